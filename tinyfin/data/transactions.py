@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Transactions as columns, in the order in which they were read."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tinyfin.errors import DataError
+from tinyfin.schema import Schema
+
+__all__ = ["EPOCH_UNIX_S", "NO_RESULT", "RESULTS", "Transactions", "format_time"]
+
+RESULTS = ("approved", "declined", "cancelled", "timed_out", "reversed")
+"""What became of a transaction, by index."""
+
+NO_RESULT = 255
+"""``result`` of a transaction whose outcome never arrives."""
+
+EPOCH_UNIX_S = 946_684_800
+"""2000-01-01T00:00:00 in unix seconds: the zero of every time in the engine."""
+
+
+def format_time(t_s: int) -> str:
+    """A time in seconds since 2000-01-01 as ISO 8601."""
+    start = dt.datetime(2000, 1, 1)
+    return (start + dt.timedelta(seconds=int(t_s))).isoformat()
+
+
+@dataclass(frozen=True)
+class Transactions:
+    """One row per transaction, n rows, F fields, in input order.
+
+    Every time is in seconds since 2000-01-01. ``t_mono_s`` drives windows and order, ``t_local_s``
+    (the wall clock at the terminal) drives calendar features only. ``label``, ``label_known_s`` and
+    ``scenario`` never reach the engine: labels travel as notices, scenarios are for reports.
+    """
+
+    schema: Schema
+    row: npt.NDArray[np.int64]
+    """0-based input row, counted over all files."""
+    terminal: npt.NDArray[np.int32]
+    """Index into ``terminals``."""
+    terminals: tuple[str, ...]
+    """Terminal ids, in order of first appearance."""
+    id: npt.NDArray[np.uint64]
+    """Id of the transaction, unique per terminal."""
+    t_mono_s: npt.NDArray[np.uint32]
+    t_local_s: npt.NDArray[np.uint32]
+    values: npt.NDArray[np.int64]
+    """[n, F], C order; a u64 field is held as its bit pattern; absent fields hold ``missing``."""
+    present: npt.NDArray[np.uint32]
+    """Bit i is set when field i is there."""
+    result: npt.NDArray[np.uint8]
+    """Index into RESULTS, or NO_RESULT."""
+    response: npt.NDArray[np.int32]
+    """Response code (DE39), 0..99, or -1."""
+    outcome_t_mono_s: npt.NDArray[np.uint32]
+    label: npt.NDArray[np.int8]
+    """-1 unknown, 0 genuine, 1 fraud."""
+    label_known_s: npt.NDArray[np.uint32]
+    """When the label becomes known."""
+    scenario: tuple[str, ...] | None
+    """Names of the scenarios, for reports; None if the data has none."""
+    scenario_code: npt.NDArray[np.int16]
+    """Index into ``scenario``; zeros if there is none."""
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def __post_init__(self) -> None:
+        n = len(self.row)
+        for name, array in self._arrays().items():
+            if len(array) != n:
+                raise DataError(f"Transactions.{name} has {len(array)} rows, expected {n}")
+        if self.values.shape != (n, len(self.schema.fields)):
+            raise DataError(
+                f"Transactions.values has shape {self.values.shape}, "
+                f"expected ({n}, {len(self.schema.fields)})"
+            )
+
+    def column(self, name: str) -> npt.NDArray[np.int64] | npt.NDArray[np.uint64]:
+        """Values of one field, n rows; uint64 for a u64 field."""
+        i = self.schema.index(name)
+        column = self.values[:, i]
+        if self.schema.fields[i].type == "u64":
+            return np.ascontiguousarray(column).view(np.uint64)
+        return column
+
+    def has(self, name: str) -> npt.NDArray[np.bool_]:
+        """Where the field is present, n booleans."""
+        mask: npt.NDArray[np.bool_] = (self.present >> np.uint32(self.schema.index(name))) & 1 != 0
+        return mask
+
+    def take(self, rows: npt.NDArray[Any]) -> Transactions:
+        """The rows selected by indices or by a boolean mask, keeping ``terminals`` and codes."""
+        picked: dict[str, Any] = {name: array[rows] for name, array in self._arrays().items()}
+        return Transactions(
+            schema=self.schema, terminals=self.terminals, scenario=self.scenario, **picked
+        )
+
+    def scenarios(self) -> npt.NDArray[np.object_]:
+        """Scenario names, one per row ('' if the data has none)."""
+        names = np.array(self.scenario or ("",), dtype=object)
+        return names[self.scenario_code]
+
+    def fingerprint(self) -> str:
+        """SHA-256 over the schema's fields and every column, in hexadecimal."""
+        digest = hashlib.sha256()
+        for field in self.schema.fields:
+            digest.update(repr((field.name, field.type, field.missing, field.values)).encode())
+        digest.update(repr((self.terminals, self.scenario)).encode())
+        for name, array in self._arrays().items():
+            digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()
+
+    def _arrays(self) -> dict[str, npt.NDArray[Any]]:
+        return {
+            field.name: getattr(self, field.name)
+            for field in fields(self)
+            if field.name not in ("schema", "terminals", "scenario")
+        }
