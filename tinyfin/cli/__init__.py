@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line: one lazy group, one file per verb.
+
+A verb is one line in :data:`VERBS` and one module that defines ``command``. ``tinyfin --help``
+reads the table only, so it stays quick and needs none of the extras.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from tinyfin import __version__
+from tinyfin.errors import TinyfinError, ToolError
+
+__all__ = ["VERBS", "main"]
+
+# verb, module with ``command``, one line for --help; in the order in which a user meets them
+VERBS: tuple[tuple[str, str, str], ...] = (
+    ("demo", "tinyfin.cli.demo", "The whole road, from transactions to verified verdicts."),
+    ("simulate", "tinyfin.cli.simulate", "Make transactions with labelled attacks."),
+    ("features", "tinyfin.cli.features", "Compute features; list the catalogue."),
+    ("train", "tinyfin.cli.train", "Train a model on transactions."),
+    ("evaluate", "tinyfin.cli.evaluate", "Measure how well a run detects fraud."),
+    ("quantize", "tinyfin.cli.quantize", "Make the int8 .tflite and the pack of a run."),
+    ("score", "tinyfin.cli.score", "Score transactions on the workstation."),
+    ("inspect", "tinyfin.cli.inspect", "Explain a pack or a .tflite."),
+    ("codegen", "tinyfin.cli.codegen", "Write the C that a firmware project links."),
+    ("build", "tinyfin.cli.build", "Build the firmware of a run for a target."),
+    ("flash", "tinyfin.cli.flash", "Put the firmware of a run on a target."),
+    ("replay", "tinyfin.cli.replay", "Replay transactions on a target and compare every byte."),
+    ("bench", "tinyfin.cli.bench", "Run any int8 .tflite on a target: bytes, instructions, sizes."),
+    ("targets", "tinyfin.cli.targets", "List the targets."),
+    ("doctor", "tinyfin.cli.doctor", "Say what is missing here and how to get it."),
+)
+
+EPILOG = """\b
+Exit codes:
+  0  done
+  2  usage
+  3  bad input: data, config, pack or model
+  4  answers differ, or a gate failed
+  5  target or link does not answer
+  6  a needed tool is missing or failed
+  7  does not fit
+"""
+
+# What to install when a verb's import fails: the extra that brings the module.
+EXTRAS = {
+    "train": (
+        "tensorflow",
+        "keras",
+        "sklearn",
+        "matplotlib",
+        "tflite",
+        "tflite_micro",
+        "ai_edge_litert",
+    ),
+    "build": ("platformio", "SCons"),
+}
+
+
+class _Verbs(click.Group):
+    """A group whose commands are imported when they are used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [verb for verb, module, _ in VERBS if _exists(module)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        for verb, module, _ in VERBS:
+            if verb == cmd_name and _exists(module):
+                command = importlib.import_module(module).command
+                if not isinstance(command, click.Command):
+                    raise TypeError(f"{module}.command is not a click command")
+                return command
+        return None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        rows = [(verb, line) for verb, module, line in VERBS if _exists(module)]
+        if rows:
+            with formatter.section("Commands"):
+                formatter.write_dl(rows)
+
+    def main(self, args: Sequence[str] | None = None, *rest: Any, **extra: Any) -> Any:
+        """Run a verb; an error becomes ``error: ...`` on stderr and the exit code of its class."""
+        words = list(sys.argv[1:] if args is None else args)
+        try:
+            return super().main(words, *rest, **extra)
+        except TinyfinError as error:
+            _fail(error, "--json" in words)
+        except ModuleNotFoundError as error:
+            missing = (error.name or "").split(".")[0]
+            extra_name = next((k for k, names in EXTRAS.items() if missing in names), None)
+            if extra_name is None:
+                raise
+            _fail(
+                ToolError(
+                    f"the Python package {missing} is not installed; "
+                    f"get it with: pip install 'tinyfin[{extra_name}]'"
+                ),
+                "--json" in words,
+            )
+
+
+def _exists(module: str) -> bool:
+    """True when the verb's file is there; nothing of it is imported."""
+    return importlib.util.find_spec(module) is not None
+
+
+def _fail(error: TinyfinError, as_json: bool) -> None:
+    if as_json:
+        report = {
+            "error": {
+                "kind": type(error).__name__,
+                "message": str(error),
+                "exit_code": error.exit_code,
+            }
+        }
+        click.echo(json.dumps(report, indent=2))
+    click.echo(f"error: {error}", err=True)
+    sys.exit(error.exit_code)
+
+
+@click.group(
+    cls=_Verbs,
+    epilog=EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, prog_name="tinyfin", message="%(prog)s %(version)s")
+def main() -> None:
+    """Small anomaly models on payment transactions, from training to the payment terminal."""

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the firmware project lies: in a checkout, or carried inside an installed package."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from tinyfin.errors import ToolError
+
+__all__ = ["cache_dir", "firmware_dir", "is_checkout", "library_dir", "project_dir"]
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def is_checkout() -> bool:
+    """True in a checkout (an editable install too), False in an installed package."""
+    return (_PACKAGE.parent / "platformio.ini").is_file()
+
+
+def project_dir() -> Path:
+    """The folder with ``platformio.ini``, ``firmware/`` and ``models/``; treat it as read-only.
+
+    Raises ToolError when the package was installed without it.
+    """
+    root = _PACKAGE.parent if is_checkout() else _PACKAGE / "_project"
+    if not (root / "platformio.ini").is_file():
+        raise ToolError(
+            f"{root}: the firmware project is not part of this installation; "
+            "install tinyfin again from its wheel or source distribution"
+        )
+    return root
+
+
+def firmware_dir() -> Path:
+    """``firmware/``: engine, application, ports, PlatformIO platform."""
+    return project_dir() / "firmware"
+
+
+def library_dir() -> Path:
+    """``firmware/lib/tinyfin``: the engine, with ``include/tinyfin.h`` and ``src/``."""
+    return firmware_dir() / "lib" / "tinyfin"
+
+
+def cache_dir() -> Path:
+    """Where builds and downloads may be kept: ``TINYFIN_CACHE``, the checkout's ``.pio/tinyfin``
+    (gone with ``make clean``), or the user's cache folder. Created when missing."""
+    chosen = os.environ.get("TINYFIN_CACHE")
+    if chosen:
+        folder = Path(chosen)
+    elif is_checkout():
+        folder = _PACKAGE.parent / ".pio" / "tinyfin"
+    elif sys.platform == "darwin":
+        folder = Path.home() / "Library" / "Caches" / "tinyfin"
+    else:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tinyfin"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
