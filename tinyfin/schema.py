@@ -45,14 +45,14 @@ _RANGE = {
 }
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,30}\Z")
 # Words the generated C struct, the readers' special columns and the wire keep for themselves.
-_RESERVED = frozenset(
-    "present reserved time local_time terminal id result response outcome_time label label_time "
-    "scenario notices label_delay columns "
-    "auto break case char const continue default do double else enum extern float for goto if "
-    "inline int long register restrict return short signed sizeof static struct switch typedef "
-    "union unsigned void volatile while class new delete this template namespace public "
-    "private protected true false bool".split()
-)
+_RESERVED_WORDS = """
+present reserved time local_time terminal id result response outcome_time label label_time scenario
+notices label_delay auto break case char const continue default do double else enum extern float
+for goto if inline int long register restrict return short signed sizeof static struct switch
+typedef union unsigned void volatile while class new delete this template namespace public private
+protected true false bool
+"""
+_RESERVED = frozenset(_RESERVED_WORDS.split())
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Schema:
         return tuple(field.name for field in self.fields)
 
     def index(self, name: str) -> int:
-        """Index of the field called ``name``; ConfigError with the nearest name if there is none."""
+        """Index of the field ``name``; ConfigError with the nearest name if there is none."""
         for i, field in enumerate(self.fields):
             if field.name == name:
                 return i

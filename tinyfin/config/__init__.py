@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""tinyfin.toml, read and checked; every error names file, key, value, rule and fix.
+
+    [schema]    fields of the events, if they are not payments (tinyfin.schema)
+    [data]      which column is what, label_delay, notices
+    [simulate]  size, seed and contents of simulated data
+    [features]  names of features, and definitions of one's own
+    [model]     family and fitting
+    [decision]  false-alert budget or thresholds, control share
+    [train]     time bounds and split
+
+Every section and every key may be left out.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from tinyfin.config.columns import Column, Data, check_columns, native_columns, split_columns
+from tinyfin.config.durations import format_duration, parse_duration, parse_moment
+from tinyfin.config.sections import Decision, Features, Model, Sections, Simulate, Train
+from tinyfin.errors import ConfigError
+from tinyfin.schema import PAYMENT, Schema, schema_from_toml
+
+__all__ = [
+    "Column",
+    "Config",
+    "Data",
+    "Decision",
+    "Features",
+    "Model",
+    "Simulate",
+    "Train",
+    "format_duration",
+    "from_table",
+    "load",
+    "native_columns",
+    "parse_duration",
+    "parse_moment",
+]
+
+
+@dataclass(frozen=True)
+class Config:
+    """A checked configuration. ``table`` is what was written, for fingerprints and run folders."""
+
+    schema: Schema
+    data: Data
+    simulate: Simulate
+    features: Features
+    model: Model
+    decision: Decision
+    train: Train
+    path: Path | None
+    table: Mapping[str, Any]
+
+
+def load(path: str | Path | None = None) -> Config:
+    """Read ``path``, or give the defaults if it is None. Raises ConfigError."""
+    if path is None:
+        return from_table({})
+    try:
+        with open(path, "rb") as file:
+            table = tomllib.load(file)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ConfigError(f"{path}: cannot be read: {reason}; check the path") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: is not TOML: {error}; mend that line") from error
+    return from_table(table, path=Path(path))
+
+
+def from_table(table: Mapping[str, Any], path: Path | None = None) -> Config:
+    """Check a parsed configuration. Raises ConfigError."""
+    where = str(path) if path is not None else "configuration"
+    rest = dict(table)
+    schema = PAYMENT
+    if "schema" in rest:
+        part = rest.pop("schema")
+        if not isinstance(part, Mapping):
+            raise ConfigError(f"{where}: schema must be a table, [schema]")
+        schema = schema_from_toml(part, where=f"{where}: [schema]")
+    try:
+        if isinstance(rest.get("data"), Mapping):
+            rest["data"] = split_columns(rest["data"], schema)
+        sections = Sections.model_validate(rest)
+        check_columns(sections.data, schema)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, where)) from error
+    except ValueError as error:
+        key, message = error.args
+        raise ConfigError(f"{where}: data.{key}: {message}") from error
+    parts = {name: getattr(sections, name) for name in Sections.model_fields}
+    return Config(schema=schema, path=path, table=dict(table), **parts)
+
+
+def _explain(error: ValidationError, where: str) -> str:
+    lines = []
+    for item in error.errors():
+        loc = [part for part in item["loc"] if part != "columns"]
+        key = ".".join(str(part) for part in loc)
+        if item["type"] == "extra_forbidden":
+            lines.append(f"{where}: {key}: unknown key {loc[-1]!r}; {_nearest(item['loc'])}")
+            continue
+        rule = item["msg"].removeprefix("Value error, ")
+        given = item["input"]
+        shown = "" if isinstance(given, (dict, BaseModel)) else f" = {given!r}"
+        lines.append(f"{where}: {key}{shown}: {rule[:1].lower()}{rule[1:]}")
+    return "\n".join(dict.fromkeys(lines))
+
+
+def _nearest(loc: Sequence[int | str]) -> str:
+    """The known key nearest to an unknown one, found by walking the sections."""
+    model: type[BaseModel] = Sections
+    for part in loc[:-1]:
+        field = model.model_fields.get(str(part))
+        if field is None:
+            model = Column
+            break
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            model = field.annotation
+    known = list(model.model_fields)
+    if model is Sections:
+        known.append("schema")
+    near = difflib.get_close_matches(str(loc[-1]), known, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"

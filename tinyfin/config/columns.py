@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""[data]: which column of a transactions file is what."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
+
+from tinyfin.config.durations import parse_duration, parse_moment
+from tinyfin.schema import Field, Schema
+
+__all__ = ["ALIASES", "SPECIAL_NAMES", "Column", "Data", "Duration", "Moment"]
+
+Duration = Annotated[int, BeforeValidator(parse_duration)]
+Moment = Annotated[int, BeforeValidator(parse_moment)]
+
+SPECIAL_NAMES: Mapping[str, str] = {
+    "time": "when the transaction was scored (required)",
+    "local_time": "wall clock of the terminal, if it differs from time",
+    "terminal": "id of the terminal; without it all rows are one terminal's",
+    "id": "id of the transaction, unique per terminal; without it the row number",
+    "result": "approved, declined, cancelled, timed_out or reversed",
+    "response": "response code (DE39), 0..99",
+    "outcome_time": "when the outcome became known; without it the transaction's time",
+    "label": "1 fraud, 0 genuine, empty unknown",
+    "label_time": "when the label became known; without it time + label_delay",
+    "scenario": "name of a scenario, for reports only",
+}
+"""Names in [data] that are not fields of the schema."""
+
+ALIASES: Mapping[str, str] = {"amount": "amount_minor"}
+"""Short names in [data] for fields of the payment schema."""
+
+TIMES = ("time", "local_time", "outcome_time", "label_time")
+
+
+class Column(BaseModel):
+    """Where one value comes from: a column of the file, or a constant.
+
+    ``unit``: ``minor`` or ``major`` for amounts (``exponent`` decimals, 2 for most currencies), and
+    ``token`` for a card column that already holds 64-bit tokens. ``values`` translates the file's
+    spellings (``"*"`` stands for every other one). ``format`` reads times; numbers count from
+    ``epoch`` (1970-01-01 if not given), and ``utc_offset`` is added to make local time.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    column: str | None = None
+    constant: int | float | str | None = None
+    unit: Literal["minor", "major", "token"] | None = None
+    exponent: Annotated[int, BeforeValidator(lambda v: _exponent(v))] | None = None
+    values: dict[str, str | int] | None = None
+    format: Literal["auto", "iso", "seconds", "milliseconds"] | None = None
+    epoch: Moment | None = None
+    utc_offset: Duration | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: Any) -> Any:
+        return {"column": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Column:
+        if (self.column is None) == (self.constant is None):
+            raise ValueError('give either column = "NAME" or constant = VALUE')
+        return self
+
+
+def _exponent(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 6:
+        raise ValueError("the currency exponent (ISO 4217) is a whole number, 0 to 6")
+    return value
+
+
+class Data(BaseModel):
+    """The [data] section: ``label_delay``, ``notices``, and one entry per mapped name."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    columns: dict[str, Column] = {}
+    label_delay: Duration = 7 * 86400
+    notices: Literal["both", "fraud_only", "none"] = "both"
+
+    @property
+    def label_delay_s(self) -> int:
+        """``label_delay`` in seconds."""
+        return self.label_delay
+
+    @model_validator(mode="after")
+    def _no_negative_delay(self) -> Data:
+        if self.label_delay < 0:
+            raise ValueError("label_delay cannot be negative: a label cannot precede its cause")
+        return self
+
+    def resolved(self, schema: Schema) -> dict[str, Column]:
+        """Columns by field or special name; the native names if [data] maps none."""
+        if self.columns:
+            return dict(self.columns)
+        return native_columns(schema)
+
+
+def native_columns(schema: Schema) -> dict[str, Column]:
+    """The mapping of a file whose columns carry the schema's own names."""
+    columns = {name: Column(column=name) for name in (*SPECIAL_NAMES, *schema.names)}
+    for field in schema.fields:
+        if field.type == "u64" and field.unit == "token":
+            columns[field.name] = Column(column=field.name, unit="token")
+    return columns
+
+
+def split_columns(table: Mapping[str, Any], schema: Schema) -> dict[str, Any]:
+    """[data] as written, with its column entries gathered under ``columns`` by field name.
+
+    Raises ValueError ("key", "message" as its arguments) for a name that is neither.
+    """
+    known = [name for name in Data.model_fields if name != "columns"]
+    out: dict[str, Any] = {key: value for key, value in table.items() if key in known}
+    columns: dict[str, Any] = {}
+    aliases = {short: full for short, full in ALIASES.items() if full in schema.names}
+    names = (*known, *SPECIAL_NAMES, *aliases, *schema.names)
+    for key, value in table.items():
+        if key in known:
+            continue
+        if key not in names:
+            near = difflib.get_close_matches(key, names, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(names)}"
+            raise ValueError(key, f"unknown key {key!r}; {hint}")
+        full = aliases.get(key, key)
+        if full in columns:
+            raise ValueError(key, f"{key!r} and {full!r} are the same field; keep one")
+        columns[full] = value
+    out["columns"] = columns
+    return out
+
+
+def check_columns(data: Data, schema: Schema) -> None:
+    """Options that do not fit their field raise ValueError with key and rule."""
+    fields = {field.name: field for field in schema.fields}
+    for name, column in data.columns.items():
+        problem = _misfit(name, column, fields.get(name))
+        if problem is not None:
+            raise ValueError(name, problem)
+
+
+def _misfit(name: str, column: Column, field: Field | None) -> str | None:
+    is_amount = field is not None and field.unit == "minor"
+    is_token = field is not None and field.unit == "token"
+    if column.unit in ("minor", "major") and not is_amount:
+        return f"unit = {column.unit!r} fits amounts only; remove it"
+    if column.unit == "token" and not is_token:
+        return "unit = 'token' fits the card token only; remove it"
+    if column.exponent is not None and column.unit != "major":
+        return 'exponent goes with unit = "major"; add that or remove it'
+    if name not in TIMES and (column.format or column.epoch is not None or column.utc_offset):
+        return "format, epoch and utc_offset fit times only; remove them"
+    if column.epoch is not None and column.format not in (None, "seconds", "milliseconds"):
+        return 'epoch goes with format = "seconds" or "milliseconds"'
+    if column.values is not None and (name in (*TIMES, "id", "terminal") or is_amount or is_token):
+        return "values translates codes, not ids, times or amounts; remove it"
+    return None

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The sections of tinyfin.toml, with their defaults and their rules."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from tinyfin.config.columns import Data, Moment
+
+__all__ = ["Decision", "Features", "Model", "Simulate", "Train"]
+
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class Section(BaseModel):
+    """A section refuses keys that it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Simulate(Section):
+    """[simulate]: size, seed and contents of simulated data."""
+
+    terminals: Annotated[int, Field(ge=1, le=100_000)] = 40
+    days: Annotated[int, Field(ge=1, le=3650)] = 60
+    seed: Seed = 1
+    start: Moment = 789_436_800
+    """First day, local time; 2025-01-06, a Monday, if not given."""
+    merchants: dict[str, Annotated[float, Field(ge=0)]] = {}
+    """Weight per merchant profile; all alike if empty."""
+    attacks: dict[str, Annotated[float, Field(ge=0)]] = {}
+    """Factor on the rate of a scenario, 0 to leave it out; 1 for those not named."""
+
+
+class Features(Section):
+    """[features]: which features the model sees.
+
+    ``names`` lists features of the catalogue, or is ``"default"``. Every other entry of the section
+    is a table that defines a feature of the user's own, kept as written in ``define``.
+    """
+
+    names: Literal["default"] | list[str] = "default"
+    define: dict[str, dict[str, Any]] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        known = {key: entry for key, entry in value.items() if key in cls.model_fields}
+        tables = {
+            key: entry
+            for key, entry in value.items()
+            if key not in known and isinstance(entry, dict)
+        }
+        rest = {k: v for k, v in value.items() if k not in known and k not in tables}
+        if tables:
+            known["define"] = {**known.get("define", {}), **tables}
+        return {**known, **rest}
+
+
+class Model(Section):
+    """[model]: the family of networks and how it is fitted."""
+
+    family: str = "mlp"
+    hidden: Annotated[list[Annotated[int, Field(ge=1, le=1024)]], Field(max_length=8)] = [32, 16]
+    epochs: Annotated[int, Field(ge=1, le=10_000)] = 20
+    batch_size: Annotated[int, Field(ge=1)] = 1024
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
+    l2: Annotated[float, Field(ge=0)] = 1e-5
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    patience: Annotated[int, Field(ge=0)] = 5
+    """Epochs without a better validation score before training stops; 0 never stops early."""
+    seed: Seed = 1
+    options: dict[str, Any] = {}
+    """What only one family knows; checked by that family."""
+
+
+class Decision(Section):
+    """[decision]: from score to action.
+
+    Either a budget of false alerts per 1000 genuine transactions, from which the thresholds are
+    learned, or the thresholds themselves as probabilities.
+    """
+
+    go_online_per_1000: Annotated[float, Field(ge=0, le=1000)] = 10.0
+    decline_per_1000: Annotated[float, Field(ge=0, le=1000)] = 1.0
+    go_online: Share | None = None
+    decline: Share | None = None
+    control_share: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    """Share of events on which the advice is to ignore the model (never the kernel)."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Decision:
+        if self.decline_per_1000 > self.go_online_per_1000:
+            raise ValueError("decline_per_1000 must not exceed go_online_per_1000")
+        low, high = self.go_online, self.decline
+        if low is not None and high is not None and low > high:
+            raise ValueError("go_online must not exceed decline")
+        return self
+
+
+class Train(Section):
+    """[train]: what is learned from, always split by time.
+
+    ``since`` and ``until`` bound the transactions; labels that are not known by ``until`` are not
+    used. The fractions part the rest into train, validation and test, in that order of time.
+    """
+
+    since: Moment | None = None
+    until: Moment | None = None
+    train: Share = 0.6
+    validation: Share = 0.2
+    test: Share = 0.2
+
+    @model_validator(mode="after")
+    def _whole(self) -> Train:
+        if abs(self.train + self.validation + self.test - 1.0) > 1e-9:
+            raise ValueError("train + validation + test must be 1")
+        if self.since is not None and self.until is not None and self.since >= self.until:
+            raise ValueError("since must be before until")
+        return self
+
+
+class Sections(Section):
+    """The whole file, but for [schema]."""
+
+    data: Data = Data()
+    simulate: Simulate = Simulate()
+    features: Features = Features()
+    model: Model = Model()
+    decision: Decision = Decision()
+    train: Train = Train()
