@@ -202,7 +202,7 @@ def schema_from_toml(table: Mapping[str, Any], where: str = "schema") -> Schema:
     _known_keys(table, _SCHEMA_KEYS, where)
     base = table.get("extends")
     if base not in (None, "payment"):
-        raise ConfigError(f"{where}: extends = {base!r}; only \"payment\" can be extended")
+        raise ConfigError(f'{where}: extends = {base!r}; only "payment" can be extended')
     rows = table.get("fields")
     if not isinstance(rows, list) or not all(isinstance(row, Mapping) for row in rows):
         raise ConfigError(f"{where}: 'fields' must be a list of tables ([[schema.fields]])")
@@ -219,7 +219,12 @@ def schema_from_toml(table: Mapping[str, Any], where: str = "schema") -> Schema:
 def _field(row: Mapping[str, Any], where: str) -> Field:
     _known_keys(row, _FIELD_KEYS, where)
     kinds: dict[str, type] = {
-        "name": str, "type": str, "missing": int, "values": list, "unit": str, "doc": str,
+        "name": str,
+        "type": str,
+        "missing": int,
+        "values": list,
+        "unit": str,
+        "doc": str,
         "ram_only": bool,
     }
     for key, kind in kinds.items():
@@ -253,47 +258,96 @@ def _known_keys(table: Mapping[str, Any], known: Sequence[str], where: str) -> N
 
 
 ENTRY_MODES = (
-    "contactless_chip", "chip", "contactless_stripe", "stripe", "fallback", "keyed",
+    "contactless_chip",
+    "chip",
+    "contactless_stripe",
+    "stripe",
+    "fallback",
+    "keyed",
     "credential_on_file",
 )
 TRANSACTION_TYPES = (
-    "purchase", "cash", "cashback", "refund", "void", "preauth", "forced_post",
+    "purchase",
+    "cash",
+    "cashback",
+    "refund",
+    "void",
+    "preauth",
+    "forced_post",
 )
 CVMS = ("online_pin", "offline_pin", "cdcvm", "signature", "none", "failed")
 
 PAYMENT = Schema(
     "payment",
     (
-        Field("amount_minor", "i64", 0, unit="minor",
-              doc="amount in minor units, never negative (DE4, n12); the type says which way"),
-        Field("token", "u64", 0, unit="token",
-              doc="64-bit keyed hash of the card made by the payment application; never a PAN; "
-                  "0 means no card"),
+        Field(
+            "amount_minor",
+            "i64",
+            0,
+            unit="minor",
+            doc="amount in minor units, never negative (DE4, n12); the type says which way",
+        ),
+        Field(
+            "token",
+            "u64",
+            0,
+            unit="token",
+            doc="64-bit keyed hash of the card made by the payment application; never a PAN; "
+            "0 means no card",
+        ),
         Field("entry_mode", "enum", -1, ENTRY_MODES, doc="how the card was read (DE22)"),
-        Field("transaction_type", "enum", 0, TRANSACTION_TYPES,
-              doc="what is asked for (DE3); absent reads as purchase"),
+        Field(
+            "transaction_type",
+            "enum",
+            0,
+            TRANSACTION_TYPES,
+            doc="what is asked for (DE3); absent reads as purchase",
+        ),
         Field("mcc", "i32", 0, doc="merchant category code (DE18); 0 is no category"),
         Field("currency", "i32", 0, doc="ISO 4217 numeric code (DE49); 0 is unknown"),
         Field("cvm", "enum", -1, CVMS, doc="cardholder verification performed (tag 9F34)"),
-        Field("tvr", "i64", 0,
-              doc="terminal verification results (tag 95), 5 bytes, byte 1 the most significant"),
+        Field(
+            "tvr",
+            "i64",
+            0,
+            doc="terminal verification results (tag 95), 5 bytes, byte 1 the most significant",
+        ),
         Field("atc", "i32", -1, doc="application transaction counter of the card (tag 9F36)"),
         Field("stan", "i32", -1, doc="system trace audit number (DE11), 0..999999"),
-        Field("floor_limit_minor", "i64", 0, unit="minor",
-              doc="limit under which the terminal may approve by itself; 0: always online"),
-        Field("offline", "enum", 0, ("no", "yes"),
-              doc="whether the terminal is cut off from its host and stores and forwards"),
-        Field("queued_minor", "i64", 0, unit="minor",
-              doc="total waiting in the store-and-forward queue before this transaction"),
+        Field(
+            "floor_limit_minor",
+            "i64",
+            0,
+            unit="minor",
+            doc="limit under which the terminal may approve by itself; 0: always online",
+        ),
+        Field(
+            "offline",
+            "enum",
+            0,
+            ("no", "yes"),
+            doc="whether the terminal is cut off from its host and stores and forwards",
+        ),
+        Field(
+            "queued_minor",
+            "i64",
+            0,
+            unit="minor",
+            doc="total waiting in the store-and-forward queue before this transaction",
+        ),
         Field("link_downs", "i32", 0, doc="times the link went down, counted since service"),
         Field("boots", "i32", 0, doc="times the terminal started, counted since service"),
         Field("tamper_flags", "i32", 0, doc="latched tamper, cover and mesh bits since service"),
         Field("chip_failures", "i32", 0, doc="failed chip reads right before this transaction"),
-        Field("bin_hash", "i32", -1, ram_only=True,
-              doc="keyed 16-bit hash of the issuer's BIN; lives in RAM alone, so that it never "
-                  "stands beside the token in a file (PCI DSS 3.5.1)"),
-        Field("approval_hash", "i32", -1,
-              doc="hash of the approval code (DE38) of a forced post"),
+        Field(
+            "bin_hash",
+            "i32",
+            -1,
+            ram_only=True,
+            doc="keyed 16-bit hash of the issuer's BIN; lives in RAM alone, so that it never "
+            "stands beside the token in a file (PCI DSS 3.5.1)",
+        ),
+        Field("approval_hash", "i32", -1, doc="hash of the approval code (DE38) of a forced post"),
         Field("operator_hash", "i32", -1, doc="hash of the operator who is logged in"),
     ),
 )

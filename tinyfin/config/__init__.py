@@ -23,7 +23,14 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from tinyfin.config.columns import Column, Data, check_columns, native_columns, split_columns
+from tinyfin.config.columns import (
+    ALIASES,
+    Column,
+    Data,
+    check_columns,
+    native_columns,
+    split_columns,
+)
 from tinyfin.config.durations import format_duration, parse_duration, parse_moment
 from tinyfin.config.sections import Decision, Features, Model, Sections, Simulate, Train
 from tinyfin.errors import ConfigError
@@ -45,6 +52,8 @@ __all__ = [
     "parse_duration",
     "parse_moment",
 ]
+
+_SHORT = {full: short for short, full in ALIASES.items()}
 
 
 @dataclass(frozen=True)
@@ -104,7 +113,7 @@ def from_table(table: Mapping[str, Any], path: Path | None = None) -> Config:
 def _explain(error: ValidationError, where: str) -> str:
     lines = []
     for item in error.errors():
-        loc = [part for part in item["loc"] if part != "columns"]
+        loc = [_SHORT.get(str(part), part) for part in item["loc"] if part != "columns"]
         key = ".".join(str(part) for part in loc)
         if item["type"] == "extra_forbidden":
             lines.append(f"{where}: {key}: unknown key {loc[-1]!r}; {_nearest(item['loc'])}")

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bad rows: collected, counted, shown, or set aside into a file. None is dropped silently."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from tinyfin.errors import DataError
+
+__all__ = ["BadRows", "Problem", "Ragged", "hide_pans", "is_luhn", "report", "set_aside"]
+
+SHOWN = 5
+_DIGITS = re.compile(r"\d(?:[ -]?\d){12,18}")
+
+
+class Problem(NamedTuple):
+    """Why one row is bad. ``row`` is the 1-based data row, the header not counted."""
+
+    file: str
+    row: int
+    column: str
+    value: str
+    rule: str
+
+    def __str__(self) -> str:
+        return f"{self.file}, row {self.row}, column {self.column}, value {self.value}: {self.rule}"
+
+
+class Ragged(NamedTuple):
+    """A CSV line that does not have the header's number of fields."""
+
+    row: int
+    text: str
+    rule: str
+
+
+@dataclass
+class BadRows:
+    """The bad rows of one file with n parsed rows."""
+
+    file: str
+    rows: npt.NDArray[np.int64]
+    """1-based data row of each parsed row."""
+    ragged: Sequence[Ragged] = ()
+    bad: npt.NDArray[np.bool_] = field(init=False)
+    found: list[tuple[npt.NDArray[np.int64], str, Any, str]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.bad = np.zeros(len(self.rows), np.bool_)
+        self.found = []
+
+    def add(self, mask: npt.NDArray[np.bool_], column: str, source: Any, rule: str) -> None:
+        """Rows where ``mask`` holds break ``rule``; ``source`` is the column as it was read."""
+        where = np.flatnonzero(mask)
+        if len(where):
+            self.bad |= mask
+            self.found.append((where, column, source, rule))
+
+    @property
+    def count(self) -> int:
+        """Number of bad rows."""
+        return int(self.bad.sum()) + len(self.ragged)
+
+    def rules(self) -> Counter[str]:
+        """How many rows break each rule."""
+        counts: Counter[str] = Counter(line.rule for line in self.ragged)
+        for where, column, _, rule in self.found:
+            counts[f"{column}: {rule}"] += len(where)
+        return counts
+
+    def first(self, limit: int) -> list[Problem]:
+        """The first ``limit`` problems in the order of the rows."""
+        picks: list[Problem] = [
+            Problem(self.file, line.row, "(all)", repr(hide_pans(line.text[:80])), line.rule)
+            for line in self.ragged[:limit]
+        ]
+        for where, column, source, rule in self.found:
+            picks += [
+                Problem(self.file, int(self.rows[i]), column, _show(source, int(i)), rule)
+                for i in where[:limit]
+            ]
+        return sorted(picks, key=lambda problem: problem.row)[:limit]
+
+    def reasons(self) -> dict[int, list[str]]:
+        """What is wrong, by position of the parsed row."""
+        out: dict[int, list[str]] = {}
+        for where, column, source, rule in self.found:
+            for i in where.tolist():
+                out.setdefault(i, []).append(f"{column} {_show(source, i)}: {rule}")
+        return out
+
+
+def report(parts: Sequence[BadRows], total: int) -> DataError:
+    """The error that names the first bad rows and counts all."""
+    count = sum(part.count for part in parts)
+    rules: Counter[str] = Counter()
+    for part in parts:
+        rules.update(part.rules())
+    shown = [problem for part in parts for problem in part.first(SHOWN)][:SHOWN]
+    lines = [f"{count} bad {'row' if count == 1 else 'rows'} of {total}:"]
+    lines += [f"  {problem}" for problem in shown]
+    if count > len(shown):
+        lines.append("by rule:")
+        lines += [f"  {number} x {rule}" for rule, number in rules.most_common(10)]
+    lines.append(
+        "Mend the rows or their mapping in [data], or set them aside: --skip-bad-rows FILE"
+    )
+    error = DataError("\n".join(lines))
+    error.add_note(f"{count} bad rows")
+    return error
+
+
+def set_aside(
+    path: str | Path, parts: Sequence[tuple[BadRows, pa.Table | None]], columns: Sequence[str]
+) -> None:
+    """Write the bad rows to a CSV file: file, row, reasons, then the source columns.
+
+    Anything that looks like a card number is hidden.
+    """
+    try:
+        with open(path, "w", newline="", encoding="utf-8") as out:
+            writer = csv.writer(out)
+            writer.writerow(["file", "row", "reasons", *columns])
+            for part, table in parts:
+                for line in part.ragged:
+                    raw = hide_pans(line.text)
+                    writer.writerow([part.file, line.row, f"{line.rule}: {raw}"])
+                for i, reasons in sorted(part.reasons().items()):
+                    cells = [] if table is None else [_cell(table, name, i) for name in columns]
+                    writer.writerow([part.file, int(part.rows[i]), "; ".join(reasons), *cells])
+    except OSError as error:
+        raise DataError(f"{path}: cannot write the bad rows: {error.strerror}") from error
+
+
+def is_luhn(digits: str) -> bool:
+    """Whether a string of digits passes the check of ISO/IEC 7812-1 (Luhn)."""
+    total = 0
+    for i, char in enumerate(reversed(digits)):
+        value = ord(char) - 48
+        if i % 2:
+            value = value * 2 - 9 if value > 4 else value * 2
+        total += value
+    return total % 10 == 0
+
+
+def hide_pans(text: str) -> str:
+    """``text`` with every run of 13 to 19 digits that passes Luhn replaced."""
+
+    def hide(match: re.Match[str]) -> str:
+        digits = re.sub(r"\D", "", match.group())
+        return "(hidden: looks like a card number)" if is_luhn(digits) else match.group()
+
+    return _DIGITS.sub(hide, text)
+
+
+def _show(source: Any, i: int) -> str:
+    value = source[i]
+    value = value.as_py() if isinstance(value, pa.Scalar) else value
+    if value is None:
+        return "(empty)"
+    return hide_pans(repr(value) if isinstance(value, str) else str(value))[:80]
+
+
+def _cell(table: pa.Table, name: str, i: int) -> str:
+    if name not in table.column_names:
+        return ""
+    value = table.column(name)[i].as_py()
+    return "" if value is None else hide_pans(str(value))

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""CSV and Parquet files as Arrow tables, with the data row of each row kept."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+
+from tinyfin.data.problems import BadRows, Ragged
+from tinyfin.errors import DataError
+
+__all__ = ["read_table"]
+
+PARQUET = (".parquet", ".pq")
+CSV = (".csv", ".tsv", ".txt", ".csv.gz", ".csv.zst", ".tsv.gz")
+EMPTY = ["", "NA", "N/A", "NaN", "nan", "null", "NULL", "None"]
+
+
+def read_table(
+    path: str | Path, wanted: Mapping[str, str], optional: bool
+) -> tuple[pa.Table, BadRows]:
+    """The columns of ``path`` that are mapped; ``wanted`` is source column by name in [data].
+
+    CSV columns come as text (what means nothing, see EMPTY, as null), Parquet columns as stored.
+    A missing source column raises DataError, unless ``optional``, when it is left out.
+    """
+    name = str(path).lower()
+    try:
+        if name.endswith(PARQUET):
+            return _parquet(path, wanted, optional)
+        if name.endswith(CSV):
+            return _csv(path, wanted, optional)
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: there is no such file; check the path") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error}") from error
+    except pa.ArrowInvalid as error:
+        raise DataError(f"{path}: cannot be read as {_kind(name)}: {error}") from error
+    raise DataError(f"{path}: is neither CSV nor Parquet; use a name that ends in .csv or .parquet")
+
+
+def _kind(name: str) -> str:
+    return "Parquet" if name.endswith(PARQUET) else "CSV"
+
+
+def _parquet(
+    path: str | Path, wanted: Mapping[str, str], optional: bool
+) -> tuple[pa.Table, BadRows]:
+    with pq.ParquetFile(path) as file:
+        columns = _present(path, file.schema_arrow.names, wanted, optional)
+        table = file.read(columns=columns)
+    return table, BadRows(str(path), np.arange(1, table.num_rows + 1, dtype=np.int64))
+
+
+def _csv(path: str | Path, wanted: Mapping[str, str], optional: bool) -> tuple[pa.Table, BadRows]:
+    delimiter, header = _header(path)
+    columns = _present(path, header, wanted, optional)
+    ragged: list[Ragged] = []
+
+    def keep(row: Any) -> str:
+        # the header is row 1 and every record counts once, also one that holds line breaks
+        rule = f"has {row.actual_columns} fields, the header has {row.expected_columns}"
+        ragged.append(Ragged(row.number - 1, row.text, rule))
+        return "skip"
+
+    table = pacsv.read_csv(
+        path,
+        read_options=pacsv.ReadOptions(use_threads=False),  # row numbers need one thread
+        parse_options=pacsv.ParseOptions(
+            delimiter=delimiter, newlines_in_values=True, invalid_row_handler=keep
+        ),
+        convert_options=pacsv.ConvertOptions(
+            include_columns=columns,
+            column_types={column: pa.string() for column in columns},
+            strings_can_be_null=True,
+            null_values=EMPTY,
+        ),
+    )
+    total = table.num_rows + len(ragged)
+    rows = np.delete(np.arange(1, total + 1, dtype=np.int64), [r.row - 1 for r in ragged])
+    return table, BadRows(str(path), rows, tuple(ragged))
+
+
+def _header(path: str | Path) -> tuple[str, list[str]]:
+    """Delimiter and column names: the one of comma, semicolon, tab that parts the most names."""
+    best: tuple[str, list[str]] = (",", [])
+    for delimiter in (",", ";", "\t"):
+        with pacsv.open_csv(
+            path,
+            read_options=pacsv.ReadOptions(use_threads=False),
+            parse_options=pacsv.ParseOptions(
+                delimiter=delimiter, newlines_in_values=True, invalid_row_handler=lambda _: "skip"
+            ),
+        ) as reader:
+            names = reader.schema.names
+        if len(names) > len(best[1]):
+            best = (delimiter, names)
+    return best
+
+
+def _present(
+    path: str | Path, names: Sequence[str], wanted: Mapping[str, str], optional: bool
+) -> list[str]:
+    """Source columns to read, each once."""
+    twice = {name for name in names if list(names).count(name) > 1} & set(wanted.values())
+    if twice:
+        raise DataError(f"{path}: column {sorted(twice)[0]!r} is there twice; rename one")
+    for key, column in wanted.items():
+        if column not in names and not optional:
+            near = difflib.get_close_matches(column, names, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(names)}"
+            raise DataError(f"{path}: has no column {column!r}, wanted for data.{key}; {hint}")
+    return [column for column in dict.fromkeys(wanted.values()) if column in names]
