@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* FULLY_CONNECTED in portable C. */
+#include "net.h"
+
+/*
+ * TFLM's requantisation, and what is computed here instead.
+ *
+ * With x = acc << max(shift, 0), m in [2^30, 2^31) and e = max(-shift, 0), TFLM (gemmlowp's double rounding) takes
+ *
+ *   v = SaturatingRoundingDoublingHighMul(x, m) = trunc((x*m + (x*m >= 0 ? 2^30 : 1 - 2^30)) / 2^31)
+ *   r = RoundingDivideByPOT(v, e)               = (v >> e) + ((v & mask) > (mask >> 1) + (v < 0)),  mask = 2^e - 1
+ *
+ * 1. v = (x*m + 2^30) >> 31. For p = x*m >= 0 truncation is the floor. For p < 0, trunc((p + 1 - 2^30) / 2^31) is the ceiling of a
+ *    negative number, and ceil(a / n) = floor((a + n - 1) / n): floor((p + 2^30) / 2^31). It saturates only for x = m = -2^31; m > 0.
+ * 2. For e >= 1: r = (((v + (v >> 31)) >> (e - 1)) + 1) >> 1. r rounds halves away from zero. For v >= 0 that is floor(v / 2^e + 1/2), and
+ *    floor((floor(v / 2^(e-1)) + 1) / 2) equals it. For v < 0 it is ceil(v / 2^e - 1/2) = floor((v - 1) / 2^e + 1/2): the same with
+ *    v - 1. m < 2^31 keeps |v| < 2^31, so neither v - 1 nor the + 1 leaves 32 bits.
+ *
+ * The plan stores multiplier_q32 = 2m (unsigned) and shift1 = e - 1 (below 0: no right shift, and -1 - shift1 to the left).
+ */
+static int32_t requantise(int32_t acc, uint32_t multiplier_q32, int32_t shift1)
+{
+    int32_t x = acc;
+    if (shift1 < -1) {
+        x = (int32_t)((uint32_t)acc << (-1 - shift1));
+    }
+#ifdef TFIN_TEST_SINGLE_ROUNDING
+    /* A wrong answer on purpose: the tests must notice. */
+    int32_t total = 32 + (shift1 < 0 ? 0 : shift1 + 1);
+    return (int32_t)(((int64_t)x * (int64_t)multiplier_q32 + ((int64_t)1 << (total - 1))) >> total);
+#else
+    int32_t v = (int32_t)(((int64_t)x * (int32_t)(multiplier_q32 >> 1) + (1 << 30)) >> 31);
+    if (shift1 >= 0) {
+        v = (((v + (v >> 31)) >> shift1) + 1) >> 1;
+    }
+    return v;
+#endif
+}
+
+static void finish(const tfin_fc *fc, uint32_t row, uint32_t sum)
+{
+    uint32_t multiplier_q32 = fc->multiplier_q32;
+    int32_t shift1 = fc->shift1;
+    int32_t acc;
+    if ((fc->flags & TFIN_FC_PER_CHANNEL) != 0) {
+        const uint8_t *entry = fc->rows + 12u * row;
+        acc = (int32_t)(sum + tfin_plan_u32(entry, 0));
+        multiplier_q32 = tfin_plan_u32(entry, 4);
+        shift1 = (int32_t)tfin_plan_u32(entry, 8);
+    } else {
+        acc = (int32_t)(sum + tfin_plan_u32(fc->rows, 4u * row));
+    }
+    if (fc->accumulators != NULL) {
+        fc->accumulators[row] = acc;
+    }
+    int32_t y = (int32_t)((uint32_t)requantise(acc, multiplier_q32, shift1) + (uint32_t)fc->zero_point);
+    y = y < fc->activation_min ? fc->activation_min : y;
+    y = y > fc->activation_max ? fc->activation_max : y;
+    fc->output[row] = (int8_t)y;
+}
+
+/* Bytes of even columns are weight + 128 (unsigned) and meet x; bytes of odd columns are the weight and meet x - 127. The surplus 128 * sum(x of
+ * even columns) leaves through `start`, the 127 is in the bias. Sums are modulo 2^32, as a 32-bit accumulator's are. */
+#define EVEN(w, x) ((uint32_t)((int32_t)(w) * (x)))
+#define ODD(w, x) ((uint32_t)((int32_t)(int8_t)(w) * (x)))
+
+void tfin_fully_connected_portable(const tfin_fc *fc)
+{
+    const uint8_t *w = fc->weights;
+    uint32_t blocks = fc->blocks;
+    uint32_t outputs = fc->outputs;
+    uint32_t row = 0;
+    uint32_t start = 0;
+
+    for (uint32_t k = 0; k < 4u * blocks; k += 2u) {
+        start -= 128u * (uint32_t)(int32_t)fc->input[k];
+    }
+    for (; row + 4u <= outputs; row += 4u) {
+        uint32_t sum0 = start, sum1 = start, sum2 = start, sum3 = start;
+        const int8_t *x = fc->input;
+        for (uint32_t k = 0; k < blocks; k++) {
+            int32_t x0 = x[0], x1 = x[1] - 127, x2 = x[2], x3 = x[3] - 127;
+            sum0 += EVEN(w[0], x0) + ODD(w[1], x1) + EVEN(w[2], x2) + ODD(w[3], x3);
+            sum1 += EVEN(w[4], x0) + ODD(w[5], x1) + EVEN(w[6], x2) + ODD(w[7], x3);
+            sum2 += EVEN(w[8], x0) + ODD(w[9], x1) + EVEN(w[10], x2) + ODD(w[11], x3);
+            sum3 += EVEN(w[12], x0) + ODD(w[13], x1) + EVEN(w[14], x2) + ODD(w[15], x3);
+            x += 4;
+            w += 16;
+        }
+        finish(fc, row, sum0);
+        finish(fc, row + 1u, sum1);
+        finish(fc, row + 2u, sum2);
+        finish(fc, row + 3u, sum3);
+    }
+    for (; row < outputs; row++) {
+        uint32_t sum = start;
+        const int8_t *x = fc->input;
+        for (uint32_t k = 0; k < blocks; k++) {
+            sum += EVEN(w[0], x[0]) + ODD(w[1], x[1] - 127) + EVEN(w[2], x[2]) + ODD(w[3], x[3] - 127);
+            x += 4;
+            w += 4;
+        }
+        finish(fc, row, sum);
+    }
+}
+
+#ifndef __ARM_FEATURE_DSP
+void tfin_fully_connected(const tfin_fc *fc)
+{
+    tfin_fully_connected_portable(fc);
+}
+#endif

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The network: runs a plan. docs/formats/plan.md has its bytes.
+ *
+ * A plan is read-only, position-independent and aligned to 16. Its arena (activations and scratch) belongs to the caller, is aligned to
+ * 8 or better, and holds nothing between two runs that the next run needs. tfin_net_check() must have returned 0 for a plan
+ * before any other function sees it.
+ */
+#ifndef TFIN_NET_H
+#define TFIN_NET_H
+
+#include <stdint.h>
+#include <string.h>
+
+#define TFIN_PLAN_MAGIC 0x4E504654u /* "TFPN" */
+#define TFIN_PLAN_FORMAT 1
+#define TFIN_PLAN_HEADER_BYTES 64u
+#define TFIN_LAYOUT_CANONICAL 0
+
+/* Kernel mask: what a plan needs, what an engine has. */
+enum tfin_kernel {
+    TFIN_KERNEL_FULLY_CONNECTED = 1,
+    TFIN_KERNEL_TABLE = 2
+};
+#define TFIN_KERNELS_ALL ((uint32_t)(TFIN_KERNEL_FULLY_CONNECTED | TFIN_KERNEL_TABLE))
+
+/* Validates a plan, whole, once: every offset, size, count, shift and opcode. `kernels` is what this engine has. After TFIN_OK,
+ * tfin_net_run reads nothing outside plan[0, plan_size) and arena[0, tfin_net_arena_size(plan)), and writes nothing outside that arena,
+ * whatever the bytes are. Returns TFIN_OK, TFIN_E_ALIGN, TFIN_E_PLAN, TFIN_E_LAYOUT or TFIN_E_KERNEL. */
+int tfin_net_check(const uint8_t *plan, uint32_t plan_size, uint32_t kernels);
+
+/* Runs the network: the input is already in the arena (tfin_net_input). Afterwards the output is there too, and the input still is. */
+void tfin_net_run(const uint8_t *plan, uint8_t *arena);
+
+/* A u32 of a plan; `at` is a multiple of 4 and so is the plan's base. */
+static inline uint32_t tfin_plan_u32(const uint8_t *plan, uint32_t at)
+{
+    uint32_t value;
+    memcpy(&value, __builtin_assume_aligned(plan + at, 4), sizeof value);
+    return value;
+}
+
+enum {
+    TFIN_PLAN_FORMAT_LAYOUT = 4, /* u16 format, u16 layout */
+    TFIN_PLAN_SIZE = 8,
+    TFIN_PLAN_KERNELS = 12,
+    TFIN_PLAN_ARENA_SIZE = 16,
+    TFIN_PLAN_COUNT_FLAGS = 20, /* u16 nodes, u16 flags */
+    TFIN_PLAN_NODES = 24,
+    TFIN_PLAN_INPUT = 28,
+    TFIN_PLAN_INPUT_LENGTH = 32,
+    TFIN_PLAN_OUTPUT = 36,
+    TFIN_PLAN_OUTPUT_LENGTH = 40,
+    TFIN_PLAN_ACCUMULATORS = 44,
+    TFIN_PLAN_ACCUMULATOR_COUNT = 48
+};
+
+/* Bytes of arena that the plan needs; a multiple of 16. */
+static inline uint32_t tfin_net_arena_size(const uint8_t *plan)
+{
+    return tfin_plan_u32(plan, TFIN_PLAN_ARENA_SIZE);
+}
+
+static inline uint32_t tfin_net_input_length(const uint8_t *plan)
+{
+    return tfin_plan_u32(plan, TFIN_PLAN_INPUT_LENGTH);
+}
+
+static inline uint32_t tfin_net_output_length(const uint8_t *plan)
+{
+    return tfin_plan_u32(plan, TFIN_PLAN_OUTPUT_LENGTH);
+}
+
+static inline int8_t *tfin_net_input(const uint8_t *plan, uint8_t *arena)
+{
+    return (int8_t *)(arena + tfin_plan_u32(plan, TFIN_PLAN_INPUT));
+}
+
+static inline int8_t *tfin_net_output(const uint8_t *plan, uint8_t *arena)
+{
+    return (int8_t *)(arena + tfin_plan_u32(plan, TFIN_PLAN_OUTPUT));
+}
+
+/* How many accumulators a run leaves behind: 0 when the plan was compiled without them. */
+static inline uint32_t tfin_net_accumulator_count(const uint8_t *plan)
+{
+    return tfin_plan_u32(plan, TFIN_PLAN_ACCUMULATOR_COUNT);
+}
+
+/* Accumulators of the last FULLY_CONNECTED (bias included, before requantisation). Meaningless when there are none. */
+static inline int32_t *tfin_net_accumulators(const uint8_t *plan, uint8_t *arena)
+{
+    return (int32_t *)(void *)__builtin_assume_aligned(arena + tfin_plan_u32(plan, TFIN_PLAN_ACCUMULATORS), 4);
+}
+
+/* ------------------------------------------------------------------------------------- inside the network */
+
+enum tfin_fc_flag {
+    TFIN_FC_PER_CHANNEL = 1, /* rows are {bias, multiplier_q32, shift1}; otherwise {bias} */
+    TFIN_FC_NARROW = 2,      /* sums fit 24 bits, accumulators 2^30, every shift1 >= 0: see plan.md */
+    TFIN_FC_ACCUMULATORS = 4
+};
+
+/* One FULLY_CONNECTED, resolved. */
+typedef struct tfin_fc {
+    const uint8_t *weights;  /* aligned to 4 */
+    const uint8_t *rows;     /* aligned to 4 */
+    const int8_t *input;     /* aligned to 4, readable up to a multiple of 4 */
+    int8_t *output;
+    uint8_t *scratch;        /* aligned to 8: 8 bytes for every 4 inputs */
+    int32_t *accumulators;   /* may be null */
+    uint32_t blocks;         /* inputs, in fours, rounded up */
+    uint32_t outputs;
+    uint32_t multiplier_q32; /* per-tensor only */
+    int32_t shift1;          /* per-tensor only */
+    int32_t zero_point;
+    int32_t activation_min;
+    int32_t activation_max;
+    uint32_t flags;
+} tfin_fc;
+
+/* The fastest kernel of this core, and the one that every core has. */
+void tfin_fully_connected(const tfin_fc *fc);
+void tfin_fully_connected_portable(const tfin_fc *fc);
+
+#endif

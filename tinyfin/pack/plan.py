@@ -1,0 +1,311 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compiles an int8 network into a plan: everything that can be decided before the device is.
+
+``docs/formats/plan.md`` has the byte layout. The same model gives the same bytes on any machine.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinyfin.errors import ModelError, PackError
+from tinyfin.pack import lowering
+from tinyfin.pack.lowering import FullyConnected, Table
+from tinyfin.quantize.tflite_model import TfliteModel
+
+__all__ = ["KERNELS", "LAYOUTS", "compile_plan", "describe"]
+
+MAGIC = 0x4E504654  # "TFPN"
+FORMAT = 1
+HEADER_BYTES = 64
+#: kernel mask bit of each opcode
+KERNELS = {1: ("FULLY_CONNECTED", 1), 2: ("TABLE", 2)}
+LAYOUTS = {0: "canonical"}
+
+_HEADER = struct.Struct("<IHHIIIHHIIIIIII3I")
+_FC = struct.Struct("<BBHIIHHIIIibbbBII")
+_TABLE = struct.Struct("<BBHIIII")
+
+FLAG_ACCUMULATORS = 1
+FC_PER_CHANNEL, FC_NARROW, FC_ACCUMULATORS = 1, 2, 4
+
+
+@dataclass
+class _Buffer:
+    """A range of the arena, needed from node ``first`` to node ``last``."""
+
+    size: int
+    first: int
+    last: int
+    offset: int = 0
+
+
+def _round_up(n: int, to: int) -> int:
+    return (n + to - 1) // to * to
+
+
+def _place(buffers: Sequence[_Buffer]) -> int:
+    """Gives every buffer its offset: big ones first, each at the lowest place that is free for its
+    whole life. Returns the arena's size."""
+    placed: list[_Buffer] = []
+    order = sorted(range(len(buffers)), key=lambda i: (-buffers[i].size, buffers[i].first, i))
+    for i in order:
+        b = buffers[i]
+        at = 0
+        for other in sorted(placed, key=lambda o: o.offset):
+            if other.first <= b.last and b.first <= other.last and at + b.size > other.offset:
+                at = max(at, other.offset + other.size)
+        b.offset = at
+        placed.append(b)
+    return _round_up(max(b.offset + b.size for b in buffers), 16)
+
+
+def pack_weights(weights: NDArray[np.int8]) -> bytes:
+    """Weights int8[N, K] as the kernels read them.
+
+    Columns are padded to a multiple of 4 with zero weights. Groups of four rows come interleaved,
+    four columns (one word) of each row in turn; the rows left over follow one by one. Bytes of even
+    columns hold weight + 128 (unsigned), those of odd columns the weight itself: see plan.md.
+    """
+    n, k = weights.shape
+    padded = np.zeros((n, _round_up(k, 4)), np.int8)
+    padded[:, :k] = weights
+    codes = padded.view(np.uint8).copy()
+    codes[:, 0::2] ^= 0x80
+    words = codes.reshape(n, -1, 4)
+    grouped = n // 4 * 4
+    head = words[:grouped].reshape(grouped // 4, 4, words.shape[1], 4).transpose(0, 2, 1, 3)
+    return head.tobytes() + words[grouped:].tobytes()
+
+
+def _folded_bias(node: FullyConnected) -> list[int]:
+    """bias - zero_point * sum(w) + 127 * sum(w of odd columns), exact."""
+    w = node.weights.astype(np.int64)
+    folded = node.bias - node.input_zero_point * w.sum(axis=1) + 127 * w[:, 1::2].sum(axis=1)
+    return [int(v) for v in folded]
+
+
+def _is_narrow(node: FullyConnected, bias: Sequence[int]) -> bool:
+    """True when the promise of FC_NARROW holds: for every int8 input, each row's sum fits 24 bits
+    signed, the accumulator stays within 2^30, and every multiplier shifts right."""
+    w = node.weights.astype(np.int64)
+    even, odd = w[:, 0::2], w[:, 1::2]
+    high = np.maximum(even * 127, even * -128).sum(axis=1) + np.maximum(odd * -255, 0).sum(axis=1)
+    low = np.minimum(even * 127, even * -128).sum(axis=1) + np.minimum(odd * -255, 0).sum(axis=1)
+    limit = 1 << 23
+    return all(
+        -limit <= lo and hi < limit and lo + b >= -(1 << 30) and hi + b <= 1 << 30
+        for lo, hi, b in zip(low.tolist(), high.tolist(), bias, strict=True)
+    ) and all(0 <= s <= 30 for _, s in node.multipliers)
+
+
+class _Writer:
+    """Constants after the node list, each aligned to 16."""
+
+    def __init__(self, base: int) -> None:
+        self.base = base
+        self.data = bytearray()
+
+    def add(self, blob: bytes) -> int:
+        self.data += bytes(-(self.base + len(self.data)) % 16)
+        offset = self.base + len(self.data)
+        self.data += blob
+        return offset
+
+
+def compile_plan(model: TfliteModel, *, accumulators: bool = False) -> bytes:
+    """The plan of a model, in the canonical layout; its length is a multiple of 16.
+
+    ``accumulators``: keep the int32 accumulators of the last FULLY_CONNECTED (for read-outs).
+    Raises ModelError for what a plan cannot hold.
+    """
+    nodes = lowering.lower(model)
+    last_fc = max((i for i, n in enumerate(nodes) if isinstance(n, FullyConnected)), default=-1)
+    if accumulators and last_fc < 0:
+        raise ModelError(
+            f"{model.source}: accumulators asked for, but the model has no FULLY_CONNECTED; "
+            "use another read-out"
+        )
+    end = len(nodes)
+    lives: dict[int, _Buffer] = {}
+    source, target = nodes[0].input, nodes[-1].output
+    target = lowering.output_of(model, nodes)
+    lives[source] = _Buffer(_round_up(nodes[0].input_length, 8), -1, end)
+    for i, node in enumerate(nodes):
+        lives[node.input].last = max(lives[node.input].last, i)
+        lives[node.output] = _Buffer(_round_up(node.output_length, 8), i, i)
+    lives[target].last = end
+    shared: dict[int, int] = {}
+    for i, node in enumerate(nodes):  # a table may overwrite an input that is not needed again
+        root = shared.get(node.input, node.input)
+        if isinstance(node, Table) and lives[root].last == i:
+            lives[root].last = lives[node.output].last
+            del lives[node.output]
+            shared[node.output] = root
+    scratch = {
+        i: _Buffer(_round_up(2 * _round_up(n.input_length, 4), 8), i, i)
+        for i, n in enumerate(nodes)
+        if isinstance(n, FullyConnected)
+    }
+    kept = (
+        _Buffer(_round_up(4 * nodes[last_fc].output_length, 8), last_fc, end)
+        if accumulators
+        else None
+    )
+    arena = _place([*lives.values(), *scratch.values(), *([kept] if kept else [])])
+
+    def at(tensor: int) -> int:
+        return lives[shared.get(tensor, tensor)].offset
+
+    nodes_bytes = sum(_FC.size if isinstance(n, FullyConnected) else _TABLE.size for n in nodes)
+    writer = _Writer(HEADER_BYTES + nodes_bytes)
+    records = bytearray()
+    for i, node in enumerate(nodes):
+        if isinstance(node, Table):
+            offset = writer.add(node.table.tobytes())
+            records += _TABLE.pack(
+                2, 0, _TABLE.size, at(node.input), at(node.output), node.input_length, offset
+            )
+            continue
+        keep = kept is not None and i == last_fc
+        records += _fully_connected(
+            node,
+            writer,
+            at(node.input),
+            at(node.output),
+            scratch[i].offset,
+            kept.offset if keep and kept else 0,
+            keep,
+        )
+    body = bytes(records) + bytes(writer.data)
+    size = _round_up(HEADER_BYTES + len(body), 16)
+    mask = 0
+    for node in nodes:
+        mask |= 2 if isinstance(node, Table) else 1
+    header = _HEADER.pack(
+        MAGIC,
+        FORMAT,
+        0,
+        size,
+        mask,
+        arena,
+        len(nodes),
+        FLAG_ACCUMULATORS if kept else 0,
+        HEADER_BYTES,
+        at(source),
+        nodes[0].input_length,
+        at(target),
+        model.output_tensor.size,
+        kept.offset if kept else 0,
+        nodes[last_fc].output_length if kept else 0,
+        0,
+        0,
+        0,
+    )
+    return header.ljust(HEADER_BYTES, b"\0") + body.ljust(size - HEADER_BYTES, b"\0")
+
+
+def _fully_connected(
+    node: FullyConnected,
+    writer: _Writer,
+    source: int,
+    target: int,
+    scratch: int,
+    kept: int,
+    keep: bool,
+) -> bytes:
+    bias = _folded_bias(node)
+    flags = FC_NARROW if _is_narrow(node, bias) else 0
+    flags |= FC_ACCUMULATORS if keep else 0
+    low = [((b + (1 << 31)) & 0xFFFFFFFF) - (1 << 31) for b in bias]
+    weights = writer.add(pack_weights(node.weights))
+    q32, shift1 = node.multipliers[0]
+    if len(set(node.multipliers)) > 1:
+        flags |= FC_PER_CHANNEL
+        rows = writer.add(
+            b"".join(
+                struct.pack("<iIi", b, q, s)
+                for b, (q, s) in zip(low, node.multipliers, strict=True)
+            )
+        )
+        q32, shift1 = 0, 0
+    else:
+        rows = writer.add(struct.pack(f"<{len(low)}i", *low))
+    return _FC.pack(
+        1,
+        flags,
+        _FC.size,
+        source,
+        target,
+        node.input_length,
+        node.output_length,
+        weights,
+        rows,
+        q32,
+        shift1,
+        node.output_zero_point,
+        node.activation_min,
+        node.activation_max,
+        0,
+        scratch,
+        kept,
+    )
+
+
+def describe(plan: bytes) -> dict[str, Any]:
+    """What a plan holds: ``operators`` (dicts), ``arena_bytes``, ``macs``, ``weight_bytes`` (one
+    per weight, padding apart), ``plan_bytes``, ``input_length``, ``output_length``, ``kernels``,
+    ``layout``, ``accumulators``. Raises PackError when the bytes are not a plan."""
+    if len(plan) < HEADER_BYTES or _HEADER.unpack_from(plan)[0] != MAGIC:
+        raise PackError("not a plan: its magic is missing; compile the model again")
+    fields = _HEADER.unpack_from(plan)
+    _, version, layout, size, mask, arena, count, flags, position = fields[:9]
+    n_in, n_out, n_acc = fields[10], fields[12], fields[14]
+    if version != FORMAT or size != len(plan):
+        raise PackError(
+            f"plan of format {version}, {size} bytes: this tinyfin reads format {FORMAT}"
+        )
+    operators: list[dict[str, Any]] = []
+    for _ in range(count):
+        opcode, op_flags, record = struct.unpack_from("<BBH", plan, position)
+        if opcode == 1:
+            f = _FC.unpack_from(plan, position)
+            k, n = f[5], f[6]
+            operators.append(
+                {
+                    "name": "FULLY_CONNECTED",
+                    "inputs": k,
+                    "outputs": n,
+                    "macs": k * n,
+                    "per_channel": bool(op_flags & FC_PER_CHANNEL),
+                    "narrow": bool(op_flags & FC_NARROW),
+                    "weight_bytes": k * n,
+                    "activation": [f[12], f[13]],
+                }
+            )
+        elif opcode == 2:
+            f = _TABLE.unpack_from(plan, position)
+            operators.append(
+                {"name": "TABLE", "inputs": f[5], "outputs": f[5], "macs": 0, "weight_bytes": 0}
+            )
+        else:
+            raise PackError(f"plan node of unknown opcode {opcode}: a newer tinyfin wrote it")
+        position += record
+    return {
+        "operators": operators,
+        "arena_bytes": arena,
+        "macs": sum(op["macs"] for op in operators),
+        "weight_bytes": sum(op["weight_bytes"] for op in operators),
+        "plan_bytes": size,
+        "input_length": n_in,
+        "output_length": n_out,
+        "kernels": mask,
+        "layout": layout,
+        "accumulators": n_acc if flags & FLAG_ACCUMULATORS else 0,
+    }

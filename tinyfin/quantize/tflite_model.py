@@ -1,0 +1,318 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reads an int8 ``.tflite`` file into a small typed graph, and refuses by name what is not known.
+
+The graph says what the file says; what to make of it is the plan compiler's business
+(`tinyfin.pack.plan`). Only files of one subgraph with one int8 input and one int8 output are read.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinyfin.errors import ModelError
+
+__all__ = ["SUPPORTED", "Operator", "Tensor", "TfliteModel", "load"]
+
+#: operator names, as the TFLite schema spells them, that a plan can hold
+SUPPORTED = ("FULLY_CONNECTED", "LOGISTIC", "QUANTIZE", "RELU", "RELU6", "RESHAPE", "TANH")
+
+_INSTEAD = {
+    "ADD": "fold the addition into the bias of a Dense layer",
+    "BATCH_MATMUL": "use Dense layers: the second factor must be constant",
+    "CONV_1D": "use Dense layers over the flattened window",
+    "CONV_2D": "use Dense layers over the flattened window",
+    "DEPTHWISE_CONV_2D": "use Dense layers over the flattened window",
+    "DEQUANTIZE": "convert with inference_output_type=int8",
+    "ELU": "use relu or tanh",
+    "GELU": "use relu or tanh",
+    "HARD_SWISH": "use relu or tanh",
+    "LEAKY_RELU": "use relu",
+    "LSTM": "use Dense layers over features that carry the history",
+    "MUL": "fold the factor into the weights of a Dense layer",
+    "PRELU": "use relu",
+    "RELU_N1_TO_1": "let it be fused into the Dense layer before it, or use tanh",
+    "SOFTMAX": "end the model in its logits, or in one LOGISTIC output",
+    "SUB": "fold the subtraction into the bias of a Dense layer",
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": "use Dense layers over features that carry the history",
+}
+
+_ACTIVATIONS = {0: "NONE", 1: "RELU", 2: "RELU_N1_TO_1", 3: "RELU6", 4: "TANH", 5: "SIGN_BIT"}
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One tensor of the file.
+
+    ``type`` is the schema's name (INT8, INT32, ...). ``scales`` (float32) and ``zero_points`` have
+    one entry, or one per channel along ``axis``, or none. ``data`` is None for activations.
+    """
+
+    index: int
+    name: str
+    type: str
+    shape: tuple[int, ...]
+    scales: NDArray[np.float32]
+    zero_points: NDArray[np.int64]
+    axis: int = 0
+    data: NDArray[Any] | None = None
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+    @property
+    def scale(self) -> np.float32:
+        """The one scale of a per-tensor quantised tensor."""
+        return np.float32(self.scales[0])
+
+    @property
+    def zero_point(self) -> int:
+        """The one zero point of a per-tensor quantised tensor."""
+        return int(self.zero_points[0])
+
+
+@dataclass(frozen=True)
+class Operator:
+    """One operator: schema name, tensor indices (-1: an optional input that is not there)."""
+
+    name: str
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TfliteModel:
+    """A whole file: tensors by index, operators in the order of execution."""
+
+    source: str
+    tensors: tuple[Tensor, ...]
+    operators: tuple[Operator, ...]
+    input: int
+    output: int
+
+    @property
+    def input_tensor(self) -> Tensor:
+        """The int8 input."""
+        return self.tensors[self.input]
+
+    @property
+    def output_tensor(self) -> Tensor:
+        """The int8 output."""
+        return self.tensors[self.output]
+
+
+def load(source: str | Path | bytes, name: str | None = None) -> TfliteModel:
+    """Reads a ``.tflite`` file (or its bytes).
+
+    Raises ModelError: a file that is damaged, float, or uses what a plan cannot hold. The message
+    names operator and tensor, the reason, and the nearest choice that works.
+    """
+    if isinstance(source, bytes):
+        data, label = source, name or "model"
+    else:
+        label = name or str(source)
+        try:
+            data = Path(source).read_bytes()
+        except OSError as error:
+            raise ModelError(
+                f"{label}: cannot be read ({error.strerror}); check the path"
+            ) from error
+    if len(data) < 16 or data[4:8] != b"TFL3":
+        raise ModelError(
+            f"{label}: not a .tflite file (its identifier TFL3 is missing); give the int8 file "
+            "that TFLiteConverter or `tinyfin quantize` wrote"
+        )
+    try:
+        model = _read(data, label)
+    except ModelError:
+        raise
+    except Exception as error:  # the generated flatbuffer classes raise whatever the bytes provoke
+        raise ModelError(
+            f"{label}: damaged .tflite file ({type(error).__name__} while reading it); convert or "
+            "copy it again"
+        ) from error
+    _check(model)
+    return model
+
+
+def _names(enum: type) -> dict[int, str]:
+    return {v: k for k, v in vars(enum).items() if isinstance(v, int) and not k.startswith("_")}
+
+
+def _read(data: bytes, label: str) -> TfliteModel:
+    import tflite
+
+    limit = len(data)
+
+    def count(n: int, what: str) -> int:
+        if not 0 <= n <= limit:
+            raise ModelError(f"{label}: damaged .tflite file ({what}: {n}); convert it again")
+        return n
+
+    root = tflite.Model.GetRootAsModel(data, 0)
+    subgraphs = root.SubgraphsLength()
+    if subgraphs != 1:
+        raise ModelError(
+            f"{label}: {subgraphs} subgraphs; a plan holds one: leave out control flow"
+        )
+    graph = root.Subgraphs(0)
+    type_names = _names(tflite.TensorType)
+    operator_names = _names(tflite.BuiltinOperator)
+    tensors = tuple(
+        _tensor(root, graph.Tensors(i), i, type_names, limit)
+        for i in range(count(graph.TensorsLength(), "tensors"))
+    )
+
+    def tensor_index(i: int, optional: bool = False) -> int:
+        if not (0 <= i < len(tensors) or (optional and i == -1)):
+            raise ModelError(f"{label}: damaged .tflite file (tensor index {i}); convert it again")
+        return i
+
+    operators = []
+    for i in range(count(graph.OperatorsLength(), "operators")):
+        op = graph.Operators(i)
+        code = root.OperatorCodes(op.OpcodeIndex())
+        number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
+        op_name = operator_names.get(number, f"operator {number}")
+        if op_name == "CUSTOM":
+            custom = code.CustomCode()
+            op_name = f"CUSTOM {custom.decode(errors='replace') if custom else ''}".strip()
+        inputs = [op.Inputs(k) for k in range(count(op.InputsLength(), "inputs"))]
+        outputs = [op.Outputs(k) for k in range(count(op.OutputsLength(), "outputs"))]
+        options: dict[str, Any] = {}
+        table = op.BuiltinOptions()
+        if op_name == "FULLY_CONNECTED" and table is not None:
+            fc = tflite.FullyConnectedOptions()
+            fc.Init(table.Bytes, table.Pos)
+            fused = fc.FusedActivationFunction()
+            options["activation"] = _ACTIVATIONS.get(fused, f"activation {fused}")
+            options["weights_format"] = fc.WeightsFormat()
+        operators.append(
+            Operator(
+                op_name,
+                tuple(tensor_index(t, optional=True) for t in inputs),
+                tuple(tensor_index(t) for t in outputs),
+                options,
+            )
+        )
+    if graph.InputsLength() != 1 or graph.OutputsLength() != 1:
+        raise ModelError(
+            f"{label}: {graph.InputsLength()} inputs and {graph.OutputsLength()} outputs; a plan "
+            "has one of each: concatenate inputs before conversion, keep one output"
+        )
+    return TfliteModel(
+        label,
+        tensors,
+        tuple(operators),
+        tensor_index(graph.Inputs(0)),
+        tensor_index(graph.Outputs(0)),
+    )
+
+
+_DTYPES: dict[str, np.dtype[Any]] = {"INT8": np.dtype("i1"), "INT32": np.dtype("<i4")}
+
+
+def _tensor(root: Any, t: Any, index: int, type_names: dict[int, str], limit: int) -> Tensor:
+    type_name = type_names.get(t.Type(), f"type {t.Type()}")
+    if not 0 <= t.ShapeLength() <= 8:
+        raise ValueError("rank")
+    shape = tuple(int(t.Shape(k)) for k in range(t.ShapeLength()))
+    if any(not 0 <= d <= limit * 64 for d in shape):
+        raise ValueError("shape")
+    scales = np.zeros(0, np.float32)
+    zero_points = np.zeros(0, np.int64)
+    axis = 0
+    q = t.Quantization()
+    if q is not None and q.ScaleLength() > 0:
+        scales = np.array(q.ScaleAsNumpy(), np.float32)
+        zero_points = (
+            np.array(q.ZeroPointAsNumpy(), np.int64)
+            if q.ZeroPointLength() > 0
+            else np.zeros(len(scales), np.int64)
+        )
+        axis = int(q.QuantizedDimension())
+    values: NDArray[Any] | None = None
+    buffer = root.Buffers(t.Buffer())
+    if buffer is not None and buffer.DataLength() > 0:
+        raw = bytes(buffer.DataAsNumpy())
+        dtype = _DTYPES.get(type_name)
+        if dtype is None:
+            values = np.frombuffer(raw, np.uint8)
+        else:
+            values = np.frombuffer(raw, dtype).reshape(shape)
+    name = (t.Name() or b"").decode(errors="replace")
+    return Tensor(index, name, type_name, shape, scales, zero_points, axis, values)
+
+
+def _check(model: TfliteModel) -> None:
+    where = model.source
+    for op in model.operators:
+        if op.name not in SUPPORTED:
+            outs = ", ".join(repr(model.tensors[t].name) for t in op.outputs) or "nothing"
+            instead = _INSTEAD.get(op.name, "build the model from " + ", ".join(SUPPORTED))
+            raise ModelError(
+                f"{where}: operator {op.name} (makes {outs}) is not in the plan's operator "
+                f"set; {instead}"
+            )
+        if not op.inputs or not op.outputs or op.inputs[0] < 0:
+            raise ModelError(f"{where}: operator {op.name} lacks input or output; convert it again")
+        for t in (op.inputs[0], op.outputs[0]):
+            _check_activation(model, op.name, model.tensors[t])
+    for t in (model.input, model.output):
+        _check_activation(model, "the model's signature", model.tensors[t])
+    if not model.operators:
+        raise ModelError(f"{where}: holds no operator; give a trained model")
+    _check_order(model)
+
+
+def _check_activation(model: TfliteModel, user: str, t: Tensor) -> None:
+    at = f"{model.source}: {user}, tensor {t.name!r}"
+    if t.type != "INT8":
+        raise ModelError(
+            f"{at}: type {t.type}; only full int8 models run: convert with a representative "
+            "dataset, TFLITE_BUILTINS_INT8, and int8 input and output"
+        )
+    if len(t.scales) != 1 or len(t.zero_points) != 1:
+        raise ModelError(
+            f"{at}: {len(t.scales)} scales; activations need one scale and one zero point: convert "
+            "with a representative dataset"
+        )
+    if not (np.isfinite(t.scales[0]) and t.scales[0] > 0):
+        raise ModelError(f"{at}: scale {t.scales[0]}; scales are positive: convert it again")
+    if not -128 <= t.zero_point <= 127:
+        raise ModelError(f"{at}: zero point {t.zero_point} is not an int8: convert it again")
+    if t.size < 1 or (len(t.shape) > 1 and t.shape[0] != 1):
+        raise ModelError(f"{at}: shape {list(t.shape)}; convert with batch size 1")
+    if t.size > 65532:
+        raise ModelError(f"{at}: {t.size} elements; at most 65532: use a smaller layer")
+    if t.data is not None:
+        raise ModelError(f"{at}: is a constant; activations must come from the input")
+
+
+def _check_order(model: TfliteModel) -> None:
+    known = {model.input}
+    for op in model.operators:
+        if op.inputs[0] not in known:
+            t = model.tensors[op.inputs[0]]
+            raise ModelError(
+                f"{model.source}: operator {op.name} reads {t.name!r} before anything made it; "
+                "convert it again"
+            )
+        if op.outputs[0] in known:
+            t = model.tensors[op.outputs[0]]
+            raise ModelError(f"{model.source}: {t.name!r} is written twice; convert it again")
+        known.add(op.outputs[0])
+    if model.output not in known or model.output == model.input:
+        raise ModelError(
+            f"{model.source}: no operator makes the output {model.output_tensor.name!r}; "
+            "convert it again"
+        )
