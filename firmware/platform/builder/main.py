@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Builds one image: port of the board's family, application, libraries. All data is in the board
+file; see ../boards."""
+
+import os
+import shlex
+import shutil
+import sys
+
+from SCons.Script import AlwaysBuild, Builder, Default, DefaultEnvironment
+
+env = DefaultEnvironment()
+platform = env.PioPlatform()
+board = env.BoardConfig()
+here = os.path.realpath(platform.get_dir())
+ports = os.path.realpath(os.path.join(here, "..", "ports"))
+
+arch = board.get("build.arch")
+prefix = {
+    "arm": "arm-none-eabi-",
+    "riscv": "riscv64-unknown-elf-",
+    "xtensa": "xtensa-lx106-elf-",
+}[arch]
+cpu = shlex.split(board.get("build.cpu_flags"))
+
+env.Replace(
+    AR=prefix + "gcc-ar",
+    AS=prefix + "gcc",
+    CC=prefix + "gcc",
+    CXX=prefix + "g++",
+    OBJCOPY=prefix + "objcopy",
+    RANLIB=prefix + "gcc-ranlib",
+    SIZETOOL=prefix + "size",
+    ARFLAGS=["rc"],
+    PROGNAME="firmware",
+    PROGSUFFIX=".elf",
+    SIZEPROGREGEXP=r"^(?:\.vectors|\.text|\.rodata|\.ARM\.exidx|\.ARM\.extab|\.data)\s+(\d+).*",
+    SIZEDATAREGEXP=r"^(?:\.boot_seed|\.data|\.bss)\s+(\d+).*",
+    SIZECHECKCMD="$SIZETOOL -A -d $SOURCES",
+    SIZEPRINTCMD="$SIZETOOL -A -d $SOURCES",
+)
+env.Append(
+    ASFLAGS=cpu,
+    ASPPFLAGS=["-x", "assembler-with-cpp"],
+    # freestanding: no libc headers are needed; builtin: a memcpy of 4 bytes is a load and a store
+    CCFLAGS=[
+        *cpu,
+        "-Os",
+        "-g",
+        "-ffreestanding",
+        "-fbuiltin",
+        "-ffunction-sections",
+        "-fdata-sections",
+        "-fno-common",
+        "-fstack-usage",
+        "-Wall",
+        "-Wextra",
+        "-Wshadow",
+    ],
+    CFLAGS=["-std=gnu11"],
+    CXXFLAGS=["-fno-exceptions", "-fno-rtti", "-fno-threadsafe-statics"],
+    CPPPATH=[ports, os.path.join(ports, "common"), os.path.join(ports, "include")],
+    CPPDEFINES=[
+        ("TFIN_TARGET", env.StringifyMacro(env.subst("$BOARD"))),
+        *board.get("build.defines", []),
+    ],
+    LINKFLAGS=[
+        *cpu,
+        "-nostdlib",
+        "-nostartfiles",
+        "-Wl,--gc-sections",
+        "-Wl,--no-warn-rwx-segments",
+        "-Wl,--defsym=TFIN_STACK_MINIMUM=%d" % board.get("build.stack_minimum", 2048),
+        "-Wl,-Map=" + os.path.join("$BUILD_DIR", "firmware.map"),
+    ],
+    LIBS=["gcc"],
+    LIBPATH=["$BUILD_DIR"],
+    BUILDERS={
+        "ElfToBin": Builder(
+            action=env.VerboseAction(
+                "$OBJCOPY -O binary $SOURCES $TARGET", "Building $TARGET"
+            ),
+            suffix=".bin",
+        )
+    },
+)
+if os.environ.get("TINYFIN_WERROR"):
+    env.Append(CCFLAGS=["-Werror"])
+
+
+def write_memory(target, source, env):
+    regions = [
+        ("FLASH", "rx", board.get("build.flash_origin"), board.get("upload.maximum_size")),
+        ("RAM", "rwx", board.get("build.ram_origin"), board.get("upload.maximum_ram_size")),
+    ]
+    with open(str(target[0]), "w", encoding="utf-8") as file:
+        file.write("MEMORY\n{\n")
+        for name, access, origin, length in regions:
+            file.write(f"  {name} ({access}) : ORIGIN = {origin}, LENGTH = {length}\n")
+        file.write("}\n")
+
+
+board_file = os.path.join(here, "boards", env.subst("$BOARD") + ".json")
+memory = env.Command(
+    os.path.join("$BUILD_DIR", "memory.ld"),
+    board_file,
+    env.VerboseAction(write_memory, "Writing $TARGET"),
+)
+
+
+def plain_loops(env, node):
+    """The loops of memory.c must not be recognised as the functions that they are."""
+    flags = ["-O2", "-fno-builtin", "-fno-tree-loop-distribute-patterns"]
+    return env.Object(node, CCFLAGS=[*env["CCFLAGS"], *flags])
+
+
+env.AddBuildMiddleware(plain_loops, "*memory.c")
+
+sources = ["-<*>", "+<common/boot.c>", "+<common/memory.c>"]
+if arch == "arm":
+    sources.append("+<common/cortex_m.c>")
+sources.append("+<%s/>" % board.get("build.port"))
+env.BuildSources(os.path.join("$BUILD_DIR", "port"), ports, sources)
+
+if not board.get("build.ldscript", ""):
+    env.Replace(LDSCRIPT_PATH=os.path.join(here, "ldscripts", "tinyfin.ld"))
+
+elf = env.BuildProgram()
+env.Depends(elf, [memory, env.subst("$LDSCRIPT_PATH")])
+image = env.ElfToBin(os.path.join("$BUILD_DIR", "firmware"), elf)
+env.Depends(image, "checkprogsize")
+AlwaysBuild(env.Alias("size", elf, env.VerboseAction("$SIZEPRINTCMD", "Sizes of $SOURCE")))
+
+emulator = board.get("tinyfin.emulator.command", [])
+if emulator:
+    env.AddCustomTarget(
+        name="qemu",
+        dependencies=elf,
+        actions=[
+            env.VerboseAction(
+                shlex.join([*emulator, "-serial", "stdio", "-monitor", "none", "-display", "none"])
+                + " -kernel " + str(elf[0]),
+                "Running in QEMU, the serial port on this terminal",
+            )
+        ],
+        title="QEMU",
+        description="Run the image, its serial port on this terminal",
+    )
+
+flashers = board.get("tinyfin.flash", [])
+found = next((command for command in flashers if shutil.which(command[0])), None)
+if found:
+    words = [
+        word.replace("{elf}", str(elf[0])).replace("{bin}", str(image[0])) for word in found
+    ]
+    upload = env.VerboseAction(shlex.join(words), "Uploading")
+else:
+
+    def refuse(target, source, env):
+        names = ", ".join(command[0] for command in flashers)
+        sys.stderr.write(
+            "error: none of %s is on PATH; install one\n" % names
+            if flashers
+            else "error: this target is emulated: use `pio run -t qemu` or `tinyfin flash`\n"
+        )
+        return 6
+
+    upload = env.VerboseAction(refuse, "Uploading")
+AlwaysBuild(env.Alias("upload", [elf, image], upload))
+
+Default([elf, image, "size"])

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "boot.h"
+
+#include "port.h"
+
+#define PAINT 0x5AFE57ACu
+
+int main(void);
+
+__attribute__((section(".boot_seed"))) volatile uint32_t tfin_boot_seed;
+
+__attribute__((noreturn)) void tfin_port_boot(void)
+{
+    const uint32_t *from = tfin_ld_data_image;
+    if (from != tfin_ld_data) {
+        for (uint32_t *to = tfin_ld_data; to < tfin_ld_data_end; to++) {
+            *to = *from++;
+        }
+    }
+    for (uint32_t *to = tfin_ld_bss; to < tfin_ld_bss_end; to++) {
+        *to = 0;
+    }
+    tfin_boot_seed = tfin_boot_seed * 0x9E3779B1u + 0x85EBCA6Bu;
+    tfin_port_stack_paint();
+    tfin_port_init();
+    tfin_port_exit(main());
+    for (;;) {
+    }
+}
+
+uint32_t tfin_port_entropy(void)
+{
+    /* every step is a bijection of the seed: two seeds that differ stay different when the rest
+     * is the same, which on an emulator with -icount it is */
+    uint32_t mix = tfin_boot_seed ^ (tfin_port_ticks() * 0x9E3779B1u) ^ tfin_port_noise();
+    mix ^= mix >> 16;
+    mix *= 0x7FEB352Du;
+    mix ^= mix >> 15;
+    mix *= 0x846CA68Bu;
+    return mix ^ (mix >> 16);
+}
+
+uint32_t tfin_port_stack_bytes(void)
+{
+    return (uint32_t)((uintptr_t)tfin_ld_stack_top - (uintptr_t)tfin_ld_stack_low);
+}
+
+uint32_t tfin_port_stack_painted_free(void)
+{
+    const volatile uint32_t *word = tfin_ld_stack_low;
+    while (word < tfin_ld_stack_top && *word == PAINT) {
+        word++;
+    }
+    return (uint32_t)((uintptr_t)word - (uintptr_t)tfin_ld_stack_low);
+}
+
+__attribute__((noinline)) uint32_t tfin_port_stack_depth(void)
+{
+    return (uint32_t)((uintptr_t)tfin_ld_stack_top - (uintptr_t)__builtin_frame_address(0));
+}
+
+/* noinline: the frame address has to be below everything the caller holds */
+__attribute__((noinline)) void tfin_port_stack_paint(void)
+{
+    /* an interrupt may push below the frame while this runs; 64 bytes keep what is pushed whole */
+    uintptr_t stop = (uintptr_t)__builtin_frame_address(0) - 64u;
+    for (volatile uint32_t *word = tfin_ld_stack_low; (uintptr_t)word < stop; word++) {
+        *word = PAINT;
+    }
+}

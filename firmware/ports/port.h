@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the terminal application needs from a chip, and nothing more. One folder beside this file
+ * per chip family implements it; firmware/platform/boards/<target>.json names the folder.
+ *
+ * Bytes go through one UART (115200 8N1 unless TFIN_PORT_BAUD says otherwise). Everything is polled:
+ * no call blocks except tfin_port_write, none may be called from an interrupt, none allocates.
+ *
+ * To add a target of a family that is here: one board file. To add a family: a folder with
+ *   - startup code: a vector table or reset entry that sets the stack pointer, calls
+ *     tfin_port_boot() (boot.c) and never returns. Cortex-M has it in common/cortex_m.c;
+ *   - the functions below that are not marked [common].
+ * The ports use no libc. memcpy, memset and memcmp come from common/memory.c.
+ */
+#ifndef TFIN_PORT_H
+#define TFIN_PORT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#ifndef TFIN_PORT_BAUD
+#define TFIN_PORT_BAUD 115200u
+#endif
+
+/* Clocks, UART and tick counter. Called once by the startup code, before main(). */
+void tfin_port_init(void);
+
+/* ------------------------------------------------------------------------------------- bytes -- */
+
+/* Next received byte, 0..255, or -1 when there is none. Never waits. */
+int tfin_port_read(void);
+
+/* Sends size bytes; returns when the last one is in the UART. Waits for the UART, at most
+ * about size * 10 / TFIN_PORT_BAUD seconds. */
+void tfin_port_write(const uint8_t *data, size_t size);
+
+/* -------------------------------------------------------------------------------------- time -- */
+
+/*
+ * A free-running counter that counts up and wraps at tfin_port_tick_mask:
+ *
+ *     elapsed = (tfin_port_ticks() - before) & tfin_port_tick_mask;
+ *
+ * Under QEMU's -icount shift=S every guest instruction takes 2^S ns of guest time, so ticks are
+ * instructions times a constant: instructions = elapsed * 1e9 / (tfin_port_tick_hz * 2^S), rounded,
+ * exact because the board file chooses S so that 2^S * tfin_port_tick_hz >= 2e9, or, for a counter
+ * that counts instructions itself, tfin_port_tick_hz = 1e9 and S = 0 (then elapsed is the answer).
+ * On a chip ticks are time at tfin_port_tick_hz. Without -icount QEMU's counters are host time.
+ */
+uint32_t tfin_port_ticks(void);
+extern const uint32_t tfin_port_tick_hz;
+extern const uint32_t tfin_port_tick_mask;
+
+/* --------------------------------------------------------------------------- boot and reset -- */
+
+/*
+ * Differs from boot to boot: material for the boot nonce, not for keys. [common] It mixes a word of
+ * RAM that startup leaves alone (random at power-up, counted up at every reset; the emulator's
+ * command line writes a random word there) with the tick counter and tfin_port_noise().
+ */
+uint32_t tfin_port_entropy(void);
+
+/* The chip's own noise (a random number generator, a device id), or 0. */
+uint32_t tfin_port_noise(void);
+
+/* Restarts the chip, as the reset button does. Does not return. */
+void tfin_port_reset(void);
+
+/* Ends the emulator with this exit code, 0..255. A real chip has nowhere to go and stays here
+ * until it is reset. Does not return. */
+void tfin_port_exit(int code);
+
+/* ----------------------------------------------------------------------------------- stack -- */
+
+/*
+ * Startup fills the free stack with a pattern; what is still intact was never used. [common]
+ * The stack is what RAM is left above the variables; the painted part is its top, at most 64 KiB:
+ *
+ *     painted = tfin_port_stack_bytes()
+ *     deepest since boot or since tfin_port_stack_paint() = painted - tfin_port_stack_painted_free()
+ *
+ * To measure one call:
+ *     tfin_port_stack_paint();
+ *     call();
+ *     used = tfin_port_stack_bytes() - tfin_port_stack_painted_free() - tfin_port_stack_depth();
+ */
+uint32_t tfin_port_stack_bytes(void);        /* size of the painted part */
+uint32_t tfin_port_stack_painted_free(void); /* bytes of it that were never written */
+uint32_t tfin_port_stack_depth(void);        /* bytes in use now, in the caller of this function */
+void tfin_port_stack_paint(void);            /* paints again what is free below the caller */
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

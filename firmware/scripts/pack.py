@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compile the pack into the image, before a PlatformIO build.
+
+Either the C that `tinyfin codegen` wrote (option custom_tinyfin_generated, or TINYFIN_GENERATED), or
+C generated here from a pack (option custom_tinyfin_pack, or TINYFIN_PACK; "none" builds without
+one). Generated files lie in the build folder and are only written again when the pack or the
+generator changes. Needs only the standard library: tinyfin need not be installed.
+"""
+
+import hashlib
+import importlib
+import os
+import sys
+from pathlib import Path
+
+
+def _refuse(env, message):
+    sys.stderr.write(f"error: {message}\n")
+    env.Exit(1)
+
+
+def _setting(env, name):
+    """The environment variable TINYFIN_<NAME>, or the option custom_tinyfin_<name>."""
+    text = os.environ.get("TINYFIN_" + name.upper())
+    return env.GetProjectOption("custom_tinyfin_" + name, "") if text is None else text
+
+
+def _generate(env, root, pack):
+    """C for the pack, under the build folder; returns that folder."""
+    sys.path.insert(0, str(root))  # a checkout; an installed tinyfin otherwise
+    try:
+        emit = importlib.import_module("tinyfin.codegen.emit")
+    except ImportError as error:
+        _refuse(env, f"tinyfin.codegen.emit: {error}; build from a complete checkout, or set "
+                     "custom_tinyfin_generated to a folder written by `tinyfin codegen`")
+    finally:
+        sys.path.remove(str(root))
+    folder = Path(env.subst("$BUILD_DIR")) / "tinyfin_generated"
+    digest = hashlib.sha256(pack.read_bytes())
+    for source in sorted(Path(emit.__file__).parent.glob("*.py")):
+        digest.update(source.read_bytes())
+    stamp = folder / "made_from.sha256"
+    if not stamp.is_file() or stamp.read_text() != digest.hexdigest():
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            emit.emit(pack, folder)
+        except Exception as error:
+            _refuse(env, f"{pack}: {error}")
+        stamp.write_text(digest.hexdigest())
+    return folder
+
+
+def _platformio(env):
+    if env.IsCleanTarget():
+        return
+    root = Path(env.subst("$PROJECT_DIR"))
+    generated = _setting(env, "generated")
+    pack = _setting(env, "pack")
+    if generated:
+        folder = root / generated
+        if not any(folder.glob("*.c")):
+            _refuse(env, f"custom_tinyfin_generated = {generated}: no C there; "
+                         "write it with `tinyfin codegen RUN --out DIR`")
+    elif pack == "none":
+        return
+    elif (root / pack).is_file():
+        folder = _generate(env, root, root / pack)
+    else:
+        _refuse(env, f"custom_tinyfin_pack = {pack}: no such file; make a pack with "
+                     "`tinyfin quantize RUN`, or set the option to one")
+    env.Append(CPPPATH=[str(folder)])
+    env.BuildSources(os.path.join("$BUILD_DIR", "pack"), str(folder), "+<*.c>")
+
+
+if "Import" in globals():
+    Import("env")  # noqa: F821
+    _platformio(env)  # noqa: F821

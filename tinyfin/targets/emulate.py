@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Boot an image in QEMU, its serial port on a TCP socket of 127.0.0.1."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+from tinyfin.errors import TargetError, ToolError
+from tinyfin.targets.catalogue import EmulatorSpec, Target
+
+__all__ = ["Emulator"]
+
+START_DEADLINE_S = 20.0
+STOP_DEADLINE_S = 5.0
+
+
+class Emulator:
+    """A target running an image; use as a context manager, which ends it.
+
+    The serial line is a TCP socket of 127.0.0.1 at :attr:`url`, listening before QEMU starts. The
+    guest does not run until somebody connects, so nothing that it sends is lost. One connection at a
+    time; a later one finds the guest where the earlier one left it. With ``icount`` ticks are
+    instructions (see :class:`tinyfin.targets.catalogue.EmulatorSpec`); without, the guest runs in
+    host time. ``seed`` (32 bits, random when None) is what the boot nonce is made from.
+
+    Raises ToolError when QEMU is missing, TargetError when it does not start.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        elf: Path,
+        icount: bool = True,
+        *,
+        seed: int | None = None,
+        extra: tuple[str, ...] = (),
+    ) -> None:
+        self.target = target
+        self.elf = Path(elf)
+        self.icount = icount
+        self.seed = secrets.randbits(32) if seed is None else seed
+        self._extra = extra
+        self._process: subprocess.Popen[bytes] | None = None
+        self._log: IO[bytes] | None = None
+        self._port = 0
+
+    def command(self, listener_fd: int) -> list[str]:
+        """QEMU's command line; ``listener_fd`` is an inherited, listening TCP socket."""
+        spec = self._spec()
+        words = [*spec.command, "-display", "none", "-monitor", "none"]
+        words += ["-kernel", str(self.elf)]
+        # a word that differs from boot to boot, where startup takes material for the boot nonce
+        words += [
+            "-device",
+            f"loader,addr={self.target.ram_origin:#x},data={self.seed:#x},data-len=4",
+        ]
+        if self.icount:
+            words += ["-icount", f"shift={spec.icount_shift}"]
+        words += ["-chardev", f"socket,id=uart,fd={listener_fd},server=on,wait=on"]
+        return [*words, "-serial", "chardev:uart", *self._extra]
+
+    def _spec(self) -> EmulatorSpec:
+        if self.target.emulator is None:
+            raise TargetError(f"{self.target.name}: cannot be emulated; give --port of the board")
+        return self.target.emulator
+
+    def start(self) -> Emulator:
+        """Start QEMU; the guest boots when somebody connects to :attr:`url`."""
+        program = self._spec().command[0]
+        if not self.elf.is_file():
+            raise TargetError(f"{self.elf}: no such image; build it with `tinyfin build`")
+        if shutil.which(program) is None:
+            raise ToolError(f"{program} is not on PATH; `tinyfin doctor` says how to install it")
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
+            listener.bind(("127.0.0.1", 0))
+            listener.listen(1)
+            self._port = listener.getsockname()[1]
+            self._log = tempfile.TemporaryFile()
+            self._process = subprocess.Popen(
+                self.command(listener.fileno()),
+                stdin=subprocess.DEVNULL,
+                stdout=self._log,
+                stderr=self._log,
+                pass_fds=(listener.fileno(),),
+            )
+        # QEMU says that it waits for a connection, or ends with a message
+        deadline = time.monotonic() + START_DEADLINE_S
+        while "waiting for connection" not in self.output():
+            self.check()
+            if time.monotonic() > deadline:
+                self.stop()
+                raise TargetError(
+                    f"{self.target.name}: {program} did not start within {START_DEADLINE_S:.0f} s"
+                )
+            time.sleep(0.01)
+        return self
+
+    @property
+    def url(self) -> str:
+        """Where the serial line is, as pyserial and ``--port`` spell it."""
+        return f"socket://127.0.0.1:{self.address[1]}"
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and TCP port of the serial line."""
+        if self._process is None:
+            raise TargetError(f"{self.target.name}: the emulator is not running")
+        return "127.0.0.1", self._port
+
+    def connect(self, timeout_s: float = START_DEADLINE_S) -> socket.socket:
+        """A new connection to the serial line; ``timeout_s`` holds for its later calls too."""
+        self.check()
+        try:
+            link = socket.create_connection(self.address, timeout_s)
+        except OSError as error:
+            self.check()
+            raise TargetError(f"{self.target.name}: {self.url}: {error}") from error
+        link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return link
+
+    def check(self) -> None:
+        """TargetError with QEMU's own words when it has ended."""
+        if self._process is not None and self._process.poll() is not None:
+            raise TargetError(
+                f"{self.target.name}: the emulator ended with code {self._process.returncode}: "
+                f"{self.output().strip() or 'no message'}; `tinyfin doctor` says whether its "
+                "version is known to work"
+            )
+
+    @property
+    def pid(self) -> int:
+        """Process id of QEMU."""
+        if self._process is None:
+            raise TargetError(f"{self.target.name}: the emulator is not running")
+        return self._process.pid
+
+    def output(self) -> str:
+        """What QEMU itself said so far (not the guest), at most the last 4,000 characters."""
+        if self._log is None:
+            return ""
+        self._log.seek(0)
+        return self._log.read().decode(errors="replace")[-4000:]
+
+    def wait(self, timeout_s: float) -> int | None:
+        """The guest's exit code, or None when it still runs after ``timeout_s``."""
+        if self._process is None:
+            raise TargetError(f"{self.target.name}: the emulator is not running")
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return self._process.wait(timeout_s)
+        return None
+
+    def stop(self) -> None:
+        """End this emulator, and nothing else. May be called again."""
+        if self._process is not None:
+            if self._process.poll() is None:
+                self._process.terminate()
+                if self.wait(STOP_DEADLINE_S) is None:
+                    self._process.kill()
+                    self._process.wait()
+            self._process = None
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+
+    def __enter__(self) -> Emulator:
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
