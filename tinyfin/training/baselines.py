@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rules of one or two lines that every model must beat, from the transactions themselves.
+
+They see what a terminal sees: earlier transactions, and labels once they are known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tinyfin.data.transactions import Transactions
+
+__all__ = ["known_fraud_run", "mean_before", "rule_scores"]
+
+Values = npt.NDArray[np.float64]
+
+AMOUNT_CUT_MINOR = 22_000
+RUN_AGE_S = 28 * 86400
+CAP = 50.0
+
+
+def rule_scores(
+    tx: Transactions, *, amount_cut_minor: int = AMOUNT_CUT_MINOR, run_age_s: int = RUN_AGE_S
+) -> Mapping[str, Values]:
+    """Scores of the rules, n rows each; higher is more suspicious.
+
+    * ``amount``
+    * ``rule_a``: 3 [amount > cut] + 2 [the two newest known labels of the terminal are fraud, and
+      the run of frauds they end is younger than ``run_age_s``] + 0.6 [only the newest one]
+      + min(amount / the terminal's mean so far, 50) / 100
+    * ``rule_b``: rule_a + min(amount / the card's mean so far, 10) / 10
+
+    ``rule_b`` is left out when no row has a token, all of them when the schema has no amount.
+    """
+    names = tx.schema.names
+    if "amount_minor" not in names:
+        return {}
+    amount = tx.column("amount_minor").astype(np.float64)
+    run, age = known_fraud_run(tx)
+    young = (run > 0) & (age < run_age_s)
+    ratio = amount / np.maximum(mean_before(tx.terminal, amount, tx.t_mono_s), 1.0)
+    rule_a = (
+        3.0 * (amount > amount_cut_minor)
+        + 2.0 * (young & (run >= 2))
+        + 0.6 * (young & (run == 1))
+        + np.minimum(ratio, CAP) / 100
+    )
+    scores = {"amount": amount, "rule_a": rule_a}
+    if "token" in names and bool(np.any(tx.has("token"))):
+        card = np.unique(tx.column("token"), return_inverse=True)[1]
+        own = amount / np.maximum(mean_before(card, amount, tx.t_mono_s), 1.0)
+        scores["rule_b"] = rule_a + np.where(tx.has("token"), np.minimum(own, 10.0) / 10, 0.0)
+    return scores
+
+
+def mean_before(key: npt.NDArray[Any], value: Values, t_s: npt.NDArray[Any]) -> Values:
+    """Mean of the same key's earlier values, n rows; the row's own value where it is the first."""
+    order = np.lexsort((np.arange(len(key)), t_s, key))
+    keys, values = key[order], value[order]
+    first = np.r_[True, keys[1:] != keys[:-1]] if len(keys) else np.zeros(0, bool)
+    start = np.maximum.accumulate(np.where(first, np.arange(len(keys)), 0))
+    total = np.cumsum(values) - values
+    count = np.arange(len(keys)) - start
+    mean = (total - total[start]) / np.maximum(count, 1)
+    out = np.empty(len(key))
+    out[order] = np.where(first, values, mean)
+    return out
+
+
+def known_fraud_run(
+    tx: Transactions,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The run of frauds that ends the terminal's known labels, as each transaction meets it.
+
+    Labels count where their transaction was, once they are known. Returns the run's length and the
+    age of its oldest member in seconds (0 where there is no run).
+    """
+    n = len(tx)
+    run = np.zeros(n, np.int64)
+    age = np.zeros(n, np.int64)
+    told = np.flatnonzero(tx.label >= 0)
+    t = tx.t_mono_s.astype(np.int64)
+    known = tx.label_known_s.astype(np.int64)
+    # events of one terminal in order of time; what becomes known comes before the scores
+    when = np.concatenate([known[told], t])
+    row = np.concatenate([told, np.arange(n)])
+    is_score = np.concatenate([np.zeros(len(told), bool), np.ones(n, bool)])
+    order = np.lexsort((row, is_score, when, tx.terminal[row]))
+    labels: list[tuple[int, int, bool]] = []
+    current = -1
+    length, oldest = 0, 0
+    ordered = row[order]
+    events = zip(
+        ordered.tolist(),
+        is_score[order].tolist(),
+        tx.terminal[ordered].tolist(),
+        t[ordered].tolist(),
+        (tx.label[ordered] == 1).tolist(),
+        strict=True,
+    )
+    for r, scored, terminal, at_s, fraud in events:
+        if terminal != current:
+            current, labels, length, oldest = terminal, [], 0, 0
+        if scored:
+            if length:
+                run[r] = length
+                age[r] = at_s - oldest
+            continue
+        at = (at_s, r, fraud)
+        if labels and at < labels[-1]:
+            labels.append(at)
+            labels.sort()
+            length, oldest = _run_of(labels)
+            continue
+        labels.append(at)
+        if fraud:
+            length, oldest = length + 1, oldest if length else at_s
+        else:
+            length, oldest = 0, 0
+    return run, age
+
+
+def _run_of(labels: list[tuple[int, int, bool]]) -> tuple[int, int]:
+    length, oldest = 0, 0
+    for when, _, fraud in reversed(labels):
+        if not fraud:
+            break
+        length, oldest = length + 1, when
+    return length, oldest

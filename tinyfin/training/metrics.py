@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How well scores find fraud. All take scores (higher is worse) and labels (1 fraud, 0 genuine)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = [
+    "at_false_positive_rate",
+    "average_precision",
+    "brier",
+    "calibration_bins",
+    "calibration_error",
+    "evaluate",
+    "precision_recall_curve",
+    "roc_auc",
+]
+
+Scores = npt.NDArray[Any]
+Labels = npt.NDArray[Any]
+
+BINS = 15
+FALSE_POSITIVE_RATES = (0.001, 0.01)
+
+
+def _cumulated(
+    score: Scores, label: Labels, weight: Scores | None
+) -> tuple[Scores, Scores, Scores]:
+    """Thresholds descending, and the weight of frauds and of genuine rows at or above each."""
+    order = np.argsort(-score.astype(np.float64), kind="stable")
+    ordered = score[order]
+    w = np.ones(len(score)) if weight is None else weight[order].astype(np.float64)
+    fraud = label[order] == 1
+    last = np.r_[np.flatnonzero(np.diff(ordered)), len(ordered) - 1]
+    return ordered[last], np.cumsum(w * fraud)[last], np.cumsum(w * ~fraud)[last]
+
+
+def average_precision(score: Scores, label: Labels, weight: Scores | None = None) -> float:
+    """Sum over thresholds of precision times the gain in recall; ties count once. NaN if no fraud.
+
+    The definition is scikit-learn's ``average_precision_score``.
+    """
+    if not np.any(label == 1):
+        return float("nan")
+    _, tp, fp = _cumulated(score, label, weight)
+    gain = np.diff(np.r_[0.0, tp]) / tp[-1]
+    return float(np.sum(gain * tp / (tp + fp)))
+
+
+def roc_auc(score: Scores, label: Labels, weight: Scores | None = None) -> float:
+    """Area under the ROC curve by the trapezium rule. NaN without both classes."""
+    if len(np.unique(label)) < 2:
+        return float("nan")
+    _, tp, fp = _cumulated(score, label, weight)
+    tp, fp = np.r_[0.0, tp] / tp[-1], np.r_[0.0, fp] / fp[-1]
+    return float(np.sum(np.diff(fp) * (tp[1:] + tp[:-1]) / 2))
+
+
+def at_false_positive_rate(
+    score: Scores, label: Labels, rate: float
+) -> tuple[float, float, float]:
+    """Recall and precision at the lowest threshold whose false positives stay within ``rate``.
+
+    Returns recall, precision and the threshold (a row alerts when its score is >= it). No alert at
+    all gives 0, NaN, inf.
+    """
+    if len(np.unique(label)) < 2:
+        return float("nan"), float("nan"), float("inf")
+    thresholds, tp, fp = _cumulated(score, label, None)
+    inside = np.flatnonzero(fp <= rate * fp[-1])
+    if not len(inside):
+        return 0.0, float("nan"), float("inf")
+    i = inside[-1]
+    return float(tp[i] / tp[-1]), float(tp[i] / (tp[i] + fp[i])), float(thresholds[i])
+
+
+def precision_recall_curve(score: Scores, label: Labels) -> tuple[Scores, Scores]:
+    """Recall (ascending) and precision at every threshold."""
+    _, tp, fp = _cumulated(score, label, None)
+    return tp / max(tp[-1], 1e-12), tp / (tp + fp)
+
+
+def brier(probability: Scores, label: Labels) -> float:
+    """Mean squared difference of probability and outcome."""
+    return float(np.mean((probability - (label == 1)) ** 2))
+
+
+def calibration_bins(
+    probability: Scores, label: Labels, bins: int = BINS
+) -> tuple[Scores, Scores, npt.NDArray[np.int64]]:
+    """Mean probability, share of fraud and rows of ``bins`` bins that hold equally many rows."""
+    order = np.argsort(probability, kind="stable")
+    parts = [part for part in np.array_split(order, bins) if len(part)]
+    mean = np.array([probability[part].mean() for part in parts])
+    share = np.array([(label[part] == 1).mean() for part in parts])
+    return mean, share, np.array([len(part) for part in parts])
+
+
+def calibration_error(probability: Scores, label: Labels, bins: int = BINS) -> float:
+    """Expected calibration error over bins of equal mass."""
+    mean, share, rows = calibration_bins(probability, label, bins)
+    return float(np.sum(rows * np.abs(mean - share)) / np.sum(rows))
+
+
+def evaluate(
+    score: Scores,
+    label: Labels,
+    *,
+    probability: Scores | None = None,
+    scenario: npt.NDArray[np.int16] | None = None,
+    scenario_names: Sequence[str] = (),
+) -> dict[str, Any]:
+    """All figures of one scorer on one population, as JSON-ready numbers.
+
+    ``probability`` adds Brier, ECE, observed and expected frauds; ``scenario`` adds the recall of
+    each scenario at the first false-positive rate.
+    """
+    out: dict[str, Any] = {
+        "rows": len(score),
+        "frauds": int(np.count_nonzero(label == 1)),
+        "average_precision": average_precision(score, label),
+        "roc_auc": roc_auc(score, label),
+    }
+    for rate in FALSE_POSITIVE_RATES:
+        recall, precision, _ = at_false_positive_rate(score, label, rate)
+        name = f"{100 * rate:g}%"
+        out[f"recall_at_{name}"] = recall
+        out[f"precision_at_{name}"] = precision
+    if scenario is not None:
+        threshold = at_false_positive_rate(score, label, FALSE_POSITIVE_RATES[0])[2]
+        by_name = {}
+        for code, name in enumerate(scenario_names):
+            rows = (scenario == code) & (label == 1)
+            if name and np.any(rows):
+                by_name[name] = {
+                    "frauds": int(np.count_nonzero(rows)),
+                    "recall": float(np.mean(score[rows] >= threshold)),
+                }
+        out["scenario_recall_at_0.1%"] = by_name
+    if probability is not None:
+        base = float(np.mean(label == 1))
+        value = brier(probability, label)
+        out["brier"] = value
+        out["brier_skill"] = 1.0 - value / max(base * (1.0 - base), 1e-12)
+        out["calibration_error"] = calibration_error(probability, label)
+        out["expected_frauds"] = float(np.sum(probability))
+    return out

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which rows are learned from, which calibrate, which test: by time, never at random.
+
+A model that goes live at ``until`` knows the labels that had arrived by then and no others. So the
+rows to learn from are those before ``until`` whose label was known at ``until``; younger ones are
+immature and refused. What comes after ``until`` is the test.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tinyfin.data.transactions import Transactions, format_time
+from tinyfin.errors import DataError
+
+__all__ = ["Split", "split_by_time"]
+
+MIN_FRAUDS = 5
+
+
+@dataclass(frozen=True)
+class Split:
+    """Row indices, ascending in time within each slice, and what was left out."""
+
+    fit: npt.NDArray[np.int64]
+    calibration: npt.NDArray[np.int64]
+    test: npt.NDArray[np.int64]
+    since_s: int
+    calibration_s: int
+    """First second of the calibration slice."""
+    until_s: int
+    """When the model goes live: labels known later than this are not used."""
+    test_until_s: int
+    immature: int
+    """Rows before ``until`` whose label was not known by then: refused."""
+    unlabelled: int
+    """Rows without a label, in all slices: not used."""
+    warmup: int
+    """Rows before ``since``: they build state and are not learned from."""
+
+    def summary(self, label: npt.NDArray[np.int8]) -> dict[str, Any]:
+        """Sizes, frauds and bounds, for reports."""
+        out: dict[str, Any] = {
+            "since": format_time(self.since_s),
+            "calibration_from": format_time(self.calibration_s),
+            "until": format_time(self.until_s),
+            "test_until": format_time(self.test_until_s),
+            "warmup_rows": self.warmup,
+            "immature_refused": self.immature,
+            "unlabelled": self.unlabelled,
+        }
+        for name in ("fit", "calibration", "test"):
+            rows = getattr(self, name)
+            out[name] = {"rows": len(rows), "frauds": int(np.count_nonzero(label[rows] == 1))}
+        return out
+
+
+def split_by_time(
+    tx: Transactions,
+    *,
+    since_s: int | None = None,
+    until_s: int | None = None,
+    test_until_s: int | None = None,
+    shares: tuple[float, float, float] = (0.6, 0.2, 0.2),
+) -> Split:
+    """Part the transactions at moments in time.
+
+    ``shares`` are train, validation (here: calibration) and test. Without ``until_s`` the model
+    goes live where the last share of the transactions begins. Raises DataError when a slice to
+    learn from would be empty or hold fewer than five frauds.
+    """
+    t = tx.t_mono_s.astype(np.int64)
+    if not len(t):
+        raise DataError("there are no transactions; nothing can be learned from them")
+    start = int(t.min()) if since_s is None else since_s
+    end = int(t.max()) + 1 if test_until_s is None else test_until_s
+    if until_s is None:
+        inside = np.sort(t[(t >= start) & (t < end)])
+        if not len(inside):
+            raise DataError(f"no transaction since {format_time(start)}; set an earlier since")
+        until_s = int(inside[min(len(inside) - 1, round(len(inside) * (1.0 - shares[2])))])
+    before = (t >= start) & (t < until_s)
+    labelled = tx.label >= 0
+    known = tx.label_known_s.astype(np.int64) <= until_s
+    usable = _by_time(np.flatnonzero(before & labelled & known), t)
+    immature = int(np.count_nonzero(before & labelled & ~known))
+    _require(tx, usable, "to learn from", start, until_s, immature)
+    share = shares[0] / max(shares[0] + shares[1], 1e-9)
+    cut = int(t[usable[min(len(usable) - 1, round(len(usable) * share))]])
+    fit, calibration = usable[t[usable] < cut], usable[t[usable] >= cut]
+    _require(tx, fit, "to fit on", start, cut, immature)
+    _require(tx, calibration, "to calibrate on", cut, until_s, immature)
+    after = (t >= until_s) & (t < end)
+    return Split(
+        fit=fit,
+        calibration=calibration,
+        test=_by_time(np.flatnonzero(after & labelled), t),
+        since_s=start,
+        calibration_s=cut,
+        until_s=until_s,
+        test_until_s=end,
+        immature=immature,
+        unlabelled=int(np.count_nonzero((before | after) & ~labelled)),
+        warmup=int(np.count_nonzero(t < start)),
+    )
+
+
+def _by_time(rows: npt.NDArray[np.int64], t: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    return rows[np.argsort(t[rows], kind="stable")]
+
+
+def _require(
+    tx: Transactions, rows: npt.NDArray[np.int64], what: str, start: int, end: int, immature: int
+) -> None:
+    frauds = int(np.count_nonzero(tx.label[rows] == 1))
+    if frauds >= MIN_FRAUDS and frauds < len(rows):
+        return
+    raise DataError(
+        f"from {format_time(start)} to {format_time(end)} there are {len(rows)} transactions "
+        f"{what}, {frauds} of them fraud ({immature} refused: their label came later); at least "
+        f"{MIN_FRAUDS} frauds and one genuine are needed; give more data, an earlier since or a "
+        "later until"
+    )
