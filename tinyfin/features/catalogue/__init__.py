@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Named features. Adding one is one entry in the file of its kind; ids and reasons are for ever.
+
+Sets are ordered: the order is that of the model's inputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tinyfin.features.catalogue import (
+    amounts,
+    cards,
+    device,
+    entry,
+    labels,
+    refunds,
+    responses,
+    rhythm,
+)
+from tinyfin.features.catalogue.reasons import REASONS, reason_code
+from tinyfin.features.definition import Feature
+
+__all__ = ["BY_NAME", "DEFAULT", "FEATURES", "REASONS", "SETS", "STREAM", "reason_code"]
+
+FEATURES: tuple[Feature, ...] = (
+    *amounts.FEATURES, *rhythm.FEATURES, *cards.FEATURES, *responses.FEATURES, *entry.FEATURES,
+    *refunds.FEATURES, *device.FEATURES, *labels.FEATURES,
+)
+
+BY_NAME: Mapping[str, Feature] = {feature.name: feature for feature in FEATURES}
+
+DEFAULT: tuple[str, ...] = (
+    "amt_log", "amt_dev", "amt_round", "amt_small_16", "amt_repeat", "amt_to_floor",
+    "gap_s", "rate_60", "rate_900_dev", "hour_rare",
+    "tok_seen_cnt", "tok_gap_s", "tok_distinct_300", "new_tok_share", "bin_conc",
+    "decl_ratio_16", "decl_run", "decl_inv",
+    "entry_risk", "entry_rare", "keyed_run", "chip_fail_then",
+    "refund_ratio", "refund_unlinked",
+    "offline_run", "saf_fill",
+    "known_last", "known_rate_28d",
+)
+"""For payment data: card testing, fallback, takeover, refunds, offline bursts, notices."""
+
+STREAM: tuple[str, ...] = (
+    "amt_log", "amt_dev", "amt_to_mean", "amt_over", "amt_round",
+    "amt_to_card_mean", "tok_known", "tok_seen_cnt", "tok_gap_s", "new_tok_share",
+    "gap_s", "rate_hour", "rate_day", "hour_rare", "hour_of_day",
+    "known_last", "known_run", "known_run_age_h", "known_age_h", "known_rate_7d",
+    "known_rate_28d", "known_run2_28d", "known_run1_28d", "known_labels_28d",
+)
+"""For data that has amount, card, time and terminal only."""
+
+SETS: Mapping[str, tuple[str, ...]] = {"default": DEFAULT, "stream": STREAM}

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the amount says. Amounts are learned from approved sales only, so that attempts cannot
+teach a terminal that they are ordinary."""
+
+from __future__ import annotations
+
+from tinyfin.features.catalogue.base import AMOUNT, CARD_GAP, GAP, HAS_CARD, REFUND, SALE
+from tinyfin.features.definition import Feature
+from tinyfin.features.expressions import (
+    APPROVED,
+    HOUR_S,
+    Expression,
+    absolute,
+    all_of,
+    deviation,
+    divisible,
+    either,
+    field,
+    last_n,
+    log2,
+    mean,
+    previous,
+    ratio,
+    repeat,
+    smaller,
+    window,
+)
+
+__all__ = ["CARD_MEAN", "FEATURES", "amount_over"]
+
+_LOG = log2(AMOUNT)
+_SMALL = AMOUNT <= 200
+_FLOOR = field("floor_limit_minor")
+_TERMINAL_MEAN = mean("terminal", AMOUNT, shift=5, width=8, where=SALE)
+CARD_MEAN = mean("card", AMOUNT, shift=2, width=4, where=SALE)
+_BEFORE = previous("terminal", AMOUNT, otherwise=-1_000_000)
+_NEAR = all_of(HAS_CARD, absolute(AMOUNT - _BEFORE) <= 100, CARD_GAP > GAP)
+
+
+def _times(average: Expression) -> Expression:
+    return smaller(ratio(AMOUNT, average, scale=64, otherwise=64), 16384)
+
+
+def amount_over(cut_minor: int) -> Expression:
+    """1 when the amount is over a cut that training or the user chose."""
+    return AMOUNT > cut_minor
+
+
+FEATURES: tuple[Feature, ...] = (
+    Feature("amt_log", 1, 1, "round(256 * log2(1 + amount in minor units))",
+            "scale for the other features; unusual amounts", "before", _LOG),
+    Feature("amt_dev", 2, 1,
+            "16 * (amt_log - mean) / max(mean absolute deviation, 8) against approved sales, "
+            "shift 5; 0 before the fourth", "unusual amount, gift-card size refund", "before",
+            deviation("terminal", _LOG, shift=5, floor=8, scale=16, minimum=4, where=SALE)),
+    Feature("amt_round", 3, 2, "how many of 100, 1000, 10000 minor units divide the amount",
+            "tests, refunds, cash-like sales", "before", divisible(AMOUNT, (100, 1000, 10000))),
+    Feature("amt_small", 4, 2, "1 when the amount is at most 200 minor units", "card testing",
+            "before", _SMALL),
+    Feature("amt_small_16", 104, 2,
+            "amounts of at most 200 minor units among the last 16, this one included",
+            "card testing", "before", last_n("terminal", 16, _SMALL, itself=True)),
+    Feature("amt_repeat", 5, 2, "how many of the last 16 amounts equal this one",
+            "card testing, forced post", "before", repeat("terminal", AMOUNT, 16)),
+    Feature("amt_seq", 6, 2,
+            "of the last 8, this one included: amount within 100 minor units of the one before "
+            "and another card", "enumeration scripts", "before",
+            last_n("terminal", 8, _NEAR, itself=True)),
+    Feature("amt_to_floor", 7, 3, "256 * amount / floor limit, at most 1024; 0 without a limit",
+            "just under the limit, offline burst", "before",
+            smaller(ratio(AMOUNT, _FLOOR, scale=256), 1024)),
+    Feature("split_sum", 8, 3,
+            "256 * approved sales of this card in the last hour and this one / floor limit, "
+            "at most 1024; 0 without a limit", "split sales", "before",
+            smaller(ratio(window("card", seconds=HOUR_S, buckets=4, value=AMOUNT, where=SALE,
+                                 itself=True, when=APPROVED, width=4),
+                          _FLOOR, scale=256), 1024)),
+    Feature("amt_to_mean", 101, 1,
+            "64 * amount / exponential mean (shift 5) of this terminal's approved sales, at most "
+            "16384; 64 when there are none", "unusual amount", "before", _times(_TERMINAL_MEAN)),
+    Feature("amt_to_card_mean", 102, 37,
+            "64 * amount / exponential mean (shift 2) of this card's approved sales at this "
+            "terminal, at most 16384; 64 when there are none", "stolen card spent fast", "before",
+            _times(CARD_MEAN)),
+    Feature("amt_over", 103, 1, "1 when the amount is over a cut, in minor units", "unusual amount",
+            "before", amount_over(10_000)),
+    Feature("amt_refund_log", 105, 22, "amt_log of a refund, else 0", "refund fraud", "before",
+            either(REFUND, _LOG, 0)),
+)

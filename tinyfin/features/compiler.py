@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Features to a feature program: the PROG payload of docs/formats/program.md.
+
+The same features and schema give the same bytes on every machine.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tinyfin.errors import ConfigError
+from tinyfin.features.definition import Feature
+from tinyfin.features.graph import NONE, Graph, Node
+from tinyfin.features.layout import (
+    Kept,
+    allot_registers,
+    keep_list,
+    lay_out_pool,
+    lay_out_state,
+)
+from tinyfin.features.operators import CARD, TERMINAL
+from tinyfin.features.selection import Selection, select
+from tinyfin.schema import Schema
+
+__all__ = ["Program", "compile_program"]
+
+PROGRAM_FORMAT = 1
+HEADER_BYTES = 64
+OPERATOR_BYTES = 24
+STATE_HEAD_BYTES = 64
+CARD_HEAD_BYTES = 16
+MAX_CARD_SLOT_BYTES = 272
+MAX_FEATURES = 128
+NO_REGISTER = 255
+NO_TOKEN = 255
+DEFAULT_CARD_LABELS = 4
+"""Labels remembered per card when a feature asks for them and nobody says how many."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """A compiled feature program. Sizes are bytes; the parts of the state add up to state_bytes."""
+
+    payload: bytes
+    feature_names: tuple[str, ...]
+    feature_ids: tuple[int, ...]
+    reason_ids: tuple[int, ...]
+    feature_docs: tuple[str, ...]
+    operators: tuple[str, ...]
+    """Names of the operators in order: scoring, then outcome."""
+    registers: int
+    kept: int
+    pending: int
+    pending_entry_bytes: int
+    terminal_state_bytes: int
+    terminal_labels: int
+    card_sets: int
+    card_ways: int
+    card_slot_bytes: int
+    card_labels: int
+
+    @property
+    def pending_bytes(self) -> int:
+        """The pending table."""
+        return self.pending * self.pending_entry_bytes
+
+    @property
+    def label_ring_bytes(self) -> int:
+        """The terminal's ring of known labels."""
+        return 8 + 8 * self.terminal_labels if self.terminal_labels else 0
+
+    @property
+    def card_table_bytes(self) -> int:
+        """The card table."""
+        return self.card_sets * self.card_ways * self.card_slot_bytes
+
+    @property
+    def state_bytes(self) -> int:
+        """The body of the state image, which is what the engine holds per terminal."""
+        return (STATE_HEAD_BYTES + self.pending_bytes + self.terminal_state_bytes
+                + self.label_ring_bytes + self.card_table_bytes)
+
+    @property
+    def memory_bytes(self) -> int:
+        """Memory of the program alone: the state. A network's scratch comes on top."""
+        return self.state_bytes
+
+
+def compile_program(
+    features: Selection,
+    schema: Schema,
+    *,
+    pending: int = 8,
+    card_sets: int = 16,
+    card_ways: int = 4,
+    terminal_labels: int = 32,
+    card_labels: int = 0,
+) -> Program:
+    """Compile features, in the order given, for events of ``schema``.
+
+    ``features`` is ``"default"``, ``"stream"``, the ``[features]`` section of tinyfin.toml, or a
+    sequence of catalogue names and :class:`Feature`. Card table and label rings are only there when
+    a feature uses them. Raises ConfigError naming the feature and what to do.
+    """
+    chosen = select(features)
+    _check_limits(pending, card_sets, card_ways, terminal_labels, card_labels)
+    if not 1 <= len(chosen) <= MAX_FEATURES:
+        raise ConfigError(f"{len(chosen)} features; a program has 1 to {MAX_FEATURES}; name fewer")
+    graph = Graph(schema)
+    outputs = [_add(graph, feature, schema) for feature in chosen]
+
+    token = _token_index(schema)
+    uses_cards = any(node.key == CARD for node in graph.nodes)
+    terminal_ring = _asks_labels(graph, TERMINAL) and terminal_labels
+    card_ring = _asks_labels(graph, CARD) and (card_labels or DEFAULT_CARD_LABELS)
+    terminal_offsets, terminal_bytes = lay_out_state(graph, TERMINAL)
+    card_offsets, card_bytes = lay_out_state(graph, CARD)
+    slot = CARD_HEAD_BYTES + card_bytes + (8 + 8 * card_ring if card_ring else 0)
+    if not uses_cards:
+        slot = card_sets = card_ways = 0
+    elif slot > MAX_CARD_SLOT_BYTES:
+        raise ConfigError(
+            f"the card features need {slot} bytes per card; a slot has at most "
+            f"{MAX_CARD_SLOT_BYTES}; use fewer card features or card_labels"
+        )
+    kept, entry_bytes = keep_list(graph)
+    pool_offsets, pool = lay_out_pool(graph)
+
+    score = [i for i, node in enumerate(graph.nodes) if not node.late]
+    late = [i for i, node in enumerate(graph.nodes) if node.late]
+    pinned = {k.node for k in kept} | set(outputs) | set(late)
+    pinned |= {i for n in late for i in graph.nodes[n].inputs}
+    registers = allot_registers(graph, [*score, *late], pinned)
+    state_offsets = {**terminal_offsets, **card_offsets}
+    at_score = HEADER_BYTES
+    at_late = at_score + OPERATOR_BYTES * len(score)
+    at_kept = at_late + OPERATOR_BYTES * len(late)
+    at_features = at_kept + 4 * len(kept)
+    at_pool = -(-(at_features + 4 * len(chosen)) // 8) * 8
+
+    def encode(number: int) -> bytes:
+        node = graph.nodes[number]
+        at = at_pool + pool_offsets[number] if node.operator.pool else None
+        return _encode_operator(node, number, registers, state_offsets.get(number, 0), at)
+
+    header = struct.pack(
+        "<8HI2H2B3H6I8x", PROGRAM_FORMAT, max(registers.values()) + 1, len(score), len(late),
+        len(kept), len(chosen), pending, entry_bytes, terminal_bytes, slot, card_sets, card_ways,
+        token, terminal_ring, card_ring, 0, at_score, at_late, at_kept, at_features, at_pool,
+        len(pool),
+    )
+    body = header + b"".join(encode(i) for i in [*score, *late])
+    body += b"".join(_encode_kept(k, registers[k.node]) for k in kept)
+    body += b"".join(
+        struct.pack("<BBH", registers[node], 0, feature.id)
+        for node, feature in zip(outputs, chosen, strict=True)
+    )
+    return Program(
+        payload=body.ljust(at_pool, b"\0") + pool,
+        feature_names=tuple(feature.name for feature in chosen),
+        feature_ids=tuple(feature.id for feature in chosen),
+        reason_ids=tuple(feature.reason for feature in chosen),
+        feature_docs=tuple(feature.definition for feature in chosen),
+        operators=tuple(graph.nodes[i].operator.name for i in [*score, *late]),
+        registers=max(registers.values()) + 1,
+        kept=len(kept),
+        pending=pending,
+        pending_entry_bytes=entry_bytes,
+        terminal_state_bytes=terminal_bytes,
+        terminal_labels=int(terminal_ring),
+        card_sets=card_sets,
+        card_ways=card_ways,
+        card_slot_bytes=slot,
+        card_labels=int(card_ring),
+    )
+
+
+def _add(graph: Graph, feature: Feature, schema: Schema) -> int:
+    lacking = [name for name in feature.fields if name not in schema.names]
+    if lacking:
+        raise ConfigError(
+            f"feature {feature.name!r} needs the field {lacking[0]!r}, which schema "
+            f"{schema.name!r} lacks; leave the feature out or add the field"
+        )
+    try:
+        number = graph.add(feature.expression)
+    except ConfigError as error:
+        raise ConfigError(f"feature {feature.name!r}: {error}") from error
+    if graph.nodes[number].late:
+        raise ConfigError(
+            f"feature {feature.name!r} is made of an outcome, which is not known while scoring; "
+            "let an operator with state learn it"
+        )
+    if any(node.key == CARD for node in graph.nodes) and _token_index(schema) == NO_TOKEN:
+        raise ConfigError(
+            f"feature {feature.name!r} follows cards, but schema {schema.name!r} has no card "
+            'token; add a u64 field with unit = "token" or leave the feature out'
+        )
+    return number
+
+
+def _token_index(schema: Schema) -> int:
+    for i, field in enumerate(schema.fields):
+        if field.type == "u64" and field.unit == "token":
+            return i
+    return NO_TOKEN
+
+
+def _asks_labels(graph: Graph, key: int) -> bool:
+    return any(node.operator.name == "KNOWN" and node.key == key for node in graph.nodes)
+
+
+def _check_limits(pending: int, sets: int, ways: int, terminal: int, card: int) -> None:
+    rules = (
+        ("pending", pending, 1, 256), ("card_sets", sets, 1, 4096), ("card_ways", ways, 1, 16),
+        ("terminal_labels", terminal, 1, 128), ("card_labels", card, 0, 16),
+    )
+    for name, value, low, high in rules:
+        if not low <= value <= high:
+            raise ConfigError(f"{name} = {value} must be {low} to {high}")
+    if sets & (sets - 1):
+        raise ConfigError(f"card_sets = {sets} must be a power of two")
+
+
+def _encode_operator(node: Node, number: int, registers: Sequence[int] | dict[int, int],
+                     state_offset: int, pool_offset: int | None) -> bytes:
+    def register(i: int) -> int:
+        return NO_REGISTER if i == NONE else registers[i]
+
+    p0, p1, p2, p3 = node.parameters
+    if pool_offset is not None:
+        p0 = pool_offset
+    return struct.pack(
+        "<8BIiiHH", node.operator.code, node.key, registers[number], register(node.a),
+        register(node.b), register(node.c), node.when, node.flags, state_offset, p0, p1, p2, p3,
+    )
+
+
+def _encode_kept(kept: Kept, register: int) -> bytes:
+    return struct.pack("<BBH", register, kept.width, kept.offset | kept.ram_only << 15)
