@@ -250,8 +250,6 @@ typedef struct tfin_engine {
     const uint8_t *calibration;
     const uint8_t *decision;
     uint8_t *state;
-    uint8_t *scratch;
-    uint32_t state_size;
     uint32_t import_next;
     uint32_t import_crc;
     uint16_t event_flags;

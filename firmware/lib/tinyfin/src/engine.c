@@ -1,0 +1,477 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* An event's way through the engine: clock, features, pending table, network, verdict; and back: outcome, notice. */
+#include "internal.h"
+#include "net.h"
+
+/* What an unknown card reads. */
+static const uint8_t no_card[MAX_CARD_SLOT] __attribute__((aligned(8)));
+
+void tfin_count(uint8_t *head, uint32_t counter, uint32_t by)
+{
+    uint32_t v = tfin_u32(head + counter);
+    tfin_put32(head + counter, v + by < v ? UINT32_MAX : v + by);
+}
+
+static layout layout_of(const tfin_engine *e)
+{
+    layout l;
+    (void)tfin_layout(e->program, e->plan == NULL ? 0 : tfin_net_arena_size(e->plan), &l);
+    return l;
+}
+
+static uint32_t tick(tfin_engine *e, uint32_t t_mono_s)
+{
+    uint32_t last = tfin_u32(e->state + HEAD_LAST_T);
+    uint32_t t = t_mono_s == UINT32_MAX ? t_mono_s - 1u : t_mono_s; /* so that t + 1 is never 0 */
+    if (t < last) {
+        tfin_count(e->state, HEAD_CLAMPS, 1);
+        e->event_flags |= TFIN_FLAG_CLOCK;
+        return last;
+    }
+    tfin_put32(e->state + HEAD_LAST_T, t);
+    return t;
+}
+
+/* ---- cards */
+
+static uint8_t *card_set(const tfin_engine *e, const layout *l, uint64_t token)
+{
+    uint32_t set = (uint32_t)(token ^ (token >> 32)) & (tfin_u16(e->program + PROG_CARD_SETS) - 1u);
+    return e->state + l->cards + set * e->program[PROG_CARD_WAYS] * tfin_u16(e->program + PROG_CARD_SLOT);
+}
+
+static uint8_t *find_card(const tfin_engine *e, const layout *l, uint64_t token)
+{
+    uint32_t slot = tfin_u16(e->program + PROG_CARD_SLOT);
+    if (slot == 0 || token == 0) {
+        return NULL;
+    }
+    uint8_t *p = card_set(e, l, token);
+    for (uint32_t way = 0; way < e->program[PROG_CARD_WAYS]; way++, p += slot) {
+        if (tfin_u32(p + SLOT_USED) != 0 && tfin_u64(p + SLOT_TOKEN) == token) {
+            return p;
+        }
+    }
+    return NULL;
+}
+
+/* The card's slot, made by evicting the least recently used one if it must be. Null without a card table or a token. */
+static uint8_t *take_card(const tfin_engine *e, const layout *l, uint64_t token)
+{
+    uint32_t slot = tfin_u16(e->program + PROG_CARD_SLOT);
+    if (slot == 0 || token == 0) {
+        return NULL;
+    }
+    uint8_t *card = find_card(e, l, token);
+    if (card == NULL) {
+        uint32_t oldest = UINT32_MAX;
+        uint8_t *p = card_set(e, l, token);
+        for (uint32_t way = 0; way < e->program[PROG_CARD_WAYS]; way++, p += slot) {
+            uint32_t used = tfin_u32(p + SLOT_USED); /* 0 = free: the first free way wins */
+            if (card == NULL || used < oldest) {
+                oldest = used;
+                card = p;
+            }
+        }
+        if (oldest != 0) {
+            tfin_count(e->state, HEAD_EVICTIONS, 1);
+        }
+        memset(card, 0, slot);
+        tfin_put64(card + SLOT_TOKEN, token);
+    }
+    uint32_t used = tfin_u32(e->state + HEAD_CARD_TICK) + 1u;
+    tfin_put32(e->state + HEAD_CARD_TICK, used);
+    tfin_put32(card + SLOT_USED, used);
+    return card;
+}
+
+static uint32_t card_labels_at(const tfin_engine *e)
+{
+    return tfin_u16(e->program + PROG_CARD_SLOT) -
+           (LABELS_ENTRIES + LABEL_SIZE * (uint32_t)tfin_u16(e->program + PROG_CARD_LABELS));
+}
+
+int tfin_erase_card(tfin_engine *e, uint64_t token)
+{
+    if (e == NULL) {
+        return TFIN_E_ARGUMENT;
+    }
+    layout l = layout_of(e);
+    uint8_t *card = find_card(e, &l, token);
+    if (card != NULL) {
+        memset(card, 0, tfin_u16(e->program + PROG_CARD_SLOT));
+    }
+    /* A pending transaction of this card goes on without it. */
+    uint8_t *p = e->state + l.pending;
+    for (uint32_t i = 0; i < tfin_u16(e->program + PROG_PENDING); i++, p += tfin_u16(e->program + PROG_PENDING_SIZE)) {
+        if (tfin_u32(p + PENDING_SEQUENCE) != 0 && tfin_u64(p + PENDING_TOKEN) == token) {
+            tfin_put64(p + PENDING_TOKEN, 0);
+        }
+    }
+    return TFIN_OK;
+}
+
+/* ---- features */
+
+static void write_register(int64_t *r, int64_t v)
+{
+    *r = tfin_clamp64(v, -REGISTER_MAX, REGISTER_MAX);
+}
+
+static uint64_t token_of(const context *x)
+{
+    uint32_t index = x->engine->program[PROG_TOKEN_FIELD];
+    if (index == NO_FIELD || (x->present >> index & 1u) == 0) {
+        return 0;
+    }
+    return tfin_u64((const uint8_t *)x->event->record + tfin_u16(x->engine->schema + 8 + SCHEMA_ENTRY * index + 2));
+}
+
+static void run_score_operators(const context *x)
+{
+    const uint8_t *program = x->engine->program;
+    const uint8_t *p = program + tfin_u32(program + PROG_SCORE_AT);
+    for (uint32_t n = tfin_u16(program + PROG_SCORE_OPS); n != 0; n--, p += OP_SIZE) {
+        op o = op_at(p);
+        int64_t v;
+        if (o.code <= LAST_PURE) {
+            v = tfin_pure(&o, x);
+        } else if (o.key == KEY_TERMINAL) {
+            v = tfin_read(&o, x, x->terminal + o.state, x->terminal_labels);
+        } else {
+            v = tfin_read(&o, x, x->card + o.state, x->card_labels);
+        }
+#ifdef TFIN_SABOTAGE_OPERATOR /* a test proves that it would notice */
+        v += o.code == TFIN_SABOTAGE_OPERATOR;
+#endif
+        write_register(&x->r[o.out], v);
+    }
+}
+
+static uint32_t write_features(const context *x, int16_t *features)
+{
+    const uint8_t *program = x->engine->program;
+    const uint8_t *p = program + tfin_u32(program + PROG_FEATURES_AT);
+    uint32_t saturated = 0;
+    for (uint32_t i = 0; i < tfin_u16(program + PROG_FEATURES); i++, p += 4) {
+        int64_t v = tfin_clamp64(x->r[p[0]], INT16_MIN, INT16_MAX);
+        saturated += v != x->r[p[0]];
+        features[i] = (int16_t)v;
+    }
+    return saturated;
+}
+
+/* ---- pending table */
+
+static uint8_t *find_pending(const tfin_engine *e, const layout *l, uint64_t id)
+{
+    uint32_t size = tfin_u16(e->program + PROG_PENDING_SIZE);
+    uint8_t *p = e->state + l->pending;
+    for (uint32_t i = 0; i < tfin_u16(e->program + PROG_PENDING); i++, p += size) {
+        if (tfin_u32(p + PENDING_SEQUENCE) != 0 && tfin_u64(p + PENDING_ID) == id) {
+            return p;
+        }
+    }
+    return NULL;
+}
+
+/* The first free entry, else the oldest. */
+static uint8_t *pending_place(const tfin_engine *e, const layout *l)
+{
+    uint32_t size = tfin_u16(e->program + PROG_PENDING_SIZE);
+    uint8_t *p = e->state + l->pending;
+    uint8_t *oldest = p;
+    for (uint32_t i = 0; i < tfin_u16(e->program + PROG_PENDING); i++, p += size) {
+        if (tfin_u32(p + PENDING_SEQUENCE) < tfin_u32(oldest + PENDING_SEQUENCE)) {
+            oldest = p;
+        }
+    }
+    return oldest;
+}
+
+static uint32_t put_kept(uint8_t *p, uint32_t width, int64_t v)
+{
+    int64_t limit = width == 8 ? REGISTER_MAX : ((int64_t)1 << (8u * width - 1u)) - 1;
+    int64_t fits = tfin_clamp64(v, width == 8 ? -limit : -limit - 1, limit);
+    switch (width) {
+    case 1: *p = (uint8_t)fits; break;
+    case 2: tfin_put16(p, (uint16_t)fits); break;
+    case 4: tfin_put32(p, (uint32_t)fits); break;
+    default: tfin_put64(p, (uint64_t)fits); break;
+    }
+    return fits != v;
+}
+
+static int64_t get_kept(const uint8_t *p, uint32_t width)
+{
+    switch (width) {
+    case 1: return (int8_t)*p;
+    case 2: return tfin_i16(p);
+    case 4: return tfin_i32(p);
+    default: return tfin_i64(p);
+    }
+}
+
+static void write_pending(const context *x, uint8_t *entry, uint64_t token)
+{
+    tfin_engine *e = x->engine;
+    uint32_t sequence = tfin_u32(e->state + HEAD_PENDING_SEQUENCE) + 1u;
+    memset(entry, 0, tfin_u16(e->program + PROG_PENDING_SIZE));
+    tfin_put32(e->state + HEAD_PENDING_SEQUENCE, sequence);
+    tfin_put64(entry + PENDING_ID, x->event->id);
+    tfin_put32(entry + PENDING_SEQUENCE, sequence);
+    tfin_put32(entry + PENDING_T, x->t);
+    tfin_put64(entry + PENDING_TOKEN, token);
+    const uint8_t *k = e->program + tfin_u32(e->program + PROG_KEPT_AT);
+    for (uint32_t n = tfin_u16(e->program + PROG_KEPT); n != 0; n--, k += 4) {
+        uint32_t at = tfin_u16(k + 2) & 0x7FFFu;
+        tfin_count(e->state, HEAD_SATURATIONS, put_kept(entry + at, k[1], x->r[k[0]]));
+    }
+}
+
+static void commit(tfin_engine *e, const layout *l, const uint8_t *entry, const tfin_outcome *outcome, uint32_t outcome_s)
+{
+    const uint8_t *program = e->program;
+    int64_t *r = (int64_t *)(void *)__builtin_assume_aligned(e->state + l->registers, 8);
+    context x = {.engine = e, .pool = program + tfin_u32(program + PROG_POOL_AT), .r = r};
+    x.t = tfin_u32(entry + PENDING_T);
+    x.result = outcome->result;
+    x.response = outcome->response;
+    x.action_taken = outcome->action_taken;
+    x.outcome_s = outcome_s;
+    const uint8_t *k = program + tfin_u32(program + PROG_KEPT_AT);
+    for (uint32_t n = tfin_u16(program + PROG_KEPT); n != 0; n--, k += 4) {
+        r[k[0]] = get_kept(entry + (tfin_u16(k + 2) & 0x7FFFu), k[1]);
+    }
+    const uint8_t *p = program + tfin_u32(program + PROG_OUTCOME_AT);
+    for (uint32_t n = tfin_u16(program + PROG_OUTCOME_OPS); n != 0; n--, p += OP_SIZE) {
+        op o = op_at(p);
+        write_register(&r[o.out], tfin_pure(&o, &x));
+    }
+    uint8_t *card = take_card(e, l, tfin_u64(entry + PENDING_TOKEN));
+    uint32_t saturated = 0;
+    p = program + tfin_u32(program + PROG_SCORE_AT);
+    for (uint32_t n = tfin_u16(program + PROG_SCORE_OPS); n != 0; n--, p += OP_SIZE) {
+        if (p[OP_CODE] <= LAST_PURE || (p[OP_WHEN] >> outcome->result & 1u) == 0) {
+            continue;
+        }
+        op o = op_at(p);
+        if (o.key == KEY_TERMINAL) {
+            saturated += tfin_commit(&o, &x, e->state + l->terminal + o.state);
+        } else if (card != NULL) {
+            saturated += tfin_commit(&o, &x, card + SLOT_STATE + o.state);
+        }
+    }
+    tfin_count(e->state, HEAD_SATURATIONS, saturated);
+    if (tfin_u32(e->state + HEAD_COMMITTED) == 0) {
+        tfin_put32(e->state + HEAD_FIRST_T, x.t);
+    }
+    tfin_count(e->state, HEAD_COMMITTED, 1);
+}
+
+/* ---- score */
+
+/* The presence mask, less what the schema does not know; or an error when the record is too short for a field it claims. */
+static int read_mask(const tfin_engine *e, const tfin_event *event, uint32_t *present)
+{
+    uint32_t fields = tfin_u16(e->schema);
+    if (event->record_size < 8u) {
+        return TFIN_E_RECORD;
+    }
+    uint32_t mask = tfin_u32(event->record) & (fields == 32u ? UINT32_MAX : (1u << fields) - 1u);
+    if (event->record_size < tfin_u16(e->schema + 2)) {
+        for (uint32_t i = 0; i < fields; i++) {
+            const uint8_t *entry = e->schema + 8 + SCHEMA_ENTRY * i;
+            uint32_t size = entry[0] == 0 || entry[0] == 3 ? 4 : 8;
+            if ((mask >> i & 1u) != 0 && tfin_u16(entry + 2) + size > event->record_size) {
+                return TFIN_E_RECORD;
+            }
+        }
+    }
+    *present = mask;
+    return TFIN_OK;
+}
+
+static int is_cold(const tfin_engine *e, uint32_t t)
+{
+    uint32_t committed = tfin_u32(e->state + HEAD_COMMITTED);
+    return committed < tfin_u32(e->decision + 12) &&
+           (committed == 0 || t - tfin_u32(e->state + HEAD_FIRST_T) < tfin_u32(e->decision + 16));
+}
+
+static void judge(tfin_engine *e, const int16_t *features, tfin_verdict *v)
+{
+    uint8_t *arena = tfin_arena(e);
+    tfin_map_inputs(e, features, tfin_net_input(e->plan, arena));
+    tfin_net_run(e->plan, arena);
+    v->raw = tfin_raw_score(e);
+    v->score_q32 = tfin_calibrate(e, v->raw);
+    tfin_decide(e, v);
+}
+
+static void remember(const context *x, const layout *l, uint64_t token)
+{
+    tfin_engine *e = x->engine;
+    uint8_t *place = pending_place(e, l);
+    if (tfin_u32(place + PENDING_SEQUENCE) == 0) {
+        write_pending(x, place, token);
+        return;
+    }
+    /* The registers hold the new event: it must be written down before the old one is committed with them. */
+    uint8_t *old = e->state + l->spare;
+    memcpy(old, place, tfin_u16(e->program + PROG_PENDING_SIZE));
+    write_pending(x, place, token);
+    tfin_outcome timed_out = {.result = TFIN_RESULT_TIMED_OUT, .response = -1};
+    tfin_count(e->state, HEAD_PENDING_OVERFLOWS, 1);
+    commit(e, l, old, &timed_out, 0);
+}
+
+int tfin_score(tfin_engine *e, const tfin_event *event, tfin_verdict *v)
+{
+    if (e == NULL || event == NULL || v == NULL || event->record == NULL || ((uintptr_t)event->record & 7u) != 0) {
+        return TFIN_E_ARGUMENT;
+    }
+    uint32_t present;
+    int rc = read_mask(e, event, &present);
+    if (rc != TFIN_OK) {
+        return rc;
+    }
+    layout l = layout_of(e);
+    e->event_flags = 0;
+    context x = {.engine = e, .pool = e->program + tfin_u32(e->program + PROG_POOL_AT), .event = event, .present = present};
+    x.r = (int64_t *)(void *)__builtin_assume_aligned(e->state + l.registers, 8);
+    x.t = tick(e, event->t_mono_s);
+    x.t_local = event->t_local_s;
+    x.terminal = e->state + l.terminal;
+    x.terminal_labels = e->state + l.terminal_labels;
+    uint64_t token = token_of(&x);
+    const uint8_t *card = find_card(e, &l, token);
+    x.card_known = card != NULL;
+    x.card = card == NULL ? no_card : card + SLOT_STATE;
+    x.card_labels = card == NULL ? no_card : card + card_labels_at(e);
+
+    run_score_operators(&x);
+    int16_t *features = (int16_t *)(void *)__builtin_assume_aligned(e->state + l.features, 2);
+    uint32_t saturated = write_features(&x, features);
+    if (saturated != 0) {
+        tfin_count(e->state, HEAD_SATURATIONS, saturated);
+        e->event_flags |= TFIN_FLAG_SATURATED;
+    }
+    if (e->plan != NULL && is_cold(e, x.t)) {
+        e->event_flags |= TFIN_FLAG_COLD;
+    }
+    tfin_count(e->state, HEAD_SCORED, 1);
+    if (find_pending(e, &l, event->id) == NULL) {
+        remember(&x, &l, token);
+    }
+    memset(v, 0, sizeof *v);
+    v->id = event->id;
+    v->flags = e->event_flags;
+    e->has_verdict = 1;
+    if (e->plan != NULL) {
+        judge(e, features, v);
+    }
+    return TFIN_OK;
+}
+
+/* ---- outcome, notice */
+
+int tfin_apply_outcome(tfin_engine *e, const tfin_outcome *outcome)
+{
+    if (e == NULL || outcome == NULL || outcome->result > TFIN_RESULT_REVERSED || outcome->action_taken > TFIN_ACTION_DECLINE) {
+        return TFIN_E_ARGUMENT;
+    }
+    layout l = layout_of(e);
+    uint32_t t = tick(e, outcome->t_mono_s);
+    uint8_t *entry = find_pending(e, &l, outcome->id);
+    if (entry == NULL) {
+        tfin_count(e->state, HEAD_UNKNOWN_OUTCOMES, 1);
+        return TFIN_E_UNKNOWN_ID;
+    }
+    commit(e, &l, entry, outcome, t - tfin_u32(entry + PENDING_T));
+    memset(entry, 0, tfin_u16(e->program + PROG_PENDING_SIZE));
+    return TFIN_OK;
+}
+
+int tfin_apply_notice(tfin_engine *e, const tfin_notice *notice)
+{
+    if (e == NULL || notice == NULL || notice->fraud > 1u) {
+        return TFIN_E_ARGUMENT;
+    }
+    layout l = layout_of(e);
+    uint32_t now = tick(e, notice->t_mono_s);
+    uint32_t t = notice->t_tx_mono_s < now ? notice->t_tx_mono_s : now;
+    uint32_t tag = (uint32_t)(notice->id ^ (notice->id >> 32)) << 1 | notice->fraud;
+    uint32_t terminal_labels = tfin_u16(e->program + PROG_TERMINAL_LABELS);
+    uint32_t card_labels = tfin_u16(e->program + PROG_CARD_LABELS);
+    int accepted = 0;
+    int dropped = 0;
+    if (terminal_labels != 0) {
+        accepted |= tfin_labels_insert(e->state + l.terminal_labels, terminal_labels, t, tag, &dropped);
+        tfin_count(e->state, HEAD_LABEL_OVERFLOWS, (uint32_t)dropped);
+    }
+    uint8_t *card = card_labels == 0 ? NULL : find_card(e, &l, notice->token);
+    if (card != NULL) {
+        accepted |= tfin_labels_insert(card + card_labels_at(e), card_labels, t, tag, &dropped);
+        tfin_count(e->state, HEAD_LABEL_OVERFLOWS, (uint32_t)dropped);
+    }
+    tfin_count(e->state, accepted ? HEAD_NOTICES : HEAD_NOTICE_DUPLICATES, 1);
+    return TFIN_OK;
+}
+
+/* ---- looking inside */
+
+const int16_t *tfin_features(const tfin_engine *e, uint32_t *count)
+{
+    layout l = layout_of(e);
+    *count = e->has_verdict ? tfin_u16(e->program + PROG_FEATURES) : 0;
+    return (const int16_t *)(const void *)__builtin_assume_aligned(e->state + l.features, 2);
+}
+
+const int8_t *tfin_network_input(const tfin_engine *e, uint32_t *count)
+{
+    *count = e->plan == NULL ? 0 : tfin_net_input_length(e->plan);
+    return e->plan == NULL ? NULL : tfin_net_input(e->plan, tfin_arena(e));
+}
+
+const int8_t *tfin_network_output(const tfin_engine *e, uint32_t *count)
+{
+    *count = e->plan == NULL ? 0 : tfin_net_output_length(e->plan);
+    return e->plan == NULL ? NULL : tfin_net_output(e->plan, tfin_arena(e));
+}
+
+int tfin_infer(tfin_engine *e, const int8_t *input, uint32_t count, int32_t *raw)
+{
+    if (e == NULL || input == NULL || raw == NULL) {
+        return TFIN_E_ARGUMENT;
+    }
+    if (e->plan == NULL) {
+        return TFIN_E_NO_MODEL;
+    }
+    if (count != tfin_net_input_length(e->plan)) {
+        return TFIN_E_ARGUMENT;
+    }
+    uint8_t *arena = tfin_arena(e);
+    memcpy(tfin_net_input(e->plan, arena), input, count);
+    tfin_net_run(e->plan, arena);
+    *raw = tfin_raw_score(e);
+    return TFIN_OK;
+}
+
+int tfin_get_stats(const tfin_engine *e, tfin_stats *s)
+{
+    if (e == NULL || s == NULL) {
+        return TFIN_E_ARGUMENT;
+    }
+    s->scored = tfin_u32(e->state + HEAD_SCORED);
+    s->committed = tfin_u32(e->state + HEAD_COMMITTED);
+    s->clock_clamps = tfin_u32(e->state + HEAD_CLAMPS);
+    s->saturations = tfin_u32(e->state + HEAD_SATURATIONS);
+    s->pending_overflows = tfin_u32(e->state + HEAD_PENDING_OVERFLOWS);
+    s->unknown_outcomes = tfin_u32(e->state + HEAD_UNKNOWN_OUTCOMES);
+    s->notices = tfin_u32(e->state + HEAD_NOTICES);
+    s->notice_duplicates = tfin_u32(e->state + HEAD_NOTICE_DUPLICATES);
+    s->label_overflows = tfin_u32(e->state + HEAD_LABEL_OVERFLOWS);
+    s->evictions = tfin_u32(e->state + HEAD_EVICTIONS);
+    return TFIN_OK;
+}

@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the engine's files share: loads, section layouts, limits. Formats: docs/formats. */
+#ifndef TINYFIN_INTERNAL_H
+#define TINYFIN_INTERNAL_H
+
+#include <string.h>
+
+#include "tinyfin.h"
+
+#if defined(__BYTE_ORDER__) && (__BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__)
+#error "tinyfin packs are little-endian and run in place: this core cannot read them"
+#endif
+
+/* Loads and stores at naturally aligned addresses; memcpy keeps them free of aliasing rules and costs nothing. */
+static inline uint16_t tfin_u16(const uint8_t *p)
+{
+    uint16_t v;
+    memcpy(&v, __builtin_assume_aligned(p, 2), sizeof v);
+    return v;
+}
+
+static inline int16_t tfin_i16(const uint8_t *p)
+{
+    return (int16_t)tfin_u16(p);
+}
+
+static inline uint32_t tfin_u32(const uint8_t *p)
+{
+    uint32_t v;
+    memcpy(&v, __builtin_assume_aligned(p, 4), sizeof v);
+    return v;
+}
+
+static inline int32_t tfin_i32(const uint8_t *p)
+{
+    return (int32_t)tfin_u32(p);
+}
+
+static inline uint64_t tfin_u64(const uint8_t *p)
+{
+    uint64_t v;
+    memcpy(&v, __builtin_assume_aligned(p, 8), sizeof v);
+    return v;
+}
+
+static inline int64_t tfin_i64(const uint8_t *p)
+{
+    return (int64_t)tfin_u64(p);
+}
+
+static inline void tfin_put16(uint8_t *p, uint16_t v)
+{
+    memcpy(__builtin_assume_aligned(p, 2), &v, sizeof v);
+}
+
+static inline void tfin_put32(uint8_t *p, uint32_t v)
+{
+    memcpy(__builtin_assume_aligned(p, 4), &v, sizeof v);
+}
+
+static inline void tfin_put64(uint8_t *p, uint64_t v)
+{
+    memcpy(__builtin_assume_aligned(p, 8), &v, sizeof v);
+}
+
+static inline uint32_t tfin_round_up(uint32_t value, uint32_t multiple)
+{
+    return (value + multiple - 1u) & ~(multiple - 1u);
+}
+
+static inline int64_t tfin_clamp64(int64_t v, int64_t low, int64_t high)
+{
+    return v < low ? low : (v > high ? high : v);
+}
+
+/* Floor division by a positive divisor. C truncates toward zero. */
+static inline int64_t tfin_floor_div(int64_t a, int64_t positive)
+{
+    int64_t q = a / positive;
+    return q * positive > a ? q - 1 : q;
+}
+
+/* ---- pack */
+
+enum {
+    HEADER_SIZE = 224,
+    HEADER_SIGNED = 160,
+    HEADER_DIGEST = 128,
+    SECTION_HEADER = 16,
+    MAX_FIELDS = 32,
+    SCHEMA_ENTRY = 16,
+    MAX_PACK_BYTES = 1 << 26,
+    MAX_MEMORY_BYTES = 1 << 26
+};
+
+/* offsets in the PROG payload */
+enum {
+    PROG_FORMAT = 0,
+    PROG_REGISTERS = 2,
+    PROG_SCORE_OPS = 4,
+    PROG_OUTCOME_OPS = 6,
+    PROG_KEPT = 8,
+    PROG_FEATURES = 10,
+    PROG_PENDING = 12,
+    PROG_PENDING_SIZE = 14,
+    PROG_TERMINAL_SIZE = 16,
+    PROG_CARD_SLOT = 20,
+    PROG_CARD_SETS = 22,
+    PROG_CARD_WAYS = 24,
+    PROG_TOKEN_FIELD = 25,
+    PROG_TERMINAL_LABELS = 26,
+    PROG_CARD_LABELS = 28,
+    PROG_SCORE_AT = 32,
+    PROG_OUTCOME_AT = 36,
+    PROG_KEPT_AT = 40,
+    PROG_FEATURES_AT = 44,
+    PROG_POOL_AT = 48,
+    PROG_POOL_SIZE = 52,
+    PROG_HEADER = 64
+};
+
+enum { NO_REGISTER = 255, NO_FIELD = 255, MAX_REGISTERS = 200, MAX_FEATURES = 128 };
+
+/* operator record */
+enum {
+    OP_SIZE = 24,
+    OP_CODE = 0,
+    OP_KEY = 1,
+    OP_OUT = 2,
+    OP_A = 3,
+    OP_B = 4,
+    OP_C = 5,
+    OP_WHEN = 6,
+    OP_FLAGS = 7,
+    OP_STATE = 8,
+    OP_P0 = 12,
+    OP_P1 = 16,
+    OP_P2 = 20,
+    OP_P3 = 22
+};
+
+enum { KEY_NONE = 0, KEY_TERMINAL = 1, KEY_CARD = 2 };
+enum { FLAG_SELF = 1, FLAG_INVERT = 2, FLAG_RAM_ONLY = 4 };
+
+enum {
+    FIELD = 1, PRESENT, CONST, TIME, LOG2, BUCKET, LOOKUP, COMPARE, AND, OR, NOT, ADD, SUB, MIN, MAX, ABS, DIV, RATIO,
+    DIVISIBLE, POPCOUNT, SELECT, OUTCOME, MUL, IN, LAST_PURE = IN,
+    WINDOW = 40, LAST_N, RUN, SINCE, MEAN, DEVIATION, SHARE, RARITY, REPEAT, MODE, PREVIOUS, DISTINCT, KNOWN, SEEN,
+    LAST_STATEFUL = SEEN
+};
+
+/* An operator, decoded. */
+typedef struct op {
+    uint8_t code, key, out, a, b, c, when, flags;
+    uint32_t state;
+    int32_t p0, p1;
+    uint16_t p2, p3;
+} op;
+
+static inline op op_at(const uint8_t *p)
+{
+    op o;
+    memcpy(&o, __builtin_assume_aligned(p, 8), OP_SIZE);
+    return o;
+}
+
+/* ---- state body */
+
+enum {
+    HEAD_LAST_T = 0,
+    HEAD_FIRST_T = 4,
+    HEAD_SCORED = 8,
+    HEAD_COMMITTED = 12,
+    HEAD_CLAMPS = 16,
+    HEAD_SATURATIONS = 20,
+    HEAD_PENDING_OVERFLOWS = 24,
+    HEAD_UNKNOWN_OUTCOMES = 28,
+    HEAD_NOTICES = 32,
+    HEAD_NOTICE_DUPLICATES = 36,
+    HEAD_LABEL_OVERFLOWS = 40,
+    HEAD_EVICTIONS = 44,
+    HEAD_CARD_TICK = 48,
+    HEAD_PENDING_SEQUENCE = 52,
+    HEAD_SIZE = 64
+};
+
+enum { PENDING_ID = 0, PENDING_SEQUENCE = 8, PENDING_T = 12, PENDING_TOKEN = 16, PENDING_KEPT = 24 };
+enum { SLOT_TOKEN = 0, SLOT_USED = 8, SLOT_STATE = 16 };
+enum { MAX_CARD_SLOT = 272 };
+enum { LABELS_ENTRIES = 8, LABEL_SIZE = 8 };
+
+#define REGISTER_MAX ((int64_t)0x3FFFFFFFFFFFFFFF)
+
+/* Where everything is, computed from the program once per call; it is cheaper than keeping it. */
+typedef struct layout {
+    uint32_t pending, terminal, terminal_labels, cards, body;
+    uint32_t features, spare, registers, total; /* from the start of memory; `registers` and the arena share their place */
+} layout;
+
+/* What an operator may see while it reads or commits. */
+typedef struct context {
+    tfin_engine *engine;
+    const uint8_t *pool;
+    int64_t *r;
+    const tfin_event *event;   /* null in the outcome phase */
+    uint32_t present;          /* mask, limited to fields that the record and the schema hold */
+    const uint8_t *terminal;   /* operator state for reading */
+    const uint8_t *card;       /* slot + SLOT_STATE, or zeros */
+    const uint8_t *terminal_labels;
+    const uint8_t *card_labels;
+    uint32_t t;
+    uint32_t t_local;
+    uint8_t card_known;
+    uint8_t result, action_taken;
+    int16_t response;
+    uint32_t outcome_s;
+} context;
+
+/* program.c */
+int tfin_program_check(const uint8_t *schema, const uint8_t *program, uint32_t size);
+uint32_t tfin_operator_state_size(const op *o);
+int tfin_layout(const uint8_t *program, uint32_t arena, layout *out);
+
+/* operators.c dispatches to one file per family */
+int64_t tfin_pure(const op *o, const context *x);
+int64_t tfin_read(const op *o, const context *x, const uint8_t *state, const uint8_t *labels);
+uint32_t tfin_commit(const op *o, const context *x, uint8_t *state); /* saturations */
+
+int64_t tfin_log2_q8(int64_t x);
+
+int64_t tfin_window_read(const op *o, const context *x, const uint8_t *s, int64_t self);
+uint32_t tfin_window_commit(const op *o, const context *x, uint8_t *s);
+int64_t tfin_mean_read(const op *o, const uint8_t *s);
+void tfin_mean_commit(const op *o, const context *x, uint8_t *s);
+int64_t tfin_deviation_read(const op *o, const context *x, const uint8_t *s);
+void tfin_deviation_commit(const op *o, const context *x, uint8_t *s);
+int64_t tfin_share_read(const op *o, const context *x, const uint8_t *s);
+void tfin_share_commit(const op *o, const context *x, uint8_t *s);
+int64_t tfin_rarity_read(const op *o, const context *x, const uint8_t *s);
+void tfin_rarity_commit(const op *o, const context *x, uint8_t *s);
+int64_t tfin_repeat_read(const op *o, const context *x, const uint8_t *s, int self);
+int64_t tfin_mode_read(const op *o, const context *x, const uint8_t *s, int self);
+void tfin_repeat_commit(const op *o, const context *x, uint8_t *s);
+int64_t tfin_distinct_read(const op *o, const context *x, const uint8_t *s, int self);
+void tfin_distinct_commit(const op *o, const context *x, uint8_t *s);
+int64_t tfin_known_read(const op *o, uint32_t t, const uint8_t *labels);
+
+/* Inserts a label. Returns 1 when something changed, 0 for a duplicate; *dropped is set when the oldest had to go. */
+int tfin_labels_insert(uint8_t *labels, uint32_t capacity, uint32_t t, uint32_t tag, int *dropped);
+
+/* model.c */
+int tfin_model_check(const tfin_engine *e, uint32_t maps_size, uint32_t readout_size, uint32_t calibration_size,
+                     uint32_t decision_size);
+uint8_t *tfin_arena(const tfin_engine *e);
+void tfin_map_inputs(const tfin_engine *e, const int16_t *features, int8_t *inputs);
+int32_t tfin_raw_score(const tfin_engine *e);
+uint32_t tfin_calibrate(const tfin_engine *e, int32_t raw);
+void tfin_decide(tfin_engine *e, tfin_verdict *v);
+
+/* state.c */
+void tfin_count(uint8_t *head, uint32_t counter, uint32_t by);
+
+#endif

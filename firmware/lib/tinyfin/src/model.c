@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Everything between the features and the verdict: input maps, read-out, calibration, decision, reasons. */
+#include "internal.h"
+#include "net.h"
+
+enum { KNOT_SIZE = 8, CALIBRATION_KNOT = 16, READOUT_SIZE = 16, DECISION_HEAD = 24, MAX_RECONSTRUCTION = 4096 };
+enum { READ_LOGIT = 1, READ_ACCUMULATOR = 2, READ_RECONSTRUCTION = 3 };
+enum { NEVER_DECLINE = 1, NEVER_ONLINE = 2, SHADOW = 4, WANTS_HOST = 8 };
+
+static uint32_t features_of(const tfin_engine *e)
+{
+    return tfin_u16(e->program + PROG_FEATURES);
+}
+
+uint8_t *tfin_arena(const tfin_engine *e)
+{
+    layout l;
+    (void)tfin_layout(e->program, tfin_net_arena_size(e->plan), &l);
+    return e->state + l.registers;
+}
+
+/* ---- checks, once, at open */
+
+static int map_ok(const uint8_t *maps, uint32_t size, uint32_t at, uint32_t knots)
+{
+    if (at % 4u != 0 || knots < 2u || knots > 32u || at > size || knots * KNOT_SIZE > size - at) {
+        return 0;
+    }
+    const uint8_t *k = maps + at;
+    for (uint32_t i = 0; i + 1u < knots; i++, k += KNOT_SIZE) {
+        int64_t step = (int64_t)tfin_i16(k + KNOT_SIZE) - tfin_i16(k);
+        int64_t rise = step * tfin_i32(k + 4);
+        if (step <= 0 || rise <= -(1 << 30) || rise >= 1 << 30) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+static int maps_ok(const tfin_engine *e, uint32_t size)
+{
+    uint32_t n = features_of(e);
+    if (size < 8u + 8u * n || tfin_u16(e->maps) != n || tfin_net_input_length(e->plan) != n) {
+        return 0;
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        const uint8_t *entry = e->maps + 8u + 8u * i;
+        if (!map_ok(e->maps, size, tfin_u32(entry), tfin_u16(entry + 4))) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+static int multiplier_ok(int32_t packed)
+{
+    return packed >> 8 >= 0 && packed >> 8 <= 65535;
+}
+
+static int readout_ok(const tfin_engine *e, uint32_t size)
+{
+    if (size != READOUT_SIZE || e->readout[1] > 31u) {
+        return 0;
+    }
+    uint32_t index = tfin_u16(e->readout + 2);
+    uint32_t outputs = tfin_net_output_length(e->plan);
+    switch (e->readout[0]) {
+    case READ_LOGIT: return index < outputs;
+    case READ_ACCUMULATOR: return index < tfin_net_accumulator_count(e->plan);
+    case READ_RECONSTRUCTION:
+        return outputs == tfin_net_input_length(e->plan) && outputs <= MAX_RECONSTRUCTION &&
+               multiplier_ok(tfin_i32(e->readout + 4)) && multiplier_ok(tfin_i32(e->readout + 8));
+    default: return 0;
+    }
+}
+
+static int calibration_ok(const tfin_engine *e, uint32_t size)
+{
+    uint32_t n = size < 8u ? 0 : tfin_u16(e->calibration);
+    if (n < 2u || n > 64u || size < 8u + CALIBRATION_KNOT * n) {
+        return 0;
+    }
+    for (uint32_t i = 1; i < n; i++) {
+        const uint8_t *k = e->calibration + 8u + CALIBRATION_KNOT * i;
+        if (tfin_i32(k) <= tfin_i32(k - CALIBRATION_KNOT) || tfin_u32(k + 4) <= tfin_u32(k - CALIBRATION_KNOT + 4)) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+static int decision_ok(const tfin_engine *e, uint32_t size)
+{
+    uint32_t n = features_of(e);
+    return size >= DECISION_HEAD + 4u * n && tfin_u16(e->decision + 20) == n &&
+           tfin_u32(e->decision + 4) >= tfin_u32(e->decision) && tfin_u16(e->decision + 8) < 16u;
+}
+
+int tfin_model_check(const tfin_engine *e, uint32_t maps_size, uint32_t readout_size, uint32_t calibration_size,
+                     uint32_t decision_size)
+{
+    return maps_ok(e, maps_size) && readout_ok(e, readout_size) && calibration_ok(e, calibration_size) &&
+                   decision_ok(e, decision_size)
+               ? TFIN_OK
+               : TFIN_E_MODEL;
+}
+
+/* ---- the way from features to a score */
+
+static int8_t map_one(const uint8_t *knots, uint32_t n, int32_t f)
+{
+    uint32_t i = 0;
+    while (i + 1u < n && tfin_i16(knots + KNOT_SIZE * (i + 1u)) <= f) {
+        i++;
+    }
+    const uint8_t *k = knots + KNOT_SIZE * i;
+    int32_t y = (int8_t)k[2];
+    int32_t dx = f - tfin_i16(k);
+    if (dx > 0 && i + 1u < n) {
+        y += (dx * tfin_i32(k + 4) + 32768) >> 16; /* |dx * slope| < 2^30, see map_ok */
+    }
+    return (int8_t)(y < -128 ? -128 : (y > 127 ? 127 : y));
+}
+
+void tfin_map_inputs(const tfin_engine *e, const int16_t *features, int8_t *inputs)
+{
+    uint32_t n = features_of(e);
+    for (uint32_t i = 0; i < n; i++) {
+        const uint8_t *entry = e->maps + 8u + 8u * i;
+        inputs[i] = map_one(e->maps + tfin_u32(entry), tfin_u16(entry + 4), features[i]);
+    }
+}
+
+static int32_t reconstruction_error(const tfin_engine *e, uint8_t *arena)
+{
+    const int8_t *x = tfin_net_input(e->plan, arena);
+    const int8_t *y = tfin_net_output(e->plan, arena);
+    int32_t in = tfin_i32(e->readout + 4);
+    int32_t out = tfin_i32(e->readout + 8);
+    int32_t zero_in = (int8_t)((uint32_t)in & 0xFFu);
+    int32_t zero_out = (int8_t)((uint32_t)out & 0xFFu);
+    uint64_t sum = 0; /* |error| < 2^17, 4096 squares: below 2^46 */
+    for (uint32_t i = 0; i < tfin_net_output_length(e->plan); i++) {
+        int32_t error = ((x[i] - zero_in) * (in >> 8) - (y[i] - zero_out) * (out >> 8)) >> 8;
+        sum += (uint64_t)((int64_t)error * error);
+    }
+    sum >>= e->readout[1];
+    return sum > INT32_MAX ? INT32_MAX : (int32_t)sum;
+}
+
+int32_t tfin_raw_score(const tfin_engine *e)
+{
+    uint8_t *arena = tfin_arena(e);
+    uint32_t index = tfin_u16(e->readout + 2);
+    switch (e->readout[0]) {
+    case READ_LOGIT: return tfin_net_output(e->plan, arena)[index] - tfin_i32(e->readout + 8);
+    case READ_ACCUMULATOR: return tfin_net_accumulators(e->plan, arena)[index] >> e->readout[1];
+    default: return reconstruction_error(e, arena);
+    }
+}
+
+uint32_t tfin_calibrate(const tfin_engine *e, int32_t raw)
+{
+    const uint8_t *k = e->calibration + 8;
+    uint32_t n = tfin_u16(e->calibration);
+    if (raw <= tfin_i32(k)) {
+        return tfin_u32(k + 4);
+    }
+    while (n > 1u && tfin_i32(k + CALIBRATION_KNOT) <= raw) {
+        k += CALIBRATION_KNOT;
+        n--;
+    }
+    uint32_t p = tfin_u32(k + 4);
+    if (n == 1u) {
+        return p;
+    }
+    uint64_t dx = (uint32_t)raw - (uint32_t)tfin_i32(k);
+    uint64_t rise = (dx * tfin_u64(k + 8)) >> 16;
+    uint32_t most = tfin_u32(k + CALIBRATION_KNOT + 4) - p;
+    return p + (rise > most ? most : (uint32_t)rise);
+}
+
+/* ---- decision and reasons */
+
+static uint64_t mix(uint64_t x)
+{
+    x ^= x >> 31;
+    x *= 0x7FB5D329728EA185u;
+    x ^= x >> 27;
+    x *= 0x81DADEF4BC2DD44Du;
+    return x ^ x >> 33;
+}
+
+typedef struct top {
+    int64_t contribution[TFIN_MAX_REASONS];
+    uint32_t count;
+} top;
+
+static void consider(top *best, tfin_verdict *v, int64_t contribution, uint16_t id)
+{
+    uint32_t place = best->count;
+    while (place != 0 && contribution > best->contribution[place - 1u]) {
+        place--;
+    }
+    if (place == TFIN_MAX_REASONS) {
+        return;
+    }
+    best->count += best->count < TFIN_MAX_REASONS;
+    for (uint32_t i = best->count - 1u; i > place; i--) {
+        best->contribution[i] = best->contribution[i - 1u];
+        v->reasons[i] = v->reasons[i - 1u];
+    }
+    best->contribution[place] = contribution;
+    v->reasons[place] = id;
+}
+
+/* One run of the network for each input that differs from its reference, and one more to leave the event's own output behind. */
+static void find_reasons(tfin_engine *e, tfin_verdict *v)
+{
+    uint8_t *arena = tfin_arena(e);
+    int8_t *inputs = tfin_net_input(e->plan, arena);
+    top best = {.count = 0};
+    for (uint32_t i = 0; i < features_of(e); i++) {
+        const uint8_t *entry = e->decision + DECISION_HEAD + 4u * i;
+        int8_t own = inputs[i];
+        if (tfin_u16(entry) == 0 || own == (int8_t)entry[2]) {
+            continue;
+        }
+        inputs[i] = (int8_t)entry[2];
+        tfin_net_run(e->plan, arena);
+        inputs[i] = own;
+        int64_t contribution = (int64_t)v->raw - tfin_raw_score(e);
+        if (contribution > 0) {
+            consider(&best, v, contribution, tfin_u16(entry));
+        }
+    }
+    tfin_net_run(e->plan, arena);
+    v->reason_count = (uint8_t)best.count;
+}
+
+void tfin_decide(tfin_engine *e, tfin_verdict *v)
+{
+    const uint8_t *d = e->decision;
+    uint16_t flags = tfin_u16(d + 8);
+    if (v->score_q32 >= tfin_u32(d + 4) && (flags & NEVER_DECLINE) == 0) {
+        v->action = TFIN_ACTION_DECLINE;
+    } else if (v->score_q32 >= tfin_u32(d) && (flags & NEVER_ONLINE) == 0) {
+        v->action = TFIN_ACTION_GO_ONLINE;
+    }
+    if (v->action != TFIN_ACTION_ACCEPT) {
+        find_reasons(e, v);
+    }
+    if ((uint16_t)(mix(v->id) >> 48) < tfin_u16(d + 10)) {
+        v->flags |= TFIN_FLAG_CONTROL;
+    }
+    if ((flags & SHADOW) != 0) {
+        v->flags |= TFIN_FLAG_SHADOW;
+        v->action = TFIN_ACTION_ACCEPT;
+    }
+}

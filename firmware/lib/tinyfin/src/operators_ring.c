@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* RARITY, REPEAT, MODE, DISTINCT: small tables of what came lately. */
+#include "internal.h"
+
+int64_t tfin_rarity_read(const op *o, const context *x, const uint8_t *s)
+{
+    int64_t a = x->r[o->a];
+    if (a < 0 || a >= o->p2) {
+        return 256;
+    }
+    uint32_t all = (uint32_t)tfin_u16(s) + o->p2; /* Laplace: one more of each */
+    uint32_t own = (uint32_t)tfin_u16(s + 2 + 2 * a) + 1u;
+    return own > all ? 0 : 256u * (all - own) / all;
+}
+
+void tfin_rarity_commit(const op *o, const context *x, uint8_t *s)
+{
+    int64_t a = x->r[o->a];
+    if (a < 0 || a >= o->p2) {
+        return;
+    }
+    uint8_t *own = s + 2 + 2 * a;
+    uint32_t total = (uint32_t)tfin_u16(s) + 1u;
+    tfin_put16(own, (uint16_t)(tfin_u16(own) + 1u));
+    if (total >= (uint32_t)o->p0) {
+        total = 0;
+        for (uint32_t i = 0; i < o->p2; i++) {
+            uint16_t half = (uint16_t)(tfin_u16(s + 2u + 2u * i) >> 1);
+            tfin_put16(s + 2u + 2u * i, half);
+            total += half;
+        }
+    }
+    tfin_put16(s, (uint16_t)total);
+}
+
+/* {u32 entries, u32 next, u32 v[p2]}. A state image is checked by its checksum, not by meaning: bound what is read from it. */
+static uint32_t ring_entries(const op *o, const uint8_t *s)
+{
+    uint32_t n = tfin_u32(s);
+    return n < o->p2 ? n : o->p2;
+}
+
+static uint32_t equal_to(const uint8_t *s, uint32_t from, uint32_t n, uint32_t v)
+{
+    uint32_t equal = 0;
+    for (uint32_t i = from; i < n; i++) {
+        equal += tfin_u32(s + 8u + 4u * i) == v;
+    }
+    return equal;
+}
+
+int64_t tfin_repeat_read(const op *o, const context *x, const uint8_t *s, int self)
+{
+    return (int64_t)equal_to(s, 0, ring_entries(o, s), (uint32_t)x->r[o->a]) + self;
+}
+
+int64_t tfin_mode_read(const op *o, const context *x, const uint8_t *s, int self)
+{
+    uint32_t n = ring_entries(o, s);
+    uint32_t present = (uint32_t)x->r[o->a];
+    uint32_t most = self ? equal_to(s, 0, n, present) + 1u : 0;
+    for (uint32_t i = 0; i < n; i++) {
+        /* counting from i on is enough: the first of its kind sees them all */
+        uint32_t equal = equal_to(s, i, n, tfin_u32(s + 8u + 4u * i));
+        most = equal > most ? equal : most;
+    }
+    return most;
+}
+
+void tfin_repeat_commit(const op *o, const context *x, uint8_t *s)
+{
+    uint32_t n = ring_entries(o, s);
+    uint32_t next = tfin_u32(s + 4) % o->p2;
+    tfin_put32(s + 8u + 4u * next, (uint32_t)x->r[o->a]);
+    tfin_put32(s + 4, next + 1u == o->p2 ? 0 : next + 1u);
+    tfin_put32(s, n < o->p2 ? n + 1u : n);
+}
+
+static uint32_t hash_of(int64_t v)
+{
+    uint64_t u = (uint64_t)v;
+    return (uint32_t)(u ^ (u >> 32));
+}
+
+int64_t tfin_distinct_read(const op *o, const context *x, const uint8_t *s, int self)
+{
+    uint32_t h = hash_of(x->r[o->a]);
+    int64_t n = 0;
+    int own = 0;
+    for (uint32_t i = 0; i < o->p2; i++) {
+        uint32_t last = tfin_u32(s + 8u * i + 4u);
+        if (last != 0 && (int64_t)x->t - ((int64_t)last - 1) < o->p0) {
+            n++;
+            own |= tfin_u32(s + 8u * i) == h;
+        }
+    }
+    return n + (self && !own);
+}
+
+void tfin_distinct_commit(const op *o, const context *x, uint8_t *s)
+{
+    uint32_t h = hash_of(x->r[o->a]);
+    uint32_t stamp = x->t + 1u;
+    uint32_t victim = 0;
+    uint32_t oldest = UINT32_MAX;
+    for (uint32_t i = 0; i < o->p2; i++) {
+        uint32_t last = tfin_u32(s + 8u * i + 4u);
+        if (last != 0 && tfin_u32(s + 8u * i) == h) {
+            tfin_put32(s + 8u * i + 4u, last > stamp ? last : stamp);
+            return;
+        }
+        if (last < oldest) { /* an empty entry has last = 0: the first of them wins */
+            oldest = last;
+            victim = i;
+        }
+    }
+    tfin_put32(s + 8u * victim, h);
+    tfin_put32(s + 8u * victim + 4u, stamp);
+}

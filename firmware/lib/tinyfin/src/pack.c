@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Opening a pack: integrity, trust, structure, golden vectors. Nothing after this file doubts the pack again. */
+#include "development_key.h"
+#include "internal.h"
+#include "net.h"
+#include "tinyfin_port.h"
+
+enum {
+    AT_FORMAT = 4,
+    AT_HEADER_SIZE = 6,
+    AT_TOTAL = 8,
+    AT_ENGINE = 12,
+    AT_COUNTER = 16,
+    AT_FLAGS = 20,
+    AT_SIGNATURE_ALGORITHM = 24,
+    AT_HASH_ALGORITHM = 25,
+    AT_SECTIONS = 26,
+    AT_KEY_ID = 28,
+    AT_RESERVED = 104
+};
+enum { PACK_MAGIC = 0x4B504654, DEVELOPMENT = 1, CRITICAL = 1 };
+
+#define TAG(a, b, c, d) ((uint32_t)(a) | (uint32_t)(b) << 8 | (uint32_t)(c) << 16 | (uint32_t)(d) << 24)
+
+typedef struct section {
+    uint32_t tag;
+    const uint8_t *payload;
+    uint32_t size;
+} section;
+
+enum { S_SCHEMA, S_PROGRAM, S_MAPS, S_PLAN, S_READOUT, S_CALIBRATION, S_DECISION, S_GOLDEN, S_COUNT };
+
+static void name_sections(section s[S_COUNT])
+{
+    static const uint32_t tags[S_COUNT] = {
+        TAG('S', 'C', 'H', 'M'), TAG('P', 'R', 'O', 'G'), TAG('M', 'A', 'P', 'S'), TAG('P', 'L', 'A', 'N'),
+        TAG('R', 'E', 'A', 'D'), TAG('C', 'A', 'L', 'I'), TAG('D', 'E', 'C', 'I'), TAG('G', 'O', 'L', 'D'),
+    };
+    for (uint32_t i = 0; i < S_COUNT; i++) {
+        s[i].tag = tags[i];
+        s[i].payload = NULL;
+        s[i].size = 0;
+    }
+}
+
+/* Enough to walk the sections without leaving the bytes. */
+static int frame_ok(const uint8_t *p, size_t size)
+{
+    if (((uintptr_t)p & (TFIN_ALIGN - 1u)) != 0) {
+        return TFIN_E_ALIGN;
+    }
+    if (size < HEADER_SIZE) {
+        return TFIN_E_TRUNCATED;
+    }
+    if (tfin_u32(p) != PACK_MAGIC) {
+        return TFIN_E_MAGIC;
+    }
+    if (tfin_u16(p + AT_FORMAT) > TFIN_PACK_FORMAT) {
+        return TFIN_E_FORMAT;
+    }
+    uint32_t total = tfin_u32(p + AT_TOTAL);
+    if (tfin_u16(p + AT_FORMAT) == 0 || tfin_u16(p + AT_HEADER_SIZE) != HEADER_SIZE || total % TFIN_ALIGN != 0 ||
+        total < HEADER_SIZE || total > MAX_PACK_BYTES) {
+        return TFIN_E_HEADER;
+    }
+    return size < total ? TFIN_E_TRUNCATED : TFIN_OK;
+}
+
+static int walk_sections(const uint8_t *p, section s[S_COUNT])
+{
+    uint32_t total = tfin_u32(p + AT_TOTAL);
+    uint32_t at = HEADER_SIZE;
+    uint32_t count = tfin_u16(p + AT_SECTIONS);
+    if (count == 0 || count > 32u) {
+        return TFIN_E_HEADER;
+    }
+    name_sections(s);
+    for (; count != 0; count--) {
+        if (total - at < SECTION_HEADER) {
+            return TFIN_E_SECTION;
+        }
+        const uint8_t *h = p + at;
+        uint32_t length = tfin_u32(h + 4);
+        uint32_t flags = tfin_u16(h + 8);
+        at += SECTION_HEADER;
+        if (length > total - at || flags > CRITICAL || tfin_u16(h + 10) != 1 || tfin_u32(h + 12) != 0) {
+            return TFIN_E_SECTION;
+        }
+        uint32_t i = 0;
+        while (i < S_COUNT && s[i].tag != tfin_u32(h)) {
+            i++;
+        }
+        if (i < S_COUNT) {
+            if (s[i].payload != NULL || flags != CRITICAL) {
+                return TFIN_E_SECTION;
+            }
+            s[i].payload = p + at;
+            s[i].size = length;
+        } else if (flags == CRITICAL) {
+            return TFIN_E_UNKNOWN_SECTION;
+        }
+        at += tfin_round_up(length, TFIN_ALIGN); /* total is a multiple of 16: still inside */
+    }
+    return at == total ? TFIN_OK : TFIN_E_SECTION;
+}
+
+static int schema_ok(const uint8_t *p, uint32_t size)
+{
+    uint32_t fields = size < 8u ? 0 : tfin_u16(p);
+    uint32_t record = size < 8u ? 0 : tfin_u16(p + 2);
+    uint32_t at = 8;
+    if (fields == 0 || fields > MAX_FIELDS || size != 8u + SCHEMA_ENTRY * fields || tfin_u32(p + 4) != 0) {
+        return 0;
+    }
+    for (uint32_t i = 0; i < fields; i++) {
+        const uint8_t *e = p + 8u + SCHEMA_ENTRY * i;
+        uint32_t width = e[0] == 0 || e[0] == 3 ? 4 : 8;
+        at = tfin_round_up(at, width);
+        if (e[0] > 3u || e[1] > 1u || tfin_u16(e + 2) != at) {
+            return 0;
+        }
+        at += width;
+    }
+    return record == tfin_round_up(at, 8);
+}
+
+/* ---- trust */
+
+static int key_named(const uint8_t *p, const uint8_t *key)
+{
+    uint8_t digest[32];
+    tfin_port_hash(digest, key, 32, NULL, NULL);
+    return memcmp(digest, p + AT_KEY_ID, 4) == 0;
+}
+
+static int verified_by(const uint8_t *p, const uint8_t *key)
+{
+    return key_named(p, key) && tfin_port_verify(p + HEADER_SIGNED, key, p, HEADER_SIGNED);
+}
+
+static int signature_ok(const uint8_t *p, const tfin_trust *trust)
+{
+    int named = 0;
+    if ((tfin_u32(p + AT_FLAGS) & DEVELOPMENT) != 0) {
+#ifndef TFIN_RELEASE
+        if (trust->allow_development_key) {
+            return verified_by(p, tfin_development_public_key) ? TFIN_OK : TFIN_E_SIGNATURE;
+        }
+#endif
+        return TFIN_E_KEY;
+    }
+    for (uint32_t i = 0; trust->keys != NULL && i < trust->key_count; i++) {
+        const uint8_t *key = trust->keys + 32u * i;
+        if (verified_by(p, key)) {
+            return TFIN_OK;
+        }
+        named |= key_named(p, key);
+    }
+    return named ? TFIN_E_SIGNATURE : TFIN_E_KEY;
+}
+
+static int integrity_ok(const uint8_t *p, const tfin_trust *trust)
+{
+    uint8_t digest[32];
+    if (p[AT_SIGNATURE_ALGORITHM] != 1 || p[AT_HASH_ALGORITHM] != 1) {
+        return TFIN_E_ALGORITHM;
+    }
+    for (uint32_t i = AT_RESERVED; i < HEADER_DIGEST; i++) {
+        if (p[i] != 0) {
+            return TFIN_E_HEADER;
+        }
+    }
+    if (tfin_u32(p + AT_FLAGS) > DEVELOPMENT) {
+        return TFIN_E_HEADER;
+    }
+    tfin_port_hash(digest, p + HEADER_SIZE, tfin_u32(p + AT_TOTAL) - HEADER_SIZE, trust->progress, trust->progress_context);
+    if (memcmp(digest, p + HEADER_DIGEST, sizeof digest) != 0) {
+        return TFIN_E_DIGEST;
+    }
+    int rc = signature_ok(p, trust);
+    if (rc != TFIN_OK) {
+        return rc;
+    }
+    if (tfin_u32(p + AT_ENGINE) > TFIN_VERSION) {
+        return TFIN_E_ENGINE_VERSION;
+    }
+    return tfin_u32(p + AT_COUNTER) < trust->minimum_security_counter ? TFIN_E_ROLLBACK : TFIN_OK;
+}
+
+/* ---- structure */
+
+static int bind(tfin_engine *e, const section s[S_COUNT])
+{
+    if (s[S_SCHEMA].payload == NULL || s[S_PROGRAM].payload == NULL) {
+        return TFIN_E_SECTION;
+    }
+    if (!schema_ok(s[S_SCHEMA].payload, s[S_SCHEMA].size)) {
+        return TFIN_E_SCHEMA;
+    }
+    int rc = tfin_program_check(s[S_SCHEMA].payload, s[S_PROGRAM].payload, s[S_PROGRAM].size);
+    if (rc != TFIN_OK) {
+        return rc;
+    }
+    e->schema = s[S_SCHEMA].payload;
+    e->program = s[S_PROGRAM].payload;
+    e->plan = s[S_PLAN].payload;
+    e->maps = s[S_MAPS].payload;
+    e->readout = s[S_READOUT].payload;
+    e->calibration = s[S_CALIBRATION].payload;
+    e->decision = s[S_DECISION].payload;
+    if (e->plan == NULL) {
+        return e->maps || e->readout || e->calibration || e->decision || s[S_GOLDEN].payload ? TFIN_E_SECTION : TFIN_OK;
+    }
+    if (!e->maps || !e->readout || !e->calibration || !e->decision) {
+        return TFIN_E_SECTION;
+    }
+    rc = tfin_net_check(e->plan, s[S_PLAN].size, TFIN_KERNELS_ALL);
+    if (rc != TFIN_OK) {
+        return rc;
+    }
+    return tfin_model_check(e, s[S_MAPS].size, s[S_READOUT].size, s[S_CALIBRATION].size, s[S_DECISION].size);
+}
+
+static int golden_ok(tfin_engine *e, const section *golden)
+{
+    if (golden->payload == NULL) {
+        return TFIN_OK;
+    }
+    uint32_t length = tfin_net_input_length(e->plan);
+    uint32_t count = golden->size < 8u ? 0 : tfin_u16(golden->payload);
+    uint32_t each = tfin_round_up(length, 4) + 4u;
+    if (golden->size < 8u || tfin_u16(golden->payload + 2) != length || count > (golden->size - 8u) / each) {
+        return TFIN_E_SECTION;
+    }
+    const uint8_t *v = golden->payload + 8;
+    for (; count != 0; count--, v += each) {
+        int32_t raw;
+        (void)tfin_infer(e, (const int8_t *)v, length, &raw);
+        if (raw != tfin_i32(v + each - 4u)) {
+            return TFIN_E_GOLDEN;
+        }
+    }
+    return TFIN_OK;
+}
+
+int32_t tfin_memory_size(const void *pack, size_t pack_size)
+{
+    section s[S_COUNT];
+    tfin_engine e;
+    layout l;
+    if (pack == NULL) {
+        return TFIN_E_ARGUMENT;
+    }
+    memset(&e, 0, sizeof e);
+    int rc = frame_ok(pack, pack_size);
+    rc = rc == TFIN_OK ? walk_sections(pack, s) : rc;
+    rc = rc == TFIN_OK ? bind(&e, s) : rc;
+    rc = rc == TFIN_OK ? tfin_layout(e.program, e.plan == NULL ? 0 : tfin_net_arena_size(e.plan), &l) : rc;
+    return rc == TFIN_OK ? (int32_t)l.total : rc;
+}
+
+int tfin_open(tfin_engine *e, const void *pack, size_t pack_size, void *memory, size_t memory_size, const tfin_trust *trust)
+{
+    section s[S_COUNT];
+    layout l;
+    uint8_t digest[32];
+    if (e == NULL || pack == NULL || memory == NULL || trust == NULL) {
+        return TFIN_E_ARGUMENT;
+    }
+    if (((uintptr_t)memory & (TFIN_ALIGN - 1u)) != 0) {
+        return TFIN_E_ALIGN;
+    }
+    memset(e, 0, sizeof *e);
+    int rc = frame_ok(pack, pack_size);
+    rc = rc == TFIN_OK ? integrity_ok(pack, trust) : rc;
+    rc = rc == TFIN_OK ? walk_sections(pack, s) : rc;
+    rc = rc == TFIN_OK ? bind(e, s) : rc;
+    rc = rc == TFIN_OK ? tfin_layout(e->program, e->plan == NULL ? 0 : tfin_net_arena_size(e->plan), &l) : rc;
+    if (rc != TFIN_OK) {
+        return rc;
+    }
+    if (memory_size < l.total) {
+        return TFIN_E_MEMORY;
+    }
+    e->pack = pack;
+    e->state = memory;
+    rc = golden_ok(e, &s[S_GOLDEN]);
+    if (rc != TFIN_OK) {
+        return rc;
+    }
+    tfin_port_hash(digest, pack, HEADER_SIGNED, NULL, NULL);
+    memcpy(e->pack_id, digest, sizeof e->pack_id);
+    return tfin_reset(e);
+}
+
+const uint8_t *tfin_pack_id(const tfin_engine *e)
+{
+    return e->pack_id;
+}
