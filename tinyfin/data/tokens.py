@@ -64,6 +64,9 @@ def parse_ids(column: pa.Array) -> Parsed:
     array = flat(column)
     if pa.types.is_integer(array.type):
         return integers(array, 0, _U64_MAX, "a transaction id")
+    plain = pc.match_substring_regex(texts(array), r"^(0|[1-9][0-9]{0,18})$")
+    if pc.all(plain).as_py():
+        return integers(array, 0, _U64_MAX, "a transaction id")
     values, present = over_words(array, _id)
     return Parsed(values, present, [])
 
