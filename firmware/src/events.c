@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "events.h"
+
+#include <string.h>
+
+enum { PACK_HEADER = 224, SECTION_HEADER = 16, FIELD_ENTRY = 16 };
+enum { FIELD_I32, FIELD_I64, FIELD_U64, FIELD_ENUM };
+
+/* an event's first byte */
+enum {
+    HEAD_KIND = 0x03,
+    HEAD_SAME_PRESENT = 0x04, /* score */
+    HEAD_ALL_SENT = 0x08,     /* score */
+    HEAD_SAME_OFFSET = 0x10,  /* score */
+    HEAD_FRAUD = 0x04,        /* notice */
+    HEAD_TOKEN = 0x08,        /* notice */
+    HEAD_ID = 0x60,
+    HEAD_ID_NEXT = 0x00,
+    HEAD_ID_DELTA = 0x20,
+    HEAD_ID_WHOLE = 0x40,
+    HEAD_ID_SAME = 0x60
+};
+
+/* what a head may hold, per kind */
+static const uint8_t head_allowed[4] = {0x7F, 0x7F, 0x63, 0x6F};
+
+void tfin_fields_open(tfin_fields *fields, const uint8_t *pack)
+{
+    uint32_t at = PACK_HEADER;
+    *fields = (tfin_fields){0};
+    for (;;) { /* tfin_open has seen that SCHM is there */
+        tfin_reader r = {pack + at, pack + at + SECTION_HEADER + 4, 0};
+        uint32_t tag = (uint32_t)tfin_get(&r, 4);
+        uint32_t size = (uint32_t)tfin_get(&r, 4);
+        if (tag == 0x4D484353u) { /* "SCHM" */
+            r.at = pack + at + SECTION_HEADER;
+            fields->count = (uint32_t)tfin_get(&r, 2);
+            fields->record_size = (uint32_t)tfin_get(&r, 2);
+            fields->entries = pack + at + SECTION_HEADER + 8;
+            return;
+        }
+        at += SECTION_HEADER + ((size + 15u) & ~15u);
+    }
+}
+
+int tfin_events_begin(tfin_events *e, const tfin_fields *fields, uint64_t *record, const uint8_t *payload, uint32_t size)
+{
+    memset(e, 0, sizeof *e);
+    memset(record, 0, TFIN_RECORD_WORDS * sizeof *record);
+    e->in = (tfin_reader){payload, payload + size, 0};
+    e->fields = fields;
+    e->record = record;
+    e->flags = (uint8_t)tfin_get(&e->in, 1);
+    e->count = (uint8_t)tfin_get(&e->in, 1);
+    e->last_t_s = (uint32_t)tfin_get(&e->in, 4);
+    return !e->in.bad && (e->flags & (uint8_t)~TFIN_EVENTS_TICKS) == 0;
+}
+
+static uint64_t read_id(tfin_events *e, uint8_t head)
+{
+    uint64_t id = e->last_id;
+    switch (head & HEAD_ID) {
+    case HEAD_ID_NEXT:
+        id++;
+        break;
+    case HEAD_ID_DELTA:
+        id += (uint64_t)tfin_get_signed(&e->in);
+        break;
+    case HEAD_ID_WHOLE:
+        id = tfin_get(&e->in, 8);
+        break;
+    default:
+        break;
+    }
+    e->last_id = id;
+    return id;
+}
+
+static uint32_t read_time(tfin_events *e)
+{
+    e->last_t_s += (uint32_t)tfin_get_signed(&e->in);
+    return e->last_t_s;
+}
+
+static void read_field(tfin_events *e, const uint8_t *entry)
+{
+    uint8_t *at = (uint8_t *)e->record + (entry[2] | (uint32_t)entry[3] << 8);
+    if (entry[0] == FIELD_U64) {
+        uint64_t value = tfin_get(&e->in, 8);
+        memcpy(at, &value, sizeof value);
+        return;
+    }
+    uint64_t delta = (uint64_t)tfin_get_signed(&e->in);
+    if (entry[0] == FIELD_I64) {
+        uint64_t value;
+        memcpy(&value, at, sizeof value);
+        value += delta;
+        memcpy(at, &value, sizeof value);
+        return;
+    }
+    int32_t last;
+    memcpy(&last, at, sizeof last);
+    int64_t value = (int64_t)((uint64_t)(int64_t)last + delta);
+    if (value < INT32_MIN || value > INT32_MAX) {
+        e->in.bad = 1;
+        return;
+    }
+    last = (int32_t)value;
+    memcpy(at, &last, sizeof last);
+}
+
+static void read_score(tfin_events *e, uint8_t head)
+{
+    e->event.id = read_id(e, head);
+    e->event.t_mono_s = read_time(e);
+    if ((head & HEAD_SAME_OFFSET) == 0) {
+        e->last_offset_s += (uint32_t)tfin_get_signed(&e->in);
+    }
+    e->event.t_local_s = e->event.t_mono_s + e->last_offset_s;
+    uint64_t present = (head & HEAD_SAME_PRESENT) != 0 ? e->last_present : tfin_get_varint(&e->in);
+    uint64_t sent = (head & HEAD_ALL_SENT) != 0 ? present : tfin_get_varint(&e->in);
+    if (present >> e->fields->count != 0 || (sent & ~present) != 0) {
+        e->in.bad = 1;
+        return;
+    }
+    for (uint32_t i = 0; i < e->fields->count; i++) {
+        if ((sent >> i & 1u) != 0) {
+            read_field(e, e->fields->entries + i * FIELD_ENTRY);
+        }
+    }
+    e->last_present = (uint32_t)present;
+    memcpy(e->record, &e->last_present, sizeof e->last_present);
+    e->event.record = e->record;
+    e->event.record_size = e->fields->record_size;
+}
+
+/* result in bits 0-2, action taken in 3-4, response in 5-6: none, 0, or it follows */
+static void read_outcome(tfin_events *e, uint64_t id, int with_score)
+{
+    e->outcome.id = id;
+    e->outcome.t_mono_s = read_time(e);
+    uint32_t code = (uint32_t)tfin_get(&e->in, 1);
+    uint32_t response = code >> 5;
+    e->outcome.result = code & 7u;
+    e->outcome.action_taken = code >> 3 & 3u;
+    e->outcome.response = response == 0 ? -1 : 0;
+    if (response == 2) {
+        int64_t value = tfin_get_signed(&e->in);
+        e->in.bad |= value < INT16_MIN || value > INT16_MAX;
+        e->outcome.response = (int16_t)value;
+    }
+    e->in.bad |= response > 2 || (e->outcome.action_taken == TFIN_ACTION_AS_ADVISED && !with_score);
+}
+
+static void read_notice(tfin_events *e, uint8_t head)
+{
+    e->notice.id = read_id(e, head);
+    e->notice.t_mono_s = read_time(e);
+    e->notice.fraud = (head & HEAD_FRAUD) != 0;
+    e->notice.token = (head & HEAD_TOKEN) != 0 ? tfin_get(&e->in, 8) : 0;
+    e->notice.t_tx_mono_s = e->notice.t_mono_s - (uint32_t)tfin_get_signed(&e->in);
+}
+
+int tfin_events_next(tfin_events *e)
+{
+    if (e->taken == e->count) {
+        return tfin_left(&e->in) == 0 && !e->in.bad ? 0 : -1;
+    }
+    e->taken++;
+    uint8_t head = (uint8_t)tfin_get(&e->in, 1);
+    e->kind = head & HEAD_KIND;
+    if ((head & (uint8_t)~head_allowed[e->kind]) != 0) {
+        return -1;
+    }
+    if (e->kind == TFIN_KIND_NOTICE) {
+        read_notice(e, head);
+    } else if (e->kind == TFIN_KIND_OUTCOME) {
+        read_outcome(e, read_id(e, head), 0);
+    } else {
+        read_score(e, head);
+        if (e->kind == TFIN_KIND_SCORE_OUTCOME) {
+            read_outcome(e, e->event.id, 1);
+        }
+    }
+    return e->in.bad ? -1 : 1;
+}

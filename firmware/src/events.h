@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The EVENTS payload: events of any schema, packed. Fields come from the pack's SCHM section, so one image serves every
+ * pack. Format: docs/formats/wire.md.
+ */
+#ifndef TFIN_EVENTS_H
+#define TFIN_EVENTS_H
+
+#include "bytes.h"
+#include "tinyfin.h"
+
+enum { TFIN_RECORD_WORDS = 33 }; /* of 8 bytes: the mask and at most 32 fields */
+
+/* The record's fields, as the pack declares them. */
+typedef struct tfin_fields {
+    const uint8_t *entries; /* SCHM, after its head; 16 bytes per field */
+    uint32_t count;
+    uint32_t record_size;
+} tfin_fields;
+
+enum tfin_event_kind { TFIN_KIND_SCORE, TFIN_KIND_SCORE_OUTCOME, TFIN_KIND_OUTCOME, TFIN_KIND_NOTICE };
+
+enum { TFIN_ACTION_AS_ADVISED = 3 }; /* of an outcome that comes with its score: what the verdict says */
+
+typedef struct tfin_events {
+    tfin_reader in;
+    const tfin_fields *fields;
+    uint64_t *record; /* TFIN_RECORD_WORDS; also holds each field's last value */
+    uint64_t last_id;
+    uint32_t last_t_s;
+    uint32_t last_offset_s;
+    uint32_t last_present;
+    uint8_t flags;
+    uint8_t count; /* events in the frame */
+    uint8_t taken; /* events read so far */
+    /* the event that was read */
+    uint8_t kind;
+    tfin_event event;
+    tfin_outcome outcome;
+    tfin_notice notice;
+} tfin_events;
+
+enum { TFIN_EVENTS_TICKS = 1 }; /* flag of a frame: answer with ticks per score */
+
+/* Finds the schema of a pack that tfin_open has accepted. */
+void tfin_fields_open(tfin_fields *fields, const uint8_t *pack);
+
+/* 0 when the payload's head cannot be read. */
+int tfin_events_begin(tfin_events *events, const tfin_fields *fields, uint64_t *record, const uint8_t *payload,
+                      uint32_t size);
+
+/* 1: an event was read. 0: there are no more, and every byte was used. -1: the payload breaks its rules. */
+int tfin_events_next(tfin_events *events);
+
+#endif

@@ -1,0 +1,614 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "wire.h"
+
+#include <string.h>
+
+#include "bytes.h"
+#include "config.h"
+#include "events.h"
+#include "frame.h"
+#include "port.h"
+#include "tinyfin.h"
+#include "tinyfin_pack.h"
+
+#if TFIN_WIRE_FRAME_BYTES < 160
+#error "TFIN_WIRE_FRAME_BYTES: HELLO needs 160"
+#endif
+#if (TFIN_WIRE_WINDOW & (TFIN_WIRE_WINDOW - 1)) != 0 || TFIN_WIRE_WINDOW > 64
+#error "TFIN_WIRE_WINDOW must be a power of two, at most 64"
+#endif
+#if TFIN_WIRE_EVENTS > 255 || TFIN_WIRE_SCORES > TFIN_WIRE_EVENTS
+#error "TFIN_WIRE_EVENTS is at most 255, TFIN_WIRE_SCORES at most TFIN_WIRE_EVENTS"
+#endif
+
+#define INPUT_BYTES (TINYFIN_INPUT_COUNT > 0 ? TINYFIN_INPUT_COUNT : 1)
+
+enum { MODEL_ID_AT = 88, IMAGE_PIECE = 64 };
+
+typedef struct answer {
+    uint16_t size; /* 0: none */
+    uint8_t frame[TFIN_WIRE_ANSWER_BYTES];
+} answer;
+
+static uint8_t memory[TINYFIN_MEMORY_BYTES] __attribute__((aligned(TFIN_ALIGN)));
+static tfin_engine engine;
+static int open_error;
+static tfin_fields fields;
+static uint64_t record[TFIN_RECORD_WORDS];
+static int8_t infer_input[INPUT_BYTES];
+
+static uint8_t rx_frame[TFIN_WIRE_FRAME_BYTES];
+static uint8_t tx_frame[TFIN_WIRE_FRAME_BYTES];
+static tfin_deframer rx;
+static answer answers[TFIN_WIRE_WINDOW]; /* by sequence, modulo the window */
+
+static uint32_t boot_nonce;
+static uint32_t session;    /* 0: none */
+static uint16_t expected;   /* sequence number of the next ordered frame */
+static uint16_t kept;       /* ordered frames answered in this session, at most the window */
+static uint8_t complained;  /* BAD_FRAME was said, and no good frame has come since */
+static uint32_t digest;     /* over features and network output of every scored event since reset or import */
+static uint32_t scored;     /* the number of these events */
+static uint32_t repeated;
+static uint32_t out_of_order;
+
+/* ------------------------------------------------------------------------------------------------ answers */
+
+static tfin_writer begin(uint8_t *frame, uint32_t capacity, uint8_t type, uint16_t sequence)
+{
+    tfin_writer w = {frame, frame + capacity - TFIN_FRAME_CRC, 0};
+    tfin_put(&w, type, 1);
+    tfin_put(&w, sequence, 2);
+    return w;
+}
+
+static tfin_writer begin_reply(uint8_t type, uint16_t sequence)
+{
+    return begin(tx_frame, sizeof tx_frame, type, sequence);
+}
+
+static void send_reply(const tfin_writer *w)
+{
+    tfin_frame_send(tx_frame, (uint32_t)(w->at - tx_frame));
+}
+
+static void send_error(uint16_t sequence, enum tfin_wire_error code, int engine_error)
+{
+    tfin_writer w = begin_reply(TFIN_ERROR, sequence);
+    tfin_put(&w, (uint64_t)code, 1);
+    tfin_put_signed(&w, engine_error);
+    tfin_put(&w, expected, 2);
+    tfin_put(&w, boot_nonce, 4);
+    tfin_put_text(&w, engine_error != 0 ? tfin_error_name(engine_error) : "");
+    send_reply(&w);
+}
+
+static tfin_writer begin_kept(uint8_t type)
+{
+    answer *a = &answers[expected & (TFIN_WIRE_WINDOW - 1)];
+    return begin(a->frame, sizeof a->frame, type, expected);
+}
+
+/* From here on the frame counts as done: its number is used up and its answer is kept. */
+static void send_kept(const tfin_writer *w)
+{
+    answer *a = &answers[expected & (TFIN_WIRE_WINDOW - 1)];
+    a->size = (uint16_t)(w->at - a->frame);
+    expected++;
+    if (kept < TFIN_WIRE_WINDOW) {
+        kept++;
+    }
+    tfin_frame_send(a->frame, a->size);
+}
+
+static void acknowledge(int engine_error)
+{
+    tfin_writer w = begin_kept(TFIN_ACK);
+    tfin_put_signed(&w, engine_error);
+    send_kept(&w);
+}
+
+/* --------------------------------------------------------------------------------------------------- HELLO */
+
+static void send_hello(uint16_t sequence)
+{
+    uint32_t capabilities = TFIN_CAN_STACK | TFIN_CAN_REBOOT | TFIN_CAN_EXIT;
+    if (tfin_port_tick_hz != 0) {
+        capabilities |= TFIN_CAN_TICKS;
+    }
+    if (open_error == TFIN_OK && TINYFIN_INPUT_COUNT > 0) {
+        capabilities |= TFIN_CAN_INFER;
+    }
+    static const uint8_t nothing[16];
+    tfin_writer w = begin_reply(TFIN_HELLO, sequence);
+    tfin_put(&w, TFIN_WIRE_VERSION, 1);
+    tfin_put(&w, 0, 1);
+    tfin_put(&w, capabilities, 2);
+    tfin_put(&w, session, 4);
+    tfin_put(&w, boot_nonce, 4);
+    tfin_put(&w, expected, 2);
+    tfin_put(&w, (uint16_t)open_error, 2);
+    tfin_put(&w, TFIN_VERSION, 4);
+    tfin_put_bytes(&w, open_error == TFIN_OK ? tfin_pack_id(&engine) : nothing, 16);
+    tfin_put_bytes(&w, tinyfin_pack + MODEL_ID_AT, 16);
+    tfin_put(&w, open_error == TFIN_OK ? tfin_state_size(&engine) : 0, 4);
+    tfin_put(&w, sizeof memory, 4);
+    tfin_put(&w, TINYFIN_PACK_BYTES, 4);
+    tfin_put(&w, tfin_port_tick_hz, 4);
+    tfin_put(&w, tfin_port_tick_mask, 4);
+    tfin_put(&w, TFIN_WIRE_FRAME_BYTES, 2);
+    tfin_put(&w, TFIN_WIRE_CREDIT_BYTES, 2);
+    tfin_put(&w, TFIN_WIRE_WINDOW, 1);
+    tfin_put(&w, TFIN_WIRE_EVENTS, 1);
+    tfin_put(&w, TFIN_WIRE_SCORES, 1);
+    tfin_put(&w, fields.count, 1);
+    tfin_put(&w, TINYFIN_FEATURE_COUNT, 2);
+    tfin_put(&w, TINYFIN_INPUT_COUNT, 2);
+    tfin_put(&w, TINYFIN_OUTPUT_COUNT, 2);
+    tfin_put_text(&w, TFIN_TARGET);
+    tfin_put_text(&w, TFIN_BUILD_ID);
+    send_reply(&w);
+}
+
+static void on_hello(uint16_t sequence, tfin_reader *in)
+{
+    uint64_t version = tfin_get(in, 1);
+    uint32_t wanted = (uint32_t)tfin_get(in, 4);
+    uint16_t first = (uint16_t)tfin_get(in, 2);
+    if (in->bad || wanted == 0) {
+        send_error(sequence, TFIN_WIRE_MALFORMED, 0);
+        return;
+    }
+    if (version != TFIN_WIRE_VERSION) {
+        send_error(sequence, TFIN_WIRE_VERSION_REFUSED, 0);
+        return;
+    }
+    if (wanted != session) { /* a late copy of this request must not turn the sequence back */
+        session = wanted;
+        expected = first;
+        kept = 0;
+    }
+    send_hello(sequence);
+}
+
+/* -------------------------------------------------------------------------------------------------- EVENTS */
+
+/* Reads every event without doing anything, so that a malformed frame changes nothing. */
+static int check_events(const uint8_t *payload, uint32_t size)
+{
+    static tfin_events e;
+    if (!tfin_events_begin(&e, &fields, record, payload, size)) {
+        return TFIN_WIRE_MALFORMED;
+    }
+    uint32_t scores = 0;
+    int rc;
+    while ((rc = tfin_events_next(&e)) > 0) {
+        scores += e.kind <= TFIN_KIND_SCORE_OUTCOME;
+    }
+    if (rc < 0) {
+        return TFIN_WIRE_MALFORMED;
+    }
+    return e.count > TFIN_WIRE_EVENTS || scores > TFIN_WIRE_SCORES ? TFIN_WIRE_TOO_MANY : 0;
+}
+
+static void extend_digest(void)
+{
+    uint32_t count;
+    const int16_t *features = tfin_features(&engine, &count);
+    digest = tfin_crc32(digest, features, count * 2u);
+    const int8_t *output = tfin_network_output(&engine, &count);
+    if (count > 0) {
+        digest = tfin_crc32(digest, output, count);
+    }
+    scored++;
+}
+
+enum { VERDICT_SAME_FLAGS = 0x10, VERDICT_FAILED = 0x20 };
+
+static void put_verdict(tfin_writer *w, const tfin_verdict *v, uint16_t *last_flags)
+{
+    uint32_t head = (uint32_t)v->action | (uint32_t)v->reason_count << 2;
+    if (v->flags == *last_flags) {
+        head |= VERDICT_SAME_FLAGS;
+    }
+    tfin_put(w, head, 1);
+    tfin_put(w, v->score_q32, 4);
+    tfin_put_signed(w, v->raw);
+    if (v->flags != *last_flags) {
+        tfin_put_varint(w, v->flags);
+        *last_flags = v->flags;
+    }
+    for (uint32_t i = 0; i < v->reason_count && i < TFIN_MAX_REASONS; i++) {
+        tfin_put_varint(w, v->reasons[i]);
+    }
+}
+
+enum { ANSWER_TICKS = 1, ANSWER_ERRORS = 2 };
+
+static void on_events(const uint8_t *payload, uint32_t size)
+{
+    static tfin_events e;
+    uint8_t failed_at[TFIN_WIRE_EVENTS];
+    int8_t failed_with[TFIN_WIRE_EVENTS];
+    uint32_t failures = 0;
+    uint16_t last_flags = 0;
+
+    (void)tfin_events_begin(&e, &fields, record, payload, size);
+    uint8_t ticks_wanted = (e.flags & TFIN_EVENTS_TICKS) != 0 && tfin_port_tick_hz != 0;
+    tfin_writer w = begin_kept(TFIN_VERDICTS);
+    uint8_t *head = w.at;
+    tfin_put(&w, 0, 6);
+    while (tfin_events_next(&e) > 0) {
+        int rc = TFIN_OK;
+        if (e.kind <= TFIN_KIND_SCORE_OUTCOME) {
+            static tfin_verdict verdict;
+            uint32_t before = tfin_port_ticks();
+            rc = tfin_score(&engine, &e.event, &verdict);
+            uint32_t ticks = (tfin_port_ticks() - before) & tfin_port_tick_mask;
+            if (rc != TFIN_OK) {
+                tfin_put(&w, VERDICT_FAILED, 1);
+                tfin_put_signed(&w, rc);
+                continue;
+            }
+            extend_digest();
+            put_verdict(&w, &verdict, &last_flags);
+            if (ticks_wanted) {
+                tfin_put_varint(&w, ticks);
+            }
+            if (e.kind == TFIN_KIND_SCORE_OUTCOME) {
+                if (e.outcome.action_taken == TFIN_ACTION_AS_ADVISED) {
+                    e.outcome.action_taken = verdict.action;
+                }
+                rc = tfin_apply_outcome(&engine, &e.outcome);
+            }
+        } else if (e.kind == TFIN_KIND_OUTCOME) {
+            rc = tfin_apply_outcome(&engine, &e.outcome);
+        } else {
+            rc = tfin_apply_notice(&engine, &e.notice);
+        }
+        if (rc != TFIN_OK) {
+            failed_at[failures] = (uint8_t)(e.taken - 1);
+            failed_with[failures++] = (int8_t)rc;
+        }
+    }
+    for (uint32_t i = 0; i < failures; i++) {
+        tfin_put(&w, failed_at[i], 1);
+        tfin_put_signed(&w, failed_with[i]);
+    }
+    tfin_writer h = {head, head + 6, 0};
+    tfin_put(&h, (ticks_wanted ? ANSWER_TICKS : 0u) | (failures > 0 ? ANSWER_ERRORS : 0u), 1);
+    tfin_put(&h, e.count, 1);
+    tfin_put(&h, digest, 4);
+    send_kept(&w);
+}
+
+/* --------------------------------------------------------------------------------------------------- state */
+
+static void forget_digest(void)
+{
+    digest = 0;
+    scored = 0;
+}
+
+/* The image comes as runs: varint k, then for even k: k/2 bytes that follow, for odd k: k/2 zeros. */
+static int write_image(tfin_reader *in, int apply)
+{
+    uint8_t piece[IMAGE_PIECE];
+    uint32_t filled = 0;
+    uint64_t at = tfin_get_varint(in);
+    uint32_t total = tfin_state_size(&engine);
+    int rc = TFIN_OK;
+    while (rc == TFIN_OK && tfin_left(in) > 0) {
+        uint64_t run = tfin_get_varint(in);
+        uint8_t zeros = run & 1u;
+        run >>= 1;
+        if (in->bad || run > total - filled || at > total - filled - run || (!zeros && run > tfin_left(in))) {
+            in->bad = 1;
+            break;
+        }
+        while (rc == TFIN_OK && run > 0) {
+            uint32_t size = IMAGE_PIECE - filled;
+            size = run < size ? (uint32_t)run : size;
+            if (zeros) {
+                memset(piece + filled, 0, size);
+            } else {
+                memcpy(piece + filled, in->at, size);
+                in->at += size;
+            }
+            filled += size;
+            run -= size;
+            if (filled == IMAGE_PIECE) {
+                rc = apply ? tfin_import_state(&engine, (uint32_t)at, piece, filled) : TFIN_OK;
+                at += filled;
+                filled = 0;
+            }
+        }
+    }
+    if (rc == TFIN_OK && filled > 0 && apply) {
+        rc = tfin_import_state(&engine, (uint32_t)at, piece, filled);
+    }
+    return rc;
+}
+
+static void on_state_write(uint16_t sequence, const tfin_reader *in)
+{
+    tfin_reader trial = *in;
+    (void)write_image(&trial, 0);
+    if (trial.bad) {
+        send_error(sequence, TFIN_WIRE_MALFORMED, 0);
+        return;
+    }
+    tfin_reader real = *in;
+    int rc = write_image(&real, 1);
+    forget_digest();
+    acknowledge(rc);
+}
+
+static void on_state_read(uint16_t sequence, tfin_reader *in)
+{
+    uint32_t offset = (uint32_t)tfin_get(in, 4);
+    uint32_t size = (uint32_t)tfin_get(in, 2);
+    uint32_t total = tfin_state_size(&engine);
+    if (in->bad || offset > total || size > total - offset ||
+        size > TFIN_WIRE_FRAME_BYTES - TFIN_FRAME_HEAD - TFIN_FRAME_CRC - 4) {
+        send_error(sequence, TFIN_WIRE_RANGE, 0);
+        return;
+    }
+    tfin_writer w = begin_reply(TFIN_STATE_DATA, sequence);
+    tfin_put(&w, offset, 4);
+    int rc = tfin_export_state(&engine, offset, w.at, size);
+    if (rc != TFIN_OK) {
+        send_error(sequence, TFIN_WIRE_RANGE, rc);
+        return;
+    }
+    w.at += size;
+    send_reply(&w);
+}
+
+static void on_checkpoint(uint16_t sequence)
+{
+    tfin_writer w = begin_reply(TFIN_CHECKPOINT, sequence);
+    tfin_put(&w, expected, 2);
+    tfin_put(&w, tfin_state_digest(&engine), 4);
+    tfin_put(&w, digest, 4);
+    tfin_put(&w, scored, 4);
+    send_reply(&w);
+}
+
+/* ----------------------------------------------------------------------------------- details and inference */
+
+static const void *detail(uint32_t what, uint32_t *size)
+{
+    uint32_t count = 0;
+    const void *data = 0;
+    switch (what) {
+    case 0:
+        data = tfin_features(&engine, &count);
+        count *= 2u;
+        break;
+    case 1:
+        data = tfin_network_input(&engine, &count);
+        break;
+    case 2:
+        data = tfin_network_output(&engine, &count);
+        break;
+    default:
+        break;
+    }
+    *size = count;
+    return data;
+}
+
+static void on_detail(uint16_t sequence, tfin_reader *in)
+{
+    uint32_t what = (uint32_t)tfin_get(in, 1);
+    uint32_t offset = (uint32_t)tfin_get(in, 2);
+    uint32_t total;
+    const uint8_t *data = detail(what, &total);
+    if (in->bad || what > 2 || offset > total) {
+        send_error(sequence, TFIN_WIRE_RANGE, 0);
+        return;
+    }
+    tfin_writer w = begin_reply(TFIN_DETAIL, sequence);
+    tfin_put(&w, what, 1);
+    tfin_put(&w, offset, 2);
+    tfin_put(&w, total, 2);
+    uint32_t room = (uint32_t)(w.end - w.at);
+    if (total > offset) {
+        tfin_put_bytes(&w, data + offset, total - offset < room ? total - offset : room);
+    }
+    send_reply(&w);
+}
+
+enum { INFER_RUN = 1, INFER_STACK = 2 };
+
+static void on_infer(uint16_t sequence, tfin_reader *in)
+{
+    uint32_t flags = (uint32_t)tfin_get(in, 1);
+    uint32_t offset = (uint32_t)tfin_get(in, 2);
+    uint32_t size = tfin_left(in);
+    if (in->bad || TINYFIN_INPUT_COUNT == 0 || offset > INPUT_BYTES || size > INPUT_BYTES - offset) {
+        send_error(sequence, TFIN_WIRE_RANGE, TINYFIN_INPUT_COUNT == 0 ? TFIN_E_NO_MODEL : 0);
+        return;
+    }
+    if (size > 0) {
+        memcpy(infer_input + offset, in->at, size);
+    }
+    tfin_writer w = begin_reply(TFIN_INFERRED, sequence);
+    if ((flags & INFER_RUN) == 0) {
+        send_reply(&w);
+        return;
+    }
+    int32_t raw = 0;
+    uint32_t stack = 0;
+    if ((flags & INFER_STACK) != 0) {
+        tfin_port_stack_paint();
+    }
+    uint32_t before = tfin_port_ticks();
+    int rc = tfin_infer(&engine, infer_input, TINYFIN_INPUT_COUNT, &raw);
+    uint32_t ticks = (tfin_port_ticks() - before) & tfin_port_tick_mask;
+    if ((flags & INFER_STACK) != 0) {
+        stack = tfin_port_stack_bytes() - tfin_port_stack_painted_free() - tfin_port_stack_depth();
+    }
+    tfin_put_signed(&w, rc);
+    tfin_put_signed(&w, raw);
+    tfin_put_varint(&w, ticks);
+    tfin_put_varint(&w, stack);
+    uint32_t total;
+    const void *output = tfin_network_output(&engine, &total);
+    tfin_put_varint(&w, total);
+    uint32_t room = (uint32_t)(w.end - w.at);
+    tfin_put_bytes(&w, output, total < room ? total : room);
+    send_reply(&w);
+}
+
+/* ------------------------------------------------------------------------------------------------- numbers */
+
+static void on_stats(uint16_t sequence)
+{
+    tfin_stats stats;
+    memset(&stats, 0, sizeof stats);
+    (void)tfin_get_stats(&engine, &stats);
+    tfin_writer w = begin_reply(TFIN_STATS, sequence);
+    const uint32_t all[] = {stats.scored,           stats.committed,        stats.clock_clamps,
+                            stats.saturations,      stats.pending_overflows, stats.unknown_outcomes,
+                            stats.notices,          stats.notice_duplicates, stats.label_overflows,
+                            stats.evictions,        rx.good,                rx.damaged,
+                            rx.overlong,            repeated,               out_of_order};
+    tfin_put(&w, sizeof all / sizeof all[0], 1);
+    for (uint32_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+        tfin_put(&w, all[i], 4);
+    }
+    send_reply(&w);
+}
+
+static void on_stack(uint16_t sequence)
+{
+    tfin_writer w = begin_reply(TFIN_STACK, sequence);
+    tfin_put(&w, tfin_port_stack_bytes(), 4);
+    tfin_put(&w, tfin_port_stack_painted_free(), 4);
+    send_reply(&w);
+}
+
+/* ------------------------------------------------------------------------------------------------ dispatch */
+
+static void on_ordered(uint8_t type, uint16_t sequence, tfin_reader *in)
+{
+    uint16_t behind = (uint16_t)(expected - sequence);
+    if (behind > 0 && behind <= kept) {
+        answer *a = &answers[sequence & (TFIN_WIRE_WINDOW - 1)];
+        repeated++;
+        tfin_frame_send(a->frame, a->size);
+        return;
+    }
+    if (behind != 0) {
+        out_of_order++;
+        send_error(sequence, TFIN_WIRE_SEQUENCE, 0);
+        return;
+    }
+    if (type == TFIN_EVENTS) {
+        int problem = check_events(in->at, tfin_left(in));
+        if (problem != 0) {
+            send_error(sequence, (enum tfin_wire_error)problem, 0);
+            return;
+        }
+        on_events(in->at, tfin_left(in));
+    } else if (type == TFIN_STATE_RESET) {
+        forget_digest();
+        acknowledge(tfin_reset(&engine));
+    } else {
+        on_state_write(sequence, in);
+    }
+}
+
+static void on_frame(uint8_t type, uint16_t sequence, tfin_reader *in)
+{
+    int ordered = type == TFIN_EVENTS || type == TFIN_STATE_RESET || type == TFIN_STATE_WRITE;
+    if (type == TFIN_HELLO_REQUEST) {
+        on_hello(sequence, in);
+        return;
+    }
+    if (type == TFIN_REBOOT || type == TFIN_EXIT) {
+        tfin_writer w = begin_reply(TFIN_ACK, sequence);
+        tfin_put_signed(&w, 0);
+        send_reply(&w);
+        if (type == TFIN_REBOOT) {
+            tfin_port_reset();
+        }
+        tfin_port_exit((int)tfin_get(in, 1));
+    }
+    if (type < TFIN_HELLO_REQUEST || type > TFIN_EXIT) {
+        send_error(sequence, TFIN_WIRE_UNKNOWN, 0);
+        return;
+    }
+    if (session == 0) {
+        send_error(sequence, TFIN_WIRE_NO_SESSION, 0);
+        return;
+    }
+    if (type == TFIN_STACK_REQUEST) {
+        on_stack(sequence);
+        return;
+    }
+    if (open_error != TFIN_OK) {
+        send_error(sequence, TFIN_WIRE_NO_PACK, open_error);
+        return;
+    }
+    if (ordered) {
+        on_ordered(type, sequence, in);
+        return;
+    }
+    switch (type) {
+    case TFIN_STATE_READ:
+        on_state_read(sequence, in);
+        break;
+    case TFIN_CHECKPOINT_REQUEST:
+        on_checkpoint(sequence);
+        break;
+    case TFIN_DETAIL_READ:
+        on_detail(sequence, in);
+        break;
+    case TFIN_INFER:
+        on_infer(sequence, in);
+        break;
+    default:
+        on_stats(sequence);
+        break;
+    }
+}
+
+void tfin_wire_start(void)
+{
+    tfin_trust trust;
+    memset(&trust, 0, sizeof trust);
+    trust.allow_development_key = 1; /* a build with TFIN_RELEASE refuses that key whatever this says */
+    tfin_deframer_open(&rx, rx_frame, sizeof rx_frame);
+    boot_nonce = tfin_port_entropy();
+    open_error = tfin_open(&engine, tinyfin_pack, TINYFIN_PACK_BYTES, memory, sizeof memory, &trust);
+    if (open_error == TFIN_OK) {
+        tfin_fields_open(&fields, tinyfin_pack);
+    }
+    static const uint8_t delimiter = 0; /* ends whatever a boot loader has said on this line */
+    tfin_port_write(&delimiter, 1);
+    send_hello(0);
+}
+
+void tfin_wire_byte(uint8_t byte)
+{
+    enum tfin_deframed what = tfin_deframe(&rx, byte);
+    if (what == TFIN_FRAME_GOOD) {
+        complained = 0;
+        tfin_reader in = {rx_frame + TFIN_FRAME_HEAD, rx_frame + rx.size, 0};
+        on_frame(rx_frame[0], (uint16_t)(rx_frame[1] | (uint32_t)rx_frame[2] << 8), &in);
+    } else if (what == TFIN_FRAME_BAD && session != 0 && !complained) {
+        complained = 1;
+        send_error(expected, TFIN_WIRE_BAD_FRAME, 0);
+    }
+}
+
+void tfin_wire_log(uint8_t level, const char *text)
+{
+    tfin_writer w = begin_reply(TFIN_LOG, 0);
+    tfin_put(&w, level, 1);
+    tfin_put_text(&w, text);
+    send_reply(&w);
+}

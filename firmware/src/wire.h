@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The terminal's end of the wire: takes bytes, runs the engine, answers. Format: docs/formats/wire.md.
+ *
+ * What changes state carries a sequence number and is done once: the answers to the last TFIN_WIRE_WINDOW of these frames are
+ * kept, and a repeated number gets the kept answer back. Everything else only reads, and is answered anew.
+ */
+#ifndef TFIN_WIRE_H
+#define TFIN_WIRE_H
+
+#include <stdint.h>
+
+enum { TFIN_WIRE_VERSION = 1 };
+
+/* Host to device. The sequence field of an ordered frame counts; of any other it is a tag that the answer returns. */
+enum tfin_request {
+    TFIN_HELLO_REQUEST = 0x01,
+    TFIN_EVENTS = 0x02,      /* ordered */
+    TFIN_STATE_RESET = 0x03, /* ordered */
+    TFIN_STATE_WRITE = 0x04, /* ordered */
+    TFIN_STATE_READ = 0x05,
+    TFIN_CHECKPOINT_REQUEST = 0x06,
+    TFIN_DETAIL_READ = 0x07,
+    TFIN_INFER = 0x08,
+    TFIN_STATS_REQUEST = 0x09,
+    TFIN_STACK_REQUEST = 0x0A,
+    TFIN_REBOOT = 0x0B,
+    TFIN_EXIT = 0x0C
+};
+
+/* Device to host. */
+enum tfin_answer {
+    TFIN_HELLO = 0x81,
+    TFIN_VERDICTS = 0x82,
+    TFIN_ACK = 0x83,
+    TFIN_STATE_DATA = 0x84,
+    TFIN_CHECKPOINT = 0x85,
+    TFIN_DETAIL = 0x86,
+    TFIN_INFERRED = 0x87,
+    TFIN_STATS = 0x88,
+    TFIN_STACK = 0x89,
+    TFIN_LOG = 0x8E,
+    TFIN_ERROR = 0x8F
+};
+
+enum tfin_wire_error {
+    TFIN_WIRE_BAD_FRAME = 1,   /* something between two delimiters was not a frame: send again from `expected` on */
+    TFIN_WIRE_SEQUENCE = 2,    /* an earlier frame is missing: send again from `expected` on */
+    TFIN_WIRE_NO_SESSION = 3,  /* no HELLO_REQUEST since boot: the device has restarted */
+    TFIN_WIRE_UNKNOWN = 4,     /* frame type is not known */
+    TFIN_WIRE_MALFORMED = 5,   /* payload breaks the rules of its type; nothing was done */
+    TFIN_WIRE_TOO_MANY = 6,    /* more events than HELLO allows in a frame; nothing was done */
+    TFIN_WIRE_RANGE = 7,       /* offset, size or selector is outside of what there is */
+    TFIN_WIRE_NO_PACK = 8,     /* the pack was refused at boot; engine_error says why */
+    TFIN_WIRE_VERSION_REFUSED = 9 /* HELLO_REQUEST asks for another protocol version */
+};
+
+enum tfin_capability {
+    TFIN_CAN_TICKS = 1,  /* a tick counter: VERDICTS and INFERRED can carry ticks */
+    TFIN_CAN_STACK = 2,  /* STACK and INFERRED can carry stack sizes */
+    TFIN_CAN_INFER = 4,  /* the pack has a network, and its input fits the buffer */
+    TFIN_CAN_REBOOT = 8,
+    TFIN_CAN_EXIT = 16   /* an emulator or a process, which can end itself */
+};
+
+/* Opens the pack, starts cold and says HELLO. Called once. */
+void tfin_wire_start(void);
+
+/* Takes one received byte; works and answers when it ends a frame. */
+void tfin_wire_byte(uint8_t byte);
+
+/* Sends a line of log as a frame of its own; at most 120 bytes of it. */
+void tfin_wire_log(uint8_t level, const char *text);
+
+#endif

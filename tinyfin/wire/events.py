@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Packs events into EVENTS payloads.
+
+A frame stands for itself: everything in it is coded against earlier events of the same frame, so a
+frame can be sent again at any time. See ``docs/formats/wire.md``.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from tinyfin.errors import PackError
+from tinyfin.wire.messages import put_signed, put_varint
+
+__all__ = ["AS_ADVISED", "EventsFrame", "Outcome", "field_types"]
+
+AS_ADVISED = 3
+"""``action_taken`` of an outcome that comes with its score: what the verdict advises."""
+
+_U64 = 2
+_HEADER_BYTES = 224
+_SECTION_BYTES = 16
+
+_SCORE, _SCORE_OUTCOME, _OUTCOME, _NOTICE = range(4)
+_SAME_PRESENT, _ALL_SENT, _SAME_OFFSET = 0x04, 0x08, 0x10
+_FRAUD, _TOKEN = 0x04, 0x08
+_ID_NEXT, _ID_DELTA, _ID_WHOLE, _ID_SAME = 0x00, 0x20, 0x40, 0x60
+_U32 = 0xFFFFFFFF
+_U64_MASK = 0xFFFFFFFFFFFFFFFF
+_NEAR_ID = 1 << 48  # a delta below this is shorter as a varint than the 8 bytes of the id
+
+
+def field_types(pack: bytes) -> tuple[int, ...]:
+    """Type code of each field of a pack's schema (0 i32, 1 i64, 2 u64, 3 enum), from SCHM."""
+    at = _HEADER_BYTES
+    while at + _SECTION_BYTES <= len(pack):
+        tag, size = struct.unpack_from("<4sI", pack, at)
+        at += _SECTION_BYTES
+        if tag == b"SCHM":
+            (count,) = struct.unpack_from("<H", pack, at)
+            return tuple(pack[at + 8 + 16 * i] for i in range(count))
+        at += -(-size // 16) * 16
+    raise PackError("the pack has no section SCHM; make it again with `tinyfin quantize`")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a transaction. ``response`` is -1 when there is none."""
+
+    t_mono_s: int
+    result: int
+    action_taken: int
+    response: int = -1
+
+
+@dataclass
+class EventsFrame:
+    """One frame under construction. An event is added whole or, when the frame is full, not."""
+
+    types: Sequence[int]
+    room: int
+    """Payload bytes that the frame may have."""
+    max_events: int
+    max_scores: int
+    t0_s: int
+    ticks: bool = False
+    count: int = 0
+    scores: int = 0
+    _out: bytearray = field(default_factory=bytearray)
+    _values: list[int] = field(default_factory=list)
+    _id: int = 0
+    _t_s: int = 0
+    _offset_s: int = 0
+    _present: int = 0
+
+    def __post_init__(self) -> None:
+        self._values = [0] * len(self.types)
+        self._t_s = self.t0_s
+
+    def payload(self) -> bytes:
+        """The finished payload."""
+        return struct.pack("<BBI", int(self.ticks), self.count, self.t0_s) + self._out
+
+    def score(
+        self,
+        event_id: int,
+        t_mono_s: int,
+        t_local_s: int,
+        values: Sequence[int],
+        present: int,
+        outcome: Outcome | None = None,
+    ) -> bool:
+        """Add an event to score, with its outcome when that follows at once; False when full.
+
+        ``values`` are signed 64-bit (a u64 as its bit pattern); only present fields are looked at.
+        """
+        if self.count == self.max_events or self.scores == self.max_scores:
+            return False
+        out = bytearray(1)
+        head = _SCORE if outcome is None else _SCORE_OUTCOME
+        head |= self._put_id(out, event_id)
+        self._put_time(out, t_mono_s)
+        offset = (t_local_s - t_mono_s) & _U32
+        if offset == self._offset_s:
+            head |= _SAME_OFFSET
+        else:
+            put_signed(out, _i32(offset - self._offset_s))
+            self._offset_s = offset
+        present &= (1 << len(self.types)) - 1
+        last = self._values
+        sent = [i for i in range(len(self.types)) if present >> i & 1 and values[i] != last[i]]
+        mask = sum(1 << i for i in sent)
+        if present == self._present:
+            head |= _SAME_PRESENT
+        else:
+            put_varint(out, present)
+            self._present = present
+        if mask == present:
+            head |= _ALL_SENT
+        else:
+            put_varint(out, mask)
+        for i in sent:
+            value = int(values[i])
+            if self.types[i] == _U64:
+                out += (value & _U64_MASK).to_bytes(8, "little")
+            else:
+                put_signed(out, _i64(value - last[i]))
+            last[i] = value
+        if outcome is not None:
+            self._put_outcome(out, outcome)
+        out[0] = head
+        return self._add(out, 1)
+
+    def outcome(self, event_id: int, outcome: Outcome) -> bool:
+        """Add the outcome of an event scored before; False when full."""
+        out = bytearray(1)
+        out[0] = _OUTCOME | self._put_id(out, event_id)
+        self._put_outcome(out, outcome)
+        return self._add(out, 0)
+
+    def notice(
+        self, event_id: int, token: int, t_mono_s: int, t_tx_mono_s: int, fraud: bool
+    ) -> bool:
+        """Add what became known of a past transaction; False when full."""
+        out = bytearray(1)
+        head = _NOTICE | self._put_id(out, event_id) | (_FRAUD if fraud else 0)
+        self._put_time(out, t_mono_s)
+        if token:
+            head |= _TOKEN
+            out += (token & _U64_MASK).to_bytes(8, "little")
+        put_signed(out, _i32(t_mono_s - t_tx_mono_s))
+        out[0] = head
+        return self._add(out, 0)
+
+    def _add(self, out: bytearray, scores: int) -> bool:
+        # a frame that refused an event is sent as it is, so what this call has changed is not used
+        if self.count == self.max_events or len(self._out) + len(out) + 6 > self.room:
+            self.max_events = self.count
+            return False
+        self._out += out
+        self.count += 1
+        self.scores += scores
+        return True
+
+    def _put_id(self, out: bytearray, event_id: int) -> int:
+        delta = _i64(event_id - self._id)
+        self._id = event_id
+        if delta == 0:
+            return _ID_SAME
+        if delta == 1:
+            return _ID_NEXT
+        if -_NEAR_ID < delta < _NEAR_ID:
+            put_signed(out, delta)
+            return _ID_DELTA
+        out += (event_id & _U64_MASK).to_bytes(8, "little")
+        return _ID_WHOLE
+
+    def _put_time(self, out: bytearray, t_s: int) -> None:
+        put_signed(out, _i32(t_s - self._t_s))
+        self._t_s = t_s
+
+    def _put_outcome(self, out: bytearray, outcome: Outcome) -> None:
+        self._put_time(out, outcome.t_mono_s)
+        how = 0 if outcome.response == -1 else 1 if outcome.response == 0 else 2
+        out.append(outcome.result | outcome.action_taken << 3 | how << 5)
+        if how == 2:
+            put_signed(out, outcome.response)
+
+
+
+def _i32(value: int) -> int:
+    value &= _U32
+    return value - (1 << 32) if value >> 31 else value
+
+
+def _i64(value: int) -> int:
+    value &= _U64_MASK
+    return value - (1 << 64) if value >> 63 else value

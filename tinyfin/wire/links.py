@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Byte transports: a serial port, a TCP socket, a process.
+
+A link carries bytes and knows nothing of frames. ``read`` never waits longer than it is told, and
+both directions raise TargetError once the other end is gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import socket
+import subprocess
+import time
+from collections.abc import Sequence
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from tinyfin.errors import TargetError
+
+__all__ = ["Deadline", "Link", "ProcessLink", "SerialLink", "TcpLink", "open_link"]
+
+_CHUNK = 65536
+_WRITE_TIMEOUT_S = 20.0
+
+
+class Deadline:
+    """A point in time that a wait must not pass."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._end = time.monotonic() + seconds
+
+    def left(self) -> float:
+        """Seconds left, never below 0."""
+        return max(0.0, self._end - time.monotonic())
+
+    def restart(self) -> None:
+        """Begin the same span again, from now."""
+        self._end = time.monotonic() + self.seconds
+
+    @property
+    def passed(self) -> bool:
+        """Whether it is too late."""
+        return time.monotonic() >= self._end
+
+
+class Link(Protocol):
+    """A byte transport."""
+
+    name: str
+    """What the user calls it: a port, an address, a program."""
+
+    def read(self, timeout_s: float) -> bytes:
+        """Bytes that are there, waiting at most ``timeout_s`` for the first; b"" when none came."""
+
+    def write(self, data: bytes) -> None:
+        """Send all of ``data``."""
+
+    def close(self) -> None:
+        """Let go of it; may be called twice."""
+
+
+def _gone(name: str, error: object = "") -> TargetError:
+    why = f": {error}" if str(error) else ""
+    return TargetError(
+        f"{name}: the other end closed the link{why}; "
+        "check power and cable, or whether the emulator still runs"
+    )
+
+
+class TcpLink:
+    """A serial line behind a TCP port: an emulator, ser2net, a test."""
+
+    def __init__(self, host: str, port: int, *, timeout_s: float = 10.0) -> None:
+        self.name = f"socket://{host}:{port}"
+        deadline = Deadline(timeout_s)
+        while True:
+            try:
+                self._socket = socket.create_connection((host, port), max(0.1, deadline.left()))
+                break
+            except OSError as error:
+                if deadline.passed:
+                    raise TargetError(
+                        f"{self.name}: nobody listens there ({error}); "
+                        "start the emulator or check the address"
+                    ) from error
+                time.sleep(0.02)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._socket.settimeout(_WRITE_TIMEOUT_S)
+
+    def read(self, timeout_s: float) -> bytes:
+        try:
+            if not select.select([self._socket], [], [], timeout_s)[0]:
+                return b""
+            data = self._socket.recv(_CHUNK)
+        except (OSError, ValueError) as error:
+            raise _gone(self.name, error) from error
+        if not data:
+            raise _gone(self.name)
+        return data
+
+    def write(self, data: bytes) -> None:
+        try:
+            self._socket.sendall(data)
+        except (OSError, ValueError) as error:
+            raise _gone(self.name, error) from error
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+class SerialLink:
+    """A serial port, by device name or any URL that pyserial knows.
+
+    ``dtr`` and ``rts`` are set before the port opens, because on many boards they are wired to
+    reset; None leaves a line as the driver has it.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        baud: int = 115200,
+        dtr: bool | None = None,
+        rts: bool | None = None,
+    ) -> None:
+        import serial
+
+        self.name = url
+        self._errors: tuple[type[Exception], ...] = (serial.SerialException, OSError, TypeError)
+        try:
+            self._port: Any = serial.serial_for_url(url, do_not_open=True)
+            self._port.baudrate = baud
+            self._port.timeout = 0
+            self._port.write_timeout = _WRITE_TIMEOUT_S
+            if dtr is not None:
+                self._port.dtr = dtr
+            if rts is not None:
+                self._port.rts = rts
+            self._port.open()
+        except (*self._errors, ValueError) as error:
+            raise TargetError(
+                f"{url}: cannot open the port ({error}); check its name, the cable and that no "
+                "other program holds it (and that you may use it: group dialout or uucp)"
+            ) from error
+
+    def read(self, timeout_s: float) -> bytes:
+        try:
+            self._port.timeout = timeout_s
+            first: bytes = self._port.read(1)
+            if first:
+                self._port.timeout = 0
+                first += self._port.read(_CHUNK)
+        except self._errors as error:
+            raise _gone(self.name, error) from error
+        return first
+
+    def write(self, data: bytes) -> None:
+        try:
+            self._port.write(data)
+        except self._errors as error:
+            raise _gone(self.name, error) from error
+
+    def close(self) -> None:
+        with contextlib.suppress(*self._errors):
+            self._port.close()
+
+
+class ProcessLink:
+    """A terminal in a process, its serial line on standard input and output."""
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self.name = str(command[0])
+        try:
+            self._process = subprocess.Popen(
+                list(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+            )
+        except OSError as error:
+            raise TargetError(f"{self.name}: cannot start it: {error}") from error
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._in = self._process.stdin.fileno()
+        self._out = self._process.stdout.fileno()
+
+    def read(self, timeout_s: float) -> bytes:
+        if not select.select([self._out], [], [], timeout_s)[0]:
+            return b""
+        data = os.read(self._out, _CHUNK)
+        if not data:
+            code = self._process.wait(_WRITE_TIMEOUT_S)
+            raise _gone(self.name, f"it ended with code {code}")
+        return data
+
+    def write(self, data: bytes) -> None:
+        deadline = Deadline(_WRITE_TIMEOUT_S)
+        while data:
+            if not select.select([], [self._in], [], deadline.left())[1]:
+                raise _gone(self.name, "it takes no bytes")
+            try:
+                data = data[os.write(self._in, data[:4096]) :]
+            except OSError as error:
+                raise _gone(self.name, error) from error
+
+    def close(self) -> None:
+        process = self._process
+        for stream in (process.stdin, process.stdout):
+            if stream is not None:
+                with contextlib.suppress(OSError):
+                    stream.close()
+        try:
+            process.wait(1.0)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def open_link(url: str, *, baud: int = 115200) -> Link:
+    """The link that ``url`` names: ``socket://host:port``, ``exec:program``, else a serial port."""
+    parts = urlsplit(url)
+    if parts.scheme in ("socket", "tcp"):
+        if not parts.hostname or not parts.port:
+            raise TargetError(f"{url}: the address is incomplete; use socket://host:port")
+        return TcpLink(parts.hostname, parts.port)
+    if parts.scheme == "exec":
+        return ProcessLink([url.removeprefix("exec:")])
+    return SerialLink(url, baud=baud)
