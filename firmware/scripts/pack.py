@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compile the pack into the image, before a PlatformIO build.
 
-Either the C that `tinyfin codegen` wrote (option custom_tinyfin_generated, or TINYFIN_GENERATED), or
-C generated here from a pack (option custom_tinyfin_pack, or TINYFIN_PACK; "none" builds without
+Either the C that `tinyfin codegen` wrote (option custom_tinyfin_generated, or TINYFIN_GENERATED),
+or C generated here from a pack (option custom_tinyfin_pack, or TINYFIN_PACK; "none" builds without
 one). Generated files lie in the build folder and are only written again when the pack or the
 generator changes. Needs only the standard library: tinyfin need not be installed.
 """

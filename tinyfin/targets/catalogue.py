@@ -17,7 +17,7 @@ from typing import Any
 from tinyfin import paths
 from tinyfin.errors import ConfigError
 
-__all__ = ["DEFAULT_TARGET", "COMPILERS", "EmulatorSpec", "Target", "get", "load"]
+__all__ = ["COMPILERS", "DEFAULT_TARGET", "EmulatorSpec", "Target", "get", "load"]
 
 DEFAULT_TARGET = "cortex-m4"
 
@@ -163,6 +163,6 @@ def _read(path: Path) -> Target:
             note=extra.get("note", ""),
         )
     except KeyError as error:
-        raise ConfigError(f"{path}: key {error} is missing; see the board files beside it") from error
+        raise ConfigError(f"{path}: key {error} is missing; see the files beside it") from error
     except (ValueError, TypeError) as error:
         raise ConfigError(f"{path}: {error}; see the board files beside it") from error

@@ -27,8 +27,8 @@ class Emulator:
     """A target running an image; use as a context manager, which ends it.
 
     The serial line is a TCP socket of 127.0.0.1 at :attr:`url`, listening before QEMU starts. The
-    guest does not run until somebody connects, so nothing that it sends is lost. One connection at a
-    time; a later one finds the guest where the earlier one left it. With ``icount`` ticks are
+    guest does not run until somebody connects, so nothing that it sends is lost. One connection at
+    a time; a later one finds the guest where the earlier one left it. With ``icount`` ticks are
     instructions (see :class:`tinyfin.targets.catalogue.EmulatorSpec`); without, the guest runs in
     host time. ``seed`` (32 bits, random when None) is what the boot nonce is made from.
 
@@ -84,7 +84,7 @@ class Emulator:
             listener.bind(("127.0.0.1", 0))
             listener.listen(1)
             self._port = listener.getsockname()[1]
-            self._log = tempfile.TemporaryFile()
+            self._log = tempfile.TemporaryFile()  # noqa: SIM115  closed by stop()
             self._process = subprocess.Popen(
                 self.command(listener.fileno()),
                 stdin=subprocess.DEVNULL,

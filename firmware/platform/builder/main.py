@@ -22,6 +22,8 @@ prefix = {
     "xtensa": "xtensa-lx106-elf-",
 }[arch]
 cpu = shlex.split(board.get("build.cpu_flags"))
+port = board.get("build.port")
+stack_minimum = board.get("build.stack_minimum", 2048)
 
 env.Replace(
     AR=prefix + "gcc-ar",
@@ -70,7 +72,7 @@ env.Append(
         "-nostartfiles",
         "-Wl,--gc-sections",
         "-Wl,--no-warn-rwx-segments",
-        "-Wl,--defsym=TFIN_STACK_MINIMUM=%d" % board.get("build.stack_minimum", 2048),
+        f"-Wl,--defsym=TFIN_STACK_MINIMUM={stack_minimum}",
         "-Wl,-Map=" + os.path.join("$BUILD_DIR", "firmware.map"),
     ],
     LIBS=["gcc"],
@@ -119,7 +121,7 @@ env.AddBuildMiddleware(plain_loops, "*memory.c")
 sources = ["-<*>", "+<common/boot.c>", "+<common/memory.c>"]
 if arch == "arm":
     sources.append("+<common/cortex_m.c>")
-sources.append("+<%s/>" % board.get("build.port"))
+sources.append(f"+<{port}/>")
 env.BuildSources(os.path.join("$BUILD_DIR", "port"), ports, sources)
 
 if not board.get("build.ldscript", ""):
@@ -159,7 +161,7 @@ else:
     def refuse(target, source, env):
         names = ", ".join(command[0] for command in flashers)
         sys.stderr.write(
-            "error: none of %s is on PATH; install one\n" % names
+            f"error: none of {names} is on PATH; install one\n"
             if flashers
             else "error: this target is emulated: use `pio run -t qemu` or `tinyfin flash`\n"
         )

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+# Every goal needs nothing before it: Python packages go to .venv, system packages that are missing
+# are installed with apt (or named, with the command to run, where that is not possible).
+#
+#   make demo    the whole road on simulated transactions; on your own:
+#                make demo DATA=transactions.parquet CONFIG=tinyfin.toml
+#   make test    what continuous integration runs
+#   make bench   sizes and instructions of the networks on the targets
+#   make fuzz    fuzz targets under sanitizers, FUZZ_SECONDS each
+#   make clean   removes everything that the others made
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+FUZZ_SECONDS ?= 60
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+native := $(wildcard firmware/lib/tinyfin/src/*.[ch] firmware/lib/tinyfin/include/*.h tinyfin/twin/*.cpp)
+
+export PLATFORMIO_SETTING_ENABLE_TELEMETRY := no
+export PLATFORMIO_DISABLE_UPGRADE_CHECK := true
+
+.PHONY: demo test lint bench fuzz clean install system-demo system-test system-bench system-fuzz
+.DELETE_ON_ERROR:
+
+demo: system-demo install
+	$(BIN)/tinyfin demo $(if $(DATA),--data $(DATA)) $(if $(CONFIG),--config $(CONFIG))
+
+test: system-test lint
+	$(BIN)/python -m pytest -n 2 --dist loadgroup $(TESTS)
+
+lint: system-test install
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: system-bench install
+	$(BIN)/python .ci/bench.py
+
+fuzz: system-fuzz install
+	$(BIN)/python .ci/fuzz.py $(FUZZ_SECONDS)
+
+install: $(VENV)/.installed $(VENV)/.native
+
+system-demo system-test system-bench system-fuzz: system-%:
+	@$(PYTHON) .ci/bootstrap.py $*
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+# the build tools first and pinned, so that building tinyfin fetches nothing by itself
+$(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "installing Python packages into $(VENV); the first time takes a minute or two"
+	$(PIP) scikit-build-core nanobind cmake ninja
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(PIP) --no-build-isolation -e ".[train,build,dev]"
+	@touch $@ $(VENV)/.native
+
+# the engine changed: compile the twin again
+$(VENV)/.native: $(VENV)/.installed CMakeLists.txt $(native)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(PIP) --no-build-isolation --no-deps -e .
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist .pio .mypy_cache .ruff_cache .pytest_cache .hypothesis compile_commands.json
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf *.egg-info

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``tinyfin build``: the firmware of a run for a target, by PlatformIO."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from tinyfin.cli.output import emit, json_option, note
+
+__all__ = ["command"]
+
+
+@click.command(name="build", short_help="Build the firmware of a run for a target.")
+@click.argument("run", type=click.Path(path_type=Path, exists=True))
+@click.option("--target", "target_name", required=True, help="A name of `tinyfin targets`.")
+@click.option(
+    "--generated",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Compile this folder, written by `tinyfin codegen`, instead of generating from the pack.",
+)
+@json_option
+def command(run: Path, target_name: str, generated: Path | None, as_json: bool) -> None:
+    """Build the terminal firmware with the pack of RUN, a run folder or a .tfpack.
+
+    The image is kept in RUN/firmware/TARGET, with its sizes in image.json. Exit code 7 says that
+    it does not fit the target, 6 that a tool is missing or that the compiler failed.
+    """
+    from tinyfin.targets import build as building
+    from tinyfin.targets import catalogue, flash
+
+    target = catalogue.get(target_name)
+    pack = None if generated is not None else flash.run_pack(run)
+    note(f"building for {target.name}: {target.title}")
+    result = building.build(target, generated_dir=generated, pack=pack)
+    elf = flash.store_image(result, flash.run_folder(run))
+    emit(
+        {
+            "target": target.name,
+            "elf": str(elf),
+            "flash_bytes": result.flash_bytes,
+            "ram_bytes": result.ram_bytes,
+            "sections": result.sections,
+            "log": str(result.log_path),
+        },
+        as_json,
+        f"{elf}: {result.flash_bytes} B of flash, {result.ram_bytes} B of RAM",
+    )

@@ -1,0 +1,263 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Build firmware with PlatformIO and read the image's sizes."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import importlib.util
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tinyfin import paths
+from tinyfin.errors import BudgetError, InputError, TinyfinError, ToolError
+from tinyfin.targets import catalogue, system
+from tinyfin.targets.catalogue import Target
+
+__all__ = ["BuildResult", "Symbol", "build", "symbols"]
+
+DEADLINE_S = 600.0
+LOCK_DEADLINE_S = 600.0
+
+_FLASH_SECTIONS = (".vectors", ".text", ".rodata", ".ARM.extab", ".ARM.exidx", ".data")
+_RAM_SECTIONS = (".boot_seed", ".data", ".bss")
+_DOES_NOT_FIT = re.compile(
+    r"overflowed by \d+ bytes|will not fit in region|variables fill the RAM"
+    r"|size \(\d+ bytes\) is greater than maximum allowed"
+)
+# PlatformIO's own toolchains, used when PATH has none
+_PACKAGES = {
+    "arm": "toolchain-gccarmnoneeabi",
+    "riscv": "toolchain-riscv",
+    "xtensa": "toolchain-xtensa",
+}
+
+
+@dataclass(frozen=True)
+class BuildResult:
+    """An image. Sizes in bytes; ``ram_bytes`` are its variables, the stack is not among them.
+
+    ``build_dir`` also holds ``firmware.bin``, the link map and a ``.su`` file of stack use per
+    source; a build of other content with the same arguments replaces them.
+    """
+
+    target: Target
+    elf: Path
+    flash_bytes: int
+    ram_bytes: int
+    sections: dict[str, int]
+    build_dir: Path
+    log_path: Path
+
+    @property
+    def binary(self) -> Path:
+        """The raw image, from the start of flash."""
+        return self.elf.with_suffix(".bin")
+
+    @property
+    def map_path(self) -> Path:
+        """The linker's map."""
+        return self.elf.with_suffix(".map")
+
+
+@dataclass(frozen=True)
+class Symbol:
+    """One symbol of an image: ``kind`` is nm's letter in lower case: t text, r read-only data,
+    d data, b zeroed data."""
+
+    name: str
+    kind: str
+    bytes: int
+
+
+def build(
+    target: Target | str,
+    *,
+    generated_dir: Path | None = None,
+    pack: Path | str | None = None,
+    app: Path | None = None,
+    defines: Sequence[str] = (),
+    build_dir: Path | None = None,
+    deadline_s: float = DEADLINE_S,
+) -> BuildResult:
+    """Build the terminal application, or ``app``, for a target.
+
+    generated_dir: C written by ``tinyfin codegen``; or pack: a pack from which it is generated,
+        "none" for an image without one; with neither, the reference pack of ``platformio.ini``.
+    app: a folder of C sources built instead of ``firmware/src``.
+    defines: ``NAME`` or ``NAME=value``, for all sources.
+    build_dir: a folder of its own for PlatformIO's files; by default one in the cache, per set of
+        arguments. Builds in the same folder wait for one another, others run at the same time.
+
+    Raises ToolError (a tool is missing or the compiler failed, with the end of the log),
+    BudgetError (the image does not fit the target), InputError (a path does not exist).
+    """
+    chosen = catalogue.get(target) if isinstance(target, str) else target
+    _require_tools(chosen)
+    settings = _settings(generated_dir, pack, app, defines)
+    workspace = build_dir or paths.cache_dir() / "builds" / f"{chosen.name}-{_digest(settings)}"
+    workspace = workspace.resolve()
+    workspace.mkdir(parents=True, exist_ok=True)
+    log_path = workspace / f"{chosen.name}.log"
+    with _locked(workspace / "lock", LOCK_DEADLINE_S):
+        code = _run_platformio(chosen, workspace, settings, log_path, deadline_s)
+        if code != 0:
+            raise _failure(chosen, log_path)
+        return _measure(chosen, workspace, log_path)
+
+
+def symbols(result: BuildResult) -> list[Symbol]:
+    """The image's symbols that have a size, largest first."""
+    lines = _tool(result.target.tool("nm"), "--size-sort", "-r", str(result.elf)).splitlines()
+    found = []
+    for line in lines:
+        size, kind, name = line.split(maxsplit=2)
+        found.append(Symbol(name, kind.lower(), int(size, 16)))
+    return found
+
+
+def _settings(
+    generated_dir: Path | None, pack: Path | str | None, app: Path | None, defines: Sequence[str]
+) -> dict[str, str]:
+    """Environment variables that carry the arguments to PlatformIO and its scripts."""
+    settings = {"TINYFIN_GENERATED": "", "PLATFORMIO_BUILD_FLAGS": ""}
+    if generated_dir is not None and pack is not None:
+        raise ValueError("give generated_dir or pack, not both")
+    if generated_dir is not None:
+        settings["TINYFIN_GENERATED"] = str(_existing(generated_dir))
+    if pack is not None:
+        settings["TINYFIN_PACK"] = pack if pack == "none" else str(_existing(Path(pack)))
+    if app is not None:
+        settings["PLATFORMIO_SRC_DIR"] = str(_existing(app))
+    if defines:
+        settings["PLATFORMIO_BUILD_FLAGS"] = " ".join(f"-D{define}" for define in defines)
+    return settings
+
+
+def _existing(path: Path) -> Path:
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder")
+    return path.resolve()
+
+
+def _digest(settings: dict[str, str]) -> str:
+    text = "\0".join(f"{key}={value}" for key, value in sorted(settings.items()))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _require_tools(target: Target) -> None:
+    for module, package in (("platformio", "platformio"), ("SCons", "scons")):
+        if importlib.util.find_spec(module) is None:
+            raise ToolError(
+                f"the Python package {package} is not installed; "
+                "get it with: pip install 'tinyfin[build]'"
+            )
+    core = Path(os.environ.get("PLATFORMIO_CORE_DIR") or Path.home() / ".platformio")
+    own = core / "packages" / _PACKAGES[target.architecture]
+    if shutil.which(target.compiler) is None and not own.is_dir():
+        program = next(p for p in system.PROGRAMS if p.name == target.compiler)
+        raise ToolError(
+            f"{target.compiler} is not on PATH ({program.why}); get it with: "
+            f"{system.install_command([program])}"
+        )
+
+
+def _run_platformio(
+    target: Target, workspace: Path, settings: dict[str, str], log_path: Path, deadline_s: float
+) -> int:
+    project = paths.project_dir()
+    ours = ("PLATFORMIO_BUILD_DIR", "PLATFORMIO_SRC_DIR", "TINYFIN_PACK")
+    environment = {key: value for key, value in os.environ.items() if key not in ours}
+    environment.update(
+        settings,
+        PLATFORMIO_WORKSPACE_DIR=str(workspace),
+        PLATFORMIO_SETTING_ENABLE_TELEMETRY="no",
+        PLATFORMIO_DISABLE_UPGRADE_CHECK="true",
+        PLATFORMIO_NO_ANSI="true",
+        TINYFIN_CACHE=str(paths.cache_dir().resolve()),
+    )
+    command = [sys.executable, "-m", "platformio", "run", "-d", str(project), "-e", target.name]
+    with log_path.open("wb") as log:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,
+        )
+        try:
+            return process.wait(deadline_s)
+        except subprocess.TimeoutExpired as error:
+            raise ToolError(
+                f"building for {target.name} took longer than {deadline_s:.0f} s; "
+                f"the log is {log_path}"
+            ) from error
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+
+def _failure(target: Target, log_path: Path) -> TinyfinError:
+    lines = log_path.read_text(encoding="utf-8", errors="replace").splitlines()
+    told = [line for line in lines if re.search(r"\berror\b|undefined reference|Error:", line)]
+    shown = "\n".join((told or lines)[:12])
+    misfit = next((line for line in lines if _DOES_NOT_FIT.search(line)), None)
+    if misfit is not None:
+        return BudgetError(
+            f"{target.name}: the firmware does not fit ({target.flash_bytes} B of flash, "
+            f"{target.ram_bytes} B of RAM): {misfit.strip()}; the log is {log_path}"
+        )
+    return ToolError(f"{target.name}: the build failed; the log is {log_path}\n{shown}")
+
+
+def _measure(target: Target, workspace: Path, log_path: Path) -> BuildResult:
+    folder = workspace / "build" / target.name
+    elf = folder / "firmware.elf"
+    sections = {}
+    for line in _tool(target.tool("size"), "-A", "-d", str(elf)).splitlines():
+        match = re.match(r"(\.\S+)\s+(\d+)\s+\d+", line)
+        if match:
+            sections[match[1]] = int(match[2])
+    return BuildResult(
+        target=target,
+        elf=elf,
+        flash_bytes=sum(sections.get(name, 0) for name in _FLASH_SECTIONS),
+        ram_bytes=sum(sections.get(name, 0) for name in _RAM_SECTIONS),
+        sections=sections,
+        build_dir=folder,
+        log_path=log_path,
+    )
+
+
+def _tool(*command: str) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise ToolError(f"{command[0]}: {error}") from error
+    return done.stdout
+
+
+@contextlib.contextmanager
+def _locked(path: Path, deadline_s: float) -> Iterator[None]:
+    """Hold a file lock; ToolError when another build holds it for longer than the deadline."""
+    deadline = time.monotonic() + deadline_s
+    with path.open("w") as file:
+        while True:
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            if time.monotonic() > deadline:
+                raise ToolError(f"{path}: another build has held this folder for too long")
+            time.sleep(0.1)
+        yield

@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is installed here, what is missing, and how to get it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tinyfin import paths
+from tinyfin.errors import TinyfinError
+from tinyfin.targets import system
+
+__all__ = ["Finding", "examine"]
+
+EXTRAS = ("", "train", "build", "dev")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked for.
+
+    needed: whether the road from transactions to a verified replay on ``cortex-m4`` needs it;
+    what is not needed serves other targets, tests or changes to tinyfin itself.
+    """
+
+    name: str
+    kind: str
+    found: bool
+    version: str
+    needed: bool
+    why: str
+    get: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """For ``--json``."""
+        return asdict(self)
+
+
+def examine() -> list[Finding]:
+    """Look at everything; runs each program once, with a deadline, to ask its version."""
+    return [_python(), *_packages(), _native(), _project(), *_programs()]
+
+
+def _python() -> Finding:
+    good = sys.version_info >= (3, 11)
+    return Finding(
+        "python",
+        "python",
+        good,
+        platform.python_version(),
+        True,
+        "runs tinyfin",
+        "" if good else "install Python 3.11 or newer",
+    )
+
+
+def _packages() -> list[Finding]:
+    findings = []
+    for name, extra in _requirements():
+        try:
+            version = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            version = ""
+        wanted = f"tinyfin[{extra}]" if extra else "tinyfin"
+        findings.append(
+            Finding(
+                name,
+                f"package of [{extra}]" if extra else "package",
+                bool(version),
+                version,
+                extra != "dev",
+                {
+                    "": "core",
+                    "train": "training and quantizing",
+                    "build": "building firmware",
+                    "dev": "changing tinyfin",
+                }[extra],
+                "" if version else f"pip install '{wanted}'",
+            )
+        )
+    return findings
+
+
+def _requirements() -> list[tuple[str, str]]:
+    """Names of the packages tinyfin asks for on this machine, each with its extra."""
+    from packaging.requirements import Requirement
+
+    found = []
+    for text in _requirement_lines():
+        requirement = Requirement(text)
+        for extra in EXTRAS:
+            marker = requirement.marker
+            by_extra = marker is not None and "extra" in str(marker)
+            if by_extra != bool(extra):
+                continue
+            if marker is None or marker.evaluate({"extra": extra}):
+                found.append((requirement.name, extra))
+    return sorted(set(found), key=lambda row: (EXTRAS.index(row[1]), row[0]))
+
+
+def _requirement_lines() -> list[str]:
+    try:
+        return importlib.metadata.requires("tinyfin") or []
+    except importlib.metadata.PackageNotFoundError:
+        import tomllib
+
+        file = paths.project_dir() / "pyproject.toml"
+        project = tomllib.loads(file.read_text(encoding="utf-8"))["project"]
+        lines = list(project["dependencies"])
+        for extra, requirements in project["optional-dependencies"].items():
+            for line in requirements:
+                name, _, marker = line.partition(";")
+                condition = f"({marker.strip()}) and " if marker else ""
+                lines.append(f"{name}; {condition}extra == '{extra}'")
+        return lines
+
+
+def _native() -> Finding:
+    found = importlib.util.find_spec("tinyfin.twin._native") is not None
+    return Finding(
+        "tinyfin.twin._native",
+        "extension",
+        found,
+        "",
+        True,
+        "the twin: the engine compiled for this machine",
+        "" if found else "pip install . (needs a C and a C++ compiler)",
+    )
+
+
+def _project() -> Finding:
+    try:
+        where = str(paths.project_dir())
+    except TinyfinError as error:
+        return Finding("firmware", "files", False, "", True, "the firmware's sources", str(error))
+    return Finding("firmware", "files", True, where, True, "the firmware's sources", "")
+
+
+def _programs() -> list[Finding]:
+    return [
+        Finding(
+            program.name,
+            "program",
+            shutil.which(program.name) is not None,
+            _version(program.name),
+            "demo" in program.goals and program.name not in ("cc", "c++"),
+            program.why,
+            "" if shutil.which(program.name) else system.install_command([program]),
+        )
+        for program in system.PROGRAMS
+    ]
+
+
+def _version(program: str) -> str:
+    where = shutil.which(program)
+    if where is None:
+        return ""
+    try:
+        done = subprocess.run(
+            [where, "--version"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return f"{Path(where).name} does not answer"
+    match = re.search(r"\d+\.\d+(\.\d+)?", done.stdout)
+    return match[0] if match else ""

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Put an image on a target.
+
+An emulated target's flash is a file: ``firmware.elf`` in a folder of the run, which ``replay``
+boots. A board is programmed with the first of its flash tools that is on PATH.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shlex
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tinyfin import paths
+from tinyfin.errors import InputError, TargetError, ToolError
+from tinyfin.targets.build import BuildResult
+from tinyfin.targets.catalogue import Target
+from tinyfin.targets.emulate import Emulator
+
+__all__ = ["flash", "flash_board", "flashed_image", "run_folder", "run_pack", "store_image"]
+
+FLASH_DEADLINE_S = 180.0
+
+
+def run_pack(run: Path) -> Path:
+    """The pack of a run folder, or the pack itself; InputError when there is none."""
+    pack = run / "model.tfpack" if run.is_dir() else run
+    if not pack.is_file():
+        raise InputError(f"{pack}: no such file; make it with `tinyfin quantize {run}`")
+    return pack
+
+
+def run_folder(run: Path) -> Path:
+    """Where the images of a run lie: its ``firmware`` folder; for a lone pack, one in the cache."""
+    if run.is_dir():
+        return run / "firmware"
+    digest = hashlib.sha256(run_pack(run).read_bytes()).hexdigest()[:16]
+    return paths.cache_dir() / "images" / digest
+
+
+def store_image(build: BuildResult, folder: Path) -> Path:
+    """Copy an image to ``folder/<target>/firmware.elf`` (and ``.bin``, ``image.json``)."""
+    place = folder / build.target.name
+    place.mkdir(parents=True, exist_ok=True)
+    elf = place / "firmware.elf"
+    # written beside and renamed, so that nobody boots half an image
+    for source, name in ((build.binary, "firmware.bin"), (build.elf, "firmware.elf")):
+        temporary = place / (name + ".new")
+        shutil.copyfile(source, temporary)
+        temporary.replace(place / name)
+    facts: dict[str, Any] = {
+        "target": build.target.name,
+        "flash_bytes": build.flash_bytes,
+        "ram_bytes": build.ram_bytes,
+        "sections": build.sections,
+        "sha256": hashlib.sha256(elf.read_bytes()).hexdigest(),
+    }
+    (place / "image.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    return elf
+
+
+def flashed_image(run: Path, target: Target) -> Path | None:
+    """The image that was flashed on an emulated target for this run, or None."""
+    elf = run_folder(run) / target.name / "firmware.elf"
+    return elf if elf.is_file() else None
+
+
+def flash(
+    target: Target,
+    build: BuildResult,
+    *,
+    folder: Path,
+    check: Callable[[Emulator], None] | None = None,
+) -> Path:
+    """Persist the image of an emulated target in ``folder``, boot it once, leave nothing running.
+
+    check: called with the running emulator; raises when the guest does not answer as it should.
+    Returns the path of the image. Raises TargetError when it does not boot.
+    """
+    if target.emulator is None:
+        raise TargetError(f"{target.name}: is a board; use `tinyfin flash --board`")
+    elf = store_image(build, folder)
+    with Emulator(target, elf, icount=False) as emulator:
+        if check is not None:
+            check(emulator)
+        else:
+            with emulator.connect():
+                emulator.check()
+    return elf
+
+
+def flash_board(target: Target, build: BuildResult) -> list[str]:
+    """Program a board with the first flash tool on PATH; returns the command that ran.
+
+    Raises ToolError when there is no tool, TargetError when the tool failed.
+    """
+    if not target.flash_commands:
+        raise TargetError(f"{target.name}: is emulated only; flash it without --board")
+    template = target.flash_tool
+    if template is None:
+        names = ", ".join(command[0] for command in target.flash_commands)
+        raise ToolError(
+            f"{target.name}: none of {names} is on PATH; install one of them, for instance: "
+            "apt-get install stlink-tools"
+        )
+    command = [
+        word.replace("{elf}", str(build.elf)).replace("{bin}", str(build.binary))
+        for word in template
+    ]
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            timeout=FLASH_DEADLINE_S,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise TargetError(
+            f"{target.name}: `{shlex.join(command)}` did not end within {FLASH_DEADLINE_S:.0f} s; "
+            "check cable and power"
+        ) from error
+    if done.returncode != 0:
+        tail = "\n".join(done.stdout.strip().splitlines()[-6:])
+        raise TargetError(
+            f"{target.name}: `{shlex.join(command)}` failed with code {done.returncode}; "
+            f"check cable and power\n{tail}"
+        )
+    return command

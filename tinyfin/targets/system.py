@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The programs tinyfin calls that pip cannot install, why, and what package brings them.
+
+Only the standard library: ``.ci/bootstrap.py`` loads this file before any package is installed.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+from dataclasses import dataclass
+
+__all__ = ["PROGRAMS", "Program", "install_command", "missing", "package_manager"]
+
+
+@dataclass(frozen=True)
+class Program:
+    """One program: ``goals`` are the make goals and verbs that need it."""
+
+    name: str
+    why: str
+    goals: frozenset[str]
+    apt: str
+    dnf: str
+    brew: str
+
+    def package(self, manager: str) -> str:
+        """The package's names for ``apt-get``, ``dnf`` or ``brew``; empty when none is known."""
+        return {"apt-get": self.apt, "dnf": self.dnf, "brew": self.brew}[manager]
+
+
+def _program(name: str, why: str, goals: str, apt: str, dnf: str, brew: str) -> Program:
+    return Program(name, why, frozenset(goals.split()), apt, dnf, brew)
+
+
+PROGRAMS: tuple[Program, ...] = (
+    _program(
+        "cc",
+        "compiles the twin, the engine for this machine",
+        "demo test bench fuzz",
+        "gcc libc6-dev",
+        "gcc",
+        "llvm",
+    ),
+    _program(
+        "c++",
+        "compiles the twin's Python binding",
+        "demo test bench fuzz",
+        "g++",
+        "gcc-c++",
+        "llvm",
+    ),
+    _program(
+        "arm-none-eabi-gcc",
+        "compiles firmware for Cortex-M",
+        "demo test bench",
+        "gcc-arm-none-eabi",
+        "arm-none-eabi-gcc-cs",
+        "arm-none-eabi-gcc",
+    ),
+    _program(
+        "qemu-system-arm",
+        "runs Cortex-M firmware without a board",
+        "demo test bench",
+        "qemu-system-arm",
+        "qemu-system-arm-core",
+        "qemu",
+    ),
+    _program(
+        "riscv64-unknown-elf-gcc",
+        "compiles firmware for rv32imc",
+        "test",
+        "gcc-riscv64-unknown-elf",
+        "",
+        "",
+    ),
+    _program(
+        "qemu-system-riscv32",
+        "runs rv32imc firmware without a board",
+        "test",
+        "qemu-system-misc",
+        "qemu-system-riscv-core",
+        "qemu",
+    ),
+    _program(
+        "xtensa-lx106-elf-gcc",
+        "compiles firmware for xtensa-lx106",
+        "test",
+        "gcc-xtensa-lx106",
+        "",
+        "",
+    ),
+    _program(
+        "qemu-system-xtensa",
+        "runs xtensa-lx106 firmware without a board",
+        "test",
+        "qemu-system-misc",
+        "qemu-system-xtensa-core",
+        "qemu",
+    ),
+    _program(
+        "clang",
+        "second compiler for the engine, with sanitizers and libFuzzer",
+        "test fuzz",
+        "clang libclang-rt-dev",
+        "clang compiler-rt",
+        "llvm",
+    ),
+)
+
+_INSTALL = {
+    "apt-get": "apt-get install -y --no-install-recommends",
+    "dnf": "dnf install -y",
+    "brew": "brew install",
+}
+
+
+def missing(goal: str | None = None) -> list[Program]:
+    """The programs not on PATH, of one goal or of all."""
+    return [
+        program
+        for program in PROGRAMS
+        if (goal is None or goal in program.goals) and shutil.which(program.name) is None
+    ]
+
+
+def package_manager() -> str | None:
+    """The system's package manager, one of the three that the table knows."""
+    return next((name for name in _INSTALL if shutil.which(name)), None)
+
+
+def install_command(programs: list[Program], manager: str | None = None) -> str:
+    """What to type to install these programs, with sudo where it is needed."""
+    chosen = manager or package_manager() or "apt-get"
+    packages = sorted({word for p in programs for word in p.package(chosen).split()})
+    by_hand = [program.name for program in programs if not program.package(chosen)]
+    root = chosen == "brew" or os.geteuid() == 0
+    command = ("" if root else "sudo ") + _INSTALL[chosen] + " " + shlex.join(packages)
+    if by_hand:
+        told = f"put {' and '.join(by_hand)} on PATH ({chosen} has no package that is known here)"
+        return f"{command}; {told}" if packages else told
+    return command
