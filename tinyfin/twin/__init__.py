@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The twin: the terminal's engine, compiled for the workstation.
+
+The same C sources as in the firmware (``firmware/lib/tinyfin``), so what the twin computes is what
+the terminal computes. Training takes its features from here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from tinyfin.errors import InputError, PackError
+from tinyfin.twin._native import ENGINE_VERSION, NativeEngine, error_name
+
+if TYPE_CHECKING:
+    from tinyfin.data.events import Stream
+    from tinyfin.data.transactions import Transactions
+
+__all__ = ["ACTIONS", "ENGINE_VERSION", "FLAGS", "Replay", "Twin", "Verdict", "error_name"]
+
+ACTIONS = ("accept", "go_online", "decline")
+"""``enum tfin_action``, by value."""
+
+FLAGS = {1: "COLD", 2: "SATURATED", 4: "CLOCK", 8: "NO_HOST", 16: "SHADOW", 32: "CONTROL"}
+"""``enum tfin_flag``, by bit."""
+
+_CHUNK = 200_000
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the engine answers to one event. ``score_q32`` is a probability times 2**32."""
+
+    id: int
+    score_q32: int
+    raw: int
+    action: int
+    reasons: tuple[int, ...]
+    flags: int
+
+
+@dataclass(frozen=True)
+class Replay:
+    """Everything the engine computed for n transactions, indexed by transaction row."""
+
+    features: npt.NDArray[np.int16]
+    """[n, features]"""
+    outputs: npt.NDArray[np.int8]
+    """[n, network outputs]"""
+    score_q32: npt.NDArray[np.uint32]
+    raw: npt.NDArray[np.int32]
+    action: npt.NDArray[np.uint8]
+    """Index into ACTIONS."""
+    reasons: npt.NDArray[np.uint16]
+    """[n, 3]; the first ``reason_count`` count."""
+    reason_count: npt.NDArray[np.uint8]
+    flags: npt.NDArray[np.uint16]
+    """Bits of FLAGS."""
+
+
+class Twin:
+    """One pack, and the state of ``terminals`` terminals that run it.
+
+    ``keys`` are public keys (32 bytes each) trusted beside the development key. Raises PackError
+    with the engine's own words when the pack is refused.
+    """
+
+    def __init__(
+        self,
+        pack: bytes,
+        *,
+        terminals: int = 1,
+        allow_development_key: bool = True,
+        keys: Sequence[bytes] = (),
+    ) -> None:
+        try:
+            self._engine = NativeEngine(
+                bytes(pack), terminals, allow_development_key, b"".join(keys)
+            )
+        except RuntimeError as error:
+            raise PackError(f"the engine refuses this pack: {error}") from error
+        self.feature_count: int = self._engine.feature_count
+        self.input_count: int = self._engine.input_count
+        self.output_count: int = self._engine.output_count
+        self.state_size: int = self._engine.state_size
+        """Bytes of a state image."""
+        self.memory_size: int = self._engine.memory_size
+        """Bytes of memory that a terminal needs, state and scratch."""
+        self.pack_id: bytes = self._engine.pack_id
+
+    def run(
+        self,
+        tx: Transactions,
+        stream: Stream,
+        *,
+        progress: Callable[[int], object] | None = None,
+    ) -> Replay:
+        """Run a stream of events; state carries on from where it was.
+
+        Releases the GIL. ``progress`` is called now and then with the number of events done since
+        the last call. Rows that the stream does not score stay zero.
+        """
+        n = len(tx)
+        result = Replay(
+            features=np.zeros((n, self.feature_count), np.int16),
+            outputs=np.zeros((n, self.output_count), np.int8),
+            score_q32=np.zeros(n, np.uint32),
+            raw=np.zeros(n, np.int32),
+            action=np.zeros(n, np.uint8),
+            reasons=np.zeros((n, 3), np.uint16),
+            reason_count=np.zeros(n, np.uint8),
+            flags=np.zeros(n, np.uint16),
+        )
+        if n and int(tx.terminal.max()) >= self._engine.terminals:
+            raise InputError(
+                f"the data has {int(tx.terminal.max()) + 1} terminals, this twin was made for "
+                f"{self._engine.terminals}; pass terminals=len(tx.terminals)"
+            )
+        columns = (
+            stream.kind, stream.index, stream.t_mono_s, tx.terminal, tx.id, tx.t_mono_s,
+            tx.t_local_s, np.ascontiguousarray(tx.values), tx.present, tx.result, tx.response,
+            tx.label, result.features, result.outputs, result.score_q32, result.raw, result.action,
+            result.reasons, result.reason_count, result.flags,
+        )  # fmt: skip
+        for start in range(0, len(stream), _CHUNK):
+            stop = min(start + _CHUNK, len(stream))
+            self._engine.run(*columns, start, stop)
+            if progress is not None:
+                progress(stop - start)
+        return result
+
+    def score(
+        self,
+        terminal: int,
+        id: int,
+        t_mono_s: int,
+        t_local_s: int,
+        values: Sequence[int] | npt.NDArray[np.int64],
+        present: int,
+    ) -> Verdict:
+        """Score one event. ``values`` are in the schema's order; a token is its int64 pattern."""
+        column = np.ascontiguousarray(values, np.int64)
+        return Verdict(*self._engine.score(terminal, id, t_mono_s, t_local_s, column, present))
+
+    def outcome(
+        self, terminal: int, id: int, t_mono_s: int, result: int, response: int, action_taken: int
+    ) -> int:
+        """Tell what became of an event. Returns the engine's error code, 0 when all is well."""
+        return int(
+            self._engine.outcome(terminal, id, t_mono_s, result, response, action_taken)
+        )
+
+    def notice(
+        self, terminal: int, id: int, token: int, t_mono_s: int, t_tx_mono_s: int, fraud: int
+    ) -> int:
+        """Tell what became known later. Returns the engine's error code, 0 when all is well."""
+        return int(self._engine.notice(terminal, id, token, t_mono_s, t_tx_mono_s, fraud))
+
+    def features(self, terminal: int) -> npt.NDArray[np.int16]:
+        """Features of the last scored event, int16[features]."""
+        return np.frombuffer(self._engine.features(terminal), np.int16)
+
+    def inputs(self, terminal: int) -> npt.NDArray[np.int8]:
+        """Network inputs of the last scored event, int8[inputs]."""
+        return np.frombuffer(self._engine.inputs(terminal), np.int8)
+
+    def outputs(self, terminal: int) -> npt.NDArray[np.int8]:
+        """Network outputs of the last scored event, int8[outputs]."""
+        return np.frombuffer(self._engine.outputs(terminal), np.int8)
+
+    def infer(
+        self, inputs: npt.NDArray[np.int8]
+    ) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.int32]]:
+        """Run the network alone: int8[n, inputs] to (int8[n, outputs], raw int32[n])."""
+        rows = np.ascontiguousarray(inputs, np.int8)
+        if rows.ndim != 2 or rows.shape[1] != self.input_count or not self.input_count:
+            raise InputError(f"inputs of shape {rows.shape}; expected (n, {self.input_count})")
+        outputs = np.zeros((len(rows), self.output_count), np.int8)
+        raw = np.zeros(len(rows), np.int32)
+        self._engine.infer(rows, outputs, raw)
+        return outputs, raw
+
+    def export_state(self, terminal: int) -> bytes:
+        """The terminal's state image."""
+        return bytes(self._engine.export_state(terminal))
+
+    def import_state(self, terminal: int, image: bytes) -> None:
+        """Take a state image back. Raises InputError, and the state is cold, when it is refused."""
+        rc = self._engine.import_state(terminal, 0, bytes(image))
+        if rc != 0:
+            raise InputError(f"state image refused, state is cold: {error_name(rc)}")
+        if len(image) != self.state_size:
+            self.reset(terminal)
+            raise InputError(
+                f"state image has {len(image)} bytes, expected {self.state_size}; state is cold"
+            )
+
+    def reset(self, terminal: int) -> None:
+        """Forget the terminal's state (cold start)."""
+        self._engine.reset(terminal)
+
+    def erase_card(self, terminal: int, token: int) -> None:
+        """Forget one card."""
+        self._engine.erase_card(terminal, token)
+
+    def state_digest(self, terminal: int) -> int:
+        """CRC-32 of the state image's body."""
+        return int(self._engine.state_digest(terminal))
+
+    def stats(self, terminal: int) -> dict[str, int]:
+        """``tfin_stats`` of the terminal."""
+        return dict(self._engine.stats(terminal))

@@ -1,0 +1,376 @@
+// SPDX-License-Identifier: Apache-2.0
+// The engine of firmware/lib/tinyfin, called from Python. One NativeEngine holds one pack and the memory of many terminals.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/string.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <stdexcept>
+#include <vector>
+
+extern "C" {
+#include "internal.h"
+#include "tinyfin_port.h"
+}
+
+namespace nb = nanobind;
+
+// The engine's two port functions: BLAKE2b is in Python's standard library, the signature in pymonocypher. Both are called from
+// tfin_open only, which runs with the GIL held.
+extern "C" void tfin_port_hash(uint8_t digest[32], const uint8_t *data, size_t size, tfin_progress *, void *)
+{
+    nb::bytes input(reinterpret_cast<const char *>(data), size);
+    nb::object hash = nb::module_::import_("hashlib").attr("blake2b")(input, nb::arg("digest_size") = 32);
+    nb::bytes out = nb::cast<nb::bytes>(hash.attr("digest")());
+    std::memcpy(digest, out.c_str(), 32);
+}
+
+extern "C" int tfin_port_verify(const uint8_t signature[64], const uint8_t public_key[32], const uint8_t *message, size_t size)
+{
+    auto as_bytes = [](const uint8_t *p, size_t n) { return nb::bytes(reinterpret_cast<const char *>(p), n); };
+    nb::object ok = nb::module_::import_("monocypher")
+                        .attr("signature_check")(as_bytes(signature, 64), as_bytes(public_key, 32), as_bytes(message, size));
+    return nb::cast<bool>(ok) ? 1 : 0;
+}
+
+namespace {
+
+template <typename T> using Column = nb::ndarray<const T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+template <typename T> using Matrix = nb::ndarray<const T, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+template <typename T> using OutColumn = nb::ndarray<T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+template <typename T> using OutMatrix = nb::ndarray<T, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+
+struct Free {
+    void operator()(uint8_t *p) const { std::free(p); }
+};
+using Memory = std::unique_ptr<uint8_t, Free>;
+
+Memory aligned(size_t size)
+{
+    size_t rounded = (size + TFIN_ALIGN - 1) / TFIN_ALIGN * TFIN_ALIGN;
+    uint8_t *p = static_cast<uint8_t *>(std::aligned_alloc(TFIN_ALIGN, rounded == 0 ? TFIN_ALIGN : rounded));
+    if (p == nullptr) {
+        throw std::bad_alloc();
+    }
+    std::memset(p, 0, rounded);
+    return Memory(p);
+}
+
+[[noreturn]] void refuse(int rc)
+{
+    throw std::runtime_error(tfin_error_name(rc));
+}
+
+// Where the fields of a record lie, read from the pack's schema.
+struct RecordLayout {
+    struct Field {
+        uint16_t offset;
+        bool wide;
+    };
+    std::vector<Field> fields;
+    uint32_t size = 0;
+
+    explicit RecordLayout(const uint8_t *schema) : size(tfin_u16(schema + 2))
+    {
+        for (uint32_t i = 0; i < tfin_u16(schema); i++) {
+            const uint8_t *entry = schema + 8 + SCHEMA_ENTRY * i;
+            fields.push_back({tfin_u16(entry + 2), entry[0] == 1 || entry[0] == 2});
+        }
+    }
+
+    void write(uint8_t *record, const int64_t *values, size_t count, uint32_t present) const
+    {
+        size_t n = count < fields.size() ? count : fields.size();
+        uint32_t mask = n >= 32 ? present : present & ((1u << n) - 1u);
+        std::memcpy(record, &mask, 4);
+        for (size_t i = 0; i < n; i++) {
+            if (fields[i].wide) {
+                std::memcpy(record + fields[i].offset, &values[i], 8);
+            } else {
+                int32_t narrow = static_cast<int32_t>(values[i]);
+                std::memcpy(record + fields[i].offset, &narrow, 4);
+            }
+        }
+    }
+};
+
+class NativeEngine {
+public:
+    NativeEngine(nb::bytes pack, size_t terminals, bool allow_development_key, nb::bytes keys)
+        : pack_size_(pack.size()), pack_(aligned(pack.size())), engines_(terminals), memory_(terminals)
+    {
+        std::memcpy(pack_.get(), pack.c_str(), pack_size_);
+        int32_t size = tfin_memory_size(pack_.get(), pack_size_);
+        // tfin_open says it better than tfin_memory_size when the pack is damaged
+        memory_size_ = size < 0 ? 0 : static_cast<size_t>(size);
+        if (keys.size() % 32 != 0) {
+            throw std::runtime_error("trusted keys must be 32 bytes each");
+        }
+        tfin_trust trust{};
+        trust.keys = reinterpret_cast<const uint8_t *>(keys.c_str());
+        trust.key_count = static_cast<uint8_t>(keys.size() / 32);
+        trust.allow_development_key = allow_development_key;
+        first_memory_ = aligned(memory_size_);
+        int rc = tfin_open(&prototype_, pack_.get(), pack_size_, first_memory_.get(), memory_size_, &trust);
+        if (rc != TFIN_OK) {
+            refuse(rc);
+        }
+        record_ = std::make_unique<RecordLayout>(prototype_.schema);
+        std::vector<uint64_t> buffer((record_->size + 7) / 8, 0);
+        buffer_.swap(buffer);
+    }
+
+    size_t feature_count() const { return tfin_u16(prototype_.program + PROG_FEATURES); }
+    size_t input_count() const
+    {
+        uint32_t n;
+        tfin_network_input(&prototype_, &n);
+        return n;
+    }
+    size_t output_count() const
+    {
+        uint32_t n;
+        tfin_network_output(&prototype_, &n);
+        return n;
+    }
+    size_t memory_size() const { return memory_size_; }
+    size_t state_size() const { return tfin_state_size(&prototype_); }
+    size_t terminals() const { return engines_.size(); }
+    nb::bytes pack_id() const { return nb::bytes(reinterpret_cast<const char *>(tfin_pack_id(&prototype_)), 16); }
+
+    void run(Column<uint8_t> kind, Column<int64_t> index, Column<uint32_t> stream_t, Column<int32_t> terminal, Column<uint64_t> id,
+             Column<uint32_t> t_mono, Column<uint32_t> t_local, Matrix<int64_t> values, Column<uint32_t> present,
+             Column<uint8_t> result, Column<int32_t> response, Column<int8_t> label, OutMatrix<int16_t> features,
+             OutMatrix<int8_t> outputs, OutColumn<uint32_t> score, OutColumn<int32_t> raw, OutColumn<uint8_t> action,
+             OutMatrix<uint16_t> reasons, OutColumn<uint8_t> reason_count, OutColumn<uint16_t> flags, size_t start, size_t stop)
+    {
+        nb::gil_scoped_release release;
+        size_t n_features = feature_count();
+        size_t n_outputs = output_count();
+        size_t columns = values.shape(1);
+        int token_field = prototype_.program[PROG_TOKEN_FIELD];
+        for (size_t i = start; i < stop; i++) {
+            size_t row = static_cast<size_t>(index(i));
+            tfin_engine *e = engine(static_cast<size_t>(terminal(row)));
+            const int64_t *v = values.data() + row * columns;
+            if (kind(i) == 0) {
+                tfin_verdict verdict;
+                score_one(e, id(row), t_mono(row), t_local(row), v, columns, present(row), &verdict);
+                uint32_t count;
+                std::memcpy(features.data() + row * n_features, tfin_features(e, &count), n_features * sizeof(int16_t));
+                if (n_outputs != 0) {
+                    std::memcpy(outputs.data() + row * n_outputs, tfin_network_output(e, &count), n_outputs);
+                }
+                score.data()[row] = verdict.score_q32;
+                raw.data()[row] = verdict.raw;
+                action.data()[row] = verdict.action;
+                reason_count.data()[row] = verdict.reason_count;
+                flags.data()[row] = verdict.flags;
+                std::memcpy(reasons.data() + row * TFIN_MAX_REASONS, verdict.reasons, sizeof verdict.reasons);
+            } else if (kind(i) == 1) {
+                tfin_outcome outcome{};
+                outcome.id = id(row);
+                outcome.t_mono_s = stream_t(i);
+                outcome.result = result(row);
+                outcome.response = static_cast<int16_t>(response(row));
+                tfin_apply_outcome(e, &outcome);
+            } else {
+                tfin_notice notice{};
+                bool has_token = token_field != NO_FIELD && static_cast<size_t>(token_field) < columns &&
+                                 (present(row) >> token_field & 1u) != 0;
+                notice.id = id(row);
+                notice.token = has_token ? static_cast<uint64_t>(v[token_field]) : 0;
+                notice.t_mono_s = stream_t(i);
+                notice.t_tx_mono_s = t_mono(row);
+                notice.fraud = label(row) == 1;
+                tfin_apply_notice(e, &notice);
+            }
+        }
+    }
+
+    nb::tuple score(size_t terminal, uint64_t id, uint32_t t_mono, uint32_t t_local, Column<int64_t> values, uint32_t present)
+    {
+        tfin_verdict v;
+        score_one(engine(terminal), id, t_mono, t_local, values.data(), values.shape(0), present, &v);
+        nb::list reasons;
+        for (uint32_t i = 0; i < v.reason_count; i++) {
+            reasons.append(v.reasons[i]);
+        }
+        return nb::make_tuple(v.id, v.score_q32, v.raw, v.action, nb::tuple(reasons), v.flags);
+    }
+
+    // A record as the application would hand it over, for tests of short and long records. Returns the engine's error.
+    int score_record(size_t terminal, uint64_t id, uint32_t t_mono, uint32_t t_local, nb::bytes record)
+    {
+        std::vector<uint64_t> copy((record.size() + 7) / 8 + 1, 0);
+        std::memcpy(copy.data(), record.c_str(), record.size());
+        tfin_event event{id, t_mono, t_local, copy.data(), static_cast<uint32_t>(record.size())};
+        tfin_verdict v;
+        return tfin_score(engine(terminal), &event, &v);
+    }
+
+    nb::bytes features(size_t terminal)
+    {
+        uint32_t n;
+        const int16_t *p = tfin_features(engine(terminal), &n);
+        return nb::bytes(reinterpret_cast<const char *>(p), n * sizeof(int16_t));
+    }
+
+    nb::bytes inputs(size_t terminal)
+    {
+        uint32_t n;
+        const int8_t *p = tfin_network_input(engine(terminal), &n);
+        return nb::bytes(reinterpret_cast<const char *>(p), n);
+    }
+
+    nb::bytes outputs(size_t terminal)
+    {
+        uint32_t n;
+        const int8_t *p = tfin_network_output(engine(terminal), &n);
+        return nb::bytes(reinterpret_cast<const char *>(p), n);
+    }
+
+    int outcome(size_t terminal, uint64_t id, uint32_t t_mono, uint8_t result, int16_t response, uint8_t action_taken)
+    {
+        tfin_outcome o{};
+        o.id = id;
+        o.t_mono_s = t_mono;
+        o.result = result;
+        o.action_taken = action_taken;
+        o.response = response;
+        return tfin_apply_outcome(engine(terminal), &o);
+    }
+
+    int notice(size_t terminal, uint64_t id, uint64_t token, uint32_t t_mono, uint32_t t_tx_mono, uint8_t fraud)
+    {
+        tfin_notice n{id, token, t_mono, t_tx_mono, fraud};
+        return tfin_apply_notice(engine(terminal), &n);
+    }
+
+    void infer(Matrix<int8_t> inputs, OutMatrix<int8_t> outputs, OutColumn<int32_t> raw)
+    {
+        nb::gil_scoped_release release;
+        tfin_engine *e = engine(0);
+        for (size_t i = 0; i < inputs.shape(0); i++) {
+            int rc = tfin_infer(e, inputs.data() + i * inputs.shape(1), static_cast<uint32_t>(inputs.shape(1)), raw.data() + i);
+            if (rc != TFIN_OK) {
+                nb::gil_scoped_acquire acquire;
+                refuse(rc);
+            }
+            uint32_t n;
+            const int8_t *out = tfin_network_output(e, &n);
+            std::memcpy(outputs.data() + i * n, out, n);
+        }
+    }
+
+    nb::bytes export_state(size_t terminal)
+    {
+        std::vector<uint8_t> out(state_size());
+        int rc = tfin_export_state(engine(terminal), 0, out.data(), static_cast<uint32_t>(out.size()));
+        if (rc != TFIN_OK) {
+            refuse(rc);
+        }
+        return nb::bytes(reinterpret_cast<const char *>(out.data()), out.size());
+    }
+
+    int import_state(size_t terminal, uint32_t offset, nb::bytes image)
+    {
+        return tfin_import_state(engine(terminal), offset, image.c_str(), static_cast<uint32_t>(image.size()));
+    }
+
+    void reset(size_t terminal) { tfin_reset(engine(terminal)); }
+    void erase_card(size_t terminal, uint64_t token) { tfin_erase_card(engine(terminal), token); }
+    uint32_t state_digest(size_t terminal) { return tfin_state_digest(engine(terminal)); }
+
+    nb::dict stats(size_t terminal)
+    {
+        tfin_stats s;
+        tfin_get_stats(engine(terminal), &s);
+        nb::dict d;
+        d["scored"] = s.scored;
+        d["committed"] = s.committed;
+        d["clock_clamps"] = s.clock_clamps;
+        d["saturations"] = s.saturations;
+        d["pending_overflows"] = s.pending_overflows;
+        d["unknown_outcomes"] = s.unknown_outcomes;
+        d["notices"] = s.notices;
+        d["notice_duplicates"] = s.notice_duplicates;
+        d["label_overflows"] = s.label_overflows;
+        d["evictions"] = s.evictions;
+        return d;
+    }
+
+private:
+    // Memory of a terminal is made when it is first met.
+    tfin_engine *engine(size_t terminal)
+    {
+        if (terminal >= engines_.size()) {
+            throw std::out_of_range("terminal index is past the number of terminals");
+        }
+        if (!memory_[terminal]) {
+            memory_[terminal] = aligned(memory_size_);
+            engines_[terminal] = prototype_;
+            engines_[terminal].state = memory_[terminal].get();
+            tfin_reset(&engines_[terminal]);
+        }
+        return &engines_[terminal];
+    }
+
+    void score_one(tfin_engine *e, uint64_t id, uint32_t t_mono, uint32_t t_local, const int64_t *values, size_t count,
+                   uint32_t present, tfin_verdict *verdict)
+    {
+        record_->write(reinterpret_cast<uint8_t *>(buffer_.data()), values, count, present);
+        tfin_event event{id, t_mono, t_local, buffer_.data(), record_->size};
+        int rc = tfin_score(e, &event, verdict);
+        if (rc != TFIN_OK) {
+            throw std::runtime_error(tfin_error_name(rc));
+        }
+    }
+
+    size_t pack_size_;
+    Memory pack_;
+    Memory first_memory_;
+    size_t memory_size_ = 0;
+    tfin_engine prototype_{};
+    std::unique_ptr<RecordLayout> record_;
+    std::vector<uint64_t> buffer_;
+    std::vector<tfin_engine> engines_;
+    std::vector<Memory> memory_;
+};
+
+}  // namespace
+
+NB_MODULE(_native, m)
+{
+    m.attr("ENGINE_VERSION") = TFIN_VERSION;
+    m.attr("PACK_FORMAT") = TFIN_PACK_FORMAT;
+    m.attr("STATE_FORMAT") = TFIN_STATE_FORMAT;
+    m.def("error_name", &tfin_error_name);
+    m.def("log2_q8", &tfin_log2_q8);
+    nb::class_<NativeEngine>(m, "NativeEngine")
+        .def(nb::init<nb::bytes, size_t, bool, nb::bytes>())
+        .def_prop_ro("feature_count", &NativeEngine::feature_count)
+        .def_prop_ro("input_count", &NativeEngine::input_count)
+        .def_prop_ro("output_count", &NativeEngine::output_count)
+        .def_prop_ro("memory_size", &NativeEngine::memory_size)
+        .def_prop_ro("state_size", &NativeEngine::state_size)
+        .def_prop_ro("terminals", &NativeEngine::terminals)
+        .def_prop_ro("pack_id", &NativeEngine::pack_id)
+        .def("run", &NativeEngine::run)
+        .def("score", &NativeEngine::score)
+        .def("score_record", &NativeEngine::score_record)
+        .def("features", &NativeEngine::features)
+        .def("inputs", &NativeEngine::inputs)
+        .def("outputs", &NativeEngine::outputs)
+        .def("outcome", &NativeEngine::outcome)
+        .def("notice", &NativeEngine::notice)
+        .def("infer", &NativeEngine::infer)
+        .def("export_state", &NativeEngine::export_state)
+        .def("import_state", &NativeEngine::import_state)
+        .def("reset", &NativeEngine::reset)
+        .def("erase_card", &NativeEngine::erase_card)
+        .def("state_digest", &NativeEngine::state_digest)
+        .def("stats", &NativeEngine::stats);
+}
