@@ -77,14 +77,11 @@ def write(table: pa.Table, path: str | Path) -> None:
         if str(path).endswith(".csv"):
             pacsv.write_csv(table, path)
         elif str(path).endswith((".parquet", ".pq")):
-            pq.write_table(table, path, compression="zstd", use_dictionary=_DICTIONARY)
+            pq.write_table(table, path, compression="zstd")
         else:
             raise DataError(f"{path}: end the name in .parquet or .csv")
     except OSError as error:
         raise DataError(f"{path}: cannot be written: {error}") from error
-
-
-_DICTIONARY = ["terminal", "entry_mode", "transaction_type", "cvm", "offline", "result", "scenario"]
 
 
 def _table(world: World, columns: dict[str, Any]) -> pa.Table:
