@@ -7,10 +7,11 @@ The same features and schema give the same bytes on every machine.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tinyfin.errors import ConfigError
+from tinyfin.features.check import read_header
 from tinyfin.features.definition import Feature
 from tinyfin.features.graph import NONE, Graph, Node
 from tinyfin.features.layout import (
@@ -82,10 +83,9 @@ class Program:
         return (STATE_HEAD_BYTES + self.pending_bytes + self.terminal_state_bytes
                 + self.label_ring_bytes + self.card_table_bytes)
 
-    @property
-    def memory_bytes(self) -> int:
-        """Memory of the program alone: the state. A network's scratch comes on top."""
-        return self.state_bytes
+    def memory_bytes(self, arena_bytes: int = 0) -> int:
+        """What the engine asks for: state and scratch; ``arena_bytes`` is the plan's."""
+        return read_header(self.payload).memory_bytes(arena_bytes)
 
 
 def compile_program(
@@ -137,13 +137,13 @@ def compile_program(
     at_score = HEADER_BYTES
     at_late = at_score + OPERATOR_BYTES * len(score)
     at_kept = at_late + OPERATOR_BYTES * len(late)
-    at_features = at_kept + 4 * len(kept)
-    at_pool = -(-(at_features + 4 * len(chosen)) // 8) * 8
+    at_features = _up8(at_kept + 4 * len(kept))
+    at_pool = _up8(at_features + 4 * len(chosen))
 
     def encode(number: int) -> bytes:
         node = graph.nodes[number]
-        at = at_pool + pool_offsets[number] if node.operator.pool else None
-        return _encode_operator(node, number, registers, state_offsets.get(number, 0), at)
+        return _encode_operator(node, number, registers, state_offsets.get(number, 0),
+                                pool_offsets.get(number))
 
     header = struct.pack(
         "<8HI2H2B3H6I8x", PROGRAM_FORMAT, max(registers.values()) + 1, len(score), len(late),
@@ -153,6 +153,7 @@ def compile_program(
     )
     body = header + b"".join(encode(i) for i in [*score, *late])
     body += b"".join(_encode_kept(k, registers[k.node]) for k in kept)
+    body = body.ljust(at_features, b"\0")
     body += b"".join(
         struct.pack("<BBH", registers[node], 0, feature.id)
         for node, feature in zip(outputs, chosen, strict=True)
@@ -201,6 +202,10 @@ def _add(graph: Graph, feature: Feature, schema: Schema) -> int:
     return number
 
 
+def _up8(size: int) -> int:
+    return -(-size // 8) * 8
+
+
 def _token_index(schema: Schema) -> int:
     for i, field in enumerate(schema.fields):
         if field.type == "u64" and field.unit == "token":
@@ -224,7 +229,7 @@ def _check_limits(pending: int, sets: int, ways: int, terminal: int, card: int) 
         raise ConfigError(f"card_sets = {sets} must be a power of two")
 
 
-def _encode_operator(node: Node, number: int, registers: Sequence[int] | dict[int, int],
+def _encode_operator(node: Node, number: int, registers: Mapping[int, int],
                      state_offset: int, pool_offset: int | None) -> bytes:
     def register(i: int) -> int:
         return NO_REGISTER if i == NONE else registers[i]

@@ -100,7 +100,7 @@ class Graph:
             field = self.schema.fields[p[2]]
             low, high = field.bounds
             if field.type == "u64":
-                low, high = FULL
+                low, high = 0, FULL[1]  # the low 62 bits
             interval = (max(min(low, field.missing), FULL[0]), min(max(high, field.missing), FULL[1]))
             ram_only = field.ram_only
         else:

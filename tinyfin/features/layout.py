@@ -82,7 +82,7 @@ def lay_out_state(graph: Graph, key: int) -> tuple[Mapping[int, int], int]:
 
 
 def lay_out_pool(graph: Graph) -> tuple[Mapping[int, int], bytes]:
-    """Pool offset per node with constants (absolute offsets are the caller's), and the pool."""
+    """Offset in the pool per node with constants, and the pool."""
     pool = bytearray()
     places: dict[bytes, int] = {}
     offsets: dict[int, int] = {}
@@ -96,13 +96,11 @@ def lay_out_pool(graph: Graph) -> tuple[Mapping[int, int], bytes]:
 
 
 def allot_registers(graph: Graph, order: Sequence[int], pinned: set[int]) -> Mapping[int, int]:
-    """Register per node. One each, unless they run out: then dead ones are used again.
+    """Register per node; dead ones are used again, because registers cost memory.
 
     ``order`` is the order of execution, ``pinned`` the nodes whose register must survive (kept ones
     and features).
     """
-    if len(order) <= MAX_REGISTERS:
-        return {node: register for register, node in enumerate(order)}
     last_use = {node: place for place, node in enumerate(order)}
     for place, node in enumerate(order):
         for i in graph.nodes[node].inputs:

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pack: plan, container, signing."""
+"""The pack: plan, sections, container, signature."""

@@ -43,7 +43,7 @@ def _times(average: Expression) -> Expression:
 
 def amount_over(cut_minor: int) -> Expression:
     """1 when the amount is over a cut that training or the user chose."""
-    return AMOUNT > cut_minor
+    return cut_minor < AMOUNT
 
 
 FEATURES: tuple[Feature, ...] = (

@@ -58,7 +58,7 @@ FEATURES: tuple[Feature, ...] = (
     Feature("clk_back", 40, 30,
             "1 when the wall clock is more than 60 s behind the transaction before",
             "clock rollback", "before",
-            (_LOCAL + 60) < previous("terminal", _LOCAL, otherwise=0, when=ALWAYS)),
+            previous("terminal", _LOCAL, otherwise=0, when=ALWAYS) > (_LOCAL + 60)),
     Feature("stan_gap", 41, 31,
             "distance of the STAN from the expected one, at most 255; 0 when unknown",
             "injected or lost transactions, clone", "before",

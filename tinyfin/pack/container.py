@@ -1,0 +1,323 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The pack: header, sections, digest, signature; docs/formats/pack.md is the norm.
+
+``build_pack`` writes one, ``parse_pack`` reads one as doubtfully as the engine does.
+"""
+
+from __future__ import annotations
+
+import hmac
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from tinyfin.errors import PackError
+from tinyfin.features.check import check_program
+from tinyfin.features.compiler import Program
+from tinyfin.pack.calibration import Calibration
+from tinyfin.pack.decision import Decision
+from tinyfin.pack.golden import Golden
+from tinyfin.pack.maps import InputMap, decode_maps, encode_maps
+from tinyfin.pack.readout import Readout
+from tinyfin.pack.sections import (
+    decode_json,
+    decode_schema,
+    encode_json,
+    encode_schema,
+    join_sections,
+    split_sections,
+)
+from tinyfin.pack.signing import DEVELOPMENT_KEY, Key, hash32, key_id, sign, verify
+from tinyfin.schema import Schema
+
+__all__ = ["MINIMUM_ENGINE", "PACK_FORMAT", "Pack", "build_pack", "model_id", "parse_pack"]
+
+PACK_FORMAT = 1
+MINIMUM_ENGINE = 0 << 16 | 1 << 8 | 0
+"""The oldest engine that runs what this version writes: 0.1.0."""
+
+HEADER_BYTES = 224
+SIGNED_BYTES = 160
+MAX_PACK_BYTES = 1 << 26
+_MAGIC = 0x4B504654
+_DEVELOPMENT = 1
+_HEADER = struct.Struct("<IHHIIIIBBHIII16s16s16s16s24s32s64s")
+_NETWORK_TAGS = ("MAPS", "READ", "CALI", "DECI")
+
+
+def model_id(tflite: bytes) -> bytes:
+    """16 bytes that name a model: the first half of the hash of its ``.tflite`` file."""
+    return hash32(tflite)[:16]
+
+
+def build_pack(
+    schema: Schema,
+    program: Program,
+    *,
+    maps: Sequence[InputMap] | None = None,
+    plan: bytes | None = None,
+    readout: Readout | None = None,
+    calibration: Calibration | None = None,
+    decision: Decision | None = None,
+    golden: Golden | None = None,
+    meta: Mapping[str, Any] | None = None,
+    lineage: Mapping[str, Any] | None = None,
+    drift: bytes | None = None,
+    model: bytes = bytes(16),
+    security_counter: int = 0,
+    key: Key = DEVELOPMENT_KEY,
+) -> bytes:
+    """A signed pack. The same arguments give the same bytes on every machine.
+
+    Without ``plan`` the pack computes features only; with it maps, read-out, calibration and
+    decision are needed. ``model`` is :func:`model_id` of the network's file. Names of features,
+    fields and enum values go to META unless ``meta`` has them. Raises PackError.
+    """
+    given = {"MAPS": maps, "READ": readout, "CALI": calibration, "DECI": decision}
+    for tag, part in given.items():
+        if (part is None) != (plan is None):
+            fix = f"give {tag} too" if part is None else f"leave {tag} out, or give the plan"
+            raise PackError(f"a pack {'without' if plan is None else 'with'} a plan: {fix}")
+    if golden is not None and plan is None:
+        raise PackError("golden vectors need a plan; leave them out")
+    payloads: list[tuple[str, bytes | None]] = [
+        ("SCHM", encode_schema(schema)),
+        ("PROG", program.payload),
+        ("MAPS", encode_maps(maps) if maps is not None else None),
+        ("PLAN", plan),
+        ("READ", readout.encode() if readout else None),
+        ("CALI", calibration.encode() if calibration else None),
+        ("DECI", decision.encode() if decision else None),
+        ("GOLD", golden.encode() if golden else None),
+        ("META", encode_json({**_names(schema, program), **(meta or {})})),
+        ("LINE", encode_json(lineage) if lineage is not None else None),
+        ("DRFT", drift),
+    ]
+    sections = [(tag, payload) for tag, payload in payloads if payload is not None]
+    body = join_sections(sections)
+    total = HEADER_BYTES + len(body)
+    if total > MAX_PACK_BYTES:
+        raise PackError(f"a pack of {total} bytes; at most {MAX_PACK_BYTES}")
+    schema_bytes, program_bytes = sections[0][1], sections[1][1]
+    mask, layout = _plan_needs(plan)
+    header = _HEADER.pack(
+        _MAGIC, PACK_FORMAT, HEADER_BYTES, total, MINIMUM_ENGINE, security_counter,
+        _DEVELOPMENT if key.public == DEVELOPMENT_KEY.public else 0, 1, 1, len(sections),
+        key.key_id, mask, layout, hash32(schema_bytes)[:16], hash32(program_bytes)[:16],
+        _layout_hash(schema_bytes, program_bytes), model, bytes(24), hash32(body), bytes(64),
+    )[:SIGNED_BYTES]
+    data = header + sign(header, key) + body
+    parse_pack(data, keys=[key.public])
+    return data
+
+
+def _names(schema: Schema, program: Program) -> dict[str, Any]:
+    return {
+        "features": list(program.feature_names),
+        "schema": schema.name,
+        "fields": list(schema.names),
+        "values": {field.name: list(field.values) for field in schema.fields if field.values},
+    }
+
+
+def _plan_needs(plan: bytes | None) -> tuple[int, int]:
+    """Kernel mask and layout id out of a plan's header."""
+    if plan is None:
+        return 0, 0
+    if len(plan) < 64 or plan[:4] != b"TFPN":
+        raise PackError("PLAN: offset 0: these bytes are not a plan")
+    return struct.unpack_from("<I", plan, 12)[0], struct.unpack_from("<H", plan, 6)[0]
+
+
+def _layout_hash(schema: bytes, program: bytes) -> bytes:
+    return hash32(b"tfst1" + schema + program)[:16]
+
+
+@dataclass(frozen=True)
+class Pack:
+    """A checked pack. Sections decode when they are asked for."""
+
+    data: bytes
+    format_version: int
+    minimum_engine: int
+    security_counter: int
+    development: bool
+    key_id: int
+    kernels: int
+    layout: int
+    state_layout: bytes
+    model_id: bytes
+    sections: Mapping[str, bytes]
+    verified: bool
+    """The signature was checked against a key that was at hand."""
+
+    @cached_property
+    def pack_id(self) -> bytes:
+        """16 bytes that name this pack."""
+        return hash32(self.data[:SIGNED_BYTES])[:16]
+
+    @cached_property
+    def meta(self) -> dict[str, Any]:
+        """META, {} without."""
+        return decode_json("META", self.sections["META"]) if "META" in self.sections else {}
+
+    @cached_property
+    def lineage(self) -> dict[str, Any]:
+        """LINE, {} without."""
+        return decode_json("LINE", self.sections["LINE"]) if "LINE" in self.sections else {}
+
+    @cached_property
+    def fields(self) -> tuple[dict[str, Any], ...]:
+        """Fields of the schema: type, ram_only, offset, values, missing."""
+        return decode_schema(self.sections["SCHM"])
+
+    @property
+    def program(self) -> bytes:
+        """The PROG payload."""
+        return self.sections["PROG"]
+
+    @property
+    def plan(self) -> bytes | None:
+        """The PLAN payload."""
+        return self.sections.get("PLAN")
+
+    @cached_property
+    def maps(self) -> tuple[InputMap, ...] | None:
+        """MAPS."""
+        return decode_maps(self.sections["MAPS"]) if "MAPS" in self.sections else None
+
+    @cached_property
+    def readout(self) -> Readout | None:
+        """READ."""
+        return Readout.decode(self.sections["READ"]) if "READ" in self.sections else None
+
+    @cached_property
+    def calibration(self) -> Calibration | None:
+        """CALI."""
+        return Calibration.decode(self.sections["CALI"]) if "CALI" in self.sections else None
+
+    @cached_property
+    def decision(self) -> Decision | None:
+        """DECI."""
+        return Decision.decode(self.sections["DECI"]) if "DECI" in self.sections else None
+
+    @cached_property
+    def golden(self) -> Golden | None:
+        """GOLD."""
+        return Golden.decode(self.sections["GOLD"]) if "GOLD" in self.sections else None
+
+
+def parse_pack(data: bytes, *, keys: Iterable[bytes] = ()) -> Pack:
+    """Check a pack, whole, and give its parts. Raises PackError saying offset and rule.
+
+    The signature is checked when the development key or one of ``keys`` (public keys of 32 bytes)
+    is the one the header names; for other keys it cannot be, and ``verified`` is False. Golden
+    vectors are the engine's to run.
+    """
+    total = _check_frame(data)
+    data = bytes(data[:total])
+    header = _HEADER.unpack_from(data)
+    (_, version, _, _, engine, counter, flags, algorithm, hashing, count, named, kernels, layout,
+     schema_hash, program_hash, state_layout, model, reserved, digest, signature) = header
+    if flags > _DEVELOPMENT or any(reserved):
+        raise PackError("offset 20 or 104: unknown flags or reserved bytes are set")
+    if algorithm != 1 or hashing != 1:
+        raise PackError(f"offset 24: unknown signature or hash algorithm ({algorithm}, {hashing})")
+    if not hmac.compare_digest(digest, hash32(data[HEADER_BYTES:])):
+        raise PackError("offset 128: the pack is damaged: its digest differs; copy it again")
+    verified = _check_signature(data, signature, bool(flags & _DEVELOPMENT), named, keys)
+    sections = split_sections(data, HEADER_BYTES, count)
+    for tag in ("SCHM", "PROG"):
+        if tag not in sections:
+            raise PackError(f"section {tag} is missing; every pack has it")
+    schema, program = sections["SCHM"], sections["PROG"]
+    for at, name, want, have in (
+        (40, "schema", hash32(schema)[:16], schema_hash),
+        (56, "program", hash32(program)[:16], program_hash),
+        (72, "state layout", _layout_hash(schema, program), state_layout),
+    ):
+        if want != have:
+            raise PackError(f"offset {at}: the {name} hash is not that of its section")
+    pack = Pack(data, version, engine, counter, bool(flags & _DEVELOPMENT), named, kernels, layout,
+                state_layout, model, sections, verified)
+    _check_parts(pack)
+    return pack
+
+
+def _check_frame(data: bytes) -> int:
+    if len(data) < 4 or int.from_bytes(data[:4], "little") != _MAGIC:
+        raise PackError("offset 0: these bytes are not a tinyfin pack")
+    if len(data) < HEADER_BYTES:
+        raise PackError(f"{len(data)} bytes: shorter than a pack's header of {HEADER_BYTES}")
+    version, size, total = struct.unpack_from("<HHI", data, 4)
+    if version > PACK_FORMAT:
+        raise PackError(
+            f"offset 4: pack format {version} is newer than {PACK_FORMAT}; use a newer tinyfin"
+        )
+    if version == 0 or size != HEADER_BYTES:
+        raise PackError(f"offset 4: format {version} with a header of {size} bytes does not exist")
+    if total % 16 or not HEADER_BYTES <= total <= MAX_PACK_BYTES:
+        raise PackError(f"offset 8: total size {total} breaks its rules")
+    if len(data) < total:
+        raise PackError(f"offset 8: {total} bytes promised, {len(data)} there; the pack is cut off")
+    return int(total)
+
+
+def _check_signature(data: bytes, signature: bytes, development: bool, named: int,
+                     keys: Iterable[bytes]) -> bool:
+    if development and named != DEVELOPMENT_KEY.key_id:
+        raise PackError("offset 28: marked as signed by the development key, names another key")
+    for public in (DEVELOPMENT_KEY.public, *keys):
+        if key_id(public) == named:
+            if (public == DEVELOPMENT_KEY.public) != development or not verify(
+                signature, data[:SIGNED_BYTES], public
+            ):
+                raise PackError("offset 160: the signature does not verify")
+            return True
+    return False
+
+
+def _check_parts(pack: Pack) -> None:
+    fields = pack.fields
+    features = check_program(pack.program, fields)
+    present = [tag for tag in (*_NETWORK_TAGS, "GOLD") if tag in pack.sections]
+    if pack.plan is None:
+        if present:
+            raise PackError(f"section {present[0]} is there without PLAN")
+        if pack.kernels or pack.layout:
+            raise PackError("offset 32: kernels or a layout without a plan")
+    else:
+        missing = [tag for tag in _NETWORK_TAGS if tag not in pack.sections]
+        if missing:
+            raise PackError(f"section {missing[0]} is missing; a pack with PLAN needs it")
+        _check_network(pack, features)
+    _ = pack.meta, pack.lineage
+
+
+def _check_network(pack: Pack, features: int) -> None:
+    plan, maps, readout, decision = pack.plan, pack.maps, pack.readout, pack.decision
+    assert plan is not None
+    assert maps is not None
+    assert readout is not None
+    assert decision is not None
+    if _plan_needs(plan) != (pack.kernels, pack.layout):
+        raise PackError("offset 32: kernel mask or layout differ from the plan's")
+    inputs, outputs, accumulators = (struct.unpack_from("<I", plan, at)[0] for at in (32, 40, 48))
+    if len(maps) != features or inputs != features:
+        raise PackError(
+            f"MAPS: {features} features, {len(maps)} maps, {inputs} inputs of the network; "
+            "the three must be equal"
+        )
+    if len(decision.reasons) != features:
+        raise PackError(f"DECI: {len(decision.reasons)} reasons for {features} features")
+    limit = {"logit": outputs, "accumulator": accumulators, "reconstruction": 1}[readout.kind]
+    if readout.index >= limit:
+        raise PackError(f"READ: index {readout.index} of {limit} ({readout.kind})")
+    if readout.kind == "reconstruction" and (outputs != inputs or inputs > 4096):
+        raise PackError(f"READ: reconstruction of {inputs} inputs by {outputs} outputs")
+    golden = pack.golden
+    if golden is not None and golden.inputs.shape[1] != inputs:
+        raise PackError(f"GOLD: vectors of {golden.inputs.shape[1]} for {inputs} inputs")
+    assert pack.calibration is not None

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""DECI: from score to action, cold start, control events, reasons."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinyfin.errors import PackError
+
+__all__ = ["ACTIONS", "NEVER_Q32", "Decision", "mix"]
+
+ACTIONS = ("accept", "go_online", "decline")
+NEVER_Q32 = 2**32 - 1
+_HEAD = struct.Struct("<IIHHIIHH")
+_ENTRY = struct.Struct("<HbB")
+_NEVER_DECLINE, _NEVER_ONLINE, _SHADOW, _WANTS_HOST = 1, 2, 4, 8
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Thresholds on score_q32 and, per feature, its reason and reference input.
+
+    ``reasons``: reason id per feature, 0 for none. ``references``: the int8 input at the training
+    median, per feature. ``control_share_q16``: share of control events times 65536.
+    """
+
+    reasons: tuple[int, ...]
+    references: tuple[int, ...]
+    go_online_q32: int = NEVER_Q32
+    decline_q32: int = NEVER_Q32
+    never_decline: bool = False
+    never_online: bool = False
+    shadow: bool = False
+    wants_host: bool = False
+    control_share_q16: int = 0
+    cold_events: int = 32
+    cold_s: int = 86400
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "reasons", tuple(int(v) for v in self.reasons))
+        object.__setattr__(self, "references", tuple(int(v) for v in self.references))
+        if len(self.reasons) != len(self.references):
+            raise PackError("DECI: as many references as reasons are needed, one per feature")
+        if not 0 <= self.go_online_q32 <= self.decline_q32 <= NEVER_Q32:
+            raise PackError(
+                f"DECI: go_online_q32 {self.go_online_q32} must not exceed decline_q32 "
+                f"{self.decline_q32}, both 0 to 2^32 - 1"
+            )
+        if not 0 <= self.control_share_q16 <= 65535:
+            raise PackError(f"DECI: control share {self.control_share_q16} must be 0 to 65535")
+        if not all(0 <= v <= 65535 for v in self.reasons):
+            raise PackError("DECI: reason ids must be 0 to 65535")
+        if not all(-128 <= v <= 127 for v in self.references):
+            raise PackError("DECI: references must be int8")
+
+    @property
+    def flags(self) -> int:
+        """The flag word."""
+        return (self.never_decline * _NEVER_DECLINE | self.never_online * _NEVER_ONLINE
+                | self.shadow * _SHADOW | self.wants_host * _WANTS_HOST)
+
+    def encode(self) -> bytes:
+        """The payload."""
+        head = _HEAD.pack(self.go_online_q32, self.decline_q32, self.flags, self.control_share_q16,
+                          self.cold_events, self.cold_s, len(self.reasons), 0)
+        rows = zip(self.reasons, self.references, strict=True)
+        return head + b"".join(_ENTRY.pack(reason, code, 0) for reason, code in rows)
+
+    @classmethod
+    def decode(cls, payload: bytes) -> Decision:
+        """Raises PackError naming offset and rule."""
+        if len(payload) < _HEAD.size:
+            raise PackError(f"DECI: {len(payload)} bytes; its head alone has {_HEAD.size}")
+        online, decline, flags, control, events, cold_s, n, zero = _HEAD.unpack_from(payload)
+        if len(payload) != _HEAD.size + _ENTRY.size * n:
+            raise PackError(f"DECI: offset 20: {n} reasons do not make {len(payload)} bytes")
+        if flags > 15 or zero:
+            raise PackError("DECI: offset 8: unknown flags or reserved bytes are set")
+        rows = list(_ENTRY.iter_unpack(payload[_HEAD.size :]))
+        if any(r[2] for r in rows):
+            raise PackError("DECI: a byte after a reference code must be zero")
+        return cls(
+            tuple(r[0] for r in rows), tuple(r[1] for r in rows), online, decline,
+            bool(flags & _NEVER_DECLINE), bool(flags & _NEVER_ONLINE), bool(flags & _SHADOW),
+            bool(flags & _WANTS_HOST), control, events, cold_s,
+        )
+
+    def evaluate(self, score_q32: NDArray[np.integer]) -> NDArray[np.uint8]:
+        """Actions by score, before SHADOW makes them all ACCEPT."""
+        score = np.asarray(score_q32, np.int64)
+        online = (score >= self.go_online_q32) & (not self.never_online)
+        decline = (score >= self.decline_q32) & (not self.never_decline)
+        return np.where(decline, 2, online.astype(np.uint8)).astype(np.uint8)
+
+    def control(self, ids: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        """Which events are control events."""
+        return np.asarray(mix(ids) >> np.uint64(48) < self.control_share_q16)
+
+
+def mix(ids: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """The 64-bit mix of event ids."""
+    x = np.asarray(ids, np.uint64)
+    with np.errstate(over="ignore"):
+        x = (x ^ (x >> np.uint64(31))) * np.uint64(0x7FB5D329728EA185)
+        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x81DADEF4BC2DD44D)
+    return x ^ (x >> np.uint64(33))

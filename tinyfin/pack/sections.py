@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sections that need no class of their own: schema, JSON; and how sections are strung together."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tinyfin.errors import PackError
+from tinyfin.schema import MAX_FIELDS, TYPES, Schema, record_offsets, record_size
+
+__all__ = [
+    "CRITICAL_TAGS", "SECTION_HEADER_BYTES", "decode_json", "decode_schema", "encode_json",
+    "encode_schema", "join_sections", "split_sections",
+]
+
+SECTION_HEADER_BYTES = 16
+MAX_SECTIONS = 32
+CRITICAL_TAGS = ("SCHM", "PROG", "MAPS", "PLAN", "READ", "CALI", "DECI", "GOLD")
+_HEADER = struct.Struct("<4sIHHI")
+_FIELD = struct.Struct("<BBHIq")
+_TYPE_CODES = {"i32": 0, "i64": 1, "u64": 2, "enum": 3}
+
+
+def join_sections(sections: Sequence[tuple[str, bytes]]) -> bytes:
+    """(tag, payload) pairs as section bytes; tags of :data:`CRITICAL_TAGS` are marked critical."""
+    out = bytearray()
+    for tag, payload in sections:
+        out += _HEADER.pack(tag.encode("ascii"), len(payload), tag in CRITICAL_TAGS, 1, 0)
+        out += payload + bytes(-len(payload) % 16)
+    return bytes(out)
+
+
+def split_sections(data: bytes, start: int, count: int) -> dict[str, bytes]:
+    """Payload by tag, of the sections from ``start`` to the end of ``data``.
+
+    Unknown sections that are not critical are kept under their tag. Raises PackError naming offset
+    and rule.
+    """
+    out: dict[str, bytes] = {}
+    at = start
+    if not 1 <= count <= MAX_SECTIONS:
+        raise PackError(f"offset 26: {count} sections; a pack has 1 to {MAX_SECTIONS}")
+    for _ in range(count):
+        if len(data) - at < SECTION_HEADER_BYTES:
+            raise PackError(f"offset {at}: a section header does not fit before the end")
+        raw, length, flags, version, zero = _HEADER.unpack_from(data, at)
+        tag = raw.decode("ascii", "backslashreplace")
+        end = at + SECTION_HEADER_BYTES + length
+        if end > len(data):
+            raise PackError(f"offset {at}: section {tag} of {length} bytes passes the end")
+        if flags > 1 or zero or version != 1:
+            raise PackError(f"offset {at}: section {tag}: unknown flags, version or reserved bytes")
+        if tag in out:
+            raise PackError(f"offset {at}: section {tag} is there twice")
+        if (tag in CRITICAL_TAGS) != flags and (flags or tag in CRITICAL_TAGS):
+            rule = "is critical and unknown" if flags else "must be marked critical"
+            raise PackError(f"offset {at}: section {tag} {rule}")
+        padded = end + -end % 16
+        if any(data[end:padded]):
+            raise PackError(f"offset {end}: padding after section {tag} must be zero")
+        out[tag] = data[at + SECTION_HEADER_BYTES : end]
+        at = padded
+    if at != len(data):
+        raise PackError(f"offset {at}: {len(data) - at} bytes after the last section")
+    return out
+
+
+def encode_schema(schema: Schema) -> bytes:
+    """The SCHM payload. Names are for people and go to META."""
+    out = struct.pack("<HHI", len(schema.fields), record_size(schema), 0)
+    for field, offset in zip(schema.fields, record_offsets(schema), strict=True):
+        missing = field.missing - (field.missing >> 63 << 64) if field.type == "u64" else field.missing
+        out += _FIELD.pack(_TYPE_CODES[field.type], field.ram_only, offset, len(field.values), missing)
+    return out
+
+
+def decode_schema(payload: bytes) -> tuple[dict[str, Any], ...]:
+    """Per field: type, ram_only, offset, values (their number), missing. Raises PackError."""
+    if len(payload) < 8:
+        raise PackError("SCHM: offset 0: the payload is shorter than its head of 8 bytes")
+    n, record, zero = struct.unpack_from("<HHI", payload)
+    if not 1 <= n <= MAX_FIELDS or len(payload) != 8 + _FIELD.size * n or zero:
+        raise PackError(f"SCHM: offset 0: {n} fields do not make {len(payload)} bytes")
+    names = {code: name for name, code in _TYPE_CODES.items()}
+    fields = []
+    end = 8
+    for i, (code, flags, offset, values, missing) in enumerate(_FIELD.iter_unpack(payload[8:])):
+        where = f"SCHM: offset {8 + _FIELD.size * i}: field {i}"
+        if code not in names or flags > 1:
+            raise PackError(f"{where}: unknown type {code} or flags {flags}")
+        size = TYPES[names[code]]
+        end = -(-end // size) * size
+        if offset != end:
+            raise PackError(f"{where}: lies at {offset} in the record, not at {end}")
+        if (names[code] == "enum") != bool(values):
+            raise PackError(f"{where}: an enum, and only an enum, has a number of values")
+        end += size
+        fields.append({
+            "type": names[code], "ram_only": bool(flags), "offset": offset, "values": values,
+            "missing": missing % 2**64 if names[code] == "u64" else missing,
+        })
+    if record != -(-end // 8) * 8:
+        raise PackError(f"SCHM: offset 2: a record of {record} bytes, not {-(-end // 8) * 8}")
+    return tuple(fields)
+
+
+def encode_json(value: Mapping[str, Any]) -> bytes:
+    """UTF-8, sorted keys, no spaces."""
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    ).encode()
+
+
+def decode_json(tag: str, payload: bytes) -> dict[str, Any]:
+    """The object. Raises PackError when it is none."""
+    try:
+        value = json.loads(payload.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise PackError(f"{tag}: is not JSON in UTF-8: {error}") from None
+    if not isinstance(value, dict):
+        raise PackError(f"{tag}: must be a JSON object")
+    return value
