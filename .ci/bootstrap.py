@@ -43,7 +43,7 @@ def lacking_python(system):
     if not (Path(sysconfig.get_path("include")) / "Python.h").is_file():
         found.append(
             system.Program(
-                "Python.h", "compiles the twin", frozenset(), f"{apt}-dev", "python3-devel", "python"
+                "Python.h", "compiles the twin", frozenset(), f"{apt}-dev", "python3-devel", ""
             )
         )
     return found
@@ -53,7 +53,7 @@ def main():
     if len(sys.argv) != 2:
         sys.exit(__doc__)
     goal = sys.argv[1]
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036  runs before anything is installed
         print(
             f"error: {sys.executable} is Python {sys.version.split()[0]}; tinyfin needs 3.11 or "
             "newer: make PYTHON=python3.11 " + goal,

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
-import importlib.util
 import platform
 import re
 import shutil
@@ -124,7 +124,11 @@ def _requirement_lines() -> list[str]:
 
 
 def _native() -> Finding:
-    found = importlib.util.find_spec("tinyfin.twin._native") is not None
+    try:
+        importlib.import_module("tinyfin.twin._native")
+        found = True
+    except ImportError:
+        found = False
     return Finding(
         "tinyfin.twin._native",
         "extension",

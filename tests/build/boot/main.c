@@ -6,6 +6,12 @@
 
 static uint32_t initialised = 0xC0FFEEu;
 static uint32_t zeroed;
+#ifdef TEST_RAM
+static volatile uint8_t too_much[TEST_RAM];
+#endif
+#ifdef TEST_SYNTAX
+this is not C
+#endif
 
 static void say(uint32_t value)
 {
@@ -90,6 +96,9 @@ static uint32_t memory(void)
 
 int main(void)
 {
+#ifdef TEST_RAM
+    too_much[0] = 1;
+#endif
     static const uint8_t banner[] = "boot " TFIN_TARGET "\n";
     tfin_port_write(banner, sizeof banner - 1);
     for (;;) {

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line as a contract: lazy, documented exit codes, errors on stderr."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+import tinyfin
+from tinyfin import errors
+from tinyfin.cli import VERBS, main
+
+HEAVY = ("tensorflow", "keras", "sklearn", "platformio", "SCons", "pyarrow", "pydantic", "numpy")
+
+
+def run(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "tinyfin", *words], capture_output=True, text=True, timeout=60
+    )
+
+
+def test_help_imports_nothing_heavy() -> None:
+    program = (
+        "import sys\nfrom tinyfin.cli import main\n"
+        "try:\n    main(['--help'], prog_name='tinyfin')\n"
+        "except SystemExit as end:\n    assert end.code == 0, end.code\n"
+        f"print([m for m in {HEAVY!r} if m in sys.modules])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_help_documents_every_exit_code() -> None:
+    text = run("--help").stdout
+    for code in (0, 2, 3, 4, 5, 6, 7):
+        assert f"\n    {code}  " in text
+
+
+def test_version() -> None:
+    assert run("--version").stdout == f"tinyfin {tinyfin.__version__}\n"
+
+
+@pytest.mark.parametrize("verb", [verb for verb, _, _ in VERBS])
+def test_every_verb_of_the_table_exists_and_takes_json(verb: str) -> None:
+    command = main.get_command(click.Context(main), verb)
+    if command is None:
+        pytest.fail(f"{verb}: its module is not there")
+    assert command.name == verb
+    leaves = command.commands.values() if isinstance(command, click.Group) else [command]
+    for leaf in leaves:
+        assert "--json" in [option for p in leaf.params for option in p.opts], leaf.name
+
+
+@pytest.mark.parametrize("words", [["no-such-verb"], ["build"], ["targets", "--no-such-option"]])
+def test_usage_is_exit_code_2(words: list[str]) -> None:
+    assert run(*words).returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [
+        (errors.ConfigError, 3),
+        (errors.DataError, 3),
+        (errors.ModelError, 3),
+        (errors.PackError, 3),
+        (errors.MismatchError, 4),
+        (errors.TargetError, 5),
+        (errors.ToolError, 6),
+        (errors.BudgetError, 7),
+    ],
+)
+def test_an_error_becomes_its_exit_code(
+    kind: type[errors.TinyfinError], code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise kind("there: that; do this")
+
+    monkeypatch.setattr("tinyfin.targets.catalogue.load", fail)
+    done = CliRunner().invoke(main, ["targets"])
+    assert done.exit_code == code
+    assert done.stderr == "error: there: that; do this\n"
+    assert done.stdout == ""
+
+    done = CliRunner().invoke(main, ["targets", "--json"])
+    assert done.exit_code == code
+    report = json.loads(done.stdout)["error"]
+    assert report == {"kind": kind.__name__, "message": "there: that; do this", "exit_code": code}
+
+
+def test_a_missing_extra_is_a_missing_tool(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ModuleNotFoundError("No module named 'tensorflow'", name="tensorflow.keras")
+
+    monkeypatch.setattr("tinyfin.targets.catalogue.load", fail)
+    done = CliRunner().invoke(main, ["targets"])
+    assert done.exit_code == 6
+    assert "pip install 'tinyfin[train]'" in done.stderr
+
+
+def test_a_missing_module_of_tinyfin_itself_is_a_bug_and_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: object) -> None:
+        raise ModuleNotFoundError("No module named 'tinyfin.nowhere'", name="tinyfin.nowhere")
+
+    monkeypatch.setattr("tinyfin.targets.catalogue.load", fail)
+    assert isinstance(CliRunner().invoke(main, ["targets"]).exception, ModuleNotFoundError)
+
+
+def test_a_run_that_does_not_exist(tmp_path: Path) -> None:
+    done = run("build", str(tmp_path), "--target", "cortex-m4")
+    assert done.returncode == 3
+    assert "model.tfpack" in done.stderr
+    assert "tinyfin quantize" in done.stderr
