@@ -52,7 +52,8 @@ def texts(array: pa.Array) -> pa.Array:
     """The values as people write them: whole floats lose their ``.0``, text its outer blanks."""
     kind = array.type
     if pa.types.is_floating(kind):
-        whole = pc.equal(array, pc.floor(array))
+        small = pc.less(pc.abs(array), 2.0**53)
+        whole = pc.and_(small, pc.equal(array, pc.floor(array)))
         ints = pc.cast(pc.if_else(whole, array, 0.0), pa.int64(), safe=False).cast(pa.string())
         return pc.if_else(whole, ints, array.cast(pa.string()))
     if not pa.types.is_string(kind):

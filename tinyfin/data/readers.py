@@ -278,25 +278,29 @@ def _assemble(parts: Sequence[_Part], schema: Schema) -> Transactions:
     has_scenario = any("scenario" in part.names for part in parts)
     scenarios = _merge_names(parts, "scenario")
 
-    def whole(name: str, dtype: Any) -> npt.NDArray[Any]:
-        pieces = [part.arrays[name][~part.bad.bad] for part in parts]
-        return np.ascontiguousarray(np.concatenate(pieces).astype(dtype, copy=False))
+    def column(name: str, dtype: Any) -> npt.NDArray[Any]:
+        pieces = [part.arrays.pop(name).astype(dtype, copy=False) for part in parts]
+        for i, part in enumerate(parts):
+            if part.bad.bad.any():
+                pieces[i] = pieces[i][~part.bad.bad]
+        whole = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+        return np.require(whole, requirements=["C", "W"])
 
     return Transactions(
         schema=schema,
-        row=whole("row", np.int64),
-        terminal=whole("terminal", np.int32),
+        row=column("row", np.int64),
+        terminal=column("terminal", np.int32),
         terminals=terminals,
-        id=whole("id", np.int64).view(np.uint64),
-        t_mono_s=whole("t_mono_s", np.uint32),
-        t_local_s=whole("t_local_s", np.uint32),
-        values=whole("values", np.int64),
-        present=whole("present", np.uint32),
-        result=whole("result", np.uint8),
-        response=whole("response", np.int32),
-        outcome_t_mono_s=whole("outcome_time", np.uint32),
-        label=whole("label", np.int8),
-        label_known_s=whole("label_time", np.uint32),
+        id=column("id", np.int64).view(np.uint64),
+        t_mono_s=column("t_mono_s", np.uint32),
+        t_local_s=column("t_local_s", np.uint32),
+        values=column("values", np.int64),
+        present=column("present", np.uint32),
+        result=column("result", np.uint8),
+        response=column("response", np.int32),
+        outcome_t_mono_s=column("outcome_time", np.uint32),
+        label=column("label", np.int8),
+        label_known_s=column("label_time", np.uint32),
         scenario=scenarios if has_scenario else None,
-        scenario_code=whole("scenario", np.int16),
+        scenario_code=column("scenario", np.int16),
     )

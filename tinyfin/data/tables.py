@@ -42,7 +42,8 @@ def read_table(
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error}") from error
     except pa.ArrowInvalid as error:
-        raise DataError(f"{path}: cannot be read as {_kind(name)}: {error}") from error
+        hint = "; save it as UTF-8" if "UTF8" in str(error) else ""
+        raise DataError(f"{path}: cannot be read as {_kind(name)}: {error}{hint}") from error
     raise DataError(f"{path}: is neither CSV nor Parquet; use a name that ends in .csv or .parquet")
 
 

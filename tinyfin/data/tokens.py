@@ -45,9 +45,6 @@ def parse_tokens(column: pa.Array, ready: bool) -> Parsed:
     """
     array = flat(column)
     if not ready:
-        if pa.types.is_floating(array.type):
-            array = integers(array, -(2**53), 2**53, "a card id").values
-            array = pc.if_else(flat(column).is_valid(), pa.array(array), None)
         values, present = over_words(array, token_of)
         return Parsed(values, present, [])
     if pa.types.is_floating(array.type):

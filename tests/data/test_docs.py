@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""docs/data.md: its examples load, and its tables name what there is."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+from tinyfin.config import from_table, load
+from tinyfin.config.columns import SPECIAL_NAMES, Column
+from tinyfin.data.simulator.attacks import attacks
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
+
+
+def test_examples_load() -> None:
+    blocks = re.findall(r"```toml\n(.*?)```", PAGE, re.S)
+    assert len(blocks) == 3
+    for block in blocks:
+        from_table(tomllib.loads(block))
+
+
+def test_tables_are_complete() -> None:
+    for name in (*SPECIAL_NAMES, *Column.model_fields):
+        assert f"`{name}`" in PAGE or f"`{name} =" in PAGE, name
+    for name, attack in attacks().items():
+        label = "fraud" if attack.label else "genuine"
+        assert f"| `{name}` | {label} |" in PAGE, name
+
+
+def test_committed_mappings_load() -> None:
+    assert load(ROOT / "models" / "handbook" / "tinyfin.toml").data.label_delay_s == 7 * 86400
