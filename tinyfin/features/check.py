@@ -203,11 +203,11 @@ class _Check:
         for role, register in (("a", a), ("b", b), ("c", c)):
             if register == _NONE and getattr(op, role) == "required":
                 raise PackError(f"{where}: input {role} is missing")
-        for register in (out, a, b, c):
-            if register >= self.header.registers and (register != _NONE or register == out == _NONE):
+        if out >= self.header.registers:
+            raise PackError(f"{where}: register {out} of {self.header.registers}")
+        for register in (a, b, c):
+            if self.header.registers <= register != _NONE:
                 raise PackError(f"{where}: register {register} of {self.header.registers}")
-        if out == _NONE:
-            raise PackError(f"{where}: writes no register")
         slots = {"p0": p0, "p1": p1, "p2": p2, "p3": p3}
         for slot, rule in op.parameters.items():
             if not rule.allows(slots[slot]):

@@ -6,6 +6,7 @@ The same features and schema give the same bytes on every machine.
 
 from __future__ import annotations
 
+import difflib
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -181,9 +182,11 @@ def compile_program(
 def _add(graph: Graph, feature: Feature, schema: Schema) -> int:
     lacking = [name for name in feature.fields if name not in schema.names]
     if lacking:
+        near = difflib.get_close_matches(lacking[0], schema.names, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else "; leave it out or add the field"
         raise ConfigError(
             f"feature {feature.name!r} needs the field {lacking[0]!r}, which schema "
-            f"{schema.name!r} lacks; leave the feature out or add the field"
+            f"{schema.name!r} lacks{hint}"
         )
     try:
         number = graph.add(feature.expression)

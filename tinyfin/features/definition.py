@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -31,6 +32,8 @@ class Feature:
     moment: Literal["before", "after"]
     """before: known from the event itself and state; after: learns from responses or notices."""
     expression: Expression
+    with_parameter: Callable[[int], Feature] | None = None
+    """Makes the feature for another number, if it has one: NAME_22000 is NAME at 22000."""
 
     @cached_property
     def fields(self) -> tuple[str, ...]:

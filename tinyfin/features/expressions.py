@@ -5,14 +5,15 @@ An expression is a node of a graph; the compiler merges equal nodes, so that wri
 twice costs nothing. Fields and enum values are named here and looked up in the schema when the
 program is compiled. Wrong parameters raise ConfigError at once, naming operator and rule.
 
-The key of a stateful operator is ``"terminal"`` or ``"card"``. ``where`` is a condition, ``when`` the
-results on which an event enters the state.
+The key of a stateful operator is ``"terminal"`` or ``"card"``. ``where`` is a condition, ``when``
+the results on which an event enters the state.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 from tinyfin.errors import ConfigError
@@ -20,14 +21,13 @@ from tinyfin.features.operators import BY_NAME, INVERT, RESULT_BITS, SELF, Opera
 
 __all__ = [
     "ALWAYS", "APPROVED", "DAY_S", "HOUR_S", "Expression", "absolute", "all_of", "any_of", "bucket",
-    "const", "day_of_week", "deviation", "distinct", "divisible", "either", "equal", "field",
-    "hour_of_day", "hour_of_week", "is_in", "is_value", "known", "larger", "last_n", "local_time",
-    "log2", "lookup", "lookup_value", "mean", "mode", "outcome", "popcount", "present", "previous",
+    "compare", "const", "day_of_week", "deviation", "distinct", "divisible", "either", "equal",
+    "field", "hour_of_day", "hour_of_week", "is_in", "is_value", "known", "larger", "last_n",
+    "local_time", "log2", "lookup", "lookup_value", "mean", "mode", "outcome", "popcount", "present", "previous",
     "rarity", "ratio", "repeat", "run", "seen", "share", "since", "smaller", "time", "window",
 ]
 
 Key = Literal["terminal", "card"]
-Number = "Expression | int"
 
 HOUR_S, DAY_S = 3600, 86400
 
@@ -96,16 +96,16 @@ class Expression:
         return Expression(BY_NAME["DIV"], a=self, p0=by)
 
     def __lt__(self, other: Expression | int) -> Expression:
-        return _compare("<", self, other)
+        return compare("<", self, other)
 
     def __le__(self, other: Expression | int) -> Expression:
-        return _compare("<=", self, other)
+        return compare("<=", self, other)
 
     def __gt__(self, other: Expression | int) -> Expression:
-        return _compare(">", self, other)
+        return compare(">", self, other)
 
     def __ge__(self, other: Expression | int) -> Expression:
-        return _compare(">=", self, other)
+        return compare(">=", self, other)
 
     def __and__(self, other: Expression) -> Expression:
         return Expression(BY_NAME["AND"], a=self, b=other)
@@ -127,7 +127,8 @@ def _binary(name: str, a: Expression, b: Expression | int) -> Expression:
     return Expression(BY_NAME[name], a=a, b=b)
 
 
-def _compare(relation: str, a: Expression, b: Expression | int) -> Expression:
+def compare(relation: str, a: Expression, b: Expression | int) -> Expression:
+    """1 when a stands in the relation (``<`` ``<=`` ``==`` ``!=`` ``>=`` ``>``) to b, else 0."""
     code = _RELATIONS.index(relation)
     if isinstance(b, int):
         return Expression(BY_NAME["COMPARE"], a=a, p0=b, p2=code)
@@ -155,7 +156,7 @@ def is_value(name: str, *values: str) -> Expression:
 
 
 def lookup_value(name: str, table: Mapping[str, int], outside: int) -> Expression:
-    """A number per value of an enum field, ``outside`` for an absent one and for those not named."""
+    """A number per value of an enum field, ``outside`` for an absent one and for the others."""
     return Expression(BY_NAME["LOOKUP"], a=field(name), p1=outside, p2=1, field=name,
                       values=tuple(table), pool=tuple(table.values()))
 
@@ -205,7 +206,7 @@ def log2(x: Expression) -> Expression:
 
 def bucket(x: Expression, cuts: Sequence[int]) -> Expression:
     """How many of the ascending cuts are not above x."""
-    if any(low >= high for low, high in zip(cuts, cuts[1:], strict=False)):
+    if any(low >= high for low, high in pairwise(cuts)):
         raise ConfigError(f"BUCKET: cuts = {list(cuts)} must ascend strictly")
     return Expression(BY_NAME["BUCKET"], a=x, p2=len(cuts), pool=tuple(cuts))
 
@@ -217,7 +218,7 @@ def lookup(x: Expression, table: Sequence[int], outside: int) -> Expression:
 
 def equal(x: Expression, y: Expression | int) -> Expression:
     """1 when equal."""
-    return _compare("==", x, y)
+    return compare("==", x, y)
 
 
 def is_in(x: Expression, values: Iterable[int]) -> Expression:
@@ -385,8 +386,8 @@ def known(key: Key, what: str, *, span_s: int = 0, otherwise: int = 0) -> Expres
 
     ``what``: last (1 when the newest known label is fraud), run (frauds in a row), run_age (age of
     the oldest of that run), age (of the newest label), count (labels younger than ``span_s``),
-    frauds (fraud labels younger than it), fraud_age (of the newest fraud label). Ages are seconds, at
-    most ``span_s``.
+    frauds (fraud labels younger than it), fraud_age (of the newest fraud label). Ages are seconds,
+    at most ``span_s``.
     """
     if what not in _KNOWN:
         raise ConfigError(f"KNOWN: what = {what!r} must be among {', '.join(_KNOWN)}")

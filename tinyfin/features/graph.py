@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From expressions to numbered nodes: names resolved, equal nodes merged, phases and ranges known."""
+"""From expressions to numbered nodes: names resolved, equal ones merged, ranges known."""
 
 from __future__ import annotations
 
 import difflib
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from tinyfin.errors import ConfigError
@@ -14,7 +14,7 @@ from tinyfin.features.operators import RAM_ONLY, SELF, Operator
 from tinyfin.features.ranges import FULL, Interval, result_range
 from tinyfin.schema import Schema
 
-__all__ = ["NONE", "Graph", "Node"]
+__all__ = ["NONE", "Graph", "Node", "is_late", "required_fields", "walk"]
 
 NONE = -1
 """No input."""
@@ -101,15 +101,16 @@ class Graph:
             low, high = field.bounds
             if field.type == "u64":
                 low, high = 0, FULL[1]  # the low 62 bits
-            interval = (max(min(low, field.missing), FULL[0]), min(max(high, field.missing), FULL[1]))
+            low, high = min(low, field.missing), max(high, field.missing)
+            interval = (max(low, FULL[0]), min(high, FULL[1]))
             ram_only = field.ram_only
         else:
             range_a = self.nodes[a].interval if a != NONE else (0, 0)
             range_b = self.nodes[b].interval if b != NONE else (p[0], p[0])
             interval = result_range(x.operator.name, range_a, range_b, p, pool)
         late = self._late(x, inputs)
-        flags = x.flags | (RAM_ONLY if x.operator.stateful and x.operator.commits and ram_only else 0)
-        node = Node(x.operator, a, b, c, x.key, x.when, flags, (p[0], p[1], p[2], p[3]),
+        marks = RAM_ONLY if ram_only and x.operator.stateful and x.operator.commits else 0
+        node = Node(x.operator, a, b, c, x.key, x.when, x.flags | marks, (p[0], p[1], p[2], p[3]),
                     _pack_pool(x.operator, pool), interval, ram_only, late)
         self._check_phases(node)
         return node
@@ -166,15 +167,21 @@ def _pack_pool(operator: Operator, pool: tuple[int, ...]) -> bytes:
 
 def required_fields(expression: Expression) -> Mapping[str, None]:
     """Names of the schema's fields that an expression reads, in order of first use."""
-    out: dict[str, None] = {}
+    return {x.field: None for x in walk(expression) if x.field is not None}
+
+
+def is_late(expression: Expression) -> bool:
+    """True when it learns from outcomes or notices: known only after some authorisation."""
+    return any(x.operator.name in ("OUTCOME", "KNOWN") for x in walk(expression))
+
+
+def walk(expression: Expression) -> Iterator[Expression]:
+    """The expression and all that it reads, each once."""
     stack = [expression]
     seen: set[int] = set()
     while stack:
         x = stack.pop()
-        if id(x) in seen:
-            continue
-        seen.add(id(x))
-        if x.field is not None:
-            out.setdefault(x.field)
-        stack.extend(reversed(x.inputs()))
-    return out
+        if id(x) not in seen:
+            seen.add(id(x))
+            yield x
+            stack.extend(reversed(x.inputs()))

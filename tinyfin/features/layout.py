@@ -32,7 +32,7 @@ class Kept:
 
 
 def keep_list(graph: Graph) -> tuple[tuple[Kept, ...], int]:
-    """The registers that a commit needs, the widest first, and the pending entry's size in bytes."""
+    """The registers that a commit needs, widest first, and the pending entry's size in bytes."""
     wanted: set[int] = set()
     for node in graph.nodes:
         needed = node.commit_inputs() or (node.inputs if node.late else ())

@@ -56,12 +56,20 @@ def _set(name: str) -> tuple[Feature, ...]:
 
 
 def _named(name: str, own: Mapping[str, Feature]) -> Feature:
-    feature = own.get(name) or BY_NAME.get(name)
+    feature = own.get(name) or BY_NAME.get(name) or _with_parameter(name)
     if feature is None:
         near = difflib.get_close_matches(name, [*own, *BY_NAME], n=1)
         hint = f"did you mean {near[0]!r}?" if near else "`tinyfin features` lists the catalogue"
         raise ConfigError(f"features.names: there is no feature {name!r}; {hint}")
     return feature
+
+
+def _with_parameter(name: str) -> Feature | None:
+    base, _, number = name.rpartition("_")
+    make = BY_NAME[base].with_parameter if base in BY_NAME else None
+    if make is None or not (number.isascii() and number.isdigit()) or int(number) >= 2**31:
+        return None
+    return make(int(number))
 
 
 def _distinct(features: list[Feature]) -> tuple[Feature, ...]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,7 +55,7 @@ class Calibration:
     @classmethod
     def strict(cls, raw: Sequence[int], p_q32: Sequence[int], low: int | None = None,
                high: int | None = None) -> Calibration:
-        """Knots at the strictly ascending ``raw``, near the given probabilities, that rise strictly.
+        """Knots at the strictly ascending ``raw``, near the given probabilities, rising strictly.
 
         ``low`` and ``high``: smallest and largest raw score that the model can give; the knots are
         extended to them. A step of p that is too small is raised, from the bottom up, and what then
@@ -65,7 +66,7 @@ class Calibration:
             x, p = [low, *x], [p[0] - min(p[0], x[0] - low), *p]
         if high is not None and high > x[-1]:
             x, p = [*x, high], [*p, min(p[-1] + high - x[-1], _TOP)]
-        if any(a >= b for a, b in zip(x, x[1:], strict=False)):
+        if any(a >= b for a, b in pairwise(x)):
             raise PackError("CALI: raw scores of the knots must ascend strictly")
         p[0] = min(max(p[0], 0), _TOP)
         for i in range(1, len(p)):

@@ -27,7 +27,7 @@ class Golden:
         if self.inputs.ndim != 2 or self.raw.shape != (len(self.inputs),):
             raise PackError("GOLD: inputs must be [n, K] and raw [n]")
         if len(self.raw) > MAX_VECTORS:
-            raise PackError(f"GOLD: {len(self.raw)} vectors; at most {MAX_VECTORS} keep opening quick")
+            raise PackError(f"GOLD: {len(self.raw)} vectors; at most {MAX_VECTORS} open quickly")
 
     def encode(self) -> bytes:
         """The payload."""
@@ -48,7 +48,7 @@ class Golden:
         n, length, zero = struct.unpack_from("<HHI", payload)
         each = length + -length % 4 + 4
         if zero or len(payload) != 8 + n * each:
-            raise PackError(f"GOLD: offset 0: {n} vectors of {length} do not make {len(payload)} bytes")
+            raise PackError(f"GOLD: offset 0: {n} x {length} do not make {len(payload)} bytes")
         rows = np.frombuffer(payload, np.uint8, offset=8).reshape(n, each)
         inputs = rows[:, :length].copy().view(np.int8)
         raw = np.ascontiguousarray(rows[:, each - 4 :]).view("<i4").reshape(n).astype(np.int32)

@@ -79,15 +79,17 @@ class Readout:
                  accumulators: NDArray[np.int32] | None = None) -> NDArray[np.int32]:
         """Raw scores of n inferences: inputs [n, K], outputs [n, O], accumulators [n, A]."""
         if self.kind == "logit":
-            return (outputs[:, self.index].astype(np.int32) - np.int32(self.m_out)).astype(np.int32)
+            logits = outputs[:, self.index].astype(np.int32) - np.int32(self.m_out)
+            return np.asarray(logits, np.int32)
         if self.kind == "accumulator":
             if accumulators is None:
                 raise PackError("READ: an accumulator read-out needs the accumulators")
-            return (accumulators[:, self.index] >> self.shift).astype(np.int32)
+            kept = accumulators[:, self.index].astype(np.int64) >> self.shift
+            return kept.astype(np.int32)
         x = (inputs.astype(np.int64) - _zero(self.m_in)) * (self.m_in >> 8)
         y = (outputs.astype(np.int64) - _zero(self.m_out)) * (self.m_out >> 8)
         total = (((x - y) >> 8) ** 2).sum(axis=1) >> self.shift
-        return np.minimum(total, 2**31 - 1).astype(np.int32)
+        return np.asarray(np.minimum(total, 2**31 - 1), np.int32)
 
 
 def _pack(zero: int, scale: int) -> int:

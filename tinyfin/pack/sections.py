@@ -72,8 +72,10 @@ def encode_schema(schema: Schema) -> bytes:
     """The SCHM payload. Names are for people and go to META."""
     out = struct.pack("<HHI", len(schema.fields), record_size(schema), 0)
     for field, offset in zip(schema.fields, record_offsets(schema), strict=True):
-        missing = field.missing - (field.missing >> 63 << 64) if field.type == "u64" else field.missing
-        out += _FIELD.pack(_TYPE_CODES[field.type], field.ram_only, offset, len(field.values), missing)
+        code, missing = _TYPE_CODES[field.type], field.missing
+        if field.type == "u64":
+            missing -= missing >> 63 << 64  # the same 64 bits, signed
+        out += _FIELD.pack(code, field.ram_only, offset, len(field.values), missing)
     return out
 
 

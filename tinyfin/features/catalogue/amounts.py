@@ -4,6 +4,8 @@ teach a terminal that they are ordinary."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tinyfin.features.catalogue.base import AMOUNT, CARD_GAP, GAP, HAS_CARD, REFUND, SALE
 from tinyfin.features.definition import Feature
 from tinyfin.features.expressions import (
@@ -12,6 +14,7 @@ from tinyfin.features.expressions import (
     Expression,
     absolute,
     all_of,
+    compare,
     deviation,
     divisible,
     either,
@@ -26,10 +29,9 @@ from tinyfin.features.expressions import (
     window,
 )
 
-__all__ = ["CARD_MEAN", "FEATURES", "amount_over"]
+__all__ = ["CARD_MEAN", "FEATURES"]
 
 _LOG = log2(AMOUNT)
-_SMALL = AMOUNT <= 200
 _FLOOR = field("floor_limit_minor")
 _TERMINAL_MEAN = mean("terminal", AMOUNT, shift=5, width=8, where=SALE)
 CARD_MEAN = mean("card", AMOUNT, shift=2, width=4, where=SALE)
@@ -41,9 +43,25 @@ def _times(average: Expression) -> Expression:
     return smaller(ratio(AMOUNT, average, scale=64, otherwise=64), 16384)
 
 
-def amount_over(cut_minor: int) -> Expression:
-    """1 when the amount is over a cut that training or the user chose."""
-    return cut_minor < AMOUNT
+def _over(cut_minor: int) -> Feature:
+    return Feature(
+        f"amt_over_{cut_minor}", 103, 1,
+        f"1 when the amount is over {cut_minor} minor units", "unusual amount", "before",
+        compare(">", AMOUNT, cut_minor), _over)
+
+
+def _small(cut_minor: int) -> Feature:
+    return Feature(
+        f"amt_small_{cut_minor}", 4, 2, f"1 when the amount is at most {cut_minor} minor units",
+        "card testing", "before", compare("<=", AMOUNT, cut_minor), _small)
+
+
+def _small_among(cut_minor: int) -> Feature:
+    return Feature(
+        f"amt_small_16_{cut_minor}", 104, 2,
+        f"amounts of at most {cut_minor} minor units among the last 16, this one included",
+        "card testing", "before",
+        last_n("terminal", 16, compare("<=", AMOUNT, cut_minor), itself=True), _small_among)
 
 
 FEATURES: tuple[Feature, ...] = (
@@ -55,11 +73,8 @@ FEATURES: tuple[Feature, ...] = (
             deviation("terminal", _LOG, shift=5, floor=8, scale=16, minimum=4, where=SALE)),
     Feature("amt_round", 3, 2, "how many of 100, 1000, 10000 minor units divide the amount",
             "tests, refunds, cash-like sales", "before", divisible(AMOUNT, (100, 1000, 10000))),
-    Feature("amt_small", 4, 2, "1 when the amount is at most 200 minor units", "card testing",
-            "before", _SMALL),
-    Feature("amt_small_16", 104, 2,
-            "amounts of at most 200 minor units among the last 16, this one included",
-            "card testing", "before", last_n("terminal", 16, _SMALL, itself=True)),
+    replace(_small(200), name="amt_small"),
+    replace(_small_among(200), name="amt_small_16"),
     Feature("amt_repeat", 5, 2, "how many of the last 16 amounts equal this one",
             "card testing, forced post", "before", repeat("terminal", AMOUNT, 16)),
     Feature("amt_seq", 6, 2,
@@ -82,8 +97,7 @@ FEATURES: tuple[Feature, ...] = (
             "64 * amount / exponential mean (shift 2) of this card's approved sales at this "
             "terminal, at most 16384; 64 when there are none", "stolen card spent fast", "before",
             _times(CARD_MEAN)),
-    Feature("amt_over", 103, 1, "1 when the amount is over a cut, in minor units", "unusual amount",
-            "before", amount_over(10_000)),
+    replace(_over(10_000), name="amt_over"),
     Feature("amt_refund_log", 105, 22, "amt_log of a refund, else 0", "refund fraud", "before",
             either(REFUND, _LOG, 0)),
 )

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which cards come, by token. Different cards are counted through the card table: a card counts when
-it was not here in the span (or was dropped from the table)."""
+"""Which cards come, by token. Different cards are counted through the card table: a card counts
+when it was not here in the span (or was dropped from the table)."""
 
 from __future__ import annotations
 

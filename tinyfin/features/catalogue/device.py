@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the terminal itself went through: link, queue, clock, numbering, restarts, tamper, operators."""
+"""What the terminal went through: link, queue, clock, numbering, restarts, tamper, operators."""
 
 from __future__ import annotations
 
