@@ -9,9 +9,14 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from hypothesis import settings
 
 from tinyfin.config import Simulate
 from tinyfin.data import simulator
+
+# a shared machine may stall for longer than hypothesis allows an example
+settings.register_profile("no_deadline", deadline=None)
+settings.load_profile("no_deadline")
 
 
 @pytest.fixture

@@ -142,3 +142,15 @@ def test_labels_that_become_known_later_change_nothing_before(data: Any, horizon
     after = event_stream(flipped)
     early = before.t_mono_s <= horizon
     assert events(before)[: early.sum()] == events(after)[: early.sum()]
+
+
+def test_a_stream_that_leaks_labels_is_caught() -> None:
+    # negative control: the same comparison, on notices sent too early, must differ
+    tx = transactions([1, 2, 3], labels=[0, 1, 0], known=[50, 50, 50])
+    leaking = replace(tx, label_known_s=tx.t_mono_s)
+    flipped = replace(leaking, label=np.array([0, 0, 0], np.int8))
+    before = events(event_stream(leaking, "fraud_only"))
+    after = events(event_stream(flipped, "fraud_only"))
+    assert [event for event in before if event[0] <= 10] != [
+        event for event in after if event[0] <= 10
+    ]
