@@ -29,7 +29,7 @@ KERNELS = {1: ("FULLY_CONNECTED", 1), 2: ("TABLE", 2)}
 LAYOUTS = {0: "canonical"}
 
 _HEADER = struct.Struct("<IHHIIIHHIIIIIII3I")
-_FC = struct.Struct("<BBHIIHHIIIibbbBII")
+_FC = struct.Struct("<BBHIIHHIIibbbBII")
 _TABLE = struct.Struct("<BBHIIII")
 
 FLAG_ACCUMULATORS = 1
@@ -66,12 +66,15 @@ def _place(buffers: Sequence[_Buffer]) -> int:
     return _round_up(max(b.offset + b.size for b in buffers), 16)
 
 
-def pack_weights(weights: NDArray[np.int8]) -> bytes:
-    """Weights int8[N, K] as the kernels read them.
+def pack_rows(
+    weights: NDArray[np.int8], bias: Sequence[int], multipliers: Sequence[tuple[int, int]] | None
+) -> bytes:
+    """Weights int8[N, K], biases and (per-channel) multipliers as the kernels read them.
 
     Columns are padded to a multiple of 4 with zero weights. Groups of four rows come interleaved,
-    four columns (one word) of each row in turn; the rows left over follow one by one. Bytes of even
-    columns hold weight + 128 (unsigned), those of odd columns the weight itself: see plan.md.
+    four columns (one word) of each row in turn, then the group's biases and multipliers; the rows
+    left over follow one by one. Bytes of even columns hold weight + 128 (unsigned), those of odd
+    columns the weight itself: see plan.md.
     """
     n, k = weights.shape
     padded = np.zeros((n, _round_up(k, 4)), np.int8)
@@ -79,9 +82,17 @@ def pack_weights(weights: NDArray[np.int8]) -> bytes:
     codes = padded.view(np.uint8).copy()
     codes[:, 0::2] ^= 0x80
     words = codes.reshape(n, -1, 4)
-    grouped = n // 4 * 4
-    head = words[:grouped].reshape(grouped // 4, 4, words.shape[1], 4).transpose(0, 2, 1, 3)
-    return head.tobytes() + words[grouped:].tobytes()
+    stream = bytearray()
+    row = 0
+    while row < n:
+        count = 4 if n - row >= 4 else 1
+        rows = range(row, row + count)
+        stream += words[row : row + count].transpose(1, 0, 2).tobytes()
+        stream += b"".join(struct.pack("<i", bias[r]) for r in rows)
+        if multipliers is not None:
+            stream += b"".join(struct.pack("<Ii", *multipliers[r]) for r in rows)
+        row += count
+    return bytes(stream)
 
 
 def _folded_bias(node: FullyConnected) -> list[int]:
@@ -224,19 +235,11 @@ def _fully_connected(
     flags = FC_NARROW if _is_narrow(node, bias) else 0
     flags |= FC_ACCUMULATORS if keep else 0
     low = [((b + (1 << 31)) & 0xFFFFFFFF) - (1 << 31) for b in bias]
-    weights = writer.add(pack_weights(node.weights))
-    q32, shift1 = node.multipliers[0]
-    if len(set(node.multipliers)) > 1:
+    per_channel = len(set(node.multipliers)) > 1
+    if per_channel:
         flags |= FC_PER_CHANNEL
-        rows = writer.add(
-            b"".join(
-                struct.pack("<iIi", b, q, s)
-                for b, (q, s) in zip(low, node.multipliers, strict=True)
-            )
-        )
-        q32, shift1 = 0, 0
-    else:
-        rows = writer.add(struct.pack(f"<{len(low)}i", *low))
+    q32, shift1 = (0, 0) if per_channel else node.multipliers[0]
+    weights = writer.add(pack_rows(node.weights, low, node.multipliers if per_channel else None))
     return _FC.pack(
         1,
         flags,
@@ -246,7 +249,6 @@ def _fully_connected(
         node.input_length,
         node.output_length,
         weights,
-        rows,
         q32,
         shift1,
         node.output_zero_point,
@@ -286,7 +288,7 @@ def describe(plan: bytes) -> dict[str, Any]:
                     "per_channel": bool(op_flags & FC_PER_CHANNEL),
                     "narrow": bool(op_flags & FC_NARROW),
                     "weight_bytes": k * n,
-                    "activation": [f[12], f[13]],
+                    "activation": [f[11], f[12]],
                 }
             )
         elif opcode == 2:

@@ -292,8 +292,8 @@ def _check_activation(model: TfliteModel, user: str, t: Tensor) -> None:
         raise ModelError(f"{at}: zero point {t.zero_point} is not an int8: convert it again")
     if t.size < 1 or (len(t.shape) > 1 and t.shape[0] != 1):
         raise ModelError(f"{at}: shape {list(t.shape)}; convert with batch size 1")
-    if t.size > 65532:
-        raise ModelError(f"{at}: {t.size} elements; at most 65532: use a smaller layer")
+    if t.size > 65500:
+        raise ModelError(f"{at}: {t.size} elements; at most 65500: use a smaller layer")
     if t.data is not None:
         raise ModelError(f"{at}: is a constant; activations must come from the input")
 

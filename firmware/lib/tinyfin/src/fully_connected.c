@@ -37,18 +37,15 @@ static int32_t requantise(int32_t acc, uint32_t multiplier_q32, int32_t shift1)
 #endif
 }
 
-static void finish(const tfin_fc *fc, uint32_t row, uint32_t sum)
+/* What one row adds to its sum and how it is requantised: {bias} or {multiplier_q32, shift1} follow the weights. */
+static void finish(const tfin_fc *fc, uint32_t row, uint32_t sum, const uint8_t *bias, const uint8_t *scale)
 {
     uint32_t multiplier_q32 = fc->multiplier_q32;
     int32_t shift1 = fc->shift1;
-    int32_t acc;
+    int32_t acc = (int32_t)(sum + tfin_plan_u32(bias, 0));
     if ((fc->flags & TFIN_FC_PER_CHANNEL) != 0) {
-        const uint8_t *entry = fc->rows + 12u * row;
-        acc = (int32_t)(sum + tfin_plan_u32(entry, 0));
-        multiplier_q32 = tfin_plan_u32(entry, 4);
-        shift1 = (int32_t)tfin_plan_u32(entry, 8);
-    } else {
-        acc = (int32_t)(sum + tfin_plan_u32(fc->rows, 4u * row));
+        multiplier_q32 = tfin_plan_u32(scale, 0);
+        shift1 = (int32_t)tfin_plan_u32(scale, 4);
     }
     if (fc->accumulators != NULL) {
         fc->accumulators[row] = acc;
@@ -69,6 +66,7 @@ void tfin_fully_connected_portable(const tfin_fc *fc)
     const uint8_t *w = fc->weights;
     uint32_t blocks = fc->blocks;
     uint32_t outputs = fc->outputs;
+    uint32_t row_bytes = (fc->flags & TFIN_FC_PER_CHANNEL) != 0 ? 12u : 4u;
     uint32_t row = 0;
     uint32_t start = 0;
 
@@ -87,10 +85,11 @@ void tfin_fully_connected_portable(const tfin_fc *fc)
             x += 4;
             w += 16;
         }
-        finish(fc, row, sum0);
-        finish(fc, row + 1u, sum1);
-        finish(fc, row + 2u, sum2);
-        finish(fc, row + 3u, sum3);
+        finish(fc, row, sum0, w, w + 16);
+        finish(fc, row + 1u, sum1, w + 4, w + 24);
+        finish(fc, row + 2u, sum2, w + 8, w + 32);
+        finish(fc, row + 3u, sum3, w + 12, w + 40);
+        w += 4u * row_bytes;
     }
     for (; row < outputs; row++) {
         uint32_t sum = start;
@@ -100,7 +99,8 @@ void tfin_fully_connected_portable(const tfin_fc *fc)
             x += 4;
             w += 4;
         }
-        finish(fc, row, sum);
+        finish(fc, row, sum, w, w + 4);
+        w += row_bytes;
     }
 }
 

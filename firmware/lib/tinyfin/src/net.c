@@ -5,7 +5,7 @@
 #include "tinyfin.h"
 
 enum { OP_FULLY_CONNECTED = 1, OP_TABLE = 2 };
-enum { FC_BYTES = 44, TABLE_BYTES = 20 };
+enum { FC_BYTES = 40, TABLE_BYTES = 20 };
 
 /* Fields of a node, from its start. A node begins with u8 opcode, u8 flags, u16 bytes. */
 enum {
@@ -13,12 +13,12 @@ enum {
     NODE_OUTPUT = 8,
     FC_LENGTHS = 12, /* u16 inputs, u16 outputs */
     FC_WEIGHTS = 16,
-    FC_ROWS = 20,
-    FC_MULTIPLIER = 24,
-    FC_SHIFT1 = 28,
-    FC_ZERO_POINT = 32, /* i8 zero point, i8 activation min, i8 activation max, u8 zero */
-    FC_SCRATCH = 36,
-    FC_ACCUMULATORS = 40,
+    FC_MULTIPLIER = 20,
+    FC_SHIFT1 = 24,
+    FC_ZERO_POINT = 28, /* i8 zero point, i8 activation min, i8 activation max, u8 zero */
+    FC_ACTIVATION_MIN = 29,
+    FC_SCRATCH = 32,
+    FC_ACCUMULATORS = 36,
     TABLE_LENGTH = 12,
     TABLE_TABLE = 16
 };
@@ -36,8 +36,11 @@ static int inside(uint32_t at, uint32_t bytes, uint32_t size, uint32_t align)
 #endif
 }
 
-static int multiplier_ok(uint32_t multiplier_q32, int32_t shift1, uint32_t flags)
+/* u32 multiplier_q32, i32 shift1 */
+static int multiplier_ok(const uint8_t *at, uint32_t flags)
 {
+    uint32_t multiplier_q32 = tfin_plan_u32(at, 0);
+    int32_t shift1 = (int32_t)tfin_plan_u32(at, 4);
     int32_t least = (flags & TFIN_FC_NARROW) != 0 ? 0 : -31;
     return (multiplier_q32 & 0x80000001u) == 0x80000000u && shift1 >= least && shift1 <= 30;
 }
@@ -48,29 +51,33 @@ static int check_fully_connected(const uint8_t *plan, uint32_t size, const uint8
     uint32_t arena = tfin_net_arena_size(plan);
     uint32_t inputs = ROUND_UP_4(tfin_plan_u32(node, FC_LENGTHS) & 0xFFFFu);
     uint32_t outputs = tfin_plan_u32(node, FC_LENGTHS) >> 16;
-    uint32_t rows = tfin_plan_u32(node, FC_ROWS);
-    uint32_t row_bytes = (flags & TFIN_FC_PER_CHANNEL) != 0 ? 12u : 4u;
+    uint32_t weights = tfin_plan_u32(node, FC_WEIGHTS);
+    uint32_t row_bytes = inputs + ((flags & TFIN_FC_PER_CHANNEL) != 0 ? 12u : 4u);
 
-    if ((flags & ~7u) != 0 || inputs == 0 || outputs == 0 || node[35] != 0 || (int8_t)node[33] > (int8_t)node[34]) {
-        return 0;
-    }
-    /* inputs * outputs < 2^32: at most 65536 * 65535 */
-    if (!inside(tfin_plan_u32(node, NODE_INPUT), inputs, arena, 8) ||
+    /* row_bytes * outputs < 2^32: at most (65500 + 12) * 65500 */
+    if ((flags & ~7u) != 0 || inputs == 0 || inputs > 65500u || outputs == 0 || outputs > 65500u ||
+        (int8_t)node[FC_ACTIVATION_MIN] > (int8_t)node[FC_ACTIVATION_MIN + 1] || node[FC_ACTIVATION_MIN + 2] != 0 ||
+        !inside(tfin_plan_u32(node, NODE_INPUT), inputs, arena, 8) ||
         !inside(tfin_plan_u32(node, NODE_OUTPUT), outputs, arena, 8) ||
         !inside(tfin_plan_u32(node, FC_SCRATCH), 2u * inputs, arena, 8) ||
-        !inside(tfin_plan_u32(node, FC_WEIGHTS), inputs * outputs, size, 16) ||
-        !inside(rows, row_bytes * outputs, size, 16)) {
+        !inside(weights, row_bytes * outputs, size, 16)) {
         return 0;
     }
     if ((flags & TFIN_FC_ACCUMULATORS) != 0 && !inside(tfin_plan_u32(node, FC_ACCUMULATORS), 4u * outputs, arena, 8)) {
         return 0;
     }
     if ((flags & TFIN_FC_PER_CHANNEL) == 0) {
-        return multiplier_ok(tfin_plan_u32(node, FC_MULTIPLIER), (int32_t)tfin_plan_u32(node, FC_SHIFT1), flags);
+        return multiplier_ok(node + FC_MULTIPLIER, flags);
     }
-    for (const uint8_t *row = plan + rows; outputs != 0; outputs--, row += 12) {
-        if (!multiplier_ok(tfin_plan_u32(row, 4), (int32_t)tfin_plan_u32(row, 8), flags)) {
-            return 0;
+    const uint8_t *at = plan + weights;
+    while (outputs != 0) {
+        uint32_t rows = outputs >= 4u ? 4u : 1u;
+        at += rows * (inputs + 4u);
+        outputs -= rows;
+        for (; rows != 0; rows--, at += 8) {
+            if (!multiplier_ok(at, flags)) {
+                return 0;
+            }
         }
     }
     return 1;
@@ -155,7 +162,6 @@ static void run_fully_connected(const uint8_t *plan, const uint8_t *node, uint8_
     fc.blocks = ((lengths & 0xFFFFu) + 3u) >> 2;
     fc.outputs = lengths >> 16;
     fc.weights = plan + tfin_plan_u32(node, FC_WEIGHTS);
-    fc.rows = plan + tfin_plan_u32(node, FC_ROWS);
     fc.multiplier_q32 = tfin_plan_u32(node, FC_MULTIPLIER);
     fc.shift1 = (int32_t)tfin_plan_u32(node, FC_SHIFT1);
     fc.zero_point = (int8_t)codes;

@@ -9,8 +9,8 @@
 #ifndef TFIN_NET_H
 #define TFIN_NET_H
 
+#include <stddef.h>
 #include <stdint.h>
-#include <string.h>
 
 #define TFIN_PLAN_MAGIC 0x4E504654u /* "TFPN" */
 #define TFIN_PLAN_FORMAT 1
@@ -36,7 +36,7 @@ void tfin_net_run(const uint8_t *plan, uint8_t *arena);
 static inline uint32_t tfin_plan_u32(const uint8_t *plan, uint32_t at)
 {
     uint32_t value;
-    memcpy(&value, __builtin_assume_aligned(plan + at, 4), sizeof value);
+    __builtin_memcpy(&value, __builtin_assume_aligned(plan + at, 4), sizeof value); /* one load, also when freestanding */
     return value;
 }
 
@@ -96,15 +96,14 @@ static inline int32_t *tfin_net_accumulators(const uint8_t *plan, uint8_t *arena
 /* ------------------------------------------------------------------------------------- inside the network */
 
 enum tfin_fc_flag {
-    TFIN_FC_PER_CHANNEL = 1, /* rows are {bias, multiplier_q32, shift1}; otherwise {bias} */
+    TFIN_FC_PER_CHANNEL = 1, /* every row has its own multiplier_q32 and shift1 */
     TFIN_FC_NARROW = 2,      /* sums fit 24 bits, accumulators 2^30, every shift1 >= 0: see plan.md */
     TFIN_FC_ACCUMULATORS = 4
 };
 
 /* One FULLY_CONNECTED, resolved. */
 typedef struct tfin_fc {
-    const uint8_t *weights;  /* aligned to 4 */
-    const uint8_t *rows;     /* aligned to 4 */
+    const uint8_t *weights;  /* aligned to 4; biases (and multipliers) among them, see plan.md */
     const int8_t *input;     /* aligned to 4, readable up to a multiple of 4 */
     int8_t *output;
     uint8_t *scratch;        /* aligned to 8: 8 bytes for every 4 inputs */
