@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from tinyfin.config.columns import Data, Moment
+from tinyfin.config.columns import Data, Duration, Moment
 
 __all__ = ["Decision", "Features", "Model", "Simulate", "Train"]
 
@@ -38,12 +38,25 @@ class Simulate(Section):
 class Features(Section):
     """[features]: which features the model sees.
 
-    ``names`` lists features of the catalogue, or is ``"default"``. Every other entry of the section
-    is a table that defines a feature of the user's own, kept as written in ``define``.
+    ``names`` lists features of the catalogue, or names one of its sets (``"default"``,
+    ``"stream"``). The capacities are the terminal's memory: transactions that wait for their
+    outcome, cards, labels. Every other entry of the section is a table that defines a feature of
+    the user's own, kept as written in ``define``.
     """
 
-    names: Literal["default"] | list[str] = "default"
+    names: str | list[str] = "default"
+    pending: Annotated[int, Field(ge=1, le=256)] = 8
+    card_sets: Annotated[int, Field(ge=1, le=4096)] = 16
+    card_ways: Annotated[int, Field(ge=1, le=16)] = 4
+    terminal_labels: Annotated[int, Field(ge=1, le=128)] = 32
+    card_labels: Annotated[int, Field(ge=0, le=16)] = 0
     define: dict[str, dict[str, Any]] = {}
+
+    @property
+    def capacities(self) -> dict[str, int]:
+        """The limits that compile_program takes."""
+        names = ("pending", "card_sets", "card_ways", "terminal_labels", "card_labels")
+        return {name: getattr(self, name) for name in names}
 
     @model_validator(mode="before")
     @classmethod
@@ -86,12 +99,16 @@ class Decision(Section):
     learned, or the thresholds themselves as probabilities.
     """
 
-    go_online_per_1000: Annotated[float, Field(ge=0, le=1000)] = 10.0
-    decline_per_1000: Annotated[float, Field(ge=0, le=1000)] = 1.0
+    go_online_per_1000: Annotated[float, Field(ge=0, le=1000)] = 1.0
+    decline_per_1000: Annotated[float, Field(ge=0, le=1000)] = 0.0
+    """0: the model never declines by itself."""
     go_online: Share | None = None
     decline: Share | None = None
     control_share: Annotated[float, Field(ge=0, le=0.5)] = 0.0
     """Share of events on which the advice is to ignore the model (never the kernel)."""
+    cold_events: Annotated[int, Field(ge=0)] = 32
+    cold: Duration = 86_400
+    """A verdict is COLD before ``cold_events`` commits and while less than ``cold`` has passed."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Decision:
@@ -106,12 +123,14 @@ class Decision(Section):
 class Train(Section):
     """[train]: what is learned from, always split by time.
 
-    ``since`` and ``until`` bound the transactions; labels that are not known by ``until`` are not
-    used. The fractions part the rest into train, validation and test, in that order of time.
+    ``since`` and ``until`` bound the transactions that are learned from; labels that are not known
+    by ``until`` are not used, and what follows, up to ``test_until``, is the test. Without ``until``
+    the fractions part the data into train, validation and test, in that order of time.
     """
 
     since: Moment | None = None
     until: Moment | None = None
+    test_until: Moment | None = None
     train: Share = 0.6
     validation: Share = 0.2
     test: Share = 0.2
