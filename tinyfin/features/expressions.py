@@ -20,11 +20,12 @@ from tinyfin.errors import ConfigError
 from tinyfin.features.operators import BY_NAME, INVERT, RESULT_BITS, SELF, Operator
 
 __all__ = [
-    "ALWAYS", "APPROVED", "DAY_S", "HOUR_S", "Expression", "absolute", "all_of", "any_of", "bucket",
-    "compare", "const", "day_of_week", "deviation", "distinct", "divisible", "either", "equal",
-    "field", "hour_of_day", "hour_of_week", "is_in", "is_value", "known", "larger", "last_n",
-    "local_time", "log2", "lookup", "lookup_value", "mean", "mode", "outcome", "popcount", "present", "previous",
-    "rarity", "ratio", "repeat", "run", "seen", "share", "since", "smaller", "time", "window",
+    "ALWAYS", "APPROVED", "DAY_S", "HOUR_S", "Expression", "absolute", "all_of", "any_of",
+    "bucket", "compare", "const", "day_of_week", "deviation", "distinct", "divisible", "either",
+    "equal", "field", "hour_of_day", "hour_of_week", "is_in", "is_value", "known", "larger",
+    "last_n", "local_time", "log2", "lookup", "lookup_value", "mean", "mode", "outcome",
+    "popcount", "present", "previous", "rarity", "ratio", "repeat", "run", "seen", "share",
+    "since", "smaller", "time", "window",
 ]
 
 Key = Literal["terminal", "card"]

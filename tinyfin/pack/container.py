@@ -73,7 +73,7 @@ def build_pack(
 
     Without ``plan`` the pack computes features only; with it maps, read-out, calibration and
     decision are needed. ``model`` is :func:`model_id` of the network's file. Names of features,
-    fields and enum values go to META unless ``meta`` has them. Raises PackError.
+    schema and fields go to META unless ``meta`` has them. Raises PackError.
     """
     given = {"MAPS": maps, "READ": readout, "CALI": calibration, "DECI": decision}
     for tag, part in given.items():
@@ -118,7 +118,6 @@ def _names(schema: Schema, program: Program) -> dict[str, Any]:
         "features": list(program.feature_names),
         "schema": schema.name,
         "fields": list(schema.names),
-        "values": {field.name: list(field.values) for field in schema.fields if field.values},
     }
 
 

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``tinyfin features``: the catalogue."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from tinyfin.cli.output import emit, json_option
+
+__all__ = ["command"]
+
+
+@click.command("features")
+@click.argument("names", nargs=-1)
+@click.option("--set", "which", help="Only a set: default or stream.")
+@click.option("--config", type=click.Path(dir_okay=False),
+              help="The features of this tinyfin.toml, its own ones included.")
+@json_option
+def command(names: tuple[str, ...], which: str | None, config: str | None, as_json: bool) -> None:
+    """List the catalogue of features: what each is, what it costs, what it catches.
+
+    NAMES limits the list. Bytes are those of the terminal's state, of each card's slot, and of what
+    is kept per pending transaction; features that share an operator share its bytes.
+    """
+    from tinyfin.config import load
+    from tinyfin.features.catalogue import FEATURES, SETS
+    from tinyfin.features.compiler import Program, compile_program
+    from tinyfin.features.selection import select
+
+    if sum(map(bool, (names, which, config))) > 1:
+        raise click.UsageError("give NAMES, --set or --config, one of them")
+    settings = load(config)
+    if names:
+        chosen = select(names)
+    elif which:
+        chosen = select(which)
+    else:
+        chosen = select(settings.features) if config else FEATURES
+    rows = [_describe(feature, compile_program([feature], settings.schema)) for feature in chosen]
+    program: Program | None = None
+    if len(chosen) <= 64:
+        program = compile_program(list(chosen), settings.schema)
+    result: dict[str, Any] = {"features": rows, "sets": {k: list(v) for k, v in SETS.items()}}
+    if program is not None:
+        result["together"] = _sizes(program)
+    emit(result, as_json, _text(rows, result.get("together")))
+
+
+def _describe(feature: Any, program: Any) -> dict[str, Any]:
+    from tinyfin.features.catalogue import REASONS, reason_code
+
+    return {
+        "name": feature.name,
+        "id": feature.id,
+        "definition": feature.definition,
+        "moment": feature.moment,
+        "catches": feature.catches,
+        "reason": reason_code(feature.reason) if feature.reason else None,
+        "reason_text": REASONS.get(feature.reason),
+        "fields": list(feature.fields),
+        "operators": list(program.operators),
+        "terminal_bytes": program.terminal_state_bytes + program.label_ring_bytes,
+        "card_bytes": program.card_slot_bytes,
+        "pending_bytes": program.pending_entry_bytes - 24,
+    }
+
+
+def _sizes(program: Any) -> dict[str, int]:
+    return {
+        "features": len(program.feature_names),
+        "program_bytes": len(program.payload),
+        "state_bytes": program.state_bytes,
+        "memory_bytes": program.memory_bytes(),
+        "terminal_state_bytes": program.terminal_state_bytes,
+        "label_ring_bytes": program.label_ring_bytes,
+        "pending_table_bytes": program.pending_bytes,
+        "card_table_bytes": program.card_table_bytes,
+    }
+
+
+def _text(rows: list[dict[str, Any]], together: dict[str, int] | None) -> str:
+    lines = []
+    for row in rows:
+        cost = f"{row['terminal_bytes']} B"
+        if row["card_bytes"]:
+            cost += f" + {row['card_bytes']} B per card"
+        reason = f", {row['reason']} {row['reason_text']}" if row["reason"] else ""
+        lines += [
+            click.style(row["name"], bold=True) + f"  ({cost}{reason})",
+            f"    {row['definition']}",
+            f"    catches: {row['catches'] or 'unstated'}",
+        ]
+    if together is not None:
+        lines.append(
+            f"\n{together['features']} features together: program {together['program_bytes']} B, "
+            f"state {together['state_bytes']} B (terminal {together['terminal_state_bytes']}, "
+            f"labels {together['label_ring_bytes']}, pending {together['pending_table_bytes']}, "
+            f"cards {together['card_table_bytes']})"
+        )
+    else:
+        lines.append(f"\n{len(rows)} features; --set default and --set stream are ready choices")
+    return "\n".join(lines)

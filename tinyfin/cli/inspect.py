@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``tinyfin inspect``: explain a pack or a ``.tflite``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tinyfin.cli.output import emit, json_option
+from tinyfin.errors import InputError
+
+__all__ = ["command"]
+
+_PACK_MAGIC = b"TFPK"
+_TFLITE_MAGIC = b"TFL3"
+
+
+@click.command("inspect")
+@click.argument("file", type=click.Path(dir_okay=False))
+@click.option("--public-key", help="64 hex digits: check the signature of a release pack with it.")
+@json_option
+def command(file: str, public_key: str | None, as_json: bool) -> None:
+    """Explain FILE, a pack or a .tflite: contents, sizes, memory.
+
+    A damaged file is refused with the offset and the rule it breaks (exit code 3).
+    """
+    try:
+        data = Path(file).read_bytes()
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read: {error.strerror}; check the path") from error
+    if data[4:8] == _TFLITE_MAGIC:
+        result = _tflite(data, file)
+        emit(result, as_json, _tflite_text(file, result))
+        return
+    if data[:4] != _PACK_MAGIC:
+        raise InputError(f"{file}: is neither a pack (TFPK) nor a .tflite (TFL3)")
+    result = _pack(data, file, public_key)
+    emit(result, as_json, _pack_text(file, result))
+
+
+def _pack(data: bytes, file: str, public_key: str | None) -> dict[str, Any]:
+    from tinyfin.errors import PackError
+    from tinyfin.pack.container import parse_pack
+    from tinyfin.pack.explain import explain_pack
+
+    keys = []
+    if public_key is not None:
+        try:
+            keys = [bytes.fromhex(public_key)]
+        except ValueError:
+            raise click.BadParameter("a public key is 64 hex digits") from None
+        if len(keys[0]) != 32:
+            raise click.BadParameter("a public key is 64 hex digits")
+    try:
+        return explain_pack(parse_pack(data, keys=keys))
+    except PackError as error:
+        raise PackError(f"{file}: {error}") from error
+
+
+def _tflite(data: bytes, file: str) -> dict[str, Any]:
+    from tinyfin.pack.container import model_id
+    from tinyfin.pack.plan import compile_plan, describe
+    from tinyfin.quantize.tflite_model import load
+
+    model = load(data, file)
+    plan = describe(compile_plan(model))
+    return {
+        "kind": "tflite",
+        "model_id": model_id(data).hex(),
+        "bytes": len(data),
+        "operators": [op.name for op in model.operators],
+        "input": _tensor(model.input_tensor),
+        "output": _tensor(model.output_tensor),
+        "plan": plan,
+    }
+
+
+def _tensor(tensor: Any) -> dict[str, Any]:
+    return {
+        "name": tensor.name,
+        "shape": list(tensor.shape),
+        "scale": float(tensor.scale),
+        "zero_point": tensor.zero_point,
+    }
+
+
+def _tflite_text(file: str, r: dict[str, Any]) -> str:
+    plan = r["plan"]
+    return "\n".join([
+        f"{file}: int8 .tflite, {r['bytes']} bytes, model {r['model_id']}",
+        f"  operators   {', '.join(r['operators'])}",
+        f"  input       {_tensor_text(r['input'])}",
+        f"  output      {_tensor_text(r['output'])}",
+        f"  as a plan   {plan['plan_bytes']} bytes, {plan['macs']} multiply-accumulates, "
+        f"{plan['arena_bytes']} bytes of memory",
+    ])
+
+
+def _tensor_text(tensor: dict[str, Any]) -> str:
+    return (f"{tensor['name']} {tensor['shape']}, scale {tensor['scale']:.6g}, "
+            f"zero point {tensor['zero_point']}")
+
+
+def _pack_text(file: str, r: dict[str, Any]) -> str:
+    program, network, decision = r["program"], r["network"], r["decision"]
+    lines = [
+        f"{file}: pack {r['pack_id']}, format {r['format_version']}, {r['bytes']} bytes",
+        f"  signed by   {r['signed_by']} ({r['signature']}), security counter "
+        f"{r['security_counter']}, engine {r['minimum_engine']} or newer",
+        f"  events      {r['schema'] or 'unnamed schema'}, {len(r['fields'])} fields",
+        f"  features    {len(r['features'])}: {', '.join(r['features'])}",
+        f"  program     {program['operators']} operators, {program['registers']} registers, "
+        f"{program['pending']} pending, {program['cards']} cards of "
+        f"{program['card_slot_bytes']} bytes, {program['terminal_labels']} known labels",
+        f"  memory      {r['memory_bytes']} bytes: state {r['state_bytes']}, scratch "
+        f"{r['scratch_bytes']}",
+    ]
+    if network:
+        operators = ", ".join(
+            f"{op['name']} {op['inputs']}x{op['outputs']}" for op in network["operators"]
+        )
+        table = r["calibration"]
+        lines += [
+            f"  network     model {r['model_id']}: {operators}",
+            f"              {network['macs']} multiply-accumulates, {network['plan_bytes']} bytes",
+            f"  read-out    {r['readout']['kind']}",
+            f"  calibration {table['knots']} knots, raw {table['raw'][0]}..{table['raw'][1]}, "
+            f"probability {table['probability'][0]:.2g}..{table['probability'][1]:.2g}",
+            f"  decision    go online {_threshold(decision['go_online'])}, decline "
+            f"{_threshold(decision['decline'])}, control share {decision['control_share']:.2%}"
+            + (", shadow" if decision["shadow"] else ""),
+            f"  golden      {r['golden_vectors']} vectors",
+        ]
+    else:
+        lines.append("  network     none: this pack computes features only")
+    sections = ", ".join(f"{tag} {size}" for tag, size in r["sections"].items())
+    return "\n".join([*lines, f"  bytes       {sections}"])
+
+
+def _threshold(value: float | None) -> str:
+    return "never" if value is None else f"at {value:.4g}"
