@@ -124,8 +124,8 @@ class Train(Section):
     """[train]: what is learned from, always split by time.
 
     ``since`` and ``until`` bound the transactions that are learned from; labels that are not known
-    by ``until`` are not used, and what follows, up to ``test_until``, is the test. Without ``until``
-    the fractions part the data into train, validation and test, in that order of time.
+    by ``until`` are not used, and what follows, up to ``test_until``, is the test. Without
+    ``until`` the fractions part the data into train, validation and test, in that order of time.
     """
 
     since: Moment | None = None
