@@ -11,6 +11,9 @@
 #include "tinyfin.h"
 #include "tinyfin_pack.h"
 
+/* the network alone is measured, so its own header is needed */
+#include "../lib/tinyfin/src/net.h"
+
 #if TFIN_WIRE_FRAME_BYTES < 160
 #error "TFIN_WIRE_FRAME_BYTES: HELLO needs 160"
 #endif
@@ -35,6 +38,7 @@ static tfin_engine engine;
 static int open_error;
 static tfin_fields fields;
 static uint64_t record[TFIN_RECORD_WORDS];
+static tfin_events events;
 static int8_t infer_input[INPUT_BYTES];
 
 static uint8_t rx_frame[TFIN_WIRE_FRAME_BYTES];
@@ -176,19 +180,19 @@ static void on_hello(uint16_t sequence, tfin_reader *in)
 /* Reads every event without doing anything, so that a malformed frame changes nothing. */
 static int check_events(const uint8_t *payload, uint32_t size)
 {
-    static tfin_events e;
-    if (!tfin_events_begin(&e, &fields, record, payload, size)) {
+    tfin_events *e = &events;
+    if (!tfin_events_begin(e, &fields, record, payload, size)) {
         return TFIN_WIRE_MALFORMED;
     }
     uint32_t scores = 0;
     int rc;
-    while ((rc = tfin_events_next(&e)) > 0) {
-        scores += e.kind <= TFIN_KIND_SCORE_OUTCOME;
+    while ((rc = tfin_events_next(e)) > 0) {
+        scores += e->kind <= TFIN_KIND_SCORE_OUTCOME;
     }
     if (rc < 0) {
         return TFIN_WIRE_MALFORMED;
     }
-    return e.count > TFIN_WIRE_EVENTS || scores > TFIN_WIRE_SCORES ? TFIN_WIRE_TOO_MANY : 0;
+    return e->count > TFIN_WIRE_EVENTS || scores > TFIN_WIRE_SCORES ? TFIN_WIRE_TOO_MANY : 0;
 }
 
 static void extend_digest(void)
@@ -227,23 +231,23 @@ enum { ANSWER_TICKS = 1, ANSWER_ERRORS = 2 };
 
 static void on_events(const uint8_t *payload, uint32_t size)
 {
-    static tfin_events e;
+    tfin_events *e = &events;
     uint8_t failed_at[TFIN_WIRE_EVENTS];
     int8_t failed_with[TFIN_WIRE_EVENTS];
     uint32_t failures = 0;
     uint16_t last_flags = 0;
 
-    (void)tfin_events_begin(&e, &fields, record, payload, size);
-    uint8_t ticks_wanted = (e.flags & TFIN_EVENTS_TICKS) != 0 && tfin_port_tick_hz != 0;
+    (void)tfin_events_begin(e, &fields, record, payload, size);
+    uint8_t ticks_wanted = (e->flags & TFIN_EVENTS_TICKS) != 0 && tfin_port_tick_hz != 0;
     tfin_writer w = begin_kept(TFIN_VERDICTS);
     uint8_t *head = w.at;
     tfin_put(&w, 0, 6);
-    while (tfin_events_next(&e) > 0) {
+    while (tfin_events_next(e) > 0) {
         int rc = TFIN_OK;
-        if (e.kind <= TFIN_KIND_SCORE_OUTCOME) {
+        if (e->kind <= TFIN_KIND_SCORE_OUTCOME) {
             static tfin_verdict verdict;
             uint32_t before = tfin_port_ticks();
-            rc = tfin_score(&engine, &e.event, &verdict);
+            rc = tfin_score(&engine, &e->event, &verdict);
             uint32_t ticks = (tfin_port_ticks() - before) & tfin_port_tick_mask;
             if (rc != TFIN_OK) {
                 tfin_put(&w, VERDICT_FAILED, 1);
@@ -255,19 +259,19 @@ static void on_events(const uint8_t *payload, uint32_t size)
             if (ticks_wanted) {
                 tfin_put_varint(&w, ticks);
             }
-            if (e.kind == TFIN_KIND_SCORE_OUTCOME) {
-                if (e.outcome.action_taken == TFIN_ACTION_AS_ADVISED) {
-                    e.outcome.action_taken = verdict.action;
+            if (e->kind == TFIN_KIND_SCORE_OUTCOME) {
+                if (e->outcome.action_taken == TFIN_ACTION_AS_ADVISED) {
+                    e->outcome.action_taken = verdict.action;
                 }
-                rc = tfin_apply_outcome(&engine, &e.outcome);
+                rc = tfin_apply_outcome(&engine, &e->outcome);
             }
-        } else if (e.kind == TFIN_KIND_OUTCOME) {
-            rc = tfin_apply_outcome(&engine, &e.outcome);
+        } else if (e->kind == TFIN_KIND_OUTCOME) {
+            rc = tfin_apply_outcome(&engine, &e->outcome);
         } else {
-            rc = tfin_apply_notice(&engine, &e.notice);
+            rc = tfin_apply_notice(&engine, &e->notice);
         }
         if (rc != TFIN_OK) {
-            failed_at[failures] = (uint8_t)(e.taken - 1);
+            failed_at[failures] = (uint8_t)(e->taken - 1);
             failed_with[failures++] = (int8_t)rc;
         }
     }
@@ -277,7 +281,7 @@ static void on_events(const uint8_t *payload, uint32_t size)
     }
     tfin_writer h = {head, head + 6, 0};
     tfin_put(&h, (ticks_wanted ? ANSWER_TICKS : 0u) | (failures > 0 ? ANSWER_ERRORS : 0u), 1);
-    tfin_put(&h, e.count, 1);
+    tfin_put(&h, e->count, 1);
     tfin_put(&h, digest, 4);
     send_kept(&w);
 }
@@ -420,7 +424,20 @@ static void on_detail(uint16_t sequence, tfin_reader *in)
     send_reply(&w);
 }
 
-enum { INFER_RUN = 1, INFER_STACK = 2 };
+enum { INFER_RUN = 1, INFER_MEASURE = 2 };
+
+/* Runs the network once more on the same input, which a run leaves intact, and nothing else between the two readings. */
+static void measure_network(uint32_t *ticks, uint32_t *stack)
+{
+    uint32_t count;
+    const int8_t *input = tfin_network_input(&engine, &count);
+    uint8_t *arena = (uint8_t *)(uintptr_t)input - tfin_plan_u32(engine.plan, TFIN_PLAN_INPUT);
+    tfin_port_stack_paint();
+    uint32_t before = tfin_port_ticks();
+    tfin_net_run(engine.plan, arena);
+    *ticks = (tfin_port_ticks() - before) & tfin_port_tick_mask;
+    *stack = tfin_port_stack_bytes() - tfin_port_stack_painted_free() - tfin_port_stack_depth();
+}
 
 static void on_infer(uint16_t sequence, tfin_reader *in)
 {
@@ -440,15 +457,11 @@ static void on_infer(uint16_t sequence, tfin_reader *in)
         return;
     }
     int32_t raw = 0;
+    uint32_t ticks = 0;
     uint32_t stack = 0;
-    if ((flags & INFER_STACK) != 0) {
-        tfin_port_stack_paint();
-    }
-    uint32_t before = tfin_port_ticks();
     int rc = tfin_infer(&engine, infer_input, TINYFIN_INPUT_COUNT, &raw);
-    uint32_t ticks = (tfin_port_ticks() - before) & tfin_port_tick_mask;
-    if ((flags & INFER_STACK) != 0) {
-        stack = tfin_port_stack_bytes() - tfin_port_stack_painted_free() - tfin_port_stack_depth();
+    if (rc == TFIN_OK && (flags & INFER_MEASURE) != 0) {
+        measure_network(&ticks, &stack);
     }
     tfin_put_signed(&w, rc);
     tfin_put_signed(&w, raw);

@@ -274,14 +274,16 @@ class Client:
             if len(data) >= total:
                 return bytes(data)
 
-    def infer(self, inputs: bytes, *, stack: bool = False) -> m.Inferred:
-        """Run the network alone on int8 inputs; ``output`` of the result is complete."""
+    def infer(self, inputs: bytes, *, measure: bool = False) -> m.Inferred:
+        """Run the network alone on int8 inputs; ``output`` of the result is complete.
+
+        ``measure`` runs it twice and counts ticks and stack around the second run."""
         room = self.hello.frame_bytes - OVERHEAD_BYTES - 3
         offset = 0
         while True:
             piece = inputs[offset : offset + room]
             last = offset + len(piece) == len(inputs)
-            flags = (1 | 2 * stack) if last else 0
+            flags = (1 | 2 * measure) if last else 0
             head = bytes([flags]) + offset.to_bytes(2, "little")
             answer = self.request(Request.INFER, Answer.INFERRED, head + piece)
             if last:

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``tinyfin codegen``: the C that a firmware project links."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from tinyfin.cli.output import emit, json_option
+
+__all__ = ["command"]
+
+
+@click.command(name="codegen", short_help="Write the C that a firmware project links.")
+@click.argument("run", type=click.Path(path_type=Path, exists=True))
+@click.option(
+    "--out", "out_dir", type=click.Path(path_type=Path, file_okay=False), required=True,
+    help="Folder to write into; made when missing.",
+)  # fmt: skip
+@json_option
+def command(run: Path, out_dir: Path, as_json: bool) -> None:
+    """Write the pack of RUN, a run folder or a .tfpack, as C.
+
+    tinyfin_pack.h has the sizes, the event's struct and the checks that both hold; tinyfin_pack.c
+    the pack as an aligned array. From a run folder with a model.tflite come model_tflite.h and .c
+    too, for those who run the network in TensorFlow Lite Micro.
+    """
+    from tinyfin.codegen.emit import emit as write
+    from tinyfin.codegen.layout import read_layout
+    from tinyfin.targets.flash import run_pack
+
+    pack = run_pack(run).read_bytes()
+    tflite = run / "model.tflite" if run.is_dir() else None
+    model = tflite.read_bytes() if tflite is not None and tflite.is_file() else None
+    files = write(pack, out_dir, tflite=model)
+    layout = read_layout(pack)
+    emit(
+        {
+            "files": [str(path) for path in files],
+            "pack_id": layout.pack_id,
+            "pack_bytes": layout.pack_bytes,
+            "memory_bytes": layout.memory_bytes,
+            "state_bytes": layout.state_bytes,
+        },
+        as_json,
+        "\n".join(map(str, files))
+        + f"\npack {layout.pack_id}: {layout.pack_bytes} B of flash, "
+        f"{layout.memory_bytes} B of memory",
+    )

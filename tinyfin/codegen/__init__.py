@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The C that a firmware project links: :func:`tinyfin.codegen.emit.emit`."""

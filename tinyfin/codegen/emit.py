@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: Apache-2.0
+"""C for a pack: the pack as an array, its sizes, and the event's struct.
+
+Needs only the standard library, because PlatformIO runs it where tinyfin need not be installed.
+The same pack gives the same bytes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tinyfin.codegen.layout import FieldLayout, PackLayout, read_layout
+from tinyfin.errors import PackError
+
+__all__ = ["emit"]
+
+_C_TYPES = {"i32": "int32_t", "i64": "int64_t", "u64": "uint64_t", "enum": "int32_t"}
+_SIZES = {"i32": 4, "i64": 8, "u64": 8, "enum": 4}
+_RECORD_HEAD = 8
+_NOTICE = "/* Written by `tinyfin codegen`; do not edit. */\n"
+_LICENSE = "/* SPDX-License-Identifier: Apache-2.0 */\n"
+
+
+def emit(pack: bytes | Path, out_dir: Path | str, *, tflite: bytes | None = None) -> list[Path]:
+    """Write ``tinyfin_pack.h`` and ``.c``, and with ``tflite`` also ``model_tflite.h`` and ``.c``.
+
+    ``pack`` is a pack or the path of one. Files that would not change are left as they are.
+    Returns the paths. Raises PackError when the bytes are no pack that this version knows.
+    """
+    data = Path(pack).read_bytes() if isinstance(pack, (str, Path)) else bytes(pack)
+    layout = read_layout(data)
+    folder = Path(out_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {
+        "tinyfin_pack.h": _header(layout),
+        "tinyfin_pack.c": _array(
+            '#include "tinyfin_pack.h"',
+            "const uint8_t tinyfin_pack[TINYFIN_PACK_BYTES] __attribute__((aligned(16)))",
+            data,
+        ),
+    }
+    if tflite is not None:
+        files["model_tflite.h"] = _tflite_header(len(tflite))
+        files["model_tflite.c"] = _array(
+            '#include "model_tflite.h"\n\n'
+            f"const unsigned int model_tflite_len = {len(tflite)}u;",
+            "const unsigned char model_tflite[] __attribute__((aligned(16)))",
+            tflite,
+        )
+    return [_write(folder / name, text) for name, text in files.items()]
+
+
+def _write(path: Path, text: str) -> Path:
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        path.write_text(text, encoding="utf-8")
+    return path
+
+
+def _array(head: str, declaration: str, data: bytes) -> str:
+    lines = [
+        "    " + " ".join(f"0x{byte:02x}," for byte in data[at : at + 16])
+        for at in range(0, len(data), 16)
+    ]
+    return f"{_LICENSE}{_NOTICE}{head}\n\n{declaration} = {{\n" + "\n".join(lines) + "\n};\n"
+
+
+def _tflite_header(size: int) -> str:
+    return f"""{_LICENSE}{_NOTICE}#ifndef MODEL_TFLITE_H
+#define MODEL_TFLITE_H
+
+/* The int8 network of the pack, for an interpreter such as TensorFlow Lite Micro: {size} bytes. */
+
+#ifdef __cplusplus
+extern "C" {{
+#endif
+extern const unsigned char model_tflite[]; /* aligned to 16 */
+extern const unsigned int model_tflite_len;
+#ifdef __cplusplus
+}}
+#endif
+#endif
+"""
+
+
+def _header(pack: PackLayout) -> str:
+    name = pack.schema_name
+    prefix = f"TINYFIN_{name.upper()}"
+    _refuse_clashes(pack, prefix)
+    parts = [
+        f"{_LICENSE}{_NOTICE}#ifndef TINYFIN_PACK_H",
+        "#define TINYFIN_PACK_H",
+        "",
+        "#include <stddef.h>",
+        "#include <stdint.h>",
+        "",
+        '#include "tinyfin.h"',
+        "",
+        "#ifdef __cplusplus",
+        'extern "C" {',
+        "#endif",
+        "",
+        *_sizes(pack),
+        "",
+        f"extern const uint8_t tinyfin_pack[TINYFIN_PACK_BYTES]; /* aligned to {16} */",
+        "",
+        *_enums(pack, prefix),
+        *_struct(pack, prefix),
+        "",
+        *_asserts(pack),
+        *_catalogue(pack),
+        "",
+        "#ifdef __cplusplus",
+        "}",
+        "#endif",
+        "#endif",
+        "",
+    ]
+    return "\n".join(parts)
+
+
+def _sizes(pack: PackLayout) -> list[str]:
+    return [
+        f'#define TINYFIN_PACK_ID "{pack.pack_id}"',
+        f"#define TINYFIN_PACK_BYTES {pack.pack_bytes}",
+        "/* what tfin_open needs: state and scratch */",
+        f"#define TINYFIN_MEMORY_BYTES {pack.memory_bytes}",
+        "/* a state image, as tfin_export_state gives it */",
+        f"#define TINYFIN_STATE_BYTES {pack.state_bytes}",
+        f"#define TINYFIN_FEATURE_COUNT {pack.features}",
+        f"#define TINYFIN_INPUT_COUNT {pack.inputs}",
+        f"#define TINYFIN_OUTPUT_COUNT {pack.outputs}",
+        f"#define TINYFIN_RECORD_BYTES {pack.record_bytes}",
+    ]
+
+
+def _enums(pack: PackLayout, prefix: str) -> list[str]:
+    lines = []
+    for field in pack.fields:
+        if field.type != "enum" or not field.values:
+            continue
+        lines.append(f"enum tinyfin_{pack.schema_name}_{field.name} {{")
+        lines += [
+            f"    {prefix}_{field.name.upper()}_{value.upper()} = {i},"
+            for i, value in enumerate(field.values)
+        ]
+        lines[-1] = lines[-1].rstrip(",")
+        lines += ["};", ""]
+    return lines
+
+
+def _struct(pack: PackLayout, prefix: str) -> list[str]:
+    lines = ["/* bits of `present` */"]
+    lines += [
+        f"#define {prefix}_{field.name.upper()} (UINT32_C(1) << {i})"
+        for i, field in enumerate(pack.fields)
+    ]
+    lines += [
+        "",
+        f"/* the event's record: tfin_event.record points to one, record_size is sizeof "
+        f"(tinyfin_{pack.schema_name}_t) */",
+        f"typedef struct tinyfin_{pack.schema_name} {{",
+        "    uint32_t present;",
+        "    uint32_t padding;",
+    ]
+    end = _RECORD_HEAD
+    gaps = 0
+    for field in pack.fields:
+        if field.offset > end:
+            lines.append(f"    uint32_t padding_{gaps};")
+            gaps += 1
+        note = " /* never in a state image */" if field.ram_only else ""
+        kind = f" /* enum tinyfin_{pack.schema_name}_{field.name} */" if field.values else ""
+        lines.append(f"    {_C_TYPES[field.type]} {field.name};{kind}{note}")
+        end = field.offset + _SIZES[field.type]
+    if pack.record_bytes > end:
+        lines.append(f"    uint32_t padding_{gaps};")
+    return [*lines, f"}} tinyfin_{pack.schema_name}_t;"]
+
+
+def _asserts(pack: PackLayout) -> list[str]:
+    record = f"tinyfin_{pack.schema_name}_t"
+    checks = [("present", f"offsetof({record}, present) == 0")]
+    checks += [
+        (field.name, f"offsetof({record}, {field.name}) == {field.offset}")
+        for field in pack.fields
+    ]
+    checks.append(("sizeof", f"sizeof({record}) == TINYFIN_RECORD_BYTES"))
+    major, minor, patch = (pack.engine_minimum >> shift & 0xFF for shift in (16, 8, 0))
+    lines = ["/* compile-time checks: the compiler lays the record out as the pack says */"]
+    lines += [
+        f"typedef char tinyfin_check_{name}[({condition}) ? 1 : -1];"
+        for name, condition in checks
+    ]
+    return [
+        *lines,
+        f"#if TFIN_VERSION < {pack.engine_minimum}",
+        f'#error "this pack needs version {major}.{minor}.{patch} of the engine, or a newer one"',
+        "#endif",
+        f"#if TFIN_PACK_FORMAT < {pack.format}",
+        f'#error "this pack is of format {pack.format}; the engine is older"',
+        "#endif",
+    ]
+
+
+def _catalogue(pack: PackLayout) -> list[str]:
+    lines = []
+    if pack.feature_names:
+        lines += ["", "/* features, in the order of tfin_features():"]
+        lines += [f" *   {i:3} {_comment(name)}" for i, name in enumerate(pack.feature_names)]
+        lines.append(" */")
+    if pack.reasons:
+        lines += ["", "/* reasons, by the numbers in tfin_verdict.reasons:"]
+        lines += [f" *   {number:5} {_comment(text)}" for number, text in pack.reasons]
+        lines.append(" */")
+    return lines
+
+
+def _comment(text: str) -> str:
+    return " ".join(text.split()).replace("*/", "* /").replace("/*", "/ *")
+
+
+def _refuse_clashes(pack: PackLayout, prefix: str) -> None:
+    names: dict[str, FieldLayout] = {}
+    for field in pack.fields:
+        own = f"{prefix}_{field.name.upper()}"
+        for name in (own, *(f"{own}_{value.upper()}" for value in field.values)):
+            if name in names:
+                raise PackError(
+                    f"schema {pack.schema_name!r}: fields {names[name].name!r} and {field.name!r} "
+                    f"both give the C name {name}; rename one"
+                )
+            names[name] = field

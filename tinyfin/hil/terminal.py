@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The terminal application compiled for this machine: firmware in a process, no emulator."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+
+from tinyfin import paths
+from tinyfin.codegen.emit import emit
+from tinyfin.errors import ToolError
+
+__all__ = ["build_host_terminal"]
+
+_DEADLINE_S = 300.0
+
+
+def build_host_terminal(
+    pack: bytes, *, defines: Sequence[str] = ("TFIN_WIRE_LARGE",), cflags: Sequence[str] = ("-O2",)
+) -> Path:
+    """Compile application, engine and pack with the machine's C compiler; the program's path.
+
+    Programs are kept in the cache, by pack, sources and flags. Start one with
+    :class:`tinyfin.wire.links.ProcessLink`. Raises ToolError without a compiler, or with the
+    compiler's words.
+    """
+    compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        raise ToolError("no C compiler is on PATH; get one with: apt-get install gcc")
+    firmware = paths.firmware_dir()
+    monocypher = _monocypher(firmware)
+    sources = [
+        *sorted((firmware / "src").glob("*.c")),
+        *sorted((firmware / "lib" / "tinyfin" / "src").glob("*.c")),
+        firmware / "ports" / "host" / "port.c",
+    ]
+    headers = sorted((firmware / "src").glob("*.h"))
+    headers += sorted((firmware / "lib" / "tinyfin").rglob("*.h"))
+    key = hashlib.sha256(repr((compiler, list(defines), list(cflags))).encode() + pack)
+    for path in (*sources, *headers, *sorted((paths.firmware_dir() / "ports").glob("*.h"))):
+        key.update(path.read_bytes())
+    folder = paths.cache_dir() / "host" / key.hexdigest()[:16]
+    program = folder / "terminal"
+    if program.is_file():
+        return program
+    generated = folder / "generated"
+    emit(pack, generated)
+    temporary = folder / f"terminal.{os.getpid()}"
+    command = [
+        compiler, "-std=c99", "-Wall", "-Wextra", *cflags,
+        '-DTFIN_TARGET="host"', *(f"-D{name}" for name in defines),
+        *(f"-I{path}" for path in (
+            generated, firmware / "src", firmware / "ports",
+            firmware / "lib" / "tinyfin" / "include", monocypher,
+        )),
+        *map(str, sources), str(generated / "tinyfin_pack.c"),
+        str(_monocypher_object(compiler, monocypher)), "-o", str(temporary),
+    ]  # fmt: skip
+    _compile(command)
+    temporary.replace(program)
+    return program
+
+
+def _monocypher_object(compiler: str, source: Path) -> Path:
+    """Monocypher, compiled once and without the flags of a test: it is slow to compile."""
+    made = paths.cache_dir() / "host" / f"{source.name}.o"
+    if not made.is_file():
+        temporary = made.with_suffix(f".{os.getpid()}.o")
+        made.parent.mkdir(parents=True, exist_ok=True)
+        _compile(
+            [compiler, "-O2", "-DBLAKE2_NO_UNROLLING", "-c", str(source / "monocypher.c"), "-o",
+             str(temporary)]
+        )  # fmt: skip
+        temporary.replace(made)
+    return made
+
+
+def _compile(command: Sequence[str]) -> None:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_DEADLINE_S)
+    except subprocess.TimeoutExpired as error:
+        raise ToolError(
+            f"{command[0]} took longer than {_DEADLINE_S:.0f} s; is the machine overloaded?"
+        ) from error
+    except OSError as error:
+        raise ToolError(f"{command[0]}: {error}") from error
+    if done.returncode != 0:
+        raise ToolError(f"{command[0]} failed:\n{done.stderr[-4000:]}")
+
+
+def _monocypher(firmware: Path) -> Path:
+    """The folder with Monocypher's C, fetched once by the firmware's own script."""
+    script = _load(firmware / "scripts" / "monocypher.py")
+    try:
+        return Path(script.obtain(paths.cache_dir()))
+    except script.MonocypherError as error:
+        raise ToolError(str(error)) from error
+
+
+def _load(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("tinyfin_" + path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
