@@ -91,7 +91,7 @@ class Native:
         )
         words = code[:64].view("<u4")
         arena = aligned(int(words[4]), 0xA5)
-        at_in, n_in, at_out, n_out, at_acc, n_acc = (int(w) for w in words[7:13])
+        at_in, n_in, at_out, n_out, at_acc, n_acc = (int(w) for w in words[6:12])
         assert inputs.shape[1] == n_in
         rows = []
         for x in inputs:

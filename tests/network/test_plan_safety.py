@@ -94,7 +94,7 @@ def test_every_truncation_is_refused(net: Native, plan: bytes) -> None:
         (12, 1, E_PLAN),  # a table that the mask does not own up to
         (16, 0, E_PLAN),  # no arena
         (20, 0, E_PLAN),  # no nodes
-        (28, 1 << 31, E_PLAN),  # input outside
+        (24, 1 << 31, E_PLAN),  # input outside
         (60, 1, E_PLAN),  # reserved
         (64, 77, E_PLAN),  # opcode
     ],

@@ -28,11 +28,10 @@ HEADER_BYTES = 64
 KERNELS = {1: ("FULLY_CONNECTED", 1), 2: ("TABLE", 2)}
 LAYOUTS = {0: "canonical"}
 
-_HEADER = struct.Struct("<IHHIIIHHIIIIIII3I")
-_FC = struct.Struct("<BBHIIHHIIibbbBII")
-_TABLE = struct.Struct("<BBHIIII")
+_HEADER = struct.Struct("<IHH10I16x")
+_FC = struct.Struct("<BBHIIHHIIibbbxI")
+_TABLE = struct.Struct("<BBHIIHHI")
 
-FLAG_ACCUMULATORS = 1
 FC_PER_CHANNEL, FC_NARROW, FC_ACCUMULATORS = 1, 2, 4
 
 
@@ -117,14 +116,14 @@ def _is_narrow(node: FullyConnected, bias: Sequence[int]) -> bool:
 
 
 class _Writer:
-    """Constants after the node list, each aligned to 16."""
+    """Constants after the node list, each aligned to 8."""
 
     def __init__(self, base: int) -> None:
         self.base = base
         self.data = bytearray()
 
     def add(self, blob: bytes) -> int:
-        self.data += bytes(-(self.base + len(self.data)) % 16)
+        self.data += bytes(-(self.base + len(self.data)) % 8)
         offset = self.base + len(self.data)
         self.data += blob
         return offset
@@ -181,18 +180,16 @@ def compile_plan(model: TfliteModel, *, accumulators: bool = False) -> bytes:
         if isinstance(node, Table):
             offset = writer.add(node.table.tobytes())
             records += _TABLE.pack(
-                2, 0, _TABLE.size, at(node.input), at(node.output), node.input_length, offset
+                2, 0, _TABLE.size, at(node.input), at(node.output), *[node.input_length] * 2, offset
             )
             continue
-        keep = kept is not None and i == last_fc
         records += _fully_connected(
             node,
             writer,
             at(node.input),
             at(node.output),
             scratch[i].offset,
-            kept.offset if keep and kept else 0,
-            keep,
+            kept is not None and i == last_fc,
         )
     body = bytes(records) + bytes(writer.data)
     size = _round_up(HEADER_BYTES + len(body), 16)
@@ -207,19 +204,14 @@ def compile_plan(model: TfliteModel, *, accumulators: bool = False) -> bytes:
         mask,
         arena,
         len(nodes),
-        FLAG_ACCUMULATORS if kept else 0,
-        HEADER_BYTES,
         at(source),
         nodes[0].input_length,
         at(target),
         model.output_tensor.size,
         kept.offset if kept else 0,
         nodes[last_fc].output_length if kept else 0,
-        0,
-        0,
-        0,
     )
-    return header.ljust(HEADER_BYTES, b"\0") + body.ljust(size - HEADER_BYTES, b"\0")
+    return header + body.ljust(size - HEADER_BYTES, b"\0")
 
 
 def _fully_connected(
@@ -228,7 +220,6 @@ def _fully_connected(
     source: int,
     target: int,
     scratch: int,
-    kept: int,
     keep: bool,
 ) -> bytes:
     bias = _folded_bias(node)
@@ -254,9 +245,7 @@ def _fully_connected(
         node.output_zero_point,
         node.activation_min,
         node.activation_max,
-        0,
         scratch,
-        kept,
     )
 
 
@@ -267,8 +256,8 @@ def describe(plan: bytes) -> dict[str, Any]:
     if len(plan) < HEADER_BYTES or _HEADER.unpack_from(plan)[0] != MAGIC:
         raise PackError("not a plan: its magic is missing; compile the model again")
     fields = _HEADER.unpack_from(plan)
-    _, version, layout, size, mask, arena, count, flags, position = fields[:9]
-    n_in, n_out, n_acc = fields[10], fields[12], fields[14]
+    _, version, layout, size, mask, arena, count, _, n_in, _, n_out, _, n_acc = fields
+    position = HEADER_BYTES
     if version != FORMAT or size != len(plan):
         raise PackError(
             f"plan of format {version}, {size} bytes: this tinyfin reads format {FORMAT}"
@@ -309,5 +298,5 @@ def describe(plan: bytes) -> dict[str, Any]:
         "output_length": n_out,
         "kernels": mask,
         "layout": layout,
-        "accumulators": n_acc if flags & FLAG_ACCUMULATORS else 0,
+        "accumulators": n_acc,
     }

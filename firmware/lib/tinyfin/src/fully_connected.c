@@ -37,23 +37,23 @@ static int32_t requantise(int32_t acc, uint32_t multiplier_q32, int32_t shift1)
 #endif
 }
 
-/* What one row adds to its sum and how it is requantised: {bias} or {multiplier_q32, shift1} follow the weights. */
-static void finish(const tfin_fc *fc, uint32_t row, uint32_t sum, const uint8_t *bias, const uint8_t *scale)
+void tfin_fc_finish(const tfin_node *node, const uint8_t *plan, uint8_t *arena, uint32_t row, uint32_t sum,
+                    const uint8_t *bias, const uint8_t *scale)
 {
-    uint32_t multiplier_q32 = fc->multiplier_q32;
-    int32_t shift1 = fc->shift1;
+    uint32_t multiplier_q32 = node->multiplier_q32;
+    int32_t shift1 = node->shift1;
     int32_t acc = (int32_t)(sum + tfin_plan_u32(bias, 0));
-    if ((fc->flags & TFIN_FC_PER_CHANNEL) != 0) {
+    if ((node->flags & TFIN_FC_PER_CHANNEL) != 0) {
         multiplier_q32 = tfin_plan_u32(scale, 0);
         shift1 = (int32_t)tfin_plan_u32(scale, 4);
     }
-    if (fc->accumulators != NULL) {
-        fc->accumulators[row] = acc;
+    if ((node->flags & TFIN_FC_ACCUMULATORS) != 0) {
+        tfin_net_accumulators(plan, arena)[row] = acc;
     }
-    int32_t y = (int32_t)((uint32_t)requantise(acc, multiplier_q32, shift1) + (uint32_t)fc->zero_point);
-    y = y < fc->activation_min ? fc->activation_min : y;
-    y = y > fc->activation_max ? fc->activation_max : y;
-    fc->output[row] = (int8_t)y;
+    int32_t y = (int32_t)((uint32_t)requantise(acc, multiplier_q32, shift1) + (uint32_t)(int32_t)node->zero_point);
+    y = y < node->activation_min ? node->activation_min : y;
+    y = y > node->activation_max ? node->activation_max : y;
+    arena[node->output + row] = (uint8_t)y;
 }
 
 /* Bytes of even columns are weight + 128 (unsigned) and meet x; bytes of odd columns are the weight and meet x - 127. The surplus 128 * sum(x of
@@ -61,52 +61,56 @@ static void finish(const tfin_fc *fc, uint32_t row, uint32_t sum, const uint8_t 
 #define EVEN(w, x) ((uint32_t)((int32_t)(w) * (x)))
 #define ODD(w, x) ((uint32_t)((int32_t)(int8_t)(w) * (x)))
 
-void tfin_fully_connected_portable(const tfin_fc *fc)
+void tfin_fully_connected_portable(const tfin_node *node, const uint8_t *plan, uint8_t *arena)
 {
-    const uint8_t *w = fc->weights;
-    uint32_t blocks = fc->blocks;
-    uint32_t outputs = fc->outputs;
-    uint32_t row_bytes = (fc->flags & TFIN_FC_PER_CHANNEL) != 0 ? 12u : 4u;
+    const int8_t *input = (const int8_t *)(arena + node->input);
+    const int8_t *end = input + 4u * tfin_fc_blocks(node);
+    const uint8_t *w = plan + node->constants;
+    uint32_t scale_bytes = (node->flags & TFIN_FC_PER_CHANNEL) != 0 ? 8u : 0u;
     uint32_t row = 0;
     uint32_t start = 0;
 
-    for (uint32_t k = 0; k < 4u * blocks; k += 2u) {
-        start -= 128u * (uint32_t)(int32_t)fc->input[k];
+    for (const int8_t *x = input; x != end; x += 2) {
+        start -= 128u * (uint32_t)(int32_t)*x;
     }
-    for (; row + 4u <= outputs; row += 4u) {
+#ifndef __ARM_FEATURE_DSP /* there this kernel only stands in for the fast one: small is better */
+    for (; row + 4u <= node->outputs; row += 4u) {
         uint32_t sum0 = start, sum1 = start, sum2 = start, sum3 = start;
-        const int8_t *x = fc->input;
-        for (uint32_t k = 0; k < blocks; k++) {
+        for (const int8_t *x = input; x != end; x += 4) {
             int32_t x0 = x[0], x1 = x[1] - 127, x2 = x[2], x3 = x[3] - 127;
             sum0 += EVEN(w[0], x0) + ODD(w[1], x1) + EVEN(w[2], x2) + ODD(w[3], x3);
             sum1 += EVEN(w[4], x0) + ODD(w[5], x1) + EVEN(w[6], x2) + ODD(w[7], x3);
             sum2 += EVEN(w[8], x0) + ODD(w[9], x1) + EVEN(w[10], x2) + ODD(w[11], x3);
             sum3 += EVEN(w[12], x0) + ODD(w[13], x1) + EVEN(w[14], x2) + ODD(w[15], x3);
-            x += 4;
             w += 16;
         }
-        finish(fc, row, sum0, w, w + 16);
-        finish(fc, row + 1u, sum1, w + 4, w + 24);
-        finish(fc, row + 2u, sum2, w + 8, w + 32);
-        finish(fc, row + 3u, sum3, w + 12, w + 40);
-        w += 4u * row_bytes;
+        tfin_fc_finish(node, plan, arena, row, sum0, w, w + 16);
+        tfin_fc_finish(node, plan, arena, row + 1u, sum1, w + 4, w + 24);
+        tfin_fc_finish(node, plan, arena, row + 2u, sum2, w + 8, w + 32);
+        tfin_fc_finish(node, plan, arena, row + 3u, sum3, w + 12, w + 40);
+        w += 4u * (4u + scale_bytes);
     }
-    for (; row < outputs; row++) {
-        uint32_t sum = start;
-        const int8_t *x = fc->input;
-        for (uint32_t k = 0; k < blocks; k++) {
-            sum += EVEN(w[0], x[0]) + ODD(w[1], x[1] - 127) + EVEN(w[2], x[2]) + ODD(w[3], x[3] - 127);
-            x += 4;
-            w += 4;
+#endif
+    while (row < node->outputs) {
+        uint32_t group = node->outputs - row >= 4u ? 4u : 1u; /* rows that are interleaved here */
+        const uint8_t *after = w + (uint32_t)(end - input) * group;
+        for (uint32_t i = 0; i < group; i++) {
+            const uint8_t *v = w + 4u * i;
+            uint32_t sum = start;
+            for (const int8_t *x = input; x != end; x += 4) {
+                sum += EVEN(v[0], x[0]) + ODD(v[1], x[1] - 127) + EVEN(v[2], x[2]) + ODD(v[3], x[3] - 127);
+                v += 4u * group;
+            }
+            tfin_fc_finish(node, plan, arena, row + i, sum, after + 4u * i, after + 4u * group + 8u * i);
         }
-        finish(fc, row, sum, w, w + 4);
-        w += row_bytes;
+        row += group;
+        w = after + group * (4u + scale_bytes);
     }
 }
 
 #ifndef __ARM_FEATURE_DSP
-void tfin_fully_connected(const tfin_fc *fc)
+void tfin_fully_connected(const tfin_node *node, const uint8_t *plan, uint8_t *arena)
 {
-    tfin_fully_connected_portable(fc);
+    tfin_fully_connected_portable(node, plan, arena);
 }
 #endif

@@ -50,22 +50,6 @@ static inline uint32_t smlad(uint32_t a, uint32_t b, uint32_t sum)
     return r;
 }
 
-/* (a * m + 2^30) >> 31 with multiplier_q32 = 2m */
-static inline int32_t doubling_high_mul(int32_t a, uint32_t multiplier_q32)
-{
-    int32_t r;
-    __asm__("smmlar %0, %1, %2, %1" : "=r"(r) : "r"(a), "r"(multiplier_q32));
-    return r;
-}
-
-/* a >> 1, saturated to int8 */
-static inline int32_t halve_to_int8(int32_t a)
-{
-    int32_t r;
-    __asm__("ssat %0, #8, %1, asr #1" : "=r"(r) : "r"(a));
-    return r;
-}
-
 /* What the loop below reads; copied to its stack frame. */
 struct groups_job {
     const uint32_t *expanded; /* p, q for every block */
@@ -166,9 +150,9 @@ __attribute__((naked, noinline)) static const uint8_t *groups(const uint8_t *wei
 }
 
 /* Writes p and q of every block; returns the start of the sums: -128 * 256 * (sum of x in even columns). */
-static uint32_t expand(const int8_t *input, uint32_t *to, uint32_t blocks)
+static uint32_t expand(const uint8_t *input, uint32_t *to, uint32_t blocks)
 {
-    const uint32_t *x = (const uint32_t *)(const void *)input;
+    const uint32_t *x = (const uint32_t *)(const void *)__builtin_assume_aligned(input, 8);
     uint32_t start = 0;
     do {
         uint32_t word = *x++;
@@ -182,72 +166,57 @@ static uint32_t expand(const int8_t *input, uint32_t *to, uint32_t blocks)
     return start;
 }
 
-/* The rows left over, one by one. */
-static void single_rows(const tfin_fc *fc, const uint8_t *weights, uint32_t row, uint32_t start)
+/* The rows that come in groups are only saturated to int8 so far. */
+static void clamp(const tfin_node *node, int8_t *y)
 {
-    const uint32_t *w = (const uint32_t *)(const void *)weights;
-    uint32_t multiplier_q32 = fc->multiplier_q32;
-    int32_t shift1 = fc->shift1;
-    for (; row < fc->outputs; row++) {
-        const uint32_t *x = (const uint32_t *)(const void *)fc->scratch;
-        const uint32_t *end = x + 2u * fc->blocks;
+    for (const int8_t *end = y + (node->outputs & ~3u); y != end; y++) {
+        int32_t v = *y;
+        v = v < node->activation_min ? node->activation_min : v;
+        *y = (int8_t)(v > node->activation_max ? node->activation_max : v);
+    }
+}
+
+void tfin_fully_connected(const tfin_node *node, const uint8_t *plan, uint8_t *arena)
+{
+    uint32_t row = node->outputs & ~3u;
+    if ((node->flags & TFIN_FC_NARROW) == 0 || ((node->flags & TFIN_FC_ACCUMULATORS) != 0 && row != 0)) {
+        tfin_fully_connected_portable(node, plan, arena);
+        return;
+    }
+    uint32_t blocks = tfin_fc_blocks(node);
+    uint32_t *expanded = (uint32_t *)(void *)__builtin_assume_aligned(arena + node->scratch, 8);
+    uint32_t start = expand(arena + node->input, expanded, blocks);
+    uint32_t per_channel = node->flags & TFIN_FC_PER_CHANNEL;
+    const uint8_t *weights = plan + node->constants;
+    if (row != 0) {
+        int8_t *output = (int8_t *)arena + node->output;
+        struct groups_job job;
+        job.expanded = expanded;
+        job.rounds = (blocks + 3u) >> 2;
+        job.start = start;
+        job.multiplier_q32 = node->multiplier_q32;
+        job.shift1 = node->shift1;
+        job.z = 2 * node->zero_point + 1;
+        job.end = output + row;
+        job.skip = ((0u - blocks) & 3u) * BLOCK_CODE_BYTES;
+        weights = groups(weights, output, &job, per_channel);
+        if (node->activation_min != -128 || node->activation_max != 127) {
+            clamp(node, output);
+        }
+    }
+    for (; row != node->outputs; row++) {
+        const uint32_t *w = (const uint32_t *)(const void *)__builtin_assume_aligned(weights, 4);
+        const uint32_t *x = expanded;
         uint32_t sum = start;
-        do {
+        for (uint32_t n = blocks; n != 0; n--) {
             uint32_t word = *w++;
             sum = smlad(word, x[0], sum);
             sum = smlad(uxtb16(word), x[1], sum);
             x += 2;
-        } while (x != end);
-        int32_t acc = (int32_t)((uint32_t)((int32_t)sum >> 8) + *w++);
-        if ((fc->flags & TFIN_FC_PER_CHANNEL) != 0) {
-            multiplier_q32 = *w++;
-            shift1 = (int32_t)*w++;
         }
-        if (fc->accumulators != NULL) {
-            fc->accumulators[row] = acc;
-        }
-        int32_t v = doubling_high_mul(acc, multiplier_q32);
-        fc->output[row] = (int8_t)halve_to_int8(((v + (v >> 31)) >> shift1) + 2 * fc->zero_point + 1);
-    }
-}
-
-static void clamp(const tfin_fc *fc)
-{
-    int8_t *y = fc->output;
-    for (uint32_t n = fc->outputs; n != 0; n--, y++) {
-        int32_t v = *y;
-        v = v < fc->activation_min ? fc->activation_min : v;
-        *y = (int8_t)(v > fc->activation_max ? fc->activation_max : v);
-    }
-}
-
-void tfin_fully_connected(const tfin_fc *fc)
-{
-    uint32_t grouped = fc->outputs & ~3u;
-    if ((fc->flags & TFIN_FC_NARROW) == 0 || (fc->accumulators != NULL && grouped != 0)) {
-        tfin_fully_connected_portable(fc);
-        return;
-    }
-    uint32_t *expanded = (uint32_t *)(void *)fc->scratch;
-    uint32_t start = expand(fc->input, expanded, fc->blocks);
-    const uint8_t *weights = fc->weights;
-    if (grouped != 0) {
-        struct groups_job job;
-        job.expanded = expanded;
-        job.rounds = (fc->blocks + 3u) >> 2;
-        job.start = start;
-        job.multiplier_q32 = fc->multiplier_q32;
-        job.shift1 = fc->shift1;
-        job.z = 2 * fc->zero_point + 1;
-        job.end = fc->output + grouped;
-        job.skip = ((0u - fc->blocks) & 3u) * BLOCK_CODE_BYTES;
-        weights = groups(weights, fc->output, &job, fc->flags & TFIN_FC_PER_CHANNEL);
-    }
-    if (grouped != fc->outputs) {
-        single_rows(fc, weights, grouped, start);
-    }
-    if (fc->activation_min != -128 || fc->activation_max != 127) {
-        clamp(fc);
+        weights = (const uint8_t *)w;
+        tfin_fc_finish(node, plan, arena, row, (uint32_t)((int32_t)sum >> 8), weights, weights + 4);
+        weights += per_channel != 0 ? 12 : 4;
     }
 }
 

@@ -45,14 +45,13 @@ enum {
     TFIN_PLAN_SIZE = 8,
     TFIN_PLAN_KERNELS = 12,
     TFIN_PLAN_ARENA_SIZE = 16,
-    TFIN_PLAN_COUNT_FLAGS = 20, /* u16 nodes, u16 flags */
-    TFIN_PLAN_NODES = 24,
-    TFIN_PLAN_INPUT = 28,
-    TFIN_PLAN_INPUT_LENGTH = 32,
-    TFIN_PLAN_OUTPUT = 36,
-    TFIN_PLAN_OUTPUT_LENGTH = 40,
-    TFIN_PLAN_ACCUMULATORS = 44,
-    TFIN_PLAN_ACCUMULATOR_COUNT = 48
+    TFIN_PLAN_NODES = 20,
+    TFIN_PLAN_INPUT = 24,
+    TFIN_PLAN_INPUT_LENGTH = 28,
+    TFIN_PLAN_OUTPUT = 32,
+    TFIN_PLAN_OUTPUT_LENGTH = 36,
+    TFIN_PLAN_ACCUMULATORS = 40,
+    TFIN_PLAN_ACCUMULATOR_COUNT = 44
 };
 
 /* Bytes of arena that the plan needs; a multiple of 16. */
@@ -95,31 +94,49 @@ static inline int32_t *tfin_net_accumulators(const uint8_t *plan, uint8_t *arena
 
 /* ------------------------------------------------------------------------------------- inside the network */
 
+enum { TFIN_OP_FULLY_CONNECTED = 1, TFIN_OP_TABLE = 2 };
+
 enum tfin_fc_flag {
     TFIN_FC_PER_CHANNEL = 1, /* every row has its own multiplier_q32 and shift1 */
     TFIN_FC_NARROW = 2,      /* sums fit 24 bits, accumulators 2^30, every shift1 >= 0: see plan.md */
     TFIN_FC_ACCUMULATORS = 4
 };
 
-/* One FULLY_CONNECTED, resolved. */
-typedef struct tfin_fc {
-    const uint8_t *weights;  /* aligned to 4; biases (and multipliers) among them, see plan.md */
-    const int8_t *input;     /* aligned to 4, readable up to a multiple of 4 */
-    int8_t *output;
-    uint8_t *scratch;        /* aligned to 8: 8 bytes for every 4 inputs */
-    int32_t *accumulators;   /* may be null */
-    uint32_t blocks;         /* inputs, in fours, rounded up */
-    uint32_t outputs;
+/* A node where it lies in the plan. A TABLE ends after `constants`. */
+typedef struct __attribute__((may_alias)) tfin_node {
+    uint8_t opcode;
+    uint8_t flags;
+    uint16_t bytes;
+    uint32_t input;          /* in the arena, a multiple of 8; readable up to a multiple of 4 */
+    uint32_t output;         /* in the arena, a multiple of 8 */
+    uint16_t inputs;
+    uint16_t outputs;
+    uint32_t constants;      /* in the plan, a multiple of 8: weights and biases, or the table */
     uint32_t multiplier_q32; /* per-tensor only */
     int32_t shift1;          /* per-tensor only */
-    int32_t zero_point;
-    int32_t activation_min;
-    int32_t activation_max;
-    uint32_t flags;
-} tfin_fc;
+    int8_t zero_point;
+    int8_t activation_min;
+    int8_t activation_max;
+    uint8_t zero;
+    uint32_t scratch;        /* in the arena, a multiple of 8: 8 bytes for every 4 inputs */
+} tfin_node;
+
+#define TFIN_TABLE_BYTES 20u
+#define TFIN_FC_BYTES 36u
+
+/* Inputs in blocks of four columns. */
+static inline uint32_t tfin_fc_blocks(const tfin_node *node)
+{
+    return (node->inputs + 3u) >> 2;
+}
 
 /* The fastest kernel of this core, and the one that every core has. */
-void tfin_fully_connected(const tfin_fc *fc);
-void tfin_fully_connected_portable(const tfin_fc *fc);
+void tfin_fully_connected(const tfin_node *node, const uint8_t *plan, uint8_t *arena);
+void tfin_fully_connected_portable(const tfin_node *node, const uint8_t *plan, uint8_t *arena);
+
+/* Ends a row: adds the bias that follows its weights (`constants`), keeps the accumulator if asked to, requantises, clamps, stores. `scale` is the row's
+ * {multiplier_q32, shift1}, read per-channel only. */
+void tfin_fc_finish(const tfin_node *node, const uint8_t *plan, uint8_t *arena, uint32_t row, uint32_t sum,
+                    const uint8_t *bias, const uint8_t *scale);
 
 #endif
