@@ -127,6 +127,7 @@ class Assembler:
         at_score = 64
         at_outcome = at_score + 24 * len(self.score)
         at_keep = at_outcome + 24 * len(self.outcome)
+        keeps += bytes(-len(keeps) % 8)
         at_features = at_keep + len(keeps)
         end = at_features + len(features)
         at_pool = -(-end // 8) * 8

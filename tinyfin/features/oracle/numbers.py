@@ -60,7 +60,7 @@ def log2_q8(x: int) -> int:
         return 0
     v = 1 + x
     surplus = max(0, v.bit_length() - 32)
-    power = (v // 2**surplus * 2**surplus) ** 512
+    power: int = (v // 2**surplus * 2**surplus) ** 512
     k = power.bit_length() // 2 + 1
     while 2 ** (2 * k - 1) > power:
         k -= 1

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Random streams of events, for hypothesis; and running one on oracle and engine side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from hypothesis import strategies as st
+
+from tests.features.rig import EVERYTHING
+from tinyfin.features.oracle import OracleEngine
+
+Step = tuple[Any, ...]
+
+# 5 and 5 << 32 | 0 fold to the same 32 bits; so do 2 and 2 ^ 1 << 32 | 1
+IDS = (1, 2, 3, 5, 5 << 32, 2**64 - 1, 0, 77)
+TOKENS = (0, 1, 2, 3, 2**62 + 1, 2**63 + 4, 2**64 - 1, 9 << 32)
+AMOUNTS = (
+    0, 1, 1, 2, 7, 100, 500, 1999, 70_000, -3, -40_000, 2**22, 2**31, -(2**33), 2**46 + 5,
+    2**62 - 1, 2**63 - 1, -(2**63),
+)  # fmt: skip
+LEAPS = (0, 0, 1, 1, 5, 59, 3600, 86400, 40 * 86400, 3 * 31_536_000, -1, -30, -100_000)
+STARTS = (0, 1, 500, 86_400, 800_000_000, 2**32 - 200_000)
+
+_leap = st.sampled_from(LEAPS)
+_id = st.sampled_from(IDS)
+_token = st.sampled_from(TOKENS)
+_i32 = st.sampled_from((0, 1, 2, 3, -1, 300, 2**31 - 1, -(2**31)))
+_record = st.tuples(
+    _i32,
+    st.sampled_from(AMOUNTS),
+    _token,
+    st.sampled_from((0, 1, 2, 3, -1, 4, 2**31 - 1)),
+    st.sampled_from((1, 1, 0, -5)),
+    st.sampled_from((1, 1, 0)),
+    _i32,
+)
+_score = st.tuples(
+    st.just("score"),
+    _leap,
+    _id,
+    st.sampled_from((0, 1, 3600 * 7, 815_000_000, 2**32 - 1)),
+    _record,
+    st.one_of(st.just(EVERYTHING), st.integers(0, EVERYTHING)),
+)
+_outcome = st.tuples(
+    st.just("outcome"),
+    _leap,
+    _id,
+    st.sampled_from((0, 0, 0, 1, 2, 3, 4)),
+    st.sampled_from((-1, 0, 51, 99)),
+    st.integers(0, 2),
+)
+_notice = st.tuples(
+    st.just("notice"),
+    _leap,
+    _id,
+    _token,
+    st.sampled_from((0, 0, 1, 10, 90_000, -50, 10**9)),
+    st.integers(0, 1),
+)
+_both = st.tuples(st.just("both"), _score, _outcome)
+_step = st.one_of(_score, _both, _both, _outcome, _notice, st.just(("reboot",)))
+
+
+@st.composite
+def streams(draw: Callable[[Any], Any], max_size: int = 30) -> list[Step]:
+    """A start time, then steps. ``both`` is a score and, at once, its outcome."""
+    steps: list[Step] = [("start", draw(st.sampled_from(STARTS)))]
+    for step in draw(st.lists(_step, min_size=1, max_size=max_size)):
+        if step[0] == "both":
+            _, score, outcome = step
+            steps += [score, (outcome[0], abs(outcome[1]), score[2], *outcome[3:])]
+        else:
+            steps.append(step)
+    return steps
+
+
+class Engine(Protocol):
+    """What the engine, the twin and the oracle have in common."""
+
+    def score(
+        self, id: int, t_mono_s: int, t_local_s: int, values: Sequence[int], present: int
+    ) -> Any: ...
+    def outcome(
+        self, id: int, t_mono_s: int, result: int, response: int, action_taken: int
+    ) -> int: ...
+    def notice(self, id: int, token: int, t_mono_s: int, t_tx_mono_s: int, fraud: int) -> int: ...
+    def features(self) -> Sequence[int]: ...
+    def stats(self) -> dict[str, int]: ...
+    def state_digest(self) -> int: ...
+    def export_state(self) -> bytes: ...
+    def import_state(self, image: bytes) -> None: ...
+
+
+def side_by_side(oracle: OracleEngine, make: Callable[[], Engine], steps: Sequence[Step]) -> None:
+    """Run a stream on both; AssertionError names the first step after which they differ."""
+    engine = make()
+    now = 0
+    for number, step in enumerate(steps):
+        where = f"step {number}: {step}"
+        match step:
+            case ("start", at):
+                now = at
+            case ("score", leap, id, local, values, present):
+                now = min(max(now + leap, 0), 2**32 - 1)
+                mine = oracle.score(id, now, local, values, present)
+                other = engine.score(id, now, local, values, present)
+                assert tuple(engine.features()) == oracle.features(), where
+                for name in ("id", "score_q32", "raw", "action", "flags"):
+                    assert getattr(other, name) == getattr(mine, name), (where, name)
+                assert tuple(other.reasons) == mine.reasons, where
+            case ("outcome", leap, id, result, response, action):
+                now = min(max(now + leap, 0), 2**32 - 1)
+                mine_code = oracle.outcome(id, now, result, response, action)
+                assert engine.outcome(id, now, result, response, action) == mine_code, where
+            case ("notice", leap, id, token, back, fraud):
+                now = min(max(now + leap, 0), 2**32 - 1)
+                at = min(max(now - back, 0), 2**32 - 1)
+                mine_code = oracle.notice(id, token, now, at, fraud)
+                assert engine.notice(id, token, now, at, fraud) == mine_code, where
+            case ("reboot",):
+                image = engine.export_state()
+                oracle.import_state(oracle.export_state())
+                engine = make()
+                engine.import_state(image)
+        assert engine.stats() == oracle.stats(), where
+        assert engine.export_state().hex() == oracle.export_state().hex(), where
+        assert engine.state_digest() == oracle.state_digest(), where

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The catalogue: ids that last, sizes, and every feature equal on the engine and the oracle."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from tinyfin.cli import main
+from tinyfin.features.catalogue import BY_NAME, DEFAULT, FEATURES, REASONS, STREAM
+from tinyfin.features.compiler import compile_program
+from tinyfin.features.oracle import OracleEngine
+from tinyfin.pack.container import build_pack
+from tinyfin.schema import PAYMENT
+from tinyfin.twin import Twin
+
+# name: (id, reason). Packs, logs and receipts hold these numbers: a line may be added, never changed
+LASTING = {
+    "amt_log": (1, 1), "amt_dev": (2, 1), "gap_s": (9, 4), "decl_run": (20, 11),
+    "entry_rare": (25, 16), "keyed_run": (27, 18), "refund_unlinked": (34, 23),
+    "offline_run": (38, 27), "tamper_bits": (43, 33), "amt_over": (103, 1), "known_last": (201, 35),
+    "known_rate_28d": (206, 35), "card_known_last": (221, 36),
+}  # fmt: skip
+
+
+def test_ids_and_names_are_unique() -> None:
+    assert len({feature.id for feature in FEATURES}) == len(FEATURES) == len(BY_NAME)
+    assert all(0 < feature.id < 0xF000 for feature in FEATURES)
+    assert all(feature.reason in {0, *REASONS} for feature in FEATURES)
+    assert all(feature.definition and feature.catches for feature in FEATURES)
+    assert not {feature.name for feature in FEATURES} & set(PAYMENT.names)
+    assert len([feature for feature in FEATURES if feature.id <= 44]) >= 40
+
+
+def test_ids_and_reasons_last() -> None:
+    assert {name: (BY_NAME[name].id, BY_NAME[name].reason) for name in LASTING} == LASTING
+
+
+def test_the_default_fits_a_terminal() -> None:
+    program = compile_program("default", PAYMENT, pending=8, card_sets=16, card_ways=4)
+    assert len(program.feature_names) == 28
+    assert program.card_table_bytes == 64 * program.card_slot_bytes
+    assert program.state_bytes < 4500
+    assert program.memory_bytes() < 5000
+
+
+def test_the_stream_set_needs_little() -> None:
+    needed = {field for name in STREAM for field in BY_NAME[name].fields}
+    assert needed <= {"amount_minor", "token", "transaction_type"}
+
+
+def test_restarts_lose_nothing_of_the_default() -> None:
+    ram_only = {field.name for field in PAYMENT.fields if field.ram_only}
+    assert not ram_only & {field for name in DEFAULT for field in BY_NAME[name].fields}
+    assert ram_only & set(BY_NAME["bin_conc"].fields)
+
+
+def _random_values(rng: np.random.Generator) -> tuple[list[int], int]:
+    choices = {
+        "amount_minor": (0, 1, 50, 199, 200, 201, 1000, 1999, 250_000, 2**45, -5),
+        "token": (0, 1, 2, 3, 2**62, 2**64 - 1),
+        "tvr": (0, 2**40 - 1, 0x8000048000, -1),
+        "floor_limit_minor": (0, 0, 2500, 10_000),
+        "queued_minor": (0, 5000, 2**40),
+        "stan": (999_998, 999_999, 1, 2, 77),
+        "chip_failures": (0, 0, 0, 1, 2),
+    }
+    values = []
+    for field in PAYMENT.fields:
+        if field.type == "enum":
+            values.append(int(rng.integers(-1, len(field.values))))
+        else:
+            values.append(int(rng.choice(np.array(choices.get(field.name, (0, 1, 2, 9)), object))))
+    every = 2 ** len(PAYMENT.fields) - 1
+    present = every if rng.random() < 0.7 else int(rng.integers(0, every + 1))
+    return values, present
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_every_feature_is_the_oracles(seed: int) -> None:
+    program = compile_program(
+        [feature.name for feature in FEATURES], PAYMENT, pending=3, card_sets=2, card_ways=2,
+        terminal_labels=5, card_labels=2,
+    )
+    twin = Twin(build_pack(PAYMENT, program))
+    oracle = OracleEngine(program.payload, PAYMENT)
+    assert twin.memory_size == program.memory_bytes()
+    assert twin.state_size == 64 + program.state_bytes
+    rng = np.random.default_rng(seed)
+    t, changed = 800_000_000, np.zeros(len(FEATURES), bool)
+    first: list[int] = []
+    for number in range(150):
+        t += int(rng.choice([0, 1, 7, 60, 299, 3600, 90_000, -5]))
+        values, present = _random_values(rng)
+        local = t + int(rng.choice([0, 0, 3600, -7200]))
+        signed = [v - 2**64 if v >= 2**63 else v for v in values]
+        verdict = twin.score(0, number, t, local, np.array(signed, np.int64), present)
+        expected = oracle.score(number, t, local, values, present)
+        got = twin.features(0).tolist()
+        assert dict(zip(program.feature_names, got, strict=True)) == dict(
+            zip(program.feature_names, oracle.features(), strict=True))
+        assert verdict.flags == expected.flags
+        first = first or got
+        changed |= np.array(got) != np.array(first)
+        if rng.random() < 0.9:
+            answer = (t, int(rng.integers(0, 5)), int(rng.choice([-1, 0, 14, 41, 51])), 0)
+            assert twin.outcome(0, number, *answer) == oracle.outcome(number, *answer)
+        if rng.random() < 0.4:
+            notice = (int(rng.integers(0, number + 1)), int(values[1]), t, t - 500, number % 2)
+            assert twin.notice(0, *notice) == oracle.notice(*notice)
+    assert twin.state_digest(0) == oracle.state_digest()
+    if seed == 0:
+        still = [name for name, moved in zip(program.feature_names, changed, strict=True)
+                 if not moved]
+        assert still == []
+
+
+def test_the_list_names_definition_bytes_moment_and_catches() -> None:
+    result = CliRunner().invoke(main, ["features", "--json"])
+    assert result.exit_code == 0
+    rows = {row["name"]: row for row in json.loads(result.stdout)["features"]}
+    assert set(rows) == set(BY_NAME)
+    assert rows["decl_run"]["moment"] == "after"
+    assert rows["decl_run"]["terminal_bytes"] == 8
+    assert rows["tok_gap_s"]["card_bytes"] == 24
+    assert rows["amt_log"]["definition"]
+    assert rows["amt_log"]["catches"]
+    text = CliRunner().invoke(main, ["features", "--set", "default"])
+    assert "28 features together" in text.stdout

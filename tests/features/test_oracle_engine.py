@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The engine against the oracle: random programs on random streams, byte for byte.
+
+Features, flags, errors, counters and the state image are compared after every event. With CI set in
+the environment the same examples come every time.
+"""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from tests.features.assembler import Assembler
+from tests.features.native import Engine
+from tests.features.packing import pack
+from tests.features.programs import PURE, STATEFUL, programs, programs_of
+from tests.features.rig import SCHEMA
+from tests.features.streams import Step, side_by_side, streams
+from tests.features.twin_terminal import TwinTerminal
+from tinyfin.features.oracle import OracleEngine
+
+SETTINGS = settings(
+    derandomize=bool(os.environ.get("CI")),
+    deadline=None,
+    print_blob=True,
+    phases=(Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink),
+    suppress_health_check=list(HealthCheck),
+)
+
+
+def compare(engine: Engine, program: Assembler, steps: list[Step]) -> None:
+    payload = program.payload()
+    packed = pack(SCHEMA, payload)
+    side_by_side(OracleEngine(payload, SCHEMA), lambda: engine.open(packed, SCHEMA), steps)
+
+
+@settings(SETTINGS, max_examples=200)
+@given(program=programs(), steps=streams())
+def test_random_programs_on_the_twin(program: Assembler, steps: list[Step]) -> None:
+    payload = program.payload()
+    packed = pack(SCHEMA, payload)
+    side_by_side(OracleEngine(payload, SCHEMA), lambda: TwinTerminal(packed), steps)
+
+
+@settings(SETTINGS, max_examples=300)
+@given(program=programs(), steps=streams())
+def test_random_programs(engine: Engine, program: Assembler, steps: list[Step]) -> None:
+    compare(engine, program, steps)
+
+
+@pytest.mark.parametrize("name", STATEFUL)
+@settings(SETTINGS, max_examples=25)
+@given(data=st.data())
+def test_stateful_operator(engine: Engine, name: str, data: st.DataObject) -> None:
+    compare(engine, data.draw(programs_of(name)), data.draw(streams()))
+
+
+@pytest.mark.parametrize("name", ["FIELD", "OUTCOME", *PURE])
+@settings(SETTINGS, max_examples=10)
+@given(data=st.data())
+def test_pure_operator(engine: Engine, name: str, data: st.DataObject) -> None:
+    compare(engine, data.draw(programs_of(name)), data.draw(streams(max_size=12)))

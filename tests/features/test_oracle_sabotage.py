@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Negative control: an operator that is wrong by one is caught by the oracle, whichever it is."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+import pytest
+
+from tests.features.assembler import CODES, SELF, TERMINAL, Assembler
+from tests.features.native import Engine
+from tests.features.packing import pack
+from tests.features.rig import AMOUNT, EVERYTHING, FLAG, KIND, SCHEMA, SMALL, TOKEN
+from tests.features.streams import Step, side_by_side
+from tinyfin.features.oracle import OracleEngine
+
+
+@pytest.fixture
+def saboteur(engine: Engine) -> Iterator[Engine]:
+    """The engine, made right again whatever the test did."""
+    yield engine
+    engine.sabotage = 0
+
+
+def every_operator() -> Assembler:
+    """One program in which every operator is read by a feature."""
+    p = Assembler(token_field=TOKEN, sets=2, ways=2, terminal_labels=3, card_labels=2)
+    small, amount, kind, flag = (p.op("FIELD", p2=i) for i in (SMALL, AMOUNT, KIND, FLAG))
+    for register in (small, amount, kind, flag):
+        p.keep(register)
+        p.feature(register)
+    for name in ("PRESENT", "TIME"):
+        p.feature(p.op(name, p2=2))
+    p.feature(p.op("CONST", p0=5))
+    for name in ("LOG2", "NOT", "ABS"):
+        p.feature(p.op(name, amount))
+    for name in ("AND", "OR", "ADD", "SUB", "MIN", "MAX", "MUL", "COMPARE"):
+        p.feature(p.op(name, amount, kind, p2=0))
+    p.feature(p.op("BUCKET", amount, p0=p.i64(10, 20), p2=2))
+    p.feature(p.op("LOOKUP", kind, p0=p.i16(5, 6), p1=-4, p2=2))
+    p.feature(p.op("DIV", amount, p0=3))
+    p.feature(p.op("RATIO", amount, kind, p0=2, p1=1, p2=3))
+    p.feature(p.op("DIVISIBLE", amount, p0=p.i64(2, 3), p2=2))
+    p.feature(p.op("POPCOUNT", amount, p0=p.u64(2**64 - 1)))
+    p.feature(p.op("SELECT", amount, kind, flag))
+    p.feature(p.op("IN", kind, p0=p.i64(1, 2), p2=2))
+    seconds = p.op("OUTCOME", p2=3, phase="outcome")
+    p.feature(p.op("PREVIOUS", seconds, key=TERMINAL, when=31, p0=-9, p3=4))
+    for name, extra in {
+        "WINDOW": {"p0": 100, "p2": 3, "p3": 2, "flags": SELF},
+        "LAST_N": {"p2": 5},
+        "RUN": {},
+        "SINCE": {"p0": 500},
+        "MEAN": {"p1": 1, "p2": 2, "p3": 4},
+        "DEVIATION": {"p0": 1, "p1": 8, "p2": 2, "p3": 2},
+        "SHARE": {"p2": 4, "p3": 2},
+        "RARITY": {"p0": 30, "p2": 4},
+        "REPEAT": {"p2": 4},
+        "MODE": {"p2": 4},
+        "DISTINCT": {"p0": 300, "p2": 4},
+        "KNOWN": {"p0": 300, "p1": -1, "p2": 4},
+        "SEEN": {},
+    }.items():
+        a = 255 if name in ("LAST_N", "RUN", "SINCE", "KNOWN", "SEEN") else kind
+        c = 255 if name in ("KNOWN", "SEEN") else flag
+        key = 2 if name == "SEEN" else TERMINAL
+        p.feature(p.op(name, a, 255, c, key=key, when=31, **extra))
+    return p
+
+
+def calm_stream(count: int = 12) -> list[Step]:
+    """Events that saturate nothing and approve or decline at once."""
+    rng = random.Random(1)
+    steps: list[Step] = [("start", 5000)]
+    for id in range(1, count):
+        record = (
+            rng.randrange(9),
+            rng.randrange(40),
+            rng.randrange(1, 4),
+            rng.randrange(4),
+            1,
+            1,
+            0,
+        )
+        steps.append(("score", rng.randrange(90), id, 40_000, record, EVERYTHING))
+        steps.append(("outcome", 2, id, rng.randrange(2), 0, 0))
+        steps.append(("notice", 1, id, record[2], 3, rng.randrange(2)))
+    return steps
+
+
+def test_the_program_uses_every_operator_and_agrees() -> None:
+    used = {code[0] for code in every_operator().score + every_operator().outcome}
+    assert used == set(CODES.values())
+
+
+@pytest.mark.parametrize("name", [None, *(name for name in CODES if name != "OUTCOME")])
+def test_an_operator_wrong_by_one_is_caught(saboteur: Engine, name: str | None) -> None:
+    payload = every_operator().payload()
+    packed = pack(SCHEMA, payload)
+    oracle = OracleEngine(payload, SCHEMA)
+    saboteur.sabotage = CODES[name] if name else 0
+    if name is None:
+        side_by_side(oracle, lambda: saboteur.open(packed, SCHEMA), calm_stream())
+    else:
+        with pytest.raises(AssertionError, match="step"):
+            side_by_side(oracle, lambda: saboteur.open(packed, SCHEMA), calm_stream())

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Features defined in tinyfin.toml."""
+
+from __future__ import annotations
+
+import tomllib
+
+import pytest
+
+from tinyfin.config import from_table
+from tinyfin.errors import ConfigError
+from tinyfin.features.compiler import Program, compile_program
+from tinyfin.features.definition import Feature
+from tinyfin.features.expressions import (
+    Expression,
+    all_of,
+    either,
+    equal,
+    field,
+    is_in,
+    is_value,
+    last_n,
+    log2,
+    outcome,
+    window,
+)
+from tinyfin.schema import PAYMENT
+
+
+def compiled(text: str) -> Program:
+    config = from_table(tomllib.loads(text))
+    return compile_program(config.features, config.schema)
+
+
+def same(text: str, expression: Expression) -> None:
+    program = compiled(f'[features]\nnames = ["f"]\n[features.f]\n{text}')
+    wanted = compile_program([Feature("f", 0xF000, 38, "", "", "before", expression)], PAYMENT)
+    assert program.payload == wanted.payload
+
+
+def test_an_operator_in_a_few_lines() -> None:
+    same(
+        """
+        op = "window"
+        key = "terminal"
+        seconds = "10m"
+        buckets = 10
+        value = "amount_minor"
+        where = "amount_minor <= 500 and entry_mode == 'keyed'"
+        itself = true
+        when = ["approved", "declined"]
+        width = 4
+        """,
+        window("terminal", seconds=600, buckets=10, value=field("amount_minor"),
+               where=all_of(field("amount_minor") <= 500, is_value("entry_mode", "keyed")),
+               itself=True, when=("approved", "declined"), width=4),
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "expression"),
+    [
+        ("either(entry_mode in ('keyed', 'stripe'), log2(amount_minor), 0)",
+         either(is_value("entry_mode", "keyed", "stripe"), log2(field("amount_minor")), 0)),
+        ("not mcc in (5411, 5812)", ~is_in(field("mcc"), (5411, 5812))),
+        ("(amount_minor // 100 - 3) * 2 + mcc",
+         (field("amount_minor") // 100 - 3) * 2 + field("mcc")),
+        ("cvm != 'none' or atc < -1", ~is_value("cvm", "none") | (field("atc") < -1)),
+        ("last_n('terminal', 8, outcome('response') == 51, when=('declined',))",
+         last_n("terminal", 8, equal(outcome("response"), 51), when=("declined",))),
+        ("amt_log * 2", log2(field("amount_minor")) * 2),
+    ],
+)  # fmt: skip
+def test_expressions(text: str, expression: Expression) -> None:
+    same(f'expression = "{text}"', expression)
+
+
+def test_own_features_build_on_each_other_and_follow_a_set() -> None:
+    program = compiled(
+        """
+        [features.keyed_now]
+        expression = "entry_mode == 'keyed'"
+        doc = "1 when keyed"
+        reason = 15
+        [features.keyed_big]
+        expression = "keyed_now and amount_minor > 10000"
+        """
+    )
+    assert len(program.feature_names) == 30
+    assert program.feature_names[-2:] == ("keyed_now", "keyed_big")
+    assert program.feature_ids[-2:] == (0xF000, 0xF001)
+    assert program.reason_ids[-2:] == (15, 38)
+    assert program.feature_docs[-2] == "1 when keyed"
+
+
+def test_a_learned_cut_is_part_of_the_name() -> None:
+    one = compile_program(["amt_over_22000"], PAYMENT)
+    assert one.feature_names == ("amt_over_22000",)
+    assert one.feature_ids == (103,)
+    own = compiled('[features]\nnames = ["f"]\n[features.f]\nexpression = "amount_minor > 22000"')
+    assert own.payload.replace(b"\x00\xf0", b"\x67\x00") == one.payload
+    assert "22000" in one.feature_docs[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('op = "windw"', r"features\.f\.op: there is no operator 'windw'; did you mean 'window'"),
+        ('op = "window"\nkeys = "card"', r"unknown key 'keys'; did you mean 'key'"),
+        ('op = "since"\nkey = "card"\ncap_s = "10"', r"features\.f\.cap_s = '10': a duration"),
+        ('op = "since"\nkey = "card"', r"missing a required.*argument: 'cap_s'"),
+        ('op = "since"\nkey = "card"\ncap_s = true', r"cap_s = True must be of type int"),
+        ('op = "log2"\nx = "amount_minor"\nreason = 999', r"features\.f\.reason = 999"),
+        ('op = "log2"\nexpression = "1"', r"give either op"),
+        ('doc = "x"', r"give either op"),
+        ('expression = "foo(1)"', r"no operator 'foo'"),
+        ('expression = "amount_minor <"', r"cannot be read"),
+        ('expression = "amont + 1"', r"needs the field 'amont'.*lacks; leave"),
+        ('expression = "entry_mode == \'kyed\'"', r"no value 'kyed'; did you mean 'keyed'"),
+        ('expression = "amount_minor / 2"', r"see ratio\(\)"),
+        ('expression = "1 < amount_minor < 3"', r"compare two things at a time"),
+        ('expression = "\'keyed\'"', r"is not a number"),
+        ('expression = "__import__(\'os\')"', r"no operator '__import__'"),
+        ('expression = "amount_minor.x"', r"not part of the language"),
+        ('expression = "[x for x in (1,)]"', r"not part of the language"),
+        ('expression = "window(\'terminal\', second=60, buckets=6)"',
+         r"unknown key 'second'; did you mean 'seconds'"),
+    ],
+)  # fmt: skip
+def test_refusals_name_key_and_fix(text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        compiled(f'[features]\nnames = ["f"]\n[features.f]\n{text}')
+
+
+def test_names_of_the_catalogue_are_taken() -> None:
+    with pytest.raises(ConfigError, match=r"features\.amt_log: the catalogue has a feature"):
+        compiled('[features.amt_log]\nexpression = "1"')
