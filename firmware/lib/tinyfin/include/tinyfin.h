@@ -311,7 +311,8 @@ uint32_t tfin_state_size(const tfin_engine *engine);
 int tfin_export_state(const tfin_engine *engine, uint32_t offset, void *out, uint32_t size);
 
 /* Takes the image back, in order, from offset 0 on. The first bytes (64, the image's header) must come in one piece. The state is usable again when
- * the last byte has been taken and TFIN_OK came back. On any error the state is cold. */
+ * the last byte has been taken and TFIN_OK came back. On any error the state is cold; so it is when an event, an outcome or a notice comes before the
+ * last byte: the import is abandoned. */
 int tfin_import_state(tfin_engine *engine, uint32_t offset, const void *image, uint32_t size);
 
 /* Forgets one card: a person's right. TFIN_OK whether or not the card was there. */

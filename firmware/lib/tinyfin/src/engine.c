@@ -19,8 +19,13 @@ static layout layout_of(const tfin_engine *e)
     return l;
 }
 
+/* The clock of any call that brings something new. An import that is not finished ends here: its bytes are not checked yet, so
+ * nothing may run on them. */
 static uint32_t tick(tfin_engine *e, uint32_t t_mono_s)
 {
+    if (e->import_next != 0) {
+        (void)tfin_reset(e);
+    }
     uint32_t last = tfin_u32(e->state + HEAD_LAST_T);
     uint32_t t = t_mono_s == UINT32_MAX ? t_mono_s - 1u : t_mono_s; /* so that t + 1 is never 0 */
     if (t < last) {
@@ -241,7 +246,8 @@ static void commit(tfin_engine *e, const layout *l, const uint8_t *entry, const 
     x.outcome_s = outcome_s;
     const uint8_t *k = program + tfin_u32(program + PROG_KEPT_AT);
     for (uint32_t n = tfin_u16(program + PROG_KEPT); n != 0; n--, k += 4) {
-        r[k[0]] = get_kept(entry + (tfin_u16(k + 2) & 0x7FFFu), k[1]);
+        /* limited again: an imported image may hold any 64 bits */
+        write_register(&r[k[0]], get_kept(entry + (tfin_u16(k + 2) & 0x7FFFu), k[1]));
     }
     const uint8_t *p = program + tfin_u32(program + PROG_OUTCOME_AT);
     for (uint32_t n = tfin_u16(program + PROG_OUTCOME_OPS); n != 0; n--, p += OP_SIZE) {

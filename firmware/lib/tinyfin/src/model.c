@@ -65,7 +65,7 @@ static int readout_ok(const tfin_engine *e, uint32_t size)
     uint32_t index = tfin_u16(e->readout + 2);
     uint32_t outputs = tfin_net_output_length(e->plan);
     switch (e->readout[0]) {
-    case READ_LOGIT: return index < outputs;
+    case READ_LOGIT: return index < outputs && tfin_i32(e->readout + 8) >= -128 && tfin_i32(e->readout + 8) <= 127;
     case READ_ACCUMULATOR: return index < tfin_net_accumulator_count(e->plan);
     case READ_RECONSTRUCTION:
         return outputs == tfin_net_input_length(e->plan) && outputs <= MAX_RECONSTRUCTION &&

@@ -150,7 +150,7 @@ static int state_ok(const op *o, const limits *l)
     uint32_t block = o->key == KEY_TERMINAL ? l->terminal_size : l->card_size;
     uint32_t size = tfin_operator_state_size(o);
     uint32_t align = uses_width_8(o) ? 8 : 4;
-    return size == 0 || (o->state % align == 0 && o->state <= block && size <= block - o->state);
+    return o->state % align == 0 && o->state <= block && size <= block - o->state;
 }
 
 /* What a commit reads must have been kept, or made in the outcome phase. */
