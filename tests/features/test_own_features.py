@@ -94,12 +94,12 @@ def test_own_features_build_on_each_other_and_follow_a_set() -> None:
 
 
 def test_a_learned_cut_is_part_of_the_name() -> None:
-    one = compile_program(["amt_over_22000"], PAYMENT)
-    assert one.feature_names == ("amt_over_22000",)
+    one = compile_program(["amt_over_22001"], PAYMENT)
+    assert one.feature_names == ("amt_over_22001",)
     assert one.feature_ids == (103,)
-    own = compiled('[features]\nnames = ["f"]\n[features.f]\nexpression = "amount_minor > 22000"')
+    own = compiled('[features]\nnames = ["f"]\n[features.f]\nexpression = "amount_minor > 22001"')
     assert own.payload.replace(b"\x00\xf0", b"\x67\x00") == one.payload
-    assert "22000" in one.feature_docs[0]
+    assert "22001" in one.feature_docs[0]
 
 
 @pytest.mark.parametrize(

@@ -33,20 +33,24 @@ BY_NAME: Mapping[str, Feature] = {feature.name: feature for feature in FEATURES}
 DEFAULT: tuple[str, ...] = (
     "amt_log", "amt_dev", "amt_round", "amt_small_16", "amt_repeat", "amt_to_floor",
     "gap_s", "rate_60", "rate_900_dev", "hour_rare",
-    "tok_seen_cnt", "tok_gap_s", "tok_distinct_300", "new_tok_share", "bin_conc",
+    "tok_seen_cnt", "tok_gap_s", "tok_distinct_300", "new_tok_share",
     "decl_ratio_16", "decl_run", "decl_inv",
     "entry_risk", "entry_rare", "keyed_run", "chip_fail_then",
     "refund_ratio", "refund_unlinked",
-    "offline_run", "saf_fill",
+    "offline_run", "saf_fill", "link_flap",
     "known_last", "known_rate_28d",
 )
-"""For payment data: card testing, fallback, takeover, refunds, offline bursts, notices."""
+"""For payment data: card testing, fallback, takeover, refunds, offline bursts, notices.
+
+No feature of it reads a field that lives in RAM only, so a restored terminal goes on exactly where
+it stopped; ``bin_conc`` begins anew after a restart.
+"""
 
 STREAM: tuple[str, ...] = (
     "amt_log", "amt_dev", "amt_to_mean", "amt_over", "amt_round",
     "amt_to_card_mean", "tok_known", "tok_seen_cnt", "tok_gap_s", "new_tok_share",
     "gap_s", "rate_hour", "rate_day", "hour_rare", "hour_of_day",
-    "known_last", "known_run", "known_run_age_h", "known_age_h", "known_rate_7d",
+    "known_last", "known_run", "known_run_age_h", "known_age_h", "known_rate_14d",
     "known_rate_28d", "known_run2_28d", "known_run1_28d", "known_labels_28d",
 )
 """For data that has amount, card, time and terminal only."""

@@ -54,7 +54,7 @@ FEATURES: tuple[Feature, ...] = (
     Feature("bin_conc", 17, 10,
             "16 * the largest number of equal BIN hashes among the last 16, this one included",
             "BIN attack", "before",
-            mode("terminal", field("bin_hash"), 16, where=present("bin_hash"), itself=True) * 16),
+            mode("terminal", field("bin_hash"), 15, where=present("bin_hash"), itself=True) * 16),
     Feature("appr_after_decl", 23, 14,
             "1 when this card was declined here in the last 600 s for more than this amount",
             "probing the limit", "after",
