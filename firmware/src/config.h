@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Every size of the terminal application, in one place. All memory is static: what these numbers say is what the
- * linker reserves. The defaults suit a part with 8 kB of RAM; a build that has more may define larger ones
- * (TFIN_WIRE_LARGE, or each by itself). HELLO tells the host all of them, so any choice works with any host.
+ * linker reserves. A part with 8 kB of RAM defines TFIN_WIRE_SMALL, or sets each by itself. HELLO tells the host all of them, so any
+ * choice works with any host; larger frames cost fewer bytes per event.
  */
 #ifndef TFIN_CONFIG_H
 #define TFIN_CONFIG_H
 
 /* A frame as it is before COBS: type, sequence, payload and CRC. At least 160 (HELLO must fit). */
 #ifndef TFIN_WIRE_FRAME_BYTES
-#ifdef TFIN_WIRE_LARGE
-#define TFIN_WIRE_FRAME_BYTES 768
+#ifndef TFIN_WIRE_SMALL
+#define TFIN_WIRE_FRAME_BYTES 1536
 #else
 #define TFIN_WIRE_FRAME_BYTES 320
 #endif
@@ -18,8 +18,8 @@
 
 /* Answers kept for repeated sequence numbers, which is also how many frames the host may have under way. A power of two. */
 #ifndef TFIN_WIRE_WINDOW
-#ifdef TFIN_WIRE_LARGE
-#define TFIN_WIRE_WINDOW 8
+#ifndef TFIN_WIRE_SMALL
+#define TFIN_WIRE_WINDOW 4
 #else
 #define TFIN_WIRE_WINDOW 2
 #endif
@@ -27,15 +27,15 @@
 
 /* Events in one frame, and how many of them may be scored. */
 #ifndef TFIN_WIRE_EVENTS
-#ifdef TFIN_WIRE_LARGE
-#define TFIN_WIRE_EVENTS 32
+#ifndef TFIN_WIRE_SMALL
+#define TFIN_WIRE_EVENTS 64
 #else
 #define TFIN_WIRE_EVENTS 8
 #endif
 #endif
 #ifndef TFIN_WIRE_SCORES
-#ifdef TFIN_WIRE_LARGE
-#define TFIN_WIRE_SCORES 16
+#ifndef TFIN_WIRE_SMALL
+#define TFIN_WIRE_SCORES 32
 #else
 #define TFIN_WIRE_SCORES 4
 #endif
@@ -44,7 +44,7 @@
 /* Bytes that may arrive while the engine is busy without one being lost: the port's receive buffer. An emulated UART
  * holds its sender back, so there it is as much as the host likes to have under way. */
 #ifndef TFIN_WIRE_CREDIT_BYTES
-#ifdef TFIN_WIRE_LARGE
+#ifndef TFIN_WIRE_SMALL
 #define TFIN_WIRE_CREDIT_BYTES 4096
 #else
 #define TFIN_WIRE_CREDIT_BYTES 512

@@ -12,6 +12,7 @@ enum {
     HEAD_SAME_PRESENT = 0x04, /* score */
     HEAD_ALL_SENT = 0x08,     /* score */
     HEAD_SAME_OFFSET = 0x10,  /* score */
+    HEAD_SAME_SENT = 0x80,    /* score; not with ALL_SENT */
     HEAD_FRAUD = 0x04,        /* notice */
     HEAD_TOKEN = 0x08,        /* notice */
     HEAD_ID = 0x60,
@@ -22,7 +23,7 @@ enum {
 };
 
 /* what a head may hold, per kind */
-static const uint8_t head_allowed[4] = {0x7F, 0x7F, 0x63, 0x6F};
+static const uint8_t head_allowed[4] = {0xFF, 0xFF, 0x63, 0x6F};
 
 void tfin_fields_open(tfin_fields *fields, const uint8_t *pack)
 {
@@ -118,7 +119,13 @@ static void read_score(tfin_events *e, uint8_t head)
     }
     e->event.t_local_s = e->event.t_mono_s + e->last_offset_s;
     uint64_t present = (head & HEAD_SAME_PRESENT) != 0 ? e->last_present : tfin_get_varint(&e->in);
-    uint64_t sent = (head & HEAD_ALL_SENT) != 0 ? present : tfin_get_varint(&e->in);
+    uint64_t sent = present;
+    if ((head & HEAD_SAME_SENT) != 0) {
+        sent = e->last_sent;
+        e->in.bad |= (head & HEAD_ALL_SENT) != 0;
+    } else if ((head & HEAD_ALL_SENT) == 0) {
+        sent = tfin_get_varint(&e->in);
+    }
     if (present >> e->fields->count != 0 || (sent & ~present) != 0) {
         e->in.bad = 1;
         return;
@@ -129,6 +136,7 @@ static void read_score(tfin_events *e, uint8_t head)
         }
     }
     e->last_present = (uint32_t)present;
+    e->last_sent = (uint32_t)sent;
     memcpy(e->record, &e->last_present, sizeof e->last_present);
     e->event.record = e->record;
     e->event.record_size = e->fields->record_size;
@@ -158,7 +166,8 @@ static void read_notice(tfin_events *e, uint8_t head)
     e->notice.t_mono_s = read_time(e);
     e->notice.fraud = (head & HEAD_FRAUD) != 0;
     e->notice.token = (head & HEAD_TOKEN) != 0 ? tfin_get(&e->in, 8) : 0;
-    e->notice.t_tx_mono_s = e->notice.t_mono_s - (uint32_t)tfin_get_signed(&e->in);
+    e->last_age_s += (uint32_t)tfin_get_signed(&e->in);
+    e->notice.t_tx_mono_s = e->notice.t_mono_s - e->last_age_s;
 }
 
 int tfin_events_next(tfin_events *e)

@@ -29,7 +29,9 @@ typedef struct tfin_events {
     uint64_t last_id;
     uint32_t last_t_s;
     uint32_t last_offset_s;
+    uint32_t last_age_s;
     uint32_t last_present;
+    uint32_t last_sent;
     uint8_t flags;
     uint8_t count; /* events in the frame */
     uint8_t taken; /* events read so far */

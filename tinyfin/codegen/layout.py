@@ -80,8 +80,8 @@ def read_layout(pack: bytes) -> PackLayout:
     arena = inputs = outputs = 0
     if plan is not None:
         (arena,) = struct.unpack_from("<I", plan, 16)
-        (inputs,) = struct.unpack_from("<I", plan, 32)
-        (outputs,) = struct.unpack_from("<I", plan, 40)
+        (inputs,) = struct.unpack_from("<I", plan, 28)
+        (outputs,) = struct.unpack_from("<I", plan, 36)
     name, record, fields = _schema(sections["SCHM"], meta)
     reasons = meta.get("reasons", {})
     return PackLayout(

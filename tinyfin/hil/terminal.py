@@ -22,7 +22,7 @@ _DEADLINE_S = 300.0
 
 
 def build_host_terminal(
-    pack: bytes, *, defines: Sequence[str] = ("TFIN_WIRE_LARGE",), cflags: Sequence[str] = ("-O2",)
+    pack: bytes, *, defines: Sequence[str] = (), cflags: Sequence[str] = ("-O2",)
 ) -> Path:
     """Compile application, engine and pack with the machine's C compiler; the program's path.
 

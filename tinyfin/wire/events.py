@@ -24,7 +24,7 @@ _HEADER_BYTES = 224
 _SECTION_BYTES = 16
 
 _SCORE, _SCORE_OUTCOME, _OUTCOME, _NOTICE = range(4)
-_SAME_PRESENT, _ALL_SENT, _SAME_OFFSET = 0x04, 0x08, 0x10
+_SAME_PRESENT, _ALL_SENT, _SAME_OFFSET, _SAME_SENT = 0x04, 0x08, 0x10, 0x80
 _FRAUD, _TOKEN = 0x04, 0x08
 _ID_NEXT, _ID_DELTA, _ID_WHOLE, _ID_SAME = 0x00, 0x20, 0x40, 0x60
 _U32 = 0xFFFFFFFF
@@ -73,7 +73,9 @@ class EventsFrame:
     _id: int = 0
     _t_s: int = 0
     _offset_s: int = 0
+    _age_s: int = 0
     _present: int = 0
+    _sent: int = 0
 
     def __post_init__(self) -> None:
         self._values = [0] * len(self.types)
@@ -119,8 +121,11 @@ class EventsFrame:
             self._present = present
         if mask == present:
             head |= _ALL_SENT
+        elif mask == self._sent:
+            head |= _SAME_SENT
         else:
             put_varint(out, mask)
+        self._sent = mask
         for i in sent:
             value = int(values[i])
             if self.types[i] == _U64:
@@ -150,7 +155,9 @@ class EventsFrame:
         if token:
             head |= _TOKEN
             out += (token & _U64_MASK).to_bytes(8, "little")
-        put_signed(out, _i32(t_mono_s - t_tx_mono_s))
+        age = (t_mono_s - t_tx_mono_s) & _U32
+        put_signed(out, _i32(age - self._age_s))
+        self._age_s = age
         out[0] = head
         return self._add(out, 0)
 

@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The report's pictures, from its facts. One style: bars and lines, units on axes, direct labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from tinyfin.hil.reporting.svg import Axis, Canvas, Mark, count_text, figure_text, power_text
+
+__all__ = ["calibration", "histogram", "horizontal_bars", "precision_recall", "scores"]
+
+_LEFT, _RIGHT = 62.0, 546.0
+_LINES = ("c1", "c2", "c3", "c4", "c5", "c6")
+
+
+def _x_axis(canvas: Canvas, axis: Axis, y: float, label: str, powers: bool = False) -> None:
+    canvas.line(axis.start, y, axis.end, y, "axis")
+    for value in axis.ticks():
+        x = axis(value)
+        canvas.line(x, y, x, y + 5, "axis")
+        text = power_text(round(value)) if powers else count_text(value)
+        canvas.text(x, y + 20, text, "middle")
+    canvas.text((axis.start + axis.end) / 2, y + 42, label, "middle", "label")
+
+
+def _y_axis(canvas: Canvas, axis: Axis, label: str, ticks: int = 4, percent: bool = False) -> None:
+    for value in axis.ticks(ticks):
+        y = axis(value)
+        canvas.line(_LEFT, y, _RIGHT, y, "grid")
+        text = f"{100 * value:.4g} %" if percent else count_text(value)
+        canvas.text(_LEFT - 7, y + 5, text, "end")
+    canvas.text(4, axis.end - 12, label, "start", "label")
+
+
+def _count_axis(counts: Sequence[float], start: float, end: float) -> Axis:
+    """Counts on a logarithmic axis that shows a count of 1."""
+    return Axis(0.7, max(10.0, 1.4 * max(counts, default=1)), start, end, log=True)
+
+
+def _bars(
+    canvas: Canvas, x: Axis, y: Axis, edges: Sequence[float], counts: Sequence[float], style: str
+) -> None:
+    for low, high, count in zip(edges[:-1], edges[1:], counts, strict=True):
+        if count > 0:
+            left, right = x(low), x(high)
+            gap = 1.0 if right - left > 4 else 0.0
+            canvas.rect(left, y(count), right - left - gap, y.start - y(count), style)
+
+
+def scores(facts: Mapping[str, Any], thresholds: Sequence[tuple[str, float]]) -> Markup:
+    """Scores of genuine and fraudulent transactions, one above the other, thresholds through both.
+
+    ``facts``: ``edges`` (log10 of the probability), ``genuine`` and ``fraud`` counts per bin;
+    ``thresholds``: name and log10 of the probability.
+    """
+    edges, genuine, fraud = facts["edges"], facts["genuine"], facts["fraud"]
+    told = "; ".join(f"{name} at {figure_text(10**at)}" for name, at in thresholds)
+    canvas = Canvas(
+        "scores", "Scores of genuine and fraudulent transactions",
+        f"Histogram of calibrated probabilities: {sum(genuine):,} genuine, {sum(fraud):,} fraud. "
+        f"Thresholds: {told or 'none'}. The counts are in the table below the picture.",
+        450,
+    )
+    x = Axis(edges[0], edges[-1], _LEFT, _RIGHT)
+    top = 18.0 * len(thresholds)
+    panels = (
+        (f"genuine ({sum(genuine):,})", genuine, "c1", top + 40, top + 180),
+        (f"fraud ({sum(fraud):,})", fraud, "c2", top + 228, top + 368),
+    )
+    canvas.height = top + 420
+    for name, counts, style, above, below in panels:
+        y = _count_axis(counts, below, above)
+        _y_axis(canvas, y, f"{name}: transactions per bin, logarithmic", 3)
+        _bars(canvas, x, y, edges, counts, f"fill {style}")
+        canvas.line(_LEFT, below, _RIGHT, below, "axis")
+    canvas.marks(x, [Mark(at, name) for name, at in thresholds], -2, panels[1][4])
+    _x_axis(canvas, x, panels[1][4], "calibrated probability of fraud", powers=True)
+    return canvas.done()
+
+
+def histogram(
+    ident: str,
+    title: str,
+    edges: Sequence[float],
+    counts: Sequence[int],
+    marks: Sequence[tuple[str, float]],
+    x_label: str,
+) -> Markup:
+    """Counts per bin on a logarithmic axis, with marked values."""
+    told = ", ".join(f"{name} {figure_text(value)}" for name, value in marks)
+    canvas = Canvas(ident, title, f"{title}: {told}. Counts are in the table below.", 330)
+    top = 18.0 * len(marks) + 34
+    canvas.height = top + 250
+    x = Axis(edges[0], edges[-1], _LEFT, _RIGHT)
+    y = _count_axis(counts, top + 195, top)
+    _y_axis(canvas, y, "transactions per bin, logarithmic")
+    _bars(canvas, x, y, edges, counts, "fill c1")
+    canvas.marks(x, [Mark(v, f"{n} {figure_text(v)}") for n, v in marks], -2, top + 195)
+    _x_axis(canvas, x, top + 195, x_label)
+    return canvas.done()
+
+
+def precision_recall(curves: Mapping[str, Mapping[str, Any]]) -> Markup:
+    """Precision over recall, one line per scorer in the order given; the legend is the report's."""
+    told = ", ".join(f"{n} {c['average_precision']:.3f}" for n, c in curves.items())
+    canvas = Canvas(
+        "precision-recall", "Precision and recall", f"Average precision: {told}.", 370
+    )
+    x, y = Axis(0, 1, _LEFT, _RIGHT), Axis(0, 1, 315, 34)
+    _y_axis(canvas, y, "precision: share of alerts that are fraud", 5, percent=True)
+    for i, curve in reversed(list(enumerate(curves.values()))):
+        points = [(x(r), y(p)) for r, p in zip(curve["recall"], curve["precision"], strict=True)]
+        canvas.polyline(points, f"line {_LINES[i % len(_LINES)]} d{i % len(_LINES)}")
+    canvas.line(x.start, 315, x.end, 315, "axis")
+    for value in x.ticks():
+        canvas.text(x(value), 335, f"{100 * value:.4g} %", "middle")
+    canvas.text((_LEFT + _RIGHT) / 2, 357, "recall: share of fraud that alerts", "middle", "label")
+    return canvas.done()
+
+
+def calibration(series: Mapping[str, Sequence[Mapping[str, Any]]]) -> Markup:
+    """Observed against predicted share of fraud, with 95 % intervals, on logarithmic axes.
+
+    Points without any fraud stand on the lower edge.
+    """
+    points = [p for rows in series.values() for p in rows]
+    lowest = min((p["mean"] for p in points if p["mean"] > 0), default=1e-4)
+    low = max(1e-6, 10.0 ** float(_floor_log(lowest)))
+    canvas = Canvas(
+        "calibration", "Calibration",
+        "Observed share of fraud against predicted probability, in bins of equally many "
+        "transactions; on the diagonal both agree. The values are in the table below.",
+        370,
+    )
+    x = Axis(low, 1, _LEFT, _RIGHT, log=True)
+    y = Axis(low, 1, 315, 34, log=True)
+    for value in y.ticks():
+        canvas.line(_LEFT, y(value), _RIGHT, y(value), "grid")
+        canvas.text(_LEFT - 7, y(value) + 5, power_text(round(_log(value))), "end")
+    canvas.text(4, 22, "observed share of fraud", "start", "label")
+    canvas.line(x.start, y.start, x.end, y.end, "mark")
+    canvas.text(x.end - 100, y.end + 36, "perfect", "end", "label")
+    for i, rows in enumerate(series.values()):
+        style = _LINES[i % len(_LINES)]
+        shift = 5.0 * i
+        for p in rows:
+            px = x(p["mean"]) + shift
+            canvas.line(px, y(p["low"]), px, y(p["high"]), f"line thin {style}")
+            canvas.circle(px, y(p["share"]), 4.5, f"{'dot' if i == 0 else 'ring'} {style}")
+    canvas.line(x.start, 315, x.end, 315, "axis")
+    for value in x.ticks():
+        canvas.text(x(value), 335, power_text(round(_log(value))), "middle")
+    canvas.text((_LEFT + _RIGHT) / 2, 357, "predicted probability (mean of the bin)", "middle",
+                "label")
+    return canvas.done()
+
+
+def horizontal_bars(
+    ident: str, title: str, rows: Sequence[tuple[str, float, str]], highest: float | None = None
+) -> Markup:
+    """One bar per row (name, value, what is written beside it), the name above its bar."""
+    told = ", ".join(f"{name} {text}" for name, _, text in rows)
+    canvas = Canvas(ident, title, f"{title}: {told}.", 40.0 * len(rows) + 6)
+    x = Axis(0, highest or max((v for _, v, _ in rows), default=1) or 1, 2, 400)
+    for i, (name, value, text) in enumerate(rows):
+        y = 40.0 * i + 15
+        canvas.text(2, y, name, "start", "label")
+        canvas.rect(2, y + 7, 398, 13, "track")
+        canvas.rect(2, y + 7, max(x(value) - 2, 1.0 if value else 0.0), 13, "fill c1")
+        canvas.text(408, y + 19, text, "start", "label")
+    return canvas.done()
+
+
+def _log(value: float) -> float:
+    import math
+
+    return math.log10(value)
+
+
+def _floor_log(value: float) -> int:
+    import math
+
+    return math.floor(math.log10(value))
