@@ -10,14 +10,14 @@ The table is fitted on rows at their true prevalence: class weights of the train
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from tinyfin.errors import DataError
+from tinyfin.pack.calibration import Calibration
 
-__all__ = ["MAX_KNOTS", "Q32", "Table", "fit_table"]
+__all__ = ["MAX_KNOTS", "Q32", "fit_table", "probability"]
 
 MAX_KNOTS = 32
 Q32 = 1 << 32
@@ -25,35 +25,9 @@ _SHRINK = 4.0
 _LOWEST, _HIGHEST = 1e-6, 1.0 - 1e-6
 
 
-@dataclass(frozen=True)
-class Table:
-    """Knots of the CALI section: raw int32 and p_q32, both strictly ascending."""
-
-    raw: tuple[int, ...]
-    p_q32: tuple[int, ...]
-
-    @property
-    def slopes_q16(self) -> tuple[int, ...]:
-        """Slope after each knot, times 2^16, rounded down; 65536 after the last (not used)."""
-        steps = zip(self.raw, self.raw[1:], self.p_q32, self.p_q32[1:], strict=False)
-        return (*(((p1 - p0) << 16) // (r1 - r0) for r0, r1, p0, p1 in steps), 1 << 16)
-
-    def apply(self, raw: npt.NDArray[np.int32] | Sequence[int]) -> npt.NDArray[np.uint32]:
-        """score_q32 of raw scores, exactly as the engine makes it."""
-        knots = np.asarray(self.raw, np.int64)
-        p = np.asarray(self.p_q32, np.uint64)
-        slope = np.asarray(self.slopes_q16, np.uint64)
-        r = np.clip(np.asarray(raw, np.int64), knots[0], knots[-1])
-        i = np.searchsorted(knots, r, side="right") - 1
-        i = np.minimum(i, len(knots) - 2)
-        rise = ((r - knots[i]).astype(np.uint64) * slope[i]) >> np.uint64(16)
-        out = p[i] + np.minimum(rise, p[i + 1] - p[i])
-        score: npt.NDArray[np.uint32] = np.where(r >= knots[-1], p[-1], out).astype(np.uint32)
-        return score
-
-    def probability(self, raw: npt.NDArray[np.int32]) -> npt.NDArray[np.float64]:
-        """The calibrated probability as a float."""
-        return self.apply(raw).astype(np.float64) / Q32
+def probability(table: Calibration, raw: npt.NDArray[np.int32]) -> npt.NDArray[np.float64]:
+    """The calibrated probability of raw scores, as a float."""
+    return table.evaluate(raw).astype(np.float64) / Q32
 
 
 def fit_table(
@@ -61,7 +35,7 @@ def fit_table(
     label: npt.NDArray[np.int8],
     bounds: tuple[int, int],
     knots: int = MAX_KNOTS,
-) -> Table:
+) -> Calibration:
     """Fit on raw scores of rows at their true prevalence; 1 marks fraud.
 
     ``bounds``: smallest and largest raw score that the model can give; the table spans them. Raises
@@ -159,7 +133,7 @@ def _shift(p: float, logits: float) -> float:
     return float(1.0 / (1.0 + np.exp(-z)))
 
 
-def _rising(raw: Sequence[int], share: Sequence[float]) -> Table:
+def _rising(raw: Sequence[int], share: Sequence[float]) -> Calibration:
     """Whole numbers that rise by at least one per raw score, within 1 .. 2^32 - 2."""
     p = [round(min(max(s, 0.0), 1.0) * Q32) for s in share]
     p[0] = max(1, p[0])
@@ -171,13 +145,13 @@ def _rising(raw: Sequence[int], share: Sequence[float]) -> Table:
         ceiling = p[i] - (raw[i] - raw[i - 1] if i else 0)
     if p[0] < 0:
         raise DataError("the range of raw scores is too wide to calibrate; use a larger shift")
-    return Table(tuple(int(r) for r in raw), tuple(p))
+    return Calibration(tuple(int(r) for r in raw), tuple(p))
 
 
-def _recentre(table: Table, raw: npt.NDArray[np.int32], base: float) -> Table:
+def _recentre(table: Calibration, raw: npt.NDArray[np.int32], base: float) -> Calibration:
     """Shift the odds until the mean probability is the prevalence: lines between blocks bend it."""
     for _ in range(8):
-        mean = float(np.mean(table.probability(raw)))
+        mean = float(np.mean(probability(table, raw)))
         if abs(mean - base) <= 1e-4 * base:
             break
         shift = float(np.log(base / (1.0 - base)) - np.log(mean / (1.0 - mean)))

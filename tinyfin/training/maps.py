@@ -8,13 +8,12 @@ the 0.1% and 99.9% quantiles. The arithmetic is that of the MAPS section of docs
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["KNOTS", "FittedMap", "apply_map", "apply_maps", "fit_maps"]
+from tinyfin.pack.maps import InputMap
+
+__all__ = ["KNOTS", "fit_maps"]
 
 KNOTS = 12
 LOW, HIGH = -128, 127
@@ -22,55 +21,20 @@ _ENUMERABLE = 8
 _GRID = 129
 
 
-@dataclass(frozen=True)
-class FittedMap:
-    """Knots of one feature: x int16 strictly ascending, y int8 never descending."""
-
-    x: tuple[int, ...]
-    y: tuple[int, ...]
-
-    @property
-    def slopes_q16(self) -> tuple[int, ...]:
-        """Slope after each knot, times 2^16, rounded down; 0 after the last."""
-        steps = zip(self.x, self.x[1:], self.y, self.y[1:], strict=False)
-        return (*(((y1 - y0) << 16) // (x1 - x0) for x0, x1, y0, y1 in steps), 0)
-
-
-def apply_map(fitted: FittedMap, feature: npt.NDArray[np.int16]) -> npt.NDArray[np.int8]:
-    """int8 codes of one feature, exactly as the engine makes them."""
-    x = np.asarray(fitted.x, np.int64)
-    y = np.asarray(fitted.y, np.int64)
-    slope = np.asarray(fitted.slopes_q16, np.int64)
-    f = np.clip(feature.astype(np.int64), x[0], x[-1])
-    i = np.searchsorted(x, f, side="right") - 1
-    code = y[i] + (((f - x[i]) * slope[i] + 32768) >> 16)
-    return np.clip(code, LOW, HIGH).astype(np.int8)
-
-
-def apply_maps(
-    maps: Sequence[FittedMap], features: npt.NDArray[np.int16]
-) -> npt.NDArray[np.int8]:
-    """Network inputs int8[n, F] of features int16[n, F]."""
-    out = np.empty(features.shape, np.int8)
-    for i, fitted in enumerate(maps):
-        out[:, i] = apply_map(fitted, features[:, i])
-    return out
-
-
 def fit_maps(
     features: npt.NDArray[np.int16], label: npt.NDArray[np.int8], knots: int = KNOTS
-) -> tuple[FittedMap, ...]:
+) -> tuple[InputMap, ...]:
     """One map per column of ``features`` int16[n, F]; label 1 is fraud; 2 <= knots <= 32."""
     fraud = label == 1
     return tuple(_fit(features[:, i], fraud, knots) for i in range(features.shape[1]))
 
 
-def _fit(column: npt.NDArray[np.int16], fraud: npt.NDArray[np.bool_], knots: int) -> FittedMap:
+def _fit(column: npt.NDArray[np.int16], fraud: npt.NDArray[np.bool_], knots: int) -> InputMap:
     values = np.unique(column).astype(np.int64)
     if len(values) == 1:
         # a constant tells nothing: one code, whatever comes
         x = min(int(values[0]), 32766)
-        return FittedMap((x, x + 1), (0, 0))
+        return InputMap((x, x + 1), (0, 0))
     if len(values) > _GRID:
         inner = np.unique(
             np.concatenate(
@@ -89,7 +53,7 @@ def _fit(column: npt.NDArray[np.int16], fraud: npt.NDArray[np.bool_], knots: int
     y = LOW + (HIGH - LOW) * (curve - curve[0]) / span
     kept = np.arange(len(inner)) if len(inner) <= _ENUMERABLE else _thin(inner, y, knots)
     codes = np.maximum.accumulate(np.rint(y[kept]).astype(np.int64))
-    return FittedMap(tuple(inner[kept].tolist()), tuple(codes.tolist()))
+    return InputMap(tuple(inner[kept].tolist()), tuple(codes.tolist()))
 
 
 def _curve(

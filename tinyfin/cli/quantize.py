@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``tinyfin quantize``: the int8 network and the signed pack of a run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from tinyfin.cli.output import emit, json_option, note
+
+__all__ = ["command", "parity_text"]
+
+
+def parity_text(result: dict[str, Any]) -> str:
+    """What was compared with TFLM, for people."""
+    lines = [
+        f"network against TFLM: {result['plan']['differing_bytes']} of {result['bytes']} bytes "
+        f"differ ({result['rows']} rows)"
+    ]
+    for name, label in (
+        ("litert_auto", "ai-edge-litert"), ("litert_reference", "ai-edge-litert, reference")
+    ):
+        if name in result:
+            lines.append(
+                f"{label}: {result[name]['differing_bytes']} bytes differ from TFLM's, by at most "
+                f"{result[name]['max_abs_difference']} (reported, not followed)"
+            )
+    sizes = result["sizes"]
+    lines.append(
+        f"pack {sizes['pack_bytes']} bytes, plan {sizes['plan_bytes']}, .tflite "
+        f"{sizes['tflite_bytes']}, {sizes['macs']} multiplications"
+    )
+    return "\n".join(lines)
+
+
+@click.command()
+@click.argument("run", type=click.Path(file_okay=False))
+@click.option("--key", "key_path", type=click.Path(exists=True, dir_okay=False),
+              help="Signing key; the public development key if not given.")
+@json_option
+def command(run: str, key_path: str | None, as_json: bool) -> None:
+    """Make model.tflite and model.tfpack of a RUN, compared with TFLM byte for byte."""
+    from tinyfin.cli.train import table_text
+    from tinyfin.pack.signing import load_key
+    from tinyfin.quantize.quantize import quantize
+    from tinyfin.training.run import open_run
+
+    key = None if key_path is None else load_key(key_path)
+    result = quantize(open_run(run), key=key, note=note)
+    emit(result, as_json, f"{table_text(result)}\n{parity_text(result)}\npack: {result['pack']}")

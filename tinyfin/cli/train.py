@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``tinyfin train``: a model from transactions."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tinyfin.cli.output import emit, json_option, note
+from tinyfin.errors import ConfigError
+
+__all__ = ["command", "table_text"]
+
+
+def table_text(metrics: dict[str, Any]) -> str:
+    """Models and rules of a ``metrics.json`` as a table for people."""
+    lines = []
+    for population, scorers in metrics["populations"].items():
+        first = next(iter(scorers.values()), None)
+        if first is None:
+            lines.append(f"{population}: no test rows")
+            continue
+        lines.append(f"{population}: {first['rows']} test rows, {first['frauds']} frauds")
+        lines.append("  scorer         AP     recall at 0.1%  1%     ECE     Brier skill")
+        for name, m in scorers.items():
+            ece = m.get("calibration_error")
+            extra = "" if ece is None else f"{ece:.4f}  {m['brier_skill']:.3f}"
+            lines.append(
+                f"  {name:<13}  {_figure(m['average_precision'])}  "
+                f"{_figure(m['recall_at_0.1%'])}           {_figure(m['recall_at_1%'])}  {extra}"
+            )
+    return "\n".join(lines)
+
+
+def _figure(value: float | None) -> str:
+    return "  -  " if value is None or value != value else f"{value:.3f}"
+
+
+def bar() -> Any:
+    """A progress callback (done, of, text) that draws on stderr when it is a terminal."""
+
+    def show(done: int, of: int, text: str) -> None:
+        if sys.stderr.isatty():
+            filled = "#" * (30 * done // max(of, 1))
+            end = "\n" if done == of else ""
+            click.echo(f"\rtraining [{filled:<30}] {done}/{of} {text} {end}", err=True, nl=False)
+        elif done == of:
+            note(f"training: epoch {done} of {of}, {text}")
+
+    return show
+
+
+@click.command()
+@click.argument("data", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False))
+@click.option("--config", "config_path", type=click.Path(dir_okay=False), help="tinyfin.toml")
+@click.option("--until", help="The model goes live here: labels known later are not used.")
+@click.option("--name", help="Name of the run; the configuration's folder or file if not given.")
+@click.option("--out", default="runs", show_default=True, help="Folder of the runs.")
+@click.option("--seed", type=click.IntRange(min=0), help="Instead of [model] seed.")
+@click.option("--skip-bad-rows", type=click.Path(dir_okay=False),
+              help="Set bad rows aside into this CSV file.")
+@json_option
+def command(
+    data: tuple[str, ...],
+    config_path: str | None,
+    until: str | None,
+    name: str | None,
+    out: str,
+    seed: int | None,
+    skip_bad_rows: str | None,
+    as_json: bool,
+) -> None:
+    """Train a model on transactions (CSV or Parquet), split by time.
+
+    Rows before --until whose label was known by then are learned from and calibrated on, later rows
+    are the test. Makes the folder OUT/NAME.
+    """
+    from tinyfin.config import load, parse_moment
+    from tinyfin.training.train import train
+
+    config = load(config_path)
+    try:
+        until_s = None if until is None else parse_moment(until)
+    except ValueError as error:
+        raise ConfigError(f"--until {until!r}: {error}") from error
+    run = train(
+        data,
+        config,
+        name=name or _default_name(config_path, data[0]),
+        out=out,
+        until_s=until_s,
+        seed=seed,
+        skip_bad_rows=skip_bad_rows,
+        note=note,
+        progress=bar(),
+    )
+    metrics = run.read_json("metrics.json")
+    facts = run.read_json("run.json")
+    result = {"run": str(run.path), "split": facts["split"], "model": facts["model"], **metrics}
+    text = f"{table_text(metrics)}\n{facts['split']['immature_refused']} rows refused: their label "
+    text += f"was not known by {facts['split']['until']}\nrun: {run.path}"
+    emit(result, as_json, text)
+
+
+def _default_name(config_path: str | None, data: str) -> str:
+    if config_path is not None:
+        path = Path(config_path)
+        stem = path.parent.resolve().name if path.name == "tinyfin.toml" else path.stem
+    else:
+        stem = Path(data).stem
+    return "".join(c if c.isalnum() or c in "._-" else "-" for c in stem) or "run"

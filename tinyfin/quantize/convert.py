@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keras to a full-int8 ``.tflite`` whose input is the code of the input maps, byte for byte."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tinyfin.errors import ModelError
+from tinyfin.quantize import tflite_model
+from tinyfin.training.families import INPUT_STEPS
+
+__all__ = ["representative_rows", "to_tflite"]
+
+LOW, HIGH = -128, 127
+
+
+def representative_rows(
+    inputs: npt.NDArray[np.int8], label: npt.NDArray[np.int8], rows: int, seed: int
+) -> npt.NDArray[np.int8]:
+    """Rows that show the converter the range of every tensor: as many frauds as genuine rows.
+
+    The input's scale comes out as 1 / INPUT_STEPS, zero point 0, only if both ends of int8 are
+    seen; where the data lacks one, a single input of a single row is moved there.
+    """
+    rng = np.random.default_rng(seed)
+    picked = []
+    for mask in (label == 1, label != 1):
+        found = np.flatnonzero(mask)
+        take = min(len(found), rows // 2)
+        picked.append(np.sort(rng.choice(found, take, replace=False)))
+    chosen: npt.NDArray[np.int8] = inputs[np.concatenate(picked)].copy()
+    for row, end in ((0, LOW), (-1, HIGH)):
+        if not np.any(chosen == end):
+            nearest = int(np.argmin(np.abs(chosen[row].astype(np.int16) - end)))
+            chosen[row, nearest] = end
+    return chosen
+
+
+def to_tflite(keras_model: Any, representative: npt.NDArray[np.int8]) -> bytes:
+    """Convert; int8 in and out. ``representative`` int8[n, F] as :func:`representative_rows` gives.
+
+    Raises ModelError when the network cannot be converted, or its input would not be the maps'
+    codes.
+    """
+    from tinyfin.training.reproducible import tensorflow
+
+    tf = tensorflow(0)
+    width = representative.shape[1]
+    x = representative.astype(np.float32) / np.float32(INPUT_STEPS)
+
+    @tf.function(input_signature=[tf.TensorSpec([1, width], tf.float32, name="inputs")])  # type: ignore[untyped-decorator]
+    def serve(inputs: Any) -> Any:
+        return keras_model(inputs, training=False)
+
+    # without the Keras object the variables are frozen into constants, as the converter needs them
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([serve.get_concrete_function()])
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: ([row[None, :]] for row in x)
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter.inference_input_type = tf.int8
+    converter.inference_output_type = tf.int8
+    try:
+        data = bytes(_quietly(converter.convert))
+    except Exception as error:  # the converter raises many kinds, with the operator in the text
+        text = str(error).strip().splitlines() or [type(error).__name__]
+        raise ModelError(
+            f"the network cannot be converted to int8: {text[0]}; use Dense layers with ReLU, "
+            "sigmoid or tanh"
+        ) from error
+    check_input(data)
+    return data
+
+
+def check_input(tflite: bytes) -> None:
+    """ModelError unless the input is int8 with scale 1 / INPUT_STEPS and zero point 0."""
+    tensor = tflite_model.load(tflite).input_tensor
+    if tensor.zero_point != 0 or tensor.scale != np.float32(1.0 / INPUT_STEPS):
+        raise ModelError(
+            f"the input tensor {tensor.name!r} has scale {tensor.scale!r} and zero point "
+            f"{tensor.zero_point}; the input maps give codes of scale 1/{INPUT_STEPS} and zero "
+            "point 0: let the representative rows reach -128 and 127"
+        )
+
+
+def _quietly(call: Any) -> Any:
+    """The converter prints from C++ to stdout and stderr, where results and progress belong."""
+    import os
+    import sys
+    import tempfile
+
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as sink:
+        kept = os.dup(1), os.dup(2)
+        try:
+            os.dup2(sink.fileno(), 1)
+            os.dup2(sink.fileno(), 2)
+            return call()
+        finally:
+            os.dup2(kept[0], 1)
+            os.dup2(kept[1], 2)
+            os.close(kept[0])
+            os.close(kept[1])

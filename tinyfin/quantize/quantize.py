@@ -1,0 +1,308 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a run's float network to its int8 ``.tflite`` and its signed pack, checked against TFLM.
+
+From the ``.tflite`` on everything is integer arithmetic and order: any machine makes the same pack,
+byte for byte.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tinyfin.config import Config
+from tinyfin.errors import MismatchError, ModelError
+from tinyfin.features.compiler import Program, compile_program
+from tinyfin.pack.calibration import Calibration
+from tinyfin.pack.decision import Decision
+from tinyfin.pack.golden import Golden
+from tinyfin.pack.lowering import FullyConnected, lower
+from tinyfin.pack.maps import InputMap
+from tinyfin.pack.plan import compile_plan, describe
+from tinyfin.pack.readout import Readout
+from tinyfin.quantize import tflite_model
+from tinyfin.quantize.convert import check_input, to_tflite
+from tinyfin.quantize.parity import parity
+from tinyfin.training.calibration import Q32, fit_table, probability
+from tinyfin.training.decision import decide
+from tinyfin.training.run import RunFolder
+
+if TYPE_CHECKING:
+    from tinyfin.twin import Twin
+
+__all__ = ["accumulator_bounds", "accumulator_shift", "assemble", "quantize"]
+
+Note = Callable[[str], None]
+
+PARITY_ROWS = 4000
+GOLDEN_ROWS = 8
+RAW_BITS = 17
+"""A read-out keeps at most this many bits: then the table that must rise by 2^-32 per raw score
+spends less than 2^-15 of the probability on rising."""
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What every pack of one run shares."""
+
+    config: Config
+    program: Program
+    maps: tuple[InputMap, ...]
+    plan: bytes
+    readout: Readout
+    tflite: bytes
+    meta: Mapping[str, Any]
+    lineage: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A pack, its calibration and decision, and the raw scores of the calibration rows."""
+
+    pack: bytes
+    calibration: Calibration
+    decision: Decision
+    raw: npt.NDArray[np.int32]
+
+
+def quantize(run: RunFolder, *, key: Any = None, note: Note = lambda _: None) -> dict[str, Any]:
+    """Make ``model.tflite``, ``model.tfpack`` and ``parity.json``, and add int8 to the metrics.
+
+    ``key``: a signing key; the public development key if None. Raises ModelError for an operator
+    that the plan does not know, MismatchError when a byte of the network differs from TFLM's.
+    """
+    from tinyfin.training.reproducible import tensorflow
+    from tinyfin.twin import Twin
+
+    facts = run.read_json("run.json")
+    slices = run.slices()
+    tf = tensorflow(int(facts["model"]["seed"]))
+    note("converting to int8")
+    network = tf.keras.models.load_model(run.file("model.keras"), compile=False)
+    tflite = to_tflite(network, slices["representative"])
+    run.tflite.write_bytes(tflite)
+    made = assemble(run, tflite, facts, slices, key=key)
+    run.pack.write_bytes(made.pack)
+    twin = Twin(made.pack, keys=_trusted(key))
+    report = _compare(run, slices, twin, note)
+    metrics = _measure(run, facts, slices, twin, made)
+    report["float_and_int8"] = _differences(metrics)
+    report["sizes"] = _sizes(run, made.pack, tflite)
+    run.write_json("parity.json", report)
+    run.write_json("metrics.json", metrics)
+    if report["plan"]["differing_bytes"]:
+        raise MismatchError(
+            f"{run.tflite}: {report['plan']['differing_bytes']} of {report['bytes']} bytes of "
+            f"the plan differ from TFLM's on {report['rows']} rows; do not use this pack, and "
+            "report it with the .tflite"
+        )
+    return {"run": str(run.path), "pack": str(run.pack), **report, **metrics}
+
+
+def assemble(
+    run: RunFolder,
+    tflite: bytes,
+    facts: Mapping[str, Any],
+    slices: Mapping[str, npt.NDArray[Any]],
+    *,
+    key: Any = None,
+) -> _Made:
+    """The signed pack of a ``.tflite``, and what was found on the way.
+
+    The same arguments give the same bytes on every machine.
+    """
+    from tinyfin.twin import Twin
+
+    parts, bounds = _parts(run, tflite, facts)
+    width = len(parts.maps)
+    # a first pack reads raw scores; its calibration and decision only have to be lawful
+    whole = Calibration.strict(list(bounds), [1, Q32 - 2])
+    nothing = Decision((0,) * width, (0,) * width, never_online=True, never_decline=True)
+    probe = Twin(_build(parts, whole, nothing, None, key), keys=_trusted(key))
+    raw = probe.infer(slices["calibration"])[1]
+    label = slices["calibration_label"]
+    table = fit_table(raw, label, bounds)
+    references = [int(m.evaluate(np.asarray([f]))[0])
+                  for m, f in zip(parts.maps, slices["medians"], strict=True)]
+    decision = decide(
+        parts.config.decision, table, raw, label,
+        reasons=parts.program.reason_ids, references=references,
+    )
+    vectors = _golden_rows(slices["calibration"], raw)
+    golden = Golden(vectors, probe.infer(vectors)[1])
+    return _Made(_build(parts, table, decision, golden, key), table, decision, raw)
+
+
+def accumulator_bounds(node: FullyConnected, index: int = 0) -> tuple[int, int]:
+    """Smallest and largest accumulator that any int8 input of the layer can give."""
+    w = node.weights[index].astype(np.int64)
+    ends = np.stack([w * (v - node.input_zero_point) for v in (-128, 127)])
+    bias = int(node.bias[index])
+    return bias + int(ends.min(axis=0).sum()), bias + int(ends.max(axis=0).sum())
+
+
+def accumulator_shift(bounds: tuple[int, int]) -> int:
+    """The shift that brings the whole range of an accumulator within RAW_BITS bits."""
+    return max(0, (bounds[1] - bounds[0]).bit_length() - RAW_BITS)
+
+
+def _parts(
+    run: RunFolder, tflite: bytes, facts: Mapping[str, Any]
+) -> tuple[_Parts, tuple[int, int]]:
+    config = run.config()
+    program = compile_program(config.features, config.schema)
+    if program.payload != run.file("program.bin").read_bytes():
+        raise ModelError(
+            f"{run.path}: this tinyfin makes another feature program of the run's configuration "
+            "than the one it was trained with; train again"
+        )
+    model = tflite_model.load(tflite, str(run.tflite))
+    check_input(tflite)
+    nodes = lower(model)
+    last = nodes[-1]
+    if not isinstance(last, FullyConnected) or last.output_length != 1:
+        raise ModelError(
+            f"{run.tflite}: the network must end in a dense layer with one linear output, the "
+            "logit; leave the sigmoid out"
+        )
+    bounds = accumulator_bounds(last)
+    shift = accumulator_shift(bounds)
+    model_facts = facts["model"]
+    meta = {
+        "name": run.name,
+        "family": model_facts["family"],
+        "readout": "accumulator",
+    }
+    lineage = {
+        "data": facts["data"]["fingerprint"],
+        "config": facts["config_sha256"],
+        "weights": model_facts["weights_sha256"],
+        "tflite": hashlib.sha256(tflite).hexdigest(),
+        "code": facts["versions"]["tinyfin"],
+        "until": facts["split"]["until"],
+        "seed": model_facts["seed"],
+        "parent": None,
+    }
+    parts = _Parts(
+        config, program, run.maps(), compile_plan(model, accumulators=True),
+        Readout.accumulator(0, shift), tflite, meta, lineage,
+    )
+    return parts, (bounds[0] >> shift, bounds[1] >> shift)
+
+
+def _build(
+    parts: _Parts, table: Calibration, decision: Decision, golden: Golden | None, key: Any
+) -> bytes:
+    from tinyfin.pack.container import build_pack, model_id
+
+    signing = {} if key is None else {"key": key}
+    return build_pack(
+        parts.config.schema,
+        parts.program,
+        maps=parts.maps,
+        plan=parts.plan,
+        readout=parts.readout,
+        calibration=table,
+        decision=decision,
+        golden=golden,
+        meta=dict(parts.meta),
+        lineage=dict(parts.lineage),
+        model=model_id(parts.tflite),
+        **signing,
+    )
+
+
+def _trusted(key: Any) -> tuple[bytes, ...]:
+    return () if key is None else (key.public,)
+
+
+def _golden_rows(
+    inputs: npt.NDArray[np.int8], raw: npt.NDArray[np.int32]
+) -> npt.NDArray[np.int8]:
+    """Rows from the lowest to the highest raw score, and the two ends of the input range."""
+    order = np.argsort(raw, kind="stable")
+    at = np.linspace(0, len(order) - 1, GOLDEN_ROWS - 2).astype(np.int64)
+    ends = np.array([[-128], [127]], np.int8).repeat(inputs.shape[1], axis=1)
+    return np.ascontiguousarray(np.concatenate([inputs[order[at]], ends]))
+
+
+def _compare(
+    run: RunFolder, slices: Mapping[str, npt.NDArray[Any]], twin: Twin, note: Note
+) -> dict[str, Any]:
+    """Bytes of the plan, and of other interpreters, against TFLM's, on real rows."""
+    real = np.concatenate([slices["test"], slices["calibration"], slices["representative"]])
+    at = np.linspace(0, len(real) - 1, min(len(real), PARITY_ROWS)).astype(np.int64)
+    rows = np.ascontiguousarray(real[at])
+    note(f"comparing {len(rows)} rows with TFLM")
+    return parity(run.tflite, rows, lambda x: twin.infer(x)[0])
+
+
+def _measure(
+    run: RunFolder,
+    facts: Mapping[str, Any],
+    slices: Mapping[str, npt.NDArray[Any]],
+    twin: Twin,
+    made: _Made,
+) -> dict[str, Any]:
+    from tinyfin.training.train import draw_run, table_of
+
+    scores = twin.infer(slices["test"])[1] if len(slices["test"]) else made.raw[:0]
+    int8 = (scores, probability(made.calibration, scores))
+    metrics = table_of(slices, facts["data"]["scenarios"], int8)
+    metrics["decision"] = _realised(made, slices, scores)
+    draw_run(run, slices, int8)
+    return metrics
+
+
+def _realised(
+    made: _Made, slices: Mapping[str, npt.NDArray[Any]], test: npt.NDArray[np.int32]
+) -> dict[str, Any]:
+    """Thresholds as probabilities; alerts where they were set, and in the test period."""
+    decision = made.decision
+    out: dict[str, Any] = {
+        "go_online": None if decision.never_online else decision.go_online_q32 / Q32,
+        "decline": None if decision.never_decline else decision.decline_q32 / Q32,
+    }
+    for part, raw in (("calibration", made.raw), ("test", test)):
+        label = slices[f"{part}_label"]
+        alert = decision.evaluate(made.calibration.evaluate(raw)) > 0
+        genuine, fraud = label != 1, label == 1
+        out[part] = {
+            "false_alerts_per_1000": _mean(1000.0 * alert[genuine]),
+            "recall": _mean(1.0 * alert[fraud]),
+            "precision": _mean(1.0 * fraud[alert]),
+        }
+    return out
+
+
+def _mean(values: npt.NDArray[np.float64]) -> float:
+    return float(np.mean(values)) if len(values) else float("nan")
+
+
+def _differences(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for population, scorers in metrics["populations"].items():
+        if "model_int8" in scorers:
+            a, b = scorers["model_float"], scorers["model_int8"]
+            out[population] = {
+                name: {"float": a[name], "int8": b[name]}
+                for name in ("average_precision", "recall_at_0.1%", "calibration_error")
+                if name in a
+            }
+    return out
+
+
+def _sizes(run: RunFolder, pack: bytes, tflite: bytes) -> dict[str, Any]:
+    plan = describe(compile_plan(tflite_model.load(tflite, str(run.tflite)), accumulators=True))
+    return {
+        "pack_bytes": len(pack),
+        "tflite_bytes": len(tflite),
+        "plan_bytes": plan["plan_bytes"],
+        "arena_bytes": plan["arena_bytes"],
+        "macs": plan["macs"],
+    }

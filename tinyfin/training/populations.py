@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whom the figures are about: everybody, or the cards that nobody had blocked yet."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from tinyfin.data.transactions import Transactions
+
+__all__ = ["known_cards_removed"]
+
+DAY_S = 86400
+LOOK_BACK_S = 14 * DAY_S
+
+
+def known_cards_removed(
+    tx: Transactions, rows: npt.NDArray[np.int64], until_s: int
+) -> npt.NDArray[np.bool_] | None:
+    """Which of the test ``rows`` stay when cards with a known fraud are taken out.
+
+    The rule of the Fraud Detection Handbook: a card is out from the day after a fraud of its own
+    became known, counting frauds since 14 days before ``until_s``. None without tokens.
+    """
+    if "token" not in tx.schema.names or not np.any(tx.has("token")):
+        return None
+    token = tx.column("token")
+    t = tx.t_mono_s.astype(np.int64)
+    fraud = np.flatnonzero((tx.label == 1) & (t >= until_s - LOOK_BACK_S) & tx.has("token"))
+    cards, code = np.unique(token[fraud], return_inverse=True)
+    first_known = np.full(len(cards), np.iinfo(np.int64).max)
+    np.minimum.at(first_known, code, tx.label_known_s[fraud].astype(np.int64))
+    if not len(cards):
+        return np.ones(len(rows), bool)
+    at = np.minimum(np.searchsorted(cards, token[rows]), len(cards) - 1)
+    known = np.where(cards[at] == token[rows], first_known[at], np.iinfo(np.int64).max)
+    day = until_s + (t[rows] - until_s) // DAY_S * DAY_S
+    stay: npt.NDArray[np.bool_] = (known >= day) | ~tx.has("token")[rows]
+    return stay

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The folder of a run: everything that a later verb needs, and what a person wants to know.
+
+    config.toml       the configuration as it was written (empty: all defaults)
+    run.json          name, data and its fingerprint, split, features, family, seeds, versions
+    program.bin       the feature program
+    maps.json         the input maps
+    model.keras       the float network
+    slices.npz        int8 inputs, labels and scores of the rows that quantize needs
+    metrics.json      float model, int8 model (after quantize) and rules, same rows
+    plots/*.png       scores, precision and recall, calibration
+    model.tflite      after quantize
+    model.tfpack      after quantize
+    parity.json       after quantize: what was compared with what
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tinyfin.errors import InputError, ModelError
+from tinyfin.pack.maps import InputMap
+
+if TYPE_CHECKING:
+    from tinyfin.config import Config
+
+__all__ = ["RunFolder", "new_run", "open_run"]
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths and readers of a run's files."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The run's name: its folder's."""
+        return self.path.name
+
+    @property
+    def pack(self) -> Path:
+        """The signed pack, after quantize."""
+        return self.path / "model.tfpack"
+
+    @property
+    def tflite(self) -> Path:
+        """The int8 network, after quantize."""
+        return self.path / "model.tflite"
+
+    def file(self, name: str) -> Path:
+        """A file of the folder; ModelError if it is not there."""
+        found = self.path / name
+        if not found.is_file():
+            later = ("model.tfpack", "model.tflite", "parity.json")
+            verb = "quantize" if name in later else "train"
+            raise ModelError(f"{self.path}: {name} is missing; make it with `tinyfin {verb}`")
+        return found
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """One of the folder's JSON files."""
+        found: dict[str, Any] = json.loads(self.file(name).read_text())
+        return found
+
+    def write_json(self, name: str, content: Mapping[str, Any]) -> None:
+        """Write a JSON file, keys sorted; a NaN becomes null."""
+        text = json.dumps(_plain(content), indent=2, sort_keys=True, ensure_ascii=False)
+        (self.path / name).write_text(text + "\n")
+
+    def config(self) -> Config:
+        """The configuration the run was made with."""
+        from tinyfin.config import load
+
+        return load(self.file("config.toml"))
+
+    def maps(self) -> tuple[InputMap, ...]:
+        """The input maps, in feature order."""
+        rows = self.read_json("maps.json")["maps"]
+        return tuple(InputMap(tuple(row["x"]), tuple(row["y"])) for row in rows)
+
+    def write_maps(self, maps: Sequence[InputMap], names: Sequence[str]) -> None:
+        """Write ``maps.json``."""
+        rows = [
+            {"feature": name, "x": list(m.x), "y": list(m.y)}
+            for name, m in zip(names, maps, strict=True)
+        ]
+        self.write_json("maps.json", {"maps": rows})
+
+    def slices(self) -> dict[str, npt.NDArray[Any]]:
+        """Arrays of ``slices.npz``."""
+        with np.load(self.file("slices.npz")) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+
+    def pack_bytes(self) -> bytes:
+        """The pack; ModelError if the run has none yet."""
+        return self.file("model.tfpack").read_bytes()
+
+
+def new_run(out: str | Path, name: str, config: Config) -> RunFolder:
+    """Make the folder ``out/name``; InputError if a run of that name is there."""
+    if not _NAME.match(name):
+        raise InputError(
+            f"run name {name!r}: use letters, digits, '.', '_' and '-', at most 64, a letter or "
+            "digit first"
+        )
+    path = Path(out) / name
+    if (path / "run.json").exists():
+        raise InputError(f"{path}: there is a run of that name; choose another or remove it")
+    (path / "plots").mkdir(parents=True, exist_ok=True)
+    text = config.path.read_text() if config.path is not None else ""
+    (path / "config.toml").write_text(text)
+    return RunFolder(path)
+
+
+def open_run(path: str | Path) -> RunFolder:
+    """The run in a folder; ModelError if it is none."""
+    folder = RunFolder(Path(path))
+    if not folder.path.is_dir():
+        raise ModelError(f"{path}: there is no such run folder; make one with `tinyfin train`")
+    folder.file("run.json")
+    return folder
+
+
+def file_facts(paths: Sequence[str | Path]) -> list[dict[str, Any]]:
+    """Name, size and SHA-256 of input files."""
+    facts = []
+    for path in map(Path, paths):
+        digest = hashlib.sha256()
+        with path.open("rb") as file:
+            while chunk := file.read(1 << 20):
+                digest.update(chunk)
+        facts.append(
+            {"name": path.name, "bytes": path.stat().st_size, "sha256": digest.hexdigest()}
+        )
+    return facts
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, (list, tuple)):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, (np.integer, np.floating)):
+        return _plain(value.item())
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value
