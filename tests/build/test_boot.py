@@ -118,8 +118,8 @@ def test_an_emulator_that_does_not_start_says_why() -> None:
     assert result.target.emulator is not None
     spec = dataclasses.replace(result.target.emulator, command=("qemu-system-arm", "-M", "nothing"))
     odd = dataclasses.replace(result.target, emulator=spec)
-    with pytest.raises(TargetError, match=r"cortex-m4: .*nothing"), Emulator(odd, result.elf):
-        pass
+    with pytest.raises(TargetError, match=r"cortex-m4: .*unsupported machine"):
+        Emulator(odd, result.elf).start()
     spec = dataclasses.replace(spec, command=("qemu-system-nowhere",))
     odd = dataclasses.replace(result.target, emulator=spec)
     with pytest.raises(ToolError, match="qemu-system-nowhere is not on PATH"):

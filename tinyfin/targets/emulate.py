@@ -132,8 +132,8 @@ class Emulator:
         if self._process is not None and self._process.poll() is not None:
             raise TargetError(
                 f"{self.target.name}: the emulator ended with code {self._process.returncode}: "
-                f"{self.output().strip() or 'no message'}; `tinyfin doctor` says whether its "
-                "version is known to work"
+                f"{self.output().strip() or 'no message'} (QEMU 7.2 and newer are known to work, "
+                "`tinyfin doctor` shows the version)"
             )
 
     @property
