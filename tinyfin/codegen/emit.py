@@ -93,8 +93,6 @@ def _header(pack: PackLayout) -> str:
         "#include <stddef.h>",
         "#include <stdint.h>",
         "",
-        '#include "tinyfin.h"',
-        "",
         "#ifdef __cplusplus",
         'extern "C" {',
         "#endif",
@@ -193,10 +191,11 @@ def _asserts(pack: PackLayout) -> list[str]:
     ]
     return [
         *lines,
-        f"#if TFIN_VERSION < {pack.engine_minimum}",
+        "/* include tinyfin.h before this file to have these checked too */",
+        f"#if defined(TFIN_VERSION) && TFIN_VERSION < {pack.engine_minimum}",
         f'#error "this pack needs version {major}.{minor}.{patch} of the engine, or a newer one"',
         "#endif",
-        f"#if TFIN_PACK_FORMAT < {pack.format}",
+        f"#if defined(TFIN_PACK_FORMAT) && TFIN_PACK_FORMAT < {pack.format}",
         f'#error "this pack is of format {pack.format}; the engine is older"',
         "#endif",
     ]
