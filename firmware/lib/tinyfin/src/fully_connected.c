@@ -37,20 +37,19 @@ static int32_t requantise(int32_t acc, uint32_t multiplier_q32, int32_t shift1)
 #endif
 }
 
-void tfin_fc_finish(const tfin_node *node, const uint8_t *plan, uint8_t *arena, uint32_t row, uint32_t sum,
-                    const uint8_t *bias, const uint8_t *scale)
+/* Ends a row: adds its bias, keeps the accumulator if asked to, requantises, clamps, stores. `bias` is the row's in its group. */
+static void finish(const tfin_node *node, const uint8_t *plan, uint8_t *arena, uint32_t row, uint32_t sum, const uint8_t *bias)
 {
-    uint32_t multiplier_q32 = node->multiplier_q32;
-    int32_t shift1 = node->shift1;
+    const uint8_t *scale = (const uint8_t *)&node->multiplier_q32;
     int32_t acc = (int32_t)(sum + tfin_plan_u32(bias, 0));
     if ((node->flags & TFIN_FC_PER_CHANNEL) != 0) {
-        multiplier_q32 = tfin_plan_u32(scale, 0);
-        shift1 = (int32_t)tfin_plan_u32(scale, 4);
+        scale = bias + 16u + 4u * (row & 3u); /* behind four biases, twice as long */
     }
     if ((node->flags & TFIN_FC_ACCUMULATORS) != 0) {
         tfin_net_accumulators(plan, arena)[row] = acc;
     }
-    int32_t y = (int32_t)((uint32_t)requantise(acc, multiplier_q32, shift1) + (uint32_t)(int32_t)node->zero_point);
+    int32_t y = requantise(acc, tfin_plan_u32(scale, 0), (int32_t)tfin_plan_u32(scale, 4));
+    y = (int32_t)((uint32_t)y + (uint32_t)(int32_t)node->zero_point);
     y = y < node->activation_min ? node->activation_min : y;
     y = y > node->activation_max ? node->activation_max : y;
     arena[node->output + row] = (uint8_t)y;
@@ -66,46 +65,43 @@ void tfin_fully_connected_portable(const tfin_node *node, const uint8_t *plan, u
     const int8_t *input = (const int8_t *)(arena + node->input);
     const int8_t *end = input + 4u * tfin_fc_blocks(node);
     const uint8_t *w = plan + node->constants;
-    uint32_t scale_bytes = (node->flags & TFIN_FC_PER_CHANNEL) != 0 ? 8u : 0u;
-    uint32_t row = 0;
+    uint32_t tail = (node->flags & TFIN_FC_PER_CHANNEL) != 0 ? 48u : 16u; /* biases, multipliers */
     uint32_t start = 0;
 
     for (const int8_t *x = input; x != end; x += 2) {
         start -= 128u * (uint32_t)(int32_t)*x;
     }
-#ifndef __ARM_FEATURE_DSP /* there this kernel only stands in for the fast one: small is better */
-    for (; row + 4u <= node->outputs; row += 4u) {
-        uint32_t sum0 = start, sum1 = start, sum2 = start, sum3 = start;
+#ifdef __ARM_FEATURE_DSP /* there this kernel only stands in for the fast one: small is better */
+    for (uint32_t row = 0; row < node->outputs; row++) {
+        const uint8_t *v = w;
+        uint32_t sum = start;
+        for (const int8_t *x = input; x != end; x += 4) {
+            sum += EVEN(v[0], x[0]) + ODD(v[1], x[1] - 127) + EVEN(v[2], x[2]) + ODD(v[3], x[3] - 127);
+            v += 16;
+        }
+        finish(node, plan, arena, row, sum, v);
+        w += 4; /* the next row of this group, or the next group */
+        if ((row & 3u) == 3u) {
+            w = v - 12 + tail;
+        }
+    }
+#else
+    for (uint32_t row = 0; row < node->outputs; row += 4u) {
+        uint32_t sum[4] = {start, start, start, start};
         for (const int8_t *x = input; x != end; x += 4) {
             int32_t x0 = x[0], x1 = x[1] - 127, x2 = x[2], x3 = x[3] - 127;
-            sum0 += EVEN(w[0], x0) + ODD(w[1], x1) + EVEN(w[2], x2) + ODD(w[3], x3);
-            sum1 += EVEN(w[4], x0) + ODD(w[5], x1) + EVEN(w[6], x2) + ODD(w[7], x3);
-            sum2 += EVEN(w[8], x0) + ODD(w[9], x1) + EVEN(w[10], x2) + ODD(w[11], x3);
-            sum3 += EVEN(w[12], x0) + ODD(w[13], x1) + EVEN(w[14], x2) + ODD(w[15], x3);
+            sum[0] += EVEN(w[0], x0) + ODD(w[1], x1) + EVEN(w[2], x2) + ODD(w[3], x3);
+            sum[1] += EVEN(w[4], x0) + ODD(w[5], x1) + EVEN(w[6], x2) + ODD(w[7], x3);
+            sum[2] += EVEN(w[8], x0) + ODD(w[9], x1) + EVEN(w[10], x2) + ODD(w[11], x3);
+            sum[3] += EVEN(w[12], x0) + ODD(w[13], x1) + EVEN(w[14], x2) + ODD(w[15], x3);
             w += 16;
         }
-        tfin_fc_finish(node, plan, arena, row, sum0, w, w + 16);
-        tfin_fc_finish(node, plan, arena, row + 1u, sum1, w + 4, w + 24);
-        tfin_fc_finish(node, plan, arena, row + 2u, sum2, w + 8, w + 32);
-        tfin_fc_finish(node, plan, arena, row + 3u, sum3, w + 12, w + 40);
-        w += 4u * (4u + scale_bytes);
+        for (uint32_t i = 0; i < 4u && row + i < node->outputs; i++) {
+            finish(node, plan, arena, row + i, sum[i], w + 4u * i);
+        }
+        w += tail;
     }
 #endif
-    while (row < node->outputs) {
-        uint32_t group = node->outputs - row >= 4u ? 4u : 1u; /* rows that are interleaved here */
-        const uint8_t *after = w + (uint32_t)(end - input) * group;
-        for (uint32_t i = 0; i < group; i++) {
-            const uint8_t *v = w + 4u * i;
-            uint32_t sum = start;
-            for (const int8_t *x = input; x != end; x += 4) {
-                sum += EVEN(v[0], x[0]) + ODD(v[1], x[1] - 127) + EVEN(v[2], x[2]) + ODD(v[3], x[3] - 127);
-                v += 4u * group;
-            }
-            tfin_fc_finish(node, plan, arena, row + i, sum, after + 4u * i, after + 4u * group + 8u * i);
-        }
-        row += group;
-        w = after + group * (4u + scale_bytes);
-    }
 }
 
 #ifndef __ARM_FEATURE_DSP

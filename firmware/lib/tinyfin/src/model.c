@@ -196,22 +196,24 @@ typedef struct top {
     uint32_t count;
 } top;
 
+/* Keeps the best few in order. Swapped down the list rather than shifted: compilers make memmove of a shift. */
 static void consider(top *best, tfin_verdict *v, int64_t contribution, uint16_t id)
 {
-    uint32_t place = best->count;
-    while (place != 0 && contribution > best->contribution[place - 1u]) {
-        place--;
+    for (uint32_t i = 0; i < best->count; i++) {
+        if (contribution > best->contribution[i]) {
+            int64_t lesser = best->contribution[i];
+            uint16_t lesser_id = v->reasons[i];
+            best->contribution[i] = contribution;
+            v->reasons[i] = id;
+            contribution = lesser;
+            id = lesser_id;
+        }
     }
-    if (place == TFIN_MAX_REASONS) {
-        return;
+    if (best->count < TFIN_MAX_REASONS) {
+        best->contribution[best->count] = contribution;
+        v->reasons[best->count] = id;
+        best->count++;
     }
-    best->count += best->count < TFIN_MAX_REASONS;
-    for (uint32_t i = best->count - 1u; i > place; i--) {
-        best->contribution[i] = best->contribution[i - 1u];
-        v->reasons[i] = v->reasons[i - 1u];
-    }
-    best->contribution[place] = contribution;
-    v->reasons[place] = id;
 }
 
 /* One run of the network for each input that differs from its reference, and one more to leave the event's own output behind. */

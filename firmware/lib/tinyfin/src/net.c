@@ -10,38 +10,47 @@
 #define NOINLINE
 #endif
 
-#define MAX_WIDTH 65500u /* (MAX_WIDTH + 12) * MAX_WIDTH < 2^32 */
-
-/* [at, at + bytes) lies in [0, size) and at is a multiple of 8. */
+/* [at, at + bytes) lies in [0, size), holds something, and at is a multiple of 8. */
 NOINLINE static int inside(uint32_t at, uint32_t bytes, uint32_t size)
 {
 #ifdef TFIN_TEST_NO_BOUNDS
-    (void)bytes; /* wrong on purpose: the fuzz test must notice */
-    return (at & 7u) == 0 && at <= size;
+    return (at & 7u) == 0 && at <= size && bytes != 0; /* wrong on purpose: the fuzz test must notice */
 #else
-    return (at & 7u) == 0 && at <= size && bytes <= size - at;
+    return (at & 7u) == 0 && at < size && bytes - 1u < size - at;
 #endif
 }
 
-/* u32 multiplier_q32, i32 shift1: 0 to 30 when narrow, else -31 to 30. */
-NOINLINE static int multiplier_ok(const uint8_t *at, uint32_t flags)
+/* {multiplier_q32, shift1} of one row, or of all when per-tensor. */
+static inline int multiplier_ok(const uint8_t *at, int32_t least_shift1)
 {
-    uint32_t left = (flags & TFIN_FC_NARROW) != 0 ? 0u : 31u;
-    return (tfin_plan_u32(at, 0) & 0x80000001u) == 0x80000000u && tfin_plan_u32(at, 4) + left <= left + 30u;
+    uint32_t multiplier_q32 = tfin_plan_u32(at, 0);
+    int32_t shift1 = (int32_t)tfin_plan_u32(at, 4);
+    return (multiplier_q32 >> 31) != 0 && (multiplier_q32 & 1u) == 0 && shift1 >= least_shift1 && shift1 <= 30;
 }
 
-static int multipliers_ok(const tfin_node *node, const uint8_t *plan)
+static int check_fully_connected(const tfin_node *node, const uint8_t *plan)
 {
-    if ((node->flags & TFIN_FC_PER_CHANNEL) == 0) {
-        return multiplier_ok((const uint8_t *)&node->multiplier_q32, node->flags);
+    uint32_t flags = node->flags;
+    uint32_t inputs = 4u * tfin_fc_blocks(node);
+    uint32_t groups = (node->outputs + 3u) >> 2;
+    uint32_t row_bytes = inputs + ((flags & TFIN_FC_PER_CHANNEL) != 0 ? 12u : 4u);
+    int32_t least = (flags & TFIN_FC_NARROW) != 0 ? 0 : -31;
+
+    /* row_bytes < 2^16 and 4 groups <= 2^16: their product fits 32 bits */
+    if (flags > 7u || node->zero != 0 || row_bytes > 0xFFFFu ||
+        !inside(node->constants, 4u * row_bytes * groups, tfin_plan_u32(plan, TFIN_PLAN_SIZE)) ||
+        !inside(node->scratch, 2u * inputs, tfin_net_arena_size(plan)) ||
+        ((flags & TFIN_FC_ACCUMULATORS) != 0 && node->outputs > tfin_net_accumulator_count(plan))) {
+        return 0;
     }
-    const uint8_t *at = plan + node->constants;
-    for (uint32_t left = node->outputs; left != 0;) {
-        uint32_t rows = left >= 4u ? 4u : 1u;
-        at += rows * 4u * (tfin_fc_blocks(node) + 1u);
-        left -= rows;
-        for (; rows != 0; rows--, at += 8) {
-            if (!multiplier_ok(at, node->flags)) {
+    if ((flags & TFIN_FC_PER_CHANNEL) == 0) {
+        return multiplier_ok((const uint8_t *)&node->multiplier_q32, least);
+    }
+    const uint8_t *end = plan + node->constants;
+    for (; groups != 0; groups--) {
+        end += 4u * row_bytes;
+        for (const uint8_t *at = end - 32; at != end; at += 8) {
+            if (!multiplier_ok(at, least)) {
                 return 0;
             }
         }
@@ -49,33 +58,22 @@ static int multipliers_ok(const tfin_node *node, const uint8_t *plan)
     return 1;
 }
 
-/* Returns the node's kernel, or 0 when it breaks a rule. */
+/* Returns the node's kernel, or 0 when it breaks a rule. `left` is at least TFIN_TABLE_BYTES. */
 static uint32_t check_node(const tfin_node *node, const uint8_t *plan, uint32_t left)
 {
-    uint32_t size = tfin_plan_u32(plan, TFIN_PLAN_SIZE);
     uint32_t arena = tfin_net_arena_size(plan);
-    uint32_t fc = node->opcode == TFIN_OP_FULLY_CONNECTED;
-    uint32_t inputs = 4u * tfin_fc_blocks(node);
-    uint32_t outputs = node->outputs;
-    uint32_t constants = 256;
-
-    if (node->bytes != (fc ? TFIN_FC_BYTES : TFIN_TABLE_BYTES) || node->bytes > left || inputs - 1u >= MAX_WIDTH ||
-        outputs - 1u >= MAX_WIDTH || !inside(node->input, inputs, arena) || !inside(node->output, outputs, arena)) {
+    if (!inside(node->input, 4u * tfin_fc_blocks(node), arena) || !inside(node->output, node->outputs, arena)) {
         return 0;
     }
-    if (fc) {
-        constants = (inputs + ((node->flags & TFIN_FC_PER_CHANNEL) != 0 ? 12u : 4u)) * outputs;
-        if (node->flags > 7u || node->zero != 0 || !inside(node->scratch, 2u * inputs, arena) ||
-            ((node->flags & TFIN_FC_ACCUMULATORS) != 0 && outputs > tfin_net_accumulator_count(plan))) {
-            return 0;
-        }
-    } else if (node->opcode != TFIN_OP_TABLE || node->flags != 0 || node->inputs != outputs) {
-        return 0;
+    if (node->opcode == TFIN_OP_FULLY_CONNECTED) {
+        return node->bytes == TFIN_FC_BYTES && left >= TFIN_FC_BYTES && check_fully_connected(node, plan)
+                   ? TFIN_KERNEL_FULLY_CONNECTED
+                   : 0u;
     }
-    if (!inside(node->constants, constants, size) || (fc && !multipliers_ok(node, plan))) {
-        return 0;
-    }
-    return fc ? TFIN_KERNEL_FULLY_CONNECTED : TFIN_KERNEL_TABLE;
+    return node->opcode == TFIN_OP_TABLE && node->bytes == TFIN_TABLE_BYTES && node->flags == 0 &&
+                   node->inputs == node->outputs && inside(node->constants, 256, tfin_plan_u32(plan, TFIN_PLAN_SIZE))
+               ? TFIN_KERNEL_TABLE
+               : 0u;
 }
 
 int tfin_net_check(const uint8_t *plan, uint32_t plan_size, uint32_t kernels)
@@ -100,26 +98,20 @@ int tfin_net_check(const uint8_t *plan, uint32_t plan_size, uint32_t kernels)
     uint32_t accumulators = tfin_net_accumulator_count(plan);
     uint32_t at = TFIN_PLAN_HEADER_BYTES;
 
-    if (nodes == 0 || ((arena | plan_size) & 15u) != 0 || accumulators > MAX_WIDTH ||
-        tfin_net_input_length(plan) == 0 || tfin_net_output_length(plan) == 0 ||
+    if (nodes == 0 || ((arena | plan_size) & 15u) != 0 || accumulators > 0xFFFFu ||
         !inside(tfin_plan_u32(plan, TFIN_PLAN_INPUT), tfin_net_input_length(plan), arena) ||
         !inside(tfin_plan_u32(plan, TFIN_PLAN_OUTPUT), tfin_net_output_length(plan), arena) ||
-        !inside(tfin_plan_u32(plan, TFIN_PLAN_ACCUMULATORS), 4u * accumulators, arena)) {
+        (accumulators != 0 && !inside(tfin_plan_u32(plan, TFIN_PLAN_ACCUMULATORS), 16u * ((accumulators + 3u) >> 2), arena))) {
         return TFIN_E_PLAN;
     }
-    for (uint32_t reserved = 48; reserved != TFIN_PLAN_HEADER_BYTES; reserved += 4u) {
-        if (tfin_plan_u32(plan, reserved) != 0) {
-            return TFIN_E_PLAN;
-        }
-    }
-    for (; nodes != 0; nodes--) {
+    do {
         const tfin_node *node = (const tfin_node *)(const void *)(plan + at);
-        uint32_t kernel = plan_size - at < TFIN_TABLE_BYTES ? 0u : check_node(node, plan, plan_size - at);
-        if ((needed & kernel) == 0) {
+        uint32_t left = plan_size - at;
+        if (left < TFIN_TABLE_BYTES || (needed & check_node(node, plan, left)) == 0) {
             return TFIN_E_PLAN;
         }
         at += node->bytes;
-    }
+    } while (--nodes != 0);
     return TFIN_OK;
 }
 

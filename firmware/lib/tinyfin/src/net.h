@@ -134,9 +134,4 @@ static inline uint32_t tfin_fc_blocks(const tfin_node *node)
 void tfin_fully_connected(const tfin_node *node, const uint8_t *plan, uint8_t *arena);
 void tfin_fully_connected_portable(const tfin_node *node, const uint8_t *plan, uint8_t *arena);
 
-/* Ends a row: adds the bias that follows its weights (`constants`), keeps the accumulator if asked to, requantises, clamps, stores. `scale` is the row's
- * {multiplier_q32, shift1}, read per-channel only. */
-void tfin_fc_finish(const tfin_node *node, const uint8_t *plan, uint8_t *arena, uint32_t row, uint32_t sum,
-                    const uint8_t *bias, const uint8_t *scale);
-
 #endif

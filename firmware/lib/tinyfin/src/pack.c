@@ -174,9 +174,11 @@ static int integrity_ok(const uint8_t *p, const tfin_trust *trust)
         return TFIN_E_HEADER;
     }
     tfin_port_hash(digest, p + HEADER_SIZE, tfin_u32(p + AT_TOTAL) - HEADER_SIZE, trust->progress, trust->progress_context);
+#ifndef TFIN_SABOTAGE_DIGEST /* a test proves that it would notice; so with the others of this name */
     if (memcmp(digest, p + HEADER_DIGEST, sizeof digest) != 0) {
         return TFIN_E_DIGEST;
     }
+#endif
     int rc = signature_ok(p, trust);
     if (rc != TFIN_OK) {
         return rc;

@@ -150,6 +150,9 @@ static int state_ok(const op *o, const limits *l)
     uint32_t block = o->key == KEY_TERMINAL ? l->terminal_size : l->card_size;
     uint32_t size = tfin_operator_state_size(o);
     uint32_t align = uses_width_8(o) ? 8 : 4;
+#ifdef TFIN_SABOTAGE_BOUNDS
+    block = UINT32_MAX;
+#endif
     return o->state % align == 0 && o->state <= block && size <= block - o->state;
 }
 
@@ -166,14 +169,10 @@ static int read_inputs_ok(const op *o, const limits *l)
     switch (o->code) {
     case DEVIATION:
     case SHARE:
-    case RARITY:
-    case REPEAT:
+    case RARITY: return known(l, o->a);
+    case REPEAT: return known(l, o->a) && (!self || known_or_none(l, o->c));
     case MODE:
     case DISTINCT:
-        if (!known(l, o->a)) {
-            return 0;
-        }
-        return !self || known_or_none(l, o->c);
     case WINDOW: return !self || (known_or_none(l, o->a) && known_or_none(l, o->c));
     case LAST_N:
     case RUN: return !self || known_or_none(l, o->c);
