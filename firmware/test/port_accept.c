@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A port that finds every digest right and every signature good: behind it stands what the engine does with a pack that a careless
+ * or evil holder of a trusted key has signed. rig_accept() writes the digest that it gives.
+ */
+#include <string.h>
+
+#include "tinyfin_port.h"
+
+void tfin_port_hash(uint8_t digest[32], const uint8_t *data, size_t size, tfin_progress *progress, void *context)
+{
+    (void)data;
+    (void)size;
+    (void)progress;
+    (void)context;
+    memset(digest, 0x5A, 32);
+}
+
+int tfin_port_verify(const uint8_t signature[64], const uint8_t public_key[32], const uint8_t *message, size_t size)
+{
+    (void)signature;
+    (void)public_key;
+    (void)message;
+    (void)size;
+    return 1;
+}

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Packs of the safety tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.engine import packs
+
+
+@pytest.fixture(scope="session")
+def small() -> bytes:
+    """Three features, a network, labels; no cards."""
+    return packs.build(packs.small())
+
+
+@pytest.fixture(scope="session")
+def rich() -> bytes:
+    """Every operator, both keys, every width."""
+    return packs.build(packs.rich())
+
+
+@pytest.fixture(scope="session")
+def small_file(small: bytes, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("packs") / "small"
+    path.write_bytes(small)
+    return path
+
+
+@pytest.fixture(scope="session")
+def rich_file(rich: bytes, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("packs") / "rich"
+    path.write_bytes(rich)
+    return path

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Damaged packs are refused; packs and images that a trusted key vouches for stay in their memory.
+
+The programs of firmware/test run under ASan and UBSan, with buffers of exactly the promised sizes.
+``flips`` uses the real hash and signature; the others a port that accepts everything, because only
+then do mutated bytes reach the checks behind the signature.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.engine.native import program, run
+
+
+def _counts(binary: Path, mode: str, pack: Path, rounds: int, seed: int = 1) -> tuple[int, ...]:
+    done = run(binary, mode, pack, rounds, seed)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return tuple(int(n) for n in re.findall(r"\d+", done.stdout))
+
+
+def test_every_truncation_and_every_flipped_bit_is_refused(small_file: Path) -> None:
+    done = run(program("engine_check.c", port="real"), "flips", small_file)
+    assert done.returncode == 0, done.stderr[-3000:]
+    size = small_file.stat().st_size
+    assert done.stdout == f"truncations {size} flips {8 * size} accepted 0\n"
+
+
+def test_without_the_digest_check_flipped_bits_are_accepted(small_file: Path) -> None:
+    """Negative control: the test above can fail."""
+    binary = program("engine_check.c", port="real", defines=["TFIN_SABOTAGE_DIGEST"])
+    done = run(binary, "flips", small_file)
+    assert done.returncode == 1
+    assert "accepted with bit" in done.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a linker with --wrap")
+def test_without_the_signature_check_flipped_bits_are_accepted(small_file: Path) -> None:
+    """Negative control for the header and the signature itself."""
+    wrap = ["-Wl,--wrap=tfin_port_verify"]
+    binary = program("engine_check.c", "verify_nothing.c", port="real", linker=wrap)
+    done = run(binary, "flips", small_file)
+    assert done.returncode == 1
+    assert "of byte 223 flipped" in done.stderr
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_mutated_packs_are_refused_or_stay_in_their_memory(
+    rich_file: Path, small_file: Path, seed: int
+) -> None:
+    binary = program("engine_check.c")
+    for pack, rounds in ((rich_file, 12_000), (small_file, 12_000)):
+        refused, ran = _counts(binary, "packs", pack, rounds, seed)
+        assert refused > rounds // 10
+        assert ran > rounds // 10
+
+
+def test_mutated_state_images_are_refused_or_harmless(rich_file: Path, small_file: Path) -> None:
+    binary = program("engine_check.c")
+    for pack in (rich_file, small_file):
+        refused, ran = _counts(binary, "states", pack, 4_000)
+        assert refused > 200
+        assert ran > 200
+
+
+def test_any_calls_in_any_order_stay_in_their_memory(rich_file: Path) -> None:
+    scored, _, _, overflows, _ = _counts(program("engine_check.c"), "events", rich_file, 60_000)
+    assert scored
+    assert overflows
+
+
+@pytest.mark.parametrize(
+    ("define", "mode"),
+    [("TFIN_SABOTAGE_BOUNDS", "packs"), ("TFIN_SABOTAGE_COUNTS", "states")],
+)
+def test_a_missing_bounds_check_is_caught(rich_file: Path, define: str, mode: str) -> None:
+    """Negative control: the sanitizers notice one check that lets everything through."""
+    done = run(program("engine_check.c", defines=[define]), mode, rich_file, 12_000, 1)
+    assert done.returncode != 0
+    assert "AddressSanitizer" in done.stderr or "runtime error" in done.stderr
