@@ -30,6 +30,7 @@ VERBS: tuple[tuple[str, str, str], ...] = (
     ("evaluate", "tinyfin.cli.evaluate", "Measure how well a run detects fraud."),
     ("quantize", "tinyfin.cli.quantize", "Make the int8 .tflite and the pack of a run."),
     ("score", "tinyfin.cli.score", "Score transactions on the workstation."),
+    ("keygen", "tinyfin.cli.keygen", "Make a key that signs packs."),
     ("inspect", "tinyfin.cli.inspect", "Explain a pack or a .tflite."),
     ("codegen", "tinyfin.cli.codegen", "Write the C that a firmware project links."),
     ("build", "tinyfin.cli.build", "Build the firmware of a run for a target."),
