@@ -121,13 +121,21 @@ def _names(schema: Schema, program: Program) -> dict[str, Any]:
     }
 
 
+def _describe_plan(plan: bytes) -> dict[str, Any]:
+    from tinyfin.pack.plan import describe
+
+    try:
+        return describe(plan)
+    except (PackError, struct.error, IndexError, ValueError) as error:
+        raise PackError(f"PLAN: offset 0: {error}") from error
+
+
 def _plan_needs(plan: bytes | None) -> tuple[int, int]:
-    """Kernel mask and layout id out of a plan's header."""
+    """Kernel mask and layout id of a plan."""
     if plan is None:
         return 0, 0
-    if len(plan) < 64 or plan[:4] != b"TFPN":
-        raise PackError("PLAN: offset 0: these bytes are not a plan")
-    return struct.unpack_from("<I", plan, 12)[0], struct.unpack_from("<H", plan, 6)[0]
+    network = _describe_plan(plan)
+    return network["kernels"], network["layout"]
 
 
 def _layout_hash(schema: bytes, program: bytes) -> bytes:
@@ -181,6 +189,11 @@ class Pack:
     def plan(self) -> bytes | None:
         """The PLAN payload."""
         return self.sections.get("PLAN")
+
+    @cached_property
+    def network(self) -> dict[str, Any] | None:
+        """What the plan holds, as :func:`tinyfin.pack.plan.describe` says."""
+        return None if self.plan is None else _describe_plan(self.plan)
 
     @cached_property
     def maps(self) -> tuple[InputMap, ...] | None:
@@ -296,14 +309,15 @@ def _check_parts(pack: Pack) -> None:
 
 
 def _check_network(pack: Pack, features: int) -> None:
-    plan, maps, readout, decision = pack.plan, pack.maps, pack.readout, pack.decision
-    assert plan is not None
+    maps, readout, decision = pack.maps, pack.readout, pack.decision
     assert maps is not None
     assert readout is not None
     assert decision is not None
-    if _plan_needs(plan) != (pack.kernels, pack.layout):
+    network = pack.network
+    assert network is not None
+    if (network["kernels"], network["layout"]) != (pack.kernels, pack.layout):
         raise PackError("offset 32: kernel mask or layout differ from the plan's")
-    inputs, outputs, accumulators = (struct.unpack_from("<I", plan, at)[0] for at in (32, 40, 48))
+    inputs, outputs = network["input_length"], network["output_length"]
     if len(maps) != features or inputs != features:
         raise PackError(
             f"MAPS: {features} features, {len(maps)} maps, {inputs} inputs of the network; "
@@ -311,7 +325,8 @@ def _check_network(pack: Pack, features: int) -> None:
         )
     if len(decision.reasons) != features:
         raise PackError(f"DECI: {len(decision.reasons)} reasons for {features} features")
-    limit = {"logit": outputs, "accumulator": accumulators, "reconstruction": 1}[readout.kind]
+    limits = {"logit": outputs, "accumulator": network["accumulators"], "reconstruction": 1}
+    limit = limits[readout.kind]
     if readout.index >= limit:
         raise PackError(f"READ: index {readout.index} of {limit} ({readout.kind})")
     if readout.kind == "reconstruction" and (outputs != inputs or inputs > 4096):

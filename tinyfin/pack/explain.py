@@ -35,7 +35,7 @@ def program_features(program: bytes) -> list[int]:
 def explain_pack(pack: Pack) -> dict[str, Any]:
     """Everything there is to say about a pack, JSON-ready."""
     header = read_header(pack.program)
-    network = _network(pack)
+    network = pack.network
     arena = network["arena_bytes"] if network else 0
     operators = program_operators(pack.program)
     return {
@@ -103,14 +103,6 @@ def _program(header: ProgramHeader, operators: list[str]) -> dict[str, Any]:
         "card_slot_bytes": header.card_slot_bytes,
         "card_labels": header.card_labels,
     }
-
-
-def _network(pack: Pack) -> dict[str, Any] | None:
-    if pack.plan is None:
-        return None
-    from tinyfin.pack.plan import describe
-
-    return describe(pack.plan)
 
 
 def _plain(part: Any) -> dict[str, Any] | None:

@@ -1,0 +1,413 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every error of tinyfin.h can happen, and has its name.
+
+Packs are put together by hand (tests/engine/packs.py), signed as they are and given to the engine's
+C with the real hash and signature.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+from collections.abc import Callable, Mapping
+
+import pytest
+
+from tests.engine import packs
+from tests.engine.native import ERRORS, Engine, Refused, error_name, library
+from tests.engine.packs import build, small
+from tinyfin.pack.signing import DEVELOPMENT_KEY, Key, key_from_seed
+
+RELEASE = key_from_seed(bytes(range(32)))
+OTHER = key_from_seed(bytes(range(1, 33)))
+RECORD = struct.pack("<IIqQii", 15, 0, 1999, 7, 1, 2)
+
+Parts = Mapping[str, bytes]
+
+
+def changed(tag: str, offset: int, code: str, *values: int) -> Parts:
+    """The small pack's sections with numbers written over one payload."""
+    parts = small()
+    payload = bytearray(parts[tag])
+    struct.pack_into("<" + code, payload, offset, *values)
+    return {**parts, tag: bytes(payload)}
+
+
+def without(*tags: str) -> Parts:
+    return {tag: payload for tag, payload in small().items() if tag not in tags}
+
+
+def operator(number: int) -> int:
+    """Where a score operator lies in the small pack's PROG."""
+    return 64 + 24 * number
+
+
+FIELD, LOG2, WINDOW, LOG2_SUM, KNOWN = range(5)
+
+STRUCTURE: list[tuple[str, str, Callable[[], bytes]]] = [
+    # header
+    ("TFIN_E_MAGIC", "magic", lambda: build(small(), magic=0x4B504655)),
+    ("TFIN_E_FORMAT", "format 2", lambda: build(small(), version=2)),
+    ("TFIN_E_FORMAT", "format 65535", lambda: build(small(), version=65535)),
+    ("TFIN_E_HEADER", "format 0", lambda: build(small(), version=0)),
+    ("TFIN_E_HEADER", "header size", lambda: build(small(), header=240)),
+    ("TFIN_E_HEADER", "reserved", lambda: build(small(), reserved=bytes(23) + b"\1")),
+    ("TFIN_E_HEADER", "flags", lambda: build(small(), flags=3)),
+    ("TFIN_E_HEADER", "no sections", lambda: build(small(), count=0)),
+    ("TFIN_E_HEADER", "33 sections", lambda: build(small(), count=33)),
+    ("TFIN_E_ENGINE_VERSION", "newer engine", lambda: build(small(), engine=0x7F0000)),
+    ("TFIN_E_ALGORITHM", "signature 2", lambda: build(small(), algorithms=(2, 1))),
+    ("TFIN_E_ALGORITHM", "hash 0", lambda: build(small(), algorithms=(1, 0))),
+    # sections
+    ("TFIN_E_SECTION", "one too many named", lambda: build(small(), count=len(small()) + 1)),
+    ("TFIN_E_SECTION", "one too few named", lambda: build(small(), count=len(small()) - 1)),
+    ("TFIN_E_SECTION", "section version", lambda: build(small(), section_version=2)),
+    ("TFIN_E_SECTION", "flag 2", lambda: build(small(), critical={"META": 2})),
+    ("TFIN_E_SECTION", "known but not critical", lambda: build(small(), critical={"PLAN": 0})),
+    ("TFIN_E_SECTION", "twice", lambda: build(small(), count=10, tail=struct.pack(
+        "<4sIHHI", b"SCHM", 0, 1, 1, 0))),
+    ("TFIN_E_SECTION", "length", lambda: build(small(), count=10, tail=struct.pack(
+        "<4sIHHI", b"DRFT", 16, 0, 1, 0))),
+    ("TFIN_E_SECTION", "length wraps", lambda: build(small(), count=10, tail=struct.pack(
+        "<4sIHHI", b"DRFT", 0xFFFFFFF8, 0, 1, 0))),
+    ("TFIN_E_SECTION", "no schema", lambda: build(without("SCHM"))),
+    ("TFIN_E_SECTION", "no program", lambda: build(without("PROG"))),
+    *[
+        ("TFIN_E_SECTION", f"no {tag}", lambda tag=tag: build(without(tag)))
+        for tag in ("MAPS", "READ", "CALI", "DECI", "PLAN")
+    ],
+    ("TFIN_E_UNKNOWN_SECTION", "critical", lambda: build(
+        {**small(), "XTRA": b"1"}, critical={"XTRA": 1})),
+    ("TFIN_E_UNKNOWN_SECTION", "META marked critical", lambda: build(
+        small(), critical={"META": 1})),
+    # schema
+    ("TFIN_E_SCHEMA", "no fields", lambda: build(changed("SCHM", 0, "H", 0))),
+    ("TFIN_E_SCHEMA", "33 fields", lambda: build(changed("SCHM", 0, "H", 33))),
+    ("TFIN_E_SCHEMA", "record size", lambda: build(changed("SCHM", 2, "H", 48))),
+    ("TFIN_E_SCHEMA", "type 4", lambda: build(changed("SCHM", 8, "B", 4))),
+    ("TFIN_E_SCHEMA", "flag 2", lambda: build(changed("SCHM", 9, "B", 2))),
+    ("TFIN_E_SCHEMA", "field moved", lambda: build(changed("SCHM", 10, "H", 16))),
+    ("TFIN_E_SCHEMA", "short", lambda: build({**small(), "SCHM": small()["SCHM"][:-1]})),
+    # program
+    *[
+        ("TFIN_E_PROGRAM", name, lambda c=(offset, code, value): build(changed("PROG", *c)))
+        for name, offset, code, value in (
+            ("format", 0, "H", 2),
+            ("no registers", 2, "H", 0),
+            ("201 registers", 2, "H", 201),
+            ("more operators than bytes", 4, "H", 60000),
+            ("outcome operators that are none", 6, "H", 1),
+            ("65 kept", 8, "H", 65),
+            ("no features", 10, "H", 0),
+            ("129 features", 10, "H", 129),
+            ("no pending", 12, "H", 0),
+            ("257 pending", 12, "H", 257),
+            ("pending entry of 12", 14, "H", 12),
+            ("terminal state too small", 16, "I", 8),
+            ("terminal state of 1 GiB", 16, "I", 1 << 30),
+            ("card slot without sets", 20, "H", 64),
+            ("card sets without a slot", 22, "H", 2),
+            ("token is not a u64", 25, "B", 0),
+            ("token is no field", 25, "B", 4),
+            ("129 terminal labels", 26, "H", 129),
+            ("card labels without cards", 28, "H", 1),
+            ("reserved", 30, "H", 1),
+            ("operators outside", 32, "I", 1 << 20),
+            ("operators wrap", 32, "I", 0xFFFFFFF8),
+            ("operators misaligned", 32, "I", 68),
+            ("operators in the header", 32, "I", 32),
+            ("pool outside", 48, "I", 1 << 20),
+            ("pool too large", 52, "I", 4096),
+            ("reserved at 56", 56, "I", 1),
+            ("unknown operator", operator(FIELD), "B", 25),
+            ("unknown stateful operator", operator(WINDOW), "B", 54),
+            ("a pure operator with a key", operator(FIELD) + 1, "B", 1),
+            ("a stateful operator without", operator(WINDOW) + 1, "B", 0),
+            ("a card operator without cards", operator(WINDOW) + 1, "B", 2),
+            ("register out of range", operator(FIELD) + 2, "B", 199),
+            ("input not written yet", operator(LOG2) + 3, "B", 2),
+            ("condition out of range", operator(WINDOW) + 5, "B", 77),
+            ("when", operator(WINDOW) + 6, "B", 32),
+            ("flags", operator(WINDOW) + 7, "B", 8),
+            ("state outside", operator(WINDOW) + 8, "I", 32),
+            ("state wraps", operator(WINDOW) + 8, "I", 0xFFFFFFFC),
+            ("state misaligned", operator(WINDOW) + 8, "I", 2),
+            ("state of an operator without state", operator(KNOWN) + 8, "I", 1 << 20),
+            ("bucket of 0 s", operator(WINDOW) + 12, "i", 0),
+            ("one bucket", operator(WINDOW) + 20, "H", 1),
+            ("65 buckets", operator(WINDOW) + 20, "H", 65),
+            ("buckets of 3 bytes", operator(WINDOW) + 22, "H", 3),
+            ("no such field", operator(FIELD) + 20, "H", 4),
+            ("what is known", operator(KNOWN) + 20, "H", 7),
+        )
+    ],
+    # network
+    ("TFIN_E_PLAN", "magic", lambda: build(changed("PLAN", 0, "I", 1))),
+    ("TFIN_E_PLAN", "short", lambda: build({**small(), "PLAN": small()["PLAN"][:-16]})),
+    ("TFIN_E_LAYOUT", "layout 1", lambda: build(changed("PLAN", 6, "H", 1))),
+    ("TFIN_E_KERNEL", "kernel 128", lambda: build(changed("PLAN", 12, "I", 128 | 3))),
+    # around the network
+    *[
+        ("TFIN_E_MODEL", name, lambda c=(tag, offset, code, value): build(changed(*c)))
+        for name, tag, offset, code, value in (
+            ("maps of another number", "MAPS", 0, "H", 4),
+            ("one knot", "MAPS", 12, "H", 1),
+            ("33 knots", "MAPS", 12, "H", 33),
+            ("knots outside", "MAPS", 8, "I", 1 << 20),
+            ("knots wrap", "MAPS", 8, "I", 0xFFFFFFF8),
+            ("knots misaligned", "MAPS", 8, "I", 34),
+            ("knots descend", "MAPS", 32, "h", 5),
+            ("steep", "MAPS", 36, "i", 1 << 30),
+            ("read-out kind", "READ", 0, "B", 4),
+            ("read-out shift", "READ", 1, "B", 32),
+            ("read-out index", "READ", 2, "H", 2),
+            ("logit's zero point", "READ", 8, "i", -(2**31)),
+            ("one knot of calibration", "CALI", 0, "H", 1),
+            ("65 knots of calibration", "CALI", 0, "H", 65),
+            ("raw does not ascend", "CALI", 24, "i", 0),
+            ("probability does not ascend", "CALI", 28, "I", 1 << 28),
+            ("decision of another number", "DECI", 20, "H", 2),
+            ("decline below go online", "DECI", 4, "I", 1),
+            ("decision flags", "DECI", 8, "H", 16),
+        )
+    ],
+    ("TFIN_E_MODEL", "reconstruction of another length", lambda: build(changed(
+        "READ", 0, "B", 3))),
+    ("TFIN_E_SECTION", "golden of another length", lambda: build(
+        {**small(), "GOLD": packs.golden(4, [1])})),
+    ("TFIN_E_SECTION", "golden too short", lambda: build(
+        {**small(), "GOLD": packs.golden(3, [1])[:-4]})),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("error", "make"),
+    [pytest.param(error, make, id=f"{error[7:]}: {name}") for error, name, make in STRUCTURE],
+)
+def test_a_signed_pack_that_breaks_a_rule_is_refused_by_name(
+    error: str, make: Callable[[], bytes]
+) -> None:
+    with pytest.raises(Refused) as refused:
+        Engine(make(), memory_size=1 << 16)
+    assert str(refused.value) == error
+
+
+def test_the_small_pack_itself_opens() -> None:
+    engine = Engine(build(small()))
+    assert engine.score(1, 10, RECORD).score_q32 > 0
+
+
+def test_golden_vectors_are_run() -> None:
+    parts = small()
+    inputs = packs.golden_inputs(3, 4)
+    answers = [Engine(build(parts)).infer(x.tobytes()) for x in inputs]
+    assert len(set(answers)) > 1
+    Engine(build({**parts, "GOLD": packs.golden(3, answers)}))
+    answers[3] += 1
+    with pytest.raises(Refused, match="TFIN_E_GOLDEN"):
+        Engine(build({**parts, "GOLD": packs.golden(3, answers)}))
+
+
+def test_unknown_optional_sections_are_skipped() -> None:
+    plain = Engine(build(small()))
+    more = Engine(build({"ZERO": b"", **small(), "LINE": b"{}", "XTRA": bytes(33)}))
+    assert more.score(1, 10, RECORD).raw == plain.score(1, 10, RECORD).raw
+
+
+def test_newer_is_refused_before_damage_is_looked_for() -> None:
+    """A newer pack is not called damaged, however its rest is laid out."""
+    pack = bytearray(build(small(), version=2))
+    pack[300] ^= 1
+    with pytest.raises(Refused, match="TFIN_E_FORMAT"):
+        Engine(bytes(pack), memory_size=4096)
+
+
+def test_alignment_and_memory() -> None:
+    pack = build(small())
+    for shift in (1, 2, 4, 8):
+        with pytest.raises(Refused, match="TFIN_E_ALIGN"):
+            Engine(pack, pack_shift=shift, memory_size=4096)
+        with pytest.raises(Refused, match="TFIN_E_ALIGN"):
+            Engine(pack, memory_shift=shift)
+    for less in (1, 16, 100):
+        with pytest.raises(Refused, match="TFIN_E_MEMORY"):
+            Engine(pack, memory_less=less)
+    assert Engine(pack).memory_size % 16 == 0
+
+
+def test_truncated_and_damaged() -> None:
+    pack = build(small())
+    for size in (0, 3, 4, 159, 223, 224, len(pack) - 16, len(pack) - 1):
+        with pytest.raises(Refused, match="TFIN_E_TRUNCATED"):
+            Engine(pack[:size], memory_size=4096)
+    wrong = pack[:-1] + bytes([pack[-1] ^ 1])
+    with pytest.raises(Refused, match="TFIN_E_DIGEST"):
+        Engine(wrong, memory_size=4096)
+    wrong = pack[:160] + bytes([pack[160] ^ 1]) + pack[161:]
+    with pytest.raises(Refused, match="TFIN_E_SIGNATURE"):
+        Engine(wrong, memory_size=4096)
+    assert Engine(pack + bytes(40)).pack_id() == Engine(pack).pack_id()
+
+
+# ------------------------------------------------------------------------------------ trust
+
+
+def _opens(key: Key, *, development: bool | None = None, **trust: object) -> str:
+    """"" or the error's name."""
+    try:
+        Engine(build(small(), key=key, development=development), memory_size=4096, **trust)  # type: ignore[arg-type]
+    except Refused as refused:
+        return str(refused)
+    return ""
+
+
+def test_the_development_key_opens_only_where_it_is_allowed() -> None:
+    assert _opens(DEVELOPMENT_KEY) == ""
+    assert _opens(DEVELOPMENT_KEY, allow=False) == "TFIN_E_KEY"
+    assert _opens(DEVELOPMENT_KEY, allow=False, keys=[RELEASE.public]) == "TFIN_E_KEY"
+
+
+def test_a_release_build_refuses_the_development_key_whatever_the_caller_says() -> None:
+    release = library("TFIN_RELEASE")
+    assert _opens(DEVELOPMENT_KEY, lib=release, allow=True) == "TFIN_E_KEY"
+    assert _opens(DEVELOPMENT_KEY, lib=release, keys=[RELEASE.public]) == "TFIN_E_KEY"
+    assert _opens(RELEASE, lib=release, keys=[RELEASE.public]) == ""
+
+
+def test_release_keys() -> None:
+    keys = [OTHER.public, RELEASE.public]
+    assert _opens(RELEASE, keys=keys) == ""
+    assert _opens(OTHER, keys=keys, allow=False) == ""
+    assert _opens(RELEASE) == "TFIN_E_KEY"
+    assert _opens(RELEASE, keys=[OTHER.public]) == "TFIN_E_KEY"
+
+
+def test_a_pack_cannot_choose_its_key() -> None:
+    """Neither the development flag nor a borrowed key id makes another key good."""
+    assert _opens(DEVELOPMENT_KEY, development=False) == "TFIN_E_KEY"
+    assert _opens(RELEASE, development=True, keys=[RELEASE.public]) == "TFIN_E_SIGNATURE"
+    forged = Key(OTHER.seed, OTHER.public)
+    object.__setattr__(forged, "public", RELEASE.public)  # its id, not its signature
+    assert _opens(forged, keys=[RELEASE.public]) == "TFIN_E_SIGNATURE"
+
+
+def test_security_counter() -> None:
+    pack = build(small(), counter=7)
+    for least in (0, 6, 7):
+        Engine(pack, counter=least)
+    for least in (8, 0xFFFFFFFF):
+        with pytest.raises(Refused, match="TFIN_E_ROLLBACK"):
+            Engine(pack, counter=least)
+
+
+def test_the_watchdog_is_fed_while_the_pack_is_hashed() -> None:
+    parts = {**small(), "LINE": bytes(20_000)}
+    assert Engine(build(parts)).progress_calls >= 5
+
+
+# ------------------------------------------------------------------------------------ calls
+
+
+def test_a_record_must_hold_what_it_claims() -> None:
+    """amount at 8, token at 16, kind at 24, small at 28; 32 in all."""
+    engine = Engine(build(packs.rich()))
+    for present, size, good in (
+        (0, 8, True),
+        (0, 7, False),
+        (0, 0, False),
+        (1, 16, True),
+        (1, 15, False),
+        (2, 23, False),
+        (2, 24, True),
+        (4, 28, True),
+        (8, 28, False),
+        (15, 32, True),
+        (15, 31, False),
+        (0xFFFFFFF0, 8, True),
+    ):
+        before = engine.export()
+        record = struct.pack("<I", present) + RECORD[4:]
+        if good:
+            engine.score(1, 5, record, size=size)
+        else:
+            with pytest.raises(Refused, match="TFIN_E_RECORD"):
+                engine.score(1, 5, record, size=size)
+            assert engine.export() == before
+
+
+def test_longer_and_shorter_records_mean_what_the_header_says() -> None:
+    """A newer application's surplus is ignored; what an older one lacks is absent."""
+
+    def features(record: bytes, size: int | None = None) -> list[int]:
+        engine = Engine(build(packs.rich()))
+        engine.score(1, 1000, record, size=size)
+        return engine.features()
+
+    full = features(RECORD)
+    longer = struct.pack("<I", 15 | 1 << 4 | 1 << 31) + RECORD[4:] + b"\xee" * 24
+    assert features(longer) == full
+    absent = struct.pack("<I", 7) + RECORD[4:]
+    assert features(absent, size=28) == features(absent) != full
+
+
+def test_arguments() -> None:
+    engine = Engine(build(small()))
+    with pytest.raises(Refused, match="TFIN_E_ARGUMENT"):
+        engine.score(1, 5, RECORD, shift=4)
+    for call in (
+        lambda: engine.outcome(1, 5, result=5),
+        lambda: engine.outcome(1, 5, action=3),
+        lambda: engine.notice(1, 1, 5, 5, 2),
+        lambda: engine.infer(b"1234"),
+    ):
+        before = engine.export()
+        with pytest.raises(Refused, match="TFIN_E_ARGUMENT"):
+            call()
+        assert engine.export() == before
+    lib, null = library(), ctypes.c_void_p()
+    for name, count in (
+        ("tfin_memory_size", 2), ("tfin_open", 6), ("tfin_reset", 1), ("tfin_score", 3),
+        ("tfin_apply_outcome", 2), ("tfin_apply_notice", 2), ("tfin_infer", 4),
+        ("tfin_get_stats", 2), ("tfin_export_state", 4), ("tfin_import_state", 4),
+    ):  # fmt: skip
+        assert error_name(getattr(lib, name)(*[null] * count)) == "TFIN_E_ARGUMENT", name
+
+
+def test_an_unknown_id() -> None:
+    engine = Engine(build(small()))
+    engine.score(1, 5, RECORD)
+    engine.outcome(1, 6)
+    with pytest.raises(Refused, match="TFIN_E_UNKNOWN_ID"):
+        engine.outcome(1, 6)
+
+
+def test_a_pack_without_a_network() -> None:
+    engine = Engine(build({tag: small()[tag] for tag in ("SCHM", "PROG")}))
+    assert engine.score(1, 5, RECORD).action == 0
+    assert len(engine.features()) == 3
+    with pytest.raises(Refused, match="TFIN_E_NO_MODEL"):
+        engine.infer(b"123")
+
+
+# ------------------------------------------------------------------------------------ names
+
+
+def test_every_error_has_its_name_and_text() -> None:
+    lib = library()
+    assert len(ERRORS) == len({value for value, _ in ERRORS.values()}) == 31
+    for name, (value, text) in ERRORS.items():
+        assert lib.tfin_error_name(value).decode() == f"{name}: {text}"
+    for value in (1, -31, 2**31 - 1, -(2**31)):
+        assert lib.tfin_error_name(value) == b"unknown error"
+    assert library("TFIN_NO_ERROR_TEXT").tfin_error_name(-8) == b""
+
+
+def test_every_error_is_produced_by_a_test() -> None:
+    """The state image's errors are in tests/engine/test_state_image.py."""
+    from pathlib import Path
+
+    here = Path(__file__)
+    texts = [here, here.parents[1] / "engine" / "test_state_image.py"]
+    said = "".join(path.read_text() for path in texts)
+    missing = [name for name in ERRORS if name != "TFIN_OK" and name not in said]
+    assert not missing

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keys and signatures."""
+
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+
+import monocypher
+import pytest
+from click.testing import CliRunner
+
+from tinyfin.cli.keygen import command
+from tinyfin.errors import InputError
+from tinyfin.pack.signing import (
+    DEVELOPMENT_KEY,
+    development_key_header,
+    generate_key,
+    load_key,
+    public_key,
+    save_key,
+    sign,
+    verify,
+)
+
+HEADER = Path(__file__).parents[2] / "firmware/lib/tinyfin/src/development_key.h"
+
+
+def test_the_c_header_is_the_generated_one() -> None:
+    assert HEADER.read_text() == development_key_header()
+
+
+def test_the_development_key_is_whole() -> None:
+    assert public_key(DEVELOPMENT_KEY.seed) == DEVELOPMENT_KEY.public
+    assert DEVELOPMENT_KEY.seed.hex() not in repr(DEVELOPMENT_KEY)
+
+
+def test_public_keys_are_monocyphers() -> None:
+    for _ in range(20):
+        secret, public = monocypher.generate_signing_key_pair()
+        assert public_key(secret[:32]) == public
+
+
+def test_a_signature_holds_for_its_message_and_key_only() -> None:
+    key, other = generate_key(), generate_key()
+    signature = sign(b"pack", key)
+    assert verify(signature, b"pack", key.public)
+    assert not verify(signature, b"pack!", key.public)
+    assert not verify(signature, b"pack", other.public)
+    assert not verify(signature[:-1], b"pack", key.public)
+    assert sign(b"pack", key) == signature
+
+
+def test_key_files_are_private_and_never_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "release.key"
+    key = generate_key()
+    save_key(key, path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert load_key(path) == key
+    with pytest.raises(InputError, match="exists already"):
+        save_key(generate_key(), path)
+    (tmp_path / "short").write_text("00ff")
+    for name in ("short", "missing"):
+        with pytest.raises(InputError, match=name):
+            load_key(tmp_path / name)
+
+
+def test_keygen(tmp_path: Path) -> None:
+    path = tmp_path / "release.key"
+    result = CliRunner().invoke(command, [str(path), "--json"])
+    report = json.loads(result.stdout)
+    assert report["public_key"] == load_key(path).public.hex()
+    assert load_key(path).seed.hex() not in result.output
