@@ -84,6 +84,16 @@ class ReplayResult:
         """Transactions that were sent and got no verdict."""
         return self.transactions - self.verdicts
 
+    @property
+    def ok(self) -> bool:
+        """Everything was answered, everything was equal, and by the right pack."""
+        return (
+            self.first_mismatch is None
+            and not self.mismatches
+            and not self.lost
+            and self.device_pack == self.pack
+        )
+
     def as_dict(self) -> dict[str, Any]:
         """The result of ``replay --json``."""
         n = max(1, self.verdicts)

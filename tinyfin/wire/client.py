@@ -60,8 +60,8 @@ class Client:
     """
 
     link: Link
-    answer_timeout_s: float = 2.0
-    deadline_s: float = 20.0
+    answer_timeout_s: float = 5.0
+    deadline_s: float = 30.0
     on_log: Callable[[int, str], None] | None = None
     counters: Counters = field(default_factory=Counters)
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +126,7 @@ def _run(run_dir: Path | None, missing: _Missing) -> dict[str, Any]:
         return out
     for name in out:
         out[name] = missing.attempt(
-            f"{name}.json of the run", lambda name=name: _read_json(run_dir / f"{name}.json")
+            f"{name}.json of the run", partial(_read_json, run_dir / f"{name}.json")
         )
     out["pack"] = missing.attempt("the pack's contents", lambda: _pack(run_dir / "model.tfpack"))
     return out
@@ -338,18 +340,18 @@ def _commands(
 ) -> list[str]:
     if run is None or run_dir is None:
         return []
-    name = str(run.get("name", run_dir.name))
+    name = shlex.quote(str(run.get("name", run_dir.name)))
     data = run.get("data") or {}
-    files = " ".join(str(file.get("name")) for file in data.get("files") or ()) or "DATA"
+    files = " ".join(shlex.quote(str(f.get("name"))) for f in data.get("files") or ()) or "DATA"
     split, model = run.get("split") or {}, run.get("model") or {}
     train = f"tinyfin train {files} --config {name}/config.toml --name {name}"
     if split.get("until") is not None:
-        train += f" --until {split['until']}"
+        train += f" --until {shlex.quote(str(split['until']))}"
     if model.get("seed") is not None:
-        train += f" --seed {model['seed']}"
+        train += f" --seed {shlex.quote(str(model['seed']))}"
     lines = [train, f"tinyfin quantize runs/{name}"]
     for replay in replays:
-        target = replay.get("target", "TARGET")
+        target = shlex.quote(str(replay.get("target", "TARGET")))
         lines.append(f"tinyfin flash runs/{name} --target {target}")
         lines.append(f"tinyfin replay runs/{name} {files} --target {target}")
     return lines

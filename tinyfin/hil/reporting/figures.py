@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The report's pictures, from its facts. One style: bars and lines, units on axes, direct labels."""
+"""The report's pictures, from its facts. Bars and lines, units on axes, direct labels."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -128,7 +129,7 @@ def calibration(series: Mapping[str, Sequence[Mapping[str, Any]]]) -> Markup:
     """
     points = [p for rows in series.values() for p in rows]
     lowest = min((p["mean"] for p in points if p["mean"] > 0), default=1e-4)
-    low = max(1e-6, 10.0 ** float(_floor_log(lowest)))
+    low = max(1e-6, 10.0 ** math.floor(math.log10(lowest)))
     canvas = Canvas(
         "calibration", "Calibration",
         "Observed share of fraud against predicted probability, in bins of equally many "
@@ -139,7 +140,7 @@ def calibration(series: Mapping[str, Sequence[Mapping[str, Any]]]) -> Markup:
     y = Axis(low, 1, 315, 34, log=True)
     for value in y.ticks():
         canvas.line(_LEFT, y(value), _RIGHT, y(value), "grid")
-        canvas.text(_LEFT - 7, y(value) + 5, power_text(round(_log(value))), "end")
+        canvas.text(_LEFT - 7, y(value) + 5, power_text(round(math.log10(value))), "end")
     canvas.text(4, 22, "observed share of fraud", "start", "label")
     canvas.line(x.start, y.start, x.end, y.end, "mark")
     canvas.text(x.end - 100, y.end + 36, "perfect", "end", "label")
@@ -152,7 +153,7 @@ def calibration(series: Mapping[str, Sequence[Mapping[str, Any]]]) -> Markup:
             canvas.circle(px, y(p["share"]), 4.5, f"{'dot' if i == 0 else 'ring'} {style}")
     canvas.line(x.start, 315, x.end, 315, "axis")
     for value in x.ticks():
-        canvas.text(x(value), 335, power_text(round(_log(value))), "middle")
+        canvas.text(x(value), 335, power_text(round(math.log10(value))), "middle")
     canvas.text((_LEFT + _RIGHT) / 2, 357, "predicted probability (mean of the bin)", "middle",
                 "label")
     return canvas.done()
@@ -172,15 +173,3 @@ def horizontal_bars(
         canvas.rect(2, y + 7, max(x(value) - 2, 1.0 if value else 0.0), 13, "fill c1")
         canvas.text(408, y + 19, text, "start", "label")
     return canvas.done()
-
-
-def _log(value: float) -> float:
-    import math
-
-    return math.log10(value)
-
-
-def _floor_log(value: float) -> int:
-    import math
-
-    return math.floor(math.log10(value))

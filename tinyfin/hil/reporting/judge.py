@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 __all__ = ["checks", "passed"]
 
@@ -56,7 +56,7 @@ def passed(found: Sequence[Mapping[str, Any]]) -> bool:
     return bool(found) and all(check["ok"] is True for check in found)
 
 
-def _whole(value: object) -> bool:
+def _whole(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``tinyfin replay``: transactions on a terminal, every byte compared."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tinyfin.cli.output import emit, json_option, note, progress
+
+__all__ = ["command", "text"]
+
+
+@click.command(name="replay", short_help="Replay transactions on a target and compare every byte.")
+@click.argument("run", type=click.Path(path_type=Path, exists=True))
+@click.argument(
+    "data", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False)
+)
+@click.option("--target", "target_name", help="An emulated target of `tinyfin targets`.")
+@click.option("--port", help="Serial port, socket://HOST:PORT or exec:PROGRAM of a terminal.")
+@click.option("--baud", default=115200, show_default=True, help="Speed of a serial port.")
+@click.option("--limit", type=click.IntRange(min=1), help="At most so many transactions.")
+@click.option(
+    "--warmup", multiple=True, type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Earlier data: its terminals start from the state that it leaves. May be repeated.",
+)  # fmt: skip
+@click.option(
+    "--config", "config_path", type=click.Path(path_type=Path, dir_okay=False),
+    help="tinyfin.toml with the column mapping; the run's own if not given.",
+)  # fmt: skip
+@click.option(
+    "--count/--no-count", "count", default=True, show_default=True,
+    help="Count instructions on an emulated target; without, it runs faster.",
+)  # fmt: skip
+@json_option
+def command(
+    run: Path,
+    data: tuple[Path, ...],
+    target_name: str | None,
+    port: str | None,
+    baud: int,
+    limit: int | None,
+    warmup: tuple[Path, ...],
+    config_path: Path | None,
+    count: bool,
+    as_json: bool,
+) -> None:
+    """Replay DATA on a terminal that runs the pack of RUN, a run folder or a .tfpack.
+
+    Features, network output, score, action, reasons and flags of every transaction, and the state
+    at checkpoints, must equal what this machine computes. The data goes terminal by terminal. An
+    emulated target boots the image that `tinyfin flash` or `build` has put there; when there is
+    none, it is built first. Exit code 4 and the first event and field say what differs; 5 says that
+    the terminal does not answer.
+    """
+    from tinyfin import config
+    from tinyfin.data.events import event_stream
+    from tinyfin.data.readers import read
+    from tinyfin.hil import session
+    from tinyfin.hil.replay import replay
+    from tinyfin.targets import catalogue, flash
+
+    if (target_name is None) == (port is None):
+        raise click.UsageError("give either --target or --port")
+    pack = flash.run_pack(run).read_bytes()
+    settings = config.load(config_path or _run_config(run))
+    tx = read(list(data), settings)
+    stream = event_stream(tx, settings.data.notices)
+    earlier = None
+    if warmup:
+        before = read(list(warmup), settings)
+        earlier = (before, event_stream(before, settings.data.notices))
+    if target_name is not None:
+        target = catalogue.get(target_name)
+        reach = session.emulated(target, session.image_of(run, target), icount=count)
+    else:
+        assert port is not None
+        reach = session.at_port(port, baud=baud)
+    total = min(len(tx), limit or len(tx))
+    with reach as reached, progress(total, "replaying") as bar:
+        reached.client.on_log = lambda level, line: note(f"terminal: {line}")
+        result = replay(
+            pack, tx, stream, reached.client, limit=limit, warmup=earlier,
+            instructions=reached.instructions, target=reached.target, progress=bar.update,
+        )  # fmt: skip
+        result.flash_bytes, result.ram_bytes = reached.flash_bytes, reached.ram_bytes
+    facts = result.as_dict()
+    if as_json:
+        emit(facts, True, "")
+    else:
+        emit(facts, False, text(facts))
+    if not result.ok:
+        # the result is out already: an error object on stdout would follow it
+        try:
+            result.check()
+        except Exception as error:
+            note(f"error: {error}")
+        raise SystemExit(4)
+
+
+def _run_config(run: Path) -> Path | None:
+    own = run / "config.toml"
+    return own if run.is_dir() and own.is_file() else None
+
+
+def text(facts: dict[str, Any]) -> str:
+    """The result for people."""
+    lines = [
+        f"{facts['verdicts']} of {facts['transactions']} transactions answered by "
+        f"{facts['target']} in {facts['seconds']:.1f} s, {facts['terminals']} terminals",
+        f"compared: {', '.join(facts['compared'])}",
+        f"mismatches: {facts['mismatches']}",
+        f"lost: {facts['lost']}",
+        f"retransmitted: {facts['retransmitted']}",
+        f"bytes per transaction: {facts['bytes_up_per_transaction']} up, "
+        f"{facts['bytes_down_per_transaction']} down",
+    ]
+    if facts.get("flash_bytes"):
+        lines.append(f"flash {facts['flash_bytes']} B, RAM {facts['ram_bytes']} B")
+    counted = facts.get("instructions")
+    if counted:
+        lines.append(
+            f"instructions per transaction: {counted['median']} (median), "
+            f"{counted['p99_9']} (99.9%), {counted['max']} (max)"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The report of a replay: one HTML file that needs nothing else, its facts as JSON beside it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tinyfin.errors import InputError
+from tinyfin.hil.reporting.facts import collect
+from tinyfin.hil.reporting.sections import headline, sections
+
+if TYPE_CHECKING:
+    from tinyfin.data.transactions import Transactions
+
+__all__ = ["EXAMPLE_HZ", "render", "write"]
+
+EXAMPLE_HZ = 100_000_000
+"""The clock at which instructions are shown as a time, an assumption named as such."""
+
+
+def write(
+    path: str | Path,
+    *,
+    replay: Any,
+    run_dir: str | Path | None = None,
+    tx: Transactions | None = None,
+    sizes: Mapping[str, Mapping[str, Any]] | None = None,
+    commands: Sequence[str] = (),
+    date: str | None = None,
+    title: str = "tinyfin replay",
+    more: Sequence[Mapping[str, Any]] = (),
+    example_hz: int = EXAMPLE_HZ,
+    json_path: str | Path | None = None,
+) -> Path:
+    """Write the report to ``path`` and its facts to ``json_path`` (``path`` with ``.json``).
+
+    replay: a :class:`tinyfin.hil.replay.ReplayResult`, its ``as_dict()``, or a list of them, one
+        per target; None says that nothing was replayed. Only a ReplayResult holds the verdicts
+        that alerts and score pictures are made of.
+    run_dir: the run's folder; tx: the replayed transactions, whose rows ``ReplayResult.row`` names.
+    sizes: per target what else is known of ``flash_bytes``, ``ram_bytes``, ``stack_bytes``.
+    commands: how to do it again; made from the run when empty.
+    date: shown as given, and left out when None: the same arguments give the same bytes.
+    more: further sections: ``{"title": ..., "blocks": [{"text": ...} | {"caption": ..., "columns":
+        [...], "rows": [[...]]} | {"code": [...]}]}``.
+
+    The verdict is FAIL unless every check is proven by a number. What cannot be said is listed
+    under "Not measured". Raises InputError when a file cannot be written.
+    """
+    if replay is None:
+        replays: list[Any] = []
+    elif isinstance(replay, (list, tuple)):
+        replays = list(replay)
+    else:
+        replays = [replay]
+    facts = collect(
+        replays,
+        run_dir=None if run_dir is None else Path(run_dir),
+        tx=tx,
+        sizes=sizes,
+        commands=commands,
+        date=date,
+        title=title,
+        more=more,
+        example_hz=example_hz,
+    )
+    html_path = Path(path)
+    facts_path = html_path.with_suffix(".json") if json_path is None else Path(json_path)
+    if facts_path == html_path:
+        raise InputError(f"{html_path}: HTML and JSON have the same name; give another json_path")
+    content = json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    for target, text in ((facts_path, content), (html_path, render(facts))):
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(text, encoding="utf-8", newline="\n")
+        except OSError as error:
+            raise InputError(
+                f"{target}: cannot be written: {error.strerror}; choose another path"
+            ) from error
+    return html_path
+
+
+def render(facts: Mapping[str, Any]) -> str:
+    """The HTML of a report's facts, as they stand in its JSON."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("tinyfin.hil", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template("report.html").render(
+        facts=facts, headline=headline(facts), sections=sections(facts)
+    )

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Words, tables and pictures as the template takes them, and numbers as text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from tinyfin.hil.reporting.svg import figure_text
+
+__all__ = ["Block", "code", "count", "figure", "number", "percent", "table", "text"]
+
+Block = dict[str, Any]
+
+
+def text(words: str) -> Block:
+    """A paragraph."""
+    return {"kind": "text", "text": words}
+
+
+def code(lines: Sequence[str]) -> Block:
+    """Commands, one per line."""
+    return {"kind": "code", "text": "\n".join(lines)}
+
+
+def table(caption: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Block:
+    """A table; the first cell of a row is its head. Columns that hold numbers only align right."""
+    width = max([len(columns), *(len(row) for row in rows)], default=0)
+    numeric = [
+        all(_numeric(row[i]) for row in rows if i < len(row)) and i > 0 for i in range(width)
+    ]
+    return {
+        "kind": "table", "caption": caption, "columns": list(columns), "rows": rows,
+        "numeric": numeric, "headless": not any(columns),
+    }
+
+
+def figure(
+    svg: Markup, caption: str, *, legend: Sequence[str] = (), numbers: Block | None = None
+) -> Block:
+    """A picture with its caption; ``legend`` names the lines in their order."""
+    return {
+        "kind": "figure", "svg": svg, "caption": caption, "legend": list(legend),
+        "numbers": numbers,
+    }
+
+
+def count(value: Any) -> str:
+    """A whole number with its thousands parted; - if there is none."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return "-"
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.0f}"
+
+
+def number(value: Any, digits: int = 3) -> str:
+    """A number with so many significant digits; - if there is none."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return "-"
+    return figure_text(value, digits)
+
+
+def percent(value: Any) -> str:
+    """A share as per cent; - if there is none."""
+    return f"{100 * value:.1f} %" if isinstance(value, (int, float)) else "-"
+
+
+def _numeric(cell: str) -> bool:
+    return not cell.strip() or cell.strip()[0] in "-+0123456789"

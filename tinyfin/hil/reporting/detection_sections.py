@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The report's sections on detection: tables of scorers, curves, alerts per scenario."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tinyfin.hil.reporting import figures
+from tinyfin.hil.reporting.blocks import Block, count, figure, number, percent, table, text
+
+__all__ = ["alerts", "detection", "population_name", "scorers"]
+
+Facts = Mapping[str, Any]
+
+
+def scorers(facts: Facts, population: str = "all") -> Mapping[str, Any]:
+    metrics = facts["metrics"] or {}
+    found = (metrics.get("populations") or {}).get(population) or {}
+    return found if isinstance(found, Mapping) else {}
+
+
+_NAMES = {"model_int8": "model, int8", "model_float": "model, float", "amount": "amount alone",
+          "rule_a": "rule A (terminal only)", "rule_b": "rule B (with card means)"}
+
+
+def _scorer(name: str) -> str:
+    return _NAMES.get(name, name)
+
+
+def population_name(name: str) -> str:
+    return {"all": "all", "known_cards_removed": "cards with a known fraud removed"}.get(name, name)
+
+
+def detection(facts: Facts) -> list[Block]:
+    out: list[Block] = []
+    for population in (facts["metrics"] or {}).get("populations") or {}:
+        found = scorers(facts, population)
+        if not found:
+            continue
+        first = next(iter(found.values()))
+        rows = [
+            [_scorer(name), number(m.get("average_precision")), percent(m.get("recall_at_0.1%")),
+             percent(m.get("recall_at_1%")), number(m.get("roc_auc")),
+             number(m.get("calibration_error"), 4), number(m.get("brier_skill")),
+             _expected(m)]
+            for name, m in sorted(found.items(), key=lambda item: _order(item[0]))
+        ]
+        out.append(table(
+            f"Models and rules on the same transactions: {population_name(population)}, "
+            f"{count(first.get('rows'))} with {count(first.get('frauds'))} frauds",
+            ["scorer", "average precision", "recall at 0.1 % FP", "recall at 1 % FP", "ROC AUC",
+             "calibration error", "Brier skill", "frauds expected / observed"], rows,
+        ))  # fmt: skip
+    period = facts["test_period"]
+    if period:
+        out += _curves(period, _thresholds(facts))
+    return out
+
+
+def _order(name: str) -> tuple[int, str]:
+    known = list(_NAMES)
+    return (known.index(name) if name in known else len(known), name)
+
+
+def _expected(m: Facts) -> str:
+    expected = m.get("expected_frauds")
+    return "-" if expected is None else f"{expected:,.0f} / {count(m.get('frauds'))}"
+
+
+def _thresholds(facts: Facts) -> list[tuple[str, float]]:
+    decision = (facts["pack"] or {}).get("decision") or {}
+    return [
+        (name, math.log10(decision[key]))
+        for key, name in (("go_online", "go online"), ("decline", "decline"))
+        if isinstance(decision.get(key), float) and decision[key] > 0
+    ]
+
+
+def _curves(period: Facts, thresholds: Sequence[tuple[str, float]]) -> list[Block]:
+    out = []
+    if period.get("scores"):
+        out.append(_scores(
+            period["scores"], thresholds,
+            f"Scores of the test period, {_scorer(period['scores_of'])}. Lines are the pack's "
+            "thresholds.",
+        ))
+    curves = period.get("precision_recall")
+    if curves:
+        named = {_scorer(name): curve for name, curve in curves.items()}
+        out.append(figure(
+            figures.precision_recall(named), "Precision and recall in the test period.",
+            legend=[f"{name} (AP {c['average_precision']:.3f})" for name, c in named.items()],
+        ))
+    bins = period.get("calibration")
+    if bins:
+        out.append(figure(
+            figures.calibration({_scorer(name): rows for name, rows in bins.items()}),
+            "Calibration in the test period, 95 % intervals. Filled: the first of the legend.",
+            legend=[_scorer(name) for name in bins],
+            numbers=table(
+                "Calibration bins", ["scorer", "predicted", "observed", "from", "to", "rows"],
+                [[_scorer(name), *(number(p[k], 3) for k in ("mean", "share", "low", "high")),
+                  count(p["rows"])] for name, rows in bins.items() for p in rows],
+            ),
+        ))
+    return out
+
+
+def _scores(found: Facts, thresholds: Sequence[tuple[str, float]], caption: str) -> Block:
+    edges = found["edges"]
+    rows = [
+        [f"{10 ** edges[i]:.2e} to {10 ** edges[i + 1]:.2e}", count(g), count(f)]
+        for i, (g, f) in enumerate(zip(found["genuine"], found["fraud"], strict=True)) if g or f
+    ]
+    return figure(
+        figures.scores(found, [t for t in thresholds if t[1] >= edges[0]]), caption,
+        numbers=table("Transactions per bin", ["probability", "genuine", "fraud"], rows),
+    )
+
+
+def alerts(facts: Facts) -> list[Block]:
+    found = facts["replayed"]
+    if not found:
+        return []
+    if found["only_later"]:
+        period = (f"{found['later_than_learning']:,} of {found['verdicts']:,} verdicts are later "
+                  f"than {found['learned_until']}, until when the model learned; only those count "
+                  "here.")
+    elif found["learned_until"]:
+        period = (f"All {found['verdicts']:,} verdicts are from before {found['learned_until']}, "
+                  "until when the model learned: they say nothing about detection.")
+    else:
+        period = (f"It is not known which of the {found['verdicts']:,} transactions the model "
+                  "learned from.")
+    c = found["caught"]
+    out: list[Block] = [text(
+        f"Verdicts of {found['target']}. {period} An alert is any action but accept."
+    )]
+    out.append(table("Alerts", ["", ""], [
+        ["transactions", f"{c['rows']:,} on {c['terminals']:,} terminals, {c['weeks']:.1f} weeks"],
+        ["alerts", f"{c['alerts']:,}"],
+        ["frauds with an alert", f"{c['frauds_alerted']:,} of {c['frauds']:,}"],
+        ["false alerts", f"{c['false_alerts']:,} of {c['genuine']:,} genuine"],
+        ["false alerts per 1,000 genuine", number(c["false_alerts_per_1000"])],
+        ["false alerts per terminal and week", number(c["false_alerts_per_terminal_week"])],
+        *([["transactions of unknown label", f"{c['unknown']:,}"]] if c["unknown"] else []),
+    ]))
+    out += _scenarios(c)
+    if found.get("scores"):
+        out.append(_scores(found["scores"], _thresholds(facts), "Scores that the target gave."))
+    return out
+
+
+def _scenarios(c: Facts) -> list[Block]:
+    attacks = [s for s in c["scenarios"] if s["frauds"]]
+    quiet = [s for s in c["scenarios"] if not s["frauds"]]
+    out: list[Block] = []
+    if attacks:
+        out.append(figure(
+            figures.horizontal_bars(
+                "found", "Attacks with at least one alert",
+                [(s["scenario"], s["attacks_detected"] / s["attacks"],
+                  f"{s['attacks_detected']:,} of {s['attacks']:,}") for s in attacks], 1.0,
+            ),
+            "Attacks with at least one alert, per scenario.",
+        ))  # fmt: skip
+        out.append(table(
+            "Attacks: frauds of one scenario on one terminal, at most "
+            f"{c['attack_gap_s'] // 3600} hours apart",
+            ["scenario", "attacks", "detected", "transactions until detected, median", "most",
+             "frauds", "with alert", "false alerts"],
+            [[s["scenario"], count(s["attacks"]), count(s["attacks_detected"]),
+              number(s["transactions_until_detected_median"]),
+              count(s["transactions_until_detected_max"]), count(s["frauds"]),
+              count(s["frauds_alerted"]), f"{s['false_alerts']:,} of {s['genuine']:,}"]
+             for s in attacks],
+        ))
+    if quiet:
+        out.append(table(
+            "Without any fraud: every alert is false",
+            ["scenario", "transactions", "terminals", "false alerts", "per 1,000"],
+            [[s["scenario"], count(s["transactions"]), count(s["terminals"]),
+              count(s["false_alerts"]),
+              number(1000 * s["false_alerts"] / s["genuine"] if s["genuine"] else None)]
+             for s in quiet],
+        ))
+    return out
