@@ -199,15 +199,17 @@ typedef struct top {
 /* Keeps the best few in order. Swapped down the list rather than shifted: compilers make memmove of a shift. */
 static void consider(top *best, tfin_verdict *v, int64_t contribution, uint16_t id)
 {
-    for (uint32_t i = 0; i < best->count; i++) {
-        if (contribution > best->contribution[i]) {
-            int64_t lesser = best->contribution[i];
-            uint16_t lesser_id = v->reasons[i];
-            best->contribution[i] = contribution;
-            v->reasons[i] = id;
-            contribution = lesser;
-            id = lesser_id;
-        }
+    uint32_t place = 0;
+    while (place < best->count && contribution <= best->contribution[place]) {
+        place++;
+    }
+    for (uint32_t i = place; i < best->count; i++) {
+        int64_t lesser = best->contribution[i];
+        uint16_t lesser_id = v->reasons[i];
+        best->contribution[i] = contribution;
+        v->reasons[i] = id;
+        contribution = lesser;
+        id = lesser_id;
     }
     if (best->count < TFIN_MAX_REASONS) {
         best->contribution[best->count] = contribution;
