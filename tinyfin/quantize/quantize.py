@@ -155,7 +155,7 @@ def _parts(
     run: RunFolder, tflite: bytes, facts: Mapping[str, Any]
 ) -> tuple[_Parts, tuple[int, int]]:
     config = run.config()
-    program = compile_program(config.features, config.schema)
+    program = compile_program(config.features, config.schema, **config.features.capacities)
     if program.payload != run.file("program.bin").read_bytes():
         raise ModelError(
             f"{run.path}: this tinyfin makes another feature program of the run's configuration "

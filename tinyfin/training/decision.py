@@ -63,6 +63,6 @@ def decide(
         never_online=online is None,
         never_decline=decline is None,
         control_share_q16=min(round(section.control_share * 65536), 65535),
-        cold_events=int(getattr(section, "cold_events", 32)),
-        cold_s=int(getattr(section, "cold", 86400)),
+        cold_events=section.cold_events,
+        cold_s=section.cold,
     )

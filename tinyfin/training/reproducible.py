@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import Any
 
@@ -27,6 +28,7 @@ def tensorflow(seed: int) -> Any:
             pass  # somebody computed with it already: its threads are set
         tf.config.experimental.enable_op_determinism()
         tf.get_logger().setLevel("ERROR")
+        logging.getLogger("absl").setLevel(logging.ERROR)
         _ready = True
     tf.keras.utils.set_random_seed(seed % (1 << 32))
     return tf

@@ -74,14 +74,14 @@ def train(
     model = config.model if seed is None else config.model.model_copy(update={"seed": seed})
     config = replace(config, model=model)
     chosen = family(model.family)
-    program = compile_program(config.features, config.schema)
+    program = compile_program(config.features, config.schema, **config.features.capacities)
     run = new_run(out, name, config)
     tx = read(paths, config, skip_bad_rows=skip_bad_rows, progress=note)
     split = split_by_time(
         tx,
         since_s=config.train.since,
         until_s=config.train.until if until_s is None else until_s,
-        test_until_s=getattr(config.train, "test_until", None),
+        test_until_s=config.train.test_until,
         shares=(config.train.train, config.train.validation, config.train.test),
     )
     summary = split.summary(tx.label)
