@@ -12,7 +12,7 @@ from pathlib import Path
 from tinyfin.codegen.layout import FieldLayout, PackLayout, read_layout
 from tinyfin.errors import PackError
 
-__all__ = ["emit"]
+__all__ = ["c_array", "emit", "write_text"]
 
 _C_TYPES = {"i32": "int32_t", "i64": "int64_t", "u64": "uint64_t", "enum": "int32_t"}
 _SIZES = {"i32": 4, "i64": 8, "u64": 8, "enum": 4}
@@ -33,7 +33,7 @@ def emit(pack: bytes | Path, out_dir: Path | str, *, tflite: bytes | None = None
     folder.mkdir(parents=True, exist_ok=True)
     files = {
         "tinyfin_pack.h": _header(layout),
-        "tinyfin_pack.c": _array(
+        "tinyfin_pack.c": c_array(
             '#include "tinyfin_pack.h"',
             "const uint8_t tinyfin_pack[TINYFIN_PACK_BYTES] __attribute__((aligned(16)))",
             data,
@@ -41,22 +41,24 @@ def emit(pack: bytes | Path, out_dir: Path | str, *, tflite: bytes | None = None
     }
     if tflite is not None:
         files["model_tflite.h"] = _tflite_header(len(tflite))
-        files["model_tflite.c"] = _array(
+        files["model_tflite.c"] = c_array(
             '#include "model_tflite.h"\n\n'
             f"const unsigned int model_tflite_len = {len(tflite)}u;",
             "const unsigned char model_tflite[] __attribute__((aligned(16)))",
             tflite,
         )
-    return [_write(folder / name, text) for name, text in files.items()]
+    return [write_text(folder / name, text) for name, text in files.items()]
 
 
-def _write(path: Path, text: str) -> Path:
+def write_text(path: Path, text: str) -> Path:
+    """Write a file unless it already says that, so that nothing is compiled in vain."""
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
         path.write_text(text, encoding="utf-8")
     return path
 
 
-def _array(head: str, declaration: str, data: bytes) -> str:
+def c_array(head: str, declaration: str, data: bytes) -> str:
+    """A C file: ``head``, then ``declaration`` initialised with the bytes."""
     lines = [
         "    " + " ".join(f"0x{byte:02x}," for byte in data[at : at + 16])
         for at in range(0, len(data), 16)

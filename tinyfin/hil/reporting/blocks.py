@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from tinyfin.hil.reporting.svg import figure_text
 
-__all__ = ["Block", "code", "count", "figure", "number", "percent", "table", "text"]
+__all__ = ["Block", "code", "count", "figure", "fixed", "number", "percent", "table", "text"]
 
 Block = dict[str, Any]
 
@@ -38,9 +38,10 @@ def table(caption: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -
 
 
 def figure(
-    svg: Markup, caption: str, *, legend: Sequence[str] = (), numbers: Block | None = None
+    svg: Markup, caption: str, *, legend: Sequence[tuple[str, int]] = (),
+    numbers: Block | None = None,
 ) -> Block:
-    """A picture with its caption; ``legend`` names the lines in their order."""
+    """A picture with its caption; ``legend`` names its lines, with their style."""
     return {
         "kind": "figure", "svg": svg, "caption": caption, "legend": list(legend),
         "numbers": numbers,
@@ -59,6 +60,13 @@ def number(value: Any, digits: int = 3) -> str:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return "-"
     return figure_text(value, digits)
+
+
+def fixed(value: Any, decimals: int = 3) -> str:
+    """A number with so many decimals; - if there is none."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return "-"
+    return f"{value:,.{decimals}f}"
 
 
 def percent(value: Any) -> str:

@@ -10,13 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from tinyfin.data.transactions import Transactions
-from tinyfin.training.metrics import (
-    average_precision,
-    calibration_bins,
-    precision_recall_curve,
-)
+from tinyfin.training.metrics import average_precision, precision_recall_curve
 
-__all__ = ["ATTACK_GAP_S", "caught", "curves", "score_histogram"]
+__all__ = [
+    "ATTACK_GAP_S", "caught", "curves", "instruction_facts", "replayed_probability",
+    "score_histogram",
+]
 
 ATTACK_GAP_S = 72 * 3600
 """Frauds of one scenario on one terminal belong to one attack up to this distance."""
@@ -77,11 +76,20 @@ def curves(
 
 
 def _bins(p: npt.NDArray[np.float64], label: npt.NDArray[np.int8]) -> list[dict[str, float]]:
-    mean, share, rows = calibration_bins(p, label)
+    """Mean probability and share of fraud, three bins per power of ten.
+
+    Bins of equally many rows, as the calibration error has them, would nearly all lie where there
+    is no fraud.
+    """
+    third = np.floor(3 * np.log10(np.clip(p, _LOWEST, 1 - 1e-12))).astype(np.int64)
     out = []
-    for m, s, n in zip(mean.tolist(), share.tolist(), rows.tolist(), strict=True):
-        low, high = _wilson(s, n)
-        out.append({"mean": m, "share": s, "low": low, "high": high, "rows": n})
+    for number in np.unique(third).tolist():
+        rows = third == number
+        n = int(np.count_nonzero(rows))
+        share = float(np.mean(label[rows] == 1))
+        low, high = _wilson(share, n)
+        mean = float(np.mean(p[rows]))
+        out.append({"mean": mean, "share": share, "low": low, "high": high, "rows": n})
     return out
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tinyfin.hil.reporting import figures
-from tinyfin.hil.reporting.blocks import Block, count, figure, number, percent, table, text
+from tinyfin.hil.reporting.blocks import Block, count, figure, fixed, number, percent, table, text
 
 __all__ = ["alerts", "detection", "population_name", "scorers"]
 
@@ -41,9 +41,9 @@ def detection(facts: Facts) -> list[Block]:
             continue
         first = next(iter(found.values()))
         rows = [
-            [_scorer(name), number(m.get("average_precision")), percent(m.get("recall_at_0.1%")),
-             percent(m.get("recall_at_1%")), number(m.get("roc_auc")),
-             number(m.get("calibration_error"), 4), number(m.get("brier_skill")),
+            [_scorer(name), fixed(m.get("average_precision")), percent(m.get("recall_at_0.1%")),
+             percent(m.get("recall_at_1%")), fixed(m.get("roc_auc")),
+             fixed(m.get("calibration_error"), 4), fixed(m.get("brier_skill")),
              _expected(m)]
             for name, m in sorted(found.items(), key=lambda item: _order(item[0]))
         ]
@@ -88,17 +88,20 @@ def _curves(period: Facts, thresholds: Sequence[tuple[str, float]]) -> list[Bloc
         ))
     curves = period.get("precision_recall")
     if curves:
-        named = {_scorer(name): curve for name, curve in curves.items()}
+        styles = {name: i for i, name in enumerate(sorted(curves, key=_order))}
         out.append(figure(
-            figures.precision_recall(named), "Precision and recall in the test period.",
-            legend=[f"{name} (AP {c['average_precision']:.3f})" for name, c in named.items()],
+            figures.precision_recall(curves, styles),
+            "Precision and recall in the test period, best average precision (AP) first.",
+            legend=[(f"{_scorer(name)} (AP {c['average_precision']:.3f})", styles[name])
+                    for name, c in curves.items()],
         ))
     bins = period.get("calibration")
     if bins:
         out.append(figure(
-            figures.calibration({_scorer(name): rows for name, rows in bins.items()}),
-            "Calibration in the test period, 95 % intervals. Filled: the first of the legend.",
-            legend=[_scorer(name) for name in bins],
+            figures.calibration(bins),
+            "Calibration in the test period: three bins per power of ten, 95 % intervals."
+            + (" Filled points are the first of the legend." if len(bins) > 1 else ""),
+            legend=[(_scorer(name), i) for i, name in enumerate(bins)],
             numbers=table(
                 "Calibration bins", ["scorer", "predicted", "observed", "from", "to", "rows"],
                 [[_scorer(name), *(number(p[k], 3) for k in ("mean", "share", "low", "high")),

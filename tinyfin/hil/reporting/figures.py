@@ -13,7 +13,7 @@ from tinyfin.hil.reporting.svg import Axis, Canvas, Mark, count_text, figure_tex
 
 __all__ = ["calibration", "histogram", "horizontal_bars", "precision_recall", "scores"]
 
-_LEFT, _RIGHT = 62.0, 546.0
+_LEFT, _RIGHT = 62.0, 532.0
 _LINES = ("c1", "c2", "c3", "c4", "c5", "c6")
 
 
@@ -104,19 +104,22 @@ def histogram(
     return canvas.done()
 
 
-def precision_recall(curves: Mapping[str, Mapping[str, Any]]) -> Markup:
-    """Precision over recall, one line per scorer in the order given; the legend is the report's."""
+def precision_recall(
+    curves: Mapping[str, Mapping[str, Any]], styles: Mapping[str, int]
+) -> Markup:
+    """Precision over recall, one line per scorer; ``styles`` numbers them as the legend does."""
     told = ", ".join(f"{n} {c['average_precision']:.3f}" for n, c in curves.items())
     canvas = Canvas(
         "precision-recall", "Precision and recall", f"Average precision: {told}.", 370
     )
     x, y = Axis(0, 1, _LEFT, _RIGHT), Axis(0, 1, 315, 34)
     _y_axis(canvas, y, "precision: share of alerts that are fraud", 5, percent=True)
-    for i, curve in reversed(list(enumerate(curves.values()))):
+    for name in sorted(curves, key=lambda name: -styles[name]):
+        curve, i = curves[name], styles[name]
         points = [(x(r), y(p)) for r, p in zip(curve["recall"], curve["precision"], strict=True)]
         canvas.polyline(points, f"line {_LINES[i % len(_LINES)]} d{i % len(_LINES)}")
     canvas.line(x.start, 315, x.end, 315, "axis")
-    for value in x.ticks():
+    for value in x.ticks(4):
         canvas.text(x(value), 335, f"{100 * value:.4g} %", "middle")
     canvas.text((_LEFT + _RIGHT) / 2, 357, "recall: share of fraud that alerts", "middle", "label")
     return canvas.done()

@@ -13,6 +13,7 @@ from tinyfin.hil.reporting.blocks import (
     code,
     count,
     figure,
+    fixed,
     number,
     percent,
     table,
@@ -54,7 +55,7 @@ def headline(facts: Facts) -> list[tuple[str, str]]:
     add("lost", [r.get("lost") for r in replays])
     scorer = scorers(facts).get("model_int8")
     if scorer:
-        out.append(("average precision, int8", number(scorer.get("average_precision"))))
+        out.append(("average precision, int8", fixed(scorer.get("average_precision"))))
         out.append(("recall at 0.1 % false positives", percent(scorer.get("recall_at_0.1%"))))
     if facts["instructions"]:
         first = facts["instructions"][0]
@@ -224,8 +225,8 @@ def _network_parity(parity: Facts) -> list[Block]:
     differences = parity.get("float_and_int8")
     if isinstance(differences, Mapping) and differences:
         rows = [
-            [population_name(population), _words(metric), number(pair.get("float"), 4),
-             number(pair.get("int8"), 4), _difference(pair)]
+            [population_name(population), _words(metric), fixed(pair.get("float"), 4),
+             fixed(pair.get("int8"), 4), _difference(pair)]
             for population, metrics in differences.items()
             for metric, pair in metrics.items()
         ]

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``tinyfin bench``: any int8 .tflite on a target."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from tinyfin.cli.output import emit, json_option, note, progress
+
+__all__ = ["command"]
+
+
+@click.command(
+    name="bench", short_help="Run any int8 .tflite on a target: bytes, instructions, sizes."
+)
+@click.argument("model", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--target", "target_name", required=True, help="A name of `tinyfin targets`.")
+@click.option(
+    "--inputs", "inputs_path", required=True,
+    type=click.Path(path_type=Path, exists=True, dir_okay=False), help="int8 .npy, one row each.",
+)  # fmt: skip
+@click.option(
+    "--expect", "expect_path", type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="int8 .npy with the outputs that are right; others make the exit code 4.",
+)  # fmt: skip
+@json_option
+def command(
+    model: Path, target_name: str, inputs_path: Path, expect_path: Path | None, as_json: bool
+) -> None:
+    """Compile MODEL, an int8 .tflite, to a plan and run it on an emulated target.
+
+    Reports the output bytes that differ from --expect, guest instructions per inference (the
+    network alone), flash (network code and plan, weights included), RAM (activations and scratch)
+    and stack.
+    """
+    import numpy as np
+
+    from tinyfin.errors import InputError, MismatchError
+    from tinyfin.hil.bench import bench
+
+    def array(path: Path) -> np.ndarray:
+        try:
+            found: np.ndarray = np.load(path, allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path}: cannot be read as .npy: {error}") from error
+        return found
+
+    inputs = array(inputs_path)
+    expected = None if expect_path is None else array(expect_path)
+    note(f"building the bench for {target_name}")
+    with progress(len(inputs), "inferring") as bar:
+        result = bench(model, target_name, inputs, expected, progress=bar.update)
+    facts = result.as_dict()
+    lines = [f"{key.replace('_', ' ')}: {value}" for key, value in facts.items()]
+    emit(facts, as_json, "\n".join(lines))
+    if result.mismatched_bytes:
+        error = MismatchError(
+            f"{target_name}: {result.mismatched_bytes} output bytes differ from {expect_path}"
+        )
+        note(f"error: {error}")
+        raise SystemExit(error.exit_code)
