@@ -238,7 +238,7 @@ class _Check:
         block = (self.header.terminal_state_bytes if key == TERMINAL
                  else self.header.card_state_bytes)
         size = op.state_bytes(p2, p3)
-        if size and (offset % op.state_align(p3) or offset + size > block):
+        if offset % op.state_align(p3) or offset + size > block:
             raise PackError(f"PROG: offset {at}: {op.name}: state outside its block or unaligned")
 
     def _written(self, at: int, op: Operator, registers: Any) -> None:
