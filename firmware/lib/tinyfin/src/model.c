@@ -232,8 +232,8 @@ static void find_reasons(tfin_engine *e, tfin_verdict *v)
         }
         inputs[i] = (int8_t)entry[2];
         tfin_net_run(e->plan, arena);
+        int64_t contribution = (int64_t)v->raw - tfin_raw_score(e); /* a reconstruction looks at the inputs too */
         inputs[i] = own;
-        int64_t contribution = (int64_t)v->raw - tfin_raw_score(e);
         if (contribution > 0) {
             consider(&best, v, contribution, tfin_u16(entry));
         }
