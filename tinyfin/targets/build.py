@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -46,8 +47,8 @@ _PACKAGES = {
 class BuildResult:
     """An image. Sizes in bytes; ``ram_bytes`` are its variables, the stack is not among them.
 
-    ``build_dir`` also holds ``firmware.bin``, the link map and a ``.su`` file of stack use per
-    source; a build of other content with the same arguments replaces them.
+    ``build_dir`` holds ``firmware.elf``, ``.bin`` and ``.map``, and in ``stack`` a ``.su`` file of
+    stack use per source. It is named after the image's content: no later build changes it.
     """
 
     target: Target
@@ -95,8 +96,9 @@ def build(
         "none" for an image without one; with neither, the reference pack of ``platformio.ini``.
     app: a folder of C sources built instead of ``firmware/src``.
     defines: ``NAME`` or ``NAME=value``, for all sources.
-    build_dir: a folder of its own for PlatformIO's files; by default one in the cache, per set of
-        arguments. Builds in the same folder wait for one another, others run at the same time.
+    build_dir: a folder of its own for PlatformIO's files and the image; by default one in the
+        cache per target, app and defines, so that another pack compiles only what includes it.
+        Builds in the same folder wait for one another, others run at the same time.
 
     Raises ToolError (a tool is missing or the compiler failed, with the end of the log),
     BudgetError (the image does not fit the target), InputError (a path does not exist).
@@ -104,7 +106,7 @@ def build(
     chosen = catalogue.get(target) if isinstance(target, str) else target
     _require_tools(chosen)
     settings = _settings(generated_dir, pack, app, defines)
-    workspace = build_dir or paths.cache_dir() / "builds" / f"{chosen.name}-{_digest(settings)}"
+    workspace = build_dir or paths.cache_dir() / "builds" / f"{chosen.name}-{_kind(settings)}"
     workspace = workspace.resolve()
     workspace.mkdir(parents=True, exist_ok=True)
     log_path = workspace / f"{chosen.name}.log"
@@ -149,9 +151,10 @@ def _existing(path: Path) -> Path:
     return path.resolve()
 
 
-def _digest(settings: dict[str, str]) -> str:
-    text = "\0".join(f"{key}={value}" for key, value in sorted(settings.items()))
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+def _kind(settings: dict[str, str]) -> str:
+    """Names the builds that share objects: everything but the pack."""
+    shared = [settings.get("PLATFORMIO_SRC_DIR", ""), settings["PLATFORMIO_BUILD_FLAGS"]]
+    return hashlib.sha256("\0".join(shared).encode()).hexdigest()[:12]
 
 
 def _require_tools(target: Target) -> None:
@@ -221,8 +224,26 @@ def _failure(target: Target, log_path: Path) -> TinyfinError:
     return ToolError(f"{target.name}: the build failed; the log is {log_path}\n{shown}")
 
 
+def _keep(workspace: Path, name: str) -> Path:
+    """Copy the image to a folder named after its content; returns that folder."""
+    built = workspace / "build" / name
+    digest = hashlib.sha256((built / "firmware.elf").read_bytes()).hexdigest()[:16]
+    place = workspace / "images" / digest
+    if not place.is_dir():
+        with tempfile.TemporaryDirectory(dir=workspace) as temporary:
+            fresh = Path(temporary) / "image"
+            (fresh / "stack").mkdir(parents=True)
+            for suffix in (".elf", ".bin", ".map"):
+                shutil.copy2(built / ("firmware" + suffix), fresh)
+            for usage in built.rglob("*.su"):
+                shutil.copy2(usage, fresh / "stack")
+            place.parent.mkdir(exist_ok=True)
+            fresh.rename(place)
+    return place
+
+
 def _measure(target: Target, workspace: Path, log_path: Path) -> BuildResult:
-    folder = workspace / "build" / target.name
+    folder = _keep(workspace, target.name)
     elf = folder / "firmware.elf"
     sections = {}
     for line in _tool(target.tool("size"), "-A", "-d", str(elf)).splitlines():
