@@ -29,7 +29,8 @@ def table(caption: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -
     """A table; the first cell of a row is its head. Columns that hold numbers only align right."""
     width = max([len(columns), *(len(row) for row in rows)], default=0)
     numeric = [
-        all(_numeric(row[i]) for row in rows if i < len(row)) and i > 0 for i in range(width)
+        i > 0 and any(columns) and all(_numeric(row[i]) for row in rows if i < len(row))
+        for i in range(width)
     ]
     return {
         "kind": "table", "caption": caption, "columns": list(columns), "rows": rows,

@@ -14,6 +14,9 @@ __all__ = ["alerts", "detection", "population_name", "scorers"]
 
 Facts = Mapping[str, Any]
 
+_FEWEST = 50
+"""A bin of fewer transactions says too little to be drawn."""
+
 
 def scorers(facts: Facts, population: str = "all") -> Mapping[str, Any]:
     metrics = facts["metrics"] or {}
@@ -53,10 +56,28 @@ def detection(facts: Facts) -> list[Block]:
             ["scorer", "average precision", "recall at 0.1 % FP", "recall at 1 % FP", "ROC AUC",
              "calibration error", "Brier skill", "frauds expected / observed"], rows,
         ))  # fmt: skip
+    out += _recalls(facts)
     period = facts["test_period"]
     if period:
         out += _curves(period, _thresholds(facts))
     return out
+
+
+def _recalls(facts: Facts) -> list[Block]:
+    """Recall of each scenario at the false-positive rate of the first column."""
+    found = scorers(facts)
+    key = "scenario_recall_at_0.1%"
+    names = dict.fromkeys(s for m in found.values() for s in m.get(key) or {})
+    order = sorted(found, key=_order)
+    rows = []
+    for name in names:
+        cells = [(found[scorer].get(key) or {}).get(name) or {} for scorer in order]
+        frauds = next((c["frauds"] for c in cells if "frauds" in c), None)
+        rows.append([name, count(frauds), *(percent(c.get("recall")) for c in cells)])
+    if not rows:
+        return []
+    return [table("Recall per scenario at 0.1 % false positives",
+                  ["scenario", "frauds", *map(_scorer, order)], rows)]
 
 
 def _order(name: str) -> tuple[int, str]:
@@ -98,8 +119,11 @@ def _curves(period: Facts, thresholds: Sequence[tuple[str, float]]) -> list[Bloc
     bins = period.get("calibration")
     if bins:
         out.append(figure(
-            figures.calibration(bins),
-            "Calibration in the test period: three bins per power of ten, 95 % intervals."
+            figures.calibration({
+                name: [p for p in rows if p["rows"] >= _FEWEST] for name, rows in bins.items()
+            }),
+            "Calibration in the test period: three bins per power of ten, 95 % intervals; bins of "
+            f"fewer than {_FEWEST} transactions are left to the numbers."
             + (" Filled points are the first of the legend." if len(bins) > 1 else ""),
             legend=[(_scorer(name), i) for i, name in enumerate(bins)],
             numbers=table(
@@ -150,10 +174,12 @@ def alerts(facts: Facts) -> list[Block]:
         ["false alerts per terminal and week", number(c["false_alerts_per_terminal_week"])],
         *([["transactions of unknown label", f"{c['unknown']:,}"]] if c["unknown"] else []),
     ]))
-    out += _scenarios(c)
     if found.get("scores"):
-        out.append(_scores(found["scores"], _thresholds(facts), "Scores that the target gave."))
-    return out
+        out.append(_scores(
+            found["scores"], _thresholds(facts),
+            f"Scores that {found['target']} gave. Lines are the pack's thresholds.",
+        ))
+    return out + _scenarios(c)
 
 
 def _scenarios(c: Facts) -> list[Block]:
