@@ -32,6 +32,9 @@ _HEADER = struct.Struct("<IHH10I16x")
 _FC = struct.Struct("<BBHIIHHIIibbbxI")
 _TABLE = struct.Struct("<BBHIIHHI")
 
+#: of rows that only fill a group
+_NO_MULTIPLIER = (1 << 31, 0)
+
 FC_PER_CHANNEL, FC_NARROW, FC_ACCUMULATORS = 1, 2, 4
 
 
@@ -70,27 +73,26 @@ def pack_rows(
 ) -> bytes:
     """Weights int8[N, K], biases and (per-channel) multipliers as the kernels read them.
 
-    Columns are padded to a multiple of 4 with zero weights. Groups of four rows come interleaved,
-    four columns (one word) of each row in turn, then the group's biases and multipliers; the rows
-    left over follow one by one. Bytes of even columns hold weight + 128 (unsigned), those of odd
-    columns the weight itself: see plan.md.
+    Rows and columns are padded to multiples of 4 with zero weights. Each group of four rows comes
+    interleaved, four columns (one word) of each row in turn, then the group's biases, then its
+    multipliers. Bytes of even columns hold weight + 128 (unsigned), those of odd columns the weight
+    itself: see plan.md.
     """
     n, k = weights.shape
-    padded = np.zeros((n, _round_up(k, 4)), np.int8)
-    padded[:, :k] = weights
+    rows = _round_up(n, 4)
+    padded = np.zeros((rows, _round_up(k, 4)), np.int8)
+    padded[:n, :k] = weights
     codes = padded.view(np.uint8).copy()
     codes[:, 0::2] ^= 0x80
-    words = codes.reshape(n, -1, 4)
+    words = codes.reshape(rows, -1, 4)
+    biases = [*bias, 0, 0, 0]
+    scales = [*multipliers, *[_NO_MULTIPLIER] * 3] if multipliers is not None else []
     stream = bytearray()
-    row = 0
-    while row < n:
-        count = 4 if n - row >= 4 else 1
-        rows = range(row, row + count)
-        stream += words[row : row + count].transpose(1, 0, 2).tobytes()
-        stream += b"".join(struct.pack("<i", bias[r]) for r in rows)
-        if multipliers is not None:
-            stream += b"".join(struct.pack("<Ii", *multipliers[r]) for r in rows)
-        row += count
+    for row in range(0, rows, 4):
+        stream += words[row : row + 4].transpose(1, 0, 2).tobytes()
+        stream += struct.pack("<4i", *biases[row : row + 4])
+        for scale in scales[row : row + 4]:
+            stream += struct.pack("<Ii", *scale)
     return bytes(stream)
 
 
@@ -164,7 +166,7 @@ def compile_plan(model: TfliteModel, *, accumulators: bool = False) -> bytes:
         if isinstance(n, FullyConnected)
     }
     kept = (
-        _Buffer(_round_up(4 * nodes[last_fc].output_length, 8), last_fc, end)
+        _Buffer(_round_up(4 * nodes[last_fc].output_length, 16), last_fc, end)
         if accumulators
         else None
     )

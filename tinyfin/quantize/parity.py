@@ -126,9 +126,10 @@ def parity(
 ) -> dict[str, Any]:
     """Compares runtimes with TFLM on int8[rows, inputs].
 
-    ``native`` runs the plan. Returns ``rows``, ``bytes`` and per runtime (``plan``, ``litert_auto``,
-    ``litert_reference``, ``tflite_runtime``; those that were asked for and are installed) the
-    ``differing_bytes`` and ``max_abs_difference``; ``missing`` lists the runtimes not installed.
+    ``native`` runs the plan. Returns ``rows``, ``bytes`` and per runtime (``plan``,
+    ``litert_auto``, ``litert_reference``, ``tflite_runtime``; those that were asked for and are
+    installed) the ``differing_bytes`` and ``max_abs_difference``; ``missing`` lists the runtimes
+    that are not installed.
     """
     path = Path(tflite_path)
     try:

@@ -20,16 +20,19 @@
  */
 static int32_t requantise(int32_t acc, uint32_t multiplier_q32, int32_t shift1)
 {
-    int32_t x = acc;
-    if (shift1 < -1) {
-        x = (int32_t)((uint32_t)acc << (-1 - shift1));
-    }
+    int32_t left = shift1 < -1 ? -1 - shift1 : 0;
+    int32_t x = (int32_t)((uint32_t)acc << left);
 #ifdef TFIN_TEST_SINGLE_ROUNDING
     /* A wrong answer on purpose: the tests must notice. */
     int32_t total = 32 + (shift1 < 0 ? 0 : shift1 + 1);
     return (int32_t)(((int64_t)x * (int64_t)multiplier_q32 + ((int64_t)1 << (total - 1))) >> total);
 #else
+#ifdef __ARM_FEATURE_DSP
+    int32_t v;
+    __asm__("smmlar %0, %1, %2, %1" : "=r"(v) : "r"(x), "r"(multiplier_q32)); /* proof in fully_connected_dsp.c */
+#else
     int32_t v = (int32_t)(((int64_t)x * (int32_t)(multiplier_q32 >> 1) + (1 << 30)) >> 31);
+#endif
     if (shift1 >= 0) {
         v = (((v + (v >> 31)) >> shift1) + 1) >> 1;
     }
@@ -75,9 +78,10 @@ void tfin_fully_connected_portable(const tfin_node *node, const uint8_t *plan, u
     for (uint32_t row = 0; row < node->outputs; row++) {
         const uint8_t *v = w;
         uint32_t sum = start;
-        for (const int8_t *x = input; x != end; x += 4) {
-            sum += EVEN(v[0], x[0]) + ODD(v[1], x[1] - 127) + EVEN(v[2], x[2]) + ODD(v[3], x[3] - 127);
-            v += 16;
+        for (const int8_t *x = input; x != end; x += 4, v += 16) {
+            for (uint32_t k = 0; k < 4u; k += 2u) {
+                sum += EVEN(v[k], x[k]) + ODD(v[k + 1u], x[k + 1u] - 127);
+            }
         }
         finish(node, plan, arena, row, sum, v);
         w += 4; /* the next row of this group, or the next group */

