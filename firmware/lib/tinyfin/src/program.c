@@ -315,5 +315,5 @@ int tfin_layout(const uint8_t *p, uint32_t arena, layout *out)
     out->registers = out->spare + tfin_round_up(entry, TFIN_ALIGN);
     uint32_t registers = tfin_round_up(8u * tfin_u16(p + PROG_REGISTERS), TFIN_ALIGN);
     out->total = out->registers + (registers > arena ? registers : arena);
-    return out->total <= MAX_MEMORY_BYTES ? TFIN_OK : TFIN_E_PROGRAM;
+    return arena <= MAX_MEMORY_BYTES && out->total <= MAX_MEMORY_BYTES ? TFIN_OK : TFIN_E_PROGRAM; /* the arena alone could wrap the total */
 }
