@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import struct
 from functools import cache
 
 import numpy as np
@@ -25,8 +24,8 @@ from tinyfin.schema import PAYMENT
 HIDDEN = 8
 
 
-def network(inputs: int, seed: int = 1) -> bytes:
-    """An int8 .tflite: inputs, 8 hidden with ReLU, 1 logit."""
+def network(inputs: int, seed: int = 1, tweak: int = 0) -> bytes:
+    """An int8 .tflite: inputs, 8 hidden with ReLU, 1 logit; ``tweak`` is added to one weight."""
     rng = np.random.default_rng(seed)
     graph = Graph()
     x = graph.tensor("x", [1, inputs], scales=[0.05], zero_points=[-3])
@@ -34,19 +33,18 @@ def network(inputs: int, seed: int = 1) -> bytes:
         x, rng.integers(-127, 128, (HIDDEN, inputs)).astype(np.int8),
         rng.integers(-2000, 2000, HIDDEN).astype(np.int32), [0.01] * HIDDEN, 0.08, -128, "RELU",
     )  # fmt: skip
-    graph.dense(
-        hidden, rng.integers(-127, 128, (1, HIDDEN)).astype(np.int8),
-        np.array([100], np.int32), [0.02], 0.2, 5,
-    )  # fmt: skip
+    last = rng.integers(-100, 100, (1, HIDDEN)).astype(np.int8)
+    last[0, 2] += tweak
+    graph.dense(hidden, last, np.array([100], np.int32), [0.02], 0.2, 5)
     return graph.build()
 
 
 @cache
-def make_pack(seed: int = 1) -> bytes:
+def make_pack(seed: int = 1, tweak: int = 0) -> bytes:
     """The default features of payments, a random network, thresholds that often act."""
     program = compile_program("default", PAYMENT)
     n = len(program.feature_names)
-    tflite = network(n, seed)
+    tflite = network(n, seed, tweak)
     maps = [InputMap((-2000, 0, 500, 3000), (-128, -20, 40, 127)) for _ in range(n)]
     return build_pack(
         PAYMENT, program, maps=maps, plan=compile_plan(load(tflite)),
@@ -80,13 +78,3 @@ def make_transactions(terminals: int = 3, days: int = 8, seed: int = 5) -> Trans
 
 def make_stream(tx: Transactions) -> Stream:
     return event_stream(tx, "both")
-
-
-def section(pack: bytes, tag: bytes) -> tuple[int, int]:
-    """Offset and size of a section's payload."""
-    at = 224
-    while True:
-        found, size = struct.unpack_from("<4sI", pack, at)
-        if found == tag:
-            return at + 16, size
-        at += 16 + -(-size // 16) * 16

@@ -181,7 +181,11 @@ def _asserts(pack: PackLayout) -> list[str]:
     record = f"tinyfin_{pack.schema_name}_t"
     checks = [("present", f"offsetof({record}, present) == 0")]
     checks += [
-        (field.name, f"offsetof({record}, {field.name}) == {field.offset}")
+        (
+            field.name,
+            f"offsetof({record}, {field.name}) == {field.offset} && "
+            f"sizeof((({record} *)0)->{field.name}) == {_SIZES[field.type]}",
+        )
         for field in pack.fields
     ]
     checks.append(("sizeof", f"sizeof({record}) == TINYFIN_RECORD_BYTES"))

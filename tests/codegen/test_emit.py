@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Generated C: sizes as the engine says, layout as the pack says, the same bytes every time."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.wire import rig
+from tinyfin import paths
+from tinyfin.codegen.emit import emit
+from tinyfin.codegen.layout import read_layout
+from tinyfin.errors import PackError
+from tinyfin.features.compiler import compile_program
+from tinyfin.pack.container import build_pack
+from tinyfin.schema import PAYMENT, Field, Schema, record_offsets, record_size
+from tinyfin.twin import Twin
+
+WARN = ["-Wall", "-Wextra", "-pedantic", "-Werror", "-fsyntax-only"]
+
+ODD = Schema(
+    "till",
+    (
+        Field("kind", "enum", -1, ("one", "two")),
+        Field("big", "i64"),
+        Field("flag", "i32"),
+        Field("token", "u64"),
+        Field("last", "i32", ram_only=True),
+    ),
+)
+
+
+def packs() -> dict[str, bytes]:
+    return {
+        "network": rig.make_pack(),
+        "features only": build_pack(PAYMENT, compile_program("default", PAYMENT)),
+        "two features": build_pack(
+            PAYMENT, compile_program(["amt_log", "amt_dev"], PAYMENT, pending=3)
+        ),
+    }
+
+
+@pytest.mark.parametrize("name", ["network", "features only", "two features"])
+def test_sizes_equal_the_engines(name: str) -> None:
+    pack = packs()[name]
+    layout, twin = read_layout(pack), Twin(pack)
+    assert layout.memory_bytes == twin.memory_size
+    assert layout.state_bytes == twin.state_size
+    assert layout.features == twin.feature_count
+    assert (layout.inputs, layout.outputs) == (twin.input_count, twin.output_count)
+    assert layout.pack_id == twin.pack_id.hex()
+    assert layout.record_bytes == record_size(PAYMENT)
+    assert tuple(f.offset for f in layout.fields) == record_offsets(PAYMENT)
+
+
+def test_the_same_pack_gives_the_same_bytes(tmp_path: Path) -> None:
+    first = emit(rig.make_pack(), tmp_path / "a", tflite=b"model")
+    second = emit(rig.make_pack(), tmp_path / "b", tflite=b"model")
+    assert [p.name for p in first] == [
+        "tinyfin_pack.h", "tinyfin_pack.c", "model_tflite.h", "model_tflite.c",
+    ]  # fmt: skip
+    for a, b in zip(first, second, strict=True):
+        assert a.read_bytes() == b.read_bytes()
+    array = re.findall(r"0x([0-9a-f]{2})", (tmp_path / "a" / "tinyfin_pack.c").read_text())
+    assert bytes.fromhex("".join(array)) == rig.make_pack()
+
+
+@pytest.mark.parametrize("compiler", ["gcc -std=c99", "clang -std=c99", "g++ -std=c++11"])
+@pytest.mark.parametrize("schema", [PAYMENT, ODD], ids=["payment", "odd"])
+def test_it_compiles_without_a_warning(compiler: str, schema: Schema, tmp_path: Path) -> None:
+    program = compiler.split()
+    if shutil.which(program[0]) is None:
+        pytest.skip(f"{program[0]} is not here")
+    names = ["amt_log"] if schema is PAYMENT else [_feature()]
+    pack = build_pack(schema, compile_program(names, schema))
+    emit(pack, tmp_path, tflite=b"abc")
+    use = tmp_path / "use.c"
+    use.write_text(
+        '#include "tinyfin.h"\n#include "tinyfin_pack.h"\n#include "model_tflite.h"\n'
+        f"tinyfin_{schema.name}_t record;\n"
+        f"unsigned use(void);\nunsigned use(void) {{ return TINYFIN_{schema.name.upper()}_"
+        f"{schema.fields[1].name.upper()} + model_tflite_len + tinyfin_pack[0]; }}\n"
+    )
+    for source in (use, tmp_path / "tinyfin_pack.c", tmp_path / "model_tflite.c"):
+        subprocess.run(
+            [*program, *WARN, f"-I{tmp_path}", f"-I{paths.library_dir() / 'include'}", str(source)],
+            check=True, timeout=60,
+        )  # fmt: skip
+
+
+def test_a_wrong_layout_does_not_compile(tmp_path: Path) -> None:
+    emit(rig.make_pack(), tmp_path)
+    header = tmp_path / "tinyfin_pack.h"
+    text = header.read_text()
+    assert "    int64_t amount_minor;" in text
+    header.write_text(text.replace("    int64_t amount_minor;", "    int32_t amount_minor;"))
+    done = subprocess.run(
+        ["gcc", "-std=c99", *WARN, f"-I{tmp_path}", str(tmp_path / "tinyfin_pack.c")],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert "tinyfin_check_" in done.stderr
+
+
+def test_what_is_no_pack_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(PackError, match="no tinyfin pack"):
+        emit(b"x" * 500, tmp_path)
+    with pytest.raises(PackError, match="header says"):
+        emit(rig.make_pack()[:-16], tmp_path)
+
+
+def test_it_needs_only_the_standard_library(tmp_path: Path) -> None:
+    pack = tmp_path / "p.tfpack"
+    pack.write_bytes(rig.make_pack())
+    root = Path(__file__).parents[2]
+    code = (
+        f"import sys; sys.path.insert(0, {str(root)!r})\n"
+        "from tinyfin.codegen.emit import emit\n"
+        f"from pathlib import Path\nemit(Path({str(pack)!r}), {str(tmp_path / 'out')!r})\n"
+    )
+    subprocess.run(["python3", "-I", "-S", "-c", code], check=True, timeout=60)
+    assert (tmp_path / "out" / "tinyfin_pack.c").is_file()
+
+
+def _feature() -> object:
+    from tinyfin.features.custom import define_feature
+
+    return define_feature("big_value", {"expression": "log2(big)"}, 9000, {})

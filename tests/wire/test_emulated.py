@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The same replay on emulated targets, and the network alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.wire import rig
+from tinyfin.hil.bench import bench
+from tinyfin.hil.replay import replay
+from tinyfin.hil.session import emulated
+from tinyfin.targets import build as building
+from tinyfin.targets import catalogue
+from tinyfin.twin import Twin
+
+
+@pytest.mark.parametrize("name", ["cortex-m4", "stm32f405"])
+def test_replay_is_equal_on_the_target(name: str, tmp_path: Path) -> None:
+    pack = tmp_path / "model.tfpack"
+    pack.write_bytes(rig.make_pack())
+    target = catalogue.get(name)
+    image = building.build(target, pack=pack)
+    tx = rig.make_transactions()
+    with emulated(target, image.elf) as session:
+        result = replay(
+            rig.make_pack(), tx, rig.make_stream(tx), session.client, limit=300,
+            instructions=session.instructions, target=name, checkpoint_events=300,
+        )  # fmt: skip
+        painted, free = session.client.stack()
+    result.check()
+    facts = result.as_dict()
+    print(name, facts["instructions"], f"flash {image.flash_bytes} RAM {image.ram_bytes}",
+          f"stack {painted - free}", f"{facts['transactions_per_second']}/s")  # fmt: skip
+    assert facts["verdicts"] == 300
+    assert facts["checkpoints"] >= 2
+    assert 1000 < facts["instructions"]["median"] <= facts["instructions"]["max"] < 200_000
+    assert 0 < painted - free < 8192
+
+
+def test_bench_counts_and_compares(tmp_path: Path) -> None:
+    model = tmp_path / "net.tflite"
+    n = 16
+    model.write_bytes(rig.network(n))
+    inputs = np.random.default_rng(0).integers(-128, 128, (20, n)).astype(np.int8)
+    first = bench(model, "cortex-m4", inputs)
+    assert first.mismatched_bytes is None
+    assert first.instructions.min() > 100
+    assert first.flash_bytes > first.plan_bytes > 0
+    assert first.ram_bytes > 0
+    again = bench(model, "cortex-m4", inputs, first.outputs)
+    assert again.mismatched_bytes == 0
+    assert (again.instructions == first.instructions).all()
+    wrong = first.outputs.copy()
+    wrong[3] ^= 1
+    assert bench(model, "cortex-m4", inputs, wrong).mismatched_bytes == 1
+
+
+def test_infer_through_the_pack_is_the_bench(tmp_path: Path) -> None:
+    """Inside the whole terminal the network costs the same: nothing else is counted."""
+    pack = tmp_path / "model.tfpack"
+    pack.write_bytes(rig.make_pack())
+    twin = Twin(rig.make_pack())
+    model = tmp_path / "net.tflite"
+    model.write_bytes(rig.network(twin.input_count))
+    inputs = np.random.default_rng(1).integers(-128, 128, (5, twin.input_count)).astype(np.int8)
+    outputs, _ = twin.infer(inputs)
+    alone = bench(model, "cortex-m4", inputs, outputs)
+    assert alone.mismatched_bytes == 0
+    target = catalogue.get("cortex-m4")
+    with emulated(target, building.build(target, pack=pack).elf) as session:
+        session.client.connect()
+        assert session.instructions is not None
+        for i, row in enumerate(inputs):
+            answer = session.client.infer(row.tobytes(), measure=True)
+            assert answer.output == outputs[i].tobytes()
+            assert abs(session.instructions(answer.ticks) - int(alone.instructions[i])) <= 40
+            assert abs(answer.stack_bytes - alone.stack_bytes) <= 64

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Replays that must fail, and must say where."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from tests.wire import rig
+from tinyfin.errors import MismatchError
+from tinyfin.hil.replay import replay
+from tinyfin.hil.terminal import build_host_terminal
+from tinyfin.twin import Twin
+from tinyfin.wire.client import Client
+from tinyfin.wire.links import ProcessLink
+
+
+def run(program: Path, limit: int = 600) -> tuple[object, object]:
+    client = Client(ProcessLink([str(program)]))
+    try:
+        tx = rig.make_transactions()
+        return replay(rig.make_pack(), tx, rig.make_stream(tx), client, limit=limit), tx
+    finally:
+        client.close()
+
+
+@pytest.fixture(scope="session")
+def tampered() -> Path:
+    return build_host_terminal(rig.make_pack(tweak=1), cflags=("-O1",))
+
+
+def test_one_weight_changed_is_found_and_named(tampered: Path) -> None:
+    result, tx = run(tampered)
+    found = result.first_mismatch
+    assert found is not None
+    assert found.field == "network output 0"
+    # it is the first event whose output differs, by an engine that runs the other pack
+    twins = [Twin(rig.make_pack()), Twin(rig.make_pack(tweak=1))]
+    row = int(found.row)
+    one = tx.take(tx.terminal == 0)
+    answers = [t.run(one, rig.make_stream(one)).outputs for t in twins]
+    order = [int(i) for i in rig.make_stream(one).index[rig.make_stream(one).kind == 0]]
+    first = next(i for i in order if (answers[0][i] != answers[1][i]).any())
+    assert row == one.row[first]
+    assert (found.expected, found.got) == (answers[0][first][0], answers[1][first][0])
+    with pytest.raises(MismatchError, match=f"row {row} .*network output 0"):
+        result.check()
+
+
+def test_a_feature_that_changes_no_score_is_found_and_named() -> None:
+    sabotage = Path(__file__).with_name("sabotage_feature.c")
+    program = build_host_terminal(
+        rig.make_pack(), cflags=("-O1", "-Wl,--wrap=tfin_score", str(sabotage))
+    )
+    result, tx = run(program)
+    found = result.first_mismatch
+    assert found is not None
+    from tinyfin.pack.container import parse_pack
+
+    assert found.field == f"feature {parse_pack(rig.make_pack()).meta['features'][5]}"
+    assert found.id % 97 == 41
+    own = tx.id[tx.terminal == 0]
+    assert found.id == min(int(i) for i in own if i % 97 == 41)
+    assert found.expected ^ found.got == 1
+
+
+def test_the_command_line_says_so(tampered: Path, program: Path, tmp_path: Path) -> None:
+    from tinyfin import config
+    from tinyfin.cli import main
+    from tinyfin.data import simulator
+
+    pack = tmp_path / "model.tfpack"
+    pack.write_bytes(rig.make_pack())
+    data = tmp_path / "data.parquet"
+    settings = config.load(None).simulate.model_copy(
+        update={"terminals": 3, "days": 8, "seed": 5}
+    )
+    simulator.write(simulator.simulate(settings), data)
+
+    def verb(*words: str) -> tuple[int, str, str]:
+        done = CliRunner().invoke(main, ["replay", str(pack), str(data), *words])
+        return done.exit_code, done.stdout, done.stderr
+
+    code, out, _ = verb("--port", f"exec:{program}", "--limit", "300", "--json")
+    assert code == 0
+    good = json.loads(out)
+    assert good["transactions"] == good["verdicts"] == 300
+    assert good["mismatches"] == good["lost"] == 0
+
+    code, out, err = verb("--port", f"exec:{tampered}", "--limit", "300", "--json")
+    assert code == 4
+    bad = json.loads(out)
+    assert bad["mismatches"] > 0
+    assert bad["first_mismatch"]["field"] == "network output 0"
+    assert "network output 0 differs" in err
+
+    assert verb("--limit", "300")[0] == 2
+    assert verb("--port", "exec:/bin/false")[0] == 5
