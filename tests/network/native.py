@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 ROOT = Path(__file__).resolve().parents[2]
 LIBRARY = ROOT / "firmware" / "lib" / "tinyfin"
-SOURCES = ("net.c", "fully_connected.c")
+SOURCES = ("net.c", "fully_connected.c", "fully_connected_dsp.c")
 SHARED = Path(os.environ.get("TINYFIN_SHARED", ROOT.parent / "shared"))
 ANCHORS = SHARED / "anchors"
 ANCHOR_NAMES = (

@@ -43,7 +43,7 @@ static int32_t requantise(int32_t acc, uint32_t multiplier_q32, int32_t shift1)
 /* Ends a row: adds its bias, keeps the accumulator if asked to, requantises, clamps, stores. `bias` is the row's in its group. */
 static void finish(const tfin_node *node, const uint8_t *plan, uint8_t *arena, uint32_t row, uint32_t sum, const uint8_t *bias)
 {
-    const uint8_t *scale = (const uint8_t *)&node->multiplier_q32;
+    const uint8_t *scale = tfin_fc_multiplier(node);
     int32_t acc = (int32_t)(sum + tfin_plan_u32(bias, 0));
     if ((node->flags & TFIN_FC_PER_CHANNEL) != 0) {
         scale = bias + 16u + 4u * (row & 3u); /* behind four biases, twice as long */

@@ -54,12 +54,18 @@
 #define BLOCKS_LOG2 STRINGIFY(TFIN_DSP_BLOCKS_LOG2)
 #define LAST_BLOCK "((1 << " BLOCKS_LOG2 ") - 1)"
 
+#ifdef TFIN_TEST_SINGLE_ROUNDING
+#define AWAY_FROM_ZERO(a) "" /* wrong on purpose: the tests must notice */
+#else
+#define AWAY_FROM_ZERO(a) "add " a ", " a ", " a ", asr #31\n"
+#endif
+
 /* Sum `a` of one row, bias included; r5 multiplier_q32, r6 shift1 (fetched first when Z is clear: per-channel), r7 Z. */
 #define REQUANTISE(a)                    \
     "it ne\n"                            \
     "ldmiane r0!, {r5, r6}\n"            \
     "smmlar " a ", " a ", r5, " a "\n"   \
-    "add " a ", " a ", " a ", asr #31\n" \
+    AWAY_FROM_ZERO(a)                    \
     "asr " a ", " a ", r6\n"             \
     "add " a ", " a ", r7\n"             \
     "ssat " a ", #8, " a ", asr #1\n"    \

@@ -35,7 +35,7 @@ static int check_fully_connected(const tfin_node *node, const uint8_t *plan)
     }
     /* Every {multiplier_q32, shift1}: top bit set, low bit clear; -32 to 31, or 0 to 31 when narrow. Faults are gathered, not branched on: a layer
      * may have many rows. */
-    const uint8_t *at = (const uint8_t *)&node->multiplier_q32;
+    const uint8_t *at = tfin_fc_multiplier(node);
     uint32_t rows = 1;
     uint32_t skip = 0;
     if ((flags & TFIN_FC_PER_CHANNEL) != 0) {

@@ -124,6 +124,12 @@ typedef struct __attribute__((may_alias)) tfin_node {
 #define TFIN_TABLE_BYTES 20u
 #define TFIN_FC_BYTES 36u
 
+/* {multiplier_q32, shift1} of a per-tensor layer, as a row's of a per-channel one. */
+static inline const uint8_t *tfin_fc_multiplier(const tfin_node *node)
+{
+    return (const uint8_t *)node + offsetof(tfin_node, multiplier_q32);
+}
+
 /* Inputs in blocks of four columns. */
 static inline uint32_t tfin_fc_blocks(const tfin_node *node)
 {
