@@ -14,6 +14,7 @@ import pytest
 from tests.network.native import Native
 from tinyfin.errors import InputError, ToolError
 from tinyfin.pack.plan import compile_plan
+from tinyfin.paths import cache_dir
 from tinyfin.quantize.parity import parity
 from tinyfin.quantize.tflite_model import load
 
@@ -44,15 +45,36 @@ def test_inputs_must_be_codes(anchors: Path) -> None:
         parity(anchors / "mlp32_pt.tflite", np.zeros((2, 32), np.float32))  # type: ignore[arg-type]
 
 
-def test_tflite_runtime_in_its_own_venv(anchors: Path) -> None:
-    """TINYFIN_TFLITE_RUNTIME_PYTHON names the python of a venv with tflite-runtime and numpy 1."""
-    python = os.environ.get("TINYFIN_TFLITE_RUNTIME_PYTHON")
-    if not python:
-        pytest.skip("TINYFIN_TFLITE_RUNTIME_PYTHON is not set")
-    subprocess.run([python, "-c", "import tflite_runtime"], check=True, timeout=60)
-    inputs = np.load(anchors / "mlp32_pt_in.npy")
-    report = parity(anchors / "mlp32_pt.tflite", inputs, tflite_runtime_python=Path(python))
-    assert report["tflite_runtime"]["max_abs_difference"] <= 1
+@pytest.fixture(scope="module")
+def runtime_python() -> Path:
+    """The python of a venv with tflite-runtime and numpy 1: TINYFIN_TFLITE_RUNTIME_PYTHON, or one
+    made in the cache folder."""
+    named = os.environ.get("TINYFIN_TFLITE_RUNTIME_PYTHON")
+    if named:
+        return Path(named)
+    venv = cache_dir() / "tflite-runtime"
+    python = venv / "bin" / "python"
+    probe = [str(python), "-c", "import tflite_runtime.interpreter"]
+    if python.exists() and subprocess.run(probe, capture_output=True, timeout=60).returncode == 0:
+        return python
+    steps = (
+        [sys.executable, "-m", "venv", "--clear", str(venv)],
+        [str(python), "-m", "pip", "install", "--quiet", "tflite-runtime==2.14.0", "numpy<2"],
+    )
+    for step in steps:
+        try:
+            subprocess.run(step, check=True, capture_output=True, text=True, timeout=180)
+        except (OSError, subprocess.SubprocessError) as error:
+            why = str(getattr(error, "stderr", None) or error).strip().splitlines()[-1:]
+            pytest.skip(f"tflite-runtime cannot be installed here: {' '.join(why)}")
+    return python
+
+
+def test_tflite_runtime_in_its_own_venv(anchors: Path, runtime_python: Path) -> None:
+    inputs = np.load(anchors / "ae16_pt_in.npy")
+    report = parity(anchors / "ae16_pt.tflite", inputs, tflite_runtime_python=runtime_python)
+    assert report["tflite_runtime"]["max_abs_difference"] <= 2
+    assert report["tflite_runtime"]["differing_bytes"] < report["bytes"] // 10
 
 
 def test_a_missing_tflite_runtime_is_a_tool_error(anchors: Path) -> None:
