@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writes what the fuzz targets begin with: ``python -m tests.engine.corpus``.
+
+To be run again when a format changes; tests/engine/test_fuzz.py says so.
+"""
+
+from __future__ import annotations
+
+import random
+
+from tests.engine import packs
+from tests.engine.native import TEST, Engine
+
+CORPUS = TEST / "corpus"
+PACKS = ("small", "rich")
+
+
+def main() -> None:
+    for folder in ("pack", "state", "events"):
+        (CORPUS / folder).mkdir(parents=True, exist_ok=True)
+    for name in PACKS:
+        (CORPUS / "pack" / name).write_bytes(packs.build(getattr(packs, name)()))
+    features = {tag: packs.rich()[tag] for tag in ("SCHM", "PROG")}
+    (CORPUS / "pack" / "features").write_bytes(packs.build(features))
+    (CORPUS / "state" / "cold").write_bytes(Engine(packs.build(packs.rich())).export())
+    rng = random.Random(1)
+    for i in range(3):
+        (CORPUS / "events" / f"random{i}").write_bytes(rng.randbytes(2048))
+
+
+if __name__ == "__main__":
+    main()

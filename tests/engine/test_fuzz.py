@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The fuzz targets build, run and find nothing in a few seconds; `make fuzz` runs them longer."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from tests.engine.corpus import CORPUS
+from tests.engine.native import BUILD, DEADLINE_S, TEST, Engine
+
+SECONDS = 2
+
+
+def test_the_corpus_is_of_today() -> None:
+    for path in sorted((CORPUS / "pack").iterdir()):
+        Engine(path.read_bytes())
+    Engine((CORPUS / "pack" / "rich").read_bytes()).take((CORPUS / "state" / "cold").read_bytes())
+    size = sum(path.stat().st_size for path in CORPUS.rglob("*") if path.is_file())
+    assert size < 100_000
+
+
+def test_a_few_seconds_of_fuzzing_find_nothing() -> None:
+    if shutil.which("clang") is None:
+        pytest.skip("clang is not installed: it has libFuzzer")
+    environment = {**os.environ, "FUZZ_SEED": "1", "FUZZ_BUILD": str(BUILD / "fuzz")}
+    done = subprocess.run(
+        [str(TEST / "fuzz.sh"), str(SECONDS)], capture_output=True, text=True,
+        timeout=2 * DEADLINE_S, env=environment,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    ran = [int(n) for n in re.findall(r"number_of_executed_units: (\d+)", done.stderr)]
+    assert len(ran) == 3
+    assert min(ran) > 50

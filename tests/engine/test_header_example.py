@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The header is the manual: its example compiles without a warning and does what it says."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.engine.native import DEADLINE_S, HEADER, LIBRARY, SOURCES, TEST, WARNINGS, compiler
+from tinyfin.codegen import monocypher
+from tinyfin.codegen.emit import emit
+from tinyfin.features.compiler import compile_program
+from tinyfin.pack.container import build_pack
+from tinyfin.schema import PAYMENT
+
+PORT = LIBRARY / "src" / "tinyfin_port_monocypher.c"
+
+
+def example() -> str:
+    """The C between [example] and [/example], out of its comment."""
+    found = re.search(r"\[example\]\n(.*?)\n \*\s+\[/example\]", HEADER.read_text(), re.DOTALL)
+    assert found, "tinyfin.h has lost its example"
+    lines = [re.sub(r"^ \* {0,3}", "", line) for line in found[1].splitlines()]
+    return "\n".join(lines) + "\n"
+
+
+@pytest.fixture(scope="module")
+def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the example and the generated header of a pack of payments."""
+    folder = tmp_path_factory.mktemp("example")
+    emit(build_pack(PAYMENT, compile_program("default", PAYMENT)), folder)
+    (folder / "example.c").write_text("/* from tinyfin.h */\n" + example())
+    return folder
+
+
+def test_on_this_host(generated: Path, tmp_path: Path) -> None:
+    main = tmp_path / "main.c"
+    main.write_text("int check_transaction(void);\nint main(void) { return -check_transaction(); }\n")
+    folder = monocypher.obtain()
+    flags = ["-std=c99", *WARNINGS, f"-I{LIBRARY / 'include'}", f"-I{generated}", f"-I{folder}"]
+    sources = [main, generated / "example.c", generated / "tinyfin_pack.c", *SOURCES, PORT]
+    defines = [f"-D{define}" for define in monocypher.DEFINES]
+    binary = tmp_path / "example"
+    command = [compiler(), *flags, *map(str, sources), "-o", str(binary), *defines]
+    done = subprocess.run(
+        [*command, str(folder / "monocypher.c")], capture_output=True, text=True, timeout=DEADLINE_S
+    )
+    assert done.returncode == 0, done.stderr
+    assert subprocess.run([str(binary)], timeout=DEADLINE_S).returncode == 0
+
+
+def test_on_the_emulated_terminal(generated: Path, tmp_path: Path) -> None:
+    from tinyfin.targets.build import build
+    from tinyfin.targets.emulate import Emulator
+
+    for program in ("arm-none-eabi-gcc", "qemu-system-arm"):
+        if shutil.which(program) is None:
+            pytest.skip(f"{program} is not installed; `tinyfin doctor` says how to install it")
+    app = tmp_path / "app"
+    app.mkdir()
+    shutil.copy(TEST / "example" / "main.c", app)
+    shutil.copy(generated / "example.c", app)
+    pack = tmp_path / "generated"
+    pack.mkdir()
+    for path in generated.glob("tinyfin_pack.*"):
+        shutil.copy(path, pack)
+    image = build("cortex-m4", app=app, generated_dir=pack, build_dir=tmp_path / "pio")
+    with Emulator(image.target, image.elf, seed=1) as emulator, emulator.connect(20) as link:
+        said = b""
+        while not said.endswith(b"\n"):
+            piece = link.recv(200)
+            assert piece, said
+            said += piece
+        assert said == b"example TFIN_OK: done\n"
+        assert emulator.wait(20) == 0
