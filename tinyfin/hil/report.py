@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tinyfin.errors import InputError
 from tinyfin.hil.reporting.facts import collect
-from tinyfin.hil.reporting.sections import headline, sections
+from tinyfin.hil.reporting.sections import first_differences, headline, sections
 
 if TYPE_CHECKING:
     from tinyfin.data.transactions import Transactions
@@ -96,5 +96,8 @@ def render(facts: Mapping[str, Any]) -> str:
         keep_trailing_newline=True,
     )
     return environment.get_template("report.html").render(
-        facts=facts, headline=headline(facts), sections=sections(facts)
+        facts=facts,
+        differences=first_differences(facts),
+        headline=headline(facts),
+        sections=sections(facts),
     )

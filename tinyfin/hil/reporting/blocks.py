@@ -26,7 +26,7 @@ def code(lines: Sequence[str]) -> Block:
 
 
 def table(caption: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Block:
-    """A table; the first cell of a row is its head. Columns that hold numbers only align right."""
+    """A table; the first cell of a row is its head. Columns of numbers align right."""
     width = max([len(columns), *(len(row) for row in rows)], default=0)
     numeric = [
         i > 0 and any(columns) and all(_numeric(row[i]) for row in rows if i < len(row))
@@ -35,6 +35,7 @@ def table(caption: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -
     return {
         "kind": "table", "caption": caption, "columns": list(columns), "rows": rows,
         "numeric": numeric, "headless": not any(columns),
+        "half": max((sum(map(len, row)) + 2 * width for row in [columns, *rows]), default=0) < 66,
     }
 
 

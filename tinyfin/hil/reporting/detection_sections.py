@@ -103,7 +103,7 @@ def _curves(period: Facts, thresholds: Sequence[tuple[str, float]]) -> list[Bloc
     out = []
     if period.get("scores"):
         out.append(_scores(
-            period["scores"], thresholds,
+            "scores", period["scores"], thresholds,
             f"Scores of the test period, {_scorer(period['scores_of'])}. Lines are the pack's "
             "thresholds.",
         ))
@@ -135,14 +135,16 @@ def _curves(period: Facts, thresholds: Sequence[tuple[str, float]]) -> list[Bloc
     return out
 
 
-def _scores(found: Facts, thresholds: Sequence[tuple[str, float]], caption: str) -> Block:
+def _scores(
+    ident: str, found: Facts, thresholds: Sequence[tuple[str, float]], caption: str
+) -> Block:
     edges = found["edges"]
     rows = [
         [f"{10 ** edges[i]:.2e} to {10 ** edges[i + 1]:.2e}", count(g), count(f)]
         for i, (g, f) in enumerate(zip(found["genuine"], found["fraud"], strict=True)) if g or f
     ]
     return figure(
-        figures.scores(found, [t for t in thresholds if t[1] >= edges[0]]), caption,
+        figures.scores(ident, found, [t for t in thresholds if t[1] >= edges[0]]), caption,
         numbers=table("Transactions per bin", ["probability", "genuine", "fraud"], rows),
     )
 
@@ -174,12 +176,13 @@ def alerts(facts: Facts) -> list[Block]:
         ["false alerts per terminal and week", number(c["false_alerts_per_terminal_week"])],
         *([["transactions of unknown label", f"{c['unknown']:,}"]] if c["unknown"] else []),
     ]))
+    out += _scenarios(c)
     if found.get("scores"):
         out.append(_scores(
-            found["scores"], _thresholds(facts),
+            "replayed-scores", found["scores"], _thresholds(facts),
             f"Scores that {found['target']} gave. Lines are the pack's thresholds.",
         ))
-    return out + _scenarios(c)
+    return out
 
 
 def _scenarios(c: Facts) -> list[Block]:
@@ -197,13 +200,14 @@ def _scenarios(c: Facts) -> list[Block]:
         ))  # fmt: skip
         out.append(table(
             "Attacks: frauds of one scenario on one terminal, at most "
-            f"{c['attack_gap_s'] // 3600} hours apart",
-            ["scenario", "attacks", "detected", "transactions until detected, median", "most",
+            f"{c['attack_gap_s'] // 3600} hours apart; frauds until the first alert, it included",
+            ["scenario", "attacks", "detected", "until detected, median", "at most",
              "frauds", "with alert", "false alerts"],
             [[s["scenario"], count(s["attacks"]), count(s["attacks_detected"]),
               number(s["transactions_until_detected_median"]),
               count(s["transactions_until_detected_max"]), count(s["frauds"]),
-              count(s["frauds_alerted"]), f"{s['false_alerts']:,} of {s['genuine']:,}"]
+              count(s["frauds_alerted"]),
+              f"{s['false_alerts']:,} of {s['genuine']:,}" if s["genuine"] else "-"]
              for s in attacks],
         ))
     if quiet:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import math
 import shlex
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -25,6 +26,12 @@ FORMAT = 1
 """Version of the report's JSON."""
 
 
+_UNREADABLE = (
+    TinyfinError, ImportError, OSError, ValueError, LookupError, TypeError, zipfile.BadZipFile,
+)
+"""What a file of a run may raise when it is missing, damaged or of another version."""
+
+
 class _Missing:
     """What could not be said, and why."""
 
@@ -38,8 +45,7 @@ class _Missing:
         """The value, or None and a row that says why there is none."""
         try:
             return make()
-        except (TinyfinError, ImportError, OSError, ValueError, KeyError, TypeError,
-                IndexError) as error:
+        except _UNREADABLE as error:
             self(what, str(error) or type(error).__name__)
             return None
 

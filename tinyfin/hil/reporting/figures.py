@@ -51,7 +51,9 @@ def _bars(
             canvas.rect(left, y(count), right - left - gap, y.start - y(count), style)
 
 
-def scores(facts: Mapping[str, Any], thresholds: Sequence[tuple[str, float]]) -> Markup:
+def scores(
+    ident: str, facts: Mapping[str, Any], thresholds: Sequence[tuple[str, float]]
+) -> Markup:
     """Scores of genuine and fraudulent transactions, one above the other, thresholds through both.
 
     ``facts``: ``edges`` (log10 of the probability), ``genuine`` and ``fraud`` counts per bin;
@@ -60,7 +62,7 @@ def scores(facts: Mapping[str, Any], thresholds: Sequence[tuple[str, float]]) ->
     edges, genuine, fraud = facts["edges"], facts["genuine"], facts["fraud"]
     told = "; ".join(f"{name} at {figure_text(10**at)}" for name, at in thresholds)
     canvas = Canvas(
-        "scores", "Scores of genuine and fraudulent transactions",
+        ident, "Scores of genuine and fraudulent transactions",
         f"Histogram of calibrated probabilities: {sum(genuine):,} genuine, {sum(fraud):,} fraud. "
         f"Thresholds: {told or 'none'}. The counts are in the table below the picture.",
         450,

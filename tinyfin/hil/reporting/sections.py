@@ -26,7 +26,7 @@ from tinyfin.hil.reporting.detection_sections import (
     scorers,
 )
 
-__all__ = ["Section", "headline", "sections"]
+__all__ = ["Section", "first_differences", "headline", "sections"]
 
 Facts = Mapping[str, Any]
 
@@ -63,6 +63,16 @@ def headline(facts: Facts) -> list[tuple[str, str]]:
     if facts["pack"]:
         out.append(("pack, bytes", count(facts["pack"]["bytes"])))
     return out
+
+
+def first_differences(facts: Facts) -> list[str]:
+    """One line per replay that differed: where, and what both sides gave."""
+    return [
+        f"{r.get('target', 'target')}: row {d.get('row')} (id {d.get('id')}, terminal "
+        f"{d.get('terminal')}), {d.get('field')}: the workstation gives {d.get('expected')}, the "
+        f"target {d.get('got')}"
+        for r in facts["replays"] for d in _differences(r)[:1]
+    ]
 
 
 def sections(facts: Facts) -> list[Section]:
@@ -216,11 +226,7 @@ def _network_parity(parity: Facts) -> list[Block]:
         out.append(table(
             f"Network outputs against TensorFlow Lite Micro: {count(parity.get('rows'))} inputs, "
             f"{count(parity.get('bytes'))} bytes",
-            ["interpreter", "bytes that differ", "largest difference"], rows,
-        ))
-        out.append(text(
-            "TensorFlow Lite Micro is the contract: the plan has to give its bytes. The other "
-            "interpreters round differently; their distance is reported, not followed."
+            ["interpreter", "bytes differ", "by at most"], rows,
         ))
     differences = parity.get("float_and_int8")
     if isinstance(differences, Mapping) and differences:
@@ -231,7 +237,11 @@ def _network_parity(parity: Facts) -> list[Block]:
             for metric, pair in metrics.items()
         ]
         out.append(table("What int8 costs", ["transactions", "metric", "float", "int8",
-                                             "difference"], rows))
+                                             "change"], rows))
+    out.append(text(
+        "TensorFlow Lite Micro is the contract: the plan has to give its bytes. The other "
+        "interpreters round differently; their distance is reported, not followed."
+    ))
     return out
 
 
@@ -272,7 +282,7 @@ def _instructions(facts: Facts) -> list[Block]:
         out.insert(0, table(
             "Guest instructions per scored transaction",
             ["target", "transactions", "count", "median", "99.9 %", "maximum",
-             f"maximum at {hz / 1e6:g} MHz, one instruction per clock"], rows,
+             f"maximum at {hz / 1e6:g} MHz (assumed)"], rows,
         ))
         out.insert(1, text(
             "Instructions are counted exactly by the emulator. They are not cycles: flash wait "
@@ -285,6 +295,13 @@ def _instructions(facts: Facts) -> list[Block]:
 
 def _microseconds(instructions: Any, hz: float) -> str:
     return "-" if instructions is None else f"{number(1e6 * instructions / hz)} µs"
+
+
+_TAGS = {
+    "SCHM": "fields of an event", "PROG": "feature program", "MAPS": "features to int8",
+    "PLAN": "network", "READ": "read-out", "CALI": "calibration", "DECI": "thresholds, reasons",
+    "GOLD": "golden vectors", "META": "names", "LINE": "lineage", "header": "and signature",
+}
 
 
 def _sizes(facts: Facts) -> list[Block]:
@@ -303,17 +320,23 @@ def _sizes(facts: Facts) -> list[Block]:
     if pack:
         sizes = sorted(pack["sections"].items(), key=lambda item: (-item[1], item[0]))
         out.append(figure(
-            figures.horizontal_bars("pack", "Sections of the pack",
-                                    [(tag, size, f"{size:,} bytes") for tag, size in sizes]),
+            figures.horizontal_bars("pack", "Sections of the pack", [
+                (f"{tag} {_TAGS.get(tag, '')}".strip(), size, f"{size:,} bytes")
+                for tag, size in sizes
+            ]),
             f"Sections of the pack, {pack['bytes']:,} bytes with padding.",
         ))
-        state = [["state image", count(pack.get("state_bytes"))],
-                 ["working memory, state included", count(pack.get("memory_bytes"))]]
         network = pack.get("network") or {}
-        state += [[name, count(network.get(key))] for name, key in
-                  (("network plan", "plan_bytes"), ("network activations", "arena_bytes"),
-                   ("multiply-accumulates per transaction", "macs")) if network.get(key)]
-        out.append(table("Memory of one terminal", ["", "bytes"], state))
+        state = [
+            [name, f"{count(source[key])} {unit}"] for name, source, key, unit in (
+                ("state image", pack, "state_bytes", "bytes"),
+                ("memory at work, state included", pack, "memory_bytes", "bytes"),
+                ("network plan, in the pack", network, "plan_bytes", "bytes"),
+                ("network activations", network, "arena_bytes", "bytes"),
+                ("network, per transaction", network, "macs", "multiply-accumulates"),
+            ) if source.get(key)
+        ]
+        out.append(table("Memory and work of one terminal", ["", ""], state))
     return out
 
 

@@ -101,6 +101,8 @@ class Canvas:
     height: float
     width: float = WIDTH
     parts: list[str] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+    """Drawn last: no line covers a text."""
 
     def line(self, x1: float, y1: float, x2: float, y2: float, style: str) -> None:
         """A line."""
@@ -131,7 +133,7 @@ class Canvas:
         self, x: float, y: float, text: str, anchor: str = "start", style: str = "tick"
     ) -> None:
         """Text; ``anchor`` is start, middle or end."""
-        self.parts.append(
+        self.texts.append(
             f'<text class="{escape(style)}" x="{x:.1f}" y="{y:.1f}" '
             f'text-anchor="{escape(anchor)}">{escape(text)}</text>'
         )
@@ -153,4 +155,4 @@ class Canvas:
             f'<title id="{escape(self.ident)}-t">{escape(self.title)}</title>'
             f'<desc id="{escape(self.ident)}-d">{escape(self.text_for_all)}</desc>'
         )
-        return Markup(head + "".join(self.parts) + "</svg>")
+        return Markup(head + "".join(self.parts + self.texts) + "</svg>")

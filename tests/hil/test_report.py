@@ -1,0 +1,395 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The report: it says what was measured, fails by default, and needs nothing but itself."""
+
+from __future__ import annotations
+
+import html.parser
+import itertools
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tinyfin.data.transactions import Transactions
+from tinyfin.errors import InputError
+from tinyfin.hil.report import render, write
+from tinyfin.schema import PAYMENT
+
+VOID = {"area", "base", "br", "col", "hr", "img", "input", "link", "meta", "source", "wbr"}
+HOSTILE = "<script>alert('x')</script>\"'&\x00\x1b[31m\ud800 onload=\"x\" {{ 7 * 7 }}"
+ROWS = 400
+
+
+class Page(html.parser.HTMLParser):
+    """Checks that every element is closed in order; collects elements and text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        assert len(dict(attrs)) == len(attrs), f"<{tag}> has an attribute twice"
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open, f"</{tag}> closes nothing"
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if not self.open or self.open[-1] not in ("style", "script"):
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        """All text, white space folded."""
+        return " ".join(" ".join(self.words).split())
+
+    def of(self, tag: str) -> list[dict[str, str | None]]:
+        """Attributes of all elements of that name."""
+        return [attrs for name, attrs in self.elements if name == tag]
+
+
+def facts_of_replay(**changes: object) -> dict[str, object]:
+    """A good replay, as ``ReplayResult.as_dict()`` gives it."""
+    good: dict[str, object] = {
+        "target": "cortex-m4", "pack": "ab" * 16, "device_pack": "ab" * 16, "build_id": "b1",
+        "transactions": ROWS, "verdicts": ROWS, "terminals": 4, "events": 900, "checkpoints": 4,
+        "compared": ["features", "score_q32"], "mismatches": 0, "first_mismatch": None, "lost": 0,
+        "retransmitted": 0, "seconds": 2.5, "transactions_per_second": 160.0,
+        "bytes_up_per_transaction": 31.5, "bytes_down_per_transaction": 11.25,
+        "flash_bytes": 36512, "ram_bytes": 14120, "device_stats": {"scored": ROWS},
+        "instructions": {"median": 5200, "p99_9": 9900, "max": 10400},
+    }  # fmt: skip
+    return {**good, **changes}
+
+
+class Result:
+    """Stands for a ReplayResult: its facts, and its verdicts as arrays."""
+
+    def __init__(self, facts: dict[str, object], tx: Transactions) -> None:
+        rng = np.random.default_rng(7)
+        n = len(tx)
+        self.facts = facts
+        self.row = np.arange(n)
+        p = np.where(tx.label == 1, rng.uniform(0.3, 0.9, n), rng.uniform(1e-4, 0.05, n))
+        self.score_q32 = (p * 2**32).astype(np.uint32)
+        self.action = (p > 0.5).astype(np.uint8)
+        self.instructions = (5000 + rng.integers(0, 900, n) + 4000 * (p > 0.5)).astype(np.int64)
+
+    def as_dict(self) -> dict[str, object]:
+        return self.facts
+
+
+def transactions() -> Transactions:
+    """Two attacks on terminal 0, one on terminal 1, and a hard negative without fraud."""
+    n = ROWS
+    scenario = np.zeros(n, np.int16)
+    terminal = (np.arange(n) % 4).astype(np.int32)
+    t = 600_000_000 + 3600 * np.arange(n)
+    scenario[(terminal == 0) & (np.arange(n) < 40)] = 1
+    scenario[(terminal == 0) & (np.arange(n) >= 360)] = 1
+    scenario[(terminal == 1) & (np.arange(n) >= 380)] = 1
+    scenario[terminal == 2] = 2
+    u32 = t.astype(np.uint32)
+    fields = len(PAYMENT.fields)
+    return Transactions(
+        schema=PAYMENT, row=np.arange(n), terminal=terminal, terminals=("a", "b", "c", "d"),
+        id=np.arange(n).astype(np.uint64), t_mono_s=u32, t_local_s=u32,
+        values=np.zeros((n, fields), np.int64), present=np.zeros(n, np.uint32),
+        result=np.zeros(n, np.uint8), response=np.full(n, -1, np.int32), outcome_t_mono_s=u32,
+        label=(scenario == 1).astype(np.int8), label_known_s=u32,
+        scenario=("genuine", "card_testing", "lunch_rush"), scenario_code=scenario,
+    )  # fmt: skip
+
+
+def run_folder(path: Path, *, differing: int = 0) -> Path:
+    """A run folder with everything but a pack."""
+    path.mkdir()
+    rng = np.random.default_rng(3)
+    label = (np.arange(3000) % 50 == 0).astype(np.int8)
+    score = (rng.normal(size=3000) + 3 * label).astype(np.float32)
+    np.savez(
+        path / "slices.npz", test_label=label, test_float=score, calibration_label=label,
+        calibration_float=score, test_rule_amount=rng.normal(size=3000),
+    )
+    rates = {"recall_at_0.1%": 0.5, "recall_at_1%": 0.7, "roc_auc": 0.9, "rows": 3000}
+    model = {**rates, "frauds": 60, "average_precision": 0.61, "calibration_error": 0.001,
+             "brier_skill": 0.4, "expected_frauds": 58.2,
+             "scenario_recall_at_0.1%": {"card_testing": {"frauds": 60, "recall": 0.5}}}
+    rule = {**rates, "frauds": 60, "average_precision": 0.33, "precision_at_0.1%": None}
+    files = {
+        "metrics.json": {"populations": {"all": {"model_int8": model, "model_float": model,
+                                                 "amount": rule}}},
+        "parity.json": {
+            "rows": 4000, "bytes": 4000, "plan": {"differing_bytes": differing,
+                                                  "max_abs_difference": differing},
+            "litert_auto": {"differing_bytes": 44, "max_abs_difference": 1},
+            "float_and_int8": {"all": {"average_precision": {"float": 0.6123, "int8": 0.6119}}},
+        },
+        "run.json": {
+            "name": "tiny", "model": {"family": "mlp", "hidden": [32, 16], "seed": 5,
+                                      "parameters": 1345},
+            "data": {"files": [{"name": "data set.parquet"}], "fingerprint": "f1" * 32},
+            "split": {"until": "2019-01-08T00:00:00", "test_until": "2019-02-01T00:00:00",
+                      "fit": {"rows": 10, "frauds": 2}, "calibration": {"rows": 5, "frauds": 1}},
+            "versions": {"numpy": "2.0"}, "config_sha256": "c0" * 32,
+        },
+    }  # fmt: skip
+    for name, content in files.items():
+        (path / name).write_text(json.dumps(content))
+    return path
+
+
+def read(path: Path) -> tuple[Page, dict[str, object]]:
+    text = path.read_text(encoding="utf-8")
+    return Page(text), json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+
+
+def full(tmp_path: Path, **changes: object) -> Path:
+    tx = transactions()
+    return write(
+        tmp_path / "full.html", replay=Result(facts_of_replay(**changes), tx), tx=tx,
+        run_dir=run_folder(tmp_path / "tiny"), date="2026-01-02",
+        sizes={"cortex-m4": {"stack_bytes": 904}},
+        more=[{"title": "Model card", "blocks": [
+            {"text": "Intended for payment terminals."}, {"code": ["tinyfin evaluate"]},
+            {"caption": "Slices", "columns": ["slice", "AP"], "rows": [["keyed", 0.5]]}]}],
+    )  # fmt: skip
+
+
+def test_a_full_report_says_everything(tmp_path: Path) -> None:
+    page, facts = read(full(tmp_path))
+    assert facts["verdict"]["pass"] is True
+    for words in (
+        "PASS", "2026-01-02", "Cortex-M4", "qemu-system-arm", "features, score_q32", "b1",
+        "0.610", "model, int8", "ai-edge-litert, default kernels", "44", "-0.0004",
+        "Precision and recall", "Calibration in the test period", "card_testing", "lunch_rush",
+        "36,512", "14,120", "904", "31.5", "11.25", "Model card", "keyed",
+        "tinyfin train 'data set.parquet' --config tiny/config.toml --name tiny",
+        "tinyfin replay runs/tiny 'data set.parquet' --target cortex-m4", "instructions / 100 MHz",
+    ):  # fmt: skip
+        assert words in page.text, words
+    assert "cycles" not in page.text.replace("They are not cycles", "")
+    assert len(page.of("svg")) >= 6
+    # the run has no pack: that is said
+    assert "model.tfpack" in page.text
+
+
+def test_attacks_and_false_alerts_are_counted(tmp_path: Path) -> None:
+    _, facts = read(full(tmp_path))
+    caught = facts["replayed"]["caught"]
+    by_name = {row["scenario"]: row for row in caught["scenarios"]}
+    # 2019-01-05 begins the data, 2019-01-08 the test: the first attack lies before it
+    assert facts["replayed"]["only_later"] is True
+    assert facts["replayed"]["later_than_learning"] < ROWS
+    assert by_name["card_testing"]["attacks"] == 2
+    assert by_name["card_testing"]["attacks_detected"] == 2
+    assert by_name["card_testing"]["transactions_until_detected_median"] >= 1
+    assert by_name["lunch_rush"]["frauds"] == 0
+    assert caught["false_alerts"] == 0
+    assert caught["frauds_alerted"] <= caught["frauds"] == by_name["card_testing"]["frauds"]
+    instructions = facts["instructions"][0]
+    assert sum(instructions["histogram"]["counts"]) == instructions["count"] == ROWS
+    assert instructions["alerted"]["median"] > instructions["accepted"]["max"]
+
+
+def test_a_minimal_report_says_what_is_missing(tmp_path: Path) -> None:
+    page, facts = read(write(tmp_path / "r.html", replay=None))
+    assert facts["verdict"]["pass"] is False
+    assert "FAIL" in page.text
+    assert "nothing was replayed" in page.text
+    assert "no run folder was given" in page.text
+
+
+@pytest.mark.parametrize(
+    ("changes", "check"),
+    [
+        ({"mismatches": 1}, "mismatches"),
+        ({"lost": 1}, "lost"),
+        ({"verdicts": ROWS - 1}, "verdicts"),
+        ({"compared": []}, "compared"),
+        ({"compared": None}, "compared"),
+        ({"transactions": 0, "verdicts": 0}, "transactions replayed"),
+        ({"mismatches": None}, "mismatches"),
+        ({"mismatches": False}, "mismatches"),
+        ({"lost": "0"}, "lost"),
+        ({"device_pack": "cd" * 16}, "pack on the target"),
+        ({"pack": None, "device_pack": None}, "pack on the target"),
+        ({"error": "no answer for 20 s"}, "error"),
+    ],
+)
+def test_what_is_not_proven_fails(
+    tmp_path: Path, changes: dict[str, object], check: str
+) -> None:
+    page, facts = read(write(tmp_path / "r.html", replay=facts_of_replay(**changes)))
+    assert facts["verdict"]["pass"] is False
+    assert "✗ FAIL" in page.text
+    failed = [c["name"] for c in facts["verdict"]["checks"] if not c["ok"]]
+    assert check in failed
+
+
+def test_a_good_replay_alone_passes(tmp_path: Path) -> None:
+    # the control of the test above: without a change, nothing fails
+    page, facts = read(write(tmp_path / "r.html", replay=facts_of_replay()))
+    assert facts["verdict"]["pass"] is True
+    assert "✓ PASS" in page.text
+
+
+def test_one_bad_target_of_two_fails(tmp_path: Path) -> None:
+    bad = facts_of_replay(target="stm32f405", lost=2)
+    _, facts = read(write(tmp_path / "r.html", replay=[facts_of_replay(), bad]))
+    assert [c["name"] for c in facts["verdict"]["checks"] if not c["ok"]] == ["stm32f405: lost"]
+
+
+def test_network_bytes_that_differ_fail(tmp_path: Path) -> None:
+    run = run_folder(tmp_path / "tiny", differing=1)
+    _, facts = read(write(tmp_path / "r.html", replay=facts_of_replay(), run_dir=run))
+    assert facts["verdict"]["pass"] is False
+
+
+def test_the_first_difference_is_named_on_top(tmp_path: Path) -> None:
+    first = {"terminal": "T-7", "row": 1234, "id": 99, "field": "feature amt_dev",
+             "expected": 311, "got": 310, "note": ""}  # fmt: skip
+    replay = facts_of_replay(mismatches=1, first_mismatch=first)
+    page, _ = read(write(tmp_path / "r.html", replay=replay))
+    at = page.text.index("row 1234 (id 99, terminal T-7), feature amt_dev")
+    assert at < page.text.index("What ran where", page.text.index("Every check"))
+    assert "the workstation gives 311, the target 310" in page.text
+
+
+def test_nothing_is_loaded_from_elsewhere(tmp_path: Path) -> None:
+    path = full(tmp_path)
+    text = path.read_text(encoding="utf-8")
+    page = Page(text)
+    assert "http:" not in text
+    assert "https:" not in text
+    assert "@import" not in text
+    assert "url(" not in text
+    for tag in ("script", "link", "iframe", "object", "embed", "base", "form", "image", "use"):
+        assert not page.of(tag), tag
+    for tag, attrs in page.elements:
+        assert not {"src", "srcset", "style", "background", "poster", "data"} & attrs.keys(), tag
+        href = attrs.get("href")
+        assert href is None or href.startswith("#")
+        assert not [name for name in attrs if name.startswith("on")]
+    ids = [attrs["id"] for _, attrs in page.elements if "id" in attrs]
+    assert len(ids) == len(set(ids))
+    for _, attrs in page.elements:
+        for target in (attrs.get("href") or "#").removeprefix("#").split():
+            assert target in ids
+        for target in (attrs.get("aria-labelledby") or "").split():
+            assert target in ids
+
+
+def test_everybody_can_read_it(tmp_path: Path) -> None:
+    page = Page(full(tmp_path).read_text(encoding="utf-8"))
+    assert page.of("html")[0]["lang"] == "en"
+    pictures = [a for a in page.of("svg") if a.get("aria-hidden") != "true"]
+    assert pictures
+    assert all(a["role"] == "img" and a["aria-labelledby"] for a in pictures)
+    assert len(page.of("title")) == len(pictures) + 1
+    assert len(page.of("desc")) == len(pictures)
+    assert len(page.of("caption")) == len(page.of("table"))
+    assert len(page.of("figcaption")) == len(page.of("figure"))
+    assert all(a.get("scope") in ("col", "row") for a in page.of("th"))
+    levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch("h[1-6]", tag)]
+    assert levels[0] == 1
+    assert all(b - a <= 1 for a, b in itertools.pairwise(levels))
+
+
+def test_hostile_words_stay_words(tmp_path: Path) -> None:
+    run = run_folder(tmp_path / "tiny")
+    facts = json.loads((run / "run.json").read_text())
+    facts["name"] = facts["data"]["files"][0]["name"] = HOSTILE.replace("\ud800", "")
+    facts["versions"] = {HOSTILE.replace("\ud800", ""): "1"}
+    (run / "run.json").write_text(json.dumps(facts))
+    metrics = json.loads((run / "metrics.json").read_text())
+    metrics["populations"]["all"][HOSTILE.replace("\ud800", "")] = {"rows": 1}
+    (run / "metrics.json").write_text(json.dumps(metrics))
+    names = ("terminal", "row", "id", "field", "expected", "got", "note")
+    mismatch = dict.fromkeys(names, HOSTILE)
+    replay = facts_of_replay(
+        target=HOSTILE, build_id=HOSTILE, compared=[HOSTILE], first_mismatch=mismatch,
+        device_stats={HOSTILE: 1}, pack=HOSTILE, device_pack=HOSTILE, error=HOSTILE,
+    )
+    path = write(
+        tmp_path / "r.html", replay=replay, run_dir=run, title=HOSTILE, date=HOSTILE,
+        more=[{"title": HOSTILE, "blocks": [{"text": HOSTILE}]}],
+    )
+    text = path.read_text(encoding="utf-8")
+    page, _ = read(path)
+    assert not page.of("script")
+    assert not [a for _, a in page.elements if "onload" in a]
+    assert "<script" not in text
+    assert "\x00" not in text
+    assert "\x1b" not in text
+    assert "{{ 7 * 7 }}" in page.text
+    assert "<script>alert('x')</script>" in page.text
+
+
+def test_hostile_scenarios_stay_words_in_pictures(tmp_path: Path) -> None:
+    tx = transactions()
+    object.__setattr__(tx, "scenario", ("genuine", HOSTILE, "lunch_rush"))
+    object.__setattr__(tx, "fingerprint", lambda: "f")
+    path = write(tmp_path / "r.html", replay=Result(facts_of_replay(), tx), tx=tx)
+    page, _ = read(path)
+    assert not page.of("script")
+    assert "<script>alert('x')</script>" in page.text
+
+
+def test_the_html_is_made_of_the_json_alone(tmp_path: Path) -> None:
+    path = full(tmp_path)
+    facts = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    assert render(facts) == path.read_text(encoding="utf-8")
+
+
+def test_the_same_arguments_give_the_same_bytes(tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    one, two = full(tmp_path / "one"), full(tmp_path / "two")
+    # of the folder's path, only its name may appear
+    assert one.read_bytes().replace(b"/one/", b"/two/") == two.read_bytes()
+
+
+def test_numbers_that_are_none_stay_none(tmp_path: Path) -> None:
+    replay = facts_of_replay(seconds=float("nan"), device_stats={"a": float("inf")})
+    path = write(tmp_path / "r.html", replay=replay, json_path=tmp_path / "facts.json")
+    facts = json.loads((tmp_path / "facts.json").read_text())
+    assert facts["replays"][0]["seconds"] is None
+    assert "nan" not in Page(path.read_text()).text.lower().split()
+
+
+def test_damaged_files_of_the_run_are_named(tmp_path: Path) -> None:
+    run = run_folder(tmp_path / "tiny")
+    (run / "metrics.json").write_text("{")
+    (run / "model.tfpack").write_bytes(b"TFPK" + bytes(60))
+    (run / "slices.npz").write_bytes(b"PK\x03\x04 not a zip")
+    _, facts = read(write(tmp_path / "r.html", replay=facts_of_replay(), run_dir=run))
+    missing = {row["what"]: row["why"] for row in facts["missing"]}
+    assert "metrics.json of the run" in missing
+    assert "the pack's contents" in missing
+    assert any("test period" in what for what in missing)
+    assert all(missing.values())
+
+
+def test_html_and_json_need_two_names(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="same name"):
+        write(tmp_path / "r.json", replay=None)
+
+
+def test_a_path_that_cannot_be_written_is_an_input_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot be written"):
+        write(tmp_path / "file" / "r.html", replay=None)
