@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``tinyfin demo``: the whole road, from transactions to verified verdicts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from tinyfin.cli.output import emit, json_option, note
+
+__all__ = ["command"]
+
+
+@click.command(name="demo", short_help="The whole road, from transactions to verified verdicts.")
+@click.option("--data", multiple=True, type=click.Path(path_type=Path, exists=True, dir_okay=False),
+              help="Transactions of your own; simulated ones if not given. May be repeated.")
+@click.option("--config", "config_path", type=click.Path(path_type=Path, dir_okay=False),
+              help="tinyfin.toml")
+@click.option("--target", "target_name", default="cortex-m4", show_default=True,
+              help="An emulated target of `tinyfin targets`.")
+@click.option("--out", default="runs", show_default=True, type=click.Path(path_type=Path),
+              help="Folder of the runs.")
+@click.option("--name", default="demo", show_default=True, help="Name of the run.")
+@json_option
+def command(
+    data: tuple[Path, ...],
+    config_path: Path | None,
+    target_name: str,
+    out: Path,
+    name: str,
+    as_json: bool,
+) -> None:
+    """Train, quantize, compile into firmware, boot it and compare every answer.
+
+    Exit code 4 when anything that the terminal computed differs from the workstation's.
+    """
+    from tinyfin.cli.train import bar
+    from tinyfin.config import load
+    from tinyfin.hil.demo import run_demo
+
+    demo = run_demo(
+        load(config_path), data=list(data) or None, out=out, name=name, target_name=target_name,
+        note=note, progress=bar(),
+    )
+    emit(demo.facts, as_json, demo.text())
+    if not demo.replayed.ok:
+        try:
+            demo.replayed.check()
+        except Exception as error:
+            note(f"error: {error}")
+        raise SystemExit(4)

@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole road: transactions in, a verified stream of verdicts from terminal firmware out."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinyfin.config import Config
+from tinyfin.data.events import Stream, event_stream
+from tinyfin.data.transactions import Transactions
+from tinyfin.errors import InputError
+from tinyfin.hil.replay import ReplayResult
+from tinyfin.training.run import RunFolder
+
+__all__ = ["MINIMUM_TRANSACTIONS", "Demo", "run_demo"]
+
+Note = Callable[[str], None]
+
+MINIMUM_TRANSACTIONS = 20_000
+MAXIMUM_TRANSACTIONS = 30_000
+MARK = "made-by-demo"
+
+
+class Demo:
+    """What the demo did. ``facts`` is its JSON, :meth:`text` its last lines."""
+
+    def __init__(
+        self, run: RunFolder, replayed: ReplayResult, report: Path, seconds: dict[str, float]
+    ) -> None:
+        self.run, self.replayed, self.report, self.seconds = run, replayed, report, seconds
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Everything, for ``--json``: the replay's own result and what was measured before it."""
+        metrics = self.run.read_json("metrics.json")["populations"]["all"]
+        names = ("average_precision", "recall_at_0.1%")
+        return {
+            **self.replayed.as_dict(),
+            "run": str(self.run.path),
+            "detection": {
+                scorer: {name: found.get(name) for name in names}
+                for scorer, found in metrics.items()
+            },
+            "pack_bytes": self.run.pack.stat().st_size,
+            "report": str(self.report),
+            "steps_s": {step: round(value, 1) for step, value in self.seconds.items()},
+        }
+
+    def text(self) -> str:
+        """The lines a person reads."""
+        facts = self.facts
+        lines = []
+        for title, name in (
+            ("average precision", "average_precision"),
+            ("recall at 0.1% false positives", "recall_at_0.1%"),
+        ):
+            figures = [
+                f"{label} {found[name]:.3f}"
+                for label, found in self._shown(facts["detection"])
+                if found.get(name) is not None
+            ]
+            lines.append(f"{title}: {', '.join(figures) or 'no fraud in the test period'}")
+        counted = facts.get("instructions")
+        lines += [
+            f"pack: {facts['pack_bytes']} bytes",
+            f"{facts['target']}: flash {facts['flash_bytes']} bytes, "
+            f"RAM {facts['ram_bytes']} bytes",
+            "instructions per transaction: "
+            + (f"{counted['median']} median, {counted['max']} max" if counted else "not counted"),
+            f"transactions replayed: {facts['verdicts']}",
+            f"mismatches: {facts['mismatches']}",
+            f"lost: {facts['lost']}",
+            f"report: {facts['report']}",
+        ]
+        return "\n".join(lines)
+
+    @staticmethod
+    def _shown(detection: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+        rules = [name for name in detection if not name.startswith("model_")]
+        best = max(rules, key=lambda n: detection[n]["average_precision"] or 0.0, default=None)
+        shown = [("float", "model_float"), ("int8", "model_int8")]
+        if best is not None:
+            shown.append((f"rule ({best})", best))
+        return [(label, detection[name]) for label, name in shown if name in detection]
+
+
+def run_demo(
+    config: Config,
+    *,
+    data: list[Path] | None = None,
+    out: Path = Path("runs"),
+    name: str = "demo",
+    target_name: str = "cortex-m4",
+    note: Note = lambda _: None,
+    progress: Callable[[int, int, str], None] = lambda done, of, text: None,
+) -> Demo:
+    """Simulate (or read ``data``), train, quantize, generate, build, boot, replay, report.
+
+    A run of the same name that an earlier demo made is replaced; another one is refused with
+    InputError. Raises what the steps raise; a mismatch is in the result.
+    """
+    from tinyfin.codegen.emit import emit
+    from tinyfin.data import simulator
+    from tinyfin.data.readers import read
+    from tinyfin.hil import report, session
+    from tinyfin.hil.replay import replay
+    from tinyfin.quantize.quantize import quantize
+    from tinyfin.targets import build as building
+    from tinyfin.targets import catalogue, flash
+    from tinyfin.training.train import train
+
+    target = catalogue.get(target_name)
+    folder = _clean(out / name)
+    clock = _Clock(note)
+    if data is None:
+        clock.step("simulate")
+        table = simulator.simulate(config.simulate)
+        data = [folder / "transactions.parquet"]
+        simulator.write(table, data[0])
+        note(f"{table.num_rows} transactions of {config.simulate.terminals} terminals: {data[0]}")
+    clock.step("train")
+    run = train(data, config, name=name, out=out, note=note, progress=progress)
+    clock.step("quantize")
+    quantize(run, note=note)
+    clock.step("build")
+    generated = run.path / "firmware" / "generated"
+    emit(run.pack, generated, tflite=run.tflite.read_bytes())
+    built = building.build(target, generated_dir=generated)
+    image = flash.store_image(built, flash.run_folder(run.path))
+    clock.step("replay")
+    tx = read(data, config)
+    warmup, stream, limit = _period(tx, config, run)
+    with session.emulated(target, image) as reached:
+        note(f"{target.name} booted in the emulator")
+        replayed = replay(
+            run.pack_bytes(), tx, stream, reached.client, limit=limit,
+            warmup=None if warmup is None else (tx, warmup),
+            instructions=reached.instructions, target=reached.target,
+        )
+    replayed.flash_bytes, replayed.ram_bytes = built.flash_bytes, built.ram_bytes
+    clock.step("report")
+    page = report.write(
+        run.path / "report.html", replay=replayed, run_dir=run.path, tx=tx, title=f"tinyfin {name}"
+    )
+    clock.step(None)
+    return Demo(run, replayed, page, clock.seconds)
+
+
+class _Clock:
+    """Says which step begins, and keeps how long each took."""
+
+    def __init__(self, note: Note) -> None:
+        self.note = note
+        self.seconds: dict[str, float] = {}
+        self.begun: tuple[str, float] | None = None
+
+    def step(self, name: str | None) -> None:
+        now = time.monotonic()
+        if self.begun is not None:
+            self.seconds[self.begun[0]] = now - self.begun[1]
+        self.begun = None if name is None else (name, now)
+        if name is not None:
+            self.note(f"== {name}")
+
+
+def _clean(folder: Path) -> Path:
+    if folder.exists() and any(folder.iterdir()):
+        if not (folder / MARK).is_file():
+            raise InputError(
+                f"{folder}: is there and no demo made it; choose another --name or remove it"
+            )
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MARK).touch()
+    return folder
+
+
+def _period(
+    tx: Transactions, config: Config, run: RunFolder
+) -> tuple[Stream | None, Stream, int | None]:
+    """Events before and in the test period, and how many transactions of it to replay.
+
+    With too few transactions in the test period, everything is replayed from a cold start.
+    """
+    from tinyfin.config import parse_moment
+
+    stream = event_stream(tx, config.data.notices)
+    until_s = parse_moment(run.read_json("run.json")["split"]["until"])
+    after = stream.t_mono_s >= until_s
+    rows = int(np.count_nonzero(after & (stream.kind == 0)))
+    if rows < MINIMUM_TRANSACTIONS:
+        return None, stream, MAXIMUM_TRANSACTIONS
+    return _part(stream, ~after), _part(stream, after), MAXIMUM_TRANSACTIONS
+
+
+def _part(stream: Stream, events: np.ndarray[Any, np.dtype[np.bool_]]) -> Stream:
+    return Stream(stream.kind[events], stream.index[events], stream.t_mono_s[events])
