@@ -199,6 +199,9 @@ class Native:
         notice = _Notice(id, token, t_mono_s, t_tx_mono_s, fraud)
         return int(self._lib.tfin_apply_notice(self._engine, ctypes.byref(notice)))
 
+    def erase_card(self, token: int) -> None:
+        self._check(self._lib.tfin_erase_card(self._engine, ctypes.c_uint64(token)))
+
     def features(self) -> tuple[int, ...]:
         count = ctypes.c_uint32()
         at = self._lib.tfin_features(self._engine, ctypes.byref(count))

@@ -112,7 +112,8 @@ def parameters(draw: Draw, name: str) -> dict[str, int]:
 
 def reads_late(name: str, flags: int) -> tuple[bool, bool, bool]:
     """Whether a, b and c may be registers that exist only in the outcome phase."""
-    a = name in ("MEAN", "PREVIOUS") or (name == "WINDOW" and not flags & SELF)
+    a = name in ("MEAN", "PREVIOUS")
+    a = a or (name in ("WINDOW", "MODE", "DISTINCT") and not flags & SELF)
     return a, name in ("LAST_N", "RUN"), not flags & SELF
 
 

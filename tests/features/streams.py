@@ -61,7 +61,8 @@ _notice = st.tuples(
     st.integers(0, 1),
 )
 _both = st.tuples(st.just("both"), _score, _outcome)
-_step = st.one_of(_score, _both, _both, _outcome, _notice, st.just(("reboot",)))
+_erase = st.tuples(st.just("erase"), _token)
+_step = st.one_of(_score, _both, _both, _outcome, _notice, _erase, st.just(("reboot",)))
 
 
 @st.composite
@@ -87,6 +88,7 @@ class Engine(Protocol):
         self, id: int, t_mono_s: int, result: int, response: int, action_taken: int
     ) -> int: ...
     def notice(self, id: int, token: int, t_mono_s: int, t_tx_mono_s: int, fraud: int) -> int: ...
+    def erase_card(self, token: int) -> None: ...
     def features(self) -> Sequence[int]: ...
     def stats(self) -> dict[str, int]: ...
     def state_digest(self) -> int: ...
@@ -110,7 +112,7 @@ def side_by_side(oracle: OracleEngine, make: Callable[[], Engine], steps: Sequen
                 assert tuple(engine.features()) == oracle.features(), where
                 for name in ("id", "score_q32", "raw", "action", "flags"):
                     assert getattr(other, name) == getattr(mine, name), (where, name)
-                assert tuple(other.reasons) == mine.reasons, where
+                assert tuple(other.reasons) == mine.reasons, (where, other, mine)
             case ("outcome", leap, id, result, response, action):
                 now = min(max(now + leap, 0), 2**32 - 1)
                 mine_code = oracle.outcome(id, now, result, response, action)
@@ -120,6 +122,9 @@ def side_by_side(oracle: OracleEngine, make: Callable[[], Engine], steps: Sequen
                 at = min(max(now - back, 0), 2**32 - 1)
                 mine_code = oracle.notice(id, token, now, at, fraud)
                 assert engine.notice(id, token, now, at, fraud) == mine_code, where
+            case ("erase", token):
+                oracle.erase_card(token)
+                engine.erase_card(token)
             case ("reboot",):
                 image = engine.export_state()
                 oracle.import_state(oracle.export_state())

@@ -37,7 +37,7 @@ def compare(engine: Engine, program: Assembler, steps: list[Step]) -> None:
     side_by_side(OracleEngine(payload, SCHEMA), lambda: engine.open(packed, SCHEMA), steps)
 
 
-@settings(SETTINGS, max_examples=200)
+@settings(SETTINGS, max_examples=100)
 @given(program=programs(), steps=streams())
 def test_random_programs_on_the_twin(program: Assembler, steps: list[Step]) -> None:
     payload = program.payload()
@@ -45,7 +45,7 @@ def test_random_programs_on_the_twin(program: Assembler, steps: list[Step]) -> N
     side_by_side(OracleEngine(payload, SCHEMA), lambda: TwinTerminal(packed), steps)
 
 
-@settings(SETTINGS, max_examples=300)
+@settings(SETTINGS, max_examples=150)
 @given(program=programs(), steps=streams())
 def test_random_programs(engine: Engine, program: Assembler, steps: list[Step]) -> None:
     compare(engine, program, steps)

@@ -31,6 +31,9 @@ class TwinTerminal:
     def notice(self, id: int, token: int, t_mono_s: int, t_tx_mono_s: int, fraud: int) -> int:
         return self.twin.notice(1, id, token, t_mono_s, t_tx_mono_s, fraud)
 
+    def erase_card(self, token: int) -> None:
+        self.twin.erase_card(1, token)
+
     def features(self) -> tuple[int, ...]:
         return tuple(int(x) for x in self.twin.features(1))
 

@@ -164,6 +164,16 @@ class OracleEngine:
         self._count("notices" if accepted else "notice_duplicates")
         return OK
 
+    def erase_card(self, token: int) -> None:
+        """Forget one card: its slot becomes free, and what waits for an outcome has no card."""
+        for entry in self.state.pending:
+            if entry is not None and entry.token == pattern64(token):
+                entry.token = 0
+        card = self._card(pattern64(token))
+        if card is not None:
+            ways = self._set(card.token)
+            ways[ways.index(card)] = None
+
     def export_state(self) -> bytes:
         """The state image: header of 64 bytes, then the body."""
         body = st.body(self.program, self.state)
