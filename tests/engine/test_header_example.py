@@ -39,7 +39,8 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_on_this_host(generated: Path, tmp_path: Path) -> None:
     main = tmp_path / "main.c"
-    main.write_text("int check_transaction(void);\nint main(void) { return -check_transaction(); }\n")
+    call = "int main(void) { return -check_transaction(); }\n"
+    main.write_text("int check_transaction(void);\n" + call)
     folder = monocypher.obtain()
     flags = ["-std=c99", *WARNINGS, f"-I{LIBRARY / 'include'}", f"-I{generated}", f"-I{folder}"]
     sources = [main, generated / "example.c", generated / "tinyfin_pack.c", *SOURCES, PORT]

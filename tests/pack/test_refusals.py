@@ -200,7 +200,7 @@ def test_the_small_pack_itself_opens() -> None:
 @pytest.mark.parametrize("arena", [0xFFFFFFF0, 0x80000000, 0x7FFFFFF0, 1 << 27])
 def test_an_absurd_arena_does_not_wrap_the_memory_size(arena: int) -> None:
     """Found by mutation: the sum of state and arena once wrapped to a few bytes."""
-    with pytest.raises(Refused, match="TFIN_E_(PROGRAM|PLAN)"):
+    with pytest.raises(Refused, match=r"TFIN_E_(PROGRAM|PLAN)"):
         Engine(build(changed("PLAN", 16, "I", arena)), memory_size=1 << 16)
 
 
