@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One small simulated data set and one small run, shared by the room's tests."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+CONFIG = """
+[simulate]
+terminals = 10
+days = 36
+seed = 7
+
+[model]
+hidden = [12, 8]
+epochs = 3
+learning_rate = 5e-3
+batch_size = 256
+options = {genuine_rows = 6000}
+
+[train]
+train = 0.5
+validation = 0.25
+test = 0.25
+"""
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """``data`` and ``config`` of a small simulation, and a quantized ``run``. Read only."""
+    from tinyfin.config import load
+    from tinyfin.data import simulator
+    from tinyfin.quantize.quantize import quantize
+    from tinyfin.training.train import train
+
+    folder = tmp_path_factory.mktemp("training")
+    config = folder / "tinyfin.toml"
+    config.write_text(CONFIG)
+    data = folder / "small.parquet"
+    settings = load(config)
+    simulator.write(simulator.simulate(settings.simulate), data)
+    run = train([data], settings, name="small", out=folder / "runs")
+    quantize(run)
+    return {"data": data, "config": config, "run": run.path}
+
+
+@pytest.fixture
+def run_copy(small: dict[str, Path], tmp_path: Path) -> Path:
+    """The small run, to be changed."""
+    target = tmp_path / "run"
+    shutil.copytree(small["run"], target)
+    return target

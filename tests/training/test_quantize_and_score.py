@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a run to its pack and to scores: bytes, order, refusals."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+
+from tinyfin.cli import main
+from tinyfin.errors import MismatchError, ModelError
+from tinyfin.pack.container import parse_pack
+from tinyfin.quantize import quantize as room
+from tinyfin.quantize.quantize import assemble
+from tinyfin.training.run import open_run
+from tinyfin.training.scoring import score
+from tinyfin.twin import Twin
+
+
+def test_network_equals_tflm_and_int8_stays_near_float(small: dict[str, Path]) -> None:
+    report = json.loads((small["run"] / "parity.json").read_text())
+    assert report["plan"]["differing_bytes"] == 0
+    assert report["rows"] >= 2000
+    metrics = json.loads((small["run"] / "metrics.json").read_text())["populations"]["all"]
+    a, b = metrics["model_float"], metrics["model_int8"]
+    assert abs(a["average_precision"] - b["average_precision"]) < 0.03
+    assert {"amount", "rule_a", "rule_b"} <= set(metrics)
+
+
+def test_a_byte_that_differs_from_tflm_is_refused(
+    run_copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = room.parity
+
+    def lying(path: Path, rows: np.ndarray, native: object) -> object:
+        return honest(path, rows, lambda x: native(x) ^ np.int8(1))  # type: ignore[operator]
+
+    monkeypatch.setattr(room, "parity", lying)
+    with pytest.raises(MismatchError, match="differ from TFLM"):
+        room.quantize(open_run(run_copy))
+
+
+def test_the_pack_of_a_tflite_is_the_same_bytes_every_time(small: dict[str, Path]) -> None:
+    run = open_run(small["run"])
+    facts, slices = run.read_json("run.json"), run.slices()
+    again = assemble(run, run.tflite.read_bytes(), facts, slices)
+    assert again.pack == run.pack_bytes()
+
+
+def test_table_spans_what_the_network_can_give(small: dict[str, Path]) -> None:
+    pack = parse_pack(open_run(small["run"]).pack_bytes())
+    assert pack.calibration is not None
+    rng = np.random.default_rng(0)
+    wild = rng.choice([-128, 127], (4000, len(pack.maps or ()))).astype(np.int8)
+    raw = Twin(pack.data).infer(wild)[1]
+    assert pack.calibration.raw[0] <= raw.min()
+    assert raw.max() <= pack.calibration.raw[-1]
+
+
+def test_thresholds_keep_the_budget_where_they_were_set(small: dict[str, Path]) -> None:
+    decision = json.loads((small["run"] / "metrics.json").read_text())["decision"]
+    assert decision["calibration"]["false_alerts_per_1000"] <= 1.0
+    assert decision["decline"] is None
+
+
+def test_same_seed_same_weights(small: dict[str, Path], tmp_path: Path) -> None:
+    # a process of its own, as a second run of the command would be
+    out = tmp_path / "runs"
+    subprocess.run(
+        [sys.executable, "-m", "tinyfin", "train", str(small["data"]), "--config",
+         str(small["config"]), "--out", str(out), "--name", "small"],
+        check=True, capture_output=True, timeout=240,
+    )
+    first = json.loads((small["run"] / "run.json").read_text())
+    second = json.loads((out / "small" / "run.json").read_text())
+    assert first["model"]["weights_sha256"] == second["model"]["weights_sha256"]
+    assert first["data"]["fingerprint"] == second["data"]["fingerprint"]
+
+
+@pytest.mark.parametrize("layer", ["softmax", "swish"])
+def test_an_operator_the_plan_does_not_know_is_refused_by_name(run_copy: Path, layer: str) -> None:
+    from tinyfin.training.reproducible import tensorflow
+
+    tf = tensorflow(1)
+    width = len(open_run(run_copy).read_json("run.json")["features"]["names"])
+    inputs = tf.keras.Input((width,))
+    x = tf.keras.layers.Dense(4)(inputs)
+    x = tf.keras.layers.Softmax()(x) if layer == "softmax" else tf.keras.activations.silu(x)
+    model = tf.keras.Model(inputs, tf.keras.layers.Dense(1)(x))
+    model.save(run_copy / "model.keras")
+    result = CliRunner().invoke(main, ["quantize", str(run_copy), "--json"])
+    assert result.exit_code == 3
+    assert {"softmax": "SOFTMAX", "swish": "MUL"}[layer] in result.output
+
+
+def test_score_keeps_the_input_order_and_leaves_warmup_out(
+    small: dict[str, Path], tmp_path: Path
+) -> None:
+    whole = pq.read_table(small["data"])
+    cut = whole.num_rows * 2 // 3
+    shuffled = np.random.default_rng(0).permutation(np.arange(cut, whole.num_rows))
+    pq.write_table(whole.slice(0, cut), tmp_path / "early.parquet")
+    pq.write_table(whole.take(pa.array(shuffled)), tmp_path / "late.parquet")
+    result = CliRunner().invoke(
+        main,
+        ["score", str(small["run"]), str(tmp_path / "late.parquet"), "--warmup",
+         str(tmp_path / "early.parquet"), "--out", str(tmp_path / "out.parquet"), "--json"],
+    )
+    assert result.exit_code == 0, result.output
+    out = pq.read_table(tmp_path / "out.parquet")
+    assert out.column("input_row").to_pylist() == list(range(len(shuffled)))
+    straight = score(open_run(small["run"]), [small["data"]]).replay
+    np.testing.assert_array_equal(out["score_q32"].to_numpy(), straight.score_q32[shuffled])
+    np.testing.assert_array_equal(out["raw"].to_numpy(), straight.raw[shuffled])
+    assert set(out.column("action").to_pylist()) <= {"accept", "go_online", "decline"}
+    alerted = np.array([a != "accept" for a in out.column("action").to_pylist()])
+    reasons = np.array([len(r) for r in out.column("reasons").to_pylist()])
+    assert np.all(reasons[~alerted] == 0)
+    assert np.any(reasons[alerted] > 0)
+    cold = score(open_run(small["run"]), [tmp_path / "late.parquet"])
+    assert np.any(cold.replay.raw != straight.raw[shuffled])
+
+
+def test_score_does_without_tensorflow(small: dict[str, Path], tmp_path: Path) -> None:
+    code = (
+        "import sys\n"
+        "for name in ('tensorflow', 'keras', 'sklearn', 'matplotlib'): sys.modules[name] = None\n"
+        "from tinyfin.cli import main\n"
+        f"main(['score', {str(small['run'])!r}, {str(small['data'])!r}, '--out', "
+        f"{str(tmp_path / 'out.parquet')!r}])\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=120)
+    assert (tmp_path / "out.parquet").is_file()
+
+
+def test_a_label_that_becomes_known_later_changes_no_weight_and_no_feature(
+    small: dict[str, Path], tmp_path: Path
+) -> None:
+    from tinyfin.config import load, parse_moment
+    from tinyfin.data.events import event_stream
+    from tinyfin.data.readers import read
+    from tinyfin.training.split import split_by_time
+
+    config = load(small["config"])
+    until = parse_moment(
+        json.loads((small["run"] / "run.json").read_text())["split"]["until"]
+    )
+    tx = read(small["data"], config)
+    label = np.where(tx.label_known_s > until, 1 - tx.label, tx.label).astype(np.int8)
+    flipped = type(tx)(**{**{k: getattr(tx, k) for k in tx.__dataclass_fields__}, "label": label})
+    pack = open_run(small["run"]).pack_bytes()
+    parts = []
+    for one in (tx, flipped):
+        split = split_by_time(one, until_s=until, shares=(0.5, 0.25, 0.25))
+        learned = np.concatenate([split.fit, split.calibration])
+        found = Twin(pack, terminals=len(one.terminals)).run(one, event_stream(one))
+        parts.append((learned, found.features[learned], one.label[learned]))
+    for a, b in zip(*parts, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert np.any(tx.label != flipped.label)
+
+
+def test_missing_pieces_are_named(tmp_path: Path, run_copy: Path) -> None:
+    with pytest.raises(ModelError, match="tinyfin train"):
+        open_run(tmp_path / "nothing")
+    (run_copy / "model.tfpack").unlink()
+    result = CliRunner().invoke(
+        main, ["score", str(run_copy), __file__, "--out", str(tmp_path / "x.parquet")]
+    )
+    assert result.exit_code == 3
+    assert "tinyfin quantize" in result.output

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Nothing later than the moment a model goes live is learned from."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tinyfin.data.transactions import Transactions
+from tinyfin.errors import DataError
+from tinyfin.schema import PAYMENT
+from tinyfin.training.split import split_by_time
+
+
+def make(t: np.ndarray, label: np.ndarray, known: np.ndarray) -> Transactions:
+    n = len(t)
+    values = np.zeros((n, len(PAYMENT.fields)), np.int64)
+    return Transactions(
+        PAYMENT, np.arange(n), np.zeros(n, np.int32), ("0",), np.arange(n, dtype=np.uint64),
+        t.astype(np.uint32), t.astype(np.uint32), values, np.zeros(n, np.uint32),
+        np.zeros(n, np.uint8), np.full(n, -1, np.int32), t.astype(np.uint32),
+        label.astype(np.int8), known.astype(np.uint32), None, np.zeros(n, np.int16),
+    )
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 10_000), until=st.integers(3000, 9000), delay=st.integers(0, 3000))
+def test_no_slice_sees_later_than_it_may(seed: int, until: int, delay: int) -> None:
+    rng = np.random.default_rng(seed)
+    n = 400
+    t = rng.integers(0, 10_000, n)
+    label = rng.choice([-1, 0, 1], n, p=[0.1, 0.5, 0.4])
+    tx = make(t, label, t + rng.integers(0, delay + 1, n))
+    try:
+        split = split_by_time(tx, until_s=until)
+    except DataError:
+        return
+    learned = np.concatenate([split.fit, split.calibration])
+    assert np.all(tx.label_known_s[learned] <= until)
+    assert np.all(t[learned] < until)
+    assert np.all(label[learned] >= 0)
+    assert t[split.fit].max() < t[split.calibration].min()
+    assert np.all(t[split.test] >= until)
+    assert np.all(np.diff(t[split.fit]) >= 0)
+    left = (t < until) & (label >= 0) & (tx.label_known_s > until)
+    assert split.immature == np.count_nonzero(left)
+    assert not set(learned) & set(np.flatnonzero(left))
+    assert len(learned) + split.immature + np.count_nonzero((t < until) & (label < 0)) == (
+        np.count_nonzero(t < until)
+    )
+
+
+def test_labels_known_later_change_no_slice_to_learn_from() -> None:
+    rng = np.random.default_rng(0)
+    t = np.sort(rng.integers(0, 10_000, 500))
+    label = rng.integers(0, 2, 500)
+    known = t + 1500
+    first = split_by_time(make(t, label, known), until_s=6000)
+    flipped = np.where(known > 6000, 1 - label, label)
+    second = split_by_time(make(t, flipped, known), until_s=6000)
+    np.testing.assert_array_equal(first.fit, second.fit)
+    np.testing.assert_array_equal(first.calibration, second.calibration)
+    assert first.immature == second.immature > 0
+
+
+def test_a_slice_without_frauds_is_refused_with_counts() -> None:
+    t = np.arange(1000)
+    with pytest.raises(DataError, match=r"1000 refused|at least 5 frauds"):
+        split_by_time(make(t, t % 2, t + 5000), until_s=900)
