@@ -225,7 +225,7 @@ def _data(tx: Transactions | None) -> dict[str, Any] | None:
         return None
     return {
         "rows": len(tx),
-        "terminals": len(tx.terminals),
+        "terminals": len(np.unique(tx.terminal)),
         "frauds": int(np.count_nonzero(tx.label == 1)),
         "unlabelled": int(np.count_nonzero(tx.label < 0)),
         "from": format_time(int(tx.t_mono_s.min())),

@@ -60,8 +60,12 @@ def headline(facts: Facts) -> list[tuple[str, str]]:
     if facts["instructions"]:
         first = facts["instructions"][0]
         out.append(("instructions per transaction, median", count(first.get("median"))))
+        out.append(("instructions per transaction, most", count(first.get("max"))))
     if facts["pack"]:
         out.append(("pack, bytes", count(facts["pack"]["bytes"])))
+    for key, name in (("flash_bytes", "flash, bytes"), ("ram_bytes", "RAM, bytes")):
+        if facts["targets"] and facts["targets"][0].get(key) is not None:
+            out.append((name, count(facts["targets"][0][key])))
     return out
 
 
@@ -357,7 +361,9 @@ def _wire(facts: Facts) -> list[Block]:
     ]
     stats = [r.get("device_stats") or {} for r in replays]
     for name in dict.fromkeys(key for s in stats for key in s):
-        rows.append([f"device: {_words(name)}", *(number(s.get(name)) for s in stats)])
+        # the engine counts since its last state: since the last terminal of the data began
+        whose = "device" if name.startswith("frames_") else "device, last terminal"
+        rows.append([f"{whose}: {_words(name)}", *(count(s.get(name)) for s in stats)])
     if not rows:
         return []
     return [table("Line and device", ["", *(str(r.get("target", "")) for r in replays)], rows)]
