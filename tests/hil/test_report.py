@@ -183,6 +183,7 @@ def test_a_full_report_says_everything(tmp_path: Path) -> None:
         assert words in page.text, words
     assert "cycles" not in page.text.replace("They are not cycles", "")
     assert len(page.of("svg")) >= 6
+    assert "stack on cortex-m4" not in page.text
     # the run has no pack: that is said
     assert "model.tfpack" in page.text
 
@@ -244,6 +245,7 @@ def test_a_good_replay_alone_passes(tmp_path: Path) -> None:
     # the control of the test above: without a change, nothing fails
     page, facts = read(write(tmp_path / "r.html", replay=facts_of_replay()))
     assert facts["verdict"]["pass"] is True
+    assert "stack on cortex-m4" in page.text
     assert "✓ PASS" in page.text
 
 

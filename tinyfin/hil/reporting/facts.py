@@ -70,6 +70,10 @@ def collect(
     run = _run(run_dir, missing)
     pack = run.pop("pack", None)
     targets = [_target(replay, run_dir, sizes or {}) for replay in given]
+    for target in targets:
+        for key, name in (("flash", "flash"), ("ram", "RAM"), ("stack", "stack")):
+            if f"{key}_bytes" not in target:
+                missing(f"{name} on {target['name']}", "neither image nor replay say it")
     measured = _measured(replays, given, missing)
     found = checks(given, run["parity"], pack["pack_id"] if pack else None)
     facts = {
