@@ -34,10 +34,10 @@ lint: system-test install
 	$(BIN)/mypy
 
 bench: system-bench install
-	$(BIN)/python .ci/bench.py
+	$(BIN)/python .ci/bench.py $(TARGETS)
 
-fuzz: system-fuzz install
-	$(BIN)/python .ci/fuzz.py $(FUZZ_SECONDS)
+fuzz: system-fuzz
+	firmware/test/fuzz.sh $(FUZZ_SECONDS)
 
 install: $(VENV)/.installed $(VENV)/.native
 

@@ -79,6 +79,7 @@ class _Verbs(click.Group):
                 command = importlib.import_module(module).command
                 if not isinstance(command, click.Command):
                     raise TypeError(f"{module}.command is not a click command")
+                command.name = verb
                 return command
         return None
 
