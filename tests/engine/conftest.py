@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.engine import packs
+from tests.engine.corpus import golden_mirror
 
 
 @pytest.fixture(scope="session")
@@ -33,4 +34,12 @@ def small_file(small: bytes, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def rich_file(rich: bytes, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("packs") / "rich"
     path.write_bytes(rich)
+    return path
+
+
+@pytest.fixture(scope="session")
+def mirror_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A reconstruction read-out and golden vectors."""
+    path = tmp_path_factory.mktemp("packs") / "mirror"
+    path.write_bytes(golden_mirror())
     return path

@@ -12,14 +12,25 @@ from tests.engine import packs
 from tests.engine.native import TEST, Engine
 
 CORPUS = TEST / "corpus"
-PACKS = ("small", "rich")
+
+
+def golden_mirror() -> bytes:
+    """The mirror pack with golden vectors that the engine itself answered."""
+    parts = packs.mirror()
+    engine = Engine(packs.build(parts))
+    answers = [engine.infer(x.tobytes()) for x in packs.golden_inputs(3, 2)]
+    return packs.build({**parts, "GOLD": packs.golden(3, answers)})
 
 
 def main() -> None:
     for folder in ("pack", "state", "events"):
         (CORPUS / folder).mkdir(parents=True, exist_ok=True)
-    for name in PACKS:
-        (CORPUS / "pack" / name).write_bytes(packs.build(getattr(packs, name)()))
+    for name, pack in (
+        ("small", packs.build(packs.small())),
+        ("rich", packs.build(packs.rich())),
+        ("mirror", golden_mirror()),
+    ):
+        (CORPUS / "pack" / name).write_bytes(pack)
     features = {tag: packs.rich()[tag] for tag in ("SCHM", "PROG")}
     (CORPUS / "pack" / "features").write_bytes(packs.build(features))
     (CORPUS / "state" / "cold").write_bytes(Engine(packs.build(packs.rich())).export())

@@ -259,16 +259,16 @@ def rich_program(*, ram_only: bool = True) -> bytes:
 
 
 @cache
-def plan(inputs: int) -> bytes:
-    """inputs -> 5 (per channel) -> 2 (accumulators kept) -> LOGISTIC."""
+def plan(inputs: int, outputs: int = 2) -> bytes:
+    """inputs -> 5 (per channel) -> outputs (accumulators kept) -> LOGISTIC."""
     rng = np.random.default_rng(inputs)
     graph = Graph()
     x = graph.tensor("x", [1, inputs], scales=[0.02], zero_points=[3])
     weights = rng.integers(-127, 128, (5, inputs), dtype=np.int8)
     x = graph.dense(x, weights, rng.integers(-99, 99, 5), [0.001 * (i + 1) for i in range(5)],
                     0.05, -128, "RELU")  # fmt: skip
-    weights = rng.integers(-127, 128, (2, 5), dtype=np.int8)
-    x = graph.dense(x, weights, rng.integers(-99, 99, 2), [0.003], 0.05, 5)
+    weights = rng.integers(-127, 128, (outputs, 5), dtype=np.int8)
+    x = graph.dense(x, weights, rng.integers(-99, 99, outputs), [0.003], 0.05, 5)
     graph.unary("LOGISTIC", x, 1 / 256, -128)
     return compile_plan(load(graph.build()), accumulators=True)
 
@@ -365,3 +365,12 @@ def small() -> dict[str, bytes]:
 
 def rich() -> dict[str, bytes]:
     return sections(rich_program())
+
+
+def mirror() -> dict[str, bytes]:
+    """The small program, scored by how badly a network rebuilds its inputs."""
+    parts = small()
+    parts["PLAN"] = plan(3, 3)
+    parts["READ"] = readout(3, shift=2, m_in=300 << 8 | 3, m_out=200 << 8 | 0x80)
+    parts["CALI"] = calibration(0, 60_000)
+    return parts

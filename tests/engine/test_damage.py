@@ -51,10 +51,10 @@ def test_without_the_signature_check_flipped_bits_are_accepted(small_file: Path)
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_mutated_packs_are_refused_or_stay_in_their_memory(
-    rich_file: Path, small_file: Path, seed: int
+    rich_file: Path, small_file: Path, mirror_file: Path, seed: int
 ) -> None:
     binary = program("engine_check.c")
-    for pack, rounds in ((rich_file, 12_000), (small_file, 12_000)):
+    for pack, rounds in ((rich_file, 8_000), (small_file, 12_000), (mirror_file, 8_000)):
         refused, ran = _counts(binary, "packs", pack, rounds, seed)
         assert refused > rounds // 10
         assert ran > rounds // 10
