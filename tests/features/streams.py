@@ -61,18 +61,28 @@ _notice = st.tuples(
     st.integers(0, 1),
 )
 _both = st.tuples(st.just("both"), _score, _outcome)
+_twice = st.tuples(st.just("twice"), _notice)
 _erase = st.tuples(st.just("erase"), _token)
-_step = st.one_of(_score, _both, _both, _outcome, _notice, _erase, st.just(("reboot",)))
+_step = st.one_of(
+    _score, _both, _both, _both, _outcome, _notice, _twice, _erase, st.just(("reboot",))
+)  # fmt: skip
 
 
 @st.composite
 def streams(draw: Callable[[Any], Any], max_size: int = 30) -> list[Step]:
-    """A start time, then steps. ``both`` is a score and, at once, its outcome."""
+    """A start time, then steps. ``both`` is a score and soon its outcome, ``twice`` a notice that
+    comes again."""
     steps: list[Step] = [("start", draw(st.sampled_from(STARTS)))]
-    for step in draw(st.lists(_step, min_size=1, max_size=max_size)):
+    for step in draw(st.lists(_step, min_size=5, max_size=max_size)):
         if step[0] == "both":
             _, score, outcome = step
             steps += [score, (outcome[0], abs(outcome[1]), score[2], *outcome[3:])]
+        elif step[0] == "twice":
+            _, (_, leap, id, token, back, fraud) = step
+            steps += [
+                ("notice", leap, id, token, back, fraud),
+                ("notice", 0, id, token, back, fraud),
+            ]
         else:
             steps.append(step)
     return steps

@@ -8,6 +8,7 @@ the environment the same examples come every time.
 from __future__ import annotations
 
 import os
+from collections import Counter
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
@@ -63,3 +64,20 @@ def test_stateful_operator(engine: Engine, name: str, data: st.DataObject) -> No
 @given(data=st.data())
 def test_pure_operator(engine: Engine, name: str, data: st.DataObject) -> None:
     compare(engine, data.draw(programs_of(name)), data.draw(streams(max_size=12)))
+
+
+def test_the_streams_reach_every_counter() -> None:
+    """The comparison proves little about what never happens in it."""
+    reached: Counter[str] = Counter()
+
+    @settings(SETTINGS, max_examples=60, derandomize=True, database=None)
+    @given(program=programs(), steps=streams())
+    def run(program: Assembler, steps: list[Step]) -> None:
+        payload = program.payload()
+        oracle = OracleEngine(payload, SCHEMA)
+        side_by_side(oracle, lambda: OracleEngine(payload, SCHEMA), steps)
+        reached.update({name for name, count in oracle.stats().items() if count})
+
+    run()
+    counters = OracleEngine(Assembler().payload(), SCHEMA).stats()
+    assert all(reached[name] >= 2 for name in counters), reached

@@ -5,15 +5,18 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from tests.features.assembler import CODES, SELF, TERMINAL, Assembler
 from tests.features.native import Engine
 from tests.features.packing import pack
-from tests.features.rig import AMOUNT, EVERYTHING, FLAG, KIND, SCHEMA, SMALL, TOKEN
+from tests.features.rig import AMOUNT, EVERYTHING, FLAG, KIND, SCHEMA, SMALL, STATEFUL, TOKEN
 from tests.features.streams import Step, side_by_side
 from tinyfin.features.oracle import OracleEngine
+from tinyfin.features.oracle.state import FAMILIES
+from tinyfin.features.oracle.stateful import Inputs, State
 
 
 @pytest.fixture
@@ -105,3 +108,25 @@ def test_an_operator_wrong_by_one_is_caught(saboteur: Engine, name: str | None) 
     else:
         with pytest.raises(AssertionError, match="step"):
             side_by_side(oracle, lambda: saboteur.open(packed, SCHEMA), calm_stream())
+
+
+@pytest.mark.parametrize("name", STATEFUL)
+def test_a_commit_wrong_by_one_is_caught(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """The other way round: the oracle learns one too many, or one second later."""
+    family = FAMILIES[CODES[name]]
+    right = family.commit
+
+    def commit(op: object, state: State, x: Inputs) -> int:
+        wrong = replace(x, t=x.t + 1, a=None if x.a is None else x.a + 1)
+        if name in ("LAST_N", "RUN"):
+            wrong = replace(x, c=not x.c)
+        return right(op, state, wrong)  # type: ignore[arg-type]
+
+    payload = every_operator().payload()
+    packed = pack(SCHEMA, payload)
+    monkeypatch.setattr(type(family), "commit", staticmethod(commit))
+    oracle = OracleEngine(payload, SCHEMA)
+    with pytest.raises(AssertionError, match="step"):
+        side_by_side(oracle, lambda: engine.open(packed, SCHEMA), calm_stream())
