@@ -35,7 +35,7 @@ def networks(work: Path) -> list[tuple[str, list[str]]]:
     for model in sorted((ROOT / "models").glob("*/model.tflite")):
         from tinyfin.quantize.tflite_model import load  # heavy: only when there is a model
 
-        width = load(model).tensors[load(model).inputs[0]].size
+        width = load(model).input_tensor.size
         inputs = work / f"{model.parent.name}.npy"
         rows = np.random.default_rng(1).integers(-128, 128, (ROWS, width), dtype=np.int8)
         np.save(inputs, rows)

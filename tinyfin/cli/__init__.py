@@ -27,7 +27,6 @@ VERBS: tuple[tuple[str, str, str], ...] = (
     ("simulate", "tinyfin.cli.simulate", "Make transactions with labelled attacks."),
     ("features", "tinyfin.cli.features", "Compute features; list the catalogue."),
     ("train", "tinyfin.cli.train", "Train a model on transactions."),
-    ("evaluate", "tinyfin.cli.evaluate", "Measure how well a run detects fraud."),
     ("quantize", "tinyfin.cli.quantize", "Make the int8 .tflite and the pack of a run."),
     ("score", "tinyfin.cli.score", "Score transactions on the workstation."),
     ("keygen", "tinyfin.cli.keygen", "Make a key that signs packs."),

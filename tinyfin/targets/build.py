@@ -32,8 +32,9 @@ LOCK_DEADLINE_S = 600.0
 _FLASH_SECTIONS = (".vectors", ".text", ".rodata", ".ARM.extab", ".ARM.exidx", ".data")
 _RAM_SECTIONS = (".boot_seed", ".data", ".bss")
 _DOES_NOT_FIT = re.compile(
-    r"overflowed by \d+ bytes|will not fit in region|variables fill the RAM"
-    r"|size \(\d+ bytes\) is greater than maximum allowed"
+    r"region \S+ overflowed by \d+ bytes|section \S+ will not fit in region \S+"
+    r"|no room left for the stack: variables fill the RAM"
+    r"|The \w+ size \(\d+ bytes\) is greater than maximum allowed"
 )
 # PlatformIO's own toolchains, used when PATH has none
 _PACKAGES = {
@@ -215,11 +216,12 @@ def _failure(target: Target, log_path: Path) -> TinyfinError:
     lines = log_path.read_text(encoding="utf-8", errors="replace").splitlines()
     told = [line for line in lines if re.search(r"\berror\b|undefined reference|Error:", line)]
     shown = "\n".join((told or lines)[:12])
-    misfit = next((line for line in lines if _DOES_NOT_FIT.search(line)), None)
-    if misfit is not None:
+    misfits = [match[0] for line in lines if (match := _DOES_NOT_FIT.search(line))]
+    if misfits:
         return BudgetError(
             f"{target.name}: the firmware does not fit ({target.flash_bytes} B of flash, "
-            f"{target.ram_bytes} B of RAM): {misfit.strip()}; the log is {log_path}"
+            f"{target.ram_bytes} B of RAM): {misfits[-1]}; choose a smaller pack or a larger "
+            f"target; the log is {log_path}"
         )
     return ToolError(f"{target.name}: the build failed; the log is {log_path}\n{shown}")
 

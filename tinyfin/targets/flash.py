@@ -12,7 +12,6 @@ import json
 import shlex
 import shutil
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +19,8 @@ from tinyfin import paths
 from tinyfin.errors import InputError, TargetError, ToolError
 from tinyfin.targets.build import BuildResult
 from tinyfin.targets.catalogue import Target
-from tinyfin.targets.emulate import Emulator
 
-__all__ = ["flash", "flash_board", "flashed_image", "run_folder", "run_pack", "store_image"]
+__all__ = ["flash_board", "flashed_image", "run_folder", "run_pack", "store_image"]
 
 FLASH_DEADLINE_S = 180.0
 
@@ -68,30 +66,6 @@ def flashed_image(run: Path, target: Target) -> Path | None:
     """The image that was flashed on an emulated target for this run, or None."""
     elf = run_folder(run) / target.name / "firmware.elf"
     return elf if elf.is_file() else None
-
-
-def flash(
-    target: Target,
-    build: BuildResult,
-    *,
-    folder: Path,
-    check: Callable[[Emulator], None] | None = None,
-) -> Path:
-    """Persist the image of an emulated target in ``folder``, boot it once, leave nothing running.
-
-    check: called with the running emulator; raises when the guest does not answer as it should.
-    Returns the path of the image. Raises TargetError when it does not boot.
-    """
-    if target.emulator is None:
-        raise TargetError(f"{target.name}: is a board; use `tinyfin flash --board`")
-    elf = store_image(build, folder)
-    with Emulator(target, elf, icount=False) as emulator:
-        if check is not None:
-            check(emulator)
-        else:
-            with emulator.connect():
-                emulator.check()
-    return elf
 
 
 def flash_board(target: Target, build: BuildResult) -> list[str]:

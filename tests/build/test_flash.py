@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""flash leaves an image that runs the run's own pack, and nothing running."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from click.testing import CliRunner
+
+from tinyfin import paths
+from tinyfin.cli import main
+from tinyfin.targets import catalogue, flash
+
+PACK = paths.project_dir() / "models" / "payment" / "model.tfpack"
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "model.tfpack").write_bytes(PACK.read_bytes())
+    return folder
+
+
+@pytest.mark.parametrize("name", ["cortex-m4", "stm32f405"])
+def test_an_emulated_target_keeps_the_image(run: Path, name: str) -> None:
+    assert flash.flashed_image(run, catalogue.get(name)) is None
+    done = CliRunner().invoke(main, ["flash", str(run), "--target", name, "--json"])
+    assert done.exit_code == 0, done.stderr
+    facts = json.loads(done.stdout)
+    assert facts["checked"] is True
+    image = flash.flashed_image(run, catalogue.get(name))
+    assert image == run / "firmware" / name / "firmware.elf"
+    assert facts["image"] == str(image)
+    assert json.loads((image.parent / "image.json").read_text())["flash_bytes"] > 10_000
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            assert str(image).encode() not in process.read_bytes()
+        except OSError:
+            continue  # it has ended meanwhile
+
+
+def test_another_pack_on_the_target_is_noticed(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = SimpleNamespace(pack_id=bytes(16))
+    monkeypatch.setattr("tinyfin.pack.container.parse_pack", lambda *_: other)
+    done = CliRunner().invoke(main, ["flash", str(run), "--target", "cortex-m4"])
+    assert done.exit_code == 5
+    assert f"not {bytes(16).hex()}" in done.stderr
+
+
+def test_a_board_without_a_flash_tool_names_them(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catalogue.Target, "flash_tool", None)
+    words = ["flash", str(run), "--target", "stm32f405", "--board"]
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 6
+    assert "st-flash, openocd, dfu-util" in done.stderr
+
+
+def test_a_flash_tool_that_fails_is_a_target_that_does_not_answer(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing = ("sh", "-c", "echo no probe; exit 1")
+    monkeypatch.setattr(catalogue.Target, "flash_tool", failing)
+    words = ["flash", str(run), "--target", "stm32f405", "--board"]
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 5
+    assert "no probe" in done.stderr

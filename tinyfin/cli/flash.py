@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``tinyfin flash``: the firmware of a run on a target, and proof that it is that firmware."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tinyfin.cli.output import emit, json_option, note
+
+if TYPE_CHECKING:
+    from tinyfin.wire.messages import Hello
+
+__all__ = ["command"]
+
+
+@click.command(name="flash", short_help="Put the firmware of a run on a target.")
+@click.argument("run", type=click.Path(path_type=Path, exists=True))
+@click.option("--target", "target_name", required=True, help="A name of `tinyfin targets`.")
+@click.option("--board", is_flag=True, help="Program a board, not the emulated target.")
+@click.option("--port", help="With --board: where it answers afterwards, to check its pack.")
+@json_option
+def command(run: Path, target_name: str, board: bool, port: str | None, as_json: bool) -> None:
+    """Build the firmware of RUN, a run folder or a .tfpack, and put it on a target.
+
+    On an emulated target the flash is a file that `tinyfin replay` boots; it is booted once here,
+    has to say that it runs the pack of RUN, and nothing is left running. A board is programmed with
+    the first of its flash tools that is on PATH.
+    """
+    from tinyfin.pack.container import parse_pack
+    from tinyfin.targets import build as building
+    from tinyfin.targets import catalogue, flash
+
+    target = catalogue.get(target_name)
+    board = board or target.emulator is None
+    if port is not None and not board:
+        raise click.UsageError("--port is for a board: give --board too")
+    pack = flash.run_pack(run)
+    pack_id = parse_pack(pack.read_bytes()).pack_id.hex()
+    note(f"building for {target.name}: {target.title}")
+    built = building.build(target, pack=pack)
+    facts: dict[str, Any] = {
+        "target": target.name,
+        "pack": pack_id,
+        "flash_bytes": built.flash_bytes,
+        "ram_bytes": built.ram_bytes,
+    }
+    if board:
+        facts["command"] = flash.flash_board(target, built)
+        facts["checked"] = port is not None
+        if port is not None:
+            from tinyfin.hil.session import at_port
+
+            with at_port(port) as reached:
+                _check(target.name, reached.client.connect(), pack_id)
+        told = f"{target.name}: programmed with {facts['command'][0]}"
+    else:
+        from tinyfin.hil.session import emulated
+
+        image = flash.store_image(built, flash.run_folder(run))
+        note("booting")
+        with emulated(target, image, icount=False) as reached:
+            _check(target.name, reached.client.connect(), pack_id)
+        facts.update(image=str(image), checked=True)
+        told = f"{target.name}: {image}"
+    checked = f"answers with pack {pack_id}" if facts["checked"] else "its pack was not checked"
+    emit(facts, as_json, f"{told}; {checked}")
+
+
+def _check(target: str, hello: Hello, pack_id: str) -> None:
+    """TargetError when the terminal runs another pack, or could not open its own."""
+    from tinyfin.errors import TargetError
+    from tinyfin.twin import error_name
+
+    if hello.open_error:
+        raise TargetError(
+            f"{target}: the terminal refused its own pack ({error_name(hello.open_error)}); "
+            "make the pack again with this version of tinyfin"
+        )
+    if hello.pack_id != pack_id:
+        raise TargetError(
+            f"{target}: runs pack {hello.pack_id}, not {pack_id}; the image was not written, or "
+            "another terminal answers at this port"
+        )
