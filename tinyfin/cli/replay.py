@@ -34,6 +34,10 @@ __all__ = ["command", "text"]
     "--count/--no-count", "count", default=True, show_default=True,
     help="Count instructions on an emulated target; without, it runs faster.",
 )  # fmt: skip
+@click.option(
+    "--report", type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the report here: one HTML file, and its facts as JSON beside it.",
+)  # fmt: skip
 @json_option
 def command(
     run: Path,
@@ -45,6 +49,7 @@ def command(
     warmup: tuple[Path, ...],
     config_path: Path | None,
     count: bool,
+    report: Path | None,
     as_json: bool,
 ) -> None:
     """Replay DATA on a terminal that runs the pack of RUN, a run folder or a .tfpack.
@@ -87,10 +92,12 @@ def command(
         )  # fmt: skip
         result.flash_bytes, result.ram_bytes = reached.flash_bytes, reached.ram_bytes
     facts = result.as_dict()
-    if as_json:
-        emit(facts, True, "")
-    else:
-        emit(facts, False, text(facts))
+    if report is not None:
+        from tinyfin.hil.report import write
+
+        written = write(report, replay=result, run_dir=run if run.is_dir() else None, tx=tx)
+        note(f"report: {written}")
+    emit(facts, as_json, "" if as_json else text(facts))
     if not result.ok:
         # the result is out already: an error object on stdout would follow it
         try:
