@@ -26,6 +26,8 @@ export PLATFORMIO_DISABLE_UPGRADE_CHECK := true
 demo: system-demo install
 	$(BIN)/tinyfin demo $(if $(DATA),--data $(DATA)) $(if $(CONFIG),--config $(CONFIG))
 
+# the firmware that the tests build is compiled with -Werror
+test: export TINYFIN_WERROR := 1
 test: system-test lint
 	$(BIN)/python -m pytest -n 2 --dist loadgroup $(TESTS)
 

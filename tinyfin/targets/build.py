@@ -36,6 +36,7 @@ _DOES_NOT_FIT = re.compile(
     r"|no room left for the stack: variables fill the RAM"
     r"|The \w+ size \(\d+ bytes\) is greater than maximum allowed"
 )
+_TOLD = re.compile(r"\*\*\* \[|\berror: |Error: |Error \d+$|undefined reference|multiple definition")
 # PlatformIO's own toolchains, used when PATH has none
 _PACKAGES = {
     "arm": "toolchain-gccarmnoneeabi",
@@ -214,8 +215,8 @@ def _run_platformio(
 
 def _failure(target: Target, log_path: Path) -> TinyfinError:
     lines = log_path.read_text(encoding="utf-8", errors="replace").splitlines()
-    told = [line for line in lines if re.search(r"\berror\b|undefined reference|Error:", line)]
-    shown = "\n".join((told or lines)[:12])
+    told = [line for line in lines if _TOLD.search(line)]
+    shown = "\n".join(told[:12] or lines[-12:])
     misfits = [match[0] for line in lines if (match := _DOES_NOT_FIT.search(line))]
     if misfits:
         return BudgetError(
