@@ -36,7 +36,7 @@ _DOES_NOT_FIT = re.compile(
     r"|no room left for the stack: variables fill the RAM"
     r"|The \w+ size \(\d+ bytes\) is greater than maximum allowed"
 )
-_TOLD = re.compile(r"\*\*\* \[|\berror: |Error: |Error \d+$|undefined reference|multiple definition")
+_TOLD = re.compile(r"\*\*\* \[|\berror: |Error: |undefined reference|multiple definition")
 # PlatformIO's own toolchains, used when PATH has none
 _PACKAGES = {
     "arm": "toolchain-gccarmnoneeabi",
