@@ -239,7 +239,11 @@ typedef struct tfin_trust {
     void *progress_context;
 } tfin_trust;
 
-/* Do not rely on the contents of this type; only sizeof matters. */
+/* Do not rely on the contents of these types; only sizeof matters. */
+struct tfin_layout { /* bytes from the start of memory; registers and the network's arena share their place */
+    uint32_t pending, terminal, terminal_labels, cards, body, features, spare, registers;
+};
+
 typedef struct tfin_engine {
     const uint8_t *pack;
     const uint8_t *schema;
@@ -250,6 +254,7 @@ typedef struct tfin_engine {
     const uint8_t *calibration;
     const uint8_t *decision;
     uint8_t *state;
+    struct tfin_layout layout;
     uint32_t import_next;
     uint32_t import_crc;
     uint16_t event_flags;

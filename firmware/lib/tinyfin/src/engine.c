@@ -12,13 +12,6 @@ void tfin_count(uint8_t *head, uint32_t counter, uint32_t by)
     tfin_put32(head + counter, v + by < v ? UINT32_MAX : v + by);
 }
 
-static layout layout_of(const tfin_engine *e)
-{
-    layout l;
-    (void)tfin_layout(e->program, e->plan == NULL ? 0 : tfin_net_arena_size(e->plan), &l);
-    return l;
-}
-
 /* The clock of any call that brings something new. An import that is not finished ends here: its bytes are not checked yet, so
  * nothing may run on them. */
 static uint32_t tick(tfin_engine *e, uint32_t t_mono_s)
@@ -39,19 +32,19 @@ static uint32_t tick(tfin_engine *e, uint32_t t_mono_s)
 
 /* ---- cards */
 
-static uint8_t *card_set(const tfin_engine *e, const layout *l, uint64_t token)
+static uint8_t *card_set(const tfin_engine *e, uint64_t token)
 {
     uint32_t set = (uint32_t)(token ^ (token >> 32)) & (tfin_u16(e->program + PROG_CARD_SETS) - 1u);
-    return e->state + l->cards + set * e->program[PROG_CARD_WAYS] * tfin_u16(e->program + PROG_CARD_SLOT);
+    return e->state + e->layout.cards + set * e->program[PROG_CARD_WAYS] * tfin_u16(e->program + PROG_CARD_SLOT);
 }
 
-static uint8_t *find_card(const tfin_engine *e, const layout *l, uint64_t token)
+static uint8_t *find_card(const tfin_engine *e, uint64_t token)
 {
     uint32_t slot = tfin_u16(e->program + PROG_CARD_SLOT);
     if (slot == 0 || token == 0) {
         return NULL;
     }
-    uint8_t *p = card_set(e, l, token);
+    uint8_t *p = card_set(e, token);
     for (uint32_t way = 0; way < e->program[PROG_CARD_WAYS]; way++, p += slot) {
         if (tfin_u32(p + SLOT_USED) != 0 && tfin_u64(p + SLOT_TOKEN) == token) {
             return p;
@@ -61,16 +54,16 @@ static uint8_t *find_card(const tfin_engine *e, const layout *l, uint64_t token)
 }
 
 /* The card's slot, made by evicting the least recently used one if it must be. Null without a card table or a token. */
-static uint8_t *take_card(const tfin_engine *e, const layout *l, uint64_t token)
+static uint8_t *take_card(const tfin_engine *e, uint64_t token)
 {
     uint32_t slot = tfin_u16(e->program + PROG_CARD_SLOT);
     if (slot == 0 || token == 0) {
         return NULL;
     }
-    uint8_t *card = find_card(e, l, token);
+    uint8_t *card = find_card(e, token);
     if (card == NULL) {
         uint32_t oldest = UINT32_MAX;
-        uint8_t *p = card_set(e, l, token);
+        uint8_t *p = card_set(e, token);
         for (uint32_t way = 0; way < e->program[PROG_CARD_WAYS]; way++, p += slot) {
             uint32_t used = tfin_u32(p + SLOT_USED); /* 0 = free: the first free way wins */
             if (card == NULL || used < oldest) {
@@ -101,13 +94,12 @@ int tfin_erase_card(tfin_engine *e, uint64_t token)
     if (e == NULL) {
         return TFIN_E_ARGUMENT;
     }
-    layout l = layout_of(e);
-    uint8_t *card = find_card(e, &l, token);
+    uint8_t *card = find_card(e, token);
     if (card != NULL) {
         memset(card, 0, tfin_u16(e->program + PROG_CARD_SLOT));
     }
     /* A pending transaction of this card goes on without it. */
-    uint8_t *p = e->state + l.pending;
+    uint8_t *p = e->state + e->layout.pending;
     for (uint32_t i = 0; i < tfin_u16(e->program + PROG_PENDING); i++, p += tfin_u16(e->program + PROG_PENDING_SIZE)) {
         if (tfin_u32(p + PENDING_SEQUENCE) != 0 && tfin_u64(p + PENDING_TOKEN) == token) {
             tfin_put64(p + PENDING_TOKEN, 0);
@@ -118,101 +110,75 @@ int tfin_erase_card(tfin_engine *e, uint64_t token)
 
 /* ---- features */
 
-static void write_register(int64_t *r, int64_t v)
+static uint64_t token_of(const tfin_engine *e, const context *x)
 {
-    *r = tfin_clamp64(v, -REGISTER_MAX, REGISTER_MAX);
-}
-
-static uint64_t token_of(const context *x)
-{
-    uint32_t index = x->engine->program[PROG_TOKEN_FIELD];
+    uint32_t index = e->program[PROG_TOKEN_FIELD];
     if (index == NO_FIELD || (x->present >> index & 1u) == 0) {
         return 0;
     }
-    return tfin_u64((const uint8_t *)x->event->record + tfin_u16(x->engine->schema + 8 + SCHEMA_ENTRY * index + 2));
+    return tfin_u64(x->record + tfin_u16(e->schema + 8 + SCHEMA_ENTRY * index + 2));
 }
 
-/* A test proves that it would notice an operator that is off by one. */
-static int64_t sabotage(const op *o)
+static uint32_t write_features(const tfin_engine *e, const int64_t *r)
 {
-#ifdef TFIN_SABOTAGE_OPERATOR
-    return o->code == TFIN_SABOTAGE_OPERATOR;
-#else
-    (void)o;
-    return 0;
-#endif
-}
-
-static void run_score_operators(const context *x)
-{
-    const uint8_t *program = x->engine->program;
-    const uint8_t *p = program + tfin_u32(program + PROG_SCORE_AT);
-    for (uint32_t n = tfin_u16(program + PROG_SCORE_OPS); n != 0; n--, p += OP_SIZE) {
-        op o = op_at(p);
-        int64_t v;
-        if (o.code <= LAST_PURE) {
-            v = tfin_pure(&o, x);
-        } else if (o.key == KEY_TERMINAL) {
-            v = tfin_read(&o, x, x->terminal + o.state, x->terminal_labels);
-        } else {
-            v = tfin_read(&o, x, x->card + o.state, x->card_labels);
-        }
-        write_register(&x->r[o.out], v + sabotage(&o));
-    }
-}
-
-static uint32_t write_features(const context *x, int16_t *features)
-{
-    const uint8_t *program = x->engine->program;
-    const uint8_t *p = program + tfin_u32(program + PROG_FEATURES_AT);
+    const uint8_t *p = e->program + tfin_u32(e->program + PROG_FEATURES_AT);
+    int16_t *features = (int16_t *)(void *)__builtin_assume_aligned(e->state + e->layout.features, 2);
     uint32_t saturated = 0;
-    for (uint32_t i = 0; i < tfin_u16(program + PROG_FEATURES); i++, p += 4) {
-        int64_t v = tfin_clamp64(x->r[p[0]], INT16_MIN, INT16_MAX);
-        saturated += v != x->r[p[0]];
-        features[i] = (int16_t)v;
+    for (uint32_t n = tfin_u16(e->program + PROG_FEATURES); n != 0; n--, p += 4) {
+        int64_t v = r[*p];
+        int16_t f = (int16_t)v;
+        if (v != f) {
+            f = v < 0 ? INT16_MIN : INT16_MAX;
+            saturated++;
+        }
+        *features++ = f;
     }
     return saturated;
 }
 
 /* ---- pending table */
 
-static uint8_t *find_pending(const tfin_engine *e, const layout *l, uint64_t id)
+/* The entry of this id, or null. *place: the first free entry, else the oldest. */
+static uint8_t *find_pending(const tfin_engine *e, uint64_t id, uint8_t **place)
 {
     uint32_t size = tfin_u16(e->program + PROG_PENDING_SIZE);
-    uint8_t *p = e->state + l->pending;
-    for (uint32_t i = 0; i < tfin_u16(e->program + PROG_PENDING); i++, p += size) {
-        if (tfin_u32(p + PENDING_SEQUENCE) != 0 && tfin_u64(p + PENDING_ID) == id) {
+    uint8_t *p = e->state + e->layout.pending;
+    uint32_t oldest = UINT32_MAX;
+    *place = p;
+    for (uint32_t n = tfin_u16(e->program + PROG_PENDING); n != 0; n--, p += size) {
+        uint32_t sequence = tfin_u32(p + PENDING_SEQUENCE);
+        if (sequence != 0 && tfin_u64(p + PENDING_ID) == id) {
             return p;
+        }
+        if (sequence < oldest) {
+            oldest = sequence;
+            *place = p;
         }
     }
     return NULL;
 }
 
-/* The first free entry, else the oldest. */
-static uint8_t *pending_place(const tfin_engine *e, const layout *l)
-{
-    uint32_t size = tfin_u16(e->program + PROG_PENDING_SIZE);
-    uint8_t *p = e->state + l->pending;
-    uint8_t *oldest = p;
-    for (uint32_t i = 0; i < tfin_u16(e->program + PROG_PENDING); i++, p += size) {
-        if (tfin_u32(p + PENDING_SEQUENCE) < tfin_u32(oldest + PENDING_SEQUENCE)) {
-            oldest = p;
-        }
-    }
-    return oldest;
-}
-
+/* 1 when the value did not fit. */
 static uint32_t put_kept(uint8_t *p, uint32_t width, int64_t v)
 {
-    int64_t limit = width == 8 ? REGISTER_MAX : ((int64_t)1 << (8u * width - 1u)) - 1;
-    int64_t fits = tfin_clamp64(v, width == 8 ? -limit : -limit - 1, limit);
-    switch (width) {
-    case 1: *p = (uint8_t)fits; break;
-    case 2: tfin_put16(p, (uint16_t)fits); break;
-    case 4: tfin_put32(p, (uint32_t)fits); break;
-    default: tfin_put64(p, (uint64_t)fits); break;
+    if (width == 8) {
+        tfin_put64(p, (uint64_t)v); /* a register is within the limit */
+        return 0;
     }
-    return fits != v;
+    uint32_t unused = 32u - 8u * width;
+    int32_t fits = (int32_t)((uint32_t)v << unused) >> unused;
+    uint32_t saturates = v != fits;
+    if (saturates) {
+        fits = (INT32_MAX >> unused) ^ (v < 0 ? -1 : 0);
+    }
+    if (width == 1) {
+        *p = (uint8_t)fits;
+    } else if (width == 2) {
+        tfin_put16(p, (uint16_t)fits);
+    } else {
+        tfin_put32(p, (uint32_t)fits);
+    }
+    return saturates;
 }
 
 static int64_t get_kept(const uint8_t *p, uint32_t width)
@@ -221,64 +187,51 @@ static int64_t get_kept(const uint8_t *p, uint32_t width)
     case 1: return (int8_t)*p;
     case 2: return tfin_i16(p);
     case 4: return tfin_i32(p);
-    default: return tfin_i64(p);
+    default: return tfin_clamp64(tfin_i64(p), -REGISTER_MAX, REGISTER_MAX); /* an imported image may hold any 64 bits */
     }
 }
 
-static void write_pending(const context *x, uint8_t *entry, uint64_t token)
+static int64_t *registers(const tfin_engine *e)
 {
-    tfin_engine *e = x->engine;
+    return (int64_t *)(void *)__builtin_assume_aligned(e->state + e->layout.registers, 8);
+}
+
+/* Into an entry of zero bytes, which a free one is. */
+static void write_pending(const tfin_engine *e, const context *x, uint8_t *entry, uint64_t id, uint64_t token)
+{
     uint32_t sequence = tfin_u32(e->state + HEAD_PENDING_SEQUENCE) + 1u;
-    memset(entry, 0, tfin_u16(e->program + PROG_PENDING_SIZE));
     tfin_put32(e->state + HEAD_PENDING_SEQUENCE, sequence);
-    tfin_put64(entry + PENDING_ID, x->event->id);
+    tfin_put64(entry + PENDING_ID, id);
     tfin_put32(entry + PENDING_SEQUENCE, sequence);
     tfin_put32(entry + PENDING_T, x->t);
     tfin_put64(entry + PENDING_TOKEN, token);
     const uint8_t *k = e->program + tfin_u32(e->program + PROG_KEPT_AT);
-    for (uint32_t n = tfin_u16(e->program + PROG_KEPT); n != 0; n--, k += 4) {
-        uint32_t at = tfin_u16(k + 2) & 0x7FFFu;
-        tfin_count(e->state, HEAD_SATURATIONS, put_kept(entry + at, k[1], x->r[k[0]]));
-    }
-}
-
-static void commit(tfin_engine *e, const layout *l, const uint8_t *entry, const tfin_outcome *outcome, uint32_t outcome_s)
-{
-    const uint8_t *program = e->program;
-    int64_t *r = (int64_t *)(void *)__builtin_assume_aligned(e->state + l->registers, 8);
-    context x = {.engine = e, .pool = program + tfin_u32(program + PROG_POOL_AT), .r = r};
-    x.t = tfin_u32(entry + PENDING_T);
-    x.result = outcome->result;
-    x.response = outcome->response;
-    x.action_taken = outcome->action_taken;
-    x.outcome_s = outcome_s;
-    const uint8_t *k = program + tfin_u32(program + PROG_KEPT_AT);
-    for (uint32_t n = tfin_u16(program + PROG_KEPT); n != 0; n--, k += 4) {
-        /* limited again: an imported image may hold any 64 bits */
-        write_register(&r[k[0]], get_kept(entry + (tfin_u16(k + 2) & 0x7FFFu), k[1]));
-    }
-    const uint8_t *p = program + tfin_u32(program + PROG_OUTCOME_AT);
-    for (uint32_t n = tfin_u16(program + PROG_OUTCOME_OPS); n != 0; n--, p += OP_SIZE) {
-        op o = op_at(p);
-        write_register(&r[o.out], tfin_pure(&o, &x) + sabotage(&o));
-    }
-    uint8_t *card = take_card(e, l, tfin_u64(entry + PENDING_TOKEN));
     uint32_t saturated = 0;
-    p = program + tfin_u32(program + PROG_SCORE_AT);
-    for (uint32_t n = tfin_u16(program + PROG_SCORE_OPS); n != 0; n--, p += OP_SIZE) {
-        if (p[OP_CODE] <= LAST_PURE || (p[OP_WHEN] >> outcome->result & 1u) == 0) {
-            continue;
-        }
-        op o = op_at(p);
-        if (o.key == KEY_TERMINAL) {
-            saturated += tfin_commit(&o, &x, e->state + l->terminal + o.state);
-        } else if (card != NULL) {
-            saturated += tfin_commit(&o, &x, card + SLOT_STATE + o.state);
-        }
+    for (uint32_t n = tfin_u16(e->program + PROG_KEPT); n != 0; n--, k += 4) {
+        saturated += put_kept(entry + (tfin_u16(k + 2) & 0x7FFFu), k[1], x->r[k[0]]);
     }
     tfin_count(e->state, HEAD_SATURATIONS, saturated);
+}
+
+static void commit(tfin_engine *e, const uint8_t *entry, const tfin_outcome *outcome, uint32_t outcome_s)
+{
+    const uint8_t *program = e->program;
+    uint32_t t = tfin_u32(entry + PENDING_T);
+    context x = {.r = registers(e), .pool = program + tfin_u32(program + PROG_POOL_AT), .t = t, .outcome_s = outcome_s};
+    x.outcome[0] = outcome->result;
+    x.outcome[1] = outcome->response;
+    x.outcome[2] = outcome->action_taken;
+    const uint8_t *k = program + tfin_u32(program + PROG_KEPT_AT);
+    for (uint32_t n = tfin_u16(program + PROG_KEPT); n != 0; n--, k += 4) {
+        x.r[k[0]] = get_kept(entry + (tfin_u16(k + 2) & 0x7FFFu), k[1]);
+    }
+    tfin_run(tfin_ops(program, PROG_OUTCOME_AT), tfin_u16(program + PROG_OUTCOME_OPS), &x);
+    uint8_t *card = take_card(e, tfin_u64(entry + PENDING_TOKEN));
+    uint8_t *const state[3] = {NULL, e->state + e->layout.terminal, card == NULL ? NULL : card + SLOT_STATE};
+    uint32_t saturated = tfin_commit(tfin_ops(program, PROG_SCORE_AT), tfin_u16(program + PROG_SCORE_OPS), &x, state);
+    tfin_count(e->state, HEAD_SATURATIONS, saturated);
     if (tfin_u32(e->state + HEAD_COMMITTED) == 0) {
-        tfin_put32(e->state + HEAD_FIRST_T, x.t);
+        tfin_put32(e->state + HEAD_FIRST_T, t);
     }
     tfin_count(e->state, HEAD_COMMITTED, 1);
 }
@@ -313,9 +266,10 @@ static int is_cold(const tfin_engine *e, uint32_t t)
            (committed == 0 || t - tfin_u32(e->state + HEAD_FIRST_T) < tfin_u32(e->decision + 16));
 }
 
-static void judge(tfin_engine *e, const int16_t *features, tfin_verdict *v)
+static void judge(tfin_engine *e, tfin_verdict *v)
 {
     uint8_t *arena = tfin_arena(e);
+    const int16_t *features = (const int16_t *)(const void *)__builtin_assume_aligned(e->state + e->layout.features, 2);
     tfin_map_inputs(e, features, tfin_net_input(e->plan, arena));
     tfin_net_run(e->plan, arena);
     v->raw = tfin_raw_score(e);
@@ -323,21 +277,20 @@ static void judge(tfin_engine *e, const int16_t *features, tfin_verdict *v)
     tfin_decide(e, v);
 }
 
-static void remember(const context *x, const layout *l, uint64_t token)
+static void remember(tfin_engine *e, const context *x, uint8_t *place, uint64_t id, uint64_t token)
 {
-    tfin_engine *e = x->engine;
-    uint8_t *place = pending_place(e, l);
     if (tfin_u32(place + PENDING_SEQUENCE) == 0) {
-        write_pending(x, place, token);
+        write_pending(e, x, place, id, token);
         return;
     }
     /* The registers hold the new event: it must be written down before the old one is committed with them. */
-    uint8_t *old = e->state + l->spare;
+    uint8_t *old = e->state + e->layout.spare;
     memcpy(old, place, tfin_u16(e->program + PROG_PENDING_SIZE));
-    write_pending(x, place, token);
+    memset(place, 0, tfin_u16(e->program + PROG_PENDING_SIZE));
+    write_pending(e, x, place, id, token);
     tfin_outcome timed_out = {.result = TFIN_RESULT_TIMED_OUT, .response = -1};
     tfin_count(e->state, HEAD_PENDING_OVERFLOWS, 1);
-    commit(e, l, old, &timed_out, 0);
+    commit(e, old, &timed_out, 0);
 }
 
 int tfin_score(tfin_engine *e, const tfin_event *event, tfin_verdict *v)
@@ -350,23 +303,22 @@ int tfin_score(tfin_engine *e, const tfin_event *event, tfin_verdict *v)
     if (rc != TFIN_OK) {
         return rc;
     }
-    layout l = layout_of(e);
     e->event_flags = 0;
-    context x = {.engine = e, .pool = e->program + tfin_u32(e->program + PROG_POOL_AT), .event = event, .present = present};
-    x.r = (int64_t *)(void *)__builtin_assume_aligned(e->state + l.registers, 8);
+    const uint8_t *program = e->program;
+    context x = {.r = registers(e), .pool = program + tfin_u32(program + PROG_POOL_AT), .schema = e->schema, .record = event->record};
+    x.present = present;
     x.t = tick(e, event->t_mono_s);
     x.t_local = event->t_local_s;
-    x.terminal = e->state + l.terminal;
-    x.terminal_labels = e->state + l.terminal_labels;
-    uint64_t token = token_of(&x);
-    const uint8_t *card = find_card(e, &l, token);
+    uint64_t token = token_of(e, &x);
+    const uint8_t *card = find_card(e, token);
     x.card_known = card != NULL;
-    x.card = card == NULL ? no_card : card + SLOT_STATE;
-    x.card_labels = card == NULL ? no_card : card + card_labels_at(e);
+    x.state[KEY_TERMINAL] = e->state + e->layout.terminal;
+    x.labels[KEY_TERMINAL] = e->state + e->layout.terminal_labels;
+    x.state[KEY_CARD] = card == NULL ? no_card : card + SLOT_STATE;
+    x.labels[KEY_CARD] = card == NULL ? no_card : card + card_labels_at(e);
 
-    run_score_operators(&x);
-    int16_t *features = (int16_t *)(void *)__builtin_assume_aligned(e->state + l.features, 2);
-    uint32_t saturated = write_features(&x, features);
+    tfin_run(tfin_ops(program, PROG_SCORE_AT), tfin_u16(program + PROG_SCORE_OPS), &x);
+    uint32_t saturated = write_features(e, x.r);
     if (saturated != 0) {
         tfin_count(e->state, HEAD_SATURATIONS, saturated);
         e->event_flags |= TFIN_FLAG_SATURATED;
@@ -375,15 +327,16 @@ int tfin_score(tfin_engine *e, const tfin_event *event, tfin_verdict *v)
         e->event_flags |= TFIN_FLAG_COLD;
     }
     tfin_count(e->state, HEAD_SCORED, 1);
-    if (find_pending(e, &l, event->id) == NULL) {
-        remember(&x, &l, token);
+    uint8_t *place;
+    if (find_pending(e, event->id, &place) == NULL) {
+        remember(e, &x, place, event->id, token);
     }
     memset(v, 0, sizeof *v);
     v->id = event->id;
     v->flags = e->event_flags;
     e->has_verdict = 1;
     if (e->plan != NULL) {
-        judge(e, features, v);
+        judge(e, v);
     }
     return TFIN_OK;
 }
@@ -395,14 +348,14 @@ int tfin_apply_outcome(tfin_engine *e, const tfin_outcome *outcome)
     if (e == NULL || outcome == NULL || outcome->result > TFIN_RESULT_REVERSED || outcome->action_taken > TFIN_ACTION_DECLINE) {
         return TFIN_E_ARGUMENT;
     }
-    layout l = layout_of(e);
     uint32_t t = tick(e, outcome->t_mono_s);
-    uint8_t *entry = find_pending(e, &l, outcome->id);
+    uint8_t *place;
+    uint8_t *entry = find_pending(e, outcome->id, &place);
     if (entry == NULL) {
         tfin_count(e->state, HEAD_UNKNOWN_OUTCOMES, 1);
         return TFIN_E_UNKNOWN_ID;
     }
-    commit(e, &l, entry, outcome, t - tfin_u32(entry + PENDING_T));
+    commit(e, entry, outcome, t - tfin_u32(entry + PENDING_T));
     memset(entry, 0, tfin_u16(e->program + PROG_PENDING_SIZE));
     return TFIN_OK;
 }
@@ -412,7 +365,6 @@ int tfin_apply_notice(tfin_engine *e, const tfin_notice *notice)
     if (e == NULL || notice == NULL || notice->fraud > 1u) {
         return TFIN_E_ARGUMENT;
     }
-    layout l = layout_of(e);
     uint32_t now = tick(e, notice->t_mono_s);
     uint32_t t = notice->t_tx_mono_s < now ? notice->t_tx_mono_s : now;
     uint32_t tag = (uint32_t)(notice->id ^ (notice->id >> 32)) << 1 | notice->fraud;
@@ -421,10 +373,10 @@ int tfin_apply_notice(tfin_engine *e, const tfin_notice *notice)
     int accepted = 0;
     int dropped = 0;
     if (terminal_labels != 0) {
-        accepted |= tfin_labels_insert(e->state + l.terminal_labels, terminal_labels, t, tag, &dropped);
+        accepted |= tfin_labels_insert(e->state + e->layout.terminal_labels, terminal_labels, t, tag, &dropped);
         tfin_count(e->state, HEAD_LABEL_OVERFLOWS, (uint32_t)dropped);
     }
-    uint8_t *card = card_labels == 0 ? NULL : find_card(e, &l, notice->token);
+    uint8_t *card = card_labels == 0 ? NULL : find_card(e, notice->token);
     if (card != NULL) {
         accepted |= tfin_labels_insert(card + card_labels_at(e), card_labels, t, tag, &dropped);
         tfin_count(e->state, HEAD_LABEL_OVERFLOWS, (uint32_t)dropped);
@@ -437,9 +389,8 @@ int tfin_apply_notice(tfin_engine *e, const tfin_notice *notice)
 
 const int16_t *tfin_features(const tfin_engine *e, uint32_t *count)
 {
-    layout l = layout_of(e);
     *count = e->has_verdict ? tfin_u16(e->program + PROG_FEATURES) : 0;
-    return (const int16_t *)(const void *)__builtin_assume_aligned(e->state + l.features, 2);
+    return (const int16_t *)(const void *)__builtin_assume_aligned(e->state + e->layout.features, 2);
 }
 
 const int8_t *tfin_network_input(const tfin_engine *e, uint32_t *count)

@@ -73,11 +73,9 @@ static inline int64_t tfin_clamp64(int64_t v, int64_t low, int64_t high)
     return v < low ? low : (v > high ? high : v);
 }
 
-/* Floor division by a positive divisor. C truncates toward zero. */
-static inline int64_t tfin_floor_div(int64_t a, int64_t positive)
+static inline int tfin_fits_32(int64_t v)
 {
-    int64_t q = a / positive;
-    return q * positive > a ? q - 1 : q;
+    return v == (int32_t)v;
 }
 
 /* ---- pack */
@@ -121,23 +119,7 @@ enum {
 
 enum { NO_REGISTER = 255, NO_FIELD = 255, MAX_REGISTERS = 200, MAX_FEATURES = 128 };
 
-/* operator record */
-enum {
-    OP_SIZE = 24,
-    OP_CODE = 0,
-    OP_KEY = 1,
-    OP_OUT = 2,
-    OP_A = 3,
-    OP_B = 4,
-    OP_C = 5,
-    OP_WHEN = 6,
-    OP_FLAGS = 7,
-    OP_STATE = 8,
-    OP_P0 = 12,
-    OP_P1 = 16,
-    OP_P2 = 20,
-    OP_P3 = 22
-};
+enum { OP_SIZE = 24 };
 
 enum { KEY_NONE = 0, KEY_TERMINAL = 1, KEY_CARD = 2 };
 enum { FLAG_SELF = 1, FLAG_INVERT = 2, FLAG_RAM_ONLY = 4 };
@@ -149,19 +131,18 @@ enum {
     LAST_STATEFUL = SEEN
 };
 
-/* An operator, decoded. */
-typedef struct op {
+/* An operator, read where it lies in the pack. */
+typedef struct __attribute__((may_alias)) op {
     uint8_t code, key, out, a, b, c, when, flags;
     uint32_t state;
     int32_t p0, p1;
     uint16_t p2, p3;
 } op;
 
-static inline op op_at(const uint8_t *p)
+/* The operators whose offset is at `at_field` of the program. */
+static inline const op *tfin_ops(const uint8_t *program, uint32_t at_field)
 {
-    op o;
-    memcpy(&o, __builtin_assume_aligned(p, 8), OP_SIZE);
-    return o;
+    return (const op *)(const void *)__builtin_assume_aligned(program + tfin_u32(program + at_field), 8);
 }
 
 /* ---- state body */
@@ -191,59 +172,55 @@ enum { LABELS_ENTRIES = 8, LABEL_SIZE = 8 };
 
 #define REGISTER_MAX ((int64_t)0x3FFFFFFFFFFFFFFF)
 
-/* Where everything is, computed from the program once per call; it is cheaper than keeping it. */
-typedef struct layout {
-    uint32_t pending, terminal, terminal_labels, cards, body;
-    uint32_t features, spare, registers, total; /* from the start of memory; `registers` and the arena share their place */
-} layout;
+typedef struct tfin_layout layout;
 
 /* What an operator may see while it reads or commits. */
 typedef struct context {
-    tfin_engine *engine;
-    const uint8_t *pool;
     int64_t *r;
-    const tfin_event *event;   /* null in the outcome phase */
+    const uint8_t *pool;
+    const uint8_t *schema;
+    const uint8_t *record;     /* null in the outcome phase */
     uint32_t present;          /* mask, limited to fields that the record and the schema hold */
-    const uint8_t *terminal;   /* operator state for reading */
-    const uint8_t *card;       /* slot + SLOT_STATE, or zeros */
-    const uint8_t *terminal_labels;
-    const uint8_t *card_labels;
     uint32_t t;
     uint32_t t_local;
-    uint8_t card_known;
-    uint8_t result, action_taken;
-    int16_t response;
+    uint32_t card_known;
+    int32_t outcome[3];        /* result, response, action taken */
     uint32_t outcome_s;
+    const uint8_t *state[3];   /* operator state by key, for reading; of an unknown card: zeros */
+    const uint8_t *labels[3];  /* label ring by key */
 } context;
 
 /* program.c */
 int tfin_program_check(const uint8_t *schema, const uint8_t *program, uint32_t size);
 uint32_t tfin_operator_state_size(const op *o);
-int tfin_layout(const uint8_t *program, uint32_t arena, layout *out);
+/* Memory in bytes, or an error. */
+int32_t tfin_lay_out(const uint8_t *program, uint32_t arena, layout *out);
 
-/* operators.c dispatches to one file per family */
-int64_t tfin_pure(const op *o, const context *x);
-int64_t tfin_read(const op *o, const context *x, const uint8_t *state, const uint8_t *labels);
-uint32_t tfin_commit(const op *o, const context *x, uint8_t *state); /* saturations */
+/* operators.c runs them; the families have files of their own. `a` is the input register, 1 for an operator without one. */
+void tfin_run(const op *o, uint32_t count, const context *x);
+/* Commits what has state, `state` by key (null: no such state). Gives the number of saturated values. */
+uint32_t tfin_commit(const op *o, uint32_t count, const context *x, uint8_t *const state[3]);
 
+/* Floor division by a positive divisor. C truncates toward zero. */
+int64_t tfin_floor_div(int64_t a, int64_t positive);
 int64_t tfin_log2_q8(int64_t x);
 
-int64_t tfin_window_read(const op *o, const context *x, const uint8_t *s, int64_t self);
-uint32_t tfin_window_commit(const op *o, const context *x, uint8_t *s);
+int64_t tfin_window_read(const op *o, const uint8_t *s, uint32_t t, int64_t self);
+uint32_t tfin_window_commit(const op *o, uint8_t *s, uint32_t t, int64_t a);
 int64_t tfin_mean_read(const op *o, const uint8_t *s);
-void tfin_mean_commit(const op *o, const context *x, uint8_t *s);
-int64_t tfin_deviation_read(const op *o, const context *x, const uint8_t *s);
-void tfin_deviation_commit(const op *o, const context *x, uint8_t *s);
-int64_t tfin_share_read(const op *o, const context *x, const uint8_t *s);
-void tfin_share_commit(const op *o, const context *x, uint8_t *s);
-int64_t tfin_rarity_read(const op *o, const context *x, const uint8_t *s);
-void tfin_rarity_commit(const op *o, const context *x, uint8_t *s);
-int64_t tfin_repeat_read(const op *o, const context *x, const uint8_t *s, int self);
-int64_t tfin_mode_read(const op *o, const context *x, const uint8_t *s, int self);
-void tfin_repeat_commit(const op *o, const context *x, uint8_t *s);
-int64_t tfin_distinct_read(const op *o, const context *x, const uint8_t *s, int self);
-void tfin_distinct_commit(const op *o, const context *x, uint8_t *s);
-int64_t tfin_known_read(const op *o, uint32_t t, const uint8_t *labels);
+void tfin_mean_commit(const op *o, uint8_t *s, int64_t a);
+int64_t tfin_deviation_read(const op *o, const uint8_t *s, int64_t a);
+void tfin_deviation_commit(const op *o, uint8_t *s, int64_t a);
+int32_t tfin_share_read(const op *o, const uint8_t *s, int64_t a);
+void tfin_share_commit(const op *o, uint8_t *s, int64_t a);
+uint32_t tfin_rarity_read(const op *o, const uint8_t *s, int64_t a);
+void tfin_rarity_commit(const op *o, uint8_t *s, int64_t a);
+uint32_t tfin_repeat_read(const op *o, const uint8_t *s, int64_t a, uint32_t self);
+uint32_t tfin_mode_read(const op *o, const uint8_t *s, int64_t a, uint32_t self);
+void tfin_repeat_commit(const op *o, uint8_t *s, int64_t a);
+uint32_t tfin_distinct_read(const op *o, const uint8_t *s, int64_t a, uint32_t t, uint32_t self);
+void tfin_distinct_commit(const op *o, uint8_t *s, int64_t a, uint32_t t);
+int32_t tfin_known_read(const op *o, const uint8_t *labels, uint32_t t);
 
 /* Inserts a label. Returns 1 when something changed, 0 for a duplicate; *dropped is set when the oldest had to go. */
 int tfin_labels_insert(uint8_t *labels, uint32_t capacity, uint32_t t, uint32_t tag, int *dropped);

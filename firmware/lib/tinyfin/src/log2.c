@@ -44,18 +44,19 @@ int64_t tfin_log2_q8(int64_t x)
         return 0;
     }
     uint64_t v = (uint64_t)x + 1u;
-    uint32_t exponent = 63;
-    while ((v >> 63) == 0) { /* at most 11 rounds: 16, 16, 16, 8 and up to seven ones */
-        uint32_t step = (v >> 48) == 0 ? 16u : ((v >> 56) == 0 ? 8u : 1u);
-        v <<= step;
-        exponent -= step;
+    uint32_t high = (uint32_t)(v >> 32);
+    uint32_t rest = high != 0 ? high : (uint32_t)v;
+    uint32_t exponent = high != 0 ? 32 : 0;
+    for (uint32_t step = 16; step != 0; step >>= 1) {
+        if (rest >> step != 0) {
+            rest >>= step;
+            exponent += step;
+        }
     }
-    uint32_t mantissa = (uint32_t)(v >> 32);
+    uint32_t mantissa = exponent > 31u ? (uint32_t)(v >> (exponent - 31u)) : (uint32_t)v << (31u - exponent);
     uint32_t k = 0;
     for (uint32_t step = 128; step != 0; step >>= 1) {
-        if (half_steps[k + step - 1u] <= mantissa) {
-            k += step;
-        }
+        k += half_steps[k + step - 1u] <= mantissa ? step : 0;
     }
     /* k counted 0 to 255; entry 255 decides the last step */
     k += (uint32_t)(half_steps[k] <= mantissa);

@@ -14,9 +14,7 @@ static uint32_t features_of(const tfin_engine *e)
 
 uint8_t *tfin_arena(const tfin_engine *e)
 {
-    layout l;
-    (void)tfin_layout(e->program, tfin_net_arena_size(e->plan), &l);
-    return e->state + l.registers;
+    return e->state + e->layout.registers;
 }
 
 /* ---- checks, once, at open */

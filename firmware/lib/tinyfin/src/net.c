@@ -2,6 +2,7 @@
 /* Checks a plan once and walks its nodes. */
 #include "net.h"
 
+#include "net_operators.h"
 #include "tinyfin.h"
 
 #if defined(__GNUC__)
@@ -10,8 +11,10 @@
 #define NOINLINE
 #endif
 
-/* [at, at + bytes) lies in [0, size), holds something, and at is a multiple of 8. */
-NOINLINE static int inside(uint32_t at, uint32_t bytes, uint32_t size)
+/* Constant: what is not linked is not called either. */
+#define LINKED(kernel) ((TFIN_KERNELS & (uint32_t)(kernel)) != 0)
+
+NOINLINE int tfin_net_inside(uint32_t at, uint32_t bytes, uint32_t size)
 {
 #ifdef TFIN_TEST_NO_BOUNDS
     return (at & 7u) == 0 && at <= size && bytes != 0; /* wrong on purpose: the fuzz test must notice */
@@ -28,8 +31,8 @@ static int check_fully_connected(const tfin_node *node, const uint8_t *plan)
     uint32_t row_bytes = inputs + ((flags & TFIN_FC_PER_CHANNEL) != 0 ? 12u : 4u);
     /* row_bytes < 2^16 and 4 groups <= 2^16: their product fits 32 bits */
     if (flags > 7u || node->zero != 0 || row_bytes > 0xFFFFu ||
-        !inside(node->constants, 4u * row_bytes * groups, tfin_plan_u32(plan, TFIN_PLAN_SIZE)) ||
-        !inside(node->scratch, 2u * inputs, tfin_net_arena_size(plan)) ||
+        !tfin_net_inside(node->constants, 4u * row_bytes * groups, tfin_plan_u32(plan, TFIN_PLAN_SIZE)) ||
+        !tfin_net_inside(node->scratch, 2u * inputs, tfin_net_arena_size(plan)) ||
         ((flags & TFIN_FC_ACCUMULATORS) != 0 && node->outputs > tfin_net_accumulator_count(plan))) {
         return 0;
     }
@@ -57,22 +60,33 @@ static int check_fully_connected(const tfin_node *node, const uint8_t *plan)
     return (multipliers & 0x80000001u) == 0 && shifts < 32u + offset;
 }
 
+static int check_table(const tfin_node *node, const uint8_t *plan)
+{
+    return node->flags == 0 && node->inputs == node->outputs && tfin_net_inside(node->constants, 256, tfin_plan_u32(plan, TFIN_PLAN_SIZE));
+}
+
 /* Returns the node's kernel, or 0 when it breaks a rule. `left` is at least TFIN_TABLE_BYTES. */
 static uint32_t check_node(const tfin_node *node, const uint8_t *plan, uint32_t left)
 {
     uint32_t arena = tfin_net_arena_size(plan);
-    if (!inside(node->input, 4u * tfin_fc_blocks(node), arena) || !inside(node->output, node->outputs, arena)) {
+    if (!tfin_net_inside(node->input, 4u * tfin_fc_blocks(node), arena) || !tfin_net_inside(node->output, node->outputs, arena)) {
         return 0;
     }
-    if (node->opcode == TFIN_OP_FULLY_CONNECTED) {
-        return node->bytes == TFIN_FC_BYTES && left >= TFIN_FC_BYTES && check_fully_connected(node, plan)
-                   ? TFIN_KERNEL_FULLY_CONNECTED
-                   : 0u;
+#define CHECK(op, kernel, size, check)                                                                         \
+    case op:                                                                                                   \
+        return LINKED(kernel) && node->bytes == (size) && left >= (size) && check(node, plan) ? (uint32_t)(kernel) : 0u
+    switch (node->opcode) {
+        CHECK(TFIN_OP_FULLY_CONNECTED, TFIN_KERNEL_FULLY_CONNECTED, TFIN_FC_BYTES, check_fully_connected);
+        CHECK(TFIN_OP_TABLE, TFIN_KERNEL_TABLE, TFIN_TABLE_BYTES, check_table);
+        CHECK(TFIN_OP_SOFTMAX, TFIN_KERNEL_SOFTMAX, TFIN_SOFTMAX_BYTES, tfin_softmax_check);
+        CHECK(TFIN_OP_ADD, TFIN_KERNEL_ADD, TFIN_ADD_BYTES, tfin_add_check);
+        CHECK(TFIN_OP_MUL, TFIN_KERNEL_MUL, TFIN_MUL_BYTES, tfin_mul_check);
+        CHECK(TFIN_OP_SQUARED_DIFFERENCE, TFIN_KERNEL_SQUARED_DIFFERENCE, TFIN_ADD_BYTES, tfin_squared_difference_check);
+        CHECK(TFIN_OP_REDUCE, TFIN_KERNEL_REDUCE, TFIN_REDUCE_BYTES, tfin_reduce_check);
+        CHECK(TFIN_OP_COPY, TFIN_KERNEL_COPY, TFIN_COPY_BYTES, tfin_copy_check);
+    default: return 0;
     }
-    return node->opcode == TFIN_OP_TABLE && node->bytes == TFIN_TABLE_BYTES && node->flags == 0 &&
-                   node->inputs == node->outputs && inside(node->constants, 256, tfin_plan_u32(plan, TFIN_PLAN_SIZE))
-               ? TFIN_KERNEL_TABLE
-               : 0u;
+#undef CHECK
 }
 
 int tfin_net_check(const uint8_t *plan, uint32_t plan_size, uint32_t kernels)
@@ -89,7 +103,7 @@ int tfin_net_check(const uint8_t *plan, uint32_t plan_size, uint32_t kernels)
         return TFIN_E_LAYOUT;
     }
     uint32_t needed = tfin_plan_u32(plan, TFIN_PLAN_KERNELS);
-    if ((needed & ~kernels) != 0) {
+    if ((needed & ~(kernels & TFIN_KERNELS)) != 0) {
         return TFIN_E_KERNEL;
     }
     uint32_t arena = tfin_net_arena_size(plan);
@@ -98,9 +112,9 @@ int tfin_net_check(const uint8_t *plan, uint32_t plan_size, uint32_t kernels)
     uint32_t at = TFIN_PLAN_HEADER_BYTES;
 
     if (nodes == 0 || ((arena | plan_size) & 15u) != 0 || accumulators > 0xFFFFu ||
-        !inside(tfin_plan_u32(plan, TFIN_PLAN_INPUT), tfin_net_input_length(plan), arena) ||
-        !inside(tfin_plan_u32(plan, TFIN_PLAN_OUTPUT), tfin_net_output_length(plan), arena) ||
-        (accumulators != 0 && !inside(tfin_plan_u32(plan, TFIN_PLAN_ACCUMULATORS), 16u * ((accumulators + 3u) >> 2), arena))) {
+        !tfin_net_inside(tfin_plan_u32(plan, TFIN_PLAN_INPUT), tfin_net_input_length(plan), arena) ||
+        !tfin_net_inside(tfin_plan_u32(plan, TFIN_PLAN_OUTPUT), tfin_net_output_length(plan), arena) ||
+        (accumulators != 0 && !tfin_net_inside(tfin_plan_u32(plan, TFIN_PLAN_ACCUMULATORS), 16u * ((accumulators + 3u) >> 2), arena))) {
         return TFIN_E_PLAN;
     }
     do {
@@ -114,20 +128,38 @@ int tfin_net_check(const uint8_t *plan, uint32_t plan_size, uint32_t kernels)
     return TFIN_OK;
 }
 
+static void run_table(const tfin_node *node, const uint8_t *plan, uint8_t *arena)
+{
+    const uint8_t *table = plan + node->constants;
+    const uint8_t *x = arena + node->input;
+    uint8_t *y = arena + node->output;
+    for (uint32_t n = node->outputs; n != 0; n--) {
+        *y++ = table[*x++ ^ 0x80u];
+    }
+}
+
 void tfin_net_run(const uint8_t *plan, uint8_t *arena)
 {
     const tfin_node *node = (const tfin_node *)(const void *)(plan + TFIN_PLAN_HEADER_BYTES);
+#define RUN(op, kernel, run)           \
+    case op:                           \
+        if (LINKED(kernel)) {          \
+            run(node, plan, arena);    \
+        }                              \
+        break
     for (uint32_t nodes = tfin_plan_u32(plan, TFIN_PLAN_NODES); nodes != 0; nodes--) {
-        if (node->opcode == TFIN_OP_FULLY_CONNECTED) {
-            tfin_fully_connected(node, plan, arena);
-        } else {
-            const uint8_t *table = plan + node->constants;
-            const uint8_t *x = arena + node->input;
-            uint8_t *y = arena + node->output;
-            for (uint32_t n = node->outputs; n != 0; n--) {
-                *y++ = table[*x++ ^ 0x80u];
-            }
+        switch (node->opcode) {
+            RUN(TFIN_OP_FULLY_CONNECTED, TFIN_KERNEL_FULLY_CONNECTED, tfin_fully_connected);
+            RUN(TFIN_OP_TABLE, TFIN_KERNEL_TABLE, run_table);
+            RUN(TFIN_OP_SOFTMAX, TFIN_KERNEL_SOFTMAX, tfin_softmax);
+            RUN(TFIN_OP_ADD, TFIN_KERNEL_ADD, tfin_add);
+            RUN(TFIN_OP_MUL, TFIN_KERNEL_MUL, tfin_mul);
+            RUN(TFIN_OP_SQUARED_DIFFERENCE, TFIN_KERNEL_SQUARED_DIFFERENCE, tfin_squared_difference);
+            RUN(TFIN_OP_REDUCE, TFIN_KERNEL_REDUCE, tfin_reduce_run);
+            RUN(TFIN_OP_COPY, TFIN_KERNEL_COPY, tfin_copy);
+        default: break;
         }
         node = (const tfin_node *)(const void *)((const uint8_t *)node + node->bytes);
     }
+#undef RUN
 }

@@ -20,11 +20,24 @@
 /* Kernel mask: what a plan needs, what an engine has. */
 enum tfin_kernel {
     TFIN_KERNEL_FULLY_CONNECTED = 1,
-    TFIN_KERNEL_TABLE = 2
+    TFIN_KERNEL_TABLE = 2,
+    TFIN_KERNEL_SOFTMAX = 4,
+    TFIN_KERNEL_ADD = 8, /* and SUB */
+    TFIN_KERNEL_MUL = 16,
+    TFIN_KERNEL_SQUARED_DIFFERENCE = 32,
+    TFIN_KERNEL_REDUCE = 64, /* SUM, MEAN */
+    TFIN_KERNEL_COPY = 128   /* CONCATENATION */
 };
-#define TFIN_KERNELS_ALL ((uint32_t)(TFIN_KERNEL_FULLY_CONNECTED | TFIN_KERNEL_TABLE))
+#define TFIN_KERNELS_FC ((uint32_t)3)
+#define TFIN_KERNELS_ALL ((uint32_t)255)
 
-/* Validates a plan, whole, once: every offset, size, count, shift and opcode. `kernels` is what this engine has. After TFIN_OK,
+/* The kernels that this build links: -DTFIN_KERNELS=3u for plans of FULLY_CONNECTED and tables only. A firmware build sets it to what its pack
+ * needs. Plans that need more are refused with TFIN_E_KERNEL. */
+#ifndef TFIN_KERNELS
+#define TFIN_KERNELS TFIN_KERNELS_ALL
+#endif
+
+/* Validates a plan, whole, once: every offset, size, count, shift and opcode. `kernels` is what the caller allows, of TFIN_KERNELS. After TFIN_OK,
  * tfin_net_run reads nothing outside plan[0, plan_size) and arena[0, tfin_net_arena_size(plan)), and writes nothing outside that arena,
  * whatever the bytes are. Returns TFIN_OK, TFIN_E_ALIGN, TFIN_E_PLAN, TFIN_E_LAYOUT or TFIN_E_KERNEL. */
 int tfin_net_check(const uint8_t *plan, uint32_t plan_size, uint32_t kernels);
@@ -94,7 +107,16 @@ static inline int32_t *tfin_net_accumulators(const uint8_t *plan, uint8_t *arena
 
 /* ------------------------------------------------------------------------------------- inside the network */
 
-enum { TFIN_OP_FULLY_CONNECTED = 1, TFIN_OP_TABLE = 2 };
+enum tfin_opcode {
+    TFIN_OP_FULLY_CONNECTED = 1,
+    TFIN_OP_TABLE = 2,
+    TFIN_OP_SOFTMAX = 3,
+    TFIN_OP_ADD = 4,
+    TFIN_OP_MUL = 5,
+    TFIN_OP_SQUARED_DIFFERENCE = 6,
+    TFIN_OP_REDUCE = 7,
+    TFIN_OP_COPY = 8
+};
 
 enum tfin_fc_flag {
     TFIN_FC_PER_CHANNEL = 1, /* every row has its own multiplier_q32 and shift1 */
@@ -102,7 +124,7 @@ enum tfin_fc_flag {
     TFIN_FC_ACCUMULATORS = 4
 };
 
-/* A node where it lies in the plan. A TABLE ends after `constants`. */
+/* A node where it lies in the plan. A TABLE ends after `constants`; other operators' nodes are in net_operators.h, the same up to `outputs`. */
 typedef struct __attribute__((may_alias)) tfin_node {
     uint8_t opcode;
     uint8_t flags;

@@ -1,34 +1,139 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Dispatch to the families, and the operators that are too small for a file of their own. */
+/* The interpreter: one dispatch for each operator, and the operators that are too small for a file of their own. Only results that may
+ * leave +-(2^62 - 1) are limited: the others cannot, by the limits that program.c checks. */
 #include "internal.h"
 
-static int counts(const op *o, const context *x)
+#define RATIO_LIMIT ((int64_t)1 << 40)
+#define MUL_LIMIT ((int64_t)1 << 30)
+
+/* A test proves that it would notice an operator that is off by one. */
+static int64_t sabotage(const op *o)
 {
-    return o->c == NO_REGISTER || x->r[o->c] != 0;
+#ifdef TFIN_SABOTAGE_OPERATOR
+    return o->code == TFIN_SABOTAGE_OPERATOR;
+#else
+    (void)o;
+    return 0;
+#endif
 }
 
-static uint32_t history_mask(const op *o)
+static int64_t limited(int64_t v)
 {
-    return o->p2 == 32 ? UINT32_MAX : (1u << o->p2) - 1u;
+    return tfin_clamp64(v, -REGISTER_MAX, REGISTER_MAX);
+}
+
+/* Cores divide 32 bits in hardware or in a fraction of the time; few values need more. */
+int64_t tfin_floor_div(int64_t a, int64_t positive)
+{
+    if (tfin_fits_32(a) && tfin_fits_32(positive)) {
+        int32_t q = (int32_t)a / (int32_t)positive;
+        return q * (int32_t)positive > (int32_t)a ? q - 1 : q;
+    }
+    int64_t q = a / positive;
+    return q * positive > a ? q - 1 : q;
+}
+
+static int64_t field(const context *x, uint32_t index)
+{
+    const uint8_t *entry = x->schema + 8 + SCHEMA_ENTRY * index;
+    const uint8_t *p = entry + 8; /* the missing value */
+    uint8_t type = entry[0];
+    if ((x->present >> index & 1u) != 0) {
+        p = x->record + tfin_u16(entry + 2);
+        if (type == 0 || type == 3) {
+            return tfin_i32(p);
+        }
+    }
+    return type == 2 ? (int64_t)(tfin_u64(p) & (uint64_t)REGISTER_MAX) : limited(tfin_i64(p));
+}
+
+static uint32_t local_time(const context *x, uint32_t what)
+{
+    uint32_t hours = x->t_local / 3600u;
+    uint32_t day = (hours / 24u + 5u) % 7u; /* 2000-01-01 was a Saturday; Monday is 0 */
+    switch (what) {
+    case 0: return x->t;
+    case 1: return x->t_local;
+    case 2: return hours % 24u;
+    case 3: return day;
+    default: return 24u * day + hours % 24u;
+    }
+}
+
+static int64_t ratio(const op *o, int64_t a, int64_t b)
+{
+    int64_t d = tfin_clamp64(b, -RATIO_LIMIT, RATIO_LIMIT) + o->p1;
+    /* |a| <= 2^40 and p0 < 2^15: the product stays below 2^55 */
+    return d > 0 ? tfin_floor_div(tfin_clamp64(a, -RATIO_LIMIT, RATIO_LIMIT) * o->p0, d) : o->p2;
 }
 
 static uint32_t ones(uint32_t v)
 {
+    v -= v >> 1 & 0x55555555u;
+    v = (v & 0x33333333u) + (v >> 2 & 0x33333333u);
+    return ((v + (v >> 4)) & 0x0F0F0F0Fu) * 0x01010101u >> 24;
+}
+
+/* The bit of the operator's relation in the column of what holds: less, equal, greater. */
+static uint32_t compare(uint32_t how, int64_t a, int64_t b)
+{
+    enum { TABLE = 1 | 3 << 3 | 2 << 6 | 5 << 9 | 6 << 12 | 4 << 15 }; /* < <= == != >= > */
+    uint32_t column = a < b ? 0 : (a == b ? 1 : 2);
+    return (uint32_t)TABLE >> (3u * how + column) & 1u;
+}
+
+static uint32_t table_count(const op *o, const uint8_t *p, int64_t a)
+{
     uint32_t n = 0;
-    for (; v != 0; v &= v - 1u) {
-        n++;
+    for (const uint8_t *end = p + 8u * o->p2; p != end; p += 8) {
+        int64_t v = tfin_i64(p);
+        if (o->code == IN) {
+            if (v == a) {
+                return 1;
+            }
+        } else if (o->code == BUCKET) {
+            n += v <= a;
+        } else {
+            n += a != 0 && (tfin_fits_32(a) && tfin_fits_32(v) ? (int32_t)a % (int32_t)v == 0 : a % v == 0);
+        }
     }
     return n;
 }
 
-static int64_t since(const op *o, const context *x, const uint8_t *s)
+static int32_t lookup(const op *o, const uint8_t *table, int64_t a)
+{
+    return a >= 0 && a < o->p2 ? tfin_i16(table + 2 * a) : o->p1;
+}
+
+static uint32_t history_mask(const op *o)
+{
+    return UINT32_MAX >> (32u - o->p2);
+}
+
+static uint32_t counts(const op *o, const int64_t *r)
+{
+    return o->c == NO_REGISTER || r[o->c] != 0;
+}
+
+/* 1 when the reading includes the present event. */
+static uint32_t self(const op *o, const int64_t *r)
+{
+    return (o->flags & FLAG_SELF) != 0 && counts(o, r);
+}
+
+static int64_t amount(const op *o, const int64_t *r)
+{
+    return o->a == NO_REGISTER ? 1 : r[o->a];
+}
+
+static int64_t since(const op *o, uint32_t t, const uint8_t *s)
 {
     uint32_t last = tfin_u32(s);
     if (last == 0) {
         return o->p0;
     }
-    int64_t gap = (int64_t)x->t - ((int64_t)last - 1);
-    return tfin_clamp64(gap, 0, o->p0);
+    uint32_t gap = t >= last - 1u ? t - (last - 1u) : 0;
+    return gap < (uint32_t)o->p0 ? (int32_t)gap : o->p0;
 }
 
 static int64_t previous(const op *o, const uint8_t *s)
@@ -37,85 +142,157 @@ static int64_t previous(const op *o, const uint8_t *s)
     if (tfin_u32(s + (wide ? 8 : 4)) == 0) {
         return o->p0;
     }
-    return wide ? tfin_i64(s) : tfin_i32(s);
+    return wide ? limited(tfin_i64(s)) : tfin_i32(s); /* an imported image may hold any 64 bits */
 }
 
-int64_t tfin_read(const op *o, const context *x, const uint8_t *s, const uint8_t *labels)
+static int64_t binary(const op *o, const int64_t *r)
 {
-    int with_self = (o->flags & FLAG_SELF) != 0;
-    int counted = counts(o, x);
-    int self = with_self && counted;
+    int64_t a = r[o->a];
+    int64_t b = o->b == NO_REGISTER ? o->p0 : r[o->b];
     switch (o->code) {
-    case WINDOW: return tfin_window_read(o, x, s, self ? (o->a == NO_REGISTER ? 1 : x->r[o->a]) : 0);
-    case LAST_N: {
-        uint32_t bits = tfin_u32(s);
-        return ones((with_self ? bits << 1 | (uint32_t)counted : bits) & history_mask(o));
+    case COMPARE: return compare(o->p2, a, b);
+    case AND: return a != 0 && b != 0;
+    case OR: return (a | b) != 0;
+    case ADD: return limited(a + b);
+    case SUB: return limited(a - b);
+    case MIN: return a < b ? a : b;
+    case MAX: return a > b ? a : b;
+    case RATIO: return ratio(o, a, b);
+    case SELECT: return r[o->c] != 0 ? a : b;
+    default: /* MUL */
+        return tfin_clamp64(a, -MUL_LIMIT, MUL_LIMIT) * tfin_clamp64(b, -MUL_LIMIT, MUL_LIMIT);
     }
-    case RUN: return with_self ? (counted ? (int64_t)tfin_u32(s) + 1 : 0) : tfin_u32(s);
-    case SINCE: return since(o, x, s);
+}
+
+static int64_t history(const op *o, const context *x, const uint8_t *s)
+{
+    uint32_t counted = counts(o, x->r);
+    uint32_t v = tfin_u32(s);
+    if ((o->flags & FLAG_SELF) != 0) {
+        if (o->code == RUN) {
+            return counted ? (int64_t)v + 1 : 0;
+        }
+        v = v << 1 | counted;
+    }
+    return o->code == RUN ? v : ones(v & history_mask(o));
+}
+
+static int64_t stateful(const op *o, const context *x)
+{
+    const int64_t *r = x->r;
+    const uint8_t *s = x->state[o->key] + o->state;
+    switch (o->code) {
+    case WINDOW: return tfin_window_read(o, s, x->t, self(o, r) != 0 ? amount(o, r) : 0);
+    case LAST_N:
+    case RUN: return history(o, x, s);
+    case SINCE: return since(o, x->t, s);
     case MEAN: return tfin_mean_read(o, s);
-    case DEVIATION: return tfin_deviation_read(o, x, s);
-    case SHARE: return tfin_share_read(o, x, s);
-    case RARITY: return tfin_rarity_read(o, x, s);
-    case REPEAT: return tfin_repeat_read(o, x, s, self);
-    case MODE: return tfin_mode_read(o, x, s, self);
+    case DEVIATION: return tfin_deviation_read(o, s, r[o->a]);
+    case SHARE: return tfin_share_read(o, s, r[o->a]);
+    case RARITY: return tfin_rarity_read(o, s, r[o->a]);
+    case REPEAT: return tfin_repeat_read(o, s, r[o->a], self(o, r));
+    case MODE: return tfin_mode_read(o, s, r[o->a], self(o, r));
     case PREVIOUS: return previous(o, s);
-    case DISTINCT: return tfin_distinct_read(o, x, s, self);
-    case KNOWN: return tfin_known_read(o, x->t, labels);
+    case DISTINCT: return tfin_distinct_read(o, s, r[o->a], x->t, self(o, r));
+    case KNOWN: return tfin_known_read(o, x->labels[o->key], x->t);
     default: return x->card_known; /* SEEN */
     }
 }
 
-static uint32_t previous_commit(const op *o, const context *x, uint8_t *s)
+static int64_t evaluate(const op *o, const context *x)
 {
-    int64_t v = x->r[o->a];
-    uint32_t saturated = 0;
-    if (o->p3 == 8) {
-        tfin_put64(s, (uint64_t)v);
-    } else {
-        int64_t fits = tfin_clamp64(v, INT32_MIN, INT32_MAX);
-        saturated = fits != v;
-        tfin_put32(s, (uint32_t)(int32_t)fits);
+    const int64_t *r = x->r;
+    switch (o->code) {
+    case FIELD: return field(x, o->p2);
+    case PRESENT: return x->present >> o->p2 & 1u;
+    case CONST: return o->p0;
+    case TIME: return local_time(x, o->p2);
+    case LOG2: return tfin_log2_q8(r[o->a]);
+    case BUCKET:
+    case DIVISIBLE:
+    case IN: return table_count(o, x->pool + o->p0, r[o->a]);
+    case LOOKUP: return lookup(o, x->pool + o->p0, r[o->a]);
+    case NOT: return r[o->a] == 0;
+    case ABS: return r[o->a] < 0 ? -r[o->a] : r[o->a];
+    case DIV: return tfin_floor_div(r[o->a], o->p0);
+    case POPCOUNT: {
+        uint64_t bits = (uint64_t)r[o->a] & tfin_u64(x->pool + o->p0);
+        return ones((uint32_t)bits) + ones((uint32_t)(bits >> 32));
     }
-    tfin_put32(s + (o->p3 == 8 ? 8 : 4), 1);
-    return saturated;
+    case OUTCOME: return o->p2 == 3 ? (int64_t)x->outcome_s : x->outcome[o->p2];
+    case COMPARE:
+    case AND:
+    case OR:
+    case ADD:
+    case SUB:
+    case MIN:
+    case MAX:
+    case RATIO:
+    case SELECT:
+    case MUL: return binary(o, r);
+    default: return stateful(o, x);
+    }
 }
 
-uint32_t tfin_commit(const op *o, const context *x, uint8_t *s)
+void tfin_run(const op *o, uint32_t count, const context *x)
 {
-    int counted = counts(o, x);
-    int gate = o->b == NO_REGISTER || x->r[o->b] != 0;
-    if (o->code == LAST_N) {
-        if (gate) {
-            tfin_put32(s, (tfin_u32(s) << 1 | (uint32_t)counted) & history_mask(o));
+    for (const op *end = o + count; o != end; o++) {
+        x->r[o->out] = evaluate(o, x) + sabotage(o);
+    }
+}
+
+static uint32_t previous_commit(const op *o, uint8_t *s, int64_t v)
+{
+    if (o->p3 == 8) {
+        tfin_put64(s, (uint64_t)v);
+        tfin_put32(s + 8, 1);
+        return 0;
+    }
+    tfin_put32(s, (uint32_t)(v < INT32_MIN ? INT32_MIN : (v > INT32_MAX ? INT32_MAX : v)));
+    tfin_put32(s + 4, 1);
+    return !tfin_fits_32(v);
+}
+
+uint32_t tfin_commit(const op *o, uint32_t count, const context *x, uint8_t *const state[3])
+{
+    const int64_t *r = x->r;
+    uint32_t result = 1u << x->outcome[0];
+    uint32_t saturated = 0;
+    for (const op *end = o + count; o != end; o++) {
+        if ((o->when & result) == 0 || o->code <= LAST_PURE || state[o->key] == NULL) {
+            continue;
         }
-        return 0;
-    }
-    if (o->code == RUN) {
-        if (gate) {
-            uint32_t run = tfin_u32(s);
-            tfin_put32(s, counted ? (run < 65535u ? run + 1u : run) : 0);
+        uint8_t *s = state[o->key] + o->state;
+        uint32_t counted = counts(o, r);
+        if (o->code == LAST_N || o->code == RUN) {
+            if (o->b == NO_REGISTER || r[o->b] != 0) {
+                uint32_t v = tfin_u32(s);
+                uint32_t run = counted ? v + (v < 65535u) : 0;
+                tfin_put32(s, o->code == RUN ? run : (v << 1 | counted) & history_mask(o));
+            }
+            continue;
         }
-        return 0;
+        if (!counted) {
+            continue;
+        }
+        int64_t a = amount(o, r);
+        switch (o->code) {
+        case WINDOW: saturated += tfin_window_commit(o, s, x->t, a); break;
+        case SINCE:
+            if (tfin_u32(s) < x->t + 1u) {
+                tfin_put32(s, x->t + 1u);
+            }
+            break;
+        case MEAN: tfin_mean_commit(o, s, a); break;
+        case DEVIATION: tfin_deviation_commit(o, s, a); break;
+        case SHARE: tfin_share_commit(o, s, a); break;
+        case RARITY: tfin_rarity_commit(o, s, a); break;
+        case REPEAT:
+        case MODE: tfin_repeat_commit(o, s, a); break;
+        case PREVIOUS: saturated += previous_commit(o, s, a); break;
+        case DISTINCT: tfin_distinct_commit(o, s, a, x->t); break;
+        default: break; /* KNOWN and SEEN: only notices and the card table change them */
+        }
     }
-    if (!counted) {
-        return 0;
-    }
-    switch (o->code) {
-    case WINDOW: return tfin_window_commit(o, x, s);
-    case SINCE: {
-        uint32_t last = tfin_u32(s);
-        tfin_put32(s, last > x->t + 1u ? last : x->t + 1u);
-        return 0;
-    }
-    case MEAN: tfin_mean_commit(o, x, s); return 0;
-    case DEVIATION: tfin_deviation_commit(o, x, s); return 0;
-    case SHARE: tfin_share_commit(o, x, s); return 0;
-    case RARITY: tfin_rarity_commit(o, x, s); return 0;
-    case REPEAT:
-    case MODE: tfin_repeat_commit(o, x, s); return 0;
-    case PREVIOUS: return previous_commit(o, x, s);
-    case DISTINCT: tfin_distinct_commit(o, x, s); return 0;
-    default: return 0; /* KNOWN and SEEN: only notices and the card table change them */
-    }
+    return saturated;
 }

@@ -26,11 +26,11 @@ int64_t tfin_mean_read(const op *o, const uint8_t *s)
     return (wide ? tfin_i64(s) : tfin_i32(s)) >> 8;
 }
 
-void tfin_mean_commit(const op *o, const context *x, uint8_t *s)
+void tfin_mean_commit(const op *o, uint8_t *s, int64_t a)
 {
     int wide = o->p3 == 8;
     int64_t limit = wide ? LIMIT_64 : LIMIT_32;
-    int64_t value = tfin_clamp64(x->r[o->a], -limit, limit) * 256;
+    int64_t value = tfin_clamp64(a, -limit, limit) * 256;
     uint8_t *count = s + (wide ? 8 : 4);
     uint32_t n = tfin_u32(count);
     int64_t mean = n == 0 ? value : average(wide ? tfin_i64(s) : tfin_i32(s), value, o->p2);
@@ -42,20 +42,20 @@ void tfin_mean_commit(const op *o, const context *x, uint8_t *s)
     count_up(count, n);
 }
 
-int64_t tfin_deviation_read(const op *o, const context *x, const uint8_t *s)
+int64_t tfin_deviation_read(const op *o, const uint8_t *s, int64_t a)
 {
     if (tfin_u32(s + 8) < o->p3) {
         return 0;
     }
-    int64_t value = tfin_clamp64(x->r[o->a], -LIMIT_32, LIMIT_32) * 256;
+    int64_t value = tfin_clamp64(a, -LIMIT_32, LIMIT_32) * 256;
     int64_t spread = tfin_i32(s + 4);
     int64_t least = (int64_t)o->p0 * 256;
     return tfin_floor_div((value - tfin_i32(s)) * o->p1, spread > least ? spread : least);
 }
 
-void tfin_deviation_commit(const op *o, const context *x, uint8_t *s)
+void tfin_deviation_commit(const op *o, uint8_t *s, int64_t a)
 {
-    int64_t value = tfin_clamp64(x->r[o->a], -LIMIT_32, LIMIT_32) * 256;
+    int64_t value = tfin_clamp64(a, -LIMIT_32, LIMIT_32) * 256;
     uint32_t n = tfin_u32(s + 8);
     int64_t mean = tfin_i32(s);
     int64_t spread = tfin_i32(s + 4);
@@ -71,29 +71,30 @@ void tfin_deviation_commit(const op *o, const context *x, uint8_t *s)
     count_up(s + 8, n);
 }
 
-int64_t tfin_share_read(const op *o, const context *x, const uint8_t *s)
+int32_t tfin_share_read(const op *o, const uint8_t *s, int64_t a)
 {
-    int64_t a = x->r[o->a];
     int invert = (o->flags & FLAG_INVERT) != 0;
     if (a < 0 || a >= o->p2 || tfin_u16(s) == 0) {
-        uint32_t even = 256u / o->p2;
-        return invert ? even : 256u - even;
+        int32_t even = 256 / o->p2;
+        return invert ? even : 256 - even;
     }
     int32_t share = tfin_u16(s + 2 + 2 * a);
     return (invert ? share : 32768 - share) >> 7;
 }
 
-void tfin_share_commit(const op *o, const context *x, uint8_t *s)
+void tfin_share_commit(const op *o, uint8_t *s, int64_t a)
 {
-    int64_t a = x->r[o->a];
     if (a < 0 || a >= o->p2) {
         return;
     }
-    uint16_t n = tfin_u16(s);
+    uint32_t n = tfin_u16(s);
+    int32_t even = 32768 / o->p2;
+    uint8_t *p = s;
     for (uint32_t i = 0; i < o->p2; i++) {
-        int32_t share = n == 0 ? (int32_t)(32768u / o->p2) : tfin_u16(s + 2u + 2u * i);
+        p += 2;
+        int32_t share = n == 0 ? even : tfin_u16(p);
         share += ((i == (uint32_t)a ? 32768 : 0) - share) >> o->p3;
-        tfin_put16(s + 2u + 2u * i, (uint16_t)share);
+        tfin_put16(p, (uint16_t)share);
     }
-    tfin_put16(s, (uint16_t)(n < 65535u ? n + 1u : n));
+    tfin_put16(s, (uint16_t)(n + (n < 65535u)));
 }

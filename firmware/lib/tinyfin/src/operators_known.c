@@ -12,87 +12,100 @@ static int is_fraud(const uint8_t *labels, uint32_t i)
     return (int)(tfin_u32(entry(labels, i) + 4) & 1u);
 }
 
-int64_t tfin_known_read(const op *o, uint32_t t, const uint8_t *labels)
+static int32_t age(const op *o, const uint8_t *labels, uint32_t i, uint32_t t)
 {
+    uint32_t at = tfin_u32(entry(labels, i));
+    uint32_t gap = at < t ? t - at : 0;
+    return gap < (uint32_t)o->p0 ? (int32_t)gap : o->p0;
+}
+
+int32_t tfin_known_read(const op *o, const uint8_t *labels, uint32_t t)
+{
+    enum { NEWEST_IS_FRAUD, RUN_LENGTH, RUN_AGE, NEWEST_AGE, COUNT, FRAUD_COUNT, NEWEST_FRAUD_AGE };
     uint32_t n = tfin_u32(labels);
+    uint32_t i = n;
+    uint32_t frauds = 0;
     if (n == 0) {
         return o->p1;
     }
-    int64_t count = 0;
-    int64_t run_age = o->p1;
-    for (uint32_t i = n; i-- != 0;) { /* newest first */
-        uint32_t at = tfin_u32(entry(labels, i));
-        int fraud = is_fraud(labels, i);
-        int64_t age = at < t ? (int64_t)(t - at) : 0;
-        int64_t capped = age < o->p0 ? age : o->p0;
-        switch (o->p2) {
-        case 0: return fraud;
-        case 1:
-            if (!fraud) {
-                return count;
-            }
-            count++;
-            break;
-        case 2:
-            if (!fraud) {
-                return run_age;
-            }
-            run_age = capped;
-            break;
-        case 3: return capped;
-        case 4: count += age < o->p0; break;
-        case 5: count += fraud && age < o->p0; break;
-        default:
-            if (fraud) {
-                return capped;
-            }
+    switch (o->p2) {
+    case NEWEST_IS_FRAUD: return is_fraud(labels, n - 1u);
+    case NEWEST_AGE: return age(o, labels, n - 1u, t);
+    case COUNT:
+    case FRAUD_COUNT: {
+        /* age < p0 from the first one on */
+        const uint8_t *e = labels + LABELS_ENTRIES;
+        uint32_t oldest = t + 1u > (uint32_t)o->p0 ? t + 1u - (uint32_t)o->p0 : 0;
+        for (i = 0; i != n && tfin_u32(e) < oldest; i++, e += LABEL_SIZE) {
+        }
+        if (o->p2 == COUNT) {
+            return (int32_t)(n - i);
+        }
+        for (; i != n; i++, e += LABEL_SIZE) {
+            frauds += tfin_u32(e + 4) & 1u;
+        }
+        return (int32_t)frauds;
+    }
+    default:
+        /* back over the run of frauds; or, to the newest one, over what is no fraud */
+        while (i != 0 && is_fraud(labels, i - 1u) == (o->p2 != NEWEST_FRAUD_AGE)) {
+            i--;
+        }
+        if (o->p2 == RUN_LENGTH) {
+            return (int32_t)(n - i);
+        }
+        if (o->p2 == RUN_AGE) {
+            return i == n ? o->p1 : age(o, labels, i, t);
+        }
+        return i == 0 ? o->p1 : age(o, labels, i - 1u, t);
+    }
+}
+
+/* Where (t, tag) belongs: the number of entries that are not above it. Looked for from the newest on, where it mostly is. */
+static uint32_t place_of(const uint8_t *labels, uint32_t n, uint32_t t, uint32_t tag)
+{
+    for (; n != 0; n--) {
+        const uint8_t *e = entry(labels, n - 1u);
+        uint32_t other = tfin_u32(e);
+        if (other < t || (other == t && tfin_u32(e + 4) <= tag)) {
             break;
         }
     }
-    return o->p2 == 2 || o->p2 == 6 ? run_age : count;
-}
-
-static int before(uint32_t t, uint32_t tag, const uint8_t *e)
-{
-    uint32_t other = tfin_u32(e);
-    return t < other || (t == other && tag < tfin_u32(e + 4));
+    return n;
 }
 
 int tfin_labels_insert(uint8_t *labels, uint32_t capacity, uint32_t t, uint32_t tag, int *dropped)
 {
     uint32_t n = tfin_u32(labels);
+    /* Of the same transaction there is one entry, with one label or the other: those two tags have no other between them. */
+    uint32_t place = place_of(labels, n, t, tag | 1u);
+    uint8_t *e = labels + LABELS_ENTRIES + LABEL_SIZE * place;
     *dropped = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        const uint8_t *e = entry(labels, i);
-        if (tfin_u32(e) == t && (tfin_u32(e + 4) >> 1) == tag >> 1) {
-            if (tfin_u32(e + 4) == tag) {
-                return 0;
-            }
-            /* the same transaction, the other label: neighbours keep their order, only the tag's lowest bit changes */
-            tfin_put32(labels + LABELS_ENTRIES + LABEL_SIZE * i + 4u, tag);
-            return 1;
-        }
+    if (place != 0 && tfin_u32(e - LABEL_SIZE) == t && tfin_u32(e - 4) >> 1 == tag >> 1) {
+        int changed = tfin_u32(e - 4) != tag;
+        tfin_put32(e - 4, tag); /* the other label: neighbours keep their order */
+        return changed;
     }
-    uint32_t place = n;
-    while (place != 0 && before(t, tag, entry(labels, place - 1u))) {
-        place--;
-    }
+    const uint8_t *last = labels + LABELS_ENTRIES;
+    int32_t step = LABEL_SIZE;
     if (n == capacity) {
         *dropped = 1;
         if (place == 0) {
             return 1; /* older than all that is kept: itself the one to go */
         }
-        place--;
-        for (uint32_t i = 0; i < place; i++) {
-            memcpy(labels + LABELS_ENTRIES + LABEL_SIZE * i, entry(labels, i + 1u), LABEL_SIZE);
-        }
+        e -= LABEL_SIZE; /* the smallest falls off at the start */
+        step = -LABEL_SIZE;
     } else {
-        for (uint32_t i = n; i > place; i--) {
-            memcpy(labels + LABELS_ENTRIES + LABEL_SIZE * i, entry(labels, i - 1u), LABEL_SIZE);
-        }
+        last += LABEL_SIZE * n;
         tfin_put32(labels, n + 1u);
     }
-    tfin_put32(labels + LABELS_ENTRIES + LABEL_SIZE * place, t);
-    tfin_put32(labels + LABELS_ENTRIES + LABEL_SIZE * place + 4u, tag);
-    return 1;
+    /* Swapped on rather than shifted: compilers make memmove of a shift. */
+    for (uint64_t carried = (uint64_t)tag << 32 | t;; e += step) {
+        uint64_t next = tfin_u64(e);
+        tfin_put64(e, carried);
+        carried = next;
+        if (e == last) {
+            return 1;
+        }
+    }
 }

@@ -2,9 +2,8 @@
 /* RARITY, REPEAT, MODE, DISTINCT: small tables of what came lately. */
 #include "internal.h"
 
-int64_t tfin_rarity_read(const op *o, const context *x, const uint8_t *s)
+uint32_t tfin_rarity_read(const op *o, const uint8_t *s, int64_t a)
 {
-    int64_t a = x->r[o->a];
     if (a < 0 || a >= o->p2) {
         return 256;
     }
@@ -13,9 +12,8 @@ int64_t tfin_rarity_read(const op *o, const context *x, const uint8_t *s)
     return own > all ? 0 : 256u * (all - own) / all;
 }
 
-void tfin_rarity_commit(const op *o, const context *x, uint8_t *s)
+void tfin_rarity_commit(const op *o, uint8_t *s, int64_t a)
 {
-    int64_t a = x->r[o->a];
     if (a < 0 || a >= o->p2) {
         return;
     }
@@ -49,15 +47,15 @@ static uint32_t equal_to(const uint8_t *s, uint32_t from, uint32_t n, uint32_t v
     return equal;
 }
 
-int64_t tfin_repeat_read(const op *o, const context *x, const uint8_t *s, int self)
+uint32_t tfin_repeat_read(const op *o, const uint8_t *s, int64_t a, uint32_t self)
 {
-    return (int64_t)equal_to(s, 0, ring_entries(o, s), (uint32_t)x->r[o->a]) + self;
+    return equal_to(s, 0, ring_entries(o, s), (uint32_t)a) + self;
 }
 
-int64_t tfin_mode_read(const op *o, const context *x, const uint8_t *s, int self)
+uint32_t tfin_mode_read(const op *o, const uint8_t *s, int64_t a, uint32_t self)
 {
     uint32_t n = ring_entries(o, s);
-    uint32_t present = (uint32_t)x->r[o->a];
+    uint32_t present = (uint32_t)a;
     uint32_t most = self ? equal_to(s, 0, n, present) + 1u : 0;
     for (uint32_t i = 0; i < n; i++) {
         /* counting from i on is enough: the first of its kind sees them all */
@@ -67,11 +65,11 @@ int64_t tfin_mode_read(const op *o, const context *x, const uint8_t *s, int self
     return most;
 }
 
-void tfin_repeat_commit(const op *o, const context *x, uint8_t *s)
+void tfin_repeat_commit(const op *o, uint8_t *s, int64_t a)
 {
     uint32_t n = ring_entries(o, s);
     uint32_t next = tfin_u32(s + 4) % o->p2;
-    tfin_put32(s + 8u + 4u * next, (uint32_t)x->r[o->a]);
+    tfin_put32(s + 8u + 4u * next, (uint32_t)a);
     tfin_put32(s + 4, next + 1u == o->p2 ? 0 : next + 1u);
     tfin_put32(s, n < o->p2 ? n + 1u : n);
 }
@@ -82,38 +80,38 @@ static uint32_t hash_of(int64_t v)
     return (uint32_t)(u ^ (u >> 32));
 }
 
-int64_t tfin_distinct_read(const op *o, const context *x, const uint8_t *s, int self)
+/* {u32 h, u32 last}[p2]; last is 0 in an empty entry, else t + 1 */
+uint32_t tfin_distinct_read(const op *o, const uint8_t *s, int64_t a, uint32_t t, uint32_t self)
 {
-    uint32_t h = hash_of(x->r[o->a]);
-    int64_t n = 0;
-    int own = 0;
-    for (uint32_t i = 0; i < o->p2; i++) {
-        uint32_t last = tfin_u32(s + 8u * i + 4u);
-        if (last != 0 && (int64_t)x->t - ((int64_t)last - 1) < o->p0) {
+    uint32_t h = hash_of(a);
+    uint32_t stale = t + 1u > (uint32_t)o->p0 ? t + 1u - (uint32_t)o->p0 : 0; /* no entry up to this counts, no empty one either */
+    uint32_t n = 0;
+    for (uint32_t i = o->p2; i != 0; i--, s += 8) {
+        if (tfin_u32(s + 4) > stale) {
             n++;
-            own |= tfin_u32(s + 8u * i) == h;
+            self &= tfin_u32(s) != h;
         }
     }
-    return n + (self && !own);
+    return n + self;
 }
 
-void tfin_distinct_commit(const op *o, const context *x, uint8_t *s)
+void tfin_distinct_commit(const op *o, uint8_t *s, int64_t a, uint32_t t)
 {
-    uint32_t h = hash_of(x->r[o->a]);
-    uint32_t stamp = x->t + 1u;
-    uint32_t victim = 0;
+    uint32_t h = hash_of(a);
+    uint32_t stamp = t + 1u;
+    uint8_t *victim = s;
     uint32_t oldest = UINT32_MAX;
-    for (uint32_t i = 0; i < o->p2; i++) {
-        uint32_t last = tfin_u32(s + 8u * i + 4u);
-        if (last != 0 && tfin_u32(s + 8u * i) == h) {
-            tfin_put32(s + 8u * i + 4u, last > stamp ? last : stamp);
+    for (uint32_t i = o->p2; i != 0; i--, s += 8) {
+        uint32_t last = tfin_u32(s + 4);
+        if (last != 0 && tfin_u32(s) == h) {
+            tfin_put32(s + 4, last > stamp ? last : stamp);
             return;
         }
         if (last < oldest) { /* an empty entry has last = 0: the first of them wins */
             oldest = last;
-            victim = i;
+            victim = s;
         }
     }
-    tfin_put32(s + 8u * victim, h);
-    tfin_put32(s + 8u * victim + 4u, stamp);
+    tfin_put32(victim, h);
+    tfin_put32(victim + 4, stamp);
 }

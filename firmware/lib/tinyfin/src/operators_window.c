@@ -7,63 +7,74 @@ static uint32_t first_bucket(uint32_t width)
     return width == 8 ? 8 : 4;
 }
 
-static uint64_t bucket_get(const uint8_t *s, uint32_t width, uint32_t i)
+/* 64 buckets of 32 bits stay below 2^38; only those of 64 bits need a limit at each step. */
+static uint64_t add_up(uint64_t sum, const uint8_t *p, uint32_t width, uint32_t n)
 {
-    const uint8_t *p = s + first_bucket(width) + width * i;
+    const uint8_t *end = p + width * n;
     switch (width) {
-    case 1: return *p;
-    case 2: return tfin_u16(p);
-    case 4: return tfin_u32(p);
-    default: return tfin_u64(p);
+    case 1:
+        for (; p != end; p += 1) {
+            sum += *p;
+        }
+        break;
+    case 2:
+        for (; p != end; p += 2) {
+            sum += tfin_u16(p);
+        }
+        break;
+    case 4:
+        for (; p != end; p += 4) {
+            sum += tfin_u32(p);
+        }
+        break;
+    default:
+        for (; p != end; p += 8) {
+            sum += tfin_u64(p);
+            sum = sum > (uint64_t)REGISTER_MAX ? (uint64_t)REGISTER_MAX : sum;
+        }
+        break;
     }
+    return sum;
 }
 
-static void bucket_put(uint8_t *s, uint32_t width, uint32_t i, uint64_t v)
+int64_t tfin_window_read(const op *o, const uint8_t *s, uint32_t t, int64_t self)
 {
-    uint8_t *p = s + first_bucket(width) + width * i;
-    switch (width) {
-    case 1: *p = (uint8_t)v; break;
-    case 2: tfin_put16(p, (uint16_t)v); break;
-    case 4: tfin_put32(p, (uint32_t)v); break;
-    default: tfin_put64(p, v); break;
-    }
-}
-
-int64_t tfin_window_read(const op *o, const context *x, const uint8_t *s, int64_t self)
-{
-    uint32_t n = o->p2;
-    uint32_t now = x->t / (uint32_t)o->p0;
-    uint32_t head_plus_1 = tfin_u32(s);
     uint64_t sum = self > 0 ? (uint64_t)self : 0;
-    if (head_plus_1 != 0) {
-        uint32_t head = head_plus_1 - 1u;
-        uint32_t low = now >= n ? now - n + 1u : 0;            /* oldest epoch of the window */
-        uint32_t held = head >= n ? head - n + 1u : 0;         /* oldest epoch in the ring */
-        uint32_t high = head < now ? head : now;
-        uint32_t from = low > held ? low : held;
-        if (from <= high) {
-            uint32_t i = from % n;
-            for (uint32_t k = high - from + 1u; k != 0; k--) { /* at most n rounds of less than 2^62: saturate each */
-                sum += bucket_get(s, o->p3, i);
-                sum = sum > (uint64_t)REGISTER_MAX ? (uint64_t)REGISTER_MAX : sum;
-                i = i + 1u == n ? 0 : i + 1u;
-            }
+    uint32_t head = tfin_u32(s) - 1u;
+    if (head != UINT32_MAX) {
+        uint32_t n = o->p2;
+        uint32_t width = o->p3;
+        uint32_t now = t / (uint32_t)o->p0;
+        uint32_t high = head < now ? head : now; /* newest epoch of both the window and the ring */
+        uint32_t apart = head < now ? now - head : head - now;
+        if (apart < n) {
+            uint32_t held = n - apart;
+            held = held <= high ? held : high + 1u;
+            const uint8_t *p = s + first_bucket(width);
+            uint32_t from = (high - held + 1u) % n;
+            uint32_t straight = held < n - from ? held : n - from;
+            sum = add_up(sum, p + width * from, width, straight);
+            sum = add_up(sum, p, width, held - straight);
         }
     }
     return (int64_t)(sum > (uint64_t)REGISTER_MAX ? (uint64_t)REGISTER_MAX : sum);
 }
 
-uint32_t tfin_window_commit(const op *o, const context *x, uint8_t *s)
+uint32_t tfin_window_commit(const op *o, uint8_t *s, uint32_t t, int64_t a)
 {
     uint32_t n = o->p2;
     uint32_t width = o->p3;
-    uint32_t now = x->t / (uint32_t)o->p0;
+    uint8_t *p = s + first_bucket(width);
+    uint32_t now = t / (uint32_t)o->p0;
+    uint32_t at = now % n;
     uint32_t head_plus_1 = tfin_u32(s);
     uint32_t head = head_plus_1 == 0 ? now : head_plus_1 - 1u;
     if (now > head) {
         uint32_t steps = now - head < n ? now - head : n;
-        for (uint32_t k = 0; k < steps; k++) {
-            bucket_put(s, width, (now - k) % n, 0);
+        uint32_t below = steps <= at ? steps : at + 1u; /* new buckets up to the present one, the others are at the ring's end */
+        memset(p + width * (at + 1u - below), 0, width * below);
+        if (steps != below) {
+            memset(p + width * (n - (steps - below)), 0, width * (steps - below));
         }
         head = now;
     }
@@ -71,9 +82,23 @@ uint32_t tfin_window_commit(const op *o, const context *x, uint8_t *s)
     if (head - now >= n) {
         return 0;
     }
-    int64_t add = o->a == NO_REGISTER ? 1 : x->r[o->a];
-    uint64_t limit = width == 8 ? (uint64_t)REGISTER_MAX : ((uint64_t)1 << (8u * width)) - 1u;
-    uint64_t sum = bucket_get(s, width, now % n) + (add > 0 ? (uint64_t)add : 0);
-    bucket_put(s, width, now % n, sum > limit ? limit : sum);
-    return sum > limit;
+    a = a > 0 ? a : 0;
+    p += width * at;
+    if (width == 8) {
+        uint64_t sum = tfin_u64(p) + (uint64_t)a;
+        tfin_put64(p, sum > (uint64_t)REGISTER_MAX ? (uint64_t)REGISTER_MAX : sum);
+        return sum > (uint64_t)REGISTER_MAX;
+    }
+    uint32_t limit = UINT32_MAX >> (32u - 8u * width);
+    uint32_t sum = width == 1 ? *p : (width == 2 ? tfin_u16(p) : tfin_u32(p));
+    uint32_t saturates = a > (int64_t)(limit - sum);
+    sum = saturates ? limit : sum + (uint32_t)a;
+    if (width == 1) {
+        *p = (uint8_t)sum;
+    } else if (width == 2) {
+        tfin_put16(p, (uint16_t)sum);
+    } else {
+        tfin_put32(p, sum);
+    }
+    return saturates;
 }

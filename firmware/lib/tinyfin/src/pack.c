@@ -245,11 +245,16 @@ static int golden_ok(tfin_engine *e, const section *golden)
     return TFIN_OK;
 }
 
+/* Memory in bytes, or an error. */
+static int32_t lay_out(tfin_engine *e)
+{
+    return tfin_lay_out(e->program, e->plan == NULL ? 0 : tfin_net_arena_size(e->plan), &e->layout);
+}
+
 int32_t tfin_memory_size(const void *pack, size_t pack_size)
 {
     section s[S_COUNT];
     tfin_engine e;
-    layout l;
     if (pack == NULL) {
         return TFIN_E_ARGUMENT;
     }
@@ -257,14 +262,12 @@ int32_t tfin_memory_size(const void *pack, size_t pack_size)
     int rc = frame_ok(pack, pack_size);
     rc = rc == TFIN_OK ? walk_sections(pack, s) : rc;
     rc = rc == TFIN_OK ? bind(&e, s) : rc;
-    rc = rc == TFIN_OK ? tfin_layout(e.program, e.plan == NULL ? 0 : tfin_net_arena_size(e.plan), &l) : rc;
-    return rc == TFIN_OK ? (int32_t)l.total : rc;
+    return rc == TFIN_OK ? lay_out(&e) : rc;
 }
 
 int tfin_open(tfin_engine *e, const void *pack, size_t pack_size, void *memory, size_t memory_size, const tfin_trust *trust)
 {
     section s[S_COUNT];
-    layout l;
     uint8_t digest[32];
     if (e == NULL || pack == NULL || memory == NULL || trust == NULL) {
         return TFIN_E_ARGUMENT;
@@ -277,11 +280,11 @@ int tfin_open(tfin_engine *e, const void *pack, size_t pack_size, void *memory, 
     rc = rc == TFIN_OK ? integrity_ok(pack, trust) : rc;
     rc = rc == TFIN_OK ? walk_sections(pack, s) : rc;
     rc = rc == TFIN_OK ? bind(e, s) : rc;
-    rc = rc == TFIN_OK ? tfin_layout(e->program, e->plan == NULL ? 0 : tfin_net_arena_size(e->plan), &l) : rc;
-    if (rc != TFIN_OK) {
+    rc = rc == TFIN_OK ? lay_out(e) : rc;
+    if (rc < 0) {
         return rc;
     }
-    if (memory_size < l.total) {
+    if (memory_size < (uint32_t)rc) {
         return TFIN_E_MEMORY;
     }
     e->pack = pack;

@@ -265,14 +265,13 @@ int tfin_program_check(const uint8_t *schema, const uint8_t *program, uint32_t s
     l.terminal_size = tfin_u32(program + PROG_TERMINAL_SIZE);
     l.card_size = slot == 0 ? 0 : slot - SLOT_STATE - (card_labels == 0 ? 0 : LABELS_ENTRIES + LABEL_SIZE * card_labels);
 
-    const uint8_t *score = program + tfin_u32(program + PROG_SCORE_AT);
+    const op *score = tfin_ops(program, PROG_SCORE_AT);
     uint32_t count = tfin_u16(program + PROG_SCORE_OPS);
     for (uint32_t i = 0; i < count; i++) {
-        op o = op_at(score + OP_SIZE * i);
-        if (!score_op_ok(&o, &l)) {
+        if (!score_op_ok(&score[i], &l)) {
             return TFIN_E_PROGRAM;
         }
-        write_register(&l, o.out);
+        write_register(&l, score[i].out);
     }
     const uint8_t *features = program + tfin_u32(program + PROG_FEATURES_AT);
     for (uint32_t i = 0; i < tfin_u16(program + PROG_FEATURES); i++) {
@@ -283,24 +282,23 @@ int tfin_program_check(const uint8_t *schema, const uint8_t *program, uint32_t s
     if (!keep_ok(program, &l)) {
         return TFIN_E_PROGRAM;
     }
-    const uint8_t *after = program + tfin_u32(program + PROG_OUTCOME_AT);
+    const op *after = tfin_ops(program, PROG_OUTCOME_AT);
     for (uint32_t i = 0; i < tfin_u16(program + PROG_OUTCOME_OPS); i++) {
-        op o = op_at(after + OP_SIZE * i);
-        if (!operands_in_range(&o, &l) || o.code > LAST_PURE || o.key != KEY_NONE || !pure_ok(&o, &l, 1)) {
+        const op *o = &after[i];
+        if (!operands_in_range(o, &l) || o->code > LAST_PURE || o->key != KEY_NONE || !pure_ok(o, &l, 1)) {
             return TFIN_E_PROGRAM;
         }
-        write_register(&l, o.out);
+        write_register(&l, o->out);
     }
     for (uint32_t i = 0; i < count; i++) {
-        op o = op_at(score + OP_SIZE * i);
-        if (o.code > LAST_PURE && o.when != 0 && !commit_inputs_ok(&o, &l)) {
+        if (score[i].code > LAST_PURE && score[i].when != 0 && !commit_inputs_ok(&score[i], &l)) {
             return TFIN_E_PROGRAM;
         }
     }
     return TFIN_OK;
 }
 
-int tfin_layout(const uint8_t *p, uint32_t arena, layout *out)
+int32_t tfin_lay_out(const uint8_t *p, uint32_t arena, layout *out)
 {
     uint32_t labels = tfin_u16(p + PROG_TERMINAL_LABELS);
     uint32_t entry = tfin_u16(p + PROG_PENDING_SIZE);
@@ -314,6 +312,6 @@ int tfin_layout(const uint8_t *p, uint32_t arena, layout *out)
     out->spare = out->features + tfin_round_up(2u * tfin_u16(p + PROG_FEATURES), TFIN_ALIGN);
     out->registers = out->spare + tfin_round_up(entry, TFIN_ALIGN);
     uint32_t registers = tfin_round_up(8u * tfin_u16(p + PROG_REGISTERS), TFIN_ALIGN);
-    out->total = out->registers + (registers > arena ? registers : arena);
-    return arena <= MAX_MEMORY_BYTES && out->total <= MAX_MEMORY_BYTES ? TFIN_OK : TFIN_E_PROGRAM; /* the arena alone could wrap the total */
+    uint32_t total = out->registers + (registers > arena ? registers : arena);
+    return arena <= MAX_MEMORY_BYTES && total <= MAX_MEMORY_BYTES ? (int32_t)total : TFIN_E_PROGRAM; /* the arena alone could wrap the total */
 }

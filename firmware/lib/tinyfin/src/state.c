@@ -32,17 +32,16 @@ static void blank_each(const piece *w, uint32_t start, uint32_t length, uint32_t
 /* RAM-only state never leaves: state of operators so marked, and kept registers so marked. */
 static void blank_ram_only(const uint8_t *program, const layout *l, const piece *w)
 {
-    const uint8_t *p = program + tfin_u32(program + PROG_SCORE_AT);
-    for (uint32_t n = tfin_u16(program + PROG_SCORE_OPS); n != 0; n--, p += OP_SIZE) {
-        if (p[OP_CODE] <= LAST_PURE || (p[OP_FLAGS] & FLAG_RAM_ONLY) == 0) {
+    const op *o = tfin_ops(program, PROG_SCORE_AT);
+    for (uint32_t n = tfin_u16(program + PROG_SCORE_OPS); n != 0; n--, o++) {
+        if (o->code <= LAST_PURE || (o->flags & FLAG_RAM_ONLY) == 0) {
             continue;
         }
-        op o = op_at(p);
-        uint32_t length = tfin_operator_state_size(&o);
-        if (o.key == KEY_TERMINAL) {
-            blank(w, l->terminal + o.state, length);
+        uint32_t length = tfin_operator_state_size(o);
+        if (o->key == KEY_TERMINAL) {
+            blank(w, l->terminal + o->state, length);
         } else {
-            blank_each(w, l->cards + SLOT_STATE + o.state, length,
+            blank_each(w, l->cards + SLOT_STATE + o->state, length,
                        (uint32_t)tfin_u16(program + PROG_CARD_SETS) * program[PROG_CARD_WAYS], tfin_u16(program + PROG_CARD_SLOT));
         }
     }
@@ -56,32 +55,24 @@ static void blank_ram_only(const uint8_t *program, const layout *l, const piece 
     }
 }
 
-static layout body_layout(const tfin_engine *e)
-{
-    layout l;
-    (void)tfin_layout(e->program, 0, &l);
-    return l;
-}
-
-static void copy_body(const tfin_engine *e, const layout *l, const piece *w)
+static void copy_body(const tfin_engine *e, const piece *w)
 {
     memcpy(w->out, e->state + w->offset, w->size);
-    blank_ram_only(e->program, l, w);
+    blank_ram_only(e->program, &e->layout, w);
 }
 
 uint32_t tfin_state_size(const tfin_engine *e)
 {
-    return IMAGE_HEADER + body_layout(e).body;
+    return IMAGE_HEADER + e->layout.body;
 }
 
 uint32_t tfin_state_digest(const tfin_engine *e)
 {
-    layout l = body_layout(e);
     uint8_t buffer[PIECE];
     uint32_t crc = 0;
-    for (uint32_t at = 0; at < l.body; at += PIECE) {
-        piece w = {.out = buffer, .offset = at, .size = l.body - at < PIECE ? l.body - at : PIECE};
-        copy_body(e, &l, &w);
+    for (uint32_t at = 0; at < e->layout.body; at += PIECE) {
+        piece w = {.out = buffer, .offset = at, .size = e->layout.body - at < PIECE ? e->layout.body - at : PIECE};
+        copy_body(e, &w);
         crc = tfin_crc32(crc, buffer, w.size);
     }
     return crc;
@@ -100,8 +91,7 @@ int tfin_export_state(const tfin_engine *e, uint32_t offset, void *out, uint32_t
     if (e == NULL || out == NULL) {
         return TFIN_E_ARGUMENT;
     }
-    layout l = body_layout(e);
-    uint32_t total = IMAGE_HEADER + l.body;
+    uint32_t total = IMAGE_HEADER + e->layout.body;
     if (offset > total || size > total - offset) {
         return TFIN_E_ARGUMENT;
     }
@@ -109,7 +99,7 @@ int tfin_export_state(const tfin_engine *e, uint32_t offset, void *out, uint32_t
     if (offset < IMAGE_HEADER && size != 0) {
         uint8_t header[IMAGE_HEADER];
         uint32_t part = IMAGE_HEADER - offset < size ? IMAGE_HEADER - offset : size;
-        make_header(e, header, l.body);
+        make_header(e, header, e->layout.body);
         memcpy(to, header + offset, part);
         to += part;
         offset += part;
@@ -117,7 +107,7 @@ int tfin_export_state(const tfin_engine *e, uint32_t offset, void *out, uint32_t
     }
     if (size != 0) {
         piece w = {.out = to, .offset = offset - IMAGE_HEADER, .size = size};
-        copy_body(e, &l, &w);
+        copy_body(e, &w);
     }
     return TFIN_OK;
 }
@@ -127,7 +117,7 @@ int tfin_reset(tfin_engine *e)
     if (e == NULL) {
         return TFIN_E_ARGUMENT;
     }
-    memset(e->state, 0, body_layout(e).body);
+    memset(e->state, 0, e->layout.body);
     e->import_next = 0;
     e->has_verdict = 0;
     return TFIN_OK;
@@ -155,7 +145,7 @@ static int header_ok(const tfin_engine *e, const uint8_t *image, uint32_t body)
 }
 
 /* The checksum tells damage, not malice: a count that indexes memory is checked for what it is. */
-static int counts_ok(const tfin_engine *e, const layout *l)
+static int counts_ok(const tfin_engine *e)
 {
     const uint8_t *p = e->program;
     uint32_t terminal = tfin_u16(p + PROG_TERMINAL_LABELS);
@@ -164,11 +154,11 @@ static int counts_ok(const tfin_engine *e, const layout *l)
 #ifdef TFIN_SABOTAGE_COUNTS
     return 1;
 #endif
-    if (terminal != 0 && tfin_u32(e->state + l->terminal_labels) > terminal) {
+    if (terminal != 0 && tfin_u32(e->state + e->layout.terminal_labels) > terminal) {
         return 0;
     }
     if (card != 0) {
-        const uint8_t *ring = e->state + l->cards + slot - (LABELS_ENTRIES + LABEL_SIZE * card);
+        const uint8_t *ring = e->state + e->layout.cards + slot - (LABELS_ENTRIES + LABEL_SIZE * card);
         for (uint32_t n = (uint32_t)tfin_u16(p + PROG_CARD_SETS) * p[PROG_CARD_WAYS]; n != 0; n--, ring += slot) {
             if (tfin_u32(ring) > card) {
                 return 0;
@@ -180,8 +170,7 @@ static int counts_ok(const tfin_engine *e, const layout *l)
 
 static int take(tfin_engine *e, uint32_t offset, const uint8_t *image, uint32_t size)
 {
-    layout l = body_layout(e);
-    uint32_t total = IMAGE_HEADER + l.body;
+    uint32_t total = IMAGE_HEADER + e->layout.body;
     if (offset != 0 && offset != e->import_next) {
         return TFIN_E_STATE_ORDER;
     }
@@ -190,7 +179,7 @@ static int take(tfin_engine *e, uint32_t offset, const uint8_t *image, uint32_t 
     }
     uint32_t next = offset + size;
     if (offset == 0) {
-        int rc = header_ok(e, image, l.body);
+        int rc = header_ok(e, image, e->layout.body);
         if (rc != TFIN_OK) {
             return rc;
         }
@@ -204,7 +193,7 @@ static int take(tfin_engine *e, uint32_t offset, const uint8_t *image, uint32_t 
     e->import_next = next;
     if (next == total) {
         e->import_next = 0;
-        if (tfin_crc32(0, e->state, l.body) != e->import_crc || !counts_ok(e, &l)) {
+        if (tfin_crc32(0, e->state, e->layout.body) != e->import_crc || !counts_ok(e)) {
             return TFIN_E_STATE_DIGEST;
         }
     }
