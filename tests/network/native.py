@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 ROOT = Path(__file__).resolve().parents[2]
 LIBRARY = ROOT / "firmware" / "lib" / "tinyfin"
-SOURCES = ("net.c", "fully_connected.c", "fully_connected_dsp.c")
+SOURCES = sorted(
+    p.name for pattern in ("net*.c", "fully_connected*.c") for p in (LIBRARY / "src").glob(pattern)
+)
 SHARED = Path(os.environ.get("TINYFIN_SHARED", ROOT.parent / "shared"))
 ANCHORS = SHARED / "anchors"
 ANCHOR_NAMES = (
@@ -27,7 +29,7 @@ ANCHOR_NAMES = (
     "mlp32_pc",
     "mlp32_pt",
 )
-KERNELS_ALL = 3
+KERNELS_ALL = 255
 
 
 def compiler() -> str:

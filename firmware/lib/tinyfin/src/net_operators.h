@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The operators beside FULLY_CONNECTED and TABLE: their nodes, and arithmetic that they share. docs/formats/plan.md has bytes and formulas.
+ *
+ * Each operator is a file of its own with a check and a run function; net.c names neither of a kernel that TFIN_KERNELS leaves out. A check may take
+ * for granted what net.c has checked of every node: its size, `input` readable for `inputs` bytes, `output` writable for `outputs` bytes.
+ */
+#ifndef TFIN_NET_OPERATORS_H
+#define TFIN_NET_OPERATORS_H
+
+#include "net.h"
+
+enum tfin_binary_flag {
+    TFIN_BINARY_CONSTANT = 1,    /* the second operand is in the plan */
+    TFIN_BINARY_MINUS_SECOND = 2, /* ADD only: first - second */
+    TFIN_BINARY_MINUS_FIRST = 4   /* ADD only: second - first */
+};
+
+/* TFLM's multiplier (0 to 2^31 - 1) and shift (-31 to 30): x * multiplier * 2^(shift - 31). */
+typedef struct __attribute__((may_alias)) tfin_scale {
+    int32_t multiplier_q31;
+    int32_t shift;
+} tfin_scale;
+
+/* ADD and SQUARED_DIFFERENCE. MUL ends before first_scale. Operands shorter than the output repeat. */
+typedef struct __attribute__((may_alias)) tfin_binary {
+    uint8_t opcode;
+    uint8_t flags;
+    uint16_t bytes;
+    uint32_t input;
+    uint32_t output;
+    uint16_t inputs;
+    uint16_t outputs;
+    uint32_t second; /* in the arena or the plan, a multiple of 8 */
+    uint16_t second_count;
+    int8_t zero_point;
+    uint8_t zero;
+    int8_t first_zero_point;
+    int8_t second_zero_point;
+    int8_t activation_min;
+    int8_t activation_max;
+    tfin_scale scale;
+    tfin_scale first_scale;
+    tfin_scale second_scale;
+} tfin_binary;
+
+/* SUM and MEAN: each output is made from `count` inputs that follow one another. */
+typedef struct __attribute__((may_alias)) tfin_reduce {
+    uint8_t opcode;
+    uint8_t flags;
+    uint16_t bytes;
+    uint32_t input;
+    uint32_t output;
+    uint16_t inputs;
+    uint16_t outputs;
+    uint32_t start; /* -count * zero point of the input, modulo 2^32 */
+    uint16_t count;
+    int8_t zero_point;
+    uint8_t zero;
+    tfin_scale scale;
+} tfin_reduce;
+
+/* The constants are uint32_t[entries]: exp of 0, -1, -2, ... input codes, of 2^31. Codes further off count as nothing. */
+typedef struct __attribute__((may_alias)) tfin_softmax_node {
+    uint8_t opcode;
+    uint8_t flags;
+    uint16_t bytes;
+    uint32_t input;
+    uint32_t output;
+    uint16_t inputs;
+    uint16_t outputs;
+    uint32_t constants;
+    uint16_t rows;
+    uint16_t depth;
+    uint32_t entries;
+} tfin_softmax_node;
+
+/* Copies `rows` times `length` bytes to output + at, + at + stride, ... */
+typedef struct __attribute__((may_alias)) tfin_copy_node {
+    uint8_t opcode;
+    uint8_t flags;
+    uint16_t bytes;
+    uint32_t input;
+    uint32_t output;
+    uint16_t inputs;
+    uint16_t outputs;
+    uint16_t rows;
+    uint16_t length;
+    uint16_t stride;
+    uint16_t at;
+} tfin_copy_node;
+
+#define TFIN_SOFTMAX_BYTES 28u
+#define TFIN_MUL_BYTES 36u
+#define TFIN_ADD_BYTES 52u
+#define TFIN_REDUCE_BYTES 32u
+#define TFIN_COPY_BYTES 24u
+#define TFIN_SOFTMAX_DEPTH_MAX 511u
+
+/* [at, at + bytes) lies in [0, size), holds something, and at is a multiple of 8. In net.c. */
+int tfin_net_inside(uint32_t at, uint32_t bytes, uint32_t size);
+
+/* In net_rescale.c: TFLM's MultiplyByQuantizedMultiplier, rounded twice; and whether a scale from a plan is one. */
+int32_t tfin_rescale(int32_t x, const tfin_scale *scale);
+int tfin_scale_ok(const tfin_scale *scale);
+
+/* x rescaled, + zero_point, clamped. */
+int8_t tfin_rescale_int8(int32_t x, const tfin_scale *scale, int8_t zero_point, int8_t min, int8_t max);
+
+/* SaturatingRoundingDoublingHighMul without its one saturation: (a * b + 2^30) / 2^31, rounded down. */
+static inline int32_t tfin_high_mul(int32_t a, int32_t b)
+{
+    return (int32_t)(((int64_t)a * b + (1 << 30)) >> 31);
+}
+
+/* In net_binary.c: checks what ADD, MUL and SQUARED_DIFFERENCE have in common; `flags` are those that the operator knows. */
+int tfin_binary_check(const tfin_binary *node, const uint8_t *plan, uint32_t flags);
+
+/* Walks the output; `raw` makes the int32 that node->scale brings to int8. */
+typedef int32_t tfin_binary_raw(const tfin_binary *node, int32_t first, int32_t second);
+void tfin_binary_run(const tfin_binary *node, const uint8_t *plan, uint8_t *arena, tfin_binary_raw *raw);
+
+int tfin_add_check(const tfin_node *node, const uint8_t *plan);
+void tfin_add(const tfin_node *node, const uint8_t *plan, uint8_t *arena);
+int tfin_mul_check(const tfin_node *node, const uint8_t *plan);
+void tfin_mul(const tfin_node *node, const uint8_t *plan, uint8_t *arena);
+int tfin_squared_difference_check(const tfin_node *node, const uint8_t *plan);
+void tfin_squared_difference(const tfin_node *node, const uint8_t *plan, uint8_t *arena);
+int tfin_reduce_check(const tfin_node *node, const uint8_t *plan);
+void tfin_reduce_run(const tfin_node *node, const uint8_t *plan, uint8_t *arena);
+int tfin_softmax_check(const tfin_node *node, const uint8_t *plan);
+void tfin_softmax(const tfin_node *node, const uint8_t *plan, uint8_t *arena);
+int tfin_copy_check(const tfin_node *node, const uint8_t *plan);
+void tfin_copy(const tfin_node *node, const uint8_t *plan, uint8_t *arena);
+
+#endif

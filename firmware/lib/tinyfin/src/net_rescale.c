@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* TFLM's requantisation for all operators but FULLY_CONNECTED, whose kernels have their own. */
+#include "net_operators.h"
+
+int tfin_scale_ok(const tfin_scale *scale)
+{
+    return scale->multiplier_q31 >= 0 && scale->shift >= -31 && scale->shift <= 30;
+}
+
+/* The proof that two shifts do what gemmlowp's rounding steps do is in fully_connected.c. */
+int32_t tfin_rescale(int32_t x, const tfin_scale *scale)
+{
+    int32_t shift = scale->shift;
+    if (shift > 0) {
+        x = (int32_t)((uint32_t)x << shift);
+    }
+    int32_t v = tfin_high_mul(x, scale->multiplier_q31);
+#ifdef TFIN_TEST_SINGLE_ROUNDING
+    /* A wrong answer on purpose: the tests must notice. */
+    return (int32_t)((v + (shift < 0 ? (int64_t)1 << (-shift - 1) : 0)) >> (shift < 0 ? -shift : 0));
+#else
+    if (shift < 0) {
+        v = (((v + (v >> 31)) >> (-1 - shift)) + 1) >> 1;
+    }
+    return v;
+#endif
+}
+
+int8_t tfin_rescale_int8(int32_t x, const tfin_scale *scale, int8_t zero_point, int8_t min, int8_t max)
+{
+    int32_t y = (int32_t)((uint32_t)tfin_rescale(x, scale) + (uint32_t)(int32_t)zero_point);
+    y = y < min ? min : y;
+    return (int8_t)(y > max ? max : y);
+}
