@@ -240,7 +240,7 @@ typedef struct tfin_trust {
 } tfin_trust;
 
 /* Do not rely on the contents of these types; only sizeof matters. */
-struct tfin_layout { /* bytes from the start of memory; registers and the network's arena share their place */
+struct tfin_places { /* bytes from the start of memory; registers and the network's arena share their place */
     uint32_t pending, terminal, terminal_labels, cards, body, features, spare, registers;
 };
 
@@ -254,7 +254,7 @@ typedef struct tfin_engine {
     const uint8_t *calibration;
     const uint8_t *decision;
     uint8_t *state;
-    struct tfin_layout layout;
+    struct tfin_places layout;
     uint32_t import_next;
     uint32_t import_crc;
     uint16_t event_flags;

@@ -172,7 +172,7 @@ enum { LABELS_ENTRIES = 8, LABEL_SIZE = 8 };
 
 #define REGISTER_MAX ((int64_t)0x3FFFFFFFFFFFFFFF)
 
-typedef struct tfin_layout layout;
+typedef struct tfin_places layout;
 
 /* What an operator may see while it reads or commits. */
 typedef struct context {
