@@ -24,7 +24,7 @@ from tinyfin.errors import BudgetError, InputError, TinyfinError, ToolError
 from tinyfin.targets import catalogue, system
 from tinyfin.targets.catalogue import Target
 
-__all__ = ["BuildResult", "Symbol", "build", "symbols"]
+__all__ = ["BuildResult", "Symbol", "build", "symbol_addresses", "symbols"]
 
 DEADLINE_S = 600.0
 LOCK_DEADLINE_S = 600.0
@@ -89,6 +89,8 @@ def build(
     pack: Path | str | None = None,
     app: Path | None = None,
     defines: Sequence[str] = (),
+    flags: Sequence[str] = (),
+    code_of: str | None = None,
     build_dir: Path | None = None,
     deadline_s: float = DEADLINE_S,
 ) -> BuildResult:
@@ -98,6 +100,9 @@ def build(
         "none" for an image without one; with neither, the reference pack of ``platformio.ini``.
     app: a folder of C sources built instead of ``firmware/src``.
     defines: ``NAME`` or ``NAME=value``, for all sources.
+    flags: more compiler flags, for all sources.
+    code_of: another target whose instruction set is compiled for: an older core's code on a
+        newer core's machine, which has more memory.
     build_dir: a folder of its own for PlatformIO's files and the image; by default one in the
         cache per target, app and defines, so that another pack compiles only what includes it.
         Builds in the same folder wait for one another, others run at the same time.
@@ -107,7 +112,9 @@ def build(
     """
     chosen = catalogue.get(target) if isinstance(target, str) else target
     _require_tools(chosen)
-    settings = _settings(generated_dir, pack, app, defines)
+    settings = _settings(generated_dir, pack, app, [*(f"-D{d}" for d in defines), *flags])
+    if code_of is not None:
+        settings["TINYFIN_CODE_OF"] = catalogue.get(code_of).name
     workspace = build_dir or paths.cache_dir() / "builds" / f"{chosen.name}-{_kind(settings)}"
     workspace = workspace.resolve()
     workspace.mkdir(parents=True, exist_ok=True)
@@ -129,8 +136,18 @@ def symbols(result: BuildResult) -> list[Symbol]:
     return found
 
 
+def symbol_addresses(result: BuildResult) -> dict[str, int]:
+    """Addresses of the image's symbols, the linker script's too."""
+    found = {}
+    for line in _tool(result.target.tool("nm"), str(result.elf)).splitlines():
+        words = line.split()
+        if len(words) == 3:
+            found[words[2]] = int(words[0], 16)
+    return found
+
+
 def _settings(
-    generated_dir: Path | None, pack: Path | str | None, app: Path | None, defines: Sequence[str]
+    generated_dir: Path | None, pack: Path | str | None, app: Path | None, flags: Sequence[str]
 ) -> dict[str, str]:
     """Environment variables that carry the arguments to PlatformIO and its scripts."""
     settings = {"TINYFIN_GENERATED": "", "PLATFORMIO_BUILD_FLAGS": ""}
@@ -142,8 +159,7 @@ def _settings(
         settings["TINYFIN_PACK"] = pack if pack == "none" else str(_existing(Path(pack)))
     if app is not None:
         settings["PLATFORMIO_SRC_DIR"] = str(_existing(app))
-    if defines:
-        settings["PLATFORMIO_BUILD_FLAGS"] = " ".join(f"-D{define}" for define in defines)
+    settings["PLATFORMIO_BUILD_FLAGS"] = " ".join(flags)
     return settings
 
 
@@ -155,7 +171,8 @@ def _existing(path: Path) -> Path:
 
 def _kind(settings: dict[str, str]) -> str:
     """Names the builds that share objects: everything but the pack."""
-    shared = [settings.get("PLATFORMIO_SRC_DIR", ""), settings["PLATFORMIO_BUILD_FLAGS"]]
+    keys = ("PLATFORMIO_SRC_DIR", "PLATFORMIO_BUILD_FLAGS", "TINYFIN_CODE_OF")
+    shared = [settings.get(key, "") for key in keys]
     return hashlib.sha256("\0".join(shared).encode()).hexdigest()[:12]
 
 
@@ -180,7 +197,7 @@ def _run_platformio(
     target: Target, workspace: Path, settings: dict[str, str], log_path: Path, deadline_s: float
 ) -> int:
     project = paths.project_dir()
-    ours = ("PLATFORMIO_BUILD_DIR", "PLATFORMIO_SRC_DIR", "TINYFIN_PACK")
+    ours = ("PLATFORMIO_BUILD_DIR", "PLATFORMIO_SRC_DIR", "TINYFIN_PACK", "TINYFIN_CODE_OF")
     environment = {key: value for key, value in os.environ.items() if key not in ours}
     environment.update(
         settings,

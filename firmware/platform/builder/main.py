@@ -22,6 +22,11 @@ prefix = {
     "xtensa": "xtensa-lx106-elf-",
 }[arch]
 cpu = shlex.split(board.get("build.cpu_flags"))
+# another board's code on this one's machine: an older core's on a newer core that has more memory
+if os.environ.get("TINYFIN_CODE_OF"):
+    cpu = shlex.split(
+        env.BoardConfig(os.environ["TINYFIN_CODE_OF"]).get("build.cpu_flags")
+    )
 port = board.get("build.port")
 stack_minimum = board.get("build.stack_minimum", 2048)
 

@@ -1,0 +1,365 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The laboratory: engine and network on a target, fed in bulk. The host loads a tape into memory behind the image (an emulator's
+ * loader, or a programmer), the image works it off, compares every answer with the tape's, and prints what it found and counted. One
+ * image serves every pack and every network. tinyfin/hil/lab.py writes tapes and reads the lines.
+ *
+ * A tape is a row of records, each aligned to 16: u32 tag, u32 payload bytes, u32 a, u32 b, payload. Lines are words and decimal
+ * numbers; tick counts are as in port.h.
+ */
+#include <string.h>
+
+#include "boot.h"
+#include "port.h"
+#include "tinyfin.h"
+
+#include "../lib/tinyfin/src/net.h"
+#include "../src/bytes.c"
+#include "../src/events.c"
+
+/* The integrity pass is counted apart, so that what is left of opening can be told. */
+#undef TFIN_OWN_CRYPTO
+#define tfin_port_hash hash_itself
+#define tfin_port_verify verify_itself
+#include "../lib/tinyfin/src/tinyfin_port_monocypher.c"
+#undef tfin_port_hash
+#undef tfin_port_verify
+
+enum tag {
+    TAG_END = 0,
+    TAG_PACK = 1,     /* payload: a pack, which is opened. a: 1 prints what opening costs */
+    TAG_EVENTS = 2,   /* payload: an EVENTS payload of a bytes, padded to 4, then b digests, one after each scored event */
+    TAG_STATE = 3,    /* a: digest of the state, b: CRC-32 of its image; then a cold start */
+    TAG_PLAN = 4,     /* payload: a plan, which is checked */
+    TAG_ROWS = 5,     /* payload: a inputs of the plan, then as many outputs. b: 1 prints ticks of each */
+    TAG_SABOTAGE = 6, /* a: operator that is off by one from here on; only in a build with TFIN_LAB_PROBE */
+    TAG_MEASURE = 7   /* a: 1 prints ticks of every scored event */
+};
+
+#define TAPE_MAGIC 0x50415454u /* before the first record: u32 magic, u32 bytes, u32 CRC-32 of the records, u32 0 */
+#define STACK_BYTES 2304u
+
+static tfin_engine engine;
+static tfin_fields fields;
+static tfin_events events;
+static uint64_t record[TFIN_RECORD_WORDS];
+static uint8_t *memory;
+static uint32_t memory_size;
+static uint32_t measure;
+static uint32_t scored;
+static uint32_t digest;
+static uint32_t differing;
+static uint32_t hash_ticks, hash_bytes, verify_ticks;
+static const uint8_t *plan;
+
+/* ------------------------------------------------------------------------------------------------- counting */
+
+static uint32_t since(uint32_t before)
+{
+    return (tfin_port_ticks() - before) & tfin_port_tick_mask;
+}
+
+void tfin_port_hash(uint8_t out[32], const uint8_t *data, size_t size, tfin_progress *progress, void *context);
+int tfin_port_verify(const uint8_t signature[64], const uint8_t key[32], const uint8_t *message, size_t size);
+
+void tfin_port_hash(uint8_t out[32], const uint8_t *data, size_t size, tfin_progress *progress, void *context)
+{
+    uint32_t before = tfin_port_ticks();
+    hash_itself(out, data, size, progress, context);
+    hash_ticks += since(before);
+    hash_bytes += (uint32_t)size;
+}
+
+int tfin_port_verify(const uint8_t signature[64], const uint8_t key[32], const uint8_t *message, size_t size)
+{
+    uint32_t before = tfin_port_ticks();
+    int rc = verify_itself(signature, key, message, size);
+    verify_ticks += since(before);
+    return rc;
+}
+
+#ifdef TFIN_LAB_PROBE
+/* Called by every operator of the feature program as it ends (TFIN_SABOTAGE_OPERATOR is this call): ticks since the one before. */
+uint32_t tfin_lab_probe(uint32_t code);
+
+enum { CODES = 64 };
+static uint32_t sabotaged = 255;
+static uint32_t last_ticks;
+static uint32_t worst[CODES];
+
+uint32_t tfin_lab_probe(uint32_t code)
+{
+    uint32_t ticks = since(last_ticks);
+    if (code < CODES && ticks > worst[code]) {
+        worst[code] = ticks;
+    }
+    last_ticks = tfin_port_ticks();
+    return sabotaged;
+}
+#endif
+
+/* ------------------------------------------------------------------------------------------------- printing */
+
+static void print(const char *word)
+{
+    for (; *word != 0; word++) {
+        tfin_port_write((const uint8_t *)word, 1);
+    }
+}
+
+static void print_number(int64_t value)
+{
+    uint8_t digits[20];
+    uint32_t at = sizeof digits;
+    uint32_t left = (uint32_t)(value < 0 ? -value : value);
+    do {
+        digits[--at] = (uint8_t)('0' + left % 10u);
+        left /= 10u;
+    } while (left != 0);
+    print(value < 0 ? " -" : " ");
+    tfin_port_write(digits + at, sizeof digits - at);
+}
+
+static void line(const char *word, int64_t a, int64_t b, int64_t c)
+{
+    print(word);
+    print_number(a);
+    print_number(b);
+    print_number(c);
+    print("\n");
+}
+
+static void differs(const char *what, uint32_t where, uint32_t wanted, uint32_t got)
+{
+    if (differing++ == 0) {
+        print("differs ");
+        line(what, where, wanted, got);
+    }
+}
+
+/* -------------------------------------------------------------------------------------------------- working */
+
+static void open_pack(const uint8_t *pack, uint32_t size, uint32_t report)
+{
+    tfin_trust trust;
+    memset(&trust, 0, sizeof trust);
+    trust.allow_development_key = 1;
+    hash_ticks = hash_bytes = verify_ticks = 0;
+    uint32_t before = tfin_port_ticks();
+    int rc = tfin_open(&engine, pack, size, memory, memory_size, &trust);
+    uint32_t ticks = since(before);
+    print("opened");
+    print_number(rc);
+    line("", tfin_memory_size(pack, size), memory_size, (int64_t)sizeof engine);
+    if (rc != TFIN_OK) {
+        differing++;
+        return;
+    }
+    tfin_fields_open(&fields, pack);
+    scored = digest = 0;
+    if (report) {
+        line("opening", ticks, hash_ticks, verify_ticks);
+        uint32_t count;
+        int32_t raw;
+        const int8_t *input = tfin_network_input(&engine, &count);
+        before = tfin_port_ticks();
+        (void)tfin_infer(&engine, input, count, &raw);
+        line("hashed", hash_bytes, since(before), 0);
+    }
+}
+
+static void add_to_digest(const tfin_verdict *v)
+{
+    uint8_t bytes[20];
+    tfin_writer w = {bytes, bytes + sizeof bytes, 0};
+    uint32_t count;
+    const int16_t *features = tfin_features(&engine, &count);
+    digest = tfin_crc32(digest, features, count * 2u);
+    const int8_t *output = tfin_network_output(&engine, &count);
+    if (count > 0) {
+        digest = tfin_crc32(digest, output, count);
+    }
+    tfin_put(&w, v->score_q32, 4);
+    tfin_put(&w, (uint32_t)v->raw, 4);
+    tfin_put(&w, v->flags, 2);
+    tfin_put(&w, v->action, 1);
+    tfin_put(&w, v->reason_count, 1);
+    for (uint32_t i = 0; i < TFIN_MAX_REASONS; i++) {
+        tfin_put(&w, i < v->reason_count ? v->reasons[i] : 0, 2);
+    }
+    tfin_put(&w, 0, 2);
+    digest = tfin_crc32(digest, bytes, sizeof bytes);
+}
+
+static void score(const uint8_t *wanted)
+{
+    tfin_verdict verdict;
+    uint32_t before = tfin_port_ticks();
+#ifdef TFIN_LAB_PROBE
+    last_ticks = before;
+#endif
+    int rc = tfin_score(&engine, &events.event, &verdict);
+    uint32_t ticks = since(before);
+    if (rc != TFIN_OK) {
+        differs("score", scored, 0, (uint32_t)-rc);
+        return;
+    }
+    add_to_digest(&verdict);
+    uint32_t expected;
+    memcpy(&expected, wanted, 4);
+    if (digest != expected) {
+        differs("verdict", scored, expected, digest);
+    }
+    if (measure) {
+        line("score", ticks, verdict.reason_count, 0);
+    }
+    scored++;
+}
+
+static void take_events(const uint8_t *payload, uint32_t size, uint32_t scores)
+{
+    const uint8_t *wanted = payload + ((size + 3u) & ~3u);
+    uint32_t done = 0;
+    int rc = tfin_events_begin(&events, &fields, record, payload, size) ? 1 : -1;
+    while (rc > 0 && (rc = tfin_events_next(&events)) > 0) {
+        if (events.kind <= TFIN_KIND_SCORE_OUTCOME && done < scores) {
+            score(wanted + 4u * done++);
+        }
+        uint32_t before = tfin_port_ticks();
+#ifdef TFIN_LAB_PROBE
+        last_ticks = before;
+#endif
+        if (events.kind == TFIN_KIND_SCORE_OUTCOME || events.kind == TFIN_KIND_OUTCOME) {
+            (void)tfin_apply_outcome(&engine, &events.outcome);
+            if (measure) {
+                line("outcome", since(before), 0, 0);
+            }
+        } else if (events.kind == TFIN_KIND_NOTICE) {
+            (void)tfin_apply_notice(&engine, &events.notice);
+            if (measure) {
+                line("notice", since(before), 0, 0);
+            }
+        }
+    }
+    if (rc < 0 || done != scores) {
+        differs("tape", scored, scores, done);
+    }
+}
+
+static void compare_state(uint32_t wanted_digest, uint32_t wanted_crc)
+{
+    uint8_t piece[64];
+    uint32_t crc = 0;
+    uint32_t total = tfin_state_size(&engine);
+    for (uint32_t at = 0; at < total; at += sizeof piece) {
+        uint32_t size = total - at < sizeof piece ? total - at : (uint32_t)sizeof piece;
+        (void)tfin_export_state(&engine, at, piece, size);
+        crc = tfin_crc32(crc, piece, size);
+    }
+    if (tfin_state_digest(&engine) != wanted_digest) {
+        differs("state", scored, wanted_digest, tfin_state_digest(&engine));
+    } else if (crc != wanted_crc) {
+        differs("image", scored, wanted_crc, crc);
+    }
+    (void)tfin_reset(&engine);
+    digest = 0;
+}
+
+static void check_plan(const uint8_t *p, uint32_t size)
+{
+    int rc = tfin_net_check(p, size, TFIN_KERNELS_ALL);
+    uint32_t arena = rc == TFIN_OK ? tfin_net_arena_size(p) : 0;
+    plan = rc == TFIN_OK && arena <= memory_size ? p : NULL;
+    line("plan", rc, arena, memory_size);
+    differing += plan == NULL;
+}
+
+static void run_rows(const uint8_t *rows, uint32_t count, uint32_t report)
+{
+    uint32_t wrong = 0;
+    if (plan == NULL) {
+        return;
+    }
+    uint32_t inputs = tfin_net_input_length(plan);
+    uint32_t outputs = tfin_net_output_length(plan);
+    for (uint32_t row = 0; row < count; row++) {
+        memset(memory, (int)(0x5Au + row), tfin_net_arena_size(plan)); /* a run needs nothing of the one before */
+        memcpy(tfin_net_input(plan, memory), rows + row * inputs, inputs);
+        uint32_t before = tfin_port_ticks();
+        tfin_net_run(plan, memory);
+        uint32_t ticks = since(before);
+        const uint8_t *wanted = rows + count * inputs + row * outputs;
+        const uint8_t *got = (const uint8_t *)tfin_net_output(plan, memory);
+        for (uint32_t i = 0; i < outputs; i++) {
+            wrong += wanted[i] != got[i];
+        }
+        if (report) {
+            line("row", ticks, 0, 0);
+        }
+    }
+    line("rows", count, wrong, 0);
+    differing += wrong;
+}
+
+static void work(const uint8_t *at, const uint8_t *end)
+{
+    while (end - at >= 16) {
+        uint32_t head[4];
+        memcpy(head, at, sizeof head);
+        const uint8_t *payload = at + 16;
+        switch (head[0]) {
+        case TAG_PACK:
+            open_pack(payload, head[1], head[2]);
+            break;
+        case TAG_EVENTS:
+            take_events(payload, head[2], head[3]);
+            break;
+        case TAG_STATE:
+            compare_state(head[2], head[3]);
+            break;
+        case TAG_PLAN:
+            check_plan(payload, head[1]);
+            break;
+        case TAG_ROWS:
+            run_rows(payload, head[2], head[3]);
+            break;
+        case TAG_MEASURE:
+            measure = head[2];
+            break;
+#ifdef TFIN_LAB_PROBE
+        case TAG_SABOTAGE:
+            sabotaged = head[2];
+            break;
+#endif
+        default:
+            return;
+        }
+        at = payload + ((head[1] + 15u) & ~15u);
+    }
+}
+
+int main(void)
+{
+    uintptr_t image_end = (uintptr_t)tfin_ld_data_image + (uintptr_t)tfin_ld_data_end - (uintptr_t)tfin_ld_data;
+    const uint8_t *tape = (const uint8_t *)((image_end + 1023u) & ~(uintptr_t)1023u);
+    uint32_t head[4];
+    memory = (uint8_t *)tfin_ld_bss_end;
+    memory_size = ((uint32_t)((uintptr_t)tfin_ld_stack_top - (uintptr_t)tfin_ld_bss_end) - STACK_BYTES) & ~15u;
+    memcpy(head, tape, sizeof head);
+    print("\n");
+    line("tinyfin-lab", TFIN_VERSION, tfin_port_tick_hz, memory_size);
+    if (head[0] != TAPE_MAGIC || tfin_crc32(0, tape + 16, head[1]) != head[2]) {
+        line("unreadable", head[0], head[1], head[2]);
+        return 2;
+    }
+    work(tape + 16, tape + 16 + head[1]);
+#ifdef TFIN_LAB_PROBE
+    for (uint32_t i = 0; i < CODES; i++) {
+        if (worst[i] != 0) {
+            line("operator", i, worst[i], 0);
+        }
+    }
+#endif
+    line("done", differing, scored, 0);
+    return differing == 0 ? 0 : 1;
+}
