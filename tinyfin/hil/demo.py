@@ -82,11 +82,10 @@ class Demo:
 
     @staticmethod
     def _shown(detection: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-        rules = [name for name in detection if not name.startswith("model_")]
-        best = max(rules, key=lambda n: detection[n]["average_precision"] or 0.0, default=None)
-        shown = [("float", "model_float"), ("int8", "model_int8")]
-        if best is not None:
-            shown.append((f"rule ({best})", best))
+        shown = [("float", "model_float"), ("int8", "model_int8"), ("rule A", "rule_a"),
+                 ("rule B, which also knows the card elsewhere", "rule_b")]
+        if "rule_a" not in detection:
+            shown.append(("amount", "amount"))
         return [(label, detection[name]) for label, name in shown if name in detection]
 
 
