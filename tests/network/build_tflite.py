@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,16 @@ import tflite
 from numpy.typing import NDArray
 
 ACTIVATIONS = {"NONE": 0, "RELU": 1, "RELU_N1_TO_1": 2, "RELU6": 3}
+_OPTIONS = {
+    "ADD": "AddOptions",
+    "CONCATENATION": "ConcatenationOptions",
+    "FULLY_CONNECTED": "FullyConnectedOptions",
+    "MEAN": "ReducerOptions",
+    "MUL": "MulOptions",
+    "SOFTMAX": "SoftmaxOptions",
+    "SUB": "SubOptions",
+    "SUM": "ReducerOptions",
+}
 
 
 @dataclass
@@ -31,6 +41,7 @@ class OpSpec:
     inputs: Sequence[int]
     outputs: Sequence[int]
     activation: str = "NONE"
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -86,6 +97,36 @@ class Graph:
         )
         self.ops.append(OpSpec(name, [source], [out]))
         return out
+
+    def operator(
+        self,
+        name: str,
+        inputs: Sequence[int],
+        shape: Sequence[int],
+        out_scale: float,
+        out_zero: int,
+        activation: str = "NONE",
+        **options: Any,
+    ) -> int:
+        """An operator of several inputs or with options: beta, axis, keep_dims."""
+        out = self.tensor(
+            f"{name.lower()}{len(self.tensors)}", shape, scales=[out_scale], zero_points=[out_zero]
+        )
+        self.ops.append(OpSpec(name, inputs, [out], activation, options))
+        return out
+
+    def constant(self, values: NDArray[np.int8], scale: float, zero: int) -> int:
+        return self.tensor(
+            f"c{len(self.tensors)}", values.shape, scales=[scale], zero_points=[zero], data=values
+        )
+
+    def axes(self, values: Sequence[int]) -> int:
+        return self.tensor(
+            f"axes{len(self.tensors)}",
+            [len(values)],
+            type=tflite.TensorType.INT32,
+            data=np.array(values, np.int32),
+        )
 
     def reshape(self, source: int, shape: Sequence[int]) -> int:
         old = self.tensors[source]
@@ -182,17 +223,22 @@ class Graph:
     @staticmethod
     def _operator(b: Any, op: OpSpec, names: Sequence[str]) -> int:
         inputs, outputs = _ints(b, op.inputs), _ints(b, op.outputs)
+        kind = _OPTIONS.get(op.name)
         options = None
-        if op.name == "FULLY_CONNECTED":
-            tflite.FullyConnectedOptionsStart(b)
-            tflite.FullyConnectedOptionsAddFusedActivationFunction(b, ACTIVATIONS[op.activation])
-            options = tflite.FullyConnectedOptionsEnd(b)
+        if kind is not None:
+            getattr(tflite, f"{kind}Start")(b)
+            if kind not in ("SoftmaxOptions", "ReducerOptions"):
+                fused = ACTIVATIONS[op.activation]
+                getattr(tflite, f"{kind}AddFusedActivationFunction")(b, fused)
+            for key, value in op.options.items():
+                getattr(tflite, f"{kind}Add{key.title().replace('_', '')}")(b, value)
+            options = getattr(tflite, f"{kind}End")(b)
         tflite.OperatorStart(b)
         tflite.OperatorAddOpcodeIndex(b, names.index(op.name))
         tflite.OperatorAddInputs(b, inputs)
         tflite.OperatorAddOutputs(b, outputs)
         if options is not None:
-            tflite.OperatorAddBuiltinOptionsType(b, tflite.BuiltinOptions.FullyConnectedOptions)
+            tflite.OperatorAddBuiltinOptionsType(b, getattr(tflite.BuiltinOptions, str(kind)))
             tflite.OperatorAddBuiltinOptions(b, options)
         return int(tflite.OperatorEnd(b))
 

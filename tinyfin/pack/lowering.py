@@ -9,10 +9,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinyfin.errors import ModelError
+from tinyfin.pack import lowering_operators
+from tinyfin.pack.lowering_common import activation_range, quantized, same_size, where
+from tinyfin.pack.lowering_operators import Binary, Copy, Reduce, Softmax
 from tinyfin.quantize import fixed_point
-from tinyfin.quantize.tflite_model import Operator, Tensor, TfliteModel
+from tinyfin.quantize.tflite_model import BINARY, Operator, Tensor, TfliteModel
 
-__all__ = ["FullyConnected", "Node", "Table", "lower", "output_of"]
+__all__ = [
+    "Binary",
+    "Copy",
+    "FullyConnected",
+    "Node",
+    "Reduce",
+    "Softmax",
+    "Table",
+    "lower",
+    "output_of",
+]
 
 
 @dataclass(frozen=True)
@@ -31,6 +44,13 @@ class FullyConnected:
     output_zero_point: int
     activation_min: int
     activation_max: int
+
+    reusable: tuple[int, ...] = ()
+
+    @property
+    def inputs(self) -> tuple[int, ...]:
+        """Tensors that it reads."""
+        return (self.input,)
 
     @property
     def input_length(self) -> int:
@@ -53,12 +73,22 @@ class Table:
     table: NDArray[np.int8]
 
     @property
+    def inputs(self) -> tuple[int, ...]:
+        """Tensors that it reads."""
+        return (self.input,)
+
+    @property
+    def reusable(self) -> tuple[int, ...]:
+        """Inputs whose memory the output may take."""
+        return (self.input,)
+
+    @property
     def output_length(self) -> int:
         """As many as inputs."""
         return self.input_length
 
 
-Node = FullyConnected | Table
+Node = FullyConnected | Table | Binary | Reduce | Softmax | Copy
 
 
 def row_multiplier(real: float, where: str) -> tuple[int, int]:
@@ -83,15 +113,24 @@ def lower(model: TfliteModel) -> list[Node]:
     alias: dict[int, int] = {}
     nodes: list[Node] = []
     for op in model.operators:
-        source = alias.get(op.inputs[0], op.inputs[0])
+        sources = tuple(alias.get(i, i) for i in op.operands)
+        source = sources[0]
         x, y = model.tensors[op.inputs[0]], model.tensors[op.outputs[0]]
         if op.name == "RESHAPE":
-            _same_size(model, op, x, y)
+            same_size(model, op, x, y)
             alias[op.outputs[0]] = source
         elif op.name == "FULLY_CONNECTED":
             nodes.append(_fully_connected(model, op, source))
+        elif op.name in BINARY:
+            nodes.append(lowering_operators.binary(model, op, sources))
+        elif op.name in ("MEAN", "SUM"):
+            nodes.append(lowering_operators.reduce(model, op, source))
+        elif op.name == "SOFTMAX":
+            nodes.append(lowering_operators.softmax(model, op, source))
+        elif op.name == "CONCATENATION":
+            nodes += lowering_operators.concatenation(model, op, sources)
         else:
-            _same_size(model, op, x, y)
+            same_size(model, op, x, y)
             nodes.append(Table(source, op.outputs[0], x.size, _table(model, op, x, y)))
     if not nodes or alias.get(model.output, model.output) == model.input:
         raise ModelError(f"{model.source}: the output is the input; give a model that computes")
@@ -107,49 +146,12 @@ def output_of(model: TfliteModel, nodes: list[Node]) -> int:
     return t
 
 
-def _where(model: TfliteModel, op: Operator, t: Tensor) -> str:
-    return f"{model.source}: operator {op.name}, tensor {t.name!r}"
-
-
-def _same_size(model: TfliteModel, op: Operator, x: Tensor, y: Tensor) -> None:
-    if x.size != y.size:
-        raise ModelError(
-            f"{_where(model, op, y)}: {y.size} elements made of {x.size}; convert the model again"
-        )
-
-
-def _quantized(real: float, scale: np.float32, zero_point: int) -> int:
-    """A real activation bound as a code, in float32 as TFLM computes it."""
-    ratio = float(np.float32(real) / scale)
-    return zero_point + fixed_point.round_half_away(min(max(ratio, -1e6), 1e6))
-
-
-def _activation_range(model: TfliteModel, op: Operator, y: Tensor) -> tuple[int, int]:
-    name = op.options.get("activation", "NONE")
-    bounds: dict[str, tuple[float | None, float | None]] = {
-        "NONE": (None, None),
-        "RELU": (0.0, None),
-        "RELU6": (0.0, 6.0),
-        "RELU_N1_TO_1": (-1.0, 1.0),
-    }
-    if name not in bounds:
-        raise ModelError(
-            f"{_where(model, op, y)}: fused activation {name} is unknown; use one of "
-            f"{', '.join(bounds)}"
-        )
-    low, high = bounds[name]
-    scale, zero_point = y.scale, y.zero_point
-    lo = -128 if low is None else max(-128, _quantized(low, scale, zero_point))
-    hi = 127 if high is None else min(127, _quantized(high, scale, zero_point))
-    return lo, hi
-
-
 def _fully_connected(model: TfliteModel, op: Operator, source: int) -> FullyConnected:
     x, y = model.tensors[op.inputs[0]], model.tensors[op.outputs[0]]
     if len(op.inputs) not in (2, 3) or op.inputs[1] < 0:
-        raise ModelError(f"{_where(model, op, y)}: {len(op.inputs)} inputs; it takes two or three")
+        raise ModelError(f"{where(model, op, y)}: {len(op.inputs)} inputs; it takes two or three")
     w = model.tensors[op.inputs[1]]
-    at = _where(model, op, w)
+    at = where(model, op, w)
     if w.type != "INT8" or w.data is None:
         kind = "not constant" if w.data is None else f"of type {w.type}"
         raise ModelError(f"{at}: weights are {kind}; convert to constant int8 weights")
@@ -170,7 +172,7 @@ def _fully_connected(model: TfliteModel, op: Operator, source: int) -> FullyConn
         )
     if not np.all(np.isfinite(w.scales)) or np.any(w.scales < 0):
         raise ModelError(f"{at}: a scale is negative or not a number; convert the model again")
-    lo, hi = _activation_range(model, op, y)
+    lo, hi = activation_range(model, op, y)
     si, so = float(x.scale), float(y.scale)
     multipliers = tuple(row_multiplier(si * float(s) / so, at) for s in w.scales)
     return FullyConnected(
@@ -192,7 +194,7 @@ def _bias(
     if len(op.inputs) < 3 or op.inputs[2] < 0:
         return np.zeros(n, np.int64)
     b = model.tensors[op.inputs[2]]
-    at = _where(model, op, b)
+    at = where(model, op, b)
     if b.type != "INT32" or b.data is None or b.size != n:
         raise ModelError(
             f"{at}: bias of type {b.type} and shape {list(b.shape)}; use a constant int32 bias, "
@@ -210,7 +212,7 @@ def _bias(
 
 def _table(model: TfliteModel, op: Operator, x: Tensor, y: Tensor) -> NDArray[np.int8]:
     codes = range(-128, 128)
-    at = _where(model, op, y)
+    at = where(model, op, y)
     scale, zero = float(x.scale), x.zero_point
     if op.name == "LOGISTIC":
         if y.zero_point != -128 or abs(float(y.scale) * 256 - 1) > 1e-3:
@@ -223,17 +225,18 @@ def _table(model: TfliteModel, op: Operator, x: Tensor, y: Tensor) -> NDArray[np
     if op.name == "RELU6":
         if x.scale != y.scale or x.zero_point != y.zero_point:
             raise ModelError(f"{at}: RELU6 cannot rescale; fuse it into the layer before it")
-        six = min(max(_quantized(6.0, x.scale, zero), -128), 127)
+        six = min(max(quantized(6.0, x.scale, zero), -128), 127)
         return np.array([min(max(c, zero), six) for c in codes], np.int8)
-    # RELU and QUANTIZE: rescale, then clamp
+    # RELU, RELU_N1_TO_1 and QUANTIZE: rescale, then clamp
     q, shift = fixed_point.quantize_multiplier(scale / float(y.scale))
     if shift > 30:
         raise ModelError(f"{at}: rescaling by {scale / float(y.scale):.3g}; look for a wrong range")
-    low = max(-128, y.zero_point) if op.name == "RELU" else -128
+    name = "NONE" if op.name == "QUANTIZE" else op.name
+    low, high = activation_range(model, op, y, name)
     values = [
         fixed_point.int32(
             fixed_point.multiply_by_quantized_multiplier(c - zero, q, shift) + y.zero_point
         )
         for c in codes
     ]
-    return np.array([min(max(v, low), 127) for v in values], np.int8)
+    return np.array([min(max(v, low), high) for v in values], np.int8)

@@ -15,17 +15,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinyfin.errors import ModelError, PackError
-from tinyfin.pack import lowering
-from tinyfin.pack.lowering import FullyConnected, Table
+from tinyfin.pack import lowering, plan_nodes
+from tinyfin.pack.lowering import FullyConnected, Node, Table
 from tinyfin.quantize.tflite_model import TfliteModel
 
-__all__ = ["KERNELS", "LAYOUTS", "compile_plan", "describe"]
+__all__ = ["KERNELS", "LAYOUTS", "compile_plan", "describe", "kernel_names"]
 
 MAGIC = 0x4E504654  # "TFPN"
 FORMAT = 1
 HEADER_BYTES = 64
 #: kernel mask bit of each opcode
-KERNELS = {1: ("FULLY_CONNECTED", 1), 2: ("TABLE", 2)}
+KERNELS = {
+    1: ("FULLY_CONNECTED", 1),
+    2: ("TABLE", 2),
+    3: ("SOFTMAX", 4),
+    4: ("ADD", 8),
+    5: ("MUL", 16),
+    6: ("SQUARED_DIFFERENCE", 32),
+    7: ("REDUCE", 64),
+    8: ("COPY", 128),
+}
 LAYOUTS = {0: "canonical"}
 
 _HEADER = struct.Struct("<IHH10I16x")
@@ -131,6 +140,45 @@ class _Writer:
         return offset
 
 
+def _opcode(node: Node) -> int:
+    if isinstance(node, FullyConnected):
+        return 1
+    return 2 if isinstance(node, Table) else plan_nodes.opcode(node)
+
+
+def _record_size(node: Node) -> int:
+    if isinstance(node, FullyConnected):
+        return _FC.size
+    return _TABLE.size if isinstance(node, Table) else plan_nodes.record_size(node)
+
+
+def _lives(
+    nodes: Sequence[Node], source: int, target: int, input_length: int
+) -> tuple[dict[int, _Buffer], dict[int, int]]:
+    """A buffer for every tensor, or the tensor whose buffer it takes over.
+
+    The input lives from before the first node to after the last. A node that works element by
+    element may overwrite an operand that nobody needs any more.
+    """
+    end = len(nodes)
+    lives = {source: _Buffer(_round_up(input_length, 8), -1, end)}
+    for i, node in enumerate(nodes):
+        for tensor in node.inputs:
+            lives[tensor].last = max(lives[tensor].last, i)
+        made = lives.setdefault(node.output, _Buffer(_round_up(node.output_length, 8), i, i))
+        made.last = max(made.last, i)
+    lives[target].last = end
+    shared: dict[int, int] = {}
+    for i, node in enumerate(nodes):
+        for tensor in node.reusable:
+            root = shared.get(tensor, tensor)
+            if lives[root].last == i:
+                lives[root].last = lives.pop(node.output).last
+                shared[node.output] = root
+                break
+    return lives, shared
+
+
 def compile_plan(model: TfliteModel, *, accumulators: bool = False) -> bytes:
     """The plan of a model, in the canonical layout; its length is a multiple of 16.
 
@@ -145,21 +193,8 @@ def compile_plan(model: TfliteModel, *, accumulators: bool = False) -> bytes:
             "use another read-out"
         )
     end = len(nodes)
-    lives: dict[int, _Buffer] = {}
-    source, target = nodes[0].input, nodes[-1].output
-    target = lowering.output_of(model, nodes)
-    lives[source] = _Buffer(_round_up(nodes[0].input_length, 8), -1, end)
-    for i, node in enumerate(nodes):
-        lives[node.input].last = max(lives[node.input].last, i)
-        lives[node.output] = _Buffer(_round_up(node.output_length, 8), i, i)
-    lives[target].last = end
-    shared: dict[int, int] = {}
-    for i, node in enumerate(nodes):  # a table may overwrite an input that is not needed again
-        root = shared.get(node.input, node.input)
-        if isinstance(node, Table) and lives[root].last == i:
-            lives[root].last = lives[node.output].last
-            del lives[node.output]
-            shared[node.output] = root
+    source, target = model.input, lowering.output_of(model, nodes)
+    lives, shared = _lives(nodes, source, target, model.input_tensor.size)
     scratch = {
         i: _Buffer(_round_up(2 * _round_up(n.input_length, 4), 8), i, i)
         for i, n in enumerate(nodes)
@@ -175,8 +210,7 @@ def compile_plan(model: TfliteModel, *, accumulators: bool = False) -> bytes:
     def at(tensor: int) -> int:
         return lives[shared.get(tensor, tensor)].offset
 
-    nodes_bytes = sum(_FC.size if isinstance(n, FullyConnected) else _TABLE.size for n in nodes)
-    writer = _Writer(HEADER_BYTES + nodes_bytes)
+    writer = _Writer(HEADER_BYTES + sum(_record_size(n) for n in nodes))
     records = bytearray()
     for i, node in enumerate(nodes):
         if isinstance(node, Table):
@@ -184,20 +218,17 @@ def compile_plan(model: TfliteModel, *, accumulators: bool = False) -> bytes:
             records += _TABLE.pack(
                 2, 0, _TABLE.size, at(node.input), at(node.output), *[node.input_length] * 2, offset
             )
-            continue
-        records += _fully_connected(
-            node,
-            writer,
-            at(node.input),
-            at(node.output),
-            scratch[i].offset,
-            kept is not None and i == last_fc,
-        )
+        elif isinstance(node, FullyConnected):
+            keep = kept is not None and i == last_fc
+            places = at(node.input), at(node.output), scratch[i].offset
+            records += _fully_connected(node, writer, *places, keep)
+        else:
+            records += plan_nodes.record(node, at, writer.add)
     body = bytes(records) + bytes(writer.data)
     size = _round_up(HEADER_BYTES + len(body), 16)
     mask = 0
     for node in nodes:
-        mask |= 2 if isinstance(node, Table) else 1
+        mask |= KERNELS[_opcode(node)][1]
     header = _HEADER.pack(
         MAGIC,
         FORMAT,
@@ -207,7 +238,7 @@ def compile_plan(model: TfliteModel, *, accumulators: bool = False) -> bytes:
         arena,
         len(nodes),
         at(source),
-        nodes[0].input_length,
+        model.input_tensor.size,
         at(target),
         model.output_tensor.size,
         kept.offset if kept else 0,
@@ -251,10 +282,18 @@ def _fully_connected(
     )
 
 
+def kernel_names(mask: int) -> list[str]:
+    """Names of the kernels of a mask; a bit that this version does not know as ``kernel 2^n``."""
+    known = {bit: name for name, bit in KERNELS.values()}
+    bits = [1 << i for i in range(32) if mask >> i & 1]
+    return [known.get(bit, f"kernel 2^{bit.bit_length() - 1}") for bit in bits]
+
+
 def describe(plan: bytes) -> dict[str, Any]:
     """What a plan holds: ``operators`` (dicts), ``arena_bytes``, ``macs``, ``weight_bytes`` (one
-    per weight, padding apart), ``plan_bytes``, ``input_length``, ``output_length``, ``kernels``,
-    ``layout``, ``accumulators``. Raises PackError when the bytes are not a plan."""
+    per weight, padding apart), ``plan_bytes``, ``input_length``, ``output_length``, ``kernels``
+    (mask), ``kernel_names``, ``layout``, ``accumulators``. Raises PackError when the bytes are
+    not a plan."""
     if len(plan) < HEADER_BYTES or _HEADER.unpack_from(plan)[0] != MAGIC:
         raise PackError("not a plan: its magic is missing; compile the model again")
     fields = _HEADER.unpack_from(plan)
@@ -287,6 +326,8 @@ def describe(plan: bytes) -> dict[str, Any]:
             operators.append(
                 {"name": "TABLE", "inputs": f[5], "outputs": f[5], "macs": 0, "weight_bytes": 0}
             )
+        elif opcode in KERNELS:
+            operators.append(plan_nodes.describe_node(plan, position, opcode, op_flags))
         else:
             raise PackError(f"plan node of unknown opcode {opcode}: a newer tinyfin wrote it")
         position += record
@@ -299,6 +340,7 @@ def describe(plan: bytes) -> dict[str, Any]:
         "input_length": n_in,
         "output_length": n_out,
         "kernels": mask,
+        "kernel_names": kernel_names(mask),
         "layout": layout,
         "accumulators": n_acc,
     }

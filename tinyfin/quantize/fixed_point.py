@@ -18,6 +18,7 @@ __all__ = [
     "multiply_by_quantized_multiplier",
     "quantize_multiplier",
     "round_half_away",
+    "softmax_exps",
     "tanh_code",
 ]
 
@@ -159,3 +160,16 @@ def logistic_code(code: int, scale: float, zero_point: int) -> int:
 def tanh_code(code: int, scale: float, zero_point: int) -> int:
     """What TFLM's int8 TANH answers for an input code (output scale 1/128, zero point 0)."""
     return _activation(_tanh, code, scale, zero_point, 7, 0)
+
+
+def softmax_exps(real: float) -> list[int]:
+    """exp(-d) * 2^31 as TFLM's int8 SOFTMAX takes it, for d = 0, 1, ... codes below the largest.
+
+    ``real``: beta times the input's scale times 2^26, above 1. The list ends where TFLM stops
+    counting, at most at d = 255.
+    """
+    q, shift = quantize_multiplier(min(real, float((1 << 31) - 1)))
+    radius = math.floor(31 * float(1 << 26) / 2.0**shift)
+    return [
+        _exp_negative(_high_mul(int32(-d << shift), q), 5) for d in range(min(radius, 255) + 1)
+    ]

@@ -18,13 +18,33 @@ from numpy.typing import NDArray
 
 from tinyfin.errors import ModelError
 
-__all__ = ["SUPPORTED", "Operator", "Tensor", "TfliteModel", "load"]
+__all__ = ["BINARY", "SUPPORTED", "Operator", "Tensor", "TfliteModel", "load"]
 
 #: operator names, as the TFLite schema spells them, that a plan can hold
-SUPPORTED = ("FULLY_CONNECTED", "LOGISTIC", "QUANTIZE", "RELU", "RELU6", "RESHAPE", "TANH")
+SUPPORTED = (
+    "ADD",
+    "CONCATENATION",
+    "FULLY_CONNECTED",
+    "LOGISTIC",
+    "MEAN",
+    "MUL",
+    "QUANTIZE",
+    "RELU",
+    "RELU6",
+    "RELU_N1_TO_1",
+    "RESHAPE",
+    "SOFTMAX",
+    "SQUARED_DIFFERENCE",
+    "SUB",
+    "SUM",
+    "TANH",
+)
+
+#: operators of two operands, one of which may be constant
+BINARY = ("ADD", "MUL", "SQUARED_DIFFERENCE", "SUB")
 
 _INSTEAD = {
-    "ADD": "fold the addition into the bias of a Dense layer",
+    "ABS": "use relu, or the square (MUL by itself)",
     "BATCH_MATMUL": "use Dense layers: the second factor must be constant",
     "CONV_1D": "use Dense layers over the flattened window",
     "CONV_2D": "use Dense layers over the flattened window",
@@ -34,12 +54,11 @@ _INSTEAD = {
     "GELU": "use relu or tanh",
     "HARD_SWISH": "use relu or tanh",
     "LEAKY_RELU": "use relu",
+    "LOG_SOFTMAX": "use SOFTMAX, or end the model in its logits",
     "LSTM": "use Dense layers over features that carry the history",
-    "MUL": "fold the factor into the weights of a Dense layer",
     "PRELU": "use relu",
-    "RELU_N1_TO_1": "let it be fused into the Dense layer before it, or use tanh",
-    "SOFTMAX": "end the model in its logits, or in one LOGISTIC output",
-    "SUB": "fold the subtraction into the bias of a Dense layer",
+    "REDUCE_MAX": "use MEAN or SUM",
+    "SQUARE": "multiply the tensor by itself (MUL)",
     "UNIDIRECTIONAL_SEQUENCE_LSTM": "use Dense layers over features that carry the history",
 }
 
@@ -87,6 +106,13 @@ class Operator:
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def operands(self) -> tuple[int, ...]:
+        """Inputs that hold int8 values to compute with: no weights, shapes or axes."""
+        if self.name == "CONCATENATION":
+            return self.inputs
+        return self.inputs[:2] if self.name in BINARY else self.inputs[:1]
 
 
 @dataclass(frozen=True)
@@ -188,14 +214,7 @@ def _read(data: bytes, label: str) -> TfliteModel:
             op_name = f"CUSTOM {custom.decode(errors='replace') if custom else ''}".strip()
         inputs = [op.Inputs(k) for k in range(count(op.InputsLength(), "inputs"))]
         outputs = [op.Outputs(k) for k in range(count(op.OutputsLength(), "outputs"))]
-        options: dict[str, Any] = {}
-        table = op.BuiltinOptions()
-        if op_name == "FULLY_CONNECTED" and table is not None:
-            fc = tflite.FullyConnectedOptions()
-            fc.Init(table.Bytes, table.Pos)
-            fused = fc.FusedActivationFunction()
-            options["activation"] = _ACTIVATIONS.get(fused, f"activation {fused}")
-            options["weights_format"] = fc.WeightsFormat()
+        options = _options(op_name, op.BuiltinOptions())
         operators.append(
             Operator(
                 op_name,
@@ -216,6 +235,37 @@ def _read(data: bytes, label: str) -> TfliteModel:
         tensor_index(graph.Inputs(0)),
         tensor_index(graph.Outputs(0)),
     )
+
+
+def _options(name: str, table: Any) -> dict[str, Any]:
+    """The options a plan needs to know; those that the file leaves out are absent."""
+    import tflite
+
+    kinds: dict[str, Any] = {
+        "ADD": tflite.AddOptions,
+        "CONCATENATION": tflite.ConcatenationOptions,
+        "FULLY_CONNECTED": tflite.FullyConnectedOptions,
+        "MEAN": tflite.ReducerOptions,
+        "MUL": tflite.MulOptions,
+        "SOFTMAX": tflite.SoftmaxOptions,
+        "SUB": tflite.SubOptions,
+        "SUM": tflite.ReducerOptions,
+    }
+    if table is None or name not in kinds:
+        return {}
+    kind = kinds[name]()
+    kind.Init(table.Bytes, table.Pos)
+    if name == "SOFTMAX":
+        return {"beta": float(kind.Beta())}
+    if name in ("MEAN", "SUM"):
+        return {"keep_dims": bool(kind.KeepDims())}
+    fused = kind.FusedActivationFunction()
+    options: dict[str, Any] = {"activation": _ACTIVATIONS.get(fused, f"activation {fused}")}
+    if name == "FULLY_CONNECTED":
+        options["weights_format"] = kind.WeightsFormat()
+    if name == "CONCATENATION":
+        options["axis"] = int(kind.Axis())
+    return options
 
 
 _DTYPES: dict[str, np.dtype[Any]] = {"INT8": np.dtype("i1"), "INT32": np.dtype("<i4")}
@@ -263,10 +313,14 @@ def _check(model: TfliteModel) -> None:
                 f"{where}: operator {op.name} (makes {outs}) is not in the plan's operator "
                 f"set; {instead}"
             )
-        if not op.inputs or not op.outputs or op.inputs[0] < 0:
+        if not op.inputs or not op.outputs or min(op.operands) < 0:
             raise ModelError(f"{where}: operator {op.name} lacks input or output; convert it again")
-        for t in (op.inputs[0], op.outputs[0]):
-            _check_activation(model, op.name, model.tensors[t])
+        if op.name in BINARY and len(op.inputs) != 2:
+            raise ModelError(f"{where}: operator {op.name} has {len(op.inputs)} inputs, not two")
+        for index in (*op.operands, op.outputs[0]):
+            used = model.tensors[index]
+            constant = op.name in BINARY and index in op.inputs and used.data is not None
+            _check_activation(model, f"operator {op.name}", used, constant)
     for t in (model.input, model.output):
         _check_activation(model, "the model's signature", model.tensors[t])
     if not model.operators:
@@ -274,7 +328,9 @@ def _check(model: TfliteModel) -> None:
     _check_order(model)
 
 
-def _check_activation(model: TfliteModel, user: str, t: Tensor) -> None:
+def _check_activation(
+    model: TfliteModel, user: str, t: Tensor, constant: bool = False
+) -> None:
     at = f"{model.source}: {user}, tensor {t.name!r}"
     if t.type != "INT8":
         raise ModelError(
@@ -290,19 +346,27 @@ def _check_activation(model: TfliteModel, user: str, t: Tensor) -> None:
         raise ModelError(f"{at}: scale {t.scales[0]}; scales are positive: convert it again")
     if not -128 <= t.zero_point <= 127:
         raise ModelError(f"{at}: zero point {t.zero_point} is not an int8: convert it again")
-    if t.size < 1 or (len(t.shape) > 1 and t.shape[0] != 1):
+    if t.size < 1 or (len(t.shape) > 1 and t.shape[0] != 1 and not constant):
         raise ModelError(f"{at}: shape {list(t.shape)}; convert with batch size 1")
     if t.size > 65500:
         raise ModelError(f"{at}: {t.size} elements; at most 65500: use a smaller layer")
-    if t.data is not None:
+    if t.data is not None and not constant:
         raise ModelError(f"{at}: is a constant; activations must come from the input")
 
 
 def _check_order(model: TfliteModel) -> None:
     known = {model.input}
     for op in model.operators:
-        if op.inputs[0] not in known:
-            t = model.tensors[op.inputs[0]]
+        sources = [i for i in op.operands if model.tensors[i].data is None]
+        if not sources:
+            t = model.tensors[op.outputs[0]]
+            raise ModelError(
+                f"{model.source}: operator {op.name} makes {t.name!r} of constants alone; store "
+                "the result as a constant, as the converter does"
+            )
+        missing = [i for i in sources if i not in known]
+        if missing:
+            t = model.tensors[missing[0]]
             raise ModelError(
                 f"{model.source}: operator {op.name} reads {t.name!r} before anything made it; "
                 "convert it again"

@@ -47,7 +47,7 @@ typedef struct __attribute__((may_alias)) tfin_binary {
 /* SUM and MEAN: each output is made from `count` inputs that follow one another. */
 typedef struct __attribute__((may_alias)) tfin_reduce {
     uint8_t opcode;
-    uint8_t flags;
+    uint8_t flags; /* bit 0 tells MEAN from SUM to who reads the plan; nothing to the engine */
     uint16_t bytes;
     uint32_t input;
     uint32_t output;
