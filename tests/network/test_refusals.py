@@ -29,8 +29,7 @@ def refusal(graph: Graph) -> str:
 @pytest.mark.parametrize(
     ("operator", "hint"),
     [
-        ("SOFTMAX", "LOGISTIC"),
-        ("ADD", "bias"),
+        ("SQUARE", "MUL"),
         ("LEAKY_RELU", "relu"),
         ("CONV_2D", "Dense"),
         ("TRANSPOSE", "FULLY_CONNECTED"),

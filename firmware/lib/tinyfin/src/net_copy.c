@@ -19,7 +19,11 @@ void tfin_copy(const tfin_node *node, const uint8_t *plan, uint8_t *arena)
     (void)plan;
     for (uint32_t rows = c->rows; rows != 0; rows--, y += c->stride) {
         for (uint32_t i = 0; i < c->length; i++) {
+#ifdef TFIN_TEST_NO_ROUNDING
+            y[i] = *x++ ^ (i == 0); /* a wrong answer on purpose: the tests must notice */
+#else
             y[i] = *x++;
+#endif
         }
     }
 }

@@ -45,7 +45,7 @@ static void row(const tfin_softmax_node *s, const uint8_t *exps, const int8_t *x
         uint32_t v = 0;
         if (below < s->entries) {
             v = (uint32_t)tfin_high_mul(scale, (int32_t)tfin_plan_u32(exps, 4u * below));
-#ifdef TFIN_TEST_SINGLE_ROUNDING
+#ifdef TFIN_TEST_NO_ROUNDING
             v = v >> exponent; /* a wrong answer on purpose: the tests must notice */
 #else
             v = (v + (1u << (exponent - 1u))) >> exponent;
