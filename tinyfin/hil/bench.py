@@ -18,7 +18,7 @@ from tinyfin import paths
 from tinyfin.codegen.emit import c_array, write_text
 from tinyfin.errors import InputError, TargetError
 from tinyfin.hil.session import emulated
-from tinyfin.pack.plan import compile_plan
+from tinyfin.pack.plan import compile_plan, repack
 from tinyfin.quantize.tflite_model import load
 from tinyfin.targets import build as building
 from tinyfin.targets import catalogue
@@ -88,7 +88,7 @@ def bench(
     target = catalogue.get(target_name)
     if target.emulator is None:
         raise TargetError(f"{target.name}: has no emulator; choose one that has (tinyfin targets)")
-    plan = compile_plan(load(model))
+    plan = repack(compile_plan(load(model)), target.layout)
     (arena,) = struct.unpack_from("<I", plan, _ARENA_AT)
     (length,) = struct.unpack_from("<I", plan, _INPUT_LENGTH_AT)
     (out_length,) = struct.unpack_from("<I", plan, _OUTPUT_LENGTH_AT)
@@ -144,6 +144,8 @@ def _write_plan(folder: Path, plan: bytes, arena: int, inputs: int, outputs: int
         f"#define BENCH_ARENA_BYTES {arena}u\n"
         f"#define BENCH_INPUT_BYTES {inputs}u\n"
         f"#define BENCH_OUTPUT_BYTES {outputs}u\n"
+        + "".join(f"{line}\n" for line in kernel_lines(kernels))
+        +
         "extern const uint8_t bench_plan[BENCH_PLAN_BYTES];\n",
     )
     write_text(

@@ -14,28 +14,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tinyfin.codegen.layout import KERNEL_NAMES, kernel_names
 from tinyfin.errors import ModelError, PackError
 from tinyfin.pack import lowering, plan_nodes
 from tinyfin.pack.lowering import FullyConnected, Node, Table
 from tinyfin.quantize.tflite_model import TfliteModel
 
-__all__ = ["KERNELS", "LAYOUTS", "compile_plan", "describe", "kernel_names"]
+__all__ = ["KERNELS", "LAYOUTS", "compile_plan", "describe", "kernel_names", "layout_of", "repack"]
 
 MAGIC = 0x4E504654  # "TFPN"
 FORMAT = 1
 HEADER_BYTES = 64
 #: kernel mask bit of each opcode
-KERNELS = {
-    1: ("FULLY_CONNECTED", 1),
-    2: ("TABLE", 2),
-    3: ("SOFTMAX", 4),
-    4: ("ADD", 8),
-    5: ("MUL", 16),
-    6: ("SQUARED_DIFFERENCE", 32),
-    7: ("REDUCE", 64),
-    8: ("COPY", 128),
-}
-LAYOUTS = {0: "canonical"}
+KERNELS = {i + 1: (name, 1 << i) for i, name in enumerate(KERNEL_NAMES)}
+#: a layout's id is its index
+LAYOUTS = ("canonical", "rows", "columns")
 
 _HEADER = struct.Struct("<IHH10I16x")
 _FC = struct.Struct("<BBHIIHHIIibbbxI")
@@ -282,11 +275,78 @@ def _fully_connected(
     )
 
 
-def kernel_names(mask: int) -> list[str]:
-    """Names of the kernels of a mask; a bit that this version does not know as ``kernel 2^n``."""
-    known = {bit: name for name, bit in KERNELS.values()}
-    bits = [1 << i for i in range(32) if mask >> i & 1]
-    return [known.get(bit, f"kernel 2^{bit.bit_length() - 1}") for bit in bits]
+def layout_of(plan: bytes) -> str:
+    """The name of a plan's layout. Raises PackError when it is none that this tinyfin knows."""
+    number = int(_HEADER.unpack_from(plan)[2])
+    if number >= len(LAYOUTS):
+        raise PackError(f"plan of layout {number}: this tinyfin knows {', '.join(LAYOUTS)}")
+    return LAYOUTS[number]
+
+
+def repack(plan: bytes, layout: str) -> bytes:
+    """The same network with its weights in another layout (a name of LAYOUTS): the same size, arena
+    and answers. Nothing is lost: repacking back gives the same bytes.
+
+    Raises PackError when the bytes are not a plan, or the layout has no such name.
+    """
+    if layout not in LAYOUTS:
+        raise PackError(f"layout {layout!r}: there are {', '.join(LAYOUTS)}")
+    describe(plan)
+    source = layout_of(plan)
+    result = bytearray(plan)
+    struct.pack_into("<H", result, 6, LAYOUTS.index(layout))
+    position = HEADER_BYTES
+    for _ in range(_HEADER.unpack_from(plan)[6]):
+        opcode, flags, record = struct.unpack_from("<BBH", plan, position)
+        if opcode == 1:
+            node = _FC.unpack_from(plan, position)
+            k, groups, at = _round_up(node[5], 4), _round_up(node[6], 4) // 4, node[7]
+            stride = 4 * k + 16 + (32 if flags & FC_PER_CHANNEL else 0)
+            if at + stride * groups > len(plan):
+                raise PackError(f"plan node at {position}: its constants end outside the plan")
+            for group in range(at, at + stride * groups, stride):
+                body = np.frombuffer(plan, np.uint8, 4 * k, group)
+                bias = np.frombuffer(plan, "<u4", 4, group + 4 * k).astype(np.int64)
+                weights, plain = _read_group(body, source)
+                codes, extra = _write_group(weights, layout)
+                result[group : group + 4 * k] = codes
+                moved = (bias - plain + extra) & 0xFFFFFFFF
+                result[group + 4 * k : group + 4 * k + 16] = moved.astype("<u4").tobytes()
+        position += record
+    return bytes(result)
+
+
+def _extra_bias(weights: NDArray[np.int64], layout: str) -> NDArray[np.int64]:
+    """What a layout's bias holds beside bias - zero_point * sum(w): int64[4] of int64[4, K]."""
+    if layout == "canonical":
+        return np.asarray(127 * weights[:, 1::2].sum(axis=1), np.int64)
+    return np.asarray((-128 if layout == "columns" else 0) * weights.sum(axis=1), np.int64)
+
+
+def _read_group(
+    body: NDArray[np.uint8], layout: str
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Weights int64[4, K] of a group's bytes, and what its biases hold for this layout."""
+    if layout == "rows":
+        codes = body.reshape(4, -1)
+    elif layout == "columns":
+        codes = np.bitwise_xor(body, np.uint8(0x80)).reshape(-1, 4).T.copy()
+    else:
+        codes = body.reshape(-1, 4, 4).transpose(1, 0, 2).reshape(4, -1).copy()
+        codes[:, 0::2] ^= 0x80
+    wide = codes.view(np.int8).astype(np.int64)
+    return wide, _extra_bias(wide, layout)
+
+
+def _write_group(weights: NDArray[np.int64], layout: str) -> tuple[bytes, NDArray[np.int64]]:
+    """The inverse of _read_group."""
+    codes = weights.astype(np.int8).view(np.uint8)
+    if layout == "columns":
+        codes = np.bitwise_xor(codes.T, np.uint8(0x80))
+    elif layout == "canonical":
+        codes[:, 0::2] ^= 0x80
+        codes = codes.reshape(4, -1, 4).transpose(1, 0, 2)
+    return np.ascontiguousarray(codes).tobytes(), _extra_bias(weights, layout)
 
 
 def describe(plan: bytes) -> dict[str, Any]:

@@ -70,6 +70,8 @@ class Target:
     flash_commands: tuple[tuple[str, ...], ...]
     port: str
     note: str
+    layout: str = "canonical"
+    """How this core's kernels like their weights (docs/formats/plan.md)."""
 
     @property
     def compiler(self) -> str:
@@ -115,6 +117,7 @@ class Target:
             "compiler_installed": shutil.which(self.compiler) is not None,
             "flash": self.how_to_flash(),
             "note": self.note,
+            "layout": self.layout,
         }
 
 
@@ -161,6 +164,7 @@ def _read(path: Path) -> Target:
             flash_commands=tuple(tuple(command) for command in extra.get("flash", [])),
             port=build["port"],
             note=extra.get("note", ""),
+            layout=extra.get("layout", "canonical"),
         )
     except KeyError as error:
         raise ConfigError(f"{path}: key {error} is missing; see the files beside it") from error

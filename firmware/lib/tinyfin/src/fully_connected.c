@@ -18,6 +18,10 @@
  *
  * The plan stores multiplier_q32 = 2m (unsigned) and shift1 = e - 1 (below 0: no right shift, and -1 - shift1 to the left).
  */
+#if defined(__ARM_FEATURE_MVE) || (defined(__ARM_ARCH_ISA_THUMB) && __ARM_ARCH_ISA_THUMB == 1)
+/* These families' kernels leave nothing to this one. */
+typedef int tfin_no_portable_kernel; /* ISO C wants a declaration */
+#else
 static int32_t requantise(int32_t acc, uint32_t multiplier_q32, int32_t shift1)
 {
     int32_t left = shift1 < -1 ? -1 - shift1 : 0;
@@ -63,6 +67,19 @@ static void finish(const tfin_node *node, const uint8_t *plan, uint8_t *arena, u
 #define EVEN(w, x) ((uint32_t)((int32_t)(w) * (x)))
 #define ODD(w, x) ((uint32_t)((int32_t)(int8_t)(w) * (x)))
 
+#if (TFIN_LAYOUTS & 6u) != 0 /* a host: it answers for every core */
+/* What row `row` of a group sums in layouts ROWS and COLUMNS, modulo 2^32. */
+static uint32_t plain_sum(uint32_t layout, const uint8_t *w, const int8_t *x, uint32_t inputs, uint32_t row)
+{
+    uint32_t sum = 0;
+    for (uint32_t k = 0; k < inputs; k++) {
+        sum += layout == TFIN_LAYOUT_ROWS ? (uint32_t)((int8_t)w[row * inputs + k] * x[k])
+                                          : (uint32_t)((w[4u * k + row] - 128) * (x[k] + 128));
+    }
+    return sum;
+}
+#endif
+
 void tfin_fully_connected_portable(const tfin_node *node, const uint8_t *plan, uint8_t *arena)
 {
     const int8_t *input = (const int8_t *)(arena + node->input);
@@ -92,6 +109,15 @@ void tfin_fully_connected_portable(const tfin_node *node, const uint8_t *plan, u
 #else
     for (uint32_t row = 0; row < node->outputs; row += 4u) {
         uint32_t sum[4] = {start, start, start, start};
+#if (TFIN_LAYOUTS & 6u) != 0
+        if (tfin_net_layout(plan) != TFIN_LAYOUT_CANONICAL) {
+            uint32_t inputs = (uint32_t)(end - input);
+            for (uint32_t i = 0; i < 4u; i++) {
+                sum[i] = plain_sum(tfin_net_layout(plan), w, input, inputs, i);
+            }
+            w += 4u * inputs;
+        } else
+#endif
         for (const int8_t *x = input; x != end; x += 4) {
             int32_t x0 = x[0], x1 = x[1] - 127, x2 = x[2], x3 = x[3] - 127;
             sum[0] += EVEN(w[0], x0) + ODD(w[1], x1) + EVEN(w[2], x2) + ODD(w[3], x3);
@@ -113,4 +139,5 @@ void tfin_fully_connected(const tfin_node *node, const uint8_t *plan, uint8_t *a
 {
     tfin_fully_connected_portable(node, plan, arena);
 }
+#endif
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * FULLY_CONNECTED for cores with the Arm DSP instructions (Cortex-M4, M7, M33, M55...).
+ * FULLY_CONNECTED for cores with the Arm DSP instructions (Cortex-M4, M7, M33...).
  *
  * Four weights in a word are two halfwords, u0 + 256 s1 and u2 + 256 s3 (plan.md). Inputs are expanded once per layer into pairs of words,
  *
@@ -19,7 +19,7 @@
  */
 #include "net.h"
 
-#ifdef __ARM_FEATURE_DSP
+#if defined(__ARM_FEATURE_DSP) && !defined(__ARM_FEATURE_MVE)
 
 /* Four columns of four rows: 14 instructions of 4 bytes. */
 #define BLOCK                  \

@@ -99,7 +99,7 @@ int tfin_net_check(const uint8_t *plan, uint32_t plan_size, uint32_t kernels)
         tfin_plan_u32(plan, TFIN_PLAN_SIZE) != plan_size) {
         return TFIN_E_PLAN;
     }
-    if (tfin_plan_u32(plan, TFIN_PLAN_FORMAT_LAYOUT) >> 16 != TFIN_LAYOUT_CANONICAL) {
+    if (tfin_net_layout(plan) > 31u || (TFIN_LAYOUTS >> tfin_net_layout(plan) & 1u) == 0) {
         return TFIN_E_LAYOUT;
     }
     uint32_t needed = tfin_plan_u32(plan, TFIN_PLAN_KERNELS);

@@ -15,7 +15,19 @@
 #define TFIN_PLAN_MAGIC 0x4E504654u /* "TFPN" */
 #define TFIN_PLAN_FORMAT 1
 #define TFIN_PLAN_HEADER_BYTES 64u
-#define TFIN_LAYOUT_CANONICAL 0
+
+/* Layouts of the constants (plan.md), and those that the kernels of this build read, one bit each: every build reads the canonical one, a
+ * build for a host all of them. */
+enum tfin_layout { TFIN_LAYOUT_CANONICAL = 0, TFIN_LAYOUT_ROWS = 1, TFIN_LAYOUT_COLUMNS = 2 };
+#if defined(__ARM_FEATURE_MVE)
+#define TFIN_LAYOUTS 3u
+#elif defined(__ARM_ARCH_ISA_THUMB) && __ARM_ARCH_ISA_THUMB == 1
+#define TFIN_LAYOUTS 5u
+#elif (defined(__ARM_ARCH_PROFILE) && __ARM_ARCH_PROFILE == 'M') || defined(__riscv) || defined(__XTENSA__)
+#define TFIN_LAYOUTS 1u
+#else
+#define TFIN_LAYOUTS 7u
+#endif
 
 /* Kernel mask: what a plan needs, what an engine has. */
 enum tfin_kernel {
@@ -158,8 +170,16 @@ static inline uint32_t tfin_fc_blocks(const tfin_node *node)
     return (node->inputs + 3u) >> 2;
 }
 
-/* The fastest kernel of this core, and the one that every core has. */
+/* The layout of a plan. */
+static inline uint32_t tfin_net_layout(const uint8_t *plan)
+{
+    return tfin_plan_u32(plan, TFIN_PLAN_FORMAT_LAYOUT) >> 16;
+}
+
+/* The kernel of this core. One file per family defines it: fully_connected_mve.c (Helium), _dsp.c, _armv6m.c, or else fully_connected.c. */
 void tfin_fully_connected(const tfin_node *node, const uint8_t *plan, uint8_t *arena);
+
+/* The portable kernel, for what the core's own leaves to it. */
 void tfin_fully_connected_portable(const tfin_node *node, const uint8_t *plan, uint8_t *arena);
 
 #endif
