@@ -33,6 +33,7 @@ VERBS: tuple[tuple[str, str, str], ...] = (
     ("inspect", "tinyfin.cli.inspect", "Explain a pack or a .tflite."),
     ("codegen", "tinyfin.cli.codegen", "Write the C that a firmware project links."),
     ("build", "tinyfin.cli.build", "Build the firmware of a run for a target."),
+    ("budget", "tinyfin.cli.budget", "Flash, RAM, stack and instructions of a pack, per target."),
     ("flash", "tinyfin.cli.flash", "Put the firmware of a run on a target."),
     ("replay", "tinyfin.cli.replay", "Replay transactions on a target and compare every byte."),
     ("bench", "tinyfin.cli.bench", "Run any int8 .tflite on a target: bytes, instructions, sizes."),

@@ -17,7 +17,6 @@ import time
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -32,14 +31,13 @@ from tinyfin.hil.portions import Portion, by_terminal, pieces
 from tinyfin.hil.sender import Sender
 from tinyfin.pack.container import parse_pack
 from tinyfin.targets import build as building
-from tinyfin.targets import catalogue
 from tinyfin.targets.build import BuildResult
 from tinyfin.targets.catalogue import Target
 from tinyfin.targets.emulate import Emulator
 from tinyfin.twin import Replay, Twin
 from tinyfin.wire.events import field_types
 
-__all__ = ["Finding", "Tape", "build_lab", "event_tapes", "room", "run"]
+__all__ = ["Finding", "Tape", "build_lab", "digest_positions", "event_tapes", "room", "run"]
 
 MAGIC = 0x50415454
 PACK, EVENTS, STATE, PLAN, ROWS, SABOTAGE, MEASURE = range(1, 8)
@@ -71,6 +69,15 @@ class Tape:
         self.add(PLAN, plan)
         both = np.ascontiguousarray(inputs).tobytes() + np.ascontiguousarray(outputs).tobytes()
         return self.add(ROWS, both, len(inputs), int(ticks))
+
+    def extend(self, other: Tape) -> Tape:
+        """Append another tape's records."""
+        self._records += other._records
+        return self
+
+    def flip(self, at: int) -> None:
+        """Flip a bit of one byte: what a test calls a wrong answer."""
+        self._records[at] ^= 1
 
     def __len__(self) -> int:
         return len(self._records) + 2 * _HEAD_BYTES
@@ -117,8 +124,9 @@ def build_lab(
 
 def _tape_address(image: BuildResult) -> int:
     nm = building.symbol_addresses(image)
-    data = nm["tfin_ld_data_end"] - nm["tfin_ld_data"]
-    return -(-(nm["tfin_ld_data_image"] + data) // ALIGN) * ALIGN
+    # the ELF's last segment: initialised variables, then zeroed ones, which loaders take along
+    variables = nm["tfin_ld_bss_end"] - nm["tfin_ld_data"]
+    return -(-(nm["tfin_ld_data_image"] + variables) // ALIGN) * ALIGN
 
 
 def room(image: BuildResult) -> int:
@@ -170,6 +178,8 @@ def _listen(emulator: Emulator, deadline_s: float) -> str:
             with contextlib.suppress(TimeoutError):
                 piece = link.recv(65536)
                 if not piece:
+                    emulator.wait(1.0)
+                    emulator.check()
                     break
                 text += piece
     return text.decode(errors="replace")
@@ -219,7 +229,7 @@ def event_tapes(
             if len(tape) + len(part) > room_bytes and scores:
                 made.append((tape, scores))
                 tape, scores = maker.new(), 0
-            tape._records += part._records
+            tape.extend(part)
             scores += count
             if len(tape) > room_bytes:
                 raise ToolError(f"{piece_events} events do not fit in {room_bytes} B; take fewer")
@@ -282,9 +292,14 @@ def _answers(expected: Replay, network: bool) -> Sequence[bytes]:
     return rows
 
 
-def targets_that_fit(needed_bytes: int) -> list[Target]:
-    """Targets with an emulator and at least so much flash."""
-    return [
-        target for target in catalogue.load().values()
-        if target.emulator is not None and target.flash_bytes >= needed_bytes
-    ]  # fmt: skip
+def digest_positions(tape: Tape) -> list[int]:
+    """Where the expected digests lie in a tape's records, one per scored event."""
+    data, at, found = tape.bytes()[_HEAD_BYTES:], 0, []
+    while at < len(data):
+        tag, size, a, b = struct.unpack_from("<4I", data, at)
+        at += _HEAD_BYTES
+        if tag == EVENTS:
+            first = at + -(-a // 4) * 4
+            found += [first + 4 * i for i in range(b)]
+        at += -(-size // 16) * 16
+    return found

@@ -91,6 +91,7 @@ def build(
     defines: Sequence[str] = (),
     flags: Sequence[str] = (),
     code_of: str | None = None,
+    kernels: str = "pack",
     build_dir: Path | None = None,
     deadline_s: float = DEADLINE_S,
 ) -> BuildResult:
@@ -103,6 +104,8 @@ def build(
     flags: more compiler flags, for all sources.
     code_of: another target whose instruction set is compiled for: an older core's code on a
         newer core's machine, which has more memory.
+    kernels: the network kernels to link: "pack" (those that the pack needs), "fc"
+        (FULLY_CONNECTED and tables; a pack that needs others is refused by name) or "all".
     build_dir: a folder of its own for PlatformIO's files and the image; by default one in the
         cache per target, app and defines, so that another pack compiles only what includes it.
         Builds in the same folder wait for one another, others run at the same time.
@@ -113,6 +116,7 @@ def build(
     chosen = catalogue.get(target) if isinstance(target, str) else target
     _require_tools(chosen)
     settings = _settings(generated_dir, pack, app, [*(f"-D{d}" for d in defines), *flags])
+    settings["TINYFIN_KERNELS"] = kernels
     if code_of is not None:
         settings["TINYFIN_CODE_OF"] = catalogue.get(code_of).name
     workspace = build_dir or paths.cache_dir() / "builds" / f"{chosen.name}-{_kind(settings)}"
@@ -255,7 +259,7 @@ def _keep(workspace: Path, name: str) -> Path:
             (fresh / "stack").mkdir(parents=True)
             for suffix in (".elf", ".bin", ".map"):
                 shutil.copy2(built / ("firmware" + suffix), fresh)
-            for usage in built.rglob("*.su"):
+            for usage in (*built.rglob("*.su"), *built.rglob("*.ci")):
                 shutil.copy2(usage, fresh / "stack")
             place.parent.mkdir(exist_ok=True)
             fresh.rename(place)

@@ -60,6 +60,7 @@ env.Append(
         "-fdata-sections",
         "-fno-common",
         "-fstack-usage",
+        "-fcallgraph-info=su",
         "-Wall",
         "-Wextra",
         "-Wshadow",

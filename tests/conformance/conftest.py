@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every target is shown: the reference pack, simulated transactions, the twin's answers."""
+
+from __future__ import annotations
+
+import shutil
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from tests.wire import rig
+from tinyfin import paths
+from tinyfin.hil import lab
+from tinyfin.targets import catalogue
+
+EVENTS = 10_000
+TARGETS = tuple(catalogue.load())
+
+
+def on_target(*names: str) -> list[object]:
+    """Parameters that keep the tests of one target in one worker: they share its builds."""
+    return [
+        pytest.param(name, marks=pytest.mark.xdist_group(f"target-{name}"), id=name)
+        for name in names or TARGETS
+    ]
+
+
+@pytest.fixture(autouse=True)
+def _tools(request: pytest.FixtureRequest) -> None:
+    """Skip where the target's compiler or emulator is not installed."""
+    name = request.node.callspec.params.get("name") if hasattr(request.node, "callspec") else None
+    if name is None:
+        return
+    target = catalogue.get(name)
+    assert target.emulator is not None
+    for program in (target.compiler, target.emulator.command[0]):
+        if shutil.which(program) is None:
+            pytest.skip(f"{program} is not installed")
+
+
+@cache
+def stock_pack() -> Path:
+    """The pack that `pio run` builds in when no other is named."""
+    return paths.project_dir() / "models" / "payment" / "model.tfpack"
+
+
+@cache
+def transactions() -> object:
+    """A little more than ten thousand, of five terminals."""
+    return rig.make_transactions(terminals=6, days=30)
+
+
+@cache
+def tapes(room: int) -> list[tuple[lab.Tape, int]]:
+    """Tapes of ten thousand scored events with the twin's answers, none larger than ``room``."""
+    tx = rig.make_transactions(terminals=6, days=30)
+    return lab.event_tapes(
+        stock_pack().read_bytes(), tx, rig.make_stream(tx), room, limit=EVENTS
+    )

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ten thousand events on every core: features, network output, verdict and state, 0 bytes differ."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.conformance.conftest import EVENTS, on_target, stock_pack, tapes
+from tests.wire import rig
+from tinyfin.hil import lab
+from tinyfin.hil.replay import replay
+from tinyfin.hil.session import emulated
+from tinyfin.targets import budget, catalogue
+from tinyfin.targets import build as building
+
+LARGE = 512 << 10
+SABOTAGED = ("cortex-m3", "rv32imc", "xtensa-lx106")
+FIELD = 1
+
+
+@pytest.mark.parametrize("name", on_target())
+def test_ten_thousand_events(name: str) -> None:
+    """Bulk: tapes in the guest's memory, a digest after every event, state and image at the end."""
+    image = lab.build_lab(name)
+    scored = 0
+    for tape, scores in tapes(min(lab.room(image), LARGE)):
+        found = lab.run(image, tape)
+        assert not found.differing, f"{name}: {found.first}"
+        assert found.scored == scores
+        scored += scores
+    assert scored >= EVENTS
+
+
+@pytest.mark.parametrize("name", on_target())
+def test_terminal_application_boots_and_replays(name: str) -> None:
+    """The serial road, short: the application itself, its wire and the state's digest."""
+    target = catalogue.get(name)
+    pack = stock_pack()
+    image = building.build(target, pack=pack)
+    tx = rig.make_transactions()
+    with emulated(target, image.elf, icount=False) as session:
+        result = replay(
+            pack.read_bytes(), tx, rig.make_stream(tx), session.client, limit=120, target=name,
+            checkpoint_events=200,
+        )  # fmt: skip
+        total, free = session.client.stack()
+    result.check()
+    assert result.verdicts == 120
+    parts = budget.image_budget(image, pack)
+    assert parts.flash_bytes == image.flash_bytes
+    assert parts.ram_bytes == image.ram_bytes
+    assert image.ram_bytes + total - free <= target.ram_bytes
+    assert parts.stack_bound_bytes is not None
+    assert total - free <= parts.stack_bound_bytes + 128, "the call graph misses something"
+    own = parts.flash_bytes - parts.flash["plan"] - parts.flash["pack"]
+    assert own - parts.flash["signature check"] <= 32 << 10
+
+
+@pytest.mark.parametrize("name", on_target(*SABOTAGED))
+def test_an_operator_off_by_one_is_caught(name: str) -> None:
+    """Negative control: the same tape on an image whose operator FIELD adds one."""
+    image = lab.build_lab(name, probe=True)
+    tx = rig.make_transactions()
+    stream = rig.make_stream(tx)
+    for code, caught in ((None, False), (FIELD, True)):
+        [(tape, _)] = lab.event_tapes(
+            stock_pack().read_bytes(), tx, stream, lab.room(image), limit=50, sabotage=code
+        )
+        found = lab.run(image, tape)
+        assert bool(found.differing) is caught
+        assert ("verdict at event 0" in found.first) is caught
+
+
+@pytest.mark.parametrize("name", on_target("cortex-m3"))
+def test_one_wrong_answer_is_named(name: str) -> None:
+    """Negative control of the comparison: one bit of one expected digest."""
+    image = lab.build_lab(name)
+    tx = rig.make_transactions()
+    [(tape, scores)] = lab.event_tapes(
+        stock_pack().read_bytes(), tx, rig.make_stream(tx), lab.room(image), limit=40
+    )
+    assert scores == 40
+    records = lab.digest_positions(tape)
+    tape.flip(records[17])
+    found = lab.run(image, tape)
+    assert found.differing == 1
+    assert found.first.startswith("verdict at event 17:")

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every anchor that fits, and generated networks, on every core: TFLM's bytes."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tests.conformance.conftest import on_target
+from tests.network.native import ANCHOR_NAMES, ANCHORS, tflm
+from tests.network.test_random_shapes import random_graph, random_inputs
+from tinyfin.hil import lab
+from tinyfin.pack.plan import compile_plan
+from tinyfin.quantize.tflite_model import load
+
+MODELS = 30
+
+
+@cache
+def anchor(name: str) -> tuple[bytes, NDArray[np.int8], NDArray[np.int8]]:
+    """Plan, inputs, TFLM's outputs."""
+    x = np.load(ANCHORS / f"{name}_in.npy")
+    y = np.load(ANCHORS / f"{name}_out_double.npy").reshape(len(x), -1)
+    keep = slice(0, 6 if name.startswith("ad01") else 64)
+    return compile_plan(load(ANCHORS / f"{name}.tflite")), x[keep], y[keep]
+
+
+@cache
+def generated() -> list[tuple[bytes, NDArray[np.int8], NDArray[np.int8]]]:
+    """Random fully connected networks; shapes that no kernel was tuned for."""
+    made = []
+    for seed in range(3000, 3000 + MODELS):
+        rng = np.random.default_rng(seed)
+        model = random_graph(rng, layers=1 + seed % 3).build()
+        parsed = load(model)
+        x = random_inputs(rng, 4, parsed.input_tensor.size)
+        made.append((compile_plan(parsed), x, tflm(model, x)))
+    return made
+
+
+@pytest.mark.skipif(not ANCHORS.is_dir(), reason="the anchors are not here")
+@pytest.mark.parametrize("name", on_target())
+def test_anchors(name: str) -> None:
+    """All seven; on parts that are too small for ad01, the six others."""
+    image = lab.build_lab(name)
+    names = [n for n in ANCHOR_NAMES if len(anchor(n)[0]) + 8192 < lab.room(image)]
+    assert len(names) >= 6
+    check(image, [anchor(n) for n in names])
+
+
+@pytest.mark.skipif(not ANCHORS.is_dir(), reason="the anchors are not here")
+@pytest.mark.parametrize("name", on_target("cortex-m4"))
+def test_ad01_as_armv6m_code(name: str) -> None:
+    """ad01 does not fit the Cortex-M0's board: the same ARMv6-M code on a machine that has room."""
+    image = lab.build_lab(name, code_of="cortex-m0")
+    check(image, [anchor("ad01_int8")])
+
+
+@pytest.mark.parametrize("name", on_target())
+def test_generated_networks(name: str) -> None:
+    """Random shapes, in as few tapes as the part allows."""
+    image = lab.build_lab(name)
+    check(image, generated())
+
+
+@pytest.mark.parametrize("name", on_target("cortex-m3"))
+def test_one_wrong_byte_is_caught(name: str) -> None:
+    """Negative control of the comparison."""
+    image = lab.build_lab(name)
+    plan, x, y = generated()[0]
+    wrong = y.copy()
+    wrong[2, 0] ^= 1
+    found = lab.run(image, lab.Tape().network(plan, x, wrong))
+    assert found.differing == 1
+
+
+def check(image: lab.BuildResult, cases: list[tuple[bytes, NDArray[np.int8], NDArray[np.int8]]]) -> None:
+    room = lab.room(image)
+    tape = lab.Tape()
+    for plan, x, y in cases:
+        part = lab.Tape().network(plan, x, y)
+        if len(tape) + len(part) > room:
+            run(image, tape)
+            tape = lab.Tape()
+        tape.extend(part)
+    run(image, tape)
+
+
+def run(image: lab.BuildResult, tape: lab.Tape) -> None:
+    found = lab.run(image, tape)
+    assert found.numbers("rows")
+    assert not found.differing, f"{found.target}: {found.first}; {found.numbers('rows')}"

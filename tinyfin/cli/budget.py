@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``tinyfin budget``: what a pack costs on each target, before anything is flashed."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tinyfin.cli.output import emit, json_option, note
+
+if TYPE_CHECKING:
+    from tinyfin.hil.budget import Budget
+
+__all__ = ["command"]
+
+
+class _Size(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    name = "bytes"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        match = re.fullmatch(r"(\d+)\s*([kKmM]?)(?:i?B)?", str(value))
+        if match is None:
+            self.fail(f"{value!r} is no size; write bytes, 32k or 1M", param, ctx)
+        return int(match[1]) << {"": 0, "k": 10, "m": 20}[match[2].lower()]
+
+
+@click.command(
+    name="budget", short_help="Flash, RAM, stack and instructions of a pack on each target."
+)
+@click.argument("run", type=click.Path(path_type=Path, exists=True))
+@click.option("--target", "targets", multiple=True, help="Only this one; may be given again.")
+@click.option("--max-flash", type=_Size(), help="Exit code 7 when an image is larger: 64k.")
+@click.option("--max-ram", type=_Size(), help="Exit code 7 when variables and stack need more: 8k.")
+@click.option(
+    "--data", "data_path", type=click.Path(path_type=Path, exists=True),
+    help="Transactions that are replayed for counting; simulated ones by default.",
+)  # fmt: skip
+@click.option("--config", type=click.Path(path_type=Path, exists=True), help="For --data.")
+@click.option(
+    "--measure/--no-measure", default=True,
+    help="Boot each target and count; without, sizes and the stack's bound only.",
+)  # fmt: skip
+@json_option
+def command(
+    run: Path, targets: tuple[str, ...], max_flash: int | None, max_ram: int | None,
+    data_path: Path | None, config: Path | None, measure: bool, as_json: bool,
+) -> None:  # fmt: skip
+    """Tell what RUN, a run folder or a .tfpack, costs on every target, or on those given.
+
+    Flash and RAM are taken from the linked image, to the byte. Stack is the larger of what the
+    compiler's call graph allows and what a replay touched. Instructions are counted in the guest
+    over replayed events; the bound is derived from the program. A target that is too small is a row
+    of its own. --max-flash and --max-ram make it a check for continuous integration.
+    """
+    from tinyfin import config as configuration
+    from tinyfin.data.readers import read
+    from tinyfin.errors import BudgetError
+    from tinyfin.hil.budget import budget, overruns
+    from tinyfin.targets import catalogue
+
+    names = targets or tuple(catalogue.load())
+    tx = None if data_path is None else read(data_path, configuration.load(config))
+    found: list[Budget] = []
+    misfits: dict[str, str] = {}
+    for name in names:
+        try:
+            found.append(budget(run, name, tx=tx, measure=measure, note=note))
+        except BudgetError as error:
+            misfits[name] = str(error)
+    over = overruns(found, max_flash, max_ram)
+    if targets or max_flash is not None or max_ram is not None:
+        over += misfits.values()
+    facts = {
+        "fits": not over,
+        "overruns": over,
+        "targets": [row.as_dict() for row in found],
+        "does_not_fit": [{"target": name, "why": why} for name, why in misfits.items()],
+        "max_flash_bytes": max_flash,
+        "max_ram_bytes": max_ram,
+    }
+    emit(facts, as_json, _table(found, misfits))
+    if over:
+        for text in over:
+            note(f"error: {text}")
+        raise SystemExit(BudgetError.exit_code)
+
+
+_COLUMNS = (
+    ("target", 17), ("flash", 7), ("engine", 7), ("network", 8), ("plan", 6), ("pack", 6),
+    ("sign.", 6), ("app", 6), ("RAM", 6), ("state", 6), ("scratch", 8), ("frames", 7),
+    ("stack", 6), ("median", 8), ("99.9%", 8), ("max", 8), ("bound", 8), ("network", 8),
+    ("features", 9), ("reasons", 8),
+)  # fmt: skip
+
+
+def _table(found: list[Budget], misfits: dict[str, str]) -> str:
+    lines = [
+        "bytes; RAM with stack; then instructions per scored event (network: one inference)",
+        "".join(f"{name:>{width}}" for name, width in _COLUMNS),
+    ]
+    for row in found:
+        flash, ram, count = row.image.flash, row.image.ram, row.instructions
+        cells: list[Any] = [
+            row.target, row.image.flash_bytes, flash["engine"], flash["network"], flash["plan"],
+            flash["pack"], flash["signature check"],
+            flash["application"] + flash["startup"] + flash["compiler library"]
+            + flash["alignment"],
+            row.ram_bytes, ram["state"], ram["scratch"], ram["frame buffers"], row.stack_bytes,
+        ]  # fmt: skip
+        cells += (
+            [count.median, count.p99_9, count.max, count.bound, count.network,
+             count.features_median, count.reasons_max]
+            if count else ["-"] * 7
+        )  # fmt: skip
+        lines.append(
+            "".join(f"{c:>{w}}" for c, (_, w) in zip(cells, _COLUMNS, strict=True))
+        )
+    lines += [f"{name}: does not fit: {why}" for name, why in misfits.items()]
+    for row in found[:1]:
+        names = ", ".join(f"{c.name} {c.bytes}" for c in row.image.largest_flash[:6])
+        lines.append(f"largest in flash ({row.target}): {names}")
+        names = ", ".join(f"{c.name} {c.bytes}" for c in row.image.largest_ram[:6])
+        lines.append(f"largest in RAM: {names}")
+        lines.append(f"deepest call path: {' > '.join(row.image.stack_path)}")
+        if row.instructions:
+            names = ", ".join(f"{name} {n}" for name, n in row.instructions.largest)
+            lines.append(f"largest in the bound: {names}")
+    lines += [f"{row.target}: {text}" for row in found for text in row.not_measured]
+    return "\n".join(lines)

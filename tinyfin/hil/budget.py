@@ -1,0 +1,272 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a pack costs on a target: sizes from the image, stack and instructions from the target.
+
+Instructions are counted in the guest over replayed events. The bound is derived from the program:
+every operator of the program as often as it is there, each at the dearest that any event of the
+file made it, all in the same event; then the dearest rest of a score seen (maps, network, decision,
+and with reasons one inference per input). It is above every event of the file by construction; it
+is no proof over all files, so the file should fill the program's rings: see :func:`default_data`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tinyfin.data.events import Stream, event_stream
+from tinyfin.data.transactions import Transactions
+from tinyfin.errors import MismatchError
+from tinyfin.features.check import OPERATOR, read_header
+from tinyfin.features.operators import BY_CODE
+from tinyfin.hil import lab
+from tinyfin.hil.replay import replay
+from tinyfin.hil.session import emulated
+from tinyfin.pack.container import parse_pack
+from tinyfin.targets import budget as sizes
+from tinyfin.targets import build as building
+from tinyfin.targets import catalogue, flash
+from tinyfin.targets.catalogue import Target
+from tinyfin.twin import Twin
+
+__all__ = ["Budget", "Instructions", "budget", "default_data", "overruns"]
+
+EVENTS = 1500
+"""Transactions of the file that are counted."""
+SERIAL_EVENTS = 60
+"""Transactions that the terminal application replays while its stack is painted."""
+_LARGEST = 6
+
+
+@dataclass(frozen=True)
+class Instructions:
+    """Guest instructions per scored event, over ``events`` of them."""
+
+    events: int
+    median: int
+    p99_9: int
+    max: int
+    network: int
+    """One inference."""
+    features_median: int
+    """A score without network and reasons: features, input maps, decision."""
+    features_max: int
+    reasons_max: int
+    """What explaining a verdict adds; 0 when no event of the file was explained."""
+    outcome_max: int
+    bound: int
+    largest: tuple[tuple[str, int], ...]
+    """Operators by their share of the bound."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        plain = {key: value for key, value in self.__dict__.items() if key != "largest"}
+        return {
+            **plain,
+            "largest": [{"operator": name, "instructions": n} for name, n in self.largest],
+        }
+
+
+@dataclass
+class Budget:
+    """One pack on one target."""
+
+    target: str
+    image: sizes.ImageBudget
+    stack_painted_bytes: int | None = None
+    """What boot, signature check and a replay touched; None without an emulator."""
+    instructions: Instructions | None = None
+    not_measured: list[str] = field(default_factory=list)
+
+    @property
+    def stack_bytes(self) -> int:
+        """What to reserve: the larger of the call graph's bound and the painted stack."""
+        return max(self.image.stack_bound_bytes or 0, self.stack_painted_bytes or 0)
+
+    @property
+    def ram_bytes(self) -> int:
+        """Variables and stack."""
+        return self.image.ram_bytes + self.stack_bytes
+
+    def as_dict(self) -> dict[str, Any]:
+        """The row of ``budget --json``."""
+        return {
+            "target": self.target,
+            "flash_bytes": self.image.flash_bytes,
+            "ram_bytes": self.ram_bytes,
+            "stack_bytes": self.stack_bytes,
+            "stack_painted_bytes": self.stack_painted_bytes,
+            **self.image.as_dict(),
+            "instructions": self.instructions.as_dict() if self.instructions else None,
+            "not_measured": self.not_measured,
+        }
+
+
+@cache
+def default_data(terminals: int = 1, days: int = 25, seed: int = 3) -> Transactions:
+    """Simulated transactions, many for one terminal, so that rings and tables are full."""
+    import tempfile
+
+    from tinyfin import config
+    from tinyfin.data import simulator
+    from tinyfin.data.readers import read
+
+    settings = config.load(None)
+    simulate = settings.simulate.model_copy(
+        update={"terminals": terminals, "days": days, "seed": seed}
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "data.parquet"
+        simulator.write(simulator.simulate(simulate), path)
+        return read(path, settings)
+
+
+def budget(
+    run: Path,
+    target_name: str,
+    *,
+    tx: Transactions | None = None,
+    measure: bool = True,
+    events: int = EVENTS,
+    note: Callable[[str], object] = lambda _: None,
+) -> Budget:
+    """Build, take apart, and (with an emulator) measure. ``run``: a run folder or a pack.
+
+    tx: the events that are replayed; by default :func:`default_data`. measure: False leaves stack
+    painting and instructions out. Raises what the build and the emulator raise.
+    """
+    target = catalogue.get(target_name)
+    path = flash.run_pack(run)
+    pack = path.read_bytes()
+    note(f"{target.name}: building")
+    image = building.build(target, pack=path)
+    found = Budget(target.name, sizes.image_budget(image, path))
+    if not measure or target.emulator is None:
+        why = "not asked for" if not measure else f"{target.name} has no emulator"
+        found.not_measured = [f"painted stack and instructions: {why}"]
+        return found
+    data = default_data() if tx is None else tx
+    stream = event_stream(data, "both")
+    note(f"{target.name}: counting")
+    found.stack_painted_bytes = _painted_stack(target, image.elf, pack, data, stream)
+    found.instructions = _instructions(target, pack, data, stream, events)
+    return found
+
+
+def _painted_stack(
+    target: Target, elf: Path, pack: bytes, tx: Transactions, stream: Stream
+) -> int:
+    with emulated(target, elf, icount=False) as session:
+        replay(pack, tx, stream, session.client, limit=SERIAL_EVENTS, target=target.name).check()
+        total, free = session.client.stack()
+    return total - free
+
+
+def _instructions(
+    target: Target, pack: bytes, tx: Transactions, stream: Stream, events: int
+) -> Instructions:
+    plain = lab.build_lab(target)
+    tapes = lab.event_tapes(
+        pack, tx, stream, lab.room(plain), limit=events, measure=True, piece_events=600
+    )
+    total: list[int] = []
+    explained: list[bool] = []
+    outcome = network = 0
+    for tape, _ in tapes:
+        found = lab.run(plain, tape, icount=True)
+        _refuse_differences(found)
+        for ticks, reasons, _ in found.numbers("score"):
+            total.append(found.instructions(ticks))
+            explained.append(reasons > 0)
+        outcome = max([outcome, *(found.instructions(n[0]) for n in found.numbers("outcome"))])
+        network = max([network, *(found.instructions(n[1]) for n in found.numbers("hashed"))])
+    operators, rest = _operators(target, pack, tx, stream, events)
+    counts = np.array(total, np.int64)
+    return _summary(pack, counts, np.array(explained), network, outcome, operators, rest)
+
+
+def _operators(
+    target: Target, pack: bytes, tx: Transactions, stream: Stream, events: int
+) -> tuple[dict[int, int], int]:
+    """Worst instructions by operator code, and of a score's rest, from the probing build."""
+    probing = lab.build_lab(target, probe=True)
+    worst: dict[int, int] = {}
+    rest = 0
+    for tape, _ in lab.event_tapes(
+        pack, tx, stream, lab.room(probing), limit=events, piece_events=600
+    ):
+        found = lab.run(probing, tape, icount=True)
+        _refuse_differences(found)
+        for code, ticks, *_ in found.numbers("operator"):
+            worst[code] = max(worst.get(code, 0), found.instructions(ticks))
+        rest = max([rest, *(found.instructions(n[0]) for n in found.numbers("rest"))])
+    return worst, rest
+
+
+def _refuse_differences(found: lab.Finding) -> None:
+    if found.differing:
+        raise MismatchError(
+            f"{found.target}: {found.first}; a budget of wrong answers means nothing: run "
+            "`tinyfin replay` to find the operator"
+        )
+
+
+def score_operators(pack: bytes) -> Counter[str]:
+    """How often each operator is in the program's score phase, by name."""
+    program = parse_pack(pack).program
+    header = read_header(program)
+    starts = (header.score_at + OPERATOR.size * i for i in range(header.score_operators))
+    return Counter(BY_CODE[program[at]].name for at in starts)
+
+
+def _summary(
+    pack: bytes, counts: npt.NDArray[np.int64], explained: npt.NDArray[np.bool_],
+    network: int, outcome: int, operators: dict[int, int], rest: int,
+) -> Instructions:  # fmt: skip
+    plain = counts[~explained] - network
+    if not len(plain):
+        plain = np.zeros(1, np.int64)
+    each = {BY_CODE[code].name: n for code, n in operators.items() if code in BY_CODE}
+    share = {name: each.get(name, 0) * n for name, n in score_operators(pack).items()}
+    bound = sum(share.values()) + rest
+    if not explained.any():
+        bound += Twin(pack).input_count * network
+    largest = sorted(share.items(), key=lambda row: -row[1])[:_LARGEST]
+    return Instructions(
+        events=len(counts),
+        median=int(np.median(counts)),
+        p99_9=int(np.percentile(counts, 99.9, method="higher")),
+        max=int(counts.max()),
+        network=network,
+        features_median=int(np.median(plain)),
+        features_max=int(plain.max()),
+        reasons_max=max(0, int((counts[explained] - network - np.median(plain)).max()))
+        if explained.any() else 0,
+        outcome_max=outcome,
+        bound=max(bound, int(counts.max())),
+        largest=tuple((name, n) for name, n in largest),
+    )  # fmt: skip
+
+
+def overruns(found: Sequence[Budget], max_flash: int | None, max_ram: int | None) -> list[str]:
+    """Each overrun in words, with what is largest there; empty when everything fits."""
+    told = []
+    for row in found:
+        for what, used, limit, largest in (
+            ("flash", row.image.flash_bytes, max_flash, row.image.largest_flash),
+            ("RAM with stack", row.ram_bytes, max_ram, row.image.largest_ram),
+        ):
+            if limit is not None and used > limit:
+                names = ", ".join(f"{c.name} {c.bytes} B" for c in largest[:4])
+                stack = f", stack {row.stack_bytes} B" if what.startswith("RAM") else ""
+                told.append(
+                    f"{row.target}: {what} {used} B is {used - limit} B over {limit} B; "
+                    f"largest: {names}{stack}"
+                )
+    return told

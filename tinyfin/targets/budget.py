@@ -1,0 +1,248 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an image is made of: flash and RAM by part, from the link map, and a bound of its stack.
+
+The parts of flash add up to the image's size exactly: what no object accounts for is alignment.
+The stack's bound is the deepest path through the calls that GCC saw (``-fcallgraph-info=su``); the
+engine has neither recursion nor calls through pointers other than those named in ``INDIRECT``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tinyfin.codegen.layout import read_layout
+from tinyfin.targets.build import BuildResult
+
+__all__ = [
+    "FLASH_PARTS", "RAM_PARTS", "Contributor", "ImageBudget", "image_budget",
+    "network_bytes", "stack_bound",
+]  # fmt: skip
+
+FLASH_PARTS = (
+    "engine", "network", "plan", "pack", "signature check", "application", "startup",
+    "compiler library", "alignment",
+)  # fmt: skip
+RAM_PARTS = ("state", "scratch", "frame buffers", "engine handle", "application", "startup")
+
+_SECTION = re.compile(
+    r"^ (\.(?:vectors|init|text|literal|s?rodata|s?data|s?bss|boot_seed|ARM\.ex)\S*|COMMON)"
+    r"\s+0x([0-9a-f]+)\s+0x([0-9a-f]+)[ \t]+(\S.*)$",
+    re.MULTILINE,
+)
+_FLASH = (
+    ".vectors", ".init", ".text", ".literal", ".rodata", ".srodata", ".data", ".sdata", ".ARM.ex",
+)  # fmt: skip
+_RAM = (".data", ".sdata", ".bss", ".sbss", "COMMON", ".boot_seed")
+_NETWORK = ("net", "fully_connected")
+_FRAME_BUFFERS = ("rx_frame", "tx_frame", "answers")
+_LARGEST = 8
+_IMAGE_HEAD_BYTES = 64  # of a state image, which memory does not hold
+
+
+@dataclass(frozen=True)
+class Contributor:
+    """A function or table, its part and its bytes."""
+
+    name: str
+    part: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class ImageBudget:
+    """Bytes by part. ``flash`` adds up to the image, ``ram`` to its variables (no stack)."""
+
+    flash: dict[str, int]
+    ram: dict[str, int]
+    largest_flash: tuple[Contributor, ...]
+    largest_ram: tuple[Contributor, ...]
+    stack_bound_bytes: int | None
+    """Deepest path by the compiler's call graph; None without its files."""
+    stack_path: tuple[str, ...]
+    unknown_stack: tuple[str, ...]
+    """Functions on some path whose stack the compiler does not tell (its own library's)."""
+
+    @property
+    def flash_bytes(self) -> int:
+        """The image."""
+        return sum(self.flash.values())
+
+    @property
+    def ram_bytes(self) -> int:
+        """Its variables."""
+        return sum(self.ram.values())
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+
+        def rows(found: Iterable[Contributor]) -> list[dict[str, Any]]:
+            return [{"name": c.name, "part": c.part, "bytes": c.bytes} for c in found]
+
+        return {
+            "flash": {**self.flash, "total": self.flash_bytes},
+            "ram": {**self.ram, "total": self.ram_bytes},
+            "largest_flash": rows(self.largest_flash),
+            "largest_ram": rows(self.largest_ram),
+            "stack_bound_bytes": self.stack_bound_bytes,
+            "stack_path": list(self.stack_path),
+            "stack_unknown": list(self.unknown_stack),
+        }
+
+
+def image_budget(result: BuildResult, pack: Path | None = None) -> ImageBudget:
+    """Take an image of the terminal application apart; ``pack`` is the one in it."""
+    flash = dict.fromkeys(FLASH_PARTS, 0)
+    ram = dict.fromkeys(RAM_PARTS, 0)
+    found_flash, found_ram = [], []
+    for section, size, origin in _pieces(result.map_path):
+        name = section.split(".", 2)[2] if section.count(".") > 1 else section
+        part = _part(origin)
+        if section.startswith(_FLASH):
+            flash[part] += size
+            found_flash.append(Contributor(name, part, size))
+        if section.startswith(_RAM):
+            kind = _ram_part(name, part)
+            ram[kind] += size
+            found_ram.append(Contributor(name, kind, size))
+    plan_bytes = _split_pack(flash, ram, found_ram, pack)
+    flash["alignment"] = result.flash_bytes - sum(flash.values())
+    ram["startup"] += result.ram_bytes - sum(ram.values())
+    if plan_bytes:
+        found_flash = [c for c in found_flash if c.part != "pack"]
+        found_flash += [Contributor("plan", "plan", plan_bytes)]
+        found_flash += [Contributor("rest of the pack", "pack", flash["pack"])]
+    bound, path, unknown = stack_bound(result.build_dir / "stack")
+    return ImageBudget(
+        flash, ram, _largest(found_flash), _largest(found_ram), bound, path, unknown
+    )  # fmt: skip
+
+
+def network_bytes(map_path: Path) -> int:
+    """Flash of the network's code and tables in any image, without weights."""
+    return sum(
+        size for section, size, origin in _pieces(map_path)
+        if section.startswith(_FLASH) and _part(origin) == "network"
+    )  # fmt: skip
+
+
+def _largest(found: list[Contributor]) -> tuple[Contributor, ...]:
+    return tuple(sorted(found, key=lambda c: (-c.bytes, c.name))[:_LARGEST])
+
+
+def _pieces(map_path: Path) -> list[tuple[str, int, str]]:
+    """(section, bytes, object) of what the linker took."""
+    text = map_path.read_text(encoding="utf-8", errors="replace")
+    _, _, linked = text.partition("Linker script and memory map")
+    return [
+        (section, int(size, 16), origin) for section, _, size, origin in _SECTION.findall(linked)
+        if int(size, 16) and not origin.startswith("load address")
+    ]  # fmt: skip
+
+
+def _part(origin: str) -> str:
+    member = re.search(r"lib(\w+)\.a\(([^)]+)\)", origin)
+    if member and member[1] == "gcc":
+        return "compiler library"
+    name = member[2] if member else Path(origin).name
+    if "monocypher" in name:
+        return "signature check"
+    if (member and member[1] == "tinyfin") or "/tinyfin/" in origin:
+        return "network" if name.startswith(_NETWORK) else "engine"
+    if "tinyfin_pack" in name:
+        return "pack"
+    return "startup" if "/port/" in origin else "application"
+
+
+def _ram_part(name: str, part: str) -> str:
+    name = name.split(".")[-1] if name.rpartition(".")[2].isalpha() else name.split(".")[0]
+    if name == "memory":
+        return "state"
+    if name in _FRAME_BUFFERS:
+        return "frame buffers"
+    if name == "engine":
+        return "engine handle"
+    return "startup" if part == "startup" else "application"
+
+
+def _split_pack(
+    flash: dict[str, int], ram: dict[str, int], found_ram: list[Contributor], pack: Path | None
+) -> int:
+    """Plan out of the pack, scratch out of the state; returns the plan's bytes."""
+    if pack is None:
+        return 0
+    from tinyfin.pack.container import parse_pack
+
+    data = pack.read_bytes()
+    layout = read_layout(data)
+    plan = parse_pack(data).plan
+    size = 0 if plan is None else len(plan)
+    flash["plan"] += size
+    flash["pack"] -= size
+    body = layout.state_bytes - _IMAGE_HEAD_BYTES
+    state = min(ram["state"], -(-body // 16) * 16)
+    scratch = ram["state"] - state
+    ram["state"], ram["scratch"] = state, scratch
+    for at, found in enumerate(found_ram):
+        if found.part == "state":
+            found_ram[at] = Contributor("state", "state", state)
+            found_ram.append(Contributor("scratch", "scratch", scratch))
+            break
+    return size
+
+
+# ------------------------------------------------------------------------------------------ stack
+
+_NODE = re.compile(r'node: \{ title: "([^"]+)" label: "([^"]*)"')
+_EDGE = re.compile(r'edge: \{ sourcename: "([^"]+)" targetname: "([^"]+)"')
+_BYTES = re.compile(r"(\d+) bytes \(")
+_START = ("main", "tfin_port_boot", "tfin_start")
+
+
+def stack_bound(folder: Path) -> tuple[int | None, tuple[str, ...], tuple[str, ...]]:
+    """Deepest path from startup through GCC's call graphs: bytes, functions, unknown functions.
+
+    A cycle is cut where it closes: the code has none, a graph may (a call through a pointer).
+    """
+    own: dict[str, int] = {}
+    calls: dict[str, set[str]] = {}
+    for path in sorted(folder.glob("*.ci")):
+        text = path.read_text(encoding="utf-8", errors="replace")
+        for title, label in _NODE.findall(text):
+            size = _BYTES.search(label)
+            if size:
+                own[title] = max(own.get(title, 0), int(size[1]))
+        for source, target in _EDGE.findall(text):
+            calls.setdefault(source, set()).add(target)
+    if not own:
+        return None, (), ()
+    deepest: dict[str, tuple[int, tuple[str, ...]]] = {}
+    unknown: set[str] = set()
+
+    def visit(name: str, above: frozenset[str]) -> tuple[int, tuple[str, ...]]:
+        if name in deepest:
+            return deepest[name]
+        if name not in own:
+            unknown.add(_plain(name))
+        best: tuple[int, tuple[str, ...]] = (0, ())
+        for callee in sorted(calls.get(name, ())):
+            if callee not in above:
+                best = max(best, visit(callee, above | {name}))
+        deepest[name] = (own.get(name, 0) + best[0], (_plain(name), *best[1]))
+        return deepest[name]
+
+    total = 0
+    path_names: tuple[str, ...] = ()
+    for start in _START:
+        if start in own:
+            found = visit(start, frozenset())
+            total += found[0] if start == "main" else own[start]
+            path_names = found[1] if start == "main" else path_names
+    return total, path_names, tuple(sorted(unknown))
+
+
+def _plain(title: str) -> str:
+    return title.rpartition(":")[2]
