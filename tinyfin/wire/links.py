@@ -189,8 +189,7 @@ class ProcessLink:
             return b""
         data = os.read(self._out, _CHUNK)
         if not data:
-            code = self._process.wait(_WRITE_TIMEOUT_S)
-            raise _gone(self.name, f"it ended with code {code}")
+            raise self._ended()
         return data
 
     def write(self, data: bytes) -> None:
@@ -201,7 +200,13 @@ class ProcessLink:
             try:
                 data = data[os.write(self._in, data[:4096]) :]
             except OSError as error:
-                raise _gone(self.name, error) from error
+                raise self._ended() from error
+
+    def _ended(self) -> TargetError:
+        try:
+            return _gone(self.name, f"it ended with code {self._process.wait(_WRITE_TIMEOUT_S)}")
+        except subprocess.TimeoutExpired:
+            return _gone(self.name, "it closed its serial line but runs on")
 
     def close(self) -> None:
         process = self._process
