@@ -3,13 +3,16 @@
 
 Either the C that `tinyfin codegen` wrote (option custom_tinyfin_generated, or TINYFIN_GENERATED),
 or C generated here from a pack (option custom_tinyfin_pack, or TINYFIN_PACK; "none" builds without
-one). Generated files lie in the build folder and are only written again when the pack or the
+one). The kernels that the pack's network needs, and no others, are linked
+(option custom_tinyfin_kernels, or TINYFIN_KERNELS: "pack"; "fc" for FULLY_CONNECTED and tables;
+"all"). Generated files lie in the build folder and are only written again when the pack or the
 generator changes. Needs only the standard library: tinyfin need not be installed.
 """
 
 import hashlib
 import importlib
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -50,6 +53,41 @@ def _generate(env, root, pack):
     return folder
 
 
+PROFILES = {"fc": ("FULLY_CONNECTED", "TABLE")}
+
+
+def _kernels(env, folder):
+    """Compile net.c for the kernels of the profile; refuse a pack that needs others."""
+    profile = _setting(env, "kernels") or "pack"
+    found = re.search(
+        r"network kernels: ([^;]*);.*?#define TINYFIN_KERNELS (\d+)u",
+        "".join(path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.h"))),
+        re.DOTALL,
+    )
+    if profile not in ("pack", "all", *PROFILES):
+        _refuse(env, f"custom_tinyfin_kernels = {profile}: use pack, all, "
+                     f"{', '.join(PROFILES)}")
+    if profile == "all" or "TFIN_KERNELS" in os.environ.get("PLATFORMIO_BUILD_FLAGS", ""):
+        return
+    if profile == "pack" and not found:
+        return
+    if profile == "pack":
+        mask = int(found[2])
+    else:
+        mask = (1 << len(PROFILES[profile])) - 1
+        needed = [] if not found or found[1] == "none" else found[1].split(", ")
+        missing = [name for name in needed if name not in PROFILES[profile]]
+        if missing:
+            _refuse(env, f"the pack needs kernels that profile {profile} does not link: "
+                         f"{', '.join(missing)}; set custom_tinyfin_kernels to pack or all")
+    env.AddBuildMiddleware(
+        lambda env, node: env.Object(
+            node, CPPDEFINES=[*env["CPPDEFINES"], ("TFIN_KERNELS", f"{mask}u")]
+        ),
+        "*tinyfin/src/net.c",
+    )
+
+
 def _platformio(env):
     if env.IsCleanTarget():
         return
@@ -68,6 +106,7 @@ def _platformio(env):
     else:
         _refuse(env, f"custom_tinyfin_pack = {pack}: no such file; make a pack with "
                      "`tinyfin quantize RUN`, or set the option to one")
+    _kernels(env, Path(folder))
     env.Append(CPPPATH=[str(folder)])
     env.BuildSources(os.path.join("$BUILD_DIR", "pack"), str(folder), "+<*.c>")
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tinyfin.codegen.layout import FieldLayout, PackLayout, read_layout
+from tinyfin.codegen.layout import FieldLayout, PackLayout, kernel_names, read_layout
 from tinyfin.errors import PackError
 
-__all__ = ["c_array", "emit", "write_text"]
+__all__ = ["c_array", "emit", "kernel_lines", "write_text"]
 
 _C_TYPES = {"i32": "int32_t", "i64": "int64_t", "u64": "uint64_t", "enum": "int32_t"}
 _SIZES = {"i32": 4, "i64": 8, "u64": 8, "enum": 4}
@@ -48,6 +48,15 @@ def emit(pack: bytes | Path, out_dir: Path | str, *, tflite: bytes | None = None
             tflite,
         )
     return [write_text(folder / name, text) for name, text in files.items()]
+
+
+def kernel_lines(mask: int) -> list[str]:
+    """Lines of a header that say which network kernels are needed; the build script reads them."""
+    return [
+        f"/* network kernels: {', '.join(kernel_names(mask)) or 'none'};",
+        f" * net.c compiled with -DTFIN_KERNELS={mask}u links no others */",
+        f"#define TINYFIN_KERNELS {mask}u",
+    ]
 
 
 def write_text(path: Path, text: str) -> Path:
@@ -130,6 +139,7 @@ def _sizes(pack: PackLayout) -> list[str]:
         f"#define TINYFIN_INPUT_COUNT {pack.inputs}",
         f"#define TINYFIN_OUTPUT_COUNT {pack.outputs}",
         f"#define TINYFIN_RECORD_BYTES {pack.record_bytes}",
+        *kernel_lines(pack.kernels),
     ]
 
 

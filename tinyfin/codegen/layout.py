@@ -16,7 +16,7 @@ from typing import Any
 
 from tinyfin.errors import PackError
 
-__all__ = ["FieldLayout", "PackLayout", "read_layout"]
+__all__ = ["KERNEL_NAMES", "FieldLayout", "PackLayout", "kernel_names", "read_layout"]
 
 _MAGIC = 0x4B504654
 _FORMAT = 1
@@ -27,6 +27,17 @@ _ALIGN = 16
 _STATE_HEAD = 64
 _IMAGE_HEAD = 64
 _TYPES = ("i32", "i64", "u64", "enum")
+#: network kernels, by the bit of the plan's kernel mask (docs/formats/plan.md)
+KERNEL_NAMES = (
+    "FULLY_CONNECTED",
+    "TABLE",
+    "SOFTMAX",
+    "ADD",
+    "MUL",
+    "SQUARED_DIFFERENCE",
+    "REDUCE",
+    "COPY",
+)
 _NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
 
 
@@ -59,6 +70,17 @@ class PackLayout:
     fields: tuple[FieldLayout, ...]
     feature_names: tuple[str, ...]
     reasons: tuple[tuple[int, str], ...]
+    kernels: int
+    """Mask of the kernels that the network needs; 0 without a network."""
+
+
+def kernel_names(mask: int) -> list[str]:
+    """Names of a mask's kernels; a bit that this version does not know as ``kernel 2^n``."""
+    return [
+        KERNEL_NAMES[bit] if bit < len(KERNEL_NAMES) else f"kernel 2^{bit}"
+        for bit in range(32)
+        if mask >> bit & 1
+    ]
 
 
 def read_layout(pack: bytes) -> PackLayout:
@@ -77,8 +99,9 @@ def read_layout(pack: bytes) -> PackLayout:
     meta = _meta(sections.get("META"))
     body, working, features = _program_sizes(sections["PROG"])
     plan = sections.get("PLAN")
-    arena = inputs = outputs = 0
+    arena = inputs = outputs = kernels = 0
     if plan is not None:
+        (kernels,) = struct.unpack_from("<I", plan, 12)
         (arena,) = struct.unpack_from("<I", plan, 16)
         (inputs,) = struct.unpack_from("<I", plan, 28)
         (outputs,) = struct.unpack_from("<I", plan, 36)
@@ -99,6 +122,7 @@ def read_layout(pack: bytes) -> PackLayout:
         fields=fields,
         feature_names=tuple(str(feature) for feature in meta.get("features", ())),
         reasons=tuple(sorted((int(key), str(text)) for key, text in reasons.items())),
+        kernels=kernels,
     )
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinyfin import paths
-from tinyfin.codegen.emit import c_array, write_text
+from tinyfin.codegen.emit import c_array, kernel_lines, write_text
 from tinyfin.errors import InputError, TargetError
 from tinyfin.hil.session import emulated
 from tinyfin.pack.plan import compile_plan, repack
@@ -25,7 +25,7 @@ from tinyfin.targets import catalogue
 
 __all__ = ["BenchResult", "bench"]
 
-_ARENA_AT, _INPUT_LENGTH_AT, _OUTPUT_LENGTH_AT = 16, 28, 36
+_KERNELS_AT, _ARENA_AT, _INPUT_LENGTH_AT, _OUTPUT_LENGTH_AT = 12, 16, 28, 36
 # the network's objects are all of the library that this image links, without what the wire needs
 _NOT_NETWORK = ("crc32.",)
 
@@ -97,7 +97,7 @@ def bench(
     if wanted is not None and len(wanted) != len(rows):
         raise InputError(f"--expect has {len(wanted)} rows, --inputs has {len(rows)}")
     place = paths.cache_dir() / "bench" / hashlib.sha256(plan).hexdigest()[:16]
-    _write_plan(place, plan, arena, length, out_length)
+    _write_plan(place, plan)
     image = building.build(
         target, generated_dir=place, app=paths.firmware_dir() / "bench",
         build_dir=place / target.name,
@@ -135,7 +135,11 @@ def _rows(array: npt.NDArray[Any], length: int, option: str) -> npt.NDArray[np.i
     return rows
 
 
-def _write_plan(folder: Path, plan: bytes, arena: int, inputs: int, outputs: int) -> None:
+def _write_plan(folder: Path, plan: bytes) -> None:
+    kernels, arena, inputs, outputs = (
+        struct.unpack_from("<I", plan, at)[0]
+        for at in (_KERNELS_AT, _ARENA_AT, _INPUT_LENGTH_AT, _OUTPUT_LENGTH_AT)
+    )
     folder.mkdir(parents=True, exist_ok=True)
     write_text(
         folder / "bench_plan.h",
@@ -145,8 +149,7 @@ def _write_plan(folder: Path, plan: bytes, arena: int, inputs: int, outputs: int
         f"#define BENCH_INPUT_BYTES {inputs}u\n"
         f"#define BENCH_OUTPUT_BYTES {outputs}u\n"
         + "".join(f"{line}\n" for line in kernel_lines(kernels))
-        +
-        "extern const uint8_t bench_plan[BENCH_PLAN_BYTES];\n",
+        + "extern const uint8_t bench_plan[BENCH_PLAN_BYTES];\n",
     )
     write_text(
         folder / "bench_plan.c",

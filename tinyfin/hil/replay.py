@@ -25,6 +25,7 @@ from tinyfin.hil.localize import Mismatch, localize, verdict_difference
 from tinyfin.hil.portions import Portion, by_terminal, pieces
 from tinyfin.hil.sender import Sender, Sent
 from tinyfin.pack.container import Pack, parse_pack
+from tinyfin.pack.plan import describe
 from tinyfin.twin import Replay as Expected
 from tinyfin.twin import Twin
 from tinyfin.wire.client import Client
@@ -207,9 +208,13 @@ class _Run:
         if hello.open_error:
             from tinyfin.twin import error_name
 
+            name = error_name(hello.open_error)
+            if name == "TFIN_E_KERNEL" and self.pack.plan is not None:
+                needed = describe(self.pack.plan)["kernel_names"]
+                name += f"; the pack's network needs {', '.join(needed)}"
             raise TargetError(
                 f"{self.result.target}: the terminal refused its own pack "
-                f"({error_name(hello.open_error)}); build and flash it again"
+                f"({name}); build and flash it again"
             )
         mine = (len(self.types), twin.feature_count, twin.input_count, twin.output_count,
                 twin.state_size)  # fmt: skip
