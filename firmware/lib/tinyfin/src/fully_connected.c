@@ -49,6 +49,9 @@ static void finish(const tfin_node *node, const uint8_t *plan, uint8_t *arena, u
 {
     const uint8_t *scale = tfin_fc_multiplier(node);
     int32_t acc = (int32_t)(sum + tfin_plan_u32(bias, 0));
+#ifdef TFIN_SABOTAGE_KERNEL
+    acc += (row & 3u) == 3u ? 64 : 0; /* wrong on purpose: the last row of a group */
+#endif
     if ((node->flags & TFIN_FC_PER_CHANNEL) != 0) {
         scale = bias + 16u + 4u * (row & 3u); /* behind four biases, twice as long */
     }

@@ -21,6 +21,12 @@
 
 #if defined(__ARM_FEATURE_DSP) && !defined(__ARM_FEATURE_MVE)
 
+#ifdef TFIN_SABOTAGE_KERNEL /* wrong on purpose: the last row of a group meets the weights of the one before */
+#define LAST_ROW "r7"
+#else
+#define LAST_ROW "r8"
+#endif
+
 /* Four columns of four rows: 14 instructions of 4 bytes. */
 #define BLOCK                  \
     "ldmia.w r0!, {r5-r8}\n"   \
@@ -28,7 +34,7 @@
     "smlad r9, r5, r3, r9\n"   \
     "smlad r10, r6, r3, r10\n" \
     "smlad r11, r7, r3, r11\n" \
-    "smlad r12, r8, r3, r12\n" \
+    "smlad r12, " LAST_ROW ", r3, r12\n" \
     "uxtb16 r5, r5\n"          \
     "uxtb16 r6, r6\n"          \
     "uxtb16 r7, r7\n"          \

@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Each family's own kernel gives TFLM's bytes, on the emulated core itself."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import struct
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tests.network.native import ANCHOR_NAMES, ANCHORS, LIBRARY, ROOT, SOURCES, Native, tflm
+from tests.network.test_random_shapes import random_graph, random_inputs
+from tinyfin.pack.plan import compile_plan, repack
+from tinyfin.quantize.tflite_model import load
+from tinyfin.targets import catalogue
+
+FIRMWARE = ROOT / "firmware"
+RANDOM_MODELS = 40
+FAMILY = [name for name in SOURCES if name.startswith("fully_connected")]
+CASE = struct.Struct("<6I")
+
+
+@dataclass(frozen=True)
+class Core:
+    """A target, and the core to compile for when the machine's own is not meant."""
+
+    target: str
+    layouts: tuple[str, ...] = ("canonical",)
+    cpu_flags: str = ""
+
+    @property
+    def board(self) -> dict[str, dict[str, str]]:
+        path = FIRMWARE / "platform" / "boards" / f"{self.target}.json"
+        return dict(json.loads(path.read_text()))
+
+
+CORES = {
+    # ARMv6-M code on a machine with room for every anchor
+    "cortex-m0": Core(
+        "cortex-m4", ("columns", "canonical"), "-mthumb -mcpu=cortex-m0 -mfloat-abi=soft"
+    ),
+    "cortex-m3": Core("cortex-m3"),
+    "cortex-m4": Core("cortex-m4"),
+    "cortex-m7": Core("cortex-m7"),
+    "cortex-m33": Core("cortex-m33"),
+    "cortex-m55": Core("cortex-m55", ("rows", "canonical")),
+    "rv32imc": Core("rv32imc"),
+    "xtensa-lx106": Core("xtensa-lx106"),
+}
+
+#: cores that share a kernel are sabotaged once
+SABOTAGED = ("cortex-m0", "cortex-m3", "cortex-m4", "cortex-m55", "rv32imc", "xtensa-lx106")
+
+
+@dataclass(frozen=True)
+class Case:
+    plan: bytes
+    x: NDArray[np.int8]
+    y: NDArray[np.int8]
+    accumulators: NDArray[np.int32] | None = None
+
+
+@pytest.fixture(scope="module")
+def random_cases(net: Native) -> list[Case]:
+    """Canonical plans; every other one keeps accumulators."""
+    made = []
+    for seed in range(1000, 1000 + RANDOM_MODELS):
+        rng = np.random.default_rng(seed)
+        model = random_graph(rng, layers=1 + seed % 3).build()
+        parsed = load(model)
+        x = random_inputs(rng, 6, parsed.input_tensor.size)
+        plan = compile_plan(parsed, accumulators=bool(seed % 2))
+        kept = np.asarray(net.run(plan, x, accumulators=True), np.int32) if seed % 2 else None
+        made.append(Case(plan, x, tflm(model, x), kept))
+    return made
+
+
+@pytest.fixture(scope="module")
+def anchor_cases() -> list[Case]:
+    made = []
+    for name in ANCHOR_NAMES if ANCHORS.is_dir() else ():
+        x = np.load(ANCHORS / f"{name}_in.npy")
+        y = np.load(ANCHORS / f"{name}_out_double.npy").reshape(len(x), -1)
+        rows = [0, -1, -2] if name.startswith("ad01") else [*range(60), -2, -1]
+        made.append(Case(compile_plan(load(ANCHORS / f"{name}.tflite")), x[rows], y[rows]))
+    return made
+
+
+def _bundle(cases: list[Case], layouts: tuple[str, ...]) -> bytes:
+    """What net_on_target.c reads. The first layout is for two plans of three when there are two."""
+    table, data = bytearray(), bytearray()
+    start = 16 + (CASE.size * len(cases) + 15) // 16 * 16
+
+    def put(blob: bytes) -> int:
+        at = start + len(data)
+        data.extend(blob + bytes(-len(blob) % 16))
+        return at
+
+    for i, case in enumerate(cases):
+        plan = repack(case.plan, layouts[-1] if i % 3 == 2 else layouts[0])
+        kept = 0 if case.accumulators is None else put(case.accumulators.astype("<i4").tobytes())
+        table += CASE.pack(
+            put(plan), len(plan), put(case.x.tobytes()), put(case.y.tobytes()), kept, len(case.x)
+        )
+    head = struct.pack("<I12x", len(cases)) + bytes(table)
+    return head.ljust(start, b"\0") + bytes(data)
+
+
+class Image:
+    """The network's code for one core, compiled once, linked to several bundles of cases."""
+
+    def __init__(self, core: Core, folder: Path) -> None:
+        self.core, self.folder = core, folder
+        self.target = catalogue.get(core.target)
+        self.build = core.board["build"]
+        if shutil.which(self.target.compiler) is None:
+            pytest.skip(f"needs {self.target.compiler}")
+        emulator = self.target.emulator
+        assert emulator is not None
+        if shutil.which(emulator.command[0]) is None:
+            pytest.skip(f"needs {emulator.command[0]}")
+        ports = [FIRMWARE / "ports" / "common", FIRMWARE / "ports" / self.build["port"]]
+        self.flags = (core.cpu_flags or self.build["cpu_flags"]).split()
+        self.flags += ["-Os", "-std=gnu11", "-Wall", "-Wextra", "-Wshadow", "-Wconversion"]
+        self.flags += ["-Werror", "-ffreestanding", "-ffunction-sections", "-fdata-sections"]
+        self.flags += [f"-D{define}" for define in self.build["defines"]]
+        self.flags += [f"-I{path}" for path in (LIBRARY / "include", LIBRARY / "src", *ports)]
+        self.flags += [f"-I{FIRMWARE / 'ports'}", f"-I{FIRMWARE / 'ports' / 'include'}"]
+        sources = [p for port in ports for p in sorted([*port.glob("*.c"), *port.glob("*.S")])]
+        if self.build["arch"] != "arm":
+            sources = [p for p in sources if p.stem != "cortex_m"]
+        rest = [LIBRARY / "src" / name for name in SOURCES if name not in FAMILY]
+        self.objects = self._compile(
+            "rest", [*sources, *rest, FIRMWARE / "test" / "net_on_target.c"]
+        )
+        (folder / "memory.ld").write_text(
+            "MEMORY {\n"
+            f" FLASH (rx) : ORIGIN = {self.build['flash_origin']},"
+            f" LENGTH = {self.target.flash_bytes}\n"
+            f" RAM (rwx) : ORIGIN = {self.build['ram_origin']},"
+            f" LENGTH = {self.target.ram_bytes}\n}}\n"
+        )
+
+    def _compile(self, name: str, sources: list[Path], *defines: str) -> list[str]:
+        place = self.folder / name
+        place.mkdir()
+        command = [self.target.compiler, *self.flags, *[f"-D{d}" for d in defines], "-c"]
+        subprocess.run([*command, *map(str, sources)], cwd=place, check=True, timeout=120)
+        return [str(p) for p in sorted(place.glob("*.o"))]
+
+    def kernels(self, *defines: str) -> list[str]:
+        """Objects of the FULLY_CONNECTED family."""
+        name = "kernels" + "".join(defines)
+        return self._compile(name, [LIBRARY / "src" / f for f in FAMILY], *defines)
+
+    def run(self, kernels: list[str], bundle: bytes) -> subprocess.CompletedProcess[str]:
+        (self.folder / "cases.bin").write_bytes(bundle)
+        assembler = self.folder / "cases.S"
+        assembler.write_text(
+            '.section .rodata.cases, "a"\n.balign 16\n.global net_cases\nnet_cases:\n'
+            f'.incbin "{self.folder / "cases.bin"}"\n'
+        )
+        image = self.folder / "net.elf"
+        link = [self.target.compiler, *self.flags, "-nostdlib", "-nostartfiles", f"-L{self.folder}"]
+        link += ["-Wl,--gc-sections", "-Wl,--defsym=TFIN_STACK_MINIMUM=1024"]
+        link += ["-T", str(FIRMWARE / "platform" / "ldscripts" / "tinyfin.ld")]
+        link += [str(assembler), *self.objects, *kernels, "-lgcc", "-o", str(image)]
+        subprocess.run(link, check=True, timeout=60)
+        assert self.target.emulator is not None
+        emulate = [*self.target.emulator.command, "-display", "none", "-monitor", "none"]
+        return subprocess.run(
+            [*emulate, "-serial", "stdio", "-kernel", str(image)],
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CORES)
+def test_every_byte_on_the_core(
+    random_cases: list[Case], anchor_cases: list[Case], tmp_path: Path, name: str
+) -> None:
+    image = Image(CORES[name], tmp_path)
+    kernels = image.kernels()
+    layouts = CORES[name].layouts
+    for cases in (random_cases, anchor_cases):
+        for some in {layouts, layouts[:1]} if cases is anchor_cases else {layouts}:
+            done = image.run(kernels, _bundle(cases, some))
+            assert done.returncode == 0, done.stdout + done.stderr
+            assert "differing 0" in done.stdout
+    if name in SABOTAGED:
+        spoilt = image.run(image.kernels("TFIN_SABOTAGE_KERNEL"), _bundle(random_cases, layouts))
+        assert spoilt.returncode != 0
+        assert "differs" in spoilt.stdout
+
+
+@pytest.mark.parametrize("name", ["cortex-m3", "cortex-m4"])
+def test_single_rounding_is_caught(random_cases: list[Case], tmp_path: Path, name: str) -> None:
+    image = Image(CORES[name], tmp_path)
+    done = image.run(
+        image.kernels("TFIN_TEST_SINGLE_ROUNDING"), _bundle(random_cases, CORES[name].layouts)
+    )
+    assert done.returncode != 0
+    assert "differs" in done.stdout
+
+
+def test_longer_rounds_give_the_same_bytes(random_cases: list[Case], tmp_path: Path) -> None:
+    image = Image(CORES["cortex-m4"], tmp_path)
+    done = image.run(image.kernels("TFIN_DSP_BLOCKS_LOG2=2"), _bundle(random_cases, ("canonical",)))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_core_refuses_a_layout_that_its_kernels_do_not_read(
+    random_cases: list[Case], tmp_path: Path
+) -> None:
+    image = Image(CORES["cortex-m4"], tmp_path)
+    done = image.run(image.kernels(), _bundle(random_cases[:1], ("rows",)))
+    assert done.returncode != 0
+    assert f"differs {1 << 20}" in done.stdout
