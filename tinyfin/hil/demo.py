@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tinyfin.config import Config
-from tinyfin.data.events import Stream, event_stream
+from tinyfin.data.events import SCORE, Stream, event_stream
 from tinyfin.data.transactions import Transactions
 from tinyfin.errors import InputError
 from tinyfin.hil.replay import ReplayResult
@@ -23,7 +23,9 @@ __all__ = ["MINIMUM_TRANSACTIONS", "Demo", "run_demo"]
 Note = Callable[[str], None]
 
 MINIMUM_TRANSACTIONS = 20_000
-MAXIMUM_TRANSACTIONS = 30_000
+MAXIMUM_TRANSACTIONS = 21_000
+BUSY = 100
+"""Transactions per terminal in the test period that make it worth a state image."""
 MARK = "made-by-demo"
 
 
@@ -183,17 +185,20 @@ def _clean(folder: Path) -> Path:
 def _period(
     tx: Transactions, config: Config, run: RunFolder
 ) -> tuple[Stream | None, Stream, int | None]:
-    """Events before and in the test period, and how many transactions of it to replay.
+    """Events that warm up (None: a cold start), events to replay, and at most how many scores.
 
-    With too few transactions in the test period, everything is replayed from a cold start.
+    The test period from a warm state, when its terminals are busy; a state image per handful of
+    transactions would only measure the transfer of images, so quiet terminals are replayed from
+    their first transaction on.
     """
     from tinyfin.config import parse_moment
 
     stream = event_stream(tx, config.data.notices)
     until_s = parse_moment(run.read_json("run.json")["split"]["until"])
     after = stream.t_mono_s >= until_s
-    rows = int(np.count_nonzero(after & (stream.kind == 0)))
-    if rows < MINIMUM_TRANSACTIONS:
+    scored = stream.index[after & (stream.kind == SCORE)]
+    terminals = len(np.unique(tx.terminal[scored]))
+    if len(scored) < max(MINIMUM_TRANSACTIONS, BUSY * terminals):
         return None, stream, MAXIMUM_TRANSACTIONS
     return _part(stream, ~after), _part(stream, after), MAXIMUM_TRANSACTIONS
 

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The road on data that nobody here wrote: a slice of the Handbook's transactions."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from tinyfin.config import load
+from tinyfin.data.readers import read
+from tinyfin.quantize.quantize import quantize
+from tinyfin.training.baselines import rule_scores
+from tinyfin.training.metrics import average_precision
+from tinyfin.training.populations import known_cards_removed
+from tinyfin.training.train import train
+
+ROOT = Path(__file__).parents[2]
+SHARED = Path(os.environ.get("TINYFIN_SHARED", ROOT.parent / "shared"))
+FILE = SHARED / "data" / "handbook_2018-04-01_2018-08-14.parquet"
+CONFIG = ROOT / "models" / "handbook" / "tinyfin.toml"
+
+pytestmark = pytest.mark.skipif(
+    not FILE.is_file(), reason=f"{FILE} is not there; set TINYFIN_SHARED to the shared folder"
+)
+
+
+@pytest.fixture(scope="module")
+def sliced(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The transactions of 700 of the 10,000 terminals."""
+    table = pq.read_table(FILE)
+    path = tmp_path_factory.mktemp("handbook") / "slice.parquet"
+    pq.write_table(table.filter(pc.less(table["TERMINAL_ID"], 700)), path)
+    return path
+
+
+def test_a_small_network_beats_the_amount_and_survives_int8(sliced: Path, tmp_path: Path) -> None:
+    text = CONFIG.read_text().replace("epochs = 25", "epochs = 8")
+    path = tmp_path / "tinyfin.toml"
+    path.write_text(text.replace("batch_size = 1024", "batch_size = 512"))
+    config = load(path)
+    run = train([sliced], config, name="slice", out=tmp_path, until_s=None)
+    found = quantize(run)["populations"]["all"]
+    assert found["model_int8"]["average_precision"] > found["amount"]["average_precision"] + 0.1
+    difference = (
+        found["model_int8"]["average_precision"] - found["model_float"]["average_precision"]
+    )
+    assert abs(difference) < 0.02
+
+
+def test_rule_a_and_the_handbooks_population_are_the_published_ones() -> None:
+    """Four weeks, labels known 7 days late: mean AP .634 for the rule, .200 for the amount."""
+    config = load(CONFIG)
+    tx = read(FILE, config)
+    rules = rule_scores(tx)
+    week = 7 * 86400
+    start = 585_187_200  # 2018-07-18
+    means: dict[str, list[float]] = {"amount": [], "rule_a": []}
+    for i in range(4):
+        until = start + i * week
+        rows = np.flatnonzero((tx.t_mono_s >= until) & (tx.t_mono_s < until + week))
+        stay = known_cards_removed(tx, rows, until)
+        assert stay is not None
+        kept = rows[stay]
+        for name, values in means.items():
+            values.append(average_precision(rules[name][kept], tx.label[kept]))
+    assert len(kept) == 58_264
+    assert int(np.count_nonzero(tx.label[kept] == 1)) == 385
+    assert np.mean(means["rule_a"]) == pytest.approx(0.634, abs=0.001)
+    assert np.mean(means["amount"]) == pytest.approx(0.200, abs=0.001)
