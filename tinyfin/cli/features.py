@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``tinyfin features``: the catalogue."""
+"""``tinyfin features``: the catalogue, and the features of transactions."""
 
 from __future__ import annotations
 
@@ -7,23 +7,93 @@ from typing import Any
 
 import click
 
-from tinyfin.cli.output import emit, json_option
+from tinyfin.cli.output import emit, json_option, note, progress
 
 __all__ = ["command"]
 
+MOMENTS = {
+    "P": "before authorisation",
+    "R": "before authorisation, from responses of earlier transactions",
+    "after a notice": "before authorisation, from notices on earlier transactions",
+}
+
 
 @click.command("features")
-@click.argument("names", nargs=-1)
+@click.argument("names", nargs=-1, metavar="[NAME|DATA]...")
 @click.option("--set", "which", help="Only a set: default or stream.")
 @click.option("--config", type=click.Path(dir_okay=False),
               help="The features of this tinyfin.toml, its own ones included.")
+@click.option("--out", type=click.Path(dir_okay=False),
+              help="Compute the features of DATA and write them to this Parquet file.")
+@click.option("--with-label", is_flag=True, help="With --out: the label as the last column.")
+@click.option("--skip-bad-rows", type=click.Path(dir_okay=False),
+              help="With --out: set bad rows aside into this CSV file.")
 @json_option
-def command(names: tuple[str, ...], which: str | None, config: str | None, as_json: bool) -> None:
-    """List the catalogue of features: what each is, what it costs, what it catches.
+def command(
+    names: tuple[str, ...],
+    which: str | None,
+    config: str | None,
+    out: str | None,
+    with_label: bool,
+    skip_bad_rows: str | None,
+    as_json: bool,
+) -> None:
+    """List the catalogue of features, or compute the features of DATA.
 
-    NAMES limits the list. Bytes are those of the terminal's state, of each card's slot, and of what
-    is kept per pending transaction; features that share an operator share its bytes.
+    Without --out: what each feature is, what it costs, when it is known, what it catches; NAMEs
+    limit the list. Bytes are those of the terminal's state, of each card's slot, and of what is
+    kept per pending transaction; features that share an operator share its bytes.
+
+    With --out: the matrix that training sees, made by the terminal's own engine, one row per
+    transaction of DATA (CSV or Parquet) in input order.
     """
+    if out is not None:
+        if not names or which:
+            raise click.UsageError("--out takes DATA files, and --config for their features")
+        _write(names, config, out, with_label, skip_bad_rows, as_json)
+        return
+    if with_label or skip_bad_rows:
+        raise click.UsageError("--with-label and --skip-bad-rows go with --out")
+    files = [name for name in names if name.lower().endswith((".csv", ".parquet", ".pq"))]
+    if files:
+        raise click.UsageError(f"to compute the features of {files[0]}, say where: --out FILE")
+    _list(names, which, config, as_json)
+
+
+def _write(
+    paths: tuple[str, ...],
+    config: str | None,
+    out: str,
+    with_label: bool,
+    skip_bad_rows: str | None,
+    as_json: bool,
+) -> None:
+    from tinyfin.config import load
+    from tinyfin.training.matrix import write_matrix
+
+    with progress(100, "features") as bar:
+        shown = 0
+
+        def show(done: int, of: int) -> None:
+            nonlocal shown
+            percent = 100 * done // max(of, 1)
+            bar.update(percent - shown)
+            shown = percent
+
+        result = write_matrix(
+            paths, load(config), out, with_label=with_label, skip_bad_rows=skip_bad_rows,
+            note=note, progress=show,
+        )  # fmt: skip
+    emit(
+        result, as_json,
+        f"{result['transactions']} transactions of {result['terminals']} terminals, "
+        f"{len(result['features'])} features each: {out}",
+    )  # fmt: skip
+
+
+def _list(
+    names: tuple[str, ...], which: str | None, config: str | None, as_json: bool
+) -> None:
     from tinyfin.config import load
     from tinyfin.features.catalogue import FEATURES, SETS
     from tinyfin.features.compiler import Program, compile_program
@@ -55,7 +125,7 @@ def _describe(feature: Any, program: Any) -> dict[str, Any]:
         "name": feature.name,
         "id": feature.id,
         "definition": feature.definition,
-        "moment": feature.moment,
+        "moment": _moment(feature, program),
         "catches": feature.catches,
         "reason": reason_code(feature.reason) if feature.reason else None,
         "reason_text": REASONS.get(feature.reason),
@@ -65,6 +135,13 @@ def _describe(feature: Any, program: Any) -> dict[str, Any]:
         "card_bytes": program.card_slot_bytes,
         "pending_bytes": program.pending_entry_bytes - 24,
     }
+
+
+def _moment(feature: Any, program: Any) -> str:
+    """P: from the event and what came before; R: learns responses; or: learns notices."""
+    if "KNOWN" in program.operators:
+        return "after a notice"
+    return "R" if feature.moment == "after" else "P"
 
 
 def _sizes(program: Any) -> dict[str, int]:
@@ -90,6 +167,7 @@ def _text(rows: list[dict[str, Any]], together: dict[str, int] | None) -> str:
         lines += [
             click.style(row["name"], bold=True) + f"  ({cost}{reason})",
             f"    {row['definition']}",
+            f"    known: {MOMENTS[row['moment']]}",
             f"    catches: {row['catches'] or 'unstated'}",
         ]
     if together is not None:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,14 @@ import pyarrow as pa
 from tinyfin.config import Column, Config
 from tinyfin.data.parse import Parsed, amounts, codes, flat, integers, mapped, over_words, texts
 from tinyfin.data.problems import BadRows, report, set_aside
-from tinyfin.data.tables import read_table
+from tinyfin.data.tables import read_pieces, read_table
 from tinyfin.data.times import Times, parse_times
 from tinyfin.data.tokens import parse_ids, parse_tokens, refuse_pans
 from tinyfin.data.transactions import NO_RESULT, RESULTS, Transactions
 from tinyfin.errors import DataError
 from tinyfin.schema import Field, Schema
 
-__all__ = ["APPROVED_RESPONSES", "read"]
+__all__ = ["APPROVED_RESPONSES", "Survey", "read", "read_in_pieces", "survey"]
 
 APPROVED_RESPONSES = (0, 8, 10, 11, 85)
 """Response codes (DE39) that approve, used when a file has responses but no results."""
@@ -64,7 +64,7 @@ def read(
         raise DataError("no transactions file was given")
     tell = progress or (lambda _: None)
     columns = config.data.resolved(config.schema)
-    wanted = {key: col.column for key, col in columns.items() if col.column is not None}
+    wanted = _wanted(config)
     parts: list[_Part] = []
     first_row = 0
     for path in files:
@@ -85,6 +85,106 @@ def read(
     if first_row == 0:
         raise DataError(f"{files[0]}: holds no rows")
     return _assemble(parts, config.schema)
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a first pass over files has found, so that a second one can go piece by piece."""
+
+    rows: int
+    """Good rows."""
+    terminals: tuple[str, ...]
+    in_order: bool
+    """No piece begins before the end of the one before it."""
+
+
+PIECE_ROWS = 1 << 16
+
+
+def survey(
+    paths: Sequence[str | Path],
+    config: Config,
+    *,
+    skip_bad_rows: str | Path | None = None,
+    piece_rows: int = PIECE_ROWS,
+    progress: Callable[[str], None] | None = None,
+) -> Survey:
+    """Check every row as :func:`read` does, a piece in memory at a time.
+
+    Raises the errors of :func:`read`; that an id is there twice is found within a piece only.
+    """
+    tell = progress or (lambda _: None)
+    wanted = _wanted(config)
+    terminals: dict[str, None] = {}
+    broken: list[_Part] = []
+    total = good = mark = 0
+    in_order = True
+    for path in paths:
+        before = total
+        for part in _pieces(path, config, before, piece_rows):
+            total += len(part) + len(part.bad.ragged)
+            if part.bad.count:
+                broken.append(part)
+            fine = ~part.bad.bad
+            used = np.unique(part.arrays["terminal"][fine])
+            terminals.update(dict.fromkeys(part.names["terminal"][i] for i in used))
+            times = part.arrays["t_mono_s"][fine]
+            if len(times):
+                in_order &= int(times.min()) >= mark
+                mark = max(mark, int(times.max()))
+            good += len(times)
+        tell(f"{path}: {total - before} rows")
+    if broken and (skip_bad_rows is None or not good):
+        raise report([part.bad for part in broken], total)
+    if skip_bad_rows is not None:
+        sources = list(dict.fromkeys(wanted.values()))
+        set_aside(skip_bad_rows, [(part.bad, part.table) for part in broken], sources)
+        tell(f"{total - good} of {total} rows are bad and set aside in {skip_bad_rows}")
+    if total == 0:
+        raise DataError(f"{paths[0]}: holds no rows")
+    return Survey(good, tuple(terminals), in_order)
+
+
+def read_in_pieces(
+    paths: Sequence[str | Path], config: Config, found: Survey, *, piece_rows: int = PIECE_ROWS
+) -> Iterator[Transactions]:
+    """The good rows of surveyed files, piece by piece; terminals are numbered as in the survey.
+
+    Files whose rows are not in order of time come as one piece. Scenarios are left out.
+    """
+    index = {name: i for i, name in enumerate(found.terminals)}
+    first_row = 0
+    whole: list[_Part] = []
+    for path in paths:
+        before = first_row
+        for part in _pieces(path, config, before, piece_rows):
+            first_row += len(part) + len(part.bad.ragged)
+            names = part.names["terminal"]
+            table = np.array([index.get(name, 0) for name in names] or [0], np.int64)
+            part.arrays["terminal"] = table[part.arrays["terminal"]]
+            part.names = {"terminal": list(found.terminals)}
+            part.arrays.pop("scenario", None)
+            if not found.in_order:
+                whole.append(part)
+            elif not part.bad.bad.all():
+                yield _assemble([part], config.schema)
+    if whole:
+        yield _assemble(whole, config.schema)
+
+
+def _wanted(config: Config) -> dict[str, str]:
+    columns = config.data.resolved(config.schema)
+    return {key: col.column for key, col in columns.items() if col.column is not None}
+
+
+def _pieces(path: str | Path, config: Config, first_row: int, rows: int) -> Iterator[_Part]:
+    columns = config.data.resolved(config.schema)
+    optional = not config.data.columns
+    for table, bad in read_pieces(path, _wanted(config), optional, rows):
+        part = _Part(bad, table, first_row)
+        _parse(part, columns, config)
+        _mark_duplicates([part], columns)
+        yield part
 
 
 def _parse(part: _Part, columns: Mapping[str, Column], config: Config) -> None:

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import pyarrow.parquet as pq
 from tinyfin.data.problems import BadRows, Ragged
 from tinyfin.errors import DataError
 
-__all__ = ["read_table"]
+__all__ = ["read_pieces", "read_table"]
 
 PARQUET = (".parquet", ".pq")
 CSV = (".csv", ".tsv", ".txt", ".csv.gz", ".csv.zst", ".tsv.gz")
@@ -32,19 +33,57 @@ def read_table(
     A missing source column raises DataError, unless ``optional``, when it is left out.
     """
     name = str(path).lower()
-    try:
+    with _explained(path):
         if name.endswith(PARQUET):
             return _parquet(path, wanted, optional)
         if name.endswith(CSV):
             return _csv(path, wanted, optional)
+    raise _unknown(path)
+
+
+def read_pieces(
+    path: str | Path, wanted: Mapping[str, str], optional: bool, rows: int
+) -> Iterator[tuple[pa.Table, BadRows]]:
+    """:func:`read_table` in pieces of at most ``rows`` rows.
+
+    Of a Parquet file only a piece is in memory at a time; a CSV file is read whole and then cut.
+    """
+    if not str(path).lower().endswith(PARQUET):
+        table, bad = read_table(path, wanted, optional)
+        for start in range(0, max(table.num_rows, 1), rows):
+            ragged = bad.ragged if start == 0 else ()
+            yield (
+                table.slice(start, rows),
+                BadRows(bad.file, bad.rows[start : start + rows], ragged),
+            )
+        return
+    with _explained(path), pq.ParquetFile(path) as file:
+        columns = _present(path, file.schema_arrow.names, wanted, optional)
+        first = 1
+        for batch in file.iter_batches(batch_size=rows, columns=columns):
+            numbers = np.arange(first, first + batch.num_rows, dtype=np.int64)
+            first += batch.num_rows
+            yield pa.Table.from_batches([batch]), BadRows(str(path), numbers)
+
+
+@contextlib.contextmanager
+def _explained(path: str | Path) -> Iterator[None]:
+    try:
+        yield
     except FileNotFoundError as error:
         raise DataError(f"{path}: there is no such file; check the path") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error}") from error
     except pa.ArrowInvalid as error:
         hint = "; save it as UTF-8" if "UTF8" in str(error) else ""
-        raise DataError(f"{path}: cannot be read as {_kind(name)}: {error}{hint}") from error
-    raise DataError(f"{path}: is neither CSV nor Parquet; use a name that ends in .csv or .parquet")
+        kind = _kind(str(path).lower())
+        raise DataError(f"{path}: cannot be read as {kind}: {error}{hint}") from error
+
+
+def _unknown(path: str | Path) -> DataError:
+    return DataError(
+        f"{path}: is neither CSV nor Parquet; use a name that ends in .csv or .parquet"
+    )
 
 
 def _kind(name: str) -> str:

@@ -104,6 +104,20 @@ class Transactions:
             schema=self.schema, terminals=self.terminals, scenario=self.scenario, **picked
         )
 
+    def followed_by(self, other: Transactions) -> Transactions:
+        """These rows, then those of ``other``, which has the same schema, terminals, scenarios."""
+        if (self.schema, self.terminals, self.scenario) != (
+            other.schema, other.terminals, other.scenario,
+        ):
+            raise DataError("only transactions of the same schema and terminals can be joined")
+        theirs = other._arrays()
+        joined: dict[str, Any] = {
+            name: np.concatenate([array, theirs[name]]) for name, array in self._arrays().items()
+        }
+        return Transactions(
+            schema=self.schema, terminals=self.terminals, scenario=self.scenario, **joined
+        )
+
     def scenarios(self) -> npt.NDArray[np.object_]:
         """Scenario names, one per row ('' if the data has none)."""
         names = np.array(self.scenario or ("",), dtype=object)

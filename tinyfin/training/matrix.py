@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The matrix of features that training sees, written to Parquet piece by piece."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tinyfin.config import Config
+from tinyfin.data.events import Stream, event_stream
+from tinyfin.data.readers import PIECE_ROWS, read_in_pieces, survey
+from tinyfin.data.transactions import EPOCH_UNIX_S, Transactions
+from tinyfin.errors import ConfigError
+from tinyfin.features.compiler import Program, compile_program
+from tinyfin.twin import Twin
+
+__all__ = ["COLUMNS", "features_in_pieces", "write_matrix"]
+
+COLUMNS = ("input_row", "terminal", "id", "time")
+"""Columns before the features; ``label`` follows the features when it is asked for."""
+
+_END = 2**32
+
+
+def features_in_pieces(
+    pieces: Iterator[Transactions], twin: Twin, notices: Any
+) -> Iterator[tuple[Transactions, npt.NDArray[np.int16]]]:
+    """Each piece with its features, int16[n, F]: the numbers that one run over all of it gives.
+
+    No piece may begin before the end of the one before it. What is yet to be told of a transaction
+    (outcome, notice) when its piece ends is carried over.
+    """
+    carried: Transactions | None = None
+    mark = -1
+    following = next(pieces, None)
+    while following is not None:
+        piece, following = following, next(pieces, None)
+        known = 0 if carried is None else len(carried)
+        tx = piece if carried is None else carried.followed_by(piece)
+        stream = event_stream(tx, notices)
+        # what happens in the last second of a piece precedes whatever the next one brings: of a
+        # transaction of that second only its own score, and what is known at once, can follow
+        done = (stream.index < known) & (stream.t_mono_s <= mark)
+        mark = int(piece.t_mono_s.max()) if following is not None else _END
+        now = ~done & (stream.t_mono_s <= mark)
+        later = np.unique(stream.index[stream.t_mono_s > mark])
+        part = Stream(stream.kind[now], stream.index[now], stream.t_mono_s[now])
+        yield piece, twin.run(tx, part).features[known:]
+        carried = tx.take(later) if len(later) else None
+
+
+def write_matrix(
+    paths: Sequence[str | Path],
+    config: Config,
+    out: str | Path,
+    *,
+    with_label: bool = False,
+    skip_bad_rows: str | Path | None = None,
+    piece_rows: int = PIECE_ROWS,
+    note: Callable[[str], None] = lambda _: None,
+    progress: Callable[[int, int], object] = lambda done, of: None,
+) -> dict[str, Any]:
+    """Write one row per transaction, in input order; returns counts and the features' names.
+
+    Columns: :data:`COLUMNS`, then one int16 per feature, then ``label`` if asked for. Memory grows
+    with terminals, cards kept and what waits for its notice, not with the number of transactions,
+    when the files are Parquet and their rows in order of time. Raises DataError, ConfigError.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from tinyfin.pack.container import build_pack
+
+    program = compile_program(config.features, config.schema, **config.features.capacities)
+    taken = {*COLUMNS, "label"} & set(program.feature_names)
+    if taken:
+        raise ConfigError(
+            f"features.{min(taken)}: the table of features has a column of that name; choose "
+            "another"
+        )
+    found = survey(
+        paths, config, skip_bad_rows=skip_bad_rows, piece_rows=piece_rows, progress=note
+    )
+    if not found.in_order:
+        note("rows are not in order of time: all of them are held in memory")
+    twin = Twin(build_pack(config.schema, program), terminals=max(1, len(found.terminals)))
+    pieces = read_in_pieces(paths, config, found, piece_rows=piece_rows)
+    target = Path(out)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = target.with_name(target.name + ".part")
+    schema = _schema(program, with_label)
+    done = 0
+    try:
+        with pq.ParquetWriter(unfinished, schema, compression="zstd") as writer:
+            for tx, features in features_in_pieces(pieces, twin, config.data.notices):
+                columns = _columns(tx, features, with_label)
+                writer.write_table(pa.table(columns, schema=schema))
+                done += len(tx)
+                progress(done, found.rows)
+        unfinished.replace(target)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return {
+        "out": str(target),
+        "transactions": done,
+        "terminals": len(found.terminals),
+        "features": list(program.feature_names),
+        "label": with_label,
+    }
+
+
+def _schema(program: Program, with_label: bool) -> Any:
+    import pyarrow as pa
+
+    kinds = (pa.int64(), pa.string(), pa.uint64(), pa.timestamp("s"))
+    fields = [*zip(COLUMNS, kinds, strict=True)]
+    fields += [(name, pa.int16()) for name in program.feature_names]
+    if with_label:
+        fields.append(("label", pa.int8()))
+    return pa.schema(fields)
+
+
+def _columns(tx: Transactions, features: npt.NDArray[np.int16], with_label: bool) -> list[Any]:
+    import pyarrow as pa
+
+    names = pa.array(tx.terminals, pa.string())
+    columns = [
+        pa.array(tx.row),
+        names.take(pa.array(tx.terminal)),
+        pa.array(tx.id),
+        pa.array(tx.t_mono_s.astype(np.int64) + EPOCH_UNIX_S).cast(pa.timestamp("s")),
+        *(pa.array(np.ascontiguousarray(column)) for column in features.T),
+    ]
+    if with_label:
+        columns.append(pa.array(tx.label, mask=tx.label < 0))
+    return columns
