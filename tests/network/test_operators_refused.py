@@ -132,6 +132,12 @@ def fused_concatenation() -> Graph:
     return graph
 
 
+def five_dimensions() -> Graph:
+    graph, x = start((1, 2, 2, 2, 2))
+    graph.operator("ADD", [x, x], [1, 2, 2, 2, 2], 0.1, 0)
+    return graph
+
+
 def unknown_branch() -> Graph:
     graph, x = start((1, 4))
     ghost = graph.tensor("ghost", [1, 4], scales=[0.1], zero_points=[0])
@@ -157,6 +163,7 @@ CASES: list[tuple[Callable[[], Graph], str, str, str]] = [
     (rescaling_concatenation, "x", "0.07", "QUANTIZE"),
     (concatenated_batches, "concatenation1", "[2, 4]", "batch size 1"),
     (fused_concatenation, "concatenation1", "fused activation RELU", "after it"),
+    (five_dimensions, "add1", "5 dimensions", "flatten"),
     (unknown_branch, "ghost", "before anything made it", "convert it again"),
 ]
 

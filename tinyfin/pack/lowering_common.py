@@ -9,7 +9,7 @@ from tinyfin.errors import ModelError
 from tinyfin.quantize import fixed_point
 from tinyfin.quantize.tflite_model import Operator, Tensor, TfliteModel
 
-__all__ = ["BOUNDS", "activation_range", "quantized", "same_size", "where"]
+__all__ = ["BOUNDS", "activation_range", "check_rank", "quantized", "same_size", "where"]
 
 #: real bounds of the activations that can be fused
 BOUNDS: dict[str, tuple[float | None, float | None]] = {
@@ -30,6 +30,15 @@ def same_size(model: TfliteModel, op: Operator, x: Tensor, y: Tensor) -> None:
     if x.size != y.size:
         raise ModelError(
             f"{where(model, op, y)}: {y.size} elements made of {x.size}; convert the model again"
+        )
+
+
+def check_rank(model: TfliteModel, op: Operator, t: Tensor) -> None:
+    """Raises ModelError beyond TFLM's four dimensions."""
+    if len(t.shape) > 4:
+        raise ModelError(
+            f"{where(model, op, t)}: {len(t.shape)} dimensions; TFLM takes at most 4: flatten the "
+            "tensor before it"
         )
 
 

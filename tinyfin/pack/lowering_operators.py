@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinyfin.errors import ModelError
-from tinyfin.pack.lowering_common import activation_range, same_size, where
+from tinyfin.pack.lowering_common import activation_range, check_rank, same_size, where
 from tinyfin.quantize import fixed_point
 from tinyfin.quantize.tflite_model import Operator, Tensor, TfliteModel
 
@@ -158,6 +158,7 @@ def binary(model: TfliteModel, op: Operator, sources: tuple[int, ...]) -> Binary
     """ADD, SUB, MUL, SQUARED_DIFFERENCE; ``sources``: its inputs with reshapes looked through."""
     y = model.tensors[op.outputs[0]]
     pair = [model.tensors[i] for i in op.inputs]
+    check_rank(model, op, y)
     for t in pair:
         _broadcast(model, op, t, y)
     if y.size not in (pair[0].size, pair[1].size):
@@ -204,6 +205,7 @@ def reduce(model: TfliteModel, op: Operator, source: int) -> Reduce:
     x, y = model.tensors[op.inputs[0]], model.tensors[op.outputs[0]]
     if len(op.inputs) != 2 or op.inputs[1] < 0:
         raise ModelError(f"{where(model, op, y)}: {len(op.inputs)} inputs; it takes two")
+    check_rank(model, op, x)
     axis = model.tensors[op.inputs[1]]
     if axis.type != "INT32" or axis.data is None:
         kind = "not constant" if axis.data is None else f"of type {axis.type}"
@@ -236,6 +238,7 @@ def softmax(model: TfliteModel, op: Operator, source: int) -> Softmax:
     x, y = model.tensors[op.inputs[0]], model.tensors[op.outputs[0]]
     at = where(model, op, y)
     same_size(model, op, x, y)
+    check_rank(model, op, y)
     if y.zero_point != -128 or float(y.scale) != 1 / 256:
         raise ModelError(f"{at}: SOFTMAX makes scale 1/256, zero point -128; convert again")
     if not x.shape or x.shape[-1] > SOFTMAX_DEPTH_MAX:
@@ -268,6 +271,7 @@ def concatenation(model: TfliteModel, op: Operator, sources: tuple[int, ...]) ->
             f"{at}: fused activation {op.options['activation']}; TFLM concatenates without one: "
             "use an activation of its own after it"
         )
+    check_rank(model, op, y)
     rank = len(y.shape)
     axis = op.options.get("axis", 0)
     if not -rank <= axis < rank:
