@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ten thousand events on every core: features, network output, verdict and state, 0 bytes differ."""
+"""Ten thousand events on every core: features, network, verdict and state, 0 bytes differ."""
 
 from __future__ import annotations
 

@@ -13,14 +13,17 @@ from tests.conformance.conftest import on_target
 from tests.network.native import ANCHOR_NAMES, ANCHORS, tflm
 from tests.network.test_random_shapes import random_graph, random_inputs
 from tinyfin.hil import lab
-from tinyfin.pack.plan import compile_plan
+from tinyfin.pack.plan import compile_plan, repack
 from tinyfin.quantize.tflite_model import load
+from tinyfin.targets import catalogue
 
 MODELS = 30
 
+Case = tuple[bytes, NDArray[np.int8], NDArray[np.int8]]
+
 
 @cache
-def anchor(name: str) -> tuple[bytes, NDArray[np.int8], NDArray[np.int8]]:
+def anchor(name: str) -> Case:
     """Plan, inputs, TFLM's outputs."""
     x = np.load(ANCHORS / f"{name}_in.npy")
     y = np.load(ANCHORS / f"{name}_out_double.npy").reshape(len(x), -1)
@@ -29,7 +32,7 @@ def anchor(name: str) -> tuple[bytes, NDArray[np.int8], NDArray[np.int8]]:
 
 
 @cache
-def generated() -> list[tuple[bytes, NDArray[np.int8], NDArray[np.int8]]]:
+def generated() -> list[Case]:
     """Random fully connected networks; shapes that no kernel was tuned for."""
     made = []
     for seed in range(3000, 3000 + MODELS):
@@ -49,6 +52,8 @@ def test_anchors(name: str) -> None:
     names = [n for n in ANCHOR_NAMES if len(anchor(n)[0]) + 8192 < lab.room(image)]
     assert len(names) >= 6
     check(image, [anchor(n) for n in names])
+    if image.target.layout != "canonical":
+        check(image, [repacked(anchor(n), image.target.layout) for n in names])
 
 
 @pytest.mark.skipif(not ANCHORS.is_dir(), reason="the anchors are not here")
@@ -56,14 +61,17 @@ def test_anchors(name: str) -> None:
 def test_ad01_as_armv6m_code(name: str) -> None:
     """ad01 does not fit the Cortex-M0's board: the same ARMv6-M code on a machine that has room."""
     image = lab.build_lab(name, code_of="cortex-m0")
-    check(image, [anchor("ad01_int8")])
+    check(image, [repacked(anchor("ad01_int8"), catalogue.get("cortex-m0").layout)])
 
 
 @pytest.mark.parametrize("name", on_target())
 def test_generated_networks(name: str) -> None:
     """Random shapes, in as few tapes as the part allows."""
     image = lab.build_lab(name)
+    layout = image.target.layout
     check(image, generated())
+    if layout != "canonical":
+        check(image, [repacked(case, layout) for case in generated()])
 
 
 @pytest.mark.parametrize("name", on_target("cortex-m3"))
@@ -77,7 +85,13 @@ def test_one_wrong_byte_is_caught(name: str) -> None:
     assert found.differing == 1
 
 
-def check(image: lab.BuildResult, cases: list[tuple[bytes, NDArray[np.int8], NDArray[np.int8]]]) -> None:
+def repacked(case: Case, layout: str) -> Case:
+    """The same network with its weights in the layout that the target's fast kernel reads."""
+    plan, x, y = case
+    return repack(plan, layout), x, y
+
+
+def check(image: lab.BuildResult, cases: list[Case]) -> None:
     room = lab.room(image)
     tape = lab.Tape()
     for plan, x, y in cases:

@@ -35,7 +35,7 @@ from tinyfin.targets import catalogue, flash
 from tinyfin.targets.catalogue import Target
 from tinyfin.twin import Twin
 
-__all__ = ["Budget", "Instructions", "budget", "default_data", "overruns"]
+__all__ = ["Budget", "Counted", "Instructions", "budget", "count", "default_data", "overruns"]
 
 EVENTS = 1500
 """Transactions of the file that are counted."""
@@ -168,9 +168,21 @@ def _painted_stack(
     return total - free
 
 
-def _instructions(
+@dataclass(frozen=True)
+class Counted:
+    """Guest instructions of each score, whether it was explained, of one inference, of outcomes."""
+
+    scores: npt.NDArray[np.int64]
+    explained: npt.NDArray[np.bool_]
+    network: int
+    outcome_max: int
+
+
+def count(
     target: Target, pack: bytes, tx: Transactions, stream: Stream, events: int
-) -> Instructions:
+) -> Counted:
+    """Replay ``events`` transactions in the laboratory and count each; MismatchError when an
+    answer differs from the twin's."""
     plain = lab.build_lab(target)
     tapes = lab.event_tapes(
         pack, tx, stream, lab.room(plain), limit=events, measure=True, piece_events=600
@@ -186,9 +198,15 @@ def _instructions(
             explained.append(reasons > 0)
         outcome = max([outcome, *(found.instructions(n[0]) for n in found.numbers("outcome"))])
         network = max([network, *(found.instructions(n[1]) for n in found.numbers("hashed"))])
+    return Counted(np.array(total, np.int64), np.array(explained, np.bool_), network, outcome)
+
+
+def _instructions(
+    target: Target, pack: bytes, tx: Transactions, stream: Stream, events: int
+) -> Instructions:
+    counted = count(target, pack, tx, stream, events)
     operators, rest = _operators(target, pack, tx, stream, events)
-    counts = np.array(total, np.int64)
-    return _summary(pack, counts, np.array(explained), network, outcome, operators, rest)
+    return _summary(pack, counted, operators, rest)
 
 
 def _operators(
@@ -226,9 +244,9 @@ def score_operators(pack: bytes) -> Counter[str]:
 
 
 def _summary(
-    pack: bytes, counts: npt.NDArray[np.int64], explained: npt.NDArray[np.bool_],
-    network: int, outcome: int, operators: dict[int, int], rest: int,
-) -> Instructions:  # fmt: skip
+    pack: bytes, counted: Counted, operators: dict[int, int], rest: int
+) -> Instructions:
+    counts, explained, network = counted.scores, counted.explained, counted.network
     plain = counts[~explained] - network
     if not len(plain):
         plain = np.zeros(1, np.int64)
@@ -248,7 +266,7 @@ def _summary(
         features_max=int(plain.max()),
         reasons_max=max(0, int((counts[explained] - network - np.median(plain)).max()))
         if explained.any() else 0,
-        outcome_max=outcome,
+        outcome_max=counted.outcome_max,
         bound=max(bound, int(counts.max())),
         largest=tuple((name, n) for name, n in largest),
     )  # fmt: skip

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Measurements for ``make bench``: networks, opening a pack, budgets against other data.
+
+Everything is counted in the guest, in instructions. The tables are written by ``.ci/bench.py``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tinyfin.data.events import event_stream
+from tinyfin.errors import BudgetError
+from tinyfin.hil import budget as budgets
+from tinyfin.hil import lab
+from tinyfin.hil.bench import bench
+from tinyfin.pack.container import parse_pack
+from tinyfin.pack.plan import compile_plan, repack
+from tinyfin.quantize.tflite_model import load
+from tinyfin.targets import catalogue
+from tinyfin.targets.catalogue import Target
+
+__all__ = ["Case", "budget_row", "network_code", "networks", "opening"]
+
+_ARENA_AT = 16
+_MODEL_ROWS = 64
+_STAND_IN = "cortex-m4"
+"""Where the code of a smaller Cortex-M runs when the model does not fit that core's own board."""
+OTHER_DATA = {"terminals": 2, "days": 12, "seed": 11}
+OTHER_EVENTS = 2000
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network: its .tflite, int8 inputs [n, ...], and outputs that are right, when known."""
+
+    name: str
+    model: Path
+    inputs: npt.NDArray[np.int8]
+    expected: npt.NDArray[np.int8]
+
+    @property
+    def rows(self) -> int:
+        """Inferences that are counted: fewer of a large network."""
+        return min(len(self.inputs), 6 if self.model.stat().st_size > 1 << 16 else _MODEL_ROWS)
+
+
+def networks(target: Target, cases: list[Case]) -> list[dict[str, Any]]:
+    """One row per network: instructions of an inference, bytes that differ, sizes."""
+    made: list[dict[str, Any]] = []
+    for case in cases:
+        plan = repack(compile_plan(load(case.model)), target.layout)
+        image, note = lab.build_lab(target), ""
+        if len(plan) + 65536 > lab.room(image) and len(plan) > 1 << 16:
+            if target.core not in ("Cortex-M0", "Cortex-M0+"):
+                made.append({
+                    "target": target.name, "network": case.name, "instructions": None,
+                    "note": f"{len(plan)} B of plan do not fit its flash",
+                })  # fmt: skip
+                continue
+            image = lab.build_lab(_STAND_IN, code_of=target.name)
+            note = f"same code, run on {image.target.title}"
+        x = case.inputs.reshape(len(case.inputs), -1)[: case.rows]
+        y = case.expected.reshape(len(case.expected), -1)[: case.rows]
+        found = lab.run(image, lab.Tape().network(plan, x, y, ticks=True), icount=True)
+        counts = [found.instructions(n[0]) for n in found.numbers("row")]
+        made.append({
+            "target": target.name, "network": case.name, "inferences": len(counts),
+            "instructions": int(np.median(counts)), "instructions_min": min(counts),
+            "instructions_max": max(counts), "differing_bytes": found.differing,
+            "plan_bytes": len(plan),
+            "scratch_bytes": int.from_bytes(plan[_ARENA_AT : _ARENA_AT + 4], "little"),
+            "note": note,
+        })  # fmt: skip
+    return made
+
+
+def network_code(target: Target, case: Case) -> dict[str, Any]:
+    """Flash of what a network of this kind links, without weights, and the stack of a run."""
+    result = bench(case.model, target.name, case.inputs[:4], case.expected[:4])
+    return {
+        "target": target.name, "network": case.name, "code_bytes": result.code_bytes,
+        "stack_bytes": result.stack_bytes,
+    }  # fmt: skip
+
+
+def opening(target: Target, pack: bytes) -> dict[str, Any]:
+    """Instructions of tfin_open: structure, golden vectors, hash per byte, signature."""
+    image = lab.build_lab(target)
+    tape = lab.Tape().add(lab.PACK, pack, 1)
+    exact = lab.run(image, tape, icount=True)
+    [(ticks, hashing, verifying)] = exact.numbers("opening")
+    [(hashed_bytes, inference, _)] = exact.numbers("hashed")
+    mask = 0xFFFFFF if target.architecture == "arm" else 0xFFFFFFFF
+    vectors = parse_pack(pack).golden
+    golden = (0 if vectors is None else len(vectors.inputs)) * exact.instructions(inference)
+    rest = exact.instructions((ticks - hashing - verifying) & mask)
+    coarse = lab.run(image, tape, icount=True, shift=0)
+    [(_, _, signature)] = coarse.numbers("opening")
+    return {
+        "target": target.name, "structure_instructions": rest - golden,
+        "golden_instructions": golden, "hashed_bytes": hashed_bytes,
+        "hash_instructions_per_byte": round(exact.instructions(hashing) / hashed_bytes, 1),
+        "signature_instructions": coarse.instructions(signature),
+    }  # fmt: skip
+
+
+def budget_row(target_name: str, pack: Path) -> dict[str, Any]:
+    """A budget as `tinyfin budget` predicts it, and the same pack on other data."""
+    try:
+        found = budgets.budget(pack, target_name)
+    except BudgetError as error:
+        return {"target": target_name, "error": str(error)}
+    data = budgets.default_data(**OTHER_DATA)
+    counted = budgets.count(
+        catalogue.get(target_name), pack.read_bytes(), data, event_stream(data, "both"),
+        OTHER_EVENTS,
+    )  # fmt: skip
+    return {
+        **found.as_dict(),
+        "measured": {
+            "events": len(counted.scores),
+            "median": int(np.median(counted.scores)),
+            "p99_9": int(np.percentile(counted.scores, 99.9, method="higher")),
+            "max": int(counted.scores.max()),
+        },
+    }
