@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from tests.wire import rig
+from tinyfin.data.events import Stream
 from tinyfin.errors import MismatchError
 from tinyfin.hil.replay import replay
 from tinyfin.hil.terminal import build_host_terminal
@@ -99,3 +100,19 @@ def test_the_command_line_says_so(tampered: Path, program: Path, tmp_path: Path)
 
     assert verb("--limit", "300")[0] == 2
     assert verb("--port", "exec:/bin/false")[0] == 5
+
+
+def test_a_replay_that_compared_nothing_is_no_success(program: Path) -> None:
+    tx = rig.make_transactions()
+    stream = rig.make_stream(tx)
+    notices = stream.kind == 2
+    unscored = Stream(stream.kind[notices], stream.index[notices], stream.t_mono_s[notices])
+    client = Client(ProcessLink([str(program)]))
+    try:
+        result = replay(rig.make_pack(), tx, unscored, client)
+    finally:
+        client.close()
+    assert result.transactions == result.verdicts == result.lost == 0
+    assert not result.ok
+    with pytest.raises(MismatchError, match="nothing was compared"):
+        result.check()

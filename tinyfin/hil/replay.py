@@ -82,14 +82,15 @@ class ReplayResult:
 
     @property
     def lost(self) -> int:
-        """Transactions that were sent and got no verdict."""
+        """Transactions that should have been answered and got no verdict."""
         return self.transactions - self.verdicts
 
     @property
     def ok(self) -> bool:
-        """Everything was answered, everything was equal, and by the right pack."""
+        """Something was asked, all was answered, all was equal, and by the right pack."""
         return (
-            self.first_mismatch is None
+            self.verdicts > 0
+            and self.first_mismatch is None
             and not self.mismatches
             and not self.lost
             and self.device_pack == self.pack
@@ -141,6 +142,11 @@ class ReplayResult:
         if self.lost or self.mismatches:
             raise MismatchError(
                 f"{self.target}: {self.lost} verdicts lost, {self.mismatches} differ; run again"
+            )
+        if not self.verdicts:
+            raise MismatchError(
+                f"{self.target}: nothing was replayed, so nothing was compared; give data with "
+                "transactions to score"
             )
 
 
@@ -283,10 +289,11 @@ class _Run:
         compare = _Comparer(portion, expected, self.digest, bool(self.twin.output_count))
         up, down = counters.bytes_up, counters.bytes_down
         bad: Sent | None = None
+        answered = 0
         for payload in self.client.pipeline(sender.frames()):
             sent = sender.sent.popleft()
             answer = parse_verdicts(payload, len(sent.scored))
-            result.transactions += len(sent.scored)
+            answered += len(sent.scored)
             result.verdicts += len(answer.verdicts)
             result.events += sent.end - sent.first
             result.tick_bytes += answer.tick_bytes
@@ -299,6 +306,8 @@ class _Run:
                 sender.stopped = True
             if self.progress is not None:
                 self.progress(len(sent.scored))
+        # after a difference the rest is not sent; else whatever was not answered is lost
+        result.transactions += portion.scores if bad is None else answered
         self.digest = compare.digest
         device = self.client.checkpoint()
         result.bytes_up += counters.bytes_up - up
