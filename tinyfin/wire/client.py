@@ -184,7 +184,9 @@ class Client:
                         self._resend(waiting)
                     continue
                 raise self._refused(report)
-            if all(p.sequence != frame.sequence for p in waiting):
+            # a late answer to another request may carry the same number as its tag
+            ordered = frame.type in (Answer.VERDICTS, Answer.ACK)
+            if not ordered or all(p.sequence != frame.sequence for p in waiting):
                 self.counters.stray += 1
                 continue
             answers[frame.sequence] = frame.payload
