@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import json
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -92,6 +93,9 @@ class _Verbs(click.Group):
     def main(self, args: Sequence[str] | None = None, *rest: Any, **extra: Any) -> Any:
         """Run a verb; an error becomes ``error: ...`` on stderr and the exit code of its class."""
         words = list(sys.argv[1:] if args is None else args)
+        if args is None:
+            # ended from outside, a verb still ends the emulators and compilers that it has started
+            signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
         try:
             return super().main(words, *rest, **extra)
         except TinyfinError as error:

@@ -92,17 +92,23 @@ class Emulator:
                 stderr=self._log,
                 pass_fds=(listener.fileno(),),
             )
-        # QEMU says that it waits for a connection, or ends with a message
+        try:
+            self._wait_for_qemu(program)
+        except BaseException:  # an interrupt too: no context manager would end QEMU yet
+            self.stop()
+            raise
+        return self
+
+    def _wait_for_qemu(self, program: str) -> None:
+        """QEMU says that it waits for a connection, or ends with a message."""
         deadline = time.monotonic() + START_DEADLINE_S
         while "waiting for connection" not in self.output():
             self.check()
             if time.monotonic() > deadline:
-                self.stop()
                 raise TargetError(
                     f"{self.target.name}: {program} did not start within {START_DEADLINE_S:.0f} s"
                 )
             time.sleep(0.01)
-        return self
 
     @property
     def url(self) -> str:
