@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shlex
 import shutil
 import subprocess
@@ -48,7 +49,7 @@ def store_image(build: BuildResult, folder: Path) -> Path:
     elf = place / "firmware.elf"
     # written beside and renamed, so that nobody boots half an image
     for source, name in ((build.binary, "firmware.bin"), (build.elf, "firmware.elf")):
-        temporary = place / (name + ".new")
+        temporary = place / f"{name}.{os.getpid()}"
         shutil.copyfile(source, temporary)
         temporary.replace(place / name)
     facts: dict[str, Any] = {
