@@ -225,9 +225,13 @@ def open_link(url: str, *, baud: int = 115200) -> Link:
     """The link that ``url`` names: ``socket://host:port``, ``exec:program``, else a serial port."""
     parts = urlsplit(url)
     if parts.scheme in ("socket", "tcp"):
-        if not parts.hostname or not parts.port:
+        try:
+            port = parts.port
+        except ValueError:  # no number, or above 65535
+            port = None
+        if not parts.hostname or not port:
             raise TargetError(f"{url}: the address is incomplete; use socket://host:port")
-        return TcpLink(parts.hostname, parts.port)
+        return TcpLink(parts.hostname, port)
     if parts.scheme == "exec":
         return ProcessLink([url.removeprefix("exec:")])
     return SerialLink(url, baud=baud)
