@@ -114,6 +114,8 @@ def bench(
         assert session.instructions is not None
         for i, row in enumerate(rows):
             answer = client.infer(row.tobytes(), measure=True)
+            if answer.error:
+                raise TargetError(f"{target.name}: row {i} was not run, error {answer.error}")
             outputs[i] = np.frombuffer(answer.output, np.int8)
             counts[i] = session.instructions(answer.ticks)
             stack = max(stack, answer.stack_bytes)
