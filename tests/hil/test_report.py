@@ -177,7 +177,7 @@ def test_a_full_report_says_everything(tmp_path: Path) -> None:
         "0.610", "model, int8", "ai-edge-litert, default kernels", "44", "-0.0004",
         "Precision and recall", "Calibration in the test period", "card_testing", "lunch_rush",
         "36,512", "14,120", "904", "31.5", "11.25", "Model card", "keyed",
-        "tinyfin train 'data set.parquet' --config tiny/config.toml --name tiny",
+        "tinyfin train 'data set.parquet' --config runs/tiny/config.toml --name tiny-again",
         "tinyfin replay runs/tiny 'data set.parquet' --target cortex-m4", "instructions / 100 MHz",
     ):  # fmt: skip
         assert words in page.text, words

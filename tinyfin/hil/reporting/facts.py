@@ -354,7 +354,7 @@ def _commands(
     data = run.get("data") or {}
     files = " ".join(shlex.quote(str(f.get("name"))) for f in data.get("files") or ()) or "DATA"
     split, model = run.get("split") or {}, run.get("model") or {}
-    train = f"tinyfin train {files} --config {name}/config.toml --name {name}"
+    train = f"tinyfin train {files} --config runs/{name}/config.toml --name {name}-again"
     if split.get("until") is not None:
         train += f" --until {shlex.quote(str(split['until']))}"
     if model.get("seed") is not None:
