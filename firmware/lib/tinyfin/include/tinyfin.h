@@ -70,7 +70,7 @@
  *
  * WORST CASE
  *
- *   Every loop is bounded by a number in the pack. `tinyfin budget` and `tinyfin inspect` print flash, memory and instructions per target.
+ *   Every loop is bounded by a number in the pack. `tinyfin budget` prints flash, memory, stack and instructions per target.
  */
 #ifndef TINYFIN_H
 #define TINYFIN_H
@@ -284,8 +284,8 @@ const uint8_t *tfin_pack_id(const tfin_engine *engine);
  * oldest entry is committed as timed out. */
 int tfin_score(tfin_engine *engine, const tfin_event *event, tfin_verdict *verdict);
 
-/* Tells what became of a scored event; only now does it enter counters and windows. TFIN_E_UNKNOWN_ID, counted and without any other effect,
- * when the id is not pending (a duplicate, or pushed out). */
+/* Tells what became of a scored event; only now does it enter counters and windows. TFIN_E_UNKNOWN_ID, counted and without any other effect
+ * than that its time has passed, when the id is not pending (a duplicate, or pushed out). */
 int tfin_apply_outcome(tfin_engine *engine, const tfin_outcome *outcome);
 
 /* Tells what became known later. TFIN_OK also for a duplicate. */
