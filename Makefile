@@ -7,7 +7,7 @@
 #   make test    what continuous integration runs
 #   make bench   sizes and instructions of the networks on the targets
 #   make fuzz    fuzz targets under sanitizers, FUZZ_SECONDS each
-#   make clean   removes everything that the others made
+#   make clean   removes everything that the others made, but for your runs in runs/
 
 PYTHON ?= python3
 VENV := .venv
