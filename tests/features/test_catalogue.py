@@ -126,7 +126,7 @@ def test_the_list_names_definition_bytes_moment_and_catches() -> None:
     assert result.exit_code == 0
     rows = {row["name"]: row for row in json.loads(result.stdout)["features"]}
     assert set(rows) == set(BY_NAME)
-    assert rows["decl_run"]["moment"] == "after"
+    assert rows["decl_run"]["moment"] == "R"
     assert rows["decl_run"]["terminal_bytes"] == 8
     assert rows["tok_gap_s"]["card_bytes"] == 24
     assert rows["amt_log"]["definition"]

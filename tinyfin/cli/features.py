@@ -26,6 +26,8 @@ MOMENTS = {
 @click.option("--out", type=click.Path(dir_okay=False),
               help="Compute the features of DATA and write them to this Parquet file.")
 @click.option("--with-label", is_flag=True, help="With --out: the label as the last column.")
+@click.option("--markdown", type=click.Choice(["catalogue", "functions"]),
+              help="A table of docs/features.md: the list, or what own features may call.")
 @click.option("--skip-bad-rows", type=click.Path(dir_okay=False),
               help="With --out: set bad rows aside into this CSV file.")
 @json_option
@@ -35,6 +37,7 @@ def command(
     config: str | None,
     out: str | None,
     with_label: bool,
+    markdown: str | None,
     skip_bad_rows: str | None,
     as_json: bool,
 ) -> None:
@@ -48,7 +51,7 @@ def command(
     transaction of DATA (CSV or Parquet) in input order.
     """
     if out is not None:
-        if not names or which:
+        if not names or which or markdown:
             raise click.UsageError("--out takes DATA files, and --config for their features")
         _write(names, config, out, with_label, skip_bad_rows, as_json)
         return
@@ -57,7 +60,7 @@ def command(
     files = [name for name in names if name.lower().endswith((".csv", ".parquet", ".pq"))]
     if files:
         raise click.UsageError(f"to compute the features of {files[0]}, say where: --out FILE")
-    _list(names, which, config, as_json)
+    _list(names, which, config, as_json, markdown)
 
 
 def _write(
@@ -92,7 +95,11 @@ def _write(
 
 
 def _list(
-    names: tuple[str, ...], which: str | None, config: str | None, as_json: bool
+    names: tuple[str, ...],
+    which: str | None,
+    config: str | None,
+    as_json: bool,
+    markdown: str | None,
 ) -> None:
     from tinyfin.config import load
     from tinyfin.features.catalogue import FEATURES, SETS
@@ -115,7 +122,11 @@ def _list(
     result: dict[str, Any] = {"features": rows, "sets": {k: list(v) for k, v in SETS.items()}}
     if program is not None:
         result["together"] = _sizes(program)
-    emit(result, as_json, _text(rows, result.get("together")))
+    if markdown is None:
+        text = _text(rows, result.get("together"))
+    else:
+        text = _markdown(rows) if markdown == "catalogue" else _functions()
+    emit(result, as_json, text)
 
 
 def _describe(feature: Any, program: Any) -> dict[str, Any]:
@@ -155,6 +166,41 @@ def _sizes(program: Any) -> dict[str, int]:
         "pending_table_bytes": program.pending_bytes,
         "card_table_bytes": program.card_table_bytes,
     }
+
+
+def _markdown(rows: list[dict[str, Any]]) -> str:
+    lines = [
+        "| feature | id | definition | known | B | B per card | reason | catches |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        cells = (
+            f"`{row['name']}`", row["id"], row["definition"], row["moment"],
+            row["terminal_bytes"], row["card_bytes"] or "", row["reason"] or "", row["catches"],
+        )  # fmt: skip
+        lines.append("| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines)
+
+
+def _functions() -> str:
+    import inspect
+
+    from tinyfin.features.custom import FUNCTIONS
+
+    lines = ["| function | what it is |", "|---|---|"]
+    for name, function in FUNCTIONS.items():
+        parts = []
+        for parameter in inspect.signature(function).parameters.values():
+            default = parameter.default
+            if default is parameter.empty:
+                parts.append(parameter.name)
+            elif parameter.name == "when":
+                parts.append("when=all" if len(default) == 5 else f"when={list(default)}")
+            else:
+                parts.append(f"{parameter.name}={default}")
+        words = " ".join((function.__doc__ or "").split("\n\n")[0].replace("``", "`").split())
+        lines.append(f"| `{name}({', '.join(parts)})` | {words} |")
+    return "\n".join(lines)
 
 
 def _text(rows: list[dict[str, Any]], together: dict[str, int] | None) -> str:

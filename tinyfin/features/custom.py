@@ -40,15 +40,16 @@ __all__ = ["FUNCTIONS", "define_feature", "parse_expression"]
 OWN_REASON = 38
 _TEXT_KEYS = ("op", "expression", "doc", "catches", "reason")
 _WORDS = ("key", "what")
+_OF_A_FIELD = ("present", "field")
 _DURATIONS = ("seconds", "cap_s", "span_s")
 
 FUNCTIONS: Mapping[str, Callable[..., Expression]] = {
     name: getattr(ex, name)
     for name in (
         "absolute", "bucket", "day_of_week", "deviation", "distinct", "divisible", "either",
-        "hour_of_day", "hour_of_week", "is_in", "known", "larger", "last_n", "local_time", "log2",
-        "lookup", "mean", "mode", "outcome", "popcount", "present", "previous", "rarity", "ratio",
-        "repeat", "run", "seen", "share", "since", "smaller", "time", "window",
+        "field", "hour_of_day", "hour_of_week", "is_in", "known", "larger", "last_n", "local_time",
+        "log2", "lookup", "mean", "mode", "outcome", "popcount", "present", "previous", "rarity",
+        "ratio", "repeat", "run", "seen", "share", "since", "smaller", "time", "window",
     )
 }
 """What an own feature may call."""
@@ -199,7 +200,7 @@ class _Reader:
         return _call(name, arguments, named, self.where)
 
     def _argument(self, parameter: str, function: str, node: ast.expr) -> Any:
-        if function == "present" and isinstance(node, ast.Name):
+        if function in _OF_A_FIELD and isinstance(node, ast.Name):
             return node.id
         value = self.read(node)
         return _seconds(value, self.where) if parameter in _DURATIONS else value
@@ -217,7 +218,7 @@ def _from_operator(table: Mapping[str, Any], known: Mapping[str, Expression],
             continue
         if key in _DURATIONS:
             values[key] = _seconds(value, f"{where}.{key}")
-        elif key in _WORDS or name == "present" or not isinstance(value, str):
+        elif key in _WORDS or name in _OF_A_FIELD or not isinstance(value, str):
             values[key] = tuple(value) if isinstance(value, list) else value
         else:
             values[key] = parse_expression(value, known, f"{where}.{key}")

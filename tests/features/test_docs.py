@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""docs/features.md says what is so: its tables are the catalogue's, its example runs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+
+from tinyfin.cli import main
+from tinyfin.config import Simulate
+from tinyfin.data import simulator
+
+PAGE = Path(__file__).parents[2] / "docs" / "features.md"
+
+
+def block(name: str) -> str:
+    """What stands between <!-- name --> and <!-- /name -->."""
+    found = re.search(rf"<!-- {name} -->\n(.*?)<!-- /{name} -->", PAGE.read_text(), re.DOTALL)
+    assert found, f"{PAGE.name} has no block {name}"
+    return found.group(1).strip()
+
+
+@pytest.mark.parametrize("table", ["catalogue", "functions"])
+def test_tables_are_what_the_command_prints(table: str) -> None:
+    answer = CliRunner().invoke(main, ["features", "--markdown", table])
+    assert answer.exit_code == 0, answer.output
+    hint = f"bring the page up to date: tinyfin features --markdown {table}"
+    assert block(table) == answer.output.strip(), hint
+
+
+def test_the_example_runs_and_counts(tmp_path: Path) -> None:
+    """The example as it stands on the page, on simulated data, against plain counting."""
+    config, data, out = tmp_path / "tinyfin.toml", tmp_path / "t.parquet", tmp_path / "f.parquet"
+    config.write_text(block("example").removeprefix("```toml").removesuffix("```"))
+    simulator.write(simulator.simulate(Simulate(terminals=6, days=10, seed=5)), data)
+    listed = CliRunner().invoke(main, ["features", "--config", str(config)])
+    assert listed.exit_code == 0, listed.output
+    assert "keyed sales of at most 5.00" in listed.output
+    made = CliRunner().invoke(
+        main, ["features", str(data), "--config", str(config), "--out", str(out)]
+    )
+    assert made.exit_code == 0, made.output
+    table, rows = pq.read_table(out), pq.read_table(data)
+    night = table["night_amount"].to_numpy()
+    amount = rows["amount_minor"].to_numpy()
+    times = rows["local_time" if "local_time" in rows.column_names else "time"].to_numpy()
+    if times.dtype.kind == "M":
+        times = times.astype("datetime64[s]").astype(np.int64)
+    hours = times // 3600 % 24
+    assert np.array_equal(night, np.where(hours < 6, np.rint(256 * np.log2(1 + amount)), 0))
+    assert (night > 0).any()
+    assert table["small_keyed_10m"].to_numpy().max() >= 1
+
+
+def test_a_plain_field(tmp_path: Path) -> None:
+    fields = re.findall(r"```toml\n(\[features\.supply\].*?)```", PAGE.read_text(), re.DOTALL)
+    config, data, out = tmp_path / "tinyfin.toml", tmp_path / "t.csv", tmp_path / "f.parquet"
+    config.write_text(
+        '[schema]\nname = "health"\nfields = [{name = "supply_mv", type = "i32"}]\n'
+        f'[features]\nnames = ["supply"]\n{fields[0]}'
+    )
+    data.write_text("time,supply_mv\n1700000000,4990\n1700000060,70000\n1700000120,\n")
+    made = CliRunner().invoke(
+        main, ["features", str(data), "--config", str(config), "--out", str(out)]
+    )
+    assert made.exit_code == 0, made.output
+    assert pq.read_table(out)["supply"].to_pylist() == [4990, 32767, 0]
