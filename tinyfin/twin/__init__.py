@@ -8,6 +8,7 @@ the terminal computes. Training takes its features from here.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from tinyfin.data.events import Stream
     from tinyfin.data.transactions import Transactions
 
+Order = npt.NDArray[np.uint32]
+
 __all__ = ["ACTIONS", "ENGINE_VERSION", "FLAGS", "Replay", "Twin", "Verdict", "error_name"]
 
 ACTIONS = ("accept", "go_online", "decline")
@@ -29,7 +32,13 @@ ACTIONS = ("accept", "go_online", "decline")
 FLAGS = {1: "COLD", 2: "SATURATED", 4: "CLOCK", 8: "NO_HOST", 16: "SHADOW", 32: "CONTROL"}
 """``enum tfin_flag``, by bit."""
 
+_BATCH = 4096
+_BATCH_PER_TERMINAL = 16
+"""Events that are put in order of terminals at a time: the more of one terminal, the longer its
+state stays in the cache; the fewer in all, the longer their rows do."""
+
 _CHUNK = 200_000
+"""Events between two calls of ``progress``, at least; and a batch for several threads."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +70,14 @@ class Replay:
     reason_count: npt.NDArray[np.uint8]
     flags: npt.NDArray[np.uint16]
     """Bits of FLAGS."""
+
+
+def _bounds(terminal: npt.NDArray[np.int32], parts: int) -> list[int]:
+    """Bounds of at most ``parts`` parts of like size that share no terminal."""
+    changes = np.flatnonzero(np.diff(terminal)) + 1
+    wanted = [len(terminal) * part // parts for part in range(1, parts)]
+    inner = changes[np.minimum(np.searchsorted(changes, wanted), len(changes) - 1)]
+    return [0, *np.unique(inner).tolist(), len(terminal)] if len(changes) else [0, len(terminal)]
 
 
 class Twin:
@@ -99,11 +116,14 @@ class Twin:
         stream: Stream,
         *,
         progress: Callable[[int], object] | None = None,
+        threads: int = 1,
     ) -> Replay:
         """Run a stream of events; state carries on from where it was.
 
         Releases the GIL. ``progress`` is called now and then with the number of events done since
-        the last call. Rows that the stream does not score stay zero.
+        the last call. Rows that the stream does not score stay zero. Events run terminal by
+        terminal, on ``threads`` threads that share no terminal: the result is the same for any
+        number of them. Raises InputError for more terminals than the twin was made for.
         """
         n = len(tx)
         result = Replay(
@@ -127,11 +147,29 @@ class Twin:
             tx.label, result.features, result.outputs, result.score_q32, result.raw, result.action,
             result.reasons, result.reason_count, result.flags,
         )  # fmt: skip
-        for start in range(0, len(stream), _CHUNK):
-            stop = min(start + _CHUNK, len(stream))
-            self._engine.run(*columns, start, stop)
-            if progress is not None:
-                progress(stop - start)
+        batch = max(_BATCH, _BATCH_PER_TERMINAL * self._engine.terminals)
+        if threads > 1:
+            batch = max(batch, _CHUNK) * threads
+        done = 0
+        for start in range(0, len(stream), batch):
+            order = np.empty(min(batch, len(stream) - start), np.uint32)
+            self._engine.order(stream.index, tx.terminal, start, start + len(order), order)
+
+            def part(first: int, last: int, start: int = start, order: Order = order) -> None:
+                self._engine.run(*columns, order, start, first, last)
+
+            bounds = [0, len(order)]
+            if threads > 1:
+                bounds = _bounds(tx.terminal[stream.index[start + order]], threads)
+            if len(bounds) == 2:
+                part(0, len(order))
+            else:
+                with ThreadPoolExecutor(threads) as pool:
+                    list(pool.map(part, bounds[:-1], bounds[1:]))
+            done += len(order)
+            if progress is not None and (done >= _CHUNK or start + batch >= len(stream)):
+                progress(done)
+                done = 0
         return result
 
     def score(

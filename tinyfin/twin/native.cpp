@@ -140,24 +140,62 @@ public:
     size_t terminals() const { return engines_.size(); }
     nb::bytes pack_id() const { return nb::bytes(reinterpret_cast<const char *>(tfin_pack_id(&prototype_)), 16); }
 
+    // Writes the places start..stop - 1 of the stream into `order`, terminal by terminal, in each in the stream's order. Terminals share
+    // nothing, so the results are those of the stream's order; but the state of a terminal stays in the cache.
+    void order(Column<int64_t> index, Column<int32_t> terminal, size_t start, size_t stop, OutColumn<uint32_t> order)
+    {
+        nb::gil_scoped_release release;
+        std::vector<uint32_t> next(engines_.size() + 1, 0);
+        const int64_t *row = index.data();
+        const int32_t *of = terminal.data();
+        for (size_t i = start; i < stop; i++) {
+            next[static_cast<size_t>(of[row[i]]) + 1]++;
+        }
+        for (size_t t = 1; t < next.size(); t++) {
+            next[t] += next[t - 1];
+        }
+        uint32_t *out = order.data();
+        for (size_t i = start; i < stop; i++) {
+            out[next[static_cast<size_t>(of[row[i]])]++] = static_cast<uint32_t>(i - start);
+        }
+    }
+
+    // Runs the events start + order[from..to - 1] of the stream. Parts that share no terminal may run at the same time.
     void run(Column<uint8_t> kind, Column<int64_t> index, Column<uint32_t> stream_t, Column<int32_t> terminal, Column<uint64_t> id,
              Column<uint32_t> t_mono, Column<uint32_t> t_local, Matrix<int64_t> values, Column<uint32_t> present,
              Column<uint8_t> result, Column<int32_t> response, Column<int8_t> label, OutMatrix<int16_t> features,
              OutMatrix<int8_t> outputs, OutColumn<uint32_t> score, OutColumn<int32_t> raw, OutColumn<uint8_t> action,
-             OutMatrix<uint16_t> reasons, OutColumn<uint8_t> reason_count, OutColumn<uint16_t> flags, size_t start, size_t stop)
+             OutMatrix<uint16_t> reasons, OutColumn<uint8_t> reason_count, OutColumn<uint16_t> flags, Column<uint32_t> order,
+             size_t start, size_t from, size_t to)
     {
         nb::gil_scoped_release release;
-        size_t n_features = feature_count();
-        size_t n_outputs = output_count();
-        size_t columns = values.shape(1);
-        int token_field = prototype_.program[PROG_TOKEN_FIELD];
-        for (size_t i = start; i < stop; i++) {
-            size_t row = static_cast<size_t>(index(i));
-            tfin_engine *e = engine(static_cast<size_t>(terminal(row)));
+        const size_t n_features = feature_count();
+        const size_t n_outputs = output_count();
+        const size_t columns = values.shape(1);
+        const int token_field = prototype_.program[PROG_TOKEN_FIELD];
+        const uint32_t *places = order.data();
+        const int64_t *rows = index.data();
+        std::vector<uint64_t> record(buffer_.size(), 0);
+        for (size_t k = from; k < to; k++) {
+            if (k + AHEAD < to) { // rows of one terminal lie far apart
+                size_t far = static_cast<size_t>(rows[start + places[k + AHEAD]]);
+                const int64_t *v = values.data() + far * columns;
+                for (size_t c = 0; c < columns; c += 8) {
+                    __builtin_prefetch(v + c);
+                }
+                __builtin_prefetch(id.data() + far);
+                __builtin_prefetch(t_mono.data() + far);
+                __builtin_prefetch(features.data() + far * n_features, 1);
+            }
+            size_t i = start + places[k];
+            size_t row = static_cast<size_t>(rows[i]);
+            tfin_engine *e = engine(static_cast<size_t>(terminal.data()[row]));
             const int64_t *v = values.data() + row * columns;
-            if (kind(i) == 0) {
+            uint32_t mask = present.data()[row];
+            uint8_t what = kind.data()[i];
+            if (what == 0) {
                 tfin_verdict verdict;
-                score_one(e, id(row), t_mono(row), t_local(row), v, columns, present(row), &verdict);
+                score_one(e, record.data(), id.data()[row], t_mono.data()[row], t_local.data()[row], v, columns, mask, &verdict);
                 uint32_t count;
                 std::memcpy(features.data() + row * n_features, tfin_features(e, &count), n_features * sizeof(int16_t));
                 if (n_outputs != 0) {
@@ -169,22 +207,22 @@ public:
                 reason_count.data()[row] = verdict.reason_count;
                 flags.data()[row] = verdict.flags;
                 std::memcpy(reasons.data() + row * TFIN_MAX_REASONS, verdict.reasons, sizeof verdict.reasons);
-            } else if (kind(i) == 1) {
+            } else if (what == 1) {
                 tfin_outcome outcome{};
-                outcome.id = id(row);
-                outcome.t_mono_s = stream_t(i);
-                outcome.result = result(row);
-                outcome.response = static_cast<int16_t>(response(row));
+                outcome.id = id.data()[row];
+                outcome.t_mono_s = stream_t.data()[i];
+                outcome.result = result.data()[row];
+                outcome.response = static_cast<int16_t>(response.data()[row]);
                 tfin_apply_outcome(e, &outcome);
             } else {
                 tfin_notice notice{};
                 bool has_token = token_field != NO_FIELD && static_cast<size_t>(token_field) < columns &&
-                                 (present(row) >> token_field & 1u) != 0;
-                notice.id = id(row);
+                                 (mask >> token_field & 1u) != 0;
+                notice.id = id.data()[row];
                 notice.token = has_token ? static_cast<uint64_t>(v[token_field]) : 0;
-                notice.t_mono_s = stream_t(i);
-                notice.t_tx_mono_s = t_mono(row);
-                notice.fraud = label(row) == 1;
+                notice.t_mono_s = stream_t.data()[i];
+                notice.t_tx_mono_s = t_mono.data()[row];
+                notice.fraud = label.data()[row] == 1;
                 tfin_apply_notice(e, &notice);
             }
         }
@@ -193,7 +231,7 @@ public:
     nb::tuple score(size_t terminal, uint64_t id, uint32_t t_mono, uint32_t t_local, Column<int64_t> values, uint32_t present)
     {
         tfin_verdict v;
-        score_one(engine(terminal), id, t_mono, t_local, values.data(), values.shape(0), present, &v);
+        score_one(engine(terminal), buffer_.data(), id, t_mono, t_local, values.data(), values.shape(0), present, &v);
         nb::list reasons;
         for (uint32_t i = 0; i < v.reason_count; i++) {
             reasons.append(v.reasons[i]);
@@ -303,6 +341,8 @@ public:
     }
 
 private:
+    static constexpr size_t AHEAD = 8; // events whose rows are fetched early
+
     // Memory of a terminal is made when it is first met.
     tfin_engine *engine(size_t terminal)
     {
@@ -318,11 +358,11 @@ private:
         return &engines_[terminal];
     }
 
-    void score_one(tfin_engine *e, uint64_t id, uint32_t t_mono, uint32_t t_local, const int64_t *values, size_t count,
+    void score_one(tfin_engine *e, uint64_t *record, uint64_t id, uint32_t t_mono, uint32_t t_local, const int64_t *values, size_t count,
                    uint32_t present, tfin_verdict *verdict)
     {
-        record_->write(reinterpret_cast<uint8_t *>(buffer_.data()), values, count, present);
-        tfin_event event{id, t_mono, t_local, buffer_.data(), record_->size};
+        record_->write(reinterpret_cast<uint8_t *>(record), values, count, present);
+        tfin_event event{id, t_mono, t_local, record, record_->size};
         int rc = tfin_score(e, &event, verdict);
         if (rc != TFIN_OK) {
             throw std::runtime_error(tfin_error_name(rc));
@@ -358,6 +398,7 @@ NB_MODULE(_native, m)
         .def_prop_ro("state_size", &NativeEngine::state_size)
         .def_prop_ro("terminals", &NativeEngine::terminals)
         .def_prop_ro("pack_id", &NativeEngine::pack_id)
+        .def("order", &NativeEngine::order)
         .def("run", &NativeEngine::run)
         .def("score", &NativeEngine::score)
         .def("score_record", &NativeEngine::score_record)

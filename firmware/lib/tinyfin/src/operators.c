@@ -145,25 +145,6 @@ static int64_t previous(const op *o, const uint8_t *s)
     return wide ? limited(tfin_i64(s)) : tfin_i32(s); /* an imported image may hold any 64 bits */
 }
 
-static int64_t binary(const op *o, const int64_t *r)
-{
-    int64_t a = r[o->a];
-    int64_t b = o->b == NO_REGISTER ? o->p0 : r[o->b];
-    switch (o->code) {
-    case COMPARE: return compare(o->p2, a, b);
-    case AND: return a != 0 && b != 0;
-    case OR: return (a | b) != 0;
-    case ADD: return limited(a + b);
-    case SUB: return limited(a - b);
-    case MIN: return a < b ? a : b;
-    case MAX: return a > b ? a : b;
-    case RATIO: return ratio(o, a, b);
-    case SELECT: return r[o->c] != 0 ? a : b;
-    default: /* MUL */
-        return tfin_clamp64(a, -MUL_LIMIT, MUL_LIMIT) * tfin_clamp64(b, -MUL_LIMIT, MUL_LIMIT);
-    }
-}
-
 static int64_t history(const op *o, const context *x, const uint8_t *s)
 {
     uint32_t counted = counts(o, x->r);
@@ -177,25 +158,131 @@ static int64_t history(const op *o, const context *x, const uint8_t *s)
     return o->code == RUN ? v : ones(v & history_mask(o));
 }
 
+static uint32_t popcount(uint64_t bits)
+{
+    return ones((uint32_t)bits) + ones((uint32_t)(bits >> 32));
+}
+
+static int64_t mul(int64_t a, int64_t b)
+{
+    return tfin_clamp64(a, -MUL_LIMIT, MUL_LIMIT) * tfin_clamp64(b, -MUL_LIMIT, MUL_LIMIT);
+}
+
+/* X(operator, reading), by what they have: no b, an optional b, state. */
+#define A r[o->a]
+#define PURE(X)                                                                             \
+    X(FIELD, field(x, o->p2))                                                               \
+    X(PRESENT, x->present >> o->p2 & 1u)                                                    \
+    X(CONST, o->p0)                                                                         \
+    X(TIME, local_time(x, o->p2))                                                           \
+    X(LOG2, tfin_log2_q8(A))                                                                \
+    X(BUCKET, table_count(o, x->pool + o->p0, A))                                           \
+    X(LOOKUP, lookup(o, x->pool + o->p0, A))                                                \
+    X(NOT, A == 0)                                                                          \
+    X(ABS, A < 0 ? -A : A)                                                                  \
+    X(DIV, tfin_floor_div(A, o->p0))                                                        \
+    X(DIVISIBLE, table_count(o, x->pool + o->p0, A))                                        \
+    X(POPCOUNT, popcount((uint64_t)A & tfin_u64(x->pool + o->p0)))                          \
+    X(OUTCOME, o->p2 == 3 ? (int64_t)x->outcome_s : x->outcome[o->p2])                      \
+    X(IN, table_count(o, x->pool + o->p0, A))
+#define BINARY(X)                                                                           \
+    X(COMPARE, compare(o->p2, a, b))                                                        \
+    X(AND, a != 0 && b != 0)                                                                \
+    X(OR, (a | b) != 0)                                                                     \
+    X(ADD, limited(a + b))                                                                  \
+    X(SUB, limited(a - b))                                                                  \
+    X(MIN, a < b ? a : b)                                                                   \
+    X(MAX, a > b ? a : b)                                                                   \
+    X(RATIO, ratio(o, a, b))                                                                \
+    X(SELECT, r[o->c] != 0 ? a : b)                                                         \
+    X(MUL, mul(a, b))
+#define STATEFUL(X)                                                                         \
+    X(WINDOW, tfin_window_read(o, s, x->t, self(o, r) != 0 ? amount(o, r) : 0))             \
+    X(LAST_N, history(o, x, s))                                                             \
+    X(RUN, history(o, x, s))                                                                \
+    X(SINCE, since(o, x->t, s))                                                             \
+    X(MEAN, tfin_mean_read(o, s))                                                           \
+    X(DEVIATION, tfin_deviation_read(o, s, A))                                              \
+    X(SHARE, tfin_share_read(o, s, A))                                                      \
+    X(RARITY, tfin_rarity_read(o, s, A))                                                    \
+    X(REPEAT, tfin_repeat_read(o, s, A, self(o, r)))                                        \
+    X(MODE, tfin_mode_read(o, s, A, self(o, r)))                                            \
+    X(PREVIOUS, previous(o, s))                                                             \
+    X(DISTINCT, tfin_distinct_read(o, s, A, x->t, self(o, r)))                              \
+    X(KNOWN, tfin_known_read(o, x->labels[o->key], x->t))                                   \
+    X(SEEN, x->card_known)
+
+static int64_t operand_b(const op *o, const int64_t *r)
+{
+    return o->b == NO_REGISTER ? o->p0 : r[o->b];
+}
+
+#ifdef TFIN_THREADED
+/* For a large core that predicts jumps by where they are: a function for each operator, and a place of its own to call it from for each
+ * position in a program. */
+#define X(code, value)                                              \
+    static int64_t run_##code(const op *o, const context *x)        \
+    {                                                               \
+        const int64_t *r = x->r;                                    \
+        (void)r;                                                    \
+        return value;                                               \
+    }
+PURE(X)
+#undef X
+#define X(code, value)                                              \
+    static int64_t run_##code(const op *o, const context *x)        \
+    {                                                               \
+        const int64_t *r = x->r;                                    \
+        int64_t a = A;                                              \
+        int64_t b = operand_b(o, r);                                \
+        return value;                                               \
+    }
+BINARY(X)
+#undef X
+#define X(code, value)                                              \
+    static int64_t run_##code(const op *o, const context *x)        \
+    {                                                               \
+        const int64_t *r = x->r;                                    \
+        const uint8_t *s = x->state[o->key] + o->state;             \
+        (void)r;                                                    \
+        (void)s;                                                    \
+        return value;                                               \
+    }
+STATEFUL(X)
+#undef X
+
+void tfin_run(const op *o, uint32_t count, const context *x)
+{
+#define X(code, value) [code] = run_##code,
+    static int64_t (*const table[])(const op *, const context *) = {PURE(X) BINARY(X) STATEFUL(X)};
+#undef X
+    const op *end = o + count;
+#define ONE if (o == end) { return; } x->r[o->out] = table[o->code](o, x) + sabotage(o); o++;
+#define EIGHT ONE ONE ONE ONE ONE ONE ONE ONE
+    for (;;) {
+        EIGHT EIGHT EIGHT EIGHT EIGHT EIGHT EIGHT EIGHT EIGHT EIGHT EIGHT EIGHT EIGHT EIGHT EIGHT EIGHT
+    }
+}
+#else
+#define X(code, value) case code: return value;
+
+static int64_t binary(const op *o, const int64_t *r)
+{
+    int64_t a = A;
+    int64_t b = operand_b(o, r);
+    switch (o->code) {
+    BINARY(X)
+    default: return 0;
+    }
+}
+
 static int64_t stateful(const op *o, const context *x)
 {
     const int64_t *r = x->r;
     const uint8_t *s = x->state[o->key] + o->state;
     switch (o->code) {
-    case WINDOW: return tfin_window_read(o, s, x->t, self(o, r) != 0 ? amount(o, r) : 0);
-    case LAST_N:
-    case RUN: return history(o, x, s);
-    case SINCE: return since(o, x->t, s);
-    case MEAN: return tfin_mean_read(o, s);
-    case DEVIATION: return tfin_deviation_read(o, s, r[o->a]);
-    case SHARE: return tfin_share_read(o, s, r[o->a]);
-    case RARITY: return tfin_rarity_read(o, s, r[o->a]);
-    case REPEAT: return tfin_repeat_read(o, s, r[o->a], self(o, r));
-    case MODE: return tfin_mode_read(o, s, r[o->a], self(o, r));
-    case PREVIOUS: return previous(o, s);
-    case DISTINCT: return tfin_distinct_read(o, s, r[o->a], x->t, self(o, r));
-    case KNOWN: return tfin_known_read(o, x->labels[o->key], x->t);
-    default: return x->card_known; /* SEEN */
+    STATEFUL(X)
+    default: return 0;
     }
 }
 
@@ -203,36 +290,14 @@ static int64_t evaluate(const op *o, const context *x)
 {
     const int64_t *r = x->r;
     switch (o->code) {
-    case FIELD: return field(x, o->p2);
-    case PRESENT: return x->present >> o->p2 & 1u;
-    case CONST: return o->p0;
-    case TIME: return local_time(x, o->p2);
-    case LOG2: return tfin_log2_q8(r[o->a]);
-    case BUCKET:
-    case DIVISIBLE:
-    case IN: return table_count(o, x->pool + o->p0, r[o->a]);
-    case LOOKUP: return lookup(o, x->pool + o->p0, r[o->a]);
-    case NOT: return r[o->a] == 0;
-    case ABS: return r[o->a] < 0 ? -r[o->a] : r[o->a];
-    case DIV: return tfin_floor_div(r[o->a], o->p0);
-    case POPCOUNT: {
-        uint64_t bits = (uint64_t)r[o->a] & tfin_u64(x->pool + o->p0);
-        return ones((uint32_t)bits) + ones((uint32_t)(bits >> 32));
-    }
-    case OUTCOME: return o->p2 == 3 ? (int64_t)x->outcome_s : x->outcome[o->p2];
-    case COMPARE:
-    case AND:
-    case OR:
-    case ADD:
-    case SUB:
-    case MIN:
-    case MAX:
-    case RATIO:
-    case SELECT:
-    case MUL: return binary(o, r);
+    PURE(X)
+#undef X
+#define X(code, value) case code:
+    BINARY(X) return binary(o, r);
     default: return stateful(o, x);
     }
 }
+#undef X
 
 void tfin_run(const op *o, uint32_t count, const context *x)
 {
@@ -240,6 +305,7 @@ void tfin_run(const op *o, uint32_t count, const context *x)
         x->r[o->out] = evaluate(o, x) + sabotage(o);
     }
 }
+#endif
 
 static uint32_t previous_commit(const op *o, uint8_t *s, int64_t v)
 {
