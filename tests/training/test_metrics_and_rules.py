@@ -8,7 +8,7 @@ import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from tests.training.test_split_by_time import make
-from tinyfin.training.baselines import known_fraud_run, mean_before
+from tinyfin.training.baselines import known_fraud_run, mean_before, rate
 from tinyfin.training.maps import fit_maps
 from tinyfin.training.metrics import (
     at_false_positive_rate,
@@ -53,6 +53,13 @@ def test_mean_before_is_causal() -> None:
     value = np.array([10.0, 5.0, 30.0, 99.0, 7.0])
     t = np.array([0, 1, 2, 3, 4])
     np.testing.assert_allclose(mean_before(key, value, t), [10, 5, 10, 20, 5])
+
+
+def test_rate_counts_one_terminals_window() -> None:
+    t = np.array([0, 599, 600, 600, 1300, 5])
+    tx = make(t, np.zeros(6), t)
+    tx.terminal[5] = 1
+    np.testing.assert_array_equal(rate(tx, 600), [1, 2, 2, 3, 1, 1])
 
 
 def test_known_fraud_run_waits_for_labels_and_counts_where_they_were() -> None:

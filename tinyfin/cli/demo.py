@@ -16,7 +16,7 @@ __all__ = ["command"]
 @click.option("--data", multiple=True, type=click.Path(path_type=Path, exists=True, dir_okay=False),
               help="Transactions of your own; simulated ones if not given. May be repeated.")
 @click.option("--config", "config_path", type=click.Path(path_type=Path, dir_okay=False),
-              help="tinyfin.toml")
+              help="tinyfin.toml; the reference model's for simulated transactions.")
 @click.option("--target", "target_name", default="cortex-m4", show_default=True,
               help="An emulated target of `tinyfin targets`.")
 @click.option("--out", default="runs", show_default=True, type=click.Path(path_type=Path),
@@ -38,7 +38,10 @@ def command(
     from tinyfin.cli.train import bar
     from tinyfin.config import load
     from tinyfin.hil.demo import run_demo
+    from tinyfin.paths import project_dir
 
+    if config_path is None and not data:
+        config_path = project_dir() / "models" / "payment" / "tinyfin.toml"
     demo = run_demo(
         load(config_path), data=list(data) or None, out=out, name=name, target_name=target_name,
         note=note, progress=bar(),

@@ -84,10 +84,12 @@ class Demo:
 
     @staticmethod
     def _shown(detection: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-        shown = [("float", "model_float"), ("int8", "model_int8"), ("rule A", "rule_a"),
-                 ("rule B, which also knows the card elsewhere", "rule_b")]
-        if "rule_a" not in detection:
-            shown.append(("amount", "amount"))
+        shown = [
+            ("float", "model_float"),
+            ("int8", "model_int8"),
+            ("rule: amount and known frauds", "rule_a"),
+            ("rule: rate", "rate"),
+        ]
         return [(label, detection[name]) for label, name in shown if name in detection]
 
 

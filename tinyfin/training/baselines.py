@@ -14,13 +14,14 @@ import numpy.typing as npt
 
 from tinyfin.data.transactions import Transactions
 
-__all__ = ["known_fraud_run", "mean_before", "rule_scores"]
+__all__ = ["known_fraud_run", "mean_before", "rate", "rule_scores"]
 
 Values = npt.NDArray[np.float64]
 
 AMOUNT_CUT_MINOR = 22_000
 RUN_AGE_S = 28 * 86400
 CAP = 50.0
+RATE_S = 600
 
 
 def rule_scores(
@@ -29,6 +30,7 @@ def rule_scores(
     """Scores of the rules, n rows each; higher is more suspicious.
 
     * ``amount``
+    * ``rate``: transactions at this terminal in the last ``RATE_S`` seconds, this one included
     * ``rule_a``: 3 [amount > cut] + 2 [the two newest known labels of the terminal are fraud, and
       the run of frauds they end is younger than ``run_age_s``] + 0.6 [only the newest one]
       + min(amount / the terminal's mean so far, 50) / 100
@@ -49,12 +51,25 @@ def rule_scores(
         + 0.6 * (young & (run == 1))
         + np.minimum(ratio, CAP) / 100
     )
-    scores = {"amount": amount, "rule_a": rule_a}
+    scores = {"amount": amount, "rate": rate(tx), "rule_a": rule_a}
     if "token" in names and bool(np.any(tx.has("token"))):
         card = np.unique(tx.column("token"), return_inverse=True)[1]
         own = amount / np.maximum(mean_before(card, amount, tx.t_mono_s), 1.0)
         scores["rule_b"] = rule_a + np.where(tx.has("token"), np.minimum(own, 10.0) / 10, 0.0)
     return scores
+
+
+def rate(tx: Transactions, seconds: int = RATE_S) -> Values:
+    """How many transactions the terminal saw in the last ``seconds``, n rows, the row included."""
+    t = tx.t_mono_s.astype(np.int64)
+    key = tx.terminal.astype(np.int64) << 32 | t
+    order = np.lexsort((np.arange(len(t)), key))
+    since = np.searchsorted(key[order], key[order] - seconds, side="right")
+    # a terminal's own first row, should the window reach into the terminal before it
+    since = np.maximum(since, np.searchsorted(key[order], key[order] >> 32 << 32, side="left"))
+    out = np.empty(len(t))
+    out[order] = np.arange(1, len(t) + 1) - since
+    return out
 
 
 def mean_before(key: npt.NDArray[Any], value: Values, t_s: npt.NDArray[Any]) -> Values:
