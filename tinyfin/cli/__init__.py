@@ -18,7 +18,7 @@ from typing import Any
 import click
 
 from tinyfin import __version__
-from tinyfin.errors import TinyfinError, ToolError
+from tinyfin.errors import InputError, TinyfinError, ToolError
 
 __all__ = ["VERBS", "main"]
 
@@ -37,6 +37,7 @@ VERBS: tuple[tuple[str, str, str], ...] = (
     ("budget", "tinyfin.cli.budget", "Flash, RAM, stack and instructions of a pack, per target."),
     ("flash", "tinyfin.cli.flash", "Put the firmware of a run on a target."),
     ("replay", "tinyfin.cli.replay", "Replay transactions on a target and compare every byte."),
+    ("state", "tinyfin.cli.state", "Show, erase, make and move what a terminal remembers."),
     ("bench", "tinyfin.cli.bench", "Run any int8 .tflite on a target: bytes, instructions, sizes."),
     ("targets", "tinyfin.cli.targets", "List the targets."),
     ("doctor", "tinyfin.cli.doctor", "Say what is missing here and how to get it."),
@@ -100,6 +101,11 @@ class _Verbs(click.Group):
             return super().main(words, *rest, **extra)
         except TinyfinError as error:
             _fail(error, "--json" in words)
+        except OSError as error:
+            if error.filename is None:
+                raise
+            told = f"{error.filename}: {error.strerror}; check the path and the right to use it"
+            _fail(InputError(told), "--json" in words)
         except ModuleNotFoundError as error:
             missing = (error.name or "").split(".")[0]
             extra_name = next((k for k, names in EXTRAS.items() if missing in names), None)
