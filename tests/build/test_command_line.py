@@ -120,3 +120,11 @@ def test_a_run_that_does_not_exist(tmp_path: Path) -> None:
     assert done.returncode == 3
     assert "model.tfpack" in done.stderr
     assert "tinyfin quantize" in done.stderr
+
+
+def test_an_output_that_cannot_be_written_is_bad_input(tmp_path: Path) -> None:
+    pack = Path(__file__).parents[2] / "models" / "payment" / "model.tfpack"
+    (tmp_path / "file").touch()
+    done = CliRunner().invoke(main, ["codegen", str(pack), "--out", str(tmp_path / "file" / "c")])
+    assert done.exit_code == 3
+    assert str(tmp_path / "file") in done.stderr
