@@ -43,6 +43,8 @@ SUPPORTED = (
 #: operators of two operands, one of which may be constant
 BINARY = ("ADD", "MUL", "SQUARED_DIFFERENCE", "SUB")
 
+_BATCH = "if a Reshape made it, convert with a fixed batch: keras.Input(shape, batch_size=1)"
+
 _INSTEAD = {
     "ABS": "use relu, or the square (MUL by itself)",
     "BATCH_MATMUL": "use Dense layers: the second factor must be constant",
@@ -57,8 +59,11 @@ _INSTEAD = {
     "LOG_SOFTMAX": "use SOFTMAX, or end the model in its logits",
     "LSTM": "use Dense layers over features that carry the history",
     "PRELU": "use relu",
+    "PACK": _BATCH,
     "REDUCE_MAX": "use MEAN or SUM",
+    "SHAPE": _BATCH,
     "SQUARE": "multiply the tensor by itself (MUL)",
+    "STRIDED_SLICE": _BATCH,
     "UNIDIRECTIONAL_SEQUENCE_LSTM": "use Dense layers over features that carry the history",
 }
 

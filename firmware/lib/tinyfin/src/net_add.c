@@ -8,7 +8,7 @@ int tfin_add_check(const tfin_node *node, const uint8_t *plan)
     return tfin_binary_check(b, plan, 7u) && tfin_scale_ok(&b->first_scale) && tfin_scale_ok(&b->second_scale);
 }
 
-static int32_t raw(const tfin_binary *node, int32_t first, int32_t second)
+static inline int32_t raw(const tfin_binary *node, int32_t first, int32_t second)
 {
     /* codes less zero points have at most 9 bits: 29 with the shift */
     uint32_t a = (uint32_t)tfin_rescale((int32_t)((uint32_t)first << 20), &node->first_scale);
@@ -20,5 +20,5 @@ static int32_t raw(const tfin_binary *node, int32_t first, int32_t second)
 
 void tfin_add(const tfin_node *node, const uint8_t *plan, uint8_t *arena)
 {
-    tfin_binary_run((const tfin_binary *)(const void *)node, plan, arena, raw);
+    tfin_binary_run(node, plan, arena, raw);
 }

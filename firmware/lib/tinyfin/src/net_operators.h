@@ -116,9 +116,23 @@ static inline int32_t tfin_high_mul(int32_t a, int32_t b)
 /* In net_binary.c: checks what ADD, MUL and SQUARED_DIFFERENCE have in common; `flags` are those that the operator knows. */
 int tfin_binary_check(const tfin_binary *node, const uint8_t *plan, uint32_t flags);
 
-/* Walks the output; `raw` makes the int32 that node->scale brings to int8. */
+/* Walks the output of an operator; `raw` makes the int32 that node->scale brings to int8. Inlined with the one `raw` it is given: nothing in the
+ * engine is called through a pointer. */
 typedef int32_t tfin_binary_raw(const tfin_binary *node, int32_t first, int32_t second);
-void tfin_binary_run(const tfin_binary *node, const uint8_t *plan, uint8_t *arena, tfin_binary_raw *raw);
+__attribute__((always_inline)) static inline void tfin_binary_run(const tfin_node *head, const uint8_t *plan, uint8_t *arena, tfin_binary_raw *raw)
+{
+    const tfin_binary *node = (const tfin_binary *)(const void *)head;
+    const int8_t *first = (const int8_t *)(arena + node->input);
+    const int8_t *second = (const int8_t *)(((node->flags & TFIN_BINARY_CONSTANT) != 0 ? plan : arena) + node->second);
+    int8_t *y = (int8_t *)(arena + node->output);
+    uint32_t i = 0, k = 0;
+    for (uint32_t n = node->outputs; n != 0; n--) {
+        int32_t v = raw(node, first[i] - node->first_zero_point, second[k] - node->second_zero_point);
+        *y++ = tfin_rescale_int8(v, &node->scale, node->zero_point, node->activation_min, node->activation_max);
+        i = i + 1u == node->inputs ? 0 : i + 1u;
+        k = k + 1u == node->second_count ? 0 : k + 1u;
+    }
+}
 
 int tfin_add_check(const tfin_node *node, const uint8_t *plan);
 void tfin_add(const tfin_node *node, const uint8_t *plan, uint8_t *arena);
