@@ -45,13 +45,13 @@ CORES = {
     "cortex-m0": Core(
         "cortex-m4", ("columns", "canonical"), "-mthumb -mcpu=cortex-m0 -mfloat-abi=soft"
     ),
-    "cortex-m3": Core("cortex-m3"),
+    "cortex-m3": Core("cortex-m3", ("columns", "canonical")),
     "cortex-m4": Core("cortex-m4"),
     "cortex-m7": Core("cortex-m7"),
     "cortex-m33": Core("cortex-m33"),
     "cortex-m55": Core("cortex-m55", ("rows", "canonical")),
-    "rv32imc": Core("rv32imc"),
-    "xtensa-lx106": Core("xtensa-lx106"),
+    "rv32imc": Core("rv32imc", ("columns", "canonical")),
+    "xtensa-lx106": Core("xtensa-lx106", ("columns", "canonical")),
 }
 
 #: cores that share a kernel are sabotaged once

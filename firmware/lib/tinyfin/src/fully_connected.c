@@ -70,7 +70,7 @@ static void finish(const tfin_node *node, const uint8_t *plan, uint8_t *arena, u
 #define EVEN(w, x) ((uint32_t)((int32_t)(w) * (x)))
 #define ODD(w, x) ((uint32_t)((int32_t)(int8_t)(w) * (x)))
 
-#if (TFIN_LAYOUTS & 6u) != 0 /* a host: it answers for every core */
+#if TFIN_LAYOUTS == 7u /* a host: it answers for every core */
 /* What row `row` of a group sums in layouts ROWS and COLUMNS, modulo 2^32. */
 static uint32_t plain_sum(uint32_t layout, const uint8_t *w, const int8_t *x, uint32_t inputs, uint32_t row)
 {
@@ -112,7 +112,7 @@ void tfin_fully_connected_portable(const tfin_node *node, const uint8_t *plan, u
 #else
     for (uint32_t row = 0; row < node->outputs; row += 4u) {
         uint32_t sum[4] = {start, start, start, start};
-#if (TFIN_LAYOUTS & 6u) != 0
+#if TFIN_LAYOUTS == 7u
         if (tfin_net_layout(plan) != TFIN_LAYOUT_CANONICAL) {
             uint32_t inputs = (uint32_t)(end - input);
             for (uint32_t i = 0; i < 4u; i++) {
@@ -137,7 +137,7 @@ void tfin_fully_connected_portable(const tfin_node *node, const uint8_t *plan, u
 #endif
 }
 
-#ifndef __ARM_FEATURE_DSP
+#if !defined(__ARM_FEATURE_DSP) && !defined(TFIN_KERNEL_COLUMNS)
 void tfin_fully_connected(const tfin_node *node, const uint8_t *plan, uint8_t *arena)
 {
     tfin_fully_connected_portable(node, plan, arena);

@@ -23,7 +23,11 @@ enum tfin_layout { TFIN_LAYOUT_CANONICAL = 0, TFIN_LAYOUT_ROWS = 1, TFIN_LAYOUT_
 #define TFIN_LAYOUTS 3u
 #elif defined(__ARM_ARCH_ISA_THUMB) && __ARM_ARCH_ISA_THUMB == 1
 #define TFIN_LAYOUTS 5u
-#elif (defined(__ARM_ARCH_PROFILE) && __ARM_ARCH_PROFILE == 'M') || defined(__riscv) || defined(__XTENSA__)
+#elif (defined(__ARM_ARCH_PROFILE) && __ARM_ARCH_PROFILE == 'M' && !defined(__ARM_FEATURE_DSP)) || \
+    (defined(__riscv) && __riscv_xlen == 32 && defined(__riscv_mul)) || defined(__XTENSA__)
+#define TFIN_LAYOUTS 5u
+#define TFIN_KERNEL_COLUMNS 1
+#elif (defined(__ARM_ARCH_PROFILE) && __ARM_ARCH_PROFILE == 'M') || defined(__riscv)
 #define TFIN_LAYOUTS 1u
 #else
 #define TFIN_LAYOUTS 7u
@@ -176,7 +180,8 @@ static inline uint32_t tfin_net_layout(const uint8_t *plan)
     return tfin_plan_u32(plan, TFIN_PLAN_FORMAT_LAYOUT) >> 16;
 }
 
-/* The kernel of this core. One file per family defines it: fully_connected_mve.c (Helium), _dsp.c, _armv6m.c, or else fully_connected.c. */
+/* The kernel of this core. One file per family defines it: fully_connected_mve.c (Helium), _dsp.c,
+ * _armv6m.c, _columns.c (ARMv7-M, rv32im, Xtensa), or else fully_connected.c. */
 void tfin_fully_connected(const tfin_node *node, const uint8_t *plan, uint8_t *arena);
 
 /* The portable kernel, for what the core's own leaves to it. */
