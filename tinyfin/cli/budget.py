@@ -55,21 +55,30 @@ def command(
     over replayed events; the bound is derived from the program. A target that is too small is a row
     of its own. --max-flash and --max-ram make it a check for continuous integration.
     """
+    from concurrent.futures import ThreadPoolExecutor
+
     from tinyfin import config as configuration
     from tinyfin.data.readers import read
     from tinyfin.errors import BudgetError
-    from tinyfin.hil.budget import budget, overruns
+    from tinyfin.hil.budget import budget, default_data, overruns
     from tinyfin.targets import catalogue
 
     names = targets or tuple(catalogue.load())
     tx = None if data_path is None else read(data_path, configuration.load(config))
-    found: list[Budget] = []
-    misfits: dict[str, str] = {}
-    for name in names:
+    if tx is None and measure:
+        tx = default_data()
+
+    def one(name: str) -> Budget | BudgetError:
         try:
-            found.append(budget(run, name, tx=tx, measure=measure, note=note))
+            return budget(run, name, tx=tx, measure=measure, note=note)
         except BudgetError as error:
-            misfits[name] = str(error)
+            return error
+
+    # builds and emulators are other processes: two at a time keep two cores busy
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        rows = dict(zip(names, pool.map(one, names), strict=True))
+    found = [row for row in rows.values() if not isinstance(row, BudgetError)]
+    misfits = {name: str(row) for name, row in rows.items() if isinstance(row, BudgetError)}
     over = overruns(found, max_flash, max_ram)
     if targets or max_flash is not None or max_ram is not None:
         over += misfits.values()

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`tinyfin budget`: parts that add up, limits that are kept, counts that hold."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from tinyfin import paths
+from tinyfin.cli.budget import command
+from tinyfin.errors import BudgetError
+from tinyfin.hil.budget import Budget, budget, overruns
+from tinyfin.targets import build as building
+from tinyfin.targets.budget import FLASH_PARTS, RAM_PARTS, image_budget, stack_bound
+
+NAME = "stm32vldiscovery"
+PACK = paths.project_dir() / "models" / "payment" / "model.tfpack"
+
+pytestmark = [
+    pytest.mark.xdist_group(f"target-{NAME}"),
+    pytest.mark.skipif(
+        shutil.which("arm-none-eabi-gcc") is None or shutil.which("qemu-system-arm") is None,
+        reason="needs arm-none-eabi-gcc and qemu-system-arm",
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def sizes() -> Budget:
+    return budget(PACK, NAME, measure=False)
+
+
+def invoke(*words: str) -> Result:
+    return CliRunner().invoke(command, [str(PACK), "--target", NAME, "--no-measure", *words])
+
+
+def test_parts_add_up_to_the_image(sizes: Budget) -> None:
+    image = building.build(NAME, pack=PACK)
+    parts = image_budget(image, PACK)
+    assert tuple(parts.flash) == FLASH_PARTS
+    assert set(parts.ram) == set(RAM_PARTS)
+    assert parts.flash_bytes == image.flash_bytes == image.binary.stat().st_size
+    assert parts.ram_bytes == image.ram_bytes
+    assert min(parts.flash.values()) >= 0
+    assert parts.flash["alignment"] < 256
+    assert parts.flash["plan"] + parts.flash["pack"] == PACK.stat().st_size
+    assert parts.flash["signature check"] > 5000
+    assert parts.flash["engine"] > parts.flash["network"] > 500
+    assert sizes.image == parts
+
+
+def test_the_reference_pack_fits_eight_kilobytes(sizes: Budget) -> None:
+    assert sizes.ram_bytes <= 8 << 10
+    own = sizes.image.flash_bytes - sizes.image.flash["pack"] - sizes.image.flash["plan"]
+    assert own - sizes.image.flash["signature check"] <= 32 << 10
+    assert not overruns([sizes], 64 << 10, 8 << 10)
+
+
+def test_json_has_what_a_build_server_reads() -> None:
+    result = invoke("--json", "--max-flash", "64k", "--max-ram", "8k")
+    assert result.exit_code == 0, result.output
+    facts = json.loads(result.stdout)
+    assert facts["fits"] is True
+    assert facts["overruns"] == []
+    [row] = facts["targets"]
+    assert row["target"] == NAME
+    assert {
+        "flash_bytes", "ram_bytes", "stack_bytes", "flash", "ram", "largest_flash", "largest_ram",
+        "stack_bound_bytes", "stack_path", "instructions", "not_measured",
+    } <= set(row)  # fmt: skip
+    assert sum(n for part, n in row["flash"].items() if part != "total") == row["flash_bytes"]
+    assert row["not_measured"]
+
+
+def test_an_overrun_is_named_with_exit_code_7() -> None:
+    result = invoke("--json", "--max-flash", "32k", "--max-ram", "6k")
+    assert result.exit_code == BudgetError.exit_code == 7
+    facts = json.loads(result.stdout)
+    assert facts["fits"] is False
+    flash, ram = facts["overruns"]
+    assert "over 32768 B" in flash
+    assert "rest of the pack" in flash
+    assert "over 6144 B" in ram
+    assert "state" in ram
+    assert "stack" in ram
+    assert flash in result.stderr
+
+
+def test_a_limit_is_a_size() -> None:
+    assert invoke("--max-flash", "much").exit_code == 2
+
+
+def test_stack_bound_follows_the_deepest_calls(tmp_path: Path) -> None:
+    (tmp_path / "a.ci").write_text(
+        'graph: { title: "a"\n'
+        'node: { title: "main" label: "main\\na.c:1:1\\n8 bytes (static)" }\n'
+        'node: { title: "a.c:f" label: "f\\na.c:2:1\\n100 bytes (static)" }\n'
+        'node: { title: "g" label: "g\\nb.c:2:1" shape : ellipse }\n'
+        'edge: { sourcename: "main" targetname: "a.c:f" label: "a.c:9:9" }\n'
+        'edge: { sourcename: "main" targetname: "g" label: "a.c:9:9" }\n'
+        'edge: { sourcename: "g" targetname: "main" }\n}\n'
+    )
+    (tmp_path / "b.ci").write_text(
+        'node: { title: "g" label: "g\\nb.c:2:1\\n40 bytes (static)" }\n'
+        'node: { title: "h" label: "h\\nb.c:3:1\\n64 bytes (static)" }\n'
+        'edge: { sourcename: "g" targetname: "h" }\n'
+        'edge: { sourcename: "h" targetname: "__divsi3" }\n'
+    )
+    assert stack_bound(tmp_path) == (112, ("main", "g", "h", "__divsi3"), ("__divsi3",))
+    assert stack_bound(tmp_path / "nothing") == (None, (), ())
+
+
+def test_counts_hold() -> None:
+    """Stack painted within its bound, instructions within theirs, parts below the whole."""
+    found = budget(PACK, NAME, events=150)
+    count = found.instructions
+    assert count is not None
+    assert count.events == 150
+    assert found.stack_painted_bytes is not None
+    assert 1000 < found.stack_painted_bytes <= (found.image.stack_bound_bytes or 0)
+    assert 500 < count.network < count.median <= count.p99_9 <= count.max <= count.bound
+    assert count.features_median + count.network <= count.max
+    assert count.reasons_max > count.network
+    assert count.bound < 2 * count.max
+    assert len(count.largest) > 3
+    assert found.ram_bytes == found.image.ram_bytes + found.stack_bytes
