@@ -18,7 +18,7 @@
  *
  * The plan stores multiplier_q32 = 2m (unsigned) and shift1 = e - 1 (below 0: no right shift, and -1 - shift1 to the left).
  */
-#if defined(__ARM_FEATURE_MVE) || (defined(__ARM_ARCH_ISA_THUMB) && __ARM_ARCH_ISA_THUMB == 1)
+#if defined(__ARM_FEATURE_MVE) || defined(TFIN_KERNEL_COLUMNS) || (defined(__ARM_ARCH_ISA_THUMB) && __ARM_ARCH_ISA_THUMB == 1)
 /* These families' kernels leave nothing to this one. */
 typedef int tfin_no_portable_kernel; /* ISO C wants a declaration */
 #else
@@ -137,7 +137,7 @@ void tfin_fully_connected_portable(const tfin_node *node, const uint8_t *plan, u
 #endif
 }
 
-#if !defined(__ARM_FEATURE_DSP) && !defined(TFIN_KERNEL_COLUMNS)
+#ifndef __ARM_FEATURE_DSP
 void tfin_fully_connected(const tfin_node *node, const uint8_t *plan, uint8_t *arena)
 {
     tfin_fully_connected_portable(node, plan, arena);

@@ -17,7 +17,7 @@
  * rv32im: MULHSU, and the top bit of MUL is the carry of rounding. lx106, which has the low half of a product only: 16-bit halves
  * acc = 2^16 h + l, h signed, and multiplier_q32 = 2^16 H + L, as in fully_connected_armv6m.c, whose bounds hold here. |v| <= |acc|.
  *
- * The canonical layout is left to the portable kernel.
+ * Layout CANONICAL works too: bytes of even columns are unsigned and meet x, those of odd columns are signed and meet x - 127.
  */
 #include "net.h"
 
@@ -130,12 +130,23 @@ static inline int32_t rounded_high(int32_t acc, uint32_t multiplier_q32)
 }
 #endif
 
+/* The same for the canonical layout; x is the input itself. */
+__attribute__((noinline)) static const uint8_t *canonical(const uint8_t *w, const uint8_t *x, uint32_t blocks, uint32_t *sums)
+{
+    const uint8_t *end = x + 4u * blocks;
+    do {
+        int32_t even0 = (int8_t)x[0], odd0 = (int8_t)x[1] - 127, even1 = (int8_t)x[2], odd1 = (int8_t)x[3] - 127;
+        for (uint32_t row = 0; row < 4u; row++, w += 4) {
+            sums[row] += (uint32_t)(w[0] * even0 + (int8_t)w[1] * odd0 + w[2] * even1 + (int8_t)w[3] * odd1);
+        }
+        x += 4;
+    } while (x != end);
+    return w;
+}
+
 void tfin_fully_connected(const tfin_node *node, const uint8_t *plan, uint8_t *arena)
 {
-    if (tfin_net_layout(plan) == TFIN_LAYOUT_CANONICAL) {
-        tfin_fully_connected_portable(node, plan, arena);
-        return;
-    }
+    int by_columns = tfin_net_layout(plan) != TFIN_LAYOUT_CANONICAL;
     uint32_t blocks = tfin_fc_blocks(node);
     const uint8_t *x = arena + node->input;
     uint8_t *expanded = arena + node->scratch;
@@ -143,10 +154,16 @@ void tfin_fully_connected(const tfin_node *node, const uint8_t *plan, uint8_t *a
     for (uint32_t i = 0; i < 4u * blocks; i += 4u) {
         uint32_t word = tfin_plan_u32(x, i) ^ 0x80808080u;
         __builtin_memcpy(__builtin_assume_aligned(expanded + i, 4), &word, sizeof word);
-        uint32_t pairs = (word & 0x00FF00FFu) + (word >> 8 & 0x00FF00FFu);
+        uint32_t even = word & 0x00FF00FFu; /* canonical: x + 128 of even columns only, 128 too much for each */
+        uint32_t pairs = even + (by_columns ? word >> 8 & 0x00FF00FFu : 0u);
         start -= (pairs & 0xFFFFu) + (pairs >> 16);
     }
     start *= 128u;
+    if (by_columns) {
+        x = expanded;
+    } else {
+        start += 32768u * blocks;
+    }
 
     const uint8_t *w = plan + node->constants;
     const uint8_t *scale = tfin_fc_multiplier(node);
@@ -160,10 +177,10 @@ void tfin_fully_connected(const tfin_node *node, const uint8_t *plan, uint8_t *a
 
     while (y < end) {
         uint32_t sums[4] = {start, start, start, start};
-        const uint8_t *from = expanded;
+        const uint8_t *from = x;
         for (uint32_t left = blocks; left != 0;) {
             uint32_t some = left < BLOCKS_AT_ONCE ? left : BLOCKS_AT_ONCE;
-            w = columns(w, from, some, sums);
+            w = by_columns ? columns(w, from, some, sums) : canonical(w, from, some, sums);
             from += 4u * some;
             left -= some;
         }
