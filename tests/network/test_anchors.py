@@ -11,6 +11,7 @@ import pytest
 from tests.network.native import ANCHOR_NAMES, Native, tflm
 from tinyfin.pack.plan import compile_plan, describe
 from tinyfin.quantize.tflite_model import load
+from tinyfin.twin import run_plan
 
 
 @pytest.mark.parametrize("name", ANCHOR_NAMES)
@@ -21,6 +22,14 @@ def test_every_row_equals_tflm(net: Native, anchors: Path, name: str) -> None:
     answer = net.run(compile_plan(load(path)), inputs)
     assert np.count_nonzero(answer != expected) == 0
     assert np.count_nonzero(answer != tflm(path.read_bytes(), inputs)) == 0
+
+
+@pytest.mark.parametrize("name", ANCHOR_NAMES)
+def test_the_twin_gives_tflms_bytes(anchors: Path, name: str) -> None:
+    inputs = np.load(anchors / f"{name}_in.npy")
+    expected = np.load(anchors / f"{name}_out_double.npy").reshape(len(inputs), -1)
+    plan = compile_plan(load(anchors / f"{name}.tflite"))
+    assert np.array_equal(run_plan(plan, inputs, expected.shape[1]), expected)
 
 
 @pytest.mark.parametrize("name", ["ad01_int8", "ae16_pc", "ae16_pt", "mlp32_pc", "mlp32_pt"])

@@ -156,7 +156,7 @@ def _meta(section: bytes | None) -> dict[str, Any]:
 def _program_sizes(program: bytes) -> tuple[int, tuple[int, int], int]:
     """State body; (features and a spare pending entry, registers); number of features.
 
-    Mirrors ``tfin_layout``: registers share their place with the network's arena.
+    Mirrors ``tfin_lay_out``: registers share their place with the network's arena.
     """
     registers, _, _, _, features, pending, entry = struct.unpack_from("<7H", program, 2)
     terminal, slot, sets, ways, _, labels, _ = struct.unpack_from("<IHHBBHH", program, 16)

@@ -87,7 +87,7 @@ def quantize(run: RunFolder, *, key: Any = None, note: Note = lambda _: None) ->
     tflite = to_tflite(network, slices["representative"])
     run.tflite.write_bytes(tflite)
     made = assemble(run, tflite, facts, slices, key=key)
-    run.pack.write_bytes(made.pack)
+    run.pack.unlink(missing_ok=True)  # neither an older pack nor one that fails is left to be used
     twin = Twin(made.pack, keys=_trusted(key))
     report = _compare(run, slices, twin, note)
     metrics = _measure(run, facts, slices, twin, made)
@@ -101,6 +101,7 @@ def quantize(run: RunFolder, *, key: Any = None, note: Note = lambda _: None) ->
             f"the plan differ from TFLM's on {report['rows']} rows; do not use this pack, and "
             "report it with the .tflite"
         )
+    run.pack.write_bytes(made.pack)
     return {"run": str(run.path), "pack": str(run.pack), **report, **metrics}
 
 

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from tinyfin.errors import InputError, PackError
 from tinyfin.twin._native import ENGINE_VERSION, NativeEngine, error_name
+from tinyfin.twin._native import run_plan as _run_plan
 
 if TYPE_CHECKING:
     from tinyfin.data.events import Stream
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
 
 Order = npt.NDArray[np.uint32]
 
-__all__ = ["ACTIONS", "ENGINE_VERSION", "FLAGS", "Replay", "Twin", "Verdict", "error_name"]
+__all__ = [
+    "ACTIONS", "ENGINE_VERSION", "FLAGS", "Replay", "Twin", "Verdict", "error_name", "run_plan",
+]  # fmt: skip
 
 ACTIONS = ("accept", "go_online", "decline")
 """``enum tfin_action``, by value."""
@@ -141,6 +144,8 @@ class Twin:
                 f"the data has {int(tx.terminal.max()) + 1} terminals, this twin was made for "
                 f"{self._engine.terminals}; pass terminals=len(tx.terminals)"
             )
+        if len(stream) and not 0 <= stream.index.min() <= stream.index.max() < n:
+            raise InputError(f"the stream names rows outside of the {n} transactions")
         columns = (
             stream.kind, stream.index, stream.t_mono_s, tx.terminal, tx.id, tx.t_mono_s,
             tx.t_local_s, np.ascontiguousarray(tx.values), tx.present, tx.result, tx.response,
@@ -253,3 +258,19 @@ class Twin:
     def stats(self, terminal: int) -> dict[str, int]:
         """``tfin_stats`` of the terminal."""
         return dict(self._engine.stats(terminal))
+
+
+def run_plan(
+    plan: bytes, inputs: npt.NDArray[np.int8], output_count: int
+) -> npt.NDArray[np.int8]:
+    """Run a network plan alone: int8[n, inputs] to int8[n, output_count].
+
+    Raises PackError when the engine refuses the plan or the widths are not the plan's.
+    """
+    rows = np.ascontiguousarray(inputs, np.int8)
+    outputs = np.zeros((len(rows), output_count), np.int8)
+    try:
+        _run_plan(bytes(plan), rows, outputs)
+    except RuntimeError as error:
+        raise PackError(f"the engine refuses this plan: {error}") from error
+    return outputs

@@ -12,6 +12,7 @@
 
 extern "C" {
 #include "internal.h"
+#include "net.h"
 #include "tinyfin_port.h"
 }
 
@@ -382,8 +383,36 @@ private:
 
 }  // namespace
 
+namespace {
+
+// A plan alone, without a pack: for networks that are wider than a feature program, and for tests.
+void run_plan(nb::bytes plan_bytes, Matrix<int8_t> inputs, OutMatrix<int8_t> outputs)
+{
+    Memory plan = aligned(plan_bytes.size());
+    std::memcpy(plan.get(), plan_bytes.c_str(), plan_bytes.size());
+    int rc = tfin_net_check(plan.get(), static_cast<uint32_t>(plan_bytes.size()), TFIN_KERNELS_ALL);
+    if (rc != TFIN_OK) {
+        refuse(rc);
+    }
+    size_t width = tfin_net_input_length(plan.get());
+    size_t out = tfin_net_output_length(plan.get());
+    if (inputs.shape(1) != width || outputs.shape(1) != out || outputs.shape(0) != inputs.shape(0)) {
+        throw std::runtime_error("the plan has " + std::to_string(width) + " inputs and " + std::to_string(out) + " outputs");
+    }
+    Memory arena = aligned(tfin_net_arena_size(plan.get()));
+    nb::gil_scoped_release release;
+    for (size_t i = 0; i < inputs.shape(0); i++) {
+        std::memcpy(tfin_net_input(plan.get(), arena.get()), inputs.data() + i * width, width);
+        tfin_net_run(plan.get(), arena.get());
+        std::memcpy(outputs.data() + i * out, tfin_net_output(plan.get(), arena.get()), out);
+    }
+}
+
+}  // namespace
+
 NB_MODULE(_native, m)
 {
+    m.def("run_plan", &run_plan);
     m.attr("ENGINE_VERSION") = TFIN_VERSION;
     m.attr("PACK_FORMAT") = TFIN_PACK_FORMAT;
     m.attr("STATE_FORMAT") = TFIN_STATE_FORMAT;
