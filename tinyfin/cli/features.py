@@ -118,7 +118,9 @@ def _list(
     rows = [_describe(feature, compile_program([feature], settings.schema)) for feature in chosen]
     program: Program | None = None
     if len(chosen) <= 64:
-        program = compile_program(list(chosen), settings.schema)
+        program = compile_program(
+            list(chosen), settings.schema, **settings.features.capacities
+        )
     result: dict[str, Any] = {"features": rows, "sets": {k: list(v) for k, v in SETS.items()}}
     if program is not None:
         result["together"] = _sizes(program)

@@ -19,6 +19,13 @@ __all__ = ["command"]
     type=click.Path(path_type=Path, dir_okay=False),
     help="File to write: .parquet or .csv.",
 )
+@click.option(
+    "--kind",
+    type=click.Choice(["payments", "terminal-health"]),
+    default="payments",
+    show_default=True,
+    help="Transactions, or hourly health reports of terminals that wear out.",
+)
 @click.option("--terminals", type=click.IntRange(1, 100_000), help="Number of terminals [40].")
 @click.option("--days", type=click.IntRange(1, 3650), help="Length in days [60].")
 @click.option("--seed", type=click.IntRange(min=0), help="Same seed, same bytes [1].")
@@ -31,6 +38,7 @@ __all__ = ["command"]
 @json_option
 def command(
     out: Path,
+    kind: str,
     terminals: int | None,
     days: int | None,
     seed: int | None,
@@ -39,7 +47,8 @@ def command(
 ) -> None:
     """Make transactions of merchants with real rhythms, with labelled attacks among them.
 
-    The columns carry tinyfin's own names, so no mapping is needed to read them.
+    Or, with --kind terminal-health, health reports of terminals of which some fail. The columns
+    carry tinyfin's own names, so no mapping is needed to read them.
     """
     from tinyfin import config
     from tinyfin.data import simulator
@@ -48,7 +57,12 @@ def command(
     changed = {key: value for key, value in given.items() if value is not None}
     settings = config.load(config_path).simulate.model_copy(update=changed)
     note(f"simulating {settings.terminals} terminals for {settings.days} days ...")
-    table = simulator.simulate(settings)
+    if kind == "payments":
+        table = simulator.simulate(settings)
+    else:
+        from tinyfin.data.simulator.health import simulate_health
+
+        table = simulate_health(settings)
     simulator.write(table, out)
     scenarios = simulator.counts(table)
     frauds = sum(row["frauds"] for row in scenarios.values())

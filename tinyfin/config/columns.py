@@ -76,23 +76,32 @@ def _exponent(value: object) -> int:
 
 
 class Data(BaseModel):
-    """The [data] section: ``label_delay``, ``notices``, and one entry per mapped name."""
+    """The [data] section: ``label_delay``, ``notices``, ``plain``, and one entry per mapped name.
+
+    ``plain``: a table without any history. Rows have no time and no terminal; row i stands at
+    second i, and its label is known at once.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     columns: dict[str, Column] = {}
     label_delay: Duration = 7 * 86400
     notices: Literal["both", "fraud_only", "none"] = "both"
+    plain: bool = False
 
     @property
     def label_delay_s(self) -> int:
         """``label_delay`` in seconds."""
-        return self.label_delay
+        return 0 if self.plain else self.label_delay
 
     @model_validator(mode="after")
     def _no_negative_delay(self) -> Data:
         if self.label_delay < 0:
             raise ValueError("label_delay cannot be negative: a label cannot precede its cause")
+        timed = [name for name in (*TIMES, "terminal") if name in self.columns]
+        if self.plain and timed:
+            raise ValueError(f"plain = true is a table without time and terminal, but {timed[0]} "
+                             "is mapped; remove one of them")
         return self
 
     def resolved(self, schema: Schema) -> dict[str, Column]:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tinyfin.config import Column, Config
+from tinyfin.config.columns import TIMES
 from tinyfin.data.parse import Parsed, amounts, codes, flat, integers, mapped, over_words, texts
 from tinyfin.data.problems import BadRows, report, set_aside
 from tinyfin.data.tables import read_pieces, read_table
@@ -189,7 +190,11 @@ def _pieces(path: str | Path, config: Config, first_row: int, rows: int) -> Iter
 
 def _parse(part: _Part, columns: Mapping[str, Column], config: Config) -> None:
     """Fill ``part.arrays`` from the mapped columns; broken rules go to ``part.bad``."""
-    _parse_times(part, columns, config.data.label_delay_s)
+    if config.data.plain:
+        columns = {k: v for k, v in columns.items() if k not in (*TIMES, "terminal")}
+        _count_rows(part)
+    else:
+        _parse_times(part, columns, config.data.label_delay_s)
     _parse_fields(part, columns, config.schema)
     _parse_outcome(part, columns)
     n = len(part)
@@ -228,13 +233,20 @@ def _parse(part: _Part, columns: Mapping[str, Column], config: Config) -> None:
         out["scenario"] = encoded.indices.to_numpy(zero_copy_only=False)
 
 
+def _count_rows(part: _Part) -> None:
+    """The times of a plain table: row i stands at second i."""
+    second = part.first_row + part.bad.rows - 1
+    for name in ("t_mono_s", "t_local_s", "outcome_time", "label_time"):
+        part.arrays[name] = second
+
+
 def _parse_times(part: _Part, columns: Mapping[str, Column], label_delay_s: int) -> None:
     out = part.arrays
     source = _source(part, columns, "time")
     if source is None:
         raise DataError(
             f"{part.bad.file}: no column for the time; name it in tinyfin.toml: "
-            '[data] time = {column = "NAME"}'
+            '[data] time = {column = "NAME"}, or plain = true for a table without history'
         )
     mono, local, present = _times(part, columns, "time", source)
     part.bad.add(~present, _label(columns, "time"), source, "a time is needed")

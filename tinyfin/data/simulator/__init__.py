@@ -65,6 +65,7 @@ def counts(table: pa.Table) -> dict[str, dict[str, int]]:
         places.setdefault(name, set()).add(terminal)
     total = Counter(names)
     order = [name for name in (GENUINE, *attacks()) if name in total]
+    order += sorted(set(total) - set(order))
     return {
         name: {"transactions": total[name], "frauds": frauds[name], "terminals": len(places[name])}
         for name in order
