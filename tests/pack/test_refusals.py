@@ -144,7 +144,7 @@ STRUCTURE: list[tuple[str, str, Callable[[], bytes]]] = [
     # network
     ("TFIN_E_PLAN", "magic", lambda: build(changed("PLAN", 0, "I", 1))),
     ("TFIN_E_PLAN", "short", lambda: build({**small(), "PLAN": small()["PLAN"][:-16]})),
-    ("TFIN_E_LAYOUT", "layout 1", lambda: build(changed("PLAN", 6, "H", 1))),
+    ("TFIN_E_LAYOUT", "layout 9", lambda: build(changed("PLAN", 6, "H", 9))),
     ("TFIN_E_KERNEL", "kernel 2^31", lambda: build(changed("PLAN", 12, "I", 1 << 31 | 3))),
     # around the network
     *[
