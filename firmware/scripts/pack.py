@@ -5,8 +5,10 @@ Either the C that `tinyfin codegen` wrote (option custom_tinyfin_generated, or T
 or C generated here from a pack (option custom_tinyfin_pack, or TINYFIN_PACK; "none" builds without
 one). The kernels that the pack's network needs, and no others, are linked
 (option custom_tinyfin_kernels, or TINYFIN_KERNELS: "pack"; "fc" for FULLY_CONNECTED and tables;
-"all"). Generated files lie in the build folder and are only written again when the pack or the
-generator changes. Needs only the standard library: tinyfin need not be installed.
+"all"). Option custom_tinyfin_public_keys, or TINYFIN_PUBLIC_KEYS: the public keys that the image
+trusts, as files of 64 hex digits or as the digits themselves, separated by blanks.
+Generated files lie in the build folder and are only written again when the pack, the keys or the
+generator change. Needs only the standard library: tinyfin need not be installed.
 """
 
 import hashlib
@@ -28,6 +30,22 @@ def _setting(env, name):
     return env.GetProjectOption("custom_tinyfin_" + name, "") if text is None else text
 
 
+def _public_keys(env, root):
+    keys = []
+    for word in _setting(env, "public_keys").split():
+        text = word
+        if not re.fullmatch("[0-9a-fA-F]{64}", word):
+            path = root / word
+            if not path.is_file():
+                _refuse(env, f"custom_tinyfin_public_keys = {word}: no such file; give a .pub file "
+                             "of `tinyfin keygen`")
+            text = path.read_text().strip()
+            if not re.fullmatch("[0-9a-fA-F]{64}", text):
+                _refuse(env, f"{path}: holds no public key; it is 64 hex digits")
+        keys.append(bytes.fromhex(text))
+    return keys
+
+
 def _generate(env, root, pack):
     """C for the pack, under the build folder; returns that folder."""
     sys.path.insert(0, str(root))  # a checkout; an installed tinyfin otherwise
@@ -42,11 +60,13 @@ def _generate(env, root, pack):
     digest = hashlib.sha256(pack.read_bytes())
     for source in sorted(Path(emit.__file__).parent.glob("*.py")):
         digest.update(source.read_bytes())
+    keys = _public_keys(env, root)
+    digest.update(repr(keys).encode())
     stamp = folder / "made_from.sha256"
     if not stamp.is_file() or stamp.read_text() != digest.hexdigest():
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            emit.emit(pack, folder)
+            emit.emit(pack, folder, keys=keys)
         except Exception as error:
             _refuse(env, f"{pack}: {error}")
         stamp.write_text(digest.hexdigest())

@@ -593,6 +593,10 @@ void tfin_wire_start(void)
 {
     tfin_trust trust;
     memset(&trust, 0, sizeof trust);
+#if TINYFIN_TRUSTED_KEYS > 0
+    trust.keys = tinyfin_trusted_keys;
+    trust.key_count = TINYFIN_TRUSTED_KEYS;
+#endif
     trust.allow_development_key = 1; /* a build with TFIN_RELEASE refuses that key whatever this says */
     tfin_deframer_open(&rx, rx_frame, sizeof rx_frame);
     boot_nonce = tfin_port_entropy();

@@ -45,7 +45,7 @@ def test_an_emulated_target_keeps_the_image(run: Path, name: str) -> None:
 
 def test_another_pack_on_the_target_is_noticed(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     other = SimpleNamespace(pack_id=bytes(16))
-    monkeypatch.setattr("tinyfin.pack.container.parse_pack", lambda *_: other)
+    monkeypatch.setattr("tinyfin.pack.trust.require_trusted", lambda *_, **__: other)
     done = CliRunner().invoke(main, ["flash", str(run), "--target", "cortex-m4"])
     assert done.exit_code == 5
     assert f"not {bytes(16).hex()}" in done.stderr

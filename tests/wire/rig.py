@@ -18,6 +18,7 @@ from tinyfin.pack.decision import Decision
 from tinyfin.pack.maps import InputMap
 from tinyfin.pack.plan import compile_plan
 from tinyfin.pack.readout import Readout
+from tinyfin.pack.signing import DEVELOPMENT_KEY, Key
 from tinyfin.quantize.tflite_model import load
 from tinyfin.schema import PAYMENT
 
@@ -40,7 +41,7 @@ def network(inputs: int, seed: int = 1, tweak: int = 0) -> bytes:
 
 
 @cache
-def make_pack(seed: int = 1, tweak: int = 0) -> bytes:
+def make_pack(seed: int = 1, tweak: int = 0, key: Key = DEVELOPMENT_KEY) -> bytes:
     """The default features of payments, a random network, thresholds that often act."""
     program = compile_program("default", PAYMENT)
     n = len(program.feature_names)
@@ -54,7 +55,7 @@ def make_pack(seed: int = 1, tweak: int = 0) -> bytes:
             program.reason_ids, (0,) * n, go_online_q32=1 << 28, decline_q32=3 << 28,
             control_share_q16=3000, cold_events=20, cold_s=86400,
         ),
-        model=model_id(tflite),
+        model=model_id(tflite), key=key,
     )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from tinyfin.cli.output import emit, json_option, note
+from tinyfin.cli.trust import public_key_option
 
 __all__ = ["command"]
 
@@ -20,20 +21,42 @@ __all__ = ["command"]
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="Compile this folder, written by `tinyfin codegen`, instead of generating from the pack.",
 )
+@click.option(
+    "--release", is_flag=True,
+    help="Trust release keys alone, and leave out the frames that a rig needs but a terminal not.",
+)  # fmt: skip
+@public_key_option
 @json_option
-def command(run: Path, target_name: str, generated: Path | None, as_json: bool) -> None:
+def command(
+    run: Path,
+    target_name: str,
+    generated: Path | None,
+    release: bool,
+    public_keys: tuple[Path, ...],
+    as_json: bool,
+) -> None:
     """Build the terminal firmware with the pack of RUN, a run folder or a .tfpack.
 
     The image is kept in RUN/firmware/TARGET, with its sizes in image.json. Exit code 7 says that
     it does not fit the target, 6 that a tool is missing or that the compiler failed.
     """
+    from tinyfin.pack.trust import require_trusted, trusted_keys
     from tinyfin.targets import build as building
     from tinyfin.targets import catalogue, flash
 
     target = catalogue.get(target_name)
     pack = None if generated is not None else flash.run_pack(run)
     note(f"building for {target.name}: {target.title}")
-    result = building.build(target, generated_dir=generated, pack=pack)
+    keys = None
+    if pack is not None:
+        keys = trusted_keys(run, public_keys)
+        require_trusted(pack.read_bytes(), keys, pack, release=release)
+    elif public_keys:
+        raise click.UsageError("--generated has its keys already: give --public-key to codegen")
+    result = building.build(
+        target, generated_dir=generated, pack=pack, keys=keys,
+        defines=("TFIN_RELEASE",) if release else (),
+    )  # fmt: skip
     elf = flash.store_image(result, flash.run_folder(run))
     emit(
         {

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from tinyfin.cli.output import emit, json_option
+from tinyfin.cli.trust import public_key_option
 
 __all__ = ["command"]
 
@@ -18,22 +19,27 @@ __all__ = ["command"]
     "--out", "out_dir", type=click.Path(path_type=Path, file_okay=False), required=True,
     help="Folder to write into; made when missing.",
 )  # fmt: skip
+@public_key_option
 @json_option
-def command(run: Path, out_dir: Path, as_json: bool) -> None:
+def command(run: Path, out_dir: Path, public_keys: tuple[Path, ...], as_json: bool) -> None:
     """Write the pack of RUN, a run folder or a .tfpack, as C.
 
     tinyfin_pack.h has the sizes, the event's struct and the checks that both hold; tinyfin_pack.c
-    the pack as an aligned array. From a run folder with a model.tflite come model_tflite.h and .c
+    the pack as an aligned array, and the public keys that the terminal trusts.
+    From a run folder with a model.tflite come model_tflite.h and .c
     too, for those who run the network in TensorFlow Lite Micro.
     """
     from tinyfin.codegen.emit import emit as write
     from tinyfin.codegen.layout import read_layout
+    from tinyfin.pack.trust import require_trusted, trusted_keys
     from tinyfin.targets.flash import run_pack
 
     pack = run_pack(run).read_bytes()
+    keys = trusted_keys(run, public_keys)
+    require_trusted(pack, keys, run)
     tflite = run / "model.tflite" if run.is_dir() else None
     model = tflite.read_bytes() if tflite is not None and tflite.is_file() else None
-    files = write(pack, out_dir, tflite=model)
+    files = write(pack, out_dir, tflite=model, keys=keys)
     layout = read_layout(pack)
     emit(
         {

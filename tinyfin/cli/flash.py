@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tinyfin.cli.output import emit, json_option, note
+from tinyfin.cli.trust import public_key_option
 
 if TYPE_CHECKING:
     from tinyfin.wire.messages import Hello
@@ -21,15 +22,28 @@ __all__ = ["command"]
 @click.option("--target", "target_name", required=True, help="A name of `tinyfin targets`.")
 @click.option("--board", is_flag=True, help="Program a board, not the emulated target.")
 @click.option("--port", help="With --board: where it answers afterwards, to check its pack.")
+@click.option(
+    "--release", is_flag=True,
+    help="Trust release keys alone, and leave out the frames that a rig needs but a terminal not.",
+)  # fmt: skip
+@public_key_option
 @json_option
-def command(run: Path, target_name: str, board: bool, port: str | None, as_json: bool) -> None:
+def command(
+    run: Path,
+    target_name: str,
+    board: bool,
+    port: str | None,
+    release: bool,
+    public_keys: tuple[Path, ...],
+    as_json: bool,
+) -> None:
     """Build the firmware of RUN, a run folder or a .tfpack, and put it on a target.
 
     On an emulated target the flash is a file that `tinyfin replay` boots; it is booted once here,
     has to say that it runs the pack of RUN, and nothing is left running. A board is programmed with
     the first of its flash tools that is on PATH.
     """
-    from tinyfin.pack.container import parse_pack
+    from tinyfin.pack.trust import require_trusted, trusted_keys
     from tinyfin.targets import build as building
     from tinyfin.targets import catalogue, flash
 
@@ -38,9 +52,13 @@ def command(run: Path, target_name: str, board: bool, port: str | None, as_json:
     if port is not None and not board:
         raise click.UsageError("--port is for a board: give --board too")
     pack = flash.run_pack(run)
-    pack_id = parse_pack(pack.read_bytes()).pack_id.hex()
+    keys = trusted_keys(run, public_keys)
+    known = require_trusted(pack.read_bytes(), keys, pack, release=release)
+    pack_id = known.pack_id.hex()
     note(f"building for {target.name}: {target.title}")
-    built = building.build(target, pack=pack)
+    built = building.build(
+        target, pack=pack, keys=keys, defines=("TFIN_RELEASE",) if release else ()
+    )
     facts: dict[str, Any] = {
         "target": target.name,
         "pack": pack_id,

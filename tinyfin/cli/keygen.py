@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from tinyfin.cli.output import emit, json_option
@@ -14,14 +16,29 @@ __all__ = ["command"]
 @click.argument("file", type=click.Path(dir_okay=False))
 @json_option
 def command(file: str, as_json: bool) -> None:
-    """Make a signing key in FILE and print its public half.
+    """Make a signing key in FILE, and its public half in FILE.pub.
 
-    FILE holds 64 hex digits, readable by you alone; keep it off shared machines. The public key
-    goes into the firmware's list of trusted keys. An existing file is never replaced.
+    FILE holds 64 hex digits, readable by you alone; keep it off shared machines. FILE.pub
+    is for --public-key: it goes into the firmware's list of trusted keys. An existing file is
+    never replaced.
     """
+    from tinyfin.errors import InputError
     from tinyfin.pack.signing import generate_key, save_key
+    from tinyfin.pack.trust import save_public_key
 
+    public_file = Path(f"{file}.pub")
+    if public_file.exists():
+        raise InputError(f"{public_file}: exists already; a key is never replaced")
     key = generate_key()
     save_key(key, file)
-    result = {"file": file, "public_key": key.public.hex(), "key_id": f"{key.key_id:08x}"}
-    emit(result, as_json, f"{file}: key {key.key_id:08x}\npublic key {key.public.hex()}")
+    save_public_key(key.public, public_file)
+    result = {
+        "file": file,
+        "public_file": str(public_file),
+        "public_key": key.public.hex(),
+        "key_id": f"{key.key_id:08x}",
+    }
+    emit(
+        result, as_json,
+        f"{file}: key {key.key_id:08x}\n{public_file}: public key {key.public.hex()}",
+    )  # fmt: skip

@@ -40,7 +40,10 @@ def parity_text(result: dict[str, Any]) -> str:
               help="Signing key; the public development key if not given.")
 @json_option
 def command(run: str, key_path: str | None, as_json: bool) -> None:
-    """Make model.tflite and model.tfpack of a RUN, compared with TFLM byte for byte."""
+    """Make model.tflite and model.tfpack of a RUN, compared with TFLM byte for byte.
+
+    A RUN signed with --key keeps the public half in public.key, which the other verbs trust.
+    """
     from tinyfin.cli.train import table_text
     from tinyfin.pack.signing import load_key
     from tinyfin.quantize.quantize import quantize

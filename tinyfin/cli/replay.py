@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from tinyfin.cli.output import emit, json_option, note, progress
+from tinyfin.cli.trust import public_key_option
 
 __all__ = ["command", "text"]
 
@@ -38,6 +39,7 @@ __all__ = ["command", "text"]
     "--report", type=click.Path(path_type=Path, dir_okay=False),
     help="Write the report here: one HTML file, and its facts as JSON beside it.",
 )  # fmt: skip
+@public_key_option
 @json_option
 def command(
     run: Path,
@@ -50,6 +52,7 @@ def command(
     config_path: Path | None,
     count: bool,
     report: Path | None,
+    public_keys: tuple[Path, ...],
     as_json: bool,
 ) -> None:
     """Replay DATA on a terminal that runs the pack of RUN, a run folder or a .tfpack.
@@ -65,11 +68,14 @@ def command(
     from tinyfin.data.readers import read
     from tinyfin.hil import session
     from tinyfin.hil.replay import replay
+    from tinyfin.pack.trust import require_trusted, trusted_keys
     from tinyfin.targets import catalogue, flash
 
     if (target_name is None) == (port is None):
         raise click.UsageError("give either --target or --port")
     pack = flash.run_pack(run).read_bytes()
+    keys = trusted_keys(run, public_keys)
+    require_trusted(pack, keys, run)
     settings = config.load(config_path or _run_config(run))
     tx = read(list(data), settings)
     stream = event_stream(tx, settings.data.notices)
@@ -79,7 +85,7 @@ def command(
         earlier = (before, event_stream(before, settings.data.notices))
     if target_name is not None:
         target = catalogue.get(target_name)
-        reach = session.emulated(target, session.image_of(run, target), icount=count)
+        reach = session.emulated(target, session.image_of(run, target, keys), icount=count)
     else:
         assert port is not None
         reach = session.at_port(port, baud=baud)
@@ -89,6 +95,7 @@ def command(
         result = replay(
             pack, tx, stream, reached.client, limit=limit, warmup=earlier,
             instructions=reached.instructions, target=reached.target, progress=bar.update,
+            keys=keys,
         )  # fmt: skip
         result.flash_bytes, result.ram_bytes = reached.flash_bytes, reached.ram_bytes
     facts = result.as_dict()

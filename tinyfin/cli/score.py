@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from tinyfin.cli.output import emit, json_option, note
+from tinyfin.cli.trust import public_key_option
 
 __all__ = ["command"]
 
@@ -20,6 +23,7 @@ __all__ = ["command"]
               help="Another tinyfin.toml for the columns of DATA; the run's own if not given.")
 @click.option("--skip-bad-rows", type=click.Path(dir_okay=False),
               help="Set bad rows aside into this CSV file.")
+@public_key_option
 @json_option
 def command(
     run: str,
@@ -28,15 +32,20 @@ def command(
     out: str,
     config_path: str | None,
     skip_bad_rows: str | None,
+    public_keys: tuple[Path, ...],
     as_json: bool,
 ) -> None:
     """Score DATA with the pack of a RUN: one row per transaction, in input order."""
+    from tinyfin.pack.trust import require_trusted, trusted_keys
     from tinyfin.training.run import open_run
     from tinyfin.training.scoring import score, write_scores
 
+    folder = open_run(run)
+    keys = trusted_keys(folder.path, public_keys)
+    require_trusted(folder.pack_bytes(), keys, folder.pack)
     scored = score(
-        open_run(run), data, warmup=warmup, config_path=config_path, skip_bad_rows=skip_bad_rows,
-        note=note,
+        folder, data, warmup=warmup, config_path=config_path, skip_bad_rows=skip_bad_rows,
+        keys=keys, note=note,
     )
     result = write_scores(scored, out)
     actions = ", ".join(f"{n} {name}" for name, n in result["actions"].items())

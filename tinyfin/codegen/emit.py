@@ -8,6 +8,7 @@ The same pack gives the same bytes.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from tinyfin.codegen.layout import FieldLayout, PackLayout, kernel_names, read_layout
@@ -18,27 +19,37 @@ __all__ = ["c_array", "emit", "kernel_lines", "write_text"]
 _C_TYPES = {"i32": "int32_t", "i64": "int64_t", "u64": "uint64_t", "enum": "int32_t"}
 _SIZES = {"i32": 4, "i64": 8, "u64": 8, "enum": 4}
 _RECORD_HEAD = 8
+_KEY_BYTES = 32
+_MAX_KEYS = 255
+_KEYS_DECLARED = ("extern const uint8_t tinyfin_trusted_keys[32 * TINYFIN_TRUSTED_KEYS];",)
 _NOTICE = "/* Written by `tinyfin codegen`; do not edit. */\n"
 _LICENSE = "/* SPDX-License-Identifier: Apache-2.0 */\n"
 
 
-def emit(pack: bytes | Path, out_dir: Path | str, *, tflite: bytes | None = None) -> list[Path]:
+def emit(
+    pack: bytes | Path,
+    out_dir: Path | str,
+    *,
+    tflite: bytes | None = None,
+    keys: Sequence[bytes] = (),
+) -> list[Path]:
     """Write ``tinyfin_pack.h`` and ``.c``, and with ``tflite`` also ``model_tflite.h`` and ``.c``.
 
-    ``pack`` is a pack or the path of one. Files that would not change are left as they are.
-    Returns the paths. Raises PackError when the bytes are no pack that this version knows.
+    ``pack`` is a pack or the path of one; ``keys`` are public keys of 32 bytes that the terminal
+    trusts (``tinyfin_trusted_keys``, for ``tfin_trust``). Files that would not change are left as
+    they are. Returns the paths. Raises PackError when the bytes are no pack that this version knows.
     """
     data = Path(pack).read_bytes() if isinstance(pack, (str, Path)) else bytes(pack)
     layout = read_layout(data)
     folder = Path(out_dir)
     folder.mkdir(parents=True, exist_ok=True)
     files = {
-        "tinyfin_pack.h": _header(layout),
+        "tinyfin_pack.h": _header(layout, len(keys)),
         "tinyfin_pack.c": c_array(
             '#include "tinyfin_pack.h"',
             "const uint8_t tinyfin_pack[TINYFIN_PACK_BYTES] __attribute__((aligned(16)))",
             data,
-        ),
+        ) + _keys(keys),
     }
     if tflite is not None:
         files["model_tflite.h"] = _tflite_header(len(tflite))
@@ -79,6 +90,20 @@ def c_array(head: str, declaration: str, data: bytes) -> str:
     return f"{_LICENSE}{_NOTICE}{head}\n\n{declaration} = {{\n" + "\n".join(lines) + "\n};\n"
 
 
+def _keys(keys: Sequence[bytes]) -> str:
+    if not keys:
+        return ""
+    if len(keys) > _MAX_KEYS or any(len(key) != _KEY_BYTES for key in keys):
+        raise ValueError(f"at most {_MAX_KEYS} public keys of {_KEY_BYTES} bytes each")
+    rows = [
+        "    " + " ".join(f"0x{byte:02x}," for byte in key[at : at + 16])
+        for key in keys
+        for at in (0, 16)
+    ]
+    declaration = "const uint8_t tinyfin_trusted_keys[32 * TINYFIN_TRUSTED_KEYS]"
+    return f"\n{declaration} = {{\n" + "\n".join(rows) + "\n};\n"
+
+
 def _tflite_header(size: int) -> str:
     return f"""{_LICENSE}{_NOTICE}#ifndef MODEL_TFLITE_H
 #define MODEL_TFLITE_H
@@ -97,7 +122,7 @@ extern const unsigned int model_tflite_len;
 """
 
 
-def _header(pack: PackLayout) -> str:
+def _header(pack: PackLayout, keys: int) -> str:
     name = pack.schema_name
     prefix = f"TINYFIN_{name.upper()}"
     _refuse_clashes(pack, prefix)
@@ -115,6 +140,10 @@ def _header(pack: PackLayout) -> str:
         *_sizes(pack),
         "",
         f"extern const uint8_t tinyfin_pack[TINYFIN_PACK_BYTES]; /* aligned to {16} */",
+        "",
+        "/* public keys of 32 bytes, one after another, for tfin_trust.keys and key_count */",
+        f"#define TINYFIN_TRUSTED_KEYS {keys}",
+        *(_KEYS_DECLARED if keys else ()),
         "",
         *_enums(pack, prefix),
         *_struct(pack, prefix),

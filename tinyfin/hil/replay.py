@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,8 +24,9 @@ from tinyfin.errors import MismatchError, TargetError
 from tinyfin.hil.localize import Mismatch, localize, verdict_difference
 from tinyfin.hil.portions import Portion, by_terminal, pieces
 from tinyfin.hil.sender import Sender, Sent
-from tinyfin.pack.container import Pack, parse_pack
+from tinyfin.pack.container import Pack
 from tinyfin.pack.plan import describe
+from tinyfin.pack.trust import require_trusted
 from tinyfin.twin import Replay as Expected
 from tinyfin.twin import Twin
 from tinyfin.wire.client import Client
@@ -162,18 +163,20 @@ def replay(
     target: str = "",
     progress: Callable[[int], object] | None = None,
     checkpoint_events: int = CHECKPOINT_EVENTS,
+    keys: Sequence[bytes] = (),
 ) -> ReplayResult:
     """Replay ``stream`` on the terminal behind ``client`` (connected or not) and compare.
 
     limit: at most so many transactions, terminal by terminal. warmup: earlier data; its terminals
     start from the state that it leaves, the others cold. instructions: ticks to guest instructions,
     where the target counts them. progress: called with the number of verdicts since the last call.
+    keys: public keys trusted beside the development key.
 
     Stops at the first difference, which is in the result (:meth:`ReplayResult.check` raises).
     Raises TargetError when the terminal does not answer, MismatchError when it runs a pack with
     other events or features.
     """
-    return _Run(pack, client, instructions, target, progress, checkpoint_events).all(
+    return _Run(pack, client, instructions, target, progress, checkpoint_events, keys).all(
         tx, stream, limit, warmup
     )
 
@@ -187,9 +190,10 @@ class _Run:
         target: str,
         progress: Callable[[int], object] | None,
         checkpoint_events: int,
+        keys: Sequence[bytes],
     ) -> None:
-        self.pack: Pack = parse_pack(pack)
-        self.twin = Twin(pack)
+        self.pack: Pack = require_trusted(pack, keys, target or client.link.name)
+        self.twin = Twin(pack, keys=keys)
         self.client = client
         self.progress = progress
         self.checkpoint_events = checkpoint_events
@@ -215,7 +219,7 @@ class _Run:
             from tinyfin.twin import error_name
 
             name = error_name(hello.open_error)
-            if name == "TFIN_E_KERNEL" and self.pack.plan is not None:
+            if name.startswith("TFIN_E_KERNEL") and self.pack.plan is not None:
                 needed = describe(self.pack.plan)["kernel_names"]
                 name += f"; the pack's network needs {', '.join(needed)}"
             raise TargetError(

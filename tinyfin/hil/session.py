@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,14 +31,15 @@ class Session:
     ram_bytes: int | None = None
 
 
-def image_of(run: Path, target: Target) -> Path:
+def image_of(run: Path, target: Target, keys: Sequence[bytes] | None = None) -> Path:
     """The run's image for an emulated target: the one that was flashed or built, else a new one.
 
-    Raises ToolError, BudgetError as the build does.
+    keys: public keys that a new one trusts; the run's own if None. Raises ToolError, BudgetError
+    as the build does.
     """
     image = flash.flashed_image(run, target)
     if image is None:
-        result = building.build(target, pack=flash.run_pack(run))
+        result = building.build(target, pack=flash.run_pack(run), keys=keys)
         image = flash.store_image(result, flash.run_folder(run))
     return image
 

@@ -22,13 +22,17 @@ _DEADLINE_S = 300.0
 
 
 def build_host_terminal(
-    pack: bytes, *, defines: Sequence[str] = (), cflags: Sequence[str] = ("-O2",)
+    pack: bytes,
+    *,
+    keys: Sequence[bytes] = (),
+    defines: Sequence[str] = (),
+    cflags: Sequence[str] = ("-O2",),
 ) -> Path:
     """Compile application, engine and pack with the machine's C compiler; the program's path.
 
-    Programs are kept in the cache, by pack, sources and flags. Start one with
-    :class:`tinyfin.wire.links.ProcessLink`. Raises ToolError without a compiler, or with the
-    compiler's words.
+    ``keys``: public keys that it trusts. Programs are kept in the cache, by pack, keys, sources and
+    flags. Start one with :class:`tinyfin.wire.links.ProcessLink`. Raises ToolError without a
+    compiler, or with the compiler's words.
     """
     compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
@@ -42,7 +46,7 @@ def build_host_terminal(
     ]
     headers = sorted((firmware / "src").glob("*.h"))
     headers += sorted((firmware / "lib" / "tinyfin").rglob("*.h"))
-    key = hashlib.sha256(repr((compiler, list(defines), list(cflags))).encode() + pack)
+    key = hashlib.sha256(repr((compiler, list(defines), list(cflags), list(keys))).encode() + pack)
     for path in (*sources, *headers, *sorted((paths.firmware_dir() / "ports").glob("*.h"))):
         key.update(path.read_bytes())
     folder = paths.cache_dir() / "host" / key.hexdigest()[:16]
@@ -50,7 +54,7 @@ def build_host_terminal(
     if program.is_file():
         return program
     generated = folder / "generated"
-    emit(pack, generated)
+    emit(pack, generated, keys=keys)
     temporary = folder / f"terminal.{os.getpid()}"
     command = [
         compiler, "-std=c99", "-Wall", "-Wextra", *cflags,

@@ -25,6 +25,7 @@ from tinyfin.pack.lowering import FullyConnected, lower
 from tinyfin.pack.maps import InputMap
 from tinyfin.pack.plan import compile_plan, describe
 from tinyfin.pack.readout import Readout
+from tinyfin.pack.trust import PUBLIC_KEY_FILE, save_public_key
 from tinyfin.quantize import tflite_model
 from tinyfin.quantize.convert import check_input, to_tflite
 from tinyfin.quantize.parity import parity
@@ -87,6 +88,8 @@ def quantize(run: RunFolder, *, key: Any = None, note: Note = lambda _: None) ->
     tflite = to_tflite(network, slices["representative"])
     run.tflite.write_bytes(tflite)
     made = assemble(run, tflite, facts, slices, key=key)
+    remembered = run.path / PUBLIC_KEY_FILE
+    remembered.unlink(missing_ok=True)
     run.pack.unlink(missing_ok=True)  # neither an older pack nor one that fails is left to be used
     twin = Twin(made.pack, keys=_trusted(key))
     report = _compare(run, slices, twin, note)
@@ -101,6 +104,8 @@ def quantize(run: RunFolder, *, key: Any = None, note: Note = lambda _: None) ->
             f"the plan differ from TFLM's on {report['rows']} rows; do not use this pack, and "
             "report it with the .tflite"
         )
+    if key is not None:
+        save_public_key(key.public, remembered)
     run.pack.write_bytes(made.pack)
     return {"run": str(run.path), "pack": str(run.pack), **report, **metrics}
 

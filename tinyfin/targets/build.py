@@ -21,6 +21,7 @@ from pathlib import Path
 
 from tinyfin import paths
 from tinyfin.errors import BudgetError, InputError, TinyfinError, ToolError
+from tinyfin.pack.trust import keys_beside
 from tinyfin.targets import catalogue, system
 from tinyfin.targets.catalogue import Target
 
@@ -87,6 +88,7 @@ def build(
     *,
     generated_dir: Path | None = None,
     pack: Path | str | None = None,
+    keys: Sequence[bytes] | None = None,
     app: Path | None = None,
     defines: Sequence[str] = (),
     flags: Sequence[str] = (),
@@ -99,6 +101,8 @@ def build(
 
     generated_dir: C written by ``tinyfin codegen``; or pack: a pack from which it is generated,
         "none" for an image without one; with neither, the reference pack of ``platformio.ini``.
+    keys: public keys of 32 bytes that the image trusts beside the development key; if None, the one
+        that lies beside the pack (``public.key``). C of generated_dir has its own.
     app: a folder of C sources built instead of ``firmware/src``.
     defines: ``NAME`` or ``NAME=value``, for all sources.
     flags: more compiler flags, for all sources.
@@ -117,6 +121,9 @@ def build(
     _require_tools(chosen)
     settings = _settings(generated_dir, pack, app, [*(f"-D{d}" for d in defines), *flags])
     settings["TINYFIN_KERNELS"] = kernels
+    if keys is None:
+        keys = keys_beside(pack) if pack not in (None, "none") else ()
+    settings["TINYFIN_PUBLIC_KEYS"] = " ".join(key.hex() for key in keys)
     if code_of is not None:
         settings["TINYFIN_CODE_OF"] = catalogue.get(code_of).name
     workspace = build_dir or paths.cache_dir() / "builds" / f"{chosen.name}-{_kind(settings)}"

@@ -152,8 +152,9 @@ def _read_json(path: Path) -> dict[str, Any]:
 def _pack(path: Path) -> dict[str, Any]:
     from tinyfin.pack.container import parse_pack
     from tinyfin.pack.explain import explain_pack
+    from tinyfin.pack.trust import keys_beside
 
-    return explain_pack(parse_pack(path.read_bytes()))
+    return explain_pack(parse_pack(path.read_bytes(), keys=keys_beside(path)))
 
 
 def _target(
@@ -282,6 +283,7 @@ def _int8(
     run_dir: Path, slices: Mapping[str, npt.NDArray[Any]]
 ) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64]]:
     from tinyfin.pack.container import parse_pack
+    from tinyfin.pack.trust import keys_beside
     from tinyfin.training.calibration import probability
     from tinyfin.twin import Twin
 
@@ -289,7 +291,7 @@ def _int8(
     table = parse_pack(data).calibration
     if table is None:
         raise ValueError("the pack has no calibration")
-    raw = Twin(data).infer(slices["test"])[1]
+    raw = Twin(data, keys=keys_beside(run_dir)).infer(slices["test"])[1]
     return raw, probability(table, raw)
 
 

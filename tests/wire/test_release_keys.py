@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a key file to a release terminal that trusts it, and nobody else."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from tests.wire import rig
+from tinyfin import config
+from tinyfin.cli import main
+from tinyfin.data import simulator
+from tinyfin.errors import PackError, TargetError
+from tinyfin.hil.replay import replay
+from tinyfin.hil.terminal import build_host_terminal
+from tinyfin.pack.signing import load_key
+from tinyfin.pack.trust import keys_beside, load_public_key, require_trusted, trusted_keys
+from tinyfin.twin import error_name
+from tinyfin.wire.client import Client
+from tinyfin.wire.links import ProcessLink
+
+
+@pytest.fixture(scope="module")
+def key_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("keys") / "release"
+    done = CliRunner().invoke(main, ["keygen", str(file), "--json"])
+    assert done.exit_code == 0, done.stderr
+    assert load_public_key(f"{file}.pub").hex() == json.loads(done.stdout)["public_key"]
+    return file
+
+
+@pytest.fixture(scope="module")
+def signed(key_file: Path) -> bytes:
+    return rig.make_pack(key=load_key(key_file))
+
+
+def terminal(pack: bytes, keys: tuple[bytes, ...]) -> Client:
+    program = build_host_terminal(pack, keys=keys, cflags=("-O1",), defines=("TFIN_RELEASE",))
+    return Client(ProcessLink([str(program)]), deadline_s=10.0)
+
+
+def test_a_release_terminal_opens_and_replays(key_file: Path, signed: bytes) -> None:
+    keys = trusted_keys(".", [f"{key_file}.pub"])
+    tx = rig.make_transactions()
+    client = terminal(signed, keys)
+    try:
+        result = replay(signed, tx, rig.make_stream(tx), client, limit=200, keys=keys)
+    finally:
+        client.close()
+    result.check()
+    assert result.verdicts == 200
+
+
+def test_without_its_key_a_release_terminal_refuses_the_pack(signed: bytes) -> None:
+    client = terminal(signed, ())
+    try:
+        assert "TFIN_E_KEY" in error_name(client.connect().open_error)
+    finally:
+        client.close()
+
+
+def test_a_release_terminal_refuses_the_development_key(key_file: Path) -> None:
+    client = terminal(rig.make_pack(), trusted_keys(".", [f"{key_file}.pub"]))
+    try:
+        assert "TFIN_E_KEY" in error_name(client.connect().open_error)
+        tx = rig.make_transactions()
+        with pytest.raises(TargetError, match="TFIN_E_KEY"):
+            replay(rig.make_pack(), tx, rig.make_stream(tx), client, limit=5)
+    finally:
+        client.close()
+
+
+def test_the_workstation_names_the_option(key_file: Path, signed: bytes) -> None:
+    with pytest.raises(PackError, match="--public-key FILE"):
+        require_trusted(signed, (), "run")
+    with pytest.raises(PackError, match="secret key"):
+        require_trusted(signed, (load_public_key(key_file),), "run")
+    public = load_public_key(f"{key_file}.pub")
+    assert require_trusted(signed, (public,), "run", release=True).verified
+    with pytest.raises(PackError, match="development key"):
+        require_trusted(rig.make_pack(), (public,), "run", release=True)
+
+
+def test_verbs_take_the_key_or_the_runs_own(
+    key_file: Path, signed: bytes, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "model.tfpack").write_bytes(signed)
+    settings = config.load(None).simulate.model_copy(update={"terminals": 1, "days": 2})
+    data = tmp_path / "data.parquet"
+    simulator.write(simulator.simulate(settings), data)
+    public = f"{key_file}.pub"
+    program = build_host_terminal(signed, keys=(load_public_key(public),), cflags=("-O1",))
+    out = tmp_path / "generated"
+    verbs = {
+        "codegen": ["codegen", str(run), "--out", str(out)],
+        "replay": ["replay", str(run), str(data), "--port", f"exec:{program}", "--limit", "20"],
+        "build": ["build", str(run), "--target", "cortex-m4"],
+        "flash": ["flash", str(run), "--target", "cortex-m4"],
+    }
+    for words in verbs.values():
+        done = CliRunner().invoke(main, words)
+        assert done.exit_code == 3, done.output
+        assert "--public-key FILE" in done.stderr
+    for name in ("codegen", "replay"):
+        done = CliRunner().invoke(main, [*verbs[name], "--public-key", public])
+        assert done.exit_code == 0, done.stderr
+    assert "#define TINYFIN_TRUSTED_KEYS 1" in (out / "tinyfin_pack.h").read_text()
+    assert keys_beside(run) == ()
+    (run / "public.key").write_text(Path(public).read_text())
+    assert keys_beside(run / "model.tfpack") == keys_beside(run) != ()
+    done = CliRunner().invoke(main, verbs["replay"])
+    assert done.exit_code == 0, done.stderr
+
+
+def test_an_image_for_a_target_has_the_key(key_file: Path, signed: bytes, tmp_path: Path) -> None:
+    """Built by PlatformIO and booted: `flash --release` asks the image which pack it runs."""
+    pack = tmp_path / "model.tfpack"
+    pack.write_bytes(signed)
+    words = ["flash", str(tmp_path), "--target", "stm32f405", "--release"]
+    done = CliRunner().invoke(main, [*words, "--public-key", f"{key_file}.pub", "--json"])
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["checked"] is True

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The public keys that a pack is checked against, beside the development key."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tinyfin.errors import InputError, PackError
+from tinyfin.pack.container import Pack, parse_pack
+from tinyfin.pack.signing import key_id, public_key
+
+__all__ = ["PUBLIC_KEY_FILE", "keys_beside", "load_public_key", "require_trusted",
+           "save_public_key", "trusted_keys"]
+
+PUBLIC_KEY_FILE = "public.key"
+"""What a run remembers of the release key that signed its pack, beside the pack."""
+
+_PUBLIC_BYTES = 32
+
+
+def load_public_key(path: str | Path) -> bytes:
+    """The 32 bytes of a public key file: 64 hex digits. Raises InputError when it is not one."""
+    try:
+        public = bytes.fromhex(Path(path).read_text(encoding="ascii").strip())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as a public key: {error}") from error
+    if len(public) != _PUBLIC_BYTES:
+        raise InputError(f"{path}: holds {len(public)} bytes; a public key is 64 hex digits")
+    return public
+
+
+def save_public_key(public: bytes, path: str | Path) -> None:
+    """Write 64 hex digits. Raises InputError when the file cannot be written."""
+    try:
+        Path(path).write_text(public.hex() + "\n", encoding="ascii")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def keys_beside(run: str | Path) -> tuple[bytes, ...]:
+    """The key that a run folder, or the folder of a pack, remembers; empty when it has none."""
+    path = Path(run)
+    file = (path if path.is_dir() else path.parent) / PUBLIC_KEY_FILE
+    return (load_public_key(file),) if file.is_file() else ()
+
+
+def trusted_keys(run: str | Path, files: Sequence[str | Path] = ()) -> tuple[bytes, ...]:
+    """The keys of ``files``; the one that the run remembers when there are none."""
+    if not files:
+        return keys_beside(run)
+    return tuple(dict.fromkeys(load_public_key(file) for file in files))
+
+
+def require_trusted(
+    pack: bytes, keys: Sequence[bytes], where: str | Path, *, release: bool = False
+) -> Pack:
+    """Parse a pack whose signature one of ``keys`` or the development key verifies.
+
+    release: the development key does not count. Raises PackError that names ``--public-key`` when
+    the pack is signed by another key, and as :func:`parse_pack` does.
+    """
+    found = parse_pack(pack, keys=keys)
+    if release and found.development:
+        raise PackError(
+            f"{where}: signed by the development key, which a release refuses; sign it with "
+            "`tinyfin quantize --key FILE`, a key of `tinyfin keygen`"
+        )
+    if not found.verified:
+        if any(key_id(public_key(key)) == found.key_id for key in keys):
+            raise PackError(
+                f"{where}: --public-key was given the secret key that signed this pack; give its "
+                "public half, which `tinyfin keygen` wrote beside it (.pub)"
+            )
+        raise PackError(
+            f"{where}: signed by key {found.key_id:08x}, which is not trusted here; give its "
+            "public key with --public-key FILE"
+        )
+    return found
