@@ -132,9 +132,9 @@ class Image:
         self.flags += [f"-D{define}" for define in self.build["defines"]]
         self.flags += [f"-I{path}" for path in (LIBRARY / "include", LIBRARY / "src", *ports)]
         self.flags += [f"-I{FIRMWARE / 'ports'}", f"-I{FIRMWARE / 'ports' / 'include'}"]
-        sources = [p for port in ports for p in sorted([*port.glob("*.c"), *port.glob("*.S")])]
-        if self.build["arch"] != "arm":
-            sources = [p for p in sources if p.stem != "cortex_m"]
+        common = ("boot.c", "memory.c", *(["cortex_m.c"] if self.build["arch"] == "arm" else []))
+        sources = [ports[0] / name for name in common]
+        sources += [*ports[1].glob("*.c"), *ports[1].glob("*.S")]
         rest = [LIBRARY / "src" / name for name in SOURCES if name not in FAMILY]
         self.objects = self._compile(
             "rest", [*sources, *rest, FIRMWARE / "test" / "net_on_target.c"]
