@@ -109,7 +109,6 @@ static const uint8_t *columns(const uint8_t *w, const uint8_t *x, uint32_t block
     sums[0] = a, sums[1] = b, sums[2] = c, sums[3] = d;
     return w;
 }
-#define BLOCKS_AT_ONCE 0x10000u
 
 /* (acc * multiplier_q32 + 2^31) >> 32 */
 static inline int32_t rounded_high(int32_t acc, uint32_t multiplier_q32)
@@ -177,6 +176,7 @@ void tfin_fully_connected(const tfin_node *node, const uint8_t *plan, uint8_t *a
 
     while (y < end) {
         uint32_t sums[4] = {start, start, start, start};
+#ifdef BLOCKS_AT_ONCE
         const uint8_t *from = x;
         for (uint32_t left = blocks; left != 0;) {
             uint32_t some = left < BLOCKS_AT_ONCE ? left : BLOCKS_AT_ONCE;
@@ -184,6 +184,9 @@ void tfin_fully_connected(const tfin_node *node, const uint8_t *plan, uint8_t *a
             from += 4u * some;
             left -= some;
         }
+#else
+        w = by_columns ? columns(w, x, blocks, sums) : canonical(w, x, blocks, sums);
+#endif
         if (stride != 0) {
             scale = w + 16;
         }
@@ -196,7 +199,7 @@ void tfin_fully_connected(const tfin_node *node, const uint8_t *plan, uint8_t *a
             int32_t shift1 = (int32_t)tfin_plan_u32(scale, 4);
             scale += stride;
             if (shift1 < 0) {
-                acc = (int32_t)((uint32_t)acc << (uint32_t)(-1 - shift1));
+                acc = (int32_t)((uint32_t)acc << (uint32_t)~shift1);
             }
             int32_t v = rounded_high(acc, multiplier_q32);
             if (shift1 >= 0) {
