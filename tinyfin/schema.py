@@ -19,8 +19,10 @@ from typing import Any
 from tinyfin.errors import ConfigError
 
 __all__ = [
+    "HOST_FIELDS",
     "MAX_FIELDS",
     "PAYMENT",
+    "PAYMENT_HOST",
     "TYPES",
     "Field",
     "Schema",
@@ -62,7 +64,8 @@ class Field:
     ``missing`` is the value the engine sees when the field is absent. An enum's value is the index
     of its name in ``values`` (-1 is allowed as ``missing``). ``ram_only`` fields are never logged,
     stored or exported. ``unit`` is free text, except ``minor``, which lets the readers accept
-    major units for the field.
+    major units for the field. ``host``: only an authorisation host can tell it, so an event may
+    come without it; a model that reads such a field flags NO_HOST when none of them came.
     """
 
     name: str
@@ -72,6 +75,7 @@ class Field:
     unit: str = ""
     doc: str = ""
     ram_only: bool = False
+    host: bool = False
 
     @property
     def bounds(self) -> tuple[int, int]:
@@ -174,7 +178,7 @@ def _check_type(field: Field, at: str) -> None:
         raise ConfigError(f"{at}: missing = {field.missing} is outside {low}..{high}")
 
 
-_FIELD_KEYS = ("name", "type", "missing", "values", "unit", "doc", "ram_only")
+_FIELD_KEYS = ("name", "type", "missing", "values", "unit", "doc", "ram_only", "host")
 _SCHEMA_KEYS = ("name", "extends", "fields")
 
 
@@ -194,16 +198,20 @@ def load_schema(path: str | Path) -> Schema:
 def schema_from_toml(table: Mapping[str, Any], where: str = "schema") -> Schema:
     """Schema from a parsed table, for events that are not payments.
 
-    ``name`` is required unless the table ``extends = "payment"``, in which case ``fields`` are
-    appended to the payment schema. Each of ``fields`` has ``name`` and ``type``, and optionally
-    ``missing`` (0; -1 for an enum), ``values``, ``unit``, ``doc``, ``ram_only``.
+    ``name`` is required unless the table ``extends`` a schema, ``"payment"`` or ``"payment_host"``,
+    in which case ``fields`` (none are needed then) are appended to it. Each of ``fields`` has
+    ``name`` and ``type``, and optionally ``missing`` (0; -1 for an enum), ``values``, ``unit``,
+    ``doc``, ``ram_only``, ``host``.
     Raises ConfigError, naming the key.
     """
     _known_keys(table, _SCHEMA_KEYS, where)
     base = table.get("extends")
-    if base not in (None, "payment"):
-        raise ConfigError(f'{where}: extends = {base!r}; only "payment" can be extended')
-    rows = table.get("fields")
+    bases = {"payment": PAYMENT, "payment_host": PAYMENT_HOST}
+    if base is not None and base not in bases:
+        raise ConfigError(
+            f'{where}: extends = {base!r}; only "payment" and "payment_host" can be extended'
+        )
+    rows = table.get("fields", [] if base else None)
     if not isinstance(rows, list) or not all(isinstance(row, Mapping) for row in rows):
         raise ConfigError(f"{where}: 'fields' must be a list of tables ([[schema.fields]])")
     fields = [_field(row, f"{where}: fields[{i}]") for i, row in enumerate(rows)]
@@ -211,7 +219,7 @@ def schema_from_toml(table: Mapping[str, Any], where: str = "schema") -> Schema:
     if not isinstance(name, str):
         raise ConfigError(f"{where}: 'name' must be a string")
     try:
-        return PAYMENT.extended(fields, name) if base else Schema(name, tuple(fields))
+        return bases[base].extended(fields, name) if base else Schema(name, tuple(fields))
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error
 
@@ -226,6 +234,7 @@ def _field(row: Mapping[str, Any], where: str) -> Field:
         "unit": str,
         "doc": str,
         "ram_only": bool,
+        "host": bool,
     }
     for key, kind in kinds.items():
         if key in row and (
@@ -246,6 +255,7 @@ def _field(row: Mapping[str, Any], where: str) -> Field:
         unit=row.get("unit", ""),
         doc=row.get("doc", ""),
         ram_only=row.get("ram_only", False),
+        host=row.get("host", False),
     )
 
 
@@ -352,3 +362,26 @@ PAYMENT = Schema(
     ),
 )
 """What a payment terminal knows about a transaction, in the words of ISO 8583 and EMV."""
+
+HOST_FIELDS = (
+    Field(
+        "host_card_count_1d", "i32", -1, host=True,
+        doc="transactions of this card at all terminals in the last day",
+    ),
+    Field(
+        "host_card_count_30d", "i32", -1, host=True,
+        doc="transactions of this card at all terminals in the last 30 days",
+    ),
+    Field(
+        "host_card_mean_minor", "i64", -1, unit="minor", host=True,
+        doc="exponential mean of this card's approved amounts",
+    ),
+    Field(
+        "host_card_known_frauds", "i32", -1, host=True,
+        doc="frauds on this card in the last 180 days that are known by now",
+    ),
+)  # fmt: skip
+"""What an authorisation host may send with an event; all of it is optional."""
+
+PAYMENT_HOST = PAYMENT.extended(HOST_FIELDS, "payment_host")
+"""The payment schema with the host's fields at the end: an old pack reads its records."""

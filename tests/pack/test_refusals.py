@@ -85,7 +85,7 @@ STRUCTURE: list[tuple[str, str, Callable[[], bytes]]] = [
     ("TFIN_E_SCHEMA", "33 fields", lambda: build(changed("SCHM", 0, "H", 33))),
     ("TFIN_E_SCHEMA", "record size", lambda: build(changed("SCHM", 2, "H", 48))),
     ("TFIN_E_SCHEMA", "type 4", lambda: build(changed("SCHM", 8, "B", 4))),
-    ("TFIN_E_SCHEMA", "flag 2", lambda: build(changed("SCHM", 9, "B", 2))),
+    ("TFIN_E_SCHEMA", "flag 4", lambda: build(changed("SCHM", 9, "B", 4))),
     ("TFIN_E_SCHEMA", "field moved", lambda: build(changed("SCHM", 10, "H", 16))),
     ("TFIN_E_SCHEMA", "short", lambda: build({**small(), "SCHM": small()["SCHM"][:-1]})),
     # program

@@ -25,6 +25,8 @@ MOMENTS = {
               help="The features of this tinyfin.toml, its own ones included.")
 @click.option("--out", type=click.Path(dir_okay=False),
               help="Compute the features of DATA and write them to this Parquet file.")
+@click.option("--as-host", type=click.Choice(["card"]),
+              help="With --out: instead of features, DATA with what a host would have sent.")
 @click.option("--with-label", is_flag=True, help="With --out: the label as the last column.")
 @click.option("--markdown", type=click.Choice(["catalogue", "functions"]),
               help="A table of docs/features.md: the list, or what own features may call.")
@@ -36,6 +38,7 @@ def command(
     which: str | None,
     config: str | None,
     out: str | None,
+    as_host: str | None,
     with_label: bool,
     markdown: str | None,
     skip_bad_rows: str | None,
@@ -48,15 +51,21 @@ def command(
     kept per pending transaction; features that share an operator share its bytes.
 
     With --out: the matrix that training sees, made by the terminal's own engine, one row per
-    transaction of DATA (CSV or Parquet) in input order.
+    transaction of DATA (CSV or Parquet) in input order. With --as-host card as well: DATA as it is,
+    and after it the host's fields, derived from each card's past at all terminals.
     """
     if out is not None:
         if not names or which or markdown:
             raise click.UsageError("--out takes DATA files, and --config for their features")
+        if as_host:
+            if with_label or skip_bad_rows:
+                raise click.UsageError("--as-host writes DATA as it is; leave the others out")
+            _write_as_host(names, config, out, as_json)
+            return
         _write(names, config, out, with_label, skip_bad_rows, as_json)
         return
-    if with_label or skip_bad_rows:
-        raise click.UsageError("--with-label and --skip-bad-rows go with --out")
+    if with_label or skip_bad_rows or as_host:
+        raise click.UsageError("--as-host, --with-label and --skip-bad-rows go with --out")
     files = [name for name in names if name.lower().endswith((".csv", ".parquet", ".pq"))]
     if files:
         raise click.UsageError(f"to compute the features of {files[0]}, say where: --out FILE")
@@ -91,6 +100,20 @@ def _write(
         result, as_json,
         f"{result['transactions']} transactions of {result['terminals']} terminals, "
         f"{len(result['features'])} features each: {out}",
+    )  # fmt: skip
+
+
+def _write_as_host(
+    paths: tuple[str, ...], config: str | None, out: str, as_json: bool
+) -> None:
+    from tinyfin.config import load
+    from tinyfin.training.host import write_as_host
+
+    result = write_as_host(paths, load(config), out, note=note)
+    emit(
+        result, as_json,
+        f"{result['transactions']} transactions, {result['with_card']} with a card: {out}\n"
+        f"columns added: {', '.join(result['columns'])}",
     )  # fmt: skip
 
 

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from tinyfin.data.problems import BadRows, Ragged
 from tinyfin.errors import DataError
 
-__all__ = ["read_pieces", "read_table"]
+__all__ = ["column_names", "read_pieces", "read_table"]
 
 PARQUET = (".parquet", ".pq")
 CSV = (".csv", ".tsv", ".txt", ".csv.gz", ".csv.zst", ".tsv.gz")
@@ -38,6 +38,17 @@ def read_table(
             return _parquet(path, wanted, optional)
         if name.endswith(CSV):
             return _csv(path, wanted, optional)
+    raise _unknown(path)
+
+
+def column_names(path: str | Path) -> list[str]:
+    """Names of a file's columns. Raises DataError."""
+    name = str(path).lower()
+    with _explained(path):
+        if name.endswith(PARQUET):
+            return list(pq.read_schema(path).names)
+        if name.endswith(CSV):
+            return _header(path)[1]
     raise _unknown(path)
 
 

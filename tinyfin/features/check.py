@@ -10,8 +10,9 @@ from typing import Any
 
 from tinyfin.errors import PackError
 from tinyfin.features.operators import BY_CODE, CARD, SELF, TERMINAL, Operator
+from tinyfin.schema import Schema
 
-__all__ = ["OPERATOR", "ProgramHeader", "check_program", "read_header"]
+__all__ = ["OPERATOR", "ProgramHeader", "check_program", "read_header", "reads_host"]
 
 _HEADER = struct.Struct("<8HI2H2B3H6I8s")
 OPERATOR = struct.Struct("<8BIiiHH")
@@ -79,6 +80,16 @@ def read_header(program: bytes) -> ProgramHeader:
     if len(program) < HEADER_BYTES:
         raise PackError("PROG: offset 0: the payload is shorter than its header of 64 bytes")
     return ProgramHeader(*_HEADER.unpack_from(program))
+
+
+def reads_host(program: bytes, schema: Schema) -> bool:
+    """True when a program reads a field that a host sends."""
+    header = read_header(program)
+    for i in range(header.score_operators):
+        row = OPERATOR.unpack_from(program, header.score_at + OPERATOR.size * i)
+        if BY_CODE[row[0]].name in ("FIELD", "PRESENT") and schema.fields[row[11]].host:
+            return True
+    return False
 
 
 def check_program(program: bytes, fields: Sequence[Mapping[str, Any]]) -> int:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import hmac
 import struct
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from tinyfin.errors import PackError
-from tinyfin.features.check import check_program
+from tinyfin.features.check import check_program, reads_host
 from tinyfin.features.compiler import Program
 from tinyfin.pack.calibration import Calibration
 from tinyfin.pack.decision import Decision
@@ -73,8 +73,11 @@ def build_pack(
 
     Without ``plan`` the pack computes features only; with it maps, read-out, calibration and
     decision are needed. ``model`` is :func:`model_id` of the network's file. Names of features,
-    schema and fields go to META unless ``meta`` has them. Raises PackError.
+    schema and fields go to META unless ``meta`` has them. A decision wants host fields when the
+    program reads one. Raises PackError.
     """
+    if decision is not None and reads_host(program.payload, schema):
+        decision = replace(decision, wants_host=True)
     given = {"MAPS": maps, "READ": readout, "CALI": calibration, "DECI": decision}
     for tag, part in given.items():
         if (part is None) != (plan is None):
@@ -177,7 +180,7 @@ class Pack:
 
     @cached_property
     def fields(self) -> tuple[dict[str, Any], ...]:
-        """Fields of the schema: type, ram_only, offset, values, missing."""
+        """Fields of the schema: type, ram_only, host, offset, values, missing."""
         return decode_schema(self.sections["SCHM"])
 
     @property

@@ -75,12 +75,13 @@ def encode_schema(schema: Schema) -> bytes:
         code, missing = _TYPE_CODES[field.type], field.missing
         if field.type == "u64":
             missing -= missing >> 63 << 64  # the same 64 bits, signed
-        out += _FIELD.pack(code, field.ram_only, offset, len(field.values), missing)
+        flags = field.ram_only | field.host << 1
+        out += _FIELD.pack(code, flags, offset, len(field.values), missing)
     return out
 
 
 def decode_schema(payload: bytes) -> tuple[dict[str, Any], ...]:
-    """Per field: type, ram_only, offset, values (their number), missing. Raises PackError."""
+    """Per field: type, ram_only, host, offset, values (their number), missing. Raises PackError."""
     if len(payload) < 8:
         raise PackError("SCHM: offset 0: the payload is shorter than its head of 8 bytes")
     n, record, zero = struct.unpack_from("<HHI", payload)
@@ -91,7 +92,7 @@ def decode_schema(payload: bytes) -> tuple[dict[str, Any], ...]:
     end = 8
     for i, (code, flags, offset, values, missing) in enumerate(_FIELD.iter_unpack(payload[8:])):
         where = f"SCHM: offset {8 + _FIELD.size * i}: field {i}"
-        if code not in names or flags > 1:
+        if code not in names or flags > 3:
             raise PackError(f"{where}: unknown type {code} or flags {flags}")
         size = TYPES[names[code]]
         end = -(-end // size) * size
@@ -101,7 +102,8 @@ def decode_schema(payload: bytes) -> tuple[dict[str, Any], ...]:
             raise PackError(f"{where}: an enum, and only an enum, has a number of values")
         end += size
         fields.append({
-            "type": names[code], "ram_only": bool(flags), "offset": offset, "values": values,
+            "type": names[code], "ram_only": bool(flags & 1), "host": bool(flags & 2),
+            "offset": offset, "values": values,
             "missing": missing % 2**64 if names[code] == "u64" else missing,
         })
     if record != -(-end // 8) * 8:

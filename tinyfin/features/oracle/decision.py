@@ -49,6 +49,11 @@ class Decision:
         """The pack only watches."""
         return bool(self.flags & 4)
 
+    @property
+    def wants_host(self) -> bool:
+        """The model reads fields that a host sends."""
+        return bool(self.flags & 8)
+
     def is_control(self, id: int) -> bool:
         """The event is a control event."""
         return mix(id) // 2**48 < self.control_share

@@ -42,6 +42,7 @@ LAST_SECOND = 2**32 - 2
 COLD = 1
 SATURATED = 2
 CLOCK = 4
+NO_HOST = 8
 SHADOW = 16
 CONTROL = 32
 
@@ -126,7 +127,7 @@ class OracleEngine:
         self._features = tuple(features)
         self._count("saturations", saturated)
         flags = (SATURATED if saturated else 0) | (CLOCK if clamped else 0)
-        verdict = self._judge(id, t, features, flags)
+        verdict = self._judge(id, t, features, flags, present)
 
         self._count("scored")
         if self._find(id) is None:
@@ -237,7 +238,9 @@ class OracleEngine:
             registers[op.out] = saturate_register(value)
         return registers
 
-    def _judge(self, id: int, t: int, features: Sequence[int], flags: int) -> Verdict:
+    def _judge(
+        self, id: int, t: int, features: Sequence[int], flags: int, present: int
+    ) -> Verdict:
         if self.model is None:
             return Verdict(id, 0, 0, 0, (), flags)
         decision = self.model.decision
@@ -245,6 +248,9 @@ class OracleEngine:
         young = head["committed"] == 0 or t - head["first_commit_t"] < decision.cold_s
         if head["committed"] < decision.cold_events and young:
             flags |= COLD
+        told = [i for i, field in enumerate(self.fields) if field.host and present >> i & 1]
+        if decision.wants_host and not told:
+            flags |= NO_HOST
         if decision.shadow:
             flags |= SHADOW
         if decision.is_control(id):

@@ -117,6 +117,7 @@ class SchemaField:
     type: int
     ram_only: bool
     missing: int
+    host: bool = False
 
 
 def read_program(payload: bytes) -> Program:
@@ -171,7 +172,7 @@ def read_schema(payload: bytes) -> tuple[SchemaField, ...]:
     fields = []
     for i in range(count):
         kind, flags, _, _, missing = struct.unpack_from("<BBHIq", payload, 8 + 16 * i)
-        fields.append(SchemaField(kind, bool(flags & 1), missing))
+        fields.append(SchemaField(kind, flags % 2 == 1, missing, flags // 2 == 1))
     return tuple(fields)
 
 
@@ -182,6 +183,7 @@ def schema_payload(schema: Schema) -> bytes:
     for field, offset in zip(schema.fields, record_offsets(schema), strict=True):
         missing = field.missing - 2**64 if field.missing >= 2**63 else field.missing
         out += struct.pack(
-            "<BBHIq", kinds[field.type], int(field.ram_only), offset, len(field.values), missing
+            "<BBHIq", kinds[field.type], field.ram_only + 2 * field.host, offset,
+            len(field.values), missing,
         )
     return out

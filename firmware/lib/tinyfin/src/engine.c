@@ -3,6 +3,8 @@
 #include "internal.h"
 #include "net.h"
 
+enum { FIELD_HOST = 2, WANTS_HOST = 8 }; /* flags of a schema entry, of the decision */
+
 /* What an unknown card reads. */
 static const uint8_t no_card[MAX_CARD_SLOT] __attribute__((aligned(8)));
 
@@ -259,6 +261,20 @@ static int read_mask(const tfin_engine *e, const tfin_event *event, uint32_t *pr
     return TFIN_OK;
 }
 
+/* 1 when the model wants what only a host can tell, and the event brought none of it. */
+static int lacks_host(const tfin_engine *e, uint32_t present)
+{
+    if ((tfin_u16(e->decision + 8) & WANTS_HOST) == 0) {
+        return 0;
+    }
+    for (uint32_t i = 0; i < tfin_u16(e->schema); i++) {
+        if ((present >> i & 1u) != 0 && (e->schema[8 + SCHEMA_ENTRY * i + 1] & FIELD_HOST) != 0) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
 static int is_cold(const tfin_engine *e, uint32_t t)
 {
     uint32_t committed = tfin_u32(e->state + HEAD_COMMITTED);
@@ -325,6 +341,9 @@ int tfin_score(tfin_engine *e, const tfin_event *event, tfin_verdict *v)
     }
     if (e->plan != NULL && is_cold(e, x.t)) {
         e->event_flags |= TFIN_FLAG_COLD;
+    }
+    if (e->plan != NULL && lacks_host(e, present)) {
+        e->event_flags |= TFIN_FLAG_NO_HOST;
     }
     tfin_count(e->state, HEAD_SCORED, 1);
     uint8_t *place;

@@ -116,7 +116,7 @@ static int schema_ok(const uint8_t *p, uint32_t size)
         const uint8_t *e = p + 8u + SCHEMA_ENTRY * i;
         uint32_t width = e[0] == 0 || e[0] == 3 ? 4 : 8;
         at = tfin_round_up(at, width);
-        if (e[0] > 3u || e[1] > 1u || tfin_u16(e + 2) != at) {
+        if (e[0] > 3u || e[1] > 3u || tfin_u16(e + 2) != at) {
             return 0;
         }
         at += width;

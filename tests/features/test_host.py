@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Host context: derived causally, optional in an event, missed aloud."""
+
+from __future__ import annotations
+
+import struct
+from collections import defaultdict
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+
+from tests.features.twin_terminal import TwinTerminal
+from tests.wire.rig import network
+from tinyfin.cli import main
+from tinyfin.config import from_table, load
+from tinyfin.data.readers import read
+from tinyfin.data.transactions import Transactions
+from tinyfin.errors import ConfigError, PackError
+from tinyfin.features.compiler import compile_program
+from tinyfin.features.definition import Feature
+from tinyfin.features.expressions import field
+from tinyfin.features.oracle import OracleEngine
+from tinyfin.features.oracle.decision import Model
+from tinyfin.pack.calibration import Calibration
+from tinyfin.pack.container import build_pack, model_id, parse_pack
+from tinyfin.pack.decision import Decision
+from tinyfin.pack.maps import InputMap
+from tinyfin.pack.plan import compile_plan
+from tinyfin.pack.readout import Readout
+from tinyfin.pack.sections import decode_schema, encode_schema
+from tinyfin.quantize.tflite_model import load as load_tflite
+from tinyfin.schema import HOST_FIELDS, PAYMENT, PAYMENT_HOST, record_offsets
+from tinyfin.training.host import host_columns
+from tinyfin.twin import Twin
+
+MODEL = Path(__file__).parents[2] / "models" / "payment" / "model.tfpack"
+DAY = 86400
+NO_HOST = 8
+
+
+def cards_of(path: Path, n: int = 400, seed: int = 1) -> Transactions:
+    """Few cards at several terminals over two months, some frauds, some rows without a card."""
+    rng = np.random.default_rng(seed)
+    time = 1_700_000_000 + np.sort(rng.integers(0, 60 * DAY, n))
+    lines = ["time,terminal,token,amount_minor,label"]
+    for t in time.tolist():
+        token = "" if rng.random() < 0.1 else str(rng.integers(1, 9))
+        lines.append(f"{t},{rng.integers(0, 5)},{token},{rng.integers(1, 10**8)},"
+                     f"{int(rng.random() < 0.2)}")
+    path.write_text("\n".join(lines) + "\n")
+    return read([path], load())
+
+
+def plain_counting(tx: Transactions) -> dict[str, list[int]]:
+    """The host's fields with plain Python integers and dictionaries."""
+    out: dict[str, list[int]] = {spec.name: [] for spec in HOST_FIELDS}
+    past: dict[int, list[int]] = defaultdict(list)
+    tokens, amounts = tx.column("token").tolist(), tx.column("amount_minor").tolist()
+    times, known, labels = tx.t_mono_s.tolist(), tx.label_known_s.tolist(), tx.label.tolist()
+    for row, (token, t) in enumerate(zip(tokens, times, strict=True)):
+        if token == 0:
+            for column in out.values():
+                column.append(-1)
+            continue
+        mine = past[token]
+        for name, width, buckets in (("1d", DAY // 24, 24), ("30d", DAY, 30)):
+            fresh = [j for j in mine if times[j] // width > t // width - buckets]
+            out[f"host_card_count_{name}"].append(len(fresh))
+        m_q8 = None
+        for j in mine:
+            x = amounts[j] * 256
+            m_q8 = x if m_q8 is None else m_q8 + (x - m_q8) // 8
+        out["host_card_mean_minor"].append(-1 if m_q8 is None else m_q8 // 256)
+        told = sorted(j for j in mine if known[j] <= t)[-16:]
+        frauds = [j for j in told if labels[j] == 1 and t - times[j] < 180 * DAY]
+        out["host_card_known_frauds"].append(len(frauds))
+        mine.append(row)
+    return out
+
+
+def test_derived_fields_are_what_plain_counting_gives(tmp_path: Path) -> None:
+    tx = cards_of(tmp_path / "cards.csv")
+    wanted = plain_counting(tx)
+    got = host_columns(tx)
+    for name, values in wanted.items():
+        assert got[name].tolist() == values, name
+    assert max(wanted["host_card_known_frauds"]) > 2
+
+
+def test_nothing_later_takes_part(tmp_path: Path) -> None:
+    tx = cards_of(tmp_path / "cards.csv")
+    half = len(tx) // 2
+    changed = replace(tx, values=tx.values.copy(), label=tx.label.copy())
+    changed.values[half:, 0] += 1
+    changed.label[half:] ^= 1
+    late = tx.label_known_s[half - 1]
+    before, after = host_columns(tx), host_columns(changed)
+    for name in before:
+        assert np.array_equal(before[name][: half + 1], after[name][: half + 1])
+    assert any(
+        not np.array_equal(before[name][tx.t_mono_s > late], after[name][tx.t_mono_s > late])
+        for name in before
+    )
+
+
+def test_the_command_keeps_what_was_there(tmp_path: Path) -> None:
+    data, out, config = (tmp_path / x for x in ("cards.csv", "host.parquet", "tinyfin.toml"))
+    tx = cards_of(data)
+    answer = CliRunner().invoke(
+        main, ["features", str(data), "--as-host", "card", "--out", str(out)]
+    )
+    assert answer.exit_code == 0, answer.output
+    config.write_text('[schema]\nextends = "payment_host"\n')
+    again = read([out], load(config))
+    assert again.schema == PAYMENT_HOST
+    assert np.array_equal(again.values[:, : len(PAYMENT.fields)], tx.values)
+    for name, values in host_columns(tx).items():
+        assert np.array_equal(again.column(name), values)
+        assert np.array_equal(again.has(name), values >= 0)
+    assert pq.read_schema(out).names[:5] == ["time", "terminal", "token", "amount_minor", "label"]
+    twice = CliRunner().invoke(
+        main, ["features", str(out), "--as-host", "card", "--out", str(tmp_path / "x.parquet")]
+    )
+    assert twice.exit_code == 3
+    assert "already" in twice.output
+
+
+def test_a_host_needs_cards(tmp_path: Path) -> None:
+    schema = from_table({"schema": {"name": "x", "fields": [{"name": "a", "type": "i32"}]}}).schema
+    data = tmp_path / "x.csv"
+    data.write_text("time,a\n1700000000,1\n")
+    tx = read([data], from_table({"schema": {"name": "x", "fields": [
+        {"name": "a", "type": "i32"}]}}))
+    assert tx.schema == schema
+    with pytest.raises(ConfigError, match="no card"):
+        host_columns(tx)
+
+
+def pack_of(*names: str, plan: bool = True) -> bytes:
+    features = [
+        Feature(f"f{i}", 0xF000 + i, 38, "", "", "before", field(name))
+        for i, name in enumerate(names)
+    ]
+    program = compile_program(features, PAYMENT_HOST)
+    if not plan:
+        return build_pack(PAYMENT_HOST, program)
+    n = len(names)
+    tflite = network(n)
+    return build_pack(
+        PAYMENT_HOST, program, maps=[InputMap((-1, 100), (-128, 127))] * n,
+        plan=compile_plan(load_tflite(tflite)), readout=Readout.logit(0, 5),
+        calibration=Calibration.strict([-140, 140], [1 << 20, 1 << 31]),
+        decision=Decision((38,) * n, (0,) * n, cold_events=0, go_online_q32=1 << 30),
+        model=model_id(tflite),
+    )  # fmt: skip
+
+
+COUNT = PAYMENT_HOST.index("host_card_count_1d")
+MEAN = PAYMENT_HOST.index("host_card_mean_minor")
+
+
+@pytest.mark.parametrize(
+    ("names", "present", "missed"),
+    [
+        (("amount_minor", "host_card_count_1d"), 1, True),
+        (("amount_minor", "host_card_count_1d"), 1 | 1 << COUNT, False),
+        (("amount_minor", "host_card_count_1d"), 1 | 1 << MEAN, False),
+        (("amount_minor", "mcc"), 1, False),
+    ],
+)
+def test_twin_and_oracle_say_when_the_host_is_missed(
+    names: tuple[str, ...], present: int, missed: bool
+) -> None:
+    pack = pack_of(*names)
+    parsed = parse_pack(pack)
+    assert parsed.decision is not None
+    assert parsed.decision.wants_host == any(name.startswith("host_") for name in names)
+    values = [spec.missing if not present >> i & 1 else 7 for i, spec in
+              enumerate(PAYMENT_HOST.fields)]
+    twin = TwinTerminal(pack)
+    verdict = twin.score(1, 1000, 1000, values, present)
+
+    def same(inputs: object) -> tuple[list[int], list[int]]:
+        return [int(x) for x in twin.twin.outputs(1)], [0]
+
+    sections = parsed.sections
+    model = Model(sections["MAPS"], sections["READ"], sections["CALI"], sections["DECI"], same)
+    oracle = OracleEngine(parsed.program, sections["SCHM"], model)
+    answer = oracle.score(1, 1000, 1000, values, present)
+    assert twin.features() == oracle.features()
+    assert verdict.flags == answer.flags
+    assert bool(verdict.flags & NO_HOST) == missed
+    assert verdict.score_q32 == answer.score_q32
+
+
+def test_a_pack_without_a_network_misses_nothing() -> None:
+    twin = TwinTerminal(pack_of("host_card_count_1d", plan=False))
+    values = [spec.missing for spec in PAYMENT_HOST.fields]
+    assert twin.score(1, 1000, 1000, values, 1).flags == 0
+
+
+def test_the_schema_keeps_the_mark_and_refuses_others() -> None:
+    payload = encode_schema(PAYMENT_HOST)
+    marks = [row["host"] for row in decode_schema(payload)]
+    assert marks == [spec.host for spec in PAYMENT_HOST.fields]
+    assert sum(marks) == 4
+    wrong = bytearray(payload)
+    wrong[8 + 1] = 4
+    with pytest.raises(PackError, match="flags 4"):
+        decode_schema(bytes(wrong))
+    assert OracleEngine(
+        compile_program(["amt_log"], PAYMENT_HOST).payload, PAYMENT_HOST
+    ).schema_payload == payload
+
+
+def test_the_committed_pack_reads_events_with_host_fields() -> None:
+    """Fields are only ever appended: an old pack takes the longer record, and sees the same."""
+    pack = MODEL.read_bytes()
+    old, new = Twin(pack), Twin(pack)
+    assert len(parse_pack(pack).fields) == len(PAYMENT.fields)
+    assert record_offsets(PAYMENT_HOST)[: len(PAYMENT.fields)] == record_offsets(PAYMENT)
+    rng = np.random.default_rng(3)
+    for i in range(40):
+        values = [int(rng.integers(0, 3)) for _ in PAYMENT.fields]
+        values[0] = int(rng.integers(1, 90000))
+        mask = (1 << len(PAYMENT.fields)) - 1
+        host = [5, 50, 1234, 1]
+        a = old.score(0, i + 1, 1000 + 60 * i, 1000 + 60 * i, values, mask)
+        b = new.score(0, i + 1, 1000 + 60 * i, 1000 + 60 * i, [*values, *host], mask | 15 << 20)
+        assert a == b
+        assert np.array_equal(old.features(0), new.features(0))
+        for twin in (old, new):
+            assert twin.outcome(0, i + 1, 1001 + 60 * i, 0, 0, a.action) == 0
+    record = struct.pack("<II", mask | 15 << 20, 0) + bytes(200)
+    assert new._engine.score_record(0, 999, 9000, 9000, record) == 0
+    assert old.state_digest(0) != 0

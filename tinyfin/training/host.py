@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an authorisation host would have sent with each transaction, derived from the data itself.
+
+The host sees a card at all terminals, so the twin runs with the card in the terminal's place: what
+it answers to a transaction is made of that card's earlier transactions, their outcomes, and the
+labels that were known by then. Nothing later takes part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tinyfin.config import Config
+from tinyfin.data.events import Notices, event_stream
+from tinyfin.data.transactions import Transactions
+from tinyfin.errors import ConfigError, DataError
+from tinyfin.features.compiler import compile_program
+from tinyfin.features.definition import Feature
+from tinyfin.features.expressions import DAY_S, Expression, field, known, mean, smaller, window
+from tinyfin.schema import HOST_FIELDS
+
+__all__ = ["host_columns", "write_as_host"]
+
+Columns = dict[str, npt.NDArray[np.int64]]
+
+_PART = 1 << 15
+_MEAN_CAP = (1 << 30) - 1
+KNOWN_S = 180 * DAY_S
+CAPACITIES = {"pending": 4, "terminal_labels": 16}
+"""Per card: transactions that wait for their outcome, labels that are remembered."""
+
+
+def host_columns(tx: Transactions, notices: Notices = "both") -> Columns:
+    """The fields of ``HOST_FIELDS`` per transaction, int64[n]; -1 where the host knows nothing.
+
+    Raises ConfigError when the schema has no card or no amount.
+    """
+    from tinyfin.pack.container import build_pack
+    from tinyfin.twin import Twin
+
+    token = next((f.name for f in tx.schema.fields if f.unit == "token"), None)
+    if token is None or "amount_minor" not in tx.schema.names:
+        raise ConfigError(
+            f"schema {tx.schema.name!r} has no card or no amount_minor; a host follows cards of "
+            "payments only"
+        )
+    names = [f.name for f in HOST_FIELDS]
+    out = {name: np.full(len(tx), -1, np.int64) for name in names}
+    rows = np.flatnonzero(tx.has(token) & (tx.column(token) != 0))
+    if not len(rows):
+        return out
+    mine = tx.take(rows)
+    cards, card = np.unique(mine.column(token), return_inverse=True)
+    mine = replace(
+        mine, terminal=card.astype(np.int32), terminals=tuple(map(str, cards.tolist())),
+        id=np.arange(1, len(rows) + 1, dtype=np.uint64),
+    )  # fmt: skip
+    program = compile_program(_FEATURES, tx.schema, **CAPACITIES)
+    twin = Twin(build_pack(tx.schema, program), terminals=len(cards))
+    day, month, high, low, frauds = twin.run(mine, event_stream(mine, notices)).features.T
+    spent = high.astype(np.int64) * _PART + low
+    for name, values in zip(names, (day, month, spent, frauds), strict=True):
+        out[name][rows] = values
+    return out
+
+
+def write_as_host(
+    paths: Sequence[str | Path],
+    config: Config,
+    out: str | Path,
+    *,
+    note: Callable[[str], None] = lambda _: None,
+) -> dict[str, Any]:
+    """Write the files' rows and columns, and the host's fields after them, as one Parquet file.
+
+    Raises DataError (bad rows among them: mend them first), ConfigError.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from tinyfin.data.readers import read
+    from tinyfin.data.tables import column_names, read_table
+
+    tx = read(paths, config, progress=note)
+    columns = host_columns(tx, config.data.notices)
+    tables = []
+    for path in paths:
+        names = column_names(path)
+        taken = sorted(set(names) & set(columns))
+        if taken:
+            raise DataError(f"{path}: has a column {taken[0]!r} already; take it out first")
+        tables.append(read_table(path, {name: name for name in names}, optional=False)[0])
+    try:
+        table = pa.concat_tables(tables)
+    except pa.ArrowInvalid as error:
+        raise DataError(f"the files differ in their columns: {error}; give them one by one") from (
+            error
+        )
+    for spec in HOST_FIELDS:
+        values = columns[spec.name]
+        kind = pa.int32() if spec.type == "i32" else pa.int64()
+        table = table.append_column(spec.name, pa.array(values, mask=values < 0).cast(kind))
+    Path(out).parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table, out, compression="zstd")
+    told = columns[HOST_FIELDS[0].name] >= 0
+    return {
+        "out": str(out),
+        "transactions": len(tx),
+        "with_card": int(np.count_nonzero(told)),
+        "columns": list(columns),
+    }
+
+
+def _features() -> list[Feature]:
+    spent = smaller(mean("terminal", field("amount_minor"), shift=3, width=8, otherwise=-1),
+                    _MEAN_CAP)
+    high = spent // _PART
+    parts: dict[str, Expression] = {
+        "count_1d": window("terminal", seconds=DAY_S, buckets=24),
+        "count_30d": window("terminal", seconds=30 * DAY_S, buckets=30),
+        "mean_high": high,
+        "mean_low": spent - high * _PART,
+        "frauds": known("terminal", "frauds", span_s=KNOWN_S),
+    }
+    return [
+        Feature(name, 0xF000 + i, 0, "", "", "before", expression)
+        for i, (name, expression) in enumerate(parts.items())
+    ]
+
+
+_FEATURES = _features()
