@@ -3,8 +3,9 @@
  * What the terminal application needs from a chip, and nothing more. One folder beside this file
  * per chip family implements it; firmware/platform/boards/<target>.json names the folder.
  *
- * Bytes go through one UART (115200 8N1 unless TFIN_PORT_BAUD says otherwise). Everything is polled:
- * no call blocks except tfin_port_write, none may be called from an interrupt, none allocates.
+ * Bytes go through one UART (115200 8N1 unless TFIN_PORT_BAUD says otherwise). Sending is
+ * polled; receiving is polled, or an interrupt fills a ring (common/ring.h). No call blocks except tfin_port_write, none may
+ * be called from an interrupt, none allocates.
  *
  * To add a target of a family that is here: one board file. To add a family: a folder with
  *   - startup code: a vector table or reset entry that sets the stack pointer, calls
@@ -26,6 +27,23 @@ extern "C" {
 #define TFIN_PORT_BAUD 115200u
 #endif
 
+/* Bytes of a receive ring. A power of two. */
+#ifndef TFIN_PORT_RECEIVE_BYTES
+#ifndef TFIN_WIRE_SMALL
+#define TFIN_PORT_RECEIVE_BYTES 4096
+#else
+#define TFIN_PORT_RECEIVE_BYTES 128
+#endif
+#endif
+
+/* What the port can do. */
+enum tfin_port_ability {
+    TFIN_PORT_EXIT = 1,   /* tfin_port_exit ends an emulator or a process; never of a port that runs on a chip */
+    TFIN_PORT_REBOOT = 2, /* tfin_port_reset restarts */
+    TFIN_PORT_STACK = 4   /* the stack functions measure */
+};
+extern const uint32_t tfin_port_abilities;
+
 /* Clocks, UART and tick counter. Called once by the startup code, before main(). */
 void tfin_port_init(void);
 
@@ -33,6 +51,13 @@ void tfin_port_init(void);
 
 /* Next received byte, 0..255, or -1 when there is none. Never waits. */
 int tfin_port_read(void);
+
+/* Bytes that may come in while nobody calls tfin_port_read() without one being lost; 0 of a port
+ * that polls its UART: its host sends one frame, then waits for the answer. */
+extern const uint32_t tfin_port_receive_bytes;
+
+/* Bytes known to be lost since boot, because nobody read in time. 0 where that cannot be known. */
+uint32_t tfin_port_receive_overruns(void);
 
 /* Sends size bytes; returns when the last one is in the UART. Waits for the UART, at most
  * about size * 10 / TFIN_PORT_BAUD seconds. */

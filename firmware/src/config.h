@@ -21,7 +21,7 @@
 #ifndef TFIN_WIRE_SMALL
 #define TFIN_WIRE_WINDOW 4
 #else
-#define TFIN_WIRE_WINDOW 2
+#define TFIN_WIRE_WINDOW 1
 #endif
 #endif
 
@@ -38,16 +38,6 @@
 #define TFIN_WIRE_SCORES 32
 #else
 #define TFIN_WIRE_SCORES 4
-#endif
-#endif
-
-/* Bytes that may arrive while the engine is busy without one being lost: the port's receive buffer. An emulated UART
- * holds its sender back, so there it is as much as the host likes to have under way. */
-#ifndef TFIN_WIRE_CREDIT_BYTES
-#ifndef TFIN_WIRE_SMALL
-#define TFIN_WIRE_CREDIT_BYTES 4096
-#else
-#define TFIN_WIRE_CREDIT_BYTES 512
 #endif
 #endif
 

@@ -26,6 +26,14 @@
 
 #define INPUT_BYTES (TINYFIN_INPUT_COUNT > 0 ? TINYFIN_INPUT_COUNT : 1)
 
+/* What a rig needs and a terminal in the field must not offer: reading and writing its state, running the network on
+ * any input, ending it. TFIN_RELEASE leaves it out. */
+#ifdef TFIN_RELEASE
+enum { RIG = 0 };
+#else
+enum { RIG = 1 };
+#endif
+
 enum { MODEL_ID_AT = 88, IMAGE_PIECE = 64 };
 
 typedef struct answer {
@@ -114,13 +122,27 @@ static void acknowledge(int engine_error)
 
 /* --------------------------------------------------------------------------------------------------- HELLO */
 
+static int can_exit(void)
+{
+    return RIG && (tfin_port_abilities & TFIN_PORT_EXIT) != 0;
+}
+
 static void send_hello(uint16_t sequence)
 {
-    uint32_t capabilities = TFIN_CAN_STACK | TFIN_CAN_REBOOT | TFIN_CAN_EXIT;
+    uint32_t capabilities = 0;
+    if ((tfin_port_abilities & TFIN_PORT_STACK) != 0) {
+        capabilities |= TFIN_CAN_STACK;
+    }
+    if ((tfin_port_abilities & TFIN_PORT_REBOOT) != 0) {
+        capabilities |= TFIN_CAN_REBOOT;
+    }
+    if (can_exit()) {
+        capabilities |= TFIN_CAN_EXIT;
+    }
     if (tfin_port_tick_hz != 0) {
         capabilities |= TFIN_CAN_TICKS;
     }
-    if (open_error == TFIN_OK && TINYFIN_INPUT_COUNT > 0) {
+    if (RIG && open_error == TFIN_OK && TINYFIN_INPUT_COUNT > 0) {
         capabilities |= TFIN_CAN_INFER;
     }
     static const uint8_t nothing[16];
@@ -141,7 +163,7 @@ static void send_hello(uint16_t sequence)
     tfin_put(&w, tfin_port_tick_hz, 4);
     tfin_put(&w, tfin_port_tick_mask, 4);
     tfin_put(&w, TFIN_WIRE_FRAME_BYTES, 2);
-    tfin_put(&w, TFIN_WIRE_CREDIT_BYTES, 2);
+    tfin_put(&w, tfin_port_receive_bytes, 2);
     tfin_put(&w, TFIN_WIRE_WINDOW, 1);
     tfin_put(&w, TFIN_WIRE_EVENTS, 1);
     tfin_put(&w, TFIN_WIRE_SCORES, 1);
@@ -487,7 +509,7 @@ static void on_stats(uint16_t sequence)
                             stats.saturations,      stats.pending_overflows, stats.unknown_outcomes,
                             stats.notices,          stats.notice_duplicates, stats.label_overflows,
                             stats.evictions,        rx.good,                rx.damaged,
-                            rx.overlong,            repeated,               out_of_order};
+                            rx.overlong,            repeated,               out_of_order,           tfin_port_receive_overruns()};
     tfin_put(&w, sizeof all / sizeof all[0], 1);
     for (uint32_t i = 0; i < sizeof all / sizeof all[0]; i++) {
         tfin_put(&w, all[i], 4);
@@ -529,8 +551,24 @@ static void on_ordered(uint8_t type, uint16_t sequence, tfin_reader *in)
     } else if (type == TFIN_STATE_RESET) {
         forget_digest();
         acknowledge(tfin_reset(&engine));
-    } else {
+    } else if (RIG) {
         on_state_write(sequence, in);
+    }
+}
+
+static int offered(uint8_t type)
+{
+    switch (type) {
+    case TFIN_STATE_WRITE:
+    case TFIN_STATE_READ:
+    case TFIN_INFER:
+        return RIG;
+    case TFIN_REBOOT:
+        return (tfin_port_abilities & TFIN_PORT_REBOOT) != 0;
+    case TFIN_EXIT:
+        return can_exit();
+    default:
+        return 1;
     }
 }
 
@@ -541,6 +579,10 @@ static void on_frame(uint8_t type, uint16_t sequence, tfin_reader *in)
         on_hello(sequence, in);
         return;
     }
+    if (!offered(type)) {
+        send_error(sequence, TFIN_WIRE_NOT_OFFERED, 0);
+        return;
+    }
     if (type == TFIN_REBOOT || type == TFIN_EXIT) {
         tfin_writer w = begin_reply(TFIN_ACK, sequence);
         tfin_put_signed(&w, 0);
@@ -548,7 +590,9 @@ static void on_frame(uint8_t type, uint16_t sequence, tfin_reader *in)
         if (type == TFIN_REBOOT) {
             tfin_port_reset();
         }
-        tfin_port_exit((int)tfin_get(in, 1));
+        if (RIG) {
+            tfin_port_exit((int)tfin_get(in, 1));
+        }
     }
     if (type < TFIN_HELLO_REQUEST || type > TFIN_EXIT) {
         send_error(sequence, TFIN_WIRE_UNKNOWN, 0);
@@ -572,7 +616,9 @@ static void on_frame(uint8_t type, uint16_t sequence, tfin_reader *in)
     }
     switch (type) {
     case TFIN_STATE_READ:
-        on_state_read(sequence, in);
+        if (RIG) {
+            on_state_read(sequence, in);
+        }
         break;
     case TFIN_CHECKPOINT_REQUEST:
         on_checkpoint(sequence);
@@ -581,7 +627,9 @@ static void on_frame(uint8_t type, uint16_t sequence, tfin_reader *in)
         on_detail(sequence, in);
         break;
     case TFIN_INFER:
-        on_infer(sequence, in);
+        if (RIG) {
+            on_infer(sequence, in);
+        }
         break;
     default:
         on_stats(sequence);

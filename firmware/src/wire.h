@@ -52,13 +52,14 @@ enum tfin_wire_error {
     TFIN_WIRE_TOO_MANY = 6,    /* more events than HELLO allows in a frame; nothing was done */
     TFIN_WIRE_RANGE = 7,       /* offset, size or selector is outside of what there is */
     TFIN_WIRE_NO_PACK = 8,     /* the pack was refused at boot; engine_error says why */
-    TFIN_WIRE_VERSION_REFUSED = 9 /* HELLO_REQUEST asks for another protocol version */
+    TFIN_WIRE_VERSION_REFUSED = 9, /* HELLO_REQUEST asks for another protocol version */
+    TFIN_WIRE_NOT_OFFERED = 10 /* the frame type is known, but left out of a release, or the port cannot do it */
 };
 
 enum tfin_capability {
     TFIN_CAN_TICKS = 1,  /* a tick counter: VERDICTS and INFERRED can carry ticks */
     TFIN_CAN_STACK = 2,  /* STACK and INFERRED can carry stack sizes */
-    TFIN_CAN_INFER = 4,  /* the pack has a network, and its input fits the buffer */
+    TFIN_CAN_INFER = 4,  /* INFER is there, the pack has a network, and its input fits the buffer */
     TFIN_CAN_REBOOT = 8,
     TFIN_CAN_EXIT = 16   /* an emulator or a process, which can end itself */
 };

@@ -20,7 +20,8 @@ _pack_option = click.option(
 )  # fmt: skip
 _key_option = click.option(
     "--key", "key_path", type=_FILE,
-    help="The key that signed the pack, if it is not the development key.",
+    help="The key that signed the pack; the development key, or the one that the run remembers, "
+    "if not given.",
 )  # fmt: skip
 _port_option = click.option(
     "--port", required=True, help="Serial port, socket://HOST:PORT or exec:PROGRAM of a terminal."
@@ -48,7 +49,7 @@ def show(image: Path, pack_path: Path, key_path: Path | None, as_json: bool) -> 
     from tinyfin.data.transactions import format_time
     from tinyfin.twin.state import describe_state
 
-    facts = describe_state(image.read_bytes(), _pack(pack_path), _keys(key_path))
+    facts = describe_state(image.read_bytes(), _pack(pack_path), _keys(key_path, pack_path))
     first = facts["first_commit_s"]
     facts["last_time"] = format_time(facts["last_t_s"])
     facts["first_commit"] = None if first is None else format_time(first)
@@ -69,7 +70,8 @@ def erase(
     from tinyfin.twin.state import erase_card, parse_token
 
     value = parse_token(token)
-    data, found = erase_card(image.read_bytes(), _pack(pack_path), value, _keys(key_path))
+    keys = _keys(key_path, pack_path)
+    data, found = erase_card(image.read_bytes(), _pack(pack_path), value, keys)
     out.write_bytes(data)
     was = "the card was not in the image"
     if any(found.values()):
@@ -104,7 +106,8 @@ def export(
         config_path = own
     settings = config.load(config_path)
     tx = read(list(data), settings, progress=note)
-    twin, events = _replayed(tx, terminal, settings.data.notices, _pack(run), _keys(key_path))
+    keys = _keys(key_path, run)
+    twin, events = _replayed(tx, terminal, settings.data.notices, _pack(run), keys)
     image = twin.export_state(0)
     out.write_bytes(image)
     result = {
@@ -179,10 +182,11 @@ def _pack(path: Path) -> bytes:
     return run_pack(path).read_bytes()
 
 
-def _keys(path: Path | None) -> tuple[bytes, ...]:
+def _keys(path: Path | None, run: Path) -> tuple[bytes, ...]:
     from tinyfin.pack.signing import load_key
+    from tinyfin.pack.trust import keys_beside
 
-    return () if path is None else (load_key(path).public,)
+    return keys_beside(run) if path is None else (load_key(path).public,)
 
 
 def _text(facts: dict[str, Any]) -> str:

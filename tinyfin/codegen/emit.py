@@ -37,7 +37,8 @@ def emit(
 
     ``pack`` is a pack or the path of one; ``keys`` are public keys of 32 bytes that the terminal
     trusts (``tinyfin_trusted_keys``, for ``tfin_trust``). Files that would not change are left as
-    they are. Returns the paths. Raises PackError when the bytes are no pack that this version knows.
+    they are. Returns the paths. Raises PackError when the bytes are no pack that this version
+    knows.
     """
     data = Path(pack).read_bytes() if isinstance(pack, (str, Path)) else bytes(pack)
     layout = read_layout(data)

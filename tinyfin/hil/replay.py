@@ -294,7 +294,9 @@ class _Run:
         up, down = counters.bytes_up, counters.bytes_down
         bad: Sent | None = None
         answered = 0
-        for payload in self.client.pipeline(sender.frames()):
+        for payload in self.client.pipeline(
+            sender.frames(), alone=self.to_instructions is not None
+        ):
             sent = sender.sent.popleft()
             answer = parse_verdicts(payload, len(sent.scored))
             answered += len(sent.scored)

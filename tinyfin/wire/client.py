@@ -138,11 +138,14 @@ class Client:
 
     # ------------------------------------------------------------------ ordered frames
 
-    def pipeline(self, requests: Iterable[tuple[int, bytes]]) -> Iterator[bytes]:
+    def pipeline(
+        self, requests: Iterable[tuple[int, bytes]], *, alone: bool = False
+    ) -> Iterator[bytes]:
         """Send ordered frames (type, payload), several under way, and give the answers' payloads.
 
         One answer per request, in order. Each is done exactly once by the device, however often it
-        had to be sent. The next request is drawn when there is room for it on the line.
+        had to be sent. The next request is drawn when there is room for it on the line; with
+        ``alone`` when its predecessor is answered, so that no reception disturbs what is counted.
         """
         hello = self.hello
         source = iter(requests)
@@ -152,7 +155,7 @@ class Client:
         nacked: int | None = None
         progress = Deadline(self.deadline_s)
         while True:
-            while len(waiting) < hello.window:
+            while len(waiting) < (1 if alone else hello.window):
                 if upcoming is None:
                     request = next(source, None)
                     if request is None:
@@ -383,6 +386,12 @@ class Client:
             return TargetError(
                 f"{self.link.name}: the terminal refused its pack: {report}; "
                 "build and flash it again"
+            )
+        if report.code == WireError.NOT_OFFERED:
+            return TargetError(
+                f"{self.link.name}: the terminal does not offer this: {report}; a release leaves "
+                "out reading and writing state, INFER and EXIT, and a chip has no EXIT; use a "
+                "terminal built without --release"
             )
         return TargetError(
             f"{self.link.name}: the terminal refused a frame: {report}; "

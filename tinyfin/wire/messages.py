@@ -86,6 +86,7 @@ class WireError(IntEnum):
     RANGE = 7
     NO_PACK = 8
     VERSION_REFUSED = 9
+    NOT_OFFERED = 10
 
 
 class Capability(IntFlag):
@@ -102,6 +103,7 @@ STATS = (
     "scored", "committed", "clock_clamps", "saturations", "pending_overflows",
     "unknown_outcomes", "notices", "notice_duplicates", "label_overflows", "evictions",
     "frames_good", "frames_damaged", "frames_overlong", "frames_repeated", "frames_out_of_order",
+    "receive_overruns",
 )
 """Names of the counters in STATS, in their order; a device may send more."""
 
@@ -198,7 +200,7 @@ class Hello:
     frame_bytes: int
     """Longest decoded frame, either way."""
     credit_bytes: int
-    """Bytes that may be under way, unanswered."""
+    """Bytes that may be under way, unanswered; one frame may always be."""
     window: int
     """Ordered frames that may be under way, unanswered."""
     max_events: int

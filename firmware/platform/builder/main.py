@@ -124,7 +124,7 @@ def plain_loops(env, node):
 
 env.AddBuildMiddleware(plain_loops, "*memory.c")
 
-sources = ["-<*>", "+<common/boot.c>", "+<common/memory.c>"]
+sources = ["-<*>", "+<common/boot.c>", "+<common/memory.c>", "+<common/ring.c>"]
 if arch == "arm":
     sources.append("+<common/cortex_m.c>")
 sources.append(f"+<{port}/>")

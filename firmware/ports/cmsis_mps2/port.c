@@ -12,6 +12,8 @@
 #define STATE_TX_FULL 1u
 #define STATE_RX_FULL 2u
 
+const uint32_t tfin_port_abilities = TFIN_PORT_EXIT | TFIN_PORT_REBOOT | TFIN_PORT_STACK;
+const uint32_t tfin_port_receive_bytes = 0;
 const uint32_t tfin_port_tick_hz = TFIN_MPS2_HZ;
 const uint32_t tfin_port_tick_mask = 0xFFFFFFu;
 
@@ -25,6 +27,11 @@ void tfin_port_init(void)
 int tfin_port_read(void)
 {
     return (TFIN_REG(UART_STATE) & STATE_RX_FULL) != 0 ? (int)(TFIN_REG(UART_DATA) & 0xFFu) : -1;
+}
+
+uint32_t tfin_port_receive_overruns(void)
+{
+    return 0;
 }
 
 void tfin_port_write(const uint8_t *data, size_t size)

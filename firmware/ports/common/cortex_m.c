@@ -7,6 +7,7 @@
 #define SYST_CSR 0xE000E010u
 #define SYST_RVR 0xE000E014u
 #define SYST_CVR 0xE000E018u
+#define NVIC_ISER 0xE000E100u
 #define SCB_AIRCR 0xE000ED0Cu
 #define SCB_CPACR 0xE000ED88u
 #define SYSTICK_MAX 0xFFFFFFu
@@ -14,11 +15,9 @@
 void tfin_start(void);
 void tfin_cortex_m_fault(void);
 
-typedef void (*vector)(void);
-
-/* No interrupt is ever enabled, so the table ends with the system exceptions. */
-__attribute__((section(".vectors"), used)) const vector tfin_vectors[16] = {
-    (vector)(uintptr_t)tfin_ld_stack_top,
+/* The system's exceptions; a port's interrupts, if it enables any, follow in .vectors.interrupts. */
+__attribute__((section(".vectors"), used)) const tfin_vector tfin_vectors[16] = {
+    (tfin_vector)(uintptr_t)tfin_ld_stack_top,
     tfin_start,
     tfin_cortex_m_fault, /* NMI */
     tfin_cortex_m_fault, /* HardFault */
@@ -68,6 +67,11 @@ void tfin_port_exit(int code)
     __asm volatile("bkpt 0xab" : "+r"(r0) : "r"(r1) : "memory");
     for (;;) {
     }
+}
+
+void tfin_cortex_m_enable(uint32_t interrupt)
+{
+    TFIN_REG(NVIC_ISER + interrupt / 32u * 4u) = 1u << (interrupt % 32u);
 }
 
 void tfin_cortex_m_systick_start(void)

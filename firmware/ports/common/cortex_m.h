@@ -7,6 +7,11 @@
 
 #define TFIN_REG(address) (*(volatile uint32_t *)(address))
 
+/* A port's interrupts follow the system's exceptions: it defines an array of these, by interrupt number, in section
+ * .vectors.interrupts. None is enabled unless the port does. */
+typedef void (*tfin_vector)(void);
+void tfin_cortex_m_enable(uint32_t interrupt);
+
 /* SysTick as a free-running 24-bit counter at the core's clock; returns when it runs. */
 void tfin_cortex_m_systick_start(void);
 uint32_t tfin_cortex_m_systick(void); /* counts up, 24 bits */

@@ -23,6 +23,8 @@ static uint8_t out[4096];
 static size_t out_size;
 static char **arguments;
 
+const uint32_t tfin_port_abilities = TFIN_PORT_EXIT | TFIN_PORT_REBOOT;
+const uint32_t tfin_port_receive_bytes = TFIN_PORT_RECEIVE_BYTES; /* a pipe holds its sender back */
 const uint32_t tfin_port_tick_hz = 1000000000u;
 const uint32_t tfin_port_tick_mask = 0xFFFFFFFFu;
 
@@ -71,6 +73,11 @@ int tfin_port_read(void)
         in_size = (size_t)n;
     }
     return in[in_at++];
+}
+
+uint32_t tfin_port_receive_overruns(void)
+{
+    return 0;
 }
 
 void tfin_port_write(const uint8_t *data, size_t size)

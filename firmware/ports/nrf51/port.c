@@ -17,6 +17,8 @@
 #define TXD (UART + 0x51Cu)
 #define BAUDRATE (UART + 0x524u)
 
+const uint32_t tfin_port_abilities = TFIN_PORT_EXIT | TFIN_PORT_REBOOT | TFIN_PORT_STACK;
+const uint32_t tfin_port_receive_bytes = 0;
 const uint32_t tfin_port_tick_hz = 16000000u;
 const uint32_t tfin_port_tick_mask = 0xFFFFFFu;
 
@@ -39,6 +41,11 @@ int tfin_port_read(void)
     }
     TFIN_REG(RXDRDY) = 0;
     return (int)(TFIN_REG(RXD) & 0xFFu);
+}
+
+uint32_t tfin_port_receive_overruns(void)
+{
+    return 0;
 }
 
 void tfin_port_write(const uint8_t *data, size_t size)

@@ -8,6 +8,8 @@
 #define LSR_DATA_READY 0x01u
 #define LSR_TX_EMPTY 0x20u
 
+const uint32_t tfin_port_abilities = TFIN_PORT_EXIT | TFIN_PORT_REBOOT | TFIN_PORT_STACK;
+const uint32_t tfin_port_receive_bytes = 0;
 const uint32_t tfin_port_tick_hz = 1000000000u;
 const uint32_t tfin_port_tick_mask = 0xFFFFFFFFu;
 
@@ -21,6 +23,11 @@ void tfin_port_init(void)
 int tfin_port_read(void)
 {
     return (UART[5] & LSR_DATA_READY) != 0 ? (int)UART[0] : -1;
+}
+
+uint32_t tfin_port_receive_overruns(void)
+{
+    return 0;
 }
 
 void tfin_port_write(const uint8_t *data, size_t size)

@@ -5,6 +5,8 @@
 
 enum { SIM_EXIT = 1, SIM_READ = 3, SIM_WRITE = 4, SIM_SELECT_ONE = 29 };
 
+const uint32_t tfin_port_abilities = TFIN_PORT_EXIT | TFIN_PORT_REBOOT | TFIN_PORT_STACK;
+const uint32_t tfin_port_receive_bytes = TFIN_PORT_RECEIVE_BYTES; /* a pipe holds its sender back */
 const uint32_t tfin_port_tick_hz = 40000000u;
 const uint32_t tfin_port_tick_mask = 0xFFFFFFFFu;
 
@@ -32,6 +34,11 @@ int tfin_port_read(void)
         return -1;
     }
     return simcall(SIM_READ, 0, (int)&byte, 1) == 1 ? (int)byte : -1;
+}
+
+uint32_t tfin_port_receive_overruns(void)
+{
+    return 0;
 }
 
 void tfin_port_write(const uint8_t *data, size_t size)
