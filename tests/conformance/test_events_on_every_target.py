@@ -51,7 +51,7 @@ def test_terminal_application_boots_and_replays(name: str) -> None:
     assert parts.ram_bytes == image.ram_bytes
     assert image.ram_bytes + total - free <= target.ram_bytes
     assert parts.stack_bound_bytes is not None
-    assert total - free <= parts.stack_bound_bytes + 128, "the call graph misses something"
+    assert total - free <= parts.stack_bound_bytes, "the call graph misses something"
     own = parts.flash_bytes - parts.flash["plan"] - parts.flash["pack"]
     assert own - parts.flash["signature check"] <= 32 << 10
 

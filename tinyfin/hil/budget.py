@@ -3,9 +3,9 @@
 
 Instructions are counted in the guest over replayed events. The bound is derived from the program:
 every operator of the program as often as it is there, each at the dearest that any event of the
-file made it, all in the same event; then the dearest rest of a score seen (maps, network, decision,
-and with reasons one inference per input). It is above every event of the file by construction; it
-is no proof over all files, so the file should fill the program's rings: see :func:`default_data`.
+file made it, all in the same event; the dearest rest of a score (maps, network, decision); and for
+the reasons one inference per input, each on an input that no kernel can skip. It is no proof over
+all files for the operators, so the file should fill the program's rings: :func:`default_data`.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Instructions:
     p99_9: int
     max: int
     network: int
-    """One inference."""
+    """One inference, on an input that no kernel can skip."""
     features_median: int
     """A score without network and reasons: features, input maps, decision."""
     features_max: int
@@ -212,7 +212,7 @@ def _instructions(
 def _operators(
     target: Target, pack: bytes, tx: Transactions, stream: Stream, events: int
 ) -> tuple[dict[int, int], int]:
-    """Worst instructions by operator code, and of a score's rest, from the probing build."""
+    """Worst instructions by operator code, and of the rest of a score without reasons."""
     probing = lab.build_lab(target, probe=True)
     worst: dict[int, int] = {}
     rest = 0
@@ -252,9 +252,7 @@ def _summary(
         plain = np.zeros(1, np.int64)
     each = {BY_CODE[code].name: n for code, n in operators.items() if code in BY_CODE}
     share = {name: each.get(name, 0) * n for name, n in score_operators(pack).items()}
-    bound = sum(share.values()) + rest
-    if not explained.any():
-        bound += Twin(pack).input_count * network
+    bound = sum(share.values()) + rest + Twin(pack).input_count * network
     largest = sorted(share.items(), key=lambda row: -row[1])[:_LARGEST]
     return Instructions(
         events=len(counts),
