@@ -151,7 +151,8 @@ def _part(origin: str) -> str:
     name = member[2] if member else Path(origin).name
     if "monocypher" in name:
         return "signature check"
-    if (member and member[1] == "tinyfin") or "/tinyfin/" in origin:
+    inside = origin.rpartition("/build/")[2]  # the cache's own folder may be called tinyfin too
+    if (member and member[1] == "tinyfin") or "/tinyfin/" in inside:
         return "network" if name.startswith(_NETWORK) else "engine"
     if "tinyfin_pack" in name:
         return "pack"
