@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Name the build: twelve hex digits of a hash over the firmware's sources, before a PlatformIO build.
+"""Name the build: twelve hex digits of a hash over the firmware's sources, before a build.
 
 HELLO reports it, so that a terminal in the field says which sources it was made of. No date and no
 path goes in: the same sources give the same name, and the same image. The pack has an id of its
