@@ -128,6 +128,26 @@ def test_score_keeps_the_input_order_and_leaves_warmup_out(
     assert np.any(cold.replay.raw != straight.raw[shuffled])
 
 
+def test_rows_that_were_set_aside_leave_a_gap_in_the_input_rows(
+    small: dict[str, Path], tmp_path: Path
+) -> None:
+    whole = pq.read_table(small["data"]).slice(0, 60)
+    pq.write_table(whole.slice(0, 20), tmp_path / "early.parquet")
+    late = whole.slice(20, 40)
+    amount = late["amount_minor"].to_pylist()
+    amount[3] = -5
+    at = late.schema.get_field_index("amount_minor")
+    late = late.set_column(at, "amount_minor", pa.array(amount, pa.int64()))
+    pq.write_table(late, tmp_path / "late.parquet")
+    arguments = ["score", str(small["run"]), str(tmp_path / "late.parquet"), "--warmup",
+                 str(tmp_path / "early.parquet"), "--out", str(tmp_path / "out.parquet")]
+    assert CliRunner().invoke(main, arguments).exit_code == 3
+    result = CliRunner().invoke(main, [*arguments, "--skip-bad-rows", str(tmp_path / "bad.csv")])
+    assert result.exit_code == 0, result.output
+    rows = pq.read_table(tmp_path / "out.parquet")["input_row"].to_pylist()
+    assert rows == [i for i in range(40) if i != 3]
+
+
 def test_score_does_without_tensorflow(small: dict[str, Path], tmp_path: Path) -> None:
     code = (
         "import sys\n"

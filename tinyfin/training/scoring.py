@@ -3,17 +3,23 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from tinyfin.data.events import event_stream
+from tinyfin.data.transactions import Transactions
 from tinyfin.errors import InputError
 from tinyfin.training.run import RunFolder
 from tinyfin.twin import ACTIONS, FLAGS, Replay, Twin
+
+if TYPE_CHECKING:
+    from tinyfin.config import Config
 
 __all__ = ["Scored", "score", "write_scores"]
 
@@ -28,6 +34,8 @@ class Scored:
     rows: slice
     """Rows of the replay that are the data's; those before are warm-up."""
     warmup_rows: int
+    input_row: npt.NDArray[np.int64]
+    """0-based row of the data's files, one per row; rows that were set aside are missing."""
 
     def __len__(self) -> int:
         return int(self.rows.stop) - int(self.rows.start)
@@ -63,13 +71,23 @@ def score(
         config = other
     pack = run.pack_bytes()
     tx = read([*warmup, *paths], config, skip_bad_rows=skip_bad_rows, progress=note)
-    first = len(read(list(warmup), config)) if warmup else 0
+    own = _read_again(paths, config, skip_bad_rows is not None) if warmup else tx
+    first = len(tx) - len(own)
     twin = Twin(pack, terminals=max(1, len(tx.terminals)), keys=keys)
     if not twin.input_count:
         raise InputError(f"{run.pack}: the pack holds no network; run `tinyfin quantize` first")
     stream = event_stream(tx, config.data.notices)
     note(f"scoring {len(tx) - first} transactions, {first} of warm-up before them")
-    return Scored(twin.run(tx, stream), slice(first, len(tx)), first)
+    return Scored(twin.run(tx, stream), slice(first, len(tx)), first, own.row)
+
+
+def _read_again(paths: Sequence[str | Path], config: Config, skip: bool) -> Transactions:
+    """The data without its warm-up; what is bad in it has been said and set aside already."""
+    from tinyfin.data.readers import read
+
+    with tempfile.TemporaryDirectory() as folder:
+        aside = Path(folder) / "bad.csv" if skip else None
+        return read(list(paths), config, skip_bad_rows=aside)
 
 
 def write_scores(scored: Scored, path: str | Path) -> dict[str, Any]:
@@ -94,7 +112,7 @@ def write_scores(scored: Scored, path: str | Path) -> dict[str, Any]:
     named = {int(b): [name for bit, name in FLAGS.items() if int(b) & bit] for b in np.unique(bits)}
     table = pa.table(
         {
-            "input_row": pa.array(np.arange(len(scored), dtype=np.int64)),
+            "input_row": pa.array(scored.input_row),
             "score": pa.array(q32.astype(np.float64) / 2.0**32),
             "score_q32": pa.array(q32),
             "raw": pa.array(replay.raw[rows]),
