@@ -183,7 +183,8 @@ def _existing(path: Path) -> Path:
 def _kind(settings: dict[str, str]) -> str:
     """Names the builds that share objects: everything but the pack."""
     keys = ("PLATFORMIO_SRC_DIR", "PLATFORMIO_BUILD_FLAGS", "TINYFIN_CODE_OF")
-    shared = [settings.get(key, "") for key in keys]
+    # PlatformIO's link to the platform stays with the checkout that made it
+    shared = [str(paths.project_dir()), *(settings.get(key, "") for key in keys)]
     return hashlib.sha256("\0".join(shared).encode()).hexdigest()[:12]
 
 
