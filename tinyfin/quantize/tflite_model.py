@@ -308,16 +308,27 @@ def _tensor(root: Any, t: Any, index: int, type_names: dict[int, str], limit: in
     return Tensor(index, name, type_name, shape, scales, zero_points, axis, values)
 
 
+# what the converter puts around an operator that it cannot quantize: the cause is another one
+_AROUND = ("QUANTIZE", "DEQUANTIZE")
+
+
+def _check_operators(model: TfliteModel) -> None:
+    unknown = [op for op in model.operators if op.name not in SUPPORTED]
+    if not unknown:
+        return
+    first = next((op for op in unknown if op.name not in _AROUND), unknown[0])
+    outs = ", ".join(repr(model.tensors[t].name) for t in first.outputs) or "nothing"
+    instead = _INSTEAD.get(first.name, "build the model from " + ", ".join(SUPPORTED))
+    raise ModelError(
+        f"{model.source}: operator {first.name} (makes {outs}) is not in the plan's operator "
+        f"set; {instead}"
+    )
+
+
 def _check(model: TfliteModel) -> None:
     where = model.source
+    _check_operators(model)
     for op in model.operators:
-        if op.name not in SUPPORTED:
-            outs = ", ".join(repr(model.tensors[t].name) for t in op.outputs) or "nothing"
-            instead = _INSTEAD.get(op.name, "build the model from " + ", ".join(SUPPORTED))
-            raise ModelError(
-                f"{where}: operator {op.name} (makes {outs}) is not in the plan's operator "
-                f"set; {instead}"
-            )
         if not op.inputs or not op.outputs or min(op.operands) < 0:
             raise ModelError(f"{where}: operator {op.name} lacks input or output; convert it again")
         if op.name in BINARY and len(op.inputs) != 2:
