@@ -9,6 +9,11 @@
     │   └── PackError         a pack
     ├── MismatchError     4   the answers differ, or a gate failed
     ├── TargetError       5   a target or its link does not answer
+    │   ├── FlashError        it does not hold what was to be flashed
+    │   ├── BootError         it does not come up, or does not stay up
+    │   ├── LinkError         the line is closed, or silent in the middle of a session
+    │   ├── ProtocolError     it answers, but not as docs/formats/wire.md says
+    │   └── BenchError        the bench: no such port, board taken, emulator ended
     ├── ToolError         6   a tool that is needed is missing or failed
     └── BudgetError       7   it does not fit
 
@@ -21,13 +26,18 @@ from __future__ import annotations
 from typing import ClassVar
 
 __all__ = [
+    "BenchError",
+    "BootError",
     "BudgetError",
     "ConfigError",
     "DataError",
+    "FlashError",
     "InputError",
+    "LinkError",
     "MismatchError",
     "ModelError",
     "PackError",
+    "ProtocolError",
     "TargetError",
     "TinyfinError",
     "ToolError",
@@ -72,6 +82,26 @@ class TargetError(TinyfinError):
     """A target or its link does not answer within its deadline."""
 
     exit_code = 5
+
+
+class FlashError(TargetError):
+    """The target does not hold what was to be flashed, or cannot be flashed."""
+
+
+class BootError(TargetError):
+    """The target does not come up after a reset, or restarts by itself."""
+
+
+class LinkError(TargetError):
+    """The line to the target is closed, or silent in the middle of a session."""
+
+
+class ProtocolError(TargetError):
+    """Something answers, but not in the way that ``docs/formats/wire.md`` describes."""
+
+
+class BenchError(TargetError):
+    """The bench is at fault: a port that is not there, a board in use, an emulator that ended."""
 
 
 class ToolError(TinyfinError):

@@ -9,7 +9,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from tinyfin.errors import TargetError
+from tinyfin.errors import (
+    BootError,
+    FlashError,
+    LinkError,
+    ProtocolError,
+    TargetError,
+)
 from tinyfin.wire import messages as m
 from tinyfin.wire.frames import OVERHEAD_BYTES, Deframer, Frame, encode_frame
 from tinyfin.wire.image import state_frames
@@ -19,10 +25,12 @@ from tinyfin.wire.messages import Answer, Request, WireError
 __all__ = ["Client", "Counters", "TargetRebooted"]
 
 _SYNC_S = 0.25
+_FLOOD_LOGS = 1000
+"""Lines of log without a single answer between them, that are no accident."""
 _STATE_DATA_HEAD = 4
 
 
-class TargetRebooted(TargetError):
+class TargetRebooted(BootError):
     """The terminal has restarted and lost what it knew of this session."""
 
 
@@ -40,6 +48,8 @@ class Counters:
     """BAD_FRAME and SEQUENCE errors of the device."""
     stray: int = 0
     """Answers that nobody waited for, such as repeated ones."""
+    logs: int = 0
+    """LOG frames."""
 
 
 @dataclass
@@ -78,7 +88,7 @@ class Client:
     def hello(self) -> m.Hello:
         """What the terminal said of itself; TargetError before :meth:`connect`."""
         if self._hello is None:
-            raise TargetError(f"{self.link.name}: no session yet; call connect() first")
+            raise ProtocolError(f"{self.link.name}: no session yet; call connect() first")
         return self._hello
 
     @property
@@ -89,7 +99,8 @@ class Client:
     def connect(self, deadline_s: float = 15.0) -> m.Hello:
         """Ask for HELLO until it comes, and begin a session.
 
-        Raises TargetError when nothing answers, or when the device speaks another version.
+        Raises BootError when not a byte comes or the device restarts over and over, ProtocolError
+        when something else answers than this version's firmware.
         """
         deadline = Deadline(deadline_s)
         self._hello = None
@@ -99,38 +110,50 @@ class Client:
             bytes([m.VERSION]) + session.to_bytes(4, "little") + first.to_bytes(2, "little")
         )
         heard = False
+        boots: set[int] = set()
         while not deadline.passed:
             # the leading delimiter ends whatever a dirty line has left in the device
             self._write(b"\0" + encode_frame(Request.HELLO_REQUEST, self._next_tag(), payload))
             wait = Deadline(min(_SYNC_S, deadline.left()))
-            while (frame := self._receive(wait)) is not None:
+            while not deadline.passed and (frame := self._receive(wait)) is not None:
                 heard = True
                 if frame.type == Answer.HELLO:
                     hello = m.parse_hello(frame.payload)
                     if hello.session == session:
                         self._hello = hello
                         return hello
+                    boots.add(hello.boot_nonce)
                 elif frame.type == Answer.ERROR:
                     report = m.parse_error(frame.payload)
                     if report.code == WireError.VERSION_REFUSED:
-                        raise TargetError(
+                        raise ProtocolError(
                             f"{self.link.name}: the terminal refuses protocol version "
                             f"{m.VERSION}; build and flash the firmware of this version of tinyfin"
                         )
-        raise TargetError(self._silence(deadline_s, heard))
+        raise self._silence(deadline_s, heard, len(boots))
 
-    def _silence(self, seconds: float, heard: bool) -> str:
+    def _silence(self, seconds: float, heard: bool, boots: int) -> TargetError:
         got = self.counters.bytes_down
-        if heard:
+        kind: type[TargetError] = ProtocolError
+        if boots > 1:
+            kind = BootError
+            why = f"it restarted {boots} times meanwhile; check its power supply and watchdog"
+        elif heard:
             why = "frames came, but no HELLO for this session; is another program on this line?"
+        elif self.counters.logs:
+            why = f"{self._flood()}; send fewer logs, or none until HELLO_REQUEST is answered"
         elif got:
             why = (
                 f"{got} bytes came, but no frame; check the baud rate and that the tinyfin "
                 "firmware runs there"
             )
         else:
+            kind = BootError
             why = "not a byte came; check power, cable and port, and flash the tinyfin firmware"
-        return f"{self.link.name}: no HELLO within {seconds:g} s: {why}"
+        return kind(f"{self.link.name}: no HELLO within {seconds:g} s: {why}")
+
+    def _flood(self) -> str:
+        return f"nothing but {self.counters.logs} lines of log came"
 
     def close(self) -> None:
         """Close the link."""
@@ -154,6 +177,7 @@ class Client:
         upcoming: bytes | None = None
         nacked: int | None = None
         progress = Deadline(self.deadline_s)
+        logs = self.counters.logs
         while True:
             while len(waiting) < (1 if alone else hello.window):
                 if upcoming is None:
@@ -174,10 +198,12 @@ class Client:
             frame = self._receive(Deadline(max(0.0, timeout)))
             if frame is None:
                 if progress.passed:
-                    raise self._stuck(progress.seconds)
+                    raise self._stuck(progress.seconds, logs)
                 self._resend(waiting)
                 nacked = None
                 continue
+            if progress.passed and frame.sequence != waiting[0].sequence:
+                raise self._stuck(progress.seconds, logs)  # it talks on, but never to the point
             if frame.type == Answer.ERROR:
                 report = m.parse_error(frame.payload)
                 if report.code in (WireError.BAD_FRAME, WireError.SEQUENCE):
@@ -199,8 +225,9 @@ class Client:
                 self._resend([waiting[0]])
             while waiting and waiting[0].sequence in answers:
                 nacked = None
-                progress.restart()
                 yield answers.pop(waiting.popleft().sequence)
+                progress.restart()
+                logs = self.counters.logs
 
     def ordered(self, request: int, payload: bytes = b"") -> bytes:
         """One ordered frame, and its answer's payload."""
@@ -217,7 +244,7 @@ class Client:
 
     def request(self, request: int, answer: int, payload: bytes = b"") -> bytes:
         """A request that changes no state, asked again until its answer comes."""
-        hello_known = self._hello is not None
+        logs = self.counters.logs
         progress = Deadline(self.deadline_s)
         tag = self._next_tag()
         wire = encode_frame(request, tag, payload)
@@ -228,7 +255,7 @@ class Client:
             first = False
             self._write(wire)
             wait = Deadline(min(self.answer_timeout_s, progress.left()))
-            while (frame := self._receive(wait)) is not None:
+            while not progress.passed and (frame := self._receive(wait)) is not None:
                 if frame.type == Answer.ERROR:
                     report = m.parse_error(frame.payload)
                     if report.code in (WireError.BAD_FRAME, WireError.SEQUENCE):
@@ -239,7 +266,7 @@ class Client:
                 elif frame.sequence == tag and frame.type == answer:
                     return frame.payload
                 self.counters.stray += 1
-        raise self._stuck(progress.seconds) if hello_known else TargetError(self.link.name)
+        raise self._stuck(progress.seconds, logs)
 
     def reset_state(self) -> None:
         """Forget all state: cold start."""
@@ -328,7 +355,7 @@ class Client:
     def _acknowledged(self, answer: bytes, what: str) -> None:
         error = m.Reader(answer, "ACK").signed()
         if error:
-            raise TargetError(
+            raise ProtocolError(
                 f"{self.link.name}: the terminal did not {what}: engine error {error} "
                 "(tinyfin.h lists them); is the same pack on both sides?"
             )
@@ -344,6 +371,7 @@ class Client:
 
     def _receive(self, deadline: Deadline) -> Frame | None:
         """The next frame that is neither a log nor news of a reboot; None when it is too late."""
+        late = False
         while True:
             while self._frames:
                 frame = self._frames.popleft()
@@ -354,15 +382,17 @@ class Client:
                     self._check_alive(m.parse_hello(frame.payload))
                 else:
                     return frame
+            if late:  # logs alone must not keep anybody waiting
+                return None
             left = deadline.left()
+            late = left == 0.0
             data = self.link.read(left)
             if data:
                 self.counters.bytes_down += len(data)
                 self._frames.extend(self._deframer.feed(data))
-            elif left == 0.0:
-                return None
 
     def _log(self, payload: bytes) -> None:
+        self.counters.logs += 1
         if self.on_log is not None:
             r = m.Reader(payload, "LOG")
             self.on_log(r.take(1)[0], r.text())
@@ -383,23 +413,29 @@ class Client:
         if report.code == WireError.NO_SESSION:
             return self._rebooted(report.boot_nonce, 0)
         if report.code == WireError.NO_PACK:
-            return TargetError(
+            return FlashError(
                 f"{self.link.name}: the terminal refused its pack: {report}; "
                 "build and flash it again"
             )
         if report.code == WireError.NOT_OFFERED:
-            return TargetError(
+            return ProtocolError(
                 f"{self.link.name}: the terminal does not offer this: {report}; a release leaves "
                 "out reading and writing state, INFER and EXIT, and a chip has no EXIT; use a "
                 "terminal built without --release"
             )
-        return TargetError(
+        return ProtocolError(
             f"{self.link.name}: the terminal refused a frame: {report}; "
             "is its firmware of this version of tinyfin?"
         )
 
-    def _stuck(self, seconds: float) -> TargetError:
-        return TargetError(
+    def _stuck(self, seconds: float, logs: int) -> TargetError:
+        came = self.counters.logs - logs
+        if came > _FLOOD_LOGS:
+            return ProtocolError(
+                f"{self.link.name}: no answer for {seconds:g} s, but {came} lines of log; logs "
+                "must leave the line to answers: send fewer of them"
+            )
+        return LinkError(
             f"{self.link.name}: no answer for {seconds:g} s; the terminal hangs or the line is "
             "broken. Reset the target and check the cable"
         )

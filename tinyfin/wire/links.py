@@ -2,7 +2,7 @@
 """Byte transports: a serial port, a TCP socket, a process.
 
 A link carries bytes and knows nothing of frames. ``read`` never waits longer than it is told, and
-both directions raise TargetError once the other end is gone.
+both directions raise LinkError once the other end is gone.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from tinyfin.errors import TargetError
+from tinyfin.errors import BenchError, LinkError
 
 __all__ = ["Deadline", "Link", "ProcessLink", "SerialLink", "TcpLink", "open_link"]
 
@@ -62,9 +62,9 @@ class Link(Protocol):
         """Let go of it; may be called twice."""
 
 
-def _gone(name: str, error: object = "") -> TargetError:
+def _gone(name: str, error: object = "") -> LinkError:
     why = f": {error}" if str(error) else ""
-    return TargetError(
+    return LinkError(
         f"{name}: the other end closed the link{why}; "
         "check power and cable, or whether the emulator still runs"
     )
@@ -82,7 +82,7 @@ class TcpLink:
                 break
             except OSError as error:
                 if deadline.passed:
-                    raise TargetError(
+                    raise BenchError(
                         f"{self.name}: nobody listens there ({error}); "
                         "start the emulator or check the address"
                     ) from error
@@ -141,7 +141,7 @@ class SerialLink:
                 self._port.rts = rts
             self._port.open()
         except (*self._errors, ValueError) as error:
-            raise TargetError(
+            raise BenchError(
                 f"{url}: cannot open the port ({error}); check its name, the cable and that no "
                 "other program holds it (and that you may use it: group dialout or uucp)"
             ) from error
@@ -178,7 +178,7 @@ class ProcessLink:
                 list(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
             )
         except OSError as error:
-            raise TargetError(f"{self.name}: cannot start it: {error}") from error
+            raise BenchError(f"{self.name}: cannot start it: {error}") from error
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._in = self._process.stdin.fileno()
@@ -202,7 +202,7 @@ class ProcessLink:
             except OSError as error:
                 raise self._ended() from error
 
-    def _ended(self) -> TargetError:
+    def _ended(self) -> LinkError:
         try:
             return _gone(self.name, f"it ended with code {self._process.wait(_WRITE_TIMEOUT_S)}")
         except subprocess.TimeoutExpired:
@@ -230,7 +230,7 @@ def open_link(url: str, *, baud: int = 115200) -> Link:
         except ValueError:  # no number, or above 65535
             port = None
         if not parts.hostname or not port:
-            raise TargetError(f"{url}: the address is incomplete; use socket://host:port")
+            raise BenchError(f"{url}: the address is incomplete; use socket://host:port")
         return TcpLink(parts.hostname, port)
     if parts.scheme == "exec":
         return ProcessLink([url.removeprefix("exec:")])

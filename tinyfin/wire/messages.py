@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 from typing import NamedTuple
 
-from tinyfin.errors import TargetError
+from tinyfin.errors import ProtocolError
 
 __all__ = [
     "STATS",
@@ -109,7 +109,7 @@ STATS = (
 
 
 class Reader:
-    """Reads a payload; TargetError when it ends too early."""
+    """Reads a payload; ProtocolError when it ends too early."""
 
     def __init__(self, payload: bytes, what: str) -> None:
         self._payload = payload
@@ -120,7 +120,7 @@ class Reader:
         """The next ``size`` bytes."""
         end = self._at + size
         if end > len(self._payload):
-            raise TargetError(
+            raise ProtocolError(
                 f"the {self._what} frame ends early, at byte {len(self._payload)}; "
                 "build and flash the firmware of this version of tinyfin"
             )
@@ -214,7 +214,7 @@ class Hello:
 
 
 def parse_hello(payload: bytes) -> Hello:
-    """Parse HELLO; a newer device may append fields. TargetError when it is too short."""
+    """Parse HELLO; a newer device may append fields. ProtocolError when it is too short."""
     r = Reader(payload, "HELLO")
     version, cause, capabilities, session, nonce, expected, error, engine = r.unpack("BBHIIHhI")
     pack_id, model_id = r.take(16).hex(), r.take(16).hex()
@@ -284,7 +284,7 @@ def parse_verdicts(payload: bytes, scores: int) -> Verdicts:
     while how & 2 and r.left:
         errors.append((r.take(1)[0], r.signed()))
     if r.left:
-        raise TargetError(
+        raise ProtocolError(
             f"the VERDICTS frame has {r.left} bytes more than {scores} scored events need; "
             "build and flash the firmware of this version of tinyfin"
         )
