@@ -359,6 +359,14 @@ PAYMENT = Schema(
         ),
         Field("approval_hash", "i32", -1, doc="hash of the approval code (DE38) of a forced post"),
         Field("operator_hash", "i32", -1, doc="hash of the operator who is logged in"),
+        Field(
+            "expiry_hash",
+            "i32",
+            -1,
+            ram_only=True,
+            doc="keyed 16-bit hash of the expiry date as it was given (DE14); lives in RAM alone, "
+            "as the BIN's",
+        ),
     ),
 )
 """What a payment terminal knows about a transaction, in the words of ISO 8583 and EMV."""

@@ -28,6 +28,7 @@ def test_payment_layout_is_frozen() -> None:
         "currency": 36, "cvm": 40, "tvr": 48, "atc": 56, "stan": 60, "floor_limit_minor": 64,
         "offline": 72, "queued_minor": 80, "link_downs": 88, "boots": 92, "tamper_flags": 96,
         "chip_failures": 100, "bin_hash": 104, "approval_hash": 108, "operator_hash": 112,
+        "expiry_hash": 116,
     }  # fmt: skip
     assert record_size(PAYMENT) == 120
 

@@ -57,11 +57,20 @@ def test_scenarios_do_not_disturb_one_another() -> None:
 def test_every_scenario_happens(town: pa.Table) -> None:
     assert set(attacks()) >= WANTED
     counts = simulator.counts(town)
-    assert set(counts) == {"genuine", *attacks()}
-    for name, attack in attacks().items():
+    common = {name: attack for name, attack in attacks().items() if not attack.on_demand}
+    assert set(counts) == {"genuine", *common}
+    for name, attack in common.items():
         assert counts[name]["frauds"] == counts[name]["transactions"] * attack.label
     assert counts["genuine"]["frauds"] == 0
     assert counts["lunch_rush"]["frauds"] == 0
+
+
+def test_some_happen_only_where_they_are_asked_for() -> None:
+    asked = SMALL.model_copy(update={"attacks": {"expiry_guessing": 5.0}})
+    guesses = rows_of(simulator.simulate(asked), "expiry_guessing")
+    assert len(guesses) >= 5
+    assert len(set(guesses["expiry_hash"].to_pylist())) == len(guesses)
+    assert share(guesses["result"], "declined") > 0.8
 
 
 def test_genuine_business_is_like_real_business(town: pa.Table) -> None:

@@ -10,9 +10,10 @@ import pytest
 from click.testing import CliRunner
 
 from tinyfin.cli import main
-from tinyfin.features.catalogue import BY_NAME, DEFAULT, FEATURES, REASONS, STREAM
+from tinyfin.features.catalogue import BY_NAME, DEFAULT, FEATURES, REASONS
 from tinyfin.features.compiler import compile_program
 from tinyfin.features.oracle import OracleEngine
+from tinyfin.features.selection import select
 from tinyfin.pack.container import build_pack
 from tinyfin.schema import PAYMENT
 from tinyfin.twin import Twin
@@ -22,7 +23,9 @@ LASTING = {
     "amt_log": (1, 1), "amt_dev": (2, 1), "gap_s": (9, 4), "decl_run": (20, 11),
     "entry_rare": (25, 16), "keyed_run": (27, 18), "refund_unlinked": (34, 23),
     "offline_run": (38, 27), "tamper_bits": (43, 33), "amt_over": (103, 1), "known_last": (201, 35),
-    "known_rate_28d": (206, 35), "card_known_last": (221, 36),
+    "known_rate_28d": (206, 35), "card_known_last": (221, 36), "exp_spread": (18, 39),
+    "amt_to_avg": (106, 1), "amt_to_card_avg": (108, 37), "card_visits": (117, 9),
+    "card_age_h": (118, 9), "boot_gap_s": (142, 32), "rate_900_dev_week": (160, 5),
 }  # fmt: skip
 
 
@@ -32,7 +35,7 @@ def test_ids_and_names_are_unique() -> None:
     assert all(feature.reason in {0, *REASONS} for feature in FEATURES)
     assert all(feature.definition and feature.catches for feature in FEATURES)
     assert not {feature.name for feature in FEATURES} & set(PAYMENT.names)
-    assert len([feature for feature in FEATURES if feature.id <= 44]) >= 40
+    assert {feature.id for feature in FEATURES if feature.id <= 44} == {*range(1, 45)}
 
 
 def test_ids_and_reasons_last() -> None:
@@ -48,7 +51,7 @@ def test_the_default_fits_a_terminal() -> None:
 
 
 def test_the_stream_set_needs_little() -> None:
-    needed = {field for name in STREAM for field in BY_NAME[name].fields}
+    needed = {field for feature in select("stream") for field in feature.fields}
     assert needed <= {"amount_minor", "token", "transaction_type"}
 
 

@@ -20,7 +20,7 @@ MOMENTS = {
 
 @click.command("features")
 @click.argument("names", nargs=-1, metavar="[NAME|DATA]...")
-@click.option("--set", "which", help="Only a set: default or stream.")
+@click.option("--set", "which", help="Only a set: default, stream or all.")
 @click.option("--config", type=click.Path(dir_okay=False),
               help="The features of this tinyfin.toml, its own ones included.")
 @click.option("--out", type=click.Path(dir_okay=False),
@@ -126,7 +126,7 @@ def _list(
 ) -> None:
     from tinyfin.config import load
     from tinyfin.features.catalogue import FEATURES, SETS
-    from tinyfin.features.compiler import Program, compile_program
+    from tinyfin.features.compiler import MAX_FEATURES, Program, compile_program
     from tinyfin.features.selection import select
 
     if sum(map(bool, (names, which, config))) > 1:
@@ -140,7 +140,7 @@ def _list(
         chosen = select(settings.features) if config else FEATURES
     rows = [_describe(feature, compile_program([feature], settings.schema)) for feature in chosen]
     program: Program | None = None
-    if len(chosen) <= 64:
+    if len(chosen) <= MAX_FEATURES:
         program = compile_program(
             list(chosen), settings.schema, **settings.features.capacities
         )
@@ -249,5 +249,5 @@ def _text(rows: list[dict[str, Any]], together: dict[str, int] | None) -> str:
             f"cards {together['card_table_bytes']})"
         )
     else:
-        lines.append(f"\n{len(rows)} features; --set default and --set stream are ready choices")
+        lines.append(f"\n{len(rows)} features; the sets are default, stream and all")
     return "\n".join(lines)

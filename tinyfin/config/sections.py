@@ -39,9 +39,9 @@ class Features(Section):
     """[features]: which features the model sees.
 
     ``names`` lists features of the catalogue, or names one of its sets (``"default"``,
-    ``"stream"``). The capacities are the terminal's memory: transactions that wait for their
-    outcome, cards, labels. Every other entry of the section is a table that defines a feature of
-    the user's own, kept as written in ``define``.
+    ``"stream"``, ``"all"``). The capacities are the terminal's memory: transactions that wait for
+    their outcome, cards, labels. ``cuts`` has the numbers that training chose. Every other entry of
+    the section is a table that defines a feature of the user's own, kept as written in ``define``.
     """
 
     names: str | list[str] = "default"
@@ -50,6 +50,7 @@ class Features(Section):
     card_ways: Annotated[int, Field(ge=1, le=16)] = 4
     terminal_labels: Annotated[int, Field(ge=1, le=128)] = 32
     card_labels: Annotated[int, Field(ge=0, le=16)] = 0
+    cuts: dict[str, Annotated[int, Field(ge=-(2**31), lt=2**31)]] = {}
     define: dict[str, dict[str, Any]] = {}
 
     @property

@@ -26,7 +26,7 @@ from tinyfin.features.operators import CARD, TERMINAL
 from tinyfin.features.selection import Selection, select
 from tinyfin.schema import Schema
 
-__all__ = ["Program", "compile_program"]
+__all__ = ["MAX_FEATURES", "Program", "compile_program"]
 
 PROGRAM_FORMAT = 1
 HEADER_BYTES = 64

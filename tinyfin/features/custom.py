@@ -16,8 +16,9 @@ or a whole expression::
     expression = "either(entry_mode == 'keyed', log2(amount_minor), 0)"
 
 Names in expressions are fields of the schema, features of the catalogue and own features defined
-above. Operators are those of :mod:`tinyfin.features.expressions`. ``doc``, ``catches`` and
-``reason`` (an id of the reasons) may be added.
+above; ``cut`` is the number that ``cut = 500`` gives, or that training learns for
+``cut = "learn"``. Operators are those of :mod:`tinyfin.features.expressions`. ``doc``, ``catches``
+and ``reason`` (an id of the reasons) may be added.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from tinyfin.features.graph import is_late
 __all__ = ["FUNCTIONS", "define_feature", "parse_expression"]
 
 OWN_REASON = 38
-_TEXT_KEYS = ("op", "expression", "doc", "catches", "reason")
+_TEXT_KEYS = ("op", "expression", "doc", "catches", "reason", "cut")
 _WORDS = ("key", "what")
 _OF_A_FIELD = ("present", "field")
 _DURATIONS = ("seconds", "cap_s", "span_s")
@@ -58,10 +59,14 @@ _COMPARISONS: Mapping[type[ast.cmpop], str] = {
     ast.Lt: "<", ast.LtE: "<=", ast.Eq: "==", ast.NotEq: "!=", ast.GtE: ">=", ast.Gt: ">",
 }
 
+_TURNED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
+
 
 def define_feature(name: str, table: Mapping[str, Any], number: int,
-                   own: Mapping[str, Feature]) -> Feature:
+                   own: Mapping[str, Feature], cut: int | None = None) -> Feature:
     """The feature that ``[features.NAME]`` describes; ``own`` are those defined before it.
+
+    ``cut`` takes the place of the table's ``cut = "learn"``; 0 until training has learned it.
 
     Raises ConfigError naming key and fix.
     """
@@ -70,7 +75,11 @@ def define_feature(name: str, table: Mapping[str, Any], number: int,
         raise ConfigError(f"{where}: name it with letters, digits and _, a letter first")
     if ("op" in table) == ("expression" in table):
         raise ConfigError(f'{where}: give either op = "..." or expression = "..."')
-    known = {k: feature.expression for k, feature in {**BY_NAME, **own}.items()}
+    known: dict[str, Expression | int] = {
+        k: feature.expression for k, feature in {**BY_NAME, **own}.items()
+    }
+    if "cut" in table:
+        known["cut"] = _cut(table["cut"], cut, where)
     if "op" in table:
         expression = _from_operator(table, known, where)
         text = ", ".join(f"{k} = {v}" for k, v in table.items() if k not in _TEXT_KEYS[1:])
@@ -89,7 +98,15 @@ def define_feature(name: str, table: Mapping[str, Any], number: int,
     )
 
 
-def parse_expression(text: str, known: Mapping[str, Expression], where: str) -> Expression:
+def _cut(given: Any, learned: int | None, where: str) -> int:
+    if given == "learn":
+        return learned or 0
+    if isinstance(given, int) and not isinstance(given, bool) and -(2**31) <= given < 2**31:
+        return given
+    raise ConfigError(f'{where}.cut = {given!r}: must be "learn" or a whole number of 32 bits')
+
+
+def parse_expression(text: str, known: Mapping[str, Expression | int], where: str) -> Expression:
     """An expression as written in tinyfin.toml. Names in ``known`` are expressions, others fields.
 
     Raises ConfigError.
@@ -109,7 +126,7 @@ def parse_expression(text: str, known: Mapping[str, Expression], where: str) -> 
 class _Reader:
     """Turns a Python expression tree into an Expression; nothing is executed."""
 
-    def __init__(self, known: Mapping[str, Expression], where: str) -> None:
+    def __init__(self, known: Mapping[str, Expression | int], where: str) -> None:
         self.known = known
         self.where = where
 
@@ -187,7 +204,11 @@ class _Reader:
             test = ex.is_in(self._expression(node.left), right)
             return test if isinstance(operator, ast.In) else ~test
         elif type(operator) in _COMPARISONS and not isinstance(right, tuple):
-            return ex.compare(_COMPARISONS[type(operator)], self._expression(node.left),
+            left, relation = self.read(node.left), _COMPARISONS[type(operator)]
+            if isinstance(left, int) and not isinstance(right, int):
+                return ex.compare(_TURNED.get(relation, relation),
+                                  self._expression(node.comparators[0]), left)
+            return ex.compare(relation, self._expression(node.left),
                               self._operand(node.comparators[0]))
         raise self._error(f"{ast.unparse(node)!r}: this comparison is not part of the language")
 
@@ -206,7 +227,7 @@ class _Reader:
         return _seconds(value, self.where) if parameter in _DURATIONS else value
 
 
-def _from_operator(table: Mapping[str, Any], known: Mapping[str, Expression],
+def _from_operator(table: Mapping[str, Any], known: Mapping[str, Expression | int],
                    where: str) -> Expression:
     name = _text(table, "op", where)
     function = _function(name, f"{where}.op")

@@ -33,7 +33,8 @@ class Feature:
     """before: known from the event itself and state; after: learns from responses or notices."""
     expression: Expression
     with_parameter: Callable[[int], Feature] | None = None
-    """Makes the feature for another number, if it has one: NAME_22000 is NAME at 22000."""
+    """Makes the feature for another number, if it has one: NAME_22000 is NAME at 22000, and
+    NAME_learned is NAME at a number that training chooses."""
 
     @cached_property
     def fields(self) -> tuple[str, ...]:

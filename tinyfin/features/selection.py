@@ -1,10 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which features a program gets: names, sets, or the [features] section of tinyfin.toml."""
+"""Which features a program gets: names, sets, or the [features] section of tinyfin.toml.
+
+A feature with a number, ``amt_over``, is also there at another, ``amt_over_22000``, and as
+``amt_over_learned``, whose number training chooses; so is a feature of one's own with
+``cut = "learn"``. What was chosen stands in ``[features.cuts]`` of the run's configuration.
+"""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any, Protocol
 
 from tinyfin.errors import ConfigError
@@ -12,7 +19,9 @@ from tinyfin.features.catalogue import BY_NAME, SETS
 from tinyfin.features.custom import define_feature
 from tinyfin.features.definition import OWN_FEATURE_ID, Feature
 
-__all__ = ["FeaturesSection", "Selection", "select"]
+__all__ = ["FeaturesSection", "Selection", "learned_cuts", "select"]
+
+_LEARNED = "_learned"
 
 
 class FeaturesSection(Protocol):
@@ -26,6 +35,10 @@ class FeaturesSection(Protocol):
     def define(self) -> dict[str, dict[str, Any]]:
         """Tables that define features."""
 
+    @property
+    def cuts(self) -> dict[str, int]:
+        """Cuts that training learned, by feature."""
+
 
 Selection = str | Sequence[str | Feature] | FeaturesSection
 
@@ -36,23 +49,62 @@ def select(features: Selection) -> tuple[Feature, ...]:
         return _set(features)
     if isinstance(features, Sequence):
         return _distinct([x if isinstance(x, Feature) else _named(x, {}) for x in features])
+    own = {name: make(features.cuts.get(name)) for name, make in _own(features).items()}
+    names = features.names
+    chosen = (*_set(names), *own.values()) if isinstance(names, str) else _distinct(
+        [_named(name, own) for name in names])
+    return tuple(_at(feature, features.cuts) for feature in chosen)
+
+
+def learned_cuts(features: FeaturesSection) -> dict[str, Callable[[int], Feature]]:
+    """The chosen features whose cut training learns, by name: each makes the feature at a cut.
+
+    Empty when ``features.cuts`` has them. Raises ConfigError when it has some of them only.
+    """
+    own = _own(features)
+    wanted: dict[str, Callable[[int], Feature]] = {}
+    for feature in select(features):
+        if features.define.get(feature.name, {}).get("cut") == "learn":
+            wanted[feature.name] = own[feature.name]
+        elif feature.name.endswith(_LEARNED) and feature.with_parameter is not None:
+            wanted[feature.name] = feature.with_parameter
+    for name in features.cuts:
+        if name not in wanted:
+            raise ConfigError(f"features.cuts.{name}: no feature in use learns a cut; remove it")
+    missing = [name for name in wanted if name not in features.cuts]
+    if features.cuts and missing:
+        raise ConfigError(
+            f"features.cuts has no {missing[0]!r}; give the cuts of all features that learn one, "
+            "or none"
+        )
+    return {name: wanted[name] for name in missing}
+
+
+def _own(section: FeaturesSection) -> dict[str, Callable[[int | None], Feature]]:
+    """Makers of the features that the section defines; without a cut, at the one that it gives."""
     own: dict[str, Feature] = {}
-    for number, (name, table) in enumerate(features.define.items()):
+    makers: dict[str, Callable[[int | None], Feature]] = {}
+    for number, (name, table) in enumerate(section.define.items()):
         if name in BY_NAME:
             raise ConfigError(
                 f"features.{name}: the catalogue has a feature of that name; choose another"
             )
-        own[name] = define_feature(name, table, OWN_FEATURE_ID + number, own)
-    names = features.names
-    if isinstance(names, str):
-        return (*_set(names), *own.values())
-    return _distinct([_named(name, own) for name in names])
+        makers[name] = partial(
+            define_feature, name, table, OWN_FEATURE_ID + number, dict(own))
+        own[name] = makers[name](section.cuts.get(name))
+    return makers
+
+
+def _at(feature: Feature, cuts: Mapping[str, int]) -> Feature:
+    if feature.name in cuts and feature.with_parameter is not None:
+        return replace(feature.with_parameter(cuts[feature.name]), name=feature.name)
+    return feature
 
 
 def _set(name: str) -> tuple[Feature, ...]:
     if name not in SETS:
         raise ConfigError(f"features.names = {name!r}; sets are {', '.join(SETS)}")
-    return tuple(BY_NAME[feature] for feature in SETS[name])
+    return tuple(_named(feature, {}) for feature in SETS[name])
 
 
 def _named(name: str, own: Mapping[str, Feature]) -> Feature:
@@ -67,6 +119,11 @@ def _named(name: str, own: Mapping[str, Feature]) -> Feature:
 def _with_parameter(name: str) -> Feature | None:
     base, _, number = name.rpartition("_")
     make = BY_NAME[base].with_parameter if base in BY_NAME else None
+    if make is not None and f"_{number}" == _LEARNED:
+        until = BY_NAME[base]
+        return replace(
+            until, name=name, definition=f"{until.definition}; training chooses the number"
+        )
     if make is None or not (number.isascii() and number.isdigit()) or int(number) >= 2**31:
         return None
     return make(int(number))

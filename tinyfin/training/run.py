@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The folder of a run: everything that a later verb needs, and what a person wants to know.
 
-    config.toml       the configuration as it was written (empty: all defaults)
+    config.toml       the configuration as it was written (empty: all defaults), learned cuts added
     run.json          name, data and its fingerprint, split, features, family, seeds, versions
     program.bin       the feature program
     maps.json         the input maps
@@ -83,6 +83,13 @@ class RunFolder:
         from tinyfin.config import load
 
         return load(self.file("config.toml"))
+
+    def add_cuts(self, cuts: Mapping[str, int]) -> None:
+        """Write the cuts that training learned into the run's configuration: [features.cuts]."""
+        rows = "".join(f"{name} = {cut}\n" for name, cut in cuts.items())
+        path = self.file("config.toml")
+        text = path.read_text()
+        path.write_text(f"{text.rstrip()}\n\n[features.cuts]\n{rows}".lstrip())
 
     def maps(self) -> tuple[InputMap, ...]:
         """The input maps, in feature order."""

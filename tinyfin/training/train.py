@@ -19,6 +19,7 @@ from tinyfin.features.compiler import Program, compile_program
 from tinyfin.pack.maps import map_inputs
 from tinyfin.training.baselines import rule_scores
 from tinyfin.training.calibration import fit_table, probability
+from tinyfin.training.cuts import learn_cuts
 from tinyfin.training.families import Problem, family
 from tinyfin.training.maps import fit_maps
 from tinyfin.training.metrics import evaluate
@@ -89,6 +90,10 @@ def train(
         f"split: fit {summary['fit']}, calibration {summary['calibration']}, "
         f"test {summary['test']}; {split.immature} immature rows refused"
     )
+    config, cuts = learn_cuts(config, tx, split.fit, note=note)
+    if cuts:
+        program = compile_program(config.features, config.schema, **config.features.capacities)
+        run.add_cuts(cuts)
     features = compute_features(tx, config, program, note=note)
     maps = fit_maps(features[split.fit], tx.label[split.fit])
     inputs = {
@@ -248,6 +253,7 @@ def _facts(
             "reason_ids": list(program.reason_ids),
             "program_sha256": hashlib.sha256(program.payload).hexdigest(),
             "state_bytes": program.state_bytes,
+            "cuts": dict(config.features.cuts),
         },
         "model": {
             "family": config.model.family,

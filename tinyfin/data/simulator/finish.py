@@ -52,6 +52,7 @@ def finish(world: World, rows: Rows) -> dict[str, Any]:
         "tamper_flags": np.zeros(n, np.int64),
         "chip_failures": rows["chip_failures"],
         "bin_hash": (mix64(world.seed + 1, rows["bin"]) & np.uint64(0xFFFF)).astype(np.int64),
+        "expiry_hash": _expiry(world, rows),
         "approval_hash": np.where(rows["approval"] >= 0, rows["approval"], NONE),
         "label": rows["label"],
         "scenario": rows["scenario"],
@@ -61,6 +62,11 @@ def finish(world: World, rows: Rows) -> dict[str, Any]:
     _per_terminal(world, rows, out)
     _outcomes(rows, out, rng)
     return out
+
+
+def _expiry(world: World, rows: Rows) -> Ints:
+    own = (mix64(world.seed + 3, rows["card"]) & np.uint64(0xFFFF)).astype(np.int64)
+    return np.where(rows["expiry"] >= 0, rows["expiry"], own)
 
 
 def _atc(world: World, rows: Rows, rng: np.random.Generator) -> Ints:

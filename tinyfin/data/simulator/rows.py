@@ -33,6 +33,7 @@ DEFAULTS = {
     "response": 0,
     "result": -1,  # -1: what the response says
     "approval": -1,
+    "expiry": -1,  # -1: the card's own
     "operator": -1,  # -1: whoever is on duty
     "stan": -1,  # -1: the next
     "scenario": 0,

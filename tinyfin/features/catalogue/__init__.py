@@ -21,7 +21,7 @@ from tinyfin.features.catalogue import (
 from tinyfin.features.catalogue.reasons import REASONS, reason_code
 from tinyfin.features.definition import Feature
 
-__all__ = ["BY_NAME", "DEFAULT", "FEATURES", "REASONS", "SETS", "STREAM", "reason_code"]
+__all__ = ["ALL", "BY_NAME", "DEFAULT", "FEATURES", "REASONS", "SETS", "STREAM", "reason_code"]
 
 FEATURES: tuple[Feature, ...] = (
     *amounts.FEATURES, *rhythm.FEATURES, *cards.FEATURES, *responses.FEATURES, *entry.FEATURES,
@@ -47,12 +47,16 @@ it stopped; ``bin_conc`` begins anew after a restart.
 """
 
 STREAM: tuple[str, ...] = (
-    "amt_log", "amt_dev", "amt_to_mean", "amt_over", "amt_round",
-    "amt_to_card_mean", "tok_known", "tok_seen_cnt", "tok_gap_s", "new_tok_share",
-    "gap_s", "rate_hour", "rate_day", "hour_rare", "hour_of_day",
-    "known_last", "known_run", "known_run_age_h", "known_age_h", "known_rate_14d",
-    "known_rate_28d", "known_run2_28d", "known_run1_28d", "known_labels_28d",
+    "amt_log", "amt_over_learned", "amt_to_avg", "amt_to_card_avg", "amt_to_card_mean",
+    "card_visits", "card_age_h", "tok_known", "hour_of_day", "gap_s", "known_last", "known_run",
+    "known_run_age_h", "known_age_h", "known_rate_14d", "known_rate_28d", "known_run2_28d",
+    "known_run1_28d", "known_labels_28d", "card_known_last", "card_known_frauds_28d",
 )
-"""For data that has amount, card, time and terminal only."""
+"""For data that has amount, card, time and terminal only. Plain means over months, because on such
+data they tell more than exponential ones; how the labels of the terminal came, because that tells
+most; and an amount whose cut training learns."""
 
-SETS: Mapping[str, tuple[str, ...]] = {"default": DEFAULT, "stream": STREAM}
+ALL: tuple[str, ...] = tuple(feature.name for feature in FEATURES)
+"""The whole catalogue, to see what it needs; no model wants all of it."""
+
+SETS: Mapping[str, tuple[str, ...]] = {"default": DEFAULT, "stream": STREAM, "all": ALL}

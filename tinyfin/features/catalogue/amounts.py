@@ -10,8 +10,10 @@ from tinyfin.features.catalogue.base import AMOUNT, CARD_GAP, GAP, HAS_CARD, REF
 from tinyfin.features.definition import Feature
 from tinyfin.features.expressions import (
     APPROVED,
+    DAY_S,
     HOUR_S,
     Expression,
+    Key,
     absolute,
     all_of,
     compare,
@@ -35,12 +37,21 @@ _LOG = log2(AMOUNT)
 _FLOOR = field("floor_limit_minor")
 _TERMINAL_MEAN = mean("terminal", AMOUNT, shift=5, width=8, where=SALE)
 CARD_MEAN = mean("card", AMOUNT, shift=2, width=4, where=SALE)
+_AVERAGED_S = 128 * DAY_S
 _BEFORE = previous("terminal", AMOUNT, otherwise=-1_000_000)
 _NEAR = all_of(HAS_CARD, absolute(AMOUNT - _BEFORE) <= 100, CARD_GAP > GAP)
 
 
 def _times(average: Expression) -> Expression:
     return smaller(ratio(AMOUNT, average, scale=64, otherwise=64), 16384)
+
+
+def _average(key: Key) -> Expression:
+    """64 * amount / plain mean of what was approved in 128 days, by buckets of 32."""
+    count = window(key, seconds=_AVERAGED_S, buckets=4, where=SALE, when=APPROVED)
+    total = window(key, seconds=_AVERAGED_S, buckets=4, value=AMOUNT, where=SALE, when=APPROVED,
+                   width=4)
+    return smaller(ratio(AMOUNT * count, total, scale=64, otherwise=64), 16384)
 
 
 def _over(cut_minor: int) -> Feature:
@@ -97,6 +108,13 @@ FEATURES: tuple[Feature, ...] = (
             "64 * amount / exponential mean (shift 2) of this card's approved sales at this "
             "terminal, at most 16384; 64 when there are none", "stolen card spent fast", "before",
             _times(CARD_MEAN)),
+    Feature("amt_to_avg", 106, 1,
+            "64 * amount / plain mean of this terminal's approved sales of 128 days, at most "
+            "16384; 64 when there are none", "unusual amount", "before", _average("terminal")),
+    Feature("amt_to_card_avg", 108, 37,
+            "64 * amount / plain mean of this card's approved sales of 128 days at this terminal, "
+            "at most 16384; 64 when there are none", "stolen card spent fast", "before",
+            _average("card")),
     replace(_over(10_000), name="amt_over"),
     Feature("amt_refund_log", 105, 22, "amt_log of a refund, else 0", "refund fraud", "before",
             either(REFUND, _LOG, 0)),

@@ -8,7 +8,9 @@ from tinyfin.features.catalogue.base import AMOUNT, CARD_GAP, HAS_CARD
 from tinyfin.features.definition import Feature
 from tinyfin.features.expressions import (
     DAY_S,
+    HOUR_S,
     all_of,
+    distinct,
     either,
     field,
     larger,
@@ -28,6 +30,7 @@ _NEW = all_of(HAS_CARD, ~seen())
 _ATC = field("atc")
 _HAS_ATC = present("atc")
 _ATC_BEFORE = previous("card", _ATC, otherwise=-1, where=_HAS_ATC)
+_HAS_EXPIRY = present("expiry_hash")
 _DECLINED_AGO = since("card", cap_s=600, when=("declined",))
 _DECLINED_AMOUNT = previous("card", AMOUNT, otherwise=0, when=("declined",))
 
@@ -55,6 +58,18 @@ FEATURES: tuple[Feature, ...] = (
             "16 * the largest number of equal BIN hashes among the last 16, this one included",
             "BIN attack", "before",
             mode("terminal", field("bin_hash"), 15, where=present("bin_hash"), itself=True) * 16),
+    Feature("exp_spread", 18, 39,
+            "different expiry dates given for this card in the last hour, this one included, at "
+            "most 8; in RAM only", "expiry guessing", "before",
+            distinct("card", field("expiry_hash"), seconds=HOUR_S, n=7, where=_HAS_EXPIRY,
+                     itself=True)),
+    Feature("card_visits", 117, 9, "times this card was here in the last 128 days, at most 1000",
+            "strangers", "before",
+            smaller(window("card", seconds=128 * DAY_S, buckets=4), 1000)),
+    Feature("card_age_h", 118, 9,
+            "hours since this card was here, at most 2160 and when unknown",
+            "strangers, sleeping cards", "before",
+            since("card", cap_s=90 * DAY_S) // HOUR_S),
     Feature("appr_after_decl", 23, 14,
             "1 when this card was declined here in the last 600 s for more than this amount",
             "probing the limit", "after",

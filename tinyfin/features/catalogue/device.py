@@ -40,6 +40,7 @@ _OPERATOR = field("operator_hash")
 _OPERATOR_BEFORE = previous("terminal", _OPERATOR, otherwise=-1, where=present("operator_hash"))
 _CHANGED = all_of(present("operator_hash"), _OPERATOR_BEFORE >= 0,
                   absolute(_OPERATOR - _OPERATOR_BEFORE) > 0)
+_BOOTED = growth("boots") > 0
 _SUPERVISOR = is_value("transaction_type", "refund", "void", "forced_post")
 
 FEATURES: tuple[Feature, ...] = (
@@ -68,6 +69,10 @@ FEATURES: tuple[Feature, ...] = (
             "before",
             window("terminal", seconds=DAY_S, buckets=6, value=growth("boots"), itself=True,
                    width=1)),
+    Feature("boot_gap_s", 142, 32,
+            "seconds since the transaction with which a start of the terminal was noticed (0: "
+            "this one), at most 32767 and when none was", "glitching, swap", "before",
+            either(~_BOOTED, since("terminal", cap_s=CAP_S, where=_BOOTED), 0)),
     Feature("tamper_bits", 43, 33, "number of tamper, cover and mesh bits latched",
             "skimmer, opened case", "before", popcount(field("tamper_flags"), 0xFFFF_FFFF)),
     Feature("op_change", 44, 34,

@@ -46,6 +46,7 @@ REASONS: Mapping[int, str] = {
     36: "fraud is known for this card",
     37: "unusual amount for this card",
     38: "feature defined by the user",
+    39: "several expiry dates for one card",
 }
 
 

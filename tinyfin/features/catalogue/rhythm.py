@@ -10,8 +10,12 @@ from tinyfin.features.expressions import (
     APPROVED,
     DAY_S,
     HOUR_S,
+    Expression,
+    const,
     day_of_week,
     deviation,
+    either,
+    equal,
     hour_of_day,
     rarity,
     window,
@@ -20,6 +24,20 @@ from tinyfin.features.expressions import (
 __all__ = ["FEATURES"]
 
 _IN_900 = window("terminal", seconds=900, buckets=9, itself=True, width=1)
+_QUARTER_H = 6
+
+
+def _in_its_part(x: Expression) -> Expression:
+    """The deviation of x from what it is in this part of the week: eight parts, eight means."""
+    quarter = hour_of_day() // _QUARTER_H
+    part = quarter + (day_of_week() >= 5) * 4
+    out: Expression = const(0)
+    for number in range(8):
+        now = equal(part, number)
+        out = either(now, deviation("terminal", x, shift=5, floor=1, scale=16, minimum=8,
+                                    where=now, when=ALWAYS), out)
+    return out
+
 
 FEATURES: tuple[Feature, ...] = (
     Feature("gap_s", 9, 4, "seconds since the transaction before, at most 32767", "bursts",
@@ -33,6 +51,10 @@ FEATURES: tuple[Feature, ...] = (
             "16 * (rate_900 - mean) / max(mean absolute deviation, 1), shift 7; 0 before the "
             "sixteenth", "takeover, off-pattern", "before",
             deviation("terminal", _IN_900, shift=7, floor=1, scale=16, minimum=16, when=ALWAYS)),
+    Feature("rate_900_dev_week", 160, 5,
+            "as rate_900_dev, each quarter of the day from Monday to Friday and on the weekend "
+            "against its own mean, shift 5; 0 before its eighth", "takeover, off-pattern", "before",
+            _in_its_part(_IN_900)),
     Feature("rate_day", 111, 5, "transactions in the last 24 h, this one included",
             "scale of the terminal", "before",
             window("terminal", seconds=DAY_S, buckets=12, itself=True, width=2)),

@@ -38,6 +38,8 @@ class Attack:
     """Profiles it happens at; any if empty."""
     hours: tuple[int, ...] = ()
     """Hours of the day it starts in; the merchant's busy hours if empty."""
+    on_demand: bool = False
+    """Happens only where [simulate.attacks] names it."""
 
 
 @dataclass
@@ -108,7 +110,7 @@ def incidents(world: World, factors: Mapping[str, float]) -> list[Rows]:
             )
     out = []
     for code, attack in enumerate(known.values(), start=1):
-        factor = factors.get(attack.name, 1.0)
+        factor = factors.get(attack.name, 0.0 if attack.on_demand else 1.0)
         if factor > 0:
             mean = attack.per_terminal_day * factor * len(world.terminals) * world.days
             count = max(1, round(mean))
