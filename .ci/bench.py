@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from tinyfin.hil import benchmarks
-from tinyfin.targets import catalogue
+from tinyfin.targets import catalogue, flash
 
 ROOT = Path(__file__).resolve().parents[1]
 REFERENCE = json.loads((ROOT / ".ci" / "bench_reference.json").read_text(encoding="utf-8"))
@@ -93,7 +93,7 @@ def measure(target: str, cases: list[benchmarks.Case]) -> dict:
     found = {
         "target": target,
         "networks": [compared(row) for row in benchmarks.networks(chosen, cases)],
-        "opening": benchmarks.opening(chosen, PACK.read_bytes()),
+        "opening": benchmarks.opening(chosen, flash.target_pack(PACK, chosen).read_bytes()),
         "budget": benchmarks.budget_row(target, PACK),
         "network_code": None,
     }

@@ -33,7 +33,8 @@ enum tag {
     TAG_PLAN = 4,     /* payload: a plan, which is checked */
     TAG_ROWS = 5,     /* payload: a inputs of the plan, then as many outputs. b: 1 prints ticks of each */
     TAG_SABOTAGE = 6, /* a: operator that is off by one from here on; only in a build with TFIN_LAB_PROBE */
-    TAG_MEASURE = 7   /* a: 1 prints ticks of every scored event */
+    TAG_MEASURE = 7,  /* a: 1 prints ticks of every scored event */
+    TAG_KEYS = 8      /* payload: a public keys that are trusted from here on, beside the development key */
 };
 
 #define TAPE_MAGIC 0x50415454u /* before the first record: u32 magic, u32 bytes, u32 CRC-32 of the records, u32 0 */
@@ -47,6 +48,8 @@ static uint64_t record[TFIN_RECORD_WORDS];
 static uint8_t *memory;
 static uint32_t memory_size;
 static uint32_t measure;
+static const uint8_t *keys;
+static uint8_t key_count;
 static uint32_t scored;
 static uint32_t digest;
 static uint32_t differing;
@@ -169,6 +172,8 @@ static void open_pack(const uint8_t *pack, uint32_t size, uint32_t report)
     tfin_trust trust;
     memset(&trust, 0, sizeof trust);
     trust.allow_development_key = 1;
+    trust.keys = keys;
+    trust.key_count = key_count;
     hash_ticks = hash_bytes = verify_ticks = 0;
     uint32_t before = tfin_port_ticks();
     int rc = tfin_open(&engine, pack, size, memory, memory_size, &trust);
@@ -351,6 +356,10 @@ static void work(const uint8_t *at, const uint8_t *end)
             break;
         case TAG_MEASURE:
             measure = head[2];
+            break;
+        case TAG_KEYS:
+            keys = payload;
+            key_count = (uint8_t)head[2];
             break;
 #ifdef TFIN_LAB_PROBE
         case TAG_SABOTAGE:

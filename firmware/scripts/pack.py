@@ -7,8 +7,10 @@ one). The kernels that the pack's network needs, and no others, are linked
 (option custom_tinyfin_kernels, or TINYFIN_KERNELS: "pack"; "fc" for FULLY_CONNECTED and tables;
 "all"). Option custom_tinyfin_public_keys, or TINYFIN_PUBLIC_KEYS: the public keys that the image
 trusts, as files of 64 hex digits or as the digits themselves, separated by blanks.
-Generated files lie in the build folder and are only written again when the pack, the keys or the
-generator change. Needs only the standard library: tinyfin need not be installed.
+When model.LAYOUT.tfpack of `tinyfin repack` lies beside the pack and the board's kernels like that
+layout of weights, it is taken instead. Generated files lie in the build folder and are only written
+again when the pack, the keys or the generator change. Needs only the standard library: tinyfin need
+not be installed.
 """
 
 import hashlib
@@ -73,6 +75,20 @@ def _generate(env, root, pack):
     return folder
 
 
+def _in_layout(env, pack):
+    """The pack in the layout of the board's kernels, when it lies beside and is of this pack."""
+    layout = env.BoardConfig().get("tinyfin.layout", "")
+    other = pack.with_name(f"{pack.name.removesuffix('.tfpack')}.{layout}.tfpack")
+    if not layout or not other.is_file():
+        return pack
+    heads = [path.read_bytes()[:128] for path in (pack, other)]
+    if heads[0][:36] + heads[0][40:] != heads[1][:36] + heads[1][40:]:  # all but the layout
+        sys.stderr.write(f"warning: {other.name} is of another pack than {pack.name}: not used; "
+                         "make it again with `tinyfin repack`\n")
+        return pack
+    return other
+
+
 PROFILES = {"fc": ("FULLY_CONNECTED", "TABLE")}
 
 
@@ -122,7 +138,7 @@ def _platformio(env):
     elif pack == "none":
         return
     elif (root / pack).is_file():
-        folder = _generate(env, root, root / pack)
+        folder = _generate(env, root, _in_layout(env, root / pack))
     else:
         _refuse(env, f"custom_tinyfin_pack = {pack}: no such file; make a pack with "
                      "`tinyfin quantize RUN`, or set the option to one")

@@ -12,6 +12,7 @@ import pytest
 from tests.wire import rig
 from tinyfin import paths
 from tinyfin.hil import lab
+from tinyfin.pack.layouts import choose
 from tinyfin.targets import catalogue
 
 EVENTS = 10_000
@@ -46,15 +47,11 @@ def stock_pack() -> Path:
 
 
 @cache
-def transactions() -> object:
-    """A little more than ten thousand, of five terminals."""
-    return rig.make_transactions(terminals=6, days=30)
+def tapes(layout: str, room: int) -> list[tuple[lab.Tape, int]]:
+    """Tapes of ten thousand scored events with the twin's answers, none larger than ``room``.
 
-
-@cache
-def tapes(room: int) -> list[tuple[lab.Tape, int]]:
-    """Tapes of ten thousand scored events with the twin's answers, none larger than ``room``."""
+    The pack is in that layout, in the twin too; there are a little more than ten thousand events.
+    """
     tx = rig.make_transactions(terminals=6, days=30)
-    return lab.event_tapes(
-        stock_pack().read_bytes(), tx, rig.make_stream(tx), room, limit=EVENTS
-    )
+    pack = choose(stock_pack(), layout)
+    return lab.event_tapes(pack, tx, rig.make_stream(tx), room, limit=EVENTS)

@@ -10,7 +10,7 @@ from tests.wire import rig
 from tinyfin.hil import lab
 from tinyfin.hil.replay import replay
 from tinyfin.hil.session import emulated
-from tinyfin.targets import budget, catalogue
+from tinyfin.targets import budget, catalogue, flash
 from tinyfin.targets import build as building
 
 LARGE = 512 << 10
@@ -23,7 +23,7 @@ def test_ten_thousand_events(name: str) -> None:
     """Bulk: tapes in the guest's memory, a digest after every event, state and image at the end."""
     image = lab.build_lab(name)
     scored = 0
-    for tape, scores in tapes(min(lab.room(image), LARGE)):
+    for tape, scores in tapes(image.target.layout, min(lab.room(image), LARGE)):
         found = lab.run(image, tape)
         assert not found.differing, f"{name}: {found.first}"
         assert found.scored == scores
@@ -35,7 +35,7 @@ def test_ten_thousand_events(name: str) -> None:
 def test_terminal_application_boots_and_replays(name: str) -> None:
     """The serial road, short: the application itself, its wire and the state's digest."""
     target = catalogue.get(name)
-    pack = stock_pack()
+    pack = flash.target_pack(stock_pack(), target)
     image = building.build(target, pack=pack)
     tx = rig.make_transactions()
     with emulated(target, image.elf, icount=False) as session:

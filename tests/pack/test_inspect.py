@@ -15,6 +15,7 @@ from tests.pack.conftest import tiny_tflite
 from tinyfin.cli import main
 from tinyfin.pack.container import build_pack, model_id
 from tinyfin.pack.signing import generate_key
+from tinyfin.pack.trust import save_public_key
 from tinyfin.twin import Twin
 
 
@@ -66,8 +67,13 @@ def test_a_release_pack_and_its_public_key(tmp_path: Path, tiny: dict[str, Any])
     path = tmp_path / "release.tfpack"
     path.write_bytes(build_pack(**tiny, key=key))
     assert "not checked" in inspect(path).stdout
-    assert "(verified)" in inspect(path, "--public-key", key.public.hex()).stdout
-    assert inspect(path, "--public-key", "zz").exit_code == 2
+    public = tmp_path / "release.pub"
+    save_public_key(key.public, public)
+    assert "(verified)" in inspect(path, "--public-key", str(public)).stdout
+    save_public_key(key.public, tmp_path / "public.key")
+    assert "(verified)" in inspect(path).stdout
+    public.write_text("zz")
+    assert inspect(path, "--public-key", str(public)).exit_code == 3
 
 
 def test_a_tflite(tmp_path: Path) -> None:

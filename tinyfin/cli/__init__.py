@@ -31,6 +31,7 @@ VERBS: tuple[tuple[str, str, str], ...] = (
     ("quantize", "tinyfin.cli.quantize", "Make the int8 .tflite and the pack of a run."),
     ("score", "tinyfin.cli.score", "Score transactions on the workstation."),
     ("keygen", "tinyfin.cli.keygen", "Make a key that signs packs."),
+    ("repack", "tinyfin.cli.repack", "Sign a pack in the weight layouts of the targets."),
     ("inspect", "tinyfin.cli.inspect", "Explain a pack or a .tflite."),
     ("codegen", "tinyfin.cli.codegen", "Write the C that a firmware project links."),
     ("build", "tinyfin.cli.build", "Build the firmware of a run for a target."),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tinyfin.cli.output import emit, json_option, note
+from tinyfin.cli.trust import public_key_option
 
 if TYPE_CHECKING:
     from tinyfin.hil.budget import Budget
@@ -43,17 +44,20 @@ class _Size(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     "--measure/--no-measure", default=True,
     help="Boot each target and count; without, sizes and the stack's bound only.",
 )  # fmt: skip
+@public_key_option
 @json_option
 def command(
     run: Path, targets: tuple[str, ...], max_flash: int | None, max_ram: int | None,
-    data_path: Path | None, config: Path | None, measure: bool, as_json: bool,
+    data_path: Path | None, config: Path | None, measure: bool, public_keys: tuple[Path, ...],
+    as_json: bool,
 ) -> None:  # fmt: skip
     """Tell what RUN, a run folder or a .tfpack, costs on every target, or on those given.
 
-    Flash and RAM are taken from the linked image, to the byte. Stack is the larger of what the
-    compiler's call graph allows and what a replay touched. Instructions are counted in the guest
-    over replayed events; the bound is derived from the program. A target that is too small is a row
-    of its own. --max-flash and --max-ram make it a check for continuous integration.
+    The pack is taken in each target's layout, as `build` takes it. Flash and RAM are those of the
+    linked image, to the byte. Stack is the larger of what the compiler's call graph allows and what
+    a replay touched. Instructions are counted in the guest over replayed events; the bound is
+    derived from the program. A target that is too small is a row of its own.
+    --max-flash and --max-ram make it a check for continuous integration.
     """
     from concurrent.futures import ThreadPoolExecutor
 
@@ -61,8 +65,10 @@ def command(
     from tinyfin.data.readers import read
     from tinyfin.errors import BudgetError
     from tinyfin.hil.budget import budget, default_data, overruns
+    from tinyfin.pack.trust import trusted_keys
     from tinyfin.targets import catalogue
 
+    keys = trusted_keys(run, public_keys)
     names = targets or tuple(catalogue.load())
     tx = None if data_path is None else read(data_path, configuration.load(config))
     if tx is None and measure:
@@ -70,7 +76,7 @@ def command(
 
     def one(name: str) -> Budget | BudgetError:
         try:
-            return budget(run, name, tx=tx, measure=measure, note=note)
+            return budget(run, name, tx=tx, measure=measure, keys=keys, note=note)
         except BudgetError as error:
             return error
 

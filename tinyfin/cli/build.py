@@ -37,9 +37,13 @@ def command(
 ) -> None:
     """Build the terminal firmware with the pack of RUN, a run folder or a .tfpack.
 
+    The pack goes in in the layout of the target's kernels: repacked here when the development key
+    signed it, else taken from the file that `tinyfin repack` or `quantize --key` left beside it.
+
     The image is kept in RUN/firmware/TARGET, with its sizes in image.json. Exit code 7 says that
     it does not fit the target, 6 that a tool is missing or that the compiler failed.
     """
+    from tinyfin.pack.container import parse_pack
     from tinyfin.pack.trust import require_trusted, trusted_keys
     from tinyfin.targets import build as building
     from tinyfin.targets import catalogue, flash
@@ -51,6 +55,7 @@ def command(
     if pack is not None:
         keys = trusted_keys(run, public_keys)
         require_trusted(pack.read_bytes(), keys, pack, release=release)
+        pack = flash.target_pack(run, target, keys, note)
     elif public_keys:
         raise click.UsageError("--generated has its keys already: give --public-key to codegen")
     result = building.build(
@@ -61,6 +66,7 @@ def command(
     emit(
         {
             "target": target.name,
+            "pack": None if pack is None else parse_pack(pack.read_bytes()).pack_id.hex(),
             "elf": str(elf),
             "flash_bytes": result.flash_bytes,
             "ram_bytes": result.ram_bytes,

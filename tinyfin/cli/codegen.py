@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from tinyfin.cli.output import emit, json_option
+from tinyfin.cli.output import emit, json_option, note
 from tinyfin.cli.trust import public_key_option
 
 __all__ = ["command"]
@@ -19,9 +19,20 @@ __all__ = ["command"]
     "--out", "out_dir", type=click.Path(path_type=Path, file_okay=False), required=True,
     help="Folder to write into; made when missing.",
 )  # fmt: skip
+@click.option(
+    "--target", "target_name",
+    help="Weights in the layout of this target's kernels (tinyfin targets); canonical, which every "
+    "core runs, if not given.",
+)  # fmt: skip
 @public_key_option
 @json_option
-def command(run: Path, out_dir: Path, public_keys: tuple[Path, ...], as_json: bool) -> None:
+def command(
+    run: Path,
+    out_dir: Path,
+    target_name: str | None,
+    public_keys: tuple[Path, ...],
+    as_json: bool,
+) -> None:
     """Write the pack of RUN, a run folder or a .tfpack, as C.
 
     tinyfin_pack.h has the sizes, the event's struct and the checks that both hold; tinyfin_pack.c
@@ -32,11 +43,15 @@ def command(run: Path, out_dir: Path, public_keys: tuple[Path, ...], as_json: bo
     from tinyfin.codegen.emit import emit as write
     from tinyfin.codegen.layout import read_layout
     from tinyfin.pack.trust import require_trusted, trusted_keys
-    from tinyfin.targets.flash import run_pack
+    from tinyfin.targets import catalogue
+    from tinyfin.targets.flash import run_pack, target_pack
 
-    pack = run_pack(run).read_bytes()
+    path = run_pack(run)
     keys = trusted_keys(run, public_keys)
-    require_trusted(pack, keys, run)
+    require_trusted(path.read_bytes(), keys, run)
+    if target_name is not None:
+        path = target_pack(run, catalogue.get(target_name), keys, note)
+    pack = path.read_bytes()
     tflite = run / "model.tflite" if run.is_dir() else None
     model = tflite.read_bytes() if tflite is not None and tflite.is_file() else None
     files = write(pack, out_dir, tflite=model, keys=keys)

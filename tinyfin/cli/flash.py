@@ -43,6 +43,7 @@ def command(
     has to say that it runs the pack of RUN, and nothing is left running. A board is programmed with
     the first of its flash tools that is on PATH.
     """
+    from tinyfin.pack.container import parse_pack
     from tinyfin.pack.trust import require_trusted, trusted_keys
     from tinyfin.targets import build as building
     from tinyfin.targets import catalogue, flash
@@ -53,8 +54,9 @@ def command(
         raise click.UsageError("--port is for a board: give --board too")
     pack = flash.run_pack(run)
     keys = trusted_keys(run, public_keys)
-    known = require_trusted(pack.read_bytes(), keys, pack, release=release)
-    pack_id = known.pack_id.hex()
+    require_trusted(pack.read_bytes(), keys, pack, release=release)
+    pack = flash.target_pack(run, target, keys, note)
+    pack_id = parse_pack(pack.read_bytes()).pack_id.hex()
     note(f"building for {target.name}: {target.title}")
     built = building.build(
         target, pack=pack, keys=keys, defines=("TFIN_RELEASE",) if release else ()

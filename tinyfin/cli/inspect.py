@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from tinyfin.cli.output import emit, json_option
+from tinyfin.cli.trust import public_key_option
 from tinyfin.errors import InputError
 
 __all__ = ["command"]
@@ -19,9 +20,9 @@ _TFLITE_MAGIC = b"TFL3"
 
 @click.command("inspect")
 @click.argument("file", type=click.Path(dir_okay=False))
-@click.option("--public-key", help="64 hex digits: check the signature of a release pack with it.")
+@public_key_option
 @json_option
-def command(file: str, public_key: str | None, as_json: bool) -> None:
+def command(file: str, public_keys: tuple[Path, ...], as_json: bool) -> None:
     """Explain FILE, a pack or a .tflite: contents, sizes, memory.
 
     A damaged file is refused with the offset and the rule it breaks (exit code 3).
@@ -36,23 +37,17 @@ def command(file: str, public_key: str | None, as_json: bool) -> None:
         return
     if data[:4] != _PACK_MAGIC:
         raise InputError(f"{file}: is neither a pack (TFPK) nor a .tflite (TFL3)")
-    result = _pack(data, file, public_key)
+    result = _pack(data, file, public_keys)
     emit(result, as_json, _pack_text(file, result))
 
 
-def _pack(data: bytes, file: str, public_key: str | None) -> dict[str, Any]:
+def _pack(data: bytes, file: str, public_keys: tuple[Path, ...]) -> dict[str, Any]:
     from tinyfin.errors import PackError
     from tinyfin.pack.container import parse_pack
     from tinyfin.pack.explain import explain_pack
+    from tinyfin.pack.trust import trusted_keys
 
-    keys = []
-    if public_key is not None:
-        try:
-            keys = [bytes.fromhex(public_key)]
-        except ValueError:
-            raise click.BadParameter("a public key is 64 hex digits") from None
-        if len(keys[0]) != 32:
-            raise click.BadParameter("a public key is 64 hex digits")
+    keys = trusted_keys(file, public_keys)
     try:
         return explain_pack(parse_pack(data, keys=keys))
     except PackError as error:
@@ -123,7 +118,7 @@ def _pack_text(file: str, r: dict[str, Any]) -> str:
         )
         table = r["calibration"]
         lines += [
-            f"  network     model {r['model_id']}: {operators}",
+            f"  network     model {r['model_id']}, layout {r['layout']}: {operators}",
             f"              {network['macs']} multiply-accumulates, {network['plan_bytes']} bytes",
             f"  read-out    {r['readout']['kind']}",
             f"  calibration {table['knots']} knots, raw {table['raw'][0]}..{table['raw'][1]}, "

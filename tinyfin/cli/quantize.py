@@ -42,7 +42,8 @@ def parity_text(result: dict[str, Any]) -> str:
 def command(run: str, key_path: str | None, as_json: bool) -> None:
     """Make model.tflite and model.tfpack of a RUN, compared with TFLM byte for byte.
 
-    A RUN signed with --key keeps the public half in public.key, which the other verbs trust.
+    A RUN signed with --key keeps the public half in public.key, which the other verbs trust, and
+    the pack in the other layouts of the targets beside model.tfpack, signed too.
     """
     from tinyfin.cli.train import table_text
     from tinyfin.pack.signing import load_key

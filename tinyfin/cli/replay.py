@@ -68,14 +68,15 @@ def command(
     from tinyfin.data.readers import read
     from tinyfin.hil import session
     from tinyfin.hil.replay import replay
+    from tinyfin.pack import layouts
     from tinyfin.pack.trust import require_trusted, trusted_keys
     from tinyfin.targets import catalogue, flash
 
     if (target_name is None) == (port is None):
         raise click.UsageError("give either --target or --port")
-    pack = flash.run_pack(run).read_bytes()
+    path = flash.run_pack(run)
     keys = trusted_keys(run, public_keys)
-    require_trusted(pack, keys, run)
+    require_trusted(path.read_bytes(), keys, run)
     settings = config.load(config_path or _run_config(run))
     tx = read(list(data), settings)
     stream = event_stream(tx, settings.data.notices)
@@ -92,6 +93,8 @@ def command(
     total = min(len(tx), limit or len(tx))
     with reach as reached, progress(total, "replaying") as bar:
         reached.client.on_log = lambda level, line: note(f"terminal: {line}")
+        # the twin runs the very pack that the terminal runs, in the terminal's layout
+        pack = layouts.running(path, reached.client.connect().pack_id, keys)
         result = replay(
             pack, tx, stream, reached.client, limit=limit, warmup=earlier,
             instructions=reached.instructions, target=reached.target, progress=bar.update,

@@ -21,7 +21,7 @@ from tinyfin.hil.bench import bench
 from tinyfin.pack.container import parse_pack
 from tinyfin.pack.plan import compile_plan, repack
 from tinyfin.quantize.tflite_model import load
-from tinyfin.targets import catalogue
+from tinyfin.targets import catalogue, flash
 from tinyfin.targets.catalogue import Target
 
 __all__ = ["Case", "budget_row", "network_code", "networks", "opening"]
@@ -111,13 +111,14 @@ def opening(target: Target, pack: bytes) -> dict[str, Any]:
 
 def budget_row(target_name: str, pack: Path) -> dict[str, Any]:
     """A budget as `tinyfin budget` predicts it, and the same pack on other data."""
+    target = catalogue.get(target_name)
     try:
         found = budgets.budget(pack, target_name)
     except BudgetError as error:
         return {"target": target_name, "error": str(error)}
     data = budgets.default_data(**OTHER_DATA)
     counted = budgets.count(
-        catalogue.get(target_name), pack.read_bytes(), data, event_stream(data, "both"),
+        target, flash.target_pack(pack, target).read_bytes(), data, event_stream(data, "both"),
         OTHER_EVENTS,
     )  # fmt: skip
     return {

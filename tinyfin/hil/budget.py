@@ -29,11 +29,11 @@ from tinyfin.hil import lab
 from tinyfin.hil.replay import replay
 from tinyfin.hil.session import emulated
 from tinyfin.pack.container import parse_pack
+from tinyfin.pack.trust import keys_beside, require_trusted
 from tinyfin.targets import budget as sizes
 from tinyfin.targets import build as building
 from tinyfin.targets import catalogue, flash
 from tinyfin.targets.catalogue import Target
-from tinyfin.twin import Twin
 
 __all__ = ["Budget", "Counted", "Instructions", "budget", "count", "default_data", "overruns"]
 
@@ -134,18 +134,23 @@ def budget(
     tx: Transactions | None = None,
     measure: bool = True,
     events: int = EVENTS,
+    keys: Sequence[bytes] | None = None,
     note: Callable[[str], object] = lambda _: None,
 ) -> Budget:
     """Build, take apart, and (with an emulator) measure. ``run``: a run folder or a pack.
 
     tx: the events that are replayed; by default :func:`default_data`. measure: False leaves stack
-    painting and instructions out. Raises what the build and the emulator raise.
+    painting and instructions out. keys: public keys that are trusted; the run's own if None. The
+    pack is taken in the target's layout, as `build` takes it. Raises PackError for a pack that is
+    not trusted, and what the build and the emulator raise.
     """
     target = catalogue.get(target_name)
-    path = flash.run_pack(run)
+    keys = keys_beside(run) if keys is None else tuple(keys)
+    require_trusted(flash.run_pack(run).read_bytes(), keys, run)
+    path = flash.target_pack(run, target, keys, note)
     pack = path.read_bytes()
     note(f"{target.name}: building")
-    image = building.build(target, pack=path)
+    image = building.build(target, pack=path, keys=keys)
     found = Budget(target.name, sizes.image_budget(image, path))
     if not measure or target.emulator is None:
         why = "not asked for" if not measure else f"{target.name} has no emulator"
@@ -154,16 +159,18 @@ def budget(
     data = default_data() if tx is None else tx
     stream = event_stream(data, "both")
     note(f"{target.name}: counting")
-    found.stack_painted_bytes = _painted_stack(target, image.elf, pack, data, stream)
-    found.instructions = _instructions(target, pack, data, stream, events)
+    found.stack_painted_bytes = _painted_stack(target, image.elf, pack, data, stream, keys)
+    found.instructions = _instructions(target, pack, data, stream, events, keys)
     return found
 
 
 def _painted_stack(
-    target: Target, elf: Path, pack: bytes, tx: Transactions, stream: Stream
+    target: Target, elf: Path, pack: bytes, tx: Transactions, stream: Stream, keys: Sequence[bytes]
 ) -> int:
     with emulated(target, elf, icount=False) as session:
-        replay(pack, tx, stream, session.client, limit=SERIAL_EVENTS, target=target.name).check()
+        replay(
+            pack, tx, stream, session.client, limit=SERIAL_EVENTS, target=target.name, keys=keys
+        ).check()
         total, free = session.client.stack()
     return total - free
 
@@ -179,13 +186,14 @@ class Counted:
 
 
 def count(
-    target: Target, pack: bytes, tx: Transactions, stream: Stream, events: int
+    target: Target, pack: bytes, tx: Transactions, stream: Stream, events: int,
+    keys: Sequence[bytes] = (),
 ) -> Counted:
     """Replay ``events`` transactions in the laboratory and count each; MismatchError when an
     answer differs from the twin's."""
     plain = lab.build_lab(target)
     tapes = lab.event_tapes(
-        pack, tx, stream, lab.room(plain), limit=events, measure=True, piece_events=600
+        pack, tx, stream, lab.room(plain), limit=events, measure=True, piece_events=600, keys=keys
     )
     total: list[int] = []
     explained: list[bool] = []
@@ -202,22 +210,24 @@ def count(
 
 
 def _instructions(
-    target: Target, pack: bytes, tx: Transactions, stream: Stream, events: int
+    target: Target, pack: bytes, tx: Transactions, stream: Stream, events: int,
+    keys: Sequence[bytes],
 ) -> Instructions:
-    counted = count(target, pack, tx, stream, events)
-    operators, rest = _operators(target, pack, tx, stream, events)
+    counted = count(target, pack, tx, stream, events, keys)
+    operators, rest = _operators(target, pack, tx, stream, events, keys)
     return _summary(pack, counted, operators, rest)
 
 
 def _operators(
-    target: Target, pack: bytes, tx: Transactions, stream: Stream, events: int
+    target: Target, pack: bytes, tx: Transactions, stream: Stream, events: int,
+    keys: Sequence[bytes],
 ) -> tuple[dict[int, int], int]:
     """Worst instructions by operator code, and of the rest of a score without reasons."""
     probing = lab.build_lab(target, probe=True)
     worst: dict[int, int] = {}
     rest = 0
     for tape, _ in lab.event_tapes(
-        pack, tx, stream, lab.room(probing), limit=events, piece_events=600
+        pack, tx, stream, lab.room(probing), limit=events, piece_events=600, keys=keys
     ):
         found = lab.run(probing, tape, icount=True)
         _refuse_differences(found)
@@ -252,7 +262,8 @@ def _summary(
         plain = np.zeros(1, np.int64)
     each = {BY_CODE[code].name: n for code, n in operators.items() if code in BY_CODE}
     share = {name: each.get(name, 0) * n for name, n in score_operators(pack).items()}
-    bound = sum(share.values()) + rest + Twin(pack).input_count * network
+    inputs = (parse_pack(pack).network or {}).get("input_length", 0)
+    bound = sum(share.values()) + rest + inputs * network
     largest = sorted(share.items(), key=lambda row: -row[1])[:_LARGEST]
     return Instructions(
         events=len(counts),

@@ -133,7 +133,8 @@ def run_demo(
     quantize(run, note=note)
     clock.step("build")
     generated = run.path / "firmware" / "generated"
-    emit(run.pack, generated, tflite=run.tflite.read_bytes())
+    pack = flash.target_pack(run.path, target)
+    emit(pack, generated, tflite=run.tflite.read_bytes())
     built = building.build(target, generated_dir=generated)
     image = flash.store_image(built, flash.run_folder(run.path))
     clock.step("replay")
@@ -142,7 +143,7 @@ def run_demo(
     with session.emulated(target, image) as reached:
         note(f"{target.name} booted in the emulator")
         replayed = replay(
-            run.pack_bytes(), tx, stream, reached.client, limit=limit,
+            pack.read_bytes(), tx, stream, reached.client, limit=limit,
             warmup=None if warmup is None else (tx, warmup),
             instructions=reached.instructions, target=reached.target,
         )

@@ -40,12 +40,10 @@ from tinyfin.wire.events import field_types
 __all__ = ["Finding", "Tape", "build_lab", "digest_positions", "event_tapes", "room", "run"]
 
 MAGIC = 0x50415454
-PACK, EVENTS, STATE, PLAN, ROWS, SABOTAGE, MEASURE = range(1, 8)
+PACK, EVENTS, STATE, PLAN, ROWS, SABOTAGE, MEASURE, KEYS = range(1, 9)
 DEADLINE_S = 300.0
 ALIGN = 1024
 _HEAD_BYTES = 16
-_TOKEN_FIELD_AT = 25
-_NO_TOKEN = 255
 _FRAME = SimpleNamespace(frame_bytes=1500, max_events=64, max_scores=64)
 
 
@@ -213,13 +211,15 @@ def _read(target: str, text: str) -> Finding:
 def event_tapes(
     pack: bytes, tx: Transactions, stream: Stream, room_bytes: int, *, limit: int | None = None,
     measure: bool = False, sabotage: int | None = None, piece_events: int = 1000,
+    keys: Sequence[bytes] = (),
 ) -> list[tuple[Tape, int]]:  # fmt: skip
     """Tapes with the twin's answers, each at most ``room_bytes``, and how many scores each has.
 
     Terminals come one after another, each from a cold state; a terminal is cut (and begins anew)
-    after ``piece_events`` events, so that any part holds at least one piece.
+    after ``piece_events`` events, so that any part holds at least one piece. keys: public keys that
+    twin and guest trust beside the development key.
     """
-    maker = _Maker(pack, measure, sabotage)
+    maker = _Maker(pack, measure, sabotage, keys)
     made: list[tuple[Tape, int]] = []
     tape, scores = maker.new(), 0
     for portion in by_terminal(tx, stream, limit):
@@ -237,17 +237,20 @@ def event_tapes(
 
 
 class _Maker:
-    def __init__(self, pack: bytes, measure: bool, sabotage: int | None) -> None:
+    def __init__(
+        self, pack: bytes, measure: bool, sabotage: int | None, keys: Sequence[bytes]
+    ) -> None:
         self.pack = pack
         self.measure = measure
         self.sabotage = sabotage
-        self.twin = Twin(pack)
+        self.keys = tuple(keys)
+        self.twin = Twin(pack, keys=keys)
         self.types = field_types(pack)
-        token = parse_pack(pack).program[_TOKEN_FIELD_AT]
-        self.token = None if token == _NO_TOKEN else token
+        self.token = parse_pack(pack).token_field
 
     def new(self) -> Tape:
-        tape = Tape().add(PACK, self.pack, int(self.measure)).add(MEASURE, b"", int(self.measure))
+        tape = Tape().add(KEYS, b"".join(self.keys), len(self.keys))
+        tape.add(PACK, self.pack, int(self.measure)).add(MEASURE, b"", int(self.measure))
         return tape if self.sabotage is None else tape.add(SABOTAGE, b"", self.sabotage)
 
     def add(self, tape: Tape, portion: Portion) -> int:

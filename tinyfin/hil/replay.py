@@ -42,9 +42,6 @@ COMPARED = (
 CHECKPOINT_EVENTS = 4096
 """Events between two comparisons of the state."""
 
-_TOKEN_FIELD_AT = 25  # in the feature program
-_NO_TOKEN = 255
-
 
 @dataclass
 class ReplayResult:
@@ -199,8 +196,7 @@ class _Run:
         self.checkpoint_events = checkpoint_events
         self.hello = client.connect()
         self.types = field_types(pack)
-        token = self.pack.program[_TOKEN_FIELD_AT]
-        self.token = None if token == _NO_TOKEN else token
+        self.token = self.pack.token_field
         self.to_instructions = (
             instructions if self.hello.capabilities & Capability.TICKS else None
         )

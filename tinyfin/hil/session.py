@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tinyfin.pack.trust import keys_beside
 from tinyfin.targets import build as building
 from tinyfin.targets import catalogue, flash
 from tinyfin.targets.catalogue import Target
@@ -39,7 +40,8 @@ def image_of(run: Path, target: Target, keys: Sequence[bytes] | None = None) -> 
     """
     image = flash.flashed_image(run, target)
     if image is None:
-        result = building.build(target, pack=flash.run_pack(run), keys=keys)
+        keys = keys_beside(run) if keys is None else keys
+        result = building.build(target, pack=flash.target_pack(run, target, keys), keys=keys)
         image = flash.store_image(result, flash.run_folder(run))
     return image
 

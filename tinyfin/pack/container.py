@@ -43,6 +43,8 @@ SIGNED_BYTES = 160
 MAX_PACK_BYTES = 1 << 26
 _MAGIC = 0x4B504654
 _DEVELOPMENT = 1
+_TOKEN_FIELD_AT = 25  # in PROG
+_NO_FIELD = 255
 _HEADER = struct.Struct("<IHHIIIIBBHIII16s16s16s16s24s32s64s")
 _NETWORK_TAGS = ("MAPS", "READ", "CALI", "DECI")
 
@@ -187,6 +189,12 @@ class Pack:
     def program(self) -> bytes:
         """The PROG payload."""
         return self.sections["PROG"]
+
+    @property
+    def token_field(self) -> int | None:
+        """Index of the field that is the card's token; None when the schema has none."""
+        index = self.program[_TOKEN_FIELD_AT]
+        return None if index == _NO_FIELD else index
 
     @property
     def plan(self) -> bytes | None:

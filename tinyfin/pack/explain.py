@@ -10,6 +10,7 @@ from tinyfin.features.check import OPERATOR, ProgramHeader, read_header
 from tinyfin.features.operators import BY_CODE
 from tinyfin.pack.container import HEADER_BYTES, Pack
 from tinyfin.pack.decision import NEVER_Q32
+from tinyfin.pack.layouts import name_of
 
 __all__ = ["explain_pack", "program_features", "program_operators"]
 
@@ -42,6 +43,7 @@ def explain_pack(pack: Pack) -> dict[str, Any]:
         "kind": "pack",
         "pack_id": pack.pack_id.hex(),
         "model_id": pack.model_id.hex(),
+        "layout": name_of(pack),
         "format_version": pack.format_version,
         "bytes": len(pack.data),
         "minimum_engine": ".".join(str(pack.minimum_engine >> s & 255) for s in (16, 8, 0)),

@@ -21,6 +21,7 @@ from tinyfin.features.compiler import Program, compile_program
 from tinyfin.pack.calibration import Calibration
 from tinyfin.pack.decision import Decision
 from tinyfin.pack.golden import Golden
+from tinyfin.pack.layouts import remove_layouts, write_layouts
 from tinyfin.pack.lowering import FullyConnected, lower
 from tinyfin.pack.maps import InputMap
 from tinyfin.pack.plan import compile_plan, describe
@@ -90,6 +91,7 @@ def quantize(run: RunFolder, *, key: Any = None, note: Note = lambda _: None) ->
     made = assemble(run, tflite, facts, slices, key=key)
     remembered = run.path / PUBLIC_KEY_FILE
     remembered.unlink(missing_ok=True)
+    remove_layouts(run.pack)
     run.pack.unlink(missing_ok=True)  # neither an older pack nor one that fails is left to be used
     twin = Twin(made.pack, keys=_trusted(key))
     report = _compare(run, slices, twin, note)
@@ -107,6 +109,8 @@ def quantize(run: RunFolder, *, key: Any = None, note: Note = lambda _: None) ->
     if key is not None:
         save_public_key(key.public, remembered)
     run.pack.write_bytes(made.pack)
+    if key is not None:
+        write_layouts(run.pack, key=key)
     return {"run": str(run.path), "pack": str(run.pack), **report, **metrics}
 
 

@@ -13,15 +13,21 @@ import os
 import shlex
 import shutil
 import subprocess
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from tinyfin import paths
 from tinyfin.errors import InputError, TargetError, ToolError
+from tinyfin.pack import layouts
+from tinyfin.pack.container import parse_pack
+from tinyfin.pack.trust import keys_beside
 from tinyfin.targets.build import BuildResult
 from tinyfin.targets.catalogue import Target
 
-__all__ = ["flash_board", "flashed_image", "run_folder", "run_pack", "store_image"]
+__all__ = [
+    "flash_board", "flashed_image", "run_folder", "run_pack", "store_image", "target_pack",
+]  # fmt: skip
 
 FLASH_DEADLINE_S = 180.0
 
@@ -32,6 +38,37 @@ def run_pack(run: Path) -> Path:
     if not pack.is_file():
         raise InputError(f"{pack}: no such file; make it with `tinyfin quantize {run}`")
     return pack
+
+
+def target_pack(
+    run: Path,
+    target: Target,
+    keys: Sequence[bytes] | None = None,
+    note: Callable[[str], object] = lambda _: None,
+) -> Path:
+    """The pack of a run in the layout that the target's kernels are fastest with.
+
+    keys: public keys that are trusted; the run's own if None. A pack that had to be repacked lies
+    in the cache. ``note`` is told when a release pack stays canonical, because nobody has signed it
+    in the target's layout. Raises PackError as :func:`tinyfin.pack.layouts.choose` does.
+    """
+    path = run_pack(run)
+    data = layouts.choose(path, target.layout, keys_beside(run) if keys is None else keys)
+    if data == path.read_bytes():
+        pack = parse_pack(data)
+        if pack.plan is not None and layouts.name_of(pack) != target.layout:
+            note(
+                f"{target.name}: runs the canonical layout, which is slower here: the pack is not "
+                f"signed in layout {target.layout} (tinyfin repack --key FILE does that)"
+            )
+        return path
+    made = paths.cache_dir() / "packs" / f"{parse_pack(data).pack_id.hex()}.tfpack"
+    if not made.is_file():
+        made.parent.mkdir(exist_ok=True)
+        temporary = made.with_suffix(f".{os.getpid()}")
+        temporary.write_bytes(data)
+        temporary.replace(made)
+    return made
 
 
 def run_folder(run: Path) -> Path:
