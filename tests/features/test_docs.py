@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,9 @@ import pytest
 from click.testing import CliRunner
 
 from tinyfin.cli import main
-from tinyfin.config import Simulate
+from tinyfin.config import Simulate, from_table
 from tinyfin.data import simulator
+from tinyfin.features.compiler import compile_program
 
 PAGE = Path(__file__).parents[2] / "docs" / "features.md"
 
@@ -55,6 +57,34 @@ def test_the_example_runs_and_counts(tmp_path: Path) -> None:
     assert np.array_equal(night, np.where(hours < 6, np.rint(256 * np.log2(1 + amount)), 0))
     assert (night > 0).any()
     assert table["small_keyed_10m"].to_numpy().max() >= 1
+
+
+def fenced(name: str) -> str:
+    """The content of the one fence in a block."""
+    found = re.fullmatch(r"```\w+\n(.*?)```", block(name), re.DOTALL)
+    assert found
+    return found.group(1)
+
+
+def test_the_rows_give_the_answer(tmp_path: Path) -> None:
+    config, data, out = (tmp_path / x for x in ("tinyfin.toml", "three.csv", "out.csv"))
+    config.write_text(fenced("example"))
+    data.write_text(fenced("rows"))
+    made = CliRunner().invoke(
+        main, ["features", str(data), "--config", str(config), "--out", str(out)]
+    )
+    assert made.exit_code == 0, made.output
+    assert out.read_text() == fenced("answer")
+
+
+def test_every_pattern_is_a_feature() -> None:
+    text = fenced("patterns")
+    config = from_table(tomllib.loads(text))
+    assert text.count("[features.") == len(config.features.define) >= 9
+    for name in config.features.define:
+        one = config.features.model_copy(update={"names": [name]})
+        program = compile_program(one, config.schema, **one.capacities)
+        assert program.feature_names == (name,)
 
 
 def test_a_plain_field(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ MOMENTS = {
 @click.option("--config", type=click.Path(dir_okay=False),
               help="The features of this tinyfin.toml, its own ones included.")
 @click.option("--out", type=click.Path(dir_okay=False),
-              help="Compute the features of DATA and write them to this Parquet file.")
+              help="Compute the features of DATA and write them to this file (.parquet or .csv).")
 @click.option("--as-host", type=click.Choice(["card"]),
               help="With --out: instead of features, DATA with what a host would have sent.")
 @click.option("--with-label", is_flag=True, help="With --out: the label as the last column.")

@@ -133,7 +133,8 @@ class _Reader:
     def read(self, node: ast.expr) -> Any:
         """An Expression, or the constant (number, text, tuple) that the node is."""
         if isinstance(node, ast.Constant) and isinstance(node.value, (bool, int, str)):
-            return node.value
+            text = node.value  # no word of the schema begins with a digit: this is a duration
+            return _seconds(text, self.where) if str(text)[:1].isdigit() else text
         if isinstance(node, (ast.Tuple, ast.List)):
             return tuple(self.read(item) for item in node.elts)
         if isinstance(node, ast.Name):

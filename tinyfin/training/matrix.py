@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The matrix of features that training sees, written to Parquet piece by piece."""
+"""The matrix of features that training sees, written to Parquet or CSV piece by piece."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -66,12 +67,13 @@ def write_matrix(
 ) -> dict[str, Any]:
     """Write one row per transaction, in input order; returns counts and the features' names.
 
+    ``out`` is a CSV file when its name ends in .csv, else a Parquet file.
+
     Columns: :data:`COLUMNS`, then one int16 per feature, then ``label`` if asked for. Memory grows
     with terminals, cards kept and what waits for its notice, not with the number of transactions,
     when the files are Parquet and their rows in order of time. Raises DataError, ConfigError.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     from tinyfin.pack.container import build_pack
 
@@ -95,7 +97,7 @@ def write_matrix(
     schema = _schema(program, with_label)
     done = 0
     try:
-        with pq.ParquetWriter(unfinished, schema, compression="zstd") as writer:
+        with _writer(target, unfinished, schema) as writer:
             for tx, features in features_in_pieces(pieces, twin, config.data.notices):
                 columns = _columns(tx, features, with_label)
                 writer.write_table(pa.table(columns, schema=schema))
@@ -111,6 +113,23 @@ def write_matrix(
         "features": list(program.feature_names),
         "label": with_label,
     }
+
+
+@contextmanager
+def _writer(target: Path, unfinished: Path, schema: Any) -> Iterator[Any]:
+    if target.suffix.lower() == ".csv":
+        from pyarrow import csv
+
+        plain = csv.WriteOptions(include_header=False, quoting_style="needed")
+        with unfinished.open("wb") as file:
+            file.write((",".join(schema.names) + "\n").encode())
+            with csv.CSVWriter(file, schema, write_options=plain) as writer:
+                yield writer
+        return
+    import pyarrow.parquet as pq
+
+    with pq.ParquetWriter(unfinished, schema, compression="zstd") as writer:
+        yield writer
 
 
 def _schema(program: Program, with_label: bool) -> Any:
