@@ -19,10 +19,14 @@
 
 The number is the exit code of the command line; 2 is a usage error and belongs to click. A message
 says where, what and what to do, in that order, because it is all that the user will see.
+
+Beside its exit code every error has a ``kind`` (:class:`FailureKind`), which tells a bench whose
+fault it is: the classes below TargetError have theirs, and TargetError takes one.
 """
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import ClassVar
 
 __all__ = [
@@ -31,6 +35,7 @@ __all__ = [
     "BudgetError",
     "ConfigError",
     "DataError",
+    "FailureKind",
     "FlashError",
     "InputError",
     "LinkError",
@@ -44,10 +49,28 @@ __all__ = [
 ]
 
 
+class FailureKind(StrEnum):
+    """Whose fault it is. Only ``mismatch`` says that the firmware computes something wrong."""
+
+    FLASH = "flash"
+    """The target does not hold what was to be flashed, or could not be flashed."""
+    BOOT = "boot"
+    """It does not come up after a reset, or restarts by itself."""
+    LINK = "link"
+    """The line was closed, or fell silent in the middle of a session."""
+    PROTOCOL = "protocol"
+    """Something answers, but not in the way that docs/formats/wire.md describes."""
+    MISMATCH = "mismatch"
+    """It answers, and an answer differs from the workstation's, or is missing."""
+    BENCH = "bench"
+    """The bench: no such port, board in use, tool missing, emulator killed, wrong rig file."""
+
+
 class TinyfinError(Exception):
     """Base of everything tinyfin raises on purpose; ``str(error)`` is the message to show."""
 
     exit_code: ClassVar[int] = 3
+    kind: FailureKind = FailureKind.BENCH
 
 
 class InputError(TinyfinError):
@@ -76,32 +99,49 @@ class MismatchError(TinyfinError):
     """The target's answers differ from the workstation's, or a gate failed."""
 
     exit_code = 4
+    kind = FailureKind.MISMATCH
 
 
 class TargetError(TinyfinError):
-    """A target or its link does not answer within its deadline."""
+    """A target or its link does not answer within its deadline, or not as it should."""
 
     exit_code = 5
+    kind = FailureKind.LINK
+
+    def __init__(self, message: str, kind: FailureKind | str | None = None) -> None:
+        super().__init__(message)
+        if kind is not None:
+            self.kind = FailureKind(kind)
 
 
 class FlashError(TargetError):
     """The target does not hold what was to be flashed, or cannot be flashed."""
 
+    kind = FailureKind.FLASH
+
 
 class BootError(TargetError):
     """The target does not come up after a reset, or restarts by itself."""
+
+    kind = FailureKind.BOOT
 
 
 class LinkError(TargetError):
     """The line to the target is closed, or silent in the middle of a session."""
 
+    kind = FailureKind.LINK
+
 
 class ProtocolError(TargetError):
     """Something answers, but not in the way that ``docs/formats/wire.md`` describes."""
 
+    kind = FailureKind.PROTOCOL
+
 
 class BenchError(TargetError):
     """The bench is at fault: a port that is not there, a board in use, an emulator that ended."""
+
+    kind = FailureKind.BENCH
 
 
 class ToolError(TinyfinError):

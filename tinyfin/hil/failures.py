@@ -1,45 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """What kind of failure a rig has met: whose fault it is, and who has to act.
 
-The kinds are the same in exit messages, JUnit, JSON and the tests. An error says its kind by its
-class (``tinyfin.errors``); :func:`kind_of` reads it.
+The kinds are the same in exit messages, JUnit, JSON and the tests. Every error says its
+own (``tinyfin.errors``).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
-from tinyfin.errors import (
-    BenchError,
-    BootError,
-    FlashError,
-    LinkError,
-    MismatchError,
-    ProtocolError,
-    TargetError,
-    TinyfinError,
-)
+from tinyfin.errors import FailureKind, TargetError, TinyfinError
 
 __all__ = ["ADVICE", "Failure", "FailureKind", "kind_of"]
-
-
-class FailureKind(StrEnum):
-    """Whose fault it is. Only ``mismatch`` says that the firmware computes something wrong."""
-
-    FLASH = "flash"
-    """The target does not hold what was to be flashed, or could not be flashed."""
-    BOOT = "boot"
-    """It does not come up after a reset, or restarts by itself."""
-    LINK = "link"
-    """The line was closed, or fell silent in the middle of a session."""
-    PROTOCOL = "protocol"
-    """Something answers, but not in the way that docs/formats/wire.md describes."""
-    MISMATCH = "mismatch"
-    """It answers, and an answer differs from the workstation's, or is missing."""
-    BENCH = "bench"
-    """The bench: no such port, board in use, tool missing, emulator killed, wrong rig file."""
 
 
 ADVICE = {
@@ -52,20 +25,9 @@ ADVICE = {
 }
 """One line per kind: who has to look where."""
 
-_CLASSES: tuple[tuple[type[TinyfinError], FailureKind], ...] = (
-    (MismatchError, FailureKind.MISMATCH),
-    (FlashError, FailureKind.FLASH),
-    (BootError, FailureKind.BOOT),
-    (LinkError, FailureKind.LINK),
-    (ProtocolError, FailureKind.PROTOCOL),
-    (BenchError, FailureKind.BENCH),
-    (TargetError, FailureKind.PROTOCOL),
-)
-
-
 def kind_of(error: BaseException) -> FailureKind:
     """The kind of an error. Whatever is not the target's (a tool, a file, a bug) is the bench's."""
-    return next((kind for cls, kind in _CLASSES if isinstance(error, cls)), FailureKind.BENCH)
+    return error.kind if isinstance(error, TinyfinError) else FailureKind.BENCH
 
 
 @dataclass(frozen=True)
