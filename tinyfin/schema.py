@@ -382,11 +382,19 @@ HOST_FIELDS = (
     ),
     Field(
         "host_card_mean_minor", "i64", -1, unit="minor", host=True,
-        doc="exponential mean of this card's approved amounts",
+        doc="mean of this card's approved amounts in the last 128 days",
     ),
     Field(
         "host_card_known_frauds", "i32", -1, host=True,
         doc="frauds on this card in the last 180 days that are known by now",
+    ),
+    Field(
+        "host_card_count_7d", "i32", -1, host=True,
+        doc="transactions of this card at all terminals in the last 7 days",
+    ),
+    Field(
+        "host_card_mean_7d_minor", "i64", -1, unit="minor", host=True,
+        doc="mean of this card's approved amounts in the last 7 days",
     ),
 )  # fmt: skip
 """What an authorisation host may send with an event; all of it is optional."""

@@ -67,14 +67,12 @@ def plain_counting(tx: Transactions) -> dict[str, list[int]]:
                 column.append(-1)
             continue
         mine = past[token]
-        for name, width, buckets in (("1d", DAY // 24, 24), ("30d", DAY, 30)):
+        for name, width, buckets in (("1d", DAY // 24, 24), ("7d", DAY, 7), ("30d", DAY, 30)):
             fresh = [j for j in mine if times[j] // width > t // width - buckets]
             out[f"host_card_count_{name}"].append(len(fresh))
-        m_q8 = None
-        for j in mine:
-            x = amounts[j] * 256
-            m_q8 = x if m_q8 is None else m_q8 + (x - m_q8) // 8
-        out["host_card_mean_minor"].append(-1 if m_q8 is None else m_q8 // 256)
+        for name, width, buckets in (("", 32 * DAY, 4), ("_7d", DAY, 7)):
+            paid = [amounts[j] for j in mine if times[j] // width > t // width - buckets]
+            out[f"host_card_mean{name}_minor"].append(sum(paid) // len(paid) if paid else -1)
         told = sorted(j for j in mine if known[j] <= t)[-16:]
         frauds = [j for j in told if labels[j] == 1 and t - times[j] < 180 * DAY]
         out["host_card_known_frauds"].append(len(frauds))
@@ -208,7 +206,7 @@ def test_the_schema_keeps_the_mark_and_refuses_others() -> None:
     payload = encode_schema(PAYMENT_HOST)
     marks = [row["host"] for row in decode_schema(payload)]
     assert marks == [spec.host for spec in PAYMENT_HOST.fields]
-    assert sum(marks) == 4
+    assert sum(marks) == len(HOST_FIELDS)
     wrong = bytearray(payload)
     wrong[8 + 1] = 4
     with pytest.raises(PackError, match="flags 4"):

@@ -22,7 +22,17 @@ from tinyfin.data.transactions import Transactions
 from tinyfin.errors import ConfigError, DataError
 from tinyfin.features.compiler import compile_program
 from tinyfin.features.definition import Feature
-from tinyfin.features.expressions import DAY_S, Expression, field, known, mean, smaller, window
+from tinyfin.features.expressions import (
+    APPROVED,
+    DAY_S,
+    Expression,
+    equal,
+    field,
+    known,
+    ratio,
+    smaller,
+    window,
+)
 from tinyfin.schema import HOST_FIELDS
 
 __all__ = ["host_columns", "write_as_host"]
@@ -63,9 +73,16 @@ def host_columns(tx: Transactions, notices: Notices = "both") -> Columns:
     )  # fmt: skip
     program = compile_program(_FEATURES, tx.schema, **CAPACITIES)
     twin = Twin(build_pack(tx.schema, program), terminals=len(cards))
-    day, month, high, low, frauds = twin.run(mine, event_stream(mine, notices)).features.T
-    spent = high.astype(np.int64) * _PART + low
-    for name, values in zip(names, (day, month, spent, frauds), strict=True):
+    found = twin.run(mine, event_stream(mine, notices)).features.astype(np.int64).T
+    part = dict(zip((feature.name for feature in _FEATURES), found, strict=True))
+    for name, values in (
+        ("host_card_count_1d", part["count_1d"]),
+        ("host_card_count_7d", part["count_7d"]),
+        ("host_card_count_30d", part["count_30d"]),
+        ("host_card_mean_minor", part["mean_high"] * _PART + part["mean_low"]),
+        ("host_card_mean_7d_minor", part["mean_7d_high"] * _PART + part["mean_7d_low"]),
+        ("host_card_known_frauds", part["frauds"]),
+    ):
         out[name][rows] = values
     return out
 
@@ -117,17 +134,27 @@ def write_as_host(
     }
 
 
+def _approved_mean(seconds: int, buckets: int) -> Expression:
+    """Mean of the card's approved amounts in a window, minor units; -1 when there is none."""
+    count = window("terminal", seconds=seconds, buckets=buckets, when=APPROVED)
+    total = window(
+        "terminal", seconds=seconds, buckets=buckets, when=APPROVED,
+        value=field("amount_minor"), width=8,
+    )  # fmt: skip
+    return smaller(ratio(total, count, scale=1), _MEAN_CAP) - equal(count, 0)
+
+
 def _features() -> list[Feature]:
-    spent = smaller(mean("terminal", field("amount_minor"), shift=3, width=8, otherwise=-1),
-                    _MEAN_CAP)
-    high = spent // _PART
     parts: dict[str, Expression] = {
         "count_1d": window("terminal", seconds=DAY_S, buckets=24),
+        "count_7d": window("terminal", seconds=7 * DAY_S, buckets=7),
         "count_30d": window("terminal", seconds=30 * DAY_S, buckets=30),
-        "mean_high": high,
-        "mean_low": spent - high * _PART,
         "frauds": known("terminal", "frauds", span_s=KNOWN_S),
     }
+    for name, seconds, buckets in (("mean", 128 * DAY_S, 4), ("mean_7d", 7 * DAY_S, 7)):
+        spent = _approved_mean(seconds, buckets)
+        high = spent // _PART
+        parts |= {f"{name}_high": high, f"{name}_low": spent - high * _PART}
     return [
         Feature(name, 0xF000 + i, 0, "", "", "before", expression)
         for i, (name, expression) in enumerate(parts.items())
