@@ -21,6 +21,10 @@ learning_rate = 5e-3
 batch_size = 256
 options = {genuine_rows = 6000}
 
+[evaluate]
+baselines = ["logistic_regression"]
+seeds = 1
+
 [train]
 train = 0.5
 validation = 0.25

@@ -55,7 +55,8 @@ def test_terminal_health_end_to_end(health: pa.Table, tmp_path: Path) -> None:
     data, config = tmp_path / "health.parquet", tmp_path / "tinyfin.toml"
     simulator.write(health, data)
     config.write_text(HEALTH.read_text().replace("epochs = 12", "epochs = 2")
-                      .replace("learning_rate = 3e-3", "learning_rate = 2e-2"))
+                      .replace("learning_rate = 3e-3", "learning_rate = 2e-2")
+                      + "\n[evaluate]\nbaselines = []\n")
     matrix, scores, run = tmp_path / "f.parquet", tmp_path / "s.parquet", tmp_path / "runs/health"
     tinyfin("features", data, "--config", config, "--out", matrix)
     assert pq.read_schema(matrix).names[4:] == load(config).features.names
@@ -96,6 +97,9 @@ fa = {op = "field", name = "a"}
 fb = {op = "field", name = "b"}
 fc = {op = "field", name = "c"}
 
+[evaluate]
+baselines = ["logistic_regression", "random_forest", "xgboost", "isolation_forest"]
+
 [model]
 hidden = [8]
 epochs = 2
@@ -122,6 +126,9 @@ def test_a_plain_table_end_to_end(tmp_path: Path) -> None:
     tinyfin("train", data, "--config", config, "--name", "chips", "--out", tmp_path)
     tinyfin("quantize", tmp_path / "chips")
     metrics = json.loads((tmp_path / "chips" / "metrics.json").read_text())
+    assert {"logistic_regression", "random_forest", "xgboost", "isolation_forest"} <= set(
+        metrics["populations"]["all"]
+    )
     assert metrics["populations"]["all"]["model_int8"]["average_precision"] > 0.9
     facts = json.loads((tmp_path / "chips" / "run.json").read_text())
     assert facts["split"]["immature_refused"] == 0

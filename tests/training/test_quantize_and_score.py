@@ -179,7 +179,7 @@ def test_a_label_that_becomes_known_later_changes_no_weight_and_no_feature(
     parts = []
     for one in (tx, flipped):
         split = split_by_time(one, until_s=until, shares=(0.5, 0.25, 0.25))
-        learned = np.concatenate([split.fit, split.calibration])
+        learned = np.concatenate([split.fit, split.validation, split.calibration])
         found = Twin(pack, terminals=len(one.terminals)).run(one, event_stream(one))
         parts.append((learned, found.features[learned], one.label[learned]))
     for a, b in zip(*parts, strict=True):

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -37,11 +39,13 @@ def test_no_slice_sees_later_than_it_may(seed: int, until: int, delay: int) -> N
         split = split_by_time(tx, until_s=until)
     except DataError:
         return
-    learned = np.concatenate([split.fit, split.calibration])
+    learned = np.concatenate([split.fit, split.validation, split.calibration])
     assert np.all(tx.label_known_s[learned] <= until)
     assert np.all(t[learned] < until)
     assert np.all(label[learned] >= 0)
-    assert t[split.fit].max() < t[split.calibration].min()
+    for a, b in pairwise([split.fit, split.validation, split.calibration]):
+        assert not len(a) or not len(b) or t[a].max() < t[b].min()
+    assert len(set(learned)) == len(learned)
     assert np.all(t[split.test] >= until)
     assert np.all(np.diff(t[split.fit]) >= 0)
     left = (t < until) & (label >= 0) & (tx.label_known_s > until)
@@ -61,6 +65,7 @@ def test_labels_known_later_change_no_slice_to_learn_from() -> None:
     flipped = np.where(known > 6000, 1 - label, label)
     second = split_by_time(make(t, flipped, known), until_s=6000)
     np.testing.assert_array_equal(first.fit, second.fit)
+    np.testing.assert_array_equal(first.validation, second.validation)
     np.testing.assert_array_equal(first.calibration, second.calibration)
     assert first.immature == second.immature > 0
 

@@ -65,6 +65,7 @@ EXTRAS = {
         "tflite",
         "tflite_micro",
         "ai_edge_litert",
+        "xgboost",
     ),
     "build": ("platformio", "SCons"),
 }

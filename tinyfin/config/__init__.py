@@ -8,6 +8,8 @@
     [model]     family and fitting
     [decision]  false-alert budget or thresholds, control share
     [train]     time bounds and split
+    [rules]     numbers of the rules that every model has to beat
+    [evaluate]  weeks, seeds, baselines, label delays
 
 Every section and every key may be left out.
 """
@@ -32,7 +34,16 @@ from tinyfin.config.columns import (
     split_columns,
 )
 from tinyfin.config.durations import format_duration, parse_duration, parse_moment
-from tinyfin.config.sections import Decision, Features, Model, Sections, Simulate, Train
+from tinyfin.config.sections import (
+    Decision,
+    Evaluate,
+    Features,
+    Model,
+    Rules,
+    Sections,
+    Simulate,
+    Train,
+)
 from tinyfin.errors import ConfigError
 from tinyfin.schema import PAYMENT, Schema, schema_from_toml
 
@@ -41,8 +52,10 @@ __all__ = [
     "Config",
     "Data",
     "Decision",
+    "Evaluate",
     "Features",
     "Model",
+    "Rules",
     "Simulate",
     "Train",
     "format_duration",
@@ -67,6 +80,8 @@ class Config:
     model: Model
     decision: Decision
     train: Train
+    rules: Rules
+    evaluate: Evaluate
     path: Path | None
     table: Mapping[str, Any]
 

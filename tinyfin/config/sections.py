@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tinyfin.config.columns import Data, Duration, Moment
 
-__all__ = ["Decision", "Features", "Model", "Simulate", "Train"]
+__all__ = ["Decision", "Evaluate", "Features", "Model", "Rules", "Simulate", "Train"]
 
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -127,6 +127,7 @@ class Train(Section):
     ``since`` and ``until`` bound the transactions that are learned from; labels that are not known
     by ``until`` are not used, and what follows, up to ``test_until``, is the test. Without
     ``until`` the fractions part the data into train, validation and test, in that order of time.
+    The first half of the validation tells when to stop, the second calibrates.
     """
 
     since: Moment | None = None
@@ -145,6 +146,47 @@ class Train(Section):
         return self
 
 
+class Rules(Section):
+    """[rules]: numbers of the rules that stand beside every model (training/baselines.py)."""
+
+    amount_cut_minor: Annotated[int, Field(ge=0)] = 22_000
+    run_age: Duration = 28 * 86_400
+    """A run of known frauds counts while its oldest is younger."""
+    rate: Duration = 600
+    large_amount: float = 3.0
+    two_known: float = 2.0
+    one_known: float = 0.6
+    terminal_ratio_cap: Annotated[float, Field(gt=0)] = 50.0
+    card_ratio_cap: Annotated[float, Field(gt=0)] = 10.0
+
+
+class Evaluate(Section):
+    """[evaluate]: how a configuration is judged."""
+
+    protocol: Literal["prequential", "holdout", "halves"] = "prequential"
+    weeks: Annotated[int, Field(ge=1, le=520)] | Annotated[list[Moment], Field(min_length=1)] = 4
+    """First seconds of the test weeks; or how many, the last whole ones of the data."""
+    period: Annotated[Duration, Field(ge=1)] = 7 * 86_400
+    """Length of a test week."""
+    seeds: Annotated[int, Field(ge=1, le=100)] = 3
+    """Models per week; the first stands in the tables, the others tell the spread."""
+    halves: Annotated[int, Field(ge=1, le=100)] = 10
+    """Seeded halves of the protocol of that name."""
+    baselines: list[str] = [
+        "logistic_regression", "random_forest", "xgboost", "isolation_forest",
+    ]
+    prevalence: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """True share of fraud when the file holds another one: average precision is weighted to it."""
+    delays: list[Duration] = []
+    """Label delays of the curve."""
+    warm: Duration | None = None
+    """State this much older than the test counts as warm; label_delay and 14 days if not given."""
+    false_alert_minor: Annotated[int, Field(ge=0)] = 500
+    """What a false alert costs, for the savings."""
+    gate: dict[str, float] = {}
+    """Bounds by figure, as in a gate file."""
+
+
 class Sections(Section):
     """The whole file, but for [schema]."""
 
@@ -154,3 +196,5 @@ class Sections(Section):
     model: Model = Model()
     decision: Decision = Decision()
     train: Train = Train()
+    rules: Rules = Rules()
+    evaluate: Evaluate = Evaluate()

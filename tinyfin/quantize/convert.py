@@ -12,35 +12,12 @@ from tinyfin.errors import ModelError
 from tinyfin.quantize import tflite_model
 from tinyfin.training.families import INPUT_STEPS
 
-__all__ = ["representative_rows", "to_tflite"]
-
-LOW, HIGH = -128, 127
-
-
-def representative_rows(
-    inputs: npt.NDArray[np.int8], label: npt.NDArray[np.int8], rows: int, seed: int
-) -> npt.NDArray[np.int8]:
-    """Rows that show the converter the range of every tensor: as many frauds as genuine rows.
-
-    The input's scale comes out as 1 / INPUT_STEPS, zero point 0, only if both ends of int8 are
-    seen; where the data lacks one, a single input of a single row is moved there.
-    """
-    rng = np.random.default_rng(seed)
-    picked = []
-    for mask in (label == 1, label != 1):
-        found = np.flatnonzero(mask)
-        take = min(len(found), rows // 2)
-        picked.append(np.sort(rng.choice(found, take, replace=False)))
-    chosen: npt.NDArray[np.int8] = inputs[np.concatenate(picked)].copy()
-    for row, end in ((0, LOW), (-1, HIGH)):
-        if not np.any(chosen == end):
-            nearest = int(np.argmin(np.abs(chosen[row].astype(np.int16) - end)))
-            chosen[row, nearest] = end
-    return chosen
+__all__ = ["to_tflite"]
 
 
 def to_tflite(keras_model: Any, representative: npt.NDArray[np.int8]) -> bytes:
-    """Convert; int8 in and out. ``representative`` int8[n, F] as :func:`representative_rows` gives.
+    """Convert; int8 in and out. ``representative`` int8[n, F] as
+    :func:`tinyfin.training.rows.representative_rows` gives.
 
     Raises ModelError when the network cannot be converted, or its input would not be the maps'
     codes.

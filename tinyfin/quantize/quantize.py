@@ -189,7 +189,7 @@ def _parts(
         "readout": "accumulator",
     }
     lineage = {
-        "data": facts["data"]["fingerprint"],
+        "data": facts["data"]["known_fingerprint"],
         "config": facts["config_sha256"],
         "weights": model_facts["weights_sha256"],
         "tflite": hashlib.sha256(tflite).hexdigest(),
@@ -259,7 +259,7 @@ def _measure(
     twin: Twin,
     made: _Made,
 ) -> dict[str, Any]:
-    from tinyfin.training.train import draw_run, table_of
+    from tinyfin.training.table import draw_run, table_of
 
     scores = twin.infer(slices["test"])[1] if len(slices["test"]) else made.raw[:0]
     int8 = (scores, probability(made.calibration, scores))

@@ -12,27 +12,23 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tinyfin.config import Rules
 from tinyfin.data.transactions import Transactions
 
 __all__ = ["known_fraud_run", "mean_before", "rate", "rule_scores"]
 
 Values = npt.NDArray[np.float64]
 
-AMOUNT_CUT_MINOR = 22_000
-RUN_AGE_S = 28 * 86400
-CAP = 50.0
-RATE_S = 600
+_RULES = Rules()
 
 
-def rule_scores(
-    tx: Transactions, *, amount_cut_minor: int = AMOUNT_CUT_MINOR, run_age_s: int = RUN_AGE_S
-) -> Mapping[str, Values]:
-    """Scores of the rules, n rows each; higher is more suspicious.
+def rule_scores(tx: Transactions, rules: Rules = _RULES) -> Mapping[str, Values]:
+    """Scores of the rules, n rows each; higher is more suspicious. Numbers are those of [rules].
 
     * ``amount``
-    * ``rate``: transactions at this terminal in the last ``RATE_S`` seconds, this one included
+    * ``rate``: transactions at this terminal in the last ``rate`` seconds, this one included
     * ``rule_a``: 3 [amount > cut] + 2 [the two newest known labels of the terminal are fraud, and
-      the run of frauds they end is younger than ``run_age_s``] + 0.6 [only the newest one]
+      the run of frauds they end is younger than ``run_age``] + 0.6 [only the newest one]
       + min(amount / the terminal's mean so far, 50) / 100
     * ``rule_b``: rule_a + min(amount / the card's mean so far, 10) / 10
 
@@ -43,23 +39,25 @@ def rule_scores(
         return {}
     amount = tx.column("amount_minor").astype(np.float64)
     run, age = known_fraud_run(tx)
-    young = (run > 0) & (age < run_age_s)
+    young = (run > 0) & (age < rules.run_age)
     ratio = amount / np.maximum(mean_before(tx.terminal, amount, tx.t_mono_s), 1.0)
     rule_a = (
-        3.0 * (amount > amount_cut_minor)
-        + 2.0 * (young & (run >= 2))
-        + 0.6 * (young & (run == 1))
-        + np.minimum(ratio, CAP) / 100
+        rules.large_amount * (amount > rules.amount_cut_minor)
+        + rules.two_known * (young & (run >= 2))
+        + rules.one_known * (young & (run == 1))
+        + np.minimum(ratio, rules.terminal_ratio_cap) / 100
     )
-    scores = {"amount": amount, "rate": rate(tx), "rule_a": rule_a}
+    scores = {"amount": amount, "rate": rate(tx, rules.rate), "rule_a": rule_a}
     if "token" in names and bool(np.any(tx.has("token"))):
         card = np.unique(tx.column("token"), return_inverse=True)[1]
         own = amount / np.maximum(mean_before(card, amount, tx.t_mono_s), 1.0)
-        scores["rule_b"] = rule_a + np.where(tx.has("token"), np.minimum(own, 10.0) / 10, 0.0)
+        scores["rule_b"] = rule_a + np.where(
+            tx.has("token"), np.minimum(own, rules.card_ratio_cap) / 10, 0.0
+        )
     return scores
 
 
-def rate(tx: Transactions, seconds: int = RATE_S) -> Values:
+def rate(tx: Transactions, seconds: int = _RULES.rate) -> Values:
     """How many transactions the terminal saw in the last ``seconds``, n rows, the row included."""
     t = tx.t_mono_s.astype(np.int64)
     key = tx.terminal.astype(np.int64) << 32 | t

@@ -7,7 +7,7 @@
     maps.json         the input maps
     model.keras       the float network
     slices.npz        int8 inputs, labels and scores of the rows that quantize needs
-    metrics.json      float model, int8 model (after quantize) and rules, same rows
+    metrics.json      float model, int8 model (after quantize), rules and baselines, same rows
     plots/*.png       scores, precision and recall, calibration
     model.tflite      after quantize
     model.tfpack      after quantize
@@ -140,7 +140,7 @@ def open_run(path: str | Path) -> RunFolder:
 
 
 def file_facts(paths: Sequence[str | Path]) -> list[dict[str, Any]]:
-    """Name, size and SHA-256 of input files."""
+    """Name, path as given, size and SHA-256 of input files."""
     facts = []
     for path in map(Path, paths):
         digest = hashlib.sha256()
@@ -148,7 +148,8 @@ def file_facts(paths: Sequence[str | Path]) -> list[dict[str, Any]]:
             while chunk := file.read(1 << 20):
                 digest.update(chunk)
         facts.append(
-            {"name": path.name, "bytes": path.stat().st_size, "sha256": digest.hexdigest()}
+            {"name": path.name, "path": str(path), "bytes": path.stat().st_size,
+             "sha256": digest.hexdigest()}
         )
     return facts
 

@@ -3,7 +3,9 @@
 
 A model that goes live at ``until`` knows the labels that had arrived by then and no others. So the
 rows to learn from are those before ``until`` whose label was known at ``until``; younger ones are
-immature and refused. What comes after ``until`` is the test.
+immature and refused. What comes after ``until`` is the test. What is learned from is parted again,
+in order of time: the fit, the validation that tells when to stop, and the calibration, on which the
+table of probabilities and the thresholds are set and nothing else.
 """
 
 from __future__ import annotations
@@ -27,9 +29,13 @@ class Split:
     """Row indices, ascending in time within each slice, and what was left out."""
 
     fit: npt.NDArray[np.int64]
+    validation: npt.NDArray[np.int64]
+    """Tells when to stop; may hold no fraud when frauds are few."""
     calibration: npt.NDArray[np.int64]
     test: npt.NDArray[np.int64]
     since_s: int
+    validation_s: int
+    """First second of the validation slice."""
     calibration_s: int
     """First second of the calibration slice."""
     until_s: int
@@ -46,6 +52,7 @@ class Split:
         """Sizes, frauds and bounds, for reports."""
         out: dict[str, Any] = {
             "since": format_time(self.since_s),
+            "validation_from": format_time(self.validation_s),
             "calibration_from": format_time(self.calibration_s),
             "until": format_time(self.until_s),
             "test_until": format_time(self.test_until_s),
@@ -53,7 +60,7 @@ class Split:
             "immature_refused": self.immature,
             "unlabelled": self.unlabelled,
         }
-        for name in ("fit", "calibration", "test"):
+        for name in ("fit", "validation", "calibration", "test"):
             rows = getattr(self, name)
             out[name] = {"rows": len(rows), "frauds": int(np.count_nonzero(label[rows] == 1))}
         return out
@@ -69,9 +76,10 @@ def split_by_time(
 ) -> Split:
     """Part the transactions at moments in time.
 
-    ``shares`` are train, validation (here: calibration) and test. Without ``until_s`` the model
-    goes live where the last share of the transactions begins. Raises DataError when a slice to
-    learn from would be empty or hold fewer than five frauds.
+    ``shares`` are train, validation and test; the first half of the validation share tells when to
+    stop, the second calibrates. Without ``until_s`` the model goes live where the last share of the
+    transactions begins. Raises DataError when the fit or the calibration would be empty or hold
+    fewer than five frauds.
     """
     t = tx.t_mono_s.astype(np.int64)
     if not len(t):
@@ -90,16 +98,22 @@ def split_by_time(
     immature = int(np.count_nonzero(before & labelled & ~known))
     _require(tx, usable, "to learn from", start, until_s, immature)
     share = shares[0] / max(shares[0] + shares[1], 1e-9)
-    cut = int(t[usable[min(len(usable) - 1, round(len(usable) * share))]])
-    fit, calibration = usable[t[usable] < cut], usable[t[usable] >= cut]
-    _require(tx, fit, "to fit on", start, cut, immature)
+    stop, cut = (
+        int(t[usable[min(len(usable) - 1, round(len(usable) * at))]])
+        for at in (share, (1.0 + share) / 2)
+    )
+    at = t[usable]
+    fit, calibration = usable[at < stop], usable[at >= cut]
+    _require(tx, fit, "to fit on", start, stop, immature)
     _require(tx, calibration, "to calibrate on", cut, until_s, immature)
     after = (t >= until_s) & (t < end)
     return Split(
         fit=fit,
+        validation=usable[(at >= stop) & (at < cut)],
         calibration=calibration,
         test=_by_time(np.flatnonzero(after & labelled), t),
         since_s=start,
+        validation_s=stop,
         calibration_s=cut,
         until_s=until_s,
         test_until_s=end,

@@ -253,7 +253,7 @@ def _test_period(
 
 
 def _curves(run_dir: Path, missing: _Missing) -> dict[str, Any]:
-    from tinyfin.training.train import float_probability
+    from tinyfin.training.table import baselines_of, float_probability
 
     with np.load(run_dir / "slices.npz") as arrays:
         slices = {name: arrays[name] for name in arrays.files}
@@ -266,9 +266,7 @@ def _curves(run_dir: Path, missing: _Missing) -> dict[str, Any]:
     if int8 is not None:
         scores = {"model_int8": int8[0], **scores}
         probability = {"model_int8": int8[1], **probability}
-    for key in sorted(slices):
-        if key.startswith("test_rule_"):
-            scores[key.removeprefix("test_rule_")] = slices[key]
+    scores |= dict(sorted(baselines_of(slices).items()))
     first = next(iter(probability))
     return {
         "rows": len(label),

@@ -27,7 +27,7 @@ class Options(BaseModel):
     fraud_weight: float | None = Field(default=None, gt=0)
     """Weight of a fraud against a genuine row; the root of the odds if not given."""
     genuine_rows: int = Field(default=400_000, ge=100)
-    """Genuine rows to fit on at most; more are drawn from, evenly over time."""
+    """Genuine rows to fit on at most; of more, so many are drawn at random."""
 
 
 class Mlp:
@@ -134,7 +134,8 @@ def _watch(
         def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
             logit = self.model(inputs, training=False).numpy()[:, 0]
             value = average_precision(logit, problem.validation_label)
-            if not self.best_weights or value > max(self.values):
+            # without a fraud among the later rows nothing tells epochs apart: the last one stays
+            if not self.best_weights or np.isnan(value) or value > max(self.values):
                 self.best_epoch, self.best_weights = epoch, self.model.get_weights()
             self.values.append(value)
             self.losses.append(float((logs or {}).get("loss", float("nan"))))

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One model from one split: maps, network, and what the verbs after training need."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tinyfin.config import Config
+from tinyfin.data.transactions import Transactions
+from tinyfin.pack.maps import map_inputs
+from tinyfin.training.baselines import rule_scores
+from tinyfin.training.families import Fitted, Problem, family
+from tinyfin.training.learned import learned_scores
+from tinyfin.training.maps import fit_maps
+from tinyfin.training.material import Featured, Material, as_known
+from tinyfin.training.populations import known_cards_removed
+from tinyfin.training.rows import REPRESENTATIVE_ROWS, representative_rows
+from tinyfin.training.run import RunFolder
+from tinyfin.training.split import Split
+from tinyfin.training.table import BASELINE
+
+__all__ = ["learn"]
+
+Note = Callable[[str], None]
+Progress = Callable[[int, int, str], None]
+Arrays = dict[str, npt.NDArray[Any]]
+
+
+def learn(
+    run: RunFolder,
+    material: Material,
+    split: Split,
+    config: Config,
+    *,
+    baselines: Sequence[str] | None = None,
+    note: Note = lambda _: None,
+    progress: Progress = lambda done, of, text: None,
+) -> Arrays:
+    """Fit the model and write all of ``run`` but its metrics; returns its slices.
+
+    ``baselines``: learned ones to fit beside it, those of the configuration if None. Raises
+    ConfigError.
+    """
+    tx = material.tx
+    made = material.featured(config, split.fit, note=note)
+    config, features, program = made.config, made.features, made.program
+    if made.cuts:
+        run.add_cuts(made.cuts)
+    maps = fit_maps(features[split.fit], tx.label[split.fit])
+    inputs = {
+        part: map_inputs(maps, features[getattr(split, part)])
+        for part in ("fit", "validation", "calibration", "test")
+    }
+    fitted = family(config.model.family).fit(
+        Problem(
+            inputs["fit"], tx.label[split.fit], inputs["validation"],
+            tx.label[split.validation], program.feature_names,
+        ),
+        config.model,
+        progress,
+    )
+    slices = _slices(tx, split, inputs, config)
+    slices["medians"] = np.median(features[split.fit], axis=0).astype(np.int16)
+    for part in ("calibration", "test"):
+        slices[f"{part}_float"] = fitted.score(inputs[part])
+    names = config.evaluate.baselines if baselines is None else baselines
+    for name, score in learned_scores(
+        names, {part: (inputs[part], features[getattr(split, part)]) for part in inputs},
+        {part: tx.label[getattr(split, part)] for part in inputs}, config.model.seed,
+    ).items():
+        slices[BASELINE + name] = score
+    fitted.keras_model.save(run.path / "model.keras")
+    (run.path / "program.bin").write_bytes(program.payload)
+    run.write_maps(maps, program.feature_names)
+    np.savez_compressed(run.path / "slices.npz", **slices)  # type: ignore[arg-type]
+    run.write_json("run.json", _facts(run, material, made, split, fitted))
+    return slices
+
+
+def _slices(
+    tx: Transactions, split: Split, inputs: Mapping[str, npt.NDArray[np.int8]], config: Config
+) -> Arrays:
+    slices: Arrays = {
+        "representative": representative_rows(
+            inputs["fit"], tx.label[split.fit], REPRESENTATIVE_ROWS, config.model.seed
+        ),
+        "test_scenario": tx.scenario_code[split.test],
+        "test_row": tx.row[split.test],
+    }
+    amount = (
+        tx.column("amount_minor") if "amount_minor" in tx.schema.names
+        else np.zeros(len(tx), np.int64)
+    )
+    for part in ("calibration", "test"):
+        rows = getattr(split, part)
+        slices[part] = inputs[part]
+        slices[f"{part}_label"] = tx.label[rows]
+        slices[f"{part}_terminal"] = tx.terminal[rows]
+        slices[f"{part}_t_s"] = tx.t_mono_s[rows]
+        slices[f"{part}_amount"] = amount[rows]
+    for rule, score in rule_scores(tx, config.rules).items():
+        slices[BASELINE + rule] = score[split.test].astype(np.float32)
+    stay = known_cards_removed(tx, split.test, split.until_s)
+    if stay is not None:
+        slices["test_without_known_cards"] = stay
+    return slices
+
+
+def _facts(
+    run: RunFolder, material: Material, made: Featured, split: Split, fitted: Fitted
+) -> dict[str, Any]:
+    from tinyfin.training.reproducible import versions
+
+    tx, config, program = material.tx, made.config, made.program
+    weights = hashlib.sha256()
+    for array in fitted.keras_model.get_weights():
+        weights.update(np.ascontiguousarray(array).tobytes())
+    text = (run.path / "config.toml").read_bytes()
+    return {
+        "name": run.name,
+        "data": {
+            "files": list(material.files),
+            "fingerprint": tx.fingerprint(),
+            "known_fingerprint": as_known(tx, split.until_s).fingerprint(),
+            "rows": len(tx),
+            "terminals": len(tx.terminals),
+            "frauds": int(np.count_nonzero(tx.label == 1)),
+            "scenarios": list(tx.scenario or ()),
+            "label_delay_s": config.data.label_delay_s,
+            "notices": config.data.notices,
+        },
+        "config_sha256": hashlib.sha256(text).hexdigest(),
+        "split": split.summary(tx.label),
+        "features": {
+            "names": list(program.feature_names),
+            "ids": list(program.feature_ids),
+            "reason_ids": list(program.reason_ids),
+            "program_sha256": hashlib.sha256(program.payload).hexdigest(),
+            "state_bytes": program.state_bytes,
+            "cuts": dict(config.features.cuts),
+        },
+        "model": {
+            "family": config.model.family,
+            "hidden": list(config.model.hidden),
+            "seed": config.model.seed,
+            "readout": fitted.readout,
+            "weights_sha256": weights.hexdigest(),
+            **fitted.history,
+        },
+        "versions": versions(),
+    }

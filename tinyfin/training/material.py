@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Transactions and their features, once for the whole stream: every split of the data shares them.
+
+Features are causal, labels among them only as notices, so a row's features are the same whatever
+is learned from which rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tinyfin.config import Config
+from tinyfin.data.events import event_stream
+from tinyfin.data.transactions import Transactions
+from tinyfin.features.compiler import Program, compile_program
+from tinyfin.training.cuts import learn_cuts
+from tinyfin.training.run import file_facts
+
+__all__ = ["Featured", "Material", "as_known", "compute_features", "prepare"]
+
+Note = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Featured:
+    """What one split makes of the material."""
+
+    config: Config
+    """With the cuts that were learned."""
+    cuts: Mapping[str, int]
+    program: Program
+    features: npt.NDArray[np.int16]
+    """[n, F], one row per transaction, state warm from the first of them on."""
+
+
+@dataclass(frozen=True)
+class Material:
+    """What any model could be made from."""
+
+    tx: Transactions
+    files: tuple[dict[str, Any], ...]
+    """Name, path, size and SHA-256 of the files."""
+    _features: dict[bytes, npt.NDArray[np.int16]] = field(default_factory=dict, repr=False)
+
+    def featured(
+        self, config: Config, fit: npt.NDArray[np.int64], *, note: Note = lambda _: None
+    ) -> Featured:
+        """Cuts learned from the rows ``fit``, the program and the features of all rows.
+
+        The features of one program are computed once. Raises ConfigError.
+        """
+        config, cuts = learn_cuts(config, self.tx, fit, note=note)
+        program = compile_program(config.features, config.schema, **config.features.capacities)
+        found = self._features.get(program.payload)
+        if found is None:
+            found = compute_features(self.tx, config, program, note=note)
+            self._features.clear()
+            self._features[program.payload] = found
+        return Featured(config, cuts, program, found)
+
+
+def prepare(
+    paths: Sequence[str | Path],
+    config: Config,
+    *,
+    skip_bad_rows: str | Path | None = None,
+    note: Note = lambda _: None,
+) -> Material:
+    """Read the files. Raises DataError, ConfigError."""
+    from tinyfin.data.readers import read
+
+    tx = read(list(paths), config, skip_bad_rows=skip_bad_rows, progress=note)
+    return Material(tx, tuple(file_facts(paths)))
+
+
+def compute_features(
+    tx: Transactions, config: Config, program: Program, *, note: Note = lambda _: None
+) -> npt.NDArray[np.int16]:
+    """Features int16[n, F] of every transaction, by the terminal's own engine, state warm.
+
+    Labels reach the engine as notices only, when they become known.
+    """
+    from tinyfin.pack.container import build_pack
+    from tinyfin.twin import Twin
+
+    stream = event_stream(tx, config.data.notices)
+    note(f"features: {len(stream)} events of {len(tx.terminals)} terminals through the engine")
+    twin = Twin(build_pack(config.schema, program), terminals=max(1, len(tx.terminals)))
+    return twin.run(tx, stream).features
+
+
+def as_known(tx: Transactions, until_s: int) -> Transactions:
+    """The transactions before ``until_s`` with the labels that were known by then, and no others.
+
+    Its fingerprint names what a model that goes live at ``until_s`` can have been made from.
+    """
+    before = np.flatnonzero(tx.t_mono_s.astype(np.int64) < until_s)
+    part = tx.take(before)
+    late = part.label_known_s.astype(np.int64) > until_s
+    return replace(
+        part,
+        label=np.where(late, -1, part.label).astype(np.int8),
+        label_known_s=np.where(late, 0, part.label_known_s).astype(np.uint32),
+        scenario=None,
+        scenario_code=np.zeros(len(part), np.int16),
+    )
