@@ -19,8 +19,8 @@ from tinyfin.data import simulator
 from tinyfin.data.readers import read
 from tinyfin.errors import DataError
 from tinyfin.features.compiler import compile_program
+from tinyfin.training.material import compute_features
 from tinyfin.training.matrix import write_matrix
-from tinyfin.training.train import compute_features
 
 CONFIG = """
 [data]
