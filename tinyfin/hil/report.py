@@ -85,19 +85,12 @@ def write(
 
 def render(facts: Mapping[str, Any]) -> str:
     """The HTML of a report's facts, as they stand in its JSON."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from tinyfin.pages.render import environment
 
-    environment = Environment(
-        loader=PackageLoader("tinyfin.hil", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    return environment.get_template("report.html").render(
+    page: str = environment("tinyfin.hil").get_template("report.html").render(
         facts=facts,
         differences=first_differences(facts),
         headline=headline(facts),
         sections=sections(facts),
     )
+    return page

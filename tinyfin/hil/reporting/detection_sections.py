@@ -7,8 +7,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tinyfin.hil.reporting import figures
-from tinyfin.hil.reporting.blocks import Block, count, figure, fixed, number, percent, table, text
+from tinyfin.pages import figures
+from tinyfin.pages.blocks import Block, count, figure, fixed, number, percent, table, text
 
 __all__ = ["alerts", "detection", "population_name", "scorers"]
 

@@ -7,8 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tinyfin.hil.reporting import figures
-from tinyfin.hil.reporting.blocks import (
+from tinyfin.hil.reporting.detection_sections import (
+    alerts,
+    detection,
+    population_name,
+    scorers,
+)
+from tinyfin.pages import figures
+from tinyfin.pages.blocks import (
     Block,
     code,
     count,
@@ -18,12 +24,6 @@ from tinyfin.hil.reporting.blocks import (
     percent,
     table,
     text,
-)
-from tinyfin.hil.reporting.detection_sections import (
-    alerts,
-    detection,
-    population_name,
-    scorers,
 )
 
 __all__ = ["Section", "first_differences", "headline", "sections"]

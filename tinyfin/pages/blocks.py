@@ -8,7 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from tinyfin.hil.reporting.svg import figure_text
+from tinyfin.pages.svg import figure_text
 
 __all__ = ["Block", "code", "count", "figure", "fixed", "number", "percent", "table", "text"]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from tinyfin.hil.reporting.svg import Axis, Canvas, Mark, count_text, figure_text, power_text
+from tinyfin.pages.svg import Axis, Canvas, Mark, count_text, figure_text, power_text
 
 __all__ = ["calibration", "histogram", "horizontal_bars", "precision_recall", "scores"]
 
