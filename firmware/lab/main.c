@@ -34,7 +34,9 @@ enum tag {
     TAG_ROWS = 5,     /* payload: a inputs of the plan, then as many outputs. b: 1 prints ticks of each */
     TAG_SABOTAGE = 6, /* a: operator that is off by one from here on; only in a build with TFIN_LAB_PROBE */
     TAG_MEASURE = 7,  /* a: 1 prints ticks of every scored event */
-    TAG_KEYS = 8      /* payload: a public keys that are trusted from here on, beside the development key */
+    TAG_KEYS = 8,     /* payload: a public keys that are trusted from here on, beside the development key */
+    TAG_RESTART = 9,  /* payload: the state image that the guest must have now; it starts cold and takes it back */
+    TAG_ERASE = 10    /* payload: u64 token of a card to forget */
 };
 
 #define TAPE_MAGIC 0x50415454u /* before the first record: u32 magic, u32 bytes, u32 CRC-32 of the records, u32 0 */
@@ -277,7 +279,7 @@ static void take_events(const uint8_t *payload, uint32_t size, uint32_t scores)
     }
 }
 
-static void compare_state(uint32_t wanted_digest, uint32_t wanted_crc)
+static uint32_t image_crc(void)
 {
     uint8_t piece[64];
     uint32_t crc = 0;
@@ -287,6 +289,33 @@ static void compare_state(uint32_t wanted_digest, uint32_t wanted_crc)
         (void)tfin_export_state(&engine, at, piece, size);
         crc = tfin_crc32(crc, piece, size);
     }
+    return crc;
+}
+
+static void restart(const uint8_t *image, uint32_t size)
+{
+    uint32_t wanted = tfin_crc32(0, image, size);
+    uint32_t crc = image_crc();
+    if (crc != wanted) {
+        differs("image", scored, wanted, crc);
+    }
+    (void)tfin_reset(&engine);
+    int rc = tfin_import_state(&engine, 0, image, size);
+    if (rc != TFIN_OK) {
+        differs("import", scored, 0, (uint32_t)-rc);
+    }
+}
+
+static void erase(const uint8_t *token)
+{
+    uint64_t value;
+    memcpy(&value, token, sizeof value);
+    (void)tfin_erase_card(&engine, value);
+}
+
+static void compare_state(uint32_t wanted_digest, uint32_t wanted_crc)
+{
+    uint32_t crc = image_crc();
     if (tfin_state_digest(&engine) != wanted_digest) {
         differs("state", scored, wanted_digest, tfin_state_digest(&engine));
     } else if (crc != wanted_crc) {
@@ -353,6 +382,12 @@ static void work(const uint8_t *at, const uint8_t *end)
             break;
         case TAG_ROWS:
             run_rows(payload, head[2], head[3]);
+            break;
+        case TAG_RESTART:
+            restart(payload, head[1]);
+            break;
+        case TAG_ERASE:
+            erase(payload);
             break;
         case TAG_MEASURE:
             measure = head[2];

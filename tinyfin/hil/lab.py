@@ -40,7 +40,7 @@ from tinyfin.wire.events import field_types
 __all__ = ["Finding", "Tape", "build_lab", "digest_positions", "event_tapes", "room", "run"]
 
 MAGIC = 0x50415454
-PACK, EVENTS, STATE, PLAN, ROWS, SABOTAGE, MEASURE, KEYS = range(1, 9)
+PACK, EVENTS, STATE, PLAN, ROWS, SABOTAGE, MEASURE, KEYS, RESTART, ERASE = range(1, 11)
 DEADLINE_S = 300.0
 ALIGN = 1024
 _HEAD_BYTES = 16
@@ -67,6 +67,16 @@ class Tape:
         self.add(PLAN, plan)
         both = np.ascontiguousarray(inputs).tobytes() + np.ascontiguousarray(outputs).tobytes()
         return self.add(ROWS, both, len(inputs), int(ticks))
+
+    def events(self, payload: bytes, digests: Sequence[int]) -> Tape:
+        """An EVENTS payload, and the running digest after each event that it scores."""
+        wanted = struct.pack(f"<{len(digests)}I", *digests)
+        padded = payload + bytes(-len(payload) % 4)
+        return self.add(EVENTS, padded + wanted, len(payload), len(digests))
+
+    def state(self, twin: Twin) -> Tape:
+        """What the state must be by now, byte for byte; then a cold start."""
+        return self.add(STATE, b"", twin.state_digest(0), zlib.crc32(twin.export_state(0)))
 
     def extend(self, other: Tape) -> Tape:
         """Append another tape's records."""
@@ -266,12 +276,8 @@ class _Maker:
                 digest = zlib.crc32(blocks[row], digest)
                 wanted.append(digest)
             count += len(wanted)
-            padded = payload + bytes(-len(payload) % 4)
-            tape.add(
-                EVENTS, padded + struct.pack(f"<{len(wanted)}I", *wanted), len(payload), len(wanted)
-            )
-        image = self.twin.export_state(0)
-        tape.add(STATE, b"", self.twin.state_digest(0), zlib.crc32(image))
+            tape.events(payload, wanted)
+        tape.state(self.twin)
         return count
 
 

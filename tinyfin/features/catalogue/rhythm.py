@@ -11,7 +11,6 @@ from tinyfin.features.expressions import (
     DAY_S,
     HOUR_S,
     Expression,
-    const,
     day_of_week,
     deviation,
     either,
@@ -29,13 +28,12 @@ _QUARTER_H = 6
 
 def _in_its_part(x: Expression) -> Expression:
     """The deviation of x from what it is in this part of the week: eight parts, eight means."""
-    quarter = hour_of_day() // _QUARTER_H
-    part = quarter + (day_of_week() >= 5) * 4
-    out: Expression = const(0)
-    for number in range(8):
-        now = equal(part, number)
-        out = either(now, deviation("terminal", x, shift=5, floor=1, scale=16, minimum=8,
-                                    where=now, when=ALWAYS), out)
+    part = hour_of_day() // _QUARTER_H + (day_of_week() >= 5) * 4
+    parts = [equal(part, number) for number in range(8)]
+    out, *others = (deviation("terminal", x, shift=5, floor=1, scale=16, minimum=8, where=now,
+                              when=ALWAYS) for now in parts)
+    for now, other in zip(parts[1:], others, strict=True):
+        out = either(now, other, out)
     return out
 
 

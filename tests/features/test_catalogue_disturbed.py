@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole catalogue on streams in which everything goes wrong: engine and twin are the oracle's.
+
+Controls: every disturbance is counted where it happens, a stream without one is noticed, and every
+operator of the program, wrong by one where it stands, changes a feature.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections import Counter
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+
+from tests.features import payments
+from tests.features.native import Engine
+from tests.features.packing import pack
+from tests.features.streams import Step, side_by_side
+from tests.features.twin_terminal import TwinTerminal
+from tinyfin.features.catalogue import ALL
+from tinyfin.features.check import read_header
+from tinyfin.features.oracle import OracleEngine
+from tinyfin.schema import PAYMENT
+
+SETTINGS = settings(
+    derandomize=bool(os.environ.get("CI")),
+    deadline=None,
+    print_blob=True,
+    phases=(Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink),
+    suppress_health_check=list(HealthCheck),
+)
+PROGRAM = payments.program()
+PACK = pack(PAYMENT, PROGRAM.payload)
+LONG = [payments.stream(seed, 260) for seed in (1, 2)]
+"""Streams that are long enough for all that happens rarely."""
+
+
+def oracle() -> OracleEngine:
+    return OracleEngine(PROGRAM.payload, PAYMENT)
+
+
+@settings(SETTINGS, max_examples=20)
+@given(steps=payments.streams())
+def test_the_engine_on_random_streams(engine: Engine, steps: list[Step]) -> None:
+    side_by_side(oracle(), lambda: engine.open(PACK, PAYMENT), steps)
+
+
+@pytest.mark.parametrize("steps", LONG, ids=["1", "2"])
+def test_the_twin_on_long_streams(steps: list[Step]) -> None:
+    side_by_side(oracle(), lambda: TwinTerminal(PACK), steps)
+
+
+def test_every_disturbance_happens() -> None:
+    reached: Counter[str] = Counter()
+
+    @settings(SETTINGS, max_examples=20, derandomize=True, database=None)
+    @given(steps=payments.streams())
+    def run(steps: list[Step]) -> None:
+        reached.update(payments.happened(PROGRAM.payload, steps))
+
+    run()
+    assert payments.lacking(reached) == [], "in the random streams"
+    for steps in LONG:
+        assert payments.lacking(payments.happened(PROGRAM.payload, steps)) == []
+
+
+MISSED = {
+    "time jump": ("jump",),
+    "clock back": ("back",),
+    "duplicate score": ("again",),
+    "duplicate outcome": ("answer",),
+    "duplicate notice": ("notice twice", "notice", "late notice"),
+    "lost outcome": ("attempt", "again"),
+    "late notice": ("late notice", "notice", "notice twice"),
+    "label overflow": ("late notice", "notice", "notice twice"),
+    "saturation": ("wild", "sale", "attempt", "back", "jump", "again"),
+    "reboot": ("reboot",),
+    "erasure": ("erase",),
+}
+
+
+@pytest.mark.parametrize("name", payments.DISTURBANCES)
+def test_a_stream_without_a_disturbance_is_noticed(name: str) -> None:
+    """Negative control of the counting: leave out what brings it about."""
+    if name == "eviction":
+        steps = [(*s[:4], (s[4][0], 7, *s[4][2:]), s[5]) if s[0] == "score" else s for s in LONG[0]]
+    else:
+        steps = payments.stream(1, 260, without=MISSED[name])
+    assert name in payments.lacking(payments.happened(PROGRAM.payload, steps), least=1)
+
+
+def broken(payload: bytes, number: int, how: str) -> bytes:
+    """The program with operator ``number`` wrong by one, or stuck at 0, where it stands."""
+    header = read_header(payload)
+    late = number >= header.score_operators
+    at = header.score_at + 24 * number
+    if late:
+        at = header.outcome_at + 24 * (number - header.score_operators)
+    out = payload[at + 2]
+    code, a, p0 = {"by one": (12, out, 1), "stuck": (3, 255, 0)}[how]  # ADD, CONST
+    extra = struct.pack("<8BIiiHH", code, 0, out, a, 255, 255, 0, 0, 0, p0, 0, 0, 0)
+    words = list(struct.unpack_from("<5I", payload, 32))
+    words = [w + 24 if i >= (2 if late else 1) else w for i, w in enumerate(words)]
+    counts = [header.score_operators + (not late), header.outcome_operators + late]
+    head = bytearray(payload[:64])
+    struct.pack_into("<2H", head, 4, *counts)
+    struct.pack_into("<5I", head, 32, *words)
+    return bytes(head) + payload[64 : at + 24] + extra + payload[at + 24 :]
+
+
+def features_of(payload: bytes, steps: list[Step]) -> list[tuple[int, ...]]:
+    """Features of every score of a stream, on the twin."""
+    terminal = TwinTerminal(pack(PAYMENT, payload))
+    now, rows = 0, []
+    for step in steps:
+        match step:
+            case ("start", at):
+                now = at
+            case ("score", leap, id, local, values, present):
+                now += leap
+                terminal.score(id, now, local, values, present)
+                rows.append(terminal.features())
+            case ("outcome", leap, id, result, response, action):
+                now += leap
+                terminal.outcome(id, now, result, response, action)
+            case ("notice", leap, id, token, back, fraud):
+                now += leap
+                terminal.notice(id, token, now, now - back, fraud)
+    return rows
+
+
+def test_every_operator_of_every_feature_matters() -> None:
+    """Each operator in turn is broken where it stands, and a feature tells. One too many is not
+    told by numbers that are only compared with one another (hashes): those are stuck at 0."""
+    header = read_header(PROGRAM.payload)
+    right = features_of(PROGRAM.payload, LONG[0])
+    told: set[int] = set()
+    silent = []
+    for number in range(header.score_operators + header.outcome_operators):
+        differing: set[int] = set()
+        for how in ("by one", "stuck"):
+            wrong = features_of(broken(PROGRAM.payload, number, how), LONG[0])
+            differing = {i for a, b in zip(right, wrong, strict=True) if a != b
+                         for i in range(len(a)) if a[i] != b[i]}
+            if differing:
+                break
+        told |= differing
+        if not differing:
+            silent.append(f"{number} {PROGRAM.operators[number]}")
+    assert silent == []
+    assert {ALL[i] for i in told} == set(ALL)
