@@ -29,7 +29,7 @@ ANCHOR_NAMES = (
     "mlp32_pc",
     "mlp32_pt",
 )
-KERNELS_ALL = 255
+KERNELS_ALL = 1023
 
 
 def compiler() -> str:

@@ -158,7 +158,7 @@ STRUCTURE: list[tuple[str, str, Callable[[], bytes]]] = [
             ("knots misaligned", "MAPS", 8, "I", 34),
             ("knots descend", "MAPS", 32, "h", 5),
             ("steep", "MAPS", 36, "i", 1 << 30),
-            ("read-out kind", "READ", 0, "B", 4),
+            ("read-out kind", "READ", 0, "B", 5),
             ("read-out shift", "READ", 1, "B", 32),
             ("read-out index", "READ", 2, "H", 2),
             ("logit's zero point", "READ", 8, "i", -(2**31)),

@@ -37,12 +37,12 @@ def test_network_equals_tflm_and_int8_stays_near_float(small: dict[str, Path]) -
 def test_a_byte_that_differs_from_tflm_is_refused(
     run_copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = room.parity
+    honest = room.compare_with_oracle
 
-    def lying(path: Path, rows: np.ndarray, native: object) -> object:
-        return honest(path, rows, lambda x: native(x) ^ np.int8(1))  # type: ignore[operator]
+    def lying(network: object, path: Path, rows: np.ndarray, native: object) -> object:
+        return honest(network, path, rows, lambda x: native(x) ^ np.int8(1))  # type: ignore
 
-    monkeypatch.setattr(room, "parity", lying)
+    monkeypatch.setattr(room, "compare_with_oracle", lying)
     with pytest.raises(MismatchError, match="differ from TFLM"):
         room.quantize(open_run(run_copy))
 

@@ -15,7 +15,8 @@ __all__ = ["command", "parity_text"]
 def parity_text(result: dict[str, Any]) -> str:
     """What was compared with TFLM, for people."""
     lines = [
-        f"network against TFLM: {result['plan']['differing_bytes']} of {result['bytes']} bytes "
+        f"network against {result.get('reference', 'TFLM')}: "
+        f"{result['plan']['differing_bytes']} of {result['bytes']} bytes "
         f"differ ({result['rows']} rows)"
     ]
     for name, label in (
@@ -27,9 +28,10 @@ def parity_text(result: dict[str, Any]) -> str:
                 f"{result[name]['max_abs_difference']} (reported, not followed)"
             )
     sizes = result["sizes"]
+    file = "" if sizes["tflite_bytes"] is None else f", .tflite {sizes['tflite_bytes']}"
     lines.append(
-        f"pack {sizes['pack_bytes']} bytes, plan {sizes['plan_bytes']}, .tflite "
-        f"{sizes['tflite_bytes']}, {sizes['macs']} multiplications"
+        f"pack {sizes['pack_bytes']} bytes, plan {sizes['plan_bytes']}{file}, "
+        f"{sizes['macs']} multiplications"
     )
     return "\n".join(lines)
 
@@ -41,6 +43,8 @@ def parity_text(result: dict[str, Any]) -> str:
 @json_option
 def command(run: str, key_path: str | None, as_json: bool) -> None:
     """Make model.tflite and model.tfpack of a RUN, compared with TFLM byte for byte.
+
+    Tables and trees (families density and forest) need no .tflite; the oracle is their reference.
 
     A RUN signed with --key keeps the public half in public.key, which the other verbs trust, and
     the pack in the other layouts of the targets beside model.tfpack, signed too.

@@ -37,6 +37,8 @@ KERNEL_NAMES = (
     "SQUARED_DIFFERENCE",
     "REDUCE",
     "COPY",
+    "DENSITY",
+    "FOREST",
 )
 _NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
 

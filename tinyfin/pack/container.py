@@ -336,12 +336,15 @@ def _check_network(pack: Pack, features: int) -> None:
         )
     if len(decision.reasons) != features:
         raise PackError(f"DECI: {len(decision.reasons)} reasons for {features} features")
-    limits = {"logit": outputs, "accumulator": network["accumulators"], "reconstruction": 1}
+    limits = {"logit": outputs, "accumulator": network["accumulators"], "reconstruction": 1,
+              "sum_of_squares": 1}
     limit = limits[readout.kind]
     if readout.index >= limit:
         raise PackError(f"READ: index {readout.index} of {limit} ({readout.kind})")
     if readout.kind == "reconstruction" and (outputs != inputs or inputs > 4096):
         raise PackError(f"READ: reconstruction of {inputs} inputs by {outputs} outputs")
+    if readout.kind == "sum_of_squares" and not (outputs <= 4096 and -128 <= readout.m_out <= 127):
+        raise PackError(f"READ: {outputs} squares about {readout.m_out}: at most 4096, of int8")
     golden = pack.golden
     if golden is not None and golden.inputs.shape[1] != inputs:
         raise PackError(f"GOLD: vectors of {golden.inputs.shape[1]} for {inputs} inputs")

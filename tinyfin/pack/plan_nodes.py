@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tinyfin.pack import integer_plan
 from tinyfin.pack.lowering import Binary, Copy, Reduce, Softmax
 
 __all__ = ["OPCODES", "OtherNode", "describe_node", "opcode", "record", "record_size"]
@@ -89,6 +90,8 @@ def record(node: OtherNode, at: Callable[[int], int], constant: Callable[[bytes]
 
 def describe_node(plan: bytes, position: int, code: int, flags: int) -> dict[str, Any]:
     """A record of one of these opcodes as a dict: name, inputs, outputs and what is its own."""
+    if code in integer_plan.OPCODES.values():
+        return integer_plan.describe_integer_node(plan, position, code)
     k, n = struct.unpack_from("<HH", plan, position + 12)
     about: dict[str, Any] = {"inputs": k, "outputs": n, "macs": 0, "weight_bytes": 0}
     if code == _SOFTMAX:

@@ -14,7 +14,7 @@ from tinyfin.errors import PackError
 
 __all__ = ["KINDS", "Readout"]
 
-KINDS = {1: "logit", 2: "accumulator", 3: "reconstruction"}
+KINDS = {1: "logit", 2: "accumulator", 3: "reconstruction", 4: "sum_of_squares"}
 _CODES = {name: code for code, name in KINDS.items()}
 _FORMAT = struct.Struct("<BBHiiI")
 MAX_RECONSTRUCTION = 4096
@@ -23,9 +23,10 @@ MAX_RECONSTRUCTION = 4096
 @dataclass(frozen=True)
 class Readout:
     """A read-out. ``m_in`` and ``m_out`` are packed as docs/formats/pack.md says; use the
-    constructors :meth:`logit`, :meth:`accumulator` and :meth:`reconstruction`."""
+    constructors :meth:`logit`, :meth:`accumulator`, :meth:`reconstruction` and
+    :meth:`sum_of_squares`."""
 
-    kind: Literal["logit", "accumulator", "reconstruction"]
+    kind: Literal["logit", "accumulator", "reconstruction", "sum_of_squares"]
     shift: int = 0
     index: int = 0
     m_in: int = 0
@@ -48,7 +49,7 @@ class Readout:
 
     @classmethod
     def accumulator(cls, index: int = 0, shift: int = 0) -> Readout:
-        """raw = accumulator[index] >> shift, of the last FULLY_CONNECTED."""
+        """raw = accumulator[index] >> shift, of the last FULLY_CONNECTED or of a sum of terms."""
         return cls("accumulator", shift=shift, index=index)
 
     @classmethod
@@ -58,6 +59,11 @@ class Readout:
         saturated at 2^31 - 1. Scales 0 to 65535 are in proportion to the tensors' scales."""
         return cls("reconstruction", shift=shift, m_in=_pack(zero_in, scale_in),
                    m_out=_pack(zero_out, scale_out))
+
+    @classmethod
+    def sum_of_squares(cls, *, zero_point: int, shift: int = 0) -> Readout:
+        """raw = sum of (output - zero_point)^2 >> shift."""
+        return cls("sum_of_squares", shift=shift, m_out=zero_point)
 
     def encode(self) -> bytes:
         """The payload, 16 bytes."""
@@ -86,6 +92,9 @@ class Readout:
                 raise PackError("READ: an accumulator read-out needs the accumulators")
             kept = accumulators[:, self.index].astype(np.int64) >> self.shift
             return kept.astype(np.int32)
+        if self.kind == "sum_of_squares":
+            y = outputs.astype(np.int64) - self.m_out
+            return np.asarray((y * y).sum(axis=1) >> self.shift, np.int32)
         x = (inputs.astype(np.int64) - _zero(self.m_in)) * (self.m_in >> 8)
         y = (outputs.astype(np.int64) - _zero(self.m_out)) * (self.m_out >> 8)
         total = (((x - y) >> 8) ** 2).sum(axis=1) >> self.shift

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a run's float network to its int8 ``.tflite`` and its signed pack, checked against TFLM.
 
-From the ``.tflite`` on everything is integer arithmetic and order: any machine makes the same pack,
-byte for byte.
+Tables and trees (``model.json``) are integers already and are checked against the oracle. From the
+``.tflite`` or ``model.json`` on everything is integer arithmetic and order: any machine makes the
+same pack, byte for byte.
 """
 
 from __future__ import annotations
@@ -22,31 +23,24 @@ from tinyfin.pack.calibration import Calibration
 from tinyfin.pack.decision import Decision
 from tinyfin.pack.golden import Golden
 from tinyfin.pack.layouts import remove_layouts, write_layouts
-from tinyfin.pack.lowering import FullyConnected, lower
 from tinyfin.pack.maps import InputMap
-from tinyfin.pack.plan import compile_plan, describe
-from tinyfin.pack.readout import Readout
+from tinyfin.pack.plan import describe
 from tinyfin.pack.trust import PUBLIC_KEY_FILE, save_public_key
-from tinyfin.quantize import tflite_model
-from tinyfin.quantize.convert import check_input, to_tflite
-from tinyfin.quantize.parity import parity
-from tinyfin.training.calibration import Q32, fit_table, probability
+from tinyfin.quantize.convert import to_tflite
+from tinyfin.quantize.network import Network, compare_with_oracle, network_of
+from tinyfin.training.calibration import Q32, fit_scores, has_frauds, probability
 from tinyfin.training.decision import decide
 from tinyfin.training.run import RunFolder
 
 if TYPE_CHECKING:
     from tinyfin.twin import Twin
 
-__all__ = ["accumulator_bounds", "accumulator_shift", "assemble", "quantize"]
+__all__ = ["assemble", "quantize"]
 
 Note = Callable[[str], None]
 
 PARITY_ROWS = 4000
 GOLDEN_ROWS = 8
-RAW_BITS = 17
-"""A read-out keeps at most this many bits: then the table that must rise by 2^-32 per raw score
-spends less than 2^-15 of the probability on rising."""
-
 
 @dataclass(frozen=True)
 class _Parts:
@@ -55,9 +49,7 @@ class _Parts:
     config: Config
     program: Program
     maps: tuple[InputMap, ...]
-    plan: bytes
-    readout: Readout
-    tflite: bytes
+    network: Network
     meta: Mapping[str, Any]
     lineage: Mapping[str, Any]
 
@@ -66,6 +58,7 @@ class _Parts:
 class _Made:
     """A pack, its calibration and decision, and the raw scores of the calibration rows."""
 
+    network: Network
     pack: bytes
     calibration: Calibration
     decision: Decision
@@ -78,33 +71,27 @@ def quantize(run: RunFolder, *, key: Any = None, note: Note = lambda _: None) ->
     ``key``: a signing key; the public development key if None. Raises ModelError for an operator
     that the plan does not know, MismatchError when a byte of the network differs from TFLM's.
     """
-    from tinyfin.training.reproducible import tensorflow
     from tinyfin.twin import Twin
 
     facts = run.read_json("run.json")
     slices = run.slices()
-    tf = tensorflow(int(facts["model"]["seed"]))
-    note("converting to int8")
-    network = tf.keras.models.load_model(run.file("model.keras"), compile=False)
-    tflite = to_tflite(network, slices["representative"])
-    run.tflite.write_bytes(tflite)
-    made = assemble(run, tflite, facts, slices, key=key)
+    made = assemble(run, _model_file(run, facts, slices, note), facts, slices, key=key)
     remembered = run.path / PUBLIC_KEY_FILE
     remembered.unlink(missing_ok=True)
     remove_layouts(run.pack)
     run.pack.unlink(missing_ok=True)  # neither an older pack nor one that fails is left to be used
     twin = Twin(made.pack, keys=_trusted(key))
-    report = _compare(run, slices, twin, note)
+    report = _compare(run, made.network, slices, twin, note)
     metrics = _measure(run, facts, slices, twin, made)
     report["float_and_int8"] = _differences(metrics)
-    report["sizes"] = _sizes(run, made.pack, tflite)
+    report["sizes"] = _sizes(made)
     run.write_json("parity.json", report)
     run.write_json("metrics.json", metrics)
     if report["plan"]["differing_bytes"]:
         raise MismatchError(
-            f"{run.tflite}: {report['plan']['differing_bytes']} of {report['bytes']} bytes of "
-            f"the plan differ from TFLM's on {report['rows']} rows; do not use this pack, and "
-            "report it with the .tflite"
+            f"{run.path}: {report['plan']['differing_bytes']} of {report['bytes']} bytes of the "
+            f"plan differ from {report['reference']}'s on {report['rows']} rows; do not use this "
+            "pack, and report it with the model's file"
         )
     if key is not None:
         save_public_key(key.public, remembered)
@@ -114,21 +101,42 @@ def quantize(run: RunFolder, *, key: Any = None, note: Note = lambda _: None) ->
     return {"run": str(run.path), "pack": str(run.pack), **report, **metrics}
 
 
+def _model_file(
+    run: RunFolder,
+    facts: Mapping[str, Any],
+    slices: Mapping[str, npt.NDArray[Any]],
+    note: Note,
+) -> bytes:
+    """``model.json`` if the family made one, else ``model.tflite``, made now."""
+    integers = run.path / "model.json"
+    if integers.is_file():
+        return integers.read_bytes()
+    from tinyfin.training.reproducible import tensorflow
+
+    tf = tensorflow(int(facts["model"]["seed"]))
+    note("converting to int8")
+    network = tf.keras.models.load_model(run.file("model.keras"), compile=False)
+    tflite = to_tflite(network, slices["representative"])
+    run.tflite.write_bytes(tflite)
+    return tflite
+
+
 def assemble(
     run: RunFolder,
-    tflite: bytes,
+    file: bytes,
     facts: Mapping[str, Any],
     slices: Mapping[str, npt.NDArray[Any]],
     *,
     key: Any = None,
 ) -> _Made:
-    """The signed pack of a ``.tflite``, and what was found on the way.
+    """The signed pack of a ``.tflite`` or ``model.json``, and what was found on the way.
 
     The same arguments give the same bytes on every machine.
     """
     from tinyfin.twin import Twin
 
-    parts, bounds = _parts(run, tflite, facts)
+    parts = _parts(run, file, facts, has_frauds(slices["calibration_label"]))
+    bounds = parts.network.bounds
     width = len(parts.maps)
     # a first pack reads raw scores; its calibration and decision only have to be lawful
     whole = Calibration.strict(list(bounds), [1, Q32 - 2])
@@ -136,7 +144,7 @@ def assemble(
     probe = Twin(_build(parts, whole, nothing, None, key), keys=_trusted(key))
     raw = probe.infer(slices["calibration"])[1]
     label = slices["calibration_label"]
-    table = fit_table(raw, label, bounds)
+    table = fit_scores(raw, label, bounds)
     references = [int(m.evaluate(np.asarray([f]))[0])
                   for m, f in zip(parts.maps, slices["medians"], strict=True)]
     decision = decide(
@@ -145,25 +153,13 @@ def assemble(
     )
     vectors = _golden_rows(slices["calibration"], raw)
     golden = Golden(vectors, probe.infer(vectors)[1])
-    return _Made(_build(parts, table, decision, golden, key), table, decision, raw)
-
-
-def accumulator_bounds(node: FullyConnected, index: int = 0) -> tuple[int, int]:
-    """Smallest and largest accumulator that any int8 input of the layer can give."""
-    w = node.weights[index].astype(np.int64)
-    ends = np.stack([w * (v - node.input_zero_point) for v in (-128, 127)])
-    bias = int(node.bias[index])
-    return bias + int(ends.min(axis=0).sum()), bias + int(ends.max(axis=0).sum())
-
-
-def accumulator_shift(bounds: tuple[int, int]) -> int:
-    """The shift that brings the whole range of an accumulator within RAW_BITS bits."""
-    return max(0, (bounds[1] - bounds[0]).bit_length() - RAW_BITS)
+    pack = _build(parts, table, decision, golden, key)
+    return _Made(parts.network, pack, table, decision, raw)
 
 
 def _parts(
-    run: RunFolder, tflite: bytes, facts: Mapping[str, Any]
-) -> tuple[_Parts, tuple[int, int]]:
+    run: RunFolder, file: bytes, facts: Mapping[str, Any], calibrated: bool
+) -> _Parts:
     config = run.config()
     program = compile_program(config.features, config.schema, **config.features.capacities)
     if program.payload != run.file("program.bin").read_bytes():
@@ -171,38 +167,25 @@ def _parts(
             f"{run.path}: this tinyfin makes another feature program of the run's configuration "
             "than the one it was trained with; train again"
         )
-    model = tflite_model.load(tflite, str(run.tflite))
-    check_input(tflite)
-    nodes = lower(model)
-    last = nodes[-1]
-    if not isinstance(last, FullyConnected) or last.output_length != 1:
-        raise ModelError(
-            f"{run.tflite}: the network must end in a dense layer with one linear output, the "
-            "logit; leave the sigmoid out"
-        )
-    bounds = accumulator_bounds(last)
-    shift = accumulator_shift(bounds)
     model_facts = facts["model"]
+    network = network_of(file, run.path, model_facts["readout"])
     meta = {
         "name": run.name,
         "family": model_facts["family"],
-        "readout": "accumulator",
+        "readout": model_facts["readout"],
+        "score": "probability" if calibrated else "rank",
     }
     lineage = {
         "data": facts["data"]["known_fingerprint"],
         "config": facts["config_sha256"],
         "weights": model_facts["weights_sha256"],
-        "tflite": hashlib.sha256(tflite).hexdigest(),
+        "tflite" if network.is_tflite else "integers": hashlib.sha256(file).hexdigest(),
         "code": facts["versions"]["tinyfin"],
         "until": facts["split"]["until"],
         "seed": model_facts["seed"],
         "parent": None,
     }
-    parts = _Parts(
-        config, program, run.maps(), compile_plan(model, accumulators=True),
-        Readout.accumulator(0, shift), tflite, meta, lineage,
-    )
-    return parts, (bounds[0] >> shift, bounds[1] >> shift)
+    return _Parts(config, program, run.maps(), network, meta, lineage)
 
 
 def _build(
@@ -215,14 +198,14 @@ def _build(
         parts.config.schema,
         parts.program,
         maps=parts.maps,
-        plan=parts.plan,
-        readout=parts.readout,
+        plan=parts.network.plan,
+        readout=parts.network.readout,
         calibration=table,
         decision=decision,
         golden=golden,
         meta=dict(parts.meta),
         lineage=dict(parts.lineage),
-        model=model_id(parts.tflite),
+        model=model_id(parts.network.file),
         **signing,
     )
 
@@ -242,14 +225,14 @@ def _golden_rows(
 
 
 def _compare(
-    run: RunFolder, slices: Mapping[str, npt.NDArray[Any]], twin: Twin, note: Note
+    run: RunFolder, network: Network, slices: Mapping[str, npt.NDArray[Any]], twin: Twin, note: Note
 ) -> dict[str, Any]:
-    """Bytes of the plan, and of other interpreters, against TFLM's, on real rows."""
+    """Bytes of the plan, and of other interpreters, against the reference's, on real rows."""
     real = np.concatenate([slices["test"], slices["calibration"], slices["representative"]])
     at = np.linspace(0, len(real) - 1, min(len(real), PARITY_ROWS)).astype(np.int64)
     rows = np.ascontiguousarray(real[at])
-    note(f"comparing {len(rows)} rows with TFLM")
-    return parity(run.tflite, rows, lambda x: twin.infer(x)[0])
+    note(f"comparing up to {len(rows)} rows with the reference")
+    return compare_with_oracle(network, run.tflite, rows, lambda x: twin.infer(x)[0])
 
 
 def _measure(
@@ -307,11 +290,11 @@ def _differences(metrics: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
-def _sizes(run: RunFolder, pack: bytes, tflite: bytes) -> dict[str, Any]:
-    plan = describe(compile_plan(tflite_model.load(tflite, str(run.tflite)), accumulators=True))
+def _sizes(made: _Made) -> dict[str, Any]:
+    plan = describe(made.network.plan)
     return {
-        "pack_bytes": len(pack),
-        "tflite_bytes": len(tflite),
+        "pack_bytes": len(made.pack),
+        "tflite_bytes": len(made.network.file) if made.network.is_tflite else None,
         "plan_bytes": plan["plan_bytes"],
         "arena_bytes": plan["arena_bytes"],
         "macs": plan["macs"],

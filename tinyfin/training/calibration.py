@@ -5,6 +5,9 @@ Plain isotonic regression has steps, and steps tie scores that the model tells a
 of the isotonic fit are shrunk towards a logistic curve and joined by lines that always rise, over
 every raw score that the model can give, so that ranking by probability is ranking by raw score.
 The table is fitted on rows at their true prevalence: class weights of the training leave no trace.
+
+Where no fraud is known there is no probability to be had: the table then gives a score's rank, the
+share of the calibration rows below it.
 """
 
 from __future__ import annotations
@@ -17,7 +20,9 @@ import numpy.typing as npt
 from tinyfin.errors import DataError
 from tinyfin.pack.calibration import Calibration
 
-__all__ = ["MAX_KNOTS", "Q32", "fit_table", "probability"]
+__all__ = [
+    "MAX_KNOTS", "Q32", "fit_ranks", "fit_scores", "fit_table", "has_frauds", "probability",
+]  # fmt: skip
 
 MAX_KNOTS = 32
 Q32 = 1 << 32
@@ -62,6 +67,34 @@ def fit_table(
     at = sorted(points)
     table = _rising(at, [points[r] for r in at])
     return _recentre(table, raw, float(np.mean(fraud)))
+
+
+def has_frauds(label: npt.NDArray[np.int8]) -> bool:
+    """There is something to calibrate on: frauds, and rows that are none."""
+    return bool(np.any(label == 1) and np.any(label != 1))
+
+
+def fit_scores(
+    raw: npt.NDArray[np.int32], label: npt.NDArray[np.int8], bounds: tuple[int, int]
+) -> Calibration:
+    """:func:`fit_table` where frauds are known, :func:`fit_ranks` where none is."""
+    return fit_table(raw, label, bounds) if has_frauds(label) else fit_ranks(raw, bounds)
+
+
+def fit_ranks(raw: npt.NDArray[np.int32], bounds: tuple[int, int]) -> Calibration:
+    """A table whose p is the share of ``raw`` below; it spans ``bounds`` and rises everywhere."""
+    if not len(raw):
+        raise DataError("calibration needs rows; give more data")
+    tail = 0.5 ** np.arange(1, MAX_KNOTS - 6)
+    share = np.unique(np.r_[0.01, 0.05, 0.1, 0.25, 1.0 - tail[tail >= 0.5 / len(raw)]])
+    at = np.quantile(raw, share, method="lower").astype(np.int64)
+    points = {int(x): float(p) for x, p in zip(at, share, strict=True)}  # the last of equals
+    low, high = min(bounds[0], int(raw.min())), max(bounds[1], int(raw.max()))
+    last = max(points.values())
+    points.setdefault(low, min(points.values()) / 2.0)
+    points.setdefault(high if high > low else low + 1, (1.0 + last) / 2.0)
+    rising = sorted(points)
+    return _rising(rising, [points[x] for x in rising])
 
 
 def _logistic(x: npt.NDArray[np.float64], y: npt.NDArray[np.bool_]) -> tuple[float, float]:

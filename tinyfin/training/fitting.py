@@ -12,19 +12,19 @@ import numpy.typing as npt
 
 from tinyfin.config import Config
 from tinyfin.data.transactions import Transactions
-from tinyfin.pack.maps import map_inputs
+from tinyfin.pack.maps import InputMap, map_inputs
 from tinyfin.training.baselines import rule_scores
-from tinyfin.training.families import Fitted, Problem, family
+from tinyfin.training.families import Family, Learned, Problem, family
 from tinyfin.training.learned import learned_scores
-from tinyfin.training.maps import fit_maps
+from tinyfin.training.maps import fit_maps, fit_tail_maps
 from tinyfin.training.material import Featured, Material, as_known
 from tinyfin.training.populations import known_cards_removed
 from tinyfin.training.rows import REPRESENTATIVE_ROWS, representative_rows
 from tinyfin.training.run import RunFolder
-from tinyfin.training.split import Split
+from tinyfin.training.split import Split, known_labels
 from tinyfin.training.table import BASELINE
 
-__all__ = ["learn"]
+__all__ = ["input_maps", "learn"]
 
 Note = Callable[[str], None]
 Progress = Callable[[int, int, str], None]
@@ -51,30 +51,32 @@ def learn(
     config, features, program = made.config, made.features, made.program
     if made.cuts:
         run.add_cuts(made.cuts)
-    maps = fit_maps(features[split.fit], tx.label[split.fit])
+    label = known_labels(tx, split)
+    chosen = family(config.model.family)
+    maps = input_maps(chosen, features[split.fit], label[split.fit])
     inputs = {
         part: map_inputs(maps, features[getattr(split, part)])
         for part in ("fit", "validation", "calibration", "test")
     }
-    fitted = family(config.model.family).fit(
+    fitted = chosen.fit(
         Problem(
-            inputs["fit"], tx.label[split.fit], inputs["validation"],
-            tx.label[split.validation], program.feature_names,
+            inputs["fit"], label[split.fit], inputs["validation"],
+            label[split.validation], program.feature_names,
         ),
         config.model,
         progress,
     )
-    slices = _slices(tx, split, inputs, config)
+    slices = _slices(tx, split, label, inputs, config)
     slices["medians"] = np.median(features[split.fit], axis=0).astype(np.int16)
     for part in ("calibration", "test"):
         slices[f"{part}_float"] = fitted.score(inputs[part])
     names = config.evaluate.baselines if baselines is None else baselines
     for name, score in learned_scores(
         names, {part: (inputs[part], features[getattr(split, part)]) for part in inputs},
-        {part: tx.label[getattr(split, part)] for part in inputs}, config.model.seed,
+        {part: label[getattr(split, part)] for part in inputs}, config.model.seed,
     ).items():
         slices[BASELINE + name] = score
-    fitted.keras_model.save(run.path / "model.keras")
+    fitted.save(run.path)
     (run.path / "program.bin").write_bytes(program.payload)
     run.write_maps(maps, program.feature_names)
     np.savez_compressed(run.path / "slices.npz", **slices)  # type: ignore[arg-type]
@@ -82,12 +84,23 @@ def learn(
     return slices
 
 
+def input_maps(
+    chosen: Family, features: npt.NDArray[np.int16], label: npt.NDArray[np.int8]
+) -> tuple[InputMap, ...]:
+    """The input maps that a family asks for, fitted on the rows to learn from."""
+    return fit_maps(features, label) if chosen.supervised else fit_tail_maps(features)
+
+
 def _slices(
-    tx: Transactions, split: Split, inputs: Mapping[str, npt.NDArray[np.int8]], config: Config
+    tx: Transactions,
+    split: Split,
+    label: npt.NDArray[np.int8],
+    inputs: Mapping[str, npt.NDArray[np.int8]],
+    config: Config,
 ) -> Arrays:
     slices: Arrays = {
         "representative": representative_rows(
-            inputs["fit"], tx.label[split.fit], REPRESENTATIVE_ROWS, config.model.seed
+            inputs["fit"], label[split.fit], REPRESENTATIVE_ROWS, config.model.seed
         ),
         "test_scenario": tx.scenario_code[split.test],
         "test_row": tx.row[split.test],
@@ -99,7 +112,7 @@ def _slices(
     for part in ("calibration", "test"):
         rows = getattr(split, part)
         slices[part] = inputs[part]
-        slices[f"{part}_label"] = tx.label[rows]
+        slices[f"{part}_label"] = label[rows]
         slices[f"{part}_terminal"] = tx.terminal[rows]
         slices[f"{part}_t_s"] = tx.t_mono_s[rows]
         slices[f"{part}_amount"] = amount[rows]
@@ -112,13 +125,13 @@ def _slices(
 
 
 def _facts(
-    run: RunFolder, material: Material, made: Featured, split: Split, fitted: Fitted
+    run: RunFolder, material: Material, made: Featured, split: Split, fitted: Learned
 ) -> dict[str, Any]:
     from tinyfin.training.reproducible import versions
 
     tx, config, program = material.tx, made.config, made.program
     weights = hashlib.sha256()
-    for array in fitted.keras_model.get_weights():
+    for array in fitted.weights():
         weights.update(np.ascontiguousarray(array).tobytes())
     text = (run.path / "config.toml").read_bytes()
     return {
@@ -135,7 +148,7 @@ def _facts(
             "notices": config.data.notices,
         },
         "config_sha256": hashlib.sha256(text).hexdigest(),
-        "split": split.summary(tx.label),
+        "split": split.summary(known_labels(tx, split)),
         "features": {
             "names": list(program.feature_names),
             "ids": list(program.feature_ids),

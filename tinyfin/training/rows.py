@@ -15,7 +15,8 @@ LOW, HIGH = -128, 127
 def representative_rows(
     inputs: npt.NDArray[np.int8], label: npt.NDArray[np.int8], rows: int, seed: int
 ) -> npt.NDArray[np.int8]:
-    """Rows that show a converter the range of every tensor: as many frauds as genuine rows.
+    """Rows that show a converter the range of every tensor: as many frauds as other rows, or,
+    where no fraud is known, other rows only.
 
     The input's scale comes out as 1 / INPUT_STEPS, zero point 0, only if both ends of int8 are
     seen; where the data lacks one, a single input of a single row is moved there.
@@ -24,7 +25,7 @@ def representative_rows(
     picked = []
     for mask in (label == 1, label != 1):
         found = np.flatnonzero(mask)
-        take = min(len(found), rows // 2)
+        take = min(len(found), rows // 2 if np.any(label == 1) else rows)
         picked.append(np.sort(rng.choice(found, take, replace=False)))
     chosen: npt.NDArray[np.int8] = inputs[np.concatenate(picked)].copy()
     for row, end in ((0, LOW), (-1, HIGH)):

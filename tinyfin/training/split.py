@@ -6,6 +6,9 @@ rows to learn from are those before ``until`` whose label was known at ``until``
 immature and refused. What comes after ``until`` is the test. What is learned from is parted again,
 in order of time: the fit, the validation that tells when to stop, and the calibration, on which the
 table of probabilities and the thresholds are set and nothing else.
+
+Families that learn without labels use every row before ``until`` that was not known to be fraud by
+then: a label that came later counts as no label.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ import numpy.typing as npt
 from tinyfin.data.transactions import Transactions, format_time
 from tinyfin.errors import DataError
 
-__all__ = ["Split", "split_by_time"]
+__all__ = ["Split", "known_labels", "split_by_time"]
 
 MIN_FRAUDS = 5
 
@@ -42,7 +45,7 @@ class Split:
     """When the model goes live: labels known later than this are not used."""
     test_until_s: int
     immature: int
-    """Rows before ``until`` whose label was not known by then: refused."""
+    """Rows before ``until`` whose label was not known by then: refused, or taken as unlabelled."""
     unlabelled: int
     """Rows without a label, in all slices: not used."""
     warmup: int
@@ -73,13 +76,16 @@ def split_by_time(
     until_s: int | None = None,
     test_until_s: int | None = None,
     shares: tuple[float, float, float] = (0.6, 0.2, 0.2),
+    supervised: bool = True,
 ) -> Split:
     """Part the transactions at moments in time.
 
     ``shares`` are train, validation and test; the first half of the validation share tells when to
     stop, the second calibrates. Without ``until_s`` the model goes live where the last share of the
-    transactions begins. Raises DataError when the fit or the calibration would be empty or hold
-    fewer than five frauds.
+    transactions begins. ``supervised=False``: fit and stop on all rows that are not known to be
+    fraud; calibrate on labelled rows if they hold frauds enough, else on rows without known fraud.
+    Raises DataError when the fit or the calibration would be empty or, supervised, hold fewer than
+    five frauds.
     """
     t = tx.t_mono_s.astype(np.int64)
     if not len(t):
@@ -94,9 +100,14 @@ def split_by_time(
     before = (t >= start) & (t < until_s)
     labelled = tx.label >= 0
     known = tx.label_known_s.astype(np.int64) <= until_s
-    usable = _by_time(np.flatnonzero(before & labelled & known), t)
     immature = int(np.count_nonzero(before & labelled & ~known))
-    _require(tx, usable, "to learn from", start, until_s, immature)
+    told = before & labelled & known
+    clean = before & ~(told & (tx.label == 1))
+    usable = _by_time(np.flatnonzero(told if supervised else clean), t)
+    if supervised:
+        _require(tx, usable, "to learn from", start, until_s, immature)
+    elif not len(usable):
+        raise DataError(f"no clean transaction since {format_time(start)}; set an earlier since")
     share = shares[0] / max(shares[0] + shares[1], 1e-9)
     stop, cut = (
         int(t[usable[min(len(usable) - 1, round(len(usable) * at))]])
@@ -104,8 +115,18 @@ def split_by_time(
     )
     at = t[usable]
     fit, calibration = usable[at < stop], usable[at >= cut]
-    _require(tx, fit, "to fit on", start, stop, immature)
-    _require(tx, calibration, "to calibrate on", cut, until_s, immature)
+    if supervised:
+        _require(tx, fit, "to fit on", start, stop, immature)
+        _require(tx, calibration, "to calibrate on", cut, until_s, immature)
+    else:
+        later = told & (t >= cut)
+        if np.count_nonzero(later & (tx.label == 1)) >= MIN_FRAUDS:
+            calibration = _by_time(np.flatnonzero(later), t)
+        if not len(fit) or not len(calibration):
+            raise DataError(
+                f"{len(usable)} clean transactions cannot be parted into rows to fit on and rows "
+                "to calibrate on; give more data"
+            )
     after = (t >= until_s) & (t < end)
     return Split(
         fit=fit,
@@ -121,6 +142,15 @@ def split_by_time(
         unlabelled=int(np.count_nonzero((before | after) & ~labelled)),
         warmup=int(np.count_nonzero(t < start)),
     )
+
+
+def known_labels(tx: Transactions, split: Split) -> npt.NDArray[np.int8]:
+    """Labels int8[n] as they were known when the model went live: of rows before ``until``, those
+    that became known later are -1. Rows of the test keep theirs."""
+    later = (tx.t_mono_s.astype(np.int64) < split.until_s) & (
+        tx.label_known_s.astype(np.int64) > split.until_s
+    )
+    return np.where(later, -1, tx.label).astype(np.int8)
 
 
 def _by_time(rows: npt.NDArray[np.int64], t: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

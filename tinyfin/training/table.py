@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tinyfin.training.calibration import fit_table, probability
+from tinyfin.training.calibration import fit_scores, has_frauds, probability
 from tinyfin.training.metrics import evaluate
 from tinyfin.training.run import RunFolder
 
@@ -56,7 +56,7 @@ def float_probability(slices: Slices) -> npt.NDArray[np.float64]:
     """Calibrated probabilities of the float model on the test rows."""
     scale = FloatScale.of(slices["calibration_float"])
     raw = scale(slices["calibration_float"])
-    table = fit_table(raw, slices["calibration_label"], scale.bounds)
+    table = fit_scores(raw, slices["calibration_label"], scale.bounds)
     return probability(table, scale(slices["test_float"]))
 
 
@@ -72,14 +72,17 @@ def table_of(
 ) -> dict[str, Any]:
     """Models and baselines side by side: same test rows, same populations.
 
-    ``int8``: raw scores and probabilities of the quantized model on the test rows.
+    ``int8``: raw scores and probabilities of the quantized model on the test rows. Without a fraud
+    among the calibration rows there are no probabilities, and no figures that judge them.
     """
     label = slices["test_label"]
+    told = has_frauds(slices["calibration_label"])
     scorers: dict[str, tuple[npt.NDArray[Any], npt.NDArray[np.float64] | None]] = {}
     if len(label):
-        scorers["model_float"] = (slices["test_float"], float_probability(slices))
+        p = float_probability(slices) if told else None
+        scorers["model_float"] = (slices["test_float"], p)
         if int8 is not None:
-            scorers["model_int8"] = int8
+            scorers["model_int8"] = (int8[0], int8[1] if told else None)
         scorers |= {name: (score, None) for name, score in baselines_of(slices).items()}
     populations = {"all": np.ones(len(label), bool)}
     if "test_without_known_cards" in slices:
@@ -102,11 +105,11 @@ def table_of(
 
 
 def draw_run(run: RunFolder, slices: Slices, int8: Int8 | None = None) -> None:
-    """Draw the test period; nothing when it holds no fraud."""
+    """Draw the test period; nothing when it, or the calibration, holds no fraud."""
     from tinyfin.training.plots import draw
 
     label = slices["test_label"]
-    if len(np.unique(label)) < 2:
+    if len(np.unique(label)) < 2 or not has_frauds(slices["calibration_label"]):
         return
     scores: dict[str, npt.NDArray[Any]] = {"model float": slices["test_float"]}
     probabilities = {"model float": float_probability(slices)}

@@ -12,7 +12,7 @@ from tinyfin.training.families import family
 from tinyfin.training.fitting import learn
 from tinyfin.training.material import prepare
 from tinyfin.training.run import RunFolder, new_run
-from tinyfin.training.split import split_by_time
+from tinyfin.training.split import known_labels, split_by_time
 from tinyfin.training.table import draw_run, table_of
 
 __all__ = ["train"]
@@ -40,7 +40,7 @@ def train(
     """
     model = config.model if seed is None else config.model.model_copy(update={"seed": seed})
     config = replace(config, model=model)
-    family(model.family)
+    chosen = family(model.family)
     run = new_run(out, name, config)
     material = prepare(paths, config, skip_bad_rows=skip_bad_rows, note=note)
     tx = material.tx
@@ -50,8 +50,9 @@ def train(
         until_s=config.train.until if until_s is None else until_s,
         test_until_s=config.train.test_until,
         shares=(config.train.train, config.train.validation, config.train.test),
+        supervised=chosen.supervised,
     )
-    summary = split.summary(tx.label)
+    summary = split.summary(known_labels(tx, split))
     note(
         f"split: fit {summary['fit']}, validation {summary['validation']}, calibration "
         f"{summary['calibration']}, test {summary['test']}; {split.immature} immature rows refused"

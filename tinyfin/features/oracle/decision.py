@@ -16,7 +16,8 @@ GO_ONLINE = 1
 DECLINE = 2
 
 Network = Callable[[Sequence[int]], tuple[Sequence[int], Sequence[int]]]
-"""From int8 inputs to int8 outputs and the i32 accumulators of the last FULLY_CONNECTED."""
+"""From int8 inputs to int8 outputs and the i32 accumulators of the last FULLY_CONNECTED, or the sum
+of a DENSITY's or FOREST's terms."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,8 @@ def read_out(
         return int(outputs[index] - m_out)
     if kind == 2:
         return int(accumulators[index] // 2**shift)
+    if kind == 4:
+        return int(sum((y - m_out) ** 2 for y in outputs) // 2**shift)
     zero_in, zero_out = _i8(m_in), _i8(m_out)
     errors = [
         ((x - zero_in) * (m_in // 256) - (y - zero_out) * (m_out // 256)) // 256

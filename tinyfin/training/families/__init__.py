@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Families of models. Adding one is adding a module here and a line to :data:`FAMILIES`.
 
-A family learns from int8 network inputs, the very bytes that the terminal's network will see, and
-gives a Keras model whose input is ``code / INPUT_STEPS``: so the input of the int8 ``.tflite`` has
-scale 1 / INPUT_STEPS and zero point 0, and what was learned from is what runs.
+A family learns from int8 network inputs, the very bytes that the terminal's network will see. It
+gives either a Keras model whose input is ``code / INPUT_STEPS`` (so the input of the int8
+``.tflite`` has scale 1 / INPUT_STEPS and zero point 0, and what was learned from is what runs), or
+an integer model that is its own quantization: tables or trees, for operators of this engine.
 """
 
 from __future__ import annotations
@@ -11,28 +12,48 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import BaseModel, ValidationError
 
 from tinyfin.config import Model
 from tinyfin.errors import ConfigError
+from tinyfin.pack.integer_model import IntegerModel
 
-__all__ = ["FAMILIES", "INPUT_STEPS", "Family", "Fitted", "Problem", "family"]
+__all__ = [
+    "FAMILIES", "INPUT_STEPS", "Family", "Fitted", "FittedIntegers", "Learned", "Problem",
+    "Readout", "codes_to_float", "family", "family_options",
+]  # fmt: skip
+
+_Options = TypeVar("_Options", bound=BaseModel)
 
 INPUT_STEPS = 64
 """Codes per unit of the float network's input."""
 
-FAMILIES: Mapping[str, str] = {"mlp": "tinyfin.training.families.mlp"}
+Readout = Literal["accumulator", "sum_of_squares", "reconstruction"]
+"""``accumulator``: the int32 accumulator of the last dense layer (one wide), of the tables or of
+the trees. ``sum_of_squares``: of the outputs. ``reconstruction``: of inputs less outputs."""
+
+FAMILIES: Mapping[str, str] = {
+    "mlp": "tinyfin.training.families.mlp",
+    "density": "tinyfin.training.families.density",
+    "forest": "tinyfin.training.families.forest",
+    "whitening": "tinyfin.training.families.whitening",
+    "autoencoder": "tinyfin.training.families.autoencoder",
+}
 """Name of each family and the module that defines ``FAMILY``."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What there is to learn. Inputs int8[n, F]; labels 1 fraud, 0 genuine; in order of time.
+    """What there is to learn. Inputs int8[n, F]; labels 1 fraud, 0 genuine, -1 not known; in order
+    of time.
 
-    The validation rows are later than the fit rows and tell when to stop.
+    The validation rows are later than the fit rows and tell when to stop. A family that is not
+    supervised gets no row that is known to be fraud.
     """
 
     inputs: npt.NDArray[np.int8]
@@ -42,30 +63,90 @@ class Problem:
     feature_names: tuple[str, ...]
 
 
+class Learned(Protocol):
+    """What a family gives: a score, the bytes it is made of, and a place to keep it."""
+
+    @property
+    def readout(self) -> Readout:
+        """How the raw score is taken."""
+
+    @property
+    def history(self) -> Mapping[str, Any]:
+        """What is worth knowing of the fit, for ``run.json``."""
+
+    def score(self, inputs: npt.NDArray[np.int8]) -> npt.NDArray[np.float32]:
+        """Float scores of int8 inputs, n rows; the higher, the more suspicious."""
+
+    def weights(self) -> list[npt.NDArray[Any]]:
+        """The arrays that were learned, in a fixed order."""
+
+    def save(self, folder: Path) -> None:
+        """Write ``model.keras`` or ``model.json``."""
+
+
 @dataclass(frozen=True)
 class Fitted:
-    """A trained model: the Keras model and how its score is read."""
+    """A Keras model and how its score is read."""
 
     keras_model: Any
-    readout: str
-    """``accumulator``: the int32 accumulator of the last dense layer, which is one wide."""
+    readout: Readout
     history: Mapping[str, Any]
 
     def score(self, inputs: npt.NDArray[np.int8]) -> npt.NDArray[np.float32]:
-        """Float scores (logits) of int8 inputs, n rows."""
-        x = inputs.astype(np.float32) / INPUT_STEPS
+        """Float scores (logits, sums of squares or of squared errors) of int8 inputs, n rows."""
+        x = codes_to_float(inputs)
         out: npt.NDArray[np.float32] = self.keras_model.predict(x, batch_size=16384, verbose=0)
-        return out[:, 0]
+        if self.readout == "accumulator":
+            return out[:, 0]
+        error = out if self.readout == "sum_of_squares" else x - out
+        return np.asarray(np.sum(error * error, axis=1), np.float32)
+
+    def weights(self) -> list[npt.NDArray[Any]]:
+        """Of the layers, in Keras' order."""
+        return list(self.keras_model.get_weights())
+
+    def save(self, folder: Path) -> None:
+        """Write ``model.keras``."""
+        self.keras_model.save(folder / "model.keras")
+
+
+@dataclass(frozen=True)
+class FittedIntegers:
+    """An integer model, and the float scores that it stands for."""
+
+    model: IntegerModel
+    float_score: Callable[[npt.NDArray[np.int8]], npt.NDArray[np.float32]]
+    history: Mapping[str, Any]
+
+    @property
+    def readout(self) -> Readout:
+        """Tables and trees are summed in an accumulator."""
+        return "accumulator"
+
+    def score(self, inputs: npt.NDArray[np.int8]) -> npt.NDArray[np.float32]:
+        """Scores before they were made whole numbers."""
+        return self.float_score(inputs)
+
+    def weights(self) -> list[npt.NDArray[Any]]:
+        """The tables' or trees' bytes."""
+        return self.model.arrays()
+
+    def save(self, folder: Path) -> None:
+        """Write ``model.json``."""
+        (folder / "model.json").write_bytes(self.model.encode())
 
 
 class Family(Protocol):
     """What a family must do."""
 
     name: str
+    supervised: bool
+    """It needs labels. One that does not is given every row that is not known to be fraud, and the
+    input maps that spend their codes on the tails (:func:`tinyfin.training.maps.fit_tail_maps`)."""
 
     def fit(
         self, problem: Problem, model: Model, progress: Callable[[int, int, str], None]
-    ) -> Fitted:
+    ) -> Learned:
         """Learn. ``progress(done, of, note)`` is called as it goes. The same problem, options and
         seed give the same weights on the same machine and versions."""
 
@@ -76,3 +157,21 @@ def family(name: str) -> Family:
         raise ConfigError(f"model.family = {name!r}: known are {', '.join(FAMILIES)}")
     found: Family = importlib.import_module(FAMILIES[name]).FAMILY
     return found
+
+
+def family_options(kind: type[_Options], model: Model) -> _Options:
+    """``[model.options]`` as one family knows them; ConfigError names the key."""
+    try:
+        return kind.model_validate(model.options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        known = ", ".join(kind.model_fields) or "none"
+        raise ConfigError(
+            f"model.options.{key}: {first['msg']}; family {model.family} knows {known}"
+        ) from error
+
+
+def codes_to_float(codes: npt.NDArray[np.int8]) -> npt.NDArray[np.float32]:
+    """What the float network sees of int8 codes."""
+    return codes.astype(np.float32) / np.float32(INPUT_STEPS)

@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from tinyfin.config import Model
-from tinyfin.errors import ConfigError
-from tinyfin.training.families import INPUT_STEPS, Fitted, Problem
+from tinyfin.training.families import Fitted, Problem, codes_to_float, family_options
 from tinyfin.training.metrics import average_precision
 from tinyfin.training.reproducible import tensorflow
 
@@ -34,15 +33,16 @@ class Mlp:
     """Binary cross-entropy on logits, Adam with a cosine schedule, the best epoch kept."""
 
     name = "mlp"
+    supervised = True
 
     def fit(
         self, problem: Problem, model: Model, progress: Callable[[int, int, str], None]
     ) -> Fitted:
         """See :class:`tinyfin.training.families.Family`."""
-        options = _options(model)
+        options = family_options(Options, model)
         tf = tensorflow(model.seed)
         rows = _thinned(problem.label, options.genuine_rows, model.seed)
-        x, y = _float(problem.inputs[rows]), (problem.label[rows] == 1).astype(np.float32)
+        x, y = codes_to_float(problem.inputs[rows]), (problem.label[rows] == 1).astype(np.float32)
         frauds = float(np.sum(y))
         weight = options.fraud_weight or float(np.sqrt((len(y) - frauds) / frauds))
         w = np.where(y > 0, weight, 1.0).astype(np.float32)
@@ -77,22 +77,6 @@ class Mlp:
 FAMILY = Mlp()
 
 
-def _options(model: Model) -> Options:
-    try:
-        return Options.model_validate(model.options)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        known = ", ".join(Options.model_fields)
-        raise ConfigError(
-            f"model.options.{key}: {first['msg']}; family mlp knows {known}"
-        ) from error
-
-
-def _float(codes: npt.NDArray[np.int8]) -> npt.NDArray[np.float32]:
-    return codes.astype(np.float32) / np.float32(INPUT_STEPS)
-
-
 def _thinned(label: npt.NDArray[np.int8], genuine: int, seed: int) -> npt.NDArray[np.int64]:
     """All frauds and at most ``genuine`` other rows."""
     others = np.flatnonzero(label != 1)
@@ -119,7 +103,7 @@ def _network(tf: Any, problem: Problem, model: Model) -> Any:
 def _watch(
     tf: Any, problem: Problem, model: Model, progress: Callable[[int, int, str], None]
 ) -> Any:
-    inputs = _float(problem.validation_inputs)
+    inputs = codes_to_float(problem.validation_inputs)
 
     class Watch(tf.keras.callbacks.Callback):  # type: ignore[misc]
         """Average precision on the later slice after each epoch; keeps the best weights."""

@@ -4,7 +4,7 @@
 #include "net.h"
 
 enum { KNOT_SIZE = 8, CALIBRATION_KNOT = 16, READOUT_SIZE = 16, DECISION_HEAD = 24, MAX_RECONSTRUCTION = 4096 };
-enum { READ_LOGIT = 1, READ_ACCUMULATOR = 2, READ_RECONSTRUCTION = 3 };
+enum { READ_LOGIT = 1, READ_ACCUMULATOR = 2, READ_RECONSTRUCTION = 3, READ_SQUARES = 4 };
 enum { NEVER_DECLINE = 1, NEVER_ONLINE = 2, SHADOW = 4 };
 
 static uint32_t features_of(const tfin_engine *e)
@@ -68,6 +68,7 @@ static int readout_ok(const tfin_engine *e, uint32_t size)
     case READ_RECONSTRUCTION:
         return outputs == tfin_net_input_length(e->plan) && outputs <= MAX_RECONSTRUCTION &&
                multiplier_ok(tfin_i32(e->readout + 4)) && multiplier_ok(tfin_i32(e->readout + 8));
+    case READ_SQUARES: return outputs <= MAX_RECONSTRUCTION && tfin_i32(e->readout + 8) >= -128 && tfin_i32(e->readout + 8) <= 127;
     default: return 0;
     }
 }
@@ -146,6 +147,18 @@ static int32_t reconstruction_error(const tfin_engine *e, uint8_t *arena)
     return sum > INT32_MAX ? INT32_MAX : (int32_t)sum;
 }
 
+static int32_t sum_of_squares(const tfin_engine *e, uint8_t *arena)
+{
+    const int8_t *y = tfin_net_output(e->plan, arena);
+    int32_t zero = tfin_i32(e->readout + 8);
+    uint32_t sum = 0; /* 4096 squares of less than 2^8: below 2^28 */
+    for (uint32_t n = tfin_net_output_length(e->plan); n != 0; n--) {
+        int32_t v = *y++ - zero;
+        sum += (uint32_t)(v * v);
+    }
+    return (int32_t)(sum >> e->readout[1]);
+}
+
 int32_t tfin_raw_score(const tfin_engine *e)
 {
     uint8_t *arena = tfin_arena(e);
@@ -153,6 +166,7 @@ int32_t tfin_raw_score(const tfin_engine *e)
     switch (e->readout[0]) {
     case READ_LOGIT: return tfin_net_output(e->plan, arena)[index] - tfin_i32(e->readout + 8);
     case READ_ACCUMULATOR: return tfin_net_accumulators(e->plan, arena)[index] >> e->readout[1];
+    case READ_SQUARES: return sum_of_squares(e, arena);
     default: return reconstruction_error(e, arena);
     }
 }
@@ -216,11 +230,28 @@ static void consider(top *best, tfin_verdict *v, int64_t contribution, uint16_t 
     }
 }
 
-/* One run of the network for each input that differs from its reference, and one more to leave the event's own output behind. */
+/* The raw score with input i at `reference`. Of a sum of terms the change is known; a network is run again. */
+static int32_t raw_without(tfin_engine *e, int8_t *inputs, uint32_t i, int8_t reference, int terms_known)
+{
+    uint8_t *arena = tfin_arena(e);
+    int8_t own = inputs[i];
+    if (terms_known) {
+        return (tfin_net_accumulators(e->plan, arena)[0] + tfin_net_change(e->plan, i, own, reference)) >> e->readout[1];
+    }
+    inputs[i] = reference;
+    tfin_net_run(e->plan, arena);
+    int32_t raw = tfin_raw_score(e); /* a reconstruction looks at the inputs too */
+    inputs[i] = own;
+    return raw;
+}
+
+/* One run of the network for each input that differs from its reference, and one more to leave the event's own output behind; none of a plan whose
+ * terms are known. */
 static void find_reasons(tfin_engine *e, tfin_verdict *v)
 {
     uint8_t *arena = tfin_arena(e);
     int8_t *inputs = tfin_net_input(e->plan, arena);
+    int known = e->readout[0] == READ_ACCUMULATOR && tfin_net_terms_known(e->plan);
     top best = {.count = 0};
     for (uint32_t i = 0; i < features_of(e); i++) {
         const uint8_t *entry = e->decision + DECISION_HEAD + 4u * i;
@@ -228,15 +259,14 @@ static void find_reasons(tfin_engine *e, tfin_verdict *v)
         if (tfin_u16(entry) == 0 || own == (int8_t)entry[2]) {
             continue;
         }
-        inputs[i] = (int8_t)entry[2];
-        tfin_net_run(e->plan, arena);
-        int64_t contribution = (int64_t)v->raw - tfin_raw_score(e); /* a reconstruction looks at the inputs too */
-        inputs[i] = own;
+        int64_t contribution = (int64_t)v->raw - raw_without(e, inputs, i, (int8_t)entry[2], known);
         if (contribution > 0) {
             consider(&best, v, contribution, tfin_u16(entry));
         }
     }
-    tfin_net_run(e->plan, arena);
+    if (!known) {
+        tfin_net_run(e->plan, arena);
+    }
     v->reason_count = (uint8_t)best.count;
 }
 

@@ -84,6 +84,8 @@ static uint32_t check_node(const tfin_node *node, const uint8_t *plan, uint32_t 
         CHECK(TFIN_OP_SQUARED_DIFFERENCE, TFIN_KERNEL_SQUARED_DIFFERENCE, TFIN_ADD_BYTES, tfin_squared_difference_check);
         CHECK(TFIN_OP_REDUCE, TFIN_KERNEL_REDUCE, TFIN_REDUCE_BYTES, tfin_reduce_check);
         CHECK(TFIN_OP_COPY, TFIN_KERNEL_COPY, TFIN_COPY_BYTES, tfin_copy_check);
+        CHECK(TFIN_OP_DENSITY, TFIN_KERNEL_DENSITY, TFIN_DENSITY_BYTES, tfin_density_check);
+        CHECK(TFIN_OP_FOREST, TFIN_KERNEL_FOREST, TFIN_FOREST_BYTES, tfin_forest_check);
     default: return 0;
     }
 #undef CHECK
@@ -157,9 +159,26 @@ void tfin_net_run(const uint8_t *plan, uint8_t *arena)
             RUN(TFIN_OP_SQUARED_DIFFERENCE, TFIN_KERNEL_SQUARED_DIFFERENCE, tfin_squared_difference);
             RUN(TFIN_OP_REDUCE, TFIN_KERNEL_REDUCE, tfin_reduce_run);
             RUN(TFIN_OP_COPY, TFIN_KERNEL_COPY, tfin_copy);
+            RUN(TFIN_OP_DENSITY, TFIN_KERNEL_DENSITY, tfin_density);
+            RUN(TFIN_OP_FOREST, TFIN_KERNEL_FOREST, tfin_forest);
         default: break;
         }
         node = (const tfin_node *)(const void *)((const uint8_t *)node + node->bytes);
     }
 #undef RUN
+}
+
+int tfin_net_terms_known(const uint8_t *plan)
+{
+    const tfin_node *node = (const tfin_node *)(const void *)(plan + TFIN_PLAN_HEADER_BYTES);
+    return LINKED(TFIN_KERNEL_DENSITY) && node->opcode == TFIN_OP_DENSITY && tfin_plan_u32(plan, TFIN_PLAN_NODES) == 1u &&
+           node->input == tfin_plan_u32(plan, TFIN_PLAN_INPUT) && node->inputs == tfin_net_input_length(plan);
+}
+
+int32_t tfin_net_change(const uint8_t *plan, uint32_t index, int8_t from, int8_t to)
+{
+    if (!LINKED(TFIN_KERNEL_DENSITY)) {
+        return 0;
+    }
+    return tfin_density_change((const tfin_node *)(const void *)(plan + TFIN_PLAN_HEADER_BYTES), plan, index, from, to);
 }

@@ -42,10 +42,12 @@ enum tfin_kernel {
     TFIN_KERNEL_MUL = 16,
     TFIN_KERNEL_SQUARED_DIFFERENCE = 32,
     TFIN_KERNEL_REDUCE = 64, /* SUM, MEAN */
-    TFIN_KERNEL_COPY = 128   /* CONCATENATION */
+    TFIN_KERNEL_COPY = 128,  /* CONCATENATION */
+    TFIN_KERNEL_DENSITY = 256,
+    TFIN_KERNEL_FOREST = 512
 };
 #define TFIN_KERNELS_FC ((uint32_t)3)
-#define TFIN_KERNELS_ALL ((uint32_t)255)
+#define TFIN_KERNELS_ALL ((uint32_t)1023)
 
 /* The kernels that this build links: -DTFIN_KERNELS=3u for plans of FULLY_CONNECTED and tables only. A firmware build sets it to what its pack
  * needs. Plans that need more are refused with TFIN_E_KERNEL. */
@@ -60,6 +62,12 @@ int tfin_net_check(const uint8_t *plan, uint32_t plan_size, uint32_t kernels);
 
 /* Runs the network: the input is already in the arena (tfin_net_input). Afterwards the output is there too, and the input still is. */
 void tfin_net_run(const uint8_t *plan, uint8_t *arena);
+
+/* The plan is one DENSITY over the input: then the score is a sum of terms, one per input, and what an input adds to it is known without a run. */
+int tfin_net_terms_known(const uint8_t *plan);
+
+/* What accumulator 0 would change by if input `index` were `to` instead of `from`; only when tfin_net_terms_known, and index < the input's length. */
+int32_t tfin_net_change(const uint8_t *plan, uint32_t index, int8_t from, int8_t to);
 
 /* A u32 of a plan; `at` is a multiple of 4 and so is the plan's base. */
 static inline uint32_t tfin_plan_u32(const uint8_t *plan, uint32_t at)
@@ -115,7 +123,8 @@ static inline uint32_t tfin_net_accumulator_count(const uint8_t *plan)
     return tfin_plan_u32(plan, TFIN_PLAN_ACCUMULATOR_COUNT);
 }
 
-/* Accumulators of the last FULLY_CONNECTED (bias included, before requantisation). Meaningless when there are none. */
+/* Accumulators of the last FULLY_CONNECTED (bias included, before requantisation), or the sum of a DENSITY's or FOREST's terms. Meaningless when
+ * there are none. */
 static inline int32_t *tfin_net_accumulators(const uint8_t *plan, uint8_t *arena)
 {
     return (int32_t *)(void *)__builtin_assume_aligned(arena + tfin_plan_u32(plan, TFIN_PLAN_ACCUMULATORS), 4);
@@ -131,7 +140,9 @@ enum tfin_opcode {
     TFIN_OP_MUL = 5,
     TFIN_OP_SQUARED_DIFFERENCE = 6,
     TFIN_OP_REDUCE = 7,
-    TFIN_OP_COPY = 8
+    TFIN_OP_COPY = 8,
+    TFIN_OP_DENSITY = 9,
+    TFIN_OP_FOREST = 10
 };
 
 enum tfin_fc_flag {

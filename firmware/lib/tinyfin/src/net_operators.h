@@ -90,11 +90,43 @@ typedef struct __attribute__((may_alias)) tfin_copy_node {
     uint16_t at;
 } tfin_copy_node;
 
+/* The constants are uint8_t[inputs][256 >> shift]: the terms. Output k is its input's term less 128, accumulator 0 the sum of the terms. */
+typedef struct __attribute__((may_alias)) tfin_density_node {
+    uint8_t opcode;
+    uint8_t flags;
+    uint16_t bytes;
+    uint32_t input;
+    uint32_t output;
+    uint16_t inputs;
+    uint16_t outputs;
+    uint32_t constants;
+    uint8_t shift;
+    uint8_t zero[3];
+} tfin_density_node;
+
+/* The constants are trees of 3 * 2^depth bytes: two of nothing, 2^depth - 1 splits {uint8_t input, int8_t threshold}, 2^depth leaves. Output t is
+ * the leaf of tree t less 128, accumulator 0 the sum of the leaves. */
+typedef struct __attribute__((may_alias)) tfin_forest_node {
+    uint8_t opcode;
+    uint8_t flags;
+    uint16_t bytes;
+    uint32_t input;
+    uint32_t output;
+    uint16_t inputs;
+    uint16_t outputs;
+    uint32_t constants;
+    uint8_t depth;
+    uint8_t zero[3];
+} tfin_forest_node;
+
 #define TFIN_SOFTMAX_BYTES 28u
 #define TFIN_MUL_BYTES 36u
 #define TFIN_ADD_BYTES 52u
 #define TFIN_REDUCE_BYTES 32u
 #define TFIN_COPY_BYTES 24u
+#define TFIN_DENSITY_BYTES 24u
+#define TFIN_FOREST_BYTES 24u
+#define TFIN_FOREST_DEPTH_MAX 10u
 #define TFIN_SOFTMAX_DEPTH_MAX 511u
 
 /* [at, at + bytes) lies in [0, size), holds something, and at is a multiple of 8. In net.c. */
@@ -146,5 +178,11 @@ int tfin_softmax_check(const tfin_node *node, const uint8_t *plan);
 void tfin_softmax(const tfin_node *node, const uint8_t *plan, uint8_t *arena);
 int tfin_copy_check(const tfin_node *node, const uint8_t *plan);
 void tfin_copy(const tfin_node *node, const uint8_t *plan, uint8_t *arena);
+int tfin_density_check(const tfin_node *node, const uint8_t *plan);
+void tfin_density(const tfin_node *node, const uint8_t *plan, uint8_t *arena);
+int tfin_forest_check(const tfin_node *node, const uint8_t *plan);
+void tfin_forest(const tfin_node *node, const uint8_t *plan, uint8_t *arena);
+
+int32_t tfin_density_change(const tfin_node *node, const uint8_t *plan, uint32_t index, int8_t from, int8_t to);
 
 #endif

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``forest``: an isolation forest in integers; what few splits set apart is suspicious.
+
+The trees are scikit-learn's IsolationForest on int8 codes: splits between codes are the same splits
+between whole numbers, so that nothing but the leaves is rounded. A leaf's term is how much shorter
+its path is than the forest's longest, in steps that use the whole byte; the sum over the trees
+falls as the mean path length grows, so it ranks as the published score 2^(-E[h] / c) does.
+Liu, Ting, Zhou: Isolation Forest, ICDM 2008.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field
+
+from tinyfin.config import Model
+from tinyfin.errors import ConfigError
+from tinyfin.pack.integer_model import Forest
+from tinyfin.training.families import FittedIntegers, Problem, family_options
+
+__all__ = ["FAMILY", "average_path"]
+
+_EULER = 0.5772156649015329
+
+
+class Options(BaseModel):
+    """[model.options] of this family."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    trees: int = Field(default=64, ge=1, le=1024)
+    samples: int = Field(default=128, ge=2, le=1024)
+    """Rows that each tree sees; its depth is log2 of them, and its bytes are three per row."""
+
+
+class IsolationForest:
+    """As scikit-learn grows it; the seed is the model's."""
+
+    name = "forest"
+    supervised = False
+
+    def fit(
+        self, problem: Problem, model: Model, progress: Callable[[int, int, str], None]
+    ) -> FittedIntegers:
+        """See :class:`tinyfin.training.families.Family`."""
+        from sklearn.ensemble import IsolationForest as Grower
+
+        options = family_options(Options, model)
+        x = problem.inputs
+        if x.shape[1] > 256:
+            raise ConfigError(f"family forest: {x.shape[1]} features; trees take at most 256")
+        samples = min(options.samples, len(x))
+        grown = Grower(
+            n_estimators=options.trees, max_samples=samples, random_state=model.seed % (1 << 32)
+        ).fit(x.astype(np.float32))
+        depth = max(1, int(np.ceil(np.log2(samples))))
+        trees = [_whole(tree.tree_, depth) for tree in grown.estimators_]
+        features, thresholds, paths = (np.stack(part) for part in zip(*trees, strict=True))
+        step = 255.0 / max(float(paths.max() - paths.min()), 1.0)
+        leaves = np.rint((paths.max() - paths) * step).astype(np.uint8)
+        progress(options.trees, options.trees, "grown")
+
+        def score(inputs: npt.NDArray[np.int8]) -> npt.NDArray[np.float32]:
+            return np.asarray(-grown.score_samples(inputs.astype(np.float32)), np.float32)
+
+        model_bytes = features.size + thresholds.size + leaves.size
+        history = {"fit_rows": len(x), "trees": options.trees, "samples": samples,
+                   "depth": depth, "parameters": int(model_bytes)}
+        return FittedIntegers(
+            Forest(x.shape[1], features, thresholds, leaves), score, history
+        )
+
+
+FAMILY = IsolationForest()
+
+
+def average_path(n: int) -> float:
+    """Mean path length of an unsuccessful search among n, c(n) of the paper."""
+    if n <= 1:
+        return 0.0
+    return 1.0 if n == 2 else 2.0 * (np.log(n - 1.0) + _EULER) - 2.0 * (n - 1.0) / n
+
+
+def _whole(
+    tree: Any, depth: int
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int8], npt.NDArray[np.float64]]:
+    """Features, thresholds and path lengths of a tree in heap order, filled to its full depth:
+    below an early leaf every way ends the same.
+
+    scikit-learn goes left when x <= threshold.
+    """
+    feature = np.zeros((1 << depth) - 1, np.uint8)
+    threshold = np.full((1 << depth) - 1, 127, np.int8)
+    leaf = np.zeros(1 << depth)
+    todo = [(0, 0, 0)]  # the tree's node, depth, position among that depth's nodes
+    while todo:
+        node, level, place = todo.pop()
+        if tree.children_left[node] >= 0 and level < depth:
+            at = (1 << level) - 1 + place
+            feature[at] = tree.feature[node]
+            threshold[at] = np.clip(np.floor(tree.threshold[node]), -128, 127)
+            todo.append((int(tree.children_left[node]), level + 1, 2 * place))
+            todo.append((int(tree.children_right[node]), level + 1, 2 * place + 1))
+            continue
+        path = level + average_path(int(tree.n_node_samples[node]))
+        below = depth - level
+        leaf[place << below : (place + 1) << below] = path
+    return feature, threshold, leaf
