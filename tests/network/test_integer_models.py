@@ -66,18 +66,18 @@ def test_plan_and_file_tell_the_same(kind: str) -> None:
     assert repack(repack(plan, "rows"), "canonical") == plan
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_mutated_plans_stay_inside_their_memory(tmp_path: Path, kind: str) -> None:
-    plan = compile_integer_plan(make(kind, 4)[0])
-    binary = tmp_path / "plan_fuzz"
+def test_mutated_plans_stay_inside_their_memory(tmp_path: Path) -> None:
+    binary, careless = tmp_path / "plan_fuzz", tmp_path / "careless"
     _build(binary)
-    done = _fuzz(binary, plan, tmp_path, 100_000)
-    assert done.returncode == 0, done.stderr[-2000:]
-    counts = re.fullmatch(r"refused (\d+) ran (\d+)\n", done.stdout)
-    assert counts is not None
-    assert min(int(counts[1]), int(counts[2])) > 10_000
-    _build(binary, "TFIN_TEST_NO_BOUNDS")
-    assert _fuzz(binary, plan, tmp_path, 100_000).returncode != 0
+    _build(careless, "TFIN_TEST_NO_BOUNDS")
+    for kind in KINDS:
+        plan = compile_integer_plan(make(kind, 4)[0])
+        done = _fuzz(binary, plan, tmp_path, 60_000)
+        assert done.returncode == 0, done.stderr[-2000:]
+        counts = re.fullmatch(r"refused (\d+) ran (\d+)\n", done.stdout)
+        assert counts is not None
+        assert min(int(counts[1]), int(counts[2])) > 6_000
+        assert _fuzz(careless, plan, tmp_path, 60_000).returncode != 0
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -103,30 +103,26 @@ def split_by_time(
     immature = int(np.count_nonzero(before & labelled & ~known))
     told = before & labelled & known
     clean = before & ~(told & (tx.label == 1))
-    usable = _by_time(np.flatnonzero(told if supervised else clean), t)
+    usable = _by_time(np.flatnonzero(told), t)
     if supervised:
         _require(tx, usable, "to learn from", start, until_s, immature)
-    elif not len(usable):
-        raise DataError(f"no clean transaction since {format_time(start)}; set an earlier since")
-    share = shares[0] / max(shares[0] + shares[1], 1e-9)
-    stop, cut = (
-        int(t[usable[min(len(usable) - 1, round(len(usable) * at))]])
-        for at in (share, (1.0 + share) / 2)
-    )
+    stop, cut = _moments(t[usable], shares)
+    calibration = usable[t[usable] >= cut]
+    if not supervised:
+        usable = _by_time(np.flatnonzero(clean), t)
+        if np.count_nonzero(tx.label[calibration] == 1) < MIN_FRAUDS:
+            stop, cut = _moments(t[usable], shares)
+            calibration = usable[t[usable] >= cut]
     at = t[usable]
-    fit, calibration = usable[at < stop], usable[at >= cut]
+    fit = usable[at < stop]
     if supervised:
         _require(tx, fit, "to fit on", start, stop, immature)
         _require(tx, calibration, "to calibrate on", cut, until_s, immature)
-    else:
-        later = told & (t >= cut)
-        if np.count_nonzero(later & (tx.label == 1)) >= MIN_FRAUDS:
-            calibration = _by_time(np.flatnonzero(later), t)
-        if not len(fit) or not len(calibration):
-            raise DataError(
-                f"{len(usable)} clean transactions cannot be parted into rows to fit on and rows "
-                "to calibrate on; give more data"
-            )
+    elif not len(fit) or not len(calibration):
+        raise DataError(
+            f"{len(usable)} clean transactions since {format_time(start)} cannot be parted into "
+            "rows to fit on and rows to calibrate on; give more data"
+        )
     after = (t >= until_s) & (t < end)
     return Split(
         fit=fit,
@@ -142,6 +138,17 @@ def split_by_time(
         unlabelled=int(np.count_nonzero((before | after) & ~labelled)),
         warmup=int(np.count_nonzero(t < start)),
     )
+
+
+def _moments(t: npt.NDArray[np.int64], shares: tuple[float, float, float]) -> tuple[int, int]:
+    """Where the fit ends, and where the calibration begins, among ascending times."""
+    if not len(t):
+        return 0, 0
+    share = shares[0] / max(shares[0] + shares[1], 1e-9)
+    stop, cut = (
+        int(t[min(len(t) - 1, round(len(t) * at))]) for at in (share, (1.0 + share) / 2)
+    )
+    return stop, cut
 
 
 def known_labels(tx: Transactions, split: Split) -> npt.NDArray[np.int8]:
