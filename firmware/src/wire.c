@@ -56,6 +56,7 @@ static answer answers[TFIN_WIRE_WINDOW]; /* by sequence, modulo the window */
 
 static uint32_t boot_nonce;
 static uint32_t session;    /* 0: none */
+static uint32_t ended;      /* the session before it */
 static uint16_t expected;   /* sequence number of the next ordered frame */
 static uint16_t kept;       /* ordered frames answered in this session, at most the window */
 static uint8_t complained;  /* BAD_FRAME was said, and no good frame has come since */
@@ -189,7 +190,9 @@ static void on_hello(uint16_t sequence, tfin_reader *in)
         send_error(sequence, TFIN_WIRE_VERSION_REFUSED, 0);
         return;
     }
-    if (wanted != session) { /* a late copy of this request must not turn the sequence back */
+    /* a late copy of this request, or of the one before, must not turn the sequence back */
+    if (wanted != session && wanted != ended) {
+        ended = session;
         session = wanted;
         expected = first;
         kept = 0;

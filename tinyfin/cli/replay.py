@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tinyfin.cli.output import emit, json_option, note, progress
 from tinyfin.cli.trust import public_key_option
+
+if TYPE_CHECKING:
+    from tinyfin.hil.replay import OnReboot
 
 __all__ = ["command", "text"]
 
@@ -19,7 +22,10 @@ __all__ = ["command", "text"]
 @click.argument(
     "data", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False)
 )
-@click.option("--target", "target_name", help="An emulated target of `tinyfin targets`.")
+@click.option(
+    "--target", "target_name",
+    help="An emulated target of `tinyfin targets`, or host: a process on this machine.",
+)  # fmt: skip
 @click.option("--port", help="Serial port, socket://HOST:PORT or exec:PROGRAM of a terminal.")
 @click.option("--baud", default=115200, show_default=True, help="Speed of a serial port.")
 @click.option("--limit", type=click.IntRange(min=1), help="At most so many transactions.")
@@ -36,6 +42,19 @@ __all__ = ["command", "text"]
     help="Count instructions on an emulated target; without, it runs faster.",
 )  # fmt: skip
 @click.option(
+    "--on-reboot", type=click.Choice(["fail", "resume"]), default="fail", show_default=True,
+    help="When the terminal restarts: give up, or restore the last checkpoint and go on.",
+)  # fmt: skip
+@click.option(
+    "--checkpoint", "checkpoint_events", type=click.IntRange(min=1), metavar="EVENTS",
+    help="Compare the state every so many events (4096, with --on-reboot resume 1024).",
+)  # fmt: skip
+@click.option(
+    "--chaos", metavar="SPEC",
+    help="Do damage on the line, repeatably: e.g. hostile, or "
+    "flip=1e-4,drop=1/20000,reboot=1/5000,seed=7 (docs/replay.md).",
+)
+@click.option(
     "--report", type=click.Path(path_type=Path, dir_okay=False),
     help="Write the report here: one HTML file, and its facts as JSON beside it.",
 )  # fmt: skip
@@ -51,6 +70,9 @@ def command(
     warmup: tuple[Path, ...],
     config_path: Path | None,
     count: bool,
+    on_reboot: OnReboot,
+    checkpoint_events: int | None,
+    chaos: str | None,
     report: Path | None,
     public_keys: tuple[Path, ...],
     as_json: bool,
@@ -67,13 +89,15 @@ def command(
     from tinyfin.data.events import event_stream
     from tinyfin.data.readers import read
     from tinyfin.hil import session
+    from tinyfin.hil.chaos import Chaos
     from tinyfin.hil.replay import replay
     from tinyfin.pack import layouts
     from tinyfin.pack.trust import require_trusted, trusted_keys
-    from tinyfin.targets import catalogue, flash
+    from tinyfin.targets import flash
 
     if (target_name is None) == (port is None):
         raise click.UsageError("give either --target or --port")
+    faults = None if chaos is None else Chaos.parse(chaos)
     path = flash.run_pack(run)
     keys = trusted_keys(run, public_keys)
     require_trusted(path.read_bytes(), keys, run)
@@ -85,8 +109,7 @@ def command(
         before = read(list(warmup), settings)
         earlier = (before, event_stream(before, settings.data.notices))
     if target_name is not None:
-        target = catalogue.get(target_name)
-        reach = session.emulated(target, session.image_of(run, target, keys), icount=count)
+        reach = session.reach(run, target_name, keys=keys, icount=count)
     else:
         assert port is not None
         reach = session.at_port(port, baud=baud)
@@ -98,7 +121,7 @@ def command(
         result = replay(
             pack, tx, stream, reached.client, limit=limit, warmup=earlier,
             instructions=reached.instructions, target=reached.target, progress=bar.update,
-            keys=keys,
+            keys=keys, on_reboot=on_reboot, checkpoint_events=checkpoint_events, chaos=faults,
         )  # fmt: skip
         result.flash_bytes, result.ram_bytes = reached.flash_bytes, reached.ram_bytes
     facts = result.as_dict()
@@ -130,10 +153,22 @@ def text(facts: dict[str, Any]) -> str:
         f"compared: {', '.join(facts['compared'])}",
         f"mismatches: {facts['mismatches']}",
         f"lost: {facts['lost']}",
+        f"scored twice: {facts['doubled']}",
         f"retransmitted: {facts['retransmitted']}",
         f"bytes per transaction: {facts['bytes_up_per_transaction']} up, "
         f"{facts['bytes_down_per_transaction']} down",
     ]
+    if facts["chaos"]:
+        done = ", ".join(f"{count} {kind}" for kind, count in facts["faults"].items())
+        lines.append(f"faults done: {done or 'none'} ({facts['chaos']})")
+    if any(facts["repaired"].values()):
+        mended = [f"{n} {name.replace('_', ' ')}" for name, n in facts["repaired"].items() if n]
+        lines.append(f"repaired: {', '.join(mended)}")
+    overruns = facts["device_stats"].get("receive_overruns")
+    if overruns:
+        lines.append(f"receive overruns: {overruns} bytes came faster than the terminal read them")
+    if facts["unexplained_reboots"]:
+        lines.append(f"restarts that nobody asked for: {facts['unexplained_reboots']}")
     if facts.get("flash_bytes"):
         lines.append(f"flash {facts['flash_bytes']} B, RAM {facts['ram_bytes']} B")
     counted = facts.get("instructions")

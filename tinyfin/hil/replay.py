@@ -5,177 +5,124 @@ A device is one terminal at a time: the data goes terminal by terminal, each fro
 twin gives it. Verdicts are compared one by one; features and network output by the running digest
 of every frame; the state by its digest at every checkpoint. What differs is then found by running
 the frame again, event by event, with features and network output read back.
+
+A terminal that restarts on the way ends the replay, or, with ``on_reboot="resume"``, gets the state
+of the last checkpoint back and the events since then again.
 """
 
 from __future__ import annotations
 
 import time
-import zlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from tinyfin.data.events import Stream
 from tinyfin.data.transactions import Transactions
-from tinyfin.errors import MismatchError, TargetError
-from tinyfin.hil.localize import Mismatch, localize, verdict_difference
+from tinyfin.errors import BootError, ConfigError, FlashError, MismatchError
+from tinyfin.hil.chaos import Chaos, ChaosLink
+from tinyfin.hil.compare import Comparer
+from tinyfin.hil.localize import Mismatch, localize
 from tinyfin.hil.portions import Portion, by_terminal, pieces
+from tinyfin.hil.result import Repaired, ReplayResult
 from tinyfin.hil.sender import Sender, Sent
 from tinyfin.pack.container import Pack
 from tinyfin.pack.plan import describe
 from tinyfin.pack.trust import require_trusted
-from tinyfin.twin import Replay as Expected
 from tinyfin.twin import Twin
-from tinyfin.wire.client import Client
+from tinyfin.wire.client import Client, TargetRebooted
 from tinyfin.wire.events import field_types
-from tinyfin.wire.messages import Capability, Verdict, Verdicts, parse_verdicts
+from tinyfin.wire.links import Link
+from tinyfin.wire.messages import Capability, Hello, Verdict, parse_verdicts
 
-__all__ = ["CHECKPOINT_EVENTS", "COMPARED", "Mismatch", "ReplayResult", "replay"]
+__all__ = ["CHECKPOINT_EVENTS", "Mismatch", "OnReboot", "Repaired", "ReplayResult", "replay"]
 
-COMPARED = (
-    "features", "network_output", "score_q32", "raw", "action", "reasons", "flags", "state",
-)  # fmt: skip
+_T = TypeVar("_T")
+
+OnReboot = Literal["fail", "resume"]
 
 CHECKPOINT_EVENTS = 4096
 """Events between two comparisons of the state."""
 
+RESUME_EVENTS = 1024
+"""The same where a restart is expected: as many events are sent again, half of them on average."""
 
-@dataclass
-class ReplayResult:
-    """What a replay found. Arrays have one entry per verdict, in the order they came."""
-
-    target: str
-    pack: str
-    """Pack id, hexadecimal."""
-    device_pack: str
-    build_id: str
-    transactions: int = 0
-    verdicts: int = 0
-    terminals: int = 0
-    events: int = 0
-    checkpoints: int = 0
-    mismatches: int = 0
-    first_mismatch: Mismatch | None = None
-    retransmitted: int = 0
-    seconds: float = 0.0
-    bytes_up: int = 0
-    """Bytes to the device for events, checkpoints and repairs; state images are not counted."""
-    bytes_down: int = 0
-    tick_bytes: int = 0
-    """How many of ``bytes_down`` are ticks, which only a measuring replay asks for."""
-    flash_bytes: int | None = None
-    ram_bytes: int | None = None
-    device_stats: dict[str, int] = field(default_factory=dict)
-    row: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
-    """Row of the transactions."""
-    score_q32: npt.NDArray[np.uint32] = field(default_factory=lambda: np.zeros(0, np.uint32))
-    raw: npt.NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))
-    action: npt.NDArray[np.uint8] = field(default_factory=lambda: np.zeros(0, np.uint8))
-    flags: npt.NDArray[np.uint16] = field(default_factory=lambda: np.zeros(0, np.uint16))
-    instructions: npt.NDArray[np.int64] | None = None
-    """Guest instructions of each score, or None where they cannot be counted."""
-
-    @property
-    def lost(self) -> int:
-        """Transactions that should have been answered and got no verdict."""
-        return self.transactions - self.verdicts
-
-    @property
-    def ok(self) -> bool:
-        """Something was asked, all was answered, all was equal, and by the right pack."""
-        return (
-            self.verdicts > 0
-            and self.first_mismatch is None
-            and not self.mismatches
-            and not self.lost
-            and self.device_pack == self.pack
-        )
-
-    def as_dict(self) -> dict[str, Any]:
-        """The result of ``replay --json``."""
-        n = max(1, self.verdicts)
-        result: dict[str, Any] = {
-            "target": self.target,
-            "pack": self.pack,
-            "device_pack": self.device_pack,
-            "build_id": self.build_id,
-            "transactions": self.transactions,
-            "verdicts": self.verdicts,
-            "terminals": self.terminals,
-            "events": self.events,
-            "checkpoints": self.checkpoints,
-            "compared": list(COMPARED),
-            "mismatches": self.mismatches,
-            "first_mismatch": self.first_mismatch.as_dict() if self.first_mismatch else None,
-            "lost": self.lost,
-            "retransmitted": self.retransmitted,
-            "seconds": round(self.seconds, 3),
-            "transactions_per_second": round(self.verdicts / max(self.seconds, 1e-9), 1),
-            "bytes_up_per_transaction": round(self.bytes_up / n, 2),
-            "bytes_down_per_transaction": round((self.bytes_down - self.tick_bytes) / n, 2),
-            "flash_bytes": self.flash_bytes,
-            "ram_bytes": self.ram_bytes,
-            "device_stats": self.device_stats,
-        }
-        if self.instructions is not None and len(self.instructions):
-            result["instructions"] = {
-                "median": int(np.median(self.instructions)),
-                "p99_9": int(np.percentile(self.instructions, 99.9, method="higher")),
-                "max": int(self.instructions.max()),
-            }
-        return result
-
-    def check(self) -> None:
-        """Raise MismatchError when anything differed or was lost."""
-        if self.first_mismatch is not None:
-            raise MismatchError(str(self.first_mismatch))
-        if self.device_pack != self.pack:
-            raise MismatchError(
-                f"{self.target}: runs pack {self.device_pack}, not {self.pack}; its answers were "
-                "equal all the same. Build and flash the firmware of this run"
-            )
-        if self.lost or self.mismatches:
-            raise MismatchError(
-                f"{self.target}: {self.lost} verdicts lost, {self.mismatches} differ; run again"
-            )
-        if not self.verdicts:
-            raise MismatchError(
-                f"{self.target}: nothing was replayed, so nothing was compared; give data with "
-                "transactions to score"
-            )
+_ATTEMPTS = 50  # restarts before one and the same checkpoint
 
 
 def replay(
     pack: bytes,
     tx: Transactions,
     stream: Stream,
-    client: Client,
+    client: Client | Link,
     *,
     limit: int | None = None,
     warmup: tuple[Transactions, Stream] | None = None,
     instructions: Callable[[int], int] | None = None,
     target: str = "",
     progress: Callable[[int], object] | None = None,
-    checkpoint_events: int = CHECKPOINT_EVENTS,
+    checkpoint_events: int | None = None,
     keys: Sequence[bytes] = (),
+    on_reboot: OnReboot = "fail",
+    chaos: Chaos | str | None = None,
 ) -> ReplayResult:
     """Replay ``stream`` on the terminal behind ``client`` (connected or not) and compare.
 
+    client: a client, or a link from which one is made.
     limit: at most so many transactions, terminal by terminal. warmup: earlier data; its terminals
     start from the state that it leaves, the others cold. instructions: ticks to guest instructions,
     where the target counts them. progress: called with the number of verdicts since the last call.
+    checkpoint_events: events between two checkpoints; if None, 4,096, with "resume" 1,024.
     keys: public keys trusted beside the development key.
+    on_reboot: "resume" restores the last checkpoint's state after a restart and goes on from there;
+    a lost link is then opened again, too. "fail" raises what happened.
+    chaos: faults for the line (:mod:`tinyfin.hil.chaos`); lost links are then opened again, and
+    reboots need "resume".
 
     Stops at the first difference, which is in the result (:meth:`ReplayResult.check` raises).
-    Raises TargetError when the terminal does not answer, MismatchError when it runs a pack with
-    other events or features.
+    Raises TargetError when the terminal does not answer (its ``kind`` says how), MismatchError when
+    it runs a pack with other events or features, ConfigError when the options contradict.
     """
-    return _Run(pack, client, instructions, target, progress, checkpoint_events, keys).all(
-        tx, stream, limit, warmup
-    )
+    if isinstance(chaos, str):
+        chaos = Chaos.parse(chaos)
+    if chaos is not None and chaos.reboot and on_reboot != "resume":
+        raise ConfigError("chaos with reboots needs on_reboot resume (--on-reboot resume)")
+    made = client if isinstance(client, Client) else Client(client)
+    link, reconnect = made.link, made.reconnect
+    if chaos is not None:
+        made.link = ChaosLink(link, chaos)
+    made.reconnect = reconnect or chaos is not None or on_reboot == "resume"
+    if checkpoint_events is None:
+        checkpoint_events = RESUME_EVENTS if on_reboot == "resume" else CHECKPOINT_EVENTS
+    try:
+        run = _Run(pack, made, instructions, target, progress, checkpoint_events, keys, on_reboot)
+        return run.all(tx, stream, limit, warmup)
+    finally:
+        made.link, made.reconnect = link, reconnect
+
+
+@dataclass
+class _Piece:
+    """What lies between two checkpoints, and what the twin says of it."""
+
+    portion: Portion
+    image: bytes | None
+    """The state before it; None is cold."""
+    first: bool
+    """The first of its terminal, whose state has to be set."""
+    comparer: Comparer
+    state_digest: int
+    """The twin's, after it."""
+
+
+@dataclass
+class _Standing:
+    """What the device has done since its state was last set."""
+
+    digest: int = 0
+    scored: int = 0
 
 
 class _Run:
@@ -188,7 +135,11 @@ class _Run:
         progress: Callable[[int], object] | None,
         checkpoint_events: int,
         keys: Sequence[bytes],
+        on_reboot: OnReboot,
     ) -> None:
+        self.on_reboot = on_reboot
+        self.standing = _Standing()
+        self._shown = 0
         self.pack: Pack = require_trusted(pack, keys, target or client.link.name)
         self.twin = Twin(pack, keys=keys)
         self.client = client
@@ -202,15 +153,15 @@ class _Run:
         )
         self.result = ReplayResult(
             target or client.link.name, self.twin.pack_id.hex(), self.hello.pack_id,
-            self.hello.build_id,
+            self.hello.build_id, network=bool(self.twin.output_count),
         )  # fmt: skip
         self.names = tuple(str(name) for name in self.pack.meta.get("features", ()))
-        self._refuse_other_pack()
+        self._refuse_other_pack(self.hello)
         self.rows: list[int] = []
         self.got: list[Verdict] = []
 
-    def _refuse_other_pack(self) -> None:
-        hello, twin = self.hello, self.twin
+    def _refuse_other_pack(self, hello: Hello) -> None:
+        twin = self.twin
         if hello.open_error:
             from tinyfin.twin import error_name
 
@@ -218,7 +169,7 @@ class _Run:
             if name.startswith("TFIN_E_KERNEL") and self.pack.plan is not None:
                 needed = describe(self.pack.plan)["kernel_names"]
                 name += f"; the pack's network needs {', '.join(needed)}"
-            raise TargetError(
+            raise FlashError(
                 f"{self.result.target}: the terminal refused its own pack "
                 f"({name}); build and flash it again"
             )
@@ -240,20 +191,43 @@ class _Run:
         warmup: tuple[Transactions, Stream] | None,
     ) -> ReplayResult:
         result = self.result
-        before = self.client.counters.retransmitted
+        counters = self.client.counters
+        before = (
+            counters.retransmitted, counters.complaints, counters.timeouts, self.client.damaged,
+            counters.stray, counters.reconnects,
+        )  # fmt: skip
         start = time.monotonic()
         warm = self._warm_states(tx, warmup)
-        for portion in by_terminal(tx, stream, limit):
-            self._set_state(warm.get(portion.name))
-            result.terminals += 1
-            self.digest = 0
-            if not all(self._piece(piece) for piece in pieces(portion, self.checkpoint_events)):
+        self._source = self._pieces(tx, stream, limit, warm)
+        piece = next(self._source, None)
+        while piece is not None:
+            self._upcoming: _Piece | None = None
+            self._drawn = False
+            if not self._done(piece):
                 break
+            piece = self._upcoming if self._drawn else next(self._source, None)
         result.seconds = time.monotonic() - start
-        result.retransmitted = self.client.counters.retransmitted - before
-        result.device_stats = self.client.stats()
+        self._end(before)
         self._collect()
         return result
+
+    def _end(self, before: tuple[int, ...]) -> None:
+        result, counters = self.result, self.client.counters
+        now = (
+            counters.retransmitted, counters.complaints, counters.timeouts, self.client.damaged,
+            counters.stray, counters.reconnects,
+        )  # fmt: skip
+        repaired = result.repaired
+        (repaired.frames_resent, repaired.complaints, repaired.timeouts, repaired.damaged_down,
+         repaired.stray, repaired.reconnects) = (
+            n - b for n, b in zip(now, before, strict=True)
+        )  # fmt: skip
+        result.retransmitted = repaired.frames_resent
+        if isinstance(self.client.link, ChaosLink):
+            result.chaos = str(self.client.link.chaos)
+            result.faults = dict(self.client.link.counts)
+            self.client.link.quiet()
+        result.device_stats = self._again(self.client.stats)
 
     def _warm_states(
         self, tx: Transactions, warmup: tuple[Transactions, Stream] | None
@@ -269,61 +243,146 @@ class _Run:
                 states[portion.name] = self.twin.export_state(0)
         return states
 
+    def _pieces(
+        self, tx: Transactions, stream: Stream, limit: int | None, warm: dict[str, bytes]
+    ) -> Iterator[_Piece]:
+        """Everything in pieces, the twin's answers with each. Runs the twin when it is drawn."""
+        for portion in by_terminal(tx, stream, limit):
+            image = warm.get(portion.name)
+            self.twin.reset(0)
+            if image is not None:
+                self.twin.import_state(0, image)
+            first = True
+            for part in pieces(portion, self.checkpoint_events):
+                expected = self.twin.run(part.tx, part.stream)
+                comparer = Comparer(expected, bool(self.twin.output_count))
+                digest = self.twin.state_digest(0)
+                yield _Piece(part, image, first, comparer, digest)
+                image, first = self.twin.export_state(0), False
+
+    # ------------------------------------------------------------------ one piece
+
+    def _done(self, piece: _Piece) -> bool:
+        """Replay up to the next checkpoint, again after every restart; False when it differs."""
+        must_set = piece.first
+        self.result.terminals += piece.first
+        sent_before = 0
+        for _ in range(_ATTEMPTS):
+            self._events_sent = 0
+            try:
+                if must_set:
+                    self._set_state(piece.image)
+                equal = self._attempt(piece)
+                self.result.repaired.events_again += sent_before
+                return equal
+            except TargetRebooted as reboot:
+                self._after(reboot)
+                sent_before += self._events_sent
+                must_set = True
+        raise BootError(
+            f"{self.result.target}: the terminal restarted {_ATTEMPTS} times before it got through "
+            f"{len(piece.portion.stream)} events; take checkpoints more often (--checkpoint), or "
+            "find out why it restarts"
+        )
+
+    def _after(self, reboot: TargetRebooted) -> None:
+        """Begin a new session with a terminal that has restarted, where that is allowed."""
+        if self.on_reboot != "resume":
+            raise reboot
+        self.result.repaired.reboots += 1
+        self.hello = self.client.connect()
+        self._refuse_other_pack(self.hello)
+
     def _set_state(self, image: bytes | None) -> None:
-        self.twin.reset(0)
+        counters = self.client.counters
+        before = counters.bytes_up
         if image is None:
             self.client.reset_state()
         else:
-            self.twin.import_state(0, image)
             self.client.write_state(image)
+        self.result.state_bytes += counters.bytes_up - before
+        self.standing = _Standing()
 
-    def _piece(self, portion: Portion) -> bool:
-        """Replay up to the next checkpoint; False when something differs."""
-        result, counters = self.result, self.client.counters
-        image = self.twin.export_state(0)
-        first_digest = self.digest
-        expected = self.twin.run(portion.tx, portion.stream)
+    def _frames(self, sender: Sender) -> Iterator[tuple[int, bytes]]:
+        for frame in sender.frames():
+            events = sender.sent[-1].end - sender.sent[-1].first
+            self._events_sent += events
+            if isinstance(self.client.link, ChaosLink):
+                self.client.link.count(events)
+            yield frame
+        if not self._drawn and not sender.stopped:
+            # the twin works on the next piece while the last frames of this one are under way
+            self._upcoming = next(self._source, None)
+            self._drawn = True
+
+    def _attempt(self, piece: _Piece) -> bool:
+        result, counters, portion = self.result, self.client.counters, piece.portion
+        compare = piece.comparer
+        compare.begin(self.standing.digest)
         sender = Sender(
-            portion, self.types, self.hello, self.token, ticks=self.to_instructions is not None
-        )
-        compare = _Comparer(portion, expected, self.digest, bool(self.twin.output_count))
+            portion, self.types, self.hello, self.token, ticks=self.to_instructions is not None,
+            frame_bytes=lambda: self.client.frame_bytes,
+        )  # fmt: skip
         up, down = counters.bytes_up, counters.bytes_down
+        got: list[tuple[int, Verdict]] = []
         bad: Sent | None = None
-        answered = 0
-        for payload in self.client.pipeline(
-            sender.frames(), alone=self.to_instructions is not None
-        ):
-            sent = sender.sent.popleft()
-            answer = parse_verdicts(payload, len(sent.scored))
-            answered += len(sent.scored)
-            result.verdicts += len(answer.verdicts)
-            result.events += sent.end - sent.first
-            result.tick_bytes += answer.tick_bytes
-            self.rows += [int(portion.rows[row]) for row in sent.scored]
-            self.got += answer.verdicts
-            differing = compare.frame(sent, answer)
-            if differing:
-                result.mismatches += differing
-                bad = bad or sent
-                sender.stopped = True
-            if self.progress is not None:
-                self.progress(len(sent.scored))
+        differing = 0
+        try:
+            for payload in self.client.pipeline(
+                self._frames(sender), alone=self.to_instructions is not None
+            ):
+                sent = sender.sent.popleft()
+                answer = parse_verdicts(payload, len(sent.scored))
+                result.tick_bytes += answer.tick_bytes
+                got += zip(sent.scored, answer.verdicts, strict=True)
+                found = compare.frame(sent, answer)
+                if found:
+                    differing += found
+                    bad = bad or sent
+                    sender.stopped = True
+                if self.progress is not None and len(got) > self._shown:
+                    self.progress(len(got) - self._shown)
+                    self._shown = len(got)
+            device = self.client.checkpoint()
+        finally:
+            result.bytes_up += counters.bytes_up - up
+            result.bytes_down += counters.bytes_down - down
+        self._shown = 0
         # after a difference the rest is not sent; else whatever was not answered is lost
-        result.transactions += portion.scores if bad is None else answered
-        self.digest = compare.digest
-        device = self.client.checkpoint()
-        result.bytes_up += counters.bytes_up - up
-        result.bytes_down += counters.bytes_down - down
+        result.transactions += portion.scores if bad is None else len(got)
+        result.verdicts += len(got)
+        result.events += self._events_sent
+        result.mismatches += differing
         result.checkpoints += 1
-        same_state = device.state_digest == self.twin.state_digest(0)
-        if bad is None and same_state:
+        result.state_digest = device.state_digest
+        self.rows += [int(portion.rows[row]) for row, _ in got]
+        self.got += [verdict for _, verdict in got]
+        due = self.standing.scored + sum(1 for _, v in got if not v.error)
+        result.doubled += max(0, device.scored - due)
+        self.standing = _Standing(compare.digest, due)
+        same = device.state_digest == piece.state_digest and device.scored == due
+        if bad is None and same:
             return True
         result.mismatches += bad is None
-        result.first_mismatch = localize(
-            self.client, self.twin, portion, image, bad, self.names, self.types, self.token
-        )
-        self.digest = first_digest
+        if isinstance(self.client.link, ChaosLink):
+            self.client.link.quiet()
+        result.first_mismatch = self._again(lambda: self._localize(piece, bad))
         return False
+
+    def _localize(self, piece: _Piece, bad: Sent | None) -> Mismatch:
+        self.twin.reset(0)
+        return localize(
+            self.client, self.twin, piece.portion, piece.image or self.twin.export_state(0), bad,
+            self.names, self.types, self.token,
+        )  # fmt: skip
+
+    def _again(self, ask: Callable[[], _T]) -> _T:
+        """Ask, and once more when the terminal restarted in between and that is allowed."""
+        try:
+            return ask()
+        except TargetRebooted as reboot:
+            self._after(reboot)
+            return ask()
 
     def _collect(self) -> None:
         result, got = self.result, self.got
@@ -336,38 +395,3 @@ class _Run:
             result.instructions = np.array(
                 [self.to_instructions(v.ticks) for v in got if v.ticks is not None], np.int64
             )
-
-
-class _Comparer:
-    """Compares frames with the twin's answers for the same portion."""
-
-    def __init__(self, portion: Portion, expected: Expected, digest: int, network: bool) -> None:
-        self.digest = digest
-        """CRC-32 over the twin's features and outputs of the events so far."""
-        self._features = expected.features
-        self._outputs = expected.outputs if network else None
-        self._verdicts = [
-            Verdict(*row)
-            for row in zip(
-                expected.score_q32.tolist(), expected.raw.tolist(), expected.action.tolist(),
-                (
-                    tuple(ids[:count])
-                    for ids, count in zip(
-                        expected.reasons.tolist(), expected.reason_count.tolist(), strict=True
-                    )
-                ),
-                expected.flags.tolist(), strict=True,
-            )
-        ]  # fmt: skip
-
-    def frame(self, sent: Sent, answer: Verdicts) -> int:
-        """How many verdicts of the frame differ; a digest that differs counts as one."""
-        differing = 0
-        for row, verdict in zip(sent.scored, answer.verdicts, strict=True):
-            self.digest = zlib.crc32(self._features[row].tobytes(), self.digest)
-            if self._outputs is not None:
-                self.digest = zlib.crc32(self._outputs[row].tobytes(), self.digest)
-            differing += verdict_difference(self._verdicts[row], verdict) is not None
-        if answer.digest != self.digest or answer.count != sent.count:
-            differing = max(1, differing)
-        return differing

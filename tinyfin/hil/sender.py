@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from tinyfin.data.events import OUTCOME, SCORE
@@ -31,12 +31,15 @@ class Sent:
 class Sender:
     """Frames of a portion, made when they are asked for; :attr:`sent` has one entry per frame.
 
-    ``action_taken`` of every outcome is accept, as in the twin's batch run.
+    frame_bytes: asked before each frame how long it should be at most; an event that alone is
+    longer gets a frame of its own, up to what HELLO allows. ``action_taken`` of every outcome is
+    accept, as in the twin's batch run.
     """
 
     def __init__(
         self, portion: Portion, types: tuple[int, ...], hello: Hello, token: int | None,
         *, ticks: bool = False, one_by_one: bool = False,
+        frame_bytes: Callable[[], int] | None = None,
     ) -> None:  # fmt: skip
         self.sent: deque[Sent] = deque()
         self.stopped = False
@@ -44,6 +47,7 @@ class Sender:
         self._types = types
         self._hello = hello
         self._ticks = ticks
+        self._frame_bytes = frame_bytes or (lambda: hello.frame_bytes)
         self._max_events = 1 if one_by_one else hello.max_events
         self._alone = one_by_one
         tx, stream = portion.tx, portion.stream
@@ -65,17 +69,17 @@ class Sender:
         at = 0
         count = len(self._kind)
         while at < count and not self.stopped:
-            frame = EventsFrame(
-                self._types, self._hello.frame_bytes - OVERHEAD_BYTES, self._max_events,
-                self._hello.max_scores, self._t[at], self._ticks,
-            )  # fmt: skip
-            sent = Sent(at, at)
-            while at < count:
-                taken = self._add(frame, at, sent)
-                if taken == 0:
+            for room in (self._frame_bytes(), self._hello.frame_bytes):
+                frame = EventsFrame(
+                    self._types, room - OVERHEAD_BYTES, self._max_events,
+                    self._hello.max_scores, self._t[at], self._ticks,
+                )  # fmt: skip
+                sent = Sent(at, at)
+                while at < count and (taken := self._add(frame, at, sent)):
+                    at += taken
+                if at > sent.first:
                     break
-                at += taken
-            if at == sent.first:
+            else:
                 raise ValueError("an event does not fit in a frame of the size that HELLO names")
             sent.end, sent.count = at, frame.count
             self.sent.append(sent)

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reaches a terminal: an image in the emulator, or whatever answers at a port."""
+"""Reaches a terminal: in the emulator, in a process, or whatever answers at a port.
+
+Each way gives a :class:`Session`, whose client has a link that can be opened again and, where there
+is a means, reset: all that :func:`tinyfin.hil.replay.replay` needs for ``chaos`` and ``on_reboot``.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +19,12 @@ from tinyfin.targets import catalogue, flash
 from tinyfin.targets.catalogue import Target
 from tinyfin.targets.emulate import Emulator
 from tinyfin.wire.client import Client
-from tinyfin.wire.links import open_link
+from tinyfin.wire.links import Link, ProcessLink, TcpLink, open_link
 
-__all__ = ["Session", "at_port", "emulated", "image_of"]
+__all__ = ["HOST", "Session", "at_link", "at_port", "emulated", "image_of", "in_process", "reach"]
+
+HOST = "host"
+"""The target that is no target: the terminal application, compiled for this machine."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,25 @@ def image_of(run: Path, target: Target, keys: Sequence[bytes] | None = None) -> 
 
 
 @contextlib.contextmanager
+def reach(
+    run: Path, target_name: str, *, keys: Sequence[bytes] | None = None, icount: bool = True
+) -> Iterator[Session]:
+    """The run's firmware on an emulated target, or on this machine (``host``). Not yet connected.
+
+    Raises ConfigError for an unknown target, TargetError for one that cannot be emulated, and what
+    building raises.
+    """
+    if target_name == HOST:
+        keys = keys_beside(run) if keys is None else keys
+        with in_process(flash.run_pack(run).read_bytes(), keys=keys) as session:
+            yield session
+        return
+    target = catalogue.get(target_name)
+    with emulated(target, image_of(run, target, keys), icount=icount) as session:
+        yield session
+
+
+@contextlib.contextmanager
 def emulated(
     target: Target | str, image: Path, *, icount: bool = True
 ) -> Iterator[Session]:
@@ -56,22 +82,42 @@ def emulated(
     with contextlib.suppress(OSError, ValueError):
         sizes = json.loads((image.parent / "image.json").read_text(encoding="utf-8"))
     with Emulator(chosen, image, icount=icount) as emulator:
-        client = Client(open_link(emulator.url))
-        try:
+        link = TcpLink(*emulator.address, restart=emulator.restart)
+        spec = chosen.emulator if icount else None
+        with at_link(link, chosen.name) as session:
             yield Session(
-                client, chosen.name,
-                chosen.emulator.instructions if icount and chosen.emulator else None,
+                session.client, chosen.name, spec.instructions if spec else None,
                 sizes.get("flash_bytes"), sizes.get("ram_bytes"),
             )  # fmt: skip
-        finally:
-            client.close()
+
+
+@contextlib.contextmanager
+def in_process(
+    pack: bytes, *, keys: Sequence[bytes] = (), program: Path | None = None
+) -> Iterator[Session]:
+    """The terminal application compiled for this machine, in a process. Not yet connected.
+
+    program: one that :func:`tinyfin.hil.terminal.build_host_terminal` has made; built if None.
+    """
+    from tinyfin.hil.terminal import build_host_terminal
+
+    link = ProcessLink([str(program or build_host_terminal(pack, keys=keys))])
+    with at_link(link, HOST) as session:
+        yield session
 
 
 @contextlib.contextmanager
 def at_port(url: str, *, baud: int = 115200) -> Iterator[Session]:
     """Talk to what answers at a serial port or URL. Not yet connected."""
-    client = Client(open_link(url, baud=baud))
+    with at_link(open_link(url, baud=baud), url) as session:
+        yield session
+
+
+@contextlib.contextmanager
+def at_link(link: Link, target: str = "") -> Iterator[Session]:
+    """Talk over a link that is open; it is closed with the context. Not yet connected."""
+    client = Client(link)
     try:
-        yield Session(client, url)
+        yield Session(client, target or link.name)
     finally:
         client.close()

@@ -164,6 +164,12 @@ class Emulator:
             return self._process.wait(timeout_s)
         return None
 
+    def restart(self) -> tuple[str, int]:
+        """Cut the power and start again, with another boot nonce; returns the new address."""
+        self.stop()
+        self.seed = (self.seed * 0x9E3779B1 + 0x85EBCA6B) & 0xFFFFFFFF
+        return self.start().address
+
     def stop(self) -> None:
         """End this emulator, and nothing else. May be called again."""
         if self._process is not None:

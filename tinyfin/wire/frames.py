@@ -46,6 +46,10 @@ class Deframer:
         self._max = max_bytes + max_bytes // 254 + 2
         self._rest = bytearray()
 
+    def restart(self) -> None:
+        """Forget the unfinished stretch: what follows is another connection."""
+        self._rest.clear()
+
     def feed(self, data: bytes) -> list[Frame]:
         """The frames that ``data`` completes, in order."""
         self._rest += data

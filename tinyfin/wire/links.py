@@ -2,7 +2,8 @@
 """Byte transports: a serial port, a TCP socket, a process.
 
 A link carries bytes and knows nothing of frames. ``read`` never waits longer than it is told, and
-both directions raise LinkError once the other end is gone.
+both directions raise LinkLost once the other end is gone. A link is also how to get it back
+(``reopen``) and, where the bench can do that, how to restart the terminal behind it (``reset``).
 """
 
 from __future__ import annotations
@@ -13,13 +14,15 @@ import select
 import socket
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from tinyfin.errors import BenchError, LinkError
+from tinyfin.errors import BenchError, LinkError, TargetError
 
-__all__ = ["Deadline", "Link", "ProcessLink", "SerialLink", "TcpLink", "open_link"]
+__all__ = [
+    "Deadline", "Link", "LinkLost", "ProcessLink", "SerialLink", "TcpLink", "open_link",
+]  # fmt: skip
 
 _CHUNK = 65536
 _WRITE_TIMEOUT_S = 20.0
@@ -46,11 +49,20 @@ class Deadline:
         return time.monotonic() >= self._end
 
 
+class LinkLost(LinkError):
+    """The other end of a link is gone; ``reopen`` may bring it back."""
+
+
 class Link(Protocol):
     """A byte transport."""
 
-    name: str
-    """What the user calls it: a port, an address, a program."""
+    @property
+    def name(self) -> str:
+        """What the user calls it: a port, an address, a program."""
+
+    @property
+    def can_reset(self) -> bool:
+        """Whether ``reset`` works here."""
 
     def read(self, timeout_s: float) -> bytes:
         """Bytes that are there, waiting at most ``timeout_s`` for the first; b"" when none came."""
@@ -61,19 +73,48 @@ class Link(Protocol):
     def close(self) -> None:
         """Let go of it; may be called twice."""
 
+    def reopen(self, timeout_s: float) -> None:
+        """Connect anew within ``timeout_s``; whatever was on its way is lost. LinkLost if not."""
 
-def _gone(name: str, error: object = "") -> LinkError:
+    def reset(self) -> None:
+        """Restart the terminal as its reset button does, asking nobody; the link is open again.
+
+        BenchError when there is no such means.
+        """
+
+
+def _gone(name: str, error: object = "") -> LinkLost:
     why = f": {error}" if str(error) else ""
-    return LinkError(
+    return LinkLost(
         f"{name}: the other end closed the link{why}; "
         "check power and cable, or whether the emulator still runs"
     )
 
 
-class TcpLink:
-    """A serial line behind a TCP port: an emulator, ser2net, a test."""
+def _no_reset(name: str) -> BenchError:
+    return BenchError(
+        f"{name}: there is no way to reset the terminal behind this link; press its button, or use "
+        "a rig file that says how"
+    )
 
-    def __init__(self, host: str, port: int, *, timeout_s: float = 10.0) -> None:
+
+class TcpLink:
+    """A serial line behind a TCP port: an emulator, ser2net, a test.
+
+    ``restart`` restarts what listens there and returns its address, which may be another one.
+    """
+
+    def __init__(
+        self, host: str, port: int, *, timeout_s: float = 10.0,
+        restart: Callable[[], tuple[str, int]] | None = None,
+    ) -> None:  # fmt: skip
+        self._address = (host, port)
+        self._restart = restart
+        self.can_reset = restart is not None
+        self._connect(timeout_s, BenchError)
+
+    def _connect(self, timeout_s: float, failure: type[TargetError] = LinkLost) -> None:
+        host, port = self._address
         self.name = f"socket://{host}:{port}"
         deadline = Deadline(timeout_s)
         while True:
@@ -82,13 +123,24 @@ class TcpLink:
                 break
             except OSError as error:
                 if deadline.passed:
-                    raise BenchError(
+                    raise failure(
                         f"{self.name}: nobody listens there ({error}); "
                         "start the emulator or check the address"
                     ) from error
                 time.sleep(0.02)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket.settimeout(_WRITE_TIMEOUT_S)
+
+    def reopen(self, timeout_s: float) -> None:
+        self.close()
+        self._connect(timeout_s)
+
+    def reset(self) -> None:
+        if self._restart is None:
+            raise _no_reset(self.name)
+        self.close()
+        self._address = self._restart()
+        self._connect(_WRITE_TIMEOUT_S)
 
     def read(self, timeout_s: float) -> bytes:
         try:
@@ -115,7 +167,9 @@ class SerialLink:
     """A serial port, by device name or any URL that pyserial knows.
 
     ``dtr`` and ``rts`` are set before the port opens, because on many boards they are wired to
-    reset; None leaves a line as the driver has it.
+    reset; None leaves a line as the driver has it. ``reset`` restarts the board, by whatever means
+    the bench has: it gets the open port (a ``serial.Serial``) and may close it, when the board
+    vanishes from the bus; ``locate`` then says under which name it is back.
     """
 
     def __init__(
@@ -125,29 +179,77 @@ class SerialLink:
         baud: int = 115200,
         dtr: bool | None = None,
         rts: bool | None = None,
+        reset: Callable[[Any], None] | None = None,
+        locate: Callable[[], str] | None = None,
     ) -> None:
         import serial
 
         self.name = url
-        self._errors: tuple[type[Exception], ...] = (serial.SerialException, OSError, TypeError)
+        self.can_reset = reset is not None
+        self._reset = reset
+        self._locate = locate
+        self._lines = (baud, dtr, rts)
+        self._errors: tuple[type[Exception], ...] = (
+            serial.SerialException, OSError, TypeError, ValueError,
+        )  # fmt: skip
         try:
-            self._port: Any = serial.serial_for_url(url, do_not_open=True)
-            self._port.baudrate = baud
-            self._port.timeout = 0
-            self._port.write_timeout = _WRITE_TIMEOUT_S
-            if dtr is not None:
-                self._port.dtr = dtr
-            if rts is not None:
-                self._port.rts = rts
-            self._port.open()
-        except (*self._errors, ValueError) as error:
+            self._open()
+        except self._errors as error:
             raise BenchError(
                 f"{url}: cannot open the port ({error}); check its name, the cable and that no "
                 "other program holds it (and that you may use it: group dialout or uucp)"
             ) from error
 
+    def _open(self) -> None:
+        import serial
+
+        baud, dtr, rts = self._lines
+        self._port: Any = serial.serial_for_url(self.name, do_not_open=True)
+        self._port.baudrate = baud
+        self._port.timeout = 0
+        self._port.write_timeout = _WRITE_TIMEOUT_S
+        if dtr is not None:
+            self._port.dtr = dtr
+        if rts is not None:
+            self._port.rts = rts
+        self._port.open()
+        self._fd: int | None = None
+        if os.name == "posix":
+            # a port that is no file (a URL of pyserial's) has no number
+            with contextlib.suppress(OSError, AttributeError, ValueError):
+                self._fd = self._port.fileno()
+
+    def reopen(self, timeout_s: float) -> None:
+        self.close()
+        deadline = Deadline(timeout_s)
+        errors: tuple[type[Exception], ...] = (*self._errors, TargetError)
+        while True:
+            try:
+                if self._locate is not None:
+                    self.name = self._locate()
+                self._open()
+                return
+            except errors as error:
+                if deadline.passed:
+                    raise _gone(self.name, error) from error
+                time.sleep(0.05)
+
+    def reset(self) -> None:
+        if self._reset is None:
+            raise _no_reset(self.name)
+        self._reset(self._port)
+        if not self._port.is_open:
+            self.reopen(_WRITE_TIMEOUT_S)
+
     def read(self, timeout_s: float) -> bytes:
         try:
+            if self._fd is not None:
+                if not select.select([self._fd], [], [], timeout_s)[0]:
+                    return b""
+                data = os.read(self._fd, _CHUNK)
+                if not data:
+                    raise _gone(self.name)
+                return data
             self._port.timeout = timeout_s
             first: bytes = self._port.read(1)
             if first:
@@ -169,13 +271,23 @@ class SerialLink:
 
 
 class ProcessLink:
-    """A terminal in a process, its serial line on standard input and output."""
+    """A terminal in a process, its serial line on standard input and output.
+
+    ``reopen`` keeps a process that still runs, as a cable that is plugged in again would;
+    ``reset`` kills it and starts another one.
+    """
+
+    can_reset = True
 
     def __init__(self, command: Sequence[str]) -> None:
         self.name = str(command[0])
+        self._command = list(command)
+        self._start()
+
+    def _start(self) -> None:
         try:
             self._process = subprocess.Popen(
-                list(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+                self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
             )
         except OSError as error:
             raise BenchError(f"{self.name}: cannot start it: {error}") from error
@@ -183,6 +295,20 @@ class ProcessLink:
         assert self._process.stdout is not None
         self._in = self._process.stdin.fileno()
         self._out = self._process.stdout.fileno()
+
+    def reopen(self, timeout_s: float) -> None:
+        if self._process.poll() is not None:
+            self.close()
+            self._start()
+            return
+        while select.select([self._out], [], [], 0.0)[0]:
+            if not os.read(self._out, _CHUNK):
+                raise self._ended()
+
+    def reset(self) -> None:
+        self._process.kill()
+        self.close()
+        self._start()
 
     def read(self, timeout_s: float) -> bytes:
         if not select.select([self._out], [], [], timeout_s)[0]:
@@ -202,7 +328,7 @@ class ProcessLink:
             except OSError as error:
                 raise self._ended() from error
 
-    def _ended(self) -> LinkError:
+    def _ended(self) -> LinkLost:
         try:
             return _gone(self.name, f"it ended with code {self._process.wait(_WRITE_TIMEOUT_S)}")
         except subprocess.TimeoutExpired:

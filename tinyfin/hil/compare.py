@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compares the terminal's answers, frame by frame, with the twin's."""
+
+from __future__ import annotations
+
+import zlib
+
+import numpy as np
+
+from tinyfin.hil.localize import verdict_difference
+from tinyfin.hil.sender import Sent
+from tinyfin.twin import Replay as Expected
+from tinyfin.wire.messages import Verdict, Verdicts
+
+__all__ = ["Comparer"]
+
+
+class Comparer:
+    """The twin's answers for one portion; :meth:`begin`, then :meth:`frame` in order."""
+
+    def __init__(self, expected: Expected, network: bool) -> None:
+        self.digest = 0
+        """CRC-32 over the twin's features and outputs of the events so far."""
+        parts = [expected.features, *([expected.outputs] if network else [])]
+        seen = [np.ascontiguousarray(part).view(np.uint8) for part in parts]
+        joined = np.concatenate([part.reshape(len(part), -1) for part in seen], axis=1)
+        self._width = joined.shape[1]
+        self._seen = memoryview(joined.tobytes())
+        self._verdicts = [
+            Verdict(*row)
+            for row in zip(
+                expected.score_q32.tolist(), expected.raw.tolist(), expected.action.tolist(),
+                (
+                    tuple(ids[:count])
+                    for ids, count in zip(
+                        expected.reasons.tolist(), expected.reason_count.tolist(), strict=True
+                    )
+                ),
+                expected.flags.tolist(), strict=True,
+            )
+        ]  # fmt: skip
+
+    def begin(self, digest: int) -> None:
+        """Start, or start again, from the digest of what the device scored before."""
+        self.digest = digest
+
+    def frame(self, sent: Sent, answer: Verdicts) -> int:
+        """How many verdicts of the frame differ; a digest that differs counts as one."""
+        differing = 0
+        width = self._width
+        for row, verdict in zip(sent.scored, answer.verdicts, strict=True):
+            self.digest = zlib.crc32(self._seen[row * width : (row + 1) * width], self.digest)
+            differing += verdict_difference(self._verdicts[row], verdict) is not None
+        if answer.digest != self.digest or answer.count != sent.count:
+            differing = max(1, differing)
+        return differing

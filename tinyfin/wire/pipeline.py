@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ordered frames, several under way: each is done exactly once, however often it has to be sent."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from tinyfin.errors import ProtocolError
+from tinyfin.wire import messages as m
+from tinyfin.wire.channel import Channel, Doubt
+from tinyfin.wire.frames import Frame, encode_frame
+from tinyfin.wire.links import Deadline, LinkLost
+from tinyfin.wire.messages import Answer, WireError
+
+__all__ = ["Pipelined"]
+
+_SMALLEST_FRAME = 160
+"""HELLO needs as much; the host does not go below it either."""
+_GROW_BYTES = 16
+_SHRINK = 0.7
+
+
+@dataclass
+class _Pending:
+    sequence: int
+    wire: bytes
+    sent_at: float
+    times: int = 1
+    """How often it was sent."""
+
+
+class Pipelined(Channel):
+    """A channel that sends ordered frames."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._waiting: deque[_Pending] = deque()
+        self._answers: dict[int, bytes] = {}
+        self._nacked: int | None = None
+        self._resent_at = 0.0
+        self._best_bytes = float("inf")
+
+    @property
+    def frame_bytes(self) -> int:
+        """The longest frame worth sending now: what HELLO allows, less where frames get damaged.
+
+        Additive increase, multiplicative decrease: it settles where the bytes of a damaged frame
+        cost as much as the heads of more, shorter ones.
+        """
+        most = self.hello.frame_bytes
+        return most if self._best_bytes >= most else int(self._best_bytes)
+
+    def pipeline(
+        self, requests: Iterable[tuple[int, bytes]], *, alone: bool = False
+    ) -> Iterator[bytes]:
+        """Send ordered frames (type, payload), several under way, and give the answers' payloads.
+
+        One answer per request, in order. Each is done exactly once by the device, however often it
+        had to be sent. The next request is drawn when there is room for it on the line; with
+        ``alone`` when its predecessor is answered, so that no reception disturbs what is counted.
+        """
+        source = iter(requests)
+        upcoming: bytes | None = None
+        self._waiting.clear()
+        self._answers.clear()
+        self._nacked = None
+        progress = Deadline(self.deadline_s)
+        logs = self.counters.logs
+        lost: LinkLost | Doubt | None = None
+        while True:
+            try:
+                if lost is not None:
+                    self._again(lost)
+                    lost = None
+                while len(self._waiting) < (1 if alone else self.hello.window):
+                    if upcoming is None:
+                        request = next(source, None)
+                        if request is None:
+                            break
+                        upcoming = encode_frame(request[0], self._sequence, request[1])
+                    if not self._fits(upcoming):
+                        break
+                    wire, upcoming = upcoming, None
+                    self._waiting.append(_Pending(self._sequence, wire, time.monotonic()))
+                    self._sequence = (self._sequence + 1) & 0xFFFF
+                    self._write(wire)
+                if not self._waiting:
+                    return
+                frame = self._receive(self._patience())
+                if frame is None:
+                    if progress.passed:
+                        raise self._stuck(progress.seconds, logs)
+                    self._ask_again()
+                    continue
+                self._take(frame)
+                if progress.passed and self._waiting[0].sequence not in self._answers:
+                    raise self._stuck(progress.seconds, logs)  # it talks, but never to the point
+            except (LinkLost, Doubt) as error:
+                if progress.passed:
+                    raise self._stuck(progress.seconds, logs) from error
+                lost = error
+                continue
+            while self._waiting and self._waiting[0].sequence in self._answers:
+                self._nacked = None
+                yield self._answers.pop(self._waiting.popleft().sequence)
+                progress.restart()
+                logs = self.counters.logs
+
+    def ordered(self, request: int, payload: bytes = b"") -> bytes:
+        """One ordered frame, and its answer's payload."""
+        (answer,) = self.pipeline([(request, payload)])
+        return answer
+
+    def _fits(self, wire: bytes) -> bool:
+        under_way = sum(len(p.wire) for p in self._waiting)
+        return not self._waiting or under_way + len(wire) <= self.hello.credit_bytes
+
+    def _patience(self) -> Deadline:
+        due = self._waiting[0].sent_at + self.timing.wait_s
+        return Deadline(max(0.0, due - time.monotonic()))
+
+    def _again(self, lost: LinkLost | Doubt) -> None:
+        """Open the link if it was lost, make sure of the session, send everything again."""
+        expected = self._rejoin(lost).expected
+        if self._waiting:
+            # only a session that another program began in between can have turned the number back
+            first = self._waiting[0].sequence
+            if (expected - first) & 0xFFFF > len(self._waiting):
+                raise ProtocolError(
+                    f"{self.link.name}: the terminal expects frame {expected}, not {first}; "
+                    "is another program on this line?"
+                )
+            self._resend(self._waiting)
+
+    def _take(self, frame: Frame) -> None:
+        """Deal with one frame that came in."""
+        waiting = self._waiting
+        if frame.type == Answer.ERROR:
+            report = m.parse_error(frame.payload)
+            if report.code not in (WireError.BAD_FRAME, WireError.SEQUENCE):
+                raise self._refused(report)
+            self.counters.complaints += 1
+            self.timing.troubled = True
+            # a complaint that comes within one answer's time of a repetition is about what was
+            # sent before it
+            echo = time.monotonic() - self._resent_at < self.timing.smoothed_s
+            if report.expected != self._nacked or not echo:
+                self._nacked = report.expected
+                self._shrink()
+                self._resend(waiting)
+            return
+        # a late answer to another request may carry the same number as its tag
+        pending = next((p for p in waiting if p.sequence == frame.sequence), None)
+        if pending is None or frame.type not in (Answer.VERDICTS, Answer.ACK):
+            self.counters.stray += 1
+            return
+        if pending.times == 1:
+            self.timing.sample(time.monotonic() - pending.sent_at)
+            self._best_bytes += _GROW_BYTES
+        self._answers[frame.sequence] = frame.payload
+        if pending is not waiting[0] and waiting[0].times == 1:
+            # answers come in order, so the oldest one's was lost: the device has kept it
+            self._resend([waiting[0]])
+
+    def _ask_again(self) -> None:
+        self.counters.timeouts += 1
+        self.timing.missed()
+        self._nacked = None
+        self._shrink()
+        self._resend(self._waiting)
+
+    def _shrink(self) -> None:
+        self._best_bytes = max(_SMALLEST_FRAME, _SHRINK * self.frame_bytes)
+
+    def _resend(self, waiting: Iterable[_Pending]) -> None:
+        for pending in waiting:
+            self.counters.retransmitted += 1
+            pending.sent_at = self._resent_at = time.monotonic()
+            pending.times += 1
+            self._write(pending.wire)
