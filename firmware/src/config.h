@@ -12,7 +12,7 @@
 #ifndef TFIN_WIRE_SMALL
 #define TFIN_WIRE_FRAME_BYTES 1536
 #else
-#define TFIN_WIRE_FRAME_BYTES 320
+#define TFIN_WIRE_FRAME_BYTES 272
 #endif
 #endif
 
@@ -28,14 +28,14 @@
 /* Events in one frame, and how many of them may be scored. */
 #ifndef TFIN_WIRE_EVENTS
 #ifndef TFIN_WIRE_SMALL
-#define TFIN_WIRE_EVENTS 64
+#define TFIN_WIRE_EVENTS 96
 #else
 #define TFIN_WIRE_EVENTS 8
 #endif
 #endif
 #ifndef TFIN_WIRE_SCORES
 #ifndef TFIN_WIRE_SMALL
-#define TFIN_WIRE_SCORES 32
+#define TFIN_WIRE_SCORES 48
 #else
 #define TFIN_WIRE_SCORES 4
 #endif

@@ -15,6 +15,7 @@ enum {
     HEAD_SAME_SENT = 0x80,    /* score; not with ALL_SENT */
     HEAD_FRAUD = 0x04,        /* notice */
     HEAD_TOKEN = 0x08,        /* notice */
+    HEAD_SAME_AGE = 0x10,     /* notice */
     HEAD_ID = 0x60,
     HEAD_ID_NEXT = 0x00,
     HEAD_ID_DELTA = 0x20,
@@ -23,7 +24,7 @@ enum {
 };
 
 /* what a head may hold, per kind */
-static const uint8_t head_allowed[4] = {0xFF, 0xFF, 0x63, 0x6F};
+static const uint8_t head_allowed[4] = {0xFF, 0xFF, 0x63, 0x7F};
 
 void tfin_fields_open(tfin_fields *fields, const uint8_t *pack)
 {
@@ -54,18 +55,23 @@ int tfin_events_begin(tfin_events *e, const tfin_fields *fields, uint64_t *recor
     e->flags = (uint8_t)tfin_get(&e->in, 1);
     e->count = (uint8_t)tfin_get(&e->in, 1);
     e->last_t_s = (uint32_t)tfin_get(&e->in, 4);
-    return !e->in.bad && (e->flags & (uint8_t)~TFIN_EVENTS_TICKS) == 0;
+    if ((e->flags & TFIN_EVENTS_PLAIN) != 0) {
+        uint64_t plain = tfin_get_varint(&e->in);
+        e->in.bad |= plain >> fields->count != 0;
+        e->plain = (uint32_t)plain;
+    }
+    return !e->in.bad && (e->flags & (uint8_t) ~(TFIN_EVENTS_TICKS | TFIN_EVENTS_PLAIN)) == 0;
 }
 
-static uint64_t read_id(tfin_events *e, uint8_t head)
+static uint64_t read_id(tfin_events *e, uint8_t head, uint64_t *last)
 {
-    uint64_t id = e->last_id;
+    uint64_t id = *last;
     switch (head & HEAD_ID) {
     case HEAD_ID_NEXT:
         id++;
         break;
     case HEAD_ID_DELTA:
-        id += (uint64_t)tfin_get_signed(&e->in);
+        id += tfin_get_varint(&e->in);
         break;
     case HEAD_ID_WHOLE:
         id = tfin_get(&e->in, 8);
@@ -73,58 +79,73 @@ static uint64_t read_id(tfin_events *e, uint8_t head)
     default:
         break;
     }
-    e->last_id = id;
+    *last = id;
     return id;
 }
 
 static uint32_t read_time(tfin_events *e)
 {
-    e->last_t_s += (uint32_t)tfin_get_signed(&e->in);
+    e->last_t_s += (uint32_t)tfin_get_varint(&e->in);
     return e->last_t_s;
 }
 
-static void read_field(tfin_events *e, const uint8_t *entry)
+static void read_field(tfin_events *e, uint32_t i)
 {
+    const uint8_t *entry = e->fields->entries + i * FIELD_ENTRY;
     uint8_t *at = (uint8_t *)e->record + (entry[2] | (uint32_t)entry[3] << 8);
+    int64_t last = 0;
+    int64_t value;
     if (entry[0] == FIELD_U64) {
-        uint64_t value = tfin_get(&e->in, 8);
-        memcpy(at, &value, sizeof value);
+        uint64_t whole = tfin_get(&e->in, 8);
+        memcpy(at, &whole, sizeof whole);
         return;
     }
-    uint64_t delta = (uint64_t)tfin_get_signed(&e->in);
     if (entry[0] == FIELD_I64) {
-        uint64_t value;
-        memcpy(&value, at, sizeof value);
-        value += delta;
+        memcpy(&last, at, sizeof last);
+    } else {
+        int32_t narrow;
+        memcpy(&narrow, at, sizeof narrow);
+        last = narrow;
+    }
+    if ((e->plain >> i & 1u) != 0) {
+        value = (int64_t)tfin_get(&e->in, 2);
+    } else {
+        uint64_t delta = (uint64_t)tfin_get_signed(&e->in);
+        value = delta == 0 ? e->before[i] : (int64_t)((uint64_t)last + delta);
+        if (last >= INT32_MIN && last <= INT32_MAX) {
+            e->before[i] = (int32_t)last;
+        }
+    }
+    if (entry[0] == FIELD_I64) {
         memcpy(at, &value, sizeof value);
         return;
     }
-    int32_t last;
-    memcpy(&last, at, sizeof last);
-    int64_t value = (int64_t)((uint64_t)(int64_t)last + delta);
     if (value < INT32_MIN || value > INT32_MAX) {
         e->in.bad = 1;
         return;
     }
-    last = (int32_t)value;
-    memcpy(at, &last, sizeof last);
+    int32_t narrow = (int32_t)value;
+    memcpy(at, &narrow, sizeof narrow);
 }
 
 static void read_score(tfin_events *e, uint8_t head)
 {
-    e->event.id = read_id(e, head);
+    e->event.id = read_id(e, head, &e->last_id);
     e->event.t_mono_s = read_time(e);
     if ((head & HEAD_SAME_OFFSET) == 0) {
         e->last_offset_s += (uint32_t)tfin_get_signed(&e->in);
     }
     e->event.t_local_s = e->event.t_mono_s + e->last_offset_s;
-    uint64_t present = (head & HEAD_SAME_PRESENT) != 0 ? e->last_present : tfin_get_varint(&e->in);
+    uint64_t present = e->last_present;
+    if ((head & HEAD_SAME_PRESENT) == 0) {
+        present ^= tfin_get_varint(&e->in);
+    }
     uint64_t sent = present;
     if ((head & HEAD_SAME_SENT) != 0) {
         sent = e->last_sent;
         e->in.bad |= (head & HEAD_ALL_SENT) != 0;
     } else if ((head & HEAD_ALL_SENT) == 0) {
-        sent = tfin_get_varint(&e->in);
+        sent = tfin_get_varint(&e->in) ^ e->last_sent;
     }
     if (present >> e->fields->count != 0 || (sent & ~present) != 0) {
         e->in.bad = 1;
@@ -132,7 +153,7 @@ static void read_score(tfin_events *e, uint8_t head)
     }
     for (uint32_t i = 0; i < e->fields->count; i++) {
         if ((sent >> i & 1u) != 0) {
-            read_field(e, e->fields->entries + i * FIELD_ENTRY);
+            read_field(e, i);
         }
     }
     e->last_present = (uint32_t)present;
@@ -142,12 +163,17 @@ static void read_score(tfin_events *e, uint8_t head)
     e->event.record_size = e->fields->record_size;
 }
 
-/* result in bits 0-2, action taken in 3-4, response in 5-6: none, 0, or it follows */
+/* the code: result in bits 0-2, action taken in 3-4, response in 5-6: none, 0, or it follows */
 static void read_outcome(tfin_events *e, uint64_t id, int with_score)
 {
     e->outcome.id = id;
-    e->outcome.t_mono_s = read_time(e);
-    uint32_t code = (uint32_t)tfin_get(&e->in, 1);
+    uint64_t time = tfin_get_varint(&e->in);
+    e->last_t_s += (uint32_t)(time >> 1);
+    e->outcome.t_mono_s = e->last_t_s;
+    if ((time & 1u) != 0) {
+        e->last_code = (uint8_t)tfin_get(&e->in, 1);
+    }
+    uint32_t code = e->last_code;
     uint32_t response = code >> 5;
     e->outcome.result = code & 7u;
     e->outcome.action_taken = code >> 3 & 3u;
@@ -162,11 +188,13 @@ static void read_outcome(tfin_events *e, uint64_t id, int with_score)
 
 static void read_notice(tfin_events *e, uint8_t head)
 {
-    e->notice.id = read_id(e, head);
+    e->notice.id = read_id(e, head, &e->last_notice_id);
     e->notice.t_mono_s = read_time(e);
     e->notice.fraud = (head & HEAD_FRAUD) != 0;
     e->notice.token = (head & HEAD_TOKEN) != 0 ? tfin_get(&e->in, 8) : 0;
-    e->last_age_s += (uint32_t)tfin_get_signed(&e->in);
+    if ((head & HEAD_SAME_AGE) == 0) {
+        e->last_age_s += (uint32_t)tfin_get_signed(&e->in);
+    }
     e->notice.t_tx_mono_s = e->notice.t_mono_s - e->last_age_s;
 }
 
@@ -184,7 +212,7 @@ int tfin_events_next(tfin_events *e)
     if (e->kind == TFIN_KIND_NOTICE) {
         read_notice(e, head);
     } else if (e->kind == TFIN_KIND_OUTCOME) {
-        read_outcome(e, read_id(e, head), 0);
+        read_outcome(e, read_id(e, head, &e->last_id), 0);
     } else {
         read_score(e, head);
         if (e->kind == TFIN_KIND_SCORE_OUTCOME) {

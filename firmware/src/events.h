@@ -26,12 +26,16 @@ typedef struct tfin_events {
     tfin_reader in;
     const tfin_fields *fields;
     uint64_t *record; /* TFIN_RECORD_WORDS; also holds each field's last value */
-    uint64_t last_id;
+    int32_t before[TFIN_RECORD_WORDS - 1]; /* per field the value before the last one, of those that 32 bits hold */
+    uint64_t last_id;        /* of scores and outcomes */
+    uint64_t last_notice_id;
     uint32_t last_t_s;
     uint32_t last_offset_s;
     uint32_t last_age_s;
     uint32_t last_present;
     uint32_t last_sent;
+    uint32_t plain;    /* fields that come as u16, not as differences */
+    uint8_t last_code; /* of an outcome */
     uint8_t flags;
     uint8_t count; /* events in the frame */
     uint8_t taken; /* events read so far */
@@ -42,7 +46,8 @@ typedef struct tfin_events {
     tfin_notice notice;
 } tfin_events;
 
-enum { TFIN_EVENTS_TICKS = 1 }; /* flag of a frame: answer with ticks per score */
+/* flags of a frame: answer with ticks per score; a mask of plain fields follows t0 */
+enum { TFIN_EVENTS_TICKS = 1, TFIN_EVENTS_PLAIN = 2 };
 
 /* Finds the schema of a pack that tfin_open has accepted. */
 void tfin_fields_open(tfin_fields *fields, const uint8_t *pack);

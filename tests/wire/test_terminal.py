@@ -126,10 +126,10 @@ def test_numbers_wrap(client: Client) -> None:
         (b"\x80" + small_frame()[1:], WireError.MALFORMED),
         (b"\0\1" + bytes(4) + b"\x82", WireError.MALFORMED),
         # an outcome "as advised" without its score
-        (b"\0\1" + bytes(4) + b"\x62\0\x18", WireError.MALFORMED),
+        (b"\0\1" + bytes(4) + b"\x62\1\x18", WireError.MALFORMED),
         # a field that the schema does not have
         (b"\0\1" + bytes(4) + b"\x18\0" + b"\x80\x80\x80\x80\x01", WireError.MALFORMED),
-        (b"\0\x41" + bytes(4) + b"\x62\0\0" * 65, WireError.TOO_MANY),
+        (b"\0\x61" + bytes(4) + b"\x62\0" * 97, WireError.TOO_MANY),
     ],
 )
 def test_a_frame_that_breaks_a_rule_does_nothing(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from tinyfin.data.events import OUTCOME, SCORE
 from tinyfin.hil.portions import Portion
-from tinyfin.wire.events import EventsFrame, Outcome
+from tinyfin.wire.events import EventsFrame, Outcome, plain_fields
 from tinyfin.wire.frames import OVERHEAD_BYTES
 from tinyfin.wire.messages import Hello, Request
 
@@ -59,6 +59,7 @@ class Sender:
         self._t_local = tx.t_local_s.tolist()
         self._values = tx.values[:, : len(types)].tolist()
         self._present = tx.present.tolist()
+        self._plain = 0 if one_by_one else plain_fields(types, tx.values, tx.present)
         self._result = tx.result.tolist()
         self._response = tx.response.tolist()
         self._fraud = (tx.label == 1).tolist()
@@ -72,7 +73,7 @@ class Sender:
             for room in (self._frame_bytes(), self._hello.frame_bytes):
                 frame = EventsFrame(
                     self._types, room - OVERHEAD_BYTES, self._max_events,
-                    self._hello.max_scores, self._t[at], self._ticks,
+                    self._hello.max_scores, self._t[at], self._ticks, self._plain,
                 )  # fmt: skip
                 sent = Sent(at, at)
                 while at < count and (taken := self._add(frame, at, sent)):

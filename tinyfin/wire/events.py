@@ -11,10 +11,13 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+import numpy.typing as npt
+
 from tinyfin.errors import PackError
 from tinyfin.wire.messages import put_signed, put_varint
 
-__all__ = ["AS_ADVISED", "EventsFrame", "Outcome", "field_types"]
+__all__ = ["AS_ADVISED", "EventsFrame", "Outcome", "field_types", "plain_fields"]
 
 AS_ADVISED = 3
 """``action_taken`` of an outcome that comes with its score: what the verdict advises."""
@@ -24,10 +27,12 @@ _HEADER_BYTES = 224
 _SECTION_BYTES = 16
 
 _SCORE, _SCORE_OUTCOME, _OUTCOME, _NOTICE = range(4)
+_PLAIN = 2  # flag of a frame
 _SAME_PRESENT, _ALL_SENT, _SAME_OFFSET, _SAME_SENT = 0x04, 0x08, 0x10, 0x80
-_FRAUD, _TOKEN = 0x04, 0x08
+_FRAUD, _TOKEN, _SAME_AGE = 0x04, 0x08, 0x10
 _ID_NEXT, _ID_DELTA, _ID_WHOLE, _ID_SAME = 0x00, 0x20, 0x40, 0x60
 _U32 = 0xFFFFFFFF
+_I32 = 1 << 31
 _U64_MASK = 0xFFFFFFFFFFFFFFFF
 _NEAR_ID = 1 << 48  # a delta below this is shorter as a varint than the 8 bytes of the id
 
@@ -43,6 +48,25 @@ def field_types(pack: bytes) -> tuple[int, ...]:
             return tuple(pack[at + 8 + 16 * i] for i in range(count))
         at += -(-size // 16) * 16
     raise PackError("the pack has no section SCHM; make it again with `tinyfin quantize`")
+
+
+def plain_fields(
+    types: Sequence[int], values: npt.NDArray[np.int64], present: npt.NDArray[np.uint32]
+) -> int:
+    """Mask of the fields that are shorter as two plain bytes than as differences.
+
+    ``values`` [events, fields] and ``present`` [events] of events in their order.
+    """
+    mask = 0
+    for i, kind in enumerate(types):
+        own = values[(present >> i & 1).astype(bool), i]
+        if kind == _U64 or len(own) < 2 or own.min() < 0 or own.max() > 0xFFFF:
+            continue
+        steps = np.abs(np.diff(own))
+        steps = 2 * steps[steps > 0]
+        sizes = 1 + (steps >= 1 << 7) + (steps >= 1 << 14)
+        mask |= (len(sizes) > 0 and float(sizes.mean()) > 2.0) << i
+    return mask
 
 
 @dataclass(frozen=True)
@@ -66,11 +90,16 @@ class EventsFrame:
     max_scores: int
     t0_s: int
     ticks: bool = False
+    plain: int = 0
+    """Mask of fields whose values, all from 0 to 65,535, are sent as two bytes each."""
     count: int = 0
     scores: int = 0
     _out: bytearray = field(default_factory=bytearray)
     _values: list[int] = field(default_factory=list)
+    _before: list[int] = field(default_factory=list)
     _id: int = 0
+    _notice_id: int = 0
+    _code: int = 0
     _t_s: int = 0
     _offset_s: int = 0
     _age_s: int = 0
@@ -79,11 +108,15 @@ class EventsFrame:
 
     def __post_init__(self) -> None:
         self._values = [0] * len(self.types)
+        self._before = [0] * len(self.types)
         self._t_s = self.t0_s
+        if self.plain:
+            put_varint(self._out, self.plain)
 
     def payload(self) -> bytes:
         """The finished payload."""
-        return struct.pack("<BBI", int(self.ticks), self.count, self.t0_s) + self._out
+        flags = int(self.ticks) | (_PLAIN if self.plain else 0)
+        return struct.pack("<BBI", flags, self.count, self.t0_s) + self._out
 
     def score(
         self,
@@ -102,7 +135,8 @@ class EventsFrame:
             return False
         out = bytearray(1)
         head = _SCORE if outcome is None else _SCORE_OUTCOME
-        head |= self._put_id(out, event_id)
+        head |= _put_id(out, event_id, self._id)
+        self._id = event_id
         self._put_time(out, t_mono_s)
         offset = (t_local_s - t_mono_s) & _U32
         if offset == self._offset_s:
@@ -117,21 +151,26 @@ class EventsFrame:
         if present == self._present:
             head |= _SAME_PRESENT
         else:
-            put_varint(out, present)
+            put_varint(out, present ^ self._present)
             self._present = present
         if mask == present:
             head |= _ALL_SENT
         elif mask == self._sent:
             head |= _SAME_SENT
         else:
-            put_varint(out, mask)
+            put_varint(out, mask ^ self._sent)
         self._sent = mask
         for i in sent:
             value = int(values[i])
-            if self.types[i] == _U64:
+            if self.plain >> i & 1:
+                out += value.to_bytes(2, "little")
+            elif self.types[i] == _U64:
                 out += (value & _U64_MASK).to_bytes(8, "little")
             else:
-                put_signed(out, _i64(value - last[i]))
+                again = value == self._before[i]
+                put_signed(out, 0 if again else _i64(value - last[i]))
+                if -_I32 <= last[i] < _I32:
+                    self._before[i] = last[i]
             last[i] = value
         if outcome is not None:
             self._put_outcome(out, outcome)
@@ -141,7 +180,8 @@ class EventsFrame:
     def outcome(self, event_id: int, outcome: Outcome) -> bool:
         """Add the outcome of an event scored before; False when full."""
         out = bytearray(1)
-        out[0] = _OUTCOME | self._put_id(out, event_id)
+        out[0] = _OUTCOME | _put_id(out, event_id, self._id)
+        self._id = event_id
         self._put_outcome(out, outcome)
         return self._add(out, 0)
 
@@ -150,14 +190,18 @@ class EventsFrame:
     ) -> bool:
         """Add what became known of a past transaction; False when full."""
         out = bytearray(1)
-        head = _NOTICE | self._put_id(out, event_id) | (_FRAUD if fraud else 0)
+        head = _NOTICE | _put_id(out, event_id, self._notice_id) | (_FRAUD if fraud else 0)
+        self._notice_id = event_id
         self._put_time(out, t_mono_s)
         if token:
             head |= _TOKEN
             out += (token & _U64_MASK).to_bytes(8, "little")
         age = (t_mono_s - t_tx_mono_s) & _U32
-        put_signed(out, _i32(age - self._age_s))
-        self._age_s = age
+        if age == self._age_s:
+            head |= _SAME_AGE
+        else:
+            put_signed(out, _i32(age - self._age_s))
+            self._age_s = age
         out[0] = head
         return self._add(out, 0)
 
@@ -171,30 +215,34 @@ class EventsFrame:
         self.scores += scores
         return True
 
-    def _put_id(self, out: bytearray, event_id: int) -> int:
-        delta = _i64(event_id - self._id)
-        self._id = event_id
-        if delta == 0:
-            return _ID_SAME
-        if delta == 1:
-            return _ID_NEXT
-        if -_NEAR_ID < delta < _NEAR_ID:
-            put_signed(out, delta)
-            return _ID_DELTA
-        out += (event_id & _U64_MASK).to_bytes(8, "little")
-        return _ID_WHOLE
-
     def _put_time(self, out: bytearray, t_s: int) -> None:
-        put_signed(out, _i32(t_s - self._t_s))
+        put_varint(out, (t_s - self._t_s) & _U32)
         self._t_s = t_s
 
     def _put_outcome(self, out: bytearray, outcome: Outcome) -> None:
-        self._put_time(out, outcome.t_mono_s)
         how = 0 if outcome.response == -1 else 1 if outcome.response == 0 else 2
-        out.append(outcome.result | outcome.action_taken << 3 | how << 5)
+        code = outcome.result | outcome.action_taken << 3 | how << 5
+        time = ((outcome.t_mono_s - self._t_s) & _U32) << 1
+        self._t_s = outcome.t_mono_s
+        put_varint(out, time | (code != self._code))
+        if code != self._code:
+            out.append(code)
+            self._code = code
         if how == 2:
             put_signed(out, outcome.response)
 
+
+def _put_id(out: bytearray, event_id: int, last: int) -> int:
+    delta = (event_id - last) & _U64_MASK
+    if delta == 0:
+        return _ID_SAME
+    if delta == 1:
+        return _ID_NEXT
+    if delta < _NEAR_ID:
+        put_varint(out, delta)
+        return _ID_DELTA
+    out += (event_id & _U64_MASK).to_bytes(8, "little")
+    return _ID_WHOLE
 
 
 def _i32(value: int) -> int:

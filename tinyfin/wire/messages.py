@@ -37,7 +37,7 @@ __all__ = [
     "put_varint",
 ]
 
-VERSION = 1
+VERSION = 2
 """Version of the protocol."""
 
 
