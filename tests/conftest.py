@@ -8,6 +8,9 @@ from collections.abc import Generator
 
 import pytest
 
+# as many workers as cores: threads that wait for each other actively would only be in the way
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 ALLOWED = (
     "not part of the repository",  # shared anchors and data
     "TINYFIN_SHARED",

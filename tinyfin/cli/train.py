@@ -48,7 +48,7 @@ def bar() -> Any:
             end = "\n" if done == of else ""
             click.echo(f"\rtraining [{filled:<30}] {done}/{of} {text} {end}", err=True, nl=False)
         elif done == of:
-            note(f"training: epoch {done} of {of}, {text}")
+            note(f"training: {done} of {of} {text}")
 
     return show
 

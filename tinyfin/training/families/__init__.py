@@ -39,6 +39,7 @@ the trees. ``sum_of_squares``: of the outputs. ``reconstruction``: of inputs les
 
 FAMILIES: Mapping[str, str] = {
     "mlp": "tinyfin.training.families.mlp",
+    "distilled": "tinyfin.training.families.distilled",
     "density": "tinyfin.training.families.density",
     "forest": "tinyfin.training.families.forest",
     "whitening": "tinyfin.training.families.whitening",

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A student is taught by trees that did not learn from the rows they judge."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from tinyfin.config import Model
+from tinyfin.errors import ConfigError
+from tinyfin.training.families import Problem, family
+from tinyfin.training.families.distilled import Options, teach
+from tinyfin.training.metrics import average_precision
+
+OPTIONS = Options(trees=60, teacher_genuine_rows=1500)
+
+
+def rows(n: int, seed: int) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.int8]]:
+    """Fraud where two of six inputs agree, which no single input tells; a tenth is noise."""
+    rng = np.random.default_rng(seed)
+    inputs = rng.integers(-128, 128, (n, 6)).astype(np.int8)
+    fraud = (inputs[:, 0] > 60) & (inputs[:, 1] > 60)
+    return inputs, (fraud ^ (rng.random(n) < 0.02)).astype(np.int8)
+
+
+def quiet(done: int, of: int, text: str) -> None:
+    """Nobody watches."""
+
+
+def judged(label: npt.NDArray[np.int8]) -> npt.NDArray[np.float64]:
+    inputs, _ = rows(len(label), 1)
+    return teach(inputs, label, OPTIONS, 1, quiet)
+
+
+def test_a_row_does_not_teach_its_own_teacher() -> None:
+    _, label = rows(4500, 1)
+    first_block = slice(0, 500)  # nine blocks of time, three teachers
+    turned = label.copy()
+    turned[first_block] ^= 1
+    before, after = judged(label), judged(turned)
+    assert np.array_equal(before[first_block], after[first_block])
+    assert not np.array_equal(before[500:], after[500:])
+
+
+def test_thinned_rows_leave_no_trace_in_the_odds() -> None:
+    _, label = rows(9000, 1)
+    word = judged(label)
+    kept = np.mean(label == 1) * 6000 / (np.mean(label == 1) * 6000 + 1500)
+    assert kept > 2 * np.mean(label), "the teachers were to see fraud far more often than it is"
+    assert np.mean(word) == pytest.approx(np.mean(label), rel=0.15)
+    assert average_precision(word, label) > 0.5
+
+
+def test_the_student_is_taught_and_repeats_itself() -> None:
+    inputs, label = rows(4000, 2)
+    later, later_label = rows(1000, 3)
+    problem = Problem(inputs, label, later, later_label, tuple("abcdef"))
+    model = Model(
+        family="distilled", hidden=[16], epochs=6, batch_size=64, learning_rate=1e-2,
+        options={"trees": 20, "trust": 1.0},
+    )  # fmt: skip
+    first, again = (family("distilled").fit(problem, model, quiet) for _ in range(2))
+    for a, b in zip(first.weights(), again.weights(), strict=True):
+        assert np.array_equal(a, b)
+    # the labels themselves are never targets here: what it knows it has from its teachers
+    assert average_precision(first.score(later), later_label) > 0.6
+    assert first.history["teacher_average_precision"] > 0.5
+    assert first.readout == "accumulator"
+
+
+def test_a_wrong_option_names_the_key() -> None:
+    inputs, label = rows(100, 1)
+    problem = Problem(inputs, label, inputs, label, tuple("abcdef"))
+    with pytest.raises(ConfigError, match=r"model.options.trust: .* family distilled knows"):
+        family("distilled").fit(problem, Model(family="distilled", options={"trust": 2}), quiet)
