@@ -27,6 +27,8 @@ MOMENTS = {
               help="Compute the features of DATA and write them to this file (.parquet or .csv).")
 @click.option("--as-host", type=click.Choice(["card"]),
               help="With --out: instead of features, DATA with what a host would have sent.")
+@click.option("--inputs", "run", type=click.Path(file_okay=False), metavar="RUN",
+              help="With --out: the network inputs of a RUN, int8 codes of its input maps.")
 @click.option("--with-label", is_flag=True, help="With --out: the label as the last column.")
 @click.option("--markdown", type=click.Choice(["catalogue", "functions"]),
               help="A table of docs/features.md: the list, or what own features may call.")
@@ -39,6 +41,7 @@ def command(
     config: str | None,
     out: str | None,
     as_host: str | None,
+    run: str | None,
     with_label: bool,
     markdown: str | None,
     skip_bad_rows: str | None,
@@ -52,20 +55,25 @@ def command(
 
     With --out: the matrix that training sees, made by the terminal's own engine, one row per
     transaction of DATA (CSV or Parquet) in input order. With --as-host card as well: DATA as it is,
-    and after it the host's fields, derived from each card's past at all terminals.
+    and after it the host's fields, derived from each card's past at all terminals. With --inputs
+    the features of a RUN as its network sees them, to train a network of your own on.
     """
     if out is not None:
         if not names or which or markdown:
             raise click.UsageError("--out takes DATA files, and --config for their features")
         if as_host:
-            if with_label or skip_bad_rows:
+            if with_label or skip_bad_rows or run:
                 raise click.UsageError("--as-host writes DATA as it is; leave the others out")
             _write_as_host(names, config, out, as_json)
             return
-        _write(names, config, out, with_label, skip_bad_rows, as_json)
+        if run and config:
+            raise click.UsageError("--inputs takes the RUN's own configuration; leave --config out")
+        _write(names, config, run, out, with_label, skip_bad_rows, as_json)
         return
-    if with_label or skip_bad_rows or as_host:
-        raise click.UsageError("--as-host, --with-label and --skip-bad-rows go with --out")
+    if with_label or skip_bad_rows or as_host or run:
+        raise click.UsageError(
+            "--as-host, --inputs, --with-label and --skip-bad-rows go with --out"
+        )
     files = [name for name in names if name.lower().endswith((".csv", ".parquet", ".pq"))]
     if files:
         raise click.UsageError(f"to compute the features of {files[0]}, say where: --out FILE")
@@ -75,6 +83,7 @@ def command(
 def _write(
     paths: tuple[str, ...],
     config: str | None,
+    run: str | None,
     out: str,
     with_label: bool,
     skip_bad_rows: str | None,
@@ -82,7 +91,9 @@ def _write(
 ) -> None:
     from tinyfin.config import load
     from tinyfin.training.matrix import write_matrix
+    from tinyfin.training.run import open_run
 
+    found = None if run is None else open_run(run)
     with progress(100, "features") as bar:
         shown = 0
 
@@ -93,7 +104,11 @@ def _write(
             shown = percent
 
         result = write_matrix(
-            paths, load(config), out, with_label=with_label, skip_bad_rows=skip_bad_rows,
+            paths,
+            load(config) if found is None else found.config(),
+            out,
+            maps=None if found is None else found.maps(),
+            with_label=with_label, skip_bad_rows=skip_bad_rows,
             note=note, progress=show,
         )  # fmt: skip
     emit(

@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tinyfin.cli.output import emit, json_option, note
+
+if TYPE_CHECKING:
+    from tinyfin.training.families import Readout
 
 __all__ = ["command", "parity_text"]
 
@@ -38,13 +42,31 @@ def parity_text(result: dict[str, Any]) -> str:
 
 @click.command()
 @click.argument("run", type=click.Path(file_okay=False))
+@click.option("--model", type=click.Path(exists=True, dir_okay=False),
+              help="A Keras network of your own (.keras) in the place of the RUN's; makes a new "
+              "run beside it.")
+@click.option("--name", help="With --model: name of the new run; RUN-FILE if not given.")
+@click.option("--readout", type=click.Choice(["accumulator", "sum_of_squares", "reconstruction"]),
+              help="With --model: how the score is taken; accumulator (one output, the logit) if "
+              "not given.")
 @click.option("--key", "key_path", type=click.Path(exists=True, dir_okay=False),
               help="Signing key; the public development key if not given.")
 @json_option
-def command(run: str, key_path: str | None, as_json: bool) -> None:
+def command(
+    run: str,
+    model: str | None,
+    name: str | None,
+    readout: Readout | None,
+    key_path: str | None,
+    as_json: bool,
+) -> None:
     """Make model.tflite and model.tfpack of a RUN, compared with TFLM byte for byte.
 
     Tables and trees (families density and forest) need no .tflite; the oracle is their reference.
+
+    With --model a network of your own takes the place of the trained one. It takes the codes of the
+    RUN's input maps over 64 as float32; `tinyfin features DATA --inputs RUN --out FILE` writes the
+    codes to train it on. Rows, features and calibration stay the RUN's.
 
     A RUN signed with --key keeps the public half in public.key, which the other verbs trust, and
     the pack in the other layouts of the targets beside model.tfpack, signed too.
@@ -54,6 +76,13 @@ def command(run: str, key_path: str | None, as_json: bool) -> None:
     from tinyfin.quantize.quantize import quantize
     from tinyfin.training.run import open_run
 
+    if model is None and (name or readout):
+        raise click.UsageError("--name and --readout go with --model")
     key = None if key_path is None else load_key(key_path)
-    result = quantize(open_run(run), key=key, note=note)
+    found = open_run(run)
+    if model is not None:
+        from tinyfin.quantize.own_network import adopt
+
+        found = adopt(found, Path(model), name=name, readout=readout or "accumulator", note=note)
+    result = quantize(found, key=key, note=note)
     emit(result, as_json, f"{table_text(result)}\n{parity_text(result)}\npack: {result['pack']}")

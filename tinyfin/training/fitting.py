@@ -14,7 +14,7 @@ from tinyfin.config import Config
 from tinyfin.data.transactions import Transactions
 from tinyfin.pack.maps import InputMap, map_inputs
 from tinyfin.training.baselines import rule_scores
-from tinyfin.training.families import Family, Learned, Problem, family
+from tinyfin.training.families import Family, Learned, Problem, family, weights_sha256
 from tinyfin.training.learned import learned_scores
 from tinyfin.training.maps import fit_maps, fit_tail_maps
 from tinyfin.training.material import Featured, Material, as_known
@@ -130,9 +130,6 @@ def _facts(
     from tinyfin.training.reproducible import versions
 
     tx, config, program = material.tx, made.config, made.program
-    weights = hashlib.sha256()
-    for array in fitted.weights():
-        weights.update(np.ascontiguousarray(array).tobytes())
     text = (run.path / "config.toml").read_bytes()
     return {
         "name": run.name,
@@ -162,7 +159,7 @@ def _facts(
             "hidden": list(config.model.hidden),
             "seed": config.model.seed,
             "readout": fitted.readout,
-            "weights_sha256": weights.hexdigest(),
+            "weights_sha256": weights_sha256(fitted),
             **fitted.history,
         },
         "versions": versions(),

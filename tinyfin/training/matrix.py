@@ -17,6 +17,7 @@ from tinyfin.data.readers import PIECE_ROWS, read_in_pieces, survey
 from tinyfin.data.transactions import EPOCH_UNIX_S, Transactions
 from tinyfin.errors import ConfigError
 from tinyfin.features.compiler import Program, compile_program
+from tinyfin.pack.maps import InputMap, map_inputs
 from tinyfin.twin import Twin
 
 __all__ = ["COLUMNS", "features_in_pieces", "write_matrix"]
@@ -59,6 +60,7 @@ def write_matrix(
     config: Config,
     out: str | Path,
     *,
+    maps: Sequence[InputMap] | None = None,
     with_label: bool = False,
     skip_bad_rows: str | Path | None = None,
     piece_rows: int = PIECE_ROWS,
@@ -69,7 +71,8 @@ def write_matrix(
 
     ``out`` is a CSV file when its name ends in .csv, else a Parquet file.
 
-    Columns: :data:`COLUMNS`, then one int16 per feature, then ``label`` if asked for. Memory grows
+    Columns: :data:`COLUMNS`, then one int16 per feature, or with ``maps`` its int8 code, the
+    network's input; then ``label`` if asked for. Memory grows
     with terminals, cards kept and what waits for its notice, not with the number of transactions,
     when the files are Parquet and their rows in order of time. Raises DataError, ConfigError.
     """
@@ -94,12 +97,13 @@ def write_matrix(
     target = Path(out)
     target.parent.mkdir(parents=True, exist_ok=True)
     unfinished = target.with_name(target.name + ".part")
-    schema = _schema(program, with_label)
+    schema = _schema(program, maps is not None, with_label)
     done = 0
     try:
         with _writer(target, unfinished, schema) as writer:
             for tx, features in features_in_pieces(pieces, twin, config.data.notices):
-                columns = _columns(tx, features, with_label)
+                values = features if maps is None else map_inputs(maps, features)
+                columns = _columns(tx, values, with_label)
                 writer.write_table(pa.table(columns, schema=schema))
                 done += len(tx)
                 progress(done, found.rows)
@@ -132,18 +136,21 @@ def _writer(target: Path, unfinished: Path, schema: Any) -> Iterator[Any]:
         yield writer
 
 
-def _schema(program: Program, with_label: bool) -> Any:
+def _schema(program: Program, as_codes: bool, with_label: bool) -> Any:
     import pyarrow as pa
 
     kinds = (pa.int64(), pa.string(), pa.uint64(), pa.timestamp("s"))
     fields = [*zip(COLUMNS, kinds, strict=True)]
-    fields += [(name, pa.int16()) for name in program.feature_names]
+    kind = pa.int8() if as_codes else pa.int16()
+    fields += [(name, kind) for name in program.feature_names]
     if with_label:
         fields.append(("label", pa.int8()))
     return pa.schema(fields)
 
 
-def _columns(tx: Transactions, features: npt.NDArray[np.int16], with_label: bool) -> list[Any]:
+def _columns(
+    tx: Transactions, values: npt.NDArray[np.int16] | npt.NDArray[np.int8], with_label: bool
+) -> list[Any]:
     import pyarrow as pa
 
     names = pa.array(tx.terminals, pa.string())
@@ -152,7 +159,7 @@ def _columns(tx: Transactions, features: npt.NDArray[np.int16], with_label: bool
         names.take(pa.array(tx.terminal)),
         pa.array(tx.id),
         pa.array(tx.t_mono_s.astype(np.int64) + EPOCH_UNIX_S).cast(pa.timestamp("s")),
-        *(pa.array(np.ascontiguousarray(column)) for column in features.T),
+        *(pa.array(np.ascontiguousarray(column)) for column in values.T),
     ]
     if with_label:
         columns.append(pa.array(tx.label, mask=tx.label < 0))

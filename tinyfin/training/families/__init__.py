@@ -9,6 +9,7 @@ an integer model that is its own quantization: tables or trees, for operators of
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from tinyfin.pack.integer_model import IntegerModel
 
 __all__ = [
     "FAMILIES", "INPUT_STEPS", "Family", "Fitted", "FittedIntegers", "Learned", "Problem",
-    "Readout", "codes_to_float", "family", "family_options",
+    "Readout", "codes_to_float", "family", "family_options", "weights_sha256",
 ]  # fmt: skip
 
 _Options = TypeVar("_Options", bound=BaseModel)
@@ -171,6 +172,14 @@ def family_options(kind: type[_Options], model: Model) -> _Options:
         raise ConfigError(
             f"model.options.{key}: {first['msg']}; family {model.family} knows {known}"
         ) from error
+
+
+def weights_sha256(learned: Learned) -> str:
+    """What names the weights: SHA-256 of their bytes in order."""
+    digest = hashlib.sha256()
+    for array in learned.weights():
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
 
 
 def codes_to_float(codes: npt.NDArray[np.int8]) -> npt.NDArray[np.float32]:

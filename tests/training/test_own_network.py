@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A Keras network of the user's own goes into a pack as a trained one does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+
+from tinyfin.cli import main
+from tinyfin.errors import InputError, ModelError
+from tinyfin.pack.maps import map_inputs
+from tinyfin.quantize.own_network import adopt
+from tinyfin.training.families import codes_to_float
+from tinyfin.training.reproducible import tensorflow
+from tinyfin.training.run import open_run
+from tinyfin.twin import Twin
+
+
+def saved(folder: Path, width: int, end: str = "linear", units: int = 1) -> Path:
+    tf = tensorflow(5)
+    layers = tf.keras.layers
+    x = first = tf.keras.Input((width,))
+    x = layers.Dense(9, "relu")(x)
+    if end == "layer":
+        x = layers.Activation("sigmoid")(layers.Dense(units, name="last")(x))
+    else:
+        x = layers.Dense(units, end, name="last")(x)
+    path = folder / f"mine_{end}.keras"
+    tf.keras.Model(first, x).save(path)
+    return path
+
+
+def width_of(run: Path) -> int:
+    return len(open_run(run).read_json("run.json")["features"]["names"])
+
+
+def test_it_is_quantized_compared_and_packed_beside_the_run(run_copy: Path) -> None:
+    before = {p.name: p.read_bytes() for p in run_copy.iterdir() if p.is_file()}
+    mine = saved(run_copy.parent, width_of(run_copy))
+    answer = CliRunner().invoke(main, ["quantize", str(run_copy), "--model", str(mine)])
+    assert answer.exit_code == 0, answer.output
+    assert "0 of" in answer.output
+    made = open_run(run_copy.parent / "run-mine_linear")
+    assert made.read_json("parity.json")["plan"]["differing_bytes"] == 0
+    facts = made.read_json("run.json")["model"]
+    assert (facts["family"], facts["in_place_of"]["run"]) == ("own", "run")
+    old, new = (open_run(x).read_json("metrics.json")["populations"]["all"]
+                for x in (run_copy, made.path))
+    assert old["rule_a"] == new["rule_a"], "the same rows"
+    assert old["model_int8"] != new["model_int8"]
+    rows = made.slices()["test"][:64]
+    network = tensorflow(0).keras.models.load_model(mine, compile=False)
+    logit = network.predict(codes_to_float(rows), verbose=0)[:, 0]
+    raw = Twin(made.pack_bytes()).infer(rows)[1]
+    assert np.corrcoef(logit, raw)[0, 1] > 0.99
+    assert before == {p.name: p.read_bytes() for p in run_copy.iterdir() if p.is_file()}
+    again = CliRunner().invoke(main, ["quantize", str(run_copy), "--model", str(mine)])
+    assert again.exit_code == 3
+    assert "there is a run of that name" in again.output
+
+
+@pytest.mark.parametrize("end", ["sigmoid", "layer"])
+def test_a_sigmoid_at_the_end_is_taken_off(run_copy: Path, end: str) -> None:
+    mine = saved(run_copy.parent, width_of(run_copy), end)
+    told: list[str] = []
+    made = adopt(open_run(run_copy), mine, note=told.append)
+    assert "sigmoid" in told[0]
+    score = made.slices()["test_float"]
+    network = tensorflow(0).keras.models.load_model(mine, compile=False)
+    p = network.predict(codes_to_float(made.slices()["test"]), verbose=0)[:, 0]
+    np.testing.assert_allclose(1 / (1 + np.exp(-score)), p, atol=1e-6)
+    kept = tensorflow(0).keras.models.load_model(made.file("model.keras"), compile=False)
+    again = kept.predict(codes_to_float(made.slices()["test"]), verbose=0)[:, 0]
+    np.testing.assert_allclose(again, score, atol=1e-5)
+
+
+def test_what_does_not_fit_is_refused_with_the_reason(run_copy: Path) -> None:
+    run, folder = open_run(run_copy), run_copy.parent
+    width = width_of(run_copy)
+
+    def refused(path: Path, kind: type[Exception], text: str, **options: Any) -> None:
+        with pytest.raises(kind, match=text):
+            adopt(run, path, **options)
+
+    refused(saved(folder, width + 1), ModelError, rf"the run has {width} inputs")
+    refused(saved(folder, width, units=3), ModelError, r"read-out accumulator needs \(None, 1\)")
+    refused(saved(folder, width), ModelError, r"needs \(None, \d+\)", readout="reconstruction")
+    junk = folder / "junk.keras"
+    junk.write_bytes(b"not a network")
+    refused(junk, ModelError, "Keras cannot load it")
+    refused(folder / "mine.onnx", ModelError, "give a Keras network")
+    refused(saved(folder, width), InputError, "run name", name="../out")
+    assert not list(folder.glob("run-*")), "nothing is left of what was refused"
+
+
+def test_the_inputs_to_train_on_are_the_runs(small: dict[str, Path], tmp_path: Path) -> None:
+    out = tmp_path / "inputs.parquet"
+    call = ["features", str(small["data"]), "--inputs", str(small["run"]), "--out", str(out)]
+    answer = CliRunner().invoke(main, [*call, "--with-label"])
+    assert answer.exit_code == 0, answer.output
+    table = pq.read_table(out)
+    run = open_run(small["run"])
+    names = run.read_json("run.json")["features"]["names"]
+    codes = np.column_stack([table[name].to_numpy() for name in names])
+    assert codes.dtype == np.int8
+    slices = run.slices()
+    assert np.array_equal(codes[slices["test_row"]], slices["test"])
+    plain = tmp_path / "features.parquet"
+    CliRunner().invoke(main, ["features", str(small["data"]), "--config",
+                              str(run.file("config.toml")), "--out", str(plain)])
+    features = np.column_stack([pq.read_table(plain)[name].to_numpy() for name in names])
+    assert np.array_equal(map_inputs(run.maps(), features), codes)
+    both = CliRunner().invoke(main, [*call, "--config", str(small["config"])])
+    assert both.exit_code == 2
