@@ -1,0 +1,369 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A rig file, read and checked: the targets on a bench, and how to reach, reset and flash them.
+
+    [rig]              name, run (what is flashed and compared)
+    [deadlines]        how long each kind of wait may take
+    [targets.NAME]     one board or emulated machine
+
+Every error names file, key, value, rule and fix. ``hil/README.md`` explains the keys to people.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationError,
+    model_validator,
+)
+
+from tinyfin.errors import ConfigError
+
+__all__ = [
+    "HOST",
+    "Deadlines",
+    "Line",
+    "Port",
+    "Power",
+    "Reset",
+    "Rig",
+    "TargetSpec",
+    "default_path",
+    "load",
+    "select",
+]
+
+HOST = "host"
+"""The target that is the terminal application compiled for this machine, in a process."""
+
+DEFAULT_PLACES = ("hil/rig.emulated.toml",)
+
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+
+
+class _Section(BaseModel):
+    """A section refuses keys that it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _command(given: Any) -> Any:
+    words = [given] if isinstance(given, str) else given
+    if not isinstance(words, list) or not words or not all(w and isinstance(w, str) for w in words):
+        raise ValueError(
+            'write a list of words, ["st-flash", "reset"], or one line for the shell'
+        )
+    return given
+
+
+def _flash(given: Any) -> Any:
+    return given if isinstance(given, bool) else _command(given)
+
+
+def _power(given: Any) -> Any:
+    return given if isinstance(given, bool) else Power.model_validate(given)
+
+
+Command = Annotated[list[str] | str, PlainValidator(_command)]
+"""Words of a program, or a line for the shell."""
+
+
+class Port(_Section):
+    """How to find a serial port: by what stays the same when it is plugged in again.
+
+    All keys that are given must hold, and exactly one port must fit.
+    """
+
+    serial_number: str | None = None
+    """Of the USB device."""
+    location: str | None = None
+    """Which socket it is plugged into, as USB names it: ``1-1.4.2`` or ``1-1.4.2:1.0``."""
+    vid_pid: str | None = None
+    """Vendor and product of the USB device, ``0483:374b``."""
+    interface: str | None = None
+    """A part of the name of the interface, where a device has several ports."""
+    url: str | None = None
+    """A line that is not USB: ``socket://host:port``, or ``exec:program arguments``."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_device_name(cls, given: Any) -> Any:
+        name = given if isinstance(given, str) else None
+        if isinstance(given, dict) and "device" in given:
+            name = str(given["device"])
+        if name is not None:
+            raise ValueError(
+                f"a device name such as {name} may be another board's tomorrow; write "
+                'port = { serial_number = "..." }, or location, or vid_pid: `tinyfin hil suggest` '
+                "prints them for what is plugged in"
+            )
+        return given
+
+    @model_validator(mode="after")
+    def _something(self) -> Port:
+        usb = [self.serial_number, self.location, self.vid_pid, self.interface]
+        if not any((*usb, self.url)):
+            raise ValueError("give serial_number, location or vid_pid of the port, or its url")
+        if self.url and any(usb):
+            raise ValueError("url stands alone: it is no USB port")
+        if self.url and re.match(r"(/dev/|COM\d)", self.url):
+            raise ValueError(
+                f"{self.url} is a device name, which may be another board's tomorrow; write "
+                "serial_number, location or vid_pid (`tinyfin hil suggest` prints them)"
+            )
+        if self.interface and not any(usb[:3]):
+            raise ValueError("interface alone may fit many: add serial_number, location or vid_pid")
+        if self.vid_pid and not re.fullmatch(r"[0-9a-fA-F]{4}:[0-9a-fA-F]{4}", self.vid_pid):
+            raise ValueError(f"vid_pid = {self.vid_pid!r}; write four hex digits each: 0483:374b")
+        return self
+
+    def __str__(self) -> str:
+        given = self.model_dump(exclude_none=True)
+        return ", ".join(f"{key} {value}" for key, value in given.items())
+
+
+class Line(_Section):
+    """A reset over DTR or RTS: set, wait, clear; with ``inverted`` clear, wait, set."""
+
+    set: Annotated[str, Field(pattern="^(dtr|rts)$")] = "rts"
+    hold_s: Seconds = 0.1
+    inverted: bool = False
+
+
+class Power(_Section):
+    """A command that takes the board's power away and gives it back."""
+
+    command: Command
+    settle_s: Annotated[float, Field(ge=0, le=600)] = 2.0
+
+
+class Reset(_Section):
+    """The ladder: what may be done to a target that does not answer, from gentle to hard."""
+
+    soft: bool = True
+    """Ask the firmware itself, by a REBOOT frame."""
+    line: Line | None = None
+    command: Command | None = None
+    """A debugger's reset, or whatever else this bench has."""
+    power: Annotated[Power | bool, PlainValidator(_power)] = False
+    """``true`` restarts an emulated target; a board needs a command."""
+
+
+class TargetSpec(_Section):
+    """One target of the rig."""
+
+    target: str
+    """A name of `tinyfin targets`, or ``host``."""
+    emulated: bool = False
+    port: Port | None = None
+    baud: Annotated[int, Field(ge=1200, le=12_000_000)] = 115_200
+    dtr: bool | None = None
+    """The line as it is to be while the port opens; left to the driver if not given."""
+    rts: bool | None = None
+    flash: Annotated[list[str] | str | bool, PlainValidator(_flash)] = True
+    """``true``: the first of the target's flash tools on PATH; a command with {elf}, {bin} and
+    {serial_number}; ``false``: it is flashed already."""
+    reset: Reset = Reset()
+    count: bool = False
+    """Count instructions on an emulated target; it is slower."""
+    lease: str | None = None
+    """What is leased; by default the port. Emulated targets are nobody else's and need none."""
+    off: str | None = None
+    """Why this target is left out for now."""
+
+    @property
+    def is_emulated(self) -> bool:
+        """Nothing is plugged in for it."""
+        return self.emulated or self.target == HOST
+
+    @model_validator(mode="after")
+    def _reachable(self) -> TargetSpec:
+        if self.is_emulated and self.port is not None:
+            raise ValueError("an emulated target has no port; remove port, or emulated = true")
+        if not self.is_emulated and self.port is None:
+            raise ValueError(
+                'a board needs port = { serial_number = "..." } (`tinyfin hil suggest`), an '
+                "emulated target emulated = true"
+            )
+        if not self.is_emulated and self.reset.power is True:
+            raise ValueError(
+                'reset.power = true is for emulated targets; a board needs { command = "..." }, '
+                "such as uhubctl or a relay"
+            )
+        if self.is_emulated and self.reset.line is not None:
+            raise ValueError("reset.line needs a serial port; an emulated target has none")
+        return self
+
+    @property
+    def lease_name(self) -> str | None:
+        """What nobody else may use meanwhile; None when it is ours anyway."""
+        if self.lease or self.is_emulated:
+            return self.lease
+        assert self.port is not None
+        port = self.port
+        return port.serial_number or port.location or port.url or port.vid_pid
+
+
+class Deadlines(_Section):
+    """How long a wait may take, in seconds."""
+
+    build_s: Seconds = 600.0
+    flash_s: Seconds = 180.0
+    port_s: Seconds = 10.0
+    """Until a port appears, again after a reset."""
+    boot_s: Seconds = 15.0
+    """Until HELLO."""
+    answer_s: Seconds = 5.0
+    """Until a frame is sent again."""
+    silence_s: Seconds = 30.0
+    """Without any progress."""
+    reset_s: Seconds = 30.0
+    """For a reset's command."""
+    lease_s: Annotated[float, Field(ge=0, le=86_400)] = 300.0
+    """For a board that somebody else is using."""
+
+
+class _Head(_Section):
+    name: str = "rig"
+    run: str | None = None
+    """Run folder or pack, seen from the rig file; `--run` goes before it."""
+
+
+class _File(_Section):
+    rig: _Head = _Head()
+    deadlines: Deadlines = Deadlines()
+    targets: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")], TargetSpec] = Field(
+        min_length=1
+    )
+
+
+class Rig(BaseModel):
+    """A checked rig file."""
+
+    model_config = ConfigDict(frozen=True)
+
+    path: Path | None
+    name: str
+    run: Path | None
+    deadlines: Deadlines
+    targets: dict[str, TargetSpec]
+
+    @property
+    def where(self) -> str:
+        """The file's name, for messages."""
+        return str(self.path or "rig")
+
+
+def default_path() -> Path:
+    """``hil/rig.emulated.toml`` of this folder, else of the project. ConfigError if neither."""
+    from tinyfin import paths
+
+    for root in (Path(), paths.project_dir()):
+        for place in DEFAULT_PLACES:
+            if (root / place).is_file():
+                return root / place
+    raise ConfigError(f"{DEFAULT_PLACES[0]}: no such file; name a rig file with --rig")
+
+
+def load(path: str | Path) -> Rig:
+    """Read and check a rig file. Raises ConfigError with every key that is wrong."""
+    path = Path(path)
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}; check the path") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: is not TOML: {error}; mend that line") from error
+    return from_table(table, path)
+
+
+def from_table(table: dict[str, Any], path: Path | None = None) -> Rig:
+    """Check a parsed rig file; paths in it are seen from ``path``. Raises ConfigError."""
+    where = str(path or "rig")
+    try:
+        file = _File.model_validate(table)
+    except ValidationError as error:
+        raise ConfigError(explain(error, where, _File)) from error
+    for name, spec in file.targets.items():
+        if spec.target != HOST:
+            _check_target(where, name, spec)
+    run = None
+    if file.rig.run is not None:
+        run = (path.parent if path else Path()) / file.rig.run
+    return Rig(
+        path=path, name=file.rig.name, run=run, deadlines=file.deadlines, targets=file.targets
+    )
+
+
+def _check_target(where: str, name: str, spec: TargetSpec) -> None:
+    from tinyfin.targets import catalogue
+
+    try:
+        target = catalogue.get(spec.target)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: targets.{name}.target: {error}") from error
+    if spec.emulated and target.emulator is None:
+        raise ConfigError(
+            f"{where}: targets.{name}.emulated: {target.name} has no emulator; give its port"
+        )
+    if not spec.emulated and spec.flash is True and not target.flash_commands:
+        raise ConfigError(
+            f"{where}: targets.{name}.flash: {target.name} has no flash tool of its own; write "
+            'flash = ["tool", "{bin}"], or flash = false when it is flashed already'
+        )
+
+
+def select(rig: Rig, names: tuple[str, ...] | list[str]) -> dict[str, TargetSpec]:
+    """The targets that are named, or all that are not ``off``. ConfigError for an unknown name."""
+    for name in names:
+        if name not in rig.targets:
+            near = difflib.get_close_matches(name, rig.targets, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(rig.targets)}"
+            raise ConfigError(f"{rig.where}: no target {name!r}; {hint}")
+    chosen = {
+        name: spec
+        for name, spec in rig.targets.items()
+        if (name in names if names else spec.off is None)
+    }
+    if not chosen:
+        raise ConfigError(f"{rig.where}: every target is off; name one with --target")
+    return chosen
+
+
+def explain(error: ValidationError, where: str, root: type[BaseModel]) -> str:
+    """One line per key that is wrong: file, key, value, rule, fix."""
+    lines = []
+    for item in error.errors():
+        loc = [str(part) for part in item["loc"] if part != "[key]"]
+        key = ".".join(loc) or "file"
+        if item["type"] == "extra_forbidden":
+            lines.append(f"{where}: {key}: unknown key {loc[-1]!r}; {_nearest(loc, root)}")
+        elif item["type"] == "missing":
+            lines.append(f"{where}: {key}: is missing; add it")
+        else:
+            rule = item["msg"].removeprefix("Value error, ")
+            given = item["input"]
+            shown = "" if isinstance(given, (dict, BaseModel)) else f" = {given!r}"
+            lines.append(f"{where}: {key}{shown}: {rule[:1].lower()}{rule[1:]}")
+    return "\n".join(dict.fromkeys(lines))
+
+
+def _nearest(loc: list[str], root: type[BaseModel]) -> str:
+    model: Any = root
+    for part in loc[:-1]:
+        fields = getattr(model, "model_fields", {})
+        if part in fields:
+            model = fields[part].annotation
+            inner = [a for a in getattr(model, "__args__", ()) if hasattr(a, "model_fields")]
+            model = inner[0] if inner else model
+    known = list(getattr(model, "model_fields", ()))
+    near = difflib.get_close_matches(loc[-1], known, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Finds a board's serial port by what does not change, and says what is plugged in."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tinyfin.errors import BenchError
+from tinyfin.hil.rig import Port
+
+__all__ = ["Plugged", "find", "matches", "plugged", "stanza", "wait_for"]
+
+_POLL_S = 0.2
+
+
+@dataclass(frozen=True)
+class Plugged:
+    """A serial port that is there now."""
+
+    device: str
+    serial_number: str | None = None
+    location: str | None = None
+    vid_pid: str | None = None
+    interface: str | None = None
+    description: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return dict(vars(self))
+
+
+def plugged(comports: Callable[[], Iterable[Any]] | None = None) -> list[Plugged]:
+    """The serial ports of this machine; ``comports`` as pyserial's, for tests."""
+    if comports is None:
+        from serial.tools.list_ports import comports as found
+
+        comports = found
+    ports = []
+    for port in comports():
+        known = getattr(port, "vid", None) is not None
+        vid_pid = f"{port.vid:04x}:{port.pid:04x}" if known and port.pid is not None else None
+        ports.append(
+            Plugged(
+                port.device,
+                getattr(port, "serial_number", None) or None,
+                getattr(port, "location", None) or None,
+                vid_pid,
+                getattr(port, "interface", None) or None,
+                getattr(port, "description", "") or "",
+            )
+        )
+    return sorted(ports, key=lambda p: p.device)
+
+
+def matches(wanted: Port, port: Plugged) -> bool:
+    """Whether a port is the one: every key that is given holds."""
+    if wanted.serial_number is not None and wanted.serial_number != port.serial_number:
+        return False
+    if wanted.vid_pid is not None and wanted.vid_pid.lower() != port.vid_pid:
+        return False
+    if wanted.interface is not None and wanted.interface not in (port.interface or ""):
+        return False
+    if wanted.location is not None:
+        there = port.location or ""
+        # 1-1.4 is the socket, 1-1.4:1.0 one interface of what is in it
+        return there == wanted.location or there.startswith(wanted.location + ":")
+    return True
+
+
+def find(
+    wanted: Port, comports: Callable[[], Iterable[Any]] | None = None, *, name: str = "target"
+) -> Plugged | None:
+    """The port that fits, or None. BenchError when several fit: then nobody knows which."""
+    found = [port for port in plugged(comports) if matches(wanted, port)]
+    if len(found) > 1:
+        names = ", ".join(f"{p.device} ({p.location or p.serial_number})" for p in found)
+        raise BenchError(
+            f"{name}: {len(found)} ports fit {wanted}: {names}; add location or interface to "
+            f"targets.{name}.port"
+        )
+    return found[0] if found else None
+
+
+def wait_for(
+    wanted: Port,
+    deadline_s: float,
+    comports: Callable[[], Iterable[Any]] | None = None,
+    *,
+    name: str = "target",
+) -> Plugged:
+    """The port that fits, waiting for it to appear. BenchError with what is there instead."""
+    end = time.monotonic() + deadline_s
+    while True:
+        port = find(wanted, comports, name=name)
+        if port is not None:
+            return port
+        if time.monotonic() >= end:
+            break
+        time.sleep(min(_POLL_S, max(0.0, end - time.monotonic())))
+    there = [
+        f"{p.device} ({p.vid_pid}, serial_number {p.serial_number}, location {p.location})"
+        for p in plugged(comports)
+        if p.vid_pid
+    ]
+    raise BenchError(
+        f"{name}: no port with {wanted} within {deadline_s:g} s; check cable and power. "
+        f"Plugged in: {'; '.join(there) or 'no USB serial port'}"
+    )
+
+
+def stanza(
+    port: Plugged, others: Iterable[Plugged], *, name: str, hello: Mapping[str, Any] | None = None
+) -> str:
+    """What to write into a rig file for ``port``, with no more keys than tell it from ``others``.
+
+    hello: what answered there (``target``, ``pack_id``, ``build_id``), if something did.
+    """
+    keys = [(key, getattr(port, key)) for key in ("serial_number", "location", "vid_pid")]
+    chosen: dict[str, str] = {}
+    if not port.vid_pid:
+        return (
+            f"# {port.device}: no USB device, so nothing tells it from another one but its name.\n"
+            f"# Serve it (ser2net, socat) and write port = {{ url = \"socket://...\" }}.\n"
+        )
+    rest = [other for other in others if other.device != port.device]
+    for key, value in keys:
+        if value and not (chosen and not _same(chosen, rest)):
+            chosen[key] = value
+    if _same(chosen, rest) and port.interface:
+        chosen["interface"] = port.interface
+    words = ", ".join(f'{key} = "{_escape(value)}"' for key, value in chosen.items())
+    said = f"answers as {hello['target']}, pack {hello['pack_id']}" if hello else "does not answer"
+    target = str(hello["target"]) if hello else "stm32f405"
+    guess = "" if hello else "   # a name of `tinyfin targets`: this one is a guess"
+    lines = [
+        f"# {port.device} now: {port.description or 'no description'}; {said}",
+        f"[targets.{name}]",
+        f'target = "{target}"{guess}',
+        f"port = {{ {words} }}",
+    ]
+    if _same(chosen, rest):
+        lines.insert(1, "# several ports look the same: name the one by its location")
+    return "\n".join(lines) + "\n"
+
+
+def _same(chosen: Mapping[str, str], others: Iterable[Plugged]) -> bool:
+    """Whether another port fits what is chosen, too."""
+    wanted = Port(**chosen) if chosen else None
+    return wanted is None or any(matches(wanted, other) for other in others)
+
+
+def _escape(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"')
