@@ -38,6 +38,7 @@ VERBS: tuple[tuple[str, str, str], ...] = (
     ("budget", "tinyfin.cli.budget", "Flash, RAM, stack and instructions of a pack, per target."),
     ("flash", "tinyfin.cli.flash", "Put the firmware of a run on a target."),
     ("replay", "tinyfin.cli.replay", "Replay transactions on a target and compare every byte."),
+    ("hil", "tinyfin.cli.hil", "Run the targets of a rig: flash, replay, compare, report."),
     ("state", "tinyfin.cli.state", "Show, erase, make and move what a terminal remembers."),
     ("bench", "tinyfin.cli.bench", "Run any int8 .tflite on a target: bytes, instructions, sizes."),
     ("targets", "tinyfin.cli.targets", "List the targets."),

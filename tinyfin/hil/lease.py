@@ -162,6 +162,11 @@ class Lease:
             # half a file: whoever wrote it has died over it
             return Holder("unknown", "", 0, "unreadable lease", 0.0, 0.0, "")
 
+    def live_holder(self) -> Holder | None:
+        """Who holds it, or None when nobody does, or one whose time is over."""
+        holder = self.holder()
+        return None if holder is None or self._stale(holder) else holder
+
     def __enter__(self) -> Lease:
         self.took_over = self.acquire()
         self._thread = threading.Thread(target=self._keep, daemon=True, name=f"lease {self.name}")

@@ -11,6 +11,7 @@ Every error names file, key, value, rule and fix. ``hil/README.md`` explains the
 from __future__ import annotations
 
 import difflib
+import os
 import re
 import tomllib
 from pathlib import Path
@@ -297,7 +298,7 @@ def from_table(table: dict[str, Any], path: Path | None = None) -> Rig:
             _check_target(where, name, spec)
     run = None
     if file.rig.run is not None:
-        run = (path.parent if path else Path()) / file.rig.run
+        run = Path(os.path.normpath((path.parent if path else Path()) / file.rig.run))
     return Rig(
         path=path, name=file.rig.name, run=run, deadlines=file.deadlines, targets=file.targets
     )

@@ -1,0 +1,268 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``tinyfin hil``: the targets of a rig, from what is plugged in to a JUnit file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tinyfin.cli.output import emit, json_option, note, progress
+from tinyfin.cli.trust import public_key_option
+
+if TYPE_CHECKING:
+    from tinyfin.hil.rig import Rig
+    from tinyfin.hil.run_results import RigResult
+
+__all__ = ["command"]
+
+_FILE = click.Path(path_type=Path, dir_okay=False)
+
+rig_option = click.option(
+    "--rig", "rig_path", type=_FILE, help="Rig file; hil/rig.emulated.toml if not given."
+)
+target_option = click.option(
+    "--target", "names", multiple=True,
+    help="A target of the rig; may be repeated. All that are not off, if not given.",
+)  # fmt: skip
+run_option = click.option(
+    "--run", "run_path", type=click.Path(path_type=Path, exists=True),
+    help="Run folder or pack; the one that the rig file names if not given.",
+)  # fmt: skip
+
+
+@click.group(name="hil", short_help="Run the targets of a rig.")
+def command() -> None:
+    """Boards and emulated machines on a bench: find them, flash them, replay, compare, report.
+
+    hil/README.md is the guide, docs/hil.md the reference.
+    """
+
+
+@command.command(name="run")
+@rig_option
+@target_option
+@click.option(
+    "--suite", "suites", multiple=True, default=("parity",), show_default=True,
+    help="A suite of hil/suites, or the path of one; may be repeated.",
+)  # fmt: skip
+@run_option
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), default=Path("hil/results"),
+    show_default=True, help="Folder for junit.xml, result.json, report.html and transcripts.",
+)  # fmt: skip
+@click.option("--junit", type=_FILE, help="Write the JUnit XML here instead.")
+@click.option("--flash/--no-flash", default=True, help="Take what the targets hold already.")
+@click.option("--events", type=click.IntRange(min=1), help="Replay so many events of each suite.")
+@click.option("--chaos", help="Faults on the line, for every suite; see `tinyfin replay --help`.")
+@click.option("--wait", "wait_s", type=float, help="Seconds to wait for a board that is in use.")
+@public_key_option
+@json_option
+def run(
+    rig_path: Path | None, names: tuple[str, ...], suites: tuple[str, ...], run_path: Path | None,
+    out: Path, junit: Path | None, flash: bool, events: int | None, chaos: str | None,
+    wait_s: float | None, public_keys: tuple[Path, ...], as_json: bool,
+) -> None:  # fmt: skip
+    """Flash, boot, self-test, replay and compare, on all targets at once.
+
+    A target fails until everything is proven. Exit code 4: an answer differs; 5: a target, its line
+    or the bench failed (the kind says which); 6: a tool is missing.
+    """
+    from tinyfin.hil import run as running
+    from tinyfin.hil import suites as suite_files
+    from tinyfin.hil.rig import select
+    from tinyfin.hil.run_display import Display
+    from tinyfin.pack.trust import require_trusted, trusted_keys
+    from tinyfin.targets.flash import run_pack
+
+    rig = _rig(rig_path)
+    chosen = select(rig, names)
+    what = _run(rig, run_path)
+    keys = trusted_keys(what, public_keys)
+    require_trusted(run_pack(what).read_bytes(), keys, what)
+    wanted = [suite_files.find(name, rig) for name in suites]
+    wanted = running.with_options(wanted, events=events, chaos=chaos)
+    todo = running.jobs(
+        rig, chosen, wanted, run=what, keys=keys, folder=out, lease_wait_s=wait_s
+    )
+    if not flash:
+        todo = running.without_flash(todo)
+    display = Display()
+    try:
+        result = running.run_rig(rig, todo, display)
+    finally:
+        display.close()
+    running.write_results(result, out, junit_path=junit)
+    emit(result.as_dict(), as_json, "" if as_json else text(result))
+    if result.exit_code:
+        raise SystemExit(result.exit_code)
+
+
+@command.command(name="list")
+@rig_option
+@target_option
+@click.option("--boot-s", type=float, default=3.0, show_default=True, help="Wait for HELLO.")
+@json_option
+def list_targets(
+    rig_path: Path | None, names: tuple[str, ...], boot_s: float, as_json: bool
+) -> None:
+    """Show what answers HELLO, and as what. Nothing is flashed; no emulator is started."""
+    from tinyfin.hil.rig import select
+    from tinyfin.hil.run_probe import probe
+
+    rig = _rig(rig_path)
+    rows = [probe(rig, name, spec, boot_s) for name, spec in select(rig, names).items()]
+    width = max(len(row["name"]) for row in rows)
+    lines = [f"{row['name']:{width}}  {row['text']}" for row in rows]
+    emit({"rig": rig.where, "targets": rows}, as_json, "\n".join(lines))
+
+
+@command.command(name="suggest")
+@click.option("--boot-s", type=float, default=1.0, show_default=True, help="Wait for HELLO.")
+@click.option("--ask/--no-ask", default=True, show_default=True,
+              help="Open every port and ask who is there; opening resets some boards.")  # fmt: skip
+@json_option
+def suggest(boot_s: float, ask: bool, as_json: bool) -> None:
+    """Print the stanza of a rig file for what is plugged in."""
+    from tinyfin.hil.rig_ports import plugged, stanza
+    from tinyfin.hil.run_probe import greet
+
+    ports = plugged()
+    found = []
+    for at, port in enumerate(ports, 1):
+        hello = greet(port.device, boot_s) if ask and port.vid_pid else None
+        name = f"board{at}" if hello is None else f"{hello['target']}-{at}"
+        found.append({
+            **port.as_dict(), "hello": hello,
+            "stanza": stanza(port, ports, name=name, hello=hello),
+        })  # fmt: skip
+    if not any(port.vid_pid for port in ports):
+        note(
+            "no USB serial port is plugged in; the emulated rig needs none: "
+            "tinyfin hil run --rig hil/rig.emulated.toml"
+        )
+    emit({"ports": found}, as_json, "\n".join(row["stanza"] for row in found))
+
+
+@command.command(name="suites")
+@rig_option
+@json_option
+def list_suites(rig_path: Path | None, as_json: bool) -> None:
+    """List the suites."""
+    from tinyfin.hil import suites as suite_files
+
+    rows: dict[str, dict[str, Any]] = {}
+    for folder in suite_files.places(_rig(rig_path)):
+        for path in sorted(folder.glob("*.toml")):
+            if path.stem not in rows:
+                suite = suite_files.load(path)
+                rows[path.stem] = {"about": suite.about, "needs": suite.needs, "path": str(path)}
+    lines = [f"{name:12} {row['about']}" for name, row in rows.items()]
+    emit({"suites": rows}, as_json, "\n".join(lines))
+
+
+@command.command(name="transcript")
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--last", type=click.IntRange(min=1), help="Only so many lines from the end.")
+@json_option
+def show(file: Path, last: int | None, as_json: bool) -> None:
+    """Show what went over the wire, frame by frame."""
+    from tinyfin.hil.transcript import describe, entries, read
+
+    transcript = read(file)
+    lines = [describe(entry) for entry in entries(transcript)]
+    lines = lines if last is None else lines[-last:]
+    facts = {"about": transcript.about, "whole": transcript.whole, "lines": lines}
+    emit(facts, as_json, "" if as_json else "\n".join(lines))
+
+
+@command.command(name="playback")
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@run_option
+@rig_option
+@click.option("--target", "name", help="On this target of the rig, as it is flashed now.")
+@click.option("--port", help="On what answers at this serial port or URL.")
+@public_key_option
+@json_option
+def play(
+    file: Path, run_path: Path | None, rig_path: Path | None, name: str | None, port: str | None,
+    public_keys: tuple[Path, ...], as_json: bool,
+) -> None:  # fmt: skip
+    """Play the transcript FILE to a terminal again, and compare its answers with the recorded ones.
+
+    Without --target and --port the terminal is the firmware compiled for this machine, with the
+    pack of --run: a failure of the bench can be looked at without the bench.
+    """
+    from tinyfin.hil.playback import count, playback
+    from tinyfin.hil.run_probe import reached
+    from tinyfin.hil.transcript import read
+
+    if name is not None and port is not None:
+        raise click.UsageError("give --target or --port, not both")
+    transcript = read(file)
+    rig = _rig(rig_path)
+    what = None if port is not None else _run(rig, run_path)
+    with (
+        reached(rig, what, public_keys, name=name, port=port) as client,
+        progress(count(transcript), "playing back") as bar,
+    ):
+        result = playback(transcript, client, progress=bar.update)
+    facts = result.as_dict()
+    lines = [
+        f"{result.sent} requests sent again, {result.compared} answers compared, "
+        f"{result.differing} differ",
+    ]
+    if not result.whole:
+        lines.append("the transcript ends early; it was played up to there")
+    if result.first:
+        lines.append("first difference: {request} at {at_s} s, recorded {recorded}, got {got}"
+                     .format(**result.first))  # fmt: skip
+    emit(facts, as_json, "\n".join(lines))
+    if not result.ok:
+        raise SystemExit(4)
+
+
+def _rig(path: Path | None) -> Rig:
+    from tinyfin.hil import rig
+
+    return rig.load(path or rig.default_path())
+
+
+def _run(rig: Rig, given: Path | None) -> Path:
+    from tinyfin.errors import ConfigError
+
+    run = given or rig.run
+    if run is None:
+        raise ConfigError(f"{rig.where}: rig.run is missing; add it, or give --run")
+    if not run.exists():
+        raise ConfigError(f"{rig.where}: rig.run: {run} is not there; make it, or give --run")
+    return run
+
+
+def text(result: RigResult) -> str:
+    """The result for people."""
+    lines = []
+    for target in result.targets:
+        for case in target.cases:
+            words = f"{case.failure.kind}: {case.failure.message}" if case.failure else case.note
+            if not words and case.facts.get("verdicts"):
+                words = (
+                    f"{case.facts['events']} events, {case.facts['verdicts']} verdicts equal"
+                    + (f", {sum(case.facts['faults'].values())} faults repaired"
+                       if case.facts.get("faults") else "")
+                )  # fmt: skip
+            lines.append(f"{target.name:12} {case.name:12} {case.status.upper():8}{words}".rstrip())
+        first = target.first_failure
+        if first is not None:
+            lines.append(f"{'':12} -> {first.advice}")
+    passed = sum(target.ok for target in result.targets)
+    lines += [
+        f"targets: {passed} of {len(result.targets)} pass",
+        f"events: {result.total('events')}, lost: {result.total('lost')}, scored twice: "
+        f"{result.total('doubled')}, mismatches: {result.total('mismatches')}, unexplained "
+        f"reboots: {result.total('unexplained_reboots')}",
+    ]
+    lines += [f"{key}: {path}" for key, path in result.files.items()]
+    lines.append("PASS" if result.ok else "FAIL")
+    return "\n".join(lines)

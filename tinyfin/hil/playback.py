@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Plays a transcript to a terminal again, and compares what it answers with what was recorded.
+
+What the host sent is put back into the order in which the terminal had to do it; what was sent
+twice is sent once. A restart in the transcript is a restart in the playback.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from tinyfin.errors import InputError
+from tinyfin.hil.transcript import Entry, Kind, Transcript, entries
+from tinyfin.wire import messages as m
+from tinyfin.wire.client import Client
+from tinyfin.wire.frames import Frame
+from tinyfin.wire.messages import Answer, Capability, Request, WireError
+
+__all__ = ["PlaybackResult", "Step", "count", "playback", "steps"]
+
+_ORDERED = (Request.EVENTS, Request.STATE_RESET, Request.STATE_WRITE)
+_ASKED = {
+    Request.CHECKPOINT_REQUEST: Answer.CHECKPOINT, Request.DETAIL_READ: Answer.DETAIL,
+    Request.STATE_READ: Answer.STATE_DATA, Request.INFER: Answer.INFERRED,
+}  # fmt: skip
+
+_RETRIED = (WireError.BAD_FRAME, WireError.SEQUENCE, WireError.NO_SESSION)
+
+
+@dataclass
+class Step:
+    """One thing to do again. ``what``: ``boot``, ``session``, or the name of a request."""
+
+    what: str
+    request: int = 0
+    payload: bytes = b""
+    answer: bytes | None = None
+    """What was recorded; None when no answer came."""
+    at_us: int = 0
+    hello: m.Hello | None = None
+
+
+@dataclass
+class PlaybackResult:
+    """What a playback found."""
+
+    sent: int = 0
+    compared: int = 0
+    differing: int = 0
+    boots: int = 0
+    whole: bool = True
+    first: dict[str, Any] | None = None
+    about: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        """Something was compared, and all of it was equal."""
+        return self.compared > 0 and not self.differing
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {"ok": self.ok, **vars(self)}
+
+
+def steps(transcript: Transcript) -> Iterator[Step]:
+    """What to do again, in order."""
+    state = _Order()
+    for entry in entries(transcript):
+        yield from state.entry(entry)
+    yield from state.end()
+
+
+class _Order:
+    """Puts ordered frames into the order of their numbers, and answers to their requests."""
+
+    def __init__(self) -> None:
+        self._session: tuple[int, int] | None = None
+        self._nonce: int | None = None
+        self._expected = 0
+        self._early: dict[int, Step] = {}
+        self._waiting: dict[int, Step] = {}
+        self._asked: tuple[int, Step] | None = None
+        self._ready: list[Step] = []
+
+    def entry(self, entry: Entry) -> Iterator[Step]:
+        if entry.frame is None:
+            return
+        if entry.kind == Kind.UP:
+            self._up(entry, entry.frame)
+        else:
+            yield from self._down(entry, entry.frame)
+        yield from self._flush()
+
+    def end(self) -> Iterator[Step]:
+        yield from self._flush(everything=True)
+
+    def _flush(self, everything: bool = False) -> Iterator[Step]:
+        """Steps whose answer is known, or to which none can come any more, in order."""
+        while self._ready:
+            step = self._ready[0]
+            if not everything and step.answer is None and step.what not in ("boot", "session"):
+                return
+            yield self._ready.pop(0)
+
+    def _up(self, entry: Entry, frame: Frame) -> None:
+        if frame.type in _ORDERED:
+            if self._session is None or frame.sequence in self._waiting:
+                return
+            name = Request(frame.type).name
+            step = Step(name, frame.type, frame.payload, at_us=entry.at_us)
+            distance = (frame.sequence - self._expected) & 0xFFFF
+            if distance < 0x8000:
+                self._early.setdefault(frame.sequence, step)
+            while self._expected in self._early:
+                done = self._early.pop(self._expected)
+                self._waiting[self._expected] = done
+                self._ready.append(done)
+                self._expected = (self._expected + 1) & 0xFFFF
+        elif frame.type in _ASKED:
+            if self._asked is not None and self._asked[0] == frame.sequence:
+                return
+            name = Request(frame.type).name
+            step = Step(name, frame.type, frame.payload, at_us=entry.at_us)
+            self._asked = (frame.sequence, step)
+            self._ready.append(step)
+
+    def _down(self, entry: Entry, frame: Frame) -> Iterator[Step]:
+        if frame.type == Answer.HELLO:
+            hello = m.parse_hello(frame.payload)
+            if hello.session and (hello.session, hello.boot_nonce) != self._session:
+                yield from self._begin(entry, hello)
+        elif frame.type == Answer.ERROR:
+            self._refused(frame)
+        elif frame.type in (Answer.VERDICTS, Answer.ACK):
+            step = self._waiting.pop(frame.sequence, None)
+            if step is not None:
+                step.answer = frame.payload
+        elif self._asked is not None and self._asked[0] == frame.sequence:
+            step = self._asked[1]
+            if step.answer is None and frame.type == _ASKED[Request(step.request)]:
+                step.answer = frame.payload
+
+    def _refused(self, frame: Frame) -> None:
+        """A frame that was refused did nothing: it is not sent again."""
+        if m.parse_error(frame.payload).code in _RETRIED:
+            return
+        step = self._waiting.pop(frame.sequence, None)
+        if step is not None:
+            self._expected = frame.sequence
+        elif self._asked is not None and self._asked[0] == frame.sequence:
+            step = self._asked[1]
+        if step is not None and step.answer is None:
+            self._ready = [other for other in self._ready if other is not step]
+
+    def _begin(self, entry: Entry, hello: m.Hello) -> Iterator[Step]:
+        yield from self._flush(everything=True)
+        if hello.boot_nonce != self._nonce:
+            self._ready.append(Step("boot", at_us=entry.at_us))
+        self._ready.append(Step("session", at_us=entry.at_us, hello=hello))
+        self._session, self._nonce = (hello.session, hello.boot_nonce), hello.boot_nonce
+        self._expected = hello.expected
+        self._early.clear()
+        self._waiting.clear()
+        self._asked = None
+
+
+def playback(
+    transcript: Transcript, client: Client, *, progress: Callable[[int], object] = lambda _: None
+) -> PlaybackResult:
+    """Do everything again on the terminal behind ``client``. The first difference is kept, and the
+    rest is compared all the same.
+
+    Raises InputError for a transcript without a session, TargetError when the terminal does not
+    answer.
+    """
+    result = PlaybackResult(whole=transcript.whole, about=transcript.about)
+    batch: list[Step] = []
+    for step in steps(transcript):
+        if step.request in _ORDERED:
+            batch.append(step)
+            if len(batch) < 256:
+                continue
+        _send(client, batch, result, progress)
+        batch = []
+        if step.what == "boot":
+            if result.boots or client.connect().capabilities & Capability.REBOOT:
+                client.reboot()
+            result.boots += 1
+        elif step.what == "session":
+            client.connect()
+        elif step.request not in _ORDERED:
+            request = Request(step.request)
+            got = client.request(request, _ASKED[request], step.payload)
+            _compare(step, got, result)
+            progress(1)
+    _send(client, batch, result, progress)
+    if not result.sent:
+        raise InputError("the transcript holds no session with a terminal; record it again")
+    return result
+
+
+def _send(
+    client: Client, batch: list[Step], result: PlaybackResult, progress: Callable[[int], object]
+) -> None:
+    frames = ((step.request, step.payload) for step in batch)
+    for step, got in zip(batch, client.pipeline(frames) if batch else (), strict=True):
+        _compare(step, got, result)
+        progress(1)
+
+
+def _compare(step: Step, got: bytes, result: PlaybackResult) -> None:
+    result.sent += 1
+    if step.answer is None:
+        return
+    result.compared += 1
+    if _same(step, step.answer, got):
+        return
+    result.differing += 1
+    if result.first is None:
+        result.first = {
+            "at_s": round(step.at_us / 1e6, 6), "request": step.what, "number": result.sent,
+            "recorded": step.answer.hex(), "got": got.hex(),
+        }  # fmt: skip
+
+
+def _same(step: Step, recorded: bytes, got: bytes) -> bool:
+    if step.request == Request.CHECKPOINT_REQUEST:
+        return recorded[2:] == got[2:]  # the number expected next is the session's own
+    if step.request == Request.INFER:
+        return _without_ticks(recorded) == _without_ticks(got)
+    if step.request == Request.EVENTS and recorded[:1] and recorded[0] & 1:
+        # ticks are another time's: the digest over features and outputs, and the count, remain
+        return struct.unpack_from("<BI", recorded, 1) == struct.unpack_from("<BI", got, 1)
+    return recorded == got
+
+
+def _without_ticks(payload: bytes) -> tuple[object, ...]:
+    if not payload:
+        return ()
+    said = m.parse_inferred(payload)
+    return (said.error, said.raw, said.output_count, said.output)
+
+
+def count(transcript: Transcript) -> int:
+    """How many requests a transcript holds."""
+    return sum(step.what not in ("boot", "session") for step in steps(transcript))

@@ -1,0 +1,358 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reaches the targets of a rig: builds and flashes them, opens their line, resets them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tinyfin.errors import BenchError, BudgetError, FlashError, InputError, TargetError
+from tinyfin.hil.rig import HOST, Deadlines, Line, Power, TargetSpec
+from tinyfin.wire.frames import encode_frame
+from tinyfin.wire.links import Link, ProcessLink, SerialLink, TcpLink
+from tinyfin.wire.messages import Request
+
+__all__ = ["Flashed", "Reach", "reach", "run_command"]
+
+Note = Callable[[str], object]
+
+
+@dataclass(frozen=True)
+class Flashed:
+    """What a target is to hold. Sizes in bytes, None where nobody knows them."""
+
+    pack: bytes
+    keys: tuple[bytes, ...]
+    build_id: str | None = None
+    """Of the firmware's sources; None when it was flashed elsewhere."""
+    flash_bytes: int | None = None
+    ram_bytes: int | None = None
+    how: str = ""
+
+
+class Reach:
+    """One target of a rig. ``prepare`` builds and flashes, ``open`` gives its line, ``rungs`` are
+    the resets that it has, from gentle to hard; ``close`` lets go of everything."""
+
+    def __init__(self, name: str, spec: TargetSpec, deadlines: Deadlines, note: Note) -> None:
+        self.name, self.spec, self.deadlines, self.note = name, spec, deadlines, note
+
+    def prepare(self, run: Path, keys: Sequence[bytes]) -> Flashed:
+        """Build the firmware of a run and put it on the target. Raises FlashError, ToolError."""
+        raise NotImplementedError
+
+    def open(self) -> Link:
+        """Its line, powered and open."""
+        raise NotImplementedError
+
+    def check(self) -> None:
+        """BenchError when what carries the target is gone."""
+
+    def instructions(self, ticks: int) -> int | None:
+        """Ticks to guest instructions; None where nobody counts them."""
+        return None
+
+    @property
+    def counts(self) -> bool:
+        """Whether :meth:`instructions` works."""
+        return False
+
+    def rungs(self) -> list[tuple[str, Callable[[Link], None]]]:
+        """The ladder: name and what to do, given the open line."""
+        spec = self.spec.reset
+        ladder: list[tuple[str, Callable[[Link], None]]] = []
+        if spec.soft:
+            ladder.append(("soft reset", _ask))
+        ladder += self._own_rungs()
+        return ladder
+
+    def _own_rungs(self) -> list[tuple[str, Callable[[Link], None]]]:
+        return []
+
+    def close(self) -> None:
+        """Let go; may be called twice."""
+
+
+def _ask(link: Link) -> None:
+    link.write(b"\0" + encode_frame(Request.REBOOT, 0, b""))
+
+
+class _Emulated(Reach):
+    """A target in QEMU; its power switch is the emulator's process."""
+
+    def prepare(self, run: Path, keys: Sequence[bytes]) -> Flashed:
+        from tinyfin.targets import build as building
+        from tinyfin.targets import catalogue, flash
+
+        target = catalogue.get(self.spec.target)
+        pack = flash.target_pack(run, target, keys, self.note)
+        if self.spec.flash is False:
+            found = flash.flashed_image(run, target)
+            if found is None:
+                raise FlashError(
+                    f"{self.name}: nothing was flashed for {run} yet (flash = false); run "
+                    f"`tinyfin flash {run} --target {target.name}`"
+                )
+            self._image, sizes, known = found, {}, None
+        else:
+            try:
+                built = building.build(
+                    target, pack=pack, keys=keys, deadline_s=self.deadlines.build_s
+                )
+            except BudgetError as error:
+                raise FlashError(f"{self.name}: {error}") from error
+            self._image = flash.store_image(built, flash.run_folder(run))
+            sizes = {"flash_bytes": built.flash_bytes, "ram_bytes": built.ram_bytes}
+            known = build_id()
+        self._target = target
+        self._emulator: Any = None
+        return Flashed(pack.read_bytes(), tuple(keys), known, **sizes, how=str(self._image))
+
+    def open(self) -> Link:
+        from tinyfin.targets.emulate import Emulator
+
+        if self._emulator is None:
+            self._emulator = Emulator(self._target, self._image, icount=self.spec.count).start()
+        return TcpLink(*self._emulator.address, restart=self._emulator.restart)
+
+    def check(self) -> None:
+        if self._emulator is None:
+            return
+        try:
+            self._emulator.check()
+        except TargetError as error:
+            raise BenchError(
+                f"{self.name}: {error}; if nobody ended it, look at the machine's memory, then "
+                "run again"
+            ) from error
+
+    @property
+    def counts(self) -> bool:
+        return self.spec.count and self._target.emulator is not None
+
+    def instructions(self, ticks: int) -> int | None:
+        spec = self._target.emulator
+        return None if spec is None else int(spec.instructions(ticks))
+
+    @property
+    def pid(self) -> int:
+        """Process id of QEMU."""
+        return int(self._emulator.pid)
+
+    def _own_rungs(self) -> list[tuple[str, Callable[[Link], None]]]:
+        return [("power", lambda link: link.reset())] if self.spec.reset.power else []
+
+    def close(self) -> None:
+        if getattr(self, "_emulator", None) is not None:
+            self._emulator.stop()
+            self._emulator = None
+
+
+class _Host(Reach):
+    """The terminal application compiled for this machine, in a process."""
+
+    def prepare(self, run: Path, keys: Sequence[bytes]) -> Flashed:
+        from tinyfin.hil.terminal import build_host_terminal
+        from tinyfin.targets.flash import run_pack
+
+        pack = run_pack(run).read_bytes()
+        self._program = build_host_terminal(pack, keys=keys)
+        return Flashed(pack, tuple(keys), how=str(self._program))
+
+    def open(self) -> Link:
+        return ProcessLink([str(self._program)])
+
+    def _own_rungs(self) -> list[tuple[str, Callable[[Link], None]]]:
+        return [("power", lambda link: link.reset())] if self.spec.reset.power else []
+
+
+class _Board(Reach):
+    """A board at a serial port, found anew after every reset, or at a URL."""
+
+    def prepare(self, run: Path, keys: Sequence[bytes]) -> Flashed:
+        from tinyfin.targets import build as building
+        from tinyfin.targets import catalogue, flash
+
+        target = catalogue.get(self.spec.target) if self.spec.target != HOST else None
+        pack = flash.run_pack(run) if target is None else flash.target_pack(
+            run, target, keys, self.note
+        )  # fmt: skip
+        how = self.spec.flash
+        if how is False or target is None:
+            return Flashed(pack.read_bytes(), tuple(keys), how="not flashed here")
+        try:
+            built = building.build(target, pack=pack, keys=keys, deadline_s=self.deadlines.build_s)
+        except BudgetError as error:
+            raise FlashError(f"{self.name}: {error}") from error
+        if how is True:
+            try:
+                command = shlex.join(flash.flash_board(target, built))
+            except TargetError as error:
+                raise FlashError(str(error)) from error
+        else:
+            command = self._flash_by(how, built)
+        return Flashed(
+            pack.read_bytes(), tuple(keys), build_id(), built.flash_bytes, built.ram_bytes, command
+        )
+
+    def _flash_by(self, how: list[str] | str, built: Any) -> str:
+        values = {"{elf}": str(built.elf), "{bin}": str(built.binary)}
+        return run_command(
+            how, self.deadlines.flash_s, f"{self.name}: flash", FlashError,
+            {**values, "{serial_number}": self._serial_number()},
+        )  # fmt: skip
+
+    def _serial_number(self) -> str:
+        return (self.spec.port.serial_number if self.spec.port else None) or ""
+
+    def _locate(self) -> str:
+        from tinyfin.hil.rig_ports import wait_for
+
+        assert self.spec.port is not None
+        return wait_for(self.spec.port, self.deadlines.port_s, name=self.name).device
+
+    def open(self) -> Link:
+        port = self.spec.port
+        assert port is not None
+        if port.url is None:
+            spec = self.spec
+            can_reset = bool(spec.reset.line or spec.reset.command or spec.reset.power)
+            return SerialLink(
+                self._locate(), baud=spec.baud, dtr=spec.dtr, rts=spec.rts, locate=self._locate,
+                reset=self._reset if can_reset else None,
+            )  # fmt: skip
+        if port.url.startswith("exec:"):
+            return ProcessLink(shlex.split(port.url.removeprefix("exec:")))
+        from tinyfin.wire.links import open_link
+
+        return open_link(port.url)
+
+    def _reset(self, port: Any) -> None:
+        """As a reset button: the gentlest that the bench has; the port may vanish by it."""
+        spec = self.spec.reset
+        if spec.line is not None:
+            pulse(port, spec.line)
+            return
+        port.close()
+        if spec.command is not None:
+            self._command()
+        else:
+            self._power()
+
+    def _own_rungs(self) -> list[tuple[str, Callable[[Link], None]]]:
+        spec = self.spec.reset
+        ladder: list[tuple[str, Callable[[Link], None]]] = []
+        if spec.line is not None:
+            ladder.append(("line reset", lambda link: link.reset()))
+        if spec.command is not None:
+            ladder.append(("reset command", lambda link: self._without(link, self._command)))
+        if isinstance(spec.power, Power):
+            ladder.append(("power", lambda link: self._without(link, self._power)))
+        return ladder
+
+    def _without(self, link: Link, action: Callable[[], None]) -> None:
+        """Do it with the port closed: it may vanish from the bus."""
+        link.close()
+        action()
+        link.reopen(self.deadlines.port_s)
+
+    def _command(self) -> None:
+        command = self.spec.reset.command
+        assert command is not None
+        run_command(
+            command, self.deadlines.reset_s, f"{self.name}: reset.command", BenchError,
+            {"{serial_number}": self._serial_number()},
+        )  # fmt: skip
+
+    def _power(self) -> None:
+        power = self.spec.reset.power
+        assert isinstance(power, Power)
+        run_command(
+            power.command, self.deadlines.reset_s, f"{self.name}: reset.power", BenchError,
+            {"{serial_number}": self._serial_number()},
+        )  # fmt: skip
+        time.sleep(power.settle_s)
+
+
+def reach(name: str, spec: TargetSpec, deadlines: Deadlines, note: Note = lambda _: None) -> Reach:
+    """The way to a target."""
+    if spec.target == HOST and spec.port is None:
+        return _Host(name, spec, deadlines, note)
+    return (_Emulated if spec.emulated else _Board)(name, spec, deadlines, note)
+
+
+def pulse(port: Any, line: Line) -> None:
+    """Set a line of a ``serial.Serial``, hold it, and clear it (or the other way round)."""
+    try:
+        setattr(port, line.set, not line.inverted)
+        time.sleep(line.hold_s)
+        setattr(port, line.set, line.inverted)
+    except (OSError, ValueError) as error:
+        raise BenchError(
+            f"{getattr(port, 'port', 'port')}: its {line.set.upper()} line cannot be set: {error}; "
+            "this adapter may not have it: remove reset.line"
+        ) from error
+
+
+def run_command(
+    command: list[str] | str,
+    deadline_s: float,
+    what: str,
+    failure: type[TargetError],
+    values: dict[str, str] | None = None,
+) -> str:
+    """Run a rig's command with ``values`` put in; what ran. ``failure`` says how it went wrong.
+
+    A list is run as it is, a line by the shell. After ``deadline_s`` it and its children are ended.
+    """
+    shell = isinstance(command, str)
+    words = [command] if isinstance(command, str) else command
+    for key, value in (values or {}).items():
+        words = [word.replace(key, shlex.quote(value) if shell else value) for word in words]
+    shown = words[0] if shell else shlex.join(words)
+    try:
+        process = subprocess.Popen(
+            words[0] if shell else words, shell=shell, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+            start_new_session=True,
+        )  # fmt: skip
+    except OSError as error:
+        raise BenchError(f"{what}: `{shown}` cannot be started: {error}; install it") from error
+    try:
+        output, _ = process.communicate(timeout=deadline_s)
+    except subprocess.TimeoutExpired as error:
+        raise failure(
+            f"{what}: `{shown}` did not end within {deadline_s:g} s; check cable and power"
+        ) from error
+    finally:
+        if process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    if process.returncode != 0:
+        tail = " | ".join(output.strip().splitlines()[-4:]) or "it said nothing"
+        raise failure(f"{what}: `{shown}` ended with code {process.returncode}: {tail}")
+    return shown
+
+
+def build_id() -> str:
+    """What HELLO says of firmware that is built from these sources."""
+    import importlib.util
+
+    from tinyfin import paths
+
+    script = paths.firmware_dir() / "scripts" / "build_id.py"
+    spec = importlib.util.spec_from_file_location("tinyfin_build_id", script)
+    if spec is None or spec.loader is None:
+        raise InputError(f"{script}: cannot be read; install tinyfin again")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return str(module.build_id(paths.firmware_dir()))

@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs a rig: every target in a process of its own, all at once, and what they found in files.
+
+A process, because a wait that nothing can end from within (a driver that hangs) can still be ended
+by ending the process. What a process says comes back as it happens.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+from tinyfin.errors import InputError
+from tinyfin.hil import junit
+from tinyfin.hil.failures import Failure, FailureKind
+from tinyfin.hil.rig import Rig
+from tinyfin.hil.run_results import Case, RigResult, TargetResult
+from tinyfin.hil.run_target import Job, TargetRun, Tell
+from tinyfin.hil.suites import Suite
+
+__all__ = ["jobs", "run_rig", "write_results"]
+
+_SLACK_S = 60.0
+_STOP_S = 15.0
+_BEAT_S = 2.0
+
+
+def jobs(
+    rig: Rig,
+    names: Mapping[str, Any],
+    suites: Sequence[Suite],
+    *,
+    run: Path,
+    keys: Sequence[bytes],
+    folder: Path | None,
+    lease_wait_s: float | None = None,
+) -> list[Job]:
+    """One job per target of ``names``."""
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+    return [
+        Job(
+            name, spec, rig.deadlines, run, tuple(keys), tuple(suites), folder, at, len(names),
+            f"tinyfin hil run, rig {rig.name}", lease_wait_s,
+        )
+        for at, (name, spec) in enumerate(names.items())
+    ]  # fmt: skip
+
+
+def run_rig(
+    rig: Rig, todo: Sequence[Job], tell: Tell = lambda _: None, *, slack_s: float = _SLACK_S
+) -> RigResult:
+    """Run all jobs, each in a process; every one has a result in the end, whatever happens.
+
+    tell: gets what happens, as it happens: dicts with target, event (begin, end, progress, ladder,
+    note) and what belongs to it. A process that outlives the sum of its deadlines by ``slack_s`` is
+    ended, and its target has failed.
+    """
+    started = time.gmtime()
+    begin = time.monotonic()
+    workers = [_Worker(job, slack_s) for job in todo]
+    try:
+        while any(not worker.done for worker in workers):
+            open_ones = [w.pipe for w in workers if not w.done]
+            ready = wait(open_ones, timeout=0.2)
+            for worker in workers:
+                if worker.done:
+                    continue
+                if worker.pipe in ready:
+                    worker.receive(tell)
+                worker.watch(tell)
+    finally:
+        for worker in workers:
+            worker.stop()
+    first = todo[0] if todo else None
+    return RigResult(
+        rig.name, rig.where, str(first.run) if first else "",
+        [suite.name for suite in first.suites] if first else [],
+        [worker.result for worker in workers], time.strftime("%Y-%m-%dT%H:%M:%S", started),
+        time.monotonic() - begin,
+    )  # fmt: skip
+
+
+class _Worker:
+    """A process that runs one job, seen from outside."""
+
+    def __init__(self, job: Job, slack_s: float) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.job = job
+        self.pipe, theirs = context.Pipe()
+        self.result = _unproven(job, "it was never run")
+        self.done = False
+        self._process = context.Process(target=_work, args=(job, theirs), name=job.name)
+        self._process.start()
+        theirs.close()
+        self._limit_s = longest_s(job) + slack_s
+        self._end = time.monotonic() + self._limit_s
+        self._begin = time.monotonic()
+        self._case = ""
+
+    def receive(self, tell: Tell) -> None:
+        """Take one message."""
+        try:
+            what, value = self.pipe.recv()
+        except (EOFError, OSError):
+            self._process.join(_STOP_S)
+            code = self._process.exitcode
+            self._fail(
+                f"its process ended with code {code} in {self._case or 'the beginning'}; if "
+                "nobody ended it, look at the machine's memory, then run again",
+                tell,
+            )
+            return
+        if what == "result":
+            self.result, self.done = value, True
+        elif what == "event":
+            if value["event"] == "begin":
+                self._case = value["case"]
+            tell(value)
+
+    def watch(self, tell: Tell) -> None:
+        """End it when it is far too late."""
+        if not self.done and time.monotonic() > self._end:
+            self._fail(
+                f"did not end within {self._limit_s:.0f} s, all its deadlines together, and hung "
+                f"in {self._case or 'the beginning'}; it was ended. A driver or a tool hangs: see "
+                "the machine's log",
+                tell,
+            )
+
+    def _fail(self, why: str, tell: Tell) -> None:
+        self.result = _unproven(self.job, why)
+        self.result.seconds = time.monotonic() - self._begin
+        self.done = True
+        tell({"target": self.job.name, "event": "end", "case": self._case, "status": "failed",
+              "text": f"bench: {why}", "seconds": self.result.seconds})  # fmt: skip
+
+    def stop(self) -> None:
+        """End the process, and what it started."""
+        process = self._process
+        if process.is_alive() and self.result.ok:
+            process.join(_STOP_S)
+        if process.is_alive():
+            process.terminate()
+            process.join(_STOP_S)
+        if process.is_alive() and process.pid is not None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.kill()
+        process.join()
+        self.pipe.close()
+
+
+def longest_s(job: Job) -> float:
+    """All deadlines of a job together, ladders included, in seconds."""
+    d = job.deadlines
+    lease = d.lease_s if job.lease_wait_s is None else job.lease_wait_s
+    ladder = 4 * (d.reset_s + d.port_s + d.boot_s) + d.boot_s + d.port_s
+    suites = sum(suite.deadline_s + d.silence_s + ladder for suite in job.suites)
+    return lease + d.build_s + d.flash_s + ladder + 5 * d.silence_s + suites
+
+
+def _unproven(job: Job, why: str) -> TargetResult:
+    failure = Failure(FailureKind.BENCH, f"{job.name}: {why}")
+    names = ("flash", "boot", "self-test", *(suite.name for suite in job.suites))
+    cases = [Case(name, failure=failure) for name in names]
+    return TargetResult(job.name, job.spec.target, job.spec.is_emulated, cases)
+
+
+def _work(job: Job, pipe: Connection) -> None:
+    """The process: runs the job and sends what happens; ends with its parent."""
+    os.setpgid(0, 0)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    lock = threading.Lock()
+
+    def send(what: str, value: Any) -> None:
+        with lock:
+            pipe.send((what, value))
+
+    def beat() -> None:
+        # without a parent to tell there is nothing to go on for
+        while True:
+            time.sleep(_BEAT_S)
+            try:
+                send("beat", None)
+            except OSError:
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+
+    threading.Thread(target=beat, daemon=True).start()
+    run = TargetRun(job, lambda event: send("event", event))
+    try:
+        run.all()
+    finally:
+        run.close()
+    send("result", run.result)
+
+
+def write_results(result: RigResult, folder: Path, *, junit_path: Path | None = None) -> None:
+    """Write ``junit.xml``, ``result.json`` and ``report.html`` to ``folder``; their names go into
+    ``result.files``. Raises InputError when they cannot be written."""
+    from tinyfin.hil.run_report import write_report
+
+    names = {
+        "junit": junit_path or folder / "junit.xml", "json": folder / "result.json",
+        "report": folder / "report.html",
+    }  # fmt: skip
+    for target in result.targets:
+        if target.transcript:
+            names[f"transcript {target.name}"] = folder / target.transcript
+    result.files = {key: str(path) for key, path in names.items()}
+    junit.write(names["junit"], result)
+    write_report(names["report"], result)
+    try:
+        text = json.dumps(result.as_dict(), indent=1, ensure_ascii=False, default=str)
+        names["json"].write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise InputError(
+            f"{names['json']}: cannot be written: {error.strerror}; choose another --out"
+        ) from error
+
+
+def with_options(
+    suites: Sequence[Suite], *, events: int | None = None, chaos: str | None = None
+) -> list[Suite]:
+    """The suites with what the command line changes of them."""
+    made = []
+    for suite in suites:
+        changed = suite if events is None else suite.with_events(events)
+        made.append(changed if chaos is None else changed.with_chaos(chaos))
+    return made
+
+
+def without_flash(todo: Sequence[Job]) -> list[Job]:
+    """The jobs, taking what the targets hold already."""
+    return [
+        replace(job, spec=job.spec.model_copy(update={"flash": False})) for job in todo
+    ]
+
+
+Note = Callable[[str], object]

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The line of a target as the harness sees it: recorded, watched, and never waited for too long."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tinyfin.errors import LinkError
+from tinyfin.hil.transcript import Kind, Writer
+from tinyfin.wire.links import Deadline, Link, LinkLost
+
+__all__ = ["BenchLink"]
+
+_LOOK_S = 1.0
+"""At most so long between two looks at what carries the target."""
+
+
+class BenchLink:
+    """Passes everything on to ``inner`` and writes it down.
+
+    check: raises BenchError when the target is gone for a reason of the bench (its emulator was
+    killed, its lease ran out): then that is what the caller gets, not the link's own words.
+    :attr:`deadline` ends everything on this line; None lets it go on.
+    """
+
+    def __init__(self, inner: Link, writer: Writer | None, check: Callable[[], None]) -> None:
+        self.inner = inner
+        self.deadline: Deadline | None = None
+        self.progress = ""
+        """Where things stood, for the message of the deadline."""
+        self._writer = writer
+        self._check = check
+        self._record(Kind.OPENED, inner.name.encode())
+
+    @property
+    def name(self) -> str:
+        """As the link underneath."""
+        return self.inner.name
+
+    @property
+    def can_reset(self) -> bool:
+        """As the link underneath."""
+        return self.inner.can_reset
+
+    def read(self, timeout_s: float) -> bytes:
+        end = Deadline(timeout_s)
+        while True:
+            self._on_time()
+            try:
+                data = self.inner.read(min(end.left(), _LOOK_S))
+            except LinkLost:
+                self._check()
+                raise
+            if data:
+                self._record(Kind.DOWN, data)
+                return data
+            if end.passed:
+                return b""
+            self._check()
+
+    def write(self, data: bytes) -> None:
+        self._on_time()
+        self._record(Kind.UP, data)
+        try:
+            self.inner.write(data)
+        except LinkLost:
+            self._check()
+            raise
+
+    def reopen(self, timeout_s: float) -> None:
+        self._check()
+        try:
+            self.inner.reopen(timeout_s)
+        except LinkLost:
+            self._check()
+            raise
+        self._record(Kind.OPENED, self.name.encode())
+
+    def reset(self) -> None:
+        self._record(Kind.RESET, b"")
+        self.inner.reset()
+        self._record(Kind.OPENED, self.name.encode())
+
+    def close(self) -> None:
+        self.inner.close()
+
+    def remark(self, text: str) -> None:
+        """Put a remark into the transcript."""
+        self._record(Kind.NOTE, text.encode())
+
+    def _record(self, kind: Kind, data: bytes) -> None:
+        if self._writer is not None:
+            self._writer.put(kind, data)
+
+    def _on_time(self) -> None:
+        if self.deadline is not None and self.deadline.passed:
+            done = self.progress or "nothing yet"
+            raise LinkError(
+                f"{self.name}: not done within {self.deadline.seconds:g} s ({done}): the terminal "
+                " answers too late. Is it much slower than it was, or the line? Give "
+                "more time in the suite's deadline_s if that is right"
+            )

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Asks who is there, without flashing anything."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from tinyfin.errors import ConfigError, TinyfinError
+from tinyfin.hil.failures import kind_of
+from tinyfin.hil.rig import Rig, TargetSpec, select
+from tinyfin.hil.rig_reach import reach
+from tinyfin.hil.run_target import hello_facts
+from tinyfin.wire.client import Client
+from tinyfin.wire.links import Link, open_link
+
+__all__ = ["greet", "probe", "reached"]
+
+
+def probe(rig: Rig, name: str, spec: TargetSpec, boot_s: float) -> dict[str, Any]:
+    """One target: where it is, who holds it, and what it says of itself."""
+    row: dict[str, Any] = {"name": name, "target": spec.target, "hello": None, "off": spec.off}
+    if spec.is_emulated:
+        row["text"] = f"emulated {spec.target}: boots when it is run"
+        return row
+    if spec.lease_name is not None:
+        from tinyfin.hil.lease import Lease
+
+        holder = Lease(spec.lease_name, "tinyfin hil list").live_holder()
+        if holder is not None:
+            row.update(holder=str(holder), text=f"in use by {holder}")
+            return row
+    short = rig.deadlines.model_copy(update={"port_s": min(1.0, rig.deadlines.port_s)})
+    way = reach(name, spec, short)
+    try:
+        link = way.open()
+        row["port"] = link.name
+        row["hello"] = _greet(link, boot_s)
+        said = row["hello"]
+        row["text"] = (
+            f"{link.name}: {said['target']}, pack {said['pack_id']}, build {said['build_id']}"
+        )
+        if said["target"] != spec.target:
+            row["text"] += f"; the rig file says {spec.target}"
+    except TinyfinError as error:
+        row.update(failure=str(kind_of(error)), text=f"{kind_of(error)}: {error}")
+    finally:
+        way.close()
+    return row
+
+
+def greet(port: str, boot_s: float) -> dict[str, Any] | None:
+    """What the terminal at a port says of itself, or None."""
+    with contextlib.suppress(TinyfinError):
+        return _greet(open_link(port), boot_s)
+    return None
+
+
+def _greet(link: Link, boot_s: float) -> dict[str, Any]:
+    client = Client(link)
+    try:
+        return hello_facts(client.connect(boot_s))
+    finally:
+        client.close()
+
+
+@contextlib.contextmanager
+def reached(
+    rig: Rig,
+    run: Path | None,
+    public_keys: Sequence[Path],
+    *,
+    name: str | None = None,
+    port: str | None = None,
+) -> Iterator[Client]:
+    """A client of a terminal, not yet connected: at a port, of the rig, or on this machine.
+
+    Raises ConfigError for an unknown target.
+    """
+    from tinyfin.hil import session
+    from tinyfin.pack.trust import trusted_keys
+
+    if port is not None:
+        with session.at_port(port) as found:
+            yield found.client
+        return
+    if run is None:
+        raise ConfigError("a run folder or a pack is needed; give --run")
+    keys = trusted_keys(run, public_keys)
+    if name is None:
+        with session.reach(run, session.HOST, keys=keys) as found:
+            yield found.client
+        return
+    (spec,) = select(rig, (name,)).values()
+    way = reach(name, spec, rig.deadlines)
+    try:
+        way.prepare(run, keys)
+        client = Client(way.open())
+        try:
+            yield client
+        finally:
+            client.close()
+    finally:
+        way.close()
