@@ -82,7 +82,7 @@ class _Order:
         self._expected = 0
         self._early: dict[int, Step] = {}
         self._waiting: dict[int, Step] = {}
-        self._asked: tuple[int, Step] | None = None
+        self._asked: dict[int, Step] = {}
         self._ready: list[Step] = []
 
     def entry(self, entry: Entry) -> Iterator[Step]:
@@ -120,11 +120,12 @@ class _Order:
                 self._ready.append(done)
                 self._expected = (self._expected + 1) & 0xFFFF
         elif frame.type in _ASKED:
-            if self._asked is not None and self._asked[0] == frame.sequence:
+            before = self._asked.get(frame.sequence)
+            if before is not None and before.payload == frame.payload and not before.answer:
                 return
             name = Request(frame.type).name
             step = Step(name, frame.type, frame.payload, at_us=entry.at_us)
-            self._asked = (frame.sequence, step)
+            self._asked[frame.sequence] = step
             self._ready.append(step)
 
     def _down(self, entry: Entry, frame: Frame) -> Iterator[Step]:
@@ -138,10 +139,11 @@ class _Order:
             step = self._waiting.pop(frame.sequence, None)
             if step is not None:
                 step.answer = frame.payload
-        elif self._asked is not None and self._asked[0] == frame.sequence:
-            step = self._asked[1]
-            if step.answer is None and frame.type == _ASKED[Request(step.request)]:
-                step.answer = frame.payload
+        else:
+            step = self._asked.get(frame.sequence)
+            if step is not None and frame.type == _ASKED[Request(step.request)]:
+                step.answer = step.answer or frame.payload
+                del self._asked[frame.sequence]
 
     def _refused(self, frame: Frame) -> None:
         """A frame that was refused did nothing: it is not sent again."""
@@ -150,8 +152,8 @@ class _Order:
         step = self._waiting.pop(frame.sequence, None)
         if step is not None:
             self._expected = frame.sequence
-        elif self._asked is not None and self._asked[0] == frame.sequence:
-            step = self._asked[1]
+        else:
+            step = self._asked.pop(frame.sequence, None)
         if step is not None and step.answer is None:
             self._ready = [other for other in self._ready if other is not step]
 
@@ -164,7 +166,7 @@ class _Order:
         self._expected = hello.expected
         self._early.clear()
         self._waiting.clear()
-        self._asked = None
+        self._asked.clear()
 
 
 def playback(
