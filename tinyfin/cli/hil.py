@@ -55,14 +55,16 @@ def command() -> None:
 @click.option("--junit", type=_FILE, help="Write the JUnit XML here instead.")
 @click.option("--flash/--no-flash", default=True, help="Take what the targets hold already.")
 @click.option("--events", type=click.IntRange(min=1), help="Replay so many events of each suite.")
+@click.option("--minutes", type=click.FloatRange(min=0, min_open=True),
+              help="Begin no further round of a suite after so many minutes.")  # fmt: skip
 @click.option("--chaos", help="Faults on the line, for every suite; see `tinyfin replay --help`.")
 @click.option("--wait", "wait_s", type=float, help="Seconds to wait for a board that is in use.")
 @public_key_option
 @json_option
 def run(
     rig_path: Path | None, names: tuple[str, ...], suites: tuple[str, ...], run_path: Path | None,
-    out: Path, junit: Path | None, flash: bool, events: int | None, chaos: str | None,
-    wait_s: float | None, public_keys: tuple[Path, ...], as_json: bool,
+    out: Path, junit: Path | None, flash: bool, events: int | None, minutes: float | None,
+    chaos: str | None, wait_s: float | None, public_keys: tuple[Path, ...], as_json: bool,
 ) -> None:  # fmt: skip
     """Flash, boot, self-test, replay and compare, on all targets at once.
 
@@ -82,7 +84,7 @@ def run(
     keys = trusted_keys(what, public_keys)
     require_trusted(run_pack(what).read_bytes(), keys, what)
     wanted = [suite_files.find(name, rig) for name in suites]
-    wanted = running.with_options(wanted, events=events, chaos=chaos)
+    wanted = running.with_options(wanted, events=events, minutes=minutes, chaos=chaos)
     todo = running.jobs(
         rig, chosen, wanted, run=what, keys=keys, folder=out, lease_wait_s=wait_s
     )

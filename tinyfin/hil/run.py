@@ -233,12 +233,15 @@ def write_results(result: RigResult, folder: Path, *, junit_path: Path | None = 
 
 
 def with_options(
-    suites: Sequence[Suite], *, events: int | None = None, chaos: str | None = None
-) -> list[Suite]:
+    suites: Sequence[Suite], *, events: int | None = None, minutes: float | None = None,
+    chaos: str | None = None,
+) -> list[Suite]:  # fmt: skip
     """The suites with what the command line changes of them."""
     made = []
     for suite in suites:
-        changed = suite if events is None else suite.with_events(events)
+        changed = suite if events is None else suite.with_data(events=events)
+        if minutes is not None:
+            changed = changed.with_data(duration_s=60 * minutes)
         made.append(changed if chaos is None else changed.with_chaos(chaos))
     return made
 

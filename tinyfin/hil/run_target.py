@@ -204,13 +204,15 @@ class TargetRun:
         wanted = suite.data.events
         if wanted is not None and suite.data.shared:
             wanted = wanted // self.job.of + (self.job.index < wanted % self.job.of)
-        totals = Totals()
+        totals, begin, most = Totals(), time.monotonic(), suite.data.duration_s
         try:
             for tx, stream in rounds(suite, self.job.index):
                 if wanted is not None:
                     stream = cut(stream, wanted - totals.events)
                 self._round(suite, totals, tx, stream, wanted)
-                if wanted is None or totals.events >= wanted:
+                if wanted is not None and totals.events >= wanted:
+                    break
+                if most is not None and time.monotonic() - begin >= most:
                     break
         finally:
             case.facts.update(totals.as_dict())

@@ -52,6 +52,8 @@ class Data(_Section):
     """At most so many transactions of each round."""
     events: Annotated[int, Field(ge=1)] | None = None
     """Go on with the simulator's next seed until so many events were replayed."""
+    duration_s: Annotated[float, Field(gt=0)] | None = None
+    """Begin no further seed after so many seconds, however many events there were."""
     shared: bool = False
     """``events`` are shared out among the targets, each with data of its own."""
 
@@ -125,9 +127,9 @@ class Suite(_Section):
     folder: Path = Field(default=Path(), exclude=True)
     """Where the suite's file lies."""
 
-    def with_events(self, events: int) -> Suite:
-        """The same for another number of events."""
-        return self.model_copy(update={"data": self.data.model_copy(update={"events": events})})
+    def with_data(self, **values: object) -> Suite:
+        """The same with other ``events`` or ``duration_s``."""
+        return self.model_copy(update={"data": self.data.model_copy(update=values)})
 
     def with_chaos(self, chaos: str) -> Suite:
         """The same with other faults; restarts among them are resumed from."""

@@ -40,7 +40,7 @@ def rounds(suite: Suite, index: int = 0) -> Iterator[tuple[Transactions, Stream]
     while True:
         tx = _simulated(data.simulate, seed)
         yield change(tx, event_stream(tx, "both"), suite.change)
-        if data.events is None:
+        if data.events is None and data.duration_s is None:
             return
         seed += 1
 

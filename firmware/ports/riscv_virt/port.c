@@ -16,7 +16,7 @@ const uint32_t tfin_port_tick_mask = 0xFFFFFFFFu;
 void tfin_port_init(void)
 {
     UART[1] = 0; /* no interrupts */
-    UART[2] = 1; /* FIFO */
+    UART[2] = 0xC1; /* FIFO; the trigger level says how many bytes QEMU may hand over at once */
     UART[3] = 3; /* 8N1 */
 }
 
