@@ -4,7 +4,8 @@
  *
  * Layout ROWS: four rows of plain int8 weights at a time; one 16-byte load of inputs serves four VMLADAVA.S8. Ten instructions for 64
  * multiply-accumulates (floor 9: five loads, four VMLADAVA), tail-predicated by DLSTP/LETP, so that neither weights nor inputs are read behind
- * their ends. Then 24 instructions for four outputs (floor 14: two moves, bias 2, VQRDMULH, 2 for the sign, VRSHL, zero point, 2 clamps, store, loop 2).
+ * their ends. Then 23 instructions for four outputs (floor 14: two moves, bias 2, VQRDMULH, 2 for the sign, VRSHL, zero point, 2 clamps, store, loop 2); 27 when
+ * rows have multipliers of their own. Which of the three ends a group takes is decided once per layer: its address is loaded with the last operands.
  *
  * Layout CANONICAL works too, at 18 instructions for 64: words are gathered, even columns lose their + 128 by an exclusive or, and odd columns meet
  * -127 once more, because that layout's bias expects x - 127 there.
@@ -51,8 +52,14 @@
     "vstrb.32 q0, [r5], #4\n"   \
     "cmp r5, r4\n"
 
+/* Twice rather than a jump for each layer. */
+#define LEAVE               \
+    "add sp, sp, #32\n"     \
+    "vpop {d8-d13}\n"       \
+    "pop {r4-r11, pc}\n"
+
 /*
- * Frame: 0 m, 4 ~shift1, 8 zero point, 12 end of the outputs, 16 flags, 20 where a group starts, 24 accumulators.
+ * Frame: 0 m, 4 ~shift1, 8 zero point, 12 end of the outputs, 16 how a group of layout ROWS ends, 20 accumulators, 24 where a group starts, 28 flags.
  * flags: 1 per-channel, 2 not narrow, 4 accumulators, 8 canonical. Registers: r3 padded inputs, r5 output, r7 input, r8 constants, q2 and q3 clamps.
  */
 __attribute__((naked)) void tfin_fully_connected(const tfin_node *node __attribute__((unused)),
@@ -83,19 +90,26 @@ __attribute__((naked)) void tfin_fully_connected(const tfin_node *node __attribu
         "eor r6, r6, #2\n"
         "ldr r10, [r1, #40]\n" /* accumulators */
         "add r10, r2\n"
-        "adr r9, 2f\n"
+        "adr.w r11, 2f + 1\n" /* + 1: Thumb */
+        "adr.w r9, 14f + 1\n"
         "ldrh r1, [r1, #6]\n" /* layout */
         "cbnz r1, 1f\n"
         "orr r6, r6, #8\n"
-        "adr r9, 5f\n"
+        "adr.w r11, 5f + 1\n"
         "1:\n"
-        "orr r9, r9, #1\n" /* Thumb */
+        "cbz r6, 1f\n"
+        "adr.w r9, 13f + 1\n"
+        "cmp r6, #1\n"
+        "beq 1f\n"
+        "adr.w r9, 7f + 1\n"
+        "1:\n"
         "ldrsb r2, [r0, #28]\n"
         "ldrd r0, r1, [r0, #20]\n" /* multiplier_q32, shift1 */
         "lsrs r0, r0, #1\n"
         "mvns r1, r1\n"
-        "push {r0, r1, r2, r4, r6, r9, r10}\n"
-        "bx r9\n"
+        "push {r6}\n"
+        "push {r0, r1, r2, r4, r9, r10, r11}\n"
+        "bx r11\n"
 
         ".balign 4\n"
         "2:\n" /* a group, layout ROWS */
@@ -121,29 +135,23 @@ __attribute__((naked)) void tfin_fully_connected(const tfin_node *node __attribu
         "mov r8, r12\n"
         "vmov q0[2], q0[0], r0, r4\n"
         "vmov q0[3], q0[1], r2, r6\n"
-        "ldm sp, {r0, r1, r2, r4, r6}\n"
-        "cbnz r6, 13f\n"
+        "ldm sp, {r0, r1, r2, r4, pc}\n"
+        "14:\n" /* per-tensor */
         "vqrdmulh.s32 q0, q0, r0\n"
         "vshr.s32 q1, q0, #31\n"
         AWAY_FROM_ZERO
         "vrshl.s32 q0, r1\n"
         FINISH
         "bne 2b\n"
-        "4:\n"
-        "add sp, sp, #28\n"
-        "vpop {d8-d13}\n"
-        "pop {r4-r11, pc}\n"
-        "13:\n"
-        "cmp r6, #1\n" /* per-channel, and nothing else */
-        "bne 7f\n"
+        "4:\n" LEAVE
+        "13:\n" /* per-channel */
         MULTIPLIERS
         "vqrdmulh.s32 q0, q0, q4\n"
         "vshr.s32 q1, q0, #31\n"
         AWAY_FROM_ZERO
         "vrshl.s32 q0, q0, q5\n"
         FINISH
-        "bne 2b\n"
-        "b 4b\n"
+        "bne 2b\n" LEAVE
 
         ".balign 4\n"
         "5:\n" /* a group, layout CANONICAL */
@@ -165,9 +173,10 @@ __attribute__((naked)) void tfin_fully_connected(const tfin_node *node __attribu
         "letp lr, 6b\n"
         "vmov q0[2], q0[0], r0, r4\n"
         "vmov q0[3], q0[1], r2, r6\n"
-        "ldm sp, {r0, r1, r2, r4, r6}\n"
+        "ldm sp, {r0, r1, r2, r4}\n"
 
         "7:\n" /* the general case of requantisation */
+        "ldr r6, [sp, #28]\n"
         "vdup.32 q4, r0\n"
         "vdup.32 q5, r1\n"
         "lsls r1, r6, #30\n" /* C: accumulators; N: not narrow */
@@ -186,11 +195,11 @@ __attribute__((naked)) void tfin_fully_connected(const tfin_node *node __attribu
         "vrshl.s32 q0, q0, q5\n"
         FINISH
         "beq 4b\n"
-        "ldr pc, [sp, #20]\n"
+        "ldr pc, [sp, #24]\n"
         "10:\n"
-        "ldr r1, [sp, #24]\n"
+        "ldr r1, [sp, #20]\n"
         "vstrw.32 q0, [r1], #16\n"
-        "str r1, [sp, #24]\n"
+        "str r1, [sp, #20]\n"
         "b 8b\n"
         "11:\n"
         "vmov.i32 q1, #0\n"
