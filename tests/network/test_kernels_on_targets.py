@@ -50,8 +50,8 @@ CORES = {
     "cortex-m7": Core("cortex-m7"),
     "cortex-m33": Core("cortex-m33"),
     "cortex-m55": Core("cortex-m55", ("rows", "canonical")),
-    "rv32imc": Core("rv32imc", ("columns", "canonical")),
-    "xtensa-lx106": Core("xtensa-lx106", ("columns", "canonical")),
+    "rv32imc": Core("rv32imc"),
+    "xtensa-lx106": Core("xtensa-lx106"),
 }
 
 #: cores that share a kernel are sabotaged once

@@ -54,7 +54,7 @@ def networks(target: Target, cases: list[Case]) -> list[dict[str, Any]]:
     made: list[dict[str, Any]] = []
     for case in cases:
         plan = repack(compile_plan(load(case.model)), target.layout)
-        image, note = lab.build_lab(target), ""
+        image, code_of, note = lab.build_lab(target), None, ""
         if len(plan) + 65536 > lab.room(image) and len(plan) > 1 << 16:
             if target.core not in ("Cortex-M0", "Cortex-M0+"):
                 made.append({
@@ -62,16 +62,22 @@ def networks(target: Target, cases: list[Case]) -> list[dict[str, Any]]:
                     "note": f"{len(plan)} B of plan do not fit its flash",
                 })  # fmt: skip
                 continue
-            image = lab.build_lab(_STAND_IN, code_of=target.name)
+            code_of = target.name
+            image = lab.build_lab(_STAND_IN, code_of=code_of)
             note = f"same code, run on {image.target.title}"
         x = case.inputs.reshape(len(case.inputs), -1)[: case.rows]
         y = case.expected.reshape(len(case.expected), -1)[: case.rows]
         found = lab.run(image, lab.Tape().network(plan, x, y, ticks=True), icount=True)
         counts = [found.instructions(n[0]) for n in found.numbers("row")]
+        portable = lab.build_lab(image.target, portable=True, code_of=code_of)
+        tape = lab.Tape().network(compile_plan(load(case.model)), x[:1], y[:1], ticks=True)
+        plain = lab.run(portable, tape, icount=True)
         made.append({
             "target": target.name, "network": case.name, "inferences": len(counts),
             "instructions": int(np.median(counts)), "instructions_min": min(counts),
-            "instructions_max": max(counts), "differing_bytes": found.differing,
+            "instructions_max": max(counts),
+            "portable": plain.instructions(plain.numbers("row")[0][0]),
+            "differing_bytes": found.differing + plain.differing,
             "plan_bytes": len(plan),
             "scratch_bytes": int.from_bytes(plan[_ARENA_AT : _ARENA_AT + 4], "little"),
             "note": note,

@@ -119,11 +119,13 @@ class Finding:
 
 
 def build_lab(
-    target: Target | str, *, probe: bool = False, code_of: str | None = None
+    target: Target | str, *, probe: bool = False, portable: bool = False, code_of: str | None = None
 ) -> BuildResult:
-    """The laboratory's image, one for all packs; ``probe``: the build with a hook per operator."""
+    """The laboratory's image, one for all packs; ``probe``: the build with a hook per operator;
+    ``portable``: with the portable kernel in place of the core's own."""
     folder = paths.firmware_dir() / "lab"
     defines = ["TFIN_OWN_CRYPTO", *(["TFIN_LAB_PROBE"] if probe else [])]
+    defines += ["TFIN_KERNEL_PORTABLE"] if portable else []
     flags = ["-include", str(folder / "probe.h")] if probe else []
     return building.build(
         target, app=folder, pack="none", defines=defines, flags=flags, code_of=code_of

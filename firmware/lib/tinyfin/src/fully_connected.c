@@ -18,7 +18,7 @@
  *
  * The plan stores multiplier_q32 = 2m (unsigned) and shift1 = e - 1 (below 0: no right shift, and -1 - shift1 to the left).
  */
-#if defined(__ARM_FEATURE_MVE) || defined(TFIN_KERNEL_COLUMNS) || (defined(__ARM_ARCH_ISA_THUMB) && __ARM_ARCH_ISA_THUMB == 1)
+#if defined(TFIN_FAMILY_MVE) || defined(TFIN_FAMILY_ARMV6M) || defined(TFIN_FAMILY_ARMV7M) || defined(TFIN_FAMILY_RV32) || defined(TFIN_FAMILY_LX106)
 /* These families' kernels leave nothing to this one. */
 typedef int tfin_no_portable_kernel; /* ISO C wants a declaration */
 #else
@@ -31,7 +31,7 @@ static int32_t requantise(int32_t acc, uint32_t multiplier_q32, int32_t shift1)
     int32_t total = 32 + (shift1 < 0 ? 0 : shift1 + 1);
     return (int32_t)(((int64_t)x * (int64_t)multiplier_q32 + ((int64_t)1 << (total - 1))) >> total);
 #else
-#ifdef __ARM_FEATURE_DSP
+#ifdef TFIN_FAMILY_DSP
     int32_t v;
     __asm__("smmlar %0, %1, %2, %1" : "=r"(v) : "r"(x), "r"(multiplier_q32)); /* proof in fully_connected_dsp.c */
 #else
@@ -94,7 +94,7 @@ void tfin_fully_connected_portable(const tfin_node *node, const uint8_t *plan, u
     for (const int8_t *x = input; x != end; x += 2) {
         start -= 128u * (uint32_t)(int32_t)*x;
     }
-#ifdef __ARM_FEATURE_DSP /* there this kernel only stands in for the fast one: small is better */
+#ifdef TFIN_FAMILY_DSP /* there this kernel only stands in for the fast one: small is better */
     for (uint32_t row = 0; row < node->outputs; row++) {
         const uint8_t *v = w;
         uint32_t sum = start;
@@ -137,7 +137,7 @@ void tfin_fully_connected_portable(const tfin_node *node, const uint8_t *plan, u
 #endif
 }
 
-#ifndef __ARM_FEATURE_DSP
+#ifndef TFIN_FAMILY_DSP
 void tfin_fully_connected(const tfin_node *node, const uint8_t *plan, uint8_t *arena)
 {
     tfin_fully_connected_portable(node, plan, arena);

@@ -24,7 +24,7 @@
  */
 #include "net.h"
 
-#if defined(__ARM_ARCH_ISA_THUMB) && __ARM_ARCH_ISA_THUMB == 1
+#ifdef TFIN_FAMILY_ARMV6M
 
 #ifdef TFIN_SABOTAGE_KERNEL /* wrong on purpose: rounding is half a unit off */
 #define HALF "#14"

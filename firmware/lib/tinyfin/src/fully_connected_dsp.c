@@ -21,7 +21,7 @@
  */
 #include "net.h"
 
-#if defined(__ARM_FEATURE_DSP) && !defined(__ARM_FEATURE_MVE)
+#ifdef TFIN_FAMILY_DSP
 
 #ifdef TFIN_SABOTAGE_KERNEL /* wrong on purpose: the last row of a group meets the weights of the one before */
 #define LAST_ROW "r7"

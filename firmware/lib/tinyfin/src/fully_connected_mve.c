@@ -17,7 +17,7 @@
  */
 #include "net.h"
 
-#if defined(__ARM_FEATURE_MVE) && !defined(TFIN_TEST_NO_MVE)
+#ifdef TFIN_FAMILY_MVE
 
 #ifdef TFIN_SABOTAGE_KERNEL /* wrong on purpose: the last row of a group meets the weights of the one before */
 #define LAST_ROW "r10"

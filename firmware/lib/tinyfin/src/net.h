@@ -19,15 +19,30 @@
 /* Layouts of the constants (plan.md), and those that the kernels of this build read, one bit each: every build reads the canonical one, a
  * build for a host all of them. */
 enum tfin_layout { TFIN_LAYOUT_CANONICAL = 0, TFIN_LAYOUT_ROWS = 1, TFIN_LAYOUT_COLUMNS = 2 };
-#if defined(__ARM_FEATURE_MVE)
+/* Whose kernel of FULLY_CONNECTED this build has; one file each, fully_connected_*.c. TFIN_KERNEL_PORTABLE asks for the portable one on any core. */
+#if defined(TFIN_KERNEL_PORTABLE)
+#define TFIN_LAYOUTS 1u
+#elif defined(__ARM_FEATURE_MVE)
+#define TFIN_FAMILY_MVE 1
 #define TFIN_LAYOUTS 3u
 #elif defined(__ARM_ARCH_ISA_THUMB) && __ARM_ARCH_ISA_THUMB == 1
+#define TFIN_FAMILY_ARMV6M 1
 #define TFIN_LAYOUTS 5u
-#elif (defined(__ARM_ARCH_PROFILE) && __ARM_ARCH_PROFILE == 'M' && !defined(__ARM_FEATURE_DSP)) || \
-    (defined(__riscv) && __riscv_xlen == 32 && defined(__riscv_mul)) || defined(__XTENSA__)
+#elif defined(__ARM_ARCH_PROFILE) && __ARM_ARCH_PROFILE == 'M'
+#ifdef __ARM_FEATURE_DSP
+#define TFIN_FAMILY_DSP 1
+#define TFIN_LAYOUTS 1u
+#else
+#define TFIN_FAMILY_ARMV7M 1
 #define TFIN_LAYOUTS 5u
-#define TFIN_KERNEL_COLUMNS 1
-#elif (defined(__ARM_ARCH_PROFILE) && __ARM_ARCH_PROFILE == 'M') || defined(__riscv)
+#endif
+#elif defined(__riscv) && __riscv_xlen == 32 && defined(__riscv_mul) && !defined(__riscv_32e)
+#define TFIN_FAMILY_RV32 1
+#define TFIN_LAYOUTS 1u
+#elif defined(__XTENSA_CALL0_ABI__)
+#define TFIN_FAMILY_LX106 1
+#define TFIN_LAYOUTS 1u
+#elif defined(__riscv) || defined(__XTENSA__)
 #define TFIN_LAYOUTS 1u
 #else
 #define TFIN_LAYOUTS 7u
@@ -191,8 +206,8 @@ static inline uint32_t tfin_net_layout(const uint8_t *plan)
     return tfin_plan_u32(plan, TFIN_PLAN_FORMAT_LAYOUT) >> 16;
 }
 
-/* The kernel of this core. One file per family defines it: fully_connected_mve.c (Helium), _dsp.c,
- * _armv6m.c, _columns.c (ARMv7-M, rv32im, Xtensa), or else fully_connected.c. */
+/* The kernel of this core. One file per family defines it: fully_connected_mve.c (Helium), _dsp.c, _armv7m.c, _armv6m.c, _rv32.c, _lx106.c, or else
+ * fully_connected.c. */
 void tfin_fully_connected(const tfin_node *node, const uint8_t *plan, uint8_t *arena);
 
 /* The portable kernel, for what the core's own leaves to it. */
