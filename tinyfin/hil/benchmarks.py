@@ -22,6 +22,7 @@ from tinyfin.pack.container import parse_pack
 from tinyfin.pack.plan import compile_plan, repack
 from tinyfin.quantize.tflite_model import load
 from tinyfin.targets import catalogue, flash
+from tinyfin.targets.build import BuildResult
 from tinyfin.targets.catalogue import Target
 
 __all__ = ["Case", "budget_row", "network_code", "networks", "opening"]
@@ -52,9 +53,17 @@ class Case:
 def networks(target: Target, cases: list[Case]) -> list[dict[str, Any]]:
     """One row per network: instructions of an inference, bytes that differ, sizes."""
     made: list[dict[str, Any]] = []
+    builds: dict[tuple[str, bool, str | None], BuildResult] = {}
+
+    def built(machine: str, portable: bool = False, code_of: str | None = None) -> BuildResult:
+        key = machine, portable, code_of
+        if key not in builds:
+            builds[key] = lab.build_lab(machine, portable=portable, code_of=code_of)
+        return builds[key]
+
     for case in cases:
         plan = repack(compile_plan(load(case.model)), target.layout)
-        image, code_of, note = lab.build_lab(target), None, ""
+        image, code_of, note = built(target.name), None, ""
         if len(plan) + 65536 > lab.room(image) and len(plan) > 1 << 16:
             if target.core not in ("Cortex-M0", "Cortex-M0+"):
                 made.append({
@@ -63,13 +72,13 @@ def networks(target: Target, cases: list[Case]) -> list[dict[str, Any]]:
                 })  # fmt: skip
                 continue
             code_of = target.name
-            image = lab.build_lab(_STAND_IN, code_of=code_of)
+            image = built(_STAND_IN, code_of=code_of)
             note = f"same code, run on {image.target.title}"
         x = case.inputs.reshape(len(case.inputs), -1)[: case.rows]
         y = case.expected.reshape(len(case.expected), -1)[: case.rows]
         found = lab.run(image, lab.Tape().network(plan, x, y, ticks=True), icount=True)
         counts = [found.instructions(n[0]) for n in found.numbers("row")]
-        portable = lab.build_lab(image.target, portable=True, code_of=code_of)
+        portable = built(image.target.name, True, code_of)
         tape = lab.Tape().network(compile_plan(load(case.model)), x[:1], y[:1], ticks=True)
         plain = lab.run(portable, tape, icount=True)
         made.append({
