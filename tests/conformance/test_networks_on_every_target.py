@@ -10,9 +10,11 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.conformance.conftest import on_target
+from tests.network.integer_models import KINDS, answers, make
 from tests.network.native import ANCHOR_NAMES, ANCHORS, tflm
 from tests.network.test_random_shapes import random_graph, random_inputs
 from tinyfin.hil import lab
+from tinyfin.pack.integer_plan import compile_integer_plan
 from tinyfin.pack.plan import compile_plan, repack
 from tinyfin.quantize.tflite_model import load
 from tinyfin.targets import catalogue
@@ -33,7 +35,7 @@ def anchor(name: str) -> Case:
 
 @cache
 def generated() -> list[Case]:
-    """Random fully connected networks; shapes that no kernel was tuned for."""
+    """Random fully connected networks, shapes that no kernel was tuned for; tables and trees."""
     made = []
     for seed in range(3000, 3000 + MODELS):
         rng = np.random.default_rng(seed)
@@ -41,6 +43,10 @@ def generated() -> list[Case]:
         parsed = load(model)
         x = random_inputs(rng, 4, parsed.input_tensor.size)
         made.append((compile_plan(parsed), x, tflm(model, x)))
+    for kind in KINDS:
+        for seed in range(6):
+            integers, x = make(kind, seed)
+            made.append((compile_integer_plan(integers), x, answers(integers, x)[0]))
     return made
 
 

@@ -17,7 +17,7 @@ PAGE = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
 
 def test_examples_load() -> None:
     blocks = re.findall(r"```toml\n(.*?)```", PAGE, re.S)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     for block in blocks:
         from_table(tomllib.loads(block))
 
@@ -31,4 +31,8 @@ def test_tables_are_complete() -> None:
 
 
 def test_committed_mappings_load() -> None:
+    for path in (*(ROOT / "models" / "adbench").glob("*.toml"), ROOT / "models/ulb/tinyfin.toml"):
+        config = load(path)
+        assert config.data.plain
+        assert len(config.features.names) == len(config.schema.fields)
     assert load(ROOT / "models" / "handbook" / "tinyfin.toml").data.label_delay_s == 7 * 86400

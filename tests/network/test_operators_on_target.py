@@ -8,10 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.network import integer_models
+from tests.network.integer_models import KINDS
 from tests.network.native import LIBRARY, SOURCES, tflm
 from tests.network.operator_models import OPERATORS, random_inputs
 from tests.network.test_kernels_on_targets import CORES, Case, Image, _bundle
 from tests.network.test_operators_equal_tflm import autoencoder, residual, whitening
+from tinyfin.pack.integer_plan import compile_integer_plan
 from tinyfin.pack.plan import compile_plan
 from tinyfin.quantize.tflite_model import load
 
@@ -33,6 +36,12 @@ def models() -> dict[str, list[Case]]:
             model = graph.build()
             case = Case(compile_plan(load(model)), x, tflm(model, x))
             made.setdefault(name, []).append(case)
+    for kind in KINDS:
+        for seed in range(MODELS):
+            integers, x = integer_models.make(kind, seed)
+            terms, sums = integer_models.answers(integers, x)
+            case = Case(compile_integer_plan(integers), x, terms, sums[:, None])
+            made.setdefault(kind, []).append(case)
     return made
 
 
@@ -55,7 +64,7 @@ def test_every_byte_on_the_core(
     assert "differing 0" in done.stdout
     if name in SABOTAGED:  # negative control, each operator by itself
         image.objects = spoilt(image)
-        for operator in OPERATORS:
+        for operator in (*OPERATORS, *KINDS):
             done = image.run(kernels, _bundle(models[operator], CORES[name].layouts))
             assert done.returncode != 0, operator
             assert "differs" in done.stdout

@@ -121,8 +121,19 @@ def from_table(table: Mapping[str, Any], path: Path | None = None) -> Config:
     except ValueError as error:
         key, message = error.args
         raise ConfigError(f"{where}: data.{key}: {message}") from error
+    if sections.features.names == "fields":
+        sections = sections.model_copy(update={"features": _of_fields(sections.features, schema)})
     parts = {name: getattr(sections, name) for name in Sections.model_fields}
     return Config(schema=schema, path=path, table=dict(table), **parts)
+
+
+def _of_fields(features: Features, schema: Schema) -> Features:
+    """``names = "fields"``: every field but a token is a feature as it stands, unless the section
+    defines a feature of its name; what else it defines follows."""
+    names = [field.name for field in schema.fields if field.unit != "token"]
+    plain = {name: {"op": "field", "name": name} for name in names}
+    define = {**plain, **features.define}
+    return features.model_copy(update={"names": [*define], "define": define})
 
 
 def _explain(error: ValidationError, where: str) -> str:

@@ -7,10 +7,11 @@ import difflib
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from tinyfin.config.durations import parse_duration, parse_moment
-from tinyfin.schema import Field, Schema
+from tinyfin.schema import Field as SchemaField
+from tinyfin.schema import Schema
 
 __all__ = ["ALIASES", "SPECIAL_NAMES", "Column", "Data", "Duration", "Moment"]
 
@@ -38,18 +39,22 @@ TIMES = ("time", "local_time", "outcome_time", "label_time")
 
 
 class Column(BaseModel):
-    """Where one value comes from: a column of the file, or a constant.
+    """Where one value comes from: a column of the file, a constant, or columns of which one is 1.
 
     ``unit``: ``minor`` or ``major`` for amounts (``exponent`` decimals, 2 for most currencies), and
     ``token`` for a card column that already holds 64-bit tokens. ``values`` translates the file's
     spellings (``"*"`` stands for every other one). ``format`` reads times; numbers count from
     ``epoch`` (1970-01-01 if not given), and ``utc_offset`` is added to make local time.
+    ``scale`` multiplies numbers before they are rounded to whole ones. ``one_hot`` names columns of
+    0 and 1: the value is the position of the one that is 1, from 0; absent when none is.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     column: str | None = None
     constant: int | float | str | None = None
+    one_hot: Annotated[list[str], Field(min_length=2, max_length=1024)] | None = None
+    scale: Annotated[float, Field(gt=0, lt=1e18)] | None = None
     unit: Literal["minor", "major", "token"] | None = None
     exponent: Annotated[int, BeforeValidator(lambda v: _exponent(v))] | None = None
     values: dict[str, str | int] | None = None
@@ -64,8 +69,10 @@ class Column(BaseModel):
 
     @model_validator(mode="after")
     def _one_source(self) -> Column:
-        if (self.column is None) == (self.constant is None):
-            raise ValueError('give either column = "NAME" or constant = VALUE')
+        if sum(x is not None for x in (self.column, self.constant, self.one_hot)) != 1:
+            raise ValueError('give one of column = "NAME", constant = VALUE, one_hot = ["A", "B"]')
+        if self.one_hot is not None and len(set(self.one_hot)) < len(self.one_hot):
+            raise ValueError("one_hot names a column twice")
         return self
 
 
@@ -154,7 +161,7 @@ def check_columns(data: Data, schema: Schema) -> None:
             raise ValueError(name, problem)
 
 
-def _misfit(name: str, column: Column, field: Field | None) -> str | None:
+def _misfit(name: str, column: Column, field: SchemaField | None) -> str | None:
     is_amount = field is not None and field.unit == "minor"
     is_token = field is not None and field.unit == "token"
     if column.unit in ("minor", "major") and not is_amount:
@@ -167,6 +174,11 @@ def _misfit(name: str, column: Column, field: Field | None) -> str | None:
         return "format, epoch and utc_offset fit times only; remove them"
     if column.epoch is not None and column.format not in (None, "seconds", "milliseconds"):
         return 'epoch goes with format = "seconds" or "milliseconds"'
+    whole = field is not None and field.type in ("i32", "i64") and not is_amount
+    if column.scale is not None and (not whole or column.values is not None):
+        return "scale makes whole numbers of an i32 or i64 field, without values; remove it"
+    if column.one_hot is not None and (not whole or column.values or column.scale):
+        return "one_hot fills an i32 or i64 field, without values or scale; remove it"
     if column.values is not None and (name in (*TIMES, "id", "terminal") or is_amount or is_token):
         return "values translates codes, not ids, times or amounts; remove it"
     return None

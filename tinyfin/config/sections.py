@@ -38,7 +38,8 @@ class Simulate(Section):
 class Features(Section):
     """[features]: which features the model sees.
 
-    ``names`` lists features of the catalogue, or names one of its sets (``"default"``,
+    ``names`` lists features of the catalogue, takes the schema's fields themselves (``"fields"``),
+    or names one of its sets (``"default"``,
     ``"stream"``, ``"all"``). The capacities are the terminal's memory: transactions that wait for
     their outcome, cards, labels. ``cuts`` has the numbers that training chose. Every other entry of
     the section is a table that defines a feature of the user's own, kept as written in ``define``.

@@ -220,6 +220,57 @@ def codes(array: pa.Array, names: Sequence[str], values: Mapping[str, str | int]
     return Parsed(found, present, [(present & (found < 0), rule)])
 
 
+def scaled(array: pa.Array, factor: float, low: int, high: int) -> Parsed:
+    """Numbers times ``factor``, rounded to the nearest whole one, within ``low..high``."""
+    present = _mask(array.is_valid())
+    kind = array.type
+    if pa.types.is_string(kind):
+        values = _floats(array)
+    elif pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_decimal(kind):
+        values = _numpy(array.cast(pa.float64(), safe=False))
+    else:
+        values = np.full(len(array), np.nan)
+    number = np.isfinite(values)
+    whole = np.rint(np.where(number, values, 0.0) * factor)
+    inside = (whole >= low) & (whole <= high) & (np.abs(whole) < 2.0**63)
+    broken = [
+        (present & ~number, "must be a number"),
+        (present & number & ~inside, f"times scale = {factor:g} must be {low}..{high}"),
+    ]
+    return Parsed(np.where(inside, whole, 0.0).astype(np.int64), present, broken)
+
+
+def _floats(array: pa.Array) -> npt.NDArray[np.float64]:
+    """Text as numbers; NaN where it is none."""
+
+    def number(word: str) -> float:
+        try:
+            return float(word) if "_" not in word else float("nan")
+        except ValueError:
+            return float("nan")
+
+    encoded = texts(array).dictionary_encode()
+    table = np.array([number(word) for word in encoded.dictionary.to_pylist()] or [0.0])
+    return np.asarray(table[_numpy(encoded.indices)], np.float64)
+
+
+def one_hot(columns: Sequence[pa.Array]) -> Parsed:
+    """Which of columns of 0 and 1 is 1, from 0; absent where none is. Two are one too many."""
+    chosen = np.zeros(len(columns[0]), np.int64)
+    count = np.zeros(len(columns[0]), np.int64)
+    odd = np.zeros(len(columns[0]), np.bool_)
+    for i, column in enumerate(columns):
+        exact = integers(column, 0, 1)
+        for mask, _ in exact.broken:
+            odd |= mask
+        one = exact.present & (exact.values == 1)
+        chosen[one] = i
+        count += one
+    return Parsed(chosen, count > 0, [
+        (odd, "must be 0 or 1"), (count > 1, "must have a single 1 among its columns")
+    ])  # fmt: skip
+
+
 def mapped(array: pa.Array, values: Mapping[str, str | int] | None) -> pa.Array:
     """``array`` after translation, or as it is when there is nothing to translate."""
     return array if values is None else translated(array, values)

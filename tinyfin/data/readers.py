@@ -14,7 +14,18 @@ import pyarrow as pa
 
 from tinyfin.config import Column, Config
 from tinyfin.config.columns import TIMES
-from tinyfin.data.parse import Parsed, amounts, codes, flat, integers, mapped, over_words, texts
+from tinyfin.data.parse import (
+    Parsed,
+    amounts,
+    codes,
+    flat,
+    integers,
+    mapped,
+    one_hot,
+    over_words,
+    scaled,
+    texts,
+)
 from tinyfin.data.problems import BadRows, report, set_aside
 from tinyfin.data.tables import read_pieces, read_table
 from tinyfin.data.times import Times, parse_times
@@ -175,7 +186,10 @@ def read_in_pieces(
 
 def _wanted(config: Config) -> dict[str, str]:
     columns = config.data.resolved(config.schema)
-    return {key: col.column for key, col in columns.items() if col.column is not None}
+    found = {key: col.column for key, col in columns.items() if col.column is not None}
+    for key, col in columns.items():
+        found |= {f"{key}.one_hot.{i}": name for i, name in enumerate(col.one_hot or ())}
+    return found
 
 
 def _pieces(path: str | Path, config: Config, first_row: int, rows: int) -> Iterator[_Part]:
@@ -277,16 +291,28 @@ def _parse_fields(part: _Part, columns: Mapping[str, Column], schema: Schema) ->
     present = np.zeros(n, np.uint32)
     for i, spec in enumerate(schema.fields):
         missing = np.uint64(spec.missing).view(np.int64) if spec.type == "u64" else spec.missing
-        source = _source(part, columns, spec.name)
+        hot = _one_hot(part, columns, spec.name)
+        source = _source(part, columns, spec.name) if hot is None else hot[0]
         if source is None:
             values[:, i] = missing
             continue
-        parsed = _field(part, spec, columns[spec.name], source)
+        parsed = hot[1] if hot is not None else _field(part, spec, columns[spec.name], source)
         _note(part, columns, spec.name, source, parsed)
         values[:, i] = np.where(parsed.present, parsed.values, missing)
         present |= parsed.present.astype(np.uint32) << np.uint32(i)
     part.arrays["values"] = values
     part.arrays["present"] = present
+
+
+def _one_hot(
+    part: _Part, columns: Mapping[str, Column], name: str
+) -> tuple[pa.Array, Parsed] | None:
+    """The first of the columns that ``name`` is one-hot in, and what all of them say."""
+    how = columns.get(name)
+    if how is None or how.one_hot is None:
+        return None
+    sources = [flat(part.table.column(source)) for source in how.one_hot]
+    return sources[0], one_hot(sources)
 
 
 def _field(part: _Part, spec: Field, column: Column, source: pa.Array) -> Parsed:
@@ -300,6 +326,8 @@ def _field(part: _Part, spec: Field, column: Column, source: pa.Array) -> Parsed
     if spec.type == "enum":
         return codes(flat(source), spec.values, column.values)
     low, high = spec.bounds
+    if column.scale is not None:
+        return scaled(flat(source), column.scale, low, high)
     return integers(mapped(flat(source), column.values), low, high, f"a whole number ({spec.type})")
 
 
@@ -336,7 +364,8 @@ def _source(part: _Part, columns: Mapping[str, Column], name: str) -> pa.Array |
 
 
 def _label(columns: Mapping[str, Column], name: str) -> str:
-    return columns[name].column or f"{name} (constant)"
+    how = columns[name]
+    return how.column or (how.one_hot[0] + ", ..." if how.one_hot else f"{name} (constant)")
 
 
 def _note(
