@@ -5,6 +5,8 @@
 #   make demo    the whole road on simulated transactions; on your own:
 #                make demo DATA=transactions.parquet CONFIG=tinyfin.toml
 #   make test    what continuous integration runs
+#   make soak    a million events over two emulated terminals, with faults and restarts (SOAK: more
+#                options of `tinyfin hil run`)
 #   make bench   sizes and instructions of the networks on the targets
 #   make fuzz    fuzz targets under sanitizers, FUZZ_SECONDS each
 #   make clean   removes everything that the others made, but for your runs in runs/
@@ -20,7 +22,7 @@ native := $(wildcard firmware/lib/tinyfin/src/*.[ch] firmware/lib/tinyfin/includ
 export PLATFORMIO_SETTING_ENABLE_TELEMETRY := no
 export PLATFORMIO_DISABLE_UPGRADE_CHECK := true
 
-.PHONY: demo test lint bench fuzz clean install system-demo system-test system-bench system-fuzz
+.PHONY: demo test lint rig soak bench fuzz clean install system-demo system-test system-bench system-fuzz
 .DELETE_ON_ERROR:
 
 demo: system-demo install
@@ -30,6 +32,14 @@ demo: system-demo install
 test: export TINYFIN_WERROR := 1
 test: system-test lint
 	$(BIN)/python -m pytest -n 2 --dist loadgroup $(TESTS)
+	$(if $(TESTS),,$(MAKE) rig)
+
+# the emulated rig: two targets at once, once on a clean line and once on a bad one with restarts
+rig: system-test install
+	$(BIN)/tinyfin hil run --suite parity --suite hostile --events 600
+
+soak: system-test install
+	$(BIN)/tinyfin hil run --suite soak --out hil/results/soak $(SOAK)
 
 lint: system-test install
 	$(BIN)/ruff check .

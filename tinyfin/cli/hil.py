@@ -247,7 +247,9 @@ def text(result: RigResult) -> str:
     lines = []
     for target in result.targets:
         for case in target.cases:
-            words = f"{case.failure.kind}: {case.failure.message}" if case.failure else case.note
+            words = str(case.failure) if case.failure else case.note
+            if case.failure and not case.reached:
+                words = f"{case.failure.kind}: not reached"
             if not words and case.facts.get("verdicts"):
                 words = (
                     f"{case.facts['events']} events, {case.facts['verdicts']} verdicts equal"

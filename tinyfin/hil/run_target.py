@@ -162,7 +162,7 @@ class TargetRun:
     def boot(self, case: Case) -> None:
         """Open the line and get HELLO, by the ladder if need be; it must be what was flashed."""
         self._open()
-        self._connected(case)
+        self.connected(case)
         assert self.client is not None
         hello = self.client.hello
         self.result.hello = {
@@ -278,7 +278,7 @@ class TargetRun:
             on_log=self._log,
         )  # fmt: skip
 
-    def _connected(self, case: Case | None) -> Hello:
+    def connected(self, case: Case | None = None) -> Hello:
         """HELLO, trying every rung of the ladder before giving up."""
         assert self.client is not None
         assert self._link is not None
@@ -317,7 +317,7 @@ class TargetRun:
         if last is None or last.failure is None or last.failure.kind == FailureKind.MISMATCH:
             return
         try:
-            self._connected(None)
+            self.connected(None)
         except Exception as error:
             self._down = Failure.of(error)
 
