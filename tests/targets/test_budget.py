@@ -53,6 +53,20 @@ def test_parts_add_up_to_the_image(sizes: Budget) -> None:
     assert sizes.image == parts
 
 
+def test_a_set_of_features_alone(tmp_path: Path) -> None:
+    """The default program fits eight kilobytes; what the whole catalogue needs is told."""
+    words = ["--set", "default", "--target", NAME, "--no-measure", "--max-ram", "8k", "--json"]
+    answer = CliRunner().invoke(command, words)
+    assert answer.exit_code == 0, answer.output
+    facts = json.loads(answer.stdout)
+    sets = facts["sets"]
+    ram = facts["targets"][0]["ram"]
+    assert sets["default"]["memory_bytes"] == ram["state"] + ram["scratch"]
+    assert sets["all"]["features"] > 80
+    assert sets["all"]["memory_bytes"] > sets["default"]["memory_bytes"]
+    assert CliRunner().invoke(command, [*words[2:]]).exit_code == 2
+
+
 def test_the_reference_pack_fits_eight_kilobytes(sizes: Budget) -> None:
     assert sizes.ram_bytes <= 8 << 10
     own = sizes.image.flash_bytes - sizes.image.flash["pack"] - sizes.image.flash["plan"]

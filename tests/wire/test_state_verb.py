@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -102,7 +103,7 @@ def test_an_erased_card_leaves_no_byte_of_its_token(
     ]
     assert used[0]["used"] == used[1]["used"] + 1
     again = tinyfin("erase", out, "--pack", pack, "--token", f"0x{kept:x}", "--out", out)
-    assert "was not in the image" in again.output
+    assert "was not in the state" in again.output
 
 
 def test_what_is_wrong_is_named(pack: Path, town: Path, image: Path, tmp_path: Path) -> None:
@@ -130,8 +131,16 @@ def test_what_is_wrong_is_named(pack: Path, town: Path, image: Path, tmp_path: P
     assert not out.exists()
 
 
+def card_of(image: bytes, pack: Path) -> int:
+    """A card that the state remembers."""
+    parsed = parse_pack(pack.read_bytes())
+    oracle = OracleEngine(parsed.program, parsed.sections["SCHM"])
+    oracle.import_state(image)
+    return next(c.token for ways in oracle.state.cards for c in ways if c is not None)
+
+
 def test_over_the_wire_and_back(
-    client: Client, image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    client: Client, pack: Path, image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     @contextlib.contextmanager
     def here(url: str, *, baud: int = 115200) -> Iterator[session.Session]:
@@ -142,6 +151,36 @@ def test_over_the_wire_and_back(
     tinyfin("write", image, "--port", "here")
     tinyfin("read", "--port", "here", "--out", back)
     assert back.read_bytes() == image.read_bytes()
+    shown = json.loads(tinyfin("digest", "--port", "here", "--json").stdout)
+    assert shown["state_digest"] == tinyfin("digest", image).output.split()[1]
+    on_image = json.loads(tinyfin("show", image, "--pack", pack, "--json").stdout)["stats"]
+    assert {name: shown["stats"][name] for name in on_image} == on_image
+    assert on_image["label_overflows"] > 0
+    token = card_of(image.read_bytes(), pack)
+    words = ("erase", "--pack", pack, "--token", f"{token:x}", "--port", "here")
+    assert "erased 1 slot" in tinyfin(*words).output
+    assert "was not in the state" in tinyfin(*words).output
+    tinyfin("read", "--port", "here", "--out", back)
+    assert token.to_bytes(8, "little") not in back.read_bytes()
+    tinyfin("erase", image, "--pack", pack, "--token", f"{token:x}", "--out", tmp_path / "e")
+    assert back.read_bytes() == (tmp_path / "e").read_bytes()
     short = tmp_path / "short.state"
     short.write_bytes(image.read_bytes()[:-16])
     assert "another pack" in tinyfin("write", short, "--port", "here", code=3).output
+
+
+@pytest.mark.skipif(
+    shutil.which("arm-none-eabi-gcc") is None or shutil.which("qemu-system-arm") is None,
+    reason="needs arm-none-eabi-gcc and qemu-system-arm",
+)
+def test_on_an_emulated_target(pack: Path, image: Path, tmp_path: Path) -> None:
+    """The target takes the state, and gives it back byte for byte; booted anew it is cold."""
+    words = ("--target", "cortex-m4", "--pack", pack)
+    written = json.loads(tinyfin("write", image, *words, "--json").stdout)
+    assert written["state_digest"] == tinyfin("digest", image).output.split()[1]
+    cold = tmp_path / "cold.state"
+    tinyfin("read", *words, "--out", cold)
+    assert cold.read_bytes() == Twin(pack.read_bytes()).export_state(0)
+    nameless = tinyfin("read", "--target", "cortex-m4", "--out", cold, code=2)
+    assert "name it with --pack" in nameless.output
+    assert "either --port or --target" in tinyfin("read", "--out", cold, code=2).output

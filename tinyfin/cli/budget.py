@@ -31,7 +31,9 @@ class _Size(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 @click.command(
     name="budget", short_help="Flash, RAM, stack and instructions of a pack on each target."
 )
-@click.argument("run", type=click.Path(path_type=Path, exists=True))
+@click.argument("run", type=click.Path(path_type=Path, exists=True), required=False)
+@click.option("--set", "which", help="Instead of RUN: a set of features (default, stream, all), "
+              "without a network.")
 @click.option("--target", "targets", multiple=True, help="Only this one; may be given again.")
 @click.option("--max-flash", type=_Size(), help="Exit code 7 when an image is larger: 64k.")
 @click.option("--max-ram", type=_Size(), help="Exit code 7 when variables and stack need more: 8k.")
@@ -47,7 +49,8 @@ class _Size(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 @public_key_option
 @json_option
 def command(
-    run: Path, targets: tuple[str, ...], max_flash: int | None, max_ram: int | None,
+    run: Path | None, which: str | None, targets: tuple[str, ...],
+    max_flash: int | None, max_ram: int | None,
     data_path: Path | None, config: Path | None, measure: bool, public_keys: tuple[Path, ...],
     as_json: bool,
 ) -> None:  # fmt: skip
@@ -56,14 +59,41 @@ def command(
     The pack is taken in each target's layout, as `build` takes it. Flash and RAM are those of the
     linked image, to the byte. Stack is the larger of what the compiler's call graph allows and what
     a replay touched. Instructions are counted in the guest over replayed events; the bound is
-    derived from the program. A target that is too small is a row of its own.
+    derived from the program. A target that is too small is a row of its own. What the catalogue's
+    sets need of memory stands below the table.
     --max-flash and --max-ram make it a check for continuous integration.
     """
+    import tempfile
+
+    if (run is None) == (which is None):
+        raise click.UsageError("give either RUN or --set")
+    with tempfile.TemporaryDirectory() as folder:
+        chosen = run or _alone(which or "", Path(folder))
+        _tell(chosen, targets, max_flash, max_ram, data_path, config, measure, public_keys, as_json)
+
+
+def _alone(which: str, folder: Path) -> Path:
+    """A pack of a set of features, without a network."""
+    from tinyfin.features.compiler import compile_program
+    from tinyfin.pack.container import build_pack
+    from tinyfin.schema import PAYMENT
+
+    path = folder / "features.tfpack"
+    path.write_bytes(build_pack(PAYMENT, compile_program(which, PAYMENT)))
+    return path
+
+
+def _tell(
+    run: Path, targets: tuple[str, ...], max_flash: int | None, max_ram: int | None,
+    data_path: Path | None, config: Path | None, measure: bool, public_keys: tuple[Path, ...],
+    as_json: bool,
+) -> None:  # fmt: skip
     from concurrent.futures import ThreadPoolExecutor
 
     from tinyfin import config as configuration
     from tinyfin.data.readers import read
     from tinyfin.errors import BudgetError
+    from tinyfin.features.sizes import set_sizes
     from tinyfin.hil.budget import budget, default_data, overruns
     from tinyfin.pack.trust import trusted_keys
     from tinyfin.targets import catalogue
@@ -88,6 +118,7 @@ def command(
     over = overruns(found, max_flash, max_ram)
     if targets or max_flash is not None or max_ram is not None:
         over += misfits.values()
+    sets = set_sizes()
     facts = {
         "fits": not over,
         "overruns": over,
@@ -95,8 +126,9 @@ def command(
         "does_not_fit": [{"target": name, "why": why} for name, why in misfits.items()],
         "max_flash_bytes": max_flash,
         "max_ram_bytes": max_ram,
+        "sets": sets,
     }
-    emit(facts, as_json, _table(found, misfits))
+    emit(facts, as_json, _table(found, misfits, sets))
     if over:
         for text in over:
             note(f"error: {text}")
@@ -111,7 +143,9 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def _table(found: list[Budget], misfits: dict[str, str]) -> str:
+def _table(
+    found: list[Budget], misfits: dict[str, str], sets: dict[str, dict[str, int]]
+) -> str:
     lines = [
         "bytes; RAM with stack; then instructions per scored event (network: one inference)",
         "".join(f"{name:>{width}}" for name, width in _COLUMNS),
@@ -144,4 +178,9 @@ def _table(found: list[Budget], misfits: dict[str, str]) -> str:
             names = ", ".join(f"{name} {n}" for name, n in row.instructions.largest)
             lines.append(f"largest in the bound: {names}")
     lines += [f"{row.target}: {text}" for row in found for text in row.not_measured]
+    lines += [
+        f"set {name}: {row['features']} features, program {row['program_bytes']} B, "
+        f"state {row['state_bytes']} B, memory without a network {row['memory_bytes']} B"
+        for name, row in sets.items()
+    ]
     return "\n".join(lines)

@@ -143,6 +143,7 @@ def _list(
     from tinyfin.features.catalogue import FEATURES, SETS
     from tinyfin.features.compiler import MAX_FEATURES, Program, compile_program
     from tinyfin.features.selection import select
+    from tinyfin.features.sizes import sizes_of
 
     if sum(map(bool, (names, which, config))) > 1:
         raise click.UsageError("give NAMES, --set or --config, one of them")
@@ -161,7 +162,7 @@ def _list(
         )
     result: dict[str, Any] = {"features": rows, "sets": {k: list(v) for k, v in SETS.items()}}
     if program is not None:
-        result["together"] = _sizes(program)
+        result["together"] = sizes_of(program)
     if markdown is None:
         text = _text(rows, result.get("together"))
     else:
@@ -193,19 +194,6 @@ def _moment(feature: Any, program: Any) -> str:
     if "KNOWN" in program.operators:
         return "after a notice"
     return "R" if feature.moment == "after" else "P"
-
-
-def _sizes(program: Any) -> dict[str, int]:
-    return {
-        "features": len(program.feature_names),
-        "program_bytes": len(program.payload),
-        "state_bytes": program.state_bytes,
-        "memory_bytes": program.memory_bytes(),
-        "terminal_state_bytes": program.terminal_state_bytes,
-        "label_ring_bytes": program.label_ring_bytes,
-        "pending_table_bytes": program.pending_bytes,
-        "card_table_bytes": program.card_table_bytes,
-    }
 
 
 def _markdown(rows: list[dict[str, Any]]) -> str:

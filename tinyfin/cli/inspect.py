@@ -108,7 +108,8 @@ def _pack_text(file: str, r: dict[str, Any]) -> str:
         f"  features    {len(r['features'])}: {', '.join(r['features'])}",
         f"  program     {program['operators']} operators, {program['registers']} registers, "
         f"{program['pending']} pending, {program['cards']} cards of "
-        f"{program['card_slot_bytes']} bytes, {program['terminal_labels']} known labels",
+        f"{program['card_slot_bytes']} bytes, known labels {program['terminal_labels']} of the "
+        f"terminal, {program['card_labels']} of each card",
         f"  memory      {r['memory_bytes']} bytes: state {r['state_bytes']}, scratch "
         f"{r['scratch_bytes']}",
     ]

@@ -155,6 +155,7 @@ def text(facts: dict[str, Any]) -> str:
         f"lost: {facts['lost']}",
         f"scored twice: {facts['doubled']}",
         f"retransmitted: {facts['retransmitted']}",
+        "tables: " + ", ".join(f"{n} {w.replace('_', ' ')}" for w, n in facts["tables"].items()),
         f"bytes per transaction: {facts['bytes_up_per_transaction']} up, "
         f"{facts['bytes_down_per_transaction']} down",
     ]

@@ -3,14 +3,21 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tinyfin.cli.output import emit, json_option, note
 
+if TYPE_CHECKING:
+    from tinyfin.wire.client import Client
+
 __all__ = ["command"]
+
+_IMAGE_HEADER = 64
 
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 _OUT = click.Path(path_type=Path, dir_okay=False)
@@ -24,8 +31,15 @@ _key_option = click.option(
     "if not given.",
 )  # fmt: skip
 _port_option = click.option(
-    "--port", required=True, help="Serial port, socket://HOST:PORT or exec:PROGRAM of a terminal."
+    "--port", help="Serial port, socket://HOST:PORT or exec:PROGRAM of a terminal."
 )
+_target_option = click.option(
+    "--target", help="Boot the pack of --pack on this emulated target, cold, for this command."
+)
+_maybe_pack_option = click.option(
+    "--pack", "pack_path", type=click.Path(path_type=Path, exists=True),
+    help="A .tfpack or a run folder: what --target boots.",
+)  # fmt: skip
 _baud_option = click.option(
     "--baud", default=115200, show_default=True, help="Speed of a serial port."
 )
@@ -57,26 +71,47 @@ def show(image: Path, pack_path: Path, key_path: Path | None, as_json: bool) -> 
 
 
 @command.command("erase")
-@click.argument("image", type=_FILE)
+@click.argument("image", type=_FILE, required=False)
 @_pack_option
 @_key_option
+@_port_option
+@_target_option
+@_baud_option
 @click.option("--token", required=True, help="The card's 64-bit token, hexadecimal.")
-@click.option("--out", required=True, type=_OUT, help="The image without the card.")
+@click.option("--out", type=_OUT, help="The image without the card; needed for IMAGE.")
 @json_option
 def erase(
-    image: Path, pack_path: Path, key_path: Path | None, token: str, out: Path, as_json: bool
-) -> None:
-    """Forget one card, as its holder may ask: its slot, its labels, its name on what is pending."""
+    image: Path | None, pack_path: Path, key_path: Path | None, port: str | None,
+    target: str | None, baud: int, token: str, out: Path | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Forget one card, as its holder may ask: its slot, its labels, its name on what is pending.
+
+    In IMAGE, or in the terminal at --port: its state is read, the card erased, the rest written
+    back and compared. Keep transactions away from the terminal meanwhile.
+    """
     from tinyfin.twin.state import erase_card, parse_token
 
+    if (image is None) == (port is None and target is None):
+        raise click.UsageError("give either IMAGE or a terminal (--port, --target)")
+    if image is not None and out is None:
+        raise click.UsageError("say where the image without the card goes: --out FILE")
     value = parse_token(token)
     keys = _keys(key_path, pack_path)
-    data, found = erase_card(image.read_bytes(), _pack(pack_path), value, keys)
-    out.write_bytes(data)
-    was = "the card was not in the image"
+    pack = _pack(pack_path)
+    if image is not None:
+        data, found = erase_card(image.read_bytes(), pack, value, keys)
+    else:
+        with _reached(port, target, baud, pack_path, key_path) as client:
+            data, found = erase_card(client.read_state(), pack, value, keys)
+            _put(client, data)
+    if out is not None:
+        out.write_bytes(data)
+    was = "the card was not in the state"
     if any(found.values()):
         was = f"erased {found['slots']} slot and {found['pending']} pending transactions"
-    emit({"out": str(out), "erased": found}, as_json, f"{was}: {out}")
+    where = str(out) if out is not None else str(port or target)
+    facts = {"out": str(out) if out else None, "terminal": port or target, "erased": found}
+    emit(facts, as_json, f"{was}: {where}")
 
 
 @command.command("export")
@@ -119,16 +154,19 @@ def export(
 
 @command.command("read")
 @_port_option
+@_target_option
+@_maybe_pack_option
+@_key_option
 @_baud_option
 @click.option("--out", required=True, type=_OUT, help="The image.")
 @json_option
-def read_(port: str, baud: int, out: Path, as_json: bool) -> None:
+def read_(
+    port: str | None, target: str | None, pack_path: Path | None, key_path: Path | None, baud: int,
+    out: Path, as_json: bool,
+) -> None:  # fmt: skip
     """Read the state of a terminal."""
-    from tinyfin.hil import session
-
-    with session.at_port(port, baud=baud) as reached:
-        reached.client.connect()
-        image = reached.client.read_state()
+    with _reached(port, target, baud, pack_path, key_path) as client:
+        image = client.read_state()
     out.write_bytes(image)
     emit({"out": str(out), "bytes": len(image)}, as_json, f"{len(image)} bytes: {out}")
 
@@ -136,23 +174,100 @@ def read_(port: str, baud: int, out: Path, as_json: bool) -> None:
 @command.command("write")
 @click.argument("image", type=_FILE)
 @_port_option
+@_target_option
+@_maybe_pack_option
+@_key_option
 @_baud_option
 @json_option
-def write(image: Path, port: str, baud: int, as_json: bool) -> None:
-    """Put IMAGE on a terminal that runs its pack; the terminal's own state is gone."""
+def write(
+    image: Path, port: str | None, target: str | None, pack_path: Path | None,
+    key_path: Path | None, baud: int, as_json: bool,
+) -> None:  # fmt: skip
+    """Put IMAGE on a terminal that runs its pack, and compare; its own state is gone."""
     from tinyfin.errors import InputError
-    from tinyfin.hil import session
 
     data = image.read_bytes()
-    with session.at_port(port, baud=baud) as reached:
-        hello = reached.client.connect()
+    with _reached(port, target, baud, pack_path, key_path) as client:
+        hello = client.hello
         if len(data) != hello.state_bytes:
             raise InputError(
                 f"{image}: has {len(data)} bytes, the terminal's state {hello.state_bytes}; "
                 "it is an image of another pack"
             )
-        reached.client.write_state(data)
-    emit({"bytes": len(data)}, as_json, f"{len(data)} bytes written")
+        _put(client, data)
+        digest = client.checkpoint().state_digest
+    emit(
+        {"bytes": len(data), "state_digest": f"{digest:08x}"}, as_json,
+        f"{len(data)} bytes written, digest {digest:08x}",
+    )  # fmt: skip
+
+
+@command.command("digest")
+@click.argument("image", type=_FILE, required=False)
+@_port_option
+@_target_option
+@_maybe_pack_option
+@_key_option
+@_baud_option
+@json_option
+def digest(
+    image: Path | None, port: str | None, target: str | None, pack_path: Path | None,
+    key_path: Path | None, baud: int, as_json: bool,
+) -> None:  # fmt: skip
+    """The digest of IMAGE, or of a terminal's state with its counters.
+
+    It is the same wherever the state is the same: engine, twin, wire.
+    """
+    import zlib
+
+    if (image is None) == (port is None and target is None):
+        raise click.UsageError("give either IMAGE or a terminal (--port, --target)")
+    facts: dict[str, Any] = {}
+    if image is not None:
+        value = zlib.crc32(image.read_bytes()[_IMAGE_HEADER:])
+    else:
+        with _reached(port, target, baud, pack_path, key_path) as client:
+            value = client.checkpoint().state_digest
+            facts["stats"] = client.stats()
+    facts = {"state_digest": f"{value:08x}", **facts}
+    lines = [f"digest {value:08x}"]
+    lines += [f"{name.replace('_', ' '):<20} {n:>8}" for name, n in facts.get("stats", {}).items()]
+    emit(facts, as_json, "\n".join(lines))
+
+
+@contextlib.contextmanager
+def _reached(
+    port: str | None, target: str | None, baud: int, pack: Path | None, key: Path | None
+) -> Iterator[Client]:
+    """A client in a session with a terminal."""
+    from tinyfin.hil import session
+    from tinyfin.targets import catalogue
+
+    if (port is None) == (target is None):
+        raise click.UsageError("give either --port or --target")
+    if port is not None:
+        reach = session.at_port(port, baud=baud)
+    else:
+        if pack is None:
+            raise click.UsageError("--target boots a pack: name it with --pack")
+        chosen = catalogue.get(target or "")
+        image = session.image_of(pack, chosen, _keys(key, pack))
+        reach = session.emulated(chosen, image, icount=False)
+    with reach as reached:
+        reached.client.connect()
+        yield reached.client
+
+
+def _put(client: Client, data: bytes) -> None:
+    """Write a state, and see that it arrived."""
+    from tinyfin.errors import MismatchError
+
+    client.write_state(data)
+    if client.read_state() != data:
+        raise MismatchError(
+            f"{client.link.name}: the state read back is not the one written; fields that live in "
+            "RAM only are not in it, or transactions went on meanwhile: run the command again"
+        )
 
 
 def _replayed(

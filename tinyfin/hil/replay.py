@@ -254,7 +254,11 @@ class _Run:
                 self.twin.import_state(0, image)
             first = True
             for part in pieces(portion, self.checkpoint_events):
+                before = self.twin.stats(0)
                 expected = self.twin.run(part.tx, part.stream)
+                now = self.twin.stats(0)
+                for name, count in self.result.tables.items():
+                    self.result.tables[name] = count + now[name] - before[name]
                 comparer = Comparer(expected, bool(self.twin.output_count))
                 digest = self.twin.state_digest(0)
                 yield _Piece(part, image, first, comparer, digest)

@@ -14,6 +14,8 @@ from tinyfin.hil.localize import Mismatch
 
 __all__ = ["Repaired", "ReplayResult"]
 
+TABLES = ("pending_overflows", "label_overflows", "evictions", "notice_duplicates")
+
 
 @dataclass
 class Repaired:
@@ -81,6 +83,8 @@ class ReplayResult:
     flash_bytes: int | None = None
     ram_bytes: int | None = None
     device_stats: dict[str, int] = field(default_factory=dict)
+    tables: dict[str, int] = field(default_factory=lambda: dict.fromkeys(TABLES, 0))
+    """What ran over in all terminals together: pending entries, labels, cards (``tfin_stats``)."""
     """The terminal's own counters, since it started last."""
     row: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     """Row of the transactions."""
@@ -160,6 +164,7 @@ class ReplayResult:
             "flash_bytes": self.flash_bytes,
             "ram_bytes": self.ram_bytes,
             "device_stats": self.device_stats,
+            "tables": dict(self.tables),
         }
         if self.instructions is not None and len(self.instructions):
             result["instructions"] = {

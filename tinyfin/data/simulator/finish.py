@@ -65,8 +65,10 @@ def finish(world: World, rows: Rows) -> dict[str, Any]:
 
 
 def _expiry(world: World, rows: Rows) -> Ints:
+    """Told of keyed numbers: elsewhere the card itself gives its date."""
     own = (mix64(world.seed + 3, rows["card"]) & np.uint64(0xFFFF)).astype(np.int64)
-    return np.where(rows["expiry"] >= 0, rows["expiry"], own)
+    given = np.where(rows["expiry"] >= 0, rows["expiry"], own)
+    return np.where(rows["entry"] == ENTRY["keyed"], given, NONE)
 
 
 def _atc(world: World, rows: Rows, rng: np.random.Generator) -> Ints:
