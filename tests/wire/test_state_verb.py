@@ -175,6 +175,8 @@ def test_over_the_wire_and_back(
 )
 def test_on_an_emulated_target(pack: Path, image: Path, tmp_path: Path) -> None:
     """The target takes the state, and gives it back byte for byte; booted anew it is cold."""
+    built = CliRunner().invoke(main, ["build", str(pack), "--target", "cortex-m4"])
+    assert built.exit_code == 0, built.output
     words = ("--target", "cortex-m4", "--pack", pack)
     written = json.loads(tinyfin("write", image, *words, "--json").stdout)
     assert written["state_digest"] == tinyfin("digest", image).output.split()[1]
