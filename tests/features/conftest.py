@@ -9,6 +9,6 @@ from tests.features.native import Engine
 
 
 @pytest.fixture(scope="session")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
-    """The C sources, compiled for this session."""
-    return Engine(tmp_path_factory.mktemp("features"))
+def engine() -> Engine:
+    """The C sources, compiled when they changed."""
+    return Engine()

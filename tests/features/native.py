@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
-import os
-import shutil
 import struct
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-import pytest
-
+from tests.engine.native import (
+    SOURCES,
+    TEST,
+    Event,
+    Notice,
+    Outcome,
+    Trust,
+    Verdict,
+    compile_object,
+    link,
+)
 from tinyfin.schema import Schema, record_offsets, record_size
 
-ROOT = Path(__file__).resolve().parents[2]
-LIBRARY = ROOT / "firmware/lib/tinyfin"
-SHIM = ROOT / "firmware/test/shim_features.c"
 ALIGN = 16
 _HASH = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
 
@@ -30,60 +32,6 @@ STATS = (
     "scored", "committed", "clock_clamps", "saturations", "pending_overflows", "unknown_outcomes",
     "notices", "notice_duplicates", "label_overflows", "evictions",
 )  # fmt: skip
-
-
-class _Event(ctypes.Structure):
-    _fields_ = [
-        ("id", ctypes.c_uint64),
-        ("t_mono_s", ctypes.c_uint32),
-        ("t_local_s", ctypes.c_uint32),
-        ("record", ctypes.c_void_p),
-        ("record_size", ctypes.c_uint32),
-    ]
-
-
-class _Outcome(ctypes.Structure):
-    _fields_ = [
-        ("id", ctypes.c_uint64),
-        ("t_mono_s", ctypes.c_uint32),
-        ("result", ctypes.c_uint8),
-        ("action_taken", ctypes.c_uint8),
-        ("response", ctypes.c_int16),
-    ]
-
-
-class _Notice(ctypes.Structure):
-    _fields_ = [
-        ("id", ctypes.c_uint64),
-        ("token", ctypes.c_uint64),
-        ("t_mono_s", ctypes.c_uint32),
-        ("t_tx_mono_s", ctypes.c_uint32),
-        ("fraud", ctypes.c_uint8),
-    ]
-
-
-class _Verdict(ctypes.Structure):
-    _fields_ = [
-        ("id", ctypes.c_uint64),
-        ("score_q32", ctypes.c_uint32),
-        ("raw", ctypes.c_int32),
-        ("flags", ctypes.c_uint16),
-        ("action", ctypes.c_uint8),
-        ("reason_count", ctypes.c_uint8),
-        ("reasons", ctypes.c_uint16 * 3),
-        ("reserved", ctypes.c_uint16),
-    ]
-
-
-class _Trust(ctypes.Structure):
-    _fields_ = [
-        ("keys", ctypes.c_void_p),
-        ("key_count", ctypes.c_uint8),
-        ("allow_development_key", ctypes.c_uint8),
-        ("minimum_security_counter", ctypes.c_uint32),
-        ("progress", ctypes.c_void_p),
-        ("progress_context", ctypes.c_void_p),
-    ]
 
 
 @dataclass(frozen=True)
@@ -101,23 +49,15 @@ class Answer:
 class Engine:
     """The shared object; ``sabotage`` makes one operator wrong by one, for all its terminals."""
 
-    def __init__(self, folder: Path) -> None:
-        compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc")
-        if compiler is None:
-            pytest.skip("no C compiler: install cc to compare the engine with the oracle")
-        path = folder / "libfeatures.so"
-        ports = LIBRARY.glob("src/tinyfin_port_*.c")
-        sources = sorted({*LIBRARY.glob("src/*.c")} - {*ports})
-        command = [
-            compiler, "-std=c99", "-O1", "-g", "-shared", "-fPIC", "-DTFIN_OWN_CRYPTO",
+    def __init__(self) -> None:
+        flags = (
+            "-std=c99", "-O1", "-g", "-fPIC", "-DTFIN_OWN_CRYPTO",
             "-DTFIN_SABOTAGE_OPERATOR=shim_sabotaged_operator",
-            "-include", str(folder / "sabotage.h"), f"-I{LIBRARY / 'include'}",
-            *map(str, sources), str(SHIM), "-o", str(path),
-        ]  # fmt: skip
-        (folder / "sabotage.h").write_text("extern int shim_sabotaged_operator;\n")
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-        assert done.returncode == 0, done.stderr
-        self.library = ctypes.CDLL(str(path))
+            "-include", str(TEST / "sabotage.h"),
+        )  # fmt: skip
+        sources = [*SOURCES, TEST / "shim_features.c"]
+        objects = [compile_object(source, flags) for source in sources]
+        self.library = ctypes.CDLL(str(link("libfeatures.so", objects, ["-shared"])))
         self.library.tfin_error_name.restype = ctypes.c_char_p
         self.library.shim_engine_size.restype = ctypes.c_size_t
         self.library.tfin_state_digest.restype = ctypes.c_uint32
@@ -163,7 +103,7 @@ class Native:
         self._check(min(memory_size, 0))
         self._memory, memory = _aligned(memory_size)
         self._engine = ctypes.create_string_buffer(self._lib.shim_engine_size() + ALIGN)
-        trust = _Trust(allow_development_key=1)
+        trust = Trust(allow_development_key=1)
         code = self._lib.tfin_open(
             self._engine, ctypes.c_void_p(at), size, ctypes.c_void_p(memory),
             ctypes.c_size_t(memory_size), ctypes.byref(trust),
@@ -184,19 +124,19 @@ class Native:
             struct.pack_into("<" + letters[field.type], record, offset, value)
         held, at = _aligned(len(record))
         ctypes.memmove(at, bytes(record), len(record))
-        event = _Event(id, t_mono_s, t_local_s, at, len(record))
-        v = _Verdict()
+        event = Event(id, t_mono_s, t_local_s, at, len(record))
+        v = Verdict()
         self._check(self._lib.tfin_score(self._engine, ctypes.byref(event), ctypes.byref(v)))
         del held
         reasons = tuple(v.reasons)[: v.reason_count]
         return Answer(v.id, v.score_q32, v.raw, v.action, reasons, v.flags)
 
     def outcome(self, id: int, t_mono_s: int, result: int, response: int, action_taken: int) -> int:
-        outcome = _Outcome(id, t_mono_s, result, action_taken, response)
+        outcome = Outcome(id, t_mono_s, result, action_taken, response)
         return int(self._lib.tfin_apply_outcome(self._engine, ctypes.byref(outcome)))
 
     def notice(self, id: int, token: int, t_mono_s: int, t_tx_mono_s: int, fraud: int) -> int:
-        notice = _Notice(id, token, t_mono_s, t_tx_mono_s, fraud)
+        notice = Notice(id, token, t_mono_s, t_tx_mono_s, fraud)
         return int(self._lib.tfin_apply_notice(self._engine, ctypes.byref(notice)))
 
     def erase_card(self, token: int) -> None:

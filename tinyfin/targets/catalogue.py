@@ -17,9 +17,7 @@ from typing import Any
 from tinyfin import paths
 from tinyfin.errors import ConfigError
 
-__all__ = ["COMPILERS", "DEFAULT_TARGET", "EmulatorSpec", "Target", "get", "load"]
-
-DEFAULT_TARGET = "cortex-m4"
+__all__ = ["COMPILERS", "EmulatorSpec", "Target", "get", "load"]
 
 # architecture: compiler prefix, Debian/Ubuntu package
 COMPILERS = {

@@ -17,10 +17,7 @@ import numpy.typing as npt
 from tinyfin.errors import PackError
 from tinyfin.wire.messages import put_signed, put_varint
 
-__all__ = ["AS_ADVISED", "EventsFrame", "Outcome", "field_types", "plain_fields"]
-
-AS_ADVISED = 3
-"""``action_taken`` of an outcome that comes with its score: what the verdict advises."""
+__all__ = ["EventsFrame", "Outcome", "field_types", "plain_fields"]
 
 _U64 = 2
 _HEADER_BYTES = 224

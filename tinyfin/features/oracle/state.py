@@ -67,7 +67,6 @@ COUNTERS = (
 """The head of the state body, in order; two zero words follow."""
 
 _CARD_HEAD = 16
-_ENTRY_HEAD = 24
 
 
 @dataclass
