@@ -23,6 +23,7 @@ MOMENTS = {
 @click.option("--set", "which", help="Only a set: default, stream or all.")
 @click.option("--config", type=click.Path(dir_okay=False),
               help="The features of this tinyfin.toml, its own ones included.")
+@click.option("--target", help="Count the instructions of each feature on this emulated target.")
 @click.option("--out", type=click.Path(dir_okay=False),
               help="Compute the features of DATA and write them to this file (.parquet or .csv).")
 @click.option("--as-host", type=click.Choice(["card"]),
@@ -39,6 +40,7 @@ def command(
     names: tuple[str, ...],
     which: str | None,
     config: str | None,
+    target: str | None,
     out: str | None,
     as_host: str | None,
     run: str | None,
@@ -51,7 +53,8 @@ def command(
 
     Without --out: what each feature is, what it costs, when it is known, what it catches; NAMEs
     limit the list. Bytes are those of the terminal's state, of each card's slot, and of what is
-    kept per pending transaction; features that share an operator share its bytes.
+    kept per pending transaction; features that share an operator share its bytes. With --target
+    also the most instructions that each one, alone, added to scoring 200 simulated payments.
 
     With --out: the matrix that training sees, made by the terminal's own engine, one row per
     transaction of DATA (CSV or Parquet) in input order. With --as-host card as well: DATA as it is,
@@ -59,7 +62,7 @@ def command(
     the features of a RUN as its network sees them, to train a network of your own on.
     """
     if out is not None:
-        if not names or which or markdown:
+        if not names or which or markdown or target:
             raise click.UsageError("--out takes DATA files, and --config for their features")
         if as_host:
             if with_label or skip_bad_rows or run:
@@ -77,7 +80,7 @@ def command(
     files = [name for name in names if name.lower().endswith((".csv", ".parquet", ".pq"))]
     if files:
         raise click.UsageError(f"to compute the features of {files[0]}, say where: --out FILE")
-    _list(names, which, config, as_json, markdown)
+    _list(names, which, config, target, as_json, markdown)
 
 
 def _write(
@@ -136,6 +139,7 @@ def _list(
     names: tuple[str, ...],
     which: str | None,
     config: str | None,
+    target: str | None,
     as_json: bool,
     markdown: str | None,
 ) -> None:
@@ -155,6 +159,12 @@ def _list(
     else:
         chosen = select(settings.features) if config else FEATURES
     rows = [_describe(feature, compile_program([feature], settings.schema)) for feature in chosen]
+    if target is not None:
+        from tinyfin.hil.costs import feature_instructions
+
+        counted = feature_instructions(chosen, settings.schema, target)
+        for row in rows:
+            row["instructions"] = counted[row["name"]]
     program: Program | None = None
     if len(chosen) <= MAX_FEATURES:
         program = compile_program(
@@ -237,6 +247,8 @@ def _text(rows: list[dict[str, Any]], together: dict[str, int] | None) -> str:
         cost = f"{row['terminal_bytes']} B"
         if row["card_bytes"]:
             cost += f" + {row['card_bytes']} B per card"
+        if "instructions" in row:
+            cost += f", {row['instructions']} instructions"
         reason = f", {row['reason']} {row['reason_text']}" if row["reason"] else ""
         lines += [
             click.style(row["name"], bold=True) + f"  ({cost}{reason})",

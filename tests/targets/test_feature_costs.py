@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`tinyfin features --target`: instructions of each feature, counted in the emulator."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+from click.testing import CliRunner
+
+from tinyfin.cli import main
+from tinyfin.config import from_table
+from tinyfin.errors import InputError
+from tinyfin.features.selection import select
+from tinyfin.hil.costs import feature_instructions
+
+pytestmark = [
+    pytest.mark.xdist_group("target-cortex-m4"),
+    pytest.mark.skipif(
+        shutil.which("arm-none-eabi-gcc") is None or shutil.which("qemu-system-arm") is None,
+        reason="needs arm-none-eabi-gcc and qemu-system-arm",
+    ),
+]
+
+
+def test_what_does_more_costs_more() -> None:
+    words = ["features", "hour_of_day", "amt_log", "amt_dev", "--target", "cortex-m4", "--json"]
+    answer = CliRunner().invoke(main, words)
+    assert answer.exit_code == 0, answer.output
+    cost = {row["name"]: row["instructions"] for row in json.loads(answer.stdout)["features"]}
+    assert 0 < cost["hour_of_day"] < cost["amt_log"] < cost["amt_dev"] < 5000
+
+
+def test_only_payments_are_simulated() -> None:
+    schema = from_table({"schema": {"name": "x", "fields": [{"name": "a", "type": "i32"}]}}).schema
+    with pytest.raises(InputError, match="simulated payments"):
+        feature_instructions(select(["amt_log"]), schema, "cortex-m4")
