@@ -31,6 +31,7 @@ PACK = ROOT / "models" / "payment" / "model.tfpack"
 NETWORKS = ("ae16_pt", "mlp16_pt", "mlp32_pt", "ad01_int8", "ae16_pc", "mlp16_pc", "mlp32_pc")
 TFLM = ("tflm-cmsis-int8only", "tflm-cmsis")
 COMMAND = "make bench"
+OPENING = 2000
 
 
 def anchors() -> list[benchmarks.Case]:
@@ -90,10 +91,12 @@ def measure(target: str, cases: list[benchmarks.Case]) -> dict:
     """Everything about one target."""
     start = time.monotonic()
     chosen = catalogue.get(target)
+    pack = flash.target_pack(PACK, chosen).read_bytes()
     found = {
         "target": target,
         "networks": [compared(row) for row in benchmarks.networks(chosen, cases)],
-        "opening": benchmarks.opening(chosen, flash.target_pack(PACK, chosen).read_bytes()),
+        "opening": benchmarks.opening(chosen, pack),
+        "opening_network": benchmarks.opening(chosen, benchmarks.network_only(pack)),
         "budget": benchmarks.budget_row(target, PACK),
         "network_code": None,
     }
@@ -127,6 +130,9 @@ def problems(results: list[dict]) -> list[str]:
     told = []
     for found in results:
         target = found["target"]
+        for opening in (found["opening"], found["opening_network"]):
+            if opening["open_instructions"] > OPENING:
+                told.append(f"{target}: opening takes more than {OPENING} instructions")
         told += [
             f"{target}: {row['network']}: {row['differing_bytes']} bytes differ from TFLM's"
             for row in found["networks"]
@@ -220,16 +226,24 @@ def page(result: dict) -> str:
         "",
         "## Opening the reference pack",
         "",
-        "Structure is everything but the integrity pass and the golden vectors (one inference "
-        "each). The signature is counted to 63 instructions. At most 2,000 instructions for the "
-        "structure are the goal.",
+        "`tfin_bind`: what is left of opening a pack that is verified, state made cold included; "
+        "at most 2,000 instructions are the goal. Its golden vectors are one inference each. "
+        "`tfin_verify`, the integrity pass, reads every byte: hash, signature (counted to 63 "
+        "instructions), and the checks of the contents. Network only: the same network in a pack "
+        "whose features are the event's fields, which is what an interpreter's start-up compares "
+        "with (TFLM: 27,000 to 203,000).",
         "",
         *table(
-            ["target", "structure", "golden vectors", "hash per byte", "bytes hashed", "signature"],
+            ["target", "pack", "open (tfin_bind)", "golden vectors", "contents", "hash per byte",
+             "bytes hashed", "signature"],
             [
-                [o["target"], o["structure_instructions"], o["golden_instructions"],
-                 o["hash_instructions_per_byte"], o["hashed_bytes"], o["signature_instructions"]]
-                for o in (found["opening"] for found in targets)
+                [o["target"], kind, o["open_instructions"], o["golden_instructions"],
+                 o["contents_instructions"], o["hash_instructions_per_byte"], o["hashed_bytes"],
+                 o["signature_instructions"]]
+                for found in targets
+                for kind, o in (
+                    ("reference", found["opening"]), ("network only", found["opening_network"])
+                )
             ],
         ),
         "",

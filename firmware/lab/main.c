@@ -27,7 +27,7 @@
 
 enum tag {
     TAG_END = 0,
-    TAG_PACK = 1,     /* payload: a pack, which is opened. a: 1 prints what opening costs */
+    TAG_PACK = 1,     /* payload: a pack, which is verified and bound. a: 1 prints what that costs */
     TAG_EVENTS = 2,   /* payload: an EVENTS payload of a bytes, padded to 4, then b digests, one after each scored event */
     TAG_STATE = 3,    /* a: digest of the state, b: CRC-32 of its image; then a cold start */
     TAG_PLAN = 4,     /* payload: a plan, which is checked */
@@ -36,7 +36,8 @@ enum tag {
     TAG_MEASURE = 7,  /* a: 1 prints ticks of every scored event */
     TAG_KEYS = 8,     /* payload: a public keys that are trusted from here on, beside the development key */
     TAG_RESTART = 9,  /* payload: the state image that the guest must have now; it starts cold and takes it back */
-    TAG_ERASE = 10    /* payload: u64 token of a card to forget */
+    TAG_ERASE = 10,   /* payload: u64 token of a card to forget */
+    TAG_INFER = 11    /* payload: a inputs of the open pack's network; prints the ticks of all runs together, each as tfin_bind runs it */
 };
 
 #define TAPE_MAGIC 0x50415454u /* before the first record: u32 magic, u32 bytes, u32 CRC-32 of the records, u32 0 */
@@ -178,8 +179,12 @@ static void open_pack(const uint8_t *pack, uint32_t size, uint32_t report)
     trust.key_count = key_count;
     hash_ticks = hash_bytes = verify_ticks = 0;
     uint32_t before = tfin_port_ticks();
-    int rc = tfin_open(&engine, pack, size, memory, memory_size, &trust);
-    uint32_t ticks = since(before);
+    tfin_verified verified;
+    int rc = tfin_verify(&verified, pack, size, &trust);
+    uint32_t verifying = since(before);
+    before = tfin_port_ticks();
+    rc = rc == TFIN_OK ? tfin_bind(&engine, &verified, memory, memory_size) : rc;
+    uint32_t binding = since(before);
     print("opened");
     print_number(rc);
     line("", tfin_memory_size(pack, size), memory_size, (int64_t)sizeof engine);
@@ -190,9 +195,20 @@ static void open_pack(const uint8_t *pack, uint32_t size, uint32_t report)
     tfin_fields_open(&fields, pack);
     scored = digest = 0;
     if (report) {
-        line("opening", ticks, hash_ticks, verify_ticks);
+        line("verified", verifying, hash_ticks, verify_ticks);
+        line("bound", binding, 0, 0);
         line("hashed", hash_bytes, measure_inference(), 0);
     }
+}
+
+static void infer_all(const int8_t *rows, uint32_t length, uint32_t count)
+{
+    int32_t raw;
+    uint32_t before = tfin_port_ticks();
+    for (uint32_t i = 0; i < count; i++, rows += length) {
+        (void)tfin_infer(&engine, rows, length, &raw);
+    }
+    line("inferred", since(before), count, 0);
 }
 
 static void add_to_digest(const tfin_verdict *v)
@@ -391,6 +407,9 @@ static void work(const uint8_t *at, const uint8_t *end)
             break;
         case TAG_MEASURE:
             measure = head[2];
+            break;
+        case TAG_INFER:
+            infer_all((const int8_t *)payload, head[1] / head[2], head[2]);
             break;
         case TAG_KEYS:
             keys = payload;

@@ -7,7 +7,7 @@ import pytest
 
 from tests.conformance.conftest import EVENTS, on_target, stock_pack, tapes
 from tests.wire import rig
-from tinyfin.hil import lab
+from tinyfin.hil import benchmarks, lab
 from tinyfin.hil.replay import replay
 from tinyfin.hil.session import emulated
 from tinyfin.targets import budget, catalogue, flash
@@ -54,6 +54,18 @@ def test_terminal_application_boots_and_replays(name: str) -> None:
     assert total - free <= parts.stack_bound_bytes, "the call graph misses something"
     own = parts.flash_bytes - parts.flash["plan"] - parts.flash["pack"]
     assert own - parts.flash["signature check"] <= 32 << 10
+
+
+@pytest.mark.parametrize("name", on_target("cortex-m0", "cortex-m4", "xtensa-lx106"))
+def test_a_verified_pack_is_opened_within_two_thousand_instructions(name: str) -> None:
+    """The golden vectors apart; everything that reads the whole pack was the integrity pass."""
+    target = catalogue.get(name)
+    pack = flash.target_pack(stock_pack(), target).read_bytes()
+    for one in (pack, benchmarks.network_only(pack)):
+        found = benchmarks.opening(target, one)
+        assert 0 < found["open_instructions"] <= 2000
+        assert found["golden_instructions"] > 8 * 2000
+        assert found["contents_instructions"] > found["open_instructions"]
 
 
 @pytest.mark.parametrize("name", on_target(*SABOTAGED))

@@ -234,13 +234,36 @@ class Refused(Exception):
     """The engine answered with an error; str() is its name."""
 
 
+class Receipt:
+    """What tfin_verify leaves of a pack. Raises Refused."""
+
+    def __init__(
+        self, pack: bytes, *, lib: ctypes.CDLL | None = None, allow: bool = True
+    ) -> None:
+        self.lib = lib or library()
+        self.pack = Buffer(len(pack), pack)
+        self.buffer = Buffer(512)
+        rc = self.verify(allow)
+        if rc != 0:
+            raise Refused(error_name(rc, self.lib))
+
+    def verify(self, allow: bool = True) -> int:
+        trust = Trust(b"", 0, allow, 0, _PROGRESS(lambda _: None), None)
+        return int(
+            self.lib.tfin_verify(
+                self.buffer.pointer, self.pack.pointer, ctypes.c_size_t(self.pack.size),
+                ctypes.byref(trust),
+            )
+        )  # fmt: skip
+
+
 class Engine:
     """A pack, opened in memory of its own. Raises Refused."""
 
     def __init__(
         self, pack: bytes, *, lib: ctypes.CDLL | None = None, allow: bool = True,
         keys: Sequence[bytes] = (), counter: int = 0, pack_shift: int = 0, memory_shift: int = 0,
-        memory_less: int = 0, memory_size: int | None = None,
+        memory_less: int = 0, memory_size: int | None = None, receipt: Receipt | None = None,
     ) -> None:  # fmt: skip
         self.lib = lib or library()
         self._pack = Buffer(len(pack), pack, pack_shift)
@@ -251,6 +274,15 @@ class Engine:
         self._calls = 0
         self._progress = _PROGRESS(self._count)
         trust = Trust(b"".join(keys), len(keys), allow, counter, self._progress, None)
+        if receipt is not None:
+            self._pack = receipt.pack
+            self._check(
+                self.lib.tfin_bind(
+                    self._engine.pointer, receipt.buffer.pointer, self._memory.pointer,
+                    ctypes.c_size_t(self.memory_size - memory_less),
+                )
+            )  # fmt: skip
+            return
         self._check(
             self.lib.tfin_open(
                 self._engine.pointer, self._pack.pointer, ctypes.c_size_t(len(pack)),

@@ -401,20 +401,21 @@ def test_a_pack_without_a_network() -> None:
 
 def test_every_error_has_its_name_and_text() -> None:
     lib = library()
-    assert len(ERRORS) == len({value for value, _ in ERRORS.values()}) == 31
+    assert len(ERRORS) == len({value for value, _ in ERRORS.values()}) == 32
     for name, (value, text) in ERRORS.items():
         assert lib.tfin_error_name(value).decode() == f"{name}: {text}"
-    for value in (1, -31, 2**31 - 1, -(2**31)):
+    for value in (1, -32, 2**31 - 1, -(2**31)):
         assert lib.tfin_error_name(value) == b"unknown error"
     assert library("TFIN_NO_ERROR_TEXT").tfin_error_name(-8) == b""
 
 
 def test_every_error_is_produced_by_a_test() -> None:
-    """The state image's errors are in tests/engine/test_state_image.py."""
+    """The state image's errors are in tests/engine/test_state_image.py, the receipt's beside it."""
     from pathlib import Path
 
     here = Path(__file__)
-    texts = [here, here.parents[1] / "engine" / "test_state_image.py"]
+    others = here.parents[1] / "engine"
+    texts = [here, others / "test_state_image.py", others / "test_verified.py"]
     said = "".join(path.read_text() for path in texts)
     missing = [name for name in ERRORS if name != "TFIN_OK" and name not in said]
     assert not missing

@@ -28,7 +28,8 @@ def test_json_has_every_target_and_key() -> None:
             assert {"goal", "floor", "times_floor", "tflm_cmsis_nn", "note"} <= set(row)
             assert not row.get("differing_bytes")
             assert row["instructions"] is not None or "do not fit" in row["note"]
-        assert found["opening"]["structure_instructions"] > 0
+        for opening in (found["opening"], found["opening_network"]):
+            assert 0 < opening["open_instructions"] <= 2000 < opening["contents_instructions"]
         budget = found["budget"]
         assert budget["measured"]["max"] <= budget["instructions"]["bound"]
         assert budget["stack_painted_bytes"] <= budget["stack_bound_bytes"]

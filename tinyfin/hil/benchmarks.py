@@ -18,14 +18,16 @@ from tinyfin.errors import BudgetError
 from tinyfin.hil import budget as budgets
 from tinyfin.hil import lab
 from tinyfin.hil.bench import bench
-from tinyfin.pack.container import parse_pack
+from tinyfin.pack.container import build_pack, parse_pack
+from tinyfin.pack.maps import InputMap
 from tinyfin.pack.plan import compile_plan, repack
 from tinyfin.quantize.tflite_model import load
+from tinyfin.schema import Field, Schema
 from tinyfin.targets import catalogue, flash
 from tinyfin.targets.build import BuildResult
 from tinyfin.targets.catalogue import Target
 
-__all__ = ["Case", "budget_row", "network_code", "networks", "opening"]
+__all__ = ["Case", "budget_row", "network_code", "network_only", "networks", "opening"]
 
 _ARENA_AT = 16
 _MODEL_ROWS = 64
@@ -104,24 +106,55 @@ def network_code(target: Target, case: Case) -> dict[str, Any]:
 
 
 def opening(target: Target, pack: bytes) -> dict[str, Any]:
-    """Instructions of tfin_open: structure, golden vectors, hash per byte, signature."""
+    """Instructions of opening a pack, by part.
+
+    ``open``: tfin_bind, that is what is left once a pack is verified, without its golden vectors.
+    ``golden``: the inferences of these. ``contents``: what tfin_verify spends on the contents of
+    the sections, ``hash`` per byte and ``signature`` the rest of it.
+    """
     image = lab.build_lab(target)
     tape = lab.Tape().add(lab.PACK, pack, 1)
-    exact = lab.run(image, tape, icount=True)
-    [(ticks, hashing, verifying)] = exact.numbers("opening")
-    [(hashed_bytes, inference, _)] = exact.numbers("hashed")
-    mask = 0xFFFFFF if target.architecture == "arm" else 0xFFFFFFFF
     vectors = parse_pack(pack).golden
-    golden = (0 if vectors is None else len(vectors.inputs)) * exact.instructions(inference)
-    rest = exact.instructions((ticks - hashing - verifying) & mask)
+    if vectors is not None and len(vectors.inputs):
+        tape.add(lab.INFER, vectors.inputs.tobytes(), len(vectors.inputs))
+    exact = lab.run(image, tape, icount=True)
+    [(verifying, hashing, checking)] = exact.numbers("verified")
+    [(binding, _, _)] = exact.numbers("bound")
+    [(hashed_bytes, _, _)] = exact.numbers("hashed")
+    golden = sum(exact.instructions(ticks) for ticks, *_ in exact.numbers("inferred"))
+    mask = 0xFFFFFF if target.architecture == "arm" else 0xFFFFFFFF
     coarse = lab.run(image, tape, icount=True, shift=0)
-    [(_, _, signature)] = coarse.numbers("opening")
+    [(_, _, signature)] = coarse.numbers("verified")
     return {
-        "target": target.name, "structure_instructions": rest - golden,
-        "golden_instructions": golden, "hashed_bytes": hashed_bytes,
+        "target": target.name, "open_instructions": exact.instructions(binding) - golden,
+        "golden_instructions": golden,
+        "contents_instructions": exact.instructions((verifying - hashing - checking) & mask),
+        "hashed_bytes": hashed_bytes,
         "hash_instructions_per_byte": round(exact.instructions(hashing) / hashed_bytes, 1),
         "signature_instructions": coarse.instructions(signature),
     }  # fmt: skip
+
+
+def network_only(pack: bytes) -> bytes:
+    """A pack of the same network and nothing else: each feature is a field of the event."""
+    from tinyfin.features.compiler import compile_program
+    from tinyfin.features.definition import OWN_FEATURE_ID, Feature
+    from tinyfin.features.expressions import field
+
+    given = parse_pack(pack)
+    assert given.network is not None
+    names = [f"x{i}" for i in range(given.network["input_length"])]
+    schema = Schema("network", tuple(Field(name, "i32") for name in names))
+    features = [
+        Feature(name, OWN_FEATURE_ID + i, 0, name, "", "before", field(name))
+        for i, name in enumerate(names)
+    ]
+    return build_pack(
+        schema, compile_program(features, schema, pending=1),
+        maps=[InputMap((-128, 127), (-128, 127))] * len(names), plan=given.plan,
+        readout=given.readout, calibration=given.calibration, decision=given.decision,
+        golden=given.golden, model=given.model_id,
+    )  # fmt: skip
 
 
 def budget_row(target_name: str, pack: Path) -> dict[str, Any]:

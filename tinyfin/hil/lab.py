@@ -40,7 +40,7 @@ from tinyfin.wire.events import field_types
 __all__ = ["Finding", "Tape", "build_lab", "digest_positions", "event_tapes", "room", "run"]
 
 MAGIC = 0x50415454
-PACK, EVENTS, STATE, PLAN, ROWS, SABOTAGE, MEASURE, KEYS, RESTART, ERASE = range(1, 11)
+PACK, EVENTS, STATE, PLAN, ROWS, SABOTAGE, MEASURE, KEYS, RESTART, ERASE, INFER = range(1, 12)
 DEADLINE_S = 300.0
 ALIGN = 1024
 _HEAD_BYTES = 16

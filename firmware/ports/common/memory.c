@@ -6,6 +6,7 @@
  * Xtensa. The builder compiles this file so that the loops do not become calls to themselves. */
 
 typedef uint32_t __attribute__((may_alias)) word;
+typedef uint32_t __attribute__((may_alias, vector_size(8))) pair; /* one store on ARMv7-M */
 
 void *memcpy(void *to, const void *from, size_t size)
 {
@@ -36,10 +37,15 @@ void *memset(void *to, int value, size_t size)
 {
     uint8_t *out = to;
     uint8_t byte = (uint8_t)value;
-    for (; size > 0 && ((uintptr_t)out & 3u) != 0; size--) {
+    for (; size > 0 && ((uintptr_t)out & 7u) != 0; size--) {
         *out++ = byte;
     }
     word all = byte * 0x01010101u;
+    pair both = {all, all};
+    for (; size >= 64; size -= 64, out += 64) {
+        pair *p = (pair *)(void *)out;
+        p[0] = p[1] = p[2] = p[3] = p[4] = p[5] = p[6] = p[7] = both;
+    }
     for (; size >= 4; size -= 4, out += 4) {
         *(word *)(void *)out = all;
     }

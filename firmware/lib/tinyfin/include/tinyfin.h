@@ -132,7 +132,8 @@ extern "C" {
     X(TFIN_E_STATE_LAYOUT, -27, "state image belongs to another feature program")           \
     X(TFIN_E_STATE_DIGEST, -28, "state image is damaged: its checksum differs")             \
     X(TFIN_E_STATE_ORDER, -29, "state image bytes arrived out of order")                    \
-    X(TFIN_E_NO_MODEL, -30, "the pack holds no network")
+    X(TFIN_E_NO_MODEL, -30, "the pack holds no network")                                    \
+    X(TFIN_E_UNVERIFIED, -31, "this receipt is not of tfin_verify")
 
 #define TFIN_ENUM(name, value, text) name = (value),
 enum tfin_error { TFIN_ERRORS(TFIN_ENUM) };
@@ -262,14 +263,34 @@ typedef struct tfin_engine {
     uint8_t pack_id[16];
 } tfin_engine;
 
+/* What tfin_verify leaves: the receipt of a pack that it found good. Read memory_bytes; leave the rest alone. */
+typedef struct tfin_verified {
+    uint32_t memory_bytes; /* what tfin_bind needs */
+    uint32_t seal;
+    const uint8_t *golden;
+    tfin_engine unbound;
+    uint32_t digest[8];
+} tfin_verified;
+
 /* Reads how much memory a pack needs (state and scratch together) from its header and program, without trusting or
  * verifying them. Returns bytes, or a negative error. The generated header has the same number as TINYFIN_MEMORY_BYTES. */
 int32_t tfin_memory_size(const void *pack, size_t pack_size);
 
-/* Checks a pack, whole, once: digest, signature, trust, every offset and size; then runs its golden vectors; then starts a cold state in `memory`.
- * After TFIN_OK scoring trusts the pack. On an error the engine must not be used and the contents of memory are undefined. */
+/* tfin_verify, then tfin_bind, in one call: what a terminal with one pack calls at boot. After TFIN_OK scoring trusts the pack. On an error the engine
+ * must not be used and the contents of memory are undefined. */
 int tfin_open(tfin_engine *engine, const void *pack, size_t pack_size, void *memory, size_t memory_size,
               const tfin_trust *trust);
+
+/* The integrity pass: everything that reads the whole pack. Digest, signature, trust; then every offset, size, count and range of every section. Needs no
+ * memory for state and touches no engine, so that a terminal can verify a pack that has just arrived while another one runs. TFIN_OK: `verified`
+ * is a receipt for tfin_bind. On an error it is none. */
+int tfin_verify(tfin_verified *verified, const void *pack, size_t pack_size, const tfin_trust *trust);
+
+/* Opens a pack that was verified: takes the parts from the receipt, runs the golden vectors, starts a cold state in `memory`. As many engines as you like may
+ * be bound to one pack, and one engine again and again. Refuses what tfin_verify has not filled (TFIN_E_UNVERIFIED) and a pack whose header is no longer
+ * the one that was verified (TFIN_E_DIGEST). The pack must not have changed since: verify at every boot, unless nobody can write to that
+ * flash. On an error the engine must not be used and the contents of memory are undefined. */
+int tfin_bind(tfin_engine *engine, const tfin_verified *verified, void *memory, size_t memory_size);
 
 /* Forgets all state (cold start). */
 int tfin_reset(tfin_engine *engine);
@@ -316,7 +337,7 @@ uint32_t tfin_state_size(const tfin_engine *engine);
 int tfin_export_state(const tfin_engine *engine, uint32_t offset, void *out, uint32_t size);
 
 /* Takes the image back, in order, from offset 0 on. The first bytes (64, the image's header) must come in one piece. The state is usable again when
- * the last byte has been taken and TFIN_OK came back. On any error the state is cold; so it is when an event, an outcome or a notice comes before the
+ * the last byte has been taken and TFIN_OK came back. A null engine or image changes nothing; on any other error the state is cold; so it is when an event, an outcome or a notice comes before the
  * last byte: the import is abandoned. */
 int tfin_import_state(tfin_engine *engine, uint32_t offset, const void *image, uint32_t size);
 

@@ -19,18 +19,26 @@ uint8_t *tfin_arena(const tfin_engine *e)
 
 /* ---- checks, once, at open */
 
+/* step * slope < 2^30, of a step below 2^16: most slopes need no product of 64 bits, which is dear on small cores. */
+static int rise_ok(uint32_t step, uint32_t slope)
+{
+    return slope <= 1u << 14 || (uint64_t)step * slope < 1u << 30;
+}
+
 static int map_ok(const uint8_t *maps, uint32_t size, uint32_t at, uint32_t knots)
 {
     if (at % 4u != 0 || knots < 2u || knots > 32u || at > size || knots * KNOT_SIZE > size - at) {
         return 0;
     }
     const uint8_t *k = maps + at;
-    for (uint32_t i = 0; i + 1u < knots; i++, k += KNOT_SIZE) {
-        int64_t step = (int64_t)tfin_i16(k + KNOT_SIZE) - tfin_i16(k);
-        int64_t rise = step * tfin_i32(k + 4);
-        if (step <= 0 || rise <= -(1 << 30) || rise >= 1 << 30) {
+    int32_t x = tfin_i16(k);
+    for (const uint8_t *last = k + KNOT_SIZE * (knots - 1u); k != last; k += KNOT_SIZE) {
+        int32_t next = tfin_i16(k + KNOT_SIZE);
+        int32_t slope = tfin_i32(k + 4);
+        if (next <= x || !rise_ok((uint32_t)(next - x), slope < 0 ? 0u - (uint32_t)slope : (uint32_t)slope)) {
             return 0;
         }
+        x = next;
     }
     return 1;
 }
@@ -79,9 +87,9 @@ static int calibration_ok(const tfin_engine *e, uint32_t size)
     if (n < 2u || n > 64u || size < 8u + CALIBRATION_KNOT * n) {
         return 0;
     }
-    for (uint32_t i = 1; i < n; i++) {
-        const uint8_t *k = e->calibration + 8u + CALIBRATION_KNOT * i;
-        if (tfin_i32(k) <= tfin_i32(k - CALIBRATION_KNOT) || tfin_u32(k + 4) <= tfin_u32(k - CALIBRATION_KNOT + 4)) {
+    const uint8_t *k = e->calibration + 8;
+    for (const uint8_t *last = k + CALIBRATION_KNOT * (n - 1u); k != last; k += CALIBRATION_KNOT) {
+        if (tfin_i32(k + CALIBRATION_KNOT) <= tfin_i32(k) || tfin_u32(k + CALIBRATION_KNOT + 4) <= tfin_u32(k + 4)) {
             return 0;
         }
     }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Opening a pack: integrity, trust, structure, golden vectors. Nothing after this file doubts the pack again. */
+/* Opening a pack: integrity and trust, structure and contents, golden vectors. Nothing after this file doubts the pack again. */
 #include "development_key.h"
 #include "internal.h"
 #include "net.h"
@@ -191,7 +191,20 @@ static int integrity_ok(const uint8_t *p, const tfin_trust *trust)
 
 /* ---- structure */
 
-static int bind(tfin_engine *e, const section s[S_COUNT])
+/* One vector: inputs, padded to 4, and the raw score. */
+static uint32_t golden_size(const tfin_engine *e)
+{
+    return tfin_round_up(tfin_net_input_length(e->plan), 4) + 4u;
+}
+
+static int golden_ok(const tfin_engine *e, const section *golden)
+{
+    return golden->payload == NULL ||
+           (golden->size >= 8u && tfin_u16(golden->payload + 2) == tfin_net_input_length(e->plan) &&
+            tfin_u16(golden->payload) <= (golden->size - 8u) / golden_size(e));
+}
+
+static int find_parts(tfin_engine *e, const section s[S_COUNT])
 {
     if (s[S_SCHEMA].payload == NULL || s[S_PROGRAM].payload == NULL) {
         return TFIN_E_SECTION;
@@ -220,24 +233,20 @@ static int bind(tfin_engine *e, const section s[S_COUNT])
     if (rc != TFIN_OK) {
         return rc;
     }
-    return tfin_model_check(e, s[S_MAPS].size, s[S_READOUT].size, s[S_CALIBRATION].size, s[S_DECISION].size);
+    rc = tfin_model_check(e, s[S_MAPS].size, s[S_READOUT].size, s[S_CALIBRATION].size, s[S_DECISION].size);
+    return rc != TFIN_OK || golden_ok(e, &s[S_GOLDEN]) ? rc : TFIN_E_SECTION;
 }
 
-static int golden_ok(tfin_engine *e, const section *golden)
+static int run_golden(tfin_engine *e, const uint8_t *golden)
 {
-    if (golden->payload == NULL) {
+    if (golden == NULL) {
         return TFIN_OK;
     }
-    uint32_t length = tfin_net_input_length(e->plan);
-    uint32_t count = golden->size < 8u ? 0 : tfin_u16(golden->payload);
-    uint32_t each = tfin_round_up(length, 4) + 4u;
-    if (golden->size < 8u || tfin_u16(golden->payload + 2) != length || count > (golden->size - 8u) / each) {
-        return TFIN_E_SECTION;
-    }
-    const uint8_t *v = golden->payload + 8;
-    for (; count != 0; count--, v += each) {
+    uint32_t each = golden_size(e);
+    const uint8_t *v = golden + 8;
+    for (uint32_t count = tfin_u16(golden); count != 0; count--, v += each) {
         int32_t raw;
-        (void)tfin_infer(e, (const int8_t *)v, length, &raw);
+        (void)tfin_infer(e, (const int8_t *)v, tfin_net_input_length(e->plan), &raw);
         if (raw != tfin_i32(v + each - 4u)) {
             return TFIN_E_GOLDEN;
         }
@@ -251,6 +260,35 @@ static int32_t lay_out(tfin_engine *e)
     return tfin_lay_out(e->program, e->plan == NULL ? 0 : tfin_net_arena_size(e->plan), &e->layout);
 }
 
+/* Everything that is doubtful about a pack, once. Leaves an engine without memory, and gives how much it needs. */
+static int32_t examine(tfin_engine *e, section s[S_COUNT], const uint8_t *pack, size_t size, const tfin_trust *trust)
+{
+    uint8_t digest[32];
+    memset(e, 0, sizeof *e);
+    int32_t rc = frame_ok(pack, size);
+    rc = rc == TFIN_OK ? integrity_ok(pack, trust) : rc;
+    rc = rc == TFIN_OK ? walk_sections(pack, s) : rc;
+    rc = rc == TFIN_OK ? find_parts(e, s) : rc;
+    rc = rc == TFIN_OK ? lay_out(e) : rc;
+    if (rc >= 0) {
+        e->pack = pack;
+        tfin_port_hash(digest, pack, HEADER_SIGNED, NULL, NULL);
+        memcpy(e->pack_id, digest, sizeof e->pack_id);
+    }
+    return rc;
+}
+
+/* Gives an examined engine its memory. */
+static int start(tfin_engine *e, const uint8_t *golden, uint32_t needed, void *memory, size_t memory_size)
+{
+    if (memory_size < needed) {
+        return TFIN_E_MEMORY;
+    }
+    e->state = memory;
+    int rc = run_golden(e, golden);
+    return rc == TFIN_OK ? tfin_reset(e) : rc;
+}
+
 int32_t tfin_memory_size(const void *pack, size_t pack_size)
 {
     section s[S_COUNT];
@@ -261,41 +299,81 @@ int32_t tfin_memory_size(const void *pack, size_t pack_size)
     memset(&e, 0, sizeof e);
     int rc = frame_ok(pack, pack_size);
     rc = rc == TFIN_OK ? walk_sections(pack, s) : rc;
-    rc = rc == TFIN_OK ? bind(&e, s) : rc;
+    rc = rc == TFIN_OK ? find_parts(&e, s) : rc;
     return rc == TFIN_OK ? lay_out(&e) : rc;
 }
 
 int tfin_open(tfin_engine *e, const void *pack, size_t pack_size, void *memory, size_t memory_size, const tfin_trust *trust)
 {
     section s[S_COUNT];
-    uint8_t digest[32];
     if (e == NULL || pack == NULL || memory == NULL || trust == NULL) {
         return TFIN_E_ARGUMENT;
     }
     if (((uintptr_t)memory & (TFIN_ALIGN - 1u)) != 0) {
         return TFIN_E_ALIGN;
     }
-    memset(e, 0, sizeof *e);
-    int rc = frame_ok(pack, pack_size);
-    rc = rc == TFIN_OK ? integrity_ok(pack, trust) : rc;
-    rc = rc == TFIN_OK ? walk_sections(pack, s) : rc;
-    rc = rc == TFIN_OK ? bind(e, s) : rc;
-    rc = rc == TFIN_OK ? lay_out(e) : rc;
-    if (rc < 0) {
-        return rc;
+    int32_t needed = examine(e, s, pack, pack_size, trust);
+    return needed < 0 ? needed : start(e, s[S_GOLDEN].payload, (uint32_t)needed, memory, memory_size);
+}
+
+/* ---- the same in two steps */
+
+enum { SEAL = 0x4C414553 };
+
+/* What a receipt holds, but for `seal` itself. */
+static uint32_t seal_of(const tfin_verified *v)
+{
+    return SEAL ^ v->memory_bytes ^ (uint32_t)(uintptr_t)v->unbound.pack ^ (uint32_t)(uintptr_t)v->unbound.program;
+}
+
+int tfin_verify(tfin_verified *v, const void *pack, size_t pack_size, const tfin_trust *trust)
+{
+    section s[S_COUNT];
+    if (v == NULL || pack == NULL || trust == NULL) {
+        return TFIN_E_ARGUMENT;
     }
-    if (memory_size < (uint32_t)rc) {
-        return TFIN_E_MEMORY;
+    memset(v, 0, sizeof *v);
+    int32_t needed = examine(&v->unbound, s, pack, pack_size, trust);
+    if (needed < 0) {
+        return needed;
     }
-    e->pack = pack;
-    e->state = memory;
-    rc = golden_ok(e, &s[S_GOLDEN]);
-    if (rc != TFIN_OK) {
-        return rc;
+    v->golden = s[S_GOLDEN].payload;
+    v->memory_bytes = (uint32_t)needed;
+    memcpy(v->digest, v->unbound.pack + HEADER_DIGEST, sizeof v->digest);
+    v->seal = seal_of(v);
+    return TFIN_OK;
+}
+
+/* The pack still is where it was verified: its header has the digest that was compared then. */
+static int still_there(const tfin_verified *v)
+{
+    const uint8_t *p = v->unbound.pack + HEADER_DIGEST;
+    uint32_t differing = 0;
+    for (uint32_t i = 0; i < sizeof v->digest / 4u; i++) {
+        differing |= v->digest[i] ^ tfin_u32(p + 4u * i);
     }
-    tfin_port_hash(digest, pack, HEADER_SIGNED, NULL, NULL);
-    memcpy(e->pack_id, digest, sizeof e->pack_id);
-    return tfin_reset(e);
+#ifdef TFIN_SABOTAGE_SEAL
+    differing = 0;
+#endif
+    return differing == 0;
+}
+
+int tfin_bind(tfin_engine *e, const tfin_verified *v, void *memory, size_t memory_size)
+{
+    if (e == NULL || v == NULL || memory == NULL) {
+        return TFIN_E_ARGUMENT;
+    }
+    if (((uintptr_t)memory & (TFIN_ALIGN - 1u)) != 0) {
+        return TFIN_E_ALIGN;
+    }
+    if (v->unbound.pack == NULL || v->seal != seal_of(v)) {
+        return TFIN_E_UNVERIFIED;
+    }
+    if (!still_there(v)) {
+        return TFIN_E_DIGEST;
+    }
+    *e = v->unbound;
+    return start(e, v->golden, v->memory_bytes, memory, memory_size);
 }
 
 const uint8_t *tfin_pack_id(const tfin_engine *e)

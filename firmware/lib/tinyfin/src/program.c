@@ -2,89 +2,116 @@
 /* Checks a feature program once, whole; running it then trusts every index. */
 #include "internal.h"
 
+/* What a register is to a check: lawful, written already, or no register. By its number, all 256. */
+enum { REGISTER = 1, WRITTEN = 2, NONE = 4, ANY = REGISTER | NONE, WRITTEN_OR_NONE = WRITTEN | NONE };
+
 typedef struct limits {
     const uint8_t *schema;
     const uint8_t *program;
     uint32_t fields;
-    uint32_t registers;
     uint32_t pool_size;
-    uint32_t terminal_size;
-    uint32_t card_size; /* operator state in a slot, label ring left out */
-    uint32_t written[8];
+    uint32_t block[3]; /* operator state by key; a card's without its label ring; 0 without cards */
+    uint8_t is[256];
 } limits;
 
-static int known(const limits *l, uint8_t r)
-{
-    return r < l->registers && (l->written[r >> 5] >> (r & 31u) & 1u) != 0;
-}
+/* What an operator's p0 to p3 have to be, beside the range of p2. */
+enum kind {
+    PLAIN,
+    NOT_NEGATIVE, /* p0 */
+    POSITIVE,     /* p0 */
+    A_FIELD,
+    NUMBERS,      /* p2 of 8 bytes in the pool at p0 */
+    DIVISORS,     /* as NUMBERS, each positive */
+    HALVES,       /* p2 of 2 bytes in the pool at p0 */
+    A_MASK,       /* 8 bytes in the pool at p0 */
+    A_RATIO,
+    A_WINDOW,
+    OF_WIDTH,     /* p3 is 4 or 8 */
+    A_DEVIATION,
+    A_SHARE,
+    A_RARITY,
+    OF_LABELS,
+    OF_CARD
+};
 
-static int known_or_none(const limits *l, uint8_t r)
-{
-    return r == NO_REGISTER || known(l, r);
-}
+/* One row per operator: what its reading in the score phase asks of a, b and c, and with SELF of a and c too; phases (1 score, 2 outcome). */
+typedef struct rule {
+    uint8_t a, b, c, self_a, self_c, phases, kind, p2_from;
+    uint16_t p2_span;
+} rule;
 
-static void write_register(limits *l, uint8_t r)
-{
-    l->written[r >> 5] |= 1u << (r & 31u);
-}
+#define P2(from, to) (from), (to) - (from)
+#define FREE P2(0, 65535)
+enum { BOTH = 3, SCORE = 1, AFTER = 2 };
+enum { GAP = WINDOW - LAST_PURE - 1, RULES = LAST_STATEFUL - GAP + 1 };
+#define STATEFUL(code) [(code) - GAP]
+
+static const rule rules[RULES] = {
+    [FIELD] = {ANY, ANY, ANY, ANY, ANY, SCORE, A_FIELD, FREE},
+    [PRESENT] = {ANY, ANY, ANY, ANY, ANY, SCORE, A_FIELD, FREE},
+    [CONST] = {ANY, ANY, ANY, ANY, ANY, BOTH, PLAIN, FREE},
+    [TIME] = {ANY, ANY, ANY, ANY, ANY, SCORE, PLAIN, P2(0, 4)},
+    [LOG2] = {WRITTEN, ANY, ANY, ANY, ANY, BOTH, PLAIN, FREE},
+    [BUCKET] = {WRITTEN, ANY, ANY, ANY, ANY, BOTH, NUMBERS, P2(1, 32)},
+    [LOOKUP] = {WRITTEN, ANY, ANY, ANY, ANY, BOTH, HALVES, P2(1, 256)},
+    [COMPARE] = {WRITTEN, WRITTEN_OR_NONE, ANY, ANY, ANY, BOTH, PLAIN, P2(0, 5)},
+    [AND] = {WRITTEN, WRITTEN, ANY, ANY, ANY, BOTH, PLAIN, FREE},
+    [OR] = {WRITTEN, WRITTEN, ANY, ANY, ANY, BOTH, PLAIN, FREE},
+    [NOT] = {WRITTEN, ANY, ANY, ANY, ANY, BOTH, PLAIN, FREE},
+    [ADD] = {WRITTEN, WRITTEN_OR_NONE, ANY, ANY, ANY, BOTH, PLAIN, FREE},
+    [SUB] = {WRITTEN, WRITTEN_OR_NONE, ANY, ANY, ANY, BOTH, PLAIN, FREE},
+    [MIN] = {WRITTEN, WRITTEN_OR_NONE, ANY, ANY, ANY, BOTH, PLAIN, FREE},
+    [MAX] = {WRITTEN, WRITTEN_OR_NONE, ANY, ANY, ANY, BOTH, PLAIN, FREE},
+    [ABS] = {WRITTEN, ANY, ANY, ANY, ANY, BOTH, PLAIN, FREE},
+    [DIV] = {WRITTEN, ANY, ANY, ANY, ANY, BOTH, POSITIVE, FREE},
+    [RATIO] = {WRITTEN, WRITTEN, ANY, ANY, ANY, BOTH, A_RATIO, FREE},
+    [DIVISIBLE] = {WRITTEN, ANY, ANY, ANY, ANY, BOTH, DIVISORS, P2(1, 8)},
+    [POPCOUNT] = {WRITTEN, ANY, ANY, ANY, ANY, BOTH, A_MASK, FREE},
+    [SELECT] = {WRITTEN, WRITTEN_OR_NONE, WRITTEN, ANY, ANY, BOTH, PLAIN, FREE},
+    [OUTCOME] = {ANY, ANY, ANY, ANY, ANY, AFTER, PLAIN, P2(0, 3)},
+    [MUL] = {WRITTEN, WRITTEN_OR_NONE, ANY, ANY, ANY, BOTH, PLAIN, FREE},
+    [IN] = {WRITTEN, ANY, ANY, ANY, ANY, BOTH, NUMBERS, P2(1, 32)},
+    STATEFUL(WINDOW) = {ANY, ANY, ANY, WRITTEN_OR_NONE, WRITTEN_OR_NONE, SCORE, A_WINDOW, P2(2, 64)},
+    STATEFUL(LAST_N) = {ANY, ANY, ANY, ANY, WRITTEN_OR_NONE, SCORE, PLAIN, P2(1, 32)},
+    STATEFUL(RUN) = {ANY, ANY, ANY, ANY, WRITTEN_OR_NONE, SCORE, PLAIN, FREE},
+    STATEFUL(SINCE) = {ANY, ANY, ANY, ANY, ANY, SCORE, NOT_NEGATIVE, FREE},
+    STATEFUL(MEAN) = {REGISTER, ANY, ANY, ANY, ANY, SCORE, OF_WIDTH, P2(1, 14)},
+    STATEFUL(DEVIATION) = {WRITTEN, ANY, ANY, ANY, ANY, SCORE, A_DEVIATION, P2(1, 14)},
+    STATEFUL(SHARE) = {WRITTEN, ANY, ANY, ANY, ANY, SCORE, A_SHARE, P2(2, 16)},
+    STATEFUL(RARITY) = {WRITTEN, ANY, ANY, ANY, ANY, SCORE, A_RARITY, P2(2, 256)},
+    STATEFUL(REPEAT) = {WRITTEN, ANY, ANY, ANY, WRITTEN_OR_NONE, SCORE, PLAIN, P2(1, 32)},
+    STATEFUL(MODE) = {REGISTER, ANY, ANY, WRITTEN, WRITTEN_OR_NONE, SCORE, PLAIN, P2(1, 32)},
+    STATEFUL(PREVIOUS) = {REGISTER, ANY, ANY, ANY, ANY, SCORE, OF_WIDTH, FREE},
+    STATEFUL(DISTINCT) = {REGISTER, ANY, ANY, WRITTEN, WRITTEN_OR_NONE, SCORE, NOT_NEGATIVE, P2(1, 64)},
+    STATEFUL(KNOWN) = {ANY, ANY, ANY, ANY, ANY, SCORE, OF_LABELS, P2(0, 6)},
+    STATEFUL(SEEN) = {ANY, ANY, ANY, ANY, ANY, SCORE, OF_CARD, FREE},
+};
 
 static int within(uint32_t v, uint32_t low, uint32_t high)
 {
-    return v >= low && v <= high;
+    return v - low <= high - low;
 }
 
-static int in_pool(const limits *l, int32_t offset, uint32_t size, uint32_t align)
+static int p0_within(const op *o, int32_t low, int32_t high)
 {
-    uint32_t at = (uint32_t)offset;
-    return offset >= 0 && at % align == 0 && at <= l->pool_size && size <= l->pool_size - at;
+    return o->p0 >= low && o->p0 <= high;
 }
 
-static const uint8_t *pool(const limits *l)
+static int in_pool(const limits *l, const op *o, uint32_t size, uint32_t align)
 {
-    return l->program + tfin_u32(l->program + PROG_POOL_AT);
+    uint32_t at = (uint32_t)o->p0; /* a negative one is beyond any pool */
+    return (at & (align - 1u)) == 0 && at <= l->pool_size && size <= l->pool_size - at;
 }
 
-static int pure_ok(const op *o, const limits *l, int outcome_phase)
+static int divisors_ok(const limits *l, const op *o)
 {
-    int a = known(l, o->a);
-    int b = known(l, o->b);
-    int b_or_const = known_or_none(l, o->b);
-    switch (o->code) {
-    case FIELD:
-    case PRESENT: return o->p2 < l->fields && !outcome_phase;
-    case CONST: return 1;
-    case TIME: return o->p2 <= 4 && !outcome_phase;
-    case LOG2:
-    case ABS:
-    case NOT: return a;
-    case BUCKET:
-    case IN: return a && within(o->p2, 1, 32) && in_pool(l, o->p0, 8u * o->p2, 8);
-    case DIVISIBLE:
-        if (!a || !within(o->p2, 1, 8) || !in_pool(l, o->p0, 8u * o->p2, 8)) {
+    const uint8_t *p = l->program + tfin_u32(l->program + PROG_POOL_AT) + o->p0;
+    for (const uint8_t *end = p + 8u * o->p2; p != end; p += 8) {
+        if (tfin_i64(p) < 1) {
             return 0;
         }
-        for (uint32_t i = 0; i < o->p2; i++) {
-            if (tfin_i64(pool(l) + o->p0 + 8u * i) < 1) {
-                return 0;
-            }
-        }
-        return 1;
-    case LOOKUP: return a && within(o->p2, 1, 256) && in_pool(l, o->p0, 2u * o->p2, 2);
-    case COMPARE: return a && b_or_const && o->p2 <= 5;
-    case AND:
-    case OR: return a && b;
-    case ADD:
-    case SUB:
-    case MIN:
-    case MAX:
-    case MUL: return a && b_or_const;
-    case DIV: return a && o->p0 >= 1;
-    case RATIO: return a && b && o->p0 >= 1 && o->p0 <= 32767;
-    case POPCOUNT: return a && in_pool(l, o->p0, 8, 8);
-    case SELECT: return a && b_or_const && known(l, o->c);
-    case OUTCOME: return outcome_phase && o->p2 <= 3;
-    default: return 0;
     }
+    return 1;
 }
 
 static int width_ok(uint32_t w)
@@ -92,31 +119,26 @@ static int width_ok(uint32_t w)
     return w == 4 || w == 8;
 }
 
-static int stateful_ok(const op *o, const limits *l)
+static int parameters_ok(const op *o, const limits *l, uint32_t kind)
 {
-    int a = o->a < l->registers; /* may be made in the outcome phase: checked after it */
-    switch (o->code) {
-    case WINDOW:
-        return o->p0 >= 1 && within(o->p2, 2, 64) && (o->p3 == 1 || o->p3 == 2 || width_ok(o->p3)) &&
-               (o->a == NO_REGISTER || a);
-    case LAST_N: return within(o->p2, 1, 32);
-    case RUN: return 1;
-    case SINCE: return o->p0 >= 0;
-    case MEAN: return a && within(o->p2, 1, 14) && width_ok(o->p3);
-    case DEVIATION:
-        return a && within(o->p2, 1, 14) && o->p3 >= 1 && o->p0 >= 1 && o->p0 <= 1 << 22 && o->p1 >= 1 && o->p1 <= 1024;
-    case SHARE: return a && within(o->p2, 2, 16) && within(o->p3, 1, 14);
-    case RARITY: return a && within(o->p2, 2, 256) && o->p0 >= 2 && o->p0 <= 60000;
-    case REPEAT:
-    case MODE: return a && within(o->p2, 1, 32);
-    case PREVIOUS: return a && width_ok(o->p3);
-    case DISTINCT: return a && within(o->p2, 1, 64) && o->p0 >= 0;
-    case KNOWN: {
-        uint32_t capacity = tfin_u16(l->program + (o->key == KEY_TERMINAL ? PROG_TERMINAL_LABELS : PROG_CARD_LABELS));
-        return o->p2 <= 6 && o->p0 >= 0 && capacity != 0;
-    }
-    case SEEN: return o->key == KEY_CARD;
-    default: return 0;
+    switch (kind) {
+    case PLAIN: return 1;
+    case NOT_NEGATIVE: return o->p0 >= 0;
+    case POSITIVE: return o->p0 >= 1;
+    case A_FIELD: return o->p2 < l->fields;
+    case NUMBERS: return in_pool(l, o, 8u * o->p2, 8);
+    case DIVISORS: return in_pool(l, o, 8u * o->p2, 8) && divisors_ok(l, o);
+    case HALVES: return in_pool(l, o, 2u * o->p2, 2);
+    case A_MASK: return in_pool(l, o, 8, 8);
+    case A_RATIO: return p0_within(o, 1, 32767);
+    case A_WINDOW: return o->p0 >= 1 && (o->p3 == 1 || o->p3 == 2 || width_ok(o->p3));
+    case OF_WIDTH: return width_ok(o->p3);
+    case A_DEVIATION: return o->p3 >= 1 && p0_within(o, 1, 1 << 22) && o->p1 >= 1 && o->p1 <= 1024;
+    case A_SHARE: return within(o->p3, 1, 14);
+    case A_RARITY: return p0_within(o, 2, 60000);
+    case OF_LABELS:
+        return o->p0 >= 0 && tfin_u16(l->program + (o->key == KEY_TERMINAL ? PROG_TERMINAL_LABELS : PROG_CARD_LABELS)) != 0;
+    default: return o->key == KEY_CARD;
     }
 }
 
@@ -147,56 +169,49 @@ static int uses_width_8(const op *o)
 
 static int state_ok(const op *o, const limits *l)
 {
-    uint32_t block = o->key == KEY_TERMINAL ? l->terminal_size : l->card_size;
+    uint32_t block = l->block[o->key];
     uint32_t size = tfin_operator_state_size(o);
     uint32_t align = uses_width_8(o) ? 8 : 4;
 #ifdef TFIN_SABOTAGE_BOUNDS
     block = UINT32_MAX;
 #endif
-    return o->state % align == 0 && o->state <= block && size <= block - o->state;
+    return (o->state & (align - 1u)) == 0 && o->state <= block && size <= block - o->state;
+}
+
+/* A key whose state there is: none for what is pure. */
+static int key_ok(const op *o, const limits *l)
+{
+    if (o->code <= LAST_PURE) {
+        return o->key == KEY_NONE;
+    }
+    return (o->key == KEY_TERMINAL || (o->key == KEY_CARD && tfin_u16(l->program + PROG_CARD_SLOT) != 0)) && state_ok(o, l);
+}
+
+/* Checks an operator of a phase, and notes what it writes. */
+static int op_ok(const op *o, limits *l, uint32_t phase)
+{
+    uint32_t code = o->code;
+    if (code > LAST_STATEFUL || (code > LAST_PURE && code < WINDOW)) {
+        return 0;
+    }
+    const rule *r = &rules[code > LAST_PURE ? code - GAP : code];
+    uint8_t *out = &l->is[o->out];
+    if ((r->phases & phase) == 0 || (l->is[o->a] & r->a) == 0 || (l->is[o->b] & r->b) == 0 || (l->is[o->c] & r->c) == 0 ||
+        (*out & REGISTER) == 0 || o->when >= 32u || o->flags >= 8u || o->p2 - (uint32_t)r->p2_from > r->p2_span) {
+        return 0;
+    }
+    if ((o->flags & FLAG_SELF) != 0 && ((l->is[o->a] & r->self_a) == 0 || (l->is[o->c] & r->self_c) == 0)) {
+        return 0;
+    }
+    *out |= WRITTEN;
+    return parameters_ok(o, l, r->kind) && key_ok(o, l);
 }
 
 /* What a commit reads must have been kept, or made in the outcome phase. */
-static int commit_inputs_ok(const op *o, const limits *l)
+static int commit_ok(const op *o, const limits *l)
 {
-    return o->code >= KNOWN || (known_or_none(l, o->a) && known_or_none(l, o->b) && known_or_none(l, o->c));
-}
-
-/* What a read uses in the score phase must be written already. An operator that never reads itself with it may take an outcome register. */
-static int read_inputs_ok(const op *o, const limits *l)
-{
-    int self = (o->flags & FLAG_SELF) != 0;
-    switch (o->code) {
-    case DEVIATION:
-    case SHARE:
-    case RARITY: return known(l, o->a);
-    case REPEAT: return known(l, o->a) && (!self || known_or_none(l, o->c));
-    case MODE:
-    case DISTINCT:
-    case WINDOW: return !self || (known_or_none(l, o->a) && known_or_none(l, o->c));
-    case LAST_N:
-    case RUN: return !self || known_or_none(l, o->c);
-    default: return 1;
-    }
-}
-
-static int operands_in_range(const op *o, const limits *l)
-{
-    return o->out < l->registers && (o->a == NO_REGISTER || o->a < l->registers) &&
-           (o->b == NO_REGISTER || o->b < l->registers) && (o->c == NO_REGISTER || o->c < l->registers) &&
-           o->when < 32u && o->flags < 8u;
-}
-
-static int score_op_ok(const op *o, const limits *l)
-{
-    if (!operands_in_range(o, l)) {
-        return 0;
-    }
-    if (o->code <= LAST_PURE) {
-        return o->key == KEY_NONE && pure_ok(o, l, 0);
-    }
-    int keyed = o->key == KEY_TERMINAL || (o->key == KEY_CARD && tfin_u16(l->program + PROG_CARD_SLOT) != 0);
-    return keyed && stateful_ok(o, l) && read_inputs_ok(o, l) && state_ok(o, l);
+    return o->code <= LAST_PURE || o->code >= KNOWN || o->when == 0 ||
+           ((l->is[o->a] & WRITTEN_OR_NONE) != 0 && (l->is[o->b] & WRITTEN_OR_NONE) != 0 && (l->is[o->c] & WRITTEN_OR_NONE) != 0);
 }
 
 static int array_inside(const uint8_t *program, uint32_t size, uint32_t at_field, uint32_t count, uint32_t each)
@@ -205,22 +220,24 @@ static int array_inside(const uint8_t *program, uint32_t size, uint32_t at_field
     return at >= PROG_HEADER && at % 8u == 0 && at <= size && count * each <= size - at;
 }
 
+/* Only what is kept is known in the outcome phase. */
 static int keep_ok(const uint8_t *program, limits *l)
 {
+    enum { KEPT = 8 };
     uint32_t entry_size = tfin_u16(program + PROG_PENDING_SIZE);
     const uint8_t *k = program + tfin_u32(program + PROG_KEPT_AT);
-    limits after = *l;
-    memset(after.written, 0, sizeof after.written);
-    for (uint32_t i = 0; i < tfin_u16(program + PROG_KEPT); i++, k += 4) {
+    for (uint32_t n = tfin_u16(program + PROG_KEPT); n != 0; n--, k += 4) {
         uint32_t width = k[1];
         uint32_t at = tfin_u16(k + 2) & 0x7FFFu;
         int width_known = width == 1 || width == 2 || width_ok(width);
-        if (!known(l, k[0]) || !width_known || at < PENDING_KEPT || at % width != 0 || at + width > entry_size) {
+        if ((l->is[k[0]] & WRITTEN) == 0 || !width_known || at < PENDING_KEPT || (at & (width - 1u)) != 0 || at + width > entry_size) {
             return 0;
         }
-        write_register(&after, k[0]);
+        l->is[k[0]] |= KEPT;
     }
-    *l = after;
+    for (uint32_t i = 0; i < tfin_u16(program + PROG_REGISTERS); i++) {
+        l->is[i] = (l->is[i] & KEPT) != 0 ? REGISTER | WRITTEN : REGISTER;
+    }
     return 1;
 }
 
@@ -258,24 +275,23 @@ int tfin_program_check(const uint8_t *schema, const uint8_t *program, uint32_t s
     }
     uint32_t slot = tfin_u16(program + PROG_CARD_SLOT);
     uint32_t card_labels = tfin_u16(program + PROG_CARD_LABELS);
-    limits l = {.schema = schema, .program = program};
-    l.fields = tfin_u16(schema);
-    l.registers = tfin_u16(program + PROG_REGISTERS);
+    limits l = {.schema = schema, .program = program, .fields = tfin_u16(schema)};
     l.pool_size = tfin_u32(program + PROG_POOL_SIZE);
-    l.terminal_size = tfin_u32(program + PROG_TERMINAL_SIZE);
-    l.card_size = slot == 0 ? 0 : slot - SLOT_STATE - (card_labels == 0 ? 0 : LABELS_ENTRIES + LABEL_SIZE * card_labels);
+    l.block[KEY_TERMINAL] = tfin_u32(program + PROG_TERMINAL_SIZE);
+    l.block[KEY_CARD] = slot == 0 ? 0 : slot - SLOT_STATE - (card_labels == 0 ? 0 : LABELS_ENTRIES + LABEL_SIZE * card_labels);
+    memset(l.is, REGISTER, tfin_u16(program + PROG_REGISTERS));
+    l.is[NO_REGISTER] = NONE;
 
     const op *score = tfin_ops(program, PROG_SCORE_AT);
-    uint32_t count = tfin_u16(program + PROG_SCORE_OPS);
-    for (uint32_t i = 0; i < count; i++) {
-        if (!score_op_ok(&score[i], &l)) {
+    const op *end = score + tfin_u16(program + PROG_SCORE_OPS);
+    for (const op *o = score; o != end; o++) {
+        if (!op_ok(o, &l, SCORE)) {
             return TFIN_E_PROGRAM;
         }
-        write_register(&l, score[i].out);
     }
-    const uint8_t *features = program + tfin_u32(program + PROG_FEATURES_AT);
-    for (uint32_t i = 0; i < tfin_u16(program + PROG_FEATURES); i++) {
-        if (!known(&l, features[4u * i])) {
+    const uint8_t *feature = program + tfin_u32(program + PROG_FEATURES_AT);
+    for (uint32_t n = tfin_u16(program + PROG_FEATURES); n != 0; n--, feature += 4) {
+        if ((l.is[*feature] & WRITTEN) == 0) {
             return TFIN_E_PROGRAM;
         }
     }
@@ -283,15 +299,13 @@ int tfin_program_check(const uint8_t *schema, const uint8_t *program, uint32_t s
         return TFIN_E_PROGRAM;
     }
     const op *after = tfin_ops(program, PROG_OUTCOME_AT);
-    for (uint32_t i = 0; i < tfin_u16(program + PROG_OUTCOME_OPS); i++) {
-        const op *o = &after[i];
-        if (!operands_in_range(o, &l) || o->code > LAST_PURE || o->key != KEY_NONE || !pure_ok(o, &l, 1)) {
+    for (const op *last = after + tfin_u16(program + PROG_OUTCOME_OPS); after != last; after++) {
+        if (!op_ok(after, &l, AFTER)) {
             return TFIN_E_PROGRAM;
         }
-        write_register(&l, o->out);
     }
-    for (uint32_t i = 0; i < count; i++) {
-        if (score[i].code > LAST_PURE && score[i].when != 0 && !commit_inputs_ok(&score[i], &l)) {
+    for (const op *o = score; o != end; o++) {
+        if (!commit_ok(o, &l)) {
             return TFIN_E_PROGRAM;
         }
     }
