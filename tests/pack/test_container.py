@@ -14,7 +14,7 @@ from tinyfin.errors import PackError
 from tinyfin.features.compiler import compile_program
 from tinyfin.pack.container import build_pack, parse_pack
 from tinyfin.pack.decision import Decision
-from tinyfin.pack.sections import join_sections
+from tinyfin.pack.sections import encode_schema, join_sections
 from tinyfin.pack.signing import DEVELOPMENT_KEY, Key, generate_key, hash32, sign
 from tinyfin.schema import PAYMENT
 from tinyfin.twin import Twin
@@ -113,7 +113,7 @@ def test_what_python_takes_the_engine_takes_too() -> None:
         data = bytearray(clean)
         for at in rng.integers(start, end, int(rng.integers(1, 3))):
             data[at] = int(rng.choice([0, 1, 255, data[at] ^ 1, data[at] + 1 & 255]))
-        schema = bytes(data[start : start + 328])
+        schema = bytes(data[start : start + len(encode_schema(PAYMENT))])
         at = section_at(clean, b"PROG")
         program = bytes(data[at : at + struct.unpack_from("<I", data, at - 12)[0]])
         data[40:88] = hash32(schema)[:16] + hash32(program)[:16] + (

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tinyfin import paths
+from tinyfin import cache, paths
 from tinyfin.codegen.emit import c_array, kernel_lines, write_text
 from tinyfin.errors import InputError, TargetError
 from tinyfin.hil.session import emulated
@@ -26,6 +26,7 @@ from tinyfin.targets import catalogue
 __all__ = ["BenchResult", "bench"]
 
 _KERNELS_AT, _ARENA_AT, _INPUT_LENGTH_AT, _OUTPUT_LENGTH_AT = 12, 16, 28, 36
+_KEPT = 12
 # the network's objects are all of the library that this image links, without what the wire needs
 _NOT_NETWORK = ("crc32.",)
 
@@ -98,6 +99,8 @@ def bench(
         raise InputError(f"--expect has {len(wanted)} rows, --inputs has {len(rows)}")
     place = paths.cache_dir() / "bench" / hashlib.sha256(plan).hexdigest()[:16]
     _write_plan(place, plan)
+    cache.used(place)
+    cache.keep_newest(place.parent, _KEPT)
     image = building.build(
         target, generated_dir=place, app=paths.firmware_dir() / "bench",
         build_dir=place / target.name,

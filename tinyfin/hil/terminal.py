@@ -12,13 +12,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
-from tinyfin import paths
+from tinyfin import cache, paths
 from tinyfin.codegen.emit import emit
 from tinyfin.errors import ToolError
 
 __all__ = ["build_host_terminal"]
 
 _DEADLINE_S = 300.0
+_KEPT = 32
 
 
 def build_host_terminal(
@@ -30,9 +31,9 @@ def build_host_terminal(
 ) -> Path:
     """Compile application, engine and pack with the machine's C compiler; the program's path.
 
-    ``keys``: public keys that it trusts. Programs are kept in the cache, by pack, keys, sources and
-    flags. Start one with :class:`tinyfin.wire.links.ProcessLink`. Raises ToolError without a
-    compiler, or with the compiler's words.
+    ``keys``: public keys that it trusts. The programs used last are kept in the cache, by pack,
+    keys, sources and flags. Start one with :class:`tinyfin.wire.links.ProcessLink`. Raises
+    ToolError without a compiler, or with the compiler's words.
     """
     compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
@@ -51,7 +52,7 @@ def build_host_terminal(
         key.update(path.read_bytes())
     folder = paths.cache_dir() / "host" / key.hexdigest()[:16]
     program = folder / "terminal"
-    if program.is_file():
+    if cache.used(folder) and program.is_file():
         return program
     generated = folder / "generated"
     emit(pack, generated, keys=keys)
@@ -68,13 +69,14 @@ def build_host_terminal(
     ]  # fmt: skip
     _compile(command)
     temporary.replace(program)
+    cache.keep_newest(folder.parent, _KEPT)
     return program
 
 
 def _monocypher_object(compiler: str, source: Path) -> Path:
     """Monocypher, compiled once and without the flags of a test: it is slow to compile."""
     made = paths.cache_dir() / "host" / f"{source.name}.o"
-    if not made.is_file():
+    if not cache.used(made):
         temporary = made.with_suffix(f".{os.getpid()}.o")
         made.parent.mkdir(parents=True, exist_ok=True)
         _compile(

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tinyfin import paths
+from tinyfin import cache, paths
 from tinyfin.errors import BudgetError, InputError, TinyfinError, ToolError
 from tinyfin.pack.trust import keys_beside
 from tinyfin.targets import catalogue, system
@@ -29,6 +29,8 @@ __all__ = ["BuildResult", "Symbol", "build", "symbol_addresses", "symbols"]
 
 DEADLINE_S = 600.0
 LOCK_DEADLINE_S = 600.0
+_KEPT_BUILDS = 128
+_KEPT_IMAGES = 12
 
 _FLASH_SECTIONS = (".vectors", ".text", ".rodata", ".ARM.extab", ".ARM.exidx", ".data")
 _RAM_SECTIONS = (".boot_seed", ".data", ".bss")
@@ -129,6 +131,9 @@ def build(
     workspace = build_dir or paths.cache_dir() / "builds" / f"{chosen.name}-{_kind(settings)}"
     workspace = workspace.resolve()
     workspace.mkdir(parents=True, exist_ok=True)
+    if build_dir is None:
+        cache.used(workspace)
+        cache.keep_newest(workspace.parent, _KEPT_BUILDS)
     log_path = workspace / f"{chosen.name}.log"
     with _locked(workspace / "lock", LOCK_DEADLINE_S):
         code = _run_platformio(chosen, workspace, settings, log_path, deadline_s)
@@ -261,7 +266,7 @@ def _keep(workspace: Path, name: str) -> Path:
     built = workspace / "build" / name
     digest = hashlib.sha256((built / "firmware.elf").read_bytes()).hexdigest()[:16]
     place = workspace / "images" / digest
-    if not place.is_dir():
+    if not cache.used(place):
         with tempfile.TemporaryDirectory(dir=workspace) as temporary:
             fresh = Path(temporary) / "image"
             (fresh / "stack").mkdir(parents=True)
@@ -271,6 +276,7 @@ def _keep(workspace: Path, name: str) -> Path:
                 shutil.copy2(usage, fresh / "stack")
             place.parent.mkdir(exist_ok=True)
             fresh.rename(place)
+        cache.keep_newest(place.parent, _KEPT_IMAGES)
     return place
 
 

@@ -13,11 +13,12 @@ import os
 import shlex
 import shutil
 import subprocess
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tinyfin import paths
+from tinyfin import cache, paths
 from tinyfin.errors import InputError, TargetError, ToolError
 from tinyfin.pack import layouts
 from tinyfin.pack.container import parse_pack
@@ -30,6 +31,8 @@ __all__ = [
 ]  # fmt: skip
 
 FLASH_DEADLINE_S = 180.0
+_KEPT_PACKS = 64
+_KEPT_IMAGES = 16
 
 
 def run_pack(run: Path) -> Path:
@@ -63,11 +66,12 @@ def target_pack(
             )
         return path
     made = paths.cache_dir() / "packs" / f"{parse_pack(data).pack_id.hex()}.tfpack"
-    if not made.is_file():
+    if not cache.used(made):
         made.parent.mkdir(exist_ok=True)
-        temporary = made.with_suffix(f".{os.getpid()}")
+        temporary = made.with_name(f".{made.name}.{os.getpid()}.{threading.get_ident()}")
         temporary.write_bytes(data)
         temporary.replace(made)
+        cache.keep_newest(made.parent, _KEPT_PACKS)
     return made
 
 
@@ -76,7 +80,11 @@ def run_folder(run: Path) -> Path:
     if run.is_dir():
         return run / "firmware"
     digest = hashlib.sha256(run_pack(run).read_bytes()).hexdigest()[:16]
-    return paths.cache_dir() / "images" / digest
+    folder = paths.cache_dir() / "images" / digest
+    if not cache.used(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        cache.keep_newest(folder.parent, _KEPT_IMAGES)
+    return folder
 
 
 def store_image(build: BuildResult, folder: Path) -> Path:

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Folders of the cache that stay small: the newest entries of a kind are kept, the others go.
+
+An entry is a file or folder made once and named after what it was made of. Whoever makes or uses
+one says so with :func:`used`; what was used within :data:`REST_S` is never removed, so nobody loses
+what they are working with, however many build at the same time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+__all__ = ["REST_S", "keep_newest", "used"]
+
+REST_S = 3600.0
+"""Longer than any build or test lasts."""
+
+
+def used(entry: Path) -> bool:
+    """Say that an entry is in use now; False when it is not there."""
+    if not entry.parent.is_dir():
+        return False
+    with _locked(entry.parent):
+        try:
+            os.utime(entry)
+        except FileNotFoundError:
+            return False
+        return True
+
+
+def keep_newest(folder: Path, count: int, *, rest_s: float = REST_S) -> None:
+    """Remove the entries of ``folder`` that are neither among the ``count`` used last nor were used
+    within ``rest_s`` seconds. Hidden names are left alone."""
+    if not folder.is_dir():
+        return
+    gone = []
+    with _locked(folder):
+        entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
+        by_age = sorted(((entry.stat().st_mtime, entry) for entry in entries), reverse=True)
+        for mtime, entry in by_age[count:]:
+            if mtime < time.time() - rest_s:
+                aside = folder / f".{os.getpid()}.{entry.name}"
+                entry.rename(aside)
+                gone.append(aside)
+    for aside in gone:
+        if aside.is_dir():
+            shutil.rmtree(aside, ignore_errors=True)
+        else:
+            aside.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Held for as long as it takes to look at times and rename, by one process at a time."""
+    with (folder / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
