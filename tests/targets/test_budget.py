@@ -10,10 +10,15 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from tests.engine.native import code
+from tests.wire import rig
 from tinyfin import paths
 from tinyfin.cli.budget import command
-from tinyfin.errors import BudgetError
+from tinyfin.errors import BudgetError, PackError
+from tinyfin.hil import lab
 from tinyfin.hil.budget import Budget, budget, overruns
+from tinyfin.pack.signing import generate_key
+from tinyfin.pack.trust import save_public_key
 from tinyfin.targets import build as building
 from tinyfin.targets.budget import FLASH_PARTS, RAM_PARTS, image_budget, stack_bound
 
@@ -142,3 +147,24 @@ def test_counts_hold() -> None:
     assert count.bound < 3 * count.max
     assert len(count.largest) > 3
     assert found.ram_bytes == found.image.ram_bytes + found.stack_bytes
+
+
+def test_a_release_pack_is_budgeted_with_its_key(tmp_path: Path) -> None:
+    """By the key that the run remembers; image, twin and laboratory trust it, and no other."""
+    key = generate_key()
+    pack = rig.make_pack(key=key)
+    (tmp_path / "model.tfpack").write_bytes(pack)
+    with pytest.raises(PackError, match="--public-key"):
+        budget(tmp_path, NAME, measure=False)
+    save_public_key(key.public, tmp_path / "public.key")
+    found = budget(tmp_path, NAME, measure=False)
+    assert found.image.flash["plan"] + found.image.flash["pack"] == len(pack) + len(key.public)
+    image = lab.build_lab(NAME)
+    tx = rig.make_transactions()
+    [(tape, scores)] = lab.event_tapes(
+        pack, tx, rig.make_stream(tx), lab.room(image), limit=40, keys=[key.public]
+    )
+    counted = lab.run(image, tape)
+    assert (counted.differing, counted.scored) == (0, scores) == (0, 40)
+    stranger = lab.run(image, lab.Tape().add(lab.PACK, pack))
+    assert stranger.first == f"refused with engine error {code('TFIN_E_KEY')}"

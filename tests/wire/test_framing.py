@@ -14,7 +14,7 @@ from tinyfin.wire import cobs
 from tinyfin.wire.client import Client
 from tinyfin.wire.frames import Deframer, encode_frame
 from tinyfin.wire.links import Deadline, ProcessLink
-from tinyfin.wire.messages import Answer, Request
+from tinyfin.wire.messages import Answer, ErrorReport, Request, WireError
 
 runs = st.lists(
     st.one_of(
@@ -108,3 +108,10 @@ def test_soup_costs_the_terminal_at_most_one_frame_each(program: Path, seed: int
         assert stats["frames_overlong"] > 0
     finally:
         client.close()
+
+
+def test_a_terminal_without_error_texts_is_understood() -> None:
+    report = ErrorReport(WireError.NO_PACK, -8, 0, 0, "")
+    assert str(report) == "NO_PACK (TFIN_E_DIGEST: pack is damaged: its digest differs)"
+    assert str(report._replace(text="what it said")) == "NO_PACK (what it said)"
+    assert str(report._replace(engine_error=0)) == "NO_PACK"

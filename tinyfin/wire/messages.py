@@ -343,7 +343,11 @@ class ErrorReport(NamedTuple):
     def __str__(self) -> str:
         known = self.code in WireError._value2member_map_
         name = WireError(self.code).name if known else f"error {self.code}"
-        detail = self.text or (f"engine error {self.engine_error}" if self.engine_error else "")
+        detail = self.text
+        if self.engine_error and not detail:  # a small terminal leaves the texts out
+            from tinyfin.twin import error_name
+
+            detail = error_name(self.engine_error)
         return f"{name} ({detail})" if detail else name
 
 
