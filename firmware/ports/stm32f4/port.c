@@ -4,11 +4,6 @@
  * oscillator, so that no crystal is needed. QEMU's netduinoplus2 runs the same image: its clock
  * controller reads 0 for ever, so every wait here is bounded, and its core is at 168 MHz anyway.
  */
-#include "port.h"
-
-#include "cortex_m.h"
-#include "ring.h"
-
 #define RCC 0x40023800u
 #define RCC_CR (RCC + 0x00u)
 #define RCC_PLLCFGR (RCC + 0x04u)
@@ -24,26 +19,11 @@
 
 #define CR_PLLON (1u << 24)
 #define CR_PLLRDY (1u << 25)
-#define SR_ORE (1u << 3)
-#define SR_RXNE (1u << 5)
-#define SR_TXE (1u << 7)
-#define USART1_INTERRUPT 37u
 #define WAIT_TURNS 100000u
 
-const uint32_t tfin_port_abilities = TFIN_PORT_REBOOT | TFIN_PORT_STACK; /* a chip has nowhere to exit to */
-const uint32_t tfin_port_receive_bytes = TFIN_PORT_RECEIVE_BYTES;
-const uint32_t tfin_port_tick_hz = 168000000u;
-const uint32_t tfin_port_tick_mask = 0xFFFFFFu;
+#include "stm32.h"
 
-static int wait_for(uint32_t reg, uint32_t mask, uint32_t value)
-{
-    for (uint32_t turns = 0; turns < WAIT_TURNS; turns++) {
-        if ((TFIN_REG(reg) & mask) == value) {
-            return 1;
-        }
-    }
-    return 0;
-}
+const uint32_t tfin_port_tick_hz = 168000000u;
 
 static int has_noise; /* the random number generator runs from the PLL */
 
@@ -71,57 +51,13 @@ void tfin_port_init(void)
     TFIN_REG(GPIOA + 0x24u) = (TFIN_REG(GPIOA + 0x24u) & ~0xFF0u) | 0x770u;       /* AF7 */
     TFIN_REG(GPIOA + 0x0Cu) = (TFIN_REG(GPIOA + 0x0Cu) & ~(0xFu << 18)) | (5u << 18); /* pull up */
     TFIN_REG(GPIOA) = (TFIN_REG(GPIOA) & ~(0xFu << 18)) | (0xAu << 18); /* alternate function */
-    TFIN_REG(USART1 + 0x08u) = (apb2_hz + TFIN_PORT_BAUD / 2u) / TFIN_PORT_BAUD;
-    TFIN_REG(USART1 + 0x0Cu) = (1u << 13) | (1u << 5) | (1u << 3) | (1u << 2); /* UE, RXNEIE, TE, RE */
-    tfin_cortex_m_enable(USART1_INTERRUPT);
+    usart_start(apb2_hz);
     if (has_noise) {
         TFIN_REG(RCC_AHB2ENR) |= 1u << 6;
         (void)TFIN_REG(RCC_AHB2ENR);
         TFIN_REG(RNG) = 4u;
     }
     tfin_cortex_m_systick_start();
-}
-
-static void receive(void)
-{
-    uint32_t status = TFIN_REG(USART1);
-    if ((status & SR_ORE) != 0) {
-        tfin_ring_overrun(); /* the read of the data below clears it */
-    }
-    if ((status & (SR_RXNE | SR_ORE)) != 0) {
-        uint8_t byte = (uint8_t)TFIN_REG(USART1 + 0x04u);
-        if ((status & SR_RXNE) != 0) {
-            tfin_ring_put(byte);
-        }
-    }
-}
-
-__attribute__((section(".vectors.interrupts"), used)) const tfin_vector tfin_interrupts[USART1_INTERRUPT + 1] = {
-    [USART1_INTERRUPT] = receive,
-};
-
-int tfin_port_read(void)
-{
-    return tfin_ring_get();
-}
-
-uint32_t tfin_port_receive_overruns(void)
-{
-    return tfin_ring_overruns();
-}
-
-void tfin_port_write(const uint8_t *data, size_t size)
-{
-    for (size_t i = 0; i < size; i++) {
-        while ((TFIN_REG(USART1) & SR_TXE) == 0) {
-        }
-        TFIN_REG(USART1 + 0x04u) = data[i];
-    }
-}
-
-uint32_t tfin_port_ticks(void)
-{
-    return tfin_cortex_m_systick();
 }
 
 uint32_t tfin_port_noise(void)

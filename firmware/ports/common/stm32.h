@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the STM32 ports have in common: USART1 with a receive interrupt, and the core's tick counter. Part of one port.c, which defines
+ * USART1 (its registers) and WAIT_TURNS (how often a wait looks) before it includes this file.
+ */
+#ifndef TFIN_STM32_H
+#define TFIN_STM32_H
+
+#include "port.h"
+
+#include "cortex_m.h"
+#include "ring.h"
+
+#define SR_ORE (1u << 3)
+#define SR_RXNE (1u << 5)
+#define SR_TXE (1u << 7)
+#define USART1_INTERRUPT 37u
+
+const uint32_t tfin_port_abilities = TFIN_PORT_REBOOT | TFIN_PORT_STACK; /* a chip has nowhere to exit to */
+const uint32_t tfin_port_receive_bytes = TFIN_PORT_RECEIVE_BYTES;
+const uint32_t tfin_port_tick_mask = 0xFFFFFFu;
+
+static int wait_for(uint32_t reg, uint32_t mask, uint32_t value)
+{
+    for (uint32_t turns = 0; turns < WAIT_TURNS; turns++) {
+        if ((TFIN_REG(reg) & mask) == value) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* 8N1 at TFIN_PORT_BAUD from a clock of `hz`; then bytes come in by interrupt. */
+static void usart_start(uint32_t hz)
+{
+    TFIN_REG(USART1 + 0x08u) = (hz + TFIN_PORT_BAUD / 2u) / TFIN_PORT_BAUD;
+    TFIN_REG(USART1 + 0x0Cu) = (1u << 13) | (1u << 5) | (1u << 3) | (1u << 2); /* UE, RXNEIE, TE, RE */
+    tfin_cortex_m_enable(USART1_INTERRUPT);
+}
+
+static void receive(void)
+{
+    uint32_t status = TFIN_REG(USART1);
+    if ((status & SR_ORE) != 0) {
+        tfin_ring_overrun(); /* the read of the data below clears it */
+    }
+    if ((status & (SR_RXNE | SR_ORE)) != 0) {
+        uint8_t byte = (uint8_t)TFIN_REG(USART1 + 0x04u);
+        if ((status & SR_RXNE) != 0) {
+            tfin_ring_put(byte);
+        }
+    }
+}
+
+__attribute__((section(".vectors.interrupts"), used)) const tfin_vector tfin_interrupts[USART1_INTERRUPT + 1] = {
+    [USART1_INTERRUPT] = receive,
+};
+
+int tfin_port_read(void)
+{
+    return tfin_ring_get();
+}
+
+uint32_t tfin_port_receive_overruns(void)
+{
+    return tfin_ring_overruns();
+}
+
+void tfin_port_write(const uint8_t *data, size_t size)
+{
+    for (size_t i = 0; i < size; i++) {
+        while ((TFIN_REG(USART1) & SR_TXE) == 0) {
+        }
+        TFIN_REG(USART1 + 0x04u) = data[i];
+    }
+}
+
+uint32_t tfin_port_ticks(void)
+{
+    return tfin_cortex_m_systick();
+}
+
+#endif
