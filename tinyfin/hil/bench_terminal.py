@@ -11,7 +11,7 @@ from tinyfin.data.transactions import RESULTS
 from tinyfin.errors import ConfigError, InputError, TinyfinError
 from tinyfin.hil.result import ReplayResult
 from tinyfin.hil.rig import Rig, select
-from tinyfin.hil.run_results import PASSED, Case
+from tinyfin.hil.run_results import Case
 from tinyfin.hil.run_target import Job, TargetRun, capabilities
 from tinyfin.pack.container import parse_pack
 from tinyfin.twin import ACTIONS, FLAGS
@@ -167,9 +167,7 @@ class Bench:
         if not self._up:
             try:
                 for step in (self._target.flash, self._target.boot):
-                    case = Case(step.__name__)
-                    step(case)
-                    case.status = PASSED
+                    step(Case(step.__name__))
             except TinyfinError as error:
                 self._broken = error
                 raise

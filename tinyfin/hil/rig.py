@@ -183,7 +183,7 @@ class TargetSpec(_Section):
     @property
     def is_emulated(self) -> bool:
         """Nothing is plugged in for it."""
-        return self.emulated or self.target == HOST
+        return self.emulated or (self.target == HOST and self.port is None)
 
     @model_validator(mode="after")
     def _reachable(self) -> TargetSpec:

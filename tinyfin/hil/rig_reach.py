@@ -13,16 +13,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from tinyfin.errors import BenchError, BudgetError, FlashError, InputError, TargetError
 from tinyfin.hil.rig import HOST, Deadlines, Line, Power, TargetSpec
 from tinyfin.wire.frames import encode_frame
-from tinyfin.wire.links import Link, ProcessLink, SerialLink, TcpLink
+from tinyfin.wire.links import Link, ProcessLink, SerialLink, TcpLink, open_link
 from tinyfin.wire.messages import Request
 
 __all__ = ["Flashed", "Reach", "reach", "run_command"]
 
 Note = Callable[[str], object]
+
+_GONE_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -53,8 +56,8 @@ class Reach:
         """Its line, powered and open."""
         raise NotImplementedError
 
-    def check(self) -> None:
-        """BenchError when what carries the target is gone."""
+    def check(self, lost: bool = False) -> None:
+        """BenchError when what carries the target is gone; ``lost``: its line is."""
 
     def instructions(self, ticks: int) -> int | None:
         """Ticks to guest instructions; None where nobody counts them."""
@@ -123,9 +126,11 @@ class _Emulated(Reach):
             self._emulator = Emulator(self._target, self._image, icount=self.spec.count).start()
         return TcpLink(*self._emulator.address, restart=self._emulator.restart)
 
-    def check(self) -> None:
+    def check(self, lost: bool = False) -> None:
         if self._emulator is None:
             return
+        if lost:  # a process that was killed closes its socket before it is gone
+            self._emulator.wait(_GONE_S)
         try:
             self._emulator.check()
         except TargetError as error:
@@ -231,8 +236,9 @@ class _Board(Reach):
             )  # fmt: skip
         if port.url.startswith("exec:"):
             return ProcessLink(shlex.split(port.url.removeprefix("exec:")))
-        from tinyfin.wire.links import open_link
-
+        parts = urlsplit(port.url)
+        if parts.scheme in ("socket", "tcp") and parts.hostname and parts.port:
+            return TcpLink(parts.hostname, parts.port, timeout_s=self.deadlines.port_s)
         return open_link(port.url)
 
     def _reset(self, port: Any) -> None:

@@ -23,7 +23,7 @@ class BenchLink:
     :attr:`deadline` ends everything on this line; None lets it go on.
     """
 
-    def __init__(self, inner: Link, writer: Writer | None, check: Callable[[], None]) -> None:
+    def __init__(self, inner: Link, writer: Writer | None, check: Callable[[bool], None]) -> None:
         self.inner = inner
         self.deadline: Deadline | None = None
         self.progress = ""
@@ -49,14 +49,14 @@ class BenchLink:
             try:
                 data = self.inner.read(min(end.left(), _LOOK_S))
             except LinkLost:
-                self._check()
+                self._check(True)
                 raise
             if data:
                 self._record(Kind.DOWN, data)
                 return data
             if end.passed:
                 return b""
-            self._check()
+            self._check(False)
 
     def write(self, data: bytes) -> None:
         self._on_time()
@@ -64,15 +64,15 @@ class BenchLink:
         try:
             self.inner.write(data)
         except LinkLost:
-            self._check()
+            self._check(True)
             raise
 
     def reopen(self, timeout_s: float) -> None:
-        self._check()
+        self._check(False)
         try:
             self.inner.reopen(timeout_s)
         except LinkLost:
-            self._check()
+            self._check(True)
             raise
         self._record(Kind.OPENED, self.name.encode())
 

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from tinyfin.errors import BootError, FlashError, TargetError
+from tinyfin.errors import BenchError, BootError, FlashError, TargetError
 from tinyfin.hil.failures import Failure, FailureKind
 from tinyfin.hil.rig import HOST, Deadlines, TargetSpec
 from tinyfin.hil.rig_reach import Flashed, Reach, reach
@@ -90,7 +90,7 @@ class TargetRun:
 
     def all(self) -> None:
         """Every case in turn. After one that leaves no terminal, the rest is not reached."""
-        steps: list[Callable[[Case], None]] = [self.flash, self.boot, self.self_test]
+        steps: list[Callable[[Case], bool]] = [self.flash, self.boot, self.self_test]
         steps += [lambda case, suite=suite: self.suite(case, suite) for suite in self.job.suites]  # type: ignore[misc]
         for at, (case, step) in enumerate(zip(self.result.cases, steps, strict=True)):
             if self._down is None and at > 2:
@@ -104,14 +104,15 @@ class TargetRun:
         self.result.seconds = time.monotonic() - self._start
         self.result.logs = list(self._logs)
 
-    def _do(self, case: Case, step: Callable[[Case], None]) -> None:
+    def _do(self, case: Case, step: Callable[[Case], bool]) -> None:
         start = time.monotonic()
         case.reached = True
         self._say("begin", case=case.name)
         try:
-            step(case)
-            if case.status != SKIPPED:
+            if step(case):
                 case.status = PASSED
+            elif case.status != SKIPPED:
+                raise BenchError(f"{self.job.name}: {case.name} ended without any proof")
         except Exception as error:
             case.failure = Failure.of(error)
         finally:
@@ -138,7 +139,7 @@ class TargetRun:
 
     # ------------------------------------------------------------------ the cases
 
-    def flash(self, case: Case) -> None:
+    def flash(self, case: Case) -> bool:
         """Lease the board, build, flash."""
         name = self.job.spec.lease_name
         if name is not None:
@@ -158,8 +159,9 @@ class TargetRun:
             "flash_bytes": self.flashed.flash_bytes, "ram_bytes": self.flashed.ram_bytes,
             "how": self.flashed.how,
         }  # fmt: skip
+        return True
 
-    def boot(self, case: Case) -> None:
+    def boot(self, case: Case) -> bool:
         """Open the line and get HELLO, by the ladder if need be; it must be what was flashed."""
         self._open()
         self.connected(case)
@@ -172,8 +174,9 @@ class TargetRun:
         case.facts.update(self.result.hello)
         assert self.flashed is not None
         check_hello(self.job.name, hello, self.job.spec, self.flashed)
+        return True
 
-    def self_test(self, case: Case) -> None:
+    def self_test(self, case: Case) -> bool:
         """The terminal's own account, and small questions whose answers the twin knows."""
         from tinyfin.hil.selftest import self_test
 
@@ -181,8 +184,9 @@ class TargetRun:
         assert self.flashed is not None
         self._limit(self.job.deadlines.silence_s * 4)
         case.facts = self_test(self.client, self.flashed.pack, self.flashed.keys, self.job.name)
+        return bool(case.facts)
 
-    def suite(self, case: Case, suite: Suite) -> None:
+    def suite(self, case: Case, suite: Suite) -> bool:
         """Replay a suite and compare everything."""
         from tinyfin.hil.suites_data import cut, rounds
 
@@ -191,7 +195,7 @@ class TargetRun:
         if missing:
             case.status = SKIPPED
             case.note = f"this terminal does not offer {', '.join(missing)}"
-            return
+            return False
         self._limit(suite.deadline_s)
         self._remark(f"suite {suite.name}")
         self.client.connect(self.job.deadlines.boot_s)
@@ -221,6 +225,9 @@ class TargetRun:
                 f"{self.job.name}: restarted {case.facts['unexplained_reboots']} times without "
                 "being told to; every answer was right all the same. Check its power and watchdog"
             )
+        # each round has checked itself; what was never asked is not proven
+        wanted_verdicts = case.facts.get("verdicts", 0) > 0
+        return bool(wanted_verdicts and (wanted is None or most or totals.events >= wanted))
 
     def _round(
         self, suite: Suite, totals: Totals, tx: Any, stream: Any, wanted: int | None
@@ -321,9 +328,9 @@ class TargetRun:
         except Exception as error:
             self._down = Failure.of(error)
 
-    def _alive(self) -> None:
+    def _alive(self, lost: bool) -> None:
         self._check_lease()
-        self.reach.check()
+        self.reach.check(lost)
 
     def _limit(self, seconds: float) -> None:
         assert self._link is not None
