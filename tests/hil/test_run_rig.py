@@ -1,0 +1,328 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A whole run: targets in parallel, results in files, suites that bite, playback, the plugin."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as xml
+
+import numpy as np
+import pytest
+
+from tests.hil.fakes import SHORT, SMALL, Line, from_table, job
+from tests.wire import rig as wire_rig
+from tinyfin import paths
+from tinyfin.data.events import OUTCOME
+from tinyfin.hil import junit, suites
+from tinyfin.hil.failures import Failure, FailureKind
+from tinyfin.hil.playback import playback
+from tinyfin.hil.run import jobs, run_rig, write_results
+from tinyfin.hil.run_results import FAILED, PASSED, SKIPPED, Case, RigResult, TargetResult
+from tinyfin.hil.run_target import run_target
+from tinyfin.hil.suites import Change
+from tinyfin.hil.suites_data import change
+from tinyfin.hil.transcript import Kind, Writer, describe, entries, read
+from tinyfin.wire.client import Client
+from tinyfin.wire.links import ProcessLink
+
+# what Jenkins' junit-10 schema allows: attributes (those with ! are required) and children
+JUNIT = {
+    "testsuites": ({"name", "time", "tests", "failures", "errors"}, {"testsuite"}),
+    "testsuite": (
+        {"name!", "tests!", "failures!", "errors!", "group", "time", "skipped", "timestamp",
+         "hostname", "id", "package", "file", "log", "url"},
+        {"testsuite", "properties", "testcase", "system-out", "system-err"},
+    ),
+    "properties": (set(), {"property"}),
+    "property": ({"name!", "value!"}, set()),
+    "testcase": (
+        {"name!", "time", "classname", "group"},
+        {"skipped", "error", "failure", "system-out", "system-err"},
+    ),
+    "skipped": ({"type", "message"}, set()),
+    "error": ({"type", "message"}, set()),
+    "failure": ({"type", "message"}, set()),
+    "system-out": (set(), set()),
+    "system-err": (set(), set()),
+}  # fmt: skip
+SECONDS = re.compile(r"(([0-9]{0,3},)*[0-9]{3}|[0-9]{0,3})*(\.[0-9]*)?")
+
+
+def check_junit(data: bytes) -> xml.Element:
+    root = xml.fromstring(data)
+    assert root.tag == "testsuites"
+    for element in root.iter():
+        attributes, children = JUNIT[element.tag]
+        assert set(element.attrib) <= {name.rstrip("!") for name in attributes}
+        assert {name[:-1] for name in attributes if name.endswith("!")} <= set(element.attrib)
+        assert {child.tag for child in element} <= children
+        assert SECONDS.fullmatch(element.get("time", ""))
+    for suite in root:
+        cases = suite.findall("testcase")
+        assert suite.get("tests") == str(len(cases))
+        for name in ("failure", "error"):
+            found = sum(case.find(name) is not None for case in cases)
+            assert suite.get(name + "s") == str(found)
+    return root
+
+
+def two(pack: Path, second: dict[str, Any] | None = None) -> Any:
+    table = {
+        "rig": {"name": "pair", "run": str(pack)},
+        "targets": {"one": {"target": "host"}, "two": second or {"target": "host"}},
+    }
+    return from_table(table)
+
+
+def test_two_targets_in_parallel_one_of_them_unplugged(pack: Path, tmp_path: Path) -> None:
+    gone = {"target": "host", "flash": False, "port": {"url": "socket://127.0.0.1:9"}}
+    rig = two(pack, gone).model_copy(update={"deadlines": SHORT.model_copy(
+        update={"boot_s": 20.0, "silence_s": 20.0, "answer_s": 5.0})})  # fmt: skip
+    noisy = SMALL.model_copy(
+        update={"name": "noisy", "replay": suites.Replay(chaos="fault=1/1000")}
+    )
+    todo = jobs(rig, rig.targets, [SMALL, noisy], run=pack, keys=(), folder=tmp_path)
+    told: list[dict[str, Any]] = []
+    result = run_rig(rig, todo, told.append)
+    write_results(result, tmp_path)
+    one, two_ = result.targets
+    assert one.ok, one.cases
+    assert not two_.ok
+    assert not result.ok
+    assert result.exit_code == 5
+    assert {event["target"] for event in told} == {"one", "two"}
+    assert one.cases[4].facts["faults"]
+    root = check_junit((tmp_path / "junit.xml").read_bytes())
+    assert [suite.get("errors") for suite in root] == ["0", "4"]
+    error = root[1].find("testcase[@name='boot']/error")
+    assert error is not None
+    assert error.get("type") == "bench"
+    facts = json.loads((tmp_path / "result.json").read_text())
+    assert [target["failure"] for target in facts["targets"]] == [None, "bench"]
+    assert facts["totals"]["lost"] == facts["totals"]["mismatches"] == 0
+    page = json.loads((tmp_path / "report.json").read_text())
+    assert page["verdict"]["pass"] is False
+    assert "nobody listens" in (tmp_path / "report.html").read_text()
+
+    # the transcript, played to another terminal of the same firmware
+    transcript = read(tmp_path / "one.transcript.gz")
+    assert transcript.whole
+    assert any("suite noisy" in describe(entry) for entry in entries(transcript))
+    program = str(wire_rig_program())
+    client = Client(ProcessLink([program]))
+    again = playback(transcript, client)
+    client.close()
+    assert again.ok, again.first
+    assert again.compared > 20
+
+
+def wire_rig_program() -> Path:
+    from tinyfin.hil.terminal import build_host_terminal
+
+    return build_host_terminal(wire_rig.make_pack(), cflags=("-O1",))
+
+
+def test_a_process_that_dies_and_one_that_hangs(pack: Path, tmp_path: Path) -> None:
+    """A worker that is killed, and one that outlives its deadlines, are failures of the bench."""
+    silent = Line(None)
+    slow = {"boot_s": 60.0}
+    stuck = {"target": "host", "flash": False, "port": {"url": silent.url}, "lease": "stuck"}
+    rig = two(pack, stuck).model_copy(update={"deadlines": SHORT.model_copy(update=slow)})
+    todo = jobs(rig, rig.targets, [SMALL], run=pack, keys=(), folder=None, lease_wait_s=0.0)
+    killed: list[int] = []
+
+    def tell(event: dict[str, Any]) -> None:
+        if event["target"] == "one" and event["event"] == "begin" and not killed:
+            import multiprocessing
+
+            (child,) = [c for c in multiprocessing.active_children() if c.name == "one"]
+            assert child.pid is not None
+            killed.append(child.pid)
+            os.kill(child.pid, signal.SIGKILL)
+
+    from tinyfin.hil import run as running
+
+    limit = sum(running.longest_s(job) for job in todo[:1])
+    result = run_rig(rig, todo, tell, slack_s=20.0 - limit)
+    silent.close()
+    first, second = (target.first_failure for target in result.targets)
+    assert first is not None
+    assert second is not None
+    assert (first.kind, second.kind) == (FailureKind.BENCH, FailureKind.BENCH)
+    assert "ended with code -9" in first.message
+    assert "it was ended" in second.message
+    assert all(case.status == FAILED for target in result.targets for case in target.cases)
+
+
+def test_junit_of_every_kind_and_of_odd_text() -> None:
+    cases = [Case("flash", status=PASSED), Case("parity", reached=True), Case("soak"),
+             Case("infer", status=SKIPPED, note="not offered")]  # fmt: skip
+    cases[1].failure = Failure(FailureKind.MISMATCH, 'row 3: "a" & <b> \x1b[0m differs', 4)
+    target = TargetResult("m4", "cortex-m4", True, cases, logs=["\x00boot\ufffe"])
+    result = RigResult("rig", "rig.toml", "run", ["parity"], [target], "2026-01-01T00:00:00", 1.5)
+    root = check_junit(junit.document(result))
+    assert root.get("failures") == "1"
+    assert root.get("errors") == "1", "what was never proven is an error"
+    assert result.exit_code == 4
+    assert not result.ok
+
+
+def test_a_run_of_nothing_is_no_pass() -> None:
+    assert not RigResult("rig", "rig.toml", "run", [], []).ok
+    assert not TargetResult("m4", "cortex-m4", True, []).ok
+    skipped = TargetResult("m4", "cortex-m4", True, [Case("x", status=SKIPPED)])
+    assert not skipped.ok
+
+
+@pytest.mark.parametrize("name", ["reboots", "clock", "malformed", "outcomes"])
+def test_each_suite_passes_and_does_what_it_says(name: str, program: Path, pack: Path) -> None:
+    suite = suites.find(name).with_data(
+        simulate=suites.Simulated(terminals=1, days=2, seed=1), limit=None
+    )
+    line = Line(program)
+    slower = SHORT.model_copy(update={"boot_s": 10.0, "silence_s": 20.0, "answer_s": 1.0})
+    from dataclasses import replace
+
+    done = run_target(replace(job(pack, line.url, suite), deadlines=slower))
+    line.close()
+    assert done.ok, done.cases
+    facts = done.cases[3].facts
+    stats = facts["device_stats"]
+    assert {
+        "reboots": lambda: facts["faults"]["reboot"] > 0 and facts["repaired"]["reboots"] > 0,
+        "clock": lambda: stats["clock_clamps"] > 0,
+        "malformed": lambda: facts["hostile"]["frames"] == 400 and stats["frames_damaged"] > 0,
+        "outcomes": lambda: stats["pending_overflows"] > 0 and stats["unknown_outcomes"] > 0,
+    }[name]()
+
+
+def test_hostile_frames_that_change_something_are_found(program: Path) -> None:
+    """Control: the state is changed behind the suite's back."""
+    from tinyfin.errors import MismatchError
+    from tinyfin.hil import hostile
+    from tinyfin.wire.messages import Request
+
+    client = Client(ProcessLink([str(program)]))
+    client.connect()
+    calls: list[int] = []
+    real = client.checkpoint
+
+    def checkpoint() -> Any:
+        calls.append(1)
+        if len(calls) == 3:
+            real()  # until what was refused has been heard
+            client.ordered(Request.STATE_RESET)
+        return real()
+
+    client.checkpoint = checkpoint  # type: ignore[method-assign]
+    with pytest.raises(MismatchError, match="frames 20 to 40 of seed 1"):
+        hostile.send_hostile(client, 100, 1, "x")
+    client.close()
+
+
+def test_changes_of_a_stream() -> None:
+    tx = wire_rig.make_transactions()
+    stream = wire_rig.make_stream(tx)
+    late = change(tx, stream, [Change(kind="late-outcomes", share=0.5, by_events=9)])[1]
+    assert len(late) == len(stream)
+    for terminal in np.unique(tx.terminal):
+        own = late.t_mono_s[tx.terminal[late.index] == terminal].astype(np.int64)
+        assert (np.diff(own) >= 0).all(), "no terminal sees time go back"
+    lost = change(tx, stream, [Change(kind="lost-outcomes", share=1.0)])[1]
+    assert not (lost.kind == OUTCOME).any()
+    twice = change(tx, stream, [Change(kind="repeated-outcomes", share=1.0)])[1]
+    assert (twice.kind == OUTCOME).sum() == 2 * (stream.kind == OUTCOME).sum()
+    jump = Change(kind="clock-jump", at=[0.5], seconds=-3600, clock="mono")
+    moved, jumped = change(tx, stream, [jump])
+    assert (moved.t_local_s == tx.t_local_s).all()
+    assert set((stream.t_mono_s - jumped.t_mono_s).tolist()) == {0, 3600}
+
+
+def test_playback_finds_other_firmware_and_a_cut_file_is_read_up_to_there(
+    program: Path, pack: Path, tmp_path: Path
+) -> None:
+    line = Line(program)
+    slower = SHORT.model_copy(update={"boot_s": 10.0, "silence_s": 20.0, "answer_s": 5.0})
+    from dataclasses import replace
+
+    done = run_target(replace(job(pack, line.url, folder=tmp_path), deadlines=slower))
+    line.close()
+    assert done.ok, done.cases
+    path = tmp_path / "board.transcript.gz"
+    from tinyfin.hil.terminal import build_host_terminal
+
+    other = build_host_terminal(wire_rig.make_pack(tweak=1), cflags=("-O1",))
+    client = Client(ProcessLink([str(other)]))
+    found = playback(read(path), client)
+    client.close()
+    assert not found.ok
+    assert found.first is not None
+
+    path.write_bytes(path.read_bytes()[:-900])
+    cut = read(path)
+    assert not cut.whole
+    assert len(cut.records) > 5
+    path.write_bytes(gzip.compress(b"something else"))
+    with pytest.raises(Exception, match="is no transcript"):
+        read(path)
+    with Path(tmp_path / "x.gz").open("wb"):
+        writer = Writer(tmp_path / "x.gz", {"name": "x"})
+        writer.put(Kind.UP, b"abc")
+        writer.close()
+        writer.put(Kind.UP, b"after the end")
+    assert [record.data for record in read(tmp_path / "x.gz").records] == [b"abc"]
+
+
+def test_the_plugin_costs_nothing_and_the_examples_pass(tmp_path: Path, pack: Path) -> None:
+    script = (
+        "import sys, pytest\nimport tinyfin.hil.plugin\n"
+        "print([m for m in ('numpy', 'pydantic', 'serial', 'pyarrow', 'tinyfin.twin', 'click')"
+        " if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.strip() == "[]"
+    hil = paths.project_dir() / "hil"
+    words = [
+        sys.executable, "-m", "pytest", str(hil / "tests"), "-q", "-p", "no:cacheprovider",
+        "--tinyfin-rig", str(hil / "rig.emulated.toml"), "--tinyfin-target", "host",
+        "--junit-xml", str(tmp_path / "junit.xml"), "-c", os.devnull, f"--rootdir={tmp_path}",
+    ]  # fmt: skip
+    done = subprocess.run(words, capture_output=True, text=True, timeout=280, check=False)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
+    text = (tmp_path / "junit.xml").read_text()
+    assert "test_state_outlives_a_restart[host]" in text
+    assert 'name="host.pack_id"' in text
+
+
+def test_the_command_line(pack: Path, tmp_path: Path) -> None:
+    rig_file = tmp_path / "rig.toml"
+    rig_file.write_text(
+        f'[rig]\nrun = "{pack}"\n[deadlines]\nboot_s = 20\n[targets.here]\ntarget = "host"\n'
+    )
+    words = [sys.executable, "-m", "tinyfin", "hil"]
+
+    def hil(*more: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*words, *more], capture_output=True, text=True, timeout=200, cwd=tmp_path, check=False
+        )
+
+    done = hil("run", "--rig", str(rig_file), "--events", "150", "--out", "results", "--json")
+    assert done.returncode == 0, done.stderr
+    facts = json.loads(done.stdout)
+    assert facts["ok"]
+    assert facts["totals"]["events"] == 150
+    assert "here         parity PASSED" in done.stderr
+    assert hil("run", "--rig", str(rig_file), "--suite", "nothing").returncode == 3
+    assert hil("run", "--rig", "none.toml").returncode == 3
+    listed = hil("list", "--rig", str(rig_file))
+    assert "emulated host" in listed.stdout
