@@ -57,6 +57,8 @@ class Client(Pipelined):
                     self.counters.timeouts += 1
                     self.timing.missed()
             except (LinkLost, Doubt) as error:
+                if isinstance(error, LinkLost) and not self.reconnect:
+                    raise
                 lost = error
             if progress.passed:
                 raise self._stuck(progress.seconds, logs) from lost

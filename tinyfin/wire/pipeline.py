@@ -99,6 +99,8 @@ class Pipelined(Channel):
                 if progress.passed and self._waiting[0].sequence not in self._answers:
                     raise self._stuck(progress.seconds, logs)  # it talks, but never to the point
             except (LinkLost, Doubt) as error:
+                if isinstance(error, LinkLost) and not self.reconnect:
+                    raise
                 if progress.passed:
                     raise self._stuck(progress.seconds, logs) from error
                 lost = error
