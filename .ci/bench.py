@@ -20,9 +20,12 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import bench_page
 import numpy as np
 
+from tinyfin.errors import ToolError
 from tinyfin.hil import benchmarks
+from tinyfin.hil.budget import default_data
 from tinyfin.targets import catalogue, flash
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -32,6 +35,7 @@ NETWORKS = ("ae16_pt", "mlp16_pt", "mlp32_pt", "ad01_int8", "ae16_pc", "mlp16_pc
 TFLM = ("tflm-cmsis-int8only", "tflm-cmsis")
 COMMAND = "make bench"
 OPENING = 2000
+FEATURE_DATA = {"terminals": 40, "days": 60}
 
 
 def anchors() -> list[benchmarks.Case]:
@@ -69,11 +73,20 @@ def tflm(core: str | None, network: str) -> int | None:
     return None
 
 
+def derived_floor(core: str | None, row: dict) -> int | None:
+    """A floor from the network's work, for instruction sets without a published one."""
+    cost = REFERENCE["coefficients"].get(core)
+    if cost is None or "macs" not in row:
+        return None
+    return round(sum(cost[key] * row[key] for key in cost))
+
+
 def compared(row: dict) -> dict:
     """A network's row with what it is held against."""
     core, name = core_of(row["target"]), row["network"]
     own = {"m0": "cortex-m0", "m4": "cortex-m4", "m55": "cortex-m55"}.get(core or "")
-    floor = REFERENCE["floors"].get(core, {}).get(name)
+    published = REFERENCE["floors"].get(core, {})
+    floor = published.get(name.replace("_pc", "_pt")) or derived_floor(core, row)
     count = row.get("instructions")
     return {
         **row,
@@ -116,13 +129,14 @@ def version(program: str) -> str:
 
 
 def features() -> list[dict]:
-    """Instructions of the feature engine, where its bench is there."""
+    """Throughput of the feature engine beside Polars and pandas, where they are installed."""
+    from tinyfin.features import bench
+
     try:
-        from tinyfin.features import bench
-    except ImportError:
+        return bench.bench(default_data(**FEATURE_DATA))
+    except ToolError as error:
+        print(f"feature engine: {error}", file=sys.stderr)
         return []
-    rows = getattr(bench, "rows", None)
-    return rows() if rows else []
 
 
 def problems(results: list[dict]) -> list[str]:
@@ -149,152 +163,6 @@ def problems(results: list[dict]) -> list[str]:
     return told
 
 
-# ------------------------------------------------------------------------------------------- page
-
-
-def table(head: list[str], rows: list[list]) -> list[str]:
-    """A Markdown table; numbers with thousands separators, None as a dash."""
-
-    def cell(value: object) -> str:
-        if value is None or value == "":
-            return "-" if value is None else ""
-        return f"{value:,}" if isinstance(value, int) else str(value)
-
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    return [*lines, *("| " + " | ".join(map(cell, row)) + " |" for row in rows)]
-
-
-def page(result: dict) -> str:
-    """docs/benchmarks.md."""
-    reference = REFERENCE["provenance"]
-    targets = result["targets"]
-    lines = [
-        "# Benchmarks",
-        "",
-        f"Written by `{COMMAND}`; the numbers are also in [benchmarks.json](benchmarks.json). "
-        "All counts are guest instructions under QEMU's `-icount`, exact and repeatable; they are "
-        "not cycles: no wait states, no dual issue, no beats.",
-        "",
-        *(f"- {text}" for text in result["tools"]),
-        "",
-        "## Networks: instructions of one inference",
-        "",
-    ]
-    if any(found["networks"] for found in targets):
-        rows = [
-            [
-                row["target"], row["network"], row["instructions"], row.get("differing_bytes"),
-                row["tflm_cmsis_nn"], row["bare_cmsis_nn"], row["goal"], row["floor"],
-                row["times_floor"], row.get("plan_bytes"), row.get("scratch_bytes"), row["note"],
-            ]
-            for found in targets
-            for row in found["networks"]
-        ]  # fmt: skip
-        lines += table(
-            ["target", "network", "instructions", "bytes that differ from TFLM",
-             "TFLM + CMSIS-NN", "bare CMSIS-NN", "goal", "floor", "times floor",
-             "plan B (weights included)", "RAM B (activations, scratch)", "note"],
-            rows,
-        )  # fmt: skip
-    else:
-        lines.append("The anchor models were not at hand: not measured.")
-    lines += [
-        "",
-        f"TFLM and CMSIS-NN were measured on {reference['measured']} with "
-        f"{reference['toolchain']}, {reference['emulator']}. TFLM: {reference['tflm']}. "
-        f"Bare: {reference['bare']}. Floors count only what the instruction set cannot avoid: "
-        + "; ".join(f"{core}: {text}" for core, text in reference["floors"].items())
-        + ". They are not derived for the other instruction sets.",
-        "",
-        "## Flash of the network's code, weights apart",
-        "",
-    ]
-    code = [found["network_code"] for found in targets if found["network_code"]]
-    ours = {row["cpu"]: row["runtime_flash_bytes"] for row in REFERENCE["rows"]
-            if row["runtime"] == "tflm-cmsis-int8only" and row["model"] == "mlp32_pt"}  # fmt: skip
-    lines += table(
-        ["target", "network", "code B", "TFLM + CMSIS-NN code B", "stack of a run B"],
-        [
-            [row["target"], row["network"], row["code_bytes"],
-             ours.get(core_of(row["target"]) or "")
-             if row["target"] in ("cortex-m0", "cortex-m4", "cortex-m55") else None,
-             row["stack_bytes"]]
-            for row in code
-        ],
-    ) if code else ["Not measured."]  # fmt: skip
-    lines += [
-        "",
-        "## Opening the reference pack",
-        "",
-        "`tfin_bind`: what is left of opening a pack that is verified, state made cold included; "
-        "at most 2,000 instructions are the goal. Its golden vectors are one inference each. "
-        "`tfin_verify`, the integrity pass, reads every byte: hash, signature (counted to 63 "
-        "instructions), and the checks of the contents. Network only: the same network in a pack "
-        "whose features are the event's fields, which is what an interpreter's start-up compares "
-        "with (TFLM: 27,000 to 203,000).",
-        "",
-        *table(
-            ["target", "pack", "open (tfin_bind)", "golden vectors", "contents", "hash per byte",
-             "bytes hashed", "signature"],
-            [
-                [o["target"], kind, o["open_instructions"], o["golden_instructions"],
-                 o["contents_instructions"], o["hash_instructions_per_byte"], o["hashed_bytes"],
-                 o["signature_instructions"]]
-                for found in targets
-                for kind, o in (
-                    ("reference", found["opening"]), ("network only", found["opening_network"])
-                )
-            ],
-        ),
-        "",
-        "## Budgets of the reference pack: predicted and measured",
-        "",
-        "`tinyfin budget models/payment/model.tfpack`. Predicted: flash and RAM from the linked "
-        "image, stack from the call graph, instructions as the bound that the program gives (its "
-        "operators each at its dearest, an inference per input for the reasons). "
-        "Measured: the stack that a replay touched, and the instructions of "
-        f"{benchmarks.OTHER_EVENTS} transactions of other simulated terminals.",
-        "",
-    ]  # fmt: skip
-    rows, parts = [], []
-    for found in targets:
-        b = found["budget"]
-        if "error" in b:
-            rows.append([found["target"], b["error"], *[None] * 11])
-            continue
-        i, m, f = b["instructions"], b["measured"], b["flash"]
-        rows.append([
-            b["target"], b["flash_bytes"], b["ram"]["total"], b["stack_bound_bytes"],
-            b["stack_painted_bytes"], i["bound"], m["max"], m["p99_9"], m["median"],
-            i["features_median"], i["network"], i["reasons_max"], i["outcome_max"],
-        ])  # fmt: skip
-        parts.append([
-            b["target"], f["engine"], f["network"], f["plan"], f["pack"], f["signature check"],
-            f["application"], f["startup"], f["compiler library"], b["ram"]["state"],
-            b["ram"]["scratch"], b["ram"]["frame buffers"],
-            ", ".join(f"{o['operator']} {o['instructions']:,}" for o in i["largest"][:3]),
-        ])  # fmt: skip
-    lines += table(
-        ["target", "flash B", "variables B", "stack bound B", "stack painted B",
-         "score: bound", "score: max", "99.9%", "median", "features (median)", "network",
-         "reasons (max)", "outcome (max)"],
-        rows,
-    )  # fmt: skip
-    lines += ["", "Where flash and RAM go, and what is largest in the bound of a score:", ""]
-    lines += table(
-        ["target", "engine", "network", "plan", "rest of pack", "signature check", "application",
-         "startup", "compiler library", "state", "scratch", "frame buffers", "dearest operators"],
-        parts,
-    )  # fmt: skip
-    lines += ["", "## Feature engine", ""]
-    if result["features"]:
-        head = list(result["features"][0])
-        lines += table(head, [[row.get(key) for key in head] for row in result["features"]])
-    else:
-        lines.append("Not measured apart; see features (median) above.")
-    return "\n".join(lines) + "\n"
-
-
 def main() -> int:
     names = sys.argv[1:] or list(catalogue.load())
     cases = anchors()
@@ -311,12 +179,12 @@ def main() -> int:
         ],
         "reference": REFERENCE["provenance"],
         "targets": results,
-        "features": features(),
+        "features": features() if not sys.argv[1:] else [],
     }  # fmt: skip
     complete = bool(cases) and not sys.argv[1:]
     folder = ROOT / ("docs" if complete else "build")
     folder.mkdir(exist_ok=True)
-    text = page(result)
+    text = bench_page.page(result, REFERENCE, benchmarks.OTHER_EVENTS, core_of)
     (folder / "benchmarks.md").write_text(text, encoding="utf-8")
     (folder / "benchmarks.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(text)

@@ -21,7 +21,7 @@ extern const uint8_t net_cases[]; /* u32 count, then cases, then what they point
 
 int main(void);
 
-static uint8_t arena[16384] __attribute__((aligned(16)));
+static uint8_t arena[8192] __attribute__((aligned(16)));
 static uint32_t noise = 1;
 
 static void print(const char *label, uint32_t value)

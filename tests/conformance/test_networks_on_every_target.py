@@ -10,16 +10,21 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.conformance.conftest import on_target
-from tests.network.integer_models import KINDS, answers, make
+from tests.network.build_tflite import Graph
+from tests.network.integer_models import KINDS, answers
+from tests.network.integer_models import make as make_integer
 from tests.network.native import ANCHOR_NAMES, ANCHORS, tflm
-from tests.network.test_random_shapes import random_graph, random_inputs
+from tests.network.operator_models import OPERATORS, TABLES, random_inputs
+from tests.network.test_operators_equal_tflm import autoencoder, residual, whitening
+from tests.network.test_random_shapes import random_graph
 from tinyfin.hil import lab
 from tinyfin.pack.integer_plan import compile_integer_plan
 from tinyfin.pack.plan import compile_plan, repack
 from tinyfin.quantize.tflite_model import load
 from tinyfin.targets import catalogue
 
-MODELS = 30
+MODELS, EACH = 20, 10
+WIDTHS = (1, 2, 3, 15, 16, 17, 260, 700)
 
 Case = tuple[bytes, NDArray[np.int8], NDArray[np.int8]]
 
@@ -34,20 +39,36 @@ def anchor(name: str) -> Case:
 
 
 @cache
-def generated() -> list[Case]:
-    """Random fully connected networks, shapes that no kernel was tuned for; tables and trees."""
-    made = []
+def generated() -> dict[str, list[Case]]:
+    """At least ten models of every operator: random shapes that no kernel was tuned for, and for
+    FULLY_CONNECTED every width of WIDTHS, per-tensor and per-channel by turns."""
+    made: dict[str, list[Case]] = {}
     for seed in range(3000, 3000 + MODELS):
         rng = np.random.default_rng(seed)
-        model = random_graph(rng, layers=1 + seed % 3).build()
-        parsed = load(model)
-        x = random_inputs(rng, 4, parsed.input_tensor.size)
-        made.append((compile_plan(parsed), x, tflm(model, x)))
+        width = dict(enumerate(WIDTHS)).get(seed - 3000)
+        made.setdefault("FULLY_CONNECTED", []).append(
+            case_of(random_graph(rng, layers=1 + seed % 3, width=width), rng)
+        )
+    graphs = {"autoencoder": autoencoder, "whitening": whitening, "residual": residual}
+    for name, make in {**OPERATORS, **TABLES, **graphs}.items():
+        for seed in range(EACH):
+            rng = np.random.default_rng([7, seed, len(name)])
+            made.setdefault(name, []).append(case_of(make(rng), rng))
     for kind in KINDS:
-        for seed in range(6):
-            integers, x = make(kind, seed)
-            made.append((compile_integer_plan(integers), x, answers(integers, x)[0]))
+        for seed in range(EACH):
+            integers, x = make_integer(kind, seed)
+            made.setdefault(kind, []).append(
+                (compile_integer_plan(integers), x, answers(integers, x)[0])
+            )
     return made
+
+
+def case_of(graph: Graph, rng: np.random.Generator) -> Case:
+    """A generated model, rows of random inputs and extremes, TFLM's outputs."""
+    model = graph.build()
+    parsed = load(model)
+    x = random_inputs(rng, 5, parsed.input_tensor.size)
+    return compile_plan(parsed), x, tflm(model, x)
 
 
 @pytest.mark.skipif(not ANCHORS.is_dir(), reason="the anchors are not here")
@@ -72,19 +93,27 @@ def test_ad01_as_armv6m_code(name: str) -> None:
 
 @pytest.mark.parametrize("name", on_target())
 def test_generated_networks(name: str) -> None:
-    """Random shapes, in as few tapes as the part allows."""
+    """Random shapes of every operator, in as few tapes as the part allows."""
     image = lab.build_lab(name)
     layout = image.target.layout
-    check(image, generated())
+    room = lab.room(image) - 4096
+    models = {
+        operator: [case for case in cases if len(case[0]) < room]
+        for operator, cases in generated().items()
+    }
+    counts = {operator: len(cases) for operator, cases in models.items()}
+    assert min(counts.values()) >= EACH
+    check(image, [repacked(case, layout) for cases in models.values() for case in cases])
     if layout != "canonical":
-        check(image, [repacked(case, layout) for case in generated()])
+        check(image, models["FULLY_CONNECTED"])
+    print(f"{name}: models with 0 differing bytes: {counts}")
 
 
 @pytest.mark.parametrize("name", on_target("cortex-m3"))
 def test_one_wrong_byte_is_caught(name: str) -> None:
     """Negative control of the comparison."""
     image = lab.build_lab(name)
-    plan, x, y = generated()[0]
+    plan, x, y = generated()["FULLY_CONNECTED"][0]
     wrong = y.copy()
     wrong[2, 0] ^= 1
     found = lab.run(image, lab.Tape().network(plan, x, wrong))

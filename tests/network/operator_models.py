@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -138,6 +139,25 @@ def concatenation(rng: np.random.Generator) -> Graph:
     return graph
 
 
+def table(name: str, rng: np.random.Generator) -> Graph:
+    """LOGISTIC, TANH, RELU, RELU6 or QUANTIZE of a vector; RESHAPE stands before a RELU."""
+    graph = Graph()
+    n = length(rng)
+    x = source(graph, rng, [1, n])
+    s, z = float(graph.tensors[0].scales[0]), int(graph.tensors[0].zero_points[0])
+    if name == "LOGISTIC":
+        graph.unary(name, x, 1 / 256, -128)
+    elif name == "TANH":
+        graph.unary(name, x, 1 / 128, 0)
+    elif name == "RELU6":
+        graph.unary(name, x, s, z)
+    elif name == "RESHAPE":
+        graph.unary("RELU", graph.reshape(x, [1, n, 1]), s, z)
+    else:
+        graph.unary(name, x, float(np.float32(s * 2.0 ** rng.uniform(-3, 3))), zero_point(rng))
+    return graph
+
+
 OPERATORS: dict[str, Callable[[np.random.Generator], Graph]] = {
     "SOFTMAX": softmax,
     "ADD": lambda rng: binary("ADD", rng),
@@ -147,4 +167,10 @@ OPERATORS: dict[str, Callable[[np.random.Generator], Graph]] = {
     "SUM": lambda rng: reduction("SUM", rng),
     "MEAN": lambda rng: reduction("MEAN", rng),
     "CONCATENATION": concatenation,
+}
+
+#: operators that a plan answers from a table of 256 codes, and RESHAPE, which needs no node
+TABLES: dict[str, Callable[[np.random.Generator], Graph]] = {
+    name: partial(table, name)
+    for name in ("LOGISTIC", "TANH", "RELU", "RELU6", "QUANTIZE", "RESHAPE")
 }

@@ -22,17 +22,18 @@ from tinyfin.targets import catalogue
 
 FIRMWARE = ROOT / "firmware"
 RANDOM_MODELS = 40
+#: rows longer than 256 columns, where the Cortex-M3's sums are taken apart in between
+LONG = {1004: 260, 1005: 300, 1011: 700}
 FAMILY = [name for name in SOURCES if name.startswith("fully_connected")]
 CASE = struct.Struct("<6I")
 
 
 @dataclass(frozen=True)
 class Core:
-    """A target, and the core to compile for when the machine's own is not meant."""
+    """A target and the layouts that its kernel reads."""
 
     target: str
     layouts: tuple[str, ...] = ("canonical",)
-    cpu_flags: str = ""
 
     @property
     def board(self) -> dict[str, dict[str, str]]:
@@ -41,10 +42,7 @@ class Core:
 
 
 CORES = {
-    # ARMv6-M code on a machine with room for every anchor
-    "cortex-m0": Core(
-        "cortex-m4", ("columns", "canonical"), "-mthumb -mcpu=cortex-m0 -mfloat-abi=soft"
-    ),
+    "cortex-m0": Core("cortex-m0", ("columns", "canonical")),
     "cortex-m3": Core("cortex-m3", ("columns", "canonical")),
     "cortex-m4": Core("cortex-m4"),
     "cortex-m7": Core("cortex-m7"),
@@ -72,7 +70,8 @@ def random_cases(net: Native) -> list[Case]:
     made = []
     for seed in range(1000, 1000 + RANDOM_MODELS):
         rng = np.random.default_rng(seed)
-        model = random_graph(rng, layers=1 + seed % 3).build()
+        width = LONG.get(seed)
+        model = random_graph(rng, layers=1 + seed % 3, width=width).build()
         parsed = load(model)
         x = random_inputs(rng, 6, parsed.input_tensor.size)
         plan = compile_plan(parsed, accumulators=bool(seed % 2))
@@ -126,7 +125,7 @@ class Image:
         if shutil.which(emulator.command[0]) is None:
             pytest.skip(f"needs {emulator.command[0]}")
         ports = [FIRMWARE / "ports" / "common", FIRMWARE / "ports" / self.build["port"]]
-        self.flags = (core.cpu_flags or self.build["cpu_flags"]).split()
+        self.flags = self.build["cpu_flags"].split()
         self.flags += ["-Os", "-std=gnu11", "-Wall", "-Wextra", "-Wshadow", "-Wconversion"]
         self.flags += ["-Werror", "-ffreestanding", "-ffunction-sections", "-fdata-sections"]
         self.flags += [f"-D{define}" for define in self.build["defines"]]
@@ -187,6 +186,8 @@ def test_every_byte_on_the_core(
     image = Image(CORES[name], tmp_path)
     kernels = image.kernels()
     layouts = CORES[name].layouts
+    room = image.target.flash_bytes - (24 << 10)
+    anchor_cases = [case for case in anchor_cases if len(case.plan) < room // 2]
     for cases in (random_cases, anchor_cases):
         for some in {layouts, layouts[:1]} if cases is anchor_cases else {layouts}:
             done = image.run(kernels, _bundle(cases, some))
@@ -198,7 +199,7 @@ def test_every_byte_on_the_core(
         assert "differs" in spoilt.stdout
 
 
-@pytest.mark.parametrize("name", ["cortex-m3", "cortex-m4"])
+@pytest.mark.parametrize("name", SABOTAGED)
 def test_single_rounding_is_caught(random_cases: list[Case], tmp_path: Path, name: str) -> None:
     image = Image(CORES[name], tmp_path)
     done = image.run(

@@ -22,9 +22,12 @@ def random_inputs(rng: np.random.Generator, rows: int, k: int) -> np.ndarray:
     return x
 
 
-def random_graph(rng: np.random.Generator, *, layers: int) -> Graph:
+def random_graph(
+    rng: np.random.Generator, *, layers: int, width: int | None = None
+) -> Graph:
+    """``width``: inputs of the first layer; a random one of WIDTHS otherwise."""
     graph = Graph()
-    k = int(rng.choice(WIDTHS))
+    k = width or int(rng.choice(WIDTHS))
     source = graph.tensor(
         "x",
         [1, k],

@@ -20,7 +20,7 @@ from tinyfin.hil import lab
 from tinyfin.hil.bench import bench
 from tinyfin.pack.container import build_pack, parse_pack
 from tinyfin.pack.maps import InputMap
-from tinyfin.pack.plan import compile_plan, repack
+from tinyfin.pack.plan import compile_plan, describe, repack
 from tinyfin.quantize.tflite_model import load
 from tinyfin.schema import Field, Schema
 from tinyfin.targets import catalogue, flash
@@ -89,11 +89,17 @@ def networks(target: Target, cases: list[Case]) -> list[dict[str, Any]]:
             "instructions_max": max(counts),
             "portable": plain.instructions(plain.numbers("row")[0][0]),
             "differing_bytes": found.differing + plain.differing,
-            "plan_bytes": len(plan),
+            "plan_bytes": len(plan), **_work(plan),
             "scratch_bytes": int.from_bytes(plan[_ARENA_AT : _ARENA_AT + 4], "little"),
             "note": note,
         })  # fmt: skip
     return made
+
+
+def _work(plan: bytes) -> dict[str, int]:
+    """Multiply-accumulates, outputs and inputs of the fully connected layers."""
+    layers = [op for op in describe(plan)["operators"] if op["name"] == "FULLY_CONNECTED"]
+    return {key: sum(op[key] for op in layers) for key in ("macs", "outputs", "inputs")}
 
 
 def network_code(target: Target, case: Case) -> dict[str, Any]:
