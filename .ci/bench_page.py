@@ -259,7 +259,7 @@ def features(rows: list[Found]) -> list[str]:
     """The feature engine on the workstation."""
     lines = ["## Feature engine on the workstation", ""]
     if not rows:
-        return [*lines, "Not measured: Polars and pandas are not installed."]
+        return [*lines, "Not measured in this run."]
 
     def shown(value: Any) -> Any:
         return f"{value:.3g}" if isinstance(value, float) and value < 1e3 else (
