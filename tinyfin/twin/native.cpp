@@ -12,6 +12,7 @@
 
 extern "C" {
 #include "internal.h"
+#include "lanes.h"
 #include "net.h"
 #include "tinyfin_port.h"
 }
@@ -170,63 +171,13 @@ public:
              size_t start, size_t from, size_t to)
     {
         nb::gil_scoped_release release;
-        const size_t n_features = feature_count();
-        const size_t n_outputs = output_count();
-        const size_t columns = values.shape(1);
-        const int token_field = prototype_.program[PROG_TOKEN_FIELD];
-        const uint32_t *places = order.data();
-        const int64_t *rows = index.data();
-        std::vector<uint64_t> record(buffer_.size(), 0);
-        for (size_t k = from; k < to; k++) {
-            if (k + AHEAD < to) { // rows of one terminal lie far apart
-                size_t far = static_cast<size_t>(rows[start + places[k + AHEAD]]);
-                const int64_t *v = values.data() + far * columns;
-                for (size_t c = 0; c < columns; c += 8) {
-                    __builtin_prefetch(v + c);
-                }
-                __builtin_prefetch(id.data() + far);
-                __builtin_prefetch(t_mono.data() + far);
-                __builtin_prefetch(features.data() + far * n_features, 1);
-            }
-            size_t i = start + places[k];
-            size_t row = static_cast<size_t>(rows[i]);
-            tfin_engine *e = engine(static_cast<size_t>(terminal.data()[row]));
-            const int64_t *v = values.data() + row * columns;
-            uint32_t mask = present.data()[row];
-            uint8_t what = kind.data()[i];
-            if (what == 0) {
-                tfin_verdict verdict;
-                score_one(e, record.data(), id.data()[row], t_mono.data()[row], t_local.data()[row], v, columns, mask, &verdict);
-                uint32_t count;
-                std::memcpy(features.data() + row * n_features, tfin_features(e, &count), n_features * sizeof(int16_t));
-                if (n_outputs != 0) {
-                    std::memcpy(outputs.data() + row * n_outputs, tfin_network_output(e, &count), n_outputs);
-                }
-                score.data()[row] = verdict.score_q32;
-                raw.data()[row] = verdict.raw;
-                action.data()[row] = verdict.action;
-                reason_count.data()[row] = verdict.reason_count;
-                flags.data()[row] = verdict.flags;
-                std::memcpy(reasons.data() + row * TFIN_MAX_REASONS, verdict.reasons, sizeof verdict.reasons);
-            } else if (what == 1) {
-                tfin_outcome outcome{};
-                outcome.id = id.data()[row];
-                outcome.t_mono_s = stream_t.data()[i];
-                outcome.result = result.data()[row];
-                outcome.response = static_cast<int16_t>(response.data()[row]);
-                tfin_apply_outcome(e, &outcome);
-            } else {
-                tfin_notice notice{};
-                bool has_token = token_field != NO_FIELD && static_cast<size_t>(token_field) < columns &&
-                                 (mask >> token_field & 1u) != 0;
-                notice.id = id.data()[row];
-                notice.token = has_token ? static_cast<uint64_t>(v[token_field]) : 0;
-                notice.t_mono_s = stream_t.data()[i];
-                notice.t_tx_mono_s = t_mono.data()[row];
-                notice.fraud = label.data()[row] == 1;
-                tfin_apply_notice(e, &notice);
-            }
-        }
+        Events events{kind.data(), index.data() + start, stream_t.data() + start, terminal.data(), id.data(), t_mono.data(),
+                      t_local.data(), values.data(), values.shape(1), present.data(), result.data(), response.data(), label.data(),
+                      order.data()};
+        events.kind += start;
+        Answers answers{features.data(), outputs.data(), score.data(), raw.data(), action.data(), reasons.data(),
+                        reason_count.data(), flags.data(), feature_count(), output_count()};
+        run_lanes(events, answers, from, to);
     }
 
     nb::tuple score(size_t terminal, uint64_t id, uint32_t t_mono, uint32_t t_local, Column<int64_t> values, uint32_t present)
@@ -342,7 +293,157 @@ public:
     }
 
 private:
-    static constexpr size_t AHEAD = 8; // events whose rows are fetched early
+    // A stream of events, and the transactions that it tells of.
+    struct Events {
+        const uint8_t *kind;
+        const int64_t *row;
+        const uint32_t *t;
+        const int32_t *terminal;
+        const uint64_t *id;
+        const uint32_t *t_mono;
+        const uint32_t *t_local;
+        const int64_t *values;
+        size_t columns;
+        const uint32_t *present;
+        const uint8_t *result;
+        const int32_t *response;
+        const int8_t *label;
+        const uint32_t *order;
+    };
+
+    // What is computed of them, by transaction.
+    struct Answers {
+        int16_t *features;
+        int8_t *outputs;
+        uint32_t *score;
+        int32_t *raw;
+        uint8_t *action;
+        uint16_t *reasons;
+        uint8_t *reason_count;
+        uint16_t *flags;
+        size_t n_features;
+        size_t n_outputs;
+    };
+
+    // The events of one terminal that are still to run: places next..end - 1 of the order.
+    struct Queue {
+        tfin_engine *engine;
+        size_t next, end;
+    };
+
+    // Each lane runs the events of a terminal, one after the other, until they are done; then it takes the next terminal.
+    void run_lanes(const Events &ev, const Answers &out, size_t from, size_t to)
+    {
+        Memory memory = aligned(tfin_lanes_size(&prototype_));
+        tfin_lanes *lanes = reinterpret_cast<tfin_lanes *>(memory.get());
+        tfin_lanes_init(lanes, &prototype_);
+        std::vector<uint64_t> records(buffer_.size() * TFIN_LANES, 0);
+        Queue queue[TFIN_LANES];
+        tfin_engine *engines[TFIN_LANES];
+        tfin_event scores[TFIN_LANES];
+        tfin_outcome outcomes[TFIN_LANES];
+        tfin_verdict verdicts[TFIN_LANES];
+        size_t rows[TFIN_LANES];
+        uint32_t active = 0;
+        size_t ahead = from;
+        auto refill = [&](Queue &q) {
+            if (ahead == to) {
+                return false;
+            }
+            int32_t t = ev.terminal[ev.row[ev.order[ahead]]];
+            q.engine = engine(static_cast<size_t>(t));
+            q.next = ahead;
+            while (ahead != to && ev.terminal[ev.row[ev.order[ahead]]] == t) {
+                ahead++;
+            }
+            q.end = ahead;
+            return true;
+        };
+        while (active < TFIN_LANES && refill(queue[active])) {
+            active++;
+        }
+        while (active != 0) {
+            uint32_t n = 0;
+            for (uint32_t lane = 0; lane < active; lane++) {
+                Queue &q = queue[lane];
+                notices(ev, q);
+                while (q.next == q.end && refill(q)) {
+                    notices(ev, q);
+                }
+                if (q.next == q.end) { // no terminal is left for this lane
+                    queue[lane--] = queue[--active];
+                    continue;
+                }
+                size_t i = ev.order[q.next];
+                if (ev.kind[i] == 0) {
+                    size_t row = static_cast<size_t>(ev.row[i]);
+                    uint64_t *record = records.data() + buffer_.size() * n;
+                    record_->write(reinterpret_cast<uint8_t *>(record), ev.values + row * ev.columns, ev.columns, ev.present[row]);
+                    scores[n] = tfin_event{ev.id[row], ev.t_mono[row], ev.t_local[row], record, record_->size};
+                    rows[n] = row;
+                    engines[n++] = q.engine;
+                    q.next++;
+                }
+            }
+            int rc = tfin_lanes_score(lanes, n, engines, scores, verdicts);
+            if (rc != TFIN_OK) {
+                throw std::runtime_error(tfin_error_name(rc));
+            }
+            for (uint32_t i = 0; i < n; i++) {
+                keep(out, engines[i], verdicts[i], rows[i]);
+            }
+            n = 0;
+            for (uint32_t lane = 0; lane < active; lane++) {
+                Queue &q = queue[lane];
+                notices(ev, q);
+                if (q.next == q.end || ev.kind[ev.order[q.next]] != 1) {
+                    continue;
+                }
+                size_t i = ev.order[q.next++];
+                size_t row = static_cast<size_t>(ev.row[i]);
+                outcomes[n] = tfin_outcome{};
+                outcomes[n].id = ev.id[row];
+                outcomes[n].t_mono_s = ev.t[i];
+                outcomes[n].result = ev.result[row];
+                outcomes[n].response = static_cast<int16_t>(ev.response[row]);
+                engines[n++] = q.engine;
+            }
+            tfin_lanes_outcome(lanes, n, engines, outcomes);
+        }
+    }
+
+    void notices(const Events &ev, Queue &q)
+    {
+        const int token_field = prototype_.program[PROG_TOKEN_FIELD];
+        for (; q.next != q.end && ev.kind[ev.order[q.next]] == 2; q.next++) {
+            size_t i = ev.order[q.next];
+            size_t row = static_cast<size_t>(ev.row[i]);
+            tfin_notice notice{};
+            bool has_token = token_field != NO_FIELD && static_cast<size_t>(token_field) < ev.columns &&
+                             (ev.present[row] >> token_field & 1u) != 0;
+            notice.id = ev.id[row];
+            notice.token = has_token ? static_cast<uint64_t>(ev.values[row * ev.columns + static_cast<size_t>(token_field)]) : 0;
+            notice.t_mono_s = ev.t[i];
+            notice.t_tx_mono_s = ev.t_mono[row];
+            notice.fraud = ev.label[row] == 1;
+            tfin_apply_notice(q.engine, &notice);
+        }
+    }
+
+    static void keep(const Answers &out, const tfin_engine *e, const tfin_verdict &verdict, size_t row)
+    {
+        uint32_t count;
+        std::memcpy(out.features + row * out.n_features, tfin_features(e, &count), out.n_features * sizeof(int16_t));
+        if (out.n_outputs != 0) {
+            std::memcpy(out.outputs + row * out.n_outputs, tfin_network_output(e, &count), out.n_outputs);
+        }
+        out.score[row] = verdict.score_q32;
+        out.raw[row] = verdict.raw;
+        out.action[row] = verdict.action;
+        out.reason_count[row] = verdict.reason_count;
+        out.flags[row] = verdict.flags;
+        std::memcpy(out.reasons + row * TFIN_MAX_REASONS, verdict.reasons, sizeof verdict.reasons);
+    }
 
     // Memory of a terminal is made when it is first met.
     tfin_engine *engine(size_t terminal)

@@ -198,8 +198,8 @@ static int64_t *registers(const tfin_engine *e)
     return (int64_t *)(void *)__builtin_assume_aligned(e->state + e->layout.registers, 8);
 }
 
-/* Into an entry of zero bytes, which a free one is. */
-static void write_pending(const tfin_engine *e, const context *x, uint8_t *entry, uint64_t id, uint64_t token)
+/* Into an entry of zero bytes, which a free one is: all but the kept registers. */
+static void open_pending(const tfin_engine *e, const context *x, uint8_t *entry, uint64_t id, uint64_t token)
 {
     uint32_t sequence = tfin_u32(e->state + HEAD_PENDING_SEQUENCE) + 1u;
     tfin_put32(e->state + HEAD_PENDING_SEQUENCE, sequence);
@@ -207,12 +207,26 @@ static void write_pending(const tfin_engine *e, const context *x, uint8_t *entry
     tfin_put32(entry + PENDING_SEQUENCE, sequence);
     tfin_put32(entry + PENDING_T, x->t);
     tfin_put64(entry + PENDING_TOKEN, token);
+}
+
+static void write_pending(const tfin_engine *e, const context *x, uint8_t *entry, uint64_t id, uint64_t token)
+{
+    open_pending(e, x, entry, id, token);
     const uint8_t *k = e->program + tfin_u32(e->program + PROG_KEPT_AT);
     uint32_t saturated = 0;
     for (uint32_t n = tfin_u16(e->program + PROG_KEPT); n != 0; n--, k += 4) {
         saturated += put_kept(entry + (tfin_u16(k + 2) & 0x7FFFu), k[1], x->r[k[0]]);
     }
     tfin_count(e->state, HEAD_SATURATIONS, saturated);
+}
+
+static void count_commit(const tfin_engine *e, uint32_t t, uint32_t saturated)
+{
+    tfin_count(e->state, HEAD_SATURATIONS, saturated);
+    if (tfin_u32(e->state + HEAD_COMMITTED) == 0) {
+        tfin_put32(e->state + HEAD_FIRST_T, t);
+    }
+    tfin_count(e->state, HEAD_COMMITTED, 1);
 }
 
 static void commit(tfin_engine *e, const uint8_t *entry, const tfin_outcome *outcome, uint32_t outcome_s)
@@ -231,11 +245,7 @@ static void commit(tfin_engine *e, const uint8_t *entry, const tfin_outcome *out
     uint8_t *card = take_card(e, tfin_u64(entry + PENDING_TOKEN));
     uint8_t *const state[3] = {NULL, e->state + e->layout.terminal, card == NULL ? NULL : card + SLOT_STATE};
     uint32_t saturated = tfin_commit(tfin_ops(program, PROG_SCORE_AT), tfin_u16(program + PROG_SCORE_OPS), &x, state);
-    tfin_count(e->state, HEAD_SATURATIONS, saturated);
-    if (tfin_u32(e->state + HEAD_COMMITTED) == 0) {
-        tfin_put32(e->state + HEAD_FIRST_T, t);
-    }
-    tfin_count(e->state, HEAD_COMMITTED, 1);
+    count_commit(e, t, saturated);
 }
 
 /* ---- score */
@@ -309,54 +319,75 @@ static void remember(tfin_engine *e, const context *x, uint8_t *place, uint64_t 
     commit(e, old, &timed_out, 0);
 }
 
-int tfin_score(tfin_engine *e, const tfin_event *event, tfin_verdict *v)
+/* Everything of a score before the operators: checks, clock, card. */
+static int begin(tfin_engine *e, const tfin_event *event, context *x, uint64_t *token)
 {
-    if (e == NULL || event == NULL || v == NULL || event->record == NULL || ((uintptr_t)event->record & 7u) != 0) {
+    if (e == NULL || event == NULL || event->record == NULL || ((uintptr_t)event->record & 7u) != 0) {
         return TFIN_E_ARGUMENT;
     }
-    uint32_t present;
-    int rc = read_mask(e, event, &present);
+    int rc = read_mask(e, event, &x->present);
     if (rc != TFIN_OK) {
         return rc;
     }
     e->event_flags = 0;
-    const uint8_t *program = e->program;
-    context x = {.r = registers(e), .pool = program + tfin_u32(program + PROG_POOL_AT), .schema = e->schema, .record = event->record};
-    x.present = present;
-    x.t = tick(e, event->t_mono_s);
-    x.t_local = event->t_local_s;
-    uint64_t token = token_of(e, &x);
-    const uint8_t *card = find_card(e, token);
-    x.card_known = card != NULL;
-    x.state[KEY_TERMINAL] = e->state + e->layout.terminal;
-    x.labels[KEY_TERMINAL] = e->state + e->layout.terminal_labels;
-    x.state[KEY_CARD] = card == NULL ? no_card : card + SLOT_STATE;
-    x.labels[KEY_CARD] = card == NULL ? no_card : card + card_labels_at(e);
+    x->pool = e->program + tfin_u32(e->program + PROG_POOL_AT);
+    x->schema = e->schema;
+    x->record = event->record;
+    x->t = tick(e, event->t_mono_s);
+    x->t_local = event->t_local_s;
+    *token = token_of(e, x);
+    const uint8_t *card = find_card(e, *token);
+    x->card_known = card != NULL;
+    x->state[KEY_TERMINAL] = e->state + e->layout.terminal;
+    x->labels[KEY_TERMINAL] = e->state + e->layout.terminal_labels;
+    x->state[KEY_CARD] = card == NULL ? no_card : card + SLOT_STATE;
+    x->labels[KEY_CARD] = card == NULL ? no_card : card + card_labels_at(e);
+    return TFIN_OK;
+}
 
-    tfin_run(tfin_ops(program, PROG_SCORE_AT), tfin_u16(program + PROG_SCORE_OPS), &x);
-    uint32_t saturated = write_features(e, x.r);
+/* What the features' making says of the event, before it may be remembered. */
+static void count_score(tfin_engine *e, const context *x, uint32_t saturated)
+{
     if (saturated != 0) {
         tfin_count(e->state, HEAD_SATURATIONS, saturated);
         e->event_flags |= TFIN_FLAG_SATURATED;
     }
-    if (e->plan != NULL && is_cold(e, x.t)) {
+    if (e->plan != NULL && is_cold(e, x->t)) {
         e->event_flags |= TFIN_FLAG_COLD;
     }
-    if (e->plan != NULL && lacks_host(e, present)) {
+    if (e->plan != NULL && lacks_host(e, x->present)) {
         e->event_flags |= TFIN_FLAG_NO_HOST;
     }
     tfin_count(e->state, HEAD_SCORED, 1);
-    uint8_t *place;
-    if (find_pending(e, event->id, &place) == NULL) {
-        remember(e, &x, place, event->id, token);
-    }
+}
+
+static void answer(tfin_engine *e, uint64_t id, tfin_verdict *v)
+{
     memset(v, 0, sizeof *v);
-    v->id = event->id;
+    v->id = id;
     v->flags = e->event_flags;
     e->has_verdict = 1;
     if (e->plan != NULL) {
         judge(e, v);
     }
+}
+
+int tfin_score(tfin_engine *e, const tfin_event *event, tfin_verdict *v)
+{
+    context x;
+    uint64_t token;
+    int rc = v == NULL ? TFIN_E_ARGUMENT : begin(e, event, &x, &token);
+    if (rc != TFIN_OK) {
+        return rc;
+    }
+    x.r = registers(e);
+    tfin_run(tfin_ops(e->program, PROG_SCORE_AT), tfin_u16(e->program + PROG_SCORE_OPS), &x);
+    count_score(e, &x, write_features(e, x.r));
+    uint8_t *place;
+    if (find_pending(e, event->id, &place) == NULL) {
+        remember(e, &x, place, event->id, token);
+    }
+    answer(e, event->id, v);
     return TFIN_OK;
 }
 

@@ -205,8 +205,8 @@ uint32_t tfin_commit(const op *o, uint32_t count, const context *x, uint8_t *con
 int64_t tfin_floor_div(int64_t a, int64_t positive);
 int64_t tfin_log2_q8(int64_t x);
 
-int64_t tfin_window_read(const op *o, const uint8_t *s, uint32_t t, int64_t self);
-uint32_t tfin_window_commit(const op *o, uint8_t *s, uint32_t t, int64_t a);
+int64_t tfin_window_read(const op *o, const uint8_t *s, uint32_t epoch, int64_t self);
+uint32_t tfin_window_commit(const op *o, uint8_t *s, uint32_t epoch, int64_t a);
 int64_t tfin_mean_read(const op *o, const uint8_t *s);
 void tfin_mean_commit(const op *o, uint8_t *s, int64_t a);
 int64_t tfin_deviation_read(const op *o, const uint8_t *s, int64_t a);

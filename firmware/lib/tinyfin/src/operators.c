@@ -110,22 +110,6 @@ static uint32_t history_mask(const op *o)
     return UINT32_MAX >> (32u - o->p2);
 }
 
-static uint32_t counts(const op *o, const int64_t *r)
-{
-    return o->c == NO_REGISTER || r[o->c] != 0;
-}
-
-/* 1 when the reading includes the present event. */
-static uint32_t self(const op *o, const int64_t *r)
-{
-    return (o->flags & FLAG_SELF) != 0 && counts(o, r);
-}
-
-static int64_t amount(const op *o, const int64_t *r)
-{
-    return o->a == NO_REGISTER ? 1 : r[o->a];
-}
-
 static int64_t since(const op *o, uint32_t t, const uint8_t *s)
 {
     uint32_t last = tfin_u32(s);
@@ -145,9 +129,8 @@ static int64_t previous(const op *o, const uint8_t *s)
     return wide ? limited(tfin_i64(s)) : tfin_i32(s); /* an imported image may hold any 64 bits */
 }
 
-static int64_t history(const op *o, const context *x, const uint8_t *s)
+static int64_t history(const op *o, const uint8_t *s, uint32_t counted)
 {
-    uint32_t counted = counts(o, x->r);
     uint32_t v = tfin_u32(s);
     if ((o->flags & FLAG_SELF) != 0) {
         if (o->code == RUN) {
@@ -156,6 +139,32 @@ static int64_t history(const op *o, const context *x, const uint8_t *s)
         v = v << 1 | counted;
     }
     return o->code == RUN ? v : ones(v & history_mask(o));
+}
+
+static uint32_t previous_commit(const op *o, uint8_t *s, int64_t v)
+{
+    if (o->p3 == 8) {
+        tfin_put64(s, (uint64_t)v);
+        tfin_put32(s + 8, 1);
+        return 0;
+    }
+    tfin_put32(s, (uint32_t)(v < INT32_MIN ? INT32_MIN : (v > INT32_MAX ? INT32_MAX : v)));
+    tfin_put32(s + 4, 1);
+    return !tfin_fits_32(v);
+}
+
+static void history_commit(const op *o, uint8_t *s, uint32_t counted)
+{
+    uint32_t v = tfin_u32(s);
+    uint32_t run = counted ? v + (v < 65535u) : 0;
+    tfin_put32(s, o->code == RUN ? run : (v << 1 | counted) & history_mask(o));
+}
+
+static void since_commit(uint8_t *s, uint32_t t)
+{
+    if (tfin_u32(s) < t + 1u) {
+        tfin_put32(s, t + 1u);
+    }
 }
 
 static uint32_t popcount(uint64_t bits)
@@ -168,8 +177,26 @@ static int64_t mul(int64_t a, int64_t b)
     return tfin_clamp64(a, -MUL_LIMIT, MUL_LIMIT) * tfin_clamp64(b, -MUL_LIMIT, MUL_LIMIT);
 }
 
-/* X(operator, reading), by what they have: no b, an optional b, state. */
+/* 1 when the reading includes the present event. */
+static uint32_t self(const op *o, const int64_t *r)
+{
+    return (o->flags & FLAG_SELF) != 0 && (o->c == NO_REGISTER || r[o->c] != 0);
+}
+
+static int64_t amount(const op *o, const int64_t *r)
+{
+    return o->a == NO_REGISTER ? 1 : r[o->a];
+}
+
+/* What an operator reads. lanes.c of the twin gives these another meaning. */
 #define A r[o->a]
+#define C r[o->c]
+#define COUNTED (o->c == NO_REGISTER || C != 0)
+#define SELF self(o, r)
+#define AMOUNT amount(o, r)
+#define EPOCH (x->t / (uint32_t)o->p0)
+
+/* X(operator, reading), by what they have: no b, an optional b, state. */
 #define PURE(X)                                                                             \
     X(FIELD, field(x, o->p2))                                                               \
     X(PRESENT, x->present >> o->p2 & 1u)                                                    \
@@ -194,76 +221,41 @@ static int64_t mul(int64_t a, int64_t b)
     X(MIN, a < b ? a : b)                                                                   \
     X(MAX, a > b ? a : b)                                                                   \
     X(RATIO, ratio(o, a, b))                                                                \
-    X(SELECT, r[o->c] != 0 ? a : b)                                                         \
+    X(SELECT, C != 0 ? a : b)                                                               \
     X(MUL, mul(a, b))
 #define STATEFUL(X)                                                                         \
-    X(WINDOW, tfin_window_read(o, s, x->t, self(o, r) != 0 ? amount(o, r) : 0))             \
-    X(LAST_N, history(o, x, s))                                                             \
-    X(RUN, history(o, x, s))                                                                \
+    X(WINDOW, tfin_window_read(o, s, EPOCH, SELF ? AMOUNT : 0))                             \
+    X(LAST_N, history(o, s, COUNTED))                                                       \
+    X(RUN, history(o, s, COUNTED))                                                          \
     X(SINCE, since(o, x->t, s))                                                             \
     X(MEAN, tfin_mean_read(o, s))                                                           \
     X(DEVIATION, tfin_deviation_read(o, s, A))                                              \
     X(SHARE, tfin_share_read(o, s, A))                                                      \
     X(RARITY, tfin_rarity_read(o, s, A))                                                    \
-    X(REPEAT, tfin_repeat_read(o, s, A, self(o, r)))                                        \
-    X(MODE, tfin_mode_read(o, s, A, self(o, r)))                                            \
+    X(REPEAT, tfin_repeat_read(o, s, A, SELF))                                              \
+    X(MODE, tfin_mode_read(o, s, A, SELF))                                                  \
     X(PREVIOUS, previous(o, s))                                                             \
-    X(DISTINCT, tfin_distinct_read(o, s, A, x->t, self(o, r)))                              \
+    X(DISTINCT, tfin_distinct_read(o, s, A, x->t, SELF))                                    \
     X(KNOWN, tfin_known_read(o, x->labels[o->key], x->t))                                   \
     X(SEEN, x->card_known)
+/* X(operator, what an event that counts does to its state); a: AMOUNT */
+#define COMMITS(X)                                                                          \
+    X(WINDOW, saturated += tfin_window_commit(o, s, EPOCH, a))                              \
+    X(SINCE, since_commit(s, x->t))                                                         \
+    X(MEAN, tfin_mean_commit(o, s, a))                                                      \
+    X(DEVIATION, tfin_deviation_commit(o, s, a))                                            \
+    X(SHARE, tfin_share_commit(o, s, a))                                                    \
+    X(RARITY, tfin_rarity_commit(o, s, a))                                                  \
+    X(REPEAT, tfin_repeat_commit(o, s, a))                                                  \
+    X(MODE, tfin_repeat_commit(o, s, a))                                                    \
+    X(PREVIOUS, saturated += previous_commit(o, s, a))                                      \
+    X(DISTINCT, tfin_distinct_commit(o, s, a, x->t))
 
 static int64_t operand_b(const op *o, const int64_t *r)
 {
     return o->b == NO_REGISTER ? o->p0 : r[o->b];
 }
 
-#ifdef TFIN_THREADED
-/* For a large core that predicts jumps by where they are: a function for each operator, and a place of its own to call it from for each
- * position in a program. */
-#define X(code, value)                                              \
-    static int64_t run_##code(const op *o, const context *x)        \
-    {                                                               \
-        const int64_t *r = x->r;                                    \
-        (void)r;                                                    \
-        return value;                                               \
-    }
-PURE(X)
-#undef X
-#define X(code, value)                                              \
-    static int64_t run_##code(const op *o, const context *x)        \
-    {                                                               \
-        const int64_t *r = x->r;                                    \
-        int64_t a = A;                                              \
-        int64_t b = operand_b(o, r);                                \
-        return value;                                               \
-    }
-BINARY(X)
-#undef X
-#define X(code, value)                                              \
-    static int64_t run_##code(const op *o, const context *x)        \
-    {                                                               \
-        const int64_t *r = x->r;                                    \
-        const uint8_t *s = x->state[o->key] + o->state;             \
-        (void)r;                                                    \
-        (void)s;                                                    \
-        return value;                                               \
-    }
-STATEFUL(X)
-#undef X
-
-void tfin_run(const op *o, uint32_t count, const context *x)
-{
-#define X(code, value) [code] = run_##code,
-    static int64_t (*const table[])(const op *, const context *) = {PURE(X) BINARY(X) STATEFUL(X)};
-#undef X
-    const op *end = o + count;
-#define ONE if (o == end) { return; } x->r[o->out] = table[o->code](o, x) + sabotage(o); o++;
-#define EIGHT ONE ONE ONE ONE ONE ONE ONE ONE
-    for (;;) {
-        EIGHT EIGHT EIGHT EIGHT EIGHT EIGHT EIGHT EIGHT EIGHT EIGHT EIGHT EIGHT EIGHT EIGHT EIGHT EIGHT
-    }
-}
-#else
 #define X(code, value) case code: return value;
 
 static int64_t binary(const op *o, const int64_t *r)
@@ -305,19 +297,6 @@ void tfin_run(const op *o, uint32_t count, const context *x)
         x->r[o->out] = evaluate(o, x) + sabotage(o);
     }
 }
-#endif
-
-static uint32_t previous_commit(const op *o, uint8_t *s, int64_t v)
-{
-    if (o->p3 == 8) {
-        tfin_put64(s, (uint64_t)v);
-        tfin_put32(s + 8, 1);
-        return 0;
-    }
-    tfin_put32(s, (uint32_t)(v < INT32_MIN ? INT32_MIN : (v > INT32_MAX ? INT32_MAX : v)));
-    tfin_put32(s + 4, 1);
-    return !tfin_fits_32(v);
-}
 
 uint32_t tfin_commit(const op *o, uint32_t count, const context *x, uint8_t *const state[3])
 {
@@ -329,34 +308,21 @@ uint32_t tfin_commit(const op *o, uint32_t count, const context *x, uint8_t *con
             continue;
         }
         uint8_t *s = state[o->key] + o->state;
-        uint32_t counted = counts(o, r);
+        uint32_t counted = COUNTED;
         if (o->code == LAST_N || o->code == RUN) {
             if (o->b == NO_REGISTER || r[o->b] != 0) {
-                uint32_t v = tfin_u32(s);
-                uint32_t run = counted ? v + (v < 65535u) : 0;
-                tfin_put32(s, o->code == RUN ? run : (v << 1 | counted) & history_mask(o));
+                history_commit(o, s, counted);
             }
             continue;
         }
         if (!counted) {
             continue;
         }
-        int64_t a = amount(o, r);
+        int64_t a = AMOUNT;
         switch (o->code) {
-        case WINDOW: saturated += tfin_window_commit(o, s, x->t, a); break;
-        case SINCE:
-            if (tfin_u32(s) < x->t + 1u) {
-                tfin_put32(s, x->t + 1u);
-            }
-            break;
-        case MEAN: tfin_mean_commit(o, s, a); break;
-        case DEVIATION: tfin_deviation_commit(o, s, a); break;
-        case SHARE: tfin_share_commit(o, s, a); break;
-        case RARITY: tfin_rarity_commit(o, s, a); break;
-        case REPEAT:
-        case MODE: tfin_repeat_commit(o, s, a); break;
-        case PREVIOUS: saturated += previous_commit(o, s, a); break;
-        case DISTINCT: tfin_distinct_commit(o, s, a, x->t); break;
+#define X(code, what) case code: what; break;
+        COMMITS(X)
+#undef X
         default: break; /* KNOWN and SEEN: only notices and the card table change them */
         }
     }

@@ -37,14 +37,13 @@ static uint64_t add_up(uint64_t sum, const uint8_t *p, uint32_t width, uint32_t 
     return sum;
 }
 
-int64_t tfin_window_read(const op *o, const uint8_t *s, uint32_t t, int64_t self)
+int64_t tfin_window_read(const op *o, const uint8_t *s, uint32_t now, int64_t self)
 {
     uint64_t sum = self > 0 ? (uint64_t)self : 0;
     uint32_t head = tfin_u32(s) - 1u;
     if (head != UINT32_MAX) {
         uint32_t n = o->p2;
         uint32_t width = o->p3;
-        uint32_t now = t / (uint32_t)o->p0;
         uint32_t high = head < now ? head : now; /* newest epoch of both the window and the ring */
         uint32_t apart = head < now ? now - head : head - now;
         if (apart < n) {
@@ -60,12 +59,11 @@ int64_t tfin_window_read(const op *o, const uint8_t *s, uint32_t t, int64_t self
     return (int64_t)(sum > (uint64_t)REGISTER_MAX ? (uint64_t)REGISTER_MAX : sum);
 }
 
-uint32_t tfin_window_commit(const op *o, uint8_t *s, uint32_t t, int64_t a)
+uint32_t tfin_window_commit(const op *o, uint8_t *s, uint32_t now, int64_t a)
 {
     uint32_t n = o->p2;
     uint32_t width = o->p3;
     uint8_t *p = s + first_bucket(width);
-    uint32_t now = t / (uint32_t)o->p0;
     uint32_t at = now % n;
     uint32_t head_plus_1 = tfin_u32(s);
     uint32_t head = head_plus_1 == 0 ? now : head_plus_1 - 1u;

@@ -1,0 +1,355 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The engine's own files in one translation unit, and over them lanes: an operator is decoded once and runs over the events of many
+ * terminals. What an operator computes is written down in operators.c alone; here it only gets its operands from somewhere else. */
+#include "lanes.h"
+
+#include "crc32.c"
+#include "engine.c"
+#include "error.c"
+#include "log2.c"
+#include "operators.c"
+#include "operators_average.c"
+#include "operators_known.c"
+#include "operators_ring.c"
+#include "operators_window.c"
+
+#define LANES TFIN_LANES
+#define EACH(i, n) for (uint32_t i = 0; i < (n); i++)
+
+typedef int64_t row[LANES];
+
+/* An operator with its operands as rows, which are there also where the program has a constant or nothing. */
+typedef struct lane_op {
+    op o;
+    const int64_t *a, *b, *c;
+    int64_t *out;
+    uint64_t epoch; /* ceil(2^64 / p0), see quotient() */
+} lane_op;
+
+struct tfin_lanes {
+    uint32_t score_ops, outcome_ops, commit_ops, registers;
+    lane_op *score, *outcome, *commits;
+    row *rows;
+    context x[LANES];
+    tfin_engine *e[LANES];
+    uint8_t *entry[LANES];
+    uint8_t *state[3][LANES]; /* to commit to, by key; null: none */
+    uint32_t result[LANES];
+    uint32_t saturated[LANES];
+    uint8_t unused[1024]; /* the pending entry of a lane that has none */
+};
+
+/* x / d for any 32-bit x and d > 1, from ceil(2^64 / d). Lemire, Kaser, Kurz: Faster remainder by direct computation, 2019. */
+static inline uint32_t quotient(uint32_t x, uint64_t reciprocal)
+{
+    return reciprocal == 0 ? x : (uint32_t)((unsigned __int128)reciprocal * x >> 64);
+}
+
+static uint64_t reciprocal_of(uint32_t d)
+{
+    return d < 2u ? 0 : UINT64_MAX / d + 1u;
+}
+
+static uint32_t ops_of(const tfin_engine *e)
+{
+    return (uint32_t)tfin_u16(e->program + PROG_SCORE_OPS) + tfin_u16(e->program + PROG_OUTCOME_OPS);
+}
+
+size_t tfin_lanes_size(const tfin_engine *e)
+{
+    size_t rows = (size_t)tfin_u16(e->program + PROG_REGISTERS) + 1u + ops_of(e);
+    return rows * sizeof(row) + sizeof(struct tfin_lanes) + 2u * ops_of(e) * sizeof(lane_op);
+}
+
+static const int64_t *operand(const tfin_lanes *l, uint32_t r)
+{
+    return l->rows[r == NO_REGISTER ? l->registers : r];
+}
+
+static void decode(tfin_lanes *l, lane_op *d, const op *o, uint32_t count, row *constants)
+{
+    EACH(k, count) {
+        d[k].o = o[k];
+        d[k].a = operand(l, o[k].a);
+        d[k].b = operand(l, o[k].b);
+        d[k].c = operand(l, o[k].c);
+        d[k].out = l->rows[o[k].out];
+        d[k].epoch = o[k].code == WINDOW ? reciprocal_of((uint32_t)o[k].p0) : 0;
+        EACH(i, LANES) {
+            constants[k][i] = o[k].p0;
+        }
+        if (o[k].code <= LAST_PURE && o[k].b == NO_REGISTER) {
+            d[k].b = constants[k];
+        }
+    }
+}
+
+void tfin_lanes_init(tfin_lanes *l, const tfin_engine *e)
+{
+    memset(l, 0, tfin_lanes_size(e));
+    l->registers = tfin_u16(e->program + PROG_REGISTERS);
+    l->score_ops = tfin_u16(e->program + PROG_SCORE_OPS);
+    l->outcome_ops = tfin_u16(e->program + PROG_OUTCOME_OPS);
+    l->rows = (row *)(void *)(l + 1);
+    row *constants = l->rows + l->registers + 1;
+    l->score = (lane_op *)(void *)(constants + ops_of(e));
+    l->outcome = l->score + l->score_ops;
+    l->commits = l->outcome + l->outcome_ops;
+    EACH(i, LANES) {
+        l->rows[l->registers][i] = 1;
+    }
+    decode(l, l->score, tfin_ops(e->program, PROG_SCORE_AT), l->score_ops, constants);
+    decode(l, l->outcome, tfin_ops(e->program, PROG_OUTCOME_AT), l->outcome_ops, constants + l->score_ops);
+    EACH(k, l->score_ops) {
+        uint8_t code = l->score[k].o.code;
+        if (code > LAST_PURE && code != KNOWN && code != SEEN && l->score[k].o.when != 0) {
+            l->commits[l->commit_ops++] = l->score[k];
+        }
+    }
+}
+
+#undef A
+#undef C
+#undef COUNTED
+#undef SELF
+#undef AMOUNT
+#undef EPOCH
+#define A pa[i]
+#define C pc[i]
+#define COUNTED (C != 0)
+#define SELF ((o->flags & FLAG_SELF) != 0 && COUNTED)
+#define AMOUNT A
+#define EPOCH quotient(x->t, epoch)
+
+/* Gives the operators' functions their operands as constants of the loop. */
+#define OPERANDS                                                    \
+    const op copy = d->o;                                           \
+    const op *o = &copy;                                            \
+    const int64_t *pa = d->a;                                       \
+    const int64_t *pb = d->b;                                       \
+    const int64_t *pc = d->c;                                       \
+    const uint64_t epoch = d->epoch;                                \
+    (void)pa;                                                       \
+    (void)pb;                                                       \
+    (void)pc;                                                       \
+    (void)epoch
+
+__attribute__((flatten)) static void run_lanes(tfin_lanes *l, const lane_op *d, uint32_t count, uint32_t n)
+{
+    /* Rows beyond n hold values of earlier events: operators without an event of their own may run over them. */
+    uint32_t whole = (n + 7u) & ~7u;
+    for (const lane_op *end = d + count; d != end; d++) {
+        OPERANDS;
+        int64_t *out = d->out;
+        switch (o->code) {
+#define X(name, value)                                              \
+    case name:                                                      \
+        EACH(i, n) {                                                \
+            const context *x = &l->x[i];                            \
+            (void)x;                                                \
+            out[i] = (value) + sabotage(o);                         \
+        }                                                           \
+        break;
+            PURE(X)
+#undef X
+#define X(name, value)                                              \
+    case name:                                                      \
+        EACH(i, whole) {                                            \
+            int64_t a = pa[i];                                      \
+            int64_t b = pb[i];                                      \
+            out[i] = (value) + sabotage(o);                         \
+        }                                                           \
+        break;
+            BINARY(X)
+#undef X
+#define X(name, value)                                              \
+    case name:                                                      \
+        EACH(i, n) {                                                \
+            const context *x = &l->x[i];                            \
+            const uint8_t *s = x->state[o->key] + o->state;         \
+            (void)s;                                                \
+            out[i] = (value) + sabotage(o);                         \
+        }                                                           \
+        break;
+            STATEFUL(X)
+#undef X
+        default: break;
+        }
+    }
+}
+
+__attribute__((flatten)) static void commit_lanes(tfin_lanes *l, uint32_t n)
+{
+    const lane_op *d = l->commits;
+    for (const lane_op *end = d + l->commit_ops; d != end; d++) {
+        OPERANDS;
+        uint8_t *const *state = l->state[o->key];
+        switch (o->code) {
+        case LAST_N:
+        case RUN:
+            EACH(i, n) {
+                if ((o->when & l->result[i]) != 0 && state[i] != NULL && pb[i] != 0) {
+                    history_commit(o, state[i] + o->state, COUNTED);
+                }
+            }
+            break;
+#define X(name, what)                                                                       \
+    case name:                                                                              \
+        EACH(i, n) {                                                                        \
+            if ((o->when & l->result[i]) != 0 && state[i] != NULL && COUNTED) {             \
+                const context *x = &l->x[i];                                                \
+                uint8_t *s = state[i] + o->state;                                           \
+                int64_t a = AMOUNT;                                                         \
+                uint32_t saturated = 0;                                                     \
+                (void)x;                                                                    \
+                (void)a;                                                                    \
+                what;                                                                       \
+                l->saturated[i] += saturated;                                               \
+            }                                                                               \
+        }                                                                                   \
+        break;
+            COMMITS(X)
+#undef X
+        default: break;
+        }
+    }
+}
+
+static void features_of_lanes(tfin_lanes *l, uint32_t n)
+{
+    const uint8_t *program = l->e[0]->program;
+    const uint8_t *p = program + tfin_u32(program + PROG_FEATURES_AT);
+    uint32_t count = tfin_u16(program + PROG_FEATURES);
+    uint32_t at = l->e[0]->layout.features;
+    EACH(f, count) {
+        const int64_t *r = l->rows[p[4u * f]];
+        EACH(i, n) {
+            int64_t v = r[i];
+            int64_t fits = tfin_clamp64(v, INT16_MIN, INT16_MAX);
+            l->saturated[i] += v != fits;
+            tfin_put16(l->e[i]->state + at + 2u * f, (uint16_t)fits);
+        }
+    }
+}
+
+/* The scalar road, for a lane whose pending table is full: another event's outcome comes first. */
+static void remember_one(tfin_lanes *l, uint32_t lane, uint8_t *place, uint64_t id, uint64_t token)
+{
+    context x = l->x[lane];
+    x.r = registers(l->e[lane]);
+    EACH(r, l->registers) {
+        x.r[r] = l->rows[r][lane];
+    }
+    remember(l->e[lane], &x, place, id, token);
+}
+
+static void keep_lanes(tfin_lanes *l, uint32_t n)
+{
+    const uint8_t *program = l->e[0]->program;
+    const uint8_t *k = program + tfin_u32(program + PROG_KEPT_AT);
+    for (uint32_t left = tfin_u16(program + PROG_KEPT); left != 0; left--, k += 4) {
+        const int64_t *r = l->rows[k[0]];
+        uint32_t at = tfin_u16(k + 2) & 0x7FFFu;
+        uint32_t width = k[1];
+        EACH(i, n) {
+            l->saturated[i] += put_kept(l->entry[i] + at, width, r[i]);
+        }
+    }
+}
+
+static void recall_lanes(tfin_lanes *l, uint32_t n)
+{
+    const uint8_t *program = l->e[0]->program;
+    const uint8_t *k = program + tfin_u32(program + PROG_KEPT_AT);
+    for (uint32_t left = tfin_u16(program + PROG_KEPT); left != 0; left--, k += 4) {
+        int64_t *r = l->rows[k[0]];
+        uint32_t at = tfin_u16(k + 2) & 0x7FFFu;
+        uint32_t width = k[1];
+        EACH(i, n) {
+            r[i] = get_kept(l->entry[i] + at, width);
+        }
+    }
+}
+
+int tfin_lanes_score(tfin_lanes *l, uint32_t n, tfin_engine *const *engines, const tfin_event *events, tfin_verdict *v)
+{
+    uint64_t token[LANES];
+    if (n == 0) {
+        return TFIN_OK;
+    }
+    EACH(i, n) {
+        int rc = begin(engines[i], &events[i], &l->x[i], &token[i]);
+        if (rc != TFIN_OK) {
+            return rc;
+        }
+        l->e[i] = engines[i];
+        l->saturated[i] = 0;
+    }
+    run_lanes(l, l->score, l->score_ops, n);
+    features_of_lanes(l, n);
+    EACH(i, n) {
+        count_score(l->e[i], &l->x[i], l->saturated[i]);
+        l->saturated[i] = 0;
+        l->entry[i] = l->unused;
+        uint8_t *place;
+        if (find_pending(l->e[i], events[i].id, &place) != NULL) {
+            continue;
+        }
+        if (tfin_u32(place + PENDING_SEQUENCE) != 0) {
+            remember_one(l, i, place, events[i].id, token[i]);
+        } else {
+            open_pending(l->e[i], &l->x[i], place, events[i].id, token[i]);
+            l->entry[i] = place;
+        }
+    }
+    keep_lanes(l, n);
+    EACH(i, n) {
+        if (l->entry[i] != l->unused) {
+            tfin_count(l->e[i]->state, HEAD_SATURATIONS, l->saturated[i]);
+        }
+        answer(l->e[i], events[i].id, &v[i]);
+    }
+    return TFIN_OK;
+}
+
+void tfin_lanes_outcome(tfin_lanes *l, uint32_t n, tfin_engine *const *engines, const tfin_outcome *outcomes)
+{
+    uint32_t m = 0;
+    EACH(i, n) {
+        tfin_engine *e = engines[i];
+        uint32_t t = tick(e, outcomes[i].t_mono_s);
+        uint8_t *place;
+        uint8_t *entry = find_pending(e, outcomes[i].id, &place);
+        if (entry == NULL) {
+            tfin_count(e->state, HEAD_UNKNOWN_OUTCOMES, 1);
+            continue;
+        }
+        context *x = &l->x[m];
+        x->pool = e->program + tfin_u32(e->program + PROG_POOL_AT);
+        x->t = tfin_u32(entry + PENDING_T);
+        x->outcome_s = t - x->t;
+        x->outcome[0] = outcomes[i].result;
+        x->outcome[1] = outcomes[i].response;
+        x->outcome[2] = outcomes[i].action_taken;
+        l->result[m] = 1u << outcomes[i].result;
+        l->saturated[m] = 0;
+        l->e[m] = e;
+        l->entry[m++] = entry;
+    }
+    if (m == 0) {
+        return;
+    }
+    recall_lanes(l, m);
+    run_lanes(l, l->outcome, l->outcome_ops, m);
+    EACH(i, m) {
+        uint8_t *card = take_card(l->e[i], tfin_u64(l->entry[i] + PENDING_TOKEN));
+        l->state[KEY_TERMINAL][i] = l->e[i]->state + l->e[i]->layout.terminal;
+        l->state[KEY_CARD][i] = card == NULL ? NULL : card + SLOT_STATE;
+    }
+    commit_lanes(l, m);
+    uint32_t size = tfin_u16(l->e[0]->program + PROG_PENDING_SIZE);
+    EACH(i, m) {
+        count_commit(l->e[i], l->x[i].t, l->saturated[i]);
+        memset(l->entry[i], 0, size);
+    }
+}
