@@ -17,7 +17,7 @@ BIN := $(VENV)/bin
 FUZZ_SECONDS ?= 60
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-native := $(wildcard firmware/lib/tinyfin/src/*.[ch] firmware/lib/tinyfin/include/*.h tinyfin/twin/*.cpp)
+native := $(wildcard firmware/lib/tinyfin/src/*.[ch] firmware/lib/tinyfin/include/*.h tinyfin/twin/*.cpp tinyfin/twin/*.[ch])
 
 export PLATFORMIO_SETTING_ENABLE_TELEMETRY := no
 export PLATFORMIO_DISABLE_UPGRADE_CHECK := true

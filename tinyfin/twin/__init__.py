@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from tinyfin.data.events import Stream
     from tinyfin.data.transactions import Transactions
 
-Order = npt.NDArray[np.uint32]
+Bounds = npt.NDArray[np.uint32]
+Events = npt.NDArray[np.uint64]
 
 __all__ = [
     "ACTIONS", "ENGINE_VERSION", "FLAGS", "Replay", "Twin", "Verdict", "error_name", "run_plan",
@@ -35,8 +36,8 @@ ACTIONS = ("accept", "go_online", "decline")
 FLAGS = {1: "COLD", 2: "SATURATED", 4: "CLOCK", 8: "NO_HOST", 16: "SHADOW", 32: "CONTROL"}
 """``enum tfin_flag``, by bit."""
 
-_BATCH = 4096
-_BATCH_PER_TERMINAL = 16
+_BATCH = 16384
+_BATCH_PER_TERMINAL = 64
 """Events that are put in order of terminals at a time: the more of one terminal, the longer its
 state stays in the cache; the fewer in all, the longer their rows do."""
 
@@ -75,12 +76,14 @@ class Replay:
     """Bits of FLAGS."""
 
 
-def _bounds(terminal: npt.NDArray[np.int32], parts: int) -> list[int]:
-    """Bounds of at most ``parts`` parts of like size that share no terminal."""
-    changes = np.flatnonzero(np.diff(terminal)) + 1
-    wanted = [len(terminal) * part // parts for part in range(1, parts)]
-    inner = changes[np.minimum(np.searchsorted(changes, wanted), len(changes) - 1)]
-    return [0, *np.unique(inner).tolist(), len(terminal)] if len(changes) else [0, len(terminal)]
+def _parts(bounds: Bounds, parts: int) -> list[int]:
+    """Terminals that begin at most ``parts`` parts of like many events, and the end.
+
+    ``bounds`` are the first events of each terminal, and the end.
+    """
+    wanted = [int(bounds[-1]) * part // parts for part in range(1, parts)]
+    inner = np.searchsorted(bounds[:-1], wanted)
+    return sorted({0, *map(int, inner), len(bounds) - 1})
 
 
 class Twin:
@@ -126,7 +129,8 @@ class Twin:
         Releases the GIL. ``progress`` is called now and then with the number of events done since
         the last call. Rows that the stream does not score stay zero. Events run terminal by
         terminal, on ``threads`` threads that share no terminal: the result is the same for any
-        number of them. Raises InputError for more terminals than the twin was made for.
+        number of them. Raises InputError for more terminals than the twin was made for, and with
+        the engine's own word for an event that it refuses.
         """
         n = len(tx)
         result = Replay(
@@ -147,32 +151,38 @@ class Twin:
         if len(stream) and not 0 <= stream.index.min() <= stream.index.max() < n:
             raise InputError(f"the stream names rows outside of the {n} transactions")
         columns = (
-            stream.kind, stream.index, stream.t_mono_s, tx.terminal, tx.id, tx.t_mono_s,
-            tx.t_local_s, np.ascontiguousarray(tx.values), tx.present, tx.result, tx.response,
-            tx.label, result.features, result.outputs, result.score_q32, result.raw, result.action,
-            result.reasons, result.reason_count, result.flags,
+            tx.id, tx.t_mono_s, tx.t_local_s, np.ascontiguousarray(tx.values), tx.present,
+            tx.result, tx.response, tx.label, result.features, result.outputs, result.score_q32,
+            result.raw, result.action, result.reasons, result.reason_count, result.flags,
         )  # fmt: skip
         batch = max(_BATCH, _BATCH_PER_TERMINAL * self._engine.terminals)
         if threads > 1:
             batch = max(batch, _CHUNK) * threads
         done = 0
         for start in range(0, len(stream), batch):
-            order = np.empty(min(batch, len(stream) - start), np.uint32)
-            self._engine.order(stream.index, tx.terminal, start, start + len(order), order)
+            stop = min(start + batch, len(stream))
+            events = np.empty((stop - start, 2), np.uint64)
+            bounds = np.empty(self._engine.terminals + 1, np.uint32)
+            self._engine.order(
+                stream.kind, stream.index, stream.t_mono_s, tx.terminal, start, stop, events, bounds
+            )
 
-            def part(first: int, last: int, start: int = start, order: Order = order) -> None:
-                self._engine.run(*columns, order, start, first, last)
+            def part(
+                first: int, last: int, events: Events = events, bounds: Bounds = bounds
+            ) -> None:
+                try:
+                    self._engine.run(events, bounds, first, last, *columns)
+                except RuntimeError as error:
+                    raise InputError(f"the engine refuses an event: {error}") from error
 
-            bounds = [0, len(order)]
-            if threads > 1:
-                bounds = _bounds(tx.terminal[stream.index[start + order]], threads)
-            if len(bounds) == 2:
-                part(0, len(order))
+            parts = _parts(bounds, threads)
+            if len(parts) == 2:
+                part(parts[0], parts[1])
             else:
                 with ThreadPoolExecutor(threads) as pool:
-                    list(pool.map(part, bounds[:-1], bounds[1:]))
-            done += len(order)
-            if progress is not None and (done >= _CHUNK or start + batch >= len(stream)):
+                    list(pool.map(part, parts[:-1], parts[1:]))
+            done += stop - start
+            if progress is not None and (done >= _CHUNK or stop == len(stream)):
                 progress(done)
                 done = 0
         return result
@@ -188,7 +198,11 @@ class Twin:
     ) -> Verdict:
         """Score one event. ``values`` are in the schema's order; a token is its int64 pattern."""
         column = np.ascontiguousarray(values, np.int64)
-        return Verdict(*self._engine.score(terminal, id, t_mono_s, t_local_s, column, present))
+        try:
+            answer = self._engine.score(terminal, id, t_mono_s, t_local_s, column, present)
+        except RuntimeError as error:
+            raise InputError(f"the engine refuses this event: {error}") from error
+        return Verdict(*answer)
 
     def outcome(
         self, terminal: int, id: int, t_mono_s: int, result: int, response: int, action_taken: int

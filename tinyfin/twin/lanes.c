@@ -2,6 +2,7 @@
 /* The engine's own files in one translation unit, and over them lanes: an operator is decoded once and runs over the events of many
  * terminals. What an operator computes is written down in operators.c alone; here it only gets its operands from somewhere else. */
 #include "lanes.h"
+#include "ring.h"
 
 #include "crc32.c"
 #include "engine.c"
@@ -16,6 +17,13 @@
 #define LANES TFIN_LANES
 #define EACH(i, n) for (uint32_t i = 0; i < (n); i++)
 
+/* For every large core of this kind, and again for those that compute on wider registers; which one runs is found out when it starts. */
+#if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GNUC__) && !defined(__clang__)
+#define EVERY_CORE __attribute__((target_clones("avx2", "default"), noinline))
+#else
+#define EVERY_CORE __attribute__((noinline))
+#endif
+
 typedef int64_t row[LANES];
 
 /* An operator with its operands as rows, which are there also where the program has a constant or nothing. */
@@ -23,7 +31,7 @@ typedef struct lane_op {
     op o;
     const int64_t *a, *b, *c;
     int64_t *out;
-    uint64_t epoch; /* ceil(2^64 / p0), see quotient() */
+    uint64_t epoch; /* RECIPROCAL(p0) of a WINDOW */
 } lane_op;
 
 struct tfin_lanes {
@@ -36,19 +44,9 @@ struct tfin_lanes {
     uint8_t *state[3][LANES]; /* to commit to, by key; null: none */
     uint32_t result[LANES];
     uint32_t saturated[LANES];
+    int16_t features[MAX_FEATURES][LANES];
     uint8_t unused[1024]; /* the pending entry of a lane that has none */
 };
-
-/* x / d for any 32-bit x and d > 1, from ceil(2^64 / d). Lemire, Kaser, Kurz: Faster remainder by direct computation, 2019. */
-static inline uint32_t quotient(uint32_t x, uint64_t reciprocal)
-{
-    return reciprocal == 0 ? x : (uint32_t)((unsigned __int128)reciprocal * x >> 64);
-}
-
-static uint64_t reciprocal_of(uint32_t d)
-{
-    return d < 2u ? 0 : UINT64_MAX / d + 1u;
-}
 
 static uint32_t ops_of(const tfin_engine *e)
 {
@@ -74,7 +72,7 @@ static void decode(tfin_lanes *l, lane_op *d, const op *o, uint32_t count, row *
         d[k].b = operand(l, o[k].b);
         d[k].c = operand(l, o[k].c);
         d[k].out = l->rows[o[k].out];
-        d[k].epoch = o[k].code == WINDOW ? reciprocal_of((uint32_t)o[k].p0) : 0;
+        d[k].epoch = o[k].code == WINDOW ? RECIPROCAL((uint32_t)o[k].p0) : 0;
         EACH(i, LANES) {
             constants[k][i] = o[k].p0;
         }
@@ -134,68 +132,81 @@ void tfin_lanes_init(tfin_lanes *l, const tfin_engine *e)
     (void)pc;                                                       \
     (void)epoch
 
-__attribute__((flatten)) static void run_lanes(tfin_lanes *l, const lane_op *d, uint32_t count, uint32_t n)
-{
-    /* Rows beyond n hold values of earlier events: operators without an event of their own may run over them. */
-    uint32_t whole = (n + 7u) & ~7u;
-    for (const lane_op *end = d + count; d != end; d++) {
-        OPERANDS;
-        int64_t *out = d->out;
-        switch (o->code) {
+/* The same loop again for what is common, which the compiler then knows of its operator. */
+#define SPLIT(name, loop)                                           \
+    if (name == WINDOW && o->p3 == 1 && o->p2 <= 8) {               \
+        loop                                                        \
+    } else if (name == WINDOW && o->p3 == 1 && o->p2 <= 16) {       \
+        loop                                                        \
+    } else if (name == WINDOW && o->p3 == 4) {                      \
+        loop                                                        \
+    } else {                                                        \
+        loop                                                        \
+    }
+
+typedef void over_lanes(tfin_lanes *, const lane_op *, uint32_t);
+
+#define READ(name) EVERY_CORE __attribute__((flatten)) static void read_##name(tfin_lanes *l, const lane_op *d, uint32_t n)
 #define X(name, value)                                              \
-    case name:                                                      \
+    READ(name)                                                      \
+    {                                                               \
+        OPERANDS;                                                   \
+        int64_t *out = d->out;                                      \
         EACH(i, n) {                                                \
             const context *x = &l->x[i];                            \
             (void)x;                                                \
             out[i] = (value) + sabotage(o);                         \
         }                                                           \
-        break;
-            PURE(X)
+    }
+PURE(X)
 #undef X
 #define X(name, value)                                              \
-    case name:                                                      \
-        EACH(i, whole) {                                            \
+    READ(name)                                                      \
+    {                                                               \
+        OPERANDS;                                                   \
+        int64_t *out = d->out;                                      \
+        (void)l;                                                    \
+        (void)n; /* rows beyond it hold values of earlier events */ \
+        EACH(i, LANES) {                                            \
             int64_t a = pa[i];                                      \
             int64_t b = pb[i];                                      \
             out[i] = (value) + sabotage(o);                         \
         }                                                           \
-        break;
-            BINARY(X)
+    }
+BINARY(X)
 #undef X
 #define X(name, value)                                              \
-    case name:                                                      \
-        EACH(i, n) {                                                \
+    READ(name)                                                      \
+    {                                                               \
+        OPERANDS;                                                   \
+        int64_t *out = d->out;                                      \
+        SPLIT(name, EACH(i, n) {                                    \
             const context *x = &l->x[i];                            \
             const uint8_t *s = x->state[o->key] + o->state;         \
             (void)s;                                                \
             out[i] = (value) + sabotage(o);                         \
-        }                                                           \
-        break;
-            STATEFUL(X)
+        })                                                          \
+    }
+STATEFUL(X)
 #undef X
-        default: break;
-        }
+
+static void run_lanes(tfin_lanes *l, const lane_op *d, uint32_t count, uint32_t n)
+{
+#define X(name, value) [name] = read_##name,
+    static over_lanes *const table[] = {PURE(X) BINARY(X) STATEFUL(X)};
+#undef X
+    for (const lane_op *end = d + count; d != end; d++) {
+        table[d->o.code](l, d, n);
     }
 }
 
-__attribute__((flatten)) static void commit_lanes(tfin_lanes *l, uint32_t n)
-{
-    const lane_op *d = l->commits;
-    for (const lane_op *end = d + l->commit_ops; d != end; d++) {
-        OPERANDS;
-        uint8_t *const *state = l->state[o->key];
-        switch (o->code) {
-        case LAST_N:
-        case RUN:
-            EACH(i, n) {
-                if ((o->when & l->result[i]) != 0 && state[i] != NULL && pb[i] != 0) {
-                    history_commit(o, state[i] + o->state, COUNTED);
-                }
-            }
-            break;
+#define COMMIT(name) EVERY_CORE __attribute__((flatten)) static void commit_##name(tfin_lanes *l, const lane_op *d, uint32_t n)
 #define X(name, what)                                                                       \
-    case name:                                                                              \
-        EACH(i, n) {                                                                        \
+    COMMIT(name)                                                                            \
+    {                                                                                       \
+        OPERANDS;                                                                           \
+        uint8_t *const *state = l->state[o->key];                                           \
+        SPLIT(name, EACH(i, n) {                                                            \
             if ((o->when & l->result[i]) != 0 && state[i] != NULL && COUNTED) {             \
                 const context *x = &l->x[i];                                                \
                 uint8_t *s = state[i] + o->state;                                           \
@@ -206,28 +217,57 @@ __attribute__((flatten)) static void commit_lanes(tfin_lanes *l, uint32_t n)
                 what;                                                                       \
                 l->saturated[i] += saturated;                                               \
             }                                                                               \
-        }                                                                                   \
-        break;
-            COMMITS(X)
+        })                                                                                  \
+    }
+COMMITS(X)
 #undef X
-        default: break;
-        }
+#define X(name, what)                                                                       \
+    COMMIT(name)                                                                            \
+    {                                                                                       \
+        OPERANDS;                                                                           \
+        uint8_t *const *state = l->state[o->key];                                           \
+        EACH(i, n) {                                                                        \
+            if ((o->when & l->result[i]) != 0 && state[i] != NULL && pb[i] != 0) {          \
+                history_commit(o, state[i] + o->state, COUNTED);                            \
+            }                                                                               \
+        }                                                                                   \
+    }
+X(LAST_N, )
+X(RUN, )
+#undef X
+
+static void commit_lanes(tfin_lanes *l, uint32_t n)
+{
+#define X(name, what) [name] = commit_##name,
+    static over_lanes *const table[] = {COMMITS(X) X(LAST_N, ) X(RUN, )};
+#undef X
+    EACH(k, l->commit_ops) {
+        const lane_op *d = &l->commits[k];
+        table[d->o.code](l, d, n);
     }
 }
 
-static void features_of_lanes(tfin_lanes *l, uint32_t n)
+/* First across lanes, where registers are, then lane by lane, where features go. */
+EVERY_CORE static void features_of_lanes(tfin_lanes *l, uint32_t n)
 {
     const uint8_t *program = l->e[0]->program;
     const uint8_t *p = program + tfin_u32(program + PROG_FEATURES_AT);
     uint32_t count = tfin_u16(program + PROG_FEATURES);
-    uint32_t at = l->e[0]->layout.features;
+    uint32_t saturated[LANES] = {0};
     EACH(f, count) {
         const int64_t *r = l->rows[p[4u * f]];
-        EACH(i, n) {
-            int64_t v = r[i];
-            int64_t fits = tfin_clamp64(v, INT16_MIN, INT16_MAX);
-            l->saturated[i] += v != fits;
-            tfin_put16(l->e[i]->state + at + 2u * f, (uint16_t)fits);
+        int16_t *out = l->features[f];
+        EACH(i, LANES) {
+            int64_t fits = tfin_clamp64(r[i], INT16_MIN, INT16_MAX);
+            saturated[i] += r[i] != fits;
+            out[i] = (int16_t)fits;
+        }
+    }
+    EACH(i, n) {
+        uint8_t *out = l->e[i]->state + l->e[i]->layout.features;
+        l->saturated[i] = saturated[i];
+        EACH(f, count) {
+            tfin_put16(out + 2u * f, (uint16_t)l->features[f][i]);
         }
     }
 }
@@ -243,18 +283,32 @@ static void remember_one(tfin_lanes *l, uint32_t lane, uint8_t *place, uint64_t 
     remember(l->e[lane], &x, place, id, token);
 }
 
+#define WIDTHS(what)                                                \
+    switch (k[1]) {                                                 \
+    case 1: what(1)                                                 \
+    case 2: what(2)                                                 \
+    case 4: what(4)                                                 \
+    default: what(8)                                                \
+    }
+
 static void keep_lanes(tfin_lanes *l, uint32_t n)
 {
     const uint8_t *program = l->e[0]->program;
     const uint8_t *k = program + tfin_u32(program + PROG_KEPT_AT);
+    uint8_t *entry[LANES];
+    uint32_t saturated[LANES] = {0};
+    memcpy(entry, l->entry, sizeof entry);
     for (uint32_t left = tfin_u16(program + PROG_KEPT); left != 0; left--, k += 4) {
         const int64_t *r = l->rows[k[0]];
         uint32_t at = tfin_u16(k + 2) & 0x7FFFu;
-        uint32_t width = k[1];
-        EACH(i, n) {
-            l->saturated[i] += put_kept(l->entry[i] + at, width, r[i]);
-        }
+#define KEEP(width)                                                 \
+    EACH(i, n) {                                                    \
+        saturated[i] += put_kept(entry[i] + at, width, r[i]);       \
+    }                                                               \
+    break;
+        WIDTHS(KEEP)
     }
+    memcpy(l->saturated, saturated, sizeof saturated);
 }
 
 static void recall_lanes(tfin_lanes *l, uint32_t n)
@@ -264,10 +318,12 @@ static void recall_lanes(tfin_lanes *l, uint32_t n)
     for (uint32_t left = tfin_u16(program + PROG_KEPT); left != 0; left--, k += 4) {
         int64_t *r = l->rows[k[0]];
         uint32_t at = tfin_u16(k + 2) & 0x7FFFu;
-        uint32_t width = k[1];
-        EACH(i, n) {
-            r[i] = get_kept(l->entry[i] + at, width);
-        }
+#define RECALL(width)                                               \
+    EACH(i, n) {                                                    \
+        r[i] = get_kept(l->entry[i] + at, width);                   \
+    }                                                               \
+    break;
+        WIDTHS(RECALL)
     }
 }
 
@@ -283,13 +339,11 @@ int tfin_lanes_score(tfin_lanes *l, uint32_t n, tfin_engine *const *engines, con
             return rc;
         }
         l->e[i] = engines[i];
-        l->saturated[i] = 0;
     }
     run_lanes(l, l->score, l->score_ops, n);
     features_of_lanes(l, n);
     EACH(i, n) {
         count_score(l->e[i], &l->x[i], l->saturated[i]);
-        l->saturated[i] = 0;
         l->entry[i] = l->unused;
         uint8_t *place;
         if (find_pending(l->e[i], events[i].id, &place) != NULL) {
@@ -317,6 +371,9 @@ void tfin_lanes_outcome(tfin_lanes *l, uint32_t n, tfin_engine *const *engines, 
     uint32_t m = 0;
     EACH(i, n) {
         tfin_engine *e = engines[i];
+        if (outcomes[i].result > TFIN_RESULT_REVERSED || outcomes[i].action_taken > TFIN_ACTION_DECLINE) {
+            continue;
+        }
         uint32_t t = tick(e, outcomes[i].t_mono_s);
         uint8_t *place;
         uint8_t *entry = find_pending(e, outcomes[i].id, &place);

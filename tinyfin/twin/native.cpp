@@ -65,34 +65,46 @@ Memory aligned(size_t size)
     throw std::runtime_error(tfin_error_name(rc));
 }
 
-// Where the fields of a record lie, read from the pack's schema.
+// Where the fields of a record lie, read from the pack's schema; those that the program never reads are left out.
 struct RecordLayout {
     struct Field {
+        uint16_t index;
         uint16_t offset;
         bool wide;
     };
     std::vector<Field> fields;
+    uint32_t count = 0;
     uint32_t size = 0;
 
-    explicit RecordLayout(const uint8_t *schema) : size(tfin_u16(schema + 2))
+    RecordLayout(const uint8_t *schema, const uint8_t *program) : count(tfin_u16(schema)), size(tfin_u16(schema + 2))
     {
-        for (uint32_t i = 0; i < tfin_u16(schema); i++) {
+        const op *o = tfin_ops(program, PROG_SCORE_AT);
+        for (uint32_t i = 0; i < count; i++) {
+            bool read = program[PROG_TOKEN_FIELD] == i;
+            for (uint32_t k = 0; k < tfin_u16(program + PROG_SCORE_OPS); k++) {
+                read = read || (o[k].code == FIELD && o[k].p2 == i);
+            }
             const uint8_t *entry = schema + 8 + SCHEMA_ENTRY * i;
-            fields.push_back({tfin_u16(entry + 2), entry[0] == 1 || entry[0] == 2});
+            if (read) {
+                fields.push_back({static_cast<uint16_t>(i), tfin_u16(entry + 2), entry[0] == 1 || entry[0] == 2});
+            }
         }
     }
 
-    void write(uint8_t *record, const int64_t *values, size_t count, uint32_t present) const
+    void write(uint8_t *record, const int64_t *values, size_t columns, uint32_t present) const
     {
-        size_t n = count < fields.size() ? count : fields.size();
+        size_t n = columns < count ? columns : count;
         uint32_t mask = n >= 32 ? present : present & ((1u << n) - 1u);
         std::memcpy(record, &mask, 4);
-        for (size_t i = 0; i < n; i++) {
-            if (fields[i].wide) {
-                std::memcpy(record + fields[i].offset, &values[i], 8);
+        for (const Field &field : fields) {
+            if (field.index >= n) {
+                break;
+            }
+            if (field.wide) {
+                std::memcpy(record + field.offset, &values[field.index], 8);
             } else {
-                int32_t narrow = static_cast<int32_t>(values[i]);
-                std::memcpy(record + fields[i].offset, &narrow, 4);
+                int32_t narrow = static_cast<int32_t>(values[field.index]);
+                std::memcpy(record + field.offset, &narrow, 4);
             }
         }
     }
@@ -119,7 +131,7 @@ public:
         if (rc != TFIN_OK) {
             refuse(rc);
         }
-        record_ = std::make_unique<RecordLayout>(prototype_.schema);
+        record_ = std::make_unique<RecordLayout>(prototype_.schema, prototype_.program);
         std::vector<uint64_t> buffer((record_->size + 7) / 8, 0);
         buffer_.swap(buffer);
     }
@@ -142,42 +154,45 @@ public:
     size_t terminals() const { return engines_.size(); }
     nb::bytes pack_id() const { return nb::bytes(reinterpret_cast<const char *>(tfin_pack_id(&prototype_)), 16); }
 
-    // Writes the places start..stop - 1 of the stream into `order`, terminal by terminal, in each in the stream's order. Terminals share
-    // nothing, so the results are those of the stream's order; but the state of a terminal stays in the cache.
-    void order(Column<int64_t> index, Column<int32_t> terminal, size_t start, size_t stop, OutColumn<uint32_t> order)
+    // Puts the events start..stop - 1 of the stream in order of terminals, in each in the stream's order. Terminals share nothing, so the
+    // results are those of the stream's order; but the state of a terminal stays in the cache. The events of terminal t are then
+    // bounds[t]..bounds[t + 1] - 1 of `events`, a row of two words each.
+    void order(Column<uint8_t> kind, Column<int64_t> index, Column<uint32_t> stream_t, Column<int32_t> terminal, size_t start,
+               size_t stop, OutMatrix<uint64_t> events, OutColumn<uint32_t> bounds)
     {
         nb::gil_scoped_release release;
-        std::vector<uint32_t> next(engines_.size() + 1, 0);
+        const size_t terminals = engines_.size();
+        uint32_t *next = bounds.data();
+        std::memset(next, 0, (terminals + 1) * sizeof *next);
         const int64_t *row = index.data();
         const int32_t *of = terminal.data();
         for (size_t i = start; i < stop; i++) {
             next[static_cast<size_t>(of[row[i]]) + 1]++;
         }
-        for (size_t t = 1; t < next.size(); t++) {
+        for (size_t t = 1; t <= terminals; t++) {
             next[t] += next[t - 1];
         }
-        uint32_t *out = order.data();
+        Event *out = reinterpret_cast<Event *>(events.data());
         for (size_t i = start; i < stop; i++) {
-            out[next[static_cast<size_t>(of[row[i]])]++] = static_cast<uint32_t>(i - start);
+            out[next[static_cast<size_t>(of[row[i]])]++] = Event{static_cast<size_t>(row[i]), stream_t.data()[i], kind.data()[i]};
         }
+        std::memmove(next + 1, next, terminals * sizeof *next);
+        next[0] = 0;
     }
 
-    // Runs the events start + order[from..to - 1] of the stream. Parts that share no terminal may run at the same time.
-    void run(Column<uint8_t> kind, Column<int64_t> index, Column<uint32_t> stream_t, Column<int32_t> terminal, Column<uint64_t> id,
+    // Runs the events of the terminals first..last - 1, in order. Parts that share no terminal may run at the same time.
+    void run(OutMatrix<uint64_t> events, Column<uint32_t> bounds, size_t first, size_t last, Column<uint64_t> id,
              Column<uint32_t> t_mono, Column<uint32_t> t_local, Matrix<int64_t> values, Column<uint32_t> present,
              Column<uint8_t> result, Column<int32_t> response, Column<int8_t> label, OutMatrix<int16_t> features,
              OutMatrix<int8_t> outputs, OutColumn<uint32_t> score, OutColumn<int32_t> raw, OutColumn<uint8_t> action,
-             OutMatrix<uint16_t> reasons, OutColumn<uint8_t> reason_count, OutColumn<uint16_t> flags, Column<uint32_t> order,
-             size_t start, size_t from, size_t to)
+             OutMatrix<uint16_t> reasons, OutColumn<uint8_t> reason_count, OutColumn<uint16_t> flags)
     {
         nb::gil_scoped_release release;
-        Events events{kind.data(), index.data() + start, stream_t.data() + start, terminal.data(), id.data(), t_mono.data(),
-                      t_local.data(), values.data(), values.shape(1), present.data(), result.data(), response.data(), label.data(),
-                      order.data()};
-        events.kind += start;
+        Table table{id.data(),     t_mono.data(),   t_local.data(), values.data(),      values.shape(1),
+                    present.data(), result.data(), response.data(), label.data()};
         Answers answers{features.data(), outputs.data(), score.data(), raw.data(), action.data(), reasons.data(),
                         reason_count.data(), flags.data(), feature_count(), output_count()};
-        run_lanes(events, answers, from, to);
+        run_lanes(reinterpret_cast<const Event *>(events.data()), bounds.data(), first, last, table, answers);
     }
 
     nb::tuple score(size_t terminal, uint64_t id, uint32_t t_mono, uint32_t t_local, Column<int64_t> values, uint32_t present)
@@ -293,12 +308,18 @@ public:
     }
 
 private:
-    // A stream of events, and the transactions that it tells of.
-    struct Events {
-        const uint8_t *kind;
-        const int64_t *row;
-        const uint32_t *t;
-        const int32_t *terminal;
+    static constexpr size_t AHEAD = 6; // events of a terminal whose rows are fetched early
+
+    // An event of the stream: what happens when, and the row of the transaction that it tells of.
+    struct Event {
+        size_t row;
+        uint32_t t;
+        uint8_t kind; // 0 score, 1 outcome, 2 notice
+    };
+    static_assert(sizeof(Event) == 16, "two words of a row");
+
+    // The transactions, a row each.
+    struct Table {
         const uint64_t *id;
         const uint32_t *t_mono;
         const uint32_t *t_local;
@@ -308,10 +329,9 @@ private:
         const uint8_t *result;
         const int32_t *response;
         const int8_t *label;
-        const uint32_t *order;
     };
 
-    // What is computed of them, by transaction.
+    // What is computed of them.
     struct Answers {
         int16_t *features;
         int8_t *outputs;
@@ -325,14 +345,14 @@ private:
         size_t n_outputs;
     };
 
-    // The events of one terminal that are still to run: places next..end - 1 of the order.
+    // The events of one terminal that are still to run.
     struct Queue {
         tfin_engine *engine;
-        size_t next, end;
+        const Event *next, *end, *fetched;
     };
 
     // Each lane runs the events of a terminal, one after the other, until they are done; then it takes the next terminal.
-    void run_lanes(const Events &ev, const Answers &out, size_t from, size_t to)
+    void run_lanes(const Event *events, const uint32_t *bounds, size_t first, size_t last, const Table &table, const Answers &out)
     {
         Memory memory = aligned(tfin_lanes_size(&prototype_));
         tfin_lanes *lanes = reinterpret_cast<tfin_lanes *>(memory.get());
@@ -345,45 +365,46 @@ private:
         tfin_verdict verdicts[TFIN_LANES];
         size_t rows[TFIN_LANES];
         uint32_t active = 0;
-        size_t ahead = from;
+        size_t terminal = first;
         auto refill = [&](Queue &q) {
-            if (ahead == to) {
+            while (terminal != last && bounds[terminal] == bounds[terminal + 1]) {
+                terminal++;
+            }
+            if (terminal == last) {
                 return false;
             }
-            int32_t t = ev.terminal[ev.row[ev.order[ahead]]];
-            q.engine = engine(static_cast<size_t>(t));
-            q.next = ahead;
-            while (ahead != to && ev.terminal[ev.row[ev.order[ahead]]] == t) {
-                ahead++;
-            }
-            q.end = ahead;
+            const Event *begin = events + bounds[terminal];
+            q = Queue{engine(terminal), begin, events + bounds[terminal + 1], begin};
+            terminal++;
             return true;
         };
         while (active < TFIN_LANES && refill(queue[active])) {
+            fetch(table, out, queue[active]);
             active++;
         }
         while (active != 0) {
             uint32_t n = 0;
             for (uint32_t lane = 0; lane < active; lane++) {
                 Queue &q = queue[lane];
-                notices(ev, q);
+                notices(table, q);
                 while (q.next == q.end && refill(q)) {
-                    notices(ev, q);
+                    notices(table, q);
                 }
                 if (q.next == q.end) { // no terminal is left for this lane
                     queue[lane--] = queue[--active];
                     continue;
                 }
-                size_t i = ev.order[q.next];
-                if (ev.kind[i] == 0) {
-                    size_t row = static_cast<size_t>(ev.row[i]);
+                if (q.next->kind == 0) {
+                    size_t row = q.next->row;
                     uint64_t *record = records.data() + buffer_.size() * n;
-                    record_->write(reinterpret_cast<uint8_t *>(record), ev.values + row * ev.columns, ev.columns, ev.present[row]);
-                    scores[n] = tfin_event{ev.id[row], ev.t_mono[row], ev.t_local[row], record, record_->size};
+                    record_->write(reinterpret_cast<uint8_t *>(record), table.values + row * table.columns, table.columns,
+                                   table.present[row]);
+                    scores[n] = tfin_event{table.id[row], table.t_mono[row], table.t_local[row], record, record_->size};
                     rows[n] = row;
                     engines[n++] = q.engine;
                     q.next++;
                 }
+                fetch(table, out, q);
             }
             int rc = tfin_lanes_score(lanes, n, engines, scores, verdicts);
             if (rc != TFIN_OK) {
@@ -395,37 +416,64 @@ private:
             n = 0;
             for (uint32_t lane = 0; lane < active; lane++) {
                 Queue &q = queue[lane];
-                notices(ev, q);
-                if (q.next == q.end || ev.kind[ev.order[q.next]] != 1) {
+                notices(table, q);
+                if (q.next == q.end || q.next->kind != 1) {
                     continue;
                 }
-                size_t i = ev.order[q.next++];
-                size_t row = static_cast<size_t>(ev.row[i]);
+                size_t row = q.next->row;
                 outcomes[n] = tfin_outcome{};
-                outcomes[n].id = ev.id[row];
-                outcomes[n].t_mono_s = ev.t[i];
-                outcomes[n].result = ev.result[row];
-                outcomes[n].response = static_cast<int16_t>(ev.response[row]);
+                outcomes[n].id = table.id[row];
+                outcomes[n].t_mono_s = q.next->t;
+                outcomes[n].result = table.result[row];
+                outcomes[n].response = static_cast<int16_t>(table.response[row]);
                 engines[n++] = q.engine;
+                q.next++;
             }
             tfin_lanes_outcome(lanes, n, engines, outcomes);
         }
     }
 
-    void notices(const Events &ev, Queue &q)
+    // The rows of one terminal lie far apart: they are fetched while the other lanes run.
+    static void fetch(const Table &table, const Answers &out, Queue &q)
     {
-        const int token_field = prototype_.program[PROG_TOKEN_FIELD];
-        for (; q.next != q.end && ev.kind[ev.order[q.next]] == 2; q.next++) {
-            size_t i = ev.order[q.next];
-            size_t row = static_cast<size_t>(ev.row[i]);
+        for (; q.fetched != q.end && q.fetched < q.next + AHEAD; q.fetched++) {
+            size_t row = q.fetched->row;
+            __builtin_prefetch(table.id + row);
+            if (q.fetched->kind == 0) {
+                const int64_t *v = table.values + row * table.columns;
+                for (size_t c = 0; c < table.columns; c += 8) {
+                    __builtin_prefetch(v + c);
+                }
+                __builtin_prefetch(v + table.columns - 1);
+                __builtin_prefetch(table.t_mono + row);
+                __builtin_prefetch(table.t_local + row);
+                __builtin_prefetch(table.present + row);
+                __builtin_prefetch(out.features + row * out.n_features, 1);
+                __builtin_prefetch(out.features + row * out.n_features + out.n_features - 1, 1);
+            } else if (q.fetched->kind == 1) {
+                __builtin_prefetch(table.result + row);
+                __builtin_prefetch(table.response + row);
+            } else {
+                __builtin_prefetch(table.t_mono + row);
+                __builtin_prefetch(table.label + row);
+            }
+        }
+    }
+
+    void notices(const Table &table, Queue &q)
+    {
+        const bool cards = tfin_u16(prototype_.program + PROG_CARD_LABELS) != 0;
+        const size_t token_field = cards ? prototype_.program[PROG_TOKEN_FIELD] : size_t{NO_FIELD};
+        for (; q.next != q.end && q.next->kind == 2; q.next++) {
+            size_t row = q.next->row;
             tfin_notice notice{};
-            bool has_token = token_field != NO_FIELD && static_cast<size_t>(token_field) < ev.columns &&
-                             (ev.present[row] >> token_field & 1u) != 0;
-            notice.id = ev.id[row];
-            notice.token = has_token ? static_cast<uint64_t>(ev.values[row * ev.columns + static_cast<size_t>(token_field)]) : 0;
-            notice.t_mono_s = ev.t[i];
-            notice.t_tx_mono_s = ev.t_mono[row];
-            notice.fraud = ev.label[row] == 1;
+            notice.id = table.id[row];
+            if (token_field < table.columns && (table.present[row] >> token_field & 1u) != 0) {
+                notice.token = static_cast<uint64_t>(table.values[row * table.columns + token_field]);
+            }
+            notice.t_mono_s = q.next->t;
+            notice.t_tx_mono_s = table.t_mono[row];
+            notice.fraud = table.label[row] == 1;
             tfin_apply_notice(q.engine, &notice);
         }
     }
@@ -434,14 +482,15 @@ private:
     {
         uint32_t count;
         std::memcpy(out.features + row * out.n_features, tfin_features(e, &count), out.n_features * sizeof(int16_t));
-        if (out.n_outputs != 0) {
-            std::memcpy(out.outputs + row * out.n_outputs, tfin_network_output(e, &count), out.n_outputs);
+        out.flags[row] = verdict.flags;
+        if (out.n_outputs == 0) { // no network, no verdict
+            return;
         }
+        std::memcpy(out.outputs + row * out.n_outputs, tfin_network_output(e, &count), out.n_outputs);
         out.score[row] = verdict.score_q32;
         out.raw[row] = verdict.raw;
         out.action[row] = verdict.action;
         out.reason_count[row] = verdict.reason_count;
-        out.flags[row] = verdict.flags;
         std::memcpy(out.reasons + row * TFIN_MAX_REASONS, verdict.reasons, sizeof verdict.reasons);
     }
 

@@ -56,7 +56,7 @@ int64_t tfin_log2_q8(int64_t x)
     uint32_t mantissa = exponent > 31u ? (uint32_t)(v >> (exponent - 31u)) : (uint32_t)v << (31u - exponent);
     uint32_t k = 0;
     for (uint32_t step = 128; step != 0; step >>= 1) {
-        k += half_steps[k + step - 1u] <= mantissa ? step : 0;
+        k += step & (0u - (uint32_t)(half_steps[k + step - 1u] <= mantissa));
     }
     /* k counted 0 to 255; entry 255 decides the last step */
     k += (uint32_t)(half_steps[k] <= mantissa);

@@ -7,8 +7,14 @@ static uint32_t first_bucket(uint32_t width)
     return width == 8 ? 8 : 4;
 }
 
+#ifndef TFIN_OWN_RING /* the twin has its own, for a core that computes on wide words and must not guess wrong */
+static uint32_t ring_at(uint32_t epoch, uint32_t n)
+{
+    return epoch % n;
+}
+
 /* 64 buckets of 32 bits stay below 2^38; only those of 64 bits need a limit at each step. */
-static uint64_t add_up(uint64_t sum, const uint8_t *p, uint32_t width, uint32_t n)
+static uint64_t add_straight(uint64_t sum, const uint8_t *p, uint32_t width, uint32_t n)
 {
     const uint8_t *end = p + width * n;
     switch (width) {
@@ -37,6 +43,25 @@ static uint64_t add_up(uint64_t sum, const uint8_t *p, uint32_t width, uint32_t 
     return sum;
 }
 
+/* Adds up the `count` <= n buckets of the ring that end at bucket `at`. */
+static uint64_t ring_sum(uint64_t sum, const uint8_t *p, uint32_t width, uint32_t n, uint32_t at, uint32_t count)
+{
+    uint32_t below = count <= at ? count : at + 1u; /* these are at the ring's start, up to `at`, the others at its end */
+    sum = add_straight(sum, p + width * (at + 1u - below), width, below);
+    return add_straight(sum, p + width * (n - (count - below)), width, count - below);
+}
+
+/* Clears them. */
+static void ring_clear(uint8_t *p, uint32_t width, uint32_t n, uint32_t at, uint32_t count)
+{
+    uint32_t below = count <= at ? count : at + 1u;
+    memset(p + width * (at + 1u - below), 0, width * below);
+    if (count != below) {
+        memset(p + width * (n - (count - below)), 0, width * (count - below));
+    }
+}
+#endif
+
 int64_t tfin_window_read(const op *o, const uint8_t *s, uint32_t now, int64_t self)
 {
     uint64_t sum = self > 0 ? (uint64_t)self : 0;
@@ -49,11 +74,7 @@ int64_t tfin_window_read(const op *o, const uint8_t *s, uint32_t now, int64_t se
         if (apart < n) {
             uint32_t held = n - apart;
             held = held <= high ? held : high + 1u;
-            const uint8_t *p = s + first_bucket(width);
-            uint32_t from = (high - held + 1u) % n;
-            uint32_t straight = held < n - from ? held : n - from;
-            sum = add_up(sum, p + width * from, width, straight);
-            sum = add_up(sum, p, width, held - straight);
+            sum = ring_sum(sum, s + first_bucket(width), width, n, ring_at(high, n), held);
         }
     }
     return (int64_t)(sum > (uint64_t)REGISTER_MAX ? (uint64_t)REGISTER_MAX : sum);
@@ -64,16 +85,11 @@ uint32_t tfin_window_commit(const op *o, uint8_t *s, uint32_t now, int64_t a)
     uint32_t n = o->p2;
     uint32_t width = o->p3;
     uint8_t *p = s + first_bucket(width);
-    uint32_t at = now % n;
+    uint32_t at = ring_at(now, n);
     uint32_t head_plus_1 = tfin_u32(s);
     uint32_t head = head_plus_1 == 0 ? now : head_plus_1 - 1u;
     if (now > head) {
-        uint32_t steps = now - head < n ? now - head : n;
-        uint32_t below = steps <= at ? steps : at + 1u; /* new buckets up to the present one, the others are at the ring's end */
-        memset(p + width * (at + 1u - below), 0, width * below);
-        if (steps != below) {
-            memset(p + width * (n - (steps - below)), 0, width * (steps - below));
-        }
+        ring_clear(p, width, n, at, now - head < n ? now - head : n);
         head = now;
     }
     tfin_put32(s, head + 1u);
