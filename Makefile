@@ -7,7 +7,7 @@
 #   make test    what continuous integration runs
 #   make soak    a million events over two emulated terminals, with faults and restarts (SOAK: more
 #                options of `tinyfin hil run`)
-#   make bench   sizes and instructions of the networks on the targets
+#   make bench   sizes and instructions on the targets, and the features against Polars and pandas
 #   make fuzz    fuzz targets under sanitizers, FUZZ_SECONDS each
 #   make clean   removes everything that the others made, but for your runs in runs/
 
@@ -45,7 +45,7 @@ lint: system-test install
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: system-bench install
+bench: system-bench install $(VENV)/.bench
 	$(BIN)/python .ci/bench.py $(TARGETS)
 
 fuzz: system-fuzz
@@ -65,6 +65,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(PIP) scikit-build-core nanobind cmake ninja
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(PIP) --no-build-isolation -e ".[train,build,dev]"
 	@touch $@ $(VENV)/.native
+
+$(VENV)/.bench: $(VENV)/.installed
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(PIP) --no-build-isolation -e ".[bench]"
+	@touch $@
 
 # the engine changed: compile the twin again
 $(VENV)/.native: $(VENV)/.installed CMakeLists.txt $(native)

@@ -1,95 +1,164 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The twin against Polars and pandas: the same windows, the same data, one core each.
+"""The twin against Polars and pandas: the default features, the same transactions, one core each.
 
 What is counted: transactions per second of processor time of one core. For the twin a transaction
-is its score with all features of the program, the commit of its outcome, and its notice; state is
-kept per terminal and per card. For Polars and pandas it is one row of the input for which
-:data:`COMPARED` have been computed and nothing else: they see a table that is complete and
-sorted, have no outcome that comes later, no notice, and no bounded memory, so the comparison
-favours them. Their windows slide (to the second), the twin's move by a bucket; the counts are
-the same work, not the same numbers.
+is its score with all features, the commit of its outcome and its notice, with the memory of a
+terminal. For Polars and pandas it is a row of a table that is complete, in order of time and in
+memory: they need not wait for an outcome or a label, forget no card and count nothing on the way,
+so the comparison favours them. Columns that mean the same number (:data:`EQUAL`) are compared value
+by value; the bench fails when one differs.
 """
 
 from __future__ import annotations
 
 import importlib
+import json
 import os
+import platform
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tinyfin.errors import ToolError
+from tinyfin.features.bench_pandas import pandas_features
+from tinyfin.features.bench_polars import EQUAL, polars_features
 
 if TYPE_CHECKING:
     from tinyfin.data.transactions import Transactions
 
-__all__ = ["COMPARED", "bench"]
+__all__ = ["bench", "rows"]
 
-MINUTE_COUNT_S, QUARTER_COUNT_S, DISTINCT_S, CARD_S, DAY_S = 60, 900, 300, 86_400, 86_400
+TERMINALS, DAYS, SEED = 100, 60, 1
+PANDAS_DAYS = 6
+LABEL_DELAY_S = 7 * 86_400
+REPEAT = 3
+DEADLINE_S = 900
 
-COMPARED = (
-    "count per terminal, 60 s",
-    "count per terminal, 900 s",
-    "seconds since the terminal's last",
-    "seconds since the card's last",
-    "count per card, 1 day",
-    "distinct cards per terminal, 300 s",
-    "amount per terminal, sum of 1 day",
-    "amount per terminal, mean of 1 day",
-    "amount less the terminal's mean (exponential)",
-    "refunds per terminal, sum of 1 day",
-)
-"""What Polars and pandas compute."""
-
-ALIKE = (
-    "rate_60", "rate_900_dev", "gap_s", "tok_gap_s", "tok_seen_cnt", "tok_distinct_300",
-    "amt_dev", "refund_ratio",
-)  # fmt: skip
-"""Features of the catalogue that rest on such windows: the second program of the twin."""
+_FIELDS = {
+    "token": ("token", np.int64), "amount": ("amount_minor", np.int64),
+    "type": ("transaction_type", np.int8), "entry": ("entry_mode", np.int8),
+    "floor": ("floor_limit_minor", np.int64), "offline": ("offline", np.int8),
+    "queued": ("queued_minor", np.int64), "link_downs": ("link_downs", np.int32),
+    "chip_failures": ("chip_failures", np.int32),
+}  # fmt: skip
 
 
-def bench(tx: Transactions, *, features: Any = "default", repeat: int = 3) -> list[dict[str, Any]]:
-    """Time the twin (two programs), Polars and pandas; a row each, the best of ``repeat`` runs.
+def rows() -> list[dict[str, Any]]:
+    """The table of ``make bench``: a row per engine, cells as they are printed.
 
-    Keys: engine, version, features (how many columns it computed), transactions, events (calls of
-    the engine; rows for the others), seconds (of processor time, all threads), per_second
-    (transactions per second and core), events_per_second, values_per_second (features times
-    transactions). Raises ToolError when Polars or pandas is not installed.
+    Runs in a process of its own, where Polars has one thread. Raises ToolError when Polars or
+    pandas is not installed, or when a column that must be equal is not.
     """
-    os.environ.setdefault("POLARS_MAX_THREADS", "1")
+    command = [sys.executable, "-m", "tinyfin.features.bench"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=DEADLINE_S,
+        env={**os.environ, "POLARS_MAX_THREADS": "1"}, check=False,
+    )  # fmt: skip
+    if done.returncode != 0:
+        raise ToolError(f"the feature bench failed: {done.stderr.strip().splitlines()[-1:]}")
+    found: list[dict[str, Any]] = json.loads(done.stdout)
+    return found
+
+
+def bench(
+    tx: Transactions, few: Transactions, *, repeat: int = REPEAT
+) -> list[dict[str, Any]]:
+    """Time the twin and Polars on ``tx``, pandas on ``few``; the best of ``repeat`` runs each.
+
+    ``few`` are other transactions of the same kind: pandas would take minutes for all. Raises
+    ToolError as :func:`rows`.
+    """
     try:
         pd, pl = (importlib.import_module(name) for name in ("pandas", "polars"))
     except ImportError as error:
         raise ToolError(
-            f"{error.name} is not installed, the comparison needs it; pip install 'tinyfin[dev]'"
+            f"{error.name} is not installed, the comparison needs it; pip install 'tinyfin[bench]'"
         ) from error
-    columns = _columns(tx)
-    run, count, events = _twin(tx, features)
-    alike, alike_count, _ = _twin(tx, list(ALIKE))
-    jobs: list[tuple[str, str, int, int, Callable[[], object]]] = [
-        ("twin", _version(), count, events, run),
-        ("twin, windows alike", _version(), alike_count, events, alike),
-        ("polars", pl.__version__, len(COMPARED), len(tx), lambda: _polars(pl, columns)),
-        ("pandas", pd.__version__, len(COMPARED), len(tx), lambda: _pandas(pd, columns)),
-    ]
-    rows: list[dict[str, Any]] = []
-    for name, version, made, calls, job in jobs:
-        seconds = min(_timed(job) for _ in range(max(1, repeat)))
-        rows.append({
-            "engine": name, "version": version, "features": made, "transactions": len(tx),
-            "events": calls, "seconds": round(seconds, 4),
-            "per_second": round(len(tx) / seconds), "events_per_second": round(calls / seconds),
-            "values_per_second": round(made * len(tx) / seconds),
+    tx, few = prepared(tx), prepared(few)
+    columns, few_columns = table(tx), table(few)
+    run, names, events = _twin(tx)
+    small, _, _ = _twin(few)
+    jobs: tuple[tuple[str, str, Transactions, Callable[[], Any], int], ...] = (
+        ("twin", _version(), tx, run, repeat),
+        ("Polars", pl.__version__, tx, lambda: polars_features(pl, columns, LABEL_DELAY_S), repeat),
+        ("pandas", pd.__version__, few,
+         lambda: pandas_features(pd, few_columns, LABEL_DELAY_S), 1),
+    )  # fmt: skip
+    made: list[dict[str, Any]] = []
+    answers: dict[str, Any] = {}
+    for engine, version, data, job, times in jobs:
+        seconds = []
+        for _ in range(times):
+            start = time.process_time()
+            answers[engine] = job()
+            seconds.append(time.process_time() - start)
+        made.append({
+            "engine": engine, "version": version, "features": len(names),
+            "transactions": len(data), "CPU s": round(min(seconds), 2),
+            "transactions/s per core": round(len(data) / min(seconds)),
         })  # fmt: skip
-    return rows
+    made[0]["events/s per core"] = round(made[0]["transactions/s per core"] * events / len(tx))
+    equal = {
+        "twin": len(names),
+        "Polars": _equal(names, answers["twin"].features, answers["Polars"], "Polars"),
+        "pandas": _equal(names, small().features, answers["pandas"], "pandas"),
+    }
+    best = made[0]["transactions/s per core"]
+    for row in made:
+        row.setdefault("events/s per core", None)
+        row["columns compared, all equal"] = equal[row["engine"]]
+        row["the twin is faster by"] = round(best / row["transactions/s per core"], 1)
+        row["processor"] = _processor()
+    return made
 
 
-def _timed(job: Callable[[], object]) -> float:
-    start = time.process_time()
-    job()
-    return time.process_time() - start
+def prepared(tx: Transactions) -> Transactions:
+    """In order of time, every outcome known at once, and all labels LABEL_DELAY_S later.
+
+    A table has no place for what becomes known between two rows.
+    """
+    from tinyfin.data.transactions import NO_RESULT, RESULTS
+
+    lost = RESULTS.index("timed_out")
+    result = np.where(tx.result == NO_RESULT, lost, tx.result).astype(np.uint8)
+    delayed = (tx.t_mono_s + LABEL_DELAY_S).astype(np.uint32)
+    known = replace(tx, result=result, outcome_t_mono_s=tx.t_mono_s, label_known_s=delayed)
+    return known.take(np.argsort(tx.t_mono_s, kind="stable"))
+
+
+def table(tx: Transactions) -> dict[str, Any]:
+    """The columns that the frames are made of; not timed."""
+
+    def moment(seconds: Any) -> Any:
+        return seconds.astype(np.int64).astype("datetime64[s]").astype("datetime64[ms]")
+
+    columns = {
+        "row": np.arange(len(tx)), "terminal": tx.terminal, "t": moment(tx.t_mono_s),
+        "label_t": moment(tx.label_known_s), "label": tx.label, "result": tx.result,
+        "response": tx.response,
+    }  # fmt: skip
+    for name, (field, dtype) in _FIELDS.items():
+        columns[name] = tx.values[:, tx.schema.index(field)].astype(dtype)
+    return columns
+
+
+def _equal(names: list[str], twin: Any, frame: Any, engine: str) -> int:
+    """How many columns were compared. Raises ToolError for the first that differs."""
+    for name in EQUAL:
+        theirs = np.asarray(frame[name], np.float64)
+        rows = np.flatnonzero(theirs != twin[:, names.index(name)])
+        if len(rows):
+            raise ToolError(
+                f"{engine}: {name} differs from the twin's in {len(rows)} rows, first {rows[0]}: "
+                f"{theirs[rows[0]]:g} instead of {twin[rows[0], names.index(name)]}"
+            )
+    return len(EQUAL)
 
 
 def _version() -> str:
@@ -98,79 +167,52 @@ def _version() -> str:
     return f"{ENGINE_VERSION >> 16}.{ENGINE_VERSION >> 8 & 255}.{ENGINE_VERSION & 255}"
 
 
-def _twin(tx: Transactions, features: Any) -> tuple[Callable[[], object], int, int]:
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.machine()
+
+
+def _twin(tx: Transactions) -> tuple[Callable[[], Any], list[str], int]:
     from tinyfin.data.events import event_stream
     from tinyfin.features.compiler import compile_program
     from tinyfin.pack.container import build_pack
     from tinyfin.twin import Twin
 
-    program = compile_program(features, tx.schema)
+    program = compile_program("default", tx.schema)
     pack = build_pack(tx.schema, program)
     stream = event_stream(tx)
     terminals = max(1, len(tx.terminals))
     return (
         lambda: Twin(pack, terminals=terminals).run(tx, stream),
-        len(program.feature_names),
+        list(program.feature_names),
         len(stream),
     )
 
 
-def _columns(tx: Transactions) -> dict[str, Any]:
-    """Sorted by time, as rolling windows want it; sorting is not timed."""
-    order = np.argsort(tx.t_mono_s, kind="stable")
-    values = tx.values[order]
-    kind = values[:, tx.schema.index("transaction_type")]
-    amount = values[:, tx.schema.index("amount_minor")]
-    return {
-        "t": tx.t_mono_s[order].astype(np.int64).astype("datetime64[s]").astype("datetime64[ms]"),
-        "terminal": tx.terminal[order],
-        "token": values[:, tx.schema.index("token")],
-        "amount": amount.astype(np.float64),
-        "refund": np.where(kind == _refund(tx), amount, 0).astype(np.float64),
-    }
+def _simulated(days: int, folder: Path) -> Transactions:
+    from tinyfin import config
+    from tinyfin.data import simulator
+    from tinyfin.data.readers import read
+
+    settings = config.load(None)
+    size = {"terminals": TERMINALS, "days": days, "seed": SEED}
+    path = folder / f"{days}.parquet"
+    simulator.write(simulator.simulate(settings.simulate.model_copy(update=size)), path)
+    return read(path, settings)
 
 
-def _refund(tx: Transactions) -> int:
-    return tx.schema.fields[tx.schema.index("transaction_type")].values.index("refund")
+def main() -> None:
+    """Print the rows as JSON."""
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        tx, few = (_simulated(days, Path(folder)) for days in (DAYS, PANDAS_DAYS))
+    print(json.dumps(bench(tx, few)))
 
 
-def _polars(pl: Any, columns: dict[str, Any]) -> Any:
-    frame = pl.DataFrame(columns).lazy()
-
-    def rolling(value: Any, seconds: int, key: str) -> Any:
-        return value.rolling(index_column="t", period=f"{seconds}s").over(key)
-
-    one, amount = pl.len(), pl.col("amount")
-    since = [pl.col("t").diff().dt.total_seconds().over(key) for key in ("terminal", "token")]
-    mean = amount.ewm_mean(alpha=1 / 32, adjust=False).shift(1).over("terminal")
-    made = [
-        rolling(one, MINUTE_COUNT_S, "terminal"), rolling(one, QUARTER_COUNT_S, "terminal"),
-        *since, rolling(one, CARD_S, "token"),
-        rolling(pl.col("token").n_unique(), DISTINCT_S, "terminal"),
-        rolling(amount.sum(), DAY_S, "terminal"), rolling(amount.mean(), DAY_S, "terminal"),
-        amount - mean, rolling(pl.col("refund").sum(), DAY_S, "terminal"),
-    ]  # fmt: skip
-    return frame.select(value.alias(f"f{i}") for i, value in enumerate(made)).collect()
-
-
-def _pandas(pd: Any, columns: dict[str, Any]) -> Any:
-    frame = pd.DataFrame(columns)
-    frame["code"] = pd.factorize(frame["token"])[0].astype(np.float64)
-    indexed = frame.set_index("t")
-    terminal, card = indexed.groupby("terminal"), indexed.groupby("token")
-
-    def window(groups: Any, column: str, seconds: int) -> Any:
-        return groups[column].rolling(f"{seconds}s")
-
-    distinct = window(terminal, "code", DISTINCT_S)
-    before = frame.groupby("terminal")["amount"]
-    return [
-        window(terminal, "amount", MINUTE_COUNT_S).count(),
-        window(terminal, "amount", QUARTER_COUNT_S).count(),
-        frame.groupby("terminal")["t"].diff(), frame.groupby("token")["t"].diff(),
-        window(card, "amount", CARD_S).count(),
-        distinct.apply(lambda codes: len(set(codes)), raw=True),
-        window(terminal, "amount", DAY_S).sum(), window(terminal, "amount", DAY_S).mean(),
-        frame["amount"] - before.transform(lambda a: a.ewm(alpha=1 / 32, adjust=False).mean()),
-        window(terminal, "refund", DAY_S).sum(),
-    ]  # fmt: skip
+if __name__ == "__main__":
+    main()

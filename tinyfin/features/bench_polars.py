@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The default features in Polars, as one would write them for a table that is complete.
 
-Counts, runs and ratios are the twin's numbers, value for value (:data:`EQUAL`). Windows of time slide
-here to the second and move by a bucket there, averages are floating point here and shifts there,
-a card is never forgotten here: those columns are the same work, not the same numbers.
+Counts, runs and ratios are the twin's numbers, value for value (:data:`EQUAL`). Windows of time
+slide here to the second and move by a bucket there, averages are floating point here and shifts
+there, a card is never forgotten here: those columns are the same work, not the same numbers.
 """
 
 from __future__ import annotations
