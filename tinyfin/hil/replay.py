@@ -13,6 +13,7 @@ of the last checkpoint back and the events since then again.
 from __future__ import annotations
 
 import time
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
@@ -112,6 +113,8 @@ class _Piece:
     """The state before it; None is cold."""
     first: bool
     """The first of its terminal, whose state has to be set."""
+    last: bool
+    """The last of its terminal."""
     comparer: Comparer
     state_digest: int
     """The twin's, after it."""
@@ -252,7 +255,7 @@ class _Run:
             self.twin.reset(0)
             if image is not None:
                 self.twin.import_state(0, image)
-            first = True
+            first, left = True, len(portion.stream)
             for part in pieces(portion, self.checkpoint_events):
                 before = self.twin.stats(0)
                 expected = self.twin.run(part.tx, part.stream)
@@ -261,7 +264,8 @@ class _Run:
                     self.result.tables[name] = count + now[name] - before[name]
                 comparer = Comparer(expected, bool(self.twin.output_count))
                 digest = self.twin.state_digest(0)
-                yield _Piece(part, image, first, comparer, digest)
+                left -= len(part.stream)
+                yield _Piece(part, image, first, not left, comparer, digest)
                 image, first = self.twin.export_state(0), False
 
     # ------------------------------------------------------------------ one piece
@@ -358,7 +362,9 @@ class _Run:
         result.events += self._events_sent
         result.mismatches += differing
         result.checkpoints += 1
-        result.state_digest = device.state_digest
+        if piece.last:
+            ends = device.state_digest.to_bytes(4, "little")
+            result.state_digest = zlib.crc32(ends, result.state_digest)
         self.rows += [int(portion.rows[row]) for row, _ in got]
         self.got += [verdict for _, verdict in got]
         due = self.standing.scored + sum(1 for _, v in got if not v.error)

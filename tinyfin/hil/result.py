@@ -73,8 +73,8 @@ class ReplayResult:
     """How many of ``bytes_down`` are ticks, which only a measuring replay asks for."""
     state_bytes: int = 0
     """Bytes to the device for setting its state, state images above all."""
-    state_digest: int | None = None
-    """The device's state digest at the last checkpoint."""
+    state_digest: int = 0
+    """CRC-32 over the device's state digests at the end of each terminal's events."""
     chaos: str | None = None
     """The faults that were asked for, as a spec."""
     faults: dict[str, int] = field(default_factory=dict)
@@ -156,7 +156,7 @@ class ReplayResult:
             "bytes_up_per_transaction": round(self.bytes_up / n, 2),
             "bytes_down_per_transaction": round((self.bytes_down - self.tick_bytes) / n, 2),
             "state_bytes": self.state_bytes,
-            "state_digest": None if self.state_digest is None else f"{self.state_digest:08x}",
+            "state_digest": f"{self.state_digest:08x}",
             "chaos": self.chaos,
             "faults": dict(sorted(self.faults.items())),
             "repaired": asdict(self.repaired),

@@ -82,7 +82,7 @@ class Client(Pipelined):
 
     def write_state(self, image: bytes) -> None:
         """Put a state image on the terminal; TargetError when it refuses the image."""
-        room = self.hello.frame_bytes - OVERHEAD_BYTES
+        room = self.frame_bytes - OVERHEAD_BYTES
         frames = ((int(Request.STATE_WRITE), piece) for piece in state_frames(image, room))
         for answer in self.pipeline(frames):
             self._acknowledged(answer, "take the state image")

@@ -19,6 +19,7 @@ __all__ = ["Pipelined"]
 
 _SMALLEST_FRAME = 160
 """HELLO needs as much; the host does not go below it either."""
+_FIRST_FRAME = 256
 _GROW_BYTES = 16
 _SHRINK = 0.7
 
@@ -41,17 +42,18 @@ class Pipelined(Channel):
         self._answers: dict[int, bytes] = {}
         self._nacked: int | None = None
         self._resent_at = 0.0
-        self._best_bytes = float("inf")
+        self._best_bytes = _FIRST_FRAME
+        self._unharmed = True
 
     @property
     def frame_bytes(self) -> int:
         """The longest frame worth sending now: what HELLO allows, less where frames get damaged.
 
-        Additive increase, multiplicative decrease: it settles where the bytes of a damaged frame
-        cost as much as the heads of more, shorter ones.
+        Doubled by every answer until the first damage; from then on additive increase and
+        multiplicative decrease, which settles where the bytes of a damaged frame cost as much as
+        the heads of more, shorter ones.
         """
-        most = self.hello.frame_bytes
-        return most if self._best_bytes >= most else int(self._best_bytes)
+        return min(self._best_bytes, self.hello.frame_bytes)
 
     def pipeline(
         self, requests: Iterable[tuple[int, bytes]], *, alone: bool = False
@@ -161,7 +163,8 @@ class Pipelined(Channel):
             return
         if pending.times == 1:
             self.timing.sample(time.monotonic() - pending.sent_at)
-            self._best_bytes += _GROW_BYTES
+            more = self._best_bytes if self._unharmed else _GROW_BYTES
+            self._best_bytes = min(self._best_bytes + more, self.hello.frame_bytes)
         self._answers[frame.sequence] = frame.payload
         if pending is not waiting[0] and waiting[0].times == 1:
             # answers come in order, so the oldest one's was lost: the device has kept it
@@ -175,7 +178,8 @@ class Pipelined(Channel):
         self._resend(self._waiting)
 
     def _shrink(self) -> None:
-        self._best_bytes = max(_SMALLEST_FRAME, _SHRINK * self.frame_bytes)
+        self._unharmed = False
+        self._best_bytes = max(_SMALLEST_FRAME, int(_SHRINK * self.frame_bytes))
 
     def _resend(self, waiting: Iterable[_Pending]) -> None:
         for pending in waiting:

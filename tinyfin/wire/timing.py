@@ -8,6 +8,7 @@ __all__ = ["AnswerTime"]
 _GAIN, _DEVIATION_GAIN, _DEVIATIONS = 1 / 8, 1 / 4, 4
 _FIRST_S = 1.0
 _SHORTEST_S = 0.02
+_LONGEST_FACTOR = 4  # a serial line is nobody else's: patience makes no room on it
 
 
 class AnswerTime:
@@ -40,7 +41,7 @@ class AnswerTime:
     def missed(self) -> None:
         """The wait ended without an answer: the next one is twice as long, until one comes."""
         self.troubled = True
-        self._factor = min(64, 2 * self._factor)
+        self._factor = min(_LONGEST_FACTOR, 2 * self._factor)
 
     @property
     def wait_s(self) -> float:
