@@ -4,8 +4,8 @@
  * per chip family implements it; firmware/platform/boards/<target>.json names the folder.
  *
  * Bytes go through one UART (115200 8N1 unless TFIN_PORT_BAUD says otherwise). Sending is
- * polled; receiving is polled, or an interrupt fills a ring (common/ring.h). No call blocks except tfin_port_write, none may
- * be called from an interrupt, none allocates.
+ * polled; an interrupt fills a ring with what is received (common/ring.h), but for ports whose bytes wait in a pipe. No call
+ * blocks except tfin_port_write and tfin_port_idle, none may be called from an interrupt, none allocates.
  *
  * To add a target of a family that is here: one board file. To add a family: a folder with
  *   - startup code: a vector table or reset entry that sets the stack pointer, calls
@@ -51,6 +51,9 @@ void tfin_port_init(void);
 
 /* Next received byte, 0..255, or -1 when there is none. Never waits. */
 int tfin_port_read(void);
+
+/* To be called when there was no byte. May sleep until one comes, with the core stopped; may also return at once. */
+void tfin_port_idle(void);
 
 /* Bytes that may come in while nobody calls tfin_port_read() without one being lost; 0 of a port
  * that polls its UART: its host sends one frame, then waits for the answer. */

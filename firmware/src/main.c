@@ -10,6 +10,8 @@ int main(void)
         int byte = tfin_port_read();
         if (byte >= 0) {
             tfin_wire_byte((uint8_t)byte);
+        } else {
+            tfin_port_idle();
         }
     }
 }

@@ -54,7 +54,7 @@ def test_the_ring_holds_what_it_announces_and_counts_the_rest(ring: ctypes.CDLL)
 
 
 @pytest.mark.parametrize(
-    ("name", "credit"), [("stm32f405", 4096), ("stm32vldiscovery", 128), ("cortex-m4", 0)]
+    ("name", "credit"), [("stm32f405", 4096), ("stm32vldiscovery", 128), ("cortex-m4", 4096)]
 )
 def test_frames_under_way_arrive_whole(name: str, credit: int, tmp_path: Path) -> None:
     """Without ticks the host keeps as much under way as HELLO announces."""

@@ -1,37 +1,66 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Arm MPS2 and MPS3 FPGA images: CMSDK UART. The board file gives TFIN_MPS2_UART (address of UART0)
- * and TFIN_MPS2_HZ (clock of core, SysTick and UART). */
+/* Arm MPS2 and MPS3 FPGA images: CMSDK UART. The board file gives TFIN_MPS2_UART (address of UART0),
+ * TFIN_MPS2_UART_INTERRUPT (the first of its two: documents and QEMU do not agree which of them is
+ * reception on the newer images, so both lead to the same place) and TFIN_MPS2_HZ (clock of core,
+ * SysTick and UART). */
 #include "port.h"
 
 #include "cortex_m.h"
+#include "ring.h"
 
 #define UART_DATA (TFIN_MPS2_UART + 0x0u)
 #define UART_STATE (TFIN_MPS2_UART + 0x4u)
 #define UART_CTRL (TFIN_MPS2_UART + 0x8u)
+#define UART_INTCLEAR (TFIN_MPS2_UART + 0xCu)
 #define UART_BAUDDIV (TFIN_MPS2_UART + 0x10u)
+#define CTRL_TX 1u
+#define CTRL_RX 2u
+#define CTRL_RX_INTERRUPT 8u
+#define INTERRUPT_RX 2u
 #define STATE_TX_FULL 1u
 #define STATE_RX_FULL 2u
+#define STATE_RX_OVERRUN 8u
 
 const uint32_t tfin_port_abilities = TFIN_PORT_EXIT | TFIN_PORT_REBOOT | TFIN_PORT_STACK;
-const uint32_t tfin_port_receive_bytes = 0;
+const uint32_t tfin_port_receive_bytes = TFIN_PORT_RECEIVE_BYTES;
 const uint32_t tfin_port_tick_hz = TFIN_MPS2_HZ;
 const uint32_t tfin_port_tick_mask = 0xFFFFFFu;
 
 void tfin_port_init(void)
 {
     TFIN_REG(UART_BAUDDIV) = TFIN_MPS2_HZ / TFIN_PORT_BAUD; /* the UART needs 16 or more */
-    TFIN_REG(UART_CTRL) = 3; /* transmit, receive */
+    TFIN_REG(UART_CTRL) = CTRL_TX | CTRL_RX | CTRL_RX_INTERRUPT;
+    tfin_cortex_m_enable(TFIN_MPS2_UART_INTERRUPT);
+    tfin_cortex_m_enable(TFIN_MPS2_UART_INTERRUPT + 1u);
     tfin_cortex_m_systick_start();
 }
 
+static void receive(void)
+{
+    uint32_t state;
+    TFIN_REG(UART_INTCLEAR) = INTERRUPT_RX; /* before the data: a byte that comes later asks anew */
+    while (((state = TFIN_REG(UART_STATE)) & STATE_RX_FULL) != 0) {
+        if ((state & STATE_RX_OVERRUN) != 0) {
+            TFIN_REG(UART_STATE) = STATE_RX_OVERRUN;
+            tfin_ring_overrun();
+        }
+        tfin_ring_put((uint8_t)TFIN_REG(UART_DATA));
+    }
+}
+
+__attribute__((section(".vectors.interrupts"), used)) const tfin_vector tfin_interrupts[TFIN_MPS2_UART_INTERRUPT + 2u] = {
+    [TFIN_MPS2_UART_INTERRUPT] = receive,
+    [TFIN_MPS2_UART_INTERRUPT + 1u] = receive,
+};
+
 int tfin_port_read(void)
 {
-    return (TFIN_REG(UART_STATE) & STATE_RX_FULL) != 0 ? (int)(TFIN_REG(UART_DATA) & 0xFFu) : -1;
+    return tfin_ring_get();
 }
 
 uint32_t tfin_port_receive_overruns(void)
 {
-    return 0;
+    return tfin_ring_overruns();
 }
 
 void tfin_port_write(const uint8_t *data, size_t size)

@@ -3,6 +3,7 @@
 
 #include "boot.h"
 #include "port.h"
+#include "ring.h"
 
 #define SYST_CSR 0xE000E010u
 #define SYST_RVR 0xE000E014u
@@ -72,6 +73,16 @@ void tfin_port_exit(int code)
 void tfin_cortex_m_enable(uint32_t interrupt)
 {
     TFIN_REG(NVIC_ISER + interrupt / 32u * 4u) = 1u << (interrupt % 32u);
+}
+
+void tfin_port_idle(void)
+{
+    /* masked, an interrupt still ends the wait, so none falls between the look and the sleep */
+    __asm volatile("cpsid i" ::: "memory");
+    if (tfin_ring_empty()) {
+        __asm volatile("dsb\n wfi" ::: "memory");
+    }
+    __asm volatile("cpsie i\n isb" ::: "memory");
 }
 
 void tfin_cortex_m_systick_start(void)

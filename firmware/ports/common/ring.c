@@ -29,6 +29,11 @@ void tfin_ring_overrun(void)
     overruns++;
 }
 
+int tfin_ring_empty(void)
+{
+    return got == put;
+}
+
 int tfin_ring_get(void)
 {
     uint16_t at = got;

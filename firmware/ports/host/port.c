@@ -75,6 +75,10 @@ int tfin_port_read(void)
     return in[in_at++];
 }
 
+void tfin_port_idle(void)
+{
+}
+
 uint32_t tfin_port_receive_overruns(void)
 {
     return 0;

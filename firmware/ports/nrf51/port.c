@@ -4,21 +4,28 @@
 #include "port.h"
 
 #include "cortex_m.h"
+#include "ring.h"
 
 #define UART 0x40002000u
 #define STARTRX (UART + 0x000u)
 #define STARTTX (UART + 0x008u)
 #define RXDRDY (UART + 0x108u)
 #define TXDRDY (UART + 0x11Cu)
+#define ERROR (UART + 0x124u)
+#define INTENSET (UART + 0x304u)
+#define ERRORSRC (UART + 0x480u)
 #define ENABLE (UART + 0x500u)
 #define PSELTXD (UART + 0x50Cu)
 #define PSELRXD (UART + 0x514u)
 #define RXD (UART + 0x518u)
 #define TXD (UART + 0x51Cu)
 #define BAUDRATE (UART + 0x524u)
+#define RXDRDY_INTERRUPT (1u << 2)
+#define ERRORSRC_OVERRUN 1u
+#define UART_INTERRUPT 2u
 
 const uint32_t tfin_port_abilities = TFIN_PORT_EXIT | TFIN_PORT_REBOOT | TFIN_PORT_STACK;
-const uint32_t tfin_port_receive_bytes = 0;
+const uint32_t tfin_port_receive_bytes = TFIN_PORT_RECEIVE_BYTES;
 const uint32_t tfin_port_tick_hz = 16000000u;
 const uint32_t tfin_port_tick_mask = 0xFFFFFFu;
 
@@ -29,23 +36,40 @@ void tfin_port_init(void)
     /* baud * 2^32 / 16 MHz, to the 4 bits that the chip keeps clear */
     TFIN_REG(BAUDRATE) = (uint32_t)((((uint64_t)TFIN_PORT_BAUD << 32) / 16000000u + 0x800u) & 0xFFFFF000u);
     TFIN_REG(ENABLE) = 4;
+    TFIN_REG(INTENSET) = RXDRDY_INTERRUPT;
+    tfin_cortex_m_enable(UART_INTERRUPT);
     TFIN_REG(STARTRX) = 1;
     TFIN_REG(STARTTX) = 1;
     tfin_cortex_m_systick_start();
 }
 
+static void receive(void)
+{
+    while (TFIN_REG(RXDRDY) != 0) {
+        TFIN_REG(RXDRDY) = 0;
+        tfin_ring_put((uint8_t)TFIN_REG(RXD));
+    }
+    if (TFIN_REG(ERROR) != 0) {
+        TFIN_REG(ERROR) = 0;
+        if ((TFIN_REG(ERRORSRC) & ERRORSRC_OVERRUN) != 0) {
+            TFIN_REG(ERRORSRC) = ERRORSRC_OVERRUN; /* written back, it is cleared */
+            tfin_ring_overrun();
+        }
+    }
+}
+
+__attribute__((section(".vectors.interrupts"), used)) const tfin_vector tfin_interrupts[UART_INTERRUPT + 1] = {
+    [UART_INTERRUPT] = receive,
+};
+
 int tfin_port_read(void)
 {
-    if (TFIN_REG(RXDRDY) == 0) {
-        return -1;
-    }
-    TFIN_REG(RXDRDY) = 0;
-    return (int)(TFIN_REG(RXD) & 0xFFu);
+    return tfin_ring_get();
 }
 
 uint32_t tfin_port_receive_overruns(void)
 {
-    return 0;
+    return tfin_ring_overruns();
 }
 
 void tfin_port_write(const uint8_t *data, size_t size)

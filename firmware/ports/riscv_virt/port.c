@@ -1,33 +1,77 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* QEMU's riscv32 "virt" machine: 16550 UART, the test device that ends or resets the machine, and
+/* QEMU's riscv32 "virt" machine: 16550 UART behind the PLIC, the test device that ends or resets the machine, and
  * minstret as the counter: under -icount shift=0 one tick is one instruction. */
 #include "port.h"
+
+#include "ring.h"
 
 #define UART ((volatile uint8_t *)0x10000000u)
 #define TEST_DEVICE (*(volatile uint32_t *)0x100000u)
 #define LSR_DATA_READY 0x01u
+#define LSR_OVERRUN 0x02u
 #define LSR_TX_EMPTY 0x20u
 
+#define UART_INTERRUPT 10u
+#define PLIC 0x0C000000u
+#define PLIC_PRIORITY (*(volatile uint32_t *)(PLIC + 4u * UART_INTERRUPT))
+#define PLIC_ENABLE (*(volatile uint32_t *)(PLIC + 0x2000u))
+#define PLIC_THRESHOLD (*(volatile uint32_t *)(PLIC + 0x200000u))
+#define PLIC_CLAIM (*(volatile uint32_t *)(PLIC + 0x200004u))
+#define MIE_EXTERNAL 0x800u
+#define MSTATUS_INTERRUPTS 0x8u
+
+void tfin_riscv_interrupt(void);
+
 const uint32_t tfin_port_abilities = TFIN_PORT_EXIT | TFIN_PORT_REBOOT | TFIN_PORT_STACK;
-const uint32_t tfin_port_receive_bytes = 0;
+const uint32_t tfin_port_receive_bytes = TFIN_PORT_RECEIVE_BYTES;
 const uint32_t tfin_port_tick_hz = 1000000000u;
 const uint32_t tfin_port_tick_mask = 0xFFFFFFFFu;
 
 void tfin_port_init(void)
 {
-    UART[1] = 0; /* no interrupts */
-    UART[2] = 0xC1; /* FIFO; the trigger level says how many bytes QEMU may hand over at once */
+    UART[2] = 0xC1; /* FIFO; the trigger level says how many bytes QEMU may hand over at once; fewer come after a short time */
     UART[3] = 3; /* 8N1 */
+    UART[1] = 1; /* an interrupt when there is data */
+    PLIC_PRIORITY = 1;
+    PLIC_ENABLE = 1u << UART_INTERRUPT;
+    PLIC_THRESHOLD = 0;
+    __asm volatile("csrs mie, %0\n csrs mstatus, %1" ::"r"(MIE_EXTERNAL), "r"(MSTATUS_INTERRUPTS) : "memory");
+}
+
+/* From start.S, for every external interrupt. */
+void tfin_riscv_interrupt(void)
+{
+    uint32_t source = PLIC_CLAIM;
+    uint32_t status;
+    while (((status = UART[5]) & LSR_DATA_READY) != 0) {
+        if ((status & LSR_OVERRUN) != 0) {
+            tfin_ring_overrun();
+        }
+        tfin_ring_put(UART[0]);
+    }
+    if (source != 0) {
+        PLIC_CLAIM = source;
+    }
 }
 
 int tfin_port_read(void)
 {
-    return (UART[5] & LSR_DATA_READY) != 0 ? (int)UART[0] : -1;
+    return tfin_ring_get();
+}
+
+void tfin_port_idle(void)
+{
+    /* masked, an interrupt still ends the wait, so none falls between the look and the sleep */
+    __asm volatile("csrc mstatus, %0" ::"r"(MSTATUS_INTERRUPTS) : "memory");
+    if (tfin_ring_empty()) {
+        __asm volatile("wfi" ::: "memory");
+    }
+    __asm volatile("csrs mstatus, %0" ::"r"(MSTATUS_INTERRUPTS) : "memory");
 }
 
 uint32_t tfin_port_receive_overruns(void)
 {
-    return 0;
+    return tfin_ring_overruns();
 }
 
 void tfin_port_write(const uint8_t *data, size_t size)

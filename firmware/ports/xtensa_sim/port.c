@@ -36,6 +36,10 @@ int tfin_port_read(void)
     return simcall(SIM_READ, 0, (int)&byte, 1) == 1 ? (int)byte : -1;
 }
 
+void tfin_port_idle(void)
+{
+}
+
 uint32_t tfin_port_receive_overruns(void)
 {
     return 0;
