@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 
 import pytest
 
@@ -27,12 +28,15 @@ def test_the_corpus_is_of_today() -> None:
 def test_a_few_seconds_of_fuzzing_find_nothing() -> None:
     if shutil.which("clang") is None:
         pytest.skip("clang is not installed: it has libFuzzer")
-    environment = {**os.environ, "FUZZ_SEED": "1", "FUZZ_BUILD": str(BUILD / "fuzz")}
+    environment = {
+        **os.environ, "FUZZ_SEED": "1", "FUZZ_BUILD": str(BUILD / "fuzz"),
+        "PYTHON": sys.executable,
+    }
     done = subprocess.run(
         [str(TEST / "fuzz.sh"), str(SECONDS)], capture_output=True, text=True,
         timeout=2 * DEADLINE_S, env=environment,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     ran = [int(n) for n in re.findall(r"number_of_executed_units: (\d+)", done.stderr)]
-    assert len(ran) == 3
+    assert len(ran) == 4
     assert min(ran) > 50

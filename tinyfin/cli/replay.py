@@ -27,7 +27,10 @@ __all__ = ["command", "text"]
     help="An emulated target of `tinyfin targets`, or host: a process on this machine.",
 )  # fmt: skip
 @click.option("--port", help="Serial port, socket://HOST:PORT or exec:PROGRAM of a terminal.")
-@click.option("--baud", default=115200, show_default=True, help="Speed of a serial port.")
+@click.option(
+    "--baud", type=click.IntRange(min=1200),
+    help="Speed of a serial port [115200]; with --target host, of a line put in front of it.",
+)  # fmt: skip
 @click.option("--limit", type=click.IntRange(min=1), help="At most so many transactions.")
 @click.option(
     "--warmup", multiple=True, type=click.Path(path_type=Path, exists=True, dir_okay=False),
@@ -65,7 +68,7 @@ def command(
     data: tuple[Path, ...],
     target_name: str | None,
     port: str | None,
-    baud: int,
+    baud: int | None,
     limit: int | None,
     warmup: tuple[Path, ...],
     config_path: Path | None,
@@ -109,10 +112,10 @@ def command(
         before = read(list(warmup), settings)
         earlier = (before, event_stream(before, settings.data.notices))
     if target_name is not None:
-        reach = session.reach(run, target_name, keys=keys, icount=count)
+        reach = session.reach(run, target_name, keys=keys, icount=count, baud=baud)
     else:
         assert port is not None
-        reach = session.at_port(port, baud=baud)
+        reach = session.at_port(port, baud=baud or 115200)
     total = min(len(tx), limit or len(tx))
     with reach as reached, progress(total, "replaying") as bar:
         reached.client.on_log = lambda level, line: note(f"terminal: {line}")
@@ -123,6 +126,7 @@ def command(
             instructions=reached.instructions, target=reached.target, progress=bar.update,
             keys=keys, on_reboot=on_reboot, checkpoint_events=checkpoint_events, chaos=faults,
         )  # fmt: skip
+        result.baud = reached.baud
         result.flash_bytes, result.ram_bytes = reached.flash_bytes, reached.ram_bytes
     facts = result.as_dict()
     if report is not None:
@@ -159,6 +163,8 @@ def text(facts: dict[str, Any]) -> str:
         f"bytes per transaction: {facts['bytes_up_per_transaction']} up, "
         f"{facts['bytes_down_per_transaction']} down",
     ]
+    if facts["line_use"] is not None:
+        lines.append(f"line: {facts['line_use']:.1%} of what {facts['baud']} baud carry")
     if facts["chaos"]:
         done = ", ".join(f"{count} {kind}" for kind, count in facts["faults"].items())
         lines.append(f"faults done: {done or 'none'} ({facts['chaos']})")

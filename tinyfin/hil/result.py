@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinyfin.errors import FailureKind, MismatchError
+from tinyfin.hil.line import bytes_per_second
 from tinyfin.hil.localize import Mismatch
 
 __all__ = ["Repaired", "ReplayResult"]
@@ -80,6 +81,8 @@ class ReplayResult:
     faults: dict[str, int] = field(default_factory=dict)
     """How many were done, by kind."""
     repaired: Repaired = field(default_factory=Repaired)
+    baud: int | None = None
+    """Speed of the serial line, where there was one."""
     flash_bytes: int | None = None
     ram_bytes: int | None = None
     device_stats: dict[str, int] = field(default_factory=dict)
@@ -99,6 +102,13 @@ class ReplayResult:
     def lost(self) -> int:
         """Transactions that should have been answered and got no verdict."""
         return self.transactions - self.verdicts
+
+    @property
+    def line_use(self) -> float | None:
+        """Bytes to the device, state included, over what the line could have carried meanwhile."""
+        if self.baud is None or not self.seconds:
+            return None
+        return (self.bytes_up + self.state_bytes) / (bytes_per_second(self.baud) * self.seconds)
 
     @property
     def unexplained_reboots(self) -> int:
@@ -156,6 +166,8 @@ class ReplayResult:
             "bytes_up_per_transaction": round(self.bytes_up / n, 2),
             "bytes_down_per_transaction": round((self.bytes_down - self.tick_bytes) / n, 2),
             "state_bytes": self.state_bytes,
+            "baud": self.baud,
+            "line_use": None if self.line_use is None else round(self.line_use, 4),
             "state_digest": f"{self.state_digest:08x}",
             "chaos": self.chaos,
             "faults": dict(sorted(self.faults.items())),

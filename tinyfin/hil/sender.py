@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from tinyfin.data.events import OUTCOME, SCORE
 from tinyfin.hil.portions import Portion
-from tinyfin.wire.events import EventsFrame, Outcome, plain_fields
+from tinyfin.wire.events import EventsFrame, Outcome, changed_fields, plain_fields
 from tinyfin.wire.frames import OVERHEAD_BYTES
 from tinyfin.wire.messages import Hello, Request
 
@@ -59,6 +59,12 @@ class Sender:
         self._t_local = tx.t_local_s.tolist()
         self._values = tx.values[:, : len(types)].tolist()
         self._present = tx.present.tolist()
+        self._changed: dict[int, tuple[int, list[int]]] = {}
+        if not one_by_one:
+            scored = stream.index[stream.kind == SCORE]
+            own = tx.values[scored, : len(types)]
+            known = changed_fields(own, tx.present[scored])
+            self._changed = dict(zip(scored.tolist(), known, strict=True))
         self._plain = 0 if one_by_one else plain_fields(types, tx.values, tx.present)
         self._result = tx.result.tolist()
         self._response = tx.response.tolist()
@@ -100,6 +106,7 @@ class Sender:
             done = frame.score(
                 self._id[row], self._t_mono[row], self._t_local[row], self._values[row],
                 self._present[row], self._outcome(at + 1) if joined else None,
+                self._changed.get(row),
             )  # fmt: skip
             if done:
                 sent.scored.append(row)

@@ -10,16 +10,17 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tinyfin.hil.line import LineLink
 from tinyfin.pack.trust import keys_beside
 from tinyfin.targets import build as building
 from tinyfin.targets import catalogue, flash
 from tinyfin.targets.catalogue import Target
 from tinyfin.targets.emulate import Emulator
 from tinyfin.wire.client import Client
-from tinyfin.wire.links import Link, ProcessLink, TcpLink, open_link
+from tinyfin.wire.links import Link, ProcessLink, SerialLink, TcpLink, open_link
 
 __all__ = ["HOST", "Session", "at_link", "at_port", "emulated", "image_of", "in_process", "reach"]
 
@@ -37,6 +38,8 @@ class Session:
     """Ticks to guest instructions, where the target counts them."""
     flash_bytes: int | None = None
     ram_bytes: int | None = None
+    baud: int | None = None
+    """Speed of the serial line, where there is one."""
 
 
 def image_of(run: Path, target: Target, keys: Sequence[bytes] | None = None) -> Path:
@@ -55,16 +58,18 @@ def image_of(run: Path, target: Target, keys: Sequence[bytes] | None = None) -> 
 
 @contextlib.contextmanager
 def reach(
-    run: Path, target_name: str, *, keys: Sequence[bytes] | None = None, icount: bool = True
-) -> Iterator[Session]:
+    run: Path, target_name: str, *, keys: Sequence[bytes] | None = None, icount: bool = True,
+    baud: int | None = None,
+) -> Iterator[Session]:  # fmt: skip
     """The run's firmware on an emulated target, or on this machine (``host``). Not yet connected.
 
+    baud: speed of a serial line in front of ``host``; None is a pipe.
     Raises ConfigError for an unknown target, TargetError for one that cannot be emulated, and what
     building raises.
     """
     if target_name == HOST:
         keys = keys_beside(run) if keys is None else keys
-        with in_process(flash.run_pack(run).read_bytes(), keys=keys) as session:
+        with in_process(flash.run_pack(run).read_bytes(), keys=keys, baud=baud) as session:
             yield session
         return
     target = catalogue.get(target_name)
@@ -93,24 +98,28 @@ def emulated(
 
 @contextlib.contextmanager
 def in_process(
-    pack: bytes, *, keys: Sequence[bytes] = (), program: Path | None = None
-) -> Iterator[Session]:
+    pack: bytes, *, keys: Sequence[bytes] = (), program: Path | None = None,
+    baud: int | None = None,
+) -> Iterator[Session]:  # fmt: skip
     """The terminal application compiled for this machine, in a process. Not yet connected.
 
     program: one that :func:`tinyfin.hil.terminal.build_host_terminal` has made; built if None.
+    baud: speed of a serial line (a PTY) between the two; None is a pipe, as fast as it goes.
     """
     from tinyfin.hil.terminal import build_host_terminal
 
-    link = ProcessLink([str(program or build_host_terminal(pack, keys=keys))])
+    command = [str(program or build_host_terminal(pack, keys=keys))]
+    link: Link = ProcessLink(command) if baud is None else LineLink(command, baud)
     with at_link(link, HOST) as session:
-        yield session
+        yield session if baud is None else replace(session, baud=baud)
 
 
 @contextlib.contextmanager
 def at_port(url: str, *, baud: int = 115200) -> Iterator[Session]:
     """Talk to what answers at a serial port or URL. Not yet connected."""
-    with at_link(open_link(url, baud=baud), url) as session:
-        yield session
+    link = open_link(url, baud=baud)
+    with at_link(link, url) as session:
+        yield replace(session, baud=baud) if isinstance(link, SerialLink) else session
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from tinyfin.errors import PackError
 from tinyfin.wire.messages import put_signed, put_varint
 
-__all__ = ["EventsFrame", "Outcome", "field_types", "plain_fields"]
+__all__ = ["EventsFrame", "Outcome", "changed_fields", "field_types", "plain_fields"]
 
 _U64 = 2
 _HEADER_BYTES = 224
@@ -66,6 +66,28 @@ def plain_fields(
     return mask
 
 
+def changed_fields(
+    values: npt.NDArray[np.int64], present: npt.NDArray[np.uint32]
+) -> list[tuple[int, list[int]]]:
+    """Per event, mask and places of the present fields that differ from where they were last.
+
+    ``values`` [events, fields] and ``present`` [events] of events in their order.
+    """
+    count, fields = values.shape
+    places = np.arange(fields, dtype=np.uint32)
+    there = (present[:, None] >> places & 1).astype(bool)
+    # row of the last event up to here that has the field; 0 when there was none
+    since = np.maximum.accumulate(np.where(there, np.arange(count)[:, None], 0), axis=0)
+    filled = np.take_along_axis(values, since, axis=0)
+    differs = there.copy()
+    differs[1:] &= filled[1:] != filled[:-1]
+    masks = (differs.astype(np.uint32) << places).sum(axis=1).tolist()
+    rows, columns = np.nonzero(differs)
+    edges = np.searchsorted(rows, np.arange(count + 1)).tolist()
+    where = columns.tolist()
+    return [(mask, where[edges[i] : edges[i + 1]]) for i, mask in enumerate(masks)]
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What became of a transaction. ``response`` is -1 when there is none."""
@@ -101,6 +123,8 @@ class EventsFrame:
     _offset_s: int = 0
     _age_s: int = 0
     _present: int = 0
+    _seen: int = 0
+    """Fields that were present in this frame."""
     _sent: int = 0
 
     def __post_init__(self) -> None:
@@ -123,10 +147,13 @@ class EventsFrame:
         values: Sequence[int],
         present: int,
         outcome: Outcome | None = None,
+        changed: tuple[int, Sequence[int]] | None = None,
     ) -> bool:
         """Add an event to score, with its outcome when that follows at once; False when full.
 
         ``values`` are signed 64-bit (a u64 as its bit pattern); only present fields are looked at.
+        ``changed``, when it is known: mask and places of the present fields that differ from where
+        they were present last, in whichever frame.
         """
         if self.count == self.max_events or self.scores == self.max_scores:
             return False
@@ -143,8 +170,14 @@ class EventsFrame:
             self._offset_s = offset
         present &= (1 << len(self.types)) - 1
         last = self._values
-        sent = [i for i in range(len(self.types)) if present >> i & 1 and values[i] != last[i]]
-        mask = sum(1 << i for i in sent)
+        if changed is None or present & ~self._seen:
+            sent: Sequence[int] = [
+                i for i in range(len(self.types)) if present >> i & 1 and values[i] != last[i]
+            ]
+            mask = sum(1 << i for i in sent)
+        else:
+            mask, sent = changed
+        self._seen |= present
         if present == self._present:
             head |= _SAME_PRESENT
         else:
@@ -158,7 +191,7 @@ class EventsFrame:
             put_varint(out, mask ^ self._sent)
         self._sent = mask
         for i in sent:
-            value = int(values[i])
+            value = values[i]
             if self.plain >> i & 1:
                 out += value.to_bytes(2, "little")
             elif self.types[i] == _U64:

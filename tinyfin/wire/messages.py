@@ -162,8 +162,17 @@ class Reader:
         return len(self._payload) - self._at
 
 
+_TWO_BYTES = tuple(bytes((value & 0x7F | 0x80, value >> 7)) for value in range(1 << 14))
+
+
 def put_varint(out: bytearray, value: int) -> None:
     """Append an unsigned number, 0 <= value < 2^64."""
+    if value < 0x80:
+        out.append(value)
+        return
+    if value < 1 << 14:
+        out += _TWO_BYTES[value]
+        return
     while value >= 0x80:
         out.append(value & 0x7F | 0x80)
         value >>= 7

@@ -34,6 +34,11 @@ int tfin_ring_empty(void)
     return got == put;
 }
 
+int tfin_ring_full(void)
+{
+    return (uint16_t)(put - got) == TFIN_PORT_RECEIVE_BYTES;
+}
+
 int tfin_ring_get(void)
 {
     uint16_t at = got;

@@ -11,6 +11,7 @@
 void tfin_ring_put(uint8_t byte);  /* from the interrupt alone; a byte that finds the ring full is lost and counted */
 void tfin_ring_overrun(void);      /* from the interrupt alone; the UART itself has lost a byte */
 int tfin_ring_empty(void);         /* whether there is nothing to get */
+int tfin_ring_full(void);          /* whether a byte more would be lost */
 int tfin_ring_get(void);           /* from the application alone; 0..255, or -1 when empty */
 uint32_t tfin_ring_overruns(void); /* bytes lost since boot */
 

@@ -24,7 +24,7 @@ static size_t out_size;
 static char **arguments;
 
 const uint32_t tfin_port_abilities = TFIN_PORT_EXIT | TFIN_PORT_REBOOT;
-const uint32_t tfin_port_receive_bytes = TFIN_PORT_RECEIVE_BYTES; /* a pipe holds its sender back */
+const uint32_t tfin_port_receive_bytes = 4 * TFIN_PORT_RECEIVE_BYTES; /* a pipe holds its sender back */
 const uint32_t tfin_port_tick_hz = 1000000000u;
 const uint32_t tfin_port_tick_mask = 0xFFFFFFFFu;
 

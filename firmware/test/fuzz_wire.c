@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * libFuzzer: any bytes and any frames, to the terminal application with FUZZ_PACK. An input is a row of commands: raw bytes, a frame
+ * with the right CRC, one with a byte changed, or the last ordered frame again, whose answer and state must then be the same. Every
+ * answer has to be a frame that the host could take.
+ */
+#include <setjmp.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "config.h"
+#include "frame.h"
+#include "port.h"
+#include "rig.h"
+#include "tinyfin.h"
+#include "wire.h"
+
+enum { LONGEST = TFIN_WIRE_FRAME_BYTES + 64, OP_RAW = 0, OP_FRAME, OP_AGAIN, OP_DAMAGED, OPS };
+
+const uint32_t tfin_port_abilities = TFIN_PORT_EXIT | TFIN_PORT_REBOOT;
+const uint32_t tfin_port_receive_bytes = TFIN_PORT_RECEIVE_BYTES;
+const uint32_t tfin_port_tick_hz = 1000000u;
+const uint32_t tfin_port_tick_mask = 0xFFFFFFu;
+
+uint8_t tinyfin_pack[FUZZ_PACK_BYTES] __attribute__((aligned(16)));
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static jmp_buf ended;
+static uint8_t sent[2 * LONGEST]; /* what the application has said, since the last delimiter */
+static uint32_t sent_size;
+static uint8_t answer[LONGEST]; /* its last frame */
+static uint32_t answer_size;
+static uint16_t next;        /* the number that it expects */
+static uint8_t last[LONGEST]; /* the ordered frame before it, without CRC */
+static uint32_t last_size;
+static uint32_t session;
+
+static void require(int condition)
+{
+    if (!condition) {
+        abort();
+    }
+}
+
+static void take_answer(void)
+{
+    uint8_t body[LONGEST];
+    tfin_deframer d;
+    tfin_deframer_open(&d, body, sizeof body);
+    enum tfin_deframed what = TFIN_FRAME_NONE;
+    for (uint32_t i = 0; i < sent_size; i++) {
+        what = tfin_deframe(&d, sent[i]);
+    }
+    what = tfin_deframe(&d, 0);
+    require(what == TFIN_FRAME_GOOD && d.size + TFIN_FRAME_CRC <= TFIN_WIRE_FRAME_BYTES && (body[0] & 0x80) != 0);
+    memcpy(answer, body, d.size);
+    answer_size = d.size;
+    if ((body[0] == TFIN_VERDICTS || body[0] == TFIN_ACK) && (body[1] | body[2] << 8) == next) {
+        next++;
+    }
+}
+
+void tfin_port_write(const uint8_t *data, size_t size)
+{
+    for (size_t i = 0; i < size; i++) {
+        if (data[i] == 0) {
+            if (sent_size > 0) {
+                take_answer();
+            }
+            sent_size = 0;
+        } else {
+            require(sent_size < sizeof sent);
+            sent[sent_size++] = data[i];
+        }
+    }
+}
+
+/* The frame's bytes for the line, delimiter included; how many. `body` has room for the CRC. */
+static uint32_t encode(uint8_t *body, uint32_t size, uint8_t *line)
+{
+    uint32_t crc = tfin_crc32(0, body, size);
+    uint32_t at = 0;
+    uint32_t code = 0;
+    for (uint32_t i = 0; i < TFIN_FRAME_CRC; i++) {
+        body[size++] = (uint8_t)(crc >> (8u * i));
+    }
+    line[at++] = 1;
+    for (uint32_t i = 0; i < size; i++) {
+        if (body[i] != 0) {
+            line[at++] = body[i];
+            line[code]++;
+        }
+        if (body[i] == 0 || line[code] == 0xFF) {
+            code = at;
+            line[at++] = 1;
+        }
+    }
+    line[at++] = 0;
+    return at;
+}
+
+static void push(const uint8_t *line, uint32_t size)
+{
+    for (uint32_t i = 0; i < size; i++) {
+        tfin_wire_byte(line[i]);
+    }
+}
+
+static void frame(uint8_t type, uint16_t number, const uint8_t *payload, uint32_t size)
+{
+    uint8_t body[LONGEST + TFIN_FRAME_CRC] = {type, (uint8_t)number, (uint8_t)(number >> 8)};
+    uint8_t line[LONGEST + 32];
+    if (size > 0) {
+        memcpy(body + TFIN_FRAME_HEAD, payload, size);
+    }
+    uint16_t before = next;
+    uint32_t length = encode(body, TFIN_FRAME_HEAD + size, line);
+    push(line, length);
+    if (next != before) {
+        memcpy(last, body, TFIN_FRAME_HEAD + size);
+        last_size = TFIN_FRAME_HEAD + size;
+    }
+}
+
+/* The last ordered frame again: the same answer, and nothing else has happened. */
+static void again(void)
+{
+    uint8_t first[LONGEST];
+    uint8_t body[LONGEST + TFIN_FRAME_CRC];
+    uint8_t line[LONGEST + 32];
+    if (last_size == 0) {
+        return;
+    }
+    memcpy(body, last, last_size);
+    uint32_t length = encode(body, last_size, line);
+    push((const uint8_t *)"", 1); /* ends what raw bytes have left */
+    push(line, length);
+    uint32_t first_size = answer_size;
+    memcpy(first, answer, answer_size);
+    frame(TFIN_CHECKPOINT_REQUEST, 7, NULL, 0);
+    uint8_t stand[LONGEST];
+    memcpy(stand, answer, answer_size);
+    push(line, length);
+    require(answer_size == first_size && memcmp(answer, first, first_size) == 0);
+    frame(TFIN_CHECKPOINT_REQUEST, 7, NULL, 0);
+    require(memcmp(answer, stand, answer_size) == 0);
+}
+
+static uint32_t take(const uint8_t **data, size_t *left, uint32_t bytes)
+{
+    uint32_t value = 0;
+    for (uint32_t i = 0; i < bytes && *left > 0; i++, (*data)++, (*left)--) {
+        value |= (uint32_t)**data << (8u * i);
+    }
+    return value;
+}
+
+static void command(const uint8_t **data, size_t *left)
+{
+    uint8_t payload[LONGEST];
+    uint32_t op = take(data, left, 1) % OPS;
+    if (op == OP_AGAIN) {
+        again();
+        return;
+    }
+    uint8_t type = op == OP_RAW ? 0 : (uint8_t)take(data, left, 1);
+    uint16_t number = op == OP_RAW ? 0 : (uint16_t)(next + (int8_t)take(data, left, 1));
+    uint32_t where = op == OP_DAMAGED ? take(data, left, 2) : 0;
+    uint8_t change = op == OP_DAMAGED ? (uint8_t)take(data, left, 1) : 0;
+    uint32_t size = take(data, left, 2);
+    size = size < *left ? size : (uint32_t)*left;
+    size = size < LONGEST - TFIN_FRAME_HEAD ? size : LONGEST - TFIN_FRAME_HEAD;
+    memcpy(payload, *data, size);
+    *data += size;
+    *left -= size;
+    if (op == OP_RAW) {
+        push(payload, size);
+        return;
+    }
+    if (type == TFIN_HELLO_REQUEST) {
+        return; /* another session would turn the count back; every input begins one */
+    }
+    if (op == OP_FRAME) {
+        push((const uint8_t *)"", 1);
+        frame(type, number, payload, size);
+        return;
+    }
+    uint8_t body[LONGEST + TFIN_FRAME_CRC] = {type, (uint8_t)number, (uint8_t)(number >> 8)};
+    uint8_t line[LONGEST + 32];
+    memcpy(body + TFIN_FRAME_HEAD, payload, size);
+    uint32_t length = encode(body, TFIN_FRAME_HEAD + size, line);
+    line[where % length] ^= change;
+    push(line, length);
+    last_size = 0; /* a change may have made another frame of it */
+    push((const uint8_t *)"", 1);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static int started;
+    if (!started) {
+        size_t pack_size;
+        uint8_t *pack = rig_read(FUZZ_PACK, &pack_size);
+        require(pack_size == sizeof tinyfin_pack);
+        memcpy(tinyfin_pack, pack, pack_size);
+        rig_accept(tinyfin_pack, pack_size);
+        free(pack);
+        started = 1;
+        session = 0;
+        tfin_wire_start();
+    }
+    if (setjmp(ended) != 0) {
+        return 0;
+    }
+    uint8_t greeting[7] = {TFIN_WIRE_VERSION};
+    session++;
+    memcpy(greeting + 1, &session, sizeof session);
+    push((const uint8_t *)"", 1);
+    frame(TFIN_HELLO_REQUEST, 1, greeting, sizeof greeting);
+    require(answer[0] == TFIN_HELLO && memcmp(answer + TFIN_FRAME_HEAD + 4, &session, sizeof session) == 0);
+    require(answer[TFIN_FRAME_HEAD + 14] == 0 && answer[TFIN_FRAME_HEAD + 15] == 0); /* the pack runs */
+    next = 0;
+    last_size = 0;
+    frame(TFIN_STATE_RESET, 0, NULL, 0);
+    require(next == 1);
+    while (size > 0) {
+        command(&data, &size);
+    }
+    return 0;
+}
+
+static void restart(void)
+{
+    sent_size = 0;
+    tfin_wire_start();
+    longjmp(ended, 1);
+}
+
+void tfin_port_reset(void)
+{
+    restart();
+}
+
+void tfin_port_exit(int code)
+{
+    (void)code;
+    restart();
+}
+
+uint32_t tfin_port_entropy(void)
+{
+    static uint32_t boots;
+    return ++boots;
+}
+
+uint32_t tfin_port_ticks(void)
+{
+    static uint32_t ticks;
+    return ticks += 7;
+}
+
+uint32_t tfin_port_receive_overruns(void)
+{
+    return 0;
+}
+
+uint32_t tfin_port_stack_bytes(void)
+{
+    return 0;
+}
+
+uint32_t tfin_port_stack_painted_free(void)
+{
+    return 0;
+}
+
+uint32_t tfin_port_stack_depth(void)
+{
+    return 0;
+}
+
+void tfin_port_stack_paint(void)
+{
+}
