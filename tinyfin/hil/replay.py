@@ -118,6 +118,8 @@ class _Piece:
     comparer: Comparer
     state_digest: int
     """The twin's, after it."""
+    sender: Sender | None
+    """Its frames, made beforehand for the first attempt."""
 
 
 @dataclass
@@ -203,6 +205,7 @@ class _Run:
         warm = self._warm_states(tx, warmup)
         self._source = self._pieces(tx, stream, limit, warm)
         piece = next(self._source, None)
+        sending = time.monotonic()
         while piece is not None:
             self._upcoming: _Piece | None = None
             self._drawn = False
@@ -210,6 +213,7 @@ class _Run:
                 break
             piece = self._upcoming if self._drawn else next(self._source, None)
         result.seconds = time.monotonic() - start
+        result.sending_s = time.monotonic() - sending
         self._end(before)
         self._collect()
         return result
@@ -265,7 +269,7 @@ class _Run:
                 comparer = Comparer(expected, bool(self.twin.output_count))
                 digest = self.twin.state_digest(0)
                 left -= len(part.stream)
-                yield _Piece(part, image, first, not left, comparer, digest)
+                yield _Piece(part, image, first, not left, comparer, digest, self._sender(part))
                 image, first = self.twin.export_state(0), False
 
     # ------------------------------------------------------------------ one piece
@@ -327,10 +331,8 @@ class _Run:
         result, counters, portion = self.result, self.client.counters, piece.portion
         compare = piece.comparer
         compare.begin(self.standing.digest)
-        sender = Sender(
-            portion, self.types, self.hello, self.token, ticks=self.to_instructions is not None,
-            frame_bytes=lambda: self.client.frame_bytes,
-        )  # fmt: skip
+        sender = piece.sender or self._sender(portion)
+        piece.sender = None
         up, down = counters.bytes_up, counters.bytes_down
         got: list[tuple[int, Verdict]] = []
         bad: Sent | None = None
@@ -378,6 +380,12 @@ class _Run:
             self.client.link.quiet()
         result.first_mismatch = self._again(lambda: self._localize(piece, bad))
         return False
+
+    def _sender(self, portion: Portion) -> Sender:
+        return Sender(
+            portion, self.types, self.hello, self.token, ticks=self.to_instructions is not None,
+            frame_bytes=lambda: self.client.frame_bytes,
+        )  # fmt: skip
 
     def _localize(self, piece: _Piece, bad: Sent | None) -> Mismatch:
         self.twin.reset(0)

@@ -67,6 +67,8 @@ class ReplayResult:
     """Events that the terminal scored more often than once since its state was last set."""
     retransmitted: int = 0
     seconds: float = 0.0
+    sending_s: float = 0.0
+    """The same from the first frame on, without what was prepared before it."""
     bytes_up: int = 0
     """Bytes to the device for events, checkpoints and repairs; state images are not counted."""
     bytes_down: int = 0
@@ -106,9 +108,10 @@ class ReplayResult:
     @property
     def line_use(self) -> float | None:
         """Bytes to the device, state included, over what the line could have carried meanwhile."""
-        if self.baud is None or not self.seconds:
+        if self.baud is None or not self.sending_s:
             return None
-        return (self.bytes_up + self.state_bytes) / (bytes_per_second(self.baud) * self.seconds)
+        carried = bytes_per_second(self.baud) * self.sending_s
+        return (self.bytes_up + self.state_bytes) / carried
 
     @property
     def unexplained_reboots(self) -> int:
@@ -162,6 +165,7 @@ class ReplayResult:
             "doubled": self.doubled,
             "retransmitted": self.retransmitted,
             "seconds": round(self.seconds, 3),
+            "sending_s": round(self.sending_s, 3),
             "transactions_per_second": round(self.verdicts / max(self.seconds, 1e-9), 1),
             "bytes_up_per_transaction": round(self.bytes_up / n, 2),
             "bytes_down_per_transaction": round((self.bytes_down - self.tick_bytes) / n, 2),

@@ -250,7 +250,8 @@ class Channel:
                 self.counters.bytes_down += len(data)
                 damaged = self._deframer.damaged
                 self._frames.extend(self._deframer.feed(data))
-                if self._deframer.damaged != damaged:
+                # before the session there may be anything: what a boot loader says, half a frame
+                if self._deframer.damaged != damaged and alive:
                     self.timing.troubled = True
 
     def _log(self, payload: bytes) -> None:

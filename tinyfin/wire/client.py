@@ -20,6 +20,8 @@ __all__ = ["Client", "Counters", "TargetRebooted"]
 _STATE_DATA_HEAD = 4
 _REQUEST_WAIT_S = 0.1
 """The shortest wait for a request's answer on a bad line: its work is not that of the events."""
+_REQUEST_BYTES = 1536
+"""As if so many bytes were under way: an answer may be a whole frame."""
 
 
 @dataclass
@@ -46,7 +48,7 @@ class Client(Pipelined):
                     self.counters.retransmitted += 1
                 first = False
                 self._write(wire)
-                wait = Deadline(max(_REQUEST_WAIT_S, self.timing.wait_s))
+                wait = Deadline(max(_REQUEST_WAIT_S, self.timing.wait_s(_REQUEST_BYTES)))
                 while not progress.passed and (frame := self._receive(wait)) is not None:
                     if frame.sequence == tag and frame.type == answer:
                         return frame.payload

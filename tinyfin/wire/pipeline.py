@@ -29,6 +29,8 @@ class _Pending:
     sequence: int
     wire: bytes
     sent_at: float
+    under_way: int
+    """Bytes under way when it was sent, its own included."""
     times: int = 1
     """How often it was sent."""
 
@@ -42,6 +44,7 @@ class Pipelined(Channel):
         self._answers: dict[int, bytes] = {}
         self._nacked: int | None = None
         self._resent_at = 0.0
+        self._progress_at = 0.0
         self._best_bytes = _FIRST_FRAME
         self._unharmed = True
 
@@ -86,7 +89,9 @@ class Pipelined(Channel):
                     if not self._fits(upcoming):
                         break
                     wire, upcoming = upcoming, None
-                    self._waiting.append(_Pending(self._sequence, wire, time.monotonic()))
+                    under_way = self._under_way() + len(wire)
+                    now = time.monotonic()
+                    self._waiting.append(_Pending(self._sequence, wire, now, under_way))
                     self._sequence = (self._sequence + 1) & 0xFFFF
                     self._write(wire)
                 if not self._waiting:
@@ -109,6 +114,7 @@ class Pipelined(Channel):
                 continue
             while self._waiting and self._waiting[0].sequence in self._answers:
                 self._nacked = None
+                self._progress_at = time.monotonic()
                 yield self._answers.pop(self._waiting.popleft().sequence)
                 progress.restart()
                 logs = self.counters.logs
@@ -119,11 +125,18 @@ class Pipelined(Channel):
         return answer
 
     def _fits(self, wire: bytes) -> bool:
-        under_way = sum(len(p.wire) for p in self._waiting)
-        return not self._waiting or under_way + len(wire) <= self.hello.credit_bytes
+        return not self._waiting or self._under_way() + len(wire) <= self.hello.credit_bytes
+
+    def _under_way(self) -> int:
+        return sum(len(p.wire) for p in self._waiting)
 
     def _patience(self) -> Deadline:
-        due = self._waiting[0].sent_at + self.timing.wait_s
+        """Until when the oldest frame's answer should have come."""
+        oldest, wait_s = self._waiting[0], self.timing.wait_s
+        due = max(
+            oldest.sent_at + wait_s(oldest.under_way),
+            self._progress_at + wait_s(len(oldest.wire)),
+        )
         return Deadline(max(0.0, due - time.monotonic()))
 
     def _again(self, lost: LinkLost | Doubt) -> None:
@@ -150,7 +163,8 @@ class Pipelined(Channel):
             self.timing.troubled = True
             # a complaint that comes within one answer's time of a repetition is about what was
             # sent before it
-            echo = time.monotonic() - self._resent_at < self.timing.smoothed_s
+            since = time.monotonic() - self._resent_at
+            echo = since < self.timing.usual_s(self._under_way())
             if report.expected != self._nacked or not echo:
                 self._nacked = report.expected
                 self._shrink()
@@ -162,7 +176,7 @@ class Pipelined(Channel):
             self.counters.stray += 1
             return
         if pending.times == 1:
-            self.timing.sample(time.monotonic() - pending.sent_at)
+            self.timing.sample(time.monotonic() - pending.sent_at, pending.under_way)
             more = self._best_bytes if self._unharmed else _GROW_BYTES
             self._best_bytes = min(self._best_bytes + more, self.hello.frame_bytes)
         self._answers[frame.sequence] = frame.payload
@@ -182,7 +196,10 @@ class Pipelined(Channel):
         self._best_bytes = max(_SMALLEST_FRAME, int(_SHRINK * self.frame_bytes))
 
     def _resend(self, waiting: Iterable[_Pending]) -> None:
+        under_way = 0
         for pending in waiting:
+            under_way += len(pending.wire)
+            pending.under_way = under_way
             self.counters.retransmitted += 1
             pending.sent_at = self._resent_at = time.monotonic()
             pending.times += 1

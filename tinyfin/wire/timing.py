@@ -14,39 +14,44 @@ _LONGEST_FACTOR = 4  # a serial line is nobody else's: patience makes no room on
 class AnswerTime:
     """The time between a frame and its answer, smoothed as RFC 6298 does for TCP.
 
-    Only answers to frames that were sent once are sampled (Karn's rule). On a line that has never
-    lost anything the wait is the longest: there, an answer that is late means a busy machine. All
-    times are seconds.
+    On a serial line it is the bytes that are under way that take time, so it is kept per byte:
+    what short frames teach is then right, or too long, for long ones. Only answers to frames that
+    were sent once are sampled (Karn's rule). On a line that has never lost anything the wait is the
+    longest: there, an answer that is late means a busy machine. All times are seconds.
     """
 
     def __init__(self, longest_s: float) -> None:
         self.longest_s = longest_s
-        self.smoothed_s = 0.0
-        """0 before the first answer."""
         self.troubled = False
         """Whether this line has been seen to damage or lose anything."""
+        self._per_byte_s = 0.0
         self._deviation_s = 0.0
         self._factor = 1
 
-    def sample(self, seconds: float) -> None:
-        """An answer came after so long."""
+    def sample(self, seconds: float, under_way: int) -> None:
+        """An answer came after so long; so many bytes, its frame's included, were under way."""
         self._factor = 1
-        if not self.smoothed_s:
-            self.smoothed_s, self._deviation_s = seconds, seconds / 2
+        per_byte_s = seconds / under_way
+        if not self._per_byte_s:
+            self._per_byte_s, self._deviation_s = per_byte_s, per_byte_s / 2
             return
-        error = seconds - self.smoothed_s
+        error = per_byte_s - self._per_byte_s
         self._deviation_s += _DEVIATION_GAIN * (abs(error) - self._deviation_s)
-        self.smoothed_s += _GAIN * error
+        self._per_byte_s += _GAIN * error
 
     def missed(self) -> None:
         """The wait ended without an answer: the next one is twice as long, until one comes."""
         self.troubled = True
         self._factor = min(_LONGEST_FACTOR, 2 * self._factor)
 
-    @property
-    def wait_s(self) -> float:
-        """How long to wait now."""
+    def usual_s(self, under_way: int) -> float:
+        """How long an answer takes when so many bytes are under way; 0 before the first one."""
+        return self._per_byte_s * under_way
+
+    def wait_s(self, under_way: int) -> float:
+        """How long to wait for it."""
         if not self.troubled:
             return self.longest_s
-        usual = self.smoothed_s + _DEVIATIONS * self._deviation_s if self.smoothed_s else _FIRST_S
-        return min(self.longest_s, max(_SHORTEST_S, usual) * self._factor)
+        per_byte_s = self._per_byte_s + _DEVIATIONS * self._deviation_s
+        usual_s = per_byte_s * under_way if self._per_byte_s else _FIRST_S
+        return min(self.longest_s, max(_SHORTEST_S, usual_s) * self._factor)
