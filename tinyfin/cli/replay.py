@@ -37,6 +37,10 @@ __all__ = ["command", "text"]
     help="Earlier data: its terminals start from the state that it leaves. May be repeated.",
 )  # fmt: skip
 @click.option(
+    "--warm-until", metavar="MOMENT",
+    help="Events of DATA before this moment only warm up, as those before train --until.",
+)
+@click.option(
     "--config", "config_path", type=click.Path(path_type=Path, dir_okay=False),
     help="tinyfin.toml with the column mapping; the run's own if not given.",
 )  # fmt: skip
@@ -71,6 +75,7 @@ def command(
     baud: int | None,
     limit: int | None,
     warmup: tuple[Path, ...],
+    warm_until: str | None,
     config_path: Path | None,
     count: bool,
     on_reboot: OnReboot,
@@ -89,8 +94,10 @@ def command(
     the terminal does not answer.
     """
     from tinyfin import config
+    from tinyfin.config import parse_moment
     from tinyfin.data.events import event_stream
     from tinyfin.data.readers import read
+    from tinyfin.errors import ConfigError
     from tinyfin.hil import session
     from tinyfin.hil.chaos import Chaos
     from tinyfin.hil.replay import replay
@@ -108,6 +115,15 @@ def command(
     tx = read(list(data), settings)
     stream = event_stream(tx, settings.data.notices)
     earlier = None
+    if warmup and warm_until:
+        raise click.UsageError("give either --warmup or --warm-until")
+    if warm_until is not None:
+        try:
+            before_s = parse_moment(warm_until)
+        except ValueError as error:
+            raise ConfigError(f"--warm-until {warm_until!r}: {error}") from error
+        earlier = (tx, stream.part(stream.t_mono_s < before_s))
+        stream = stream.part(stream.t_mono_s >= before_s)
     if warmup:
         before = read(list(warmup), settings)
         earlier = (before, event_stream(before, settings.data.notices))
@@ -127,6 +143,11 @@ def command(
             keys=keys, on_reboot=on_reboot, checkpoint_events=checkpoint_events, chaos=faults,
         )  # fmt: skip
         result.baud = reached.baud
+        result.options = _options(
+            limit=limit, warmup=[path.name for path in warmup], warm_until=warm_until,
+            on_reboot=None if on_reboot == "fail" else on_reboot, checkpoint=checkpoint_events,
+            chaos=chaos,
+        )  # fmt: skip
         result.flash_bytes, result.ram_bytes = reached.flash_bytes, reached.ram_bytes
     facts = result.as_dict()
     if report is not None:
@@ -142,6 +163,10 @@ def command(
         except Exception as error:
             note(f"error: {error}")
         raise SystemExit(4)
+
+
+def _options(**given: Any) -> dict[str, Any]:
+    return {name.replace("_", "-"): value for name, value in given.items() if value}
 
 
 def _run_config(run: Path) -> Path | None:

@@ -37,6 +37,10 @@ class Stream:
     def __len__(self) -> int:
         return len(self.kind)
 
+    def part(self, events: npt.NDArray[np.bool_]) -> Stream:
+        """The events that a mask chooses, in their order."""
+        return Stream(self.kind[events], self.index[events], self.t_mono_s[events])
+
 
 def event_stream(tx: Transactions, notices: Notices = "both") -> Stream:
     """Order the scores, outcomes and notices of ``tx`` by time.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compares the terminal's answers, frame by frame, with the twin's."""
+"""Compares the terminal with the twin: before anything is sent, and every frame of answers."""
 
 from __future__ import annotations
 
@@ -7,12 +7,39 @@ import zlib
 
 import numpy as np
 
+from tinyfin.errors import FlashError, MismatchError
 from tinyfin.hil.localize import verdict_difference
 from tinyfin.hil.sender import Sent
+from tinyfin.pack.container import Pack
+from tinyfin.pack.plan import describe
 from tinyfin.twin import Replay as Expected
-from tinyfin.wire.messages import Verdict, Verdicts
+from tinyfin.twin import Twin, error_name
+from tinyfin.wire.messages import Hello, Verdict, Verdicts
 
-__all__ = ["Comparer"]
+__all__ = ["Comparer", "refuse_other_pack"]
+
+
+def refuse_other_pack(
+    name: str, pack: Pack, twin: Twin, types: tuple[int, ...], hello: Hello
+) -> None:
+    """FlashError when the terminal refused its own pack, MismatchError when it runs one of another
+    shape than ``pack``: then not even its frames would be understood."""
+    if hello.open_error:
+        why = error_name(hello.open_error)
+        if why.startswith("TFIN_E_KERNEL") and pack.plan is not None:
+            needed = describe(pack.plan)["kernel_names"]
+            why += f"; the pack's network needs {', '.join(needed)}"
+        raise FlashError(
+            f"{name}: the terminal refused its own pack ({why}); build and flash it again"
+        )
+    mine = (len(types), twin.feature_count, twin.input_count, twin.output_count, twin.state_size)
+    its = (hello.fields, hello.features, hello.inputs, hello.outputs, hello.state_bytes)
+    if mine != its:
+        raise MismatchError(
+            f"{name}: runs pack {hello.pack_id}, which is not this run's ({twin.pack_id.hex()}): "
+            f"fields, features, inputs, outputs, state bytes are {its}, expected {mine}. Build and "
+            "flash the firmware of this run"
+        )
 
 
 class Comparer:

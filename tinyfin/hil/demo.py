@@ -147,6 +147,9 @@ def run_demo(
             warmup=None if warmup is None else (tx, warmup),
             instructions=reached.instructions, target=reached.target,
         )
+    replayed.options = {"limit": limit} if limit else {}
+    if warmup is not None:
+        replayed.options["warm-until"] = run.read_json("run.json")["split"]["until"]
     replayed.flash_bytes, replayed.ram_bytes = built.flash_bytes, built.ram_bytes
     clock.step("report")
     page = report.write(
@@ -203,8 +206,4 @@ def _period(
     terminals = len(np.unique(tx.terminal[scored]))
     if len(scored) < max(MINIMUM_TRANSACTIONS, BUSY * terminals):
         return None, stream, MAXIMUM_TRANSACTIONS
-    return _part(stream, ~after), _part(stream, after), MAXIMUM_TRANSACTIONS
-
-
-def _part(stream: Stream, events: np.ndarray[Any, np.dtype[np.bool_]]) -> Stream:
-    return Stream(stream.kind[events], stream.index[events], stream.t_mono_s[events])
+    return stream.part(~after), stream.part(after), MAXIMUM_TRANSACTIONS

@@ -22,21 +22,20 @@ import numpy as np
 
 from tinyfin.data.events import Stream
 from tinyfin.data.transactions import Transactions
-from tinyfin.errors import BootError, ConfigError, FlashError, MismatchError
+from tinyfin.errors import BootError, ConfigError
 from tinyfin.hil.chaos import Chaos, ChaosLink
-from tinyfin.hil.compare import Comparer
+from tinyfin.hil.compare import Comparer, refuse_other_pack
 from tinyfin.hil.localize import Mismatch, localize
 from tinyfin.hil.portions import Portion, by_terminal, pieces
 from tinyfin.hil.result import Repaired, ReplayResult
 from tinyfin.hil.sender import Sender, Sent
 from tinyfin.pack.container import Pack
-from tinyfin.pack.plan import describe
 from tinyfin.pack.trust import require_trusted
 from tinyfin.twin import Twin
 from tinyfin.wire.client import Client, TargetRebooted
 from tinyfin.wire.events import field_types
 from tinyfin.wire.links import Link
-from tinyfin.wire.messages import Capability, Hello, Verdict, parse_verdicts
+from tinyfin.wire.messages import Capability, Verdict, parse_verdicts
 
 __all__ = ["CHECKPOINT_EVENTS", "Mismatch", "OnReboot", "Repaired", "ReplayResult", "replay"]
 
@@ -161,32 +160,9 @@ class _Run:
             self.hello.build_id, network=bool(self.twin.output_count),
         )  # fmt: skip
         self.names = tuple(str(name) for name in self.pack.meta.get("features", ()))
-        self._refuse_other_pack(self.hello)
+        refuse_other_pack(self.result.target, self.pack, self.twin, self.types, self.hello)
         self.rows: list[int] = []
         self.got: list[Verdict] = []
-
-    def _refuse_other_pack(self, hello: Hello) -> None:
-        twin = self.twin
-        if hello.open_error:
-            from tinyfin.twin import error_name
-
-            name = error_name(hello.open_error)
-            if name.startswith("TFIN_E_KERNEL") and self.pack.plan is not None:
-                needed = describe(self.pack.plan)["kernel_names"]
-                name += f"; the pack's network needs {', '.join(needed)}"
-            raise FlashError(
-                f"{self.result.target}: the terminal refused its own pack "
-                f"({name}); build and flash it again"
-            )
-        mine = (len(self.types), twin.feature_count, twin.input_count, twin.output_count,
-                twin.state_size)  # fmt: skip
-        its = (hello.fields, hello.features, hello.inputs, hello.outputs, hello.state_bytes)
-        if mine != its:
-            raise MismatchError(
-                f"{self.result.target}: runs pack {hello.pack_id}, which is not this run's "
-                f"({self.result.pack}): fields, features, inputs, outputs, state bytes are {its}, "
-                f"expected {mine}. Build and flash the firmware of this run"
-            )
 
     def all(
         self,
@@ -303,7 +279,7 @@ class _Run:
             raise reboot
         self.result.repaired.reboots += 1
         self.hello = self.client.connect()
-        self._refuse_other_pack(self.hello)
+        refuse_other_pack(self.result.target, self.pack, self.twin, self.types, self.hello)
 
     def _set_state(self, image: bytes | None) -> None:
         counters = self.client.counters

@@ -85,6 +85,8 @@ class ReplayResult:
     repaired: Repaired = field(default_factory=Repaired)
     baud: int | None = None
     """Speed of the serial line, where there was one."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """How to ask for it again: long options of ``tinyfin replay`` and their values."""
     flash_bytes: int | None = None
     ram_bytes: int | None = None
     device_stats: dict[str, int] = field(default_factory=dict)
@@ -177,6 +179,7 @@ class ReplayResult:
             "faults": dict(sorted(self.faults.items())),
             "repaired": asdict(self.repaired),
             "unexplained_reboots": self.unexplained_reboots,
+            "options": dict(self.options),
             "flash_bytes": self.flash_bytes,
             "ram_bytes": self.ram_bytes,
             "device_stats": self.device_stats,

@@ -363,5 +363,9 @@ def _commands(
     for replay in replays:
         target = shlex.quote(str(replay.get("target", "TARGET")))
         lines.append(f"tinyfin flash runs/{name} --target {target}")
-        lines.append(f"tinyfin replay runs/{name} {files} --target {target}")
+        command = f"tinyfin replay runs/{name} {files} --target {target}"
+        for option, value in (replay.get("options") or {}).items():
+            for one in value if isinstance(value, (list, tuple)) else [value]:
+                command += f" --{option} {shlex.quote(str(one))}"
+        lines.append(command)
     return lines
