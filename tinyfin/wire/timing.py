@@ -8,6 +8,7 @@ __all__ = ["AnswerTime"]
 _GAIN, _DEVIATION_GAIN, _DEVIATIONS = 1 / 8, 1 / 4, 4
 _FIRST_S = 1.0
 _SHORTEST_S = 0.02
+_HEAD_BYTES = 128  # what a frame costs beside its bytes, as if it were bytes
 _LONGEST_FACTOR = 4  # a serial line is nobody else's: patience makes no room on it
 
 
@@ -31,7 +32,7 @@ class AnswerTime:
     def sample(self, seconds: float, under_way: int) -> None:
         """An answer came after so long; so many bytes, its frame's included, were under way."""
         self._factor = 1
-        per_byte_s = seconds / under_way
+        per_byte_s = seconds / (under_way + _HEAD_BYTES)
         if not self._per_byte_s:
             self._per_byte_s, self._deviation_s = per_byte_s, per_byte_s / 2
             return
@@ -46,12 +47,12 @@ class AnswerTime:
 
     def usual_s(self, under_way: int) -> float:
         """How long an answer takes when so many bytes are under way; 0 before the first one."""
-        return self._per_byte_s * under_way
+        return self._per_byte_s * (under_way + _HEAD_BYTES)
 
     def wait_s(self, under_way: int) -> float:
         """How long to wait for it."""
         if not self.troubled:
             return self.longest_s
         per_byte_s = self._per_byte_s + _DEVIATIONS * self._deviation_s
-        usual_s = per_byte_s * under_way if self._per_byte_s else _FIRST_S
+        usual_s = per_byte_s * (under_way + _HEAD_BYTES) if self._per_byte_s else _FIRST_S
         return min(self.longest_s, max(_SHORTEST_S, usual_s) * self._factor)
