@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``tinyfin repack``: a pack in the weight layouts of the targets, signed again."""
+"""``tinyfin repack``: the same model with another decision, or in the layouts of the targets."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -12,8 +13,21 @@ from tinyfin.cli.output import emit, json_option, note
 __all__ = ["command"]
 
 
-@click.command(name="repack", short_help="Sign a pack in the weight layouts of the targets.")
+@click.command(name="repack", short_help="Change a pack's decision, or its weight layout.")
 @click.argument("run", type=click.Path(path_type=Path, exists=True))
+@click.option("--threshold", type=click.FloatRange(0, 1),
+              help="Go online from this probability on.")
+@click.option("--decline-threshold", type=click.FloatRange(0, 1),
+              help="Decline from this probability on.")
+@click.option("--per-1000", type=click.FloatRange(0, 1000),
+              help="Budget: false alerts per 1,000 genuine transactions.")
+@click.option("--per-terminal-week", type=click.FloatRange(0),
+              help="Budget: false alerts per terminal and week.")
+@click.option("--false-alert-cost", type=click.FloatRange(0, min_open=True),
+              help="Minor units that a false alert costs; a missed fraud costs its amount.")
+@click.option("--rules", type=click.Path(exists=True, dir_okay=False),
+              help="TOML with a [decision]: thresholds, budgets, costs, reasons, control share. It "
+              "takes the place of the configuration's; the options above go before it.")
 @click.option(
     "--target", "targets", multiple=True,
     help="Only the layout of this target; may be given again. All layouts if not given.",
@@ -23,13 +37,52 @@ __all__ = ["command"]
     help="The key that signed the pack; not needed for the development key.",
 )  # fmt: skip
 @json_option
-def command(run: Path, targets: tuple[str, ...], key_path: Path | None, as_json: bool) -> None:
-    """Write the pack of RUN, a run folder or a .tfpack, in other layouts, beside it.
+def command(
+    run: Path,
+    threshold: float | None,
+    decline_threshold: float | None,
+    per_1000: float | None,
+    per_terminal_week: float | None,
+    false_alert_cost: float | None,
+    rules: str | None,
+    targets: tuple[str, ...],
+    key_path: Path | None,
+    as_json: bool,
+) -> None:
+    """Change the decision of a RUN's pack without training; or write it in other layouts.
 
-    A layout is the same model with its weights in the order that a core's kernels like; answers,
-    state and model id stay. `build`, `flash` and `budget` take model.LAYOUT.tfpack when it lies
-    beside model.tfpack; for a pack signed by the development key they need no such file.
+    With a threshold, a budget, a cost or --rules: model, probabilities and state stay (same
+    model_id), the pack is another one (new pack_id, the old one its parent). Budgets are set on the
+    calibration rows, as in training.
+
+    With none of them: writes the pack of RUN, a run folder or a .tfpack, in other layouts, beside
+    it. A layout is the same model with its weights in the order that a core's kernels like;
+    answers, state and model id stay. `build`, `flash` and `budget` take model.LAYOUT.tfpack when it
+    lies beside model.tfpack; for a pack signed by the development key they need no such file.
     """
+    asked = (threshold, decline_threshold, per_1000, per_terminal_week, false_alert_cost)
+    if rules is None and all(value is None for value in asked):
+        _layouts(run, targets, key_path, as_json)
+        return
+    if targets:
+        raise click.UsageError("--target goes with layouts; repack the decision first, then those")
+    from tinyfin.pack.signing import load_key
+    from tinyfin.quantize.repack import load_rules, other_decision, repack
+    from tinyfin.training.run import open_run
+
+    folder = open_run(run)
+    section = other_decision(
+        load_rules(rules) if rules is not None else folder.config().decision,
+        threshold=threshold, decline_threshold=decline_threshold, per_1000=per_1000,
+        per_terminal_week=per_terminal_week, false_alert_cost=false_alert_cost,
+    )  # fmt: skip
+    result = repack(folder, section, key=None if key_path is None else load_key(key_path))
+    emit(result, as_json, _text(result))
+
+
+def _layouts(
+    run: Path, targets: tuple[str, ...], key_path: Path | None, as_json: bool
+) -> None:
     from tinyfin.pack.layouts import write_layouts
     from tinyfin.pack.plan import LAYOUTS
     from tinyfin.pack.signing import DEVELOPMENT_KEY, load_key
@@ -42,3 +95,23 @@ def command(run: Path, targets: tuple[str, ...], key_path: Path | None, as_json:
     if not files:
         note("there is nothing to write: no network, or it has this layout already")
     emit({"files": [str(path) for path in files]}, as_json, "\n".join(map(str, files)))
+
+
+def _text(result: dict[str, Any]) -> str:
+    lines = [f"pack {result['pack_id'][:16]} follows {result['parent'][:16]}, model "
+             f"{result['model_id'][:16]} as before"]
+    for name, stands in (("before", result["before"]), ("now", result["decision"])):
+        if not stands:
+            continue
+        test = stands["test"]
+        lines.append(
+            f"{name}: go online from {_n(stands['go_online'])}, decline from "
+            f"{_n(stands['decline'])}; in the test period {_n(test['false_alerts_per_1000'])} "
+            f"false alerts per 1,000 genuine, recall {_n(test['recall'])}, precision "
+            f"{_n(test['precision'])}"
+        )
+    return "\n".join([*lines, f"pack: {result['pack']}"])
+
+
+def _n(value: float | None) -> str:
+    return "never" if value is None else "-" if value != value else f"{value:.4g}"

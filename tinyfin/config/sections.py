@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tinyfin.config.columns import Data, Duration, Moment
 
-__all__ = ["Decision", "Evaluate", "Features", "Model", "Rules", "Simulate", "Train"]
+__all__ = ["Costs", "Decision", "Evaluate", "Features", "Model", "Rules", "Simulate", "Train"]
 
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -94,16 +94,33 @@ class Model(Section):
     """What only one family knows; checked by that family."""
 
 
+class Costs(Section):
+    """[decision.costs]: what errors cost; thresholds are then set where they cost least."""
+
+    go_online_minor: Annotated[float, Field(gt=0)] | None = None
+    """Minor units: a genuine transaction sent online."""
+    decline_minor: Annotated[float, Field(gt=0)] | None = None
+    """Minor units: a genuine transaction declined."""
+    missed: Annotated[float, Field(gt=0)] = 1.0
+    """Share of the amount that a missed fraud costs."""
+
+
 class Decision(Section):
     """[decision]: from score to action.
 
-    Either a budget of false alerts per 1000 genuine transactions, from which the thresholds are
-    learned, or the thresholds themselves as probabilities.
+    Budgets of false alerts (per 1000 genuine transactions, per terminal and week; both hold when
+    both are given), or costs weighted by amount, from which the thresholds are learned; or the
+    thresholds themselves as probabilities.
     """
 
     go_online_per_1000: Annotated[float, Field(ge=0, le=1000)] = 1.0
     decline_per_1000: Annotated[float, Field(ge=0, le=1000)] = 0.0
     """0: the model never declines by itself."""
+    go_online_per_terminal_week: Annotated[float, Field(ge=0)] | None = None
+    decline_per_terminal_week: Annotated[float, Field(ge=0)] | None = None
+    costs: Costs = Costs()
+    reasons: dict[str, Annotated[int, Field(ge=0, le=65535)]] = {}
+    """Reason by feature, where it is not the catalogue's; 0: this feature is never one."""
     go_online: Share | None = None
     decline: Share | None = None
     control_share: Annotated[float, Field(ge=0, le=0.5)] = 0.0

@@ -11,7 +11,10 @@ from markupsafe import Markup
 
 from tinyfin.pages.svg import Axis, Canvas, Mark, count_text, figure_text, power_text
 
-__all__ = ["calibration", "histogram", "horizontal_bars", "precision_recall", "scores"]
+__all__ = [
+    "calibration", "delays", "histogram", "horizontal_bars", "parts", "precision_recall", "scores",
+    "whiskers",
+]  # fmt: skip
 
 _LEFT, _RIGHT = 62.0, 532.0
 _LINES = ("c1", "c2", "c3", "c4", "c5", "c6")
@@ -177,4 +180,74 @@ def horizontal_bars(
         canvas.rect(2, y + 7, 398, 13, "track")
         canvas.rect(2, y + 7, max(x(value) - 2, 1.0 if value else 0.0), 13, "fill c1")
         canvas.text(408, y + 19, text, "start", "label")
+    return canvas.done()
+
+
+def parts(
+    ident: str, title: str, names: Sequence[str], series: Mapping[str, Sequence[float]],
+    styles: Mapping[str, int], y_label: str, told: str,
+) -> Markup:
+    """One value per part and series, as lines over the parts in their order."""
+    canvas = Canvas(ident, title, told, 304)
+    values = [v for row in series.values() for v in row if math.isfinite(v)]
+    high = min(1.0, max(values, default=1.0) * 1.12) or 1.0
+    y = Axis(0, high, 270, 34)
+    _y_axis(canvas, y, y_label, 5)
+    step = (_RIGHT - _LEFT) / max(len(names), 1)
+    at = [_LEFT + step * (i + 0.5) for i in range(len(names))]
+    for name in sorted(series, key=lambda name: -styles[name]):
+        i = styles[name]
+        points = [(x, y(v)) for x, v in zip(at, series[name], strict=True) if math.isfinite(v)]
+        if len(points) > 1:
+            canvas.polyline(points, f"line {_LINES[i % len(_LINES)]} d{i % len(_LINES)}")
+        for px, py in points:
+            canvas.circle(px, py, 4, f"ring {_LINES[i % len(_LINES)]}")
+    canvas.line(_LEFT, 270, _RIGHT, 270, "axis")
+    every = max(1, math.ceil(len(names) / 8))
+    for i, name in enumerate(names):
+        if i % every == 0:
+            canvas.text(at[i], 290, name, "middle")
+    return canvas.done()
+
+
+def whiskers(
+    ident: str, title: str, rows: Sequence[tuple[str, float, float, float]], x_label: str
+) -> Markup:
+    """One row per name: a value and the interval around it, the name above."""
+    told = ", ".join(f"{n} {v:.3f} ({a:.3f} to {b:.3f})" for n, v, a, b in rows)
+    canvas = Canvas(ident, title, f"{title}: {told}.", 34.0 * len(rows) + 64)
+    high = max((max(v, b) for _, v, _, b in rows if math.isfinite(b)), default=1.0)
+    x = Axis(0, min(1.0, high * 1.08) or 1.0, 160, _RIGHT)
+    bottom = 34.0 * len(rows) + 12
+    for value in x.ticks(5):
+        canvas.line(x(value), 8, x(value), bottom, "grid")
+        canvas.text(x(value), bottom + 18, count_text(value), "middle")
+    for i, (name, value, low, top) in enumerate(rows):
+        y = 34.0 * i + 26
+        canvas.text(150, y + 5, name, "end", "label")
+        style = "c1" if i == 0 else "c6"
+        if math.isfinite(low) and math.isfinite(top):
+            canvas.line(x(low), y, x(top), y, f"line {style}")
+        canvas.circle(x(value), y, 5, f"{'dot c1' if i == 0 else 'ring c6'}")
+    canvas.text((160 + _RIGHT) / 2, bottom + 40, x_label, "middle", "label")
+    return canvas.done()
+
+
+def delays(
+    ident: str, rows: Sequence[tuple[float, Mapping[str, float]]], styles: Mapping[str, int]
+) -> Markup:
+    """Average precision over the delay of labels in days, one line per scorer."""
+    told = "; ".join(
+        f"{day:g} days: " + ", ".join(f"{n} {v:.3f}" for n, v in by.items()) for day, by in rows
+    )
+    canvas = Canvas(ident, "Average precision over label delay", told, 350)
+    x = Axis(0, max(day for day, _ in rows) * 1.05, _LEFT, _RIGHT)
+    y = Axis(0, 1, 280, 34)
+    _y_axis(canvas, y, "average precision", 5)
+    for name, i in sorted(styles.items(), key=lambda item: -item[1]):
+        points = [(x(day), y(by[name])) for day, by in rows if name in by]
+        canvas.polyline(points, f"line {_LINES[i % len(_LINES)]} d{i % len(_LINES)}")
+        for px, py in points:
+            canvas.circle(px, py, 4, f"ring {_LINES[i % len(_LINES)]}")
+    _x_axis(canvas, x, 280, "days until a label is known")
     return canvas.done()

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinyfin.config import Config
+from tinyfin.config import Decision as DecisionSection
 from tinyfin.errors import MismatchError, ModelError
 from tinyfin.features.compiler import Program, compile_program
 from tinyfin.pack.calibration import Calibration
@@ -29,7 +30,7 @@ from tinyfin.pack.trust import PUBLIC_KEY_FILE, save_public_key
 from tinyfin.quantize.convert import to_tflite
 from tinyfin.quantize.network import Network, compare_with_oracle, network_of
 from tinyfin.training.calibration import Q32, fit_scores, has_frauds, probability
-from tinyfin.training.decision import decide
+from tinyfin.training.decision import Held, decide, realised
 from tinyfin.training.run import RunFolder
 
 if TYPE_CHECKING:
@@ -128,14 +129,17 @@ def assemble(
     slices: Mapping[str, npt.NDArray[Any]],
     *,
     key: Any = None,
+    section: DecisionSection | None = None,
+    parent: str | None = None,
 ) -> _Made:
     """The signed pack of a ``.tflite`` or ``model.json``, and what was found on the way.
 
-    The same arguments give the same bytes on every machine.
+    ``section``: takes the place of the configuration's [decision]; ``parent``: id of the pack that
+    this one follows. The same arguments give the same bytes on every machine.
     """
     from tinyfin.twin import Twin
 
-    parts = _parts(run, file, facts, has_frauds(slices["calibration_label"]))
+    parts = _parts(run, file, facts, has_frauds(slices["calibration_label"]), parent)
     bounds = parts.network.bounds
     width = len(parts.maps)
     # a first pack reads raw scores; its calibration and decision only have to be lawful
@@ -148,8 +152,9 @@ def assemble(
     references = [int(m.evaluate(np.asarray([f]))[0])
                   for m, f in zip(parts.maps, slices["medians"], strict=True)]
     decision = decide(
-        parts.config.decision, table, raw, label,
+        section or parts.config.decision, table, Held.of(raw, slices),
         reasons=parts.program.reason_ids, references=references,
+        names=parts.program.feature_names,
     )
     vectors = _golden_rows(slices["calibration"], raw)
     golden = Golden(vectors, probe.infer(vectors)[1])
@@ -158,7 +163,7 @@ def assemble(
 
 
 def _parts(
-    run: RunFolder, file: bytes, facts: Mapping[str, Any], calibrated: bool
+    run: RunFolder, file: bytes, facts: Mapping[str, Any], calibrated: bool, parent: str | None
 ) -> _Parts:
     config = run.config()
     program = compile_program(config.features, config.schema, **config.features.capacities)
@@ -183,7 +188,7 @@ def _parts(
         "code": facts["versions"]["tinyfin"],
         "until": facts["split"]["until"],
         "seed": model_facts["seed"],
-        "parent": None,
+        "parent": parent,
     }
     return _Parts(config, program, run.maps(), network, meta, lineage)
 
@@ -247,34 +252,12 @@ def _measure(
     scores = twin.infer(slices["test"])[1] if len(slices["test"]) else made.raw[:0]
     int8 = (scores, probability(made.calibration, scores))
     metrics = table_of(slices, facts["data"]["scenarios"], int8)
-    metrics["decision"] = _realised(made, slices, scores)
+    metrics["decision"] = realised(
+        run.config().decision, made.decision, made.calibration, slices,
+        {"calibration": made.raw, "test": scores},
+    )
     draw_run(run, slices, int8)
     return metrics
-
-
-def _realised(
-    made: _Made, slices: Mapping[str, npt.NDArray[Any]], test: npt.NDArray[np.int32]
-) -> dict[str, Any]:
-    """Thresholds as probabilities; alerts where they were set, and in the test period."""
-    decision = made.decision
-    out: dict[str, Any] = {
-        "go_online": None if decision.never_online else decision.go_online_q32 / Q32,
-        "decline": None if decision.never_decline else decision.decline_q32 / Q32,
-    }
-    for part, raw in (("calibration", made.raw), ("test", test)):
-        label = slices[f"{part}_label"]
-        alert = decision.evaluate(made.calibration.evaluate(raw)) > 0
-        genuine, fraud = label != 1, label == 1
-        out[part] = {
-            "false_alerts_per_1000": _mean(1000.0 * alert[genuine]),
-            "recall": _mean(1.0 * alert[fraud]),
-            "precision": _mean(1.0 * fraud[alert]),
-        }
-    return out
-
-
-def _mean(values: npt.NDArray[np.float64]) -> float:
-    return float(np.mean(values)) if len(values) else float("nan")
 
 
 def _differences(metrics: Mapping[str, Any]) -> dict[str, Any]:

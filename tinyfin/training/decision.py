@@ -1,62 +1,136 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Thresholds: from a budget of false alerts, or as probabilities somebody chose."""
+"""Thresholds: from budgets of false alerts, from what errors cost, or as probabilities.
+
+All are set on the calibration rows, before the test begins.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tinyfin.config import Decision as DecisionSection
+from tinyfin.errors import ConfigError
 from tinyfin.pack.calibration import Calibration, to_q32
 from tinyfin.pack.decision import NEVER_Q32, Decision
+from tinyfin.training.evaluation.measures import alert_figures
 
-__all__ = ["decide", "threshold_raw"]
+__all__ = ["Held", "decide", "false_alerts_allowed", "realised", "threshold_cost", "threshold_raw"]
+
+WEEK_S = 7 * 86_400
+_Q32 = float(1 << 32)
+
+
+@dataclass(frozen=True)
+class Held:
+    """The rows that thresholds are set on, n of them."""
+
+    raw: npt.NDArray[np.int32]
+    label: npt.NDArray[np.int8]
+    terminal: npt.NDArray[np.int32]
+    t_s: npt.NDArray[np.uint32]
+    amount: npt.NDArray[np.int64]
+    """Minor units; zeros for events that are no payments."""
+
+    @classmethod
+    def of(cls, raw: npt.NDArray[np.int32], slices: Mapping[str, npt.NDArray[Any]]) -> Held:
+        """The calibration rows of a run, with their raw scores."""
+        names = ("label", "terminal", "t_s", "amount")
+        return cls(raw, *(slices[f"calibration_{name}"] for name in names))
+
+    @property
+    def terminal_weeks(self) -> float:
+        """How many weeks of how many terminals the rows stand for, a day at least."""
+        if not len(self.t_s):
+            return 0.0
+        span = int(self.t_s.max()) - int(self.t_s.min())
+        return len(np.unique(self.terminal)) * max(span, 86_400) / WEEK_S
+
+
+def false_alerts_allowed(
+    held: Held, per_1000: float | None, per_terminal_week: float | None
+) -> int | None:
+    """False alerts that both budgets allow on these rows; None when there is no budget at all."""
+    allowed = []
+    if per_1000 is not None:
+        genuine = int(np.count_nonzero(held.label != 1))
+        allowed.append(int(np.floor(per_1000 * genuine / 1000.0 + 1e-9)))
+    if per_terminal_week is not None:
+        allowed.append(int(np.floor(per_terminal_week * held.terminal_weeks + 1e-9)))
+    return min(allowed, default=None)
 
 
 def threshold_raw(
-    raw: npt.NDArray[np.int32], label: npt.NDArray[np.int8], per_1000: float
-) -> int | None:
-    """The lowest raw score at which at most ``per_1000`` of 1000 genuine rows alert.
-
-    None if the budget is 0.
-    """
-    if per_1000 <= 0:
-        return None
+    raw: npt.NDArray[np.int32], label: npt.NDArray[np.int8], allowed: int
+) -> int:
+    """The lowest raw score at which at most ``allowed`` genuine rows alert."""
     genuine = np.sort(raw[label != 1].astype(np.int64))[::-1]
-    allowed = int(np.floor(per_1000 * len(genuine) / 1000.0))
+    if not len(genuine):
+        return int(raw.min())
     return int(genuine[-1]) if allowed >= len(genuine) else int(genuine[allowed]) + 1
+
+
+def threshold_cost(held: Held, false_alert: float, missed: float) -> int | None:
+    """The raw score from which alerting costs least on these rows; None when it never pays.
+
+    A missed fraud costs ``missed`` times its amount, an alert on a genuine row ``false_alert``
+    minor units.
+    """
+    order = np.argsort(-held.raw.astype(np.int64), kind="stable")
+    raw, fraud = held.raw[order], held.label[order] == 1
+    gain = np.cumsum(np.where(fraud, missed * held.amount[order], -false_alert))
+    last = np.r_[np.flatnonzero(np.diff(raw)), len(raw) - 1]
+    best = int(np.argmax(gain[last]))
+    return int(raw[last[best]]) if gain[last[best]] > 0 else None
 
 
 def decide(
     section: DecisionSection,
     table: Calibration,
-    raw: npt.NDArray[np.int32],
-    label: npt.NDArray[np.int8],
+    held: Held,
     *,
     reasons: Sequence[int],
     references: Sequence[int],
+    names: Sequence[str] = (),
 ) -> Decision:
     """The decision of a pack, thresholds set on the calibration rows.
 
-    ``reasons`` and ``references`` (int8 codes of the training medians) are per feature.
+    ``reasons`` and ``references`` (int8 codes of the training medians) are per feature; ``names``
+    are the features that [decision.reasons] may give another reason. For each action a probability
+    that was chosen goes before costs, and costs before budgets. Raises ConfigError.
     """
 
-    def find(chosen: float | None, per_1000: float) -> int | None:
+    def q32(raw: int | None) -> int | None:
+        if raw is None or raw > table.raw[-1]:
+            return None
+        return int(table.evaluate(np.asarray([raw], np.int64))[0])
+
+    def find(action: str) -> int | None:
+        chosen: float | None = getattr(section, action)
         if chosen is not None:
             return to_q32(chosen)
-        at = threshold_raw(raw, label, per_1000)
-        if at is None or at > table.raw[-1]:
+        cost: float | None = getattr(section.costs, f"{action}_minor")
+        if cost is not None:
+            return q32(threshold_cost(held, cost, section.costs.missed))
+        per_1000: float | None = getattr(section, f"{action}_per_1000")
+        per_week: float | None = getattr(section, f"{action}_per_terminal_week")
+        # a budget of 0 says never; the default budget steps back when the other one is given
+        if per_week is not None and f"{action}_per_1000" not in section.model_fields_set:
+            per_1000 = None
+        if per_1000 == 0 or per_week == 0:
             return None
-        return int(table.evaluate(np.asarray([at], np.int64))[0])
+        allowed = false_alerts_allowed(held, per_1000, per_week)
+        return None if allowed is None else q32(threshold_raw(held.raw, held.label, allowed))
 
-    online = find(section.go_online, section.go_online_per_1000)
-    decline = find(section.decline, section.decline_per_1000)
+    online, decline = find("go_online"), find("decline")
     low = NEVER_Q32 if online is None else online
     high = NEVER_Q32 if decline is None else max(low if online is not None else 0, decline)
     return Decision(
-        reasons=tuple(reasons),
+        reasons=_reasons(section.reasons, reasons, names),
         references=tuple(references),
         go_online_q32=min(low, high),
         decline_q32=high,
@@ -66,3 +140,46 @@ def decide(
         cold_events=section.cold_events,
         cold_s=section.cold,
     )
+
+
+def realised(
+    section: DecisionSection,
+    decision: Decision,
+    table: Calibration,
+    slices: Mapping[str, npt.NDArray[Any]],
+    raws: Mapping[str, npt.NDArray[np.int32]],
+) -> dict[str, Any]:
+    """Thresholds as probabilities, what they were set by, and the alerts they give on the rows
+    they were set on (``calibration``) and on those of the test, as ``raws`` names them."""
+    asked = section.model_dump(
+        include={f"{a}{b}" for a in ("go_online", "decline")
+                 for b in ("", "_per_1000", "_per_terminal_week")} | {"costs"}
+    )
+    out: dict[str, Any] = {
+        "budget": asked,
+        "go_online": None if decision.never_online else decision.go_online_q32 / _Q32,
+        "decline": None if decision.never_decline else decision.decline_q32 / _Q32,
+    }
+    for part, raw in raws.items():
+        t = slices[f"{part}_t_s"].astype(np.int64)
+        alert = decision.evaluate(table.evaluate(raw)) > 0
+        out[part] = alert_figures(
+            alert, slices[f"{part}_label"] == 1, slices[f"{part}_amount"].astype(np.float64),
+            terminals=len(np.unique(slices[f"{part}_terminal"])),
+            seconds=max(int(t.max() - t.min()), 86_400) if len(t) else 86_400.0,
+            false_alert=section.costs.go_online_minor or 0.0,
+        )
+    return out
+
+
+def _reasons(
+    chosen: Mapping[str, int], reasons: Sequence[int], names: Sequence[str]
+) -> tuple[int, ...]:
+    for name in chosen:
+        if name not in names:
+            raise ConfigError(
+                f"decision.reasons.{name}: the model has no feature of that name; it has "
+                f"{', '.join(names)}"
+            )
+    given = dict(zip(names, reasons, strict=True)) | dict(chosen) if names else {}
+    return tuple(given.values()) if names else tuple(reasons)

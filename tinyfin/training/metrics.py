@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How well scores find fraud. All take scores (higher is worse) and labels (1 fraud, 0 genuine)."""
+"""How well scores find fraud. All take scores (higher is worse) and labels (1 fraud, 0 genuine).
+
+Scikit-learn's where it has them; where there is no figure to be had (no fraud, nothing but fraud)
+the answer is NaN, not an error.
+"""
 
 from __future__ import annotations
 
@@ -42,22 +46,24 @@ def _cumulated(
 def average_precision(score: Scores, label: Labels, weight: Scores | None = None) -> float:
     """Sum over thresholds of precision times the gain in recall; ties count once. NaN if no fraud.
 
-    The definition is scikit-learn's ``average_precision_score``.
+    Scikit-learn's ``average_precision_score``.
     """
-    if not np.any(label == 1):
+    from sklearn.metrics import average_precision_score
+
+    fraud = label == 1
+    if not np.any(fraud):
         return float("nan")
-    _, tp, fp = _cumulated(score, label, weight)
-    gain = np.diff(np.r_[0.0, tp]) / tp[-1]
-    return float(np.sum(gain * tp / (tp + fp)))
+    return float(average_precision_score(fraud, score, sample_weight=weight))
 
 
 def roc_auc(score: Scores, label: Labels, weight: Scores | None = None) -> float:
-    """Area under the ROC curve by the trapezium rule. NaN without both classes."""
-    if len(np.unique(label)) < 2:
+    """Area under the ROC curve. NaN without both classes. Scikit-learn's ``roc_auc_score``."""
+    from sklearn.metrics import roc_auc_score
+
+    fraud = label == 1
+    if np.all(fraud) or not np.any(fraud):
         return float("nan")
-    _, tp, fp = _cumulated(score, label, weight)
-    tp, fp = np.r_[0.0, tp] / tp[-1], np.r_[0.0, fp] / fp[-1]
-    return float(np.sum(np.diff(fp) * (tp[1:] + tp[:-1]) / 2))
+    return float(roc_auc_score(fraud, score, sample_weight=weight))
 
 
 def at_false_positive_rate(
@@ -79,14 +85,19 @@ def at_false_positive_rate(
 
 
 def precision_recall_curve(score: Scores, label: Labels) -> tuple[Scores, Scores]:
-    """Recall (ascending) and precision at every threshold."""
+    """Recall (ascending) and precision at every threshold; the steps between them, times their
+    precision, sum to the average precision. Needs nothing but numpy."""
     _, tp, fp = _cumulated(score, label, None)
     return tp / max(tp[-1], 1e-12), tp / (tp + fp)
 
 
 def brier(probability: Scores, label: Labels) -> float:
-    """Mean squared difference of probability and outcome."""
-    return float(np.mean((probability - (label == 1)) ** 2))
+    """Mean squared difference of probability and outcome; scikit-learn's ``brier_score_loss``."""
+    from sklearn.metrics import brier_score_loss
+
+    if not len(label):
+        return float("nan")
+    return float(brier_score_loss(label == 1, np.clip(probability, 0.0, 1.0), labels=[False, True]))
 
 
 def calibration_bins(
@@ -113,16 +124,18 @@ def evaluate(
     probability: Scores | None = None,
     scenario: npt.NDArray[np.int16] | None = None,
     scenario_names: Sequence[str] = (),
+    weight: Scores | None = None,
 ) -> dict[str, Any]:
     """All figures of one scorer on one population, as JSON-ready numbers.
 
     ``probability`` adds Brier, ECE, observed and expected frauds; ``scenario`` adds the recall of
-    each scenario at the first false-positive rate.
+    each scenario at the first false-positive rate. ``weight``: of the rows, for the average
+    precision alone.
     """
     out: dict[str, Any] = {
         "rows": len(score),
         "frauds": int(np.count_nonzero(label == 1)),
-        "average_precision": average_precision(score, label),
+        "average_precision": average_precision(score, label, weight),
         "roc_auc": roc_auc(score, label),
     }
     for rate in FALSE_POSITIVE_RATES:

@@ -82,7 +82,8 @@ def split_by_time(
 
     ``shares`` are train, validation and test; the first half of the validation share tells when to
     stop, the second calibrates. Without ``until_s`` the model goes live where the last share of the
-    transactions begins. ``supervised=False``: fit and stop on all rows that are not known to be
+    transactions begins. Where frauds are few the calibration reaches back as far as it needs to
+    hold five. ``supervised=False``: fit and stop on all rows that are not known to be
     fraud; calibrate on labelled rows if they hold frauds enough, else on rows without known fraud.
     Raises DataError when the fit or the calibration would be empty or, supervised, hold fewer than
     five frauds.
@@ -106,7 +107,7 @@ def split_by_time(
     usable = _by_time(np.flatnonzero(told), t)
     if supervised:
         _require(tx, usable, "to learn from", start, until_s, immature)
-    stop, cut = _moments(t[usable], shares)
+    stop, cut = _moments(t[usable], shares, tx.label[usable] == 1)
     calibration = usable[t[usable] >= cut]
     if not supervised:
         usable = _by_time(np.flatnonzero(clean), t)
@@ -140,14 +141,25 @@ def split_by_time(
     )
 
 
-def _moments(t: npt.NDArray[np.int64], shares: tuple[float, float, float]) -> tuple[int, int]:
-    """Where the fit ends, and where the calibration begins, among ascending times."""
+def _moments(
+    t: npt.NDArray[np.int64],
+    shares: tuple[float, float, float],
+    fraud: npt.NDArray[np.bool_] | None = None,
+) -> tuple[int, int]:
+    """Where the fit ends, and where the calibration begins, among ascending times.
+
+    With ``fraud``, a calibration that would hold too few frauds begins earlier, and the fit ends
+    there at the latest; but half of the frauds are always left to the fit.
+    """
     if not len(t):
         return 0, 0
     share = shares[0] / max(shares[0] + shares[1], 1e-9)
     stop, cut = (
         int(t[min(len(t) - 1, round(len(t) * at))]) for at in (share, (1.0 + share) / 2)
     )
+    if fraud is not None and np.count_nonzero(fraud) >= 2 * MIN_FRAUDS:
+        cut = min(cut, int(t[fraud][-MIN_FRAUDS]))
+        stop = min(stop, cut)
     return stop, cut
 
 

@@ -25,7 +25,10 @@ def scorers(facts: Facts, population: str = "all") -> Mapping[str, Any]:
 
 
 _NAMES = {"model_int8": "model, int8", "model_float": "model, float", "amount": "amount alone",
-          "rule_a": "rule A (terminal only)", "rule_b": "rule B (with card means)"}
+          "rule_a": "rule A (terminal only)", "rule_b": "rule B (with card means)",
+          "rate": "rate of the terminal", "logistic_regression": "logistic regression",
+          "random_forest": "random forest", "xgboost": "XGBoost",
+          "isolation_forest": "isolation forest"}
 
 
 def _scorer(name: str) -> str:

@@ -19,6 +19,7 @@ from tinyfin.data.transactions import Transactions, format_time
 from tinyfin.errors import TinyfinError
 from tinyfin.hil.reporting import detection
 from tinyfin.hil.reporting.judge import checks, passed
+from tinyfin.training.evaluation.curves import curves, score_histogram
 
 __all__ = ["FORMAT", "clean", "collect"]
 
@@ -272,8 +273,8 @@ def _curves(run_dir: Path, missing: _Missing) -> dict[str, Any]:
         "rows": len(label),
         "frauds": int(np.count_nonzero(label == 1)),
         "scores_of": first,
-        "scores": detection.score_histogram(probability[first], label),
-        **detection.curves(label, scores, probability),
+        "scores": score_histogram(probability[first], label),
+        **curves(label, scores, probability),
     }
 
 
@@ -320,7 +321,7 @@ def _replayed(
         "only_later": bool(np.any(later)),
     }
     use = later if out["only_later"] else np.ones(len(row), bool)
-    out["scores"] = detection.score_histogram(
+    out["scores"] = score_histogram(
         detection.replayed_probability(score[use]), tx.label[row[use]]
     )
     out["caught"] = detection.caught(tx, row[use], action[use])

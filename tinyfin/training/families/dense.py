@@ -45,17 +45,16 @@ def fit_dense(
     rate = tf.keras.optimizers.schedules.CosineDecay(
         model.learning_rate, model.epochs * steps, alpha=0.02
     )
-    network.compile(
-        optimizer=tf.keras.optimizers.Adam(rate),
-        loss=tf.keras.losses.BinaryCrossentropy(from_logits=True),
-        jit_compile=False,
+    watch = _Watch(network, problem, model, progress)
+    epoch = _epoch(
+        tf, network, tf.keras.optimizers.Adam(rate), codes_to_float(problem.inputs[rows]), target,
+        (weight / np.mean(weight)).astype(np.float32), model.batch_size,
     )
-    watch = _watch(tf, problem, model, progress)
-    network.fit(
-        codes_to_float(problem.inputs[rows]), target, sample_weight=weight / np.mean(weight),
-        batch_size=model.batch_size, epochs=model.epochs, shuffle=True, verbose=0,
-        callbacks=[watch],
-    )  # fmt: skip
+    rng = np.random.default_rng(model.seed)
+    for number in range(model.epochs):
+        loss = float(epoch(tf.constant(rng.permutation(len(rows)).astype(np.int32))))
+        if watch.seen(number, loss):
+            break
     network.set_weights(watch.best_weights)
     history = {
         "fit_rows": len(rows),
@@ -84,31 +83,68 @@ def _network(tf: Any, problem: Problem, model: Model) -> Any:
     return network
 
 
-def _watch(
-    tf: Any, problem: Problem, model: Model, progress: Callable[[int, int, str], None]
+def _epoch(
+    tf: Any,
+    network: Any,
+    optimizer: Any,
+    x: npt.NDArray[np.float32],
+    target: npt.NDArray[np.float32],
+    weight: npt.NDArray[np.float32],
+    batch: int,
 ) -> Any:
-    inputs = codes_to_float(problem.validation_inputs)
+    """A function of the rows' order that takes one pass over them and gives the mean loss.
 
-    class Watch(tf.keras.callbacks.Callback):  # type: ignore[misc]
-        """Average precision on the later slice after each epoch; keeps the best weights."""
+    The whole pass is one graph: with networks so small, a call per batch would cost more than the
+    batch.
+    """
+    variables = network.trainable_variables
+    optimizer.build(variables)
+    inputs, wanted, weights = tf.constant(x), tf.constant(target), tf.constant(weight)
+    steps = max(1, -(-len(x) // batch))
 
-        def __init__(self) -> None:
-            super().__init__()
-            self.values: list[float] = []
-            self.losses: list[float] = []
-            self.best_epoch = 0
-            self.best_weights: list[Any] = []
+    @tf.function(input_signature=[tf.TensorSpec([len(x)], tf.int32)])  # type: ignore[untyped-decorator]
+    def run(order: Any) -> Any:
+        total = tf.constant(0.0)
+        for step in tf.range(steps):
+            at = order[step * batch : (step + 1) * batch]
+            with tf.GradientTape() as tape:
+                logit = network(tf.gather(inputs, at), training=True)[:, 0]
+                each = tf.nn.sigmoid_cross_entropy_with_logits(tf.gather(wanted, at), logit)
+                loss = tf.reduce_mean(each * tf.gather(weights, at))
+                if network.losses:
+                    loss += tf.add_n(network.losses)
+            optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+            total += loss
+        return total / steps
 
-        def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-            logit = self.model(inputs, training=False).numpy()[:, 0]
-            value = average_precision(logit, problem.validation_label)
-            # without a fraud among the later rows nothing tells epochs apart: the last one stays
-            if not self.best_weights or np.isnan(value) or value > max(self.values):
-                self.best_epoch, self.best_weights = epoch, self.model.get_weights()
-            self.values.append(value)
-            self.losses.append(float((logs or {}).get("loss", float("nan"))))
-            progress(epoch + 1, model.epochs, f"epochs, AP {value:.3f}")
-            if model.patience and epoch - self.best_epoch >= model.patience:
-                self.model.stop_training = True
+    return run
 
-    return Watch()
+
+class _Watch:
+    """Average precision on the later slice after each epoch; keeps the best weights."""
+
+    def __init__(
+        self, network: Any, problem: Problem, model: Model,
+        progress: Callable[[int, int, str], None],
+    ) -> None:
+        self.network, self.model, self.progress = network, model, progress
+        self.inputs = codes_to_float(problem.validation_inputs)
+        self.label = problem.validation_label
+        self.values: list[float] = []
+        self.losses: list[float] = []
+        self.best_epoch = 0
+        self.best_weights: list[Any] = []
+
+    def seen(self, epoch: int, loss: float) -> bool:
+        """Look at the network after an epoch; True when it is time to stop."""
+        value = float("nan")
+        if len(self.inputs):
+            logit = self.network(self.inputs, training=False).numpy()[:, 0]
+            value = average_precision(logit, self.label)
+        # without a fraud among the later rows nothing tells epochs apart: the last one stays
+        if not self.best_weights or np.isnan(value) or value > max(self.values):
+            self.best_epoch, self.best_weights = epoch, self.network.get_weights()
+        self.values.append(value)
+        self.losses.append(loss)
+        self.progress(epoch + 1, self.model.epochs, f"epochs, AP {value:.3f}")
+        return bool(self.model.patience) and epoch - self.best_epoch >= self.model.patience

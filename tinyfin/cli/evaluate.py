@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``tinyfin evaluate``: a run's configuration judged week after week."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tinyfin.cli.output import emit, json_option, note
+from tinyfin.errors import InputError, MismatchError
+
+__all__ = ["command", "data_of", "weeks_of"]
+
+
+def weeks_of(text: str | None) -> int | list[int] | None:
+    """``--weeks``: a number, or first days parted by commas."""
+    from tinyfin.config import parse_moment
+
+    if text is None or text.isdigit():
+        return None if text is None else max(1, int(text))
+    try:
+        return [parse_moment(day.strip()) for day in text.split(",")]
+    except ValueError as error:
+        raise InputError(f"--weeks {text!r}: {error}; or give how many") from error
+
+
+def data_of(run: Any, data: tuple[str, ...]) -> list[Path]:
+    """The files given, or those the run was trained on, if they are still the same."""
+    from tinyfin.training.run import file_facts
+
+    if data:
+        return [Path(path) for path in data]
+    known = run.read_json("run.json")["data"]["files"]
+    paths = [Path(file["path"]) for file in known]
+    for path, file in zip(paths, known, strict=True):
+        if not path.is_file() or file_facts([path])[0]["sha256"] != file["sha256"]:
+            raise InputError(
+                f"{path}: is not there, or not the file that {run.path} was trained on; name the "
+                "DATA"
+            )
+    return paths
+
+
+@click.command()
+@click.argument("run", type=click.Path(file_okay=False))
+@click.argument("data", nargs=-1, type=click.Path(exists=True, dir_okay=False))
+@click.option("--protocol", type=click.Choice(["prequential", "holdout", "halves"]),
+              help="Instead of [evaluate] protocol.")
+@click.option("--weeks", help="First days of the test weeks, parted by commas; or how many.")
+@click.option("--seeds", type=click.IntRange(1, 100), help="Models per week.")
+@click.option("--delays", help="Label delays of the curve, parted by commas: 2d,14d,30d.")
+@click.option("--cold", is_flag=True,
+              help="Start the state anew with each part: what a terminal without memory would do.")
+@click.option("--gate", type=click.Path(exists=True, dir_okay=False),
+              help="TOML of bounds; one that fails ends with exit code 4.")
+@click.option("--card", type=click.Path(dir_okay=False), help="Write the model card here, too.")
+@click.option("--skip-bad-rows", type=click.Path(dir_okay=False),
+              help="Set bad rows aside into this CSV file.")
+@json_option
+def command(
+    run: str,
+    data: tuple[str, ...],
+    protocol: str | None,
+    weeks: str | None,
+    seeds: int | None,
+    delays: str | None,
+    cold: bool,
+    gate: str | None,
+    card: str | None,
+    skip_bad_rows: str | None,
+    as_json: bool,
+) -> None:
+    """Judge the configuration of a RUN: learned anew for each week, scored by the twin.
+
+    Without DATA on the files that the run was trained on. Its weights play no part. Each week
+    learns, quantizes, calibrates and sets thresholds on labels known when it begins. Weeks are kept
+    in RUN/evaluation and used again. Writes evaluation.json, evaluation.html and MODEL_CARD.md.
+    """
+    from tinyfin.quantize.quantize import quantize
+    from tinyfin.training.evaluation.card import model_card
+    from tinyfin.training.evaluation.gates import check, load_gate
+    from tinyfin.training.evaluation.page import write_page
+    from tinyfin.training.evaluation.run import evaluate_run
+    from tinyfin.training.run import open_run
+
+    folder = open_run(run)
+    bounds = load_gate(gate) if gate is not None else None
+    found = evaluate_run(
+        folder, data_of(folder, data), quantize=quantize, protocol=protocol,
+        weeks=weeks_of(weeks), seeds=seeds, delays=_delays(delays), cold=cold,
+        skip_bad_rows=skip_bad_rows, note=note, progress=_bar,
+    )
+    facts = found.facts
+    if bounds is not None:
+        facts["gate"] = check(facts, bounds)
+    folder.write_json("evaluation.json", facts)
+    page = write_page(folder.path / "evaluation.html", found)
+    text = model_card(facts, folder)
+    (folder.path / "MODEL_CARD.md").write_text(text, encoding="utf-8")
+    if card is not None:
+        Path(card).write_text(text, encoding="utf-8")
+    emit(facts, as_json, f"{table_text(facts)}\nreport: {page}")
+    failed = [row for row in facts.get("gate", []) if not row["ok"]]
+    if failed:
+        told = "; ".join(f"{r['name']} is {_figure(r['found'], 4)}, wanted {r['wanted']}"
+                         for r in failed)
+        raise MismatchError(f"{gate}: the gate failed: {told}; see {page}")
+
+
+def _delays(text: str | None) -> list[int] | None:
+    from tinyfin.config import parse_duration
+
+    if text is None:
+        return None
+    try:
+        return [parse_duration(part.strip()) for part in text.split(",")]
+    except ValueError as error:
+        raise InputError(f"--delays {text!r}: {error}") from error
+
+
+def _bar(done: int, of: int, text: str) -> None:
+    end = "\n" if not sys.stderr.isatty() or done == of else ""
+    start = "\r" if sys.stderr.isatty() else ""
+    click.echo(f"{start}evaluated {done} of {of}: {text}{end}", err=True, nl=False)
+
+
+def table_text(facts: Mapping[str, Any]) -> str:
+    """The means of all scorers, for people."""
+    lines = []
+    for state, means in (("", facts["means"]), ("COLD: ", facts["cold"])):
+        for population, scorers in means.items():
+            parts = next(iter(scorers.values()))["parts"]
+            lines.append(f"{state}{population}, mean of {parts} part{'s' if parts > 1 else ''}")
+            lines.append("  scorer               AP     95% interval   worst  R@0.1%  R@1%   ECE")
+            for name, m in scorers.items():
+                span = (facts["intervals"].get(population, {}).get(name) or {}).get(
+                    "average_precision"
+                )
+                inside = state == "" and span is not None
+                between = f"{span[0]:.3f} - {span[1]:.3f}" if inside and span else " " * 13
+                lines.append(
+                    f"  {name:<19}  {_figure(m['average_precision'])}  {between}  "
+                    f"{_figure(m['worst_part'])}  {_figure(m['recall_at_0.1%'])}   "
+                    f"{_figure(m['recall_at_1%'])}  {_figure(m.get('calibration_error'), 4)}"
+                )
+    for population, loss in facts["int8_loss"].items():
+        spread = facts["seeds"][population]
+        lines.append(
+            f"{population}: int8 loses {loss:.4f} AP against float; over seeds "
+            f"{spread['lowest']:.3f} - {spread['highest']:.3f}"
+        )
+    for row in facts.get("gate", []):
+        sign = "holds" if row["ok"] else "FAILS"
+        lines.append(f"gate {sign}: {row['name']} = {_figure(row['found'], 4)}, {row['wanted']}")
+    return "\n".join(lines)
+
+
+def _figure(value: float | None, decimals: int = 3) -> str:
+    return "  -  " if value is None or value != value else f"{value:.{decimals}f}"

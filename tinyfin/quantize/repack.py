@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Another decision for the same model: thresholds, budgets, costs, reasons, without training."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from tinyfin.config import Decision
+from tinyfin.errors import ConfigError, ModelError
+from tinyfin.pack.container import parse_pack
+from tinyfin.pack.layouts import remove_layouts, write_layouts
+from tinyfin.pack.trust import PUBLIC_KEY_FILE, require_trusted, save_public_key
+from tinyfin.quantize.quantize import assemble
+from tinyfin.training.decision import realised
+from tinyfin.training.run import RunFolder
+
+__all__ = ["load_rules", "other_decision", "repack"]
+
+
+def load_rules(path: str | Path) -> Decision:
+    """The [decision] of a TOML file that holds nothing else. Raises ConfigError."""
+    try:
+        table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}; check the path") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: is not TOML: {error}; mend that line") from error
+    if set(table) != {"decision"} or not isinstance(table["decision"], dict):
+        raise ConfigError(f"{path}: give one table, [decision], and nothing beside it")
+    return _checked(table["decision"], str(path))
+
+
+def other_decision(
+    section: Decision,
+    *,
+    threshold: float | None = None,
+    decline_threshold: float | None = None,
+    per_1000: float | None = None,
+    per_terminal_week: float | None = None,
+    false_alert_cost: float | None = None,
+) -> Decision:
+    """``section`` with what is not None. Raises ConfigError.
+
+    What is given is meant to take effect: a budget or a cost takes the place of a probability that
+    was chosen, a budget that of costs, and one budget alone that of the other.
+    """
+    table = section.model_dump(exclude_unset=True)
+    budget = per_1000 is not None or per_terminal_week is not None
+    if budget or false_alert_cost is not None:
+        table.pop("go_online", None)
+    if budget and false_alert_cost is None:
+        table.pop("costs", None)
+    if budget:
+        table.pop("go_online_per_1000", None)
+        table.pop("go_online_per_terminal_week", None)
+    if false_alert_cost is not None:
+        table["costs"] = {**table.get("costs", {}), "go_online_minor": false_alert_cost}
+    given = {
+        "go_online": threshold, "decline": decline_threshold, "go_online_per_1000": per_1000,
+        "go_online_per_terminal_week": per_terminal_week,
+    }
+    return _checked(table | {k: v for k, v in given.items() if v is not None}, "repack")
+
+
+def _checked(table: Mapping[str, Any], where: str) -> Decision:
+    try:
+        return Decision.model_validate(dict(table))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(["decision", *map(str, first["loc"])])
+        raise ConfigError(
+            f"{where}: {key} = {first['input']!r}: {first['msg'].removeprefix('Value error, ')}"
+        ) from error
+
+
+def repack(run: RunFolder, section: Decision, *, key: Any = None) -> dict[str, Any]:
+    """Write ``model.tfpack`` anew with another decision; thresholds are set on the calibration
+    rows, as ever.
+
+    Signed by ``key`` as quantize does it. Raises ModelError when the run has no pack, or would make
+    another model than the one that is in it; ConfigError for a feature that is not there.
+    """
+    from tinyfin.pack.trust import keys_beside
+    from tinyfin.twin import Twin
+
+    old = require_trusted(run.pack_bytes(), keys_beside(run.path), run.pack)
+    if not old.development and key is None:
+        raise ModelError(
+            f"{run.pack}: is signed by a release key; sign the new one, too, with --key FILE"
+        )
+    facts, slices = run.read_json("run.json"), run.slices()
+    integers = run.path / "model.json"
+    file = integers.read_bytes() if integers.is_file() else run.file("model.tflite").read_bytes()
+    made = assemble(
+        run, file, facts, slices, key=key, section=section, parent=old.pack_id.hex()
+    )
+    keys = () if key is None else (key.public,)
+    new = parse_pack(made.pack, keys=keys)
+    if new.model_id != old.model_id or new.plan != old.plan or new.calibration != old.calibration:
+        raise ModelError(
+            f"{run.path}: its files make another model than {run.pack} holds; run "
+            "`tinyfin quantize` first"
+        )
+    test = Twin(made.pack, keys=keys).infer(slices["test"])[1] if len(slices["test"]) else (
+        made.raw[:0]
+    )
+    stands = realised(
+        section, made.decision, made.calibration, slices, {"calibration": made.raw, "test": test}
+    )
+    metrics = run.read_json("metrics.json")
+    before = metrics.get("decision")
+    run.write_json("metrics.json", {**metrics, "decision": stands})
+    remembered = run.path / PUBLIC_KEY_FILE
+    remembered.unlink(missing_ok=True)
+    remove_layouts(run.pack)
+    run.pack.write_bytes(made.pack)
+    if key is not None:
+        save_public_key(key.public, remembered)
+        write_layouts(run.pack, key=key)
+    return {
+        "run": str(run.path), "pack": str(run.pack), "model_id": new.model_id.hex(),
+        "pack_id": new.pack_id.hex(), "parent": old.pack_id.hex(), "before": before,
+        "decision": stands,
+    }  # fmt: skip

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The model card: what a run is for, what it was made from, what it can do and what it cannot.
+
+The headings are those of Mitchell et al., Model Cards for Model Reporting (2019).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tinyfin.training.evaluation.figures import MAIN
+from tinyfin.training.run import RunFolder
+
+__all__ = ["INTENDED", "LIMITS", "OUT_OF_SCOPE", "made_from", "model_card", "ranked"]
+
+INTENDED = (
+    "Inside a payment terminal, before authorisation: raise caution on a transaction that looks "
+    "like fraud (ask to go online, ask for more, hold back).",
+    "It may only raise caution: it never turns a decline of the kernel or of the host into an "
+    "approval.",
+)
+OUT_OF_SCOPE = (
+    "Creditworthiness, credit scoring, or any judgement of a person: the score must feed none.",
+    "Transactions unlike those it learned from: another country, merchant, currency or schema "
+    "needs its own evaluation.",
+    "A sole ground for refusing a customer without a way to be heard.",
+)
+LIMITS = (
+    "Attacks spread thinly over many terminals are invisible to any one of them.",
+    "Fraud that shows only through labels is found only as fast as labels arrive.",
+    "State must be warm: figures of a terminal without memory are another model's (named COLD).",
+    "Intervals draw cards anew; they say nothing of fraud of a kind that the data does not hold.",
+)
+
+
+def ranked(means: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """Scorers of one population, the models first, then by average precision."""
+    return sorted(
+        means.items(),
+        key=lambda item: (not item[0].startswith("model"), -item[1]["average_precision"]),
+    )
+
+
+def made_from(facts: Mapping[str, Any], run: RunFolder) -> list[tuple[str, str]]:
+    """Hashes and versions that name this model and what it was made from."""
+    own = run.read_json("run.json")
+    rows = [(f"data, {f['name']}", f"sha256 {f['sha256']}") for f in facts["data"]["files"]]
+    rows += [
+        ("configuration", f"sha256 {own['config_sha256']}"),
+        ("weights of the run", f"sha256 {own['model']['weights_sha256']}"),
+        ("feature program", f"sha256 {own['features']['program_sha256']}"),
+    ]
+    if run.pack.is_file():
+        from tinyfin.pack.container import parse_pack
+
+        pack = parse_pack(run.pack.read_bytes())
+        rows += [("model_id", pack.model_id.hex()), ("pack_id", pack.pack_id.hex())]
+    versions = ", ".join(f"{k} {v}" for k, v in own["versions"].items())
+    return [*rows, ("versions", versions)]
+
+
+def model_card(facts: Mapping[str, Any], run: RunFolder) -> str:
+    """Markdown, no line of it dependent on the machine."""
+    own = run.read_json("run.json")
+    model = own["model"]
+    found = facts["means"] or facts["cold"]
+    split = facts["parts"][-1]["split"]
+    lines = [
+        f"# Model card: {facts['run']}", "",
+        f"Family `{model['family']}`, read-out `{model['readout']}`, "
+        f"{len(own['features']['names'])} features; state {facts['state']}.", "",
+        "## Intended use", "", *_items(INTENDED), "",
+        "## Out of scope", "", *_items(OUT_OF_SCOPE), "",
+        "## Data", "",
+        f"{facts['data']['rows']:,} transactions of {facts['data']['terminals']:,} terminals, "
+        f"{facts['quality']['from']} to {facts['quality']['to']}, "
+        f"{facts['quality']['frauds']:,} frauds. The last part learned from "
+        f"{split['fit']['rows']:,} rows with {split['fit']['frauds']:,} frauds, stopped by "
+        f"{split['validation']['rows']:,}, calibrated on {split['calibration']['rows']:,}; "
+        f"{split['immature_refused']:,} rows were refused because their label came later.", "",
+        "## Metrics", "", _protocol(facts), "",
+    ]  # fmt: skip
+    for population, scorers in found.items():
+        lines += [f"Population: {population.replace('_', ' ')}.", "", *_table(facts, population,
+                  scorers), ""]
+    lines += [*_trust(facts), "", "## Where it falls behind", "", *_behind(facts), ""]
+    lines += ["## Limits", "", *_items(LIMITS), "", "## How it was made", ""]
+    lines += [
+        "Trained in Keras or fitted as an integer model, quantized after training to int8, "
+        "compiled into a signed pack; every figure of `model_int8` is that pack's on the twin of "
+        "the terminal's engine.", "",
+        "    tinyfin train DATA --config tinyfin.toml --name " + str(facts["run"]),
+        f"    tinyfin quantize runs/{facts['run']}",
+        f"    tinyfin evaluate runs/{facts['run']} --protocol {facts['protocol']}", "",
+        "| what | name |", "|---|---|",
+        *(f"| {name} | `{value}` |" for name, value in made_from(facts, run)), "",
+    ]
+    return "\n".join(lines)
+
+
+def _items(texts: Sequence[str]) -> list[str]:
+    return [f"* {text}" for text in texts]
+
+
+def _protocol(facts: Mapping[str, Any]) -> str:
+    parts = ", ".join(p["name"] + (" (COLD)" if p["cold"] else "") for p in facts["parts"])
+    delay = (facts["label_delay_s"] or 0) / 86_400
+    return (
+        f"Protocol {facts['protocol']}: {parts}. Each is learned, quantized, calibrated and given "
+        f"its thresholds from what was known when it begins; labels take {delay:g} days. Means "
+        "over the parts; intervals (95 %) draw cards anew."
+    )
+
+
+def _table(facts: Mapping[str, Any], population: str, scorers: Mapping[str, Any]) -> list[str]:
+    lines = [
+        "| scorer | AP | interval | ROC AUC | recall at 0.1 % FP | at 1 % FP | value detected | "
+        "savings |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    spans = facts["intervals"].get(population, {})
+    for name, m in ranked(scorers):
+        span = (spans.get(name) or {}).get("average_precision")
+        between = f"{span[0]:.3f} to {span[1]:.3f}" if span else ""
+        lines.append(
+            f"| {name} | {m['average_precision']:.3f} | {between} | {_n(m['roc_auc'])} | "
+            f"{_n(m['recall_at_0.1%'])} | {_n(m['recall_at_1%'])} | "
+            f"{_n(m['alerts']['value_detected'])} | {_n(m['alerts']['savings'])} |"
+        )
+    return lines
+
+
+def _trust(facts: Mapping[str, Any]) -> list[str]:
+    out = []
+    for population, scorers in (facts["means"] or facts["cold"]).items():
+        m = scorers[MAIN]
+        spread = facts["seeds"][population]
+        text = (
+            f"{population.replace('_', ' ')}: int8 loses {facts['int8_loss'][population]:.4f} AP "
+            f"against float; over seeds {spread['lowest']:.3f} to {spread['highest']:.3f}"
+        )
+        if "calibration_error" in m and facts["prevalence"] is None:
+            above = facts["pooled"]["expected_and_observed"][population]["above_threshold"]
+            text += (
+                f"; calibration error {m['calibration_error']:.4f}, Brier skill "
+                f"{m['brier_skill']:.3f}; above the alert threshold {above['expected']:.0f} "
+                f"frauds expected ({above['low']:.0f} to {above['high']:.0f}), "
+                f"{above['observed']} observed"
+            )
+        out.append(text + ".")
+    return _items(out)
+
+
+def _behind(facts: Mapping[str, Any]) -> list[str]:
+    rows = [s for s in facts["pooled"]["slices"] if s["behind"]]
+    if not rows:
+        return ["No slice with enough frauds to tell falls behind."]
+    return _items([
+        f"{s['kind']}: {s['slice']} ({', '.join(s['behind'])}; recall {_n(s['recall'])} of "
+        f"{s['frauds']} frauds, {s['expected']:.0f} expected)" for s in rows
+    ])  # fmt: skip
+
+
+def _n(value: Any) -> str:
+    return "-" if value is None or value != value else f"{value:.3f}"

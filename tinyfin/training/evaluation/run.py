@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A configuration judged: every part learned anew, scored on the twin, and summed up."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinyfin.config import Config, format_duration
+from tinyfin.data.transactions import Transactions
+from tinyfin.errors import InputError
+from tinyfin.training.evaluation.figures import MAIN, part_figures
+from tinyfin.training.evaluation.parts import PROTOCOLS, Part, parts_of, warm_s
+from tinyfin.training.evaluation.quality import quality
+from tinyfin.training.evaluation.scored import Quantizer, Scored, score_part
+from tinyfin.training.evaluation.summary import intervals, means, pooled, seed_spread
+from tinyfin.training.material import Material, prepare
+from tinyfin.training.run import RunFolder
+
+__all__ = ["FOLDER", "Evaluated", "evaluate_run"]
+
+FOLDER = "evaluation"
+Note = Callable[[str], None]
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What came out: facts as JSON has them, and the scored rows for pictures."""
+
+    run: RunFolder
+    facts: dict[str, Any]
+    tx: Transactions
+    scored: Sequence[Scored]
+    """Warm parts, or the cold ones when there are no others."""
+
+
+def evaluate_run(
+    run: RunFolder,
+    paths: Sequence[str | Path],
+    *,
+    quantize: Quantizer,
+    protocol: str | None = None,
+    weeks: int | Sequence[int] | None = None,
+    seeds: int | None = None,
+    delays: Sequence[int] | None = None,
+    cold: bool = False,
+    skip_bad_rows: str | Path | None = None,
+    note: Note = lambda _: None,
+    progress: Progress = lambda done, of, text: None,
+) -> Evaluated:
+    """Judge the configuration of ``run`` (its weights play no part) on the files.
+
+    None takes [evaluate]'s value. Parts are kept in ``run``'s folder and used again. Raises what
+    reading, training and quantizing raise, InputError for an unknown protocol.
+    """
+    config = run.config()
+    asked = config.evaluate
+    protocol = asked.protocol if protocol is None else protocol
+    if protocol not in PROTOCOLS:
+        raise InputError(f"--protocol {protocol!r}: known are {', '.join(PROTOCOLS)}")
+    begun = time.monotonic()
+    material = prepare(paths, config, skip_bad_rows=skip_bad_rows, note=note)
+    tx = material.tx
+    parts = parts_of(
+        tx, config, protocol=protocol, weeks=asked.weeks if weeks is None else weeks, cold=cold
+    )
+    count = asked.seeds if seeds is None else seeds
+    if protocol == "halves":
+        count = 1  # every half has a seed of its own
+    curve = [d for d in (asked.delays if delays is None else delays) if protocol == "prequential"]
+    chain = _Chain(run, config, quantize, protocol, cold, note, progress,
+                   len(parts) * (count + len(curve)))
+    by_seed = {
+        config.model.seed + i: chain.score(material, parts, config.model.seed + i, i == 0)
+        for i in range(count)
+    }
+    first = by_seed[config.model.seed]
+    figures = [
+        part_figures(
+            tx, s, false_alert=asked.false_alert_minor, prevalence=asked.prevalence
+        )
+        for s in first
+    ]
+    warm = [i for i, part in enumerate(parts) if not part.cold]
+    counted = warm or list(range(len(parts)))
+    facts: dict[str, Any] = {
+        "run": run.name,
+        "protocol": protocol,
+        "family": config.model.family,
+        "data": {"files": list(material.files), "rows": len(tx), "terminals": len(tx.terminals)},
+        "label_delay_s": config.data.label_delay_s,
+        "warm_after_s": warm_s(config),
+        "prevalence": asked.prevalence,
+        "false_alert_minor": asked.false_alert_minor,
+        "state": "COLD" if not warm and protocol != "halves" else "warm",
+        "parts": figures,
+        "means": means([figures[i] for i in warm]),
+        "cold": means([f for f in figures if f["cold"]]),
+        "intervals": intervals(
+            tx, [first[i] for i in counted], asked.prevalence, config.model.seed
+        ),
+        "seeds": seed_spread(
+            tx, {s: [scored[i] for i in counted] for s, scored in by_seed.items()},
+            asked.prevalence,
+        ),
+        "pooled": pooled(tx, [first[i] for i in counted]),
+        "delays": [_delay(chain, material, config, parts, d) for d in curve],
+    }
+    facts["int8_loss"] = _loss(facts["means"] or facts["cold"])
+    last = first[counted[-1]]
+    made = material.featured(last.run.config(), last.part.split.fit)
+    facts["quality"] = quality(
+        tx, config, made.features, made.program.feature_names, last.part.split.fit, last.rows
+    )
+    facts["config"] = _settings(config, run)
+    facts["seconds"] = time.monotonic() - begun
+    return Evaluated(run, facts, tx, [first[i] for i in counted])
+
+
+@dataclass
+class _Chain:
+    """Parts one after the other, with progress over all of them."""
+
+    run: RunFolder
+    config: Config
+    quantize: Quantizer
+    protocol: str
+    cold: bool
+    note: Note
+    progress: Progress
+    of: int
+    done: int = 0
+
+    def score(
+        self, material: Material, parts: Sequence[Part], seed: int, compared: bool, where: str = ""
+    ) -> list[Scored]:
+        """All parts with one seed; ``compared``: with the learned baselines."""
+        model = self.config.model.model_copy(update={"seed": seed})
+        config = replace(self.config, model=model)
+        out = []
+        for part in parts:
+            name = f"{part.name}{where}-seed{seed}" + ("-cold" if self.cold else "")
+            out.append(score_part(
+                self.run.path / FOLDER / self.protocol / name, material, part, config,
+                quantize=self.quantize, note=self.note, cold_start=self.cold,
+                baselines=config.evaluate.baselines if compared else [],
+            ))  # fmt: skip
+            self.done += 1
+            self.progress(self.done, self.of, name)
+        return out
+
+
+def _delay(
+    chain: _Chain, material: Material, config: Config, parts: Sequence[Part], delay_s: int
+) -> dict[str, Any]:
+    """The same weeks with labels that take ``delay_s`` instead."""
+    tx = material.tx
+    late = replace(
+        tx, label_known_s=(tx.t_mono_s.astype(np.int64) + delay_s).astype(np.uint32)
+    )
+    other = Material(late, material.files)
+    starts = [part.split.until_s for part in parts]
+    again = parts_of(late, config, protocol="prequential", weeks=starts)
+    text = format_duration(delay_s)
+    scored = chain.score(other, again, config.model.seed, False, f"-delay-{text}")
+    figures = [
+        part_figures(late, s, false_alert=config.evaluate.false_alert_minor,
+                     prevalence=config.evaluate.prevalence)
+        for s in scored
+    ]
+    found = means(figures)
+    return {
+        "delay_s": delay_s,
+        "delay": text,
+        "average_precision": {
+            population: {scorer: m["average_precision"] for scorer, m in scorers.items()}
+            for population, scorers in found.items()
+        },
+    }
+
+
+def _loss(found: dict[str, Any]) -> dict[str, float]:
+    """Average precision that int8 loses against float, by population."""
+    return {
+        population: scorers["model_float"]["average_precision"]
+        - scorers[MAIN]["average_precision"]
+        for population, scorers in found.items()
+    }
+
+
+def _settings(config: Config, run: RunFolder) -> dict[str, Any]:
+    """What a reader needs of the configuration."""
+    return {
+        "text": run.file("config.toml").read_text(),
+        "family": config.model.family,
+        "decision": config.decision.model_dump(),
+        "rules": config.rules.model_dump(),
+        "evaluate": config.evaluate.model_dump(),
+    }

@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One part of a protocol: a run of its own, quantized, and what its pack answers on the twin.
+
+A part's run is an ordinary run folder under ``RUN/evaluation``; it is kept, and used again while
+nothing that could change it has changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tinyfin.config import Config
+from tinyfin.data.events import Stream, event_stream
+from tinyfin.data.transactions import Transactions
+from tinyfin.errors import MismatchError
+from tinyfin.training.calibration import has_frauds
+from tinyfin.training.evaluation.parts import Part
+from tinyfin.training.fitting import learn
+from tinyfin.training.material import Material
+from tinyfin.training.run import RunFolder
+from tinyfin.training.table import baselines_of, float_probability
+
+__all__ = ["Scored", "Scores", "score_part"]
+
+Arrays = dict[str, npt.NDArray[Any]]
+Note = Callable[[str], None]
+Quantizer = Callable[[RunFolder], object]
+
+ROOMS = ("config", "data", "features", "training", "quantize", "pack", "twin")
+"""Whose code has a part in what a model answers."""
+_Q32 = float(1 << 32)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The test rows of one part with everything that was said of them, n rows in order of time."""
+
+    part: Part
+    run: RunFolder
+    rows: npt.NDArray[np.int64]
+    """Rows of the Transactions."""
+    scores: Mapping[str, npt.NDArray[Any]]
+    """By scorer: ``model_int8`` (raw, of the twin), ``model_float`` and the baselines."""
+    probability: Mapping[str, npt.NDArray[np.float64]]
+    """By model: calibrated, or a rank where no fraud was known to calibrate on."""
+    calibrated: bool
+    action: npt.NDArray[np.uint8]
+    reasons: npt.NDArray[np.uint16]
+    """[n, 3], 0 where there is none."""
+    flags: npt.NDArray[np.uint16]
+    stay: npt.NDArray[np.bool_] | None
+    """Cards without a known fraud; None when there are no cards."""
+    facts: Mapping[str, Any]
+    """The run's own, with decision, parity and seconds."""
+
+    def populations(self) -> dict[str, npt.NDArray[np.bool_]]:
+        """Masks by name; ``known_cards_removed`` first where there is one."""
+        everybody = {"all": np.ones(len(self.rows), bool)}
+        return everybody if self.stay is None else {"known_cards_removed": self.stay, **everybody}
+
+
+Scores = Sequence[Scored]
+
+
+def score_part(
+    folder: Path,
+    material: Material,
+    part: Part,
+    config: Config,
+    *,
+    quantize: Quantizer,
+    baselines: Sequence[str],
+    cold_start: bool = False,
+    note: Note = lambda _: None,
+) -> Scored:
+    """Learn, quantize and score one part; or take what ``folder`` holds when it is the same.
+
+    ``cold_start``: the state begins with the part. Raises what training and quantizing raise.
+    """
+    key = _key(material.tx, part, config, baselines, cold_start)
+    run = RunFolder(folder)
+    done = folder / "part.json"
+    if done.is_file() and json.loads(done.read_text()).get("key") == key:
+        note(f"{part.name}: kept from before")
+    else:
+        note(f"{part.name}: learning from {len(part.split.fit)} rows")
+        shutil.rmtree(folder, ignore_errors=True)
+        (folder / "plots").mkdir(parents=True)
+        text = "" if config.path is None else config.path.read_text()
+        (folder / "config.toml").write_text(text)
+        learn(run, material, part.split, config, baselines=baselines, note=note)
+        quantize(run)
+        arrays = _verdicts(run, material.tx, part, cold_start)
+        np.savez_compressed(folder / "verdicts.npz", **arrays)  # type: ignore[arg-type]
+        run.write_json("part.json", {"key": key, "part": part.name})
+    return _load(run, material.tx, part)
+
+
+def _load(run: RunFolder, tx: Transactions, part: Part) -> Scored:
+    slices = run.slices()
+    with np.load(run.file("verdicts.npz")) as file:
+        verdicts = {name: file[name] for name in file.files}
+    facts = run.read_json("run.json")
+    metrics = run.read_json("metrics.json")
+    return Scored(
+        part=part,
+        run=run,
+        rows=part.split.test,
+        scores={
+            "model_int8": verdicts["raw"], "model_float": slices["test_float"],
+            **baselines_of(slices),
+        },
+        probability={
+            "model_int8": verdicts["score_q32"].astype(np.float64) / _Q32,
+            "model_float": float_probability(slices),
+        },
+        calibrated=has_frauds(slices["calibration_label"]),
+        action=verdicts["action"],
+        reasons=verdicts["reasons"],
+        flags=verdicts["flags"],
+        stay=slices.get("test_without_known_cards"),
+        facts={
+            **facts, "decision": metrics.get("decision"), "parity": run.read_json("parity.json"),
+        },
+    )
+
+
+def _verdicts(run: RunFolder, tx: Transactions, part: Part, cold_start: bool) -> Arrays:
+    """The pack's verdicts on the test rows: the stream from its first event, or from the part on.
+
+    Raises MismatchError when the stream gives another raw score than the network alone does on the
+    inputs that training computed, unless the state was made cold.
+    """
+    from tinyfin.twin import Twin
+
+    split = part.split
+    config = run.config()
+    pack = run.pack_bytes()
+    stream = event_stream(tx, config.data.notices)
+    known = stream.t_mono_s.astype(np.int64) < split.test_until_s
+    if cold_start:
+        known &= tx.t_mono_s[stream.index].astype(np.int64) >= split.until_s
+    twin = Twin(pack, terminals=max(1, len(tx.terminals)))
+    found = twin.run(tx, Stream(stream.kind[known], stream.index[known], stream.t_mono_s[known]))
+    rows = split.test
+    counted = np.arange(found.reasons.shape[1])[None, :] < found.reason_count[rows][:, None]
+    out: Arrays = {
+        "raw": found.raw[rows],
+        "score_q32": found.score_q32[rows],
+        "action": found.action[rows],
+        "reasons": np.where(counted, found.reasons[rows], 0).astype(np.uint16),
+        "flags": found.flags[rows],
+    }
+    if not cold_start:
+        alone = twin.infer(run.slices()["test"])[1]
+        wrong = int(np.count_nonzero(alone != out["raw"]))
+        if wrong:
+            raise MismatchError(
+                f"{run.path}: {wrong} of {len(rows)} raw scores of the stream differ from those "
+                "that training's own inputs give; do not use this pack, and report it"
+            )
+    return out
+
+
+def _key(
+    tx: Transactions, part: Part, config: Config, baselines: Sequence[str], cold_start: bool
+) -> str:
+    """A hash over everything that a part's figures depend on."""
+    digest = hashlib.sha256()
+    split = part.split
+    for rows in (split.fit, split.validation, split.calibration, split.test):
+        digest.update(np.ascontiguousarray(rows).tobytes())
+    digest.update(_fingerprint(tx, split.test_until_s).encode())
+    sections = (config.features, config.model, config.decision, config.rules, config.data)
+    digest.update(repr((part.name, sections, list(baselines), cold_start)).encode())
+    digest.update(_code().encode())
+    return digest.hexdigest()
+
+
+def _fingerprint(tx: Transactions, until_s: int) -> str:
+    """The transactions up to the end of the test, their labels included."""
+    return tx.take(np.flatnonzero(tx.t_mono_s.astype(np.int64) < until_s)).fingerprint()
+
+
+@cache
+def _code() -> str:
+    """A hash over the code that makes models, the engine's included."""
+    import tinyfin
+
+    root = Path(tinyfin.__file__).parent
+    digest = hashlib.sha256()
+    for room in ROOMS:
+        for path in sorted((root / room).rglob("*")):
+            if path.suffix in (".py", ".so") and "evaluation" not in path.parts:
+                digest.update(path.read_bytes())
+    return digest.hexdigest()
