@@ -210,3 +210,14 @@ def test_ranks_are_shares_and_always_rise() -> None:
     assert np.all(np.diff(table.evaluate(at)) > 0)
     for value in (10, 150, 290):
         assert abs(float(probability(table, np.array([value]))[0]) - np.mean(raw < value)) < 0.06
+
+
+def test_the_committed_pack_opens_and_its_file_makes_its_plan() -> None:
+    from tinyfin.pack.integer_plan import compile_integer_plan
+
+    folder = Path(__file__).parents[2] / "models" / "label_free"
+    pack = parse_pack((folder / "model.tfpack").read_bytes())
+    model = decode_integer_model((folder / "model.json").read_bytes())
+    assert compile_integer_plan(model) == pack.plan
+    assert pack.meta["family"] == "density"
+    assert Twin(pack.data).input_count == len(load(folder / "tinyfin.toml").features.names)

@@ -134,7 +134,7 @@ def run_demo(
     clock.step("build")
     generated = run.path / "firmware" / "generated"
     pack = flash.target_pack(run.path, target)
-    emit(pack, generated, tflite=run.tflite.read_bytes())
+    emit(pack, generated, tflite=run.tflite.read_bytes() if run.tflite.is_file() else None)
     built = building.build(target, generated_dir=generated)
     image = flash.store_image(built, flash.run_folder(run.path))
     clock.step("replay")
