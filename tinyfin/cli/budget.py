@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ import click
 
 from tinyfin.cli.output import emit, json_option, note
 from tinyfin.cli.trust import public_key_option
+from tinyfin.config.sizes import parse_size
 
 if TYPE_CHECKING:
     from tinyfin.hil.budget import Budget
@@ -22,10 +22,10 @@ class _Size(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     name = "bytes"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        match = re.fullmatch(r"(\d+)\s*([kKmM]?)(?:i?B)?", str(value))
-        if match is None:
-            self.fail(f"{value!r} is no size; write bytes, 32k or 1M", param, ctx)
-        return int(match[1]) << {"": 0, "k": 10, "m": 20}[match[2].lower()]
+        try:
+            return parse_size(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 @click.command(

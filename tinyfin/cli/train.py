@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,9 @@ def bar() -> Any:
 @click.option("--name", help="Name of the run; the configuration's folder or file if not given.")
 @click.option("--out", default="runs", show_default=True, help="Folder of the runs.")
 @click.option("--seed", type=click.IntRange(min=0), help="Instead of [model] seed.")
+@click.option("--search", "searching", is_flag=True,
+              help="Try what [search] of the configuration says, and train the best that fits.")
+@click.option("--trials", type=click.IntRange(1, 1000), help="Instead of [search] trials.")
 @click.option("--skip-bad-rows", type=click.Path(dir_okay=False),
               help="Set bad rows aside into this CSV file.")
 @json_option
@@ -70,6 +74,8 @@ def command(
     name: str | None,
     out: str,
     seed: int | None,
+    searching: bool,
+    trials: int | None,
     skip_bad_rows: str | None,
     as_json: bool,
 ) -> None:
@@ -77,6 +83,9 @@ def command(
 
     Rows before --until whose label was known by then are learned from and calibrated on, later rows
     are the test. Makes the folder OUT/NAME.
+
+    --search builds a pack of every shape for the target of [search], and trains those whose flash,
+    RAM and instructions are within its limits; all trials stay in OUT/NAME/trials.json.
     """
     from tinyfin.config import load, parse_moment
     from tinyfin.training.train import train
@@ -86,17 +95,29 @@ def command(
         until_s = None if until is None else parse_moment(until)
     except ValueError as error:
         raise ConfigError(f"--until {until!r}: {error}") from error
-    run = train(
-        data,
-        config,
-        name=name or _default_name(config_path, data[0]),
-        out=out,
-        until_s=until_s,
-        seed=seed,
-        skip_bad_rows=skip_bad_rows,
-        note=note,
-        progress=bar(),
-    )
+    if trials is not None and not searching:
+        raise click.UsageError("--trials goes with --search")
+    shared: dict[str, Any] = {
+        "name": name or _default_name(config_path, data[0]),
+        "out": out,
+        "until_s": until_s,
+        "seed": seed,
+        "skip_bad_rows": skip_bad_rows,
+        "note": note,
+        "progress": bar(),
+    }
+    if searching:
+        from tinyfin.hil.shape_cost import measured_on
+        from tinyfin.training.search import search
+
+        if trials is not None:
+            wider = config.search.model_copy(update={"trials": trials})
+            config = replace(config, search=wider)
+        count = config.search.max_instructions is not None
+        cost = measured_on(config.search.target, count=count)
+        run = search(data, config, cost=cost, **shared)
+    else:
+        run = train(data, config, **shared)
     metrics = run.read_json("metrics.json")
     facts = run.read_json("run.json")
     result = {"run": str(run.path), "split": facts["split"], "model": facts["model"], **metrics}

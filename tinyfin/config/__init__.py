@@ -8,6 +8,7 @@
     [model]     family and fitting
     [decision]  false-alert budget or thresholds, control share
     [train]     time bounds and split
+    [search]    what `train --search` tries, and what the model may cost
     [rules]     numbers of the rules that every model has to beat
     [evaluate]  weeks, seeds, baselines, label delays
 
@@ -40,6 +41,7 @@ from tinyfin.config.sections import (
     Features,
     Model,
     Rules,
+    Search,
     Sections,
     Simulate,
     Train,
@@ -56,6 +58,7 @@ __all__ = [
     "Features",
     "Model",
     "Rules",
+    "Search",
     "Simulate",
     "Train",
     "format_duration",
@@ -80,6 +83,7 @@ class Config:
     model: Model
     decision: Decision
     train: Train
+    search: Search
     rules: Rules
     evaluate: Evaluate
     path: Path | None

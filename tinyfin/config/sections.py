@@ -5,14 +5,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from tinyfin.config.columns import Data, Duration, Moment
+from tinyfin.config.sizes import parse_size
 
 __all__ = ["Costs", "Decision", "Evaluate", "Features", "Model", "Rules", "Simulate", "Train"]
 
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Size = Annotated[int, BeforeValidator(parse_size)]
 
 
 class Section(BaseModel):
@@ -92,6 +94,40 @@ class Model(Section):
     seed: Seed = 1
     options: dict[str, Any] = {}
     """What only one family knows; checked by that family."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_what_was_found(cls, value: Any) -> Any:
+        """[model.found], which a search writes, stands over [model]."""
+        if isinstance(value, dict) and isinstance(value.get("found"), dict):
+            return {**{key: x for key, x in value.items() if key != "found"}, **value["found"]}
+        return value
+
+
+class Search(Section):
+    """[search]: what ``train --search`` tries, and what the model may cost on a target.
+
+    Each list holds the values to try of a key of [model] (``options``: lists by option); a key that
+    is left out keeps the value of [model]. All combinations are tried when there are at most
+    ``trials``, else so many of them, drawn with the model's seed.
+    """
+
+    target: str = "cortex-m4"
+    trials: Annotated[int, Field(ge=1, le=1000)] = 12
+    max_flash: Size | None = None
+    """Bytes of the whole image, pack and signature check included."""
+    max_ram: Size | None = None
+    """Bytes of variables and stack."""
+    max_instructions: Annotated[int, Field(ge=1)] | None = None
+    """Bound of one scored event, reasons included; counted in the target's emulator when given."""
+    family: Annotated[list[str], Field(min_length=1)] | None = None
+    hidden: list[list[Annotated[int, Field(ge=1, le=1024)]]] = [
+        [8], [16], [16, 8], [32], [32, 16], [64, 32],
+    ]  # fmt: skip
+    learning_rate: list[Annotated[float, Field(gt=0, le=1)]] | None = None
+    l2: list[Annotated[float, Field(ge=0)]] | None = None
+    dropout: list[Annotated[float, Field(ge=0, lt=1)]] | None = None
+    options: dict[str, Annotated[list[Any], Field(min_length=1)]] = {}
 
 
 class Costs(Section):
@@ -214,5 +250,6 @@ class Sections(Section):
     model: Model = Model()
     decision: Decision = Decision()
     train: Train = Train()
+    search: Search = Search()
     rules: Rules = Rules()
     evaluate: Evaluate = Evaluate()

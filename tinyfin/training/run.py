@@ -91,6 +91,13 @@ class RunFolder:
         text = path.read_text()
         path.write_text(f"{text.rstrip()}\n\n[features.cuts]\n{rows}".lstrip())
 
+    def add_model(self, found: Mapping[str, Any]) -> None:
+        """Write what a search found into the run's configuration: [model.found]."""
+        rows = "".join(f"{key} = {_toml_value(value)}\n" for key, value in found.items())
+        path = self.file("config.toml")
+        text = path.read_text()
+        path.write_text(f"{text.rstrip()}\n\n[model.found]\n{rows}".lstrip())
+
     def maps(self) -> tuple[InputMap, ...]:
         """The input maps, in feature order."""
         rows = self.read_json("maps.json")["maps"]
@@ -152,6 +159,12 @@ def file_facts(paths: Sequence[str | Path]) -> list[dict[str, Any]]:
              "sha256": digest.hexdigest()}
         )
     return facts
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key} = {_toml_value(x)}" for key, x in value.items()) + "}"
+    return json.dumps(value)
 
 
 def _plain(value: Any) -> Any:

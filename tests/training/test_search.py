@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The search trains what fits, keeps what it tried, and takes the best of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from tinyfin.cli import main
+from tinyfin.config import Config, Model, Search, load
+from tinyfin.errors import BudgetError, ConfigError, ToolError
+from tinyfin.training import search as room
+from tinyfin.training.run import RunFolder
+from tinyfin.training.search import Cost, candidates, search
+
+
+def configured(small: dict[str, Path], folder: Path, text: str) -> Config:
+    path = folder / "tinyfin.toml"
+    path.write_text(small["config"].read_text() + "\n[search]\n" + text)
+    return load(path)
+
+
+def by_parameters(run: RunFolder) -> Cost:
+    """A cost that grows with the network, and depends on nothing but its shape."""
+    count = run.read_json("run.json")["model"]["parameters"]
+    return Cost(10_000 + count, 5_000, 10 * count)
+
+
+def tried(run: RunFolder) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = run.read_json("trials.json")["trials"]
+    return found
+
+
+def test_what_is_too_large_is_never_trained_and_the_best_is(
+    small: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = configured(
+        small, tmp_path, "hidden = [[1], [12], [200]]\nlearning_rate = [1e-6, 5e-3]\n"
+        "max_instructions = 8000\n",
+    )  # fmt: skip
+    shapes: list[int] = []
+
+    def cost(run: RunFolder) -> Cost:
+        shapes.append(run.read_json("run.json")["model"]["parameters"])
+        return by_parameters(run)
+
+    run = search([small["data"]], config, name="found", out=tmp_path, cost=cost)
+    assert len(shapes) == len(set(shapes)) == 3, "a shape is measured once"
+    trials = tried(run)
+    assert [t["model"]["hidden"] for t in trials] == [[1], [1], [12], [12], [200], [200]]
+    for trial in trials:
+        large = trial["model"]["hidden"] == [200]
+        assert (trial["average_precision"] is None) == large
+        assert bool(trial["over"]) == large
+    best = max(trials, key=lambda t: t["average_precision"] or 0)
+    assert run.read_json("trials.json")["best"] == best["number"]
+    assert best["model"]["learning_rate"] == 5e-3, "one that does not learn is not the best"
+    assert run.config().model.hidden == best["model"]["hidden"]
+    assert run.config().model.epochs == 3, "what was not searched stays"
+    facts = run.read_json("run.json")["model"]
+    assert max(facts["validation_average_precision"]) == pytest.approx(best["average_precision"])
+    assert run.file("metrics.json").is_file()
+    assert not (run.path / "shape").exists()
+
+
+def test_nothing_that_fits_is_an_error_that_says_by_how_much(
+    small: dict[str, Path], tmp_path: Path
+) -> None:
+    config = configured(small, tmp_path, 'hidden = [[4]]\nmax_flash = "1k"\n')
+    with pytest.raises(BudgetError, match=r"fits cortex-m4.*flash 1\d,\d+ of 1,024"):
+        search([small["data"]], config, name="found", out=tmp_path, cost=by_parameters)
+    kept = json.loads((tmp_path / "found" / "trials.json").read_text())["trials"]
+    assert kept[0]["over"]
+
+
+def test_a_trial_that_fails_is_kept_and_the_others_go_on(
+    small: dict[str, Path], tmp_path: Path
+) -> None:
+    config = configured(small, tmp_path, "hidden = [[5], [6]]\n")
+
+    def cost(run: RunFolder) -> Cost:
+        if run.read_json("run.json")["model"]["hidden"] == [5]:
+            raise ToolError("the compiler is gone")
+        return by_parameters(run)
+
+    run = search([small["data"]], config, name="found", out=tmp_path, cost=cost)
+    first, second = tried(run)
+    assert first["failed"] == "the compiler is gone"
+    assert second["average_precision"] > 0
+    assert run.read_json("trials.json")["best"] == 2
+
+
+def test_no_label_of_calibration_or_test_takes_part(
+    small: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = configured(small, tmp_path, "hidden = [[3]]\n")
+    honest = room.part
+
+    def values(name: str, changed: bool) -> list[float]:
+        def part(material: Any, *args: Any, **kwargs: Any) -> Any:
+            split = honest(material, *args, **kwargs)
+            if changed:
+                rows = np.concatenate([split.calibration, split.test])
+                material.tx.label[rows] = 1 - np.maximum(material.tx.label[rows], 0)
+            return split
+
+        monkeypatch.setattr(room, "part", part)
+        monkeypatch.setattr(room, "finish", lambda *args, **kwargs: None)
+        run = search([small["data"]], config, name=name, out=tmp_path, cost=by_parameters)
+        return [trial["average_precision"] for trial in tried(run)]
+
+    # the labels were read into features before they were turned: only learning could see them
+    assert values("as_it_is", False) == values("turned", True)
+
+
+def test_candidates_are_all_combinations_or_so_many_of_them() -> None:
+    model = Model(options={"genuine_rows": 6000})
+    wide = Search(
+        hidden=[[4], [8]], learning_rate=[1e-3, 1e-2], options={"fraud_weight": [1.0, 2.0]}
+    )
+    found = candidates(wide, model)
+    assert len(found) == 8
+    assert found[0]["options"] == {"genuine_rows": 6000, "fraud_weight": 1.0}
+    some = candidates(wide.model_copy(update={"trials": 3}), model)
+    assert len(some) == 3
+    assert all(one in found for one in some)
+    assert some == candidates(wide.model_copy(update={"trials": 3}), model)
+
+
+def test_a_wrong_key_or_size_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "tinyfin.toml"
+    path.write_text('[search]\nmax_ram = "8 apples"\n')
+    with pytest.raises(ConfigError, match=r"search.max_ram.*32k or 1M"):
+        load(path)
+
+
+def test_the_command_measures_on_the_target(small: dict[str, Path], tmp_path: Path) -> None:
+    config = configured(small, tmp_path, 'hidden = [[4], [600, 300]]\nmax_flash = "100k"\n')
+    answer = CliRunner().invoke(
+        main, ["train", str(small["data"]), "--config", str(config.path), "--search",
+               "--out", str(tmp_path), "--name", "found"],
+    )  # fmt: skip
+    assert answer.exit_code == 0, answer.output
+    fits, over = tried(RunFolder(tmp_path / "found"))
+    assert 20_000 < fits["cost"]["flash_bytes"] < 100 << 10 < over["cost"]["flash_bytes"]
+    assert 5_000 < fits["cost"]["ram_bytes"] <= over["cost"]["ram_bytes"]
+    assert fits["cost"]["instructions"] is None, "nothing limits them: they are not counted"
+    assert over["average_precision"] is None

@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The best model that a terminal can afford: ``[search]`` tried, measured, ranked.
+
+What a shape of network costs is measured before anything of that shape is trained: flash, RAM and
+instructions do not depend on what the weights are. Trials are ranked by average precision on the
+validation rows, which are later than the rows they learn from; calibration and test rows take no
+part. Every trial is kept in ``trials.json``.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinyfin.config import Config, Model, Search
+from tinyfin.errors import BudgetError, ConfigError, TinyfinError
+from tinyfin.pack.maps import map_inputs
+from tinyfin.training.families import Problem, family
+from tinyfin.training.fitting import input_maps, learn
+from tinyfin.training.material import Material, prepare
+from tinyfin.training.metrics import average_precision
+from tinyfin.training.run import RunFolder, new_run
+from tinyfin.training.split import Split, known_labels
+from tinyfin.training.train import finish, part
+
+__all__ = ["TRIALS", "Cost", "Trial", "candidates", "search"]
+
+Note = Callable[[str], None]
+Progress = Callable[[int, int, str], None]
+
+TRIALS = "trials.json"
+
+_KEYS = ("family", "hidden", "learning_rate", "l2", "dropout")
+_PROBE_ROWS = 5000
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a pack of some shape costs on the target of the search."""
+
+    flash_bytes: int
+    ram_bytes: int
+    instructions: int | None
+    """Bound of one scored event; None where nothing counts them."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One candidate, what it costs, and how well it ranked the validation rows."""
+
+    number: int
+    model: Mapping[str, Any]
+    """Keys of [model] that differ from what is written."""
+    cost: Cost | None
+    over: tuple[str, ...]
+    """Budgets that it exceeds, in words; such a candidate is not trained."""
+    average_precision: float | None
+    failed: str = ""
+    """Why it could not be built or trained."""
+
+
+def candidates(search: Search, model: Model) -> list[dict[str, Any]]:
+    """What to try, as changes to ``model``: all combinations, or ``search.trials`` of them."""
+    lists = {key: getattr(search, key) for key in _KEYS if getattr(search, key)}
+    options = [
+        dict(zip(search.options, values, strict=True))
+        for values in itertools.product(*search.options.values())
+    ]
+    grid = [
+        dict(zip(lists, values, strict=True)) | ({"options": model.options | more} if more else {})
+        for values in itertools.product(*lists.values())
+        for more in options
+    ]
+    if len(grid) > search.trials:
+        chosen = np.random.default_rng(model.seed).choice(len(grid), search.trials, replace=False)
+        grid = [grid[i] for i in sorted(chosen.tolist())]
+    return grid
+
+
+def search(
+    paths: Sequence[str | Path],
+    config: Config,
+    *,
+    name: str,
+    cost: Callable[[RunFolder], Cost],
+    out: str | Path = "runs",
+    until_s: int | None = None,
+    seed: int | None = None,
+    skip_bad_rows: str | Path | None = None,
+    note: Note = lambda _: None,
+    progress: Progress = lambda done, of, text: None,
+) -> RunFolder:
+    """Try, train the best that fits, and fill ``out/name`` with it, as ``train`` does.
+
+    ``cost`` measures a run that was trained and not yet quantized. Raises BudgetError when nothing
+    fits, and what training raises.
+    """
+    if seed is not None:
+        config = replace(config, model=config.model.model_copy(update={"seed": seed}))
+    run = new_run(out, name, config)
+    material = prepare(paths, config, skip_bad_rows=skip_bad_rows, note=note)
+    split = part(material, config, until_s, note=note)
+    room = _Room(run, material, split, config, cost, note)
+    tries = candidates(config.search, config.model)
+    trials: list[Trial] = []
+    for number, changes in enumerate(tries, 1):
+        trials.append(room.attempt(number, changes))
+        run.write_json(TRIALS, {"trials": [asdict(trial) for trial in trials]})
+        note(f"trial {number} of {len(tries)}: {_told(trials[-1])}")
+    ranked = [trial for trial in trials if trial.average_precision is not None]
+    if not ranked:
+        raise BudgetError(
+            f"{run.path / TRIALS}: none of {len(trials)} trials fits {config.search.target}; "
+            f"the first: {_told(trials[0])}; allow more, or try smaller ones in [search]"
+        )
+    best = max(ranked, key=lambda trial: (trial.average_precision or 0.0, -trial.number))
+    note(f"the best is trial {best.number}: {_told(best)}")
+    run.write_json(
+        TRIALS, {"best": best.number, "trials": [asdict(trial) for trial in trials]}
+    )
+    run.add_model(best.model)
+    finish(run, material, split, _changed(config, best.model), note=note, progress=progress)
+    return run
+
+
+@dataclass
+class _Room:
+    run: RunFolder
+    material: Material
+    split: Split
+    config: Config
+    cost: Callable[[RunFolder], Cost]
+    note: Note
+
+    def __post_init__(self) -> None:
+        self._costs: dict[str, Cost | str] = {}
+
+    def attempt(self, number: int, changes: Mapping[str, Any]) -> Trial:
+        try:
+            config = _changed(self.config, changes)
+            found = self._cost(config)
+            if isinstance(found, str):
+                return Trial(number, changes, None, (found,), None)
+            over = _over(self.config.search, found)
+            value = None if over else self._score(config)
+            return Trial(number, changes, found, over, value)
+        except ConfigError:
+            raise
+        except TinyfinError as error:
+            return Trial(number, changes, None, (), None, failed=str(error))
+
+    def _cost(self, config: Config) -> Cost | str:
+        """Of the candidate's shape, measured once; the text of a target that is too small."""
+        model = _probe(config.model)
+        shape = json.dumps([model.family, model.hidden, model.options], sort_keys=True)
+        if shape not in self._costs:
+            folder = self.run.path / "shape"
+            shutil.rmtree(folder, ignore_errors=True)
+            probe = new_run(self.run.path, folder.name, config)
+            try:
+                learn(probe, self.material, self.split, replace(config, model=model), baselines=())
+                self._costs[shape] = self.cost(probe)
+            except BudgetError as error:
+                self._costs[shape] = str(error)
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+        return self._costs[shape]
+
+    def _score(self, config: Config) -> float:
+        made = self.material.featured(config, self.split.fit)
+        label = known_labels(self.material.tx, self.split)
+        chosen = family(config.model.family)
+        fit, later = self.split.fit, self.split.validation
+        if not chosen.supervised:
+            fit = fit[label[fit] != 1]
+        maps = input_maps(chosen, made.features[fit], label[fit])
+        inputs = map_inputs(maps, made.features[later])
+        problem = Problem(
+            map_inputs(maps, made.features[fit]), label[fit], inputs, label[later],
+            made.program.feature_names,
+        )  # fmt: skip
+        fitted = chosen.fit(problem, config.model, lambda done, of, text: None)
+        return average_precision(fitted.score(inputs), label[later])
+
+
+def _probe(model: Model) -> Model:
+    """The same shape, learned quickly: what it costs does not depend on its weights."""
+    if model.family in ("mlp", "distilled"):
+        return model.model_copy(
+            update={"family": "mlp", "epochs": 1, "options": {"genuine_rows": _PROBE_ROWS}}
+        )
+    return model.model_copy(update={"epochs": 1})
+
+
+def _changed(config: Config, changes: Mapping[str, Any]) -> Config:
+    model = Model.model_validate(config.model.model_dump() | dict(changes))
+    family(model.family)
+    return replace(config, model=model)
+
+
+def _over(search: Search, cost: Cost) -> tuple[str, ...]:
+    told = []
+    for what, used, limit in (
+        ("flash", cost.flash_bytes, search.max_flash),
+        ("RAM with stack", cost.ram_bytes, search.max_ram),
+        ("instructions", cost.instructions, search.max_instructions),
+    ):
+        if limit is not None and used is None:
+            told.append(f"{what} are not counted on {search.target}")
+        elif limit is not None and used is not None and used > limit:
+            told.append(f"{what} {used:,} of {limit:,}")
+    return tuple(told)
+
+
+def _told(trial: Trial) -> str:
+    words = ", ".join(f"{key} {value}" for key, value in trial.model.items())
+    if trial.failed:
+        return f"{words}: failed: {trial.failed}"
+    if trial.cost is None or trial.over:
+        return f"{words}: does not fit: {'; '.join(trial.over)}"
+    count = trial.cost.instructions
+    spent = f"flash {trial.cost.flash_bytes:,} B, RAM {trial.cost.ram_bytes:,} B"
+    spent += "" if count is None else f", at most {count:,} instructions"
+    return f"{words}: AP {trial.average_precision:.3f} on validation rows, {spent}"
