@@ -4,8 +4,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -36,6 +39,11 @@ def test_an_emulated_target_keeps_the_image(run: Path, name: str) -> None:
     assert image == run / "firmware" / name / "firmware.elf"
     assert facts["image"] == str(image)
     assert json.loads((image.parent / "image.json").read_text())["flash_bytes"] > 10_000
+    facts_path = image.parent / "image.json"
+    text = facts_path.read_text()
+    facts_path.write_text(text.replace(json.loads(text)["build_id"], "of other sources"))
+    assert flash.flashed_image(run, catalogue.get(name)) is None, "it may speak another protocol"
+    facts_path.write_text(text)
     for process in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             assert str(image).encode() not in process.read_bytes()
@@ -44,11 +52,21 @@ def test_an_emulated_target_keeps_the_image(run: Path, name: str) -> None:
 
 
 def test_another_pack_on_the_target_is_noticed(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    other = SimpleNamespace(pack_id=bytes(16))
-    monkeypatch.setattr("tinyfin.pack.trust.require_trusted", lambda *_, **__: other)
+    from tinyfin.hil import session
+
+    honest = session.emulated
+
+    @contextmanager
+    def another(*args: Any, **kwargs: Any) -> Iterator[Any]:
+        with honest(*args, **kwargs) as reached:
+            hello = replace(reached.client.connect(), pack_id=bytes(16).hex())
+            monkeypatch.setattr(reached.client, "connect", lambda: hello)
+            yield reached
+
+    monkeypatch.setattr(session, "emulated", another)
     done = CliRunner().invoke(main, ["flash", str(run), "--target", "cortex-m4"])
     assert done.exit_code == 5
-    assert f"not {bytes(16).hex()}" in done.stderr
+    assert f"runs pack {bytes(16).hex()}, not " in done.stderr
 
 
 def test_a_board_without_a_flash_tool_names_them(

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from tinyfin.errors import BenchError, BudgetError, FlashError, InputError, TargetError
+from tinyfin.errors import BenchError, BudgetError, FlashError, TargetError
 from tinyfin.hil.rig import HOST, Deadlines, Line, Power, TargetSpec
 from tinyfin.wire.frames import encode_frame
 from tinyfin.wire.links import Link, ProcessLink, SerialLink, TcpLink, open_link
@@ -114,7 +114,7 @@ class _Emulated(Reach):
                 raise FlashError(f"{self.name}: {error}") from error
             self._image = flash.store_image(built, flash.run_folder(run))
             sizes = {"flash_bytes": built.flash_bytes, "ram_bytes": built.ram_bytes}
-            known = build_id()
+            known = building.firmware_build_id()
         self._target = target
         self._emulator: Any = None
         return Flashed(pack.read_bytes(), tuple(keys), known, **sizes, how=str(self._image))
@@ -205,8 +205,9 @@ class _Board(Reach):
         else:
             command = self._flash_by(how, built)
         return Flashed(
-            pack.read_bytes(), tuple(keys), build_id(), built.flash_bytes, built.ram_bytes, command
-        )
+            pack.read_bytes(), tuple(keys), building.firmware_build_id(), built.flash_bytes,
+            built.ram_bytes, command,
+        )  # fmt: skip
 
     def _flash_by(self, how: list[str] | str, built: Any) -> str:
         values = {"{elf}": str(built.elf), "{bin}": str(built.binary)}
@@ -347,18 +348,3 @@ def run_command(
         tail = " | ".join(output.strip().splitlines()[-4:]) or "it said nothing"
         raise failure(f"{what}: `{shown}` ended with code {process.returncode}: {tail}")
     return shown
-
-
-def build_id() -> str:
-    """What HELLO says of firmware that is built from these sources."""
-    import importlib.util
-
-    from tinyfin import paths
-
-    script = paths.firmware_dir() / "scripts" / "build_id.py"
-    spec = importlib.util.spec_from_file_location("tinyfin_build_id", script)
-    if spec is None or spec.loader is None:
-        raise InputError(f"{script}: cannot be read; install tinyfin again")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return str(module.build_id(paths.firmware_dir()))

@@ -320,3 +320,14 @@ def _locked(path: Path, deadline_s: float) -> Iterator[None]:
                 raise ToolError(f"{path}: another build has held this folder for too long")
             time.sleep(0.1)
         yield
+
+
+def firmware_build_id() -> str:
+    """What HELLO says of firmware that is built from these sources. Raises InputError."""
+    script = paths.firmware_dir() / "scripts" / "build_id.py"
+    spec = importlib.util.spec_from_file_location("tinyfin_build_id", script)
+    if spec is None or spec.loader is None:
+        raise InputError(f"{script}: cannot be read; install tinyfin again")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return str(module.build_id(paths.firmware_dir()))

@@ -23,7 +23,7 @@ from tinyfin.errors import InputError, TargetError, ToolError
 from tinyfin.pack import layouts
 from tinyfin.pack.container import parse_pack
 from tinyfin.pack.trust import keys_beside
-from tinyfin.targets.build import BuildResult
+from tinyfin.targets.build import BuildResult, firmware_build_id
 from tinyfin.targets.catalogue import Target
 
 __all__ = [
@@ -99,6 +99,7 @@ def store_image(build: BuildResult, folder: Path) -> Path:
         temporary.replace(place / name)
     facts: dict[str, Any] = {
         "target": build.target.name,
+        "build_id": firmware_build_id(),
         "flash_bytes": build.flash_bytes,
         "ram_bytes": build.ram_bytes,
         "sections": build.sections,
@@ -109,9 +110,17 @@ def store_image(build: BuildResult, folder: Path) -> Path:
 
 
 def flashed_image(run: Path, target: Target) -> Path | None:
-    """The image that was flashed on an emulated target for this run, or None."""
+    """The image that was flashed on an emulated target for this run, or None.
+
+    One of other firmware sources than today's counts as none: it may speak another protocol.
+    """
     elf = run_folder(run) / target.name / "firmware.elf"
-    return elf if elf.is_file() else None
+    try:
+        facts = json.loads((elf.parent / "image.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    current = facts.get("build_id") == firmware_build_id()
+    return elf if current and elf.is_file() else None
 
 
 def flash_board(target: Target, build: BuildResult) -> list[str]:
