@@ -10,6 +10,7 @@ from pathlib import Path
 from tinyfin.config import from_table, load
 from tinyfin.config.columns import SPECIAL_NAMES, Column
 from tinyfin.data.simulator.attacks import attacks
+from tinyfin.schema import PAYMENT
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
@@ -28,6 +29,17 @@ def test_tables_are_complete() -> None:
     for name, attack in attacks().items():
         label = "fraud" if attack.label else "genuine"
         assert f"| `{name}` | {label} |" in PAGE, name
+
+
+def test_the_fields_of_a_payment_are_all_there() -> None:
+    rows = []
+    for f in PAYMENT.fields:
+        kind = " ".join(f"`{name}`" for name in f.values) or f.type
+        missing = f.values[f.missing] if f.values and f.missing >= 0 else f.missing
+        rows.append(f"| `{f.name}` | {kind} | {missing} | {f.doc} |")
+    head = "| field | type | missing | meaning |\n|---|---|---|---|\n"
+    table = PAGE.partition("<!-- payment -->\n")[2].partition("\n<!-- /payment -->")[0]
+    assert table == head + "\n".join(rows)
 
 
 def test_committed_mappings_load() -> None:

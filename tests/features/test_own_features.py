@@ -22,6 +22,7 @@ from tinyfin.features.expressions import (
     last_n,
     log2,
     outcome,
+    repeat,
     window,
 )
 from tinyfin.schema import PAYMENT
@@ -68,6 +69,7 @@ def test_an_operator_in_a_few_lines() -> None:
         ("cvm != 'none' or atc < -1", ~is_value("cvm", "none") | (field("atc") < -1)),
         ("last_n('terminal', 8, outcome('response') == 51, when=('declined',))",
          last_n("terminal", 8, equal(outcome("response"), 51), when=("declined",))),
+        ("repeat('card', mcc, 4, itself=true)", repeat("card", field("mcc"), 4, itself=True)),
         ("amt_log * 2", log2(field("amount_minor")) * 2),
     ],
 )  # fmt: skip
@@ -118,6 +120,9 @@ def test_a_learned_cut_is_part_of_the_name() -> None:
         ('expression = "amont + 1"', r"needs the field 'amont'.*lacks; leave"),
         ('expression = "entry_mode == \'kyed\'"', r"no value 'kyed'; did you mean 'keyed'"),
         ('expression = "amount_minor / 2"', r"see ratio\(\)"),
+        ('expression = "amount_minor % 100"', r"a remainder is x - x // n \* n"),
+        ('expression = "repeat(\'card\', mcc, 4, itself=mcc)"',
+         r"itself = an expression must be of type bool"),
         ('expression = "1 < amount_minor < 3"', r"compare two things at a time"),
         ('expression = "\'keyed\'"', r"is not a number"),
         ('expression = "__import__(\'os\')"', r"no operator '__import__'"),

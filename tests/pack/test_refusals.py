@@ -16,6 +16,7 @@ import pytest
 from tests.engine import packs
 from tests.engine.native import ERRORS, Engine, Refused, error_name, library
 from tests.engine.packs import build, small
+from tinyfin.features.operators import BY_CODE
 from tinyfin.pack.signing import DEVELOPMENT_KEY, Key, key_from_seed
 
 RELEASE = key_from_seed(bytes(range(32)))
@@ -119,8 +120,8 @@ STRUCTURE: list[tuple[str, str, Callable[[], bytes]]] = [
             ("pool outside", 48, "I", 1 << 20),
             ("pool too large", 52, "I", 4096),
             ("reserved at 56", 56, "I", 1),
-            ("unknown operator", operator(FIELD), "B", 25),
-            ("unknown stateful operator", operator(WINDOW), "B", 54),
+            ("unknown operator", operator(FIELD), "B", 1 + max(c for c in BY_CODE if c < 40)),
+            ("unknown stateful operator", operator(WINDOW), "B", 1 + max(BY_CODE)),
             ("a pure operator with a key", operator(FIELD) + 1, "B", 1),
             ("a stateful operator without", operator(WINDOW) + 1, "B", 0),
             ("a card operator without cards", operator(WINDOW) + 1, "B", 2),

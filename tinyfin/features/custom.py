@@ -43,6 +43,7 @@ _TEXT_KEYS = ("op", "expression", "doc", "catches", "reason", "cut")
 _WORDS = ("key", "what")
 _OF_A_FIELD = ("present", "field")
 _DURATIONS = ("seconds", "cap_s", "span_s")
+_TRUTH = {"true": True, "false": False}  # as TOML writes them; Python's are constants already
 
 FUNCTIONS: Mapping[str, Callable[..., Expression]] = {
     name: getattr(ex, name)
@@ -138,6 +139,8 @@ class _Reader:
         if isinstance(node, (ast.Tuple, ast.List)):
             return tuple(self.read(item) for item in node.elts)
         if isinstance(node, ast.Name):
+            if node.id in _TRUTH:
+                return _TRUTH[node.id]
             return self.known[node.id] if node.id in self.known else ex.field(node.id)
         if isinstance(node, ast.UnaryOp):
             return self._unary(node)
@@ -186,7 +189,8 @@ class _Reader:
             return left * right
         if isinstance(node.op, ast.FloorDiv) and isinstance(right, int):
             return left // right
-        raise self._error(f"{ast.unparse(node)!r}: there are + - * and // by a number; see ratio()")
+        raise self._error(f"{ast.unparse(node)!r}: there are + - * and // by a number; "
+                          "see ratio(); a remainder is x - x // n * n")
 
     def _compare(self, node: ast.Compare) -> Expression:
         if len(node.ops) != 1:
@@ -270,7 +274,8 @@ def _call(name: str, arguments: list[Any], named: Mapping[str, Any], where: str)
         if kind.startswith("Expression") and isinstance(value, int) and "int" not in kind:
             bound.arguments[key] = ex.const(value)
         elif not _fits(kind, value):
-            raise ConfigError(f"{where}: {name}: {key} = {value!r} must be of type {kind}")
+            shown = "an expression" if isinstance(value, Expression) else repr(value)
+            raise ConfigError(f"{where}: {name}: {key} = {shown} must be of type {kind}")
     try:
         return function(*bound.args, **bound.kwargs)
     except ConfigError as error:
