@@ -40,6 +40,7 @@ __all__ = [
     "InputError",
     "LinkError",
     "MismatchError",
+    "MissingToolError",
     "ModelError",
     "PackError",
     "ProtocolError",
@@ -142,6 +143,12 @@ class BenchError(TargetError):
     """The bench is at fault: a port that is not there, a board in use, an emulator that ended."""
 
     kind = FailureKind.BENCH
+
+
+class MissingToolError(BenchError):
+    """A program that the rig file names is not installed on the bench."""
+
+    exit_code = 6
 
 
 class ToolError(TinyfinError):

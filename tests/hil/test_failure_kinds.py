@@ -14,7 +14,8 @@ import pytest
 from tests.hil.fakes import SHORT, SMALL, Line, job, log_frame
 from tests.wire import rig
 from tinyfin import paths
-from tinyfin.hil.failures import ADVICE, FailureKind
+from tinyfin.errors import MissingToolError
+from tinyfin.hil.failures import ADVICE, Failure, FailureKind
 from tinyfin.hil.rig import TargetSpec
 from tinyfin.hil.run_results import PASSED, TargetResult
 from tinyfin.hil.run_target import Job, TargetRun, run_target
@@ -226,6 +227,17 @@ def test_a_flash_tool_that_fails_and_one_that_hangs(pack: Path) -> None:
         run.close()
 
 
+@pytest.mark.parametrize("command", [["no-such-flasher", "{bin}"], "no-such-flasher {bin}"])
+def test_a_flash_tool_that_is_missing(command: object, pack: Path) -> None:
+    run = TargetRun(Job("board", _board(command), SHORT, pack, (), (SMALL,)))
+    built = type("Built", (), {"elf": "firmware.elf", "binary": "firmware.bin"})()
+    with pytest.raises(MissingToolError, match=r"no-such-flasher.*install") as told:
+        run.reach._flash_by(command, built)  # type: ignore[attr-defined]
+    run.close()
+    assert Failure.of(told.value).exit_code == 6
+    assert told.value.kind == FailureKind.BENCH
+
+
 def _board(flash: object) -> TargetSpec:
     port = {"serial_number": "0"}
     return TargetSpec.model_validate({"target": "stm32f405", "port": port, "flash": flash})
@@ -250,6 +262,8 @@ def test_the_emulator_is_killed() -> None:
     assert time.monotonic() - killed[0] < WITHIN_S
     message = failed(run.result, "bench", "small", "the emulator ended with code -9")
     assert "run again" in message
+    assert "waiting for connection" not in message, "what QEMU always says is no reason"
+    assert "\n" not in message
     last = run.result.cases[-1]
     assert not last.reached
     assert last.failure is not None

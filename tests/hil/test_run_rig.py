@@ -16,10 +16,12 @@ from xml.etree import ElementTree as xml
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from tests.hil.fakes import SHORT, SMALL, Line, from_table, job
 from tests.wire import rig as wire_rig
 from tinyfin import paths
+from tinyfin.cli import main
 from tinyfin.data.events import OUTCOME
 from tinyfin.hil import junit, suites
 from tinyfin.hil.failures import Failure, FailureKind
@@ -166,13 +168,31 @@ def test_junit_of_every_kind_and_of_odd_text() -> None:
     cases = [Case("flash", status=PASSED), Case("parity", reached=True), Case("soak"),
              Case("infer", status=SKIPPED, note="not offered")]  # fmt: skip
     cases[1].failure = Failure(FailureKind.MISMATCH, 'row 3: "a" & <b> \x1b[0m differs', 4)
-    target = TargetResult("m4", "cortex-m4", True, cases, logs=["\x00boot\ufffe"])
+    target = TargetResult("m4", "cortex-m4", True, cases, logs=["\x00boot\ufffe"],
+                          hello={"capabilities": ["ticks", "stack"]})  # fmt: skip
     result = RigResult("rig", "rig.toml", "run", ["parity"], [target], "2026-01-01T00:00:00", 1.5)
     root = check_junit(junit.document(result))
     assert root.get("failures") == "1"
     assert root.get("errors") == "1", "what was never proven is an error"
     assert result.exit_code == 4
     assert not result.ok
+    said = {p.get("name"): p.get("value") for p in root.iter("property")}
+    assert said["capabilities"] == "ticks, stack"
+
+
+def test_a_run_that_breaks_off_leaves_no_older_result(tmp_path: Path) -> None:
+    wrong = tmp_path / "rig.toml"
+    wrong.write_text("[targets.m4]\ntarget = 'cortex-m44'\nemulated = true\n")
+    names = ["junit.xml", "result.json", "report.html"]
+    for name in [*names, "other.xml"]:
+        (tmp_path / name).write_text("green")
+    words = ["hil", "run", "--rig", str(wrong), "--out", str(tmp_path)]
+    ended = CliRunner().invoke(main, words)
+    assert ended.exit_code == 3, ended.output
+    assert not [name for name in names if (tmp_path / name).exists()]
+    assert (tmp_path / "other.xml").exists()
+    CliRunner().invoke(main, [*words, "--junit", str(tmp_path / "other.xml")])
+    assert not (tmp_path / "other.xml").exists()
 
 
 def test_a_run_of_nothing_is_no_pass() -> None:

@@ -8,6 +8,7 @@ A case that failed is a ``failure`` when answers differ and an ``error`` for eve
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as xml
 
 from tinyfin.errors import InputError
@@ -66,7 +67,7 @@ def _suite(result: RigResult, target: TargetResult, at: int) -> xml.Element:
     facts = {
         "rig": result.rig, "rig_file": result.rig_file, "run": result.run, "target": target.target,
         "emulated": str(target.emulated).lower(), "transcript": target.transcript or "",
-        **{key: str(value) for key, value in target.hello.items()},
+        **{key: _words(value) for key, value in target.hello.items()},
     }  # fmt: skip
     for name, value in facts.items():
         xml.SubElement(properties, "property", name=name, value=_clean(value))
@@ -106,6 +107,10 @@ def _is_failure(case: Case) -> bool:
     """A verdict on the firmware; everything else is an error of the road to it."""
     assert case.failure is not None
     return case.failure.kind == FailureKind.MISMATCH and case.reached
+
+
+def _words(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def _clean(text: str) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from tinyfin.errors import BenchError, BudgetError, FlashError, TargetError
+from tinyfin.errors import BenchError, BudgetError, FlashError, MissingToolError, TargetError
 from tinyfin.hil.rig import HOST, Deadlines, Line, Power, TargetSpec
 from tinyfin.wire.frames import encode_frame
 from tinyfin.wire.links import Link, ProcessLink, SerialLink, TcpLink, open_link
@@ -26,6 +26,7 @@ __all__ = ["Flashed", "Reach", "reach", "run_command"]
 Note = Callable[[str], object]
 
 _GONE_S = 2.0
+_NOT_FOUND = 127  # what a POSIX shell ends with when there is no such command
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,8 @@ class _Emulated(Reach):
             found = flash.flashed_image(run, target)
             if found is None:
                 raise FlashError(
-                    f"{self.name}: nothing was flashed for {run} yet (flash = false); run "
+                    f"{self.name}: nothing was flashed for {run} yet, and this run was told to "
+                    "flash nothing; leave --no-flash (flash = false) out, or run "
                     f"`tinyfin flash {run} --target {target.name}`"
                 )
             self._image, sizes, known = found, {}, None
@@ -332,7 +334,10 @@ def run_command(
             start_new_session=True,
         )  # fmt: skip
     except OSError as error:
-        raise BenchError(f"{what}: `{shown}` cannot be started: {error}; install it") from error
+        raise MissingToolError(
+            f"{what}: `{shown}` cannot be started: {error.strerror}; install {words[0]}, or mend "
+            "the rig file"
+        ) from error
     try:
         output, _ = process.communicate(timeout=deadline_s)
     except subprocess.TimeoutExpired as error:
@@ -346,5 +351,7 @@ def run_command(
             process.wait()
     if process.returncode != 0:
         tail = " | ".join(output.strip().splitlines()[-4:]) or "it said nothing"
+        if shell and process.returncode == _NOT_FOUND:
+            raise MissingToolError(f"{what}: `{shown}`: {tail}; install it, or mend the rig file")
         raise failure(f"{what}: `{shown}` ended with code {process.returncode}: {tail}")
     return shown

@@ -29,7 +29,7 @@ from tinyfin.hil.run_results import Case, RigResult, TargetResult
 from tinyfin.hil.run_target import Job, TargetRun, Tell
 from tinyfin.hil.suites import Suite
 
-__all__ = ["jobs", "run_rig", "write_results"]
+__all__ = ["forget_results", "jobs", "run_rig", "write_results"]
 
 _SLACK_S = 60.0
 _STOP_S = 15.0
@@ -206,6 +206,21 @@ def _work(job: Job, pipe: Connection) -> None:
     finally:
         run.close()
     send("result", run.result)
+
+
+def forget_results(folder: Path, *, junit_path: Path | None = None) -> None:
+    """Remove an earlier run's results: a run that breaks off must not leave a green one behind.
+
+    Raises InputError when one cannot be removed.
+    """
+    report = junit_path or folder / "junit.xml"
+    for path in (report, folder / "result.json", folder / "report.html"):
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"{path}: cannot be replaced: {error.strerror}; choose another"
+            ) from error
 
 
 def write_results(result: RigResult, folder: Path, *, junit_path: Path | None = None) -> None:

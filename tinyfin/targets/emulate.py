@@ -21,6 +21,7 @@ __all__ = ["Emulator"]
 
 START_DEADLINE_S = 20.0
 STOP_DEADLINE_S = 5.0
+_WAITING = "QEMU waiting for connection"
 
 
 class Emulator:
@@ -136,9 +137,10 @@ class Emulator:
     def check(self) -> None:
         """TargetError with QEMU's own words when it has ended."""
         if self._process is not None and self._process.poll() is not None:
+            said = [line for line in self.output().splitlines() if line and _WAITING not in line]
             raise TargetError(
                 f"{self.target.name}: the emulator ended with code {self._process.returncode}: "
-                f"{self.output().strip() or 'no message'} (QEMU 7.2 and newer are known to work, "
+                f"{' | '.join(said) or 'no message'} (QEMU 7.2 and newer are known to work, "
                 "`tinyfin doctor` shows the version)"
             )
 
