@@ -131,7 +131,8 @@ class Image:
         self.flags += [f"-D{define}" for define in self.build["defines"]]
         self.flags += [f"-I{path}" for path in (LIBRARY / "include", LIBRARY / "src", *ports)]
         self.flags += [f"-I{FIRMWARE / 'ports'}", f"-I{FIRMWARE / 'ports' / 'include'}"]
-        common = ("boot.c", "memory.c", *(["cortex_m.c"] if self.build["arch"] == "arm" else []))
+        common = ["boot.c", "memory.c", "ring.c"]
+        common += ["cortex_m.c"] if self.build["arch"] == "arm" else []
         sources = [ports[0] / name for name in common]
         sources += [*ports[1].glob("*.c"), *ports[1].glob("*.S")]
         rest = [LIBRARY / "src" / name for name in SOURCES if name not in FAMILY]

@@ -90,7 +90,7 @@ def test_every_truncation_is_refused(net: Native, plan: bytes) -> None:
         (0, 0, E_PLAN),  # magic
         (4, 2, E_PLAN),  # format 2
         (4, 1 | 9 << 16, E_LAYOUT),
-        (12, 3 | 1 << 8, E_KERNEL),
+        (12, 3 | 1 << 20, E_KERNEL),  # a kernel that nobody knows
         (12, 1, E_PLAN),  # a table that the mask does not own up to
         (16, 0, E_PLAN),  # no arena
         (20, 0, E_PLAN),  # no nodes
