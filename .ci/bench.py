@@ -25,7 +25,6 @@ import numpy as np
 
 from tinyfin.errors import ToolError
 from tinyfin.hil import benchmarks
-from tinyfin.hil.budget import default_data
 from tinyfin.targets import catalogue, flash
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -35,7 +34,6 @@ NETWORKS = ("ae16_pt", "mlp16_pt", "mlp32_pt", "ad01_int8", "ae16_pc", "mlp16_pc
 TFLM = ("tflm-cmsis-int8only", "tflm-cmsis")
 COMMAND = "make bench"
 OPENING = 2000
-FEATURE_DATA = {"terminals": 40, "days": 60}
 
 
 def anchors() -> list[benchmarks.Case]:
@@ -133,7 +131,7 @@ def features() -> list[dict]:
     from tinyfin.features import bench
 
     try:
-        return bench.bench(default_data(**FEATURE_DATA))
+        return bench.rows()
     except ToolError as error:
         print(f"feature engine: {error}", file=sys.stderr)
         return []
