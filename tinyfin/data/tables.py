@@ -68,7 +68,8 @@ def read_pieces(
                 BadRows(bad.file, bad.rows[start : start + rows], ragged),
             )
         return
-    with _explained(path), pq.ParquetFile(path) as file:
+    # what is buffered ahead would be kept until the file is closed, so memory would grow with it
+    with _explained(path), pq.ParquetFile(path, pre_buffer=False) as file:
         columns = _present(path, file.schema_arrow.names, wanted, optional)
         first = 1
         for batch in file.iter_batches(batch_size=rows, columns=columns):
