@@ -24,7 +24,7 @@ import bench_page
 import numpy as np
 
 from tinyfin.errors import ToolError
-from tinyfin.hil import benchmarks
+from tinyfin.hil.measure import benchmarks
 from tinyfin.targets import catalogue, flash
 
 ROOT = Path(__file__).resolve().parents[1]

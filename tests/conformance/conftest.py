@@ -11,7 +11,7 @@ import pytest
 
 from tests.wire import rig
 from tinyfin import paths
-from tinyfin.hil import lab
+from tinyfin.hil.measure import lab
 from tinyfin.pack.layouts import choose
 from tinyfin.targets import catalogue
 

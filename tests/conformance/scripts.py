@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Sequence
 
 from tests.features.streams import Step
-from tinyfin.hil import lab
+from tinyfin.hil.measure import lab
 from tinyfin.twin import Twin
 from tinyfin.wire.events import EventsFrame, Outcome, field_types
 

@@ -20,7 +20,7 @@ from tests.features.packing import pack
 from tests.features.programs import programs, programs_of
 from tests.features.rig import SCHEMA
 from tests.features.streams import Step, streams
-from tinyfin.hil import lab
+from tinyfin.hil.measure import lab
 from tinyfin.schema import PAYMENT
 
 CORES = ("cortex-m0", "cortex-m4", "rv32imc", "xtensa-lx106")

@@ -7,9 +7,9 @@ import pytest
 
 from tests.conformance.conftest import EVENTS, on_target, stock_pack, tapes
 from tests.wire import rig
-from tinyfin.hil import benchmarks, lab
-from tinyfin.hil.replay import replay
-from tinyfin.hil.session import emulated
+from tinyfin.hil.lines.session import emulated
+from tinyfin.hil.measure import benchmarks, lab
+from tinyfin.hil.replays import replay
 from tinyfin.targets import budget, catalogue, flash
 from tinyfin.targets import build as building
 

@@ -17,7 +17,7 @@ from tests.network.native import ANCHOR_NAMES, ANCHORS, tflm
 from tests.network.operator_models import OPERATORS, TABLES, random_inputs
 from tests.network.test_operators_equal_tflm import autoencoder, residual, whitening
 from tests.network.test_random_shapes import random_graph
-from tinyfin.hil import lab
+from tinyfin.hil.measure import lab
 from tinyfin.pack.integer_plan import compile_integer_plan
 from tinyfin.pack.plan import compile_plan, repack
 from tinyfin.quantize.tflite_model import load

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.wire import rig
-from tinyfin.hil.terminal import build_host_terminal
+from tinyfin.hil.lines.host import build_host_terminal
 
 
 @pytest.fixture(scope="session")

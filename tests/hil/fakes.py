@@ -10,9 +10,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tinyfin.hil.rig import Deadlines, TargetSpec, from_table
-from tinyfin.hil.run_target import Job
-from tinyfin.hil.suites import Data, Replay, Simulated, Suite
+from tinyfin.hil.rigs.rigfile import Deadlines, TargetSpec, from_table
+from tinyfin.hil.runs.suites import Data, Replay, Simulated, Suite
+from tinyfin.hil.runs.target import Job
 from tinyfin.wire.frames import encode_frame
 from tinyfin.wire.links import ProcessLink
 

@@ -16,10 +16,10 @@ from tests.wire import rig
 from tinyfin import paths
 from tinyfin.errors import MissingToolError
 from tinyfin.hil.failures import ADVICE, Failure, FailureKind
-from tinyfin.hil.rig import TargetSpec
-from tinyfin.hil.run_results import PASSED, TargetResult
-from tinyfin.hil.run_target import Job, TargetRun, run_target
-from tinyfin.hil.terminal import build_host_terminal
+from tinyfin.hil.lines.host import build_host_terminal
+from tinyfin.hil.rigs.rigfile import TargetSpec
+from tinyfin.hil.runs.results import PASSED, TargetResult
+from tinyfin.hil.runs.target import Job, TargetRun, run_target
 from tinyfin.wire.frames import Deframer, encode_frame
 from tinyfin.wire.messages import Answer, WireError
 
@@ -200,7 +200,7 @@ def test_no_port(pack: Path) -> None:
 
 
 def test_a_board_in_use(program: Path, pack: Path) -> None:
-    from tinyfin.hil.lease import Lease
+    from tinyfin.hil.rigs.lease import Lease
 
     line = Line(program)
     with Lease(line.url, "another job"):

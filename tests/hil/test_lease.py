@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tinyfin.errors import BenchError
-from tinyfin.hil.lease import Lease
+from tinyfin.hil.rigs.lease import Lease
 
 
 def test_one_at_a_time_and_the_other_is_told_who() -> None:
@@ -66,7 +66,7 @@ def test_it_is_renewed_while_it_is_held() -> None:
 
 def test_one_of_a_process_that_is_gone_is_taken_over(own_leases: Path) -> None:
     script = (
-        "import os\nfrom tinyfin.hil.lease import Lease\n"
+        "import os\nfrom tinyfin.hil.rigs.lease import Lease\n"
         "Lease('board', 'killed job', ttl_s=3600).acquire()\nos._exit(9)\n"
     )
     done = subprocess.run([sys.executable, "-c", script], timeout=60, check=False)

@@ -17,11 +17,11 @@ import pytest
 
 from tests.hil.fakes import SHORT, SMALL
 from tinyfin.errors import BenchError
-from tinyfin.hil import rig_ports
-from tinyfin.hil.rig import Port, TargetSpec
-from tinyfin.hil.rig_ports import find, plugged, stanza, wait_for
-from tinyfin.hil.run_probe import greet
-from tinyfin.hil.run_target import Job, run_target
+from tinyfin.hil.rigs import ports as rig_ports
+from tinyfin.hil.rigs.ports import find, plugged, stanza, wait_for
+from tinyfin.hil.rigs.rigfile import Port, TargetSpec
+from tinyfin.hil.runs.probe import greet
+from tinyfin.hil.runs.target import Job, run_target
 from tinyfin.wire.links import ProcessLink
 
 

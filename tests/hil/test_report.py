@@ -14,7 +14,7 @@ import pytest
 
 from tinyfin.data.transactions import Transactions
 from tinyfin.errors import InputError
-from tinyfin.hil.report import render, write
+from tinyfin.hil.reporting.page import render, write
 from tinyfin.schema import PAYMENT
 
 VOID = {"area", "base", "br", "col", "hr", "img", "input", "link", "meta", "source", "wbr"}

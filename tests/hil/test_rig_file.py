@@ -10,7 +10,8 @@ import pytest
 
 from tinyfin import paths
 from tinyfin.errors import ConfigError
-from tinyfin.hil import rig, suites
+from tinyfin.hil.rigs import rigfile as rig
+from tinyfin.hil.runs import suites
 
 HIL = paths.project_dir() / "hil"
 

@@ -23,15 +23,15 @@ from tests.wire import rig as wire_rig
 from tinyfin import paths
 from tinyfin.cli import main
 from tinyfin.data.events import OUTCOME
-from tinyfin.hil import junit, suites
 from tinyfin.hil.failures import Failure, FailureKind
-from tinyfin.hil.playback import playback
-from tinyfin.hil.run import jobs, run_rig, write_results
-from tinyfin.hil.run_results import FAILED, PASSED, SKIPPED, Case, RigResult, TargetResult
-from tinyfin.hil.run_target import run_target
-from tinyfin.hil.suites import Change
-from tinyfin.hil.suites_data import change
-from tinyfin.hil.transcript import Kind, Writer, describe, entries, read
+from tinyfin.hil.lines.transcript import Kind, Writer, describe, entries, read
+from tinyfin.hil.replays.playback import playback
+from tinyfin.hil.runs import junit, suites
+from tinyfin.hil.runs.results import FAILED, PASSED, SKIPPED, Case, RigResult, TargetResult
+from tinyfin.hil.runs.runner import jobs, run_rig, write_results
+from tinyfin.hil.runs.suites import Change
+from tinyfin.hil.runs.suites_data import change
+from tinyfin.hil.runs.target import run_target
 from tinyfin.wire.client import Client
 from tinyfin.wire.links import ProcessLink
 
@@ -127,7 +127,7 @@ def test_two_targets_in_parallel_one_of_them_unplugged(pack: Path, tmp_path: Pat
 
 
 def wire_rig_program() -> Path:
-    from tinyfin.hil.terminal import build_host_terminal
+    from tinyfin.hil.lines.host import build_host_terminal
 
     return build_host_terminal(wire_rig.make_pack(), cflags=("-O1",))
 
@@ -150,7 +150,7 @@ def test_a_process_that_dies_and_one_that_hangs(pack: Path, tmp_path: Path) -> N
             killed.append(child.pid)
             os.kill(child.pid, signal.SIGKILL)
 
-    from tinyfin.hil import run as running
+    from tinyfin.hil.runs import runner as running
 
     limit = sum(running.longest_s(job) for job in todo[:1])
     result = run_rig(rig, todo, tell, slack_s=20.0 - limit)
@@ -227,7 +227,7 @@ def test_each_suite_passes_and_does_what_it_says(name: str, program: Path, pack:
 def test_hostile_frames_that_change_something_are_found(program: Path) -> None:
     """Control: the state is changed behind the suite's back."""
     from tinyfin.errors import MismatchError
-    from tinyfin.hil import hostile
+    from tinyfin.hil.runs import hostile
     from tinyfin.wire.messages import Request
 
     client = Client(ProcessLink([str(program)]))
@@ -277,7 +277,7 @@ def test_playback_finds_other_firmware_and_a_cut_file_is_read_up_to_there(
     line.close()
     assert done.ok, done.cases
     path = tmp_path / "board.transcript.gz"
-    from tinyfin.hil.terminal import build_host_terminal
+    from tinyfin.hil.lines.host import build_host_terminal
 
     other = build_host_terminal(wire_rig.make_pack(tweak=1), cflags=("-O1",))
     client = Client(ProcessLink([str(other)]))

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from tests.wire import rig
 from tinyfin.cli import main
 from tinyfin.errors import PackError
-from tinyfin.hil.terminal import build_host_terminal
+from tinyfin.hil.lines.host import build_host_terminal
 from tinyfin.pack import layouts
 from tinyfin.pack.container import SIGNED_BYTES, parse_pack
 from tinyfin.pack.plan import LAYOUTS

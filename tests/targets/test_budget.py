@@ -15,8 +15,8 @@ from tests.wire import rig
 from tinyfin import paths
 from tinyfin.cli.budget import command
 from tinyfin.errors import BudgetError, PackError
-from tinyfin.hil import lab
-from tinyfin.hil.budget import Budget, budget, overruns
+from tinyfin.hil.measure import lab
+from tinyfin.hil.measure.budget import Budget, budget, overruns
 from tinyfin.pack.signing import generate_key
 from tinyfin.pack.trust import save_public_key
 from tinyfin.targets import build as building

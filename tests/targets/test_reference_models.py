@@ -24,9 +24,9 @@ from tinyfin.data.simulator.health import simulate_health
 from tinyfin.data.transactions import Transactions
 from tinyfin.features.compiler import compile_program
 from tinyfin.features.oracle.engine import NO_HOST
-from tinyfin.hil.replay import replay
-from tinyfin.hil.result import ReplayResult
-from tinyfin.hil.session import emulated
+from tinyfin.hil.lines.session import emulated
+from tinyfin.hil.replays import replay
+from tinyfin.hil.replays.result import ReplayResult
 from tinyfin.pack.calibration import Calibration
 from tinyfin.pack.container import build_pack, model_id
 from tinyfin.pack.decision import Decision

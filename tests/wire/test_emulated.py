@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from tests.wire import rig
-from tinyfin.hil.bench import bench
-from tinyfin.hil.replay import replay
-from tinyfin.hil.session import emulated
+from tinyfin.hil.lines.session import emulated
+from tinyfin.hil.measure.network import bench
+from tinyfin.hil.replays import replay
 from tinyfin.targets import build as building
 from tinyfin.targets import catalogue
 from tinyfin.twin import Twin

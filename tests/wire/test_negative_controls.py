@@ -12,8 +12,8 @@ from click.testing import CliRunner
 from tests.wire import rig
 from tinyfin.data.events import Stream
 from tinyfin.errors import MismatchError
-from tinyfin.hil.replay import replay
-from tinyfin.hil.terminal import build_host_terminal
+from tinyfin.hil.lines.host import build_host_terminal
+from tinyfin.hil.replays import replay
 from tinyfin.twin import Twin
 from tinyfin.wire.client import Client
 from tinyfin.wire.links import ProcessLink

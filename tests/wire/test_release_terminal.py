@@ -9,7 +9,7 @@ import pytest
 
 from tests.wire import rig
 from tinyfin.errors import TargetError
-from tinyfin.hil.terminal import build_host_terminal
+from tinyfin.hil.lines.host import build_host_terminal
 from tinyfin.pack.signing import generate_key
 from tinyfin.wire.client import Client
 from tinyfin.wire.links import ProcessLink

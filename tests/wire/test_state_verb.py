@@ -19,7 +19,7 @@ from tinyfin.config import Simulate, load
 from tinyfin.data import simulator
 from tinyfin.data.readers import read
 from tinyfin.features.oracle import OracleEngine
-from tinyfin.hil import session
+from tinyfin.hil.lines import session
 from tinyfin.pack.container import parse_pack
 from tinyfin.twin import Twin
 from tinyfin.wire.client import Client

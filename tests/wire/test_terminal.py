@@ -9,9 +9,9 @@ import pytest
 
 from tests.wire import rig
 from tinyfin.errors import TargetError
-from tinyfin.hil.portions import by_terminal, pieces
-from tinyfin.hil.replay import replay
-from tinyfin.hil.sender import Sender
+from tinyfin.hil.replays import replay
+from tinyfin.hil.replays.portions import by_terminal, pieces
+from tinyfin.hil.replays.sender import Sender
 from tinyfin.twin import Twin
 from tinyfin.wire.client import Client, TargetRebooted
 from tinyfin.wire.events import EventsFrame, Outcome, field_types
@@ -66,7 +66,7 @@ def test_warm_state_comes_over_the_wire(client: Client) -> None:
 
 
 def test_a_small_terminal_does_the_same() -> None:
-    from tinyfin.hil.terminal import build_host_terminal
+    from tinyfin.hil.lines.host import build_host_terminal
 
     program = build_host_terminal(
         rig.make_pack(), cflags=("-O1",), defines=("TFIN_WIRE_SMALL", "TFIN_WIRE_FRAME_BYTES=160")

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from tests.wire import rig
 from tests.wire.test_terminal import small_frame
 from tinyfin.errors import BenchError, ConfigError, LinkError, TargetError, TinyfinError
-from tinyfin.hil import replay as engine
-from tinyfin.hil.chaos import PRESETS, SHARES, Chaos, ChaosLink
-from tinyfin.hil.replay import ReplayResult, replay
-from tinyfin.hil.session import emulated
-from tinyfin.hil.terminal import build_host_terminal
+from tinyfin.hil.lines.chaos import PRESETS, SHARES, Chaos, ChaosLink
+from tinyfin.hil.lines.host import build_host_terminal
+from tinyfin.hil.lines.session import emulated
+from tinyfin.hil.replays import ReplayResult, replay
+from tinyfin.hil.replays import replayer as engine
 from tinyfin.targets import build as building
 from tinyfin.targets import catalogue
 from tinyfin.wire.client import Client, TargetRebooted

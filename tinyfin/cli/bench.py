@@ -38,7 +38,7 @@ def command(
     import numpy as np
 
     from tinyfin.errors import InputError, MismatchError
-    from tinyfin.hil.bench import bench
+    from tinyfin.hil.measure.network import bench
 
     def array(path: Path) -> np.ndarray:
         try:

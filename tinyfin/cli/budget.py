@@ -13,7 +13,7 @@ from tinyfin.cli.trust import public_key_option
 from tinyfin.config.sizes import parse_size
 
 if TYPE_CHECKING:
-    from tinyfin.hil.budget import Budget
+    from tinyfin.hil.measure.budget import Budget
 
 __all__ = ["command"]
 
@@ -94,7 +94,7 @@ def _tell(
     from tinyfin.data.readers import read
     from tinyfin.errors import BudgetError
     from tinyfin.features.sizes import set_sizes
-    from tinyfin.hil.budget import budget, default_data, overruns
+    from tinyfin.hil.measure.budget import budget, default_data, overruns
     from tinyfin.pack.trust import trusted_keys
     from tinyfin.targets import catalogue
 

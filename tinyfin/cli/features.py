@@ -160,7 +160,7 @@ def _list(
         chosen = select(settings.features) if config else FEATURES
     rows = [_describe(feature, compile_program([feature], settings.schema)) for feature in chosen]
     if target is not None:
-        from tinyfin.hil.costs import feature_instructions
+        from tinyfin.hil.measure.costs import feature_instructions
 
         counted = feature_instructions(chosen, settings.schema, target)
         for row in rows:

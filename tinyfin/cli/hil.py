@@ -12,8 +12,8 @@ from tinyfin.cli.output import emit, json_option, note, progress
 from tinyfin.cli.trust import public_key_option
 
 if TYPE_CHECKING:
-    from tinyfin.hil.rig import Rig
-    from tinyfin.hil.run_results import RigResult
+    from tinyfin.hil.rigs.rigfile import Rig
+    from tinyfin.hil.runs.results import RigResult
 
 __all__ = ["command"]
 
@@ -71,10 +71,10 @@ def run(
     A target fails until everything is proven. Exit code 4: an answer differs; 5: a target, its line
     or the bench failed (the kind says which); 6: a tool is missing.
     """
-    from tinyfin.hil import run as running
-    from tinyfin.hil import suites as suite_files
-    from tinyfin.hil.rig import select
-    from tinyfin.hil.run_display import Display
+    from tinyfin.hil.rigs.rigfile import select
+    from tinyfin.hil.runs import runner as running
+    from tinyfin.hil.runs import suites as suite_files
+    from tinyfin.hil.runs.display import Display
     from tinyfin.pack.trust import require_trusted, trusted_keys
     from tinyfin.targets.flash import run_pack
 
@@ -111,8 +111,8 @@ def list_targets(
     rig_path: Path | None, names: tuple[str, ...], boot_s: float, as_json: bool
 ) -> None:
     """Show what answers HELLO, and as what. Nothing is flashed; no emulator is started."""
-    from tinyfin.hil.rig import select
-    from tinyfin.hil.run_probe import probe
+    from tinyfin.hil.rigs.rigfile import select
+    from tinyfin.hil.runs.probe import probe
 
     rig = _rig(rig_path)
     rows = [probe(rig, name, spec, boot_s) for name, spec in select(rig, names).items()]
@@ -128,8 +128,8 @@ def list_targets(
 @json_option
 def suggest(boot_s: float, ask: bool, as_json: bool) -> None:
     """Print the stanza of a rig file for what is plugged in."""
-    from tinyfin.hil.rig_ports import plugged, stanza
-    from tinyfin.hil.run_probe import greet
+    from tinyfin.hil.rigs.ports import plugged, stanza
+    from tinyfin.hil.runs.probe import greet
 
     ports = plugged()
     found = []
@@ -153,7 +153,7 @@ def suggest(boot_s: float, ask: bool, as_json: bool) -> None:
 @json_option
 def list_suites(rig_path: Path | None, as_json: bool) -> None:
     """List the suites."""
-    from tinyfin.hil import suites as suite_files
+    from tinyfin.hil.runs import suites as suite_files
 
     rows: dict[str, dict[str, Any]] = {}
     for folder in suite_files.places(_rig(rig_path)):
@@ -171,7 +171,7 @@ def list_suites(rig_path: Path | None, as_json: bool) -> None:
 @json_option
 def show(file: Path, last: int | None, as_json: bool) -> None:
     """Show what went over the wire, frame by frame."""
-    from tinyfin.hil.transcript import describe, entries, read
+    from tinyfin.hil.lines.transcript import describe, entries, read
 
     transcript = read(file)
     lines = [describe(entry) for entry in entries(transcript)]
@@ -197,9 +197,9 @@ def play(
     Without --target and --port the terminal is the firmware compiled for this machine, with the
     pack of --run: a failure of the bench can be looked at without the bench.
     """
-    from tinyfin.hil.playback import count, playback
-    from tinyfin.hil.run_probe import reached
-    from tinyfin.hil.transcript import read
+    from tinyfin.hil.lines.transcript import read
+    from tinyfin.hil.replays.playback import count, playback
+    from tinyfin.hil.runs.probe import reached
 
     if name is not None and port is not None:
         raise click.UsageError("give --target or --port, not both")
@@ -227,7 +227,7 @@ def play(
 
 
 def _rig(path: Path | None) -> Rig:
-    from tinyfin.hil import rig
+    from tinyfin.hil.rigs import rigfile as rig
 
     return rig.load(path or rig.default_path())
 

@@ -12,7 +12,7 @@ from tinyfin.cli.output import emit, json_option, note, progress
 from tinyfin.cli.trust import public_key_option
 
 if TYPE_CHECKING:
-    from tinyfin.hil.replay import OnReboot
+    from tinyfin.hil.replays.replayer import OnReboot
 
 __all__ = ["command", "text"]
 
@@ -98,9 +98,9 @@ def command(
     from tinyfin.data.events import event_stream
     from tinyfin.data.readers import read
     from tinyfin.errors import ConfigError
-    from tinyfin.hil import session
-    from tinyfin.hil.chaos import Chaos
-    from tinyfin.hil.replay import replay
+    from tinyfin.hil.lines import session
+    from tinyfin.hil.lines.chaos import Chaos
+    from tinyfin.hil.replays import replay
     from tinyfin.pack import layouts
     from tinyfin.pack.trust import require_trusted, trusted_keys
     from tinyfin.targets import flash
@@ -151,7 +151,7 @@ def command(
         result.flash_bytes, result.ram_bytes = reached.flash_bytes, reached.ram_bytes
     facts = result.as_dict()
     if report is not None:
-        from tinyfin.hil.report import write
+        from tinyfin.hil.reporting.page import write
 
         written = write(report, replay=result, run_dir=run if run.is_dir() else None, tx=tx)
         note(f"report: {written}")

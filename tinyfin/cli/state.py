@@ -240,7 +240,7 @@ def _reached(
     port: str | None, target: str | None, baud: int, pack: Path | None, key: Path | None
 ) -> Iterator[Client]:
     """A client in a session with a terminal."""
-    from tinyfin.hil import session
+    from tinyfin.hil.lines import session
     from tinyfin.targets import catalogue
 
     if (port is None) == (target is None):

@@ -107,7 +107,7 @@ def command(
         "progress": bar(),
     }
     if searching:
-        from tinyfin.hil.shape_cost import measured_on
+        from tinyfin.hil.measure.shape_cost import measured_on
         from tinyfin.training.search import search
 
         if trials is not None:

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 from tinyfin.data.transactions import RESULTS
 from tinyfin.errors import ConfigError, InputError, TinyfinError
-from tinyfin.hil.result import ReplayResult
-from tinyfin.hil.rig import Rig, select
-from tinyfin.hil.run_results import Case
-from tinyfin.hil.run_target import Job, TargetRun, capabilities
+from tinyfin.hil.replays.result import ReplayResult
+from tinyfin.hil.rigs.rigfile import Rig, select
+from tinyfin.hil.runs.results import Case
+from tinyfin.hil.runs.target import Job, TargetRun, capabilities
 from tinyfin.pack.container import parse_pack
 from tinyfin.twin import ACTIONS, FLAGS
 from tinyfin.wire.client import Client
@@ -191,12 +191,12 @@ class Bench:
 
         Called with either ``tx`` and ``stream``, or ``terminals``, ``days`` and ``seed`` of the
         simulator; ``limit``, ``chaos``, ``on_reboot`` and ``checkpoint_events`` as
-        :func:`tinyfin.hil.replay.replay` takes them. Raises MismatchError at a difference.
+        :func:`tinyfin.hil.replays.replay` takes them. Raises MismatchError at a difference.
         """
-        from tinyfin.hil.chaos import Chaos
-        from tinyfin.hil.replay import replay
-        from tinyfin.hil.suites import Change, Data, Simulated, Suite
-        from tinyfin.hil.suites_data import rounds
+        from tinyfin.hil.lines.chaos import Chaos
+        from tinyfin.hil.replays import replay
+        from tinyfin.hil.runs.suites import Change, Data, Simulated, Suite
+        from tinyfin.hil.runs.suites_data import rounds
 
         def run(
             tx: Any = None, stream: Any = None, *, terminals: int = 1, days: int = 4,

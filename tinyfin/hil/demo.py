@@ -15,7 +15,7 @@ from tinyfin.config import Config
 from tinyfin.data.events import SCORE, Stream, event_stream
 from tinyfin.data.transactions import Transactions
 from tinyfin.errors import InputError
-from tinyfin.hil.replay import ReplayResult
+from tinyfin.hil.replays import ReplayResult
 from tinyfin.training.run import RunFolder
 
 __all__ = ["MINIMUM_TRANSACTIONS", "Demo", "run_demo"]
@@ -111,8 +111,9 @@ def run_demo(
     from tinyfin.codegen.emit import emit
     from tinyfin.data import simulator
     from tinyfin.data.readers import read
-    from tinyfin.hil import report, session
-    from tinyfin.hil.replay import replay
+    from tinyfin.hil.lines import session
+    from tinyfin.hil.replays import replay
+    from tinyfin.hil.reporting import page as report
     from tinyfin.quantize.quantize import quantize
     from tinyfin.targets import build as building
     from tinyfin.targets import catalogue, flash

@@ -55,7 +55,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def _names(config: pytest.Config) -> list[str]:
     from tinyfin.errors import TinyfinError
-    from tinyfin.hil.rig import select
+    from tinyfin.hil.rigs.rigfile import select
 
     try:
         return list(select(_rig(config), config.getoption("--tinyfin-target")))
@@ -64,7 +64,7 @@ def _names(config: pytest.Config) -> list[str]:
 
 
 def _rig(config: pytest.Config) -> Any:
-    from tinyfin.hil import rig
+    from tinyfin.hil.rigs import rigfile as rig
 
     given = config.getoption("--tinyfin-rig")
     if given is None:

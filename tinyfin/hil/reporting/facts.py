@@ -63,7 +63,7 @@ def collect(
     more: Sequence[Mapping[str, Any]],
     example_hz: int,
 ) -> dict[str, Any]:
-    """Everything the report says; see :func:`tinyfin.hil.report.write` for the arguments."""
+    """Everything the report says; :func:`tinyfin.hil.reporting.page.write` tells the arguments."""
     missing = _Missing()
     given = [_mapping(replay) for replay in replays]
     if not given:

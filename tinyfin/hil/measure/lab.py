@@ -4,7 +4,7 @@
 One image per target serves every pack and every network. A tape is loaded into the guest's memory
 behind the image; the guest works it off, compares every answer with the tape's, counts its own
 instructions and prints what it found. Ten thousand events take seconds. The serial road, with the
-terminal application, is :mod:`tinyfin.hil.replay`.
+terminal application, is :mod:`tinyfin.hil.replays`.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from tinyfin import paths
 from tinyfin.data.events import Stream
 from tinyfin.data.transactions import Transactions
 from tinyfin.errors import TargetError, ToolError
-from tinyfin.hil.portions import Portion, by_terminal, pieces
-from tinyfin.hil.sender import Sender
+from tinyfin.hil.replays.portions import Portion, by_terminal, pieces
+from tinyfin.hil.replays.sender import Sender
 from tinyfin.pack.container import parse_pack
 from tinyfin.targets import build as building
 from tinyfin.targets.build import BuildResult

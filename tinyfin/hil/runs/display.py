@@ -15,7 +15,7 @@ _REDRAW_S = 0.2
 
 
 class Display:
-    """Takes the events of :func:`tinyfin.hil.run.run_rig` and tells people, on stderr."""
+    """Takes the events of :func:`tinyfin.hil.runs.runner.run_rig` and tells people, on stderr."""
 
     def __init__(self, stream: TextIO | None = None, *, quiet: bool = False) -> None:
         self._out = stream or sys.stderr

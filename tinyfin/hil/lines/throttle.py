@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A serial line of a given speed: a PTY on one side, a terminal's program on the other.
 
-``python -m tinyfin.hil.line BAUD PROGRAM`` prints the name of the PTY and passes bytes between it
-and the program, in either direction no faster than a UART with 8 data bits, no parity and one stop
-bit would: 10 bits a byte. It ends with the program, or when its own standard input is closed.
+``python -m tinyfin.hil.lines.throttle BAUD PROGRAM`` prints the name of the PTY and passes bytes
+between it and the program, in either direction no faster than a UART with 8 data bits, no parity
+and one stop bit would: 10 bits a byte. It ends with the program, or when its own standard input is
+closed.
 """
 
 from __future__ import annotations
@@ -97,7 +98,7 @@ class LineLink(SerialLink):
     """A terminal's program behind a serial line of ``baud``; ``reset`` starts both anew."""
 
     def __init__(self, command: Sequence[str], baud: int) -> None:
-        self._command = [sys.executable, "-m", "tinyfin.hil.line", str(baud), *command]
+        self._command = [sys.executable, "-m", "tinyfin.hil.lines.throttle", str(baud), *command]
         self._start_line()
         super().__init__(self._pty, baud=baud, reset=lambda port: port.close(),
                          locate=self._restart_line)  # fmt: skip

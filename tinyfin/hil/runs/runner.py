@@ -22,12 +22,12 @@ from pathlib import Path
 from typing import Any
 
 from tinyfin.errors import InputError
-from tinyfin.hil import junit
 from tinyfin.hil.failures import Failure, FailureKind
-from tinyfin.hil.rig import Rig
-from tinyfin.hil.run_results import Case, RigResult, TargetResult
-from tinyfin.hil.run_target import Job, TargetRun, Tell
-from tinyfin.hil.suites import Suite
+from tinyfin.hil.rigs.rigfile import Rig
+from tinyfin.hil.runs import junit
+from tinyfin.hil.runs.results import Case, RigResult, TargetResult
+from tinyfin.hil.runs.suites import Suite
+from tinyfin.hil.runs.target import Job, TargetRun, Tell
 
 __all__ = ["forget_results", "jobs", "run_rig", "write_results"]
 
@@ -226,7 +226,7 @@ def forget_results(folder: Path, *, junit_path: Path | None = None) -> None:
 def write_results(result: RigResult, folder: Path, *, junit_path: Path | None = None) -> None:
     """Write ``junit.xml``, ``result.json`` and ``report.html`` to ``folder``; their names go into
     ``result.files``. Raises InputError when they cannot be written."""
-    from tinyfin.hil.run_report import write_report
+    from tinyfin.hil.runs.report import write_report
 
     names = {
         "junit": junit_path or folder / "junit.xml", "json": folder / "result.json",

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from tinyfin.data.events import OUTCOME, SCORE
-from tinyfin.hil.portions import Portion
+from tinyfin.hil.replays.portions import Portion
 from tinyfin.wire.events import EventsFrame, Outcome, changed_fields, plain_fields
 from tinyfin.wire.frames import OVERHEAD_BYTES
 from tinyfin.wire.messages import Hello, Request

@@ -37,7 +37,7 @@ def write(
 ) -> Path:
     """Write the report to ``path`` and its facts to ``json_path`` (``path`` with ``.json``).
 
-    replay: a :class:`tinyfin.hil.replay.ReplayResult`, its ``as_dict()``, or a list of them, one
+    replay: a :class:`tinyfin.hil.replays.ReplayResult`, its ``as_dict()``, or a list of them, one
         per target; None says that nothing was replayed. Only a ReplayResult holds the verdicts
         that alerts and score pictures are made of.
     run_dir: the run's folder; tx: the replayed transactions, whose rows ``ReplayResult.row`` names.
@@ -87,7 +87,7 @@ def render(facts: Mapping[str, Any]) -> str:
     """The HTML of a report's facts, as they stand in its JSON."""
     from tinyfin.pages.render import environment
 
-    page: str = environment("tinyfin.hil").get_template("report.html").render(
+    page: str = environment("tinyfin.hil.reporting").get_template("report.html").render(
         facts=facts,
         differences=first_differences(facts),
         headline=headline(facts),

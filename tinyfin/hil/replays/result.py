@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tinyfin.errors import FailureKind, MismatchError
-from tinyfin.hil.line import bytes_per_second
-from tinyfin.hil.localize import Mismatch
+from tinyfin.hil.lines.throttle import bytes_per_second
+from tinyfin.hil.replays.localize import Mismatch
 
 __all__ = ["Repaired", "ReplayResult"]
 

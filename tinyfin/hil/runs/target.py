@@ -13,12 +13,12 @@ from typing import Any
 
 from tinyfin.errors import BenchError, BootError, FlashError, TargetError
 from tinyfin.hil.failures import Failure, FailureKind
-from tinyfin.hil.rig import HOST, Deadlines, TargetSpec
-from tinyfin.hil.rig_reach import Flashed, Reach, reach
-from tinyfin.hil.run_link import BenchLink
-from tinyfin.hil.run_results import PASSED, SKIPPED, Case, TargetResult, Totals
-from tinyfin.hil.suites import Suite
-from tinyfin.hil.transcript import Kind, Writer
+from tinyfin.hil.lines.transcript import Kind, Writer
+from tinyfin.hil.rigs.reach import Flashed, Reach, reach
+from tinyfin.hil.rigs.rigfile import HOST, Deadlines, TargetSpec
+from tinyfin.hil.runs.link import BenchLink
+from tinyfin.hil.runs.results import PASSED, SKIPPED, Case, TargetResult, Totals
+from tinyfin.hil.runs.suites import Suite
 from tinyfin.wire.client import Client
 from tinyfin.wire.links import Deadline, Link
 from tinyfin.wire.messages import Capability, Hello
@@ -143,7 +143,7 @@ class TargetRun:
         """Lease the board, build, flash."""
         name = self.job.spec.lease_name
         if name is not None:
-            from tinyfin.hil.lease import Lease
+            from tinyfin.hil.rigs.lease import Lease
 
             wait = self.job.lease_wait_s
             lease = Lease(
@@ -178,7 +178,7 @@ class TargetRun:
 
     def self_test(self, case: Case) -> bool:
         """The terminal's own account, and small questions whose answers the twin knows."""
-        from tinyfin.hil.selftest import self_test
+        from tinyfin.hil.runs.selftest import self_test
 
         assert self.client is not None
         assert self.flashed is not None
@@ -188,7 +188,7 @@ class TargetRun:
 
     def suite(self, case: Case, suite: Suite) -> bool:
         """Replay a suite and compare everything."""
-        from tinyfin.hil.suites_data import cut, rounds
+        from tinyfin.hil.runs.suites_data import cut, rounds
 
         assert self.client is not None
         missing = [c for c in suite.needs if c not in self.result.hello["capabilities"]]
@@ -200,7 +200,7 @@ class TargetRun:
         self._remark(f"suite {suite.name}")
         self.client.connect(self.job.deadlines.boot_s)
         if suite.malformed.frames:
-            from tinyfin.hil.hostile import send_hostile
+            from tinyfin.hil.runs.hostile import send_hostile
 
             case.facts["hostile"] = send_hostile(
                 self.client, suite.malformed.frames, suite.malformed.seed, self.job.name
@@ -233,8 +233,8 @@ class TargetRun:
         self, suite: Suite, totals: Totals, tx: Any, stream: Any, wanted: int | None
     ) -> None:
         from tinyfin.data.events import SCORE
-        from tinyfin.hil.chaos import Chaos
-        from tinyfin.hil.replay import replay
+        from tinyfin.hil.lines.chaos import Chaos
+        from tinyfin.hil.replays import replay
 
         assert self.client is not None
         assert self.flashed is not None

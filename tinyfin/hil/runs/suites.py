@@ -18,7 +18,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from tinyfin.errors import ConfigError
-from tinyfin.hil.rig import Rig, explain
+from tinyfin.hil.rigs.rigfile import Rig, explain
 
 __all__ = ["CAPABILITIES", "Change", "Data", "Malformed", "Simulated", "Suite", "find", "places"]
 
@@ -93,7 +93,7 @@ class Replay(_Section):
     @model_validator(mode="after")
     def _spec(self) -> Replay:
         if self.chaos is not None:
-            from tinyfin.hil.chaos import Chaos
+            from tinyfin.hil.lines.chaos import Chaos
 
             try:
                 chaos = Chaos.parse(self.chaos)
@@ -133,7 +133,7 @@ class Suite(_Section):
 
     def with_chaos(self, chaos: str) -> Suite:
         """The same with other faults; restarts among them are resumed from."""
-        from tinyfin.hil.chaos import Chaos
+        from tinyfin.hil.lines.chaos import Chaos
 
         on_reboot = "resume" if Chaos.parse(chaos).reboot else self.replay.on_reboot
         replay = self.replay.model_copy(update={"chaos": chaos, "on_reboot": on_reboot})

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tinyfin.errors import LinkError
-from tinyfin.hil.transcript import Kind, Writer
+from tinyfin.hil.lines.transcript import Kind, Writer
 from tinyfin.wire.links import Deadline, Link, LinkLost
 
 __all__ = ["BenchLink"]

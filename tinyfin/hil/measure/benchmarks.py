@@ -15,9 +15,9 @@ import numpy.typing as npt
 
 from tinyfin.data.events import event_stream
 from tinyfin.errors import BudgetError
-from tinyfin.hil import budget as budgets
-from tinyfin.hil import lab
-from tinyfin.hil.bench import bench
+from tinyfin.hil.measure import budget as budgets
+from tinyfin.hil.measure import lab
+from tinyfin.hil.measure.network import bench
 from tinyfin.pack.container import build_pack, parse_pack
 from tinyfin.pack.maps import InputMap
 from tinyfin.pack.plan import compile_plan, describe, repack

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from tinyfin import config
 from tinyfin.data.events import NOTICE, OUTCOME, SCORE, Stream, event_stream
 from tinyfin.data.transactions import Transactions
-from tinyfin.hil.suites import Change, Simulated, Suite
+from tinyfin.hil.runs.suites import Change, Simulated, Suite
 
 __all__ = ["change", "cut", "rounds"]
 

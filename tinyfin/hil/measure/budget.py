@@ -25,9 +25,9 @@ from tinyfin.data.transactions import Transactions
 from tinyfin.errors import MismatchError
 from tinyfin.features.check import OPERATOR, read_header
 from tinyfin.features.operators import BY_CODE
-from tinyfin.hil import lab
-from tinyfin.hil.replay import replay
-from tinyfin.hil.session import emulated
+from tinyfin.hil.lines.session import emulated
+from tinyfin.hil.measure import lab
+from tinyfin.hil.replays import replay
 from tinyfin.pack.container import parse_pack
 from tinyfin.pack.trust import keys_beside, require_trusted
 from tinyfin.targets import budget as sizes

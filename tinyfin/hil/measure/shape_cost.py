@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tinyfin.hil.budget import budget
+from tinyfin.hil.measure.budget import budget
 from tinyfin.quantize.quantize import quantize
 from tinyfin.targets import catalogue
 from tinyfin.training.run import RunFolder

@@ -8,8 +8,8 @@ import zlib
 import numpy as np
 
 from tinyfin.errors import FlashError, MismatchError
-from tinyfin.hil.localize import verdict_difference
-from tinyfin.hil.sender import Sent
+from tinyfin.hil.replays.localize import verdict_difference
+from tinyfin.hil.replays.sender import Sent
 from tinyfin.pack.container import Pack
 from tinyfin.pack.plan import describe
 from tinyfin.twin import Replay as Expected

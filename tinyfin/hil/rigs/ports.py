@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tinyfin.errors import BenchError
-from tinyfin.hil.rig import Port
+from tinyfin.hil.rigs.rigfile import Port
 
 __all__ = ["Plugged", "find", "matches", "plugged", "stanza", "wait_for"]
 

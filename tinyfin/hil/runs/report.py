@@ -7,8 +7,8 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from tinyfin.hil.report import write
-from tinyfin.hil.run_results import RigResult, TargetResult
+from tinyfin.hil.reporting.page import write
+from tinyfin.hil.runs.results import RigResult, TargetResult
 
 __all__ = ["write_report"]
 

@@ -13,7 +13,7 @@ from xml.etree import ElementTree as xml
 
 from tinyfin.errors import InputError
 from tinyfin.hil.failures import FailureKind
-from tinyfin.hil.run_results import PASSED, SKIPPED, Case, RigResult, TargetResult
+from tinyfin.hil.runs.results import PASSED, SKIPPED, Case, RigResult, TargetResult
 
 __all__ = ["document", "write"]
 

@@ -10,8 +10,8 @@ from tinyfin.errors import InputError, MismatchError, TargetError
 from tinyfin.features.compiler import compile_program
 from tinyfin.features.definition import OWN_FEATURE_ID, Feature
 from tinyfin.features.expressions import const
-from tinyfin.hil import lab
-from tinyfin.hil.budget import default_data
+from tinyfin.hil.measure import lab
+from tinyfin.hil.measure.budget import default_data
 from tinyfin.pack.container import build_pack
 from tinyfin.schema import PAYMENT, Schema
 from tinyfin.targets.build import BuildResult

@@ -2,7 +2,7 @@
 """Reaches a terminal: in the emulator, in a process, or whatever answers at a port.
 
 Each way gives a :class:`Session`, whose client has a link that can be opened again and, where there
-is a means, reset: all that :func:`tinyfin.hil.replay.replay` needs for ``chaos`` and ``on_reboot``.
+is a means, reset: all that ``chaos`` and ``on_reboot`` of a replay need.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tinyfin.hil.line import LineLink
+from tinyfin.hil.lines.throttle import LineLink
 from tinyfin.pack.trust import keys_beside
 from tinyfin.targets import build as building
 from tinyfin.targets import catalogue, flash
@@ -103,10 +103,10 @@ def in_process(
 ) -> Iterator[Session]:  # fmt: skip
     """The terminal application compiled for this machine, in a process. Not yet connected.
 
-    program: one that :func:`tinyfin.hil.terminal.build_host_terminal` has made; built if None.
+    program: one that :func:`tinyfin.hil.lines.host.build_host_terminal` has made; built if None.
     baud: speed of a serial line (a PTY) between the two; None is a pipe, as fast as it goes.
     """
-    from tinyfin.hil.terminal import build_host_terminal
+    from tinyfin.hil.lines.host import build_host_terminal
 
     command = [str(program or build_host_terminal(pack, keys=keys))]
     link: Link = ProcessLink(command) if baud is None else LineLink(command, baud)

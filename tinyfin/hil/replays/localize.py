@@ -11,8 +11,8 @@ import numpy as np
 
 from tinyfin.data.events import SCORE, Stream
 from tinyfin.errors import TinyfinError
-from tinyfin.hil.portions import Portion
-from tinyfin.hil.sender import Sender, Sent
+from tinyfin.hil.replays.portions import Portion
+from tinyfin.hil.replays.sender import Sender, Sent
 from tinyfin.twin import Replay, Twin
 from tinyfin.wire.client import Client
 from tinyfin.wire.messages import Verdict, parse_verdicts

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from tinyfin import cache, paths
 from tinyfin.codegen.emit import c_array, kernel_lines, write_text
 from tinyfin.errors import InputError, TargetError
-from tinyfin.hil.session import emulated
+from tinyfin.hil.lines.session import emulated
 from tinyfin.pack.plan import compile_plan, repack
 from tinyfin.quantize.tflite_model import load
 from tinyfin.targets import build as building

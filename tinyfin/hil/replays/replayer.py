@@ -23,12 +23,12 @@ import numpy as np
 from tinyfin.data.events import Stream
 from tinyfin.data.transactions import Transactions
 from tinyfin.errors import BootError, ConfigError
-from tinyfin.hil.chaos import Chaos, ChaosLink
-from tinyfin.hil.compare import Comparer, refuse_other_pack
-from tinyfin.hil.localize import Mismatch, localize
-from tinyfin.hil.portions import Portion, by_terminal, pieces
-from tinyfin.hil.result import Repaired, ReplayResult
-from tinyfin.hil.sender import Sender, Sent
+from tinyfin.hil.lines.chaos import Chaos, ChaosLink
+from tinyfin.hil.replays.compare import Comparer, refuse_other_pack
+from tinyfin.hil.replays.localize import Mismatch, localize
+from tinyfin.hil.replays.portions import Portion, by_terminal, pieces
+from tinyfin.hil.replays.result import Repaired, ReplayResult
+from tinyfin.hil.replays.sender import Sender, Sent
 from tinyfin.pack.container import Pack
 from tinyfin.pack.trust import require_trusted
 from tinyfin.twin import Twin
@@ -78,8 +78,8 @@ def replay(
     keys: public keys trusted beside the development key.
     on_reboot: "resume" restores the last checkpoint's state after a restart and goes on from there;
     a lost link is then opened again, too. "fail" raises what happened.
-    chaos: faults for the line (:mod:`tinyfin.hil.chaos`); lost links are then opened again, and
-    reboots need "resume".
+    chaos: faults for the line (:mod:`tinyfin.hil.lines.chaos`); lost links are then opened again,
+    and reboots need "resume".
 
     Stops at the first difference, which is in the result (:meth:`ReplayResult.check` raises).
     Raises TargetError when the terminal does not answer (its ``kind`` says how), MismatchError when

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tinyfin.errors import InputError
-from tinyfin.hil.transcript import Entry, Kind, Transcript, entries
+from tinyfin.hil.lines.transcript import Entry, Kind, Transcript, entries
 from tinyfin.wire import messages as m
 from tinyfin.wire.client import Client
 from tinyfin.wire.frames import Frame

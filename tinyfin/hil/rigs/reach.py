@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tinyfin.errors import BenchError, BudgetError, FlashError, MissingToolError, TargetError
-from tinyfin.hil.rig import HOST, Deadlines, Line, Power, TargetSpec
+from tinyfin.hil.rigs.rigfile import HOST, Deadlines, Line, Power, TargetSpec
 from tinyfin.wire.frames import encode_frame
 from tinyfin.wire.links import Link, ProcessLink, SerialLink, TcpLink, open_link
 from tinyfin.wire.messages import Request
@@ -167,7 +167,7 @@ class _Host(Reach):
     """The terminal application compiled for this machine, in a process."""
 
     def prepare(self, run: Path, keys: Sequence[bytes]) -> Flashed:
-        from tinyfin.hil.terminal import build_host_terminal
+        from tinyfin.hil.lines.host import build_host_terminal
         from tinyfin.targets.flash import run_pack
 
         pack = run_pack(run).read_bytes()
@@ -222,7 +222,7 @@ class _Board(Reach):
         return (self.spec.port.serial_number if self.spec.port else None) or ""
 
     def _locate(self) -> str:
-        from tinyfin.hil.rig_ports import wait_for
+        from tinyfin.hil.rigs.ports import wait_for
 
         assert self.spec.port is not None
         return wait_for(self.spec.port, self.deadlines.port_s, name=self.name).device

@@ -10,9 +10,9 @@ from typing import Any
 
 from tinyfin.errors import ConfigError, TinyfinError
 from tinyfin.hil.failures import kind_of
-from tinyfin.hil.rig import Rig, TargetSpec, select
-from tinyfin.hil.rig_reach import reach
-from tinyfin.hil.run_target import hello_facts
+from tinyfin.hil.rigs.reach import reach
+from tinyfin.hil.rigs.rigfile import Rig, TargetSpec, select
+from tinyfin.hil.runs.target import hello_facts
 from tinyfin.wire.client import Client
 from tinyfin.wire.links import Link, open_link
 
@@ -26,7 +26,7 @@ def probe(rig: Rig, name: str, spec: TargetSpec, boot_s: float) -> dict[str, Any
         row["text"] = f"emulated {spec.target}: boots when it is run"
         return row
     if spec.lease_name is not None:
-        from tinyfin.hil.lease import Lease
+        from tinyfin.hil.rigs.lease import Lease
 
         holder = Lease(spec.lease_name, "tinyfin hil list").live_holder()
         if holder is not None:
@@ -79,7 +79,7 @@ def reached(
 
     Raises ConfigError for an unknown target.
     """
-    from tinyfin.hil import session
+    from tinyfin.hil.lines import session
     from tinyfin.pack.trust import trusted_keys
 
     if port is not None:
