@@ -17,16 +17,12 @@
 
 #ifdef TFIN_FAMILY_ARMV7M
 
+#include "fully_connected_ssat.h"
+
 #ifdef TFIN_SABOTAGE_KERNEL /* wrong on purpose: row 1 is counted as row 0 */
 #define ROW1 "r8"
 #else
 #define ROW1 "r9"
-#endif
-
-#ifdef TFIN_TEST_SINGLE_ROUNDING
-#define AWAY_FROM_ZERO(a) "nop\n" /* wrong on purpose: the tests must notice */
-#else
-#define AWAY_FROM_ZERO(a) "add " a ", " a ", " a ", asr #31\n"
 #endif
 
 /* One column of four rows. */
@@ -70,15 +66,7 @@
     "mov r4, #0x80000000\n"             \
     "smlal r4, " a ", " a ", r5\n"
 
-/* One row of a narrow layer; its multiplier is fetched first when Z is clear. */
-#define ROW(a)                          \
-    "it ne\n"                           \
-    "ldmiane r0!, {r5, r6}\n"           \
-    ROUNDED_HIGH(a) AWAY_FROM_ZERO(a)   \
-    "asr " a ", " a ", r6\n"            \
-    "add " a ", " a ", r7\n"            \
-    "ssat " a ", #8, " a ", asr #1\n"   \
-    "strb " a ", [lr], #1\n"
+#define ROW(a) NARROW_ROW(a, ROUNDED_HIGH(a))
 
 /*
  * All rows, in groups of four, saturated to int8 only. Numbers are offsets in tfin_node and, for r1, in the plan's header.
@@ -283,14 +271,7 @@ __attribute__((naked, noinline)) static void groups(const tfin_node *node __attr
 void tfin_fully_connected(const tfin_node *node, const uint8_t *plan, uint8_t *arena)
 {
     groups(node, plan, arena);
-    int32_t low = node->activation_min;
-    int32_t high = node->activation_max;
-    if (high - low != 255) {
-        int8_t *y = (int8_t *)arena + node->output;
-        for (const int8_t *end = y + node->outputs; y != end; y++) {
-            *y = (int8_t)(*y < low ? low : *y > high ? high : *y);
-        }
-    }
+    clamp_outputs(node, arena);
 }
 
 #else

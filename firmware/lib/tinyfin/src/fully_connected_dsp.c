@@ -23,6 +23,8 @@
 
 #ifdef TFIN_FAMILY_DSP
 
+#include "fully_connected_ssat.h"
+
 #ifdef TFIN_SABOTAGE_KERNEL /* wrong on purpose: the last row of a group meets the weights of the one before */
 #define LAST_ROW "r7"
 #else
@@ -62,22 +64,7 @@
 #define BLOCKS_LOG2 STRINGIFY(TFIN_DSP_BLOCKS_LOG2)
 #define LAST_BLOCK "((1 << " BLOCKS_LOG2 ") - 1)"
 
-#ifdef TFIN_TEST_SINGLE_ROUNDING
-#define AWAY_FROM_ZERO(a) "" /* wrong on purpose: the tests must notice */
-#else
-#define AWAY_FROM_ZERO(a) "add " a ", " a ", " a ", asr #31\n"
-#endif
-
-/* Sum `a` of one row, bias included; r5 multiplier_q32, r6 shift1 (fetched first when Z is clear: per-channel), r7 Z. */
-#define REQUANTISE(a)                    \
-    "it ne\n"                            \
-    "ldmiane r0!, {r5, r6}\n"            \
-    "smmlar " a ", " a ", r5, " a "\n"   \
-    AWAY_FROM_ZERO(a)                    \
-    "asr " a ", " a ", r6\n"             \
-    "add " a ", " a ", r7\n"             \
-    "ssat " a ", #8, " a ", asr #1\n"    \
-    "strb " a ", [lr], #1\n"
+#define ROW(a) NARROW_ROW(a, "smmlar " a ", " a ", r5, " a "\n")
 
 /*
  * All rows, in groups of four, saturated to int8 only. Numbers are offsets in tfin_node and, for r1, in the plan's header.
@@ -163,7 +150,7 @@ __attribute__((naked, noinline)) static void groups(const tfin_node *node __attr
         "lsls r1, r1, #30\n" /* C: keep accumulators; Z: per-tensor */
         "bcs 5f\n"
         "4:\n"
-        REQUANTISE("r9") REQUANTISE("r10") REQUANTISE("r11") REQUANTISE("r12")
+        ROW("r9") ROW("r10") ROW("r11") ROW("r12")
         "ldr r1, [sp, #24]\n"
         "cmp lr, r1\n"
         "bne 2b\n"
@@ -183,14 +170,7 @@ void tfin_fully_connected(const tfin_node *node, const uint8_t *plan, uint8_t *a
         return;
     }
     groups(node, plan, arena);
-    int32_t low = node->activation_min;
-    int32_t high = node->activation_max;
-    if (high - low != 255) {
-        int8_t *y = (int8_t *)arena + node->output;
-        for (const int8_t *end = y + node->outputs; y != end; y++) {
-            *y = (int8_t)(*y < low ? low : *y > high ? high : *y);
-        }
-    }
+    clamp_outputs(node, arena);
 }
 
 #else

@@ -138,11 +138,14 @@ static inline uint32_t tfin_net_accumulator_count(const uint8_t *plan)
     return tfin_plan_u32(plan, TFIN_PLAN_ACCUMULATOR_COUNT);
 }
 
+/* The arena's bytes are registers of the feature program at other times: what is read there as 32 bits may have been written as 64. */
+typedef int32_t __attribute__((may_alias)) tfin_accumulator;
+
 /* Accumulators of the last FULLY_CONNECTED (bias included, before requantisation), or the sum of a DENSITY's or FOREST's terms. Meaningless when
  * there are none. */
-static inline int32_t *tfin_net_accumulators(const uint8_t *plan, uint8_t *arena)
+static inline tfin_accumulator *tfin_net_accumulators(const uint8_t *plan, uint8_t *arena)
 {
-    return (int32_t *)(void *)__builtin_assume_aligned(arena + tfin_plan_u32(plan, TFIN_PLAN_ACCUMULATORS), 4);
+    return (tfin_accumulator *)(void *)__builtin_assume_aligned(arena + tfin_plan_u32(plan, TFIN_PLAN_ACCUMULATORS), 4);
 }
 
 /* ------------------------------------------------------------------------------------- inside the network */
@@ -166,15 +169,20 @@ enum tfin_fc_flag {
     TFIN_FC_ACCUMULATORS = 4
 };
 
-/* A node where it lies in the plan. A TABLE ends after `constants`; other operators' nodes are in net_operators.h, the same up to `outputs`. */
-typedef struct __attribute__((may_alias)) tfin_node {
-    uint8_t opcode;
-    uint8_t flags;
-    uint16_t bytes;
-    uint32_t input;          /* in the arena, a multiple of 8; readable up to a multiple of 4 */
-    uint32_t output;         /* in the arena, a multiple of 8 */
-    uint16_t inputs;
+/* How every operator's node begins. `bytes` is the node's own size; `input` and `output` are in the arena, multiples of 8, the input readable up to a
+ * multiple of 4. */
+#define TFIN_NODE_HEAD \
+    uint8_t opcode;    \
+    uint8_t flags;     \
+    uint16_t bytes;    \
+    uint32_t input;    \
+    uint32_t output;   \
+    uint16_t inputs;   \
     uint16_t outputs;
+
+/* FULLY_CONNECTED and TABLE, where they lie in the plan. A TABLE ends after `constants`; other operators' nodes are in net_operators.h. */
+typedef struct __attribute__((may_alias)) tfin_node {
+    TFIN_NODE_HEAD
     uint32_t constants;      /* in the plan, a multiple of 8: weights and biases, or the table */
     uint32_t multiplier_q32; /* per-tensor only */
     int32_t shift1;          /* per-tensor only */

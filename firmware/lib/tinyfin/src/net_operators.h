@@ -24,13 +24,7 @@ typedef struct __attribute__((may_alias)) tfin_scale {
 
 /* ADD and SQUARED_DIFFERENCE. MUL ends before first_scale. Operands shorter than the output repeat. */
 typedef struct __attribute__((may_alias)) tfin_binary {
-    uint8_t opcode;
-    uint8_t flags;
-    uint16_t bytes;
-    uint32_t input;
-    uint32_t output;
-    uint16_t inputs;
-    uint16_t outputs;
+    TFIN_NODE_HEAD
     uint32_t second; /* in the arena or the plan, a multiple of 8 */
     uint16_t second_count;
     int8_t zero_point;
@@ -44,15 +38,10 @@ typedef struct __attribute__((may_alias)) tfin_binary {
     tfin_scale second_scale;
 } tfin_binary;
 
-/* SUM and MEAN: each output is made from `count` inputs that follow one another. */
+/* SUM and MEAN: each output is made from `count` inputs that follow one another. Bit 0 of `flags` tells MEAN from SUM to who reads the plan; nothing
+ * to the engine. */
 typedef struct __attribute__((may_alias)) tfin_reduce {
-    uint8_t opcode;
-    uint8_t flags; /* bit 0 tells MEAN from SUM to who reads the plan; nothing to the engine */
-    uint16_t bytes;
-    uint32_t input;
-    uint32_t output;
-    uint16_t inputs;
-    uint16_t outputs;
+    TFIN_NODE_HEAD
     uint32_t start; /* -count * zero point of the input, modulo 2^32 */
     uint16_t count;
     int8_t zero_point;
@@ -62,13 +51,7 @@ typedef struct __attribute__((may_alias)) tfin_reduce {
 
 /* The constants are uint32_t[entries]: exp of 0, -1, -2, ... input codes, of 2^31. Codes further off count as nothing. */
 typedef struct __attribute__((may_alias)) tfin_softmax_node {
-    uint8_t opcode;
-    uint8_t flags;
-    uint16_t bytes;
-    uint32_t input;
-    uint32_t output;
-    uint16_t inputs;
-    uint16_t outputs;
+    TFIN_NODE_HEAD
     uint32_t constants;
     uint16_t rows;
     uint16_t depth;
@@ -77,13 +60,7 @@ typedef struct __attribute__((may_alias)) tfin_softmax_node {
 
 /* Copies `rows` times `length` bytes to output + at, + at + stride, ... */
 typedef struct __attribute__((may_alias)) tfin_copy_node {
-    uint8_t opcode;
-    uint8_t flags;
-    uint16_t bytes;
-    uint32_t input;
-    uint32_t output;
-    uint16_t inputs;
-    uint16_t outputs;
+    TFIN_NODE_HEAD
     uint16_t rows;
     uint16_t length;
     uint16_t stride;
@@ -92,13 +69,7 @@ typedef struct __attribute__((may_alias)) tfin_copy_node {
 
 /* The constants are uint8_t[inputs][256 >> shift]: the terms. Output k is its input's term less 128, accumulator 0 the sum of the terms. */
 typedef struct __attribute__((may_alias)) tfin_density_node {
-    uint8_t opcode;
-    uint8_t flags;
-    uint16_t bytes;
-    uint32_t input;
-    uint32_t output;
-    uint16_t inputs;
-    uint16_t outputs;
+    TFIN_NODE_HEAD
     uint32_t constants;
     uint8_t shift;
     uint8_t zero[3];
@@ -107,13 +78,7 @@ typedef struct __attribute__((may_alias)) tfin_density_node {
 /* The constants are trees of 3 * 2^depth bytes: two of nothing, 2^depth - 1 splits {uint8_t input, int8_t threshold}, 2^depth leaves. Output t is
  * the leaf of tree t less 128, accumulator 0 the sum of the leaves. */
 typedef struct __attribute__((may_alias)) tfin_forest_node {
-    uint8_t opcode;
-    uint8_t flags;
-    uint16_t bytes;
-    uint32_t input;
-    uint32_t output;
-    uint16_t inputs;
-    uint16_t outputs;
+    TFIN_NODE_HEAD
     uint32_t constants;
     uint8_t depth;
     uint8_t zero[3];
@@ -145,6 +110,10 @@ static inline int32_t tfin_high_mul(int32_t a, int32_t b)
     return (int32_t)(((int64_t)a * b + (1 << 30)) >> 31);
 }
 
+/* 1 when a node of an operator keeps that operator's rules; and what runs it, which trusts the check. */
+typedef int tfin_node_check(const tfin_node *node, const uint8_t *plan);
+typedef void tfin_node_run(const tfin_node *node, const uint8_t *plan, uint8_t *arena);
+
 /* In net_binary.c: checks what ADD, MUL and SQUARED_DIFFERENCE have in common; `flags` are those that the operator knows. */
 int tfin_binary_check(const tfin_binary *node, const uint8_t *plan, uint32_t flags);
 
@@ -166,23 +135,11 @@ __attribute__((always_inline)) static inline void tfin_binary_run(const tfin_nod
     }
 }
 
-int tfin_add_check(const tfin_node *node, const uint8_t *plan);
-void tfin_add(const tfin_node *node, const uint8_t *plan, uint8_t *arena);
-int tfin_mul_check(const tfin_node *node, const uint8_t *plan);
-void tfin_mul(const tfin_node *node, const uint8_t *plan, uint8_t *arena);
-int tfin_squared_difference_check(const tfin_node *node, const uint8_t *plan);
-void tfin_squared_difference(const tfin_node *node, const uint8_t *plan, uint8_t *arena);
-int tfin_reduce_check(const tfin_node *node, const uint8_t *plan);
-void tfin_reduce_run(const tfin_node *node, const uint8_t *plan, uint8_t *arena);
-int tfin_softmax_check(const tfin_node *node, const uint8_t *plan);
-void tfin_softmax(const tfin_node *node, const uint8_t *plan, uint8_t *arena);
-int tfin_copy_check(const tfin_node *node, const uint8_t *plan);
-void tfin_copy(const tfin_node *node, const uint8_t *plan, uint8_t *arena);
-int tfin_density_check(const tfin_node *node, const uint8_t *plan);
-void tfin_density(const tfin_node *node, const uint8_t *plan, uint8_t *arena);
-int tfin_forest_check(const tfin_node *node, const uint8_t *plan);
-void tfin_forest(const tfin_node *node, const uint8_t *plan, uint8_t *arena);
+tfin_node_check tfin_add_check, tfin_mul_check, tfin_squared_difference_check, tfin_reduce_check, tfin_softmax_check, tfin_copy_check, tfin_density_check,
+    tfin_forest_check;
+tfin_node_run tfin_add, tfin_mul, tfin_squared_difference, tfin_reduce_run, tfin_softmax, tfin_copy, tfin_density, tfin_forest;
 
+/* What accumulator 0 would change by if input `index` were `to` instead of `from`. */
 int32_t tfin_density_change(const tfin_node *node, const uint8_t *plan, uint32_t index, int8_t from, int8_t to);
 
 #endif
