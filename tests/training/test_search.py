@@ -15,6 +15,7 @@ from tinyfin.cli import main
 from tinyfin.config import Config, Model, Search, load
 from tinyfin.errors import BudgetError, ConfigError, ToolError
 from tinyfin.training import search as room
+from tinyfin.training import train as training
 from tinyfin.training.run import RunFolder
 from tinyfin.training.search import Cost, candidates, search
 
@@ -99,7 +100,7 @@ def test_no_label_of_calibration_or_test_takes_part(
     small: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = configured(small, tmp_path, "hidden = [[3]]\n")
-    honest = room.part
+    honest = training.part
 
     def values(name: str, changed: bool) -> list[float]:
         def part(material: Any, *args: Any, **kwargs: Any) -> Any:
@@ -109,7 +110,7 @@ def test_no_label_of_calibration_or_test_takes_part(
                 material.tx.label[rows] = 1 - np.maximum(material.tx.label[rows], 0)
             return split
 
-        monkeypatch.setattr(room, "part", part)
+        monkeypatch.setattr(training, "part", part)
         monkeypatch.setattr(room, "finish", lambda *args, **kwargs: None)
         run = search([small["data"]], config, name=name, out=tmp_path, cost=by_parameters)
         return [trial["average_precision"] for trial in tried(run)]

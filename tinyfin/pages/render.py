@@ -1,22 +1,77 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The templates of a room, with the blocks and the style that all pages share."""
+"""A page: what it found in one word, its headline figures, and its sections."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["environment"]
+from tinyfin.pages.blocks import Block
+
+__all__ = ["Section", "Verdict", "page"]
 
 
-def environment(package: str) -> Any:
-    """A strict, escaping jinja2 environment over ``package``'s templates and those of this room."""
-    from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+@dataclass
+class Section:
+    """A part of a page; ``ident`` is its anchor."""
 
-    return Environment(
-        loader=ChoiceLoader([PackageLoader(package), PackageLoader("tinyfin.pages")]),
+    ident: str
+    title: str
+    blocks: list[Block] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a page says first.
+
+    ``passed`` is None where nothing was asked for. ``checks`` are what it rests on, each with
+    ``name``, ``wanted``, ``found`` and ``ok``; ``kind`` is the word for one of them.
+    """
+
+    title: str
+    passed: bool | None
+    lines: Sequence[str] = ()
+    checks: Sequence[Mapping[str, Any]] = ()
+    kind: str = "check"
+
+    @property
+    def style(self) -> str:
+        """Its class in the style sheet."""
+        return "plain" if self.passed is None else "pass" if self.passed else "fail"
+
+    @property
+    def mark(self) -> str:
+        """The title's sign for eyes, not for screen readers."""
+        return "" if self.passed is None else "✓" if self.passed else "✗"
+
+
+def page(
+    title: str,
+    *,
+    subtitle: str,
+    verdict: Verdict,
+    headline: Sequence[tuple[str, str]],
+    sections: Sequence[Section],
+    facts_file: str,
+    window_title: str = "",
+) -> str:
+    """The HTML of a page; ``facts_file`` names the file that holds its numbers.
+
+    Everything that is not a picture of this room is escaped. ``headline``: names and values.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("tinyfin.pages"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    text: str = environment.get_template("page.html").render(
+        title=title, window_title=window_title or title, subtitle=subtitle, verdict=verdict,
+        headline=headline, sections=sections, facts_file=facts_file,
+    )  # fmt: skip
+    return text

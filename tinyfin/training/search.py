@@ -24,11 +24,10 @@ from tinyfin.errors import BudgetError, ConfigError, TinyfinError
 from tinyfin.pack.maps import map_inputs
 from tinyfin.training.families import Problem, family
 from tinyfin.training.fitting import input_maps, learn
-from tinyfin.training.material import Material, prepare
 from tinyfin.training.metrics import average_precision
 from tinyfin.training.run import RunFolder, new_run
-from tinyfin.training.split import Split, known_labels
-from tinyfin.training.train import finish, part
+from tinyfin.training.split import known_labels
+from tinyfin.training.train import Begun, begin, finish
 
 __all__ = ["TRIALS", "Cost", "Trial", "candidates", "search"]
 
@@ -102,12 +101,9 @@ def search(
     ``cost`` measures a run that was trained and not yet quantized. Raises BudgetError when nothing
     fits, and what training raises.
     """
-    if seed is not None:
-        config = replace(config, model=config.model.model_copy(update={"seed": seed}))
-    run = new_run(out, name, config)
-    material = prepare(paths, config, skip_bad_rows=skip_bad_rows, note=note)
-    split = part(material, config, until_s, note=note)
-    room = _Room(run, material, split, config, cost, note)
+    begun = begin(paths, config, out, name, until_s, seed, skip_bad_rows, note)
+    run, config = begun.run, begun.config
+    room = _Room(begun, cost, note)
     tries = candidates(config.search, config.model)
     trials: list[Trial] = []
     for number, changes in enumerate(tries, 1):
@@ -126,16 +122,14 @@ def search(
         TRIALS, {"best": best.number, "trials": [asdict(trial) for trial in trials]}
     )
     run.add_model(best.model)
-    finish(run, material, split, _changed(config, best.model), note=note, progress=progress)
+    chosen = _changed(config, best.model)
+    finish(run, begun.material, begun.split, chosen, note=note, progress=progress)
     return run
 
 
 @dataclass
 class _Room:
-    run: RunFolder
-    material: Material
-    split: Split
-    config: Config
+    begun: Begun
     cost: Callable[[RunFolder], Cost]
     note: Note
 
@@ -144,11 +138,11 @@ class _Room:
 
     def attempt(self, number: int, changes: Mapping[str, Any]) -> Trial:
         try:
-            config = _changed(self.config, changes)
+            config = _changed(self.begun.config, changes)
             found = self._cost(config)
             if isinstance(found, str):
                 return Trial(number, changes, None, (found,), None)
-            over = _over(self.config.search, found)
+            over = _over(self.begun.config.search, found)
             value = None if over else self._score(config)
             return Trial(number, changes, found, over, value)
         except ConfigError:
@@ -161,11 +155,14 @@ class _Room:
         model = _probe(config.model)
         shape = json.dumps([model.family, model.hidden, model.options], sort_keys=True)
         if shape not in self._costs:
-            folder = self.run.path / "shape"
+            folder = self.begun.run.path / "shape"
             shutil.rmtree(folder, ignore_errors=True)
-            probe = new_run(self.run.path, folder.name, config)
+            probe = new_run(self.begun.run.path, folder.name, config)
             try:
-                learn(probe, self.material, self.split, replace(config, model=model), baselines=())
+                learn(
+                    probe, self.begun.material, self.begun.split, replace(config, model=model),
+                    baselines=(),
+                )  # fmt: skip
                 self._costs[shape] = self.cost(probe)
             except BudgetError as error:
                 self._costs[shape] = str(error)
@@ -174,10 +171,11 @@ class _Room:
         return self._costs[shape]
 
     def _score(self, config: Config) -> float:
-        made = self.material.featured(config, self.split.fit)
-        label = known_labels(self.material.tx, self.split)
+        material, split = self.begun.material, self.begun.split
+        made = material.featured(config, split.fit)
+        label = known_labels(material.tx, split)
         chosen = family(config.model.family)
-        fit, later = self.split.fit, self.split.validation
+        fit, later = split.fit, split.validation
         if not chosen.supervised:
             fit = fit[label[fit] != 1]
         maps = input_maps(chosen, made.features[fit], label[fit])

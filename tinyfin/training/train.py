@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tinyfin.config import Config
@@ -15,7 +15,7 @@ from tinyfin.training.run import RunFolder, new_run
 from tinyfin.training.split import Split, known_labels, split_by_time
 from tinyfin.training.table import draw_run, table_of
 
-__all__ = ["finish", "part", "train"]
+__all__ = ["Begun", "begin", "finish", "part", "train"]
 
 Note = Callable[[str], None]
 Progress = Callable[[int, int, str], None]
@@ -38,14 +38,39 @@ def train(
     ``until_s`` and ``seed`` take the place of the configuration's. Raises DataError, ConfigError,
     InputError.
     """
-    model = config.model if seed is None else config.model.model_copy(update={"seed": seed})
-    config = replace(config, model=model)
-    family(model.family)
+    begun = begin(paths, config, out, name, until_s, seed, skip_bad_rows, note)
+    finish(begun.run, begun.material, begun.split, begun.config, note=note, progress=progress)
+    return begun.run
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A run that has everything but a model."""
+
+    run: RunFolder
+    material: Material
+    split: Split
+    config: Config
+    """The run's: with the seed that was asked for."""
+
+
+def begin(
+    paths: Sequence[str | Path],
+    config: Config,
+    out: str | Path,
+    name: str,
+    until_s: int | None,
+    seed: int | None,
+    skip_bad_rows: str | Path | None,
+    note: Note,
+) -> Begun:
+    """Make the run's folder, read the files, compute their features and split them by time."""
+    if seed is not None:
+        config = replace(config, model=config.model.model_copy(update={"seed": seed}))
+    family(config.model.family)
     run = new_run(out, name, config)
     material = prepare(paths, config, skip_bad_rows=skip_bad_rows, note=note)
-    split = part(material, config, until_s, note=note)
-    finish(run, material, split, config, note=note, progress=progress)
-    return run
+    return Begun(run, material, part(material, config, until_s, note=note), config)
 
 
 def part(

@@ -9,6 +9,7 @@ from typing import Any
 
 from tinyfin.pages import figures
 from tinyfin.pages.blocks import Block, count, figure, fixed, number, percent, table, text
+from tinyfin.pages.scenarios import scenario_blocks
 
 __all__ = ["alerts", "detection", "population_name", "scorers"]
 
@@ -179,47 +180,10 @@ def alerts(facts: Facts) -> list[Block]:
         ["false alerts per terminal and week", number(c["false_alerts_per_terminal_week"])],
         *([["transactions of unknown label", f"{c['unknown']:,}"]] if c["unknown"] else []),
     ]))
-    out += _scenarios(c)
+    out += scenario_blocks(c["scenarios"], gap_s=c["attack_gap_s"])
     if found.get("scores"):
         out.append(_scores(
             "replayed-scores", found["scores"], _thresholds(facts),
             f"Scores that {found['target']} gave. Lines are the pack's thresholds.",
-        ))
-    return out
-
-
-def _scenarios(c: Facts) -> list[Block]:
-    attacks = [s for s in c["scenarios"] if s["frauds"]]
-    quiet = [s for s in c["scenarios"] if not s["frauds"]]
-    out: list[Block] = []
-    if attacks:
-        out.append(figure(
-            figures.horizontal_bars(
-                "found", "Attacks with at least one alert",
-                [(s["scenario"], s["attacks_detected"] / s["attacks"],
-                  f"{s['attacks_detected']:,} of {s['attacks']:,}") for s in attacks], 1.0,
-            ),
-            "Attacks with at least one alert, per scenario.",
-        ))  # fmt: skip
-        out.append(table(
-            "Attacks: frauds of one scenario on one terminal, at most "
-            f"{c['attack_gap_s'] // 3600} hours apart; frauds until the first alert, it included",
-            ["scenario", "attacks", "detected", "until detected, median", "at most",
-             "frauds", "with alert", "false alerts"],
-            [[s["scenario"], count(s["attacks"]), count(s["attacks_detected"]),
-              number(s["transactions_until_detected_median"]),
-              count(s["transactions_until_detected_max"]), count(s["frauds"]),
-              count(s["frauds_alerted"]),
-              f"{s['false_alerts']:,} of {s['genuine']:,}" if s["genuine"] else "-"]
-             for s in attacks],
-        ))
-    if quiet:
-        out.append(table(
-            "Without any fraud: every alert is false",
-            ["scenario", "transactions", "terminals", "false alerts", "per 1,000"],
-            [[s["scenario"], count(s["transactions"]), count(s["terminals"]),
-              count(s["false_alerts"]),
-              number(1000 * s["false_alerts"] / s["genuine"] if s["genuine"] else None)]
-             for s in quiet],
         ))
     return out

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tinyfin.errors import InputError
 from tinyfin.hil.reporting.facts import collect
 from tinyfin.hil.reporting.sections import first_differences, headline, sections
+from tinyfin.pages.render import Verdict, page
 
 if TYPE_CHECKING:
     from tinyfin.data.transactions import Transactions
@@ -85,12 +86,32 @@ def write(
 
 def render(facts: Mapping[str, Any]) -> str:
     """The HTML of a report's facts, as they stand in its JSON."""
-    from tinyfin.pages.render import environment
-
-    page: str = environment("tinyfin.hil.reporting").get_template("report.html").render(
-        facts=facts,
-        differences=first_differences(facts),
+    verdict = facts["verdict"]
+    title = "PASS" if verdict["pass"] else "FAIL"
+    subtitle = [
+        facts["date"] or "",
+        f"run {facts['run']['name']}" if facts["run"] else "",
+        ", ".join(target["name"] for target in facts["targets"]) or "no target",
+    ]
+    return page(
+        facts["title"],
+        window_title=f"{title}: {facts['title']}",
+        subtitle=" · ".join(part for part in subtitle if part),
+        verdict=Verdict(title, verdict["pass"], _lines(facts), verdict["checks"]),
         headline=headline(facts),
         sections=sections(facts),
+        facts_file="the JSON file",
     )
-    return page
+
+
+def _lines(facts: Mapping[str, Any]) -> list[str]:
+    verdict = facts["verdict"]
+    failed = [check["name"] for check in verdict["checks"] if not check["ok"]]
+    if verdict["pass"]:
+        proven = (
+            "Everything the terminal computed equals the workstation's, byte for byte, and nothing "
+            "was lost."
+        )
+    else:
+        proven = f"Not proven: {', '.join(failed) or 'nothing was checked'}."
+    return [proven, *first_differences(facts)]

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from tinyfin.hil.reporting.detection_sections import (
@@ -25,19 +24,11 @@ from tinyfin.pages.blocks import (
     table,
     text,
 )
+from tinyfin.pages.render import Section
 
-__all__ = ["Section", "first_differences", "headline", "sections"]
+__all__ = ["first_differences", "headline", "sections"]
 
 Facts = Mapping[str, Any]
-
-
-@dataclass
-class Section:
-    """A part of the report; ``ident`` is its anchor."""
-
-    ident: str
-    title: str
-    blocks: list[Block] = field(default_factory=list)
 
 
 def headline(facts: Facts) -> list[tuple[str, str]]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from tinyfin.errors import InputError
 from tinyfin.pages.blocks import fixed, number, percent
-from tinyfin.pages.render import environment
+from tinyfin.pages.render import Verdict, page
 from tinyfin.training.evaluation.curves import curves, score_histogram
 from tinyfin.training.evaluation.figures import MAIN
 from tinyfin.training.evaluation.sections import sections_of, spoken
@@ -65,14 +65,14 @@ def render(
     facts: Mapping[str, Any], drawn: Mapping[str, Any], made: list[tuple[str, str]]
 ) -> str:
     """The HTML of an evaluation's facts."""
-    page: str = environment("tinyfin.training.evaluation").get_template("evaluation.html").render(
-        title=f"{facts['run']}: {facts['family']}, {facts['protocol']}",
+    return page(
+        f"{facts['run']}: {facts['family']}, {facts['protocol']}",
         subtitle=_subtitle(facts),
         verdict=_verdict(facts),
         headline=_headline(facts),
         sections=sections_of(facts, drawn, made),
+        facts_file="evaluation.json",
     )
-    return page
 
 
 def _subtitle(facts: Mapping[str, Any]) -> str:
@@ -84,7 +84,7 @@ def _subtitle(facts: Mapping[str, Any]) -> str:
     )
 
 
-def _verdict(facts: Mapping[str, Any]) -> dict[str, Any]:
+def _verdict(facts: Mapping[str, Any]) -> Verdict:
     checks = [{**row, "found": number(row["found"], 4)} for row in facts.get("gate", [])]
     lines = []
     for population, scorers in (facts["means"] or facts["cold"]).items():
@@ -106,13 +106,10 @@ def _verdict(facts: Mapping[str, Any]) -> dict[str, Any]:
         lines.append("COLD: the state had not seen enough; these are not the figures of a terminal "
                      "in service.")
     if not checks:
-        return {"style": "plain", "title": "No gate was given", "lines": lines, "checks": []}
+        return Verdict("No gate was given", None, lines)
     good = all(row["ok"] for row in facts["gate"])
-    return {
-        "style": "pass" if good else "fail",
-        "title": "✓ The gate holds" if good else "✗ The gate fails",
-        "lines": lines, "checks": checks,
-    }  # fmt: skip
+    title = "The gate holds" if good else "The gate fails"
+    return Verdict(title, good, lines, checks, "bound")
 
 
 def _headline(facts: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from tinyfin.pages import figures
 from tinyfin.pages.blocks import Block, code, count, figure, fixed, number, percent, table, text
+from tinyfin.pages.render import Section
 from tinyfin.training.evaluation.card import INTENDED, LIMITS, OUT_OF_SCOPE, ranked
 from tinyfin.training.evaluation.figures import MAIN
 from tinyfin.training.evaluation.sections_data import data_quality, scenarios
@@ -32,10 +33,8 @@ def spoken(name: str) -> str:
     return _NAMES.get(name, name.replace("_", " "))
 
 
-def sections_of(
-    facts: Facts, drawn: Facts, made: Sequence[tuple[str, str]]
-) -> list[dict[str, Any]]:
-    """Title, anchor and blocks of each section; empty ones are left out."""
+def sections_of(facts: Facts, drawn: Facts, made: Sequence[tuple[str, str]]) -> list[Section]:
+    """The sections; empty ones are left out."""
     found = [
         ("Model card", _card(facts, made)),
         ("Figures", _figures(facts)),
@@ -49,7 +48,7 @@ def sections_of(
         ("Data quality", data_quality(facts)),
     ]
     return [
-        {"title": title, "ident": title.lower().replace(" ", "-"), "blocks": blocks}
+        Section(title.lower().replace(" ", "-"), title, blocks)
         for title, blocks in found
         if blocks
     ]

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tinyfin.features.catalogue import REASONS, reason_code
-from tinyfin.pages import figures
-from tinyfin.pages.blocks import Block, count, figure, fixed, number, percent, table
+from tinyfin.pages.blocks import Block, count, fixed, percent, table
+from tinyfin.pages.scenarios import scenario_blocks
+from tinyfin.training.evaluation.incidents import ATTACK_GAP_S
 from tinyfin.training.evaluation.quality import DRIFT, SUSPECT_AUC
 
 __all__ = ["data_quality", "scenarios"]
@@ -19,42 +20,18 @@ Facts = Mapping[str, Any]
 def scenarios(facts: Facts) -> list[Block]:
     """Attacks found, reasons given, and alerts where there was no fraud."""
     pooled = facts["pooled"]
-    attacks = [s for s in pooled["scenarios"] if s["frauds"]]
-    quiet = [s for s in pooled["scenarios"] if not s["frauds"]]
     reasons = {r["scenario"]: r for r in pooled["reasons"]}
-    out: list[Block] = []
-    if attacks:
-        out.append(figure(
-            figures.horizontal_bars(
-                "found", "Attacks with at least one alert",
-                [(s["scenario"], s["attacks_detected"] / s["attacks"],
-                  f"{s['attacks_detected']:,} of {s['attacks']:,}") for s in attacks], 1.0,
-            ),
-            "Attacks with at least one alert. An attack: frauds of one scenario on one terminal, "
-            "at most 72 hours apart.",
-        ))  # fmt: skip
-        out.append(table(
-            f"Attacks, at {pooled['transactions_per_terminal_day']:.2f} transactions per terminal "
-            "and day", ["scenario", "attacks", "detected", "frauds until the first alert, median",
-            "at most", "frauds", "with alert", "false alerts", "reasons given most",
-            "expected reason given"],
-            [[s["scenario"], count(s["attacks"]), count(s["attacks_detected"]),
-              number(s["transactions_until_detected_median"]),
-              count(s["transactions_until_detected_max"]), count(s["frauds"]),
-              count(s["frauds_alerted"]), count(s["false_alerts"]),
-              _reasons(reasons.get(s["scenario"], {}).get("reasons", [])),
-              _told(reasons.get(s["scenario"], {}))] for s in attacks],
-        ))  # fmt: skip
-    if quiet:
-        out.append(table(
-            "Without any fraud: every alert is false",
-            ["scenario", "transactions", "terminals", "false alerts", "per 1,000"],
-            [[s["scenario"], count(s["transactions"]), count(s["terminals"]),
-              count(s["false_alerts"]),
-              number(1000 * s["false_alerts"] / s["genuine"] if s["genuine"] else None)]
-             for s in quiet],
-        ))  # fmt: skip
-    return out
+    return scenario_blocks(
+        pooled["scenarios"],
+        gap_s=ATTACK_GAP_S,
+        caption=f"Attacks, at {pooled['transactions_per_terminal_day']:.2f} transactions per "
+        "terminal and day",
+        more=(
+            ("reasons given most",
+             lambda s: _reasons(reasons.get(s["scenario"], {}).get("reasons", []))),
+            ("expected reason given", lambda s: _told(reasons.get(s["scenario"], {}))),
+        ),
+    )  # fmt: skip
 
 
 def _told(row: Facts) -> str:
