@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,19 +32,71 @@ _key_option = click.option(
     help="The key that signed the pack; the development key, or the one that the run remembers, "
     "if not given.",
 )  # fmt: skip
-_port_option = click.option(
-    "--port", help="Serial port, socket://HOST:PORT or exec:PROGRAM of a terminal."
-)
-_target_option = click.option(
-    "--target", help="Boot the pack of --pack on this emulated target, cold, for this command."
+_reach_options = (
+    click.option("--port", help="Serial port, socket://HOST:PORT or exec:PROGRAM of a terminal."),
+    click.option(
+        "--target", help="Boot the pack of --pack on this emulated target, cold, for this command."
+    ),
+    click.option("--baud", default=115200, show_default=True, help="Speed of a serial port."),
 )
 _maybe_pack_option = click.option(
     "--pack", "pack_path", type=click.Path(path_type=Path, exists=True),
     help="A .tfpack or a run folder: what --target boots.",
 )  # fmt: skip
-_baud_option = click.option(
-    "--baud", default=115200, show_default=True, help="Speed of a serial port."
-)
+
+
+@dataclass(frozen=True)
+class _Terminal:
+    """Where a terminal is: at a port, or booted for this command."""
+
+    port: str | None
+    target: str | None
+    baud: int
+    pack: Path | None
+    key: Path | None
+
+    @property
+    def named(self) -> str | None:
+        return self.port or self.target
+
+    @contextlib.contextmanager
+    def reached(self) -> Iterator[Client]:
+        """A client in a session with it."""
+        from tinyfin.hil.lines import session
+        from tinyfin.targets import catalogue
+
+        if (self.port is None) == (self.target is None):
+            raise click.UsageError("give either --port or --target")
+        if self.port is not None:
+            reach = session.at_port(self.port, baud=self.baud)
+        else:
+            if self.pack is None:
+                raise click.UsageError("--target boots a pack: name it with --pack")
+            chosen = catalogue.get(self.target or "")
+            image = session.image_of(self.pack, chosen, _keys(self.key, self.pack))
+            reach = session.emulated(chosen, image, icount=False)
+        with reach as reached:
+            reached.client.connect()
+            yield reached.client
+
+
+def _terminal_options(pack_option: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """The options that name a terminal, handed to the verb as one ``terminal``."""
+
+    def decorate(verb: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(verb)
+        def taken(
+            *args: Any, port: str | None, target: str | None, baud: int, pack_path: Path | None,
+            key_path: Path | None, **others: Any,
+        ) -> None:  # fmt: skip
+            terminal = _Terminal(port, target, baud, pack_path, key_path)
+            verb(*args, terminal=terminal, **others)
+
+        for option in (_key_option, *_reach_options[::-1], pack_option):
+            option(taken)
+        return taken
+
+    return decorate
 
 
 @click.group("state")
@@ -72,18 +126,13 @@ def show(image: Path, pack_path: Path, key_path: Path | None, as_json: bool) -> 
 
 @command.command("erase")
 @click.argument("image", type=_FILE, required=False)
-@_pack_option
-@_key_option
-@_port_option
-@_target_option
-@_baud_option
+@_terminal_options(_pack_option)
 @click.option("--token", required=True, help="The card's 64-bit token, hexadecimal.")
 @click.option("--out", type=_OUT, help="The image without the card; needed for IMAGE.")
 @json_option
 def erase(
-    image: Path | None, pack_path: Path, key_path: Path | None, port: str | None,
-    target: str | None, baud: int, token: str, out: Path | None, as_json: bool,
-) -> None:  # fmt: skip
+    image: Path | None, terminal: _Terminal, token: str, out: Path | None, as_json: bool
+) -> None:
     """Forget one card, as its holder may ask: its slot, its labels, its name on what is pending.
 
     In IMAGE, or in the terminal at --port: its state is read, the card erased, the rest written
@@ -91,17 +140,17 @@ def erase(
     """
     from tinyfin.twin.state import erase_card, parse_token
 
-    if (image is None) == (port is None and target is None):
-        raise click.UsageError("give either IMAGE or a terminal (--port, --target)")
+    _one_of(image, terminal)
     if image is not None and out is None:
         raise click.UsageError("say where the image without the card goes: --out FILE")
     value = parse_token(token)
-    keys = _keys(key_path, pack_path)
-    pack = _pack(pack_path)
+    assert terminal.pack is not None  # --pack is required here
+    keys = _keys(terminal.key, terminal.pack)
+    pack = _pack(terminal.pack)
     if image is not None:
         data, found = erase_card(image.read_bytes(), pack, value, keys)
     else:
-        with _reached(port, target, baud, pack_path, key_path) as client:
+        with terminal.reached() as client:
             data, found = erase_card(client.read_state(), pack, value, keys)
             _put(client, data)
     if out is not None:
@@ -109,8 +158,8 @@ def erase(
     was = "the card was not in the state"
     if any(found.values()):
         was = f"erased {found['slots']} slot and {found['pending']} pending transactions"
-    where = str(out) if out is not None else str(port or target)
-    facts = {"out": str(out) if out else None, "terminal": port or target, "erased": found}
+    where = str(out) if out is not None else terminal.named
+    facts = {"out": str(out) if out else None, "terminal": terminal.named, "erased": found}
     emit(facts, as_json, f"{was}: {where}")
 
 
@@ -153,19 +202,12 @@ def export(
 
 
 @command.command("read")
-@_port_option
-@_target_option
-@_maybe_pack_option
-@_key_option
-@_baud_option
+@_terminal_options(_maybe_pack_option)
 @click.option("--out", required=True, type=_OUT, help="The image.")
 @json_option
-def read_(
-    port: str | None, target: str | None, pack_path: Path | None, key_path: Path | None, baud: int,
-    out: Path, as_json: bool,
-) -> None:  # fmt: skip
+def read_(terminal: _Terminal, out: Path, as_json: bool) -> None:
     """Read the state of a terminal."""
-    with _reached(port, target, baud, pack_path, key_path) as client:
+    with terminal.reached() as client:
         image = client.read_state()
     out.write_bytes(image)
     emit({"out": str(out), "bytes": len(image)}, as_json, f"{len(image)} bytes: {out}")
@@ -173,21 +215,14 @@ def read_(
 
 @command.command("write")
 @click.argument("image", type=_FILE)
-@_port_option
-@_target_option
-@_maybe_pack_option
-@_key_option
-@_baud_option
+@_terminal_options(_maybe_pack_option)
 @json_option
-def write(
-    image: Path, port: str | None, target: str | None, pack_path: Path | None,
-    key_path: Path | None, baud: int, as_json: bool,
-) -> None:  # fmt: skip
+def write(image: Path, terminal: _Terminal, as_json: bool) -> None:
     """Put IMAGE on a terminal that runs its pack, and compare; its own state is gone."""
     from tinyfin.errors import InputError
 
     data = image.read_bytes()
-    with _reached(port, target, baud, pack_path, key_path) as client:
+    with terminal.reached() as client:
         hello = client.hello
         if len(data) != hello.state_bytes:
             raise InputError(
@@ -204,29 +239,21 @@ def write(
 
 @command.command("digest")
 @click.argument("image", type=_FILE, required=False)
-@_port_option
-@_target_option
-@_maybe_pack_option
-@_key_option
-@_baud_option
+@_terminal_options(_maybe_pack_option)
 @json_option
-def digest(
-    image: Path | None, port: str | None, target: str | None, pack_path: Path | None,
-    key_path: Path | None, baud: int, as_json: bool,
-) -> None:  # fmt: skip
+def digest(image: Path | None, terminal: _Terminal, as_json: bool) -> None:
     """The digest of IMAGE, or of a terminal's state with its counters.
 
     It is the same wherever the state is the same: engine, twin, wire.
     """
     import zlib
 
-    if (image is None) == (port is None and target is None):
-        raise click.UsageError("give either IMAGE or a terminal (--port, --target)")
+    _one_of(image, terminal)
     facts: dict[str, Any] = {}
     if image is not None:
         value = zlib.crc32(image.read_bytes()[_IMAGE_HEADER:])
     else:
-        with _reached(port, target, baud, pack_path, key_path) as client:
+        with terminal.reached() as client:
             value = client.checkpoint().state_digest
             facts["stats"] = client.stats()
     facts = {"state_digest": f"{value:08x}", **facts}
@@ -235,27 +262,9 @@ def digest(
     emit(facts, as_json, "\n".join(lines))
 
 
-@contextlib.contextmanager
-def _reached(
-    port: str | None, target: str | None, baud: int, pack: Path | None, key: Path | None
-) -> Iterator[Client]:
-    """A client in a session with a terminal."""
-    from tinyfin.hil.lines import session
-    from tinyfin.targets import catalogue
-
-    if (port is None) == (target is None):
-        raise click.UsageError("give either --port or --target")
-    if port is not None:
-        reach = session.at_port(port, baud=baud)
-    else:
-        if pack is None:
-            raise click.UsageError("--target boots a pack: name it with --pack")
-        chosen = catalogue.get(target or "")
-        image = session.image_of(pack, chosen, _keys(key, pack))
-        reach = session.emulated(chosen, image, icount=False)
-    with reach as reached:
-        reached.client.connect()
-        yield reached.client
+def _one_of(image: Path | None, terminal: _Terminal) -> None:
+    if (image is None) == (terminal.named is None):
+        raise click.UsageError("give either IMAGE or a terminal (--port, --target)")
 
 
 def _put(client: Client, data: bytes) -> None:
