@@ -16,6 +16,7 @@ from tinyfin.errors import InputError, ModelError
 from tinyfin.pack.maps import map_inputs
 from tinyfin.quantize.own_network import adopt
 from tinyfin.training.families import codes_to_float
+from tinyfin.training.inputs import PARTS, network_inputs
 from tinyfin.training.reproducible import tensorflow
 from tinyfin.training.run import open_run
 from tinyfin.twin import Twin
@@ -117,3 +118,31 @@ def test_the_inputs_to_train_on_are_the_runs(small: dict[str, Path], tmp_path: P
     assert np.array_equal(map_inputs(run.maps(), features), codes)
     both = CliRunner().invoke(main, [*call, "--config", str(small["config"])])
     assert both.exit_code == 2
+
+
+def test_the_parts_to_train_on_are_the_runs(small: dict[str, Path], tmp_path: Path) -> None:
+    out = tmp_path / "inputs.parquet"
+    call = ["features", str(small["data"]), "--out", str(out), "--with-label", "--with-part"]
+    answer = CliRunner().invoke(main, [*call, "--inputs", str(small["run"])])
+    assert answer.exit_code == 0, answer.output
+    table = pq.read_table(out)
+    found = network_inputs(small["run"], [small["data"]])
+    part = table["part"].to_pylist()
+    assert part == [None if i < 0 else PARTS[i] for i in found.part]
+    run = open_run(small["run"])
+    facts, slices = run.read_json("run.json"), run.slices()
+    assert table.column_names[4:-2] == list(found.names) == facts["features"]["names"]
+    for name in PARTS:
+        x, y = found.of(name)
+        assert facts["split"][name] == {"rows": len(x), "frauds": int(np.sum(y == 1))}
+        if name in ("calibration", "test"):
+            np.testing.assert_array_equal(np.sort(slices[name], 0), np.sort(x * 64, 0))
+            assert np.sort(slices[f"{name}_label"]).tolist() == np.sort(y).tolist()
+    immature = (found.part == -1) & (found.transactions.label >= 0)
+    assert np.count_nonzero(immature) == facts["split"]["immature_refused"] > 0
+    assert not np.any(found.label[immature] >= 0), "labels that came too late are not told"
+    with pytest.raises(InputError, match="fit, validation, calibration, test"):
+        found.of("train")
+    alone = CliRunner().invoke(main, [*call, "--config", str(small["config"])])
+    assert alone.exit_code == 2
+    assert "--inputs RUN" in alone.output

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from tinyfin.data.transactions import Transactions
 from tinyfin.errors import DataError
 from tinyfin.schema import PAYMENT
-from tinyfin.training.split import split_by_time
+from tinyfin.training.inputs import PARTS, Parting
+from tinyfin.training.split import known_labels, split_by_time
 
 
 def make(t: np.ndarray, label: np.ndarray, known: np.ndarray) -> Transactions:
@@ -74,3 +75,29 @@ def test_a_slice_without_frauds_is_refused_with_counts() -> None:
     t = np.arange(1000)
     with pytest.raises(DataError, match=r"1000 refused|at least 5 frauds"):
         split_by_time(make(t, t % 2, t + 5000), until_s=900)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 10_000), until=st.integers(3000, 9000), fraud=st.sampled_from([0.02, 0.3]),
+    supervised=st.booleans(),
+)  # fmt: skip
+def test_rows_are_told_apart_as_they_were_parted(
+    seed: int, until: int, fraud: float, supervised: bool
+) -> None:
+    rng = np.random.default_rng(seed)
+    n = 400
+    t = rng.integers(0, 10_000, n)
+    label = rng.choice([-1, 0, 1], n, p=[0.1, 0.9 - fraud, fraud])
+    tx = make(t, label, t + rng.integers(0, 1500, n))
+    try:
+        split = split_by_time(tx, since_s=500, until_s=until, test_until_s=9500,
+                              supervised=supervised)
+    except DataError:
+        return
+    frauds = split.summary(known_labels(tx, split))["calibration"]["frauds"]
+    parting = Parting(split.since_s, split.validation_s, split.calibration_s, split.until_s,
+                      split.test_until_s, supervised, supervised or frauds >= 5)
+    part = parting.part(tx)
+    for i, name in enumerate(PARTS):
+        assert set(np.flatnonzero(part == i)) == set(getattr(split, name)), name

@@ -31,6 +31,9 @@ MOMENTS = {
 @click.option("--inputs", "run", type=click.Path(file_okay=False), metavar="RUN",
               help="With --out: the network inputs of a RUN, int8 codes of its input maps.")
 @click.option("--with-label", is_flag=True, help="With --out: the label as the last column.")
+@click.option("--with-part", is_flag=True,
+              help="With --inputs: what the RUN used each row for, fit, validation, calibration or "
+              "test.")
 @click.option("--markdown", type=click.Choice(["catalogue", "functions"]),
               help="A table of docs/features.md: the list, or what own features may call.")
 @click.option("--skip-bad-rows", type=click.Path(dir_okay=False),
@@ -45,6 +48,7 @@ def command(
     as_host: str | None,
     run: str | None,
     with_label: bool,
+    with_part: bool,
     markdown: str | None,
     skip_bad_rows: str | None,
     as_json: bool,
@@ -59,11 +63,14 @@ def command(
     With --out: the matrix that training sees, made by the terminal's own engine, one row per
     transaction of DATA (CSV or Parquet) in input order. With --as-host card as well: DATA as it is,
     and after it the host's fields, derived from each card's past at all terminals. With --inputs
-    the features of a RUN as its network sees them, to train a network of your own on.
+    the features of a RUN as its network sees them, to train a network of your own on; --with-part
+    tells the rows that the RUN fits on from those that calibrate and test.
     """
     if out is not None:
         if not names or which or markdown or target:
             raise click.UsageError("--out takes DATA files, and --config for their features")
+        if with_part and not run:
+            raise click.UsageError("--with-part goes with --inputs RUN")
         if as_host:
             if with_label or skip_bad_rows or run:
                 raise click.UsageError("--as-host writes DATA as it is; leave the others out")
@@ -71,11 +78,11 @@ def command(
             return
         if run and config:
             raise click.UsageError("--inputs takes the RUN's own configuration; leave --config out")
-        _write(names, config, run, out, with_label, skip_bad_rows, as_json)
+        _write(names, config, run, out, with_label, with_part, skip_bad_rows, as_json)
         return
-    if with_label or skip_bad_rows or as_host or run:
+    if with_label or with_part or skip_bad_rows or as_host or run:
         raise click.UsageError(
-            "--as-host, --inputs, --with-label and --skip-bad-rows go with --out"
+            "--as-host, --inputs, --with-label, --with-part and --skip-bad-rows go with --out"
         )
     files = [name for name in names if name.lower().endswith((".csv", ".parquet", ".pq"))]
     if files:
@@ -89,10 +96,12 @@ def _write(
     run: str | None,
     out: str,
     with_label: bool,
+    with_part: bool,
     skip_bad_rows: str | None,
     as_json: bool,
 ) -> None:
     from tinyfin.config import load
+    from tinyfin.training.inputs import Parting
     from tinyfin.training.matrix import write_matrix
     from tinyfin.training.run import open_run
 
@@ -111,7 +120,9 @@ def _write(
             load(config) if found is None else found.config(),
             out,
             maps=None if found is None else found.maps(),
-            with_label=with_label, skip_bad_rows=skip_bad_rows,
+            with_label=with_label,
+            parting=Parting.of(found) if found is not None and with_part else None,
+            skip_bad_rows=skip_bad_rows,
             note=note, progress=show,
         )  # fmt: skip
     emit(

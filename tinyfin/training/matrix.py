@@ -18,12 +18,13 @@ from tinyfin.data.transactions import EPOCH_UNIX_S, Transactions
 from tinyfin.errors import ConfigError
 from tinyfin.features.compiler import Program, compile_program
 from tinyfin.pack.maps import InputMap, map_inputs
+from tinyfin.training.inputs import PARTS, Parting
 from tinyfin.twin import Twin
 
 __all__ = ["COLUMNS", "features_in_pieces", "write_matrix"]
 
 COLUMNS = ("input_row", "terminal", "id", "time")
-"""Columns before the features; ``label`` follows the features when it is asked for."""
+"""Columns before the features; ``label`` and ``part`` follow the features when asked for."""
 
 _END = 2**32
 
@@ -62,6 +63,7 @@ def write_matrix(
     *,
     maps: Sequence[InputMap] | None = None,
     with_label: bool = False,
+    parting: Parting | None = None,
     skip_bad_rows: str | Path | None = None,
     piece_rows: int = PIECE_ROWS,
     note: Callable[[str], None] = lambda _: None,
@@ -72,16 +74,18 @@ def write_matrix(
     ``out`` is a CSV file when its name ends in .csv, else a Parquet file.
 
     Columns: :data:`COLUMNS`, then one int16 per feature, or with ``maps`` its int8 code, the
-    network's input; then ``label`` if asked for. Memory grows
-    with terminals, cards kept and what waits for its notice, not with the number of transactions,
-    when the files are Parquet and their rows in order of time. Raises DataError, ConfigError.
+    network's input; then ``label`` if asked for; then with ``parting`` the ``part`` of the run that
+    a row is in, a name of ``PARTS`` or absent. Memory grows with terminals, cards kept and what
+    waits for its notice, not with the number of transactions, when the files are Parquet and their
+    rows in order of time. Raises DataError, ConfigError.
     """
     import pyarrow as pa
 
     from tinyfin.pack.container import build_pack
 
     program = compile_program(config.features, config.schema, **config.features.capacities)
-    taken = {*COLUMNS, "label"} & set(program.feature_names)
+    others = {*COLUMNS, "label"} if parting is None else {*COLUMNS, "label", "part"}
+    taken = others & set(program.feature_names)
     if taken:
         raise ConfigError(
             f"features.{min(taken)}: the table of features has a column of that name; choose "
@@ -97,13 +101,13 @@ def write_matrix(
     target = Path(out)
     target.parent.mkdir(parents=True, exist_ok=True)
     unfinished = target.with_name(target.name + ".part")
-    schema = _schema(program, maps is not None, with_label)
+    schema = _schema(program, maps is not None, with_label, parting is not None)
     done = 0
     try:
         with _writer(target, unfinished, schema) as writer:
             for tx, features in features_in_pieces(pieces, twin, config.data.notices):
                 values = features if maps is None else map_inputs(maps, features)
-                columns = _columns(tx, values, with_label)
+                columns = _columns(tx, values, with_label, parting)
                 writer.write_table(pa.table(columns, schema=schema))
                 done += len(tx)
                 progress(done, found.rows)
@@ -136,7 +140,7 @@ def _writer(target: Path, unfinished: Path, schema: Any) -> Iterator[Any]:
         yield writer
 
 
-def _schema(program: Program, as_codes: bool, with_label: bool) -> Any:
+def _schema(program: Program, as_codes: bool, with_label: bool, with_part: bool) -> Any:
     import pyarrow as pa
 
     kinds = (pa.int64(), pa.string(), pa.uint64(), pa.timestamp("s"))
@@ -145,11 +149,16 @@ def _schema(program: Program, as_codes: bool, with_label: bool) -> Any:
     fields += [(name, kind) for name in program.feature_names]
     if with_label:
         fields.append(("label", pa.int8()))
+    if with_part:
+        fields.append(("part", pa.string()))
     return pa.schema(fields)
 
 
 def _columns(
-    tx: Transactions, values: npt.NDArray[np.int16] | npt.NDArray[np.int8], with_label: bool
+    tx: Transactions,
+    values: npt.NDArray[np.int16] | npt.NDArray[np.int8],
+    with_label: bool,
+    parting: Parting | None,
 ) -> list[Any]:
     import pyarrow as pa
 
@@ -163,4 +172,7 @@ def _columns(
     ]
     if with_label:
         columns.append(pa.array(tx.label, mask=tx.label < 0))
+    if parting is not None:
+        part = parting.part(tx)
+        columns.append(pa.array(PARTS, pa.string()).take(pa.array(part, mask=part < 0)))
     return columns
