@@ -8,6 +8,7 @@
 #   make soak    a million events over two emulated terminals, with faults and restarts (SOAK: more
 #                options of `tinyfin hil run`)
 #   make bench   sizes and instructions on the targets, and the features against Polars and pandas
+#   make notebooks  execute the notebooks anew and write their outputs into them
 #   make fuzz    fuzz targets under sanitizers, FUZZ_SECONDS each
 #   make clean   removes everything that the others made, but for your runs in runs/
 
@@ -22,7 +23,7 @@ native := $(wildcard firmware/lib/tinyfin/src/*.[ch] firmware/lib/tinyfin/includ
 export PLATFORMIO_SETTING_ENABLE_TELEMETRY := no
 export PLATFORMIO_DISABLE_UPGRADE_CHECK := true
 
-.PHONY: demo test lint rig soak bench fuzz clean install system-demo system-test system-bench system-fuzz
+.PHONY: demo test lint rig soak bench notebooks fuzz clean install system-demo system-test system-bench system-fuzz
 .DELETE_ON_ERROR:
 
 demo: system-demo install
@@ -48,6 +49,9 @@ lint: system-test install
 bench: system-bench install $(VENV)/.bench
 	$(BIN)/python .ci/bench.py $(TARGETS)
 
+notebooks: system-demo install $(VENV)/.notebooks
+	$(BIN)/python .ci/notebooks.py
+
 fuzz: system-fuzz
 	firmware/test/fuzz.sh $(FUZZ_SECONDS)
 
@@ -68,6 +72,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(VENV)/.bench: $(VENV)/.installed
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(PIP) --no-build-isolation -e ".[bench]"
+	@touch $@
+
+$(VENV)/.notebooks: $(VENV)/.installed
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(PIP) --no-build-isolation -e ".[notebooks]"
 	@touch $@
 
 # the engine changed: compile the twin again

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -146,3 +147,27 @@ def test_the_parts_to_train_on_are_the_runs(small: dict[str, Path], tmp_path: Pa
     alone = CliRunner().invoke(main, [*call, "--config", str(small["config"])])
     assert alone.exit_code == 2
     assert "--inputs RUN" in alone.output
+
+
+@pytest.mark.parametrize("page", ["python", "models"])
+def test_the_python_of_the_pages_runs(
+    small: dict[str, Path], page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / f"{page}.md").read_text()
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "town").symlink_to(small["run"])
+    (tmp_path / "town.parquet").symlink_to(small["data"])
+    monkeypatch.chdir(tmp_path)
+    tensorflow(0)
+    names: dict[str, Any] = {}
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert blocks
+    for block in blocks:
+        exec(block, names)
+    for module, name in re.findall(r"`(tinyfin(?:\.[a-z_]+)+)\.(\w+)\(", text):
+        assert callable(getattr(__import__(module, fromlist=[name]), name))
+    if page == "models":
+        assert names["network"].input_shape == (None, width_of(small["run"]))
+    else:
+        assert names["twin"].stats(0)["committed"] == 1
+        assert 0 < names["verdict"].score_q32 < 2**32

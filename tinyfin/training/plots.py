@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures of a run: scores, precision and recall, calibration. PNG, without a display."""
+"""Pictures of a run: scores, precision and recall, calibration. PNG, without a display.
+
+Figures are made without pyplot: the backend that a notebook has chosen stays as it is.
+"""
 
 from __future__ import annotations
 
@@ -25,9 +28,6 @@ def draw(
     probability: Mapping[str, npt.NDArray[np.float64]],
 ) -> list[Path]:
     """Draw the test period: ``scores`` of models and rules, ``probability`` of models."""
-    import matplotlib
-
-    matplotlib.use("Agg", force=False)
     folder.mkdir(parents=True, exist_ok=True)
     return [
         _scores(folder / "scores.png", label, probability),
