@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from tinyfin.cli import main
 from tinyfin.features.catalogue import BY_NAME, DEFAULT, FEATURES, REASONS
 from tinyfin.features.compiler import compile_program
+from tinyfin.features.graph import is_late
 from tinyfin.features.oracle import OracleEngine
 from tinyfin.features.selection import select
 from tinyfin.pack.container import build_pack
@@ -126,6 +127,8 @@ def test_the_list_names_definition_bytes_moment_and_catches() -> None:
     rows = {row["name"]: row for row in json.loads(result.stdout)["features"]}
     assert set(rows) == set(BY_NAME)
     assert rows["decl_run"]["moment"] == "R"
+    late = {name for name, feature in BY_NAME.items() if is_late(feature.expression)}
+    assert late == {name for name, row in rows.items() if row["moment"] != "P"}
     assert rows["decl_run"]["terminal_bytes"] == 8
     assert rows["tok_gap_s"]["card_bytes"] == 24
     assert rows["amt_log"]["definition"]

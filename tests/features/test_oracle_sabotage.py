@@ -110,6 +110,60 @@ def test_an_operator_wrong_by_one_is_caught(saboteur: Engine, name: str | None) 
             side_by_side(oracle, lambda: saboteur.open(packed, SCHEMA), calm_stream())
 
 
+LARGE = (0, -(2**31) - 1, 2**31, 3 * 2**40, -(2**61), 2**62 - 1, 7)
+
+
+def stores_in_few_bytes() -> Assembler:
+    """Large amounts, in every place that is smaller than they are."""
+    p = Assembler(token_field=TOKEN, sets=1, ways=1)
+    amount = p.op("FIELD", p2=AMOUNT)
+    p.keep(amount, 8)
+    for width in (1, 2, 4):
+        p.keep(p.op("ADD", amount, p0=width), width)
+    for key in (TERMINAL, 2):
+        p.feature(p.op("PREVIOUS", amount, key=key, when=31, p3=4))
+        for width in (1, 2, 4):
+            p.feature(p.op("WINDOW", amount, key=key, when=31, p0=100, p2=3, p3=width))
+        p.feature(p.op("MEAN", amount, key=key, when=31, p2=2, p3=4))
+        p.feature(p.op("DEVIATION", amount, key=key, when=31, p0=1, p1=8, p2=2, p3=2))
+    return p
+
+
+def large_stream() -> list[Step]:
+    """Every stored value leaves its range, upwards and downwards."""
+    steps: list[Step] = [("start", 5000)]
+    for id, amount in enumerate(LARGE * 2, 1):
+        steps.append(("score", 1, id, 40_000, (0, amount, 1, 1, 1, 1, 0), EVERYTHING))
+        steps.append(("outcome", 1, id, id % 2, 0, 0))
+    return steps
+
+
+def test_what_saturates_is_counted_on_both_sides(engine: Engine) -> None:
+    payload = stores_in_few_bytes().payload()
+    packed = pack(SCHEMA, payload)
+    oracle = OracleEngine(payload, SCHEMA)
+    side_by_side(oracle, lambda: engine.open(packed, SCHEMA), large_stream())
+
+
+@pytest.mark.parametrize("name", ["WINDOW", "PREVIOUS"])
+def test_a_saturation_that_is_not_counted_is_caught(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    family = FAMILIES[CODES[name]]
+    right = family.commit
+
+    def commit(op: object, state: State, x: Inputs) -> int:
+        right(op, state, x)  # type: ignore[arg-type]
+        return 0
+
+    payload = stores_in_few_bytes().payload()
+    packed = pack(SCHEMA, payload)
+    monkeypatch.setattr(type(family), "commit", staticmethod(commit))
+    oracle = OracleEngine(payload, SCHEMA)
+    with pytest.raises(AssertionError, match="step"):
+        side_by_side(oracle, lambda: engine.open(packed, SCHEMA), large_stream())
+
+
 @pytest.mark.parametrize("name", STATEFUL)
 def test_a_commit_wrong_by_one_is_caught(
     engine: Engine, monkeypatch: pytest.MonkeyPatch, name: str

@@ -25,6 +25,7 @@ from tinyfin.features.expressions import (
     repeat,
     window,
 )
+from tinyfin.features.selection import select
 from tinyfin.schema import PAYMENT
 
 
@@ -93,6 +94,18 @@ def test_own_features_build_on_each_other_and_follow_a_set() -> None:
     assert program.feature_ids[-2:] == (0xF000, 0xF001)
     assert program.reason_ids[-2:] == (15, 38)
     assert program.feature_docs[-2] == "1 when keyed"
+
+
+@pytest.mark.parametrize(
+    ("when", "moment"),
+    [("'declined'", "after"), ("'timed_out', 'reversed'", "after"), ("'approved'", "before"),
+     ("'approved', 'declined'", "before")],
+)  # fmt: skip
+def test_who_learns_from_refusals_knows_them_later(when: str, moment: str) -> None:
+    text = f"""[features]\nnames = ["f"]\n[features.f]
+        op = "since"\nkey = "terminal"\ncap_s = 60\nwhen = [{when}]"""
+    config = from_table(tomllib.loads(text))
+    assert select(config.features)[0].moment == moment
 
 
 def test_a_learned_cut_is_part_of_the_name() -> None:

@@ -39,7 +39,7 @@ class Draft:
         return True
 
 
-@pytest.mark.parametrize("name", STATEFUL)
+@pytest.mark.parametrize("name", [*STATEFUL, "KNOWN"])
 def test_a_commit_uses_only_what_was_kept(engine: Engine, name: str) -> None:
     for place in (A, B, C):
         draft = Draft(name)

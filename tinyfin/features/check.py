@@ -196,7 +196,7 @@ class _Check:
     def commit(self, at: int) -> None:
         """What a commit reads was kept, or made in the outcome phase."""
         op, row = self._operator(at)
-        if op.stateful and op.commits and row[6]:
+        if op.stateful and row[6]:
             self._written(at, op, row[3:6])
 
     def _operator(self, at: int) -> tuple[Operator, tuple[int, ...]]:

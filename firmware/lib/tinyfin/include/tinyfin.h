@@ -15,10 +15,11 @@
  *
  * WHAT IT NEEDS
  *
- *   C99, little-endian, two's complement, arithmetic right shift of negative numbers. No heap, no recursion, no
- *   floating point, no globals. From libc only memcpy, memset and memcmp. From you: memory for the
+ *   C99 with the attributes and built-ins that GCC and clang share; little-endian, an int of 32 bits, two's complement,
+ *   arithmetic right shift of negative numbers. No heap, no recursion, no floating point, no globals. From libc only memcpy, memset and memcmp. From you: memory for the
  *   engine (its size is a constant of the generated header), a clock that never runs backwards, and the two
- *   functions of tinyfin_port.h (hash and signature), for which Monocypher is the default.
+ *   functions of tinyfin_port.h (hash and signature), for which Monocypher is the default. The pack is read where it
+ *   lies, by bytes too: flash that gives whole words only (the ESP8266's) is no place for it.
  *
  * HOW TO CALL IT
  *

@@ -3,6 +3,7 @@
 #ifndef TINYFIN_INTERNAL_H
 #define TINYFIN_INTERNAL_H
 
+#include <limits.h>
 #include <string.h>
 
 #include "tinyfin.h"
@@ -10,6 +11,11 @@
 #if defined(__BYTE_ORDER__) && (__BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__)
 #error "tinyfin packs are little-endian and run in place: this core cannot read them"
 #endif
+
+#if INT_MAX != 0x7FFFFFFF
+#error "tinyfin computes with an int of 32 bits"
+#endif
+typedef char tfin_shifts_keep_the_sign[-1 >> 1 == -1 ? 1 : -1];
 
 /* Loads and stores at naturally aligned addresses; memcpy keeps them free of aliasing rules and costs nothing. */
 static inline uint16_t tfin_u16(const uint8_t *p)

@@ -210,7 +210,7 @@ static int op_ok(const op *o, limits *l, uint32_t phase)
 /* What a commit reads must have been kept, or made in the outcome phase. */
 static int commit_ok(const op *o, const limits *l)
 {
-    return o->code <= LAST_PURE || o->code >= KNOWN || o->when == 0 ||
+    return o->code <= LAST_PURE || o->when == 0 ||
            ((l->is[o->a] & WRITTEN_OR_NONE) != 0 && (l->is[o->b] & WRITTEN_OR_NONE) != 0 && (l->is[o->c] & WRITTEN_OR_NONE) != 0);
 }
 
