@@ -218,7 +218,7 @@ static void score(tfin_engine *e, rig_source *s)
     }
     uint32_t token = e->program[PROG_TOKEN_FIELD];
     if (token != NO_FIELD && rig_below(s, 4) != 0) {
-        uint32_t at = tfin_u16(e->schema + 8 + SCHEMA_ENTRY * token + 2);
+        uint32_t at = tfin_u16(tfin_field(e->schema, token) + ENTRY_AT);
         uint64_t card = rig_below(s, 12) * 0x9E3779B97F4A7C15u;
         if (at + 8u <= size) {
             memcpy(record + at, &card, 8);

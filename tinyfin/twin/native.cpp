@@ -76,7 +76,7 @@ struct RecordLayout {
     uint32_t count = 0;
     uint32_t size = 0;
 
-    RecordLayout(const uint8_t *schema, const uint8_t *program) : count(tfin_u16(schema)), size(tfin_u16(schema + 2))
+    RecordLayout(const uint8_t *schema, const uint8_t *program) : count(tfin_u16(schema)), size(tfin_u16(schema + SCHEMA_RECORD_SIZE))
     {
         const op *o = tfin_ops(program, PROG_SCORE_AT);
         for (uint32_t i = 0; i < count; i++) {
@@ -84,9 +84,9 @@ struct RecordLayout {
             for (uint32_t k = 0; k < tfin_u16(program + PROG_SCORE_OPS); k++) {
                 read = read || (o[k].code == FIELD && o[k].p2 == i);
             }
-            const uint8_t *entry = schema + 8 + SCHEMA_ENTRY * i;
+            const uint8_t *entry = tfin_field(schema, i);
             if (read) {
-                fields.push_back({static_cast<uint16_t>(i), tfin_u16(entry + 2), entry[0] == 1 || entry[0] == 2});
+                fields.push_back({static_cast<uint16_t>(i), tfin_u16(entry + ENTRY_AT), tfin_field_width(entry) == 8});
             }
         }
     }

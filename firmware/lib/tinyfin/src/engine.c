@@ -3,8 +3,6 @@
 #include "internal.h"
 #include "net.h"
 
-enum { FIELD_HOST = 2, WANTS_HOST = 8 }; /* flags of a schema entry, of the decision */
-
 /* What an unknown card reads. */
 static const uint8_t no_card[MAX_CARD_SLOT] __attribute__((aligned(8)));
 
@@ -118,7 +116,7 @@ static uint64_t token_of(const tfin_engine *e, const context *x)
     if (index == NO_FIELD || (x->present >> index & 1u) == 0) {
         return 0;
     }
-    return tfin_u64(x->record + tfin_u16(e->schema + 8 + SCHEMA_ENTRY * index + 2));
+    return tfin_u64(x->record + tfin_u16(tfin_field(e->schema, index) + ENTRY_AT));
 }
 
 static uint32_t write_features(const tfin_engine *e, const int64_t *r)
@@ -258,11 +256,11 @@ static int read_mask(const tfin_engine *e, const tfin_event *event, uint32_t *pr
         return TFIN_E_RECORD;
     }
     uint32_t mask = tfin_u32(event->record) & (fields == 32u ? UINT32_MAX : (1u << fields) - 1u);
-    if (event->record_size < tfin_u16(e->schema + 2)) {
+    if (event->record_size < tfin_u16(e->schema + SCHEMA_RECORD_SIZE)) {
         for (uint32_t i = 0; i < fields; i++) {
-            const uint8_t *entry = e->schema + 8 + SCHEMA_ENTRY * i;
-            uint32_t size = entry[0] == 0 || entry[0] == 3 ? 4 : 8;
-            if ((mask >> i & 1u) != 0 && tfin_u16(entry + 2) + size > event->record_size) {
+            const uint8_t *entry = tfin_field(e->schema, i);
+            uint32_t width = tfin_field_width(entry);
+            if ((mask >> i & 1u) != 0 && tfin_u16(entry + ENTRY_AT) + width > event->record_size) {
                 return TFIN_E_RECORD;
             }
         }
@@ -274,11 +272,11 @@ static int read_mask(const tfin_engine *e, const tfin_event *event, uint32_t *pr
 /* 1 when the model wants what only a host can tell, and the event brought none of it. */
 static int lacks_host(const tfin_engine *e, uint32_t present)
 {
-    if ((tfin_u16(e->decision + 8) & WANTS_HOST) == 0) {
+    if ((tfin_u16(e->decision + DECISION_FLAGS) & WANTS_HOST) == 0) {
         return 0;
     }
     for (uint32_t i = 0; i < tfin_u16(e->schema); i++) {
-        if ((present >> i & 1u) != 0 && (e->schema[8 + SCHEMA_ENTRY * i + 1] & FIELD_HOST) != 0) {
+        if ((present >> i & 1u) != 0 && (tfin_field(e->schema, i)[ENTRY_FLAGS] & ENTRY_HOST) != 0) {
             return 0;
         }
     }
@@ -288,8 +286,8 @@ static int lacks_host(const tfin_engine *e, uint32_t present)
 static int is_cold(const tfin_engine *e, uint32_t t)
 {
     uint32_t committed = tfin_u32(e->state + HEAD_COMMITTED);
-    return committed < tfin_u32(e->decision + 12) &&
-           (committed == 0 || t - tfin_u32(e->state + HEAD_FIRST_T) < tfin_u32(e->decision + 16));
+    return committed < tfin_u32(e->decision + DECISION_COLD_EVENTS) &&
+           (committed == 0 || t - tfin_u32(e->state + HEAD_FIRST_T) < tfin_u32(e->decision + DECISION_COLD_S));
 }
 
 static void judge(tfin_engine *e, tfin_verdict *v)

@@ -90,12 +90,42 @@ enum {
     HEADER_SIZE = 224,
     HEADER_SIGNED = 160,
     HEADER_DIGEST = 128,
+    HEADER_STATE_LAYOUT = 72, /* 16 bytes */
     SECTION_HEADER = 16,
-    MAX_FIELDS = 32,
-    SCHEMA_ENTRY = 16,
     MAX_PACK_BYTES = 1 << 26,
     MAX_MEMORY_BYTES = 1 << 26
 };
+
+/* SCHM: u16 fields, u16 record size, then the fields */
+enum { SCHEMA_RECORD_SIZE = 2, SCHEMA_HEAD = 8, SCHEMA_ENTRY = 16, MAX_FIELDS = 32 };
+enum { ENTRY_TYPE = 0, ENTRY_FLAGS = 1, ENTRY_AT = 2, ENTRY_MISSING = 8 };
+enum { TYPE_I32, TYPE_I64, TYPE_U64, TYPE_ENUM };
+enum { ENTRY_RAM_ONLY = 1, ENTRY_HOST = 2 };
+
+static inline const uint8_t *tfin_field(const uint8_t *schema, uint32_t index)
+{
+    return schema + SCHEMA_HEAD + SCHEMA_ENTRY * index;
+}
+
+/* Bytes of the field in a record. */
+static inline uint32_t tfin_field_width(const uint8_t *entry)
+{
+    return entry[ENTRY_TYPE] == TYPE_I32 || entry[ENTRY_TYPE] == TYPE_ENUM ? 4u : 8u;
+}
+
+/* offsets in the DECI payload; of each feature u16 reason, i8 reference, u8 zero */
+enum {
+    DECISION_ONLINE = 0,
+    DECISION_DECLINE = 4,
+    DECISION_FLAGS = 8,
+    DECISION_CONTROL = 10,
+    DECISION_COLD_EVENTS = 12,
+    DECISION_COLD_S = 16,
+    DECISION_COUNT = 20,
+    DECISION_HEAD = 24,
+    DECISION_ENTRY = 4
+};
+enum { NEVER_DECLINE = 1, NEVER_ONLINE = 2, SHADOW = 4, WANTS_HOST = 8 };
 
 /* offsets in the PROG payload */
 enum {

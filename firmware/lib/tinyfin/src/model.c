@@ -3,9 +3,10 @@
 #include "internal.h"
 #include "net.h"
 
-enum { KNOT_SIZE = 8, CALIBRATION_KNOT = 16, READOUT_SIZE = 16, DECISION_HEAD = 24, MAX_RECONSTRUCTION = 4096 };
+enum { KNOT_SIZE = 8, CALIBRATION_KNOT = 16, READOUT_SIZE = 16, MAX_RECONSTRUCTION = 4096 };
 enum { READ_LOGIT = 1, READ_ACCUMULATOR = 2, READ_RECONSTRUCTION = 3, READ_SQUARES = 4 };
-enum { NEVER_DECLINE = 1, NEVER_ONLINE = 2, SHADOW = 4 };
+/* offsets in the READ payload; what the last two are depends on the kind */
+enum { READ_KIND = 0, READ_SHIFT = 1, READ_INDEX = 2, READ_IN = 4, READ_OUT = 8 };
 
 static uint32_t features_of(const tfin_engine *e)
 {
@@ -65,18 +66,18 @@ static int multiplier_ok(int32_t packed)
 
 static int readout_ok(const tfin_engine *e, uint32_t size)
 {
-    if (size != READOUT_SIZE || e->readout[1] > 31u) {
+    if (size != READOUT_SIZE || e->readout[READ_SHIFT] > 31u) {
         return 0;
     }
-    uint32_t index = tfin_u16(e->readout + 2);
+    uint32_t index = tfin_u16(e->readout + READ_INDEX);
     uint32_t outputs = tfin_net_output_length(e->plan);
-    switch (e->readout[0]) {
-    case READ_LOGIT: return index < outputs && tfin_i32(e->readout + 8) >= -128 && tfin_i32(e->readout + 8) <= 127;
+    switch (e->readout[READ_KIND]) {
+    case READ_LOGIT: return index < outputs && tfin_i32(e->readout + READ_OUT) >= -128 && tfin_i32(e->readout + READ_OUT) <= 127;
     case READ_ACCUMULATOR: return index < tfin_net_accumulator_count(e->plan);
     case READ_RECONSTRUCTION:
         return outputs == tfin_net_input_length(e->plan) && outputs <= MAX_RECONSTRUCTION &&
-               multiplier_ok(tfin_i32(e->readout + 4)) && multiplier_ok(tfin_i32(e->readout + 8));
-    case READ_SQUARES: return outputs <= MAX_RECONSTRUCTION && tfin_i32(e->readout + 8) >= -128 && tfin_i32(e->readout + 8) <= 127;
+               multiplier_ok(tfin_i32(e->readout + READ_IN)) && multiplier_ok(tfin_i32(e->readout + READ_OUT));
+    case READ_SQUARES: return outputs <= MAX_RECONSTRUCTION && tfin_i32(e->readout + READ_OUT) >= -128 && tfin_i32(e->readout + READ_OUT) <= 127;
     default: return 0;
     }
 }
@@ -99,8 +100,9 @@ static int calibration_ok(const tfin_engine *e, uint32_t size)
 static int decision_ok(const tfin_engine *e, uint32_t size)
 {
     uint32_t n = features_of(e);
-    return size >= DECISION_HEAD + 4u * n && tfin_u16(e->decision + 20) == n &&
-           tfin_u32(e->decision + 4) >= tfin_u32(e->decision) && tfin_u16(e->decision + 8) < 16u;
+    const uint8_t *d = e->decision;
+    return size >= DECISION_HEAD + DECISION_ENTRY * n && tfin_u16(d + DECISION_COUNT) == n &&
+           tfin_u32(d + DECISION_DECLINE) >= tfin_u32(d + DECISION_ONLINE) && tfin_u16(d + DECISION_FLAGS) < 2u * WANTS_HOST;
 }
 
 int tfin_model_check(const tfin_engine *e, uint32_t maps_size, uint32_t readout_size, uint32_t calibration_size,
@@ -142,8 +144,8 @@ static int32_t reconstruction_error(const tfin_engine *e, uint8_t *arena)
 {
     const int8_t *x = tfin_net_input(e->plan, arena);
     const int8_t *y = tfin_net_output(e->plan, arena);
-    int32_t in = tfin_i32(e->readout + 4);
-    int32_t out = tfin_i32(e->readout + 8);
+    int32_t in = tfin_i32(e->readout + READ_IN);
+    int32_t out = tfin_i32(e->readout + READ_OUT);
     int32_t zero_in = (int8_t)((uint32_t)in & 0xFFu);
     int32_t zero_out = (int8_t)((uint32_t)out & 0xFFu);
     uint64_t sum = 0; /* |error| < 2^17, 4096 squares: below 2^46 */
@@ -151,29 +153,29 @@ static int32_t reconstruction_error(const tfin_engine *e, uint8_t *arena)
         int32_t error = ((x[i] - zero_in) * (in >> 8) - (y[i] - zero_out) * (out >> 8)) >> 8;
         sum += (uint64_t)((int64_t)error * error);
     }
-    sum >>= e->readout[1];
+    sum >>= e->readout[READ_SHIFT];
     return sum > INT32_MAX ? INT32_MAX : (int32_t)sum;
 }
 
 static int32_t sum_of_squares(const tfin_engine *e, uint8_t *arena)
 {
     const int8_t *y = tfin_net_output(e->plan, arena);
-    int32_t zero = tfin_i32(e->readout + 8);
+    int32_t zero = tfin_i32(e->readout + READ_OUT);
     uint32_t sum = 0; /* 4096 squares of less than 2^8: below 2^28 */
     for (uint32_t n = tfin_net_output_length(e->plan); n != 0; n--) {
         int32_t v = *y++ - zero;
         sum += (uint32_t)(v * v);
     }
-    return (int32_t)(sum >> e->readout[1]);
+    return (int32_t)(sum >> e->readout[READ_SHIFT]);
 }
 
 int32_t tfin_raw_score(const tfin_engine *e)
 {
     uint8_t *arena = tfin_arena(e);
-    uint32_t index = tfin_u16(e->readout + 2);
-    switch (e->readout[0]) {
-    case READ_LOGIT: return tfin_net_output(e->plan, arena)[index] - tfin_i32(e->readout + 8);
-    case READ_ACCUMULATOR: return tfin_net_accumulators(e->plan, arena)[index] >> e->readout[1];
+    uint32_t index = tfin_u16(e->readout + READ_INDEX);
+    switch (e->readout[READ_KIND]) {
+    case READ_LOGIT: return tfin_net_output(e->plan, arena)[index] - tfin_i32(e->readout + READ_OUT);
+    case READ_ACCUMULATOR: return tfin_net_accumulators(e->plan, arena)[index] >> e->readout[READ_SHIFT];
     case READ_SQUARES: return sum_of_squares(e, arena);
     default: return reconstruction_error(e, arena);
     }
@@ -244,7 +246,7 @@ static int32_t raw_without(tfin_engine *e, int8_t *inputs, uint32_t i, int8_t re
     uint8_t *arena = tfin_arena(e);
     int8_t own = inputs[i];
     if (terms_known) {
-        return (tfin_net_accumulators(e->plan, arena)[0] + tfin_net_change(e->plan, i, own, reference)) >> e->readout[1];
+        return (tfin_net_accumulators(e->plan, arena)[0] + tfin_net_change(e->plan, i, own, reference)) >> e->readout[READ_SHIFT];
     }
     inputs[i] = reference;
     tfin_net_run(e->plan, arena);
@@ -259,10 +261,10 @@ static void find_reasons(tfin_engine *e, tfin_verdict *v)
 {
     uint8_t *arena = tfin_arena(e);
     int8_t *inputs = tfin_net_input(e->plan, arena);
-    int known = e->readout[0] == READ_ACCUMULATOR && tfin_net_terms_known(e->plan);
+    int known = e->readout[READ_KIND] == READ_ACCUMULATOR && tfin_net_terms_known(e->plan);
     top best = {.count = 0};
     for (uint32_t i = 0; i < features_of(e); i++) {
-        const uint8_t *entry = e->decision + DECISION_HEAD + 4u * i;
+        const uint8_t *entry = e->decision + DECISION_HEAD + DECISION_ENTRY * i;
         int8_t own = inputs[i];
         if (tfin_u16(entry) == 0 || own == (int8_t)entry[2]) {
             continue;
@@ -281,16 +283,16 @@ static void find_reasons(tfin_engine *e, tfin_verdict *v)
 void tfin_decide(tfin_engine *e, tfin_verdict *v)
 {
     const uint8_t *d = e->decision;
-    uint16_t flags = tfin_u16(d + 8);
-    if (v->score_q32 >= tfin_u32(d + 4) && (flags & NEVER_DECLINE) == 0) {
+    uint16_t flags = tfin_u16(d + DECISION_FLAGS);
+    if (v->score_q32 >= tfin_u32(d + DECISION_DECLINE) && (flags & NEVER_DECLINE) == 0) {
         v->action = TFIN_ACTION_DECLINE;
-    } else if (v->score_q32 >= tfin_u32(d) && (flags & NEVER_ONLINE) == 0) {
+    } else if (v->score_q32 >= tfin_u32(d + DECISION_ONLINE) && (flags & NEVER_ONLINE) == 0) {
         v->action = TFIN_ACTION_GO_ONLINE;
     }
     if (v->action != TFIN_ACTION_ACCEPT) {
         find_reasons(e, v);
     }
-    if ((uint16_t)(mix(v->id) >> 48) < tfin_u16(d + 10)) {
+    if ((uint16_t)(mix(v->id) >> 48) < tfin_u16(d + DECISION_CONTROL)) {
         v->flags |= TFIN_FLAG_CONTROL;
     }
     if ((flags & SHADOW) != 0) {

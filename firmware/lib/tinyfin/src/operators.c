@@ -35,16 +35,16 @@ int64_t tfin_floor_div(int64_t a, int64_t positive)
 
 static int64_t field(const context *x, uint32_t index)
 {
-    const uint8_t *entry = x->schema + 8 + SCHEMA_ENTRY * index;
-    const uint8_t *p = entry + 8; /* the missing value */
-    uint8_t type = entry[0];
+    const uint8_t *entry = tfin_field(x->schema, index);
+    const uint8_t *p = entry + ENTRY_MISSING;
+    uint8_t type = entry[ENTRY_TYPE];
     if ((x->present >> index & 1u) != 0) {
-        p = x->record + tfin_u16(entry + 2);
-        if (type == 0 || type == 3) {
+        p = x->record + tfin_u16(entry + ENTRY_AT);
+        if (type == TYPE_I32 || type == TYPE_ENUM) {
             return tfin_i32(p);
         }
     }
-    return type == 2 ? (int64_t)(tfin_u64(p) & (uint64_t)REGISTER_MAX) : limited(tfin_i64(p));
+    return type == TYPE_U64 ? (int64_t)(tfin_u64(p) & (uint64_t)REGISTER_MAX) : limited(tfin_i64(p));
 }
 
 static uint32_t local_time(const context *x, uint32_t what)

@@ -106,17 +106,17 @@ static int walk_sections(const uint8_t *p, section s[S_COUNT])
 
 static int schema_ok(const uint8_t *p, uint32_t size)
 {
-    uint32_t fields = size < 8u ? 0 : tfin_u16(p);
-    uint32_t record = size < 8u ? 0 : tfin_u16(p + 2);
+    uint32_t fields = size < SCHEMA_HEAD ? 0 : tfin_u16(p);
+    uint32_t record = size < SCHEMA_HEAD ? 0 : tfin_u16(p + SCHEMA_RECORD_SIZE);
     uint32_t at = 8;
-    if (fields == 0 || fields > MAX_FIELDS || size != 8u + SCHEMA_ENTRY * fields || tfin_u32(p + 4) != 0) {
+    if (fields == 0 || fields > MAX_FIELDS || size != SCHEMA_HEAD + SCHEMA_ENTRY * fields || tfin_u32(p + 4) != 0) {
         return 0;
     }
     for (uint32_t i = 0; i < fields; i++) {
-        const uint8_t *e = p + 8u + SCHEMA_ENTRY * i;
-        uint32_t width = e[0] == 0 || e[0] == 3 ? 4 : 8;
+        const uint8_t *e = tfin_field(p, i);
+        uint32_t width = tfin_field_width(e);
         at = tfin_round_up(at, width);
-        if (e[0] > 3u || e[1] > 3u || tfin_u16(e + 2) != at) {
+        if (e[ENTRY_TYPE] > TYPE_ENUM || e[ENTRY_FLAGS] > (ENTRY_RAM_ONLY | ENTRY_HOST) || tfin_u16(e + ENTRY_AT) != at) {
             return 0;
         }
         at += width;

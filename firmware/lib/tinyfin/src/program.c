@@ -258,7 +258,7 @@ static int header_ok(const uint8_t *schema, const uint8_t *p, uint32_t size)
            tfin_u16(p + PROG_KEPT) <= 64u && within(tfin_u16(p + PROG_FEATURES), 1, MAX_FEATURES) &&
            within(tfin_u16(p + PROG_PENDING), 1, 256) && entry % 8u == 0 && within(entry, PENDING_KEPT, 1024) &&
            tfin_u32(p + PROG_TERMINAL_SIZE) % 8u == 0 && tfin_u32(p + PROG_TERMINAL_SIZE) <= 65536u && cards &&
-           (token == NO_FIELD || (token < tfin_u16(schema) && schema[8 + SCHEMA_ENTRY * token] == 2)) &&
+           (token == NO_FIELD || (token < tfin_u16(schema) && tfin_field(schema, token)[ENTRY_TYPE] == TYPE_U64)) &&
            tfin_u16(p + PROG_TERMINAL_LABELS) <= 128u && card_labels <= 16u && zero == 0 &&
            array_inside(p, size, PROG_SCORE_AT, tfin_u16(p + PROG_SCORE_OPS), OP_SIZE) &&
            array_inside(p, size, PROG_OUTCOME_AT, tfin_u16(p + PROG_OUTCOME_OPS), OP_SIZE) &&

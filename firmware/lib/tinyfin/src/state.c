@@ -83,7 +83,7 @@ static void make_header(const tfin_engine *e, uint8_t header[IMAGE_HEADER], uint
     uint32_t fields[4] = {IMAGE_MAGIC, TFIN_STATE_FORMAT | (uint32_t)IMAGE_HEADER << 16, body, tfin_state_digest(e)};
     memset(header, 0, IMAGE_HEADER);
     memcpy(header, fields, sizeof fields);
-    memcpy(header + 16, e->pack + 72, 16);
+    memcpy(header + 16, e->pack + HEADER_STATE_LAYOUT, 16);
 }
 
 int tfin_export_state(const tfin_engine *e, uint32_t offset, void *out, uint32_t size)
@@ -133,7 +133,7 @@ static int header_ok(const tfin_engine *e, const uint8_t *image, uint32_t body)
     if (head[1] != (TFIN_STATE_FORMAT | (uint32_t)IMAGE_HEADER << 16)) {
         return TFIN_E_STATE_FORMAT;
     }
-    if (memcmp(image + 16, e->pack + 72, 16) != 0 || head[2] != body) {
+    if (memcmp(image + 16, e->pack + HEADER_STATE_LAYOUT, 16) != 0 || head[2] != body) {
         return TFIN_E_STATE_LAYOUT;
     }
     for (uint32_t i = 32; i < IMAGE_HEADER; i++) {
