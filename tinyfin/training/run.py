@@ -2,6 +2,7 @@
 """The folder of a run: everything that a later verb needs, and what a person wants to know.
 
     config.toml       the configuration as it was written (empty: all defaults), learned cuts added
+    asked.toml        without those cuts, where there are any
     run.json          name, data and its fingerprint, split, features, family, seeds, versions
     program.bin       the feature program
     maps.json         the input maps
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RunFolder", "new_run", "open_run"]
 
+_ASKED = "asked.toml"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 
 
@@ -84,11 +86,19 @@ class RunFolder:
 
         return load(self.file("config.toml"))
 
+    def asked(self) -> Config:
+        """The configuration without the cuts that this run learned: what another time may learn."""
+        from tinyfin.config import load
+
+        asked = self.path / _ASKED
+        return load(asked) if asked.is_file() else self.config()
+
     def add_cuts(self, cuts: Mapping[str, int]) -> None:
         """Write the cuts that training learned into the run's configuration: [features.cuts]."""
         rows = "".join(f"{name} = {cut}\n" for name, cut in cuts.items())
         path = self.file("config.toml")
         text = path.read_text()
+        (self.path / _ASKED).write_text(text)
         path.write_text(f"{text.rstrip()}\n\n[features.cuts]\n{rows}".lstrip())
 
     def add_model(self, found: Mapping[str, Any]) -> None:

@@ -59,7 +59,7 @@ def evaluate_run(
     None takes [evaluate]'s value. Parts are kept in ``run``'s folder and used again. Raises what
     reading, training and quantizing raise, InputError for an unknown protocol.
     """
-    config = run.config()
+    config = run.asked()
     asked = config.evaluate
     protocol = asked.protocol if protocol is None else protocol
     if protocol not in PROTOCOLS:

@@ -38,6 +38,9 @@ Quantizer = Callable[[RunFolder], object]
 
 ROOMS = ("config", "data", "features", "training", "quantize", "pack", "twin")
 """Whose code has a part in what a model answers."""
+_AFTER = ("quantize", "calibration.py", "decision.py")
+"""Of those, what works on a network that is learned already."""
+_LEARNED, _DONE = "learned.json", "part.json"
 _Q32 = float(1 << 32)
 
 
@@ -87,11 +90,16 @@ def score_part(
 
     ``cold_start``: the state begins with the part. Raises what training and quantizing raise.
     """
-    key = _key(material.tx, part, config, baselines, cold_start)
+    asked = _asked(material.tx, part, config, baselines, cold_start)
+    learned, key = (hashlib.sha256((asked + _code(all_)).encode()).hexdigest()
+                    for all_ in (False, True))  # fmt: skip
     run = RunFolder(folder)
-    done = folder / "part.json"
-    if done.is_file() and json.loads(done.read_text()).get("key") == key:
+    if _kept(folder / _DONE) == key:
         note(f"{part.name}: kept from before")
+        return _load(run, material.tx, part)
+    (folder / _DONE).unlink(missing_ok=True)
+    if _kept(folder / _LEARNED) == learned:
+        note(f"{part.name}: the network is kept from before")
     else:
         note(f"{part.name}: learning from {len(part.split.fit)} rows")
         shutil.rmtree(folder, ignore_errors=True)
@@ -99,11 +107,17 @@ def score_part(
         text = "" if config.path is None else config.path.read_text()
         (folder / "config.toml").write_text(text)
         learn(run, material, part.split, config, baselines=baselines, note=note)
-        quantize(run)
-        arrays = _verdicts(run, material.tx, part, cold_start)
-        np.savez_compressed(folder / "verdicts.npz", **arrays)  # type: ignore[arg-type]
-        run.write_json("part.json", {"key": key, "part": part.name})
+        run.write_json(_LEARNED, {"key": learned, "part": part.name})
+    quantize(run)
+    arrays = _verdicts(run, material.tx, part, cold_start)
+    np.savez_compressed(folder / "verdicts.npz", **arrays)  # type: ignore[arg-type]
+    run.write_json(_DONE, {"key": key, "part": part.name})
     return _load(run, material.tx, part)
+
+
+def _kept(path: Path) -> str | None:
+    """The key that a file of an earlier time bears."""
+    return json.loads(path.read_text()).get("key") if path.is_file() else None
 
 
 def _load(run: RunFolder, tx: Transactions, part: Part) -> Scored:
@@ -172,10 +186,10 @@ def _verdicts(run: RunFolder, tx: Transactions, part: Part, cold_start: bool) ->
     return out
 
 
-def _key(
+def _asked(
     tx: Transactions, part: Part, config: Config, baselines: Sequence[str], cold_start: bool
 ) -> str:
-    """A hash over everything that a part's figures depend on."""
+    """A hash over everything but code that a part's figures depend on."""
     digest = hashlib.sha256()
     split = part.split
     for rows in (split.fit, split.validation, split.calibration, split.test):
@@ -183,7 +197,6 @@ def _key(
     digest.update(_fingerprint(tx, split.test_until_s).encode())
     sections = (config.features, config.model, config.decision, config.rules, config.data)
     digest.update(repr((part.name, sections, list(baselines), cold_start)).encode())
-    digest.update(_code().encode())
     return digest.hexdigest()
 
 
@@ -193,14 +206,18 @@ def _fingerprint(tx: Transactions, until_s: int) -> str:
 
 
 @cache
-def _code() -> str:
-    """A hash over the code that makes models, the engine's included."""
+def _code(all_: bool) -> str:
+    """A hash over the code that makes models, the engine's included; or, not ``all_``, over that
+    which makes the network alone."""
     import tinyfin
+    from tinyfin.twin import _native
 
     root = Path(tinyfin.__file__).parent
     digest = hashlib.sha256()
     for room in ROOMS:
-        for path in sorted((root / room).rglob("*")):
-            if path.suffix in (".py", ".so") and "evaluation" not in path.parts:
+        for path in sorted((root / room).rglob("*.py")):
+            parts = path.relative_to(root).parts
+            if "evaluation" not in parts and (all_ or not set(parts) & set(_AFTER)):
                 digest.update(path.read_bytes())
+    digest.update(Path(_native.__file__).read_bytes())
     return digest.hexdigest()
