@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """From the raw integer score to a probability: a strictly increasing table.
 
-Plain isotonic regression has steps, and steps tie scores that the model tells apart. Here blocks
-of the isotonic fit are shrunk towards a logistic curve and joined by lines that always rise, over
-every raw score that the model can give, so that ranking by probability is ranking by raw score.
+Plain isotonic regression has steps, and steps tie scores that the model tells apart. Here a smooth
+curve of the odds (:mod:`tinyfin.training.curve`) is followed by lines that always rise, over every
+raw score that the model can give, so that ranking by probability is ranking by raw score.
 The table is fitted on rows at their true prevalence: class weights of the training leave no trace.
 
 Where no fraud is known there is no probability to be had: the table then gives a score's rank, the
@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from tinyfin.errors import DataError
 from tinyfin.pack.calibration import Calibration
+from tinyfin.training.curve import fit_curve
 
 __all__ = [
     "MAX_KNOTS", "Q32", "fit_ranks", "fit_scores", "fit_table", "has_frauds", "probability",
@@ -26,7 +27,10 @@ __all__ = [
 
 MAX_KNOTS = 32
 Q32 = 1 << 32
-_SHRINK = 4.0
+_GRAIN = 64
+"""Probabilities are whole multiples of this many 2^-32, so that the last bits of a machine's
+arithmetic do not reach the pack."""
+_FINE = 1e-4
 _LOWEST, _HIGHEST = 1e-6, 1.0 - 1e-6
 
 
@@ -49,23 +53,19 @@ def fit_table(
     fraud = label == 1
     if not np.any(fraud) or np.all(fraud):
         raise DataError("calibration needs frauds and genuine rows; give more labelled data")
-    x = raw.astype(np.float64)
-    scale = max(float(np.std(x)), 1.0)
-    slope, intercept = _logistic(x / scale, fraud)
-    slope /= scale
-    center, share, mass = _blocks(x, fraud, slope, intercept, knots - 2)
-    centers, shares = _pool(center, share, mass)
-    low, high = min(bounds[0], int(raw.min())), max(bounds[1], int(raw.max()))
-    points = {round(float(c)): float(p) for c, p in zip(centers, shares, strict=True)}
-    first, last = min(points), max(points)
-    if low < first:
-        points[low] = _shift(points[first], slope * (low - first))
-    if high > last:
-        points[high] = _shift(points[last], slope * (high - last))
-    if len(points) < 2:
-        points[low + 1 if high == low else high] = _shift(points[low], slope)
-    at = sorted(points)
-    table = _rising(at, [points[r] for r in at])
+    curve = fit_curve(raw, fraud)
+    values, rows = np.unique(raw.astype(np.int64), return_counts=True)
+    p = np.clip(curve(values), _LOWEST, _HIGHEST)
+    weight = rows / (p * (1.0 - p))
+    at = values[_corners(values, p, weight, knots - 2)]
+    share = _through(values, p, weight, at)
+    points = dict(zip(at.tolist(), share.tolist(), strict=True))
+    ends = np.array([min(bounds[0], int(values[0])), max(bounds[1], int(values[-1]))])
+    if ends[0] == ends[1]:
+        ends[1] += 1
+    for end, share_there in zip(ends.tolist(), curve(ends).tolist(), strict=True):
+        points.setdefault(end, min(max(share_there, _LOWEST), _HIGHEST))
+    table = _rising(sorted(points), [points[r] for r in sorted(points)])
     return _recentre(table, raw, float(np.mean(fraud)))
 
 
@@ -97,67 +97,41 @@ def fit_ranks(raw: npt.NDArray[np.int32], bounds: tuple[int, int]) -> Calibratio
     return _rising(rising, [points[x] for x in rising])
 
 
-def _logistic(x: npt.NDArray[np.float64], y: npt.NDArray[np.bool_]) -> tuple[float, float]:
-    """Slope (never falling) and intercept of a logistic curve, by Newton's method."""
-    base = float(np.mean(y))
-    a, b = 0.0, float(np.log(base / (1.0 - base)))
-    for _ in range(50):
-        p = 1.0 / (1.0 + np.exp(-np.clip(a * x + b, -30, 30)))
-        g = np.array([np.sum((p - y) * x) + 1e-3 * a, np.sum(p - y)])
-        w = p * (1.0 - p)
-        h = np.array([[np.sum(w * x * x) + 1e-3, np.sum(w * x)], [np.sum(w * x), np.sum(w)]])
-        step = np.linalg.solve(h + 1e-9 * np.eye(2), g)
-        step *= min(1.0, 2.0 / max(float(np.max(np.abs(step))), 1e-12))
-        a, b = a - float(step[0]), b - float(step[1])
-        if float(np.max(np.abs(step))) < 1e-8:
-            break
-    return max(a, 1e-3), b
-
-
-def _blocks(
-    x: npt.NDArray[np.float64],
-    fraud: npt.NDArray[np.bool_],
-    slope: float,
-    intercept: float,
+def _corners(
+    x: npt.NDArray[np.int64],
+    p: npt.NDArray[np.float64],
+    weight: npt.NDArray[np.float64],
     count: int,
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Mean score, share of fraud (shrunk towards the logistic curve) and weight of each block.
-
-    Half of the edges part the frauds evenly, half the rows; equal scores stay together.
-    """
-    order = np.argsort(x, kind="stable")
-    x, fraud = x[order], fraud[order]
-    half = max(2, count // 2)
-    positions = np.flatnonzero(fraud)
-    per_fraud = max(1, int(np.ceil(len(positions) / half)))
-    edges = np.concatenate(
-        [positions[::per_fraud], np.linspace(0, len(x), half + 1).astype(np.int64)]
-    )
-    starts = np.unique(np.searchsorted(x, x[np.clip(edges, 0, len(x) - 1)], side="left"))
-    ends = np.r_[starts[1:], len(x)]
-    center, share, mass = [], [], []
-    for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
-        prior = 1.0 / (1.0 + np.exp(-np.clip(slope * x[start:end] + intercept, -30, 30)))
-        n = end - start
-        center.append(float(np.mean(x[start:end])))
-        share.append((float(np.sum(fraud[start:end])) + _SHRINK * float(np.mean(prior)))
-                     / (n + _SHRINK))
-        mass.append(float(n))
-    return np.array(center), np.array(share), np.array(mass)
+) -> npt.NDArray[np.int64]:
+    """Indices of at most ``count`` of the points: each new one where the lines so far err most, in
+    standard deviations of the rows there."""
+    kept = sorted({0, len(x) - 1})
+    while len(kept) < min(count, len(x)):
+        error = (np.interp(x, x[kept], p[kept]) - p) ** 2 * weight
+        worst = int(np.argmax(error))
+        if error[worst] < _FINE:
+            break
+        kept = sorted({*kept, worst})
+    return np.asarray(kept, np.int64)
 
 
-def _pool(
-    center: npt.NDArray[np.float64], share: npt.NDArray[np.float64], mass: npt.NDArray[np.float64]
-) -> tuple[list[float], list[float]]:
-    """Pool adjacent violators: blocks that do not rise become one."""
-    stack: list[list[float]] = []
-    for block in zip(center.tolist(), share.tolist(), mass.tolist(), strict=True):
-        c, p, m = block
-        while stack and stack[-1][1] >= p:
-            c0, p0, m0 = stack.pop()
-            c, p, m = (c0 * m0 + c * m) / (m0 + m), (p0 * m0 + p * m) / (m0 + m), m0 + m
-        stack.append([c, p, m])
-    return [b[0] for b in stack], [b[1] for b in stack]
+def _through(
+    x: npt.NDArray[np.int64],
+    p: npt.NDArray[np.float64],
+    weight: npt.NDArray[np.float64],
+    at: npt.NDArray[np.int64],
+) -> npt.NDArray[np.float64]:
+    """Values at the corners whose lines are nearest to p: chords alone lie above a curve that
+    bends upwards, and below one that bends down."""
+    if len(at) < 2:
+        return p[:1]
+    left = np.clip(np.searchsorted(at, x, side="right") - 1, 0, len(at) - 2)
+    share = (x - at[left]) / np.diff(at)[left]
+    hats = np.zeros((len(x), len(at)))
+    row = np.arange(len(x))
+    hats[row, left], hats[row, left + 1] = 1.0 - share, share
+    wanted = np.linalg.solve(hats.T @ (hats * weight[:, None]), hats.T @ (weight * p))
+    return np.asarray(np.maximum.accumulate(np.clip(wanted, _LOWEST, _HIGHEST)))
 
 
 def _shift(p: float, logits: float) -> float:
@@ -168,7 +142,7 @@ def _shift(p: float, logits: float) -> float:
 
 def _rising(raw: Sequence[int], share: Sequence[float]) -> Calibration:
     """Whole numbers that rise by at least one per raw score, within 1 .. 2^32 - 2."""
-    p = [round(min(max(s, 0.0), 1.0) * Q32) for s in share]
+    p = [round(min(max(s, 0.0), 1.0) * Q32 / _GRAIN) * _GRAIN for s in share]
     p[0] = max(1, p[0])
     for i in range(1, len(p)):
         p[i] = max(p[i], p[i - 1] + raw[i] - raw[i - 1])
@@ -182,7 +156,7 @@ def _rising(raw: Sequence[int], share: Sequence[float]) -> Calibration:
 
 
 def _recentre(table: Calibration, raw: npt.NDArray[np.int32], base: float) -> Calibration:
-    """Shift the odds until the mean probability is the prevalence: lines between blocks bend it."""
+    """Shift the odds until the mean probability is the prevalence."""
     for _ in range(8):
         mean = float(np.mean(probability(table, raw)))
         if abs(mean - base) <= 1e-4 * base:

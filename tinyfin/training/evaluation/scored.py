@@ -38,7 +38,7 @@ Quantizer = Callable[[RunFolder], object]
 
 ROOMS = ("config", "data", "features", "training", "quantize", "pack", "twin")
 """Whose code has a part in what a model answers."""
-_AFTER = ("quantize", "calibration.py", "decision.py")
+_AFTER = ("quantize", "calibration.py", "curve.py", "decision.py")
 """Of those, what works on a network that is learned already."""
 _LEARNED, _DONE = "learned.json", "part.json"
 _Q32 = float(1 << 32)
