@@ -145,8 +145,9 @@ def _trust(facts: Mapping[str, Any]) -> list[str]:
             text += (
                 f"; calibration error {m['calibration_error']:.4f}, Brier skill "
                 f"{m['brier_skill']:.3f}; above the alert threshold {above['expected']:.0f} "
-                f"frauds expected ({above['low']:.0f} to {above['high']:.0f}), "
-                f"{above['observed']} observed"
+                f"frauds expected ({above['low']:.0f} to {above['high']:.0f}; were rows "
+                f"independent {above['independent_low']:.0f} to "
+                f"{above['independent_high']:.0f}), {above['observed']} observed"
             )
         out.append(text + ".")
     return _items(out)

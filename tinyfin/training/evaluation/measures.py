@@ -104,18 +104,21 @@ def best_cost_threshold(
 
 
 def expected_and_observed(probability: Floats, fraud: Mask) -> dict[str, float | int | bool]:
-    """Frauds that the probabilities promise, those that came, and the 95 % interval of the promise.
+    """Frauds that the probabilities promise, those that came, and the 95 % interval of the promise
+    were rows independent and probabilities exact.
 
-    The interval is that of a sum of independent events, mean +- 1.96 standard deviations of
-    sum p(1-p); ``within`` says whether what came lies in it.
+    That is mean +- 1.96 standard deviations of sum p(1-p); ``within_independent`` says whether what
+    came lies in it. :mod:`tinyfin.training.evaluation.promise` gives the interval without those two
+    assumptions.
     """
     expected = float(np.sum(probability))
     spread = 1.96 * float(np.sqrt(np.sum(probability * (1.0 - probability))))
     observed = int(np.count_nonzero(fraud))
     low, high = max(0.0, expected - spread), expected + spread
     return {
-        "rows": len(probability), "expected": expected, "observed": observed, "low": low,
-        "high": high, "within": low <= observed <= high,
+        "rows": len(probability), "expected": expected, "observed": observed,
+        "independent_low": low, "independent_high": high,
+        "within_independent": low <= observed <= high,
     }  # fmt: skip
 
 

@@ -41,6 +41,8 @@ ROOMS = ("config", "data", "features", "training", "quantize", "pack", "twin")
 _AFTER = ("quantize", "calibration.py", "curve.py", "decision.py")
 """Of those, what works on a network that is learned already."""
 _LEARNED, _DONE = "learned.json", "part.json"
+_VERDICTS = "2"
+"""Changes with what verdicts.npz holds."""
 _Q32 = float(1 << 32)
 
 
@@ -63,6 +65,8 @@ class Scored:
     flags: npt.NDArray[np.uint16]
     stay: npt.NDArray[np.bool_] | None
     """Cards without a known fraud; None when there are no cards."""
+    calibration_raw: npt.NDArray[np.int32]
+    """Raw scores of the rows that the table of probabilities was fitted to."""
     facts: Mapping[str, Any]
     """The run's own, with decision, parity and seconds."""
 
@@ -91,8 +95,7 @@ def score_part(
     ``cold_start``: the state begins with the part. Raises what training and quantizing raise.
     """
     asked = _asked(material.tx, part, config, baselines, cold_start)
-    learned, key = (hashlib.sha256((asked + _code(all_)).encode()).hexdigest()
-                    for all_ in (False, True))  # fmt: skip
+    learned, key = (_hash(asked, _code(False)), _hash(asked, _code(True), _VERDICTS))
     run = RunFolder(folder)
     if _kept(folder / _DONE) == key:
         note(f"{part.name}: kept from before")
@@ -113,6 +116,10 @@ def score_part(
     np.savez_compressed(folder / "verdicts.npz", **arrays)  # type: ignore[arg-type]
     run.write_json(_DONE, {"key": key, "part": part.name})
     return _load(run, material.tx, part)
+
+
+def _hash(*words: str) -> str:
+    return hashlib.sha256("".join(words).encode()).hexdigest()
 
 
 def _kept(path: Path) -> str | None:
@@ -143,6 +150,7 @@ def _load(run: RunFolder, tx: Transactions, part: Part) -> Scored:
         reasons=verdicts["reasons"],
         flags=verdicts["flags"],
         stay=slices.get("test_without_known_cards"),
+        calibration_raw=verdicts["calibration_raw"],
         facts={
             **facts, "decision": metrics.get("decision"), "parity": run.read_json("parity.json"),
         },
@@ -175,8 +183,10 @@ def _verdicts(run: RunFolder, tx: Transactions, part: Part, cold_start: bool) ->
         "reasons": np.where(counted, found.reasons[rows], 0).astype(np.uint16),
         "flags": found.flags[rows],
     }
+    slices = run.slices()
+    out["calibration_raw"] = twin.infer(slices["calibration"])[1]
     if not cold_start:
-        alone = twin.infer(run.slices()["test"])[1]
+        alone = twin.infer(slices["test"])[1]
         wrong = int(np.count_nonzero(alone != out["raw"]))
         if wrong:
             raise MismatchError(

@@ -255,17 +255,20 @@ def _trust(facts: Facts) -> list[Block]:
             rows.append([
                 spoken(population), name, count(e["rows"]), fixed(e["expected"], 1),
                 f"{e['low']:.1f} to {e['high']:.1f}", count(e["observed"]),
-                "inside" if e["within"] else "outside", fixed(m.get("calibration_error"), 4),
-                fixed(m.get("brier_skill")),
+                "inside" if e["within"] else "outside",
+                f"{e['independent_low']:.1f} to {e['independent_high']:.1f}",
+                fixed(m.get("calibration_error"), 4), fixed(m.get("brier_skill")),
             ])  # fmt: skip
     if facts["prevalence"] is not None or not rows:
         return []
     return [
         table("Frauds that the probabilities promise, and those that came, over all parts",
               ["population", "rows", "n", "expected", "95 % interval", "observed", "",
-               "calibration error", "Brier skill"], rows),
+               "were rows independent", "calibration error", "Brier skill"], rows),
         text("The calibration error is the mean over the parts, in 15 bins of equal mass. The "
-             "interval is that of independent events."),
+             "interval lets frauds of one card and of one terminal come together, and knows that "
+             "the table of probabilities was fitted to a sample; beside it the narrower one that "
+             "independent rows and exact probabilities would have."),
     ]  # fmt: skip
 
 

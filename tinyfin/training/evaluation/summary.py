@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinyfin.data.transactions import Transactions
+from tinyfin.training.curve import fit_curve
 from tinyfin.training.evaluation.bootstrap import (
     draw_groups,
     interval,
@@ -18,10 +19,11 @@ from tinyfin.training.evaluation.bootstrap import (
 )
 from tinyfin.training.evaluation.figures import MAIN, cards_of, row_weights
 from tinyfin.training.evaluation.incidents import by_scenario, reasons_by_scenario
-from tinyfin.training.evaluation.measures import expected_and_observed
+from tinyfin.training.evaluation.promise import Terms, joined, promise
 from tinyfin.training.evaluation.scored import Scored
 from tinyfin.training.evaluation.slicing import by_slice
 from tinyfin.training.metrics import average_precision, calibration_error
+from tinyfin.training.split import known_labels
 
 __all__ = ["intervals", "means", "pooled", "seed_spread"]
 
@@ -130,11 +132,13 @@ def pooled(tx: Transactions, scored: Sequence[Scored]) -> dict[str, Any]:
     if not calibrated:
         p = np.full(len(p), np.nan)
     for population in scored[0].populations() if calibrated else ():
-        mask = np.concatenate([s.populations()[population] for s in scored])
-        fraud = tx.label[rows[mask]] == 1
+        masks = [s.populations()[population] for s in scored]
+        mask = np.concatenate(masks)
         expected[population] = {
-            "above_threshold": expected_and_observed(p[mask & alert], fraud[alert[mask]]),
-            "overall": expected_and_observed(p[mask], fraud),
+            "above_threshold": _promised(
+                tx, scored, [m & (s.action > 0) for m, s in zip(masks, scored, strict=True)]
+            ),
+            "overall": _promised(tx, scored, masks),
             "calibration_error": calibration_error(p[mask], tx.label[rows[mask]]),
         }
     weeks = sum(s.part.split.test_until_s - s.part.split.until_s for s in scored) / (7 * 86_400)
@@ -146,3 +150,34 @@ def pooled(tx: Transactions, scored: Sequence[Scored]) -> dict[str, Any]:
         "reasons": reasons_by_scenario(tx, rows, action, reasons),
         "transactions_per_terminal_day": len(rows) / max(terminals, 1) / max(7 * weeks, 1e-9),
     }
+
+
+def _promised(
+    tx: Transactions, scored: Sequence[Scored], masks: Sequence[npt.NDArray[np.bool_]]
+) -> dict[str, Any]:
+    """Expected and observed frauds of the masked test rows of all parts, cards and terminals as
+    groups, with the uncertainty of every part's table."""
+    tested, learned = [], []
+    for s, mask in zip(scored, masks, strict=True):
+        rows = s.rows[mask]
+        tested.append(Terms(
+            rows, np.ones(len(rows)), tx.label[rows] == 1, s.probability[MAIN][mask]
+        ))  # fmt: skip
+        fraud = known_labels(tx, s.part.split)[s.part.split.calibration] == 1
+        curve = fit_curve(s.calibration_raw, fraud)
+        learned.append(Terms(
+            s.part.split.calibration,
+            -curve.sensitivity(s.calibration_raw, s.scores[MAIN][mask]),
+            fraud, curve(s.calibration_raw),
+        ))  # fmt: skip
+    return promise(joined(tested), joined(learned), _groups(tx))
+
+
+def _groups(tx: Transactions) -> list[npt.NDArray[np.int64]]:
+    """Over all rows: terminals and cards, where there are any; a row without a card shares one with
+    no other."""
+    out = [tx.terminal.astype(np.int64)] if len(tx.terminals) > 1 else []
+    if "token" in tx.schema.names and bool(np.any(tx.has("token"))):
+        card = np.unique(tx.column("token"), return_inverse=True)[1].astype(np.int64)
+        out.append(np.where(tx.has("token"), card, len(tx) + np.arange(len(tx))))
+    return out
