@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinyfin.pack.calibration import Calibration
 from tinyfin.training.calibration import MAX_KNOTS, fit_table, probability
+from tinyfin.training.curve import fit_curve
 from tinyfin.training.metrics import average_precision, calibration_error
 from tinyfin.training.table import float_probability
 
@@ -64,6 +66,58 @@ def test_mean_probability_is_the_prevalence_and_the_curve_is_close() -> None:
     p = probability(table, fresh)
     assert calibration_error(p, fresh_label) < calibration_error(truth, fresh_label) + 0.002
     assert np.mean(np.abs(p - truth)) < 0.01
+
+
+def bend(seed: int, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Most rows tell nothing, few are sure, few lie between: the odds leap within a short way."""
+    rng = np.random.default_rng(seed)
+    score = np.where(rng.random(n) < 0.97, rng.normal(-5, 0.3, n), rng.uniform(-5, 6, n))
+    odds = np.exp(np.interp(score, [-6, -4.5, -1.5, 0, 6], [-7, -6.5, -4, 3, 6]))
+    label = rng.random(n) < odds / (1 + odds)
+    return np.rint(score * 1000).astype(np.int32), label.astype(np.int8)
+
+
+def farthest(p: np.ndarray, label: np.ndarray) -> float:
+    """Over bins of p: standard deviations between the frauds promised and those that came."""
+    at = np.digitize(p, [0.002, 0.005, 0.02, 0.1, 0.5, 0.9, 0.97])
+    off = np.bincount(at, label - p) / np.sqrt(np.bincount(at, p * (1 - p)))
+    return float(np.max(np.abs(off)))
+
+
+def test_no_bin_promises_more_than_comes_where_the_curve_bends() -> None:
+    table = fit_table(*bend(1, 60_000), BOUNDS)
+    raw, label = bend(2, 60_000)
+    assert farthest(probability(table, raw), label) < 4.5
+    # means of blocks, joined by lines, promise frauds that do not come
+    known, told = (x[np.argsort(bend(1, 60_000)[0])] for x in bend(1, 60_000))
+    frauds = np.flatnonzero(told)
+    parts = np.array_split(np.arange(len(known)), 15) + np.array_split(
+        np.arange(frauds[len(frauds) // 15], len(known)), 15
+    )
+    means = sorted((float(known[part].mean()), float(told[part].mean())) for part in parts)
+    assert farthest(np.interp(raw, *zip(*means, strict=True)), label) > 6
+
+
+def test_what_a_label_adds_to_a_sum_of_probabilities_is_what_a_new_fit_says() -> None:
+    raw, label, _ = sample(8, 4000)
+    at = raw[raw > -8000]
+    curve = fit_curve(raw, label == 1)
+    told = curve.sensitivity(raw, at)
+    rows = np.flatnonzero(label == 0)
+    for row in rows[np.argsort(raw[rows])][[5, 2000, -300, -20]]:
+        other = label.copy()
+        other[row] = 1
+        found = float(np.sum(fit_curve(raw, other == 1)(at)) - np.sum(curve(at)))
+        assert found == pytest.approx(told[row], abs=0.15)
+    assert np.ptp(told) > 0.5
+
+
+def test_few_frauds_that_stand_apart_give_no_certainty() -> None:
+    raw = np.r_[np.arange(-2000, 0), np.arange(1000, 1005)].astype(np.int32)
+    label = (raw > 500).astype(np.int8)
+    p = probability(fit_table(raw, label, BOUNDS), raw)
+    assert 0.6 < p[label == 1].mean() < 0.95
+    assert p[label == 0].max() < 0.2
 
 
 def test_float_probabilities_do_not_depend_on_the_test_rows() -> None:

@@ -96,6 +96,10 @@ def test_cuts_are_learned_kept_and_travel(tmp_path: Path) -> None:
     assert program.payload == compile_program(learned.features, learned.schema).payload
     assert program.payload != compile_program(config.features, config.schema).payload
     assert learn_cuts(again, tx, np.arange(1000)) == (again, {})
+    # what judges the configuration another time has to learn its own
+    assert run.asked().features == config.features
+    earlier = learn_cuts(run.asked(), replace(tx, label=1 - tx.label), np.arange(300))[1]
+    assert set(earlier) == set(cuts)
 
 
 def test_labels_of_other_rows_take_no_part(tmp_path: Path) -> None:

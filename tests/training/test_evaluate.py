@@ -20,6 +20,7 @@ from tinyfin.errors import ConfigError, DataError
 from tinyfin.pack.container import parse_pack
 from tinyfin.quantize.quantize import quantize
 from tinyfin.training.calibration import fit_table, probability
+from tinyfin.training.evaluation import scored
 from tinyfin.training.evaluation.parts import Part, parts_of
 from tinyfin.training.evaluation.scored import score_part
 from tinyfin.training.material import Material
@@ -64,6 +65,11 @@ def test_every_scorer_stands_on_the_same_rows_and_says_how_sure_it_is(judged: Pa
         assert len({m["rows"] for m in scorers.values()}) == 1
         assert {"calibration_error", "brier_skill", "above_threshold"} <= set(scorers["model_int8"])
         assert "calibration_error" not in scorers["amount"]
+    for found in facts["pooled"]["expected_and_observed"].values():
+        for e in (found["above_threshold"], found["overall"]):
+            assert e["low"] <= e["independent_low"] < e["expected"] < e["independent_high"]
+            assert e["independent_high"] <= e["high"]
+            assert e["within"] == (e["low"] <= e["observed"] <= e["high"])
     for population, scorers in facts["intervals"].items():
         for name, spans in scorers.items():
             low, high = spans["average_precision"]
@@ -99,6 +105,20 @@ def test_weeks_are_kept_and_a_failed_gate_exits_4(
     assert "The gate fails" in (judged / "evaluation.html").read_text()
     gate.write_text('[gate]\n"int8_loss.all" = {max = 0.5}\n')
     assert "gate holds" in tinyfin("evaluate", judged, "--weeks", "2", "--gate", gate).output
+
+
+def test_a_network_is_kept_when_only_what_follows_it_changed(
+    judged: Path, small: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "again"
+    shutil.copytree(judged, run)
+    code = scored._code
+    monkeypatch.setattr(scored, "_code", lambda all_: code(all_) + "2" * all_)
+    result = tinyfin("evaluate", run, small["data"], "--weeks", "1")
+    assert result.output.count("the network is kept from before") == 1
+    part = facts_of(run)["parts"][0]
+    assert part["pack"] == facts_of(judged)["parts"][1]["pack"]
+    assert part["populations"] == facts_of(judged)["parts"][1]["populations"]
 
 
 def test_a_state_that_begins_with_the_week_is_named_cold_and_mixed_with_nothing(

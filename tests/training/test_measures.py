@@ -138,9 +138,9 @@ def test_expected_frauds_and_their_interval() -> None:
     p = np.full(100, 0.1)
     found = expected_and_observed(p, np.arange(100) < 12)
     assert found["expected"] == pytest.approx(10)
-    assert found["high"] == pytest.approx(10 + 1.96 * 3)
-    assert found["within"]
-    assert not expected_and_observed(p, np.arange(100) < 17)["within"]
+    assert found["independent_high"] == pytest.approx(10 + 1.96 * 3)
+    assert found["within_independent"]
+    assert not expected_and_observed(p, np.arange(100) < 17)["within_independent"]
 
 
 def test_calibration_error_and_brier_by_hand() -> None:
