@@ -41,8 +41,9 @@
 #endif
 #endif
 
-/* One kept answer: its head, one verdict of at most 27 bytes per scored event, one error of at most 3 bytes per event. */
-#define TFIN_WIRE_ANSWER_BYTES (20 + 27 * TFIN_WIRE_SCORES + 3 * TFIN_WIRE_EVENTS)
+/* One kept answer: its head with a checkpoint, one verdict of at most 27 bytes per scored event, one error of at most 3 bytes per
+ * event. */
+#define TFIN_WIRE_ANSWER_BYTES (28 + 27 * TFIN_WIRE_SCORES + 3 * TFIN_WIRE_EVENTS)
 
 /* Names of the build, for HELLO; the builder sets them. */
 #ifndef TFIN_BUILD_ID

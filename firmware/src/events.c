@@ -60,7 +60,7 @@ int tfin_events_begin(tfin_events *e, const tfin_fields *fields, uint64_t *recor
         e->in.bad |= plain >> fields->count != 0;
         e->plain = (uint32_t)plain;
     }
-    return !e->in.bad && (e->flags & (uint8_t) ~(TFIN_EVENTS_TICKS | TFIN_EVENTS_PLAIN)) == 0;
+    return !e->in.bad && (e->flags & (uint8_t) ~(TFIN_EVENTS_TICKS | TFIN_EVENTS_PLAIN | TFIN_EVENTS_CHECKPOINT)) == 0;
 }
 
 static uint64_t read_id(tfin_events *e, uint8_t head, uint64_t *last)

@@ -47,7 +47,7 @@ typedef struct tfin_events {
 } tfin_events;
 
 /* flags of a frame: answer with ticks per score; a mask of plain fields follows t0 */
-enum { TFIN_EVENTS_TICKS = 1, TFIN_EVENTS_PLAIN = 2 };
+enum { TFIN_EVENTS_TICKS = 1, TFIN_EVENTS_PLAIN = 2, TFIN_EVENTS_CHECKPOINT = 4 };
 
 /* Finds the schema of a pack that tfin_open has accepted. */
 void tfin_fields_open(tfin_fields *fields, const uint8_t *pack);

@@ -252,7 +252,7 @@ static void put_verdict(tfin_writer *w, const tfin_verdict *v, uint16_t *last_fl
     }
 }
 
-enum { ANSWER_TICKS = 1, ANSWER_ERRORS = 2 };
+enum { ANSWER_TICKS = 1, ANSWER_ERRORS = 2, ANSWER_CHECKPOINT = 4, HEAD_BYTES = 6, CHECKPOINT_BYTES = 8 };
 
 static void on_events(const uint8_t *payload, uint32_t size)
 {
@@ -265,8 +265,9 @@ static void on_events(const uint8_t *payload, uint32_t size)
     (void)tfin_events_begin(e, &fields, record, payload, size);
     uint8_t ticks_wanted = (e->flags & TFIN_EVENTS_TICKS) != 0 && tfin_port_tick_hz != 0;
     tfin_writer w = begin_kept(TFIN_VERDICTS);
+    int checkpoint = (e->flags & TFIN_EVENTS_CHECKPOINT) != 0;
     uint8_t *head = w.at;
-    tfin_put(&w, 0, 6);
+    w.at += HEAD_BYTES + (checkpoint ? CHECKPOINT_BYTES : 0);
     while (tfin_events_next(e) > 0) {
         int rc = TFIN_OK;
         if (e->kind <= TFIN_KIND_SCORE_OUTCOME) {
@@ -304,10 +305,14 @@ static void on_events(const uint8_t *payload, uint32_t size)
         tfin_put(&w, failed_at[i], 1);
         tfin_put_signed(&w, failed_with[i]);
     }
-    tfin_writer h = {head, head + 6, 0};
-    tfin_put(&h, (ticks_wanted ? ANSWER_TICKS : 0u) | (failures > 0 ? ANSWER_ERRORS : 0u), 1);
+    tfin_writer h = {head, head + HEAD_BYTES + CHECKPOINT_BYTES, 0};
+    tfin_put(&h, (ticks_wanted ? ANSWER_TICKS : 0u) | (failures > 0 ? ANSWER_ERRORS : 0u) | (checkpoint ? ANSWER_CHECKPOINT : 0u), 1);
     tfin_put(&h, e->count, 1);
     tfin_put(&h, digest, 4);
+    if (checkpoint) {
+        tfin_put(&h, tfin_state_digest(&engine), 4);
+        tfin_put(&h, scored, 4);
+    }
     send_kept(&w);
 }
 

@@ -10,7 +10,7 @@
 
 #include <stdint.h>
 
-enum { TFIN_WIRE_VERSION = 2 };
+enum { TFIN_WIRE_VERSION = 3 };
 
 /* Host to device. The sequence field of an ordered frame counts; of any other it is a tag that the answer returns. */
 enum tfin_request {

@@ -19,11 +19,12 @@ from tinyfin.wire.client import Client
 from tinyfin.wire.links import ProcessLink
 
 
-def run(program: Path, limit: int = 600) -> tuple[object, object]:
+def run(program: Path, limit: int = 600, **options: int) -> tuple[object, object]:
     client = Client(ProcessLink([str(program)]))
     try:
         tx = rig.make_transactions()
-        return replay(rig.make_pack(), tx, rig.make_stream(tx), client, limit=limit), tx
+        pack = rig.make_pack()
+        return replay(pack, tx, rig.make_stream(tx), client, limit=limit, **options), tx
     finally:
         client.close()
 
@@ -49,6 +50,14 @@ def test_one_weight_changed_is_found_and_named(tampered: Path) -> None:
     assert (found.expected, found.got) == (answers[0][first][0], answers[1][first][0])
     with pytest.raises(MismatchError, match=f"row {row} .*network output 0"):
         result.check()
+
+
+def test_it_is_the_first_difference_whatever_was_sent_behind_it(tampered: Path) -> None:
+    whole, _ = run(tampered)
+    short, _ = run(tampered, checkpoint_events=8)  # the next pieces are under way already
+    assert short.first_mismatch == whole.first_mismatch
+    assert short.checkpoints > whole.checkpoints
+    assert not short.doubled
 
 
 def test_a_feature_that_changes_no_score_is_found_and_named() -> None:

@@ -121,6 +121,13 @@ def test_without_deduplication_events_count_twice() -> None:
     assert result.mismatches
 
 
+def test_restarts_with_several_checkpoints_under_way(program: Path, calm: ReplayResult) -> None:
+    result = run(program, "reboot=1/120,drop=1/4000,seed=5", checkpoint_events=24)
+    assert_same(result, calm)
+    assert result.checkpoints > 50
+    assert result.repaired.reboots >= 5
+
+
 def test_without_a_crc_in_the_terminal_damage_is_believed() -> None:
     program = sabotaged("sabotage_crc.c", "tfin_deframe")
     run(program, None, limit=100).check()
@@ -147,11 +154,10 @@ def test_without_a_crc_in_the_host_damage_is_believed(
 def test_a_resume_that_restores_nothing_is_found(
     program: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def forgetful(self: Any, image: bytes | None) -> None:
-        self.client.reset_state()
-        self.standing = engine._Standing()
+    def forgetful(self: Any, piece: Any) -> Any:
+        return self.client.state_requests(None)
 
-    monkeypatch.setattr(engine._Run, "_set_state", forgetful)
+    monkeypatch.setattr(engine._Run, "_state_requests", forgetful)
     run(program, None, limit=100).check()
     assert not run(program, "reboot=1/600,seed=3", checkpoint_events=256).ok
 

@@ -36,6 +36,8 @@ class Counters:
 
     bytes_up: int = 0
     bytes_down: int = 0
+    state_up: int = 0
+    """How many of ``bytes_up`` set the state: STATE_RESET and STATE_WRITE."""
     frames_up: int = 0
     frames_down: int = 0
     retransmitted: int = 0

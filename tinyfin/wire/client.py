@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tinyfin.errors import ProtocolError
@@ -80,14 +81,23 @@ class Client(Pipelined):
 
     def reset_state(self) -> None:
         """Forget all state: cold start."""
-        self._acknowledged(self.ordered(Request.STATE_RESET), "reset its state")
+        self.acknowledged(self.ordered(Request.STATE_RESET))
 
     def write_state(self, image: bytes) -> None:
         """Put a state image on the terminal; TargetError when it refuses the image."""
-        room = self.frame_bytes - OVERHEAD_BYTES
-        frames = ((int(Request.STATE_WRITE), piece) for piece in state_frames(image, room))
-        for answer in self.pipeline(frames):
-            self._acknowledged(answer, "take the state image")
+        for answer in self.pipeline(self.state_requests(image)):
+            self.acknowledged(answer)
+
+    def state_requests(self, image: bytes | None) -> Iterator[tuple[int, bytes]]:
+        """Requests for :meth:`pipeline` that set the state: to an image, or cold if None.
+
+        Give their answers to :meth:`acknowledged`.
+        """
+        if image is None:
+            yield Request.STATE_RESET, b""
+            return
+        for piece in state_frames(image, self.frame_bytes - OVERHEAD_BYTES):
+            yield Request.STATE_WRITE, piece
 
     def read_state(self) -> bytes:
         """The terminal's state image."""
@@ -161,10 +171,11 @@ class Client(Pipelined):
         self.request(Request.EXIT, Answer.ACK, bytes([code]))
         self._hello = None
 
-    def _acknowledged(self, answer: bytes, what: str) -> None:
+    def acknowledged(self, answer: bytes) -> None:
+        """Check an ACK of a frame that sets the state; ProtocolError when the engine refused."""
         error = m.Reader(answer, "ACK").signed()
         if error:
             raise ProtocolError(
-                f"{self.link.name}: the terminal did not {what}: engine error {error} "
+                f"{self.link.name}: the terminal refused the state image: engine error {error} "
                 "(tinyfin.h lists them); is the same pack on both sides?"
             )

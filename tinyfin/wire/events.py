@@ -24,7 +24,7 @@ _HEADER_BYTES = 224
 _SECTION_BYTES = 16
 
 _SCORE, _SCORE_OUTCOME, _OUTCOME, _NOTICE = range(4)
-_PLAIN = 2  # flag of a frame
+_PLAIN, _CHECKPOINT = 2, 4  # flags of a frame
 _SAME_PRESENT, _ALL_SENT, _SAME_OFFSET, _SAME_SENT = 0x04, 0x08, 0x10, 0x80
 _FRAUD, _TOKEN, _SAME_AGE = 0x04, 0x08, 0x10
 _ID_NEXT, _ID_DELTA, _ID_WHOLE, _ID_SAME = 0x00, 0x20, 0x40, 0x60
@@ -111,6 +111,8 @@ class EventsFrame:
     ticks: bool = False
     plain: int = 0
     """Mask of fields whose values, all from 0 to 65,535, are sent as two bytes each."""
+    checkpoint: bool = False
+    """Ask for the digest of the state after the frame, and how many events were scored."""
     count: int = 0
     scores: int = 0
     _out: bytearray = field(default_factory=bytearray)
@@ -137,6 +139,7 @@ class EventsFrame:
     def payload(self) -> bytes:
         """The finished payload."""
         flags = int(self.ticks) | (_PLAIN if self.plain else 0)
+        flags |= _CHECKPOINT if self.checkpoint else 0
         return struct.pack("<BBI", flags, self.count, self.t0_s) + self._out
 
     def score(

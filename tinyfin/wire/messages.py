@@ -22,6 +22,7 @@ __all__ = [
     "ErrorReport",
     "Hello",
     "Inferred",
+    "Mark",
     "Reader",
     "Request",
     "Verdict",
@@ -37,7 +38,7 @@ __all__ = [
     "put_varint",
 ]
 
-VERSION = 2
+VERSION = 3
 """Version of the protocol."""
 
 
@@ -248,6 +249,13 @@ class Verdict(NamedTuple):
     error: int = 0
 
 
+class Mark(NamedTuple):
+    """Where the device stands after a frame: state digest, events scored since reset or import."""
+
+    state_digest: int
+    scored: int
+
+
 @dataclass(frozen=True)
 class Verdicts:
     """The answer to one EVENTS frame."""
@@ -261,8 +269,11 @@ class Verdicts:
     """Place in the frame and engine error of outcomes and notices that were refused."""
     tick_bytes: int
     """How much of the payload are ticks, which only measurements ask for."""
+    mark: Mark | None = None
+    """Where the device stood after the frame, when the frame asked for it."""
 
 
+_TICKS, _ERRORS, _MARK = 1, 2, 4  # flags of VERDICTS
 _SAME_FLAGS = 0x10
 _FAILED = 0x20
 
@@ -271,6 +282,7 @@ def parse_verdicts(payload: bytes, scores: int) -> Verdicts:
     """Parse VERDICTS, the answer to a frame with ``scores`` events to score."""
     r = Reader(payload, "VERDICTS")
     how, count, digest = r.unpack("BBI")
+    mark = Mark(*r.unpack("II")) if how & _MARK else None
     verdicts = []
     flags = tick_bytes = 0
     for _ in range(scores):
@@ -284,20 +296,20 @@ def parse_verdicts(payload: bytes, scores: int) -> Verdicts:
             flags = r.varint()
         reasons = tuple(r.varint() for _ in range(head >> 2 & 3))
         ticks = None
-        if how & 1:
+        if how & _TICKS:
             before = r.left
             ticks = r.varint()
             tick_bytes += before - r.left
         verdicts.append(Verdict(score, raw, head & 3, reasons, flags, ticks))
     errors = []
-    while how & 2 and r.left:
+    while how & _ERRORS and r.left:
         errors.append((r.take(1)[0], r.signed()))
     if r.left:
         raise ProtocolError(
             f"the VERDICTS frame has {r.left} bytes more than {scores} scored events need; "
             "build and flash the firmware of this version of tinyfin"
         )
-    return Verdicts(count, digest, tuple(verdicts), tuple(errors), tick_bytes)
+    return Verdicts(count, digest, tuple(verdicts), tuple(errors), tick_bytes, mark)
 
 
 class Checkpoint(NamedTuple):

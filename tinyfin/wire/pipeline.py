@@ -13,7 +13,7 @@ from tinyfin.wire import messages as m
 from tinyfin.wire.channel import Channel, Doubt
 from tinyfin.wire.frames import Frame, encode_frame
 from tinyfin.wire.links import Deadline, LinkLost
-from tinyfin.wire.messages import Answer, WireError
+from tinyfin.wire.messages import Answer, Request, WireError
 
 __all__ = ["Pipelined"]
 
@@ -27,11 +27,12 @@ _SHRINK = 0.7
 @dataclass
 class _Pending:
     sequence: int
+    request: int
     wire: bytes
-    sent_at: float
-    under_way: int
+    sent_at: float = 0.0
+    under_way: int = 0
     """Bytes under way when it was sent, its own included."""
-    times: int = 1
+    times: int = 0
     """How often it was sent."""
 
 
@@ -64,11 +65,12 @@ class Pipelined(Channel):
         """Send ordered frames (type, payload), several under way, and give the answers' payloads.
 
         One answer per request, in order. Each is done exactly once by the device, however often it
-        had to be sent. The next request is drawn when there is room for it on the line; with
-        ``alone`` when its predecessor is answered, so that no reception disturbs what is counted.
+        had to be sent. One request is drawn ahead, so that it goes out as soon as there is room
+        for it; with ``alone`` each is drawn when its predecessor is answered, so that no reception
+        disturbs what is counted.
         """
         source = iter(requests)
-        upcoming: bytes | None = None
+        upcoming: _Pending | None = None
         self._waiting.clear()
         self._answers.clear()
         self._nacked = None
@@ -80,29 +82,24 @@ class Pipelined(Channel):
                 if lost is not None:
                     self._again(lost)
                     lost = None
-                while len(self._waiting) < (1 if alone else self.hello.window):
-                    if upcoming is None:
-                        request = next(source, None)
-                        if request is None:
-                            break
-                        upcoming = encode_frame(request[0], self._sequence, request[1])
-                    if not self._fits(upcoming):
+                while True:
+                    if upcoming is None and not (alone and self._waiting):
+                        upcoming = self._draw(source)
+                    if upcoming is None or not self._fits(upcoming, alone):
                         break
-                    wire, upcoming = upcoming, None
-                    under_way = self._under_way() + len(wire)
-                    now = time.monotonic()
-                    self._waiting.append(_Pending(self._sequence, wire, now, under_way))
                     self._sequence = (self._sequence + 1) & 0xFFFF
-                    self._write(wire)
+                    frame, upcoming = upcoming, None
+                    self._waiting.append(frame)
+                    self._send(frame, self._under_way())
                 if not self._waiting:
                     return
-                frame = self._receive(self._patience())
-                if frame is None:
+                answer = self._receive(self._patience())
+                if answer is None:
                     if progress.passed:
                         raise self._stuck(progress.seconds, logs)
                     self._ask_again()
                     continue
-                self._take(frame)
+                self._take(answer)
                 if progress.passed and self._waiting[0].sequence not in self._answers:
                     raise self._stuck(progress.seconds, logs)  # it talks, but never to the point
             except (LinkLost, Doubt) as error:
@@ -124,8 +121,28 @@ class Pipelined(Channel):
         (answer,) = self.pipeline([(request, payload)])
         return answer
 
-    def _fits(self, wire: bytes) -> bool:
-        return not self._waiting or self._under_way() + len(wire) <= self.hello.credit_bytes
+    def _draw(self, source: Iterator[tuple[int, bytes]]) -> _Pending | None:
+        request = next(source, None)
+        if request is None:
+            return None
+        wire = encode_frame(request[0], self._sequence, request[1])
+        return _Pending(self._sequence, request[0], wire)
+
+    def _fits(self, frame: _Pending, alone: bool) -> bool:
+        if not self._waiting:
+            return True
+        return (
+            len(self._waiting) < (1 if alone else self.hello.window)
+            and self._under_way() + len(frame.wire) <= self.hello.credit_bytes
+        )
+
+    def _send(self, frame: _Pending, under_way: int) -> None:
+        frame.under_way = under_way
+        frame.sent_at = time.monotonic()
+        frame.times += 1
+        if frame.request in (Request.STATE_RESET, Request.STATE_WRITE):
+            self.counters.state_up += len(frame.wire)
+        self._write(frame.wire)
 
     def _under_way(self) -> int:
         return sum(len(p.wire) for p in self._waiting)
@@ -199,8 +216,6 @@ class Pipelined(Channel):
         under_way = 0
         for pending in waiting:
             under_way += len(pending.wire)
-            pending.under_way = under_way
             self.counters.retransmitted += 1
-            pending.sent_at = self._resent_at = time.monotonic()
-            pending.times += 1
-            self._write(pending.wire)
+            self._resent_at = time.monotonic()
+            self._send(pending, under_way)

@@ -16,7 +16,7 @@ from tinyfin import cache, paths
 from tinyfin.codegen.emit import emit
 from tinyfin.errors import ToolError
 
-__all__ = ["build_host_terminal"]
+__all__ = ["build_host_line", "build_host_terminal"]
 
 _DEADLINE_S = 300.0
 _KEPT = 32
@@ -35,9 +35,7 @@ def build_host_terminal(
     keys, sources and flags. Start one with :class:`tinyfin.wire.links.ProcessLink`. Raises
     ToolError without a compiler, or with the compiler's words.
     """
-    compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc")
-    if compiler is None:
-        raise ToolError("no C compiler is on PATH; get one with: apt-get install gcc")
+    compiler = _compiler()
     firmware = paths.firmware_dir()
     monocypher = _monocypher(firmware)
     sources = [
@@ -71,6 +69,30 @@ def build_host_terminal(
     temporary.replace(program)
     cache.keep_newest(folder.parent, _KEPT)
     return program
+
+
+def build_host_line() -> Path:
+    """Compile the serial line that stands before a program on this machine; the program's path.
+
+    What it does is told in its source. Raises ToolError as :func:`build_host_terminal` does.
+    """
+    compiler = _compiler()
+    source = paths.firmware_dir() / "ports" / "host" / "line.c"
+    key = hashlib.sha256(compiler.encode() + source.read_bytes()).hexdigest()[:16]
+    program = paths.cache_dir() / "host" / f"line-{key}"
+    if not cache.used(program):
+        program.parent.mkdir(parents=True, exist_ok=True)
+        temporary = program.with_name(f"line.{os.getpid()}")
+        _compile([compiler, "-std=c99", "-O2", str(source), "-o", str(temporary)])
+        temporary.replace(program)
+    return program
+
+
+def _compiler() -> str:
+    compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        raise ToolError("no C compiler is on PATH; get one with: apt-get install gcc")
+    return compiler
 
 
 def _monocypher_object(compiler: str, source: Path) -> Path:

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import time
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -26,6 +26,7 @@ from tinyfin.errors import BootError, ConfigError
 from tinyfin.hil.lines.chaos import Chaos, ChaosLink
 from tinyfin.hil.replays.compare import Comparer, refuse_other_pack
 from tinyfin.hil.replays.localize import Mismatch, localize
+from tinyfin.hil.replays.piece import Piece, Standing
 from tinyfin.hil.replays.portions import Portion, by_terminal, pieces
 from tinyfin.hil.replays.result import Repaired, ReplayResult
 from tinyfin.hil.replays.sender import Sender, Sent
@@ -35,7 +36,7 @@ from tinyfin.twin import Twin
 from tinyfin.wire.client import Client, TargetRebooted
 from tinyfin.wire.events import field_types
 from tinyfin.wire.links import Link
-from tinyfin.wire.messages import Capability, Verdict, parse_verdicts
+from tinyfin.wire.messages import Capability, Mark, Verdict, parse_verdicts
 
 __all__ = ["CHECKPOINT_EVENTS", "Mismatch", "OnReboot", "Repaired", "ReplayResult", "replay"]
 
@@ -103,32 +104,6 @@ def replay(
         made.link, made.reconnect = link, reconnect
 
 
-@dataclass
-class _Piece:
-    """What lies between two checkpoints, and what the twin says of it."""
-
-    portion: Portion
-    image: bytes | None
-    """The state before it; None is cold."""
-    first: bool
-    """The first of its terminal, whose state has to be set."""
-    last: bool
-    """The last of its terminal."""
-    comparer: Comparer
-    state_digest: int
-    """The twin's, after it."""
-    sender: Sender | None
-    """Its frames, made beforehand for the first attempt."""
-
-
-@dataclass
-class _Standing:
-    """What the device has done since its state was last set."""
-
-    digest: int = 0
-    scored: int = 0
-
-
 class _Run:
     def __init__(
         self,
@@ -142,8 +117,12 @@ class _Run:
         on_reboot: OnReboot,
     ) -> None:
         self.on_reboot = on_reboot
-        self.standing = _Standing()
-        self._shown = 0
+        self.standing = Standing()
+        self._under_way: deque[Piece] = deque()
+        self._retry: deque[Piece] = deque()
+        self._asked: deque[tuple[Piece, Sent | None]] = deque()
+        self._stopped = False
+        self._differs: Piece | None = None
         self.pack: Pack = require_trusted(pack, keys, target or client.link.name)
         self.twin = Twin(pack, keys=keys)
         self.client = client
@@ -182,12 +161,13 @@ class _Run:
         self._source = self._pieces(tx, stream, limit, warm)
         piece = next(self._source, None)
         sending = time.monotonic()
-        while piece is not None:
-            self._upcoming: _Piece | None = None
-            self._drawn = False
-            if not self._done(piece):
-                break
-            piece = self._upcoming if self._drawn else next(self._source, None)
+        if piece is not None:
+            self._retry.append(piece)
+            self._send()
+        if self._differs is not None:
+            if isinstance(self.client.link, ChaosLink):
+                self.client.link.quiet()
+            result.first_mismatch = self._again(self._localize)
         result.seconds = time.monotonic() - start
         result.sending_s = time.monotonic() - sending
         self._end(before)
@@ -228,7 +208,7 @@ class _Run:
 
     def _pieces(
         self, tx: Transactions, stream: Stream, limit: int | None, warm: dict[str, bytes]
-    ) -> Iterator[_Piece]:
+    ) -> Iterator[Piece]:
         """Everything in pieces, the twin's answers with each. Runs the twin when it is drawn."""
         for portion in by_terminal(tx, stream, limit):
             image = warm.get(portion.name)
@@ -245,33 +225,61 @@ class _Run:
                 comparer = Comparer(expected, bool(self.twin.output_count))
                 digest = self.twin.state_digest(0)
                 left -= len(part.stream)
-                yield _Piece(part, image, first, not left, comparer, digest, self._sender(part))
+                yield Piece(part, image, first, not left, comparer, digest, self._sender(part))
                 image, first = self.twin.export_state(0), False
 
-    # ------------------------------------------------------------------ one piece
+    # ------------------------------------------------------------------ all pieces, in one stream
 
-    def _done(self, piece: _Piece) -> bool:
-        """Replay up to the next checkpoint, again after every restart; False when it differs."""
-        must_set = piece.first
-        self.result.terminals += piece.first
-        sent_before = 0
-        for _ in range(_ATTEMPTS):
-            self._events_sent = 0
+    def _send(self) -> None:
+        """Replay all pieces, again from the last checkpoint after every restart, until one differs.
+
+        Frames of several pieces may be under way, so a checkpoint does not leave the line idle.
+        """
+        attempts, failed_at = 0, -1
+        counters = self.client.counters
+        while True:
+            up, down, state = counters.bytes_up, counters.bytes_down, counters.state_up
             try:
-                if must_set:
-                    self._set_state(piece.image)
-                equal = self._attempt(piece)
-                self.result.repaired.events_again += sent_before
-                return equal
+                answers = self.client.pipeline(
+                    self._requests(restore=attempts > 0), alone=self.to_instructions is not None
+                )
+                for payload in answers:
+                    self._take(payload)
+                if self._stopped and self._differs is None:
+                    # a piece that was not sent to its end asked for no checkpoint
+                    device = self.client.checkpoint()
+                    self._finish(self._under_way[0], Mark(device.state_digest, device.scored))
+                return
             except TargetRebooted as reboot:
                 self._after(reboot)
-                sent_before += self._events_sent
-                must_set = True
-        raise BootError(
-            f"{self.result.target}: the terminal restarted {_ATTEMPTS} times before it got through "
-            f"{len(piece.portion.stream)} events; take checkpoints more often (--checkpoint), or "
-            "find out why it restarts"
-        )
+                if self._differs is not None:
+                    return
+                self._stopped = False
+                done = self.result.checkpoints
+                attempts = attempts + 1 if done == failed_at else 1
+                failed_at = done
+                self._begin_again()
+                if attempts == _ATTEMPTS:
+                    events = len(self._retry[0].portion.stream) if self._retry else 0
+                    raise BootError(
+                        f"{self.result.target}: the terminal restarted {_ATTEMPTS} times before it "
+                        f"got through {events} events; take checkpoints more often "
+                        "(--checkpoint), or find out why it restarts"
+                    ) from reboot
+            finally:
+                state = counters.state_up - state
+                self.result.state_bytes += state
+                self.result.bytes_up += counters.bytes_up - up - state
+                self.result.bytes_down += counters.bytes_down - down
+
+    def _begin_again(self) -> None:
+        """What was under way comes first; its first piece begins with the state before it."""
+        while self._under_way:
+            piece = self._under_way.pop()
+            self.result.repaired.events_again += piece.events_sent
+            piece.again(self._sender(piece.portion))
+            self._retry.appendleft(piece)
+        self._asked.clear()
 
     def _after(self, reboot: TargetRebooted) -> None:
         """Begin a new session with a terminal that has restarted, where that is allowed."""
@@ -281,81 +289,81 @@ class _Run:
         self.hello = self.client.connect()
         refuse_other_pack(self.result.target, self.pack, self.twin, self.types, self.hello)
 
-    def _set_state(self, image: bytes | None) -> None:
-        counters = self.client.counters
-        before = counters.bytes_up
-        if image is None:
-            self.client.reset_state()
-        else:
-            self.client.write_state(image)
-        self.result.state_bytes += counters.bytes_up - before
-        self.standing = _Standing()
+    def _state_requests(self, piece: Piece) -> Iterator[tuple[int, bytes]]:
+        """What puts the device into the state before a piece."""
+        return self.client.state_requests(piece.image)
 
-    def _frames(self, sender: Sender) -> Iterator[tuple[int, bytes]]:
-        for frame in sender.frames():
-            events = sender.sent[-1].end - sender.sent[-1].first
-            self._events_sent += events
-            if isinstance(self.client.link, ChaosLink):
-                self.client.link.count(events)
-            yield frame
-        if not self._drawn and not sender.stopped:
-            # the twin works on the next piece while the last frames of this one are under way
-            self._upcoming = next(self._source, None)
-            self._drawn = True
+    def _requests(self, restore: bool) -> Iterator[tuple[int, bytes]]:
+        """Requests of all pieces that are left. Notes what each asks, for :meth:`_take`."""
+        while not self._stopped:
+            piece = self._retry.popleft() if self._retry else next(self._source, None)
+            if piece is None:
+                return
+            self._under_way.append(piece)
+            self.result.terminals += piece.first and not piece.counted
+            piece.counted = True
+            if piece.first or restore:
+                for request in self._state_requests(piece):
+                    self._asked.append((piece, None))
+                    yield request
+            restore = False
+            for frame in piece.sender.frames():
+                sent = piece.sender.sent.pop()
+                piece.events_sent += sent.end - sent.first
+                if isinstance(self.client.link, ChaosLink):
+                    self.client.link.count(sent.end - sent.first)
+                self._asked.append((piece, sent))
+                yield frame
 
-    def _attempt(self, piece: _Piece) -> bool:
-        result, counters, portion = self.result, self.client.counters, piece.portion
-        compare = piece.comparer
-        compare.begin(self.standing.digest)
-        sender = piece.sender or self._sender(portion)
-        piece.sender = None
-        up, down = counters.bytes_up, counters.bytes_down
-        got: list[tuple[int, Verdict]] = []
-        bad: Sent | None = None
-        differing = 0
-        try:
-            for payload in self.client.pipeline(
-                self._frames(sender), alone=self.to_instructions is not None
-            ):
-                sent = sender.sent.popleft()
-                answer = parse_verdicts(payload, len(sent.scored))
-                result.tick_bytes += answer.tick_bytes
-                got += zip(sent.scored, answer.verdicts, strict=True)
-                found = compare.frame(sent, answer)
-                if found:
-                    differing += found
-                    bad = bad or sent
-                    sender.stopped = True
-                if self.progress is not None and len(got) > self._shown:
-                    self.progress(len(got) - self._shown)
-                    self._shown = len(got)
-            device = self.client.checkpoint()
-        finally:
-            result.bytes_up += counters.bytes_up - up
-            result.bytes_down += counters.bytes_down - down
-        self._shown = 0
+    def _take(self, payload: bytes) -> None:
+        """Compare one answer. Behind a piece that differs nothing is looked at."""
+        piece, sent = self._asked.popleft()
+        if self._differs is not None:
+            return
+        if sent is None:
+            self.client.acknowledged(payload)
+            self.standing = Standing()
+            return
+        if not piece.begun:
+            piece.begun = True
+            piece.comparer.begin(self.standing.digest)
+        answer = parse_verdicts(payload, len(sent.scored))
+        self.result.tick_bytes += answer.tick_bytes
+        piece.got += zip(sent.scored, answer.verdicts, strict=True)
+        found = piece.comparer.frame(sent, answer)
+        if found:
+            piece.differing += found
+            piece.bad = piece.bad or sent
+            piece.sender.stopped = self._stopped = True
+        if self.progress is not None and len(piece.got) > piece.shown:
+            self.progress(len(piece.got) - piece.shown)
+            piece.shown = len(piece.got)
+        if answer.mark is not None:
+            self._finish(piece, answer.mark)
+
+    def _finish(self, piece: Piece, device: Mark) -> None:
+        """A checkpoint: the state has to be the twin's, and everything scored exactly once."""
+        result, got = self.result, piece.got
+        self._under_way.popleft()
         # after a difference the rest is not sent; else whatever was not answered is lost
-        result.transactions += portion.scores if bad is None else len(got)
+        result.transactions += piece.portion.scores if piece.bad is None else len(got)
         result.verdicts += len(got)
-        result.events += self._events_sent
-        result.mismatches += differing
+        result.events += piece.events_sent
+        result.mismatches += piece.differing
         result.checkpoints += 1
         if piece.last:
             ends = device.state_digest.to_bytes(4, "little")
             result.state_digest = zlib.crc32(ends, result.state_digest)
-        self.rows += [int(portion.rows[row]) for row, _ in got]
+        self.rows += [int(piece.portion.rows[row]) for row, _ in got]
         self.got += [verdict for _, verdict in got]
         due = self.standing.scored + sum(1 for _, v in got if not v.error)
         result.doubled += max(0, device.scored - due)
-        self.standing = _Standing(compare.digest, due)
+        self.standing = Standing(piece.comparer.digest, due)
         same = device.state_digest == piece.state_digest and device.scored == due
-        if bad is None and same:
-            return True
-        result.mismatches += bad is None
-        if isinstance(self.client.link, ChaosLink):
-            self.client.link.quiet()
-        result.first_mismatch = self._again(lambda: self._localize(piece, bad))
-        return False
+        if piece.bad is None and same:
+            return
+        result.mismatches += piece.bad is None
+        self._differs, self._stopped = piece, True
 
     def _sender(self, portion: Portion) -> Sender:
         return Sender(
@@ -363,11 +371,13 @@ class _Run:
             frame_bytes=lambda: self.client.frame_bytes,
         )  # fmt: skip
 
-    def _localize(self, piece: _Piece, bad: Sent | None) -> Mismatch:
+    def _localize(self) -> Mismatch:
+        piece = self._differs
+        assert piece is not None
         self.twin.reset(0)
         return localize(
-            self.client, self.twin, piece.portion, piece.image or self.twin.export_state(0), bad,
-            self.names, self.types, self.token,
+            self.client, self.twin, piece.portion, piece.image or self.twin.export_state(0),
+            piece.bad, self.names, self.types, self.token,
         )  # fmt: skip
 
     def _again(self, ask: Callable[[], _T]) -> _T:

@@ -31,6 +31,8 @@ class Sent:
 class Sender:
     """Frames of a portion, made when they are asked for; :attr:`sent` has one entry per frame.
 
+    The last frame asks for a checkpoint, but not with ``one_by_one``.
+
     frame_bytes: asked before each frame how long it should be at most; an event that alone is
     longer gets a frame of its own, up to what HELLO allows. ``action_taken`` of every outcome is
     accept, as in the twin's batch run.
@@ -89,6 +91,7 @@ class Sender:
             else:
                 raise ValueError("an event does not fit in a frame of the size that HELLO names")
             sent.end, sent.count = at, frame.count
+            frame.checkpoint = at == count and not self._alone
             self.sent.append(sent)
             yield Request.EVENTS, frame.payload()
 

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What lies between two checkpoints of a replay, and where the device stands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from tinyfin.hil.replays.compare import Comparer
+from tinyfin.hil.replays.portions import Portion
+from tinyfin.hil.replays.sender import Sender, Sent
+from tinyfin.wire.messages import Verdict
+
+__all__ = ["Piece", "Standing"]
+
+
+@dataclass
+class Piece:
+    """What lies between two checkpoints: what the twin says of it, and how far the device is."""
+
+    portion: Portion
+    image: bytes | None
+    """The state before it; None is cold."""
+    first: bool
+    """The first of its terminal, whose state has to be set."""
+    last: bool
+    """The last of its terminal."""
+    comparer: Comparer
+    state_digest: int
+    """The twin's, after it."""
+    sender: Sender
+    """Its frames, made beforehand for the first attempt."""
+    events_sent: int = 0
+    begun: bool = False
+    """Whether an answer has come."""
+    got: list[tuple[int, Verdict]] = field(default_factory=list)
+    bad: Sent | None = None
+    """The first frame whose answer differs."""
+    differing: int = 0
+    counted: bool = False
+    """Whether its terminal was counted."""
+    shown: int = 0
+    """Verdicts that ``progress`` was told of, in whichever attempt."""
+
+    def again(self, sender: Sender) -> None:
+        """Forget what came: it is sent once more."""
+        self.sender, self.events_sent, self.begun = sender, 0, False
+        self.got, self.bad, self.differing = [], None, 0
+
+
+@dataclass
+class Standing:
+    """What the device has done since its state was last set."""
+
+    digest: int = 0
+    scored: int = 0
