@@ -20,7 +20,8 @@ from tinyfin.hil.measure.budget import Budget, budget, overruns
 from tinyfin.pack.signing import generate_key
 from tinyfin.pack.trust import save_public_key
 from tinyfin.targets import build as building
-from tinyfin.targets.budget import FLASH_PARTS, RAM_PARTS, image_budget, stack_bound
+from tinyfin.targets.budget import FLASH_PARTS, RAM_PARTS, image_budget
+from tinyfin.targets.stack import frames, stack_bound
 
 NAME = "stm32vldiscovery"
 PACK = paths.project_dir() / "models" / "payment" / "model.tfpack"
@@ -131,6 +132,38 @@ def test_stack_bound_follows_the_deepest_calls(tmp_path: Path) -> None:
     )
     assert stack_bound(tmp_path) == (176, ("main", "g", "h", "__divsi3"), ("__divsi3",))
     assert stack_bound(tmp_path / "nothing") == (None, (), ())
+
+
+def test_assembler_takes_stack_that_gcc_does_not_see(tmp_path: Path) -> None:
+    (tmp_path / "fully_connected_dsp.ci").write_text(
+        'node: { title: "main" label: "main\\na.c:1:1\\n8 bytes (static)" }\n'
+        'node: { title: "a.c:groups" label: "groups\\na.c:2:1\\n0 bytes (static)" }\n'
+        'edge: { sourcename: "main" targetname: "a.c:groups" label: "a.c:9:9" }\n'
+    )
+    assert stack_bound(tmp_path)[0] == 8
+    assert stack_bound(tmp_path, {"groups": 104, "main": 4})[0] == 112
+    (tmp_path / "fully_connected_dsp.ci").rename(tmp_path / "engine.ci")
+    assert stack_bound(tmp_path, {"groups": 104})[0] == 8, "of other files GCC tells all"
+
+
+def test_the_stack_of_assembler_is_read_from_the_image() -> None:
+    arm = """
+000074b4 <tfin_fully_connected>:
+    74b4:\te92d 4ff0 \tstmdb\tsp!, {r4, r5, r6, r7, r8, r9, sl, fp, lr}
+    74b8:\ted2d 8b0c \tvpush\t{d8-d13}
+    74ba:\tb440      \tpush\t{r6}
+    74bc:\tb084      \tsub\tsp, #16
+    74c0:\tb004      \tadd\tsp, #16
+    74c2:\te8bd 8ff0 \tldmia.w\tsp!, {r4, r5, r6, r7, r8, r9, sl, fp, pc}
+
+000074d0 <next>:
+    74d0:\tf2ad 4d04 \tsubw\tsp, sp, #1028
+"""
+    assert frames(arm) == {"": 0, "tfin_fully_connected": 104, "next": 1028}
+    xtensa = "5000aa44 <f>:\n5000aa44:\tf0c112        \taddi\ta1, a1, -16\n" \
+        "5000aa4f:\tb0c112        \taddi\ta1, a1, -80\n5000aa52:\t10c112  \taddi\ta1, a1, 80\n"
+    assert frames(xtensa)["f"] == 96
+    assert frames("80000100 <g>:\n80000100:\t1101  \tadd\tsp,sp,-32\n")["g"] == 32
 
 
 def test_counts_hold() -> None:

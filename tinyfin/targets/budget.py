@@ -2,9 +2,6 @@
 """What an image is made of: flash and RAM by part, from the link map, and a bound of its stack.
 
 The parts of flash add up to the image's size exactly: what no object accounts for is alignment.
-The stack's bound is the deepest path through the calls that GCC saw (``-fcallgraph-info=su``); the
-code has no recursion. A function of the compiler's own library, which tells no stack use, counts
-``LIBRARY_STACK_BYTES``.
 """
 
 from __future__ import annotations
@@ -17,10 +14,11 @@ from typing import Any
 
 from tinyfin.codegen.layout import read_layout
 from tinyfin.targets.build import BuildResult
+from tinyfin.targets.stack import assembler_frames, stack_bound
 
 __all__ = [
     "FLASH_PARTS", "RAM_PARTS", "Contributor", "ImageBudget", "image_budget",
-    "network_bytes", "stack_bound",
+    "network_bytes",
 ]  # fmt: skip
 
 FLASH_PARTS = (
@@ -116,7 +114,7 @@ def image_budget(result: BuildResult, pack: Path | None = None) -> ImageBudget:
         found_flash = [c for c in found_flash if c.part != "pack"]
         found_flash += [Contributor("plan", "plan", plan_bytes)]
         found_flash += [Contributor("rest of the pack", "pack", flash["pack"])]
-    bound, path, unknown = stack_bound(result.build_dir / "stack")
+    bound, path, unknown = stack_bound(result.build_dir / "stack", assembler_frames(result))
     return ImageBudget(
         flash, ram, _largest(found_flash), _largest(found_ram), bound, path, unknown
     )  # fmt: skip
@@ -194,61 +192,3 @@ def _split_pack(
             found_ram.append(Contributor("scratch", "scratch", scratch))
             break
     return size
-
-
-# ------------------------------------------------------------------------------------------ stack
-
-_NODE = re.compile(r'node: \{ title: "([^"]+)" label: "([^"]*)"')
-_EDGE = re.compile(r'edge: \{ sourcename: "([^"]+)" targetname: "([^"]+)"')
-_BYTES = re.compile(r"(\d+) bytes \(")
-LIBRARY_STACK_BYTES = 64
-"""More than any of libgcc's arithmetic pushes."""
-
-_START = ("main", "tfin_port_boot", "tfin_start")
-
-
-def stack_bound(folder: Path) -> tuple[int | None, tuple[str, ...], tuple[str, ...]]:
-    """Deepest path from startup through GCC's call graphs: bytes, functions, unknown functions.
-
-    A cycle is cut where it closes: the code has none, a graph may (a call through a pointer).
-    """
-    own: dict[str, int] = {}
-    calls: dict[str, set[str]] = {}
-    for path in sorted(folder.glob("*.ci")):
-        text = path.read_text(encoding="utf-8", errors="replace")
-        for title, label in _NODE.findall(text):
-            size = _BYTES.search(label)
-            if size:
-                own[title] = max(own.get(title, 0), int(size[1]))
-        for source, target in _EDGE.findall(text):
-            calls.setdefault(source, set()).add(target)
-    if not own:
-        return None, (), ()
-    deepest: dict[str, tuple[int, tuple[str, ...]]] = {}
-    unknown: set[str] = set()
-
-    def visit(name: str, above: frozenset[str]) -> tuple[int, tuple[str, ...]]:
-        if name in deepest:
-            return deepest[name]
-        if name not in own:
-            unknown.add(_plain(name))
-            return LIBRARY_STACK_BYTES, (_plain(name),)
-        best: tuple[int, tuple[str, ...]] = (0, ())
-        for callee in sorted(calls.get(name, ())):
-            if callee not in above:
-                best = max(best, visit(callee, above | {name}))
-        deepest[name] = (own.get(name, 0) + best[0], (_plain(name), *best[1]))
-        return deepest[name]
-
-    total = 0
-    path_names: tuple[str, ...] = ()
-    for start in _START:
-        if start in own:
-            found = visit(start, frozenset())
-            total += found[0] if start == "main" else own[start]
-            path_names = found[1] if start == "main" else path_names
-    return total, path_names, tuple(sorted(unknown))
-
-
-def _plain(title: str) -> str:
-    return title.rpartition(":")[2]

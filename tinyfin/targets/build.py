@@ -25,7 +25,7 @@ from tinyfin.pack.trust import keys_beside
 from tinyfin.targets import catalogue, system
 from tinyfin.targets.catalogue import Target
 
-__all__ = ["BuildResult", "Symbol", "build", "symbol_addresses", "symbols"]
+__all__ = ["BuildResult", "Symbol", "build", "disassembly", "symbol_addresses", "symbols"]
 
 DEADLINE_S = 600.0
 LOCK_DEADLINE_S = 600.0
@@ -160,6 +160,11 @@ def symbol_addresses(result: BuildResult) -> dict[str, int]:
         if len(words) == 3:
             found[words[2]] = int(words[0], 16)
     return found
+
+
+def disassembly(result: BuildResult) -> str:
+    """The image's code as objdump writes it."""
+    return _tool(result.target.tool("objdump"), "-d", str(result.elf))
 
 
 def _settings(
