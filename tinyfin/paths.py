@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tinyfin.errors import ToolError
 
-__all__ = ["cache_dir", "firmware_dir", "is_checkout", "library_dir", "project_dir"]
+__all__ = ["cache_dir", "firmware_dir", "is_checkout", "project_dir"]
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -36,11 +36,6 @@ def project_dir() -> Path:
 def firmware_dir() -> Path:
     """``firmware/``: engine, application, ports, PlatformIO platform."""
     return project_dir() / "firmware"
-
-
-def library_dir() -> Path:
-    """``firmware/lib/tinyfin``: the engine, with ``include/tinyfin.h`` and ``src/``."""
-    return firmware_dir() / "lib" / "tinyfin"
 
 
 def cache_dir() -> Path:

@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import difflib
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from tinyfin.errors import ConfigError
@@ -26,7 +24,6 @@ __all__ = [
     "TYPES",
     "Field",
     "Schema",
-    "load_schema",
     "record_offsets",
     "record_size",
     "schema_from_toml",
@@ -180,19 +177,6 @@ def _check_type(field: Field, at: str) -> None:
 
 _FIELD_KEYS = ("name", "type", "missing", "values", "unit", "doc", "ram_only", "host")
 _SCHEMA_KEYS = ("name", "extends", "fields")
-
-
-def load_schema(path: str | Path) -> Schema:
-    """Read a schema from a TOML file: its ``[schema]`` table, or the whole file if it has none.
-
-    Raises ConfigError, naming the file, if it cannot be read or breaks a rule.
-    """
-    try:
-        with open(path, "rb") as file:
-            table = tomllib.load(file)
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path}: cannot read the schema: {error}") from error
-    return schema_from_toml(table.get("schema", table), where=str(path))
 
 
 def schema_from_toml(table: Mapping[str, Any], where: str = "schema") -> Schema:

@@ -85,9 +85,10 @@ def test_it_compiles_without_a_warning(compiler: str, schema: Schema, tmp_path: 
         f"unsigned use(void);\nunsigned use(void) {{ return TINYFIN_{schema.name.upper()}_"
         f"{schema.fields[1].name.upper()} + model_tflite_len + tinyfin_pack[0]; }}\n"
     )
+    include = paths.firmware_dir() / "lib" / "tinyfin" / "include"
     for source in (use, tmp_path / "tinyfin_pack.c", tmp_path / "model_tflite.c"):
         subprocess.run(
-            [*program, *WARN, f"-I{tmp_path}", f"-I{paths.library_dir() / 'include'}", str(source)],
+            [*program, *WARN, f"-I{tmp_path}", f"-I{include}", str(source)],
             check=True, timeout=60,
         )  # fmt: skip
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import struct
-from pathlib import Path
+import tomllib
 
 import pytest
 
@@ -13,7 +13,6 @@ from tinyfin.schema import (
     PAYMENT,
     Field,
     Schema,
-    load_schema,
     record_offsets,
     record_size,
     schema_from_toml,
@@ -71,14 +70,13 @@ def test_rules(fields: tuple[Field, ...], rule: str) -> None:
         Schema("kind", fields)
 
 
-def test_own_events_from_toml(tmp_path: Path) -> None:
-    path = tmp_path / "health.toml"
-    path.write_text(
-        '[schema]\nname = "health"\n'
-        '[[schema.fields]]\nname = "supply_mv"\ntype = "i32"\nunit = "mV"\n'
-        '[[schema.fields]]\nname = "state"\ntype = "enum"\nvalues = ["ok", "sick"]\n'
+def test_own_events_from_toml() -> None:
+    text = (
+        'name = "health"\n'
+        '[[fields]]\nname = "supply_mv"\ntype = "i32"\nunit = "mV"\n'
+        '[[fields]]\nname = "state"\ntype = "enum"\nvalues = ["ok", "sick"]\n'
     )
-    schema = load_schema(path)
+    schema = schema_from_toml(tomllib.loads(text))
     assert schema.name == "health"
     assert schema.field("supply_mv") == Field("supply_mv", "i32", unit="mV")
     assert schema.field("state").missing == -1

@@ -49,7 +49,6 @@ class Program:
     feature_names: tuple[str, ...]
     feature_ids: tuple[int, ...]
     reason_ids: tuple[int, ...]
-    feature_docs: tuple[str, ...]
     operators: tuple[str, ...]
     """Names of the operators in order: scoring, then outcome."""
     registers: int
@@ -164,7 +163,6 @@ def compile_program(
         feature_names=tuple(feature.name for feature in chosen),
         feature_ids=tuple(feature.id for feature in chosen),
         reason_ids=tuple(feature.reason for feature in chosen),
-        feature_docs=tuple(feature.definition for feature in chosen),
         operators=tuple(graph.nodes[i].operator.name for i in [*score, *late]),
         registers=max(registers.values()) + 1,
         kept=len(kept),

@@ -17,7 +17,6 @@ __all__ = ["KINDS", "Readout"]
 KINDS = {1: "logit", 2: "accumulator", 3: "reconstruction", 4: "sum_of_squares"}
 _CODES = {name: code for code, name in KINDS.items()}
 _FORMAT = struct.Struct("<BBHiiI")
-MAX_RECONSTRUCTION = 4096
 
 
 @dataclass(frozen=True)

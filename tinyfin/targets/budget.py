@@ -16,10 +16,7 @@ from tinyfin.codegen.layout import read_layout
 from tinyfin.targets.build import BuildResult
 from tinyfin.targets.stack import assembler_frames, stack_bound
 
-__all__ = [
-    "FLASH_PARTS", "RAM_PARTS", "Contributor", "ImageBudget", "image_budget",
-    "network_bytes",
-]  # fmt: skip
+__all__ = ["FLASH_PARTS", "RAM_PARTS", "Contributor", "ImageBudget", "image_budget"]
 
 FLASH_PARTS = (
     "engine", "network", "plan", "pack", "signature check", "application", "startup",
@@ -117,14 +114,6 @@ def image_budget(result: BuildResult, pack: Path | None = None) -> ImageBudget:
     bound, path, unknown = stack_bound(result.build_dir / "stack", assembler_frames(result))
     return ImageBudget(
         flash, ram, _largest(found_flash), _largest(found_ram), bound, path, unknown
-    )  # fmt: skip
-
-
-def network_bytes(map_path: Path) -> int:
-    """Flash of the network's code and tables in any image, without weights."""
-    return sum(
-        size for section, size, origin in _pieces(map_path)
-        if section.startswith(_FLASH) and _part(origin) == "network"
     )  # fmt: skip
 
 

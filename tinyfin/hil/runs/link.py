@@ -84,10 +84,6 @@ class BenchLink:
     def close(self) -> None:
         self.inner.close()
 
-    def remark(self, text: str) -> None:
-        """Put a remark into the transcript."""
-        self._record(Kind.NOTE, text.encode())
-
     def _record(self, kind: Kind, data: bytes) -> None:
         if self._writer is not None:
             self._writer.put(kind, data)

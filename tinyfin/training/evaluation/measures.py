@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 __all__ = [
-    "alert_figures", "best_cost_threshold", "card_precision", "expected_and_observed",
+    "alert_figures", "card_precision", "expected_and_observed",
     "precision_at", "savings",
 ]  # fmt: skip
 
@@ -84,23 +84,6 @@ def savings(alert: Mask, fraud: Mask, amount: Floats, false_alert: float) -> flo
         return float("nan")
     cost = float(np.sum(amount[fraud & ~alert])) + false_alert * float(np.count_nonzero(alert))
     return 1.0 - cost / lost
-
-
-def best_cost_threshold(
-    probability: Floats, fraud: Mask, amount: Floats, false_alert: float
-) -> float:
-    """The probability from which alerting costs least on these rows; infinity when none ever pays.
-
-    A missed fraud costs its amount, every alert ``false_alert``.
-    """
-    order = np.argsort(-probability, kind="stable")
-    p = probability[order]
-    last = np.r_[np.flatnonzero(np.diff(p)), len(p) - 1] if len(p) else np.zeros(0, np.int64)
-    saved = np.cumsum(np.where(fraud, amount, 0.0)[order])[last]
-    gain = saved - false_alert * (last + 1)
-    if not len(gain) or float(np.max(gain)) <= 0:
-        return float("inf")
-    return float(p[last[int(np.argmax(gain))]])
 
 
 def expected_and_observed(probability: Floats, fraud: Mask) -> dict[str, float | int | bool]:
