@@ -37,6 +37,7 @@ def command(
     """
     from tinyfin.cli.train import bar
     from tinyfin.config import load
+    from tinyfin.errors import MismatchError
     from tinyfin.hil.demo import run_demo
     from tinyfin.paths import project_dir
 
@@ -50,6 +51,6 @@ def command(
     if not demo.replayed.ok:
         try:
             demo.replayed.check()
-        except Exception as error:
+        except MismatchError as error:
             note(f"error: {error}")
         raise SystemExit(4)

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from tinyfin import files
 from tinyfin.cli.output import emit, json_option, note
 from tinyfin.errors import InputError, MismatchError
 
@@ -100,9 +101,9 @@ def command(
     folder.write_json("evaluation.json", facts)
     page = write_page(folder.path / "evaluation.html", found)
     text = model_card(facts, folder)
-    (folder.path / "MODEL_CARD.md").write_text(text, encoding="utf-8")
+    files.write(folder.path / "MODEL_CARD.md", text)
     if card is not None:
-        Path(card).write_text(text, encoding="utf-8")
+        files.write(card, text)
     emit(facts, as_json, f"{table_text(facts)}\nreport: {page}")
     failed = [row for row in facts.get("gate", []) if not row["ok"]]
     if failed:

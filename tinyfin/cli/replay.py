@@ -97,7 +97,7 @@ def command(
     from tinyfin.config import parse_moment
     from tinyfin.data.events import event_stream
     from tinyfin.data.readers import read
-    from tinyfin.errors import ConfigError
+    from tinyfin.errors import ConfigError, MismatchError
     from tinyfin.hil.lines import session
     from tinyfin.hil.lines.chaos import Chaos
     from tinyfin.hil.replays import replay
@@ -160,7 +160,7 @@ def command(
         # the result is out already: an error object on stdout would follow it
         try:
             result.check()
-        except Exception as error:
+        except MismatchError as error:
             note(f"error: {error}")
         raise SystemExit(4)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tinyfin import files
 from tinyfin.cli.output import emit, json_option, note
 
 if TYPE_CHECKING:
@@ -154,7 +155,7 @@ def erase(
             data, found = erase_card(client.read_state(), pack, value, keys)
             _put(client, data)
     if out is not None:
-        out.write_bytes(data)
+        files.write(out, data)
     was = "the card was not in the state"
     if any(found.values()):
         was = f"erased {found['slots']} slot and {found['pending']} pending transactions"
@@ -193,7 +194,7 @@ def export(
     keys = _keys(key_path, run)
     twin, events = _replayed(tx, terminal, settings.data.notices, _pack(run), keys)
     image = twin.export_state(0)
-    out.write_bytes(image)
+    files.write(out, image)
     result = {
         "out": str(out), "terminal": terminal, "bytes": len(image), "events": events,
         "stats": twin.stats(0),
@@ -209,7 +210,7 @@ def read_(terminal: _Terminal, out: Path, as_json: bool) -> None:
     """Read the state of a terminal."""
     with terminal.reached() as client:
         image = client.read_state()
-    out.write_bytes(image)
+    files.write(out, image)
     emit({"out": str(out), "bytes": len(image)}, as_json, f"{len(image)} bytes: {out}")
 
 

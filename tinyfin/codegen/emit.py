@@ -7,10 +7,10 @@ The same pack gives the same bytes.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from tinyfin import files
 from tinyfin.codegen.layout import FieldLayout, PackLayout, kernel_names, read_layout
 from tinyfin.errors import PackError
 
@@ -75,10 +75,7 @@ def kernel_lines(mask: int) -> list[str]:
 def write_text(path: Path, text: str) -> Path:
     """Write a file unless it already says that, so that nothing is compiled in vain."""
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
-        # renamed into place: another build may be compiling the folder
-        temporary = path.with_name(f"{path.name}.{os.getpid()}")
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
+        files.write(path, text)
     return path
 
 

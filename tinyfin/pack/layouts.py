@@ -14,6 +14,7 @@ import struct
 from collections.abc import Sequence
 from pathlib import Path
 
+from tinyfin import files
 from tinyfin.errors import PackError
 from tinyfin.pack.container import SIGNED_BYTES, Pack, parse_pack
 from tinyfin.pack.plan import LAYOUTS, repack
@@ -96,8 +97,7 @@ def write_layouts(path: Path, *, key: Key, layouts: Sequence[str] = LAYOUTS) -> 
     for layout in layouts:
         again = repack_pack(data, layout, key=key)
         if layout != own and again != data:
-            made.append(layout_file(path, layout))
-            made[-1].write_bytes(again)
+            made.append(files.write(layout_file(path, layout), again))
     return made
 
 

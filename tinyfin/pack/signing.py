@@ -120,7 +120,7 @@ def save_key(key: Key, path: str | Path) -> None:
 def load_key(path: str | Path) -> Key:
     """Read a key file. Raises InputError when it is not one."""
     try:
-        text = Path(path).read_text().strip()
+        text = Path(path).read_text(encoding="ascii").strip()
         seed = bytes.fromhex(text)
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read as a signing key: {error}") from error

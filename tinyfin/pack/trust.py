@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from tinyfin import files
 from tinyfin.errors import InputError, PackError
 from tinyfin.pack.container import Pack, parse_pack
 from tinyfin.pack.signing import key_id, public_key
@@ -32,10 +33,7 @@ def load_public_key(path: str | Path) -> bytes:
 
 def save_public_key(public: bytes, path: str | Path) -> None:
     """Write 64 hex digits. Raises InputError when the file cannot be written."""
-    try:
-        Path(path).write_text(public.hex() + "\n", encoding="ascii")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror}") from error
+    files.write(path, public.hex() + "\n")
 
 
 def keys_beside(run: str | Path) -> tuple[bytes, ...]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from tinyfin import files
 from tinyfin.config import Config
 from tinyfin.config import Decision as DecisionSection
 from tinyfin.errors import MismatchError, ModelError
@@ -96,7 +97,7 @@ def quantize(run: RunFolder, *, key: Any = None, note: Note = lambda _: None) ->
         )
     if key is not None:
         save_public_key(key.public, remembered)
-    run.pack.write_bytes(made.pack)
+    files.write(run.pack, made.pack)
     if key is not None:
         write_layouts(run.pack, key=key)
     return {"run": str(run.path), "pack": str(run.pack), **report, **metrics}
@@ -118,7 +119,7 @@ def _model_file(
     note("converting to int8")
     network = tf.keras.models.load_model(run.file("model.keras"), compile=False)
     tflite = to_tflite(network, slices["representative"])
-    run.tflite.write_bytes(tflite)
+    files.write(run.tflite, tflite)
     return tflite
 
 

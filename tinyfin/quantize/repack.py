@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from tinyfin import files
 from tinyfin.config import Decision
 from tinyfin.errors import ConfigError, ModelError
 from tinyfin.pack.container import parse_pack
@@ -118,7 +119,7 @@ def repack(run: RunFolder, section: Decision, *, key: Any = None) -> dict[str, A
     remembered = run.path / PUBLIC_KEY_FILE
     remembered.unlink(missing_ok=True)
     remove_layouts(run.pack)
-    run.pack.write_bytes(made.pack)
+    files.write(run.pack, made.pack)
     if key is not None:
         save_public_key(key.public, remembered)
         write_layouts(run.pack, key=key)

@@ -9,16 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shlex
-import shutil
 import subprocess
-import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tinyfin import cache, paths
+from tinyfin import cache, files, paths
 from tinyfin.errors import InputError, TargetError, ToolError
 from tinyfin.pack import layouts
 from tinyfin.pack.container import parse_pack
@@ -68,9 +65,7 @@ def target_pack(
     made = paths.cache_dir() / "packs" / f"{parse_pack(data).pack_id.hex()}.tfpack"
     if not cache.used(made):
         made.parent.mkdir(exist_ok=True)
-        temporary = made.with_name(f".{made.name}.{os.getpid()}.{threading.get_ident()}")
-        temporary.write_bytes(data)
-        temporary.replace(made)
+        files.write(made, data)
         cache.keep_newest(made.parent, _KEPT_PACKS)
     return made
 
@@ -92,11 +87,8 @@ def store_image(build: BuildResult, folder: Path) -> Path:
     place = folder / build.target.name
     place.mkdir(parents=True, exist_ok=True)
     elf = place / "firmware.elf"
-    # written beside and renamed, so that nobody boots half an image
     for source, name in ((build.binary, "firmware.bin"), (build.elf, "firmware.elf")):
-        temporary = place / f"{name}.{os.getpid()}"
-        shutil.copyfile(source, temporary)
-        temporary.replace(place / name)
+        files.write(place / name, source.read_bytes())
     facts: dict[str, Any] = {
         "target": build.target.name,
         "build_id": firmware_build_id(),
@@ -105,7 +97,7 @@ def store_image(build: BuildResult, folder: Path) -> Path:
         "sections": build.sections,
         "sha256": hashlib.sha256(elf.read_bytes()).hexdigest(),
     }
-    (place / "image.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    files.write(place / "image.json", json.dumps(facts, indent=2) + "\n")
     return elf
 
 

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from tinyfin import files
 from tinyfin.errors import InputError, ModelError
 from tinyfin.pack.maps import InputMap
 
@@ -72,13 +73,13 @@ class RunFolder:
 
     def read_json(self, name: str) -> dict[str, Any]:
         """One of the folder's JSON files."""
-        found: dict[str, Any] = json.loads(self.file(name).read_text())
+        found: dict[str, Any] = json.loads(self.file(name).read_text(encoding="utf-8"))
         return found
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Write a JSON file, keys sorted; a NaN becomes null."""
         text = json.dumps(_plain(content), indent=2, sort_keys=True, ensure_ascii=False)
-        (self.path / name).write_text(text + "\n")
+        files.write(self.path / name, text + "\n")
 
     def config(self) -> Config:
         """The configuration the run was made with."""
@@ -97,16 +98,16 @@ class RunFolder:
         """Write the cuts that training learned into the run's configuration: [features.cuts]."""
         rows = "".join(f"{name} = {cut}\n" for name, cut in cuts.items())
         path = self.file("config.toml")
-        text = path.read_text()
-        (self.path / _ASKED).write_text(text)
-        path.write_text(f"{text.rstrip()}\n\n[features.cuts]\n{rows}".lstrip())
+        text = path.read_text(encoding="utf-8")
+        files.write(self.path / _ASKED, text)
+        files.write(path, f"{text.rstrip()}\n\n[features.cuts]\n{rows}".lstrip())
 
     def add_model(self, found: Mapping[str, Any]) -> None:
         """Write what a search found into the run's configuration: [model.found]."""
         rows = "".join(f"{key} = {_toml_value(value)}\n" for key, value in found.items())
         path = self.file("config.toml")
-        text = path.read_text()
-        path.write_text(f"{text.rstrip()}\n\n[model.found]\n{rows}".lstrip())
+        text = path.read_text(encoding="utf-8")
+        files.write(path, f"{text.rstrip()}\n\n[model.found]\n{rows}".lstrip())
 
     def maps(self) -> tuple[InputMap, ...]:
         """The input maps, in feature order."""
@@ -142,8 +143,8 @@ def new_run(out: str | Path, name: str, config: Config) -> RunFolder:
     if (path / "run.json").exists():
         raise InputError(f"{path}: there is a run of that name; choose another or remove it")
     (path / "plots").mkdir(parents=True, exist_ok=True)
-    text = config.path.read_text() if config.path is not None else ""
-    (path / "config.toml").write_text(text)
+    text = config.path.read_text(encoding="utf-8") if config.path is not None else ""
+    files.write(path / "config.toml", text)
     return RunFolder(path)
 
 

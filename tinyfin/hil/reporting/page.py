@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tinyfin import files
 from tinyfin.errors import InputError
 from tinyfin.hil.reporting.facts import collect
 from tinyfin.hil.reporting.sections import first_differences, headline, sections
@@ -74,13 +75,7 @@ def write(
         raise InputError(f"{html_path}: HTML and JSON have the same name; give another json_path")
     content = json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     for target, text in ((facts_path, content), (html_path, render(facts))):
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(text, encoding="utf-8", newline="\n")
-        except OSError as error:
-            raise InputError(
-                f"{target}: cannot be written: {error.strerror}; choose another path"
-            ) from error
+        files.write(target, text, make_folder=True)
     return html_path
 
 

@@ -24,7 +24,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 
-from tinyfin.errors import BenchError
+from tinyfin import files
+from tinyfin.errors import BenchError, InputError
 
 __all__ = ["TTL_S", "Holder", "Lease", "lease_dir"]
 
@@ -187,7 +188,7 @@ class Lease:
 
     def _keep(self) -> None:
         while not self._stop.wait(self.ttl_s / 4):
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, InputError):  # a full disk may have room again
                 try:
                     self.renew()
                 except BenchError:
@@ -208,9 +209,7 @@ class Lease:
             _user(), socket.gethostname(), os.getpid(), self._what, self._since, now + self.ttl_s,
             self._token,
         )  # fmt: skip
-        temporary = self.path.with_suffix(f".{self._token}")
-        temporary.write_text(json.dumps(asdict(holder)) + "\n", encoding="utf-8")
-        temporary.replace(self.path)
+        files.write(self.path, json.dumps(asdict(holder)) + "\n")
 
     @contextlib.contextmanager
     def _guarded(self) -> Iterator[None]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as xml
 
+from tinyfin import files
 from tinyfin.errors import InputError
 from tinyfin.hil.failures import FailureKind
 from tinyfin.hil.runs.results import PASSED, SKIPPED, Case, RigResult, TargetResult
@@ -25,12 +26,7 @@ _FACTS = (
 
 def write(path: Path, result: RigResult) -> Path:
     """Write the document. Raises InputError when the file cannot be written."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(document(result))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror}; choose another") from error
-    return path
+    return files.write(path, document(result), make_folder=True)
 
 
 def document(result: RigResult) -> bytes:

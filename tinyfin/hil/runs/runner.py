@@ -21,6 +21,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
+from tinyfin import files
 from tinyfin.errors import InputError
 from tinyfin.hil.failures import Failure, FailureKind
 from tinyfin.hil.rigs.rigfile import Rig
@@ -238,13 +239,8 @@ def write_results(result: RigResult, folder: Path, *, junit_path: Path | None = 
     result.files = {key: str(path) for key, path in names.items()}
     junit.write(names["junit"], result)
     write_report(names["report"], result)
-    try:
-        text = json.dumps(result.as_dict(), indent=1, ensure_ascii=False, default=str)
-        names["json"].write_text(text + "\n", encoding="utf-8")
-    except OSError as error:
-        raise InputError(
-            f"{names['json']}: cannot be written: {error.strerror}; choose another --out"
-        ) from error
+    text = json.dumps(result.as_dict(), indent=1, ensure_ascii=False, default=str)
+    files.write(names["json"], text + "\n")
 
 
 def with_options(

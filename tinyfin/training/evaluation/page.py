@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinyfin.errors import InputError
+from tinyfin import files
 from tinyfin.pages.blocks import fixed, number, percent
 from tinyfin.pages.render import Verdict, page
 from tinyfin.training.evaluation.curves import curves, score_histogram
@@ -29,13 +29,7 @@ def write_page(path: Path, found: Evaluated) -> Path:
     from tinyfin.training.evaluation.card import made_from
 
     text = render(found.facts, pictures(found), made_from(found.facts, found.run))
-    try:
-        path.write_text(text, encoding="utf-8", newline="\n")
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot be written: {error.strerror}; choose another path"
-        ) from error
-    return path
+    return files.write(path, text)
 
 
 def pictures(found: Evaluated) -> dict[str, Any]:

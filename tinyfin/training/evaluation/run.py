@@ -197,7 +197,7 @@ def _loss(found: dict[str, Any]) -> dict[str, float]:
 def _settings(config: Config, run: RunFolder) -> dict[str, Any]:
     """What a reader needs of the configuration."""
     return {
-        "text": run.file("config.toml").read_text(),
+        "text": run.file("config.toml").read_text(encoding="utf-8"),
         "family": config.model.family,
         "decision": config.decision.model_dump(),
         "rules": config.rules.model_dump(),

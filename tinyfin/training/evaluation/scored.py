@@ -107,7 +107,7 @@ def score_part(
         note(f"{part.name}: learning from {len(part.split.fit)} rows")
         shutil.rmtree(folder, ignore_errors=True)
         (folder / "plots").mkdir(parents=True)
-        text = "" if config.path is None else config.path.read_text()
+        text = "" if config.path is None else config.path.read_text(encoding="utf-8")
         (folder / "config.toml").write_text(text)
         learn(run, material, part.split, config, baselines=baselines, note=note)
         run.write_json(_LEARNED, {"key": learned, "part": part.name})
@@ -124,7 +124,7 @@ def _hash(*words: str) -> str:
 
 def _kept(path: Path) -> str | None:
     """The key that a file of an earlier time bears."""
-    return json.loads(path.read_text()).get("key") if path.is_file() else None
+    return json.loads(path.read_text(encoding="utf-8")).get("key") if path.is_file() else None
 
 
 def _load(run: RunFolder, tx: Transactions, part: Part) -> Scored:
