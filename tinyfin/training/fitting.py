@@ -71,6 +71,8 @@ def learn(
     for part in ("calibration", "test"):
         slices[f"{part}_float"] = fitted.score(inputs[part])
     names = config.evaluate.baselines if baselines is None else baselines
+    if names:
+        note(f"baselines on the same rows: {', '.join(names)}")
     for name, score in learned_scores(
         names, {part: (inputs[part], features[getattr(split, part)]) for part in inputs},
         {part: label[getattr(split, part)] for part in inputs}, config.model.seed,
