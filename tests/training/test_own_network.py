@@ -66,6 +66,19 @@ def test_it_is_quantized_compared_and_packed_beside_the_run(run_copy: Path) -> N
     assert "there is a run of that name" in again.output
 
 
+def test_a_layer_that_no_terminal_knows_leaves_no_run(run_copy: Path) -> None:
+    tf = tensorflow(5)
+    layers = tf.keras.layers
+    path = run_copy.parent / "leaky.keras"
+    tf.keras.Sequential([
+        tf.keras.Input((width_of(run_copy),)), layers.Dense(4), layers.LeakyReLU(), layers.Dense(1),
+    ]).save(path)
+    answer = CliRunner().invoke(main, ["quantize", str(run_copy), "--model", str(path)])
+    assert answer.exit_code == 3
+    assert "LEAKY_RELU" in answer.output
+    assert not list(run_copy.parent.glob("run-*")), "the name is free for the next attempt"
+
+
 @pytest.mark.parametrize("end", ["sigmoid", "layer"])
 def test_a_sigmoid_at_the_end_is_taken_off(run_copy: Path, end: str) -> None:
     mine = saved(run_copy.parent, width_of(run_copy), end)

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from tinyfin.cli.output import emit, json_option, note
+from tinyfin.errors import ModelError
 
 if TYPE_CHECKING:
     from tinyfin.training.families import Readout
@@ -84,5 +86,10 @@ def command(
         from tinyfin.quantize.own_network import adopt
 
         found = adopt(found, Path(model), name=name, readout=readout or "accumulator", note=note)
-    result = quantize(found, key=key, note=note)
+    try:
+        result = quantize(found, key=key, note=note)
+    except ModelError:
+        if model is not None:  # refused: its name is free for the next attempt
+            shutil.rmtree(found.path)
+        raise
     emit(result, as_json, f"{table_text(result)}\n{parity_text(result)}\npack: {result['pack']}")
