@@ -128,7 +128,7 @@ def version(program: str) -> str:
 
 def features() -> list[dict]:
     """Throughput of the feature engine beside Polars and pandas, where they are installed."""
-    from tinyfin.features import bench
+    from tinyfin.twin import bench
 
     try:
         return bench.rows()

@@ -20,8 +20,8 @@ from tests.network.test_random_shapes import random_graph
 from tinyfin.hil.measure import lab
 from tinyfin.pack.integer_plan import compile_integer_plan
 from tinyfin.pack.plan import compile_plan, repack
-from tinyfin.quantize.tflite_model import load
 from tinyfin.targets import catalogue
+from tinyfin.tflite.model import load
 
 MODELS, EACH = 20, 10
 WIDTHS = (1, 2, 3, 15, 16, 17, 260, 700)

@@ -17,7 +17,7 @@ import numpy as np
 from tests.network.build_tflite import Graph
 from tinyfin.pack.plan import compile_plan
 from tinyfin.pack.signing import DEVELOPMENT_KEY, Key, hash32, sign
-from tinyfin.quantize.tflite_model import load
+from tinyfin.tflite.model import load
 
 I32, I64, U64, ENUM = range(4)
 TERMINAL, CARD = 1, 2

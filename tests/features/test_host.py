@@ -32,8 +32,8 @@ from tinyfin.pack.maps import InputMap
 from tinyfin.pack.plan import compile_plan
 from tinyfin.pack.readout import Readout
 from tinyfin.pack.sections import decode_schema, encode_schema
-from tinyfin.quantize.tflite_model import load as load_tflite
 from tinyfin.schema import HOST_FIELDS, PAYMENT, PAYMENT_HOST, record_offsets
+from tinyfin.tflite.model import load as load_tflite
 from tinyfin.training.host import host_columns
 from tinyfin.twin import Twin
 

@@ -31,7 +31,7 @@ from tinyfin.pack.decision import NEVER_Q32, Decision
 from tinyfin.pack.maps import InputMap, encode_maps
 from tinyfin.pack.plan import compile_plan, describe
 from tinyfin.pack.readout import Readout
-from tinyfin.quantize.tflite_model import load
+from tinyfin.tflite.model import load
 from tinyfin.twin import Twin
 
 # ------------------------------------------------------------------------------------- by hand

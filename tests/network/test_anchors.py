@@ -10,7 +10,7 @@ import pytest
 
 from tests.network.native import ANCHOR_NAMES, Native, tflm
 from tinyfin.pack.plan import compile_plan, describe
-from tinyfin.quantize.tflite_model import load
+from tinyfin.tflite.model import load
 from tinyfin.twin import run_plan
 
 

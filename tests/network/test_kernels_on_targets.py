@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from tests.network.native import ANCHOR_NAMES, ANCHORS, LIBRARY, ROOT, SOURCES, Native, tflm
 from tests.network.test_random_shapes import random_graph, random_inputs
 from tinyfin.pack.plan import compile_plan, repack
-from tinyfin.quantize.tflite_model import load
 from tinyfin.targets import catalogue
+from tinyfin.tflite.model import load
 
 FIRMWARE = ROOT / "firmware"
 RANDOM_MODELS = 40

@@ -10,7 +10,7 @@ from tests.network.native import Native, tflm
 from tests.network.test_random_shapes import random_graph, random_inputs
 from tinyfin.errors import PackError
 from tinyfin.pack.plan import LAYOUTS, compile_plan, describe, layout_of, repack
-from tinyfin.quantize.tflite_model import load
+from tinyfin.tflite.model import load
 
 
 @pytest.mark.parametrize("seed", range(24))

@@ -14,7 +14,7 @@ from tests.network.native import Native, tflm
 from tests.network.operator_models import OPERATORS, random_inputs
 from tinyfin.pack.plan import compile_plan, describe
 from tinyfin.quantize.parity import litert
-from tinyfin.quantize.tflite_model import load
+from tinyfin.tflite.model import load
 
 MODELS = 48
 CODES = np.arange(-128, 128).astype(np.int8).reshape(1, 256)

@@ -21,8 +21,8 @@ from tinyfin.pack.decision import Decision
 from tinyfin.pack.maps import InputMap
 from tinyfin.pack.plan import compile_plan
 from tinyfin.pack.readout import Readout
-from tinyfin.quantize.tflite_model import load
 from tinyfin.schema import PAYMENT
+from tinyfin.tflite.model import load
 from tinyfin.twin import Twin
 
 

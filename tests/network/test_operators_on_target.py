@@ -17,7 +17,7 @@ from tests.network.test_kernels_on_targets import CORES, Case, Image, _bundle
 from tests.network.test_operators_equal_tflm import autoencoder, residual, whitening
 from tinyfin.pack.integer_plan import compile_integer_plan
 from tinyfin.pack.plan import compile_plan
-from tinyfin.quantize.tflite_model import load
+from tinyfin.tflite.model import load
 
 MODELS = 10
 ROWS = 6

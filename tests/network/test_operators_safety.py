@@ -14,7 +14,7 @@ from tests.network.build_tflite import Graph
 from tests.network.native import KERNELS_ALL, Native
 from tests.network.test_plan_safety import E_KERNEL, E_PLAN, _build, _fuzz
 from tinyfin.pack.plan import compile_plan, describe, kernel_names
-from tinyfin.quantize.tflite_model import load
+from tinyfin.tflite.model import load
 
 #: where the last bytes of each record are that the check must not pass over: opcode, offset, value
 WRONG = (

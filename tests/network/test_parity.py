@@ -16,7 +16,7 @@ from tinyfin.errors import InputError, ToolError
 from tinyfin.pack.plan import compile_plan
 from tinyfin.paths import cache_dir
 from tinyfin.quantize.parity import parity
-from tinyfin.quantize.tflite_model import load
+from tinyfin.tflite.model import load
 
 
 def test_the_plan_agrees_and_litert_does_not(net: Native, anchors: Path) -> None:

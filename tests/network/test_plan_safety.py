@@ -14,7 +14,7 @@ import pytest
 from tests.network.build_tflite import Graph
 from tests.network.native import LIBRARY, ROOT, SOURCES, Native, compiler
 from tinyfin.pack.plan import compile_plan
-from tinyfin.quantize.tflite_model import load
+from tinyfin.tflite.model import load
 
 E_ALIGN, E_PLAN, E_KERNEL, E_LAYOUT = -2, -18, -19, -20
 FUZZ = ROOT / "firmware" / "test" / "plan_fuzz.c"

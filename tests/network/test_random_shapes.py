@@ -9,7 +9,7 @@ import pytest
 from tests.network.build_tflite import ACTIVATIONS, Graph
 from tests.network.native import Native, tflm
 from tinyfin.pack.plan import compile_plan, describe
-from tinyfin.quantize.tflite_model import load
+from tinyfin.tflite.model import load
 
 WIDTHS = (1, 2, 3, 4, 5, 7, 8, 15, 16, 17, 31, 33, 64, 130)
 

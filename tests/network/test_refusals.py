@@ -12,7 +12,7 @@ import tflite
 from tests.network.build_tflite import Graph
 from tinyfin.errors import ModelError
 from tinyfin.pack.plan import compile_plan
-from tinyfin.quantize.tflite_model import load
+from tinyfin.tflite.model import load
 
 
 def small(zero: int = 3, scale: float = 0.05) -> tuple[Graph, int]:

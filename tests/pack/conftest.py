@@ -17,8 +17,8 @@ from tinyfin.pack.golden import Golden
 from tinyfin.pack.maps import InputMap
 from tinyfin.pack.plan import compile_plan
 from tinyfin.pack.readout import Readout
-from tinyfin.quantize.tflite_model import load
 from tinyfin.schema import Field, Schema
+from tinyfin.tflite.model import load
 
 SCHEMA = Schema(
     "till", (Field("amount_minor", "i64", unit="minor"), Field("token", "u64", unit="token"))

@@ -33,10 +33,10 @@ from tinyfin.pack.decision import Decision
 from tinyfin.pack.maps import InputMap
 from tinyfin.pack.plan import compile_plan
 from tinyfin.pack.readout import Readout
-from tinyfin.quantize.tflite_model import load as load_tflite
 from tinyfin.schema import PAYMENT_HOST
 from tinyfin.targets import build as building
 from tinyfin.targets.emulate import Emulator
+from tinyfin.tflite.model import load as load_tflite
 from tinyfin.training.host import host_columns
 from tinyfin.twin import Twin
 

@@ -19,8 +19,8 @@ from tinyfin.pack.maps import InputMap
 from tinyfin.pack.plan import compile_plan
 from tinyfin.pack.readout import Readout
 from tinyfin.pack.signing import DEVELOPMENT_KEY, Key
-from tinyfin.quantize.tflite_model import load
 from tinyfin.schema import PAYMENT
+from tinyfin.tflite.model import load
 
 HIDDEN = 8
 

@@ -57,7 +57,7 @@ def _pack(data: bytes, file: str, public_keys: tuple[Path, ...]) -> dict[str, An
 def _tflite(data: bytes, file: str) -> dict[str, Any]:
     from tinyfin.pack.container import model_id
     from tinyfin.pack.plan import compile_plan, describe
-    from tinyfin.quantize.tflite_model import load
+    from tinyfin.tflite.model import load
 
     model = load(data, file)
     plan = describe(compile_plan(model))

@@ -12,8 +12,8 @@ from tinyfin.errors import ModelError
 from tinyfin.pack import lowering_operators
 from tinyfin.pack.lowering_common import activation_range, quantized, same_size, where
 from tinyfin.pack.lowering_operators import Binary, Copy, Reduce, Softmax
-from tinyfin.quantize import fixed_point
-from tinyfin.quantize.tflite_model import BINARY, Operator, Tensor, TfliteModel
+from tinyfin.tflite import fixed_point
+from tinyfin.tflite.model import BINARY, Operator, Tensor, TfliteModel
 
 __all__ = [
     "Binary",

@@ -6,8 +6,8 @@ from __future__ import annotations
 import numpy as np
 
 from tinyfin.errors import ModelError
-from tinyfin.quantize import fixed_point
-from tinyfin.quantize.tflite_model import Operator, Tensor, TfliteModel
+from tinyfin.tflite import fixed_point
+from tinyfin.tflite.model import Operator, Tensor, TfliteModel
 
 __all__ = ["BOUNDS", "activation_range", "check_rank", "quantized", "same_size", "where"]
 

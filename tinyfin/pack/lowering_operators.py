@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from tinyfin.errors import ModelError
 from tinyfin.pack.lowering_common import activation_range, check_rank, same_size, where
-from tinyfin.quantize import fixed_point
-from tinyfin.quantize.tflite_model import Operator, Tensor, TfliteModel
+from tinyfin.tflite import fixed_point
+from tinyfin.tflite.model import Operator, Tensor, TfliteModel
 
 __all__ = ["Binary", "Copy", "Reduce", "Softmax", "binary", "concatenation", "reduce", "softmax"]
 

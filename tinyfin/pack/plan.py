@@ -18,7 +18,7 @@ from tinyfin.codegen.layout import KERNEL_NAMES, kernel_names
 from tinyfin.errors import ModelError, PackError
 from tinyfin.pack import lowering, plan_nodes
 from tinyfin.pack.lowering import FullyConnected, Node, Table
-from tinyfin.quantize.tflite_model import TfliteModel
+from tinyfin.tflite.model import TfliteModel
 
 __all__ = ["KERNELS", "LAYOUTS", "compile_plan", "describe", "kernel_names", "layout_of", "repack"]
 

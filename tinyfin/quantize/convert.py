@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinyfin.errors import ModelError
-from tinyfin.quantize import tflite_model
+from tinyfin.tflite import model as tflite_model
 from tinyfin.training.families import INPUT_STEPS
 
 __all__ = ["to_tflite"]

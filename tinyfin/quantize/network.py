@@ -20,9 +20,9 @@ from tinyfin.pack.integer_plan import compile_integer_plan
 from tinyfin.pack.lowering import FullyConnected, lower
 from tinyfin.pack.plan import compile_plan
 from tinyfin.pack.readout import Readout
-from tinyfin.quantize import tflite_model
 from tinyfin.quantize.convert import check_input
 from tinyfin.quantize.parity import parity
+from tinyfin.tflite import model as tflite_model
 
 __all__ = [
     "RAW_BITS", "Network", "accumulator_bounds", "accumulator_shift", "compare_with_oracle",

@@ -21,11 +21,11 @@ from tinyfin.hil.measure.network import bench
 from tinyfin.pack.container import build_pack, parse_pack
 from tinyfin.pack.maps import InputMap
 from tinyfin.pack.plan import compile_plan, describe, repack
-from tinyfin.quantize.tflite_model import load
 from tinyfin.schema import Field, Schema
 from tinyfin.targets import catalogue, flash
 from tinyfin.targets.build import BuildResult
 from tinyfin.targets.catalogue import Target
+from tinyfin.tflite.model import load
 
 __all__ = ["Case", "budget_row", "network_code", "network_only", "networks", "opening"]
 

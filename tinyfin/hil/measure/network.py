@@ -19,9 +19,9 @@ from tinyfin.codegen.emit import c_array, kernel_lines, write_text
 from tinyfin.errors import InputError, TargetError
 from tinyfin.hil.lines.session import emulated
 from tinyfin.pack.plan import compile_plan, repack
-from tinyfin.quantize.tflite_model import load
 from tinyfin.targets import build as building
 from tinyfin.targets import catalogue
+from tinyfin.tflite.model import load
 
 __all__ = ["BenchResult", "bench"]
 
