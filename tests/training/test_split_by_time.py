@@ -50,7 +50,7 @@ def test_no_slice_sees_later_than_it_may(seed: int, until: int, delay: int) -> N
     assert np.all(t[split.test] >= until)
     assert np.all(np.diff(t[split.fit]) >= 0)
     left = (t < until) & (label >= 0) & (tx.label_known_s > until)
-    assert split.immature == np.count_nonzero(left)
+    assert split.immature >= np.count_nonzero(left)
     assert not set(learned) & set(np.flatnonzero(left))
     assert len(learned) + split.immature + np.count_nonzero((t < until) & (label < 0)) == (
         np.count_nonzero(t < until)
@@ -69,6 +69,23 @@ def test_labels_known_later_change_no_slice_to_learn_from() -> None:
     np.testing.assert_array_equal(first.validation, second.validation)
     np.testing.assert_array_equal(first.calibration, second.calibration)
     assert first.immature == second.immature > 0
+
+
+@pytest.mark.parametrize(("of_fraud", "of_genuine"), [(1500, 100), (100, 1500), (1500, 1500)])
+def test_labels_of_one_kind_that_come_late_do_not_change_the_share_of_fraud(
+    of_fraud: int, of_genuine: int
+) -> None:
+    rng = np.random.default_rng(1)
+    t = np.sort(rng.integers(0, 10_000, 20_000))
+    label = (rng.random(20_000) < 0.1).astype(np.int8)
+    tx = make(t, label, t + np.where(label == 1, of_fraud, of_genuine))
+    split = split_by_time(tx, until_s=6000)
+    for rows in (split.fit, split.validation, split.calibration):
+        assert np.mean(label[rows]) == pytest.approx(0.1, abs=0.03)
+    # control: of what was known, the last part would be of the prompt kind alone
+    known = np.flatnonzero((tx.label_known_s <= 6000) & (t < 6000))[-100:]
+    alone = {1500: 0.0, 100: 1.0}[of_fraud]
+    assert of_fraud == of_genuine or np.mean(label[known]) == alone
 
 
 def test_a_slice_without_frauds_is_refused_with_counts() -> None:
@@ -97,7 +114,7 @@ def test_rows_are_told_apart_as_they_were_parted(
         return
     frauds = split.summary(known_labels(tx, split))["calibration"]["frauds"]
     parting = Parting(split.since_s, split.validation_s, split.calibration_s, split.until_s,
-                      split.test_until_s, supervised, supervised or frauds >= 5)
+                      split.test_until_s, supervised, supervised or frauds >= 5, split.young_s)
     part = parting.part(tx)
     for i, name in enumerate(PARTS):
         assert set(np.flatnonzero(part == i)) == set(getattr(split, name)), name

@@ -43,6 +43,8 @@ class Parting:
     supervised: bool
     """It learned from rows of known label; else from those that were not known to be fraud."""
     calibrated_on_labels: bool
+    young_s: int
+    """Known labels of rows from this second on took no part."""
 
     @classmethod
     def of(cls, run: RunFolder) -> Parting:
@@ -57,6 +59,7 @@ class Parting:
             test_until_s=parse_moment(split["test_until"]),
             supervised=supervised,
             calibrated_on_labels=supervised or split["calibration"]["frauds"] >= MIN_FRAUDS,
+            young_s=parse_moment(split.get("labels_until", split["until"])),
         )
 
     def part(self, tx: Transactions) -> npt.NDArray[np.int8]:
@@ -65,6 +68,7 @@ class Parting:
         before = (t >= self.since_s) & (t < self.until_s)
         told = before & (tx.label >= 0) & (tx.label_known_s.astype(np.int64) <= self.until_s)
         clean = before & ~(told & (tx.label == 1))
+        told &= t < self.young_s
         learn = told if self.supervised else clean
         calibrate = told if self.calibrated_on_labels else clean
         part = np.full(len(tx), -1, np.int8)

@@ -3,8 +3,9 @@
 
 A model that goes live at ``until`` knows the labels that had arrived by then and no others. So the
 rows to learn from are those before ``until`` whose label was known at ``until``; younger ones are
-immature and refused. What comes after ``until`` is the test. What is learned from is parted again,
-in order of time: the fit, the validation that tells when to stop, and the calibration, on which the
+immature and refused. So are rows too young for the slower kind of label: among them the prompt kind
+would stand alone. What comes after ``until`` is the test. What is learned from is parted again, in
+order of time: the fit, the validation that tells when to stop, and the calibration, on which the
 table of probabilities and the thresholds are set and nothing else.
 
 Families that learn without labels use every row before ``until`` that was not known to be fraud by
@@ -25,6 +26,7 @@ from tinyfin.errors import DataError
 __all__ = ["Split", "known_labels", "split_by_time"]
 
 MIN_FRAUDS = 5
+_MATURE = 0.9
 
 
 @dataclass(frozen=True)
@@ -45,11 +47,15 @@ class Split:
     """When the model goes live: labels known later than this are not used."""
     test_until_s: int
     immature: int
-    """Rows before ``until`` whose label was not known by then: refused, or taken as unlabelled."""
+    """Rows before ``until`` whose label was not known by then, or whose kind alone was: refused, or
+    taken as unlabelled."""
     unlabelled: int
     """Rows without a label, in all slices: not used."""
     warmup: int
     """Rows before ``since``: they build state and are not learned from."""
+    young_s: int
+    """First second of the rows whose labels count as not known, even those that are: labels of the
+    slower kind are still to come."""
 
     def summary(self, label: npt.NDArray[np.int8]) -> dict[str, Any]:
         """Sizes, frauds and bounds, for reports."""
@@ -57,6 +63,7 @@ class Split:
             "since": format_time(self.since_s),
             "validation_from": format_time(self.validation_s),
             "calibration_from": format_time(self.calibration_s),
+            "labels_until": format_time(self.young_s),
             "until": format_time(self.until_s),
             "test_until": format_time(self.test_until_s),
             "warmup_rows": self.warmup,
@@ -101,9 +108,11 @@ def split_by_time(
     before = (t >= start) & (t < until_s)
     labelled = tx.label >= 0
     known = tx.label_known_s.astype(np.int64) <= until_s
-    immature = int(np.count_nonzero(before & labelled & ~known))
     told = before & labelled & known
     clean = before & ~(told & (tx.label == 1))
+    young_s = until_s - _slower(tx, told, (until_s - start) // 2) + 1
+    told &= t < young_s
+    immature = int(np.count_nonzero(before & labelled & ~told))
     usable = _by_time(np.flatnonzero(told), t)
     if supervised:
         _require(tx, usable, "to learn from", start, until_s, immature)
@@ -138,6 +147,7 @@ def split_by_time(
         immature=immature,
         unlabelled=int(np.count_nonzero((before | after) & ~labelled)),
         warmup=int(np.count_nonzero(t < start)),
+        young_s=young_s,
     )
 
 
@@ -161,6 +171,15 @@ def _moments(
         cut = min(cut, int(t[fraud][-MIN_FRAUDS]))
         stop = min(stop, cut)
     return stop, cut
+
+
+def _slower(tx: Transactions, told: npt.NDArray[np.bool_], most: int) -> int:
+    """Seconds until nine of ten labels of the slower kind are known, as far as they are; never more
+    than ``most``."""
+    delay = tx.label_known_s.astype(np.int64) - tx.t_mono_s.astype(np.int64)
+    kinds = [delay[told & (tx.label == kind)] for kind in (0, 1)]
+    found = [int(np.quantile(d, _MATURE, method="lower")) for d in kinds if len(d)]
+    return min(max(found, default=0), most)
 
 
 def known_labels(tx: Transactions, split: Split) -> npt.NDArray[np.int8]:

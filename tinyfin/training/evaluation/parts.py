@@ -148,6 +148,6 @@ def _half(tx: Transactions, seed: int) -> Part:
         test=np.sort(np.concatenate([order[half:], frauds])),
         since_s=int(t.min()), validation_s=int(t.min()), calibration_s=int(t.min()),
         until_s=int(t.min()), test_until_s=end, immature=0,
-        unlabelled=int(np.count_nonzero(tx.label < 0)), warmup=0,
+        unlabelled=int(np.count_nonzero(tx.label < 0)), warmup=0, young_s=end,
     )  # fmt: skip
     return Part(f"half-{seed}", split, None, False)
