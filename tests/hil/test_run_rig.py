@@ -17,6 +17,10 @@ from xml.etree import ElementTree as xml
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from junitparser import Error as Error_
+from junitparser import Failure as Failure_
+from junitparser import JUnitXml, TestSuite
+from junitparser import Skipped as Skipped_
 
 from tests.hil.fakes import SHORT, SMALL, Line, from_table, job
 from tests.wire import rig as wire_rig
@@ -164,13 +168,17 @@ def test_a_process_that_dies_and_one_that_hangs(pack: Path, tmp_path: Path) -> N
     assert all(case.status == FAILED for target in result.targets for case in target.cases)
 
 
-def test_junit_of_every_kind_and_of_odd_text() -> None:
+def of_every_kind() -> RigResult:
     cases = [Case("flash", status=PASSED), Case("parity", reached=True), Case("soak"),
              Case("infer", status=SKIPPED, note="not offered")]  # fmt: skip
     cases[1].failure = Failure(FailureKind.MISMATCH, 'row 3: "a" & <b> \x1b[0m differs', 4)
     target = TargetResult("m4", "cortex-m4", True, cases, logs=["\x00boot\ufffe"],
                           hello={"capabilities": ["ticks", "stack"]})  # fmt: skip
-    result = RigResult("rig", "rig.toml", "run", ["parity"], [target], "2026-01-01T00:00:00", 1.5)
+    return RigResult("rig", "rig.toml", "run", ["parity"], [target], "2026-01-01T00:00:00", 1.5)
+
+
+def test_junit_of_every_kind_and_of_odd_text() -> None:
+    result = of_every_kind()
     root = check_junit(junit.document(result))
     assert root.get("failures") == "1"
     assert root.get("errors") == "1", "what was never proven is an error"
@@ -178,6 +186,74 @@ def test_junit_of_every_kind_and_of_odd_text() -> None:
     assert not result.ok
     said = {p.get("name"): p.get("value") for p in root.iter("property")}
     assert said["capabilities"] == "ticks, stack"
+
+
+def read_independently(data: bytes) -> JUnitXml:
+    """What junitparser makes of it; it counts the cases itself and wants the same sums."""
+    read = JUnitXml.fromstring(data)
+    counted = JUnitXml.fromstring(data)
+    for suite in counted:
+        suite.update_statistics()
+    counted.update_statistics()
+    sums = ("tests", "failures", "errors")
+    for said, is_ in zip([read, *read], [counted, *counted], strict=True):
+        assert [getattr(said, s) for s in sums] == [getattr(is_, s) for s in sums]
+    for said, is_ in zip(read, counted, strict=True):
+        assert (said.skipped, said.name) == (is_.skipped, is_.name)
+    return read
+
+
+def test_an_independent_parser_reads_the_same() -> None:
+    result = of_every_kind()
+    (suite,) = read_independently(junit.document(result))
+    assert isinstance(suite, TestSuite)
+    said = {case.name: case.result[0] if case.result else None for case in suite}
+    kinds = {name: type(found) for name, found in said.items() if found is not None}
+    assert kinds == {"parity": Failure_, "soak": Error_, "infer": Skipped_}
+    assert said["parity"].type == "mismatch"
+    assert said["parity"].message == 'row 3: "a" & <b> \ufffd[0m differs'
+    assert said["infer"].message == "not offered"
+    assert {case.classname for case in suite} == {"rig.m4"}
+    assert {p.name: p.value for p in suite.properties()}["capabilities"] == "ticks, stack"
+    assert suite.timestamp == "2026-01-01T00:00:00"
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [(b'failures="1"', b'failures="0"'), (b'tests="4"', b'tests="5"'),
+     (b'skipped="1"', b'skipped="0"'), (b"</testsuite>", b"")],
+)  # fmt: skip
+def test_the_independent_parser_can_fail(harm: tuple[bytes, bytes]) -> None:
+    good = junit.document(of_every_kind())
+    read_independently(good)
+    bad = good.replace(*harm)
+    assert bad != good
+    with pytest.raises((AssertionError, SyntaxError)):
+        read_independently(bad)
+
+
+def test_a_list_with_a_silent_board_is_no_success(program: Path, tmp_path: Path) -> None:
+    rig_file = tmp_path / "rig.toml"
+    line = Line(program)
+
+    def listed(there: str, more: str = "") -> Any:
+        rig_file.write_text(
+            f'[targets.there]\ntarget = "{there}"\nflash = false\nport = {{ url = "{line.url}" }}\n{more}'
+        )
+        return CliRunner().invoke(main, ["hil", "list", "--rig", str(rig_file)])
+
+    found = listed("host")
+    assert found.exit_code == 0, found.output
+    assert "host, pack" in found.stdout
+    other = listed("cortex-m4")
+    assert other.exit_code == 5
+    assert "the rig file says cortex-m4" in other.stdout
+    gone = '[targets.gone]\ntarget = "host"\nport = { url = "socket://127.0.0.1:9" }\n'
+    silent = listed("host", gone)
+    assert silent.exit_code == 5
+    assert "1 of 2 not there: gone; check power and cable" in silent.stderr
+    assert listed("host", gone + 'off = "away"\n').exit_code == 0
+    line.close()
 
 
 def test_a_run_that_breaks_off_leaves_no_older_result(tmp_path: Path) -> None:
@@ -345,4 +421,8 @@ def test_the_command_line(pack: Path, tmp_path: Path) -> None:
     assert hil("run", "--rig", str(rig_file), "--suite", "nothing").returncode == 3
     assert hil("run", "--rig", "none.toml").returncode == 3
     listed = hil("list", "--rig", str(rig_file))
+    assert listed.returncode == 0
     assert "emulated host" in listed.stdout
+    again = json.loads((tmp_path / "results" / "report.json").read_text())["commands"][0]
+    assert again.startswith(f"tinyfin hil run --rig {rig_file} --run {pack} --suite parity")
+    assert again.endswith("--events 150")

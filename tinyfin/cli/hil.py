@@ -96,6 +96,11 @@ def run(
         result = running.run_rig(rig, todo, display)
     finally:
         display.close()
+    result.options = {
+        "target": names, "suite": suites, "no-flash": not flash, "events": events,
+        "minutes": minutes, "chaos": chaos, "wait": wait_s,
+        "public-key": tuple(str(path) for path in public_keys),
+    }  # fmt: skip
     running.write_results(result, out, junit_path=junit)
     emit(result.as_dict(), as_json, "" if as_json else text(result))
     if result.exit_code:
@@ -110,7 +115,12 @@ def run(
 def list_targets(
     rig_path: Path | None, names: tuple[str, ...], boot_s: float, as_json: bool
 ) -> None:
-    """Show what answers HELLO, and as what. Nothing is flashed; no emulator is started."""
+    """Show what answers HELLO, and as what. Nothing is flashed; no emulator is started.
+
+    Exit code 5: a board that is not off and that no other job uses does not answer, or is another
+    one than the rig file says.
+    """
+    from tinyfin.errors import TargetError
     from tinyfin.hil.rigs.rigfile import select
     from tinyfin.hil.runs.probe import probe
 
@@ -118,7 +128,14 @@ def list_targets(
     rows = [probe(rig, name, spec, boot_s) for name, spec in select(rig, names).items()]
     width = max(len(row["name"]) for row in rows)
     lines = [f"{row['name']:{width}}  {row['text']}" for row in rows]
-    emit({"rig": rig.where, "targets": rows}, as_json, "\n".join(lines))
+    silent = [row["name"] for row in rows if row.get("failure")]
+    emit({"rig": rig.where, "ok": not silent, "targets": rows}, as_json, "\n".join(lines))
+    if silent:
+        note(
+            f"error: {len(silent)} of {len(rows)} not there: {', '.join(silent)}; check power and "
+            'cable, compare with `tinyfin hil suggest`, or write off = "why" into the rig file'
+        )
+        raise SystemExit(TargetError.exit_code)
 
 
 @command.command(name="suggest")

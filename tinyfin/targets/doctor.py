@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tinyfin import paths
-from tinyfin.errors import TinyfinError
+from tinyfin.errors import TinyfinError, ToolError
 from tinyfin.targets import system
 
 __all__ = ["Finding", "examine"]
@@ -124,11 +124,13 @@ def _requirement_lines() -> list[str]:
 
 
 def _native() -> Finding:
+    found, mend = True, ""
     try:
         importlib.import_module("tinyfin.twin._native")
-        found = True
     except ImportError:
-        found = False
+        found, mend = False, "pip install . (needs a C and a C++ compiler)"
+    except ToolError as error:
+        found, mend = False, str(error)
     return Finding(
         "tinyfin.twin._native",
         "extension",
@@ -136,7 +138,7 @@ def _native() -> Finding:
         "",
         True,
         "the twin: the engine compiled for this machine",
-        "" if found else "pip install . (needs a C and a C++ compiler)",
+        mend,
     )
 
 

@@ -16,8 +16,12 @@ import numpy as np
 import numpy.typing as npt
 
 from tinyfin.errors import InputError, PackError
-from tinyfin.twin._native import ENGINE_VERSION, NativeEngine, error_name
-from tinyfin.twin._native import run_plan as _run_plan
+from tinyfin.twin.sources import require_unchanged
+
+require_unchanged()
+
+from tinyfin.twin._native import ENGINE_VERSION, NativeEngine, error_name  # noqa: E402
+from tinyfin.twin._native import run_plan as _run_plan  # noqa: E402
 
 if TYPE_CHECKING:
     from tinyfin.data.events import Stream

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tinyfin.errors import ConfigError, TinyfinError
+from tinyfin.errors import ConfigError, FailureKind, TinyfinError
 from tinyfin.hil.failures import kind_of
 from tinyfin.hil.rigs.reach import reach
 from tinyfin.hil.rigs.rigfile import Rig, TargetSpec, select
@@ -44,6 +44,7 @@ def probe(rig: Rig, name: str, spec: TargetSpec, boot_s: float) -> dict[str, Any
         )
         if said["target"] != spec.target:
             row["text"] += f"; the rig file says {spec.target}"
+            row["failure"] = str(FailureKind.FLASH)
     except TinyfinError as error:
         row.update(failure=str(kind_of(error)), text=f"{kind_of(error)}: {error}")
     finally:

@@ -79,8 +79,13 @@ def _ladders(result: RigResult) -> list[dict[str, Any]]:
 
 def _commands(result: RigResult) -> list[str]:
     words = ["tinyfin", "hil", "run", "--rig", result.rig_file, "--run", result.run]
-    for suite in result.suites:
-        words += ["--suite", suite]
+    for name, value in {"suite": result.suites, **result.options}.items():
+        if value is True:
+            words.append(f"--{name}")
+        elif value:
+            several = value if isinstance(value, list | tuple) else (value,)
+            for one in several:
+                words += [f"--{name}", f"{one:g}" if isinstance(one, float) else str(one)]
     return [shlex.join(words), *(_playback(t, result) for t in result.targets if t.transcript)]
 
 

@@ -157,6 +157,8 @@ class RigResult:
     """When, ISO 8601 in UTC."""
     seconds: float = 0.0
     files: dict[str, str] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
+    """What else shaped it: long options of ``tinyfin hil run`` and their values."""
 
     @property
     def ok(self) -> bool:
@@ -181,6 +183,7 @@ class RigResult:
         return {
             "format": 1, "ok": self.ok, "exit_code": self.exit_code, "rig": self.rig,
             "rig_file": self.rig_file, "run": self.run, "suites": self.suites,
+            "options": {name: value for name, value in self.options.items() if value},
             "started": self.started, "seconds": round(self.seconds, 3),
             "totals": {name: self.total(name) for name in names},
             "targets": [target.as_dict() for target in self.targets], "files": self.files,
