@@ -5,7 +5,7 @@
  *
  * Bytes go through one UART (115200 8N1 unless TFIN_PORT_BAUD says otherwise). Sending is
  * polled; an interrupt fills a ring with what is received (common/ring.h), but for ports whose bytes wait in a pipe. No call
- * blocks except tfin_port_write and tfin_port_idle, none may be called from an interrupt, none allocates.
+ * blocks except tfin_port_write, whose waits end, and tfin_port_idle, none may be called from an interrupt, none allocates.
  *
  * To add a target of a family that is here: one board file. To add a family: a folder with
  *   - startup code: a vector table or reset entry that sets the stack pointer, calls
@@ -62,8 +62,13 @@ extern const uint32_t tfin_port_receive_bytes;
 /* Bytes known to be lost since boot, because nobody read in time. 0 where that cannot be known. */
 uint32_t tfin_port_receive_overruns(void);
 
-/* Sends size bytes; returns when the last one is in the UART. Waits for the UART, at most
- * about size * 10 / TFIN_PORT_BAUD seconds. */
+/* How often tfin_port_write looks for room for a byte: about a second on a fast core, and far longer than a byte takes. */
+#ifndef TFIN_PORT_SEND_TURNS
+#define TFIN_PORT_SEND_TURNS 0x800000u
+#endif
+
+/* Sends size bytes; returns when the last one is in the UART. Waits for the UART, about size * 10 / TFIN_PORT_BAUD seconds; a UART
+ * that takes no byte for TFIN_PORT_SEND_TURNS looks is given up and the rest is not sent: the host sees a damaged frame, asks again. */
 void tfin_port_write(const uint8_t *data, size_t size);
 
 /* -------------------------------------------------------------------------------------- time -- */

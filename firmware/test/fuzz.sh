@@ -2,7 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 # Builds the libFuzzer targets (clang, ASan, UBSan) and runs each for a time.
 #
-#   firmware/test/fuzz.sh [SECONDS [TARGET...]]      60 seconds each of: pack state events wire
+#   firmware/test/fuzz.sh [SECONDS [TARGET...]]      60 seconds each of: pack state events wire; and control
+#
+# control is the target wire with a terminal that does repeated frames again: if that is not found, the fuzzing of the wire
+# proves nothing.
 #
 # FUZZ_BUILD   where programs, findings and the grown corpus go (default build/fuzz). A finding is a
 #              file crash-* or timeout-* there; run the target on it to see it again.
@@ -11,7 +14,7 @@ set -eu
 cd "$(dirname "$0")"
 seconds=${1:-60}
 [ $# -gt 0 ] && shift
-[ $# -gt 0 ] || set -- pack state events wire
+[ $# -gt 0 ] || set -- pack state events wire control
 build=${FUZZ_BUILD:-../../build/fuzz}
 clang=${CLANG:-clang}
 python=${PYTHON:-python3}
@@ -33,17 +36,32 @@ engine=$(ls "$library"/src/*.c | grep -v tinyfin_port_)
 firmware=$(cd .. && pwd)
 for target in "$@"; do
     more=""
-    if [ "$target" = wire ]; then
+    source=$target
+    if [ "$target" = wire ] || [ "$target" = control ]; then
+        source=wire
         "$python" -c 'import sys; sys.path.insert(0, sys.argv[1])
 from tinyfin.codegen.emit import emit; emit(open(sys.argv[2], "rb").read(), sys.argv[3])' \
             "$firmware/.." "$here/corpus/pack/rich" "$build/generated"
         more="-I$build/generated -I$firmware/src -I$firmware/ports -DFUZZ_PACK_BYTES=$(wc -c <"$here/corpus/pack/rich")"
         more="$more $firmware/src/wire.c $firmware/src/events.c $firmware/src/frame.c $firmware/src/bytes.c"
     fi
+    if [ "$target" = control ]; then
+        more="$more $firmware/../tests/wire/sabotage_repeats.c -Wl,--wrap=tfin_deframe,--wrap=tfin_frame_send"
+    fi
     # shellcheck disable=SC2086
-    "$clang" $flags -fsanitize=fuzzer "-DFUZZ_PACK=\"$here/corpus/pack/rich\"" $more "fuzz_$target.c" "$build"/objects/*.o -o "$build/fuzz_$target"
+    "$clang" $flags -fsanitize=fuzzer "-DFUZZ_PACK=\"$here/corpus/pack/rich\"" $more "fuzz_$source.c" "$build"/objects/*.o -o "$build/fuzz_$target"
 done
 for target in "$@"; do
+    if [ "$target" = control ]; then
+        if "$build/fuzz_control" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -verbosity=0 \
+            -exact_artifact_path=/dev/null corpus/wire 2>"$build/control.log"; then
+            echo "error: a terminal that does repeated frames again was not found; see $build/control.log" >&2
+            exit 1
+        fi
+        grep -q "deadly signal" "$build/control.log" # by our own check, not by a sanitizer or for want of memory
+        echo "fuzz_control: found"
+        continue
+    fi
     mkdir -p "$build/corpus/$target"
     echo "fuzz_$target: $seconds s"
     "$build/fuzz_$target" -max_total_time="$seconds" -max_len=8192 -timeout=10 -rss_limit_mb=2048 \

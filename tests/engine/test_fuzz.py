@@ -39,4 +39,5 @@ def test_a_few_seconds_of_fuzzing_find_nothing() -> None:
     assert done.returncode == 0, done.stderr[-3000:]
     ran = [int(n) for n in re.findall(r"number_of_executed_units: (\d+)", done.stderr)]
     assert len(ran) == 4
+    assert done.stdout.endswith("fuzz_control: found\n"), "a terminal that repeats its work"
     assert min(ran) > 50

@@ -66,7 +66,10 @@ uint32_t tfin_port_receive_overruns(void)
 void tfin_port_write(const uint8_t *data, size_t size)
 {
     for (size_t i = 0; i < size; i++) {
-        while ((TFIN_REG(UART_STATE) & STATE_TX_FULL) != 0) {
+        for (uint32_t turns = 0; (TFIN_REG(UART_STATE) & STATE_TX_FULL) != 0; turns++) {
+            if (turns == TFIN_PORT_SEND_TURNS) {
+                return;
+            }
         }
         TFIN_REG(UART_DATA) = data[i];
     }

@@ -84,7 +84,10 @@ void tfin_port_write(const uint8_t *data, size_t size)
     for (size_t i = 0; i < size; i++) {
         TFIN_REG(TXDRDY) = 0;
         TFIN_REG(TXD) = data[i];
-        while (TFIN_REG(TXDRDY) == 0) {
+        for (uint32_t turns = 0; TFIN_REG(TXDRDY) == 0; turns++) {
+            if (turns == TFIN_PORT_SEND_TURNS) {
+                return;
+            }
         }
     }
 }
