@@ -238,7 +238,8 @@ def test_a_list_with_a_silent_board_is_no_success(program: Path, tmp_path: Path)
 
     def listed(there: str, more: str = "") -> Any:
         rig_file.write_text(
-            f'[targets.there]\ntarget = "{there}"\nflash = false\nport = {{ url = "{line.url}" }}\n{more}'
+            f'[targets.there]\ntarget = "{there}"\nflash = false\n'
+            f'port = {{ url = "{line.url}" }}\n{more}'
         )
         return CliRunner().invoke(main, ["hil", "list", "--rig", str(rig_file)])
 
