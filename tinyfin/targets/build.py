@@ -24,6 +24,7 @@ from tinyfin.errors import BudgetError, InputError, TinyfinError, ToolError
 from tinyfin.pack.trust import keys_beside
 from tinyfin.targets import catalogue, system
 from tinyfin.targets.catalogue import Target
+from tinyfin.targets.inputs import fingerprint
 
 __all__ = ["BuildResult", "Symbol", "build", "disassembly", "symbol_addresses", "symbols"]
 
@@ -85,6 +86,10 @@ class Symbol:
     bytes: int
 
 
+_known: dict[tuple[object, ...], BuildResult] = {}
+"""What this process has built, by all that it was made of."""
+
+
 def build(
     target: Target | str,
     *,
@@ -116,6 +121,8 @@ def build(
         cache per target, app and defines, so that another pack compiles only what includes it.
         Builds in the same folder wait for one another, others run at the same time.
 
+    What this process has built before is not built again while nothing that it is made of changes.
+
     Raises ToolError (a tool is missing or the compiler failed, with the end of the log),
     BudgetError (the image does not fit the target), InputError (a path does not exist).
     """
@@ -135,11 +142,16 @@ def build(
         cache.used(workspace)
         cache.keep_newest(workspace.parent, _KEPT_BUILDS)
     log_path = workspace / f"{chosen.name}.log"
+    made_of = (chosen.name, workspace, fingerprint(settings))
+    known = _known.get(made_of)
+    if known is not None and cache.used(known.build_dir):
+        return known
     with _locked(workspace / "lock", LOCK_DEADLINE_S):
         code = _run_platformio(chosen, workspace, settings, log_path, deadline_s)
         if code != 0:
             raise _failure(chosen, log_path)
-        return _measure(chosen, workspace, log_path)
+        _known[made_of] = _measure(chosen, workspace, log_path)
+    return _known[made_of]
 
 
 def symbols(result: BuildResult) -> list[Symbol]:

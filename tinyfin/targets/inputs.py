@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a firmware build reads, so that a process need not build the same image again."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from tinyfin import paths
+
+__all__ = ["fingerprint"]
+
+_ENVIRONMENT = ("PATH", "TINYFIN_", "PLATFORMIO_", "SCONS")
+
+
+def fingerprint(settings: Mapping[str, str]) -> tuple[object, ...]:
+    """Equal as long as nothing has changed that a build with ``settings`` is made of.
+
+    Those are the settings, the files and folders that they name, ``platformio.ini``, the firmware
+    tree, and the environment; of a file its name, its size and the time of its last change count.
+    """
+    project = paths.project_dir()
+    named = (Path(value) for value in settings.values() if os.path.isabs(value))
+    files = [
+        found
+        for place in (project / "platformio.ini", project / "firmware", *named)
+        for found in _files(place)
+    ]
+    around = sorted(i for i in os.environ.items() if i[0].startswith(_ENVIRONMENT))
+    return (tuple(sorted(settings.items())), tuple(around), tuple(files))
+
+
+def _files(place: Path) -> Iterator[tuple[str, int, int]]:
+    found = [place]
+    for folder, folders, names in os.walk(place):
+        folders[:] = sorted(name for name in folders if name != "__pycache__")
+        found += [Path(folder, name) for name in sorted(names)]
+    for path in found:
+        with contextlib.suppress(FileNotFoundError):  # an editor's dangling link
+            about = path.stat()
+            if not path.is_dir():
+                yield str(path), about.st_size, about.st_mtime_ns
