@@ -216,8 +216,9 @@ def budgets(targets: list[Found], events: int) -> list[str]:
         "## Budgets of the reference pack: predicted and measured",
         "",
         "`tinyfin budget models/payment/model.tfpack`. Predicted: flash and RAM from the linked "
-        "image, stack from the call graph, instructions as the bound that the program gives (its "
-        "operators each at its dearest, an inference per input for the reasons). "
+        "image, stack from the call graph and the code of kernels in assembler, instructions as "
+        "the bound that the program gives (its operators each at its dearest, an inference per "
+        "input for the reasons). "
         "Measured: the stack that a replay touched, and the instructions of "
         f"{events} transactions of other simulated terminals.",
         "",
