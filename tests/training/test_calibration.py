@@ -112,6 +112,15 @@ def test_what_a_label_adds_to_a_sum_of_probabilities_is_what_a_new_fit_says() ->
     assert np.ptp(told) > 0.5
 
 
+def test_a_very_wide_range_of_scores_leaves_the_high_probabilities() -> None:
+    raw, label, _ = sample(9)
+    wide = probability(fit_table(raw, label, (-(2**25), 2**25)), raw)
+    narrow = probability(fit_table(raw, label, BOUNDS), raw)
+    sure = narrow > 0.3
+    assert np.count_nonzero(sure) > 100
+    assert np.max(np.abs(wide[sure] - narrow[sure])) < 0.01
+
+
 def test_few_frauds_that_stand_apart_give_no_certainty() -> None:
     raw = np.r_[np.arange(-2000, 0), np.arange(1000, 1005)].astype(np.int32)
     label = (raw > 500).astype(np.int8)

@@ -31,6 +31,7 @@ _GRAIN = 64
 """Probabilities are whole multiples of this many 2^-32, so that the last bits of a machine's
 arithmetic do not reach the pack."""
 _FINE = 1e-4
+_LITTLE = 0.05
 _LOWEST, _HIGHEST = 1e-6, 1.0 - 1e-6
 
 
@@ -156,11 +157,19 @@ def _rising(raw: Sequence[int], share: Sequence[float]) -> Calibration:
 
 
 def _recentre(table: Calibration, raw: npt.NDArray[np.int32], base: float) -> Calibration:
-    """Shift the odds until the mean probability is the prevalence."""
+    """Shift the odds until the mean probability is the prevalence.
+
+    Lines that follow a curve are that near to it that little is to be done. Where much is, the
+    range of raw scores is so wide that rising by one for each takes up the low probabilities;
+    shifting would spoil the high ones, too.
+    """
+    shifted = table
     for _ in range(8):
-        mean = float(np.mean(probability(table, raw)))
+        mean = float(np.mean(probability(shifted, raw)))
         if abs(mean - base) <= 1e-4 * base:
-            break
+            return shifted
         shift = float(np.log(base / (1.0 - base)) - np.log(mean / (1.0 - mean)))
-        table = _rising(table.raw, [_shift(p / Q32, shift) for p in table.p_q32])
-    return table
+        if abs(shift) > _LITTLE:
+            return table
+        shifted = _rising(shifted.raw, [_shift(p / Q32, shift) for p in shifted.p_q32])
+    return shifted
