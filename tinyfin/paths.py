@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 from pathlib import Path
+from types import ModuleType
 
 from tinyfin.errors import ToolError
 
-__all__ = ["cache_dir", "firmware_dir", "is_checkout", "project_dir"]
+__all__ = ["cache_dir", "firmware_dir", "firmware_script", "is_checkout", "project_dir"]
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -36,6 +38,17 @@ def project_dir() -> Path:
 def firmware_dir() -> Path:
     """``firmware/``: engine, application, ports, PlatformIO platform."""
     return project_dir() / "firmware"
+
+
+def firmware_script(name: str) -> ModuleType:
+    """``firmware/scripts/NAME.py``, which PlatformIO runs too, as a module. Raises ToolError."""
+    path = firmware_dir() / "scripts" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"tinyfin_{name}", path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise ToolError(f"{path}: cannot be read; install tinyfin again")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def cache_dir() -> Path:

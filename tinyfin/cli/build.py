@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from tinyfin.cli.output import emit, json_option, note
-from tinyfin.cli.trust import public_key_option
+from tinyfin.cli.trust import public_key_option, release_option
 
 __all__ = ["command"]
 
@@ -21,10 +21,7 @@ __all__ = ["command"]
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="Compile this folder, written by `tinyfin codegen`, instead of generating from the pack.",
 )
-@click.option(
-    "--release", is_flag=True,
-    help="Trust release keys alone, and leave out the frames that a rig needs but a terminal not.",
-)  # fmt: skip
+@release_option
 @public_key_option
 @json_option
 def command(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tinyfin.cli.output import emit, json_option, note
-from tinyfin.cli.trust import public_key_option
+from tinyfin.cli.trust import public_key_option, release_option
 
 if TYPE_CHECKING:
     from tinyfin.wire.messages import Hello
@@ -22,10 +22,7 @@ __all__ = ["command"]
 @click.option("--target", "target_name", required=True, help="A name of `tinyfin targets`.")
 @click.option("--board", is_flag=True, help="Program a board, not the emulated target.")
 @click.option("--port", help="With --board: where it answers afterwards, to check its pack.")
-@click.option(
-    "--release", is_flag=True,
-    help="Trust release keys alone, and leave out the frames that a rig needs but a terminal not.",
-)  # fmt: skip
+@release_option
 @public_key_option
 @json_option
 def command(

@@ -6,9 +6,7 @@ The one implementation is ``firmware/scripts/monocypher.py``, which PlatformIO r
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
-from types import ModuleType
 
 from tinyfin import paths
 from tinyfin.errors import ToolError
@@ -24,19 +22,9 @@ def obtain(cache: Path | None = None) -> Path:
     Fetched through pip at the first call, into ``cache`` (by default tinyfin's); no network after
     that. ``TINYFIN_MONOCYPHER`` names a folder that already holds them. Raises ToolError.
     """
-    script = _script()
+    script = paths.firmware_script("monocypher")
     try:
         folder = script.obtain(cache or paths.cache_dir())
     except script.MonocypherError as error:
         raise ToolError(str(error)) from error
     return Path(folder)
-
-
-def _script() -> ModuleType:
-    path = paths.firmware_dir() / "scripts" / "monocypher.py"
-    spec = importlib.util.spec_from_file_location("tinyfin_monocypher", path)
-    if spec is None or spec.loader is None:
-        raise ToolError(f"{path}: cannot be loaded")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module

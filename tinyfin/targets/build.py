@@ -340,11 +340,6 @@ def _locked(path: Path, deadline_s: float) -> Iterator[None]:
 
 
 def firmware_build_id() -> str:
-    """What HELLO says of firmware that is built from these sources. Raises InputError."""
-    script = paths.firmware_dir() / "scripts" / "build_id.py"
-    spec = importlib.util.spec_from_file_location("tinyfin_build_id", script)
-    if spec is None or spec.loader is None:
-        raise InputError(f"{script}: cannot be read; install tinyfin again")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return str(module.build_id(paths.firmware_dir()))
+    """What HELLO says of firmware that is built from these sources. Raises ToolError."""
+    script = paths.firmware_script("build_id")
+    return str(script.build_id(paths.firmware_dir()))

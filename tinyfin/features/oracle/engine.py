@@ -47,18 +47,8 @@ SHADOW = 16
 CONTROL = 32
 
 _STATE_MAGIC = 0x54534654
-_STATS = (
-    "scored",
-    "committed",
-    "clock_clamps",
-    "saturations",
-    "pending_overflows",
-    "unknown_outcomes",
-    "notices",
-    "notice_duplicates",
-    "label_overflows",
-    "evictions",
-)
+_STATS = st.COUNTERS[2:12]
+"""What tfin_stats tells: the counters between the times and the ticks."""
 
 
 @dataclass(frozen=True)
