@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -38,6 +39,9 @@ ALIASES: Mapping[str, str] = {"amount": "amount_minor"}
 TIMES = ("time", "local_time", "outcome_time", "label_time")
 
 
+_DIRECTIVES = ("%Y", "%y", "%m", "%b", "%B", "%d", "%j", "%H", "%I", "%M", "%S", "%p", "%%")
+
+
 class Column(BaseModel):
     """Where one value comes from: a column of the file, a constant, or columns of which one is 1.
 
@@ -47,6 +51,10 @@ class Column(BaseModel):
     ``epoch`` (1970-01-01 if not given), and ``utc_offset`` is added to make local time.
     ``scale`` multiplies numbers before they are rounded to whole ones. ``one_hot`` names columns of
     0 and 1: the value is the position of the one that is 1, from 0; absent when none is.
+    ``columns`` joins the texts of several columns by blanks: a time in parts, a card named by two.
+    ``pattern`` reads a time by strptime's directives. ``strip`` takes characters off a number and
+    ``decimal`` is its decimal mark; ``negative`` says what an amount below zero is. ``hash`` makes
+    a 16-bit number of any text.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -54,11 +62,19 @@ class Column(BaseModel):
     column: str | None = None
     constant: int | float | str | None = None
     one_hot: Annotated[list[str], Field(min_length=2, max_length=1024)] | None = None
+    columns: Annotated[list[str], Field(min_length=2, max_length=16)] | None = None
     scale: Annotated[float, Field(gt=0, lt=1e18)] | None = None
     unit: Literal["minor", "major", "token"] | None = None
     exponent: Annotated[int, BeforeValidator(lambda v: _exponent(v))] | None = None
     values: dict[str, str | int] | None = None
-    format: Literal["auto", "iso", "seconds", "milliseconds"] | None = None
+    strip: Annotated[str, Field(min_length=1, max_length=16)] | None = None
+    decimal: Annotated[str, Field(min_length=1, max_length=1)] | None = None
+    negative: Literal["refund", "absolute"] | None = None
+    hash: bool = False
+    format: (
+        Literal["auto", "iso", "seconds", "milliseconds", "minutes", "hours", "days"] | None
+    ) = None
+    pattern: Annotated[str, BeforeValidator(lambda v: _pattern(v))] | None = None
     epoch: Moment | None = None
     utc_offset: Duration | None = None
 
@@ -69,11 +85,24 @@ class Column(BaseModel):
 
     @model_validator(mode="after")
     def _one_source(self) -> Column:
-        if sum(x is not None for x in (self.column, self.constant, self.one_hot)) != 1:
-            raise ValueError('give one of column = "NAME", constant = VALUE, one_hot = ["A", "B"]')
+        sources = (self.column, self.constant, self.one_hot, self.columns)
+        if sum(x is not None for x in sources) != 1:
+            raise ValueError(
+                'give one of column = "NAME", constant = VALUE, one_hot = ["A", "B"], '
+                'columns = ["A", "B"]'
+            )
         if self.one_hot is not None and len(set(self.one_hot)) < len(self.one_hot):
             raise ValueError("one_hot names a column twice")
         return self
+
+
+def _pattern(value: object) -> str:
+    if not isinstance(value, str) or "%" not in value:
+        raise ValueError('a pattern names parts of a time, as in "%d.%m.%Y %H:%M:%S"')
+    for part in re.findall(r"%.?", value, re.DOTALL):
+        if part not in _DIRECTIVES:
+            raise ValueError(f"{part} is not known in a pattern; known are {' '.join(_DIRECTIVES)}")
+    return value
 
 
 def _exponent(value: object) -> int:
@@ -157,6 +186,8 @@ def check_columns(data: Data, schema: Schema) -> None:
     fields = {field.name: field for field in schema.fields}
     for name, column in data.columns.items():
         problem = _misfit(name, column, fields.get(name))
+        if column.negative == "refund" and "transaction_type" not in fields:
+            problem = 'negative = "refund" needs the field transaction_type; take "absolute"'
         if problem is not None:
             raise ValueError(name, problem)
 
@@ -172,13 +203,26 @@ def _misfit(name: str, column: Column, field: SchemaField | None) -> str | None:
         return 'exponent goes with unit = "major"; add that or remove it'
     if name not in TIMES and (column.format or column.epoch is not None or column.utc_offset):
         return "format, epoch and utc_offset fit times only; remove them"
-    if column.epoch is not None and column.format not in (None, "seconds", "milliseconds"):
-        return 'epoch goes with format = "seconds" or "milliseconds"'
+    if column.epoch is not None and (column.format in ("auto", "iso") or column.pattern):
+        return 'epoch goes with numbers: format = "seconds", "milliseconds", "minutes", "hours"'
+    if column.pattern is not None and (column.format is not None or name not in TIMES):
+        return "pattern reads times written as text, without format; remove one of them"
     whole = field is not None and field.type in ("i32", "i64") and not is_amount
     if column.scale is not None and (not whole or column.values is not None):
         return "scale makes whole numbers of an i32 or i64 field, without values; remove it"
     if column.one_hot is not None and (not whole or column.values or column.scale):
         return "one_hot fills an i32 or i64 field, without values or scale; remove it"
+    joins = name in (*TIMES, "id", "terminal") or is_token
+    if column.columns is not None and not joins:
+        return "columns are joined for times, ids, terminals and cards only; remove it"
+    if (column.strip or column.decimal) and not (is_amount or whole):
+        return "strip and decimal fit amounts and whole numbers only; remove them"
+    if column.decimal is not None and not (is_amount or column.scale is not None):
+        return "decimal goes with amounts, or with scale; add that or remove it"
+    if column.negative is not None and not is_amount:
+        return "negative fits amounts only; remove it"
+    if column.hash and (not whole or column.values or column.scale):
+        return "hash makes a number for an i32 or i64 field, without values or scale; remove it"
     if column.values is not None and (name in (*TIMES, "id", "terminal") or is_amount or is_token):
         return "values translates codes, not ids, times or amounts; remove it"
     return None

@@ -15,7 +15,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-__all__ = ["MAX_AMOUNT_MINOR", "Parsed", "amounts", "codes", "flat", "integers", "texts"]
+__all__ = [
+    "MAX_AMOUNT_MINOR", "Parsed", "amounts", "below_zero", "codes", "flat", "integers", "joined",
+    "magnitudes", "mapped", "one_hot", "over_words", "plain_numbers", "scaled", "texts",
+]  # fmt: skip
 
 Mask = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
@@ -60,6 +63,38 @@ def texts(array: pa.Array) -> pa.Array:
         array = array.cast(pa.string())
     stripped = pc.utf8_trim_whitespace(array)
     return pc.if_else(pc.equal(stripped, ""), pa.scalar(None, pa.string()), stripped)
+
+
+def joined(arrays: Sequence[pa.Array]) -> pa.Array:
+    """Texts of several columns, one blank between them; nothing where one of them is empty."""
+    return pc.binary_join_element_wise(*[texts(array) for array in arrays], " ")
+
+
+def plain_numbers(array: pa.Array, strip: str | None, decimal: str | None) -> pa.Array:
+    """Numbers as text without the characters of ``strip``, ``decimal`` as a point; what is no text
+    stays as it is."""
+    array = flat(array)
+    if (strip is None and decimal is None) or not pa.types.is_string(array.type):
+        return array
+    for char in strip or "":
+        array = pc.replace_substring(array, char, "")
+    return texts(array if decimal is None else pc.replace_substring(array, decimal, "."))
+
+
+def below_zero(array: pa.Array) -> Mask:
+    """Which numbers, as numbers or as text, have a minus and are not zero."""
+    if pa.types.is_string(array.type):
+        return _mask(pc.match_substring_regex(texts(array), r"^-.*[1-9]"))
+    if pa.types.is_null(array.type):
+        return np.zeros(len(array), np.bool_)
+    return _mask(pc.less(array, 0))
+
+
+def magnitudes(array: pa.Array) -> pa.Array:
+    """Numbers, as numbers or as text, without their minus."""
+    if pa.types.is_string(array.type):
+        return pc.replace_substring_regex(texts(array), r"^-", "")
+    return array if pa.types.is_null(array.type) else pc.abs(array)
 
 
 def translated(array: pa.Array, values: Mapping[str, str | int]) -> pa.Array:
@@ -193,16 +228,22 @@ def _text_amounts(array: pa.Array, exponent: int) -> Parsed:
     scale = 10**exponent
     inside = whole <= MAX_AMOUNT_MINOR // scale
     broken = [
-        (present & ~good, 'must be an amount like "12.34"'),
+        (present & ~good, f'must be an amount like "12.34"{_AMOUNT_HINT}'),
         (good & (negative | ~inside), _amount_range(exponent)),
         (fine & inside, _too_fine(exponent)),
     ]
     return Parsed(np.where(inside, whole, 0) * scale + minor, present, broken)
 
 
+_AMOUNT_HINT = '; other signs are taken off by strip = "$," and decimal = ","'
+
+
 def _amount_range(exponent: int) -> str:
     largest = MAX_AMOUNT_MINOR // 10**exponent
-    return f"an amount is 0..{largest} in major units (DE4); a refund is told by its type"
+    return (
+        f"an amount is 0..{largest} in major units (DE4); a refund is told by its type (if the "
+        'file writes it as a negative amount: negative = "refund")'
+    )
 
 
 def _too_fine(exponent: int) -> str:

@@ -4,56 +4,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from tinyfin.config import Column, Config
-from tinyfin.config.columns import TIMES
-from tinyfin.data.parse import (
-    Parsed,
-    amounts,
-    codes,
-    flat,
-    integers,
-    mapped,
-    one_hot,
-    over_words,
-    scaled,
-    texts,
-)
-from tinyfin.data.problems import BadRows, report, set_aside
+from tinyfin.data.problems import report, set_aside
+from tinyfin.data.rows import Part, label_of, parse, source_of, wanted_columns
 from tinyfin.data.tables import read_pieces, read_table
-from tinyfin.data.times import Times, parse_times
-from tinyfin.data.tokens import parse_ids, parse_tokens, refuse_pans
-from tinyfin.data.transactions import NO_RESULT, RESULTS, Transactions
+from tinyfin.data.transactions import Transactions
 from tinyfin.errors import DataError
-from tinyfin.schema import Field, Schema
+from tinyfin.schema import Schema
 
-__all__ = ["APPROVED_RESPONSES", "Survey", "read", "read_in_pieces", "survey"]
-
-APPROVED_RESPONSES = (0, 8, 10, 11, 85)
-"""Response codes (DE39) that approve, used when a file has responses but no results."""
-
-_LABELS = {"0": 0, "false": 0, "False": 0, "1": 1, "true": 1, "True": 1}
-
-
-@dataclass
-class _Part:
-    """The columns of one file, before bad rows are taken out; arrays have one entry per row."""
-
-    bad: BadRows
-    table: pa.Table
-    first_row: int
-    arrays: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
-    names: dict[str, list[str]] = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        return len(self.bad.rows)
+__all__ = ["PIECE_ROWS", "Survey", "read", "read_in_pieces", "survey"]
 
 
 def read(
@@ -76,13 +42,13 @@ def read(
         raise DataError("no transactions file was given")
     tell = progress or (lambda _: None)
     columns = config.data.resolved(config.schema)
-    wanted = _wanted(config)
-    parts: list[_Part] = []
+    wanted = wanted_columns(config)
+    parts: list[Part] = []
     first_row = 0
     for path in files:
         table, bad = read_table(path, wanted, optional=not config.data.columns)
-        part = _Part(bad, table, first_row)
-        _parse(part, columns, config)
+        part = Part(bad, table, first_row)
+        parse(part, columns, config)
         parts.append(part)
         first_row += len(part) + len(bad.ragged)
         tell(f"{path}: {len(part) + len(bad.ragged)} rows")
@@ -126,9 +92,9 @@ def survey(
     Raises the errors of :func:`read`; that an id is there twice is found within a piece only.
     """
     tell = progress or (lambda _: None)
-    wanted = _wanted(config)
+    wanted = wanted_columns(config)
     terminals: dict[str, None] = {}
-    broken: list[_Part] = []
+    broken: list[Part] = []
     total = good = mark = 0
     in_order = True
     for path in paths:
@@ -166,7 +132,7 @@ def read_in_pieces(
     """
     index = {name: i for i, name in enumerate(found.terminals)}
     first_row = 0
-    whole: list[_Part] = []
+    whole: list[Part] = []
     for path in paths:
         before = first_row
         for part in _pieces(path, config, before, piece_rows):
@@ -184,198 +150,17 @@ def read_in_pieces(
         yield _assemble(whole, config.schema)
 
 
-def _wanted(config: Config) -> dict[str, str]:
-    columns = config.data.resolved(config.schema)
-    found = {key: col.column for key, col in columns.items() if col.column is not None}
-    for key, col in columns.items():
-        found |= {f"{key}.one_hot.{i}": name for i, name in enumerate(col.one_hot or ())}
-    return found
-
-
-def _pieces(path: str | Path, config: Config, first_row: int, rows: int) -> Iterator[_Part]:
+def _pieces(path: str | Path, config: Config, first_row: int, rows: int) -> Iterator[Part]:
     columns = config.data.resolved(config.schema)
     optional = not config.data.columns
-    for table, bad in read_pieces(path, _wanted(config), optional, rows):
-        part = _Part(bad, table, first_row)
-        _parse(part, columns, config)
+    for table, bad in read_pieces(path, wanted_columns(config), optional, rows):
+        part = Part(bad, table, first_row)
+        parse(part, columns, config)
         _mark_duplicates([part], columns)
         yield part
 
 
-def _parse(part: _Part, columns: Mapping[str, Column], config: Config) -> None:
-    """Fill ``part.arrays`` from the mapped columns; broken rules go to ``part.bad``."""
-    if config.data.plain:
-        columns = {k: v for k, v in columns.items() if k not in (*TIMES, "terminal")}
-        _count_rows(part)
-    else:
-        _parse_times(part, columns, config.data.label_delay_s)
-    _parse_fields(part, columns, config.schema)
-    _parse_outcome(part, columns)
-    n = len(part)
-    out = part.arrays
-
-    out["terminal"] = np.zeros(n, np.int64)
-    part.names["terminal"] = ["0"]
-    if (source := _source(part, columns, "terminal")) is not None:
-        encoded = texts(source).dictionary_encode()
-        part.names["terminal"] = encoded.dictionary.to_pylist()
-        present = encoded.is_valid().to_numpy(zero_copy_only=False)
-        part.bad.add(~present, _label(columns, "terminal"), source, "a terminal id is needed")
-        out["terminal"] = encoded.indices.fill_null(0).to_numpy(zero_copy_only=False)
-
-    out["row"] = part.first_row + part.bad.rows - 1
-    out["id"] = (out["row"] + 1).astype(np.int64)
-    if (source := _source(part, columns, "id")) is not None:
-        parsed = parse_ids(source)
-        _note(part, columns, "id", source, parsed)
-        part.bad.add(~parsed.present, _label(columns, "id"), source, "a transaction id is needed")
-        out["id"] = parsed.values
-
-    out["label"] = np.full(n, -1, np.int8)
-    if (source := _source(part, columns, "label")) is not None:
-        text = mapped(texts(source), columns["label"].values)
-        values, present = over_words(text, lambda word: _LABELS.get(word, 2))
-        rule = "must be 0 (genuine), 1 (fraud) or empty; translate with values = {...}"
-        part.bad.add(present & (values == 2), _label(columns, "label"), source, rule)
-        out["label"] = np.where(present, values, -1).astype(np.int8)
-
-    if (source := _source(part, columns, "scenario")) is not None:
-        encoded = (
-            mapped(texts(source), columns["scenario"].values).fill_null("").dictionary_encode()
-        )
-        part.names["scenario"] = encoded.dictionary.to_pylist()
-        out["scenario"] = encoded.indices.to_numpy(zero_copy_only=False)
-
-
-def _count_rows(part: _Part) -> None:
-    """The times of a plain table: row i stands at second i."""
-    second = part.first_row + part.bad.rows - 1
-    for name in ("t_mono_s", "t_local_s", "outcome_time", "label_time"):
-        part.arrays[name] = second
-
-
-def _parse_times(part: _Part, columns: Mapping[str, Column], label_delay_s: int) -> None:
-    out = part.arrays
-    source = _source(part, columns, "time")
-    if source is None:
-        raise DataError(
-            f"{part.bad.file}: no column for the time; name it in tinyfin.toml: "
-            '[data] time = {column = "NAME"}, or plain = true for a table without history'
-        )
-    mono, local, present = _times(part, columns, "time", source)
-    part.bad.add(~present, _label(columns, "time"), source, "a time is needed")
-    out["t_mono_s"], out["t_local_s"] = mono, local
-    if (source := _source(part, columns, "local_time")) is not None:
-        _, clock, there = _times(part, columns, "local_time", source)
-        out["t_local_s"] = np.where(there, clock, local)
-    defaults = {"outcome_time": mono, "label_time": np.minimum(mono + label_delay_s, 2**32 - 1)}
-    for name, default in defaults.items():
-        out[name] = default
-        if (source := _source(part, columns, name)) is not None:
-            later, _, there = _times(part, columns, name, source)
-            early = there & (later < mono) & ~part.bad.bad
-            part.bad.add(early, _label(columns, name), source, "is before the transaction's time")
-            out[name] = np.where(there, later, default)
-
-
-def _times(part: _Part, columns: Mapping[str, Column], name: str, source: pa.Array) -> Any:
-    times: Times = parse_times(source, columns[name])
-    for mask, rule in times.broken:
-        part.bad.add(mask, _label(columns, name), source, rule)
-    return times.mono_s, times.local_s, times.present
-
-
-def _parse_fields(part: _Part, columns: Mapping[str, Column], schema: Schema) -> None:
-    n = len(part)
-    values = np.empty((n, len(schema.fields)), np.int64)
-    present = np.zeros(n, np.uint32)
-    for i, spec in enumerate(schema.fields):
-        missing = np.uint64(spec.missing).view(np.int64) if spec.type == "u64" else spec.missing
-        hot = _one_hot(part, columns, spec.name)
-        source = _source(part, columns, spec.name) if hot is None else hot[0]
-        if source is None:
-            values[:, i] = missing
-            continue
-        parsed = hot[1] if hot is not None else _field(part, spec, columns[spec.name], source)
-        _note(part, columns, spec.name, source, parsed)
-        values[:, i] = np.where(parsed.present, parsed.values, missing)
-        present |= parsed.present.astype(np.uint32) << np.uint32(i)
-    part.arrays["values"] = values
-    part.arrays["present"] = present
-
-
-def _one_hot(
-    part: _Part, columns: Mapping[str, Column], name: str
-) -> tuple[pa.Array, Parsed] | None:
-    """The first of the columns that ``name`` is one-hot in, and what all of them say."""
-    how = columns.get(name)
-    if how is None or how.one_hot is None:
-        return None
-    sources = [flat(part.table.column(source)) for source in how.one_hot]
-    return sources[0], one_hot(sources)
-
-
-def _field(part: _Part, spec: Field, column: Column, source: pa.Array) -> Parsed:
-    if spec.unit == "token":
-        refuse_pans(source, part.bad.file, column.column or "(constant)")
-        return parse_tokens(source, ready=column.unit == "token" or column.constant is not None)
-    if spec.unit == "minor":
-        major = column.unit == "major"
-        exponent = 2 if column.exponent is None else column.exponent
-        return amounts(flat(source), exponent if major else None)
-    if spec.type == "enum":
-        return codes(flat(source), spec.values, column.values)
-    low, high = spec.bounds
-    if column.scale is not None:
-        return scaled(flat(source), column.scale, low, high)
-    return integers(mapped(flat(source), column.values), low, high, f"a whole number ({spec.type})")
-
-
-def _parse_outcome(part: _Part, columns: Mapping[str, Column]) -> None:
-    """Results; without any, responses; without those, immediate approval."""
-    out = part.arrays
-    response = np.full(len(part), -1, np.int64)
-    if (source := _source(part, columns, "response")) is not None:
-        array = mapped(flat(source), columns["response"].values)
-        parsed = integers(array, 0, 99, "a two-digit response code (DE39)")
-        _note(part, columns, "response", source, parsed)
-        response = np.where(parsed.present, parsed.values, -1)
-    result = np.zeros(len(part), np.uint8)
-    if (source := _source(part, columns, "result")) is not None:
-        parsed = codes(flat(source), RESULTS, columns["result"].values)
-        _note(part, columns, "result", source, parsed)
-        result = np.where(parsed.present, parsed.values, NO_RESULT).astype(np.uint8)
-    elif (response >= 0).any():
-        refused = (response >= 0) & ~np.isin(response, APPROVED_RESPONSES)
-        result = refused.astype(np.uint8)
-    out["response"], out["result"] = response, result
-
-
-def _source(part: _Part, columns: Mapping[str, Column], name: str) -> pa.Array | None:
-    """The column mapped to ``name``, a repeated constant, or None if there is none."""
-    how = columns.get(name)
-    if how is None:
-        return None
-    if how.constant is not None:
-        return pa.repeat(pa.scalar(how.constant), len(part))
-    if how.column not in part.table.column_names:
-        return None
-    return flat(part.table.column(how.column))
-
-
-def _label(columns: Mapping[str, Column], name: str) -> str:
-    how = columns[name]
-    return how.column or (how.one_hot[0] + ", ..." if how.one_hot else f"{name} (constant)")
-
-
-def _note(
-    part: _Part, columns: Mapping[str, Column], name: str, source: pa.Array, parsed: Parsed
-) -> None:
-    for mask, rule in parsed.broken:
-        part.bad.add(mask, _label(columns, name), source, rule)
-
-
-def _mark_duplicates(parts: Sequence[_Part], columns: Mapping[str, Column]) -> None:
+def _mark_duplicates(parts: Sequence[Part], columns: Mapping[str, Column]) -> None:
     """A second row with the same terminal and id is bad; bad rows take no part."""
     if "id" not in columns:
         return
@@ -393,12 +178,12 @@ def _mark_duplicates(parts: Sequence[_Part], columns: Mapping[str, Column]) -> N
         mask = twice[start : start + len(part)]
         start += len(part)
         if mask.any():
-            source = _source(part, columns, "id")
+            source = source_of(part, columns, "id")
             rule = "the id must be unique per terminal; an earlier row has it"
-            part.bad.add(mask, _label(columns, "id"), source, rule)
+            part.bad.add(mask, label_of(columns, "id"), source, rule)
 
 
-def _merge_names(parts: Sequence[_Part], key: str) -> tuple[str, ...]:
+def _merge_names(parts: Sequence[Part], key: str) -> tuple[str, ...]:
     """Bring the codes of all files to one list of names, in order of first appearance."""
     index: dict[str, int] = {}
     for part in parts:
@@ -414,7 +199,7 @@ def _merge_names(parts: Sequence[_Part], key: str) -> tuple[str, ...]:
     return tuple(index)
 
 
-def _assemble(parts: Sequence[_Part], schema: Schema) -> Transactions:
+def _assemble(parts: Sequence[Part], schema: Schema) -> Transactions:
     terminals = _merge_names(parts, "terminal")
     has_scenario = any("scenario" in part.names for part in parts)
     scenarios = _merge_names(parts, "scenario")

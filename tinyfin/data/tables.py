@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
@@ -57,17 +58,15 @@ def read_pieces(
 ) -> Iterator[tuple[pa.Table, BadRows]]:
     """:func:`read_table` in pieces of at most ``rows`` rows.
 
-    Of a Parquet file only a piece is in memory at a time; a CSV file is read whole and then cut.
+    Only a piece is in memory at a time.
     """
-    if not str(path).lower().endswith(PARQUET):
-        table, bad = read_table(path, wanted, optional)
-        for start in range(0, max(table.num_rows, 1), rows):
-            ragged = bad.ragged if start == 0 else ()
-            yield (
-                table.slice(start, rows),
-                BadRows(bad.file, bad.rows[start : start + rows], ragged),
-            )
+    name = str(path).lower()
+    if name.endswith(CSV):
+        with _explained(path):
+            yield from _csv_pieces(path, wanted, optional, rows)
         return
+    if not name.endswith(PARQUET):
+        raise _unknown(path)
     # what is buffered ahead would be kept until the file is closed, so memory would grow with it
     with _explained(path), pq.ParquetFile(path, pre_buffer=False) as file:
         columns = _present(path, file.schema_arrow.names, wanted, optional)
@@ -112,9 +111,56 @@ def _parquet(
 
 
 def _csv(path: str | Path, wanted: Mapping[str, str], optional: bool) -> tuple[pa.Table, BadRows]:
+    ragged: list[Ragged] = []
+    table = pacsv.read_csv(path, **_csv_options(path, wanted, optional, ragged))
+    total = table.num_rows + len(ragged)
+    rows = np.delete(np.arange(1, total + 1, dtype=np.int64), [r.row - 1 for r in ragged])
+    return table, BadRows(str(path), rows, tuple(ragged))
+
+
+def _csv_pieces(
+    path: str | Path, wanted: Mapping[str, str], optional: bool, rows: int
+) -> Iterator[tuple[pa.Table, BadRows]]:
+    ragged: list[Ragged] = []
+    held: list[pa.RecordBatch] = []
+    first, given = 1, 0
+    with pacsv.open_csv(path, **_csv_options(path, wanted, optional, ragged)) as reader:
+        schema = reader.schema
+        while True:
+            batch = next(reader, None)
+            if batch is not None:
+                held.append(batch)
+            table = pa.Table.from_batches(held, schema)
+            while table.num_rows >= rows or batch is None:
+                piece = table.slice(0, rows)
+                table = table.slice(rows)
+                # the ragged lines of what was read are told by now, and maybe later ones
+                numbers = _numbers(first, piece.num_rows, ragged)
+                last = int(numbers[-1]) if len(numbers) else first - 1
+                done = table.num_rows == 0 and batch is None
+                broken = [r for r in ragged[given:] if done or r.row <= last]
+                given += len(broken)
+                first = last + 1
+                if piece.num_rows or broken or last == 0:
+                    yield piece, BadRows(str(path), numbers, tuple(broken))
+                if done:
+                    return
+            held = list(table.to_batches())
+
+
+def _numbers(first: int, count: int, ragged: Sequence[Ragged]) -> npt.NDArray[np.int64]:
+    """The next ``count`` row numbers from ``first`` on that are not those of ragged lines."""
+    left_out = np.array([r.row for r in ragged if r.row >= first], np.int64)
+    numbers = np.arange(first, first + count + len(left_out), dtype=np.int64)
+    return np.setdiff1d(numbers, left_out, assume_unique=True)[:count]
+
+
+def _csv_options(
+    path: str | Path, wanted: Mapping[str, str], optional: bool, ragged: list[Ragged]
+) -> dict[str, Any]:
+    """How to read a CSV file; ``ragged`` takes the lines that are left out."""
     delimiter, header = _header(path)
     columns = _present(path, header, wanted, optional)
-    ragged: list[Ragged] = []
 
     def keep(row: Any) -> str:
         # the header is row 1 and every record counts once, also one that holds line breaks
@@ -122,22 +168,18 @@ def _csv(path: str | Path, wanted: Mapping[str, str], optional: bool) -> tuple[p
         ragged.append(Ragged(row.number - 1, row.text, rule))
         return "skip"
 
-    table = pacsv.read_csv(
-        path,
-        read_options=pacsv.ReadOptions(use_threads=False),  # row numbers need one thread
-        parse_options=pacsv.ParseOptions(
+    return {
+        "read_options": pacsv.ReadOptions(use_threads=False),  # row numbers need one thread
+        "parse_options": pacsv.ParseOptions(
             delimiter=delimiter, newlines_in_values=True, invalid_row_handler=keep
         ),
-        convert_options=pacsv.ConvertOptions(
+        "convert_options": pacsv.ConvertOptions(
             include_columns=columns,
             column_types={column: pa.string() for column in columns},
             strings_can_be_null=True,
             null_values=EMPTY,
         ),
-    )
-    total = table.num_rows + len(ragged)
-    rows = np.delete(np.arange(1, total + 1, dtype=np.int64), [r.row - 1 for r in ragged])
-    return table, BadRows(str(path), rows, tuple(ragged))
+    }
 
 
 def _header(path: str | Path) -> tuple[str, list[str]]:

@@ -26,6 +26,7 @@ _ISO = (
 )
 _NUMBER = r"^[+-]?[0-9]+(\.[0-9]*)?$"
 _MS_FROM = 10**11  # larger numbers can only be milliseconds: in seconds it is the year 5138
+_UNITS = {"minutes": 60.0, "hours": 3600.0, "days": 86_400.0}
 _RANGE = "must lie between 2000-01-01 and 2136-02-07"
 
 
@@ -43,12 +44,15 @@ def parse_times(column: pa.Array, how: Column) -> Times:
 
     Arrow timestamps and dates are taken as they are. Text is ISO 8601: an offset makes UTC for
     ``mono_s`` and leaves the written wall clock for ``local_s``. Numbers are seconds (milliseconds
-    from 1e11 on, unless ``format`` says) since ``how.epoch``, or 1970-01-01. Fractions of a second
+    from 1e11 on, unless ``format`` says; or minutes, hours, days) since ``how.epoch``, or
+    1970-01-01. ``how.pattern`` reads text by strptime's directives. Fractions of a second
     are cut off. ``how.utc_offset`` is added to the local time. Times must fit u32.
     """
     array = flat(column)
     kind = array.type
-    if pa.types.is_temporal(kind) and not pa.types.is_time(kind):
+    if how.pattern is not None and not pa.types.is_temporal(kind):
+        times = _from_pattern(texts(array), how.pattern)
+    elif pa.types.is_temporal(kind) and not pa.types.is_time(kind):
         times = _from_arrow(array)
     elif how.format == "iso" or (how.format in (None, "auto") and _looks_iso(array)):
         times = _from_iso(texts(array))
@@ -66,6 +70,8 @@ def _checked(times: Times, how: Column) -> Times:
     rule = _RANGE
     if how.epoch is None:
         rule += '; if it counts from another day, say so: epoch = "YYYY-MM-DD"'
+        if how.format in (None, "auto"):
+            rule += ', and in what: format = "hours"'
     return times._replace(local_s=local, broken=[*times.broken, (bad, rule)])
 
 
@@ -106,11 +112,38 @@ def _from_numbers(array: pa.Array, how: Column) -> Times:
         present = _np(array.is_valid())
         none = np.zeros(n, np.int64)
         return Times(none, none, present, [(present, f"{rule}, not {array.type}")])
-    ms = numbers >= _MS_FROM if how.format in (None, "auto") else how.format == "milliseconds"
     limited = np.clip(numbers, -(2.0**52), 2.0**52)
-    seconds = np.floor(np.where(ms, limited / 1000.0, limited)).astype(np.int64)
+    if how.format in _UNITS:
+        seconds = np.floor(np.clip(limited, -(2.0**33), 2.0**33) * _UNITS[how.format])
+    else:
+        ms = numbers >= _MS_FROM if how.format in (None, "auto") else how.format == "milliseconds"
+        seconds = np.floor(np.where(ms, limited / 1000.0, limited))
+    seconds = seconds.astype(np.int64)
     seconds += -EPOCH_UNIX_S if how.epoch is None else how.epoch
     return Times(seconds, seconds, present, broken)
+
+
+def _from_pattern(text: pa.Array, pattern: str) -> Times:
+    present = _np(text.is_valid())
+    parsed = pc.strptime(text, format=pattern, unit="s", error_is_null=True)
+    good = _np(parsed.is_valid()) & present
+    # strptime takes a 31st of February for the 3rd of March: look again where that may have been
+    early = good & (_np(pc.fill_null(pc.day(parsed), 9)) <= 3)
+    if early.any():
+        words = text.filter(pa.array(early)).dictionary_encode()
+        real = np.array([_is_real(word, pattern) for word in words.dictionary.to_pylist()])
+        good[early] = real[_np(words.indices)]
+    seconds = _np(pc.fill_null(parsed.cast(pa.int64()), 0)) - EPOCH_UNIX_S
+    rule = f'must be a time written as pattern = "{pattern}"'
+    return Times(seconds, seconds, present, [(present & ~good, rule)])
+
+
+def _is_real(word: str, pattern: str) -> bool:
+    try:
+        dt.datetime.strptime(word, pattern)
+    except ValueError:
+        return False
+    return True
 
 
 def _from_iso(text: pa.Array) -> Times:
@@ -130,7 +163,10 @@ def _from_iso(text: pa.Array) -> Times:
         good &= real
     offset = _np(_offset(zone))
     local = local - EPOCH_UNIX_S
-    rule = 'must be a time like "2018-08-01T12:30:00" (ISO 8601)'
+    rule = (
+        'must be a time like "2018-08-01T12:30:00" (ISO 8601); written otherwise, say how: '
+        'pattern = "%d.%m.%Y %H:%M:%S"'
+    )
     return Times(local - offset, local, present, [(present & ~good, rule)])
 
 

@@ -14,7 +14,10 @@ from tinyfin.data.parse import Parsed, flat, integers, over_words, texts
 from tinyfin.data.problems import is_luhn
 from tinyfin.errors import DataError
 
-__all__ = ["DEVELOPMENT_KEY", "parse_ids", "parse_tokens", "refuse_pans", "token_of"]
+__all__ = [
+    "DEVELOPMENT_KEY", "hash_of", "parse_hashes", "parse_ids", "parse_tokens", "refuse_pans",
+    "token_of",
+]  # fmt: skip
 
 DEVELOPMENT_KEY = b"tinyfin development token key"
 """Key of the tokens made from a file's card ids. It is public, so it protects nothing: it only
@@ -22,6 +25,7 @@ spreads ids over 64 bits. In a terminal the payment application makes tokens wit
 """
 
 _ID_KEY = b"tinyfin transaction id"
+_HASH_KEY = b"tinyfin field hash"
 _SAMPLE = 20_000
 _PAN_SHARE = 0.5  # of the distinct values; random digits pass Luhn once in ten
 _PAN = r"^[0-9](?:[ -]?[0-9]){12,18}$"
@@ -54,6 +58,18 @@ def parse_tokens(column: pa.Array, ready: bool) -> Parsed:
     if pa.types.is_signed_integer(array.type):
         return integers(array, -(2**63), 2**63 - 1, "a 64-bit token")
     return integers(array, 0, _U64_MAX, "a 64-bit token")
+
+
+def hash_of(text: str) -> int:
+    """BLAKE2b of the UTF-8 text with a public key, 2 bytes, little-endian: 0..65535."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=2, key=_HASH_KEY).digest(),
+                          "little")
+
+
+def parse_hashes(column: pa.Array) -> Parsed:
+    """:func:`hash_of` of every value, numbers as people write them."""
+    values, present = over_words(flat(column), hash_of)
+    return Parsed(values, present, [])
 
 
 def parse_ids(column: pa.Array) -> Parsed:

@@ -1,0 +1,270 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The rows of one file: mapped columns, parsed and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from tinyfin.config import Column, Config
+from tinyfin.config.columns import TIMES
+from tinyfin.data.parse import (
+    Parsed,
+    amounts,
+    below_zero,
+    codes,
+    flat,
+    integers,
+    joined,
+    magnitudes,
+    mapped,
+    one_hot,
+    over_words,
+    plain_numbers,
+    scaled,
+    texts,
+)
+from tinyfin.data.problems import BadRows
+from tinyfin.data.times import Times, parse_times
+from tinyfin.data.tokens import parse_hashes, parse_ids, parse_tokens, refuse_pans
+from tinyfin.data.transactions import NO_RESULT, RESULTS
+from tinyfin.errors import DataError
+from tinyfin.schema import Field, Schema
+
+__all__ = ["APPROVED_RESPONSES", "Part", "label_of", "parse", "source_of", "wanted_columns"]
+
+APPROVED_RESPONSES = (0, 8, 10, 11, 85)
+"""Response codes (DE39) that approve, used when a file has responses but no results."""
+
+_LABELS = {"0": 0, "false": 0, "False": 0, "1": 1, "true": 1, "True": 1}
+
+
+@dataclass
+class Part:
+    """The columns of one file, before bad rows are taken out; arrays have one entry per row."""
+
+    bad: BadRows
+    table: pa.Table
+    first_row: int
+    arrays: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
+    names: dict[str, list[str]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.bad.rows)
+
+
+def wanted_columns(config: Config) -> dict[str, str]:
+    """Source columns by the name in [data] that wants them."""
+    columns = config.data.resolved(config.schema)
+    found = {key: col.column for key, col in columns.items() if col.column is not None}
+    for key, col in columns.items():
+        found |= {f"{key}.one_hot.{i}": name for i, name in enumerate(col.one_hot or ())}
+        found |= {f"{key}.columns.{i}": name for i, name in enumerate(col.columns or ())}
+    return found
+
+
+def parse(part: Part, columns: Mapping[str, Column], config: Config) -> None:
+    """Fill ``part.arrays`` from the mapped columns; broken rules go to ``part.bad``."""
+    if config.data.plain:
+        columns = {k: v for k, v in columns.items() if k not in (*TIMES, "terminal")}
+        _count_rows(part)
+    else:
+        _parse_times(part, columns, config.data.label_delay_s)
+    _parse_fields(part, columns, config.schema)
+    _parse_outcome(part, columns)
+    n = len(part)
+    out = part.arrays
+
+    out["terminal"] = np.zeros(n, np.int64)
+    part.names["terminal"] = ["0"]
+    if (source := source_of(part, columns, "terminal")) is not None:
+        encoded = texts(source).dictionary_encode()
+        part.names["terminal"] = encoded.dictionary.to_pylist()
+        present = encoded.is_valid().to_numpy(zero_copy_only=False)
+        part.bad.add(~present, label_of(columns, "terminal"), source, "a terminal id is needed")
+        out["terminal"] = encoded.indices.fill_null(0).to_numpy(zero_copy_only=False)
+
+    out["row"] = part.first_row + part.bad.rows - 1
+    out["id"] = (out["row"] + 1).astype(np.int64)
+    if (source := source_of(part, columns, "id")) is not None:
+        parsed = parse_ids(source)
+        _note(part, columns, "id", source, parsed)
+        part.bad.add(~parsed.present, label_of(columns, "id"), source, "a transaction id is needed")
+        out["id"] = parsed.values
+
+    out["label"] = np.full(n, -1, np.int8)
+    if (source := source_of(part, columns, "label")) is not None:
+        text = mapped(texts(source), columns["label"].values)
+        values, present = over_words(text, lambda word: _LABELS.get(word, 2))
+        rule = "must be 0 (genuine), 1 (fraud) or empty; translate with values = {...}"
+        part.bad.add(present & (values == 2), label_of(columns, "label"), source, rule)
+        out["label"] = np.where(present, values, -1).astype(np.int8)
+
+    if (source := source_of(part, columns, "scenario")) is not None:
+        encoded = (
+            mapped(texts(source), columns["scenario"].values).fill_null("").dictionary_encode()
+        )
+        part.names["scenario"] = encoded.dictionary.to_pylist()
+        out["scenario"] = encoded.indices.to_numpy(zero_copy_only=False)
+
+
+def _count_rows(part: Part) -> None:
+    """The times of a plain table: row i stands at second i."""
+    second = part.first_row + part.bad.rows - 1
+    for name in ("t_mono_s", "t_local_s", "outcome_time", "label_time"):
+        part.arrays[name] = second
+
+
+def _parse_times(part: Part, columns: Mapping[str, Column], label_delay_s: int) -> None:
+    out = part.arrays
+    source = source_of(part, columns, "time")
+    if source is None:
+        raise DataError(
+            f"{part.bad.file}: no column for the time; name it in tinyfin.toml: "
+            '[data] time = {column = "NAME"}, or plain = true for a table without history'
+        )
+    mono, local, present = _times(part, columns, "time", source)
+    part.bad.add(~present, label_of(columns, "time"), source, "a time is needed")
+    out["t_mono_s"], out["t_local_s"] = mono, local
+    if (source := source_of(part, columns, "local_time")) is not None:
+        _, clock, there = _times(part, columns, "local_time", source)
+        out["t_local_s"] = np.where(there, clock, local)
+    defaults = {"outcome_time": mono, "label_time": np.minimum(mono + label_delay_s, 2**32 - 1)}
+    for name, default in defaults.items():
+        out[name] = default
+        if (source := source_of(part, columns, name)) is not None:
+            later, _, there = _times(part, columns, name, source)
+            early = there & (later < mono) & ~part.bad.bad
+            part.bad.add(early, label_of(columns, name), source, "is before the transaction's time")
+            out[name] = np.where(there, later, default)
+
+
+def _times(part: Part, columns: Mapping[str, Column], name: str, source: pa.Array) -> Any:
+    times: Times = parse_times(source, columns[name])
+    for mask, rule in times.broken:
+        part.bad.add(mask, label_of(columns, name), source, rule)
+    return times.mono_s, times.local_s, times.present
+
+
+def _parse_fields(part: Part, columns: Mapping[str, Column], schema: Schema) -> None:
+    n = len(part)
+    values = np.empty((n, len(schema.fields)), np.int64)
+    present = np.zeros(n, np.uint32)
+    for i, spec in enumerate(schema.fields):
+        missing = np.uint64(spec.missing).view(np.int64) if spec.type == "u64" else spec.missing
+        hot = _one_hot(part, columns, spec.name)
+        source = source_of(part, columns, spec.name) if hot is None else hot[0]
+        if source is None:
+            values[:, i] = missing
+            continue
+        parsed = hot[1] if hot is not None else _field(part, spec, columns[spec.name], source)
+        _note(part, columns, spec.name, source, parsed)
+        values[:, i] = np.where(parsed.present, parsed.values, missing)
+        present |= parsed.present.astype(np.uint32) << np.uint32(i)
+    _mark_refunds(part, columns, schema, values, present)
+    part.arrays["values"] = values
+    part.arrays["present"] = present
+
+
+def _mark_refunds(
+    part: Part,
+    columns: Mapping[str, Column],
+    schema: Schema,
+    values: npt.NDArray[np.int64],
+    present: npt.NDArray[np.uint32],
+) -> None:
+    """Where the file writes refunds as negative amounts, their type says so; another type that the
+    row names stays."""
+    for name, how in columns.items():
+        source = source_of(part, columns, name) if how.negative == "refund" else None
+        if source is None:
+            continue
+        at = schema.index("transaction_type")
+        back = below_zero(plain_numbers(source, how.strip, how.decimal))
+        back &= (present >> np.uint32(at)) & 1 == 0
+        values[back, at] = schema.fields[at].values.index("refund")
+        present[back] |= np.uint32(1 << at)
+
+
+def _one_hot(
+    part: Part, columns: Mapping[str, Column], name: str
+) -> tuple[pa.Array, Parsed] | None:
+    """The first of the columns that ``name`` is one-hot in, and what all of them say."""
+    how = columns.get(name)
+    if how is None or how.one_hot is None:
+        return None
+    sources = [flat(part.table.column(source)) for source in how.one_hot]
+    return sources[0], one_hot(sources)
+
+
+def _field(part: Part, spec: Field, column: Column, source: pa.Array) -> Parsed:
+    if spec.unit == "token":
+        refuse_pans(source, part.bad.file, column.column or "(constant)")
+        return parse_tokens(source, ready=column.unit == "token" or column.constant is not None)
+    array = plain_numbers(source, column.strip, column.decimal)
+    if spec.unit == "minor":
+        exponent = 2 if column.exponent is None else column.exponent
+        if column.negative is not None:
+            array = magnitudes(array)
+        return amounts(array, exponent if column.unit == "major" else None)
+    if spec.type == "enum":
+        return codes(flat(source), spec.values, column.values)
+    low, high = spec.bounds
+    if column.scale is not None:
+        return scaled(array, column.scale, low, high)
+    if column.hash:
+        return parse_hashes(array)
+    return integers(mapped(array, column.values), low, high, f"a whole number ({spec.type})")
+
+
+def _parse_outcome(part: Part, columns: Mapping[str, Column]) -> None:
+    """Results; without any, responses; without those, immediate approval."""
+    out = part.arrays
+    response = np.full(len(part), -1, np.int64)
+    if (source := source_of(part, columns, "response")) is not None:
+        array = mapped(flat(source), columns["response"].values)
+        parsed = integers(array, 0, 99, "a two-digit response code (DE39)")
+        _note(part, columns, "response", source, parsed)
+        response = np.where(parsed.present, parsed.values, -1)
+    result = np.zeros(len(part), np.uint8)
+    if (source := source_of(part, columns, "result")) is not None:
+        parsed = codes(flat(source), RESULTS, columns["result"].values)
+        _note(part, columns, "result", source, parsed)
+        result = np.where(parsed.present, parsed.values, NO_RESULT).astype(np.uint8)
+    elif (response >= 0).any():
+        refused = (response >= 0) & ~np.isin(response, APPROVED_RESPONSES)
+        result = refused.astype(np.uint8)
+    out["response"], out["result"] = response, result
+
+
+def source_of(part: Part, columns: Mapping[str, Column], name: str) -> pa.Array | None:
+    """The column mapped to ``name``, a repeated constant, or None if there is none."""
+    how = columns.get(name)
+    if how is None:
+        return None
+    if how.constant is not None:
+        return pa.repeat(pa.scalar(how.constant), len(part))
+    if how.columns is not None:
+        return joined([flat(part.table.column(name)) for name in how.columns])
+    if how.column not in part.table.column_names:
+        return None
+    return flat(part.table.column(how.column))
+
+
+def label_of(columns: Mapping[str, Column], name: str) -> str:
+    """How messages call the source of ``name``."""
+    how = columns[name]
+    several = how.one_hot or how.columns
+    return how.column or (several[0] + ", ..." if several else f"{name} (constant)")
+
+
+def _note(
+    part: Part, columns: Mapping[str, Column], name: str, source: pa.Array, parsed: Parsed
+) -> None:
+    for mask, rule in parsed.broken:
+        part.bad.add(mask, label_of(columns, name), source, rule)
