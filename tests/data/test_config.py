@@ -20,8 +20,8 @@ def test_defaults() -> None:
     assert config.schema is PAYMENT
     assert config.data.label_delay_s == 7 * 86400
     assert config.data.notices == "both"
-    assert config.model.family == "mlp"
-    assert config.features.names == "default"
+    assert config.model.family == "auto"
+    assert config.features.names == "auto"
     assert config.data.resolved(PAYMENT)["amount_minor"].column == "amount_minor"
 
 

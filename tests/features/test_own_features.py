@@ -84,6 +84,8 @@ def test_expressions(text: str, expression: Expression) -> None:
 
 def test_own_features_build_on_each_other_and_follow_a_set() -> None:
     text = """
+        [features]
+        names = "default"
         [features.keyed_now]
         expression = "entry_mode == 'keyed'"
         doc = "1 when keyed"

@@ -14,7 +14,11 @@ terminals = 10
 days = 36
 seed = 7
 
+[features]
+names = "default"
+
 [model]
+family = "mlp"
 hidden = [12, 8]
 epochs = 3
 learning_rate = 5e-3

@@ -90,7 +90,7 @@ def test_cuts_are_learned_kept_and_travel(tmp_path: Path) -> None:
     assert chosen[1].name == "amt_over_learned"
     assert str(cuts["amt_over_learned"]) in chosen[1].definition
     run = new_run(tmp_path / "runs", "one", load(tmp_path / "tinyfin.toml"))
-    run.add_cuts(cuts)
+    run.add_learned(cuts, {})
     again = run.config()
     program = compile_program(again.features, again.schema)
     assert program.payload == compile_program(learned.features, learned.schema).payload

@@ -10,18 +10,21 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
 from tinyfin.cli import main
+from tinyfin.data.events import event_stream
+from tinyfin.data.readers import read
 from tinyfin.errors import MismatchError, ModelError
 from tinyfin.pack.container import parse_pack
 from tinyfin.quantize import quantize as room
 from tinyfin.quantize.quantize import assemble
-from tinyfin.training.run import open_run
+from tinyfin.training.run import RunFolder, open_run
 from tinyfin.training.scoring import score
-from tinyfin.twin import Twin
+from tinyfin.twin import Replay, Twin
 
 
 def test_network_equals_tflm_and_int8_stays_near_float(small: dict[str, Path]) -> None:
@@ -100,6 +103,14 @@ def test_an_operator_the_plan_does_not_know_is_refused_by_name(run_copy: Path, l
     assert layer.upper() in result.output
 
 
+def at_once(run: RunFolder, data: Path) -> Replay:
+    """The pack's answers to one run over all rows."""
+    tx = read([data], run.config())
+    return Twin(run.pack_bytes(), terminals=len(tx.terminals)).run(
+        tx, event_stream(tx, run.config().data.notices)
+    )
+
+
 def test_score_keeps_the_input_order_and_leaves_warmup_out(
     small: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -116,7 +127,7 @@ def test_score_keeps_the_input_order_and_leaves_warmup_out(
     assert result.exit_code == 0, result.output
     out = pq.read_table(tmp_path / "out.parquet")
     assert out.column("input_row").to_pylist() == list(range(len(shuffled)))
-    straight = score(open_run(small["run"]), [small["data"]]).replay
+    straight = at_once(open_run(small["run"]), small["data"])
     np.testing.assert_array_equal(out["score_q32"].to_numpy(), straight.score_q32[shuffled])
     np.testing.assert_array_equal(out["raw"].to_numpy(), straight.raw[shuffled])
     assert set(out.column("action").to_pylist()) <= {"accept", "go_online", "decline"}
@@ -124,8 +135,35 @@ def test_score_keeps_the_input_order_and_leaves_warmup_out(
     reasons = np.array([len(r) for r in out.column("reasons").to_pylist()])
     assert np.all(reasons[~alerted] == 0)
     assert np.any(reasons[alerted] > 0)
-    cold = score(open_run(small["run"]), [tmp_path / "late.parquet"])
-    assert np.any(cold.replay.raw != straight.raw[shuffled])
+    cold = tmp_path / "cold.parquet"
+    score(open_run(small["run"]), [tmp_path / "late.parquet"], cold)
+    assert np.any(pq.read_table(cold)["raw"].to_numpy() != straight.raw[shuffled])
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_scores_in_pieces_are_the_same_bytes(
+    small: dict[str, Path], tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = pq.read_table(small["data"])
+    cut = whole.num_rows // 2
+    files = [tmp_path / f"early.{form}", tmp_path / f"late.{form}"]
+    for part, path in zip((whole.slice(0, cut), whole.slice(cut)), files, strict=True):
+        pq.write_table(part, path) if form == "parquet" else pacsv.write_csv(part, path)
+    run = open_run(small["run"])
+    monkeypatch.setattr("tinyfin.training.scoring.GROUP_ROWS", 5000)
+    made = []
+    for rows in (whole.num_rows, 1777):
+        out = tmp_path / f"{rows}.parquet"
+        result = score(run, files[1:], out, warmup=files[:1], piece_rows=rows)
+        assert (result["transactions"], result["warmup"]) == (whole.num_rows - cut, cut)
+        made.append(out.read_bytes())
+    assert made[0] == made[1]
+    table = pq.read_table(out)
+    straight = at_once(run, small["data"])
+    np.testing.assert_array_equal(table["raw"].to_numpy(), straight.raw[cut:])
+    np.testing.assert_array_equal(table["flag_bits"].to_numpy(), straight.flags[cut:])
+    assert table["input_row"].to_pylist() == list(range(whole.num_rows - cut))
+    assert sum(result["actions"].values()) == whole.num_rows - cut
 
 
 def test_rows_that_were_set_aside_leave_a_gap_in_the_input_rows(
@@ -164,8 +202,6 @@ def test_a_label_that_becomes_known_later_changes_no_weight_and_no_feature(
     small: dict[str, Path], tmp_path: Path
 ) -> None:
     from tinyfin.config import load, parse_moment
-    from tinyfin.data.events import event_stream
-    from tinyfin.data.readers import read
     from tinyfin.training.split import split_by_time
 
     config = load(small["config"])

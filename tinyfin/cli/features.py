@@ -20,7 +20,7 @@ MOMENTS = {
 
 @click.command("features")
 @click.argument("names", nargs=-1, metavar="[NAME|DATA]...")
-@click.option("--set", "which", help="Only a set: default, stream or all.")
+@click.option("--set", "which", help="Only a set: auto, default, stream or all.")
 @click.option("--config", type=click.Path(dir_okay=False),
               help="The features of this tinyfin.toml, its own ones included.")
 @click.option("--target", help="Count the instructions of each feature on this emulated target.")
@@ -155,6 +155,8 @@ def _list(
     markdown: str | None,
 ) -> None:
     from tinyfin.config import load
+    from tinyfin.data.rows import wanted_columns
+    from tinyfin.features.auto import settled
     from tinyfin.features.catalogue import FEATURES, SETS
     from tinyfin.features.compiler import MAX_FEATURES, Program, compile_program
     from tinyfin.features.selection import select
@@ -168,7 +170,8 @@ def _list(
     elif which:
         chosen = select(which)
     else:
-        chosen = select(settings.features) if config else FEATURES
+        mapped = wanted_columns(settings).values()
+        chosen = select(settled(settings, set(mapped))) if config else FEATURES
     rows = [_describe(feature, compile_program([feature], settings.schema)) for feature in chosen]
     if target is not None:
         from tinyfin.hil.measure.costs import feature_instructions
@@ -275,5 +278,5 @@ def _text(rows: list[dict[str, Any]], together: dict[str, int] | None) -> str:
             f"cards {together['card_table_bytes']})"
         )
     else:
-        lines.append(f"\n{len(rows)} features; the sets are default, stream and all")
+        lines.append(f"\n{len(rows)} features; the sets are auto, default, stream and all")
     return "\n".join(lines)

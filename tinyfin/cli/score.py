@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from tinyfin.cli.output import emit, json_option, note
+from tinyfin.cli.output import emit, json_option, note, progress
 from tinyfin.cli.trust import public_key_option
 
 __all__ = ["command"]
@@ -38,15 +38,23 @@ def command(
     """Score DATA with the pack of a RUN: one row per transaction, in input order."""
     from tinyfin.pack.trust import require_trusted, trusted_keys
     from tinyfin.training.run import open_run
-    from tinyfin.training.scoring import score, write_scores
+    from tinyfin.training.scoring import score
 
     folder = open_run(run)
     keys = trusted_keys(folder.path, public_keys)
     require_trusted(folder.pack_bytes(), keys, folder.pack)
-    scored = score(
-        folder, data, warmup=warmup, config_path=config_path, skip_bad_rows=skip_bad_rows,
-        keys=keys, note=note,
-    )
-    result = write_scores(scored, out)
+    with progress(100, "scoring") as bar:
+        shown = 0
+
+        def show(done: int, of: int) -> None:
+            nonlocal shown
+            percent = 100 * done // max(of, 1)
+            bar.update(percent - shown)
+            shown = percent
+
+        result = score(
+            folder, data, out, warmup=warmup, config_path=config_path,
+            skip_bad_rows=skip_bad_rows, keys=keys, note=note, progress=show,
+        )
     actions = ", ".join(f"{n} {name}" for name, n in result["actions"].items())
     emit(result, as_json, f"{result['transactions']} transactions: {actions}\nscores: {out}")

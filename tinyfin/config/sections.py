@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -10,7 +11,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from tinyfin.config.columns import Data, Duration, Moment
 from tinyfin.config.sizes import parse_size
 
-__all__ = ["Costs", "Decision", "Evaluate", "Features", "Model", "Rules", "Simulate", "Train"]
+__all__ = [
+    "Costs", "Decision", "Evaluate", "Features", "Model", "Risk", "Rules", "Simulate", "Train",
+]  # fmt: skip
 
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -37,23 +40,43 @@ class Simulate(Section):
     """Factor on the rate of a scenario, 0 to leave it out; 1 for those not named."""
 
 
+class Risk(Section):
+    """A table that training learned: ``values[i]`` where i of the ascending ``cuts`` are not above
+    the number; 64 is one doubling of the odds of fraud."""
+
+    cuts: Annotated[list[Annotated[int, Field(ge=-(2**31), lt=2**31)]],
+                    Field(min_length=1, max_length=32)]
+    values: list[Annotated[int, Field(ge=-32768, le=32767)]]
+
+    @model_validator(mode="after")
+    def _whole(self) -> Risk:
+        if len(self.values) != len(self.cuts) + 1:
+            raise ValueError("values has one entry more than cuts")
+        if any(low >= high for low, high in pairwise(self.cuts)):
+            raise ValueError("cuts must ascend")
+        return self
+
+
 class Features(Section):
     """[features]: which features the model sees.
 
     ``names`` lists features of the catalogue, takes the schema's fields themselves (``"fields"``),
-    or names one of its sets (``"default"``,
-    ``"stream"``, ``"all"``). The capacities are the terminal's memory: transactions that wait for
-    their outcome, cards, labels. ``cuts`` has the numbers that training chose. Every other entry of
-    the section is a table that defines a feature of the user's own, kept as written in ``define``.
+    names one of its sets (``"default"``, ``"stream"``, ``"all"``), or takes what the files can feed
+    (``"auto"``; training writes the names into ``[features.found]`` of the run). The capacities are
+    the terminal's memory: transactions that wait for their outcome, cards, labels. ``cuts`` has the
+    numbers that training chose. Every other entry of the section is a table that defines a feature
+    of the user's own, kept as written in ``define``.
     """
 
-    names: str | list[str] = "default"
+    names: str | list[str] = "auto"
     pending: Annotated[int, Field(ge=1, le=256)] = 8
     card_sets: Annotated[int, Field(ge=1, le=4096)] = 16
     card_ways: Annotated[int, Field(ge=1, le=16)] = 4
     terminal_labels: Annotated[int, Field(ge=1, le=128)] = 32
     card_labels: Annotated[int, Field(ge=0, le=16)] = 0
     cuts: dict[str, Annotated[int, Field(ge=-(2**31), lt=2**31)]] = {}
+    risks: dict[str, Risk] = {}
+    """Tables that training learned for ``risk = "learn"``, by feature."""
     define: dict[str, dict[str, Any]] = {}
 
     @property
@@ -74,6 +97,7 @@ class Features(Section):
             if key not in known and isinstance(entry, dict)
         }
         rest = {k: v for k, v in value.items() if k not in known and k not in tables}
+        known |= tables.pop("found", {})
         if tables:
             known["define"] = {**known.get("define", {}), **tables}
         return {**known, **rest}
@@ -82,15 +106,20 @@ class Features(Section):
 class Model(Section):
     """[model]: the family of networks and how it is fitted."""
 
-    family: str = "mlp"
+    family: str = "auto"
+    """``"auto"``: ``distilled`` where frauds enough are known, else ``density``; training writes
+    which into ``[model.found]`` of the run."""
     hidden: Annotated[list[Annotated[int, Field(ge=1, le=1024)]], Field(max_length=8)] = [32, 16]
-    epochs: Annotated[int, Field(ge=1, le=10_000)] = 20
+    epochs: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    """Passes over the rows; if not given, 20, and with ``mlp`` and ``distilled`` so many that few
+    rows are learned from as thoroughly as many."""
     batch_size: Annotated[int, Field(ge=1)] = 1024
-    learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 5e-3
     l2: Annotated[float, Field(ge=0)] = 1e-5
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     patience: Annotated[int, Field(ge=0)] = 5
-    """Epochs without a better validation score before training stops; 0 never stops early."""
+    """Epochs without a better validation score before training stops; 0 never stops early.
+    ``distilled`` never does."""
     seed: Seed = 1
     options: dict[str, Any] = {}
     """What only one family knows; checked by that family."""

@@ -74,6 +74,8 @@ class Survey:
     terminals: tuple[str, ...]
     in_order: bool
     """No piece begins before the end of the one before it."""
+    file_rows: tuple[int, ...]
+    """Rows of each file, bad ones included."""
 
 
 PIECE_ROWS = 1 << 16
@@ -95,6 +97,7 @@ def survey(
     wanted = wanted_columns(config)
     terminals: dict[str, None] = {}
     broken: list[Part] = []
+    file_rows: list[int] = []
     total = good = mark = 0
     in_order = True
     for path in paths:
@@ -111,6 +114,7 @@ def survey(
                 in_order &= int(times.min()) >= mark
                 mark = max(mark, int(times.max()))
             good += len(times)
+        file_rows.append(total - before)
         tell(f"{path}: {total - before} rows")
     if broken and (skip_bad_rows is None or not good):
         raise report([part.bad for part in broken], total)
@@ -120,7 +124,7 @@ def survey(
         tell(f"{total - good} of {total} rows are bad and set aside in {skip_bad_rows}")
     if total == 0:
         raise DataError(f"{paths[0]}: holds no rows")
-    return Survey(good, tuple(terminals), in_order)
+    return Survey(good, tuple(terminals), in_order, tuple(file_rows))
 
 
 def read_in_pieces(

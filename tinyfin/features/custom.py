@@ -17,7 +17,8 @@ or a whole expression::
 
 Names in expressions are fields of the schema, features of the catalogue and own features defined
 above; ``cut`` is the number that ``cut = 500`` gives, or that training learns for
-``cut = "learn"``. Operators are those of :mod:`tinyfin.features.expressions`. ``doc``, ``catches``
+``cut = "learn"``. With ``risk = "learn"`` training turns the number into how likely fraud is at it.
+Operators are those of :mod:`tinyfin.features.expressions`. ``doc``, ``catches``
 and ``reason`` (an id of the reasons) may be added.
 """
 
@@ -27,7 +28,7 @@ import ast
 import difflib
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from tinyfin.errors import ConfigError
 from tinyfin.features import expressions as ex
@@ -39,7 +40,7 @@ from tinyfin.features.graph import is_late
 __all__ = ["FUNCTIONS", "define_feature", "parse_expression"]
 
 OWN_REASON = 38
-_TEXT_KEYS = ("op", "expression", "doc", "catches", "reason", "cut")
+_TEXT_KEYS = ("op", "expression", "doc", "catches", "reason", "cut", "risk")
 _WORDS = ("key", "what")
 _OF_A_FIELD = ("present", "field")
 _DURATIONS = ("seconds", "cap_s", "span_s")
@@ -63,11 +64,26 @@ _COMPARISONS: Mapping[type[ast.cmpop], str] = {
 _TURNED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
 
 
+class LearnedRisk(Protocol):
+    """A table that training learned."""
+
+    @property
+    def cuts(self) -> list[int]:
+        """Ascending; the number of those not above x is the entry."""
+
+    @property
+    def values(self) -> list[int]:
+        """The entries."""
+
+
 def define_feature(name: str, table: Mapping[str, Any], number: int,
-                   own: Mapping[str, Feature], cut: int | None = None) -> Feature:
+                   own: Mapping[str, Feature], cut: int | None = None,
+                   risk: LearnedRisk | None = None) -> Feature:
     """The feature that ``[features.NAME]`` describes; ``own`` are those defined before it.
 
     ``cut`` takes the place of the table's ``cut = "learn"``; 0 until training has learned it.
+    ``risk`` puts the number into the table learned for ``risk = "learn"``; until then the feature
+    is the number itself.
 
     Raises ConfigError naming key and fix.
     """
@@ -88,6 +104,10 @@ def define_feature(name: str, table: Mapping[str, Any], number: int,
         _known_keys(table, _TEXT_KEYS, where)
         text = _text(table, "expression", where)
         expression = parse_expression(text, known, f"{where}.expression")
+    if table.get("risk", "learn") != "learn":
+        raise ConfigError(f'{where}.risk = {table["risk"]!r}: must be "learn"')
+    if "risk" in table and risk is not None:
+        expression = ex.lookup(ex.bucket(expression, tuple(risk.cuts)), tuple(risk.values), 0)
     reason = table.get("reason", OWN_REASON)
     if isinstance(reason, bool) or not isinstance(reason, int) or reason not in {0, *REASONS}:
         raise ConfigError(

@@ -16,10 +16,10 @@ from typing import Any, Protocol
 
 from tinyfin.errors import ConfigError
 from tinyfin.features.catalogue import BY_NAME, SETS
-from tinyfin.features.custom import define_feature
+from tinyfin.features.custom import LearnedRisk, define_feature
 from tinyfin.features.definition import OWN_FEATURE_ID, Feature
 
-__all__ = ["FeaturesSection", "Selection", "learned_cuts", "select"]
+__all__ = ["FeaturesSection", "Selection", "learned_cuts", "learned_risks", "select"]
 
 _LEARNED = "_learned"
 
@@ -38,6 +38,10 @@ class FeaturesSection(Protocol):
     @property
     def cuts(self) -> dict[str, int]:
         """Cuts that training learned, by feature."""
+
+    @property
+    def risks(self) -> Mapping[str, LearnedRisk]:
+        """Tables that training learned, by feature."""
 
 
 Selection = str | Sequence[str | Feature] | FeaturesSection
@@ -80,6 +84,21 @@ def learned_cuts(features: FeaturesSection) -> dict[str, Callable[[int], Feature
     return {name: wanted[name] for name in missing}
 
 
+def learned_risks(features: FeaturesSection) -> list[Feature]:
+    """The chosen features whose table training learns and has not learned yet, as numbers.
+
+    Raises ConfigError for a table that no feature asks for.
+    """
+    asked = {name for name, table in features.define.items() if table.get("risk") == "learn"}
+    for name in features.risks:
+        if name not in asked:
+            raise ConfigError(f"features.risks.{name}: no feature learns a table; remove it")
+    return [
+        feature for feature in select(features)
+        if feature.name in asked and feature.name not in features.risks
+    ]
+
+
 def _own(section: FeaturesSection) -> dict[str, Callable[[int | None], Feature]]:
     """Makers of the features that the section defines; without a cut, at the one that it gives."""
     own: dict[str, Feature] = {}
@@ -90,7 +109,8 @@ def _own(section: FeaturesSection) -> dict[str, Callable[[int | None], Feature]]
                 f"features.{name}: the catalogue has a feature of that name; choose another"
             )
         makers[name] = partial(
-            define_feature, name, table, OWN_FEATURE_ID + number, dict(own))
+            define_feature, name, table, OWN_FEATURE_ID + number, dict(own),
+            risk=section.risks.get(name))
         own[name] = makers[name](section.cuts.get(name))
     return makers
 

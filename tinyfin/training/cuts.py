@@ -8,7 +8,7 @@ numbers that are split come from the terminal's own engine, whatever expression 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -24,7 +24,7 @@ from tinyfin.features.expressions import Expression
 from tinyfin.features.graph import walk
 from tinyfin.features.selection import learned_cuts
 
-__all__ = ["best_cut", "learn_cuts", "roundest"]
+__all__ = ["best_cut", "computed_numbers", "learn_cuts", "roundest"]
 
 _LOW, _HIGH = -(2**31), 2**31 - 1
 _MARK = 1_918_273_645
@@ -41,18 +41,24 @@ Makers = Mapping[str, Callable[[int], Feature]]
 
 
 def learn_cuts(
-    config: Config, tx: Transactions, fit: npt.NDArray[np.int64], *, note: Note = lambda _: None
+    config: Config,
+    tx: Transactions,
+    fit: npt.NDArray[np.int64],
+    label: npt.NDArray[np.int8] | None = None,
+    *,
+    note: Note = lambda _: None,
 ) -> tuple[Config, dict[str, int]]:
     """The configuration with the cuts that its features learn from the rows ``fit``, and the cuts.
 
-    Labels of other rows take no part. Without labels of both kinds the cut is the value that one
+    Labels of other rows take no part; ``label`` int8[n] takes the place of the transactions' (as
+    they were known). Without labels of both kinds the cut is the value that one
     row in a thousand exceeds. Raises ConfigError when a cut is not compared with a number of the
     event itself.
     """
     makers = learned_cuts(config.features)
     if not makers:
         return config, {}
-    label = tx.label[fit]
+    label = (tx.label if label is None else label)[fit]
     cuts: dict[str, int] = {}
     for (name, strict), (x, decided) in zip(
         _relations(makers).items(), _numbers(makers, config, tx, fit), strict=True
@@ -140,27 +146,45 @@ def _relations(makers: Makers) -> dict[str, bool]:
 def _numbers(
     makers: Makers, config: Config, tx: Transactions, fit: npt.NDArray[np.int64]
 ) -> list[tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]]:
-    """Per cut what it is compared with, int64[fit], and whether it decides the feature there.
-
-    Features are int16, so a number travels in two: what is beyond 2^30 is as good as 2^30.
-    """
-    from tinyfin.pack.container import build_pack
-    from tinyfin.twin import Twin
-
+    """Per cut what it is compared with, int64[fit], and whether it decides the feature there."""
     parts: list[Expression] = []
     for name, make in makers.items():
         number = _compared(name, make).a
         assert number is not None
-        high = number // _PART
-        parts += [high, number - high * _PART, make(_LOW).expression, make(_HIGH).expression]
+        parts += [*_halves(number), make(_LOW).expression, make(_HIGH).expression]
+    found = _computed(parts, config, tx, fit)
+    return [
+        (found[:, i] * _PART + found[:, i + 1], found[:, i + 2] != found[:, i + 3])
+        for i in range(0, len(parts), 4)
+    ]
+
+
+def computed_numbers(
+    numbers: Sequence[Expression], config: Config, tx: Transactions, fit: npt.NDArray[np.int64]
+) -> list[npt.NDArray[np.int64]]:
+    """Numbers as the terminal's engine computes them, int64[fit] each, within 2^30."""
+    parts = [part for number in numbers for part in _halves(number)]
+    found = _computed(parts, config, tx, fit)
+    return [found[:, i] * _PART + found[:, i + 1] for i in range(0, len(parts), 2)]
+
+
+def _halves(number: Expression) -> list[Expression]:
+    """Features are int16, so a number travels in two: what is beyond 2^30 is as good as 2^30."""
+    high = number // _PART
+    return [high, number - high * _PART]
+
+
+def _computed(
+    parts: list[Expression], config: Config, tx: Transactions, fit: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    """Expressions as the terminal's engine computes them, int64[fit, parts]."""
+    from tinyfin.pack.container import build_pack
+    from tinyfin.twin import Twin
+
     features = [
         Feature(f"part{i}", OWN_FEATURE_ID + i, 0, "", "", "before", part)
         for i, part in enumerate(parts)
     ]
     program = compile_program(features, config.schema, **config.features.capacities)
     twin = Twin(build_pack(config.schema, program), terminals=max(1, len(tx.terminals)))
-    found = twin.run(tx, event_stream(tx, config.data.notices)).features[fit].astype(np.int64)
-    return [
-        (found[:, i] * _PART + found[:, i + 1], found[:, i + 2] != found[:, i + 3])
-        for i in range(0, len(parts), 4)
-    ]
+    return twin.run(tx, event_stream(tx, config.data.notices)).features[fit].astype(np.int64)

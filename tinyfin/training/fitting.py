@@ -47,10 +47,9 @@ def learn(
     ConfigError.
     """
     tx = material.tx
-    made = material.featured(config, split.fit, note=note)
+    made = material.featured(config, split, note=note)
     config, features, program = made.config, made.features, made.program
-    if made.cuts:
-        run.add_cuts(made.cuts)
+    run.add_learned(made.cuts, made.risks)
     label = known_labels(tx, split)
     chosen = family(config.model.family)
     maps = input_maps(chosen, features[split.fit], label[split.fit])

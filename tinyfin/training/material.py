@@ -16,11 +16,14 @@ import numpy as np
 import numpy.typing as npt
 
 from tinyfin.config import Config
+from tinyfin.config.sections import Risk
 from tinyfin.data.events import event_stream
 from tinyfin.data.transactions import Transactions
 from tinyfin.features.compiler import Program, compile_program
 from tinyfin.training.cuts import learn_cuts
+from tinyfin.training.risks import learn_risks
 from tinyfin.training.run import file_facts
+from tinyfin.training.split import Split, known_labels
 
 __all__ = ["Featured", "Material", "as_known", "compute_features", "prepare"]
 
@@ -32,8 +35,9 @@ class Featured:
     """What one split makes of the material."""
 
     config: Config
-    """With the cuts that were learned."""
+    """With what was learned."""
     cuts: Mapping[str, int]
+    risks: Mapping[str, Risk]
     program: Program
     features: npt.NDArray[np.int16]
     """[n, F], one row per transaction, state warm from the first of them on."""
@@ -46,23 +50,27 @@ class Material:
     tx: Transactions
     files: tuple[dict[str, Any], ...]
     """Name, path, size and SHA-256 of the files."""
+    columns: frozenset[str] = frozenset()
+    """Names of the files' columns."""
     _features: dict[bytes, npt.NDArray[np.int16]] = field(default_factory=dict, repr=False)
 
     def featured(
-        self, config: Config, fit: npt.NDArray[np.int64], *, note: Note = lambda _: None
+        self, config: Config, split: Split, *, note: Note = lambda _: None
     ) -> Featured:
-        """Cuts learned from the rows ``fit``, the program and the features of all rows.
+        """Cuts and tables learned from the split's fit, the program and the features of all rows.
 
         The features of one program are computed once. Raises ConfigError.
         """
-        config, cuts = learn_cuts(config, self.tx, fit, note=note)
+        label = known_labels(self.tx, split)
+        config, cuts = learn_cuts(config, self.tx, split.fit, label, note=note)
+        config, risks = learn_risks(config, self.tx, split.fit, label, note=note)
         program = compile_program(config.features, config.schema, **config.features.capacities)
         found = self._features.get(program.payload)
         if found is None:
             found = compute_features(self.tx, config, program, note=note)
             self._features.clear()
             self._features[program.payload] = found
-        return Featured(config, cuts, program, found)
+        return Featured(config, cuts, risks, program, found)
 
 
 def prepare(
@@ -74,9 +82,11 @@ def prepare(
 ) -> Material:
     """Read the files. Raises DataError, ConfigError."""
     from tinyfin.data.readers import read
+    from tinyfin.data.tables import column_names
 
     tx = read(list(paths), config, skip_bad_rows=skip_bad_rows, progress=note)
-    return Material(tx, tuple(file_facts(paths)))
+    columns = frozenset(name for path in paths for name in column_names(path))
+    return Material(tx, tuple(file_facts(paths)), columns)
 
 
 def compute_features(

@@ -12,48 +12,21 @@ import numpy as np
 import numpy.typing as npt
 
 from tinyfin.config import Config
-from tinyfin.data.events import Stream, event_stream
 from tinyfin.data.readers import PIECE_ROWS, read_in_pieces, survey
+from tinyfin.data.tables import column_names
 from tinyfin.data.transactions import EPOCH_UNIX_S, Transactions
 from tinyfin.errors import ConfigError
+from tinyfin.features.auto import settled
 from tinyfin.features.compiler import Program, compile_program
 from tinyfin.pack.maps import InputMap, map_inputs
 from tinyfin.training.inputs import PARTS, Parting
+from tinyfin.training.pieces import replay_in_pieces
 from tinyfin.twin import Twin
 
-__all__ = ["COLUMNS", "features_in_pieces", "write_matrix"]
+__all__ = ["COLUMNS", "write_matrix"]
 
 COLUMNS = ("input_row", "terminal", "id", "time")
 """Columns before the features; ``label`` and ``part`` follow the features when asked for."""
-
-_END = 2**32
-
-
-def features_in_pieces(
-    pieces: Iterator[Transactions], twin: Twin, notices: Any
-) -> Iterator[tuple[Transactions, npt.NDArray[np.int16]]]:
-    """Each piece with its features, int16[n, F]: the numbers that one run over all of it gives.
-
-    No piece may begin before the end of the one before it. What is yet to be told of a transaction
-    (outcome, notice) when its piece ends is carried over.
-    """
-    carried: Transactions | None = None
-    mark = -1
-    following = next(pieces, None)
-    while following is not None:
-        piece, following = following, next(pieces, None)
-        known = 0 if carried is None else len(carried)
-        tx = piece if carried is None else carried.followed_by(piece)
-        stream = event_stream(tx, notices)
-        # what happens in the last second of a piece precedes whatever the next one brings: of a
-        # transaction of that second only its own score, and what is known at once, can follow
-        done = (stream.index < known) & (stream.t_mono_s <= mark)
-        mark = int(piece.t_mono_s.max()) if following is not None else _END
-        now = ~done & (stream.t_mono_s <= mark)
-        later = np.unique(stream.index[stream.t_mono_s > mark])
-        part = Stream(stream.kind[now], stream.index[now], stream.t_mono_s[now])
-        yield piece, twin.run(tx, part).features[known:]
-        carried = tx.take(later) if len(later) else None
 
 
 def write_matrix(
@@ -83,7 +56,8 @@ def write_matrix(
 
     from tinyfin.pack.container import build_pack
 
-    program = compile_program(config.features, config.schema, **config.features.capacities)
+    there = {name for path in paths for name in column_names(path)}
+    program = compile_program(settled(config, there), config.schema, **config.features.capacities)
     others = {*COLUMNS, "label"} if parting is None else {*COLUMNS, "label", "part"}
     taken = others & set(program.feature_names)
     if taken:
@@ -105,8 +79,9 @@ def write_matrix(
     done = 0
     try:
         with _writer(target, unfinished, schema) as writer:
-            for tx, features in features_in_pieces(pieces, twin, config.data.notices):
-                values = features if maps is None else map_inputs(maps, features)
+            for tx, replay in replay_in_pieces(pieces, twin, config.data.notices):
+                made = replay.features
+                values = made if maps is None else map_inputs(maps, made)
                 columns = _columns(tx, values, with_label, parting)
                 writer.write_table(pa.table(columns, schema=schema))
                 done += len(tx)

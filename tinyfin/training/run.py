@@ -34,10 +34,12 @@ from tinyfin.pack.maps import InputMap
 
 if TYPE_CHECKING:
     from tinyfin.config import Config
+    from tinyfin.config.sections import Risk
 
 __all__ = ["RunFolder", "new_run", "open_run"]
 
 _ASKED = "asked.toml"
+_FOUND = re.compile(r"^\[model\.found\]\n(?:[^\[\n].*\n)*", re.MULTILINE)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 
 
@@ -88,25 +90,50 @@ class RunFolder:
         return load(self.file("config.toml"))
 
     def asked(self) -> Config:
-        """The configuration without the cuts that this run learned: what another time may learn."""
+        """The configuration without what this run learned of features: what another time may
+        learn."""
         from tinyfin.config import load
 
         asked = self.path / _ASKED
         return load(asked) if asked.is_file() else self.config()
 
-    def add_cuts(self, cuts: Mapping[str, int]) -> None:
-        """Write the cuts that training learned into the run's configuration: [features.cuts]."""
-        rows = "".join(f"{name} = {cut}\n" for name, cut in cuts.items())
+    def add_learned(self, cuts: Mapping[str, int], risks: Mapping[str, Risk]) -> None:
+        """Write what training learned of features into the run's configuration: [features.cuts]
+        and [features.risks]."""
+        if not cuts and not risks:
+            return
         path = self.file("config.toml")
         text = path.read_text(encoding="utf-8")
         files.write(self.path / _ASKED, text)
-        files.write(path, f"{text.rstrip()}\n\n[features.cuts]\n{rows}".lstrip())
+        text = text.rstrip()
+        if cuts:
+            rows = "".join(f"{name} = {cut}\n" for name, cut in cuts.items())
+            text += f"\n\n[features.cuts]\n{rows}"
+        if risks:
+            rows = "".join(
+                f"{name} = {_toml_value(risk.model_dump())}\n" for name, risk in risks.items()
+            )
+            text += f"\n\n[features.risks]\n{rows}"
+        files.write(path, text.lstrip())
+
+    def add_features(self, names: Sequence[str], define: Mapping[str, Mapping[str, Any]]) -> None:
+        """Write the features that "auto" has chosen into the run's configuration:
+        [features.found], and a table for each that was defined on the way."""
+        listed = "".join(f"  {json.dumps(name)},\n" for name in names)
+        tables = "".join(
+            f"\n[features.{name}]\n" + "".join(f"{k} = {_toml_value(x)}\n" for k, x in rows.items())
+            for name, rows in define.items()
+        )
+        path = self.file("config.toml")
+        text = path.read_text(encoding="utf-8").rstrip()
+        files.write(path, f"{text}\n\n[features.found]\nnames = [\n{listed}]\n{tables}".lstrip())
 
     def add_model(self, found: Mapping[str, Any]) -> None:
-        """Write what a search found into the run's configuration: [model.found]."""
+        """Write what training or a search found into the run's configuration: [model.found], in
+        the place of an earlier one."""
         rows = "".join(f"{key} = {_toml_value(value)}\n" for key, value in found.items())
         path = self.file("config.toml")
-        text = path.read_text(encoding="utf-8")
+        text = _FOUND.sub("", path.read_text(encoding="utf-8"))
         files.write(path, f"{text.rstrip()}\n\n[model.found]\n{rows}".lstrip())
 
     def maps(self) -> tuple[InputMap, ...]:

@@ -3,121 +3,160 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from tinyfin.data.events import event_stream
-from tinyfin.data.transactions import Transactions
+from tinyfin.data.readers import PIECE_ROWS, read_in_pieces, survey
 from tinyfin.errors import InputError
+from tinyfin.training.pieces import replay_in_pieces
 from tinyfin.training.run import RunFolder
 from tinyfin.twin import ACTIONS, FLAGS, Replay, Twin
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from tinyfin.config import Config
 
-__all__ = ["Scored", "score", "write_scores"]
+__all__ = ["GROUP_ROWS", "score"]
+
+GROUP_ROWS = 1 << 20
+"""Rows of a row group of the file of scores, whatever pieces they came in."""
 
 Note = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Scored:
-    """The replay of the rows that were asked for, in input order; warm-up rows are not in it."""
-
-    replay: Replay
-    rows: slice
-    """Rows of the replay that are the data's; those before are warm-up."""
-    warmup_rows: int
-    input_row: npt.NDArray[np.int64]
-    """0-based row of the data's files, one per row; rows that were set aside are missing."""
-
-    def __len__(self) -> int:
-        return int(self.rows.stop) - int(self.rows.start)
 
 
 def score(
     run: RunFolder,
     paths: Sequence[str | Path],
+    out: str | Path,
     *,
     warmup: Sequence[str | Path] = (),
     config_path: str | Path | None = None,
     skip_bad_rows: str | Path | None = None,
     keys: Sequence[bytes] = (),
+    piece_rows: int = PIECE_ROWS,
     note: Note = lambda _: None,
-) -> Scored:
-    """Score files with the run's pack.
+    progress: Callable[[int, int], object] = lambda done, of: None,
+) -> dict[str, Any]:
+    """Score files with the run's pack: a Parquet file ``out``, one row per transaction in input
+    order; returns counts.
 
-    Earlier transactions in ``warmup`` build the state and deliver their notices. The mapping is the
-    run's own unless ``config_path`` gives another. Raises DataError, ModelError, PackError, and
-    InputError when the schemas differ.
+    Columns: input_row (0-based, of the files; rows set aside are missing), score (0 to 1),
+    score_q32, raw, action, reasons (texts), reason_ids, flags (names), flag_bits. Earlier
+    transactions in ``warmup`` build the state, deliver their notices and are not reported. The
+    mapping is the run's own unless ``config_path`` gives another. Files in order of time go through
+    piece by piece, others as a whole; ``out`` is the same. Raises DataError, ModelError, PackError,
+    and InputError when the schemas differ.
     """
-    from tinyfin.config import load
-    from tinyfin.data.readers import read
+    import pyarrow.parquet as pq
 
-    config = run.config()
-    if config_path is not None:
-        other = load(config_path)
-        if other.schema != config.schema:
-            raise InputError(
-                f"{config_path}: its schema {other.schema.name!r} is not the one the run was "
-                "trained with; change the mapping only"
-            )
-        config = other
+    config = _mapping(run, config_path)
     pack = run.pack_bytes()
-    tx = read([*warmup, *paths], config, skip_bad_rows=skip_bad_rows, progress=note)
-    own = _read_again(paths, config, skip_bad_rows is not None) if warmup else tx
-    first = len(tx) - len(own)
-    twin = Twin(pack, terminals=max(1, len(tx.terminals)), keys=keys)
+    files = [*warmup, *paths]
+    found = survey(
+        files, config, skip_bad_rows=skip_bad_rows, piece_rows=piece_rows, progress=note
+    )
+    if not found.in_order:
+        note("rows are not in order of time: all of them are held in memory")
+    twin = Twin(pack, terminals=max(1, len(found.terminals)), keys=keys)
     if not twin.input_count:
         raise InputError(f"{run.pack}: the pack holds no network; run `tinyfin quantize` first")
-    stream = event_stream(tx, config.data.notices)
-    note(f"scoring {len(tx) - first} transactions, {first} of warm-up before them")
-    return Scored(twin.run(tx, stream), slice(first, len(tx)), first, own.row)
+    first = sum(found.file_rows[: len(warmup)])
+    counts: Counter[str] = Counter()
+
+    def tables() -> Iterator[pa.Table]:
+        done = 0
+        pieces = read_in_pieces(files, config, found, piece_rows=piece_rows)
+        for tx, replay in replay_in_pieces(pieces, twin, config.data.notices):
+            own = tx.row >= first
+            counts["warmup"] += int(np.count_nonzero(~own))
+            for i, name in enumerate(ACTIONS):
+                counts[name] += int(np.count_nonzero(replay.action[own] == i))
+            done += len(tx)
+            progress(done, found.rows)
+            yield _table(replay, own, tx.row[own] - first)
+
+    note(f"scoring {sum(found.file_rows) - first} transactions, {first} of warm-up before them")
+    target = Path(out)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = target.with_name(target.name + ".part")
+    rows = 0
+    try:
+        empty = np.zeros(0, np.int64)
+        schema = _table(_nothing(), np.zeros(0, bool), empty).schema
+        with pq.ParquetWriter(unfinished, schema, compression="zstd") as writer:
+            for group in _groups(tables(), schema):
+                writer.write_table(group, row_group_size=GROUP_ROWS)
+                rows += len(group)
+        unfinished.replace(target)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return {
+        "transactions": rows,
+        "warmup": counts["warmup"],
+        "actions": {name: counts[name] for name in ACTIONS},
+        "out": str(out),
+    }
 
 
-def _read_again(paths: Sequence[str | Path], config: Config, skip: bool) -> Transactions:
-    """The data without its warm-up; what is bad in it has been said and set aside already."""
-    from tinyfin.data.readers import read
+def _mapping(run: RunFolder, config_path: str | Path | None) -> Config:
+    from tinyfin.config import load
 
-    with tempfile.TemporaryDirectory() as folder:
-        aside = Path(folder) / "bad.csv" if skip else None
-        return read(list(paths), config, skip_bad_rows=aside)
+    config = run.config()
+    if config_path is None:
+        return config
+    other = load(config_path)
+    if other.schema != config.schema:
+        raise InputError(
+            f"{config_path}: its schema {other.schema.name!r} is not the one the run was "
+            "trained with; change the mapping only"
+        )
+    return other
 
 
-def write_scores(scored: Scored, path: str | Path) -> dict[str, Any]:
-    """Write one Parquet row per input transaction, in input order; returns counts.
-
-    Columns: input_row, score (0 to 1), score_q32, raw, action, reasons (texts), reason_ids, flags
-    (names), flag_bits.
-    """
+def _groups(tables: Iterator[pa.Table], schema: pa.Schema) -> Iterator[pa.Table]:
+    """The rows of all tables in groups of :data:`GROUP_ROWS`, the last one smaller."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
+
+    held = schema.empty_table()
+    for table in tables:
+        held = pa.concat_tables([held, table])
+        while len(held) >= GROUP_ROWS:
+            yield held.slice(0, GROUP_ROWS).combine_chunks()
+            held = held.slice(GROUP_ROWS)
+    if len(held):
+        yield held.combine_chunks()
+
+
+def _table(
+    replay: Replay, own: npt.NDArray[np.bool_], input_row: npt.NDArray[np.int64]
+) -> pa.Table:
+    """The rows ``own`` of a replay as they are written."""
+    import pyarrow as pa
 
     from tinyfin.features.catalogue import REASONS
 
-    replay, rows = scored.replay, scored.rows
-    q32 = replay.score_q32[rows]
-    ids = replay.reasons[rows]
-    counts = replay.reason_count[rows].astype(np.int32)
+    q32 = replay.score_q32[own]
+    ids = replay.reasons[own]
+    counts = replay.reason_count[own].astype(np.int32)
     flat = ids[np.arange(ids.shape[1])[None, :] < counts[:, None]]
     offsets = pa.array(np.r_[0, np.cumsum(counts)].astype(np.int32))
     texts = {int(i): REASONS.get(int(i), f"reason {i}") for i in np.unique(flat)}
-    bits = replay.flags[rows]
+    bits = replay.flags[own]
     named = {int(b): [name for bit, name in FLAGS.items() if int(b) & bit] for b in np.unique(bits)}
-    table = pa.table(
+    return pa.table(
         {
-            "input_row": pa.array(scored.input_row),
+            "input_row": pa.array(input_row),
             "score": pa.array(q32.astype(np.float64) / 2.0**32),
             "score_q32": pa.array(q32),
-            "raw": pa.array(replay.raw[rows]),
+            "raw": pa.array(replay.raw[own]),
             "action": pa.DictionaryArray.from_arrays(
-                pa.array(replay.action[rows].astype(np.int8)), pa.array(ACTIONS)
+                pa.array(replay.action[own].astype(np.int8)), pa.array(ACTIONS)
             ),
             "reasons": pa.ListArray.from_arrays(
                 offsets, pa.array([texts[int(i)] for i in flat], pa.string())
@@ -127,12 +166,13 @@ def write_scores(scored: Scored, path: str | Path) -> dict[str, Any]:
             "flag_bits": pa.array(bits),
         }
     )
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(table, path, compression="zstd")
-    action = replay.action[rows]
-    return {
-        "transactions": len(scored),
-        "warmup": scored.warmup_rows,
-        "actions": {name: int(np.count_nonzero(action == i)) for i, name in enumerate(ACTIONS)},
-        "out": str(path),
-    }
+
+
+def _nothing() -> Replay:
+    none = np.zeros(0)
+    return Replay(
+        features=np.zeros((0, 0), np.int16), outputs=np.zeros((0, 0), np.int8),
+        score_q32=none.astype(np.uint32), raw=none.astype(np.int32), action=none.astype(np.uint8),
+        reasons=np.zeros((0, 3), np.uint16), reason_count=none.astype(np.uint8),
+        flags=none.astype(np.uint16),
+    )  # fmt: skip

@@ -121,7 +121,7 @@ def search(
     run.write_json(
         TRIALS, {"best": best.number, "trials": [asdict(trial) for trial in trials]}
     )
-    run.add_model(best.model)
+    run.add_model({"family": config.model.family, **best.model})
     chosen = _changed(config, best.model)
     finish(run, begun.material, begun.split, chosen, note=note, progress=progress)
     return run
@@ -172,7 +172,7 @@ class _Room:
 
     def _score(self, config: Config) -> float:
         material, split = self.begun.material, self.begun.split
-        made = material.featured(config, split.fit)
+        made = material.featured(config, split)
         label = known_labels(material.tx, split)
         chosen = family(config.model.family)
         fit, later = split.fit, split.validation

@@ -8,11 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tinyfin.config import Config
+from tinyfin.features.auto import AUTO_NAME
 from tinyfin.training.families import family
 from tinyfin.training.fitting import learn
 from tinyfin.training.material import Material, prepare
 from tinyfin.training.run import RunFolder, new_run
-from tinyfin.training.split import Split, known_labels, split_by_time
+from tinyfin.training.settle import settle
+from tinyfin.training.split import Split, known_labels
 from tinyfin.training.table import draw_run, table_of
 
 __all__ = ["Begun", "begin", "finish", "part", "train"]
@@ -51,7 +53,7 @@ class Begun:
     material: Material
     split: Split
     config: Config
-    """The run's: with the seed that was asked for."""
+    """The run's: with the seed that was asked for, and what the data has settled."""
 
 
 def begin(
@@ -67,30 +69,31 @@ def begin(
     """Make the run's folder, read the files, compute their features and split them by time."""
     if seed is not None:
         config = replace(config, model=config.model.model_copy(update={"seed": seed}))
-    family(config.model.family)
+    if config.model.family != AUTO_NAME:
+        family(config.model.family)
     run = new_run(out, name, config)
     material = prepare(paths, config, skip_bad_rows=skip_bad_rows, note=note)
-    return Begun(run, material, part(material, config, until_s, note=note), config)
+    config, split = part(run, material, config, until_s, note=note)
+    return Begun(run, material, split, config)
 
 
 def part(
-    material: Material, config: Config, until_s: int | None = None, *, note: Note = lambda _: None
-) -> Split:
-    """The split that the configuration asks for; ``until_s`` takes the place of its own."""
-    split = split_by_time(
-        material.tx,
-        since_s=config.train.since,
-        until_s=config.train.until if until_s is None else until_s,
-        test_until_s=config.train.test_until,
-        shares=(config.train.train, config.train.validation, config.train.test),
-        supervised=family(config.model.family).supervised,
-    )
+    run: RunFolder,
+    material: Material,
+    config: Config,
+    until_s: int | None = None,
+    *,
+    note: Note = lambda _: None,
+) -> tuple[Config, Split]:
+    """The configuration with nothing left open (:func:`~tinyfin.training.settle.settle`), and the
+    split that it asks for; ``until_s`` takes the place of its own."""
+    config, split = settle(run, material, config, until_s, note=note)
     summary = split.summary(known_labels(material.tx, split))
     note(
         f"split: fit {summary['fit']}, validation {summary['validation']}, calibration "
         f"{summary['calibration']}, test {summary['test']}; {split.immature} immature rows refused"
     )
-    return split
+    return config, split
 
 
 def finish(

@@ -21,7 +21,10 @@ from tinyfin.features.catalogue import (
 from tinyfin.features.catalogue.reasons import REASONS, reason_code
 from tinyfin.features.definition import Feature
 
-__all__ = ["ALL", "BY_NAME", "DEFAULT", "FEATURES", "REASONS", "SETS", "STREAM", "reason_code"]
+__all__ = [
+    "ALL", "AUTO", "BY_NAME", "DEFAULT", "FEATURES", "LABEL_FREE", "REASONS", "SETS", "STREAM",
+    "reason_code",
+]  # fmt: skip
 
 FEATURES: tuple[Feature, ...] = (
     *amounts.FEATURES, *rhythm.FEATURES, *cards.FEATURES, *responses.FEATURES, *entry.FEATURES,
@@ -56,7 +59,18 @@ STREAM: tuple[str, ...] = (
 data they tell more than exponential ones; how the labels of the terminal came, because that tells
 most; and an amount whose cut training learns."""
 
+AUTO: tuple[str, ...] = (*STREAM, *(name for name in DEFAULT if name not in STREAM))
+"""What ``names = "auto"`` chooses from: those whose fields the file has (features/auto.py)."""
+
+LABEL_FREE: tuple[str, ...] = (
+    *(name for name in DEFAULT if not name.startswith("known_")),
+    "amt_refund_log", "amt_to_avg", "amt_to_card_mean", "amt_to_card_avg",
+)
+"""The same for families that learn without labels: what merely describes would drown what tells."""
+
 ALL: tuple[str, ...] = tuple(feature.name for feature in FEATURES)
 """The whole catalogue, to see what it needs; no model wants all of it."""
 
-SETS: Mapping[str, tuple[str, ...]] = {"default": DEFAULT, "stream": STREAM, "all": ALL}
+SETS: Mapping[str, tuple[str, ...]] = {
+    "auto": AUTO, "default": DEFAULT, "stream": STREAM, "all": ALL,
+}

@@ -114,7 +114,7 @@ def evaluate_run(
     }
     facts["int8_loss"] = _loss(facts["means"] or facts["cold"])
     last = first[counted[-1]]
-    made = material.featured(last.run.config(), last.part.split.fit)
+    made = material.featured(last.run.config(), last.part.split)
     facts["quality"] = quality(
         tx, config, made.features, made.program.feature_names, last.part.split.fit, last.rows
     )

@@ -18,6 +18,8 @@ from tinyfin.training.reproducible import tensorflow
 
 __all__ = ["FAMILY"]
 
+_EPOCHS = 20
+
 
 class Options(BaseModel):
     """[model.options] of this family."""
@@ -47,9 +49,10 @@ class Autoencoder:
             rows = np.sort(drawn)
         x = codes_to_float(problem.inputs[rows])
         network = _network(tf, x.shape[1], model, options.activation)
+        epochs = model.epochs or _EPOCHS
         steps = max(1, -(-len(x) // model.batch_size))
         rate = tf.keras.optimizers.schedules.CosineDecay(
-            model.learning_rate, model.epochs * steps, alpha=0.02
+            model.learning_rate, epochs * steps, alpha=0.02
         )
         network.compile(
             optimizer=tf.keras.optimizers.Adam(rate), loss="mse", jit_compile=False
@@ -57,7 +60,7 @@ class Autoencoder:
         later = codes_to_float(problem.validation_inputs[problem.validation_label != 1])
         watch = _watch(tf, later if len(later) else x, model, progress)
         network.fit(
-            x, x, batch_size=model.batch_size, epochs=model.epochs, shuffle=True, verbose=0,
+            x, x, batch_size=model.batch_size, epochs=epochs, shuffle=True, verbose=0,
             callbacks=[watch],
         )  # fmt: skip
         network.set_weights(watch.best_weights)
@@ -100,7 +103,7 @@ def _watch(tf: Any, later: Any, model: Model, progress: Callable[[int, int, str]
             if not self.best_weights or value < min(self.values):
                 self.best_epoch, self.best_weights = epoch, self.model.get_weights()
             self.values.append(value)
-            progress(epoch + 1, model.epochs, f"error {value:.4f}")
+            progress(epoch + 1, model.epochs or _EPOCHS, f"error {value:.4f}")
             if model.patience and epoch - self.best_epoch >= model.patience:
                 self.model.stop_training = True
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,10 @@ from tinyfin.training.metrics import average_precision
 from tinyfin.training.reproducible import tensorflow
 
 __all__ = ["fit_dense", "thinned"]
+
+_STEPS = 7000
+"""Batches that a network of this size wants to see, where [model] epochs does not say."""
+_EPOCHS = (14, 80)
 
 
 def thinned(label: npt.NDArray[np.int8], genuine: int, seed: int) -> npt.NDArray[np.int64]:
@@ -33,25 +37,30 @@ def fit_dense(
     weight: npt.NDArray[np.float32],
     progress: Callable[[int, int, str], None],
     facts: Mapping[str, Any],
+    *,
+    keep: Literal["best", "last"] = "best",
 ) -> Fitted:
     """Fit ``model.hidden`` to ``target`` of the problem's ``rows``; all arrays of their length.
 
-    Binary cross-entropy on logits, Adam with a cosine schedule; the epoch with the best average
-    precision on the validation rows is kept. ``facts`` go into the history.
+    Binary cross-entropy on logits, Adam with a cosine schedule. ``keep``: the epoch with the best
+    average precision on the validation rows, or the last one, where the schedule has come to rest:
+    what frauds are few says little of epochs, and picks a lucky one that is not done yet. ``facts``
+    go into the history.
     """
     tf = tensorflow(model.seed)
     network = _network(tf, problem, model)
     steps = max(1, -(-len(rows) // model.batch_size))
+    epochs = model.epochs or min(max(_EPOCHS[0], -(-_STEPS // steps)), _EPOCHS[1])
     rate = tf.keras.optimizers.schedules.CosineDecay(
-        model.learning_rate, model.epochs * steps, alpha=0.02
+        model.learning_rate, epochs * steps, alpha=0.02
     )
-    watch = _Watch(network, problem, model, progress)
+    watch = _Watch(network, problem, epochs, model.patience if keep == "best" else None, progress)
     epoch = _epoch(
         tf, network, tf.keras.optimizers.Adam(rate), codes_to_float(problem.inputs[rows]), target,
         (weight / np.mean(weight)).astype(np.float32), model.batch_size,
     )
     rng = np.random.default_rng(model.seed)
-    for number in range(model.epochs):
+    for number in range(epochs):
         loss = float(epoch(tf.constant(rng.permutation(len(rows)).astype(np.int32))))
         if watch.seen(number, loss):
             break
@@ -121,13 +130,15 @@ def _epoch(
 
 
 class _Watch:
-    """Average precision on the later slice after each epoch; keeps the best weights."""
+    """Average precision on the later slice after each epoch; keeps weights."""
 
     def __init__(
-        self, network: Any, problem: Problem, model: Model,
+        self, network: Any, problem: Problem, epochs: int, patience: int | None,
         progress: Callable[[int, int, str], None],
     ) -> None:
-        self.network, self.model, self.progress = network, model, progress
+        """``patience`` None: the last epoch is kept, whatever it is."""
+        self.network, self.epochs, self.patience = network, epochs, patience
+        self.progress = progress
         self.inputs = codes_to_float(problem.validation_inputs)
         self.label = problem.validation_label
         self.values: list[float] = []
@@ -142,9 +153,10 @@ class _Watch:
             logit = self.network(self.inputs, training=False).numpy()[:, 0]
             value = average_precision(logit, self.label)
         # without a fraud among the later rows nothing tells epochs apart: the last one stays
-        if not self.best_weights or np.isnan(value) or value > max(self.values):
+        last = self.patience is None or np.isnan(value)
+        if not self.best_weights or last or value > max(self.values):
             self.best_epoch, self.best_weights = epoch, self.network.get_weights()
         self.values.append(value)
         self.losses.append(loss)
-        self.progress(epoch + 1, self.model.epochs, f"epochs, AP {value:.3f}")
-        return bool(self.model.patience) and epoch - self.best_epoch >= self.model.patience
+        self.progress(epoch + 1, self.epochs, f"epochs, AP {value:.3f}")
+        return bool(self.patience) and epoch - self.best_epoch >= (self.patience or 0)

@@ -71,7 +71,7 @@ class Distilled:
         }
         return fit_dense(
             problem, model, rows, target.astype(np.float32), np.ones(len(rows), np.float32),
-            progress, facts,
+            progress, facts, keep="last",
         )  # fmt: skip
 
 

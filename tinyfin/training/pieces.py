@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Transactions through the engine piece by piece: memory for a piece, the state of all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+
+from tinyfin.data.events import Stream, event_stream
+from tinyfin.data.transactions import Transactions
+from tinyfin.twin import Replay, Twin
+
+__all__ = ["replay_in_pieces"]
+
+_END = 2**32
+
+
+def replay_in_pieces(
+    pieces: Iterator[Transactions], twin: Twin, notices: Any
+) -> Iterator[tuple[Transactions, Replay]]:
+    """Each piece with what the engine computed for it: the numbers that one run over all of it
+    gives.
+
+    No piece may begin before the end of the one before it. What is yet to be told of a transaction
+    (outcome, notice) when its piece ends is carried over.
+    """
+    carried: Transactions | None = None
+    mark = -1
+    following = next(pieces, None)
+    while following is not None:
+        piece, following = following, next(pieces, None)
+        known = 0 if carried is None else len(carried)
+        tx = piece if carried is None else carried.followed_by(piece)
+        stream = event_stream(tx, notices)
+        # what happens in the last second of a piece precedes whatever the next one brings: of a
+        # transaction of that second only its own score, and what is known at once, can follow
+        done = (stream.index < known) & (stream.t_mono_s <= mark)
+        mark = int(piece.t_mono_s.max()) if following is not None else _END
+        now = ~done & (stream.t_mono_s <= mark)
+        later = np.unique(stream.index[stream.t_mono_s > mark])
+        part = Stream(stream.kind[now], stream.index[now], stream.t_mono_s[now])
+        found = twin.run(tx, part)
+        yield piece, Replay(**{f.name: getattr(found, f.name)[known:] for f in fields(found)})
+        carried = tx.take(later) if len(later) else None
