@@ -36,7 +36,7 @@ def names_of(data: dict[str, Any], *, labels: bool = True, **more: Any) -> list[
 
 def test_a_file_with_everything_gets_everything() -> None:
     columns = simulator.simulate(Simulate(terminals=2, days=4)).column_names
-    assert tuple(settled(from_table({}), columns).names) == AUTO
+    assert tuple(settled(from_table({}), columns).names) == (*AUTO, "mcc_risk")
     assert set(AUTO) == {*DEFAULT, *STREAM}
     assert [feature.name for feature in select("auto")] == list(AUTO)
 
