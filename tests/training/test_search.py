@@ -103,12 +103,12 @@ def test_no_label_of_calibration_or_test_takes_part(
     honest = training.part
 
     def values(name: str, changed: bool) -> list[float]:
-        def part(material: Any, *args: Any, **kwargs: Any) -> Any:
-            split = honest(material, *args, **kwargs)
+        def part(run: Any, material: Any, *args: Any, **kwargs: Any) -> Any:
+            settled, split = honest(run, material, *args, **kwargs)
             if changed:
                 rows = np.concatenate([split.calibration, split.test])
                 material.tx.label[rows] = 1 - np.maximum(material.tx.label[rows], 0)
-            return split
+            return settled, split
 
         monkeypatch.setattr(training, "part", part)
         monkeypatch.setattr(room, "finish", lambda *args, **kwargs: None)
