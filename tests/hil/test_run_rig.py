@@ -272,6 +272,29 @@ def test_a_run_that_breaks_off_leaves_no_older_result(tmp_path: Path) -> None:
     assert not (tmp_path / "other.xml").exists()
 
 
+def test_two_runs_do_not_share_a_folder_of_results(tmp_path: Path) -> None:
+    out = tmp_path / "results"
+    other = (
+        "import sys, time, pathlib\nfrom tinyfin.hil.runs.runner import alone\n"
+        "with alone(pathlib.Path(sys.argv[1])):\n    print('here', flush=True)\n    time.sleep(60)"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", other, str(out)], stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "here\n"
+    (out / "junit.xml").write_text("theirs")
+    words = ["hil", "run", "--rig", str(tmp_path / "none.toml"), "--out", str(out)]
+    refused = CliRunner().invoke(main, words)
+    assert refused.exit_code == 5
+    assert f"process {holder.pid} is running a rig" in str(refused.output) + refused.stderr
+    assert (out / "junit.xml").read_text() == "theirs"
+    holder.kill()
+    holder.wait()
+    holder.stdout.close()
+    assert CliRunner().invoke(main, words).exit_code == 3, "nobody holds it any more"
+
+
 def test_a_run_of_nothing_is_no_pass() -> None:
     assert not RigResult("rig", "rig.toml", "run", [], []).ok
     assert not TargetResult("m4", "cortex-m4", True, []).ok

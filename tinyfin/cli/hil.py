@@ -78,6 +78,7 @@ def run(
     from tinyfin.pack.trust import require_trusted, trusted_keys
     from tinyfin.targets.flash import run_pack
 
+    click.get_current_context().with_resource(running.alone(out))
     running.forget_results(out, junit_path=junit)
     rig = _rig(rig_path)
     chosen = select(rig, names)

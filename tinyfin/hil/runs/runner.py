@@ -8,6 +8,7 @@ by ending the process. What a process says comes back as it happens.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import multiprocessing
 import os
@@ -15,14 +16,14 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
 from tinyfin import files
-from tinyfin.errors import InputError
+from tinyfin.errors import BenchError, InputError
 from tinyfin.hil.failures import Failure, FailureKind
 from tinyfin.hil.rigs.rigfile import Rig
 from tinyfin.hil.runs import junit
@@ -30,7 +31,7 @@ from tinyfin.hil.runs.results import Case, RigResult, TargetResult
 from tinyfin.hil.runs.suites import Suite
 from tinyfin.hil.runs.target import Job, TargetRun, Tell
 
-__all__ = ["forget_results", "jobs", "run_rig", "write_results"]
+__all__ = ["alone", "forget_results", "jobs", "run_rig", "write_results"]
 
 _SLACK_S = 60.0
 _STOP_S = 15.0
@@ -207,6 +208,34 @@ def _work(job: Job, pipe: Connection) -> None:
     finally:
         run.close()
     send("result", run.result)
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keeps other runs from writing their results to ``folder`` meanwhile; a killed run lets go.
+
+    Raises BenchError when another one is at it, InputError when the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / ".lock").open("a+")
+    except OSError as error:
+        raise InputError(
+            f"{folder}: cannot be written: {error.strerror}; choose another --out"
+        ) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise BenchError(
+                f"{folder}: process {file.read().strip() or 'unknown'} is running a rig and writes "
+                "its results here; wait for it, or give this run a folder of its own with --out"
+            ) from None
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        yield
 
 
 def forget_results(folder: Path, *, junit_path: Path | None = None) -> None:
