@@ -120,11 +120,12 @@ class Lease:
                     return f"took over the lease of {holder}: {stale}" if stale else None
             if time.monotonic() >= end:
                 raise BenchError(
-                    f"{self.name}: in use by {holder}; wait for it (deadlines.lease_s), or end "
-                    f"that job. A lease whose owner is gone ends by itself ({self.path})"
+                    f"{self.name}: in use by {holder}; wait longer (--wait SECONDS, or "
+                    f"deadlines.lease_s), or end that job. A lease whose owner is gone ends by "
+                    f"itself ({self.path})"
                 )
-            if str(holder) != told:
-                told = str(holder)
+            if holder.token != told:
+                told = holder.token
                 self._note(f"waiting for {self.name}, in use by {holder}")
             time.sleep(min(_POLL_S, max(0.01, end - time.monotonic())))
 
