@@ -12,6 +12,7 @@ from tinyfin.hil.reporting.detection_sections import (
     population_name,
     scorers,
 )
+from tinyfin.hil.reporting.wire_section import wire_blocks
 from tinyfin.pages import figures
 from tinyfin.pages.blocks import (
     Block,
@@ -79,7 +80,7 @@ def sections(facts: Facts) -> list[Section]:
         Section("alerts", "Alerts in the replay", alerts(facts)),
         Section("instructions", "Instructions per transaction", _instructions(facts)),
         Section("sizes", "Sizes", _sizes(facts)),
-        Section("wire", "The wire", _wire(facts)),
+        Section("wire", "The wire", wire_blocks(facts)),
     ]
     for i, extra in enumerate(facts["more"]):
         made.append(Section(f"more-{i}", str(extra.get("title", "")), _extra(extra)))
@@ -311,7 +312,7 @@ def _sizes(facts: Facts) -> list[Block]:
          *(count(t.get(k)) for k in ("flash_available_bytes", "ram_available_bytes"))]
         for t in facts["targets"]
     ]
-    if rows:
+    if any(cell != "-" for row in rows for cell in row[1:]):
         out.append(table(
             "Firmware image, bytes (RAM without the stack; - was not measured)",
             ["target", "flash", "RAM", "stack", "flash available", "RAM available"], rows,
@@ -338,31 +339,6 @@ def _sizes(facts: Facts) -> list[Block]:
         ]
         out.append(table("Memory and work of one terminal", ["", ""], state))
     return out
-
-
-def _wire(facts: Facts) -> list[Block]:
-    keys = (
-        ("bytes up per transaction", "bytes_up_per_transaction"),
-        ("bytes down per transaction", "bytes_down_per_transaction"),
-        ("frames sent again", "retransmitted"),
-        ("seconds", "seconds"),
-        ("transactions per second", "transactions_per_second"),
-        ("terminals", "terminals"),
-        ("events", "events"),
-    )
-    replays = facts["replays"]
-    rows = [
-        [name, *(number(r.get(key), 4) for r in replays)]
-        for name, key in keys if any(r.get(key) is not None for r in replays)
-    ]
-    stats = [r.get("device_stats") or {} for r in replays]
-    for name in dict.fromkeys(key for s in stats for key in s):
-        # the engine counts since its last state: since the last terminal of the data began
-        whose = "device" if name.startswith("frames_") else "device, last terminal"
-        rows.append([f"{whose}: {_words(name)}", *(count(s.get(name)) for s in stats)])
-    if not rows:
-        return []
-    return [table("Line and device", ["", *(str(r.get("target", "")) for r in replays)], rows)]
 
 
 def _extra(extra: Facts) -> list[Block]:
