@@ -395,3 +395,19 @@ def test_a_path_that_cannot_be_written_is_an_input_error(tmp_path: Path) -> None
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be written"):
         write(tmp_path / "file" / "r.html", replay=None)
+
+
+def test_the_wire_shows_damage_and_repair_and_names_what_stayed_zero() -> None:
+    from tinyfin.hil.reporting.wire_section import wire_blocks
+
+    calm = {"target": "a", "events": 10, "faults": {}, "repaired": {"stray": 0, "timeouts": 0},
+            "device_stats": {"scored": 5, "evictions": 0}}  # fmt: skip
+    hostile = {"target": "b", "events": 10, "faults": {"flip": 3},
+               "repaired": {"stray": 2, "timeouts": 0}, "device_stats": {}}  # fmt: skip
+    line, damage, device, zeros = wire_blocks({"replays": [calm, hostile]})
+    assert "events" in str(line)
+    assert [row[0] for row in damage["rows"]] == ["done: flip", "repaired: stray"]
+    assert damage["rows"][0][1:] == ["0", "3"]
+    assert [row[0] for row in device["rows"]] == ["scored"]
+    assert zeros["text"] == "0 everywhere: timeouts, evictions."
+    assert wire_blocks({"replays": [{"target": "c", "error": "gone"}]}) == []
