@@ -74,3 +74,35 @@ def test_a_wrong_option_names_the_key() -> None:
     problem = Problem(inputs, label, inputs, label, tuple("abcdef"))
     with pytest.raises(ConfigError, match=r"model.options.trust: .* family distilled knows"):
         family("distilled").fit(problem, Model(family="distilled", options={"trust": 2}), quiet)
+
+
+@pytest.mark.parametrize("keep", ["last", "best"])
+def test_the_epoch_that_stays(keep: str) -> None:
+    inputs, label = rows(600, 1)
+    problem = Problem(inputs, label, *rows(300, 2), tuple("abcdef"))
+    model = Model(
+        family="distilled", hidden=[4], epochs=5, patience=1, learning_rate=0.1,
+        options={"trees": 5, "keep": keep},
+    )  # fmt: skip
+    history = family("distilled").fit(problem, model, quiet).history
+    values = history["validation_average_precision"]
+    if keep == "last":
+        assert (history["best_epoch"], len(values)) == (4, 5), "it never stops early"
+    else:
+        assert history["best_epoch"] == int(np.argmax(values))
+        assert len(values) == min(5, history["best_epoch"] + 2)
+
+
+def test_few_rows_are_seen_more_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tinyfin.training.families.dense._STEPS", 60)
+    epochs = []
+    for count in (20, 150, 640):
+        inputs, label = rows(count, 1)
+        label[:2] = 1, 0
+        problem = Problem(inputs, label, inputs[:50], label[:50], tuple("abcdef"))
+        history = family("distilled").fit(
+            problem, Model(family="distilled", hidden=[2], batch_size=50, options={"trees": 2}),
+            quiet,
+        ).history  # fmt: skip
+        epochs.append(history["best_epoch"] + 1)
+    assert epochs == [60, 20, 14]

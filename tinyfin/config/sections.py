@@ -119,7 +119,7 @@ class Model(Section):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     patience: Annotated[int, Field(ge=0)] = 5
     """Epochs without a better validation score before training stops; 0 never stops early.
-    ``distilled`` never does."""
+    ``distilled`` stops early only with its option ``keep = "best"``."""
     seed: Seed = 1
     options: dict[str, Any] = {}
     """What only one family knows; checked by that family."""

@@ -14,7 +14,7 @@ probabilities in place of softened logits: fraud is so rare that its logits are 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -45,6 +45,8 @@ class Options(BaseModel):
     """Trees of a teacher."""
     leaves: int = Field(default=15, ge=2, le=255)
     """Leaves of a tree at most."""
+    keep: Literal["last", "best"] = "last"
+    """The epoch that stays: the last one, or the best on the validation rows, with patience."""
     teacher_genuine_rows: int = Field(default=150_000, ge=100)
     """Genuine rows that a teacher is fitted on at most; its odds are put right afterwards."""
 
@@ -71,7 +73,7 @@ class Distilled:
         }
         return fit_dense(
             problem, model, rows, target.astype(np.float32), np.ones(len(rows), np.float32),
-            progress, facts, keep="last",
+            progress, facts, keep=options.keep,
         )  # fmt: skip
 
 
