@@ -21,7 +21,8 @@ from urllib.parse import urlsplit
 from tinyfin.errors import BenchError, LinkError, TargetError
 
 __all__ = [
-    "Deadline", "Link", "LinkLost", "ProcessLink", "SerialLink", "TcpLink", "open_link",
+    "Deadline", "Link", "LinkAround", "LinkLost", "ProcessLink", "SerialLink", "TcpLink",
+    "open_link",
 ]  # fmt: skip
 
 _CHUNK = 65536
@@ -81,6 +82,38 @@ class Link(Protocol):
 
         BenchError when there is no such means.
         """
+
+
+class LinkAround:
+    """A link that passes everything on to ``inner``: what is done to the bytes is its heirs'."""
+
+    def __init__(self, inner: Link) -> None:
+        self.inner = inner
+
+    @property
+    def name(self) -> str:
+        """As the link underneath."""
+        return self.inner.name
+
+    @property
+    def can_reset(self) -> bool:
+        """As the link underneath."""
+        return self.inner.can_reset
+
+    def read(self, timeout_s: float) -> bytes:
+        return self.inner.read(timeout_s)
+
+    def write(self, data: bytes) -> None:
+        self.inner.write(data)
+
+    def close(self) -> None:
+        self.inner.close()
+
+    def reopen(self, timeout_s: float) -> None:
+        self.inner.reopen(timeout_s)
+
+    def reset(self) -> None:
+        self.inner.reset()
 
 
 def _gone(name: str, error: object = "") -> LinkLost:

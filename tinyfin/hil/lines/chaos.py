@@ -18,7 +18,7 @@ from dataclasses import dataclass, fields, replace
 
 from tinyfin.errors import ConfigError
 from tinyfin.wire.frames import encode_frame
-from tinyfin.wire.links import Deadline, Link, LinkLost
+from tinyfin.wire.links import Deadline, Link, LinkAround, LinkLost
 from tinyfin.wire.messages import Request
 
 __all__ = ["PRESETS", "SHARES", "Chaos", "ChaosLink"]
@@ -202,7 +202,7 @@ class _Way:
         self._past.clear()
 
 
-class ChaosLink:
+class ChaosLink(LinkAround):
     """A link with faults: everything that goes through it meets ``chaos``.
 
     ``counts`` says how many faults of each kind were done. Where they fall depends on the seed and
@@ -210,7 +210,7 @@ class ChaosLink:
     """
 
     def __init__(self, link: Link, chaos: Chaos) -> None:
-        self.inner = link
+        super().__init__(link)
         self.chaos = chaos
         self.counts: dict[str, int] = {}
         self._up = _Way(chaos, "up", self.counts)
@@ -219,16 +219,6 @@ class ChaosLink:
         self._to_reboot = self._next_reboot()
         self._reboot_due = False
         self._lost = False
-
-    @property
-    def name(self) -> str:
-        """The name of the link underneath."""
-        return self.inner.name
-
-    @property
-    def can_reset(self) -> bool:
-        """As the link underneath."""
-        return self.inner.can_reset
 
     def quiet(self) -> None:
         """From here on, pass everything on unharmed."""
@@ -308,6 +298,3 @@ class ChaosLink:
         self._up.clear()
         self._down.clear()
         self.inner.reset()
-
-    def close(self) -> None:
-        self.inner.close()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from tinyfin.errors import LinkError
 from tinyfin.hil.lines.transcript import Kind, Writer
-from tinyfin.wire.links import Deadline, Link, LinkLost
+from tinyfin.wire.links import Deadline, Link, LinkAround, LinkLost
 
 __all__ = ["BenchLink"]
 
@@ -15,7 +15,7 @@ _LOOK_S = 1.0
 """At most so long between two looks at what carries the target."""
 
 
-class BenchLink:
+class BenchLink(LinkAround):
     """Passes everything on to ``inner`` and writes it down.
 
     check: raises BenchError when the target is gone for a reason of the bench (its emulator was
@@ -24,23 +24,13 @@ class BenchLink:
     """
 
     def __init__(self, inner: Link, writer: Writer | None, check: Callable[[bool], None]) -> None:
-        self.inner = inner
+        super().__init__(inner)
         self.deadline: Deadline | None = None
         self.progress = ""
         """Where things stood, for the message of the deadline."""
         self._writer = writer
         self._check = check
         self._record(Kind.OPENED, inner.name.encode())
-
-    @property
-    def name(self) -> str:
-        """As the link underneath."""
-        return self.inner.name
-
-    @property
-    def can_reset(self) -> bool:
-        """As the link underneath."""
-        return self.inner.can_reset
 
     def read(self, timeout_s: float) -> bytes:
         end = Deadline(timeout_s)
@@ -81,9 +71,6 @@ class BenchLink:
         self.inner.reset()
         self._record(Kind.OPENED, self.name.encode())
 
-    def close(self) -> None:
-        self.inner.close()
-
     def _record(self, kind: Kind, data: bytes) -> None:
         if self._writer is not None:
             self._writer.put(kind, data)
@@ -93,6 +80,6 @@ class BenchLink:
             done = self.progress or "nothing yet"
             raise LinkError(
                 f"{self.name}: not done within {self.deadline.seconds:g} s ({done}): the terminal "
-                " answers too late. Is it much slower than it was, or the line? Give "
+                "answers too late. Is it much slower than it was, or the line? Give "
                 "more time in the suite's deadline_s if that is right"
             )
