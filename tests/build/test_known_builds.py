@@ -71,6 +71,10 @@ def test_what_changes_is_built_again_and_nothing_else(
         assert len(builds) == number, what
         assert build() is made, what
     monkeypatch.setenv("TINYFIN_WERROR", "1")
+    monkeypatch.setenv("TINYFIN_MONOCYPHER", str(tmp_path / "own"))
     assert build() is not made
     assert build("ANOTHER") is not made
-    assert len(builds) == number + 2
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "monocypher.c").write_text("")
+    assert build() is not made
+    assert len(builds) == number + 3

@@ -22,7 +22,9 @@ def fingerprint(settings: Mapping[str, str]) -> tuple[object, ...]:
     tree, and the environment; of a file its name, its size and the time of its last change count.
     """
     project = paths.project_dir()
-    named = (Path(value) for value in settings.values() if os.path.isabs(value))
+    named = [Path(value) for value in settings.values() if os.path.isabs(value)]
+    if own := os.environ.get("TINYFIN_MONOCYPHER"):
+        named.append(Path(own))
     files = [
         found
         for place in (project / "platformio.ini", project / "firmware", *named)
