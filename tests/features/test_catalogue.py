@@ -44,7 +44,7 @@ def test_ids_and_reasons_last() -> None:
 
 def test_the_default_fits_a_terminal() -> None:
     program = compile_program("default", PAYMENT, pending=8, card_sets=16, card_ways=4)
-    assert len(program.feature_names) == 28
+    assert len(program.feature_names) == 29
     assert program.card_table_bytes == 64 * program.card_slot_bytes
     assert program.state_bytes < 4500
     assert program.memory_bytes() < 5000
@@ -134,4 +134,4 @@ def test_the_list_names_definition_bytes_moment_and_catches() -> None:
     assert rows["amt_log"]["definition"]
     assert rows["amt_log"]["catches"]
     text = CliRunner().invoke(main, ["features", "--set", "default"])
-    assert "28 features together" in text.stdout
+    assert "29 features together" in text.stdout

@@ -54,6 +54,8 @@ def data_of(run: Any, data: tuple[str, ...]) -> list[Path]:
 @click.option("--weeks", help="First days of the test weeks, parted by commas; or how many.")
 @click.option("--seeds", type=click.IntRange(1, 100), help="Models per week.")
 @click.option("--delays", help="Label delays of the curve, parted by commas: 2d,14d,30d.")
+@click.option("--families", help="Other families beside the run's own, parted by commas; "
+              "all: those of the same kind, with labels or without.")
 @click.option("--cold", is_flag=True,
               help="Start the state anew with each part: what a terminal without memory would do.")
 @click.option("--gate", type=click.Path(exists=True, dir_okay=False),
@@ -69,6 +71,7 @@ def command(
     weeks: str | None,
     seeds: int | None,
     delays: str | None,
+    families: str | None,
     cold: bool,
     gate: str | None,
     card: str | None,
@@ -93,6 +96,7 @@ def command(
     found = evaluate_run(
         folder, data_of(folder, data), quantize=quantize, protocol=protocol,
         weeks=weeks_of(weeks), seeds=seeds, delays=_delays(delays), cold=cold,
+        families=None if families is None else [name.strip() for name in families.split(",")],
         skip_bad_rows=skip_bad_rows, note=note, progress=_bar,
     )
     facts = found.facts
@@ -131,12 +135,15 @@ def _bar(done: int, of: int, text: str) -> None:
 
 def table_text(facts: Mapping[str, Any]) -> str:
     """The means of all scorers, for people."""
+    from tinyfin.training.evaluation.beside import family_text
+
     lines = []
     for state, means in (("", facts["means"]), ("COLD: ", facts["cold"])):
         for population, scorers in means.items():
             parts = next(iter(scorers.values()))["parts"]
             lines.append(f"{state}{population}, mean of {parts} part{'s' if parts > 1 else ''}")
-            lines.append("  scorer               AP     95% interval   worst  R@0.1%  R@1%   ECE")
+            lines.append("  scorer                AP     95% interval   worst  ROC AUC  R@0.1%  "
+                         "R@1%   ECE")
             for name, m in scorers.items():
                 span = (facts["intervals"].get(population, {}).get(name) or {}).get(
                     "average_precision"
@@ -144,8 +151,9 @@ def table_text(facts: Mapping[str, Any]) -> str:
                 inside = state == "" and span is not None
                 between = f"{span[0]:.3f} - {span[1]:.3f}" if inside and span else " " * 13
                 lines.append(
-                    f"  {name:<19}  {_figure(m['average_precision'])}  {between}  "
-                    f"{_figure(m['worst_part'])}  {_figure(m['recall_at_0.1%'])}   "
+                    f"  {name:<20}  {_figure(m['average_precision'])}  {between}  "
+                    f"{_figure(m['worst_part'])}  {_figure(m['roc_auc'], 4)}   "
+                    f"{_figure(m['recall_at_0.1%'])}   "
                     f"{_figure(m['recall_at_1%'])}  {_figure(m.get('calibration_error'), 4)}"
                 )
     for population, loss in facts["int8_loss"].items():
@@ -154,6 +162,8 @@ def table_text(facts: Mapping[str, Any]) -> str:
             f"{population}: int8 loses {loss:.4f} AP against float; over seeds "
             f"{spread['lowest']:.3f} - {spread['highest']:.3f}"
         )
+    if facts["families"]:
+        lines.append(family_text(facts))
     for row in facts.get("gate", []):
         sign = "holds" if row["ok"] else "FAILS"
         lines.append(f"gate {sign}: {row['name']} = {_figure(row['found'], 4)}, {row['wanted']}")

@@ -266,8 +266,8 @@ class Evaluate(Section):
     """State this much older than the test counts as warm; label_delay and 14 days if not given."""
     false_alert_minor: Annotated[int, Field(ge=0)] = 500
     """What a false alert costs, for the savings."""
-    gate: dict[str, float] = {}
-    """Bounds by figure, as in a gate file."""
+    families: list[str] = []
+    """Other families to show beside the run's own; ``all`` is those of the same kind."""
 
 
 class Sections(Section):

@@ -22,7 +22,9 @@ Values = npt.NDArray[np.float64]
 _RULES = Rules()
 
 
-def rule_scores(tx: Transactions, rules: Rules = _RULES) -> Mapping[str, Values]:
+def rule_scores(
+    tx: Transactions, rules: Rules = _RULES, *, timeless: bool = False
+) -> Mapping[str, Values]:
     """Scores of the rules, n rows each; higher is more suspicious. Numbers are those of [rules].
 
     * ``amount``
@@ -30,14 +32,18 @@ def rule_scores(tx: Transactions, rules: Rules = _RULES) -> Mapping[str, Values]
     * ``rule_a``: 3 [amount > cut] + 2 [the two newest known labels of the terminal are fraud, and
       the run of frauds they end is younger than ``run_age``] + 0.6 [only the newest one]
       + min(amount / the terminal's mean so far, 50) / 100
+    * ``amount_over_card_mean``: amount / the card's mean so far; 0 where there is no card
     * ``rule_b``: rule_a + min(amount / the card's mean so far, 10) / 10
 
-    ``rule_b`` is left out when no row has a token, all of them when the schema has no amount.
+    The last two are left out when no row has a token, all of them when the schema has no amount.
+    Where the rows have no order of time (``timeless``) the amount is all that is left.
     """
     names = tx.schema.names
     if "amount_minor" not in names:
         return {}
     amount = tx.column("amount_minor").astype(np.float64)
+    if timeless:
+        return {"amount": amount}
     run, age = known_fraud_run(tx)
     young = (run > 0) & (age < rules.run_age)
     ratio = amount / np.maximum(mean_before(tx.terminal, amount, tx.t_mono_s), 1.0)
@@ -51,6 +57,7 @@ def rule_scores(tx: Transactions, rules: Rules = _RULES) -> Mapping[str, Values]
     if "token" in names and bool(np.any(tx.has("token"))):
         card = np.unique(tx.column("token"), return_inverse=True)[1]
         own = amount / np.maximum(mean_before(card, amount, tx.t_mono_s), 1.0)
+        scores["amount_over_card_mean"] = np.where(tx.has("token"), own, 0.0)
         scores["rule_b"] = rule_a + np.where(
             tx.has("token"), np.minimum(own, rules.card_ratio_cap) / 10, 0.0
         )

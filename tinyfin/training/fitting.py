@@ -117,7 +117,7 @@ def _slices(
         slices[f"{part}_terminal"] = tx.terminal[rows]
         slices[f"{part}_t_s"] = tx.t_mono_s[rows]
         slices[f"{part}_amount"] = amount[rows]
-    for rule, score in rule_scores(tx, config.rules).items():
+    for rule, score in rule_scores(tx, config.rules, timeless=config.data.plain).items():
         slices[BASELINE + rule] = score[split.test].astype(np.float32)
     stay = known_cards_removed(tx, split.test, split.until_s)
     if stay is not None:

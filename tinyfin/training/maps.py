@@ -10,12 +10,14 @@ docs/formats/pack.md.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
 from tinyfin.pack.maps import InputMap
 
-__all__ = ["KNOTS", "fit_maps", "fit_tail_maps"]
+__all__ = ["KNOTS", "deviations", "fit_maps", "fit_tail_maps"]
 
 KNOTS = 12
 LOW, HIGH = -128, 127
@@ -47,6 +49,11 @@ def fit_tail_maps(
     return tuple(_fit_tails(features[:, i].astype(np.float64), knots) for i in range(
         features.shape[1]
     ))
+
+
+def deviations(code: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """What the codes of a tail map stand for: deviations from the median, as far as FAR."""
+    return np.asarray(np.sinh(code / 127.0 * np.arcsinh(FAR)), np.float64)
 
 
 def _fit_tails(column: npt.NDArray[np.float64], knots: int) -> InputMap:

@@ -39,7 +39,7 @@ DEFAULT: tuple[str, ...] = (
     "tok_seen_cnt", "tok_gap_s", "tok_distinct_300", "new_tok_share",
     "decl_ratio_16", "decl_run", "decl_inv",
     "entry_risk", "entry_rare", "keyed_run", "chip_fail_then",
-    "refund_ratio", "refund_unlinked",
+    "refund_ratio", "refund_unlinked", "forced_reuse",
     "offline_run", "saf_fill", "link_flap",
     "known_last", "known_rate_28d",
 )

@@ -54,7 +54,7 @@ FEATURES: tuple[Feature, ...] = (
             "32767", "sweethearting", "before",
             either(_VOID, since("card", cap_s=CAP_S, where=SALE, when=APPROVED), CAP_S)),
     Feature("forced_reuse", 37, 26,
-            "for a forced post: how many of the last 32 approval codes equal this one; else 0",
+            "for a forced post: how many of the last 8 approval codes equal this one; else 0",
             "forced post", "before",
-            either(_FORCED, repeat("terminal", field("approval_hash"), 32, where=_FORCED), 0)),
+            either(_FORCED, repeat("terminal", field("approval_hash"), 8, where=_FORCED), 0)),
 )

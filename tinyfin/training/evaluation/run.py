@@ -14,6 +14,7 @@ import numpy as np
 from tinyfin.config import Config, format_duration
 from tinyfin.data.transactions import Transactions
 from tinyfin.errors import InputError
+from tinyfin.training.evaluation.beside import family_facts, family_names, with_family
 from tinyfin.training.evaluation.figures import MAIN, part_figures
 from tinyfin.training.evaluation.parts import PROTOCOLS, Part, parts_of, warm_s
 from tinyfin.training.evaluation.quality import quality
@@ -49,6 +50,7 @@ def evaluate_run(
     weeks: int | Sequence[int] | None = None,
     seeds: int | None = None,
     delays: Sequence[int] | None = None,
+    families: Sequence[str] | None = None,
     cold: bool = False,
     skip_bad_rows: str | Path | None = None,
     note: Note = lambda _: None,
@@ -74,8 +76,10 @@ def evaluate_run(
     if protocol == "halves":
         count = 1  # every half has a seed of its own
     curve = [d for d in (asked.delays if delays is None else delays) if protocol == "prequential"]
+    names = family_names(asked.families if families is None else families, config.model.family)
+    others = [name for name in names if name != config.model.family]
     chain = _Chain(run, config, quantize, protocol, cold, note, progress,
-                   len(parts) * (count + len(curve)))
+                   len(parts) * (count + len(curve) + len(others)))
     by_seed = {
         config.model.seed + i: chain.score(material, parts, config.model.seed + i, i == 0)
         for i in range(count)
@@ -112,6 +116,11 @@ def evaluate_run(
         "pooled": pooled(tx, [first[i] for i in counted]),
         "delays": [_delay(chain, material, config, parts, d) for d in curve],
     }
+    facts["families"] = [
+        family_facts(name, True, [figures[i] for i in counted], facts["means"] or facts["cold"])
+        if name == config.model.family else _beside(chain, material, parts, name)
+        for name in names
+    ]
     facts["int8_loss"] = _loss(facts["means"] or facts["cold"])
     last = first[counted[-1]]
     made = material.featured(last.run.config(), last.part.split)
@@ -140,7 +149,8 @@ class _Chain:
     def score(
         self, material: Material, parts: Sequence[Part], seed: int, compared: bool, where: str = ""
     ) -> list[Scored]:
-        """All parts with one seed; ``compared``: with the learned baselines."""
+        """All parts with one seed; ``compared``: with the learned baselines. ``where`` stands in
+        the folders' names."""
         model = self.config.model.model_copy(update={"seed": seed})
         config = replace(self.config, model=model)
         out = []
@@ -183,6 +193,27 @@ def _delay(
             for population, scorers in found.items()
         },
     }
+
+
+def _beside(
+    chain: _Chain, material: Material, parts: Sequence[Part], name: str
+) -> dict[str, Any]:
+    """The same tests with another family, which may be given other slices to learn from."""
+    config = with_family(chain.config, name)
+    other = replace(chain, config=config)
+    again = parts_of(
+        material.tx, config, protocol=chain.protocol, cold=chain.cold,
+        weeks=[part.split.until_s for part in parts],
+    )
+    scored = other.score(material, again, config.model.seed, False, f"-{name}")
+    chain.done = other.done
+    figures = [
+        part_figures(material.tx, s, false_alert=config.evaluate.false_alert_minor,
+                     prevalence=config.evaluate.prevalence)
+        for s in scored
+    ]
+    warm = [f for f in figures if not f["cold"]] or figures
+    return family_facts(name, False, warm, means(warm))
 
 
 def _loss(found: dict[str, Any]) -> dict[str, float]:

@@ -10,6 +10,7 @@ from typing import Any
 from tinyfin.pages import figures
 from tinyfin.pages.blocks import Block, code, count, figure, fixed, number, percent, table, text
 from tinyfin.pages.render import Section
+from tinyfin.training.evaluation.beside import family_sections
 from tinyfin.training.evaluation.card import INTENDED, LIMITS, OUT_OF_SCOPE, ranked
 from tinyfin.training.evaluation.figures import MAIN
 from tinyfin.training.evaluation.sections_data import data_quality, scenarios
@@ -21,6 +22,7 @@ Facts = Mapping[str, Any]
 _NAMES = {
     "model_int8": "model, int8", "model_float": "model, float", "amount": "amount alone",
     "rule_a": "rule A", "rule_b": "rule B", "rate": "rate of the terminal",
+    "amount_over_card_mean": "amount / the card's mean",
     "logistic_regression": "logistic regression", "random_forest": "random forest",
     "xgboost": "XGBoost", "isolation_forest": "isolation forest",
     "known_cards_removed": "cards with a known fraud removed", "all": "all cards",
@@ -44,6 +46,7 @@ def sections_of(facts: Facts, drawn: Facts, made: Sequence[tuple[str, str]]) -> 
         ("Decisions", _decisions(facts)),
         ("By kind of transaction", _slices(facts)),
         ("By scenario", scenarios(facts)),
+        ("Families", family_sections(facts)),
         ("Label delay", _delays(facts)),
         ("Data quality", data_quality(facts)),
     ]

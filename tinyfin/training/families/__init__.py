@@ -146,6 +146,9 @@ class Family(Protocol):
     """It needs labels. One that does not is given every row that is not known to be fraud, and the
     input maps that spend their codes on the tails (:func:`tinyfin.training.maps.fit_tail_maps`)."""
 
+    usual: Mapping[str, Any]
+    """[model] keys that suit it where a configuration was written for another family."""
+
     def fit(
         self, problem: Problem, model: Model, progress: Callable[[int, int, str], None]
     ) -> Learned:

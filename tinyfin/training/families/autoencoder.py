@@ -6,7 +6,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -36,6 +37,9 @@ class Autoencoder:
 
     name = "autoencoder"
     supervised = False
+    usual: Mapping[str, Any] = MappingProxyType({
+        "hidden": [16, 8], "epochs": 40, "batch_size": 256, "learning_rate": 1e-2, "patience": 6,
+    })
 
     def fit(
         self, problem: Problem, model: Model, progress: Callable[[int, int, str], None]

@@ -9,8 +9,9 @@ take few values (they may be codes without an order). ``both`` adds the two and 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -44,6 +45,7 @@ class Density:
 
     name = "density"
     supervised = False
+    usual: Mapping[str, Any] = MappingProxyType({})
 
     def fit(
         self, problem: Problem, model: Model, progress: Callable[[int, int, str], None]

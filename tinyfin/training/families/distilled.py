@@ -13,7 +13,8 @@ probabilities in place of softened logits: fraud is so rare that its logits are 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -56,6 +57,7 @@ class Distilled:
 
     name = "distilled"
     supervised = True
+    usual: Mapping[str, Any] = MappingProxyType({})
 
     def fit(
         self, problem: Problem, model: Model, progress: Callable[[int, int, str], None]

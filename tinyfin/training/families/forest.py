@@ -1,17 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """``forest``: an isolation forest in integers; what few splits set apart is suspicious.
 
-The trees are scikit-learn's IsolationForest on int8 codes: splits between codes are the same splits
-between whole numbers, so that nothing but the leaves is rounded. A leaf's term is how much shorter
-its path is than the forest's longest, in steps that use the whole byte; the sum over the trees
-falls as the mean path length grows, so it ranks as the published score 2^(-E[h] / c) does.
+The trees are scikit-learn's IsolationForest. A split is drawn evenly between the smallest and the
+largest value, so it matters what is taken as the value: the int8 code presses the tails together
+(:func:`tinyfin.training.maps.fit_tail_maps`), and what lies far out would be set apart by chance no
+sooner than the rest. Codes are stretched back to deviations from the median before the trees grow,
+and each split is then the whole code below it: nothing but the leaves is rounded. A leaf's term is
+how much shorter its path is than the forest's longest, in steps that use the whole byte; the sum
+over the trees falls as the mean path length grows, so it ranks as the published score
+2^(-E[h] / c) does.
 Liu, Ting, Zhou: Isolation Forest, ICDM 2008.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +26,7 @@ from tinyfin.config import Model
 from tinyfin.errors import ConfigError
 from tinyfin.pack.integer_model import Forest
 from tinyfin.training.families import FittedIntegers, Problem, family_options
+from tinyfin.training.maps import deviations
 
 __all__ = ["FAMILY", "average_path"]
 
@@ -35,6 +41,9 @@ class Options(BaseModel):
     trees: int = Field(default=64, ge=1, le=1024)
     samples: int = Field(default=128, ge=2, le=1024)
     """Rows that each tree sees; its depth is log2 of them, and its bytes are three per row."""
+    splits: Literal["values", "codes"] = "values"
+    """Drawn evenly over the features' values, as published; or over their codes, which looks closer
+    at what is common."""
 
 
 class IsolationForest:
@@ -42,6 +51,7 @@ class IsolationForest:
 
     name = "forest"
     supervised = False
+    usual: Mapping[str, Any] = MappingProxyType({})
 
     def fit(
         self, problem: Problem, model: Model, progress: Callable[[int, int, str], None]
@@ -54,18 +64,20 @@ class IsolationForest:
         if x.shape[1] > 256:
             raise ConfigError(f"family forest: {x.shape[1]} features; trees take at most 256")
         samples = min(options.samples, len(x))
+        codes = np.arange(-128, 128)
+        scale = (deviations(codes) if options.splits == "values" else codes).astype(np.float32)
         grown = Grower(
             n_estimators=options.trees, max_samples=samples, random_state=model.seed % (1 << 32)
-        ).fit(x.astype(np.float32))
+        ).fit(_on(scale, x))
         depth = max(1, int(np.ceil(np.log2(samples))))
-        trees = [_whole(tree.tree_, depth) for tree in grown.estimators_]
+        trees = [_whole(tree.tree_, depth, scale) for tree in grown.estimators_]
         features, thresholds, paths = (np.stack(part) for part in zip(*trees, strict=True))
         step = 255.0 / max(float(paths.max() - paths.min()), 1.0)
         leaves = np.rint((paths.max() - paths) * step).astype(np.uint8)
         progress(options.trees, options.trees, "grown")
 
         def score(inputs: npt.NDArray[np.int8]) -> npt.NDArray[np.float32]:
-            return np.asarray(-grown.score_samples(inputs.astype(np.float32)), np.float32)
+            return np.asarray(-grown.score_samples(_on(scale, inputs)), np.float32)
 
         model_bytes = features.size + thresholds.size + leaves.size
         history = {"fit_rows": len(x), "trees": options.trees, "samples": samples,
@@ -85,13 +97,21 @@ def average_path(n: int) -> float:
     return 1.0 if n == 2 else 2.0 * (np.log(n - 1.0) + _EULER) - 2.0 * (n - 1.0) / n
 
 
+def _on(
+    scale: npt.NDArray[np.float32], inputs: npt.NDArray[np.int8]
+) -> npt.NDArray[np.float32]:
+    """What each code stands for."""
+    return np.asarray(scale[inputs.astype(np.int64) + 128])
+
+
 def _whole(
-    tree: Any, depth: int
+    tree: Any, depth: int, scale: npt.NDArray[np.float32]
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int8], npt.NDArray[np.float64]]:
     """Features, thresholds and path lengths of a tree in heap order, filled to its full depth:
     below an early leaf every way ends the same.
 
-    scikit-learn goes left when x <= threshold.
+    scikit-learn goes left when x <= threshold; here that is every code up to the last whose value
+    is not above it. ``scale``: the value of each code, rising.
     """
     feature = np.zeros((1 << depth) - 1, np.uint8)
     threshold = np.full((1 << depth) - 1, 127, np.int8)
@@ -102,11 +122,12 @@ def _whole(
         if tree.children_left[node] >= 0 and level < depth:
             at = (1 << level) - 1 + place
             feature[at] = tree.feature[node]
-            threshold[at] = np.clip(np.floor(tree.threshold[node]), -128, 127)
+            below = int(np.searchsorted(scale, tree.threshold[node], side="right"))
+            threshold[at] = np.clip(below - 129, -128, 127)
             todo.append((int(tree.children_left[node]), level + 1, 2 * place))
             todo.append((int(tree.children_right[node]), level + 1, 2 * place + 1))
             continue
         path = level + average_path(int(tree.n_node_samples[node]))
-        below = depth - level
-        leaf[place << below : (place + 1) << below] = path
+        left = depth - level
+        leaf[place << left : (place + 1) << left] = path
     return feature, threshold, leaf

@@ -8,8 +8,9 @@ into suspicion: the covariance gets ``shrinkage`` times its mean variance added 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -39,6 +40,7 @@ class Whitening:
 
     name = "whitening"
     supervised = False
+    usual: Mapping[str, Any] = MappingProxyType({})
 
     def fit(
         self, problem: Problem, model: Model, progress: Callable[[int, int, str], None]
