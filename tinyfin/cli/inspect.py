@@ -19,14 +19,19 @@ _TFLITE_MAGIC = b"TFL3"
 
 
 @click.command("inspect")
-@click.argument("file", type=click.Path(dir_okay=False))
+@click.argument("file", type=click.Path())
 @public_key_option
 @json_option
 def command(file: str, public_keys: tuple[Path, ...], as_json: bool) -> None:
-    """Explain FILE, a pack or a .tflite: contents, sizes, memory.
+    """Explain FILE, a pack, a .tflite or a run folder: contents, sizes, memory.
 
     A damaged file is refused with the offset and the rule it breaks (exit code 3).
     """
+    if Path(file).is_dir():
+        from tinyfin.training.run import open_run
+
+        folder = open_run(file)
+        file = str(folder.file(folder.pack.name))
     try:
         data = Path(file).read_bytes()
     except OSError as error:
