@@ -76,8 +76,9 @@ def evaluate_run(
     if protocol == "halves":
         count = 1  # every half has a seed of its own
     curve = [d for d in (asked.delays if delays is None else delays) if protocol == "prequential"]
-    names = family_names(asked.families if families is None else families, config.model.family)
-    others = [name for name in names if name != config.model.family]
+    own = run.config().model.family  # what "auto" came to
+    names = family_names(asked.families if families is None else families, own)
+    others = [name for name in names if name != own]
     chain = _Chain(run, config, quantize, protocol, cold, note, progress,
                    len(parts) * (count + len(curve) + len(others)))
     by_seed = {
@@ -118,7 +119,7 @@ def evaluate_run(
     }
     facts["families"] = [
         family_facts(name, True, [figures[i] for i in counted], facts["means"] or facts["cold"])
-        if name == config.model.family else _beside(chain, material, parts, name)
+        if name == own else _beside(chain, material, parts, name)
         for name in names
     ]
     facts["int8_loss"] = _loss(facts["means"] or facts["cold"])
