@@ -64,6 +64,7 @@ def test_what_changes_is_built_again_and_nothing_else(
         return building.build(target, pack=pack, defines=defines, build_dir=tmp_path / "workspace")
 
     made = build()
+    pack.touch()
     assert build() is made
     for number, what in enumerate(changes(tmp_path, pack, made), 2):
         changes(tmp_path, pack, made)[what]()
