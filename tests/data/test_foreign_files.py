@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from tinyfin.cli import main
 from tinyfin.config import from_table
 from tinyfin.data import tables
 from tinyfin.data.readers import read
@@ -138,3 +140,15 @@ def test_an_empty_csv_file_has_one_empty_piece(tmp_path: Path) -> None:
     path.write_text("a\n")
     pieces = list(tables.read_pieces(path, {"a": "a"}, False, 10))
     assert [piece.num_rows for piece, _ in pieces] == [0]
+
+
+def test_a_replay_sets_bad_rows_aside(tmp_path: Path) -> None:
+    pack = Path(__file__).parents[2] / "models" / "payment" / "model.tfpack"
+    data, aside = tmp_path / "two.csv", tmp_path / "bad.csv"
+    data.write_text("time,amount_minor\n2024-01-01,5\n2024-01-02,-5\n")
+    words = ["replay", str(pack), str(data), "--port", "exec:/bin/false"]
+    answer = CliRunner().invoke(main, words)
+    assert answer.exit_code == 3
+    answer = CliRunner().invoke(main, [*words, "--skip-bad-rows", str(aside)])
+    assert answer.exit_code == 5, "the rows are read, and nobody answers"
+    assert aside.read_text().count("\n") == 2

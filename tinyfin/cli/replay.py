@@ -45,6 +45,10 @@ __all__ = ["command", "text"]
     help="tinyfin.toml with the column mapping; the run's own if not given.",
 )  # fmt: skip
 @click.option(
+    "--skip-bad-rows", type=click.Path(path_type=Path, dir_okay=False),
+    help="Set bad rows of DATA aside into this CSV file.",
+)  # fmt: skip
+@click.option(
     "--count/--no-count", "count", default=True, show_default=True,
     help="Count instructions on an emulated target; without, it runs faster.",
 )  # fmt: skip
@@ -77,6 +81,7 @@ def command(
     warmup: tuple[Path, ...],
     warm_until: str | None,
     config_path: Path | None,
+    skip_bad_rows: Path | None,
     count: bool,
     on_reboot: OnReboot,
     checkpoint_events: int | None,
@@ -112,7 +117,7 @@ def command(
     keys = trusted_keys(run, public_keys)
     require_trusted(path.read_bytes(), keys, run)
     settings = config.load(config_path or _run_config(run))
-    tx = read(list(data), settings)
+    tx = read(list(data), settings, skip_bad_rows=skip_bad_rows, progress=note)
     stream = event_stream(tx, settings.data.notices)
     earlier = None
     if warmup and warm_until:
