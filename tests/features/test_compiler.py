@@ -211,7 +211,7 @@ def test_the_same_features_give_the_same_bytes(features: str) -> None:
         (lambda: either(AMOUNT, AMOUNT, 2**40), r"value = 1099511627776 must be"),
         (lambda: compile_program(["amt_lgo"], PAYMENT), r"'amt_lgo'; did you mean 'amt_log'"),
         (lambda: compile_program(["gap_s", "gap_s"], PAYMENT), r"'gap_s' is named twice"),
-        (lambda: compile_program("defualt", PAYMENT), r"sets are default, stream"),
+        (lambda: compile_program("defualt", PAYMENT), r"sets are auto, default, stream"),
         (lambda: compile_program(["keyed_run"], SMALL),
          r"'keyed_run' needs the field 'entry_mode', which schema 'small' lacks"),
     ],

@@ -94,7 +94,7 @@ def test_own_features_build_on_each_other_and_follow_a_set() -> None:
         expression = "keyed_now and amount_minor > 10000"
         """
     program = compiled(text)
-    assert len(program.feature_names) == 30
+    assert len(program.feature_names) == 31
     assert program.feature_names[-2:] == ("keyed_now", "keyed_big")
     assert program.feature_ids[-2:] == (0xF000, 0xF001)
     assert program.reason_ids[-2:] == (15, 38)

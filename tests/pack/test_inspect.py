@@ -100,4 +100,6 @@ def test_garbage_is_refused(tmp_path: Path, pack: Path) -> None:
         assert result.stderr.startswith("error: ")
         assert str(path) in result.stderr
     assert inspect(tmp_path / "missing").exit_code == 3
-    assert inspect(tmp_path).exit_code == 2
+    folder = inspect(tmp_path)  # a run without a pack
+    assert folder.exit_code == 3
+    assert "run.json is missing" in folder.stderr

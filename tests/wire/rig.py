@@ -35,7 +35,7 @@ def network(inputs: int, seed: int = 1, tweak: int = 0) -> bytes:
         rng.integers(-2000, 2000, HIDDEN).astype(np.int32), [0.01] * HIDDEN, 0.08, -128, "RELU",
     )  # fmt: skip
     last = rng.integers(-100, 100, (1, HIDDEN)).astype(np.int8)
-    last[0, 2] += tweak
+    last[0, 1] += tweak
     graph.dense(hidden, last, np.array([100], np.int32), [0.02], 0.2, 5)
     return graph.build()
 

@@ -31,7 +31,7 @@ _GRAIN = 64
 """Probabilities are whole multiples of this many 2^-32, so that the last bits of a machine's
 arithmetic do not reach the pack."""
 _FINE = 1e-4
-_LITTLE = 0.05
+_LITTLE = 0.1
 _LOWEST, _HIGHEST = 1e-6, 1.0 - 1e-6
 
 
