@@ -10,6 +10,7 @@ from typing import Any
 from tinyfin.pages import figures
 from tinyfin.pages.blocks import Block, count, figure, fixed, number, percent, table, text
 from tinyfin.pages.scenarios import scenario_blocks
+from tinyfin.pages.scorers import SCORERS, scorer_name
 
 __all__ = ["alerts", "detection", "population_name", "scorers"]
 
@@ -25,17 +26,6 @@ def scorers(facts: Facts, population: str = "all") -> Mapping[str, Any]:
     return found if isinstance(found, Mapping) else {}
 
 
-_NAMES = {"model_int8": "model, int8", "model_float": "model, float", "amount": "amount alone",
-          "rule_a": "rule A (terminal only)", "rule_b": "rule B (with card means)",
-          "rate": "rate of the terminal", "logistic_regression": "logistic regression",
-          "random_forest": "random forest", "xgboost": "XGBoost",
-          "isolation_forest": "isolation forest"}
-
-
-def _scorer(name: str) -> str:
-    return _NAMES.get(name, name)
-
-
 def population_name(name: str) -> str:
     return {"all": "all", "known_cards_removed": "cards with a known fraud removed"}.get(name, name)
 
@@ -48,7 +38,7 @@ def detection(facts: Facts) -> list[Block]:
             continue
         first = next(iter(found.values()))
         rows = [
-            [_scorer(name), fixed(m.get("average_precision")), percent(m.get("recall_at_0.1%")),
+            [scorer_name(name), fixed(m.get("average_precision")), percent(m.get("recall_at_0.1%")),
              percent(m.get("recall_at_1%")), fixed(m.get("roc_auc")),
              fixed(m.get("calibration_error"), 4), fixed(m.get("brier_skill")),
              _expected(m)]
@@ -81,11 +71,11 @@ def _recalls(facts: Facts) -> list[Block]:
     if not rows:
         return []
     return [table("Recall per scenario at 0.1 % false positives",
-                  ["scenario", "frauds", *map(_scorer, order)], rows)]
+                  ["scenario", "frauds", *map(scorer_name, order)], rows)]
 
 
 def _order(name: str) -> tuple[int, str]:
-    known = list(_NAMES)
+    known = list(SCORERS)
     return (known.index(name) if name in known else len(known), name)
 
 
@@ -108,7 +98,7 @@ def _curves(period: Facts, thresholds: Sequence[tuple[str, float]]) -> list[Bloc
     if period.get("scores"):
         out.append(_scores(
             "scores", period["scores"], thresholds,
-            f"Scores of the test period, {_scorer(period['scores_of'])}. Lines are the pack's "
+            f"Scores of the test period, {scorer_name(period['scores_of'])}. Lines are the pack's "
             "thresholds.",
         ))
     curves = period.get("precision_recall")
@@ -117,7 +107,7 @@ def _curves(period: Facts, thresholds: Sequence[tuple[str, float]]) -> list[Bloc
         out.append(figure(
             figures.precision_recall(curves, styles),
             "Precision and recall in the test period, best average precision (AP) first.",
-            legend=[(f"{_scorer(name)} (AP {c['average_precision']:.3f})", styles[name])
+            legend=[(f"{scorer_name(name)} (AP {c['average_precision']:.3f})", styles[name])
                     for name, c in curves.items()],
         ))
     bins = period.get("calibration")
@@ -129,10 +119,10 @@ def _curves(period: Facts, thresholds: Sequence[tuple[str, float]]) -> list[Bloc
             "Calibration in the test period: three bins per power of ten, 95 % intervals; bins of "
             f"fewer than {_FEWEST} transactions are left to the numbers."
             + (" Filled points are the first of the legend." if len(bins) > 1 else ""),
-            legend=[(_scorer(name), i) for i, name in enumerate(bins)],
+            legend=[(scorer_name(name), i) for i, name in enumerate(bins)],
             numbers=table(
                 "Calibration bins", ["scorer", "predicted", "observed", "from", "to", "rows"],
-                [[_scorer(name), *(number(p[k], 3) for k in ("mean", "share", "low", "high")),
+                [[scorer_name(name), *(number(p[k], 3) for k in ("mean", "share", "low", "high")),
                   count(p["rows"])] for name, rows in bins.items() for p in rows],
             ),
         ))

@@ -10,6 +10,7 @@ from typing import Any
 from tinyfin.pages import figures
 from tinyfin.pages.blocks import Block, code, count, figure, fixed, number, percent, table, text
 from tinyfin.pages.render import Section
+from tinyfin.pages.scorers import scorer_name
 from tinyfin.training.evaluation.beside import family_sections
 from tinyfin.training.evaluation.card import INTENDED, LIMITS, OUT_OF_SCOPE, ranked
 from tinyfin.training.evaluation.figures import MAIN
@@ -19,20 +20,13 @@ __all__ = ["sections_of", "spoken"]
 
 Facts = Mapping[str, Any]
 
-_NAMES = {
-    "model_int8": "model, int8", "model_float": "model, float", "amount": "amount alone",
-    "rule_a": "rule A", "rule_b": "rule B", "rate": "rate of the terminal",
-    "amount_over_card_mean": "amount / the card's mean",
-    "logistic_regression": "logistic regression", "random_forest": "random forest",
-    "xgboost": "XGBoost", "isolation_forest": "isolation forest",
-    "known_cards_removed": "cards with a known fraud removed", "all": "all cards",
-}  # fmt: skip
+_POPULATIONS = {"known_cards_removed": "cards with a known fraud removed", "all": "all cards"}
 _FEWEST = 50
 
 
 def spoken(name: str) -> str:
     """The name of a scorer or population for people."""
-    return _NAMES.get(name, name.replace("_", " "))
+    return _POPULATIONS.get(name) or scorer_name(name)
 
 
 def sections_of(facts: Facts, drawn: Facts, made: Sequence[tuple[str, str]]) -> list[Section]:
