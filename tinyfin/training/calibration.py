@@ -31,7 +31,7 @@ _GRAIN = 64
 """Probabilities are whole multiples of this many 2^-32, so that the last bits of a machine's
 arithmetic do not reach the pack."""
 _FINE = 1e-4
-_LITTLE = 0.1
+_LITTLE = 0.05
 _LOWEST, _HIGHEST = 1e-6, 1.0 - 1e-6
 
 
@@ -66,7 +66,14 @@ def fit_table(
         ends[1] += 1
     for end, share_there in zip(ends.tolist(), curve(ends).tolist(), strict=True):
         points.setdefault(end, min(max(share_there, _LOWEST), _HIGHEST))
-    table = _rising(sorted(points), [points[r] for r in sorted(points)])
+    rising = sorted(points)
+    wanted = [points[r] for r in rising]
+    table = _rising(rising, wanted)
+    meant = float(np.mean(np.interp(raw, rising, wanted)))
+    if _odds(float(np.mean(probability(table, raw)))) - _odds(meant) > _LITTLE:
+        # The range of raw scores is so wide that rising by one for each takes up the low
+        # probabilities; shifting would spoil the high ones, too.
+        return table
     return _recentre(table, raw, float(np.mean(fraud)))
 
 
@@ -156,20 +163,18 @@ def _rising(raw: Sequence[int], share: Sequence[float]) -> Calibration:
     return Calibration(tuple(int(r) for r in raw), tuple(p))
 
 
-def _recentre(table: Calibration, raw: npt.NDArray[np.int32], base: float) -> Calibration:
-    """Shift the odds until the mean probability is the prevalence.
+def _odds(p: float) -> float:
+    """Log-odds."""
+    return float(np.log(p / (1.0 - p)))
 
-    Lines that follow a curve are that near to it that little is to be done. Where much is, the
-    range of raw scores is so wide that rising by one for each takes up the low probabilities;
-    shifting would spoil the high ones, too.
-    """
+
+def _recentre(table: Calibration, raw: npt.NDArray[np.int32], base: float) -> Calibration:
+    """Shift the odds until the mean probability is the prevalence."""
     shifted = table
     for _ in range(8):
         mean = float(np.mean(probability(shifted, raw)))
         if abs(mean - base) <= 1e-4 * base:
             return shifted
-        shift = float(np.log(base / (1.0 - base)) - np.log(mean / (1.0 - mean)))
-        if abs(shift) > _LITTLE:
-            return table
+        shift = _odds(base) - _odds(mean)
         shifted = _rising(shifted.raw, [_shift(p / Q32, shift) for p in shifted.p_q32])
     return shifted
