@@ -45,7 +45,7 @@ _FIELDS = {
     "type": ("transaction_type", np.int8), "entry": ("entry_mode", np.int8),
     "floor": ("floor_limit_minor", np.int64), "offline": ("offline", np.int8),
     "queued": ("queued_minor", np.int64), "link_downs": ("link_downs", np.int32),
-    "chip_failures": ("chip_failures", np.int32),
+    "chip_failures": ("chip_failures", np.int32), "approval": ("approval_hash", np.int32),
 }  # fmt: skip
 
 
@@ -149,7 +149,11 @@ def table(tx: Transactions) -> dict[str, Any]:
 
 
 def _equal(names: list[str], twin: Any, frame: Any, engine: str) -> int:
-    """How many columns were compared. Raises ToolError for the first that differs."""
+    """How many columns were compared. Raises ToolError when the frame's columns are not the twin's
+    features, and for the first column that differs."""
+    if set(names) != set(frame.columns):
+        others = ", ".join(sorted(set(names) ^ set(frame.columns)))
+        raise ToolError(f"{engine} and the twin do not compute the same features: {others}")
     for name in EQUAL:
         theirs = np.asarray(frame[name], np.float64)
         rows = np.flatnonzero(theirs != twin[:, names.index(name)])

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from tinyfin.twin.bench_polars import DAY_S, MOST, RISK
+from tinyfin.twin.bench_polars import DAY_S, FORCED, MOST, RISK
 
 __all__ = ["pandas_features"]
 
 
 def pandas_features(pd: Any, columns: dict[str, Any], label_delay_s: int) -> Any:
-    """A DataFrame of 28 columns in the order of ``columns``, which are in order of time."""
+    """A DataFrame of the default features in the order of ``columns``, which are in order of
+    time."""
     frame = pd.DataFrame(columns)
     frame["one"] = 1.0
     frame["approved"], frame["declined"] = frame["result"] == 0, frame["result"] == 1
@@ -110,6 +111,10 @@ def pandas_features(pd: Any, columns: dict[str, Any], label_delay_s: int) -> Any
     times = sale.astype(int).groupby(cards).cumsum() - sale
     mean_here = bought / times.where(times > 0)
     out["refund_unlinked"] = (refund & (mean_here.isna() | (amount > 2 * mean_here))).astype(int)
+    codes = frame["approval"][frame["type"] == FORCED]
+    here_forced = frame["terminal"][codes.index]
+    reuse = sum((codes.groupby(here_forced).shift(i) == codes).astype(int) for i in range(1, 9))
+    out["forced_reuse"] = reuse.reindex(frame.index, fill_value=0)
     offline = frame["offline"] == 1
     runs = grouped(run(approved & offline, approved & ~offline)).shift(1).fillna(0)
     out["offline_run"] = (runs + 1).where(offline, 0)

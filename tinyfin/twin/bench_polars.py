@@ -14,19 +14,23 @@ __all__ = ["EQUAL", "polars_features"]
 
 EQUAL = (
     "amt_log", "amt_round", "amt_small_16", "amt_repeat", "amt_to_floor", "gap_s", "decl_ratio_16",
-    "decl_run", "decl_inv", "entry_risk", "keyed_run", "chip_fail_then", "offline_run", "saf_fill",
+    "decl_run", "decl_inv", "entry_risk", "keyed_run", "chip_fail_then", "forced_reuse", "offline_run",
+    "saf_fill",
 )  # fmt: skip
 """Columns that must be the twin's in every row, when outcomes come at once."""
 
 RISK = (0, 1, 2, 3, 5, 6, 4)
 """By code of the entry mode."""
 
+FORCED = 6
+"""Code of the transaction type."""
+
 DAY_S = 86_400
 MOST = 32767
 
 
 def polars_features(pl: Any, columns: dict[str, Any], label_delay_s: int) -> Any:
-    """A frame of 28 columns, a row for each of ``columns``, which are in order of time.
+    """A frame of the default features, a row for each of ``columns``, which are in order of time.
 
     ``columns``: row, terminal, t and label_t (datetimes), and the fields that the program reads.
     """
@@ -56,6 +60,11 @@ def polars_features(pl: Any, columns: dict[str, Any], label_delay_s: int) -> Any
         by_floor = (factor * value).floordiv(pl.col(whole)).clip(upper_bound=most)
         return pl.when(pl.col(whole) > 0).then(by_floor).otherwise(0)
 
+    def repeats(name: str, last: int) -> Any:
+        value = pl.col(name)
+        return sum((value.shift(i).over(here) == value).fill_null(False).cast(pl.Int32)
+                   for i in range(1, last + 1))
+
     log = (256 * (1 + amount).log(2)).round()
     one = pl.col("one")
     # one key is much faster than two; a card at a terminal has one of 2^64
@@ -68,6 +77,7 @@ def polars_features(pl: Any, columns: dict[str, Any], label_delay_s: int) -> Any
         decl_16=last_16(declined),
         inv_16=last_16(pl.col("response").is_in([14, 15, 54, 56])),
     )
+    forced = frame.filter(pl.col("type") == FORCED).select("row", reuse=repeats("approval", 8))
     spread = (pl.col("amt_log") - pl.col("amt_log").ewm_mean(alpha=1 / 32, adjust=False).shift(1))
     sales = frame.filter(approved & sale).select(
         "row",
@@ -92,6 +102,7 @@ def polars_features(pl: Any, columns: dict[str, Any], label_delay_s: int) -> Any
     frame = (
         frame.join(answers, on="row", how="left", maintain_order="left")
         .join(sales, on="row", how="left", maintain_order="left")
+        .join(forced, on="row", how="left", maintain_order="left")
         .with_columns(rate=rate, rate_mean=mean, rate_spread=off.over(here),
                       sale_mean=before(pl.col("sale_mean")),
                       sale_spread=before(pl.col("sale_spread")),
@@ -113,8 +124,7 @@ def polars_features(pl: Any, columns: dict[str, Any], label_delay_s: int) -> Any
         amt_round=pl.when(amount != 0).then(
             sum(((amount % d) == 0).cast(pl.Int32) for d in (100, 1000, 10000))).otherwise(0),
         amt_small_16=last_16(amount <= 200),
-        amt_repeat=sum((amount.shift(i).over(here) == amount).fill_null(False).cast(pl.Int32)
-                       for i in range(1, 17)),
+        amt_repeat=repeats("amount", 16),
         amt_to_floor=part(amount, "floor", 256, 1024),
         gap_s=since(t.shift(1).over(here)),
         rate_60=window(one, 60),
@@ -138,6 +148,7 @@ def polars_features(pl: Any, columns: dict[str, Any], label_delay_s: int) -> Any
         refund_ratio=(256 * window(amount * (approved & refund), DAY_S)
                       / (window(sold, DAY_S) + 1)).clip(upper_bound=1024),
         refund_unlinked=(refund & (card_mean.is_nan() | (amount > 2 * card_mean))).cast(pl.Int32),
+        forced_reuse=pl.col("reuse").fill_null(0),
         offline_run=pl.when(offline).then(
             1 + run(approved & offline, approved & ~offline).shift(1).over(here).fill_null(0)
         ).otherwise(0),
