@@ -59,3 +59,24 @@ def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
     files.write(tmp_path / "made" / "x", b"1", make_folder=True)
     with pytest.raises(InputError, match="made: cannot be written"):
         files.write(tmp_path / "made", b"")
+
+
+def test_a_block_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "rows"
+    files.write(path, b"old")
+
+    def half() -> None:
+        with files.whole(path) as unfinished:
+            unfinished.write_bytes(b"half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        half()
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_that_the_block_reads_is_not_blamed_on_the_one_it_writes(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="source"), files.whole(tmp_path / "out"):
+        (tmp_path / "source").read_bytes()
+    assert not list(tmp_path.iterdir())

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from tinyfin.cli.output import emit, json_option, note, progress
+from tinyfin.cli.output import emit, json_option, note, share
 
 __all__ = ["command"]
 
@@ -106,15 +106,7 @@ def _write(
     from tinyfin.training.run import open_run
 
     found = None if run is None else open_run(run)
-    with progress(100, "features") as bar:
-        shown = 0
-
-        def show(done: int, of: int) -> None:
-            nonlocal shown
-            percent = 100 * done // max(of, 1)
-            bar.update(percent - shown)
-            shown = percent
-
+    with share("features") as show:
         result = write_matrix(
             paths,
             load(config) if found is None else found.config(),

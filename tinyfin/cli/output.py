@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TypeVar
 
 import click
 
-__all__ = ["emit", "json_option", "note", "progress"]
+__all__ = ["emit", "json_option", "note", "progress", "share"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -47,6 +47,13 @@ def progress(what: Iterable[Any] | int, label: str) -> AbstractContextManager[An
     if isinstance(what, int):
         return click.progressbar(length=what, label=label, file=sys.stderr)
     return click.progressbar(what, label=label, file=sys.stderr)
+
+
+@contextmanager
+def share(label: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar in percent, driven by ``show(done, of)``."""
+    with progress(100, label) as bar:
+        yield lambda done, of: bar.update(100 * done // max(of, 1) - bar.pos)
 
 
 def _plain(value: object) -> object:

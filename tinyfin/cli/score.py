@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from tinyfin.cli.output import emit, json_option, note, progress
+from tinyfin.cli.output import emit, json_option, note, share
 from tinyfin.cli.trust import public_key_option
 
 __all__ = ["command"]
@@ -43,15 +43,7 @@ def command(
     folder = open_run(run)
     keys = trusted_keys(folder.path, public_keys)
     require_trusted(folder.pack_bytes(), keys, folder.pack)
-    with progress(100, "scoring") as bar:
-        shown = 0
-
-        def show(done: int, of: int) -> None:
-            nonlocal shown
-            percent = 100 * done // max(of, 1)
-            bar.update(percent - shown)
-            shown = percent
-
+    with share("scoring") as show:
         result = score(
             folder, data, out, warmup=warmup, config_path=config_path,
             skip_bad_rows=skip_bad_rows, keys=keys, note=note, progress=show,

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tinyfin import files
 from tinyfin.config import Config
 from tinyfin.data.events import Notices, event_stream
 from tinyfin.data.transactions import Transactions
@@ -123,8 +124,8 @@ def write_as_host(
         values = columns[spec.name]
         kind = pa.int32() if spec.type == "i32" else pa.int64()
         table = table.append_column(spec.name, pa.array(values, mask=values < 0).cast(kind))
-    Path(out).parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(table, out, compression="zstd")
+    with files.whole(out, make_folder=True) as unfinished:
+        pq.write_table(table, unfinished, compression="zstd")
     told = columns[HOST_FIELDS[0].name] >= 0
     return {
         "out": str(out),

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tinyfin import files
 from tinyfin.config import Config
 from tinyfin.data.readers import PIECE_ROWS, read_in_pieces, survey
 from tinyfin.data.tables import column_names
@@ -72,25 +73,20 @@ def write_matrix(
         note("rows are not in order of time: all of them are held in memory")
     twin = Twin(build_pack(config.schema, program), terminals=max(1, len(found.terminals)))
     pieces = read_in_pieces(paths, config, found, piece_rows=piece_rows)
-    target = Path(out)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = target.with_name(target.name + ".part")
     schema = _schema(program, maps is not None, with_label, parting is not None)
     done = 0
-    try:
-        with _writer(target, unfinished, schema) as writer:
-            for tx, replay in replay_in_pieces(pieces, twin, config.data.notices):
-                made = replay.features
-                values = made if maps is None else map_inputs(maps, made)
-                columns = _columns(tx, values, with_label, parting)
-                writer.write_table(pa.table(columns, schema=schema))
-                done += len(tx)
-                progress(done, found.rows)
-        unfinished.replace(target)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with (
+        files.whole(out, make_folder=True) as unfinished,
+        _writer(unfinished, schema, as_csv=str(out).lower().endswith(".csv")) as writer,
+    ):
+        for tx, replay in replay_in_pieces(pieces, twin, config.data.notices):
+            made = replay.features
+            values = made if maps is None else map_inputs(maps, made)
+            writer.write_table(pa.table(_columns(tx, values, with_label, parting), schema=schema))
+            done += len(tx)
+            progress(done, found.rows)
     return {
-        "out": str(target),
+        "out": str(out),
         "transactions": done,
         "terminals": len(found.terminals),
         "features": list(program.feature_names),
@@ -99,19 +95,19 @@ def write_matrix(
 
 
 @contextmanager
-def _writer(target: Path, unfinished: Path, schema: Any) -> Iterator[Any]:
-    if target.suffix.lower() == ".csv":
+def _writer(path: Path, schema: Any, *, as_csv: bool) -> Iterator[Any]:
+    if as_csv:
         from pyarrow import csv
 
         plain = csv.WriteOptions(include_header=False, quoting_style="needed")
-        with unfinished.open("wb") as file:
+        with path.open("wb") as file:
             file.write((",".join(schema.names) + "\n").encode())
             with csv.CSVWriter(file, schema, write_options=plain) as writer:
                 yield writer
         return
     import pyarrow.parquet as pq
 
-    with pq.ParquetWriter(unfinished, schema, compression="zstd") as writer:
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         yield writer
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from tinyfin import files
 from tinyfin.data.readers import PIECE_ROWS, read_in_pieces, survey
 from tinyfin.errors import InputError
 from tinyfin.training.pieces import replay_in_pieces
@@ -57,9 +58,9 @@ def score(
 
     config = _mapping(run, config_path)
     pack = run.pack_bytes()
-    files = [*warmup, *paths]
+    sources = [*warmup, *paths]
     found = survey(
-        files, config, skip_bad_rows=skip_bad_rows, piece_rows=piece_rows, progress=note
+        sources, config, skip_bad_rows=skip_bad_rows, piece_rows=piece_rows, progress=note
     )
     if not found.in_order:
         note("rows are not in order of time: all of them are held in memory")
@@ -71,7 +72,7 @@ def score(
 
     def tables() -> Iterator[pa.Table]:
         done = 0
-        pieces = read_in_pieces(files, config, found, piece_rows=piece_rows)
+        pieces = read_in_pieces(sources, config, found, piece_rows=piece_rows)
         for tx, replay in replay_in_pieces(pieces, twin, config.data.notices):
             own = tx.row >= first
             counts["warmup"] += int(np.count_nonzero(~own))
@@ -82,20 +83,15 @@ def score(
             yield _table(replay, own, tx.row[own] - first)
 
     note(f"scoring {sum(found.file_rows) - first} transactions, {first} of warm-up before them")
-    target = Path(out)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = target.with_name(target.name + ".part")
     rows = 0
-    try:
-        empty = np.zeros(0, np.int64)
-        schema = _table(_nothing(), np.zeros(0, bool), empty).schema
-        with pq.ParquetWriter(unfinished, schema, compression="zstd") as writer:
-            for group in _groups(tables(), schema):
-                writer.write_table(group, row_group_size=GROUP_ROWS)
-                rows += len(group)
-        unfinished.replace(target)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    schema = _table(_nothing(), np.zeros(0, bool), np.zeros(0, np.int64)).schema
+    with (
+        files.whole(out, make_folder=True) as unfinished,
+        pq.ParquetWriter(unfinished, schema, compression="zstd") as writer,
+    ):
+        for group in _groups(tables(), schema):
+            writer.write_table(group, row_group_size=GROUP_ROWS)
+            rows += len(group)
     return {
         "transactions": rows,
         "warmup": counts["warmup"],

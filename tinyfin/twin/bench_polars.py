@@ -14,8 +14,8 @@ __all__ = ["EQUAL", "polars_features"]
 
 EQUAL = (
     "amt_log", "amt_round", "amt_small_16", "amt_repeat", "amt_to_floor", "gap_s", "decl_ratio_16",
-    "decl_run", "decl_inv", "entry_risk", "keyed_run", "chip_fail_then", "forced_reuse", "offline_run",
-    "saf_fill",
+    "decl_run", "decl_inv", "entry_risk", "keyed_run", "chip_fail_then", "forced_reuse",
+    "offline_run", "saf_fill",
 )  # fmt: skip
 """Columns that must be the twin's in every row, when outcomes come at once."""
 

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
+from tinyfin import files
 from tinyfin.config import Simulate
 from tinyfin.data.simulator.attacks import attacks, incidents
 from tinyfin.data.simulator.finish import NONE, finish
@@ -73,16 +74,15 @@ def counts(table: pa.Table) -> dict[str, dict[str, int]]:
 
 
 def write(table: pa.Table, path: str | Path) -> None:
-    """Write Parquet, or CSV if the name says so. Raises DataError."""
-    try:
-        if str(path).endswith(".csv"):
-            pacsv.write_csv(table, path)
-        elif str(path).endswith((".parquet", ".pq")):
-            pq.write_table(table, path, compression="zstd")
+    """Write Parquet, or CSV if the name says so. Raises DataError, InputError."""
+    name = str(path).lower()
+    if not name.endswith((".csv", ".parquet", ".pq")):
+        raise DataError(f"{path}: end the name in .parquet or .csv")
+    with files.whole(path) as unfinished:
+        if name.endswith(".csv"):
+            pacsv.write_csv(table, unfinished)
         else:
-            raise DataError(f"{path}: end the name in .parquet or .csv")
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written: {error}") from error
+            pq.write_table(table, unfinished, compression="zstd")
 
 
 def _table(world: World, columns: dict[str, Any]) -> pa.Table:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tinyfin import files
 from tinyfin.config import parse_moment
 from tinyfin.data.events import event_stream
 from tinyfin.data.transactions import Transactions, format_time
@@ -165,8 +166,10 @@ def _changes(
 def write_changes(path: Path, found: Compared) -> int:
     """One CSV row per transaction whose action changes; returns how many."""
     at = np.flatnonzero(found.actions[0] != found.actions[1])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with (
+        files.whole(path, make_folder=True) as unfinished,
+        unfinished.open("w", newline="", encoding="utf-8") as file,
+    ):
         writer = csv.writer(file)
         writer.writerow(["input_row", "terminal", "id", "time", "label", "a", "b"])
         for i in at.tolist():
