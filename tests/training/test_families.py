@@ -140,7 +140,8 @@ def test_a_label_that_comes_later_changes_nothing_that_is_learned(
             a, b = (getattr(split, part) for split in found)
             np.testing.assert_array_equal(a, b)
             np.testing.assert_array_equal(
-                known_labels(tx, found[0])[a], known_labels(flipped, found[1])[b]
+                known_labels(tx, found[0].until_s)[a],
+                known_labels(flipped, found[1].until_s)[b],
             )
         fit = found[0].fit
         assert len(fit) > 1000

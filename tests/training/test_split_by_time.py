@@ -112,7 +112,7 @@ def test_rows_are_told_apart_as_they_were_parted(
                               supervised=supervised)
     except DataError:
         return
-    frauds = split.summary(known_labels(tx, split))["calibration"]["frauds"]
+    frauds = split.summary(known_labels(tx, split.until_s))["calibration"]["frauds"]
     parting = Parting(split.since_s, split.validation_s, split.calibration_s, split.until_s,
                       split.test_until_s, supervised, supervised or frauds >= 5, split.young_s)
     part = parting.part(tx)

@@ -19,7 +19,8 @@ import numpy.typing as npt
 
 from tinyfin.errors import DataError
 from tinyfin.pack.calibration import Calibration
-from tinyfin.training.curve import fit_curve
+from tinyfin.training.curve import fit_curve, hats
+from tinyfin.training.odds import log_odds, probability_of
 
 __all__ = [
     "MAX_KNOTS", "Q32", "fit_ranks", "fit_scores", "fit_table", "has_frauds", "probability",
@@ -70,7 +71,7 @@ def fit_table(
     wanted = [points[r] for r in rising]
     table = _rising(rising, wanted)
     meant = float(np.mean(np.interp(raw, rising, wanted)))
-    if _odds(float(np.mean(probability(table, raw)))) - _odds(meant) > _LITTLE:
+    if log_odds(float(np.mean(probability(table, raw)))) - log_odds(meant) > _LITTLE:
         # The range of raw scores is so wide that rising by one for each takes up the low
         # probabilities; shifting would spoil the high ones, too.
         return table
@@ -133,19 +134,14 @@ def _through(
     bends upwards, and below one that bends down."""
     if len(at) < 2:
         return p[:1]
-    left = np.clip(np.searchsorted(at, x, side="right") - 1, 0, len(at) - 2)
-    share = (x - at[left]) / np.diff(at)[left]
-    hats = np.zeros((len(x), len(at)))
-    row = np.arange(len(x))
-    hats[row, left], hats[row, left + 1] = 1.0 - share, share
-    wanted = np.linalg.solve(hats.T @ (hats * weight[:, None]), hats.T @ (weight * p))
+    lines = hats(x, at)
+    wanted = np.linalg.solve(lines.T @ (lines * weight[:, None]), lines.T @ (weight * p))
     return np.asarray(np.maximum.accumulate(np.clip(wanted, _LOWEST, _HIGHEST)))
 
 
 def _shift(p: float, logits: float) -> float:
     p = min(max(p, _LOWEST), _HIGHEST)
-    z = float(np.clip(np.log(p / (1.0 - p)) + logits, -30, 30))
-    return float(1.0 / (1.0 + np.exp(-z)))
+    return float(probability_of(np.clip(log_odds(p) + logits, -30, 30)))
 
 
 def _rising(raw: Sequence[int], share: Sequence[float]) -> Calibration:
@@ -163,11 +159,6 @@ def _rising(raw: Sequence[int], share: Sequence[float]) -> Calibration:
     return Calibration(tuple(int(r) for r in raw), tuple(p))
 
 
-def _odds(p: float) -> float:
-    """Log-odds."""
-    return float(np.log(p / (1.0 - p)))
-
-
 def _recentre(table: Calibration, raw: npt.NDArray[np.int32], base: float) -> Calibration:
     """Shift the odds until the mean probability is the prevalence."""
     shifted = table
@@ -175,6 +166,6 @@ def _recentre(table: Calibration, raw: npt.NDArray[np.int32], base: float) -> Ca
         mean = float(np.mean(probability(shifted, raw)))
         if abs(mean - base) <= 1e-4 * base:
             return shifted
-        shift = _odds(base) - _odds(mean)
+        shift = float(log_odds(base) - log_odds(mean))
         shifted = _rising(shifted.raw, [_shift(p / Q32, shift) for p in shifted.p_q32])
     return shifted

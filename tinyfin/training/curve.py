@@ -19,7 +19,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["PENALTY", "Curve", "fit_curve"]
+from tinyfin.training.odds import log_odds, probability_of
+
+__all__ = ["PENALTY", "Curve", "fit_curve", "hats"]
 
 PENALTY = 10.0
 """In units of the score's standard deviation."""
@@ -62,7 +64,7 @@ class Curve:
         return np.asarray(self._hats(learned) @ pull)
 
     def _hats(self, score: npt.NDArray[Any]) -> Floats:
-        return _hats((score.astype(np.float64) - self.middle) / self.scale, self.knots)
+        return hats((score.astype(np.float64) - self.middle) / self.scale, self.knots)
 
 
 def fit_curve(score: npt.NDArray[Any], fraud: npt.NDArray[np.bool_]) -> Curve:
@@ -71,13 +73,12 @@ def fit_curve(score: npt.NDArray[Any], fraud: npt.NDArray[np.bool_]) -> Curve:
     x = (score.astype(np.float64) - middle) / scale
     knots = _places(x, fraud)
     at, rows, target = _grouped(x, fraud)
-    hats = _hats(at, knots)
-    z, spread = _minimum(hats, rows, target, knots)
+    z, spread = _minimum(hats(at, knots), rows, target, knots)
     return Curve(middle, scale, knots, z, spread)
 
 
 def _sigmoid(z: Floats) -> Floats:
-    return np.asarray(1.0 / (1.0 + np.exp(-np.clip(z, -35.0, 35.0))))
+    return np.asarray(probability_of(np.clip(z, -35.0, 35.0)))
 
 
 def _places(x: Floats, fraud: npt.NDArray[np.bool_]) -> Floats:
@@ -105,7 +106,7 @@ def _grouped(x: Floats, fraud: npt.NDArray[np.bool_]) -> tuple[Floats, Floats, F
     return np.bincount(group, weights=x) / rows, rows, target / rows
 
 
-def _hats(x: Floats, knots: Floats) -> Floats:
+def hats(x: npt.NDArray[Any], knots: npt.NDArray[Any]) -> Floats:
     """Weights of the knots' values at x, float64[n, knots]; lines go on beyond the ends."""
     left = np.clip(np.searchsorted(knots, x, side="right") - 1, 0, len(knots) - 2)
     share = (x - knots[left]) / np.diff(knots)[left]
@@ -116,7 +117,7 @@ def _hats(x: Floats, knots: Floats) -> Floats:
 
 
 def _minimum(
-    hats: Floats, rows: Floats, target: Floats, knots: Floats
+    weights: Floats, rows: Floats, target: Floats, knots: Floats
 ) -> tuple[Floats, Floats]:
     """Values at the knots, and the inverse curvature, by Newton's method on the first value and
     the slopes; slopes that would fall stay at the least one (Bertsekas 1982, projected Newton)."""
@@ -128,10 +129,10 @@ def _minimum(
     for i in range(n - 2):
         bend[i, i + 1 : i + 3] = np.array([-1.0, 1.0]) / np.sqrt((gaps[i] + gaps[i + 1]) / 2.0)
     stiff = PENALTY * bend.T @ bend
-    design = hats @ rise
+    design = weights @ rise
     low = np.r_[-np.inf, np.full(n - 1, _LEAST_SLOPE)]
     base = float(np.sum(rows * target) / np.sum(rows))
-    at = np.r_[np.log(base / (1.0 - base)) + 0.5 * knots[0], np.full(n - 1, 0.5)]
+    at = np.r_[log_odds(base) + 0.5 * knots[0], np.full(n - 1, 0.5)]
 
     def cost(at: Floats) -> float:
         z = design @ at

@@ -50,7 +50,7 @@ def learn(
     made = material.featured(config, split, note=note)
     config, features, program = made.config, made.features, made.program
     run.add_learned(made.cuts, made.risks)
-    label = known_labels(tx, split)
+    label = known_labels(tx, split.until_s)
     chosen = family(config.model.family)
     maps = input_maps(chosen, features[split.fit], label[split.fit])
     inputs = {
@@ -146,7 +146,7 @@ def _facts(
             "notices": config.data.notices,
         },
         "config_sha256": hashlib.sha256(text).hexdigest(),
-        "split": split.summary(known_labels(tx, split)),
+        "split": split.summary(known_labels(tx, split.until_s)),
         "features": {
             "names": list(program.feature_names),
             "ids": list(program.feature_ids),

@@ -23,7 +23,7 @@ from tinyfin.pack.maps import map_inputs
 from tinyfin.training.families import codes_to_float, family
 from tinyfin.training.material import compute_features
 from tinyfin.training.run import RunFolder, open_run
-from tinyfin.training.split import MIN_FRAUDS
+from tinyfin.training.split import MIN_FRAUDS, known_labels, told_and_clean
 
 __all__ = ["PARTS", "NetworkInputs", "Parting", "network_inputs"]
 
@@ -65,9 +65,7 @@ class Parting:
     def part(self, tx: Transactions) -> npt.NDArray[np.int8]:
         """Index into :data:`PARTS` of each row, -1 for none."""
         t = tx.t_mono_s.astype(np.int64)
-        before = (t >= self.since_s) & (t < self.until_s)
-        told = before & (tx.label >= 0) & (tx.label_known_s.astype(np.int64) <= self.until_s)
-        clean = before & ~(told & (tx.label == 1))
+        told, clean = told_and_clean(tx, self.since_s, self.until_s)
         told &= t < self.young_s
         learn = told if self.supervised else clean
         calibrate = told if self.calibrated_on_labels else clean
@@ -118,13 +116,10 @@ def network_inputs(run: RunFolder | str | Path, paths: Sequence[str | Path]) -> 
     tx = read(list(paths), config)
     program = compile_program(config.features, config.schema, **config.features.capacities)
     features = compute_features(tx, config, program)
-    late = (tx.t_mono_s.astype(np.int64) < parting.until_s) & (
-        tx.label_known_s.astype(np.int64) > parting.until_s
-    )
     return NetworkInputs(
         names=program.feature_names,
         codes=map_inputs(found.maps(), features),
-        label=np.where(late, -1, tx.label).astype(np.int8),
+        label=known_labels(tx, parting.until_s),
         part=parting.part(tx),
         transactions=tx,
     )

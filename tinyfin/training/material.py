@@ -61,7 +61,7 @@ class Material:
 
         The features of one program are computed once. Raises ConfigError.
         """
-        label = known_labels(self.tx, split)
+        label = known_labels(self.tx, split.until_s)
         config, cuts = learn_cuts(config, self.tx, split.fit, label, note=note)
         config, risks = learn_risks(config, self.tx, split.fit, label, note=note)
         program = compile_program(config.features, config.schema, **config.features.capacities)

@@ -173,7 +173,7 @@ class _Room:
     def _score(self, config: Config) -> float:
         material, split = self.begun.material, self.begun.split
         made = material.featured(config, split)
-        label = known_labels(material.tx, split)
+        label = known_labels(material.tx, split.until_s)
         chosen = family(config.model.family)
         fit, later = split.fit, split.validation
         if not chosen.supervised:

@@ -23,9 +23,10 @@ import numpy.typing as npt
 from tinyfin.data.transactions import Transactions, format_time
 from tinyfin.errors import DataError
 
-__all__ = ["Split", "known_labels", "split_by_time"]
+__all__ = ["MIN_FRAUDS", "Split", "known_labels", "split_by_time", "told_and_clean"]
 
 MIN_FRAUDS = 5
+"""Fewer in the fit or in the calibration are refused."""
 _MATURE = 0.9
 
 
@@ -107,9 +108,7 @@ def split_by_time(
         until_s = int(inside[min(len(inside) - 1, round(len(inside) * (1.0 - shares[2])))])
     before = (t >= start) & (t < until_s)
     labelled = tx.label >= 0
-    known = tx.label_known_s.astype(np.int64) <= until_s
-    told = before & labelled & known
-    clean = before & ~(told & (tx.label == 1))
+    told, clean = told_and_clean(tx, start, until_s)
     young_s = until_s - _slower(tx, told, (until_s - start) // 2) + 1
     told &= t < young_s
     immature = int(np.count_nonzero(before & labelled & ~told))
@@ -182,11 +181,22 @@ def _slower(tx: Transactions, told: npt.NDArray[np.bool_], most: int) -> int:
     return min(max(found, default=0), most)
 
 
-def known_labels(tx: Transactions, split: Split) -> npt.NDArray[np.int8]:
-    """Labels int8[n] as they were known when the model went live: of rows before ``until``, those
-    that became known later are -1. Rows of the test keep theirs."""
-    later = (tx.t_mono_s.astype(np.int64) < split.until_s) & (
-        tx.label_known_s.astype(np.int64) > split.until_s
+def told_and_clean(
+    tx: Transactions, since_s: int, until_s: int
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Masks bool[n] of the rows from ``since_s`` to ``until_s``: those whose label is known by
+    then, and those not known to be fraud by then."""
+    t = tx.t_mono_s.astype(np.int64)
+    before = (t >= since_s) & (t < until_s)
+    known = known_labels(tx, until_s)
+    return before & (known >= 0), before & (known != 1)
+
+
+def known_labels(tx: Transactions, until_s: int) -> npt.NDArray[np.int8]:
+    """Labels int8[n] as they were known at ``until_s``: of rows before it, those that became known
+    later are -1. Later rows keep theirs."""
+    later = (tx.t_mono_s.astype(np.int64) < until_s) & (
+        tx.label_known_s.astype(np.int64) > until_s
     )
     return np.where(later, -1, tx.label).astype(np.int8)
 

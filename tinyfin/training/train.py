@@ -88,7 +88,7 @@ def part(
     """The configuration with nothing left open (:func:`~tinyfin.training.settle.settle`), and the
     split that it asks for; ``until_s`` takes the place of its own."""
     config, split = settle(run, material, config, until_s, note=note)
-    summary = split.summary(known_labels(material.tx, split))
+    summary = split.summary(known_labels(material.tx, split.until_s))
     note(
         f"split: fit {summary['fit']}, validation {summary['validation']}, calibration "
         f"{summary['calibration']}, test {summary['test']}; {split.immature} immature rows refused"

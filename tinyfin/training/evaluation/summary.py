@@ -163,7 +163,7 @@ def _promised(
         tested.append(Terms(
             rows, np.ones(len(rows)), tx.label[rows] == 1, s.probability[MAIN][mask]
         ))  # fmt: skip
-        fraud = known_labels(tx, s.part.split)[s.part.split.calibration] == 1
+        fraud = known_labels(tx, s.part.split.until_s)[s.part.split.calibration] == 1
         curve = fit_curve(s.calibration_raw, fraud)
         learned.append(Terms(
             s.part.split.calibration,

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from tinyfin.config import Model
 from tinyfin.training.families import Fitted, Problem, codes_to_float
 from tinyfin.training.metrics import average_precision
+from tinyfin.training.odds import log_odds
 from tinyfin.training.reproducible import tensorflow
 
 __all__ = ["fit_dense", "thinned"]
@@ -87,8 +88,7 @@ def _network(tf: Any, problem: Problem, model: Model) -> Any:
             x = layers.Dropout(model.dropout, seed=model.seed + i)(x)
     out = layers.Dense(1, kernel_regularizer=l2, name="logit")(x)
     network = tf.keras.Model(first, out, name="mlp")
-    base = float(np.mean(problem.label == 1))
-    network.get_layer("logit").bias.assign([np.log(base / (1.0 - base)) / 2])
+    network.get_layer("logit").bias.assign([log_odds(float(np.mean(problem.label == 1))) / 2])
     return network
 
 

@@ -25,6 +25,7 @@ from tinyfin.config import Model
 from tinyfin.training.families import Fitted, Problem, family_options
 from tinyfin.training.families.dense import fit_dense, thinned
 from tinyfin.training.metrics import average_precision
+from tinyfin.training.odds import log_odds, probability_of
 
 __all__ = ["FAMILY", "teach"]
 
@@ -112,9 +113,7 @@ def teach(
                 min_samples_leaf=40, l2_regularization=1.0, early_stopping=False,
                 random_state=seed,
             ).fit(inputs[learn], fraud)  # fmt: skip
-            kept = float(np.mean(fraud))
-            shift = np.log(base / (1.0 - base)) - np.log(kept / (1.0 - kept))
-            logit = trees.decision_function(inputs[fold == k]) + shift
-            out[fold == k] = 1.0 / (1.0 + np.exp(-logit))
+            shift = log_odds(base) - log_odds(float(np.mean(fraud)))
+            out[fold == k] = probability_of(trees.decision_function(inputs[fold == k]) + shift)
         progress(k + 1, options.folds, "teachers")
     return out

@@ -6,13 +6,16 @@ from __future__ import annotations
 import numpy as np
 
 from tinyfin.data.simulator.attacks import Attack, Incident
-from tinyfin.data.simulator.rows import CVM, ENTRY, TYPE, Rows
+from tinyfin.data.simulator.rows import CVM, ENTRY, TYPE, Ints, Rows
 
 
-def _inject(incident: Incident) -> Rows:
+def forced_posts(
+    incident: Incident, n: int, crowd: tuple[Ints, Ints], codes: int | None
+) -> Rows:
+    """``n`` large keyed sales on the cards and BINs of ``crowd``, with ``codes`` approval codes, or
+    one for all of them."""
     rng = incident.rng
-    n = int(np.exp(rng.uniform(np.log(5), np.log(40))))
-    cards, bins = incident.strangers(max(1, n // 8))
+    cards, bins = crowd
     which = rng.integers(0, len(cards), n)
     return incident.rows(
         n,
@@ -23,8 +26,13 @@ def _inject(incident: Incident) -> Rows:
         type=TYPE["forced_post"],
         entry=ENTRY["keyed"],
         cvm=CVM["none"],
-        approval=int(rng.integers(1, 2**31 - 1)),
+        approval=rng.integers(1, 2**31 - 1, codes),
     )
+
+
+def _inject(incident: Incident) -> Rows:
+    n = int(np.exp(incident.rng.uniform(np.log(5), np.log(40))))
+    return forced_posts(incident, n, incident.strangers(max(1, n // 8)), None)
 
 
 ATTACK = Attack("forced_post", "one approval code reused 5-40 times", 0.002, _inject)
