@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What pages call the models and rules that are scored beside one another."""
+"""What pages call the models and rules that are scored beside one another, and on what."""
 
 from __future__ import annotations
 
-__all__ = ["SCORERS", "scorer_name"]
+__all__ = ["POPULATIONS", "SCORERS", "population_name", "scorer_name"]
 
 SCORERS = {
     "model_int8": "model, int8", "model_float": "model, float", "amount": "amount alone",
@@ -14,7 +14,14 @@ SCORERS = {
 }  # fmt: skip
 """In the order of the tables."""
 
+POPULATIONS = {"known_cards_removed": "cards with a known fraud removed", "all": "all cards"}
+
 
 def scorer_name(name: str) -> str:
     """A scorer in words; one that is not in SCORERS by its own name, without underscores."""
     return SCORERS.get(name, name.replace("_", " "))
+
+
+def population_name(name: str) -> str:
+    """A population in words; another one by its own name."""
+    return POPULATIONS.get(name, name)

@@ -10,9 +10,9 @@ from typing import Any
 from tinyfin.pages import figures
 from tinyfin.pages.blocks import Block, count, figure, fixed, number, percent, table, text
 from tinyfin.pages.scenarios import scenario_blocks
-from tinyfin.pages.scorers import SCORERS, scorer_name
+from tinyfin.pages.scorers import SCORERS, population_name, scorer_name
 
-__all__ = ["alerts", "detection", "population_name", "scorers"]
+__all__ = ["alerts", "detection", "scorers"]
 
 Facts = Mapping[str, Any]
 
@@ -24,10 +24,6 @@ def scorers(facts: Facts, population: str = "all") -> Mapping[str, Any]:
     metrics = facts["metrics"] or {}
     found = (metrics.get("populations") or {}).get(population) or {}
     return found if isinstance(found, Mapping) else {}
-
-
-def population_name(name: str) -> str:
-    return {"all": "all", "known_cards_removed": "cards with a known fraud removed"}.get(name, name)
 
 
 def detection(facts: Facts) -> list[Block]:

@@ -6,12 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tinyfin.hil.reporting.detection_sections import (
-    alerts,
-    detection,
-    population_name,
-    scorers,
-)
+from tinyfin.hil.reporting.detection_sections import alerts, detection, scorers
 from tinyfin.hil.reporting.wire_section import wire_blocks
 from tinyfin.pages import figures
 from tinyfin.pages.blocks import (
@@ -26,6 +21,7 @@ from tinyfin.pages.blocks import (
     text,
 )
 from tinyfin.pages.render import Section
+from tinyfin.pages.scorers import population_name
 
 __all__ = ["first_differences", "headline", "sections"]
 

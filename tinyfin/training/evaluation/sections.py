@@ -10,7 +10,7 @@ from typing import Any
 from tinyfin.pages import figures
 from tinyfin.pages.blocks import Block, code, count, figure, fixed, number, percent, table, text
 from tinyfin.pages.render import Section
-from tinyfin.pages.scorers import scorer_name
+from tinyfin.pages.scorers import POPULATIONS, population_name, scorer_name
 from tinyfin.training.evaluation.beside import family_sections
 from tinyfin.training.evaluation.card import INTENDED, LIMITS, OUT_OF_SCOPE, ranked
 from tinyfin.training.evaluation.figures import MAIN
@@ -20,13 +20,12 @@ __all__ = ["sections_of", "spoken"]
 
 Facts = Mapping[str, Any]
 
-_POPULATIONS = {"known_cards_removed": "cards with a known fraud removed", "all": "all cards"}
 _FEWEST = 50
 
 
 def spoken(name: str) -> str:
     """The name of a scorer or population for people."""
-    return _POPULATIONS.get(name) or scorer_name(name)
+    return population_name(name) if name in POPULATIONS else scorer_name(name)
 
 
 def sections_of(facts: Facts, drawn: Facts, made: Sequence[tuple[str, str]]) -> list[Section]:
