@@ -41,11 +41,15 @@ def whole(path: str | Path, *, make_folder: bool = False) -> Iterator[Path]:
     try:
         if make_folder:
             path.parent.mkdir(parents=True, exist_ok=True)
-        yield unfinished
-        if plain:
-            if place.exists():
-                shutil.copymode(place, unfinished)
-            unfinished.replace(place)
+        try:
+            yield unfinished
+            if plain:
+                if place.exists():
+                    shutil.copymode(place, unfinished)
+                unfinished.replace(place)
+        finally:
+            if plain and place.parent.is_dir():
+                unfinished.unlink(missing_ok=True)
     except OSError as error:
         here = {str(unfinished), str(place), *map(str, path.parents)}
         if error.filename is not None and str(error.filename) not in here:
@@ -53,6 +57,3 @@ def whole(path: str | Path, *, make_folder: bool = False) -> Iterator[Path]:
         raise InputError(
             f"{path}: cannot be written: {error.strerror or error}; choose another path"
         ) from error
-    finally:
-        if plain:
-            unfinished.unlink(missing_ok=True)
