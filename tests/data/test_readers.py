@@ -14,7 +14,7 @@ import pytest
 
 from tinyfin.config import from_table, load
 from tinyfin.data import simulator
-from tinyfin.data.readers import read
+from tinyfin.data.readers import read, read_in_pieces, survey
 from tinyfin.data.tokens import token_of
 from tinyfin.data.transactions import EPOCH_UNIX_S, NO_RESULT, RESULTS, format_time
 from tinyfin.errors import DataError
@@ -208,3 +208,25 @@ def test_unusable_files(csv: Write, tmp_path: Path) -> None:
         read(csv("time"), load())
     with pytest.raises(DataError, match="no transactions file"):
         read([], load())
+
+
+@pytest.mark.parametrize("piece_rows", [1, 2, 3, 100])
+def test_an_id_is_found_again_in_whatever_piece_it_lies(tmp_path: Path, piece_rows: int) -> None:
+    first, second = tmp_path / "a.csv", tmp_path / "b.csv"
+    head = "time,id,terminal,amount_minor\n"
+    first.write_text(head + "2024-01-01,1,x,1\n2024-01-02,2,x,2\n2024-01-03,1,y,x\n")
+    second.write_text(head + "2024-01-04,1,y,4\n2024-01-05,1,x,5\n2024-01-06,1,y,6\n")
+    paths, config = [first, second], load(None)
+    with pytest.raises(DataError) as whole:
+        read(paths, config)
+    assert "b.csv, row 2, column id" in str(whole.value)
+    assert "must be unique per terminal" in str(whole.value)
+    with pytest.raises(DataError) as pieces:
+        survey(paths, config, piece_rows=piece_rows)
+    assert str(pieces.value) == str(whole.value)
+    asides = [tmp_path / "whole.csv", tmp_path / "pieces.csv"]
+    tx = read(paths, config, skip_bad_rows=asides[0])
+    found = survey(paths, config, skip_bad_rows=asides[1], piece_rows=piece_rows)
+    assert asides[0].read_bytes() == asides[1].read_bytes()
+    got = list(read_in_pieces(paths, config, found, piece_rows=piece_rows))
+    assert np.concatenate([part.row for part in got]).tolist() == tx.row.tolist() == [0, 1, 3]

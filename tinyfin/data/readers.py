@@ -52,7 +52,15 @@ def read(
         parts.append(part)
         first_row += len(part) + len(bad.ragged)
         tell(f"{path}: {len(part) + len(bad.ragged)} rows")
-    _mark_duplicates(parts, columns)
+    if "id" in columns:
+        _merge_names(parts, "terminal")
+        keys = _Keys()
+        for part in parts:
+            fine = ~part.bad.bad
+            keys.add(*(part.arrays[name][fine] for name in ("terminal", "id", "row")))
+        twice = keys.twice()
+        for part in parts:
+            _mark_duplicates(part, columns, twice)
     count = sum(part.bad.count for part in parts)
     if count and (skip_bad_rows is None or count == first_row):
         raise report([part.bad for part in parts], first_row)
@@ -76,6 +84,8 @@ class Survey:
     """No piece begins before the end of the one before it."""
     file_rows: tuple[int, ...]
     """Rows of each file, bad ones included."""
+    twice: npt.NDArray[np.int64]
+    """Rows of the files whose id an earlier row of their terminal has."""
 
 
 PIECE_ROWS = 1 << 16
@@ -89,42 +99,97 @@ def survey(
     piece_rows: int = PIECE_ROWS,
     progress: Callable[[str], None] | None = None,
 ) -> Survey:
-    """Check every row as :func:`read` does, a piece in memory at a time.
-
-    Raises the errors of :func:`read`; that an id is there twice is found within a piece only.
+    """Check every row as :func:`read` does, with the same errors, a piece in memory at a time, and
+    of what came before it the terminal and id of each row, where there is an id (20 bytes).
     """
     tell = progress or (lambda _: None)
     wanted = wanted_columns(config)
-    terminals: dict[str, None] = {}
-    broken: list[Part] = []
-    file_rows: list[int] = []
-    total = good = mark = 0
-    in_order = True
-    for path in paths:
-        before = total
-        for part in _pieces(path, config, before, piece_rows):
-            total += len(part) + len(part.bad.ragged)
-            if part.bad.count:
-                broken.append(part)
-            fine = ~part.bad.bad
-            used = np.unique(part.arrays["terminal"][fine])
-            terminals.update(dict.fromkeys(part.names["terminal"][i] for i in used))
-            times = part.arrays["t_mono_s"][fine]
-            if len(times):
-                in_order &= int(times.min()) >= mark
-                mark = max(mark, int(times.max()))
-            good += len(times)
-        file_rows.append(total - before)
-        tell(f"{path}: {total - before} rows")
-    if broken and (skip_bad_rows is None or not good):
-        raise report([part.bad for part in broken], total)
+    found, keys = _Found(), _Keys()
+    found.look(paths, config, piece_rows, keys)
+    twice = keys.twice()
+    if len(twice):
+        found = _Found()
+        found.look(paths, config, piece_rows, None, twice)
+    for path, rows in zip(paths, found.file_rows, strict=True):
+        tell(f"{path}: {rows} rows")
+    total = sum(found.file_rows)
+    if found.broken and (skip_bad_rows is None or not found.good):
+        raise report([part.bad for part in found.broken], total)
     if skip_bad_rows is not None:
         sources = list(dict.fromkeys(wanted.values()))
-        set_aside(skip_bad_rows, [(part.bad, part.table) for part in broken], sources)
-        tell(f"{total - good} of {total} rows are bad and set aside in {skip_bad_rows}")
+        set_aside(skip_bad_rows, [(part.bad, part.table) for part in found.broken], sources)
+        tell(f"{total - found.good} of {total} rows are bad and set aside in {skip_bad_rows}")
     if total == 0:
         raise DataError(f"{paths[0]}: holds no rows")
-    return Survey(good, tuple(terminals), in_order, tuple(file_rows))
+    return Survey(
+        found.good, tuple(found.terminals), found.in_order, tuple(found.file_rows), twice
+    )
+
+
+class _Keys:
+    """Terminal, id and row of every good row."""
+
+    def __init__(self) -> None:
+        self.terminal: list[npt.NDArray[np.int32]] = []
+        self.id: list[npt.NDArray[np.int64]] = []
+        self.row: list[npt.NDArray[np.int64]] = []
+
+    def add(
+        self, terminal: npt.NDArray[Any], ids: npt.NDArray[Any], row: npt.NDArray[Any]
+    ) -> None:
+        self.terminal.append(terminal.astype(np.int32))
+        self.id.append(ids)
+        self.row.append(row)
+
+    def twice(self) -> npt.NDArray[np.int64]:
+        """Rows whose terminal and id an earlier row has, ascending."""
+        if not self.row:
+            return np.zeros(0, np.int64)
+        terminal, ids, row = (np.concatenate(a) for a in (self.terminal, self.id, self.row))
+        order = np.lexsort((row, ids, terminal))
+        later, earlier = order[1:], order[:-1]
+        same = (terminal[later] == terminal[earlier]) & (ids[later] == ids[earlier])
+        return np.asarray(np.sort(row[later[same]]))
+
+
+class _Found:
+    """One pass over the files."""
+
+    def __init__(self) -> None:
+        self.terminals: dict[str, int] = {}
+        self.broken: list[Part] = []
+        self.file_rows: list[int] = []
+        self.good = 0
+        self.in_order = True
+
+    def look(
+        self, paths: Sequence[str | Path], config: Config, piece_rows: int, keys: _Keys | None,
+        twice: npt.NDArray[np.int64] | None = None,
+    ) -> None:
+        """Parse every row; the good ones' keys go to ``keys``, rows in ``twice`` are bad."""
+        has_id = "id" in config.data.resolved(config.schema)
+        mark = 0
+        for path in paths:
+            before = sum(self.file_rows)
+            total = 0
+            for part in _pieces(path, config, before, piece_rows, twice):
+                total += len(part) + len(part.bad.ragged)
+                if part.bad.count:
+                    self.broken.append(part)
+                fine = ~part.bad.bad
+                terminal = part.arrays["terminal"][fine]
+                names = part.names["terminal"]
+                code = np.zeros(len(names) + 1, np.int64)
+                for i in np.unique(terminal).tolist():
+                    code[i] = self.terminals.setdefault(names[i], len(self.terminals))
+                if keys is not None and has_id:
+                    keys.add(code[terminal], part.arrays["id"][fine], part.arrays["row"][fine])
+                times = part.arrays["t_mono_s"][fine]
+                if len(times):
+                    self.in_order &= int(times.min()) >= mark
+                    mark = max(mark, int(times.max()))
+                self.good += len(times)
+            self.file_rows.append(total)
 
 
 def read_in_pieces(
@@ -139,7 +204,7 @@ def read_in_pieces(
     whole: list[Part] = []
     for path in paths:
         before = first_row
-        for part in _pieces(path, config, before, piece_rows):
+        for part in _pieces(path, config, before, piece_rows, found.twice):
             first_row += len(part) + len(part.bad.ragged)
             names = part.names["terminal"]
             table = np.array([index.get(name, 0) for name in names] or [0], np.int64)
@@ -154,37 +219,27 @@ def read_in_pieces(
         yield _assemble(whole, config.schema)
 
 
-def _pieces(path: str | Path, config: Config, first_row: int, rows: int) -> Iterator[Part]:
+def _pieces(
+    path: str | Path, config: Config, first_row: int, rows: int,
+    twice: npt.NDArray[np.int64] | None,
+) -> Iterator[Part]:
     columns = config.data.resolved(config.schema)
     optional = not config.data.columns
     for table, bad in read_pieces(path, wanted_columns(config), optional, rows):
         part = Part(bad, table, first_row)
         parse(part, columns, config)
-        _mark_duplicates([part], columns)
+        if twice is not None:
+            _mark_duplicates(part, columns, twice)
         yield part
 
 
-def _mark_duplicates(parts: Sequence[Part], columns: Mapping[str, Column]) -> None:
-    """A second row with the same terminal and id is bad; bad rows take no part."""
-    if "id" not in columns:
-        return
-    _merge_names(parts, "terminal")
-    terminal = np.concatenate([part.arrays["terminal"] for part in parts])
-    ids = np.concatenate([part.arrays["id"] for part in parts])
-    row = np.concatenate([part.arrays["row"] for part in parts])
-    good = np.flatnonzero(~np.concatenate([part.bad.bad for part in parts]))
-    order = good[np.lexsort((row[good], ids[good], terminal[good]))]
-    same = (terminal[order[1:]] == terminal[order[:-1]]) & (ids[order[1:]] == ids[order[:-1]])
-    twice = np.zeros(len(ids), np.bool_)
-    twice[order[1:][same]] = True
-    start = 0
-    for part in parts:
-        mask = twice[start : start + len(part)]
-        start += len(part)
-        if mask.any():
-            source = source_of(part, columns, "id")
-            rule = "the id must be unique per terminal; an earlier row has it"
-            part.bad.add(mask, label_of(columns, "id"), source, rule)
+def _mark_duplicates(
+    part: Part, columns: Mapping[str, Column], twice: npt.NDArray[np.int64]
+) -> None:
+    mask = np.isin(part.arrays["row"], twice)
+    if mask.any():
+        rule = "the id must be unique per terminal; an earlier row has it"
+        part.bad.add(mask, label_of(columns, "id"), source_of(part, columns, "id"), rule)
 
 
 def _merge_names(parts: Sequence[Part], key: str) -> tuple[str, ...]:
