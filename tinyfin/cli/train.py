@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -40,15 +41,22 @@ def _figure(value: float | None) -> str:
     return "  -  " if value is None or value != value else f"{value:.3f}"
 
 
+_QUIET_S = 15.0
+
+
 def bar() -> Any:
-    """A progress callback (done, of, text) that draws on stderr when it is a terminal."""
+    """A progress callback (done, of, text) that draws on stderr when it is a terminal; elsewhere it
+    says a line now and then, and at the end."""
+    said = time.monotonic()
 
     def show(done: int, of: int, text: str) -> None:
+        nonlocal said
         if sys.stderr.isatty():
             filled = "#" * (30 * done // max(of, 1))
             end = "\n" if done == of else ""
             click.echo(f"\rtraining [{filled:<30}] {done}/{of} {text} {end}", err=True, nl=False)
-        elif done == of:
+        elif done == of or time.monotonic() - said > _QUIET_S:
+            said = time.monotonic()
             note(f"training: {done} of {of} {text}")
 
     return show
