@@ -61,76 +61,77 @@ def evaluate_run(
     None takes [evaluate]'s value. Parts are kept in ``run``'s folder and used again. Raises what
     reading, training and quantizing raise, InputError for an unknown protocol.
     """
-    config = run.asked()
-    asked = config.evaluate
-    protocol = asked.protocol if protocol is None else protocol
-    if protocol not in PROTOCOLS:
-        raise InputError(f"--protocol {protocol!r}: known are {', '.join(PROTOCOLS)}")
+    config = _with(run.asked(), protocol, weeks, seeds, delays, families)
     begun = time.monotonic()
     material = prepare(paths, config, skip_bad_rows=skip_bad_rows, note=note)
-    tx = material.tx
-    parts = parts_of(
-        tx, config, protocol=protocol, weeks=asked.weeks if weeks is None else weeks, cold=cold
-    )
-    count = asked.seeds if seeds is None else seeds
-    if protocol == "halves":
-        count = 1  # every half has a seed of its own
-    curve = [d for d in (asked.delays if delays is None else delays) if protocol == "prequential"]
+    asked, tx = config.evaluate, material.tx
+    parts = parts_of(tx, config, protocol=asked.protocol, weeks=asked.weeks, cold=cold)
     own = run.config().model.family  # what "auto" came to
-    names = family_names(asked.families if families is None else families, own)
+    names = family_names(asked.families, own)
     others = [name for name in names if name != own]
-    chain = _Chain(run, config, quantize, protocol, cold, note, progress,
-                   len(parts) * (count + len(curve) + len(others)))
+    chain = _Chain(run, config, quantize, cold, note, progress,
+                   len(parts) * (asked.seeds + len(asked.delays) + len(others)))
+    seed = config.model.seed
     by_seed = {
-        config.model.seed + i: chain.score(material, parts, config.model.seed + i, i == 0)
-        for i in range(count)
+        seed + i: chain.score(material, parts, seed + i, i == 0) for i in range(asked.seeds)
     }
-    first = by_seed[config.model.seed]
-    figures = [
-        part_figures(
-            tx, s, false_alert=asked.false_alert_minor, prevalence=asked.prevalence
-        )
-        for s in first
-    ]
+    first = by_seed[seed]
+    figures = _figures(tx, first, config)
     warm = [i for i, part in enumerate(parts) if not part.cold]
     counted = warm or list(range(len(parts)))
     facts: dict[str, Any] = {
         "run": run.name,
-        "protocol": protocol,
+        "protocol": asked.protocol,
         "family": config.model.family,
         "data": {"files": list(material.files), "rows": len(tx), "terminals": len(tx.terminals)},
         "label_delay_s": config.data.label_delay_s,
         "warm_after_s": warm_s(config),
         "prevalence": asked.prevalence,
         "false_alert_minor": asked.false_alert_minor,
-        "state": "COLD" if not warm and protocol != "halves" else "warm",
+        "state": "COLD" if not warm and asked.protocol != "halves" else "warm",
         "parts": figures,
         "means": means([figures[i] for i in warm]),
         "cold": means([f for f in figures if f["cold"]]),
-        "intervals": intervals(
-            tx, [first[i] for i in counted], asked.prevalence, config.model.seed
-        ),
+        "intervals": intervals(tx, [first[i] for i in counted], asked.prevalence, seed),
         "seeds": seed_spread(
             tx, {s: [scored[i] for i in counted] for s, scored in by_seed.items()},
             asked.prevalence,
         ),
         "pooled": pooled(tx, [first[i] for i in counted]),
-        "delays": [_delay(chain, material, config, parts, d) for d in curve],
+        "delays": [_delay(chain, material, parts, d) for d in asked.delays],
     }
+    judged = facts["means"] or facts["cold"]
     facts["families"] = [
-        family_facts(name, True, [figures[i] for i in counted], facts["means"] or facts["cold"])
+        family_facts(name, True, [figures[i] for i in counted], judged)
         if name == own else _beside(chain, material, parts, name)
         for name in names
     ]
-    facts["int8_loss"] = _loss(facts["means"] or facts["cold"])
-    last = first[counted[-1]]
-    made = material.featured(last.run.config(), last.part.split)
-    facts["quality"] = quality(
-        tx, config, made.features, made.program.feature_names, last.part.split.fit, last.rows
-    )
+    facts["int8_loss"] = _loss(judged)
+    facts["quality"] = _quality(material, config, first[counted[-1]])
     facts["config"] = _settings(config, run)
     facts["seconds"] = time.monotonic() - begun
     return Evaluated(run, facts, tx, [first[i] for i in counted])
+
+
+def _with(
+    config: Config, protocol: str | None, weeks: int | Sequence[int] | None, seeds: int | None,
+    delays: Sequence[int] | None, families: Sequence[str] | None,
+) -> Config:
+    """The configuration with what was asked for in place of what [evaluate] says."""
+    if protocol is not None and protocol not in PROTOCOLS:
+        raise InputError(f"--protocol {protocol!r}: known are {', '.join(PROTOCOLS)}")
+    given = {
+        "protocol": protocol, "weeks": weeks, "seeds": seeds, "delays": delays,
+        "families": families,
+    }  # fmt: skip
+    update = {name: value for name, value in given.items() if value is not None}
+    evaluate = config.evaluate.model_copy(update=update)
+    fixed: dict[str, Any] = {}
+    if evaluate.protocol == "halves":
+        fixed["seeds"] = 1  # every half has a seed of its own
+    if evaluate.protocol != "prequential":
+        fixed["delays"] = []
+    return replace(config, evaluate=evaluate.model_copy(update=fixed))
 
 
 @dataclass
@@ -140,7 +141,6 @@ class _Chain:
     run: RunFolder
     config: Config
     quantize: Quantizer
-    protocol: str
     cold: bool
     note: Note
     progress: Progress
@@ -158,7 +158,7 @@ class _Chain:
         for part in parts:
             name = f"{part.name}{where}-seed{seed}" + ("-cold" if self.cold else "")
             out.append(score_part(
-                self.run.path / FOLDER / self.protocol / name, material, part, config,
+                self.run.path / FOLDER / config.evaluate.protocol / name, material, part, config,
                 quantize=self.quantize, note=self.note, cold_start=self.cold,
                 baselines=config.evaluate.baselines if compared else [],
             ))  # fmt: skip
@@ -168,10 +168,10 @@ class _Chain:
 
 
 def _delay(
-    chain: _Chain, material: Material, config: Config, parts: Sequence[Part], delay_s: int
+    chain: _Chain, material: Material, parts: Sequence[Part], delay_s: int
 ) -> dict[str, Any]:
     """The same weeks with labels that take ``delay_s`` instead."""
-    tx = material.tx
+    tx, config = material.tx, chain.config
     late = replace(
         tx, label_known_s=(tx.t_mono_s.astype(np.int64) + delay_s).astype(np.uint32)
     )
@@ -180,11 +180,7 @@ def _delay(
     again = parts_of(late, config, protocol="prequential", weeks=starts)
     text = format_duration(delay_s)
     scored = chain.score(other, again, config.model.seed, False, f"-delay-{text}")
-    figures = [
-        part_figures(late, s, false_alert=config.evaluate.false_alert_minor,
-                     prevalence=config.evaluate.prevalence)
-        for s in scored
-    ]
+    figures = _figures(late, scored, config)
     found = means(figures)
     return {
         "delay_s": delay_s,
@@ -203,18 +199,33 @@ def _beside(
     config = with_family(chain.config, name)
     other = replace(chain, config=config)
     again = parts_of(
-        material.tx, config, protocol=chain.protocol, cold=chain.cold,
+        material.tx, config, protocol=config.evaluate.protocol, cold=chain.cold,
         weeks=[part.split.until_s for part in parts],
     )
     scored = other.score(material, again, config.model.seed, False, f"-{name}")
     chain.done = other.done
-    figures = [
-        part_figures(material.tx, s, false_alert=config.evaluate.false_alert_minor,
-                     prevalence=config.evaluate.prevalence)
-        for s in scored
-    ]
+    figures = _figures(material.tx, scored, config)
     warm = [f for f in figures if not f["cold"]] or figures
     return family_facts(name, False, warm, means(warm))
+
+
+def _figures(
+    tx: Transactions, scored: Sequence[Scored], config: Config
+) -> list[dict[str, Any]]:
+    asked = config.evaluate
+    return [
+        part_figures(tx, s, false_alert=asked.false_alert_minor, prevalence=asked.prevalence)
+        for s in scored
+    ]
+
+
+def _quality(material: Material, config: Config, last: Scored) -> dict[str, Any]:
+    """Of the data, with what the last part learned from and was tested on."""
+    made = material.featured(last.run.config(), last.part.split)
+    return quality(
+        material.tx, config, made.features, made.program.feature_names, last.part.split.fit,
+        last.rows,
+    )
 
 
 def _loss(found: dict[str, Any]) -> dict[str, float]:
