@@ -94,7 +94,7 @@ def test_the_epoch_that_stays(keep: str) -> None:
 
 
 def test_few_rows_are_seen_more_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tinyfin.training.families.dense._STEPS", 60)
+    monkeypatch.setattr("tinyfin.training.families.dense._BATCHES", 60)
     epochs = []
     for count in (20, 150, 640):
         inputs, label = rows(count, 1)

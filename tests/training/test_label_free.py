@@ -88,7 +88,7 @@ def test_families_are_named_and_take_what_suits_them() -> None:
     config = from_table({"model": {"family": "forest", "seed": 3, "options": {"trees": 9}}})
     assert with_family(config, "forest") is config
     other = with_family(config, "autoencoder").model
-    assert (other.seed, other.options, other.hidden) == (3, {}, [16, 8])
+    assert (other.seed, other.options, other.hidden) == (3, {}, [])
 
 
 def test_halves_of_every_family_asked_for(tmp_path: Path) -> None:

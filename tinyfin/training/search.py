@@ -198,7 +198,7 @@ def _probe(model: Model) -> Model:
 
 
 def _changed(config: Config, changes: Mapping[str, Any]) -> Config:
-    model = Model.model_validate(config.model.model_dump() | dict(changes))
+    model = Model.model_validate(config.model.model_dump(exclude_unset=True) | dict(changes))
     family(model.family)
     return replace(config, model=model)
 

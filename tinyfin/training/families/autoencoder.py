@@ -2,6 +2,9 @@
 """``autoencoder``: dense layers through a narrow middle, and the error of what comes back.
 
 ``hidden`` is the way in, its last number the middle; the way out mirrors it. Trained on clean rows.
+What no clean row showed must not come back: the middle is narrower than the inputs, the activation
+is bounded (ReLU goes on in a straight line, and far rows with it), and training ends before the
+network has learned to copy.
 """
 
 from __future__ import annotations
@@ -11,15 +14,20 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
 from tinyfin.config import Model
 from tinyfin.training.families import Fitted, Problem, codes_to_float, family_options
+from tinyfin.training.families.passes import epochs_for, passes
 from tinyfin.training.reproducible import tensorflow
 
-__all__ = ["FAMILY"]
+__all__ = ["FAMILY", "way_in"]
 
-_EPOCHS = 20
+_BATCHES = 500
+"""Batches that it wants to see, where [model] epochs does not say; with many more it gives back
+what it should not."""
+_EPOCHS = (5, 100)
 
 
 class Options(BaseModel):
@@ -27,7 +35,7 @@ class Options(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    activation: Literal["relu", "tanh"] = "relu"
+    activation: Literal["tanh", "relu"] = "tanh"
     rows: int = Field(default=400_000, ge=100)
     """Rows to fit on at most; more are drawn from, evenly over time."""
 
@@ -38,7 +46,7 @@ class Autoencoder:
     name = "autoencoder"
     supervised = False
     usual: Mapping[str, Any] = MappingProxyType({
-        "hidden": [16, 8], "epochs": 40, "batch_size": 256, "learning_rate": 1e-2, "patience": 6,
+        "hidden": [], "epochs": None, "batch_size": 256, "learning_rate": 1e-2, "patience": 0,
     })
 
     def fit(
@@ -52,26 +60,29 @@ class Autoencoder:
             drawn = np.random.default_rng(model.seed).choice(rows, options.rows, replace=False)
             rows = np.sort(drawn)
         x = codes_to_float(problem.inputs[rows])
-        network = _network(tf, x.shape[1], model, options.activation)
-        epochs = model.epochs or _EPOCHS
-        steps = max(1, -(-len(x) // model.batch_size))
-        rate = tf.keras.optimizers.schedules.CosineDecay(
-            model.learning_rate, epochs * steps, alpha=0.02
-        )
-        network.compile(
-            optimizer=tf.keras.optimizers.Adam(rate), loss="mse", jit_compile=False
-        )
         later = codes_to_float(problem.validation_inputs[problem.validation_label != 1])
-        watch = _watch(tf, later if len(later) else x, model, progress)
-        network.fit(
-            x, x, batch_size=model.batch_size, epochs=epochs, shuffle=True, verbose=0,
-            callbacks=[watch],
-        )  # fmt: skip
-        network.set_weights(watch.best_weights)
+        hidden = way_in(model, x.shape[1])
+        network = _network(tf, x.shape[1], hidden, model.l2, options.activation)
+
+        def loss(out: Any, wanted: Any) -> Any:
+            return tf.reduce_mean(tf.square(out - wanted))
+
+        epochs = epochs_for(len(x), model, _BATCHES, _EPOCHS)
+        errors: list[float] = []
+        best, kept = 0, network.get_weights()
+        for number, mean in passes(tf, network, [x], loss, model, epochs):
+            errors.append(_error(network, later) if len(later) else mean)
+            if errors[number] <= min(errors):
+                best, kept = number, network.get_weights()
+            progress(number + 1, epochs, f"epochs, error {errors[number]:.4f}")
+            if model.patience and number - best >= model.patience:
+                break
+        network.set_weights(kept)
         history = {
+            "hidden": hidden,
             "fit_rows": len(x),
-            "best_epoch": watch.best_epoch,
-            "validation_error": watch.values,
+            "best_epoch": best,
+            "validation_error": errors,
             "parameters": int(network.count_params()),
         }
         return Fitted(network, "reconstruction", history)
@@ -80,35 +91,25 @@ class Autoencoder:
 FAMILY = Autoencoder()
 
 
-def _network(tf: Any, width: int, model: Model, activation: str) -> Any:
+def way_in(model: Model, width: int) -> list[int]:
+    """``model.hidden`` where somebody gave layers; else one layer, a third as wide as the inputs.
+
+    A middle as wide as the inputs gives everything back, and is blind.
+    """
+    asked = model.hidden if "hidden" in model.model_fields_set else []
+    return list(asked) or [max(1, round(width / 3))]
+
+
+def _network(tf: Any, width: int, hidden: list[int], l2: float, activation: str) -> Any:
     layers = tf.keras.layers
-    l2 = tf.keras.regularizers.L2(model.l2) if model.l2 else None
+    regularizer = tf.keras.regularizers.L2(l2) if l2 else None
     x = first = tf.keras.Input((width,), name="inputs")
-    for i, size in enumerate([*model.hidden, *model.hidden[-2::-1]]):
-        x = layers.Dense(size, activation, kernel_regularizer=l2, name=f"hidden_{i}")(x)
-    out = layers.Dense(width, kernel_regularizer=l2, name="outputs")(x)
+    for i, size in enumerate([*hidden, *hidden[-2::-1]]):
+        x = layers.Dense(size, activation, kernel_regularizer=regularizer, name=f"hidden_{i}")(x)
+    out = layers.Dense(width, kernel_regularizer=regularizer, name="outputs")(x)
     return tf.keras.Model(first, out, name="autoencoder")
 
 
-def _watch(tf: Any, later: Any, model: Model, progress: Callable[[int, int, str], None]) -> Any:
-    class Watch(tf.keras.callbacks.Callback):  # type: ignore[misc]
-        """Mean squared error on later rows after each epoch; keeps the best weights."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.values: list[float] = []
-            self.best_epoch = 0
-            self.best_weights: list[Any] = []
-
-        def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-            del logs
-            back = self.model.predict(later, batch_size=16384, verbose=0)
-            value = float(np.mean((back - later) ** 2))
-            if not self.best_weights or value < min(self.values):
-                self.best_epoch, self.best_weights = epoch, self.model.get_weights()
-            self.values.append(value)
-            progress(epoch + 1, model.epochs or _EPOCHS, f"error {value:.4f}")
-            if model.patience and epoch - self.best_epoch >= model.patience:
-                self.model.stop_training = True
-
-    return Watch()
+def _error(network: Any, rows: npt.NDArray[np.float32]) -> float:
+    back = network(rows, training=False).numpy()
+    return float(np.mean((back - rows) ** 2))

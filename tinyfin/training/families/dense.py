@@ -11,13 +11,14 @@ import numpy.typing as npt
 
 from tinyfin.config import Model
 from tinyfin.training.families import Fitted, Problem, codes_to_float
+from tinyfin.training.families.passes import epochs_for, passes
 from tinyfin.training.metrics import average_precision
 from tinyfin.training.odds import log_odds
 from tinyfin.training.reproducible import tensorflow
 
 __all__ = ["fit_dense", "thinned"]
 
-_STEPS = 7000
+_BATCHES = 7000
 """Batches that a network of this size wants to see, where [model] epochs does not say."""
 _EPOCHS = (14, 80)
 
@@ -50,20 +51,19 @@ def fit_dense(
     """
     tf = tensorflow(model.seed)
     network = _network(tf, problem, model)
-    steps = max(1, -(-len(rows) // model.batch_size))
-    epochs = model.epochs or min(max(_EPOCHS[0], -(-_STEPS // steps)), _EPOCHS[1])
-    rate = tf.keras.optimizers.schedules.CosineDecay(
-        model.learning_rate, epochs * steps, alpha=0.02
-    )
+    epochs = epochs_for(len(rows), model, _BATCHES, _EPOCHS)
     watch = _Watch(network, problem, epochs, model.patience if keep == "best" else None, progress)
-    epoch = _epoch(
-        tf, network, tf.keras.optimizers.Adam(rate), codes_to_float(problem.inputs[rows]), target,
-        (weight / np.mean(weight)).astype(np.float32), model.batch_size,
+
+    def loss(out: Any, x: Any, wanted: Any, weights: Any) -> Any:
+        del x
+        each = tf.nn.sigmoid_cross_entropy_with_logits(wanted, out[:, 0])
+        return tf.reduce_mean(each * weights)
+
+    columns = (
+        codes_to_float(problem.inputs[rows]), target, (weight / np.mean(weight)).astype(np.float32)
     )
-    rng = np.random.default_rng(model.seed)
-    for number in range(epochs):
-        loss = float(epoch(tf.constant(rng.permutation(len(rows)).astype(np.int32))))
-        if watch.seen(number, loss):
+    for number, mean in passes(tf, network, columns, loss, model, epochs):
+        if watch.seen(number, mean):
             break
     network.set_weights(watch.best_weights)
     history = {
@@ -90,43 +90,6 @@ def _network(tf: Any, problem: Problem, model: Model) -> Any:
     network = tf.keras.Model(first, out, name="mlp")
     network.get_layer("logit").bias.assign([log_odds(float(np.mean(problem.label == 1))) / 2])
     return network
-
-
-def _epoch(
-    tf: Any,
-    network: Any,
-    optimizer: Any,
-    x: npt.NDArray[np.float32],
-    target: npt.NDArray[np.float32],
-    weight: npt.NDArray[np.float32],
-    batch: int,
-) -> Any:
-    """A function of the rows' order that takes one pass over them and gives the mean loss.
-
-    The whole pass is one graph: with networks so small, a call per batch would cost more than the
-    batch.
-    """
-    variables = network.trainable_variables
-    optimizer.build(variables)
-    inputs, wanted, weights = tf.constant(x), tf.constant(target), tf.constant(weight)
-    steps = max(1, -(-len(x) // batch))
-
-    @tf.function(input_signature=[tf.TensorSpec([len(x)], tf.int32)])  # type: ignore[untyped-decorator]
-    def run(order: Any) -> Any:
-        total = tf.constant(0.0)
-        for step in tf.range(steps):
-            at = order[step * batch : (step + 1) * batch]
-            with tf.GradientTape() as tape:
-                logit = network(tf.gather(inputs, at), training=True)[:, 0]
-                each = tf.nn.sigmoid_cross_entropy_with_logits(tf.gather(wanted, at), logit)
-                loss = tf.reduce_mean(each * tf.gather(weights, at))
-                if network.losses:
-                    loss += tf.add_n(network.losses)
-            optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
-            total += loss
-        return total / steps
-
-    return run
 
 
 class _Watch:
