@@ -110,9 +110,10 @@ class Model(Section):
     """``"auto"``: ``distilled`` where frauds enough are known, else ``density``; training writes
     which into ``[model.found]`` of the run."""
     hidden: Annotated[list[Annotated[int, Field(ge=1, le=1024)]], Field(max_length=8)] = [32, 16]
+    """Widths of the layers; of ``autoencoder``, where it is not given or empty, by the inputs."""
     epochs: Annotated[int, Field(ge=1, le=10_000)] | None = None
-    """Passes over the rows; if not given, 20, and with ``mlp`` and ``distilled`` so many that few
-    rows are learned from as thoroughly as many."""
+    """Passes over the rows; if not given, so many that few rows are learned from as thoroughly
+    as many."""
     batch_size: Annotated[int, Field(ge=1)] = 1024
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 5e-3
     l2: Annotated[float, Field(ge=0)] = 1e-5
