@@ -22,7 +22,8 @@ def clean(n: int, seed: int) -> Codes:
     """Six inputs that two numbers decide, with a little noise."""
     rng = np.random.default_rng(seed)
     mixed = rng.normal(0, 16, (n, 2)) @ np.array([[1, 1, 1, 0, 0, 0], [0, 0, 1, 1, 1, -1]])
-    return np.clip(np.rint(mixed + rng.normal(0, 3, (n, 6))), -128, 127).astype(np.int8)
+    rows = np.rint(mixed + rng.normal(0, 3, (n, 6)))
+    return np.asarray(np.clip(rows, -128, 127), np.int8)
 
 
 def odd(n: int, seed: int) -> Codes:
