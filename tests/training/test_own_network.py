@@ -79,6 +79,33 @@ def test_a_layer_that_no_terminal_knows_leaves_no_run(run_copy: Path) -> None:
     assert not list(run_copy.parent.glob("run-*")), "the name is free for the next attempt"
 
 
+def test_an_input_that_never_varied_does_not_take_the_256_steps_of_the_others(
+    run_copy: Path,
+) -> None:
+    tf = tensorflow(5)
+    layers = tf.keras.layers
+    width = width_of(run_copy)
+    x = np.random.default_rng(1).normal(size=(300, width)).astype(np.float32)
+    x[:, 2] = 0
+    normalization = layers.Normalization()
+    normalization.adapt(x)
+    path = run_copy.parent / "norm.keras"
+    tf.keras.Sequential([
+        tf.keras.Input((width,)), normalization, layers.Dense(4, "relu"), layers.Dense(1),
+    ]).save(path)
+    answer = CliRunner().invoke(main, ["quantize", str(run_copy), "--model", str(path)])
+    assert answer.exit_code == 0, answer.output
+    names = open_run(run_copy).read_json("run.json")["features"]["names"]
+    assert f"taken as constant: {names[2]}\n" in answer.output
+    made = open_run(run_copy.parent / "run-norm")
+    rows = made.slices()["test"].copy()
+    rows[:, 2] = 0
+    logit = tf.keras.models.load_model(path, compile=False).predict(
+        codes_to_float(rows), verbose=0)[:, 0]
+    raw = Twin(made.pack_bytes()).infer(rows)[1]
+    assert np.corrcoef(logit, raw)[0, 1] > 0.98
+
+
 @pytest.mark.parametrize("end", ["sigmoid", "layer"])
 def test_a_sigmoid_at_the_end_is_taken_off(run_copy: Path, end: str) -> None:
     mine = saved(run_copy.parent, width_of(run_copy), end)
@@ -105,6 +132,17 @@ def test_what_does_not_fit_is_refused_with_the_reason(run_copy: Path) -> None:
     refused(saved(folder, width + 1), ModelError, rf"the run has {width} inputs")
     refused(saved(folder, width, units=3), ModelError, r"read-out accumulator needs \(None, 1\)")
     refused(saved(folder, width), ModelError, r"needs \(None, \d+\)", readout="reconstruction")
+    tf = tensorflow(5)
+    for end in ("relu", "tanh"):  # what is read is the logit before it
+        refused(saved(folder, width, end), ModelError, f"Dense layer with {end}.*linear")
+    layers = tf.keras.layers
+    # the converter does not refuse these, it ends the process
+    for layer in (layers.LSTM(2), layers.Bidirectional(layers.GRU(2))):
+        history = folder / "history.keras"
+        tf.keras.Sequential([
+            tf.keras.Input((width,)), layers.Reshape((1, width)), layer, layers.Dense(1),
+        ]).save(history)
+        refused(history, ModelError, f"is a {type(layer).__name__}.*use Dense layers")
     junk = folder / "junk.keras"
     junk.write_bytes(b"not a network")
     refused(junk, ModelError, "Keras cannot load it")

@@ -24,6 +24,8 @@ __all__ = ["FAMILY", "adopt", "default_name"]
 FAMILY = "own"
 """What ``run.json`` calls a network that was not trained here."""
 
+_STILL, _FAR = 1e-12, 1e12
+"""Below it a variance is none; the one that makes a Normalization give 0."""
 _COPIED = ("config.toml", "program.bin", "maps.json")
 
 
@@ -56,9 +58,13 @@ def adopt(
     facts = run.read_json("run.json")
     width = len(facts["features"]["names"])
     tf = tensorflow(int(facts["model"]["seed"]))
-    network = _without_sigmoid(tf, _loaded(tf, path), note) if readout == "accumulator" else (
-        _loaded(tf, path))
+    network = _loaded(tf, path)
+    _check_layers(tf, network, path)
     _check_shape(network, path, width, readout)
+    _hold_what_never_varied(tf, network, facts["features"]["names"], note)
+    if readout == "accumulator":
+        network = _without_sigmoid(tf, network, note)
+        _check_end(tf, network, path)
     fitted = Fitted(network, readout, {})
     slices = run.slices()
     for part in ("calibration", "test"):
@@ -101,15 +107,38 @@ def _loaded(tf: Any, path: Path) -> Any:
 
 def _without_sigmoid(tf: Any, network: Any, note: Callable[[str], None]) -> Any:
     """The logit: a sigmoid at the end is taken off, for its 1/256 steps would ruin calibration."""
-    last = network.layers[-1]
+    last = _last(tf, network)
     if getattr(last, "activation", None) is not tf.keras.activations.sigmoid:
         return network
     note("the sigmoid at the end is taken off: the score is read from the logit before it")
     if isinstance(last, tf.keras.layers.Activation):
+        if last is not network.layers[-1]:
+            return network
         return tf.keras.Model(network.inputs, last.input)
     last.activation = tf.keras.activations.linear
     # built anew, so that nothing that was traced with the sigmoid is left
     return tf.keras.models.clone_model(network, clone_function=lambda layer: layer)
+
+
+def _hold_what_never_varied(
+    tf: Any, network: Any, names: list[str], note: Callable[[str], None]
+) -> None:
+    """Leave out of an adapted Normalization at the front the inputs that were constant there.
+
+    Keras divides them by 1e-7, and no int8 tensor holds that beside the others.
+    """
+    first = next((x for x in network.layers if not isinstance(x, tf.keras.layers.InputLayer)), None)
+    if not isinstance(first, tf.keras.layers.Normalization) or first.input_mean is not None:
+        return
+    variance = np.array(first.variance, np.float32)
+    still = variance.ravel() < _STILL
+    if variance.size != len(names) or not still.any():
+        return
+    first.adapt_variance.assign(np.where(still, _FAR, variance.ravel()).reshape(
+        first.adapt_variance.shape))
+    first.finalize_state()
+    told = ", ".join(name for name, s in zip(names, still, strict=True) if s)
+    note(f"{first.name}: never varied where it was adapted, taken as constant: {told}")
 
 
 def _check_shape(network: Any, path: Path, width: int, readout: Readout) -> None:
@@ -124,8 +153,40 @@ def _check_shape(network: Any, path: Path, width: int, readout: Readout) -> None
         raise ModelError(
             f"{path}: gives {gives}; read-out {readout} needs {wanted or '(None, outputs)'}"
         )
-    if readout == "accumulator" and getattr(network.layers[-1], "units", None) != 1:
+
+
+def _check_end(tf: Any, network: Any, path: Path) -> None:
+    """Raises ModelError unless the last layer is a linear Dense(1)."""
+    last = _last(tf, network)
+    if getattr(last, "units", None) != 1:
         raise ModelError(
-            f"{path}: ends in {type(network.layers[-1]).__name__}; the score is the accumulator "
-            "of a last Dense(1) layer"
+            f"{path}: ends in {type(last).__name__}; the score is the accumulator of a last "
+            "Dense(1) layer"
         )
+    activation = getattr(last, "activation", None)
+    if activation not in (None, tf.keras.activations.linear):
+        raise ModelError(
+            f"{path}: ends in a Dense layer with {getattr(activation, '__name__', activation)}; "
+            "the score is read before it, so train it with a linear one and a loss that takes "
+            "logits"
+        )
+
+
+def _last(tf: Any, network: Any) -> Any:
+    """The layer that gives the output, also where it stands in a network within the network."""
+    last = network.layers[-1]
+    while isinstance(last, tf.keras.Model) and last.layers:
+        last = last.layers[-1]
+    return last
+
+
+def _check_layers(tf: Any, network: Any, path: Path) -> None:
+    """Raises ModelError for a recurrent layer: the converter does not refuse it but dies of it."""
+    for layer in network.layers:
+        if isinstance(layer, tf.keras.Model):
+            _check_layers(tf, layer, path)
+        elif ".layers.rnn." in type(layer).__module__:
+            raise ModelError(
+                f"{path}: layer {layer.name!r} is a {type(layer).__name__}, which no plan holds; "
+                "use Dense layers over features that carry the history"
+            )

@@ -72,19 +72,22 @@ def litert(model: bytes, inputs: Codes, *, reference: bool) -> Codes:
     except ImportError as error:
         raise ToolError("ai-edge-litert is missing: pip install 'tinyfin[train]'") from error
     kind = litert_interpreter.OpResolverType
-    interpreter = litert_interpreter.Interpreter(
-        model_content=model,
-        num_threads=1,
-        experimental_op_resolver_type=kind.BUILTIN_REF if reference else kind.AUTO,
-    )
-    detail = interpreter.get_input_details()[0]
-    interpreter.allocate_tensors()
-    rows = []
-    for row in inputs:
-        interpreter.set_tensor(detail["index"], row.reshape(detail["shape"]))
-        interpreter.invoke()
-        out = interpreter.get_output_details()[0]["index"]
-        rows.append(interpreter.get_tensor(out).reshape(-1))
+    try:
+        interpreter = litert_interpreter.Interpreter(
+            model_content=model,
+            num_threads=1,
+            experimental_op_resolver_type=kind.BUILTIN_REF if reference else kind.AUTO,
+        )
+        detail = interpreter.get_input_details()[0]
+        interpreter.allocate_tensors()
+        rows = []
+        for row in inputs:
+            interpreter.set_tensor(detail["index"], row.reshape(detail["shape"]))
+            interpreter.invoke()
+            out = interpreter.get_output_details()[0]["index"]
+            rows.append(interpreter.get_tensor(out).reshape(-1))
+    except (RuntimeError, ValueError) as error:  # it is only reported: TFLM is what counts
+        raise ToolError(f"ai-edge-litert refuses this model: {error}") from error
     return np.array(rows, np.int8)
 
 
@@ -129,7 +132,7 @@ def parity(
     ``native`` runs the plan. Returns ``rows``, ``bytes`` and per runtime (``plan``,
     ``litert_auto``, ``litert_reference``, ``tflite_runtime``; those that were asked for and are
     installed) the ``differing_bytes`` and ``max_abs_difference``; ``missing`` lists the runtimes
-    that are not installed.
+    that are not installed, or refuse the model, and why.
     """
     path = Path(tflite_path)
     try:

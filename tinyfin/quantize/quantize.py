@@ -43,6 +43,8 @@ Note = Callable[[str], None]
 
 PARITY_ROWS = 4000
 GOLDEN_ROWS = 8
+MUCH = 0.02
+"""Average precision that int8 may lose against float before a warning is due."""
 
 @dataclass(frozen=True)
 class _Parts:
@@ -87,6 +89,7 @@ def quantize(run: RunFolder, *, key: Any = None, note: Note = lambda _: None) ->
     metrics = _measure(run, facts, slices, twin, made)
     report["float_and_int8"] = _differences(metrics)
     report["sizes"] = _sizes(made)
+    _warn(metrics, note)
     run.write_json("parity.json", report)
     run.write_json("metrics.json", metrics)
     if report["plan"]["differing_bytes"]:
@@ -101,6 +104,19 @@ def quantize(run: RunFolder, *, key: Any = None, note: Note = lambda _: None) ->
     if key is not None:
         write_layouts(run.pack, key=key)
     return {"run": str(run.path), "pack": str(run.pack), **report, **metrics}
+
+
+def _warn(metrics: Mapping[str, Any], note: Note) -> None:
+    """Say when int8 ranks much worse than float: the figures alone are easily overlooked."""
+    scorers = metrics["populations"]["all"]
+    loss = (scorers["model_float"]["average_precision"]
+            - scorers["model_int8"]["average_precision"])
+    if loss > MUCH:
+        note(
+            f"WARNING: int8 loses {loss:.3f} average precision against float; some layer's values "
+            "spread too far for 256 steps: Normalization of an input that hardly varies, or layers "
+            "without BatchNormalization or regularization"
+        )
 
 
 def _model_file(
