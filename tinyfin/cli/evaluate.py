@@ -142,7 +142,7 @@ def table_text(facts: Mapping[str, Any]) -> str:
         for population, scorers in means.items():
             parts = next(iter(scorers.values()))["parts"]
             lines.append(f"{state}{population}, mean of {parts} part{'s' if parts > 1 else ''}")
-            lines.append("  scorer                AP     95% interval   worst  ROC AUC  R@0.1%  "
+            lines.append("  scorer                 AP     95% interval   worst  ROC AUC  R@0.1%  "
                          "R@1%   ECE")
             for name, m in scorers.items():
                 span = (facts["intervals"].get(population, {}).get(name) or {}).get(
@@ -151,7 +151,7 @@ def table_text(facts: Mapping[str, Any]) -> str:
                 inside = state == "" and span is not None
                 between = f"{span[0]:.3f} - {span[1]:.3f}" if inside and span else " " * 13
                 lines.append(
-                    f"  {name:<20}  {_figure(m['average_precision'])}  {between}  "
+                    f"  {name:<21}  {_figure(m['average_precision'])}  {between}  "
                     f"{_figure(m['worst_part'])}  {_figure(m['roc_auc'], 4)}   "
                     f"{_figure(m['recall_at_0.1%'])}   "
                     f"{_figure(m['recall_at_1%'])}  {_figure(m.get('calibration_error'), 4)}"

@@ -26,12 +26,12 @@ def table_text(metrics: dict[str, Any]) -> str:
             lines.append(f"{population}: no test rows")
             continue
         lines.append(f"{population}: {first['rows']} test rows, {first['frauds']} frauds")
-        lines.append("  scorer               AP     recall at 0.1%  1%     ECE     Brier skill")
+        lines.append("  scorer                 AP     recall at 0.1%  1%     ECE     Brier skill")
         for name, m in sorted(scorers.items(), key=lambda row: not row[0].startswith("model")):
             ece = m.get("calibration_error")
             extra = "" if ece is None else f"{ece:.4f}  {m['brier_skill']:.3f}"
             lines.append(
-                f"  {name:<19}  {_figure(m['average_precision'])}  "
+                f"  {name:<21}  {_figure(m['average_precision'])}  "
                 f"{_figure(m['recall_at_0.1%'])}           {_figure(m['recall_at_1%'])}  {extra}"
             )
     return "\n".join(lines)

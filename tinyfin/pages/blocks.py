@@ -52,28 +52,32 @@ def figure(
 
 def count(value: Any) -> str:
     """A whole number with its thousands parted; - if there is none."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if not _is_number(value):
         return "-"
     return f"{value:,}" if isinstance(value, int) else f"{value:,.0f}"
 
 
 def number(value: Any, digits: int = 3) -> str:
     """A number with so many significant digits; - if there is none."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if not _is_number(value):
         return "-"
     return figure_text(value, digits)
 
 
 def fixed(value: Any, decimals: int = 3) -> str:
     """A number with so many decimals; - if there is none."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if not _is_number(value):
         return "-"
     return f"{value:,.{decimals}f}"
 
 
 def percent(value: Any) -> str:
     """A share as per cent; - if there is none."""
-    return f"{100 * value:.1f} %" if isinstance(value, (int, float)) else "-"
+    return f"{100 * value:.1f} %" if _is_number(value) else "-"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value == value
 
 
 def _numeric(cell: str) -> bool:

@@ -216,20 +216,21 @@ def whiskers(
     """One row per name: a value and the interval around it, the name above."""
     told = ", ".join(f"{n} {v:.3f} ({a:.3f} to {b:.3f})" for n, v, a, b in rows)
     canvas = Canvas(ident, title, f"{title}: {told}.", 34.0 * len(rows) + 64)
+    left = max([160.0, *(7.5 * len(name) + 14 for name, *_ in rows)])
     high = max((max(v, b) for _, v, _, b in rows if math.isfinite(b)), default=1.0)
-    x = Axis(0, min(1.0, high * 1.08) or 1.0, 160, _RIGHT)
+    x = Axis(0, min(1.0, high * 1.08) or 1.0, left, _RIGHT)
     bottom = 34.0 * len(rows) + 12
     for value in x.ticks(5):
         canvas.line(x(value), 8, x(value), bottom, "grid")
         canvas.text(x(value), bottom + 18, count_text(value), "middle")
     for i, (name, value, low, top) in enumerate(rows):
         y = 34.0 * i + 26
-        canvas.text(150, y + 5, name, "end", "label")
+        canvas.text(left - 10, y + 5, name, "end", "label")
         style = "c1" if i == 0 else "c6"
         if math.isfinite(low) and math.isfinite(top):
             canvas.line(x(low), y, x(top), y, f"line {style}")
         canvas.circle(x(value), y, 5, f"{'dot c1' if i == 0 else 'ring c6'}")
-    canvas.text((160 + _RIGHT) / 2, bottom + 40, x_label, "middle", "label")
+    canvas.text((left + _RIGHT) / 2, bottom + 40, x_label, "middle", "label")
     return canvas.done()
 
 
