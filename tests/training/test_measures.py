@@ -197,8 +197,8 @@ def test_a_slice_that_falls_behind_is_named_and_why() -> None:
     fraud = tx.label == 1
     alert = fraud & ~(high & (np.arange(n) % 20 == 0))
     p = np.where(high, 0.1, 0.3)
-    found = {s["slice"]: s["behind"] for s in by_slice(tx, np.arange(n), alert, p)
-             if s["kind"].startswith("amount")}
+    slices = by_slice(tx, np.arange(n), alert, p, lambda mask: False)
+    found = {s["slice"]: s["behind"] for s in slices if s["kind"].startswith("amount")}
     assert found == {"up to 10": ["calibration"], "over 300": ["recall"]}
 
 

@@ -7,11 +7,22 @@ a sample. The interval of independent rows is the control that fails in them.
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from tests.training.test_split_by_time import make
 from tinyfin.training.curve import fit_curve
+from tinyfin.training.evaluation.figures import MAIN
+from tinyfin.training.evaluation.parts import Part
 from tinyfin.training.evaluation.promise import Terms, joined, promise
+from tinyfin.training.evaluation.scored import Scored
+from tinyfin.training.evaluation.slicing import by_slice
+from tinyfin.training.evaluation.summary import pooled
+from tinyfin.training.run import RunFolder
+from tinyfin.training.split import Split
 
 WORLDS = 300
 CARDS, EACH = 150, 20
@@ -106,3 +117,40 @@ def test_nothing_alerted_promises_nothing() -> None:
     nothing = Terms(np.zeros(0, np.int64), np.zeros(0), np.zeros(0, bool), np.zeros(0))
     found = promise(nothing, None, [np.arange(5), np.arange(5)])
     assert (found["rows"], found["expected"], found["observed"], found["within"]) == (0, 0, 0, True)
+
+
+def test_a_slice_whose_frauds_come_together_is_not_behind_and_one_that_is_off_is() -> None:
+    rng = np.random.default_rng(0)
+    learned, each, terminals = 2000, 100, 60
+    n = each * terminals
+    terminal = np.concatenate([rng.integers(0, terminals, learned), np.arange(n) // each])
+    high = terminal >= terminals // 2
+    # right on average, but five of thirty terminals have nothing else; and promised three times
+    fraud = np.where(high & (np.arange(learned + n) >= learned), terminal % 6 == 0,
+                     rng.random(learned + n) < 0.1)  # fmt: skip
+    t = np.arange(learned + n)
+    tx = replace(make(t, fraud, t), terminal=terminal.astype(np.int32),
+                 terminals=tuple(map(str, range(terminals))))  # fmt: skip
+    tx.values[:, tx.schema.index("amount_minor")] = np.where(high, 50_000, 500)
+    p = np.where(high, 0.1, 0.3)
+    action = rng.integers(0, 2, learned + n).astype(np.uint8)
+    raw = rng.integers(-50, 50, learned + n).astype(np.int32)
+
+    def scored(rows: np.ndarray) -> Scored:
+        none = np.zeros(0, np.int64)
+        split = Split(none, none, np.arange(learned), rows, 0, 0, 0, learned, len(t), 0, 0, 0, 0)
+        return Scored(
+            Part("week", split, None, False), RunFolder(Path()), rows, {MAIN: raw[rows]},
+            {MAIN: p[rows]}, True, action[rows], np.zeros((len(rows), 3), np.uint16),
+            np.zeros(len(rows), np.uint16), None, raw[:learned], {},
+        )  # fmt: skip
+
+    rows = np.arange(learned, learned + n)
+    found = pooled(tx, [scored(rows[:1700]), scored(rows[1700:])])["slices"]
+    alone = by_slice(tx, rows, action[rows] > 0, p[rows], lambda mask: False)
+    assert behind(found) == {"up to 10": ["calibration"], "over 300": []}
+    assert behind(alone) == {"up to 10": ["calibration"], "over 300": ["calibration"]}
+
+
+def behind(slices: list[dict[str, object]]) -> dict[object, object]:
+    return {s["slice"]: s["behind"] for s in slices if str(s["kind"]).startswith("amount")}

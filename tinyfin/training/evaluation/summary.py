@@ -131,6 +131,11 @@ def pooled(tx: Transactions, scored: Sequence[Scored]) -> dict[str, Any]:
     calibrated = all(s.calibrated for s in scored)
     if not calibrated:
         p = np.full(len(p), np.nan)
+    ends = np.cumsum([len(s.rows) for s in scored])[:-1]
+
+    def kept(mask: npt.NDArray[np.bool_]) -> bool:
+        return bool(_promised(tx, scored, np.split(mask, ends))["within"])
+
     for population in scored[0].populations() if calibrated else ():
         masks = [s.populations()[population] for s in scored]
         mask = np.concatenate(masks)
@@ -145,7 +150,7 @@ def pooled(tx: Transactions, scored: Sequence[Scored]) -> dict[str, Any]:
     terminals = len(np.unique(tx.terminal[rows]))
     return {
         "expected_and_observed": expected,
-        "slices": by_slice(tx, rows, alert, p),
+        "slices": by_slice(tx, rows, alert, p, kept),
         "scenarios": by_scenario(tx, rows, action),
         "reasons": reasons_by_scenario(tx, rows, action, reasons),
         "transactions_per_terminal_day": len(rows) / max(terminals, 1) / max(7 * weeks, 1e-9),
