@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Runs plans on a target and compares outputs, accumulators, inputs and the bytes behind the arena. The arena holds random bytes before every
- * inference. The exit code is 0 when nothing differs. tests/network/test_kernels_on_targets.py makes the cases and says where they are.
+ * Runs plans on a target and compares outputs, accumulators, inputs, the bytes behind the arena and the registers that a kernel has to keep
+ * (registers_kept.c). The arena holds random bytes before every inference. The exit code is 0 when nothing differs. tests/network/test_kernels_on_targets.py makes the cases and says where they are.
  */
 #include "net.h"
 #include "port.h"
+#include "registers_kept.h"
 
 typedef struct net_case { /* offsets in net_cases */
     uint32_t plan;
@@ -104,5 +105,6 @@ int main(void)
     }
     print("cases ", count);
     print("differing ", total);
-    return total != 0;
+    print("registers spoilt ", tfin_test_registers_spoilt);
+    return total != 0 || tfin_test_registers_spoilt != 0;
 }

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Each family's own kernel gives TFLM's bytes, on the emulated core itself."""
+"""Each family's own kernel on the emulated core: TFLM's bytes, and its caller's registers kept."""
 
 from __future__ import annotations
 
@@ -139,6 +139,7 @@ class Image:
         self.objects = self._compile(
             "rest", [*sources, *rest, FIRMWARE / "test" / "net_on_target.c"]
         )
+        self.watch = self.watching()
         (folder / "memory.ld").write_text(
             "MEMORY {\n"
             f" FLASH (rx) : ORIGIN = {self.build['flash_origin']},"
@@ -159,6 +160,12 @@ class Image:
         name = "kernels" + "".join(defines)
         return self._compile(name, [LIBRARY / "src" / f for f in FAMILY], *defines)
 
+    def watching(self, spoil: str = "") -> list[str]:
+        """What looks at the registers around a kernel; `spoil` is an instruction that ruins one."""
+        name = "watching" + "".join(c for c in spoil if c.isalnum())
+        define = [f'TFIN_TEST_SPOIL="{spoil}"'] if spoil else []
+        return self._compile(name, [FIRMWARE / "test" / "registers_kept.c"], *define)
+
     def run(self, kernels: list[str], bundle: bytes) -> subprocess.CompletedProcess[str]:
         (self.folder / "cases.bin").write_bytes(bundle)
         assembler = self.folder / "cases.S"
@@ -169,8 +176,9 @@ class Image:
         image = self.folder / "net.elf"
         link = [self.target.compiler, *self.flags, "-nostdlib", "-nostartfiles", f"-L{self.folder}"]
         link += ["-Wl,--gc-sections", "-Wl,--defsym=TFIN_STACK_MINIMUM=1024"]
+        link += ["-Wl,--wrap=tfin_fully_connected"]
         link += ["-T", str(FIRMWARE / "platform" / "ldscripts" / "tinyfin.ld")]
-        link += [str(assembler), *self.objects, *kernels, "-lgcc", "-o", str(image)]
+        link += [str(assembler), *self.objects, *self.watch, *kernels, "-lgcc", "-o", str(image)]
         subprocess.run(link, check=True, timeout=60)
         assert self.target.emulator is not None
         emulate = [*self.target.emulator.command, "-display", "none", "-monitor", "none"]
@@ -194,10 +202,37 @@ def test_every_byte_on_the_core(
             done = image.run(kernels, _bundle(cases, some))
             assert done.returncode == 0, done.stdout + done.stderr
             assert "differing 0" in done.stdout
+            assert "registers spoilt 0" in done.stdout
     if name in SABOTAGED:
         spoilt = image.run(image.kernels("TFIN_SABOTAGE_KERNEL"), _bundle(random_cases, layouts))
         assert spoilt.returncode != 0
         assert "differs" in spoilt.stdout
+
+
+#: the first and the last register of each kind that a callee keeps
+SPOILS = {
+    "cortex-m0": ("movs r4, #0", "mov r11, r0"),
+    "cortex-m3": ("mov r7, #0", "mov r11, #0"),
+    "cortex-m4": ("mov r4, #0", "mov r11, #0"),
+    "cortex-m55": ("mov r11, #0", "vmov.i32 q4, #0", "vmov.i32 q6, #0"),
+    "rv32imc": ("li s0, 0", "li s11, 0"),
+    "xtensa-lx106": ("movi a12, 0", "movi a15, 0", "addi a1, a1, -16"),
+}
+
+
+@pytest.mark.parametrize("name", SPOILS)
+def test_a_register_that_is_not_kept_is_seen(
+    random_cases: list[Case], tmp_path: Path, name: str
+) -> None:
+    image = Image(CORES[name], tmp_path)
+    kernels = image.kernels()
+    bundle = _bundle(random_cases[:1], CORES[name].layouts)
+    for spoil in SPOILS[name]:
+        image.watch = image.watching(spoil)
+        done = image.run(kernels, bundle)
+        assert done.returncode != 0, spoil
+        assert "differing 0" in done.stdout, spoil
+        assert "registers spoilt 0" not in done.stdout, spoil
 
 
 @pytest.mark.parametrize("name", SABOTAGED)
