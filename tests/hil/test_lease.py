@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
@@ -62,6 +63,22 @@ def test_it_is_renewed_while_it_is_held() -> None:
         lease.check()
         with pytest.raises(BenchError, match="in use"):
             Lease("board", "mine").acquire()
+
+
+def test_a_guard_that_is_kept_for_a_while_does_not_end_the_renewing(
+    own_leases: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lease that is no longer renewed lets a second job at the board, and nobody is told."""
+    monkeypatch.setattr("tinyfin.hil.rigs.lease._GUARD_S", 0.05)
+    with Lease("board", "long job", ttl_s=0.4) as lease:
+        with (own_leases / "board.guard").open("r+") as guard:
+            fcntl.flock(guard, fcntl.LOCK_EX)
+            time.sleep(0.5)
+        end = time.monotonic() + 10
+        while lease.live_holder() is None:
+            assert time.monotonic() < end, "nobody renews it"
+            time.sleep(0.02)
+        lease.check()
 
 
 def test_one_of_a_process_that_is_gone_is_taken_over(own_leases: Path) -> None:

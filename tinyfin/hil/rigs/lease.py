@@ -188,12 +188,10 @@ class Lease:
             self.release()
 
     def _keep(self) -> None:
-        while not self._stop.wait(self.ttl_s / 4):
-            with contextlib.suppress(OSError, InputError):  # a full disk may have room again
-                try:
-                    self.renew()
-                except BenchError:
-                    return
+        while self._lost is None and not self._stop.wait(self.ttl_s / 4):
+            # a full disk may have room again, and whoever keeps the guard lets go of it
+            with contextlib.suppress(OSError, InputError, BenchError):
+                self.renew()
 
     # ------------------------------------------------------------------ the file
 
