@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 
-from tests.hil.fakes import SHORT, SMALL, Line, job, log_frame
+from tests.hil.fakes import SHORT, SMALL, Hook, Line, job, log_frame
 from tests.wire import rig
 from tinyfin import paths
-from tinyfin.errors import MissingToolError
+from tinyfin.errors import BenchError, MissingToolError
 from tinyfin.hil.failures import ADVICE, Failure, FailureKind
 from tinyfin.hil.lines.host import build_host_terminal
+from tinyfin.hil.rigs.reach import run_command
 from tinyfin.hil.rigs.rigfile import TargetSpec
 from tinyfin.hil.runs.results import PASSED, TargetResult
 from tinyfin.hil.runs.target import Job, TargetRun, run_target
@@ -155,7 +156,8 @@ def test_answers_that_come_after_their_wait(program: Path, pack: Path) -> None:
     assert result.cases[3].facts["retransmitted"] > 0
 
 
-def test_it_restarts_by_itself(program: Path, pack: Path) -> None:
+def restarts_once() -> Hook:
+    """The terminal restarts in the middle of the suite, without being told to."""
     seen: list[int] = []
 
     def restart(line: Line, data: bytes) -> bytes:
@@ -164,22 +166,18 @@ def test_it_restarts_by_itself(program: Path, pack: Path) -> None:
             line.restart()
         return data
 
-    result = through(Line(program, down=restart), pack)
+    return restart
+
+
+def test_it_restarts_by_itself(program: Path, pack: Path) -> None:
+    result = through(Line(program, down=restarts_once()), pack)
     failed(result, "boot", "small", "restarted in the middle")
 
 
 def test_a_restart_that_is_resumed_from_is_told_all_the_same(program: Path, pack: Path) -> None:
-    seen: list[int] = []
-
-    def restart(line: Line, data: bytes) -> bytes:
-        if line.now and not seen:
-            seen.append(line.down_bytes)
-            line.restart()
-        return data
-
     resume = SMALL.replay.model_copy(update={"on_reboot": "resume"})
     suite = SMALL.model_copy(update={"replay": resume})
-    result = through(Line(program, down=restart), pack, suite)
+    result = through(Line(program, down=restarts_once()), pack, suite)
     message = failed(result, "boot", "small", "restarted 1 times without being told to")
     assert "every answer was right all the same" in message
 
@@ -225,6 +223,18 @@ def test_a_flash_tool_that_fails_and_one_that_hangs(pack: Path) -> None:
         assert time.monotonic() - begin < 5
         assert getattr(told.value, "kind", None) == FailureKind.FLASH
         run.close()
+
+
+def test_what_a_command_leaves_behind_ends_with_its_deadline(tmp_path: Path) -> None:
+    """A probe's server in the background keeps the probe: the next flashing would find it busy."""
+    noted = tmp_path / "pid"
+    with pytest.raises(BenchError, match=r"did not end within 0.5 s"):
+        run_command(f"sleep 60 & echo $! > {noted}", 0.5, "board: flash", BenchError)
+    stat = Path("/proc", noted.read_text().strip(), "stat")
+    end = time.monotonic() + 10
+    while stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z":
+        assert time.monotonic() < end, "it runs on"
+        time.sleep(0.02)
 
 
 @pytest.mark.parametrize("command", [["no-such-flasher", "{bin}"], "no-such-flasher {bin}"])

@@ -338,17 +338,21 @@ def run_command(
             f"{what}: `{shown}` cannot be started: {error.strerror}; install {words[0]}, or mend "
             "the rig file"
         ) from error
+    ended = False
     try:
         output, _ = process.communicate(timeout=deadline_s)
+        ended = True
     except subprocess.TimeoutExpired as error:
         raise failure(
             f"{what}: `{shown}` did not end within {deadline_s:g} s; check cable and power"
         ) from error
     finally:
-        if process.poll() is None:
+        if not ended:  # it, or what it left behind with its output open
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
     if process.returncode != 0:
         tail = " | ".join(output.strip().splitlines()[-4:]) or "it said nothing"
         if shell and process.returncode == _NOT_FOUND:
