@@ -106,7 +106,10 @@ class Client(Pipelined):
         while len(image) < self.hello.state_bytes:
             size = min(room, self.hello.state_bytes - len(image))
             where = len(image).to_bytes(4, "little") + size.to_bytes(2, "little")
-            image += self.request(Request.STATE_READ, Answer.STATE_DATA, where)[_STATE_DATA_HEAD:]
+            answer = self.request(Request.STATE_READ, Answer.STATE_DATA, where)
+            if len(answer) != _STATE_DATA_HEAD + size or answer[:_STATE_DATA_HEAD] != where[:4]:
+                raise self._other_than_asked("STATE_DATA")
+            image += answer[_STATE_DATA_HEAD:]
         return bytes(image)
 
     def checkpoint(self) -> m.Checkpoint:
@@ -121,10 +124,20 @@ class Client(Pipelined):
         while True:
             where = bytes([what]) + len(data).to_bytes(2, "little")
             r = m.Reader(self.request(Request.DETAIL_READ, Answer.DETAIL, where), "DETAIL")
-            _, _, total = r.unpack("BHH")
-            data += r.rest()
-            if len(data) >= total:
+            of, at, total = r.unpack("BHH")
+            piece = r.rest()
+            left = total - at
+            if (of, at) != (what, len(data)) or len(piece) > left or bool(piece) != bool(left):
+                raise self._other_than_asked("DETAIL")
+            data += piece
+            if len(data) == total:
                 return bytes(data)
+
+    def _other_than_asked(self, answer: str) -> ProtocolError:
+        return ProtocolError(
+            f"{self.link.name}: {answer} holds other bytes than were asked for; is the terminal's "
+            "firmware of this version of tinyfin?"
+        )
 
     def infer(self, inputs: bytes, *, measure: bool = False) -> m.Inferred:
         """Run the network alone on int8 inputs; ``output`` of the result is complete.
