@@ -185,6 +185,23 @@ int rig_open(tfin_engine *e, const uint8_t *pack, size_t size, uint8_t **memory)
     return rc;
 }
 
+tfin_engine *rig_engine_of(const char *path)
+{
+    static tfin_engine engine;
+    static uint8_t *pack;
+    static uint8_t *memory;
+    if (pack == NULL) {
+        size_t size;
+        pack = rig_read(path, &size);
+        rig_accept(pack, size);
+        if (rig_open(&engine, pack, size, &memory) != TFIN_OK) {
+            abort();
+        }
+    }
+    (void)tfin_reset(&engine);
+    return &engine;
+}
+
 static void touch(const void *data, size_t size)
 {
     const volatile uint8_t *p = data;

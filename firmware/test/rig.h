@@ -42,6 +42,9 @@ enum { RIG_MOST_MEMORY = 1 << 18 };
 /* Opens a pack in memory of exactly the size that the engine asks for; *memory must be freed. More than RIG_MOST_MEMORY is not tried: TFIN_E_MEMORY. */
 int rig_open(tfin_engine *engine, const uint8_t *pack, size_t size, uint8_t **memory);
 
+/* A cold engine of the pack in this file, which port_accept.c accepts. Opened once; ends the program when it is refused. */
+tfin_engine *rig_engine_of(const char *path);
+
 /* Scores, outcomes, notices, images, all calls, in an order that the source chooses. */
 void rig_drive(tfin_engine *engine, rig_source *s, uint32_t steps);
 
