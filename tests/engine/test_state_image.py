@@ -302,6 +302,21 @@ def test_a_truncated_import_is_abandoned_by_the_next_event(rich: bytes, call: st
     assert _is_cold(engine, cold)
 
 
+def test_an_erased_card_does_not_come_back_with_the_rest_of_an_import(kept_pack: bytes) -> None:
+    """Erased between two pieces: its bytes may be among those that are still to come."""
+    engine, token = Engine(kept_pack), 0x1122334455667788
+    cold = engine.export()
+    engine.score(1, 50, record(10, token, 1, 5))
+    engine.outcome(1, 60)
+    image = engine.export()
+    at = image.index(struct.pack("<Q", token))
+    engine.take(image[:at])
+    engine.erase(token)
+    with pytest.raises(Refused, match="TFIN_E_STATE_ORDER"):
+        engine.take(image[at:], at)
+    assert _is_cold(engine, cold)
+
+
 def test_absurd_counts_with_a_right_checksum_are_refused(rich: bytes) -> None:
     """The label count of the terminal's ring, found by what one notice changes."""
     engine = Engine(rich)

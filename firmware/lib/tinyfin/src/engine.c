@@ -12,13 +12,19 @@ void tfin_count(uint8_t *head, uint32_t counter, uint32_t by)
     tfin_put32(head + counter, v + by < v ? UINT32_MAX : v + by);
 }
 
-/* The clock of any call that brings something new. An import that is not finished ends here: its bytes are not checked yet, so
- * nothing may run on them. */
-static uint32_t tick(tfin_engine *e, uint32_t t_mono_s)
+/* An import that is not finished ends where something else changes the state: its bytes are not checked yet, so nothing may run on
+ * them, and those that are still to come know nothing of the change. */
+static void abandon_import(tfin_engine *e)
 {
     if (e->import_next != 0) {
         (void)tfin_reset(e);
     }
+}
+
+/* The clock of any call that brings something new. */
+static uint32_t tick(tfin_engine *e, uint32_t t_mono_s)
+{
+    abandon_import(e);
     uint32_t last = tfin_u32(e->state + HEAD_LAST_T);
     uint32_t t = t_mono_s == UINT32_MAX ? t_mono_s - 1u : t_mono_s; /* so that t + 1 is never 0 */
     if (t < last) {
@@ -94,6 +100,7 @@ int tfin_erase_card(tfin_engine *e, uint64_t token)
     if (e == NULL) {
         return TFIN_E_ARGUMENT;
     }
+    abandon_import(e);
     uint8_t *card = find_card(e, token);
     if (card != NULL) {
         memset(card, 0, tfin_u16(e->program + PROG_CARD_SLOT));
