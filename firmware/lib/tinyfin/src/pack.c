@@ -159,9 +159,27 @@ static int signature_ok(const uint8_t *p, const tfin_trust *trust)
     return named ? TFIN_E_SIGNATURE : TFIN_E_KEY;
 }
 
-static int integrity_ok(const uint8_t *p, const tfin_trust *trust)
+/* The two that take 32 bytes for a digest give them back before the signature's turn comes, which needs more stack than all the rest. */
+#define NOINLINE __attribute__((noinline))
+
+static NOINLINE int digest_ok(const uint8_t *p, const tfin_trust *trust)
 {
     uint8_t digest[32];
+    tfin_port_hash(digest, p + HEADER_SIZE, tfin_u32(p + AT_TOTAL) - HEADER_SIZE, trust->progress, trust->progress_context);
+#ifdef TFIN_SABOTAGE_DIGEST /* a test proves that it would notice; so with the others of this name */
+    return 1;
+#else
+    return memcmp(digest, p + HEADER_DIGEST, sizeof digest) == 0;
+#endif
+}
+
+/* Digest, signature and trust of what `size` bytes say is a pack. */
+static int integrity_ok(const uint8_t *p, size_t size, const tfin_trust *trust)
+{
+    int rc = frame_ok(p, size);
+    if (rc != TFIN_OK) {
+        return rc;
+    }
     if (p[AT_SIGNATURE_ALGORITHM] != 1 || p[AT_HASH_ALGORITHM] != 1) {
         return TFIN_E_ALGORITHM;
     }
@@ -173,13 +191,10 @@ static int integrity_ok(const uint8_t *p, const tfin_trust *trust)
     if (tfin_u32(p + AT_FLAGS) > DEVELOPMENT) {
         return TFIN_E_HEADER;
     }
-    tfin_port_hash(digest, p + HEADER_SIZE, tfin_u32(p + AT_TOTAL) - HEADER_SIZE, trust->progress, trust->progress_context);
-#ifndef TFIN_SABOTAGE_DIGEST /* a test proves that it would notice; so with the others of this name */
-    if (memcmp(digest, p + HEADER_DIGEST, sizeof digest) != 0) {
+    if (!digest_ok(p, trust)) {
         return TFIN_E_DIGEST;
     }
-#endif
-    int rc = signature_ok(p, trust);
+    rc = signature_ok(p, trust);
     if (rc != TFIN_OK) {
         return rc;
     }
@@ -260,14 +275,12 @@ static int32_t lay_out(tfin_engine *e)
     return tfin_lay_out(e->program, e->plan == NULL ? 0 : tfin_net_arena_size(e->plan), &e->layout);
 }
 
-/* Everything that is doubtful about a pack, once. Leaves an engine without memory, and gives how much it needs. */
-static int32_t examine(tfin_engine *e, section s[S_COUNT], const uint8_t *pack, size_t size, const tfin_trust *trust)
+/* Everything that is doubtful about a pack of integrity, once. Leaves an engine without memory, and gives how much it needs. */
+static int32_t examine(tfin_engine *e, section s[S_COUNT], const uint8_t *pack)
 {
     uint8_t digest[32];
     memset(e, 0, sizeof *e);
-    int32_t rc = frame_ok(pack, size);
-    rc = rc == TFIN_OK ? integrity_ok(pack, trust) : rc;
-    rc = rc == TFIN_OK ? walk_sections(pack, s) : rc;
+    int32_t rc = walk_sections(pack, s);
     rc = rc == TFIN_OK ? find_parts(e, s) : rc;
     rc = rc == TFIN_OK ? lay_out(e) : rc;
     if (rc >= 0) {
@@ -303,17 +316,23 @@ int32_t tfin_memory_size(const void *pack, size_t pack_size)
     return rc == TFIN_OK ? lay_out(&e) : rc;
 }
 
-int tfin_open(tfin_engine *e, const void *pack, size_t pack_size, void *memory, size_t memory_size, const tfin_trust *trust)
+static NOINLINE int open_trusted(tfin_engine *e, const void *pack, void *memory, size_t memory_size)
 {
     section s[S_COUNT];
+    int32_t needed = examine(e, s, pack);
+    return needed < 0 ? needed : start(e, s[S_GOLDEN].payload, (uint32_t)needed, memory, memory_size);
+}
+
+int tfin_open(tfin_engine *e, const void *pack, size_t pack_size, void *memory, size_t memory_size, const tfin_trust *trust)
+{
     if (e == NULL || pack == NULL || memory == NULL || trust == NULL) {
         return TFIN_E_ARGUMENT;
     }
     if (((uintptr_t)memory & (TFIN_ALIGN - 1u)) != 0) {
         return TFIN_E_ALIGN;
     }
-    int32_t needed = examine(e, s, pack, pack_size, trust);
-    return needed < 0 ? needed : start(e, s[S_GOLDEN].payload, (uint32_t)needed, memory, memory_size);
+    int rc = integrity_ok(pack, pack_size, trust);
+    return rc == TFIN_OK ? open_trusted(e, pack, memory, memory_size) : rc;
 }
 
 /* ---- the same in two steps */
@@ -326,14 +345,10 @@ static uint32_t seal_of(const tfin_verified *v)
     return SEAL ^ v->memory_bytes ^ (uint32_t)(uintptr_t)v->unbound.pack ^ (uint32_t)(uintptr_t)v->unbound.program;
 }
 
-int tfin_verify(tfin_verified *v, const void *pack, size_t pack_size, const tfin_trust *trust)
+static NOINLINE int verify_trusted(tfin_verified *v, const void *pack)
 {
     section s[S_COUNT];
-    if (v == NULL || pack == NULL || trust == NULL) {
-        return TFIN_E_ARGUMENT;
-    }
-    memset(v, 0, sizeof *v);
-    int32_t needed = examine(&v->unbound, s, pack, pack_size, trust);
+    int32_t needed = examine(&v->unbound, s, pack);
     if (needed < 0) {
         return needed;
     }
@@ -342,6 +357,16 @@ int tfin_verify(tfin_verified *v, const void *pack, size_t pack_size, const tfin
     memcpy(v->digest, v->unbound.pack + HEADER_DIGEST, sizeof v->digest);
     v->seal = seal_of(v);
     return TFIN_OK;
+}
+
+int tfin_verify(tfin_verified *v, const void *pack, size_t pack_size, const tfin_trust *trust)
+{
+    if (v == NULL || pack == NULL || trust == NULL) {
+        return TFIN_E_ARGUMENT;
+    }
+    memset(v, 0, sizeof *v);
+    int rc = integrity_ok(pack, pack_size, trust);
+    return rc == TFIN_OK ? verify_trusted(v, pack) : rc;
 }
 
 /* The pack still is where it was verified: its header has the digest that was compared then. */
