@@ -16,10 +16,10 @@
  * WHAT IT NEEDS
  *
  *   C99 with the attributes and built-ins that GCC and clang share; little-endian, an int of 32 bits, two's complement,
- *   arithmetic right shift of negative numbers. No heap, no recursion, no floating point, no globals. From libc only memcpy, memset and memcmp. From you: memory for the
- *   engine (its size is a constant of the generated header), a clock that never runs backwards, and the two
- *   functions of tinyfin_port.h (hash and signature), for which Monocypher is the default. The pack is read where it
- *   lies, by bytes too: flash that gives whole words only (the ESP8266's) is no place for it.
+ *   arithmetic right shift of negative numbers. No heap, no recursion, no floating point, no globals. From libc only memcpy,
+ *   memset and memcmp. From you: memory for the engine (its size is a constant of the generated header), a clock that never
+ *   runs backwards, and the two functions of tinyfin_port.h (hash and signature), for which Monocypher is the default. The
+ *   pack is read where it lies, by bytes too: flash that gives whole words only (the ESP8266's) is no place for it.
  *
  * HOW TO CALL IT
  *
@@ -57,17 +57,36 @@
  *       outcome.action_taken = verdict.action;
  *       return tfin_apply_outcome(&engine, &outcome);
  *   }
+ *
+ *   static uint8_t image[TINYFIN_STATE_BYTES];          // before the daily restart: to flash that outlives it
+ *
+ *   int save(void)
+ *   {
+ *       return tfin_export_state(&engine, 0, image, TINYFIN_STATE_BYTES);
+ *   }
+ *
+ *   int restore(void)                                   // after tfin_open
+ *   {
+ *       int rc = tfin_import_state(&engine, 0, image, TINYFIN_STATE_BYTES);
+ *       return rc == TFIN_E_STATE_LAYOUT ? TFIN_OK : rc; // a pack with another feature program starts cold
+ *   }
  *   [/example]
  *
  * OWNERSHIP, THREADS, INTERRUPTS
  *
  *   All state lives in the memory that you pass to tfin_open; it holds no pointers. An engine has one owner: never call it from
- *   an interrupt or from two threads. The pack stays where it is (flash) and must not change while the engine is open.
+ *   an interrupt or from two threads. Any interrupt may come while it runs, if that rule is kept. Two engines know nothing of
+ *   each other and may run in two threads. tfin_error_name, tfin_crc32 and tfin_memory_size have no state at all.
+ *
+ *   Engine, memory and pack are yours, and stay where they are for as long as the engine is used; the pack (flash) must not
+ *   change meanwhile. Everything else that you pass (event, record, outcome, trust and its keys, images) is read during
+ *   the call and not kept. There is nothing to close: an engine that is no longer called may be overwritten.
  *
  * ERRORS
  *
- *   Functions return TFIN_OK (0) or a negative error from TFIN_ERRORS below. Nothing asserts, halts or prints. A function that
- *   fails has changed nothing, unless its comment says otherwise.
+ *   Functions return TFIN_OK (0) or a negative error from TFIN_ERRORS below; each says which. A null pointer is
+ *   TFIN_E_ARGUMENT. Functions that return something else cannot say so: give them an engine that is open, and a `count`.
+ *   Nothing asserts, halts or prints. A function that fails has changed nothing, unless its comment says otherwise.
  *
  * WORST CASE
  *
@@ -140,8 +159,8 @@ extern "C" {
 enum tfin_error { TFIN_ERRORS(TFIN_ENUM) };
 #undef TFIN_ENUM
 
-/* "TFIN_E_DIGEST: pack is damaged: its digest differs". Never null. With TFIN_NO_ERROR_TEXT defined: the number's name is dropped and
- * an empty string comes back. */
+/* "TFIN_E_DIGEST: pack is damaged: its digest differs"; "unknown error" for a number that is none. Never null, never to be freed. With
+ * TFIN_NO_ERROR_TEXT defined the texts are left out, and an empty string comes back. */
 const char *tfin_error_name(int error);
 
 /* ------------------------------------------------------------------------------------------- what goes in */
@@ -164,7 +183,7 @@ enum tfin_action { TFIN_ACTION_ACCEPT = 0, TFIN_ACTION_GO_ONLINE = 1, TFIN_ACTIO
  * older application, a newer pack: what is not there is absent), but it must hold every field whose bit is set. */
 typedef struct tfin_event {
     uint64_t id;           /* names the transaction until its outcome: for example STAN and date, or RRN */
-    uint32_t t_mono_s;     /* seconds; drives windows; must survive reboots. A step back is clamped, counted and flagged CLOCK */
+    uint32_t t_mono_s;     /* seconds, 0 to 2^32 - 2; drives windows; must survive reboots. A step back is clamped, counted and flagged CLOCK */
     uint32_t t_local_s;    /* seconds since 2000-01-01 00:00 local time; drives calendar and clock-rollback features only */
     const void *record;    /* aligned to 8 */
     uint32_t record_size;  /* bytes */
@@ -172,7 +191,7 @@ typedef struct tfin_event {
 
 typedef struct tfin_outcome {
     uint64_t id;           /* of the event scored before */
-    uint32_t t_mono_s;
+    uint32_t t_mono_s;     /* when it became known, by the event's clock */
     uint8_t result;        /* enum tfin_result */
     uint8_t action_taken;  /* enum tfin_action: what the terminal did, whatever was advised */
     int16_t response;      /* ISO 8583 DE39 as a number (0 to 99), -1 when there is none */
@@ -274,75 +293,92 @@ typedef struct tfin_verified {
 } tfin_verified;
 
 /* Reads how much memory a pack needs (state and scratch together) from its header and program, without trusting or
- * verifying them. Returns bytes, or a negative error. The generated header has the same number as TINYFIN_MEMORY_BYTES. */
+ * verifying them. Returns bytes, or what tfin_verify says of a pack that breaks a rule (no digest, signature or key is looked at).
+ * The generated header has the same number as TINYFIN_MEMORY_BYTES. */
 int32_t tfin_memory_size(const void *pack, size_t pack_size);
 
-/* tfin_verify, then tfin_bind, in one call: what a terminal with one pack calls at boot. After TFIN_OK scoring trusts the pack. On an error the engine
- * must not be used and the contents of memory are undefined. */
+/* tfin_verify, then tfin_bind, in one call: what a terminal with one pack calls at boot, with their errors. `memory` is aligned to
+ * TFIN_ALIGN and has memory_size bytes, at least TINYFIN_MEMORY_BYTES. After TFIN_OK the state is cold and scoring trusts the pack.
+ * On an error the engine must not be used and the contents of memory are undefined. The deepest stack of all calls (`tinyfin budget`). */
 int tfin_open(tfin_engine *engine, const void *pack, size_t pack_size, void *memory, size_t memory_size,
               const tfin_trust *trust);
 
-/* The integrity pass: everything that reads the whole pack. Digest, signature, trust; then every offset, size, count and range of every section. Needs no
- * memory for state and touches no engine, so that a terminal can verify a pack that has just arrived while another one runs. TFIN_OK: `verified`
- * is a receipt for tfin_bind. On an error it is none. */
+/* The integrity pass: everything that reads the whole pack. Digest, signature, trust; then every offset, size, count and range of every
+ * section. Needs no memory for state and touches no engine, so that a terminal can verify a pack that has just arrived while another one
+ * runs. `pack` is aligned to TFIN_ALIGN; pack_size may be more than the pack, as a flash slot is. TFIN_OK: `verified` is a receipt for
+ * tfin_bind, to be kept in RAM until then. On an error it is none. The first fault that is found is told: where the pack lies and how it
+ * begins (ALIGN, TRUNCATED, MAGIC, FORMAT, HEADER), integrity and trust (ALGORITHM, HEADER, DIGEST, KEY, SIGNATURE, ENGINE_VERSION,
+ * ROLLBACK), what it holds (SECTION, UNKNOWN_SECTION, SCHEMA, PROGRAM, PLAN, LAYOUT, KERNEL, MODEL). */
 int tfin_verify(tfin_verified *verified, const void *pack, size_t pack_size, const tfin_trust *trust);
 
-/* Opens a pack that was verified: takes the parts from the receipt, runs the golden vectors, starts a cold state in `memory`. As many engines as you like may
- * be bound to one pack, and one engine again and again. Refuses what tfin_verify has not filled (TFIN_E_UNVERIFIED) and a pack whose header is no longer
- * the one that was verified (TFIN_E_DIGEST). The pack must not have changed since: verify at every boot, unless nobody can write to that
- * flash. On an error the engine must not be used and the contents of memory are undefined. */
+/* Opens a pack that was verified: takes the parts from the receipt, runs the golden vectors (TFIN_E_GOLDEN), starts a cold state in
+ * `memory` (TFIN_E_ALIGN, TFIN_E_MEMORY). As many engines as you like may be bound to one pack, each with memory of its own, and one engine
+ * again and again. Refuses what tfin_verify has not filled (TFIN_E_UNVERIFIED) and a pack whose header is no longer the one that was
+ * verified (TFIN_E_DIGEST). The pack must not have changed since: verify at every boot, unless nobody can write to that flash. On an
+ * error the engine must not be used and the contents of memory are undefined. */
 int tfin_bind(tfin_engine *engine, const tfin_verified *verified, void *memory, size_t memory_size);
 
-/* Forgets all state (cold start). */
+/* Forgets all state, counters included (cold start). TFIN_OK, or TFIN_E_ARGUMENT. */
 int tfin_reset(tfin_engine *engine);
 
-/* 16 bytes that name the open pack: the first half of the hash of its header. */
+/* 16 bytes that name the open pack: the first half of the hash of its header. They are the engine's, until it is opened again. */
 const uint8_t *tfin_pack_id(const tfin_engine *engine);
 
 /* ------------------------------------------------------------------------------------------------- running */
 
-/* Scores an event before authorisation. Changes no feature state: the event waits in a bounded pending table for its outcome. Scoring an id
- * that is still pending gives a fresh verdict and leaves the waiting entry as it was. When the table is full the
- * oldest entry is committed as timed out. */
+/* Scores an event before authorisation. Changes no feature state: the event waits in a bounded pending table for its outcome. Scoring an
+ * id that is still pending gives a fresh verdict and leaves the waiting entry as it was. When the table is full the oldest entry is
+ * committed as timed out. TFIN_E_ARGUMENT for a record that is null or not aligned to 8; TFIN_E_RECORD for one that is shorter than 8
+ * bytes or than its mask says. Of a pack without a network the verdict holds id and flags, and features are made all the same. */
 int tfin_score(tfin_engine *engine, const tfin_event *event, tfin_verdict *verdict);
 
-/* Tells what became of a scored event; only now does it enter counters and windows. TFIN_E_UNKNOWN_ID, counted and without any other effect
- * than that its time has passed, when the id is not pending (a duplicate, or pushed out). */
+/* Tells what became of a scored event; only now does it enter counters and windows. TFIN_E_ARGUMENT for a result or an action that is
+ * none of theirs. TFIN_E_UNKNOWN_ID, counted and without any other effect than that its time has passed, when the id is not pending (a
+ * duplicate, or pushed out). */
 int tfin_apply_outcome(tfin_engine *engine, const tfin_outcome *outcome);
 
-/* Tells what became known later. TFIN_OK also for a duplicate. */
+/* Tells what became known later. TFIN_OK also for a duplicate, and for a card that is not known here (only the terminal's labels learn of it
+ * then). TFIN_E_ARGUMENT when `fraud` is neither 0 nor 1. */
 int tfin_apply_notice(tfin_engine *engine, const tfin_notice *notice);
 
-/* The features of the last scored event, in the pack's order; valid until the next call. */
+/* The features of the last scored event, in the pack's order, and how many; valid until the next call. *count is 0 before the first event,
+ * and after a reset or an import. */
 const int16_t *tfin_features(const tfin_engine *engine, uint32_t *count);
 
-/* The network's int8 inputs and outputs for the last scored event or the last tfin_infer; valid until the next call. Null and 0 without a network. */
+/* The network's int8 inputs and outputs for the last scored event or the last tfin_infer, and how many; valid until the next call (an
+ * outcome puts other things in their place). Null and 0 without a network. */
 const int8_t *tfin_network_input(const tfin_engine *engine, uint32_t *count);
 const int8_t *tfin_network_output(const tfin_engine *engine, uint32_t *count);
 
-/* Runs the network alone on `count` int8 inputs and gives the raw score of the pack's read-out (0 without one). For benches and self tests; touches no state. */
+/* Runs the network alone on `count` int8 inputs, one per feature, and gives the raw score of the pack's read-out. For benches and self tests;
+ * touches no state. TFIN_E_NO_MODEL without a network, TFIN_E_ARGUMENT for another count. */
 int tfin_infer(tfin_engine *engine, const int8_t *input, uint32_t count, int32_t *raw);
 
+/* Copies the counters out. TFIN_OK, or TFIN_E_ARGUMENT. */
 int tfin_get_stats(const tfin_engine *engine, tfin_stats *stats);
 
 /* ------------------------------------------------------------------------------- state that outlives reboots */
 
-/* A state image is the same bytes on every core. It is bound to the feature program: a pack with the same program takes it, any other refuses
- * it with TFIN_E_STATE_LAYOUT (and the terminal starts cold). What the schema marks as RAM-only is zero in it. */
+/* A state image is the same bytes on every core. It is bound to the feature program: a pack with the same program takes it, any other
+ * refuses it with TFIN_E_STATE_LAYOUT (and the terminal starts cold). What the schema marks as RAM-only is zero in it. Its checksum finds
+ * damage, not forgery: keep it where only the terminal writes. Between two of your exports a power cut loses what came since. */
 
-/* Bytes of the image. */
+/* Bytes of the image: TINYFIN_STATE_BYTES of the generated header. */
 uint32_t tfin_state_size(const tfin_engine *engine);
 
-/* Copies `size` bytes of the image, from `offset` on, into `out`: in one call or in many, as a flash page or a frame allows. State must not change between
- * the first and the last of them. offset + size may not pass the end (TFIN_E_ARGUMENT). */
+/* Copies `size` bytes of the image, from `offset` on, into `out`: in one call or in many, as a flash page or a frame allows. State must
+ * not change between the first and the last of them. offset + size may not pass the end (TFIN_E_ARGUMENT). A call that takes any of
+ * the first 64 bytes reads all of the state once more, for the checksum in them. */
 int tfin_export_state(const tfin_engine *engine, uint32_t offset, void *out, uint32_t size);
 
-/* Takes the image back, in order, from offset 0 on. The first bytes (64, the image's header) must come in one piece. The state is usable again when
- * the last byte has been taken and TFIN_OK came back. A null engine or image changes nothing; on any other error the state is cold; so it is when an event, an outcome or a notice comes before the
- * last byte: the import is abandoned. */
+/* Takes the image back, in order, from offset 0 on. The first bytes (64, the image's header) must come in one piece. The state is usable
+ * again when the last byte has been taken and TFIN_OK came back. Errors: ARGUMENT (null; or bytes past the end), STATE_MAGIC,
+ * STATE_FORMAT, STATE_LAYOUT, STATE_DIGEST, STATE_ORDER. A null engine or image changes nothing; on any other error the state is cold;
+ * so it is when an event, an outcome, a notice or an erasure comes before the last byte: the import is abandoned. */
 int tfin_import_state(tfin_engine *engine, uint32_t offset, const void *image, uint32_t size);
 
-/* Forgets one card: a person's right. TFIN_OK whether or not the card was there. */
+/* Forgets one card: a person's right. TFIN_OK whether or not the card was there. A transaction of it that waits for its outcome goes on
+ * without it. State images exported before still hold the card: export anew, and destroy them. An import that is not finished is abandoned. */
 int tfin_erase_card(tfin_engine *engine, uint64_t token);
 
 /* CRC-32 (ISO-HDLC, as in zlib) over the image's body: two cores hold the same state exactly when it is equal. */
