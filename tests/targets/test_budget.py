@@ -21,7 +21,7 @@ from tinyfin.pack.signing import generate_key
 from tinyfin.pack.trust import save_public_key
 from tinyfin.targets import build as building
 from tinyfin.targets.budget import FLASH_PARTS, RAM_PARTS, image_budget
-from tinyfin.targets.stack import frames, stack_bound
+from tinyfin.targets.stack import frames, interrupt_entry_bytes, stack_bound
 
 NAME = "stm32vldiscovery"
 PACK = paths.project_dir() / "models" / "payment" / "model.tfpack"
@@ -144,6 +144,37 @@ def test_assembler_takes_stack_that_gcc_does_not_see(tmp_path: Path) -> None:
     assert stack_bound(tmp_path, {"groups": 104, "main": 4})[0] == 112
     (tmp_path / "fully_connected_dsp.ci").rename(tmp_path / "engine.ci")
     assert stack_bound(tmp_path, {"groups": 104})[0] == 8, "of other files GCC tells all"
+
+
+def test_an_interrupt_may_come_at_the_deepest_point(tmp_path: Path) -> None:
+    (tmp_path / "port.ci").write_text(
+        'node: { title: "main" label: "main\\na.c:1:1\\n80 bytes (static)" }\n'
+        'node: { title: "port.c:receive" label: "receive\\nport.c:2:1\\n16 bytes (static)" }\n'
+        'node: { title: "put" label: "put\\nring.c:2:1\\n8 bytes (static)" }\n'
+        'edge: { sourcename: "port.c:receive" targetname: "put" label: "port.c:9:9" }\n'
+    )
+    assert stack_bound(tmp_path, {}, 36)[0] == 80 + 36 + 16 + 8
+    (tmp_path / "port.ci").write_text(
+        'node: { title: "main" label: "main\\na.c:1:1\\n80 bytes (static)" }\n'
+    )
+    assert stack_bound(tmp_path, {}, 36)[0] == 80, "a port that polls"
+
+
+def test_what_an_interrupt_takes_is_of_the_core() -> None:
+    thumb = "00000010 <f>:\n  10:\tb500      \tpush\t{lr}\n"
+    assert interrupt_entry_bytes(thumb) == 36
+    assert interrupt_entry_bytes(thumb + "  12:\ted2d 8b0c \tvpush\t{d8-d13}\n") == 108
+    riscv = "80000030 <trap>:\n80000030:\t7139  \tadd\tsp,sp,-64\n"
+    assert interrupt_entry_bytes(riscv + "80000070:\t6121  \tadd\tsp,sp,64\n") == 64
+    assert interrupt_entry_bytes("50000000 <f>:\n50000000:\t136f\taddi\ta1, a1, -16\n") == 0
+
+
+def test_the_linker_keeps_free_what_the_stack_may_take(sizes: Budget) -> None:
+    """An image that links has room for the deepest calls: on the smallest part too."""
+    board = json.loads((paths.firmware_dir() / "platform" / "boards" / f"{NAME}.json").read_text())
+    bound = sizes.image.stack_bound_bytes
+    assert bound is not None
+    assert bound <= board["build"]["stack_minimum"] <= bound + 128
 
 
 def test_the_stack_of_assembler_is_read_from_the_image() -> None:

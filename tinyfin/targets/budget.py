@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from tinyfin.codegen.layout import read_layout
-from tinyfin.targets.build import BuildResult
-from tinyfin.targets.stack import assembler_frames, stack_bound
+from tinyfin.targets.build import BuildResult, disassembly
+from tinyfin.targets.stack import frames, interrupt_entry_bytes, stack_bound
 
 __all__ = ["FLASH_PARTS", "RAM_PARTS", "Contributor", "ImageBudget", "image_budget"]
 
@@ -111,7 +111,10 @@ def image_budget(result: BuildResult, pack: Path | None = None) -> ImageBudget:
         found_flash = [c for c in found_flash if c.part != "pack"]
         found_flash += [Contributor("plan", "plan", plan_bytes)]
         found_flash += [Contributor("rest of the pack", "pack", flash["pack"])]
-    bound, path, unknown = stack_bound(result.build_dir / "stack", assembler_frames(result))
+    code = disassembly(result)
+    bound, path, unknown = stack_bound(
+        result.build_dir / "stack", frames(code), interrupt_entry_bytes(code)
+    )
     return ImageBudget(
         flash, ram, _largest(found_flash), _largest(found_ram), bound, path, unknown
     )  # fmt: skip

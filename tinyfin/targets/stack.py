@@ -4,6 +4,8 @@
 The code has no recursion, so ``-fcallgraph-info=su`` tells every path and what each function
 takes. It does not see what the kernels written in assembler take: that is read from the image. A
 function of the compiler's own library, which tells no stack use, counts ``LIBRARY_STACK_BYTES``.
+One interrupt may come at the deepest point: its handler and what the core or its entry saves are
+counted on top (all interrupts have one priority, so there is never a second).
 """
 
 from __future__ import annotations
@@ -13,9 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from tinyfin.targets.build import BuildResult, disassembly
-
-__all__ = ["LIBRARY_STACK_BYTES", "assembler_frames", "frames", "stack_bound"]
+__all__ = ["LIBRARY_STACK_BYTES", "frames", "interrupt_entry_bytes", "stack_bound"]
 
 _NODE = re.compile(r'node: \{ title: "([^"]+)" label: "([^"]*)"')
 _EDGE = re.compile(r'edge: \{ sourcename: "([^"]+)" targetname: "([^"]+)"')
@@ -24,6 +24,15 @@ LIBRARY_STACK_BYTES = 64
 """More than any of libgcc's arithmetic pushes."""
 
 _START = ("main", "tfin_port_boot", "tfin_start")
+_HANDLERS = ("receive", "tfin_riscv_interrupt")
+"""What the ports call their interrupt."""
+_TRAP = "trap"
+"""Where the RISC-V port's start.S saves registers for it."""
+_ARM_EXCEPTION = 8 * 4 + 4
+_ARM_EXCEPTION_VECTOR = 26 * 4 + 4
+"""What Cortex-M stacks by itself, and a word to align it (Armv8-M Architecture Reference Manual,
+B3.19); the larger when the core has run floating point or vector instructions."""
+
 _KERNELS = "fully_connected"
 """How the files begin whose functions may be assembler."""
 
@@ -33,11 +42,6 @@ _MOVED = re.compile(
     r"\t(?:(?P<arm>add|sub)(?:w|\.w)?\tsp, (?:sp, )?#|addm?i\ta1, ?a1, ?"
     r"|addi?\tsp, ?sp, ?)(?P<by>-?\d+)"
 )
-
-
-def assembler_frames(result: BuildResult) -> dict[str, int]:
-    """Stack bytes of the image's functions, as :func:`frames` reads them."""
-    return frames(disassembly(result))
 
 
 def frames(listing: str) -> dict[str, int]:
@@ -60,6 +64,16 @@ def frames(listing: str) -> dict[str, int]:
     return found
 
 
+def interrupt_entry_bytes(listing: str) -> int:
+    """Stack bytes that are taken before an interrupt's handler runs, of an image's disassembly."""
+    entry = frames(listing).get(_TRAP)
+    if entry is not None:
+        return entry
+    if "\tpush\t" not in listing:
+        return 0
+    return _ARM_EXCEPTION_VECTOR if "\tvpush\t" in listing else _ARM_EXCEPTION
+
+
 def _registers(names: str) -> int:
     """How many registers ``r4, d8-d13`` are."""
     count = 0
@@ -70,13 +84,17 @@ def _registers(names: str) -> int:
 
 
 def stack_bound(
-    folder: Path, assembler: Mapping[str, int] = MappingProxyType({})
+    folder: Path,
+    assembler: Mapping[str, int] = MappingProxyType({}),
+    interrupt_entry: int = 0,
 ) -> tuple[int | None, tuple[str, ...], tuple[str, ...]]:
     """Deepest path from startup through GCC's call graphs: bytes, functions, unknown functions.
 
     folder: the ``.ci`` files of a build. assembler: bytes that functions of the kernels' files
-    take, of which GCC sees what it saves itself. A cycle is cut where it closes: the code has
-    none, a graph may (a call through a pointer). Without ``.ci`` files: None and nothing.
+    take, of which GCC sees what it saves itself. interrupt_entry: bytes that an interrupt takes
+    before its handler runs; counted when the image has a handler. A cycle is cut where it closes:
+    the code has none, a graph may (a call through a pointer). Without ``.ci`` files: None and
+    nothing.
     """
     own: dict[str, int] = {}
     calls: dict[str, set[str]] = {}
@@ -114,6 +132,9 @@ def stack_bound(
             found = visit(start, frozenset())
             total += found[0] if start == "main" else own[start]
             path_names = found[1] if start == "main" else path_names
+    handlers = [title for title in own if _plain(title) in _HANDLERS]
+    if handlers:
+        total += interrupt_entry + max(visit(title, frozenset())[0] for title in handlers)
     return total, path_names, tuple(sorted(unknown))
 
 
