@@ -10,12 +10,11 @@
 #include "tinyfin.h"
 #include "wire.h"
 
-#include "../lib/tinyfin/src/net.h"
+#include "../src/answers.h"
 #include "../src/bytes.c"
-#include "../src/config.h"
 #include "../src/frame.c"
 
-enum { FRAME_BYTES = 1024, INFER_RUN = 1, DETAIL_OUTPUT = 2 };
+enum { FRAME_BYTES = 1024, DETAIL_OUTPUT = 2 };
 
 static uint8_t arena[BENCH_ARENA_BYTES] __attribute__((aligned(16)));
 static int8_t input[BENCH_INPUT_BYTES];
@@ -52,7 +51,7 @@ static void send_error(uint16_t tag, uint8_t code)
 
 static void on_hello(uint16_t tag, tfin_reader *in)
 {
-    static const uint8_t nothing[32];
+    static const uint8_t nothing[16];
     uint64_t version = tfin_get(in, 1);
     uint32_t wanted = (uint32_t)tfin_get(in, 4);
     if (in->bad || version != TFIN_WIRE_VERSION) {
@@ -60,29 +59,24 @@ static void on_hello(uint16_t tag, tfin_reader *in)
         return;
     }
     session = wanted;
+    tfin_hello hello = {
+        .capabilities = TFIN_CAN_TICKS | TFIN_CAN_STACK | TFIN_CAN_INFER | TFIN_CAN_EXIT,
+        .session = session,
+        .boot_nonce = boot_nonce,
+        .open_error = check_error,
+        .pack_id = nothing,
+        .model_id = nothing,
+        .memory_bytes = BENCH_ARENA_BYTES,
+        .pack_bytes = BENCH_PLAN_BYTES,
+        .frame_bytes = FRAME_BYTES,
+        .receive_bytes = FRAME_BYTES,
+        .window = 1,
+        .events = 1,
+        .inputs = BENCH_INPUT_BYTES,
+        .outputs = BENCH_OUTPUT_BYTES,
+    };
     tfin_writer w = begin(TFIN_HELLO, tag);
-    tfin_put(&w, TFIN_WIRE_VERSION, 1);
-    tfin_put(&w, 0, 1);
-    tfin_put(&w, TFIN_CAN_TICKS | TFIN_CAN_STACK | TFIN_CAN_INFER | TFIN_CAN_EXIT, 2);
-    tfin_put(&w, session, 4);
-    tfin_put(&w, boot_nonce, 4);
-    tfin_put(&w, 0, 2);
-    tfin_put(&w, (uint16_t)check_error, 2);
-    tfin_put(&w, TFIN_VERSION, 4);
-    tfin_put_bytes(&w, nothing, 32);
-    tfin_put(&w, 0, 4);
-    tfin_put(&w, BENCH_ARENA_BYTES, 4);
-    tfin_put(&w, BENCH_PLAN_BYTES, 4);
-    tfin_put(&w, tfin_port_tick_hz, 4);
-    tfin_put(&w, tfin_port_tick_mask, 4);
-    tfin_put(&w, FRAME_BYTES, 2);
-    tfin_put(&w, FRAME_BYTES, 2);
-    tfin_put(&w, 0x00000101, 4);
-    tfin_put(&w, 0, 2);
-    tfin_put(&w, BENCH_INPUT_BYTES, 2);
-    tfin_put(&w, BENCH_OUTPUT_BYTES, 2);
-    tfin_put_text(&w, TFIN_TARGET);
-    tfin_put_text(&w, TFIN_BUILD_ID);
+    tfin_put_hello(&w, &hello);
     send(&w);
 }
 
@@ -99,21 +93,11 @@ static void on_infer(uint16_t tag, tfin_reader *in)
         memcpy(input + offset, in->at, size);
     }
     tfin_writer w = begin(TFIN_INFERRED, tag);
-    if ((flags & INFER_RUN) != 0) {
+    if ((flags & TFIN_INFER_RUN) != 0) {
+        uint32_t stack;
         memcpy(tfin_net_input(bench_plan, arena), input, BENCH_INPUT_BYTES);
-        tfin_port_stack_paint();
-        uint32_t before = tfin_port_ticks();
-        tfin_net_run(bench_plan, arena);
-        uint32_t ticks = (tfin_port_ticks() - before) & tfin_port_tick_mask;
-        uint32_t used = tfin_port_stack_bytes() - tfin_port_stack_painted_free();
-        uint32_t depth = tfin_port_stack_depth();
-        tfin_put_signed(&w, TFIN_OK);
-        tfin_put_signed(&w, 0);
-        tfin_put_varint(&w, ticks);
-        tfin_put_varint(&w, used > depth ? used - depth : 0);
-        tfin_put_varint(&w, BENCH_OUTPUT_BYTES);
-        uint32_t room = (uint32_t)(w.end - w.at);
-        tfin_put_bytes(&w, tfin_net_output(bench_plan, arena), BENCH_OUTPUT_BYTES < room ? BENCH_OUTPUT_BYTES : room);
+        uint32_t ticks = tfin_measure_network(bench_plan, arena, &stack);
+        tfin_put_inferred(&w, TFIN_OK, 0, ticks, stack, tfin_net_output(bench_plan, arena), BENCH_OUTPUT_BYTES);
     }
     send(&w);
 }
@@ -127,12 +111,7 @@ static void on_detail(uint16_t tag, tfin_reader *in)
         return;
     }
     tfin_writer w = begin(TFIN_DETAIL, tag);
-    tfin_put(&w, what, 1);
-    tfin_put(&w, offset, 2);
-    tfin_put(&w, BENCH_OUTPUT_BYTES, 2);
-    uint32_t left = BENCH_OUTPUT_BYTES - offset;
-    uint32_t room = (uint32_t)(w.end - w.at);
-    tfin_put_bytes(&w, tfin_net_output(bench_plan, arena) + offset, left < room ? left : room);
+    tfin_put_detail(&w, what, offset, tfin_net_output(bench_plan, arena), BENCH_OUTPUT_BYTES);
     send(&w);
 }
 

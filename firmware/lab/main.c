@@ -13,7 +13,7 @@
 #include "port.h"
 #include "tinyfin.h"
 
-#include "../lib/tinyfin/src/net.h"
+#include "../src/answers.h"
 #include "../src/bytes.c"
 #include "../src/events.c"
 
@@ -47,7 +47,8 @@ enum tag {
 static tfin_engine engine;
 static tfin_fields fields;
 static tfin_events events;
-static uint64_t record[TFIN_RECORD_WORDS];
+static uint64_t record[TFIN_MAX_RECORD_WORDS];
+static int32_t values_before[TFIN_MAX_FIELDS];
 static uint8_t *memory;
 static uint32_t memory_size;
 static uint32_t measure;
@@ -192,7 +193,7 @@ static void open_pack(const uint8_t *pack, uint32_t size, uint32_t report)
         differing++;
         return;
     }
-    tfin_fields_open(&fields, pack);
+    tfin_fields_open(&fields, pack, record, values_before);
     scored = digest = 0;
     if (report) {
         line("verified", verifying, hash_ticks, verify_ticks);
@@ -215,13 +216,7 @@ static void add_to_digest(const tfin_verdict *v)
 {
     uint8_t bytes[20];
     tfin_writer w = {bytes, bytes + sizeof bytes, 0};
-    uint32_t count;
-    const int16_t *features = tfin_features(&engine, &count);
-    digest = tfin_crc32(digest, features, count * 2u);
-    const int8_t *output = tfin_network_output(&engine, &count);
-    if (count > 0) {
-        digest = tfin_crc32(digest, output, count);
-    }
+    digest = tfin_digest_scored(digest, &engine);
     tfin_put(&w, v->score_q32, 4);
     tfin_put(&w, (uint32_t)v->raw, 4);
     tfin_put(&w, v->flags, 2);
@@ -269,7 +264,7 @@ static void take_events(const uint8_t *payload, uint32_t size, uint32_t scores)
 {
     const uint8_t *wanted = payload + ((size + 3u) & ~3u);
     uint32_t done = 0;
-    int rc = tfin_events_begin(&events, &fields, record, payload, size) ? 1 : -1;
+    int rc = tfin_events_begin(&events, &fields, payload, size) ? 1 : -1;
     while (rc > 0 && (rc = tfin_events_next(&events)) > 0) {
         if (events.kind <= TFIN_KIND_SCORE_OUTCOME && done < scores) {
             score(wanted + 4u * done++);

@@ -26,10 +26,11 @@ enum {
 /* what a head may hold, per kind */
 static const uint8_t head_allowed[4] = {0xFF, 0xFF, 0x63, 0x7F};
 
-void tfin_fields_open(tfin_fields *fields, const uint8_t *pack)
+void tfin_fields_open(tfin_fields *fields, const uint8_t *pack, uint64_t *record, int32_t *before)
 {
     uint32_t at = PACK_HEADER;
-    *fields = (tfin_fields){0};
+    fields->record = record;
+    fields->before = before;
     for (;;) { /* tfin_open has seen that SCHM is there */
         tfin_reader r = {pack + at, pack + at + SECTION_HEADER + 4, 0};
         uint32_t tag = (uint32_t)tfin_get(&r, 4);
@@ -45,13 +46,13 @@ void tfin_fields_open(tfin_fields *fields, const uint8_t *pack)
     }
 }
 
-int tfin_events_begin(tfin_events *e, const tfin_fields *fields, uint64_t *record, const uint8_t *payload, uint32_t size)
+int tfin_events_begin(tfin_events *e, const tfin_fields *fields, const uint8_t *payload, uint32_t size)
 {
     memset(e, 0, sizeof *e);
-    memset(record, 0, TFIN_RECORD_WORDS * sizeof *record);
+    memset(fields->record, 0, fields->record_size);
+    memset(fields->before, 0, fields->count * sizeof *fields->before);
     e->in = (tfin_reader){payload, payload + size, 0};
     e->fields = fields;
-    e->record = record;
     e->flags = (uint8_t)tfin_get(&e->in, 1);
     e->count = (uint8_t)tfin_get(&e->in, 1);
     e->last_t_s = (uint32_t)tfin_get(&e->in, 4);
@@ -92,7 +93,7 @@ static uint32_t read_time(tfin_events *e)
 static void read_field(tfin_events *e, uint32_t i)
 {
     const uint8_t *entry = e->fields->entries + i * FIELD_ENTRY;
-    uint8_t *at = (uint8_t *)e->record + (entry[2] | (uint32_t)entry[3] << 8);
+    uint8_t *at = (uint8_t *)e->fields->record + (entry[2] | (uint32_t)entry[3] << 8);
     int64_t last = 0;
     int64_t value;
     if (entry[0] == FIELD_U64) {
@@ -111,9 +112,9 @@ static void read_field(tfin_events *e, uint32_t i)
         value = (int64_t)tfin_get(&e->in, 2);
     } else {
         uint64_t delta = (uint64_t)tfin_get_signed(&e->in);
-        value = delta == 0 ? e->before[i] : (int64_t)((uint64_t)last + delta);
+        value = delta == 0 ? e->fields->before[i] : (int64_t)((uint64_t)last + delta);
         if (last >= INT32_MIN && last <= INT32_MAX) {
-            e->before[i] = (int32_t)last;
+            e->fields->before[i] = (int32_t)last;
         }
     }
     if (entry[0] == FIELD_I64) {
@@ -158,8 +159,8 @@ static void read_score(tfin_events *e, uint8_t head)
     }
     e->last_present = (uint32_t)present;
     e->last_sent = (uint32_t)sent;
-    memcpy(e->record, &e->last_present, sizeof e->last_present);
-    e->event.record = e->record;
+    memcpy(e->fields->record, &e->last_present, sizeof e->last_present);
+    e->event.record = e->fields->record;
     e->event.record_size = e->fields->record_size;
 }
 

@@ -9,13 +9,16 @@
 #include "bytes.h"
 #include "tinyfin.h"
 
-enum { TFIN_RECORD_WORDS = 33 }; /* of 8 bytes: the mask and at most 32 fields */
+/* What a record of any schema takes: the mask and 32 fields, in words of 8 bytes. */
+enum { TFIN_MAX_FIELDS = 32, TFIN_MAX_RECORD_WORDS = 1 + TFIN_MAX_FIELDS };
 
-/* The record's fields, as the pack declares them. */
+/* The record's fields, as the pack declares them, and where events are read to. */
 typedef struct tfin_fields {
     const uint8_t *entries; /* SCHM, after its head; 16 bytes per field */
     uint32_t count;
-    uint32_t record_size;
+    uint32_t record_size;   /* bytes */
+    uint64_t *record;       /* the event's, of that size; also holds each field's last value */
+    int32_t *before;        /* per field the value before the last one, of those that 32 bits hold */
 } tfin_fields;
 
 enum tfin_event_kind { TFIN_KIND_SCORE, TFIN_KIND_SCORE_OUTCOME, TFIN_KIND_OUTCOME, TFIN_KIND_NOTICE };
@@ -25,8 +28,6 @@ enum { TFIN_ACTION_AS_ADVISED = 3 }; /* of an outcome that comes with its score:
 typedef struct tfin_events {
     tfin_reader in;
     const tfin_fields *fields;
-    uint64_t *record; /* TFIN_RECORD_WORDS; also holds each field's last value */
-    int32_t before[TFIN_RECORD_WORDS - 1]; /* per field the value before the last one, of those that 32 bits hold */
     uint64_t last_id;        /* of scores and outcomes */
     uint64_t last_notice_id;
     uint32_t last_t_s;
@@ -49,12 +50,11 @@ typedef struct tfin_events {
 /* flags of a frame: answer with ticks per score; a mask of plain fields follows t0 */
 enum { TFIN_EVENTS_TICKS = 1, TFIN_EVENTS_PLAIN = 2, TFIN_EVENTS_CHECKPOINT = 4 };
 
-/* Finds the schema of a pack that tfin_open has accepted. */
-void tfin_fields_open(tfin_fields *fields, const uint8_t *pack);
+/* Finds the schema of a pack that tfin_open has accepted. `record` and `before` have room for its record and its fields. */
+void tfin_fields_open(tfin_fields *fields, const uint8_t *pack, uint64_t *record, int32_t *before);
 
 /* 0 when the payload's head cannot be read. */
-int tfin_events_begin(tfin_events *events, const tfin_fields *fields, uint64_t *record, const uint8_t *payload,
-                      uint32_t size);
+int tfin_events_begin(tfin_events *events, const tfin_fields *fields, const uint8_t *payload, uint32_t size);
 
 /* 1: an event was read. 0: there are no more, and every byte was used. -1: the payload breaks its rules. */
 int tfin_events_next(tfin_events *events);

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "answers.h"
 #include "bytes.h"
 #include "config.h"
 #include "events.h"
@@ -10,9 +11,6 @@
 #include "port.h"
 #include "tinyfin.h"
 #include "tinyfin_pack.h"
-
-/* the network alone is measured, so its own header is needed */
-#include "../lib/tinyfin/src/net.h"
 
 #if TFIN_WIRE_FRAME_BYTES < 160
 #error "TFIN_WIRE_FRAME_BYTES: HELLO needs 160"
@@ -45,7 +43,8 @@ static uint8_t memory[TINYFIN_MEMORY_BYTES] __attribute__((aligned(TFIN_ALIGN)))
 static tfin_engine engine;
 static int open_error;
 static tfin_fields fields;
-static uint64_t record[TFIN_RECORD_WORDS];
+static uint64_t record[TINYFIN_RECORD_BYTES / 8];
+static int32_t before[(TINYFIN_RECORD_BYTES - 8) / 4]; /* a field takes 4 bytes or 8 of the record */
 static tfin_events events;
 static int8_t infer_input[INPUT_BYTES];
 
@@ -147,33 +146,30 @@ static void send_hello(uint16_t sequence)
         capabilities |= TFIN_CAN_INFER;
     }
     static const uint8_t nothing[16];
+    int opened = open_error == TFIN_OK;
+    tfin_hello hello = {
+        .capabilities = capabilities,
+        .session = session,
+        .boot_nonce = boot_nonce,
+        .expected = expected,
+        .open_error = open_error,
+        .pack_id = opened ? tfin_pack_id(&engine) : nothing,
+        .model_id = tinyfin_pack + MODEL_ID_AT,
+        .state_bytes = opened ? tfin_state_size(&engine) : 0,
+        .memory_bytes = sizeof memory,
+        .pack_bytes = TINYFIN_PACK_BYTES,
+        .frame_bytes = TFIN_WIRE_FRAME_BYTES,
+        .receive_bytes = tfin_port_receive_bytes,
+        .window = TFIN_WIRE_WINDOW,
+        .events = TFIN_WIRE_EVENTS,
+        .scores = TFIN_WIRE_SCORES,
+        .fields = fields.count,
+        .features = TINYFIN_FEATURE_COUNT,
+        .inputs = TINYFIN_INPUT_COUNT,
+        .outputs = TINYFIN_OUTPUT_COUNT,
+    };
     tfin_writer w = begin_reply(TFIN_HELLO, sequence);
-    tfin_put(&w, TFIN_WIRE_VERSION, 1);
-    tfin_put(&w, 0, 1);
-    tfin_put(&w, capabilities, 2);
-    tfin_put(&w, session, 4);
-    tfin_put(&w, boot_nonce, 4);
-    tfin_put(&w, expected, 2);
-    tfin_put(&w, (uint16_t)open_error, 2);
-    tfin_put(&w, TFIN_VERSION, 4);
-    tfin_put_bytes(&w, open_error == TFIN_OK ? tfin_pack_id(&engine) : nothing, 16);
-    tfin_put_bytes(&w, tinyfin_pack + MODEL_ID_AT, 16);
-    tfin_put(&w, open_error == TFIN_OK ? tfin_state_size(&engine) : 0, 4);
-    tfin_put(&w, sizeof memory, 4);
-    tfin_put(&w, TINYFIN_PACK_BYTES, 4);
-    tfin_put(&w, tfin_port_tick_hz, 4);
-    tfin_put(&w, tfin_port_tick_mask, 4);
-    tfin_put(&w, TFIN_WIRE_FRAME_BYTES, 2);
-    tfin_put(&w, tfin_port_receive_bytes, 2);
-    tfin_put(&w, TFIN_WIRE_WINDOW, 1);
-    tfin_put(&w, TFIN_WIRE_EVENTS, 1);
-    tfin_put(&w, TFIN_WIRE_SCORES, 1);
-    tfin_put(&w, fields.count, 1);
-    tfin_put(&w, TINYFIN_FEATURE_COUNT, 2);
-    tfin_put(&w, TINYFIN_INPUT_COUNT, 2);
-    tfin_put(&w, TINYFIN_OUTPUT_COUNT, 2);
-    tfin_put_text(&w, TFIN_TARGET);
-    tfin_put_text(&w, TFIN_BUILD_ID);
+    tfin_put_hello(&w, &hello);
     send_reply(&w);
 }
 
@@ -206,7 +202,7 @@ static void on_hello(uint16_t sequence, tfin_reader *in)
 static int check_events(const uint8_t *payload, uint32_t size)
 {
     tfin_events *e = &events;
-    if (!tfin_events_begin(e, &fields, record, payload, size)) {
+    if (!tfin_events_begin(e, &fields, payload, size)) {
         return TFIN_WIRE_MALFORMED;
     }
     uint32_t scores = 0;
@@ -218,18 +214,6 @@ static int check_events(const uint8_t *payload, uint32_t size)
         return TFIN_WIRE_MALFORMED;
     }
     return e->count > TFIN_WIRE_EVENTS || scores > TFIN_WIRE_SCORES ? TFIN_WIRE_TOO_MANY : 0;
-}
-
-static void extend_digest(void)
-{
-    uint32_t count;
-    const int16_t *features = tfin_features(&engine, &count);
-    digest = tfin_crc32(digest, features, count * 2u);
-    const int8_t *output = tfin_network_output(&engine, &count);
-    if (count > 0) {
-        digest = tfin_crc32(digest, output, count);
-    }
-    scored++;
 }
 
 enum { VERDICT_SAME_FLAGS = 0x10, VERDICT_FAILED = 0x20 };
@@ -262,7 +246,7 @@ static void on_events(const uint8_t *payload, uint32_t size)
     uint32_t failures = 0;
     uint16_t last_flags = 0;
 
-    (void)tfin_events_begin(e, &fields, record, payload, size);
+    (void)tfin_events_begin(e, &fields, payload, size);
     uint8_t ticks_wanted = (e->flags & TFIN_EVENTS_TICKS) != 0 && tfin_port_tick_hz != 0;
     tfin_writer w = begin_kept(TFIN_VERDICTS);
     int checkpoint = (e->flags & TFIN_EVENTS_CHECKPOINT) != 0;
@@ -271,16 +255,17 @@ static void on_events(const uint8_t *payload, uint32_t size)
     while (tfin_events_next(e) > 0) {
         int rc = TFIN_OK;
         if (e->kind <= TFIN_KIND_SCORE_OUTCOME) {
-            static tfin_verdict verdict;
-            uint32_t before = tfin_port_ticks();
+            tfin_verdict verdict;
+            uint32_t start = tfin_port_ticks();
             rc = tfin_score(&engine, &e->event, &verdict);
-            uint32_t ticks = (tfin_port_ticks() - before) & tfin_port_tick_mask;
+            uint32_t ticks = (tfin_port_ticks() - start) & tfin_port_tick_mask;
             if (rc != TFIN_OK) {
                 tfin_put(&w, VERDICT_FAILED, 1);
                 tfin_put_signed(&w, rc);
                 continue;
             }
-            extend_digest();
+            digest = tfin_digest_scored(digest, &engine);
+            scored++;
             put_verdict(&w, &verdict, &last_flags);
             if (ticks_wanted) {
                 tfin_put_varint(&w, ticks);
@@ -438,35 +423,14 @@ static void on_detail(uint16_t sequence, tfin_reader *in)
     uint32_t what = (uint32_t)tfin_get(in, 1);
     uint32_t offset = (uint32_t)tfin_get(in, 2);
     uint32_t total;
-    const uint8_t *data = detail(what, &total);
+    const void *data = detail(what, &total);
     if (in->bad || what > 2 || offset > total) {
         send_error(sequence, TFIN_WIRE_RANGE, 0);
         return;
     }
     tfin_writer w = begin_reply(TFIN_DETAIL, sequence);
-    tfin_put(&w, what, 1);
-    tfin_put(&w, offset, 2);
-    tfin_put(&w, total, 2);
-    uint32_t room = (uint32_t)(w.end - w.at);
-    if (total > offset) {
-        tfin_put_bytes(&w, data + offset, total - offset < room ? total - offset : room);
-    }
+    tfin_put_detail(&w, what, offset, data, total);
     send_reply(&w);
-}
-
-enum { INFER_RUN = 1, INFER_MEASURE = 2 };
-
-/* Runs the network once more on the same input, which a run leaves intact, and nothing else between the two readings. */
-static void measure_network(uint32_t *ticks, uint32_t *stack)
-{
-    uint32_t count;
-    const int8_t *input = tfin_network_input(&engine, &count);
-    uint8_t *arena = (uint8_t *)(uintptr_t)input - tfin_plan_u32(engine.plan, TFIN_PLAN_INPUT);
-    tfin_port_stack_paint();
-    uint32_t before = tfin_port_ticks();
-    tfin_net_run(engine.plan, arena);
-    *ticks = (tfin_port_ticks() - before) & tfin_port_tick_mask;
-    *stack = tfin_port_stack_bytes() - tfin_port_stack_painted_free() - tfin_port_stack_depth();
 }
 
 static void on_infer(uint16_t sequence, tfin_reader *in)
@@ -482,26 +446,21 @@ static void on_infer(uint16_t sequence, tfin_reader *in)
         memcpy(infer_input + offset, in->at, size);
     }
     tfin_writer w = begin_reply(TFIN_INFERRED, sequence);
-    if ((flags & INFER_RUN) == 0) {
+    if ((flags & TFIN_INFER_RUN) == 0) {
         send_reply(&w);
         return;
     }
     int32_t raw = 0;
     uint32_t ticks = 0;
     uint32_t stack = 0;
+    uint32_t outputs;
     int rc = tfin_infer(&engine, infer_input, TINYFIN_INPUT_COUNT, &raw);
-    if (rc == TFIN_OK && (flags & INFER_MEASURE) != 0) {
-        measure_network(&ticks, &stack);
+    const int8_t *output = tfin_network_output(&engine, &outputs);
+    if (rc == TFIN_OK && (flags & TFIN_INFER_MEASURE) != 0) {
+        uint8_t *arena = (uint8_t *)(uintptr_t)output - tfin_plan_u32(engine.plan, TFIN_PLAN_OUTPUT);
+        ticks = tfin_measure_network(engine.plan, arena, &stack);
     }
-    tfin_put_signed(&w, rc);
-    tfin_put_signed(&w, raw);
-    tfin_put_varint(&w, ticks);
-    tfin_put_varint(&w, stack);
-    uint32_t total;
-    const void *output = tfin_network_output(&engine, &total);
-    tfin_put_varint(&w, total);
-    uint32_t room = (uint32_t)(w.end - w.at);
-    tfin_put_bytes(&w, output, total < room ? total : room);
+    tfin_put_inferred(&w, rc, raw, ticks, stack, output, outputs);
     send_reply(&w);
 }
 
@@ -596,6 +555,9 @@ static void on_frame(uint8_t type, uint16_t sequence, tfin_reader *in)
         tfin_put_signed(&w, 0);
         send_reply(&w);
         if (type == TFIN_REBOOT) {
+            /* a UART holds two bytes that it was given and has not sent: when these are in it, the answer is out */
+            static const uint8_t delimiters[2] = {0, 0};
+            tfin_port_write(delimiters, sizeof delimiters);
             tfin_port_reset();
         }
         if (RIG) {
@@ -658,7 +620,7 @@ void tfin_wire_start(void)
     boot_nonce = tfin_port_entropy();
     open_error = tfin_open(&engine, tinyfin_pack, TINYFIN_PACK_BYTES, memory, sizeof memory, &trust);
     if (open_error == TFIN_OK) {
-        tfin_fields_open(&fields, tinyfin_pack);
+        tfin_fields_open(&fields, tinyfin_pack, record, before);
     }
     static const uint8_t delimiter = 0; /* ends whatever a boot loader has said on this line */
     tfin_port_write(&delimiter, 1);

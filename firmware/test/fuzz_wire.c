@@ -264,22 +264,3 @@ uint32_t tfin_port_receive_overruns(void)
 {
     return 0;
 }
-
-uint32_t tfin_port_stack_bytes(void)
-{
-    return 0;
-}
-
-uint32_t tfin_port_stack_painted_free(void)
-{
-    return 0;
-}
-
-uint32_t tfin_port_stack_depth(void)
-{
-    return 0;
-}
-
-void tfin_port_stack_paint(void)
-{
-}

@@ -3,19 +3,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.wire import rig
-from tinyfin.errors import TargetError
+from tinyfin.errors import ProtocolError, TargetError
 from tinyfin.hil.replays import replay
 from tinyfin.hil.replays.portions import by_terminal, pieces
 from tinyfin.hil.replays.sender import Sender
 from tinyfin.twin import Twin
 from tinyfin.wire.client import Client, TargetRebooted
 from tinyfin.wire.events import EventsFrame, Outcome, field_types
-from tinyfin.wire.frames import encode_frame
+from tinyfin.wire.frames import Deframer, encode_frame
 from tinyfin.wire.links import Deadline, ProcessLink
 from tinyfin.wire.messages import Answer, Request, WireError, parse_error, parse_verdicts
 
@@ -221,6 +222,38 @@ def test_a_reboot_in_the_middle_is_named(client: Client) -> None:
     frames = [(Request.EVENTS, small_frame())] * 100
     with pytest.raises(TargetRebooted, match="restarted"):
         list(client.pipeline(frames))
+
+
+@pytest.mark.parametrize(
+    ("ask", "answer"),
+    [
+        (lambda client: client.read_state(), b"\0\0\0\0"),  # no byte of it
+        (lambda client: client.read_state(), b"\1\0\0\0" + bytes(64)),  # from elsewhere
+        (lambda client: client.detail(0), b"\0\0\0\x08\0"),
+        (lambda client: client.detail(0), b"\0\0\0\x02\0" + bytes(3)),
+        (lambda client: client.detail(0), b"\2\0\0\x02\0" + bytes(2)),
+    ],
+)
+def test_bytes_that_were_not_asked_for_are_refused(
+    client: Client, monkeypatch: pytest.MonkeyPatch, ask: Callable[[Client], bytes], answer: bytes
+) -> None:
+    """One that answers with nothing for ever would be asked for ever."""
+    answers = iter([answer] * 100)
+    monkeypatch.setattr(client, "request", lambda *_: next(answers))
+    with pytest.raises(ProtocolError, match="other bytes than were asked for"):
+        ask(client)
+
+
+def test_the_answer_has_left_the_uart_before_the_restart(client: Client) -> None:
+    """A UART holds two bytes that it was given and has not sent; a restart loses them."""
+    client.link.write(encode_frame(Request.REBOOT, 7, b""))
+    got, end = b"", Deadline(10.0)
+    while len(frames := Deframer().feed(got)) < 2 and not end.passed:
+        got += client.link.read(end.left())
+    assert [frame.type for frame in frames] == [Answer.ACK, Answer.HELLO]
+    # the answer, what pushes it out, and the delimiter before what a boot loader may have said
+    answer = encode_frame(Answer.ACK, 7, b"\0")
+    assert got.startswith(answer + b"\0\0" + b"\0")
 
 
 def test_silence_ends_with_a_message() -> None:

@@ -62,7 +62,8 @@ __attribute__((noinline)) uint32_t tfin_port_stack_depth(void)
 /* noinline: the frame address has to be below everything the caller holds */
 __attribute__((noinline)) void tfin_port_stack_paint(void)
 {
-    /* an interrupt may push below the frame while this runs; 64 bytes keep what is pushed whole */
+    /* 64 bytes below the frame address are left to what this function has pushed itself; an interrupt may come meanwhile, and has taken back
+     * what it pushed before the next word is painted */
     uintptr_t stop = (uintptr_t)__builtin_frame_address(0) - 64u;
     for (volatile uint32_t *word = tfin_ld_stack_low; (uintptr_t)word < stop; word++) {
         *word = PAINT;

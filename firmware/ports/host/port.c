@@ -132,22 +132,3 @@ void tfin_port_exit(int code)
     flush();
     _exit(code & 0xFF);
 }
-
-uint32_t tfin_port_stack_bytes(void)
-{
-    return 0;
-}
-
-uint32_t tfin_port_stack_painted_free(void)
-{
-    return 0;
-}
-
-uint32_t tfin_port_stack_depth(void)
-{
-    return 0;
-}
-
-void tfin_port_stack_paint(void)
-{
-}

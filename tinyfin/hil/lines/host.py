@@ -41,7 +41,7 @@ def build_host_terminal(
     sources = [
         *sorted((firmware / "src").glob("*.c")),
         *sorted((firmware / "lib" / "tinyfin" / "src").glob("*.c")),
-        firmware / "ports" / "host" / "port.c",
+        *(firmware / "ports" / "host" / name for name in ("port.c", "no_stack.c")),
     ]
     headers = sorted((firmware / "src").glob("*.h"))
     headers += sorted((firmware / "lib" / "tinyfin").rglob("*.h"))
