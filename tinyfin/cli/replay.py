@@ -12,6 +12,9 @@ from tinyfin.cli.output import emit, json_option, note, progress
 from tinyfin.cli.trust import public_key_option
 
 if TYPE_CHECKING:
+    from tinyfin.config import Config
+    from tinyfin.data.events import Stream
+    from tinyfin.data.transactions import Transactions
     from tinyfin.hil.replays.replayer import OnReboot
 
 __all__ = ["command", "text"]
@@ -99,10 +102,9 @@ def command(
     the terminal does not answer.
     """
     from tinyfin import config
-    from tinyfin.config import parse_moment
     from tinyfin.data.events import event_stream
     from tinyfin.data.readers import read
-    from tinyfin.errors import ConfigError, MismatchError
+    from tinyfin.errors import MismatchError
     from tinyfin.hil.lines import session
     from tinyfin.hil.lines.chaos import Chaos
     from tinyfin.hil.replays import replay
@@ -112,6 +114,8 @@ def command(
 
     if (target_name is None) == (port is None):
         raise click.UsageError("give either --target or --port")
+    if warmup and warm_until:
+        raise click.UsageError("give either --warmup or --warm-until")
     faults = None if chaos is None else Chaos.parse(chaos)
     path = flash.run_pack(run)
     keys = trusted_keys(run, public_keys)
@@ -119,19 +123,7 @@ def command(
     settings = config.load(config_path or _run_config(run))
     tx = read(list(data), settings, skip_bad_rows=skip_bad_rows, progress=note)
     stream = event_stream(tx, settings.data.notices)
-    earlier = None
-    if warmup and warm_until:
-        raise click.UsageError("give either --warmup or --warm-until")
-    if warm_until is not None:
-        try:
-            before_s = parse_moment(warm_until)
-        except ValueError as error:
-            raise ConfigError(f"--warm-until {warm_until!r}: {error}") from error
-        earlier = (tx, stream.part(stream.t_mono_s < before_s))
-        stream = stream.part(stream.t_mono_s >= before_s)
-    if warmup:
-        before = read(list(warmup), settings)
-        earlier = (before, event_stream(before, settings.data.notices))
+    earlier, stream = _warming(tx, stream, settings, warmup, warm_until)
     if target_name is not None:
         reach = session.reach(run, target_name, keys=keys, icount=count, baud=baud)
     else:
@@ -168,6 +160,29 @@ def command(
         except MismatchError as error:
             note(f"error: {error}")
         raise SystemExit(4)
+
+
+def _warming(
+    tx: Transactions, stream: Stream, settings: Config, warmup: tuple[Path, ...],
+    warm_until: str | None,
+) -> tuple[tuple[Transactions, Stream] | None, Stream]:  # fmt: skip
+    """What only warms up, and what is replayed then."""
+    from tinyfin.config import parse_moment
+    from tinyfin.data.events import event_stream
+    from tinyfin.data.readers import read
+    from tinyfin.errors import ConfigError
+
+    if warmup:
+        before = read(list(warmup), settings)
+        return (before, event_stream(before, settings.data.notices)), stream
+    if warm_until is None:
+        return None, stream
+    try:
+        before_s = parse_moment(warm_until)
+    except ValueError as error:
+        raise ConfigError(f"--warm-until {warm_until!r}: {error}") from error
+    earlier = stream.part(stream.t_mono_s < before_s)
+    return (tx, earlier), stream.part(stream.t_mono_s >= before_s)
 
 
 def _options(**given: Any) -> dict[str, Any]:

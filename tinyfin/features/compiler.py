@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tinyfin.errors import ConfigError
 from tinyfin.features.check import read_header
@@ -111,55 +111,22 @@ def compile_program(
     graph = Graph(schema)
     outputs = [_add(graph, feature, schema) for feature in chosen]
 
-    token = _token_index(schema)
-    uses_cards = any(node.key == CARD for node in graph.nodes)
     terminal_ring = _asks_labels(graph, TERMINAL) and terminal_labels
     card_ring = _asks_labels(graph, CARD) and (card_labels or DEFAULT_CARD_LABELS)
     terminal_offsets, terminal_bytes = lay_out_state(graph, TERMINAL)
     card_offsets, card_bytes = lay_out_state(graph, CARD)
-    slot = CARD_HEAD_BYTES + card_bytes + (8 + 8 * card_ring if card_ring else 0)
-    if not uses_cards:
-        slot = card_sets = card_ways = 0
-    elif slot > MAX_CARD_SLOT_BYTES:
-        raise ConfigError(
-            f"the card features need {slot} bytes per card; a slot has at most "
-            f"{MAX_CARD_SLOT_BYTES}; use fewer card features or card_labels"
-        )
+    slot = _card_slot_bytes(graph, card_bytes, int(card_ring))
+    if not slot:
+        card_sets = card_ways = 0
     kept, entry_bytes = keep_list(graph)
-    pool_offsets, pool = lay_out_pool(graph)
 
     score = [i for i, node in enumerate(graph.nodes) if not node.late]
     late = [i for i, node in enumerate(graph.nodes) if node.late]
     pinned = {k.node for k in kept} | set(outputs) | set(late)
     pinned |= {i for n in late for i in graph.nodes[n].inputs}
     registers = allot_registers(graph, [*score, *late], pinned)
-    state_offsets = {**terminal_offsets, **card_offsets}
-    at_score = HEADER_BYTES
-    at_late = at_score + OPERATOR_BYTES * len(score)
-    at_kept = at_late + OPERATOR_BYTES * len(late)
-    at_features = _up8(at_kept + 4 * len(kept))
-    at_pool = _up8(at_features + 4 * len(chosen))
-
-    def encode(number: int) -> bytes:
-        node = graph.nodes[number]
-        return _encode_operator(node, number, registers, state_offsets.get(number, 0),
-                                pool_offsets.get(number))
-
-    header = struct.pack(
-        "<8HI2H2B3H6I8x", PROGRAM_FORMAT, max(registers.values()) + 1, len(score), len(late),
-        len(kept), len(chosen), pending, entry_bytes, terminal_bytes, slot, card_sets, card_ways,
-        token, terminal_ring, card_ring, 0, at_score, at_late, at_kept, at_features, at_pool,
-        len(pool),
-    )
-    body = header + b"".join(encode(i) for i in [*score, *late])
-    body += b"".join(_encode_kept(k, registers[k.node]) for k in kept)
-    body = body.ljust(at_features, b"\0")
-    body += b"".join(
-        struct.pack("<BBH", registers[node], 0, feature.id)
-        for node, feature in zip(outputs, chosen, strict=True)
-    )
-    return Program(
-        payload=body.ljust(at_pool, b"\0") + pool,
+    program = Program(
+        payload=b"",
         feature_names=tuple(feature.name for feature in chosen),
         feature_ids=tuple(feature.id for feature in chosen),
         reason_ids=tuple(feature.reason for feature in chosen),
@@ -175,6 +142,61 @@ def compile_program(
         card_slot_bytes=slot,
         card_labels=int(card_ring),
     )
+    places = _Places(registers, {**terminal_offsets, **card_offsets}, _token_index(schema))
+    return replace(program, payload=_payload(program, graph, outputs, kept, places))
+
+
+@dataclass(frozen=True)
+class _Places:
+    """Where a program keeps things: register and offset of the state by node; the token's field."""
+
+    registers: Mapping[int, int]
+    state: Mapping[int, int]
+    token: int
+
+
+def _payload(
+    program: Program, graph: Graph, outputs: list[int], kept: tuple[Kept, ...], places: _Places
+) -> bytes:
+    """The bytes of a program, of which ``program`` has all the sizes."""
+    score = [i for i, node in enumerate(graph.nodes) if not node.late]
+    late = [i for i, node in enumerate(graph.nodes) if node.late]
+    pool_offsets, pool = lay_out_pool(graph)
+    at_score = HEADER_BYTES
+    at_late = at_score + OPERATOR_BYTES * len(score)
+    at_kept = at_late + OPERATOR_BYTES * len(late)
+    at_features = _up8(at_kept + 4 * len(kept))
+    at_pool = _up8(at_features + 4 * len(outputs))
+    body = struct.pack(
+        "<8HI2H2B3H6I8x", PROGRAM_FORMAT, program.registers, len(score), len(late), len(kept),
+        len(outputs), program.pending, program.pending_entry_bytes, program.terminal_state_bytes,
+        program.card_slot_bytes, program.card_sets, program.card_ways, places.token,
+        program.terminal_labels, program.card_labels, 0, at_score, at_late, at_kept, at_features,
+        at_pool, len(pool),
+    )
+    for number in [*score, *late]:
+        body += _encode_operator(
+            graph.nodes[number], number, places.registers, places.state.get(number, 0),
+            pool_offsets.get(number),
+        )
+    body += b"".join(_encode_kept(k, places.registers[k.node]) for k in kept)
+    body = body.ljust(at_features, b"\0")
+    for node, feature_id in zip(outputs, program.feature_ids, strict=True):
+        body += struct.pack("<BBH", places.registers[node], 0, feature_id)
+    return body.ljust(at_pool, b"\0") + pool
+
+
+def _card_slot_bytes(graph: Graph, state_bytes: int, labels: int) -> int:
+    """Bytes that a card takes; 0 when no feature follows cards."""
+    if not any(node.key == CARD for node in graph.nodes):
+        return 0
+    slot = CARD_HEAD_BYTES + state_bytes + (8 + 8 * labels if labels else 0)
+    if slot > MAX_CARD_SLOT_BYTES:
+        raise ConfigError(
+            f"the card features need {slot} bytes per card; a slot has at most "
+            f"{MAX_CARD_SLOT_BYTES}; use fewer card features or card_labels"
+        )
+    return slot
 
 
 def _add(graph: Graph, feature: Feature, schema: Schema) -> int:
