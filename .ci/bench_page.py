@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from tinyfin.targets import catalogue
+
 Found = dict[str, Any]
 
 NAMES = {
@@ -210,15 +212,22 @@ def opening(targets: list[Found]) -> list[str]:
     ]  # fmt: skip
 
 
+def ram_left(budget: Found) -> int:
+    """Bytes of the part's RAM beside variables and stack: for larger tables, or for one's own."""
+    stack = max(budget["stack_bound_bytes"], budget["stack_painted_bytes"])
+    return catalogue.get(budget["target"]).ram_bytes - budget["ram"]["total"] - stack
+
+
 def budgets(targets: list[Found], events: int) -> list[str]:
     """Predicted and measured cost of the reference pack."""
     lines = [
         "## Budgets of the reference pack: predicted and measured",
         "",
         "`tinyfin budget models/payment/model.tfpack`. Predicted: flash and RAM from the linked "
-        "image, stack from the call graph and the code of kernels in assembler, instructions as "
-        "the bound that the program gives (its operators each at its dearest, an inference per "
-        "input for the reasons). "
+        "image, stack from the call graph, the code of kernels in assembler and one interrupt at "
+        "the deepest point, RAM left of what the part has, instructions as the bound that the "
+        "program gives (its operators each at its dearest, an inference per input for the "
+        "reasons). "
         "Measured: the stack that a replay touched, and the instructions of "
         f"{events} transactions of other simulated terminals.",
         "",
@@ -227,12 +236,12 @@ def budgets(targets: list[Found], events: int) -> list[str]:
     for found in targets:
         b = found["budget"]
         if "error" in b:
-            rows.append([found["target"], b["error"], *[None] * 11])
+            rows.append([found["target"], b["error"], *[None] * 12])
             continue
         i, m, f = b["instructions"], b["measured"], b["flash"]
         rows.append([
             b["target"], b["flash_bytes"], b["ram"]["total"], b["stack_bound_bytes"],
-            b["stack_painted_bytes"], i["bound"], m["max"], m["p99_9"], m["median"],
+            b["stack_painted_bytes"], ram_left(b), i["bound"], m["max"], m["p99_9"], m["median"],
             i["features_median"], i["network"], i["reasons_max"], i["outcome_max"],
         ])  # fmt: skip
         parts.append([
@@ -242,7 +251,7 @@ def budgets(targets: list[Found], events: int) -> list[str]:
             ", ".join(f"{o['operator']} {o['instructions']:,}" for o in i["largest"][:3]),
         ])  # fmt: skip
     lines += table(
-        ["target", "flash B", "variables B", "stack bound B", "stack painted B",
+        ["target", "flash B", "variables B", "stack bound B", "stack painted B", "RAM left B",
          "score: bound", "score: max", "99.9%", "median", "features (median)", "network",
          "reasons (max)", "outcome (max)"],
         rows,
