@@ -141,7 +141,10 @@ def test_a_wrong_key_or_size_is_named(tmp_path: Path) -> None:
 
 
 def test_the_command_measures_on_the_target(small: dict[str, Path], tmp_path: Path) -> None:
+    """With the features that the data can feed: the packs that are built know them too."""
     config = configured(small, tmp_path, 'hidden = [[4], [600, 300]]\nmax_flash = "100k"\n')
+    assert config.path is not None
+    config.path.write_text(config.path.read_text().replace('[features]\nnames = "default"\n', ""))
     answer = CliRunner().invoke(
         main, ["train", str(small["data"]), "--config", str(config.path), "--search",
                "--out", str(tmp_path), "--name", "found"],

@@ -158,6 +158,8 @@ class _Room:
             folder = self.begun.run.path / "shape"
             shutil.rmtree(folder, ignore_errors=True)
             probe = new_run(self.begun.run.path, folder.name, config)
+            # with what the data has settled
+            shutil.copyfile(self.begun.run.file("config.toml"), probe.path / "config.toml")
             try:
                 learn(
                     probe, self.begun.material, self.begun.split, replace(config, model=model),
