@@ -9,14 +9,17 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from tests.engine.native import DEADLINE_S, HEADER, LIBRARY, SOURCES, TEST, WARNINGS, compiler
+from tinyfin.cli import main as main_command
 from tinyfin.codegen import monocypher
 from tinyfin.codegen.emit import emit
 from tinyfin.features.compiler import compile_program
 from tinyfin.pack.container import build_pack
 from tinyfin.schema import PAYMENT
 
+PAYMENT_PACK = Path(__file__).resolve().parents[2] / "models" / "payment" / "model.tfpack"
 PORT = LIBRARY / "src" / "tinyfin_port_monocypher.c"
 
 
@@ -41,7 +44,12 @@ def test_on_this_host(generated: Path, tmp_path: Path) -> None:
     main = tmp_path / "main.c"
     call = "int main(void) { return -check_transaction(); }\n"
     main.write_text("int check_transaction(void);\n" + call)
-    folder = monocypher.obtain()
+    answer = CliRunner().invoke(main_command, [
+        "codegen", str(PAYMENT_PACK), "--out", str(tmp_path / "c"), "--with-monocypher",
+    ])
+    assert answer.exit_code == 0, answer.output
+    folder = tmp_path / "c" / "monocypher"
+    assert str(folder / "monocypher.c") in answer.output
     flags = ["-std=c99", *WARNINGS, f"-I{LIBRARY / 'include'}", f"-I{generated}", f"-I{folder}"]
     sources = [main, generated / "example.c", generated / "tinyfin_pack.c", *SOURCES, PORT]
     defines = [f"-D{define}" for define in monocypher.DEFINES]

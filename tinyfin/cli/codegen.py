@@ -24,12 +24,18 @@ __all__ = ["command"]
     help="Weights in the layout of this target's kernels (tinyfin targets); canonical, which every "
     "core runs, if not given.",
 )  # fmt: skip
+@click.option(
+    "--with-monocypher", is_flag=True,
+    help="Write OUT/monocypher/monocypher.c and .h too: the hash and the signature that the engine "
+    "asks a project for. Compile them with BLAKE2_NO_UNROLLING.",
+)
 @public_key_option
 @json_option
 def command(
     run: Path,
     out_dir: Path,
     target_name: str | None,
+    with_monocypher: bool,
     public_keys: tuple[Path, ...],
     as_json: bool,
 ) -> None:
@@ -42,6 +48,7 @@ def command(
     """
     from tinyfin.codegen.emit import emit as write
     from tinyfin.codegen.layout import read_layout
+    from tinyfin.codegen.monocypher import put_beside
     from tinyfin.pack.trust import require_trusted, trusted_keys
     from tinyfin.targets import catalogue
     from tinyfin.targets.flash import run_pack, target_pack
@@ -54,18 +61,20 @@ def command(
     pack = path.read_bytes()
     tflite = run / "model.tflite" if run.is_dir() else None
     model = tflite.read_bytes() if tflite is not None and tflite.is_file() else None
-    files = write(pack, out_dir, tflite=model, keys=keys)
+    written = write(pack, out_dir, tflite=model, keys=keys)
+    if with_monocypher:
+        written = [*written, *put_beside(out_dir / "monocypher")]
     layout = read_layout(pack)
     emit(
         {
-            "files": [str(path) for path in files],
+            "files": [str(path) for path in written],
             "pack_id": layout.pack_id,
             "pack_bytes": layout.pack_bytes,
             "memory_bytes": layout.memory_bytes,
             "state_bytes": layout.state_bytes,
         },
         as_json,
-        "\n".join(map(str, files))
+        "\n".join(map(str, written))
         + f"\npack {layout.pack_id}: {layout.pack_bytes} B of flash, "
         f"{layout.memory_bytes} B of memory",
     )

@@ -56,11 +56,11 @@ def _text(facts: dict[str, Any]) -> str:
         f"{facts['rows']} transactions later than {facts['since']}, {facts['frauds']} frauds"
         + (" (COLD: the state had not seen enough)" if facts["state"] == "COLD" else "")
     ]
-    lines.append("                     A       B       B - A   95% interval")
+    lines.append("                        A       B       B - A   95% interval")
     for name, m in facts["figures"].items():
         span = m.get("interval")
         between = "" if span is None else f"   {span[0]:+.4f} to {span[1]:+.4f}"
-        lines.append(f"{name:<18}  {_n(m['a'])}  {_n(m['b'])}  {_n(m['difference'])}{between}")
+        lines.append(f"{name:<21}  {_n(m['a'])}  {_n(m['b'])}  {_n(m['difference'])}{between}")
     lines.append(f"decisions that change: {facts['changed']} of {facts['rows']}")
     for row in facts["changes"]:
         lines.append(

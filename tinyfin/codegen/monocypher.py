@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tinyfin import paths
+from tinyfin import files, paths
 from tinyfin.errors import ToolError
 
-__all__ = ["DEFINES", "obtain"]
+__all__ = ["DEFINES", "obtain", "put_beside"]
 
 DEFINES = ("BLAKE2_NO_UNROLLING",)
 
@@ -28,3 +28,13 @@ def obtain(cache: Path | None = None) -> Path:
     except script.MonocypherError as error:
         raise ToolError(str(error)) from error
     return Path(folder)
+
+
+def put_beside(folder: Path, cache: Path | None = None) -> list[Path]:
+    """Copy the two files of :func:`obtain` into ``folder``, made when missing. Raises ToolError,
+    InputError when they cannot be written."""
+    source = obtain(cache)
+    return [
+        files.write(folder / name, (source / name).read_bytes(), make_folder=True)
+        for name in ("monocypher.c", "monocypher.h")
+    ]
