@@ -411,3 +411,21 @@ def test_the_wire_shows_damage_and_repair_and_names_what_stayed_zero() -> None:
     assert [row[0] for row in device["rows"]] == ["scored"]
     assert zeros["text"] == "0 everywhere: timeouts, evictions."
     assert wire_blocks({"replays": [{"target": "c", "error": "gone"}]}) == []
+
+
+def test_a_red_page_begins_with_what_went_wrong(tmp_path: Path) -> None:
+    """Not with the names of all that was not proven because of it."""
+    nothing = {"transactions": None, "verdicts": None, "compared": None, "mismatches": None}
+    replays = [
+        facts_of_replay(target="a/flash", error="flash: no such port", **nothing),
+        facts_of_replay(target="a/parity", error="flash: not reached: no such port", **nothing),
+        facts_of_replay(target="b/parity", lost=3),
+    ]
+    page = tmp_path / "r.html"
+    write(page, replay=replays)
+    verdict = re.search(r'<section class="verdict.*?<details', page.read_text(), re.DOTALL)
+    assert verdict
+    lines = re.findall("<p>(.*?)</p>", verdict[0])
+    assert lines == [
+        "a/flash: flash: no such port", "Not reached: a/parity.", "Not proven: b/parity: lost."
+    ]

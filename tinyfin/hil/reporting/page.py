@@ -21,6 +21,7 @@ __all__ = ["EXAMPLE_HZ", "render", "write"]
 
 EXAMPLE_HZ = 100_000_000
 """The clock at which instructions are shown as a time, an assumption named as such."""
+_NOT_REACHED = "not reached: "
 
 
 def write(
@@ -101,12 +102,23 @@ def render(facts: Mapping[str, Any]) -> str:
 
 def _lines(facts: Mapping[str, Any]) -> list[str]:
     verdict = facts["verdict"]
-    failed = [check["name"] for check in verdict["checks"] if not check["ok"]]
     if verdict["pass"]:
-        proven = (
+        return [
             "Everything the terminal computed equals the workstation's, byte for byte, and nothing "
             "was lost."
-        )
-    else:
-        proven = f"Not proven: {', '.join(failed) or 'nothing was checked'}."
-    return [proven, *first_differences(facts)]
+        ]
+    errors = {
+        str(r.get("target", "target")): str(r["error"]) for r in facts["replays"] if r.get("error")
+    }
+    later = [name for name, error in errors.items() if _NOT_REACHED in error]
+    lines = [f"{name}: {error}" for name, error in errors.items() if name not in later]
+    if later:
+        lines.append(f"Not reached: {', '.join(later)}.")
+    # what ended with an error proves nothing else either
+    failed = [
+        check["name"] for check in verdict["checks"]
+        if not check["ok"] and check["name"].split(": ")[0] not in {*errors, "error"}
+    ]
+    if failed or not errors:
+        lines.append(f"Not proven: {', '.join(failed) or 'nothing was checked'}.")
+    return [*lines, *first_differences(facts)]
