@@ -45,9 +45,9 @@ _RANGE = {
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,30}\Z")
 # Words the generated C struct, the readers' special columns and the wire keep for themselves.
 _RESERVED_WORDS = """
-present reserved time local_time terminal id result response outcome_time label label_time scenario
-notices label_delay auto break case char const continue default do double else enum extern float
-for goto if inline int long register restrict return short signed sizeof static struct switch
+present reserved time local_time terminal id result response action outcome_time label label_time
+scenario notices label_delay auto break case char const continue default do double else enum extern
+float for goto if inline int long register restrict return short signed sizeof static struct switch
 typedef union unsigned void volatile while class new delete this template namespace public private
 protected true false bool
 """

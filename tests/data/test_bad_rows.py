@@ -40,6 +40,8 @@ def major(**options: Any) -> Any:
         ("result", "maybe", "approved, declined"),
         ("response", "100", "0..99"),
         ("response", "N7", "DE39"),
+        ("action", "approve", "accept, go_online, decline or 0..2"),
+        ("action", "3", "accept, go_online, decline or 0..2"),
         ("label", "2", "0 (genuine), 1 (fraud) or empty"),
         ("outcome_time", "1514807999", "before the transaction's time"),
         ("label_time", "1514807999", "before the transaction's time"),

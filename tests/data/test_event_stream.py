@@ -44,6 +44,7 @@ def transactions(
         present=np.zeros(n, np.uint32),
         result=np.array(result if result is not None else [0] * n, np.uint8),
         response=np.full(n, -1, np.int32),
+        action=np.zeros(n, np.uint8),
         outcome_t_mono_s=later(delays),
         label=np.array(labels if labels is not None else [-1] * n, np.int8),
         label_known_s=later(known),

@@ -71,6 +71,39 @@ def test_arrow_times(parquet: Write, unit: str) -> None:
     assert read(parquet({"time": column}), load()).t_mono_s.tolist() == [NOON]
 
 
+@pytest.mark.parametrize(
+    ("cells", "how"),
+    [
+        (["accept", "go_online", "decline", ""], {}),
+        (["0", "1", "2", ""], {}),
+        (["ok", "host", "no", ""], {"values": {"ok": "accept", "host": 1, "*": "decline"}}),
+    ],
+)
+def test_actions(csv: Write, cells: list[str], how: dict[str, object]) -> None:
+    config = from_table({"data": {"time": "time", "action": {"column": "done", **how}}})
+    tx = read(csv("time,done", *(f"1514808000,{cell}" for cell in cells)), config)
+    assert tx.action.tolist() == [0, 1, 2, 0]
+    assert tx.action.dtype == np.uint8
+
+
+def test_numbers_of_actions_in_parquet(parquet: Write) -> None:
+    column = pa.array([2.0, None, 1.0])
+    tx = read(parquet({"time": [1514808000] * 3, "action": column}), load())
+    assert tx.action.tolist() == [2, 0, 1]
+
+
+def test_a_file_of_acceptances_is_a_file_without_actions(csv: Write) -> None:
+    """As fingerprints see it: neither says anything of a terminal that did something else."""
+    rows = ("1514808000,4", "1514808001,5")
+    bare = read(csv("time,amount_minor", *rows), load())
+    told = [
+        read(csv("time,amount_minor,action", *(f"{row},{done}" for row in rows)), load())
+        for done in ("accept", "decline")
+    ]
+    assert bare.action.tolist() == [0, 0]
+    assert bare.fingerprint() == told[0].fingerprint() != told[1].fingerprint()
+
+
 def test_native_names_and_absent_columns(csv: Write) -> None:
     tx = read(csv("time,amount_minor,entry_mode", "1514808000,1234,chip", "1514808001,,"), load())
     assert tx.column("amount_minor").tolist() == [1234, 0]

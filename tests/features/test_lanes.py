@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.features.assembler import Assembler
+from tests.features.assembler import TERMINAL, Assembler
 from tests.features.packing import pack
 from tests.features.programs import programs
 from tests.features.rig import SCHEMA
@@ -45,12 +45,21 @@ def crowd(seed: int, terminals: int, n: int) -> Transactions:
         present=rng.choice(np.array([127, 126, 123, 0], np.uint32), n, p=[0.7, 0.1, 0.1, 0.1]),
         result=rng.choice(np.array([0, 1, 2, 3, 4, NO_RESULT], np.uint8), n),
         response=rng.integers(-1, 100, n).astype(np.int32),
+        action=rng.integers(0, 3, n).astype(np.uint8),
         outcome_t_mono_s=t + rng.choice(np.array([0, 0, 1, 900], np.uint32), n),
         label=rng.integers(-1, 2, n).astype(np.int8),
         label_known_s=t + rng.choice(np.array([0, 60, 5000], np.uint32), n),
         scenario=None,
         scenario_code=np.zeros(n, np.int16),
     )
+
+
+def learns_actions() -> Assembler:
+    """The sum of all codes of actions at the terminal, whatever became of the events."""
+    p = Assembler(token_field=TOKEN_COLUMN)
+    taken = p.op("OUTCOME", p2=2, phase="outcome")
+    p.feature(p.op("WINDOW", taken, key=TERMINAL, when=31, p0=2**30, p2=2, p3=4))
+    return p
 
 
 def one_by_one(twin: Twin, tx: Transactions) -> tuple[np.ndarray, np.ndarray]:
@@ -67,7 +76,8 @@ def one_by_one(twin: Twin, tx: Transactions) -> tuple[np.ndarray, np.ndarray]:
             )
             features[row], flags[row] = twin.features(at), verdict.flags
         elif kind == OUTCOME:
-            twin.outcome(at, id, int(t), int(tx.result[row]), int(tx.response[row]), 0)
+            said = int(tx.result[row]), int(tx.response[row]), int(tx.action[row])
+            twin.outcome(at, id, int(t), *said)
         else:
             assert kind == NOTICE
             there = int(tx.present[row]) >> TOKEN_COLUMN & 1
@@ -101,6 +111,17 @@ def test_random_programs(program: Assembler, seed: int, terminals: int) -> None:
 def test_every_operator(terminals: int, threads: int) -> None:
     tx = crowd(terminals, terminals, 1500)
     assert same(every_operator(), tx, tx, threads)
+
+
+def test_one_other_action_is_noticed() -> None:
+    """The negative control of what an outcome says: the comparison sees a single action."""
+    tx = crowd(7, 40, 300)
+    tx = dataclasses.replace(tx, id=np.arange(300, dtype=np.uint64), outcome_t_mono_s=tx.t_mono_s)
+    assert same(learns_actions(), tx, tx)
+    action = tx.action.copy()
+    some = np.flatnonzero(tx.result == 0)[20]
+    action[some] = (action[some] + 1) % 3
+    assert not same(learns_actions(), tx, dataclasses.replace(tx, action=action))
 
 
 def test_one_other_amount_is_noticed() -> None:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The default features on simulated transactions: twin and oracle agree, and no label leaks."""
+"""The default features, and two that learn from actions, on simulated transactions: twin and
+oracle agree, and no label leaks."""
 
 from __future__ import annotations
 
@@ -10,13 +11,19 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from tests.features.actions import (
+    ACTION_FEATURES,
+    program_with_actions,
+    with_actions,
+    without_actions,
+)
 from tests.features.packing import pack
 from tinyfin.config import Simulate, load
 from tinyfin.data import simulator
 from tinyfin.data.events import NOTICE, OUTCOME, Stream, event_stream
 from tinyfin.data.readers import read
 from tinyfin.data.transactions import Transactions
-from tinyfin.features.compiler import Program, compile_program
+from tinyfin.features.compiler import Program
 from tinyfin.features.oracle import OracleEngine
 from tinyfin.schema import PAYMENT
 from tinyfin.twin import Twin
@@ -26,7 +33,7 @@ COMPARED_EVENTS = 5000
 
 @pytest.fixture(scope="module")
 def program() -> Program:
-    return compile_program("default", PAYMENT)
+    return program_with_actions()
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +41,7 @@ def town(tmp_path_factory: pytest.TempPathFactory) -> Transactions:
     """Three weeks of eight terminals, labels known after four days."""
     folder: Path = tmp_path_factory.mktemp("town")
     settings = Simulate(terminals=8, days=21, seed=11, attacks={"card_testing": 4.0})
-    simulator.write(simulator.simulate(settings), folder / "town.parquet")
+    simulator.write(with_actions(simulator.simulate(settings), 11), folder / "town.parquet")
     (folder / "tinyfin.toml").write_text('[data]\nlabel_delay = "4d"\n')
     return read(folder / "town.parquet", load(folder / "tinyfin.toml"))
 
@@ -66,7 +73,8 @@ def test_the_default_program_on_simulated_transactions(
             oracle.notice(id, card, now, int(town.t_mono_s[row]), int(town.label[row]))
             notices += 1
         elif kind == OUTCOME:
-            oracle.outcome(id, now, int(town.result[row]), int(town.response[row]), 0)
+            said = int(town.result[row]), int(town.response[row]), int(town.action[row])
+            oracle.outcome(id, now, *said)
         else:
             oracle.score(id, now, int(town.t_local_s[row]), values, present)
             assert oracle.features() == tuple(int(x) for x in features[row]), f"row {row}"
@@ -74,6 +82,15 @@ def test_the_default_program_on_simulated_transactions(
     for terminal, oracle in enumerate(oracles):
         assert twin.stats(terminal) == oracle.stats()
         assert twin.export_state(terminal) == oracle.export_state(), town.terminals[terminal]
+
+
+def test_only_what_learns_from_actions_sees_them(program: Program, town: Transactions) -> None:
+    """Without the column the same features of the same rows are others, and no other feature."""
+    told, _ = features_of(program, town, event_stream(town))
+    mute = without_actions(town)
+    untold, _ = features_of(program, mute, event_stream(mute))
+    other = (told != untold).any(axis=0)
+    assert tuple(np.array(program.feature_names)[other]) == ACTION_FEATURES
 
 
 def flipped(tx: Transactions, rows: npt.NDArray[np.bool_]) -> Transactions:

@@ -108,7 +108,8 @@ def transactions() -> Transactions:
         schema=PAYMENT, row=np.arange(n), terminal=terminal, terminals=("a", "b", "c", "d"),
         id=np.arange(n).astype(np.uint64), t_mono_s=u32, t_local_s=u32,
         values=np.zeros((n, fields), np.int64), present=np.zeros(n, np.uint32),
-        result=np.zeros(n, np.uint8), response=np.full(n, -1, np.int32), outcome_t_mono_s=u32,
+        result=np.zeros(n, np.uint8), response=np.full(n, -1, np.int32),
+        action=np.zeros(n, np.uint8), outcome_t_mono_s=u32,
         label=(scenario == 1).astype(np.int8), label_known_s=u32,
         scenario=("genuine", "card_testing", "lunch_rush"), scenario_code=scenario,
     )  # fmt: skip

@@ -23,8 +23,9 @@ def make(t: np.ndarray, label: np.ndarray, known: np.ndarray) -> Transactions:
     return Transactions(
         PAYMENT, np.arange(n), np.zeros(n, np.int32), ("0",), np.arange(n, dtype=np.uint64),
         t.astype(np.uint32), t.astype(np.uint32), values, np.zeros(n, np.uint32),
-        np.zeros(n, np.uint8), np.full(n, -1, np.int32), t.astype(np.uint32),
-        label.astype(np.int8), known.astype(np.uint32), None, np.zeros(n, np.int16),
+        np.zeros(n, np.uint8), np.full(n, -1, np.int32), np.zeros(n, np.uint8),
+        t.astype(np.uint32), label.astype(np.int8), known.astype(np.uint32), None,
+        np.zeros(n, np.int16),
     )
 
 

@@ -7,11 +7,11 @@ from functools import cache
 
 import numpy as np
 
+from tests.features.actions import program_with_actions, with_actions
 from tests.network.build_tflite import Graph
 from tinyfin import config
 from tinyfin.data.events import Stream, event_stream
 from tinyfin.data.transactions import Transactions
-from tinyfin.features.compiler import compile_program
 from tinyfin.pack.calibration import Calibration
 from tinyfin.pack.container import build_pack, model_id
 from tinyfin.pack.decision import Decision
@@ -42,8 +42,9 @@ def network(inputs: int, seed: int = 1, tweak: int = 0) -> bytes:
 
 @cache
 def make_pack(seed: int = 1, tweak: int = 0, key: Key = DEVELOPMENT_KEY) -> bytes:
-    """The default features of payments, a random network, thresholds that often act."""
-    program = compile_program("default", PAYMENT)
+    """The default features of payments and two that learn from actions, a random network,
+    thresholds that often act."""
+    program = program_with_actions()
     n = len(program.feature_names)
     tflite = network(n, seed, tweak)
     maps = [InputMap((-2000, 0, 500, 3000), (-128, -20, 40, 127)) for _ in range(n)]
@@ -61,7 +62,7 @@ def make_pack(seed: int = 1, tweak: int = 0, key: Key = DEVELOPMENT_KEY) -> byte
 
 @cache
 def make_transactions(terminals: int = 3, days: int = 8, seed: int = 5) -> Transactions:
-    """Simulated transactions, as the readers give them."""
+    """Simulated transactions with actions, as the readers give them."""
     import tempfile
     from pathlib import Path
 
@@ -73,7 +74,7 @@ def make_transactions(terminals: int = 3, days: int = 8, seed: int = 5) -> Trans
     )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "data.parquet"
-        simulator.write(simulator.simulate(settings), path)
+        simulator.write(with_actions(simulator.simulate(settings), seed), path)
         return read(path, config.load(None))
 
 

@@ -3,19 +3,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+from tests.features.actions import ACTION_FEATURES, without_actions
 from tests.wire import rig
 from tinyfin.data.events import Stream
 from tinyfin.errors import MismatchError
 from tinyfin.hil.lines.host import build_host_terminal
 from tinyfin.hil.replays import replay
+from tinyfin.hil.replays.sender import Sender
 from tinyfin.twin import Twin
 from tinyfin.wire.client import Client
+from tinyfin.wire.events import Outcome
 from tinyfin.wire.links import ProcessLink
 
 
@@ -50,6 +54,25 @@ def test_one_weight_changed_is_found_and_named(tampered: Path) -> None:
     assert (found.expected, found.got) == (answers[0][first][0], answers[1][first][0])
     with pytest.raises(MismatchError, match=f"row {row} .*network output 0"):
         result.check()
+
+
+def test_actions_that_are_not_sent_are_seen(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tx = rig.make_transactions()
+    assert tx.action.any()
+    said = Sender._outcome
+
+    def unsaid(sender: Sender, at: int) -> Outcome:
+        return dataclasses.replace(said(sender, at), action_taken=0)
+
+    monkeypatch.setattr(Sender, "_outcome", unsaid)
+    result = replay(rig.make_pack(), tx, rig.make_stream(tx), client, limit=300)
+    found = result.first_mismatch
+    assert found is not None
+    assert found.field in [f"feature {name}" for name in ACTION_FEATURES]
+    mute = without_actions(tx)
+    replay(rig.make_pack(), mute, rig.make_stream(mute), client, limit=300).check()
 
 
 def test_it_is_the_first_difference_whatever_was_sent_behind_it(tampered: Path) -> None:

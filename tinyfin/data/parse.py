@@ -250,14 +250,26 @@ def _too_fine(exponent: int) -> str:
     return f'at most {exponent} decimals (unit = "major", exponent = {exponent})'
 
 
-def codes(array: pa.Array, names: Sequence[str], values: Mapping[str, str | int] | None) -> Parsed:
-    """Index into ``names``, after translation by ``values``."""
+def codes(
+    array: pa.Array,
+    names: Sequence[str],
+    values: Mapping[str, str | int] | None,
+    *,
+    by_number: bool = False,
+) -> Parsed:
+    """Index into ``names``, after translation by ``values``; ``by_number`` takes the index too."""
     encoded = (texts(array) if values is None else translated(array, values)).dictionary_encode()
     index = {name: i for i, name in enumerate(names)}
+    if by_number:
+        index |= {str(i): i for i in range(len(names))}
     lookup = np.array([index.get(word, -1) for word in encoded.dictionary.to_pylist()] or [-1])
     present = _mask(encoded.is_valid())
     found = lookup.astype(np.int64)[_numpy(encoded.indices)]
-    rule = f"must be one of {', '.join(names)}; translate other spellings with values = {{...}}"
+    numbers = f" or 0..{len(names) - 1}" if by_number else ""
+    rule = (
+        f"must be one of {', '.join(names)}{numbers}; "
+        "translate other spellings with values = {...}"
+    )
     return Parsed(found, present, [(present & (found < 0), rule)])
 
 

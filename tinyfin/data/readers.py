@@ -283,6 +283,7 @@ def _assemble(parts: Sequence[Part], schema: Schema) -> Transactions:
         present=column("present", np.uint32),
         result=column("result", np.uint8),
         response=column("response", np.int32),
+        action=column("action", np.uint8),
         outcome_t_mono_s=column("outcome_time", np.uint32),
         label=column("label", np.int8),
         label_known_s=column("label_time", np.uint32),

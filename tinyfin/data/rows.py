@@ -32,7 +32,7 @@ from tinyfin.data.parse import (
 from tinyfin.data.problems import BadRows
 from tinyfin.data.times import Times, parse_times
 from tinyfin.data.tokens import parse_hashes, parse_ids, parse_tokens, refuse_pans
-from tinyfin.data.transactions import NO_RESULT, RESULTS
+from tinyfin.data.transactions import ACTIONS, NO_RESULT, RESULTS
 from tinyfin.errors import DataError
 from tinyfin.schema import Field, Schema
 
@@ -223,7 +223,7 @@ def _field(part: Part, spec: Field, column: Column, source: pa.Array) -> Parsed:
 
 
 def _parse_outcome(part: Part, columns: Mapping[str, Column]) -> None:
-    """Results; without any, responses; without those, immediate approval."""
+    """Results; without any, responses; without those, immediate approval. And what was done."""
     out = part.arrays
     response = np.full(len(part), -1, np.int64)
     if (source := source_of(part, columns, "response")) is not None:
@@ -240,6 +240,11 @@ def _parse_outcome(part: Part, columns: Mapping[str, Column]) -> None:
         refused = (response >= 0) & ~np.isin(response, APPROVED_RESPONSES)
         result = refused.astype(np.uint8)
     out["response"], out["result"] = response, result
+    out["action"] = np.zeros(len(part), np.uint8)
+    if (source := source_of(part, columns, "action")) is not None:
+        parsed = codes(flat(source), ACTIONS, columns["action"].values, by_number=True)
+        _note(part, columns, "action", source, parsed)
+        out["action"] = np.where(parsed.present, parsed.values, 0).astype(np.uint8)
 
 
 def source_of(part: Part, columns: Mapping[str, Column], name: str) -> pa.Array | None:

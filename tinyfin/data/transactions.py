@@ -14,7 +14,10 @@ import numpy.typing as npt
 from tinyfin.errors import DataError
 from tinyfin.schema import Schema
 
-__all__ = ["EPOCH_UNIX_S", "NO_RESULT", "RESULTS", "Transactions", "format_time"]
+__all__ = ["ACTIONS", "EPOCH_UNIX_S", "NO_RESULT", "RESULTS", "Transactions", "format_time"]
+
+ACTIONS = ("accept", "go_online", "decline")
+"""What a terminal can do with a transaction, by index: ``enum tfin_action``."""
 
 RESULTS = ("approved", "declined", "cancelled", "timed_out", "reversed")
 """What became of a transaction, by index."""
@@ -60,6 +63,8 @@ class Transactions:
     """Index into RESULTS, or NO_RESULT."""
     response: npt.NDArray[np.int32]
     """Response code (DE39), 0..99, or -1."""
+    action: npt.NDArray[np.uint8]
+    """Index into ACTIONS: what the terminal did, whatever was advised; 0 where nobody said."""
     outcome_t_mono_s: npt.NDArray[np.uint32]
     label: npt.NDArray[np.int8]
     """-1 unknown, 0 genuine, 1 fraud."""
@@ -124,12 +129,18 @@ class Transactions:
         return names[self.scenario_code]
 
     def fingerprint(self) -> str:
-        """SHA-256 over the schema's fields and every column, in hexadecimal."""
+        """SHA-256 over the schema's fields and every column, in hexadecimal.
+
+        Actions are part of it where one of them is not ``accept``: to say so of all is to say
+        nothing.
+        """
         digest = hashlib.sha256()
         for field in self.schema.fields:
             digest.update(repr((field.name, field.type, field.missing, field.values)).encode())
         digest.update(repr((self.terminals, self.scenario)).encode())
         for name, array in self._arrays().items():
+            if name == "action" and not array.any():
+                continue
             digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
             digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()

@@ -88,19 +88,22 @@ class Terminal:
 
     def outcome(
         self, event: Answered | int, result: str = "approved", *, after_s: int = 1,
-        response: int | None = None,
+        response: int | None = None, action: str = "accept",
     ) -> int:  # fmt: skip
         """Tell what became of an event; the engine's error code, 0 when it took it.
 
-        result: approved, declined, cancelled, timed_out or reversed.
+        result: approved, declined, cancelled, timed_out or reversed. action: what the terminal
+        did, whatever was advised: accept, go_online or decline.
         """
         if result not in RESULTS:
             raise InputError(f"result {result!r} is none of {', '.join(RESULTS)}")
+        if action not in ACTIONS:
+            raise InputError(f"action {action!r} is none of {', '.join(ACTIONS)}")
         self.t_mono_s += after_s
         frame = self._frame()
         number = event if isinstance(event, int) else event.id
         code = -1 if response is None else response
-        said = Outcome(self.t_mono_s, RESULTS.index(result), 0, code)
+        said = Outcome(self.t_mono_s, RESULTS.index(result), ACTIONS.index(action), code)
         frame.outcome(number, said)
         return self._error(frame)
 

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from tinyfin.errors import PackError
 
-__all__ = ["ACTIONS", "NEVER_Q32", "Decision", "mix"]
+__all__ = ["NEVER_Q32", "Decision", "mix"]
 
-ACTIONS = ("accept", "go_online", "decline")
 NEVER_Q32 = 2**32 - 1
 _HEAD = struct.Struct("<IIHHIIHH")
 _ENTRY = struct.Struct("<HbB")

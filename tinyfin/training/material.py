@@ -20,6 +20,9 @@ from tinyfin.config.sections import Risk
 from tinyfin.data.events import event_stream
 from tinyfin.data.transactions import Transactions
 from tinyfin.features.compiler import Program, compile_program
+from tinyfin.features.expressions import outcome
+from tinyfin.features.graph import walk
+from tinyfin.features.selection import select
 from tinyfin.training.cuts import learn_cuts
 from tinyfin.training.risks import learn_risks
 from tinyfin.training.run import file_facts
@@ -67,6 +70,7 @@ class Material:
         program = compile_program(config.features, config.schema, **config.features.capacities)
         found = self._features.get(program.payload)
         if found is None:
+            _say_what_is_not_told(self.tx, config, note)
             found = compute_features(self.tx, config, program, note=note)
             self._features.clear()
             self._features[program.payload] = found
@@ -103,6 +107,21 @@ def compute_features(
     note(f"features: {len(stream)} events of {len(tx.terminals)} terminals through the engine")
     twin = Twin(build_pack(config.schema, program), terminals=max(1, len(tx.terminals)))
     return twin.run(tx, stream).features
+
+
+def _say_what_is_not_told(tx: Transactions, config: Config, note: Note) -> None:
+    """Features that learn from what the terminal did, of transactions that were all accepted."""
+    action = outcome("action")
+    if not len(tx) or tx.action.any():
+        return
+    names = [
+        f.name for f in select(config.features)
+        if any((x.operator, x.p2) == (action.operator, action.p2) for x in walk(f.expression))
+    ]
+    if names:
+        note(f"features: {', '.join(names)} learn{'s' if len(names) == 1 else ''} from the action "
+             "taken, which is accept in every row; map it in [data] (action = ...) if terminals "
+             "did anything else")  # fmt: skip
 
 
 def as_known(tx: Transactions, until_s: int) -> Transactions:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from tinyfin.data.transactions import ACTIONS
 from tinyfin.errors import InputError, PackError
 from tinyfin.twin.sources import require_unchanged
 
@@ -33,9 +34,6 @@ Events = npt.NDArray[np.uint64]
 __all__ = [
     "ACTIONS", "ENGINE_VERSION", "FLAGS", "Replay", "Twin", "Verdict", "error_name", "run_plan",
 ]  # fmt: skip
-
-ACTIONS = ("accept", "go_online", "decline")
-"""``enum tfin_action``, by value."""
 
 FLAGS = {1: "COLD", 2: "SATURATED", 4: "CLOCK", 8: "NO_HOST", 16: "SHADOW", 32: "CONTROL"}
 """``enum tfin_flag``, by bit."""
@@ -156,8 +154,9 @@ class Twin:
             raise InputError(f"the stream names rows outside of the {n} transactions")
         columns = (
             tx.id, tx.t_mono_s, tx.t_local_s, np.ascontiguousarray(tx.values), tx.present,
-            tx.result, tx.response, tx.label, result.features, result.outputs, result.score_q32,
-            result.raw, result.action, result.reasons, result.reason_count, result.flags,
+            tx.result, tx.response, tx.action, tx.label, result.features, result.outputs,
+            result.score_q32, result.raw, result.action, result.reasons, result.reason_count,
+            result.flags,
         )  # fmt: skip
         batch = max(_BATCH, _BATCH_PER_TERMINAL * self._engine.terminals)
         if threads > 1:

@@ -183,13 +183,13 @@ public:
     // Runs the events of the terminals first..last - 1, in order. Parts that share no terminal may run at the same time.
     void run(OutMatrix<uint64_t> events, Column<uint32_t> bounds, size_t first, size_t last, Column<uint64_t> id,
              Column<uint32_t> t_mono, Column<uint32_t> t_local, Matrix<int64_t> values, Column<uint32_t> present,
-             Column<uint8_t> result, Column<int32_t> response, Column<int8_t> label, OutMatrix<int16_t> features,
-             OutMatrix<int8_t> outputs, OutColumn<uint32_t> score, OutColumn<int32_t> raw, OutColumn<uint8_t> action,
-             OutMatrix<uint16_t> reasons, OutColumn<uint8_t> reason_count, OutColumn<uint16_t> flags)
+             Column<uint8_t> result, Column<int32_t> response, Column<uint8_t> taken, Column<int8_t> label,
+             OutMatrix<int16_t> features, OutMatrix<int8_t> outputs, OutColumn<uint32_t> score, OutColumn<int32_t> raw,
+             OutColumn<uint8_t> action, OutMatrix<uint16_t> reasons, OutColumn<uint8_t> reason_count, OutColumn<uint16_t> flags)
     {
         nb::gil_scoped_release release;
-        Table table{id.data(),     t_mono.data(),   t_local.data(), values.data(),      values.shape(1),
-                    present.data(), result.data(), response.data(), label.data()};
+        Table table{id.data(),      t_mono.data(), t_local.data(),  values.data(), values.shape(1),
+                    present.data(), result.data(), response.data(), taken.data(),  label.data()};
         Answers answers{features.data(), outputs.data(), score.data(), raw.data(), action.data(), reasons.data(),
                         reason_count.data(), flags.data(), feature_count(), output_count()};
         run_lanes(reinterpret_cast<const Event *>(events.data()), bounds.data(), first, last, table, answers);
@@ -328,6 +328,7 @@ private:
         const uint32_t *present;
         const uint8_t *result;
         const int32_t *response;
+        const uint8_t *taken;
         const int8_t *label;
     };
 
@@ -425,6 +426,7 @@ private:
                 outcomes[n].id = table.id[row];
                 outcomes[n].t_mono_s = q.next->t;
                 outcomes[n].result = table.result[row];
+                outcomes[n].action_taken = table.taken[row];
                 outcomes[n].response = static_cast<int16_t>(table.response[row]);
                 engines[n++] = q.engine;
                 q.next++;
@@ -453,6 +455,7 @@ private:
             } else if (q.fetched->kind == 1) {
                 __builtin_prefetch(table.result + row);
                 __builtin_prefetch(table.response + row);
+                __builtin_prefetch(table.taken + row);
             } else {
                 __builtin_prefetch(table.t_mono + row);
                 __builtin_prefetch(table.label + row);

@@ -34,8 +34,7 @@ class Sender:
     The last frame asks for a checkpoint, but not with ``one_by_one``.
 
     frame_bytes: asked before each frame how long it should be at most; an event that alone is
-    longer gets a frame of its own, up to what HELLO allows. ``action_taken`` of every outcome is
-    accept, as in the twin's batch run.
+    longer gets a frame of its own, up to what HELLO allows.
     """
 
     def __init__(
@@ -70,6 +69,7 @@ class Sender:
         self._plain = 0 if one_by_one else plain_fields(types, tx.values, tx.present)
         self._result = tx.result.tolist()
         self._response = tx.response.tolist()
+        self._action = tx.action.tolist()
         self._fraud = (tx.label == 1).tolist()
         self._token = token
 
@@ -125,4 +125,4 @@ class Sender:
 
     def _outcome(self, at: int) -> Outcome:
         row = self._index[at]
-        return Outcome(self._t[at], self._result[row], 0, self._response[row])
+        return Outcome(self._t[at], self._result[row], self._action[row], self._response[row])
