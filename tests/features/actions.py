@@ -19,11 +19,11 @@ _FEATURES = """
 names = "default"
 
 [features.declined_here]
-expression = "window('terminal', seconds='1d', buckets=8, value=outcome('action') == 2)"
+expression = "last_n('terminal', 16, outcome('action') == 2, itself=false)"
 reason = 0
 
 [features.careful_run]
-expression = "run('card', outcome('action') != 0, when=('approved', 'declined'))"
+expression = "run('terminal', outcome('action') != 0, when=('approved', 'declined'))"
 reason = 0
 """
 ACTION_FEATURES = ("declined_here", "careful_run")
