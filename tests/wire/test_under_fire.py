@@ -317,3 +317,17 @@ def test_faults_depend_on_the_seed_alone(seed: int, pieces: int) -> None:
         return out, link.counts
 
     assert through(pieces) == through(pieces + 1)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_line_that_was_told_to_be_quiet_drops_nothing(seed: int) -> None:
+    """Not even the rest of what it was dropping when it was told."""
+    echo = Echo(random.Random(1))
+    link = ChaosLink(echo, Chaos.parse(f"drop=1/10,seed={seed}"))
+    link.write(bytes(9))
+    while "drop" not in link.counts:
+        link.write(bytes(1))
+    link.quiet()
+    echo.data = b""
+    link.write(b"whole again")
+    assert echo.data == b"whole again"

@@ -132,12 +132,17 @@ class _Way:
         self._queue: deque[tuple[float, bytes]] = deque()
         self._gap = self._next_gap()
         self._to_drop = 0
-        self.quiet = False
+        self._quiet = False
 
     def _next_gap(self) -> float:
         rate = self._chaos.per_byte
         # bytes to the next fault: geometric, so that every byte has the same chance
         return math.inf if not rate else math.floor(self._rng.expovariate(rate))
+
+    def hush(self) -> None:
+        """From here on, pass everything on."""
+        self._quiet = True
+        self._to_drop = 0
 
     def put(self, data: bytes) -> bool:
         """Take bytes in; True when the link is lost at one of them."""
@@ -146,7 +151,7 @@ class _Way:
             dropped = min(self._to_drop, len(data))
             self._to_drop -= dropped
             data = data[dropped:]
-            if self.quiet or self._gap >= len(data):
+            if self._quiet or self._gap >= len(data):
                 self._gap -= len(data)
                 self._pass(data, held_s)
                 break
@@ -222,7 +227,8 @@ class ChaosLink(LinkAround):
 
     def quiet(self) -> None:
         """From here on, pass everything on unharmed."""
-        self._up.quiet = self._down.quiet = True
+        self._up.hush()
+        self._down.hush()
         self._to_reboot, self._reboot_due = math.inf, False
 
     def count(self, events: int) -> None:
