@@ -230,6 +230,39 @@ def test_missing_columns_are_named(csv: Write) -> None:
         read(csv("amount_minor", "1"), load())
 
 
+LATE = {
+    "data": {
+        "time": "time", "amount": "amount", "label": "fraud",
+        "label_time": {"columns": ["day", "hour"], "pattern": "%Y-%m-%d %H:%M"},
+        "scenario": "kind",
+    }
+}
+
+
+def test_a_file_from_before_the_labels_is_one_without_labels(csv: Write) -> None:
+    path, told = csv("time,amount", "1514808000,1", "1514808001,2"), list[str]()
+    with pytest.raises(DataError, match=r"no column 'fraud', wanted for data\.label; "):
+        read(path, from_table(LATE))
+    with pytest.raises(DataError, match="no column 'fraud'"):
+        survey([path], from_table(LATE))
+    tx = read(path, from_table(LATE), labels=False, progress=told.append)
+    assert tx.label.tolist() == [-1, -1]
+    assert tx.scenario is None
+    assert told == [f"{path}: 2 rows; no column 'fraud', so none of them has a label"]
+    found = survey([path], from_table(LATE), labels=False, progress=told.append)
+    assert told[1] == told[0]
+    (piece,) = read_in_pieces([path], from_table(LATE), found)
+    assert piece.fingerprint() == tx.fingerprint()
+
+
+def test_a_file_with_labels_keeps_them_and_needs_all_that_comes_with_them(csv: Write) -> None:
+    settings = from_table({"data": {k: LATE["data"][k] for k in ("time", "amount", "label")}})
+    path = csv("time,amount,fraud", "1514808000,1,1", "1514808001,2,0")
+    assert read(path, settings, labels=False).label.tolist() == [1, 0]
+    with pytest.raises(DataError, match=r"no column 'day', wanted for data\.label_time"):
+        read(path, from_table(LATE), labels=False)
+
+
 def test_unusable_files(csv: Write, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"none\.csv: there is no such file"):
         read(tmp_path / "none.csv", load())

@@ -140,6 +140,27 @@ def test_score_keeps_the_input_order_and_leaves_warmup_out(
     assert np.any(pq.read_table(cold)["raw"].to_numpy() != straight.raw[shuffled])
 
 
+def test_a_file_from_before_the_labels_is_scored_as_one_of_empty_labels(
+    small: dict[str, Path], tmp_path: Path
+) -> None:
+    whole = pq.read_table(small["data"]).slice(0, 3000)
+    early, late = whole.slice(0, 2000), whole.slice(2000)
+    at = late.column_names.index("label")
+    empty = late.set_column(at, "label", pa.nulls(len(late), late.schema.field(at).type))
+    mapping = tmp_path / "mapping.toml"
+    names = set(late.column_names) - {"label_time", "scenario", "simulator"}
+    mapping.write_text("[data]\n" + "".join(f'{name} = "{name}"\n' for name in sorted(names)))
+    found = {}
+    for name, table in {"empty": empty, "absent": late.drop_columns(["label"])}.items():
+        pq.write_table(early, tmp_path / "early.parquet")
+        pq.write_table(table, tmp_path / f"{name}.parquet")
+        out = tmp_path / f"{name}_scores.parquet"
+        score(open_run(small["run"]), [tmp_path / f"{name}.parquet"], out,
+              warmup=[tmp_path / "early.parquet"], config_path=mapping)
+        found[name] = out.read_bytes()
+    assert found["empty"] == found["absent"]
+
+
 @pytest.mark.parametrize("form", ["csv", "parquet"])
 def test_scores_in_pieces_are_the_same_bytes(
     small: dict[str, Path], tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch

@@ -121,7 +121,7 @@ def command(
     keys = trusted_keys(run, public_keys)
     require_trusted(path.read_bytes(), keys, run)
     settings = config.load(config_path or _run_config(run))
-    tx = read(list(data), settings, skip_bad_rows=skip_bad_rows, progress=note)
+    tx = read(list(data), settings, labels=False, skip_bad_rows=skip_bad_rows, progress=note)
     stream = event_stream(tx, settings.data.notices)
     earlier, stream = _warming(tx, stream, settings, warmup, warm_until)
     if target_name is not None:
@@ -173,7 +173,7 @@ def _warming(
     from tinyfin.errors import ConfigError
 
     if warmup:
-        before = read(list(warmup), settings)
+        before = read(list(warmup), settings, labels=False)
         return (before, event_stream(before, settings.data.notices)), stream
     if warm_until is None:
         return None, stream

@@ -190,7 +190,7 @@ def export(
     if config_path is None and run.is_dir() and own.is_file():
         config_path = own
     settings = config.load(config_path)
-    tx = read(list(data), settings, progress=note)
+    tx = read(list(data), settings, labels=False, progress=note)
     keys = _keys(key_path, run)
     twin, events = _replayed(tx, terminal, settings.data.notices, _pack(run), keys)
     image = twin.export_state(0)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from tinyfin.config import Column, Config
 from tinyfin.data.problems import report, set_aside
 from tinyfin.data.rows import Part, label_of, parse, source_of, wanted_columns
-from tinyfin.data.tables import read_pieces, read_table
+from tinyfin.data.tables import column_names, read_pieces, read_table
 from tinyfin.data.transactions import Transactions
 from tinyfin.errors import DataError
 from tinyfin.schema import Schema
@@ -26,6 +26,7 @@ def read(
     paths: str | Path | Sequence[str | Path],
     config: Config,
     *,
+    labels: bool = True,
     skip_bad_rows: str | Path | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Transactions:
@@ -36,6 +37,8 @@ def read(
     lines not counted), column, value and rule, the first five shown and all counted. With
     ``skip_bad_rows`` the bad rows go to that CSV file with their reasons, and the rest is read;
     ``progress`` is told. Rows keep their input order and need not be sorted by time.
+    ``labels=False``: a file without the column of the labels, as it is before they are known, is
+    read as one whose labels are all empty.
     """
     files = [paths] if isinstance(paths, (str, Path)) else list(paths)
     if not files:
@@ -46,12 +49,13 @@ def read(
     parts: list[Part] = []
     first_row = 0
     for path in files:
-        table, bad = read_table(path, wanted, optional=not config.data.columns)
+        here = wanted if labels else _known_early(path, wanted)
+        table, bad = read_table(path, here, optional=not config.data.columns)
         part = Part(bad, table, first_row)
         parse(part, columns, config)
         parts.append(part)
         first_row += len(part) + len(bad.ragged)
-        tell(f"{path}: {len(part) + len(bad.ragged)} rows")
+        tell(_told(path, len(part) + len(bad.ragged), wanted, here))
     if "id" in columns:
         _merge_names(parts, "terminal")
         keys = _Keys()
@@ -86,15 +90,20 @@ class Survey:
     """Rows of each file, bad ones included."""
     twice: npt.NDArray[np.int64]
     """Rows of the files whose id an earlier row of their terminal has."""
+    labels: bool = True
+    """Whether a file without the column of the labels was refused."""
 
 
 PIECE_ROWS = 1 << 16
+
+_KNOWN_LATE = ("label", "label_time", "scenario")
 
 
 def survey(
     paths: Sequence[str | Path],
     config: Config,
     *,
+    labels: bool = True,
     skip_bad_rows: str | Path | None = None,
     piece_rows: int = PIECE_ROWS,
     progress: Callable[[str], None] | None = None,
@@ -104,14 +113,14 @@ def survey(
     """
     tell = progress or (lambda _: None)
     wanted = wanted_columns(config)
-    found, keys = _Found(), _Keys()
+    found, keys = _Found(labels), _Keys()
     found.look(paths, config, piece_rows, keys)
     twice = keys.twice()
     if len(twice):
-        found = _Found()
+        found = _Found(labels)
         found.look(paths, config, piece_rows, None, twice)
     for path, rows in zip(paths, found.file_rows, strict=True):
-        tell(f"{path}: {rows} rows")
+        tell(_told(path, rows, wanted, wanted if labels else _known_early(path, wanted)))
     total = sum(found.file_rows)
     if found.broken and (skip_bad_rows is None or not found.good):
         raise report([part.bad for part in found.broken], total)
@@ -122,7 +131,7 @@ def survey(
     if total == 0:
         raise DataError(f"{paths[0]}: holds no rows")
     return Survey(
-        found.good, tuple(found.terminals), found.in_order, tuple(found.file_rows), twice
+        found.good, tuple(found.terminals), found.in_order, tuple(found.file_rows), twice, labels
     )
 
 
@@ -155,7 +164,8 @@ class _Keys:
 class _Found:
     """One pass over the files."""
 
-    def __init__(self) -> None:
+    def __init__(self, labels: bool) -> None:
+        self.labels = labels
         self.terminals: dict[str, int] = {}
         self.broken: list[Part] = []
         self.file_rows: list[int] = []
@@ -172,7 +182,7 @@ class _Found:
         for path in paths:
             before = sum(self.file_rows)
             total = 0
-            for part in _pieces(path, config, before, piece_rows, twice):
+            for part in _pieces(path, config, before, piece_rows, twice, self.labels):
                 total += len(part) + len(part.bad.ragged)
                 if part.bad.count:
                     self.broken.append(part)
@@ -204,7 +214,7 @@ def read_in_pieces(
     whole: list[Part] = []
     for path in paths:
         before = first_row
-        for part in _pieces(path, config, before, piece_rows, found.twice):
+        for part in _pieces(path, config, before, piece_rows, found.twice, found.labels):
             first_row += len(part) + len(part.bad.ragged)
             names = part.names["terminal"]
             table = np.array([index.get(name, 0) for name in names] or [0], np.int64)
@@ -221,16 +231,36 @@ def read_in_pieces(
 
 def _pieces(
     path: str | Path, config: Config, first_row: int, rows: int,
-    twice: npt.NDArray[np.int64] | None,
+    twice: npt.NDArray[np.int64] | None, labels: bool,
 ) -> Iterator[Part]:
     columns = config.data.resolved(config.schema)
     optional = not config.data.columns
-    for table, bad in read_pieces(path, wanted_columns(config), optional, rows):
+    wanted: Mapping[str, str] = wanted_columns(config)
+    if not labels:
+        wanted = _known_early(path, wanted)
+    for table, bad in read_pieces(path, wanted, optional, rows):
         part = Part(bad, table, first_row)
         parse(part, columns, config)
         if twice is not None:
             _mark_duplicates(part, columns, twice)
         yield part
+
+
+def _known_early(path: str | Path, wanted: Mapping[str, str]) -> Mapping[str, str]:
+    """``wanted``, without what comes with the labels when the file has no column of labels, and
+    without a column of scenarios that is not there."""
+    there = column_names(path)
+    missing = {key for key, column in wanted.items() if column not in there}
+    late = _KNOWN_LATE if "label" in missing else _KNOWN_LATE[-1:] if "scenario" in missing else ()
+    return {k: v for k, v in wanted.items() if k.partition(".")[0] not in late}
+
+
+def _told(
+    path: str | Path, rows: int, wanted: Mapping[str, str], here: Mapping[str, str]
+) -> str:
+    if "label" in here or "label" not in wanted:
+        return f"{path}: {rows} rows"
+    return f"{path}: {rows} rows; no column {wanted['label']!r}, so none of them has a label"
 
 
 def _mark_duplicates(

@@ -255,6 +255,8 @@ def source_of(part: Part, columns: Mapping[str, Column], name: str) -> pa.Array 
     if how.constant is not None:
         return pa.repeat(pa.scalar(how.constant), len(part))
     if how.columns is not None:
+        if not set(how.columns) <= set(part.table.column_names):
+            return None
         return joined([flat(part.table.column(name)) for name in how.columns])
     if how.column not in part.table.column_names:
         return None

@@ -67,7 +67,8 @@ def write_matrix(
             "another"
         )
     found = survey(
-        paths, config, skip_bad_rows=skip_bad_rows, piece_rows=piece_rows, progress=note
+        paths, config, labels=with_label or parting is not None, skip_bad_rows=skip_bad_rows,
+        piece_rows=piece_rows, progress=note,
     )
     if not found.in_order:
         note("rows are not in order of time: all of them are held in memory")

@@ -60,7 +60,8 @@ def score(
     pack = run.pack_bytes()
     sources = [*warmup, *paths]
     found = survey(
-        sources, config, skip_bad_rows=skip_bad_rows, piece_rows=piece_rows, progress=note
+        sources, config, labels=False, skip_bad_rows=skip_bad_rows, piece_rows=piece_rows,
+        progress=note,
     )
     if not found.in_order:
         note("rows are not in order of time: all of them are held in memory")
