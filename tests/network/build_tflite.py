@@ -17,6 +17,7 @@ _OPTIONS = {
     "ADD": "AddOptions",
     "CONCATENATION": "ConcatenationOptions",
     "FULLY_CONNECTED": "FullyConnectedOptions",
+    "LEAKY_RELU": "LeakyReluOptions",
     "MEAN": "ReducerOptions",
     "MUL": "MulOptions",
     "SOFTMAX": "SoftmaxOptions",
@@ -227,7 +228,7 @@ class Graph:
         options = None
         if kind is not None:
             getattr(tflite, f"{kind}Start")(b)
-            if kind not in ("SoftmaxOptions", "ReducerOptions"):
+            if kind not in ("SoftmaxOptions", "ReducerOptions", "LeakyReluOptions"):
                 fused = ACTIVATIONS[op.activation]
                 getattr(tflite, f"{kind}AddFusedActivationFunction")(b, fused)
             for key, value in op.options.items():

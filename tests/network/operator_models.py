@@ -140,7 +140,7 @@ def concatenation(rng: np.random.Generator) -> Graph:
 
 
 def table(name: str, rng: np.random.Generator) -> Graph:
-    """LOGISTIC, TANH, RELU, RELU6 or QUANTIZE of a vector; RESHAPE stands before a RELU."""
+    """LOGISTIC, TANH, a RELU or QUANTIZE of a vector; RESHAPE stands before a RELU."""
     graph = Graph()
     n = length(rng)
     x = source(graph, rng, [1, n])
@@ -151,6 +151,10 @@ def table(name: str, rng: np.random.Generator) -> Graph:
         graph.unary(name, x, 1 / 128, 0)
     elif name == "RELU6":
         graph.unary(name, x, s, z)
+    elif name == "LEAKY_RELU":
+        out = float(np.float32(s * 2.0 ** rng.uniform(-3, 3)))
+        alpha = float(np.float32(rng.choice([0.0, 0.01, 0.3, rng.uniform(0, 2)])))
+        graph.operator(name, [x], [1, n], out, zero_point(rng), alpha=alpha)
     elif name == "RESHAPE":
         graph.unary("RELU", graph.reshape(x, [1, n, 1]), s, z)
     else:
@@ -172,5 +176,5 @@ OPERATORS: dict[str, Callable[[np.random.Generator], Graph]] = {
 #: operators that a plan answers from a table of 256 codes, and RESHAPE, which needs no node
 TABLES: dict[str, Callable[[np.random.Generator], Graph]] = {
     name: partial(table, name)
-    for name in ("LOGISTIC", "TANH", "RELU", "RELU6", "QUANTIZE", "RESHAPE")
+    for name in ("LOGISTIC", "TANH", "RELU", "RELU6", "LEAKY_RELU", "QUANTIZE", "RESHAPE")
 }

@@ -97,7 +97,9 @@ def test_long_rows_of_extreme_weights(net: Native, per_channel: bool) -> None:
     assert np.array_equal(net.run(plan, inputs), tflm(model, inputs))
 
 
-@pytest.mark.parametrize("name", ["LOGISTIC", "TANH", "RELU", "RELU6", "QUANTIZE"])
+@pytest.mark.parametrize(
+    "name", ["LOGISTIC", "TANH", "RELU", "RELU6", "LEAKY_RELU", "QUANTIZE"]
+)
 def test_tables_on_every_code(net: Native, name: str) -> None:
     rng = np.random.default_rng(11)
     codes = np.arange(-128, 128).astype(np.int8).reshape(1, 256)
@@ -117,7 +119,11 @@ def test_tables_on_every_code(net: Native, name: str) -> None:
                 float(np.float32(scale * 2.0 ** rng.uniform(-3, 3))),
                 int(rng.integers(-128, 128)),
             )
-        graph.unary(name, x, *out)
+        if name == "LEAKY_RELU":
+            alpha = float(np.float32(rng.choice([0.0, 0.01, 0.3, 1.7])))
+            graph.operator(name, [x], [1, 256], *out, alpha=alpha)
+        else:
+            graph.unary(name, x, *out)
         model = graph.build()
         answer = net.run(compile_plan(load(model)), codes)
         assert np.array_equal(answer, tflm(model, codes)), (

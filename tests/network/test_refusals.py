@@ -30,7 +30,7 @@ def refusal(graph: Graph) -> str:
     ("operator", "hint"),
     [
         ("SQUARE", "MUL"),
-        ("LEAKY_RELU", "relu"),
+        ("HARD_SWISH", "silu"),
         ("CONV_2D", "Dense"),
         ("TRANSPOSE", "FULLY_CONNECTED"),
     ],

@@ -69,13 +69,13 @@ def test_it_is_quantized_compared_and_packed_beside_the_run(run_copy: Path) -> N
 def test_a_layer_that_no_terminal_knows_leaves_no_run(run_copy: Path) -> None:
     tf = tensorflow(5)
     layers = tf.keras.layers
-    path = run_copy.parent / "leaky.keras"
+    path = run_copy.parent / "gelu.keras"
     tf.keras.Sequential([
-        tf.keras.Input((width_of(run_copy),)), layers.Dense(4), layers.LeakyReLU(), layers.Dense(1),
+        tf.keras.Input((width_of(run_copy),)), layers.Dense(4, "gelu"), layers.Dense(1),
     ]).save(path)
     answer = CliRunner().invoke(main, ["quantize", str(run_copy), "--model", str(path)])
     assert answer.exit_code == 3
-    assert "LEAKY_RELU" in answer.output
+    assert "GELU" in answer.output
     assert not list(run_copy.parent.glob("run-*")), "the name is free for the next attempt"
 
 
@@ -91,7 +91,8 @@ def test_an_input_that_never_varied_does_not_take_the_256_steps_of_the_others(
     normalization.adapt(x)
     path = run_copy.parent / "norm.keras"
     tf.keras.Sequential([
-        tf.keras.Input((width,)), normalization, layers.Dense(4, "relu"), layers.Dense(1),
+        tf.keras.Input((width,)), normalization, layers.Dense(6), layers.LeakyReLU(),
+        layers.Dense(4, "silu"), layers.Dense(1),
     ]).save(path)
     answer = CliRunner().invoke(main, ["quantize", str(run_copy), "--model", str(path)])
     assert answer.exit_code == 0, answer.output

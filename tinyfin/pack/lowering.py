@@ -227,6 +227,8 @@ def _table(model: TfliteModel, op: Operator, x: Tensor, y: Tensor) -> NDArray[np
             raise ModelError(f"{at}: RELU6 cannot rescale; fuse it into the layer before it")
         six = min(max(quantized(6.0, x.scale, zero), -128), 127)
         return np.array([min(max(c, zero), six) for c in codes], np.int8)
+    if op.name == "LEAKY_RELU":
+        return _leaky_relu(op, x, y, at)
     # RELU, RELU_N1_TO_1 and QUANTIZE: rescale, then clamp
     q, shift = fixed_point.quantize_multiplier(scale / float(y.scale))
     if shift > 30:
@@ -240,3 +242,22 @@ def _table(model: TfliteModel, op: Operator, x: Tensor, y: Tensor) -> NDArray[np
         for c in codes
     ]
     return np.array([min(max(v, low), high) for v in values], np.int8)
+
+
+def _leaky_relu(op: Operator, x: Tensor, y: Tensor, at: str) -> NDArray[np.int8]:
+    """Rescale, below zero by alpha times as much (QuantizeLeakyRelu); scales meet in float32."""
+    alpha = np.float32(op.options.get("alpha", 0.0))
+    if not 0 <= alpha < np.inf:
+        raise ModelError(f"{at}: alpha {alpha:g}; it is not negative: use another activation")
+    above, below = (
+        fixed_point.quantize_multiplier(float(scale / y.scale))
+        for scale in (x.scale, x.scale * alpha)
+    )
+    if max(above[1], below[1]) > 30:
+        raise ModelError(f"{at}: rescaling by {x.scale / y.scale:.3g}; look for a wrong range")
+    codes = [
+        fixed_point.multiply_by_quantized_multiplier(c - x.zero_point, *(
+            above if c >= x.zero_point else below)) + y.zero_point
+        for c in range(-128, 128)
+    ]
+    return np.clip(codes, -128, 127).astype(np.int8)

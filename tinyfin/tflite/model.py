@@ -25,6 +25,7 @@ SUPPORTED = (
     "ADD",
     "CONCATENATION",
     "FULLY_CONNECTED",
+    "LEAKY_RELU",
     "LOGISTIC",
     "MEAN",
     "MUL",
@@ -52,13 +53,12 @@ _INSTEAD = {
     "CONV_2D": "use Dense layers over the flattened window",
     "DEPTHWISE_CONV_2D": "use Dense layers over the flattened window",
     "DEQUANTIZE": "convert with inference_output_type=int8",
-    "ELU": "use relu or tanh",
-    "GELU": "use relu or tanh",
-    "HARD_SWISH": "use relu or tanh",
-    "LEAKY_RELU": "use relu",
+    "ELU": "use relu, LeakyReLU or silu",
+    "GELU": "use relu, LeakyReLU or silu",
+    "HARD_SWISH": "use relu, LeakyReLU or silu",
     "LOG_SOFTMAX": "use SOFTMAX, or end the model in its logits",
     "LSTM": "use Dense layers over features that carry the history",
-    "PRELU": "use relu",
+    "PRELU": "use relu, or LeakyReLU",
     "PACK": _BATCH,
     "REDUCE_MAX": "use MEAN or SUM",
     "SHAPE": _BATCH,
@@ -250,6 +250,7 @@ def _options(name: str, table: Any) -> dict[str, Any]:
         "ADD": tflite.AddOptions,
         "CONCATENATION": tflite.ConcatenationOptions,
         "FULLY_CONNECTED": tflite.FullyConnectedOptions,
+        "LEAKY_RELU": tflite.LeakyReluOptions,
         "MEAN": tflite.ReducerOptions,
         "MUL": tflite.MulOptions,
         "SOFTMAX": tflite.SoftmaxOptions,
@@ -262,6 +263,8 @@ def _options(name: str, table: Any) -> dict[str, Any]:
     kind.Init(table.Bytes, table.Pos)
     if name == "SOFTMAX":
         return {"beta": float(kind.Beta())}
+    if name == "LEAKY_RELU":
+        return {"alpha": float(kind.Alpha())}
     if name in ("MEAN", "SUM"):
         return {"keep_dims": bool(kind.KeepDims())}
     fused = kind.FusedActivationFunction()
