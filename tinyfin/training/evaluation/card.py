@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tinyfin.training.evaluation.figures import MAIN
+from tinyfin.training.evaluation.wording import beaten_by, delay_words, drawn, limits
 from tinyfin.training.run import RunFolder
 
 __all__ = ["INTENDED", "LIMITS", "OUT_OF_SCOPE", "made_from", "model_card", "ranked"]
@@ -30,7 +31,7 @@ LIMITS = (
     "Attacks spread thinly over many terminals are invisible to any one of them.",
     "Fraud that shows only through labels is found only as fast as labels arrive.",
     "State must be warm: figures of a terminal without memory are another model's (named COLD).",
-    "Intervals draw cards anew; they say nothing of fraud of a kind that the data does not hold.",
+    "Intervals draw {drawn} anew; they say nothing of fraud of a kind that the data does not hold.",
 )
 
 
@@ -76,7 +77,7 @@ def model_card(facts: Mapping[str, Any], run: RunFolder) -> str:
         f"{facts['data']['rows']:,} transactions of {facts['data']['terminals']:,} terminals, "
         f"{facts['quality']['from']} to {facts['quality']['to']}, "
         f"{facts['quality']['frauds']:,} frauds. The last part learned from "
-        f"{split['fit']['rows']:,} rows with {split['fit']['frauds']:,} frauds, stopped by "
+        f"{split['fit']['rows']:,} rows with {split['fit']['frauds']:,} frauds, validated on "
         f"{split['validation']['rows']:,}, calibrated on {split['calibration']['rows']:,}; "
         f"{split['immature_refused']:,} rows were refused because their label came later.", "",
         "## Metrics", "", _protocol(facts), "",
@@ -85,7 +86,7 @@ def model_card(facts: Mapping[str, Any], run: RunFolder) -> str:
         lines += [f"Population: {population.replace('_', ' ')}.", "", *_table(facts, population,
                   scorers), ""]
     lines += [*_trust(facts), "", "## Where it falls behind", "", *_behind(facts), ""]
-    lines += ["## Limits", "", *_items(LIMITS), "", "## How it was made", ""]
+    lines += ["## Limits", "", *_items(limits(facts, LIMITS)), "", "## How it was made", ""]
     lines += [
         "Trained in Keras or fitted as an integer model, quantized after training to int8, "
         "compiled into a signed pack; every figure of `model_int8` is that pack's on the twin of "
@@ -105,11 +106,10 @@ def _items(texts: Sequence[str]) -> list[str]:
 
 def _protocol(facts: Mapping[str, Any]) -> str:
     parts = ", ".join(p["name"] + (" (COLD)" if p["cold"] else "") for p in facts["parts"])
-    delay = (facts["label_delay_s"] or 0) / 86_400
     return (
         f"Protocol {facts['protocol']}: {parts}. Each is learned, quantized, calibrated and given "
-        f"its thresholds from what was known when it begins; labels take {delay:g} days. Means "
-        "over the parts; intervals (95 %) draw cards anew."
+        f"its thresholds from what was known when it begins; {delay_words(facts)}. Means "
+        f"over the parts; intervals (95 %) draw {drawn(facts)} anew."
     )
 
 
@@ -137,7 +137,7 @@ def _trust(facts: Mapping[str, Any]) -> list[str]:
         m = scorers[MAIN]
         spread = facts["seeds"][population]
         text = (
-            f"{population.replace('_', ' ')}: int8 loses {facts['int8_loss'][population]:.4f} AP "
+            f"{population.replace('_', ' ')}: int8 loses {facts['int8_loss'][population]:z.4f} AP "
             f"against float; over seeds {spread['lowest']:.3f} to {spread['highest']:.3f}"
         )
         if "calibration_error" in m and facts["prevalence"] is None:
@@ -155,11 +155,13 @@ def _trust(facts: Mapping[str, Any]) -> list[str]:
 
 def _behind(facts: Mapping[str, Any]) -> list[str]:
     rows = [s for s in facts["pooled"]["slices"] if s["behind"]]
-    if not rows:
+    beaten = beaten_by(facts)
+    if not rows and not beaten:
         return ["No slice with enough frauds to tell falls behind."]
     return _items([
-        f"{s['kind']}: {s['slice']} ({', '.join(s['behind'])}; recall {_n(s['recall'])} of "
-        f"{s['frauds']} frauds, {s['expected']:.0f} expected)" for s in rows
+        *(f"{text}." for text in beaten),
+        *(f"{s['kind']}: {s['slice']} ({', '.join(s['behind'])}; recall {_n(s['recall'])} of "
+        f"{s['frauds']} frauds, {s['expected']:.0f} expected)" for s in rows),
     ])  # fmt: skip
 
 

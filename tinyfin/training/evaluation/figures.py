@@ -19,7 +19,7 @@ from tinyfin.training.evaluation.scored import Scored
 from tinyfin.training.metrics import evaluate
 from tinyfin.twin import FLAGS
 
-__all__ = ["MAIN", "cards_of", "part_figures", "row_weights"]
+__all__ = ["MAIN", "cards_of", "drawn_anew", "part_figures", "row_weights"]
 
 MAIN = "model_int8"
 """The scorer that the terminal runs."""
@@ -32,6 +32,13 @@ def cards_of(tx: Transactions, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
     if "token" in tx.schema.names and bool(np.all(tx.has("token")[rows])):
         return tx.column("token")[rows]
     return tx.terminal[rows] if len(tx.terminals) > 1 else rows
+
+
+def drawn_anew(tx: Transactions, rows: npt.NDArray[np.int64]) -> str:
+    """The name of what :func:`cards_of` gives."""
+    if "token" in tx.schema.names and bool(np.all(tx.has("token")[rows])):
+        return "cards"
+    return "terminals" if len(tx.terminals) > 1 else "transactions"
 
 
 def row_weights(

@@ -15,6 +15,7 @@ from tinyfin.pages.render import Verdict, page
 from tinyfin.training.evaluation.curves import curves, score_histogram
 from tinyfin.training.evaluation.figures import MAIN
 from tinyfin.training.evaluation.sections import sections_of, spoken
+from tinyfin.training.evaluation.wording import beaten_by, delay_words, drawn
 
 if TYPE_CHECKING:
     from tinyfin.training.evaluation.run import Evaluated
@@ -73,8 +74,8 @@ def _subtitle(facts: Mapping[str, Any]) -> str:
     quality = facts["quality"]
     return (
         f"{quality['rows']:,} transactions of {quality['terminals']:,} terminals, "
-        f"{quality['from'][:10]} to {quality['to'][:10]} · {len(facts['parts'])} parts · labels "
-        f"{(facts['label_delay_s'] or 0) / 86400:g} days late · state {facts['state']}"
+        f"{quality['from'][:10]} to {quality['to'][:10]} · {len(facts['parts'])} parts · "
+        f"{delay_words(facts)} · state {facts['state']}"
     )
 
 
@@ -96,6 +97,7 @@ def _verdict(facts: Mapping[str, Any]) -> Verdict:
     if behind:
         names = ", ".join(f"{s['kind']} {s['slice']}" for s in behind)
         lines.append(f"Falls behind: {names}.")
+    lines += [f"{text[0].upper()}{text[1:]}." for text in beaten_by(facts)]
     if facts["state"] == "COLD":
         lines.append("COLD: the state had not seen enough; these are not the figures of a terminal "
                      "in service.")
@@ -114,10 +116,10 @@ def _headline(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     cold = " (COLD)" if facts["state"] == "COLD" else ""
     rows = [(f"average precision{cold}", fixed(m["average_precision"]))]
     if span:
-        rows.append(("95 % interval, by card", f"{span[0]:.3f} to {span[1]:.3f}"))
+        rows.append((f"95 % interval, by {drawn(facts)[:-1]}", f"{span[0]:.3f} to {span[1]:.3f}"))
     rows += [
         ("recall at 0.1 % false positives", percent(m["recall_at_0.1%"])),
-        ("int8 loses", f"{facts['int8_loss'][population]:.4f}"),
+        ("int8 loses", f"{facts['int8_loss'][population]:z.4f}"),
     ]
     if "calibration_error" in m and facts["prevalence"] is None:
         rows.append(("calibration error", fixed(m["calibration_error"], 4)))

@@ -15,7 +15,7 @@ from tinyfin.config import Config, format_duration
 from tinyfin.data.transactions import Transactions
 from tinyfin.errors import InputError
 from tinyfin.training.evaluation.beside import family_facts, family_names, with_family
-from tinyfin.training.evaluation.figures import MAIN, part_figures
+from tinyfin.training.evaluation.figures import MAIN, drawn_anew, part_figures
 from tinyfin.training.evaluation.parts import PROTOCOLS, Part, parts_of, warm_s
 from tinyfin.training.evaluation.quality import quality
 from tinyfin.training.evaluation.scored import Quantizer, Scored, score_part
@@ -97,6 +97,7 @@ def evaluate_run(
             tx, {s: [scored[i] for i in counted] for s, scored in by_seed.items()},
             asked.prevalence,
         ),
+        "drawn": drawn_anew(tx, first[counted[-1]].rows),
         "pooled": pooled(tx, [first[i] for i in counted]),
         "delays": [_delay(chain, material, parts, d) for d in asked.delays],
     }

@@ -15,6 +15,8 @@ from tinyfin.training.evaluation.beside import family_sections
 from tinyfin.training.evaluation.card import INTENDED, LIMITS, OUT_OF_SCOPE, ranked
 from tinyfin.training.evaluation.figures import MAIN
 from tinyfin.training.evaluation.sections_data import data_quality, scenarios
+from tinyfin.training.evaluation.wording import drawn as drawn_anew
+from tinyfin.training.evaluation.wording import limits
 
 __all__ = ["sections_of", "spoken"]
 
@@ -57,12 +59,12 @@ def _card(facts: Facts, made: Sequence[tuple[str, str]]) -> list[Block]:
         table("What it is for, and what not", ["", ""], [
             *[["intended use", t] for t in INTENDED],
             *[["out of scope", t] for t in OUT_OF_SCOPE],
-            *[["limit", t] for t in LIMITS],
+            *[["limit", t] for t in limits(facts, LIMITS)],
         ]),
         table("How it was made", ["", ""], [
             ["family", f"{model['family']}, read-out {model['readout']}"],
             ["learned from (last part)", _rows(split["fit"])],
-            ["stopped by", _rows(split["validation"])],
+            ["validated on", _rows(split["validation"])],
             ["calibrated on, thresholds set on", _rows(split["calibration"])],
             ["refused: label came later", count(split["immature_refused"])],
             *[[name, value] for name, value in made],
@@ -90,15 +92,15 @@ def _figures(facts: Facts) -> list[Block]:
         "Work and money: the pack's own alerts for the int8 model, as many of the highest scores "
         "for every other. Savings: a missed fraud costs its amount, an alert "
         f"{facts['false_alert_minor'] / 100:.2f}. CP@100: of the 100 cards with the highest score "
-        "of each day the share with a fraud that day. Intervals draw cards anew, the same for all "
-        "scorers, so a lead is a paired comparison."
+        f"of each day the share with a fraud that day. Intervals draw {drawn_anew(facts)} "
+        "anew, the same for all scorers, so a lead is a paired comparison."
     ))
     for population, spread in facts["seeds"].items():
         values = ", ".join(f"{s}: {v:.3f}" for s, v in spread["average_precision"].items())
         out.append(text(
             f"Seeds, {spoken(population)}: {values}; standard deviation "
             f"{fixed(spread['standard_deviation'], 4)}. Float against int8: "
-            f"{facts['int8_loss'][population]:.4f} AP lost."
+            f"{facts['int8_loss'][population]:z.4f} AP lost."
         ))
     return out
 

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Card and page say what is true of data without cards, with labels of their own times, and where
+a rule is better than the model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tinyfin.training.evaluation.card import LIMITS
+from tinyfin.training.evaluation.wording import beaten_by, delay_words, drawn, limits
+
+
+def facts(delay: dict[str, float], lead: float, unit: str) -> dict[str, Any]:
+    return {
+        "drawn": unit,
+        "quality": {"label_delay_days": delay},
+        "means": {"all": {"model_int8": {"average_precision": 0.3},
+                          "rule_a": {"average_precision": 0.5},
+                          "xgboost": {"average_precision": 0.6}}},
+        "intervals": {"all": {name: {"int8_leads_by": [-0.3, lead]}
+                              for name in ("model_int8", "rule_a", "xgboost")}},
+    }  # fmt: skip
+
+
+def test_the_delay_is_the_data_s() -> None:
+    constant = dict.fromkeys(("least", "median", "90 %", "most"), 7.0)
+    assert delay_words(facts(constant, 0.1, "cards")) == "labels 7 days late"
+    own = {"least": 2.0, "median": 29.5, "90 %": 30.0, "most": 30.0}
+    assert delay_words(facts(own, 0.1, "cards")) == (
+        "labels 2 to 30 days late, half of them at most 29.5"
+    )
+    assert delay_words(facts({}, 0.1, "cards")) == "no labels"
+
+
+def test_limits_name_what_was_drawn() -> None:
+    for unit in ("cards", "terminals", "transactions"):
+        said = facts({}, 0.1, unit)
+        assert drawn(said) == unit
+        assert limits(said, LIMITS)[-1].startswith(f"Intervals draw {unit} anew; ")
+        assert limits(said, LIMITS)[:-1] == LIMITS[:-1]
+
+
+def test_a_rule_that_is_better_beyond_chance_is_named() -> None:
+    assert beaten_by(facts({}, 0.1, "cards")) == []
+    (text,) = beaten_by(facts({}, -0.01, "cards"))
+    assert text == "all: the rule rule_a ranks better beyond chance, AP 0.500"

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What card and page say of the data in words, the same on both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["beaten_by", "delay_words", "drawn", "limits"]
+
+_SIMPLE = ("amount", "rate", "rule_a", "rule_b", "amount_over_card_mean")
+
+
+def drawn(facts: Mapping[str, Any]) -> str:
+    """What intervals draw anew: cards, terminals, or transactions."""
+    return str(facts.get("drawn", "cards"))
+
+
+def delay_words(facts: Mapping[str, Any]) -> str:
+    """How late labels came in the data: one number where all took as long."""
+    delay = facts["quality"]["label_delay_days"]
+    if not delay:
+        return "no labels"
+    if delay["most"] - delay["least"] < 0.01:
+        return f"labels {delay['median']:.4g} days late"
+    return (
+        f"labels {delay['least']:.3g} to {delay['most']:.3g} days late, "
+        f"half of them at most {delay['median']:.3g}"
+    )
+
+
+def limits(facts: Mapping[str, Any], these: tuple[str, ...]) -> tuple[str, ...]:
+    """The limits, with what intervals draw anew."""
+    return tuple(text.format(drawn=drawn(facts)) for text in these)
+
+
+def beaten_by(facts: Mapping[str, Any]) -> list[str]:
+    """Rules of one or two lines that rank better than the int8 model, beyond chance."""
+    out = []
+    for population, scorers in (facts["means"] or facts["cold"]).items():
+        for name in _SIMPLE:
+            spans = facts["intervals"].get(population, {}).get(name)
+            if name in scorers and spans is not None and spans["int8_leads_by"][1] < 0:
+                out.append(
+                    f"{population.replace('_', ' ')}: the rule {name} ranks better beyond chance, "
+                    f"AP {scorers[name]['average_precision']:.3f}"
+                )
+    return out
