@@ -111,7 +111,7 @@ def command(
     emit(facts, as_json, f"{table_text(facts)}\nreport: {page}")
     failed = [row for row in facts.get("gate", []) if not row["ok"]]
     if failed:
-        told = "; ".join(f"{r['name']} is {_figure(r['found'], 4)}, wanted {r['wanted']}"
+        told = "; ".join(f"{r['name']} is {_found(r['found'])}, wanted {r['wanted']}"
                          for r in failed)
         raise MismatchError(f"{gate}: the gate failed: {told}; see {page}")
 
@@ -159,15 +159,19 @@ def table_text(facts: Mapping[str, Any]) -> str:
     for population, loss in facts["int8_loss"].items():
         spread = facts["seeds"][population]
         lines.append(
-            f"{population}: int8 loses {loss:.4f} AP against float; over seeds "
+            f"{population}: int8 loses {loss:z.4f} AP against float; over seeds "
             f"{spread['lowest']:.3f} - {spread['highest']:.3f}"
         )
     if facts["families"]:
         lines.append(family_text(facts))
     for row in facts.get("gate", []):
         sign = "holds" if row["ok"] else "FAILS"
-        lines.append(f"gate {sign}: {row['name']} = {_figure(row['found'], 4)}, {row['wanted']}")
+        lines.append(f"gate {sign}: {row['name']} = {_found(row['found'])}, {row['wanted']}")
     return "\n".join(lines)
+
+
+def _found(value: float | None) -> str:
+    return "no figure of this evaluation" if value is None else f"{value:.4f}"
 
 
 def _figure(value: float | None, decimals: int = 3) -> str:
