@@ -6,7 +6,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
+from tinyfin.training.evaluation.bootstrap import mean_of_parts
 from tinyfin.training.evaluation.card import LIMITS
+from tinyfin.training.evaluation.summary import means
 from tinyfin.training.evaluation.wording import beaten_by, delay_words, drawn, limits
 
 
@@ -44,3 +48,17 @@ def test_a_rule_that_is_better_beyond_chance_is_named() -> None:
     assert beaten_by(facts({}, 0.1, "cards")) == []
     (text,) = beaten_by(facts({}, -0.01, "cards"))
     assert text == "all: the rule rule_a ranks better beyond chance, AP 0.500"
+
+
+def test_a_week_without_fraud_leaves_figure_and_interval_of_the_others() -> None:
+    none, some = float("nan"), np.array([0.4, 0.5, 0.6])
+    np.testing.assert_array_equal(mean_of_parts([np.full(3, none), some]), some)
+    np.testing.assert_array_equal(mean_of_parts([some, some + 0.2]), some + 0.1)
+    lost = np.array([0.4, none, 0.6])
+    assert np.isnan(mean_of_parts([lost, some])[1]), "a draw without fraud of a part is no draw"
+    parts = [
+        {"populations": {"all": {"model_int8": {"average_precision": value}}}}
+        for value in (none, 0.4, 0.6)
+    ]
+    found = means(parts)["all"]["model_int8"]
+    assert found == {"average_precision": 0.5, "worst_part": 0.4, "parts": 2}

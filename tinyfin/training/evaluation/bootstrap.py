@@ -71,5 +71,9 @@ def interval(values: npt.NDArray[np.float64], share: float = 0.95) -> tuple[floa
 
 
 def mean_of_parts(replicated: Sequence[npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
-    """The mean over parts, draw by draw: the same cards were drawn in all of them."""
-    return np.asarray(np.mean(np.stack(replicated), axis=0))
+    """The mean over parts, draw by draw: the same cards were drawn in all of them.
+
+    A part that no draw gives a figure, because it holds no fraud, is left out.
+    """
+    told = [values for values in replicated if np.any(np.isfinite(values))]
+    return np.asarray(np.mean(np.stack(told or replicated), axis=0))

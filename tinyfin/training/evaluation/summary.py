@@ -37,10 +37,11 @@ def means(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         out[population] = {}
         for scorer in scorers:
             rows = [p["populations"][population][scorer] for p in parts]
+            ranked = [r["average_precision"] for r in rows if np.isfinite(r["average_precision"])]
             out[population][scorer] = {
                 **_mean(rows),
-                "worst_part": min(r["average_precision"] for r in rows),
-                "parts": len(rows),
+                "worst_part": min(ranked, default=float("nan")),
+                "parts": len(ranked) or len(rows),
             }
     return out
 
@@ -52,9 +53,14 @@ def _mean(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         if all(isinstance(v, Mapping) for v in values):
             out[key] = _mean(values)
         elif all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values):
-            finite = [float(v) for v in values if np.isfinite(v)]
-            out[key] = float(np.mean(finite)) if finite else float("nan")
+            out[key] = _finite_mean(values)
     return out
+
+
+def _finite_mean(values: Sequence[float]) -> float:
+    """The mean of the parts that have the figure: one without a fraud has no average precision."""
+    finite = [float(v) for v in values if np.isfinite(v)]
+    return float(np.mean(finite)) if finite else float("nan")
 
 
 def intervals(
@@ -100,7 +106,7 @@ def seed_spread(
     out: dict[str, Any] = {}
     for population in first[0].populations():
         values = {
-            str(seed): float(np.mean([_ap(tx, s, population, prevalence) for s in scored]))
+            str(seed): _finite_mean([_ap(tx, s, population, prevalence) for s in scored])
             for seed, scored in by_seed.items()
         }
         all_ = list(values.values())
