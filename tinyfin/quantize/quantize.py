@@ -109,6 +109,8 @@ def quantize(run: RunFolder, *, key: Any = None, note: Note = lambda _: None) ->
 def _warn(metrics: Mapping[str, Any], note: Note) -> None:
     """Say when int8 ranks much worse than float: the figures alone are easily overlooked."""
     scorers = metrics["populations"]["all"]
+    if "model_float" not in scorers:
+        return  # no labelled row to rank
     loss = (scorers["model_float"]["average_precision"]
             - scorers["model_int8"]["average_precision"])
     if loss > MUCH:
