@@ -26,7 +26,7 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def write_list(root: Path) -> None:
-    files = [p for p in root.rglob("*.c*")]
+    files = list(root.rglob("*.c*"))
     (root / "sources.sha256").write_text("".join(
         f"{hashlib.sha256(p.read_bytes()).hexdigest()}  {p.relative_to(root)}\n" for p in files
     ))  # fmt: skip
@@ -65,7 +65,8 @@ def test_what_changed_is_named(checkout: Path) -> None:
 def test_it_is_refused_by_name(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sources.require_unchanged()
     monkeypatch.setattr(sources, "changed", lambda *_: ["a.c", "b.c"])
-    with pytest.raises(ToolError, match=r"from other sources \(a.c and 1 more\); run: make install"):
+    told = r"from other sources \(a.c and 1 more\); run: make install"
+    with pytest.raises(ToolError, match=told):
         sources.require_unchanged()
     monkeypatch.setattr(paths, "is_checkout", lambda: False)
     sources.require_unchanged()

@@ -12,7 +12,6 @@ from typing import Any
 from xml.etree import ElementTree as xml
 
 from tinyfin import files
-from tinyfin.errors import InputError
 from tinyfin.hil.failures import FailureKind
 from tinyfin.hil.runs.results import PASSED, SKIPPED, Case, RigResult, TargetResult
 

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A PlatformIO project that is not this one, set up as the README says, builds with the engine."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from tinyfin import __version__, paths
+from tinyfin.cli import main
+
+ROOT = paths.project_dir()
+LIBRARY = paths.firmware_dir() / "lib" / "tinyfin"
+MAIN = """
+#include "tinyfin.h"
+#include "tinyfin_pack.h"
+static uint64_t memory[TINYFIN_MEMORY_BYTES / 8 + 1];
+int main(void)
+{
+    tfin_engine engine;
+    tfin_trust trust = {0};
+    return tfin_open(&engine, tinyfin_pack, TINYFIN_PACK_BYTES, memory, sizeof memory, &trust);
+}
+"""
+
+
+def settings() -> str:
+    """The lines that the README gives such a project."""
+    found = re.search(r"```ini\n(lib_deps.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert found, "the README has lost its lines for platformio.ini"
+    return found[1].replace("../tinyfin/firmware", str(paths.firmware_dir()))
+
+
+def test_the_library_says_its_version_and_its_headers() -> None:
+    facts = json.loads((LIBRARY / "library.json").read_text())
+    assert facts["version"] == __version__
+    assert {path.name for path in (LIBRARY / "include").iterdir()} == set(facts["headers"])
+
+
+@pytest.mark.skipif(
+    shutil.which("arm-none-eabi-gcc") is None, reason="needs arm-none-eabi-gcc"
+)
+def test_a_project_of_ones_own_links(tmp_path: Path) -> None:
+    pack = ROOT / "models" / "payment" / "model.tfpack"
+    words = ["codegen", str(pack), "--out", str(tmp_path / "generated"), "--with-monocypher"]
+    assert CliRunner().invoke(main, words).exit_code == 0
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "main.c").write_text(MAIN)
+    (tmp_path / "platformio.ini").write_text(
+        f"[env:own]\nplatform = symlink://{paths.firmware_dir() / 'platform'}\n"
+        f"board = cortex-m4\n{settings()}"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "platformio", "run", "-d", str(tmp_path)],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=280,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "tinyfin @ " + __version__ in done.stdout
+    assert (tmp_path / ".pio" / "build" / "own" / "firmware.elf").is_file()
