@@ -199,7 +199,7 @@ def test_a_slice_that_falls_behind_is_named_and_why() -> None:
     p = np.where(high, 0.1, 0.3)
     slices = by_slice(tx, np.arange(n), alert, p, lambda mask: False)
     found = {s["slice"]: s["behind"] for s in slices if s["kind"].startswith("amount")}
-    assert found == {"up to 10": ["calibration"], "over 300": ["recall"]}
+    assert found == {"up to 1,000": ["calibration"], "over 30,000": ["recall"]}
 
 
 def held(seed: int, n: int = 3000) -> Held:

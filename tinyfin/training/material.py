@@ -23,10 +23,12 @@ from tinyfin.features.compiler import Program, compile_program
 from tinyfin.features.expressions import outcome
 from tinyfin.features.graph import walk
 from tinyfin.features.selection import select
+from tinyfin.pack.container import build_pack
 from tinyfin.training.cuts import learn_cuts
 from tinyfin.training.risks import learn_risks
 from tinyfin.training.run import file_facts
 from tinyfin.training.split import Split, known_labels
+from tinyfin.twin import Twin
 
 __all__ = ["Featured", "Material", "as_known", "compute_features", "prepare"]
 
@@ -100,9 +102,6 @@ def compute_features(
 
     Labels reach the engine as notices only, when they become known.
     """
-    from tinyfin.pack.container import build_pack
-    from tinyfin.twin import Twin
-
     stream = event_stream(tx, config.data.notices)
     note(f"features: {len(stream)} events of {len(tx.terminals)} terminals through the engine")
     twin = Twin(build_pack(config.schema, program), terminals=max(1, len(tx.terminals)))

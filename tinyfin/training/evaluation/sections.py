@@ -91,8 +91,8 @@ def _figures(facts: Facts) -> list[Block]:
     out.append(text(
         "Work and money: the pack's own alerts for the int8 model, as many of the highest scores "
         "for every other. Savings: a missed fraud costs its amount, an alert "
-        f"{facts['false_alert_minor'] / 100:.2f}. CP@100: of the 100 cards with the highest score "
-        f"of each day the share with a fraud that day. Intervals draw {drawn_anew(facts)} "
+        f"{facts['false_alert_minor']:,} minor units. CP@100: of the 100 cards with the highest "
+        f"score of each day the share with a fraud that day. Intervals draw {drawn_anew(facts)} "
         "anew, the same for all scorers, so a lead is a paired comparison."
     ))
     for population, spread in facts["seeds"].items():

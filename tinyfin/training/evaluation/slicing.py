@@ -94,8 +94,10 @@ def _kinds(
     if "amount_minor" in names:
         amount = tx.column("amount_minor")[rows].astype(np.int64)
         cuts = [1000, 3000, 10_000, 30_000]
-        labels = ("up to 10", "10 to 30", "30 to 100", "100 to 300", "over 300")
-        yield "amount, major units", np.searchsorted(cuts, amount, side="left"), labels
+        labels = (
+            "up to 1,000", "1,000 to 3,000", "3,000 to 10,000", "10,000 to 30,000", "over 30,000",
+        )  # fmt: skip
+        yield "amount, minor units", np.searchsorted(cuts, amount, side="left"), labels
     if len(tx.terminals) > 1:
         first = np.full(len(tx.terminals), np.iinfo(np.int64).max)
         np.minimum.at(first, tx.terminal, tx.t_mono_s.astype(np.int64))
