@@ -87,7 +87,7 @@ def test_same_seed_same_weights(small: dict[str, Path], tmp_path: Path) -> None:
     assert first["data"]["fingerprint"] == second["data"]["fingerprint"]
 
 
-@pytest.mark.parametrize("layer", ["elu", "leaky_relu"])
+@pytest.mark.parametrize("layer", ["ELU", "PReLU"])
 def test_an_operator_the_plan_does_not_know_is_refused_by_name(run_copy: Path, layer: str) -> None:
     from tinyfin.training.reproducible import tensorflow
 
@@ -95,7 +95,7 @@ def test_an_operator_the_plan_does_not_know_is_refused_by_name(run_copy: Path, l
     width = len(open_run(run_copy).read_json("run.json")["features"]["names"])
     inputs = tf.keras.Input((width,))
     x = tf.keras.layers.Dense(4)(inputs)
-    x = tf.keras.layers.ELU()(x) if layer == "elu" else tf.keras.layers.LeakyReLU()(x)
+    x = getattr(tf.keras.layers, layer)()(x)
     model = tf.keras.Model(inputs, tf.keras.layers.Dense(1)(x))
     model.save(run_copy / "model.keras")
     result = CliRunner().invoke(main, ["quantize", str(run_copy), "--json"])
