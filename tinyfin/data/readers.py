@@ -114,13 +114,14 @@ def survey(
     tell = progress or (lambda _: None)
     wanted = wanted_columns(config)
     found, keys = _Found(labels), _Keys()
-    found.look(paths, config, piece_rows, keys)
+    for path in paths:
+        rows = found.look(path, config, piece_rows, keys)
+        tell(_told(path, rows, wanted, wanted if labels else _known_early(path, wanted)))
     twice = keys.twice()
     if len(twice):
         found = _Found(labels)
-        found.look(paths, config, piece_rows, None, twice)
-    for path, rows in zip(paths, found.file_rows, strict=True):
-        tell(_told(path, rows, wanted, wanted if labels else _known_early(path, wanted)))
+        for path in paths:
+            found.look(path, config, piece_rows, None, twice)
     total = sum(found.file_rows)
     if found.broken and (skip_bad_rows is None or not found.good):
         raise report([part.bad for part in found.broken], total)
@@ -171,35 +172,35 @@ class _Found:
         self.file_rows: list[int] = []
         self.good = 0
         self.in_order = True
+        self._mark = 0
 
     def look(
-        self, paths: Sequence[str | Path], config: Config, piece_rows: int, keys: _Keys | None,
+        self, path: str | Path, config: Config, piece_rows: int, keys: _Keys | None,
         twice: npt.NDArray[np.int64] | None = None,
-    ) -> None:
-        """Parse every row; the good ones' keys go to ``keys``, rows in ``twice`` are bad."""
+    ) -> int:
+        """Parse every row of the next file; the good ones' keys go to ``keys``, rows in ``twice``
+        are bad. Returns how many rows there are."""
         has_id = "id" in config.data.resolved(config.schema)
-        mark = 0
-        for path in paths:
-            before = sum(self.file_rows)
-            total = 0
-            for part in _pieces(path, config, before, piece_rows, twice, self.labels):
-                total += len(part) + len(part.bad.ragged)
-                if part.bad.count:
-                    self.broken.append(part)
-                fine = ~part.bad.bad
-                terminal = part.arrays["terminal"][fine]
-                names = part.names["terminal"]
-                code = np.zeros(len(names) + 1, np.int64)
-                for i in np.unique(terminal).tolist():
-                    code[i] = self.terminals.setdefault(names[i], len(self.terminals))
-                if keys is not None and has_id:
-                    keys.add(code[terminal], part.arrays["id"][fine], part.arrays["row"][fine])
-                times = part.arrays["t_mono_s"][fine]
-                if len(times):
-                    self.in_order &= int(times.min()) >= mark
-                    mark = max(mark, int(times.max()))
-                self.good += len(times)
-            self.file_rows.append(total)
+        before, total = sum(self.file_rows), 0
+        for part in _pieces(path, config, before, piece_rows, twice, self.labels):
+            total += len(part) + len(part.bad.ragged)
+            if part.bad.count:
+                self.broken.append(part)
+            fine = ~part.bad.bad
+            terminal = part.arrays["terminal"][fine]
+            names = part.names["terminal"]
+            code = np.zeros(len(names) + 1, np.int64)
+            for i in np.unique(terminal).tolist():
+                code[i] = self.terminals.setdefault(names[i], len(self.terminals))
+            if keys is not None and has_id:
+                keys.add(code[terminal], part.arrays["id"][fine], part.arrays["row"][fine])
+            times = part.arrays["t_mono_s"][fine]
+            if len(times):
+                self.in_order &= int(times.min()) >= self._mark
+                self._mark = max(self._mark, int(times.max()))
+            self.good += len(times)
+        self.file_rows.append(total)
+        return total
 
 
 def read_in_pieces(

@@ -12,8 +12,10 @@ from typing import Any
 
 from tinyfin.errors import FailureKind, TargetError, TinyfinError
 
-__all__ = ["ADVICE", "Failure", "FailureKind", "kind_of"]
+__all__ = ["ADVICE", "NOT_REACHED", "Failure", "FailureKind", "kind_of"]
 
+NOT_REACHED = "not reached: "
+"""How the message begins of what an earlier failure has left without a terminal."""
 
 ADVICE = {
     FailureKind.FLASH: "look at the flash tool's words, cable and debugger; then run again",
@@ -24,6 +26,7 @@ ADVICE = {
     FailureKind.BENCH: "mend the bench; this says nothing about the firmware",
 }
 """One line per kind: who has to look where."""
+
 
 def kind_of(error: BaseException) -> FailureKind:
     """The kind of an error. Whatever is not the target's (a tool, a file, a bug) is the bench's."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tinyfin import files
 from tinyfin.errors import InputError
+from tinyfin.hil.failures import NOT_REACHED
 from tinyfin.hil.reporting.facts import collect
 from tinyfin.hil.reporting.sections import first_differences, headline, sections
 from tinyfin.pages.render import Verdict, page
@@ -21,7 +22,6 @@ __all__ = ["EXAMPLE_HZ", "render", "write"]
 
 EXAMPLE_HZ = 100_000_000
 """The clock at which instructions are shown as a time, an assumption named as such."""
-_NOT_REACHED = "not reached: "
 
 
 def write(
@@ -110,7 +110,7 @@ def _lines(facts: Mapping[str, Any]) -> list[str]:
     errors = {
         str(r.get("target", "target")): str(r["error"]) for r in facts["replays"] if r.get("error")
     }
-    later = [name for name, error in errors.items() if _NOT_REACHED in error]
+    later = [name for name, error in errors.items() if NOT_REACHED in error]
     lines = [f"{name}: {error}" for name, error in errors.items() if name not in later]
     if later:
         lines.append(f"Not reached: {', '.join(later)}.")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tinyfin.errors import BenchError, BootError, FlashError, TargetError
-from tinyfin.hil.failures import Failure, FailureKind
+from tinyfin.hil.failures import NOT_REACHED, Failure, FailureKind
 from tinyfin.hil.lines.transcript import Kind, Writer
 from tinyfin.hil.rigs.reach import Flashed, Reach, reach
 from tinyfin.hil.rigs.rigfile import HOST, Deadlines, TargetSpec
@@ -123,7 +123,7 @@ class TargetRun:
         self._say("end", case=case.name, status=case.status, text=words, seconds=case.seconds)
 
     def _not_reached(self, case: Case, why: Failure) -> None:
-        message = f"not reached: {why.message}"
+        message = f"{NOT_REACHED}{why.message}"
         case.failure = Failure(why.kind, message, why.exit_code)
         self._say("end", case=case.name, status=case.status, text="not reached", seconds=0.0)
 

@@ -29,13 +29,14 @@ _COLD = next(bit for bit, name in FLAGS.items() if name == "COLD")
 
 def cards_of(tx: Transactions, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
     """What is drawn anew in intervals: the card; where there is none the terminal, then the row."""
-    if "token" in tx.schema.names and bool(np.all(tx.has("token")[rows])):
+    unit = drawn_anew(tx, rows)
+    if unit == "cards":
         return tx.column("token")[rows]
-    return tx.terminal[rows] if len(tx.terminals) > 1 else rows
+    return tx.terminal[rows] if unit == "terminals" else rows
 
 
 def drawn_anew(tx: Transactions, rows: npt.NDArray[np.int64]) -> str:
-    """The name of what :func:`cards_of` gives."""
+    """The name of what :func:`cards_of` gives: cards, terminals or transactions."""
     if "token" in tx.schema.names and bool(np.all(tx.has("token")[rows])):
         return "cards"
     return "terminals" if len(tx.terminals) > 1 else "transactions"

@@ -13,7 +13,7 @@ _SIMPLE = ("amount", "rate", "rule_a", "rule_b", "amount_over_card_mean")
 
 def drawn(facts: Mapping[str, Any]) -> str:
     """What intervals draw anew: cards, terminals, or transactions."""
-    return str(facts.get("drawn", "cards"))
+    return str(facts["drawn"])
 
 
 def delay_words(facts: Mapping[str, Any]) -> str:
