@@ -17,6 +17,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 FUZZ_SECONDS ?= 60
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+need = $(BIN)/python .ci/requirements.py $(1) >$@.txt && $(PIP) -r $@.txt
 
 native := $(wildcard firmware/lib/tinyfin/src/*.[ch] firmware/lib/tinyfin/include/*.h tinyfin/twin/*.cpp tinyfin/twin/*.[ch])
 
@@ -63,22 +64,18 @@ system-demo system-test system-bench system-fuzz: system-%:
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
-# the build tools first and pinned, so that building tinyfin fetches nothing by itself
-$(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
+# Foreign packages that have no wheel are built in an environment of their own, which pip makes.
+# tinyfin itself is compiled with the pinned tools of $(VENV), so that a change of the engine
+# needs no network.
+$(VENV)/.installed: pyproject.toml constraints.txt .ci/requirements.py | $(VENV)/bin/python
 	@echo "installing Python packages into $(VENV); the first time takes a minute or two"
-	$(PIP) scikit-build-core nanobind cmake ninja
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(PIP) --no-build-isolation -e ".[train,build,dev]"
-	@touch $@ $(VENV)/.native
-
-$(VENV)/.bench: $(VENV)/.installed
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(PIP) --no-build-isolation -e ".[bench]"
+	$(call need,build-system dependencies train build dev)
 	@touch $@
 
-$(VENV)/.notebooks: $(VENV)/.installed
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(PIP) --no-build-isolation -e ".[notebooks]"
+$(VENV)/.bench $(VENV)/.notebooks: $(VENV)/.%: $(VENV)/.installed
+	$(call need,$*)
 	@touch $@
 
-# the engine changed: compile the twin again
 $(VENV)/.native: $(VENV)/.installed CMakeLists.txt $(native)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(PIP) --no-build-isolation --no-deps -e .
 	@touch $@
