@@ -13,7 +13,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ALLOWED = (
     "not part of the repository",  # shared anchors and data
-    "TINYFIN_SHARED",
     "no 32-bit libc",
     "not a git checkout",
     "tflite-runtime cannot be installed",

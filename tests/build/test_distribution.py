@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The source distribution installs in a clean environment and carries the whole engine."""
+"""The distributions are whole, reproducible, and work in a clean environment."""
 
 from __future__ import annotations
 
@@ -9,11 +9,18 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+# the pinned tools of this environment, and no optimisation: the same steps as a user's, but quicker
+QUICK = ["--no-isolation", "-C", "cmake.build-type=Debug"]
+DATED = {
+    "SOURCE_DATE_EPOCH": "1700000000",
+    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+}
 
 
 def call(*command: str | Path, **extra: object) -> subprocess.CompletedProcess[str]:
@@ -47,28 +54,63 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-@pytest.mark.timeout(600)
-def test_the_sdist_installs_and_builds_firmware(checkout: Path, tmp_path: Path) -> None:
-    dist = tmp_path / "dist"
-    call(sys.executable, "-m", "build", "--sdist", "--no-isolation", "-o", dist, checkout)
-    (sdist,) = dist.glob("*.tar.gz")
+@pytest.fixture(scope="module")
+def built(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """dist/ with the sdist, and the wheel that was compiled from what the sdist unpacks to."""
+    dist = tmp_path_factory.mktemp("dist")
+    call(sys.executable, "-m", "build", "-q", *QUICK, "-o", dist, checkout, env=DATED)
+    return dist
+
+
+def test_the_sdist_carries_the_engine_and_the_wheel_every_module(
+    checkout: Path, built: Path
+) -> None:
+    (sdist,) = built.glob("*.tar.gz")
+    (wheel,) = built.glob("*.whl")
     with tarfile.open(sdist) as tar:
-        names = {name.split("/", 1)[1] for name in tar.getnames() if "/" in name}
+        in_sdist = {name.split("/", 1)[1] for name in tar.getnames() if "/" in name}
+    in_wheel = set(zipfile.ZipFile(wheel).namelist())
+
+    def files(pattern: str, *folders: str) -> set[str]:
+        return {
+            str(path.relative_to(checkout))
+            for path in checkout.joinpath(*folders).rglob(pattern)
+        }
+
+    assert files("*.[ch]", "firmware", "lib", "tinyfin") <= in_sdist
+    assert {"LICENSE", "platformio.ini", "tinyfin/twin/native.cpp"} <= in_sdist
+    modules = files("*.py", "tinyfin")
+    assert modules
+    assert not modules - in_sdist
+    assert not modules - in_wheel
+
+
+def test_two_builds_in_two_folders_are_the_same_bytes(
+    checkout: Path, built: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "a folder with a longer name than the first" / "project"
+    shutil.copytree(checkout, other)
+    for path in other.rglob("*"):
+        path.chmod(path.stat().st_mode & ~0o077)  # as cloned with another umask
+    dist = tmp_path / "dist"
+    call(sys.executable, "-m", "build", "-q", *QUICK, "-o", dist, other, env=DATED)
+    first, second = ({p.name: p.read_bytes() for p in d.iterdir()} for d in (built, dist))
+    assert sorted(first) == sorted(second)
+    assert [name for name in first if first[name] != second[name]] == []
+
+
+@pytest.mark.timeout(600)
+def test_the_installed_wheel_builds_firmware(checkout: Path, built: Path, tmp_path: Path) -> None:
+    (wheel,) = built.glob("*.whl")
+    clean = tmp_path / "venv"
+    call(sys.executable, "-m", "venv", clean)
+    pip = [clean / "bin" / "python", "-m", "pip", "install", "-q", "-c", ROOT / "constraints.txt"]
+    call(*pip, "click", "numpy")
+    call(*pip, "--no-deps", wheel)
     engine = {
         str(path.relative_to(checkout))
         for path in (checkout / "firmware" / "lib" / "tinyfin").rglob("*.[ch]")
     }
-    assert engine <= names
-    assert {"LICENSE", "platformio.ini", "tinyfin/twin/native.cpp"} <= names
-
-    clean = tmp_path / "venv"
-    call(sys.executable, "-m", "venv", clean)
-    pip = [clean / "bin" / "python", "-m", "pip", "install", "-q", "-c", ROOT / "constraints.txt"]
-    # no isolation, and no optimisation: the same steps as a user's `pip install`, but quicker
-    call(*pip, "click", "numpy", "scikit-build-core", "nanobind")
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    quick = ["--no-deps", "--no-build-isolation", "-C", "cmake.build-type=Debug"]
-    call(*pip, *quick, sdist, env={"PATH": path})
 
     tinyfin = clean / "bin" / "tinyfin"
     rows = json.loads(call(tinyfin, "targets", "--json", cwd=tmp_path).stdout)["targets"]

@@ -10,10 +10,11 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.conformance.conftest import on_target
+from tests.network import anchors
 from tests.network.build_tflite import Graph
 from tests.network.integer_models import KINDS, answers
 from tests.network.integer_models import make as make_integer
-from tests.network.native import ANCHOR_NAMES, ANCHORS, tflm
+from tests.network.native import tflm
 from tests.network.operator_models import OPERATORS, TABLES, random_inputs
 from tests.network.test_operators_equal_tflm import autoencoder, residual, whitening
 from tests.network.test_random_shapes import random_graph
@@ -32,10 +33,9 @@ Case = tuple[bytes, NDArray[np.int8], NDArray[np.int8]]
 @cache
 def anchor(name: str) -> Case:
     """Plan, inputs, TFLM's outputs."""
-    x = np.load(ANCHORS / f"{name}_in.npy")
-    y = np.load(ANCHORS / f"{name}_out_double.npy").reshape(len(x), -1)
-    keep = slice(0, 6 if name.startswith("ad01") else 64)
-    return compile_plan(load(ANCHORS / f"{name}.tflite")), x[keep], y[keep]
+    model = anchors.anchor(name)
+    rows = [*range(4 if name == "ad01" else 62), -2, -1]
+    return compile_plan(load(model.tflite)), model.x[rows], model.y[rows]
 
 
 @cache
@@ -71,24 +71,22 @@ def case_of(graph: Graph, rng: np.random.Generator) -> Case:
     return compile_plan(parsed), x, tflm(model, x)
 
 
-@pytest.mark.skipif(not ANCHORS.is_dir(), reason="the anchors are not here")
 @pytest.mark.parametrize("name", on_target())
 def test_anchors(name: str) -> None:
     """All seven; on parts that are too small for ad01, the six others."""
     image = lab.build_lab(name)
-    names = [n for n in ANCHOR_NAMES if len(anchor(n)[0]) + 8192 < lab.room(image)]
+    names = [n for n in anchors.NAMES if len(anchor(n)[0]) + 8192 < lab.room(image)]
     assert len(names) >= 6
     check(image, [anchor(n) for n in names])
     if image.target.layout != "canonical":
         check(image, [repacked(anchor(n), image.target.layout) for n in names])
 
 
-@pytest.mark.skipif(not ANCHORS.is_dir(), reason="the anchors are not here")
 @pytest.mark.parametrize("name", on_target("cortex-m4"))
 def test_ad01_as_armv6m_code(name: str) -> None:
     """ad01 does not fit the Cortex-M0's board: the same ARMv6-M code on a machine that has room."""
     image = lab.build_lab(name, code_of="cortex-m0")
-    check(image, [repacked(anchor("ad01_int8"), catalogue.get("cortex-m0").layout)])
+    check(image, [repacked(anchor("ad01"), catalogue.get("cortex-m0").layout)])
 
 
 @pytest.mark.parametrize("name", on_target())

@@ -18,17 +18,6 @@ LIBRARY = ROOT / "firmware" / "lib" / "tinyfin"
 SOURCES = sorted(
     p.name for pattern in ("net*.c", "fully_connected*.c") for p in (LIBRARY / "src").glob(pattern)
 )
-SHARED = Path(os.environ.get("TINYFIN_SHARED", ROOT.parent / "shared"))
-ANCHORS = SHARED / "anchors"
-ANCHOR_NAMES = (
-    "ad01_int8",
-    "ae16_pc",
-    "ae16_pt",
-    "mlp16_pc",
-    "mlp16_pt",
-    "mlp32_pc",
-    "mlp32_pt",
-)
 KERNELS_ALL = 1023
 
 

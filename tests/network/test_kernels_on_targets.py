@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tests.network.native import ANCHOR_NAMES, ANCHORS, LIBRARY, ROOT, SOURCES, Native, tflm
+from tests.network.anchors import NAMES, anchor
+from tests.network.native import LIBRARY, ROOT, SOURCES, Native, tflm
 from tests.network.test_random_shapes import random_graph, random_inputs
 from tinyfin.pack.plan import compile_plan, repack
 from tinyfin.targets import catalogue
@@ -83,11 +84,10 @@ def random_cases(net: Native) -> list[Case]:
 @pytest.fixture(scope="module")
 def anchor_cases() -> list[Case]:
     made = []
-    for name in ANCHOR_NAMES if ANCHORS.is_dir() else ():
-        x = np.load(ANCHORS / f"{name}_in.npy")
-        y = np.load(ANCHORS / f"{name}_out_double.npy").reshape(len(x), -1)
-        rows = [0, -1, -2] if name.startswith("ad01") else [*range(60), -2, -1]
-        made.append(Case(compile_plan(load(ANCHORS / f"{name}.tflite")), x[rows], y[rows]))
+    for name in NAMES:
+        model = anchor(name)
+        rows = [0, -1, -2] if name == "ad01" else [*range(60), -2, -1]
+        made.append(Case(compile_plan(load(model.tflite)), model.x[rows], model.y[rows]))
     return made
 
 

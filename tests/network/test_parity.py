@@ -10,7 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from tests.network.anchors import anchor
 from tests.network.native import Native
 from tinyfin.errors import InputError, ToolError
 from tinyfin.pack.plan import compile_plan
@@ -19,10 +21,16 @@ from tinyfin.quantize.parity import parity
 from tinyfin.tflite.model import load
 
 
-def test_the_plan_agrees_and_litert_does_not(net: Native, anchors: Path) -> None:
+def saved(name: str, folder: Path) -> tuple[Path, NDArray[np.int8]]:
+    """A model's file, and rows for it."""
+    path = folder / f"{name}.tflite"
+    path.write_bytes(anchor(name).tflite)
+    return path, anchor(name).x
+
+
+def test_the_plan_agrees_and_litert_does_not(net: Native, tmp_path: Path) -> None:
     pytest.importorskip("ai_edge_litert")
-    path = anchors / "ae16_pt.tflite"
-    inputs = np.load(anchors / "ae16_pt_in.npy")
+    path, inputs = saved("ae16_pt", tmp_path)
     plan = compile_plan(load(path))
     report = parity(path, inputs, lambda x: net.run(plan, x))
     assert report["rows"] == len(inputs)
@@ -33,16 +41,16 @@ def test_the_plan_agrees_and_litert_does_not(net: Native, anchors: Path) -> None
     assert report["litert_reference"]["differing_bytes"] > 0
 
 
-def test_a_wrong_plan_is_seen(anchors: Path) -> None:
-    path = anchors / "mlp32_pt.tflite"
-    inputs = np.load(anchors / "mlp32_pt_in.npy")[:8]
-    report = parity(path, inputs, lambda x: np.zeros((len(x), 1), np.int8))
+def test_a_wrong_plan_is_seen(tmp_path: Path) -> None:
+    path, inputs = saved("mlp32_pt", tmp_path)
+    report = parity(path, inputs[:8], lambda x: np.zeros((len(x), 1), np.int8))
     assert report["plan"]["differing_bytes"] > 0
 
 
-def test_inputs_must_be_codes(anchors: Path) -> None:
+def test_inputs_must_be_codes(tmp_path: Path) -> None:
+    path, _ = saved("mlp32_pt", tmp_path)
     with pytest.raises(InputError, match="int8"):
-        parity(anchors / "mlp32_pt.tflite", np.zeros((2, 32), np.float32))  # type: ignore[arg-type]
+        parity(path, np.zeros((2, 32), np.float32))  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -70,14 +78,14 @@ def runtime_python() -> Path:
     return python
 
 
-def test_tflite_runtime_in_its_own_venv(anchors: Path, runtime_python: Path) -> None:
-    inputs = np.load(anchors / "ae16_pt_in.npy")
-    report = parity(anchors / "ae16_pt.tflite", inputs, tflite_runtime_python=runtime_python)
+def test_tflite_runtime_in_its_own_venv(runtime_python: Path, tmp_path: Path) -> None:
+    path, inputs = saved("ae16_pt", tmp_path)
+    report = parity(path, inputs, tflite_runtime_python=runtime_python)
     assert report["tflite_runtime"]["max_abs_difference"] <= 2
     assert report["tflite_runtime"]["differing_bytes"] < report["bytes"] // 10
 
 
-def test_a_missing_tflite_runtime_is_a_tool_error(anchors: Path) -> None:
-    inputs = np.load(anchors / "mlp32_pt_in.npy")[:2]
+def test_a_missing_tflite_runtime_is_a_tool_error(tmp_path: Path) -> None:
+    path, inputs = saved("mlp32_pt", tmp_path)
     with pytest.raises(ToolError, match="numpy<2"):
-        parity(anchors / "mlp32_pt.tflite", inputs, tflite_runtime_python=Path(sys.executable))
+        parity(path, inputs[:2], tflite_runtime_python=Path(sys.executable))

@@ -5,7 +5,7 @@
 
 #include <stdint.h>
 
-#define TFIN_REG(address) (*(volatile uint32_t *)(address))
+#include "registers.h"
 
 /* A port's interrupts follow the system's exceptions: it defines an array of these, by interrupt number, in section
  * .vectors.interrupts. None is enabled unless the port does. */

@@ -3,20 +3,21 @@
  * minstret as the counter: under -icount shift=0 one tick is one instruction. */
 #include "port.h"
 
+#include "registers.h"
 #include "ring.h"
 
-#define UART ((volatile uint8_t *)0x10000000u)
-#define TEST_DEVICE (*(volatile uint32_t *)0x100000u)
+#define UART 0x10000000u
+#define TEST_DEVICE TFIN_REG(0x100000u)
 #define LSR_DATA_READY 0x01u
 #define LSR_OVERRUN 0x02u
 #define LSR_TX_EMPTY 0x20u
 
 #define UART_INTERRUPT 10u
 #define PLIC 0x0C000000u
-#define PLIC_PRIORITY (*(volatile uint32_t *)(PLIC + 4u * UART_INTERRUPT))
-#define PLIC_ENABLE (*(volatile uint32_t *)(PLIC + 0x2000u))
-#define PLIC_THRESHOLD (*(volatile uint32_t *)(PLIC + 0x200000u))
-#define PLIC_CLAIM (*(volatile uint32_t *)(PLIC + 0x200004u))
+#define PLIC_PRIORITY TFIN_REG(PLIC + 4u * UART_INTERRUPT)
+#define PLIC_ENABLE TFIN_REG(PLIC + 0x2000u)
+#define PLIC_THRESHOLD TFIN_REG(PLIC + 0x200000u)
+#define PLIC_CLAIM TFIN_REG(PLIC + 0x200004u)
 #define MIE_EXTERNAL 0x800u
 #define MSTATUS_INTERRUPTS 0x8u
 
@@ -31,9 +32,9 @@ const uint32_t tfin_port_tick_mask = 0xFFFFFFFFu;
 
 void tfin_port_init(void)
 {
-    UART[2] = 0xC1; /* FIFO; the trigger level says how many bytes QEMU may hand over at once; fewer come after a short time */
-    UART[3] = 3; /* 8N1 */
-    UART[1] = 1; /* an interrupt when there is data */
+    TFIN_REG8(UART + 2u) = 0xC1; /* FIFO; the trigger level says how many bytes QEMU may hand over at once; fewer come after a short time */
+    TFIN_REG8(UART + 3u) = 3; /* 8N1 */
+    TFIN_REG8(UART + 1u) = 1; /* an interrupt when there is data */
     PLIC_PRIORITY = 1;
     PLIC_ENABLE = 1u << UART_INTERRUPT;
     PLIC_THRESHOLD = 0;
@@ -45,11 +46,11 @@ void tfin_riscv_interrupt(void)
 {
     uint32_t source = PLIC_CLAIM;
     uint32_t status;
-    while (((status = UART[5]) & LSR_DATA_READY) != 0) {
+    while (((status = TFIN_REG8(UART + 5u)) & LSR_DATA_READY) != 0) {
         if ((status & LSR_OVERRUN) != 0) {
             tfin_ring_overrun();
         }
-        tfin_ring_put(UART[0]);
+        tfin_ring_put(TFIN_REG8(UART + 0u));
     }
     if (source != 0) {
         PLIC_CLAIM = source;
@@ -79,7 +80,7 @@ uint32_t tfin_port_receive_overruns(void)
 /* Outside of the interrupt. Reading the status clears the mark of a lost byte, which the interrupt then does not see. */
 static uint32_t line_status(void)
 {
-    uint32_t status = UART[5];
+    uint32_t status = TFIN_REG8(UART + 5u);
     overruns_sending += (status & LSR_OVERRUN) != 0;
     return status;
 }
@@ -94,7 +95,7 @@ void tfin_port_write(const uint8_t *data, size_t size)
             }
             status = line_status();
         }
-        UART[0] = data[i];
+        TFIN_REG8(UART + 0u) = data[i];
     }
 }
 
