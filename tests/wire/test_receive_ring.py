@@ -18,6 +18,7 @@ from tinyfin.targets import build as building
 from tinyfin.targets import catalogue
 
 SIZE = 16
+BOOT_DEADLINE_S = 60.0
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +58,11 @@ def test_the_ring_holds_what_it_announces_and_counts_the_rest(ring: ctypes.CDLL)
     ("name", "credit"), [("stm32f405", 4096), ("stm32vldiscovery", 128), ("cortex-m4", 4096)]
 )
 def test_frames_under_way_arrive_whole(name: str, credit: int, tmp_path: Path) -> None:
-    """Without ticks the host keeps as much under way as HELLO announces."""
+    """Without ticks the host keeps as much under way as HELLO announces.
+
+    What is counted before the first connection is not the ring's: a UART that is not yet enabled
+    drops the beginning of a greeting.
+    """
     pack = tmp_path / "model.tfpack"
     data = paths.project_dir() / "models" / "payment" / "model.tfpack"
     pack.write_bytes(data.read_bytes())
@@ -65,6 +70,8 @@ def test_frames_under_way_arrive_whole(name: str, credit: int, tmp_path: Path) -
     image = building.build(target, pack=pack)
     tx = rig.make_transactions()
     with emulated(target, image.elf, icount=False) as session:
+        session.client.connect(BOOT_DEADLINE_S)
+        before = session.client.stats()
         result = replay(
             pack.read_bytes(), tx, rig.make_stream(tx), session.client, limit=400, target=name
         )
@@ -73,4 +80,5 @@ def test_frames_under_way_arrive_whole(name: str, credit: int, tmp_path: Path) -
     result.check()
     assert result.verdicts == 400
     assert result.retransmitted == 0
-    assert stats["receive_overruns"] == stats["frames_damaged"] == 0
+    for count in ("receive_overruns", "frames_damaged"):
+        assert stats[count] == before[count], count

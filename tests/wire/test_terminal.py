@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from tinyfin.twin import Twin
 from tinyfin.wire.client import Client, TargetRebooted
 from tinyfin.wire.events import EventsFrame, Outcome, field_types
 from tinyfin.wire.frames import Deframer, encode_frame
-from tinyfin.wire.links import Deadline, ProcessLink
+from tinyfin.wire.links import Deadline, Link, LinkAround, ProcessLink
 from tinyfin.wire.messages import Answer, Request, WireError, parse_error, parse_verdicts
 
 
@@ -52,6 +53,60 @@ def test_thousands_of_events_are_equal_and_small(client: Client) -> None:
     assert facts["bytes_up_per_transaction"] <= 40
     assert facts["bytes_down_per_transaction"] <= 16
     assert {"features", "network_output", "state"} <= set(facts["compared"])
+
+
+class Slow(LinkAround):
+    """A terminal that is busy until it was asked twice, as one that boots; then it answers one
+    request per read."""
+
+    def __init__(self, inner: Link) -> None:
+        super().__init__(inner)
+        self.in_ring: list[int] = []
+        """Tags of requests without an answer yet."""
+        self.at_work: list[int] = []
+        """How many there were whenever events were sent."""
+        self._answers: list[bytes] = []
+        self.busy = False
+
+    def read(self, timeout_s: float) -> bytes:
+        self.busy &= len(self.in_ring) < 2
+        if self.busy:
+            time.sleep(timeout_s)
+            return b""
+        if not self._answers:
+            self._answers = [part + b"\0" for part in self.inner.read(timeout_s).split(b"\0")[:-1]]
+        if not self._answers:
+            return b""
+        answer = self._answers.pop(0)
+        for frame in Deframer().feed(answer):
+            if frame.sequence in self.in_ring:
+                self.in_ring.remove(frame.sequence)
+        return answer
+
+    def write(self, data: bytes) -> None:
+        for frame in Deframer().feed(data):
+            if frame.type == Request.EVENTS:
+                self.at_work.append(len(self.in_ring))
+            else:
+                self.in_ring.append(frame.sequence)
+        super().write(data)
+
+
+@pytest.mark.parametrize("ask", ["greeting", "request"])
+def test_nothing_is_sent_on_top_of_requests_in_the_ring(program: Path, ask: str) -> None:
+    """A ring of 128 bytes would overrun: its credit is all that may be under way."""
+    link = Slow(ProcessLink([str(program)]))
+    client = Client(link, answer_timeout_s=0.5)
+    try:
+        link.busy = ask == "greeting"
+        client.connect()
+        if ask == "request":
+            link.busy = True
+            client.stats()
+        client.ordered(Request.EVENTS, small_frame())
+        assert link.at_work == [0]
+    finally:
+        client.close()
 
 
 def test_warm_state_comes_over_the_wire(client: Client) -> None:

@@ -123,8 +123,13 @@ class Channel:
     # ------------------------------------------------------------------ the session
 
     def _greet(self, deadline: Deadline) -> m.Hello:
-        """HELLO of the session that the greeting names."""
+        """HELLO of the session that the greeting names.
+
+        A terminal that boots answers late, and then every greeting that its ring has kept. Until
+        the last of them is answered, the ring has less room than HELLO announces.
+        """
         before, heard = replace(self.counters), 0
+        found: m.Hello | None = None
         boots: set[int] = set()
         tags = set()
         while not deadline.passed:
@@ -139,7 +144,9 @@ class Channel:
                     hello = m.parse_hello(frame.payload)
                     # the tag tells it from one that a line repeats
                     if hello.session == self._session and frame.sequence in tags:
-                        return hello
+                        found = hello
+                        if frame.sequence == tag:
+                            return hello
                     boots.add(hello.boot_nonce)
                 elif frame.type == Answer.ERROR:
                     report = m.parse_error(frame.payload)
@@ -148,6 +155,8 @@ class Channel:
                             f"{self.link.name}: the terminal refuses protocol version "
                             f"{m.VERSION}; build and flash the firmware of this version of tinyfin"
                         )
+            if found is not None:
+                return found
         raise self._silence(deadline.seconds, before, heard, len(boots))
 
     def _silence(self, seconds: float, before: Counters, heard: int, boots: int) -> TargetError:

@@ -33,30 +33,37 @@ class Client(Pipelined):
     """
 
     def request(self, request: int, answer: int, payload: bytes = b"") -> bytes:
-        """A request that changes no state, asked again until its answer comes."""
+        """A request that changes no state, asked again until its answer comes.
+
+        When an earlier copy is answered first, the answer to the last one is waited for, too: only
+        then is the terminal's ring empty again.
+        """
         progress = Deadline(self.deadline_s)
         logs = self.counters.logs
-        tag = self._next_tag()
-        wire = encode_frame(request, tag, payload)
-        first = True
+        tags: list[int] = []
+        found: bytes | None = None
         lost: LinkLost | Doubt | None = None
         while True:
             try:
                 if lost is not None:
                     self._rejoin(lost)
                     lost = None
-                if not first:
-                    self.counters.retransmitted += 1
-                first = False
-                self._write(wire)
+                self.counters.retransmitted += bool(tags)
+                tags.append(self._next_tag())
+                self._write(encode_frame(request, tags[-1], payload))
                 wait = Deadline(max(_REQUEST_WAIT_S, self.timing.wait_s(_REQUEST_BYTES)))
                 while not progress.passed and (frame := self._receive(wait)) is not None:
-                    if frame.sequence == tag and frame.type == answer:
-                        return frame.payload
-                    if self._was_damaged(frame, tag):
+                    if frame.sequence in tags and frame.type == answer:
+                        found = frame.payload
+                        if frame.sequence == tags[-1]:
+                            return found
+                    elif self._was_damaged(frame, tags):
                         break
-                    self.counters.stray += 1
+                    else:
+                        self.counters.stray += 1
                 else:
+                    if found is not None:
+                        return found
                     self.counters.timeouts += 1
                     self.timing.missed()
             except (LinkLost, Doubt) as error:
@@ -66,7 +73,7 @@ class Client(Pipelined):
             if progress.passed:
                 raise self._stuck(progress.seconds, logs) from lost
 
-    def _was_damaged(self, frame: Frame, tag: int) -> bool:
+    def _was_damaged(self, frame: Frame, tags: list[int]) -> bool:
         """Whether the device says that it got no frame; raises what it says of the request."""
         if frame.type != Answer.ERROR:
             return False
@@ -75,7 +82,7 @@ class Client(Pipelined):
             self.counters.complaints += 1
             self.timing.troubled = True
             return report.code == WireError.BAD_FRAME
-        if frame.sequence == tag or report.code == WireError.NO_SESSION:
+        if frame.sequence in tags or report.code == WireError.NO_SESSION:
             raise self._refused(report)
         return False
 
