@@ -7,6 +7,7 @@
 #   make test    what continuous integration runs
 #   make soak    a million events over two emulated terminals, with faults and restarts (SOAK: more
 #                options of `tinyfin hil run`)
+#   make test-loaded  the tests with deadlines, TIMES times (10) while every core is busy
 #   make bench   sizes and instructions on the targets, and the features against Polars and pandas
 #   make notebooks  execute the notebooks anew and write their outputs into them
 #   make fuzz    fuzz targets under sanitizers, FUZZ_SECONDS each
@@ -16,6 +17,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 FUZZ_SECONDS ?= 60
+TIMES ?= 10
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 need = $(BIN)/python .ci/requirements.py $(1) >$@.txt && $(PIP) -r $@.txt
 
@@ -24,7 +26,7 @@ native := $(wildcard firmware/lib/tinyfin/src/*.[ch] firmware/lib/tinyfin/includ
 export PLATFORMIO_SETTING_ENABLE_TELEMETRY := no
 export PLATFORMIO_DISABLE_UPGRADE_CHECK := true
 
-.PHONY: demo test lint rig soak bench notebooks fuzz clean install system-demo system-test system-bench system-fuzz
+.PHONY: demo test test-loaded lint rig soak bench notebooks fuzz clean install system-demo system-test system-loaded system-bench system-fuzz
 .DELETE_ON_ERROR:
 
 demo: system-demo install
@@ -39,6 +41,9 @@ test: system-test lint
 # the emulated rig: two targets at once, once on a clean line and once on a bad one with restarts
 rig: system-test install
 	$(BIN)/tinyfin hil run --suite parity --suite hostile --events 600
+
+test-loaded: system-test system-loaded install
+	$(BIN)/python .ci/loaded.py $(TIMES)
 
 soak: system-test install
 	$(BIN)/tinyfin hil run --suite soak --out hil/results/soak $(SOAK)
@@ -58,7 +63,7 @@ fuzz: system-fuzz
 
 install: $(VENV)/.installed $(VENV)/.native
 
-system-demo system-test system-bench system-fuzz: system-%:
+system-demo system-test system-loaded system-bench system-fuzz: system-%:
 	@$(PYTHON) .ci/bootstrap.py $*
 
 $(VENV)/bin/python:

@@ -20,10 +20,16 @@ def main() -> None:
         "dependencies": facts["project"]["dependencies"],
         "build-system": facts["build-system"]["requires"],
     }
-    for word in sys.argv[1:]:
+    words = sys.argv[1:]
+    for word in words:
         if word not in groups:
             sys.exit(f"pyproject.toml has no extra {word!r}; it has {', '.join(sorted(groups))}")
-        print("\n".join(groups[word]))
+        for requirement in groups[word]:
+            extra = requirement.removeprefix("tinyfin[").removesuffix("]")
+            if extra in groups:
+                words.append(extra)
+            else:
+                print(requirement)
 
 
 if __name__ == "__main__":

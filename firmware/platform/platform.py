@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A PlatformIO development platform over what is on PATH.
 
-PlatformIO fetches SCons and toolchains as packages of its own registry. Here SCons is the one that
-pip installed beside PlatformIO, and a compiler on PATH is used as it is; a build needs no network.
+PlatformIO fetches SCons, Cppcheck and toolchains as packages of its own registry. Here SCons is the
+one that pip installed next to PlatformIO, and a Cppcheck or compiler on PATH is used as it is; a
+build needs no network.
 PlatformIO's own packages are used where they are already installed, or where PATH has no compiler.
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shlex
 import shutil
 
 from platformio.platform.base import PlatformBase
@@ -36,7 +38,12 @@ SCONS_ENTRY = "import sys\n\nimport SCons.Script\n\nsys.exit(SCons.Script.main()
 
 class TinyfinPlatform(PlatformBase):
     def configure_default_packages(self, options, targets):
-        self._use_installed_scons()
+        if importlib.util.find_spec("SCons"):
+            self._provide("tool-scons", {"scons.py": SCONS_ENTRY})
+        cppcheck = shutil.which("cppcheck")
+        if cppcheck:
+            script = f'#!/bin/sh\nexec {shlex.quote(cppcheck)} "$@"\n'
+            self._provide("tool-cppcheck", {"cppcheck": script})
         board = options.get("board")
         if board:
             arch = self.board_config(board).get("build.arch")
@@ -45,21 +52,20 @@ class TinyfinPlatform(PlatformBase):
                 self.packages[package]["optional"] = False
         return super().configure_default_packages(options, targets)
 
-    def _use_installed_scons(self):
-        """Answer PlatformIO's request for tool-scons with the SCons of this interpreter."""
-        version = get_core_dependencies()["tool-scons"]  # such as "~4.41101.0"
-        self.packages["tool-scons"].update(version=version)
-        installed = self.pm.get_package(self.get_package_spec("tool-scons"))
-        if installed or not importlib.util.find_spec("SCons"):
+    def _provide(self, name, files):
+        """Answer PlatformIO's request for a tool of its registry with one of this machine."""
+        version = get_core_dependencies()[name]  # such as "~4.41101.0"
+        self.packages[name].update(version=version)
+        if self.pm.get_package(self.get_package_spec(name)):
             return
         folder = os.path.abspath(
-            os.path.join(self.config.get("platformio", "workspace_dir"), "shims", "tool-scons")
+            os.path.join(self.config.get("platformio", "workspace_dir"), "shims", name)
         )
         os.makedirs(folder, exist_ok=True)
-        package = {"name": "tool-scons", "version": version.lstrip("~^>="), "system": "*"}
-        self._write(os.path.join(folder, "scons.py"), SCONS_ENTRY)
-        self._write(os.path.join(folder, "package.json"), json.dumps(package))
-        self.packages["tool-scons"].update(version="symlink://" + folder, optional=False)
+        package = {"name": name, "version": version.lstrip("~^>="), "system": "*"}
+        for file_name, text in {**files, "package.json": json.dumps(package)}.items():
+            self._write(os.path.join(folder, file_name), text)
+        self.packages[name].update(version="symlink://" + folder, optional=False)
 
     @staticmethod
     def _write(path, text):
@@ -69,3 +75,4 @@ class TinyfinPlatform(PlatformBase):
                     return
         with open(path, "w", encoding="utf-8") as file:
             file.write(text)
+        os.chmod(path, 0o755)

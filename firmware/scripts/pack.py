@@ -77,7 +77,7 @@ def _generate(env, root, pack):
 
 def _in_layout(env, pack):
     """The pack in the layout of the board's kernels, when it lies beside and is of this pack."""
-    layout = env.BoardConfig().get("tinyfin.layout", "")
+    layout = env.BoardConfig().get("tinyfin.layout", "") if env.get("BOARD") else ""
     other = pack.with_name(f"{pack.name.removesuffix('.tfpack')}.{layout}.tfpack")
     if not layout or not other.is_file():
         return pack

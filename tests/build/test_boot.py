@@ -16,6 +16,8 @@ from tinyfin.targets import catalogue
 from tinyfin.targets.build import BuildResult, build, symbols
 from tinyfin.targets.emulate import Emulator
 
+pytestmark = pytest.mark.live
+
 APP = Path(__file__).parent / "boot"
 TARGETS = catalogue.load()
 

@@ -14,6 +14,8 @@ import pytest
 from tinyfin.targets import catalogue
 from tinyfin.targets.emulate import Emulator
 
+pytestmark = pytest.mark.live
+
 VERB = """
 import sys, time
 from types import ModuleType

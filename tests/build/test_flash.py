@@ -17,6 +17,8 @@ from tinyfin import paths
 from tinyfin.cli import main
 from tinyfin.targets import catalogue, flash
 
+pytestmark = pytest.mark.live
+
 PACK = paths.project_dir() / "models" / "payment" / "model.tfpack"
 
 

@@ -24,6 +24,8 @@ from tinyfin.hil.runs.target import Job, TargetRun, run_target
 from tinyfin.wire.frames import Deframer, encode_frame
 from tinyfin.wire.messages import Answer, WireError
 
+pytestmark = pytest.mark.live
+
 WITHIN_S = 30.0
 """More than all deadlines of one failure together, ladder and a busy machine included."""
 

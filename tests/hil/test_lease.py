@@ -17,6 +17,8 @@ import pytest
 from tinyfin.errors import BenchError
 from tinyfin.hil.rigs.lease import Lease
 
+pytestmark = pytest.mark.live
+
 
 def test_one_at_a_time_and_the_other_is_told_who() -> None:
     with Lease("board", "nightly"):

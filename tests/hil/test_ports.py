@@ -24,6 +24,8 @@ from tinyfin.hil.runs.probe import greet
 from tinyfin.hil.runs.target import Job, run_target
 from tinyfin.wire.links import ProcessLink
 
+pytestmark = pytest.mark.live
+
 
 def usb(device: str, serial: str | None, location: str, ids: tuple[int, int] = (0x1A86, 0x7523),
         interface: str | None = None) -> SimpleNamespace:  # fmt: skip

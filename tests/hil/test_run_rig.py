@@ -39,6 +39,8 @@ from tinyfin.hil.runs.target import run_target
 from tinyfin.wire.client import Client
 from tinyfin.wire.links import ProcessLink
 
+pytestmark = pytest.mark.live
+
 # what Jenkins' junit-10 schema allows: attributes (those with ! are required) and children
 JUNIT = {
     "testsuites": ({"name", "time", "tests", "failures", "errors"}, {"testsuite"}),

@@ -16,6 +16,8 @@ from tinyfin.targets import build as building
 from tinyfin.targets import catalogue
 from tinyfin.twin import Twin
 
+pytestmark = pytest.mark.live
+
 
 @pytest.mark.parametrize("name", ["cortex-m4", "stm32f405"])
 def test_replay_is_equal_on_the_target(name: str, tmp_path: Path) -> None:

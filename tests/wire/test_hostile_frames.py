@@ -5,12 +5,16 @@ from __future__ import annotations
 
 import random
 
+import pytest
+
 from tests.wire import rig
 from tests.wire.test_terminal import small_frame
 from tinyfin.hil.lines.host import build_host_terminal
 from tinyfin.wire.client import Client
 from tinyfin.wire.frames import encode_frame
 from tinyfin.wire.links import Deadline, ProcessLink
+
+pytestmark = pytest.mark.live
 
 SANITIZE = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 HARMLESS_END = (0x01, 0x0B, 0x0C)  # these begin a session, restart or end the terminal

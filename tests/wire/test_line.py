@@ -19,6 +19,8 @@ from tinyfin.hil.lines.throttle import LineLink, bytes_per_second
 from tinyfin.hil.replays import replay
 from tinyfin.wire.client import Client
 
+pytestmark = pytest.mark.live
+
 BAUD = 921_600
 ECHO = [sys.executable, "-u", "-c", "import os\nwhile d := os.read(0, 65536): os.write(1, d)"]
 

@@ -22,6 +22,8 @@ from tinyfin.wire.client import Client
 from tinyfin.wire.events import Outcome
 from tinyfin.wire.links import ProcessLink
 
+pytestmark = pytest.mark.live
+
 
 def run(program: Path, limit: int = 600, **options: int) -> tuple[object, object]:
     client = Client(ProcessLink([str(program)]))

@@ -17,6 +17,8 @@ from tinyfin.hil.replays import replay
 from tinyfin.targets import build as building
 from tinyfin.targets import catalogue
 
+pytestmark = pytest.mark.live
+
 SIZE = 16
 BOOT_DEADLINE_S = 60.0
 

@@ -22,6 +22,8 @@ from tinyfin.twin import error_name
 from tinyfin.wire.client import Client
 from tinyfin.wire.links import ProcessLink
 
+pytestmark = pytest.mark.live
+
 
 @pytest.fixture(scope="module")
 def key_file(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -15,6 +15,8 @@ from tinyfin.wire.client import Client
 from tinyfin.wire.links import ProcessLink
 from tinyfin.wire.messages import Capability
 
+pytestmark = pytest.mark.live
+
 
 @pytest.fixture(scope="module")
 def release_program() -> str:

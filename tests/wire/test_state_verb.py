@@ -24,6 +24,8 @@ from tinyfin.pack.container import parse_pack
 from tinyfin.twin import Twin
 from tinyfin.wire.client import Client
 
+pytestmark = pytest.mark.live
+
 
 def tinyfin(*words: object, code: int = 0) -> Result:
     result = CliRunner().invoke(main, ["state", *map(str, words)])

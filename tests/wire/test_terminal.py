@@ -21,6 +21,8 @@ from tinyfin.wire.frames import Deframer, encode_frame
 from tinyfin.wire.links import Deadline, Link, LinkAround, ProcessLink
 from tinyfin.wire.messages import Answer, Request, WireError, parse_error, parse_verdicts
 
+pytestmark = pytest.mark.live
+
 
 def small_frame(first_id: int = 1, count: int = 3, outcome: bool = True) -> bytes:
     frame = EventsFrame(field_types(rig.make_pack()), 1000, 64, 32, 1000)

@@ -27,6 +27,8 @@ from tinyfin.wire.frames import Deframer, encode_frame
 from tinyfin.wire.links import LinkLost, ProcessLink
 from tinyfin.wire.messages import Request
 
+pytestmark = pytest.mark.live
+
 HERE = Path(__file__).parent
 
 

@@ -107,6 +107,22 @@ PROGRAMS: tuple[Program, ...] = (
         "clang compiler-rt",
         "llvm",
     ),
+    _program(
+        "cppcheck",
+        "what `pio check` runs",
+        "test",
+        "cppcheck",
+        "cppcheck",
+        "cppcheck",
+    ),
+    _program(
+        "stress-ng",
+        "keeps every core busy under the tests that have deadlines",
+        "loaded",
+        "stress-ng",
+        "stress-ng",
+        "stress-ng",
+    ),
 )
 
 _INSTALL = {

@@ -7,9 +7,12 @@ import shlex
 import shutil
 import sys
 
-from SCons.Script import AlwaysBuild, Builder, Default, DefaultEnvironment
+from SCons.Script import AlwaysBuild, Builder, Default, DefaultEnvironment, Return, SConscript
 
 env = DefaultEnvironment()
+if not env.get("BOARD"):
+    SConscript("native.py")
+    Return()
 platform = env.PioPlatform()
 board = env.BoardConfig()
 here = os.path.realpath(platform.get_dir())

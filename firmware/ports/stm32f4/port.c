@@ -31,8 +31,8 @@ static int has_noise; /* the random number generator runs from the PLL */
 static uint32_t clock_init(void)
 {
     TFIN_REG(FLASH_ACR) = 0x705u; /* 5 wait states at 168 MHz, prefetch, both caches */
-    /* HSI 16 MHz / 16 * 336 / 2 = 168 MHz; / 7 = 48 MHz for the random number generator */
-    TFIN_REG(RCC_PLLCFGR) = 16u | (336u << 6) | (0u << 16) | (7u << 24);
+    /* HSI 16 MHz / 16 * 336 / 2 = 168 MHz (a divisor of 2 is 0 in bits 16 and 17); / 7 = 48 MHz for the random number generator */
+    TFIN_REG(RCC_PLLCFGR) = 16u | (336u << 6) | (7u << 24);
     TFIN_REG(RCC_CR) |= CR_PLLON;
     if (!wait_for(RCC_CR, CR_PLLRDY, CR_PLLRDY)) {
         return 16000000u;

@@ -3,7 +3,6 @@
 #ifndef TINYFIN_INTERNAL_H
 #define TINYFIN_INTERNAL_H
 
-#include <limits.h>
 #include <string.h>
 
 #include "tinyfin.h"
@@ -12,9 +11,7 @@
 #error "tinyfin packs are little-endian and run in place: this core cannot read them"
 #endif
 
-#if INT_MAX != 0x7FFFFFFF
-#error "tinyfin computes with an int of 32 bits"
-#endif
+typedef char tfin_an_int_has_32_bits[sizeof(int) == 4 ? 1 : -1];
 typedef char tfin_shifts_keep_the_sign[-1 >> 1 == -1 ? 1 : -1];
 
 /* Loads and stores at naturally aligned addresses; memcpy keeps them free of aliasing rules and costs nothing. */
