@@ -42,6 +42,17 @@ def test_ids_and_reasons_last() -> None:
     assert {name: (BY_NAME[name].id, BY_NAME[name].reason) for name in LASTING} == LASTING
 
 
+def test_what_a_feature_is_compared_with() -> None:
+    assert [BY_NAME["gap_s"].usual(300), BY_NAME["gap_s"].reasons] == [300, (0, 4)]
+    assert [BY_NAME["decl_run"].usual(m) for m in (0, 3)] == [0, 3]
+    assert [BY_NAME["rate_60"].usual(m) for m in (0, 3)] == [1, 3]
+    assert BY_NAME["amt_to_avg"].usual(50) == 64
+    assert BY_NAME["card_visits"].reasons == (7, 9)
+    given = [reason for feature in FEATURES for reason in feature.reasons]
+    assert set(given) <= {0, *REASONS}
+    assert all(feature.side != "both" or not feature.other for feature in FEATURES)
+
+
 def test_the_default_fits_a_terminal() -> None:
     program = compile_program("default", PAYMENT, pending=8, card_sets=16, card_ways=4)
     assert len(program.feature_names) == 29

@@ -27,7 +27,7 @@ def block(name: str) -> str:
     return found.group(1).strip()
 
 
-@pytest.mark.parametrize("table", ["catalogue", "functions"])
+@pytest.mark.parametrize("table", ["catalogue", "reasons", "functions"])
 def test_tables_are_what_the_command_prints(table: str) -> None:
     answer = CliRunner().invoke(main, ["features", "--markdown", table])
     assert answer.exit_code == 0, answer.output

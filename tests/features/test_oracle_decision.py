@@ -105,6 +105,27 @@ def test_reasons_are_the_three_largest_positive_ties_to_the_lower_index() -> Non
     assert answer.action == 1
 
 
+def test_a_reason_is_given_once_and_on_its_own_side() -> None:
+    def network(x: Sequence[int]) -> tuple[list[int], list[int]]:
+        return [], [sum(abs(v) * (i + 1) for i, v in enumerate(x))]
+
+    maps = encode_maps([InputMap((-128, 127), (-128, 127))] * 6)
+    readout = Readout.accumulator().encode()
+    calibration = Calibration((0, 50_000), (0, 2**31)).encode()
+    decision = Decision(
+        (7, 7, 8, 0, 9, 6), (0,) * 6, go_online_q32=0, below=(7, 0, 5, 4, 9, 6)
+    )
+    entries = [struct.unpack_from("<HbB", decision.encode(), 24 + 4 * i) for i in range(6)]
+    assert entries == [(7, 0, 0), (7, 0, 255), (8, 0, 5), (0, 0, 4), (9, 0, 0), (6, 0, 0)]
+    model = Model(maps, readout, calibration, decision.encode(), network)
+    # contributions 50, 40, 30, 40, 0, 0: reason 7 once; feature 3 has none above its reference
+    assert model.answer([50, 20, 10, 10, 0, 0]).reasons == (7, 8)
+    # below: feature 1 has none, feature 2 another one, feature 3 its only one
+    assert model.answer([-1, -20, -10, -10, 0, 0]).reasons == (4, 5, 7)
+    # feature 4 first, equal contributions in the order of features
+    assert model.answer([5, 0, 0, 0, 6, 5]).reasons == (9, 6, 7)
+
+
 # ------------------------------------------------------------------------------ twin and oracle
 
 FIELDS = (SMALL, AMOUNT, KIND, FLAG, GATE, TOKEN)
@@ -160,8 +181,12 @@ def random_decision(rng: np.random.Generator, n: int) -> Decision:
     online, decline = sorted(int(v) for v in rng.integers(0, 2**32, 2))
     if rng.random() < 0.2:
         decline = NEVER_Q32
+    reasons = tuple(int(v) for v in rng.choice([0, 3, 40, 41, 42, 65535], n))
+    others = rng.choice([0, 3, 40, 254], n)
+    same = rng.random(n) < 0.4
     return Decision(
-        reasons=tuple(int(v) for v in rng.choice([0, 3, 40, 41, 42, 65535], n)),
+        reasons=reasons,
+        below=tuple(int(v) for v in np.where(same, reasons, others)),
         references=tuple(int(v) for v in rng.integers(-128, 128, n)),
         go_online_q32=online if rng.random() < 0.7 else 0,
         decline_q32=decline,

@@ -90,6 +90,8 @@ def test_own_features_build_on_each_other_and_follow_a_set() -> None:
         expression = "entry_mode == 'keyed'"
         doc = "1 when keyed"
         reason = 15
+        side = "below"
+        neutral = 3
         [features.keyed_big]
         expression = "keyed_now and amount_minor > 10000"
         """
@@ -98,6 +100,9 @@ def test_own_features_build_on_each_other_and_follow_a_set() -> None:
     assert program.feature_names[-2:] == ("keyed_now", "keyed_big")
     assert program.feature_ids[-2:] == (0xF000, 0xF001)
     assert program.reason_ids[-2:] == (15, 38)
+    own, other = select(from_table(tomllib.loads(text)).features)[-2:]
+    assert (own.reasons, own.usual(7), own.usual(2)) == ((0, 15), 3, 2)
+    assert (other.reasons, other.usual(7)) == ((38, 38), 7)
     assert chosen(text)[-2].definition == "1 when keyed"
 
 
@@ -130,6 +135,8 @@ def test_a_learned_cut_is_part_of_the_name() -> None:
         ('op = "since"\nkey = "card"', r"missing a required.*argument: 'cap_s'"),
         ('op = "since"\nkey = "card"\ncap_s = true', r"cap_s = True must be of type int"),
         ('op = "log2"\nx = "amount_minor"\nreason = 999', r"features\.f\.reason = 999"),
+        ('op = "log2"\nx = "amount_minor"\nside = "left"', r"features\.f\.side = 'left'"),
+        ('op = "log2"\nx = "amount_minor"\nneutral = 0.5', r"features\.f\.neutral = 0\.5"),
         ('op = "log2"\nexpression = "1"', r"give either op"),
         ('doc = "x"', r"give either op"),
         ('expression = "foo(1)"', r"no operator 'foo'"),

@@ -151,6 +151,11 @@ def test_decisions() -> None:
     assert 0.09 < share < 0.11
     with pytest.raises(PackError, match="must not exceed"):
         Decision((), (), 2, 1)
+    sided = Decision((1, 0, 300), (5, -5, 0), below=(0, 9, 300))
+    assert Decision.decode(sided.encode()) == sided
+    assert Decision((1, 0), (5, -5)).below == (1, 0)
+    with pytest.raises(PackError, match="reason 255 below"):
+        Decision((1,), (5,), below=(255,))
 
 
 def test_the_mix_of_ids() -> None:

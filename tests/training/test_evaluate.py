@@ -168,13 +168,12 @@ def test_protocols_refuse_what_they_cannot_do(stream: tuple[Config, Transactions
 
 
 def made(config: Config, tx: Transactions, folder: Path) -> tuple[Part, dict[str, bytes]]:
-    """The last week's model of some transactions: all bytes that a terminal or a user gets. The
-    folder's name is the pack's."""
+    """The last week's model of some transactions: all bytes that a terminal or a user gets."""
     part = parts_of(tx, config, protocol="prequential", weeks=1)[0]
     scored = score_part(
         folder, Material(tx, ()), part, config, quantize=quantize, baselines=[]
     )
-    names = ("model.tfpack", "model.tflite", "maps.json", "program.bin")
+    names = ("model.tfpack", "model.tflite", "model.keras", "maps.json", "program.bin")
     return part, {name: (scored.run.path / name).read_bytes() for name in names}
 
 
@@ -188,7 +187,7 @@ def test_labels_that_become_known_later_change_no_byte_of_a_weeks_model(
     assert np.count_nonzero(flipped.label != tx.label) > 1000
     before = tx.t_mono_s.astype(np.int64) < part.split.until_s
     assert np.any(later & before)
-    _, second = made(config, flipped, tmp_path / "b" / "week")
+    _, second = made(config, flipped, tmp_path / "b" / "another_name")
     assert first == second
     # a label known in time does change it, or the test would hold for any model
     one = int(part.split.fit[np.flatnonzero(tx.label[part.split.fit] == 1)[0]])

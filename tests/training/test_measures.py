@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from tests.training.test_split_by_time import make
 from tinyfin.config import Decision as Section
 from tinyfin.errors import ConfigError, InputError
+from tinyfin.features.catalogue import BY_NAME
 from tinyfin.pack.calibration import Calibration
 from tinyfin.training.decision import (
     Held,
@@ -245,7 +246,8 @@ def test_the_threshold_by_cost_is_the_cheapest(seed: int, cost: float) -> None:
 def test_what_was_chosen_goes_before_costs_and_costs_before_budgets() -> None:
     rows = held(1)
     table = Calibration.strict([-60, 60], [1000, 2**31])
-    some = {"reasons": [1, 2], "references": [0, 0], "names": ["a", "b"]}
+    features = [BY_NAME[name] for name in ("amt_log", "gap_s", "tok_known", "hour_of_day")]
+    some = {"features": features, "references": [0, 0, 0, 0]}
 
     def online(**section: object) -> int:
         return decide(Section.model_validate(section), table, rows, **some).go_online_q32
@@ -256,10 +258,18 @@ def test_what_was_chosen_goes_before_costs_and_costs_before_budgets() -> None:
     cost = online(costs={"go_online_minor": 900})
     assert cost not in (default, week)
     assert online(costs={"go_online_minor": 900}, go_online=0.25) == 2**30
-    named = decide(Section(reasons={"b": 9}), table, rows, **some)
-    assert named.reasons == (1, 9)
+    plain = decide(Section(), table, rows, **some)
+    assert (plain.reasons, plain.below) == ((1, 0, 7, 0), (1, 4, 9, 0))
+    chosen = {"gap_s": 5, "tok_known": 40, "hour_of_day": 6}
+    named = decide(Section(reasons=chosen), table, rows, **some)
+    # on the sides that the feature has; on both when it has none
+    assert (named.reasons, named.below) == ((1, 0, 40, 6), (1, 5, 40, 6))
+    none = decide(Section(reasons={"gap_s": 0, "amt_log": 0}), table, rows, **some)
+    assert (none.reasons, none.below) == ((0, 0, 7, 0), (0, 0, 9, 0))
     with pytest.raises(ConfigError, match="no feature of that name"):
         decide(Section(reasons={"c": 9}), table, rows, **some)
+    with pytest.raises(ConfigError, match=r"gap_s = 300: .* at most 254"):
+        decide(Section(reasons={"gap_s": 300}), table, rows, **some)
 
 
 def test_gates_fail_closed(tmp_path: Path) -> None:

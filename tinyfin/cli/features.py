@@ -34,7 +34,7 @@ MOMENTS = {
 @click.option("--with-part", is_flag=True,
               help="With --inputs: what the RUN used each row for, fit, validation, calibration or "
               "test.")
-@click.option("--markdown", type=click.Choice(["catalogue", "functions"]),
+@click.option("--markdown", type=click.Choice(["catalogue", "reasons", "functions"]),
               help="A table of docs/features.md: the list, or what own features may call.")
 @click.option("--skip-bad-rows", type=click.Path(dir_okay=False),
               help="With --out: set bad rows aside into this CSV file.")
@@ -182,7 +182,8 @@ def _list(
     if markdown is None:
         text = _text(rows, result.get("together"))
     else:
-        text = _markdown(rows) if markdown == "catalogue" else _functions()
+        tables = {"catalogue": _markdown, "reasons": _reasons, "functions": _functions}
+        text = tables[markdown](rows)
     emit(result, as_json, text)
 
 
@@ -197,6 +198,8 @@ def _describe(feature: Any, program: Any) -> dict[str, Any]:
         "catches": feature.catches,
         "reason": reason_code(feature.reason) if feature.reason else None,
         "reason_text": REASONS.get(feature.reason),
+        "reason_above": reason_code(feature.reasons[0]) if feature.reasons[0] else None,
+        "reason_below": reason_code(feature.reasons[1]) if feature.reasons[1] else None,
         "fields": list(feature.fields),
         "operators": list(program.operators),
         "terminal_bytes": program.terminal_state_bytes + program.label_ring_bytes,
@@ -220,13 +223,37 @@ def _markdown(rows: list[dict[str, Any]]) -> str:
     for row in rows:
         cells = (
             f"`{row['name']}`", row["id"], row["definition"], row["moment"],
-            row["terminal_bytes"], row["card_bytes"] or "", row["reason"] or "", row["catches"],
+            row["terminal_bytes"], row["card_bytes"] or "", _sides(row), row["catches"],
         )  # fmt: skip
         lines.append("| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines)
 
 
-def _functions() -> str:
+def _sides(row: dict[str, Any]) -> str:
+    """The reasons of a feature, and on which side of its usual value each is given."""
+    above, below = row["reason_above"], row["reason_below"]
+    if above == below:
+        return above or ""
+    given = ((above, "above"), (below, "below"))
+    return ", ".join(f"{code} {side}" for code, side in given if code)
+
+
+def _reasons(rows: list[dict[str, Any]]) -> str:
+    from tinyfin.features.catalogue import REASONS, reason_code
+
+    lines = ["| reason | text | given for |", "|---|---|---|"]
+    for number, text in REASONS.items():
+        code = reason_code(number)
+        given = []
+        for row in rows:
+            sides = [side for side in ("above", "below") if row[f"reason_{side}"] == code]
+            if sides:
+                given.append(f"`{row['name']}`" + (f" {sides[0]}" if len(sides) == 1 else ""))
+        lines.append(f"| {code} | {text} | {', '.join(given)} |")
+    return "\n".join(lines)
+
+
+def _functions(_: object) -> str:
     import inspect
 
     from tinyfin.features.custom import FUNCTIONS
@@ -255,13 +282,15 @@ def _text(rows: list[dict[str, Any]], together: dict[str, int] | None) -> str:
             cost += f" + {row['card_bytes']} B per card"
         if "instructions" in row:
             cost += f", {row['instructions']} instructions"
-        reason = f", {row['reason']} {row['reason_text']}" if row["reason"] else ""
+        reason = f", {_sides(row)}" if _sides(row) else ""
         lines += [
             click.style(row["name"], bold=True) + f"  ({cost}{reason})",
             f"    {row['definition']}",
             f"    known: {MOMENTS[row['moment']]}",
             f"    catches: {row['catches'] or 'unstated'}",
         ]
+        if row["reason"]:
+            lines.append(f"    {row['reason']}: {row['reason_text']}")
     if together is not None:
         lines.append(
             f"\n{together['features']} features together: program {together['program_bytes']} B, "

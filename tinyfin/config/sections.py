@@ -186,7 +186,8 @@ class Decision(Section):
     decline_per_terminal_week: Annotated[float, Field(ge=0)] | None = None
     costs: Costs = Costs()
     reasons: dict[str, Annotated[int, Field(ge=0, le=65535)]] = {}
-    """Reason by feature, where it is not the catalogue's; 0: this feature is never one."""
+    """Reason by feature, where it is not the catalogue's; 0: this feature is never one. It is given
+    on the sides of the usual value on which the catalogue gives one."""
     go_online: Share | None = None
     decline: Share | None = None
     control_share: Annotated[float, Field(ge=0, le=0.5)] = 0.0

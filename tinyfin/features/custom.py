@@ -18,8 +18,9 @@ or a whole expression::
 Names in expressions are fields of the schema, features of the catalogue and own features defined
 above; ``cut`` is the number that ``cut = 500`` gives, or that training learns for
 ``cut = "learn"``. With ``risk = "learn"`` training turns the number into how likely fraud is at it.
-Operators are those of :mod:`tinyfin.features.expressions`. ``doc``, ``catches``
-and ``reason`` (an id of the reasons) may be added.
+Operators are those of :mod:`tinyfin.features.expressions`. ``doc``, ``catches`` and ``reason`` (an
+id of the reasons) may be added; with ``side`` ("above" or "below") and ``neutral`` the reason is
+given only where its text is true (:class:`tinyfin.features.definition.Feature`).
 """
 
 from __future__ import annotations
@@ -28,19 +29,19 @@ import ast
 import difflib
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, get_args
 
 from tinyfin.errors import ConfigError
 from tinyfin.features import expressions as ex
 from tinyfin.features.catalogue import BY_NAME, REASONS
-from tinyfin.features.definition import Feature
+from tinyfin.features.definition import Feature, Side
 from tinyfin.features.expressions import Expression
 from tinyfin.features.graph import is_late
 
 __all__ = ["FUNCTIONS", "define_feature", "parse_expression"]
 
 OWN_REASON = 38
-_TEXT_KEYS = ("op", "expression", "doc", "catches", "reason", "cut", "risk")
+_TEXT_KEYS = ("op", "expression", "doc", "catches", "reason", "side", "neutral", "cut", "risk")
 _WORDS = ("key", "what")
 _OF_A_FIELD = ("present", "field")
 _DURATIONS = ("seconds", "cap_s", "span_s")
@@ -113,9 +114,15 @@ def define_feature(name: str, table: Mapping[str, Any], number: int,
         raise ConfigError(
             f"{where}.reason = {reason!r}: must be 0 or a reason's number, 1 to {max(REASONS)}"
         )
+    side: Any = table.get("side", "both")
+    if side not in get_args(Side):
+        raise ConfigError(f"{where}.side = {side!r}: must be one of {', '.join(get_args(Side))}")
+    neutral = table.get("neutral")
+    if neutral is not None and (isinstance(neutral, bool) or not isinstance(neutral, int)):
+        raise ConfigError(f"{where}.neutral = {neutral!r}: must be a whole number")
     return Feature(
         name, number, reason, _text(table, "doc", where, text), _text(table, "catches", where, ""),
-        "after" if is_late(expression) else "before", expression,
+        "after" if is_late(expression) else "before", expression, side=side, neutral=neutral,
     )
 
 

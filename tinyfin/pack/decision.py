@@ -11,20 +11,24 @@ from numpy.typing import NDArray
 
 from tinyfin.errors import PackError
 
-__all__ = ["NEVER_Q32", "Decision", "mix"]
+__all__ = ["MAX_BELOW", "NEVER_Q32", "Decision", "mix"]
 
 NEVER_Q32 = 2**32 - 1
+MAX_BELOW = 254
+"""Largest reason id below a reference where it is not the one above."""
 _HEAD = struct.Struct("<IIHHIIHH")
 _ENTRY = struct.Struct("<HbB")
 _NEVER_DECLINE, _NEVER_ONLINE, _SHADOW, _WANTS_HOST = 1, 2, 4, 8
+_AS_ABOVE, _NONE_BELOW = 0, 255
 
 
 @dataclass(frozen=True)
 class Decision:
-    """Thresholds on score_q32 and, per feature, its reason and reference input.
+    """Thresholds on score_q32 and, per feature, its reasons and reference input.
 
-    ``reasons``: reason id per feature, 0 for none. ``references``: the int8 input at the training
-    median, per feature. ``control_share_q16``: share of control events times 65536.
+    ``reasons``: reason id per feature for an input above its reference, 0 for none; ``below``: for
+    one below it, the same ids if not given. ``references``: the int8 input at the feature's usual
+    value, per feature. ``control_share_q16``: share of control events times 65536.
     """
 
     reasons: tuple[int, ...]
@@ -38,11 +42,13 @@ class Decision:
     control_share_q16: int = 0
     cold_events: int = 32
     cold_s: int = 86400
+    below: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "reasons", tuple(int(v) for v in self.reasons))
+        object.__setattr__(self, "below", tuple(int(v) for v in self.below or self.reasons))
         object.__setattr__(self, "references", tuple(int(v) for v in self.references))
-        if len(self.reasons) != len(self.references):
+        if not len(self.reasons) == len(self.below) == len(self.references):
             raise PackError("DECI: as many references as reasons are needed, one per feature")
         if not 0 <= self.go_online_q32 <= self.decline_q32 <= NEVER_Q32:
             raise PackError(
@@ -53,6 +59,12 @@ class Decision:
             raise PackError(f"DECI: control share {self.control_share_q16} must be 0 to 65535")
         if not all(0 <= v <= 65535 for v in self.reasons):
             raise PackError("DECI: reason ids must be 0 to 65535")
+        for above, below in zip(self.reasons, self.below, strict=True):
+            if below not in (0, above) and not 0 < below <= MAX_BELOW:
+                raise PackError(
+                    f"DECI: reason {below} below the reference must be at most {MAX_BELOW}, or "
+                    f"the reason above it, {above}"
+                )
         if not all(-128 <= v <= 127 for v in self.references):
             raise PackError("DECI: references must be int8")
 
@@ -66,8 +78,11 @@ class Decision:
         """The payload."""
         head = _HEAD.pack(self.go_online_q32, self.decline_q32, self.flags, self.control_share_q16,
                           self.cold_events, self.cold_s, len(self.reasons), 0)
-        rows = zip(self.reasons, self.references, strict=True)
-        return head + b"".join(_ENTRY.pack(reason, code, 0) for reason, code in rows)
+        rows = zip(self.reasons, self.references, self.below, strict=True)
+        return head + b"".join(
+            _ENTRY.pack(above, code, _AS_ABOVE if below == above else below or _NONE_BELOW)
+            for above, code, below in rows
+        )
 
     @classmethod
     def decode(cls, payload: bytes) -> Decision:
@@ -80,12 +95,11 @@ class Decision:
         if flags > 15 or zero:
             raise PackError("DECI: offset 8: unknown flags or reserved bytes are set")
         rows = list(_ENTRY.iter_unpack(payload[_HEAD.size :]))
-        if any(r[2] for r in rows):
-            raise PackError("DECI: a byte after a reference code must be zero")
+        below = tuple({_AS_ABOVE: above, _NONE_BELOW: 0}.get(low, low) for above, _, low in rows)
         return cls(
             tuple(r[0] for r in rows), tuple(r[1] for r in rows), online, decline,
             bool(flags & _NEVER_DECLINE), bool(flags & _NEVER_ONLINE), bool(flags & _SHADOW),
-            bool(flags & _WANTS_HOST), control, events, cold_s,
+            bool(flags & _WANTS_HOST), control, events, cold_s, below,
         )
 
     def evaluate(self, score_q32: NDArray[np.integer]) -> NDArray[np.uint8]:

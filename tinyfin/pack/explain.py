@@ -138,6 +138,6 @@ def _decision(pack: Pack) -> dict[str, Any] | None:
         "cold_s": decision.cold_s,
         "reasons": {
             reason_code(reason): REASONS.get(reason, "unknown to this version")
-            for reason in sorted(set(decision.reasons) - {0})
+            for reason in sorted({*decision.reasons, *decision.below} - {0})
         },
     }

@@ -21,6 +21,7 @@ from tinyfin.config import Config
 from tinyfin.config import Decision as DecisionSection
 from tinyfin.errors import MismatchError, ModelError
 from tinyfin.features.compiler import Program, compile_program
+from tinyfin.features.selection import select
 from tinyfin.pack.calibration import Calibration
 from tinyfin.pack.decision import Decision
 from tinyfin.pack.golden import Golden
@@ -168,12 +169,13 @@ def assemble(
     raw = probe.infer(slices["calibration"])[1]
     label = slices["calibration_label"]
     table = fit_scores(raw, label, bounds)
+    features = select(parts.config.features)
+    usual = [f.usual(int(m)) for f, m in zip(features, slices["medians"], strict=True)]
     references = [int(m.evaluate(np.asarray([f]))[0])
-                  for m, f in zip(parts.maps, slices["medians"], strict=True)]
+                  for m, f in zip(parts.maps, usual, strict=True)]
     decision = decide(
         section or parts.config.decision, table, Held.of(raw, slices),
-        reasons=parts.program.reason_ids, references=references,
-        names=parts.program.feature_names,
+        features=features, references=references,
     )
     vectors = _golden_rows(slices["calibration"], raw)
     golden = Golden(vectors, probe.infer(vectors)[1])
@@ -194,7 +196,6 @@ def _parts(
     model_facts = facts["model"]
     network = network_of(file, run.path, model_facts["readout"])
     meta = {
-        "name": run.name,
         "family": model_facts["family"],
         "readout": model_facts["readout"],
         "score": "probability" if calibrated else "rank",

@@ -15,8 +15,9 @@ import numpy.typing as npt
 
 from tinyfin.config import Decision as DecisionSection
 from tinyfin.errors import ConfigError
+from tinyfin.features.definition import Feature
 from tinyfin.pack.calibration import Calibration, to_q32
-from tinyfin.pack.decision import NEVER_Q32, Decision
+from tinyfin.pack.decision import MAX_BELOW, NEVER_Q32, Decision
 from tinyfin.training.evaluation.measures import alert_figures
 
 __all__ = ["Held", "decide", "false_alerts_allowed", "realised", "threshold_cost", "threshold_raw"]
@@ -93,15 +94,13 @@ def decide(
     table: Calibration,
     held: Held,
     *,
-    reasons: Sequence[int],
+    features: Sequence[Feature],
     references: Sequence[int],
-    names: Sequence[str] = (),
 ) -> Decision:
     """The decision of a pack, thresholds set on the calibration rows.
 
-    ``reasons`` and ``references`` (int8 codes of the training medians) are per feature; ``names``
-    are the features that [decision.reasons] may give another reason. For each action a probability
-    that was chosen goes before costs, and costs before budgets. Raises ConfigError.
+    ``references`` are int8 codes of the features' usual values. For each action a probability that
+    was chosen goes before costs, and costs before budgets. Raises ConfigError.
     """
 
     def q32(raw: int | None) -> int | None:
@@ -129,8 +128,10 @@ def decide(
     online, decline = find("go_online"), find("decline")
     low = NEVER_Q32 if online is None else online
     high = NEVER_Q32 if decline is None else max(low if online is not None else 0, decline)
+    reasons = _reasons(section.reasons, features)
     return Decision(
-        reasons=_reasons(section.reasons, reasons, names),
+        reasons=tuple(above for above, _ in reasons),
+        below=tuple(below for _, below in reasons),
         references=tuple(references),
         go_online_q32=min(low, high),
         decline_q32=high,
@@ -173,13 +174,22 @@ def realised(
 
 
 def _reasons(
-    chosen: Mapping[str, int], reasons: Sequence[int], names: Sequence[str]
-) -> tuple[int, ...]:
-    for name in chosen:
-        if name not in names:
+    chosen: Mapping[str, int], features: Sequence[Feature]
+) -> list[tuple[int, int]]:
+    """Per feature its reasons above and below the usual value. One that was chosen stands on the
+    sides where the feature has a reason; on both where it has none."""
+    given = {feature.name: feature.reasons for feature in features}
+    for name, reason in chosen.items():
+        if name not in given:
             raise ConfigError(
                 f"decision.reasons.{name}: the model has no feature of that name; it has "
-                f"{', '.join(names)}"
+                f"{', '.join(given)}"
             )
-    given = dict(zip(names, reasons, strict=True)) | dict(chosen) if names else {}
-    return tuple(given.values()) if names else tuple(reasons)
+        sides = given[name] if any(given[name]) else (1, 1)
+        if not sides[0] and reason > MAX_BELOW:
+            raise ConfigError(
+                f"decision.reasons.{name} = {reason}: this feature has a reason below its usual "
+                f"value only; give an id of at most {MAX_BELOW}"
+            )
+        given[name] = (reason if sides[0] else 0, reason if sides[1] else 0)
+    return list(given.values())

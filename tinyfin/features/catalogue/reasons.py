@@ -1,5 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reasons, by id: what a person at the till or in a dispute is told. Ids are never used again."""
+"""Reasons, by id: what a person at the till or in a dispute is told. Ids are never used again.
+
+A text speaks of what its features measure and compares it with the usual value of the pack
+(:meth:`tinyfin.features.definition.Feature.usual`). It must be true of every event in which one of
+its features lies on the side that the catalogue names.
+"""
 
 from __future__ import annotations
 
@@ -8,35 +13,35 @@ from collections.abc import Mapping
 __all__ = ["REASONS", "reason_code"]
 
 REASONS: Mapping[int, str] = {
-    1: "unusual amount for this terminal",
-    2: "amount shaped like a test, a gift card or cash",
-    3: "amount just under the floor limit",
-    4: "transactions in quick succession",
-    5: "busier than this terminal usually is",
-    6: "unusual hour for this terminal",
-    7: "same card again and again",
-    8: "many different cards in a short time",
-    9: "many cards never seen here",
-    10: "many cards of one issuer",
-    11: "many declined transactions",
-    12: "card numbers that do not exist",
-    13: "cards reported lost, stolen or fraudulent",
+    1: "unusual amount",
+    2: "small, round or repeated amounts, as of tests or gift cards",
+    3: "higher spending against the floor limit than usual",
+    4: "transactions follow each other faster than usual",
+    5: "busier than usual",
+    6: "unusual hour or day for this terminal",
+    7: "same card again",
+    8: "more different cards in a short time than usual",
+    9: "cards less known here than usual",
+    10: "more cards of one issuer than usual",
+    11: "more declined transactions than usual",
+    12: "cards lately declined as invalid or expired",
+    13: "cards lately declined as lost, stolen or suspected of fraud",
     14: "lower amount right after a decline",
     15: "card read in a risky way",
     16: "card read in a way unusual for this terminal",
-    17: "many chip failures",
+    17: "failed chip reads lately",
     18: "several keyed transactions in a row",
     19: "cardholder verification weak or missing",
     20: "checks by the chip failed",
-    21: "chip counter out of order",
-    22: "many refunds compared with sales",
+    21: "chip counter moved back, or further than usual",
+    22: "more or larger refunds than usual",
     23: "refund without a matching sale",
-    24: "refund before there were sales",
-    25: "voided soon after approval",
+    24: "refund after few or no sales",
+    25: "voided within hours of approval",
     26: "approval code used again",
-    27: "many transactions while offline",
-    28: "much waiting in the offline queue",
-    29: "link went down repeatedly",
+    27: "several transactions in a row while offline",
+    28: "more waiting in the offline queue than usual",
+    29: "link went down lately",
     30: "clock was set back",
     31: "gap in the numbering of transactions",
     32: "terminal restarted recently",

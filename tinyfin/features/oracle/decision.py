@@ -42,8 +42,8 @@ class Decision:
     control_share: int
     cold_events: int
     cold_s: int
-    reasons: tuple[tuple[int, int], ...]
-    """Per feature: reason id, reference code."""
+    reasons: tuple[tuple[int, int, int], ...]
+    """Per feature: reason id above the reference code, that code, reason id below it."""
 
     @property
     def shadow(self) -> bool:
@@ -75,8 +75,8 @@ def read_decision(payload: bytes) -> Decision:
     )
     reasons = []
     for i in range(n):
-        number, code, _ = struct.unpack_from("<HbB", payload, 24 + 4 * i)
-        reasons.append((number, code))
+        above, code, low = struct.unpack_from("<HbB", payload, 24 + 4 * i)
+        reasons.append((above, code, above if low == 0 else 0 if low == 255 else low))
     return Decision(go_online, decline, flags, share, cold_events, cold_s, tuple(reasons))
 
 
@@ -170,17 +170,20 @@ class Model:
     def contributions(self, inputs: Sequence[int], raw: int) -> list[int]:
         """Per feature: raw minus raw with that input at its reference code."""
         out = []
-        for i, (_, reference) in enumerate(self.decision.reasons):
+        for i, (_, reference, _) in enumerate(self.decision.reasons):
             changed = [*inputs]
             changed[i] = reference
             out.append(raw - self.raw(changed))
         return out
 
     def reasons(self, inputs: Sequence[int], raw: int) -> tuple[int, ...]:
-        """Reason ids of the three largest positive contributions, strongest first."""
-        ranked = [
-            (-contribution, i)
-            for i, contribution in enumerate(self.contributions(inputs, raw))
-            if contribution > 0 and self.decision.reasons[i][0] != 0
-        ]
-        return tuple(self.decision.reasons[i][0] for _, i in sorted(ranked)[:3])
+        """Ids of the three reasons with the largest positive contributions, strongest first; of
+        several features with one reason the strongest counts."""
+        found = []
+        for i, contribution in enumerate(self.contributions(inputs, raw)):
+            above, reference, below = self.decision.reasons[i]
+            number = above if inputs[i] > reference else below
+            if contribution > 0 and number != 0:
+                found.append((-contribution, i, number))
+        distinct = dict.fromkeys(number for _, _, number in sorted(found))
+        return tuple(distinct)[:3]

@@ -11,6 +11,9 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import json
+import re
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,8 +111,29 @@ class Fitted:
         return list(self.keras_model.get_weights())
 
     def save(self, folder: Path) -> None:
-        """Write ``model.keras``."""
-        self.keras_model.save(folder / "model.keras")
+        """Write ``model.keras``; equal models give equal bytes."""
+        path = folder / "model.keras"
+        self.keras_model.save(path)
+        _only_the_model(path)
+
+
+def _only_the_model(path: Path) -> None:
+    """Take everything out of a ``.keras`` file that is not the model's: when it was saved, and
+    where in memory objects lay that several layers share (numbered instead)."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    about = json.loads(members["metadata.json"])
+    about.pop("date_saved", None)
+    members["metadata.json"] = json.dumps(about).encode()
+    places: dict[bytes, int] = {}
+    members["config.json"] = re.sub(
+        rb'("shared_object_id": )(\d+)',
+        lambda found: found[1] + b"%d" % places.setdefault(found[2], len(places) + 1),
+        members["config.json"],
+    )
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(zipfile.ZipInfo(name), content)
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,7 @@ def _network(tf: Any, problem: Problem, model: Model) -> Any:
     for i, width in enumerate(model.hidden):
         x = layers.Dense(width, "relu", kernel_regularizer=l2, name=f"hidden_{i}")(x)
         if model.dropout:
-            x = layers.Dropout(model.dropout, seed=model.seed + i)(x)
+            x = layers.Dropout(model.dropout, seed=model.seed + i, name=f"dropout_{i}")(x)
     out = layers.Dense(1, kernel_regularizer=l2, name="logit")(x)
     network = tf.keras.Model(first, out, name="mlp")
     network.get_layer("logit").bias.assign([log_odds(float(np.mean(problem.label == 1))) / 2])

@@ -227,7 +227,7 @@ typedef struct tfin_verdict {
     uint16_t flags;                     /* enum tfin_flag, or'ed */
     uint8_t action;                     /* enum tfin_action */
     uint8_t reason_count;               /* 0 when action is ACCEPT by score */
-    uint16_t reasons[TFIN_MAX_REASONS]; /* stable ids of the catalogue, strongest first */
+    uint16_t reasons[TFIN_MAX_REASONS]; /* stable ids of the catalogue, strongest first, no id twice */
     uint16_t reserved;
 } tfin_verdict;
 

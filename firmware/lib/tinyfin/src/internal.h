@@ -110,7 +110,7 @@ static inline uint32_t tfin_field_width(const uint8_t *entry)
     return entry[ENTRY_TYPE] == TYPE_I32 || entry[ENTRY_TYPE] == TYPE_ENUM ? 4u : 8u;
 }
 
-/* offsets in the DECI payload; of each feature u16 reason, i8 reference, u8 zero */
+/* offsets in the DECI payload; of each feature u16 reason, i8 reference, u8 reason below the reference */
 enum {
     DECISION_ONLINE = 0,
     DECISION_DECLINE = 4,
@@ -123,6 +123,7 @@ enum {
     DECISION_ENTRY = 4
 };
 enum { NEVER_DECLINE = 1, NEVER_ONLINE = 2, SHADOW = 4, WANTS_HOST = 8 };
+enum { BELOW_AS_ABOVE = 0, NONE_BELOW = 255 };
 
 /* offsets in the PROG payload */
 enum {

@@ -218,11 +218,15 @@ typedef struct top {
     uint32_t count;
 } top;
 
-/* Keeps the best few in order. Swapped down the list rather than shifted: compilers make memmove of a shift. */
+/* Keeps the best few in order, each id once. Swapped down the list rather than shifted: compilers make memmove of a shift. */
 static void consider(top *best, tfin_verdict *v, int64_t contribution, uint16_t id)
 {
+    uint16_t new_id = id;
     uint32_t place = 0;
     while (place < best->count && contribution <= best->contribution[place]) {
+        if (v->reasons[place] == id) {
+            return;
+        }
         place++;
     }
     for (uint32_t i = place; i < best->count; i++) {
@@ -230,6 +234,9 @@ static void consider(top *best, tfin_verdict *v, int64_t contribution, uint16_t 
         uint16_t lesser_id = v->reasons[i];
         best->contribution[i] = contribution;
         v->reasons[i] = id;
+        if (lesser_id == new_id) {
+            return;
+        }
         contribution = lesser;
         id = lesser_id;
     }
@@ -255,8 +262,18 @@ static int32_t raw_without(tfin_engine *e, int8_t *inputs, uint32_t i, int8_t re
     return raw;
 }
 
-/* One run of the network for each input that differs from its reference, and one more to leave the event's own output behind; none of a plan whose
- * terms are known. */
+/* The reason of an input, by the side of its reference on which it lies; 0 for none. */
+static uint16_t reason_of(const uint8_t *entry, int8_t own)
+{
+    int8_t reference = (int8_t)entry[2];
+    if (own == reference || (own < reference && entry[3] == NONE_BELOW)) {
+        return 0;
+    }
+    return own > reference || entry[3] == BELOW_AS_ABOVE ? tfin_u16(entry) : entry[3];
+}
+
+/* One run of the network for each input that can be a reason, and one more to leave the event's own output behind; none of a plan whose terms
+ * are known. */
 static void find_reasons(tfin_engine *e, tfin_verdict *v)
 {
     uint8_t *arena = tfin_arena(e);
@@ -265,13 +282,13 @@ static void find_reasons(tfin_engine *e, tfin_verdict *v)
     top best = {.count = 0};
     for (uint32_t i = 0; i < features_of(e); i++) {
         const uint8_t *entry = e->decision + DECISION_HEAD + DECISION_ENTRY * i;
-        int8_t own = inputs[i];
-        if (tfin_u16(entry) == 0 || own == (int8_t)entry[2]) {
+        uint16_t id = reason_of(entry, inputs[i]);
+        if (id == 0) {
             continue;
         }
         int64_t contribution = (int64_t)v->raw - raw_without(e, inputs, i, (int8_t)entry[2], known);
         if (contribution > 0) {
-            consider(&best, v, contribution, tfin_u16(entry));
+            consider(&best, v, contribution, id);
         }
     }
     if (!known) {
