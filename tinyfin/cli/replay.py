@@ -123,6 +123,8 @@ def command(
     settings = config.load(config_path or _run_config(run))
     tx = read(list(data), settings, labels=False, skip_bad_rows=skip_bad_rows, progress=note)
     stream = event_stream(tx, settings.data.notices)
+    if not warmup:
+        _say_what_is_missing(run, tx, settings)
     earlier, stream = _warming(tx, stream, settings, warmup, warm_until)
     if target_name is not None:
         reach = session.reach(run, target_name, keys=keys, icount=count, baud=baud)
@@ -183,6 +185,21 @@ def _warming(
         raise ConfigError(f"--warm-until {warm_until!r}: {error}") from error
     earlier = stream.part(stream.t_mono_s < before_s)
     return (tx, earlier), stream.part(stream.t_mono_s >= before_s)
+
+
+def _say_what_is_missing(run: Path, tx: Transactions, settings: Config) -> None:
+    """Say that no score of this replay is calibrated, where that is so: it compares bytes, but
+    people read its scores too."""
+    from tinyfin.training.notices import Feed
+    from tinyfin.training.run import open_run
+
+    if not (run / "run.json").is_file():
+        return
+    feed, given = Feed.of(open_run(run)), settings.data.notices
+    counts = feed.counts(tx, given, slice(None))
+    told = feed.warning(given, counts, "are replayed")
+    if told is not None and not counts["as_trained"]:
+        note(told)
 
 
 def _options(**given: Any) -> dict[str, Any]:

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -18,7 +20,14 @@ __all__ = ["command"]
 @click.argument("data", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False))
 @click.option("--warmup", multiple=True, type=click.Path(exists=True, dir_okay=False),
               help="Earlier transactions: they build state and are not reported. May be repeated.")
-@click.option("--out", required=True, type=click.Path(dir_okay=False), help="Parquet file.")
+@click.option("--out", required=True, type=click.Path(dir_okay=False),
+              help="File of scores: CSV when its name ends in .csv, else Parquet.")
+@click.option("--with", "extras", metavar="COLUMNS",
+              help="Carry these on, parted by commas: terminal, id, time, label, model (model_id "
+              "and pack_id); or all.")
+@click.option("--notices", type=click.Choice(["both", "fraud_only", "none"]),
+              help="Which labels of DATA reach the terminal as notices; as the mapping says if not "
+              "given.")
 @click.option("--config", "config_path", type=click.Path(dir_okay=False),
               help="Another tinyfin.toml for the columns of DATA; the run's own if not given.")
 @click.option("--skip-bad-rows", type=click.Path(dir_okay=False),
@@ -30,12 +39,20 @@ def command(
     data: tuple[str, ...],
     warmup: tuple[str, ...],
     out: str,
+    extras: str | None,
+    notices: Any,
     config_path: str | None,
     skip_bad_rows: str | None,
     public_keys: tuple[Path, ...],
     as_json: bool,
 ) -> None:
-    """Score DATA with the pack of a RUN: one row per transaction, in input order."""
+    """Score DATA with the pack of a RUN: one row per transaction, in input order.
+
+    Labels of DATA reach the terminal as notices, when they became known, and no earlier. The column
+    `notices` says whether a row had the notices that the model was calibrated with: as_trained,
+    missing, other (another kind), or unused (no feature needs them). Where they are missing, the
+    probabilities do not hold.
+    """
     from tinyfin.pack.trust import require_trusted, trusted_keys
     from tinyfin.training.run import open_run
     from tinyfin.training.scoring import score
@@ -45,8 +62,31 @@ def command(
     require_trusted(folder.pack_bytes(), keys, folder.pack)
     with share("scoring") as show:
         result = score(
-            folder, data, out, warmup=warmup, config_path=config_path,
-            skip_bad_rows=skip_bad_rows, keys=keys, note=note, progress=show,
+            folder, data, out, warmup=warmup, config_path=config_path, notices=notices,
+            extras=_extras(extras), skip_bad_rows=skip_bad_rows, keys=keys, note=note,
+            progress=show,
         )
+    emit(result, as_json, _text(result))
+
+
+def _extras(asked: str | None) -> tuple[str, ...]:
+    from tinyfin.training.score_table import EXTRAS
+
+    names = [] if asked is None else [name.strip() for name in asked.split(",")]
+    for name in names:
+        if name not in (*EXTRAS, "all"):
+            raise click.UsageError(f"--with {name!r}: there are {', '.join(EXTRAS)}, and all")
+    return EXTRAS if "all" in names else tuple(names)
+
+
+def _text(result: Mapping[str, Any]) -> str:
     actions = ", ".join(f"{n} {name}" for name, n in result["actions"].items())
-    emit(result, as_json, f"{result['transactions']} transactions: {actions}\nscores: {out}")
+    lines = [f"{result['transactions']} transactions: {actions}"]
+    labelled = result["labelled"]
+    if result["expected_frauds"] is not None:
+        line = f"frauds expected: {result['expected_frauds']:.1f}"
+        if labelled["transactions"]:
+            line += (f"; of {labelled['transactions']} labelled {labelled['expected_frauds']:.1f}, "
+                     f"observed {labelled['frauds']}")
+        lines.append(line)
+    return "\n".join([*lines, f"scores: {result['out']}"])

@@ -185,6 +185,7 @@ def export(
     """The state of one terminal after DATA went through the pack of RUN (a folder or .tfpack)."""
     from tinyfin import config
     from tinyfin.data.readers import read
+    from tinyfin.twin.state import describe_state
 
     own = run / "config.toml"
     if config_path is None and run.is_dir() and own.is_file():
@@ -195,9 +196,13 @@ def export(
     twin, events = _replayed(tx, terminal, settings.data.notices, _pack(run), keys)
     image = twin.export_state(0)
     files.write(out, image)
+    labels = describe_state(image, _pack(run), keys)["occupancy"]["terminal_labels"]
+    if labels["capacity"] and not labels["used"]:
+        note(f"WARNING: no label of terminal {terminal} is known by the end of DATA: features on "
+             "known labels begin without any")
     result = {
         "out": str(out), "terminal": terminal, "bytes": len(image), "events": events,
-        "stats": twin.stats(0),
+        "known_labels": labels["used"], "stats": twin.stats(0),
     }  # fmt: skip
     emit(result, as_json, f"{events} events of terminal {terminal}, {len(image)} bytes: {out}")
 

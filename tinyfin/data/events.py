@@ -12,7 +12,7 @@ import numpy.typing as npt
 from tinyfin.data.transactions import NO_RESULT, Transactions
 from tinyfin.errors import ConfigError
 
-__all__ = ["NOTICE", "OUTCOME", "SCORE", "Notices", "Stream", "event_stream"]
+__all__ = ["NOTICE", "OUTCOME", "SCORE", "Notices", "Stream", "event_stream", "told_of"]
 
 SCORE = 0
 OUTCOME = 1
@@ -42,6 +42,16 @@ class Stream:
         return Stream(self.kind[events], self.index[events], self.t_mono_s[events])
 
 
+def told_of(tx: Transactions, notices: Notices) -> npt.NDArray[np.bool_]:
+    """Which transactions get a notice. Raises ConfigError if ``notices`` is none of the three."""
+    if notices not in get_args(Notices):
+        raise ConfigError(f"notices = {notices!r}; use one of {', '.join(get_args(Notices))}")
+    if notices == "none":
+        return np.zeros(len(tx), bool)
+    told: npt.NDArray[np.bool_] = tx.label >= 0 if notices == "both" else tx.label == 1
+    return told
+
+
 def event_stream(tx: Transactions, notices: Notices = "both") -> Stream:
     """Order the scores, outcomes and notices of ``tx`` by time.
 
@@ -54,13 +64,10 @@ def event_stream(tx: Transactions, notices: Notices = "both") -> Stream:
 
     Raises ConfigError if ``notices`` is none of the three.
     """
-    if notices not in get_args(Notices):
-        raise ConfigError(f"notices = {notices!r}; use one of {', '.join(get_args(Notices))}")
     rows = np.arange(len(tx), dtype=np.int64)
-    told = {"both": tx.label >= 0, "fraud_only": tx.label == 1, "none": np.zeros(len(tx), bool)}
     scored = rows
     ended = rows[tx.result != NO_RESULT]
-    noticed = rows[told[notices]]
+    noticed = rows[told_of(tx, notices)]
 
     index = np.concatenate([noticed, ended, scored])
     kind = np.repeat(

@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy.typing as npt
 
 from tinyfin import files
 from tinyfin.config import Config
+from tinyfin.data.events import told_of
 from tinyfin.data.readers import PIECE_ROWS, read_in_pieces, survey
 from tinyfin.data.tables import column_names
 from tinyfin.data.transactions import EPOCH_UNIX_S, Transactions
@@ -21,7 +21,9 @@ from tinyfin.features.auto import settled
 from tinyfin.features.compiler import Program, compile_program
 from tinyfin.pack.maps import InputMap, map_inputs
 from tinyfin.training.inputs import PARTS, Parting
+from tinyfin.training.notices import label_fed
 from tinyfin.training.pieces import replay_in_pieces
+from tinyfin.training.score_table import table_writer
 from tinyfin.twin import Twin
 
 __all__ = ["COLUMNS", "write_matrix"]
@@ -58,7 +60,8 @@ def write_matrix(
     from tinyfin.pack.container import build_pack
 
     there = {name for path in paths for name in column_names(path)}
-    program = compile_program(settled(config, there), config.schema, **config.features.capacities)
+    features = settled(config, there)
+    program = compile_program(features, config.schema, **config.features.capacities)
     others = {*COLUMNS, "label"} if parting is None else {*COLUMNS, "label", "part"}
     taken = others & set(program.feature_names)
     if taken:
@@ -75,17 +78,20 @@ def write_matrix(
     twin = Twin(build_pack(config.schema, program), terminals=max(1, len(found.terminals)))
     pieces = read_in_pieces(paths, config, found, piece_rows=piece_rows)
     schema = _schema(program, maps is not None, with_label, parting is not None)
-    done = 0
+    done = told = 0
     with (
         files.whole(out, make_folder=True) as unfinished,
-        _writer(unfinished, schema, as_csv=str(out).lower().endswith(".csv")) as writer,
+        table_writer(unfinished, schema, as_csv=str(out).lower().endswith(".csv")) as writer,
     ):
         for tx, replay in replay_in_pieces(pieces, twin, config.data.notices):
             made = replay.features
             values = made if maps is None else map_inputs(maps, made)
             writer.write_table(pa.table(_columns(tx, values, with_label, parting), schema=schema))
             done += len(tx)
+            told += int(np.count_nonzero(told_of(tx, config.data.notices)))
             progress(done, found.rows)
+    if not told and (fed := label_fed(features)):
+        note(f"WARNING: no notice reaches {', '.join(fed)}: no label is known, or notices = 'none'")
     return {
         "out": str(out),
         "transactions": done,
@@ -93,23 +99,6 @@ def write_matrix(
         "features": list(program.feature_names),
         "label": with_label,
     }
-
-
-@contextmanager
-def _writer(path: Path, schema: Any, *, as_csv: bool) -> Iterator[Any]:
-    if as_csv:
-        from pyarrow import csv
-
-        plain = csv.WriteOptions(include_header=False, quoting_style="needed")
-        with path.open("wb") as file:
-            file.write((",".join(schema.names) + "\n").encode())
-            with csv.CSVWriter(file, schema, write_options=plain) as writer:
-                yield writer
-        return
-    import pyarrow.parquet as pq
-
-    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
-        yield writer
 
 
 def _schema(program: Program, as_codes: bool, with_label: bool, with_part: bool) -> Any:

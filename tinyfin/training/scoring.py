@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +12,16 @@ import numpy as np
 import numpy.typing as npt
 
 from tinyfin import files
+from tinyfin.data.events import Notices
 from tinyfin.data.readers import PIECE_ROWS, read_in_pieces, survey
+from tinyfin.data.transactions import Transactions
 from tinyfin.errors import InputError
+from tinyfin.pack.container import parse_pack
+from tinyfin.training.notices import STATUSES, Feed, KnownLabels
 from tinyfin.training.pieces import replay_in_pieces
 from tinyfin.training.run import RunFolder
-from tinyfin.twin import ACTIONS, FLAGS, Replay, Twin
+from tinyfin.training.score_table import ScoreTable, table_writer
+from tinyfin.twin import ACTIONS, Replay, Twin
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -38,26 +43,30 @@ def score(
     *,
     warmup: Sequence[str | Path] = (),
     config_path: str | Path | None = None,
+    notices: Notices | None = None,
+    extras: Collection[str] = (),
     skip_bad_rows: str | Path | None = None,
     keys: Sequence[bytes] = (),
     piece_rows: int = PIECE_ROWS,
     note: Note = lambda _: None,
     progress: Callable[[int, int], object] = lambda done, of: None,
 ) -> dict[str, Any]:
-    """Score files with the run's pack: a Parquet file ``out``, one row per transaction in input
-    order; returns counts.
+    """Score files with the run's pack: a file ``out``, one row per transaction in input order;
+    returns counts. CSV when its name ends in .csv, else Parquet.
 
     Columns: input_row (0-based, of the files; rows set aside are missing), score (0 to 1),
-    score_q32, raw, action, reasons (texts), reason_ids, flags (names), flag_bits. Earlier
-    transactions in ``warmup`` build the state, deliver their notices and are not reported. The
-    mapping is the run's own unless ``config_path`` gives another. Files in order of time go through
-    piece by piece, others as a whole; ``out`` is the same. Raises DataError, ModelError, PackError,
-    and InputError when the schemas differ.
+    score_q32, raw, action, reasons (texts), reason_ids, flags (names), flag_bits, notices (a name
+    of :data:`~tinyfin.training.notices.STATUSES`), and of
+    :data:`~tinyfin.training.score_table.EXTRAS` those in ``extras``. Earlier transactions in
+    ``warmup`` build the state, deliver their notices and are not reported. The mapping is the run's
+    own unless ``config_path`` gives another; ``notices`` takes the place of its own. Files in order
+    of time go through piece by piece, others as a whole; ``out`` is the same. Raises DataError,
+    ModelError, PackError, and InputError when the schemas differ.
     """
-    import pyarrow.parquet as pq
-
     config = _mapping(run, config_path)
-    pack = run.pack_bytes()
+    given = config.data.notices if notices is None else notices
+    feed = Feed.of(run)
+    pack = parse_pack(run.pack_bytes(), keys=keys)
     sources = [*warmup, *paths]
     found = survey(
         sources, config, labels=False, skip_bad_rows=skip_bad_rows, piece_rows=piece_rows,
@@ -65,40 +74,88 @@ def score(
     )
     if not found.in_order:
         note("rows are not in order of time: all of them are held in memory")
-    twin = Twin(pack, terminals=max(1, len(found.terminals)), keys=keys)
+    twin = Twin(pack.data, terminals=max(1, len(found.terminals)), keys=keys)
     if not twin.input_count:
         raise InputError(f"{run.pack}: the pack holds no network; run `tinyfin quantize` first")
     first = sum(found.file_rows[: len(warmup)])
-    counts: Counter[str] = Counter()
+    known = KnownLabels(len(found.terminals), given)
+    identity = {"model_id": pack.model_id.hex(), "pack_id": pack.pack_id.hex()}
+    as_csv = str(out).lower().endswith(".csv")
+    shape = ScoreTable(extras, as_csv, identity)
+    counts = _Counts()
 
     def tables() -> Iterator[pa.Table]:
         done = 0
         pieces = read_in_pieces(sources, config, found, piece_rows=piece_rows)
-        for tx, replay in replay_in_pieces(pieces, twin, config.data.notices):
+        for tx, replay in replay_in_pieces(pieces, twin, given):
             own = tx.row >= first
-            counts["warmup"] += int(np.count_nonzero(~own))
-            for i, name in enumerate(ACTIONS):
-                counts[name] += int(np.count_nonzero(replay.action[own] == i))
+            status = feed.status(given, *known.ages(tx))
+            counts.add(tx, replay, status, own)
             done += len(tx)
             progress(done, found.rows)
-            yield _table(replay, own, tx.row[own] - first)
+            yield shape.of(tx, replay, own, first, status)
 
     note(f"scoring {sum(found.file_rows) - first} transactions, {first} of warm-up before them")
     rows = 0
-    schema = _table(_nothing(), np.zeros(0, bool), np.zeros(0, np.int64)).schema
     with (
         files.whole(out, make_folder=True) as unfinished,
-        pq.ParquetWriter(unfinished, schema, compression="zstd") as writer,
+        table_writer(unfinished, shape.schema, as_csv=as_csv) as writer,
     ):
-        for group in _groups(tables(), schema):
-            writer.write_table(group, row_group_size=GROUP_ROWS)
+        for group in _groups(tables(), shape.schema):
+            writer.write_table(group, GROUP_ROWS)
             rows += len(group)
+    if (told := feed.warning(given, counts.notices, "were scored")) is not None:
+        note(told)
     return {
         "transactions": rows,
-        "warmup": counts["warmup"],
-        "actions": {name: counts[name] for name in ACTIONS},
+        **counts.facts(calibrated=pack.meta.get("score") == "probability"),
+        "notices": {
+            "trained": feed.notices, "given": given, "features": list(feed.features),
+            **{name: counts.notices[name] for name in STATUSES},
+        },
+        **identity,
         "out": str(out),
-    }
+    }  # fmt: skip
+
+
+class _Counts:
+    """What the reported rows sum up to."""
+
+    def __init__(self) -> None:
+        self.warmup = self.labelled = self.frauds = 0
+        self.expected = self.expected_of_labelled = 0.0
+        self.actions: Counter[str] = Counter()
+        self.notices: Counter[str] = Counter()
+
+    def add(
+        self, tx: Transactions, replay: Replay, status: npt.NDArray[np.int8],
+        own: npt.NDArray[np.bool_],
+    ) -> None:
+        """The rows ``own`` of a piece; the others are warm-up."""
+        self.warmup += int(np.count_nonzero(~own))
+        for into, names, codes in (
+            (self.actions, ACTIONS, replay.action[own]), (self.notices, STATUSES, status[own])
+        ):
+            for i, name in enumerate(names):
+                into[name] += int(np.count_nonzero(codes == i))
+        p, label = replay.score_q32[own] / 2.0**32, tx.label[own]
+        self.expected += float(p.sum())
+        self.expected_of_labelled += float(p[label >= 0].sum())
+        self.labelled += int(np.count_nonzero(label >= 0))
+        self.frauds += int(np.count_nonzero(label == 1))
+
+    def facts(self, *, calibrated: bool) -> dict[str, Any]:
+        """As JSON has them; frauds expected only where scores are probabilities."""
+        return {
+            "warmup": self.warmup,
+            "actions": dict(self.actions),
+            "expected_frauds": self.expected if calibrated else None,
+            "labelled": {
+                "transactions": self.labelled,
+                "frauds": self.frauds,
+                "expected_frauds": self.expected_of_labelled if calibrated else None,
+            },
+        }
 
 
 def _mapping(run: RunFolder, config_path: str | Path | None) -> Config:
@@ -128,48 +185,3 @@ def _groups(tables: Iterator[pa.Table], schema: pa.Schema) -> Iterator[pa.Table]
             held = held.slice(GROUP_ROWS)
     if len(held):
         yield held.combine_chunks()
-
-
-def _table(
-    replay: Replay, own: npt.NDArray[np.bool_], input_row: npt.NDArray[np.int64]
-) -> pa.Table:
-    """The rows ``own`` of a replay as they are written."""
-    import pyarrow as pa
-
-    from tinyfin.features.catalogue import REASONS
-
-    q32 = replay.score_q32[own]
-    ids = replay.reasons[own]
-    counts = replay.reason_count[own].astype(np.int32)
-    flat = ids[np.arange(ids.shape[1])[None, :] < counts[:, None]]
-    offsets = pa.array(np.r_[0, np.cumsum(counts)].astype(np.int32))
-    texts = {int(i): REASONS.get(int(i), f"reason {i}") for i in np.unique(flat)}
-    bits = replay.flags[own]
-    named = {int(b): [name for bit, name in FLAGS.items() if int(b) & bit] for b in np.unique(bits)}
-    return pa.table(
-        {
-            "input_row": pa.array(input_row),
-            "score": pa.array(q32.astype(np.float64) / 2.0**32),
-            "score_q32": pa.array(q32),
-            "raw": pa.array(replay.raw[own]),
-            "action": pa.DictionaryArray.from_arrays(
-                pa.array(replay.action[own].astype(np.int8)), pa.array(ACTIONS)
-            ),
-            "reasons": pa.ListArray.from_arrays(
-                offsets, pa.array([texts[int(i)] for i in flat], pa.string())
-            ),
-            "reason_ids": pa.ListArray.from_arrays(offsets, pa.array(flat, pa.uint16())),
-            "flags": pa.array([named[int(b)] for b in bits], pa.list_(pa.string())),
-            "flag_bits": pa.array(bits),
-        }
-    )
-
-
-def _nothing() -> Replay:
-    none = np.zeros(0)
-    return Replay(
-        features=np.zeros((0, 0), np.int16), outputs=np.zeros((0, 0), np.int8),
-        score_q32=none.astype(np.uint32), raw=none.astype(np.int32), action=none.astype(np.uint8),
-        reasons=np.zeros((0, 3), np.uint16), reason_count=none.astype(np.uint8),
-        flags=none.astype(np.uint16),
-    )  # fmt: skip

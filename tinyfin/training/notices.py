@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether scored transactions had the notices that the model's calibration had.
+
+Features on known labels move with notices alone. Where none come (a file without labels, labels
+that nobody knew in time, a terminal's first days) they stand still, and the probabilities, which
+were fitted to rows with notices, no longer hold. What tells the two apart is how old the newest
+known label is when a transaction is scored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tinyfin.config.sections import Features
+from tinyfin.data.events import Notices, told_of
+from tinyfin.data.transactions import Transactions
+from tinyfin.features.graph import walk
+from tinyfin.features.selection import select
+from tinyfin.training.run import RunFolder
+
+__all__ = ["STATUSES", "Feed", "KnownLabels", "label_fed", "newest_label_ages"]
+
+STATUSES = ("as_trained", "missing", "other", "unused")
+"""Of a scored row: it had notices as the calibration rows had; it lacked them; it had notices of
+another kind (``[data] notices``); the model has no use for them."""
+
+Ages = npt.NDArray[np.int64]
+
+DAY_S = 86_400
+FAR_S = np.iinfo(np.int64).max
+_SHARE = 0.999
+_KEY_BITS = 33
+_UNMEASURED_S = 14 * DAY_S
+
+
+@dataclass(frozen=True)
+class Feed:
+    """The notices that a run was trained with."""
+
+    notices: Notices
+    features: tuple[str, ...]
+    """Those that notices move."""
+    stream_s: int | None
+    """Oldest that the newest known label of all terminals may be; None: it was never known."""
+    terminal_s: int | None
+    """The same of the transaction's own terminal; None where many had none."""
+
+    @classmethod
+    def of(cls, run: RunFolder) -> Feed:
+        """That of a run; of one made before it was measured, the label delay and 14 days."""
+        data: Mapping[str, Any] = run.read_json("run.json")["data"]
+        unmeasured = {"stream": (data["label_delay_s"] or 0) + _UNMEASURED_S, "terminal": None}
+        ages = data.get("newest_label_s", unmeasured)
+        fed = label_fed(run.config().features)
+        return cls(data["notices"], fed, ages["stream"], ages["terminal"])
+
+    def status(self, given: Notices, stream: Ages, terminal: Ages) -> npt.NDArray[np.int8]:
+        """Index into :data:`STATUSES` of rows with these ages of the newest known label."""
+        if not self.features:
+            return np.full(len(stream), STATUSES.index("unused"), np.int8)
+        same = given == self.notices
+        missing = np.zeros(len(stream), bool)
+        # how often one terminal hears of a label depends on the kind of notices
+        limits = ((self.stream_s, stream), (self.terminal_s if same else None, terminal))
+        for limit, age in limits:
+            if limit is not None:
+                missing |= age > limit + limit // 4 + DAY_S
+        kind = STATUSES.index("as_trained" if same else "other")
+        return np.where(missing, STATUSES.index("missing"), kind).astype(np.int8)
+
+    def counts(
+        self, tx: Transactions, given: Notices, rows: npt.NDArray[np.int64] | slice
+    ) -> dict[str, int]:
+        """How many of ``rows`` have each status when all of ``tx`` goes through the engine."""
+        ages = KnownLabels(len(tx.terminals), given).ages(tx, rows)
+        found = np.bincount(self.status(given, *ages), minlength=len(STATUSES))
+        return dict(zip(STATUSES, found.tolist(), strict=True))
+
+    def warning(self, given: Notices, counts: Mapping[str, int], what: str) -> str | None:
+        """What to say of rows that did not have the notices of the calibration; None if all had."""
+        total, names = sum(counts.values()), ", ".join(self.features)
+        told = []
+        if counts["other"]:
+            told.append(
+                f"trained with notices = {self.notices!r}, but {counts['other']} of {total} "
+                f"transactions {what} with {given!r}: {names} mean something else there"
+            )
+        if counts["missing"]:
+            told.append(
+                f"{counts['missing']} of {total} transactions {what} without the notices that "
+                f"calibrated the model: {names} stand still there; give labels as far as they were "
+                "known, and earlier transactions too"
+            )
+        if not told:
+            return None
+        return (
+            f"WARNING: {'; and '.join(told)}. Probabilities and budgets do not hold for them: "
+            "docs/detection.md, Without notices"
+        )
+
+
+class KnownLabels:
+    """How old the newest known label is, over transactions that come in pieces in order of time."""
+
+    def __init__(self, terminals: int, notices: Notices) -> None:
+        self._notices = notices
+        self._newest = np.full(max(terminals, 1), -1, np.int64)
+        self._waiting = np.zeros((3, 0), np.int64)
+
+    def ages(
+        self, tx: Transactions, rows: npt.NDArray[np.int64] | slice = slice(None)
+    ) -> tuple[Ages, Ages]:
+        """Seconds from the transaction of the newest label that a notice had told by then to each
+        of ``rows`` of the piece: of all terminals, of the own one. FAR_S where there is none."""
+        told = told_of(tx, self._notices)
+        columns = (tx.terminal, tx.t_mono_s, tx.label_known_s)
+        new = np.stack([column[told].astype(np.int64) for column in columns])
+        waiting = np.concatenate([self._waiting, new], axis=1)
+        terminal, t = tx.terminal[rows].astype(np.int64), tx.t_mono_s[rows].astype(np.int64)
+        everywhere = np.zeros_like(terminal)
+        newest = (
+            np.maximum(_newest(np.zeros_like(waiting[0]), waiting, everywhere, t),
+                       self._newest.max()),
+            np.maximum(_newest(waiting[0], waiting, terminal, t), self._newest[terminal]),
+        )
+        due = waiting[2] <= int(tx.t_mono_s.max(initial=0))
+        np.maximum.at(self._newest, waiting[0, due], waiting[1, due])
+        self._waiting = waiting[:, ~due]
+        stream, own = (np.where(at < 0, FAR_S, t - at) for at in newest)
+        return stream, own
+
+
+def _newest(
+    group: npt.NDArray[np.int64], notices: npt.NDArray[np.int64],
+    asked: npt.NDArray[np.int64], t: npt.NDArray[np.int64],
+) -> npt.NDArray[np.int64]:
+    """Time of the newest transaction of a group whose label was known at t; -1 for none."""
+    order = np.argsort(group << _KEY_BITS | notices[2], kind="stable")
+    base = group[order] << _KEY_BITS
+    key = base | notices[2][order]
+    newest = np.maximum.accumulate(base + notices[1][order]) - base
+    at = np.searchsorted(key, asked << _KEY_BITS | t, side="right") - 1
+    found = at >= 0
+    found[found] = key[at[found]] >> _KEY_BITS == asked[found]
+    out = np.full(len(t), -1, np.int64)
+    out[found] = newest[at[found]]
+    return out
+
+
+def newest_label_ages(
+    tx: Transactions, notices: Notices, calibration: npt.NDArray[np.int64]
+) -> dict[str, int | None]:
+    """How old the newest known label was at the calibration rows, but for one of a thousand: of all
+    terminals, of the own one. None where more rows than that had none."""
+    ages = KnownLabels(len(tx.terminals), notices).ages(tx, calibration)
+    high = [int(np.quantile(age, _SHARE, method="lower")) if len(age) else FAR_S for age in ages]
+    stream, terminal = (None if age == FAR_S else age for age in high)
+    return {"stream": stream, "terminal": terminal}
+
+
+def label_fed(features: Features) -> tuple[str, ...]:
+    """Names of the features that notices move."""
+    return tuple(
+        feature.name for feature in select(features)
+        if any(x.operator.name == "KNOWN" for x in walk(feature.expression))
+    )
