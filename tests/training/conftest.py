@@ -76,3 +76,18 @@ def unseen_town(tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings = Simulate(terminals=16, days=30, seed=99, attacks=attacks)
     simulator.write(simulator.simulate(settings), data)
     return data
+
+
+@pytest.fixture(scope="session")
+def judged(small: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small run, evaluated over two weeks. Its parts may be used again, and are not changed."""
+    from click.testing import CliRunner
+
+    from tinyfin.cli import main
+
+    folder = tmp_path_factory.mktemp("judged") / "small"
+    shutil.copytree(small["run"], folder)
+    words = ["evaluate", str(folder), str(small["data"]), "--weeks", "2"]
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 0, result.output
+    return folder

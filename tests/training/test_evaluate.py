@@ -36,15 +36,6 @@ def tinyfin(*words: object, code: int = 0) -> Result:
 
 
 @pytest.fixture(scope="module")
-def judged(small: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The small run, evaluated over two weeks."""
-    folder = tmp_path_factory.mktemp("judged") / "small"
-    shutil.copytree(small["run"], folder)
-    tinyfin("evaluate", folder, small["data"], "--weeks", "2")
-    return folder
-
-
-@pytest.fixture(scope="module")
 def stream(small: dict[str, Path]) -> tuple[Config, Transactions]:
     config = load(small["config"])
     return config, read(small["data"], config)

@@ -47,7 +47,7 @@ def test_limits_name_what_was_drawn() -> None:
 def test_a_rule_that_is_better_beyond_chance_is_named() -> None:
     assert beaten_by(facts({}, 0.1, "cards")) == []
     (text,) = beaten_by(facts({}, -0.01, "cards"))
-    assert text == "all: the rule rule_a ranks better beyond chance, AP 0.500"
+    assert text == "all cards: the rule rule_a ranks better beyond chance, AP 0.500"
 
 
 def test_a_week_without_fraud_leaves_figure_and_interval_of_the_others() -> None:

@@ -135,13 +135,17 @@ def _bar(done: int, of: int, text: str) -> None:
 
 def table_text(facts: Mapping[str, Any]) -> str:
     """The means of all scorers, for people."""
+    from tinyfin.pages.scorers import population_name
+    from tinyfin.pages.thresholds import threshold_cells
     from tinyfin.training.evaluation.beside import family_text
+    from tinyfin.training.evaluation.wording import without_notices
 
-    lines = []
+    lines = [f"WARNING: {text}" for text in without_notices(facts)]
     for state, means in (("", facts["means"]), ("COLD: ", facts["cold"])):
         for population, scorers in means.items():
             parts = next(iter(scorers.values()))["parts"]
-            lines.append(f"{state}{population}, mean of {parts} part{'s' if parts > 1 else ''}")
+            mean = f"mean of {parts} part{'s' if parts > 1 else ''}"
+            lines.append(f"{state}{population_name(population)}, {mean}")
             lines.append("  scorer                 AP     95% interval   worst  ROC AUC  R@0.1%  "
                          "R@1%   ECE")
             for name, m in scorers.items():
@@ -156,10 +160,15 @@ def table_text(facts: Mapping[str, Any]) -> str:
                     f"{_figure(m['recall_at_0.1%'])}   "
                     f"{_figure(m['recall_at_1%'])}  {_figure(m.get('calibration_error'), 4)}"
                 )
+    cells = threshold_cells(facts["pooled"]["thresholds"])
+    names, *columns = zip(*cells, strict=True) if cells else [()]
+    for head, *found in columns:
+        shown = ", ".join(f"{name} {x}" for name, x in zip(names[1:], found, strict=True))
+        lines.append(f"{head}: {shown}")
     for population, loss in facts["int8_loss"].items():
         spread = facts["seeds"][population]
         lines.append(
-            f"{population}: int8 loses {loss:z.4f} AP against float; over seeds "
+            f"{population_name(population)}: int8 loses {loss:z.4f} AP against float; over seeds "
             f"{spread['lowest']:.3f} - {spread['highest']:.3f}"
         )
     if facts["families"]:

@@ -23,6 +23,9 @@ __all__ = ["command"]
               help="Budget: false alerts per 1,000 genuine transactions.")
 @click.option("--per-terminal-week", type=click.FloatRange(0),
               help="Budget: false alerts per terminal and week.")
+@click.option("--confidence", type=click.FloatRange(0.5, 1, max_open=True),
+              help="Keep the budgets on transactions to come with this probability, instead of on "
+              "the calibration rows: 0.9.")
 @click.option("--false-alert-cost", type=click.FloatRange(0, min_open=True),
               help="Minor units that a false alert costs; a missed fraud costs its amount.")
 @click.option("--rules", type=click.Path(exists=True, dir_okay=False),
@@ -43,6 +46,7 @@ def command(
     decline_threshold: float | None,
     per_1000: float | None,
     per_terminal_week: float | None,
+    confidence: float | None,
     false_alert_cost: float | None,
     rules: str | None,
     targets: tuple[str, ...],
@@ -53,14 +57,17 @@ def command(
 
     With a threshold, a budget, a cost or --rules: model, probabilities and state stay (same
     model_id), the pack is another one (new pack_id, the old one its parent). Budgets are set on the
-    calibration rows, as in training.
+    calibration rows, as in training; what these rows can promise of transactions to come is
+    printed, and --confidence sets the threshold so that they promise the budget.
 
     With none of them: writes the pack of RUN, a run folder or a .tfpack, in other layouts, beside
     it. A layout is the same model with its weights in the order that a core's kernels like;
     answers, state and model id stay. `build`, `flash` and `budget` take model.LAYOUT.tfpack when it
     lies beside model.tfpack; for a pack signed by the development key they need no such file.
     """
-    asked = (threshold, decline_threshold, per_1000, per_terminal_week, false_alert_cost)
+    asked = (
+        threshold, decline_threshold, per_1000, per_terminal_week, false_alert_cost, confidence,
+    )  # fmt: skip
     if rules is None and all(value is None for value in asked):
         _layouts(run, targets, key_path, as_json)
         return
@@ -75,6 +82,7 @@ def command(
         load_rules(rules) if rules is not None else folder.config().decision,
         threshold=threshold, decline_threshold=decline_threshold, per_1000=per_1000,
         per_terminal_week=per_terminal_week, false_alert_cost=false_alert_cost,
+        confidence=confidence,
     )  # fmt: skip
     result = repack(folder, section, key=None if key_path is None else load_key(key_path))
     emit(result, as_json, _text(result))
@@ -98,6 +106,8 @@ def _layouts(
 
 
 def _text(result: dict[str, Any]) -> str:
+    from tinyfin.cli.train import decision_lines
+
     lines = [f"pack {result['pack_id'][:16]} follows {result['parent'][:16]}, model "
              f"{result['model_id'][:16]} as before"]
     for name, stands in (("before", result["before"]), ("now", result["decision"])):
@@ -105,13 +115,18 @@ def _text(result: dict[str, Any]) -> str:
             continue
         test = stands["test"]
         lines.append(
-            f"{name}: go online from {_n(stands['go_online'])}, decline from "
-            f"{_n(stands['decline'])}; in the test period {_n(test['false_alerts_per_1000'])} "
+            f"{name}: go online from {_from(stands['go_online'])}, decline from "
+            f"{_from(stands['decline'])}; in the test period {_n(test['false_alerts_per_1000'])} "
             f"false alerts per 1,000 genuine, recall {_n(test['recall'])}, precision "
             f"{_n(test['precision'])}"
         )
+    lines += decision_lines(result["decision"])
     return "\n".join([*lines, f"pack: {result['pack']}"])
 
 
+def _from(threshold: float | None) -> str:
+    return "never" if threshold is None else f"{threshold:.4g}"
+
+
 def _n(value: float | None) -> str:
-    return "never" if value is None else "-" if value != value else f"{value:.4g}"
+    return "-" if value is None or value != value else f"{value:.4g}"

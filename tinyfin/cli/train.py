@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,18 +15,22 @@ import click
 from tinyfin.cli.output import emit, json_option, note
 from tinyfin.errors import ConfigError
 
-__all__ = ["command", "table_text"]
+__all__ = ["command", "decision_lines", "table_text"]
 
 
 def table_text(metrics: dict[str, Any]) -> str:
     """Models and rules of a ``metrics.json`` as a table for people."""
+    from tinyfin.pages.scorers import population_name
+
     lines = []
     for population, scorers in metrics["populations"].items():
         first = next(iter(scorers.values()), None)
         if first is None:
-            lines.append(f"{population}: no test rows")
+            lines.append(f"{population_name(population)}: no test rows")
             continue
-        lines.append(f"{population}: {first['rows']} test rows, {first['frauds']} frauds")
+        lines.append(
+            f"{population_name(population)}: {first['rows']} test rows, {first['frauds']} frauds"
+        )
         lines.append("  scorer                 AP     recall at 0.1%  1%     ECE     Brier skill")
         for name, m in sorted(scorers.items(), key=lambda row: not row[0].startswith("model")):
             ece = m.get("calibration_error")
@@ -34,7 +39,27 @@ def table_text(metrics: dict[str, Any]) -> str:
                 f"  {name:<21}  {_figure(m['average_precision'])}  "
                 f"{_figure(m['recall_at_0.1%'])}           {_figure(m['recall_at_1%'])}  {extra}"
             )
+    if "decision" in metrics:
+        lines += decision_lines(metrics["decision"])
     return "\n".join(lines)
+
+
+def decision_lines(decision: Mapping[str, Any]) -> list[str]:
+    """What the thresholds in force do in the test period, and what the budgets' rows promise."""
+    from tinyfin.pages.thresholds import SHARES, share_text
+    from tinyfin.training.cautious import promise_lines
+
+    lines = []
+    for action, populations in decision["thresholds"].items():
+        m = populations["all"]
+        shares = ", ".join(f"{label} {share_text(m, name)}" for name, label in SHARES.items())
+        lines.append(
+            f"{action.replace('_', ' ')} from {decision[action]:.3g}, test period: "
+            f"{m['true_positives']} frauds alerted and {m['false_negatives']} missed, "
+            f"{m['false_positives']} of {m['false_positives'] + m['true_negatives']} genuine "
+            f"alerted; {shares} (95 % intervals draw {decision['drawn']} anew)"
+        )
+    return [*lines, *promise_lines(decision["promise"])]
 
 
 def _figure(value: float | None) -> str:
@@ -90,12 +115,14 @@ def command(
     """Train a model on transactions (CSV or Parquet), split by time.
 
     Rows before --until whose label was known by then are learned from and calibrated on, later rows
-    are the test. Makes the folder OUT/NAME.
+    are the test. Makes the folder OUT/NAME. Prints what the calibration rows can promise of the
+    budgets of false alerts; [decision] confidence sets thresholds that keep them.
 
     --search builds a pack of every shape for the target of [search], and trains those whose flash,
     RAM and instructions are within its limits; all trials stay in OUT/NAME/trials.json.
     """
     from tinyfin.config import load, parse_moment
+    from tinyfin.training.cautious import promise_lines
     from tinyfin.training.train import train
 
     config = load(config_path)
@@ -129,9 +156,12 @@ def command(
     metrics = run.read_json("metrics.json")
     facts = run.read_json("run.json")
     result = {"run": str(run.path), "split": facts["split"], "model": facts["model"], **metrics}
-    text = f"{table_text(metrics)}\n{facts['split']['immature_refused']} rows refused: their label "
-    text += f"was not known by {facts['split']['until']}\nrun: {run.path}"
-    emit(result, as_json, text)
+    split = facts["split"]
+    emit(result, as_json, "\n".join([
+        table_text(metrics), *promise_lines(metrics["calibration_promise"]),
+        f"{split['immature_refused']} rows refused: their label was not known by {split['until']}",
+        f"run: {run.path}",
+    ]))  # fmt: skip
 
 
 def _default_name(config_path: str | None, data: str) -> str:

@@ -184,6 +184,9 @@ class Decision(Section):
     """0: the model never declines by itself."""
     go_online_per_terminal_week: Annotated[float, Field(ge=0)] | None = None
     decline_per_terminal_week: Annotated[float, Field(ge=0)] | None = None
+    confidence: Annotated[float, Field(ge=0.5, lt=1)] | None = None
+    """With which the budgets are to be kept on transactions to come; if not given, they are kept on
+    the calibration rows."""
     costs: Costs = Costs()
     reasons: dict[str, Annotated[int, Field(ge=0, le=65535)]] = {}
     """Reason by feature, where it is not the catalogue's; 0: this feature is never one. It is given
@@ -200,6 +203,10 @@ class Decision(Section):
     def _ordered(self) -> Decision:
         if self.decline_per_1000 > self.go_online_per_1000:
             raise ValueError("decline_per_1000 must not exceed go_online_per_1000")
+        if self.confidence is not None and (self.go_online, self.costs.go_online_minor) != (
+            None, None,
+        ):
+            raise ValueError("confidence keeps a budget: leave out go_online and its costs")
         low, high = self.go_online, self.decline
         if low is not None and high is not None and low > high:
             raise ValueError("go_online must not exceed decline")

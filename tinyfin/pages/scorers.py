@@ -14,7 +14,10 @@ SCORERS = {
 }  # fmt: skip
 """In the order of the tables."""
 
-POPULATIONS = {"known_cards_removed": "cards with a known fraud removed", "all": "all cards"}
+POPULATIONS = {
+    "known_cards_removed": "cards with a known fraud removed, looking back 14 days",
+    "all": "all cards",
+}
 
 
 def scorer_name(name: str) -> str:

@@ -274,7 +274,7 @@ def _measure(
     metrics = table_of(slices, facts["data"]["scenarios"], int8)
     metrics["decision"] = realised(
         run.config().decision, made.decision, made.calibration, slices,
-        {"calibration": made.raw, "test": scores},
+        {"calibration": made.raw, "test": scores}, facts["data"].get("drawn", "terminals"),
     )
     draw_run(run, slices, int8)
     return metrics

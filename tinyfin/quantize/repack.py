@@ -44,11 +44,13 @@ def other_decision(
     per_1000: float | None = None,
     per_terminal_week: float | None = None,
     false_alert_cost: float | None = None,
+    confidence: float | None = None,
 ) -> Decision:
     """``section`` with what is not None. Raises ConfigError.
 
     What is given is meant to take effect: a budget or a cost takes the place of a probability that
-    was chosen, a budget that of costs, and one budget alone that of the other.
+    was chosen, a budget that of costs, and one budget alone that of the other; a probability or a
+    cost that of a confidence.
     """
     table = section.model_dump(exclude_unset=True)
     budget = per_1000 is not None or per_terminal_week is not None
@@ -59,11 +61,13 @@ def other_decision(
     if budget:
         table.pop("go_online_per_1000", None)
         table.pop("go_online_per_terminal_week", None)
+    if threshold is not None or false_alert_cost is not None:
+        table.pop("confidence", None)
     if false_alert_cost is not None:
         table["costs"] = {**table.get("costs", {}), "go_online_minor": false_alert_cost}
     given = {
         "go_online": threshold, "decline": decline_threshold, "go_online_per_1000": per_1000,
-        "go_online_per_terminal_week": per_terminal_week,
+        "go_online_per_terminal_week": per_terminal_week, "confidence": confidence,
     }
     return _checked(table | {k: v for k, v in given.items() if v is not None}, "repack")
 
@@ -111,7 +115,8 @@ def repack(run: RunFolder, section: Decision, *, key: Any = None) -> dict[str, A
         made.raw[:0]
     )
     stands = realised(
-        section, made.decision, made.calibration, slices, {"calibration": made.raw, "test": test}
+        section, made.decision, made.calibration, slices, {"calibration": made.raw, "test": test},
+        facts["data"].get("drawn", "terminals"),
     )
     metrics = run.read_json("metrics.json")
     before = metrics.get("decision")

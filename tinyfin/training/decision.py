@@ -18,9 +18,14 @@ from tinyfin.errors import ConfigError
 from tinyfin.features.definition import Feature
 from tinyfin.pack.calibration import Calibration, to_q32
 from tinyfin.pack.decision import MAX_BELOW, NEVER_Q32, Decision
+from tinyfin.training.cautious import budget_promise, cautious_alerts
 from tinyfin.training.evaluation.measures import alert_figures
+from tinyfin.training.evaluation.thresholds import ACTION_LEVELS, at_thresholds
 
-__all__ = ["Held", "decide", "false_alerts_allowed", "realised", "threshold_cost", "threshold_raw"]
+__all__ = [
+    "Held", "decide", "false_alerts_allowed", "promises", "realised", "threshold_cost",
+    "threshold_raw",
+]  # fmt: skip
 
 WEEK_S = 7 * 86_400
 _Q32 = float(1 << 32)
@@ -44,6 +49,11 @@ class Held:
         return cls(raw, *(slices[f"calibration_{name}"] for name in names))
 
     @property
+    def genuine(self) -> int:
+        """How many of the rows are not known to be fraud."""
+        return int(np.count_nonzero(self.label != 1))
+
+    @property
     def terminal_weeks(self) -> float:
         """How many weeks of how many terminals the rows stand for, a day at least."""
         if not len(self.t_s):
@@ -53,16 +63,60 @@ class Held:
 
 
 def false_alerts_allowed(
-    held: Held, per_1000: float | None, per_terminal_week: float | None
+    held: Held, per_1000: float | None, per_terminal_week: float | None,
+    confidence: float | None = None,
 ) -> int | None:
-    """False alerts that both budgets allow on these rows; None when there is no budget at all."""
-    allowed = []
-    if per_1000 is not None:
-        genuine = int(np.count_nonzero(held.label != 1))
-        allowed.append(int(np.floor(per_1000 * genuine / 1000.0 + 1e-9)))
+    """False alerts on these rows with which both budgets are kept: on the rows themselves, or with
+    ``confidence`` on those to come. None when there is no budget, or none of them keeps it."""
+    share = _share_allowed(held, per_1000, per_terminal_week)
+    if share is None:
+        return None
+    if confidence is not None:
+        return cautious_alerts(held.genuine, share, confidence)
+    return int(np.floor(share * held.genuine + 1e-9))
+
+
+def _share_allowed(
+    held: Held, per_1000: float | None, per_terminal_week: float | None
+) -> float | None:
+    """The share of genuine transactions that both budgets let alert."""
+    allowed = [] if per_1000 is None else [per_1000 / 1000.0]
     if per_terminal_week is not None:
-        allowed.append(int(np.floor(per_terminal_week * held.terminal_weeks + 1e-9)))
+        allowed.append(per_terminal_week * held.terminal_weeks / max(held.genuine, 1))
     return min(allowed, default=None)
+
+
+def _budgets(section: DecisionSection, action: str) -> tuple[float | None, float | None]:
+    """Of an action: per 1,000, and per terminal and week; both None where a probability or costs
+    set its threshold, or a budget of 0 says never."""
+    fixed = getattr(section, action) is not None
+    if fixed or getattr(section.costs, f"{action}_minor") is not None:
+        return None, None
+    per_1000: float | None = getattr(section, f"{action}_per_1000")
+    per_week: float | None = getattr(section, f"{action}_per_terminal_week")
+    # the default budget steps back when the other one is given
+    if per_week is not None and f"{action}_per_1000" not in section.model_fields_set:
+        per_1000 = None
+    return (None, None) if per_1000 == 0 or per_week == 0 else (per_1000, per_week)
+
+
+def promises(
+    section: DecisionSection, held: Held, alert: Mapping[str, npt.NDArray[np.bool_]] | None = None
+) -> dict[str, dict[str, Any]]:
+    """What the calibration rows promise of each budget (:mod:`tinyfin.training.cautious`).
+
+    ``alert``: by action the rows that alert; as many as the budget allows if not given.
+    """
+    out = {}
+    for action in ACTION_LEVELS:
+        budgets = _budgets(section, action)
+        share = _share_allowed(held, *budgets)
+        if share is not None and held.genuine:
+            count = false_alerts_allowed(held, *budgets, section.confidence)
+            if alert is not None:
+                count = int(np.count_nonzero(alert[action] & (held.label != 1)))
+            out[action] = budget_promise(held.genuine, count or 0, share, section.confidence)
+    return out
 
 
 def threshold_raw(
@@ -115,14 +169,7 @@ def decide(
         cost: float | None = getattr(section.costs, f"{action}_minor")
         if cost is not None:
             return q32(threshold_cost(held, cost, section.costs.missed))
-        per_1000: float | None = getattr(section, f"{action}_per_1000")
-        per_week: float | None = getattr(section, f"{action}_per_terminal_week")
-        # a budget of 0 says never; the default budget steps back when the other one is given
-        if per_week is not None and f"{action}_per_1000" not in section.model_fields_set:
-            per_1000 = None
-        if per_1000 == 0 or per_week == 0:
-            return None
-        allowed = false_alerts_allowed(held, per_1000, per_week)
+        allowed = false_alerts_allowed(held, *_budgets(section, action), section.confidence)
         return None if allowed is None else q32(threshold_raw(held.raw, held.label, allowed))
 
     online, decline = find("go_online"), find("decline")
@@ -149,23 +196,38 @@ def realised(
     table: Calibration,
     slices: Mapping[str, npt.NDArray[Any]],
     raws: Mapping[str, npt.NDArray[np.int32]],
+    drawn: str,
 ) -> dict[str, Any]:
     """Thresholds as probabilities, what they were set by, and the alerts they give on the rows
-    they were set on (``calibration``) and on those of the test, as ``raws`` names them."""
+    they were set on (``calibration``) and on those of the test, as ``raws`` names them; what the
+    first promise of the budgets, and the confusion counts of the second. ``drawn``: what the
+    intervals draw anew, the slice ``test_group``."""
     asked = section.model_dump(
-        include={f"{a}{b}" for a in ("go_online", "decline")
-                 for b in ("", "_per_1000", "_per_terminal_week")} | {"costs"}
+        include={f"{a}{b}" for a in ACTION_LEVELS
+                 for b in ("", "_per_1000", "_per_terminal_week")} | {"costs", "confidence"}
     )
+    actions = {part: decision.evaluate(table.evaluate(raw)) for part, raw in raws.items()}
     out: dict[str, Any] = {
         "budget": asked,
         "go_online": None if decision.never_online else decision.go_online_q32 / _Q32,
         "decline": None if decision.never_decline else decision.decline_q32 / _Q32,
     }
-    for part, raw in raws.items():
+    held = Held.of(raws["calibration"], slices)
+    alert = {name: actions["calibration"] >= level for name, level in ACTION_LEVELS.items()}
+    out["promise"] = promises(section, held, alert)
+    populations = {"all": np.ones(len(actions["test"]), bool)}
+    if "test_without_known_cards" in slices:
+        populations["known_cards_removed"] = slices["test_without_known_cards"]
+    out["drawn"] = drawn
+    out["thresholds"] = at_thresholds(
+        {"go_online": not decision.never_online, "decline": not decision.never_decline},
+        actions["test"], slices["test_label"] == 1,
+        slices.get("test_group", slices["test_terminal"]), populations,
+    )  # fmt: skip
+    for part, action in actions.items():
         t = slices[f"{part}_t_s"].astype(np.int64)
-        alert = decision.evaluate(table.evaluate(raw)) > 0
         out[part] = alert_figures(
-            alert, slices[f"{part}_label"] == 1, slices[f"{part}_amount"].astype(np.float64),
+            action > 0, slices[f"{part}_label"] == 1, slices[f"{part}_amount"].astype(np.float64),
             terminals=len(np.unique(slices[f"{part}_terminal"])),
             seconds=max(int(t.max() - t.min()), 86_400) if len(t) else 86_400.0,
             false_alert=section.costs.go_online_minor or 0.0,

@@ -18,7 +18,8 @@ from tinyfin.training.families import Family, Learned, Problem, family, weights_
 from tinyfin.training.learned import learned_scores
 from tinyfin.training.maps import fit_maps, fit_tail_maps
 from tinyfin.training.material import Featured, Material, as_known
-from tinyfin.training.populations import known_cards_removed
+from tinyfin.training.notices import newest_label_ages
+from tinyfin.training.populations import cards_of, drawn_anew, known_cards_removed
 from tinyfin.training.rows import REPRESENTATIVE_ROWS, representative_rows
 from tinyfin.training.run import RunFolder
 from tinyfin.training.split import Split, known_labels
@@ -119,6 +120,8 @@ def _slices(
         slices[f"{part}_amount"] = amount[rows]
     for rule, score in rule_scores(tx, config.rules, timeless=config.data.plain).items():
         slices[BASELINE + rule] = score[split.test].astype(np.float32)
+    cards = np.unique(cards_of(tx, split.test), return_inverse=True)[1]
+    slices["test_group"] = cards.astype(np.int32)
     stay = known_cards_removed(tx, split.test, split.until_s)
     if stay is not None:
         slices["test_without_known_cards"] = stay
@@ -144,6 +147,8 @@ def _facts(
             "scenarios": list(tx.scenario or ()),
             "label_delay_s": config.data.label_delay_s,
             "notices": config.data.notices,
+            "drawn": drawn_anew(tx, split.test),
+            "newest_label_s": newest_label_ages(tx, config.data.notices, split.calibration),
         },
         "config_sha256": hashlib.sha256(text).hexdigest(),
         "split": split.summary(known_labels(tx, split.until_s)),

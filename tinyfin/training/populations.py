@@ -3,15 +3,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
 from tinyfin.data.transactions import Transactions
 
-__all__ = ["known_cards_removed"]
+__all__ = ["LOOK_BACK_DAYS", "cards_of", "drawn_anew", "known_cards_removed"]
 
 DAY_S = 86400
-LOOK_BACK_S = 14 * DAY_S
+LOOK_BACK_DAYS = 14
+"""The Handbook's: its week of training and its week of delay."""
 
 
 def known_cards_removed(
@@ -20,13 +23,15 @@ def known_cards_removed(
     """Which of the test ``rows`` stay when cards with a known fraud are taken out.
 
     The rule of the Fraud Detection Handbook: a card is out from the day after a fraud of its own
-    became known, counting frauds since 14 days before ``until_s``. None without tokens.
+    became known, counting frauds since LOOK_BACK_DAYS before ``until_s``; a card whose known frauds
+    are older stays. None without tokens.
     """
     if "token" not in tx.schema.names or not np.any(tx.has("token")):
         return None
     token = tx.column("token")
     t = tx.t_mono_s.astype(np.int64)
-    fraud = np.flatnonzero((tx.label == 1) & (t >= until_s - LOOK_BACK_S) & tx.has("token"))
+    recent = t >= until_s - LOOK_BACK_DAYS * DAY_S
+    fraud = np.flatnonzero((tx.label == 1) & recent & tx.has("token"))
     cards, code = np.unique(token[fraud], return_inverse=True)
     first_known = np.full(len(cards), np.iinfo(np.int64).max)
     np.minimum.at(first_known, code, tx.label_known_s[fraud].astype(np.int64))
@@ -37,3 +42,18 @@ def known_cards_removed(
     day = until_s + (t[rows] - until_s) // DAY_S * DAY_S
     stay: npt.NDArray[np.bool_] = (known >= day) | ~tx.has("token")[rows]
     return stay
+
+
+def cards_of(tx: Transactions, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+    """What is drawn anew in intervals: the card; where there is none the terminal, then the row."""
+    unit = drawn_anew(tx, rows)
+    if unit == "cards":
+        return tx.column("token")[rows]
+    return tx.terminal[rows] if unit == "terminals" else rows
+
+
+def drawn_anew(tx: Transactions, rows: npt.NDArray[np.int64]) -> str:
+    """The name of what :func:`cards_of` gives: cards, terminals or transactions."""
+    if "token" in tx.schema.names and bool(np.all(tx.has("token")[rows])):
+        return "cards"
+    return "terminals" if len(tx.terminals) > 1 else "transactions"

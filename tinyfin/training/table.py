@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from tinyfin.training.calibration import fit_scores, has_frauds, probability
 from tinyfin.training.metrics import evaluate
+from tinyfin.training.populations import LOOK_BACK_DAYS
 from tinyfin.training.run import RunFolder
 
 __all__ = ["BASELINE", "FloatScale", "baselines_of", "draw_run", "float_probability", "table_of"]
@@ -88,6 +89,7 @@ def table_of(
     if "test_without_known_cards" in slices:
         populations["known_cards_removed"] = slices["test_without_known_cards"]
     return {
+        "known_cards_look_back_days": LOOK_BACK_DAYS,
         "populations": {
             population: {
                 scorer: evaluate(

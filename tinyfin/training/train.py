@@ -7,8 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from tinyfin.config import Config
 from tinyfin.features.auto import AUTO_NAME
+from tinyfin.training.decision import Held, promises
 from tinyfin.training.families import family
 from tinyfin.training.fitting import learn
 from tinyfin.training.material import Material, prepare
@@ -107,5 +110,9 @@ def finish(
 ) -> None:
     """Learn, and fill the run's folder with the model, its metrics and its pictures."""
     slices = learn(run, material, split, config, note=note, progress=progress)
-    run.write_json("metrics.json", table_of(slices, material.tx.scenario or ()))
+    held = Held.of(np.zeros(len(split.calibration), np.int32), slices)
+    run.write_json("metrics.json", {
+        **table_of(slices, material.tx.scenario or ()),
+        "calibration_promise": promises(config.decision, held),
+    })  # fmt: skip
     draw_run(run, slices)

@@ -11,6 +11,7 @@ from tinyfin.pages import figures
 from tinyfin.pages.blocks import Block, count, figure, fixed, number, percent, table, text
 from tinyfin.pages.scenarios import scenario_blocks
 from tinyfin.pages.scorers import SCORERS, population_name, scorer_name
+from tinyfin.pages.thresholds import interval_words, threshold_table
 
 __all__ = ["alerts", "detection", "scorers"]
 
@@ -47,6 +48,11 @@ def detection(facts: Facts) -> list[Block]:
              "calibration error", "Brier skill", "frauds expected / observed"], rows,
         ))  # fmt: skip
     out += _recalls(facts)
+    decision = (facts["metrics"] or {}).get("decision") or {}
+    out += threshold_table(
+        "At the thresholds in force, test period; "
+        f"{interval_words(decision.get('drawn', 'terminals'))}", decision.get("thresholds") or {},
+    )
     period = facts["test_period"]
     if period:
         out += _curves(period, _thresholds(facts))

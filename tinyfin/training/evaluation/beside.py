@@ -16,6 +16,7 @@ import numpy as np
 from tinyfin.config import Config
 from tinyfin.errors import InputError
 from tinyfin.pages.blocks import Block, count, fixed, table
+from tinyfin.pages.scorers import population_name
 from tinyfin.training.evaluation.figures import MAIN
 from tinyfin.training.families import FAMILIES, family
 
@@ -122,12 +123,14 @@ def family_text(facts: Facts) -> str:
     lines = []
     for population in facts["families"][0]["populations"]:
         parts = facts["families"][0]["parts"]
-        lines.append(f"families, {population}, mean of {parts} part{'s' if parts > 1 else ''}, "
-                     "int8 (* is the configuration's own)")
+        mean = f"mean of {parts} part{'s' if parts > 1 else ''}"
+        lines.append(f"families, {population_name(population)}, {mean}, int8 "
+                     "(* is the configuration's own)")
         lines += _aligned([_HEAD, *_rows(facts, population)])
         head, rows = _caught(facts, population)
         if len(rows) > 1:
-            lines.append(f"recall by scenario at 0.1% false positives, {population}")
+            lines.append(f"recall by scenario at 0.1% false positives, "
+                             f"{population_name(population)}")
             lines += _aligned([head, *rows])
     return "\n".join(lines)
 
@@ -147,7 +150,7 @@ def family_sections(facts: Facts) -> list[Block]:
     """The page's tables."""
     out: list[Block] = []
     for population in facts["families"][0]["populations"] if facts["families"] else ():
-        name = population.replace("_", " ")
+        name = population_name(population)
         out.append(table(
             f"Families on the same rows, {name}; * is the configuration's own, the others stand "
             "beside it", _HEAD, _rows(facts, population),

@@ -7,15 +7,26 @@ Efron and Tibshirani, An Introduction to the Bootstrap, ch. 8 (data whose units 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["REPLICATES", "Drawn", "draw_groups", "interval", "mean_of_parts", "replicated_ap"]
+__all__ = [
+    "REPLICATES",
+    "Drawn",
+    "Z",
+    "draw_groups",
+    "draws",
+    "interval",
+    "mean_of_parts",
+    "replicated_ap",
+    "wilson",
+]  # fmt: skip
 
 REPLICATES = 200
+Z = 1.96
 _BLOCK = 25
 
 Drawn = npt.NDArray[np.float32]
@@ -23,11 +34,23 @@ Drawn = npt.NDArray[np.float32]
 
 def draw_groups(groups: int, seed: int, replicates: int = REPLICATES) -> Drawn:
     """How often each group is drawn, float32[replicates, groups]; every row sums to ``groups``."""
+    return np.stack([times.astype(np.float32) for times in draws(groups, seed, replicates)])
+
+
+def draws(
+    groups: int, seed: int, replicates: int = REPLICATES
+) -> Iterator[npt.NDArray[np.int64]]:
+    """The rows of :func:`draw_groups`, one at a time."""
     rng = np.random.default_rng(seed)
-    return np.stack([
-        np.bincount(rng.integers(0, groups, groups), minlength=groups).astype(np.float32)
-        for _ in range(replicates)
-    ])
+    for _ in range(replicates):
+        yield np.bincount(rng.integers(0, groups, groups), minlength=groups)
+
+
+def wilson(share: float, n: float) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share of n independent rows."""
+    centre = (share + Z * Z / (2 * n)) / (1 + Z * Z / n)
+    half = Z * float(np.sqrt(share * (1 - share) / n + Z * Z / (4 * n * n))) / (1 + Z * Z / n)
+    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def replicated_ap(

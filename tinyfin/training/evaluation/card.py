@@ -9,15 +9,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tinyfin.pages.scorers import population_name
+from tinyfin.pages.thresholds import interval_words, threshold_cells
+from tinyfin.training.cautious import promise_lines
 from tinyfin.training.evaluation.figures import MAIN
-from tinyfin.training.evaluation.wording import beaten_by, delay_words, drawn, limits
+from tinyfin.training.evaluation.wording import (
+    beaten_by,
+    delay_words,
+    drawn,
+    limits,
+    without_notices,
+)
 from tinyfin.training.run import RunFolder
 
 __all__ = ["INTENDED", "LIMITS", "OUT_OF_SCOPE", "made_from", "model_card", "ranked"]
 
 INTENDED = (
     "Inside a payment terminal, before authorisation: raise caution on a transaction that looks "
-    "like fraud (ask to go online, ask for more, hold back).",
+    "like fraud (advise to go online, or to decline).",
     "It may only raise caution: it never turns a decline of the kernel or of the host into an "
     "approval.",
 )
@@ -83,9 +92,10 @@ def model_card(facts: Mapping[str, Any], run: RunFolder) -> str:
         "## Metrics", "", _protocol(facts), "",
     ]  # fmt: skip
     for population, scorers in found.items():
-        lines += [f"Population: {population.replace('_', ' ')}.", "", *_table(facts, population,
+        lines += [f"Population: {population_name(population)}.", "", *_table(facts, population,
                   scorers), ""]
-    lines += [*_trust(facts), "", "## Where it falls behind", "", *_behind(facts), ""]
+    lines += [*_thresholds(facts), *_trust(facts), "", "## Where it falls behind", ""]
+    lines += [*_behind(facts), ""]
     lines += ["## Limits", "", *_items(limits(facts, LIMITS)), "", "## How it was made", ""]
     lines += [
         "Trained in Keras or fitted as an integer model, quantized after training to int8, "
@@ -131,13 +141,26 @@ def _table(facts: Mapping[str, Any], population: str, scorers: Mapping[str, Any]
     return lines
 
 
+def _thresholds(facts: Mapping[str, Any]) -> list[str]:
+    cells = threshold_cells(facts["pooled"]["thresholds"])
+    if not cells:
+        return ["No threshold is in force: the model never advises anything.", ""]
+    head, *rows = cells
+    promised = promise_lines(facts["parts"][-1]["decision"]["promise"])
+    return [
+        f"At the thresholds in force, all parts together; {interval_words(drawn(facts))}.", "",
+        *(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)), "",
+        *_items([f"The last part, {line}." for line in promised]), *([""] if promised else []),
+    ]  # fmt: skip
+
+
 def _trust(facts: Mapping[str, Any]) -> list[str]:
     out = []
     for population, scorers in (facts["means"] or facts["cold"]).items():
         m = scorers[MAIN]
         spread = facts["seeds"][population]
         text = (
-            f"{population.replace('_', ' ')}: int8 loses {facts['int8_loss'][population]:z.4f} AP "
+            f"{population_name(population)}: int8 loses {facts['int8_loss'][population]:z.4f} AP "
             f"against float; over seeds {spread['lowest']:.3f} to {spread['highest']:.3f}"
         )
         if "calibration_error" in m and facts["prevalence"] is None:
@@ -155,7 +178,7 @@ def _trust(facts: Mapping[str, Any]) -> list[str]:
 
 def _behind(facts: Mapping[str, Any]) -> list[str]:
     rows = [s for s in facts["pooled"]["slices"] if s["behind"]]
-    beaten = beaten_by(facts)
+    beaten = [*beaten_by(facts), *without_notices(facts)]
     if not rows and not beaten:
         return ["No slice with enough frauds to tell falls behind."]
     return _items([

@@ -18,10 +18,11 @@ from tinyfin.data.events import event_stream
 from tinyfin.data.transactions import Transactions, format_time
 from tinyfin.errors import InputError
 from tinyfin.training.evaluation.bootstrap import draw_groups, interval, replicated_ap
-from tinyfin.training.evaluation.figures import cards_of
 from tinyfin.training.evaluation.measures import alert_figures
 from tinyfin.training.evaluation.parts import warm_s
 from tinyfin.training.metrics import at_false_positive_rate, average_precision, roc_auc
+from tinyfin.training.notices import Feed
+from tinyfin.training.populations import cards_of
 from tinyfin.training.run import RunFolder
 from tinyfin.twin import ACTIONS, Replay, Twin
 
@@ -81,6 +82,7 @@ def compare_runs(
         "a": str(a.path), "b": str(b.path), "since": format_time(since), "rows": len(rows),
         "frauds": int(np.count_nonzero(tx.label[rows] == 1)),
         "state": "COLD" if history < warm_s(a.config()) else "warm",
+        "notices": {name: _fed(run, tx, rows, note) for name, run in (("a", a), ("b", b))},
         "figures": _figures(tx, known, replays, seed, a.config().evaluate.false_alert_minor),
         "changed": int(np.count_nonzero(actions[0] != actions[1])),
         "changes": _changes(tx.label[rows], actions),
@@ -98,6 +100,17 @@ def _replay(
     twin = Twin(run.pack_bytes(), terminals=max(1, len(tx.terminals)), keys=keys)
     note(f"scoring {len(tx)} transactions with {run.path}")
     return tx, twin.run(tx, event_stream(tx, config.data.notices))
+
+
+def _fed(
+    run: RunFolder, tx: Transactions, rows: npt.NDArray[np.int64], note: Note
+) -> dict[str, int]:
+    """How many of the rows had the notices that the run was calibrated with; says so if not all."""
+    feed, given = Feed.of(run), run.config().data.notices
+    counts = feed.counts(tx, given, rows)
+    if (told := feed.warning(given, counts, f"of {run.path} were compared")) is not None:
+        note(told)
+    return counts
 
 
 def _first_row(warmup: Sequence[str | Path], tx: Transactions, run: RunFolder) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tinyfin.training.evaluation.bootstrap import wilson
 from tinyfin.training.metrics import precision_recall_curve
 
 __all__ = ["curves", "score_histogram"]
@@ -78,14 +79,7 @@ def _bins(p: npt.NDArray[np.float64], label: npt.NDArray[np.int8]) -> list[dict[
         rows = third == number
         n = int(np.count_nonzero(rows))
         share = float(np.mean(label[rows] == 1))
-        low, high = _wilson(share, n)
+        low, high = wilson(share, n)
         mean = float(np.mean(p[rows]))
         out.append({"mean": mean, "share": share, "low": low, "high": high, "rows": n})
     return out
-
-
-def _wilson(share: float, n: int, z: float = 1.96) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share."""
-    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z * float(np.sqrt(share * (1 - share) / n + z * z / (4 * n * n))) / (1 + z * z / n)
-    return max(0.0, centre - half), min(1.0, centre + half)

@@ -17,29 +17,15 @@ from tinyfin.training.evaluation.measures import (
 )
 from tinyfin.training.evaluation.scored import Scored
 from tinyfin.training.metrics import evaluate
+from tinyfin.training.notices import Feed
 from tinyfin.twin import FLAGS
 
-__all__ = ["MAIN", "cards_of", "drawn_anew", "part_figures", "row_weights"]
+__all__ = ["MAIN", "part_figures", "row_weights"]
 
 MAIN = "model_int8"
 """The scorer that the terminal runs."""
 K = 100
 _COLD = next(bit for bit, name in FLAGS.items() if name == "COLD")
-
-
-def cards_of(tx: Transactions, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
-    """What is drawn anew in intervals: the card; where there is none the terminal, then the row."""
-    unit = drawn_anew(tx, rows)
-    if unit == "cards":
-        return tx.column("token")[rows]
-    return tx.terminal[rows] if unit == "terminals" else rows
-
-
-def drawn_anew(tx: Transactions, rows: npt.NDArray[np.int64]) -> str:
-    """The name of what :func:`cards_of` gives: cards, terminals or transactions."""
-    if "token" in tx.schema.names and bool(np.all(tx.has("token")[rows])):
-        return "cards"
-    return "terminals" if len(tx.terminals) > 1 else "transactions"
 
 
 def row_weights(
@@ -84,6 +70,7 @@ def part_figures(
         "cold": part.cold,
         "history_days": None if part.history_s is None else part.history_s / 86_400,
         "cold_verdicts": float(np.mean(cold)) if len(cold) else 0.0,
+        "notices": Feed.of(scored.run).counts(tx, scored.run.config().data.notices, rows),
         "terminals": len(np.unique(tx.terminal[rows])),
         "split": scored.facts["split"],
         "decision": scored.facts.get("decision"),

@@ -15,7 +15,7 @@ from tinyfin.pages.render import Verdict, page
 from tinyfin.training.evaluation.curves import curves, score_histogram
 from tinyfin.training.evaluation.figures import MAIN
 from tinyfin.training.evaluation.sections import sections_of, spoken
-from tinyfin.training.evaluation.wording import beaten_by, delay_words, drawn
+from tinyfin.training.evaluation.wording import beaten_by, delay_words, drawn, without_notices
 
 if TYPE_CHECKING:
     from tinyfin.training.evaluation.run import Evaluated
@@ -97,7 +97,8 @@ def _verdict(facts: Mapping[str, Any]) -> Verdict:
     if behind:
         names = ", ".join(f"{s['kind']} {s['slice']}" for s in behind)
         lines.append(f"Falls behind: {names}.")
-    lines += [f"{text[0].upper()}{text[1:]}." for text in beaten_by(facts)]
+    told = [*beaten_by(facts), *without_notices(facts)]
+    lines += [f"{text[0].upper()}{text[1:]}." for text in told]
     if facts["state"] == "COLD":
         lines.append("COLD: the state had not seen enough; these are not the figures of a terminal "
                      "in service.")

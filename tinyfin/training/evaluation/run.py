@@ -15,12 +15,13 @@ from tinyfin.config import Config, format_duration
 from tinyfin.data.transactions import Transactions
 from tinyfin.errors import InputError
 from tinyfin.training.evaluation.beside import family_facts, family_names, with_family
-from tinyfin.training.evaluation.figures import MAIN, drawn_anew, part_figures
+from tinyfin.training.evaluation.figures import MAIN, part_figures
 from tinyfin.training.evaluation.parts import PROTOCOLS, Part, parts_of, warm_s
 from tinyfin.training.evaluation.quality import quality
 from tinyfin.training.evaluation.scored import Quantizer, Scored, score_part
 from tinyfin.training.evaluation.summary import intervals, means, pooled, seed_spread
 from tinyfin.training.material import Material, prepare
+from tinyfin.training.populations import LOOK_BACK_DAYS, drawn_anew
 from tinyfin.training.run import RunFolder
 
 __all__ = ["FOLDER", "Evaluated", "evaluate_run"]
@@ -86,6 +87,7 @@ def evaluate_run(
         "data": {"files": list(material.files), "rows": len(tx), "terminals": len(tx.terminals)},
         "label_delay_s": config.data.label_delay_s,
         "warm_after_s": warm_s(config),
+        "known_cards_look_back_days": LOOK_BACK_DAYS,
         "prevalence": asked.prevalence,
         "false_alert_minor": asked.false_alert_minor,
         "state": "COLD" if not warm and asked.protocol != "halves" else "warm",

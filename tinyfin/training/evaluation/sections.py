@@ -11,6 +11,7 @@ from tinyfin.pages import figures
 from tinyfin.pages.blocks import Block, code, count, figure, fixed, number, percent, table, text
 from tinyfin.pages.render import Section
 from tinyfin.pages.scorers import POPULATIONS, population_name, scorer_name
+from tinyfin.pages.thresholds import interval_words, threshold_table
 from tinyfin.training.evaluation.beside import family_sections
 from tinyfin.training.evaluation.card import INTENDED, LIMITS, OUT_OF_SCOPE, ranked
 from tinyfin.training.evaluation.figures import MAIN
@@ -279,19 +280,31 @@ def _decisions(facts: Facts) -> list[Block]:
         rows.append([
             p["name"] + (" (COLD)" if p["cold"] else ""), _budget(d["budget"]),
             number(d["go_online"], 3), number(d["decline"], 3),
-            number(d["calibration"]["false_alerts_per_1000"], 3),
+            number(d["calibration"]["false_alerts_per_1000"], 3), _promised(d["promise"]),
             number(d["test"]["false_alerts_per_1000"], 3),
             number(d["test"]["false_alerts_per_terminal_week"], 3),
-            number(d["test"]["alerts_per_terminal_day"], 2),
             percent(d["test"]["precision"]), percent(d["test"]["recall"]),
             percent(d["test"]["value_detected"]),
         ])  # fmt: skip
-    return [table(
+    out = threshold_table(
+        "At the thresholds in force, all parts together, int8; "
+        f"{interval_words(drawn_anew(facts))}", facts["pooled"]["thresholds"],
+    )  # fmt: skip
+    if not rows:
+        return out
+    return [*out, table(
         "Budgeted and realised: thresholds were set before the part began; all cards",
         ["part", "budget", "go online from", "decline from", "false alerts per 1,000 where set",
-         "realised", "per terminal and week", "alerts per terminal and day", "precision", "recall",
+         "promised at most", "realised", "per terminal and week", "precision", "recall",
          "value detected"], rows,
-    )] if rows else []  # fmt: skip
+    )]  # fmt: skip
+
+
+def _promised(promise: Facts) -> str:
+    """What the calibration rows promise of false alerts per 1,000."""
+    return ", ".join(
+        f"{p['at_most_per_1000']:.3g} ({100 * p['confidence']:g} %)" for p in promise.values()
+    ) or "-"  # fmt: skip
 
 
 def _budget(budget: Facts) -> str:

@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from tinyfin.data.transactions import Transactions
+from tinyfin.training.evaluation.bootstrap import Z, wilson
 
 __all__ = ["FEWEST", "by_slice", "slices_of"]
 
 FEWEST = 20
 """Frauds that a slice must have before it is called behind."""
 _MOST = 12
-_Z = 1.96
 
 Mask = npt.NDArray[np.bool_]
 
@@ -54,10 +54,10 @@ def by_slice(
         frauds = int(np.count_nonzero(bad))
         recall = float(np.mean(alert[bad])) if frauds else float("nan")
         expected = float(np.sum(probability[mask]))
-        spread = _Z * float(np.sqrt(np.sum(probability[mask] * (1 - probability[mask]))))
+        spread = Z * float(np.sqrt(np.sum(probability[mask] * (1 - probability[mask]))))
         why = []
         if frauds >= FEWEST:
-            if _wilson_high(recall, frauds) < whole:
+            if wilson(recall, frauds)[1] < whole:
                 why.append("recall")
             off = abs(frauds - expected)
             # no comparison holds where there is no probability (NaN); rows taken as independent
@@ -72,12 +72,6 @@ def by_slice(
             "expected": expected, "behind": why,
         })  # fmt: skip
     return out
-
-
-def _wilson_high(share: float, n: int) -> float:
-    centre = share + _Z * _Z / (2 * n)
-    half = _Z * float(np.sqrt(share * (1 - share) / n + _Z * _Z / (4 * n * n)))
-    return (centre + half) / (1 + _Z * _Z / n)
 
 
 def _kinds(

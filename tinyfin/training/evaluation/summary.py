@@ -17,12 +17,14 @@ from tinyfin.training.evaluation.bootstrap import (
     mean_of_parts,
     replicated_ap,
 )
-from tinyfin.training.evaluation.figures import MAIN, cards_of, row_weights
+from tinyfin.training.evaluation.figures import MAIN, row_weights
 from tinyfin.training.evaluation.incidents import by_scenario, reasons_by_scenario
 from tinyfin.training.evaluation.promise import Terms, joined, promise
 from tinyfin.training.evaluation.scored import Scored
 from tinyfin.training.evaluation.slicing import by_slice
+from tinyfin.training.evaluation.thresholds import ACTION_LEVELS, at_thresholds
 from tinyfin.training.metrics import average_precision, calibration_error
+from tinyfin.training.populations import cards_of
 from tinyfin.training.split import known_labels
 
 __all__ = ["intervals", "means", "pooled", "seed_spread"]
@@ -154,7 +156,16 @@ def pooled(tx: Transactions, scored: Sequence[Scored]) -> dict[str, Any]:
         }
     weeks = sum(s.part.split.test_until_s - s.part.split.until_s for s in scored) / (7 * 86_400)
     terminals = len(np.unique(tx.terminal[rows]))
+    in_force = {
+        name: any(s.facts["decision"][name] is not None for s in scored) for name in ACTION_LEVELS
+    }
+    populations = {
+        population: np.concatenate([s.populations()[population] for s in scored])
+        for population in scored[0].populations()
+    }
+    cards = np.concatenate([cards_of(tx, s.rows) for s in scored])
     return {
+        "thresholds": at_thresholds(in_force, action, tx.label[rows] == 1, cards, populations),
         "expected_and_observed": expected,
         "slices": by_slice(tx, rows, alert, p, kept),
         "scenarios": by_scenario(tx, rows, action),

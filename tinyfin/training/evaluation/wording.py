@@ -6,7 +6,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["beaten_by", "delay_words", "drawn", "limits"]
+from tinyfin.pages.scorers import population_name
+
+__all__ = ["beaten_by", "delay_words", "drawn", "limits", "without_notices"]
 
 _SIMPLE = ("amount", "rate", "rule_a", "rule_b", "amount_over_card_mean")
 
@@ -34,6 +36,20 @@ def limits(facts: Mapping[str, Any], these: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(text.format(drawn=drawn(facts)) for text in these)
 
 
+def without_notices(facts: Mapping[str, Any]) -> list[str]:
+    """Parts whose test rows lacked the notices that their model was calibrated with."""
+    out = []
+    for part in facts["parts"]:
+        counts = part["notices"]
+        if counts["missing"]:
+            out.append(
+                f"part {part['name']}: {counts['missing']:,} of {sum(counts.values()):,} test "
+                "transactions had no notices as the calibration rows had, so probabilities and "
+                "budgets do not hold for them"
+            )
+    return out
+
+
 def beaten_by(facts: Mapping[str, Any]) -> list[str]:
     """Rules of one or two lines that rank better than the int8 model, beyond chance."""
     out = []
@@ -42,7 +58,7 @@ def beaten_by(facts: Mapping[str, Any]) -> list[str]:
             spans = facts["intervals"].get(population, {}).get(name)
             if name in scorers and spans is not None and spans["int8_leads_by"][1] < 0:
                 out.append(
-                    f"{population.replace('_', ' ')}: the rule {name} ranks better beyond chance, "
+                    f"{population_name(population)}: the rule {name} ranks better beyond chance, "
                     f"AP {scorers[name]['average_precision']:.3f}"
                 )
     return out

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the calibration rows can promise of a budget of false alerts, and the cautious threshold.
+
+Let n genuine rows be drawn independently from what is to come, and let a threshold lie just above
+the (a + 1)-th largest of their raw scores, so that a of them alert. The share of all genuine
+transactions that alert is then at most Beta(a + 1, n - a) distributed, whatever the distribution of
+the scores (S. S. Wilks, Determination of sample sizes for setting tolerance limits, 1941; with ties
+it is smaller still, H. Scheffe and J. W. Tukey, Non-parametric estimation, 1945). Its quantile is
+the one-sided exact binomial limit of C. J. Clopper and E. S. Pearson (1934). False alerts that come
+in bursts, and a world that changes, are not in it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["CONFIDENCE", "budget_promise", "cautious_alerts", "highest_rate", "promise_lines"]
+
+CONFIDENCE = 0.9
+"""Of what is printed where [decision] confidence does not say."""
+
+
+def highest_rate(alerts: int, genuine: int, confidence: float) -> float:
+    """The share of genuine transactions that alert is not above this, with ``confidence``, when
+    ``alerts`` of ``genuine`` calibration rows do."""
+    from scipy.stats import beta
+
+    if alerts >= genuine:
+        return 1.0
+    return float(beta.ppf(confidence, alerts + 1, genuine - alerts))
+
+
+def cautious_alerts(genuine: int, budget: float, confidence: float) -> int | None:
+    """The most alerts on ``genuine`` calibration rows with which the budget, a share of genuine
+    transactions, is kept with ``confidence``; None when not even none of them keeps it."""
+    low, high = -1, math.floor(budget * genuine) + 1  # kept at low, not kept at high
+    while high - low > 1:
+        middle = (low + high) // 2
+        if highest_rate(middle, genuine, confidence) <= budget:
+            low = middle
+        else:
+            high = middle
+    return None if low < 0 else low
+
+
+def budget_promise(
+    genuine: int, alerts: int, budget: float, confidence: float | None
+) -> dict[str, Any]:
+    """What is known of a budget, a share of genuine transactions, before the test: JSON-ready.
+
+    ``alerts``: of the genuine calibration rows at the threshold in force. ``confidence``: with
+    which the threshold is to keep the budget; None if it was set on the calibration rows alone.
+    """
+    used = confidence or CONFIDENCE
+    highest = highest_rate(alerts, genuine, used)
+    needed = math.ceil(math.log(1 - used) / math.log1p(-budget)) if 0 < budget < 1 else 1
+    return {
+        "cautious": confidence is not None,
+        "confidence": used,
+        "genuine_rows": genuine,
+        "genuine_rows_needed": needed,
+        "alerts": alerts,
+        "budget_per_1000": 1000 * budget,
+        "at_most_per_1000": 1000 * highest,
+        "kept": highest <= budget,
+        "cautious_alerts": cautious_alerts(genuine, budget, used),
+    }
+
+
+def promise_lines(promises: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """A sentence per action, for people."""
+    lines = []
+    for action, p in promises.items():
+        rows, sure = f"{p['genuine_rows']:,}", f"{100 * p['confidence']:g} % confidence"
+        most = f"at most {p['at_most_per_1000']:.3g} per 1,000 to come with {sure}"
+        line = (
+            f"{action.replace('_', ' ')}: budget of false alerts {p['budget_per_1000']:.3g} per "
+            f"1,000 genuine; "
+        )
+        if p["cautious"] and p["cautious_alerts"] is None:
+            line += f"the action is never taken: of {rows} genuine calibration rows none may alert"
+            line += f", and that still says {most}"
+        else:
+            line += f"{p['alerts']} of {rows} genuine calibration rows alert: {most}"
+        if p["cautious_alerts"] is None:
+            line += f"; to keep the budget so takes {p['genuine_rows_needed']:,} genuine rows"
+        elif not p["kept"]:
+            line += f"; `--confidence {p['confidence']:g}` keeps it, with {p['cautious_alerts']}"
+        lines.append(line)
+    return lines
