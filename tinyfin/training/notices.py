@@ -23,11 +23,14 @@ from tinyfin.features.graph import walk
 from tinyfin.features.selection import select
 from tinyfin.training.run import RunFolder
 
-__all__ = ["STATUSES", "Feed", "KnownLabels", "label_fed", "newest_label_ages"]
+__all__ = ["FEW", "STATUSES", "Feed", "KnownLabels", "label_fed", "newest_label_ages"]
 
 STATUSES = ("as_trained", "missing", "other", "unused")
 """Of a scored row: it had notices as the calibration rows had; it lacked them; it had notices of
 another kind (``[data] notices``); the model has no use for them."""
+
+FEW = 0.01
+"""Up to this share of rows without notices nothing is said: a quiet terminal is now and then."""
 
 Ages = npt.NDArray[np.int64]
 
@@ -82,7 +85,8 @@ class Feed:
         return dict(zip(STATUSES, found.tolist(), strict=True))
 
     def warning(self, given: Notices, counts: Mapping[str, int], what: str) -> str | None:
-        """What to say of rows that did not have the notices of the calibration; None if all had."""
+        """What to say of rows that did not have the notices of the calibration; None if all had, or
+        all but a few."""
         total, names = sum(counts.values()), ", ".join(self.features)
         told = []
         if counts["other"]:
@@ -90,7 +94,7 @@ class Feed:
                 f"trained with notices = {self.notices!r}, but {counts['other']} of {total} "
                 f"transactions {what} with {given!r}: {names} mean something else there"
             )
-        if counts["missing"]:
+        if counts["missing"] > FEW * total:
             told.append(
                 f"{counts['missing']} of {total} transactions {what} without the notices that "
                 f"calibrated the model: {names} stand still there; give labels as far as they were "

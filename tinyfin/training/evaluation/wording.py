@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tinyfin.pages.scorers import population_name
+from tinyfin.training.notices import FEW
 
 __all__ = ["beaten_by", "delay_words", "drawn", "limits", "without_notices"]
 
@@ -41,7 +42,7 @@ def without_notices(facts: Mapping[str, Any]) -> list[str]:
     out = []
     for part in facts["parts"]:
         counts = part["notices"]
-        if counts["missing"]:
+        if counts["missing"] > FEW * sum(counts.values()):
             out.append(
                 f"part {part['name']}: {counts['missing']:,} of {sum(counts.values()):,} test "
                 "transactions had no notices as the calibration rows had, so probabilities and "
