@@ -26,7 +26,7 @@ from tinyfin.training.cautious import (
 )
 from tinyfin.training.decision import Held, false_alerts_allowed, promises, threshold_raw
 
-DRAWS = 1500
+DRAWS = 800
 
 
 def world(rng: np.random.Generator, n: int, steps: float) -> Held:

@@ -37,7 +37,7 @@ def made(small: dict[str, Path], folder: Path, name: str, family: str) -> RunFol
     return run
 
 
-@pytest.mark.parametrize("family", ["mlp", "autoencoder", "density"])
+@pytest.mark.parametrize("family", ["mlp", "density"])
 def test_equal_trainings_give_equal_bytes(
     small: dict[str, Path], tmp_path: Path, family: str
 ) -> None:
@@ -60,8 +60,7 @@ def test_equal_trainings_give_equal_bytes(
     network = tensorflow(1).keras.models.load_model(first.path / "model.keras", compile=False)
     slices = first.slices()
     out = network(codes_to_float(slices["test"])).numpy()
-    score = out[:, 0] if family == "mlp" else ((codes_to_float(slices["test"]) - out) ** 2).sum(1)
-    assert np.allclose(score, slices["test_float"], rtol=1e-3, atol=1e-3)
+    assert np.allclose(out[:, 0], slices["test_float"], rtol=1e-3, atol=1e-3)
     # another seed gives another model, or the comparison would mean nothing
     config = load(tmp_path / "tinyfin.toml")
     other = train([small["data"]], config, name="other", out=tmp_path / "runs", seed=2)
