@@ -157,7 +157,8 @@ def pooled(tx: Transactions, scored: Sequence[Scored]) -> dict[str, Any]:
     weeks = sum(s.part.split.test_until_s - s.part.split.until_s for s in scored) / (7 * 86_400)
     terminals = len(np.unique(tx.terminal[rows]))
     in_force = {
-        name: any(s.facts["decision"][name] is not None for s in scored) for name in ACTION_LEVELS
+        name: any((s.facts.get("decision") or {}).get(name) is not None for s in scored)
+        for name in ACTION_LEVELS
     }
     populations = {
         population: np.concatenate([s.populations()[population] for s in scored])
