@@ -191,7 +191,7 @@ def schema_from_toml(table: Mapping[str, Any], where: str = "schema") -> Schema:
     _known_keys(table, _SCHEMA_KEYS, where)
     base = table.get("extends")
     bases = {"payment": PAYMENT, "payment_host": PAYMENT_HOST}
-    if base is not None and base not in bases:
+    if base is not None and not (isinstance(base, str) and base in bases):
         raise ConfigError(
             f'{where}: extends = {base!r}; only "payment" and "payment_host" can be extended'
         )

@@ -18,7 +18,6 @@ Every section and every key may be left out.
 from __future__ import annotations
 
 import difflib
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +45,7 @@ from tinyfin.config.sections import (
     Simulate,
     Train,
 )
+from tinyfin.config.toml import read_toml
 from tinyfin.errors import ConfigError
 from tinyfin.schema import PAYMENT, Schema, schema_from_toml
 
@@ -94,15 +94,7 @@ def load(path: str | Path | None = None) -> Config:
     """Read ``path``, or give the defaults if it is None. Raises ConfigError."""
     if path is None:
         return from_table({})
-    try:
-        with open(path, "rb") as file:
-            table = tomllib.load(file)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise ConfigError(f"{path}: cannot be read: {reason}; check the path") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: is not TOML: {error}; mend that line") from error
-    return from_table(table, path=Path(path))
+    return from_table(read_toml(path), path=Path(path))
 
 
 def from_table(table: Mapping[str, Any], path: Path | None = None) -> Config:

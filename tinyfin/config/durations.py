@@ -23,7 +23,11 @@ def parse_duration(text: object) -> int:
         return 0
     if not isinstance(text, str) or not _WHOLE.match(text):
         raise ValueError('a duration is written like "30s", "15m", "12h", "7d" or "2w"')
+    if len(text) > 24:
+        raise ValueError("a duration is at most 24 characters long")
     seconds = sum(int(n) * _UNITS[unit] for n, unit in _PART.findall(text))
+    if seconds >= 2**32:
+        raise ValueError("a duration is shorter than 136 years, as every time in the engine")
     return -seconds if text.startswith("-") else seconds
 
 

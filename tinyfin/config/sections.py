@@ -98,7 +98,7 @@ class Features(Section):
         }
         rest = {k: v for k, v in value.items() if k not in known and k not in tables}
         known |= tables.pop("found", {})
-        if tables:
+        if tables and isinstance(known.get("define", {}), dict):
             known["define"] = {**known.get("define", {}), **tables}
         return {**known, **rest}
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from pydantic import ValidationError
 
 from tinyfin import files
 from tinyfin.config import Decision
+from tinyfin.config.toml import read_toml
 from tinyfin.errors import ConfigError, ModelError
 from tinyfin.pack.container import parse_pack
 from tinyfin.pack.layouts import remove_layouts, write_layouts
@@ -25,12 +25,7 @@ __all__ = ["load_rules", "other_decision", "repack"]
 
 def load_rules(path: str | Path) -> Decision:
     """The [decision] of a TOML file that holds nothing else. Raises ConfigError."""
-    try:
-        table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}; check the path") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: is not TOML: {error}; mend that line") from error
+    table = read_toml(path)
     if set(table) != {"decision"} or not isinstance(table["decision"], dict):
         raise ConfigError(f"{path}: give one table, [decision], and nothing beside it")
     return _checked(table["decision"], str(path))

@@ -110,10 +110,9 @@ def _requirement_lines() -> list[str]:
     try:
         return importlib.metadata.requires("tinyfin") or []
     except importlib.metadata.PackageNotFoundError:
-        import tomllib
+        from tinyfin.config.toml import read_toml
 
-        file = paths.project_dir() / "pyproject.toml"
-        project = tomllib.loads(file.read_text(encoding="utf-8"))["project"]
+        project = read_toml(paths.project_dir() / "pyproject.toml")["project"]
         lines = list(project["dependencies"])
         for extra, requirements in project["optional-dependencies"].items():
             for line in requirements:

@@ -74,8 +74,14 @@ class RunFolder:
         return found
 
     def read_json(self, name: str) -> dict[str, Any]:
-        """One of the folder's JSON files."""
-        found: dict[str, Any] = json.loads(self.file(name).read_text(encoding="utf-8"))
+        """One of the folder's JSON files. Raises ModelError if it is damaged."""
+        path = self.file(name)
+        try:
+            found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ModelError(
+                f"{path}: is not JSON ({error}); copy the run again, or train it again"
+            ) from error
         return found
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import difflib
 import os
 import re
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,6 +25,7 @@ from pydantic import (
     model_validator,
 )
 
+from tinyfin.config.toml import read_toml
 from tinyfin.errors import ConfigError
 
 __all__ = [
@@ -277,12 +277,7 @@ def default_path() -> Path:
 def load(path: str | Path) -> Rig:
     """Read and check a rig file. Raises ConfigError with every key that is wrong."""
     path = Path(path)
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}; check the path") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: is not TOML: {error}; mend that line") from error
+    table = read_toml(path)
     return from_table(table, path)
 
 

@@ -11,12 +11,12 @@
 from __future__ import annotations
 
 import difflib
-import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from tinyfin.config.toml import read_toml
 from tinyfin.errors import ConfigError
 from tinyfin.hil.rigs.rigfile import Rig, explain
 
@@ -166,12 +166,7 @@ def find(name: str, rig: Rig | None = None) -> Suite:
 
 def load(path: Path) -> Suite:
     """Read and check a suite. Raises ConfigError with every key that is wrong."""
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}; check the path") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: is not TOML: {error}; mend that line") from error
+    table = read_toml(path)
     table.setdefault("name", path.stem)
     table.pop("folder", None)
     try:

@@ -12,11 +12,11 @@ A gate file is TOML; under ``[gate]`` each key is a path into ``evaluation.json`
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tinyfin.config.toml import read_toml
 from tinyfin.errors import InputError
 
 __all__ = ["Gate", "check", "load_gate", "look_up"]
@@ -26,12 +26,7 @@ Gate = Mapping[str, Mapping[str, float]]
 
 def load_gate(path: str | Path) -> Gate:
     """Read a gate file. Raises InputError that says what to mend."""
-    try:
-        table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}; check the path") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: is not TOML: {error}; mend that line") from error
+    table = read_toml(path)
     gate = table.get("gate")
     if not isinstance(gate, dict) or not gate or set(table) != {"gate"}:
         raise InputError(f"{path}: put the bounds under [gate], and nothing else beside it")

@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+"""TOML files as people save them, with one set of errors."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from tinyfin.errors import ConfigError
+
+__all__ = ["read_toml"]
+
+
+def read_toml(path: str | Path) -> dict[str, Any]:
+    """The tables of a TOML file, with or without a byte order mark. Raises ConfigError."""
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ConfigError(f"{path}: cannot be read: {reason}; check the path") from error
+    try:
+        return tomllib.loads(data.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise ConfigError(
+            f"{path}: line {line} is not UTF-8 (byte 0x{data[error.start]:02X}); save the file as "
+            "UTF-8"
+        ) from error
+    except RecursionError as error:
+        raise ConfigError(f"{path}: is not TOML: it is nested too deep") from error
+    except ValueError as error:  # tomllib's own among them
+        raise ConfigError(f"{path}: is not TOML: {error}; correct that line") from error
