@@ -17,8 +17,11 @@ __all__ = ["whole", "write"]
 
 
 def write(path: str | Path, content: bytes | str, *, make_folder: bool = False) -> Path:
-    """Write bytes, or text as UTF-8, as :func:`whole` does; returns the path."""
-    data = content.encode() if isinstance(content, str) else content
+    """Write bytes, or text as UTF-8, as :func:`whole` does; returns the path.
+
+    Bytes of a file name that are not UTF-8 become escapes, such as \\udce9, in the text.
+    """
+    data = content.encode(errors="backslashreplace") if isinstance(content, str) else content
     with whole(path, make_folder=make_folder) as unfinished:
         unfinished.write_bytes(data)
     return Path(path)

@@ -140,7 +140,7 @@ def _fail(error: TinyfinError, as_json: bool) -> None:
             }
         }
         click.echo(json.dumps(report, indent=2))
-    click.echo(f"error: {error}", err=True)
+    click.echo(f"error: {error}".encode(errors="backslashreplace").decode(), err=True)
     sys.exit(error.exit_code)
 
 

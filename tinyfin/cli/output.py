@@ -29,14 +29,13 @@ def json_option(command: F) -> F:
 def emit(result: Mapping[str, Any], as_json: bool, text: str) -> None:
     """Print a verb's result: ``result`` as JSON, or ``text`` for people."""
     if as_json:
-        click.echo(json.dumps(result, indent=2, ensure_ascii=False, default=_plain))
-    else:
-        click.echo(text)
+        text = json.dumps(result, indent=2, ensure_ascii=False, default=_plain)
+    click.echo(text.encode(errors="backslashreplace").decode())
 
 
 def note(message: str) -> None:
     """Say something on the way, on stderr."""
-    click.echo(message, err=True)
+    click.echo(message.encode(errors="backslashreplace").decode(), err=True)
 
 
 def progress(what: Iterable[Any] | int, label: str) -> AbstractContextManager[Any]:
