@@ -33,7 +33,7 @@ def major(**options: Any) -> Any:
         ("amount_minor", "99999999999999999999999", "0..999999999999"),
         ("amount_minor", "abc", "whole minor units"),
         ("token", "18446744073709551616", "64-bit token"),
-        ("token", "-1", "64-bit token"),
+        ("token", "-9223372036854775809", "64-bit token"),
         ("entry_mode", "swipe", "contactless_chip, chip"),
         ("mcc", "2147483648", "-2147483648..2147483647"),
         ("tvr", "8000048000h", "whole number (i64)"),
@@ -69,7 +69,8 @@ def test_each_rule_names_file_row_column_and_value(
     [
         ("12.345", "at most 2 decimals"),
         ("12,34", "like"),
-        ("1e3", "like"),
+        ("twelve", "like"),
+        ("1.23E+08", "its last digits are cut"),
         ("-0.01", "a refund is told by its type"),
         ("10000000000.00", "major units"),
     ],

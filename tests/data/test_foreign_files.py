@@ -103,8 +103,8 @@ def test_steps_in_hours_and_a_decimal_comma(tmp_path: Path) -> None:
         ({"time": "t", "mcc": {"columns": ["a", "b"]}}, "columns are joined"),
         ({"time": "t", "token": {"column": "a", "negative": "refund"}}, "fits amounts only"),
         ({"time": "t", "token": {"column": "a", "hash": True}}, "hash makes a number"),
-        ({"time": "t", "token": {"column": "a", "strip": "$"}}, "fit amounts and whole numbers"),
-        ({"time": "t", "mcc": {"column": "a", "decimal": ","}}, "decimal goes with amounts"),
+        ({"time": "t", "token": {"column": "a", "strip": "$"}}, "fit amounts and other numbers"),
+        ({"time": "t", "mcc": {"column": "a", "hash": True, "decimal": ","}}, "fit amounts and"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(data: dict[str, Any], told: str) -> None:

@@ -61,10 +61,13 @@ def command(
     also the most instructions that each one, alone, added to scoring 200 simulated payments.
 
     With --out: the matrix that training sees, made by the terminal's own engine, one row per
-    transaction of DATA (CSV or Parquet) in input order. With --as-host card as well: DATA as it is,
-    and after it the host's fields, derived from each card's past at all terminals. With --inputs
-    the features of a RUN as its network sees them, to train a network of your own on; --with-part
-    tells the rows that the RUN fits on from those that calibrate and test.
+    transaction of DATA (CSV, Parquet or Arrow) in input order. With --as-host card as well: DATA as
+    it is, and after it the host's fields, derived from each card's past at all terminals. With
+    --inputs the features of a RUN as its network sees them, to train a network of your own on;
+    --with-part tells the rows that the RUN fits on from those that calibrate and test.
+
+    Card ids in DATA become tokens by a public key: whoever knows a card number can compute its
+    token. token_key_file in [data] names a file with a secret key (docs/data.md, Cards).
     """
     if out is not None:
         if not names or which or markdown or target:
@@ -84,7 +87,7 @@ def command(
         raise click.UsageError(
             "--as-host, --inputs, --with-label, --with-part and --skip-bad-rows go with --out"
         )
-    files = [name for name in names if name.lower().endswith((".csv", ".parquet", ".pq"))]
+    files = [name for name in names if "." in name]
     if files:
         raise click.UsageError(f"to compute the features of {files[0]}, say where: --out FILE")
     _list(names, which, config, target, as_json, markdown)

@@ -112,11 +112,14 @@ def command(
     skip_bad_rows: str | None,
     as_json: bool,
 ) -> None:
-    """Train a model on transactions (CSV or Parquet), split by time.
+    """Train a model on transactions (CSV, Parquet or Arrow), split by time.
 
     Rows before --until whose label was known by then are learned from and calibrated on, later rows
     are the test. Makes the folder OUT/NAME. Prints what the calibration rows can promise of the
     budgets of false alerts; [decision] confidence sets thresholds that keep them.
+
+    Card ids in DATA become tokens by a public key: whoever knows a card number can compute its
+    token. token_key_file in [data] names a file with a secret key (docs/data.md, Cards).
 
     --search builds a pack of every shape for the target of [search], and trains those whose flash,
     RAM and instructions are within its limits; all trials stay in OUT/NAME/trials.json.

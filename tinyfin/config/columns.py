@@ -3,14 +3,15 @@
 
 from __future__ import annotations
 
+import codecs
 import difflib
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from tinyfin.config.durations import parse_duration, parse_moment
+from tinyfin.config.patterns import parse_pattern
 from tinyfin.schema import Field as SchemaField
 from tinyfin.schema import Schema
 
@@ -40,8 +41,6 @@ ALIASES: Mapping[str, str] = {"amount": "amount_minor"}
 TIMES = ("time", "local_time", "outcome_time", "label_time")
 
 
-_DIRECTIVES = ("%Y", "%y", "%m", "%b", "%B", "%d", "%j", "%H", "%I", "%M", "%S", "%p", "%%")
-
 
 class Column(BaseModel):
     """Where one value comes from: a column of the file, a constant, or columns of which one is 1.
@@ -69,13 +68,17 @@ class Column(BaseModel):
     exponent: Annotated[int, BeforeValidator(lambda v: _exponent(v))] | None = None
     values: dict[str, str | int] | None = None
     strip: Annotated[str, Field(min_length=1, max_length=16)] | None = None
-    decimal: Annotated[str, Field(min_length=1, max_length=1)] | None = None
+    decimal: Annotated[str, BeforeValidator(lambda v: _mark(v))] | None = None
     negative: Literal["refund", "absolute"] | None = None
     hash: bool = False
     format: (
-        Literal["auto", "iso", "seconds", "milliseconds", "minutes", "hours", "days"] | None
+        Literal[
+            "auto", "iso", "seconds", "milliseconds", "microseconds", "nanoseconds", "minutes",
+            "hours", "days",
+        ]
+        | None
     ) = None
-    pattern: Annotated[str, BeforeValidator(lambda v: _pattern(v))] | None = None
+    pattern: Annotated[str, BeforeValidator(parse_pattern)] | None = None
     epoch: Moment | None = None
     utc_offset: Duration | None = None
 
@@ -92,17 +95,16 @@ class Column(BaseModel):
                 'give one of column = "NAME", constant = VALUE, one_hot = ["A", "B"], '
                 'columns = ["A", "B"]'
             )
+        if self.decimal is not None and self.decimal in (self.strip or ""):
+            raise ValueError(f"strip takes off {self.decimal!r}, which is the decimal mark")
         if self.one_hot is not None and len(set(self.one_hot)) < len(self.one_hot):
             raise ValueError("one_hot names a column twice")
         return self
 
 
-def _pattern(value: object) -> str:
-    if not isinstance(value, str) or "%" not in value:
-        raise ValueError('a pattern names parts of a time, as in "%d.%m.%Y %H:%M:%S"')
-    for part in re.findall(r"%.?", value, re.DOTALL):
-        if part not in _DIRECTIVES:
-            raise ValueError(f"{part} is not known in a pattern; known are {' '.join(_DIRECTIVES)}")
+def _mark(value: object) -> str:
+    if not isinstance(value, str) or len(value) != 1 or value.isalnum() or value in " +-()":
+        raise ValueError('a decimal mark is one character, as in "," or "."')
     return value
 
 
@@ -110,6 +112,22 @@ def _exponent(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 6:
         raise ValueError("the currency exponent (ISO 4217) is a whole number, 0 to 6")
     return value
+
+
+def _delimiter(value: object) -> str:
+    if not isinstance(value, str) or len(value) != 1 or not value.isascii() or value in '"\r\n':
+        raise ValueError("a delimiter is one ASCII character, as in \";\" or \"\\t\"")
+    return value
+
+
+def _encoding(value: object) -> str:
+    try:
+        if not isinstance(value, str):
+            raise LookupError
+        "".encode(value)
+        return codecs.lookup(value).name
+    except LookupError:
+        raise ValueError('no such encoding; usual ones are "cp1252", "latin-1", "utf-16"') from None
 
 
 class Data(BaseModel):
@@ -122,6 +140,13 @@ class Data(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     columns: dict[str, Column] = {}
+    delimiter: Annotated[str, BeforeValidator(lambda v: _delimiter(v))] | None = None
+    """What parts the columns of a CSV file; found by itself if it is a comma, semicolon, tab or
+    bar."""
+    encoding: Annotated[str, BeforeValidator(lambda v: _encoding(v))] | None = None
+    """Of CSV files that are neither UTF-8 nor marked as UTF-16, by a name that Python knows."""
+    token_key_file: str | None = None
+    """File with the secret key of the tokens that are made of a card column's ids."""
     label_delay: Duration = 7 * 86400
     notices: Literal["both", "fraud_only", "none"] = "both"
     plain: bool = False
@@ -216,10 +241,9 @@ def _misfit(name: str, column: Column, field: SchemaField | None) -> str | None:
     joins = name in (*TIMES, "id", "terminal") or is_token
     if column.columns is not None and not joins:
         return "columns are joined for times, ids, terminals and cards only; remove it"
-    if (column.strip or column.decimal) and not (is_amount or whole):
-        return "strip and decimal fit amounts and whole numbers only; remove them"
-    if column.decimal is not None and not (is_amount or column.scale is not None):
-        return "decimal goes with amounts, or with scale; add that or remove it"
+    number = is_amount or whole or name in (*TIMES, "label", "response")
+    if (column.strip or column.decimal) and (not number or column.pattern or column.hash):
+        return "strip and decimal fit amounts and other numbers only; remove them"
     if column.negative is not None and not is_amount:
         return "negative fits amounts only; remove it"
     if column.hash and (not whole or column.values or column.scale):

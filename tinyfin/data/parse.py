@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Columns of a file as integers, whole columns at a time.
 
-Every parser takes the source column and returns ``Parsed``: int64 values, which of them are there,
-and for each rule that some rows break, a mask of those rows. A broken row's value is undefined.
+Every parser takes a flat column (:func:`tinyfin.data.cells.flat`) and returns ``Parsed``: int64
+values, which of them are there, and for each rule that some rows break, a mask of those rows. A
+broken row's value is undefined.
 """
 
 from __future__ import annotations
 
+import re
+import struct
 from collections.abc import Callable, Mapping, Sequence
+from decimal import ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,18 +19,19 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-__all__ = [
-    "MAX_AMOUNT_MINOR", "Parsed", "amounts", "below_zero", "codes", "flat", "integers", "joined",
-    "magnitudes", "mapped", "one_hot", "over_words", "plain_numbers", "scaled", "texts",
-]  # fmt: skip
+from tinyfin.data.cells import Ints, Mask, by_value, mapped, texts, to_mask, to_numpy
+from tinyfin.data.numerals import ANY, CONTEXT, THOUSANDS, Style, is_ambiguous, number
 
-Mask = npt.NDArray[np.bool_]
-Ints = npt.NDArray[np.int64]
+__all__ = [
+    "MAX_AMOUNT_MINOR", "Parsed", "amounts", "codes", "floats", "integers", "labels", "one_hot",
+    "scaled", "wholes",
+]  # fmt: skip
 
 MAX_AMOUNT_MINOR = 10**12 - 1
 """Largest amount a terminal can send: DE4 has 12 digits."""
 
-_I64_MIN, _I64_MAX = -(2**63), 2**63 - 1
+_NEAR = 1e-4  # minor units; doubles of 12 digits are nearer to what they stand for
+_WORDS = {"true": 1, "t": 1, "yes": 1, "y": 1, "false": 0, "f": 0, "no": 0, "n": 0}
 
 
 class Parsed(NamedTuple):
@@ -37,205 +42,147 @@ class Parsed(NamedTuple):
     broken: list[tuple[Mask, str]]
 
 
-def flat(column: pa.ChunkedArray) -> pa.Array:
-    """One contiguous array, dictionaries decoded, text as ``string``, NaN as null."""
-    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    if isinstance(array, pa.ChunkedArray):
-        array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.nulls(0)
-    if pa.types.is_dictionary(array.type):
-        array = array.dictionary_decode()
-    if pa.types.is_large_string(array.type) or pa.types.is_string_view(array.type):
-        array = array.cast(pa.string())
-    if pa.types.is_floating(array.type):
-        array = pc.if_else(pc.is_nan(array), pa.scalar(None, array.type), array)
-    return array
-
-
-def texts(array: pa.Array) -> pa.Array:
-    """The values as people write them: whole floats lose their ``.0``, text its outer blanks."""
-    kind = array.type
-    if pa.types.is_floating(kind):
-        small = pc.less(pc.abs(array), 2.0**53)
-        whole = pc.and_(small, pc.equal(array, pc.floor(array)))
-        ints = pc.cast(pc.if_else(whole, array, 0.0), pa.int64(), safe=False).cast(pa.string())
-        return pc.if_else(whole, ints, array.cast(pa.string()))
-    if not pa.types.is_string(kind):
-        array = array.cast(pa.string())
-    stripped = pc.utf8_trim_whitespace(array)
-    return pc.if_else(pc.equal(stripped, ""), pa.scalar(None, pa.string()), stripped)
-
-
-def joined(arrays: Sequence[pa.Array]) -> pa.Array:
-    """Texts of several columns, one blank between them; nothing where one of them is empty."""
-    return pc.binary_join_element_wise(*[texts(array) for array in arrays], " ")
-
-
-def plain_numbers(array: pa.Array, strip: str | None, decimal: str | None) -> pa.Array:
-    """Numbers as text without the characters of ``strip``, ``decimal`` as a point; what is no text
-    stays as it is."""
-    array = flat(array)
-    if (strip is None and decimal is None) or not pa.types.is_string(array.type):
-        return array
-    for char in strip or "":
-        array = pc.replace_substring(array, char, "")
-    return texts(array if decimal is None else pc.replace_substring(array, decimal, "."))
-
-
-def below_zero(array: pa.Array) -> Mask:
-    """Which numbers, as numbers or as text, have a minus and are not zero."""
-    if pa.types.is_string(array.type):
-        return _mask(pc.match_substring_regex(texts(array), r"^-.*[1-9]"))
-    if pa.types.is_null(array.type):
-        return np.zeros(len(array), np.bool_)
-    return _mask(pc.less(array, 0))
-
-
-def magnitudes(array: pa.Array) -> pa.Array:
-    """Numbers, as numbers or as text, without their minus."""
-    if pa.types.is_string(array.type):
-        return pc.replace_substring_regex(texts(array), r"^-", "")
-    return array if pa.types.is_null(array.type) else pc.abs(array)
-
-
-def translated(array: pa.Array, values: Mapping[str, str | int]) -> pa.Array:
-    """Text with the file's spellings replaced; ``"*"`` stands for every spelling not listed."""
-    encoded = texts(array).dictionary_encode()
-    words = encoded.dictionary.to_pylist()
-    default = values.get("*")
-    new = [str(values.get(word, word if default is None else default)) for word in words]
-    return pa.array(new, pa.string()).take(encoded.indices)
-
-
-def integers(array: pa.Array, low: int, high: int, what: str = "a whole number") -> Parsed:
-    """Whole numbers within ``low..high``; a ``high`` beyond int64 gives uint64 bit patterns."""
-    present = _mask(array.is_valid())
-    kind = array.type
-    n = len(array)
-    if pa.types.is_null(kind):
-        return Parsed(np.zeros(n, np.int64), present, [])
-    if pa.types.is_boolean(kind) or pa.types.is_integer(kind):
-        return _ranged(_numpy(array), present, low, high, what, [])
-    if pa.types.is_floating(kind):
-        floats = _numpy(array).astype(np.float64)
-        whole = (floats == np.floor(floats)) & (np.abs(floats) < 2.0**63)
-        broken = [(present & ~whole, f"must be {what}")]
-        values = np.where(whole, floats, 0.0).astype(np.int64)
-        return _ranged(values, present & whole, low, high, what, broken, present)
-    if pa.types.is_string(kind) or pa.types.is_decimal(kind):
-        return _text_integers(texts(array), low, high, what)
-    return Parsed(np.zeros(n, np.int64), present, [(present, f"must be {what}, not {kind}")])
-
-
-def _ranged(
-    values: npt.NDArray[Any],
-    check: Mask,
-    low: int,
-    high: int,
+def _each(
+    array: pa.Array,
     what: str,
-    broken: list[tuple[Mask, str]],
-    present: Mask | None = None,
+    convert: Callable[[Decimal], int | str],
+    style: Style,
+    largest: int = 0,
 ) -> Parsed:
+    """``convert`` of every number of a column of text or decimals, once per distinct one.
+
+    ``largest``: where no option tells what a point is, and 1.500 may mean as much as this, it is
+    refused.
+    """
+    if pa.types.is_decimal(array.type):
+        return Parsed(*by_value(array, convert))
+    if not pa.types.is_string(array.type):
+        present = to_mask(array.is_valid())
+        broken = [(present, f"must be {what}, not of the type {array.type}")]
+        return Parsed(np.zeros(len(array), np.int64), present, broken)
+    ambiguous = largest > 0 and is_ambiguous(array.unique(), style)
+
+    def read(word: str) -> int | str:
+        value = number(word, style)
+        if isinstance(value, str):
+            return f"must be {what}: {value}"
+        if ambiguous and re.match(THOUSANDS, word) and abs(value * 1000) <= largest:
+            return (
+                f'must be {what}: "." may be the decimal mark or group thousands; say which: '
+                'decimal = "." or strip = "."'
+            )
+        return convert(value)
+
+    return Parsed(*by_value(array, read))
+
+
+def integers(
+    array: pa.Array, low: int, high: int, what: str = "a whole number", style: Style = ANY
+) -> Parsed:
+    """Whole numbers within ``low..high``; a ``high`` beyond int64 gives uint64 bit patterns."""
+    present = to_mask(array.is_valid())
+    rule = f"must be {what}, {low}..{high}"
+    if pa.types.is_null(array.type):
+        return Parsed(np.zeros(len(array), np.int64), present, [])
+    if pa.types.is_string(array.type):
+        if _all_match(array, r"-?[0-9]{1,18}"):
+            array = array.cast(pa.int64())
+        else:
+            array = mapped(array, {"true": "1", "false": "0"})
+    if pa.types.is_boolean(array.type):
+        array = array.cast(pa.int8())
+    if pa.types.is_integer(array.type):
+        values = to_numpy(array)
+        return Parsed(_as_int64(values), present, [(present & _outside(values, low, high), rule)])
+    if pa.types.is_floating(array.type):
+        numbers = to_numpy(array)
+        whole = np.isfinite(numbers) & (numbers == np.floor(numbers))
+        fine = _spacing(numbers) <= 1
+        values = np.where(whole & fine, numbers, 0).astype(np.int64)
+        return Parsed(values, present, [
+            (present & ~whole, f"must be {what}"),
+            (present & whole & ~fine, _coarse(array, "whole numbers")),
+            (present & whole & fine & _outside(values, low, high), rule),
+        ])  # fmt: skip
+
+    def convert(value: Decimal) -> int | str:
+        nearest = value.to_integral_value(ROUND_HALF_EVEN, CONTEXT)
+        return int(nearest) if nearest == value and low <= nearest <= high else rule
+
+    return _each(array, what, convert, style, high)
+
+
+def _all_match(array: pa.Array, pattern: str) -> bool:
+    return pc.all(pc.match_substring_regex(array, f"^(?:{pattern})$")).as_py() is not False
+
+
+def _as_int64(values: npt.NDArray[Any]) -> Ints:
+    return np.asarray(values.view(np.int64) if values.dtype == np.uint64 else values, np.int64)
+
+
+def _outside(values: npt.NDArray[Any], low: int, high: int) -> Mask:
     outside = np.zeros(len(values), np.bool_)
-    kind = np.iinfo(values.dtype) if values.dtype.kind in "iu" else np.iinfo(np.uint8)
+    kind = np.iinfo(values.dtype)
     if low > kind.min:
         outside |= values < low
     if high < kind.max:
         outside |= values > high
-    broken.append((check & outside, f"must be {what}, {low}..{high}"))
-    as_int = values.view(np.int64) if values.dtype == np.uint64 else values.astype(np.int64)
-    return Parsed(as_int, check if present is None else present, broken)
+    return outside
 
 
-def _text_integers(array: pa.Array, low: int, high: int, what: str) -> Parsed:
-    present = _mask(array.is_valid())
-    try:  # nearly always all rows are good, and this is the quick way
-        quick = _numpy(array.cast(pa.int64() if high <= _I64_MAX else pa.uint64()))
-        return _ranged(quick, present, low, high, what, [])
-    except pa.ArrowInvalid:
-        pass
-    plain = _mask(pc.match_substring_regex(array, r"^[+-]?[0-9]{1,18}(\.0+)?$"))
-    digits = pc.replace_substring_regex(array, r"^\+|\.0+$", "")
-    digits = pc.if_else(pa.array(plain), digits, "0")
-    values = _numpy(digits.cast(pa.int64()))
-    broken: list[tuple[Mask, str]] = []
-    odd = present & ~plain
-    if odd.any():
-        wide = np.zeros(len(array), np.bool_)
-        for i in np.flatnonzero(odd).tolist():
-            number = _python_int(array[i].as_py())
-            if number is not None and low <= number <= high:
-                values[i] = number if number <= _I64_MAX else number - 2**64
-                wide[i] = True
-        broken.append((odd & ~wide, f"must be {what}, {low}..{high}"))
-    return _ranged(values, plain, low, min(high, _I64_MAX), what, broken, present)
+def _spacing(numbers: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """From each float to the next larger one of its type."""
+    sizes = np.where(np.isfinite(numbers), np.abs(numbers), 0)
+    return np.asarray(np.spacing(sizes.astype(numbers.dtype)))
 
 
-def _python_int(text: str) -> int | None:
-    try:
-        return int(text, 10) if len(text) <= 24 and "_" not in text else None
-    except ValueError:
-        return None
+def _coarse(array: pa.Array, what: str) -> str:
+    return (
+        f"too large for a {array.type.bit_width}-bit floating-point number to tell {what} apart; "
+        "store the column as decimal, integer or 64-bit float"
+    )
 
 
-def amounts(array: pa.Array, exponent: int | None) -> Parsed:
-    """Amounts in minor units, exactly; ``exponent`` is that of major units, None for minor ones.
+def amounts(
+    array: pa.Array, exponent: int | None, style: Style = ANY, *, signed: bool = False
+) -> Parsed:
+    """Amounts in minor units; ``exponent`` is that of major units, None for minor ones.
 
-    Text and decimals are converted digit by digit. A float is rounded to the exponent and refused
-    if it is more than 1e-6 away from it. Amounts are 0..MAX_AMOUNT_MINOR.
+    A number in major units is rounded to minor ones, and refused where it is more than 1e-4 minor
+    units away from one: what is left of floats is less. Amounts are 0..MAX_AMOUNT_MINOR, with
+    ``signed`` of both signs.
     """
+    low = -MAX_AMOUNT_MINOR if signed else 0
     if exponent is None:
-        return integers(array, 0, MAX_AMOUNT_MINOR, "an amount in whole minor units")
+        return integers(array, low, MAX_AMOUNT_MINOR, "an amount in whole minor units", style)
     scale = 10**exponent
-    kind = array.type
-    if pa.types.is_floating(kind):
-        return _float_amounts(array, exponent)
-    if pa.types.is_string(kind) or pa.types.is_decimal(kind):
-        return _text_amounts(texts(array), exponent)
-    major = integers(array, 0, MAX_AMOUNT_MINOR // scale, "an amount in major units")
-    fits = ~np.any([mask for mask, _ in major.broken] or [~major.present], axis=0)
-    return major._replace(values=np.where(fits, major.values, 0) * scale)
+    if pa.types.is_floating(array.type):
+        present = to_mask(array.is_valid())
+        major = floats(array, style).values.view(np.float64)
+        inside = (major >= low / scale) & (major <= MAX_AMOUNT_MINOR / scale)
+        minor = np.rint(np.where(inside, major, 0.0) * scale)
+        exact = np.abs(np.where(inside, major, 0.0) - minor / scale) <= _NEAR / scale
+        fine = _spacing(to_numpy(array)) <= 1 / scale
+        return Parsed(minor.astype(np.int64), present, [
+            (present & ~inside, _amount_range(exponent)),
+            (present & inside & ~fine, _coarse(array, f"amounts with {exponent} decimals")),
+            (present & inside & fine & ~exact, _too_fine(exponent)),
+        ])  # fmt: skip
+    if pa.types.is_integer(array.type) or pa.types.is_null(array.type):
+        largest = MAX_AMOUNT_MINOR // scale
+        major_units = integers(array, low and -largest, largest, "an amount in major units")
+        outside = np.any([mask for mask, _ in major_units.broken] or [~major_units.present], axis=0)
+        return major_units._replace(values=np.where(outside, 0, major_units.values) * scale)
 
+    def convert(value: Decimal) -> int | str:
+        exact = value.scaleb(exponent, CONTEXT)
+        minor = exact.to_integral_value(ROUND_HALF_EVEN, CONTEXT)
+        if not low <= minor <= MAX_AMOUNT_MINOR:
+            return _amount_range(exponent)
+        return int(minor) if abs(exact - minor) <= _NEAR else _too_fine(exponent)
 
-def _float_amounts(array: pa.Array, exponent: int) -> Parsed:
-    present = _mask(array.is_valid())
-    major = _numpy(array).astype(np.float64)
-    if array.type.bit_width < 64:
-        # the shortest decimal that reads back as the same float32 is what was written
-        major = _numpy(array).astype(str).astype(np.float64)
-    scale = 10**exponent
-    inside = (major >= 0) & (major <= MAX_AMOUNT_MINOR / scale)
-    minor = np.rint(np.where(inside, major, 0.0) * scale)
-    exact = np.abs(np.where(inside, major, 0.0) - minor / scale) <= 1e-6
-    broken = [
-        (present & ~inside, _amount_range(exponent)),
-        (present & inside & ~exact, _too_fine(exponent)),
-    ]
-    return Parsed(minor.astype(np.int64), present, broken)
-
-
-def _text_amounts(array: pa.Array, exponent: int) -> Parsed:
-    present = _mask(array.is_valid())
-    good = _mask(pc.match_substring_regex(array, r"^[+-]?[0-9]{1,18}(\.[0-9]*)?$"))
-    negative = good & _mask(pc.match_substring_regex(array, r"^-.*[1-9]"))
-    safe = pc.if_else(pa.array(good), array, "0")
-    safe = pc.replace_substring_regex(safe, r"^[+-]", "")
-    parts = pc.extract_regex(safe, r"^(?P<whole>[0-9]+)(?:\.(?P<part>[0-9]*))?$")
-    whole = _numpy(pc.struct_field(parts, "whole").cast(pa.int64()))
-    part = pc.utf8_rpad(pc.fill_null(pc.struct_field(parts, "part"), ""), 18, "0")
-    fine = good & ~_mask(pc.match_substring_regex(part, rf"^[0-9]{{{exponent}}}0*$"))
-    kept = pc.utf8_slice_codeunits(part, 0, exponent) if exponent else None
-    minor = _numpy(kept.cast(pa.int64())) if kept is not None else np.zeros(len(array), np.int64)
-    scale = 10**exponent
-    inside = whole <= MAX_AMOUNT_MINOR // scale
-    broken = [
-        (present & ~good, f'must be an amount like "12.34"{_AMOUNT_HINT}'),
-        (good & (negative | ~inside), _amount_range(exponent)),
-        (fine & inside, _too_fine(exponent)),
-    ]
-    return Parsed(np.where(inside, whole, 0) * scale + minor, present, broken)
-
-
-_AMOUNT_HINT = '; other signs are taken off by strip = "$," and decimal = ","'
+    largest = 0 if exponent == 3 else MAX_AMOUNT_MINOR
+    return _each(array, 'an amount like "12.34"', convert, style, largest)
 
 
 def _amount_range(exponent: int) -> str:
@@ -250,6 +197,67 @@ def _too_fine(exponent: int) -> str:
     return f'at most {exponent} decimals (unit = "major", exponent = {exponent})'
 
 
+def floats(array: pa.Array, style: Style = ANY) -> Parsed:
+    """The bit pattern of the float64 that is nearest to each number.
+
+    A float32 is read as the shortest decimal that it is nearest to: the one that was written.
+    """
+    numbers: npt.NDArray[Any] | None = None
+    if pa.types.is_string(array.type) and style.mark == "." and _all_match(array, style.plain):
+        numbers = to_numpy(array.cast(pa.float64()))
+    elif pa.types.is_integer(array.type) or pa.types.is_floating(array.type):
+        numbers = to_numpy(array)
+        if array.type == pa.float32():
+            numbers = numbers.astype(str)
+    if numbers is None:
+        return _each(array, "a number", _bits, style)
+    values = numbers.astype(np.float64)
+    present = to_mask(array.is_valid())
+    return Parsed(values.view(np.int64), present, [
+        (present & ~np.isfinite(values), "must be a number")
+    ])  # fmt: skip
+
+
+def _bits(value: Decimal) -> int:
+    return int.from_bytes(struct.pack("<d", value), "little")
+
+
+def scaled(array: pa.Array, factor: float, low: int, high: int, style: Style = ANY) -> Parsed:
+    """Numbers times ``factor``, rounded to the nearest whole one, within ``low..high``."""
+    found = floats(array, style)
+    values = found.values.view(np.float64)
+    whole = np.rint(np.where(np.isfinite(values), values, 0.0) * factor)
+    inside = (whole >= low) & (whole <= high) & (np.abs(whole) < 2.0**63)
+    outside = found.present & ~inside
+    found.broken.append((outside, f"times scale = {factor:g} must be {low}..{high}"))
+    return found._replace(values=np.where(inside, whole, 0.0).astype(np.int64))
+
+
+def wholes(array: pa.Array, what: str, style: Style = ANY) -> Parsed:
+    """Numbers without their fractions, rounded down; what does not fit int64 is at its ends."""
+    if pa.types.is_string(array.type) and all(
+        _all_match(array, form) for form in (style.plain, "[0-9]{1,18}(?:[^0-9].*)?")
+    ):
+        array = pc.replace_substring_regex(array, "[^0-9].*$", "").cast(pa.int64())
+    present = to_mask(array.is_valid())
+    if pa.types.is_integer(array.type):
+        values = to_numpy(array)
+        if values.dtype == np.uint64:
+            values = np.minimum(values, np.uint64(2**62))
+        return Parsed(values.astype(np.int64), present, [])
+    if pa.types.is_floating(array.type):
+        numbers = to_numpy(array)
+        finite = np.isfinite(numbers)
+        values = np.floor(np.clip(np.where(finite, numbers, 0), -(2.0**62), 2.0**62))
+        return Parsed(values.astype(np.int64), present, [(present & ~finite, f"must be {what}")])
+
+    def convert(value: Decimal) -> int:
+        floor = int(value.to_integral_value(ROUND_FLOOR, CONTEXT))
+        return max(-(2**62), min(floor, 2**62))
+
+    return _each(array, what, convert, style)
+
+
 def codes(
     array: pa.Array,
     names: Sequence[str],
@@ -258,53 +266,26 @@ def codes(
     by_number: bool = False,
 ) -> Parsed:
     """Index into ``names``, after translation by ``values``; ``by_number`` takes the index too."""
-    encoded = (texts(array) if values is None else translated(array, values)).dictionary_encode()
     index = {name: i for i, name in enumerate(names)}
     if by_number:
         index |= {str(i): i for i in range(len(names))}
-    lookup = np.array([index.get(word, -1) for word in encoded.dictionary.to_pylist()] or [-1])
-    present = _mask(encoded.is_valid())
-    found = lookup.astype(np.int64)[_numpy(encoded.indices)]
     numbers = f" or 0..{len(names) - 1}" if by_number else ""
     rule = (
         f"must be one of {', '.join(names)}{numbers}; "
         "translate other spellings with values = {...}"
     )
-    return Parsed(found, present, [(present & (found < 0), rule)])
+    return Parsed(*by_value(texts(mapped(array, values)), lambda word: index.get(word, rule)))
 
 
-def scaled(array: pa.Array, factor: float, low: int, high: int) -> Parsed:
-    """Numbers times ``factor``, rounded to the nearest whole one, within ``low..high``."""
-    present = _mask(array.is_valid())
-    kind = array.type
-    if pa.types.is_string(kind):
-        values = _floats(array)
-    elif pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_decimal(kind):
-        values = _numpy(array.cast(pa.float64(), safe=False))
-    else:
-        values = np.full(len(array), np.nan)
-    number = np.isfinite(values)
-    whole = np.rint(np.where(number, values, 0.0) * factor)
-    inside = (whole >= low) & (whole <= high) & (np.abs(whole) < 2.0**63)
-    broken = [
-        (present & ~number, "must be a number"),
-        (present & number & ~inside, f"times scale = {factor:g} must be {low}..{high}"),
-    ]
-    return Parsed(np.where(inside, whole, 0.0).astype(np.int64), present, broken)
+def labels(array: pa.Array, style: Style = ANY) -> Parsed:
+    """1 for fraud, 0 for genuine, as numbers, booleans, or words for yes and no."""
+    rule = "must be 0 (genuine), 1 (fraud) or empty; translate with values = {...}"
 
+    def convert(word: str) -> int | str:
+        value = _WORDS.get(word.lower(), number(word, style))
+        return int(value) if value in (0, 1) else rule
 
-def _floats(array: pa.Array) -> npt.NDArray[np.float64]:
-    """Text as numbers; NaN where it is none."""
-
-    def number(word: str) -> float:
-        try:
-            return float(word) if "_" not in word else float("nan")
-        except ValueError:
-            return float("nan")
-
-    encoded = texts(array).dictionary_encode()
-    table = np.array([number(word) for word in encoded.dictionary.to_pylist()] or [0.0])
-    return np.asarray(table[_numpy(encoded.indices)], np.float64)
+    return Parsed(*by_value(texts(array), convert))
 
 
 def one_hot(columns: Sequence[pa.Array]) -> Parsed:
@@ -322,36 +303,3 @@ def one_hot(columns: Sequence[pa.Array]) -> Parsed:
     return Parsed(chosen, count > 0, [
         (odd, "must be 0 or 1"), (count > 1, "must have a single 1 among its columns")
     ])  # fmt: skip
-
-
-def mapped(array: pa.Array, values: Mapping[str, str | int] | None) -> pa.Array:
-    """``array`` after translation, or as it is when there is nothing to translate."""
-    return array if values is None else translated(array, values)
-
-
-def over_words(array: pa.Array, convert: Callable[[str], int]) -> tuple[Ints, Mask]:
-    """``convert`` once per distinct text; int64 bit patterns and which rows are present."""
-    encoded = texts(array).dictionary_encode()
-    words = encoded.dictionary.to_pylist()
-    table = np.array([convert(word) for word in words] or [0], np.uint64).view(np.int64)
-    return table[_numpy(encoded.indices)], _mask(encoded.is_valid())
-
-
-def _numpy(array: pa.Array) -> npt.NDArray[Any]:
-    """Values with 0 where there is none, writable."""
-    if isinstance(array, pa.ChunkedArray):
-        array = array.combine_chunks()
-    if array.null_count:
-        array = pc.fill_null(
-            array,
-            pa.scalar(0, array.type) if not pa.types.is_boolean(array.type) else pa.scalar(False),
-        )
-    out: npt.NDArray[Any] = array.to_numpy(zero_copy_only=False)
-    return out if out.flags.writeable else out.copy()
-
-
-def _mask(array: pa.Array) -> Mask:
-    if isinstance(array, pa.ChunkedArray):
-        array = array.combine_chunks()
-    out: Mask = pc.fill_null(array, False).to_numpy(zero_copy_only=False)
-    return out.astype(np.bool_)

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import csv
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,12 +14,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from tinyfin.data.cards import hide_pans
 from tinyfin.errors import DataError
 
-__all__ = ["BadRows", "Problem", "Ragged", "hide_pans", "is_luhn", "report", "set_aside"]
+__all__ = ["BadRows", "Problem", "Ragged", "report", "set_aside"]
 
 SHOWN = 5
-_DIGITS = re.compile(r"\d(?:[ -]?\d){12,18}")
 
 
 class Problem(NamedTuple):
@@ -81,7 +80,7 @@ class BadRows:
     def first(self, limit: int) -> list[Problem]:
         """The first ``limit`` problems in the order of the rows."""
         picks: list[Problem] = [
-            Problem(self.file, line.row, "(all)", repr(hide_pans(line.text[:80])), line.rule)
+            Problem(self.file, line.row, "(all)", repr(hide_pans(line.text))[:80], line.rule)
             for line in self.ragged[:limit]
         ]
         for where, column, source, rule in self.found:
@@ -113,7 +112,7 @@ def report(parts: Sequence[BadRows], total: int) -> DataError:
         lines.append("by rule:")
         lines += [f"  {number} x {rule}" for rule, number in rules.most_common(10)]
     lines.append(
-        "Mend the rows or their mapping in [data], or set them aside: --skip-bad-rows FILE"
+        "Correct the rows or their mapping in [data], or set them aside: --skip-bad-rows FILE"
     )
     error = DataError("\n".join(lines))
     error.add_note(f"{count} bad rows")
@@ -128,7 +127,7 @@ def set_aside(
     Anything that looks like a card number is hidden.
     """
     try:
-        with open(path, "w", newline="", encoding="utf-8") as out:
+        with open(path, "w", newline="", encoding="utf-8", errors="backslashreplace") as out:
             writer = csv.writer(out)
             writer.writerow(["file", "row", "reasons", *columns])
             for part, table in parts:
@@ -142,37 +141,28 @@ def set_aside(
         raise DataError(f"{path}: cannot write the bad rows: {error.strerror}") from error
 
 
-def is_luhn(digits: str) -> bool:
-    """Whether a string of digits passes the check of ISO/IEC 7812-1 (Luhn)."""
-    total = 0
-    for i, char in enumerate(reversed(digits)):
-        value = ord(char) - 48
-        if i % 2:
-            value = value * 2 - 9 if value > 4 else value * 2
-        total += value
-    return total % 10 == 0
-
-
-def hide_pans(text: str) -> str:
-    """``text`` with every run of 13 to 19 digits that passes Luhn replaced."""
-
-    def hide(match: re.Match[str]) -> str:
-        digits = re.sub(r"\D", "", match.group())
-        return "(hidden: looks like a card number)" if is_luhn(digits) else match.group()
-
-    return _DIGITS.sub(hide, text)
-
-
 def _show(source: Any, i: int) -> str:
-    value = source[i]
-    value = value.as_py() if isinstance(value, pa.Scalar) else value
+    value = _python(source[i])
     if value is None:
         return "(empty)"
-    return hide_pans(repr(value) if isinstance(value, str) else str(value))[:80]
+    shown = hide_pans(str(value))
+    return (repr(shown) if isinstance(value, str) else shown)[:80]
 
 
 def _cell(table: pa.Table, name: str, i: int) -> str:
     if name not in table.column_names:
         return ""
-    value = table.column(name)[i].as_py()
+    value = _python(table.column(name)[i])
     return "" if value is None else hide_pans(str(value))
+
+
+def _python(value: Any) -> Any:
+    """An Arrow value as Python's own; times as text, because Python has not all of them."""
+    if not isinstance(value, pa.Scalar):
+        return value
+    if not pa.types.is_temporal(value.type) or not value.is_valid:
+        return value.as_py()
+    try:
+        return value.cast(pa.string()).as_py()
+    except pa.ArrowException:  # of a zone that is not known
+        return str(value.value)

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinyfin.config import Column, Config
+from tinyfin.data.cards import CardGuard
 from tinyfin.data.problems import report, set_aside
 from tinyfin.data.rows import Part, label_of, parse, source_of, wanted_columns
 from tinyfin.data.tables import column_names, read_pieces, read_table
@@ -30,7 +31,7 @@ def read(
     skip_bad_rows: str | Path | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Transactions:
-    """Read CSV and Parquet files, in the order given, as one set of transactions.
+    """Read CSV, Parquet and Arrow files, in the order given, as one set of transactions.
 
     The mapping is ``config.data``; without one, columns carry the schema's own names and those that
     are absent stay absent. A bad row raises DataError naming file, row (1-based, header and empty
@@ -49,9 +50,9 @@ def read(
     parts: list[Part] = []
     first_row = 0
     for path in files:
-        here = wanted if labels else _known_early(path, wanted)
-        table, bad = read_table(path, here, optional=not config.data.columns)
-        part = Part(bad, table, first_row)
+        here = wanted if labels else _known_early(path, wanted, config)
+        table, bad = read_table(path, here, not config.data.columns, config.data)
+        part = Part(bad, table, first_row, CardGuard(str(path)))
         parse(part, columns, config)
         parts.append(part)
         first_row += len(part) + len(bad.ragged)
@@ -116,7 +117,7 @@ def survey(
     found, keys = _Found(labels), _Keys()
     for path in paths:
         rows = found.look(path, config, piece_rows, keys)
-        tell(_told(path, rows, wanted, wanted if labels else _known_early(path, wanted)))
+        tell(_told(path, rows, wanted, wanted if labels else _known_early(path, wanted, config)))
     twice = keys.twice()
     if len(twice):
         found = _Found(labels)
@@ -238,19 +239,22 @@ def _pieces(
     optional = not config.data.columns
     wanted: Mapping[str, str] = wanted_columns(config)
     if not labels:
-        wanted = _known_early(path, wanted)
-    for table, bad in read_pieces(path, wanted, optional, rows):
-        part = Part(bad, table, first_row)
+        wanted = _known_early(path, wanted, config)
+    guard, decimals = CardGuard(str(path)), set[str]()
+    for table, bad in read_pieces(path, wanted, optional, rows, config.data):
+        part = Part(bad, table, first_row, guard, decimals=decimals)
         parse(part, columns, config)
         if twice is not None:
             _mark_duplicates(part, columns, twice)
         yield part
 
 
-def _known_early(path: str | Path, wanted: Mapping[str, str]) -> Mapping[str, str]:
+def _known_early(
+    path: str | Path, wanted: Mapping[str, str], config: Config
+) -> Mapping[str, str]:
     """``wanted``, without what comes with the labels when the file has no column of labels, and
     without a column of scenarios that is not there."""
-    there = column_names(path)
+    there = column_names(path, config.data)
     missing = {key for key, column in wanted.items() if column not in there}
     late = _KNOWN_LATE if "label" in missing else _KNOWN_LATE[-1:] if "scenario" in missing else ()
     return {k: v for k, v in wanted.items() if k.partition(".")[0] not in late}

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,25 +13,21 @@ import pyarrow as pa
 
 from tinyfin.config import Column, Config
 from tinyfin.config.columns import TIMES
+from tinyfin.data.cards import CardGuard
+from tinyfin.data.cells import UnreadableType, flat, inexact_ids, joined, mapped, texts
+from tinyfin.data.numerals import Style, has_decimals
 from tinyfin.data.parse import (
     Parsed,
     amounts,
-    below_zero,
     codes,
-    flat,
     integers,
-    joined,
-    magnitudes,
-    mapped,
+    labels,
     one_hot,
-    over_words,
-    plain_numbers,
     scaled,
-    texts,
 )
 from tinyfin.data.problems import BadRows
 from tinyfin.data.times import Times, parse_times
-from tinyfin.data.tokens import parse_hashes, parse_ids, parse_tokens, refuse_pans
+from tinyfin.data.tokens import load_token_key, parse_hashes, parse_ids, parse_tokens
 from tinyfin.data.transactions import ACTIONS, NO_RESULT, RESULTS
 from tinyfin.errors import DataError
 from tinyfin.schema import Field, Schema
@@ -41,8 +37,6 @@ __all__ = ["APPROVED_RESPONSES", "Part", "label_of", "parse", "source_of", "want
 APPROVED_RESPONSES = (0, 8, 10, 11, 85)
 """Response codes (DE39) that approve, used when a file has responses but no results."""
 
-_LABELS = {"0": 0, "false": 0, "False": 0, "1": 1, "true": 1, "True": 1}
-
 
 @dataclass
 class Part:
@@ -51,8 +45,11 @@ class Part:
     bad: BadRows
     table: pa.Table
     first_row: int
+    guard: CardGuard
     arrays: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
     names: dict[str, list[str]] = field(default_factory=dict)
+    decimals: set[str] = field(default_factory=set)
+    """Fields that an earlier piece of the file has shown to have a point as decimal mark."""
 
     def __len__(self) -> int:
         return len(self.bad.rows)
@@ -75,7 +72,7 @@ def parse(part: Part, columns: Mapping[str, Column], config: Config) -> None:
         _count_rows(part)
     else:
         _parse_times(part, columns, config.data.label_delay_s)
-    _parse_fields(part, columns, config.schema)
+    _parse_fields(part, columns, config)
     _parse_outcome(part, columns)
     n = len(part)
     out = part.arrays
@@ -83,6 +80,9 @@ def parse(part: Part, columns: Mapping[str, Column], config: Config) -> None:
     out["terminal"] = np.zeros(n, np.int64)
     part.names["terminal"] = ["0"]
     if (source := source_of(part, columns, "terminal")) is not None:
+        _identifies(part, columns, "terminal", source)
+        for mask, rule in inexact_ids(source):
+            part.bad.add(mask, label_of(columns, "terminal"), source, rule)
         encoded = texts(source).dictionary_encode()
         part.names["terminal"] = encoded.dictionary.to_pylist()
         present = encoded.is_valid().to_numpy(zero_copy_only=False)
@@ -92,6 +92,7 @@ def parse(part: Part, columns: Mapping[str, Column], config: Config) -> None:
     out["row"] = part.first_row + part.bad.rows - 1
     out["id"] = (out["row"] + 1).astype(np.int64)
     if (source := source_of(part, columns, "id")) is not None:
+        _identifies(part, columns, "id", source)
         parsed = parse_ids(source)
         _note(part, columns, "id", source, parsed)
         part.bad.add(~parsed.present, label_of(columns, "id"), source, "a transaction id is needed")
@@ -99,16 +100,15 @@ def parse(part: Part, columns: Mapping[str, Column], config: Config) -> None:
 
     out["label"] = np.full(n, -1, np.int8)
     if (source := source_of(part, columns, "label")) is not None:
-        text = mapped(texts(source), columns["label"].values)
-        values, present = over_words(text, lambda word: _LABELS.get(word, 2))
-        rule = "must be 0 (genuine), 1 (fraud) or empty; translate with values = {...}"
-        part.bad.add(present & (values == 2), label_of(columns, "label"), source, rule)
-        out["label"] = np.where(present, values, -1).astype(np.int8)
+        how = columns["label"]
+        parsed = labels(mapped(source, how.values), style_of(how))
+        _note(part, columns, "label", source, parsed)
+        out["label"] = np.where(parsed.present, parsed.values, -1).astype(np.int8)
 
     if (source := source_of(part, columns, "scenario")) is not None:
-        encoded = (
-            mapped(texts(source), columns["scenario"].values).fill_null("").dictionary_encode()
-        )
+        _identifies(part, columns, "scenario", source)
+        words = mapped(texts(source), columns["scenario"].values)
+        encoded = words.fill_null("").dictionary_encode()
         part.names["scenario"] = encoded.dictionary.to_pylist()
         out["scenario"] = encoded.indices.to_numpy(zero_copy_only=False)
 
@@ -145,16 +145,23 @@ def _parse_times(part: Part, columns: Mapping[str, Column], label_delay_s: int) 
 
 
 def _times(part: Part, columns: Mapping[str, Column], name: str, source: pa.Array) -> Any:
-    times: Times = parse_times(source, columns[name])
+    try:
+        times: Times = parse_times(source, columns[name])
+    except UnreadableType as error:
+        raise DataError(
+            f"{part.bad.file}, column {label_of(columns, name)}: holds {error}"
+        ) from error
     for mask, rule in times.broken:
         part.bad.add(mask, label_of(columns, name), source, rule)
     return times.mono_s, times.local_s, times.present
 
 
-def _parse_fields(part: Part, columns: Mapping[str, Column], schema: Schema) -> None:
+def _parse_fields(part: Part, columns: Mapping[str, Column], config: Config) -> None:
+    schema = config.schema
     n = len(part)
     values = np.empty((n, len(schema.fields)), np.int64)
     present = np.zeros(n, np.uint32)
+    back = np.zeros(n, np.bool_)
     for i, spec in enumerate(schema.fields):
         missing = np.uint64(spec.missing).view(np.int64) if spec.type == "u64" else spec.missing
         hot = _one_hot(part, columns, spec.name)
@@ -162,33 +169,31 @@ def _parse_fields(part: Part, columns: Mapping[str, Column], schema: Schema) -> 
         if source is None:
             values[:, i] = missing
             continue
-        parsed = hot[1] if hot is not None else _field(part, spec, columns[spec.name], source)
+        parsed = hot[1] if hot is not None else _field(part, columns, spec, source, config)
         _note(part, columns, spec.name, source, parsed)
+        if columns[spec.name].negative is not None:
+            back |= (parsed.values < 0) & (columns[spec.name].negative == "refund")
+            parsed = parsed._replace(values=np.abs(parsed.values))
         values[:, i] = np.where(parsed.present, parsed.values, missing)
         present |= parsed.present.astype(np.uint32) << np.uint32(i)
-    _mark_refunds(part, columns, schema, values, present)
+    if back.any():
+        _mark_refunds(schema, values, present, back)
     part.arrays["values"] = values
     part.arrays["present"] = present
 
 
 def _mark_refunds(
-    part: Part,
-    columns: Mapping[str, Column],
     schema: Schema,
     values: npt.NDArray[np.int64],
     present: npt.NDArray[np.uint32],
+    back: npt.NDArray[np.bool_],
 ) -> None:
-    """Where the file writes refunds as negative amounts, their type says so; another type that the
-    row names stays."""
-    for name, how in columns.items():
-        source = source_of(part, columns, name) if how.negative == "refund" else None
-        if source is None:
-            continue
-        at = schema.index("transaction_type")
-        back = below_zero(plain_numbers(source, how.strip, how.decimal))
-        back &= (present >> np.uint32(at)) & 1 == 0
-        values[back, at] = schema.fields[at].values.index("refund")
-        present[back] |= np.uint32(1 << at)
+    """The type of rows with a negative amount says refund; another type that the row names
+    stays."""
+    at = schema.index("transaction_type")
+    back &= (present >> np.uint32(at)) & 1 == 0
+    values[back, at] = schema.fields[at].values.index("refund")
+    present[back] |= np.uint32(1 << at)
 
 
 def _one_hot(
@@ -198,28 +203,41 @@ def _one_hot(
     how = columns.get(name)
     if how is None or how.one_hot is None:
         return None
-    sources = [flat(part.table.column(source)) for source in how.one_hot]
+    sources = [_column(part, source) for source in how.one_hot]
     return sources[0], one_hot(sources)
 
 
-def _field(part: Part, spec: Field, column: Column, source: pa.Array) -> Parsed:
+def _field(
+    part: Part, columns: Mapping[str, Column], spec: Field, array: pa.Array, config: Config
+) -> Parsed:
+    column = columns[spec.name]
+    if spec.type == "u64" or column.hash:
+        _identifies(part, columns, spec.name, array)
     if spec.unit == "token":
-        refuse_pans(source, part.bad.file, column.column or "(constant)")
-        return parse_tokens(source, ready=column.unit == "token" or column.constant is not None)
-    array = plain_numbers(source, column.strip, column.decimal)
+        ready = column.unit == "token" or column.constant is not None
+        key = b"" if ready else load_token_key(config.data.token_key_file)
+        return parse_tokens(array, ready, key)
+    style = style_of(column)
+    if pa.types.is_string(array.type) and style.decimal is None and style.mark:
+        if spec.name not in part.decimals and has_decimals(array.unique()):
+            part.decimals.add(spec.name)
+        if spec.name in part.decimals:
+            style = replace(style, decimal=style.mark)
     if spec.unit == "minor":
         exponent = 2 if column.exponent is None else column.exponent
-        if column.negative is not None:
-            array = magnitudes(array)
-        return amounts(array, exponent if column.unit == "major" else None)
+        return amounts(
+            array, exponent if column.unit == "major" else None, style,
+            signed=column.negative is not None,
+        )
     if spec.type == "enum":
-        return codes(flat(source), spec.values, column.values)
+        return codes(array, spec.values, column.values)
     low, high = spec.bounds
     if column.scale is not None:
-        return scaled(array, column.scale, low, high)
+        return scaled(array, column.scale, low, high, style)
     if column.hash:
         return parse_hashes(array)
-    return integers(mapped(array, column.values), low, high, f"a whole number ({spec.type})")
+    what = f"a whole number ({spec.type})"
+    return integers(mapped(array, column.values), low, high, what, style)
 
 
 def _parse_outcome(part: Part, columns: Mapping[str, Column]) -> None:
@@ -227,13 +245,14 @@ def _parse_outcome(part: Part, columns: Mapping[str, Column]) -> None:
     out = part.arrays
     response = np.full(len(part), -1, np.int64)
     if (source := source_of(part, columns, "response")) is not None:
-        array = mapped(flat(source), columns["response"].values)
-        parsed = integers(array, 0, 99, "a two-digit response code (DE39)")
+        how = columns["response"]
+        array = mapped(source, how.values)
+        parsed = integers(array, 0, 99, "a two-digit response code (DE39)", style_of(how))
         _note(part, columns, "response", source, parsed)
         response = np.where(parsed.present, parsed.values, -1)
     result = np.zeros(len(part), np.uint8)
     if (source := source_of(part, columns, "result")) is not None:
-        parsed = codes(flat(source), RESULTS, columns["result"].values)
+        parsed = codes(source, RESULTS, columns["result"].values)
         _note(part, columns, "result", source, parsed)
         result = np.where(parsed.present, parsed.values, NO_RESULT).astype(np.uint8)
     elif (response >= 0).any():
@@ -242,7 +261,7 @@ def _parse_outcome(part: Part, columns: Mapping[str, Column]) -> None:
     out["response"], out["result"] = response, result
     out["action"] = np.zeros(len(part), np.uint8)
     if (source := source_of(part, columns, "action")) is not None:
-        parsed = codes(flat(source), ACTIONS, columns["action"].values, by_number=True)
+        parsed = codes(source, ACTIONS, columns["action"].values, by_number=True)
         _note(part, columns, "action", source, parsed)
         out["action"] = np.where(parsed.present, parsed.values, 0).astype(np.uint8)
 
@@ -253,14 +272,32 @@ def source_of(part: Part, columns: Mapping[str, Column], name: str) -> pa.Array 
     if how is None:
         return None
     if how.constant is not None:
-        return pa.repeat(pa.scalar(how.constant), len(part))
+        return pa.repeat(pa.scalar(str(how.constant)), len(part))
     if how.columns is not None:
         if not set(how.columns) <= set(part.table.column_names):
             return None
-        return joined([flat(part.table.column(name)) for name in how.columns])
+        return joined([_column(part, name) for name in how.columns])
     if how.column not in part.table.column_names:
         return None
-    return flat(part.table.column(how.column))
+    return _column(part, how.column or "")
+
+
+def _column(part: Part, name: str) -> pa.Array:
+    """A column of the file, flat. Raises DataError when its type is of no use."""
+    try:
+        return flat(part.table.column(name))
+    except UnreadableType as error:
+        raise DataError(f"{part.bad.file}, column {name}: holds {error}") from error
+
+
+def style_of(how: Column) -> Style:
+    """How the column writes numbers."""
+    return Style.of(how.strip, how.decimal)
+
+
+def _identifies(part: Part, columns: Mapping[str, Column], name: str, source: pa.Array) -> None:
+    """Check what tells cards, terminals or transactions apart, and what is copied out by name."""
+    part.guard.check(source, label_of(columns, name))
 
 
 def label_of(columns: Mapping[str, Column], name: str) -> str:

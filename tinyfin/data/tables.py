@@ -1,13 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""CSV and Parquet files as Arrow tables, with the data row of each row kept."""
+"""CSV, Parquet and Arrow files as Arrow tables, with the data row of each row kept."""
 
 from __future__ import annotations
 
-import contextlib
+import csv
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+import io
+import json
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -15,116 +20,161 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
+from tinyfin.config import Data
+from tinyfin.data.cards import hide_pans
+from tinyfin.data.containers import Container, explained, look, open_file
 from tinyfin.data.problems import BadRows, Ragged
 from tinyfin.errors import DataError
 
 __all__ = ["column_names", "read_pieces", "read_table"]
 
-PARQUET = (".parquet", ".pq")
-CSV = (".csv", ".tsv", ".txt", ".csv.gz", ".csv.zst", ".tsv.gz")
-EMPTY = ["", "NA", "N/A", "NaN", "nan", "null", "NULL", "None"]
+DELIMITERS = (",", ";", "\t", "|")
+"""Found by themselves; any other one has to be named in [data]."""
+
+_ANY = Data()
+_NONE = np.zeros(0, np.int64)
 
 
 def read_table(
-    path: str | Path, wanted: Mapping[str, str], optional: bool
+    path: str | Path, wanted: Mapping[str, str], optional: bool, data: Data = _ANY
 ) -> tuple[pa.Table, BadRows]:
     """The columns of ``path`` that are mapped; ``wanted`` is source column by name in [data].
 
-    CSV columns come as text (what means nothing, see EMPTY, as null), Parquet columns as stored.
-    A missing source column raises DataError, unless ``optional``, when it is left out.
+    CSV columns come as text, others as stored. A missing source column raises DataError, unless
+    ``optional``, when it is left out.
     """
-    name = str(path).lower()
-    with _explained(path):
-        if name.endswith(PARQUET):
-            return _parquet(path, wanted, optional)
-        if name.endswith(CSV):
-            return _csv(path, wanted, optional)
-    raise _unknown(path)
+    container = look(path, data.encoding)
+    with explained(path, container):
+        if container.kind == "CSV":
+            return next(_csv_pieces(container, wanted, optional, 1 << 62, data))
+        with _columnar(container) as file:
+            table = file.whole(_present(path, file.names, wanted, optional))
+    return table, BadRows(str(path), np.arange(1, table.num_rows + 1, dtype=np.int64))
 
 
-def column_names(path: str | Path) -> list[str]:
+def column_names(path: str | Path, data: Data = _ANY) -> list[str]:
     """Names of a file's columns. Raises DataError."""
-    name = str(path).lower()
-    with _explained(path):
-        if name.endswith(PARQUET):
-            return list(pq.read_schema(path).names)
-        if name.endswith(CSV):
-            return _header(path)[1]
-    raise _unknown(path)
+    container = look(path, data.encoding)
+    with explained(path, container):
+        if container.kind == "CSV":
+            return list(_header(container, {}, data).names)
+        with _columnar(container) as file:
+            return list(file.names)
 
 
 def read_pieces(
-    path: str | Path, wanted: Mapping[str, str], optional: bool, rows: int
+    path: str | Path, wanted: Mapping[str, str], optional: bool, rows: int, data: Data = _ANY
 ) -> Iterator[tuple[pa.Table, BadRows]]:
     """:func:`read_table` in pieces of at most ``rows`` rows.
 
     Only a piece is in memory at a time.
     """
-    name = str(path).lower()
-    if name.endswith(CSV):
-        with _explained(path):
-            yield from _csv_pieces(path, wanted, optional, rows)
-        return
-    if not name.endswith(PARQUET):
-        raise _unknown(path)
-    # what is buffered ahead would be kept until the file is closed, so memory would grow with it
-    with _explained(path), pq.ParquetFile(path, pre_buffer=False) as file:
-        columns = _present(path, file.schema_arrow.names, wanted, optional)
-        first = 1
-        for batch in file.iter_batches(batch_size=rows, columns=columns):
-            numbers = np.arange(first, first + batch.num_rows, dtype=np.int64)
-            first += batch.num_rows
-            yield pa.Table.from_batches([batch]), BadRows(str(path), numbers)
+    container = look(path, data.encoding)
+    with explained(path, container):
+        if container.kind == "CSV":
+            yield from _csv_pieces(container, wanted, optional, rows, data)
+            return
+        with _columnar(container) as file:
+            columns = _present(path, file.names, wanted, optional)
+            first = 1
+            for piece in file.pieces(columns, rows):
+                numbers = np.arange(first, first + piece.num_rows, dtype=np.int64)
+                first += piece.num_rows
+                yield piece, BadRows(str(path), numbers)
 
 
-@contextlib.contextmanager
-def _explained(path: str | Path) -> Iterator[None]:
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: there is no such file; check the path") from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error}") from error
-    except pa.ArrowInvalid as error:
-        hint = "; save it as UTF-8" if "UTF8" in str(error) else ""
-        kind = _kind(str(path).lower())
-        raise DataError(f"{path}: cannot be read as {kind}: {error}{hint}") from error
+class _Columnar(Protocol):
+    """A file that stores columns with their types."""
+
+    names: Sequence[str]
+
+    def whole(self, columns: list[str]) -> pa.Table: ...
+
+    def pieces(self, columns: list[str], rows: int) -> Iterator[pa.Table]: ...
 
 
-def _unknown(path: str | Path) -> DataError:
-    return DataError(
-        f"{path}: is neither CSV nor Parquet; use a name that ends in .csv or .parquet"
-    )
+class _Parquet:
+    def __init__(self, file: Any) -> None:
+        # what is buffered ahead would be kept until the file is closed: memory would grow with it
+        self._file = pq.ParquetFile(file, pre_buffer=False)
+        self.names = self._file.schema_arrow.names
+
+    def whole(self, columns: list[str]) -> pa.Table:
+        return self._file.read(columns=columns)
+
+    def pieces(self, columns: list[str], rows: int) -> Iterator[pa.Table]:
+        for batch in self._file.iter_batches(batch_size=rows, columns=columns):
+            yield pa.Table.from_batches([batch])
 
 
-def _kind(name: str) -> str:
-    return "Parquet" if name.endswith(PARQUET) else "CSV"
+class _Arrow:
+    def __init__(self, file: Any, stream: bool) -> None:
+        self._stream = stream
+        self._file = pa.ipc.open_stream(file) if stream else pa.ipc.open_file(file)
+        self.names = self._file.schema.names
+
+    def whole(self, columns: list[str]) -> pa.Table:
+        return self._file.read_all().select([self.names.index(name) for name in columns])
+
+    def pieces(self, columns: list[str], rows: int) -> Iterator[pa.Table]:
+        chosen = [self.names.index(name) for name in columns]
+        count = None if self._stream else self._file.num_record_batches
+        batches = self._file if count is None else map(self._file.get_batch, range(count))
+        held = self._file.schema.empty_table().select(chosen)
+        for batch in batches:
+            held = pa.concat_tables([held, pa.Table.from_batches([batch.select(chosen)])])
+            while held.num_rows >= rows:
+                yield held.slice(0, rows)
+                held = held.slice(rows)
+        yield held
 
 
-def _parquet(
-    path: str | Path, wanted: Mapping[str, str], optional: bool
-) -> tuple[pa.Table, BadRows]:
-    with pq.ParquetFile(path) as file:
-        columns = _present(path, file.schema_arrow.names, wanted, optional)
-        table = file.read(columns=columns)
-    return table, BadRows(str(path), np.arange(1, table.num_rows + 1, dtype=np.int64))
-
-
-def _csv(path: str | Path, wanted: Mapping[str, str], optional: bool) -> tuple[pa.Table, BadRows]:
-    ragged: list[Ragged] = []
-    table = pacsv.read_csv(path, **_csv_options(path, wanted, optional, ragged))
-    total = table.num_rows + len(ragged)
-    rows = np.delete(np.arange(1, total + 1, dtype=np.int64), [r.row - 1 for r in ragged])
-    return table, BadRows(str(path), rows, tuple(ragged))
+@contextmanager
+def _columnar(container: Container) -> Iterator[_Columnar]:
+    with open_file(container.path) as file:
+        if container.kind == "Parquet":
+            yield _Parquet(file)
+        else:
+            yield _Arrow(file, stream=container.kind == "Arrow stream")
 
 
 def _csv_pieces(
-    path: str | Path, wanted: Mapping[str, str], optional: bool, rows: int
+    container: Container, wanted: Mapping[str, str], optional: bool, rows: int, data: Data
 ) -> Iterator[tuple[pa.Table, BadRows]]:
+    path = str(container.path)
+    header = _header(container, wanted, data)
+    columns = _present(path, header.names, wanted, optional, header.hint)
+    if not re.search(r"[\r\n]", container.head.strip("\r\n")):  # a header, which ends the file
+        yield pa.table({name: pa.array([], pa.string()) for name in columns}), BadRows(path, _NONE)
+        return
     ragged: list[Ragged] = []
     held: list[pa.RecordBatch] = []
     first, given = 1, 0
-    with pacsv.open_csv(path, **_csv_options(path, wanted, optional, ragged)) as reader:
+
+    def keep(row: Any) -> str:
+        # the header is row 1 and every record counts once, also one that holds line breaks
+        rule = f"has {row.actual_columns} fields, the header has {row.expected_columns}"
+        ragged.append(Ragged(row.number - 1 - header.skip, row.text, rule))
+        return "skip"
+
+    with (
+        open_file(container.path, container.compression) as file,
+        pacsv.open_csv(
+            file,
+            # row numbers need one thread; "utf8" would let wrong bytes through to the handler
+            read_options=pacsv.ReadOptions(
+                use_threads=False,
+                encoding="utf-8-sig" if container.encoding == "utf-8" else container.encoding,
+                skip_rows=header.skip,
+            ),
+            parse_options=pacsv.ParseOptions(
+                delimiter=header.delimiter, newlines_in_values=True, invalid_row_handler=keep
+            ),
+            convert_options=pacsv.ConvertOptions(
+                include_columns=columns, column_types=dict.fromkeys(columns, pa.string())
+            ),
+        ) as reader,
+    ):
         schema = reader.schema
         while True:
             batch = next(reader, None)
@@ -142,7 +192,7 @@ def _csv_pieces(
                 given += len(broken)
                 first = last + 1
                 if piece.num_rows or broken or last == 0:
-                    yield piece, BadRows(str(path), numbers, tuple(broken))
+                    yield piece, BadRows(path, numbers, tuple(broken))
                 if done:
                     return
             held = list(table.to_batches())
@@ -155,52 +205,65 @@ def _numbers(first: int, count: int, ragged: Sequence[Ragged]) -> npt.NDArray[np
     return np.setdiff1d(numbers, left_out, assume_unique=True)[:count]
 
 
-def _csv_options(
-    path: str | Path, wanted: Mapping[str, str], optional: bool, ragged: list[Ragged]
-) -> dict[str, Any]:
-    """How to read a CSV file; ``ragged`` takes the lines that are left out."""
-    delimiter, header = _header(path)
-    columns = _present(path, header, wanted, optional)
-
-    def keep(row: Any) -> str:
-        # the header is row 1 and every record counts once, also one that holds line breaks
-        rule = f"has {row.actual_columns} fields, the header has {row.expected_columns}"
-        ragged.append(Ragged(row.number - 1, row.text, rule))
-        return "skip"
-
-    return {
-        "read_options": pacsv.ReadOptions(use_threads=False),  # row numbers need one thread
-        "parse_options": pacsv.ParseOptions(
-            delimiter=delimiter, newlines_in_values=True, invalid_row_handler=keep
-        ),
-        "convert_options": pacsv.ConvertOptions(
-            include_columns=columns,
-            column_types={column: pa.string() for column in columns},
-            strings_can_be_null=True,
-            null_values=EMPTY,
-        ),
-    }
+@dataclass(frozen=True)
+class _Header:
+    delimiter: str
+    names: Sequence[str]
+    skip: int = 0
+    """Lines before the header."""
+    hint: str = ""
+    """Which other delimiter the file seems to have, and how to say so."""
 
 
-def _header(path: str | Path) -> tuple[str, list[str]]:
-    """Delimiter and column names: the one of comma, semicolon, tab that parts the most names."""
-    best: tuple[str, list[str]] = (",", [])
-    for delimiter in (",", ";", "\t"):
-        with pacsv.open_csv(
-            path,
-            read_options=pacsv.ReadOptions(use_threads=False),
-            parse_options=pacsv.ParseOptions(
-                delimiter=delimiter, newlines_in_values=True, invalid_row_handler=lambda _: "skip"
-            ),
-        ) as reader:
-            names = reader.schema.names
-        if len(names) > len(best[1]):
-            best = (delimiter, names)
-    return best
+def _header(container: Container, wanted: Mapping[str, str], data: Data) -> _Header:
+    """The delimiter is the one that parts the most columns that are wanted, or columns at all."""
+    first = re.match(r'"?sep=(.)"?\r?\n?', container.head, re.IGNORECASE)  # from Excel, for Excel
+    head = container.head[first.end():] if first else container.head
+    columns = set(wanted.values())
+
+    def found(delimiter: str) -> tuple[int, int]:
+        names = _names(head, delimiter)
+        return len(columns & set(names)), len(names)
+
+    own = data.delimiter or (first[1] if first else None)
+    delimiter = own or max(DELIMITERS, key=found)
+    names = _names(head, delimiter)
+    hint = ""
+    if not columns <= set(names):
+        line = head.lstrip("\r\n").partition("\n")[0]
+        others = {*DELIMITERS, *re.findall(r"[^\w \"'.\-\r]", line)}
+        best = max(sorted(others), key=found)
+        if found(best)[0] > found(delimiter)[0]:
+            hint = (
+                f"its columns seem to be parted by {best!r}, not by {delimiter!r}; say so in "
+                f"[data]: delimiter = {json.dumps(best)}"
+            )
+        elif at := _line_of(head, columns):
+            hint = f"line {at} has the columns' names; delete the lines before it"
+        elif not columns & set(names) and any(re.match(r"[+-]?\d", name) for name in names):
+            hint = "its first line seems to be data; put a line with the columns' names before it"
+    return _Header(delimiter, names, 1 if first else 0, hint)
+
+
+def _line_of(head: str, columns: Collection[str]) -> int:
+    """Which of the first lines, from 1, names all of the columns; 0 for none."""
+    for at, line in enumerate(head.splitlines()[:50], 1):
+        if any(set(columns) <= {x.strip('"') for x in line.split(d)} for d in DELIMITERS):
+            return at
+    return 0
+
+
+def _names(head: str, delimiter: str) -> list[str]:
+    reader = csv.reader(io.StringIO(head, newline=""), delimiter=delimiter)
+    return next((row for row in reader if row), [])
 
 
 def _present(
-    path: str | Path, names: Sequence[str], wanted: Mapping[str, str], optional: bool
+    path: str | Path,
+    names: Sequence[str],
+    wanted: Mapping[str, str],
+    optional: bool,
+    hint: str = "",
 ) -> list[str]:
     """Source columns to read, each once."""
     twice = {name for name in names if list(names).count(name) > 1} & set(wanted.values())
@@ -209,6 +272,9 @@ def _present(
     for key, column in wanted.items():
         if column not in names and not optional:
             near = difflib.get_close_matches(column, names, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(names)}"
-            raise DataError(f"{path}: has no column {column!r}, wanted for data.{key}; {hint}")
+            listed = hide_pans(", ".join(names))
+            told = f"did you mean {near[0]!r}?" if near else f"it has {listed[:500]}"
+            raise DataError(
+                f"{path}: has no column {column!r}, wanted for data.{key}; {hint or told}"
+            )
     return [column for column in dict.fromkeys(wanted.values()) if column in names]

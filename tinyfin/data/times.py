@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-import datetime as dt
+import re
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,52 +12,52 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tinyfin.config import Column
-from tinyfin.data.parse import flat, texts
+from tinyfin.config.patterns import form_of
+from tinyfin.data.cells import Ints, Mask, UnreadableType, by_value, texts, to_mask, to_numpy
+from tinyfin.data.clocks import FORMS, offsets, patterns_for, read_forms, zone_of
+from tinyfin.data.numerals import Style, number
+from tinyfin.data.parse import floats, wholes
 from tinyfin.data.transactions import EPOCH_UNIX_S
 
 __all__ = ["Times", "parse_times"]
 
-Mask = npt.NDArray[np.bool_]
-
-_ISO = (
-    r"^(?P<day>[0-9]{4}-[0-9]{2}-[0-9]{2})"
-    r"(?:[T ](?P<hm>[0-9]{2}:[0-9]{2})(?::(?P<s>[0-9]{2})(?:[.,][0-9]+)?)?"
-    r"\s*(?P<zone>Z|[+-][0-9]{2}:?[0-9]{2})?)?$"
-)
-_NUMBER = r"^[+-]?[0-9]+(\.[0-9]*)?$"
-_MS_FROM = 10**11  # larger numbers can only be milliseconds: in seconds it is the year 5138
-_UNITS = {"minutes": 60.0, "hours": 3600.0, "days": 86_400.0}
+_LONG_UNITS = {"minutes": 60.0, "hours": 3600.0, "days": 86_400.0}
+_PER_SECOND = {"seconds": 1, "milliseconds": 10**3, "microseconds": 10**6, "nanoseconds": 10**9}
+_COMPACT = ((20000101, 21370101), (200001010000, 213701010000),
+            (20000101000000, 21370101000000), (20000101000000000, 21370101000000000))  # fmt: skip
 _RANGE = "must lie between 2000-01-01 and 2136-02-07"
 
 
 class Times(NamedTuple):
     """int64[n] UTC and local seconds, bool[n] present, broken rules with their rows."""
 
-    mono_s: npt.NDArray[np.int64]
-    local_s: npt.NDArray[np.int64]
+    mono_s: Ints
+    local_s: Ints
     present: Mask
     broken: list[tuple[Mask, str]]
 
 
-def parse_times(column: pa.Array, how: Column) -> Times:
-    """Times of a column by its type and ``how.format``.
+def parse_times(array: pa.Array, how: Column) -> Times:
+    """Times of a flat column by its type and ``how.format``.
 
-    Arrow timestamps and dates are taken as they are. Text is ISO 8601: an offset makes UTC for
-    ``mono_s`` and leaves the written wall clock for ``local_s``. Numbers are seconds (milliseconds
-    from 1e11 on, unless ``format`` says; or minutes, hours, days) since ``how.epoch``, or
-    1970-01-01. ``how.pattern`` reads text by strptime's directives. Fractions of a second
-    are cut off. ``how.utc_offset`` is added to the local time. Times must fit u32.
+    Arrow timestamps are taken as they are; one with a zone has the wall clock of that zone for
+    ``local_s``. Text is ISO 8601 or another form of ``FORMS``: an offset or a zone makes UTC for
+    ``mono_s`` and leaves the written wall clock for ``local_s``; or it is as ``how.pattern`` says.
+    Numbers count from ``how.epoch``, or 1970-01-01: seconds or smaller units, told apart by their
+    size where ``format`` does not say, or minutes, hours, days, which are rounded to the nearest
+    second. Fractions of a second are cut off. ``how.utc_offset`` is added to the local time. Times
+    must fit u32.
     """
-    array = flat(column)
-    kind = array.type
-    if how.pattern is not None and not pa.types.is_temporal(kind):
-        times = _from_pattern(texts(array), how.pattern)
-    elif pa.types.is_temporal(kind) and not pa.types.is_time(kind):
+    kind, style = array.type, Style.of(how.strip, how.decimal)
+    is_text = pa.types.is_string(kind)
+    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
         times = _from_arrow(array)
-    elif how.format == "iso" or (how.format in (None, "auto") and _looks_iso(array)):
-        times = _from_iso(texts(array))
+    elif how.pattern is not None or how.format == "iso" or pa.types.is_time(kind):
+        times = _from_text(array if is_text else texts(array), how.pattern, style)
+    elif is_text and how.format in (None, "auto") and how.strip is None:
+        times = _from_any(array, how, style)
     else:
-        times = _from_numbers(array, how)
+        times = _from_numbers(array, how, style)
     return _checked(times, how)
 
 
@@ -71,137 +71,114 @@ def _checked(times: Times, how: Column) -> Times:
     if how.epoch is None:
         rule += '; if it counts from another day, say so: epoch = "YYYY-MM-DD"'
         if how.format in (None, "auto"):
-            rule += ', and in what: format = "hours"'
+            rule += (
+                ', and in what: format = "hours"; a spreadsheet counts days: format = "days", '
+                'epoch = "1899-12-30"'
+            )
     return times._replace(local_s=local, broken=[*times.broken, (bad, rule)])
-
-
-def _looks_iso(array: pa.Array) -> bool:
-    if not pa.types.is_string(array.type):
-        return False
-    numeric = pc.sum(pc.match_substring_regex(texts(array), _NUMBER)).as_py() or 0
-    return bool(numeric * 2 < len(array) - array.null_count or array.null_count == len(array))
 
 
 def _from_arrow(array: pa.Array) -> Times:
     if pa.types.is_date(array.type):
         array = array.cast(pa.timestamp("ms"))
     per_second = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[array.type.unit]
-    present = _np(array.is_valid())
-    ticks = _np(pc.fill_null(array.cast(pa.int64()), 0))
-    seconds = ticks // per_second - EPOCH_UNIX_S
-    return Times(seconds, seconds, present, [])
+    present = to_mask(array.is_valid())
+    seconds = to_numpy(array.cast(pa.int64())) // per_second - EPOCH_UNIX_S
+    local = seconds
+    if array.type.tz is not None:
+        zone = zone_of(array.type.tz)
+        if zone is None:
+            raise UnreadableType(f"times of the zone {array.type.tz!r}, which is not known here")
+        local = seconds + offsets(seconds, zone, of_wall=False)
+    return Times(seconds, local, present, [])
 
 
-def _from_numbers(array: pa.Array, how: Column) -> Times:
-    rule = "must be a time in seconds or milliseconds"
-    n = len(array)
-    if pa.types.is_string(array.type):
-        text = texts(array)
-        present = _np(text.is_valid())
-        numeric = _np(pc.fill_null(pc.match_substring_regex(text, _NUMBER), False))
-        array = pc.if_else(pa.array(numeric), text, "0").cast(pa.float64())
-        broken = [(present & ~numeric, rule)]
-        numbers = _np(array)
-    elif pa.types.is_integer(array.type) or pa.types.is_floating(array.type):
-        present = _np(array.is_valid())
-        numbers = _np(pc.fill_null(array, pa.scalar(0, array.type)))
-        finite = np.isfinite(numbers)
-        broken = [(present & ~finite, rule)]
-        numbers = np.where(finite, numbers, 0)
-    else:
-        present = _np(array.is_valid())
-        none = np.zeros(n, np.int64)
-        return Times(none, none, present, [(present, f"{rule}, not {array.type}")])
-    limited = np.clip(numbers, -(2.0**52), 2.0**52)
-    if how.format in _UNITS:
-        seconds = np.floor(np.clip(limited, -(2.0**33), 2.0**33) * _UNITS[how.format])
-    else:
-        ms = numbers >= _MS_FROM if how.format in (None, "auto") else how.format == "milliseconds"
-        seconds = np.floor(np.where(ms, limited / 1000.0, limited))
-    seconds = seconds.astype(np.int64)
-    seconds += -EPOCH_UNIX_S if how.epoch is None else how.epoch
-    return Times(seconds, seconds, present, broken)
-
-
-def _from_pattern(text: pa.Array, pattern: str) -> Times:
-    present = _np(text.is_valid())
-    parsed = pc.strptime(text, format=pattern, unit="s", error_is_null=True)
-    good = _np(parsed.is_valid()) & present
-    # strptime takes a 31st of February for the 3rd of March: look again where that may have been
-    early = good & (_np(pc.fill_null(pc.day(parsed), 9)) <= 3)
-    if early.any():
-        words = text.filter(pa.array(early)).dictionary_encode()
-        real = np.array([_is_real(word, pattern) for word in words.dictionary.to_pylist()])
-        good[early] = real[_np(words.indices)]
-    seconds = _np(pc.fill_null(parsed.cast(pa.int64()), 0)) - EPOCH_UNIX_S
-    rule = f'must be a time written as pattern = "{pattern}"'
-    return Times(seconds, seconds, present, [(present & ~good, rule)])
-
-
-def _is_real(word: str, pattern: str) -> bool:
-    try:
-        dt.datetime.strptime(word, pattern)
-    except ValueError:
-        return False
-    return True
-
-
-def _from_iso(text: pa.Array) -> Times:
-    present = _np(text.is_valid())
-    parts = pc.extract_regex(text, _ISO)
-    good = _np(parts.is_valid()) & present
-    day, hm, s, zone = (pc.fill_null(_part(parts, name), "") for name in ("day", "hm", "s", "zone"))
-    wall = pc.binary_join_element_wise(
-        _or(day, "1970-01-01"),
-        pc.binary_join_element_wise(_or(hm, "00:00"), _or(s, "00"), ":"),
-        "T",
+def _from_any(array: pa.Array, how: Column, style: Style) -> Times:
+    """Text of which each row is a number or a time in words."""
+    plain = rf"^(?:{style.plain})(?:[eE][+-]?[0-9]{{1,3}})?$"
+    is_number = to_mask(pc.match_substring_regex(array, plain))
+    if not is_number.any():
+        return _from_text(array, None, style)
+    if is_number.all():
+        return _from_numbers(array, how, style)
+    times = _from_numbers(pc.if_else(pa.array(is_number), array, None), how, style)
+    words = _from_text(pc.if_else(pa.array(is_number), None, array), None, style)
+    return Times(
+        np.where(is_number, times.mono_s, words.mono_s),
+        np.where(is_number, times.local_s, words.local_s),
+        times.present | words.present,
+        [*times.broken, *words.broken],
     )
-    try:
-        local = _np(wall.cast(pa.timestamp("s")).cast(pa.int64()))
-    except pa.ArrowInvalid:
-        local, real = _one_by_one(wall)
-        good &= real
-    offset = _np(_offset(zone))
-    local = local - EPOCH_UNIX_S
-    rule = (
-        'must be a time like "2018-08-01T12:30:00" (ISO 8601); written otherwise, say how: '
-        'pattern = "%d.%m.%Y %H:%M:%S"'
-    )
-    return Times(local - offset, local, present, [(present & ~good, rule)])
 
 
-def _part(parts: pa.Array, name: str) -> pa.Array:
-    return pc.struct_field(parts, name)
+def _from_numbers(array: pa.Array, how: Column, style: Style) -> Times:
+    what = "a time in seconds or milliseconds"
+    base = -EPOCH_UNIX_S if how.epoch is None else how.epoch
+    per_second: npt.NDArray[Any] | float
+    if how.format in _LONG_UNITS:
+        found = floats(array, style)
+        per_second = 1 / _LONG_UNITS[how.format]
+        numbers = np.nan_to_num(np.clip(found.values.view(np.float64), -(2.0**33), 2.0**33))
+        seconds = np.rint(numbers / per_second).astype(np.int64) + base
+    else:
+        found = wholes(array, what, style)
+        size = np.abs(found.values)
+        per_second = _PER_SECOND.get(how.format or "") or np.select(
+            [size < 10**11, size < 10**14, size < 10**17], [1, 10**3, 10**6], 10**9
+        )
+        seconds = found.values // per_second + base
+    if how.epoch is None and how.format in (None, "auto"):
+        dates = np.any([(found.values >= a) & (found.values < b) for a, b in _COMPACT], axis=0)
+        if dates.any():
+            words = pa.array(found.values[dates]).cast(pa.string())
+            seconds[dates], _, real = read_forms(words, FORMS)
+            seconds[np.flatnonzero(dates)[~real]] = -1
+    if pa.types.is_floating(array.type):
+        sizes = to_numpy(array)
+        sizes = np.where(np.isfinite(sizes), np.abs(sizes), 0).astype(sizes.dtype)
+        rule = (
+            f"a {array.type.bit_width}-bit floating-point number is too coarse for this time; "
+            "store the column as 64-bit float, integer or text"
+        )
+        found.broken.append((found.present & (np.spacing(sizes) > per_second), rule))
+    return Times(seconds, seconds, found.present, found.broken)
 
 
-def _or(array: pa.Array, default: str) -> pa.Array:
-    return pc.if_else(pc.equal(array, ""), default, array)
+def _from_text(array: pa.Array, pattern: str | None, style: Style) -> Times:
+    present = to_mask(array.is_valid())
+    if pattern is None:
+        try:  # the most usual forms, many times faster
+            local = to_numpy(array.cast(pa.timestamp("us")).cast(pa.int64())) // 10**6
+            local -= EPOCH_UNIX_S
+            return Times(local, local, present, [])
+        except pa.ArrowInvalid:
+            pass
+    array = pc.replace_substring_regex(array, r"\p{Zs}", " ")  # no-break and thin blanks
+    mono, local, good = read_forms(array, FORMS if pattern is None else (form_of(pattern),))
+    bad = present & ~good
+    if not bad.any():
+        return Times(mono, local, present, [])
+    if pattern is not None:
+        rule = f'must be a time written as pattern = "{pattern}"'
+        return Times(mono, local, present, [(bad, rule)])
+
+    def why_not(word: str) -> str:
+        if re.fullmatch(r"[0-9.,' ]+", word) and not patterns_for(word):
+            why = number(word, style)
+            return f"must be a time as a number: {why}" if isinstance(why, str) else _NO_TIME
+        if abbreviation := re.search(r"[0-9] ([A-Z]{3,5})$", word):
+            return (
+                f"{_NO_TIME}; several zones are called {abbreviation[1]!r}: write the offset, as "
+                "in +02:00, or the zone's name, as in Europe/Berlin"
+            )
+        if not patterns_for(word) and re.search(r"[^\W\d_]{3}", word):
+            return f"{_NO_TIME}; names of months and days are read in English"
+        fit = " or ".join(f'pattern = "{p}"' for p in patterns_for(word))
+        return f'{_NO_TIME}; written otherwise, say how: {fit or _PATTERN}'
+
+    _, _, broken = by_value(pc.if_else(pa.array(bad), array, None), why_not)
+    return Times(mono, local, present, broken)
 
 
-def _offset(zone: pa.Array) -> pa.Array:
-    """Seconds east of UTC of "Z", "+02:00" or "-0530"; 0 for none."""
-    plain = pc.replace_substring(_or(pc.replace_substring(zone, "Z", ""), "+0000"), ":", "")
-    hours = pc.utf8_slice_codeunits(plain, 1, 3).cast(pa.int64())
-    minutes = pc.utf8_slice_codeunits(plain, 3, 5).cast(pa.int64())
-    size = pc.add(pc.multiply(hours, 3600), pc.multiply(minutes, 60))
-    return pc.if_else(pc.starts_with(plain, "-"), pc.negate(size), size)
-
-
-def _one_by_one(wall: pa.Array) -> tuple[npt.NDArray[np.int64], Mask]:
-    """Slow road, taken when some day does not exist: finds which."""
-    seconds = np.zeros(len(wall), np.int64)
-    real = np.ones(len(wall), np.bool_)
-    for i, text in enumerate(wall.to_pylist()):
-        try:
-            moment = dt.datetime.fromisoformat(text).replace(tzinfo=dt.UTC)
-            seconds[i] = int(moment.timestamp())
-        except ValueError:
-            real[i] = False
-    return seconds, real
-
-
-def _np(array: pa.Array) -> npt.NDArray[Any]:
-    if isinstance(array, pa.ChunkedArray):
-        array = array.combine_chunks()
-    out: npt.NDArray[Any] = array.to_numpy(zero_copy_only=False)
-    return out
+_NO_TIME = 'must be a time like "2018-08-01T12:30:00" (ISO 8601)'
+_PATTERN = 'pattern = "%d.%m.%Y %H:%M:%S"'

@@ -102,6 +102,7 @@ def write_as_host(
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    from tinyfin.data.cards import CardGuard
     from tinyfin.data.readers import read
     from tinyfin.data.tables import column_names, read_table
 
@@ -109,11 +110,13 @@ def write_as_host(
     columns = host_columns(tx, config.data.notices)
     tables = []
     for path in paths:
-        names = column_names(path)
+        names = column_names(path, config.data)
         taken = sorted(set(names) & set(columns))
         if taken:
             raise DataError(f"{path}: has a column {taken[0]!r} already; take it out first")
-        tables.append(read_table(path, {name: name for name in names}, optional=False)[0])
+        table, _ = read_table(path, {name: name for name in names}, False, config.data)
+        CardGuard(str(path)).check_table(table)
+        tables.append(table)
     try:
         table = pa.concat_tables(tables)
     except pa.ArrowInvalid as error:

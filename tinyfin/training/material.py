@@ -91,7 +91,7 @@ def prepare(
     from tinyfin.data.tables import column_names
 
     tx = read(list(paths), config, skip_bad_rows=skip_bad_rows, progress=note)
-    columns = frozenset(name for path in paths for name in column_names(path))
+    columns = frozenset(name for path in paths for name in column_names(path, config.data))
     return Material(tx, tuple(file_facts(paths)), columns)
 
 

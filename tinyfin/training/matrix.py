@@ -59,7 +59,7 @@ def write_matrix(
 
     from tinyfin.pack.container import build_pack
 
-    there = {name for path in paths for name in column_names(path)}
+    there = {name for path in paths for name in column_names(path, config.data)}
     features = settled(config, there)
     program = compile_program(features, config.schema, **config.features.capacities)
     others = {*COLUMNS, "label"} if parting is None else {*COLUMNS, "label", "part"}
