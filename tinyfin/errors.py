@@ -15,7 +15,8 @@
     │   ├── ProtocolError     it answers, but not as docs/formats/wire.md says
     │   └── BenchError        the bench: no such port, board taken, emulator ended
     ├── ToolError         6   a tool that is needed is missing or failed
-    └── BudgetError       7   it does not fit
+    ├── BudgetError       7   it does not fit
+    └── Interrupted     130   somebody pressed Ctrl-C
 
 The number is the exit code of the command line; 2 is a usage error and belongs to click. A message
 says where, what and what to do, in that order, because it is all that the user will see.
@@ -38,6 +39,7 @@ __all__ = [
     "FailureKind",
     "FlashError",
     "InputError",
+    "Interrupted",
     "LinkError",
     "MismatchError",
     "MissingToolError",
@@ -161,3 +163,9 @@ class BudgetError(TinyfinError):
     """It does not fit; the message gives need and have."""
 
     exit_code = 7
+
+
+class Interrupted(TinyfinError):
+    """Somebody pressed Ctrl-C."""
+
+    exit_code = 130

@@ -1,19 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files that are whole: written beside their place and renamed, so that no reader meets half of one
-and an interrupted command leaves the old one."""
+"""Files and folders that are whole: made beside their place and put there at once, so that no
+reader meets half of one and an interrupted command leaves the old one."""
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import errno
 import os
 import shutil
-import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tinyfin.errors import InputError
+from tinyfin.claims import claimed, temporary_name
+from tinyfin.errors import InputError, TinyfinError
 
-__all__ = ["whole", "write"]
+__all__ = ["folder", "remove_unfinished", "require_space", "whole", "write"]
+
+_NEARLY_FULL_BYTES = 1 << 20
+_unfinished: set[Path] = set()
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
 
 def write(path: str | Path, content: bytes | str, *, make_folder: bool = False) -> Path:
@@ -38,25 +45,160 @@ def whole(path: str | Path, *, make_folder: bool = False) -> Iterator[Path]:
     path = Path(path)
     place = path.resolve()
     plain = place.is_file() or not place.exists()
-    unfinished = (
-        place.with_name(f".{place.name}.{os.getpid()}.{threading.get_ident()}") if plain else place
-    )
+    unfinished = temporary_name(place) if plain else place
+    _unfinished.update({unfinished} if plain else ())
     try:
-        if make_folder:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        with _explained(path, (unfinished, place, *path.parents)):
+            if make_folder:
+                path.parent.mkdir(parents=True, exist_ok=True)
             yield unfinished
             if plain:
                 if place.exists():
                     shutil.copymode(place, unfinished)
                 unfinished.replace(place)
+    finally:
+        _unfinished.discard(unfinished)
+        if plain and place.parent.is_dir():
+            unfinished.unlink(missing_ok=True)
+
+
+@contextmanager
+def folder(
+    path: str | Path,
+    *,
+    empty: bool = False,
+    keep: tuple[type[TinyfinError], ...] = (),
+    ours: Collection[str] | None = None,
+) -> Iterator[Path]:
+    """A copy of the folder ``path`` to change in a ``with`` block, empty when there is none or when
+    asked for: its end puts the copy in the folder's place at once, an exception leaves the old one.
+
+    Files of the copy are links to the old ones: replace them (:func:`write`), never write into one.
+    The name is claimed meanwhile. keep: exceptions that keep the changes, too. ours: the names that
+    may be in it, None for all; a folder with others, or the current one, stays, and the new files
+    are put into it one after another. Raises InputError.
+    """
+    place = Path(path).resolve()
+    made = temporary_name(place)
+    with claimed(path, make_folder=True):
+        _unfinished.add(made)
+        try:
+            with _explained(path, (made, place), made):
+                if place.is_dir() and not empty:
+                    shutil.copytree(place, made, symlinks=True, copy_function=_link)
+                else:
+                    made.mkdir()
+                try:
+                    yield made
+                except keep:
+                    _put(made, place, ours)
+                    raise
+                _put(made, place, ours)
         finally:
-            if plain and place.parent.is_dir():
-                unfinished.unlink(missing_ok=True)
-    except OSError as error:
-        here = {str(unfinished), str(place), *map(str, path.parents)}
-        if error.filename is not None and str(error.filename) not in here:
-            raise  # of a file that the block reads
+            shutil.rmtree(made, ignore_errors=True)
+            _unfinished.discard(made)
+
+
+def remove_unfinished() -> None:
+    """Remove what blocks of :func:`whole` and :func:`folder` have not finished: for a process that
+    ends without leaving them."""
+    for path in list(_unfinished):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+
+
+def require_space(path: str | Path, needed_bytes: int, what: str) -> None:
+    """InputError when the file system of ``path`` has less room than ``what`` will need."""
+    free = shutil.disk_usage(_there(Path(path).resolve())).free
+    if free < needed_bytes:
         raise InputError(
-            f"{path}: cannot be written: {error.strerror or error}; choose another path"
+            f"{path}: {what} will need about {_megabytes(needed_bytes)}, and {_megabytes(free)} "
+            "are free there; free some space, or choose another path"
+        )
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 1e6:,.0f} MB"
+
+
+@contextmanager
+def _explained(path: str | Path, own: Iterable[Path], made: Path | None = None) -> Iterator[None]:
+    """What goes wrong with writing ``path`` as InputError; errors of other files are not touched.
+
+    own: names that the caller writes to. made: a folder that stands for ``path``: messages name
+    ``path`` in its place.
+    """
+    try:
+        yield
+    except TinyfinError as error:
+        if made is not None:
+            error.args = tuple(str(arg).replace(str(made), str(path)) for arg in error.args)
+        raise
+    except Exception as error:
+        told = (error.strerror or str(error)) if isinstance(error, OSError) else ""
+        name = getattr(error, "filename", None)
+        place = Path(os.fsdecode(name)) if isinstance(name, (str, bytes)) else None
+        ours = place is None or place in own or (
+            made is not None and made in place.parents and not isinstance(error, FileNotFoundError)
+        )
+        # a library may not say in an OSError that the disk is full
+        full = shutil.disk_usage(_there(Path(path).resolve())).free < _NEARLY_FULL_BYTES
+        if not full and not (isinstance(error, OSError) and ours):
+            raise
+        raise InputError(
+            f"{path}: cannot be written: {os.strerror(errno.ENOSPC) if full else told}; "
+            f"{'free some space, or ' if full else ''}choose another path"
         ) from error
+
+
+def _there(place: Path) -> Path:
+    """The nearest folder above ``place`` that exists."""
+    return next(folder for folder in (place, *place.parents) if folder.is_dir())
+
+
+def _link(source: str, target: str) -> None:
+    """A second name for a file; a copy where the file system knows no such thing."""
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError:
+        shutil.copy2(source, target, follow_symlinks=False)
+
+
+def _put(made: Path, place: Path, ours: Collection[str] | None) -> None:
+    """Put the folder ``made`` in the place of ``place``, in one step where the system can; what
+    was there is at ``made`` then."""
+    if not place.exists():
+        made.rename(place)
+        return
+    if ours is not None and (
+        place == Path.cwd() or any(entry.name not in ours for entry in place.iterdir())
+    ):
+        for source in sorted(path for path in made.rglob("*") if path.is_file()):
+            target = place / source.relative_to(made)
+            if not target.exists() or not source.samefile(target):
+                target.parent.mkdir(exist_ok=True)
+                source.replace(target)
+        return
+    try:
+        _exchange(made, place)
+    except OSError as error:
+        if error.errno not in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP):
+            raise OSError(error.errno, os.strerror(error.errno or 0), str(place)) from error
+        old = made.with_name(made.name + ".old")  # whoever claims the name next puts it back
+        place.rename(old)
+        made.rename(place)
+        old.rename(made)
+
+
+def _exchange(one: Path, other: Path) -> None:
+    """Swap two names. Raises OSError."""
+    try:
+        call = ctypes.CDLL(None, use_errno=True).renameat2
+    except (AttributeError, OSError):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS)) from None
+    if call(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), str(other))

@@ -7,18 +7,22 @@ reads the table only, so it stays quick and needs none of the extras.
 
 from __future__ import annotations
 
+import errno
 import importlib
 import importlib.util
+import io
 import json
-import signal
+import os
 import sys
+import tempfile
 from collections.abc import Sequence
 from typing import Any
 
 import click
 
-from tinyfin import __version__
-from tinyfin.errors import InputError, TinyfinError, ToolError
+from tinyfin import __version__, packages, progress
+from tinyfin.cli.ending import watch_signals
+from tinyfin.errors import InputError, Interrupted, TinyfinError
 
 __all__ = ["VERBS", "main"]
 
@@ -56,22 +60,10 @@ Exit codes:
   5  target or link does not answer
   6  a needed tool is missing or failed
   7  does not fit
+  130  interrupted (Ctrl-C); 143 terminated (SIGTERM)
 """
 
-# What to install when a verb's import fails: the extra that brings the module.
-EXTRAS = {
-    "train": (
-        "tensorflow",
-        "keras",
-        "sklearn",
-        "matplotlib",
-        "tflite",
-        "tflite_micro",
-        "ai_edge_litert",
-        "xgboost",
-    ),
-    "build": ("platformio", "SCons"),
-}
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class _Verbs(click.Group):
@@ -99,30 +91,41 @@ class _Verbs(click.Group):
     def main(self, args: Sequence[str] | None = None, *rest: Any, **extra: Any) -> Any:
         """Run a verb; an error becomes ``error: ...`` on stderr and the exit code of its class."""
         words = list(sys.argv[1:] if args is None else args)
+        as_json = "--json" in words
         if args is None:
-            # ended from outside, a verb still ends the emulators and compilers that it has started
-            signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+            watch_signals()
+            for stream in (sys.stdout, sys.stderr):
+                if isinstance(stream, io.TextIOWrapper):  # a file's name may be no UTF-8
+                    stream.reconfigure(errors="backslashreplace")
         try:
-            return super().main(words, *rest, **extra)
+            with progress.showing(progress.Screen()):
+                return super().main(words, *rest, **{**_plain_output(), **extra})
         except TinyfinError as error:
-            _fail(error, "--json" in words)
+            _fail(error, as_json)
         except OSError as error:
-            if error.filename is None:
+            if error.filename is None and error.errno not in _FULL:
                 raise
-            told = f"{error.filename}: {error.strerror}; check the path and the right to use it"
-            _fail(InputError(told), "--json" in words)
+            where = error.filename or tempfile.gettempdir()
+            told = f"{where}: {error.strerror}; check the path, the right to use it and free space"
+            _fail(InputError(told), as_json)
         except ModuleNotFoundError as error:
             missing = (error.name or "").split(".")[0]
-            extra_name = next((k for k, names in EXTRAS.items() if missing in names), None)
-            if extra_name is None:
+            if not packages.extra_of(missing):
                 raise
-            _fail(
-                ToolError(
-                    f"the Python package {missing} is not installed; "
-                    f"get it with: pip install 'tinyfin[{extra_name}]'"
-                ),
-                "--json" in words,
-            )
+            _fail(packages.missing(missing), as_json)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the verb; click itself would make exit code 1 of Ctrl-C."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise Interrupted("interrupted; what was not finished is removed") from None
+
+
+def _plain_output() -> dict[str, Any]:
+    """No colours where nobody wants them (no-color.org) or the terminal knows none."""
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return {"color": False} if plain else {}
 
 
 def _exists(module: str) -> bool:

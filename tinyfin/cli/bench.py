@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from tinyfin.cli.output import emit, json_option, note, progress
+from tinyfin.cli.output import emit, json_option, note
+from tinyfin.progress import stage
 
 __all__ = ["command"]
 
@@ -49,9 +50,8 @@ def command(
 
     inputs = array(inputs_path)
     expected = None if expect_path is None else array(expect_path)
-    note(f"building the bench for {target_name}")
-    with progress(len(inputs), "inferring") as bar:
-        result = bench(model, target_name, inputs, expected, progress=bar.update)
+    with stage("inferring", len(inputs), "rows") as inferring:
+        result = bench(model, target_name, inputs, expected, progress=inferring.step)
     facts = result.as_dict()
     lines = [f"{key.replace('_', ' ')}: {value}" for key, value in facts.items()]
     emit(facts, as_json, "\n".join(lines))

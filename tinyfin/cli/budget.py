@@ -11,6 +11,7 @@ import click
 from tinyfin.cli.output import emit, json_option, note
 from tinyfin.cli.trust import public_key_option
 from tinyfin.config.sizes import parse_size
+from tinyfin.progress import stage
 
 if TYPE_CHECKING:
     from tinyfin.hil.measure.budget import Budget
@@ -106,12 +107,18 @@ def _tell(
 
     def one(name: str) -> Budget | BudgetError:
         try:
-            return budget(run, name, tx=tx, measure=measure, keys=keys, note=note)
+            with stage(name):
+                return budget(run, name, tx=tx, measure=measure, keys=keys)
         except BudgetError as error:
             return error
+        finally:
+            whole.step()
 
     # builds and emulators are other processes: two at a time keep two cores busy
-    with ThreadPoolExecutor(max_workers=2) as pool:
+    with (
+        stage("budget", len(names), "targets") as whole,
+        ThreadPoolExecutor(max_workers=2) as pool,
+    ):
         rows = dict(zip(names, pool.map(one, names), strict=True))
     found = [row for row in rows.values() if not isinstance(row, BudgetError)]
     misfits = {name: str(row) for name, row in rows.items() if isinstance(row, BudgetError)}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from tinyfin.cli.output import emit, json_option, note
+from tinyfin.cli.output import claim, emit, json_option, note
 from tinyfin.cli.trust import public_key_option, release_option
 
 __all__ = ["command"]
@@ -47,7 +47,9 @@ def command(
 
     target = catalogue.get(target_name)
     pack = None if generated is not None else flash.run_pack(run)
-    note(f"building for {target.name}: {target.title}")
+    if run.is_dir():
+        claim(run, shared=True)
+        claim(flash.run_folder(run) / target.name, make_folder=True)
     keys = None
     if pack is not None:
         keys = trusted_keys(run, public_keys)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from tinyfin.cli.output import emit, json_option, note
+from tinyfin.cli.output import claim, emit, json_option, note
 from tinyfin.cli.trust import public_key_option
 
 __all__ = ["command"]
@@ -46,13 +46,17 @@ def command(
     From a run folder with a model.tflite come model_tflite.h and .c
     too, for those who run the network in TensorFlow Lite Micro.
     """
+    from tinyfin import files
+    from tinyfin.codegen.emit import FILES
     from tinyfin.codegen.emit import emit as write
     from tinyfin.codegen.layout import read_layout
+    from tinyfin.codegen.monocypher import FOLDER as MONOCYPHER
     from tinyfin.codegen.monocypher import put_beside
     from tinyfin.pack.trust import require_trusted, trusted_keys
     from tinyfin.targets import catalogue
     from tinyfin.targets.flash import run_pack, target_pack
 
+    claim(out_dir, make_folder=True)
     path = run_pack(run)
     keys = trusted_keys(run, public_keys)
     require_trusted(path.read_bytes(), keys, run)
@@ -61,9 +65,11 @@ def command(
     pack = path.read_bytes()
     tflite = run / "model.tflite" if run.is_dir() else None
     model = tflite.read_bytes() if tflite is not None and tflite.is_file() else None
-    written = write(pack, out_dir, tflite=model, keys=keys)
-    if with_monocypher:
-        written = [*written, *put_beside(out_dir / "monocypher")]
+    with files.folder(out_dir, ours=(*FILES, MONOCYPHER)) as made:
+        written = write(pack, made, tflite=model, keys=keys)
+        if with_monocypher:
+            written += put_beside(made / MONOCYPHER)
+    written = [out_dir / path.relative_to(made) for path in written]
     layout = read_layout(pack)
     emit(
         {

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from tinyfin.cli.output import emit, json_option, note
+from tinyfin.cli.output import claim, emit, json_option, note
 from tinyfin.cli.trust import public_key_option
 
 __all__ = ["command"]
@@ -42,6 +42,7 @@ def command(
     from tinyfin.training.run import open_run
 
     runs = (open_run(run_a), open_run(run_b))
+    claim(changes, make_folder=True)
     keys = [trusted_keys(run.path, public_keys) for run in runs]
     for run, own in zip(runs, keys, strict=True):
         require_trusted(run.pack_bytes(), own, run.pack)

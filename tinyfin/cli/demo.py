@@ -35,7 +35,6 @@ def command(
 
     Exit code 4 when anything that the terminal computed differs from the workstation's.
     """
-    from tinyfin.cli.train import bar
     from tinyfin.config import load
     from tinyfin.errors import MismatchError
     from tinyfin.hil.demo import run_demo
@@ -45,7 +44,7 @@ def command(
         config_path = project_dir() / "models" / "payment" / "tinyfin.toml"
     demo = run_demo(
         load(config_path), data=list(data) or None, out=out, name=name, target_name=target_name,
-        note=note, progress=bar(),
+        note=note,
     )
     emit(demo.facts, as_json, demo.text())
     if not demo.replayed.ok:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,9 @@ from typing import Any
 import click
 
 from tinyfin import files
-from tinyfin.cli.output import emit, json_option, note
+from tinyfin.cli.output import claim, emit, json_option, note
 from tinyfin.errors import InputError, MismatchError
+from tinyfin.progress import stage
 
 __all__ = ["command", "data_of", "weeks_of"]
 
@@ -89,23 +89,27 @@ def command(
     from tinyfin.training.evaluation.gates import check, load_gate
     from tinyfin.training.evaluation.page import write_page
     from tinyfin.training.evaluation.run import evaluate_run
-    from tinyfin.training.run import open_run
+    from tinyfin.training.run import changing_run, open_run
 
     folder = open_run(run)
+    claim(run, card, skip_bad_rows)
     bounds = load_gate(gate) if gate is not None else None
     found = evaluate_run(
         folder, data_of(folder, data), quantize=quantize, protocol=protocol,
         weeks=weeks_of(weeks), seeds=seeds, delays=_delays(delays), cold=cold,
         families=None if families is None else [name.strip() for name in families.split(",")],
-        skip_bad_rows=skip_bad_rows, note=note, progress=_bar,
+        skip_bad_rows=skip_bad_rows, note=note,
     )
     facts = found.facts
     if bounds is not None:
         facts["gate"] = check(facts, bounds)
-    folder.write_json("evaluation.json", facts)
-    page = write_page(folder.path / "evaluation.html", found)
     text = model_card(facts, folder)
-    files.write(folder.path / "MODEL_CARD.md", text)
+    with changing_run(folder) as changed:
+        changed.write_json("evaluation.json", facts)
+        with stage("drawing the page"):
+            write_page(changed.path / "evaluation.html", found)
+        files.write(changed.path / "MODEL_CARD.md", text)
+    page = folder.path / "evaluation.html"
     if card is not None:
         files.write(card, text)
     emit(facts, as_json, f"{table_text(facts)}\nreport: {page}")
@@ -125,12 +129,6 @@ def _delays(text: str | None) -> list[int] | None:
         return [parse_duration(part.strip()) for part in text.split(",")]
     except ValueError as error:
         raise InputError(f"--delays {text!r}: {error}") from error
-
-
-def _bar(done: int, of: int, text: str) -> None:
-    end = "\n" if not sys.stderr.isatty() or done == of else ""
-    start = "\r" if sys.stderr.isatty() else ""
-    click.echo(f"{start}evaluated {done} of {of}: {text}{end}", err=True, nl=False)
 
 
 def table_text(facts: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from tinyfin.cli.output import emit, json_option, note, share
+from tinyfin.cli.output import claim, emit, json_option, note
 
 __all__ = ["command"]
 
@@ -109,17 +109,17 @@ def _write(
     from tinyfin.training.run import open_run
 
     found = None if run is None else open_run(run)
-    with share("features") as show:
-        result = write_matrix(
-            paths,
-            load(config) if found is None else found.config(),
-            out,
-            maps=None if found is None else found.maps(),
-            with_label=with_label,
-            parting=Parting.of(found) if found is not None and with_part else None,
-            skip_bad_rows=skip_bad_rows,
-            note=note, progress=show,
-        )  # fmt: skip
+    claim(out, skip_bad_rows, make_folder=True)
+    result = write_matrix(
+        paths,
+        load(config) if found is None else found.config(),
+        out,
+        maps=None if found is None else found.maps(),
+        with_label=with_label,
+        parting=Parting.of(found) if found is not None and with_part else None,
+        skip_bad_rows=skip_bad_rows,
+        note=note,
+    )
     emit(
         result, as_json,
         f"{result['transactions']} transactions of {result['terminals']} terminals, "
@@ -133,6 +133,7 @@ def _write_as_host(
     from tinyfin.config import load
     from tinyfin.training.host import write_as_host
 
+    claim(out, make_folder=True)
     result = write_as_host(paths, load(config), out, note=note)
     emit(
         result, as_json,

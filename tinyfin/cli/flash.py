@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tinyfin.cli.output import emit, json_option, note
+from tinyfin.cli.output import claim, emit, json_option, note
 from tinyfin.cli.trust import public_key_option, release_option
 
 if TYPE_CHECKING:
@@ -50,11 +50,14 @@ def command(
     if port is not None and not board:
         raise click.UsageError("--port is for a board: give --board too")
     pack = flash.run_pack(run)
+    if run.is_dir():
+        claim(run, shared=True)
+        if not board:
+            claim(flash.run_folder(run) / target.name, make_folder=True)
     keys = trusted_keys(run, public_keys)
     require_trusted(pack.read_bytes(), keys, pack, release=release)
     pack = flash.target_pack(run, target, keys, note)
     pack_id = parse_pack(pack.read_bytes()).pack_id.hex()
-    note(f"building for {target.name}: {target.title}")
     built = building.build(
         target, pack=pack, keys=keys, defines=("TFIN_RELEASE",) if release else ()
     )

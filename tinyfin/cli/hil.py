@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tinyfin.cli.output import emit, json_option, note, progress
+from tinyfin.cli.output import claim, emit, json_option, note
 from tinyfin.cli.trust import public_key_option
+from tinyfin.progress import stage
 
 if TYPE_CHECKING:
     from tinyfin.hil.rigs.rigfile import Rig
@@ -78,7 +79,7 @@ def run(
     from tinyfin.pack.trust import require_trusted, trusted_keys
     from tinyfin.targets.flash import run_pack
 
-    click.get_current_context().with_resource(running.alone(out))
+    claim(out, junit, make_folder=True)
     running.forget_results(out, junit_path=junit)
     rig = _rig(rig_path)
     chosen = select(rig, names)
@@ -226,9 +227,9 @@ def play(
     what = None if port is not None else _run(rig, run_path)
     with (
         reached(rig, what, public_keys, name=name, port=port) as client,
-        progress(count(transcript), "playing back") as bar,
+        stage("playing back", count(transcript), "requests") as playing,
     ):
-        result = playback(transcript, client, progress=bar.update)
+        result = playback(transcript, client, progress=playing.step)
     facts = result.as_dict()
     lines = [
         f"{result.sent} requests sent again, {result.compared} answers compared, "

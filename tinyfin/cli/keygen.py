@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from tinyfin.cli.output import emit, json_option
+from tinyfin.cli.output import claim, emit, json_option
 
 __all__ = ["command"]
 
@@ -27,6 +27,7 @@ def command(file: str, as_json: bool) -> None:
     from tinyfin.pack.trust import save_public_key
 
     public_file = Path(f"{file}.pub")
+    claim(file, public_file)
     if public_file.exists():
         raise InputError(f"{public_file}: exists already; a key is never replaced")
     key = generate_key()

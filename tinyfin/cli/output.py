@@ -1,29 +1,50 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How verbs talk: the result on stdout, everything else on stderr."""
+"""How verbs talk: the result on stdout, everything else on stderr; and what they write."""
 
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-__all__ = ["emit", "json_option", "note", "progress", "share"]
+from tinyfin import progress
+from tinyfin.claims import claimed
+
+__all__ = ["claim", "emit", "json_option", "note"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def json_option(command: F) -> F:
-    """Add ``--json`` to a verb, given to it as ``as_json``."""
-    return click.option(
-        "--json",
-        "as_json",
+    """Add ``--json`` to a verb, given to it as ``as_json``, and ``--quiet``."""
+    quiet = click.option(
+        "--quiet", "-q",
         is_flag=True,
-        help="Print the result as JSON on stdout; progress and notes go to stderr.",
-    )(command)
+        expose_value=False,
+        callback=_hush,
+        help="Show no progress and no notes on stderr, only warnings and errors.",
+    )  # fmt: skip
+    return quiet(
+        click.option(
+            "--json",
+            "as_json",
+            is_flag=True,
+            help="Print the result as JSON on stdout; progress and notes go to stderr.",
+        )(command)
+    )
+
+
+def claim(*paths: str | Path | None, make_folder: bool = False, shared: bool = False) -> None:
+    """Claim the names of what a verb will write, until it ends. Raises InputError: another process
+    is writing there, or nobody can."""
+    for path in paths:
+        if path is not None:
+            click.get_current_context().with_resource(
+                claimed(path, make_folder=make_folder, shared=shared)
+            )
 
 
 def emit(result: Mapping[str, Any], as_json: bool, text: str) -> None:
@@ -35,24 +56,12 @@ def emit(result: Mapping[str, Any], as_json: bool, text: str) -> None:
 
 def note(message: str) -> None:
     """Say something on the way, on stderr."""
-    click.echo(message.encode(errors="backslashreplace").decode(), err=True)
+    progress.say(message.encode(errors="backslashreplace").decode())
 
 
-def progress(what: Iterable[Any] | int, label: str) -> AbstractContextManager[Any]:
-    """A progress bar on stderr over an iterable, or over a length driven by ``bar.update(n)``.
-
-    Use as a context manager. Nothing but the label is drawn when stderr is not a terminal.
-    """
-    if isinstance(what, int):
-        return click.progressbar(length=what, label=label, file=sys.stderr)
-    return click.progressbar(what, label=label, file=sys.stderr)
-
-
-@contextmanager
-def share(label: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar in percent, driven by ``show(done, of)``."""
-    with progress(100, label) as bar:
-        yield lambda done, of: bar.update(100 * done // max(of, 1) - bar.pos)
+def _hush(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if value:
+        progress.hush()
 
 
 def _plain(value: object) -> object:

@@ -3,14 +3,12 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from tinyfin.cli.output import emit, json_option, note
-from tinyfin.errors import ModelError
+from tinyfin.cli.output import claim, emit, json_option, note
 
 if TYPE_CHECKING:
     from tinyfin.training.families import Readout
@@ -82,14 +80,14 @@ def command(
         raise click.UsageError("--name and --readout go with --model")
     key = None if key_path is None else load_key(key_path)
     found = open_run(run)
-    if model is not None:
-        from tinyfin.quantize.own_network import adopt
-
-        found = adopt(found, Path(model), name=name, readout=readout or "accumulator", note=note)
-    try:
+    if model is None:
+        claim(run)
         result = quantize(found, key=key, note=note)
-    except ModelError:
-        if model is not None:  # refused: its name is free for the next attempt
-            shutil.rmtree(found.path)
-        raise
+    else:
+        from tinyfin.quantize.own_network import adopting
+
+        with adopting(
+            found, Path(model), name=name, readout=readout or "accumulator", note=note
+        ) as made:
+            result = quantize(made, key=key, note=note)
     emit(result, as_json, f"{table_text(result)}\n{parity_text(result)}\npack: {result['pack']}")

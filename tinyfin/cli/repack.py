@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from tinyfin.cli.output import emit, json_option, note
+from tinyfin.cli.output import claim, emit, json_option, note
 
 __all__ = ["command"]
 
@@ -99,6 +99,7 @@ def _layouts(
 
     key = DEVELOPMENT_KEY if key_path is None else load_key(key_path)
     layouts = tuple(dict.fromkeys(catalogue.get(name).layout for name in targets)) or LAYOUTS
+    claim(run)
     files = write_layouts(run_pack(run), key=key, layouts=layouts)
     if not files:
         note("there is nothing to write: no network, or it has this layout already")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tinyfin.cli.output import emit, json_option, note, progress
+from tinyfin.cli.output import claim, emit, json_option, note
 from tinyfin.cli.trust import public_key_option
 
 if TYPE_CHECKING:
@@ -117,6 +117,8 @@ def command(
     if warmup and warm_until:
         raise click.UsageError("give either --warmup or --warm-until")
     faults = None if chaos is None else Chaos.parse(chaos)
+    claim(report, make_folder=True)
+    claim(skip_bad_rows)
     path = flash.run_pack(run)
     keys = trusted_keys(run, public_keys)
     require_trusted(path.read_bytes(), keys, run)
@@ -131,15 +133,14 @@ def command(
     else:
         assert port is not None
         reach = session.at_port(port, baud=baud or 115200)
-    total = min(len(tx), limit or len(tx))
-    with reach as reached, progress(total, "replaying") as bar:
+    with reach as reached:
         reached.client.on_log = lambda level, line: note(f"terminal: {line}")
         # the twin runs the very pack that the terminal runs, in the terminal's layout
         pack = layouts.running(path, reached.client.connect().pack_id, keys)
         result = replay(
             pack, tx, stream, reached.client, limit=limit, warmup=earlier,
-            instructions=reached.instructions, target=reached.target, progress=bar.update,
-            keys=keys, on_reboot=on_reboot, checkpoint_events=checkpoint_events, chaos=faults,
+            instructions=reached.instructions, target=reached.target, keys=keys,
+            on_reboot=on_reboot, checkpoint_events=checkpoint_events, chaos=faults,
         )  # fmt: skip
         result.baud = reached.baud
         result.options = _options(

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from tinyfin.cli.output import emit, json_option, note, share
+from tinyfin.cli.output import claim, emit, json_option, note
 from tinyfin.cli.trust import public_key_option
 
 __all__ = ["command"]
@@ -60,12 +60,11 @@ def command(
     folder = open_run(run)
     keys = trusted_keys(folder.path, public_keys)
     require_trusted(folder.pack_bytes(), keys, folder.pack)
-    with share("scoring") as show:
-        result = score(
-            folder, data, out, warmup=warmup, config_path=config_path, notices=notices,
-            extras=_extras(extras), skip_bad_rows=skip_bad_rows, keys=keys, note=note,
-            progress=show,
-        )
+    claim(out, skip_bad_rows, make_folder=True)
+    result = score(
+        folder, data, out, warmup=warmup, config_path=config_path, notices=notices,
+        extras=_extras(extras), skip_bad_rows=skip_bad_rows, keys=keys, note=note,
+    )
     emit(result, as_json, _text(result))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from tinyfin.cli.output import emit, json_option, note
+from tinyfin.cli.output import claim, emit, json_option, note
 
 __all__ = ["command"]
 
@@ -56,6 +56,8 @@ def command(
     given = {"terminals": terminals, "days": days, "seed": seed}
     changed = {key: value for key, value in given.items() if value is not None}
     settings = config.load(config_path).simulate.model_copy(update=changed)
+    simulator.check_name(out)
+    claim(out)
     note(f"simulating {settings.terminals} terminals for {settings.days} days ...")
     if kind == "payments":
         table = simulator.simulate(settings)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tinyfin import files
-from tinyfin.cli.output import emit, json_option, note
+from tinyfin.cli.output import claim, emit, json_option, note
 
 if TYPE_CHECKING:
     from tinyfin.wire.client import Client
@@ -144,6 +144,7 @@ def erase(
     _one_of(image, terminal)
     if image is not None and out is None:
         raise click.UsageError("say where the image without the card goes: --out FILE")
+    claim(out)
     value = parse_token(token)
     assert terminal.pack is not None  # --pack is required here
     keys = _keys(terminal.key, terminal.pack)
@@ -187,6 +188,7 @@ def export(
     from tinyfin.data.readers import read
     from tinyfin.twin.state import describe_state
 
+    claim(out)
     own = run / "config.toml"
     if config_path is None and run.is_dir() and own.is_file():
         config_path = own
@@ -213,6 +215,7 @@ def export(
 @json_option
 def read_(terminal: _Terminal, out: Path, as_json: bool) -> None:
     """Read the state of a terminal."""
+    claim(out)
     with terminal.reached() as client:
         image = client.read_state()
     files.write(out, image)

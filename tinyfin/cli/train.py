@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import sys
-import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import Any
 
 import click
 
-from tinyfin.cli.output import emit, json_option, note
+from tinyfin.cli.output import claim, emit, json_option, note
 from tinyfin.errors import ConfigError
 
 __all__ = ["command", "decision_lines", "table_text"]
@@ -66,27 +64,6 @@ def _figure(value: float | None) -> str:
     return "  -  " if value is None or value != value else f"{value:.3f}"
 
 
-_QUIET_S = 15.0
-
-
-def bar() -> Any:
-    """A progress callback (done, of, text) that draws on stderr when it is a terminal; elsewhere it
-    says a line now and then, and at the end."""
-    said = time.monotonic()
-
-    def show(done: int, of: int, text: str) -> None:
-        nonlocal said
-        if sys.stderr.isatty():
-            filled = "#" * (30 * done // max(of, 1))
-            end = "\n" if done == of else ""
-            click.echo(f"\rtraining [{filled:<30}] {done}/{of} {text} {end}", err=True, nl=False)
-        elif done == of or time.monotonic() - said > _QUIET_S:
-            said = time.monotonic()
-            note(f"training: {done} of {of} {text}")
-
-    return show
-
-
 @click.command()
 @click.argument("data", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False))
 @click.option("--config", "config_path", type=click.Path(dir_okay=False), help="tinyfin.toml")
@@ -135,6 +112,7 @@ def command(
         raise ConfigError(f"--until {until!r}: {error}") from error
     if trials is not None and not searching:
         raise click.UsageError("--trials goes with --search")
+    claim(skip_bad_rows)
     shared: dict[str, Any] = {
         "name": name or _default_name(config_path, data[0]),
         "out": out,
@@ -142,7 +120,6 @@ def command(
         "seed": seed,
         "skip_bad_rows": skip_bad_rows,
         "note": note,
-        "progress": bar(),
     }
     if searching:
         from tinyfin.hil.measure.shape_cost import measured_on

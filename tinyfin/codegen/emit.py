@@ -14,7 +14,10 @@ from tinyfin import files
 from tinyfin.codegen.layout import FieldLayout, PackLayout, kernel_names, read_layout
 from tinyfin.errors import PackError
 
-__all__ = ["c_array", "emit", "kernel_lines", "write_text"]
+__all__ = ["FILES", "c_array", "emit", "kernel_lines", "write_text"]
+
+FILES = ("tinyfin_pack.h", "tinyfin_pack.c", "model_tflite.h", "model_tflite.c")
+"""What :func:`emit` writes."""
 
 _C_TYPES = {"i32": "int32_t", "i64": "int64_t", "u64": "uint64_t", "enum": "int32_t"}
 _SIZES = {"i32": 4, "i64": 8, "u64": 8, "enum": 4}

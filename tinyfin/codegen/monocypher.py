@@ -10,10 +10,13 @@ from pathlib import Path
 
 from tinyfin import files, paths
 from tinyfin.errors import ToolError
+from tinyfin.progress import stage
 
-__all__ = ["DEFINES", "obtain", "put_beside"]
+__all__ = ["DEFINES", "FOLDER", "obtain", "put_beside"]
 
 DEFINES = ("BLAKE2_NO_UNROLLING",)
+FOLDER = "monocypher"
+"""Where its C lies beside the pack's."""
 
 
 def obtain(cache: Path | None = None) -> Path:
@@ -24,7 +27,8 @@ def obtain(cache: Path | None = None) -> Path:
     """
     script = paths.firmware_script("monocypher")
     try:
-        folder = script.obtain(cache or paths.cache_dir())
+        with stage("fetching Monocypher"):
+            folder = script.obtain(cache or paths.cache_dir())
     except script.MonocypherError as error:
         raise ToolError(str(error)) from error
     return Path(folder)

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from tinyfin import files
 from tinyfin.data.cards import hide_pans
 from tinyfin.errors import DataError
 
@@ -126,19 +127,19 @@ def set_aside(
 
     Anything that looks like a card number is hidden.
     """
-    try:
-        with open(path, "w", newline="", encoding="utf-8", errors="backslashreplace") as out:
-            writer = csv.writer(out)
-            writer.writerow(["file", "row", "reasons", *columns])
-            for part, table in parts:
-                for line in part.ragged:
-                    raw = hide_pans(line.text)
-                    writer.writerow([part.file, line.row, f"{line.rule}: {raw}"])
-                for i, reasons in sorted(part.reasons().items()):
-                    cells = [] if table is None else [_cell(table, name, i) for name in columns]
-                    writer.writerow([part.file, int(part.rows[i]), "; ".join(reasons), *cells])
-    except OSError as error:
-        raise DataError(f"{path}: cannot write the bad rows: {error.strerror}") from error
+    with (
+        files.whole(path) as unfinished,
+        unfinished.open("w", newline="", encoding="utf-8", errors="backslashreplace") as out,
+    ):
+        writer = csv.writer(out)
+        writer.writerow(["file", "row", "reasons", *columns])
+        for part, table in parts:
+            for line in part.ragged:
+                raw = hide_pans(line.text)
+                writer.writerow([part.file, line.row, f"{line.rule}: {raw}"])
+            for i, reasons in sorted(part.reasons().items()):
+                cells = [] if table is None else [_cell(table, name, i) for name in columns]
+                writer.writerow([part.file, int(part.rows[i]), "; ".join(reasons), *cells])
 
 
 def _show(source: Any, i: int) -> str:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,12 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from tinyfin import files
+from tinyfin.claims import claimed
 from tinyfin.config import Config
 from tinyfin.data.events import SCORE, Stream, event_stream
 from tinyfin.data.transactions import Transactions
 from tinyfin.errors import InputError
 from tinyfin.hil.replays import ReplayResult
-from tinyfin.training.run import RunFolder
+from tinyfin.training.run import RunFolder, begin_run, checked_path, open_run
 
 __all__ = ["MINIMUM_TRANSACTIONS", "Demo", "run_demo"]
 
@@ -27,6 +28,7 @@ MAXIMUM_TRANSACTIONS = 21_000
 BUSY = 100
 """Transactions per terminal in the test period that make it worth a state image."""
 MARK = "made-by-demo"
+SIMULATED = "transactions.parquet"
 
 
 class Demo:
@@ -101,13 +103,20 @@ def run_demo(
     name: str = "demo",
     target_name: str = "cortex-m4",
     note: Note = lambda _: None,
-    progress: Callable[[int, int, str], None] = lambda done, of, text: None,
 ) -> Demo:
     """Simulate (or read ``data``), train, quantize, generate, build, boot, replay, report.
 
-    A run of the same name that an earlier demo made is replaced; another one is refused with
-    InputError. Raises what the steps raise; a mismatch is in the result.
+    A run of the same name that an earlier demo made is replaced when the new one is trained;
+    another one is refused with InputError. Raises what the steps raise; a mismatch is in the
+    result.
     """
+    with claimed(checked_path(out, name), make_folder=True):
+        return _demo(config, data, out / name, target_name, note)
+
+
+def _demo(
+    config: Config, data: list[Path] | None, path: Path, target_name: str, note: Note
+) -> Demo:
     from tinyfin.codegen.emit import emit
     from tinyfin.data import simulator
     from tinyfin.data.readers import read
@@ -117,19 +126,29 @@ def run_demo(
     from tinyfin.quantize.quantize import quantize
     from tinyfin.targets import build as building
     from tinyfin.targets import catalogue, flash
-    from tinyfin.training.train import train
+    from tinyfin.training.train import begin, finish
 
     target = catalogue.get(target_name)
-    folder = _clean(out / name)
+    building.require_tools(target, emulated=True)
+    _refuse_others(path, data or [])
     clock = _Clock(note)
-    if data is None:
-        clock.step("simulate")
-        table = simulator.simulate(config.simulate)
-        data = [folder / "transactions.parquet"]
-        simulator.write(table, data[0])
-        note(f"{table.num_rows} transactions of {config.simulate.terminals} terminals: {data[0]}")
-    clock.step("train")
-    run = train(data, config, name=name, out=out, note=note, progress=progress)
+    with files.folder(path, empty=True) as made:
+        run = begin_run(RunFolder(made, path), config)
+        (made / MARK).touch()
+        if data is None:
+            clock.step("simulate")
+            table = simulator.simulate(config.simulate)
+            simulator.write(table, made / SIMULATED)
+            note(
+                f"{table.num_rows} transactions of {config.simulate.terminals} terminals: "
+                f"{path / SIMULATED}"
+            )
+        clock.step("train")
+        begun = begin(run, data or [made / SIMULATED], config, note=note)
+        finish(begun, begun.config, note=note)
+        del begun
+    run = open_run(path)
+    data = data or [path / SIMULATED]
     clock.step("quantize")
     quantize(run, note=note)
     clock.step("build")
@@ -154,7 +173,8 @@ def run_demo(
     replayed.flash_bytes, replayed.ram_bytes = built.flash_bytes, built.ram_bytes
     clock.step("report")
     page = report.write(
-        run.path / "report.html", replay=replayed, run_dir=run.path, tx=tx, title=f"tinyfin {name}"
+        run.path / "report.html", replay=replayed, run_dir=run.path, tx=tx,
+        title=f"tinyfin {run.name}",
     )
     clock.step(None)
     return Demo(run, replayed, page, clock.seconds)
@@ -177,16 +197,18 @@ class _Clock:
             self.note(f"== {name}")
 
 
-def _clean(folder: Path) -> Path:
-    if folder.exists() and any(folder.iterdir()):
-        if not (folder / MARK).is_file():
+def _refuse_others(folder: Path, data: list[Path]) -> None:
+    """InputError when somebody else has something at that name, or the data lies there."""
+    for file in data:
+        if file.resolve().is_relative_to(folder.resolve()):
             raise InputError(
-                f"{folder}: is there and no demo made it; choose another --name or remove it"
+                f"{file}: lies in the folder that the demo replaces; move it, or choose another "
+                "--name"
             )
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / MARK).touch()
-    return folder
+    if folder.exists() and any(folder.iterdir()) and not (folder / MARK).is_file():
+        raise InputError(
+            f"{folder}: is there and no demo made it; choose another --name or remove it"
+        )
 
 
 def _period(

@@ -20,6 +20,7 @@ from tinyfin.pack.integer_plan import compile_integer_plan
 from tinyfin.pack.lowering import FullyConnected, lower
 from tinyfin.pack.plan import compile_plan
 from tinyfin.pack.readout import Readout
+from tinyfin.progress import shown
 from tinyfin.quantize.convert import check_input
 from tinyfin.quantize.parity import parity
 from tinyfin.tflite import model as tflite_model
@@ -142,7 +143,8 @@ def compare_with_oracle(
     at = np.linspace(0, len(rows) - 1, min(len(rows), _ORACLE_ROWS)).astype(np.int64)
     some = np.ascontiguousarray(rows[at])
     oracle = terms_network(network.file)
-    expected = np.array([oracle(row.tolist())[0] for row in some], np.int8)
+    answers = [oracle(row.tolist())[0] for row in shown("comparing with the oracle", some)]
+    expected = np.array(answers, np.int8)
     delta = np.abs(native(some).astype(np.int16) - expected.astype(np.int16))
     plan = {"differing_bytes": int(np.count_nonzero(delta)), "max_abs_difference": int(delta.max())}
     return {"reference": "the oracle", "rows": len(some), "bytes": int(expected.size),

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,9 @@ import numpy as np
 
 from tinyfin.errors import ModelError
 from tinyfin.training.families import INPUT_STEPS, Fitted, Readout, weights_sha256
-from tinyfin.training.run import RunFolder, new_run
+from tinyfin.training.run import RunFolder, making_run, open_run
 
-__all__ = ["FAMILY", "adopt", "default_name"]
+__all__ = ["FAMILY", "adopt", "adopting", "default_name"]
 
 FAMILY = "own"
 """What ``run.json`` calls a network that was not trained here."""
@@ -43,8 +44,23 @@ def adopt(
     readout: Readout = "accumulator",
     note: Callable[[str], None] = lambda _: None,
 ) -> RunFolder:
+    """Make the run ``name`` beside ``run``, as :func:`adopting` does."""
+    with adopting(run, path, name=name, readout=readout, note=note) as made:
+        pass
+    return open_run(made.shown)
+
+
+@contextmanager
+def adopting(
+    run: RunFolder,
+    path: Path,
+    *,
+    name: str | None = None,
+    readout: Readout = "accumulator",
+    note: Callable[[str], None] = lambda _: None,
+) -> Iterator[RunFolder]:
     """Make the run ``name`` beside ``run``: the same but for the network, which is that of the
-    Keras file ``path``.
+    Keras file ``path``. It is there when the ``with`` block ends, and not after an exception.
 
     The network takes float32[n, F]: the int8 codes of the run's input maps over ``INPUT_STEPS``
     (``tinyfin features DATA --inputs RUN`` writes the codes). ``readout`` says how its score is
@@ -72,12 +88,6 @@ def adopt(
             slices[f"{part}_float"] = fitted.score(slices[part])
     if not all(np.isfinite(slices[f"{part}_float"]).all() for part in ("calibration", "test")):
         raise ModelError(f"{path}: gives NaN or infinity on the run's rows; train it again")
-    made = new_run(run.path.parent, name or default_name(run, path), run.config())
-    for file in _COPIED:
-        shutil.copyfile(run.file(file), made.path / file)
-    fitted.save(made.path)
-    np.savez_compressed(made.path / "slices.npz", **slices)  # type: ignore[arg-type]
-    facts["name"] = made.name
     facts["model"] = {
         "family": FAMILY,
         "file": {"name": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()},
@@ -88,8 +98,14 @@ def adopt(
         "parameters": int(network.count_params()),
         "weights_sha256": weights_sha256(fitted),
     }
-    made.write_json("run.json", facts)
-    return made
+    name = name or default_name(run, path)
+    with making_run(run.path.parent, name, run.config()) as made:
+        for file in _COPIED:
+            shutil.copyfile(run.file(file), made.path / file)
+        fitted.save(made.path)
+        made.write_arrays("slices.npz", slices)
+        made.write_json("run.json", {**facts, "name": made.name})
+        yield made
 
 
 def _loaded(tf: Any, path: Path) -> Any:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinyfin.errors import InputError, ModelError, ToolError
+from tinyfin.progress import shown
 
 __all__ = ["Native", "litert", "parity", "tflite_runtime", "tflm"]
 
@@ -56,7 +57,7 @@ def tflm(model: bytes, inputs: Codes, *, arena_bytes: int = 1 << 20) -> Codes:
         interpreter = runtime.Interpreter.from_bytes(model, arena_size=arena_bytes)
         shape = interpreter.get_input_details(0)["shape"]
         rows = []
-        for row in inputs:
+        for row in shown("comparing with TFLM", inputs):
             interpreter.set_input(row.reshape(shape), 0)
             interpreter.invoke()
             rows.append(np.array(interpreter.get_output(0), np.int8).reshape(-1))
@@ -81,7 +82,7 @@ def litert(model: bytes, inputs: Codes, *, reference: bool) -> Codes:
         detail = interpreter.get_input_details()[0]
         interpreter.allocate_tensors()
         rows = []
-        for row in inputs:
+        for row in shown("comparing with LiteRT", inputs):
             interpreter.set_tensor(detail["index"], row.reshape(detail["shape"]))
             interpreter.invoke()
             out = interpreter.get_output_details()[0]["index"]

@@ -29,11 +29,12 @@ from tinyfin.pack.layouts import remove_layouts, write_layouts
 from tinyfin.pack.maps import InputMap
 from tinyfin.pack.plan import describe
 from tinyfin.pack.trust import PUBLIC_KEY_FILE, save_public_key
+from tinyfin.progress import stage
 from tinyfin.quantize.convert import to_tflite
 from tinyfin.quantize.network import Network, compare_with_oracle, network_of
 from tinyfin.training.calibration import Q32, fit_scores, has_frauds, probability
 from tinyfin.training.decision import Held, decide, realised
-from tinyfin.training.run import RunFolder
+from tinyfin.training.run import RunFolder, changing_run
 
 if TYPE_CHECKING:
     from tinyfin.twin import Twin
@@ -71,11 +72,19 @@ class _Made:
 
 
 def quantize(run: RunFolder, *, key: Any = None, note: Note = lambda _: None) -> dict[str, Any]:
-    """Make ``model.tflite``, ``model.tfpack`` and ``parity.json``, and add int8 to the metrics.
+    """Make ``model.tflite``, ``model.tfpack`` and ``parity.json``, and add int8 to the metrics; all
+    of them take the places of the old ones at once.
 
     ``key``: a signing key; the public development key if None. Raises ModelError for an operator
-    that the plan does not know, MismatchError when a byte of the network differs from TFLM's.
+    that the plan does not know, MismatchError when a byte of the network differs from TFLM's: the
+    run then has no pack.
     """
+    with changing_run(run, keep=(MismatchError,)) as changed:
+        result = _quantize(changed, key, note)
+    return {"run": str(run.shown), "pack": str(run.shown / run.pack.name), **result}
+
+
+def _quantize(run: RunFolder, key: Any, note: Note) -> dict[str, Any]:
     from tinyfin.twin import Twin
 
     facts = run.read_json("run.json")
@@ -104,7 +113,7 @@ def quantize(run: RunFolder, *, key: Any = None, note: Note = lambda _: None) ->
     files.write(run.pack, made.pack)
     if key is not None:
         write_layouts(run.pack, key=key)
-    return {"run": str(run.path), "pack": str(run.pack), **report, **metrics}
+    return {**report, **metrics}
 
 
 def _warn(metrics: Mapping[str, Any], note: Note) -> None:
@@ -135,9 +144,9 @@ def _model_file(
     from tinyfin.training.reproducible import tensorflow
 
     tf = tensorflow(int(facts["model"]["seed"]))
-    note("converting to int8")
-    network = tf.keras.models.load_model(run.file("model.keras"), compile=False)
-    tflite = to_tflite(network, slices["representative"])
+    with stage("converting to int8"):
+        network = tf.keras.models.load_model(run.file("model.keras"), compile=False)
+        tflite = to_tflite(network, slices["representative"])
     files.write(run.tflite, tflite)
     return tflite
 
@@ -256,7 +265,6 @@ def _compare(
     real = np.concatenate([slices["test"], slices["calibration"], slices["representative"]])
     at = np.linspace(0, len(real) - 1, min(len(real), PARITY_ROWS)).astype(np.int64)
     rows = np.ascontiguousarray(real[at])
-    note(f"comparing up to {len(rows)} rows with the reference")
     return compare_with_oracle(network, run.tflite, rows, lambda x: twin.infer(x)[0])
 
 
@@ -271,12 +279,14 @@ def _measure(
 
     scores = twin.infer(slices["test"])[1] if len(slices["test"]) else made.raw[:0]
     int8 = (scores, probability(made.calibration, scores))
-    metrics = table_of(slices, facts["data"]["scenarios"], int8)
+    with stage("metrics"):
+        metrics = table_of(slices, facts["data"]["scenarios"], int8)
     metrics["decision"] = realised(
         run.config().decision, made.decision, made.calibration, slices,
         {"calibration": made.raw, "test": scores}, facts["data"].get("drawn", "terminals"),
     )
-    draw_run(run, slices, int8)
+    with stage("pictures"):
+        draw_run(run, slices, int8)
     return metrics
 
 

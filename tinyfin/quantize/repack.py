@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from tinyfin import files
+from tinyfin.claims import claimed
 from tinyfin.config import Decision
 from tinyfin.config.toml import read_toml
 from tinyfin.errors import ConfigError, ModelError
@@ -18,7 +19,7 @@ from tinyfin.pack.layouts import remove_layouts, write_layouts
 from tinyfin.pack.trust import PUBLIC_KEY_FILE, require_trusted, save_public_key
 from tinyfin.quantize.quantize import assemble
 from tinyfin.training.decision import realised
-from tinyfin.training.run import RunFolder
+from tinyfin.training.run import RunFolder, changing_run
 
 __all__ = ["load_rules", "other_decision", "repack"]
 
@@ -85,6 +86,11 @@ def repack(run: RunFolder, section: Decision, *, key: Any = None) -> dict[str, A
     Signed by ``key`` as quantize does it. Raises ModelError when the run has no pack, or would make
     another model than the one that is in it; ConfigError for a feature that is not there.
     """
+    with claimed(run.path):
+        return _repack(run, section, key)
+
+
+def _repack(run: RunFolder, section: Decision, key: Any) -> dict[str, Any]:
     from tinyfin.pack.trust import keys_beside
     from tinyfin.twin import Twin
 
@@ -115,14 +121,15 @@ def repack(run: RunFolder, section: Decision, *, key: Any = None) -> dict[str, A
     )
     metrics = run.read_json("metrics.json")
     before = metrics.get("decision")
-    run.write_json("metrics.json", {**metrics, "decision": stands})
-    remembered = run.path / PUBLIC_KEY_FILE
-    remembered.unlink(missing_ok=True)
-    remove_layouts(run.pack)
-    files.write(run.pack, made.pack)
-    if key is not None:
-        save_public_key(key.public, remembered)
-        write_layouts(run.pack, key=key)
+    with changing_run(run) as changed:
+        changed.write_json("metrics.json", {**metrics, "decision": stands})
+        remembered = changed.path / PUBLIC_KEY_FILE
+        remembered.unlink(missing_ok=True)
+        remove_layouts(changed.pack)
+        files.write(changed.pack, made.pack)
+        if key is not None:
+            save_public_key(key.public, remembered)
+            write_layouts(changed.pack, key=key)
     return {
         "run": str(run.path), "pack": str(run.pack), "model_id": new.model_id.hex(),
         "pack_id": new.pack_id.hex(), "parent": old.pack_id.hex(), "before": before,

@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
-import importlib.util
 import os
 import re
 import shutil
@@ -19,14 +18,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tinyfin import cache, paths
+from tinyfin import cache, packages, paths
 from tinyfin.errors import BudgetError, InputError, TinyfinError, ToolError
 from tinyfin.pack.trust import keys_beside
+from tinyfin.progress import stage
 from tinyfin.targets import catalogue, system
 from tinyfin.targets.catalogue import Target
 from tinyfin.targets.inputs import fingerprint
 
-__all__ = ["BuildResult", "Symbol", "build", "disassembly", "symbol_addresses", "symbols"]
+__all__ = [
+    "BuildResult", "Symbol", "build", "disassembly", "require_tools", "symbol_addresses", "symbols",
+]  # fmt: skip
 
 DEADLINE_S = 600.0
 LOCK_DEADLINE_S = 600.0
@@ -146,7 +148,10 @@ def build(
     known = _known.get(made_of)
     if known is not None and cache.used(known.build_dir):
         return known
-    with _locked(workspace / "lock", LOCK_DEADLINE_S):
+    with (
+        stage(f"building for {chosen.name}"),
+        _locked(workspace / "lock", LOCK_DEADLINE_S),
+    ):
         code = _run_platformio(chosen, workspace, settings, log_path, deadline_s)
         if code != 0:
             raise _failure(chosen, log_path)
@@ -210,13 +215,16 @@ def _kind(settings: dict[str, str]) -> str:
     return hashlib.sha256("\0".join(shared).encode()).hexdigest()[:12]
 
 
+def require_tools(target: Target, *, emulated: bool = False) -> None:
+    """ToolError when something is missing that builds for ``target``, or that boots it here."""
+    _require_tools(target)
+    program = target.emulator.command[0] if emulated and target.emulator is not None else None
+    if program is not None and shutil.which(program) is None:
+        raise ToolError(f"{program} is not on PATH; `tinyfin doctor` says how to install it")
+
+
 def _require_tools(target: Target) -> None:
-    for module, package in (("platformio", "platformio"), ("SCons", "scons")):
-        if importlib.util.find_spec(module) is None:
-            raise ToolError(
-                f"the Python package {package} is not installed; "
-                "get it with: pip install 'tinyfin[build]'"
-            )
+    packages.require(("platformio", "SCons"), "for building firmware")
     core = Path(os.environ.get("PLATFORMIO_CORE_DIR") or Path.home() / ".platformio")
     own = core / "packages" / _PACKAGES[target.architecture]
     if shutil.which(target.compiler) is None and not own.is_dir():

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tinyfin import cache, files, paths
+from tinyfin.claims import claimed
 from tinyfin.errors import InputError, TargetError, ToolError
 from tinyfin.pack import layouts
 from tinyfin.pack.container import parse_pack
@@ -29,6 +30,7 @@ __all__ = [
 
 FLASH_DEADLINE_S = 180.0
 _KEPT_PACKS = 64
+_STORE_S = 60.0
 _KEPT_IMAGES = 16
 
 
@@ -83,22 +85,27 @@ def run_folder(run: Path) -> Path:
 
 
 def store_image(build: BuildResult, folder: Path) -> Path:
-    """Copy an image to ``folder/<target>/firmware.elf`` (and ``.bin``, ``image.json``)."""
+    """Copy an image to ``folder/<target>/firmware.elf`` (and ``.bin``, ``image.json``), in place of
+    an earlier one. Raises InputError when another process keeps that place or the run."""
     place = folder / build.target.name
-    place.mkdir(parents=True, exist_ok=True)
-    elf = place / "firmware.elf"
-    for source, name in ((build.binary, "firmware.bin"), (build.elf, "firmware.elf")):
-        files.write(place / name, source.read_bytes())
+    elf = build.elf.read_bytes()
     facts: dict[str, Any] = {
         "target": build.target.name,
         "build_id": firmware_build_id(),
         "flash_bytes": build.flash_bytes,
         "ram_bytes": build.ram_bytes,
         "sections": build.sections,
-        "sha256": hashlib.sha256(elf.read_bytes()).hexdigest(),
+        "sha256": hashlib.sha256(elf).hexdigest(),
     }
-    files.write(place / "image.json", json.dumps(facts, indent=2) + "\n")
-    return elf
+    with (
+        claimed(folder.parent, shared=True, wait_s=_STORE_S),
+        claimed(place, wait_s=_STORE_S, make_folder=True),
+        files.folder(place) as made,
+    ):
+        files.write(made / "firmware.bin", build.binary.read_bytes())
+        files.write(made / "firmware.elf", elf)
+        files.write(made / "image.json", json.dumps(facts, indent=2) + "\n")
+    return place / "firmware.elf"
 
 
 def flashed_image(run: Path, target: Target) -> Path | None:

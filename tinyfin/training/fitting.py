@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tinyfin import files
 from tinyfin.config import Config
 from tinyfin.data.transactions import Transactions
 from tinyfin.pack.maps import InputMap, map_inputs
+from tinyfin.progress import stage
 from tinyfin.training.baselines import rule_scores
 from tinyfin.training.families import Family, Learned, Problem, family, weights_sha256
 from tinyfin.training.learned import learned_scores
@@ -28,7 +30,6 @@ from tinyfin.training.table import BASELINE
 __all__ = ["input_maps", "learn"]
 
 Note = Callable[[str], None]
-Progress = Callable[[int, int, str], None]
 Arrays = dict[str, npt.NDArray[Any]]
 
 
@@ -40,7 +41,6 @@ def learn(
     *,
     baselines: Sequence[str] | None = None,
     note: Note = lambda _: None,
-    progress: Progress = lambda done, of, text: None,
 ) -> Arrays:
     """Fit the model and write all of ``run`` but its metrics; returns its slices.
 
@@ -58,14 +58,21 @@ def learn(
         part: map_inputs(maps, features[getattr(split, part)])
         for part in ("fit", "validation", "calibration", "test")
     }
-    fitted = chosen.fit(
-        Problem(
-            inputs["fit"], label[split.fit], inputs["validation"],
-            label[split.validation], program.feature_names,
-        ),
-        config.model,
-        progress,
-    )
+    if chosen.supervised and not np.any(label[split.validation] == 1):
+        note(
+            f"the {len(split.validation)} validation rows hold no fraud: they cannot tell a good "
+            "epoch from a bad one, so the last one is kept; a larger [train] validation may hold "
+            "some"
+        )
+    with stage(f"training {config.model.family}") as training:
+        fitted = chosen.fit(
+            Problem(
+                inputs["fit"], label[split.fit], inputs["validation"],
+                label[split.validation], program.feature_names,
+            ),
+            config.model,
+            training.at,
+        )
     slices = _slices(tx, split, label, inputs, config)
     slices["medians"] = np.median(features[split.fit], axis=0).astype(np.int16)
     for part in ("calibration", "test"):
@@ -79,9 +86,10 @@ def learn(
     ).items():
         slices[BASELINE + name] = score
     fitted.save(run.path)
-    (run.path / "program.bin").write_bytes(program.payload)
+    files.write(run.path / "program.bin", program.payload)
     run.write_maps(maps, program.feature_names)
-    np.savez_compressed(run.path / "slices.npz", **slices)  # type: ignore[arg-type]
+    with stage("writing slices.npz"):
+        run.write_arrays("slices.npz", slices)
     run.write_json("run.json", _facts(run, material, made, split, fitted))
     return slices
 
@@ -138,7 +146,7 @@ def _facts(
     return {
         "name": run.name,
         "data": {
-            "files": list(material.files),
+            "files": [{**file, "path": run.seen(file["path"])} for file in material.files],
             "fingerprint": tx.fingerprint(),
             "known_fingerprint": as_known(tx, split.until_s).fingerprint(),
             "rows": len(tx),

@@ -127,8 +127,8 @@ def write_as_host(
         values = columns[spec.name]
         kind = pa.int32() if spec.type == "i32" else pa.int64()
         table = table.append_column(spec.name, pa.array(values, mask=values < 0).cast(kind))
-    with files.whole(out, make_folder=True) as unfinished:
-        pq.write_table(table, unfinished, compression="zstd")
+    with files.whole(out, make_folder=True) as unfinished, unfinished.open("wb") as file:
+        pq.write_table(table, file, compression="zstd")
     told = columns[HOST_FIELDS[0].name] >= 0
     return {
         "out": str(out),

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinyfin.errors import ConfigError
+from tinyfin.progress import stage
 
 __all__ = ["LEARNED", "learned_scores"]
 
@@ -49,7 +50,8 @@ def learned_scores(
             continue
         x = np.concatenate([rows[part][which] for part in _PARTS])
         taken, weight = _thinned(y, genuine, seed)
-        score = fit(x[taken], y[taken], weight, seed)(rows["test"][which])
+        with stage(f"baseline {name}, {len(taken):,} rows"):
+            score = fit(x[taken], y[taken], weight, seed)(rows["test"][which])
         out[name] = np.asarray(score, np.float32)
     return out
 

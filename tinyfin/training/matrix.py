@@ -20,6 +20,7 @@ from tinyfin.errors import ConfigError
 from tinyfin.features.auto import settled
 from tinyfin.features.compiler import Program, compile_program
 from tinyfin.pack.maps import InputMap, map_inputs
+from tinyfin.progress import stage
 from tinyfin.training.inputs import PARTS, Parting
 from tinyfin.training.notices import label_fed
 from tinyfin.training.pieces import replay_in_pieces
@@ -43,7 +44,6 @@ def write_matrix(
     skip_bad_rows: str | Path | None = None,
     piece_rows: int = PIECE_ROWS,
     note: Callable[[str], None] = lambda _: None,
-    progress: Callable[[int, int], object] = lambda done, of: None,
 ) -> dict[str, Any]:
     """Write one row per transaction, in input order; returns counts and the features' names.
 
@@ -80,6 +80,7 @@ def write_matrix(
     schema = _schema(program, maps is not None, with_label, parting is not None)
     done = told = 0
     with (
+        stage("features", found.rows, "rows") as writing,
         files.whole(out, make_folder=True) as unfinished,
         table_writer(unfinished, schema, as_csv=str(out).lower().endswith(".csv")) as writer,
     ):
@@ -89,7 +90,7 @@ def write_matrix(
             writer.write_table(pa.table(_columns(tx, values, with_label, parting), schema=schema))
             done += len(tx)
             told += int(np.count_nonzero(told_of(tx, config.data.notices)))
-            progress(done, found.rows)
+            writing.step(len(tx))
     if not told and (fed := label_fed(features)):
         note(f"WARNING: no notice reaches {', '.join(fed)}: no label is known, or notices = 'none'")
     return {

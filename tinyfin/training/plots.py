@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tinyfin import files
 from tinyfin.training.metrics import average_precision, calibration_bins, precision_recall_curve
 
 __all__ = ["draw"]
@@ -47,7 +48,8 @@ def _figure(title: str, x: str, y: str) -> tuple[Any, Any]:
 
 
 def _save(figure: Any, path: Path) -> Path:
-    figure.savefig(path, metadata={"Software": None})
+    with files.whole(path) as unfinished:
+        figure.savefig(unfinished, format="png", metadata={"Software": None})
     return path
 
 

@@ -7,6 +7,8 @@ import logging
 import os
 from typing import Any
 
+from tinyfin.progress import stage
+
 __all__ = ["tensorflow", "versions"]
 
 _ready = False
@@ -18,7 +20,8 @@ def tensorflow(seed: int) -> Any:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
-    import tensorflow as tf
+    with stage("loading TensorFlow"):
+        import tensorflow as tf
 
     if not _ready:
         try:

@@ -20,7 +20,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,14 +30,17 @@ import numpy as np
 import numpy.typing as npt
 
 from tinyfin import files
-from tinyfin.errors import InputError, ModelError
+from tinyfin.claims import claimed
+from tinyfin.errors import BudgetError, InputError, ModelError, TinyfinError
 from tinyfin.pack.maps import InputMap
 
 if TYPE_CHECKING:
     from tinyfin.config import Config
     from tinyfin.config.sections import Risk
 
-__all__ = ["RunFolder", "new_run", "open_run"]
+__all__ = [
+    "RunFolder", "begin_run", "changing_run", "checked_path", "making_run", "new_run", "open_run",
+]  # fmt: skip
 
 _ASKED = "asked.toml"
 _FOUND = re.compile(r"^\[model\.found\]\n(?:[^\[\n].*\n)*", re.MULTILINE)
@@ -48,11 +52,18 @@ class RunFolder:
     """Paths and readers of a run's files."""
 
     path: Path
+    place: Path | None = None
+    """Where the folder will be, while it is made or changed elsewhere."""
+
+    @property
+    def shown(self) -> Path:
+        """The folder as people know it."""
+        return self.place or self.path
 
     @property
     def name(self) -> str:
         """The run's name: its folder's."""
-        return self.path.name
+        return self.shown.name
 
     @property
     def pack(self) -> Path:
@@ -63,6 +74,11 @@ class RunFolder:
     def tflite(self) -> Path:
         """The int8 network, after quantize."""
         return self.path / "model.tflite"
+
+    def seen(self, path: str) -> str:
+        """A path as it will be found later, if it leads into the folder."""
+        inside = Path(path).is_relative_to(self.path)
+        return str(self.shown / Path(path).relative_to(self.path)) if inside else path
 
     def file(self, name: str) -> Path:
         """A file of the folder; ModelError if it is not there."""
@@ -155,6 +171,11 @@ class RunFolder:
         ]
         self.write_json("maps.json", {"maps": rows})
 
+    def write_arrays(self, name: str, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Write a ``.npz``."""
+        with files.whole(self.path / name) as unfinished, unfinished.open("wb") as file:
+            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # its own keywords
+
     def slices(self) -> dict[str, npt.NDArray[Any]]:
         """Arrays of ``slices.npz``."""
         with np.load(self.file("slices.npz")) as arrays:
@@ -167,18 +188,58 @@ class RunFolder:
 
 def new_run(out: str | Path, name: str, config: Config) -> RunFolder:
     """Make the folder ``out/name``; InputError if a run of that name is there."""
+    path = _free_path(out, name)
+    path.mkdir(parents=True, exist_ok=True)
+    return begin_run(RunFolder(path), config)
+
+
+@contextmanager
+def making_run(out: str | Path, name: str, config: Config) -> Iterator[RunFolder]:
+    """A new run to fill in a ``with`` block, whose end puts it at ``out/name``; the name is claimed
+    meanwhile. A BudgetError keeps what tells why nothing fits; any other exception leaves nothing.
+
+    Raises InputError if a run of that name is there, or is being made.
+    """
+    path = checked_path(out, name)
+    with (
+        claimed(path, make_folder=True),
+        files.folder(_free_path(out, name), keep=(BudgetError,)) as made,
+    ):
+        yield begin_run(RunFolder(made, path), config)
+
+
+@contextmanager
+def changing_run(
+    run: RunFolder, *, keep: tuple[type[TinyfinError], ...] = ()
+) -> Iterator[RunFolder]:
+    """A copy of ``run`` to change in a ``with`` block, as :func:`tinyfin.files.folder` does."""
+    with files.folder(run.path, keep=keep) as made:
+        yield RunFolder(made, run.shown)
+
+
+def checked_path(out: str | Path, name: str) -> Path:
+    """The folder of the run ``name``. Raises InputError for what is no name."""
     if not _NAME.match(name):
         raise InputError(
             f"run name {name!r}: use letters, digits, '.', '_' and '-', at most 64, a letter or "
             "digit first"
         )
-    path = Path(out) / name
+    return Path(out) / name
+
+
+def _free_path(out: str | Path, name: str) -> Path:
+    path = checked_path(out, name)
     if (path / "run.json").exists():
         raise InputError(f"{path}: there is a run of that name; choose another or remove it")
-    (path / "plots").mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def begin_run(run: RunFolder, config: Config) -> RunFolder:
+    """Put the configuration into the folder of a new run."""
+    (run.path / "plots").mkdir(exist_ok=True)
     text = config.path.read_text(encoding="utf-8") if config.path is not None else ""
-    files.write(path / "config.toml", text)
-    return RunFolder(path)
+    files.write(run.path / "config.toml", text)
+    return run
 
 
 def open_run(path: str | Path) -> RunFolder:

@@ -39,7 +39,10 @@ def table_writer(path: Path, schema: pa.Schema, *, as_csv: bool) -> Iterator[Any
         return
     import pyarrow.parquet as pq
 
-    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+    with (
+        path.open("wb") as file,  # Arrow takes no name that is not UTF-8
+        pq.ParquetWriter(file, schema, compression="zstd") as writer,
+    ):
         yield writer
 
 

@@ -17,6 +17,7 @@ from tinyfin.data.readers import PIECE_ROWS, read_in_pieces, survey
 from tinyfin.data.transactions import Transactions
 from tinyfin.errors import InputError
 from tinyfin.pack.container import parse_pack
+from tinyfin.progress import stage
 from tinyfin.training.notices import STATUSES, Feed, KnownLabels
 from tinyfin.training.pieces import replay_in_pieces
 from tinyfin.training.run import RunFolder
@@ -49,7 +50,6 @@ def score(
     keys: Sequence[bytes] = (),
     piece_rows: int = PIECE_ROWS,
     note: Note = lambda _: None,
-    progress: Callable[[int, int], object] = lambda done, of: None,
 ) -> dict[str, Any]:
     """Score files with the run's pack: a file ``out``, one row per transaction in input order;
     returns counts. CSV when its name ends in .csv, else Parquet.
@@ -85,19 +85,18 @@ def score(
     counts = _Counts()
 
     def tables() -> Iterator[pa.Table]:
-        done = 0
         pieces = read_in_pieces(sources, config, found, piece_rows=piece_rows)
         for tx, replay in replay_in_pieces(pieces, twin, given):
             own = tx.row >= first
             status = feed.status(given, *known.ages(tx))
             counts.add(tx, replay, status, own)
-            done += len(tx)
-            progress(done, found.rows)
+            scoring.step(len(tx))
             yield shape.of(tx, replay, own, first, status)
 
     note(f"scoring {sum(found.file_rows) - first} transactions, {first} of warm-up before them")
     rows = 0
     with (
+        stage("scoring", found.rows, "rows") as scoring,
         files.whole(out, make_folder=True) as unfinished,
         table_writer(unfinished, shape.schema, as_csv=as_csv) as writer,
     ):

@@ -12,6 +12,7 @@ from __future__ import annotations
 import itertools
 import json
 import shutil
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -22,17 +23,17 @@ import numpy as np
 from tinyfin.config import Config, Model, Search
 from tinyfin.errors import BudgetError, ConfigError, TinyfinError
 from tinyfin.pack.maps import map_inputs
+from tinyfin.progress import stage
 from tinyfin.training.families import Problem, family
 from tinyfin.training.fitting import input_maps, learn
 from tinyfin.training.metrics import average_precision
-from tinyfin.training.run import RunFolder, new_run
+from tinyfin.training.run import RunFolder, making_run, new_run, open_run
 from tinyfin.training.split import known_labels
 from tinyfin.training.train import Begun, begin, finish
 
 __all__ = ["TRIALS", "Cost", "Trial", "candidates", "search"]
 
 Note = Callable[[str], None]
-Progress = Callable[[int, int, str], None]
 
 TRIALS = "trials.json"
 
@@ -94,22 +95,32 @@ def search(
     seed: int | None = None,
     skip_bad_rows: str | Path | None = None,
     note: Note = lambda _: None,
-    progress: Progress = lambda done, of, text: None,
 ) -> RunFolder:
     """Try, train the best that fits, and fill ``out/name`` with it, as ``train`` does.
 
     ``cost`` measures a run that was trained and not yet quantized. Raises BudgetError when nothing
     fits, and what training raises.
     """
-    begun = begin(paths, config, out, name, until_s, seed, skip_bad_rows, note)
+    with making_run(out, name, config) as run:
+        begun = begin(run, paths, config, until_s, seed, skip_bad_rows, note)
+        chosen = _best(begun, cost, note)
+        finish(begun, chosen, note=note)
+    return open_run(Path(out) / name)
+
+
+def _best(begun: Begun, cost: Callable[[RunFolder], Cost], note: Note) -> Config:
+    """Try everything; the configuration of the best that fits, which is written into the run."""
     run, config = begun.run, begun.config
     room = _Room(begun, cost, note)
     tries = candidates(config.search, config.model)
     trials: list[Trial] = []
-    for number, changes in enumerate(tries, 1):
-        trials.append(room.attempt(number, changes))
-        run.write_json(TRIALS, {"trials": [asdict(trial) for trial in trials]})
-        note(f"trial {number} of {len(tries)}: {_told(trials[-1])}")
+    with stage("searching", len(tries)) as done:
+        for number, changes in enumerate(tries, 1):
+            done.text = f"trial {number} of {len(tries)}"
+            trials.append(room.attempt(number, changes))
+            run.write_json(TRIALS, {"trials": [asdict(trial) for trial in trials]})
+            done.step()
+            note(f"trial {number} of {len(tries)}: {_told(trials[-1])}")
     ranked = [trial for trial in trials if trial.average_precision is not None]
     if not ranked:
         raise BudgetError(
@@ -122,9 +133,7 @@ def search(
         TRIALS, {"best": best.number, "trials": [asdict(trial) for trial in trials]}
     )
     run.add_model({"family": config.model.family, **best.model})
-    chosen = _changed(config, best.model)
-    finish(run, begun.material, begun.split, chosen, note=note, progress=progress)
-    return run
+    return _changed(config, best.model)
 
 
 @dataclass
@@ -155,21 +164,18 @@ class _Room:
         model = _probe(config.model)
         shape = json.dumps([model.family, model.hidden, model.options], sort_keys=True)
         if shape not in self._costs:
-            folder = self.begun.run.path / "shape"
-            shutil.rmtree(folder, ignore_errors=True)
-            probe = new_run(self.begun.run.path, folder.name, config)
-            # with what the data has settled
-            shutil.copyfile(self.begun.run.file("config.toml"), probe.path / "config.toml")
-            try:
-                learn(
-                    probe, self.begun.material, self.begun.split, replace(config, model=model),
-                    baselines=(),
-                )  # fmt: skip
-                self._costs[shape] = self.cost(probe)
-            except BudgetError as error:
-                self._costs[shape] = str(error)
-            finally:
-                shutil.rmtree(folder, ignore_errors=True)
+            with tempfile.TemporaryDirectory(dir=self.begun.run.path) as folder:
+                probe = new_run(folder, "shape", config)
+                # with what the data has settled
+                shutil.copyfile(self.begun.run.file("config.toml"), probe.path / "config.toml")
+                try:
+                    learn(
+                        probe, self.begun.material, self.begun.split, replace(config, model=model),
+                        baselines=(),
+                    )  # fmt: skip
+                    self._costs[shape] = self.cost(probe)
+                except BudgetError as error:
+                    self._costs[shape] = str(error)
         return self._costs[shape]
 
     def _score(self, config: Config) -> float:

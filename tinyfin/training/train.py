@@ -11,11 +11,12 @@ import numpy as np
 
 from tinyfin.config import Config
 from tinyfin.features.auto import AUTO_NAME
+from tinyfin.progress import stage
 from tinyfin.training.decision import Held, promises
 from tinyfin.training.families import family
 from tinyfin.training.fitting import learn
 from tinyfin.training.material import Material, prepare
-from tinyfin.training.run import RunFolder, new_run
+from tinyfin.training.run import RunFolder, making_run, open_run
 from tinyfin.training.settle import settle
 from tinyfin.training.split import Split, known_labels
 from tinyfin.training.table import draw_run, table_of
@@ -23,7 +24,6 @@ from tinyfin.training.table import draw_run, table_of
 __all__ = ["Begun", "begin", "finish", "part", "train"]
 
 Note = Callable[[str], None]
-Progress = Callable[[int, int, str], None]
 
 
 def train(
@@ -36,16 +36,16 @@ def train(
     seed: int | None = None,
     skip_bad_rows: str | Path | None = None,
     note: Note = lambda _: None,
-    progress: Progress = lambda done, of, text: None,
 ) -> RunFolder:
     """Train the model that ``config`` describes on the files, and fill ``out/name``.
 
     ``until_s`` and ``seed`` take the place of the configuration's. Raises DataError, ConfigError,
     InputError.
     """
-    begun = begin(paths, config, out, name, until_s, seed, skip_bad_rows, note)
-    finish(begun.run, begun.material, begun.split, begun.config, note=note, progress=progress)
-    return begun.run
+    with making_run(out, name, config) as run:
+        begun = begin(run, paths, config, until_s, seed, skip_bad_rows, note)
+        finish(begun, begun.config, note=note)
+    return open_run(Path(out) / name)
 
 
 @dataclass(frozen=True)
@@ -60,21 +60,19 @@ class Begun:
 
 
 def begin(
+    run: RunFolder,
     paths: Sequence[str | Path],
     config: Config,
-    out: str | Path,
-    name: str,
-    until_s: int | None,
-    seed: int | None,
-    skip_bad_rows: str | Path | None,
-    note: Note,
+    until_s: int | None = None,
+    seed: int | None = None,
+    skip_bad_rows: str | Path | None = None,
+    note: Note = lambda _: None,
 ) -> Begun:
-    """Make the run's folder, read the files, compute their features and split them by time."""
+    """Read the files into a new run, and split them by time."""
     if seed is not None:
         config = replace(config, model=config.model.model_copy(update={"seed": seed}))
     if config.model.family != AUTO_NAME:
         family(config.model.family)
-    run = new_run(out, name, config)
     material = prepare(paths, config, skip_bad_rows=skip_bad_rows, note=note)
     config, split = part(run, material, config, until_s, note=note)
     return Begun(run, material, split, config)
@@ -99,20 +97,16 @@ def part(
     return config, split
 
 
-def finish(
-    run: RunFolder,
-    material: Material,
-    split: Split,
-    config: Config,
-    *,
-    note: Note = lambda _: None,
-    progress: Progress = lambda done, of, text: None,
-) -> None:
-    """Learn, and fill the run's folder with the model, its metrics and its pictures."""
-    slices = learn(run, material, split, config, note=note, progress=progress)
-    held = Held.of(np.zeros(len(split.calibration), np.int32), slices)
-    run.write_json("metrics.json", {
-        **table_of(slices, material.tx.scenario or ()),
-        "calibration_promise": promises(config.decision, held),
-    })  # fmt: skip
-    draw_run(run, slices)
+def finish(begun: Begun, config: Config, *, note: Note = lambda _: None) -> None:
+    """Learn what ``config`` says, and fill the run's folder with the model, its metrics and its
+    pictures."""
+    run = begun.run
+    slices = learn(run, begun.material, begun.split, config, note=note)
+    with stage("metrics"):
+        held = Held.of(np.zeros(len(begun.split.calibration), np.int32), slices)
+        run.write_json("metrics.json", {
+            **table_of(slices, begun.material.tx.scenario or ()),
+            "calibration_promise": promises(config.decision, held),
+        })  # fmt: skip
+    with stage("pictures"):
+        draw_run(run, slices)

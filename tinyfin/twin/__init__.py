@@ -7,16 +7,17 @@ the terminal computes. Training takes its features from here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tinyfin.data.transactions import ACTIONS
 from tinyfin.errors import InputError, PackError
+from tinyfin.progress import Stage, stage
 from tinyfin.twin.sources import require_unchanged
 
 require_unchanged()
@@ -44,7 +45,7 @@ _BATCH_PER_TERMINAL = 64
 state stays in the cache; the fewer in all, the longer their rows do."""
 
 _CHUNK = 200_000
-"""Events between two calls of ``progress``, at least; and a batch for several threads."""
+"""A batch for several threads."""
 
 
 @dataclass(frozen=True)
@@ -123,13 +124,11 @@ class Twin:
         tx: Transactions,
         stream: Stream,
         *,
-        progress: Callable[[int], object] | None = None,
         threads: int = 1,
     ) -> Replay:
         """Run a stream of events; state carries on from where it was.
 
-        Releases the GIL. ``progress`` is called now and then with the number of events done since
-        the last call. Rows that the stream does not score stay zero. Events run terminal by
+        Releases the GIL. Rows that the stream does not score stay zero. Events run terminal by
         terminal, on ``threads`` threads that share no terminal: the result is the same for any
         number of them. Raises InputError for more terminals than the twin was made for, and with
         the engine's own word for an event that it refuses.
@@ -161,7 +160,14 @@ class Twin:
         batch = max(_BATCH, _BATCH_PER_TERMINAL * self._engine.terminals)
         if threads > 1:
             batch = max(batch, _CHUNK) * threads
-        done = 0
+        with stage("the engine", len(stream), "events") as running:
+            self._run(tx, stream, columns, batch, threads, running)
+        return result
+
+    def _run(
+        self, tx: Transactions, stream: Stream, columns: Sequence[npt.NDArray[Any]], batch: int,
+        threads: int, running: Stage,
+    ) -> None:  # fmt: skip
         for start in range(0, len(stream), batch):
             stop = min(start + batch, len(stream))
             events = np.empty((stop - start, 2), np.uint64)
@@ -184,11 +190,7 @@ class Twin:
             else:
                 with ThreadPoolExecutor(threads) as pool:
                     list(pool.map(part, parts[:-1], parts[1:]))
-            done += stop - start
-            if progress is not None and (done >= _CHUNK or stop == len(stream)):
-                progress(done)
-                done = 0
-        return result
+            running.step(stop - start)
 
     def score(
         self,

@@ -25,9 +25,10 @@ from tinyfin.data.simulator.traffic import ordinary
 from tinyfin.data.simulator.world import World
 from tinyfin.data.transactions import EPOCH_UNIX_S, RESULTS
 from tinyfin.errors import DataError
+from tinyfin.progress import shown, stage
 from tinyfin.schema import PAYMENT
 
-__all__ = ["GENUINE", "counts", "simulate", "write"]
+__all__ = ["GENUINE", "check_name", "counts", "simulate", "write"]
 
 GENUINE = "genuine"
 """Scenario of ordinary business."""
@@ -47,12 +48,15 @@ def simulate(settings: Simulate) -> pa.Table:
     world = World(
         settings.terminals, settings.days, settings.seed, settings.start, settings.merchants
     )
-    parts = [ordinary(world, terminal) for terminal in world.terminals]
-    parts += incidents(world, settings.attacks)
-    rows = stack(parts)
-    rows = take(rows, (rows["time_s"] >= world.start_s) & (rows["time_s"] < world.end_s))
-    rows = take(rows, np.lexsort((rows["terminal"], rows["time_s"])))
-    return _table(world, finish(world, rows))
+    terminals = shown("simulating", world.terminals, "terminals")
+    parts = [ordinary(world, terminal) for terminal in terminals]
+    with stage("simulating attacks"):
+        parts += incidents(world, settings.attacks)
+    with stage("putting the transactions in order"):
+        rows = stack(parts)
+        rows = take(rows, (rows["time_s"] >= world.start_s) & (rows["time_s"] < world.end_s))
+        rows = take(rows, np.lexsort((rows["terminal"], rows["time_s"])))
+        return _table(world, finish(world, rows))
 
 
 def counts(table: pa.Table) -> dict[str, dict[str, int]]:
@@ -75,14 +79,19 @@ def counts(table: pa.Table) -> dict[str, dict[str, int]]:
 
 def write(table: pa.Table, path: str | Path) -> None:
     """Write Parquet, or CSV if the name says so. Raises DataError, InputError."""
-    name = str(path).lower()
-    if not name.endswith((".csv", ".parquet", ".pq")):
-        raise DataError(f"{path}: end the name in .parquet or .csv")
-    with files.whole(path) as unfinished:
-        if name.endswith(".csv"):
-            pacsv.write_csv(table, unfinished)
+    check_name(path)
+    # Arrow takes no name that is not UTF-8
+    with files.whole(path) as unfinished, unfinished.open("wb") as file:
+        if str(path).lower().endswith(".csv"):
+            pacsv.write_csv(table, file)
         else:
-            pq.write_table(table, unfinished, compression="zstd")
+            pq.write_table(table, file, compression="zstd")
+
+
+def check_name(path: str | Path) -> None:
+    """DataError for a file that :func:`write` would not know how to write."""
+    if not str(path).lower().endswith((".csv", ".parquet", ".pq")):
+        raise DataError(f"{path}: end the name in .parquet or .csv")
 
 
 def _table(world: World, columns: dict[str, Any]) -> pa.Table:

@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from tinyfin.config import Simulate
 from tinyfin.data.transactions import EPOCH_UNIX_S
+from tinyfin.progress import shown
 
 __all__ = ["FIELDS", "HORIZON_H", "SCENARIOS", "simulate_health"]
 
@@ -43,7 +44,8 @@ def simulate_health(settings: Simulate) -> pa.Table:
     heat = np.zeros(hours)
     for start in weather.integers(0, max(hours, 1), settings.days // 20):
         heat[start : start + 48] = 90.0
-    parts = [_terminal(settings, number, heat) for number in range(settings.terminals)]
+    numbers = shown("simulating", range(settings.terminals), "terminals")
+    parts = [_terminal(settings, number, heat) for number in numbers]
     rows = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     order = np.lexsort((rows["terminal"], rows["hour"]))
     rows = {name: column[order] for name, column in rows.items()}

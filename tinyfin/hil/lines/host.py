@@ -15,6 +15,7 @@ from types import ModuleType
 from tinyfin import cache, paths
 from tinyfin.codegen.emit import emit
 from tinyfin.errors import ToolError
+from tinyfin.progress import stage
 
 __all__ = ["build_host_line", "build_host_terminal"]
 
@@ -111,7 +112,8 @@ def _monocypher_object(compiler: str, source: Path) -> Path:
 
 def _compile(command: Sequence[str]) -> None:
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_DEADLINE_S)
+        with stage("compiling for this machine"):
+            done = subprocess.run(command, capture_output=True, text=True, timeout=_DEADLINE_S)
     except subprocess.TimeoutExpired as error:
         raise ToolError(
             f"{command[0]} took longer than {_DEADLINE_S:.0f} s; is the machine overloaded?"

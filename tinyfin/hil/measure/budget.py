@@ -149,7 +149,6 @@ def budget(
     require_trusted(flash.run_pack(run).read_bytes(), keys, run)
     path = flash.target_pack(run, target, keys, note)
     pack = path.read_bytes()
-    note(f"{target.name}: building")
     image = building.build(target, pack=path, keys=keys)
     found = Budget(target.name, sizes.image_budget(image, path))
     if not measure or target.emulator is None:
@@ -158,7 +157,6 @@ def budget(
         return found
     data = default_data() if tx is None else tx
     stream = event_stream(data, "both")
-    note(f"{target.name}: counting")
     found.stack_painted_bytes = _painted_stack(target, image.elf, pack, data, stream, keys)
     found.instructions = _instructions(target, pack, data, stream, events, keys)
     return found

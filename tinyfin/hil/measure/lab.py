@@ -30,6 +30,7 @@ from tinyfin.errors import TargetError, ToolError
 from tinyfin.hil.replays.portions import Portion, by_terminal, pieces
 from tinyfin.hil.replays.sender import Sender
 from tinyfin.pack.container import parse_pack
+from tinyfin.progress import stage
 from tinyfin.targets import build as building
 from tinyfin.targets.build import BuildResult
 from tinyfin.targets.catalogue import Target
@@ -167,7 +168,10 @@ def run(
         file.write(data)
         file.flush()
         loader = f"loader,file={file.name},addr={_tape_address(image):#x},force-raw=on"
-        with Emulator(target, image.elf, icount, extra=("-device", loader)) as emulator:
+        with (
+            stage(f"running on {target.name}"),
+            Emulator(target, image.elf, icount, extra=("-device", loader)) as emulator,
+        ):
             text = _listen(emulator, deadline_s)
     finding = _read(target.name, text)
     finding.seconds = time.monotonic() - start

@@ -20,7 +20,7 @@ from typing import Literal, TypeVar
 
 import numpy as np
 
-from tinyfin.data.events import Stream
+from tinyfin.data.events import SCORE, Stream
 from tinyfin.data.transactions import Transactions
 from tinyfin.errors import BootError, ConfigError
 from tinyfin.hil.lines.chaos import Chaos, ChaosLink
@@ -32,6 +32,7 @@ from tinyfin.hil.replays.result import Repaired, ReplayResult
 from tinyfin.hil.replays.sender import Sender, Sent
 from tinyfin.pack.container import Pack
 from tinyfin.pack.trust import require_trusted
+from tinyfin.progress import Stage, stage
 from tinyfin.twin import Twin
 from tinyfin.wire.client import Client, TargetRebooted
 from tinyfin.wire.events import field_types
@@ -99,7 +100,10 @@ def replay(
         checkpoint_events = RESUME_EVENTS if on_reboot == "resume" else CHECKPOINT_EVENTS
     try:
         run = _Run(pack, made, instructions, target, progress, checkpoint_events, keys, on_reboot)
-        return run.all(tx, stream, limit, warmup)
+        scores = int(np.count_nonzero(stream.kind == SCORE))
+        total = min(scores, limit or scores)
+        with stage(f"replaying on {run.result.target}", total, "transactions") as run.shown:
+            return run.all(tx, stream, limit, warmup)
     finally:
         made.link, made.reconnect = link, reconnect
 
@@ -127,6 +131,7 @@ class _Run:
         self.twin = Twin(pack, keys=keys)
         self.client = client
         self.progress = progress
+        self.shown: Stage
         self.checkpoint_events = checkpoint_events
         self.hello = client.connect()
         self.types = field_types(pack)
@@ -335,8 +340,10 @@ class _Run:
             piece.differing += found
             piece.bad = piece.bad or sent
             piece.sender.stopped = self._stopped = True
-        if self.progress is not None and len(piece.got) > piece.shown:
-            self.progress(len(piece.got) - piece.shown)
+        if len(piece.got) > piece.shown:
+            self.shown.step(len(piece.got) - piece.shown)
+            if self.progress is not None:
+                self.progress(len(piece.got) - piece.shown)
             piece.shown = len(piece.got)
         if answer.mark is not None:
             self._finish(piece, answer.mark)

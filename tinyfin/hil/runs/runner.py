@@ -8,7 +8,6 @@ by ending the process. What a process says comes back as it happens.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import multiprocessing
 import os
@@ -16,14 +15,14 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
 from tinyfin import files
-from tinyfin.errors import BenchError, InputError
+from tinyfin.errors import InputError
 from tinyfin.hil.failures import Failure, FailureKind
 from tinyfin.hil.rigs.rigfile import Rig
 from tinyfin.hil.runs import junit
@@ -31,7 +30,7 @@ from tinyfin.hil.runs.results import Case, RigResult, TargetResult
 from tinyfin.hil.runs.suites import Suite
 from tinyfin.hil.runs.target import Job, TargetRun, Tell
 
-__all__ = ["alone", "forget_results", "jobs", "run_rig", "write_results"]
+__all__ = ["forget_results", "jobs", "run_rig", "write_results"]
 
 _SLACK_S = 60.0
 _STOP_S = 15.0
@@ -104,7 +103,12 @@ class _Worker:
         self.result = _unproven(job, "it was never run")
         self.done = False
         self._process = context.Process(target=_work, args=(job, theirs), name=job.name)
-        self._process.start()
+        # Ctrl-C reaches the whole group: the process leaves it to its parent from the beginning on
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        try:
+            self._process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
         self._limit_s = longest_s(job) + slack_s
         self._end = time.monotonic() + self._limit_s
@@ -184,7 +188,7 @@ def _work(job: Job, pipe: Connection) -> None:
     """The process: runs the job and sends what happens; ends with its parent."""
     os.setpgid(0, 0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGTERM, _terminated)
     lock = threading.Lock()
 
     def send(what: str, value: Any) -> None:
@@ -210,32 +214,9 @@ def _work(job: Job, pipe: Connection) -> None:
     send("result", run.result)
 
 
-@contextlib.contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Keeps other runs from writing their results to ``folder`` meanwhile; a killed run lets go.
-
-    Raises BenchError when another one is at it, InputError when the folder cannot be written.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / ".lock").open("a+")
-    except OSError as error:
-        raise InputError(
-            f"{folder}: cannot be written: {error.strerror}; choose another --out"
-        ) from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise BenchError(
-                f"{folder}: process {file.read().strip() or 'unknown'} is running a rig and writes "
-                "its results here; wait for it, or give this run a folder of its own with --out"
-            ) from None
-        file.truncate(0)
-        file.write(f"{os.getpid()}\n")
-        file.flush()
-        yield
+def _terminated(number: int, _: object) -> None:
+    signal.signal(number, signal.SIG_IGN)  # once is enough: a second one would end the cleaning up
+    sys.exit(128 + number)
 
 
 def forget_results(folder: Path, *, junit_path: Path | None = None) -> None:
@@ -244,7 +225,8 @@ def forget_results(folder: Path, *, junit_path: Path | None = None) -> None:
     Raises InputError when one cannot be removed.
     """
     report = junit_path or folder / "junit.xml"
-    for path in (report, folder / "result.json", folder / "report.html"):
+    transcripts = folder.glob("*.transcript.gz")
+    for path in (report, folder / "result.json", folder / "report.html", *transcripts):
         try:
             path.unlink(missing_ok=True)
         except OSError as error:
@@ -266,8 +248,8 @@ def write_results(result: RigResult, folder: Path, *, junit_path: Path | None = 
         if target.transcript:
             names[f"transcript {target.name}"] = folder / target.transcript
     result.files = {key: str(path) for key, path in names.items()}
-    junit.write(names["junit"], result)
     write_report(names["report"], result)
+    junit.write(names["junit"], result)
     text = json.dumps(result.as_dict(), indent=1, ensure_ascii=False, default=str)
     files.write(names["json"], text + "\n")
 

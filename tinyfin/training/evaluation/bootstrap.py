@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tinyfin.progress import shown
+
 __all__ = [
     "REPLICATES",
     "Drawn",
@@ -73,7 +75,7 @@ def replicated_ap(
     ordered, bad = score[order], fraud[order]
     last = np.r_[np.flatnonzero(np.diff(ordered)), len(ordered) - 1]
     own = np.ones(len(order), np.float32) if weight is None else weight[order].astype(np.float32)
-    for start in range(0, len(drawn), _BLOCK):
+    for start in shown("drawing anew", range(0, len(drawn), _BLOCK), f"times {_BLOCK} draws"):
         times = drawn[start : start + _BLOCK][:, group[order]] * own
         tp = np.cumsum(times * bad, axis=1, dtype=np.float64)[:, last]
         all_ = np.cumsum(times, axis=1, dtype=np.float64)[:, last]

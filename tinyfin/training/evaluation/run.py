@@ -14,6 +14,7 @@ import numpy as np
 from tinyfin.config import Config, format_duration
 from tinyfin.data.transactions import Transactions
 from tinyfin.errors import InputError
+from tinyfin.progress import Stage, stage
 from tinyfin.training.evaluation.beside import family_facts, family_names, with_family
 from tinyfin.training.evaluation.figures import MAIN, part_figures
 from tinyfin.training.evaluation.parts import PROTOCOLS, Part, parts_of, warm_s
@@ -28,7 +29,7 @@ __all__ = ["FOLDER", "Evaluated", "evaluate_run"]
 
 FOLDER = "evaluation"
 Note = Callable[[str], None]
-Progress = Callable[[int, int, str], None]
+_KINDS = {"prequential": "week", "holdout": "part", "halves": "half"}
 
 
 @dataclass(frozen=True)
@@ -55,23 +56,35 @@ def evaluate_run(
     cold: bool = False,
     skip_bad_rows: str | Path | None = None,
     note: Note = lambda _: None,
-    progress: Progress = lambda done, of, text: None,
 ) -> Evaluated:
     """Judge the configuration of ``run`` (its weights play no part) on the files.
 
     None takes [evaluate]'s value. Parts are kept in ``run``'s folder and used again. Raises what
     reading, training and quantizing raise, InputError for an unknown protocol.
     """
+    with stage("evaluating", unit="models") as whole:
+        return _evaluate_run(
+            run, paths, quantize, protocol, weeks, seeds, delays, families, cold, skip_bad_rows,
+            note, whole,
+        )  # fmt: skip
+
+
+def _evaluate_run(
+    run: RunFolder, paths: Sequence[str | Path], quantize: Quantizer, protocol: str | None,
+    weeks: int | Sequence[int] | None, seeds: int | None, delays: Sequence[int] | None,
+    families: Sequence[str] | None, cold: bool, skip_bad_rows: str | Path | None, note: Note,
+    whole: Stage,
+) -> Evaluated:  # fmt: skip
     config = _with(run.asked(), protocol, weeks, seeds, delays, families)
     begun = time.monotonic()
+    own = run.config().model.family  # what "auto" came to
+    names = family_names(config.evaluate.families, own)
     material = prepare(paths, config, skip_bad_rows=skip_bad_rows, note=note)
     asked, tx = config.evaluate, material.tx
     parts = parts_of(tx, config, protocol=asked.protocol, weeks=asked.weeks, cold=cold)
-    own = run.config().model.family  # what "auto" came to
-    names = family_names(asked.families, own)
     others = [name for name in names if name != own]
-    chain = _Chain(run, config, quantize, cold, note, progress,
-                   len(parts) * (asked.seeds + len(asked.delays) + len(others)))
+    whole.total = len(parts) * (asked.seeds + len(asked.delays) + len(others))
+    chain = _Chain(run, config, quantize, cold, note, whole)
     seed = config.model.seed
     by_seed = {
         seed + i: chain.score(material, parts, seed + i, i == 0) for i in range(asked.seeds)
@@ -139,16 +152,14 @@ def _with(
 
 @dataclass
 class _Chain:
-    """Parts one after the other, with progress over all of them."""
+    """Parts one after the other; ``whole`` is told of all of them."""
 
     run: RunFolder
     config: Config
     quantize: Quantizer
     cold: bool
     note: Note
-    progress: Progress
-    of: int
-    done: int = 0
+    whole: Stage
 
     def score(
         self, material: Material, parts: Sequence[Part], seed: int, compared: bool, where: str = ""
@@ -158,15 +169,17 @@ class _Chain:
         model = self.config.model.model_copy(update={"seed": seed})
         config = replace(self.config, model=model)
         out = []
-        for part in parts:
+        kind = _KINDS[config.evaluate.protocol]
+        for number, part in enumerate(parts, 1):
+            self.whole.text = f"{kind} {number} of {len(parts)}, {part.name}{where}, seed {seed}"
             name = f"{part.name}{where}-seed{seed}" + ("-cold" if self.cold else "")
             out.append(score_part(
                 self.run.path / FOLDER / config.evaluate.protocol / name, material, part, config,
                 quantize=self.quantize, note=self.note, cold_start=self.cold,
                 baselines=config.evaluate.baselines if compared else [],
             ))  # fmt: skip
-            self.done += 1
-            self.progress(self.done, self.of, name)
+            self.whole.step()
+        self.whole.text = "figures"
         return out
 
 
@@ -206,7 +219,6 @@ def _beside(
         weeks=[part.split.until_s for part in parts],
     )
     scored = other.score(material, again, config.model.seed, False, f"-{name}")
-    chain.done = other.done
     figures = _figures(material.tx, scored, config)
     warm = [f for f in figures if not f["cold"]] or figures
     return family_facts(name, False, warm, means(warm))

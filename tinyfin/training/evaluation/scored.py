@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tinyfin import files
 from tinyfin.config import Config
 from tinyfin.data.events import Stream, event_stream
 from tinyfin.data.transactions import Transactions
@@ -27,7 +27,7 @@ from tinyfin.training.calibration import has_frauds
 from tinyfin.training.evaluation.parts import Part
 from tinyfin.training.fitting import learn
 from tinyfin.training.material import Material
-from tinyfin.training.run import RunFolder
+from tinyfin.training.run import RunFolder, begin_run, changing_run
 from tinyfin.training.table import baselines_of, float_probability
 
 __all__ = ["Scored", "Scores", "score_part"]
@@ -100,21 +100,19 @@ def score_part(
     if _kept(folder / _DONE) == key:
         note(f"{part.name}: kept from before")
         return _load(run, material.tx, part)
-    (folder / _DONE).unlink(missing_ok=True)
     if _kept(folder / _LEARNED) == learned:
         note(f"{part.name}: the network is kept from before")
     else:
         note(f"{part.name}: learning from {len(part.split.fit)} rows")
-        shutil.rmtree(folder, ignore_errors=True)
-        (folder / "plots").mkdir(parents=True)
-        text = "" if config.path is None else config.path.read_text(encoding="utf-8")
-        (folder / "config.toml").write_text(text)
-        learn(run, material, part.split, config, baselines=baselines, note=note)
-        run.write_json(_LEARNED, {"key": learned, "part": part.name})
-    quantize(run)
-    arrays = _verdicts(run, material.tx, part, cold_start)
-    np.savez_compressed(folder / "verdicts.npz", **arrays)  # type: ignore[arg-type]
-    run.write_json(_DONE, {"key": key, "part": part.name})
+        with files.folder(folder, empty=True) as made:
+            begun = begin_run(RunFolder(made, folder), config)
+            learn(begun, material, part.split, config, baselines=baselines, note=note)
+            begun.write_json(_LEARNED, {"key": learned, "part": part.name})
+    with changing_run(run) as changed:
+        quantize(changed)
+        arrays = _verdicts(changed, material.tx, part, cold_start)
+        changed.write_arrays("verdicts.npz", arrays)
+        changed.write_json(_DONE, {"key": key, "part": part.name})
     return _load(run, material.tx, part)
 
 

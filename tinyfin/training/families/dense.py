@@ -121,5 +121,6 @@ class _Watch:
             self.best_epoch, self.best_weights = epoch, self.network.get_weights()
         self.values.append(value)
         self.losses.append(loss)
-        self.progress(epoch + 1, self.epochs, f"epochs, AP {value:.3f}")
+        how = f"loss {loss:.4f}" if np.isnan(value) else f"AP {value:.3f}"
+        self.progress(epoch + 1, self.epochs, f"epochs, {how}")
         return bool(self.patience) and epoch - self.best_epoch >= (self.patience or 0)

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Names of outputs, claimed by one process at a time.
+
+A claim is a lock (flock) on a hidden file beside the name. The kernel releases it when the process
+ends, however it ends, so a killed process blocks nobody.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from tinyfin.errors import InputError
+
+__all__ = ["claimed", "temporary_name"]
+
+_POLL_S = 0.05
+_held = threading.local()
+"""``names``: what this thread has claimed."""
+
+
+def temporary_name(place: Path) -> Path:
+    """Where this thread makes what will take the place of ``place``: a hidden name beside it.
+
+    Whoever claims ``place`` next removes what a dead process left there.
+    """
+    return place.with_name(f".{place.name}.{os.getpid()}.{threading.get_ident()}")
+
+
+@contextlib.contextmanager
+def claimed(
+    path: str | Path, *, shared: bool = False, wait_s: float = 0.0, make_folder: bool = False
+) -> Iterator[None]:
+    """Hold the name ``path``, a file or a folder, for the length of the block.
+
+    The same thread may claim it again meanwhile. ``shared``: others may share it, and nobody may
+    hold it alone. ``wait_s``: how long to wait for another process. ``make_folder``: create the
+    folder that it lies in. A pipe or a device is not locked. Raises InputError when another process
+    holds the name, which one, or when nothing can be written there.
+    """
+    given, place = path, Path(path).resolve()
+    mine: set[Path] = _held.__dict__.setdefault("names", set())
+    if place in mine or (place.exists() and not place.is_file() and not place.is_dir()):
+        yield
+        return
+    lock = place.with_name(f".{place.name}.lock")
+    try:
+        if make_folder:
+            place.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = _locked(given, lock, shared, wait_s)
+    except OSError as error:
+        raise InputError(
+            f"{given}: cannot be written: {error.strerror or error}; choose another path"
+        ) from error
+    mine.add(place)
+    try:
+        if not shared:
+            _sweep(place)
+        yield
+    finally:
+        mine.remove(place)
+        _release(descriptor, lock, shared)
+
+
+def _locked(given: str | Path, lock: Path, shared: bool, wait_s: float) -> int:
+    """The descriptor of the locked file, which says who holds it."""
+    end = time.monotonic() + wait_s
+    while True:
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+        try:
+            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+            if not _is_at(descriptor, lock):
+                os.close(descriptor)  # whoever held it has removed the file meanwhile
+                continue
+            if not shared:
+                os.ftruncate(descriptor, 0)
+            own = {"pid": os.getpid(), "verb": _verb(), "since": time.strftime("%Y-%m-%dT%H:%M:%S")}
+            os.write(descriptor, json.dumps(own).encode() + b"\n")
+            return descriptor
+        except BlockingIOError:
+            holder = _holder(lock)
+            os.close(descriptor)
+            if time.monotonic() >= end:
+                raise InputError(
+                    f"{given}: {holder} is using this name; wait until it ends, or choose another "
+                    "name"
+                ) from None
+            time.sleep(_POLL_S)
+        except BaseException:
+            os.close(descriptor)
+            raise
+
+
+def _release(descriptor: int, lock: Path, shared: bool) -> None:
+    """Unlock, and remove the file unless somebody shares it."""
+    try:
+        if shared:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if _is_at(descriptor, lock):
+            lock.unlink(missing_ok=True)
+    except OSError:
+        pass  # others share it, or the folder is gone
+    finally:
+        os.close(descriptor)
+
+
+def _is_at(descriptor: int, lock: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), lock.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _holder(lock: Path) -> str:
+    """In words: the last of those who wrote to the file and are alive."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        rows = [json.loads(line) for line in lock.read_text(encoding="utf-8").splitlines()]
+        row = next((row for row in reversed(rows) if _alive(int(row["pid"]))), rows[-1])
+        return f"process {row['pid']} ({row['verb']}, since {row['since']})"
+    return "another process"
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _verb() -> str:
+    # PlatformIO runs codegen where click may not be installed
+    click = sys.modules.get("click")
+    context = click.get_current_context(silent=True) if click is not None else None
+    return context.command_path if context is not None else Path(sys.argv[0]).name or "python"
+
+
+def _sweep(place: Path) -> None:
+    """Remove what dead processes left of ``place``; put an old folder back that one of them had
+    moved aside."""
+    left = re.compile(rf"\.{re.escape(place.name)}\.\d+\.\d+(\.old)?")
+    for entry in place.parent.iterdir():
+        if not (match := left.fullmatch(entry.name)):
+            continue
+        if match[1] and not place.exists():
+            entry.rename(place)
+        elif entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink(missing_ok=True)

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Python packages that only some verbs need: asked for before the work begins."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterable, Mapping
+
+from tinyfin.errors import ToolError
+
+__all__ = ["EXTRAS", "extra_of", "missing", "require"]
+
+EXTRAS: Mapping[str, tuple[str, ...]] = {
+    "train": (
+        "tensorflow", "keras", "sklearn", "matplotlib", "tflite", "tflite_micro",
+        "ai_edge_litert", "xgboost",
+    ),
+    "build": ("platformio", "SCons"),
+}  # fmt: skip
+"""Modules that come with each extra of the package."""
+
+
+def require(modules: Iterable[str], what: str) -> None:
+    """ToolError, naming all that is missing, unless ``what`` can import ``modules``."""
+    absent = [name for name in dict.fromkeys(modules) if importlib.util.find_spec(name) is None]
+    if absent:
+        raise missing(*absent, what=what)
+
+
+def missing(*modules: str, what: str = "") -> ToolError:
+    """The error that says how to get modules that are not installed."""
+    extras = ",".join(dict.fromkeys(filter(None, map(extra_of, modules))))
+    several = len(modules) > 1
+    return ToolError(
+        f"the Python package{'s' if several else ''} {', '.join(modules)} "
+        f"{'are' if several else 'is'} not installed{f' ({what})' if what else ''}; "
+        f"get {'them' if several else 'it'} with: pip install 'tinyfin[{extras}]'"
+    )
+
+
+def extra_of(module: str) -> str:
+    """The extra that brings a module; empty for others."""
+    return next((extra for extra, names in EXTRAS.items() if module in names), "")
