@@ -20,7 +20,9 @@ from typing import Any
 
 import click
 
-__all__ = ["FIRST_S", "Screen", "Stage", "hush", "say", "showing", "shown", "stage"]
+__all__ = [
+    "FIRST_S", "Screen", "Stage", "begin", "end", "hush", "say", "showing", "shown", "stage",
+]  # fmt: skip
 
 FIRST_S = 2.0
 """A stage that takes longer is told."""
@@ -116,15 +118,17 @@ class Screen:
                 self._ticker = threading.Thread(target=self._tick, daemon=True, name="progress")
                 self._ticker.start()
 
-    def end(self, stage: Stage) -> None:
+    def end(self, stage: Stage, said: bool) -> None:
         """A stage has ended."""
         with self._lock:
-            self._open.remove(stage)
+            if stage in self._open:
+                self._open.remove(stage)
             now = self.clock()
             took_s = now - stage.begun_s
-            if took_s >= self._first_s if self.live else stage.told and took_s >= _LATER_S[0]:
+            long = took_s >= self._first_s if self.live else stage.told and took_s >= _LATER_S[0]
+            if said and long:
                 self.say(stage.finished(now))
-            elif self.live:
+            else:
                 self.erase()
 
     def say(self, text: str) -> None:
@@ -211,18 +215,29 @@ def showing(screen: Screen) -> Iterator[Screen]:
 def stage(what: str, total: int | None = None, unit: str = "") -> Iterator[Stage]:
     """A piece of work that may take longer than a moment: ``total`` units of it."""
     outer: Stage | None = getattr(_mine, "stage", None)
-    screen = _screen
-    clock = time.monotonic if screen is None else screen.clock
-    made = Stage(what, total, unit, outer, clock)
-    _mine.stage = made
-    if screen is not None:
-        screen.begin(made)
+    _mine.stage = made = begin(what, total, unit, outer)
     try:
         yield made
     finally:
         _mine.stage = outer
-        if screen is not None:
-            screen.end(made)
+        end(made, said=True)
+
+
+def begin(
+    what: str, total: int | None = None, unit: str = "", outer: Stage | None = None
+) -> Stage:
+    """A stage that :func:`end` ends, for work that is told of by events."""
+    clock = time.monotonic if _screen is None else _screen.clock
+    made = Stage(what, total, unit, outer, clock)
+    if _screen is not None:
+        _screen.begin(made)
+    return made
+
+
+def end(made: Stage, *, said: bool = False) -> None:
+    """A stage has ended; ``said``: say so, if it took long."""
+    if _screen is not None:
+        _screen.end(made, said)
 
 
 def shown(what: str, rows: Any, unit: str = "rows") -> Iterator[Any]:

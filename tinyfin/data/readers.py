@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +15,12 @@ from tinyfin.config import Column, Config
 from tinyfin.data.cards import CardGuard
 from tinyfin.data.problems import report, set_aside
 from tinyfin.data.rows import Part, label_of, parse, source_of, wanted_columns
-from tinyfin.data.tables import column_names, read_pieces, read_table
+from tinyfin.data.tables import about_rows, column_names, read_pieces
 from tinyfin.data.transactions import Transactions
+from tinyfin.data.values import joined_values, narrow
 from tinyfin.errors import DataError
+from tinyfin.memory import give_back
+from tinyfin.progress import stage
 from tinyfin.schema import Schema
 
 __all__ = ["PIECE_ROWS", "Survey", "read", "read_in_pieces", "survey"]
@@ -28,6 +31,7 @@ def read(
     config: Config,
     *,
     labels: bool = True,
+    compact: bool = False,
     skip_bad_rows: str | Path | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Transactions:
@@ -39,43 +43,15 @@ def read(
     ``skip_bad_rows`` the bad rows go to that CSV file with their reasons, and the rest is read;
     ``progress`` is told. Rows keep their input order and need not be sorted by time.
     ``labels=False``: a file without the column of the labels, as it is before they are known, is
-    read as one whose labels are all empty.
+    read as one whose labels are all empty. ``compact``: the values are :class:`Values`, which take
+    little memory where many rows are read.
     """
     files = [paths] if isinstance(paths, (str, Path)) else list(paths)
     if not files:
         raise DataError("no transactions file was given")
-    tell = progress or (lambda _: None)
-    columns = config.data.resolved(config.schema)
-    wanted = wanted_columns(config)
-    parts: list[Part] = []
-    first_row = 0
-    for path in files:
-        here = wanted if labels else _known_early(path, wanted, config)
-        table, bad = read_table(path, here, not config.data.columns, config.data)
-        part = Part(bad, table, first_row, CardGuard(str(path)))
-        parse(part, columns, config)
-        parts.append(part)
-        first_row += len(part) + len(bad.ragged)
-        tell(_told(path, len(part) + len(bad.ragged), wanted, here))
-    if "id" in columns:
-        _merge_names(parts, "terminal")
-        keys = _Keys()
-        for part in parts:
-            fine = ~part.bad.bad
-            keys.add(*(part.arrays[name][fine] for name in ("terminal", "id", "row")))
-        twice = keys.twice()
-        for part in parts:
-            _mark_duplicates(part, columns, twice)
-    count = sum(part.bad.count for part in parts)
-    if count and (skip_bad_rows is None or count == first_row):
-        raise report([part.bad for part in parts], first_row)
-    if skip_bad_rows is not None:
-        sources = list(dict.fromkeys(wanted.values()))
-        set_aside(skip_bad_rows, [(part.bad, part.table) for part in parts], sources)
-        tell(f"{count} of {first_row} rows are bad and set aside in {skip_bad_rows}")
-    if first_row == 0:
-        raise DataError(f"{files[0]}: holds no rows")
-    return _assemble(parts, config.schema)
+    gathered = _Gathered(config.schema)
+    _surveyed(files, config, labels, skip_bad_rows, PIECE_ROWS, progress, gathered)
+    return gathered.transactions(compact)
 
 
 @dataclass(frozen=True)
@@ -112,15 +88,22 @@ def survey(
     """Check every row as :func:`read` does, with the same errors, a piece in memory at a time, and
     of what came before it the terminal and id of each row, where there is an id (20 bytes).
     """
+    return _surveyed(paths, config, labels, skip_bad_rows, piece_rows, progress, None)
+
+
+def _surveyed(
+    paths: Sequence[str | Path], config: Config, labels: bool, skip_bad_rows: str | Path | None,
+    piece_rows: int, progress: Callable[[str], None] | None, gathered: _Gathered | None,
+) -> Survey:  # fmt: skip
     tell = progress or (lambda _: None)
     wanted = wanted_columns(config)
-    found, keys = _Found(labels), _Keys()
+    found, keys = _Found(labels, gathered), _Keys()
     for path in paths:
         rows = found.look(path, config, piece_rows, keys)
         tell(_told(path, rows, wanted, wanted if labels else _known_early(path, wanted, config)))
     twice = keys.twice()
     if len(twice):
-        found = _Found(labels)
+        found = _Found(labels, gathered)
         for path in paths:
             found.look(path, config, piece_rows, None, twice)
     total = sum(found.file_rows)
@@ -164,10 +147,12 @@ class _Keys:
 
 
 class _Found:
-    """One pass over the files."""
+    """One pass over the files; ``gathered`` takes the good rows."""
 
-    def __init__(self, labels: bool) -> None:
-        self.labels = labels
+    def __init__(self, labels: bool, gathered: _Gathered | None) -> None:
+        self.labels, self.gathered = labels, gathered
+        if gathered is not None:
+            gathered.clear()
         self.terminals: dict[str, int] = {}
         self.broken: list[Part] = []
         self.file_rows: list[int] = []
@@ -183,25 +168,40 @@ class _Found:
         are bad. Returns how many rows there are."""
         has_id = "id" in config.data.resolved(config.schema)
         before, total = sum(self.file_rows), 0
-        for part in _pieces(path, config, before, piece_rows, twice, self.labels):
-            total += len(part) + len(part.bad.ragged)
-            if part.bad.count:
-                self.broken.append(part)
-            fine = ~part.bad.bad
-            terminal = part.arrays["terminal"][fine]
-            names = part.names["terminal"]
-            code = np.zeros(len(names) + 1, np.int64)
-            for i in np.unique(terminal).tolist():
-                code[i] = self.terminals.setdefault(names[i], len(self.terminals))
-            if keys is not None and has_id:
-                keys.add(code[terminal], part.arrays["id"][fine], part.arrays["row"][fine])
-            times = part.arrays["t_mono_s"][fine]
-            if len(times):
-                self.in_order &= int(times.min()) >= self._mark
-                self._mark = max(self._mark, int(times.max()))
-            self.good += len(times)
+        pieces = _pieces(path, config, before, piece_rows, twice, self.labels)
+        with stage(f"reading {path}", about_rows(path), "rows") as reading:
+            for part in pieces:
+                reading.step(len(part) + len(part.bad.ragged))
+                total += len(part) + len(part.bad.ragged)
+                self._take(part, has_id, keys)
         self.file_rows.append(total)
         return total
+
+    def _take(self, part: Part, has_id: bool, keys: _Keys | None) -> None:
+        if part.bad.count:
+            self.broken.append(part)
+        fine = ~part.bad.bad
+        terminal = part.arrays["terminal"][fine]
+        code = _codes(part.names["terminal"], np.unique(terminal), self.terminals)
+        if keys is not None and has_id:
+            keys.add(code[terminal], part.arrays["id"][fine], part.arrays["row"][fine])
+        times = part.arrays["t_mono_s"][fine]
+        if len(times):
+            self.in_order &= int(times.min()) >= self._mark
+            self._mark = max(self._mark, int(times.max()))
+        self.good += len(times)
+        if self.gathered is not None:
+            self.gathered.add(part, fine, self.terminals)
+
+
+def _codes(
+    names: Sequence[str], used: npt.NDArray[np.int64], index: dict[str, int]
+) -> npt.NDArray[np.int64]:
+    """Positions in ``index`` of the names that are ``used``; new ones are added to it."""
+    code = np.zeros(len(names) + 1, np.int64)
+    for i in used.tolist():
+        code[i] = index.setdefault(names[i], len(index))
+    return code
 
 
 def read_in_pieces(
@@ -213,22 +213,19 @@ def read_in_pieces(
     """
     index = {name: i for i, name in enumerate(found.terminals)}
     first_row = 0
-    whole: list[Part] = []
+    gathered = _Gathered(config.schema)
     for path in paths:
         before = first_row
         for part in _pieces(path, config, before, piece_rows, found.twice, found.labels):
             first_row += len(part) + len(part.bad.ragged)
-            names = part.names["terminal"]
-            table = np.array([index.get(name, 0) for name in names] or [0], np.int64)
-            part.arrays["terminal"] = table[part.arrays["terminal"]]
-            part.names = {"terminal": list(found.terminals)}
-            part.arrays.pop("scenario", None)
-            if not found.in_order:
-                whole.append(part)
-            elif not part.bad.bad.all():
-                yield _assemble([part], config.schema)
-    if whole:
-        yield _assemble(whole, config.schema)
+            part.names = {"terminal": part.names["terminal"]}
+            fine = ~part.bad.bad
+            gathered.add(part, fine, index)
+            if found.in_order and fine.any():
+                yield gathered.transactions(compact=False)
+                gathered.clear()
+    if not found.in_order:
+        yield gathered.transactions(compact=False)
 
 
 def _pieces(
@@ -277,51 +274,70 @@ def _mark_duplicates(
         part.bad.add(mask, label_of(columns, "id"), source_of(part, columns, "id"), rule)
 
 
-def _merge_names(parts: Sequence[Part], key: str) -> tuple[str, ...]:
-    """Bring the codes of all files to one list of names, in order of first appearance."""
-    index: dict[str, int] = {}
-    for part in parts:
-        names = part.names.get(key)
-        if names is None:
-            part.arrays[key] = np.zeros(len(part), np.int64)
-            names = [""]
-        table = np.array([index.setdefault(name, len(index)) for name in names] or [0], np.int64)
-        part.arrays[key] = table[part.arrays[key]]
-        part.names[key] = list(index)
-    for part in parts:
-        part.names[key] = list(index)
-    return tuple(index)
+_DTYPES: Mapping[str, tuple[str, Any]] = {
+    "row": ("row", np.int64), "id": ("id", np.int64), "t_mono_s": ("t_mono_s", np.uint32),
+    "t_local_s": ("t_local_s", np.uint32), "present": ("present", np.uint32),
+    "result": ("result", np.uint8), "response": ("response", np.int32),
+    "action": ("action", np.uint8), "outcome_t_mono_s": ("outcome_time", np.uint32),
+    "label": ("label", np.int8), "label_known_s": ("label_time", np.uint32),
+}  # fmt: skip
+"""Columns of Transactions: what parts call them, and how they are held."""
 
 
-def _assemble(parts: Sequence[Part], schema: Schema) -> Transactions:
-    terminals = _merge_names(parts, "terminal")
-    has_scenario = any("scenario" in part.names for part in parts)
-    scenarios = _merge_names(parts, "scenario")
+class _Gathered:
+    """Good rows of parts, held as narrow as they can be."""
 
-    def column(name: str, dtype: Any) -> npt.NDArray[Any]:
-        pieces = [part.arrays.pop(name).astype(dtype, copy=False) for part in parts]
-        for i, part in enumerate(parts):
-            if part.bad.bad.any():
-                pieces[i] = pieces[i][~part.bad.bad]
-        whole = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
-        return np.require(whole, requirements=["C", "W"])
+    def __init__(self, schema: Schema) -> None:
+        self.schema = schema
+        self.clear()
 
-    return Transactions(
-        schema=schema,
-        row=column("row", np.int64),
-        terminal=column("terminal", np.int32),
-        terminals=terminals,
-        id=column("id", np.int64).view(np.uint64),
-        t_mono_s=column("t_mono_s", np.uint32),
-        t_local_s=column("t_local_s", np.uint32),
-        values=column("values", np.int64),
-        present=column("present", np.uint32),
-        result=column("result", np.uint8),
-        response=column("response", np.int32),
-        action=column("action", np.uint8),
-        outcome_t_mono_s=column("outcome_time", np.uint32),
-        label=column("label", np.int8),
-        label_known_s=column("label_time", np.uint32),
-        scenario=scenarios if has_scenario else None,
-        scenario_code=column("scenario", np.int16),
-    )
+    def clear(self) -> None:
+        """Forget everything."""
+        self._columns: dict[str, list[npt.NDArray[Any]]] = {}
+        self._values: list[tuple[list[npt.NDArray[Any] | None], int]] = []
+        self._terminals: dict[str, int] = {}
+        self._scenarios: dict[str, int] = {}
+        self._has_scenario = False
+
+    def add(self, part: Part, fine: npt.NDArray[np.bool_], terminals: dict[str, int]) -> None:
+        """The rows ``fine``; ``terminals`` numbers all names of terminals."""
+        rows = slice(None) if fine.all() else fine
+        self._terminals = terminals
+
+        def keep(name: str, values: npt.NDArray[Any], kind: Any) -> None:
+            self._columns.setdefault(name, []).append(values.astype(kind))
+
+        for name, (source, kind) in _DTYPES.items():
+            keep(name, part.arrays[source][rows], kind)
+        for name, kind, index in (
+            ("terminal", np.int32, terminals), ("scenario", np.int16, self._scenarios),
+        ):
+            self._has_scenario |= name == "scenario" and name in part.names
+            names = part.names.get(name, [""])
+            own = part.arrays[name][rows] if name in part.names else np.zeros(fine.sum(), np.int64)
+            keep(name, _codes(names, np.unique(own), index)[own], kind)
+        present = part.arrays["present"][rows]
+        values = part.arrays["values"][rows]
+        self._values.append((narrow(self.schema, values, present), len(values)))
+
+    def transactions(self, compact: bool) -> Transactions:
+        """All rows, in order; nothing is left here."""
+        columns = {}
+        for name in list(self._columns):
+            pieces = self._columns.pop(name)
+            whole = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+            columns[name] = np.require(whole, requirements=["C", "W"])
+        values = joined_values(self.schema, self._values)
+        self._values = []
+        if len(values) > PIECE_ROWS:
+            give_back()
+        return Transactions(
+            schema=self.schema,
+            terminals=tuple(self._terminals),
+            # Values is an array in all that is asked of the values of many rows
+            values=cast("npt.NDArray[np.int64]", values) if compact else np.asarray(values),
+            id=columns.pop("id").view(np.uint64),
+            scenario=tuple(self._scenarios) if self._has_scenario else None,
+            scenario_code=columns.pop("scenario"),
+            **columns,
+        )

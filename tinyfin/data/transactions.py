@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tinyfin.data.values import Values
 from tinyfin.errors import DataError
+from tinyfin.progress import stage
 from tinyfin.schema import Schema
 
 __all__ = ["ACTIONS", "EPOCH_UNIX_S", "NO_RESULT", "RESULTS", "Transactions", "format_time"]
@@ -24,6 +26,8 @@ RESULTS = ("approved", "declined", "cancelled", "timed_out", "reversed")
 
 NO_RESULT = 255
 """``result`` of a transaction whose outcome never arrives."""
+
+_HASHED_ROWS = 1 << 18
 
 EPOCH_UNIX_S = 946_684_800
 """2000-01-01T00:00:00 in unix seconds: the zero of every time in the engine."""
@@ -56,7 +60,8 @@ class Transactions:
     t_mono_s: npt.NDArray[np.uint32]
     t_local_s: npt.NDArray[np.uint32]
     values: npt.NDArray[np.int64]
-    """[n, F], C order; a u64 field is held as its bit pattern; absent fields hold ``missing``."""
+    """[n, F], C order; a u64 field is held as its bit pattern; absent fields hold ``missing``.
+    Or :class:`~tinyfin.data.values.Values`, of which rows and columns can be taken."""
     present: npt.NDArray[np.uint32]
     """Bit i is set when field i is there."""
     result: npt.NDArray[np.uint8]
@@ -92,7 +97,8 @@ class Transactions:
     def column(self, name: str) -> npt.NDArray[np.int64] | npt.NDArray[np.uint64]:
         """Values of one field, n rows; uint64 for a u64 field."""
         i = self.schema.index(name)
-        column = self.values[:, i]
+        values = self.values
+        column = values.column(i) if isinstance(values, Values) else values[:, i]
         if self.schema.fields[i].type == "u64":
             return np.ascontiguousarray(column).view(np.uint64)
         return column
@@ -102,12 +108,20 @@ class Transactions:
         mask: npt.NDArray[np.bool_] = (self.present >> np.uint32(self.schema.index(name))) & 1 != 0
         return mask
 
-    def take(self, rows: npt.NDArray[Any]) -> Transactions:
-        """The rows selected by indices or by a boolean mask, keeping ``terminals`` and codes."""
+    def take(self, rows: npt.NDArray[Any] | slice) -> Transactions:
+        """The rows of indices, a boolean mask or a slice, keeping ``terminals`` and codes."""
         picked: dict[str, Any] = {name: array[rows] for name, array in self._arrays().items()}
         return Transactions(
             schema=self.schema, terminals=self.terminals, scenario=self.scenario, **picked
         )
+
+    def before(self, t_s: int) -> Transactions:
+        """The rows before a moment, in their order; they share memory with these where the rows
+        are in order of time."""
+        t = self.t_mono_s
+        if np.all(t[1:] >= t[:-1]):
+            return self.take(slice(0, int(np.searchsorted(t, t_s))))
+        return self.take(np.flatnonzero(t.astype(np.int64) < t_s))
 
     def followed_by(self, other: Transactions) -> Transactions:
         """These rows, then those of ``other``, which has the same schema, terminals, scenarios."""
@@ -134,6 +148,10 @@ class Transactions:
         Actions are part of it where one of them is not ``accept``: to say so of all is to say
         nothing.
         """
+        with stage("fingerprint", len(self), "rows"):
+            return self._fingerprint()
+
+    def _fingerprint(self) -> str:
         digest = hashlib.sha256()
         for field in self.schema.fields:
             digest.update(repr((field.name, field.type, field.missing, field.values)).encode())
@@ -141,8 +159,10 @@ class Transactions:
         for name, array in self._arrays().items():
             if name == "action" and not array.any():
                 continue
-            digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
-            digest.update(np.ascontiguousarray(array).data)
+            kind = "<i8" if name == "values" else array.dtype.str
+            digest.update(f"{name} {kind} {array.shape}\n".encode())
+            for start in range(0, len(array), _HASHED_ROWS):
+                digest.update(np.ascontiguousarray(array[start : start + _HASHED_ROWS]).data)
         return digest.hexdigest()
 
     def _arrays(self) -> dict[str, npt.NDArray[Any]]:

@@ -58,8 +58,10 @@ def _evaluate(x: NDArray[np.int64], y: NDArray[np.int64], slopes: NDArray[np.int
 
 def map_inputs(maps: Sequence[InputMap], features: NDArray[np.integer]) -> NDArray[np.int8]:
     """Features [n, K] to inputs int8 [n, K]."""
-    columns = [m.evaluate(features[:, i]) for i, m in enumerate(maps)]
-    return np.stack(columns, axis=1) if columns else np.zeros((len(features), 0), np.int8)
+    out = np.empty((len(features), len(maps)), np.int8)
+    for i, m in enumerate(maps):
+        out[:, i] = m.evaluate(features[:, i])
+    return out
 
 
 def encode_maps(maps: Sequence[InputMap]) -> bytes:

@@ -281,6 +281,7 @@ def _measure(
     int8 = (scores, probability(made.calibration, scores))
     with stage("metrics"):
         metrics = table_of(slices, facts["data"]["scenarios"], int8)
+    metrics["thinned"] = facts.get("thinned", [])
     metrics["decision"] = realised(
         run.config().decision, made.decision, made.calibration, slices,
         {"calibration": made.raw, "test": scores}, facts["data"].get("drawn", "terminals"),

@@ -14,18 +14,27 @@ import numpy.typing as npt
 
 from tinyfin.config import Rules
 from tinyfin.data.transactions import Transactions
+from tinyfin.progress import stage
 
 __all__ = ["known_fraud_run", "mean_before", "rate", "rule_scores"]
 
 Values = npt.NDArray[np.float64]
 
 _RULES = Rules()
+_ROWS = 1 << 18
+_PLACES = 64
+"""Terminals that are taken at a time where there is no quicker way."""
 
 
 def rule_scores(
-    tx: Transactions, rules: Rules = _RULES, *, timeless: bool = False
+    tx: Transactions,
+    rules: Rules = _RULES,
+    *,
+    timeless: bool = False,
+    rows: npt.NDArray[np.int64] | None = None,
 ) -> Mapping[str, Values]:
-    """Scores of the rules, n rows each; higher is more suspicious. Numbers are those of [rules].
+    """Scores of the rules for ``rows``, all of them if None; higher is more suspicious. Numbers are
+    those of [rules].
 
     * ``amount``
     * ``rate``: transactions at this terminal in the last ``rate`` seconds, this one included
@@ -41,26 +50,30 @@ def rule_scores(
     names = tx.schema.names
     if "amount_minor" not in names:
         return {}
+    at = slice(None) if rows is None else rows
     amount = tx.column("amount_minor").astype(np.float64)
+    own = amount[at]
     if timeless:
-        return {"amount": amount}
-    run, age = known_fraud_run(tx)
-    young = (run > 0) & (age < rules.run_age)
-    ratio = amount / np.maximum(mean_before(tx.terminal, amount, tx.t_mono_s), 1.0)
-    rule_a = (
-        rules.large_amount * (amount > rules.amount_cut_minor)
-        + rules.two_known * (young & (run >= 2))
-        + rules.one_known * (young & (run == 1))
-        + np.minimum(ratio, rules.terminal_ratio_cap) / 100
-    )
-    scores = {"amount": amount, "rate": rate(tx, rules.rate), "rule_a": rule_a}
-    if "token" in names and bool(np.any(tx.has("token"))):
-        card = np.unique(tx.column("token"), return_inverse=True)[1]
-        own = amount / np.maximum(mean_before(card, amount, tx.t_mono_s), 1.0)
-        scores["amount_over_card_mean"] = np.where(tx.has("token"), own, 0.0)
-        scores["rule_b"] = rule_a + np.where(
-            tx.has("token"), np.minimum(own, rules.card_ratio_cap) / 10, 0.0
+        return {"amount": own}
+    with stage("rules"):
+        run, age = (values[at] for values in known_fraud_run(tx))
+        young = (run > 0) & (age < rules.run_age)
+        ratio = own / np.maximum(mean_before(tx.terminal, amount, tx.t_mono_s)[at], 1.0)
+        rule_a = (
+            rules.large_amount * (own > rules.amount_cut_minor)
+            + rules.two_known * (young & (run >= 2))
+            + rules.one_known * (young & (run == 1))
+            + np.minimum(ratio, rules.terminal_ratio_cap) / 100
         )
+        scores = {"amount": own, "rate": rate(tx, rules.rate)[at], "rule_a": rule_a}
+        if "token" in names and bool(np.any(tx.has("token"))):
+            there = tx.has("token")[at]
+            mean = mean_before(tx.column("token"), amount, tx.t_mono_s)[at]
+            over = own / np.maximum(mean, 1.0)
+            scores["amount_over_card_mean"] = np.where(there, over, 0.0)
+            scores["rule_b"] = rule_a + np.where(
+                there, np.minimum(over, rules.card_ratio_cap) / 10, 0.0
+            )
     return scores
 
 
@@ -68,18 +81,21 @@ def rate(tx: Transactions, seconds: int = _RULES.rate) -> Values:
     """How many transactions the terminal saw in the last ``seconds``, n rows, the row included."""
     t = tx.t_mono_s.astype(np.int64)
     key = tx.terminal.astype(np.int64) << 32 | t
-    order = np.lexsort((np.arange(len(t)), key))
-    since = np.searchsorted(key[order], key[order] - seconds, side="right")
-    # a terminal's own first row, should the window reach into the terminal before it
-    since = np.maximum(since, np.searchsorted(key[order], key[order] >> 32 << 32, side="left"))
+    order = np.argsort(key, kind="stable")
+    key = key[order]
     out = np.empty(len(t))
-    out[order] = np.arange(1, len(t) + 1) - since
+    for start in range(0, len(t), _ROWS):
+        some = key[start : start + _ROWS]
+        since = np.searchsorted(key, some - seconds, side="right")
+        # a terminal's own first row, should the window reach into the terminal before it
+        since = np.maximum(since, np.searchsorted(key, some >> 32 << 32, side="left"))
+        out[order[start : start + _ROWS]] = np.arange(start + 1, start + len(some) + 1) - since
     return out
 
 
 def mean_before(key: npt.NDArray[Any], value: Values, t_s: npt.NDArray[Any]) -> Values:
     """Mean of the same key's earlier values, n rows; the row's own value where it is the first."""
-    order = np.lexsort((np.arange(len(key)), t_s, key))
+    order = np.lexsort((t_s, key))
     keys, values = key[order], value[order]
     first = np.r_[True, keys[1:] != keys[:-1]] if len(keys) else np.zeros(0, bool)
     start = np.maximum.accumulate(np.where(first, np.arange(len(keys)), 0))
@@ -99,6 +115,39 @@ def known_fraud_run(
     Labels count where their transaction was, once they are known. Returns the run's length and the
     age of its oldest member in seconds (0 where there is no run).
     """
+    told = np.flatnonzero(tx.label >= 0)
+    told = told[np.lexsort((told, tx.label_known_s[told], tx.terminal[told]))]
+    place, t = tx.terminal[told], tx.t_mono_s[told].astype(np.int64)
+    run = np.zeros(len(tx), np.int64)
+    age = np.zeros(len(tx), np.int64)
+    if not len(told):
+        return run, age
+    # of each label: how many frauds end there, and when the first of them was
+    first = np.r_[True, place[1:] != place[:-1]]
+    count = np.arange(len(told))
+    reset = np.maximum.accumulate(
+        np.where(tx.label[told] == 1, np.where(first, count - 1, -1), count)
+    )
+    oldest = t[np.minimum(reset + 1, len(told) - 1)]
+    known = place.astype(np.int64) << 32 | tx.label_known_s[told]
+    for start in range(0, len(tx), _ROWS):
+        rows = slice(start, start + _ROWS)
+        now = tx.t_mono_s[rows].astype(np.int64)
+        at = np.searchsorted(known, tx.terminal[rows].astype(np.int64) << 32 | now, "right") - 1
+        length = np.where((at >= 0) & (place[at] == tx.terminal[rows]), at - reset[at], 0)
+        run[rows], age[rows] = length, np.where(length > 0, now - oldest[at], 0)
+    # where labels come in another order than their transactions, they are put in order one by one
+    late = (t[1:] < t[:-1]) | ((t[1:] == t[:-1]) & (told[1:] < told[:-1]))
+    mixed = np.unique(place[1:][late & ~first[1:]])
+    for start in range(0, len(mixed), _PLACES):
+        own = np.flatnonzero(np.isin(tx.terminal, mixed[start : start + _PLACES]))
+        run[own], age[own] = _run_one_by_one(tx.take(own))
+    return run, age
+
+
+def _run_one_by_one(
+    tx: Transactions,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     n = len(tx)
     run = np.zeros(n, np.int64)
     age = np.zeros(n, np.int64)

@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 
 from tinyfin.config import Config
-from tinyfin.data.events import event_stream
 from tinyfin.data.transactions import Transactions
 from tinyfin.errors import ConfigError
 from tinyfin.features.compiler import compile_program
@@ -23,6 +22,7 @@ from tinyfin.features.definition import OWN_FEATURE_ID, Feature
 from tinyfin.features.expressions import Expression
 from tinyfin.features.graph import walk
 from tinyfin.features.selection import learned_cuts
+from tinyfin.progress import stage
 
 __all__ = ["best_cut", "computed_numbers", "learn_cuts", "roundest"]
 
@@ -179,6 +179,7 @@ def _computed(
 ) -> npt.NDArray[np.int64]:
     """Expressions as the terminal's engine computes them, int64[fit, parts]."""
     from tinyfin.pack.container import build_pack
+    from tinyfin.training.pieces import replay_all
     from tinyfin.twin import Twin
 
     features = [
@@ -187,4 +188,6 @@ def _computed(
     ]
     program = compile_program(features, config.schema, **config.features.capacities)
     twin = Twin(build_pack(config.schema, program), terminals=max(1, len(tx.terminals)))
-    return twin.run(tx, event_stream(tx, config.data.notices)).features[fit].astype(np.int64)
+    with stage("numbers to learn from"):
+        found = replay_all(tx, twin, config.data.notices, ("features",))["features"]
+    return np.asarray(found[fit], np.int64)

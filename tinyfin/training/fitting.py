@@ -13,10 +13,18 @@ import numpy.typing as npt
 from tinyfin import files
 from tinyfin.config import Config
 from tinyfin.data.transactions import Transactions
+from tinyfin.memory import give_back
 from tinyfin.pack.maps import InputMap, map_inputs
 from tinyfin.progress import stage
 from tinyfin.training.baselines import rule_scores
-from tinyfin.training.families import Family, Learned, Problem, family, weights_sha256
+from tinyfin.training.families import (
+    Family,
+    Learned,
+    Problem,
+    family,
+    score_rows,
+    weights_sha256,
+)
 from tinyfin.training.learned import learned_scores
 from tinyfin.training.maps import fit_maps, fit_tail_maps
 from tinyfin.training.material import Featured, Material, as_known
@@ -27,10 +35,11 @@ from tinyfin.training.run import RunFolder
 from tinyfin.training.split import Split, known_labels
 from tinyfin.training.table import BASELINE
 
-__all__ = ["input_maps", "learn"]
+__all__ = ["input_maps", "learn", "map_rows"]
 
 Note = Callable[[str], None]
 Arrays = dict[str, npt.NDArray[Any]]
+_ROWS = 1 << 18
 
 
 def learn(
@@ -48,16 +57,17 @@ def learn(
     ConfigError.
     """
     tx = material.tx
+    rules = rule_scores(tx, config.rules, timeless=config.data.plain, rows=split.test)
+    give_back()
     made = material.featured(config, split, note=note)
     config, features, program = made.config, made.features, made.program
     run.add_learned(made.cuts, made.risks)
     label = known_labels(tx, split.until_s)
     chosen = family(config.model.family)
-    maps = input_maps(chosen, features[split.fit], label[split.fit])
-    inputs = {
-        part: map_inputs(maps, features[getattr(split, part)])
-        for part in ("fit", "validation", "calibration", "test")
-    }
+    rows = {part: getattr(split, part) for part in ("fit", "validation", "calibration", "test")}
+    with stage("input maps"):
+        maps = input_maps(chosen, features, split.fit, label[split.fit])
+        inputs = {part: map_rows(maps, features, rows[part]) for part in rows}
     if chosen.supervised and not np.any(label[split.validation] == 1):
         note(
             f"the {len(split.validation)} validation rows hold no fraud: they cannot tell a good "
@@ -74,15 +84,20 @@ def learn(
             training.at,
         )
     slices = _slices(tx, split, label, inputs, config)
-    slices["medians"] = np.median(features[split.fit], axis=0).astype(np.int16)
+    slices |= {BASELINE + rule: score.astype(np.float32) for rule, score in rules.items()}
+    if (stay := known_cards_removed(tx, split.test, split.until_s)) is not None:
+        slices["test_without_known_cards"] = stay
+    slices["medians"] = np.array(
+        [np.median(column[split.fit]) for column in features.T]
+    ).astype(np.int16)
     for part in ("calibration", "test"):
-        slices[f"{part}_float"] = fitted.score(inputs[part])
+        slices[f"{part}_float"] = score_rows(fitted, inputs[part])
     names = config.evaluate.baselines if baselines is None else baselines
     if names:
         note(f"baselines on the same rows: {', '.join(names)}")
+    told: list[dict[str, Any]] = [*fitted.history.get("thinned", ())]
     for name, score in learned_scores(
-        names, {part: (inputs[part], features[getattr(split, part)]) for part in inputs},
-        {part: label[getattr(split, part)] for part in inputs}, config.model.seed,
+        names, inputs, features, rows, label, config.model.seed, told
     ).items():
         slices[BASELINE + name] = score
     fitted.save(run.path)
@@ -90,15 +105,32 @@ def learn(
     run.write_maps(maps, program.feature_names)
     with stage("writing slices.npz"):
         run.write_arrays("slices.npz", slices)
-    run.write_json("run.json", _facts(run, material, made, split, fitted))
+    run.write_json("run.json", {**_facts(run, material, made, split, fitted), "thinned": told})
     return slices
 
 
 def input_maps(
-    chosen: Family, features: npt.NDArray[np.int16], label: npt.NDArray[np.int8]
+    chosen: Family,
+    features: npt.NDArray[np.int16],
+    rows: npt.NDArray[np.int64],
+    label: npt.NDArray[np.int8],
 ) -> tuple[InputMap, ...]:
-    """The input maps that a family asks for, fitted on the rows to learn from."""
-    return fit_maps(features, label) if chosen.supervised else fit_tail_maps(features)
+    """The input maps that a family asks for, fitted on the ``rows`` to learn from, whose labels are
+    ``label``; column by column, for a copy of all would take much memory."""
+    columns = (column[rows][:, None] for column in features.T)
+    each = (fit_maps(x, label) if chosen.supervised else fit_tail_maps(x) for x in columns)
+    return tuple(one for (one,) in each)
+
+
+def map_rows(
+    maps: Sequence[InputMap], features: npt.NDArray[np.int16], rows: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int8]:
+    """The network's inputs int8[rows, F] of some rows of ``features``."""
+    out = np.empty((len(rows), len(maps)), np.int8)
+    for start in range(0, len(rows), _ROWS):
+        some = rows[start : start + _ROWS]
+        out[start : start + len(some)] = map_inputs(maps, features[some])
+    return out
 
 
 def _slices(
@@ -126,13 +158,8 @@ def _slices(
         slices[f"{part}_terminal"] = tx.terminal[rows]
         slices[f"{part}_t_s"] = tx.t_mono_s[rows]
         slices[f"{part}_amount"] = amount[rows]
-    for rule, score in rule_scores(tx, config.rules, timeless=config.data.plain).items():
-        slices[BASELINE + rule] = score[split.test].astype(np.float32)
     cards = np.unique(cards_of(tx, split.test), return_inverse=True)[1]
     slices["test_group"] = cards.astype(np.int32)
-    stay = known_cards_removed(tx, split.test, split.until_s)
-    if stay is not None:
-        slices["test_without_known_cards"] = stay
     return slices
 
 
@@ -174,7 +201,7 @@ def _facts(
             "seed": config.model.seed,
             "readout": fitted.readout,
             "weights_sha256": weights_sha256(fitted),
-            **fitted.history,
+            **{key: value for key, value in fitted.history.items() if key != "thinned"},
         },
         "versions": versions(),
     }

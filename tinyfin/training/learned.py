@@ -9,7 +9,7 @@ inputs, whose maps have straightened them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,11 +17,11 @@ import numpy.typing as npt
 
 from tinyfin.errors import ConfigError
 from tinyfin.progress import stage
+from tinyfin.training.rows import thinned, thinned_facts
 
 __all__ = ["LEARNED", "learned_scores"]
 
-Rows = Mapping[str, tuple[npt.NDArray[np.int8], npt.NDArray[np.int16]]]
-Labels = Mapping[str, npt.NDArray[np.int8]]
+Rows = Mapping[str, npt.NDArray[np.int64]]
 Scorer = Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
 Fit = Callable[[npt.NDArray[Any], npt.NDArray[np.bool_], npt.NDArray[Any], int], Scorer]
 
@@ -30,43 +30,69 @@ _MANY = 100_000
 
 
 def learned_scores(
-    names: Iterable[str], rows: Rows, label: Labels, seed: int
+    names: Iterable[str],
+    inputs: Mapping[str, npt.NDArray[np.int8]],
+    features: npt.NDArray[np.int16],
+    rows: Rows,
+    label: npt.NDArray[np.int8],
+    seed: int,
+    told: list[dict[str, Any]],
 ) -> dict[str, npt.NDArray[np.float32]]:
     """Scores of the test rows by each of the baselines ``names``; higher is more suspicious.
+    ``told`` takes what is to be said of rows that they did not learn from.
 
-    ``rows``: network inputs int8[n, F] and features int16[n, F] of each slice, ``test`` among them.
-    The same arguments give the same scores. Raises ConfigError for a name that is not in LEARNED.
+    ``inputs``: network inputs int8[n, F] of each slice; ``rows``: its rows among ``features``
+    int16[N, F] and ``label`` int8[N]; ``test`` is one of the slices. The same arguments give the
+    same scores. Raises ConfigError for a name that is not in LEARNED.
     """
     out = {}
-    y = np.concatenate([label[part] for part in _PARTS]) == 1
+    learned = np.concatenate([rows[part] for part in _PARTS])
+    y = label[learned] == 1
     for name in names:
         if name not in LEARNED:
             raise ConfigError(
                 f"evaluate.baselines: unknown {name!r}; known are {', '.join(LEARNED)}"
             )
         which, genuine, fit = LEARNED[name]
-        told = bool(np.any(y)) and not bool(np.all(y))
-        if len(rows["test"][which]) == 0 or not (told or name in _UNTAUGHT):
+        both = bool(np.any(y)) and not bool(np.all(y))
+        if not len(rows["test"]) or not (both or name in _UNTAUGHT):
             continue
-        x = np.concatenate([rows[part][which] for part in _PARTS])
         taken, weight = _thinned(y, genuine, seed)
+        told += thinned_facts(
+            f"baseline {name}", label[learned], taken, f"a limit of {genuine:,} genuine rows"
+        )
+        x: npt.NDArray[Any]
+        test: npt.NDArray[Any]
+        if which == _INPUTS:
+            x, test = _among([inputs[part] for part in _PARTS], taken), inputs["test"]
+        else:
+            x, test = features[learned[taken]], features[rows["test"]]
         with stage(f"baseline {name}, {len(taken):,} rows"):
-            score = fit(x[taken], y[taken], weight, seed)(rows["test"][which])
-        out[name] = np.asarray(score, np.float32)
+            score = fit(x, y[taken], weight, seed)
+            pieces = [score(test[at : at + _MANY]) for at in range(0, len(test), _MANY)]
+        out[name] = np.asarray(np.concatenate(pieces), np.float32)
     return out
+
+
+def _among(
+    parts: Sequence[npt.NDArray[np.int8]], taken: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int8]:
+    """The rows ``taken``, ascending, of the parts as if they were one array."""
+    ends = np.cumsum([len(part) for part in parts])
+    cuts = np.searchsorted(taken, ends)
+    return np.concatenate([
+        part[taken[low:high] - (end - len(part))]
+        for part, end, low, high in zip(parts, ends, np.r_[0, cuts[:-1]], cuts, strict=True)
+    ])
 
 
 def _thinned(
     y: npt.NDArray[np.bool_], genuine: int, seed: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
     """All frauds and at most ``genuine`` other rows, with weights that undo the choice."""
-    others = np.flatnonzero(~y)
-    share = 1.0
-    if len(others) > genuine:
-        share = len(others) / genuine
-        others = np.random.default_rng(seed).choice(others, genuine, replace=False)
-    taken = np.sort(np.concatenate([np.flatnonzero(y), others]))
-    return taken, np.where(y[taken], 1.0, share)
+    taken = thinned(y.astype(np.int8), genuine, seed)
+    others = int(np.count_nonzero(~y))
+    return taken, np.where(y[taken], 1.0, max(1.0, others / genuine))
 
 
 def _jobs(x: npt.NDArray[Any]) -> int:

@@ -17,14 +17,15 @@ import numpy.typing as npt
 
 from tinyfin.config import Config
 from tinyfin.config.sections import Risk
-from tinyfin.data.events import event_stream
 from tinyfin.data.transactions import Transactions
 from tinyfin.features.compiler import Program, compile_program
 from tinyfin.features.expressions import outcome
 from tinyfin.features.graph import walk
 from tinyfin.features.selection import select
 from tinyfin.pack.container import build_pack
+from tinyfin.progress import stage
 from tinyfin.training.cuts import learn_cuts
+from tinyfin.training.pieces import replay_all
 from tinyfin.training.risks import learn_risks
 from tinyfin.training.run import file_facts
 from tinyfin.training.split import Split, known_labels
@@ -90,9 +91,10 @@ def prepare(
     from tinyfin.data.readers import read
     from tinyfin.data.tables import column_names
 
-    tx = read(list(paths), config, skip_bad_rows=skip_bad_rows, progress=note)
+    tx = read(list(paths), config, compact=True, skip_bad_rows=skip_bad_rows, progress=note)
     columns = frozenset(name for path in paths for name in column_names(path, config.data))
-    return Material(tx, tuple(file_facts(paths)), columns)
+    with stage("hashing the files"):
+        return Material(tx, tuple(file_facts(paths)), columns)
 
 
 def compute_features(
@@ -102,10 +104,11 @@ def compute_features(
 
     Labels reach the engine as notices only, when they become known.
     """
-    stream = event_stream(tx, config.data.notices)
-    note(f"features: {len(stream)} events of {len(tx.terminals)} terminals through the engine")
+    note(f"features: {len(tx)} transactions of {len(tx.terminals)} terminals")
     twin = Twin(build_pack(config.schema, program), terminals=max(1, len(tx.terminals)))
-    return twin.run(tx, stream).features
+    with stage("features"):
+        found = replay_all(tx, twin, config.data.notices, ("features",))
+    return found.get("features", np.zeros((len(tx), len(program.feature_names)), np.int16))
 
 
 def _say_what_is_not_told(tx: Transactions, config: Config, note: Note) -> None:
@@ -128,8 +131,7 @@ def as_known(tx: Transactions, until_s: int) -> Transactions:
 
     Its fingerprint names what a model that goes live at ``until_s`` can have been made from.
     """
-    before = np.flatnonzero(tx.t_mono_s.astype(np.int64) < until_s)
-    part = tx.take(before)
+    part = tx.before(until_s)
     late = part.label_known_s.astype(np.int64) > until_s
     return replace(
         part,

@@ -3,17 +3,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from tinyfin.data.events import Stream, event_stream
+from tinyfin.data.events import SCORE, Notices, Stream, event_stream, stream_in_windows
 from tinyfin.data.transactions import Transactions
+from tinyfin.memory import give_back
+from tinyfin.progress import stage
 from tinyfin.twin import Replay, Twin
 
-__all__ = ["replay_in_pieces"]
+__all__ = ["replay_all", "replay_in_pieces"]
 
 _END = 2**32
 
@@ -45,3 +48,28 @@ def replay_in_pieces(
         found = twin.run(tx, part)
         yield piece, Replay(**{f.name: getattr(found, f.name)[known:] for f in fields(found)})
         carried = tx.take(later) if len(later) else None
+
+
+def replay_all(
+    tx: Transactions, twin: Twin, notices: Notices, names: Sequence[str], *, since_s: int = 0,
+    until_s: int = _END,
+) -> dict[str, npt.NDArray[Any]]:  # fmt: skip
+    """What the engine computes for all transactions, arrays of :class:`Replay` by name: what one
+    run over all of them gives, in the memory of what is asked for.
+
+    Only transactions since ``since_s`` and events before ``until_s``; other rows stay zero.
+    """
+    out: dict[str, npt.NDArray[Any]] = {}
+    with stage("through the engine", len(tx), "rows") as running:
+        windows = stream_in_windows(tx, notices, since_s=since_s, until_s=until_s)
+        for rows, stream in windows:
+            found = twin.run(tx.take(rows), stream)
+            scored = stream.index[stream.kind == SCORE]
+            for name in names:
+                part = getattr(found, name)
+                if name not in out:
+                    out[name] = np.zeros((len(tx), *part.shape[1:]), part.dtype)
+                out[name][rows[scored]] = part[scored]
+            running.step(len(scored))
+    give_back()
+    return out

@@ -20,6 +20,8 @@ __all__ = ["draw"]
 
 _SIZE = (6.4, 4.0)
 _DPI = 110
+_POINTS = 20_000
+"""Of a curve at most: more take long to draw and are not seen."""
 
 
 def draw(
@@ -79,6 +81,10 @@ def _precision_recall(
     figure, axes = _figure("Precision and recall in the test period", "recall", "precision")
     for name, score in scores.items():
         recall, precision = precision_recall_curve(score, label)
+        if len(recall) > _POINTS:
+            at = np.searchsorted(recall, np.linspace(0, 1, _POINTS))
+            at = np.unique(np.r_[0, np.minimum(at, len(recall) - 1)])
+            recall, precision = recall[at], precision[at]
         value = average_precision(score, label)
         style = "-" if name.startswith("model") else "--"
         axes.step(recall, precision, style, where="post", label=f"{name} (AP {value:.3f})")

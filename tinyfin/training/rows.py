@@ -3,13 +3,53 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["REPRESENTATIVE_ROWS", "representative_rows"]
+__all__ = ["REPRESENTATIVE_ROWS", "representative_rows", "thinned", "thinned_facts", "thinned_text"]
 
 REPRESENTATIVE_ROWS = 4000
 LOW, HIGH = -128, 127
+
+
+def thinned(label: npt.NDArray[np.int8], genuine: int, seed: int) -> npt.NDArray[np.int64]:
+    """Rows, ascending: all frauds and at most ``genuine`` others, drawn at random."""
+    others = np.flatnonzero(label != 1)
+    if len(others) > genuine:
+        others = np.random.default_rng(seed).choice(others, genuine, replace=False)
+    return np.sort(np.concatenate([np.flatnonzero(label == 1), others]))
+
+
+def thinned_facts(
+    who: str, label: npt.NDArray[np.int8], rows: npt.NDArray[np.int64], limit: str
+) -> list[dict[str, Any]]:
+    """What ``run.json`` says of rows that ``who`` did not learn from; nothing when it took all.
+
+    ``label`` int8[n] of the rows that there are, ``rows`` those that were taken, ``limit`` what
+    bounds them.
+    """
+    frauds = int(np.count_nonzero(label[rows] == 1))
+    if len(rows) == len(label):
+        return []
+    return [{
+        "who": who, "rows": len(rows), "of": len(label), "frauds": frauds,
+        "of_frauds": int(np.count_nonzero(label == 1)), "limit": limit,
+    }]  # fmt: skip
+
+
+def thinned_text(facts: Mapping[str, Any]) -> str:
+    """One of :func:`thinned_facts` for people."""
+    genuine, of = facts["rows"] - facts["frauds"], facts["of"] - facts["of_frauds"]
+    which = ""
+    if facts["of_frauds"]:
+        which = f": all {facts['frauds']:,} frauds and {genuine:,} of {of:,} others"
+    return (
+        f"{facts['who']} learned from {facts['rows']:,} of {facts['of']:,} rows{which}, drawn at "
+        f"random; {facts['limit']} bounds them"
+    )
 
 
 def representative_rows(

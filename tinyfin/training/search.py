@@ -22,12 +22,11 @@ import numpy as np
 
 from tinyfin.config import Config, Model, Search
 from tinyfin.errors import BudgetError, ConfigError, TinyfinError
-from tinyfin.pack.maps import map_inputs
 from tinyfin.progress import stage
-from tinyfin.training.families import Problem, family
-from tinyfin.training.fitting import input_maps, learn
+from tinyfin.training.families import Problem, family, score_rows
+from tinyfin.training.fitting import input_maps, learn, map_rows
 from tinyfin.training.metrics import average_precision
-from tinyfin.training.run import RunFolder, making_run, new_run, open_run
+from tinyfin.training.run import RunFolder, making_run, new_run
 from tinyfin.training.split import known_labels
 from tinyfin.training.train import Begun, begin, finish
 
@@ -105,7 +104,7 @@ def search(
         begun = begin(run, paths, config, until_s, seed, skip_bad_rows, note)
         chosen = _best(begun, cost, note)
         finish(begun, chosen, note=note)
-    return open_run(Path(out) / name)
+    return RunFolder(Path(out) / name)
 
 
 def _best(begun: Begun, cost: Callable[[RunFolder], Cost], note: Note) -> Config:
@@ -186,14 +185,14 @@ class _Room:
         fit, later = split.fit, split.validation
         if not chosen.supervised:
             fit = fit[label[fit] != 1]
-        maps = input_maps(chosen, made.features[fit], label[fit])
-        inputs = map_inputs(maps, made.features[later])
+        maps = input_maps(chosen, made.features, fit, label[fit])
+        inputs = map_rows(maps, made.features, later)
         problem = Problem(
-            map_inputs(maps, made.features[fit]), label[fit], inputs, label[later],
+            map_rows(maps, made.features, fit), label[fit], inputs, label[later],
             made.program.feature_names,
         )  # fmt: skip
         fitted = chosen.fit(problem, config.model, lambda done, of, text: None)
-        return average_precision(fitted.score(inputs), label[later])
+        return average_precision(score_rows(fitted, inputs), label[later])
 
 
 def _probe(model: Model) -> Model:

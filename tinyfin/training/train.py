@@ -11,12 +11,14 @@ import numpy as np
 
 from tinyfin.config import Config
 from tinyfin.features.auto import AUTO_NAME
+from tinyfin.memory import give_back
 from tinyfin.progress import stage
 from tinyfin.training.decision import Held, promises
 from tinyfin.training.families import family
 from tinyfin.training.fitting import learn
 from tinyfin.training.material import Material, prepare
-from tinyfin.training.run import RunFolder, making_run, open_run
+from tinyfin.training.rows import thinned_text
+from tinyfin.training.run import RunFolder, making_run
 from tinyfin.training.settle import settle
 from tinyfin.training.split import Split, known_labels
 from tinyfin.training.table import draw_run, table_of
@@ -45,7 +47,7 @@ def train(
     with making_run(out, name, config) as run:
         begun = begin(run, paths, config, until_s, seed, skip_bad_rows, note)
         finish(begun, begun.config, note=note)
-    return open_run(Path(out) / name)
+    return RunFolder(Path(out) / name)
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,7 @@ def part(
     """The configuration with nothing left open (:func:`~tinyfin.training.settle.settle`), and the
     split that it asks for; ``until_s`` takes the place of its own."""
     config, split = settle(run, material, config, until_s, note=note)
+    give_back()
     summary = split.summary(known_labels(material.tx, split.until_s))
     note(
         f"split: fit {summary['fit']}, validation {summary['validation']}, calibration "
@@ -102,11 +105,16 @@ def finish(begun: Begun, config: Config, *, note: Note = lambda _: None) -> None
     pictures."""
     run = begun.run
     slices = learn(run, begun.material, begun.split, config, note=note)
+    thinned = run.read_json("run.json")["thinned"]
+    for facts in thinned:
+        note(thinned_text(facts))
     with stage("metrics"):
         held = Held.of(np.zeros(len(begun.split.calibration), np.int32), slices)
-        run.write_json("metrics.json", {
+        metrics = {
             **table_of(slices, begun.material.tx.scenario or ()),
+            "thinned": thinned,
             "calibration_promise": promises(config.decision, held),
-        })  # fmt: skip
+        }
+    run.write_json("metrics.json", metrics)
     with stage("pictures"):
         draw_run(run, slices)

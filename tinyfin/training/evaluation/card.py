@@ -20,6 +20,7 @@ from tinyfin.training.evaluation.wording import (
     limits,
     without_notices,
 )
+from tinyfin.training.rows import thinned_text
 from tinyfin.training.run import RunFolder
 
 __all__ = ["INTENDED", "LIMITS", "OUT_OF_SCOPE", "made_from", "model_card", "ranked"]
@@ -88,7 +89,8 @@ def model_card(facts: Mapping[str, Any], run: RunFolder) -> str:
         f"{facts['quality']['frauds']:,} frauds. The last part learned from "
         f"{split['fit']['rows']:,} rows with {split['fit']['frauds']:,} frauds, validated on "
         f"{split['validation']['rows']:,}, calibrated on {split['calibration']['rows']:,}; "
-        f"{split['immature_refused']:,} rows were refused because their label came later.", "",
+        f"{split['immature_refused']:,} rows were refused because their label came later.",
+        *(f"In the run itself {thinned_text(row)}." for row in own.get("thinned", ())), "",
         "## Metrics", "", _protocol(facts), "",
     ]  # fmt: skip
     for population, scorers in found.items():

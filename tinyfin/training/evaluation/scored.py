@@ -20,13 +20,14 @@ import numpy.typing as npt
 
 from tinyfin import files
 from tinyfin.config import Config
-from tinyfin.data.events import Stream, event_stream
 from tinyfin.data.transactions import Transactions
 from tinyfin.errors import MismatchError
+from tinyfin.progress import stage
 from tinyfin.training.calibration import has_frauds
 from tinyfin.training.evaluation.parts import Part
 from tinyfin.training.fitting import learn
 from tinyfin.training.material import Material
+from tinyfin.training.pieces import replay_all
 from tinyfin.training.run import RunFolder, begin_run, changing_run
 from tinyfin.training.table import baselines_of, float_probability
 
@@ -41,6 +42,7 @@ ROOMS = ("config", "data", "features", "training", "quantize", "pack", "twin")
 _AFTER = ("quantize", "calibration.py", "curve.py", "decision.py")
 """Of those, what works on a network that is learned already."""
 _LEARNED, _DONE = "learned.json", "part.json"
+_ANSWERS = ("raw", "score_q32", "action", "reasons", "reason_count", "flags")
 _VERDICTS = "2"
 """Changes with what verdicts.npz holds."""
 _Q32 = float(1 << 32)
@@ -166,21 +168,17 @@ def _verdicts(run: RunFolder, tx: Transactions, part: Part, cold_start: bool) ->
     split = part.split
     config = run.config()
     pack = run.pack_bytes()
-    stream = event_stream(tx, config.data.notices)
-    known = stream.t_mono_s.astype(np.int64) < split.test_until_s
-    if cold_start:
-        known &= tx.t_mono_s[stream.index].astype(np.int64) >= split.until_s
     twin = Twin(pack, terminals=max(1, len(tx.terminals)))
-    found = twin.run(tx, Stream(stream.kind[known], stream.index[known], stream.t_mono_s[known]))
+    with stage(f"verdicts of {part.name}"):
+        found = replay_all(
+            tx, twin, config.data.notices, _ANSWERS, until_s=split.test_until_s,
+            since_s=split.until_s if cold_start else 0,
+        )  # fmt: skip
     rows = split.test
-    counted = np.arange(found.reasons.shape[1])[None, :] < found.reason_count[rows][:, None]
-    out: Arrays = {
-        "raw": found.raw[rows],
-        "score_q32": found.score_q32[rows],
-        "action": found.action[rows],
-        "reasons": np.where(counted, found.reasons[rows], 0).astype(np.uint16),
-        "flags": found.flags[rows],
-    }
+    out = {name: values[rows] for name, values in found.items()}
+    count = out.pop("reason_count")[:, None]
+    there = np.arange(out["reasons"].shape[1])[None, :] < count
+    out["reasons"] = np.where(there, out["reasons"], 0).astype(np.uint16)
     slices = run.slices()
     out["calibration_raw"] = twin.infer(slices["calibration"])[1]
     if not cold_start:
@@ -210,7 +208,7 @@ def _asked(
 
 def _fingerprint(tx: Transactions, until_s: int) -> str:
     """The transactions up to the end of the test, their labels included."""
-    return tx.take(np.flatnonzero(tx.t_mono_s.astype(np.int64) < until_s)).fingerprint()
+    return tx.before(until_s).fingerprint()
 
 
 @cache

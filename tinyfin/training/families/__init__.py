@@ -29,10 +29,14 @@ from tinyfin.pack.integer_model import IntegerModel
 
 __all__ = [
     "FAMILIES", "INPUT_STEPS", "Family", "Fitted", "FittedIntegers", "Learned", "Problem",
-    "Readout", "codes_to_float", "family", "family_options", "weights_sha256",
+    "Readout", "codes_to_float", "family", "family_options", "score_rows", "weights_sha256",
 ]  # fmt: skip
 
 _Options = TypeVar("_Options", bound=BaseModel)
+
+_BATCH = 1 << 14
+_ROWS = _BATCH << 4
+"""Rows that are scored at a time."""
 
 INPUT_STEPS = 64
 """Codes per unit of the float network's input."""
@@ -80,7 +84,8 @@ class Learned(Protocol):
         """What is worth knowing of the fit, for ``run.json``."""
 
     def score(self, inputs: npt.NDArray[np.int8]) -> npt.NDArray[np.float32]:
-        """Float scores of int8 inputs, n rows; the higher, the more suspicious."""
+        """Float scores of int8 inputs, n rows; the higher, the more suspicious. Of many rows take
+        :func:`score_rows`."""
 
     def weights(self) -> list[npt.NDArray[Any]]:
         """The arrays that were learned, in a fixed order."""
@@ -100,7 +105,7 @@ class Fitted:
     def score(self, inputs: npt.NDArray[np.int8]) -> npt.NDArray[np.float32]:
         """Float scores (logits, sums of squares or of squared errors) of int8 inputs, n rows."""
         x = codes_to_float(inputs)
-        out: npt.NDArray[np.float32] = self.keras_model.predict(x, batch_size=16384, verbose=0)
+        out: npt.NDArray[np.float32] = self.keras_model.predict(x, batch_size=_BATCH, verbose=0)
         if self.readout == "accumulator":
             return out[:, 0]
         error = out if self.readout == "sum_of_squares" else x - out
@@ -199,6 +204,12 @@ def family_options(kind: type[_Options], model: Model) -> _Options:
         raise ConfigError(
             f"model.options.{key}: {first['msg']}; family {model.family} knows {known}"
         ) from error
+
+
+def score_rows(learned: Learned, inputs: npt.NDArray[np.int8]) -> npt.NDArray[np.float32]:
+    """``learned.score`` of many rows, in little memory."""
+    parts = [inputs[at : at + _ROWS] for at in range(0, max(len(inputs), 1), _ROWS)]
+    return np.concatenate([learned.score(part) for part in parts])
 
 
 def weights_sha256(learned: Learned) -> str:

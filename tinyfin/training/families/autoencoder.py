@@ -21,6 +21,7 @@ from tinyfin.config import Model
 from tinyfin.training.families import Fitted, Problem, codes_to_float, family_options
 from tinyfin.training.families.passes import epochs_for, passes
 from tinyfin.training.reproducible import tensorflow
+from tinyfin.training.rows import thinned_facts
 
 __all__ = ["FAMILY", "way_in"]
 
@@ -81,6 +82,7 @@ class Autoencoder:
         history = {
             "hidden": hidden,
             "fit_rows": len(x),
+            "thinned": thinned_facts("the model", problem.label, rows, "[model.options] rows"),
             "best_epoch": best,
             "validation_error": errors,
             "parameters": int(network.count_params()),

@@ -16,19 +16,12 @@ from tinyfin.training.metrics import average_precision
 from tinyfin.training.odds import log_odds
 from tinyfin.training.reproducible import tensorflow
 
-__all__ = ["fit_dense", "thinned"]
+__all__ = ["fit_dense"]
 
 _BATCHES = 7000
 """Batches that a network of this size wants to see, where [model] epochs does not say."""
 _EPOCHS = (14, 80)
-
-
-def thinned(label: npt.NDArray[np.int8], genuine: int, seed: int) -> npt.NDArray[np.int64]:
-    """Rows, ascending: all frauds and at most ``genuine`` others, drawn at random."""
-    others = np.flatnonzero(label != 1)
-    if len(others) > genuine:
-        others = np.random.default_rng(seed).choice(others, genuine, replace=False)
-    return np.sort(np.concatenate([np.flatnonzero(label == 1), others]))
+_ROWS = 1 << 18
 
 
 def fit_dense(
@@ -102,19 +95,23 @@ class _Watch:
         """``patience`` None: the last epoch is kept, whatever it is."""
         self.network, self.epochs, self.patience = network, epochs, patience
         self.progress = progress
-        self.inputs = codes_to_float(problem.validation_inputs)
+        self.inputs = problem.validation_inputs
         self.label = problem.validation_label
         self.values: list[float] = []
         self.losses: list[float] = []
         self.best_epoch = 0
         self.best_weights: list[Any] = []
 
+    def _logits(self) -> npt.NDArray[np.float32]:
+        parts = [self.inputs[at : at + _ROWS] for at in range(0, len(self.inputs), _ROWS)]
+        outs = [self.network(codes_to_float(part), training=False).numpy() for part in parts]
+        return np.concatenate(outs)[:, 0]
+
     def seen(self, epoch: int, loss: float) -> bool:
         """Look at the network after an epoch; True when it is time to stop."""
         value = float("nan")
         if len(self.inputs):
-            logit = self.network(self.inputs, training=False).numpy()[:, 0]
-            value = average_precision(logit, self.label)
+            value = average_precision(self._logits(), self.label)
         # without a fraud among the later rows nothing tells epochs apart: the last one stays
         last = self.patience is None or np.isnan(value)
         if not self.best_weights or last or value > max(self.values):

@@ -23,9 +23,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tinyfin.config import Model
 from tinyfin.training.families import Fitted, Problem, family_options
-from tinyfin.training.families.dense import fit_dense, thinned
+from tinyfin.training.families.dense import fit_dense
 from tinyfin.training.metrics import average_precision
 from tinyfin.training.odds import log_odds, probability_of
+from tinyfin.training.rows import thinned, thinned_facts
 
 __all__ = ["FAMILY", "teach"]
 
@@ -67,12 +68,16 @@ class Distilled:
         options = family_options(Options, model)
         rows = thinned(problem.label, options.genuine_rows, model.seed)
         label = problem.label[rows]
-        word = teach(problem.inputs[rows], label, options, model.seed, progress)
+        told = thinned_facts(
+            "the model", problem.label, rows, "[model.options] genuine_rows"
+        )
+        word = teach(problem.inputs[rows], label, options, model.seed, progress, told)
         target = (1.0 - options.trust) * (label == 1) + options.trust * word
         facts: dict[str, Any] = {
             "teacher": f"{options.folds} x {options.trees} trees of {options.leaves} leaves",
             "teacher_average_precision": average_precision(word, label),
             "trust": options.trust,
+            "thinned": told,
         }
         return fit_dense(
             problem, model, rows, target.astype(np.float32), np.ones(len(rows), np.float32),
@@ -89,8 +94,10 @@ def teach(
     options: Options,
     seed: int,
     progress: Callable[[int, int, str], None],
+    told: list[dict[str, Any]] | None = None,
 ) -> npt.NDArray[np.float64]:
     """Probability of fraud of each row, n rows in order of time, by trees that did not see it.
+    ``told`` takes what is to be said of rows that they did not learn from either.
 
     A fold that would leave its teacher no fraud or nothing else gives the base rate of the rest.
     """
@@ -103,6 +110,11 @@ def teach(
     for k in range(options.folds):
         rest = np.flatnonzero(fold != k)
         learn = rest[thinned(label[rest], options.teacher_genuine_rows, seed + k)]
+        if told is not None:
+            own = np.searchsorted(rest, learn)
+            told += thinned_facts(
+                f"teacher {k + 1}", label[rest], own, "[model.options] teacher_genuine_rows"
+            )
         fraud = label[learn] == 1
         base = float(np.mean(label[rest] == 1)) if len(rest) else 0.0
         if fraud.all() or not fraud.any():

@@ -30,6 +30,7 @@ from tinyfin.training.maps import deviations
 
 __all__ = ["FAMILY", "average_path"]
 
+_ROWS = 1 << 16
 _EULER = 0.5772156649015329
 
 
@@ -101,7 +102,11 @@ def _on(
     scale: npt.NDArray[np.float32], inputs: npt.NDArray[np.int8]
 ) -> npt.NDArray[np.float32]:
     """What each code stands for."""
-    return np.asarray(scale[inputs.astype(np.int64) + 128])
+    out = np.empty(inputs.shape, np.float32)
+    for start in range(0, len(inputs), _ROWS):
+        part = slice(start, start + _ROWS)
+        out[part] = scale[inputs[part].astype(np.int64) + 128]
+    return out
 
 
 def _whole(

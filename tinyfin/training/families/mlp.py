@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tinyfin.config import Model
 from tinyfin.training.families import Fitted, Problem, family_options
-from tinyfin.training.families.dense import fit_dense, thinned
+from tinyfin.training.families.dense import fit_dense
+from tinyfin.training.rows import thinned, thinned_facts
 
 __all__ = ["FAMILY"]
 
@@ -46,7 +47,10 @@ class Mlp:
         weight = options.fraud_weight or float(np.sqrt((len(rows) - frauds) / frauds))
         return fit_dense(
             problem, model, rows, fraud.astype(np.float32),
-            np.where(fraud, weight, 1.0).astype(np.float32), progress, {"fraud_weight": weight},
+            np.where(fraud, weight, 1.0).astype(np.float32), progress,
+            {"fraud_weight": weight,
+             "thinned": thinned_facts(
+                 "the model", problem.label, rows, "[model.options] genuine_rows")},
         )  # fmt: skip
 
 

@@ -13,13 +13,22 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
 from tinyfin.config import Model
-from tinyfin.training.families import Fitted, Problem, codes_to_float, family_options
+from tinyfin.training.families import (
+    INPUT_STEPS,
+    Fitted,
+    Problem,
+    codes_to_float,
+    family_options,
+)
 from tinyfin.training.reproducible import tensorflow
 
 __all__ = ["FAMILY"]
+
+_ROWS = 1 << 20
 
 
 class Options(BaseModel):
@@ -47,9 +56,8 @@ class Whitening:
     ) -> Fitted:
         """See :class:`tinyfin.training.families.Family`."""
         options = family_options(Options, model)
-        x = codes_to_float(problem.inputs).astype(np.float64)
-        mean = x.mean(axis=0)
-        covariance = np.cov(x - mean, rowvar=False).reshape(x.shape[1], x.shape[1])
+        mean, covariance = _moments(problem.inputs)
+        width = len(mean)
         floor = options.shrinkage * max(float(np.trace(covariance)) / len(covariance), 1e-6)
         values, vectors = np.linalg.eigh(covariance)
         rows = vectors.T / np.sqrt(np.maximum(values, 0.0) + floor)[:, None]
@@ -59,12 +67,12 @@ class Whitening:
             rows = rows[: options.components]
         progress(1, 1, "solved")
         tf = tensorflow(model.seed)
-        first = tf.keras.Input((x.shape[1],), name="inputs")
+        first = tf.keras.Input((width,), name="inputs")
         layer = tf.keras.layers.Dense(len(rows), name="whiten")
         network = tf.keras.Model(first, layer(first), name="whitening")
         layer.set_weights([rows.T.astype(np.float32), (-rows @ mean).astype(np.float32)])
         history = {
-            "fit_rows": len(x),
+            "fit_rows": len(problem.inputs),
             "rotation": options.rotation,
             "condition": float((values[-1] + floor) / (max(values[0], 0.0) + floor)),
             "parameters": int(network.count_params()),
@@ -73,3 +81,20 @@ class Whitening:
 
 
 FAMILY = Whitening()
+
+
+def _moments(
+    inputs: npt.NDArray[np.int8],
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Mean and covariance of the float inputs; of many rows in parts, for the sake of memory."""
+    width = inputs.shape[1]
+    if len(inputs) <= _ROWS:
+        x = codes_to_float(inputs).astype(np.float64)
+        mean = x.mean(axis=0)
+        return mean, np.cov(x - mean, rowvar=False).reshape(width, width)
+    mean = np.asarray(np.sum(inputs, axis=0, dtype=np.int64) / len(inputs) / INPUT_STEPS)
+    products = np.zeros((width, width))
+    for start in range(0, len(inputs), _ROWS):
+        x = codes_to_float(inputs[start : start + _ROWS]).astype(np.float64) - mean
+        products += x.T @ x
+    return mean, products / (len(inputs) - 1)
