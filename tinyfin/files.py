@@ -111,8 +111,14 @@ def remove_unfinished() -> None:
 
 
 def require_space(path: str | Path, needed_bytes: int, what: str) -> None:
-    """InputError when the file system of ``path`` has less room than ``what`` will need."""
-    free = shutil.disk_usage(_there(Path(path).resolve())).free
+    """InputError when nothing can be written at ``path``, or its file system has less room than
+    ``what`` will need."""
+    folder = _there(Path(path).resolve())
+    if not os.access(folder, os.W_OK):
+        raise InputError(
+            f"{path}: cannot be written: {os.strerror(errno.EACCES)}; choose another path"
+        )
+    free = shutil.disk_usage(folder).free
     if free < needed_bytes:
         raise InputError(
             f"{path}: {what} will need about {_megabytes(needed_bytes)}, and {_megabytes(free)} "

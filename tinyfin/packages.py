@@ -20,20 +20,20 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
 """Modules that come with each extra of the package."""
 
 
-def require(modules: Iterable[str], what: str) -> None:
-    """ToolError, naming all that is missing, unless ``what`` can import ``modules``."""
+def require(modules: Iterable[str], why: str) -> None:
+    """ToolError, naming all that is missing and why it is needed, unless ``modules`` are there."""
     absent = [name for name in dict.fromkeys(modules) if importlib.util.find_spec(name) is None]
     if absent:
-        raise missing(*absent, what=what)
+        raise missing(*absent, why=why)
 
 
-def missing(*modules: str, what: str = "") -> ToolError:
+def missing(*modules: str, why: str = "") -> ToolError:
     """The error that says how to get modules that are not installed."""
     extras = ",".join(dict.fromkeys(filter(None, map(extra_of, modules))))
     several = len(modules) > 1
     return ToolError(
         f"the Python package{'s' if several else ''} {', '.join(modules)} "
-        f"{'are' if several else 'is'} not installed{f' ({what})' if what else ''}; "
+        f"{'are' if several else 'is'} not installed{f', needed {why}' if why else ''}; "
         f"get {'them' if several else 'it'} with: pip install 'tinyfin[{extras}]'"
     )
 

@@ -86,16 +86,20 @@ def command(
     """
     from tinyfin.quantize.quantize import quantize
     from tinyfin.training.evaluation.card import model_card
-    from tinyfin.training.evaluation.gates import check, load_gate
+    from tinyfin.training.evaluation.gates import check, load_gate, require_fed
     from tinyfin.training.evaluation.page import write_page
     from tinyfin.training.evaluation.run import evaluate_run
+    from tinyfin.training.needs import fed
     from tinyfin.training.run import changing_run, open_run
 
     folder = open_run(run)
     claim(run, card, skip_bad_rows)
     bounds = load_gate(gate) if gate is not None else None
+    paths = data_of(folder, data)
+    if gate is not None and bounds is not None:
+        require_fed(gate, bounds, fed(folder.asked(), paths))
     found = evaluate_run(
-        folder, data_of(folder, data), quantize=quantize, protocol=protocol,
+        folder, paths, quantize=quantize, protocol=protocol,
         weeks=weeks_of(weeks), seeds=seeds, delays=_delays(delays), cold=cold,
         families=None if families is None else [name.strip() for name in families.split(",")],
         skip_bad_rows=skip_bad_rows, note=note,

@@ -49,6 +49,9 @@ def command(
     board = board or target.emulator is None
     if port is not None and not board:
         raise click.UsageError("--port is for a board: give --board too")
+    if board:
+        flash.require_flash_tool(target)
+    building.require_tools(target, emulated=not board)
     pack = flash.run_pack(run)
     if run.is_dir():
         claim(run, shared=True)

@@ -7,9 +7,13 @@ from pathlib import Path
 
 import click
 
+from tinyfin import files
 from tinyfin.cli.output import claim, emit, json_option, note
 
 __all__ = ["command"]
+
+_DAY_BYTES = 100
+"""Less than a terminal's day takes."""
 
 
 @click.command("simulate")
@@ -58,6 +62,7 @@ def command(
     settings = config.load(config_path).simulate.model_copy(update=changed)
     simulator.check_name(out)
     claim(out)
+    files.require_space(out, _DAY_BYTES * settings.terminals * settings.days, "the transactions")
     note(f"simulating {settings.terminals} terminals for {settings.days} days ...")
     if kind == "payments":
         table = simulator.simulate(settings)

@@ -9,7 +9,7 @@ import difflib
 import io
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +27,7 @@ from tinyfin.data.containers import Container, explained, look, open_file
 from tinyfin.data.problems import BadRows, Ragged
 from tinyfin.errors import DataError
 
-__all__ = ["about_rows", "column_names", "read_pieces", "read_table"]
+__all__ = ["about_rows", "about_rows_of", "column_names", "read_pieces", "read_table"]
 
 DELIMITERS = (",", ";", "\t", "|")
 """Found by themselves; any other one has to be named in [data]."""
@@ -61,6 +61,11 @@ def column_names(path: str | Path, data: Data = _ANY) -> list[str]:
             return list(_header(container, {}, data).names)
         with _columnar(container) as file:
             return list(file.names)
+
+
+def about_rows_of(paths: Iterable[str | Path]) -> int:
+    """:func:`about_rows` of all files; 0 for those that do not tell."""
+    return sum(about_rows(path) or 0 for path in paths)
 
 
 def about_rows(path: str | Path) -> int | None:

@@ -126,11 +126,14 @@ def _demo(
     from tinyfin.quantize.quantize import quantize
     from tinyfin.targets import build as building
     from tinyfin.targets import catalogue, flash
+    from tinyfin.training.needs import require_packages
+    from tinyfin.training.settle import WITH_LABELS
     from tinyfin.training.train import begin, finish
 
     target = catalogue.get(target_name)
     building.require_tools(target, emulated=True)
     _refuse_others(path, data or [])
+    require_packages(config, data or [], [WITH_LABELS], packed=True)
     clock = _Clock(note)
     with files.folder(path, empty=True) as made:
         run = begin_run(RunFolder(made, path), config)

@@ -159,8 +159,8 @@ def _fully_connected(model: TfliteModel, op: Operator, source: int) -> FullyConn
         raise ModelError(f"{at}: shuffled weights; convert with the default weights format")
     if len(w.shape) != 2 or w.shape[1] != x.size or w.shape[0] != y.size:
         raise ModelError(
-            f"{at}: weights {list(w.shape)} for {x.size} inputs and {y.size} outputs; "
-            "convert with batch size 1 and flat inputs"
+            f"{at}: weights {list(w.shape)} for {x.size} inputs and {y.size} outputs; convert the "
+            "model again"
         )
     n = w.shape[0]
     if np.any(w.zero_points != 0):

@@ -15,9 +15,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from tinyfin.errors import ModelError
-from tinyfin.training.families import INPUT_STEPS, Fitted, Readout, weights_sha256
+from tinyfin.tflite.causes import on_vectors
+from tinyfin.training.families import (
+    INPUT_STEPS,
+    Fitted,
+    Readout,
+    codes_to_float,
+    score_rows,
+    weights_sha256,
+)
 from tinyfin.training.run import RunFolder, making_run, open_run
 
 __all__ = ["FAMILY", "adopt", "adopting", "default_name"]
@@ -25,6 +34,7 @@ __all__ = ["FAMILY", "adopt", "adopting", "default_name"]
 FAMILY = "own"
 """What ``run.json`` calls a network that was not trained here."""
 
+_STILL_ROWS = 2000
 _STILL, _FAR = 1e-12, 1e12
 """Below it a variance is none; the one that makes a Normalization give 0."""
 _COPIED = ("config.toml", "program.bin", "maps.json")
@@ -85,9 +95,15 @@ def adopting(
     slices = run.slices()
     for part in ("calibration", "test"):
         if len(slices[part]):
-            slices[f"{part}_float"] = fitted.score(slices[part])
-    if not all(np.isfinite(slices[f"{part}_float"]).all() for part in ("calibration", "test")):
+            slices[f"{part}_float"] = score_rows(fitted, slices[part])
+    scores = np.concatenate([slices[f"{part}_float"] for part in ("calibration", "test")])
+    if not np.isfinite(scores).all():
         raise ModelError(f"{path}: gives NaN or infinity on the run's rows; train it again")
+    if np.ptp(scores) == 0:
+        raise ModelError(
+            f"{path}: gives one and the same score for every row ({scores[0]:.4g}); "
+            f"{_why_still(tf, network, slices['calibration'])}"
+        )
     facts["model"] = {
         "family": FAMILY,
         "file": {"name": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()},
@@ -196,12 +212,42 @@ def _last(tf: Any, network: Any) -> Any:
     return last
 
 
-def _check_layers(tf: Any, network: Any, path: Path) -> None:
-    """Raises ModelError for a recurrent layer: the converter does not refuse it but dies of it."""
+def _why_still(tf: Any, network: Any, codes: npt.NDArray[np.int8]) -> str:
+    """Which layer is the first whose output is the same for all rows, and what to do."""
+    for layer in _layers(tf, network):
+        if isinstance(layer, tf.keras.layers.InputLayer):
+            continue
+        try:
+            upto = tf.keras.Model(network.inputs, layer.output)
+            out = upto.predict(codes_to_float(codes[:_STILL_ROWS]), verbose=0)
+        except (ValueError, AttributeError, KeyError):
+            continue  # a layer of a network within, or one that is used twice
+        if np.all(out == out[:1]):
+            why = "all weights are 0 or its ReLU is dead" if not out.any() else "it tells nothing"
+            return (
+                f"layer {layer.name!r} is the first whose output never varies: {why}; train it "
+                "again, with a smaller learning rate or another start"
+            )
+    return "train it again, with a smaller learning rate or another start"
+
+
+def _layers(tf: Any, network: Any) -> Iterator[Any]:
+    """The layers, also those of networks within the network."""
     for layer in network.layers:
         if isinstance(layer, tf.keras.Model):
-            _check_layers(tf, layer, path)
-        elif ".layers.rnn." in type(layer).__module__:
+            yield from _layers(tf, layer)
+        else:
+            yield layer
+
+
+def _check_layers(tf: Any, network: Any, path: Path) -> None:
+    """Raises ModelError for a recurrent layer, of which the converter dies, and for a Dense layer
+    on more than one vector."""
+    for layer in _layers(tf, network):
+        shape = getattr(getattr(layer, "input", None), "shape", ())
+        if type(layer).__name__ in ("Dense", "EinsumDense") and len(shape) > 2:
+            raise ModelError(f"{path}: {on_vectors(layer.name, f'shape {tuple(shape)}')}")
+        if ".layers.rnn." in type(layer).__module__:
             raise ModelError(
                 f"{path}: layer {layer.name!r} is a {type(layer).__name__}, which no plan holds; "
                 "use Dense layers over features that carry the history"

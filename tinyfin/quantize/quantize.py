@@ -170,12 +170,16 @@ def assemble(
 
     parts = _parts(run, file, facts, has_frauds(slices["calibration_label"]), parent)
     bounds = parts.network.bounds
+    if bounds[0] == bounds[1]:
+        raise _still(run, slices)
     width = len(parts.maps)
     # a first pack reads raw scores; its calibration and decision only have to be lawful
     whole = Calibration.strict(list(bounds), [1, Q32 - 2])
     nothing = Decision((0,) * width, (0,) * width, never_online=True, never_decline=True)
     probe = Twin(_build(parts, whole, nothing, None, key), keys=_trusted(key))
     raw = probe.infer(slices["calibration"])[1]
+    if len(raw) > 1 and np.ptp(raw) == 0:
+        raise _still(run, slices)
     label = slices["calibration_label"]
     table = fit_scores(raw, label, bounds)
     features = select(parts.config.features)
@@ -190,6 +194,23 @@ def assemble(
     golden = Golden(vectors, probe.infer(vectors)[1])
     pack = _build(parts, table, decision, golden, key)
     return _Made(parts.network, pack, table, decision, raw)
+
+
+def _still(run: RunFolder, slices: Mapping[str, npt.NDArray[Any]]) -> ModelError:
+    """The error of a network that tells no row from another."""
+    if np.ptp(slices["calibration_float"]) > 0:
+        why = (
+            "the float network does not: its values spread too far for 256 steps; use "
+            "BatchNormalization or regularization, and train again"
+        )
+    else:
+        why = (
+            "nothing was learned: look for inputs that never vary, a learning rate that is too "
+            "large, weights that are all 0, and train again"
+        )
+    return ModelError(
+        f"{run.path}: the int8 network gives one and the same score for every row; {why}"
+    )
 
 
 def _parts(

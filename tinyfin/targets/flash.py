@@ -25,7 +25,8 @@ from tinyfin.targets.build import BuildResult, firmware_build_id
 from tinyfin.targets.catalogue import Target
 
 __all__ = [
-    "flash_board", "flashed_image", "run_folder", "run_pack", "store_image", "target_pack",
+    "flash_board", "flashed_image", "require_flash_tool", "run_folder", "run_pack", "store_image",
+    "target_pack",
 ]  # fmt: skip
 
 FLASH_DEADLINE_S = 180.0
@@ -122,20 +123,26 @@ def flashed_image(run: Path, target: Target) -> Path | None:
     return elf if current and elf.is_file() else None
 
 
-def flash_board(target: Target, build: BuildResult) -> list[str]:
-    """Program a board with the first flash tool on PATH; returns the command that ran.
-
-    Raises ToolError when there is no tool, TargetError when the tool failed.
-    """
+def require_flash_tool(target: Target) -> Sequence[str]:
+    """The command of the first flash tool on PATH. Raises TargetError when the target is no board,
+    ToolError when there is no tool."""
     if not target.flash_commands:
         raise TargetError(f"{target.name}: is emulated only; flash it without --board")
-    template = target.flash_tool
-    if template is None:
+    if target.flash_tool is None:
         names = ", ".join(command[0] for command in target.flash_commands)
         raise ToolError(
             f"{target.name}: none of {names} is on PATH; install one of them, for instance: "
             "apt-get install stlink-tools"
         )
+    return target.flash_tool
+
+
+def flash_board(target: Target, build: BuildResult) -> list[str]:
+    """Program a board with the first flash tool on PATH; returns the command that ran.
+
+    Raises ToolError when there is no tool, TargetError when the tool failed.
+    """
+    template = require_flash_tool(target)
     command = [
         word.replace("{elf}", str(build.elf)).replace("{bin}", str(build.binary))
         for word in template

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinyfin.errors import ModelError
+from tinyfin.tflite.causes import refused_shape
 
 __all__ = ["BINARY", "SUPPORTED", "Operator", "Tensor", "TfliteModel", "load"]
 
@@ -44,7 +45,10 @@ SUPPORTED = (
 #: operators of two operands, one of which may be constant
 BINARY = ("ADD", "MUL", "SQUARED_DIFFERENCE", "SUB")
 
-_BATCH = "if a Reshape made it, convert with a fixed batch: keras.Input(shape, batch_size=1)"
+_BATCH = (
+    "the batch is not fixed, so a Reshape or Flatten layer has to ask for it: convert with a fixed "
+    "batch: keras.Input(shape, batch_size=1)"
+)
 
 _INSTEAD = {
     "ABS": "use relu, or the square (MUL by itself)",
@@ -148,7 +152,7 @@ def load(source: str | Path | bytes, name: str | None = None) -> TfliteModel:
     names operator and tensor, the reason, and the nearest choice that works.
     """
     if isinstance(source, bytes):
-        data, label = source, name or "model"
+        data, label = source, name or "the network"
     else:
         label = name or str(source)
         try:
@@ -322,6 +326,8 @@ def _check_operators(model: TfliteModel) -> None:
     first = next((op for op in unknown if op.name not in _AROUND), unknown[0])
     outs = ", ".join(repr(model.tensors[t].name) for t in first.outputs) or "nothing"
     instead = _INSTEAD.get(first.name, "build the model from " + ", ".join(SUPPORTED))
+    if instead == _BATCH or first.name.startswith("GATHER"):
+        instead = refused_shape(model) or instead
     raise ModelError(
         f"{model.source}: operator {first.name} (makes {outs}) is not in the plan's operator "
         f"set; {instead}"
@@ -331,6 +337,8 @@ def _check_operators(model: TfliteModel) -> None:
 def _check(model: TfliteModel) -> None:
     where = model.source
     _check_operators(model)
+    if why := refused_shape(model):
+        raise ModelError(f"{where}: {why}")
     for op in model.operators:
         if not op.inputs or not op.outputs or min(op.operands) < 0:
             raise ModelError(f"{where}: operator {op.name} lacks input or output; convert it again")

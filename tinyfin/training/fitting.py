@@ -92,6 +92,8 @@ def learn(
     ).astype(np.int16)
     for part in ("calibration", "test"):
         slices[f"{part}_float"] = score_rows(fitted, inputs[part])
+    if len(split.calibration) > 1 and np.ptp(slices["calibration_float"]) == 0:
+        note("WARNING: the model gives one and the same score for every row: it learned nothing")
     names = config.evaluate.baselines if baselines is None else baselines
     if names:
         note(f"baselines on the same rows: {', '.join(names)}")

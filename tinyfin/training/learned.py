@@ -19,7 +19,7 @@ from tinyfin.errors import ConfigError
 from tinyfin.progress import stage
 from tinyfin.training.rows import thinned, thinned_facts
 
-__all__ = ["LEARNED", "learned_scores"]
+__all__ = ["LEARNED", "learned_scores", "require_known"]
 
 Rows = Mapping[str, npt.NDArray[np.int64]]
 Scorer = Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
@@ -46,13 +46,11 @@ def learned_scores(
     same scores. Raises ConfigError for a name that is not in LEARNED.
     """
     out = {}
+    names = list(names)
+    require_known(names)
     learned = np.concatenate([rows[part] for part in _PARTS])
     y = label[learned] == 1
     for name in names:
-        if name not in LEARNED:
-            raise ConfigError(
-                f"evaluate.baselines: unknown {name!r}; known are {', '.join(LEARNED)}"
-            )
         which, genuine, fit = LEARNED[name]
         both = bool(np.any(y)) and not bool(np.all(y))
         if not len(rows["test"]) or not (both or name in _UNTAUGHT):
@@ -72,6 +70,15 @@ def learned_scores(
             pieces = [score(test[at : at + _MANY]) for at in range(0, len(test), _MANY)]
         out[name] = np.asarray(np.concatenate(pieces), np.float32)
     return out
+
+
+def require_known(names: Iterable[str]) -> None:
+    """ConfigError for a baseline that is not in LEARNED."""
+    for name in names:
+        if name not in LEARNED:
+            raise ConfigError(
+                f"evaluate.baselines: unknown {name!r}; known are {', '.join(LEARNED)}"
+            )
 
 
 def _among(

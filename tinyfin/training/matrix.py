@@ -14,7 +14,7 @@ from tinyfin import files
 from tinyfin.config import Config
 from tinyfin.data.events import told_of
 from tinyfin.data.readers import PIECE_ROWS, read_in_pieces, survey
-from tinyfin.data.tables import column_names
+from tinyfin.data.tables import about_rows_of, column_names
 from tinyfin.data.transactions import EPOCH_UNIX_S, Transactions
 from tinyfin.errors import ConfigError
 from tinyfin.features.auto import settled
@@ -69,6 +69,10 @@ def write_matrix(
             f"features.{min(taken)}: the table of features has a column of that name; choose "
             "another"
         )
+    as_csv = str(out).lower().endswith(".csv")
+    each = 2 if as_csv else 0.2  # bytes of a feature, at least
+    rows = about_rows_of(paths)
+    files.require_space(out, int(rows * (10 + each * len(program.feature_names))), "the features")
     found = survey(
         paths, config, labels=with_label or parting is not None, skip_bad_rows=skip_bad_rows,
         piece_rows=piece_rows, progress=note,
@@ -82,7 +86,7 @@ def write_matrix(
     with (
         stage("features", found.rows, "rows") as writing,
         files.whole(out, make_folder=True) as unfinished,
-        table_writer(unfinished, schema, as_csv=str(out).lower().endswith(".csv")) as writer,
+        table_writer(unfinished, schema, as_csv=as_csv) as writer,
     ):
         for tx, replay in replay_in_pieces(pieces, twin, config.data.notices):
             made = replay.features

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from tinyfin import files
 from tinyfin.data.events import Notices
 from tinyfin.data.readers import PIECE_ROWS, read_in_pieces, survey
+from tinyfin.data.tables import about_rows_of
 from tinyfin.data.transactions import Transactions
 from tinyfin.errors import InputError
 from tinyfin.pack.container import parse_pack
@@ -35,6 +36,8 @@ GROUP_ROWS = 1 << 20
 """Rows of a row group of the file of scores, whatever pieces they came in."""
 
 Note = Callable[[str], None]
+_ROW_BYTES = 8
+"""Less than a row of scores takes."""
 
 
 def score(
@@ -68,6 +71,7 @@ def score(
     feed = Feed.of(run)
     pack = parse_pack(run.pack_bytes(), keys=keys)
     sources = [*warmup, *paths]
+    files.require_space(out, _ROW_BYTES * about_rows_of(paths), "the scores")
     found = survey(
         sources, config, labels=False, skip_bad_rows=skip_bad_rows, piece_rows=piece_rows,
         progress=note,

@@ -14,7 +14,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +30,22 @@ from tinyfin.training.run import RunFolder, making_run, new_run
 from tinyfin.training.split import known_labels
 from tinyfin.training.train import Begun, begin, finish
 
-__all__ = ["TRIALS", "Cost", "Trial", "candidates", "search"]
+__all__ = ["SMALLER", "TRIALS", "Cost", "Trial", "candidates", "largest_text", "search"]
 
 Note = Callable[[str], None]
 
 TRIALS = "trials.json"
 
+SMALLER = {
+    "card table": "[features] card_sets, card_ways or card_labels",
+    "label ring": "[features] terminal_labels",
+    "pending table": "[features] pending",
+    "state of the features": "[features] names: fewer, or shorter windows",
+    "scratch of the network": "[search] hidden: narrower layers",
+    "network": "[search] hidden: fewer or narrower layers",
+    "features and calibration": "[features] names: fewer",
+}
+"""What makes a part of flash or RAM smaller; the other parts are the firmware's own."""
 _KEYS = ("family", "hidden", "learning_rate", "l2", "dropout")
 _PROBE_ROWS = 5000
 
@@ -48,6 +58,8 @@ class Cost:
     ram_bytes: int
     instructions: int | None
     """Bound of one scored event; None where nothing counts them."""
+    parts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """Bytes of what flash and RAM are made of, by ``flash`` and ``RAM with stack``."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +113,9 @@ def search(
     fits, and what training raises.
     """
     with making_run(out, name, config) as run:
-        begun = begin(run, paths, config, until_s, seed, skip_bad_rows, note)
+        begun = begin(
+            run, paths, config, until_s, seed, skip_bad_rows, note, searching=True
+        )
         chosen = _best(begun, cost, note)
         finish(begun, chosen, note=note)
     return RunFolder(Path(out) / name)
@@ -122,9 +136,11 @@ def _best(begun: Begun, cost: Callable[[RunFolder], Cost], note: Note) -> Config
             note(f"trial {number} of {len(tries)}: {_told(trials[-1])}")
     ranked = [trial for trial in trials if trial.average_precision is not None]
     if not ranked:
+        nearest = min(trials, key=lambda trial: _excess(config.search, trial))
         raise BudgetError(
             f"{run.path / TRIALS}: none of {len(trials)} trials fits {config.search.target}; "
-            f"the first: {_told(trials[0])}; allow more, or try smaller ones in [search]"
+            f"the nearest: {_told(nearest)}{_why(config.search, nearest)}; or allow more in "
+            "[search]"
         )
     best = max(ranked, key=lambda trial: (trial.average_precision or 0.0, -trial.number))
     note(f"the best is trial {best.number}: {_told(best)}")
@@ -212,16 +228,55 @@ def _changed(config: Config, changes: Mapping[str, Any]) -> Config:
 
 def _over(search: Search, cost: Cost) -> tuple[str, ...]:
     told = []
-    for what, used, limit in (
-        ("flash", cost.flash_bytes, search.max_flash),
-        ("RAM with stack", cost.ram_bytes, search.max_ram),
-        ("instructions", cost.instructions, search.max_instructions),
-    ):
+    for what, used, limit in _limits(search, cost):
         if limit is not None and used is None:
             told.append(f"{what} are not counted on {search.target}")
         elif limit is not None and used is not None and used > limit:
             told.append(f"{what} {used:,} of {limit:,}")
     return tuple(told)
+
+
+def _limits(search: Search, cost: Cost) -> tuple[tuple[str, int | None, int | None], ...]:
+    return (
+        ("flash", cost.flash_bytes, search.max_flash),
+        ("RAM with stack", cost.ram_bytes, search.max_ram),
+        ("instructions", cost.instructions, search.max_instructions),
+    )
+
+
+def _excess(search: Search, trial: Trial) -> float:
+    """How many times its limits a trial takes, of the worst of them."""
+    cost = trial.cost
+    if cost is None:
+        return float("inf")
+    return max(
+        (used / limit for _, used, limit in _limits(search, cost) if limit and used), default=0.0
+    )
+
+
+def _why(search: Search, trial: Trial) -> str:
+    """What takes most of what is too small, and which key makes it smaller."""
+    if trial.cost is None:
+        return ""
+    over = [what for what, used, limit in _limits(search, trial.cost)
+            if limit is not None and used is not None and used > limit]
+    return "".join(
+        f"; {what}: {largest_text(trial.cost.parts[what])}"
+        for what in over if trial.cost.parts.get(what)
+    )
+
+
+def largest_text(parts: Mapping[str, int]) -> str:
+    """The largest of some parts in bytes, and the key that makes it, or the next one, smaller."""
+    ranked = sorted(parts.items(), key=lambda part: -part[1])
+    name, size = ranked[0]
+    text = f"the largest part is the {name} with {size:,} B"
+    for other, bytes_ in ranked:
+        if other in SMALLER:
+            if other != name:
+                text += f", which no key changes; then the {other} with {bytes_:,} B"
+            return f"{text}: make it smaller with {SMALLER[other]}"
+    return text
 
 
 def _told(trial: Trial) -> str:

@@ -17,6 +17,7 @@ from tinyfin.training.decision import Held, promises
 from tinyfin.training.families import family
 from tinyfin.training.fitting import learn
 from tinyfin.training.material import Material, prepare
+from tinyfin.training.needs import require_columns, require_packages, require_space
 from tinyfin.training.rows import thinned_text
 from tinyfin.training.run import RunFolder, making_run
 from tinyfin.training.settle import settle
@@ -69,12 +70,19 @@ def begin(
     seed: int | None = None,
     skip_bad_rows: str | Path | None = None,
     note: Note = lambda _: None,
+    *,
+    searching: bool = False,
 ) -> Begun:
-    """Read the files into a new run, and split them by time."""
+    """Read the files for a new run, and split them by time; ``searching``: [search] says what else
+    will be needed. Raises ToolError and InputError at once for what would be missing later."""
     if seed is not None:
         config = replace(config, model=config.model.model_copy(update={"seed": seed}))
     if config.model.family != AUTO_NAME:
         family(config.model.family)
+    tried = config.search.family or [] if searching else []
+    require_columns(config, paths, [config.model.family, *tried], judged=False)
+    require_packages(config, paths, tried, packed=searching)
+    require_space(run.path, paths)
     material = prepare(paths, config, skip_bad_rows=skip_bad_rows, note=note)
     config, split = part(run, material, config, until_s, note=note)
     return Begun(run, material, split, config)

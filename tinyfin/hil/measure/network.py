@@ -89,6 +89,7 @@ def bench(
     target = catalogue.get(target_name)
     if target.emulator is None:
         raise TargetError(f"{target.name}: has no emulator; choose one that has (tinyfin targets)")
+    building.require_tools(target, emulated=True)
     plan = repack(compile_plan(load(model)), target.layout)
     (arena,) = struct.unpack_from("<I", plan, _ARENA_AT)
     (length,) = struct.unpack_from("<I", plan, _INPUT_LENGTH_AT)

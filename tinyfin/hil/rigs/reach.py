@@ -6,13 +6,14 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from tinyfin.errors import BenchError, BudgetError, FlashError, MissingToolError, TargetError
@@ -20,6 +21,9 @@ from tinyfin.hil.rigs.rigfile import HOST, Deadlines, Line, Power, TargetSpec
 from tinyfin.wire.frames import encode_frame
 from tinyfin.wire.links import Link, ProcessLink, SerialLink, TcpLink, open_link
 from tinyfin.wire.messages import Request
+
+if TYPE_CHECKING:
+    from tinyfin.targets.catalogue import Target
 
 __all__ = ["Flashed", "Reach", "reach", "run_command"]
 
@@ -97,6 +101,8 @@ class _Emulated(Reach):
         from tinyfin.targets import catalogue, flash
 
         target = catalogue.get(self.spec.target)
+        if self.spec.flash is not False:
+            building.require_tools(target, emulated=True)
         pack = flash.target_pack(run, target, keys, self.note)
         if self.spec.flash is False:
             found = flash.flashed_image(run, target)
@@ -195,6 +201,7 @@ class _Board(Reach):
         how = self.spec.flash
         if how is False or target is None:
             return Flashed(pack.read_bytes(), tuple(keys), how="not flashed here")
+        self._require_flash_tool(target)
         try:
             built = building.build(target, pack=pack, keys=keys, deadline_s=self.deadlines.build_s)
         except BudgetError as error:
@@ -210,6 +217,21 @@ class _Board(Reach):
             pack.read_bytes(), tuple(keys), building.firmware_build_id(), built.flash_bytes,
             built.ram_bytes, command,
         )  # fmt: skip
+
+    def _require_flash_tool(self, target: Target) -> None:
+        """What would be missing after the build."""
+        from tinyfin.targets import flash
+
+        how = self.spec.flash
+        if how is True:
+            try:
+                flash.require_flash_tool(target)
+            except TargetError as error:
+                raise FlashError(str(error)) from error
+        elif isinstance(how, list) and shutil.which(how[0]) is None:
+            raise MissingToolError(
+                f"{self.name}: flash: {how[0]} is not on PATH; install it, or mend the rig file"
+            )
 
     def _flash_by(self, how: list[str] | str, built: Any) -> str:
         values = {"{elf}": str(built.elf), "{bin}": str(built.binary)}

@@ -12,16 +12,18 @@ A gate file is TOML; under ``[gate]`` each key is a path into ``evaluation.json`
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tinyfin.config.toml import read_toml
 from tinyfin.errors import InputError
 
-__all__ = ["Gate", "check", "load_gate", "look_up"]
+__all__ = ["Gate", "check", "load_gate", "look_up", "require_fed"]
 
 Gate = Mapping[str, Mapping[str, float]]
+_NEEDED = {"known_cards_removed": "token", "card_precision": "token", "scenario": "scenario"}
+"""What a figure of that name is made of."""
 
 
 def load_gate(path: str | Path) -> Gate:
@@ -38,6 +40,17 @@ def load_gate(path: str | Path) -> Gate:
                 "both, and the key in quotes"
             )
     return gate
+
+
+def require_fed(path: str | Path, gate: Gate, fed: Collection[str]) -> None:
+    """InputError when a bound is about what data without some names of [data] cannot tell."""
+    for key in gate:
+        for word, name in _NEEDED.items():
+            if word in key and name not in fed:
+                raise InputError(
+                    f"{path}: gate.{key!r} needs {name}, and no column of the data is mapped to "
+                    "it; map one in [data], or take the bound out"
+                )
 
 
 def check(facts: Mapping[str, Any], gate: Gate) -> list[dict[str, Any]]:

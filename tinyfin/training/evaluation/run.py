@@ -22,6 +22,7 @@ from tinyfin.training.evaluation.quality import quality
 from tinyfin.training.evaluation.scored import Quantizer, Scored, score_part
 from tinyfin.training.evaluation.summary import intervals, means, pooled, seed_spread
 from tinyfin.training.material import Material, prepare
+from tinyfin.training.needs import require_columns, require_packages, require_space
 from tinyfin.training.populations import LOOK_BACK_DAYS, drawn_anew
 from tinyfin.training.run import RunFolder
 
@@ -79,10 +80,13 @@ def _evaluate_run(
     begun = time.monotonic()
     own = run.config().model.family  # what "auto" came to
     names = family_names(config.evaluate.families, own)
+    others = [name for name in names if name != own]
+    require_columns(config, paths, names, judged=True)
+    require_packages(config, paths, others, packed=True)
+    require_space(run.path, paths)
     material = prepare(paths, config, skip_bad_rows=skip_bad_rows, note=note)
     asked, tx = config.evaluate, material.tx
     parts = parts_of(tx, config, protocol=asked.protocol, weeks=asked.weeks, cold=cold)
-    others = [name for name in names if name != own]
     whole.total = len(parts) * (asked.seeds + len(asked.delays) + len(others))
     chain = _Chain(run, config, quantize, cold, note, whole)
     seed = config.model.seed

@@ -175,6 +175,9 @@ class Family(Protocol):
     """It needs labels. One that does not is given every row that is not known to be fraud, and the
     input maps that spend their codes on the tails (:func:`tinyfin.training.maps.fit_tail_maps`)."""
 
+    needs: tuple[str, ...]
+    """Modules that it imports when it learns."""
+
     usual: Mapping[str, Any]
     """[model] keys that suit it where a configuration was written for another family."""
 

@@ -45,6 +45,7 @@ class Density:
 
     name = "density"
     supervised = False
+    needs: tuple[str, ...] = ()
     usual: Mapping[str, Any] = MappingProxyType({})
 
     def fit(

@@ -59,6 +59,7 @@ class Distilled:
 
     name = "distilled"
     supervised = True
+    needs: tuple[str, ...] = ("tensorflow", "sklearn")
     usual: Mapping[str, Any] = MappingProxyType({})
 
     def fit(

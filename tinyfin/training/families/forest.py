@@ -52,6 +52,7 @@ class IsolationForest:
 
     name = "forest"
     supervised = False
+    needs: tuple[str, ...] = ("sklearn",)
     usual: Mapping[str, Any] = MappingProxyType({})
 
     def fit(

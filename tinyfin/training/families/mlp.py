@@ -34,6 +34,7 @@ class Mlp:
 
     name = "mlp"
     supervised = True
+    needs: tuple[str, ...] = ("tensorflow",)
     usual: Mapping[str, Any] = MappingProxyType({})
 
     def fit(

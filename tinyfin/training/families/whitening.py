@@ -49,6 +49,7 @@ class Whitening:
 
     name = "whitening"
     supervised = False
+    needs: tuple[str, ...] = ("tensorflow",)
     usual: Mapping[str, Any] = MappingProxyType({})
 
     def fit(
