@@ -23,6 +23,7 @@ from pathlib import Path
 import bench_page
 import numpy as np
 
+from tinyfin import files
 from tinyfin.errors import ToolError
 from tinyfin.hil.measure import benchmarks
 from tinyfin.targets import catalogue, flash
@@ -183,8 +184,8 @@ def main() -> int:
     folder = ROOT / ("docs" if complete else "build")
     folder.mkdir(exist_ok=True)
     text = bench_page.page(result, REFERENCE, benchmarks.OTHER_EVENTS, core_of)
-    (folder / "benchmarks.md").write_text(text, encoding="utf-8")
-    (folder / "benchmarks.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    files.write(folder / "benchmarks.md", text)
+    files.write(folder / "benchmarks.json", json.dumps(result, indent=1) + "\n")
     print(text)
     print(f"written: {folder / 'benchmarks.md'}", file=sys.stderr)
     told = problems(results)

@@ -18,6 +18,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from tinyfin import files
+from tinyfin.claims import claimed
+from tinyfin.errors import InputError
+
 ROOT = Path(__file__).resolve().parents[1]
 CELL_DEADLINE_S = 900
 LARGEST_BYTES = 500_000
@@ -60,7 +64,7 @@ def execute(path: Path) -> None:
         sys.exit(f"{path}: a path of this machine is in the outputs; print a relative one")
     if len(text.encode()) > LARGEST_BYTES:
         sys.exit(f"{path}: {len(text.encode())} bytes; draw smaller, at most {LARGEST_BYTES}")
-    path.write_text(text)
+    files.write(path, text)
     print(f"{path.relative_to(ROOT)}: {len(text.encode())} bytes")
 
 
@@ -92,8 +96,13 @@ def main() -> int:
     """Execute the notebooks that are named, or all."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     named = [Path(name).resolve() for name in sys.argv[1:]]
-    for path in named or sorted((ROOT / "notebooks").glob("*.ipynb")):
-        execute(path)
+    try:
+        for path in named or sorted((ROOT / "notebooks").glob("*.ipynb")):
+            with claimed(path):
+                execute(path)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
     return 0
 
 

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Names of outputs, claimed by one process at a time.
 
-A claim is a lock (flock) on a hidden file beside the name. The kernel releases it when the process
+A claim is a lock (flock) on a hidden file next to the name. The kernel releases it when the process
 ends, however it ends, so a killed process blocks nobody.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -16,24 +17,36 @@ import shutil
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from tinyfin.errors import InputError
 
 __all__ = ["claimed", "temporary_name"]
 
 _POLL_S = 0.05
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+"""Errors of a file system that has no locks."""
 _held = threading.local()
 """``names``: what this thread has claimed."""
 
 
 def temporary_name(place: Path) -> Path:
-    """Where this thread makes what will take the place of ``place``: a hidden name beside it.
+    """Where this thread makes what will take the place of ``place``: a hidden name in the same
+    file system.
 
     Whoever claims ``place`` next removes what a dead process left there.
     """
-    return place.with_name(f".{place.name}.{os.getpid()}.{threading.get_ident()}")
+    return _home(place) / f".{place.name}.{os.getpid()}.{threading.get_ident()}"
+
+
+def _home(place: Path) -> Path:
+    """The folder of the hidden names: the one that holds ``place``, or ``place`` itself where it is
+    a mounted folder or where this user cannot write next to it."""
+    shut = place.is_dir() and (os.path.ismount(place) or not os.access(place.parent, os.W_OK))
+    return place if shut else place.parent
 
 
 @contextlib.contextmanager
@@ -52,10 +65,10 @@ def claimed(
     if place in mine or (place.exists() and not place.is_file() and not place.is_dir()):
         yield
         return
-    lock = place.with_name(f".{place.name}.lock")
     try:
         if make_folder:
             place.parent.mkdir(parents=True, exist_ok=True)
+        lock = _home(place) / f".{place.name}.lock"
         descriptor = _locked(given, lock, shared, wait_s)
     except OSError as error:
         raise InputError(
@@ -77,14 +90,14 @@ def _locked(given: str | Path, lock: Path, shared: bool, wait_s: float) -> int:
     while True:
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
         try:
-            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+            _flock(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX, given)
             if not _is_at(descriptor, lock):
                 os.close(descriptor)  # whoever held it has removed the file meanwhile
                 continue
             if not shared:
                 os.ftruncate(descriptor, 0)
-            own = {"pid": os.getpid(), "verb": _verb(), "since": time.strftime("%Y-%m-%dT%H:%M:%S")}
-            os.write(descriptor, json.dumps(own).encode() + b"\n")
+            since = time.strftime("%Y-%m-%dT%H:%M:%S")
+            _tell(descriptor, {"pid": os.getpid(), "verb": _verb(), "since": since})
             return descriptor
         except BlockingIOError:
             holder = _holder(lock)
@@ -100,6 +113,19 @@ def _locked(given: str | Path, lock: Path, shared: bool, wait_s: float) -> int:
             raise
 
 
+def _flock(descriptor: int, kind: int, given: str | Path) -> None:
+    """Lock a file at once. Raises BlockingIOError when somebody else holds the lock."""
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        warnings.warn(
+            f"{given}: this file system has no locks ({error.strerror}): let no other process "
+            "write there meanwhile", stacklevel=2
+        )  # fmt: skip
+
+
 def _release(descriptor: int, lock: Path, shared: bool) -> None:
     """Unlock, and remove the file unless somebody shares it."""
     try:
@@ -107,10 +133,16 @@ def _release(descriptor: int, lock: Path, shared: bool) -> None:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if _is_at(descriptor, lock):
             lock.unlink(missing_ok=True)
-    except OSError:
-        pass  # others share it, or the folder is gone
+    except OSError:  # others share it, or the folder is gone
+        with contextlib.suppress(OSError):
+            _tell(descriptor, {"ended": os.getpid()})
     finally:
         os.close(descriptor)
+
+
+def _tell(descriptor: int, row: dict[str, Any]) -> None:
+    """Add a line to a lock's file."""
+    os.write(descriptor, json.dumps(row).encode() + b"\n")
 
 
 def _is_at(descriptor: int, lock: Path) -> bool:
@@ -122,9 +154,11 @@ def _is_at(descriptor: int, lock: Path) -> bool:
 
 def _holder(lock: Path) -> str:
     """In words: the last of those who wrote to the file and are alive."""
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+    with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
         rows = [json.loads(line) for line in lock.read_text(encoding="utf-8").splitlines()]
-        row = next((row for row in reversed(rows) if _alive(int(row["pid"]))), rows[-1])
+        ended = [row["ended"] for row in rows if "ended" in row]
+        held = [row for row in rows if "pid" in row and row["pid"] not in ended]
+        row = next((row for row in reversed(held) if _alive(int(row["pid"]))), held[-1])
         return f"process {row['pid']} ({row['verb']}, since {row['since']})"
     return "another process"
 
@@ -150,7 +184,7 @@ def _sweep(place: Path) -> None:
     """Remove what dead processes left of ``place``; put an old folder back that one of them had
     moved aside."""
     left = re.compile(rf"\.{re.escape(place.name)}\.\d+\.\d+(\.old)?")
-    for entry in place.parent.iterdir():
+    for entry in _home(place).iterdir():
         if not (match := left.fullmatch(entry.name)):
             continue
         if match[1] and not place.exists():

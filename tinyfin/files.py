@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files and folders that are whole: made beside their place and put there at once, so that no
+"""Files and folders that are whole: made next to their place and put there at once, so that no
 reader meets half of one and an interrupted command leaves the old one."""
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import ctypes
 import errno
 import os
 import shutil
+import tempfile
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,8 +17,10 @@ from pathlib import Path
 from tinyfin.claims import claimed, temporary_name
 from tinyfin.errors import InputError, TinyfinError
 
-__all__ = ["folder", "remove_unfinished", "require_space", "whole", "write"]
+__all__ = ["FULL", "folder", "remove_unfinished", "require_space", "whole", "write"]
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Errors of a disk on which there is no room."""
 _NEARLY_FULL_BYTES = 1 << 20
 _unfinished: set[Path] = set()
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
@@ -35,12 +38,15 @@ def write(path: str | Path, content: bytes | str, *, make_folder: bool = False) 
 
 
 @contextmanager
-def whole(path: str | Path, *, make_folder: bool = False) -> Iterator[Path]:
+def whole(
+    path: str | Path, *, make_folder: bool = False, private: bool = False
+) -> Iterator[Path]:
     """The path to write to in a ``with`` block: its end puts the file in place of what was there at
     ``path``, an exception leaves the old one.
 
     A link stays a link, the mode of a file that was there stays, and what is no file (a pipe, a
-    device) is written to as it is. make_folder: create the folder if need be. Raises InputError.
+    device) is written to as it is. make_folder: create the folder if need be. private: a new file
+    is its owner's alone. Raises InputError.
     """
     path = Path(path)
     place = path.resolve()
@@ -51,6 +57,8 @@ def whole(path: str | Path, *, make_folder: bool = False) -> Iterator[Path]:
         with _explained(path, (unfinished, place, *path.parents)):
             if make_folder:
                 path.parent.mkdir(parents=True, exist_ok=True)
+            if plain and private:
+                os.close(os.open(unfinished, os.O_CREAT | os.O_EXCL, 0o600))
             yield unfinished
             if plain:
                 if place.exists():
@@ -75,8 +83,8 @@ def folder(
 
     Files of the copy are links to the old ones: replace them (:func:`write`), never write into one.
     The name is claimed meanwhile. keep: exceptions that keep the changes, too. ours: the names that
-    may be in it, None for all; a folder with others, or the current one, stays, and the new files
-    are put into it one after another. Raises InputError.
+    may be in it, None for all. A folder that holds others, that the process works in or that is
+    mounted stays itself, and what is new is put into it file by file. Raises InputError.
     """
     place = Path(path).resolve()
     made = temporary_name(place)
@@ -85,7 +93,8 @@ def folder(
         try:
             with _explained(path, (made, place), made):
                 if place.is_dir() and not empty:
-                    shutil.copytree(place, made, symlinks=True, copy_function=_link)
+                    own = shutil.ignore_patterns(f".{place.name}.*")
+                    shutil.copytree(place, made, symlinks=True, ignore=own, copy_function=_link)
                 else:
                     made.mkdir()
                 try:
@@ -118,16 +127,16 @@ def require_space(path: str | Path, needed_bytes: int, what: str) -> None:
         raise InputError(
             f"{path}: cannot be written: {os.strerror(errno.EACCES)}; choose another path"
         )
-    free = shutil.disk_usage(folder).free
+    free = _free(folder)
     if free < needed_bytes:
         raise InputError(
-            f"{path}: {what} will need about {_megabytes(needed_bytes)}, and {_megabytes(free)} "
-            "are free there; free some space, or choose another path"
+            f"{path}: {what} will need about {_size(needed_bytes)}, and {_size(free)} are free "
+            "there; free some space, or choose another path"
         )
 
 
-def _megabytes(count: int) -> str:
-    return f"{count / 1e6:,.0f} MB"
+def _size(count: int) -> str:
+    return f"{count / 1e6:,.0f} MB" if count >= 10_000_000 else f"{count / 1e3:,.0f} kB"
 
 
 @contextmanager
@@ -151,13 +160,20 @@ def _explained(path: str | Path, own: Iterable[Path], made: Path | None = None) 
             made is not None and made in place.parents and not isinstance(error, FileNotFoundError)
         )
         # a library may not say in an OSError that the disk is full
-        full = shutil.disk_usage(_there(Path(path).resolve())).free < _NEARLY_FULL_BYTES
-        if not full and not (isinstance(error, OSError) and ours):
+        nearly = [p for p in (path, tempfile.gettempdir()) if _free(p) < _NEARLY_FULL_BYTES]
+        if nearly or (isinstance(error, OSError) and error.errno in FULL):
+            raise InputError(
+                f"{path}: cannot be written: {os.strerror(errno.ENOSPC)}"
+                f"{f' at {nearly[0]}' if nearly else ''}; free some space, or choose another path"
+            ) from error
+        if not (isinstance(error, OSError) and ours):
             raise
-        raise InputError(
-            f"{path}: cannot be written: {os.strerror(errno.ENOSPC) if full else told}; "
-            f"{'free some space, or ' if full else ''}choose another path"
-        ) from error
+        raise InputError(f"{path}: cannot be written: {told}; choose another path") from error
+
+
+def _free(path: str | Path) -> int:
+    """Bytes that are free where a path leads."""
+    return shutil.disk_usage(_there(Path(path).resolve())).free
 
 
 def _there(place: Path) -> Path:
@@ -174,19 +190,14 @@ def _link(source: str, target: str) -> None:
 
 
 def _put(made: Path, place: Path, ours: Collection[str] | None) -> None:
-    """Put the folder ``made`` in the place of ``place``, in one step where the system can; what
+    """Put the folder ``made`` in the place of ``place``, in one step where that is possible; what
     was there is at ``made`` then."""
     if not place.exists():
         made.rename(place)
         return
-    if ours is not None and (
-        place == Path.cwd() or any(entry.name not in ours for entry in place.iterdir())
-    ):
-        for source in sorted(path for path in made.rglob("*") if path.is_file()):
-            target = place / source.relative_to(made)
-            if not target.exists() or not source.samefile(target):
-                target.parent.mkdir(exist_ok=True)
-                source.replace(target)
+    others = ours is not None and any(entry.name not in ours for entry in place.iterdir())
+    if others or made.parent == place or _is_inside(place):
+        _put_each(made, place, clear=ours is None)
         return
     try:
         _exchange(made, place)
@@ -197,6 +208,38 @@ def _put(made: Path, place: Path, ours: Collection[str] | None) -> None:
         place.rename(old)
         made.rename(place)
         old.rename(made)
+
+
+def _is_inside(place: Path) -> bool:
+    """Whether this process works in a folder, as then the shell does that has started it."""
+    with contextlib.suppress(FileNotFoundError):
+        return Path.cwd().is_relative_to(place)
+    return False
+
+
+def _put_each(made: Path, place: Path, *, clear: bool) -> None:
+    """Put what is in the folder ``made`` into ``place``, one after another; ``clear``: remove what
+    else is there."""
+    new, old = _entries(made), _entries(place, without=f".{place.name}.")
+    for name, is_folder in new.items():
+        source, target = made / name, place / name
+        if is_folder:
+            target.mkdir(exist_ok=True)
+        elif name not in old or not source.samefile(target):
+            source.replace(target)
+    for name in sorted(old.keys() - new.keys(), reverse=True) if clear else ():
+        target = place / name
+        target.rmdir() if old[name] else target.unlink()
+
+
+def _entries(folder: Path, without: str = "\0") -> dict[Path, bool]:
+    """What is in a folder, each folder before its entries: whether it is a folder. Names that begin
+    as ``without`` does are left out."""
+    return {
+        path.relative_to(folder): path.is_dir() and not path.is_symlink()
+        for path in sorted(folder.rglob("*"))
+        if not path.relative_to(folder).parts[0].startswith(without)
+    }
 
 
 def _exchange(one: Path, other: Path) -> None:

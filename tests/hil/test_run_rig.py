@@ -277,19 +277,20 @@ def test_a_run_that_breaks_off_leaves_no_older_result(tmp_path: Path) -> None:
 def test_two_runs_do_not_share_a_folder_of_results(tmp_path: Path) -> None:
     out = tmp_path / "results"
     other = (
-        "import sys, time, pathlib\nfrom tinyfin.hil.runs.runner import alone\n"
-        "with alone(pathlib.Path(sys.argv[1])):\n    print('here', flush=True)\n    time.sleep(60)"
+        "import sys, time\nfrom tinyfin.claims import claimed\n"
+        "with claimed(sys.argv[1]):\n    print('here', flush=True)\n    time.sleep(60)"
     )
     holder = subprocess.Popen(
         [sys.executable, "-c", other, str(out)], stdout=subprocess.PIPE, text=True
     )
     assert holder.stdout is not None
     assert holder.stdout.readline() == "here\n"
+    out.mkdir()
     (out / "junit.xml").write_text("theirs")
     words = ["hil", "run", "--rig", str(tmp_path / "none.toml"), "--out", str(out)]
     refused = CliRunner().invoke(main, words)
-    assert refused.exit_code == 5
-    assert f"process {holder.pid} is running a rig" in str(refused.output) + refused.stderr
+    assert refused.exit_code == 3
+    assert f"process {holder.pid} (-c, since " in refused.stderr
     assert (out / "junit.xml").read_text() == "theirs"
     holder.kill()
     holder.wait()

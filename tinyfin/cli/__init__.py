@@ -7,7 +7,6 @@ reads the table only, so it stays quick and needs none of the extras.
 
 from __future__ import annotations
 
-import errno
 import importlib
 import importlib.util
 import io
@@ -20,7 +19,7 @@ from typing import Any
 
 import click
 
-from tinyfin import __version__, packages, progress
+from tinyfin import __version__, files, packages, progress
 from tinyfin.cli.ending import watch_signals
 from tinyfin.errors import InputError, Interrupted, TinyfinError
 
@@ -63,9 +62,6 @@ Exit codes:
   130  interrupted (Ctrl-C); 143 terminated (SIGTERM)
 """
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-
 class _Verbs(click.Group):
     """A group whose commands are imported when they are used."""
 
@@ -103,7 +99,7 @@ class _Verbs(click.Group):
         except TinyfinError as error:
             _fail(error, as_json)
         except OSError as error:
-            if error.filename is None and error.errno not in _FULL:
+            if error.filename is None and error.errno not in files.FULL:
                 raise
             where = error.filename or tempfile.gettempdir()
             told = f"{where}: {error.strerror}; check the path, the right to use it and free space"

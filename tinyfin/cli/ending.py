@@ -42,7 +42,8 @@ def watch_signals() -> None:
         sys.exit(128 + number)
 
     for number in _ENDING:
-        signal.signal(number, handle)
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup and a script's & have it
+            signal.signal(number, handle)
     signal.set_wakeup_fd(sink, warn_on_full_buffer=False)
     threading.Thread(target=_watch, args=(source, noticed), daemon=True, name="signals").start()
 

@@ -84,8 +84,9 @@ def command(
         claim(run)
         result = quantize(found, key=key, note=note)
     else:
-        from tinyfin.quantize.own_network import adopting
+        from tinyfin.quantize.own_network import adopting, default_name
 
+        claim(found.path.parent / (name or default_name(found, Path(model))))
         with adopting(
             found, Path(model), name=name, readout=readout or "accumulator", note=note
         ) as made:

@@ -13,6 +13,8 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
+from tinyfin import files
+from tinyfin.claims import claimed
 from tinyfin.errors import InputError
 
 __all__ = [
@@ -107,14 +109,11 @@ DEVELOPMENT_KEY = Key(
 
 def save_key(key: Key, path: str | Path) -> None:
     """Write the seed as hex, readable by the owner alone. Refuses to replace a file."""
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        raise InputError(f"{path}: exists already; a key is never replaced") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror}") from error
-    with os.fdopen(handle, "w") as file:
-        file.write(key.seed.hex() + "\n")
+    with claimed(path):
+        if os.path.lexists(path):
+            raise InputError(f"{path}: exists already; a key is never replaced")
+        with files.whole(path, private=True) as unfinished:
+            unfinished.write_text(key.seed.hex() + "\n", encoding="ascii")
 
 
 def load_key(path: str | Path) -> Key:

@@ -267,8 +267,9 @@ def _run_platformio(
                 f"the log is {log_path}"
             ) from error
         finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
+            if process.poll() is None or process.returncode < 0:  # whoever it has started lives on
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
 
 

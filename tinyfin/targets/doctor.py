@@ -93,17 +93,23 @@ def _requirements() -> list[tuple[str, str]]:
     """Names of the packages tinyfin asks for on this machine, each with its extra."""
     from packaging.requirements import Requirement
 
-    found = []
-    for text in _requirement_lines():
-        requirement = Requirement(text)
-        for extra in EXTRAS:
-            marker = requirement.marker
-            by_extra = marker is not None and "extra" in str(marker)
-            if by_extra != bool(extra):
-                continue
-            if marker is None or marker.evaluate({"extra": extra}):
-                found.append((requirement.name, extra))
-    return sorted(set(found), key=lambda row: (EXTRAS.index(row[1]), row[0]))
+    requirements = [Requirement(line) for line in _requirement_lines()]
+
+    def asked(extra: str) -> list[Requirement]:
+        return [
+            requirement for requirement in requirements
+            if ((marker := requirement.marker) is None and not extra)
+            or (marker is not None and ("extra" in str(marker)) == bool(extra)
+            and marker.evaluate({"extra": extra}))
+        ]  # fmt: skip
+
+    found = set()
+    for extra in EXTRAS:
+        for requirement in asked(extra):
+            inner = [one for name in requirement.extras for one in asked(name)]
+            own = inner if requirement.name == "tinyfin" else [requirement]
+            found |= {(one.name, extra) for one in own}
+    return sorted(found, key=lambda row: (EXTRAS.index(row[1]), row[0]))
 
 
 def _requirement_lines() -> list[str]:
