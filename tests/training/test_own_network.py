@@ -223,3 +223,44 @@ def test_the_python_of_the_pages_runs(
     else:
         assert names["twin"].stats(0)["committed"] == 1
         assert 0 < names["verdict"].score_q32 < 2**32
+
+
+@pytest.mark.parametrize(("dead", "said"), [
+    (0, r"layer 'first' is the first whose output never varies: .*ReLU is dead"),
+    (1, r"layer 'last' is the first whose output never varies"),
+])  # fmt: skip
+def test_a_network_that_tells_no_row_from_another_is_named_with_its_layer(
+    run_copy: Path, dead: int, said: str
+) -> None:
+    tf = tensorflow(5)
+    layers = tf.keras.layers
+    network = tf.keras.Sequential([
+        tf.keras.Input((width_of(run_copy),)), layers.Dense(8, "relu", name="first"),
+        layers.Dense(1, name="last"),
+    ])
+    weights = network.get_weights()
+    weights[2 * dead] *= 0
+    weights[2 * dead + 1] -= 1e3
+    network.set_weights(weights)
+    path = run_copy.parent / "dead.keras"
+    network.save(path)
+    answer = CliRunner().invoke(main, ["quantize", str(run_copy), "--model", str(path)])
+    assert answer.exit_code == 3
+    assert "gives one and the same score for every row" in answer.output
+    assert re.search(said, answer.output)
+    assert not (run_copy.parent / "run-dead").exists()
+
+
+def test_a_dense_layer_on_more_than_two_dimensions_is_named(run_copy: Path) -> None:
+    tf = tensorflow(5)
+    layers = tf.keras.layers
+    width = width_of(run_copy)
+    path = run_copy.parent / "wide.keras"
+    tf.keras.Sequential([
+        tf.keras.Input((width,)), layers.Reshape((width, 1)), layers.Dense(3, name="wide"),
+        layers.Flatten(), layers.Dense(1),
+    ]).save(path)
+    answer = CliRunner().invoke(main, ["quantize", str(run_copy), "--model", str(path)])
+    assert answer.exit_code == 3
+    assert "layer 'wide' is a Dense layer on" in answer.output
+    assert "batch" not in answer.output

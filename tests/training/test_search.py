@@ -14,10 +14,14 @@ from click.testing import CliRunner
 from tinyfin.cli import main
 from tinyfin.config import Config, Model, Search, load
 from tinyfin.errors import BudgetError, ConfigError, ToolError
+from tinyfin.hil.measure.shape_cost import pack_parts
+from tinyfin.pack.container import parse_pack
+from tinyfin.progress import Stage
+from tinyfin.quantize.quantize import quantize
 from tinyfin.training import search as room
 from tinyfin.training import train as training
 from tinyfin.training.run import RunFolder
-from tinyfin.training.search import Cost, candidates, search
+from tinyfin.training.search import SMALLER, Cost, candidates, largest_text, search
 
 
 def configured(small: dict[str, Path], folder: Path, text: str) -> Config:
@@ -155,3 +159,62 @@ def test_the_command_measures_on_the_target(small: dict[str, Path], tmp_path: Pa
     assert 5_000 < fits["cost"]["ram_bytes"] <= over["cost"]["ram_bytes"]
     assert fits["cost"]["instructions"] is None, "nothing limits them: they are not counted"
     assert over["average_precision"] is None
+
+
+@pytest.mark.parametrize(("parts", "said"), [
+    ({"card table": 9000, "scratch of the network": 90},
+     "the largest part is the card table with 9,000 B: make it smaller with [features] card_sets"),
+    ({"label ring": 700, "card table": 600}, "the label ring with 700 B: make it smaller with"),
+    ({"scratch of the network": 9000, "card table": 90}, "with [search] hidden: narrower layers"),
+    ({"firmware's stack": 800, "pending table": 70},
+     "firmware's stack with 800 B, which no key changes; then the pending table with 70 B: make"),
+])  # fmt: skip
+def test_the_largest_part_and_its_key_are_named(parts: dict[str, int], said: str) -> None:
+    assert said in largest_text(parts)
+
+
+def test_nothing_that_fits_names_what_fills_the_memory(
+    small: dict[str, Path], tmp_path: Path
+) -> None:
+    config = configured(small, tmp_path, 'hidden = [[4], [9]]\nmax_ram = "1k"\n')
+
+    def cost(run: RunFolder) -> Cost:
+        quantize(run)
+        flash, ram = pack_parts(run)
+        program = parse_pack(run.pack_bytes())
+        assert sum(flash.values()) == len(program.data)
+        assert {*flash, *ram} <= set(SMALLER)
+        return Cost(10_000, sum(ram.values()), None, {"flash": flash, "RAM with stack": ram})
+
+    with pytest.raises(BudgetError) as told:
+        search([small["data"]], config, name="found", out=tmp_path, cost=cost)
+    assert "the largest part is the card table with" in str(told.value)
+    assert "[features] card_sets, card_ways or card_labels" in str(told.value)
+
+
+def test_validation_rows_without_fraud_are_told_once_and_no_ap_is_shown(
+    small: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = training.part
+
+    def part(run: Any, material: Any, *args: Any, **kwargs: Any) -> Any:
+        settled, split = honest(run, material, *args, **kwargs)
+        material.tx.label[split.validation] = 0
+        return settled, split
+
+    shown: list[str] = []
+    at = Stage.at
+
+    def seen(self: Stage, done: int, total: int, text: str) -> None:
+        shown.append(text)
+        at(self, done, total, text)
+
+    monkeypatch.setattr(training, "part", part)
+    monkeypatch.setattr(Stage, "at", seen)
+    notes: list[str] = []
+    training.train([small["data"]], load(small["config"]), name="x", out=tmp_path,
+                   note=notes.append)  # fmt: skip
+    assert sum("validation rows hold no fraud" in text for text in notes) == 1
+    epochs = [text for text in shown if text.startswith("epochs")]
+    assert epochs
+    assert all("loss" in text and "nan" not in text for text in epochs)

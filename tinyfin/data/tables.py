@@ -141,13 +141,15 @@ class _Arrow:
         chosen = [self.names.index(name) for name in columns]
         count = None if self._stream else self._file.num_record_batches
         batches = self._file if count is None else map(self._file.get_batch, range(count))
-        held = self._file.schema.empty_table().select(chosen)
+        schema = pa.schema([self._file.schema.field(i) for i in chosen])
+        held: list[pa.RecordBatch] = []
         for batch in batches:
-            held = pa.concat_tables([held, pa.Table.from_batches([batch.select(chosen)])])
-            while held.num_rows >= rows:
-                yield held.slice(0, rows)
-                held = held.slice(rows)
-        yield held
+            table = pa.Table.from_batches([*held, batch.select(chosen)], schema)
+            while table.num_rows >= rows:
+                yield table.slice(0, rows)
+                table = table.slice(rows)
+            held = table.to_batches()
+        yield pa.Table.from_batches(held, schema)
 
 
 @contextmanager

@@ -9,8 +9,9 @@ known label is when a transaction is scored.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,7 @@ Ages = npt.NDArray[np.int64]
 DAY_S = 86_400
 FAR_S = np.iinfo(np.int64).max
 _SHARE = 0.999
+_PIECE_ROWS = 1 << 20
 _KEY_BITS = 33
 _UNMEASURED_S = 14 * DAY_S
 
@@ -161,10 +163,26 @@ def newest_label_ages(
 ) -> dict[str, int | None]:
     """How old the newest known label was at the calibration rows, but for one of a thousand: of all
     terminals, of the own one. None where more rows than that had none."""
-    ages = KnownLabels(len(tx.terminals), notices).ages(tx, calibration)
+    known = KnownLabels(len(tx.terminals), notices)
+    parts = [known.ages(piece, rows) for piece, rows in _pieces(tx, calibration)]
+    ages = [np.concatenate(part) for part in zip(*parts, strict=True)]
     high = [int(np.quantile(age, _SHARE, method="lower")) if len(age) else FAR_S for age in ages]
     stream, terminal = (None if age == FAR_S else age for age in high)
     return {"stream": stream, "terminal": terminal}
+
+
+def _pieces(
+    tx: Transactions, rows: npt.NDArray[np.int64]
+) -> Iterator[tuple[Transactions, npt.NDArray[np.int64]]]:
+    """Transactions in order of time in pieces that share their memory and part no second; of each
+    piece those of ``rows``, ascending. Transactions in another order are one piece."""
+    t = tx.t_mono_s
+    edges = [0, len(tx)]
+    if np.all(t[1:] >= t[:-1]) and np.all(rows[1:] >= rows[:-1]):
+        edges = [0, *np.unique(np.searchsorted(t, t[_PIECE_ROWS::_PIECE_ROWS])).tolist(), len(tx)]
+    for low, high in pairwise(edges):
+        first, last = np.searchsorted(rows, (low, high)) if len(edges) > 2 else (0, len(rows))
+        yield tx.take(slice(low, high)), rows[first:last] - low
 
 
 def label_fed(features: Features) -> tuple[str, ...]:

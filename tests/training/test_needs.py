@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a verb will need late is asked for early: before a row is read or a file is compiled."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from tinyfin import files
+from tinyfin.cli import main
+from tinyfin.data import readers
+from tinyfin.targets import build as building
+
+LABELLED = "terminal,time,amount,label\nT1,2024-01-01T10:00:00,100,0\n"
+TIMELY = """
+[data]
+terminal = "terminal"
+time = {column = "time", format = "iso"}
+amount = {column = "amount", unit = "minor"}
+"""
+
+
+def tinyfin(*words: object) -> tuple[int, str]:
+    done = CliRunner().invoke(main, [str(word) for word in words])
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+    return done.exit_code, " ".join(done.output.split())
+
+
+class WorkError(AssertionError):
+    """The work has begun."""
+
+
+@pytest.fixture
+def idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading a row or compiling a file fails the test."""
+
+    def begun(*_: object, **__: object) -> None:
+        raise WorkError
+
+    for name in ("read", "survey", "read_in_pieces"):
+        monkeypatch.setattr(readers, name, begun)
+    from tinyfin.data import simulator
+    from tinyfin.training import matrix, scoring
+
+    for module in (matrix, scoring):
+        for name in ("survey", "read_in_pieces"):
+            monkeypatch.setattr(module, name, begun)
+    monkeypatch.setattr(simulator, "simulate", begun)
+    monkeypatch.setattr(building, "build", begun)
+
+
+@pytest.mark.parametrize(("verb", "package"), [
+    ("train", "xgboost"), ("train", "tensorflow"), ("train", "matplotlib"), ("train", "sklearn"),
+    ("train --search", "tflite_micro"), ("evaluate", "tflite"), ("evaluate", "xgboost"),
+    ("evaluate --families", "sklearn"), ("demo", "tensorflow"), ("demo", "tflite_micro"),
+])  # fmt: skip
+@pytest.mark.usefixtures("idle")
+def test_packages(
+    small: dict[str, Path], run_copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    verb: str, package: str,
+) -> None:  # fmt: skip
+    for config in (tmp_path / "tinyfin.toml", run_copy / "config.toml"):
+        text = small["config"].read_text().replace('"logistic_regression"', '"xgboost"')
+        config.write_text(text)
+    honest = importlib.util.find_spec
+
+    def without(name: str, *rest: str) -> ModuleSpec | None:
+        return None if name == package else honest(name, *rest)
+
+    monkeypatch.setattr(importlib.util, "find_spec", without)
+    words: dict[str, list[object]] = {
+        "train": ["train", small["data"], "--config", tmp_path / "tinyfin.toml", "--name", "x",
+                  "--out", tmp_path],
+        "evaluate": ["evaluate", run_copy, small["data"]],
+        "demo": ["demo", "--name", "x", "--out", tmp_path],
+    }  # fmt: skip
+    first, *options = verb.split()
+    more = [*options, "forest"] if options == ["--families"] else options
+    code, said = tinyfin(*words[first], *more)
+    assert code == 6, said
+    assert f"package {package} is not installed, needed for" in said
+    assert "pip install 'tinyfin[train]'" in said
+    assert not (tmp_path / "x").exists()
+
+
+VERBS = {
+    "train": "train DATA --config CONFIG --name x --out OUT",
+    "search": "train DATA --config CONFIG --name x --out OUT --search",
+    "evaluate": "evaluate RUN DATA",
+    "score": "score RUN DATA --out OUT/s.parquet",
+    "features": "features DATA --config CONFIG --out OUT/f.parquet",
+    "simulate": "simulate --out OUT/s.parquet",
+}
+
+
+def filled(words: str, small: dict[str, Path], run: Path, out: Path) -> list[str]:
+    names = {"DATA": small["data"], "CONFIG": small["config"], "RUN": run, "OUT": out}
+    filled = words
+    for name, path in names.items():
+        filled = filled.replace(name, str(path))
+    return filled.split()
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.usefixtures("idle")
+def test_space(
+    small: dict[str, Path], run_copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    verb: str,
+) -> None:  # fmt: skip
+    out = tmp_path / "out"
+    out.mkdir()
+    words = filled(VERBS[verb], small, run_copy, out)
+    with pytest.raises(WorkError):  # the control: with space the work begins
+        CliRunner().invoke(main, words, catch_exceptions=False)
+    monkeypatch.setattr(files, "_free", lambda path: 1000)
+    code, said = tinyfin(*words)
+    assert code == 3, said
+    assert "will need about" in said
+    assert "1 kB are free there; free some space, or choose another path" in said
+
+
+@pytest.mark.parametrize("verb", [verb for verb, words in VERBS.items() if "OUT" in words])
+@pytest.mark.usefixtures("idle")
+def test_folders(small: dict[str, Path], run_copy: Path, tmp_path: Path, verb: str) -> None:
+    (tmp_path / "file").touch()
+    code, said = tinyfin(*filled(VERBS[verb], small, run_copy, tmp_path / "file" / "in"))
+    assert code == 3, said
+    assert "cannot be written" in said
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    ("train DATA --config CONFIG --name x --out OUT", "family mlp learns from labels"),
+    ("evaluate RUN DATA", "without labels nothing can be judged"),
+    ("evaluate RUN DATA --families mlp", "family mlp learns from labels"),
+    ("evaluate LABEL_FREE DATA", "without labels nothing can be judged"),
+    ("evaluate RUN LABELLED --gate GATE", "needs scenario, and no column of the data is mapped"),
+])  # fmt: skip
+@pytest.mark.usefixtures("idle")
+def test_columns(
+    small: dict[str, Path], run_copy: Path, tmp_path: Path, words: str, said: str
+) -> None:
+    labelled, data = tmp_path / "labelled.csv", tmp_path / "data.csv"
+    labelled.write_text(LABELLED)
+    data.write_text(LABELLED.replace(",label", "").replace(",0\n", "\n"))
+    own = small["config"].read_text()
+    config = tmp_path / "tinyfin.toml"
+    config.write_text(own + TIMELY)
+    mapped = own + TIMELY + ('label = "label"\n' if "LABELLED" in words else "")
+    if "LABEL_FREE" in words:
+        mapped = mapped.replace('"mlp"', '"density"')
+    (run_copy / "config.toml").write_text(mapped)
+    gate = tmp_path / "gate.toml"
+    gate.write_text('[gate]\n"means.scenario.takeover" = {min = 0.1}\n')
+    names = {"LABELLED": labelled, "LABEL_FREE": run_copy, "GATE": gate, "DATA": data,
+             "RUN": run_copy, "CONFIG": config, "OUT": tmp_path}  # fmt: skip
+    code, answer = tinyfin(*(names.get(word, word) for word in words.split()))
+    assert code == 3, answer
+    assert said in answer
+
+
+@pytest.mark.parametrize("words", [
+    "train DATA --config CONFIG --name x --out OUT --search",
+    "demo --name x --out OUT",
+    "demo --name x --out OUT --data DATA",
+    "bench RUN/model.tflite --target cortex-m4 --inputs OUT/x.npy",
+    "flash RUN --target cortex-m4",
+    "flash RUN --target stm32f405 --board",
+])  # fmt: skip
+@pytest.mark.usefixtures("idle")
+def test_tools(
+    small: dict[str, Path], run_copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    words: str,
+) -> None:  # fmt: skip
+    np.save(tmp_path / "x.npy", np.zeros((1, 1), np.int8))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    code, said = tinyfin(*filled(words, small, run_copy, tmp_path))
+    assert code == 6, said
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_rig_s_flash_tool_is_asked_for_before_the_build(
+    small: dict[str, Path], tmp_path: Path
+) -> None:
+    rig = tmp_path / "rig.toml"
+    rig.write_text(
+        f'[rig]\nname = "r"\nrun = "{small["run"]}"\n[targets.board]\ntarget = "stm32f405"\n'
+        'port = {url = "socket://127.0.0.1:9"}\nflash = ["no-such-flasher", "{elf}"]\n'
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "tinyfin", "hil", "run", "--rig", rig, "--out", tmp_path / "o"],
+        capture_output=True, text=True, timeout=120,
+        env=os.environ | {"TINYFIN_CACHE": str(tmp_path / "cache")},
+    )  # fmt: skip
+    assert "no-such-flasher is not on PATH" in done.stdout + done.stderr
+    assert done.returncode == 6, done.stderr
+    assert not list((tmp_path / "cache").rglob("*.elf"))
