@@ -25,7 +25,7 @@ def build_id(firmware):
 
 if "Import" in globals():
     Import("env")  # noqa: F821
-    name = build_id(Path(env.subst("$PROJECT_DIR")) / "firmware")  # noqa: F821
+    name = build_id(Path(env.PioPlatform().get_dir()).resolve().parent)  # noqa: F821
 
     def _define(env, node):
         return env.Object(node, CPPDEFINES=[*env["CPPDEFINES"], ("TFIN_BUILD_ID", f'\\"{name}\\"')])

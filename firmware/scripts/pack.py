@@ -50,14 +50,15 @@ def _public_keys(env, root):
 
 def _generate(env, root, pack):
     """C for the pack, under the build folder; returns that folder."""
-    sys.path.insert(0, str(root))  # a checkout; an installed tinyfin otherwise
+    checkout = str(Path(env.PioPlatform().get_dir()).resolve().parents[1])
+    sys.path.insert(0, checkout)  # an installed tinyfin where this is none
     try:
         emit = importlib.import_module("tinyfin.codegen.emit")
     except ImportError as error:
         _refuse(env, f"tinyfin.codegen.emit: {error}; build from a complete checkout, or set "
                      "custom_tinyfin_generated to a folder written by `tinyfin codegen`")
     finally:
-        sys.path.remove(str(root))
+        sys.path.remove(checkout)
     folder = Path(env.subst("$BUILD_DIR")) / "tinyfin_generated"
     digest = hashlib.sha256(pack.read_bytes())
     for source in sorted(Path(emit.__file__).parent.glob("*.py")):

@@ -27,8 +27,14 @@ static uintptr_t memory_at(uint32_t address)
     static uint32_t windows[sizeof starts / sizeof starts[0]][WINDOW_BYTES / 4u];
     for (size_t i = 0; i < sizeof starts / sizeof starts[0]; i++) {
         if (address - starts[i] < WINDOW_BYTES) {
+            uint32_t *word = &windows[i][(address - starts[i]) / 4u];
             accessed++;
-            return (uintptr_t)windows[i] + (address - starts[i]);
+#ifdef SWITCH /* a clock controller's register whose bits 2 and 3 say that what bits 0 and 1 ask for is done */
+            if (address == SWITCH) {
+                *word |= (*word & 3u) << 2;
+            }
+#endif
+            return (uintptr_t)word + address % 4u;
         }
     }
     __builtin_trap(); /* a register that the test does not know of */

@@ -39,21 +39,24 @@ class Uart:
     """Register that tells what the loss was, where the status only says that there is one."""
     event: int | None = None
     """Where the UART says that a byte has gone out, if it does that anew for every byte."""
-    defines: tuple[str, ...] = ()
+    defines: tuple[str, ...] = ("F_CPU=24000000L",)
 
 
-NRF51 = Uart("nrf51", 0x40002000, 0x518, 0x108, 0, 1, 0, sent=0x51C, source=0x480, event=0x11C)
+NRF51 = Uart("nrf51", 0x40002000, 0x518, 0x108, 0, 1, 0, sent=0x51C, source=0x480, event=0x11C,
+             defines=("F_CPU=16000000L", "TFIN_PORT_TX=9", "TFIN_PORT_RX=11"))  # fmt: skip
 """Events in place of a status: a byte came in (0x108), one went out (0x11C), an error (0x124)."""
 NRF51_ERROR, NRF51_UNMASK, NRF51_MASK = 0x124, 0x304, 0x308
 RING = 4096
 
+F1 = ("F_CPU=24000000L", "TFIN_PORT_USART=1")
+F4 = ("F_CPU=168000000L", "TFIN_PORT_USART=1", "TFIN_PORT_TX=PA9", "TFIN_PORT_RX=PA10")
 UARTS = [
-    Uart("stm32f4", 0x40011000, 0x04, 0x00, 0x80, 0x20, 0x08),
-    Uart("stm32f1", 0x40013800, 0x04, 0x00, 0x80, 0x20, 0x08),
+    Uart("stm32f4", 0x40011000, 0x04, 0x00, 0x80, 0x20, 0x08, defines=F4),
+    Uart("stm32f1", 0x40013800, 0x04, 0x00, 0x80, 0x20, 0x08, defines=F1),
     Uart("riscv_virt", 0x10000000, 0x00, 0x05, 0x20, 0x01, 0x02, "tfin_riscv_interrupt",
          (0x0C200000,)),
     Uart("cmsis_mps2", 0x40004000, 0x00, 0x04, 0x00, 0x02, 0x08, defines=(
-        "TFIN_MPS2_UART=0x40004000u", "TFIN_MPS2_UART_INTERRUPT=0u", "TFIN_MPS2_HZ=25000000u")),
+        "TFIN_MPS2_UART=0x40004000u", "TFIN_MPS2_UART_INTERRUPT=0u", "F_CPU=25000000L")),
     NRF51,
 ]  # fmt: skip
 

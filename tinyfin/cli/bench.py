@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from tinyfin.cli.boards import boards_option
 from tinyfin.cli.output import emit, json_option, note
 from tinyfin.progress import stage
 
@@ -26,6 +27,7 @@ __all__ = ["command"]
     "--expect", "expect_path", type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="int8 .npy with the outputs that are right; others make the exit code 4.",
 )  # fmt: skip
+@boards_option
 @json_option
 def command(
     model: Path, target_name: str, inputs_path: Path, expect_path: Path | None, as_json: bool

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tinyfin.cli.boards import boards_option
 from tinyfin.cli.output import emit, json_option, note
 from tinyfin.cli.trust import public_key_option
 from tinyfin.config.sizes import parse_size
@@ -48,6 +49,7 @@ class _Size(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     help="Boot each target and count; without, sizes and the stack's bound only.",
 )  # fmt: skip
 @public_key_option
+@boards_option
 @json_option
 def command(
     run: Path | None, which: str | None, targets: tuple[str, ...],

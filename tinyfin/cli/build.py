@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from tinyfin.cli.boards import boards_option
 from tinyfin.cli.output import claim, emit, json_option, note
 from tinyfin.cli.trust import public_key_option, release_option
 
@@ -23,6 +24,7 @@ __all__ = ["command"]
 )
 @release_option
 @public_key_option
+@boards_option
 @json_option
 def command(
     run: Path,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from tinyfin.cli.boards import boards_option
 from tinyfin.cli.output import claim, emit, json_option, note
 from tinyfin.cli.trust import public_key_option
 
@@ -30,6 +31,7 @@ __all__ = ["command"]
     "asks a project for. Compile them with BLAKE2_NO_UNROLLING.",
 )
 @public_key_option
+@boards_option
 @json_option
 def command(
     run: Path,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from tinyfin.cli.boards import boards_option
 from tinyfin.cli.output import emit, json_option, note
 
 __all__ = ["command"]
@@ -22,6 +23,7 @@ __all__ = ["command"]
 @click.option("--out", default="runs", show_default=True, type=click.Path(path_type=Path),
               help="Folder of the runs.")
 @click.option("--name", default="demo", show_default=True, help="Name of the run.")
+@boards_option
 @json_option
 def command(
     data: tuple[Path, ...],

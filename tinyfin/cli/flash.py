@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tinyfin.cli.boards import boards_option
 from tinyfin.cli.output import claim, emit, json_option, note
 from tinyfin.cli.trust import public_key_option, release_option
 
@@ -21,9 +22,14 @@ __all__ = ["command"]
 @click.argument("run", type=click.Path(path_type=Path, exists=True))
 @click.option("--target", "target_name", required=True, help="A name of `tinyfin targets`.")
 @click.option("--board", is_flag=True, help="Program a board, not the emulated target.")
-@click.option("--port", help="With --board: where it answers afterwards, to check its pack.")
+@click.option(
+    "--port",
+    help="With --board: where it answers afterwards, to check its pack. Tools that flash through "
+    "the serial port use it too.",
+)
 @release_option
 @public_key_option
+@boards_option
 @json_option
 def command(
     run: Path,
@@ -71,7 +77,7 @@ def command(
         "ram_bytes": built.ram_bytes,
     }
     if board:
-        facts["command"] = flash.flash_board(target, built)
+        facts["command"] = flash.flash_board(target, built, port)
         facts["checked"] = port is not None
         if port is not None:
             from tinyfin.hil.lines.session import at_port

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tinyfin.cli.boards import boards_option
 from tinyfin.cli.output import claim, emit, json_option, note
 from tinyfin.cli.trust import public_key_option
 from tinyfin.progress import stage
@@ -60,6 +61,7 @@ def command() -> None:
               help="Begin no further round of a suite after so many minutes.")  # fmt: skip
 @click.option("--chaos", help="Faults on the line, for every suite; see `tinyfin replay --help`.")
 @click.option("--wait", "wait_s", type=float, help="Seconds to wait for a board that is in use.")
+@boards_option
 @public_key_option
 @json_option
 def run(
@@ -77,6 +79,7 @@ def run(
     from tinyfin.hil.runs import suites as suite_files
     from tinyfin.hil.runs.display import Display
     from tinyfin.pack.trust import require_trusted, trusted_keys
+    from tinyfin.targets import boards
     from tinyfin.targets.flash import run_pack
 
     claim(out, junit, make_folder=True)
@@ -101,6 +104,7 @@ def run(
     result.options = {
         "target": names, "suite": suites, "no-flash": not flash, "events": events,
         "minutes": minutes, "chaos": chaos, "wait": wait_s,
+        "boards": tuple(str(path) for path in boards.named()),
         "public-key": tuple(str(path) for path in public_keys),
     }  # fmt: skip
     running.write_results(result, out, junit_path=junit)
@@ -113,6 +117,7 @@ def run(
 @rig_option
 @target_option
 @click.option("--boot-s", type=float, default=3.0, show_default=True, help="Wait for HELLO.")
+@boards_option
 @json_option
 def list_targets(
     rig_path: Path | None, names: tuple[str, ...], boot_s: float, as_json: bool
@@ -205,6 +210,7 @@ def show(file: Path, last: int | None, as_json: bool) -> None:
 @rig_option
 @click.option("--target", "name", help="On this target of the rig, as it is flashed now.")
 @click.option("--port", help="On what answers at this serial port or URL.")
+@boards_option
 @public_key_option
 @json_option
 def play(

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from tinyfin.cli.boards import boards_option
 from tinyfin.cli.output import claim, emit, json_option, note
 
 __all__ = ["command"]
@@ -39,6 +40,7 @@ __all__ = ["command"]
     "--key", "key_path", type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="The key that signed the pack; not needed for the development key.",
 )  # fmt: skip
+@boards_option
 @json_option
 def command(
     run: Path,

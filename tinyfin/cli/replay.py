@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tinyfin.cli.boards import boards_option
 from tinyfin.cli.output import claim, emit, json_option, note
 from tinyfin.cli.trust import public_key_option
 
@@ -73,6 +74,7 @@ __all__ = ["command", "text"]
     help="Write the report here: one HTML file, and its facts as JSON beside it.",
 )  # fmt: skip
 @public_key_option
+@boards_option
 @json_option
 def command(
     run: Path,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tinyfin import files
+from tinyfin.cli.boards import boards_option
 from tinyfin.cli.output import claim, emit, json_option, note
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def _terminal_options(pack_option: Callable[[Any], Any]) -> Callable[[Any], Any]
             terminal = _Terminal(port, target, baud, pack_path, key_path)
             verb(*args, terminal=terminal, **others)
 
-        for option in (_key_option, *_reach_options[::-1], pack_option):
+        for option in (boards_option, _key_option, *_reach_options[::-1], pack_option):
             option(taken)
         return taken
 

@@ -5,15 +5,20 @@ from __future__ import annotations
 
 import click
 
+from tinyfin.cli.boards import boards_option
 from tinyfin.cli.output import emit, json_option
 
 __all__ = ["command"]
 
 
 @click.command(name="targets", short_help="List the targets.")
+@boards_option
 @json_option
 def command(as_json: bool) -> None:
-    """List the targets: core, flash, RAM, how each is run and flashed."""
+    """List the targets: core, flash, RAM, how each is run and flashed.
+
+    A target of your own is one board file in the folder boards: docs/boards.md.
+    """
     from tinyfin.targets import catalogue
 
     targets = list(catalogue.load().values())

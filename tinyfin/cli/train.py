@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from tinyfin.cli.boards import boards_option
 from tinyfin.cli.output import claim, emit, json_option, note
 from tinyfin.errors import ConfigError
 
@@ -76,6 +77,7 @@ def _figure(value: float | None) -> str:
 @click.option("--trials", type=click.IntRange(1, 1000), help="Instead of [search] trials.")
 @click.option("--skip-bad-rows", type=click.Path(dir_okay=False),
               help="Set bad rows aside into this CSV file.")
+@boards_option
 @json_option
 def command(
     data: tuple[str, ...],

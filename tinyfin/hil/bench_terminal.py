@@ -158,7 +158,9 @@ class Bench:
 
         self.name = name
         keys: Sequence[bytes] = trusted_keys(what, ())
-        self._job = Job(name, spec, rig.deadlines, what, tuple(keys), (), what="pytest")
+        self._job = Job(
+            name, spec, rig.deadlines, what, tuple(keys), (), what="pytest", boards=rig.boards
+        )
         self._target = TargetRun(self._job)
         self._up = False
         self._broken: TinyfinError | None = None

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tinyfin import cache, packages, paths
+from tinyfin import cache, files, packages, paths
 from tinyfin.errors import BudgetError, InputError, TinyfinError, ToolError
 from tinyfin.pack.trust import keys_beside
 from tinyfin.progress import stage
@@ -137,6 +137,9 @@ def build(
     settings["TINYFIN_PUBLIC_KEYS"] = " ".join(key.hex() for key in keys)
     if code_of is not None:
         settings["TINYFIN_CODE_OF"] = catalogue.get(code_of).name
+    if chosen.is_own:
+        settings["PLATFORMIO_BOARDS_DIR"] = str(chosen.board_file.parent)
+        settings["TINYFIN_PORT_DIR"] = str(chosen.own_port or "")  # for the fingerprint
     workspace = build_dir or paths.cache_dir() / "builds" / f"{chosen.name}-{_kind(settings)}"
     workspace = workspace.resolve()
     workspace.mkdir(parents=True, exist_ok=True)
@@ -209,7 +212,9 @@ def _existing(path: Path) -> Path:
 
 def _kind(settings: dict[str, str]) -> str:
     """Names the builds that share objects: everything but the pack."""
-    keys = ("PLATFORMIO_SRC_DIR", "PLATFORMIO_BUILD_FLAGS", "TINYFIN_CODE_OF")
+    keys = (
+        "PLATFORMIO_SRC_DIR", "PLATFORMIO_BUILD_FLAGS", "TINYFIN_CODE_OF", "PLATFORMIO_BOARDS_DIR",
+    )  # fmt: skip
     # PlatformIO's link to the platform stays with the checkout that made it
     shared = [str(paths.project_dir()), *(settings.get(key, "") for key in keys)]
     return hashlib.sha256("\0".join(shared).encode()).hexdigest()[:12]
@@ -221,6 +226,17 @@ def require_tools(target: Target, *, emulated: bool = False) -> None:
     program = target.emulator.command[0] if emulated and target.emulator is not None else None
     if program is not None and shutil.which(program) is None:
         raise ToolError(f"{program} is not on PATH; `tinyfin doctor` says how to install it")
+
+
+def _environment_of(target: Target, workspace: Path, project: Path) -> list[str]:
+    """PlatformIO's options that choose the target: the project has no ``[env]`` for an own one."""
+    options = ["-e", target.name]
+    if target.is_own:
+        conf = workspace / "platformio.ini"
+        text = f"[platformio]\nextra_configs = {project / 'platformio.ini'}\n\n"
+        files.write(conf, f"{text}[env:{target.name}]\nboard = {target.name}\n")
+        options += ["-c", str(conf)]
+    return options
 
 
 def _require_tools(target: Target) -> None:
@@ -239,7 +255,10 @@ def _run_platformio(
     target: Target, workspace: Path, settings: dict[str, str], log_path: Path, deadline_s: float
 ) -> int:
     project = paths.project_dir()
-    ours = ("PLATFORMIO_BUILD_DIR", "PLATFORMIO_SRC_DIR", "TINYFIN_PACK", "TINYFIN_CODE_OF")
+    ours = (
+        "PLATFORMIO_BUILD_DIR", "PLATFORMIO_SRC_DIR", "PLATFORMIO_BOARDS_DIR", "TINYFIN_PACK",
+        "TINYFIN_CODE_OF",
+    )  # fmt: skip
     environment = {key: value for key, value in os.environ.items() if key not in ours}
     environment.update(
         settings,
@@ -249,7 +268,8 @@ def _run_platformio(
         PLATFORMIO_NO_ANSI="true",
         TINYFIN_CACHE=str(paths.cache_dir().resolve()),
     )
-    command = [sys.executable, "-m", "platformio", "run", "-d", str(project), "-e", target.name]
+    command = [sys.executable, "-m", "platformio", "run", "-d", str(project)]
+    command += _environment_of(target, workspace, project)
     with log_path.open("wb") as log:
         process = subprocess.Popen(
             command,

@@ -1,21 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """The targets, read from the board files that PlatformIO builds with.
 
-Adding a target is one file in ``firmware/platform/boards`` (and its ``[env:...]`` in
-``platformio.ini``); nothing here names a target.
+A target is one board file, in ``firmware/platform/boards`` or in a folder of the user's own
+(:mod:`tinyfin.targets.boards`); nothing here names a target. ``docs/boards.md`` lists the keys.
 """
 
 from __future__ import annotations
 
 import difflib
 import json
+import os
+import re
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tinyfin import paths
 from tinyfin.errors import ConfigError
+from tinyfin.targets import boards
 
 __all__ = ["COMPILERS", "EmulatorSpec", "Target", "get", "load"]
 
@@ -68,8 +71,21 @@ class Target:
     flash_commands: tuple[tuple[str, ...], ...]
     port: str
     note: str
+    board_file: Path
     layout: str = "canonical"
     """How this core's kernels like their weights (docs/formats/plan.md)."""
+
+    @property
+    def is_own(self) -> bool:
+        """Whether its board file is the user's, not tinyfin's."""
+        return self.board_file.parent != boards.built_in().resolve()
+
+    @property
+    def own_port(self) -> Path | None:
+        """The folder of a port that comes with the board file; None for a port of tinyfin."""
+        if not self.port.startswith("."):
+            return None
+        return Path(os.path.normpath(self.board_file.parent / self.port))
 
     @property
     def compiler(self) -> str:
@@ -116,28 +132,80 @@ class Target:
             "flash": self.how_to_flash(),
             "note": self.note,
             "layout": self.layout,
+            "board_file": str(self.board_file),
         }
 
 
-def load(boards: Path | None = None) -> dict[str, Target]:
-    """All targets by name. Raises ConfigError naming file and key when a board file is wrong."""
-    folder = boards or paths.firmware_dir() / "platform" / "boards"
-    return {path.stem: _read(path) for path in sorted(folder.glob("*.json"))}
+def load(own: Path | None = None) -> dict[str, Target]:
+    """All targets by name: those of tinyfin, then the user's own.
+
+    own: a folder of own board files that goes before the others. Raises ConfigError naming file and
+    key when a board file is wrong.
+    """
+    files = sorted(boards.built_in().resolve().glob("*.json"))
+    targets = {path.stem: _target(path, _parsed(path)) for path in files}
+    for path, board in _own_files(own):
+        if board is not None:
+            targets[path.stem] = _target(path, board)
+    return targets
 
 
-def get(name: str) -> Target:
-    """The target of that name; ConfigError with the nearest names when there is none."""
-    targets = load()
+def get(name: str, own: Path | None = None) -> Target:
+    """The target of that name, from the places of :func:`load`; ConfigError with the nearest names
+    when there is none."""
+    targets = load(own)
     if name in targets:
         return targets[name]
+    for path, board in _own_files(own):
+        if path.stem == name and board is None:
+            raise ConfigError(
+                f"{path}: has no section \"tinyfin\", so it is a board of another platform; "
+                "docs/boards.md lists what a board file of tinyfin holds"
+            )
     near = difflib.get_close_matches(name, targets, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(targets)}"
-    raise ConfigError(f"target {name!r} is not known; {hint} (tinyfin targets lists them)")
+    raise ConfigError(
+        f"target {name!r} is not known; {hint} (`tinyfin targets` lists them; a board file of your "
+        "own goes to the folder boards, see docs/boards.md)"
+    )
 
 
-def _read(path: Path) -> Target:
+def _own_files(own: Path | None) -> Iterator[tuple[Path, dict[str, Any] | None]]:
+    """The user's board files, the first of each name, and what is in them; None for a board of
+    another PlatformIO platform. Raises ConfigError for one that has the name of a built-in."""
+    seen = set()
+    for folder in boards.own_folders(own):
+        for path in sorted(folder.glob("*.json")):
+            if path.stem in seen:
+                continue
+            seen.add(path.stem)
+            board = _parsed(path)
+            if not isinstance(board, dict) or "tinyfin" not in board:
+                yield path, None
+                continue
+            if (boards.built_in() / path.name).is_file():
+                raise ConfigError(
+                    f"{path}: {path.stem} is the name of a target of tinyfin; rename the file"
+                )
+            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", path.stem):
+                raise ConfigError(
+                    f"{path}: the name of a board has letters, digits, '.', '_' and '-' only; "
+                    "rename the file"
+                )
+            yield path, board
+
+
+def _parsed(path: Path) -> Any:
     try:
-        board = json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}; check the path") from error
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path}: is not JSON: {error}; correct it") from error
+
+
+def _target(path: Path, board: Any) -> Target:
+    try:
         build, upload, extra = board["build"], board["upload"], board["tinyfin"]
         emulator = extra.get("emulator")
         if build["arch"] not in COMPILERS:
@@ -147,24 +215,35 @@ def _read(path: Path) -> Target:
             )
         return Target(
             name=path.stem,
-            title=board["name"],
-            core=extra["core"],
+            title=str(board["name"]),
+            core=str(extra.get("core", build["cpu"])),
             architecture=build["arch"],
             flash_bytes=int(upload["maximum_size"]),
             ram_bytes=int(upload["maximum_ram_size"]),
             ram_origin=int(build["ram_origin"], 0),
-            status=tuple(word.strip() for word in extra["status"].split(",")),
+            status=tuple(word.strip() for word in str(extra.get("status", "own")).split(",")),
             emulator=None
             if emulator is None
             else EmulatorSpec(
-                tuple(emulator["command"]), int(emulator["icount_shift"]), int(emulator["tick_hz"])
+                _words(emulator["command"]), int(emulator["icount_shift"]), int(emulator["tick_hz"])
             ),
-            flash_commands=tuple(tuple(command) for command in extra.get("flash", [])),
-            port=build["port"],
-            note=extra.get("note", ""),
-            layout=extra.get("layout", "canonical"),
+            flash_commands=tuple(_words(command) for command in extra.get("flash", [])),
+            port=str(build["port"]),
+            note=str(extra.get("note", "")),
+            board_file=path,
+            layout=str(extra.get("layout", "canonical")),
         )
     except KeyError as error:
-        raise ConfigError(f"{path}: key {error} is missing; see the files beside it") from error
-    except (ValueError, TypeError) as error:
-        raise ConfigError(f"{path}: {error}; see the board files beside it") from error
+        raise ConfigError(
+            f"{path}: key {error} is missing; docs/boards.md lists the keys"
+        ) from error
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ConfigError(f"{path}: {error}; docs/boards.md lists the keys") from error
+
+
+def _words(command: Any) -> tuple[str, ...]:
+    if not isinstance(command, list) or not command or not all(isinstance(w, str) for w in command):
+        raise ValueError(
+            f'a command is a list of words, such as ["st-flash", "write"], not {command!r:.80}'
+        )
+    return tuple(command)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shlex
 import subprocess
 from collections.abc import Callable, Sequence
@@ -17,16 +18,17 @@ from typing import Any
 
 from tinyfin import cache, files, paths
 from tinyfin.claims import claimed
-from tinyfin.errors import InputError, TargetError, ToolError
+from tinyfin.errors import FlashError, InputError, ToolError
 from tinyfin.pack import layouts
 from tinyfin.pack.container import parse_pack
 from tinyfin.pack.trust import keys_beside
+from tinyfin.targets import system
 from tinyfin.targets.build import BuildResult, firmware_build_id
 from tinyfin.targets.catalogue import Target
 
 __all__ = [
-    "flash_board", "flashed_image", "require_flash_tool", "run_folder", "run_pack", "store_image",
-    "target_pack",
+    "flash_board", "flashed_image", "how_to_get", "require_flash_tool", "run_folder", "run_pack",
+    "store_image", "target_pack", "what_to_do",
 ]  # fmt: skip
 
 FLASH_DEADLINE_S = 180.0
@@ -93,6 +95,7 @@ def store_image(build: BuildResult, folder: Path) -> Path:
     facts: dict[str, Any] = {
         "target": build.target.name,
         "build_id": firmware_build_id(),
+        "board": _board_digest(build.target),
         "flash_bytes": build.flash_bytes,
         "ram_bytes": build.ram_bytes,
         "sections": build.sections,
@@ -112,41 +115,72 @@ def store_image(build: BuildResult, folder: Path) -> Path:
 def flashed_image(run: Path, target: Target) -> Path | None:
     """The image that was flashed on an emulated target for this run, or None.
 
-    One of other firmware sources than today's counts as none: it may speak another protocol.
+    One of other firmware sources or of another board file than today's counts as none: it may speak
+    another protocol, or at other pins.
     """
     elf = run_folder(run) / target.name / "firmware.elf"
     try:
         facts = json.loads((elf.parent / "image.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
-    current = facts.get("build_id") == firmware_build_id()
+    now = {"build_id": firmware_build_id(), "board": _board_digest(target)}
+    current = isinstance(facts, dict) and all(facts.get(key) == now[key] for key in now)
     return elf if current and elf.is_file() else None
 
 
+def _board_digest(target: Target) -> str:
+    """SHA-256 of the board file and of the port that comes with it."""
+    digest = hashlib.sha256(target.board_file.read_bytes())
+    if target.own_port is not None:
+        for path in sorted(target.own_port.rglob("*.[chS]")):
+            digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
 def require_flash_tool(target: Target) -> Sequence[str]:
-    """The command of the first flash tool on PATH. Raises TargetError when the target is no board,
-    ToolError when there is no tool."""
+    """The command of the first flash tool on PATH. Raises FlashError when the board has none,
+    ToolError, with a way to get each of the board's tools, when none is on PATH."""
     if not target.flash_commands:
-        raise TargetError(f"{target.name}: is emulated only; flash it without --board")
+        raise FlashError(
+            f"{target.name}: its board file names no flash tool; "
+            + ("flash it without --board" if target.emulator else "see docs/boards.md")
+        )
     if target.flash_tool is None:
-        names = ", ".join(command[0] for command in target.flash_commands)
+        ways = "; ".join(f"{words[0]}: {how_to_get(words[0])}" for words in target.flash_commands)
         raise ToolError(
-            f"{target.name}: none of {names} is on PATH; install one of them, for instance: "
-            "apt-get install stlink-tools"
+            f"{target.name}: no flash tool of this board is on PATH; install one of them ({ways})"
         )
     return target.flash_tool
 
 
-def flash_board(target: Target, build: BuildResult) -> list[str]:
+def how_to_get(tool: str) -> str:
+    """How to install a flash tool on this machine."""
+    path = paths.firmware_dir() / "platform" / "flash_tools.json"
+    known: dict[str, str] = json.loads(path.read_text(encoding="utf-8")).get(tool, {})
+    manager = system.package_manager() or ""
+    if manager in known:
+        return system.install_words([known[manager]], manager)
+    if "pip" in known:
+        return f"pip install {known['pip']}"
+    return known.get("url", "see its documentation")
+
+
+def flash_board(target: Target, build: BuildResult, port: str | None = None) -> list[str]:
     """Program a board with the first flash tool on PATH; returns the command that ran.
 
-    Raises ToolError when there is no tool, TargetError when the tool failed.
+    port: what ``{port}`` in the command stands for. Raises InputError when it is needed and not
+    given, ToolError when there is no tool, FlashError when the tool failed.
     """
     template = require_flash_tool(target)
-    command = [
-        word.replace("{elf}", str(build.elf)).replace("{bin}", str(build.binary))
-        for word in template
-    ]
+    if port is None and any("{port}" in word for word in template):
+        raise InputError(
+            f"{target.name}: {template[0]} flashes through the board's serial port; name it with "
+            "--port (`tinyfin hil suggest` lists the ports)"
+        )
+    values = {"{elf}": str(build.elf), "{bin}": str(build.binary), "{port}": port or ""}
+    command = list(template)
+    for key, value in values.items():
+        command = [word.replace(key, value) for word in command]
     try:
         done = subprocess.run(
             command,
@@ -158,14 +192,35 @@ def flash_board(target: Target, build: BuildResult) -> list[str]:
             timeout=FLASH_DEADLINE_S,
         )
     except subprocess.TimeoutExpired as error:
-        raise TargetError(
+        raise FlashError(
             f"{target.name}: `{shlex.join(command)}` did not end within {FLASH_DEADLINE_S:.0f} s; "
             "check cable and power"
         ) from error
     if done.returncode != 0:
         tail = "\n".join(done.stdout.strip().splitlines()[-6:])
-        raise TargetError(
+        raise FlashError(
             f"{target.name}: `{shlex.join(command)}` failed with code {done.returncode}; "
-            f"check cable and power\n{tail}"
+            f"{what_to_do(done.stdout)}\n{tail}"
         )
     return command
+
+
+def what_to_do(output: str) -> str:
+    """What to do about a flash tool that failed and printed ``output``."""
+    if _NO_ACCESS.search(output):
+        return (
+            "this user may not open the debugger or the port: copy hil/70-tinyfin.rules to "
+            "/etc/udev/rules.d, or join its group (hil/README.md, section 6)"
+        )
+    if _NOT_FOUND.search(output):
+        return "it found no debugger or board: check the cable, the power and what is plugged in"
+    return "check cable and power"
+
+
+_NO_ACCESS = re.compile(
+    r"LIBUSB_ERROR_ACCESS|permission denied|access denied|insufficient permissions|EACCES", re.I
+)
+_NOT_FOUND = re.compile(
+    r"couldn't find any|no (?:st-?link|debug probe|device|probe|jlink|j-link)\w*|not found"
+    r"|no DFU capable USB device|unable to (?:open|find|match)", re.I
+)  # fmt: skip

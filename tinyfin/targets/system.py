@@ -11,7 +11,9 @@ import shlex
 import shutil
 from dataclasses import dataclass
 
-__all__ = ["PROGRAMS", "Program", "install_command", "missing", "package_manager"]
+__all__ = [
+    "PROGRAMS", "Program", "install_command", "install_words", "missing", "package_manager",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -151,9 +153,14 @@ def install_command(programs: list[Program], manager: str | None = None) -> str:
     chosen = manager or package_manager() or "apt-get"
     packages = sorted({word for p in programs for word in p.package(chosen).split()})
     by_hand = [program.name for program in programs if not program.package(chosen)]
-    root = chosen == "brew" or os.geteuid() == 0
-    command = ("" if root else "sudo ") + _INSTALL[chosen] + " " + shlex.join(packages)
+    command = install_words(packages, chosen)
     if by_hand:
         told = f"put {' and '.join(by_hand)} on PATH ({chosen} has no package that is known here)"
         return f"{command}; {told}" if packages else told
     return command
+
+
+def install_words(packages: list[str], manager: str) -> str:
+    """What to type to install packages with a package manager."""
+    root = manager == "brew" or os.geteuid() == 0
+    return ("" if root else "sudo ") + _INSTALL[manager] + " " + shlex.join(packages)

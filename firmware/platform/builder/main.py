@@ -2,9 +2,11 @@
 """Builds one image: port of the board's family, application, libraries. All data is in the board
 file; see ../boards."""
 
+import json
 import os
 import shlex
 import shutil
+import subprocess
 import sys
 
 from SCons.Script import AlwaysBuild, Builder, Default, DefaultEnvironment, Return, SConscript
@@ -30,7 +32,11 @@ if os.environ.get("TINYFIN_CODE_OF"):
     cpu = shlex.split(
         env.BoardConfig(os.environ["TINYFIN_CODE_OF"]).get("build.cpu_flags")
     )
+# a name of firmware/ports, or a folder of one's own, relative to the board file: ./port, ../ports/x
 port = board.get("build.port")
+own_port = None
+if port.startswith("."):
+    own_port = os.path.normpath(os.path.join(os.path.dirname(board.manifest_path), port))
 stack_minimum = board.get("build.stack_minimum", 2048)
 
 env.Replace(
@@ -73,6 +79,7 @@ env.Append(
     CPPPATH=[ports, os.path.join(ports, "common"), os.path.join(ports, "include")],
     CPPDEFINES=[
         ("TFIN_TARGET", env.StringifyMacro(env.subst("$BOARD"))),
+        ("F_CPU", "$BOARD_F_CPU"),
         *board.get("build.defines", []),
     ],
     LINKFLAGS=[
@@ -111,10 +118,9 @@ def write_memory(target, source, env):
         file.write("}\n")
 
 
-board_file = os.path.join(here, "boards", env.subst("$BOARD") + ".json")
 memory = env.Command(
     os.path.join("$BUILD_DIR", "memory.ld"),
-    board_file,
+    board.manifest_path,
     env.VerboseAction(write_memory, "Writing $TARGET"),
 )
 
@@ -130,7 +136,10 @@ env.AddBuildMiddleware(plain_loops, "*memory.c")
 sources = ["-<*>", "+<common/boot.c>", "+<common/memory.c>", "+<common/ring.c>"]
 if arch == "arm":
     sources.append("+<common/cortex_m.c>")
-sources.append(f"+<{port}/>")
+if own_port is None:
+    sources.append(f"+<{port}/>")
+else:
+    env.BuildSources(os.path.join("$BUILD_DIR", "port", "own"), own_port)
 env.BuildSources(os.path.join("$BUILD_DIR", "port"), ports, sources)
 
 if not board.get("build.ldscript", ""):
@@ -159,24 +168,46 @@ if emulator:
     )
 
 flashers = board.get("tinyfin.flash", [])
-found = next((command for command in flashers if shutil.which(command[0])), None)
-if found:
-    words = [
-        word.replace("{elf}", str(elf[0])).replace("{bin}", str(image[0])) for word in found
-    ]
-    upload = env.VerboseAction(shlex.join(words), "Uploading")
-else:
+flasher = next((command for command in flashers if shutil.which(command[0])), None)
 
-    def refuse(target, source, env):
-        names = ", ".join(command[0] for command in flashers)
-        sys.stderr.write(
-            f"error: none of {names} is on PATH; install one\n"
-            if flashers
-            else "error: this target is emulated: use `pio run -t qemu` or `tinyfin flash`\n"
-        )
+
+def refuse(target, source, env):
+    if not flashers:
+        told = "`pio run -t qemu` runs it in the emulator" if emulator else "see docs/boards.md"
+        sys.stderr.write(f"error: the board file names no flash tool; {told}\n")
         return 6
+    with open(os.path.join(here, "flash_tools.json"), encoding="utf-8") as file:
+        known = json.load(file)
+    sys.stderr.write("error: no flash tool of this board is on PATH; install one of them:\n")
+    for command in flashers:
+        ways = [
+            name if by == "url" else f"{by} install {name}"
+            for by, name in known.get(command[0], {}).items()
+        ]
+        sys.stderr.write(f"  {command[0]}: {' or '.join(ways) or 'see its documentation'}\n")
+    return 6
 
-    upload = env.VerboseAction(refuse, "Uploading")
+
+def flash(target, source, env):
+    port = env.subst("$UPLOAD_PORT")
+    if not port and any("{port}" in word for word in flasher):
+        sys.stderr.write(
+            f"error: {flasher[0]} needs the board's port; add --upload-port PORT, or upload_port = "
+            "PORT in platformio.ini (`pio device list` shows the ports)\n"
+        )
+        return 2
+    values = {"{elf}": str(elf[0]), "{bin}": str(image[0]), "{port}": port}
+    words = list(flasher)
+    for key, value in values.items():
+        words = [word.replace(key, value) for word in words]
+    print(shlex.join(words))
+    return subprocess.call(words)
+
+
+if env.get("UPLOAD_PROTOCOL") == "custom":
+    upload = env.VerboseAction("$UPLOADCMD", "Uploading $SOURCE")
+else:
+    upload = env.VerboseAction(flash if flasher else refuse, "Uploading")
 AlwaysBuild(env.Alias("upload", [elf, image], upload))
 
 Default([elf, image, "size"])

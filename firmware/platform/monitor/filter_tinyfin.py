@@ -7,6 +7,7 @@ boot loader's, is shown as it comes.
 
 import importlib
 import sys
+from pathlib import Path
 
 from platformio.public import DeviceMonitorFilterBase
 
@@ -18,7 +19,8 @@ class TinyfinFilter(DeviceMonitorFilterBase):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        sys.path.insert(0, str(self.project_dir or "."))  # a checkout; an installed tinyfin else
+        # the checkout that holds this file; an installed tinyfin where this is none
+        sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
         try:
             self.frames = importlib.import_module("tinyfin.wire.frames")
             self.messages = importlib.import_module("tinyfin.wire.messages")

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Arm MPS2 and MPS3 FPGA images: CMSDK UART. The board file gives TFIN_MPS2_UART (address of UART0),
  * TFIN_MPS2_UART_INTERRUPT (the first of its two: documents and QEMU do not agree which of them is
- * reception on the newer images, so both lead to the same place) and TFIN_MPS2_HZ (clock of core,
- * SysTick and UART). */
+ * reception on the newer images, so both lead to the same place) and F_CPU (build.f_cpu: clock of
+ * core, SysTick and UART). */
 #include "port.h"
 
 #include "cortex_m.h"
@@ -23,12 +23,12 @@
 
 const uint32_t tfin_port_abilities = TFIN_PORT_EXIT | TFIN_PORT_REBOOT | TFIN_PORT_STACK;
 const uint32_t tfin_port_receive_bytes = TFIN_PORT_RECEIVE_BYTES;
-const uint32_t tfin_port_tick_hz = TFIN_MPS2_HZ;
+const uint32_t tfin_port_tick_hz = F_CPU;
 const uint32_t tfin_port_tick_mask = 0xFFFFFFu;
 
 void tfin_port_init(void)
 {
-    TFIN_REG(UART_BAUDDIV) = TFIN_MPS2_HZ / TFIN_PORT_BAUD; /* the UART needs 16 or more */
+    TFIN_REG(UART_BAUDDIV) = F_CPU / TFIN_PORT_BAUD; /* the UART needs 16 or more */
     TFIN_REG(UART_CTRL) = CTRL_TX | CTRL_RX | CTRL_RX_INTERRUPT;
     tfin_cortex_m_enable(TFIN_MPS2_UART_INTERRUPT);
     tfin_cortex_m_enable(TFIN_MPS2_UART_INTERRUPT + 1u);

@@ -1,11 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* nRF51 (micro:bit). The tick counter is the SysTick that QEMU gives this machine; the real nRF51
- * has none, there tfin_port_ticks() stands still. */
+/*
+ * nRF51. The board file says with F_CPU (build.f_cpu) how fast the core is, with TFIN_PORT_TX and TFIN_PORT_RX which pins lead to the host (24
+ * is P0.24), and, if the UART is to be timed by the crystal instead of the RC oscillator, with TFIN_PORT_CRYSTAL_HZ what crystal there is.
+ * The tick counter is the SysTick that QEMU gives this machine; the real nRF51 has none, there tfin_port_ticks() stands still.
+ */
 #include "port.h"
 
 #include "cortex_m.h"
 #include "ring.h"
 
+#if !defined(TFIN_PORT_TX) || !defined(TFIN_PORT_RX)
+#error "the board file lacks the UART's pins: \"defines\": [\"TFIN_PORT_TX=24\", \"TFIN_PORT_RX=25\"]"
+#endif
+#if defined(TFIN_PORT_CRYSTAL_HZ) && TFIN_PORT_CRYSTAL_HZ != 16000000 && TFIN_PORT_CRYSTAL_HZ != 32000000
+#error "TFIN_PORT_CRYSTAL_HZ: an nRF51 has a crystal of 16000000 or 32000000 Hz"
+#endif
+
+#define HFCLKSTART 0x40000000u
+#define HFCLKSTARTED 0x40000100u
+#define XTALFREQ 0x40000550u
+#define CRYSTAL_TURNS 100000u /* far longer than a crystal takes to start */
+
+#define UART_HZ 16000000u /* what the UART divides, whatever drives it */
 #define UART 0x40002000u
 #define STARTRX (UART + 0x000u)
 #define STARTTX (UART + 0x008u)
@@ -27,15 +43,26 @@
 
 const uint32_t tfin_port_abilities = TFIN_PORT_EXIT | TFIN_PORT_REBOOT | TFIN_PORT_STACK;
 const uint32_t tfin_port_receive_bytes = TFIN_PORT_RECEIVE_BYTES;
-const uint32_t tfin_port_tick_hz = 16000000u;
+const uint32_t tfin_port_tick_hz = F_CPU;
 const uint32_t tfin_port_tick_mask = 0xFFFFFFu;
+
+static void crystal_start(void)
+{
+#ifdef TFIN_PORT_CRYSTAL_HZ
+    TFIN_REG(XTALFREQ) = TFIN_PORT_CRYSTAL_HZ == 32000000 ? 0x00u : 0xFFu;
+    TFIN_REG(HFCLKSTART) = 1;
+    for (uint32_t turns = 0; turns < CRYSTAL_TURNS && TFIN_REG(HFCLKSTARTED) == 0; turns++) {
+    }
+#endif
+}
 
 void tfin_port_init(void)
 {
-    TFIN_REG(PSELTXD) = 24; /* to the interface chip */
-    TFIN_REG(PSELRXD) = 25;
+    crystal_start();
+    TFIN_REG(PSELTXD) = TFIN_PORT_TX;
+    TFIN_REG(PSELRXD) = TFIN_PORT_RX;
     /* baud * 2^32 / 16 MHz, to the 4 bits that the chip keeps clear */
-    TFIN_REG(BAUDRATE) = (uint32_t)((((uint64_t)TFIN_PORT_BAUD << 32) / 16000000u + 0x800u) & 0xFFFFF000u);
+    TFIN_REG(BAUDRATE) = (uint32_t)((((uint64_t)TFIN_PORT_BAUD << 32) / UART_HZ + 0x800u) & 0xFFFFF000u);
     TFIN_REG(ENABLE) = 4;
     TFIN_REG(INTENSET) = RXDRDY_INTERRUPT;
     tfin_cortex_m_enable(UART_INTERRUPT);

@@ -27,7 +27,7 @@ static uint32_t overruns_sending; /* seen while sending; the interrupt counts it
 
 const uint32_t tfin_port_abilities = TFIN_PORT_EXIT | TFIN_PORT_REBOOT | TFIN_PORT_STACK;
 const uint32_t tfin_port_receive_bytes = TFIN_PORT_RECEIVE_BYTES;
-const uint32_t tfin_port_tick_hz = 1000000000u;
+const uint32_t tfin_port_tick_hz = F_CPU;
 const uint32_t tfin_port_tick_mask = 0xFFFFFFFFu;
 
 void tfin_port_init(void)

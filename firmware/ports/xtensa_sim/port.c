@@ -7,7 +7,7 @@ enum { SIM_EXIT = 1, SIM_READ = 3, SIM_WRITE = 4, SIM_SELECT_ONE = 29 };
 
 const uint32_t tfin_port_abilities = TFIN_PORT_EXIT | TFIN_PORT_REBOOT | TFIN_PORT_STACK;
 const uint32_t tfin_port_receive_bytes = TFIN_PORT_RECEIVE_BYTES; /* a pipe holds its sender back */
-const uint32_t tfin_port_tick_hz = 40000000u;
+const uint32_t tfin_port_tick_hz = F_CPU;
 const uint32_t tfin_port_tick_mask = 0xFFFFFFFFu;
 
 void tfin_start(void);

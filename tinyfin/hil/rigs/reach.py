@@ -50,8 +50,11 @@ class Reach:
     """One target of a rig. ``prepare`` builds and flashes, ``open`` gives its line, ``rungs`` are
     the resets that it has, from gentle to hard; ``close`` lets go of everything."""
 
-    def __init__(self, name: str, spec: TargetSpec, deadlines: Deadlines, note: Note) -> None:
+    def __init__(
+        self, name: str, spec: TargetSpec, deadlines: Deadlines, note: Note, boards: Path | None
+    ) -> None:
         self.name, self.spec, self.deadlines, self.note = name, spec, deadlines, note
+        self.boards = boards
 
     def prepare(self, run: Path, keys: Sequence[bytes]) -> Flashed:
         """Build the firmware of a run and put it on the target. Raises FlashError, ToolError."""
@@ -100,7 +103,7 @@ class _Emulated(Reach):
         from tinyfin.targets import build as building
         from tinyfin.targets import catalogue, flash
 
-        target = catalogue.get(self.spec.target)
+        target = catalogue.get(self.spec.target, self.boards)
         if self.spec.flash is not False:
             building.require_tools(target, emulated=True)
         pack = flash.target_pack(run, target, keys, self.note)
@@ -194,7 +197,9 @@ class _Board(Reach):
         from tinyfin.targets import build as building
         from tinyfin.targets import catalogue, flash
 
-        target = catalogue.get(self.spec.target) if self.spec.target != HOST else None
+        target = None
+        if self.spec.target != HOST:
+            target = catalogue.get(self.spec.target, self.boards)
         pack = flash.run_pack(run) if target is None else flash.target_pack(
             run, target, keys, self.note
         )  # fmt: skip
@@ -207,10 +212,8 @@ class _Board(Reach):
         except BudgetError as error:
             raise FlashError(f"{self.name}: {error}") from error
         if how is True:
-            try:
-                command = shlex.join(flash.flash_board(target, built))
-            except TargetError as error:
-                raise FlashError(str(error)) from error
+            port = self._port_for(target.flash_tool)
+            command = shlex.join(flash.flash_board(target, built, port))
         else:
             command = self._flash_by(how, built)
         return Flashed(
@@ -224,24 +227,30 @@ class _Board(Reach):
 
         how = self.spec.flash
         if how is True:
-            try:
-                flash.require_flash_tool(target)
-            except TargetError as error:
-                raise FlashError(str(error)) from error
+            flash.require_flash_tool(target)
         elif isinstance(how, list) and shutil.which(how[0]) is None:
             raise MissingToolError(
                 f"{self.name}: flash: {how[0]} is not on PATH; install it, or mend the rig file"
             )
 
     def _flash_by(self, how: list[str] | str, built: Any) -> str:
-        values = {"{elf}": str(built.elf), "{bin}": str(built.binary)}
+        values = {"{elf}": str(built.elf), "{bin}": str(built.binary), **self._values(how)}
         return run_command(
-            how, self.deadlines.flash_s, f"{self.name}: flash", FlashError,
-            {**values, "{serial_number}": self._serial_number()},
-        )  # fmt: skip
+            how, self.deadlines.flash_s, f"{self.name}: flash", FlashError, values
+        )
 
-    def _serial_number(self) -> str:
-        return (self.spec.port.serial_number if self.spec.port else None) or ""
+    def _values(self, command: list[str] | str) -> dict[str, str]:
+        """What the board's own words stand for in a command of the rig file."""
+        serial_number = (self.spec.port.serial_number if self.spec.port else None) or ""
+        return {"{serial_number}": serial_number, "{port}": self._port_for(command) or ""}
+
+    def _port_for(self, command: Sequence[str] | None) -> str | None:
+        """The board's port if a command names it; it is not searched for otherwise."""
+        words = [command] if isinstance(command, str) else command or ()
+        if not any("{port}" in word for word in words):
+            return None
+        assert self.spec.port is not None
+        return self.spec.port.url or self._locate()
 
     def _locate(self) -> str:
         from tinyfin.hil.rigs.ports import wait_for
@@ -298,26 +307,30 @@ class _Board(Reach):
     def _command(self) -> None:
         command = self.spec.reset.command
         assert command is not None
-        run_command(
-            command, self.deadlines.reset_s, f"{self.name}: reset.command", BenchError,
-            {"{serial_number}": self._serial_number()},
-        )  # fmt: skip
+        self._run(command, "reset.command")
 
     def _power(self) -> None:
         power = self.spec.reset.power
         assert isinstance(power, Power)
-        run_command(
-            power.command, self.deadlines.reset_s, f"{self.name}: reset.power", BenchError,
-            {"{serial_number}": self._serial_number()},
-        )  # fmt: skip
+        self._run(power.command, "reset.power")
         time.sleep(power.settle_s)
 
+    def _run(self, command: list[str] | str, key: str) -> None:
+        run_command(
+            command, self.deadlines.reset_s, f"{self.name}: {key}", BenchError,
+            self._values(command),
+        )  # fmt: skip
 
-def reach(name: str, spec: TargetSpec, deadlines: Deadlines, note: Note = lambda _: None) -> Reach:
-    """The way to a target."""
+
+def reach(
+    name: str, spec: TargetSpec, deadlines: Deadlines, note: Note = lambda _: None,
+    boards: Path | None = None,
+) -> Reach:  # fmt: skip
+    """The way to a target; ``boards`` is the rig's folder of own board files."""
+    kind: type[Reach] = _Emulated if spec.emulated else _Board
     if spec.target == HOST and spec.port is None:
-        return _Host(name, spec, deadlines, note)
-    return (_Emulated if spec.emulated else _Board)(name, spec, deadlines, note)
+        kind = _Host
+    return kind(name, spec, deadlines, note, boards)
 
 
 def pulse(port: Any, line: Line) -> None:

@@ -170,8 +170,8 @@ class TargetSpec(_Section):
     """The line as it is to be while the port opens; left to the driver if not given."""
     rts: bool | None = None
     flash: Annotated[list[str] | str | bool, PlainValidator(_flash)] = True
-    """``true``: the first of the target's flash tools on PATH; a command with {elf}, {bin} and
-    {serial_number}; ``false``: it is flashed already."""
+    """``true``: the first of the target's flash tools on PATH; a command with {elf}, {bin},
+    {serial_number} and {port}; ``false``: it is flashed already."""
     reset: Reset = Reset()
     count: bool = False
     """Count instructions on an emulated target; it is slower."""
@@ -236,6 +236,8 @@ class _Head(_Section):
     name: str = "rig"
     run: str | None = None
     """Run folder or pack, seen from the rig file; `--run` goes before it."""
+    boards: str | None = None
+    """Folder with board files of the rig's own targets, seen from the rig file."""
 
 
 class _File(_Section):
@@ -254,6 +256,7 @@ class Rig(BaseModel):
     path: Path | None
     name: str
     run: Path | None
+    boards: Path | None
     deadlines: Deadlines
     targets: dict[str, TargetSpec]
 
@@ -288,22 +291,26 @@ def from_table(table: dict[str, Any], path: Path | None = None) -> Rig:
         file = _File.model_validate(table)
     except ValidationError as error:
         raise ConfigError(explain(error, where, _File)) from error
+
+    def seen(name: str | None) -> Path | None:
+        folder = path.parent if path else Path()
+        return None if name is None else Path(os.path.normpath(folder / name))
+
+    boards = seen(file.rig.boards)
     for name, spec in file.targets.items():
         if spec.target != HOST:
-            _check_target(where, name, spec)
-    run = None
-    if file.rig.run is not None:
-        run = Path(os.path.normpath((path.parent if path else Path()) / file.rig.run))
+            _check_target(where, name, spec, boards)
     return Rig(
-        path=path, name=file.rig.name, run=run, deadlines=file.deadlines, targets=file.targets
-    )
+        path=path, name=file.rig.name, run=seen(file.rig.run), boards=boards,
+        deadlines=file.deadlines, targets=file.targets,
+    )  # fmt: skip
 
 
-def _check_target(where: str, name: str, spec: TargetSpec) -> None:
+def _check_target(where: str, name: str, spec: TargetSpec, boards: Path | None) -> None:
     from tinyfin.targets import catalogue
 
     try:
-        target = catalogue.get(spec.target)
+        target = catalogue.get(spec.target, boards)
     except ConfigError as error:
         raise ConfigError(f"{where}: targets.{name}.target: {error}") from error
     if spec.emulated and target.emulator is None:

@@ -33,7 +33,7 @@ def probe(rig: Rig, name: str, spec: TargetSpec, boot_s: float) -> dict[str, Any
             row.update(holder=str(holder), text=f"in use by {holder}")
             return row
     short = rig.deadlines.model_copy(update={"port_s": min(1.0, rig.deadlines.port_s)})
-    way = reach(name, spec, short)
+    way = reach(name, spec, short, boards=rig.boards)
     try:
         link = way.open()
         row["port"] = link.name
@@ -95,7 +95,7 @@ def reached(
             yield found.client
         return
     (spec,) = select(rig, (name,)).values()
-    way = reach(name, spec, rig.deadlines)
+    way = reach(name, spec, rig.deadlines, boards=rig.boards)
     try:
         way.prepare(run, keys)
         client = Client(way.open())

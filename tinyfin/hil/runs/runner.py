@@ -53,7 +53,7 @@ def jobs(
     return [
         Job(
             name, spec, rig.deadlines, run, tuple(keys), tuple(suites), folder, at, len(names),
-            f"tinyfin hil run, rig {rig.name}", lease_wait_s,
+            f"tinyfin hil run, rig {rig.name}", lease_wait_s, rig.boards,
         )
         for at, (name, spec) in enumerate(names.items())
     ]  # fmt: skip

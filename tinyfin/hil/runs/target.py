@@ -7,7 +7,7 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,8 @@ class Job:
     of: int = 1
     what: str = "tinyfin hil run"
     lease_wait_s: float | None = None
-    options: dict[str, Any] = field(default_factory=dict)
+    boards: Path | None = None
+    """The rig's folder of own board files."""
 
 
 def run_target(job: Job, tell: Tell = lambda _: None) -> TargetResult:
@@ -70,7 +71,9 @@ class TargetRun:
             job.name, job.spec.target, job.spec.is_emulated,
             [Case(name) for name in names] + [Case(s.name, s.about) for s in job.suites],
         )  # fmt: skip
-        self.reach: Reach = reach(job.name, job.spec, job.deadlines, self._note)
+        self.reach: Reach = reach(
+            job.name, job.spec, job.deadlines, self._note, job.boards
+        )
         self.client: Client | None = None
         self.flashed: Flashed | None = None
         self._link: BenchLink | None = None

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The option that names folders of own board files, for every verb that takes a target."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from tinyfin.targets.boards import ENVIRONMENT
+
+__all__ = ["boards_option"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _use(context: click.Context, parameter: click.Parameter, folders: tuple[Path, ...]) -> None:
+    """Name the folders in the environment, for the processes of a verb too, until it ends."""
+    if not folders:
+        return
+    before = os.environ.get(ENVIRONMENT)
+
+    def restore() -> None:
+        if before is None:
+            os.environ.pop(ENVIRONMENT, None)
+        else:
+            os.environ[ENVIRONMENT] = before
+
+    named = [str(folder.resolve()) for folder in folders]
+    os.environ[ENVIRONMENT] = os.pathsep.join([*named, *([before] if before else [])])
+    context.call_on_close(restore)
+
+
+def boards_option(command: F) -> F:
+    """Add ``--boards`` to a verb; :mod:`tinyfin.targets.boards` reads what it says."""
+    return click.option(
+        "--boards", multiple=True, expose_value=False, is_eager=True, callback=_use,
+        type=click.Path(path_type=Path, exists=True, file_okay=False),
+        help="A folder with board files of your own, besides boards in the current folder. "
+        "May be given again.",
+    )(command)
