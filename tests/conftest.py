@@ -16,6 +16,7 @@ ALLOWED = (
     "no 32-bit libc",
     "not a git checkout",
     "tflite-runtime cannot be installed",
+    "needs root to be two users",
 )
 
 

@@ -9,14 +9,17 @@ what they are working with, however many build at the same time.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import shutil
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
-__all__ = ["REST_S", "keep_newest", "used"]
+__all__ = ["REST_S", "keep_newest", "open_lock", "used"]
 
 REST_S = 3600.0
 """Longer than any build or test lasts."""
@@ -58,6 +61,24 @@ def keep_newest(folder: Path, count: int, *, rest_s: float = REST_S) -> None:
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Held for as long as it takes to look at times and rename, by one process at a time."""
-    with (folder / ".lock").open("w") as file:
+    with open_lock(folder / ".lock") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def open_lock(path: Path) -> TextIO:
+    """A file to lock, created if need be, to read and to append to. OSError when somebody has put
+    a link or anything but a plain file there: nothing of anybody else's is written or locked."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK
+    planted = f"the lock {path.name} is a link or not a plain file (remove it)"
+    try:
+        descriptor = os.open(path, flags, 0o666)
+    except OSError as error:
+        if error.errno == errno.ELOOP and path.is_symlink():
+            raise OSError(errno.EEXIST, planted, str(path)) from error
+        raise
+    about = os.fstat(descriptor)
+    if not stat.S_ISREG(about.st_mode) or about.st_nlink > 1:
+        os.close(descriptor)
+        raise OSError(errno.EEXIST, planted, str(path))
+    return os.fdopen(descriptor, "a+", encoding="utf-8")

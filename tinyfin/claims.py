@@ -20,13 +20,17 @@ import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
+from tinyfin.cache import open_lock
 from tinyfin.errors import InputError
+from tinyfin.text import one_line
 
 __all__ = ["claimed", "temporary_name"]
 
 _POLL_S = 0.05
+_HOLDER_BYTES = 1 << 16
+_VERB_CHARS = 120
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 """Errors of a file system that has no locks."""
 _held = threading.local()
@@ -69,7 +73,7 @@ def claimed(
         if make_folder:
             place.parent.mkdir(parents=True, exist_ok=True)
         lock = _home(place) / f".{place.name}.lock"
-        descriptor = _locked(given, lock, shared, wait_s)
+        file = _locked(given, lock, shared, wait_s)
     except OSError as error:
         raise InputError(
             f"{given}: cannot be written: {error.strerror or error}; choose another path"
@@ -81,27 +85,27 @@ def claimed(
         yield
     finally:
         mine.remove(place)
-        _release(descriptor, lock, shared)
+        _release(file, lock, shared)
 
 
-def _locked(given: str | Path, lock: Path, shared: bool, wait_s: float) -> int:
-    """The descriptor of the locked file, which says who holds it."""
+def _locked(given: str | Path, lock: Path, shared: bool, wait_s: float) -> TextIO:
+    """The locked file, which says who holds it."""
     end = time.monotonic() + wait_s
     while True:
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+        file = open_lock(lock)
         try:
-            _flock(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX, given)
-            if not _is_at(descriptor, lock):
-                os.close(descriptor)  # whoever held it has removed the file meanwhile
+            _flock(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX, given)
+            if not _is_at(file, lock):
+                file.close()  # whoever held it has removed the file meanwhile
                 continue
             if not shared:
-                os.ftruncate(descriptor, 0)
+                file.truncate(0)
             since = time.strftime("%Y-%m-%dT%H:%M:%S")
-            _tell(descriptor, {"pid": os.getpid(), "verb": _verb(), "since": since})
-            return descriptor
+            _tell(file, {"pid": os.getpid(), "verb": _verb(), "since": since})
+            return file
         except BlockingIOError:
-            holder = _holder(lock)
-            os.close(descriptor)
+            holder = _holder(file)
+            file.close()
             if time.monotonic() >= end:
                 raise InputError(
                     f"{given}: {holder} is using this name; wait until it ends, or choose another "
@@ -109,14 +113,14 @@ def _locked(given: str | Path, lock: Path, shared: bool, wait_s: float) -> int:
                 ) from None
             time.sleep(_POLL_S)
         except BaseException:
-            os.close(descriptor)
+            file.close()
             raise
 
 
-def _flock(descriptor: int, kind: int, given: str | Path) -> None:
+def _flock(file: TextIO, kind: int, given: str | Path) -> None:
     """Lock a file at once. Raises BlockingIOError when somebody else holds the lock."""
     try:
-        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise
@@ -126,40 +130,43 @@ def _flock(descriptor: int, kind: int, given: str | Path) -> None:
         )  # fmt: skip
 
 
-def _release(descriptor: int, lock: Path, shared: bool) -> None:
+def _release(file: TextIO, lock: Path, shared: bool) -> None:
     """Unlock, and remove the file unless somebody shares it."""
     try:
         if shared:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if _is_at(descriptor, lock):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if _is_at(file, lock):
             lock.unlink(missing_ok=True)
     except OSError:  # others share it, or the folder is gone
         with contextlib.suppress(OSError):
-            _tell(descriptor, {"ended": os.getpid()})
+            _tell(file, {"ended": os.getpid()})
     finally:
-        os.close(descriptor)
+        file.close()
 
 
-def _tell(descriptor: int, row: dict[str, Any]) -> None:
+def _tell(file: TextIO, row: dict[str, Any]) -> None:
     """Add a line to a lock's file."""
-    os.write(descriptor, json.dumps(row).encode() + b"\n")
+    os.write(file.fileno(), json.dumps(row).encode() + b"\n")
 
 
-def _is_at(descriptor: int, lock: Path) -> bool:
+def _is_at(file: TextIO, lock: Path) -> bool:
     try:
-        return os.path.samestat(os.fstat(descriptor), lock.stat())
+        return os.path.samestat(os.fstat(file.fileno()), lock.lstat())
     except FileNotFoundError:
         return False
 
 
-def _holder(lock: Path) -> str:
+def _holder(file: TextIO) -> str:
     """In words: the last of those who wrote to the file and are alive."""
-    with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
-        rows = [json.loads(line) for line in lock.read_text(encoding="utf-8").splitlines()]
+    hostile = (ValueError, LookupError, TypeError, OverflowError, RecursionError)
+    with contextlib.suppress(OSError, *hostile):
+        said = os.pread(file.fileno(), _HOLDER_BYTES, 0)
+        rows = [json.loads(line) for line in said.splitlines()]
         ended = [row["ended"] for row in rows if "ended" in row]
         held = [row for row in rows if "pid" in row and row["pid"] not in ended]
         row = next((row for row in reversed(held) if _alive(int(row["pid"]))), held[-1])
-        return f"process {row['pid']} ({row['verb']}, since {row['since']})"
+        what = one_line(f"{row['verb']}, since {row['since']}", _VERB_CHARS)
+        return f"process {int(row['pid'])} ({what})"
     return "another process"
 
 

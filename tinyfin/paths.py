@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import stat
 import sys
 from pathlib import Path
 from types import ModuleType
 
-from tinyfin.errors import ToolError
+from tinyfin.errors import InputError, ToolError
 
 __all__ = ["cache_dir", "firmware_dir", "firmware_script", "is_checkout", "project_dir"]
 
@@ -53,15 +54,21 @@ def firmware_script(name: str) -> ModuleType:
 
 def cache_dir() -> Path:
     """Where builds and downloads may be kept: ``TINYFIN_CACHE``, the checkout's ``.pio/tinyfin``
-    (gone with ``make clean``), or the user's cache folder. Created when missing."""
+    (gone with ``make clean``), or the user's cache folder. Created when missing. Raises InputError
+    when everybody may write there."""
     chosen = os.environ.get("TINYFIN_CACHE")
     if chosen:
         folder = Path(chosen)
+        if folder.is_dir() and folder.stat().st_mode & stat.S_IWOTH:
+            raise InputError(
+                f"{folder}: everybody may write there, and programs of the cache are run; name a "
+                "folder of your own in TINYFIN_CACHE"
+            )
     elif is_checkout():
         folder = _PACKAGE.parent / ".pio" / "tinyfin"
     elif sys.platform == "darwin":
         folder = Path.home() / "Library" / "Caches" / "tinyfin"
     else:
         folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tinyfin"
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(0o755, parents=True, exist_ok=True)
     return folder

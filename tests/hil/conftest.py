@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fixtures of the rig's tests: one terminal program, leases of their own."""
+"""Fixtures of the rig's tests: one terminal program and its pack."""
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,8 +25,9 @@ def pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(autouse=True)
-def own_leases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "leases"
-    monkeypatch.setenv("TINYFIN_LEASES", str(folder))
-    return folder
+@pytest.fixture
+def nobody() -> Iterator[str]:
+    """A URL where nobody listens, and that no other run of the tests leases."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield f"socket://127.0.0.1:{bound.getsockname()[1]}"

@@ -194,8 +194,8 @@ def test_wrong_answers_are_the_only_mismatch(pack: Path) -> None:
     assert "differs" in message
 
 
-def test_no_port(pack: Path) -> None:
-    result = run_target(job(pack, "socket://127.0.0.1:9"))
+def test_no_port(pack: Path, nobody: str) -> None:
+    result = run_target(job(pack, nobody))
     failed(result, "bench", "boot", "nobody listens")
 
 
@@ -203,7 +203,7 @@ def test_a_board_in_use(program: Path, pack: Path) -> None:
     from tinyfin.hil.rigs.lease import Lease
 
     line = Line(program)
-    with Lease(line.url, "another job"):
+    with Lease([line.url], "another job"):
         result = run_target(job(pack, line.url))
     line.close()
     message = failed(result, "bench", "flash", "in use by")

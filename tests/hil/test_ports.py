@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import pytest
 
 from tests.hil.fakes import SHORT, SMALL
-from tinyfin.errors import BenchError
+from tinyfin.errors import BenchError, BootError
 from tinyfin.hil.rigs import ports as rig_ports
 from tinyfin.hil.rigs.ports import find, plugged, stanza, wait_for
 from tinyfin.hil.rigs.rigfile import Port, TargetSpec
@@ -127,7 +127,6 @@ def test_a_board_at_a_serial_port_is_found_suggested_and_run(
         board = usb(device, "PTY1", "1-9")
         monkeypatch.setattr("serial.tools.list_ports.comports", lambda: [*BUS, board])
         hello = greet(device, 5.0)
-        assert hello is not None
         ports = plugged()
         (mine,) = [port for port in ports if port.device == device]
         table = tomllib.loads(stanza(mine, ports, name="pty", hello=hello))
@@ -141,7 +140,8 @@ def test_a_board_at_a_serial_port_is_found_suggested_and_run(
 
 def test_a_port_of_nobody_says_nothing() -> None:
     master, slave = pty.openpty()
-    assert greet(os.ttyname(slave), 0.3) is None
+    with pytest.raises(BootError, match="not a byte came"):
+        greet(os.ttyname(slave), 0.3)
     os.close(master)
     os.close(slave)
     assert rig_ports.plugged(list) == []

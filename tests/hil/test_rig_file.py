@@ -84,14 +84,6 @@ def test_selecting_targets() -> None:
         rig.select(found, ("risc",))
 
 
-def test_what_is_leased_is_the_board_not_its_name_in_a_file() -> None:
-    table = board(port={"serial_number": "S", "location": "1-1"})
-    assert rig.from_table(table).targets["a"].lease_name == "S"
-    assert rig.from_table(board(port={"location": "1-1"})).targets["a"].lease_name == "1-1"
-    emulated = {"targets": {"a": {"target": "cortex-m4", "emulated": True}}}
-    assert rig.from_table(emulated).targets["a"].lease_name is None
-
-
 @pytest.mark.parametrize("path", sorted((HIL / "suites").glob("*.toml")), ids=lambda p: p.stem)
 def test_every_suite_is_valid(path: Path) -> None:
     suite = suites.load(path)

@@ -90,8 +90,10 @@ def two(pack: Path, second: dict[str, Any] | None = None) -> Any:
     return from_table(table)
 
 
-def test_two_targets_in_parallel_one_of_them_unplugged(pack: Path, tmp_path: Path) -> None:
-    gone = {"target": "host", "flash": False, "port": {"url": "socket://127.0.0.1:9"}}
+def test_two_targets_in_parallel_one_of_them_unplugged(
+    pack: Path, nobody: str, tmp_path: Path
+) -> None:
+    gone = {"target": "host", "flash": False, "port": {"url": nobody}}
     rig = two(pack, gone).model_copy(update={"deadlines": SHORT.model_copy(
         update={"boot_s": 20.0, "silence_s": 20.0, "answer_s": 5.0})})  # fmt: skip
     noisy = SMALL.model_copy(
@@ -142,7 +144,7 @@ def test_a_process_that_dies_and_one_that_hangs(pack: Path, tmp_path: Path) -> N
     """A worker that is killed, and one that outlives its deadlines, are failures of the bench."""
     silent = Line(None)
     slow = {"boot_s": 60.0}
-    stuck = {"target": "host", "flash": False, "port": {"url": silent.url}, "lease": "stuck"}
+    stuck = {"target": "host", "flash": False, "port": {"url": silent.url}}
     rig = two(pack, stuck).model_copy(update={"deadlines": SHORT.model_copy(update=slow)})
     todo = jobs(rig, rig.targets, [SMALL], run=pack, keys=(), folder=None, lease_wait_s=0.0)
     killed: list[int] = []
@@ -234,7 +236,9 @@ def test_the_independent_parser_can_fail(harm: tuple[bytes, bytes]) -> None:
         read_independently(bad)
 
 
-def test_a_list_with_a_silent_board_is_no_success(program: Path, tmp_path: Path) -> None:
+def test_a_list_with_a_silent_board_is_no_success(
+    program: Path, nobody: str, tmp_path: Path
+) -> None:
     rig_file = tmp_path / "rig.toml"
     line = Line(program)
 
@@ -251,7 +255,7 @@ def test_a_list_with_a_silent_board_is_no_success(program: Path, tmp_path: Path)
     other = listed("cortex-m4")
     assert other.exit_code == 5
     assert "the rig file says cortex-m4" in other.stdout
-    gone = '[targets.gone]\ntarget = "host"\nport = { url = "socket://127.0.0.1:9" }\n'
+    gone = f'[targets.gone]\ntarget = "host"\nport = {{ url = "{nobody}" }}\n'
     silent = listed("host", gone)
     assert silent.exit_code == 5
     assert "1 of 2 not there: gone; check power and cable" in silent.stderr

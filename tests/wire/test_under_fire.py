@@ -246,7 +246,7 @@ def test_a_lost_link_ends_a_session_that_must_not_reconnect(program: Path) -> No
 def test_a_link_without_reset_says_so(tmp_path: Path) -> None:
     import os
 
-    from tinyfin.wire.links import SerialLink
+    from tinyfin.wire.serial_link import SerialLink
 
     master, slave = os.openpty()
     link = SerialLink(os.ttyname(slave))

@@ -152,17 +152,23 @@ def list_targets(
 @json_option
 def suggest(boot_s: float, ask: bool, as_json: bool) -> None:
     """Print the stanza of a rig file for what is plugged in."""
+    from tinyfin.errors import TargetError
     from tinyfin.hil.rigs.ports import plugged, stanza
     from tinyfin.hil.runs.probe import greet
 
     ports = plugged()
     found = []
     for at, port in enumerate(ports, 1):
-        hello = greet(port.device, boot_s) if ask and port.vid_pid else None
+        hello, silent = None, None if ask else "was not asked (--no-ask)"
+        if ask and port.vid_pid:
+            try:
+                hello = greet(port.device, boot_s)
+            except TargetError as error:
+                silent = str(error)
         name = f"board{at}" if hello is None else f"{hello['target']}-{at}"
         found.append({
-            **port.as_dict(), "hello": hello,
-            "stanza": stanza(port, ports, name=name, hello=hello),
+            **port.as_dict(), "hello": hello, "silent": silent,
+            "stanza": stanza(port, ports, name=name, hello=hello, silent=silent),
         })  # fmt: skip
     if not any(port.vid_pid for port in ports):
         note(

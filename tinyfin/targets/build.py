@@ -357,7 +357,7 @@ def _tool(*command: str) -> str:
 def _locked(path: Path, deadline_s: float) -> Iterator[None]:
     """Hold a file lock; ToolError when another build holds it for longer than the deadline."""
     deadline = time.monotonic() + deadline_s
-    with path.open("w") as file:
+    with cache.open_lock(path) as file:
         while True:
             with contextlib.suppress(BlockingIOError):
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Byte transports: a serial port, a TCP socket, a process.
+"""Byte transports: a TCP socket, a process; :mod:`tinyfin.wire.serial_link` has the serial port.
 
 A link carries bytes and knows nothing of frames. ``read`` never waits longer than it is told, and
 both directions raise LinkLost once the other end is gone. A link is also how to get it back
@@ -15,18 +15,18 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
-from urllib.parse import urlsplit
+from typing import Protocol
 
 from tinyfin.errors import BenchError, LinkError, TargetError
 
 __all__ = [
-    "Deadline", "Link", "LinkAround", "LinkLost", "ProcessLink", "SerialLink", "TcpLink",
-    "open_link",
+    "Deadline", "Link", "LinkAround", "LinkLost", "ProcessLink", "TcpLink", "gone", "no_reset",
 ]  # fmt: skip
 
-_CHUNK = 65536
-_WRITE_TIMEOUT_S = 20.0
+CHUNK_BYTES = 65536
+"""The most that is read at once."""
+WRITE_TIMEOUT_S = 20.0
+"""How long the other end may take no bytes."""
 
 
 class Deadline:
@@ -116,7 +116,8 @@ class LinkAround:
         self.inner.reset()
 
 
-def _gone(name: str, error: object = "") -> LinkLost:
+def gone(name: str, error: object = "") -> LinkLost:
+    """The error of a link whose other end is gone."""
     why = f": {error}" if str(error) else ""
     return LinkLost(
         f"{name}: the other end closed the link{why}; "
@@ -124,7 +125,8 @@ def _gone(name: str, error: object = "") -> LinkLost:
     )
 
 
-def _no_reset(name: str) -> BenchError:
+def no_reset(name: str) -> BenchError:
+    """The error of a link that cannot reset the terminal."""
     return BenchError(
         f"{name}: there is no way to reset the terminal behind this link; press its button, or use "
         "a rig file that says how"
@@ -162,7 +164,7 @@ class TcpLink:
                     ) from error
                 time.sleep(0.02)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._socket.settimeout(_WRITE_TIMEOUT_S)
+        self._socket.settimeout(WRITE_TIMEOUT_S)
 
     def reopen(self, timeout_s: float) -> None:
         self.close()
@@ -170,137 +172,30 @@ class TcpLink:
 
     def reset(self) -> None:
         if self._restart is None:
-            raise _no_reset(self.name)
+            raise no_reset(self.name)
         self.close()
         self._address = self._restart()
-        self._connect(_WRITE_TIMEOUT_S)
+        self._connect(WRITE_TIMEOUT_S)
 
     def read(self, timeout_s: float) -> bytes:
         try:
             if not select.select([self._socket], [], [], timeout_s)[0]:
                 return b""
-            data = self._socket.recv(_CHUNK)
+            data = self._socket.recv(CHUNK_BYTES)
         except (OSError, ValueError) as error:
-            raise _gone(self.name, error) from error
+            raise gone(self.name, error) from error
         if not data:
-            raise _gone(self.name)
+            raise gone(self.name)
         return data
 
     def write(self, data: bytes) -> None:
         try:
             self._socket.sendall(data)
         except (OSError, ValueError) as error:
-            raise _gone(self.name, error) from error
+            raise gone(self.name, error) from error
 
     def close(self) -> None:
         self._socket.close()
-
-
-class SerialLink:
-    """A serial port, by device name or any URL that pyserial knows.
-
-    ``dtr`` and ``rts`` are set before the port opens, because on many boards they are wired to
-    reset; None leaves a line as the driver has it. ``reset`` restarts the board, by whatever means
-    the bench has: it gets the open port (a ``serial.Serial``) and may close it, when the board
-    vanishes from the bus; ``locate`` then says under which name it is back.
-    """
-
-    def __init__(
-        self,
-        url: str,
-        *,
-        baud: int = 115200,
-        dtr: bool | None = None,
-        rts: bool | None = None,
-        reset: Callable[[Any], None] | None = None,
-        locate: Callable[[], str] | None = None,
-    ) -> None:
-        import serial
-
-        self.name = url
-        self.can_reset = reset is not None
-        self._reset = reset
-        self._locate = locate
-        self._lines = (baud, dtr, rts)
-        self._errors: tuple[type[Exception], ...] = (
-            serial.SerialException, OSError, TypeError, ValueError,
-        )  # fmt: skip
-        try:
-            self._open()
-        except self._errors as error:
-            raise BenchError(
-                f"{url}: cannot open the port ({error}); check its name, the cable and that no "
-                "other program holds it (and that you may use it: group dialout or uucp)"
-            ) from error
-
-    def _open(self) -> None:
-        import serial
-
-        baud, dtr, rts = self._lines
-        self._port: Any = serial.serial_for_url(self.name, do_not_open=True)
-        self._port.baudrate = baud
-        self._port.timeout = 0
-        self._port.write_timeout = _WRITE_TIMEOUT_S
-        if dtr is not None:
-            self._port.dtr = dtr
-        if rts is not None:
-            self._port.rts = rts
-        self._port.open()
-        self._fd: int | None = None
-        if os.name == "posix":
-            # a port that is no file (a URL of pyserial's) has no number
-            with contextlib.suppress(OSError, AttributeError, ValueError):
-                self._fd = self._port.fileno()
-
-    def reopen(self, timeout_s: float) -> None:
-        self.close()
-        deadline = Deadline(timeout_s)
-        errors: tuple[type[Exception], ...] = (*self._errors, TargetError)
-        while True:
-            try:
-                if self._locate is not None:
-                    self.name = self._locate()
-                self._open()
-                return
-            except errors as error:
-                if deadline.passed:
-                    raise _gone(self.name, error) from error
-                time.sleep(0.05)
-
-    def reset(self) -> None:
-        if self._reset is None:
-            raise _no_reset(self.name)
-        self._reset(self._port)
-        if not self._port.is_open:
-            self.reopen(_WRITE_TIMEOUT_S)
-
-    def read(self, timeout_s: float) -> bytes:
-        try:
-            if self._fd is not None:
-                if not select.select([self._fd], [], [], timeout_s)[0]:
-                    return b""
-                data = os.read(self._fd, _CHUNK)
-                if not data:
-                    raise _gone(self.name)
-                return data
-            self._port.timeout = timeout_s
-            first: bytes = self._port.read(1)
-            if first:
-                self._port.timeout = 0
-                first += self._port.read(_CHUNK)
-        except self._errors as error:
-            raise _gone(self.name, error) from error
-        return first
-
-    def write(self, data: bytes) -> None:
-        try:
-            self._port.write(data)
-        except self._errors as error:
-            raise _gone(self.name, error) from error
-
-    def close(self) -> None:
-        with contextlib.suppress(*self._errors):
-            self._port.close()
 
 
 class ProcessLink:
@@ -335,7 +230,7 @@ class ProcessLink:
             self._start()
             return
         while select.select([self._out], [], [], 0.0)[0]:
-            if not os.read(self._out, _CHUNK):
+            if not os.read(self._out, CHUNK_BYTES):
                 raise self._ended()
 
     def reset(self) -> None:
@@ -346,16 +241,16 @@ class ProcessLink:
     def read(self, timeout_s: float) -> bytes:
         if not select.select([self._out], [], [], timeout_s)[0]:
             return b""
-        data = os.read(self._out, _CHUNK)
+        data = os.read(self._out, CHUNK_BYTES)
         if not data:
             raise self._ended()
         return data
 
     def write(self, data: bytes) -> None:
-        deadline = Deadline(_WRITE_TIMEOUT_S)
+        deadline = Deadline(WRITE_TIMEOUT_S)
         while data:
             if not select.select([], [self._in], [], deadline.left())[1]:
-                raise _gone(self.name, "it takes no bytes")
+                raise gone(self.name, "it takes no bytes")
             try:
                 data = data[os.write(self._in, data[:4096]) :]
             except OSError as error:
@@ -363,9 +258,9 @@ class ProcessLink:
 
     def _ended(self) -> LinkLost:
         try:
-            return _gone(self.name, f"it ended with code {self._process.wait(_WRITE_TIMEOUT_S)}")
+            return gone(self.name, f"it ended with code {self._process.wait(WRITE_TIMEOUT_S)}")
         except subprocess.TimeoutExpired:
-            return _gone(self.name, "it closed its serial line but runs on")
+            return gone(self.name, "it closed its serial line but runs on")
 
     def close(self) -> None:
         process = self._process
@@ -378,19 +273,3 @@ class ProcessLink:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-
-
-def open_link(url: str, *, baud: int = 115200) -> Link:
-    """The link that ``url`` names: ``socket://host:port``, ``exec:program``, else a serial port."""
-    parts = urlsplit(url)
-    if parts.scheme in ("socket", "tcp"):
-        try:
-            port = parts.port
-        except ValueError:  # no number, or above 65535
-            port = None
-        if not parts.hostname or not port:
-            raise BenchError(f"{url}: the address is incomplete; use socket://host:port")
-        return TcpLink(parts.hostname, port)
-    if parts.scheme == "exec":
-        return ProcessLink([url.removeprefix("exec:")])
-    return SerialLink(url, baud=baud)

@@ -9,18 +9,22 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tinyfin.hil.lines.throttle import LineLink
+from tinyfin.hil.rigs.lease import Lease
+from tinyfin.hil.rigs.ports import names_at
 from tinyfin.pack.trust import keys_beside
 from tinyfin.targets import build as building
 from tinyfin.targets import catalogue, flash
 from tinyfin.targets.catalogue import Target
 from tinyfin.targets.emulate import Emulator
 from tinyfin.wire.client import Client
-from tinyfin.wire.links import Link, ProcessLink, SerialLink, TcpLink, open_link
+from tinyfin.wire.links import Link, ProcessLink, TcpLink
+from tinyfin.wire.serial_link import SerialLink, open_link
 
 __all__ = ["HOST", "Session", "at_link", "at_port", "emulated", "image_of", "in_process", "reach"]
 
@@ -116,10 +120,18 @@ def in_process(
 
 @contextlib.contextmanager
 def at_port(url: str, *, baud: int = 115200) -> Iterator[Session]:
-    """Talk to what answers at a serial port or URL. Not yet connected."""
-    link = open_link(url, baud=baud)
-    with at_link(link, url) as session:
-        yield replace(session, baud=baud) if isinstance(link, SerialLink) else session
+    """Talk to what answers at a serial port or URL. Not yet connected.
+
+    It is leased meanwhile: no job of a rig uses it, and no other verb.
+    """
+    with Lease(names_at(url), _what()):
+        link = open_link(url, baud=baud)
+        with at_link(link, url) as session:
+            yield replace(session, baud=baud) if isinstance(link, SerialLink) else session
+
+
+def _what() -> str:
+    return " ".join([Path(sys.argv[0]).name, *sys.argv[1:2]])
 
 
 @contextlib.contextmanager

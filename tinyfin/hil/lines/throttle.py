@@ -18,7 +18,7 @@ from collections.abc import Sequence
 
 from tinyfin.errors import BenchError
 from tinyfin.hil.lines.host import build_host_line
-from tinyfin.wire.links import SerialLink
+from tinyfin.wire.serial_link import SerialLink
 
 __all__ = ["LineLink", "bytes_per_second"]
 

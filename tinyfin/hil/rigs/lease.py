@@ -1,178 +1,68 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Leases: who uses a board, and until when.
+"""Who uses a board: one job at a time, whichever user's, from flashing to the last suite.
 
-A lease is a file beside nothing else: owner, process and an end in time. It is renewed while its
-owner works. One whose end has passed, or whose process is gone, is anybody's: a job that was
-killed blocks nobody for longer than :data:`TTL_S`.
+A job holds the names of its board as addresses of Unix sockets (in Linux' abstract namespace, which
+belongs to no folder and no user). The kernel gives an address to one process only and takes it back
+when the process ends, however it ends. Whoever finds it taken asks there who it is. While the port
+is open it is locked itself (:mod:`tinyfin.wire.devices`); a lease holds while it is closed, too.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import getpass
-import json
+import errno
+import hashlib
 import os
-import re
-import secrets
 import socket
-import tempfile
+import struct
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterable
 from types import TracebackType
 
-from tinyfin import files
-from tinyfin.errors import BenchError, InputError
+from tinyfin.errors import BenchError
+from tinyfin.text import one_line
+from tinyfin.wire.devices import user_name
 
-__all__ = ["TTL_S", "Holder", "Lease", "lease_dir"]
+__all__ = ["Lease", "holder"]
 
-TTL_S = 60.0
-"""For so long a lease holds without being renewed."""
-
-_POLL_S = 0.5
-_GUARD_S = 10.0
-
-
-@dataclass(frozen=True)
-class Holder:
-    """Who holds a lease. Times are seconds since 1970."""
-
-    owner: str
-    host: str
-    pid: int
-    what: str
-    since: float
-    until: float
-    token: str
-
-    def __str__(self) -> str:
-        until = time.strftime("%H:%M:%S", time.localtime(self.until))
-        return f"{self.owner}@{self.host}, process {self.pid} ({self.what}), until {until}"
-
-
-def lease_dir() -> Path:
-    """``TINYFIN_LEASES``, or a folder for all users of this machine. Created when missing."""
-    folder = Path(os.environ.get("TINYFIN_LEASES") or Path(tempfile.gettempdir(), "tinyfin-leases"))
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(PermissionError):
-            folder.chmod(0o777)  # whoever takes over a stale lease replaces another user's file
-    except OSError as error:
-        raise BenchError(
-            f"{folder}: leases cannot be kept here: {error.strerror}; name another folder in the "
-            "environment variable TINYFIN_LEASES"
-        ) from error
-    return folder
+_POLL_S = 0.2
+_ANSWER_S = 1.0
+_ANSWER_BYTES = 512
+_CREDENTIALS = struct.Struct("3i")
 
 
 class Lease:
-    """The right to use one board; a context manager, which waits for it, renews it, gives it back.
+    """The right to use a board; a context manager, which waits for it and gives it back.
 
-    name: what tells the board from others on this machine (a USB serial number, a location).
-    wait_s: for how long to wait while somebody else has it. note: told whom one waits for.
-    Raises BenchError naming the holder when the wait is over.
+    names: what tells the board from others; two leases exclude each other when they share one.
+    what: what it is for, for the messages of others. wait_s: how long to wait while somebody else
+    has it; note: told whom one waits for. Raises BenchError naming the holder.
     """
 
     def __init__(
-        self,
-        name: str,
-        what: str,
-        *,
-        wait_s: float = 0.0,
-        ttl_s: float = TTL_S,
-        folder: Path | None = None,
+        self, names: Iterable[str], what: str, *, wait_s: float = 0.0,
         note: Callable[[str], object] = lambda _: None,
-    ) -> None:
-        self.name = name
-        self.ttl_s = ttl_s
-        self._what = what
-        self._wait_s = wait_s
-        self._note = note
-        folder = folder or lease_dir()
-        safe = re.sub(r"[^A-Za-z0-9._-]", "_", name)
-        self.path = folder / f"{safe}.lease"
-        self._guard_path = folder / f"{safe}.guard"
-        self._token = secrets.token_hex(8)
-        self._since = 0.0
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
-        self._lost: str | None = None
-
-    # ------------------------------------------------------------------ taking and giving back
-
-    def acquire(self) -> str | None:
-        """Take it, waiting at most ``wait_s``; what was said of a stale lease that was taken over.
-
-        Raises BenchError when somebody else keeps it.
-        """
-        end = time.monotonic() + self._wait_s
-        told = ""
-        while True:
-            with self._guarded():
-                holder = self.holder()
-                stale = self._stale(holder) if holder else None
-                if holder is None or stale:
-                    self._since = time.time()
-                    self._write()
-                    return f"took over the lease of {holder}: {stale}" if stale else None
-            if time.monotonic() >= end:
-                raise BenchError(
-                    f"{self.name}: in use by {holder}; wait longer (--wait SECONDS, or "
-                    f"deadlines.lease_s), or end that job. A lease whose owner is gone ends by "
-                    f"itself ({self.path})"
-                )
-            if holder.token != told:
-                told = holder.token
-                self._note(f"waiting for {self.name}, in use by {holder}")
-            time.sleep(min(_POLL_S, max(0.01, end - time.monotonic())))
-
-    def renew(self) -> None:
-        """Make it last for another ``ttl_s``. BenchError when somebody has taken it over."""
-        with self._guarded():
-            holder = self.holder()
-            if holder is None or holder.token != self._token:
-                who = f"{holder} has it now" if holder else "its file is gone"
-                self._lost = (
-                    f"{self.name}: the lease ran out and {who}; this job was stopped or the "
-                    "machine slept for longer than the lease lasts. Run again"
-                )
-                raise BenchError(self._lost)
-            self._write()
-
-    def release(self) -> None:
-        """Give it back, unless it is somebody else's by now."""
-        with self._guarded():
-            holder = self.holder()
-            if holder is not None and holder.token == self._token:
-                self.path.unlink(missing_ok=True)
-
-    def check(self) -> None:
-        """BenchError when it was lost since; the renewing thread has noticed."""
-        if self._lost is not None:
-            raise BenchError(self._lost)
-
-    def holder(self) -> Holder | None:
-        """Who holds it, stale or not; None when nobody does."""
-        try:
-            return Holder(**json.loads(self.path.read_text(encoding="utf-8")))
-        except FileNotFoundError:
-            return None
-        except (ValueError, TypeError, OSError):
-            # half a file: whoever wrote it has died over it
-            return Holder("unknown", "", 0, "unreadable lease", 0.0, 0.0, "")
-
-    def live_holder(self) -> Holder | None:
-        """Who holds it, or None when nobody does, or one whose time is over."""
-        holder = self.holder()
-        return None if holder is None or self._stale(holder) else holder
+    ) -> None:  # fmt: skip
+        self.names = sorted(set(names))
+        self._what, self._wait_s, self._note = what, wait_s, note
+        self._held: list[tuple[socket.socket, threading.Thread]] = []
 
     def __enter__(self) -> Lease:
-        self.took_over = self.acquire()
-        self._thread = threading.Thread(target=self._keep, daemon=True, name=f"lease {self.name}")
-        self._thread.start()
+        end = time.monotonic() + self._wait_s
+        said = ""
+        while (taken := self._take()) is not None:
+            who = holder([taken]) or "a job that is just ending"
+            if time.monotonic() >= end:
+                raise BenchError(
+                    f"{taken}: in use by {who}; wait longer (--wait SECONDS, or deadlines.lease_s "
+                    "of the rig file), or end that job"
+                )
+            if who != said:
+                self._note(f"waiting for {taken}, in use by {who}")
+                said = who
+            time.sleep(min(_POLL_S, max(0.01, end - time.monotonic())))
         return self
 
     def __exit__(
@@ -181,71 +71,70 @@ class Lease:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join(_GUARD_S)
-        with contextlib.suppress(BenchError):
-            self.release()
+        for held, answering in self._held:
+            with contextlib.suppress(OSError):
+                held.shutdown(socket.SHUT_RDWR)
+            answering.join()  # while it waits on the address, the address is taken
+            held.close()
+        self._held.clear()
 
-    def _keep(self) -> None:
-        while self._lost is None and not self._stop.wait(self.ttl_s / 4):
-            # a full disk may have room again, and whoever keeps the guard lets go of it
-            with contextlib.suppress(OSError, InputError, BenchError):
-                self.renew()
-
-    # ------------------------------------------------------------------ the file
-
-    def _stale(self, holder: Holder) -> str | None:
-        if holder.until <= time.time():
-            return "it had run out"
-        if holder.host == socket.gethostname() and not _alive(holder.pid):
-            return f"its process {holder.pid} is gone"
+    def _take(self) -> str | None:
+        """Take all names, or none; the one that is taken."""
+        since = time.strftime("%H:%M:%S")
+        text = f"{self._what}, since {since}".encode()[:_ANSWER_BYTES]
+        taken: list[socket.socket] = []
+        for name in self.names if sys.platform == "linux" else ():
+            held = socket.socket(socket.AF_UNIX)
+            try:
+                held.bind(_address(name))
+            except OSError as error:
+                for one in (held, *taken):
+                    one.close()
+                if error.errno != errno.EADDRINUSE:
+                    raise BenchError(f"{name}: cannot be leased: {error.strerror}") from error
+                return name
+            held.listen(8)
+            taken.append(held)
+        for held in taken:
+            answering = threading.Thread(target=_answer, args=(held, text), daemon=True)
+            answering.start()
+            self._held.append((held, answering))
         return None
 
-    def _write(self) -> None:
-        now = time.time()
-        holder = Holder(
-            _user(), socket.gethostname(), os.getpid(), self._what, self._since, now + self.ttl_s,
-            self._token,
-        )  # fmt: skip
-        files.write(self.path, json.dumps(asdict(holder)) + "\n")
 
-    @contextlib.contextmanager
-    def _guarded(self) -> Iterator[None]:
-        """One process at a time looks at the lease and changes it, for moments."""
-        end = time.monotonic() + _GUARD_S
-        descriptor = os.open(self._guard_path, os.O_RDWR | os.O_CREAT, 0o666)
-        with contextlib.suppress(OSError):
-            os.fchmod(descriptor, 0o666)
-        try:
-            while True:
-                try:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() >= end:
-                        raise BenchError(
-                            f"{self._guard_path}: another process has kept this file for "
-                            f"{_GUARD_S:g} s; end it"
-                        ) from None
-                    time.sleep(0.01)
-            yield
-        finally:
-            os.close(descriptor)
+def holder(names: Iterable[str]) -> str | None:
+    """Who holds one of these names, in words; None when nobody does."""
+    for name in names if sys.platform == "linux" else ():
+        with socket.socket(socket.AF_UNIX) as asked:
+            asked.settimeout(_ANSWER_S)
+            try:
+                asked.connect(_address(name))
+            except ConnectionRefusedError:
+                continue
+            except OSError:  # it has stopped, and nobody takes what waits there
+                return "a job that does not answer"
+            # the kernel says who listens; only the rest is that process's own word
+            pid, uid, _ = _CREDENTIALS.unpack(
+                asked.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+            )
+            what = b""
+            with contextlib.suppress(OSError):
+                what = asked.recv(_ANSWER_BYTES)
+            said = one_line(what.decode(errors="replace"), 120)
+            me = " (this process)" if pid == os.getpid() else ""
+            return f"{user_name(uid)}, process {pid}{me}" + (f": {said}" if said else "")
+    return None
 
 
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        return True
-    return True
+def _address(name: str) -> bytes:
+    return b"\0tinyfin-lease/" + hashlib.sha256(name.encode()).hexdigest()[:32].encode()
 
 
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return str(os.getuid())
+def _answer(held: socket.socket, text: bytes) -> None:
+    """Tell everybody who asks."""
+    with contextlib.suppress(OSError):  # the lease has ended
+        while True:
+            asking, _ = held.accept()
+            with asking, contextlib.suppress(OSError):
+                asking.settimeout(_ANSWER_S)
+                asking.sendall(text)

@@ -3,15 +3,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from tinyfin.errors import BenchError
-from tinyfin.hil.rigs.rigfile import Port
+from tinyfin.hil.rigs.rigfile import Port, TargetSpec
+from tinyfin.text import one_line
 
-__all__ = ["Plugged", "find", "matches", "plugged", "stanza", "wait_for"]
+__all__ = [
+    "Plugged", "find", "lease_names", "matches", "names_at", "plugged", "stanza", "wait_for",
+]  # fmt: skip
 
 _POLL_S = 0.2
 
@@ -111,12 +117,47 @@ def wait_for(
     )
 
 
+def lease_names(
+    spec: TargetSpec, comports: Callable[[], Iterable[Any]] | None = None
+) -> list[str]:
+    """What a job that uses this target has to lease; nothing for an emulated one without ``lease``.
+
+    A board has several names: two rig files may find it in different ways.
+    """
+    names = [f"lease {spec.lease}"] if spec.lease else []
+    if spec.port is None:
+        return names
+    if spec.port.url is not None:
+        return [*names, *names_at(spec.port.url)]
+    names.append(str(spec.port))
+    with contextlib.suppress(BenchError):  # several fit; finding the port will say so
+        port = find(spec.port, comports)
+        names += _names(port) if port is not None else []
+    return names
+
+
+def names_at(url: str, comports: Callable[[], Iterable[Any]] | None = None) -> list[str]:
+    """The same for what ``--port`` names: a device or a URL."""
+    if ":" in url and not os.path.exists(url):
+        return [] if url.startswith("exec:") else [url.replace("tcp://", "socket://").lower()]
+    device = os.path.realpath(url)
+    there = next((p for p in plugged(comports) if os.path.realpath(p.device) == device), None)
+    return _names(there or Plugged(device))
+
+
+def _names(port: Plugged) -> list[str]:
+    names = [f"port {os.path.realpath(port.device)}"]
+    return [*names, f"USB location {port.location}"] if port.location else names
+
+
 def stanza(
-    port: Plugged, others: Iterable[Plugged], *, name: str, hello: Mapping[str, Any] | None = None
-) -> str:
+    port: Plugged, others: Iterable[Plugged], *, name: str,
+    hello: Mapping[str, Any] | None = None, silent: str | None = None,
+) -> str:  # fmt: skip
     """What to write into a rig file for ``port``, with no more keys than tell it from ``others``.
 
-    hello: what answered there (``target``, ``pack_id``, ``build_id``), if something did.
+    hello: what answered there (``target``, ``pack_id``, ``build_id``), if something did; silent:
+    why nothing did.
     """
     keys = [(key, getattr(port, key)) for key in ("serial_number", "location", "vid_pid")]
     chosen: dict[str, str] = {}
@@ -133,12 +174,14 @@ def stanza(
         chosen["interface"] = port.interface
     words = ", ".join(f'{key} = "{_escape(value)}"' for key, value in chosen.items())
     said = f"answers as {hello['target']}, pack {hello['pack_id']}" if hello else "does not answer"
+    reason = [] if silent is None else [f"# {one_line(silent)}"]
     target = str(hello["target"]) if hello else "stm32f405"
     guess = "" if hello else "   # a name of `tinyfin targets`: this one is a guess"
     lines = [
-        f"# {port.device} now: {port.description or 'no description'}; {said}",
-        f"[targets.{name}]",
-        f'target = "{target}"{guess}',
+        f"# {port.device} now: {one_line(port.description) or 'no description'}; {said}",
+        *reason,
+        f"[targets.{re.sub(r'[^A-Za-z0-9_-]', '-', name)}]",
+        f'target = "{_escape(target)}"{guess}',
         f"port = {{ {words} }}",
     ]
     if _same(chosen, rest):
@@ -153,4 +196,6 @@ def _same(chosen: Mapping[str, str], others: Iterable[Plugged]) -> bool:
 
 
 def _escape(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"')
+    """The inside of a TOML string."""
+    plain = text.replace("\\", "\\\\").replace('"', '\\"')
+    return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in plain)

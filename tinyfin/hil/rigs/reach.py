@@ -19,8 +19,9 @@ from urllib.parse import urlsplit
 from tinyfin.errors import BenchError, BudgetError, FlashError, MissingToolError, TargetError
 from tinyfin.hil.rigs.rigfile import HOST, Deadlines, Line, Power, TargetSpec
 from tinyfin.wire.frames import encode_frame
-from tinyfin.wire.links import Link, ProcessLink, SerialLink, TcpLink, open_link
+from tinyfin.wire.links import Link, ProcessLink, TcpLink
 from tinyfin.wire.messages import Request
+from tinyfin.wire.serial_link import SerialLink, open_link
 
 if TYPE_CHECKING:
     from tinyfin.targets.catalogue import Target

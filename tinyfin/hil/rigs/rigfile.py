@@ -176,7 +176,7 @@ class TargetSpec(_Section):
     count: bool = False
     """Count instructions on an emulated target; it is slower."""
     lease: str | None = None
-    """What is leased; by default the port. Emulated targets are nobody else's and need none."""
+    """What else only one job at a time may use: a relay, a debugger that boards share."""
     off: str | None = None
     """Why this target is left out for now."""
 
@@ -202,15 +202,6 @@ class TargetSpec(_Section):
         if self.is_emulated and self.reset.line is not None:
             raise ValueError("reset.line needs a serial port; an emulated target has none")
         return self
-
-    @property
-    def lease_name(self) -> str | None:
-        """What nobody else may use meanwhile; None when it is ours anyway."""
-        if self.lease or self.is_emulated:
-            return self.lease
-        assert self.port is not None
-        port = self.port
-        return port.serial_number or port.location or port.url or port.vid_pid
 
 
 class Deadlines(_Section):

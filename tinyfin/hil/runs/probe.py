@@ -10,11 +10,14 @@ from typing import Any
 
 from tinyfin.errors import ConfigError, FailureKind, TinyfinError
 from tinyfin.hil.failures import kind_of
+from tinyfin.hil.lines import session
+from tinyfin.hil.rigs.lease import holder
+from tinyfin.hil.rigs.ports import lease_names
 from tinyfin.hil.rigs.reach import reach
 from tinyfin.hil.rigs.rigfile import Rig, TargetSpec, select
 from tinyfin.hil.runs.target import hello_facts
 from tinyfin.wire.client import Client
-from tinyfin.wire.links import Link, open_link
+from tinyfin.wire.refusals import refused_pack
 
 __all__ = ["greet", "probe", "reached"]
 
@@ -25,20 +28,20 @@ def probe(rig: Rig, name: str, spec: TargetSpec, boot_s: float) -> dict[str, Any
     if spec.is_emulated:
         row["text"] = f"emulated {spec.target}: boots when it is run"
         return row
-    if spec.lease_name is not None:
-        from tinyfin.hil.rigs.lease import Lease
-
-        holder = Lease(spec.lease_name, "tinyfin hil list").live_holder()
-        if holder is not None:
-            row.update(holder=str(holder), text=f"in use by {holder}")
-            return row
+    used_by = holder(lease_names(spec))
+    if used_by is not None:
+        row.update(holder=used_by, text=f"in use by {used_by}")
+        return row
     short = rig.deadlines.model_copy(update={"port_s": min(1.0, rig.deadlines.port_s)})
     way = reach(name, spec, short, boards=rig.boards)
     try:
         link = way.open()
         row["port"] = link.name
-        row["hello"] = _greet(link, boot_s)
-        said = row["hello"]
+        with session.at_link(link) as found:
+            hello = found.client.connect(boot_s)
+        said = row["hello"] = hello_facts(hello)
+        if hello.open_error:
+            raise refused_pack(link.name, hello.open_error)
         row["text"] = (
             f"{link.name}: {said['target']}, pack {said['pack_id']}, build {said['build_id']}"
         )
@@ -52,19 +55,10 @@ def probe(rig: Rig, name: str, spec: TargetSpec, boot_s: float) -> dict[str, Any
     return row
 
 
-def greet(port: str, boot_s: float) -> dict[str, Any] | None:
-    """What the terminal at a port says of itself, or None."""
-    with contextlib.suppress(TinyfinError):
-        return _greet(open_link(port), boot_s)
-    return None
-
-
-def _greet(link: Link, boot_s: float) -> dict[str, Any]:
-    client = Client(link)
-    try:
-        return hello_facts(client.connect(boot_s))
-    finally:
-        client.close()
+def greet(port: str, boot_s: float) -> dict[str, Any]:
+    """What the terminal at a port says of itself. Raises TargetError."""
+    with session.at_port(port) as found:
+        return hello_facts(found.client.connect(boot_s))
 
 
 @contextlib.contextmanager
@@ -80,7 +74,6 @@ def reached(
 
     Raises ConfigError for an unknown target.
     """
-    from tinyfin.hil.lines import session
     from tinyfin.pack.trust import trusted_keys
 
     if port is not None:

@@ -14,6 +14,8 @@ from typing import Any
 from tinyfin.errors import BenchError, BootError, FlashError, TargetError
 from tinyfin.hil.failures import NOT_REACHED, Failure, FailureKind
 from tinyfin.hil.lines.transcript import Kind, Writer
+from tinyfin.hil.rigs.lease import Lease
+from tinyfin.hil.rigs.ports import lease_names
 from tinyfin.hil.rigs.reach import Flashed, Reach, reach
 from tinyfin.hil.rigs.rigfile import HOST, Deadlines, TargetSpec
 from tinyfin.hil.runs.link import BenchLink
@@ -80,7 +82,6 @@ class TargetRun:
         self._logs: deque[str] = deque(maxlen=_LOG_LINES)
         self._start = time.monotonic()
         self._lease = contextlib.ExitStack()
-        self._check_lease: Callable[[], None] = lambda: None
         self._down: Failure | None = None
         self._writer: Writer | None = None
         if job.folder is not None:
@@ -144,19 +145,12 @@ class TargetRun:
 
     def flash(self, case: Case) -> bool:
         """Lease the board, build, flash."""
-        name = self.job.spec.lease_name
-        if name is not None:
-            from tinyfin.hil.rigs.lease import Lease
-
-            wait = self.job.lease_wait_s
-            lease = Lease(
-                name, self.job.what, note=self._note,
-                wait_s=self.job.deadlines.lease_s if wait is None else wait,
-            )  # fmt: skip
-            self._lease.enter_context(lease)
-            self._check_lease = lease.check
-            if lease.took_over:
-                self._note(lease.took_over)
+        wait = self.job.lease_wait_s
+        lease = Lease(
+            lease_names(self.job.spec), self.job.what, note=self._note,
+            wait_s=self.job.deadlines.lease_s if wait is None else wait,
+        )  # fmt: skip
+        self._lease.enter_context(lease)
         self.flashed = self.reach.prepare(self.job.run, self.job.keys)
         case.facts = {
             "flash_bytes": self.flashed.flash_bytes, "ram_bytes": self.flashed.ram_bytes,
@@ -332,7 +326,6 @@ class TargetRun:
             self._down = Failure.of(error)
 
     def _alive(self, lost: bool) -> None:
-        self._check_lease()
         self.reach.check(lost)
 
     def _limit(self, seconds: float) -> None:

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The serial port as a link: nobody else's while it is open."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import time
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+from tinyfin.errors import BenchError, TargetError
+from tinyfin.wire import devices
+from tinyfin.wire.links import (
+    CHUNK_BYTES,
+    WRITE_TIMEOUT_S,
+    Deadline,
+    Link,
+    ProcessLink,
+    TcpLink,
+    gone,
+    no_reset,
+)
+
+__all__ = ["SerialLink", "open_link"]
+
+
+class SerialLink:
+    """A serial port, by device name or any URL that pyserial knows. While it is open, no other
+    program can open it (:mod:`tinyfin.wire.devices`).
+
+    ``dtr`` and ``rts`` are set before the port opens, because on many boards they are wired to
+    reset; None leaves a line as the driver has it. ``reset`` restarts the board, by whatever means
+    the bench has: it gets the open port (a ``serial.Serial``) and may close it, when the board
+    vanishes from the bus; ``locate`` then says under which name it is back.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        baud: int = 115200,
+        dtr: bool | None = None,
+        rts: bool | None = None,
+        reset: Callable[[Any], None] | None = None,
+        locate: Callable[[], str] | None = None,
+    ) -> None:
+        import serial
+
+        self.name = url
+        self.can_reset = reset is not None
+        self._reset = reset
+        self._locate = locate
+        self._lines = (baud, dtr, rts)
+        self._errors: tuple[type[Exception], ...] = (
+            serial.SerialException, OSError, TypeError, ValueError,
+        )  # fmt: skip
+        try:
+            self._open()
+        except self._errors as error:
+            raise BenchError(devices.explain(url, error)) from error
+
+    def _open(self) -> None:
+        import serial
+
+        baud, dtr, rts = self._lines
+        self._port: Any = serial.serial_for_url(self.name, do_not_open=True)
+        self._port.baudrate = baud
+        self._port.timeout = 0
+        self._port.write_timeout = WRITE_TIMEOUT_S
+        if dtr is not None:
+            self._port.dtr = dtr
+        if rts is not None:
+            self._port.rts = rts
+        self._port.exclusive = True
+        self._port.open()
+        self._fd: int | None = None
+        # a port that is no file (a URL of pyserial's) has no number
+        with contextlib.suppress(OSError, AttributeError, ValueError):
+            self._fd = self._port.fileno()
+        self._lock()
+
+    def _lock(self) -> None:
+        if self._fd is None:
+            return
+        try:
+            devices.lock(self._fd, self.name)
+        except BenchError:
+            self.close()
+            raise
+
+    def reopen(self, timeout_s: float) -> None:
+        self.close()
+        deadline = Deadline(timeout_s)
+        errors: tuple[type[Exception], ...] = (*self._errors, TargetError)
+        while True:
+            try:
+                if self._locate is not None:
+                    self.name = self._locate()
+                self._open()
+                return
+            except errors as error:
+                if deadline.passed:
+                    if getattr(error, "errno", None) in devices.BUSY:
+                        raise BenchError(devices.explain(self.name, error)) from error
+                    raise gone(self.name, error) from error
+                time.sleep(0.05)
+
+    def reset(self) -> None:
+        if self._reset is None:
+            raise no_reset(self.name)
+        self._unlock()
+        self._reset(self._port)
+        if self._port.is_open:
+            self._lock()
+        else:
+            self.reopen(WRITE_TIMEOUT_S)
+
+    def _unlock(self) -> None:
+        if self._fd is not None:
+            devices.unlock(self._fd)
+
+    def read(self, timeout_s: float) -> bytes:
+        try:
+            if self._fd is not None:
+                if not select.select([self._fd], [], [], timeout_s)[0]:
+                    return b""
+                data = os.read(self._fd, CHUNK_BYTES)
+                if not data:
+                    raise gone(self.name)
+                return data
+            self._port.timeout = timeout_s
+            first: bytes = self._port.read(1)
+            if first:
+                self._port.timeout = 0
+                first += self._port.read(CHUNK_BYTES)
+        except self._errors as error:
+            raise gone(self.name, error) from error
+        return first
+
+    def write(self, data: bytes) -> None:
+        try:
+            self._port.write(data)
+        except self._errors as error:
+            raise gone(self.name, error) from error
+
+    def close(self) -> None:
+        with contextlib.suppress(*self._errors):
+            if self._port.is_open:
+                self._unlock()
+            self._port.close()
+
+
+def open_link(url: str, *, baud: int = 115200) -> Link:
+    """The link that ``url`` names: ``socket://host:port``, ``exec:program``, else a serial port."""
+    parts = urlsplit(url)
+    if parts.scheme in ("socket", "tcp"):
+        try:
+            port = parts.port
+        except ValueError:  # no number, or above 65535
+            port = None
+        if not parts.hostname or not port:
+            raise BenchError(f"{url}: the address is incomplete; use socket://host:port")
+        return TcpLink(parts.hostname, port)
+    if parts.scheme == "exec":
+        return ProcessLink([url.removeprefix("exec:")])
+    return SerialLink(url, baud=baud)
