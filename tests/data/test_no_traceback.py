@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tinyfin.cli import main
@@ -272,6 +272,8 @@ def test_any_text_in_any_column(
 @given(st.binary(max_size=400), st.sampled_from(["", "\xff\xfe", "t,x\n", "PAR1", "ARROW1\0\0",
                                                  "\x1f\x8b\x08\0", "BZh9", "sep=;\n"]),
        st.sampled_from([*CSV, ".parquet", ".feather"]))  # fmt: skip
+@example(b"\xc2", "", ".csv")
+@example(b"\xef\xbb\xbf", "", ".csv")
 def test_any_bytes(
     tmp_path_factory: pytest.TempPathFactory, content: bytes, start: str, suffix: str
 ) -> None:

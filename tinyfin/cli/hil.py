@@ -300,5 +300,6 @@ def text(result: RigResult) -> str:
         f"reboots: {result.total('unexplained_reboots')}",
     ]
     lines += [f"{key}: {path}" for key, path in result.files.items()]
+    lines += [t.transcript_stopped for t in result.targets if t.transcript_stopped]
     lines.append("PASS" if result.ok else "FAIL")
     return "\n".join(lines)

@@ -110,6 +110,7 @@ def command(
     from tinyfin.hil.lines import session
     from tinyfin.hil.lines.chaos import Chaos
     from tinyfin.hil.replays import replay
+    from tinyfin.hil.replays.rows import require_memory
     from tinyfin.pack import layouts
     from tinyfin.pack.trust import require_trusted, trusted_keys
     from tinyfin.targets import flash
@@ -125,6 +126,7 @@ def command(
     keys = trusted_keys(run, public_keys)
     require_trusted(path.read_bytes(), keys, run)
     settings = config.load(config_path or _run_config(run))
+    require_memory([*data, *warmup])
     tx = read(list(data), settings, labels=False, skip_bad_rows=skip_bad_rows, progress=note)
     stream = event_stream(tx, settings.data.notices)
     if not warmup:

@@ -76,7 +76,7 @@ def about_rows(path: str | Path) -> int | None:
         if container.kind == "Parquet":
             with open_file(path) as file:
                 return int(pq.read_metadata(file).num_rows)
-        if container.kind == "CSV" and container.compression is None:
+        if container.kind == "CSV" and container.head and container.compression is None:
             size, head = Path(path).stat().st_size, container.head
             lines = size * head.count("\n") // len(head.encode(container.encoding))
             return max(1, lines - 1)

@@ -90,14 +90,16 @@ class RunFolder:
         return found
 
     def read_json(self, name: str) -> dict[str, Any]:
-        """One of the folder's JSON files. Raises ModelError if it is damaged."""
+        """One of the folder's JSON files. Raises ModelError if it is missing or damaged."""
         path = self.file(name)
         try:
             found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ModelError(
                 f"{path}: is not JSON ({error}); copy the run again, or train it again"
             ) from error
+        if not isinstance(found, dict):
+            raise ModelError(f"{path}: holds no JSON object; copy the run again")
         return found
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:

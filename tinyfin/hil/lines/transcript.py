@@ -4,27 +4,43 @@
 A transcript is a gzip file: :data:`MAGIC`, one line of JSON that says whose it is, then records of
 u8 kind, varint microseconds since the record before, varint length and so many bytes. A file that
 ends early (the power failed) is read up to there.
+
+It holds the card tokens of every event, so only its owner may read it. Its size is bounded: of a
+long run the beginning is kept and the end, with a record of kind GAP between them.
 """
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
+import os
 import time
 import zlib
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tinyfin.errors import InputError, TargetError
+from tinyfin.text import one_line
 from tinyfin.wire import messages as m
 from tinyfin.wire.frames import Deframer, Frame
 
-__all__ = ["MAGIC", "Entry", "Kind", "Transcript", "Writer", "describe", "entries", "read"]
+__all__ = ["MAGIC", "MOST_BYTES", "Entry", "Kind", "Transcript", "Writer", "describe", "entries", "read"]
 
 MAGIC = b"tinyfin transcript 1\n"
+MOST_BYTES = 32 << 20
+"""Bytes of records that a transcript keeps before compression: half from the beginning of the run,
+half from its end."""
+_READ_BYTES = 1 << 28
+_READ_RECORDS = 2_000_000
+_CHUNK_BYTES = 1 << 20
+_VARINT_BYTES = 10
+_RECORD_BYTES = 32
+"""What a record counts besides its data: so there are at most 1,048,576 of them."""
 
 
 class Kind(IntEnum):
@@ -40,33 +56,55 @@ class Kind(IntEnum):
     """The terminal was reset from outside; the bytes say how."""
     NOTE = 4
     """Text: which suite begins, what the harness did."""
+    GAP = 5
+    """Records were left out here; the text says how many bytes."""
 
 
 class Writer:
-    """Writes a transcript; :meth:`close` it."""
+    """Writes a transcript; :meth:`close` it.
 
-    def __init__(self, path: Path, about: Mapping[str, Any]) -> None:
+    A file that cannot be written ends nothing else: :attr:`stopped` says why it holds no more.
+    """
+
+    def __init__(
+        self, path: Path, about: Mapping[str, Any], *, most_bytes: int = MOST_BYTES
+    ) -> None:
         self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._raw = path.open("wb")
+        self.stopped = ""
+        self._half = self._left = most_bytes // 2
+        self._end: deque[tuple[float, Kind, bytes]] = deque()
+        self._end_bytes = self._dropped = 0
+        self._file: gzip.GzipFile | None = None
+        self._last = time.monotonic()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.unlink(missing_ok=True)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+            self._raw = os.fdopen(os.open(path, flags, 0o600), "wb")
+        except OSError as error:
+            self._stop(error)
+            return
         # no name and no time in the header: the same wire gives the same file
-        file = gzip.GzipFile(
+        self._file = gzip.GzipFile(
             filename="", fileobj=self._raw, mode="wb", compresslevel=1, mtime=0
         )
-        self._file: gzip.GzipFile | None = file
-        file.write(MAGIC + json.dumps(dict(about)).encode() + b"\n")
-        self._last = time.monotonic()
+        self._write(MAGIC + json.dumps(dict(about)).encode() + b"\n")
 
     def put(self, kind: Kind, data: bytes) -> None:
         """Append a record; nothing happens after :meth:`close`."""
         if self._file is None:
             return
         now = time.monotonic()
-        head = bytearray([kind])
-        m.put_varint(head, max(0, int((now - self._last) * 1e6)))
-        m.put_varint(head, len(data))
-        self._last = now
-        self._file.write(bytes(head) + data)
+        if self._left >= len(data) and not self._end:
+            self._left -= len(data) + _RECORD_BYTES
+            self._append(now, kind, data)
+            return
+        self._end.append((now, kind, data))
+        self._end_bytes += len(data) + _RECORD_BYTES
+        while self._end_bytes > self._half:
+            size = len(self._end.popleft()[2])
+            self._end_bytes -= size + _RECORD_BYTES
+            self._dropped += size
 
     def note(self, text: str) -> None:
         """Append a remark."""
@@ -74,14 +112,46 @@ class Writer:
 
     def close(self) -> None:
         """Finish the file; may be called twice."""
+        if self._dropped:
+            self._append(self._end[0][0], Kind.GAP, f"{self._dropped:,} bytes left out".encode())
+        for record in self._end:
+            self._append(*record)
+        self._end.clear()
+        self._dropped = 0
         if self._file is not None:
-            self._file.close()
-            self._raw.close()
+            try:
+                self._file.close()
+                self._raw.close()
+            except OSError as error:
+                self._stop(error)
             self._file = None
 
+    def _append(self, at: float, kind: Kind, data: bytes) -> None:
+        head = bytearray([kind])
+        m.put_varint(head, max(0, int((at - self._last) * 1e6)))
+        m.put_varint(head, len(data))
+        self._last = at
+        self._write(bytes(head) + data)
 
-@dataclass(frozen=True)
-class Record:
+    def _write(self, data: bytes) -> None:
+        if self._file is None:
+            return
+        try:
+            self._file.write(data)
+        except OSError as error:
+            self._stop(error)
+
+    def _stop(self, error: OSError) -> None:
+        self.stopped = f"{self.path}: cannot be written: {error.strerror}; the rest is not recorded"
+        if self._file is not None:
+            with contextlib.suppress(OSError):
+                self._file.close()
+            with contextlib.suppress(OSError):
+                self._raw.close()
+        self._file = None
+
+
+class Record(NamedTuple):
     """One record; ``at_us`` since the transcript's begin."""
 
     kind: Kind
@@ -99,38 +169,81 @@ class Transcript:
 
 
 def read(path: Path) -> Transcript:
-    """Read a transcript. Raises InputError when it is none."""
+    """Read a transcript. Raises InputError when it is none, or too large to be one."""
     whole, text = _unpacked(path)
     if not text.startswith(MAGIC):
         raise InputError(f"{path}: is no transcript of the wire; `tinyfin hil run` writes them")
+    begin = text.find(b"\n", len(MAGIC)) + 1
     try:
-        line, _, rest = text[len(MAGIC) :].partition(b"\n")
-        about = json.loads(line)
-    except ValueError as error:
+        about = json.loads(text[len(MAGIC) : begin])
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: its first line is damaged: {error}; record it again") from error
+    if not isinstance(about, dict):
+        raise InputError(f"{path}: its first line is no JSON object; record it again")
     records = []
-    reader = m.Reader(rest, "transcript")
-    at = 0
     try:
-        while reader.left:
-            kind = Kind(reader.take(1)[0])
-            at += reader.varint()
-            records.append(Record(kind, at, reader.take(reader.varint())))
-    except (TargetError, ValueError):
+        for record in _records(text, begin):
+            records.append(record)
+            if len(records) > _READ_RECORDS:
+                raise InputError(
+                    f"{path}: has more than {_READ_RECORDS:,} records, which no run writes; record "
+                    "it again"
+                )
+    except (IndexError, ValueError):
         whole = False
     return Transcript(about, records, whole)
 
 
+def _records(text: bytes, at: int) -> Iterator[Record]:
+    """Raises IndexError or ValueError where the text ends early or is damaged."""
+    at_us = 0
+    while at < len(text):
+        kind = Kind(text[at])
+        passed_us, at = _varint(text, at + 1)
+        size, at = _varint(text, at)
+        if at + size > len(text) or (kind in (Kind.UP, Kind.DOWN) and not size):
+            raise ValueError
+        at_us += passed_us
+        yield Record(kind, at_us, text[at : at + size])
+        at += size
+
+
+def _varint(text: bytes, at: int) -> tuple[int, int]:
+    """The number at ``at``, and where it ends."""
+    value = 0
+    for shift in range(0, 7 * _VARINT_BYTES, 7):
+        byte = text[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at
+    raise ValueError
+
+
 def _unpacked(path: Path) -> tuple[bool, bytes]:
     inflate = zlib.decompressobj(wbits=31)
+    text = bytearray()
     try:
-        data = path.read_bytes()
-        text = inflate.decompress(data)
+        with path.open("rb") as file:
+            while not inflate.eof and (data := file.read(_CHUNK_BYTES)):
+                while data and not inflate.eof:
+                    text += inflate.decompress(data, _CHUNK_BYTES)
+                    data = inflate.unconsumed_tail
+                    if len(text) > _READ_BYTES or not text.startswith(MAGIC[: len(text)]):
+                        break
+                if not text.startswith(MAGIC[: len(text)]):
+                    return False, b""
+                if len(text) > _READ_BYTES:
+                    raise InputError(
+                        f"{path}: unpacks to more than {_READ_BYTES >> 20} MiB, which no run "
+                        "writes; record it again"
+                    )
+        text += inflate.flush()
     except zlib.error:
-        return False, b""
+        return False, bytes(text)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}; check the path") from error
-    return inflate.eof, text
+    return inflate.eof, bytes(text)
 
 
 @dataclass(frozen=True)
@@ -158,13 +271,17 @@ def entries(transcript: Transcript) -> Iterator[Entry]:
             if way.damaged > before:
                 yield Entry(record.at_us, record.kind, None, "no frame", way.damaged - before)
             continue
-        if record.kind == Kind.OPENED:
+        if record.kind in (Kind.OPENED, Kind.GAP):
             ways = {Kind.UP: Deframer(), Kind.DOWN: Deframer()}
         yield Entry(record.at_us, record.kind, None, record.data.decode(errors="replace"))
 
 
 def describe(entry: Entry) -> str:
     """One line for people."""
+    return one_line(_described(entry))
+
+
+def _described(entry: Entry) -> str:
     arrow = {Kind.UP: ">", Kind.DOWN: "<"}.get(entry.kind, "*")
     head = f"{entry.at_us / 1e6:12.6f} {arrow}"
     if entry.frame is None:

@@ -84,8 +84,14 @@ class _Order:
         self._waiting: dict[int, Step] = {}
         self._asked: dict[int, Step] = {}
         self._ready: list[Step] = []
+        self._blind = False
+        """Records are missing: nothing can be compared until the state is set again."""
 
     def entry(self, entry: Entry) -> Iterator[Step]:
+        if entry.kind == Kind.GAP:
+            yield from self._flush(everything=True)
+            self._forget()
+            self._session, self._blind = None, True
         if entry.frame is None:
             return
         if entry.kind == Kind.UP:
@@ -103,7 +109,11 @@ class _Order:
             step = self._ready[0]
             if not everything and step.answer is None and step.what not in ("boot", "session"):
                 return
-            yield self._ready.pop(0)
+            self._ready.pop(0)
+            if step.request == Request.STATE_RESET or _begins_image(step):
+                self._blind = False
+            if not self._blind or not step.request:
+                yield step
 
     def _up(self, entry: Entry, frame: Frame) -> None:
         if frame.type in _ORDERED:
@@ -164,9 +174,16 @@ class _Order:
         self._ready.append(Step("session", at_us=entry.at_us, hello=hello))
         self._session, self._nonce = (hello.session, hello.boot_nonce), hello.boot_nonce
         self._expected = hello.expected
+        self._forget()
+
+    def _forget(self) -> None:
         self._early.clear()
         self._waiting.clear()
         self._asked.clear()
+
+
+def _begins_image(step: Step) -> bool:
+    return step.request == Request.STATE_WRITE and step.payload[:1] == b"\0"
 
 
 def playback(

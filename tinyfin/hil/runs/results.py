@@ -123,6 +123,8 @@ class TargetResult:
     logs: list[str] = field(default_factory=list)
     """The terminal's last lines of log."""
     transcript: str | None = None
+    transcript_stopped: str = ""
+    """Why the transcript ends before the run does."""
     seconds: float = 0.0
 
     @property

@@ -48,8 +48,6 @@ def jobs(
     lease_wait_s: float | None = None,
 ) -> list[Job]:
     """One job per target of ``names``."""
-    if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
     return [
         Job(
             name, spec, rig.deadlines, run, tuple(keys), tuple(suites), folder, at, len(names),

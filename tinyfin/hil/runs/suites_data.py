@@ -14,6 +14,7 @@ import numpy.typing as npt
 from tinyfin import config
 from tinyfin.data.events import NOTICE, OUTCOME, SCORE, Stream, event_stream
 from tinyfin.data.transactions import Transactions
+from tinyfin.hil.replays.rows import require_memory
 from tinyfin.hil.runs.suites import Change, Simulated, Suite
 
 __all__ = ["change", "cut", "rounds"]
@@ -33,7 +34,9 @@ def rounds(suite: Suite, index: int = 0) -> Iterator[tuple[Transactions, Stream]
         settings = config.load(path)
         from tinyfin.data.readers import read
 
-        tx = read([suite.folder / file for file in data.files], settings)
+        files = [suite.folder / file for file in data.files]
+        require_memory(files)
+        tx = read(files, settings)
         yield change(tx, event_stream(tx, settings.data.notices), suite.change)
         return
     seed = data.simulate.seed + (100_000 * index if data.shared else 0)

@@ -140,6 +140,7 @@ class TargetRun:
         self._lease.close()
         if self._writer is not None:
             self._writer.close()
+            self.result.transcript_stopped = self._writer.stopped
 
     # ------------------------------------------------------------------ the cases
 

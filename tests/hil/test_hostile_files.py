@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files made to harm, and a full disk: an error that names the file, never a traceback."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.hil.fakes import SMALL, Line, job
+from tinyfin import config
+from tinyfin.cli import main
+from tinyfin.cli.hil import text
+from tinyfin.errors import InputError, ModelError, TinyfinError
+from tinyfin.hil.lines import transcript as wire
+from tinyfin.hil.lines.transcript import MAGIC, Kind, Record, Transcript, Writer
+from tinyfin.hil.replays import rows
+from tinyfin.hil.replays.playback import playback, steps
+from tinyfin.hil.rigs import rigfile
+from tinyfin.hil.runs import suites, suites_data
+from tinyfin.hil.runs.results import RigResult
+from tinyfin.hil.runs.target import run_target
+from tinyfin.quantize.repack import load_rules
+from tinyfin.training.evaluation.gates import load_gate
+from tinyfin.training.run import RunFolder
+from tinyfin.wire.client import Client
+from tinyfin.wire.frames import encode_frame
+from tinyfin.wire.links import ProcessLink
+
+pytestmark = pytest.mark.live
+
+TOML = {
+    "100,000 deep": b"a = " + b"[" * 100_000,
+    "tables 4,000 deep": b"[" + b".".join([b"a"] * 4_000) + b"]",
+    "a number of 5,000 digits": b"a = " + b"9" * 5000,
+    "zeros": bytes(1000),
+    "no UTF-8": b"a = '\xff'",
+}
+
+
+@pytest.mark.parametrize("read", [config.load, rigfile.load, suites.load, load_rules, load_gate])
+@pytest.mark.parametrize("name", TOML)
+def test_toml(name: str, read: Callable[[Path], Any], tmp_path: Path) -> None:
+    path = tmp_path / "hostile.toml"
+    path.write_bytes(TOML[name])
+    with pytest.raises(TinyfinError, match=r"hostile\.toml"):
+        read(path)
+
+
+@pytest.mark.parametrize("content", ["[" * 200_000, "[]", "{", "9" * 5000])
+def test_json_of_a_run(content: str, tmp_path: Path) -> None:
+    (tmp_path / "evaluation.json").write_text(content)
+    with pytest.raises(ModelError, match=r"evaluation\.json"):
+        RunFolder(tmp_path).read_json("evaluation.json")
+
+
+ABOUT = MAGIC + b"{}\n"
+TRANSCRIPTS = {
+    "zeros": (bytes(100_000), "is no transcript"),
+    "zeros, packed": (gzip.compress(bytes(100_000)), "is no transcript"),
+    "a bomb of zeros": (gzip.compress(bytes(1 << 24)), "is no transcript"),
+    "a bomb of notes": (
+        gzip.compress(ABOUT + bytes([4, 0, 0]) * 1_000_000), "unpacks to more than 2 MiB",
+    ),
+    "many records": (gzip.compress(ABOUT + bytes([4, 0, 0]) * 50_000), "than 40,000 records"),
+    "nested": (gzip.compress(MAGIC + b"[" * 200_000 + b"\n"), "first line is damaged"),
+    "no object": (gzip.compress(MAGIC + b"[]\n"), "no JSON object"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TRANSCRIPTS)
+def test_a_transcript(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "_READ_BYTES", 2 << 20)
+    monkeypatch.setattr(wire, "_READ_RECORDS", 40_000)
+    data, words = TRANSCRIPTS[name]
+    path = tmp_path / "hostile.transcript.gz"
+    path.write_bytes(data)
+    for verb in (["transcript", str(path)], ["playback", str(path), "--target", "host"]):
+        done = CliRunner().invoke(main, ["hil", *verb])
+        assert done.exit_code == 3, done
+        assert f"{path}: " in done.stderr
+        assert words in done.stderr
+
+
+@pytest.mark.parametrize(
+    "rest", [bytes(1000), bytes([1]) + b"\x80" * 1_000_000, b"\xff", bytes([0, 0, 200, 200, 200])]
+)
+def test_a_damaged_one_is_read_up_to_there(rest: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "t.gz"
+    path.write_bytes(gzip.compress(ABOUT + bytes([4, 7, 2]) + b"ok" + rest))
+    found = wire.read(path)
+    assert not found.whole
+    assert found.records == [Record(Kind.NOTE, 7, b"ok")]
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-9])
+    assert wire.read(path).records[:1] == found.records[:1]
+
+
+RECORD = st.builds(
+    Record, st.sampled_from(Kind), st.integers(0, 1 << 69),
+    st.binary(max_size=80) | st.builds(
+        encode_frame,
+        st.sampled_from([*wire.m.Request, *wire.m.Answer]), st.integers(0, 9),
+        st.binary(max_size=90),
+    ),
+)  # fmt: skip
+
+
+@given(st.lists(RECORD, max_size=12))
+def test_whatever_frames_it_holds(records: list[Record]) -> None:
+    found = Transcript({}, records, True)
+    for entry in wire.entries(found):
+        assert "\n" not in wire.describe(entry)
+    try:
+        list(steps(found))
+    except TinyfinError as error:
+        assert str(error)
+
+
+def test_more_rows_than_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """16 MB of Parquet with 150 million rows, made smaller together with the machine."""
+    path = tmp_path / "bomb.parquet"
+    pq.write_table(pa.table({"event_id": pa.array([7] * 1_000_000)}), path)
+    assert path.stat().st_size < 20_000
+    monkeypatch.setattr(rows, "_memory_bytes", lambda: 100_000_000)
+    pack = Path("models/payment/model.tfpack").resolve()
+    done = CliRunner().invoke(main, ["replay", str(pack), str(path), "--target", "host"])
+    assert done.exit_code == 3, done
+    assert f"{path}: 1,000,000 rows need about 0.3 GB, and this machine has 0.1" in done.stderr
+    suite = SMALL.with_data(files=[path.name]).model_copy(update={"folder": tmp_path})
+    with pytest.raises(InputError, match=r"bomb\.parquet: 1,000,000 rows"):
+        next(suites_data.rounds(suite))
+    rows.require_memory([path.with_name("missing"), __file__])
+
+
+def test_only_the_owner_may_read_a_transcript(tmp_path: Path) -> None:
+    victim, path = tmp_path / "victim", tmp_path / "t.gz"
+    for plant in (lambda: path.symlink_to(victim), lambda: os.link(victim, path)):
+        victim.write_text("theirs")
+        path.unlink(missing_ok=True)
+        plant()
+        mask = os.umask(0)
+        try:
+            writer = Writer(path, {})
+        finally:
+            os.umask(mask)
+        writer.close()
+        assert stat.S_IMODE(path.lstat().st_mode) == 0o600
+        assert victim.read_text() == "theirs"
+        assert wire.read(path).whole
+
+
+def test_its_size_is_bounded_and_its_end_is_kept(tmp_path: Path) -> None:
+    writer = Writer(tmp_path / "t.gz", {}, most_bytes=10_000)
+    for number in range(10_000):
+        writer.put(Kind.DOWN, number.to_bytes(2, "big") + os.urandom(8))
+    writer.close()
+    assert (tmp_path / "t.gz").stat().st_size < 12_000
+    found = wire.read(tmp_path / "t.gz")
+    numbers = [int.from_bytes(r.data[:2], "big") for r in found.records if r.kind == Kind.DOWN]
+    at = [r.kind for r in found.records].index(Kind.GAP)
+    assert numbers[:at] == list(range(at))
+    assert numbers[at:] == list(range(10_000 - len(numbers[at:]), 10_000))
+    assert min(at, len(numbers) - at) > 100
+    assert found.records[at].data == f"{10 * (10_000 - len(numbers)):,} bytes left out".encode()
+    assert writer.stopped == ""
+
+
+def test_one_with_a_gap_plays_back_equal(
+    program: Path, pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert Writer.__init__.__kwdefaults__ is not None
+    monkeypatch.setitem(Writer.__init__.__kwdefaults__, "most_bytes", 20_000)
+    line = Line(program)
+    result = run_target(job(pack, line.url, SMALL, SMALL, SMALL, SMALL, folder=tmp_path))
+    line.close()
+    assert result.ok, result.cases
+    found = wire.read(tmp_path / "board.transcript.gz")
+    at = [r.kind for r in found.records].index(Kind.GAP)
+    after = Transcript(found.about, found.records[at:], True)
+    client = Client(ProcessLink([str(program)]))
+    again = playback(found, client)
+    client.close()
+    assert again.ok, again
+    behind = sum(step.request != 0 for step in steps(after))
+    assert 0 < behind < again.sent
+
+
+def test_a_full_disk_ends_the_transcript_and_not_the_run(
+    program: Path, pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int, mode: str) -> Any:
+        os.close(descriptor)
+        return open("/dev/full", mode, buffering=0)
+
+    monkeypatch.setattr(wire, "os", SimpleNamespace(**{**vars(os), "fdopen": full}))
+    line = Line(program)
+    result = run_target(job(pack, line.url, folder=tmp_path))
+    line.close()
+    assert result.ok, result.cases
+    path = tmp_path / "board.transcript.gz"
+    assert result.transcript_stopped == (
+        f"{path}: cannot be written: No space left on device; the rest is not recorded"
+    )
+    written = RigResult("r", "r.toml", "run", [], [result])
+    assert result.transcript_stopped in text(written)
+    assert result.transcript_stopped in json.dumps(written.as_dict(), default=str)
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    writer = Writer(tmp_path / "file" / "t.gz", {})
+    writer.put(Kind.UP, b"x")
+    writer.close()
+    assert "cannot be written: " in writer.stopped
