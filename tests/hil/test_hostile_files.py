@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import os
@@ -123,10 +124,8 @@ def test_whatever_frames_it_holds(records: list[Record]) -> None:
     found = Transcript({}, records, True)
     for entry in wire.entries(found):
         assert "\n" not in wire.describe(entry)
-    try:
+    with contextlib.suppress(TinyfinError):
         list(steps(found))
-    except TinyfinError as error:
-        assert str(error)
 
 
 def test_more_rows_than_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

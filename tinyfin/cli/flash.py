@@ -101,13 +101,10 @@ def command(
 def _check(target: str, hello: Hello, pack_id: str) -> None:
     """TargetError when the terminal runs another pack, or could not open its own."""
     from tinyfin.errors import TargetError
-    from tinyfin.twin import error_name
+    from tinyfin.wire.refusals import refused_pack
 
     if hello.open_error:
-        raise TargetError(
-            f"{target}: the terminal refused its own pack ({error_name(hello.open_error)}); "
-            "make the pack again with this version of tinyfin"
-        )
+        raise refused_pack(target, hello.open_error)
     if hello.pack_id != pack_id:
         raise TargetError(
             f"{target}: runs pack {hello.pack_id}, not {pack_id}; the image was not written, or "

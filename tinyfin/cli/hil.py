@@ -250,8 +250,10 @@ def play(
     if not result.whole:
         lines.append("the transcript ends early; it was played up to there")
     if result.first:
-        lines.append("first difference: {request} at {at_s} s, recorded {recorded}, got {got}"
+        lines.append("first difference: the answer to {request} at {at_s} s, request {number}"
                      .format(**result.first))  # fmt: skip
+        rows = result.first["differences"]
+        lines += ["  {field}: expected {expected}, found {found}".format(**row) for row in rows]
     emit(facts, as_json, "\n".join(lines))
     if not result.ok:
         raise SystemExit(4)

@@ -18,7 +18,7 @@ NOT_REACHED = "not reached: "
 """How the message begins of what an earlier failure has left without a terminal."""
 
 ADVICE = {
-    FailureKind.FLASH: "look at the flash tool's words, cable and debugger; then run again",
+    FailureKind.FLASH: "it does not hold this run's firmware: do as the message says, run again",
     FailureKind.BOOT: "look at power, boot pins and watchdog; the log lines stand in the result",
     FailureKind.LINK: "look at cable, USB hub and baud rate; the transcript shows the last bytes",
     FailureKind.PROTOCOL: "flash the firmware of this version of tinyfin; is it the right port?",

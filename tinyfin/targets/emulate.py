@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO
 
-from tinyfin.errors import TargetError, ToolError
+from tinyfin.errors import BenchError, TargetError, ToolError
 from tinyfin.targets.catalogue import EmulatorSpec, Target
 
 __all__ = ["Emulator"]
@@ -22,6 +22,13 @@ __all__ = ["Emulator"]
 START_DEADLINE_S = 20.0
 STOP_DEADLINE_S = 5.0
 _WAITING = "QEMU waiting for connection"
+
+
+def _is_stopped(pid: int) -> bool:
+    """Whether the system says that a process is stopped (state T)."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2][1] == "T"
+    return False
 
 
 class Emulator:
@@ -135,13 +142,18 @@ class Emulator:
         return link
 
     def check(self) -> None:
-        """TargetError with QEMU's own words when it has ended."""
+        """TargetError with QEMU's own words when it has ended, BenchError when it is stopped."""
         if self._process is not None and self._process.poll() is not None:
             said = [line for line in self.output().splitlines() if line and _WAITING not in line]
             raise TargetError(
                 f"{self.target.name}: the emulator ended with code {self._process.returncode}: "
                 f"{' | '.join(said) or 'no message'} (QEMU 7.2 and newer are known to work, "
                 "`tinyfin doctor` shows the version)"
+            )
+        if self._process is not None and _is_stopped(self._process.pid):
+            raise BenchError(
+                f"{self.target.name}: the emulator, process {self._process.pid}, is stopped by a "
+                "signal or a debugger; continue it with `kill -CONT`, or end it, then run again"
             )
 
     @property

@@ -4,15 +4,17 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from tinyfin.errors import BootError, FlashError, LinkError, ProtocolError, TargetError
+from tinyfin.errors import BootError, LinkError, ProtocolError, TargetError, TinyfinError
 from tinyfin.wire import messages as m
 from tinyfin.wire.frames import Deframer, Frame, encode_frame
 from tinyfin.wire.links import Deadline, Link, LinkLost
 from tinyfin.wire.messages import Answer, Request, WireError
+from tinyfin.wire.refusals import refused_pack
 from tinyfin.wire.timing import AnswerTime
 
 __all__ = ["Channel", "Counters", "Doubt", "TargetRebooted"]
@@ -79,6 +81,8 @@ class Channel:
         self._greeting = b""
         self._session = 0
         self._hello: m.Hello | None = None
+        self._heard_at = 0.0
+        """When the last bytes came."""
         self.timing = AnswerTime(self.answer_timeout_s)
 
     @property
@@ -166,6 +170,12 @@ class Channel:
         if boots > 1:
             kind = BootError
             why = f"it restarted {boots} times meanwhile; check its power supply and watchdog"
+        elif heard and self._is_silent(seconds):
+            kind = LinkError
+            why = (
+                "frames came at first, then nothing; the terminal hangs or the line is broken. "
+                "Reset the target and check the cable"
+            )
         elif heard:
             why = "frames came, but no HELLO for this session; is another program on this line?"
         elif logs:
@@ -177,6 +187,12 @@ class Channel:
             why = (
                 f"{received} bytes came, but no frame; check the baud rate and that the tinyfin "
                 "firmware runs there"
+            )
+        elif self._hello is not None:
+            kind = LinkError
+            why = (
+                "it answered before, and now not a byte came; the terminal hangs or the line is "
+                "broken. Reset the target and check the cable"
             )
         else:
             kind = BootError
@@ -258,6 +274,7 @@ class Channel:
             asked = True
             data = self.link.read(left)
             if data:
+                self._heard_at = time.monotonic()
                 self.counters.bytes_down += len(data)
                 damaged = self._deframer.damaged
                 self._frames.extend(self._deframer.feed(data))
@@ -273,14 +290,15 @@ class Channel:
 
     # ------------------------------------------------------------------ words
 
-    def _refused(self, report: m.ErrorReport) -> TargetError | Doubt:
+    def _is_silent(self, seconds: float) -> bool:
+        """Whether nothing came in the second half of a wait that is over."""
+        return time.monotonic() - self._heard_at > seconds / 2
+
+    def _refused(self, report: m.ErrorReport) -> TinyfinError | Doubt:
         if report.code == WireError.NO_SESSION:
             return Doubt()
         if report.code == WireError.NO_PACK:
-            return FlashError(
-                f"{self.link.name}: the terminal refused its pack: {report}; "
-                "build and flash it again"
-            )
+            return refused_pack(self.link.name, report.engine_error)
         if report.code == WireError.NOT_OFFERED:
             return ProtocolError(
                 f"{self.link.name}: the terminal does not offer this: {report}; a release leaves "
@@ -292,15 +310,36 @@ class Channel:
             "is its firmware of this version of tinyfin?"
         )
 
-    def _stuck(self, seconds: float, logs: int) -> TargetError:
-        """Nothing came for so long, since there were ``logs`` lines of log."""
-        came = self.counters.logs - logs
-        if came > _FLOOD_LOGS:
+    def _stuck(self, seconds: float, before: Counters) -> TargetError:
+        """The error when no answer came for so long; ``before``: the counters at its beginning."""
+        now = self.counters
+        logs = now.logs - before.logs
+        frames = now.frames_down - before.frames_down - logs
+        complaints = now.complaints - before.complaints
+        head = f"{self.link.name}: no answer for {seconds:g} s"
+        if logs > _FLOOD_LOGS:
             return ProtocolError(
-                f"{self.link.name}: no answer for {seconds:g} s, but {came} lines of log; logs "
-                "must leave the line to answers: send fewer of them"
+                f"{head}, but {logs} lines of log; logs must leave the line to answers: send fewer "
+                "of them"
             )
-        return LinkError(
-            f"{self.link.name}: no answer for {seconds:g} s; the terminal hangs or the line is "
-            "broken. Reset the target and check the cable"
+        if self._is_silent(seconds):
+            return LinkError(
+                f"{head}; the terminal hangs or the line is broken. Reset the target and check the "
+                "cable"
+            )
+        if complaints:
+            return LinkError(
+                f"{head}, but {complaints} complaints of damaged frames; what is sent to the "
+                "terminal gets damaged on its way: check cable, hub and baud rate"
+            )
+        received = now.bytes_down - before.bytes_down
+        if not frames and not logs:
+            return ProtocolError(
+                f"{head}, but {received} bytes that are no frame; something else writes to this "
+                "line: a crash handler, printf of the firmware, another program, or its baud rate "
+                "has changed"
+            )
+        return ProtocolError(
+            f"{head}, but {frames} frames and {logs} lines of log, none of them the answer; is the "
+            "terminal's firmware of this version of tinyfin?"
         )

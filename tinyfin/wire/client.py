@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tinyfin.errors import ProtocolError
 from tinyfin.wire import messages as m
@@ -39,7 +39,7 @@ class Client(Pipelined):
         then is the terminal's ring empty again.
         """
         progress = Deadline(self.deadline_s)
-        logs = self.counters.logs
+        before = replace(self.counters)
         tags: list[int] = []
         found: bytes | None = None
         lost: LinkLost | Doubt | None = None
@@ -71,7 +71,7 @@ class Client(Pipelined):
                     raise
                 lost = error
             if progress.passed:
-                raise self._stuck(progress.seconds, logs) from lost
+                raise self._stuck(progress.seconds, before) from lost
 
     def _was_damaged(self, frame: Frame, tags: list[int]) -> bool:
         """Whether the device says that it got no frame; raises what it says of the request."""

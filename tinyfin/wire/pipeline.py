@@ -6,7 +6,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tinyfin.errors import ProtocolError
 from tinyfin.wire import messages as m
@@ -75,7 +75,7 @@ class Pipelined(Channel):
         self._answers.clear()
         self._nacked = None
         progress = Deadline(self.deadline_s)
-        logs = self.counters.logs
+        before = replace(self.counters)
         lost: LinkLost | Doubt | None = None
         while True:
             try:
@@ -96,17 +96,17 @@ class Pipelined(Channel):
                 answer = self._receive(self._patience())
                 if answer is None:
                     if progress.passed:
-                        raise self._stuck(progress.seconds, logs)
+                        raise self._stuck(progress.seconds, before)
                     self._ask_again()
                     continue
                 self._take(answer)
                 if progress.passed and self._waiting[0].sequence not in self._answers:
-                    raise self._stuck(progress.seconds, logs)  # it talks, but never to the point
+                    raise self._stuck(progress.seconds, before)  # it talks, but never to the point
             except (LinkLost, Doubt) as error:
                 if isinstance(error, LinkLost) and not self.reconnect:
                     raise
                 if progress.passed:
-                    raise self._stuck(progress.seconds, logs) from error
+                    raise self._stuck(progress.seconds, before) from error
                 lost = error
                 continue
             while self._waiting and self._waiting[0].sequence in self._answers:
@@ -114,7 +114,7 @@ class Pipelined(Channel):
                 self._progress_at = time.monotonic()
                 yield self._answers.pop(self._waiting.popleft().sequence)
                 progress.restart()
-                logs = self.counters.logs
+                before = replace(self.counters)
 
     def ordered(self, request: int, payload: bytes = b"") -> bytes:
         """One ordered frame, and its answer's payload."""

@@ -29,7 +29,9 @@ from tinyfin.text import one_line
 from tinyfin.wire import messages as m
 from tinyfin.wire.frames import Deframer, Frame
 
-__all__ = ["MAGIC", "MOST_BYTES", "Entry", "Kind", "Transcript", "Writer", "describe", "entries", "read"]
+__all__ = [
+    "MAGIC", "MOST_BYTES", "Entry", "Kind", "Transcript", "Writer", "describe", "entries", "read",
+]  # fmt: skip
 
 MAGIC = b"tinyfin transcript 1\n"
 MOST_BYTES = 32 << 20
@@ -81,13 +83,12 @@ class Writer:
             path.unlink(missing_ok=True)
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
             self._raw = os.fdopen(os.open(path, flags, 0o600), "wb")
+            # no name and no time in the header: the same wire gives the same file
+            self._file = gzip.GzipFile(
+                filename="", fileobj=self._raw, mode="wb", compresslevel=1, mtime=0
+            )
         except OSError as error:
             self._stop(error)
-            return
-        # no name and no time in the header: the same wire gives the same file
-        self._file = gzip.GzipFile(
-            filename="", fileobj=self._raw, mode="wb", compresslevel=1, mtime=0
-        )
         self._write(MAGIC + json.dumps(dict(about)).encode() + b"\n")
 
     def put(self, kind: Kind, data: bytes) -> None:

@@ -22,6 +22,7 @@ from tinyfin.pack.plan import compile_plan, repack
 from tinyfin.targets import build as building
 from tinyfin.targets import catalogue
 from tinyfin.tflite.model import load
+from tinyfin.wire.refusals import refused_pack
 
 __all__ = ["BenchResult", "bench"]
 
@@ -114,7 +115,7 @@ def bench(
         client = session.client
         hello = client.connect()
         if hello.open_error:
-            raise TargetError(f"{target.name}: refuses the plan, error {hello.open_error}")
+            raise refused_pack(target.name, hello.open_error)
         assert session.instructions is not None
         for i, row in enumerate(rows):
             answer = client.infer(row.tobytes(), measure=True)

@@ -7,14 +7,15 @@ import zlib
 
 import numpy as np
 
-from tinyfin.errors import FlashError, MismatchError
+from tinyfin.errors import MismatchError
 from tinyfin.hil.replays.localize import verdict_difference
 from tinyfin.hil.replays.sender import Sent
 from tinyfin.pack.container import Pack
 from tinyfin.pack.plan import describe
 from tinyfin.twin import Replay as Expected
-from tinyfin.twin import Twin, error_name
+from tinyfin.twin import Twin
 from tinyfin.wire.messages import Hello, Verdict, Verdicts
+from tinyfin.wire.refusals import refused_pack
 
 __all__ = ["Comparer", "refuse_other_pack"]
 
@@ -22,16 +23,13 @@ __all__ = ["Comparer", "refuse_other_pack"]
 def refuse_other_pack(
     name: str, pack: Pack, twin: Twin, types: tuple[int, ...], hello: Hello
 ) -> None:
-    """FlashError when the terminal refused its own pack, MismatchError when it runs one of another
-    shape than ``pack``: then not even its frames would be understood."""
+    """Raises what :func:`refused_pack` says when the terminal refused its own pack, MismatchError
+    when it runs one of another shape than ``pack``: then not even its frames would be understood.
+    """
     if hello.open_error:
-        why = error_name(hello.open_error)
-        if why.startswith("TFIN_E_KERNEL") and pack.plan is not None:
-            needed = describe(pack.plan)["kernel_names"]
-            why += f"; the pack's network needs {', '.join(needed)}"
-        raise FlashError(
-            f"{name}: the terminal refused its own pack ({why}); build and flash it again"
-        )
+        needed = () if pack.plan is None else describe(pack.plan)["kernel_names"]
+        detail = f"the pack's network needs {', '.join(needed)}" if needed else ""
+        raise refused_pack(name, hello.open_error, detail)
     mine = (len(types), twin.feature_count, twin.input_count, twin.output_count, twin.state_size)
     its = (hello.fields, hello.features, hello.inputs, hello.outputs, hello.state_bytes)
     if mine != its:

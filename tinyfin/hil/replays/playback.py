@@ -7,13 +7,13 @@ twice is sent once. A restart in the transcript is a restart in the playback.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from tinyfin.errors import InputError
 from tinyfin.hil.lines.transcript import Entry, Kind, Transcript, entries
+from tinyfin.hil.replays.differences import fields
 from tinyfin.wire import messages as m
 from tinyfin.wire.client import Client
 from tinyfin.wire.frames import Frame
@@ -235,32 +235,26 @@ def _compare(step: Step, got: bytes, result: PlaybackResult) -> None:
     if step.answer is None:
         return
     result.compared += 1
-    if _same(step, step.answer, got):
+    if not (differences := _differences(step.request, step.answer, got)):
         return
     result.differing += 1
     if result.first is None:
         result.first = {
             "at_s": round(step.at_us / 1e6, 6), "request": step.what, "number": result.sent,
-            "recorded": step.answer.hex(), "got": got.hex(),
+            "differences": differences, "recorded": step.answer.hex(), "got": got.hex(),
         }  # fmt: skip
 
 
-def _same(step: Step, recorded: bytes, got: bytes) -> bool:
-    if step.request == Request.CHECKPOINT_REQUEST:
-        return recorded[2:] == got[2:]  # the number expected next is the session's own
-    if step.request == Request.INFER:
-        return _without_ticks(recorded) == _without_ticks(got)
-    if step.request == Request.EVENTS and recorded[:1] and recorded[0] & 1:
-        # ticks are another time's: the digest over features and outputs, and the count, remain
-        return struct.unpack_from("<BI", recorded, 1) == struct.unpack_from("<BI", got, 1)
-    return recorded == got
-
-
-def _without_ticks(payload: bytes) -> tuple[object, ...]:
-    if not payload:
-        return ()
-    said = m.parse_inferred(payload)
-    return (said.error, said.raw, said.output_count, said.output)
+def _differences(request: int, recorded: bytes, got: bytes) -> list[dict[str, Any]]:
+    """The fields in which two answers differ, with what was recorded and what came now."""
+    if recorded == got:
+        return []
+    expected, found = fields(request, recorded), fields(request, got)
+    return [
+        {"field": name, "expected": expected.get(name), "found": found.get(name)}
+        for name in {**expected, **found}
+        if expected.get(name) != found.get(name)
+    ]
 
 
 def count(transcript: Transcript) -> int:

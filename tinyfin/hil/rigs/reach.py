@@ -145,6 +145,8 @@ class _Emulated(Reach):
             self._emulator.wait(_GONE_S)
         try:
             self._emulator.check()
+        except BenchError as error:
+            raise BenchError(f"{self.name}: {error}") from error
         except TargetError as error:
             raise BenchError(
                 f"{self.name}: {error}; if nobody ended it, look at the machine's memory, then "

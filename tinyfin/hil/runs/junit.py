@@ -89,7 +89,8 @@ def _case(result: RigResult, target: TargetResult, case: Case) -> xml.Element:
         said.text = _clean(f"{case.failure.message}\n{case.failure.advice}")
     elif case.status != PASSED:
         xml.SubElement(made, "error", type="bench", message="it was never proven")
-    out = [case.about] if case.about else []
+    out = [case.about if case.status == PASSED else f"to be proven: {case.about}"]
+    out = out if case.about else []
     out += [f"{name}: {case.facts[name]}" for name in _FACTS if case.facts.get(name) is not None]
     if case.note and case.status != SKIPPED:
         out.append(case.note)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from tinyfin.errors import LinkError
@@ -19,7 +20,7 @@ class BenchLink(LinkAround):
     """Passes everything on to ``inner`` and writes it down.
 
     check: raises BenchError when the target is gone for a reason of the bench (its emulator was
-    killed, its lease ran out): then that is what the caller gets, not the link's own words.
+    killed or stopped): then that is what the caller gets, not the link's own words.
     :attr:`deadline` ends everything on this line; None lets it go on.
     """
 
@@ -30,6 +31,7 @@ class BenchLink(LinkAround):
         """Where things stood, for the message of the deadline."""
         self._writer = writer
         self._check = check
+        self._looked_at = 0.0
         self._record(Kind.OPENED, inner.name.encode())
 
     def read(self, timeout_s: float) -> bytes:
@@ -44,9 +46,11 @@ class BenchLink(LinkAround):
             if data:
                 self._record(Kind.DOWN, data)
                 return data
+            if time.monotonic() - self._looked_at > _LOOK_S:
+                self._looked_at = time.monotonic()
+                self._check(False)
             if end.passed:
                 return b""
-            self._check(False)
 
     def write(self, data: bytes) -> None:
         self._on_time()

@@ -356,15 +356,13 @@ def capabilities(hello: Hello) -> list[str]:
 
 
 def check_hello(name: str, hello: Hello, spec: TargetSpec, flashed: Flashed) -> None:
-    """FlashError unless what answers is what was flashed."""
+    """FlashError unless what answers is what was flashed, MismatchError when it computes the pack's
+    golden vectors wrong."""
     from tinyfin.pack.container import parse_pack
-    from tinyfin.twin import error_name
+    from tinyfin.wire.refusals import refused_pack
 
     if hello.open_error:
-        raise FlashError(
-            f"{name}: the terminal refused its own pack ({error_name(hello.open_error)}); make the "
-            "pack again with this version of tinyfin, then flash it"
-        )
+        raise refused_pack(name, hello.open_error)
     if hello.target != spec.target and not (spec.target == HOST and hello.target == "host"):
         raise FlashError(
             f"{name}: a {hello.target} answers, not a {spec.target}; another board is at this "
