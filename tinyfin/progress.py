@@ -20,6 +20,8 @@ from typing import Any
 
 import click
 
+from tinyfin.text import one_line, printable
+
 __all__ = [
     "FIRST_S", "Screen", "Stage", "begin", "end", "hush", "say", "showing", "shown", "stage",
 ]  # fmt: skip
@@ -136,13 +138,13 @@ class Screen:
         with self._lock:
             self.erase()
             if not self.quiet or text.startswith("WARNING"):
-                click.echo(text, err=True)
+                click.echo(printable(text), err=True)
 
     def draw(self, text: str) -> None:
         """The line that moves."""
         with self._lock:
             width = shutil.get_terminal_size().columns - 1
-            sys.stderr.write("\r\x1b[K" + text[:width])
+            sys.stderr.write("\r\x1b[K" + one_line(text)[:width])
             sys.stderr.flush()
             self._drawn = True
 
@@ -251,7 +253,7 @@ def shown(what: str, rows: Any, unit: str = "rows") -> Iterator[Any]:
 def say(text: str) -> None:
     """A line on stderr."""
     if _screen is None:
-        click.echo(text, err=True)
+        click.echo(printable(text), err=True)
     else:
         _screen.say(text)
 

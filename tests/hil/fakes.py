@@ -25,7 +25,8 @@ Hook = Callable[["Line", bytes], bytes | None]
 
 
 def log_frame(text: str) -> bytes:
-    return encode_frame(0x8E, 0, bytes([2, len(text)]) + text.encode())
+    data = text.encode()
+    return encode_frame(0x8E, 0, bytes([2, len(data)]) + data)
 
 
 class Line:

@@ -215,7 +215,7 @@ def test_an_independent_parser_reads_the_same() -> None:
     kinds = {name: type(found) for name, found in said.items() if found is not None}
     assert kinds == {"parity": Failure_, "soak": Error_, "infer": Skipped_}
     assert said["parity"].type == "mismatch"
-    assert said["parity"].message == 'row 3: "a" & <b> \ufffd[0m differs'
+    assert said["parity"].message == r'row 3: "a" & <b> \x1b[0m differs'
     assert said["infer"].message == "not offered"
     assert {case.classname for case in suite} == {"rig.m4"}
     assert {p.name: p.value for p in suite.properties()}["capabilities"] == "ticks, stack"

@@ -22,6 +22,7 @@ import click
 from tinyfin import __version__, files, packages, progress
 from tinyfin.cli.ending import watch_signals
 from tinyfin.errors import InputError, Interrupted, TinyfinError
+from tinyfin.text import json_safe, printable
 
 __all__ = ["VERBS", "main"]
 
@@ -91,7 +92,7 @@ class _Verbs(click.Group):
         if args is None:
             watch_signals()
             for stream in (sys.stdout, sys.stderr):
-                if isinstance(stream, io.TextIOWrapper):  # a file's name may be no UTF-8
+                if isinstance(stream, io.TextIOWrapper):  # a console may lack a character
                     stream.reconfigure(errors="backslashreplace")
         try:
             with progress.showing(progress.Screen()):
@@ -138,8 +139,8 @@ def _fail(error: TinyfinError, as_json: bool) -> None:
                 "exit_code": error.exit_code,
             }
         }
-        click.echo(json.dumps(report, indent=2))
-    click.echo(f"error: {error}".encode(errors="backslashreplace").decode(), err=True)
+        click.echo(json_safe(json.dumps(report, indent=2)))
+    click.echo(f"error: {printable(str(error))}", err=True)
     sys.exit(error.exit_code)
 
 

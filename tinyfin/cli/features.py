@@ -288,7 +288,7 @@ def _text(rows: list[dict[str, Any]], together: dict[str, int] | None) -> str:
             cost += f", {row['instructions']} instructions"
         reason = f", {_sides(row)}" if _sides(row) else ""
         lines += [
-            click.style(row["name"], bold=True) + f"  ({cost}{reason})",
+            f"{row['name']}  ({cost}{reason})",
             f"    {row['definition']}",
             f"    known: {MOMENTS[row['moment']]}",
             f"    catches: {row['catches'] or 'unstated'}",

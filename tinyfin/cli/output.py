@@ -12,6 +12,7 @@ import click
 
 from tinyfin import progress
 from tinyfin.claims import claimed
+from tinyfin.text import json_safe, printable
 
 __all__ = ["claim", "emit", "json_option", "note"]
 
@@ -50,13 +51,14 @@ def claim(*paths: str | Path | None, make_folder: bool = False, shared: bool = F
 def emit(result: Mapping[str, Any], as_json: bool, text: str) -> None:
     """Print a verb's result: ``result`` as JSON, or ``text`` for people."""
     if as_json:
-        text = json.dumps(result, indent=2, ensure_ascii=False, default=_plain)
-    click.echo(text.encode(errors="backslashreplace").decode())
+        click.echo(json_safe(json.dumps(result, indent=2, ensure_ascii=False, default=_plain)))
+    else:
+        click.echo(printable(text))
 
 
 def note(message: str) -> None:
     """Say something on the way, on stderr."""
-    progress.say(message.encode(errors="backslashreplace").decode())
+    progress.say(message)
 
 
 def _hush(context: click.Context, parameter: click.Parameter, value: bool) -> None:

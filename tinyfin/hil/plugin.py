@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pytest plugin: ``pytest --tinyfin-rig hil/rig.emulated.toml`` and two fixtures.
+"""The pytest plugin: ``pytest --tinyfin-rig=hil/rig.emulated.toml`` and two fixtures.
 
 ``terminal`` is a terminal of the rig, cold and answering; ``replay`` replays transactions on it
 and compares. Every test that uses one of them runs once per target.
@@ -9,6 +9,7 @@ before a test needs it.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,12 +39,38 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """The marker."""
+    """The marker. UsageError where pytest has taken the rig for tests."""
+    _refuse_other_root(config)
     config.addinivalue_line(
         "markers",
         "capability(*names): skip where the terminal does not offer them: ticks, stack, infer, "
         "reboot, exit",
     )
+
+
+def _refuse_other_root(config: pytest.Config) -> None:
+    """Before it knows a plugin's options, pytest takes the word after ``--tinyfin-rig`` for a path
+    of tests, and may choose its root, and its settings, by it."""
+    words = [str(word) for word in config.invocation_params.args]
+    ours = [at + 1 for at, word in enumerate(words) if word in ("--tinyfin-rig", "--tinyfin-run")]
+    there = config.invocation_params.dir
+    given = [there / words[at] for at in ours if at < len(words) and (there / words[at]).exists()]
+    if not given or any(word.startswith("--rootdir") for word in words):
+        return
+    paths = [
+        there / word.partition("::")[0] for at, word in enumerate(words)
+        if at not in ours and not word.startswith("-")
+    ]  # fmt: skip
+    tests = [path.resolve() for path in paths if path.exists()] or [there]
+    root = config.rootpath
+    common = Path(os.path.commonpath([path if path.is_dir() else path.parent for path in tests]))
+    at_tests = all(path.is_relative_to(root) for path in tests)
+    has_settings = config.inipath is not None or (root / "setup.py").is_file()
+    if not at_tests or not (has_settings or root == common):
+        raise pytest.UsageError(
+            f"pytest took {given[0]} for tests and {root} for its root; write --tinyfin-rig=FILE "
+            "and --tinyfin-run=RUN, with the equals sign"
+        )
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -95,11 +122,12 @@ def terminal(request: pytest.FixtureRequest, tinyfin_target: Bench) -> Terminal:
     """The terminal, cold, whatever the test before has left; see docs/hil.md for what it does."""
     needs = [name for mark in request.node.iter_markers("capability") for name in mark.args]
     from tinyfin.errors import TinyfinError
+    from tinyfin.text import printable
 
     try:
         found = tinyfin_target.terminal()
     except TinyfinError as error:
-        pytest.fail(f"{error.kind}: {error}", pytrace=False)
+        pytest.fail(printable(f"{error.kind}: {error}"), pytrace=False)
     missing = [name for name in needs if name not in found.capabilities]
     if missing:
         pytest.skip(f"{tinyfin_target.name} does not offer {', '.join(missing)}")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tinyfin.pages.blocks import Block
+from tinyfin.text import printable
 
 __all__ = ["Section", "Verdict", "page"]
 
@@ -69,9 +70,15 @@ def page(
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
+        finalize=_shown,
     )
     text: str = environment.get_template("page.html").render(
         title=title, window_title=window_title or title, subtitle=subtitle, verdict=verdict,
         headline=headline, sections=sections, facts_file=facts_file,
     )  # fmt: skip
     return text
+
+
+def _shown(value: Any) -> Any:
+    """Text without marks that reverse the direction of writing, and the like."""
+    return printable(value) if type(value) is str else value

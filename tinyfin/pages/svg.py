@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 
 from markupsafe import Markup, escape
 
+from tinyfin.text import printable
+
 __all__ = ["WIDTH", "Axis", "Canvas", "Mark", "count_text", "figure_text", "power_text"]
 
 WIDTH = 560.0
@@ -135,7 +137,7 @@ class Canvas:
         """Text; ``anchor`` is start, middle or end."""
         self.texts.append(
             f'<text class="{escape(style)}" x="{x:.1f}" y="{y:.1f}" '
-            f'text-anchor="{escape(anchor)}">{escape(text)}</text>'
+            f'text-anchor="{escape(anchor)}">{escape(printable(text))}</text>'
         )
 
     def marks(self, axis: Axis, marks: Sequence[Mark], top: float, bottom: float) -> None:
@@ -152,7 +154,7 @@ class Canvas:
         head = (
             f'<svg viewBox="0 0 {self.width:.0f} {self.height:.0f}" role="img" '
             f'aria-labelledby="{escape(self.ident)}-t {escape(self.ident)}-d">'
-            f'<title id="{escape(self.ident)}-t">{escape(self.title)}</title>'
-            f'<desc id="{escape(self.ident)}-d">{escape(self.text_for_all)}</desc>'
+            f'<title id="{escape(self.ident)}-t">{escape(printable(self.title))}</title>'
+            f'<desc id="{escape(self.ident)}-d">{escape(printable(self.text_for_all))}</desc>'
         )
         return Markup(head + "".join(self.parts + self.texts) + "</svg>")

@@ -12,6 +12,7 @@ from enum import IntEnum, IntFlag
 from typing import NamedTuple
 
 from tinyfin.errors import ProtocolError
+from tinyfin.text import one_line
 
 __all__ = [
     "STATS",
@@ -150,8 +151,8 @@ class Reader:
         return (z >> 1) ^ -(z & 1)
 
     def text(self) -> str:
-        """One length byte, then that much text."""
-        return self.take(self.take(1)[0]).decode("utf-8", "replace")
+        """One length byte, then that much text; what a console would obey in it is escaped."""
+        return one_line(self.take(self.take(1)[0]).decode("utf-8", "replace"))
 
     def rest(self) -> bytes:
         """All that is left."""

@@ -13,6 +13,7 @@ from tinyfin.data.events import SCORE, Stream
 from tinyfin.errors import TinyfinError
 from tinyfin.hil.replays.portions import Portion
 from tinyfin.hil.replays.sender import Sender, Sent
+from tinyfin.text import one_line
 from tinyfin.twin import Replay, Twin
 from tinyfin.wire.client import Client
 from tinyfin.wire.messages import Verdict, parse_verdicts
@@ -41,7 +42,7 @@ class Mismatch:
 
     def __str__(self) -> str:
         note = f" ({self.note})" if self.note else ""
-        where = f"row {self.row} (id {self.id}, terminal {self.terminal})"
+        where = f"row {self.row} (id {self.id}, terminal {one_line(self.terminal)})"
         return (
             f"{where}: {self.field} differs: the target gives {self.got}, the workstation "
             f"{self.expected}{note}. Is the firmware built from this run's pack and engine?"

@@ -19,6 +19,7 @@ from tinyfin.data.transactions import Transactions, format_time
 from tinyfin.errors import TinyfinError
 from tinyfin.hil.reporting import detection
 from tinyfin.hil.reporting.judge import checks, passed
+from tinyfin.text import printable
 from tinyfin.training.evaluation.curves import curves, score_histogram
 
 __all__ = ["FORMAT", "clean", "collect"]
@@ -104,7 +105,7 @@ def collect(
 def clean(value: Any) -> Any:
     """The value as JSON knows it: plain numbers, no NaN, text without control characters."""
     if isinstance(value, Mapping):
-        return {_clean_text(str(key)): clean(entry) for key, entry in value.items()}
+        return {printable(str(key)): clean(entry) for key, entry in value.items()}
     if isinstance(value, np.ndarray):
         return clean(value.tolist())
     if isinstance(value, (list, tuple)):
@@ -117,12 +118,7 @@ def clean(value: Any) -> Any:
         return value
     if isinstance(value, bytes):
         return value.hex()
-    return _clean_text(str(value))
-
-
-def _clean_text(text: str) -> str:
-    text = text.encode("utf-8", "replace").decode("utf-8")
-    return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
+    return printable(str(value))
 
 
 def _mapping(replay: Any) -> dict[str, Any]:

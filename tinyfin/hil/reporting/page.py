@@ -14,6 +14,7 @@ from tinyfin.hil.failures import NOT_REACHED
 from tinyfin.hil.reporting.facts import collect
 from tinyfin.hil.reporting.sections import first_differences, headline, sections
 from tinyfin.pages.render import Verdict, page
+from tinyfin.text import json_safe
 
 if TYPE_CHECKING:
     from tinyfin.data.transactions import Transactions
@@ -74,7 +75,7 @@ def write(
     facts_path = html_path.with_suffix(".json") if json_path is None else Path(json_path)
     if facts_path == html_path:
         raise InputError(f"{html_path}: HTML and JSON have the same name; give another json_path")
-    content = json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    content = json_safe(json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False)) + "\n"
     for target, text in ((facts_path, content), (html_path, render(facts))):
         files.write(target, text, make_folder=True)
     return html_path

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from tinyfin.errors import BenchError, BudgetError, FlashError, MissingToolError, TargetError
 from tinyfin.hil.rigs.rigfile import HOST, Deadlines, Line, Power, TargetSpec
+from tinyfin.text import one_line
 from tinyfin.wire.frames import encode_frame
 from tinyfin.wire.links import Link, ProcessLink, TcpLink
 from tinyfin.wire.messages import Request
@@ -392,7 +393,7 @@ def run_command(
             if process.stdout is not None:
                 process.stdout.close()
     if process.returncode != 0:
-        tail = " | ".join(output.strip().splitlines()[-4:]) or "it said nothing"
+        tail = one_line(" | ".join(output.strip().splitlines()[-4:])) or "it said nothing"
         if shell and process.returncode == _NOT_FOUND:
             raise MissingToolError(f"{what}: `{shown}`: {tail}; install it, or mend the rig file")
         raise failure(f"{what}: `{shown}` ended with code {process.returncode}: {tail}")

@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 from tinyfin import progress
+from tinyfin.text import one_line
 
 __all__ = ["Display"]
 
@@ -45,4 +46,5 @@ class Display:
             progress.end(case)
 
     def _line(self, name: str, text: str) -> None:
-        progress.say(f"{time.monotonic() - self._start:7.1f} s  {name:12} {text}")
+        seconds = time.monotonic() - self._start
+        progress.say(one_line(f"{seconds:7.1f} s  {name:12} {text}"))

@@ -14,6 +14,7 @@ from xml.etree import ElementTree as xml
 from tinyfin import files
 from tinyfin.hil.failures import FailureKind
 from tinyfin.hil.runs.results import PASSED, SKIPPED, Case, RigResult, TargetResult
+from tinyfin.text import printable
 
 __all__ = ["document", "write"]
 
@@ -110,5 +111,5 @@ def _words(value: Any) -> str:
 
 
 def _clean(text: str) -> str:
-    """Without the characters that XML does not have."""
-    return "".join(c if c in "\t\n" or c.isprintable() else "\ufffd" for c in text)
+    """Without what XML does not have, and without what a console or an editor would obey."""
+    return printable(text)

@@ -29,6 +29,7 @@ from tinyfin.hil.runs import junit
 from tinyfin.hil.runs.results import Case, RigResult, TargetResult
 from tinyfin.hil.runs.suites import Suite
 from tinyfin.hil.runs.target import Job, TargetRun, Tell
+from tinyfin.text import json_safe
 
 __all__ = ["forget_results", "jobs", "run_rig", "write_results"]
 
@@ -249,7 +250,7 @@ def write_results(result: RigResult, folder: Path, *, junit_path: Path | None = 
     write_report(names["report"], result)
     junit.write(names["junit"], result)
     text = json.dumps(result.as_dict(), indent=1, ensure_ascii=False, default=str)
-    files.write(names["json"], text + "\n")
+    files.write(names["json"], json_safe(text) + "\n")
 
 
 def with_options(
