@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from tinyfin.data.transactions import RESULTS
 from tinyfin.errors import ConfigError, InputError, TinyfinError
+from tinyfin.hil.lines.transcript import Kind, Transcript, describe, entries
 from tinyfin.hil.replays.result import ReplayResult
 from tinyfin.hil.rigs.rigfile import Rig, select
 from tinyfin.hil.runs.results import Case
@@ -24,6 +25,7 @@ __all__ = ["Answered", "Bench", "Replayer", "Terminal"]
 
 Replayer = Callable[..., ReplayResult]
 
+_WIRE_LINES = 60
 _START_S = 800_000_000
 """When a test's first event happens: in May 2025."""
 
@@ -149,7 +151,9 @@ class Bench:
     """One target for a session of tests: brought up when it is first needed, and again after a
     test that lost it. Raises what the run of a rig raises, with its kind."""
 
-    def __init__(self, rig: Rig, name: str, run: Path | None = None) -> None:
+    def __init__(
+        self, rig: Rig, name: str, run: Path | None = None, folder: Path | None = None
+    ) -> None:
         (spec,) = select(rig, (name,)).values()
         what = run or rig.run
         if what is None:
@@ -159,8 +163,9 @@ class Bench:
         self.name = name
         keys: Sequence[bytes] = trusted_keys(what, ())
         self._job = Job(
-            name, spec, rig.deadlines, what, tuple(keys), (), what="pytest", boards=rig.boards
-        )
+            name, spec, rig.deadlines, what, tuple(keys), (), folder, what="pytest",
+            boards=rig.boards,
+        )  # fmt: skip
         self._target = TargetRun(self._job)
         self._up = False
         self._broken: TinyfinError | None = None
@@ -185,6 +190,24 @@ class Bench:
         client.reset_state()
         meta = parse_pack(flashed.pack, keys=flashed.keys).meta
         return Terminal(client, flashed.pack, tuple(str(name) for name in meta["fields"]))
+
+    def begin(self, test: str) -> None:
+        """Write down which test begins."""
+        self._target.remark(f"test {test}")
+
+    def wire(self) -> str:
+        """What went over the wire last, for people: the end of the transcript."""
+        records = self._target.recent
+        begun = [at for at, r in enumerate(records) if r.kind == Kind.NOTE]
+        lines = [describe(e) for e in entries(Transcript({}, records[begun[-1] if begun else 0 :],
+                                                         True))]  # fmt: skip
+        return "\n".join(lines[-_WIRE_LINES:])
+
+    @property
+    def transcript(self) -> Path | None:
+        """Where the transcript is."""
+        folder, name = self._job.folder, self._target.result.transcript
+        return folder / name if folder is not None and name else None
 
     def facts(self) -> dict[str, str]:
         """What stands beside the tests in the JUnit file."""

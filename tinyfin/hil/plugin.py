@@ -100,15 +100,31 @@ def _rig(config: pytest.Config) -> Any:
     return rig.load(given)
 
 
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """A test that failed shows what went over the wire, and names the whole transcript."""
+    outcome: Any = yield
+    report = outcome.get_result()
+    bench = getattr(item, "funcargs", {}).get(_TARGET)
+    if bench is None or not report.failed:
+        return
+    report.sections.append((f"wire of {bench.name}", bench.wire()))
+    if bench.transcript is not None:
+        item.user_properties.append(("tinyfin_transcript", str(bench.transcript)))
+        report.sections.append(("transcript", f"tinyfin hil transcript {bench.transcript}"))
+
+
 @pytest.fixture(scope="session")
 def tinyfin_target(
-    request: pytest.FixtureRequest, record_testsuite_property: Any
-) -> Iterator[Bench]:
+    request: pytest.FixtureRequest, record_testsuite_property: Any,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Bench]:  # fmt: skip
     """A target of the rig: leased, flashed and booted for the whole session."""
     from tinyfin.hil.bench_terminal import Bench
 
     run = request.config.getoption("--tinyfin-run")
-    bench = Bench(_rig(request.config), request.param, Path(run) if run else None)
+    bench = Bench(_rig(request.config), request.param, Path(run) if run else None,
+                  tmp_path_factory.mktemp("tinyfin"))  # fmt: skip
     try:
         yield bench
         for name, value in bench.facts().items():
@@ -124,6 +140,7 @@ def terminal(request: pytest.FixtureRequest, tinyfin_target: Bench) -> Terminal:
     from tinyfin.errors import TinyfinError
     from tinyfin.text import printable
 
+    tinyfin_target.begin(request.node.nodeid)
     try:
         found = tinyfin_target.terminal()
     except TinyfinError as error:

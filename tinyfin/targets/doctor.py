@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import os
 import platform
 import re
 import shutil
@@ -17,6 +18,7 @@ from typing import Any
 from tinyfin import paths
 from tinyfin.errors import TinyfinError, ToolError
 from tinyfin.targets import system
+from tinyfin.wire.devices import how_to_be_let_in
 
 __all__ = ["Finding", "examine"]
 
@@ -46,7 +48,7 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Look at everything; runs each program once, with a deadline, to ask its version."""
-    return [_python(), *_packages(), _native(), _project(), *_programs()]
+    return [_python(), *_packages(), _native(), _project(), *_programs(), _ports()]
 
 
 def _python() -> Finding:
@@ -153,6 +155,20 @@ def _project() -> Finding:
     except TinyfinError as error:
         return Finding("firmware", "files", False, "", True, "the firmware's sources", str(error))
     return Finding("firmware", "files", True, where, True, "the firmware's sources", "")
+
+
+def _ports() -> Finding:
+    """Whether this user may open the serial ports that are plugged in."""
+    why = "boards: this user may open the serial ports that are plugged in"
+    try:
+        from serial.tools.list_ports import comports
+    except ImportError:
+        return Finding("serial ports", "access", False, "", False, why, "pip install tinyfin")
+    devices = sorted(port.device for port in comports())
+    closed = [device for device in devices if not os.access(device, os.R_OK | os.W_OK)]
+    mend = "; ".join(f"{device}: {how_to_be_let_in(device)}" for device in closed)
+    found = f"{len(devices) - len(closed)} of {len(devices)}" if devices else "none plugged in"
+    return Finding("serial ports", "access", not closed, found, False, why, mend)
 
 
 def _programs() -> list[Finding]:

@@ -14,6 +14,7 @@ import fcntl
 import grp
 import os
 import pwd
+import re
 import stat
 import termios
 from collections.abc import Iterator
@@ -22,7 +23,10 @@ from pathlib import Path
 from tinyfin.errors import BenchError
 from tinyfin.text import one_line
 
-__all__ = ["BUSY", "explain", "lock", "process_words", "unlock", "user_name", "users_of"]
+__all__ = [
+    "BUSY", "explain", "how_to_be_let_in", "lock", "process_words", "unlock", "user_name",
+    "users_of",
+]  # fmt: skip
 
 BUSY = (errno.EBUSY, errno.EAGAIN)
 """Errors of a port that another program has locked."""
@@ -113,7 +117,12 @@ def explain(device: str, error: BaseException) -> str:
         users = ", ".join(users_of(device)) or "another program, perhaps another user's"
         return f"{device}: in use by {users}; end that program, or wait for it"
     if number in (errno.EACCES, errno.EPERM):
-        return f"{device}: this user may not open it; {_how_to_be_let_in(device)}"
+        return f"{device}: this user may not open it; {how_to_be_let_in(device)}"
+    if re.fullmatch(r"(\\\\\.\\)?COM\d+:?", device, re.I):
+        return (
+            f"{device}: is a name of Windows, where tinyfin runs in WSL 2: attach the board there "
+            f"(usbipd attach --wsl) and use its name of Linux; {_what_is_there()}"
+        )
     if number in (errno.ENOENT, errno.ENODEV, errno.ENXIO):
         return f"{device}: there is no such port; {_what_is_there()}"
     if number in (errno.ENOTTY, errno.EINVAL, errno.ENOTDIR, errno.EISDIR):
@@ -131,7 +140,8 @@ def _number(error: BaseException) -> int | None:
     return number
 
 
-def _how_to_be_let_in(device: str) -> str:
+def how_to_be_let_in(device: str) -> str:
+    """What gives this user access to a port."""
     rules = "copy hil/70-tinyfin.rules to /etc/udev/rules.d and plug the board in again"
     try:
         group = grp.getgrgid(os.stat(device).st_gid)

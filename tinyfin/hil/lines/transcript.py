@@ -40,6 +40,7 @@ half from its end."""
 _READ_BYTES = 1 << 28
 _READ_RECORDS = 2_000_000
 _CHUNK_BYTES = 1 << 20
+_RECENT = 200
 _VARINT_BYTES = 10
 _RECORD_BYTES = 32
 """What a record counts besides its data: so there are at most 1,048,576 of them."""
@@ -73,6 +74,9 @@ class Writer:
     ) -> None:
         self.path = path
         self.stopped = ""
+        self.recent: deque[Record] = deque(maxlen=_RECENT)
+        """The last records, whatever becomes of the file."""
+        self._begun = time.monotonic()
         self._half = self._left = most_bytes // 2
         self._end: deque[tuple[float, Kind, bytes]] = deque()
         self._end_bytes = self._dropped = 0
@@ -93,9 +97,10 @@ class Writer:
 
     def put(self, kind: Kind, data: bytes) -> None:
         """Append a record; nothing happens after :meth:`close`."""
+        now = time.monotonic()
+        self.recent.append(Record(kind, int((now - self._begun) * 1e6), data))
         if self._file is None:
             return
-        now = time.monotonic()
         if self._left >= len(data) and not self._end:
             self._left -= len(data) + _RECORD_BYTES
             self._append(now, kind, data)

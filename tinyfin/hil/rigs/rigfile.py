@@ -115,7 +115,7 @@ class Port(_Section):
             raise ValueError("give serial_number, location or vid_pid of the port, or its url")
         if self.url and any(usb):
             raise ValueError("url stands alone: it is no USB port")
-        if self.url and re.match(r"(/dev/|COM\d)", self.url):
+        if self.url and re.match(r"(/dev/|(\\\\\.\\)?COM\d)", self.url, re.I):
             raise ValueError(
                 f"{self.url} is a device name, which may be another board's tomorrow; write "
                 "serial_number, location or vid_pid (`tinyfin hil suggest` prints them)"

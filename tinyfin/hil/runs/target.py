@@ -13,7 +13,7 @@ from typing import Any
 
 from tinyfin.errors import BenchError, BootError, FlashError, TargetError
 from tinyfin.hil.failures import NOT_REACHED, Failure, FailureKind
-from tinyfin.hil.lines.transcript import Kind, Writer
+from tinyfin.hil.lines.transcript import Kind, Record, Writer
 from tinyfin.hil.rigs.lease import Lease
 from tinyfin.hil.rigs.ports import lease_names
 from tinyfin.hil.rigs.reach import Flashed, Reach, reach
@@ -195,7 +195,7 @@ class TargetRun:
             case.note = f"this terminal does not offer {', '.join(missing)}"
             return False
         self._limit(suite.deadline_s)
-        self._remark(f"suite {suite.name}")
+        self.remark(f"suite {suite.name}")
         self.client.connect(self.job.deadlines.boot_s)
         if suite.malformed.frames:
             from tinyfin.hil.runs.hostile import send_hostile
@@ -296,7 +296,7 @@ class TargetRun:
         for name, action in self.reach.rungs():
             said = str(first)
             try:
-                self._remark(f"ladder: {name}")
+                self.remark(f"ladder: {name}")
                 action(self._link)
                 hello = self.client.connect(self.job.deadlines.boot_s)
             except TargetError as error:
@@ -342,9 +342,15 @@ class TargetRun:
     def _note(self, text: str) -> None:
         self._say("note", text=text)
 
-    def _remark(self, text: str) -> None:
+    def remark(self, text: str) -> None:
+        """Write a note into the transcript."""
         if self._writer is not None:
             self._writer.put(Kind.NOTE, text.encode())
+
+    @property
+    def recent(self) -> list[Record]:
+        """The last records of the transcript, if one is written."""
+        return [] if self._writer is None else list(self._writer.recent)
 
     def _say(self, event: str, **facts: Any) -> None:
         self.tell({"target": self.job.name, "event": event, **facts})
