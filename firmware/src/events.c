@@ -16,6 +16,7 @@ enum {
     HEAD_FRAUD = 0x04,        /* notice */
     HEAD_TOKEN = 0x08,        /* notice */
     HEAD_SAME_AGE = 0x10,     /* notice */
+    HEAD_CLOCK = 0x82,        /* an outcome's kind, and what no outcome has: the clock is set */
     HEAD_ID = 0x60,
     HEAD_ID_NEXT = 0x00,
     HEAD_ID_DELTA = 0x20,
@@ -207,6 +208,11 @@ int tfin_events_next(tfin_events *e)
     e->taken++;
     uint8_t head = (uint8_t)tfin_get(&e->in, 1);
     e->kind = head & HEAD_KIND;
+    if (head == HEAD_CLOCK) {
+        e->kind = TFIN_KIND_CLOCK;
+        e->clock_s = read_time(e);
+        return e->in.bad ? -1 : 1;
+    }
     if ((head & (uint8_t)~head_allowed[e->kind]) != 0) {
         return -1;
     }

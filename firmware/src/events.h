@@ -21,7 +21,7 @@ typedef struct tfin_fields {
     int32_t *before;        /* per field the value before the last one, of those that 32 bits hold */
 } tfin_fields;
 
-enum tfin_event_kind { TFIN_KIND_SCORE, TFIN_KIND_SCORE_OUTCOME, TFIN_KIND_OUTCOME, TFIN_KIND_NOTICE };
+enum tfin_event_kind { TFIN_KIND_SCORE, TFIN_KIND_SCORE_OUTCOME, TFIN_KIND_OUTCOME, TFIN_KIND_NOTICE, TFIN_KIND_CLOCK };
 
 enum { TFIN_ACTION_AS_ADVISED = 3 }; /* of an outcome that comes with its score: what the verdict says */
 
@@ -45,6 +45,7 @@ typedef struct tfin_events {
     tfin_event event;
     tfin_outcome outcome;
     tfin_notice notice;
+    uint32_t clock_s; /* what the clock is to be set to */
 } tfin_events;
 
 /* flags of a frame: answer with ticks per score; a mask of plain fields follows t0 */

@@ -5,6 +5,9 @@
  */
 #include "tinyfin_port.h"
 
+#include <stdlib.h>
+#include <string.h>
+
 typedef void shim_hash(uint8_t digest[32], const uint8_t *data, size_t size);
 
 static shim_hash *hash_of_caller;
@@ -22,18 +25,31 @@ size_t shim_engine_size(void)
     return sizeof(tfin_engine);
 }
 
-void tfin_port_hash(uint8_t digest[32], const uint8_t *data, size_t size, tfin_progress *progress, void *context)
+/* The caller hashes in one go: words[0] is what has come so far, words[1] its size. */
+void tfin_port_hash_begin(tfin_port_hash *hash)
 {
-    (void)progress;
-    (void)context;
-    hash_of_caller(digest, data, size);
+    hash->words[0] = hash->words[1] = 0;
 }
 
-int tfin_port_verify(const uint8_t signature[64], const uint8_t public_key[32], const uint8_t *message, size_t size)
+void tfin_port_hash_update(tfin_port_hash *hash, const uint8_t *data, size_t size)
+{
+    uint8_t *held = realloc((void *)(uintptr_t)hash->words[0], (size_t)hash->words[1] + size);
+    memcpy(held + hash->words[1], data, size);
+    hash->words[0] = (uintptr_t)held;
+    hash->words[1] += size;
+}
+
+void tfin_port_hash_end(tfin_port_hash *hash, uint8_t digest[32])
+{
+    hash_of_caller(digest, (const uint8_t *)(uintptr_t)hash->words[0], (size_t)hash->words[1]);
+    free((void *)(uintptr_t)hash->words[0]);
+}
+
+uint32_t tfin_port_verify(const uint8_t signature[64], const uint8_t public_key[32], const uint8_t *message, size_t size)
 {
     (void)signature;
     (void)public_key;
     (void)message;
     (void)size;
-    return 1;
+    return TFIN_PORT_VERIFIED;
 }

@@ -26,6 +26,7 @@ int main(void)
 {
     tfin_engine engine;
     tfin_trust trust = {0};
+    trust.record = tinyfin_record;
     return tfin_open(&engine, tinyfin_pack, TINYFIN_PACK_BYTES, memory, sizeof memory, &trust);
 }
 """

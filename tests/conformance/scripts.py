@@ -7,7 +7,7 @@ import struct
 import zlib
 from collections.abc import Sequence
 
-from tests.features.streams import Step
+from tests.features.streams import Clock, Step
 from tinyfin.hil.measure import lab
 from tinyfin.twin import Twin
 from tinyfin.wire.events import EventsFrame, Outcome, field_types
@@ -22,31 +22,40 @@ class Script:
 
     def __init__(self, pack: bytes) -> None:
         self.pack = pack
-        self.twin = Twin(pack)
+        self.twin = Twin(pack, restarts=False)
         self.types = field_types(pack)
         self.tape = lab.Tape().add(lab.PACK, pack)
         self.scores = 0
         self._digest = 0
         self._wanted: list[int] = []
         self._frame: EventsFrame | None = None
-        self._now = 0
+        self._clock = Clock()
 
     def run(self, steps: Sequence[Step]) -> Script:
         """Append a stream and the state that it leaves."""
         for step in steps:
             match step:
                 case ("start", at):
-                    self._now = at
+                    self._clock = Clock(at)
+                case ("far", far):
+                    self._clock.wrong(far)
+                case ("leap", leap):
+                    self._clock.step(leap)
+                case ("rebase", leap):
+                    t = self._clock.step(leap)
+                    if not self._open(t).clock(t):
+                        assert self._fresh(t).clock(t)
+                    self.twin.rebase_time(0, t)
                 case ("score", leap, id, local, values, present):
-                    self._score(self._clock(leap), id, local, values, present)
+                    self._score(self._clock.step(leap), id, local, values, present)
                 case ("outcome", leap, id, result, response, action):
-                    t = self._clock(leap)
+                    t = self._clock.step(leap)
                     told = Outcome(t, result, action, response)
                     if not self._open(t).outcome(id, told):
                         assert self._fresh(t).outcome(id, told)
                     self.twin.outcome(0, id, t, result, response, action)
                 case ("notice", leap, id, token, back, fraud):
-                    t = self._clock(leap)
+                    t = self._clock.step(leap)
                     at = min(max(t - back, 0), _U32)
                     if not self._open(t).notice(id, token, t, at, bool(fraud)):
                         assert self._fresh(t).notice(id, token, t, at, bool(fraud))
@@ -59,17 +68,13 @@ class Script:
                     self._flush()
                     image = self.twin.export_state(0)
                     self.tape.add(lab.RESTART, image)
-                    self.twin = Twin(self.pack)
+                    self.twin = Twin(self.pack, restarts=False)
                     self.twin.import_state(0, image)
         self._flush()
         self.tape.state(self.twin)
         self.twin.reset(0)
         self._digest = 0
         return self
-
-    def _clock(self, leap: int) -> int:
-        self._now = min(max(self._now + leap, 0), _U32)
-        return self._now
 
     def _score(
         self, t: int, id: int, local: int, values: Sequence[int], present: int

@@ -178,9 +178,20 @@ class Trust(ctypes.Structure):
         ("key_count", ctypes.c_uint8),
         ("allow_development_key", ctypes.c_uint8),
         ("minimum_security_counter", ctypes.c_uint32),
+        ("record", ctypes.POINTER(ctypes.c_uint32)),
         ("progress", _PROGRESS),
         ("progress_context", ctypes.c_void_p),
     ]
+
+
+STATS = (
+    "scored", "committed", "clock_clamps", "saturations", "pending_overflows", "unknown_outcomes",
+    "notices", "notice_duplicates", "label_overflows", "evictions",
+)  # fmt: skip
+"""The counters of ``tfin_stats``, in its order."""
+
+RECORD_OF_PACK = (ctypes.c_uint32 * 1)(0)
+"""For ``tfin_trust.record``: an application that reads the pack's own schema."""
 
 
 @dataclass
@@ -248,7 +259,8 @@ class Receipt:
             raise Refused(error_name(rc, self.lib))
 
     def verify(self, allow: bool = True) -> int:
-        trust = Trust(b"", 0, allow, 0, _PROGRESS(lambda _: None), None)
+        self._progress = _PROGRESS(lambda _: None)
+        trust = Trust(b"", 0, allow, 0, RECORD_OF_PACK, self._progress, None)
         return int(
             self.lib.tfin_verify(
                 self.buffer.pointer, self.pack.pointer, ctypes.c_size_t(self.pack.size),
@@ -264,6 +276,7 @@ class Engine:
         self, pack: bytes, *, lib: ctypes.CDLL | None = None, allow: bool = True,
         keys: Sequence[bytes] = (), counter: int = 0, pack_shift: int = 0, memory_shift: int = 0,
         memory_less: int = 0, memory_size: int | None = None, receipt: Receipt | None = None,
+        record: Sequence[int] = (0,),
     ) -> None:  # fmt: skip
         self.lib = lib or library()
         self._pack = Buffer(len(pack), pack, pack_shift)
@@ -273,7 +286,8 @@ class Engine:
         self._engine = Buffer(512)
         self._calls = 0
         self._progress = _PROGRESS(self._count)
-        trust = Trust(b"".join(keys), len(keys), allow, counter, self._progress, None)
+        words = (ctypes.c_uint32 * len(record))(*record)
+        trust = Trust(b"".join(keys), len(keys), allow, counter, words, self._progress, None)
         if receipt is not None:
             self._pack = receipt.pack
             self._check(
@@ -356,6 +370,26 @@ class Engine:
 
     def erase(self, token: int) -> None:
         self._check(self.lib.tfin_erase_card(self._engine.pointer, ctypes.c_uint64(token)))
+
+    def memory(self) -> bytes:
+        """All that the caller gave: state and scratch."""
+        return bytes(self._memory)
+
+    def stats(self, name: str) -> int:
+        numbers = (ctypes.c_uint32 * len(STATS))()
+        self._check(self.lib.tfin_get_stats(self._engine.pointer, ctypes.byref(numbers)))
+        return numbers[STATS.index(name)]
+
+    def recheck(self, piece: int) -> int:
+        """Hash the pack again to its end; how many calls said that there is more."""
+        held, calls = Buffer(512), 0
+        while (left := self.lib.tfin_recheck_pack(self._engine.pointer, held.pointer, piece)) > 0:
+            calls += 1
+        self._check(left)
+        return calls
+
+    def rebase(self, t: int) -> None:
+        self._check(self.lib.tfin_rebase_time(self._engine.pointer, ctypes.c_uint32(t)))
 
     def reset(self) -> None:
         self._check(self.lib.tfin_reset(self._engine.pointer))

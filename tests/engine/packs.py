@@ -279,8 +279,8 @@ CRITICAL = ("SCHM", "PROG", "MAPS", "PLAN", "READ", "CALI", "DECI", "GOLD")
 
 
 def maps(n: int) -> bytes:
-    """Every feature from -32768..32767 to -128..127, with a bend at 0."""
-    knots = struct.pack("<hbBi hbBi hbBi", -32768, -128, 0, 128 * 2, 0, 0, 0, 120 * 2, 32767, 127,
+    """Every feature from -32768..32767 to -128..120, with a bend at 0."""
+    knots = struct.pack("<hbBi hbBi hbBi", -32768, -128, 0, 128 * 2, 0, 0, 0, 120 * 2, 32767, 120,
                         0, 0)  # fmt: skip
     entries = b"".join(struct.pack("<IHH", 8 + 8 * n, 3, 0) for _ in range(n))
     return struct.pack("<HHI", n, 0, 0) + entries + knots

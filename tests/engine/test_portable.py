@@ -27,7 +27,9 @@ TARGETS: dict[str, tuple[str, tuple[str, ...]]] = {
     "xtensa-lx106": (XTENSA, ()),
 }
 LIBC = {"memcpy", "memset", "memcmp"}
-PORT = {"tfin_port_hash", "tfin_port_verify"}
+PORT = {
+    "tfin_port_hash_begin", "tfin_port_hash_update", "tfin_port_hash_end", "tfin_port_verify",
+}  # fmt: skip
 # What the compiler itself calls for 64-bit arithmetic that the core lacks. No float among them.
 HELPERS = {
     ARM: r"__aeabi_(u?i?divmod|u?idiv|u?ldivmod|lmul|llsl|llsr|lasr)|__gnu_thumb1_case_\w+",
@@ -140,7 +142,7 @@ def test_never_calls_itself_and_its_stack_is_bounded(target: tuple[str, Built]) 
         return depth[function]
 
     indirect = {f for f, callees in built.calls.items() if "__indirect_call" in callees}
-    assert not indirect, "only the port calls through pointers"
+    assert indirect <= {"tfin_feed"}, "only the watchdog's hook is called through a pointer"
     worst = max(built.stack, key=lambda f: deepest(f, ()))
     print(f"{name}: {worst} needs {depth[worst]} bytes of stack")
     assert depth[worst] <= STACK_LIMIT_BYTES, worst

@@ -37,7 +37,7 @@ def test_bound_is_opened(name: str) -> None:
 
 def test_memory_is_asked_for_as_in_open(small: bytes) -> None:
     receipt = Receipt(small)
-    needed = ctypes.c_uint32.from_address(receipt.buffer.address).value
+    needed = ctypes.c_uint32.from_address(receipt.buffer.address + 4).value
     assert needed == receipt.lib.tfin_memory_size(
         receipt.pack.pointer, ctypes.c_size_t(len(small))
     )
@@ -77,11 +77,45 @@ def test_what_was_not_verified_cannot_be_bound(small: bytes) -> None:
     assert receipt.verify(allow=False) == code("TFIN_E_KEY")
     with pytest.raises(Refused, match="TFIN_E_UNVERIFIED"):
         Engine(small, receipt=receipt)
-    for at in range(0, 8, 4):  # memory_bytes, seal
-        ctypes.memmove(receipt.buffer.address, held, len(held))
-        ctypes.c_uint8.from_address(receipt.buffer.address + at).value ^= 16
+
+
+def test_a_receipt_with_any_bit_wrong_is_none(small: bytes) -> None:
+    receipt = Receipt(small)
+    held = bytes(receipt.buffer)
+    size = len(held.rstrip(b"\0"))
+    assert size > 150
+    for bit in range(8 * size):
+        ctypes.c_uint8.from_address(receipt.buffer.address + (bit >> 3)).value ^= 1 << (bit & 7)
         with pytest.raises(Refused, match="TFIN_E_UNVERIFIED"):
             Engine(small, receipt=receipt)
+        ctypes.c_uint8.from_address(receipt.buffer.address + (bit >> 3)).value ^= 1 << (bit & 7)
+    Engine(small, receipt=receipt)
+
+
+@pytest.mark.parametrize("piece", [1, 100, 1 << 20])
+@pytest.mark.parametrize("at", [0, 20, 128, 200, 224, 700, -1], ids=str)
+def test_a_pack_that_changes_while_it_runs_is_found(small: bytes, piece: int, at: int) -> None:
+    """In the signed header, the signature, the first and the last byte of the rest."""
+    engine = Engine(small)
+    whole = len(small) - 224
+    for _ in range(2):
+        assert engine.recheck(piece) == -(-whole // piece) - 1
+    byte = ctypes.c_uint8.from_address(engine._pack.address + at % len(small))
+    byte.value ^= 1
+    if 160 <= at < 224:  # the signature: it was checked and is not looked at again
+        engine.recheck(piece)
+        return
+    with pytest.raises(Refused, match="TFIN_E_DIGEST"):
+        engine.recheck(piece)
+    with pytest.raises(Refused, match="TFIN_E_CLOSED"):
+        engine.export()
+
+
+def test_rechecking_feeds_the_watchdog(small: bytes) -> None:
+    engine = Engine(small)
+    before = engine.progress_calls
+    engine.recheck(64)
+    assert engine.progress_calls - before >= (len(small) - 224) // 64
 
 
 def replaced(lib: ctypes.CDLL) -> Receipt:

@@ -13,7 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tests.engine.native import (
+    RECORD_OF_PACK,
     SOURCES,
+    STATS,
     TEST,
     Event,
     Notice,
@@ -27,11 +29,6 @@ from tinyfin.schema import Schema, record_offsets, record_size
 
 ALIGN = 16
 _HASH = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
-
-STATS = (
-    "scored", "committed", "clock_clamps", "saturations", "pending_overflows", "unknown_outcomes",
-    "notices", "notice_duplicates", "label_overflows", "evictions",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -103,7 +100,7 @@ class Native:
         self._check(min(memory_size, 0))
         self._memory, memory = _aligned(memory_size)
         self._engine = ctypes.create_string_buffer(self._lib.shim_engine_size() + ALIGN)
-        trust = Trust(allow_development_key=1)
+        trust = Trust(allow_development_key=1, record=RECORD_OF_PACK)
         code = self._lib.tfin_open(
             self._engine, ctypes.c_void_p(at), size, ctypes.c_void_p(memory),
             ctypes.c_size_t(memory_size), ctypes.byref(trust),
@@ -141,6 +138,9 @@ class Native:
 
     def erase_card(self, token: int) -> None:
         self._check(self._lib.tfin_erase_card(self._engine, ctypes.c_uint64(token)))
+
+    def rebase_time(self, t_mono_s: int) -> int:
+        return int(self._lib.tfin_rebase_time(self._engine, ctypes.c_uint32(t_mono_s)))
 
     def features(self) -> tuple[int, ...]:
         count = ctypes.c_uint32()

@@ -14,10 +14,11 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from tests.features.streams import Step
+from tests.features.streams import FAR, PAUSES, Clock, Step
 from tinyfin.features.catalogue import ALL
 from tinyfin.features.compiler import Program, compile_program
 from tinyfin.features.oracle import OracleEngine
+from tinyfin.features.oracle.engine import CLOCK, TIME
 from tinyfin.schema import PAYMENT
 
 DAY = 86_400
@@ -28,6 +29,7 @@ TIGHT = {"pending": 3, "card_sets": 2, "card_ways": 2, "terminal_labels": 5, "ca
 DISTURBANCES = (
     "time jump", "clock back", "duplicate score", "duplicate outcome", "duplicate notice",
     "lost outcome", "late notice", "label overflow", "eviction", "saturation", "reboot", "erasure",
+    "too far ahead", "refused ahead", "clock set",
 )  # fmt: skip
 
 _VALUES: dict[str, Sequence[int]] = {
@@ -60,6 +62,7 @@ _TYPES = ("purchase",) * 5 + ("refund", "refund", "void", "forced_post", "preaut
 MOVES = {
     "sale": 12, "attempt": 3, "again": 1, "answer": 2, "notice": 5, "notice twice": 1,
     "late notice": 2, "jump": 1, "back": 1, "wild": 1, "reboot": 1, "erase": 1,
+    "far": 2, "set": 1,
 }  # fmt: skip
 """Moves of a stream, and how often each comes."""
 
@@ -85,7 +88,11 @@ class _Teller:
                 self._answer(rng, self.number, rng.choice((0, 0, 1, 30)))
         elif kind == "jump":
             self.number += 1
-            self._score(rng, self.number, rng.choice((90_000, 9 * DAY, 40 * DAY, 200 * DAY)))
+            if rng.random() < 0.5:
+                self.steps.append(("reboot",))
+                self._score(rng, self.number, rng.choice(PAUSES))
+            else:
+                self._score(rng, self.number, rng.choice((90_000, 9 * DAY)))
             self._answer(rng, self.number, 1)
         elif kind == "back":  # the clock is set back, and right again
             self.number += 1
@@ -100,6 +107,18 @@ class _Teller:
             self._answer(rng, max(1, self.number - rng.randrange(6)), rng.choice((0, 5, 4000)))
         elif kind in ("notice", "notice twice", "late notice") and self.told:
             self._notice(rng, kind)
+        elif kind == "far":
+            self.steps.append(("far", rng.choice(FAR)))
+            if rng.random() < 0.4:
+                self.number += 1
+                self._score(rng, self.number, 3)
+            else:
+                self._answer(rng, self.number, 1)
+            if self.told:
+                self.steps.append(("far", rng.choice(FAR)))
+                self._notice(rng, "notice")
+        elif kind == "set":
+            self.steps.append(("rebase", self._leap(rng.choice((1, 5000, PAUSES[1])))))
         elif kind == "reboot":
             self.steps.append(("reboot",))
         elif kind == "erase":
@@ -169,24 +188,31 @@ def happened(payload: bytes, steps: Sequence[Step]) -> Counter[str]:
     """How often each disturbance really happened: what the oracle says, not what was meant."""
     oracle = OracleEngine(payload, PAYMENT)
     found: Counter[str] = Counter()
-    now = newest = 0
+    clock, newest = Clock(), 0
     for step in steps:
         waiting = {entry.id for entry in oracle.state.pending if entry is not None}
         before = oracle.stats()
         match step:
             case ("start", at):
-                now = at
+                clock = Clock(at)
+            case ("far", far):
+                clock.wrong(far)
+            case ("rebase", leap):
+                found["clock set"] += oracle.rebase_time(clock.step(leap)) == 0
             case ("score", leap, id, local, values, present):
-                now += leap
-                oracle.score(id, now, local, values, present)
+                now = clock.step(leap)
+                last = oracle.state.head["last_t_mono"]
+                flags = oracle.score(id, now, local, values, present).flags
                 found["duplicate score"] += id in waiting
                 found["time jump"] += leap >= DAY
+                found["too far ahead"] += bool(flags & CLOCK) and now > last
             case ("outcome", leap, id, result, response, action):
-                now += leap
-                oracle.outcome(id, now, result, response, action)
+                code = oracle.outcome(id, clock.step(leap), result, response, action)
+                found["refused ahead"] += code == TIME
             case ("notice", leap, id, token, back, fraud):
-                now += leap
-                oracle.notice(id, token, now, now - back, fraud)
+                now = clock.step(leap)
+                code = oracle.notice(id, token, now, now - back, fraud)
+                found["refused ahead"] += code == TIME
                 taken = oracle.stats()["notices"] > before["notices"]
                 found["late notice"] += taken and now - back < newest
                 newest = max(newest, now - back)

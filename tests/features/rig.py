@@ -55,7 +55,7 @@ class Terminal:
 
     @staticmethod
     def of(program: Assembler) -> Terminal:
-        return Terminal(OracleEngine(program.payload(), SCHEMA))
+        return Terminal(OracleEngine(program.payload(), SCHEMA, restarts=True))
 
     def score(
         self, t: int, amount: int = 0, *, flag: int = 1, gate: int = 1, token: int = 0

@@ -20,7 +20,11 @@ AMOUNTS = (
     0, 1, 1, 2, 7, 100, 500, 1999, 70_000, -3, -40_000, 2**22, 2**31, -(2**33), 2**46 + 5,
     2**62 - 1, 2**63 - 1, -(2**63),
 )  # fmt: skip
-LEAPS = (0, 0, 1, 1, 5, 59, 3600, 86400, 40 * 86400, 3 * 31_536_000, -1, -30, -100_000)
+LEAPS = (0, 0, 1, 1, 5, 59, 3600, 86400, 13 * 86400, -1, -30, -100_000)
+PAUSES = (15 * 86_400, 40 * 86_400, 399 * 86_400)
+"""Longer than the clock may step within one boot."""
+FAR = (14 * 86_400 + 1, 401 * 86_400, 3 * 31_536_000, 2**32)
+"""A clock that is wrong for one reading."""
 STARTS = (0, 1, 500, 86_400, 800_000_000, 2**32 - 200_000)
 
 _leap = st.sampled_from(LEAPS)
@@ -63,20 +67,49 @@ _notice = st.tuples(
 _both = st.tuples(st.just("both"), _score, _outcome)
 _twice = st.tuples(st.just("twice"), _notice)
 _erase = st.tuples(st.just("erase"), _token)
+_far = st.tuples(st.just("far"), st.sampled_from(FAR), st.one_of(_score, _outcome, _notice))
+_pause = st.tuples(st.just("pause"), st.sampled_from(PAUSES), st.sampled_from(("reboot", "rebase")))
+_rebase = st.tuples(st.just("rebase"), st.sampled_from((0, 60, 3600, 86_400, -100_000)))
 _step = st.one_of(
-    _score, _both, _both, _both, _outcome, _notice, _twice, _erase, st.just(("reboot",))
+    _score, *[_both] * 3, _outcome, _notice, _twice, _erase, st.just(("reboot",)), _far,
+    _pause, _rebase,
 )  # fmt: skip
+
+
+class Clock:
+    """The time of the steps of a stream."""
+
+    def __init__(self, now: int = 0) -> None:
+        self.now = now
+        self._off = 0
+
+    def wrong(self, far: int) -> None:
+        """The next reading is so much ahead."""
+        self._off = far
+
+    def step(self, leap: int) -> int:
+        """The time that the next call claims."""
+        self.now = min(max(self.now + leap, 0), 2**32 - 1)
+        claimed = min(self.now + self._off, 2**32 - 1)
+        self._off = 0
+        return claimed
 
 
 @st.composite
 def streams(draw: Callable[[Any], Any], max_size: int = 30) -> list[Step]:
     """A start time, then steps. ``both`` is a score and soon its outcome, ``twice`` a notice that
-    comes again."""
+    comes again, ``far`` a call with a clock that is wrong once, ``pause`` a long time after which
+    the terminal is restarted or its clock set."""
     steps: list[Step] = [("start", draw(st.sampled_from(STARTS)))]
     for step in draw(st.lists(_step, min_size=5, max_size=max_size)):
         if step[0] == "both":
             _, score, outcome = step
             steps += [score, (outcome[0], abs(outcome[1]), score[2], *outcome[3:])]
+        elif step[0] == "far":
+            steps += [step[:2], step[2]]
+        elif step[0] == "pause":
+            _, leap, how = step
+            steps += [("reboot",), ("leap", leap)] if how == "reboot" else [("rebase", leap)]
         elif step[0] == "twice":
             _, (_, leap, id, token, back, fraud) = step
             steps += [
@@ -99,6 +132,7 @@ class Engine(Protocol):
     ) -> int: ...
     def notice(self, id: int, token: int, t_mono_s: int, t_tx_mono_s: int, fraud: int) -> int: ...
     def erase_card(self, token: int) -> None: ...
+    def rebase_time(self, t_mono_s: int) -> int: ...
     def features(self) -> Sequence[int]: ...
     def stats(self) -> dict[str, int]: ...
     def state_digest(self) -> int: ...
@@ -109,14 +143,21 @@ class Engine(Protocol):
 def side_by_side(oracle: OracleEngine, make: Callable[[], Engine], steps: Sequence[Step]) -> None:
     """Run a stream on both; AssertionError names the first step after which they differ."""
     engine = make()
-    now = 0
+    clock = Clock()
     for number, step in enumerate(steps):
         where = f"step {number}: {step}"
         match step:
             case ("start", at):
-                now = at
+                clock = Clock(at)
+            case ("far", far):
+                clock.wrong(far)
+            case ("leap", leap):
+                clock.step(leap)
+            case ("rebase", leap):
+                now = clock.step(leap)
+                assert engine.rebase_time(now) == oracle.rebase_time(now), where
             case ("score", leap, id, local, values, present):
-                now = min(max(now + leap, 0), 2**32 - 1)
+                now = clock.step(leap)
                 mine = oracle.score(id, now, local, values, present)
                 other = engine.score(id, now, local, values, present)
                 assert tuple(engine.features()) == oracle.features(), where
@@ -124,11 +165,11 @@ def side_by_side(oracle: OracleEngine, make: Callable[[], Engine], steps: Sequen
                     assert getattr(other, name) == getattr(mine, name), (where, name)
                 assert tuple(other.reasons) == mine.reasons, (where, other, mine)
             case ("outcome", leap, id, result, response, action):
-                now = min(max(now + leap, 0), 2**32 - 1)
+                now = clock.step(leap)
                 mine_code = oracle.outcome(id, now, result, response, action)
                 assert engine.outcome(id, now, result, response, action) == mine_code, where
             case ("notice", leap, id, token, back, fraud):
-                now = min(max(now + leap, 0), 2**32 - 1)
+                now = clock.step(leap)
                 at = min(max(now - back, 0), 2**32 - 1)
                 mine_code = oracle.notice(id, token, now, at, fraud)
                 assert engine.notice(id, token, now, at, fraud) == mine_code, where

@@ -14,7 +14,7 @@ class TwinTerminal:
 
     def __init__(self, pack: bytes) -> None:
         try:
-            self.twin = Twin(pack, terminals=2)
+            self.twin = Twin(pack, terminals=2, restarts=False)
         except PackError as error:
             raise AssertionError(str(error)) from error
         self._cold = self.twin.export_state(0)
@@ -33,6 +33,9 @@ class TwinTerminal:
 
     def erase_card(self, token: int) -> None:
         self.twin.erase_card(1, token)
+
+    def rebase_time(self, t_mono_s: int) -> int:
+        return self.twin.rebase_time(1, t_mono_s)
 
     def features(self) -> tuple[int, ...]:
         return tuple(int(x) for x in self.twin.features(1))

@@ -57,13 +57,18 @@ class Risk(Section):
         return self
 
 
+ClockStep = Annotated[Duration, Field(ge=3600, lt=2**31)]
+
+
 class Features(Section):
     """[features]: which features the model sees.
 
     ``names`` lists features of the catalogue, takes the schema's fields themselves (``"fields"``),
     names one of its sets (``"default"``, ``"stream"``, ``"all"``), or takes what the files can feed
     (``"auto"``; training writes the names into ``[features.found]`` of the run). The capacities are
-    the terminal's memory: transactions that wait for their outcome, cards, labels. ``cuts`` has the
+    the terminal's memory: transactions that wait for their outcome, cards, labels. The terminal's
+    clock may step ahead by ``clock_step`` after a restart, by ``clock_step_in_boot`` from then on;
+    what claims more is not believed. ``cuts`` has the
     numbers that training chose. Every other entry of the section is a table that defines a feature
     of the user's own, kept as written in ``define``.
     """
@@ -74,6 +79,8 @@ class Features(Section):
     card_ways: Annotated[int, Field(ge=1, le=16)] = 4
     terminal_labels: Annotated[int, Field(ge=1, le=128)] = 32
     card_labels: Annotated[int, Field(ge=0, le=16)] = 0
+    clock_step: ClockStep = 400 * 86_400
+    clock_step_in_boot: ClockStep = 14 * 86_400
     cuts: dict[str, Annotated[int, Field(ge=-(2**31), lt=2**31)]] = {}
     risks: dict[str, Risk] = {}
     """Tables that training learned for ``risk = "learn"``, by feature."""
@@ -83,7 +90,10 @@ class Features(Section):
     def capacities(self) -> dict[str, int]:
         """The limits that compile_program takes."""
         names = ("pending", "card_sets", "card_ways", "terminal_labels", "card_labels")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in names} | {
+            "clock_step_s": self.clock_step,
+            "clock_step_in_boot_s": self.clock_step_in_boot,
+        }
 
     @model_validator(mode="before")
     @classmethod

@@ -14,7 +14,7 @@ from tinyfin.schema import Schema
 
 __all__ = ["OPERATOR", "ProgramHeader", "check_program", "read_header", "reads_host"]
 
-_HEADER = struct.Struct("<8HI2H2B3H6I8s")
+_HEADER = struct.Struct("<8HI2H2B3H8I")
 OPERATOR = struct.Struct("<8BIiiHH")
 HEADER_BYTES = 64
 MAX_POOL_BYTES = 65536
@@ -47,7 +47,10 @@ class ProgramHeader:
     features_at: int
     pool_at: int
     pool_bytes: int
-    reserved: bytes
+    clock_step_s: int
+    """0: the usual one, 400 days."""
+    clock_step_in_boot_s: int
+    """0: the usual one, 14 days."""
 
     @property
     def card_ring_bytes(self) -> int:
@@ -122,7 +125,8 @@ def _check_header(h: ProgramHeader, program: bytes, fields: Sequence[Mapping[str
         ("terminal state", h.terminal_state_bytes, 0, 65536),
         ("terminal labels", h.terminal_labels, 0, 128), ("card labels", h.card_labels, 0, 16),
         ("constant pool", h.pool_bytes, 0, MAX_POOL_BYTES), ("reserved", h.zero, 0, 0),
-        ("reserved", int.from_bytes(h.reserved, "little"), 0, 0),
+        ("clock step", h.clock_step_s, 0, 2**31 - 1),
+        ("clock step in boot", h.clock_step_in_boot_s, 0, 2**31 - 1),
     )
     for name, value, low, high in spans:
         if not low <= value <= high:

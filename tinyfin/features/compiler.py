@@ -32,6 +32,8 @@ PROGRAM_FORMAT = 1
 HEADER_BYTES = 64
 OPERATOR_BYTES = 24
 STATE_HEAD_BYTES = 64
+CLOCK_STEP_S = 400 * 86_400
+CLOCK_STEP_IN_BOOT_S = 14 * 86_400
 CARD_HEAD_BYTES = 16
 MAX_CARD_SLOT_BYTES = 272
 MAX_FEATURES = 128
@@ -97,12 +99,16 @@ def compile_program(
     card_ways: int = 4,
     terminal_labels: int = 32,
     card_labels: int = 0,
+    clock_step_s: int = CLOCK_STEP_S,
+    clock_step_in_boot_s: int = CLOCK_STEP_IN_BOOT_S,
 ) -> Program:
     """Compile features, in the order given, for events of ``schema``.
 
     ``features`` is ``"default"``, ``"stream"``, the ``[features]`` section of tinyfin.toml, or a
     sequence of catalogue names and :class:`Feature`. Card table and label rings are only there when
-    a feature uses them. Raises ConfigError naming the feature and what to do.
+    a feature uses them. ``clock_step_s`` and ``clock_step_in_boot_s``: how far ahead the engine's
+    clock may step after opening, and from then on. Raises ConfigError naming the feature and what
+    to do.
     """
     chosen = select(features)
     _check_limits(pending, card_sets, card_ways, terminal_labels, card_labels)
@@ -142,17 +148,25 @@ def compile_program(
         card_slot_bytes=slot,
         card_labels=int(card_ring),
     )
-    places = _Places(registers, {**terminal_offsets, **card_offsets}, _token_index(schema))
+    places = _Places(
+        registers, {**terminal_offsets, **card_offsets}, _token_index(schema),
+        # 0 says the usual one, as programs from before there was a limit do
+        clock_step_s if clock_step_s != CLOCK_STEP_S else 0,
+        clock_step_in_boot_s if clock_step_in_boot_s != CLOCK_STEP_IN_BOOT_S else 0,
+    )  # fmt: skip
     return replace(program, payload=_payload(program, graph, outputs, kept, places))
 
 
 @dataclass(frozen=True)
 class _Places:
-    """Where a program keeps things: register and offset of the state by node; the token's field."""
+    """Where a program keeps things: register and offset of the state by node; the token's field.
+    And what its header says of the clock."""
 
     registers: Mapping[int, int]
     state: Mapping[int, int]
     token: int
+    clock_step_s: int
+    clock_step_in_boot_s: int
 
 
 def _payload(
@@ -168,11 +182,11 @@ def _payload(
     at_features = _up8(at_kept + 4 * len(kept))
     at_pool = _up8(at_features + 4 * len(outputs))
     body = struct.pack(
-        "<8HI2H2B3H6I8x", PROGRAM_FORMAT, program.registers, len(score), len(late), len(kept),
+        "<8HI2H2B3H8I", PROGRAM_FORMAT, program.registers, len(score), len(late), len(kept),
         len(outputs), program.pending, program.pending_entry_bytes, program.terminal_state_bytes,
         program.card_slot_bytes, program.card_sets, program.card_ways, places.token,
         program.terminal_labels, program.card_labels, 0, at_score, at_late, at_kept, at_features,
-        at_pool, len(pool),
+        at_pool, len(pool), places.clock_step_s, places.clock_step_in_boot_s,
     )
     for number in [*score, *late]:
         body += _encode_operator(

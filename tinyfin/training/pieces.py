@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -46,7 +45,7 @@ def replay_in_pieces(
         later = np.unique(stream.index[stream.t_mono_s > mark])
         part = Stream(stream.kind[now], stream.index[now], stream.t_mono_s[now])
         found = twin.run(tx, part)
-        yield piece, Replay(**{f.name: getattr(found, f.name)[known:] for f in fields(found)})
+        yield piece, found.without(known)
         carried = tx.take(later) if len(later) else None
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +22,12 @@ from tinyfin.twin.sources import require_unchanged
 
 require_unchanged()
 
-from tinyfin.twin._native import ENGINE_VERSION, NativeEngine, error_name  # noqa: E402
+from tinyfin.twin._native import (  # noqa: E402
+    ENGINE_VERSION,
+    NativeEngine,
+    error_name,
+    pack_memory,
+)
 from tinyfin.twin._native import run_plan as _run_plan  # noqa: E402
 
 if TYPE_CHECKING:
@@ -33,7 +38,8 @@ Bounds = npt.NDArray[np.uint32]
 Events = npt.NDArray[np.uint64]
 
 __all__ = [
-    "ACTIONS", "ENGINE_VERSION", "FLAGS", "Replay", "Twin", "Verdict", "error_name", "run_plan",
+    "ACTIONS", "ENGINE_VERSION", "FLAGS", "Replay", "Twin", "Verdict", "error_name",
+    "require_good", "run_plan",
 ]  # fmt: skip
 
 FLAGS = {1: "COLD", 2: "SATURATED", 4: "CLOCK", 8: "NO_HOST", 16: "SHADOW", 32: "CONTROL"}
@@ -46,6 +52,14 @@ state stays in the cache; the fewer in all, the longer their rows do."""
 
 _CHUNK = 200_000
 """A batch for several threads."""
+
+
+def require_good(pack: bytes) -> None:
+    """PackError when the engine refuses what the pack holds; its signature and hashes are not
+    looked at, and its golden vectors are not run."""
+    size = pack_memory(pack)
+    if size < 0:
+        raise PackError(f"the engine refuses the pack: {error_name(size)}")
 
 
 @dataclass(frozen=True)
@@ -77,6 +91,16 @@ class Replay:
     reason_count: npt.NDArray[np.uint8]
     flags: npt.NDArray[np.uint16]
     """Bits of FLAGS."""
+    restarts: frozenset[tuple[int, int]] = frozenset()
+    """Row and kind (of the stream) of the events before which a restart is taken to lie."""
+
+    def without(self, first: int) -> Replay:
+        """The same without the first rows."""
+        arrays = {
+            f.name: getattr(self, f.name)[first:] for f in fields(self) if f.name != "restarts"
+        }
+        rest = frozenset((row - first, kind) for row, kind in self.restarts if row >= first)
+        return Replay(**arrays, restarts=rest)
 
 
 def _parts(bounds: Bounds, parts: int) -> list[int]:
@@ -92,8 +116,11 @@ def _parts(bounds: Bounds, parts: int) -> list[int]:
 class Twin:
     """One pack, and the state of ``terminals`` terminals that run it.
 
-    ``keys`` are public keys (32 bytes each) trusted beside the development key. Raises PackError
-    with the engine's own words when the pack is refused.
+    ``keys`` are public keys (32 bytes each) that are trusted like the development key. With
+    ``restarts`` (files do not say when terminals were restarted) a restart is taken to lie in
+    every pause that is longer than the clock may step ahead within one boot; without it, only
+    where a state was imported or :meth:`rebase_time` called. Raises PackError with the engine's
+    own words when the pack is refused.
     """
 
     def __init__(
@@ -103,10 +130,11 @@ class Twin:
         terminals: int = 1,
         allow_development_key: bool = True,
         keys: Sequence[bytes] = (),
+        restarts: bool = True,
     ) -> None:
         try:
             self._engine = NativeEngine(
-                bytes(pack), terminals, allow_development_key, b"".join(keys)
+                bytes(pack), terminals, allow_development_key, b"".join(keys), restarts
             )
         except RuntimeError as error:
             raise PackError(f"the engine refuses this pack: {error}") from error
@@ -118,6 +146,7 @@ class Twin:
         self.memory_size: int = self._engine.memory_size
         """Bytes of memory that a terminal needs, state and scratch."""
         self.pack_id: bytes = self._engine.pack_id
+        self.security_counter: int = self._engine.security_counter
 
     def run(
         self,
@@ -162,7 +191,7 @@ class Twin:
             batch = max(batch, _CHUNK) * threads
         with stage("the engine", len(stream), "events") as running:
             self._run(tx, stream, columns, batch, threads, running)
-        return result
+        return replace(result, restarts=frozenset(self._engine.take_restarts()))
 
     def _run(
         self, tx: Transactions, stream: Stream, columns: Sequence[npt.NDArray[Any]], batch: int,
@@ -252,15 +281,21 @@ class Twin:
         return bytes(self._engine.export_state(terminal))
 
     def import_state(self, terminal: int, image: bytes) -> None:
-        """Take a state image back. Raises InputError, and the state is cold, when it is refused."""
+        """Take a state image back.
+
+        Raises InputError when it is refused. The state is then as it was, or cold when the image
+        has the right header and size but is damaged.
+        """
+        if len(image) != self.state_size:
+            raise InputError(f"state image has {len(image)} bytes, expected {self.state_size}")
         rc = self._engine.import_state(terminal, 0, bytes(image))
         if rc != 0:
-            raise InputError(f"state image refused, state is cold: {error_name(rc)}")
-        if len(image) != self.state_size:
-            self.reset(terminal)
-            raise InputError(
-                f"state image has {len(image)} bytes, expected {self.state_size}; state is cold"
-            )
+            raise InputError(f"state image refused: {error_name(rc)}")
+
+    def rebase_time(self, terminal: int, t_mono_s: int) -> int:
+        """Set the terminal's clock, whatever the limits of its steps are; a step back begins with
+        a cold state. Returns the engine's error code, 0 when all is well."""
+        return int(self._engine.rebase_time(terminal, t_mono_s))
 
     def reset(self, terminal: int) -> None:
         """Forget the terminal's state (cold start)."""

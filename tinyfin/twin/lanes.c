@@ -374,11 +374,9 @@ void tfin_lanes_outcome(tfin_lanes *l, uint32_t n, tfin_engine *const *engines, 
         if (outcomes[i].result > TFIN_RESULT_REVERSED || outcomes[i].action_taken > TFIN_ACTION_DECLINE) {
             continue;
         }
-        uint32_t t = tick(e, outcomes[i].t_mono_s);
-        uint8_t *place;
-        uint8_t *entry = find_pending(e, outcomes[i].id, &place);
-        if (entry == NULL) {
-            tfin_count(e->state, HEAD_UNKNOWN_OUTCOMES, 1);
+        uint8_t *entry;
+        uint32_t t = outcomes[i].t_mono_s;
+        if (begin_outcome(e, outcomes[i].id, &t, &entry) != TFIN_OK) {
             continue;
         }
         context *x = &l->x[m];

@@ -6,6 +6,7 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <mutex>
 #include <memory>
 #include <stdexcept>
 #include <vector>
@@ -19,22 +20,38 @@ extern "C" {
 
 namespace nb = nanobind;
 
-// The engine's two port functions: BLAKE2b is in Python's standard library, the signature in pymonocypher. Both are called from
+// The engine's port: BLAKE2b is in Python's standard library, the signature in pymonocypher. Both are called from
 // tfin_open only, which runs with the GIL held.
-extern "C" void tfin_port_hash(uint8_t digest[32], const uint8_t *data, size_t size, tfin_progress *, void *)
+static_assert(sizeof(nb::object) <= sizeof(tfin_port_hash));
+
+static nb::object &object_of(tfin_port_hash *hash)
 {
-    nb::bytes input(reinterpret_cast<const char *>(data), size);
-    nb::object hash = nb::module_::import_("hashlib").attr("blake2b")(input, nb::arg("digest_size") = 32);
-    nb::bytes out = nb::cast<nb::bytes>(hash.attr("digest")());
-    std::memcpy(digest, out.c_str(), 32);
+    return *reinterpret_cast<nb::object *>(hash);
 }
 
-extern "C" int tfin_port_verify(const uint8_t signature[64], const uint8_t public_key[32], const uint8_t *message, size_t size)
+extern "C" void tfin_port_hash_begin(tfin_port_hash *hash)
+{
+    new (hash) nb::object(nb::module_::import_("hashlib").attr("blake2b")(nb::arg("digest_size") = 32));
+}
+
+extern "C" void tfin_port_hash_update(tfin_port_hash *hash, const uint8_t *data, size_t size)
+{
+    object_of(hash).attr("update")(nb::bytes(reinterpret_cast<const char *>(data), size));
+}
+
+extern "C" void tfin_port_hash_end(tfin_port_hash *hash, uint8_t digest[32])
+{
+    nb::bytes out = nb::cast<nb::bytes>(object_of(hash).attr("digest")());
+    std::memcpy(digest, out.c_str(), 32);
+    object_of(hash).~object();
+}
+
+extern "C" uint32_t tfin_port_verify(const uint8_t signature[64], const uint8_t public_key[32], const uint8_t *message, size_t size)
 {
     auto as_bytes = [](const uint8_t *p, size_t n) { return nb::bytes(reinterpret_cast<const char *>(p), n); };
     nb::object ok = nb::module_::import_("monocypher")
                         .attr("signature_check")(as_bytes(signature, 64), as_bytes(public_key, 32), as_bytes(message, size));
-    return nb::cast<bool>(ok) ? 1 : 0;
+    return nb::cast<bool>(ok) ? TFIN_PORT_VERIFIED : 0;
 }
 
 namespace {
@@ -112,7 +129,9 @@ struct RecordLayout {
 
 class NativeEngine {
 public:
-    NativeEngine(nb::bytes pack, size_t terminals, bool allow_development_key, nb::bytes keys)
+    // restarts: every terminal is taken to have been restarted in any longer pause, so that only the pack's limit for a step of the clock
+    // after a boot counts; transactions from a file do not say when terminals were restarted.
+    NativeEngine(nb::bytes pack, size_t terminals, bool allow_development_key, nb::bytes keys, bool restarts)
         : pack_size_(pack.size()), pack_(aligned(pack.size())), engines_(terminals), memory_(terminals)
     {
         std::memcpy(pack_.get(), pack.c_str(), pack_size_);
@@ -122,7 +141,9 @@ public:
         if (keys.size() % 32 != 0) {
             throw std::runtime_error("trusted keys must be 32 bytes each");
         }
+        static const uint32_t record_of_pack = 0;
         tfin_trust trust{};
+        trust.record = &record_of_pack;
         trust.keys = reinterpret_cast<const uint8_t *>(keys.c_str());
         trust.key_count = static_cast<uint8_t>(keys.size() / 32);
         trust.allow_development_key = allow_development_key;
@@ -130,6 +151,10 @@ public:
         int rc = tfin_open(&prototype_, pack_.get(), pack_size_, first_memory_.get(), memory_size_, &trust);
         if (rc != TFIN_OK) {
             refuse(rc);
+        }
+        pause_s_ = prototype_.leap_s[1];
+        if (restarts) {
+            prototype_.leap_s[1] = prototype_.leap_s[0];
         }
         record_ = std::make_unique<RecordLayout>(prototype_.schema, prototype_.program);
         std::vector<uint64_t> buffer((record_->size + 7) / 8, 0);
@@ -193,6 +218,17 @@ public:
         Answers answers{features.data(), outputs.data(), score.data(), raw.data(), action.data(), reasons.data(),
                         reason_count.data(), flags.data(), feature_count(), output_count()};
         run_lanes(reinterpret_cast<const Event *>(events.data()), bounds.data(), first, last, table, answers);
+    }
+
+    // Row and kind of each event of the runs since the last call before which a restart is taken to lie.
+    nb::list take_restarts()
+    {
+        nb::list taken;
+        for (const auto &[row, kind] : restarts_) {
+            taken.append(nb::make_tuple(row, kind));
+        }
+        restarts_.clear();
+        return taken;
     }
 
     nb::tuple score(size_t terminal, uint64_t id, uint32_t t_mono, uint32_t t_local, Column<int64_t> values, uint32_t present)
@@ -285,6 +321,8 @@ public:
         return tfin_import_state(engine(terminal), offset, image.c_str(), static_cast<uint32_t>(image.size()));
     }
 
+    int rebase_time(size_t terminal, uint32_t t_mono) { return tfin_rebase_time(engine(terminal), t_mono); }
+    uint32_t security_counter() const { return tfin_security_counter(&prototype_); }
     void reset(size_t terminal) { tfin_reset(engine(terminal)); }
     void erase_card(size_t terminal, uint64_t token) { tfin_erase_card(engine(terminal), token); }
     uint32_t state_digest(size_t terminal) { return tfin_state_digest(engine(terminal)); }
@@ -365,6 +403,7 @@ private:
         tfin_outcome outcomes[TFIN_LANES];
         tfin_verdict verdicts[TFIN_LANES];
         size_t rows[TFIN_LANES];
+        uint32_t clock[TFIN_LANES];
         uint32_t active = 0;
         size_t terminal = first;
         auto refill = [&](Queue &q) {
@@ -402,6 +441,7 @@ private:
                                    table.present[row]);
                     scores[n] = tfin_event{table.id[row], table.t_mono[row], table.t_local[row], record, record_->size};
                     rows[n] = row;
+                    clock[n] = clock_of(q.engine);
                     engines[n++] = q.engine;
                     q.next++;
                 }
@@ -413,6 +453,7 @@ private:
             }
             for (uint32_t i = 0; i < n; i++) {
                 keep(out, engines[i], verdicts[i], rows[i]);
+                note_restart(engines[i], clock[i], rows[i], 0);
             }
             n = 0;
             for (uint32_t lane = 0; lane < active; lane++) {
@@ -428,10 +469,15 @@ private:
                 outcomes[n].result = table.result[row];
                 outcomes[n].action_taken = table.taken[row];
                 outcomes[n].response = static_cast<int16_t>(table.response[row]);
+                rows[n] = row;
+                clock[n] = clock_of(q.engine);
                 engines[n++] = q.engine;
                 q.next++;
             }
             tfin_lanes_outcome(lanes, n, engines, outcomes);
+            for (uint32_t i = 0; i < n; i++) {
+                note_restart(engines[i], clock[i], rows[i], 1);
+            }
         }
     }
 
@@ -477,7 +523,19 @@ private:
             notice.t_mono_s = q.next->t;
             notice.t_tx_mono_s = table.t_mono[row];
             notice.fraud = table.label[row] == 1;
+            uint32_t last = clock_of(q.engine);
             tfin_apply_notice(q.engine, &notice);
+            note_restart(q.engine, last, row, 2);
+        }
+    }
+
+    static uint32_t clock_of(const tfin_engine *e) { return tfin_u32(e->state + HEAD_LAST_T); }
+
+    void note_restart(const tfin_engine *e, uint32_t last, size_t row, int kind)
+    {
+        if (last != 0 && clock_of(e) - last > pause_s_) {
+            std::lock_guard<std::mutex> lock(restarts_mutex_);
+            restarts_.emplace_back(row, kind);
         }
     }
 
@@ -527,6 +585,9 @@ private:
     Memory pack_;
     Memory first_memory_;
     size_t memory_size_ = 0;
+    uint32_t pause_s_ = 0; // a longer one holds a restart
+    std::vector<std::pair<size_t, int>> restarts_;
+    std::mutex restarts_mutex_;
     tfin_engine prototype_{};
     std::unique_ptr<RecordLayout> record_;
     std::vector<uint64_t> buffer_;
@@ -561,10 +622,19 @@ void run_plan(nb::bytes plan_bytes, Matrix<int8_t> inputs, OutMatrix<int8_t> out
     }
 }
 
+// What the engine says of a pack's frame, sections and their contents, whoever signed it: memory in bytes, or an error.
+int32_t pack_memory(nb::bytes pack)
+{
+    Memory aligned_pack = aligned(pack.size());
+    std::memcpy(aligned_pack.get(), pack.c_str(), pack.size());
+    return tfin_memory_size(aligned_pack.get(), pack.size());
+}
+
 }  // namespace
 
 NB_MODULE(_native, m)
 {
+    m.def("pack_memory", &pack_memory);
     m.def("run_plan", &run_plan);
     m.attr("ENGINE_VERSION") = TFIN_VERSION;
     m.attr("PACK_FORMAT") = TFIN_PACK_FORMAT;
@@ -572,7 +642,7 @@ NB_MODULE(_native, m)
     m.def("error_name", &tfin_error_name);
     m.def("log2_q8", &tfin_log2_q8);
     nb::class_<NativeEngine>(m, "NativeEngine")
-        .def(nb::init<nb::bytes, size_t, bool, nb::bytes>())
+        .def(nb::init<nb::bytes, size_t, bool, nb::bytes, bool>())
         .def_prop_ro("feature_count", &NativeEngine::feature_count)
         .def_prop_ro("input_count", &NativeEngine::input_count)
         .def_prop_ro("output_count", &NativeEngine::output_count)
@@ -582,6 +652,7 @@ NB_MODULE(_native, m)
         .def_prop_ro("pack_id", &NativeEngine::pack_id)
         .def("order", &NativeEngine::order)
         .def("run", &NativeEngine::run)
+        .def("take_restarts", &NativeEngine::take_restarts)
         .def("score", &NativeEngine::score)
         .def("score_record", &NativeEngine::score_record)
         .def("features", &NativeEngine::features)
@@ -592,6 +663,8 @@ NB_MODULE(_native, m)
         .def("infer", &NativeEngine::infer)
         .def("export_state", &NativeEngine::export_state)
         .def("import_state", &NativeEngine::import_state)
+        .def("rebase_time", &NativeEngine::rebase_time)
+        .def_prop_ro("security_counter", &NativeEngine::security_counter)
         .def("reset", &NativeEngine::reset)
         .def("erase_card", &NativeEngine::erase_card)
         .def("state_digest", &NativeEngine::state_digest)

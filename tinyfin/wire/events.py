@@ -27,6 +27,7 @@ _SCORE, _SCORE_OUTCOME, _OUTCOME, _NOTICE = range(4)
 _PLAIN, _CHECKPOINT = 2, 4  # flags of a frame
 _SAME_PRESENT, _ALL_SENT, _SAME_OFFSET, _SAME_SENT = 0x04, 0x08, 0x10, 0x80
 _FRAUD, _TOKEN, _SAME_AGE = 0x04, 0x08, 0x10
+_CLOCK = 0x82
 _ID_NEXT, _ID_DELTA, _ID_WHOLE, _ID_SAME = 0x00, 0x20, 0x40, 0x60
 _U32 = 0xFFFFFFFF
 _I32 = 1 << 31
@@ -236,6 +237,12 @@ class EventsFrame:
             put_signed(out, _i32(age - self._age_s))
             self._age_s = age
         out[0] = head
+        return self._add(out, 0)
+
+    def clock(self, t_mono_s: int) -> bool:
+        """Add that the terminal's clock is to be set; False when full."""
+        out = bytearray([_CLOCK])
+        self._put_time(out, t_mono_s)
         return self._add(out, 0)
 
     def _add(self, out: bytearray, scores: int) -> bool:

@@ -53,6 +53,7 @@ static int watch(uint32_t *first_alert, uint32_t *crc)
     uint8_t *aligned = (uint8_t *)(((uintptr_t)memory + 15u) & ~(uintptr_t)15u);
     tfin_trust trust = {0};
     trust.allow_development_key = 1;
+    trust.record = tinyfin_record;
     int rc = tfin_open(&engine, tinyfin_pack, TINYFIN_PACK_BYTES, aligned, TINYFIN_MEMORY_BYTES, &trust);
     for (uint32_t hour = 1; rc == TFIN_OK && hour <= HOURS; hour++) {
         uint32_t count;

@@ -27,14 +27,16 @@ from tinyfin.features.oracle.program import (
     schema_payload,
 )
 from tinyfin.features.oracle.pure import Event, Outcome, evaluate
+from tinyfin.features.oracle.rings import forget_value
 from tinyfin.features.oracle.stateful import Inputs
 from tinyfin.schema import Schema
 
-__all__ = ["ARGUMENT", "OK", "UNKNOWN_ID", "OracleEngine", "Verdict"]
+__all__ = ["ARGUMENT", "OK", "TIME", "UNKNOWN_ID", "OracleEngine", "Verdict"]
 
 OK = 0
 ARGUMENT = -1
 UNKNOWN_ID = -24
+TIME = -33
 
 LAST_SECOND = 2**32 - 2
 """The clock stops here, so that t + 1 is a u32."""
@@ -67,15 +69,26 @@ class OracleEngine:
     """One terminal's engine, slow and obvious.
 
     ``program`` is the payload of PROG, ``schema`` that of SCHM or a Schema; ``model`` holds what
-    follows the features (None: a pack without a network).
+    follows the features (None: a pack without a network). ``restarts``: before any step of the
+    clock the terminal is taken to have been restarted.
     """
 
-    def __init__(self, program: bytes, schema: bytes | Schema, model: Model | None = None) -> None:
+    def __init__(
+        self,
+        program: bytes,
+        schema: bytes | Schema,
+        model: Model | None = None,
+        *,
+        restarts: bool = False,
+    ) -> None:
         self.program_payload = program
         self.schema_payload = schema_payload(schema) if isinstance(schema, Schema) else schema
         self.program = read_program(program)
         self.fields = read_schema(self.schema_payload)
         self.model = model
+        self.restarts = restarts
+        self._booted = True
+        """Opened or a state imported, and no time seen since."""
         self._features: tuple[int, ...] = ()
         self.reset()
 
@@ -103,7 +116,7 @@ class OracleEngine:
         self, id: int, t_mono_s: int, t_local_s: int, values: Sequence[int], present: int
     ) -> Verdict:
         """Score an event; ``values`` holds one number per field of the schema."""
-        t, clamped = self._clock(t_mono_s)
+        t, stands = self._clock(t_mono_s)
         event = Event(t, t_local_s, values, present)
         token = self._token(event)
         registers = self._score_phase(event, token)
@@ -116,7 +129,7 @@ class OracleEngine:
             features.append(value)
         self._features = tuple(features)
         self._count("saturations", saturated)
-        flags = (SATURATED if saturated else 0) | (CLOCK if clamped else 0)
+        flags = (SATURATED if saturated else 0) | (CLOCK if stands else 0)
         verdict = self._judge(id, t, features, flags, present)
 
         self._count("scored")
@@ -128,11 +141,13 @@ class OracleEngine:
         """Tell what became of a scored event; the engine's error code."""
         if not 0 <= result <= 4 or not 0 <= action_taken <= 2:
             return ARGUMENT
-        t, _ = self._clock(t_mono_s)
         place = self._find(id)
         if place is None:
             self._count("unknown_outcomes")
             return UNKNOWN_ID
+        t, stands = self._clock(t_mono_s)
+        if stands and t_mono_s > t:
+            return TIME
         entry = self.state.pending[place]
         assert entry is not None
         self._commit(place, Outcome(result, response, action_taken, t - entry.t))
@@ -142,7 +157,9 @@ class OracleEngine:
         """Tell what became known of a past transaction; the engine's error code."""
         if fraud not in (0, 1):
             return ARGUMENT
-        t, _ = self._clock(t_mono_s)
+        t, stands = self._clock(t_mono_s)
+        if stands and t_mono_s > t:
+            return TIME
         t_tx = min(t_tx_mono_s, t)
         tag = make_tag(id, fraud)
         accepted, over = learn(self.state.labels, self.program.terminal_labels, t_tx, tag)
@@ -155,11 +172,29 @@ class OracleEngine:
         self._count("notices" if accepted else "notice_duplicates")
         return OK
 
+    def rebase_time(self, t_mono_s: int) -> int:
+        """Set the clock; a step back begins with a cold state. The engine's error code."""
+        if t_mono_s > LAST_SECOND:
+            return ARGUMENT
+        if t_mono_s < self.state.head["last_t_mono"]:
+            self.reset()
+        self.state.head["last_t_mono"] = t_mono_s
+        self._booted = False
+        return OK
+
     def erase_card(self, token: int) -> None:
-        """Forget one card: its slot becomes free, and what waits for an outcome has no card."""
+        """Forget one card: its slot becomes free, what waits for an outcome has no card, and
+        nothing of the terminal remembers its token."""
+        value = pattern64(token) % 2**62
         for entry in self.state.pending:
             if entry is not None and entry.token == pattern64(token):
                 entry.token = 0
+                for place, kept in enumerate(self.program.kept):
+                    if kept.width == 8 and entry.kept[place] == value:
+                        entry.kept[place] = 0
+        for i, op in enumerate(self.program.score):
+            if op.code in st.FAMILIES and op.key == st.TERMINAL:
+                forget_value(op, self.state.states[i], value)
         card = self._card(pattern64(token))
         if card is not None:
             ways = self._set(card.token)
@@ -186,17 +221,22 @@ class OracleEngine:
         if len(body) != size or zlib.crc32(body) != crc:
             raise ValueError("state image: its checksum differs")
         self.state = st.from_body(self.program, body)
+        self._booted = True
 
     # ----------------------------------------------------------------------------------- scoring
 
     def _clock(self, t_mono_s: int) -> tuple[int, bool]:
-        last = self.state.head["last_t_mono"]
-        limited = min(t_mono_s, LAST_SECOND)
-        t = max(limited, last)
-        self.state.head["last_t_mono"] = t
-        clamped = limited < last
-        self._count("clock_clamps", int(clamped))
-        return t, clamped
+        """The time of a call, and whether the clock stands because it may not go there."""
+        program, last = self.program, self.state.head["last_t_mono"]
+        first = self._booted or self.restarts
+        step_s = program.clock_step_s if first else program.clock_step_in_boot_s
+        too_far = t_mono_s > LAST_SECOND or (last > 0 and t_mono_s - last > step_s)
+        if too_far or t_mono_s < last:
+            self._count("clock_clamps")
+            return last, True
+        self.state.head["last_t_mono"] = t_mono_s
+        self._booted = False
+        return t_mono_s, False
 
     def _count(self, name: str, more: int = 1) -> None:
         self.state.head[name] = min(self.state.head[name] + more, U32_MAX)

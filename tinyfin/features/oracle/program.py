@@ -94,6 +94,8 @@ class Program:
     token_field: int
     terminal_labels: int
     card_labels: int
+    clock_step_s: int
+    clock_step_in_boot_s: int
     pool: bytes
 
     def pool_i64(self, offset: int, count: int) -> tuple[int, ...]:
@@ -130,8 +132,8 @@ def read_program(payload: bytes) -> Program:
     (terminal_size, slot_size, sets, ways, token, terminal_labels, card_labels) = (
         struct.unpack_from("<IHHBBHH", payload, 16)
     )
-    (at_score, at_outcome, at_kept, at_features, at_pool, pool_size) = struct.unpack_from(
-        "<6I", payload, 32
+    (at_score, at_outcome, at_kept, at_features, at_pool, pool_size, step_s, step_in_boot_s) = (
+        struct.unpack_from("<8I", payload, 32)
     )
 
     def operators(at: int, count: int) -> tuple[Operator, ...]:
@@ -162,6 +164,8 @@ def read_program(payload: bytes) -> Program:
         token_field=token,
         terminal_labels=terminal_labels,
         card_labels=card_labels,
+        clock_step_s=step_s or 400 * 86_400,
+        clock_step_in_boot_s=step_in_boot_s or 14 * 86_400,
         pool=payload[at_pool : at_pool + pool_size],
     )
 

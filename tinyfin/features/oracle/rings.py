@@ -9,12 +9,25 @@ from tinyfin.features.oracle.numbers import fold64, saturate_signed
 from tinyfin.features.oracle.program import Operator
 from tinyfin.features.oracle.stateful import Inputs, State
 
-__all__ = ["Distinct", "Mode", "Previous", "Repeat"]
+__all__ = ["Distinct", "Mode", "Previous", "Repeat", "forget_value"]
 
 
 def _number(x: Inputs) -> int:
     assert x.a is not None
     return x.a
+
+
+def forget_value(op: Operator, state: State, value: int) -> None:
+    """Take a value out of what an operator remembers."""
+    if op.code in (48, 49):
+        state["values"] = [0 if v == value % 2**32 else v for v in state["values"]]
+    elif op.code == 50 and op.p3 == 8 and state["v"] == value:
+        state["v"] = 0
+    elif op.code == 51:
+        h = fold64(value)
+        state["entries"] = [
+            None if entry is not None and entry[0] == h else entry for entry in state["entries"]
+        ]
 
 
 class Repeat:

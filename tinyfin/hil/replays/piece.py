@@ -27,6 +27,8 @@ class Piece:
     comparer: Comparer
     state_digest: int
     """The twin's, after it."""
+    restarts: frozenset[tuple[int, int]]
+    """Where the terminal's clock is set: see :class:`Sender`."""
     sender: Sender
     """Its frames, made beforehand for the first attempt."""
     events_sent: int = 0

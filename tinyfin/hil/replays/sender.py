@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 
 from tinyfin.data.events import OUTCOME, SCORE
@@ -34,13 +34,15 @@ class Sender:
     The last frame asks for a checkpoint, but not with ``one_by_one``.
 
     frame_bytes: asked before each frame how long it should be at most; an event that alone is
-    longer gets a frame of its own, up to what HELLO allows.
+    longer gets a frame of its own, up to what HELLO allows. restarts: row and kind of the events
+    before which the twin took the terminal to be restarted; there its clock is set.
     """
 
     def __init__(
         self, portion: Portion, types: tuple[int, ...], hello: Hello, token: int | None,
         *, ticks: bool = False, one_by_one: bool = False,
         frame_bytes: Callable[[], int] | None = None,
+        restarts: Collection[tuple[int, int]] = (),
     ) -> None:  # fmt: skip
         self.sent: deque[Sent] = deque()
         self.stopped = False
@@ -49,7 +51,7 @@ class Sender:
         self._hello = hello
         self._ticks = ticks
         self._frame_bytes = frame_bytes or (lambda: hello.frame_bytes)
-        self._max_events = 1 if one_by_one else hello.max_events
+        self._max_events = hello.max_events
         self._alone = one_by_one
         tx, stream = portion.tx, portion.stream
         self._kind = stream.kind.tolist()
@@ -72,6 +74,7 @@ class Sender:
         self._action = tx.action.tolist()
         self._fraud = (tx.label == 1).tolist()
         self._token = token
+        self._restarts = frozenset(restarts)
 
     def frames(self) -> Iterator[tuple[int, bytes]]:
         """(type, payload) for :meth:`tinyfin.wire.client.Client.pipeline`."""
@@ -86,7 +89,7 @@ class Sender:
                 sent = Sent(at, at)
                 while at < count and (taken := self._add(frame, at, sent)):
                     at += taken
-                if at > sent.first:
+                if at > sent.first or frame.count:
                     break
             else:
                 raise ValueError("an event does not fit in a frame of the size that HELLO names")
@@ -99,12 +102,17 @@ class Sender:
         """Add the event (and its outcome when that is next); how many events that were."""
         row = self._index[at]
         kind = self._kind[at]
+        if (row, kind) in self._restarts:
+            if not frame.clock(self._t[at]):
+                return 0
+            self._restarts -= {(row, kind)}
         if kind == SCORE:
             joined = (
                 not self._alone
                 and at + 1 < len(self._kind)
                 and self._kind[at + 1] == OUTCOME
                 and self._index[at + 1] == row
+                and (row, OUTCOME) not in self._restarts
             )
             done = frame.score(
                 self._id[row], self._t_mono[row], self._t_local[row], self._values[row],

@@ -17,9 +17,10 @@
  *
  *   C99 with the attributes and built-ins that GCC and clang share; little-endian, an int of 32 bits, two's complement,
  *   arithmetic right shift of negative numbers. No heap, no recursion, no floating point, no globals. From libc only memcpy,
- *   memset and memcmp. From you: memory for the engine (its size is a constant of the generated header), a clock that never
- *   runs backwards, and the two functions of tinyfin_port.h (hash and signature), for which Monocypher is the default. The
- *   pack is read where it lies, by bytes too: flash that gives whole words only (the ESP8266's) is no place for it.
+ *   memset and memcmp; Monocypher needs memmove too where a compiler makes one of its loops (-Os). From you: memory for the
+ *   engine (its size is a constant of the generated header), a clock that never runs backwards, and the functions of
+ *   tinyfin_port.h (a hash in three steps and a signature check), for which Monocypher is the default. The pack is read
+ *   where it lies, by bytes too: flash that gives whole words only (the ESP8266's) is no place for it.
  *
  * HOW TO CALL IT
  *
@@ -42,6 +43,7 @@
  *       event.record_size = sizeof tx;
  *
  *       tfin_trust trust = {0};
+ *       trust.record = tinyfin_record;                  // the generated record is the one that is filled above
  *       trust.allow_development_key = 1;                // a release build lists its own keys instead
  *       int rc = tfin_open(&engine, tinyfin_pack, TINYFIN_PACK_BYTES, memory, sizeof memory, &trust);
  *       if (rc != TFIN_OK) {
@@ -85,8 +87,17 @@
  * ERRORS
  *
  *   Functions return TFIN_OK (0) or a negative error from TFIN_ERRORS below; each says which. A null pointer is
- *   TFIN_E_ARGUMENT. Functions that return something else cannot say so: give them an engine that is open, and a `count`.
- *   Nothing asserts, halts or prints. A function that fails has changed nothing, unless its comment says otherwise.
+ *   TFIN_E_ARGUMENT; an engine that is not open (never opened, or its opening failed) is TFIN_E_CLOSED. Functions that return
+ *   something else give null or 0 then. Nothing asserts, halts or prints. A function that fails has changed nothing, unless
+ *   its comment says otherwise. Before its first opening an engine is all zero, as a static one is.
+ *
+ * TIME
+ *
+ *   `t_mono_s` never runs backwards and never leaps: one wrong reading of a clock would end every window and leave all later
+ *   events behind it. A step ahead may take 400 days after opening or importing a state, and 14 days from then on (a pack may
+ *   say otherwise). What claims more, or is earlier than what came before, does not move the clock: an event is scored at the
+ *   old time and flagged CLOCK, an outcome or a notice that is too far ahead is refused with TFIN_E_TIME. When the
+ *   application knows better, tfin_rebase_time sets the clock. The first time that a cold engine sees is believed.
  *
  * WORST CASE
  *
@@ -97,6 +108,8 @@
 
 #include <stddef.h>
 #include <stdint.h>
+
+#include "tinyfin_build.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -115,45 +128,58 @@ extern "C" {
 /* The state image. */
 #define TFIN_STATE_FORMAT 1
 
+/* Limits on the time that a pack may take, which a project may lower: a pack that is beyond them is refused when it is opened (PLAN, SECTION). Work of one run of
+ * the network: inputs times outputs, and 64, summed over its nodes (a dense layer's multiplications); with reasons it is run once for every
+ * feature more. Golden vectors are run at opening. */
+#ifndef TFIN_MAX_WORK
+#define TFIN_MAX_WORK 4194304u
+#endif
+#ifndef TFIN_MAX_GOLDEN
+#define TFIN_MAX_GOLDEN 64u
+#endif
+
 /* The feature program's format is part of the pack format. The pack, the memory and nothing else must be aligned to this. */
 #define TFIN_ALIGN 16
 
 /* -------------------------------------------------------------------------------------------------- errors */
 
 /* X(name, value, text): one table for the enum and for tfin_error_name(). Values never change meaning. */
-#define TFIN_ERRORS(X)                                                                      \
-    X(TFIN_OK, 0, "done")                                                                   \
-    X(TFIN_E_ARGUMENT, -1, "an argument is null or out of its range")                       \
-    X(TFIN_E_ALIGN, -2, "pack or memory is not aligned to TFIN_ALIGN")                      \
-    X(TFIN_E_MEMORY, -3, "memory is smaller than the pack needs")                           \
-    X(TFIN_E_TRUNCATED, -4, "pack is shorter than its header says")                         \
-    X(TFIN_E_MAGIC, -5, "these bytes are not a tinyfin pack")                               \
-    X(TFIN_E_FORMAT, -6, "pack format is newer than this engine")                           \
-    X(TFIN_E_ENGINE_VERSION, -7, "pack needs a newer engine")                               \
-    X(TFIN_E_DIGEST, -8, "pack is damaged: its digest differs")                             \
-    X(TFIN_E_SIGNATURE, -9, "signature does not verify")                                    \
-    X(TFIN_E_KEY, -10, "pack is signed by a key that is not trusted here")                  \
-    X(TFIN_E_ALGORITHM, -11, "hash or signature algorithm is unknown")                      \
-    X(TFIN_E_ROLLBACK, -12, "security counter is older than the terminal allows")           \
-    X(TFIN_E_HEADER, -13, "pack header breaks its rules")                                   \
-    X(TFIN_E_SECTION, -14, "a section breaks its rules or is missing")                      \
-    X(TFIN_E_UNKNOWN_SECTION, -15, "a critical section is unknown to this engine")          \
-    X(TFIN_E_SCHEMA, -16, "the event schema breaks its rules")                              \
-    X(TFIN_E_PROGRAM, -17, "the feature program breaks its rules")                          \
-    X(TFIN_E_PLAN, -18, "the network plan breaks its rules")                                \
-    X(TFIN_E_KERNEL, -19, "the plan needs a kernel that is not linked")                     \
-    X(TFIN_E_LAYOUT, -20, "the plan's layout is unknown to this engine")                    \
-    X(TFIN_E_MODEL, -21, "maps, read-out, calibration or decision break their rules")       \
-    X(TFIN_E_GOLDEN, -22, "a golden vector gives another answer: do not use this core")     \
-    X(TFIN_E_RECORD, -23, "event record is smaller than its presence mask")                 \
-    X(TFIN_E_UNKNOWN_ID, -24, "no pending transaction has this id")                         \
-    X(TFIN_E_STATE_MAGIC, -25, "these bytes are not a tinyfin state image")                 \
-    X(TFIN_E_STATE_FORMAT, -26, "state image is of an unknown format")                      \
-    X(TFIN_E_STATE_LAYOUT, -27, "state image belongs to another feature program")           \
-    X(TFIN_E_STATE_DIGEST, -28, "state image is damaged: its checksum differs")             \
-    X(TFIN_E_STATE_ORDER, -29, "state image bytes arrived out of order")                    \
-    X(TFIN_E_NO_MODEL, -30, "the pack holds no network")                                    \
-    X(TFIN_E_UNVERIFIED, -31, "this receipt is not of tfin_verify")
+#define TFIN_ERRORS(X)                                                                  \
+    X(TFIN_OK, 0, "done")                                                               \
+    X(TFIN_E_ARGUMENT, -1, "an argument is null or out of range")                       \
+    X(TFIN_E_ALIGN, -2, "pack or memory is not aligned to TFIN_ALIGN")                  \
+    X(TFIN_E_MEMORY, -3, "memory is too small")                                         \
+    X(TFIN_E_TRUNCATED, -4, "pack is cut off")                                          \
+    X(TFIN_E_MAGIC, -5, "not a tinyfin pack")                                           \
+    X(TFIN_E_FORMAT, -6, "pack format is newer than this engine")                       \
+    X(TFIN_E_ENGINE_VERSION, -7, "pack needs a newer engine")                           \
+    X(TFIN_E_DIGEST, -8, "pack is damaged: its digest differs")                         \
+    X(TFIN_E_SIGNATURE, -9, "signature does not verify")                                \
+    X(TFIN_E_KEY, -10, "pack is signed by a key that is not trusted")                   \
+    X(TFIN_E_ALGORITHM, -11, "hash or signature algorithm is unknown")                  \
+    X(TFIN_E_ROLLBACK, -12, "security counter is too low")                              \
+    X(TFIN_E_HEADER, -13, "pack header breaks a rule")                                  \
+    X(TFIN_E_SECTION, -14, "a section breaks a rule or is missing")                     \
+    X(TFIN_E_UNKNOWN_SECTION, -15, "a critical section is unknown here")                \
+    X(TFIN_E_SCHEMA, -16, "the event schema breaks a rule")                             \
+    X(TFIN_E_PROGRAM, -17, "the feature program breaks a rule")                         \
+    X(TFIN_E_PLAN, -18, "the network plan breaks a rule")                               \
+    X(TFIN_E_KERNEL, -19, "the plan needs a kernel that is not linked")                 \
+    X(TFIN_E_LAYOUT, -20, "the plan's layout is unknown here")                          \
+    X(TFIN_E_MODEL, -21, "maps, read-out, calibration or decision break a rule")        \
+    X(TFIN_E_GOLDEN, -22, "a golden vector gives another score")                        \
+    X(TFIN_E_RECORD, -23, "event record is shorter than its presence mask")             \
+    X(TFIN_E_UNKNOWN_ID, -24, "no pending transaction has this id")                     \
+    X(TFIN_E_STATE_MAGIC, -25, "not a tinyfin state image")                             \
+    X(TFIN_E_STATE_FORMAT, -26, "state image is of an unknown format")                  \
+    X(TFIN_E_STATE_LAYOUT, -27, "state image is of another feature program")            \
+    X(TFIN_E_STATE_DIGEST, -28, "state image is damaged: its checksum differs")         \
+    X(TFIN_E_STATE_ORDER, -29, "state image came out of order")                         \
+    X(TFIN_E_NO_MODEL, -30, "the pack holds no network")                                \
+    X(TFIN_E_UNVERIFIED, -31, "receipt is not from tfin_verify")                        \
+    X(TFIN_E_CLOSED, -32, "no pack is open")                                            \
+    X(TFIN_E_TIME, -33, "time is too far ahead")                                        \
+    X(TFIN_E_OTHER_RECORD, -34, "record has other fields than the pack's events")
 
 #define TFIN_ENUM(name, value, text) name = (value),
 enum tfin_error { TFIN_ERRORS(TFIN_ENUM) };
@@ -183,7 +209,7 @@ enum tfin_action { TFIN_ACTION_ACCEPT = 0, TFIN_ACTION_GO_ONLINE = 1, TFIN_ACTIO
  * older application, a newer pack: what is not there is absent), but it must hold every field whose bit is set. */
 typedef struct tfin_event {
     uint64_t id;           /* names the transaction until its outcome: for example STAN and date, or RRN */
-    uint32_t t_mono_s;     /* seconds, 0 to 2^32 - 2; drives windows; must survive reboots. A step back is clamped, counted and flagged CLOCK */
+    uint32_t t_mono_s;     /* seconds, 0 to 2^32 - 2; drives windows; must survive reboots; see TIME above */
     uint32_t t_local_s;    /* seconds since 2000-01-01 00:00 local time; drives calendar and clock-rollback features only */
     const void *record;    /* aligned to 8 */
     uint32_t record_size;  /* bytes */
@@ -212,7 +238,7 @@ typedef struct tfin_notice {
 enum tfin_flag {
     TFIN_FLAG_COLD = 1,       /* too little history: the score is a prior, not a judgement */
     TFIN_FLAG_SATURATED = 2,  /* a feature left its 16-bit range */
-    TFIN_FLAG_CLOCK = 4,      /* t_mono_s stepped back and was clamped */
+    TFIN_FLAG_CLOCK = 4,      /* t_mono_s stepped back or too far ahead: the score is of the time before */
     TFIN_FLAG_NO_HOST = 8,    /* the model wants host fields and none came */
     TFIN_FLAG_SHADOW = 16,    /* the pack only watches: action is always ACCEPT */
     TFIN_FLAG_CONTROL = 32    /* control event: ignore the model (never the kernel), so that retraining sees unbiased data */
@@ -235,7 +261,7 @@ typedef struct tfin_verdict {
 typedef struct tfin_stats {
     uint32_t scored;
     uint32_t committed;
-    uint32_t clock_clamps;      /* t_mono_s was below an earlier one */
+    uint32_t clock_clamps;      /* t_mono_s stepped back or too far ahead */
     uint32_t saturations;       /* a feature or a stored value left its range */
     uint32_t pending_overflows; /* the oldest pending transaction was pushed out and committed as timed out */
     uint32_t unknown_outcomes;  /* outcome for an id that is not pending (duplicate, or too late) */
@@ -247,7 +273,9 @@ typedef struct tfin_stats {
 
 /* --------------------------------------------------------------------------------------- opening and trust */
 
-/* Called during long passes (hash of the pack, at least every 4096 bytes): feed the watchdog here. */
+/* Called during long passes: feed the watchdog here. The pack's hash calls it at least every 4096 bytes, the golden vectors before each, the
+ * digest of a state at least every 4096. The longest stretch without it is the signature check, one call into Monocypher: 1 to 17 million instructions by
+ * core (docs/benchmarks.md); it comes right before and right after that. */
 typedef void tfin_progress(void *context);
 
 typedef struct tfin_trust {
@@ -256,7 +284,10 @@ typedef struct tfin_trust {
     uint8_t allow_development_key;     /* 1: packs signed by the public development key open. A build with TFIN_RELEASE refuses them whatever
                                           this says */
     uint32_t minimum_security_counter; /* kept by the terminal where it can only grow */
-    tfin_progress *progress;           /* may be null */
+    const uint32_t *record;            /* what your application's record is: tinyfin_record of the generated C. A pack whose events differ in
+                                          the fields that both know is refused (TFIN_E_OTHER_RECORD). For an application that builds records
+                                          from the pack's own schema: a single 0 */
+    tfin_progress *progress;           /* may be null; kept by the engine for its own long passes */
     void *progress_context;
 } tfin_trust;
 
@@ -266,6 +297,8 @@ struct tfin_places { /* bytes from the start of memory; registers and the networ
 };
 
 typedef struct tfin_engine {
+    uint32_t open;
+    uint32_t memory_bytes;
     const uint8_t *pack;
     const uint8_t *schema;
     const uint8_t *program;
@@ -276,17 +309,20 @@ typedef struct tfin_engine {
     const uint8_t *decision;
     uint8_t *state;
     struct tfin_places layout;
+    tfin_progress *progress;
+    void *progress_context;
+    uint32_t leap_s[2]; /* how far ahead the next time may be; and those after it */
     uint32_t import_next;
     uint32_t import_crc;
     uint16_t event_flags;
-    uint8_t has_verdict;
+    uint16_t has_verdict;
     uint8_t pack_id[16];
 } tfin_engine;
 
 /* What tfin_verify leaves: the receipt of a pack that it found good. Read memory_bytes; leave the rest alone. */
 typedef struct tfin_verified {
-    uint32_t memory_bytes; /* what tfin_bind needs */
     uint32_t seal;
+    uint32_t memory_bytes; /* what tfin_bind needs */
     const uint8_t *golden;
     tfin_engine unbound;
     uint32_t digest[8];
@@ -314,15 +350,37 @@ int tfin_verify(tfin_verified *verified, const void *pack, size_t pack_size, con
 /* Opens a pack that was verified: takes the parts from the receipt, runs the golden vectors (TFIN_E_GOLDEN), starts a cold state in
  * `memory` (TFIN_E_ALIGN, TFIN_E_MEMORY). As many engines as you like may be bound to one pack, each with memory of its own, and one engine
  * again and again. Refuses what tfin_verify has not filled (TFIN_E_UNVERIFIED) and a pack whose header is no longer the one that was
- * verified (TFIN_E_DIGEST). The pack must not have changed since: verify at every boot, unless nobody can write to that flash. On an
- * error the engine must not be used and the contents of memory are undefined. */
+ * verified (TFIN_E_DIGEST). The pack must not have changed since: verify at every boot, and see
+ * tfin_recheck_pack. On an error the engine must not be used and the contents of memory are undefined. */
 int tfin_bind(tfin_engine *engine, const tfin_verified *verified, void *memory, size_t memory_size);
+
+/* The open pack hashed again, a piece at a time: for flash that somebody else could write to while the engine runs, such as a chip outside of
+ * the processor's. Begin with a `recheck` that is all zero, and call it as often as there is time. Reads at most `bytes` (not 0) of the pack.
+ * Gives how many are left to read; 0 when the whole pack was read and is the one that was opened, and then begins again. TFIN_E_DIGEST: it
+ * is not, and the engine is closed; open a pack again. Between two rounds a change goes unseen: where that is too long, copy the
+ * pack to RAM first and open it there. Linked only when called. */
+typedef struct tfin_recheck {
+    uint64_t hash[28];
+    uint32_t read, size;
+    uint32_t digest[8];
+} tfin_recheck;
+int32_t tfin_recheck_pack(tfin_engine *engine, tfin_recheck *recheck, uint32_t bytes);
 
 /* Forgets all state, counters included (cold start). TFIN_OK, or TFIN_E_ARGUMENT. */
 int tfin_reset(tfin_engine *engine);
 
-/* 16 bytes that name the open pack: the first half of the hash of its header. They are the engine's, until it is opened again. */
+/* 16 bytes that name the open pack: the first half of the hash of its header. They are the engine's, until it is opened again. Null when
+ * the engine is not open. */
 const uint8_t *tfin_pack_id(const tfin_engine *engine);
+
+/* The open pack's security counter (`tinyfin quantize --security-counter`), 0 when the engine is not open. A terminal that has taken a pack
+ * into service keeps the highest counter that it has seen and passes it as minimum_security_counter from then on. */
+uint32_t tfin_security_counter(const tfin_engine *engine);
+
+/* Sets the clock to a time that the application is sure of, whatever the limits say (see TIME above): after months in a drawer, after a wrong
+ * clock was put right. Forward nothing else changes. To a time before the engine's own, the state begins cold, because what it holds is
+ * dated in the future; for a small step back leave the clock alone: it stands until time has caught up. TFIN_E_ARGUMENT for 2^32 - 1. */
+int tfin_rebase_time(tfin_engine *engine, uint32_t t_mono_s);
 
 /* ------------------------------------------------------------------------------------------------- running */
 
@@ -332,17 +390,17 @@ const uint8_t *tfin_pack_id(const tfin_engine *engine);
  * bytes or than its mask says. Of a pack without a network the verdict holds id and flags, and features are made all the same. */
 int tfin_score(tfin_engine *engine, const tfin_event *event, tfin_verdict *verdict);
 
-/* Tells what became of a scored event; only now does it enter counters and windows. TFIN_E_ARGUMENT for a result or an action that is
- * none of theirs. TFIN_E_UNKNOWN_ID, counted and without any other effect than that its time has passed, when the id is not pending (a
- * duplicate, or pushed out). */
+/* Tells what became of a scored event; only now does it enter counters and windows. TFIN_E_ARGUMENT for a result or an action that its
+ * enum does not have. TFIN_E_UNKNOWN_ID, which is counted and changes nothing else, when the id is not pending (a duplicate, or pushed
+ * out). TFIN_E_TIME, counted as a clamp and without any other effect, when its time is too far ahead: tell it again with the right time. */
 int tfin_apply_outcome(tfin_engine *engine, const tfin_outcome *outcome);
 
 /* Tells what became known later. TFIN_OK also for a duplicate, and for a card that is not known here (only the terminal's labels learn of it
- * then). TFIN_E_ARGUMENT when `fraud` is neither 0 nor 1. */
+ * then). TFIN_E_ARGUMENT when `fraud` is neither 0 nor 1, TFIN_E_TIME as for an outcome. */
 int tfin_apply_notice(tfin_engine *engine, const tfin_notice *notice);
 
 /* The features of the last scored event, in the pack's order, and how many; valid until the next call. *count is 0 before the first event,
- * and after a reset or an import. */
+ * and after a reset, an import or an erasure. */
 const int16_t *tfin_features(const tfin_engine *engine, uint32_t *count);
 
 /* The network's int8 inputs and outputs for the last scored event or the last tfin_infer, and how many; valid until the next call (an
@@ -363,7 +421,7 @@ int tfin_get_stats(const tfin_engine *engine, tfin_stats *stats);
  * refuses it with TFIN_E_STATE_LAYOUT (and the terminal starts cold). What the schema marks as RAM-only is zero in it. Its checksum finds
  * damage, not forgery: keep it where only the terminal writes. Between two of your exports a power cut loses what came since. */
 
-/* Bytes of the image: TINYFIN_STATE_BYTES of the generated header. */
+/* Bytes of the image: TINYFIN_STATE_BYTES of the generated header. 0 when not open. */
 uint32_t tfin_state_size(const tfin_engine *engine);
 
 /* Copies `size` bytes of the image, from `offset` on, into `out`: in one call or in many, as a flash page or a frame allows. State must
@@ -371,17 +429,19 @@ uint32_t tfin_state_size(const tfin_engine *engine);
  * the first 64 bytes reads all of the state once more, for the checksum in them. */
 int tfin_export_state(const tfin_engine *engine, uint32_t offset, void *out, uint32_t size);
 
-/* Takes the image back, in order, from offset 0 on. The first bytes (64, the image's header) must come in one piece. The state is usable
- * again when the last byte has been taken and TFIN_OK came back. Errors: ARGUMENT (null; or bytes past the end), STATE_MAGIC,
- * STATE_FORMAT, STATE_LAYOUT, STATE_DIGEST, STATE_ORDER. A null engine or image changes nothing; on any other error the state is cold;
- * so it is when an event, an outcome, a notice or an erasure comes before the last byte: the import is abandoned. */
+/* Takes the image back, in order, from offset 0 on. The first bytes (64, the image's header) must come in one piece. They are checked first:
+ * what is no image, or not one of this feature program, leaves the state as it is (STATE_MAGIC, STATE_FORMAT, STATE_LAYOUT; ARGUMENT for
+ * bytes past the end; STATE_ORDER for a piece that is not the next one, which may still come). From a good header on the old state is
+ * gone; the new one is usable when the last byte has been taken and TFIN_OK came back. STATE_DIGEST: it was damaged, the state is cold. So it
+ * is when an event, an outcome, a notice or an erasure comes before the last byte: the import is abandoned. */
 int tfin_import_state(tfin_engine *engine, uint32_t offset, const void *image, uint32_t size);
 
-/* Forgets one card: a person's right. TFIN_OK whether or not the card was there. A transaction of it that waits for its outcome goes on
- * without it. State images exported before still hold the card: export anew, and destroy them. An import that is not finished is abandoned. */
+/* Forgets one card: a person's right. TFIN_OK whether or not the card was there. Afterwards no byte of its token is left in memory, nor the
+ * features of the last event. A transaction of it that waits for its outcome goes on without it. State images exported before still hold
+ * the card: export again, and destroy them. An import that is not finished is abandoned. */
 int tfin_erase_card(tfin_engine *engine, uint64_t token);
 
-/* CRC-32 (ISO-HDLC, as in zlib) over the image's body: two cores hold the same state exactly when it is equal. */
+/* CRC-32 (ISO-HDLC, as in zlib) over the image's body: two cores hold the same state exactly when it is equal. 0 when not open. */
 uint32_t tfin_state_digest(const tfin_engine *engine);
 
 /* CRC-32 continued from `crc` (start with 0). Used by the wire and by tests. */

@@ -21,19 +21,48 @@ static void abandon_import(tfin_engine *e)
     }
 }
 
-/* The clock of any call that brings something new. */
-static uint32_t tick(tfin_engine *e, uint32_t t_mono_s)
+/* The time that a call claims: moves the clock there, or where it may not go there leaves it, and says so in event_flags. */
+static uint32_t tick(tfin_engine *e, uint32_t t)
 {
-    abandon_import(e);
     uint32_t last = tfin_u32(e->state + HEAD_LAST_T);
-    uint32_t t = t_mono_s == UINT32_MAX ? t_mono_s - 1u : t_mono_s; /* so that t + 1 is never 0 */
-    if (t < last) {
+#ifdef TFIN_SABOTAGE_LEAP
+    int stays = t < last;
+#else
+    /* a step back is, without a sign, a longer one ahead than any limit; the last of all times is none, so that t + 1 is never 0 */
+    int stays = (t - last > e->leap_s[0] && last != 0) || t == UINT32_MAX;
+#endif
+    if (stays) {
         tfin_count(e->state, HEAD_CLAMPS, 1);
-        e->event_flags |= TFIN_FLAG_CLOCK;
+        e->event_flags = TFIN_FLAG_CLOCK;
         return last;
     }
+    e->leap_s[0] = e->leap_s[1];
     tfin_put32(e->state + HEAD_LAST_T, t);
     return t;
+}
+
+/* The same for an outcome or a notice, which is refused where the time is too far ahead. */
+static TFIN_NOINLINE int tick_or_refuse(tfin_engine *e, uint32_t *t)
+{
+    uint32_t last = tfin_u32(e->state + HEAD_LAST_T);
+    uint32_t claimed = *t;
+    *t = tick(e, claimed);
+    return *t == last && claimed > last ? TFIN_E_TIME : TFIN_OK;
+}
+
+int tfin_rebase_time(tfin_engine *e, uint32_t t_mono_s)
+{
+    int rc = tfin_usable(e);
+    if (rc != TFIN_OK || t_mono_s == UINT32_MAX) {
+        return rc != TFIN_OK ? rc : TFIN_E_ARGUMENT;
+    }
+    abandon_import(e);
+    if (t_mono_s < tfin_u32(e->state + HEAD_LAST_T)) {
+        (void)tfin_reset(e);
+    }
+    tfin_put32(e->state + HEAD_LAST_T, t_mono_s);
+    e->leap_s[0] = e->leap_s[1];
+    return TFIN_OK;
 }
 
 /* ---- cards */
@@ -95,23 +124,46 @@ static uint32_t card_labels_at(const tfin_engine *e)
            (LABELS_ENTRIES + LABEL_SIZE * (uint32_t)tfin_u16(e->program + PROG_CARD_LABELS));
 }
 
+/* The token's register in what waits of this entry. */
+static void erase_kept(const tfin_engine *e, uint8_t *entry, uint64_t value)
+{
+    const uint8_t *k = e->program + tfin_u32(e->program + PROG_KEPT_AT);
+    for (uint32_t n = tfin_u16(e->program + PROG_KEPT); n != 0; n--, k += 4) {
+        uint8_t *kept = entry + (tfin_u16(k + 2) & 0x7FFFu);
+        if (k[1] == 8 && tfin_u64(kept) == value) {
+            tfin_put64(kept, 0);
+        }
+    }
+}
+
 int tfin_erase_card(tfin_engine *e, uint64_t token)
 {
-    if (e == NULL) {
-        return TFIN_E_ARGUMENT;
+    int rc = tfin_usable(e);
+    if (rc != TFIN_OK) {
+        return rc;
     }
     abandon_import(e);
     uint8_t *card = find_card(e, token);
     if (card != NULL) {
         memset(card, 0, tfin_u16(e->program + PROG_CARD_SLOT));
     }
-    /* A pending transaction of this card goes on without it. */
+    uint64_t value = token & (uint64_t)REGISTER_MAX;
     uint8_t *p = e->state + e->layout.pending;
     for (uint32_t i = 0; i < tfin_u16(e->program + PROG_PENDING); i++, p += tfin_u16(e->program + PROG_PENDING_SIZE)) {
         if (tfin_u32(p + PENDING_SEQUENCE) != 0 && tfin_u64(p + PENDING_TOKEN) == token) {
             tfin_put64(p + PENDING_TOKEN, 0);
+            erase_kept(e, p, value);
         }
     }
+    const op *o = tfin_ops(e->program, PROG_SCORE_AT);
+    for (uint32_t n = tfin_u16(e->program + PROG_SCORE_OPS); n != 0; n--, o++) {
+        if (o->key == KEY_TERMINAL) {
+            tfin_erase_value(o, e->state + e->layout.terminal + o->state, value);
+        }
+    }
+    /* registers, features, the copy of an entry that was pushed out */
+    memset(e->state + e->layout.features, 0, e->memory_bytes - e->layout.features);
+    e->has_verdict = 0;
     return TFIN_OK;
 }
 
@@ -327,13 +379,15 @@ static void remember(tfin_engine *e, const context *x, uint8_t *place, uint64_t 
 /* Everything of a score before the operators: checks, clock, card. */
 static int begin(tfin_engine *e, const tfin_event *event, context *x, uint64_t *token)
 {
-    if (e == NULL || event == NULL || event->record == NULL || ((uintptr_t)event->record & 7u) != 0) {
+    if (event == NULL || event->record == NULL || ((uintptr_t)event->record & 7u) != 0) {
         return TFIN_E_ARGUMENT;
     }
-    int rc = read_mask(e, event, &x->present);
+    int rc = tfin_usable(e);
+    rc = rc == TFIN_OK ? read_mask(e, event, &x->present) : rc;
     if (rc != TFIN_OK) {
         return rc;
     }
+    abandon_import(e);
     e->event_flags = 0;
     x->pool = e->program + tfin_u32(e->program + PROG_POOL_AT);
     x->schema = e->schema;
@@ -368,9 +422,15 @@ static void count_score(tfin_engine *e, const context *x, uint32_t saturated)
 
 static void answer(tfin_engine *e, uint64_t id, tfin_verdict *v)
 {
-    memset(v, 0, sizeof *v);
+    /* one by one: a call of memset takes longer */
     v->id = id;
+    v->score_q32 = 0;
+    v->raw = 0;
     v->flags = e->event_flags;
+    v->action = TFIN_ACTION_ACCEPT;
+    v->reason_count = 0;
+    v->reasons[0] = v->reasons[1] = v->reasons[2] = 0;
+    v->reserved = 0;
     e->has_verdict = 1;
     if (e->plan != NULL) {
         judge(e, v);
@@ -398,17 +458,30 @@ int tfin_score(tfin_engine *e, const tfin_event *event, tfin_verdict *v)
 
 /* ---- outcome, notice */
 
-int tfin_apply_outcome(tfin_engine *e, const tfin_outcome *outcome)
+/* The pending entry of this id, and its outcome's time. Nothing that is refused moves the clock. */
+static int begin_outcome(tfin_engine *e, uint64_t id, uint32_t *t, uint8_t **entry)
 {
-    if (e == NULL || outcome == NULL || outcome->result > TFIN_RESULT_REVERSED || outcome->action_taken > TFIN_ACTION_DECLINE) {
-        return TFIN_E_ARGUMENT;
-    }
-    uint32_t t = tick(e, outcome->t_mono_s);
     uint8_t *place;
-    uint8_t *entry = find_pending(e, outcome->id, &place);
-    if (entry == NULL) {
+    abandon_import(e);
+    *entry = find_pending(e, id, &place);
+    if (*entry == NULL) {
         tfin_count(e->state, HEAD_UNKNOWN_OUTCOMES, 1);
         return TFIN_E_UNKNOWN_ID;
+    }
+    return tick_or_refuse(e, t);
+}
+
+int tfin_apply_outcome(tfin_engine *e, const tfin_outcome *outcome)
+{
+    if (outcome == NULL || outcome->result > TFIN_RESULT_REVERSED || outcome->action_taken > TFIN_ACTION_DECLINE) {
+        return TFIN_E_ARGUMENT;
+    }
+    uint8_t *entry;
+    uint32_t t = outcome->t_mono_s;
+    int rc = tfin_usable(e);
+    rc = rc == TFIN_OK ? begin_outcome(e, outcome->id, &t, &entry) : rc;
+    if (rc != TFIN_OK) {
+        return rc;
     }
     commit(e, entry, outcome, t - tfin_u32(entry + PENDING_T));
     memset(entry, 0, tfin_u16(e->program + PROG_PENDING_SIZE));
@@ -417,10 +490,19 @@ int tfin_apply_outcome(tfin_engine *e, const tfin_outcome *outcome)
 
 int tfin_apply_notice(tfin_engine *e, const tfin_notice *notice)
 {
-    if (e == NULL || notice == NULL || notice->fraud > 1u) {
+    if (notice == NULL || notice->fraud > 1u) {
         return TFIN_E_ARGUMENT;
     }
-    uint32_t now = tick(e, notice->t_mono_s);
+    int rc = tfin_usable(e);
+    if (rc != TFIN_OK) {
+        return rc;
+    }
+    abandon_import(e);
+    uint32_t now = notice->t_mono_s;
+    rc = tick_or_refuse(e, &now);
+    if (rc != TFIN_OK) {
+        return rc;
+    }
     uint32_t t = notice->t_tx_mono_s < now ? notice->t_tx_mono_s : now;
     uint32_t tag = (uint32_t)(notice->id ^ (notice->id >> 32)) << 1 | notice->fraud;
     uint32_t terminal_labels = tfin_u16(e->program + PROG_TERMINAL_LABELS);
@@ -442,28 +524,44 @@ int tfin_apply_notice(tfin_engine *e, const tfin_notice *notice)
 
 /* ---- looking inside */
 
+typedef char tfin_stats_are_the_heads_counters[sizeof(tfin_stats) == HEAD_EVICTIONS + 4 - HEAD_SCORED ? 1 : -1];
+
 const int16_t *tfin_features(const tfin_engine *e, uint32_t *count)
 {
-    *count = e->has_verdict ? tfin_u16(e->program + PROG_FEATURES) : 0;
-    return (const int16_t *)(const void *)__builtin_assume_aligned(e->state + e->layout.features, 2);
+    int open = tfin_usable(e) == TFIN_OK;
+    if (count != NULL) {
+        *count = open && e->has_verdict ? tfin_u16(e->program + PROG_FEATURES) : 0;
+    }
+    return !open ? NULL : (const int16_t *)(const void *)__builtin_assume_aligned(e->state + e->layout.features, 2);
+}
+
+/* Bytes of the arena whose place and number are at `at` of the plan; null and 0 without a network or an open pack. */
+static const int8_t *arena_part(const tfin_engine *e, uint32_t at, uint32_t *count)
+{
+    const uint8_t *plan = tfin_usable(e) == TFIN_OK ? e->plan : NULL;
+    if (count != NULL) {
+        *count = plan == NULL ? 0 : tfin_plan_u32(plan, at + 4u);
+    }
+    return plan == NULL ? NULL : (const int8_t *)tfin_arena(e) + tfin_plan_u32(plan, at);
 }
 
 const int8_t *tfin_network_input(const tfin_engine *e, uint32_t *count)
 {
-    *count = e->plan == NULL ? 0 : tfin_net_input_length(e->plan);
-    return e->plan == NULL ? NULL : tfin_net_input(e->plan, tfin_arena(e));
+    return arena_part(e, TFIN_PLAN_INPUT, count);
 }
 
 const int8_t *tfin_network_output(const tfin_engine *e, uint32_t *count)
 {
-    *count = e->plan == NULL ? 0 : tfin_net_output_length(e->plan);
-    return e->plan == NULL ? NULL : tfin_net_output(e->plan, tfin_arena(e));
+    return arena_part(e, TFIN_PLAN_OUTPUT, count);
 }
 
 int tfin_infer(tfin_engine *e, const int8_t *input, uint32_t count, int32_t *raw)
 {
     if (e == NULL || input == NULL || raw == NULL) {
         return TFIN_E_ARGUMENT;
+    }
+    if (e->open != TFIN_OPEN) {
+        return TFIN_E_CLOSED;
     }
     if (e->plan == NULL) {
         return TFIN_E_NO_MODEL;
@@ -480,18 +578,10 @@ int tfin_infer(tfin_engine *e, const int8_t *input, uint32_t count, int32_t *raw
 
 int tfin_get_stats(const tfin_engine *e, tfin_stats *s)
 {
-    if (e == NULL || s == NULL) {
-        return TFIN_E_ARGUMENT;
+    int rc = tfin_usable(e);
+    if (rc != TFIN_OK || s == NULL) {
+        return rc != TFIN_OK ? rc : TFIN_E_ARGUMENT;
     }
-    s->scored = tfin_u32(e->state + HEAD_SCORED);
-    s->committed = tfin_u32(e->state + HEAD_COMMITTED);
-    s->clock_clamps = tfin_u32(e->state + HEAD_CLAMPS);
-    s->saturations = tfin_u32(e->state + HEAD_SATURATIONS);
-    s->pending_overflows = tfin_u32(e->state + HEAD_PENDING_OVERFLOWS);
-    s->unknown_outcomes = tfin_u32(e->state + HEAD_UNKNOWN_OUTCOMES);
-    s->notices = tfin_u32(e->state + HEAD_NOTICES);
-    s->notice_duplicates = tfin_u32(e->state + HEAD_NOTICE_DUPLICATES);
-    s->label_overflows = tfin_u32(e->state + HEAD_LABEL_OVERFLOWS);
-    s->evictions = tfin_u32(e->state + HEAD_EVICTIONS);
+    memcpy(s, e->state + HEAD_SCORED, sizeof *s); /* the counters lie there in the order of tfin_stats */
     return TFIN_OK;
 }

@@ -148,10 +148,12 @@ enum {
     PROG_FEATURES_AT = 44,
     PROG_POOL_AT = 48,
     PROG_POOL_SIZE = 52,
+    PROG_LEAP = 56,
+    PROG_BOOT_LEAP = 60,
     PROG_HEADER = 64
 };
 
-enum { NO_REGISTER = 255, NO_FIELD = 255, MAX_REGISTERS = 200, MAX_FEATURES = 128 };
+enum { NO_REGISTER = 255, NO_FIELD = 255, MAX_REGISTERS = 200, MAX_FEATURES = 128, MAX_OPS = 1024 };
 
 enum { OP_SIZE = 24 };
 
@@ -208,6 +210,17 @@ enum { LABELS_ENTRIES = 8, LABEL_SIZE = 8 };
 
 typedef struct tfin_places layout;
 
+/* What `open` of an engine holds that may be used. Far from 0 and -1: no single fault makes it of them. */
+#define TFIN_OPEN 0x3C3C3C3Cu
+
+#define TFIN_NOINLINE __attribute__((noinline))
+
+/* TFIN_OK, or what is wrong with an engine that somebody passed. */
+int tfin_usable(const tfin_engine *e);
+
+/* Calls a progress hook, if there is one. */
+void tfin_feed(tfin_progress *progress, void *of);
+
 /* What an operator may see while it reads or commits. */
 typedef struct context {
     int64_t *r;
@@ -249,6 +262,8 @@ int32_t tfin_share_read(const op *o, const uint8_t *s, int64_t a);
 void tfin_share_commit(const op *o, uint8_t *s, int64_t a);
 uint32_t tfin_rarity_read(const op *o, const uint8_t *s, int64_t a);
 void tfin_rarity_commit(const op *o, uint8_t *s, int64_t a);
+/* Takes a value that an operator remembers out of its state. */
+void tfin_erase_value(const op *o, uint8_t *s, uint64_t value);
 uint32_t tfin_repeat_read(const op *o, const uint8_t *s, int64_t a, uint32_t self);
 uint32_t tfin_mode_read(const op *o, const uint8_t *s, int64_t a, uint32_t self);
 void tfin_repeat_commit(const op *o, uint8_t *s, int64_t a);
@@ -267,6 +282,9 @@ void tfin_map_inputs(const tfin_engine *e, const int16_t *features, int8_t *inpu
 int32_t tfin_raw_score(const tfin_engine *e);
 uint32_t tfin_calibrate(const tfin_engine *e, int32_t raw);
 void tfin_decide(tfin_engine *e, tfin_verdict *v);
+
+/* pack.c: what opening and importing have in common: the next time may be far ahead. */
+void tfin_boot(tfin_engine *e);
 
 /* state.c */
 void tfin_count(uint8_t *head, uint32_t counter, uint32_t by);

@@ -286,6 +286,7 @@ static void find_reasons(tfin_engine *e, tfin_verdict *v)
         if (id == 0) {
             continue;
         }
+        tfin_feed(e->progress, e->progress_context);
         int64_t contribution = (int64_t)v->raw - raw_without(e, inputs, i, (int8_t)entry[2], known);
         if (contribution > 0) {
             consider(&best, v, contribution, id);

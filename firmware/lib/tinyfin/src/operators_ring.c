@@ -80,6 +80,24 @@ static uint32_t hash_of(int64_t v)
     return (uint32_t)(u ^ (u >> 32));
 }
 
+void tfin_erase_value(const op *o, uint8_t *s, uint64_t value)
+{
+    /* DISTINCT: pairs of a hash and a time, both 0 when empty; REPEAT and MODE: the low words, behind two counts; PREVIOUS: the value itself */
+    uint32_t looked_for = o->code == DISTINCT ? hash_of((int64_t)value) : (uint32_t)value;
+    uint32_t each = o->code == DISTINCT ? 8 : 4;
+    if (o->code == PREVIOUS && o->p3 == 8 && tfin_u64(s) == value) {
+        tfin_put64(s, 0);
+    }
+    if (o->code == REPEAT || o->code == MODE || o->code == DISTINCT) {
+        s += o->code == DISTINCT ? 0 : 8;
+        for (uint32_t n = o->p2; n != 0; n--, s += each) {
+            if (tfin_u32(s) == looked_for) {
+                memset(s, 0, each);
+            }
+        }
+    }
+}
+
 /* {u32 h, u32 last}[p2]; last is 0 in an empty entry, else t + 1 */
 uint32_t tfin_distinct_read(const op *o, const uint8_t *s, int64_t a, uint32_t t, uint32_t self)
 {

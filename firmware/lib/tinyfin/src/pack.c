@@ -16,6 +16,8 @@ enum {
     AT_HASH_ALGORITHM = 25,
     AT_SECTIONS = 26,
     AT_KEY_ID = 28,
+    AT_SCHEMA = 40,
+    AT_PROGRAM = 56,
     AT_RESERVED = 104
 };
 enum { PACK_MAGIC = 0x4B504654, DEVELOPMENT = 1, CRITICAL = 1 };
@@ -86,12 +88,17 @@ static int walk_sections(const uint8_t *p, section s[S_COUNT])
         if (length > total - at || flags > CRITICAL || tfin_u16(h + 10) != 1 || tfin_u32(h + 12) != 0) {
             return TFIN_E_SECTION;
         }
+        for (const uint8_t *before = p + HEADER_SIZE; before != h; before += SECTION_HEADER + tfin_round_up(tfin_u32(before + 4), TFIN_ALIGN)) {
+            if (tfin_u32(before) == tfin_u32(h)) {
+                return TFIN_E_SECTION;
+            }
+        }
         uint32_t i = 0;
         while (i < S_COUNT && s[i].tag != tfin_u32(h)) {
             i++;
         }
         if (i < S_COUNT) {
-            if (s[i].payload != NULL || flags != CRITICAL) {
+            if (flags != CRITICAL) {
                 return TFIN_E_SECTION;
             }
             s[i].payload = p + at;
@@ -126,56 +133,97 @@ static int schema_ok(const uint8_t *p, uint32_t size)
 
 /* ---- trust */
 
-static int key_named(const uint8_t *p, const uint8_t *key)
+/* What takes 32 bytes for a digest gives them back before the signature's turn comes, which needs more stack than all the rest. */
+enum { HASHED_AT_ONCE = 4096 };
+
+static void hash_more(tfin_port_hash *hash, const uint8_t *data, uint32_t size, const tfin_trust *trust)
+{
+    for (uint32_t at = 0; at < size; at += HASHED_AT_ONCE) {
+        tfin_port_hash_update(hash, data + at, size - at < HASHED_AT_ONCE ? size - at : HASHED_AT_ONCE);
+        tfin_feed(trust->progress, trust->progress_context);
+    }
+}
+
+/* 0 when the hash of what has been hashed begins with these bytes. */
+static TFIN_NOINLINE uint32_t hash_differs(tfin_port_hash *hash, const uint8_t *expected, uint32_t size)
 {
     uint8_t digest[32];
-    tfin_port_hash(digest, key, 32, NULL, NULL);
-    return memcmp(digest, p + AT_KEY_ID, 4) == 0;
+    uint32_t differing = 0;
+    tfin_port_hash_end(hash, digest);
+    while (size-- != 0) {
+        differing |= (uint32_t)digest[size] ^ expected[size];
+    }
+    return differing;
 }
 
-static int verified_by(const uint8_t *p, const uint8_t *key)
+static TFIN_NOINLINE uint32_t differs(const uint8_t *data, uint32_t data_size, const uint8_t *expected, uint32_t size, const tfin_trust *trust)
 {
-    return key_named(p, key) && tfin_port_verify(p + HEADER_SIGNED, key, p, HEADER_SIGNED);
+    tfin_port_hash hash;
+    tfin_port_hash_begin(&hash);
+    hash_more(&hash, data, data_size, trust);
+    return hash_differs(&hash, expected, size);
 }
 
-static int signature_ok(const uint8_t *p, const tfin_trust *trust)
+/* Which of the trusted keys the pack names, or null. */
+static TFIN_NOINLINE const uint8_t *key_of(const uint8_t *p, const tfin_trust *trust)
 {
-    int named = 0;
+    const uint8_t *key = trust->keys;
+    uint32_t count = key == NULL ? 0 : trust->key_count;
     if ((tfin_u32(p + AT_FLAGS) & DEVELOPMENT) != 0) {
+        count = 0;
 #ifndef TFIN_RELEASE
-        if (trust->allow_development_key) {
-            return verified_by(p, tfin_development_public_key) ? TFIN_OK : TFIN_E_SIGNATURE;
-        }
+        key = tfin_development_public_key;
+        count = trust->allow_development_key != 0;
 #endif
-        return TFIN_E_KEY;
     }
-    for (uint32_t i = 0; trust->keys != NULL && i < trust->key_count; i++) {
-        const uint8_t *key = trust->keys + 32u * i;
-        if (verified_by(p, key)) {
-            return TFIN_OK;
+    for (; count != 0; count--, key += 32) {
+        if (differs(key, 32, p + AT_KEY_ID, 4, trust) == 0) {
+            return key;
         }
-        named |= key_named(p, key);
     }
-    return named ? TFIN_E_SIGNATURE : TFIN_E_KEY;
+    return NULL;
 }
 
-/* The two that take 32 bytes for a digest give them back before the signature's turn comes, which needs more stack than all the rest. */
-#define NOINLINE __attribute__((noinline))
-
-static NOINLINE int digest_ok(const uint8_t *p, const tfin_trust *trust)
+/* 0 when the pack's bytes have the digest of its header. */
+static TFIN_NOINLINE uint32_t damage(const uint8_t *p, const tfin_trust *trust)
 {
-    uint8_t digest[32];
-    tfin_port_hash(digest, p + HEADER_SIZE, tfin_u32(p + AT_TOTAL) - HEADER_SIZE, trust->progress, trust->progress_context);
 #ifdef TFIN_SABOTAGE_DIGEST /* a test proves that it would notice; so with the others of this name */
-    return 1;
-#else
-    return memcmp(digest, p + HEADER_DIGEST, sizeof digest) == 0;
+    return 0;
 #endif
+    return differs(p + HEADER_SIZE, tfin_u32(p + AT_TOTAL) - HEADER_SIZE, p + HEADER_DIGEST, 32, trust);
 }
 
-/* Digest, signature and trust of what `size` bytes say is a pack. */
-static int integrity_ok(const uint8_t *p, size_t size, const tfin_trust *trust)
+static TFIN_NOINLINE uint32_t state_layout_differs(const uint8_t *p, const section *schema, const section *program, const tfin_trust *trust)
 {
+    static const uint8_t label[5] = {'t', 'f', 's', 't', '1'};
+    tfin_port_hash hash;
+    tfin_port_hash_begin(&hash);
+    tfin_port_hash_update(&hash, label, sizeof label);
+    hash_more(&hash, schema->payload, schema->size, trust);
+    hash_more(&hash, program->payload, program->size, trust);
+    return hash_differs(&hash, p + HEADER_STATE_LAYOUT, 16);
+}
+
+/* The header's hashes are those of its sections. Each is done with its 200 bytes of stack before the next one begins. */
+static int hashes_ok(const uint8_t *p, const section *schema, const section *program, const tfin_trust *trust)
+{
+    return (state_layout_differs(p, schema, program, trust) |
+            differs(schema->payload, schema->size, p + AT_SCHEMA, 16, trust) |
+            differs(program->payload, program->size, p + AT_PROGRAM, 16, trust)) == 0;
+}
+
+/* Digest, signature and trust of what `size` bytes say is a pack. *open becomes TFIN_OPEN for one that is good. It is made of the results
+ * themselves: where a fault skips one of the branches, what comes out opens nothing. */
+static int integrity_ok(const uint8_t *p, size_t size, const tfin_trust *trust, volatile uint32_t *open)
+{
+    volatile uint32_t wrong; /* read from memory wherever it stands */
+    *open = 0;
+#ifdef TFIN_SABOTAGE_GLITCH
+    *open = TFIN_OPEN;
+#endif
+    if (trust->record == NULL) {
+        return TFIN_E_ARGUMENT;
+    }
     int rc = frame_ok(p, size);
     if (rc != TFIN_OK) {
         return rc;
@@ -191,17 +239,27 @@ static int integrity_ok(const uint8_t *p, size_t size, const tfin_trust *trust)
     if (tfin_u32(p + AT_FLAGS) > DEVELOPMENT) {
         return TFIN_E_HEADER;
     }
-    if (!digest_ok(p, trust)) {
+    wrong = damage(p, trust);
+    if (wrong != 0) {
         return TFIN_E_DIGEST;
     }
-    rc = signature_ok(p, trust);
-    if (rc != TFIN_OK) {
-        return rc;
+    const uint8_t *key = key_of(p, trust);
+    if (key == NULL) {
+        return TFIN_E_KEY;
+    }
+    wrong |= tfin_port_verify(p + HEADER_SIGNED, key, p, HEADER_SIGNED) ^ TFIN_PORT_VERIFIED;
+    if (wrong != 0) {
+        return TFIN_E_SIGNATURE;
     }
     if (tfin_u32(p + AT_ENGINE) > TFIN_VERSION) {
         return TFIN_E_ENGINE_VERSION;
     }
-    return tfin_u32(p + AT_COUNTER) < trust->minimum_security_counter ? TFIN_E_ROLLBACK : TFIN_OK;
+    wrong |= trust->minimum_security_counter > tfin_u32(p + AT_COUNTER);
+    if (wrong != 0) {
+        return TFIN_E_ROLLBACK;
+    }
+    *open = TFIN_OPEN ^ wrong;
+    return TFIN_OK;
 }
 
 /* ---- structure */
@@ -215,17 +273,49 @@ static uint32_t golden_size(const tfin_engine *e)
 static int golden_ok(const tfin_engine *e, const section *golden)
 {
     return golden->payload == NULL ||
-           (golden->size >= 8u && tfin_u16(golden->payload + 2) == tfin_net_input_length(e->plan) &&
+           (golden->size >= 8u && tfin_u16(golden->payload) <= TFIN_MAX_GOLDEN && tfin_u16(golden->payload + 2) == tfin_net_input_length(e->plan) &&
             tfin_u16(golden->payload) <= (golden->size - 8u) / golden_size(e));
 }
 
-static int find_parts(tfin_engine *e, const section s[S_COUNT])
+/* What a run of the network may take, by a measure that is the same on every core. */
+static int work_ok(const uint8_t *plan)
+{
+    const uint8_t *at = plan + TFIN_PLAN_HEADER_BYTES;
+    uint32_t left = TFIN_MAX_WORK;
+    for (uint32_t nodes = tfin_plan_u32(plan, TFIN_PLAN_NODES); nodes != 0; nodes--) {
+        const tfin_node *node = (const tfin_node *)(const void *)at;
+        uint32_t work = (uint32_t)node->inputs * node->outputs;
+        if (left < 64u || work > left - 64u) {
+            return 0;
+        }
+        left -= work + 64u;
+        at += node->bytes;
+    }
+    return 1;
+}
+
+/* The fields that both the schema and the record know are the same: an entry begins with type, flags and offset. */
+static int record_fits(const uint8_t *schema, const uint32_t *record)
+{
+    uint32_t n = record[0] < tfin_u16(schema) ? record[0] : tfin_u16(schema);
+    for (const uint8_t *entry = tfin_field(schema, 0); n != 0; n--, entry += SCHEMA_ENTRY) {
+        if (tfin_u32(entry) != *++record) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+static int find_parts(tfin_engine *e, const section s[S_COUNT], const uint32_t *record)
 {
     if (s[S_SCHEMA].payload == NULL || s[S_PROGRAM].payload == NULL) {
         return TFIN_E_SECTION;
     }
     if (!schema_ok(s[S_SCHEMA].payload, s[S_SCHEMA].size)) {
         return TFIN_E_SCHEMA;
+    }
+    if (!record_fits(s[S_SCHEMA].payload, record)) {
+        return TFIN_E_OTHER_RECORD;
     }
     int rc = tfin_program_check(s[S_SCHEMA].payload, s[S_PROGRAM].payload, s[S_PROGRAM].size);
     if (rc != TFIN_OK) {
@@ -245,8 +335,8 @@ static int find_parts(tfin_engine *e, const section s[S_COUNT])
         return TFIN_E_SECTION;
     }
     rc = tfin_net_check(e->plan, s[S_PLAN].size, TFIN_KERNELS_ALL);
-    if (rc != TFIN_OK) {
-        return rc;
+    if (rc != TFIN_OK || !work_ok(e->plan)) {
+        return rc != TFIN_OK ? rc : TFIN_E_PLAN;
     }
     rc = tfin_model_check(e, s[S_MAPS].size, s[S_READOUT].size, s[S_CALIBRATION].size, s[S_DECISION].size);
     return rc != TFIN_OK || golden_ok(e, &s[S_GOLDEN]) ? rc : TFIN_E_SECTION;
@@ -261,6 +351,7 @@ static int run_golden(tfin_engine *e, const uint8_t *golden)
     const uint8_t *v = golden + 8;
     for (uint32_t count = tfin_u16(golden); count != 0; count--, v += each) {
         int32_t raw;
+        tfin_feed(e->progress, e->progress_context);
         (void)tfin_infer(e, (const int8_t *)v, tfin_net_input_length(e->plan), &raw);
         if (raw != tfin_i32(v + each - 4u)) {
             return TFIN_E_GOLDEN;
@@ -275,102 +366,147 @@ static int32_t lay_out(tfin_engine *e)
     return tfin_lay_out(e->program, e->plan == NULL ? 0 : tfin_net_arena_size(e->plan), &e->layout);
 }
 
-/* Everything that is doubtful about a pack of integrity, once. Leaves an engine without memory, and gives how much it needs. */
-static int32_t examine(tfin_engine *e, section s[S_COUNT], const uint8_t *pack)
+static void set_id(tfin_engine *e)
 {
     uint8_t digest[32];
-    memset(e, 0, sizeof *e);
+    tfin_port_hash hash;
+    tfin_port_hash_begin(&hash);
+    tfin_port_hash_update(&hash, e->pack, HEADER_SIGNED);
+    tfin_port_hash_end(&hash, digest);
+    memcpy(e->pack_id, digest, sizeof e->pack_id);
+}
+
+/* Checks what a pack of integrity holds, once. Leaves an engine without memory that is open but for that; an error leaves it closed. */
+static int examine(tfin_engine *e, section s[S_COUNT], const uint8_t *pack, const tfin_trust *trust, uint32_t open)
+{
     int32_t rc = walk_sections(pack, s);
-    rc = rc == TFIN_OK ? find_parts(e, s) : rc;
+    rc = rc == TFIN_OK ? find_parts(e, s, trust->record) : rc;
     rc = rc == TFIN_OK ? lay_out(e) : rc;
-    if (rc >= 0) {
-        e->pack = pack;
-        tfin_port_hash(digest, pack, HEADER_SIGNED, NULL, NULL);
-        memcpy(e->pack_id, digest, sizeof e->pack_id);
+    if (rc < 0) {
+        return rc;
+    }
+    if (!hashes_ok(pack, &s[S_SCHEMA], &s[S_PROGRAM], trust)) {
+        return TFIN_E_HEADER;
+    }
+    e->memory_bytes = (uint32_t)rc;
+    e->pack = pack;
+    e->progress = trust->progress;
+    e->progress_context = trust->progress_context;
+    set_id(e);
+    e->open = open;
+    return TFIN_OK;
+}
+
+/* Seconds that the clock may step ahead: the program's own, or where it says 0 the usual. */
+static uint32_t leap(const tfin_engine *e, uint32_t at, uint32_t usual_days)
+{
+    uint32_t own = tfin_u32(e->program + at);
+    return own != 0 ? own : usual_days * 86400u;
+}
+
+void tfin_boot(tfin_engine *e)
+{
+    e->leap_s[0] = leap(e, PROG_LEAP, 400);
+}
+
+/* Gives an examined engine its memory. */
+static int start(tfin_engine *e, const uint8_t *golden, void *memory, size_t memory_size)
+{
+    int rc = TFIN_E_MEMORY;
+    if (memory_size >= e->memory_bytes) {
+        e->state = memory;
+        e->leap_s[1] = leap(e, PROG_BOOT_LEAP, 14);
+        tfin_boot(e);
+        rc = tfin_reset(e);
+        rc = rc == TFIN_OK ? run_golden(e, golden) : rc;
+    }
+    if (rc != TFIN_OK) {
+        e->open = 0;
     }
     return rc;
 }
 
-/* Gives an examined engine its memory. */
-static int start(tfin_engine *e, const uint8_t *golden, uint32_t needed, void *memory, size_t memory_size)
-{
-    if (memory_size < needed) {
-        return TFIN_E_MEMORY;
-    }
-    e->state = memory;
-    int rc = run_golden(e, golden);
-    return rc == TFIN_OK ? tfin_reset(e) : rc;
-}
-
 int32_t tfin_memory_size(const void *pack, size_t pack_size)
 {
+    static const uint32_t any_record;
     section s[S_COUNT];
     tfin_engine e;
     if (pack == NULL) {
         return TFIN_E_ARGUMENT;
     }
-    memset(&e, 0, sizeof e);
     int rc = frame_ok(pack, pack_size);
     rc = rc == TFIN_OK ? walk_sections(pack, s) : rc;
-    rc = rc == TFIN_OK ? find_parts(&e, s) : rc;
+    rc = rc == TFIN_OK ? find_parts(&e, s, &any_record) : rc;
     return rc == TFIN_OK ? lay_out(&e) : rc;
 }
 
-static NOINLINE int open_trusted(tfin_engine *e, const void *pack, void *memory, size_t memory_size)
+static TFIN_NOINLINE int open_trusted(tfin_engine *e, const void *pack, void *memory, size_t memory_size, const tfin_trust *trust, uint32_t open)
 {
     section s[S_COUNT];
-    int32_t needed = examine(e, s, pack);
-    return needed < 0 ? needed : start(e, s[S_GOLDEN].payload, (uint32_t)needed, memory, memory_size);
+    int rc = examine(e, s, pack, trust, open);
+    return rc == TFIN_OK ? start(e, s[S_GOLDEN].payload, memory, memory_size) : rc;
 }
 
 int tfin_open(tfin_engine *e, const void *pack, size_t pack_size, void *memory, size_t memory_size, const tfin_trust *trust)
 {
-    if (e == NULL || pack == NULL || memory == NULL || trust == NULL) {
+    volatile uint32_t open;
+    if (e == NULL) {
+        return TFIN_E_ARGUMENT;
+    }
+    memset(e, 0, sizeof *e);
+    if (pack == NULL || memory == NULL || trust == NULL) {
         return TFIN_E_ARGUMENT;
     }
     if (((uintptr_t)memory & (TFIN_ALIGN - 1u)) != 0) {
         return TFIN_E_ALIGN;
     }
-    int rc = integrity_ok(pack, pack_size, trust);
-    return rc == TFIN_OK ? open_trusted(e, pack, memory, memory_size) : rc;
+    int rc = integrity_ok(pack, pack_size, trust, &open);
+    return rc == TFIN_OK ? open_trusted(e, pack, memory, memory_size, trust, open) : rc;
 }
 
 /* ---- the same in two steps */
 
-enum { SEAL = 0x4C414553 };
-
-/* What a receipt holds, but for `seal` itself. */
+/* A sum over every byte of a receipt but for `seal` itself, which is the first word. */
 static uint32_t seal_of(const tfin_verified *v)
 {
-    return SEAL ^ v->memory_bytes ^ (uint32_t)(uintptr_t)v->unbound.pack ^ (uint32_t)(uintptr_t)v->unbound.program;
+    const uint8_t *p = (const uint8_t *)v;
+    uint32_t sum = 0x4C414553;
+    for (uint32_t at = sizeof v->seal; at < sizeof *v; at += 4) {
+        sum = (sum ^ tfin_u32(p + at)) * 0x9E3779B1u; /* odd: no change of one word is lost */
+        sum ^= sum >> 15;
+    }
+    return sum;
 }
 
-static NOINLINE int verify_trusted(tfin_verified *v, const void *pack)
+static TFIN_NOINLINE int verify_trusted(tfin_verified *v, const void *pack, const tfin_trust *trust, uint32_t open)
 {
     section s[S_COUNT];
-    int32_t needed = examine(&v->unbound, s, pack);
-    if (needed < 0) {
-        return needed;
+    int rc = examine(&v->unbound, s, pack, trust, open);
+    if (rc == TFIN_OK) {
+        v->golden = s[S_GOLDEN].payload;
+        v->memory_bytes = v->unbound.memory_bytes;
+        memcpy(v->digest, v->unbound.pack + HEADER_DIGEST, sizeof v->digest);
+        v->seal = seal_of(v);
     }
-    v->golden = s[S_GOLDEN].payload;
-    v->memory_bytes = (uint32_t)needed;
-    memcpy(v->digest, v->unbound.pack + HEADER_DIGEST, sizeof v->digest);
-    v->seal = seal_of(v);
-    return TFIN_OK;
+    return rc;
 }
 
 int tfin_verify(tfin_verified *v, const void *pack, size_t pack_size, const tfin_trust *trust)
 {
-    if (v == NULL || pack == NULL || trust == NULL) {
+    volatile uint32_t open;
+    if (v == NULL) {
         return TFIN_E_ARGUMENT;
     }
     memset(v, 0, sizeof *v);
-    int rc = integrity_ok(pack, pack_size, trust);
-    return rc == TFIN_OK ? verify_trusted(v, pack) : rc;
+    if (pack == NULL || trust == NULL) {
+        return TFIN_E_ARGUMENT;
+    }
+    int rc = integrity_ok(pack, pack_size, trust, &open);
+    return rc == TFIN_OK ? verify_trusted(v, pack, trust, open) : rc;
 }
 
-/* The pack still is where it was verified: its header has the digest that was compared then. */
-static int still_there(const tfin_verified *v)
+/* 0 when the header still has the digest that was compared when the pack was verified. */
+static uint32_t replaced(const tfin_verified *v)
 {
     const uint8_t *p = v->unbound.pack + HEADER_DIGEST;
     uint32_t differing = 0;
@@ -380,28 +516,95 @@ static int still_there(const tfin_verified *v)
 #ifdef TFIN_SABOTAGE_SEAL
     differing = 0;
 #endif
-    return differing == 0;
+    return differing;
 }
 
 int tfin_bind(tfin_engine *e, const tfin_verified *v, void *memory, size_t memory_size)
 {
-    if (e == NULL || v == NULL || memory == NULL) {
+    if (e == NULL) {
+        return TFIN_E_ARGUMENT;
+    }
+    e->open = 0;
+    if (v == NULL || memory == NULL) {
         return TFIN_E_ARGUMENT;
     }
     if (((uintptr_t)memory & (TFIN_ALIGN - 1u)) != 0) {
         return TFIN_E_ALIGN;
     }
-    if (v->unbound.pack == NULL || v->seal != seal_of(v)) {
+    if (v->unbound.open != TFIN_OPEN || v->seal != seal_of(v)) {
         return TFIN_E_UNVERIFIED;
     }
-    if (!still_there(v)) {
+    volatile uint32_t differing = replaced(v);
+    if (differing != 0) {
         return TFIN_E_DIGEST;
     }
     *e = v->unbound;
-    return start(e, v->golden, v->memory_bytes, memory, memory_size);
+    e->open ^= differing;
+    return start(e, v->golden, memory, memory_size);
+}
+
+int tfin_usable(const tfin_engine *e)
+{
+    return e == NULL ? TFIN_E_ARGUMENT : e->open != TFIN_OPEN ? TFIN_E_CLOSED : TFIN_OK;
+}
+
+void tfin_feed(tfin_progress *progress, void *of)
+{
+    if (progress != NULL) {
+        progress(of);
+    }
 }
 
 const uint8_t *tfin_pack_id(const tfin_engine *e)
 {
-    return e->pack_id;
+    return tfin_usable(e) == TFIN_OK ? e->pack_id : NULL;
+}
+
+uint32_t tfin_security_counter(const tfin_engine *e)
+{
+    return tfin_usable(e) == TFIN_OK ? tfin_u32(e->pack + AT_COUNTER) : 0;
+}
+
+/* ---- the same again, in pieces */
+
+typedef char tfin_recheck_holds_a_hash[sizeof ((tfin_recheck *)0)->hash == sizeof(tfin_port_hash) ? 1 : -1];
+
+/* 0 when the header is the one whose hash names the open pack; notes what it says of the rest. */
+static uint32_t begin_recheck(const tfin_engine *e, tfin_recheck *r)
+{
+    tfin_port_hash *hash = (tfin_port_hash *)(void *)r->hash;
+    tfin_port_hash_begin(hash);
+    tfin_port_hash_update(hash, e->pack, HEADER_SIGNED);
+    uint32_t differing = hash_differs(hash, e->pack_id, sizeof e->pack_id);
+    memcpy(r->digest, e->pack + HEADER_DIGEST, sizeof r->digest);
+    r->size = tfin_u32(e->pack + AT_TOTAL) - HEADER_SIZE;
+    tfin_port_hash_begin(hash);
+    return differing;
+}
+
+int32_t tfin_recheck_pack(tfin_engine *e, tfin_recheck *r, uint32_t bytes)
+{
+    int rc = tfin_usable(e);
+    if (rc != TFIN_OK || r == NULL || bytes == 0) {
+        return rc != TFIN_OK ? rc : TFIN_E_ARGUMENT;
+    }
+    const tfin_trust watchdog = {.progress = e->progress, .progress_context = e->progress_context};
+    tfin_port_hash *hash = (tfin_port_hash *)(void *)r->hash;
+    uint32_t differing = r->read == 0 ? begin_recheck(e, r) : 0;
+    if (differing == 0) {
+        uint32_t left = r->size - r->read;
+        uint32_t piece = bytes < left ? bytes : left;
+        hash_more(hash, e->pack + HEADER_SIZE + r->read, piece, &watchdog);
+        r->read += piece;
+        if (piece != left) {
+            return (int32_t)(left - piece);
+        }
+        differing = hash_differs(hash, (const uint8_t *)r->digest, sizeof r->digest);
+        r->read = 0;
+    }
+    if (differing != 0) {
+        e->open = 0;
+        return TFIN_E_DIGEST;
+    }
+    return TFIN_OK;
 }

@@ -253,13 +253,14 @@ static int header_ok(const uint8_t *schema, const uint8_t *p, uint32_t size)
     int cards = slot == 0 ? sets == 0 && card_labels == 0
                           : slot % 8u == 0 && slot >= SLOT_STATE + ring && slot <= MAX_CARD_SLOT && sets != 0 &&
                                 sets <= 4096u && (sets & (sets - 1u)) == 0 && within(ways, 1, 16);
-    uint32_t zero = tfin_u16(p + 30) | tfin_u32(p + 56) | tfin_u32(p + 60);
+    uint32_t zero = tfin_u16(p + 30) | (tfin_u32(p + PROG_LEAP) | tfin_u32(p + PROG_BOOT_LEAP)) >> 31;
     return tfin_u16(p + PROG_FORMAT) == 1 && within(tfin_u16(p + PROG_REGISTERS), 1, MAX_REGISTERS) &&
            tfin_u16(p + PROG_KEPT) <= 64u && within(tfin_u16(p + PROG_FEATURES), 1, MAX_FEATURES) &&
            within(tfin_u16(p + PROG_PENDING), 1, 256) && entry % 8u == 0 && within(entry, PENDING_KEPT, 1024) &&
            tfin_u32(p + PROG_TERMINAL_SIZE) % 8u == 0 && tfin_u32(p + PROG_TERMINAL_SIZE) <= 65536u && cards &&
            (token == NO_FIELD || (token < tfin_u16(schema) && tfin_field(schema, token)[ENTRY_TYPE] == TYPE_U64)) &&
            tfin_u16(p + PROG_TERMINAL_LABELS) <= 128u && card_labels <= 16u && zero == 0 &&
+           tfin_u16(p + PROG_SCORE_OPS) <= MAX_OPS && tfin_u16(p + PROG_OUTCOME_OPS) <= MAX_OPS &&
            array_inside(p, size, PROG_SCORE_AT, tfin_u16(p + PROG_SCORE_OPS), OP_SIZE) &&
            array_inside(p, size, PROG_OUTCOME_AT, tfin_u16(p + PROG_OUTCOME_OPS), OP_SIZE) &&
            array_inside(p, size, PROG_KEPT_AT, tfin_u16(p + PROG_KEPT), 4) &&

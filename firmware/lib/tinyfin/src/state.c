@@ -3,7 +3,7 @@
 #include "internal.h"
 #include "net.h"
 
-enum { IMAGE_HEADER = 64, IMAGE_MAGIC = 0x54534654, PIECE = 64 };
+enum { IMAGE_HEADER = 64, IMAGE_MAGIC = 0x54534654, PIECE = 64, FED = 4096 };
 
 /* Part of the image's body, `size` bytes from `offset` on. */
 typedef struct piece {
@@ -22,9 +22,11 @@ static void blank(const piece *w, uint32_t start, uint32_t length)
     }
 }
 
+/* Only those of `count` that the piece holds a part of. */
 static void blank_each(const piece *w, uint32_t start, uint32_t length, uint32_t count, uint32_t stride)
 {
-    for (uint32_t i = 0; i < count; i++) {
+    uint32_t i = w->offset > start ? (w->offset - start) / stride : 0;
+    for (; i < count && start + stride * i < w->offset + w->size; i++) {
         blank(w, start + stride * i, length);
     }
 }
@@ -63,15 +65,19 @@ static void copy_body(const tfin_engine *e, const piece *w)
 
 uint32_t tfin_state_size(const tfin_engine *e)
 {
-    return IMAGE_HEADER + e->layout.body;
+    return tfin_usable(e) == TFIN_OK ? IMAGE_HEADER + e->layout.body : 0;
 }
 
 uint32_t tfin_state_digest(const tfin_engine *e)
 {
     uint8_t buffer[PIECE];
     uint32_t crc = 0;
-    for (uint32_t at = 0; at < e->layout.body; at += PIECE) {
-        piece w = {.out = buffer, .offset = at, .size = e->layout.body - at < PIECE ? e->layout.body - at : PIECE};
+    uint32_t body = tfin_usable(e) == TFIN_OK ? e->layout.body : 0;
+    for (uint32_t at = 0; at < body; at += PIECE) {
+        if (at % FED == 0) {
+            tfin_feed(e->progress, e->progress_context);
+        }
+        piece w = {.out = buffer, .offset = at, .size = body - at < PIECE ? body - at : PIECE};
         copy_body(e, &w);
         crc = tfin_crc32(crc, buffer, w.size);
     }
@@ -88,8 +94,9 @@ static void make_header(const tfin_engine *e, uint8_t header[IMAGE_HEADER], uint
 
 int tfin_export_state(const tfin_engine *e, uint32_t offset, void *out, uint32_t size)
 {
-    if (e == NULL || out == NULL) {
-        return TFIN_E_ARGUMENT;
+    int rc = tfin_usable(e);
+    if (rc != TFIN_OK || out == NULL) {
+        return rc != TFIN_OK ? rc : TFIN_E_ARGUMENT;
     }
     uint32_t total = IMAGE_HEADER + e->layout.body;
     if (offset > total || size > total - offset) {
@@ -114,13 +121,13 @@ int tfin_export_state(const tfin_engine *e, uint32_t offset, void *out, uint32_t
 
 int tfin_reset(tfin_engine *e)
 {
-    if (e == NULL) {
-        return TFIN_E_ARGUMENT;
+    int rc = tfin_usable(e);
+    if (rc == TFIN_OK) {
+        memset(e->state, 0, e->memory_bytes); /* scratch too: it holds the last event's token */
+        e->import_next = 0;
+        e->has_verdict = 0;
     }
-    memset(e->state, 0, e->layout.body);
-    e->import_next = 0;
-    e->has_verdict = 0;
-    return TFIN_OK;
+    return rc;
 }
 
 static int header_ok(const tfin_engine *e, const uint8_t *image, uint32_t body)
@@ -144,7 +151,8 @@ static int header_ok(const tfin_engine *e, const uint8_t *image, uint32_t body)
     return TFIN_OK;
 }
 
-/* The checksum tells damage, not malice: a count that indexes memory is checked for what it is. */
+/* The checksum tells damage, not malice: a count that indexes memory is checked for what it is, and one that orders entries has to have
+ * room to grow, because 0 is an entry's that is free. */
 static int counts_ok(const tfin_engine *e)
 {
     const uint8_t *p = e->program;
@@ -154,6 +162,9 @@ static int counts_ok(const tfin_engine *e)
 #ifdef TFIN_SABOTAGE_COUNTS
     return 1;
 #endif
+    if (((tfin_u32(e->state + HEAD_CARD_TICK) | tfin_u32(e->state + HEAD_PENDING_SEQUENCE)) >> 31) != 0) {
+        return 0;
+    }
     if (terminal != 0 && tfin_u32(e->state + e->layout.terminal_labels) > terminal) {
         return 0;
     }
@@ -168,8 +179,13 @@ static int counts_ok(const tfin_engine *e)
     return 1;
 }
 
-static int take(tfin_engine *e, uint32_t offset, const uint8_t *image, uint32_t size)
+int tfin_import_state(tfin_engine *e, uint32_t offset, const void *piece_of_image, uint32_t size)
 {
+    const uint8_t *image = piece_of_image;
+    int rc = tfin_usable(e);
+    if (rc != TFIN_OK || image == NULL) {
+        return rc != TFIN_OK ? rc : TFIN_E_ARGUMENT;
+    }
     uint32_t total = IMAGE_HEADER + e->layout.body;
     if (offset != 0 && offset != e->import_next) {
         return TFIN_E_STATE_ORDER;
@@ -179,7 +195,7 @@ static int take(tfin_engine *e, uint32_t offset, const uint8_t *image, uint32_t 
     }
     uint32_t next = offset + size;
     if (offset == 0) {
-        int rc = header_ok(e, image, e->layout.body);
+        rc = header_ok(e, image, e->layout.body);
         if (rc != TFIN_OK) {
             return rc;
         }
@@ -193,21 +209,12 @@ static int take(tfin_engine *e, uint32_t offset, const uint8_t *image, uint32_t 
     e->import_next = next;
     if (next == total) {
         e->import_next = 0;
+        tfin_feed(e->progress, e->progress_context);
         if (tfin_crc32(0, e->state, e->layout.body) != e->import_crc || !counts_ok(e)) {
+            (void)tfin_reset(e);
             return TFIN_E_STATE_DIGEST;
         }
+        tfin_boot(e);
     }
     return TFIN_OK;
-}
-
-int tfin_import_state(tfin_engine *e, uint32_t offset, const void *image, uint32_t size)
-{
-    if (e == NULL || image == NULL) {
-        return TFIN_E_ARGUMENT;
-    }
-    int rc = take(e, offset, image, size);
-    if (rc != TFIN_OK) {
-        (void)tfin_reset(e);
-    }
-    return rc;
 }

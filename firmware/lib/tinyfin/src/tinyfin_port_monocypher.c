@@ -12,27 +12,31 @@
 
 #include "monocypher.h"
 
-enum { PIECE = 4096 };
+typedef char tfin_port_hash_is_large_enough[sizeof(crypto_blake2b_ctx) <= sizeof(tfin_port_hash) ? 1 : -1];
 
-void tfin_port_hash(uint8_t digest[32], const uint8_t *data, size_t size, tfin_progress *progress, void *context)
+static crypto_blake2b_ctx *of(tfin_port_hash *hash)
 {
-    crypto_blake2b_ctx hash;
-    crypto_blake2b_init(&hash, 32);
-    while (size > 0) {
-        size_t piece = size < PIECE ? size : PIECE;
-        crypto_blake2b_update(&hash, data, piece);
-        data += piece;
-        size -= piece;
-        if (progress != NULL) {
-            progress(context);
-        }
-    }
-    crypto_blake2b_final(&hash, digest);
+    return (crypto_blake2b_ctx *)(void *)hash;
 }
 
-int tfin_port_verify(const uint8_t signature[64], const uint8_t public_key[32], const uint8_t *message, size_t size)
+void tfin_port_hash_begin(tfin_port_hash *hash)
 {
-    return crypto_eddsa_check(signature, public_key, message, size) == 0;
+    crypto_blake2b_init(of(hash), 32);
+}
+
+void tfin_port_hash_update(tfin_port_hash *hash, const uint8_t *data, size_t size)
+{
+    crypto_blake2b_update(of(hash), data, size);
+}
+
+void tfin_port_hash_end(tfin_port_hash *hash, uint8_t digest[32])
+{
+    crypto_blake2b_final(of(hash), digest);
+}
+
+uint32_t tfin_port_verify(const uint8_t signature[64], const uint8_t public_key[32], const uint8_t *message, size_t size)
+{
+    return TFIN_PORT_VERIFIED ^ (uint32_t)crypto_eddsa_check(signature, public_key, message, size); /* 0 or -1 */
 }
 
 #else

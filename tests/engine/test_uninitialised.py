@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The engine reads no byte that nobody wrote: MemorySanitizer, over memory that is not cleared."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.engine import packs
+from tests.engine.corpus import golden_mirror
+from tests.engine.native import DEADLINE_S, LIBRARY, ROOT, TEST
+from tinyfin import paths
+from tinyfin.codegen import monocypher
+from tinyfin.codegen.emit import emit
+
+PACKS = {
+    "golden vectors of 3 inputs": golden_mirror,
+    "cards and labels": lambda: packs.build(packs.rich()),
+    "payment": lambda: (paths.project_dir() / "models/payment/model.tfpack").read_bytes(),
+}
+
+
+def run(pack: bytes, folder: Path, *defines: str) -> subprocess.CompletedProcess[str]:
+    clang = shutil.which("clang")
+    if clang is None:
+        pytest.skip("clang is not here; `tinyfin doctor` says how to get it")
+    emit(pack, folder)
+    crypto = monocypher.obtain(ROOT / ".pio" / "tinyfin")
+    program = folder / "uninitialised"
+    subprocess.run(
+        [
+            clang, "-std=c11", "-O1", "-g", "-fsanitize=memory", *defines,
+            *(f"-D{define}" for define in monocypher.DEFINES),
+            *(f"-I{path}" for path in (folder, LIBRARY / "include", crypto)),
+            TEST / "uninitialised.c", folder / "tinyfin_pack.c", crypto / "monocypher.c",
+            *sorted((LIBRARY / "src").glob("*.c")), "-o", program,
+        ],
+        check=True, timeout=DEADLINE_S,
+    )  # fmt: skip
+    return subprocess.run(
+        [program], capture_output=True, text=True, timeout=DEADLINE_S, check=False
+    )
+
+
+@pytest.mark.parametrize("name", PACKS)
+def test_nothing_uninitialised_is_read(name: str, tmp_path: Path) -> None:
+    done = run(PACKS[name](), tmp_path)
+    assert (done.returncode, done.stdout.strip()) == (0, "0"), done.stderr
+
+
+def test_the_sanitizer_would_see_it(tmp_path: Path) -> None:
+    done = run(golden_mirror(), tmp_path, "-DSABOTAGE")
+    assert done.returncode != 0
+    assert "use-of-uninitialized-value" in done.stderr
