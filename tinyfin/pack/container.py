@@ -30,9 +30,12 @@ from tinyfin.pack.sections import (
     split_sections,
 )
 from tinyfin.pack.signing import DEVELOPMENT_KEY, Key, hash32, key_id, sign, verify
-from tinyfin.schema import Schema
+from tinyfin.schema import Schema, built_in
 
-__all__ = ["MINIMUM_ENGINE", "PACK_FORMAT", "Pack", "build_pack", "model_id", "parse_pack"]
+__all__ = [
+    "MAX_SECURITY_COUNTER", "MINIMUM_ENGINE", "PACK_FORMAT", "Pack", "build_pack", "model_id",
+    "parse_pack", "sign_again",
+]  # fmt: skip
 
 PACK_FORMAT = 1
 MINIMUM_ENGINE = 0 << 16 | 1 << 8 | 0
@@ -41,11 +44,13 @@ MINIMUM_ENGINE = 0 << 16 | 1 << 8 | 0
 HEADER_BYTES = 224
 SIGNED_BYTES = 160
 MAX_PACK_BYTES = 1 << 26
+MAX_SECURITY_COUNTER = (1 << 32) - 1
 _MAGIC = 0x4B504654
 _DEVELOPMENT = 1
 _TOKEN_FIELD_AT = 25  # in PROG
 _NO_FIELD = 255
 _HEADER = struct.Struct("<IHHIIIIBBHIII16s16s16s16s24s32s64s")
+_TOTAL, _COUNTER, _LAYOUT, _DIGEST = 3, 5, 12, -2  # of its fields
 _NETWORK_TAGS = ("MAPS", "READ", "CALI", "DECI")
 
 
@@ -118,11 +123,52 @@ def build_pack(
     return data
 
 
+def sign_again(
+    pack: Pack,
+    key: Key | None,
+    *,
+    sections: Mapping[str, bytes] | None = None,
+    layout: int | None = None,
+    security_counter: int | None = None,
+) -> bytes:
+    """``pack`` with other sections, layout or security counter, signed by the key that signed it.
+
+    key: that key; None for the development key, which is public. Raises PackError when the key is
+    missing or another one.
+    """
+    if key is None and pack.development:
+        key = DEVELOPMENT_KEY
+    if key is None or key.key_id != pack.key_id:
+        given = "" if key is None else f", not by {key.key_id:08x}"
+        raise PackError(
+            f"the pack is signed by key {pack.key_id:08x}{given}: with any other byte it is "
+            "another pack and needs that key's signature; give it with --key"
+        )
+    body = join_sections(list((pack.sections if sections is None else sections).items()))
+    fields = list(_HEADER.unpack_from(pack.data))
+    fields[_TOTAL] = HEADER_BYTES + len(body)
+    if layout is not None:
+        fields[_LAYOUT] = layout
+    if security_counter is not None:
+        fields[_COUNTER] = security_counter
+    fields[_DIGEST] = hash32(body)
+    header = _HEADER.pack(*fields)[:SIGNED_BYTES]
+    data = header + sign(header, key) + body
+    parse_pack(data, keys=[key.public])
+    return data
+
+
 def _names(schema: Schema, program: Program) -> dict[str, Any]:
+    """What the generated C calls things; of built-in fields it knows values and units itself."""
+    own = [field for field in schema.fields if built_in(schema.name).get(field.name) != field]
+    values = {field.name: list(field.values) for field in own if field.values}
+    units = {field.name: field.unit for field in own if field.unit}
     return {
         "features": list(program.feature_names),
         "schema": schema.name,
         "fields": list(schema.names),
+        **({"values": values} if values else {}),
+        **({"units": units} if units else {}),
     }
 
 
@@ -236,9 +282,12 @@ def parse_pack(data: bytes, *, keys: Iterable[bytes] = ()) -> Pack:
     """Check a pack, whole, and give its parts. Raises PackError saying offset and rule.
 
     The signature is checked when the development key or one of ``keys`` (public keys of 32 bytes)
-    is the one the header names; for other keys it cannot be, and ``verified`` is False. Golden
-    vectors are the engine's to run.
+    is the one the header names; for other keys it cannot be, and ``verified`` is False. What a
+    terminal would refuse is refused here: the engine itself has the last word. Golden vectors are
+    left to :class:`tinyfin.twin.Twin`, which runs them.
     """
+    from tinyfin.twin import ENGINE_VERSION, require_good
+
     total = _check_frame(data)
     data = bytes(data[:total])
     header = _HEADER.unpack_from(data)
@@ -248,6 +297,11 @@ def parse_pack(data: bytes, *, keys: Iterable[bytes] = ()) -> Pack:
         raise PackError("offset 20 or 104: unknown flags or reserved bytes are set")
     if algorithm != 1 or hashing != 1:
         raise PackError(f"offset 24: unknown signature or hash algorithm ({algorithm}, {hashing})")
+    if engine > ENGINE_VERSION:
+        raise PackError(
+            f"offset 12: the pack needs engine {engine >> 16}.{engine >> 8 & 255}.{engine & 255}; "
+            "use a newer tinyfin"
+        )
     if not hmac.compare_digest(digest, hash32(data[HEADER_BYTES:])):
         raise PackError("offset 128: the pack is damaged: its digest differs; copy it again")
     verified = _check_signature(data, signature, bool(flags & _DEVELOPMENT), named, keys)
@@ -266,6 +320,7 @@ def parse_pack(data: bytes, *, keys: Iterable[bytes] = ()) -> Pack:
     pack = Pack(data, version, engine, counter, bool(flags & _DEVELOPMENT), named, kernels, layout,
                 state_layout, model, sections, verified)
     _check_parts(pack)
+    require_good(data)
     return pack
 
 

@@ -10,16 +10,14 @@ key where that key is, which leaves a file beside the pack (:func:`layout_file`)
 from __future__ import annotations
 
 import contextlib
-import struct
 from collections.abc import Sequence
 from pathlib import Path
 
 from tinyfin import files
 from tinyfin.errors import PackError
-from tinyfin.pack.container import SIGNED_BYTES, Pack, parse_pack
+from tinyfin.pack.container import SIGNED_BYTES, Pack, parse_pack, sign_again
 from tinyfin.pack.plan import LAYOUTS, repack
-from tinyfin.pack.sections import join_sections
-from tinyfin.pack.signing import DEVELOPMENT_KEY, Key, hash32, sign
+from tinyfin.pack.signing import Key, hash32
 
 __all__ = [
     "choose", "is_repack", "layout_file", "name_of", "remove_layouts", "repack_pack", "running",
@@ -51,21 +49,9 @@ def repack_pack(data: bytes, layout: str, *, key: Key | None = None) -> bytes:
         raise PackError(f"layout {layout!r}: there are {', '.join(LAYOUTS)}")
     if pack.plan is None or name_of(pack) == layout:
         return pack.data
-    if key is None and pack.development:
-        key = DEVELOPMENT_KEY
-    if key is None or key.key_id != pack.key_id:
-        given = "" if key is None else f", not by {key.key_id:08x}"
-        raise PackError(
-            f"the pack is signed by key {pack.key_id:08x}{given}: another layout is another pack "
-            "and needs that key's signature; give it with --key"
-        )
     sections = {**pack.sections, "PLAN": repack(pack.plan, layout)}
-    body = join_sections(list(sections.items()))
-    head = bytearray(pack.data[:SIGNED_BYTES])
-    struct.pack_into("<I", head, _LAYOUT_AT, LAYOUTS.index(layout))
-    head[_DIGEST_AT:] = hash32(body)
-    made = bytes(head) + sign(bytes(head), key) + body
-    if len(made) != len(pack.data) or not is_repack(parse_pack(made, keys=[key.public]), pack):
+    made = sign_again(pack, key, sections=sections, layout=LAYOUTS.index(layout))
+    if len(made) != len(pack.data) or not is_repack(parse_pack(made, keys=keys), pack):
         raise AssertionError("a repack changed more than the layout")
     return made
 
