@@ -51,6 +51,9 @@ def parity_text(result: dict[str, Any]) -> str:
               "not given.")
 @click.option("--key", "key_path", type=click.Path(exists=True, dir_okay=False),
               help="Signing key; the public development key if not given.")
+@click.option("--security-counter", type=click.IntRange(0, 2**32 - 1),
+              help="Terminals that have run a pack with a higher one refuse this pack; that of the "
+              "RUN's pack if not given, 0 for its first.")
 @json_option
 def command(
     run: str,
@@ -58,6 +61,7 @@ def command(
     name: str | None,
     readout: Readout | None,
     key_path: str | None,
+    security_counter: int | None,
     as_json: bool,
 ) -> None:
     """Make model.tflite and model.tfpack of a RUN, compared with TFLM byte for byte.
@@ -82,7 +86,7 @@ def command(
     found = open_run(run)
     if model is None:
         claim(run)
-        result = quantize(found, key=key, note=note)
+        result = quantize(found, key=key, security_counter=security_counter, note=note)
     else:
         from tinyfin.quantize.own_network import adopting, default_name
 
@@ -90,5 +94,5 @@ def command(
         with adopting(
             found, Path(model), name=name, readout=readout or "accumulator", note=note
         ) as made:
-            result = quantize(made, key=key, note=note)
+            result = quantize(made, key=key, security_counter=security_counter, note=note)
     emit(result, as_json, f"{table_text(result)}\n{parity_text(result)}\npack: {result['pack']}")

@@ -32,6 +32,9 @@ __all__ = ["command"]
 @click.option("--rules", type=click.Path(exists=True, dir_okay=False),
               help="TOML with a [decision]: thresholds, budgets, costs, reasons, control share. It "
               "takes the place of the configuration's; the options above go before it.")
+@click.option("--security-counter", type=click.IntRange(0, 2**32 - 1),
+              help="Terminals that have run a pack with a higher one refuse this pack; it stays if "
+              "not given. Alone it changes nothing else.")
 @click.option(
     "--target", "targets", multiple=True,
     help="Only the layout of this target; may be given again. All layouts if not given.",
@@ -51,16 +54,22 @@ def command(
     confidence: float | None,
     false_alert_cost: float | None,
     rules: str | None,
+    security_counter: int | None,
     targets: tuple[str, ...],
     key_path: Path | None,
     as_json: bool,
 ) -> None:
-    """Change the decision of a RUN's pack without training; or write it in other layouts.
+    """Change the decision of a RUN's pack, or its security counter, without training; or write it
+    in other layouts.
 
     With a threshold, a budget, a cost or --rules: model, probabilities and state stay (same
     model_id), the pack is another one (new pack_id, the old one its parent). Budgets are set on the
     calibration rows, as in training; what these rows can promise of transactions to come is
     printed, and --confidence sets the threshold so that they promise the budget.
+
+    --security-counter is what keeps an old pack out: a terminal remembers the highest that it has
+    seen and refuses a lower one. Raise it with the first pack that must not be replaced by an
+    older one.
 
     With none of them: writes the pack of RUN, a run folder or a .tfpack, in other layouts, beside
     it. A layout is the same model with its weights in the order that a core's kernels like;
@@ -70,15 +79,24 @@ def command(
     asked = (
         threshold, decline_threshold, per_1000, per_terminal_week, false_alert_cost, confidence,
     )  # fmt: skip
-    if rules is None and all(value is None for value in asked):
+    decides = rules is not None or any(value is not None for value in asked)
+    if not decides and security_counter is None:
         _layouts(run, targets, key_path, as_json)
         return
     if targets:
-        raise click.UsageError("--target goes with layouts; repack the decision first, then those")
+        raise click.UsageError("--target goes with layouts; repack the rest first, then those")
     from tinyfin.pack.signing import load_key
-    from tinyfin.quantize.repack import load_rules, other_decision, repack
+    from tinyfin.quantize.repack import load_rules, other_decision, recount, repack
     from tinyfin.training.run import open_run
 
+    key = None if key_path is None else load_key(key_path)
+    if security_counter is not None and not decides:
+        from tinyfin.targets.flash import run_pack
+
+        claim(run)
+        counted = recount(run_pack(run), security_counter, key=key)
+        emit(counted, as_json, _counted(counted))
+        return
     folder = open_run(run)
     section = other_decision(
         load_rules(rules) if rules is not None else folder.config().decision,
@@ -86,7 +104,7 @@ def command(
         per_terminal_week=per_terminal_week, false_alert_cost=false_alert_cost,
         confidence=confidence,
     )  # fmt: skip
-    result = repack(folder, section, key=None if key_path is None else load_key(key_path))
+    result = repack(folder, section, key=key, security_counter=security_counter)
     emit(result, as_json, _text(result))
 
 
@@ -106,6 +124,16 @@ def _layouts(
     if not files:
         note("there is nothing to write: no network, or it has this layout already")
     emit({"files": [str(path) for path in files]}, as_json, "\n".join(map(str, files)))
+
+
+def _counted(result: dict[str, Any]) -> str:
+    was, now = result["security_counter_before"], result["security_counter"]
+    if now < was:
+        note(f"terminals that have run a pack with security counter {was} refuse this one")
+    return (
+        f"pack {result['pack_id'][:16]} follows {result['parent'][:16]}: security counter {now}, "
+        f"{was} before\npack: {result['pack']}"
+    )
 
 
 def _text(result: dict[str, Any]) -> str:

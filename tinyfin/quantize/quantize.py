@@ -19,10 +19,11 @@ import numpy.typing as npt
 from tinyfin import files
 from tinyfin.config import Config
 from tinyfin.config import Decision as DecisionSection
-from tinyfin.errors import MismatchError, ModelError
+from tinyfin.errors import MismatchError, ModelError, PackError
 from tinyfin.features.compiler import Program, compile_program
 from tinyfin.features.selection import select
 from tinyfin.pack.calibration import Calibration
+from tinyfin.pack.container import parse_pack
 from tinyfin.pack.decision import Decision
 from tinyfin.pack.golden import Golden
 from tinyfin.pack.layouts import remove_layouts, write_layouts
@@ -58,6 +59,7 @@ class _Parts:
     network: Network
     meta: Mapping[str, Any]
     lineage: Mapping[str, Any]
+    security_counter: int
 
 
 @dataclass(frozen=True)
@@ -71,25 +73,38 @@ class _Made:
     raw: npt.NDArray[np.int32]
 
 
-def quantize(run: RunFolder, *, key: Any = None, note: Note = lambda _: None) -> dict[str, Any]:
+def quantize(
+    run: RunFolder,
+    *,
+    key: Any = None,
+    security_counter: int | None = None,
+    note: Note = lambda _: None,
+) -> dict[str, Any]:
     """Make ``model.tflite``, ``model.tfpack`` and ``parity.json``, and add int8 to the metrics; all
     of them take the places of the old ones at once.
 
-    ``key``: a signing key; the public development key if None. Raises ModelError for an operator
-    that the plan does not know, MismatchError when a byte of the network differs from TFLM's: the
-    run then has no pack.
+    ``key``: a signing key; the public development key if None. ``security_counter``: that of the
+    run's pack, or 0 for its first, if None. Raises ModelError for an operator that the plan does
+    not know, MismatchError when a byte of the network differs from TFLM's: the run then has no
+    pack.
     """
     with changing_run(run, keep=(MismatchError,)) as changed:
-        result = _quantize(changed, key, note)
+        counter = _counter(changed) if security_counter is None else security_counter
+        result = _quantize(changed, key, counter, note)
     return {"run": str(run.shown), "pack": str(run.shown / run.pack.name), **result}
 
 
-def _quantize(run: RunFolder, key: Any, note: Note) -> dict[str, Any]:
+def _quantize(
+    run: RunFolder, key: Any, security_counter: int, note: Note
+) -> dict[str, Any]:
     from tinyfin.twin import Twin
 
     facts = run.read_json("run.json")
     slices = run.slices()
-    made = assemble(run, _model_file(run, facts, slices, note), facts, slices, key=key)
+    made = assemble(
+        run, _model_file(run, facts, slices, note), facts, slices,
+        key=key, security_counter=security_counter,
+    )  # fmt: skip
     remembered = run.path / PUBLIC_KEY_FILE
     remembered.unlink(missing_ok=True)
     remove_layouts(run.pack)
@@ -114,6 +129,14 @@ def _quantize(run: RunFolder, key: Any, note: Note) -> dict[str, Any]:
     if key is not None:
         write_layouts(run.pack, key=key)
     return {**report, **metrics}
+
+
+def _counter(run: RunFolder) -> int:
+    """Of the pack that is about to be replaced: a counter does not go back unasked."""
+    try:
+        return parse_pack(run.pack.read_bytes()).security_counter
+    except (OSError, PackError):
+        return 0
 
 
 def _warn(metrics: Mapping[str, Any], note: Note) -> None:
@@ -160,6 +183,7 @@ def assemble(
     key: Any = None,
     section: DecisionSection | None = None,
     parent: str | None = None,
+    security_counter: int = 0,
 ) -> _Made:
     """The signed pack of a ``.tflite`` or ``model.json``, and what was found on the way.
 
@@ -168,7 +192,8 @@ def assemble(
     """
     from tinyfin.twin import Twin
 
-    parts = _parts(run, file, facts, has_frauds(slices["calibration_label"]), parent)
+    calibrated = has_frauds(slices["calibration_label"])
+    parts = _parts(run, file, facts, calibrated, parent, security_counter)
     bounds = parts.network.bounds
     if bounds[0] == bounds[1]:
         raise _still(run, slices)
@@ -214,7 +239,12 @@ def _still(run: RunFolder, slices: Mapping[str, npt.NDArray[Any]]) -> ModelError
 
 
 def _parts(
-    run: RunFolder, file: bytes, facts: Mapping[str, Any], calibrated: bool, parent: str | None
+    run: RunFolder,
+    file: bytes,
+    facts: Mapping[str, Any],
+    calibrated: bool,
+    parent: str | None,
+    security_counter: int,
 ) -> _Parts:
     config = run.config()
     program = compile_program(config.features, config.schema, **config.features.capacities)
@@ -240,7 +270,7 @@ def _parts(
         "seed": model_facts["seed"],
         "parent": parent,
     }
-    return _Parts(config, program, run.maps(), network, meta, lineage)
+    return _Parts(config, program, run.maps(), network, meta, lineage, security_counter)
 
 
 def _build(
@@ -260,6 +290,7 @@ def _build(
         golden=golden,
         meta=dict(parts.meta),
         lineage=dict(parts.lineage),
+        security_counter=parts.security_counter,
         model=model_id(parts.network.file),
         **signing,
     )

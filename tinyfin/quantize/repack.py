@@ -14,14 +14,15 @@ from tinyfin.claims import claimed
 from tinyfin.config import Decision
 from tinyfin.config.toml import read_toml
 from tinyfin.errors import ConfigError, ModelError
-from tinyfin.pack.container import parse_pack
+from tinyfin.pack.container import parse_pack, sign_again
 from tinyfin.pack.layouts import remove_layouts, write_layouts
-from tinyfin.pack.trust import PUBLIC_KEY_FILE, require_trusted, save_public_key
+from tinyfin.pack.sections import encode_json
+from tinyfin.pack.trust import PUBLIC_KEY_FILE, keys_beside, require_trusted, save_public_key
 from tinyfin.quantize.quantize import assemble
 from tinyfin.training.decision import realised
 from tinyfin.training.run import RunFolder, changing_run
 
-__all__ = ["load_rules", "other_decision", "repack"]
+__all__ = ["load_rules", "other_decision", "recount", "repack"]
 
 
 def load_rules(path: str | Path) -> Decision:
@@ -79,19 +80,23 @@ def _checked(table: Mapping[str, Any], where: str) -> Decision:
         ) from error
 
 
-def repack(run: RunFolder, section: Decision, *, key: Any = None) -> dict[str, Any]:
+def repack(
+    run: RunFolder, section: Decision, *, key: Any = None, security_counter: int | None = None
+) -> dict[str, Any]:
     """Write ``model.tfpack`` anew with another decision; thresholds are set on the calibration
     rows, as ever.
 
-    Signed by ``key`` as quantize does it. Raises ModelError when the run has no pack, or would make
-    another model than the one that is in it; ConfigError for a feature that is not there.
+    Signed by ``key`` as quantize does it; the security counter stays if None. Raises ModelError
+    when the run has no pack, or would make another model than the one that is in it; ConfigError
+    for a feature that is not there.
     """
     with claimed(run.path):
-        return _repack(run, section, key)
+        return _repack(run, section, key, security_counter)
 
 
-def _repack(run: RunFolder, section: Decision, key: Any) -> dict[str, Any]:
-    from tinyfin.pack.trust import keys_beside
+def _repack(
+    run: RunFolder, section: Decision, key: Any, security_counter: int | None
+) -> dict[str, Any]:
     from tinyfin.twin import Twin
 
     old = require_trusted(run.pack_bytes(), keys_beside(run.path), run.pack)
@@ -103,7 +108,8 @@ def _repack(run: RunFolder, section: Decision, key: Any) -> dict[str, Any]:
     integers = run.path / "model.json"
     file = integers.read_bytes() if integers.is_file() else run.file("model.tflite").read_bytes()
     made = assemble(
-        run, file, facts, slices, key=key, section=section, parent=old.pack_id.hex()
+        run, file, facts, slices, key=key, section=section, parent=old.pack_id.hex(),
+        security_counter=old.security_counter if security_counter is None else security_counter,
     )
     keys = () if key is None else (key.public,)
     new = parse_pack(made.pack, keys=keys)
@@ -134,4 +140,32 @@ def _repack(run: RunFolder, section: Decision, key: Any) -> dict[str, Any]:
         "run": str(run.path), "pack": str(run.pack), "model_id": new.model_id.hex(),
         "pack_id": new.pack_id.hex(), "parent": old.pack_id.hex(), "before": before,
         "decision": stands,
+    }  # fmt: skip
+
+
+def recount(path: Path, security_counter: int, *, key: Any = None) -> dict[str, Any]:
+    """Write the pack at ``path`` anew with another security counter and nothing else changed.
+
+    Raises PackError when ``key`` is not the one that signed it.
+    """
+    with claimed(path):
+        return _recount(path, security_counter, key)
+
+
+def _recount(path: Path, security_counter: int, key: Any) -> dict[str, Any]:
+    keys = keys_beside(path) if key is None else (key.public,)
+    old = require_trusted(path.read_bytes(), keys, path)
+    lineage = encode_json({**old.lineage, "parent": old.pack_id.hex()})
+    made = sign_again(
+        old, key, sections={**old.sections, "LINE": lineage}, security_counter=security_counter
+    )
+    remove_layouts(path)
+    files.write(path, made)
+    if not old.development:
+        write_layouts(path, key=key)
+    new = parse_pack(made, keys=keys)
+    return {
+        "pack": str(path), "model_id": new.model_id.hex(), "pack_id": new.pack_id.hex(),
+        "parent": old.pack_id.hex(), "security_counter": new.security_counter,
+        "security_counter_before": old.security_counter,
     }  # fmt: skip
