@@ -24,12 +24,17 @@
 
 #define INPUT_BYTES (TINYFIN_INPUT_COUNT > 0 ? TINYFIN_INPUT_COUNT : 1)
 
-/* What a rig needs and a terminal in the field must not offer: reading and writing its state, running the network on
- * any input, ending it. TFIN_RELEASE leaves it out. */
-#ifdef TFIN_RELEASE
-enum { RIG = 0 };
+/* A rig may do everything. In the field anybody may reach the line: TFIN_RELEASE answers HELLO and STATS alone.
+ * TFIN_RELEASE_REPLAY adds what an acceptance test needs: EVENTS, CHECKPOINT and REBOOT. */
+#ifndef TFIN_RELEASE
+enum { RIG = 1, REPLAY = 1 };
+#elif defined TFIN_RELEASE_REPLAY
+enum { RIG = 0, REPLAY = 1 };
 #else
-enum { RIG = 1 };
+enum { RIG = 0, REPLAY = 0 };
+#endif
+#if defined TFIN_RELEASE_REPLAY && !defined TFIN_RELEASE
+#error "TFIN_RELEASE_REPLAY adds to TFIN_RELEASE: define both"
 #endif
 
 enum { MODEL_ID_AT = 88, IMAGE_PIECE = 64 };
@@ -122,6 +127,11 @@ static void acknowledge(int engine_error)
 
 /* --------------------------------------------------------------------------------------------------- HELLO */
 
+static int can_reboot(void)
+{
+    return REPLAY && (tfin_port_abilities & TFIN_PORT_REBOOT) != 0;
+}
+
 static int can_exit(void)
 {
     return RIG && (tfin_port_abilities & TFIN_PORT_EXIT) != 0;
@@ -130,10 +140,10 @@ static int can_exit(void)
 static void send_hello(uint16_t sequence)
 {
     uint32_t capabilities = 0;
-    if ((tfin_port_abilities & TFIN_PORT_STACK) != 0) {
+    if (RIG && (tfin_port_abilities & TFIN_PORT_STACK) != 0) {
         capabilities |= TFIN_CAN_STACK;
     }
-    if ((tfin_port_abilities & TFIN_PORT_REBOOT) != 0) {
+    if (can_reboot()) {
         capabilities |= TFIN_CAN_REBOOT;
     }
     if (can_exit()) {
@@ -144,6 +154,12 @@ static void send_hello(uint16_t sequence)
     }
     if (RIG && open_error == TFIN_OK && TINYFIN_INPUT_COUNT > 0) {
         capabilities |= TFIN_CAN_INFER;
+    }
+    if (REPLAY) {
+        capabilities |= TFIN_CAN_REPLAY;
+    }
+    if (RIG) {
+        capabilities |= TFIN_CAN_STATE;
     }
     static const uint8_t nothing[16];
     int opened = open_error == TFIN_OK;
@@ -278,6 +294,8 @@ static void on_events(const uint8_t *payload, uint32_t size)
             }
         } else if (e->kind == TFIN_KIND_OUTCOME) {
             rc = tfin_apply_outcome(&engine, &e->outcome);
+        } else if (e->kind == TFIN_KIND_CLOCK) {
+            rc = tfin_rebase_time(&engine, e->clock_s);
         } else {
             rc = tfin_apply_notice(&engine, &e->notice);
         }
@@ -515,7 +533,7 @@ static void on_ordered(uint8_t type, uint16_t sequence, tfin_reader *in)
             return;
         }
         on_events(in->at, tfin_left(in));
-    } else if (type == TFIN_STATE_RESET) {
+    } else if (RIG && type == TFIN_STATE_RESET) {
         forget_digest();
         acknowledge(tfin_reset(&engine));
     } else if (RIG) {
@@ -526,16 +544,17 @@ static void on_ordered(uint8_t type, uint16_t sequence, tfin_reader *in)
 static int offered(uint8_t type)
 {
     switch (type) {
-    case TFIN_STATE_WRITE:
-    case TFIN_STATE_READ:
-    case TFIN_INFER:
-        return RIG;
+    case TFIN_STATS_REQUEST:
+        return 1;
+    case TFIN_EVENTS:
+    case TFIN_CHECKPOINT_REQUEST:
+        return REPLAY;
     case TFIN_REBOOT:
-        return (tfin_port_abilities & TFIN_PORT_REBOOT) != 0;
+        return can_reboot();
     case TFIN_EXIT:
         return can_exit();
     default:
-        return 1;
+        return RIG;
     }
 }
 
@@ -546,6 +565,10 @@ static void on_frame(uint8_t type, uint16_t sequence, tfin_reader *in)
         on_hello(sequence, in);
         return;
     }
+    if (type < TFIN_HELLO_REQUEST || type > TFIN_EXIT) {
+        send_error(sequence, TFIN_WIRE_UNKNOWN, 0);
+        return;
+    }
     if (!offered(type)) {
         send_error(sequence, TFIN_WIRE_NOT_OFFERED, 0);
         return;
@@ -554,7 +577,7 @@ static void on_frame(uint8_t type, uint16_t sequence, tfin_reader *in)
         tfin_writer w = begin_reply(TFIN_ACK, sequence);
         tfin_put_signed(&w, 0);
         send_reply(&w);
-        if (type == TFIN_REBOOT) {
+        if (REPLAY && type == TFIN_REBOOT) {
             /* a UART holds two bytes that it was given and has not sent: when these are in it, the answer is out */
             static const uint8_t delimiters[2] = {0, 0};
             tfin_port_write(delimiters, sizeof delimiters);
@@ -564,15 +587,11 @@ static void on_frame(uint8_t type, uint16_t sequence, tfin_reader *in)
             tfin_port_exit((int)tfin_get(in, 1));
         }
     }
-    if (type < TFIN_HELLO_REQUEST || type > TFIN_EXIT) {
-        send_error(sequence, TFIN_WIRE_UNKNOWN, 0);
-        return;
-    }
     if (session == 0) {
         send_error(sequence, TFIN_WIRE_NO_SESSION, 0);
         return;
     }
-    if (type == TFIN_STACK_REQUEST) {
+    if (RIG && type == TFIN_STACK_REQUEST) {
         on_stack(sequence);
         return;
     }
@@ -580,7 +599,7 @@ static void on_frame(uint8_t type, uint16_t sequence, tfin_reader *in)
         send_error(sequence, TFIN_WIRE_NO_PACK, open_error);
         return;
     }
-    if (ordered) {
+    if (REPLAY && ordered) {
         on_ordered(type, sequence, in);
         return;
     }
@@ -591,10 +610,14 @@ static void on_frame(uint8_t type, uint16_t sequence, tfin_reader *in)
         }
         break;
     case TFIN_CHECKPOINT_REQUEST:
-        on_checkpoint(sequence);
+        if (REPLAY) {
+            on_checkpoint(sequence);
+        }
         break;
     case TFIN_DETAIL_READ:
-        on_detail(sequence, in);
+        if (RIG) {
+            on_detail(sequence, in);
+        }
         break;
     case TFIN_INFER:
         if (RIG) {
@@ -615,6 +638,8 @@ void tfin_wire_start(void)
     trust.keys = tinyfin_trusted_keys;
     trust.key_count = TINYFIN_TRUSTED_KEYS;
 #endif
+    static const uint32_t record_of_pack = 0; /* events.c reads the pack's schema */
+    trust.record = &record_of_pack;
     trust.allow_development_key = 1; /* a build with TFIN_RELEASE refuses that key whatever this says */
     tfin_deframer_open(&rx, rx_frame, sizeof rx_frame);
     boot_nonce = tfin_port_entropy();

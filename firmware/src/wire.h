@@ -10,7 +10,7 @@
 
 #include <stdint.h>
 
-enum { TFIN_WIRE_VERSION = 3 };
+enum { TFIN_WIRE_VERSION = 4 };
 
 /* Host to device. The sequence field of an ordered frame counts; of any other it is a tag that the answer returns. */
 enum tfin_request {
@@ -53,7 +53,7 @@ enum tfin_wire_error {
     TFIN_WIRE_RANGE = 7,       /* offset, size or selector is outside of what there is */
     TFIN_WIRE_NO_PACK = 8,     /* the pack was refused at boot; engine_error says why */
     TFIN_WIRE_VERSION_REFUSED = 9, /* HELLO_REQUEST asks for another protocol version */
-    TFIN_WIRE_NOT_OFFERED = 10 /* the frame type is known, but left out of a release, or the port cannot do it */
+    TFIN_WIRE_NOT_OFFERED = 10 /* the frame type is known, but a release leaves it out, or the port cannot do it */
 };
 
 enum tfin_capability {
@@ -61,7 +61,9 @@ enum tfin_capability {
     TFIN_CAN_STACK = 2,  /* STACK and INFERRED can carry stack sizes */
     TFIN_CAN_INFER = 4,  /* INFER is there, the pack has a network, and its input fits the buffer */
     TFIN_CAN_REBOOT = 8,
-    TFIN_CAN_EXIT = 16   /* an emulator or a process, which can end itself */
+    TFIN_CAN_EXIT = 16,  /* an emulator or a process, which can end itself */
+    TFIN_CAN_REPLAY = 32, /* EVENTS and CHECKPOINT; a release without TFIN_RELEASE_REPLAY has neither */
+    TFIN_CAN_STATE = 64  /* STATE_RESET, STATE_WRITE, STATE_READ and DETAIL_READ; no release has them */
 };
 
 /* Opens the pack, starts cold and says HELLO. Called once. */

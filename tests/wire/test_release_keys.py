@@ -40,7 +40,8 @@ def signed(key_file: Path) -> bytes:
 
 
 def terminal(pack: bytes, keys: tuple[bytes, ...]) -> Client:
-    program = build_host_terminal(pack, keys=keys, cflags=("-O1",), defines=("TFIN_RELEASE",))
+    defines = ("TFIN_RELEASE", "TFIN_RELEASE_REPLAY")
+    program = build_host_terminal(pack, keys=keys, cflags=("-O1",), defines=defines)
     return Client(ProcessLink([str(program)]), deadline_s=10.0)
 
 

@@ -1,69 +1,181 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A release offers none of a rig's frames; capabilities are what the port can do."""
+"""A release answers HELLO and STATS alone; for acceptance tests also events; HELLO says which."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
 import pytest
+from click.testing import CliRunner
 
 from tests.wire import rig
-from tinyfin.errors import TargetError
+from tinyfin.cli import main
+from tinyfin.errors import ConfigError, TargetError
 from tinyfin.hil.lines.host import build_host_terminal
-from tinyfin.pack.signing import generate_key
+from tinyfin.hil.replays.replayer import replay
+from tinyfin.hil.runs.selftest import self_test
+from tinyfin.pack.signing import Key, generate_key
 from tinyfin.wire.client import Client
 from tinyfin.wire.links import ProcessLink
-from tinyfin.wire.messages import Capability
+from tinyfin.wire.messages import Capability, Request
 
 pytestmark = pytest.mark.live
 
 
-@pytest.fixture(scope="module")
-def release_program() -> str:
-    key = generate_key()
-    pack = rig.make_pack(key=key)
+def program(key: Key, *defines: str) -> str:
     return str(
         build_host_terminal(
-            pack, keys=(key.public,), cflags=("-O1", "-Werror"), defines=("TFIN_RELEASE",)
+            rig.make_pack(key=key), keys=(key.public,), cflags=("-O1", "-Werror"), defines=defines
         )
     )
 
 
-@pytest.fixture
-def release(release_program: str) -> Iterator[Client]:
-    client = Client(ProcessLink([release_program]), deadline_s=10.0)
+@pytest.fixture(scope="module")
+def key() -> Key:
+    return generate_key()
+
+
+@pytest.fixture(scope="module")
+def release_program(key: Key) -> str:
+    return program(key, "TFIN_RELEASE")
+
+
+@pytest.fixture(scope="module")
+def acceptance_program(key: Key) -> str:
+    return program(key, "TFIN_RELEASE", "TFIN_RELEASE_REPLAY")
+
+
+def connected(path: str) -> Iterator[Client]:
+    client = Client(ProcessLink([path]), deadline_s=10.0)
     client.connect()
     yield client
     client.close()
 
 
-@pytest.mark.parametrize(
-    "ask",
-    [
-        lambda client: client.read_state(),
-        lambda client: client.write_state(bytes(client.hello.state_bytes)),
-        lambda client: client.infer(bytes(client.hello.inputs)),
-        lambda client: client.exit(3),
-    ],
-    ids=["STATE_READ", "STATE_WRITE", "INFER", "EXIT"],
-)
-def test_a_release_does_not_offer(release: Client, ask: Callable[[Client], object]) -> None:
-    before = release.checkpoint().state_digest
+@pytest.fixture
+def release(release_program: str) -> Iterator[Client]:
+    yield from connected(release_program)
+
+
+@pytest.fixture
+def acceptance(acceptance_program: str) -> Iterator[Client]:
+    yield from connected(acceptance_program)
+
+
+Ask = Callable[[Client], object]
+
+STATE: dict[str, Ask] = {
+    "STATE_RESET": lambda client: client.reset_state(),
+    "STATE_READ": lambda client: client.read_state(),
+    "STATE_WRITE": lambda client: client.write_state(bytes(client.hello.state_bytes)),
+    "DETAIL_READ": lambda client: client.detail(0),
+    "INFER": lambda client: client.infer(bytes(client.hello.inputs)),
+    "STACK_REQUEST": lambda client: client.stack(),
+    "EXIT": lambda client: client.exit(3),
+}
+REPLAY: dict[str, Ask] = {
+    "EVENTS": lambda client: client.ordered(Request.EVENTS, b"\0"),
+    "CHECKPOINT_REQUEST": lambda client: client.checkpoint(),
+    "REBOOT": lambda client: client.reboot(),
+}
+
+
+def test_every_request_is_tried() -> None:
+    """A request that is added to the wire must be judged here, too."""
+    always = {"HELLO", "STATS"}
+    named = {name.removesuffix("_REQUEST") for name in (*STATE, *REPLAY)}
+    assert named | always == {request.name.removesuffix("_REQUEST") for request in Request}
+
+
+@pytest.mark.parametrize("name", [*STATE, *REPLAY])
+def test_a_release_does_not_offer(release: Client, name: str) -> None:
+    before = release.stats()
+    nonce = release.hello.boot_nonce
     with pytest.raises(TargetError, match="NOT_OFFERED"):
-        ask(release)
-    assert release.checkpoint().state_digest == before
+        (STATE | REPLAY)[name](release)
+    after = release.stats()
+    assert after["frames_good"] > before["frames_good"]
+    assert {**after, "frames_good": 0} == {**before, "frames_good": 0}
+    assert release.connect().boot_nonce == nonce
 
 
 def test_a_release_says_so_in_hello(release: Client) -> None:
-    can = release.hello.capabilities
-    assert can == Capability.TICKS | Capability.REBOOT
-    release.reboot()
-    assert release.connect().open_error == 0
+    assert release.hello.capabilities == Capability.TICKS
+
+
+@pytest.mark.parametrize("name", STATE)
+def test_a_release_for_acceptance_tests_takes_no_state(
+    acceptance: Client, name: str
+) -> None:
+    before = acceptance.checkpoint().state_digest
+    with pytest.raises(TargetError, match="NOT_OFFERED"):
+        STATE[name](acceptance)
+    assert acceptance.checkpoint().state_digest == before
+
+
+def test_a_release_for_acceptance_tests_replays(acceptance: Client, key: Key) -> None:
+    assert acceptance.hello.capabilities == (
+        Capability.TICKS | Capability.REBOOT | Capability.REPLAY
+    )
+    tx = rig.make_transactions()
+    pack = rig.make_pack(key=key)
+    result = replay(pack, tx, rig.make_stream(tx), acceptance, keys=(key.public,))
+    result.check()
+    assert result.terminals == len(set(tx.terminals)) > 1
+    assert result.verdicts == len(tx)
+
+
+def test_a_difference_on_a_release_is_seen(acceptance: Client, key: Key) -> None:
+    tx = rig.make_transactions()
+    other = rig.make_pack(tweak=1, key=key)
+    result = replay(other, tx, rig.make_stream(tx), acceptance, keys=(key.public,))
+    assert result.mismatches > 0
+    assert "takes no state" in str(result.first_mismatch)
+
+
+def test_a_replay_on_a_release_names_the_option(
+    release: Client, acceptance: Client, key: Key
+) -> None:
+    tx = rig.make_transactions()
+    stream = rig.make_stream(tx)
+    pack = rig.make_pack(key=key)
+
+    def run(client: Client, **options: object) -> None:
+        replay(pack, tx, stream, client, keys=(key.public,), **options)  # type: ignore[arg-type]  # any option
+
+    with pytest.raises(ConfigError, match="--release-replay"):
+        run(release)
+    with pytest.raises(ConfigError, match="cannot resume"):
+        run(acceptance, on_reboot="resume")
+    with pytest.raises(ConfigError, match="cannot start warm"):
+        run(acceptance, warmup=(tx, stream))
+
+
+def test_the_self_test_says_what_it_left_out(release: Client, key: Key) -> None:
+    facts = self_test(release, rig.make_pack(key=key), (key.public,), "desk")
+    assert "state" in facts["left_out"][0]
+    assert facts["stats"]["scored"] == 0
+
+
+def test_the_doctor_warns_of_terminals_that_obey_anybody(
+    release_program: str, acceptance_program: str
+) -> None:
+    def told(path: str) -> str:
+        done = CliRunner().invoke(main, ["doctor", "--port", f"exec:{path}"])
+        (line,) = [line for line in done.stdout.splitlines() if " terminal at " in line]
+        return line
+
+    assert told(release_program).startswith("ok")
+    assert told(acceptance_program).startswith("WARNING")
+    assert "acceptance" in told(acceptance_program)
+    rigs = str(build_host_terminal(rig.make_pack()))
+    assert "read and write its state" in told(rigs)
 
 
 def test_a_rig_offers_them(client: Client) -> None:
     assert client.hello.capabilities == (
         Capability.TICKS | Capability.INFER | Capability.REBOOT | Capability.EXIT
+        | Capability.REPLAY | Capability.STATE
     )
     image = client.read_state()
     client.write_state(image)

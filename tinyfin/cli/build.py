@@ -9,7 +9,12 @@ import click
 
 from tinyfin.cli.boards import boards_option
 from tinyfin.cli.output import claim, emit, json_option, note
-from tinyfin.cli.trust import public_key_option, release_option
+from tinyfin.cli.trust import (
+    public_key_option,
+    release_defines,
+    release_option,
+    release_replay_option,
+)
 
 __all__ = ["command"]
 
@@ -23,6 +28,7 @@ __all__ = ["command"]
     help="Compile this folder, written by `tinyfin codegen`, instead of generating from the pack.",
 )
 @release_option
+@release_replay_option
 @public_key_option
 @boards_option
 @json_option
@@ -31,6 +37,7 @@ def command(
     target_name: str,
     generated: Path | None,
     release: bool,
+    release_replay: bool,
     public_keys: tuple[Path, ...],
     as_json: bool,
 ) -> None:
@@ -55,13 +62,13 @@ def command(
     keys = None
     if pack is not None:
         keys = trusted_keys(run, public_keys)
-        require_trusted(pack.read_bytes(), keys, pack, release=release)
+        require_trusted(pack.read_bytes(), keys, pack, release=release or release_replay)
         pack = flash.target_pack(run, target, keys, note)
     elif public_keys:
         raise click.UsageError("--generated has its keys already: give --public-key to codegen")
     result = building.build(
         target, generated_dir=generated, pack=pack, keys=keys,
-        defines=("TFIN_RELEASE",) if release else (),
+        defines=release_defines(release, release_replay),
     )  # fmt: skip
     elf = flash.store_image(result, flash.run_folder(run))
     emit(

@@ -10,7 +10,12 @@ import click
 
 from tinyfin.cli.boards import boards_option
 from tinyfin.cli.output import claim, emit, json_option, note
-from tinyfin.cli.trust import public_key_option, release_option
+from tinyfin.cli.trust import (
+    public_key_option,
+    release_defines,
+    release_option,
+    release_replay_option,
+)
 
 if TYPE_CHECKING:
     from tinyfin.wire.messages import Hello
@@ -28,6 +33,7 @@ __all__ = ["command"]
     "the serial port use it too.",
 )
 @release_option
+@release_replay_option
 @public_key_option
 @boards_option
 @json_option
@@ -37,6 +43,7 @@ def command(
     board: bool,
     port: str | None,
     release: bool,
+    release_replay: bool,
     public_keys: tuple[Path, ...],
     as_json: bool,
 ) -> None:
@@ -64,11 +71,11 @@ def command(
         if not board:
             claim(flash.run_folder(run) / target.name, make_folder=True)
     keys = trusted_keys(run, public_keys)
-    require_trusted(pack.read_bytes(), keys, pack, release=release)
+    require_trusted(pack.read_bytes(), keys, pack, release=release or release_replay)
     pack = flash.target_pack(run, target, keys, note)
     pack_id = parse_pack(pack.read_bytes()).pack_id.hex()
     built = building.build(
-        target, pack=pack, keys=keys, defines=("TFIN_RELEASE",) if release else ()
+        target, pack=pack, keys=keys, defines=release_defines(release, release_replay)
     )
     facts: dict[str, Any] = {
         "target": target.name,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-__all__ = ["public_key_option", "release_option"]
+__all__ = ["public_key_option", "release_defines", "release_option", "release_replay_option"]
 
 public_key_option = click.option(
     "--public-key", "public_keys", multiple=True,
@@ -18,5 +18,17 @@ public_key_option = click.option(
 
 release_option = click.option(
     "--release", is_flag=True,
-    help="Trust release keys alone, and leave out the frames that a rig needs but a terminal not.",
+    help="Build for the field: trust release keys alone, and answer HELLO and STATS alone.",
 )  # fmt: skip
+
+release_replay_option = click.option(
+    "--release-replay", is_flag=True,
+    help="As --release, but also answer EVENTS, CHECKPOINT and REBOOT, for acceptance tests.",
+)  # fmt: skip
+
+
+def release_defines(release: bool, replay: bool) -> tuple[str, ...]:
+    """What the firmware is compiled with under these two options."""
+    if replay:
+        return ("TFIN_RELEASE", "TFIN_RELEASE_REPLAY")
+    return ("TFIN_RELEASE",) if release else ()

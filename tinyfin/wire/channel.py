@@ -301,9 +301,9 @@ class Channel:
             return refused_pack(self.link.name, report.engine_error)
         if report.code == WireError.NOT_OFFERED:
             return ProtocolError(
-                f"{self.link.name}: the terminal does not offer this: {report}; a release leaves "
-                "out reading and writing state, INFER and EXIT, and a chip has no EXIT; use a "
-                "terminal built without --release"
+                f"{self.link.name}: the terminal does not offer this: {report}; a release "
+                "answers HELLO and STATS alone, with --release-replay also EVENTS, CHECKPOINT and "
+                "REBOOT, and a chip has no EXIT; use a terminal built without --release"
             )
         return ProtocolError(
             f"{self.link.name}: the terminal refused a frame: {report}; "

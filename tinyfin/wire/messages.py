@@ -39,7 +39,7 @@ __all__ = [
     "put_varint",
 ]
 
-VERSION = 3
+VERSION = 4
 """Version of the protocol."""
 
 
@@ -99,6 +99,8 @@ class Capability(IntFlag):
     INFER = 4
     REBOOT = 8
     EXIT = 16
+    REPLAY = 32
+    STATE = 64
 
 
 STATS = (

@@ -79,13 +79,16 @@ def localize(
         return _unknown(portion, bad, f"the terminal takes no state of this pack: {error}")
     twin.import_state(0, image)
     before = _cut(portion, 0, first)
-    twin.run(before.tx, before.stream)
-    for _ in client.pipeline(Sender(before, types, client.hello, token).frames()):
+    restarts = twin.run(before.tx, before.stream).restarts
+    sent = Sender(before, types, client.hello, token, restarts=restarts)
+    for _ in client.pipeline(sent.frames()):
         pass
     for at in range(first, end):
         one = _cut(portion, at, at + 1)
         expected = twin.run(one.tx, one.stream)
-        sender = Sender(one, types, client.hello, token, one_by_one=True)
+        sender = Sender(
+            one, types, client.hello, token, one_by_one=True, restarts=expected.restarts
+        )
         (payload,) = client.pipeline(sender.frames())
         if portion.stream.kind[at] == SCORE:
             found = _compare_event(client, one, expected, payload, names)

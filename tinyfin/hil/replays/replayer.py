@@ -8,6 +8,8 @@ the frame again, event by event, with features and network output read back.
 
 A terminal that restarts on the way ends the replay, or, with ``on_reboot="resume"``, gets the state
 of the last checkpoint back and the events since then again.
+
+A release takes no state. It is restarted before each terminal's events, which makes it cold.
 """
 
 from __future__ import annotations
@@ -145,8 +147,22 @@ class _Run:
         )  # fmt: skip
         self.names = tuple(str(name) for name in self.pack.meta.get("features", ()))
         refuse_other_pack(self.result.target, self.pack, self.twin, self.types, self.hello)
+        self.takes_state = bool(self.hello.capabilities & Capability.STATE)
+        self._refuse_release(on_reboot)
         self.rows: list[int] = []
         self.got: list[Verdict] = []
+
+    def _refuse_release(self, on_reboot: OnReboot) -> None:
+        if not self.hello.capabilities & Capability.REPLAY:
+            raise ConfigError(
+                f"{self.result.target}: the terminal takes no events: its firmware is a release; "
+                "build it without --release, or with --release-replay for an acceptance test"
+            )
+        if not self.takes_state and on_reboot == "resume":
+            raise ConfigError(
+                f"{self.result.target}: the terminal is a release and takes no state, so that a "
+                "replay cannot resume; leave --on-reboot and --chaos reboots out"
+            )
 
     def all(
         self,
@@ -162,6 +178,11 @@ class _Run:
             counters.stray, counters.reconnects,
         )  # fmt: skip
         start = time.monotonic()
+        if warmup is not None and not self.takes_state:
+            raise ConfigError(
+                f"{result.target}: the terminal is a release and takes no state, so that it cannot "
+                "start warm; leave --warmup and --warm-until out"
+            )
         warm = self._warm_states(tx, warmup)
         self._source = self._pieces(tx, stream, limit, warm)
         piece = next(self._source, None)
@@ -230,7 +251,10 @@ class _Run:
                 comparer = Comparer(expected, bool(self.twin.output_count))
                 digest = self.twin.state_digest(0)
                 left -= len(part.stream)
-                yield Piece(part, image, first, not left, comparer, digest, self._sender(part))
+                yield Piece(
+                    part, image, first, not left, comparer, digest, expected.restarts,
+                    self._sender(part, expected.restarts),
+                )  # fmt: skip
                 image, first = self.twin.export_state(0), False
 
     # ------------------------------------------------------------------ all pieces, in one stream
@@ -243,6 +267,8 @@ class _Run:
         attempts, failed_at = 0, -1
         counters = self.client.counters
         while True:
+            if not self.takes_state:
+                self._restart()
             up, down, state = counters.bytes_up, counters.bytes_down, counters.state_up
             try:
                 answers = self.client.pipeline(
@@ -254,7 +280,8 @@ class _Run:
                     # a piece that was not sent to its end asked for no checkpoint
                     device = self.client.checkpoint()
                     self._finish(self._under_way[0], Mark(device.state_digest, device.scored))
-                return
+                if self._stopped or not self._retry:
+                    return
             except TargetRebooted as reboot:
                 self._after(reboot)
                 if self._differs is not None:
@@ -277,12 +304,18 @@ class _Run:
                 self.result.bytes_up += counters.bytes_up - up - state
                 self.result.bytes_down += counters.bytes_down - down
 
+    def _restart(self) -> None:
+        """Make a release cold, by the only way that it offers."""
+        self.client.reboot()
+        self.hello = self.client.connect()
+        self.standing = Standing()
+
     def _begin_again(self) -> None:
         """What was under way comes first; its first piece begins with the state before it."""
         while self._under_way:
             piece = self._under_way.pop()
             self.result.repaired.events_again += piece.events_sent
-            piece.again(self._sender(piece.portion))
+            piece.again(self._sender(piece.portion, piece.restarts))
             self._retry.appendleft(piece)
         self._asked.clear()
 
@@ -299,15 +332,21 @@ class _Run:
         return self.client.state_requests(piece.image)
 
     def _requests(self, restore: bool) -> Iterator[tuple[int, bytes]]:
-        """Requests of all pieces that are left. Notes what each asks, for :meth:`_take`."""
+        """Requests of all pieces that are left, for a release of the next terminal's. Notes what
+        each asks, for :meth:`_take`."""
+        cold = True
         while not self._stopped:
             piece = self._retry.popleft() if self._retry else next(self._source, None)
             if piece is None:
                 return
+            if piece.first and not self.takes_state and not cold:
+                self._retry.appendleft(piece)
+                return
+            cold = False
             self._under_way.append(piece)
             self.result.terminals += piece.first and not piece.counted
             piece.counted = True
-            if piece.first or restore:
+            if self.takes_state and (piece.first or restore):
                 for request in self._state_requests(piece):
                     self._asked.append((piece, None))
                     yield request
@@ -372,10 +411,10 @@ class _Run:
         result.mismatches += piece.bad is None
         self._differs, self._stopped = piece, True
 
-    def _sender(self, portion: Portion) -> Sender:
+    def _sender(self, portion: Portion, restarts: frozenset[tuple[int, int]]) -> Sender:
         return Sender(
             portion, self.types, self.hello, self.token, ticks=self.to_instructions is not None,
-            frame_bytes=lambda: self.client.frame_bytes,
+            frame_bytes=lambda: self.client.frame_bytes, restarts=restarts,
         )  # fmt: skip
 
     def _localize(self) -> Mismatch:

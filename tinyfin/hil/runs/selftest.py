@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tinyfin.errors import BootError, MismatchError, ProtocolError
+from tinyfin.errors import BootError, MismatchError
 from tinyfin.twin import Twin
 from tinyfin.wire.client import Client
 from tinyfin.wire.messages import Capability
@@ -29,6 +29,10 @@ def self_test(client: Client, pack: bytes, keys: Sequence[bytes], name: str) -> 
     """
     twin = Twin(pack, keys=keys)
     facts: dict[str, Any] = {"left_out": []}
+    if not client.hello.capabilities & Capability.STATE:
+        facts["left_out"] += ["cold state, network alone, state image, stack (a release)"]
+        facts["stats"] = client.stats()
+        return facts
     client.reset_state()
     twin.reset(0)
     cold = client.checkpoint()
@@ -41,10 +45,7 @@ def self_test(client: Client, pack: bytes, keys: Sequence[bytes], name: str) -> 
         facts["network_vectors"] = _network(client, twin, name)
     else:
         facts["left_out"].append("network alone (INFER is not offered)")
-    try:
-        _image(client, twin, name)
-    except ProtocolError:
-        facts["left_out"].append("state image (not offered)")
+    _image(client, twin, name)
     painted, free = client.stack()
     if painted:
         facts.update(stack_bytes=painted, stack_free_bytes=free)
