@@ -24,6 +24,7 @@ __all__ = [
     "TYPES",
     "Field",
     "Schema",
+    "built_in",
     "record_offsets",
     "record_size",
     "schema_from_toml",
@@ -385,3 +386,10 @@ HOST_FIELDS = (
 
 PAYMENT_HOST = PAYMENT.extended(HOST_FIELDS, "payment_host")
 """The payment schema with the host's fields at the end: an old pack reads its records."""
+
+
+def built_in(name: str) -> dict[str, Field]:
+    """Fields that tinyfin itself declares for the schema of this name, by name; {} for others."""
+    if name not in (PAYMENT.name, PAYMENT_HOST.name):
+        return {}
+    return {field.name: field for field in (*PAYMENT.fields, *PAYMENT_HOST.fields)}

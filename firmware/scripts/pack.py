@@ -61,7 +61,9 @@ def _generate(env, root, pack):
         sys.path.remove(checkout)
     folder = Path(env.subst("$BUILD_DIR")) / "tinyfin_generated"
     digest = hashlib.sha256(pack.read_bytes())
-    for source in sorted(Path(emit.__file__).parent.glob("*.py")):
+    package = Path(emit.__file__).parents[1]
+    names = (package / "schema.py", package / "features" / "catalogue" / "reasons.py")
+    for source in (*sorted((package / "codegen").glob("*.py")), *names):
         digest.update(source.read_bytes())
     keys = _public_keys(env, root)
     digest.update(repr(keys).encode())

@@ -12,12 +12,23 @@ import pytest
 
 from tests.wire import rig
 from tinyfin import paths
-from tinyfin.codegen.emit import emit
+from tinyfin.codegen.emit import _c_string, emit
 from tinyfin.codegen.layout import read_layout
 from tinyfin.errors import PackError
+from tinyfin.features.catalogue.reasons import REASONS
 from tinyfin.features.compiler import compile_program
-from tinyfin.pack.container import build_pack
-from tinyfin.schema import PAYMENT, Field, Schema, record_offsets, record_size
+from tinyfin.features.custom import define_feature
+from tinyfin.pack.container import build_pack, parse_pack
+from tinyfin.schema import (
+    CVMS,
+    ENTRY_MODES,
+    PAYMENT,
+    TRANSACTION_TYPES,
+    Field,
+    Schema,
+    record_offsets,
+    record_size,
+)
 from tinyfin.twin import Twin
 
 WARN = ["-Wall", "-Wextra", "-pedantic", "-Werror", "-fsyntax-only"]
@@ -65,7 +76,7 @@ def test_the_same_pack_gives_the_same_bytes(tmp_path: Path) -> None:
     ]  # fmt: skip
     for a, b in zip(first, second, strict=True):
         assert a.read_bytes() == b.read_bytes()
-    array = re.findall(r"0x([0-9a-f]{2})", (tmp_path / "a" / "tinyfin_pack.c").read_text())
+    array = re.findall(r"0x([0-9a-f]{2}),", (tmp_path / "a" / "tinyfin_pack.c").read_text())
     assert bytes.fromhex("".join(array)) == rig.make_pack()
 
 
@@ -91,6 +102,56 @@ def test_it_compiles_without_a_warning(compiler: str, schema: Schema, tmp_path: 
             [*program, *WARN, f"-I{tmp_path}", f"-I{include}", str(source)],
             check=True, timeout=60,
         )  # fmt: skip
+
+
+def test_the_header_names_values_units_and_reasons(tmp_path: Path) -> None:
+    """A payment pack has them from tinyfin, without a byte of META."""
+    pack = rig.make_pack()
+    emit(pack, tmp_path)
+    decision = parse_pack(pack).decision
+    assert decision is not None
+    given = sorted(set(decision.reasons) - {0})
+    cases = "".join(f"case {number}: " for number in given)
+    use = tmp_path / "use.c"
+    use.write_text(
+        f"""#include "tinyfin_pack.h"
+_Static_assert(TINYFIN_PAYMENT_ENTRY_MODE_CHIP == {ENTRY_MODES.index("chip")}, "");
+_Static_assert(TINYFIN_PAYMENT_CVM_FAILED == {CVMS.index("failed")}, "");
+_Static_assert(TINYFIN_PAYMENT_TRANSACTION_TYPE_REFUND == {TRANSACTION_TYPES.index("refund")}, "");
+const char *text(unsigned reason);
+const char *text(unsigned reason)
+{{
+#define X(number, text) case number: return text;
+    switch (reason) {{ TINYFIN_REASONS(X) default: return ""; }}
+}}
+unsigned only(unsigned reason);
+unsigned only(unsigned reason) {{ switch (reason) {{ {cases} return 1; default: return 0; }} }}
+"""
+    )
+    subprocess.run(
+        ["gcc", "-std=c11", *WARN, f"-I{tmp_path}", str(use)], check=True, timeout=60
+    )
+    header = (tmp_path / "tinyfin_pack.h").read_text()
+    shown = {int(number) for number in re.findall(r"^    X\((\d+), ", header, re.M)}
+    assert shown >= set(given)
+    assert REASONS[given[0]] in header
+    assert "/* unit: minor; amount in minor units" in header
+
+
+def test_an_own_schema_takes_its_names_along(tmp_path: Path) -> None:
+    schema = Schema(
+        "till", (Field("kind", "enum", -1, ("one", "two")), Field("cash", "i64", unit="minor"))
+    )
+    feature = define_feature("big_value", {"expression": "log2(cash)"}, 9000, {})
+    pack = build_pack(schema, compile_program([feature], schema))
+    emit(pack, tmp_path)
+    header = (tmp_path / "tinyfin_pack.h").read_text()
+    assert "TINYFIN_TILL_KIND_TWO = 1" in header
+    assert "/* unit: minor */" in header
+
+
+def test_text_cannot_leave_its_string_or_comment() -> None:
+    assert _c_string('a"b\\c?é\n') == r'"a\042b\134c\077\303\251\012"'
 
 
 def test_a_wrong_layout_does_not_compile(tmp_path: Path) -> None:
@@ -128,6 +189,4 @@ def test_it_needs_only_the_standard_library(tmp_path: Path) -> None:
 
 
 def _feature() -> object:
-    from tinyfin.features.custom import define_feature
-
     return define_feature("big_value", {"expression": "log2(big)"}, 9000, {})

@@ -7,6 +7,7 @@ The same pack gives the same bytes.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,6 +28,13 @@ _MAX_KEYS = 255
 _KEYS_DECLARED = ("extern const uint8_t tinyfin_trusted_keys[32 * TINYFIN_TRUSTED_KEYS];",)
 _NOTICE = "/* Written by `tinyfin codegen`; do not edit. */\n"
 _LICENSE = "/* SPDX-License-Identifier: Apache-2.0 */\n"
+_CHECKED_INCLUDES = """\
+#if defined(__has_include)
+#if __has_include("tinyfin.h")
+#include "tinyfin.h"
+#endif
+#endif
+#include "tinyfin_pack.h\""""
 
 
 def emit(
@@ -50,10 +58,10 @@ def emit(
     files = {
         "tinyfin_pack.h": _header(layout, len(keys)),
         "tinyfin_pack.c": c_array(
-            '#include "tinyfin_pack.h"',
+            _CHECKED_INCLUDES,
             "const uint8_t tinyfin_pack[TINYFIN_PACK_BYTES] __attribute__((aligned(16)))",
             data,
-        ) + _keys(keys),
+        ) + _record(layout) + _keys(keys),
     }
     if tflite is not None:
         files["model_tflite.h"] = _tflite_header(len(tflite))
@@ -89,6 +97,13 @@ def c_array(head: str, declaration: str, data: bytes) -> str:
         for at in range(0, len(data), 16)
     ]
     return f"{_LICENSE}{_NOTICE}{head}\n\n{declaration} = {{\n" + "\n".join(lines) + "\n};\n"
+
+
+def _record(pack: PackLayout) -> str:
+    words = ", ".join(f"0x{word:08x}u" for word in pack.record)
+    lines = textwrap.wrap(f"{len(pack.record)}u, {words},", 96)
+    body = "\n    ".join(lines)
+    return f"\nconst uint32_t tinyfin_record[TINYFIN_FIELDS + 1] = {{\n    {body}\n}};\n"
 
 
 def _keys(keys: Sequence[bytes]) -> str:
@@ -142,6 +157,9 @@ def _header(pack: PackLayout, keys: int) -> str:
         "",
         f"extern const uint8_t tinyfin_pack[TINYFIN_PACK_BYTES]; /* aligned to {16} */",
         "",
+        "/* what the record below holds, for tfin_trust.record */",
+        "extern const uint32_t tinyfin_record[TINYFIN_FIELDS + 1];",
+        "",
         "/* public keys of 32 bytes, one after another, for tfin_trust.keys and key_count */",
         f"#define TINYFIN_TRUSTED_KEYS {keys}",
         *(_KEYS_DECLARED if keys else ()),
@@ -173,6 +191,11 @@ def _sizes(pack: PackLayout) -> list[str]:
         f"#define TINYFIN_INPUT_COUNT {pack.inputs}",
         f"#define TINYFIN_OUTPUT_COUNT {pack.outputs}",
         f"#define TINYFIN_RECORD_BYTES {pack.record_bytes}",
+        f"#define TINYFIN_FIELDS {len(pack.fields)}",
+        "/* a terminal that has seen a higher one refuses the pack */",
+        f"#define TINYFIN_SECURITY_COUNTER {pack.security_counter}u",
+        "/* order of the network's weights: 0 canonical, which every core runs */",
+        f"#define TINYFIN_LAYOUT {pack.layout}",
         *kernel_lines(pack.kernels),
     ]
 
@@ -212,13 +235,23 @@ def _struct(pack: PackLayout, prefix: str) -> list[str]:
         if field.offset > end:
             lines.append(f"    uint32_t padding_{gaps};")
             gaps += 1
-        note = " /* never in a state image */" if field.ram_only else ""
-        kind = f" /* enum tinyfin_{pack.schema_name}_{field.name} */" if field.values else ""
-        lines.append(f"    {_C_TYPES[field.type]} {field.name};{kind}{note}")
+        lines += _about(field, f"enum tinyfin_{pack.schema_name}_{field.name}")
+        lines.append(f"    {_C_TYPES[field.type]} {field.name};")
         end = field.offset + _SIZES[field.type]
     if pack.record_bytes > end:
         lines.append(f"    uint32_t padding_{gaps};")
     return [*lines, f"}} tinyfin_{pack.schema_name}_t;"]
+
+
+def _about(field: FieldLayout, enum: str) -> list[str]:
+    """A comment that says what goes into a field."""
+    about = [
+        enum if field.values else "", f"unit: {field.unit}" if field.unit else "", field.doc,
+        "never in a state image" if field.ram_only else "",
+    ]  # fmt: skip
+    text = _comment("; ".join(part for part in about if part))
+    lines = textwrap.wrap(text, 90, initial_indent="    /* ", subsequent_indent="     * ")
+    return [*lines[:-1], f"{lines[-1]} */"] if lines else []
 
 
 def _asserts(pack: PackLayout) -> list[str]:
@@ -248,6 +281,17 @@ def _asserts(pack: PackLayout) -> list[str]:
         f"#if defined(TFIN_PACK_FORMAT) && TFIN_PACK_FORMAT < {pack.format}",
         f'#error "this pack is of format {pack.format}; the engine is older"',
         "#endif",
+        "#if defined(TFIN_LAYOUTS) && (TFIN_LAYOUTS >> TINYFIN_LAYOUT & 1) == 0",
+        '#error "no kernel of this build reads the layout of this pack: give the compiler the '
+        "target's own -mcpu and -mfloat-abi, or take the canonical pack\"",
+        "#endif",
+        "#if defined(TFIN_KERNELS) && (TINYFIN_KERNELS & ~(TFIN_KERNELS + 0u)) != 0",
+        '#error "TFIN_KERNELS leaves out a kernel that this pack needs"',
+        "#endif",
+        "#if defined(TFIN_MINIMUM_SECURITY_COUNTER) && \\",
+        "    TINYFIN_SECURITY_COUNTER < TFIN_MINIMUM_SECURITY_COUNTER",
+        '#error "this pack is older than the firmware allows (TFIN_MINIMUM_SECURITY_COUNTER)"',
+        "#endif",
     ]
 
 
@@ -258,10 +302,25 @@ def _catalogue(pack: PackLayout) -> list[str]:
         lines += [f" *   {i:3} {_comment(name)}" for i, name in enumerate(pack.feature_names)]
         lines.append(" */")
     if pack.reasons:
-        lines += ["", "/* reasons, by the numbers in tfin_verdict.reasons:"]
-        lines += [f" *   {number:5} {_comment(text)}" for number, text in pack.reasons]
-        lines.append(" */")
+        lines += [
+            "", "/* X(number, text) for every reason that this pack can give, by the numbers of",
+            " * tfin_verdict.reasons. A switch of texts:",
+            " *   #define X(number, text) case number: return text;",
+            " *   switch (reason) { TINYFIN_REASONS(X) default: return \"\"; } */",
+            "#define TINYFIN_REASONS(X)" + "".join(
+                f" \\\n    X({number}, {_c_string(text)})" for number, text in pack.reasons
+            ),
+        ]  # fmt: skip
     return lines
+
+
+def _c_string(text: str) -> str:
+    """A string literal; what is no printable ASCII as octal, which no next character joins."""
+    escaped = "".join(
+        chr(byte) if 32 <= byte < 127 and byte not in b'"\\?' else f"\\{byte:03o}"
+        for byte in text.encode()
+    )
+    return f'"{escaped}"'
 
 
 def _comment(text: str) -> str:

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tinyfin.errors import PackError
+from tinyfin.features.catalogue.reasons import REASONS
+from tinyfin.schema import built_in
 
 __all__ = ["KERNEL_NAMES", "FieldLayout", "PackLayout", "kernel_names", "read_layout"]
 
@@ -22,6 +24,7 @@ _MAGIC = 0x4B504654
 _FORMAT = 1
 _HEADER_BYTES = 224
 _SIGNED_BYTES = 160
+_LAYOUT_AT = 36
 _SECTION_BYTES = 16
 _ALIGN = 16
 _STATE_HEAD = 64
@@ -40,6 +43,8 @@ KERNEL_NAMES = (
     "DENSITY",
     "FOREST",
 )
+_REASON_COUNT_AT, _REASONS_AT = 20, 24
+_AS_ABOVE, _NO_REASON = 0, 255
 _NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
 
 
@@ -52,6 +57,8 @@ class FieldLayout:
     offset: int
     ram_only: bool
     values: tuple[str, ...]
+    unit: str
+    doc: str
 
 
 @dataclass(frozen=True)
@@ -74,6 +81,11 @@ class PackLayout:
     reasons: tuple[tuple[int, str], ...]
     kernels: int
     """Mask of the kernels that the network needs; 0 without a network."""
+    layout: int
+    """Layout id of the weights; 0 is canonical."""
+    security_counter: int
+    record: tuple[int, ...]
+    """Of each field the word that its entry in SCHM begins with: type, flags, offset."""
 
 
 def kernel_names(mask: int) -> list[str]:
@@ -89,7 +101,7 @@ def read_layout(pack: bytes) -> PackLayout:
     """Read a pack. Raises PackError, naming what is wrong."""
     if len(pack) < _HEADER_BYTES or struct.unpack_from("<I", pack)[0] != _MAGIC:
         raise PackError("these bytes are no tinyfin pack; make one with `tinyfin quantize`")
-    version, _, total, minimum = struct.unpack_from("<HHII", pack, 4)
+    version, _, total, minimum, counter = struct.unpack_from("<HHIII", pack, 4)
     if version > _FORMAT:
         raise PackError(f"the pack is of format {version}, known is {_FORMAT}; update tinyfin")
     if total != len(pack):
@@ -108,7 +120,6 @@ def read_layout(pack: bytes) -> PackLayout:
         (inputs,) = struct.unpack_from("<I", plan, 28)
         (outputs,) = struct.unpack_from("<I", plan, 36)
     name, record, fields = _schema(sections["SCHM"], meta)
-    reasons = meta.get("reasons", {})
     return PackLayout(
         pack_id=hashlib.blake2b(pack[:_SIGNED_BYTES], digest_size=32).digest()[:16].hex(),
         pack_bytes=len(pack),
@@ -123,9 +134,25 @@ def read_layout(pack: bytes) -> PackLayout:
         schema_name=name,
         fields=fields,
         feature_names=tuple(str(feature) for feature in meta.get("features", ())),
-        reasons=tuple(sorted((int(key), str(text)) for key, text in reasons.items())),
+        reasons=_reasons(sections.get("DECI")),
         kernels=kernels,
+        layout=struct.unpack_from("<I", pack, _LAYOUT_AT)[0],
+        security_counter=counter,
+        record=tuple(
+            struct.unpack_from("<I", sections["SCHM"], 8 + 16 * i)[0] for i in range(len(fields))
+        ),
     )
+
+
+def _reasons(decision: bytes | None) -> tuple[tuple[int, str], ...]:
+    """Reasons that the pack can give, by number, with their texts."""
+    if decision is None:
+        return ()
+    (count,) = struct.unpack_from("<H", decision, _REASON_COUNT_AT)
+    numbers = set()
+    for above, _, below in struct.iter_unpack("<HbB", decision[_REASONS_AT:][: 4 * count]):
+        numbers |= {above, above if below in (_AS_ABOVE, _NO_REASON) else below}
+    return tuple((number, REASONS.get(number, "")) for number in sorted(numbers - {0}))
 
 
 def _up(size: int) -> int:
@@ -174,17 +201,25 @@ def _schema(
     count, record = struct.unpack_from("<HH", section)
     name = str(meta.get("schema", "event"))
     names = [str(field) for field in meta.get("fields", ())]
-    named_values = meta.get("values", {})
+    known = built_in(name)
+    values, units = meta.get("values", {}), meta.get("units", {})
     if names and len(names) != count:
         raise PackError(f"META names {len(names)} fields, SCHM has {count}; make the pack again")
     fields = []
     for i in range(count):
-        code, flags, offset, _ = struct.unpack_from("<BBHI", section, 8 + 16 * i)
+        code, flags, offset, count_of_values = struct.unpack_from("<BBHI", section, 8 + 16 * i)
         if code >= len(_TYPES):
             raise PackError(f"field {i} is of the unknown type {code}; update tinyfin")
         field = names[i] if names else f"field_{i}"
-        values = tuple(str(value) for value in named_values.get(field, ()))
-        fields.append(FieldLayout(field, _TYPES[code], offset, bool(flags & 1), values))
+        own = known.get(field)
+        if own is None or field in values or field in units:
+            named, unit, doc = values.get(field, ()), units.get(field, ""), ""
+        else:
+            named, unit, doc = own.values, own.unit, own.doc
+        named = tuple(map(str, named)) if len(named) == count_of_values else ()
+        fields.append(
+            FieldLayout(field, _TYPES[code], offset, bool(flags & 1), named, str(unit), doc)
+        )
     for word in (name, *(field.name for field in fields)):
         if not _NAME.match(word):
             raise PackError(f"META: {word!r} is no C name in lower case; make the pack again")
