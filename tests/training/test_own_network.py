@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 from tinyfin.cli import main
 from tinyfin.errors import InputError, ModelError
+from tinyfin.pack.container import parse_pack
 from tinyfin.pack.maps import map_inputs
 from tinyfin.quantize.own_network import adopt
 from tinyfin.training.families import codes_to_float
@@ -77,6 +78,28 @@ def test_a_layer_that_no_terminal_knows_leaves_no_run(run_copy: Path) -> None:
     assert answer.exit_code == 3
     assert "GELU" in answer.output
     assert not list(run_copy.parent.glob("run-*")), "the name is free for the next attempt"
+
+
+def test_a_square_is_a_product(run_copy: Path) -> None:
+    """The converter has no int8 SQUARE; what comes out equals the interpreter's bytes."""
+    tf = tensorflow(5)
+    first = tf.keras.Input((width_of(run_copy),))
+    squared = tf.keras.ops.square(tf.keras.layers.Dense(5)(first))
+    path = run_copy.parent / "square.keras"
+    tf.keras.Model(first, tf.keras.layers.Dense(1)(squared)).save(path)
+    answer = CliRunner().invoke(main, ["quantize", str(run_copy), "--model", str(path)])
+    assert answer.exit_code == 0, answer.output
+    made = open_run(run_copy.parent / "run-square")
+    assert made.read_json("parity.json")["plan"]["differing_bytes"] == 0
+    network = parse_pack(made.pack_bytes()).network
+    assert network is not None
+    assert [op["name"] for op in network["operators"]] == [
+        "FULLY_CONNECTED", "MUL", "FULLY_CONNECTED",
+    ]  # fmt: skip
+    rows = made.slices()["test"]
+    logit = tf.keras.models.load_model(path, compile=False).predict(
+        codes_to_float(rows), verbose=0)[:, 0]
+    assert np.corrcoef(logit, Twin(made.pack_bytes()).infer(rows)[1])[0, 1] > 0.98
 
 
 def test_an_input_that_never_varied_does_not_take_the_256_steps_of_the_others(

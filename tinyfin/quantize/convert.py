@@ -33,7 +33,8 @@ def to_tflite(keras_model: Any, representative: npt.NDArray[np.int8]) -> bytes:
         return keras_model(inputs, training=False)
 
     # without the Keras object the variables are frozen into constants, as the converter needs them
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([serve.get_concrete_function()])
+    function = _squares_as_products(tf, serve.get_concrete_function())
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function])
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = lambda: ([row[None, :]] for row in x)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
@@ -49,6 +50,29 @@ def to_tflite(keras_model: Any, representative: npt.NDArray[np.int8]) -> bytes:
         ) from error
     check_input(data)
     return data
+
+
+def _squares_as_products(tf: Any, function: Any) -> Any:
+    """The same function with x * x for each square: the converter has no int8 SQUARE and would
+    leave it in float, but it has MUL."""
+    from tensorflow.python.framework.convert_to_constants import (
+        convert_variables_to_constants_v2,
+    )
+
+    graph = function.graph.as_graph_def()
+    nodes = [*graph.node, *(n for inner in graph.library.function for n in inner.node_def)]
+    if not any(node.op == "Square" for node in nodes):
+        return function
+    frozen = convert_variables_to_constants_v2(function)
+    graph = frozen.graph.as_graph_def()
+    for node in graph.node:
+        if node.op == "Square":
+            node.op = "Mul"
+            node.input.insert(1, node.input[0])
+    wrapped = tf.compat.v1.wrap_function(lambda: tf.import_graph_def(graph, name=""), [])
+    return wrapped.prune(
+        [tensor.name for tensor in frozen.inputs], [tensor.name for tensor in frozen.outputs]
+    )
 
 
 def check_input(tflite: bytes) -> None:
