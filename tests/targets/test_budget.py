@@ -78,6 +78,12 @@ def test_the_reference_pack_fits_eight_kilobytes(sizes: Budget) -> None:
     own = sizes.image.flash_bytes - sizes.image.flash["pack"] - sizes.image.flash["plan"]
     assert own - sizes.image.flash["signature check"] <= 32 << 10
     assert not overruns([sizes], 64 << 10, 8 << 10)
+    library, ram = sizes.image.library_flash_bytes, sizes.image.library_ram_bytes
+    assert sizes.image.flash["engine"] < library < sizes.image.flash_bytes
+    assert ram < sizes.image.ram_bytes
+    assert not overruns([sizes], library, ram + sizes.stack_bytes, library=True)
+    assert len(overruns([sizes], library - 1, ram + sizes.stack_bytes - 1, library=True)) == 2
+    assert len(overruns([sizes], library, ram + sizes.stack_bytes)) == 2
 
 
 def test_json_has_what_a_build_server_reads() -> None:

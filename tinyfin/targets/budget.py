@@ -23,6 +23,8 @@ FLASH_PARTS = (
     "compiler library", "alignment",
 )  # fmt: skip
 RAM_PARTS = ("state", "scratch", "frame buffers", "engine handle", "application", "startup")
+LIBRARY_FLASH = ("engine", "network", "plan", "pack", "signature check")
+LIBRARY_RAM = ("state", "scratch", "engine handle")
 
 _SECTION = re.compile(
     r"^ (\.(?:vectors|init|text|literal|s?rodata|s?data|s?bss|boot_seed|ARM\.ex)\S*|COMMON)"
@@ -72,6 +74,16 @@ class ImageBudget:
         """Its variables."""
         return sum(self.ram.values())
 
+    @property
+    def library_flash_bytes(self) -> int:
+        """What a firmware of one's own links of it."""
+        return sum(self.flash[part] for part in LIBRARY_FLASH)
+
+    @property
+    def library_ram_bytes(self) -> int:
+        """The engine's memory."""
+        return sum(self.ram[part] for part in LIBRARY_RAM)
+
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
 
@@ -81,6 +93,8 @@ class ImageBudget:
         return {
             "flash": {**self.flash, "total": self.flash_bytes},
             "ram": {**self.ram, "total": self.ram_bytes},
+            "library_flash_bytes": self.library_flash_bytes,
+            "library_ram_bytes": self.library_ram_bytes,
             "largest_flash": rows(self.largest_flash),
             "largest_ram": rows(self.largest_ram),
             "stack_bound_bytes": self.stack_bound_bytes,

@@ -60,6 +60,8 @@ class Instructions:
     reasons_max: int
     """What explaining a verdict adds; 0 when no event of the file was explained."""
     outcome_max: int
+    export: int
+    """Reading the whole state image, in pieces of 64 bytes."""
     bound: int
     largest: tuple[tuple[str, int], ...]
     """Operators by their share of the bound."""
@@ -181,6 +183,7 @@ class Counted:
     explained: npt.NDArray[np.bool_]
     network: int
     outcome_max: int
+    export: int
 
 
 def count(
@@ -195,7 +198,7 @@ def count(
     )
     total: list[int] = []
     explained: list[bool] = []
-    outcome = network = 0
+    outcome = network = export = 0
     for tape, _ in tapes:
         found = lab.run(plain, tape, icount=True)
         _refuse_differences(found)
@@ -204,7 +207,10 @@ def count(
             explained.append(reasons > 0)
         outcome = max([outcome, *(found.instructions(n[0]) for n in found.numbers("outcome"))])
         network = max([network, *(found.instructions(n[1]) for n in found.numbers("hashed"))])
-    return Counted(np.array(total, np.int64), np.array(explained, np.bool_), network, outcome)
+        export = max([export, *(found.instructions(n[0]) for n in found.numbers("exported"))])
+    return Counted(
+        np.array(total, np.int64), np.array(explained, np.bool_), network, outcome, export
+    )
 
 
 def _instructions(
@@ -274,18 +280,28 @@ def _summary(
         reasons_max=max(0, int((counts[explained] - network - np.median(plain)).max()))
         if explained.any() else 0,
         outcome_max=counted.outcome_max,
+        export=counted.export,
         bound=max(bound, int(counts.max())),
         largest=tuple((name, n) for name, n in largest),
     )  # fmt: skip
 
 
-def overruns(found: Sequence[Budget], max_flash: int | None, max_ram: int | None) -> list[str]:
-    """Each overrun in words, with what is largest there; empty when everything fits."""
+def overruns(
+    found: Sequence[Budget], max_flash: int | None, max_ram: int | None, *, library: bool = False
+) -> list[str]:
+    """Each overrun in words, with what is largest there; empty when everything fits.
+
+    library: judge what a firmware of one's own links, instead of the rig's whole image.
+    """
     told = []
     for row in found:
+        image = row.image
+        flash, ram = image.flash_bytes, row.ram_bytes
+        if library:
+            flash, ram = image.library_flash_bytes, image.library_ram_bytes + row.stack_bytes
         for what, used, limit, largest in (
-            ("flash", row.image.flash_bytes, max_flash, row.image.largest_flash),
-            ("RAM with stack", row.ram_bytes, max_ram, row.image.largest_ram),
+            ("flash", flash, max_flash, image.largest_flash),
+            ("RAM with stack", ram, max_ram, image.largest_ram),
         ):
             if limit is not None and used > limit:
                 names = ", ".join(f"{c.name} {c.bytes} B" for c in largest[:4])
