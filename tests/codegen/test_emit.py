@@ -19,6 +19,7 @@ from tinyfin.features.catalogue.reasons import REASONS
 from tinyfin.features.compiler import compile_program
 from tinyfin.features.custom import define_feature
 from tinyfin.pack.container import build_pack, parse_pack
+from tinyfin.pack.signing import generate_key
 from tinyfin.schema import (
     CVMS,
     ENTRY_MODES,
@@ -136,6 +137,27 @@ unsigned only(unsigned reason) {{ switch (reason) {{ {cases} return 1; default: 
     assert shown >= set(given)
     assert REASONS[given[0]] in header
     assert "/* unit: minor; amount in minor units" in header
+
+
+def test_a_release_with_a_development_pack_does_not_compile(tmp_path: Path) -> None:
+    """It would not open one: better said here than at boot."""
+    use = tmp_path / "use.c"
+    use.write_text('#include "tinyfin_pack.h"\nconst uint8_t *keys(void);\n'
+                   "const uint8_t *keys(void) { return tinyfin_trusted_keys; }\n")
+
+    def compiled(*defines: str) -> str:
+        done = subprocess.run(
+            ["gcc", "-std=c99", *WARN, *defines, f"-I{tmp_path}", str(use)],
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        return done.stderr if done.returncode else "compiled"
+
+    emit(rig.make_pack(), tmp_path)
+    assert compiled() == "compiled"
+    assert "tinyfin quantize RUN --key FILE" in compiled("-DTFIN_RELEASE")
+    key = generate_key()
+    emit(rig.make_pack(key=key), tmp_path, keys=[key.public])
+    assert compiled("-DTFIN_RELEASE") == "compiled"
 
 
 def test_an_own_schema_takes_its_names_along(tmp_path: Path) -> None:

@@ -112,6 +112,14 @@ def test_after_opening_and_importing_a_step_may_be_longer() -> None:
         assert bool(engine.score(3, NOW + days * DAY, RECORD).flags & CLOCK) is not taken
 
 
+def test_a_step_back_across_the_end_is_one_back() -> None:
+    """An uptime that was subtracted wrongly, then the right one."""
+    engine = engine_at(NEVER - 5)
+    for t in (3, DAY, NOW):
+        assert engine.score(2, t, RECORD).flags & CLOCK
+    assert clock_of(engine) == NEVER - 5
+
+
 def test_a_pack_may_have_limits_of_its_own() -> None:
     parts = packs.rich()
     program = bytearray(parts["PROG"])

@@ -267,6 +267,29 @@ def test_an_image_of_another_program_is_refused(rich: bytes, small: bytes) -> No
     assert engine.export() == image
 
 
+def test_so_is_one_that_is_longer(rich: bytes, small: bytes) -> None:
+    """What keeps an image with its length sees a pack of another program, not a wrong call."""
+    engine = Engine(small)
+    longer = Engine(rich).export()
+    assert len(longer) > engine.state_size
+    with pytest.raises(Refused, match="TFIN_E_STATE_LAYOUT"):
+        engine.take(longer)
+
+
+@pytest.mark.parametrize("taken", [64, 1000, -1])
+def test_nothing_unchecked_leaves_with_a_good_checksum(rich: bytes, taken: int) -> None:
+    """Saving in the middle of an import would write damage, or nothing, over a good image."""
+    engine, image, cold = _warm(rich)
+    damaged = bytearray(image)
+    damaged[200] ^= 0xFF
+    engine.take(bytes(damaged[:taken]))
+    with pytest.raises(Refused, match="TFIN_E_STATE_ORDER"):
+        engine.export()
+    with pytest.raises(Refused, match="TFIN_E_STATE_DIGEST"):
+        engine.take(bytes(damaged[taken:]), len(image[:taken]))
+    assert engine.export() == cold
+
+
 def test_an_image_outlives_a_new_model(rich: bytes) -> None:
     """Another network and other thresholds, the same program: state goes on."""
     parts = packs.rich()

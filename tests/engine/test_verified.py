@@ -9,7 +9,7 @@ import pytest
 
 from tests.engine import packs
 from tests.engine.corpus import golden_mirror
-from tests.engine.native import Engine, Receipt, Refused, code, library
+from tests.engine.native import Buffer, Engine, Receipt, Refused, code, library
 from tests.pack.test_refusals import RECORD
 
 
@@ -109,6 +109,17 @@ def test_a_pack_that_changes_while_it_runs_is_found(small: bytes, piece: int, at
         engine.recheck(piece)
     with pytest.raises(Refused, match="TFIN_E_CLOSED"):
         engine.export()
+
+
+def test_a_round_that_began_with_another_pack_begins_again(small: bytes) -> None:
+    """Reopening in the middle of a round must not read past the end of a shorter pack."""
+    longer = Engine(packs.build({**packs.small(), "LINE": bytes(9000)}))
+    engine, held = Engine(small), Buffer(512)
+    recheck = longer.lib.tfin_recheck_pack
+    assert recheck(longer._engine.pointer, held.pointer, 8000) > 0
+    whole = len(small) - 224
+    assert recheck(engine._engine.pointer, held.pointer, 100) == whole - 100
+    assert recheck(engine._engine.pointer, held.pointer, 1 << 20) == 0
 
 
 def test_rechecking_feeds_the_watchdog(small: bytes) -> None:

@@ -26,6 +26,12 @@ _RECORD_HEAD = 8
 _KEY_BYTES = 32
 _MAX_KEYS = 255
 _KEYS_DECLARED = ("extern const uint8_t tinyfin_trusted_keys[32 * TINYFIN_TRUSTED_KEYS];",)
+_DEVELOPMENT_ALONE = (
+    "#if defined(TFIN_RELEASE)",
+    '#error "this pack is signed by the development key, which no release opens: sign the run\'s "'
+    ' "pack with tinyfin quantize RUN --key FILE"',
+    "#endif",
+)
 _NOTICE = "/* Written by `tinyfin codegen`; do not edit. */\n"
 _LICENSE = "/* SPDX-License-Identifier: Apache-2.0 */\n"
 _CHECKED_INCLUDES = """\
@@ -162,7 +168,7 @@ def _header(pack: PackLayout, keys: int) -> str:
         "",
         "/* public keys of 32 bytes, one after another, for tfin_trust.keys and key_count */",
         f"#define TINYFIN_TRUSTED_KEYS {keys}",
-        *(_KEYS_DECLARED if keys else ()),
+        *(_KEYS_DECLARED if keys else ("#define tinyfin_trusted_keys ((const uint8_t *)0)",)),
         "",
         *_enums(pack, prefix),
         *_struct(pack, prefix),
@@ -288,6 +294,7 @@ def _asserts(pack: PackLayout) -> list[str]:
         "#if defined(TFIN_KERNELS) && (TINYFIN_KERNELS & ~(TFIN_KERNELS + 0u)) != 0",
         '#error "TFIN_KERNELS leaves out a kernel that this pack needs"',
         "#endif",
+        *(_DEVELOPMENT_ALONE if pack.development else ()),
         "#if defined(TFIN_MINIMUM_SECURITY_COUNTER) && \\",
         "    TINYFIN_SECURITY_COUNTER < TFIN_MINIMUM_SECURITY_COUNTER",
         '#error "this pack is older than the firmware allows (TFIN_MINIMUM_SECURITY_COUNTER)"',

@@ -24,7 +24,7 @@ _MAGIC = 0x4B504654
 _FORMAT = 1
 _HEADER_BYTES = 224
 _SIGNED_BYTES = 160
-_LAYOUT_AT = 36
+_FLAGS_AT, _LAYOUT_AT = 20, 36
 _SECTION_BYTES = 16
 _ALIGN = 16
 _STATE_HEAD = 64
@@ -84,6 +84,8 @@ class PackLayout:
     layout: int
     """Layout id of the weights; 0 is canonical."""
     security_counter: int
+    development: bool
+    """Signed by the public development key."""
     record: tuple[int, ...]
     """Of each field the word that its entry in SCHM begins with: type, flags, offset."""
 
@@ -138,6 +140,7 @@ def read_layout(pack: bytes) -> PackLayout:
         kernels=kernels,
         layout=struct.unpack_from("<I", pack, _LAYOUT_AT)[0],
         security_counter=counter,
+        development=bool(struct.unpack_from("<I", pack, _FLAGS_AT)[0] & 1),
         record=tuple(
             struct.unpack_from("<I", sections["SCHM"], 8 + 16 * i)[0] for i in range(len(fields))
         ),

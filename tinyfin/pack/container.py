@@ -142,7 +142,8 @@ def sign_again(
         given = "" if key is None else f", not by {key.key_id:08x}"
         raise PackError(
             f"the pack is signed by key {pack.key_id:08x}{given}: with any other byte it is "
-            "another pack and needs that key's signature; give it with --key"
+            "another pack and needs that key's signature; give it with --key. A key of your own "
+            "signs a run: tinyfin quantize RUN --key FILE"
         )
     body = join_sections(list((pack.sections if sections is None else sections).items()))
     fields = list(_HEADER.unpack_from(pack.data))

@@ -17,7 +17,8 @@
  *
  *   C99 with the attributes and built-ins that GCC and clang share; little-endian, an int of 32 bits, two's complement,
  *   arithmetic right shift of negative numbers. No heap, no recursion, no floating point, no globals. From libc only memcpy,
- *   memset and memcmp; Monocypher needs memmove too where a compiler makes one of its loops (-Os). From you: memory for the
+ *   memset and memcmp of <string.h> (a project without a libc takes firmware/ports/include and brings the three), and what
+ *   the compiler calls for 64-bit arithmetic (libgcc); Monocypher needs memmove too where a compiler makes one of its loops (-Os). From you: memory for the
  *   engine (its size is a constant of the generated header), a clock that never runs backwards, and the functions of
  *   tinyfin_port.h (a hash in three steps and a signature check), for which Monocypher is the default. The pack is read
  *   where it lies, by bytes too: flash that gives whole words only (the ESP8266's) is no place for it.
@@ -70,7 +71,8 @@
  *   int restore(void)                                   // after tfin_open
  *   {
  *       int rc = tfin_import_state(&engine, 0, image, TINYFIN_STATE_BYTES);
- *       return rc == TFIN_E_STATE_LAYOUT ? TFIN_OK : rc; // a pack with another feature program starts cold
+ *       // nothing saved yet, an older format, a pack with another feature program, damage: the engine starts cold
+ *       return rc == TFIN_E_STATE_MAGIC || rc == TFIN_E_STATE_FORMAT || rc == TFIN_E_STATE_LAYOUT || rc == TFIN_E_STATE_DIGEST ? TFIN_OK : rc;
  *   }
  *   [/example]
  *
@@ -82,7 +84,7 @@
  *
  *   Engine, memory and pack are yours, and stay where they are for as long as the engine is used; the pack (flash) must not
  *   change meanwhile. Everything else that you pass (event, record, outcome, trust and its keys, images) is read during
- *   the call and not kept. There is nothing to close: an engine that is no longer called may be overwritten.
+ *   the call and not kept, but for `progress` and `progress_context`, which live as long as the engine. There is nothing to close: an engine that is no longer called may be overwritten.
  *
  * ERRORS
  *
@@ -94,10 +96,10 @@
  * TIME
  *
  *   `t_mono_s` never runs backwards and never leaps: one wrong reading of a clock would end every window and leave all later
- *   events behind it. A step ahead may take 400 days after opening or importing a state, and 14 days from then on (a pack may
- *   say otherwise). What claims more, or is earlier than what came before, does not move the clock: an event is scored at the
+ *   events behind it. After an import the first step ahead may take 400 days, every later one 14 (a pack may say otherwise).
+ *   What claims more, or is earlier than what came before, does not move the clock: an event is scored at the
  *   old time and flagged CLOCK, an outcome or a notice that is too far ahead is refused with TFIN_E_TIME. When the
- *   application knows better, tfin_rebase_time sets the clock. The first time that a cold engine sees is believed.
+ *   application knows better, tfin_rebase_time sets the clock. The first time (other than 0) that a cold engine sees is believed.
  *
  * WORST CASE
  *
@@ -129,7 +131,7 @@ extern "C" {
 #define TFIN_STATE_FORMAT 1
 
 /* Limits on the time that a pack may take, which a project may lower: a pack that is beyond them is refused when it is opened (PLAN, SECTION). Work of one run of
- * the network: inputs times outputs, and 64, summed over its nodes (a dense layer's multiplications); with reasons it is run once for every
+ * the network: (inputs times outputs, plus 64), summed over its nodes (a dense layer's multiplications); with reasons it is run once for every
  * feature more. Golden vectors are run at opening. */
 #ifndef TFIN_MAX_WORK
 #define TFIN_MAX_WORK 4194304u
@@ -275,7 +277,7 @@ typedef struct tfin_stats {
 
 /* Called during long passes: feed the watchdog here. The pack's hash calls it at least every 4096 bytes, the golden vectors before each, the
  * digest of a state at least every 4096. The longest stretch without it is the signature check, one call into Monocypher: 1 to 17 million instructions by
- * core (docs/benchmarks.md); it comes right before and right after that. */
+ * core (docs/benchmarks.md); progress is called right before and right after that. It must not call the engine. */
 typedef void tfin_progress(void *context);
 
 typedef struct tfin_trust {
@@ -286,7 +288,8 @@ typedef struct tfin_trust {
     uint32_t minimum_security_counter; /* kept by the terminal where it can only grow */
     const uint32_t *record;            /* what your application's record is: tinyfin_record of the generated C. A pack whose events differ in
                                           the fields that both know is refused (TFIN_E_OTHER_RECORD). For an application that builds records
-                                          from the pack's own schema: a single 0 */
+                                          from the pack's own schema: static const uint32_t any = 0, and its address here. Null is
+                                          TFIN_E_ARGUMENT */
     tfin_progress *progress;           /* may be null; kept by the engine for its own long passes */
     void *progress_context;
 } tfin_trust;
@@ -355,7 +358,8 @@ int tfin_verify(tfin_verified *verified, const void *pack, size_t pack_size, con
 int tfin_bind(tfin_engine *engine, const tfin_verified *verified, void *memory, size_t memory_size);
 
 /* The open pack hashed again, a piece at a time: for flash that somebody else could write to while the engine runs, such as a chip outside of
- * the processor's. Begin with a `recheck` that is all zero, and call it as often as there is time. Reads at most `bytes` (not 0) of the pack.
+ * the processor's. Begin with a `recheck` that is all zero, and call it as often as there is time; after
+ * another pack was opened it begins again. Reads at most `bytes` (not 0) of the pack.
  * Gives how many are left to read; 0 when the whole pack was read and is the one that was opened, and then begins again. TFIN_E_DIGEST: it
  * is not, and the engine is closed; open a pack again. Between two rounds a change goes unseen: where that is too long, copy the
  * pack to RAM first and open it there. Linked only when called. */
@@ -363,6 +367,7 @@ typedef struct tfin_recheck {
     uint64_t hash[28];
     uint32_t read, size;
     uint32_t digest[8];
+    uint8_t pack_id[16];
 } tfin_recheck;
 int32_t tfin_recheck_pack(tfin_engine *engine, tfin_recheck *recheck, uint32_t bytes);
 
@@ -432,8 +437,9 @@ int tfin_export_state(const tfin_engine *engine, uint32_t offset, void *out, uin
 /* Takes the image back, in order, from offset 0 on. The first bytes (64, the image's header) must come in one piece. They are checked first:
  * what is no image, or not one of this feature program, leaves the state as it is (STATE_MAGIC, STATE_FORMAT, STATE_LAYOUT; ARGUMENT for
  * bytes past the end; STATE_ORDER for a piece that is not the next one, which may still come). From a good header on the old state is
- * gone; the new one is usable when the last byte has been taken and TFIN_OK came back. STATE_DIGEST: it was damaged, the state is cold. So it
- * is when an event, an outcome, a notice or an erasure comes before the last byte: the import is abandoned. */
+ * gone; the new one is usable when the last byte has been taken and TFIN_OK came back. STATE_DIGEST: it was damaged, the state is cold. If
+ * tfin_score, tfin_apply_outcome, tfin_apply_notice, tfin_erase_card or tfin_rebase_time comes before the last byte, even one that is
+ * refused, the import is abandoned and the state is cold. */
 int tfin_import_state(tfin_engine *engine, uint32_t offset, const void *image, uint32_t size);
 
 /* Forgets one card: a person's right. TFIN_OK whether or not the card was there. Afterwards no byte of its token is left in memory, nor the

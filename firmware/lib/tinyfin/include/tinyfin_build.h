@@ -54,7 +54,7 @@ enum tfin_kernel {
 #define TFIN_KERNELS_FC 3u
 #define TFIN_KERNELS_ALL 1023u
 
-/* The kernels that this build links: -DTFIN_KERNELS=3u for plans of FULLY_CONNECTED and tables only. A firmware build sets it to what its pack
+/* The kernels that this build links: -DTFIN_KERNELS= with the number that TINYFIN_KERNELS of the generated header has. A firmware build sets it to what its pack
  * needs. Plans that need more are refused with TFIN_E_KERNEL. */
 #ifndef TFIN_KERNELS
 #define TFIN_KERNELS TFIN_KERNELS_ALL

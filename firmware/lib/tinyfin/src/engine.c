@@ -28,8 +28,8 @@ static uint32_t tick(tfin_engine *e, uint32_t t)
 #ifdef TFIN_SABOTAGE_LEAP
     int stays = t < last;
 #else
-    /* a step back is, without a sign, a longer one ahead than any limit; the last of all times is none, so that t + 1 is never 0 */
-    int stays = (t - last > e->leap_s[0] && last != 0) || t == UINT32_MAX;
+    /* the last of all times is none, so that t + 1 is never 0 */
+    int stays = t < last || (t - last > e->leap_s[0] && last != 0) || t == UINT32_MAX;
 #endif
     if (stays) {
         tfin_count(e->state, HEAD_CLAMPS, 1);

@@ -471,8 +471,13 @@ static uint32_t seal_of(const tfin_verified *v)
 {
     const uint8_t *p = (const uint8_t *)v;
     uint32_t sum = 0x4C414553;
-    for (uint32_t at = sizeof v->seal; at < sizeof *v; at += 4) {
-        sum = (sum ^ tfin_u32(p + at)) * 0x9E3779B1u; /* odd: no change of one word is lost */
+    uint32_t at = sizeof v->seal;
+    if ((sizeof *v - sizeof v->seal) % 8u != 0) {
+        sum ^= tfin_u32(p + at);
+        at += 4;
+    }
+    for (; at < sizeof *v; at += 8) { /* each step can be undone: no change of one word is lost */
+        sum = ((sum ^ tfin_u32(p + at)) * 0x9E3779B1u) ^ tfin_u32(p + at + 4);
         sum ^= sum >> 15;
     }
     return sum;
@@ -577,6 +582,8 @@ static uint32_t begin_recheck(const tfin_engine *e, tfin_recheck *r)
     tfin_port_hash_update(hash, e->pack, HEADER_SIGNED);
     uint32_t differing = hash_differs(hash, e->pack_id, sizeof e->pack_id);
     memcpy(r->digest, e->pack + HEADER_DIGEST, sizeof r->digest);
+    memcpy(r->pack_id, e->pack_id, sizeof r->pack_id);
+    r->read = 0;
     r->size = tfin_u32(e->pack + AT_TOTAL) - HEADER_SIZE;
     tfin_port_hash_begin(hash);
     return differing;
@@ -590,7 +597,7 @@ int32_t tfin_recheck_pack(tfin_engine *e, tfin_recheck *r, uint32_t bytes)
     }
     const tfin_trust watchdog = {.progress = e->progress, .progress_context = e->progress_context};
     tfin_port_hash *hash = (tfin_port_hash *)(void *)r->hash;
-    uint32_t differing = r->read == 0 ? begin_recheck(e, r) : 0;
+    uint32_t differing = r->read == 0 || memcmp(r->pack_id, e->pack_id, sizeof r->pack_id) != 0 ? begin_recheck(e, r) : 0;
     if (differing == 0) {
         uint32_t left = r->size - r->read;
         uint32_t piece = bytes < left ? bytes : left;

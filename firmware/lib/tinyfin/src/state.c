@@ -98,6 +98,9 @@ int tfin_export_state(const tfin_engine *e, uint32_t offset, void *out, uint32_t
     if (rc != TFIN_OK || out == NULL) {
         return rc != TFIN_OK ? rc : TFIN_E_ARGUMENT;
     }
+    if (e->import_next != 0) {
+        return TFIN_E_STATE_ORDER; /* bytes that are not checked yet must not get a good checksum */
+    }
     uint32_t total = IMAGE_HEADER + e->layout.body;
     if (offset > total || size > total - offset) {
         return TFIN_E_ARGUMENT;
@@ -190,15 +193,17 @@ int tfin_import_state(tfin_engine *e, uint32_t offset, const void *piece_of_imag
     if (offset != 0 && offset != e->import_next) {
         return TFIN_E_STATE_ORDER;
     }
+    if (offset == 0 && size >= IMAGE_HEADER) {
+        rc = header_ok(e, image, e->layout.body); /* an image of another program may be longer */
+        if (rc != TFIN_OK) {
+            return rc;
+        }
+    }
     if (offset > total || size > total - offset || (offset == 0 && size < IMAGE_HEADER)) {
         return TFIN_E_ARGUMENT;
     }
     uint32_t next = offset + size;
     if (offset == 0) {
-        rc = header_ok(e, image, e->layout.body);
-        if (rc != TFIN_OK) {
-            return rc;
-        }
         (void)tfin_reset(e);
         memcpy(&e->import_crc, image + 12, 4);
         offset = IMAGE_HEADER;
