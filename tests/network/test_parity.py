@@ -80,12 +80,22 @@ def runtime_python() -> Path:
 
 def test_tflite_runtime_in_its_own_venv(runtime_python: Path, tmp_path: Path) -> None:
     path, inputs = saved("ae16_pt", tmp_path)
-    report = parity(path, inputs, tflite_runtime_python=runtime_python)
-    assert report["tflite_runtime"]["max_abs_difference"] <= 2
-    assert report["tflite_runtime"]["differing_bytes"] < report["bytes"] // 10
+    report = parity(path, inputs, interpreter=runtime_python)
+    assert report["interpreter"]["max_abs_difference"] <= 2
+    assert report["interpreter"]["differing_bytes"] < report["bytes"] // 10
 
 
 def test_a_missing_tflite_runtime_is_a_tool_error(tmp_path: Path) -> None:
     path, inputs = saved("mlp32_pt", tmp_path)
-    with pytest.raises(ToolError, match="numpy<2"):
-        parity(path, inputs[:2], tflite_runtime_python=Path(sys.executable))
+    nothing = tmp_path / "python"
+    nothing.write_text("#!/bin/sh\necho 'no such package' >&2\nexit 1\n")
+    nothing.chmod(0o755)
+    with pytest.raises(ToolError, match=r"no such package.*numpy<2"):
+        parity(path, inputs[:2], interpreter=nothing)
+
+
+def test_this_python_is_an_interpreter_too(tmp_path: Path) -> None:
+    path, inputs = saved("mlp32_pt", tmp_path)
+    report = parity(path, inputs[:8], interpreter=Path(sys.executable))
+    assert report["interpreter"]["name"].startswith("ai-edge-litert")
+    assert report["interpreter"]["differing_bytes"] == report["litert_auto"]["differing_bytes"]

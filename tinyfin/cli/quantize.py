@@ -23,8 +23,10 @@ def parity_text(result: dict[str, Any]) -> str:
         f"{result['plan']['differing_bytes']} of {result['bytes']} bytes "
         f"differ ({result['rows']} rows)"
     ]
+    own = result.get("interpreter", {}).get("name")
     for name, label in (
-        ("litert_auto", "ai-edge-litert"), ("litert_reference", "ai-edge-litert, reference")
+        ("litert_auto", "ai-edge-litert"), ("litert_reference", "ai-edge-litert, reference"),
+        ("interpreter", f"--interpreter, {own}"),
     ):
         if name in result:
             lines.append(
@@ -54,6 +56,9 @@ def parity_text(result: dict[str, Any]) -> str:
 @click.option("--security-counter", type=click.IntRange(0, 2**32 - 1),
               help="Terminals that have run a pack with a higher one refuse this pack; that of the "
               "RUN's pack if not given, 0 for its first.")
+@click.option("--interpreter", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+              help="A Python with a TFLite interpreter of your own, such as tflite-runtime in its "
+              "own environment: compared with TFLM, too, and reported.")
 @json_option
 def command(
     run: str,
@@ -62,6 +67,7 @@ def command(
     readout: Readout | None,
     key_path: str | None,
     security_counter: int | None,
+    interpreter: Path | None,
     as_json: bool,
 ) -> None:
     """Make model.tflite and model.tfpack of a RUN, compared with TFLM byte for byte.
@@ -86,7 +92,8 @@ def command(
     found = open_run(run)
     if model is None:
         claim(run)
-        result = quantize(found, key=key, security_counter=security_counter, note=note)
+        result = quantize(found, key=key, security_counter=security_counter,
+                          interpreter=interpreter, note=note)
     else:
         from tinyfin.quantize.own_network import adopting, default_name
 
@@ -94,5 +101,6 @@ def command(
         with adopting(
             found, Path(model), name=name, readout=readout or "accumulator", note=note
         ) as made:
-            result = quantize(made, key=key, security_counter=security_counter, note=note)
+            result = quantize(made, key=key, security_counter=security_counter,
+                          interpreter=interpreter, note=note)
     emit(result, as_json, f"{table_text(result)}\n{parity_text(result)}\npack: {result['pack']}")

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tinyfin.errors import ModelError
+from tinyfin.errors import ConfigError, ModelError
 from tinyfin.pack.integer_model import decode_integer_model
 from tinyfin.pack.integer_plan import compile_integer_plan
 from tinyfin.pack.lowering import FullyConnected, lower
@@ -132,12 +132,18 @@ def compare_with_oracle(
     path: Path,
     rows: npt.NDArray[np.int8],
     native: Callable[[npt.NDArray[np.int8]], npt.NDArray[np.int8]],
+    interpreter: Path | None = None,
 ) -> dict[str, Any]:
     """Bytes of the plan's outputs against the independent reference: TFLM's interpreter for a
     ``.tflite`` (as :func:`tinyfin.quantize.parity.parity` says), the plain-Python oracle for
-    ``model.json``. ``native`` runs the plan on int8[n, inputs]."""
+    ``model.json``. ``native`` runs the plan on int8[n, inputs]. ``interpreter``: a Python whose
+    interpreter is compared too; ConfigError for ``model.json``, which none reads."""
     if network.is_tflite:
-        return {"reference": "TFLM", **parity(path, rows, native)}
+        return {"reference": "TFLM", **parity(path, rows, native, interpreter=interpreter)}
+    if interpreter is not None:
+        raise ConfigError(
+            "a family of tables or trees has no .tflite for an interpreter; leave --interpreter out"
+        )
     from tinyfin.features.oracle.terms import terms_network
 
     at = np.linspace(0, len(rows) - 1, min(len(rows), _ORACLE_ROWS)).astype(np.int64)

@@ -19,16 +19,27 @@ from numpy.typing import NDArray
 from tinyfin.errors import InputError, ModelError, ToolError
 from tinyfin.progress import shown
 
-__all__ = ["Native", "litert", "parity", "tflite_runtime", "tflm"]
+__all__ = ["Native", "litert", "other_interpreter", "parity", "tflm"]
 
 Codes = NDArray[np.int8]
 #: runs a compiled plan: int8[rows, inputs] to int8[rows, outputs]
 Native = Callable[[Codes], Codes]
 
 _RUNTIME = """
+import importlib
 import sys
 import numpy as np
-from tflite_runtime.interpreter import Interpreter
+found = None
+for name in ("tflite_runtime", "ai_edge_litert", "tensorflow.lite.python"):
+    try:
+        found = importlib.import_module(name + ".interpreter")
+        break
+    except ImportError:
+        pass
+if found is None:
+    sys.exit("no tflite_runtime, ai_edge_litert or tensorflow there")
+package = importlib.import_module(name.split(".")[0])
+Interpreter = found.Interpreter
 model, source, target = sys.argv[1:]
 interpreter = Interpreter(model)
 detail = interpreter.get_input_details()[0]
@@ -40,6 +51,7 @@ for row in x:
     interpreter.invoke()
     rows.append(interpreter.get_tensor(interpreter.get_output_details()[0]["index"]).reshape(-1))
 np.save(target, np.array(rows))
+print(name.split(".")[0].replace("_", "-"), getattr(package, "__version__", ""))
 """
 
 
@@ -92,13 +104,17 @@ def litert(model: bytes, inputs: Codes, *, reference: bool) -> Codes:
     return np.array(rows, np.int8)
 
 
-def tflite_runtime(python: Path, model: Path, inputs: Codes, *, timeout_s: float = 120.0) -> Codes:
-    """tflite-runtime's answers, from the interpreter of another venv (it needs numpy 1)."""
+def other_interpreter(
+    python: Path, model: Path, inputs: Codes, *, timeout_s: float = 120.0
+) -> tuple[Codes, str]:
+    """Answers of the TFLite interpreter that another Python has (tflite-runtime, ai-edge-litert or
+    TensorFlow), int8[rows, outputs], and its name and version. Raises ToolError when it has none,
+    or does not run."""
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "x.npy", Path(folder) / "y.npy"
         np.save(source, inputs)
         try:
-            subprocess.run(
+            done = subprocess.run(
                 [str(python), "-c", _RUNTIME, str(model), str(source), str(target)],
                 check=True,
                 capture_output=True,
@@ -108,10 +124,11 @@ def tflite_runtime(python: Path, model: Path, inputs: Codes, *, timeout_s: float
         except (OSError, subprocess.SubprocessError) as error:
             tail = str(getattr(error, "stderr", "") or error).strip().splitlines()[-1:]
             raise ToolError(
-                f"{python}: tflite-runtime does not run ({' '.join(tail)}); in a venv of its own: "
-                "pip install tflite-runtime 'numpy<2'"
+                f"{python}: no TFLite interpreter runs there ({' '.join(tail)}); tflite-runtime "
+                "goes into a venv of its own: pip install tflite-runtime 'numpy<2'"
             ) from error
-        return np.asarray(np.load(target), np.int8)
+        name = done.stdout.strip().splitlines()[-1].strip()
+        return np.asarray(np.load(target), np.int8), name
 
 
 def _distance(answer: Codes, expected: Codes) -> dict[str, int]:
@@ -126,14 +143,15 @@ def parity(
     inputs: Codes,
     native: Native | None = None,
     *,
-    tflite_runtime_python: Path | None = None,
+    interpreter: Path | None = None,
 ) -> dict[str, Any]:
     """Compares runtimes with TFLM on int8[rows, inputs].
 
-    ``native`` runs the plan. Returns ``rows``, ``bytes`` and per runtime (``plan``,
-    ``litert_auto``, ``litert_reference``, ``tflite_runtime``; those that were asked for and are
-    installed) the ``differing_bytes`` and ``max_abs_difference``; ``missing`` lists the runtimes
-    that are not installed, or refuse the model, and why.
+    ``native`` runs the plan; ``interpreter`` is a Python whose TFLite interpreter is compared too
+    (:func:`other_interpreter`). Returns ``rows``, ``bytes`` and per runtime (``plan``,
+    ``litert_auto``, ``litert_reference``, ``interpreter``; those that were asked for and are
+    installed) the ``differing_bytes`` and ``max_abs_difference``, of ``interpreter`` the ``name``
+    too; ``missing`` lists the runtimes that are not installed, or refuse the model, and why.
     """
     path = Path(tflite_path)
     try:
@@ -151,15 +169,13 @@ def parity(
         runs["plan"] = lambda: native(codes).reshape(expected.shape)
     runs["litert_auto"] = lambda: litert(model, codes, reference=False)
     runs["litert_reference"] = lambda: litert(model, codes, reference=True)
-    if tflite_runtime_python is not None:
-        python = tflite_runtime_python
-        runs["tflite_runtime"] = lambda: tflite_runtime(python, path, codes)
     result: dict[str, Any] = {"rows": len(codes), "bytes": int(expected.size), "missing": []}
     for name, run in runs.items():
         try:
             result[name] = _distance(run(), expected)
         except ToolError as error:
-            if name == "tflite_runtime":
-                raise
             result["missing"].append({"runtime": name, "why": str(error)})
+    if interpreter is not None:
+        answers, called = other_interpreter(interpreter, path, codes)
+        result["interpreter"] = {**_distance(answers, expected), "name": called}
     return result

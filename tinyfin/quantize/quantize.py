@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -78,24 +79,26 @@ def quantize(
     *,
     key: Any = None,
     security_counter: int | None = None,
+    interpreter: Path | None = None,
     note: Note = lambda _: None,
 ) -> dict[str, Any]:
     """Make ``model.tflite``, ``model.tfpack`` and ``parity.json``, and add int8 to the metrics; all
     of them take the places of the old ones at once.
 
     ``key``: a signing key; the public development key if None. ``security_counter``: that of the
-    run's pack, or 0 for its first, if None. Raises ModelError for an operator that the plan does
+    run's pack, or 0 for its first, if None. ``interpreter``: a Python whose TFLite interpreter
+    is compared with TFLM, too, and reported. Raises ModelError for an operator that the plan does
     not know, MismatchError when a byte of the network differs from TFLM's: the run then has no
     pack.
     """
     with changing_run(run, keep=(MismatchError,)) as changed:
         counter = _counter(changed) if security_counter is None else security_counter
-        result = _quantize(changed, key, counter, note)
+        result = _quantize(changed, key, counter, interpreter, note)
     return {"run": str(run.shown), "pack": str(run.shown / run.pack.name), **result}
 
 
 def _quantize(
-    run: RunFolder, key: Any, security_counter: int, note: Note
+    run: RunFolder, key: Any, security_counter: int, interpreter: Path | None, note: Note
 ) -> dict[str, Any]:
     from tinyfin.twin import Twin
 
@@ -110,7 +113,7 @@ def _quantize(
     remove_layouts(run.pack)
     run.pack.unlink(missing_ok=True)  # neither an older pack nor one that fails is left to be used
     twin = Twin(made.pack, keys=_trusted(key))
-    report = _compare(run, made.network, slices, twin, note)
+    report = _compare(run, made.network, slices, twin, interpreter)
     metrics = _measure(run, facts, slices, twin, made)
     report["float_and_int8"] = _differences(metrics)
     report["sizes"] = _sizes(made)
@@ -311,13 +314,16 @@ def _golden_rows(
 
 
 def _compare(
-    run: RunFolder, network: Network, slices: Mapping[str, npt.NDArray[Any]], twin: Twin, note: Note
+    run: RunFolder, network: Network, slices: Mapping[str, npt.NDArray[Any]], twin: Twin,
+    interpreter: Path | None,
 ) -> dict[str, Any]:
     """Bytes of the plan, and of other interpreters, against the reference's, on real rows."""
     real = np.concatenate([slices["test"], slices["calibration"], slices["representative"]])
     at = np.linspace(0, len(real) - 1, min(len(real), PARITY_ROWS)).astype(np.int64)
     rows = np.ascontiguousarray(real[at])
-    return compare_with_oracle(network, run.tflite, rows, lambda x: twin.infer(x)[0])
+    return compare_with_oracle(
+        network, run.tflite, rows, lambda x: twin.infer(x)[0], interpreter
+    )
 
 
 def _measure(

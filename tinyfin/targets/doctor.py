@@ -48,7 +48,9 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Look at everything; runs each program once, with a deadline, to ask its version."""
-    return [_python(), *_packages(), _native(), _project(), *_programs(), _ports()]
+    return [
+        _python(), *_packages(), _tflite_runtime(), _native(), _project(), *_programs(), _ports(),
+    ]  # fmt: skip
 
 
 def _python() -> Finding:
@@ -89,6 +91,24 @@ def _packages() -> list[Finding]:
             )
         )
     return findings
+
+
+def _tflite_runtime() -> Finding:
+    """What ai-edge-litert has followed. It needs numpy 1, so it lives in an environment of its
+    own."""
+    try:
+        version = importlib.metadata.version("tflite-runtime")
+    except importlib.metadata.PackageNotFoundError:
+        version = ""
+    return Finding(
+        "tflite-runtime",
+        "package",
+        bool(version),
+        version,
+        False,
+        "an older interpreter to compare with (quantize --interpreter OLD/bin/python)",
+        "" if version else "python3 -m venv OLD && OLD/bin/pip install tflite-runtime 'numpy<2'",
+    )
 
 
 def _requirements() -> list[tuple[str, str]]:

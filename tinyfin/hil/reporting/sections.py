@@ -199,7 +199,7 @@ _RUNTIMES = {
     "plan": "tinyfin's plan, which the terminal runs",
     "litert_auto": "ai-edge-litert, default kernels",
     "litert_reference": "ai-edge-litert, reference kernels",
-    "tflite_runtime": "tflite-runtime",
+    "interpreter": "the interpreter of --interpreter",
 }
 
 
