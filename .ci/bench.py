@@ -129,7 +129,7 @@ def version(program: str) -> str:
 
 def features() -> list[dict]:
     """Throughput of the feature engine beside Polars and pandas, where they are installed."""
-    from tinyfin.twin import bench
+    from tinyfin.hil.measure import throughput as bench
 
     try:
         return bench.rows()

@@ -281,7 +281,7 @@ def features(rows: list[Found]) -> list[str]:
     head = list(rows[0])
     return [
         *lines,
-        "One core; `tinyfin.twin.bench` says what is counted.",
+        "One core; `tinyfin.hil.measure.throughput` says what is counted.",
         "",
         *table(
             [name.replace("_", " ") for name in head],

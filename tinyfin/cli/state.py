@@ -117,7 +117,7 @@ def command() -> None:
 def show(image: Path, pack_path: Path, key_path: Path | None, as_json: bool) -> None:
     """Counters of IMAGE, and how full its tables are."""
     from tinyfin.data.transactions import format_time
-    from tinyfin.twin.state import describe_state
+    from tinyfin.hil.state_image import describe_state
 
     facts = describe_state(image.read_bytes(), _pack(pack_path), _keys(key_path, pack_path))
     first = facts["first_commit_s"]
@@ -140,7 +140,7 @@ def erase(
     In IMAGE, or in the terminal at --port: its state is read, the card erased, the rest written
     back and compared. Keep transactions away from the terminal meanwhile.
     """
-    from tinyfin.twin.state import erase_card, parse_token
+    from tinyfin.hil.state_image import erase_card, parse_token
 
     _one_of(image, terminal)
     if image is not None and out is None:
@@ -187,7 +187,7 @@ def export(
     """The state of one terminal after DATA went through the pack of RUN (a folder or .tfpack)."""
     from tinyfin import config
     from tinyfin.data.readers import read
-    from tinyfin.twin.state import describe_state
+    from tinyfin.hil.state_image import describe_state
 
     claim(out)
     own = run / "config.toml"

@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinyfin.errors import ToolError
-from tinyfin.twin.bench_pandas import pandas_features
-from tinyfin.twin.bench_polars import EQUAL, polars_features
+from tinyfin.hil.measure.throughput_pandas import pandas_features
+from tinyfin.hil.measure.throughput_polars import EQUAL, polars_features
 
 if TYPE_CHECKING:
     from tinyfin.data.transactions import Transactions
@@ -55,7 +55,7 @@ def rows() -> list[dict[str, Any]]:
     Runs in a process of its own, where Polars has one thread. Raises ToolError when Polars or
     pandas is not installed, or when a column that must be equal is not.
     """
-    command = [sys.executable, "-m", "tinyfin.twin.bench"]
+    command = [sys.executable, "-m", "tinyfin.hil.measure.throughput"]
     done = subprocess.run(
         command, capture_output=True, text=True, timeout=DEADLINE_S,
         env={**os.environ, "POLARS_MAX_THREADS": "1"}, check=False,
