@@ -58,7 +58,7 @@ def test_each_rule_names_file_row_column_and_value(
         read(path, load())
     message = str(caught.value)
     assert message.startswith("1 bad row of 2:")
-    assert f"a.csv, row 2, column {header}, value " in message
+    assert f"a.csv, row 2 (line 3), column {header}, value " in message
     assert (repr(cell) if cell else "(empty)") in message
     assert rule in message
     assert "--skip-bad-rows" in message
@@ -94,7 +94,7 @@ def test_iso_times(csv: Write, cell: str, rule: str) -> None:
     lines = ["time,x", "2018-01-01,1", "2018-01-02,1", f"{cell},1"]
     with pytest.raises(DataError, match=rule) as caught:
         read(csv(*lines), load())
-    assert "row 3, column time" in str(caught.value)
+    assert "row 3 (line 4), column time" in str(caught.value)
 
 
 def test_small_numbers_ask_for_an_epoch(csv: Write) -> None:
@@ -120,17 +120,18 @@ def test_ragged_lines_keep_the_row_numbers_right(csv: Write) -> None:
         read(path, load())
     message = str(caught.value)
     assert "3 bad rows of 4:" in message
-    assert "row 2, column (all)" in message
+    assert "row 2 (line 3), column (all)" in message
     assert "has 2 fields, the header has 3" in message
-    assert "row 3, column label, value '7'" in message
-    assert "row 4, column (all)" in message
+    assert "row 3 (line 5), column label, value '7'" in message
+    assert "row 4 (line 6), column (all)" in message
 
 
 def test_duplicates_are_per_terminal_and_across_files(csv: Write) -> None:
     one = csv("time,terminal,id", f"{T},A,1", f"{T},B,1", name="1.csv")
     two = csv("time,terminal,id", f"{T},B,1", f"{T},A,2", name="2.csv")
     assert len(read(one, load())) == 2
-    with pytest.raises(DataError, match=r"2\.csv, row 1, column id.*unique per terminal"):
+    told = r"2\.csv, row 1 \(line 2\), column id.*unique per terminal"
+    with pytest.raises(DataError, match=told):
         read([one, two], load())
 
 

@@ -248,7 +248,7 @@ def test_values_in_messages_are_hidden(csv: Write, tmp_path: Path) -> None:
                f"{T},{number},1,2")  # fmt: skip
     with pytest.raises(DataError) as caught:
         read(path, load())
-    assert "row 1, column label" in str(caught.value)
+    assert "row 1 (line 2), column label" in str(caught.value)
     assert number[:9] not in str(caught.value)
     read(path, load(), skip_bad_rows=tmp_path / "bad.csv")
     assert number[:9] not in (tmp_path / "bad.csv").read_text()

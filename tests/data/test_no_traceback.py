@@ -62,7 +62,7 @@ HOSTILE: dict[str, tuple[str, bytes | pa.Table, str]] = {
     "noise as Arrow": ("a.arrow", b"ARROW1\0\0" + random.Random(1).randbytes(999), "Arrow"),
     "noise as a stream": ("a.arrows", b"\xff" * 4 + random.Random(1).randbytes(999), "Arrow"),
     "empty": ("a.csv", b"", "empty"),
-    "a column twice": ("a.csv", ("t," + HEAD + "1," + ROW).encode(), "'t' is there twice"),
+    "a column twice": ("a.csv", ("t," + HEAD + "1," + ROW).encode(), "are both named 't'"),
     "no header": ("a.csv", ROW.replace("c1", PAN).encode() * 2, "first line seems to be data"),
     "bars": ("a.csv", (HEAD + ROW).replace(",", "^").encode(), 'delimiter = "^"'),
     "card numbers": ("a.csv", (HEAD + ROW.replace("c1", PAN + ".0")).encode(), "column card"),
@@ -174,7 +174,7 @@ def test_names_that_are_not_utf8_from_the_shell(verb: str, run: Path, tmp_path: 
         )  # fmt: skip
         assert done.returncode == 3
         assert b"Traceback" not in done.stderr
-        assert b"h\\udce9.csv, row 1, column amt" in done.stderr
+        assert b"h\\udce9.csv, row 1 (line 2), column amt" in done.stderr
     good = Path(os.fsdecode(folder + b"/g\xe9.csv"))
     good.write_bytes((HEAD + ROW).encode())
     answer = CliRunner().invoke(main, [*verbs(run, good, tmp_path)["features"], "--json"])

@@ -87,7 +87,12 @@ REFUSED = [
     ("1'234.50", {}, 'strip = "\'"'),
     ("1.234.567", {}, 'strip = "."'),
     ("1.500", {}, 'decimal = "." or strip = "."'),
-    ("1,50", {"strip": "."}, "it has no decimal mark"),
+    ("1,50", {"strip": "."}, 'to read it: decimal = ","'),
+    ("1.234,50", {}, 'to read it: strip = ".", decimal = ","'),
+    ("$1,099.00", {}, 'to read it: strip = "$,"'),
+    ("$1,099.00", {"strip": "$"}, 'to read it: strip = "$,"'),
+    ("1.500 EUR", {}, 'to read it: strip = "EUR"'),
+    ("1,500 EUR", {}, 'thousands: strip = "EUR,"; if it is the decimal mark: strip = "EUR", decim'),
     ("12.34 \u20ac", {}, 'strip = "\u20ac"'),
     ("1.23457E+09", {}, "its last digits are cut"),
     ("1,23E+09", {"decimal": ","}, "its last digits are cut"),
@@ -112,7 +117,7 @@ def test_refused_amounts(tmp_path: Path, cell: str, how: dict[str, str], told: s
     with pytest.raises(DataError) as caught:
         cells(tmp_path, "amount", ["1", cell], unit="major", **how)
     message = str(caught.value)
-    assert "row 2, column x, value " in message
+    assert "row 2 (line 3), column x, value " in message
     assert told in message
 
 
@@ -157,7 +162,7 @@ def test_other_numbers_follow_the_same_rules(
 ) -> None:
     with pytest.raises(DataError) as caught:
         cells(tmp_path, column, ["1", cell], **how)
-    assert "row 2, column x" in str(caught.value)
+    assert "row 2 (line 3), column x" in str(caught.value)
     assert told in str(caught.value)
 
 

@@ -12,12 +12,12 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 import pytest
 
-from tinyfin.config import from_table, load
+from tinyfin.config import Config, from_table, load
 from tinyfin.data import simulator
 from tinyfin.data.readers import read, read_in_pieces, survey
 from tinyfin.data.tokens import token_of
 from tinyfin.data.transactions import EPOCH_UNIX_S, NO_RESULT, RESULTS, format_time
-from tinyfin.errors import DataError
+from tinyfin.errors import ConfigError, DataError
 
 Write = Callable[..., Path]
 
@@ -156,6 +156,43 @@ def test_values_translate(csv: Write) -> None:
     assert tx.column("mcc").tolist() == [5411, 5411]
 
 
+def test_an_empty_key_stands_for_every_kind_of_no_value(csv: Write, parquet: Write) -> None:
+    def mapping(**values: dict[str, object]) -> Config:
+        named = {"l": "label", "r": "response", "m": "entry_mode", "c": "mcc", "s": "scenario"}
+        columns = {
+            name: {"column": key, "values": values.get(key, {})} for key, name in named.items()
+        }
+        return from_table({"data": {"time": "time", **columns}})
+
+    config = mapping(
+        l={"": 0}, r={"": 0, "*": 96}, m={"": "chip", "S": "stripe"}, c={"": 7, "x": 8},
+        s={"": "calm"},
+    )  # fmt: skip
+    empty = csv("time,l,r,m,c,s", "1514808000,,NULL,nan,NA,", "1514808001,1,5,S,x,storm")
+    typed = parquet({
+        "time": [1514808000, 1514808001], "l": [None, 1], "r": [None, 5.0], "m": [None, "S"],
+        "c": pa.array([None, "x"]).dictionary_encode(), "s": ["", "storm"],
+    }, "b.parquet")  # fmt: skip
+    for path in (empty, typed):
+        tx = read(path, config)
+        assert tx.label.tolist() == [0, 1]
+        assert tx.response.tolist() == [0, 96]
+        assert tx.column("entry_mode").tolist() == [1, 3]
+        assert tx.column("mcc").tolist() == [7, 8]
+        assert tx.has("mcc").all()
+        assert tx.scenarios().tolist() == ["calm", "storm"]
+    without = read(empty, mapping(m={"S": "stripe"}, c={"x": 8, "*": 9}, r={"*": 96}))
+    assert without.label.tolist() == [-1, 1]
+    assert without.response.tolist() == [-1, 96]
+    assert without.has("mcc").tolist() == [False, True]
+
+
+@pytest.mark.parametrize("word", ["NULL", "NA", ".", " nan "])
+def test_a_key_that_never_arrives_is_refused(word: str) -> None:
+    with pytest.raises(ConfigError, match="no value, and never arrives"):
+        from_table({"data": {"time": "t", "label": {"column": "l", "values": {word: 0}}}})
+
+
 def test_labels_become_known_late(csv: Write) -> None:
     lines = ["time,label,label_time", "1514808000,1,", "1514808000,0,1514808060"]
     tx = read(csv(*lines), from_table({"data": {"label_delay": "2d"}}))
@@ -285,7 +322,7 @@ def test_an_id_is_found_again_in_whatever_piece_it_lies(tmp_path: Path, piece_ro
     paths, config = [first, second], load(None)
     with pytest.raises(DataError) as whole:
         read(paths, config)
-    assert "b.csv, row 2, column id" in str(whole.value)
+    assert "b.csv, row 2 (line 3), column id" in str(whole.value)
     assert "must be unique per terminal" in str(whole.value)
     with pytest.raises(DataError) as pieces:
         survey(paths, config, piece_rows=piece_rows)

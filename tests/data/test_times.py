@@ -160,7 +160,7 @@ def test_refused(tmp_path: Path, cell: str, told: str) -> None:
     with pytest.raises(DataError) as caught:
         cells(tmp_path, ["2024-01-01", cell, "2024-01-01 12:00"])
     assert "1 bad row of 3" in str(caught.value)
-    assert "row 2, column t, value" in str(caught.value)
+    assert "row 2 (line 3), column t, value" in str(caught.value)
     assert told in str(caught.value)
 
 

@@ -104,7 +104,7 @@ def test_same_second_across_pieces(config: Config, tmp_path: Path) -> None:
 def test_a_bad_row_leaves_no_file(config: Config, tmp_path: Path) -> None:
     data, out = tmp_path / "bad.csv", tmp_path / "features.parquet"
     data.write_text("time,amount_minor\n1700000000,5\n1700000001,abc\n")
-    with pytest.raises(DataError, match=r"row 2, column amount_minor"):
+    with pytest.raises(DataError, match=r"row 2 \(line 3\), column amount_minor"):
         write_matrix([data], config, out)
     assert not list(tmp_path.glob("features*"))
     aside = tmp_path / "aside.csv"

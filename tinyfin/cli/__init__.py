@@ -21,6 +21,7 @@ import click
 
 from tinyfin import __version__, files, packages, progress
 from tinyfin.cli.ending import watch_signals
+from tinyfin.cli.output import forget_claims, unchanged
 from tinyfin.errors import InputError, Interrupted, TinyfinError
 from tinyfin.text import json_safe, printable
 
@@ -89,6 +90,7 @@ class _Verbs(click.Group):
         """Run a verb; an error becomes ``error: ...`` on stderr and the exit code of its class."""
         words = list(sys.argv[1:] if args is None else args)
         as_json = "--json" in words
+        forget_claims()
         if args is None:
             watch_signals()
             for stream in (sys.stdout, sys.stderr):
@@ -141,6 +143,8 @@ def _fail(error: TinyfinError, as_json: bool) -> None:
         }
         click.echo(json_safe(json.dumps(report, indent=2)))
     click.echo(f"error: {printable(str(error))}", err=True)
+    for path in unchanged():
+        click.echo(f"{printable(path)} is unchanged", err=True)
     sys.exit(error.exit_code)
 
 

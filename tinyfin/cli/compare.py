@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from tinyfin.cli.output import claim, emit, json_option, note
+from tinyfin.cli.output import DataFile, claim, emit, json_option, note
 from tinyfin.cli.trust import public_key_option
 
 __all__ = ["command"]
@@ -17,8 +17,8 @@ __all__ = ["command"]
 @click.command()
 @click.argument("run_a", type=click.Path(file_okay=False))
 @click.argument("run_b", type=click.Path(file_okay=False))
-@click.argument("data", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False))
-@click.option("--warmup", multiple=True, type=click.Path(exists=True, dir_okay=False),
+@click.argument("data", nargs=-1, required=True, type=DataFile())
+@click.option("--warmup", multiple=True, type=DataFile(),
               help="Earlier transactions: they build state and are not compared. May be repeated.")
 @click.option("--changes", type=click.Path(dir_okay=False),
               help="Write the transactions whose action changes to this CSV file.")
@@ -37,11 +37,14 @@ def command(
 
     Only what is later than both runs learned counts. Each run reads the files with its own mapping.
     """
+    from tinyfin.data.containers import require_csv_name
     from tinyfin.pack.trust import require_trusted, trusted_keys
     from tinyfin.training.evaluation.compare import compare_runs, write_changes
     from tinyfin.training.run import open_run
 
     runs = (open_run(run_a), open_run(run_b))
+    if changes is not None:
+        require_csv_name(changes)
     claim(changes, make_folder=True)
     keys = [trusted_keys(run.path, public_keys) for run in runs]
     for run, own in zip(runs, keys, strict=True):

@@ -8,13 +8,13 @@ from pathlib import Path
 import click
 
 from tinyfin.cli.boards import boards_option
-from tinyfin.cli.output import emit, json_option, note
+from tinyfin.cli.output import DataFile, emit, json_option, note
 
 __all__ = ["command"]
 
 
 @click.command(name="demo", short_help="The whole road, from transactions to verified verdicts.")
-@click.option("--data", multiple=True, type=click.Path(path_type=Path, exists=True, dir_okay=False),
+@click.option("--data", multiple=True, type=DataFile(Path),
               help="Transactions of your own; simulated ones if not given. May be repeated.")
 @click.option("--config", "config_path", type=click.Path(path_type=Path, dir_okay=False),
               help="tinyfin.toml; the reference model's for simulated transactions.")

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from tinyfin import files
-from tinyfin.cli.output import claim, emit, json_option, note
+from tinyfin.cli.output import DataFile, claim, emit, json_option, note
 from tinyfin.errors import InputError, MismatchError
 from tinyfin.progress import stage
 
@@ -48,7 +48,7 @@ def data_of(run: Any, data: tuple[str, ...]) -> list[Path]:
 
 @click.command()
 @click.argument("run", type=click.Path(file_okay=False))
-@click.argument("data", nargs=-1, type=click.Path(exists=True, dir_okay=False))
+@click.argument("data", nargs=-1, type=DataFile())
 @click.option("--protocol", type=click.Choice(["prequential", "holdout", "halves"]),
               help="Instead of [evaluate] protocol.")
 @click.option("--weeks", help="First days of the test weeks, parted by commas; or how many.")

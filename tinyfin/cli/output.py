@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,9 +15,32 @@ from tinyfin import progress
 from tinyfin.claims import claimed
 from tinyfin.text import json_safe, printable
 
-__all__ = ["claim", "emit", "json_option", "note"]
+__all__ = [
+    "DataFile", "claim", "emit", "forget_claims", "json_option", "note", "unchanged",
+]  # fmt: skip
 
 F = TypeVar("F", bound=Callable[..., Any])
+_claimed_files: dict[str, tuple[int, int, int]] = {}
+"""Files that were there when a verb claimed their names, and what they were then."""
+
+
+class DataFile(click.Path):
+    """A file of transactions; a folder is refused with the names that it holds."""
+
+    def __init__(self, path_type: type[Path] | None = None) -> None:
+        super().__init__(exists=True, path_type=path_type)
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Any:
+        """The path."""
+        found = super().convert(value, param, ctx)
+        place = Path(os.fsdecode(found))
+        if place.is_dir():
+            from tinyfin.data.containers import folder_text
+
+            self.fail(folder_text(place), param, ctx)
+        return found
 
 
 def json_option(command: F) -> F:
@@ -43,9 +67,29 @@ def claim(*paths: str | Path | None, make_folder: bool = False, shared: bool = F
     is writing there, or nobody can."""
     for path in paths:
         if path is not None:
+            if Path(path).is_file():
+                _claimed_files[str(path)] = _stamp(path)
             click.get_current_context().with_resource(
                 claimed(path, make_folder=make_folder, shared=shared)
             )
+
+
+def unchanged() -> list[str]:
+    """Files that a verb claimed and that are what they were."""
+    return [
+        path for path, stamp in _claimed_files.items()
+        if Path(path).is_file() and _stamp(path) == stamp
+    ]
+
+
+def forget_claims() -> None:
+    """Another verb begins."""
+    _claimed_files.clear()
+
+
+def _stamp(path: str | Path) -> tuple[int, int, int]:
+    facts = Path(path).stat()
+    return facts.st_ino, facts.st_mtime_ns, facts.st_size
 
 
 def emit(result: Mapping[str, Any], as_json: bool, text: str) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tinyfin.cli.boards import boards_option
-from tinyfin.cli.output import claim, emit, json_option, note
+from tinyfin.cli.output import DataFile, claim, emit, json_option, note
 from tinyfin.cli.trust import public_key_option
 
 if TYPE_CHECKING:
@@ -23,9 +23,7 @@ __all__ = ["command", "text"]
 
 @click.command(name="replay", short_help="Replay transactions on a target and compare every byte.")
 @click.argument("run", type=click.Path(path_type=Path, exists=True))
-@click.argument(
-    "data", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False)
-)
+@click.argument("data", nargs=-1, required=True, type=DataFile(Path))
 @click.option(
     "--target", "target_name",
     help="An emulated target of `tinyfin targets`, or host: a process on this machine.",
@@ -37,7 +35,7 @@ __all__ = ["command", "text"]
 )  # fmt: skip
 @click.option("--limit", type=click.IntRange(min=1), help="At most so many transactions.")
 @click.option(
-    "--warmup", multiple=True, type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    "--warmup", multiple=True, type=DataFile(Path),
     help="Earlier data: its terminals start from the state that it leaves. May be repeated.",
 )  # fmt: skip
 @click.option(
@@ -128,6 +126,7 @@ def command(
     settings = config.load(config_path or _run_config(run))
     require_memory([*data, *warmup])
     tx = read(list(data), settings, labels=False, skip_bad_rows=skip_bad_rows, progress=note)
+    fields = _unfed(run, path.read_bytes(), tx, settings)
     stream = event_stream(tx, settings.data.notices)
     if not warmup:
         _say_what_is_missing(run, tx, settings)
@@ -153,7 +152,7 @@ def command(
             chaos=chaos,
         )  # fmt: skip
         result.flash_bytes, result.ram_bytes = reached.flash_bytes, reached.ram_bytes
-    facts = result.as_dict()
+    facts = {**result.as_dict(), "fields": fields}
     if report is not None:
         from tinyfin.hil.reporting.page import write
 
@@ -205,6 +204,17 @@ def _say_what_is_missing(run: Path, tx: Transactions, settings: Config) -> None:
     told = feed.warning(given, counts, "are replayed")
     if told is not None and not counts["as_trained"]:
         note(told)
+
+
+def _unfed(run: Path, data: bytes, tx: Transactions, settings: Config) -> dict[str, Any]:
+    from tinyfin.data.seen import Seen
+    from tinyfin.pack.container import parse_pack
+    from tinyfin.training.run import open_run
+    from tinyfin.training.unfed import check_fields
+
+    own = open_run(run) if (run / "run.json").is_file() else None
+    program = parse_pack(data).program
+    return check_fields(program, Seen.of(tx, settings), own, str(run), note)
 
 
 def _options(**given: Any) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from tinyfin.cli.output import claim, emit, json_option, note
+from tinyfin.cli.output import DataFile, claim, emit, json_option, note
 from tinyfin.cli.trust import public_key_option
 
 __all__ = ["command"]
@@ -17,8 +17,8 @@ __all__ = ["command"]
 
 @click.command()
 @click.argument("run", type=click.Path(file_okay=False))
-@click.argument("data", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False))
-@click.option("--warmup", multiple=True, type=click.Path(exists=True, dir_okay=False),
+@click.argument("data", nargs=-1, required=True, type=DataFile())
+@click.option("--warmup", multiple=True, type=DataFile(),
               help="Earlier transactions: they build state and are not reported. May be repeated.")
 @click.option("--out", required=True, type=click.Path(dir_okay=False),
               help="File of scores: CSV when its name ends in .csv, else Parquet.")

@@ -14,7 +14,7 @@ import click
 
 from tinyfin import files
 from tinyfin.cli.boards import boards_option
-from tinyfin.cli.output import claim, emit, json_option, note
+from tinyfin.cli.output import DataFile, claim, emit, json_option, note
 
 if TYPE_CHECKING:
     from tinyfin.wire.client import Client
@@ -168,7 +168,7 @@ def erase(
 
 @command.command("export")
 @click.argument("run", type=click.Path(path_type=Path, exists=True))
-@click.argument("data", nargs=-1, required=True, type=_FILE)
+@click.argument("data", nargs=-1, required=True, type=DataFile(Path))
 @click.option("--terminal", required=True, help="Id of the terminal, as in DATA.")
 @click.option("--config", "config_path", type=_FILE,
               help="tinyfin.toml with the column mapping; the run's own if not given.")

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from tinyfin.cli.boards import boards_option
-from tinyfin.cli.output import claim, emit, json_option, note
+from tinyfin.cli.output import DataFile, claim, emit, json_option, note
 from tinyfin.errors import ConfigError
 
 __all__ = ["command", "decision_lines", "table_text"]
@@ -26,6 +26,12 @@ def table_text(metrics: dict[str, Any]) -> str:
         first = next(iter(scorers.values()), None)
         if first is None:
             lines.append(f"{population_name(population)}: no test rows")
+            continue
+        if first["rows"] == first["frauds"]:
+            lines.append(
+                f"{population_name(population)}: all {first['rows']} test rows are frauds; without "
+                "a genuine one nothing can be scored"
+            )
             continue
         lines.append(
             f"{population_name(population)}: {first['rows']} test rows, {first['frauds']} frauds"
@@ -66,7 +72,7 @@ def _figure(value: float | None) -> str:
 
 
 @click.command()
-@click.argument("data", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False))
+@click.argument("data", nargs=-1, required=True, type=DataFile())
 @click.option("--config", "config_path", type=click.Path(dir_okay=False), help="tinyfin.toml")
 @click.option("--until", help="The model goes live here: labels known later are not used.")
 @click.option("--name", help="Name of the run; the configuration's folder or file if not given.")
@@ -105,7 +111,7 @@ def command(
     """
     from tinyfin.config import load, parse_moment
     from tinyfin.training.cautious import promise_lines
-    from tinyfin.training.train import train
+    from tinyfin.training.train import left_out, train
 
     config = load(config_path)
     try:
@@ -141,7 +147,7 @@ def command(
     split = facts["split"]
     emit(result, as_json, "\n".join([
         table_text(metrics), *promise_lines(metrics["calibration_promise"]),
-        f"{split['immature_refused']} rows refused: their label was not known by {split['until']}",
+        left_out(split),
         f"run: {run.path}",
     ]))  # fmt: skip
 

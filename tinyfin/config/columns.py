@@ -15,7 +15,7 @@ from tinyfin.config.patterns import parse_pattern
 from tinyfin.schema import Field as SchemaField
 from tinyfin.schema import Schema
 
-__all__ = ["ALIASES", "SPECIAL_NAMES", "Column", "Data", "Duration", "Moment"]
+__all__ = ["ALIASES", "EMPTY", "SPECIAL_NAMES", "Column", "Data", "Duration", "Moment"]
 
 Duration = Annotated[int, BeforeValidator(parse_duration)]
 Moment = Annotated[int, BeforeValidator(parse_moment)]
@@ -40,6 +40,11 @@ ALIASES: Mapping[str, str] = {"amount": "amount_minor"}
 
 TIMES = ("time", "local_time", "outcome_time", "label_time")
 
+EMPTY = (
+    "", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NaT", "null", "NULL", "<null>", "(null)",
+    "None", "\\N", ".",
+)  # fmt: skip
+"""Spellings of "no value" by pandas, R, Excel, SAS, PostgreSQL, MySQL, Hive and Oracle's tools."""
 
 
 class Column(BaseModel):
@@ -47,8 +52,9 @@ class Column(BaseModel):
 
     ``unit``: ``minor`` or ``major`` for amounts (``exponent`` decimals, 2 for most currencies), and
     ``token`` for a card column that already holds 64-bit tokens. ``values`` translates the file's
-    spellings (``"*"`` stands for every other one). ``format`` reads times; numbers count from
-    ``epoch`` (1970-01-01 if not given), and ``utc_offset`` is added to make local time.
+    spellings (``"*"`` stands for every other one, ``""`` for no value). ``format`` reads times;
+    numbers count from ``epoch`` (1970-01-01 if not given), and ``utc_offset`` is added to make
+    local time.
     ``scale`` multiplies numbers before they are rounded to whole ones. ``one_hot`` names columns of
     0 and 1: the value is the position of the one that is 1, from 0; absent when none is.
     ``columns`` joins the texts of several columns by blanks: a time in parts, a card named by two.
@@ -97,6 +103,12 @@ class Column(BaseModel):
             )
         if self.decimal is not None and self.decimal in (self.strip or ""):
             raise ValueError(f"strip takes off {self.decimal!r}, which is the decimal mark")
+        nothing = [word for word in self.values or () if word and word.strip() in EMPTY]
+        if nothing:
+            raise ValueError(
+                f"{nothing[0]!r} in values means that there is no value, and never arrives; "
+                'the key that stands for every kind of no value is ""'
+            )
         if self.one_hot is not None and len(set(self.one_hot)) < len(self.one_hot):
             raise ValueError("one_hot names a column twice")
         return self

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tinyfin.config.columns import EMPTY
 from tinyfin.data.numerals import ANY, number
 
 __all__ = [
@@ -24,12 +25,6 @@ __all__ = [
 
 Mask = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
-
-EMPTY = (
-    "", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NaT", "null", "NULL", "<null>", "(null)",
-    "None", "\\N", ".",
-)  # fmt: skip
-"""Spellings of "no value" by pandas, R, Excel, SAS, PostgreSQL, MySQL, Hive and Oracle's tools."""
 
 _FLOAT = r"[+-]?[0-9](?:\.[0-9]+E[0-9]{1,2}|(?:[.,][0-9]*)?[eE]\+[0-9]{2,3})"
 
@@ -169,7 +164,8 @@ def joined(arrays: Sequence[pa.Array]) -> pa.Array:
 def mapped(array: pa.Array, values: Mapping[str, str | int] | None) -> pa.Array:
     """``array`` with the file's spellings replaced by ``values``, as text; without, as it is.
 
-    ``"*"`` stands for every spelling that is not listed. True and TRUE are found as true.
+    ``"*"`` stands for every spelling that is not listed, ``""`` for no value. True and TRUE are
+    found as true.
     """
     if values is None:
         return array
@@ -182,7 +178,8 @@ def mapped(array: pa.Array, values: Mapping[str, str | int] | None) -> pa.Array:
             word = word.lower()
         return str(table.get(word, table.get("*", word)))
 
-    return pa.array(map(new, encoded.dictionary.to_pylist()), pa.string()).take(encoded.indices)
+    found = pa.array(map(new, encoded.dictionary.to_pylist()), pa.string()).take(encoded.indices)
+    return found.fill_null(str(table[""])) if "" in table else found
 
 
 def by_value(

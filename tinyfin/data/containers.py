@@ -8,6 +8,7 @@ import csv
 import lzma
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -17,9 +18,12 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from tinyfin.data.cards import hide_pans
-from tinyfin.errors import DataError
+from tinyfin.errors import DataError, InputError
 
-__all__ = ["CSV", "Container", "explained", "look", "open_file"]
+__all__ = [
+    "CSV", "Container", "explained", "folder_text", "look", "open_file", "require_csv_name",
+    "writes_csv",
+]  # fmt: skip
 
 Kind = Literal["CSV", "Parquet", "Arrow", "Arrow stream"]
 
@@ -52,6 +56,7 @@ _MARKS = (
     (codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"),
 )  # fmt: skip
+_WORKBOOKS = (".xlsx", ".xls", ".ods")
 _HEAD = 1 << 18
 
 
@@ -69,6 +74,8 @@ class Container:
 
 def look(path: str | Path, encoding: str | None = None) -> Container:
     """What ``path`` is; ``encoding``: of a CSV file without a byte order mark. Raises DataError."""
+    if Path(path).is_dir():
+        raise DataError(folder_text(path))
     with explained(path):
         with open_file(path) as file:
             first = file.read(16)
@@ -76,6 +83,11 @@ def look(path: str | Path, encoding: str | None = None) -> Container:
         with open_file(path, compression) as file:
             head = file.read(_HEAD)
     name = os.fsdecode(path).lower()
+    if not head and Path(path).name.startswith(("_", ".")):
+        raise DataError(
+            f"{path}: is empty: a mark that Spark or Hadoop leaves, not data; name the files with "
+            "the rows alone"
+        )
     if not head:
         raise DataError(f"{path}: is empty, it holds no rows")
     kind = next((kind for magic, kind in _KINDS.items() if head.startswith(magic)), None)
@@ -100,6 +112,33 @@ def look(path: str | Path, encoding: str | None = None) -> Container:
     with explained(path, container):
         text = codecs.getincrementaldecoder(found)().decode(head)
     return replace(container, head=text.removeprefix("\ufeff"))
+
+
+def folder_text(path: str | Path) -> str:
+    """What to say of a folder in a file's place: the names of the files in it."""
+    names = (entry.name.lower() for entry in Path(path).iterdir())
+    endings = Counter(
+        ending for name in names for ending in (*PARQUET, *ARROW, *CSV) if name.endswith(ending)
+    )
+    ending = endings.most_common(1)[0][0] if endings else ".parquet"
+    return f"{path}: is a folder; name its files: {os.path.join(path, '')}*{ending}"
+
+
+def writes_csv(path: str | Path) -> bool:
+    """Whether a table goes to ``path`` as CSV and not as Parquet, by the ending of its name.
+    Raises InputError for an ending that is neither's."""
+    suffix = Path(path).suffix.lower()
+    if suffix not in (".csv", *PARQUET, ""):
+        raise InputError(
+            f"{path}: a table is written as .csv or .parquet; end the name in one of these"
+        )
+    return suffix == ".csv"
+
+
+def require_csv_name(path: str | Path) -> None:
+    """InputError for the name of another kind of table where CSV is written."""
+    if Path(path).suffix.lower() in (*PARQUET, *ARROW, *_WORKBOOKS):
+        raise InputError(f"{path}: the rows are written as CSV; end the name in .csv")
 
 
 def _wide(head: bytes) -> str | None:

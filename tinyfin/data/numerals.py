@@ -11,6 +11,7 @@ parentheses, which mean a minus. Blanks of every kind are one blank, apostrophes
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
 from dataclasses import dataclass
@@ -20,7 +21,10 @@ from functools import lru_cache
 import pyarrow as pa
 import pyarrow.compute as pc
 
-__all__ = ["ANY", "CONTEXT", "THOUSANDS", "Style", "has_decimals", "is_ambiguous", "number"]
+__all__ = [
+    "ANY", "CONTEXT", "NOT_A_NUMBER", "THOUSANDS", "Style", "has_decimals", "is_ambiguous",
+    "number",
+]  # fmt: skip
 
 CONTEXT = Context(prec=120)
 """Exact for every number that :func:`number` returns."""
@@ -31,6 +35,7 @@ _MAX_LENGTH = 64
 _EXPONENT = re.compile(r"-?([0-9]+)(?:\.([0-9]*))?([eE])([+-]?[0-9]{1,3})")
 THOUSANDS = r"^[+-]?[1-9][0-9]{0,2}\.[0-9]{3}$"
 """A number whose point may group thousands."""
+NOT_A_NUMBER = "it is not a number; leave the field empty where there is no value"
 
 
 def _folded(text: str) -> str:
@@ -74,6 +79,12 @@ def number(word: str, style: Style) -> Decimal | str:
     """The value of ``word``, or in words why it has none."""
     if len(word) > _MAX_LENGTH:
         return "it is too long"
+    value = _read(word, style)
+    return _why_not(_core(word, style), style) if value is None else value
+
+
+def _read(word: str, style: Style) -> Decimal | str | None:
+    """The value of ``word``; in words why it has none, or None when it does not look like one."""
     if not _compiled(style).fullmatch(word):
         word = _core(word, style)
         for mark in sorted(_GROUPING & set(style.strip) - {style.mark}):
@@ -81,12 +92,12 @@ def number(word: str, style: Style) -> Decimal | str:
             if re.fullmatch(rf"-?[1-9][0-9]{{0,2}}(?:{re.escape(mark)}[0-9]{{3}})+{tail}", word):
                 word = word.replace(mark, "")
         if style.mark != "." and "." in word:
-            return _why_not(word, style)
+            return None
         match = _EXPONENT.fullmatch(word.replace(style.mark, ".") if style.mark else word)
         if match:
             return _expanded(match)
         if not _compiled(style).fullmatch(word):
-            return _why_not(word, style)
+            return None
     return Decimal(word.replace(style.mark, ".") if style.mark else word)
 
 
@@ -129,12 +140,22 @@ def _expanded(match: re.Match[str]) -> Decimal | str:
 
 
 def _why_not(word: str, style: Style) -> str:
-    """Which character of ``word`` stands in the way, and the option that speaks of it."""
+    """The options under which ``word`` is a number; where there are none, what stands in the
+    way."""
+    readings = _readings(word, style)
+    if len(readings) == 1:
+        return f"to read it: {_options(*readings[0])}"
     body = re.sub(r"(?<![0-9]) | (?![0-9])", "", word.removeprefix("-"))
     for char in body:
         if char in "0123456789" or (char == style.mark and body.count(char) == 1):
             continue
         name = "a blank" if char == " " else repr(char)
+        if len(readings) == 2 and char in _GROUPING:
+            groups, decimal = (_options(*reading) for reading in readings)
+            return (
+                f"it holds {name}; if {name} groups thousands: {groups}; if it is the decimal "
+                f"mark: {decimal}"
+            )
         if char == style.mark:
             return (
                 f"it holds {name}, its decimal mark, twice; if {name} groups thousands: "
@@ -145,18 +166,52 @@ def _why_not(word: str, style: Style) -> str:
                 f"{name} (strip) must stand between groups of three digits, before the decimal "
                 f'mark; if {name} is the decimal mark: decimal = "{char}"'
             )
-        if char in _GROUPING:
-            also = f'; if it is the decimal mark: decimal = "{char}"'
-            known = style.decimal is not None or char in " '_"
-            mark = f'its decimal mark is "{style.mark}"' if style.mark else "it has no decimal mark"
+        if char in _GROUPING and style.mark:
             return (
-                f'it holds {name}, but {mark}; if {name} groups '
-                f'thousands: strip = "{char}"{"" if known else also}'
+                f'it holds {name}, but its decimal mark is "{style.mark}"; if {name} groups '
+                f'thousands: strip = "{char}"'
             )
-        if not char.isalnum() and char not in "-+()":
-            return f'it holds {name}; what stands around a number is named: strip = "{char}"'
+        if char in _GROUPING:
+            return (
+                f"it holds {name}, but it has no decimal mark; if {name} groups thousands: "
+                f'strip = "{char}"; if it is the decimal mark: decimal = "{char}"'
+            )
         break
-    return 'what stands around a number is named by strip, as in strip = "EUR "'
+    return NOT_A_NUMBER
+
+
+def _readings(word: str, style: Style) -> list[tuple[str, str]]:
+    """Values of ``strip`` and ``decimal`` with which ``word`` is a number, empty for one that can
+    stay; where a mark may be either, the reading with groups of thousands comes first."""
+    parts = re.fullmatch(r"([^0-9]*)(.*[0-9])([^0-9]*)", word, re.DOTALL)
+    if parts is None:
+        return []
+    before, inner, after = parts.groups()
+    around = "".join(
+        dict.fromkeys(c for c in before + after if c not in _GROUPING and c not in "+-()")
+    )
+    marks = [c for c in dict.fromkeys(inner) if c in _GROUPING]
+    tried = [(around + "".join(marks[:-1]), marks[-1] if marks else "")] if len(marks) != 1 else [
+        (around + marks[0], ""), (around, marks[0]),
+    ]  # fmt: skip
+    found: list[tuple[str, str]] = []
+    for characters, mark in tried:
+        decimal = "" if mark == style.mark else mark
+        more = "".join(c for c in characters if c not in style.strip)
+        if decimal and (style.decimal is not None or decimal not in ".," or decimal in style.strip):
+            continue
+        if not (decimal or more) or (style.decimal or "\0") in more:
+            continue
+        wider = Style(style.strip + more, decimal or style.decimal)
+        if isinstance(_read(word, wider), Decimal):
+            found.append((wider.strip if more else "", decimal))
+    return found[-1:] if marks == [style.mark] else found
+
+
+def _options(strip: str, decimal: str) -> str:
+    """Options of [data] as they are written there."""
+    named = (("strip", strip), ("decimal", decimal))
+    return ", ".join(f"{key} = {json.dumps(x, ensure_ascii=False)}" for key, x in named if x)
 
 
 def has_decimals(words: pa.Array) -> bool:

@@ -31,6 +31,7 @@ MAX_AMOUNT_MINOR = 10**12 - 1
 """Largest amount a terminal can send: DE4 has 12 digits."""
 
 _NEAR = 1e-4  # minor units; doubles of 12 digits are nearer to what they stand for
+_EXPONENT_ONLY = re.compile(r"^[^A-Za-z]*[0-9][eE][+-]?[0-9]+[^A-Za-z]*$")
 _WORDS = {"true": 1, "t": 1, "yes": 1, "y": 1, "false": 0, "f": 0, "no": 0, "n": 0}
 
 
@@ -48,11 +49,12 @@ def _each(
     convert: Callable[[Decimal], int | str],
     style: Style,
     largest: int = 0,
+    for_text: str = "",
 ) -> Parsed:
     """``convert`` of every number of a column of text or decimals, once per distinct one.
 
     ``largest``: where no option tells what a point is, and 1.500 may mean as much as this, it is
-    refused.
+    refused. ``for_text``: what to do with a value that holds letters and is no number.
     """
     if pa.types.is_decimal(array.type):
         return Parsed(*by_value(array, convert))
@@ -65,7 +67,8 @@ def _each(
     def read(word: str) -> int | str:
         value = number(word, style)
         if isinstance(value, str):
-            return f"must be {what}: {value}"
+            named = for_text and re.search(r"[^\W\d_]", word) and not _EXPONENT_ONLY.search(word)
+            return f"must be {what}{f'; {for_text}' if named else f': {value}'}"
         if ambiguous and re.match(THOUSANDS, word) and abs(value * 1000) <= largest:
             return (
                 f'must be {what}: "." may be the decimal mark or group thousands; say which: '
@@ -77,9 +80,11 @@ def _each(
 
 
 def integers(
-    array: pa.Array, low: int, high: int, what: str = "a whole number", style: Style = ANY
-) -> Parsed:
-    """Whole numbers within ``low..high``; a ``high`` beyond int64 gives uint64 bit patterns."""
+    array: pa.Array, low: int, high: int, what: str = "a whole number", style: Style = ANY, *,
+    for_text: str = "",
+) -> Parsed:  # fmt: skip
+    """Whole numbers within ``low..high``; a ``high`` beyond int64 gives uint64 bit patterns.
+    ``for_text``: what to do with a value that holds letters."""
     present = to_mask(array.is_valid())
     rule = f"must be {what}, {low}..{high}"
     if pa.types.is_null(array.type):
@@ -109,7 +114,7 @@ def integers(
         nearest = value.to_integral_value(ROUND_HALF_EVEN, CONTEXT)
         return int(nearest) if nearest == value and low <= nearest <= high else rule
 
-    return _each(array, what, convert, style, high)
+    return _each(array, what, convert, style, high, for_text)
 
 
 def _all_match(array: pa.Array, pattern: str) -> bool:

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +23,7 @@ from tinyfin.errors import DataError
 __all__ = ["BadRows", "Problem", "Ragged", "report", "set_aside"]
 
 SHOWN = 5
+_DASHES = re.compile(r"'?(?=.*--)[-+|,;\s\\t]+'?")
 
 
 class Problem(NamedTuple):
@@ -31,9 +34,15 @@ class Problem(NamedTuple):
     column: str
     value: str
     rule: str
+    line: int | None = None
+    """Of a CSV file, where the row begins."""
 
     def __str__(self) -> str:
-        return f"{self.file}, row {self.row}, column {self.column}, value {self.value}: {self.rule}"
+        line = "" if self.line is None else f" (line {self.line})"
+        return (
+            f"{self.file}, row {self.row}{line}, column {self.column}, value {self.value}: "
+            f"{self.rule}"
+        )
 
 
 class Ragged(NamedTuple):
@@ -52,19 +61,25 @@ class BadRows:
     rows: npt.NDArray[np.int64]
     """1-based data row of each parsed row."""
     ragged: Sequence[Ragged] = ()
+    lines: Callable[[Collection[int]], dict[int, int]] = lambda _: {}
+    """Of a CSV file, the lines in which data rows begin."""
     bad: npt.NDArray[np.bool_] = field(init=False)
-    found: list[tuple[npt.NDArray[np.int64], str, Any, str]] = field(init=False)
+    found: list[tuple[npt.NDArray[np.int64], str, Any, str, Mapping[int, str]]] = field(init=False)
 
     def __post_init__(self) -> None:
         self.bad = np.zeros(len(self.rows), np.bool_)
         self.found = []
 
-    def add(self, mask: npt.NDArray[np.bool_], column: str, source: Any, rule: str) -> None:
-        """Rows where ``mask`` holds break ``rule``; ``source`` is the column as it was read."""
+    def add(
+        self, mask: npt.NDArray[np.bool_], column: str, source: Any, rule: str,
+        more: Mapping[int, str] = MappingProxyType({}),
+    ) -> None:  # fmt: skip
+        """Rows where ``mask`` holds break ``rule``; ``source`` is the column as it was read;
+        ``more``: what else to say of a row, by its position."""
         where = np.flatnonzero(mask)
         if len(where):
             self.bad |= mask
-            self.found.append((where, column, source, rule))
+            self.found.append((where, column, source, rule, more))
 
     @property
     def count(self) -> int:
@@ -74,7 +89,7 @@ class BadRows:
     def rules(self) -> Counter[str]:
         """How many rows break each rule."""
         counts: Counter[str] = Counter(line.rule for line in self.ragged)
-        for where, column, _, rule in self.found:
+        for where, column, _, rule, _ in self.found:
             counts[f"{column}: {rule}"] += len(where)
         return counts
 
@@ -84,19 +99,25 @@ class BadRows:
             Problem(self.file, line.row, "(all)", repr(hide_pans(line.text))[:80], line.rule)
             for line in self.ragged[:limit]
         ]
-        for where, column, source, rule in self.found:
+        for where, column, source, rule, more in self.found:
             picks += [
-                Problem(self.file, int(self.rows[i]), column, _show(source, int(i)), rule)
+                Problem(
+                    self.file, int(self.rows[i]), column, _show(source, int(i)),
+                    rule + more.get(int(i), ""),
+                )
                 for i in where[:limit]
             ]
-        return sorted(picks, key=lambda problem: problem.row)[:limit]
+        picks = sorted(picks, key=lambda problem: problem.row)[:limit]
+        lines = self.lines({problem.row for problem in picks}) if picks else {}
+        return [problem._replace(line=lines.get(problem.row)) for problem in picks]
 
     def reasons(self) -> dict[int, list[str]]:
         """What is wrong, by position of the parsed row."""
         out: dict[int, list[str]] = {}
-        for where, column, source, rule in self.found:
+        for where, column, source, rule, more in self.found:
             for i in where.tolist():
-                out.setdefault(i, []).append(f"{column} {_show(source, i)}: {rule}")
+                told = f"{column} {_show(source, i)}: {rule}{more.get(i, '')}"
+                out.setdefault(i, []).append(told)
         return out
 
 
@@ -106,12 +127,18 @@ def report(parts: Sequence[BadRows], total: int) -> DataError:
     rules: Counter[str] = Counter()
     for part in parts:
         rules.update(part.rules())
-    shown = [problem for part in parts for problem in part.first(SHOWN)][:SHOWN]
+    shown: list[Problem] = []
+    for part in parts:
+        shown += part.first(SHOWN - len(shown)) if len(shown) < SHOWN else []
     lines = [f"{count} bad {'row' if count == 1 else 'rows'} of {total}:"]
     lines += [f"  {problem}" for problem in shown]
     if count > len(shown):
         lines.append("by rule:")
         lines += [f"  {number} x {rule}" for rule, number in rules.most_common(10)]
+    lines += [
+        f"Row 1 of {problem.file} is a line of dashes under the names; delete it"
+        for problem in shown[:1] if problem.row == 1 and _DASHES.fullmatch(problem.value)
+    ]
     lines.append(
         "Correct the rows or their mapping in [data], or set them aside: --skip-bad-rows FILE"
     )

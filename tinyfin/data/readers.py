@@ -13,8 +13,10 @@ import numpy.typing as npt
 
 from tinyfin.config import Column, Config
 from tinyfin.data.cards import CardGuard
+from tinyfin.data.containers import require_csv_name
 from tinyfin.data.problems import report, set_aside
 from tinyfin.data.rows import Part, label_of, parse, source_of, wanted_columns
+from tinyfin.data.seen import Seen
 from tinyfin.data.tables import about_rows, column_names, read_pieces
 from tinyfin.data.transactions import Transactions
 from tinyfin.data.values import joined_values, narrow
@@ -65,8 +67,10 @@ class Survey:
     """No piece begins before the end of the one before it."""
     file_rows: tuple[int, ...]
     """Rows of each file, bad ones included."""
-    twice: npt.NDArray[np.int64]
+    twice: Twice
     """Rows of the files whose id an earlier row of their terminal has."""
+    seen: Seen
+    """What the good rows hold."""
     labels: bool = True
     """Whether a file without the column of the labels was refused."""
 
@@ -96,14 +100,16 @@ def _surveyed(
     piece_rows: int, progress: Callable[[str], None] | None, gathered: _Gathered | None,
 ) -> Survey:  # fmt: skip
     tell = progress or (lambda _: None)
+    if skip_bad_rows is not None:
+        require_csv_name(skip_bad_rows)
     wanted = wanted_columns(config)
-    found, keys = _Found(labels, gathered), _Keys()
+    found, keys = _Found(config, labels, gathered), _Keys()
     for path in paths:
         rows = found.look(path, config, piece_rows, keys)
         tell(_told(path, rows, wanted, wanted if labels else _known_early(path, wanted, config)))
-    twice = keys.twice()
-    if len(twice):
-        found = _Found(labels, gathered)
+    twice = keys.twice(paths, found.file_rows)
+    if len(twice.rows):
+        found = _Found(config, labels, gathered)
         for path in paths:
             found.look(path, config, piece_rows, None, twice)
     total = sum(found.file_rows)
@@ -115,9 +121,29 @@ def _surveyed(
         tell(f"{total - found.good} of {total} rows are bad and set aside in {skip_bad_rows}")
     if total == 0:
         raise DataError(f"{paths[0]}: holds no rows")
+    for remark in found.seen.remarks():
+        tell(remark)
     return Survey(
-        found.good, tuple(found.terminals), found.in_order, tuple(found.file_rows), twice, labels
+        found.good, tuple(found.terminals), found.in_order, tuple(found.file_rows), twice,
+        found.seen, labels,
     )
+
+
+@dataclass(frozen=True)
+class Twice:
+    """Rows of files whose id an earlier row of their terminal has, ascending, and that row."""
+
+    rows: npt.NDArray[np.int64]
+    earlier: npt.NDArray[np.int64]
+    files: tuple[str, ...]
+    file_rows: tuple[int, ...]
+
+    def where(self, row: int) -> str:
+        """The file and the row that have the id of ``row`` already."""
+        first = int(self.earlier[np.searchsorted(self.rows, row)])
+        ends = np.cumsum(self.file_rows)
+        i = int(np.searchsorted(ends, first, side="right"))
+        return f"{self.files[i]}, row {first - int(ends[i]) + self.file_rows[i] + 1}"
 
 
 class _Keys:
@@ -135,22 +161,27 @@ class _Keys:
         self.id.append(ids)
         self.row.append(row)
 
-    def twice(self) -> npt.NDArray[np.int64]:
-        """Rows whose terminal and id an earlier row has, ascending."""
+    def twice(self, paths: Sequence[str | Path], file_rows: Sequence[int]) -> Twice:
+        """Rows whose terminal and id an earlier row has."""
+        none = np.zeros(0, np.int64)
         if not self.row:
-            return np.zeros(0, np.int64)
+            return Twice(none, none, (), ())
         terminal, ids, row = (np.concatenate(a) for a in (self.terminal, self.id, self.row))
         order = np.lexsort((row, ids, terminal))
         later, earlier = order[1:], order[:-1]
         same = (terminal[later] == terminal[earlier]) & (ids[later] == ids[earlier])
-        return np.asarray(np.sort(row[later[same]]))
+        ascending = np.argsort(row[later[same]])
+        return Twice(
+            row[later[same]][ascending], row[earlier[same]][ascending], tuple(map(str, paths)),
+            tuple(file_rows),
+        )
 
 
 class _Found:
     """One pass over the files; ``gathered`` takes the good rows."""
 
-    def __init__(self, labels: bool, gathered: _Gathered | None) -> None:
-        self.labels, self.gathered = labels, gathered
+    def __init__(self, config: Config, labels: bool, gathered: _Gathered | None) -> None:
+        self.labels, self.gathered, self.seen = labels, gathered, Seen(config)
         if gathered is not None:
             gathered.clear()
         self.terminals: dict[str, int] = {}
@@ -162,7 +193,7 @@ class _Found:
 
     def look(
         self, path: str | Path, config: Config, piece_rows: int, keys: _Keys | None,
-        twice: npt.NDArray[np.int64] | None = None,
+        twice: Twice | None = None,
     ) -> int:
         """Parse every row of the next file; the good ones' keys go to ``keys``, rows in ``twice``
         are bad. Returns how many rows there are."""
@@ -190,6 +221,7 @@ class _Found:
             self.in_order &= int(times.min()) >= self._mark
             self._mark = max(self._mark, int(times.max()))
         self.good += len(times)
+        self.seen.add_rows(part.arrays, fine)
         if self.gathered is not None:
             self.gathered.add(part, fine, self.terminals)
 
@@ -230,7 +262,7 @@ def read_in_pieces(
 
 def _pieces(
     path: str | Path, config: Config, first_row: int, rows: int,
-    twice: npt.NDArray[np.int64] | None, labels: bool,
+    twice: Twice | None, labels: bool,
 ) -> Iterator[Part]:
     columns = config.data.resolved(config.schema)
     optional = not config.data.columns
@@ -266,12 +298,14 @@ def _told(
 
 
 def _mark_duplicates(
-    part: Part, columns: Mapping[str, Column], twice: npt.NDArray[np.int64]
+    part: Part, columns: Mapping[str, Column], twice: Twice
 ) -> None:
-    mask = np.isin(part.arrays["row"], twice)
+    rows = part.arrays["row"]
+    mask = np.isin(rows, twice.rows)
     if mask.any():
         rule = "the id must be unique per terminal; an earlier row has it"
-        part.bad.add(mask, label_of(columns, "id"), source_of(part, columns, "id"), rule)
+        where = {int(i): f": {twice.where(int(rows[i]))}" for i in np.flatnonzero(mask)}
+        part.bad.add(mask, label_of(columns, "id"), source_of(part, columns, "id"), rule, where)
 
 
 _DTYPES: Mapping[str, tuple[str, Any]] = {

@@ -37,6 +37,14 @@ __all__ = ["APPROVED_RESPONSES", "Part", "label_of", "parse", "source_of", "want
 APPROVED_RESPONSES = (0, 8, 10, 11, 85)
 """Response codes (DE39) that approve, used when a file has responses but no results."""
 
+_TRANSLATED = "translate texts: values = {TEXT = NUMBER, ...}"
+_CURRENCIES = "translate codes of letters to numeric ones (ISO 4217): values = {EUR = 978, ...}"
+_OTHER_TOKENS = "leave unit out, and tokens are made of any ids"
+_UNMAPPED_TOKENS = (
+    "for other ids map every column that is used in [data], with token = \"NAME\" among them, and "
+    "tokens are made of them"
+)
+
 
 @dataclass
 class Part:
@@ -216,7 +224,8 @@ def _field(
     if spec.unit == "token":
         ready = column.unit == "token" or column.constant is not None
         key = b"" if ready else load_token_key(config.data.token_key_file)
-        return parse_tokens(array, ready, key)
+        how_else = _OTHER_TOKENS if config.data.columns else _UNMAPPED_TOKENS
+        return parse_tokens(array, ready, key, for_text=how_else)
     style = style_of(column)
     if pa.types.is_string(array.type) and style.decimal is None and style.mark:
         if spec.name not in part.decimals and has_decimals(array.unique()):
@@ -237,7 +246,8 @@ def _field(
     if column.hash:
         return parse_hashes(array)
     what = f"a whole number ({spec.type})"
-    return integers(mapped(array, column.values), low, high, what, style)
+    for_text = _CURRENCIES if spec.name == "currency" else _TRANSLATED
+    return integers(mapped(array, column.values), low, high, what, style, for_text=for_text)
 
 
 def _parse_outcome(part: Part, columns: Mapping[str, Column]) -> None:
@@ -247,7 +257,9 @@ def _parse_outcome(part: Part, columns: Mapping[str, Column]) -> None:
     if (source := source_of(part, columns, "response")) is not None:
         how = columns["response"]
         array = mapped(source, how.values)
-        parsed = integers(array, 0, 99, "a two-digit response code (DE39)", style_of(how))
+        parsed = integers(
+            array, 0, 99, "a two-digit response code (DE39)", style_of(how), for_text=_TRANSLATED
+        )
         _note(part, columns, "response", source, parsed)
         response = np.where(parsed.present, parsed.values, -1)
     result = np.zeros(len(part), np.uint8)

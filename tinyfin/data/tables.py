@@ -12,6 +12,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -215,10 +216,32 @@ def _csv_pieces(
                 given += len(broken)
                 first = last + 1
                 if piece.num_rows or broken or last == 0:
-                    yield piece, BadRows(path, numbers, tuple(broken))
+                    lines = partial(_lines, container, header)
+                    yield piece, BadRows(path, numbers, tuple(broken), lines)
                 if done:
                     return
             held = list(table.to_batches())
+
+
+def _lines(container: Container, header: _Header, rows: Collection[int]) -> dict[int, int]:
+    """The lines, from 1, in which these data rows of a CSV file begin."""
+    found: dict[int, int] = {}
+    with (
+        open_file(container.path, container.compression) as file,
+        io.TextIOWrapper(file, container.encoding, "replace", newline="") as text,
+        contextlib.suppress(csv.Error),
+    ):
+        records = csv.reader(text, delimiter=header.delimiter)
+        row, line = -1 - header.skip, 1
+        for record in records:
+            if record:
+                row += 1
+                if row in rows:
+                    found[row] = line
+                    if len(found) == len(rows):
+                        break
+            line = records.line_num + 1
+    return found
 
 
 def _numbers(first: int, count: int, ragged: Sequence[Ragged]) -> npt.NDArray[np.int64]:
@@ -291,10 +314,16 @@ def _present(
     """Source columns to read, each once."""
     twice = {name for name in names if list(names).count(name) > 1} & set(wanted.values())
     if twice:
-        raise DataError(f"{path}: column {sorted(twice)[0]!r} is there twice; rename one")
+        name = sorted(twice)[0]
+        at = [str(i) for i, other in enumerate(names, 1) if other == name]
+        raise DataError(
+            f"{path}: columns {', '.join(at[:-1])} and {at[-1]} are "
+            f"{'both' if len(at) == 2 else 'all'} named {name!r}; rename all but one"
+        )
     for key, column in wanted.items():
         if column not in names and not optional:
-            near = difflib.get_close_matches(column, names, n=1)
+            near = [name for name in names if name.casefold() == column.casefold()]
+            near = near or difflib.get_close_matches(column, names, n=1)
             listed = hide_pans(", ".join(names))
             told = f"did you mean {near[0]!r}?" if near else f"it has {listed[:500]}"
             raise DataError(

@@ -65,11 +65,14 @@ def token_of(text: str, key: bytes = DEVELOPMENT_KEY) -> int:
     return int.from_bytes(digest, "little") or 1
 
 
-def parse_tokens(array: pa.Array, ready: bool, key: bytes = DEVELOPMENT_KEY) -> Parsed:
+def parse_tokens(
+    array: pa.Array, ready: bool, key: bytes = DEVELOPMENT_KEY, *, for_text: str = ""
+) -> Parsed:
     """Tokens of a card column as uint64 bit patterns.
 
     ``ready``: the column already holds 64-bit tokens (integers; a negative one is taken as the bit
-    pattern). Otherwise every distinct value is hashed by :func:`token_of`.
+    pattern; ``for_text``: what to do where one holds letters). Otherwise every distinct value is
+    hashed by :func:`token_of`.
     """
     if not ready:
         return _hashed(array, lambda text: token_of(text, key))
@@ -77,7 +80,7 @@ def parse_tokens(array: pa.Array, ready: bool, key: bytes = DEVELOPMENT_KEY) -> 
         present = to_mask(array.is_valid())
         rule = "a 64-bit token does not fit a floating-point column; store it as an integer"
         return Parsed(np.zeros(len(array), np.int64), present, [(present, rule)])
-    return integers(array, _I64_MIN, _U64_MAX, "a 64-bit token")
+    return integers(array, _I64_MIN, _U64_MAX, "a 64-bit token", for_text=for_text)
 
 
 def hash_of(text: str) -> int:

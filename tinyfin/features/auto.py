@@ -62,11 +62,14 @@ def settled(config: Config, columns: Collection[str], *, labels: bool = True) ->
 def fed_names(mapping: Mapping[str, Column], columns: Collection[str]) -> set[str]:
     """The names of [data] that files with these columns fill."""
     there = set(columns)
-    return {
+    fed = {
         name for name, how in mapping.items()
         if how.constant is None
         and {how.column, *(how.one_hot or ()), *(how.columns or ())} - {None} <= there
     }
+    if any(mapping[name].negative == "refund" for name in fed):
+        fed.add("transaction_type")  # refunds are told by their sign
+    return fed
 
 
 def _is_payment(schema: Schema) -> bool:

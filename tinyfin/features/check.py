@@ -12,13 +12,17 @@ from tinyfin.errors import PackError
 from tinyfin.features.operators import BY_CODE, CARD, SELF, TERMINAL, Operator
 from tinyfin.schema import Schema
 
-__all__ = ["OPERATOR", "ProgramHeader", "check_program", "read_header", "reads_host"]
+__all__ = [
+    "OPERATOR", "ProgramHeader", "check_program", "names_read", "read_header", "reads_host",
+]  # fmt: skip
 
 _HEADER = struct.Struct("<8HI2H2B3H8I")
 OPERATOR = struct.Struct("<8BIiiHH")
 HEADER_BYTES = 64
 MAX_POOL_BYTES = 65536
 _NONE = 255
+_ENDS = (0, 1)
+"""What OUTCOME reads of how a transaction ended: its result and its response."""
 
 
 @dataclass(frozen=True)
@@ -87,12 +91,32 @@ def read_header(program: bytes) -> ProgramHeader:
 
 def reads_host(program: bytes, schema: Schema) -> bool:
     """True when a program reads a field that a host sends."""
+    return any(schema.fields[i].host for i in _fields_read(program))
+
+
+def names_read(program: bytes, names: Sequence[str]) -> set[str]:
+    """Of the schema's field ``names`` those that a program reads, the card among them where it
+    remembers cards; and ``response`` where it learns from how transactions end."""
     header = read_header(program)
-    for i in range(header.score_operators):
-        row = OPERATOR.unpack_from(program, header.score_at + OPERATOR.size * i)
-        if BY_CODE[row[0]].name in ("FIELD", "PRESENT") and schema.fields[row[11]].host:
-            return True
-    return False
+    found = {names[i] for i in _fields_read(program)}
+    if header.card_sets and header.token_field < len(names):
+        found.add(names[header.token_field])
+    rows = (
+        OPERATOR.unpack_from(program, header.outcome_at + OPERATOR.size * i)
+        for i in range(header.outcome_operators)
+    )
+    if any(BY_CODE[row[0]].name == "OUTCOME" and row[11] in _ENDS for row in rows):
+        found.add("response")
+    return found
+
+
+def _fields_read(program: bytes) -> set[int]:
+    header = read_header(program)
+    rows = (
+        OPERATOR.unpack_from(program, header.score_at + OPERATOR.size * i)
+        for i in range(header.score_operators)
+    )
+    return {row[11] for row in rows if BY_CODE[row[0]].name in ("FIELD", "PRESENT")}
 
 
 def check_program(program: bytes, fields: Sequence[Mapping[str, Any]]) -> int:

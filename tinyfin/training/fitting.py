@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from tinyfin import files
 from tinyfin.config import Config
+from tinyfin.data.seen import Seen
 from tinyfin.data.transactions import Transactions
 from tinyfin.memory import give_back
 from tinyfin.pack.maps import InputMap, map_inputs
@@ -185,6 +186,7 @@ def _facts(
             "label_delay_s": config.data.label_delay_s,
             "notices": config.data.notices,
             "drawn": drawn_anew(tx, split.test),
+            "fields": sorted(Seen.of(tx, config).names),
             "newest_label_s": newest_label_ages(tx, config.data.notices, split.calibration),
         },
         "config_sha256": hashlib.sha256(text).hexdigest(),

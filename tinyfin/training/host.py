@@ -20,7 +20,7 @@ from tinyfin import files
 from tinyfin.config import Config
 from tinyfin.data.events import Notices, event_stream
 from tinyfin.data.transactions import Transactions
-from tinyfin.errors import ConfigError, DataError
+from tinyfin.errors import ConfigError, DataError, InputError
 from tinyfin.features.compiler import compile_program
 from tinyfin.features.definition import Feature
 from tinyfin.features.expressions import (
@@ -103,9 +103,12 @@ def write_as_host(
     import pyarrow.parquet as pq
 
     from tinyfin.data.cards import CardGuard
+    from tinyfin.data.containers import writes_csv
     from tinyfin.data.readers import read
     from tinyfin.data.tables import column_names, read_table
 
+    if writes_csv(out):
+        raise InputError(f"{out}: the table is written as Parquet; end the name in .parquet")
     tx = read(paths, config, progress=note)
     columns = host_columns(tx, config.data.notices)
     tables = []

@@ -92,6 +92,7 @@ def prepare(
     from tinyfin.data.tables import column_names
 
     tx = read(list(paths), config, compact=True, skip_bad_rows=skip_bad_rows, progress=note)
+    _say_what_labels_lack(tx, note)
     columns = frozenset(name for path in paths for name in column_names(path, config.data))
     with stage("hashing the files"):
         return Material(tx, tuple(file_facts(paths)), columns)
@@ -109,6 +110,22 @@ def compute_features(
     with stage("features"):
         found = replay_all(tx, twin, config.data.notices, ("features",))
     return found.get("features", np.zeros((len(tx), len(program.feature_names)), np.int16))
+
+
+def _say_what_labels_lack(tx: Transactions, note: Note) -> None:
+    """Labels on frauds alone, or on less than half of the rows."""
+    unlabelled, genuine, frauds = (int(np.count_nonzero(tx.label == x)) for x in (-1, 0, 1))
+    hint = 'if an empty label means genuine, say so in [data] label: values = {"" = 0}'
+    if frauds and not genuine:
+        note(
+            f"WARNING: {unlabelled} of {len(tx)} rows have no label, and all others are frauds: no "
+            f"row is known to be genuine, so nothing can be learned from labels; {hint}"
+        )
+    elif (frauds or genuine) and unlabelled > len(tx) // 2:
+        note(
+            f"WARNING: {unlabelled} of {len(tx)} rows have no label: a model that learns from "
+            f"labels neither learns from these rows nor is tested on them; {hint}"
+        )
 
 
 def _say_what_is_not_told(tx: Transactions, config: Config, note: Note) -> None:

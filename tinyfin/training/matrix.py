@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from tinyfin import files
 from tinyfin.config import Config
+from tinyfin.data.containers import writes_csv
 from tinyfin.data.events import told_of
 from tinyfin.data.readers import PIECE_ROWS, read_in_pieces, survey
 from tinyfin.data.tables import about_rows_of, column_names
@@ -69,7 +70,7 @@ def write_matrix(
             f"features.{min(taken)}: the table of features has a column of that name; choose "
             "another"
         )
-    as_csv = str(out).lower().endswith(".csv")
+    as_csv = writes_csv(out)
     each = 2 if as_csv else 0.2  # bytes of a feature, at least
     rows = about_rows_of(paths)
     files.require_space(out, int(rows * (10 + each * len(program.feature_names))), "the features")

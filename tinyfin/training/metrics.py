@@ -44,14 +44,15 @@ def _cumulated(
 
 
 def average_precision(score: Scores, label: Labels, weight: Scores | None = None) -> float:
-    """Sum over thresholds of precision times the gain in recall; ties count once. NaN if no fraud.
+    """Sum over thresholds of precision times the gain in recall; ties count once. NaN without both
+    classes: where every row is fraud, any order of them is perfect.
 
     Scikit-learn's ``average_precision_score``.
     """
     from sklearn.metrics import average_precision_score
 
     fraud = label == 1
-    if not np.any(fraud):
+    if np.all(fraud) or not np.any(fraud):
         return float("nan")
     return float(average_precision_score(fraud, score, sample_weight=weight))
 
@@ -158,7 +159,7 @@ def evaluate(
         base = float(np.mean(label == 1))
         value = brier(probability, label)
         out["brier"] = value
-        out["brier_skill"] = 1.0 - value / max(base * (1.0 - base), 1e-12)
+        out["brier_skill"] = 1.0 - value / (base * (1.0 - base)) if 0 < base < 1 else float("nan")
         out["calibration_error"] = calibration_error(probability, label)
         out["expected_frauds"] = float(np.sum(probability))
     return out

@@ -100,7 +100,7 @@ class Feed:
             told.append(
                 f"{counts['missing']} of {total} transactions {what} without the notices that "
                 f"calibrated the model: {names} stand still there; give labels as far as they were "
-                "known, and earlier transactions too"
+                "known, and earlier transactions too (--warmup FILE)"
             )
         if not told:
             return None

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinyfin import files
+from tinyfin.data.containers import writes_csv
 from tinyfin.data.events import Notices
 from tinyfin.data.readers import PIECE_ROWS, read_in_pieces, survey
 from tinyfin.data.tables import about_rows_of
@@ -23,6 +24,7 @@ from tinyfin.training.notices import STATUSES, Feed, KnownLabels
 from tinyfin.training.pieces import replay_in_pieces
 from tinyfin.training.run import RunFolder
 from tinyfin.training.score_table import ScoreTable, table_writer
+from tinyfin.training.unfed import check_fields
 from tinyfin.twin import ACTIONS, Replay, Twin
 
 if TYPE_CHECKING:
@@ -67,6 +69,7 @@ def score(
     ModelError, PackError, and InputError when the schemas differ.
     """
     config = _mapping(run, config_path)
+    as_csv = writes_csv(out)
     given = config.data.notices if notices is None else notices
     feed = Feed.of(run)
     pack = parse_pack(run.pack_bytes(), keys=keys)
@@ -84,7 +87,6 @@ def score(
     first = sum(found.file_rows[: len(warmup)])
     known = KnownLabels(len(found.terminals), given)
     identity = {"model_id": pack.model_id.hex(), "pack_id": pack.pack_id.hex()}
-    as_csv = str(out).lower().endswith(".csv")
     shape = ScoreTable(extras, as_csv, identity)
     counts = _Counts()
 
@@ -97,6 +99,7 @@ def score(
             scoring.step(len(tx))
             yield shape.of(tx, replay, own, first, status)
 
+    fields = check_fields(pack.program, found.seen, run, str(run.path), note)
     note(f"scoring {sum(found.file_rows) - first} transactions, {first} of warm-up before them")
     rows = 0
     with (
@@ -116,6 +119,7 @@ def score(
             "trained": feed.notices, "given": given, "features": list(feed.features),
             **{name: counts.notices[name] for name in STATUSES},
         },
+        "fields": fields,
         **identity,
         "out": str(out),
     }  # fmt: skip

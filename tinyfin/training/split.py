@@ -57,6 +57,8 @@ class Split:
     young_s: int
     """First second of the rows whose labels count as not known, even those that are: labels of the
     slower kind are still to come."""
+    too_recent: int = 0
+    """Of ``immature`` those with a known label; labels of their age are of one kind alone."""
 
     def summary(self, label: npt.NDArray[np.int8]) -> dict[str, Any]:
         """Sizes, frauds and bounds, for reports."""
@@ -69,6 +71,7 @@ class Split:
             "test_until": format_time(self.test_until_s),
             "warmup_rows": self.warmup,
             "immature_refused": self.immature,
+            "too_recent": self.too_recent,
             "unlabelled": self.unlabelled,
         }
         for name in ("fit", "validation", "calibration", "test"):
@@ -110,6 +113,7 @@ def split_by_time(
     labelled = tx.label >= 0
     told, clean = told_and_clean(tx, start, until_s)
     young_s = until_s - _slower(tx, told, (until_s - start) // 2) + 1
+    too_recent = int(np.count_nonzero(told & (t >= young_s)))
     told &= t < young_s
     immature = int(np.count_nonzero(before & labelled & ~told))
     usable = _by_time(np.flatnonzero(told), t)
@@ -147,6 +151,7 @@ def split_by_time(
         unlabelled=int(np.count_nonzero((before | after) & ~labelled)),
         warmup=int(np.count_nonzero(t < start)),
         young_s=young_s,
+        too_recent=too_recent,
     )
 
 
@@ -213,7 +218,7 @@ def _require(
         return
     raise DataError(
         f"from {format_time(start)} to {format_time(end)} there are {len(rows)} transactions "
-        f"{what}, {frauds} of them fraud ({immature} refused: their label came later); at least "
-        f"{MIN_FRAUDS} frauds and one genuine are needed; give more data, an earlier since or a "
-        "later until"
+        f"{what}, {frauds} of them fraud ({immature} left out: their label was not known yet, "
+        f"or they are too recent for fraud reports); at least {MIN_FRAUDS} frauds and one genuine "
+        "are needed; give more data, an earlier since or a later until"
     )

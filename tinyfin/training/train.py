@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +25,7 @@ from tinyfin.training.settle import settle
 from tinyfin.training.split import Split, known_labels
 from tinyfin.training.table import draw_run, table_of
 
-__all__ = ["Begun", "begin", "finish", "part", "train"]
+__all__ = ["Begun", "begin", "finish", "left_out", "part", "train"]
 
 Note = Callable[[str], None]
 
@@ -103,9 +104,19 @@ def part(
     summary = split.summary(known_labels(material.tx, split.until_s))
     note(
         f"split: fit {summary['fit']}, validation {summary['validation']}, calibration "
-        f"{summary['calibration']}, test {summary['test']}; {split.immature} immature rows refused"
+        f"{summary['calibration']}, test {summary['test']}; {left_out(summary)}"
     )
     return config, split
+
+
+def left_out(summary: Mapping[str, Any]) -> str:
+    """Which rows before ``until`` are not learned from, of a split's summary."""
+    late = summary["immature_refused"] - summary["too_recent"]
+    return (
+        f"left out: {late} rows whose label was not known by {summary['until']}, "
+        f"{summary['too_recent']} rows too recent for fraud reports, {summary['unlabelled']} rows "
+        "without a label"
+    )
 
 
 def finish(begun: Begun, config: Config, *, note: Note = lambda _: None) -> None:

@@ -15,8 +15,10 @@ import numpy.typing as npt
 from tinyfin import files
 from tinyfin.config import parse_moment
 from tinyfin.data.events import event_stream
+from tinyfin.data.seen import Seen
 from tinyfin.data.transactions import Transactions, format_time
 from tinyfin.errors import InputError
+from tinyfin.pack.container import parse_pack
 from tinyfin.training.evaluation.bootstrap import draw_groups, interval, replicated_ap
 from tinyfin.training.evaluation.measures import alert_figures
 from tinyfin.training.evaluation.parts import warm_s
@@ -24,6 +26,7 @@ from tinyfin.training.metrics import at_false_positive_rate, average_precision, 
 from tinyfin.training.notices import Feed
 from tinyfin.training.populations import cards_of
 from tinyfin.training.run import RunFolder
+from tinyfin.training.unfed import check_fields
 from tinyfin.twin import ACTIONS, Replay, Twin
 
 __all__ = ["Compared", "compare_runs", "write_changes"]
@@ -83,6 +86,10 @@ def compare_runs(
         "frauds": int(np.count_nonzero(tx.label[rows] == 1)),
         "state": "COLD" if history < warm_s(a.config()) else "warm",
         "notices": {name: _fed(run, tx, rows, note) for name, run in (("a", a), ("b", b))},
+        "fields": {
+            name: check_fields(own[2], Seen.of(own[0], run.config()), run, str(run.path), note)
+            for name, run, own in zip(("a", "b"), (a, b), seen, strict=True)
+        },
         "figures": _figures(tx, known, replays, seed, a.config().evaluate.false_alert_minor),
         "changed": int(np.count_nonzero(actions[0] != actions[1])),
         "changes": _changes(tx.label[rows], actions),
@@ -92,14 +99,16 @@ def compare_runs(
 
 def _replay(
     run: RunFolder, paths: Sequence[str | Path], keys: Sequence[bytes], note: Note
-) -> tuple[Transactions, Replay]:
+) -> tuple[Transactions, Replay, bytes]:
     from tinyfin.data.readers import read
 
     config = run.config()
     tx = read(list(paths), config, progress=note)
-    twin = Twin(run.pack_bytes(), terminals=max(1, len(tx.terminals)), keys=keys)
+    data = run.pack_bytes()
+    twin = Twin(data, terminals=max(1, len(tx.terminals)), keys=keys)
     note(f"scoring {len(tx)} transactions with {run.path}")
-    return tx, twin.run(tx, event_stream(tx, config.data.notices))
+    program = parse_pack(data, keys=keys).program
+    return tx, twin.run(tx, event_stream(tx, config.data.notices)), program
 
 
 def _fed(

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from tinyfin.config import Config, format_duration
+from tinyfin.data.seen import Seen
 from tinyfin.data.transactions import Transactions
 from tinyfin.errors import InputError
 from tinyfin.progress import Stage, stage
@@ -25,6 +26,7 @@ from tinyfin.training.material import Material, prepare
 from tinyfin.training.needs import require_columns, require_packages, require_space
 from tinyfin.training.populations import LOOK_BACK_DAYS, drawn_anew
 from tinyfin.training.run import RunFolder
+from tinyfin.training.unfed import check_fields
 
 __all__ = ["FOLDER", "Evaluated", "evaluate_run"]
 
@@ -86,6 +88,8 @@ def _evaluate_run(
     require_space(run.path, paths)
     material = prepare(paths, config, skip_bad_rows=skip_bad_rows, note=note)
     asked, tx = config.evaluate, material.tx
+    program, seen = run.file("program.bin").read_bytes(), Seen.of(tx, config)
+    fields = check_fields(program, seen, run, str(run.path), note)
     parts = parts_of(tx, config, protocol=asked.protocol, weeks=asked.weeks, cold=cold)
     whole.total = len(parts) * (asked.seeds + len(asked.delays) + len(others))
     chain = _Chain(run, config, quantize, cold, note, whole)
@@ -102,6 +106,7 @@ def _evaluate_run(
         "protocol": asked.protocol,
         "family": config.model.family,
         "data": {"files": list(material.files), "rows": len(tx), "terminals": len(tx.terminals)},
+        "fields": fields,
         "label_delay_s": config.data.label_delay_s,
         "warm_after_s": warm_s(config),
         "known_cards_look_back_days": LOOK_BACK_DAYS,
