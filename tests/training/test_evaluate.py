@@ -90,6 +90,8 @@ def test_weeks_are_kept_and_a_failed_gate_exits_4(
     assert result.output.count("kept from before") == 2
     assert "the gate failed" in result.output
     assert "gate FAILS" in result.output
+    again = tinyfin("evaluate", judged, "--weeks", "2", "--gate", gate, "--json", code=4)
+    assert [row["ok"] for row in json.loads(again.stdout)["gate"]] == [False]
     after = facts_of(judged)
     assert after["means"] == before["means"]
     assert after["intervals"] == before["intervals"]

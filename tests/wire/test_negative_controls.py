@@ -102,6 +102,15 @@ def test_a_feature_that_changes_no_score_is_found_and_named() -> None:
     assert found.expected ^ found.got == 1
 
 
+def test_a_source_that_was_changed_is_compiled_again(tmp_path: Path) -> None:
+    source = tmp_path / "more.c"
+    built = []
+    for text in ("int more = 1;\n", "int more = 2;\n", "int more = 1;\n"):
+        source.write_text(text)
+        built.append(build_host_terminal(rig.make_pack(), cflags=("-O0", str(source))))
+    assert built[0] == built[2] != built[1]
+
+
 def test_the_command_line_says_so(tampered: Path, program: Path, tmp_path: Path) -> None:
     from tinyfin import config
     from tinyfin.cli import main

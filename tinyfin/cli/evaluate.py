@@ -121,7 +121,9 @@ def command(
     if failed:
         told = "; ".join(f"{r['name']} is {_found(r['found'])}, wanted {r['wanted']}"
                          for r in failed)
-        raise MismatchError(f"{gate}: the gate failed: {told}; see {page}")
+        # the result is out already: an error object on stdout would follow it
+        note(f"error: {gate}: the gate failed: {told}; see {page}")
+        raise SystemExit(MismatchError.exit_code)
 
 
 def _delays(text: str | None) -> list[int] | None:

@@ -32,9 +32,10 @@ def build_host_terminal(
 ) -> Path:
     """Compile application, engine and pack with the machine's C compiler; the program's path.
 
-    ``keys``: public keys that it trusts. The programs used last are kept in the cache, by pack,
-    keys, sources and flags. Start one with :class:`tinyfin.wire.links.ProcessLink`. Raises
-    ToolError without a compiler, or with the compiler's words.
+    ``keys``: public keys that it trusts; ``cflags`` may name more sources. The programs used last
+    are kept in the cache, by pack, keys, sources and flags. Start one with
+    :class:`tinyfin.wire.links.ProcessLink`. Raises ToolError without a compiler, or with the
+    compiler's words.
     """
     compiler = _compiler()
     firmware = paths.firmware_dir()
@@ -47,7 +48,8 @@ def build_host_terminal(
     headers = sorted((firmware / "src").glob("*.h"))
     headers += sorted((firmware / "lib" / "tinyfin").rglob("*.h"))
     key = hashlib.sha256(repr((compiler, list(defines), list(cflags), list(keys))).encode() + pack)
-    for path in (*sources, *headers, *sorted((paths.firmware_dir() / "ports").glob("*.h"))):
+    given = [path for flag in cflags if (path := Path(flag)).is_file()]
+    for path in (*sources, *headers, *sorted((firmware / "ports").glob("*.h")), *given):
         key.update(path.read_bytes())
     folder = paths.cache_dir() / "host" / key.hexdigest()[:16]
     program = folder / "terminal"
