@@ -15,6 +15,7 @@ import hashlib
 import io
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,14 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 AGAIN = "run `make notebooks`"
+Run = Callable[[str], dict[str, Any]]
+
+pytestmark = [
+    pytest.mark.timeout(900),
+    pytest.mark.filterwarnings("ignore:FigureCanvasAgg is non-interactive"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:Statistics for quantized inputs"),
+]
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -46,6 +55,10 @@ def stale(notebook: dict[str, Any]) -> str | None:
     if counts != list(range(1, len(counts) + 1)):
         return f"cells were executed in the order {counts}"
     return None
+
+
+def cells_of(stem: str) -> list[dict[str, Any]]:
+    return code_cells(read(ROOT / "notebooks" / f"{stem}.ipynb"))
 
 
 def shown(cell: dict[str, Any]) -> str:
@@ -98,11 +111,11 @@ def test_outputs_are_small_and_of_these_cells(path: Path) -> None:
 
 
 def test_stale_outputs_would_be_seen() -> None:
-    notebook = read(NOTEBOOKS[0])
+    notebook = read(ROOT / "notebooks" / "own_network.ipynb")
     cells = code_cells(notebook)
     cells[1]["source"] = [line.replace("seed = 7", "seed = 8") for line in cells[1]["source"]]
     assert "changed" in (stale(notebook) or "")
-    notebook = read(NOTEBOOKS[0])
+    notebook = read(ROOT / "notebooks" / "own_network.ipynb")
     cells = code_cells(notebook)
     cells[2]["execution_count"], cells[3]["execution_count"] = 4, 3
     assert "order" in (stale(notebook) or "")
@@ -113,23 +126,38 @@ def test_stale_outputs_would_be_seen() -> None:
     assert differs(figures, shown(figures).replace("mismatches", "differences"))
 
 
-@pytest.mark.timeout(900)
-@pytest.mark.filterwarnings("ignore:FigureCanvasAgg is non-interactive")
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-@pytest.mark.filterwarnings("ignore:Statistics for quantized inputs")
-def test_own_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], dict[str, Any]]:
+    """Execute a notebook in an empty folder, compare what it prints with what it shows, and give
+    the names that its cells defined."""
     import matplotlib
 
     matplotlib.use("Agg")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
-    notebook = read(ROOT / "notebooks" / "own_network.ipynb")
-    names: dict[str, Any] = {"__name__": "__main__"}
-    for cell, printed in zip(code_cells(notebook), executed(notebook, names), strict=True):
-        assert not differs(cell, printed), (
-            f"the notebook shows\n{shown(cell)}\nnow it is\n{printed}\n{AGAIN}"
-        )
 
+    def execute(stem: str) -> dict[str, Any]:
+        notebook = read(ROOT / "notebooks" / f"{stem}.ipynb")
+        names: dict[str, Any] = {"__name__": "__main__"}
+        for cell, printed in zip(code_cells(notebook), executed(notebook, names), strict=True):
+            assert not differs(cell, printed), (
+                f"the notebook shows\n{shown(cell)}\nnow it is\n{printed}\n{AGAIN}"
+            )
+        return names
+
+    return execute
+
+
+def test_every_notebook_has_a_test_and_a_row_in_the_list() -> None:
+    text = Path(__file__).read_text()
+    listed = (ROOT / "notebooks" / "README.md").read_text()
+    for path in NOTEBOOKS:
+        assert f'run("{path.stem}")' in text, path.name
+        assert f"[{path.name}]({path.name})" in listed, path.name
+
+
+def test_own_network(run: Run) -> None:
+    names = run("own_network")
     figures = names["figures"]
     best_rule = max(row["average_precision"] for name, row in figures.items() if "rule" in name)
     loss = (figures["model_float"]["average_precision"]
@@ -158,3 +186,72 @@ def test_own_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     size = names["report"]["sizes"]["pack_bytes"]
     assert all(abs(row["flash"]["pack"] + row["flash"]["plan"] - size) < 64
                for row in targets.values())
+
+
+def test_first_hour(run: Run) -> None:
+    names = run("first_hour")
+    figures = names["trained"]["populations"]["all"]
+    model = figures["model_float"]["average_precision"]
+    assert model > max(row["average_precision"] for name, row in figures.items()
+                       if name != "model_float"), "it beats the rules"
+    assert names["made"]["plan"]["differing_bytes"] == 0
+    answer = names["answer"]
+    assert answer["verdicts"] == 300
+    assert (answer["mismatches"], answer["lost"], answer["doubled"]) == (0, 0, 0)
+    # the emulated terminal judges as the twin does
+    from tinyfin.twin import Twin
+
+    seen, twin = names["seen"], Twin(names["pack"])
+    for sale in seen[:3]:
+        assert 0 <= sale.score <= 1
+    assert twin.pack_id.hex() == answer["device_pack"]
+    coffee = max(sale.score for sale in seen[20:120])
+    assert names["alarm"].score > 5 * coffee, "large keyed payments stand out"
+    assert names["alarm"].action == "go_online"
+    assert names["alarm"].reasons
+
+
+def test_your_own_file(run: Run) -> None:
+    names = run("your_own_file")
+    assert names["read"]["transactions"] == len(names["town"])
+    assert names["differ"] == ["hour_of_day"], "the local hour is all that a bank's file changes"
+    assert not any(number in shown(cell) for cell in cells_of("your_own_file")[2:]
+                   for number in (names["card_number"](row["token"]) for row in names["town"][:9]))
+
+
+def test_week_by_week(run: Run) -> None:
+    names = run("week_by_week")
+    found = names["found"]
+    assert len(found["parts"]) == len(names["weeks"]) == 2
+    assert found["means"]["all"]["model_int8"]["average_precision"] > names["best_rule"]
+    low, high = found["intervals"]["all"]["model_int8"]["average_precision"]
+    assert low < found["means"]["all"]["model_int8"]["average_precision"] < high
+    frauds = sum(part["populations"]["all"]["model_int8"]["frauds"] for part in found["parts"])
+    assert names["alerts"]["true_positives"] + names["alerts"]["false_negatives"] == frauds
+    late = found["delays"][0]
+    assert late["delay"] == "21d"
+    assert [row["ok"] for row in names["failed"]["gate"]] == [False, True]
+
+
+def test_where_bytes_go(run: Run) -> None:
+    names = run("where_bytes_go")
+    for row in (*names["payment"].values(), *names["packs"].values()):
+        parts = {name: size for name, size in row["flash"].items() if name != "total"}
+        assert sum(parts.values()) == row["flash_bytes"], "the parts add up to the image"
+    large, small = names["payment"].values()
+    assert small["ram_bytes"] < 8192 < large["ram_bytes"]
+    assert large["instructions"]["network"] < small["instructions"]["network"]
+    packs = names["packs"]
+    assert packs["terminal_health"]["ram"]["state"] < packs["payment"]["ram"]["state"] / 4
+    assert names["checked"]["fits"] is False
+
+
+def test_a_red_run(run: Run) -> None:
+    names = run("a_red_run")
+    first = names["first"]
+    assert first["field"] == "feature amt_log"
+    assert first["row"] == names["transactions"].row[names["large"][0]]
+    assert abs(names["amount"]["expected"] - names["amount"]["got"] - 2**16) < 300
+    # the control: without the sabotage the same bench is green
+    assert names["red"]["ok"] is False
+    assert names["green"]["ok"] is True
