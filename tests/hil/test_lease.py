@@ -21,7 +21,8 @@ from tinyfin.errors import BenchError
 from tinyfin.hil.lines import session
 from tinyfin.hil.rigs.lease import Lease, holder
 from tinyfin.hil.rigs.ports import lease_names, names_at
-from tinyfin.hil.rigs.rigfile import TargetSpec
+from tinyfin.hil.rigs.rigfile import TargetSpec, from_table
+from tinyfin.hil.runs.probe import reached
 
 pytestmark = pytest.mark.live
 
@@ -202,6 +203,7 @@ def test_what_needs_no_lease_and_what_needs_another_one() -> None:
     served = spec("socket://Bench-7:4001", lease="relay")
     assert lease_names(served) == ["lease relay", "socket://bench-7:4001"]
     assert names_at("tcp://bench-7:4001") == names_at("socket://BENCH-7:4001")
+    assert names_at("socket://localhost:4001") == names_at("socket://127.0.0.1:4001")
     assert names_at("exec:./terminal") == []
 
 
@@ -210,5 +212,17 @@ def test_a_verb_leases_the_port_that_it_is_given(nobody: str) -> None:
         Lease([nobody], "a rig's job"),
         pytest.raises(BenchError, match=r"in use by .*a rig's job"),
         session.at_port(nobody),
+    ):
+        pass
+
+
+def test_a_playback_leases_the_target_of_its_rig(nobody: str) -> None:
+    table = {"deadlines": {"lease_s": 0}, "targets": {"net": {
+        "target": "host", "flash": False, "port": {"url": nobody}}}}  # fmt: skip
+    rig = from_table(table, Path("rig.toml"))
+    with (
+        Lease([nobody], "a rig's job"),
+        pytest.raises(BenchError, match=r"in use by .*a rig's job"),
+        reached(rig, Path("models/payment/model.tfpack"), (), name="net"),
     ):
         pass

@@ -31,7 +31,7 @@ from tinyfin.hil.failures import Failure, FailureKind
 from tinyfin.hil.lines.transcript import Kind, Writer, describe, entries, read
 from tinyfin.hil.replays.playback import playback
 from tinyfin.hil.runs import junit, suites
-from tinyfin.hil.runs.results import FAILED, PASSED, SKIPPED, Case, RigResult, TargetResult
+from tinyfin.hil.runs.results import FAILED, PASSED, SKIPPED, STEPS, Case, RigResult, TargetResult
 from tinyfin.hil.runs.runner import jobs, run_rig, write_results
 from tinyfin.hil.runs.suites import Change
 from tinyfin.hil.runs.suites_data import change
@@ -302,11 +302,27 @@ def test_two_runs_do_not_share_a_folder_of_results(tmp_path: Path) -> None:
     assert CliRunner().invoke(main, words).exit_code == 3, "nobody holds it any more"
 
 
+def test_a_run_that_is_not_there_leaves_no_green_result(tmp_path: Path) -> None:
+    for name in ("junit.xml", "result.json", "report.html", "report.json"):
+        (tmp_path / name).write_text("an earlier run's")
+    done = CliRunner().invoke(
+        main, ["hil", "run", "--run", str(tmp_path / "nope.tfpack"), "--out", str(tmp_path)]
+    )
+    assert done.exit_code == 3
+    assert "--run: " in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_run_of_nothing_is_no_pass() -> None:
     assert not RigResult("rig", "rig.toml", "run", [], []).ok
     assert not TargetResult("m4", "cortex-m4", True, []).ok
     skipped = TargetResult("m4", "cortex-m4", True, [Case("x", status=SKIPPED)])
     assert not skipped.ok
+    steps = [Case(name, status=PASSED) for name in STEPS]
+    without = TargetResult("m4", "cortex-m4", True, [*steps, Case("parity", status=SKIPPED)])
+    assert not without.ok, "every suite was skipped: nothing was replayed"
+    one = TargetResult("m4", "cortex-m4", True, [*without.cases, Case("soak", status=PASSED)])
+    assert one.ok
 
 
 @pytest.mark.parametrize("name", ["reboots", "clock", "malformed", "outcomes"])

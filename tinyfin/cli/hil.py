@@ -29,7 +29,7 @@ target_option = click.option(
     help="A target of the rig; may be repeated. All that are not off, if not given.",
 )  # fmt: skip
 run_option = click.option(
-    "--run", "run_path", type=click.Path(path_type=Path, exists=True),
+    "--run", "run_path", type=click.Path(path_type=Path),
     help="Run folder or pack; the one that the rig file names if not given.",
 )  # fmt: skip
 
@@ -272,7 +272,8 @@ def _run(rig: Rig, given: Path | None) -> Path:
     if run is None:
         raise ConfigError(f"{rig.where}: rig.run is missing; add it, or give --run")
     if not run.exists():
-        raise ConfigError(f"{rig.where}: rig.run: {run} is not there; make it, or give --run")
+        where = "--run" if given else f"{rig.where}: rig.run"
+        raise ConfigError(f"{where}: {run} is not there; `tinyfin quantize` makes it")
     return run
 
 

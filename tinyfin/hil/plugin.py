@@ -139,6 +139,15 @@ def terminal(request: pytest.FixtureRequest, tinyfin_target: Bench) -> Terminal:
     needs = [name for mark in request.node.iter_markers("capability") for name in mark.args]
     from tinyfin.errors import TinyfinError
     from tinyfin.text import printable
+    from tinyfin.wire.messages import Capability
+
+    known = [str(flag.name).lower() for flag in Capability]
+    unknown = [name for name in needs if name not in known]
+    if unknown:
+        pytest.fail(
+            f"no capability {', '.join(map(repr, unknown))}; there are {', '.join(known)}",
+            pytrace=False,
+        )
 
     tinyfin_target.begin(request.node.nodeid)
     try:

@@ -139,7 +139,9 @@ def lease_names(
 def names_at(url: str, comports: Callable[[], Iterable[Any]] | None = None) -> list[str]:
     """The same for what ``--port`` names: a device or a URL."""
     if ":" in url and not os.path.exists(url):
-        return [] if url.startswith("exec:") else [url.replace("tcp://", "socket://").lower()]
+        return [] if url.startswith("exec:") else [
+            url.lower().replace("tcp://", "socket://").replace("//localhost:", "//127.0.0.1:")
+        ]
     device = os.path.realpath(url)
     there = next((p for p in plugged(comports) if os.path.realpath(p.device) == device), None)
     return _names(there or Plugged(device))

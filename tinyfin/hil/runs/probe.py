@@ -11,7 +11,7 @@ from typing import Any
 from tinyfin.errors import ConfigError, FailureKind, TinyfinError
 from tinyfin.hil.failures import kind_of
 from tinyfin.hil.lines import session
-from tinyfin.hil.rigs.lease import holder
+from tinyfin.hil.rigs.lease import Lease, holder
 from tinyfin.hil.rigs.ports import lease_names
 from tinyfin.hil.rigs.reach import reach
 from tinyfin.hil.rigs.rigfile import Rig, TargetSpec, select
@@ -88,6 +88,13 @@ def reached(
             yield found.client
         return
     (spec,) = select(rig, (name,)).values()
+    with Lease(lease_names(spec), f"tinyfin hil playback on {name}", wait_s=rig.deadlines.lease_s):
+        yield from _of_rig(rig, name, spec, run, keys)
+
+
+def _of_rig(
+    rig: Rig, name: str, spec: TargetSpec, run: Path, keys: Sequence[bytes]
+) -> Iterator[Client]:
     way = reach(name, spec, rig.deadlines, boards=rig.boards)
     try:
         way.prepare(run, keys)

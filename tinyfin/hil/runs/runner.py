@@ -225,7 +225,8 @@ def forget_results(folder: Path, *, junit_path: Path | None = None) -> None:
     """
     report = junit_path or folder / "junit.xml"
     transcripts = folder.glob("*.transcript.gz")
-    for path in (report, folder / "result.json", folder / "report.html", *transcripts):
+    others = (folder / name for name in ("result.json", "report.html", "report.json"))
+    for path in (report, *others, *transcripts):
         try:
             path.unlink(missing_ok=True)
         except OSError as error:

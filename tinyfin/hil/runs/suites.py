@@ -116,7 +116,7 @@ class Suite(_Section):
 
     name: str = ""
     about: str = ""
-    needs: list[Literal["ticks", "stack", "infer", "reboot", "exit"]] = []
+    needs: list[Literal["ticks", "stack", "infer", "reboot", "exit", "replay", "state"]] = []
     """Capabilities; a target without them is skipped, and the result says so."""
     deadline_s: Annotated[float, Field(gt=0, le=7 * 86_400)] = 600.0
     """For the whole suite on one target."""

@@ -19,7 +19,7 @@ from tinyfin.hil.rigs.ports import lease_names
 from tinyfin.hil.rigs.reach import Flashed, Reach, reach
 from tinyfin.hil.rigs.rigfile import HOST, Deadlines, TargetSpec
 from tinyfin.hil.runs.link import BenchLink
-from tinyfin.hil.runs.results import PASSED, SKIPPED, Case, TargetResult, Totals
+from tinyfin.hil.runs.results import PASSED, SKIPPED, STEPS, Case, TargetResult, Totals
 from tinyfin.hil.runs.suites import Suite
 from tinyfin.wire.client import Client
 from tinyfin.wire.links import Deadline, Link
@@ -68,10 +68,9 @@ class TargetRun:
 
     def __init__(self, job: Job, tell: Tell = lambda _: None) -> None:
         self.job, self.tell = job, tell
-        names = ("flash", "boot", "self-test")
         self.result = TargetResult(
             job.name, job.spec.target, job.spec.is_emulated,
-            [Case(name) for name in names] + [Case(s.name, s.about) for s in job.suites],
+            [Case(name) for name in STEPS] + [Case(s.name, s.about) for s in job.suites],
         )  # fmt: skip
         self.reach: Reach = reach(
             job.name, job.spec, job.deadlines, self._note, job.boards
