@@ -128,6 +128,7 @@ class Image:
         self.flags = self.build["cpu_flags"].split()
         self.flags += ["-Os", "-std=gnu11", "-Wall", "-Wextra", "-Wshadow", "-Wconversion"]
         self.flags += ["-Werror", "-ffreestanding", "-ffunction-sections", "-fdata-sections"]
+        self.flags += [f"-DF_CPU={self.build['f_cpu']}"]
         self.flags += [f"-D{define}" for define in self.build["defines"]]
         self.flags += [f"-I{path}" for path in (LIBRARY / "include", LIBRARY / "src", *ports)]
         self.flags += [f"-I{FIRMWARE / 'ports'}", f"-I{FIRMWARE / 'ports' / 'include'}"]

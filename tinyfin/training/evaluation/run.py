@@ -15,6 +15,7 @@ from tinyfin.config import Config, format_duration
 from tinyfin.data.seen import Seen
 from tinyfin.data.transactions import Transactions
 from tinyfin.errors import InputError
+from tinyfin.features.compiler import compile_program
 from tinyfin.progress import Stage, stage
 from tinyfin.training.evaluation.beside import family_facts, family_names, with_family
 from tinyfin.training.evaluation.figures import MAIN, part_figures
@@ -80,7 +81,8 @@ def _evaluate_run(
 ) -> Evaluated:  # fmt: skip
     config = _with(run.asked(), protocol, weeks, seeds, delays, families)
     begun = time.monotonic()
-    own = run.config().model.family  # what "auto" came to
+    learned = run.config()
+    own = learned.model.family  # what "auto" came to
     names = family_names(config.evaluate.families, own)
     others = [name for name in names if name != own]
     require_columns(config, paths, names, judged=True)
@@ -88,8 +90,8 @@ def _evaluate_run(
     require_space(run.path, paths)
     material = prepare(paths, config, skip_bad_rows=skip_bad_rows, note=note)
     asked, tx = config.evaluate, material.tx
-    program, seen = run.file("program.bin").read_bytes(), Seen.of(tx, config)
-    fields = check_fields(program, seen, run, str(run.path), note)
+    program = compile_program(learned.features, learned.schema, **learned.features.capacities)
+    fields = check_fields(program.payload, Seen.of(tx, config), run, str(run.path), note)
     parts = parts_of(tx, config, protocol=asked.protocol, weeks=asked.weeks, cold=cold)
     whole.total = len(parts) * (asked.seeds + len(asked.delays) + len(others))
     chain = _Chain(run, config, quantize, cold, note, whole)
