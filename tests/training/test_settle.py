@@ -81,6 +81,7 @@ risk = "learn"
 """)
     run = new_run(tmp_path, "run", load(tmp_path / "tinyfin.toml"))
     later = {"kind_risk": Risk(cuts=[7], values=[1, 2])}
+    run.write_json("run.json", {"data": {}})
     run.add_learned({"amt_over_learned": 1234}, later)
     assert (run.config().features.cuts, run.config().features.risks) == (
         {"amt_over_learned": 1234}, later,
