@@ -18,7 +18,7 @@ FOLDER = Path(__file__).parent / "fixtures"
 def test_the_same_bytes_as_ever() -> None:
     program = compile_program(FEATURES, SCHEMA, pending=2)
     data = build_pack(SCHEMA, program, lineage={"data": "none"}, security_counter=3)
-    assert data == (FOLDER / "features_format1.tfpack").read_bytes()
+    assert data == (FOLDER / "features_named_format1.tfpack").read_bytes()
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.tfpack")), ids=lambda path: path.name)
