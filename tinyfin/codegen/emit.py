@@ -28,8 +28,7 @@ _MAX_KEYS = 255
 _KEYS_DECLARED = ("extern const uint8_t tinyfin_trusted_keys[32 * TINYFIN_TRUSTED_KEYS];",)
 _DEVELOPMENT_ALONE = (
     "#if defined(TFIN_RELEASE)",
-    '#error "this pack is signed by the development key, which no release opens: sign the run\'s "'
-    ' "pack with tinyfin quantize RUN --key FILE"',
+    '#error "no release opens a pack of the development key: tinyfin quantize RUN --key FILE"',
     "#endif",
 )
 _NOTICE = "/* Written by `tinyfin codegen`; do not edit. */\n"
