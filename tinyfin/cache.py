@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import shutil
 import stat
@@ -61,6 +60,8 @@ def keep_newest(folder: Path, count: int, *, rest_s: float = REST_S) -> None:
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Held for as long as it takes to look at times and rename, by one process at a time."""
+    import fcntl
+
     with open_lock(folder / ".lock") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -3,13 +3,15 @@
 
 A claim is a lock (flock) on a hidden file next to the name. The kernel releases it when the process
 ends, however it ends, so a killed process blocks nobody.
+
+flock is imported where it is called: codegen writes files without a claim, and PlatformIO runs it
+on Windows, too.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
 import re
@@ -94,7 +96,7 @@ def _locked(given: str | Path, lock: Path, shared: bool, wait_s: float) -> TextI
     while True:
         file = open_lock(lock)
         try:
-            _flock(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX, given)
+            _flock(file, shared, given)
             if not _is_at(file, lock):
                 file.close()  # whoever held it has removed the file meanwhile
                 continue
@@ -117,10 +119,12 @@ def _locked(given: str | Path, lock: Path, shared: bool, wait_s: float) -> TextI
             raise
 
 
-def _flock(file: TextIO, kind: int, given: str | Path) -> None:
+def _flock(file: TextIO, shared: bool, given: str | Path) -> None:
     """Lock a file at once. Raises BlockingIOError when somebody else holds the lock."""
+    import fcntl
+
     try:
-        fcntl.flock(file, kind | fcntl.LOCK_NB)
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise
@@ -132,6 +136,8 @@ def _flock(file: TextIO, kind: int, given: str | Path) -> None:
 
 def _release(file: TextIO, lock: Path, shared: bool) -> None:
     """Unlock, and remove the file unless somebody shares it."""
+    import fcntl
+
     try:
         if shared:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -203,6 +203,7 @@ def test_it_needs_only_the_standard_library(tmp_path: Path) -> None:
     root = Path(__file__).parents[2]
     code = (
         f"import sys; sys.path.insert(0, {str(root)!r})\n"
+        "sys.modules['fcntl'] = sys.modules['termios'] = None  # as on Windows\n"
         "from tinyfin.codegen.emit import emit\n"
         f"from pathlib import Path\nemit(Path({str(pack)!r}), {str(tmp_path / 'out')!r})\n"
     )

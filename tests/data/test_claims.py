@@ -272,7 +272,7 @@ def test_a_file_system_without_locks_is_named_and_used(
     def unknown(descriptor: int, kind: int) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
-    monkeypatch.setattr(claims.fcntl, "flock", unknown)
+    monkeypatch.setattr("fcntl.flock", unknown)
     with pytest.warns(UserWarning, match=r"run: this file system has no locks"), (
         files.folder(tmp_path / "run")
     ) as made:

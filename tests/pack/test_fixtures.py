@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Packs written once: they must be made again byte for byte, and be loaded for ever."""
+"""Packs written once: what is written today must be made again byte for byte, and every pack that
+was ever written must be loaded."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def test_a_byte_that_differs_from_tflm_is_refused(
     def lying(
         network: object, path: Path, rows: np.ndarray, native: object, *interpreter: object
     ) -> object:
-        return honest(network, path, rows, lambda x: native(x) ^ np.int8(1), *interpreter)  # type: ignore
+        return honest(network, path, rows, lambda x: native(x) ^ np.int8(1), *interpreter)  # type: ignore[operator, arg-type]
 
     monkeypatch.setattr(room, "compare_with_oracle", lying)
     with pytest.raises(MismatchError, match="differ from TFLM"):

@@ -16,6 +16,7 @@ from tinyfin.hil.rigs.ports import lease_names
 from tinyfin.hil.rigs.reach import reach
 from tinyfin.hil.rigs.rigfile import Rig, TargetSpec, select
 from tinyfin.hil.runs.target import hello_facts
+from tinyfin.progress import say
 from tinyfin.wire.client import Client
 from tinyfin.wire.refusals import refused_pack
 
@@ -88,7 +89,10 @@ def reached(
             yield found.client
         return
     (spec,) = select(rig, (name,)).values()
-    with Lease(lease_names(spec), f"tinyfin hil playback on {name}", wait_s=rig.deadlines.lease_s):
+    lease = Lease(
+        lease_names(spec), f"tinyfin hil playback on {name}", wait_s=rig.deadlines.lease_s, note=say
+    )
+    with lease:
         yield from _of_rig(rig, name, spec, run, keys)
 
 

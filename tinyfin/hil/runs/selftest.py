@@ -30,7 +30,7 @@ def self_test(client: Client, pack: bytes, keys: Sequence[bytes], name: str) -> 
     twin = Twin(pack, keys=keys)
     facts: dict[str, Any] = {"left_out": []}
     if not client.hello.capabilities & Capability.STATE:
-        facts["left_out"] += ["cold state, network alone, state image, stack (a release)"]
+        facts["left_out"].append("cold state, network alone, state image, stack (a release)")
         facts["stats"] = client.stats()
         return facts
     client.reset_state()
