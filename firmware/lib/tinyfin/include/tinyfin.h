@@ -276,7 +276,7 @@ typedef struct tfin_stats {
 /* --------------------------------------------------------------------------------------- opening and trust */
 
 /* Called during long passes: feed the watchdog here. The pack's hash calls it at least every 4096 bytes, the golden vectors before each, the
- * digest of a state at least every 4096. The longest stretch without it is the signature check, one call into Monocypher: 1 to 17 million instructions by
+ * digest of a state at least every 4096. The longest stretch without it is the signature check, one call into Monocypher: 2 to 20 million instructions by
  * core (docs/benchmarks.md); progress is called right before and right after that. It must not call the engine. */
 typedef void tfin_progress(void *context);
 
