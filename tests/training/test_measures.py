@@ -92,6 +92,8 @@ def test_a_drawn_group_counts_as_often_as_it_was_drawn(
         copies = [(s, f, 1) for (s, f, _), g in zip(rows, group, strict=True)
                   for _ in range(int(times[g]))]
         exact = exact_ap(copies)
+        if all(f for _, f, _ in copies):
+            exact = None  # frauds alone have no precision
         assert math.isnan(value) if exact is None else value == pytest.approx(float(exact))
 
 

@@ -24,7 +24,7 @@ from tinyfin.data.events import told_of
 from tinyfin.data.readers import read
 from tinyfin.pack.container import parse_pack
 from tinyfin.quantize.quantize import quantize
-from tinyfin.training.evaluation.wording import without_notices
+from tinyfin.training.evaluation.wording import warnings
 from tinyfin.training.notices import FAR_S, KnownLabels, newest_label_ages
 from tinyfin.training.run import open_run
 from tinyfin.training.train import train
@@ -266,8 +266,8 @@ def test_an_evaluation_names_parts_whose_test_lacked_notices() -> None:
     fed = {"as_trained": 900, "missing": 0, "other": 0, "unused": 0}
     parts = [{"name": "a", "notices": fed}, {"name": "b", "notices": {**fed, "missing": 100}}]
     few = {"name": "c", "notices": {**fed, "missing": 9}}
-    assert without_notices({"parts": [parts[0], few]}) == []
-    (text,) = without_notices({"parts": parts})
+    assert warnings({"parts": [parts[0], few]}) == []
+    (text,) = warnings({"parts": parts})
     assert text.startswith("part b: 100 of 1,000 test transactions had no notices")
 
 

@@ -139,12 +139,13 @@ def _delays(text: str | None) -> list[int] | None:
 
 def table_text(facts: Mapping[str, Any]) -> str:
     """The means of all scorers, for people."""
+    from tinyfin.pages.blocks import fixed, spread
     from tinyfin.pages.scorers import population_name
     from tinyfin.pages.thresholds import threshold_cells
     from tinyfin.training.evaluation.beside import family_text
-    from tinyfin.training.evaluation.wording import without_notices
+    from tinyfin.training.evaluation.wording import warnings
 
-    lines = [f"WARNING: {text}" for text in without_notices(facts)]
+    lines = [f"WARNING: {text}" for text in warnings(facts)]
     for state, means in (("", facts["means"]), ("COLD: ", facts["cold"])):
         for population, scorers in means.items():
             parts = next(iter(scorers.values()))["parts"]
@@ -157,12 +158,12 @@ def table_text(facts: Mapping[str, Any]) -> str:
                     "average_precision"
                 )
                 inside = state == "" and span is not None
-                between = f"{span[0]:.3f} - {span[1]:.3f}" if inside and span else " " * 13
+                between = spread(*span) if inside and span else ""
                 lines.append(
-                    f"  {name:<21}  {_figure(m['average_precision'])}  {between}  "
-                    f"{_figure(m['worst_part'])}  {_figure(m['roc_auc'], 4)}   "
-                    f"{_figure(m['recall_at_0.1%'])}   "
-                    f"{_figure(m['recall_at_1%'])}  {_figure(m.get('calibration_error'), 4)}"
+                    f"  {name:<21}  {fixed(m['average_precision']):<5}  {between:<14} "
+                    f"{fixed(m['worst_part']):<5}  {fixed(m['roc_auc'], 4):<6}   "
+                    f"{fixed(m['recall_at_0.1%']):<5}   {fixed(m['recall_at_1%']):<5}  "
+                    f"{fixed(m.get('calibration_error'), 4)}"
                 )
     cells = threshold_cells(facts["pooled"]["thresholds"])
     names, *columns = zip(*cells, strict=True) if cells else [()]
@@ -170,10 +171,10 @@ def table_text(facts: Mapping[str, Any]) -> str:
         shown = ", ".join(f"{name} {x}" for name, x in zip(names[1:], found, strict=True))
         lines.append(f"{head}: {shown}")
     for population, loss in facts["int8_loss"].items():
-        spread = facts["seeds"][population]
+        seeds = facts["seeds"][population]
         lines.append(
-            f"{population_name(population)}: int8 loses {loss:z.4f} AP against float; over seeds "
-            f"{spread['lowest']:.3f} - {spread['highest']:.3f}"
+            f"{population_name(population)}: int8 loses {fixed(loss, 4)} AP against float; "
+            f"over seeds {spread(seeds['lowest'], seeds['highest'])}"
         )
     if facts["families"]:
         lines.append(family_text(facts))
@@ -185,7 +186,3 @@ def table_text(facts: Mapping[str, Any]) -> str:
 
 def _found(value: float | None) -> str:
     return "no figure of this evaluation" if value is None else f"{value:.4f}"
-
-
-def _figure(value: float | None, decimals: int = 3) -> str:
-    return "  -  " if value is None or value != value else f"{value:.{decimals}f}"

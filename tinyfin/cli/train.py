@@ -19,6 +19,7 @@ __all__ = ["command", "decision_lines", "table_text"]
 
 def table_text(metrics: dict[str, Any]) -> str:
     """Models and rules of a ``metrics.json`` as a table for people."""
+    from tinyfin.pages.blocks import fixed
     from tinyfin.pages.scorers import population_name
 
     lines = []
@@ -33,16 +34,22 @@ def table_text(metrics: dict[str, Any]) -> str:
                 "a genuine one nothing can be scored"
             )
             continue
+        if not first["frauds"]:
+            lines.append(
+                f"{population_name(population)}: none of the {first['rows']} test rows is a known "
+                "fraud; without one nothing can be scored"
+            )
+            continue
         lines.append(
             f"{population_name(population)}: {first['rows']} test rows, {first['frauds']} frauds"
         )
         lines.append("  scorer                 AP     recall at 0.1%  1%     ECE     Brier skill")
         for name, m in sorted(scorers.items(), key=lambda row: not row[0].startswith("model")):
             ece = m.get("calibration_error")
-            extra = "" if ece is None else f"{ece:.4f}  {m['brier_skill']:.3f}"
+            extra = "" if ece is None else f"{fixed(ece, 4)}  {fixed(m['brier_skill'])}"
             lines.append(
-                f"  {name:<21}  {_figure(m['average_precision'])}  "
-                f"{_figure(m['recall_at_0.1%'])}           {_figure(m['recall_at_1%'])}  {extra}"
+                f"  {name:<21}  {fixed(m['average_precision']):<5}  "
+                f"{fixed(m['recall_at_0.1%']):<5}           {fixed(m['recall_at_1%']):<5}  {extra}"
             )
     if "decision" in metrics:
         lines += decision_lines(metrics["decision"])
@@ -65,10 +72,6 @@ def decision_lines(decision: Mapping[str, Any]) -> list[str]:
             f"alerted; {shares} (95 % intervals draw {decision['drawn']} anew)"
         )
     return [*lines, *promise_lines(decision["promise"])]
-
-
-def _figure(value: float | None) -> str:
-    return "  -  " if value is None or value != value else f"{value:.3f}"
 
 
 @click.command()

@@ -68,7 +68,14 @@ def fixed(value: Any, decimals: int = 3) -> str:
     """A number with so many decimals; - if there is none."""
     if not _is_number(value):
         return "-"
-    return f"{value:,.{decimals}f}"
+    return f"{value:z,.{decimals}f}"
+
+
+def spread(low: Any, high: Any, decimals: int = 3) -> str:
+    """From a low to a high number with so many decimals; - if there are none."""
+    if not _is_number(low) or not _is_number(high):
+        return "-"
+    return f"{fixed(low, decimals)} to {fixed(high, decimals)}"
 
 
 def percent(value: Any) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from tinyfin.pages.blocks import fixed, spread
 from tinyfin.pages.svg import Axis, Canvas, Mark, count_text, figure_text, power_text
 
 __all__ = [
@@ -113,7 +114,7 @@ def precision_recall(
     curves: Mapping[str, Mapping[str, Any]], styles: Mapping[str, int]
 ) -> Markup:
     """Precision over recall, one line per scorer; ``styles`` numbers them as the legend does."""
-    told = ", ".join(f"{n} {c['average_precision']:.3f}" for n, c in curves.items())
+    told = ", ".join(f"{n} {fixed(c['average_precision'])}" for n, c in curves.items())
     canvas = Canvas(
         "precision-recall", "Precision and recall", f"Average precision: {told}.", 370
     )
@@ -214,7 +215,7 @@ def whiskers(
     ident: str, title: str, rows: Sequence[tuple[str, float, float, float]], x_label: str
 ) -> Markup:
     """One row per name: a value and the interval around it, the name above."""
-    told = ", ".join(f"{n} {v:.3f} ({a:.3f} to {b:.3f})" for n, v, a, b in rows)
+    told = ", ".join(f"{n} {fixed(v)} ({spread(a, b)})" for n, v, a, b in rows)
     canvas = Canvas(ident, title, f"{title}: {told}.", 34.0 * len(rows) + 64)
     left = max([160.0, *(7.5 * len(name) + 14 for name, *_ in rows)])
     high = max((max(v, b) for _, v, _, b in rows if math.isfinite(b)), default=1.0)
@@ -229,7 +230,8 @@ def whiskers(
         style = "c1" if i == 0 else "c6"
         if math.isfinite(low) and math.isfinite(top):
             canvas.line(x(low), y, x(top), y, f"line {style}")
-        canvas.circle(x(value), y, 5, f"{'dot c1' if i == 0 else 'ring c6'}")
+        if math.isfinite(value):
+            canvas.circle(x(value), y, 5, f"{'dot c1' if i == 0 else 'ring c6'}")
     canvas.text((left + _RIGHT) / 2, bottom + 40, x_label, "middle", "label")
     return canvas.done()
 

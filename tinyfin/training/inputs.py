@@ -23,11 +23,11 @@ from tinyfin.pack.maps import map_inputs
 from tinyfin.training.families import codes_to_float, family
 from tinyfin.training.material import compute_features
 from tinyfin.training.run import RunFolder, open_run
-from tinyfin.training.split import MIN_FRAUDS, known_labels, told_and_clean
+from tinyfin.training.split import MIN_FRAUDS, SLICES, known_labels, told_and_clean
 
 __all__ = ["PARTS", "NetworkInputs", "Parting", "network_inputs"]
 
-PARTS = ("fit", "validation", "calibration", "test")
+PARTS = SLICES
 """What a row is for, by index; -1 is none of them: not labelled in time, or outside of the run."""
 
 

@@ -4,9 +4,10 @@
 A model that goes live at ``until`` knows the labels that had arrived by then and no others. So the
 rows to learn from are those before ``until`` whose label was known at ``until``; younger ones are
 immature and refused. So are rows too young for the slower kind of label: among them the prompt kind
-would stand alone. What comes after ``until`` is the test. What is learned from is parted again, in
-order of time: the fit, the validation that tells when to stop, and the calibration, on which the
-table of probabilities and the thresholds are set and nothing else.
+would stand alone. How long the slower kind takes is estimated from the labels known by ``until``
+(:mod:`tinyfin.training.delays`). What comes after ``until`` is the test. What is learned from is
+parted again, in order of time: the fit, the validation that tells when to stop, and the
+calibration, on which the table of probabilities and the thresholds are set and nothing else.
 
 Families that learn without labels use every row before ``until`` that was not known to be fraud by
 then: a label that came later counts as no label.
@@ -14,6 +15,7 @@ then: a label that came later counts as no label.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,12 +24,16 @@ import numpy.typing as npt
 
 from tinyfin.data.transactions import Transactions, format_time
 from tinyfin.errors import DataError
+from tinyfin.training.delays import reported_until_s, slower_s
 
-__all__ = ["MIN_FRAUDS", "Split", "known_labels", "split_by_time", "told_and_clean"]
+__all__ = [
+    "MIN_FRAUDS", "SLICES", "Split", "known_labels", "split_by_time", "told_and_clean",
+    "unreported",
+]  # fmt: skip
 
 MIN_FRAUDS = 5
 """Fewer in the fit or in the calibration are refused."""
-_MATURE = 0.9
+SLICES = ("fit", "validation", "calibration", "test")
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,13 @@ class Split:
     slower kind are still to come."""
     too_recent: int = 0
     """Of ``immature`` those with a known label; labels of their age are of one kind alone."""
+    horizon_s: int = 0
+    """Seconds until nine of ten labels of the slower kind are known."""
+    test_young_s: int | None = None
+    """First second of the test rows whose frauds were, it seems, not yet reported when the data was
+    written; None where nothing speaks for it."""
+    test_too_recent: int = 0
+    """Test rows from there on."""
 
     def summary(self, label: npt.NDArray[np.int8]) -> dict[str, Any]:
         """Sizes, frauds and bounds, for reports."""
@@ -72,12 +85,31 @@ class Split:
             "warmup_rows": self.warmup,
             "immature_refused": self.immature,
             "too_recent": self.too_recent,
+            "label_horizon_days": self.horizon_s / 86_400,
+            "test_labels_until": format_time(self.test_young_s or self.test_until_s),
+            "test_too_recent": self.test_too_recent,
             "unlabelled": self.unlabelled,
         }
-        for name in ("fit", "validation", "calibration", "test"):
+        for name in SLICES:
             rows = getattr(self, name)
             out[name] = {"rows": len(rows), "frauds": int(np.count_nonzero(label[rows] == 1))}
         return out
+
+
+def unreported(summary: Mapping[str, Any]) -> str | None:
+    """What to say of a split's ``summary`` whose last test rows lack fraud reports; None of others.
+    """
+    rows = summary.get("test_too_recent", 0)
+    if not rows:
+        return None
+    since = summary["test_labels_until"]
+    end = "" if rows == summary["test"]["rows"] else f', or set test_until = "{since}"'
+    return (
+        f"{rows} of {summary['test']['rows']} test rows, those from {since} on, are too recent for "
+        f"fraud reports: 9 of 10 labels are known within {summary['label_horizon_days']:.3g} days, "
+        "and the data ends before that; frauds not yet reported count as genuine there, so the "
+        f"figures are wrong; give data written later, or an earlier until{end}"
+    )
 
 
 def split_by_time(
@@ -112,13 +144,14 @@ def split_by_time(
     before = (t >= start) & (t < until_s)
     labelled = tx.label >= 0
     told, clean = told_and_clean(tx, start, until_s)
-    young_s = until_s - _slower(tx, told, (until_s - start) // 2) + 1
+    horizon_s = slower_s(tx, told, until_s)
+    young_s = until_s - horizon_s + 1
     too_recent = int(np.count_nonzero(told & (t >= young_s)))
     told &= t < young_s
     immature = int(np.count_nonzero(before & labelled & ~told))
     usable = _by_time(np.flatnonzero(told), t)
     if supervised:
-        _require(tx, usable, "to learn from", start, until_s, immature)
+        _require(tx, usable, "to learn from", start, until_s, immature, horizon_s)
     stop, cut = _moments(t[usable], shares, tx.label[usable] == 1)
     calibration = usable[t[usable] >= cut]
     if not supervised:
@@ -129,19 +162,23 @@ def split_by_time(
     at = t[usable]
     fit = usable[at < stop]
     if supervised:
-        _require(tx, fit, "to fit on", start, stop, immature)
-        _require(tx, calibration, "to calibrate on", cut, until_s, immature)
+        _require(tx, fit, "to fit on", start, stop, immature, horizon_s)
+        _require(tx, calibration, "to calibrate on", cut, until_s, immature, horizon_s)
     elif not len(fit) or not len(calibration):
         raise DataError(
             f"{len(usable)} clean transactions since {format_time(start)} cannot be parted into "
             "rows to fit on and rows to calibrate on; give more data"
         )
     after = (t >= until_s) & (t < end)
+    test = _by_time(np.flatnonzero(after & labelled), t)
+    learned = usable if supervised else calibration
+    test_young_s = reported_until_s(tx, test, horizon_s, float(np.mean(tx.label[learned] == 1)))
+    test_too_recent = 0 if test_young_s is None else np.count_nonzero(t[test] >= test_young_s)
     return Split(
         fit=fit,
         validation=usable[(at >= stop) & (at < cut)],
         calibration=calibration,
-        test=_by_time(np.flatnonzero(after & labelled), t),
+        test=test,
         since_s=start,
         validation_s=stop,
         calibration_s=cut,
@@ -152,6 +189,9 @@ def split_by_time(
         warmup=int(np.count_nonzero(t < start)),
         young_s=young_s,
         too_recent=too_recent,
+        horizon_s=horizon_s,
+        test_young_s=test_young_s,
+        test_too_recent=int(test_too_recent),
     )
 
 
@@ -175,15 +215,6 @@ def _moments(
         cut = min(cut, int(t[fraud][-MIN_FRAUDS]))
         stop = min(stop, cut)
     return stop, cut
-
-
-def _slower(tx: Transactions, told: npt.NDArray[np.bool_], most: int) -> int:
-    """Seconds until nine of ten labels of the slower kind are known, as far as they are; never more
-    than ``most``."""
-    delay = tx.label_known_s.astype(np.int64) - tx.t_mono_s.astype(np.int64)
-    kinds = [delay[told & (tx.label == kind)] for kind in (0, 1)]
-    found = [int(np.quantile(d, _MATURE, method="lower")) for d in kinds if len(d)]
-    return min(max(found, default=0), most)
 
 
 def told_and_clean(
@@ -211,14 +242,16 @@ def _by_time(rows: npt.NDArray[np.int64], t: npt.NDArray[np.int64]) -> npt.NDArr
 
 
 def _require(
-    tx: Transactions, rows: npt.NDArray[np.int64], what: str, start: int, end: int, immature: int
-) -> None:
+    tx: Transactions, rows: npt.NDArray[np.int64], what: str, start: int, end: int, immature: int,
+    horizon_s: int,
+) -> None:  # fmt: skip
     frauds = int(np.count_nonzero(tx.label[rows] == 1))
     if frauds >= MIN_FRAUDS and frauds < len(rows):
         return
     raise DataError(
         f"from {format_time(start)} to {format_time(end)} there are {len(rows)} transactions "
         f"{what}, {frauds} of them fraud ({immature} left out: their label was not known yet, "
-        f"or they are too recent for fraud reports); at least {MIN_FRAUDS} frauds and one genuine "
+        "or they are too recent for fraud reports, of which 9 of 10 come within "
+        f"{horizon_s / 86_400:.3g} days); at least {MIN_FRAUDS} frauds and one genuine "
         "are needed; give more data, an earlier since or a later until"
     )

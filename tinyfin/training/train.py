@@ -22,7 +22,7 @@ from tinyfin.training.needs import require_columns, require_packages, require_sp
 from tinyfin.training.rows import thinned_text
 from tinyfin.training.run import RunFolder, making_run
 from tinyfin.training.settle import settle
-from tinyfin.training.split import Split, known_labels
+from tinyfin.training.split import SLICES, Split, known_labels, unreported
 from tinyfin.training.table import draw_run, table_of
 
 __all__ = ["Begun", "begin", "finish", "left_out", "part", "train"]
@@ -103,10 +103,16 @@ def part(
     give_back()
     summary = split.summary(known_labels(material.tx, split.until_s))
     note(
-        f"split: fit {summary['fit']}, validation {summary['validation']}, calibration "
-        f"{summary['calibration']}, test {summary['test']}; {left_out(summary)}"
+        "split: " + ", ".join(f"{name} {_size(summary[name])}" for name in SLICES)
+        + f"; {left_out(summary)}"
     )
+    if late := unreported(summary):
+        note(f"WARNING: {late}")
     return config, split
+
+
+def _size(part: Mapping[str, int]) -> str:
+    return f"{part['rows']} rows ({part['frauds']} frauds)"
 
 
 def left_out(summary: Mapping[str, Any]) -> str:
@@ -114,8 +120,9 @@ def left_out(summary: Mapping[str, Any]) -> str:
     late = summary["immature_refused"] - summary["too_recent"]
     return (
         f"left out: {late} rows whose label was not known by {summary['until']}, "
-        f"{summary['too_recent']} rows too recent for fraud reports, {summary['unlabelled']} rows "
-        "without a label"
+        f"{summary['too_recent']} rows too recent for fraud reports (9 of 10 labels are known "
+        f"within {summary['label_horizon_days']:.3g} days), {summary['unlabelled']} rows without a "
+        "label"
     )
 
 

@@ -62,13 +62,16 @@ def replicated_ap(
     drawn: Drawn,
     weight: npt.NDArray[np.float64] | None = None,
 ) -> npt.NDArray[np.float64]:
-    """Average precision under each draw, float64[replicates]; NaN where no fraud was drawn.
+    """Average precision under each draw, float64[replicates]; NaN where no fraud or
+    nothing else was drawn.
 
     ``group``: index of each row's group, a column of ``drawn``. ``weight``: of the rows.
     """
     out = np.full(len(drawn), np.nan)
     if not np.any(fraud):
         return out
+    weighed = None if weight is None else weight[~fraud]
+    genuine = np.bincount(group[~fraud], weighed, minlength=drawn.shape[1])
     # what scores below every fraud changes nothing
     kept = np.flatnonzero(score >= np.min(score[fraud]))
     order = kept[np.argsort(-score[kept].astype(np.float64), kind="stable")]
@@ -83,7 +86,7 @@ def replicated_ap(
         with np.errstate(divide="ignore", invalid="ignore"):
             precision = np.where(all_ > 0, tp / all_, 0.0)
             out[start : start + _BLOCK] = np.sum(gain * precision, axis=1) / tp[:, -1]
-    return out
+    return np.where(drawn @ genuine > 0, out, np.nan)
 
 
 def interval(values: npt.NDArray[np.float64], share: float = 0.95) -> tuple[float, float]:

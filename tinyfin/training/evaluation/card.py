@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tinyfin.pages.blocks import fixed, spread
 from tinyfin.pages.scorers import population_name
 from tinyfin.pages.thresholds import interval_words, threshold_cells
 from tinyfin.training.cautious import promise_lines
@@ -18,7 +19,7 @@ from tinyfin.training.evaluation.wording import (
     delay_words,
     drawn,
     limits,
-    without_notices,
+    warnings,
 )
 from tinyfin.training.rows import thinned_text
 from tinyfin.training.run import RunFolder
@@ -89,7 +90,9 @@ def model_card(facts: Mapping[str, Any], run: RunFolder) -> str:
         f"{facts['quality']['frauds']:,} frauds. The last part learned from "
         f"{split['fit']['rows']:,} rows with {split['fit']['frauds']:,} frauds, validated on "
         f"{split['validation']['rows']:,}, calibrated on {split['calibration']['rows']:,}; "
-        f"{split['immature_refused']:,} rows were refused because their label came later.",
+        f"{split['immature_refused'] - split['too_recent']:,} rows were left out because their "
+        f"label was not known in time, {split['too_recent']:,} because they were too recent for "
+        "fraud reports.",
         *(f"In the run itself {thinned_text(row)}." for row in own.get("thinned", ())), "",
         "## Metrics", "", _protocol(facts), "",
     ]  # fmt: skip
@@ -134,11 +137,11 @@ def _table(facts: Mapping[str, Any], population: str, scorers: Mapping[str, Any]
     spans = facts["intervals"].get(population, {})
     for name, m in ranked(scorers):
         span = (spans.get(name) or {}).get("average_precision")
-        between = f"{span[0]:.3f} to {span[1]:.3f}" if span else ""
+        between = spread(*span) if span else ""
         lines.append(
-            f"| {name} | {m['average_precision']:.3f} | {between} | {_n(m['roc_auc'])} | "
-            f"{_n(m['recall_at_0.1%'])} | {_n(m['recall_at_1%'])} | "
-            f"{_n(m['alerts']['value_detected'])} | {_n(m['alerts']['savings'])} |"
+            f"| {name} | {fixed(m['average_precision'])} | {between} | {fixed(m['roc_auc'])} | "
+            f"{fixed(m['recall_at_0.1%'])} | {fixed(m['recall_at_1%'])} | "
+            f"{fixed(m['alerts']['value_detected'])} | {fixed(m['alerts']['savings'])} |"
         )
     return lines
 
@@ -160,16 +163,17 @@ def _trust(facts: Mapping[str, Any]) -> list[str]:
     out = []
     for population, scorers in (facts["means"] or facts["cold"]).items():
         m = scorers[MAIN]
-        spread = facts["seeds"][population]
+        seeds = facts["seeds"][population]
         text = (
-            f"{population_name(population)}: int8 loses {facts['int8_loss'][population]:z.4f} AP "
-            f"against float; over seeds {spread['lowest']:.3f} to {spread['highest']:.3f}"
+            f"{population_name(population)}: int8 loses "
+            f"{fixed(facts['int8_loss'][population], 4)} AP against float; "
+            f"over seeds {spread(seeds['lowest'], seeds['highest'])}"
         )
         if "calibration_error" in m and facts["prevalence"] is None:
             above = facts["pooled"]["expected_and_observed"][population]["above_threshold"]
             text += (
-                f"; calibration error {m['calibration_error']:.4f}, Brier skill "
-                f"{m['brier_skill']:.3f}; above the alert threshold {above['expected']:.0f} "
+                f"; calibration error {fixed(m['calibration_error'], 4)}, Brier skill "
+                f"{fixed(m['brier_skill'])}; above the alert threshold {above['expected']:.0f} "
                 f"frauds expected ({above['low']:.0f} to {above['high']:.0f}; were rows "
                 f"independent {above['independent_low']:.0f} to "
                 f"{above['independent_high']:.0f}), {above['observed']} observed"
@@ -180,15 +184,11 @@ def _trust(facts: Mapping[str, Any]) -> list[str]:
 
 def _behind(facts: Mapping[str, Any]) -> list[str]:
     rows = [s for s in facts["pooled"]["slices"] if s["behind"]]
-    beaten = [*beaten_by(facts), *without_notices(facts)]
+    beaten = [*beaten_by(facts), *warnings(facts)]
     if not rows and not beaten:
         return ["No slice with enough frauds to tell falls behind."]
     return _items([
         *(f"{text}." for text in beaten),
-        *(f"{s['kind']}: {s['slice']} ({', '.join(s['behind'])}; recall {_n(s['recall'])} of "
+        *(f"{s['kind']}: {s['slice']} ({', '.join(s['behind'])}; recall {fixed(s['recall'])} of "
         f"{s['frauds']} frauds, {s['expected']:.0f} expected)" for s in rows),
     ])  # fmt: skip
-
-
-def _n(value: Any) -> str:
-    return "-" if value is None or value != value else f"{value:.3f}"

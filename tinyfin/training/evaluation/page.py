@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinyfin import files
-from tinyfin.pages.blocks import fixed, number, percent
+from tinyfin.pages.blocks import fixed, number, percent, spread
 from tinyfin.pages.render import Verdict, page
 from tinyfin.training.evaluation.curves import curves, score_histogram
 from tinyfin.training.evaluation.figures import MAIN
 from tinyfin.training.evaluation.sections import sections_of, spoken
-from tinyfin.training.evaluation.wording import beaten_by, delay_words, drawn, without_notices
+from tinyfin.training.evaluation.wording import beaten_by, delay_words, drawn, warnings
 
 if TYPE_CHECKING:
     from tinyfin.training.evaluation.run import Evaluated
@@ -97,7 +97,7 @@ def _verdict(facts: Mapping[str, Any]) -> Verdict:
     if behind:
         names = ", ".join(f"{s['kind']} {s['slice']}" for s in behind)
         lines.append(f"Falls behind: {names}.")
-    told = [*beaten_by(facts), *without_notices(facts)]
+    told = [*beaten_by(facts), *warnings(facts)]
     lines += [f"{text[0].upper()}{text[1:]}." for text in told]
     if facts["state"] == "COLD":
         lines.append("COLD: the state had not seen enough; these are not the figures of a terminal "
@@ -117,10 +117,10 @@ def _headline(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     cold = " (COLD)" if facts["state"] == "COLD" else ""
     rows = [(f"average precision{cold}", fixed(m["average_precision"]))]
     if span:
-        rows.append((f"95 % interval, by {drawn(facts)[:-1]}", f"{span[0]:.3f} to {span[1]:.3f}"))
+        rows.append((f"95 % interval, by {drawn(facts)[:-1]}", spread(*span)))
     rows += [
         ("recall at 0.1 % false positives", percent(m["recall_at_0.1%"])),
-        ("int8 loses", f"{facts['int8_loss'][population]:z.4f}"),
+        ("int8 loses", fixed(facts['int8_loss'][population], 4)),
     ]
     if "calibration_error" in m and facts["prevalence"] is None:
         rows.append(("calibration error", fixed(m["calibration_error"], 4)))

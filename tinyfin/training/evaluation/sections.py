@@ -8,7 +8,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tinyfin.pages import figures
-from tinyfin.pages.blocks import Block, code, count, figure, fixed, number, percent, table, text
+from tinyfin.pages.blocks import (
+    Block,
+    code,
+    count,
+    figure,
+    fixed,
+    number,
+    percent,
+    spread,
+    table,
+    text,
+)
 from tinyfin.pages.render import Section
 from tinyfin.pages.scorers import POPULATIONS, population_name, scorer_name
 from tinyfin.pages.thresholds import interval_words, threshold_table
@@ -55,6 +66,8 @@ def sections_of(facts: Facts, drawn: Facts, made: Sequence[tuple[str, str]]) -> 
 
 def _card(facts: Facts, made: Sequence[tuple[str, str]]) -> list[Block]:
     split = facts["parts"][-1]["split"]
+    recent = split["too_recent"]
+    late = split["immature_refused"] - recent
     model = facts["parts"][-1]["model"]
     return [
         table("What it is for, and what not", ["", ""], [
@@ -67,7 +80,8 @@ def _card(facts: Facts, made: Sequence[tuple[str, str]]) -> list[Block]:
             ["learned from (last part)", _rows(split["fit"])],
             ["validated on", _rows(split["validation"])],
             ["calibrated on, thresholds set on", _rows(split["calibration"])],
-            ["refused: label came later", count(split["immature_refused"])],
+            ["left out: label not known in time", count(late)],
+            ["left out: too recent for fraud reports", count(recent)],
             *[[name, value] for name, value in made],
         ]),
         code([
@@ -96,12 +110,12 @@ def _figures(facts: Facts) -> list[Block]:
         f"score of each day the share with a fraud that day. Intervals draw {drawn_anew(facts)} "
         "anew, the same for all scorers, so a lead is a paired comparison."
     ))
-    for population, spread in facts["seeds"].items():
-        values = ", ".join(f"{s}: {v:.3f}" for s, v in spread["average_precision"].items())
+    for population, seeds in facts["seeds"].items():
+        values = ", ".join(f"{s}: {fixed(v)}" for s, v in seeds["average_precision"].items())
         out.append(text(
             f"Seeds, {spoken(population)}: {values}; standard deviation "
-            f"{fixed(spread['standard_deviation'], 4)}. Float against int8: "
-            f"{facts['int8_loss'][population]:z.4f} AP lost."
+            f"{fixed(seeds['standard_deviation'], 4)}. Float against int8: "
+            f"{fixed(facts['int8_loss'][population], 4)} AP lost."
         ))
     return out
 
@@ -141,11 +155,13 @@ def _tables(name: str, scorers: Facts, spans: Facts) -> list[Block]:
 
 
 def _span(span: Sequence[float] | None) -> str:
-    return "" if not span else f"{span[0]:.3f} to {span[1]:.3f}"
+    return "" if not span else spread(span[0], span[1])
 
 
 def _lead(name: str, span: Sequence[float] | None) -> str:
-    return "" if name == MAIN or not span else f"{span[0]:+.3f} to {span[1]:+.3f}"
+    if name == MAIN or not span:
+        return ""
+    return f"{span[0]:+.3f} to {span[1]:+.3f}" if math.isfinite(span[0]) else "-"
 
 
 def _card_precision(m: Facts) -> str:

@@ -8,8 +8,9 @@ from typing import Any
 
 from tinyfin.pages.scorers import population_name
 from tinyfin.training.notices import FEW
+from tinyfin.training.split import unreported
 
-__all__ = ["beaten_by", "delay_words", "drawn", "limits", "without_notices"]
+__all__ = ["beaten_by", "delay_words", "drawn", "limits", "warnings"]
 
 _SIMPLE = ("amount", "rate", "rule_a", "rule_b", "amount_over_card_mean")
 
@@ -37,10 +38,13 @@ def limits(facts: Mapping[str, Any], these: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(text.format(drawn=drawn(facts)) for text in these)
 
 
-def without_notices(facts: Mapping[str, Any]) -> list[str]:
-    """Parts whose test rows lacked the notices that their model was calibrated with."""
+def warnings(facts: Mapping[str, Any]) -> list[str]:
+    """Parts whose test rows lacked the notices that their model was calibrated with, or the fraud
+    reports that were still to come when the data was written."""
     out = []
     for part in facts["parts"]:
+        if late := unreported(part.get("split", {})):
+            out.append(f"part {part['name']}: {late}")
         counts = part["notices"]
         if counts["missing"] > FEW * sum(counts.values()):
             out.append(
