@@ -84,6 +84,10 @@ SPELLINGS: dict[str, Callable[[str], str]] = {
     "track 2": lambda n: f";{n}=27121010000012300000?",
     "a user's number before it": lambda n: f"7 {grouped(' ')(n)}",
     "an expiry date behind it": lambda n: f"{n} 12/27",
+    "an expiry date glued on": lambda n: f"{n}1227",
+    "a year first glued on": lambda n: f"{n}2712",
+    "blanks of an address": grouped("%20"),
+    "dashes of an address": grouped("%2d"),
 }
 
 

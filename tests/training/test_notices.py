@@ -283,10 +283,20 @@ def test_columns_are_carried_on_when_asked_for(
     result, _ = asked("score", run.path, small["data"], "--out", out, "--with", "all")
     table = pq.read_table(out) if form == "parquet" else pacsv.read_csv(out)
     tx = read([small["data"]], run.config())
+    fields = [f.name for f in tx.schema.fields if f.unit != "token" and not f.ram_only]
+    assert {"amount_minor", "entry_mode", "mcc"} <= set(fields)
     assert table.column_names == [
-        "input_row", "terminal", "id", "time", "score", "score_q32", "raw", "action", "reasons",
-        "reason_ids", "flags", "flag_bits", "notices", "label", "model_id", "pack_id",
+        "input_row", "terminal", "id", "time", *fields, "score", "score_q32", "raw", "action",
+        "reasons", "reason_ids", "flags", "flag_bits", "notices", "label", "model_id", "pack_id",
     ]  # fmt: skip
+    for name in fields:
+        expected = [int(x) if there else None
+                    for x, there in zip(tx.column(name), tx.has(name), strict=True)]
+        if values := tx.schema.field(name).values:
+            expected = [None if x is None else values[x] for x in expected]
+        found = [None if x == "" else x for x in table[name].to_pylist()]
+        assert found == expected, name
+    assert table["time"].type.tz == "UTC"
     assert table["id"].to_pylist() == tx.id.tolist()
     assert table["terminal"].to_pylist() == [tx.terminals[i] for i in tx.terminal]
     assert table["label"].to_pylist() == [None if x < 0 else x for x in tx.label.tolist()]
@@ -313,5 +323,8 @@ def test_what_was_not_asked_for_is_not_there(small: dict[str, Path], tmp_path: P
     assert names[:3] == ["input_row", "id", "score"]
     assert names[-2:] == ["model_id", "pack_id"]
     assert not {"terminal", "time", "label"} & set(names)
-    wrong = tinyfin("score", small["run"], small["data"], "--out", out, "--with", "pan", code=2)
-    assert "there are terminal, id, time, label, model, and all" in wrong.output
+    wrong = tinyfin("score", small["run"], small["data"], "--out", out, "--with", "pan", code=3)
+    assert "there are terminal, id, time, label, model, " in wrong.output
+    assert "amount_minor" in wrong.output
+    token = tinyfin("score", small["run"], small["data"], "--out", out, "--with", "token", code=3)
+    assert "it identifies a card and is never written" in token.output

@@ -24,7 +24,7 @@ __all__ = ["command"]
               help="File of scores: CSV when its name ends in .csv, else Parquet.")
 @click.option("--with", "extras", metavar="COLUMNS",
               help="Carry these on, parted by commas: terminal, id, time, label, model (model_id "
-              "and pack_id); or all.")
+              "and pack_id), fields of the schema such as amount_minor; or all.")
 @click.option("--notices", type=click.Choice(["both", "fraud_only", "none"]),
               help="Which labels of DATA reach the terminal as notices; as the mapping says if not "
               "given.")
@@ -69,13 +69,7 @@ def command(
 
 
 def _extras(asked: str | None) -> tuple[str, ...]:
-    from tinyfin.training.score_table import EXTRAS
-
-    names = [] if asked is None else [name.strip() for name in asked.split(",")]
-    for name in names:
-        if name not in (*EXTRAS, "all"):
-            raise click.UsageError(f"--with {name!r}: there are {', '.join(EXTRAS)}, and all")
-    return EXTRAS if "all" in names else tuple(names)
+    return () if asked is None else tuple(name.strip() for name in asked.split(","))
 
 
 def _text(result: Mapping[str, Any]) -> str:

@@ -36,11 +36,14 @@ _ISSUERS = re.compile(
     """,
     re.VERBOSE | re.ASCII,
 )
-_RUN = re.compile(r"\d+(?:(?:[\W_]{1,3}|\s{4,16})\d+)*")
-_GROUP = re.compile(r"\d+")
+_ESCAPED = r"%(?:20|2[C-Fc-f]|0[9ADad])"  # a mark between digits, as an address carries it
+_RUN = re.compile(rf"\d+(?:(?:{_ESCAPED}|[\W_]{{1,3}}|\s{{4,16}})\d+)*")
+_GROUP = re.compile(rf"(?:{_ESCAPED})?(\d+)")
+_EXPIRY = re.compile(r"(?:0[1-9]|1[0-2])\d\d|\d\d(?:0[1-9]|1[0-2])", re.ASCII)
 _FLOAT = re.compile(r"(?<![\w.])(\d)[.,](\d{1,18})[eE]\+?(\d{1,2})(?!\w)")
 _LONG = (
-    r"(?:[0-9](?:[^0-9A-Za-z]{0,3}|\s{4,16})){12}[0-9]|[0-9][.,][0-9]+[eE]\+?1[2-8]|[^\x00-\x7F]"
+    rf"(?:[0-9](?:{_ESCAPED}|[^0-9A-Za-z]{{0,3}}|\s{{4,16}})){{12}}[0-9]"
+    r"|[0-9][.,][0-9]+[eE]\+?1[2-8]|[^\x00-\x7F]"
 )
 _SAMPLE = 20_000
 _ENOUGH = 3
@@ -65,8 +68,7 @@ def is_card(digits: str) -> bool:
 def _spelled(text: str) -> Iterator[tuple[int, int, str]]:
     """What may be a card number by its length: begin, end, digits; longer ones first in a run."""
     if text.isascii() and text.isdigit():
-        digits = text.lstrip("0")
-        if 13 <= len(digits) <= 19:
+        for digits in _of_one_group(text):
             yield 0, len(text), digits
         return
     for match in _FLOAT.finditer(text):
@@ -75,7 +77,7 @@ def _spelled(text: str) -> Iterator[tuple[int, int, str]]:
         if len(digits) <= power + 1 <= 19:
             yield match.start(), match.end(), digits.ljust(power + 1, "0")
     for run in _RUN.finditer(text):
-        groups = [(run.start() + m.start(), run.start() + m.end(), _ascii(m[0]))
+        groups = [(run.start() + m.start(1), run.start() + m.end(1), _ascii(m[1]))
                   for m in _GROUP.finditer(run[0])]  # fmt: skip
         between = [text[a[1] : b[0]] for a, b in pairwise(groups)]
         if len(groups) == 2 and between[0] in (".", ","):
@@ -84,13 +86,25 @@ def _spelled(text: str) -> Iterator[tuple[int, int, str]]:
             for last in reversed(range(first, len(groups))):
                 digits = "".join(group[2] for group in groups[first : last + 1])
                 if first == last:
-                    digits = digits.lstrip("0")
-                elif min(len(group[2]) for group in groups[first:last]) < 3 and (
+                    for one in _of_one_group(digits):
+                        yield groups[first][0], groups[last][1], one
+                    continue
+                if min(len(group[2]) for group in groups[first:last]) < 3 and (
                     last - first < len(groups) - 1 or len(set(between)) > 1
                 ):
                     continue  # a date and a time
                 if 13 <= len(digits) <= 19:
                     yield groups[first][0], groups[last][1], digits
+
+
+def _of_one_group(digits: str) -> Iterator[str]:
+    """What digits without a mark may be: a card number, zeros before it, and one whose expiry date
+    (MMYY or YYMM) is written behind it."""
+    digits = digits.lstrip("0")
+    if 13 <= len(digits) <= 19:
+        yield digits
+    if 17 <= len(digits) <= 23 and _EXPIRY.fullmatch(digits[-4:]):
+        yield digits[:-4]
 
 
 def _leaves(array: pa.Array) -> Iterator[pa.Array]:

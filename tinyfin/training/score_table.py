@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,16 +13,37 @@ import numpy as np
 import numpy.typing as npt
 
 from tinyfin.data.transactions import EPOCH_UNIX_S, Transactions
+from tinyfin.errors import InputError
+from tinyfin.schema import Field, Schema
 from tinyfin.training.notices import STATUSES
 from tinyfin.twin import ACTIONS, FLAGS, Replay
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["EXTRAS", "ScoreTable", "table_writer"]
+__all__ = ["EXTRAS", "ScoreTable", "carried", "table_writer"]
 
 EXTRAS = ("terminal", "id", "time", "label", "model")
-"""Columns that are carried on when asked for; ``model`` is model_id and pack_id."""
+"""Columns that are carried on when asked for, besides the fields of the schema; ``model`` is
+model_id and pack_id."""
+
+
+def carried(names: Collection[str], schema: Schema) -> tuple[tuple[str, ...], tuple[Field, ...]]:
+    """Those of :data:`EXTRAS` and those of the schema's fields that ``names`` asks for; "all" are
+    all that may be written to a file. Raises InputError."""
+    free = [field for field in schema.fields if not field.ram_only and field.unit != "token"]
+    if "all" in names:
+        return EXTRAS, tuple(free)
+    known = [*EXTRAS, *(field.name for field in free)]
+    for name in names:
+        if name in schema.names and name not in known:
+            raise InputError(f"--with {name!r}: it identifies a card and is never written to files")
+        if name not in known:
+            raise InputError(f"--with {name!r}: there are {', '.join(known)}, and all")
+    return (
+        tuple(name for name in EXTRAS if name in names),
+        tuple(field for field in free if field.name in names),
+    )
 
 
 @contextmanager
@@ -51,6 +72,8 @@ class ScoreTable:
     """Which columns a file of scores has, and how they are written."""
 
     extras: Collection[str]
+    fields: Sequence[Field]
+    """Of the schema, carried on: enums by the names of their values, others as integers."""
     as_csv: bool
     """Lists are texts then, parted by "; "."""
     identity: Mapping[str, str] = field(default_factory=dict)
@@ -65,10 +88,12 @@ class ScoreTable:
         texts, ids = pa.list_(pa.string()), pa.list_(pa.uint16())
         if self.as_csv:
             texts = ids = pa.string()
-        place = {"terminal": pa.string(), "id": pa.uint64(), "time": pa.timestamp("s")}
+        place = {"terminal": pa.string(), "id": pa.uint64(), "time": pa.timestamp("s", "UTC")}
+        kinds = {"enum": named, "u64": pa.uint64()}
         columns = {
             "input_row": pa.int64(),
             **{name: kind for name, kind in place.items() if name in self.extras},
+            **{f.name: kinds.get(f.type, pa.int64()) for f in self.fields},
             "score": pa.float64(), "score_q32": pa.uint32(), "raw": pa.int32(), "action": named,
             "reasons": texts, "reason_ids": ids, "flags": texts, "flag_bits": pa.uint16(),
             "notices": named,
@@ -95,6 +120,7 @@ class ScoreTable:
         found = {
             "input_row": pa.array(tx.row[own] - first_row),
             **self._place(tx, own),
+            **{field.name: _field(tx, own, field) for field in self.fields},
             **self._verdicts(replay, own),
             "notices": pa.DictionaryArray.from_arrays(pa.array(notices[own]), pa.array(STATUSES)),
             "label": pa.array(label, mask=label < 0),
@@ -114,7 +140,7 @@ class ScoreTable:
         return {
             "terminal": pa.array(tx.terminals, pa.string()).take(pa.array(tx.terminal[own])),
             "id": pa.array(tx.id[own]),
-            "time": time.cast(pa.timestamp("s")),
+            "time": time.cast(pa.timestamp("s", "UTC")),
         }
 
     @staticmethod
@@ -147,6 +173,20 @@ class ScoreTable:
             "flags": pa.array([named[int(b)] for b in bits], pa.list_(pa.string())),
             "flag_bits": pa.array(bits),
         }
+
+
+def _field(tx: Transactions, own: npt.NDArray[np.bool_], field: Field) -> pa.Array:
+    """The values of a field; null where a row has none."""
+    import pyarrow as pa
+
+    missing = ~tx.has(field.name)[own]
+    values = tx.column(field.name)[own]
+    if field.type == "u64":
+        values = values.view(np.uint64)
+    if field.type != "enum":
+        return pa.array(values, mask=missing)
+    codes = pa.array(values.astype(np.int8), mask=missing)
+    return pa.DictionaryArray.from_arrays(codes, pa.array(field.values))
 
 
 def _plain(column: pa.Array) -> pa.Array:

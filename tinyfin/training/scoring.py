@@ -23,7 +23,7 @@ from tinyfin.progress import stage
 from tinyfin.training.notices import STATUSES, Feed, KnownLabels
 from tinyfin.training.pieces import replay_in_pieces
 from tinyfin.training.run import RunFolder
-from tinyfin.training.score_table import ScoreTable, table_writer
+from tinyfin.training.score_table import ScoreTable, carried, table_writer
 from tinyfin.training.unfed import check_fields
 from tinyfin.twin import ACTIONS, Replay, Twin
 
@@ -62,7 +62,8 @@ def score(
     Columns: input_row (0-based, of the files; rows set aside are missing), score (0 to 1),
     score_q32, raw, action, reasons (texts), reason_ids, flags (names), flag_bits, notices (a name
     of :data:`~tinyfin.training.notices.STATUSES`), and of
-    :data:`~tinyfin.training.score_table.EXTRAS` those in ``extras``. Earlier transactions in
+    :data:`~tinyfin.training.score_table.EXTRAS` and the schema's fields those in ``extras``; times
+    are in UTC. Earlier transactions in
     ``warmup`` build the state, deliver their notices and are not reported. The mapping is the run's
     own unless ``config_path`` gives another; ``notices`` takes the place of its own. Files in order
     of time go through piece by piece, others as a whole; ``out`` is the same. Raises DataError,
@@ -70,6 +71,7 @@ def score(
     """
     config = _mapping(run, config_path)
     as_csv = writes_csv(out)
+    extras, fields = carried(extras, config.schema)
     given = config.data.notices if notices is None else notices
     feed = Feed.of(run)
     pack = parse_pack(run.pack_bytes(), keys=keys)
@@ -87,7 +89,7 @@ def score(
     first = sum(found.file_rows[: len(warmup)])
     known = KnownLabels(len(found.terminals), given)
     identity = {"model_id": pack.model_id.hex(), "pack_id": pack.pack_id.hex()}
-    shape = ScoreTable(extras, as_csv, identity)
+    shape = ScoreTable(extras, fields, as_csv, identity)
     counts = _Counts()
 
     def tables() -> Iterator[pa.Table]:
@@ -99,7 +101,7 @@ def score(
             scoring.step(len(tx))
             yield shape.of(tx, replay, own, first, status)
 
-    fields = check_fields(pack.program, found.seen, run, str(run.path), note)
+    fed = check_fields(pack.program, found.seen, run, str(run.path), note)
     note(f"scoring {sum(found.file_rows) - first} transactions, {first} of warm-up before them")
     rows = 0
     with (
@@ -119,7 +121,7 @@ def score(
             "trained": feed.notices, "given": given, "features": list(feed.features),
             **{name: counts.notices[name] for name in STATUSES},
         },
-        "fields": fields,
+        "fields": fed,
         **identity,
         "out": str(out),
     }  # fmt: skip
