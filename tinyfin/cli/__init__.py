@@ -11,7 +11,6 @@ import importlib
 import importlib.util
 import io
 import json
-import os
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -98,7 +97,7 @@ class _Verbs(click.Group):
                     stream.reconfigure(errors="backslashreplace")
         try:
             with progress.showing(progress.Screen()):
-                return super().main(words, *rest, **{**_plain_output(), **extra})
+                return super().main(words, *rest, **extra)
         except TinyfinError as error:
             _fail(error, as_json)
         except OSError as error:
@@ -119,12 +118,6 @@ class _Verbs(click.Group):
             return super().invoke(ctx)
         except KeyboardInterrupt:
             raise Interrupted("interrupted; what was not finished is removed") from None
-
-
-def _plain_output() -> dict[str, Any]:
-    """No colours where nobody wants them (no-color.org) or the terminal knows none."""
-    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
-    return {"color": False} if plain else {}
 
 
 def _exists(module: str) -> bool:
