@@ -8,6 +8,8 @@
 #   make soak    a million events over two emulated terminals, with faults and restarts (SOAK: more
 #                options of `tinyfin hil run`)
 #   make test-loaded  the tests with deadlines, TIMES times (10) while every core is busy
+#   make nightly what takes too long for every change: the shipped models learned anew and held to
+#                their gates, soak, fuzz, test-loaded (STAGES: some of them)
 #   make bench   sizes and instructions on the targets, and the features against Polars and pandas
 #   make notebooks  execute the notebooks anew and write their outputs into them
 #   make fuzz    fuzz targets under sanitizers, FUZZ_SECONDS each
@@ -26,7 +28,7 @@ native := $(wildcard firmware/lib/tinyfin/src/*.[ch] firmware/lib/tinyfin/includ
 export PLATFORMIO_SETTING_ENABLE_TELEMETRY := no
 export PLATFORMIO_DISABLE_UPGRADE_CHECK := true
 
-.PHONY: demo test test-loaded lint rig soak bench notebooks fuzz clean install system-demo system-test system-loaded system-bench system-fuzz
+.PHONY: demo test test-loaded nightly lint rig soak bench notebooks fuzz clean install system-demo system-test system-loaded system-bench system-fuzz
 .DELETE_ON_ERROR:
 
 demo: system-demo install
@@ -44,6 +46,9 @@ rig: system-test install
 
 test-loaded: system-test system-loaded install
 	$(BIN)/python .ci/loaded.py $(TIMES)
+
+nightly: system-demo system-test system-loaded system-fuzz install
+	$(BIN)/python .ci/nightly.py $(STAGES)
 
 soak: system-test install
 	$(BIN)/tinyfin hil run --suite soak --out hil/results/soak $(SOAK)

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run what takes too long for every change, and say how each stage ended and how long it took.
+
+    python .ci/nightly.py [STAGE ...]        every stage if none is named
+
+    gates    the shipped models learned anew from their configurations, held to their gates
+    soak     a million events over two emulated terminals, with faults and restarts
+    fuzz     every fuzz target for five minutes
+    loaded   the tests with deadlines, ten times beside a busy machine
+
+Every stage is run, whatever became of those before it. Ends with 1 when any failed.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+TINYFIN = [sys.executable, "-m", "tinyfin"]
+STAGE_DEADLINE_S = 4 * 3600
+FUZZ_S = 300
+
+
+def main() -> int:
+    stages: dict[str, Callable[[], Iterator[list[str]]]] = {
+        "gates": gates,
+        "soak": lambda: make("soak"),
+        "fuzz": lambda: make("fuzz", f"FUZZ_SECONDS={FUZZ_S}"),
+        "loaded": lambda: make("test-loaded"),
+    }
+    names = sys.argv[1:] or list(stages)
+    if unknown := [name for name in names if name not in stages]:
+        print(f"error: no stage {', '.join(unknown)}; there are {', '.join(stages)}")
+        return 2
+    with tempfile.TemporaryDirectory(prefix="tinyfin-") as folder:
+        (Path(folder) / "models").symlink_to(ROOT / "models")
+        results = [f"{name:<8} {run(stages[name](), folder)}" for name in names]
+    print("\n".join(["", *results]))
+    return int(any("failed" in result for result in results))
+
+
+def run(commands: Iterator[list[str]], folder: str) -> str:
+    """What became of ``commands``, the rest of which is left out after one that fails."""
+    start = time.monotonic()
+    for command in commands:
+        print("+", " ".join(command), flush=True)
+        left_s = STAGE_DEADLINE_S - (time.monotonic() - start)
+        try:
+            code = subprocess.run(
+                command, cwd=folder, stdin=subprocess.DEVNULL, timeout=left_s
+            ).returncode
+        except subprocess.TimeoutExpired:
+            return f"failed: not done after {STAGE_DEADLINE_S // 3600} h"
+        if code:
+            return f"failed with {code} after {time.monotonic() - start:.0f} s"
+    return f"passed in {time.monotonic() - start:.0f} s"
+
+
+def make(*goal: str) -> Iterator[list[str]]:
+    yield ["make", "-C", str(ROOT), *goal]
+
+
+def gates() -> Iterator[list[str]]:
+    """The commands at the top of each ``tinyfin.toml``, then the evaluation."""
+    for gate in sorted((ROOT / "models").glob("*/gate.toml")):
+        if not gate.with_name("model.tfpack").is_file():
+            continue  # its data is not ours to ship
+        lines = gate.with_name("tinyfin.toml").read_text().splitlines()
+        written = [line.split()[2:] for line in lines if line.startswith("#   tinyfin ")]
+        making = [words for words in written if words[0] != "evaluate"]
+        yield from ([*TINYFIN, *words] for words in making)
+        yield [*TINYFIN, "evaluate", making[-1][1], "--protocol", "holdout", "--seeds", "1",
+               "--gate", str(gate)]  # fmt: skip
+
+
+if __name__ == "__main__":
+    sys.exit(main())
