@@ -139,6 +139,7 @@ def _delays(text: str | None) -> list[int] | None:
 
 def table_text(facts: Mapping[str, Any]) -> str:
     """The means of all scorers, for people."""
+    from tinyfin.cli.train import LEGEND
     from tinyfin.pages.blocks import fixed, spread
     from tinyfin.pages.scorers import population_name
     from tinyfin.pages.thresholds import threshold_cells
@@ -165,6 +166,7 @@ def table_text(facts: Mapping[str, Any]) -> str:
                     f"{fixed(m['recall_at_0.1%']):<5}   {fixed(m['recall_at_1%']):<5}  "
                     f"{fixed(m.get('calibration_error'), 4)}"
                 )
+    lines.append(LEGEND)
     cells = threshold_cells(facts["pooled"]["thresholds"])
     names, *columns = zip(*cells, strict=True) if cells else [()]
     for head, *found in columns:

@@ -14,7 +14,14 @@ from tinyfin.cli.boards import boards_option
 from tinyfin.cli.output import DataFile, claim, emit, json_option, note
 from tinyfin.errors import ConfigError
 
-__all__ = ["command", "decision_lines", "table_text"]
+__all__ = ["LEGEND", "command", "decision_lines", "table_text"]
+
+LEGEND = (
+    "  AP: average precision. Recall: share of the frauds alerted when 0.1% or 1% of the genuine "
+    "transactions are.\n  ECE: calibration error. rule_a, rule_b: rules of two lines, without "
+    "training."
+)
+"""What the columns and rows of the tables of scorers mean."""
 
 
 def table_text(metrics: dict[str, Any]) -> str:
@@ -51,6 +58,8 @@ def table_text(metrics: dict[str, Any]) -> str:
                 f"  {name:<21}  {fixed(m['average_precision']):<5}  "
                 f"{fixed(m['recall_at_0.1%']):<5}           {fixed(m['recall_at_1%']):<5}  {extra}"
             )
+    if any(line.startswith("  scorer") for line in lines):
+        lines.append(LEGEND)
     if "decision" in metrics:
         lines += decision_lines(metrics["decision"])
     return "\n".join(lines)
