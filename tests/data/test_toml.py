@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tinyfin import config
+from tinyfin.config.toml import read_toml
 from tinyfin.errors import InputError
 from tinyfin.hil.rigs import rigfile
 from tinyfin.hil.runs import suites
@@ -45,6 +46,9 @@ def test_a_byte_order_mark_changes_nothing(kind: str, tmp_path: Path) -> None:
         (lambda text: text.encode("cp1252"), "is not UTF-8 (byte 0xE4); save the file as UTF-8"),
         (lambda text: text.encode("utf-16"), "line 1 is not UTF-8"),
         (lambda text: f"a = {'[' * 20_000}".encode(), "nested too deep"),
+        (lambda text: f"{'a.' * 100_000}a = 1".encode(), "nested too deep"),
+        (lambda text: f"[{'a . ' * 100_000}a]".encode(), "nested too deep"),
+        (lambda text: f"a = {{{'b.' * 100_000}b = 1}}".encode(), "nested too deep"),
         (lambda text: f"a = {'1' * 5000}".encode(), "is not TOML"),
         (lambda text: text.encode() + b"\nx = \n", "correct that line"),
         (lambda text: bytes(range(32)), "is not TOML"),
@@ -60,6 +64,14 @@ def test_what_is_no_toml_is_named(
         load(path)
     assert str(caught.value).startswith(f"{path}: ")
     assert told in str(caught.value)
+
+
+def test_dots_in_values_are_no_nesting(tmp_path: Path) -> None:
+    path = tmp_path / "a.toml"
+    path.write_text(f"a = [{'1.5, ' * 2000}]\nb = '{'.' * 2000} {'c. ' * 50}'\nd.e.f = 1\n")
+    found = read_toml(path)
+    assert len(found["a"]) == 2000
+    assert found["d"] == {"e": {"f": 1}}
 
 
 def test_a_run_of_a_configuration_with_a_mark_has_one_that_loads(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,9 @@ from typing import Any
 from tinyfin.errors import ConfigError
 
 __all__ = ["read_toml"]
+
+_PART = r"""[^\s,.=\#{}\[\]]"""
+_DEEP_KEY = re.compile(rf"(?<!{_PART})(?:{_PART}++[ \t]*+\.[ \t]*+){{100}}")
 
 
 def read_toml(path: str | Path) -> dict[str, Any]:
@@ -20,7 +24,10 @@ def read_toml(path: str | Path) -> dict[str, Any]:
         reason = error.strerror or str(error)
         raise ConfigError(f"{path}: cannot be read: {reason}; check the path") from error
     try:
-        return tomllib.loads(data.decode("utf-8-sig"))
+        text = data.decode("utf-8-sig")
+        if _DEEP_KEY.search(text):  # tomllib takes minutes for some of them
+            raise RecursionError
+        return tomllib.loads(text)
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise ConfigError(
