@@ -19,7 +19,7 @@ from tinyfin.data.transactions import Transactions
 from tinyfin.errors import DataError
 from tinyfin.schema import PAYMENT
 from tinyfin.training.delays import horizon_s
-from tinyfin.training.split import split_by_time, unreported
+from tinyfin.training.split import split_by_time, unreported, untested
 
 DAY_S = 86_400
 SHARE = 0.05
@@ -119,33 +119,46 @@ def test_horizon_of_nothing_and_of_one() -> None:
 
 
 @pytest.mark.parametrize("reported", [after(14), between(5, 15)])
-def test_test_rows_whose_frauds_were_not_yet_reported_are_named(reported: Any) -> None:
-    young = split_by_time(make(60, reported, written_day=60), until_s=40 * DAY_S)
-    text = unreported(young.summary(np.zeros(40_000, np.int8)))
-    assert text is not None
-    assert "too recent for fraud reports" in text
-    assert "test_until" in text
-    assert 45 * DAY_S < (young.test_young_s or 0) < 51 * DAY_S
+def test_the_test_ends_where_fraud_reports_do(reported: Any) -> None:
+    tx = make(60, reported, written_day=60)
+    split = split_by_time(tx, until_s=40 * DAY_S)
+    assert 45 * DAY_S < split.test_until_s < 48 * DAY_S
+    assert np.mean(tx.label[split.test] == 1) == pytest.approx(SHARE, rel=0.25)
+    assert split.untested == np.count_nonzero(tx.t_mono_s >= split.test_until_s)
+    summary = split.summary(tx.label)
+    assert "are not tested" in (untested(summary) or "")
+    assert unreported(summary) is None
     # control: the same world written down a month later
-    old = split_by_time(make(60, reported, written_day=90), until_s=40 * DAY_S)
-    assert old.test_young_s is None
-    assert old.test_too_recent == 0
-    assert unreported(old.summary(np.zeros(40_000, np.int8))) is None
+    whole = split_by_time(make(60, reported, written_day=90), until_s=40 * DAY_S)
+    assert whole.test_until_s > 59.9 * DAY_S
+    assert whole.reports_end_s is None
+    assert untested(whole.summary(tx.label)) is None
+
+
+@pytest.mark.parametrize(("until", "end", "count"), [(40, 60, 1), (50, None, 2)])
+def test_rows_tested_on_request_are_named(until: int, end: int | None, count: int) -> None:
+    tx = make(60, after(14), written_day=60)
+    end_s = None if end is None else end * DAY_S
+    split = split_by_time(tx, until_s=until * DAY_S, test_until_s=end_s)
+    text = unreported(split.summary(tx.label))
+    assert text is not None
+    assert f"of {len(split.test)} test rows, those from 2000-02-" in text
+    assert ("or set test_until" in text) == (count == 1)
+    assert split.untested == 0
 
 
 def test_no_complete_file_is_said_to_lack_reports() -> None:
     named = [
-        split_by_time(make(60, between(1, 20), rows=4_000, seed=seed), until_s=40 * DAY_S)
-        .test_young_s is not None
+        split_by_time(make(60, between(1, 20), rows=4_000, seed=seed)).reports_end_s is not None
         for seed in range(100)
-    ]  # fmt: skip
-    assert sum(named) <= 1
+    ]
+    assert sum(named) <= 5
 
 
 def test_labels_without_dates_of_their_own_say_nothing_on_the_end() -> None:
     tx = make(60, after(7), rows=4_000)
     tx.label[tx.t_mono_s > 50 * DAY_S] = 0
-    assert split_by_time(tx, until_s=40 * DAY_S).test_young_s is None
+    assert split_by_time(tx, until_s=40 * DAY_S).reports_end_s is None
 
 
 def test_train_and_evaluate_say_what_is_too_recent(tmp_path: Path) -> None:
@@ -177,15 +190,18 @@ def test_train_and_evaluate_say_what_is_too_recent(tmp_path: Path) -> None:
     assert "rows too recent for fraud reports (9 of 10 labels are known within 30 days)" in (
         done.output
     )
+    assert "WARNING: 1200 of 1200 test rows, those from 2026-02-18" in done.output
     assert "none of the 1200 test rows is a known fraud" in done.output
-    assert "WARNING" in done.output
-    assert "test rows, those from 2026-02-1" in done.output
     run = tmp_path / "runs" / "slow"
-    judged = CliRunner().invoke(main, ["evaluate", str(run), str(data), "--weeks", "2"])
+    weeks = "2026-02-10,2026-02-17"
+    judged = CliRunner().invoke(main, ["evaluate", str(run), str(data), "--weeks", weeks])
     assert judged.exit_code == 0, judged.output
     page, card = (run / "evaluation.html").read_text(), (run / "MODEL_CARD.md").read_text()
     for text in (judged.output, page, card):
-        assert "716 of 716 test rows" in text
         assert "too recent for fraud reports" in text
         # without a known fraud there are no figures
         assert not re.search(r"\bnan\b", text)
+    judged = CliRunner().invoke(main, ["evaluate", str(run), str(data), "--weeks", "1"])
+    assert judged.exit_code == 0, judged.output
+    assert "rows from 2026-01-" in judged.output
+    assert "on are not tested" in judged.output

@@ -12,12 +12,12 @@ import numpy.typing as npt
 
 from tinyfin.data.transactions import Transactions
 
-__all__ = ["horizon_s", "reported_until_s", "slower_s"]
+__all__ = ["horizon_s", "reports_end_s", "slower_s"]
 
 _MATURE = 0.9
 _LEAST_AT_RISK = 10
 _SAMPLED = 100_000
-_CHANCE = 0.001
+_CHANCE = 0.01
 
 
 def slower_s(tx: Transactions, told: npt.NDArray[np.bool_], until_s: int) -> int:
@@ -55,27 +55,30 @@ def horizon_s(delay_s: npt.NDArray[np.int64], age_s: npt.NDArray[np.int64]) -> i
     return int(value[np.searchsorted(up_to, _MATURE)])
 
 
-def reported_until_s(
-    tx: Transactions, test: npt.NDArray[np.int64], horizon_s: int, share: float
-) -> int | None:
-    """First second of the ``test`` rows whose frauds were not yet reported when the data was
-    written; None where nothing speaks for it.
+def reports_end_s(tx: Transactions) -> int | None:
+    """First second of the last rows, whose frauds were not yet reported when the data was written;
+    None where nothing speaks for that.
 
-    The last report in the data stands for the time of writing, and rows less than ``horizon_s``
-    older than that are in question. They are named if they hold fewer frauds than chance gives
-    (Poisson, one in a thousand) where ``share`` of all rows is fraud.
+    The last report in the data stands for the time of writing. Rows that are younger then than
+    reports take (:func:`horizon_s`) are named if they hold fewer frauds than chance gives (Poisson,
+    one in a hundred) at the share of fraud among the rows before them.
     """
     from scipy.stats import poisson
 
-    fraud = np.flatnonzero(tx.label == 1)
     t = tx.t_mono_s.astype(np.int64)
-    known = tx.label_known_s.astype(np.int64)
+    delay = tx.label_known_s.astype(np.int64) - t
+    fraud = np.flatnonzero(tx.label == 1)
+    labelled = tx.label >= 0
     # labels that all take as long have no dates of their own, so nothing tells when they ended
-    if not len(fraud) or not len(test) or not np.ptp((known - t)[tx.label >= 0]):
+    if not len(fraud) or not np.ptp(delay[labelled]):
         return None
-    young_s = int(known[fraud].max()) - horizon_s + 1
-    young = test[t[test] >= young_s]
-    found = np.count_nonzero(tx.label[young] == 1)
-    if not len(young) or poisson.cdf(found, share * len(young)) >= _CHANCE:
+    written_s = int((t + delay)[fraud].max())
+    young_s = written_s - horizon_s(delay[fraud], written_s - t[fraud]) + 1
+    young = labelled & (t >= young_s)
+    old = labelled & (t < young_s)
+    if not np.any(young) or not np.any(old):
         return None
-    return max(young_s, int(t[test].min()))
+    expected = np.count_nonzero(young) * np.mean(tx.label[old] == 1)
+    if poisson.cdf(np.count_nonzero(tx.label[young] == 1), expected) >= _CHANCE:
+        return None
+    return young_s

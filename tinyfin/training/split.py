@@ -24,11 +24,11 @@ import numpy.typing as npt
 
 from tinyfin.data.transactions import Transactions, format_time
 from tinyfin.errors import DataError
-from tinyfin.training.delays import reported_until_s, slower_s
+from tinyfin.training.delays import reports_end_s, slower_s
 
 __all__ = [
     "MIN_FRAUDS", "SLICES", "Split", "known_labels", "split_by_time", "told_and_clean",
-    "unreported",
+    "unreported", "untested",
 ]  # fmt: skip
 
 MIN_FRAUDS = 5
@@ -67,11 +67,13 @@ class Split:
     """Of ``immature`` those with a known label; labels of their age are of one kind alone."""
     horizon_s: int = 0
     """Seconds until nine of ten labels of the slower kind are known."""
-    test_young_s: int | None = None
-    """First second of the test rows whose frauds were, it seems, not yet reported when the data was
-    written; None where nothing speaks for it."""
+    reports_end_s: int | None = None
+    """First second of the rows whose frauds were not yet reported when the data was written; None
+    where nothing speaks for that."""
     test_too_recent: int = 0
     """Test rows from there on."""
+    untested: int = 0
+    """Labelled rows from there on that are not test rows for that reason."""
 
     def summary(self, label: npt.NDArray[np.int8]) -> dict[str, Any]:
         """Sizes, frauds and bounds, for reports."""
@@ -86,8 +88,9 @@ class Split:
             "immature_refused": self.immature,
             "too_recent": self.too_recent,
             "label_horizon_days": self.horizon_s / 86_400,
-            "test_labels_until": format_time(self.test_young_s or self.test_until_s),
+            "reports_end": None if self.reports_end_s is None else format_time(self.reports_end_s),
             "test_too_recent": self.test_too_recent,
+            "untested": self.untested,
             "unlabelled": self.unlabelled,
         }
         for name in SLICES:
@@ -102,13 +105,25 @@ def unreported(summary: Mapping[str, Any]) -> str | None:
     rows = summary.get("test_too_recent", 0)
     if not rows:
         return None
-    since = summary["test_labels_until"]
+    since = max(summary["until"], summary["reports_end"])
     end = "" if rows == summary["test"]["rows"] else f', or set test_until = "{since}"'
     return (
         f"{rows} of {summary['test']['rows']} test rows, those from {since} on, are too recent for "
-        f"fraud reports: 9 of 10 labels are known within {summary['label_horizon_days']:.3g} days, "
-        "and the data ends before that; frauds not yet reported count as genuine there, so the "
-        f"figures are wrong; give data written later, or an earlier until{end}"
+        "fraud reports: when the data was written, most reports on them were still to come; frauds "
+        "not yet reported count as genuine there, so the figures are wrong; give data written "
+        f"later, or an earlier until{end}"
+    )
+
+
+def untested(summary: Mapping[str, Any]) -> str | None:
+    """What to say of a split's ``summary`` whose test ends before fraud reports do; None of others.
+    """
+    since = summary.get("reports_end")
+    if since is None or summary["test_until"] > since:
+        return None
+    return (
+        f"rows from {since} on are not tested: when the data was written, most fraud reports on "
+        "them were still to come"
     )
 
 
@@ -124,10 +139,12 @@ def split_by_time(
     """Part the transactions at moments in time.
 
     ``shares`` are train, validation and test; the first half of the validation share tells when to
-    stop, the second calibrates. Without ``until_s`` the model goes live where the last share of the
-    transactions begins. Where frauds are few the calibration reaches back as far as it needs to
-    hold five. ``supervised=False``: fit and stop on all rows that are not known to be
-    fraud; calibrate on labelled rows if they hold frauds enough, else on rows without known fraud.
+    stop, the second calibrates. Without ``test_until_s`` the test ends with the data, or before the
+    rows that are too recent for fraud reports. Without ``until_s`` the model goes live where the
+    last share of the transactions begins. Where frauds are few the calibration reaches back as far
+    as it needs to hold five. ``supervised=False``: fit and stop on all rows that are not known to
+    be fraud; calibrate on labelled rows if they hold frauds enough, else on rows without known
+    fraud.
     Raises DataError when the fit or the calibration would be empty or, supervised, hold fewer than
     five frauds.
     """
@@ -141,6 +158,9 @@ def split_by_time(
         if not len(inside):
             raise DataError(f"no transaction since {format_time(start)}; set an earlier since")
         until_s = int(inside[min(len(inside) - 1, round(len(inside) * (1.0 - shares[2])))])
+    reported_s = reports_end_s(tx)
+    if test_until_s is None and reported_s is not None and reported_s > until_s:
+        end = reported_s
     before = (t >= start) & (t < until_s)
     labelled = tx.label >= 0
     told, clean = told_and_clean(tx, start, until_s)
@@ -171,9 +191,6 @@ def split_by_time(
         )
     after = (t >= until_s) & (t < end)
     test = _by_time(np.flatnonzero(after & labelled), t)
-    learned = usable if supervised else calibration
-    test_young_s = reported_until_s(tx, test, horizon_s, float(np.mean(tx.label[learned] == 1)))
-    test_too_recent = 0 if test_young_s is None else np.count_nonzero(t[test] >= test_young_s)
     return Split(
         fit=fit,
         validation=usable[(at >= stop) & (at < cut)],
@@ -190,8 +207,9 @@ def split_by_time(
         young_s=young_s,
         too_recent=too_recent,
         horizon_s=horizon_s,
-        test_young_s=test_young_s,
-        test_too_recent=int(test_too_recent),
+        reports_end_s=reported_s,
+        test_too_recent=0 if reported_s is None else int(np.sum(t[test] >= reported_s)),
+        untested=int(np.sum(labelled & (t >= end))) if end == reported_s else 0,
     )
 
 

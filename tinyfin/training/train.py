@@ -22,7 +22,7 @@ from tinyfin.training.needs import require_columns, require_packages, require_sp
 from tinyfin.training.rows import thinned_text
 from tinyfin.training.run import RunFolder, making_run
 from tinyfin.training.settle import settle
-from tinyfin.training.split import SLICES, Split, known_labels, unreported
+from tinyfin.training.split import SLICES, Split, known_labels, unreported, untested
 from tinyfin.training.table import draw_run, table_of
 
 __all__ = ["Begun", "begin", "finish", "left_out", "part", "train"]
@@ -106,6 +106,8 @@ def part(
         "split: " + ", ".join(f"{name} {_size(summary[name])}" for name in SLICES)
         + f"; {left_out(summary)}"
     )
+    if later := untested(summary):
+        note(f"{summary['untested']} {later}")
     if late := unreported(summary):
         note(f"WARNING: {late}")
     return config, split

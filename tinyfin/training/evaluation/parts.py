@@ -16,6 +16,7 @@ import numpy as np
 from tinyfin.config import Config
 from tinyfin.data.transactions import Transactions, format_time
 from tinyfin.errors import ConfigError, DataError
+from tinyfin.training.delays import reports_end_s
 from tinyfin.training.families import family
 from tinyfin.training.split import Split, split_by_time
 
@@ -87,9 +88,12 @@ def _starts(tx: Transactions, config: Config, weeks: int | Sequence[int]) -> lis
     if not isinstance(weeks, int):
         return [int(start) for start in weeks]
     end = int(tx.t_mono_s.max()) + 1
+    reported_s = reports_end_s(tx)
     period = config.evaluate.period
-    # whole days, where the data ends on one but for its last second of business
-    if period % 86_400 == 0:
+    whole_days = period % 86_400 == 0
+    if reported_s is not None:
+        end = reported_s // 86_400 * 86_400 if whole_days else reported_s
+    elif whole_days:  # the data ends on one but for its last second of business
         end = -(-end // 86_400) * 86_400
     starts = [end - period * (weeks - i) for i in range(weeks)]
     first = int(tx.t_mono_s.min()) if config.train.since is None else config.train.since

@@ -8,7 +8,7 @@ from typing import Any
 
 from tinyfin.pages.scorers import population_name
 from tinyfin.training.notices import FEW
-from tinyfin.training.split import unreported
+from tinyfin.training.split import unreported, untested
 
 __all__ = ["beaten_by", "delay_words", "drawn", "limits", "warnings"]
 
@@ -39,9 +39,12 @@ def limits(facts: Mapping[str, Any], these: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def warnings(facts: Mapping[str, Any]) -> list[str]:
-    """Parts whose test rows lacked the notices that their model was calibrated with, or the fraud
-    reports that were still to come when the data was written."""
+    """Rows that lacked fraud reports when the data was written, and parts whose test rows lacked
+    the notices that their model was calibrated with."""
     out = []
+    for part in facts["parts"][-1:]:
+        if later := untested(part.get("split", {})):
+            out.append(later)
     for part in facts["parts"]:
         if late := unreported(part.get("split", {})):
             out.append(f"part {part['name']}: {late}")
