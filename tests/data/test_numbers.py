@@ -276,3 +276,27 @@ def test_floats_that_are_too_coarse_are_refused(tmp_path: Path) -> None:
         assert len(column_of(tmp_path, pa.array([value / 2 + 1], kind), column)) == 1
     with pytest.raises(DataError, match="column x: holds 16-bit floats"):
         column_of(tmp_path, pa.array(np.array([1.5], np.float16)), "amount", **MAJOR)
+
+
+def test_major_units_have_the_decimals_of_their_currency(tmp_path: Path) -> None:
+    """Against the table of ISO 4217, list one."""
+    rows = {"CHF": (756, "45.78", 4578), "JPY": (392, "4578", 4578), "KWD": (414, "4.578", 4578),
+            "CLF": (990, "0.4578", 4578), "unknown": (0, "45.78", 4578)}  # fmt: skip
+    codes, major_units, minor = zip(*rows.values(), strict=True)
+    table = pa.table({"t": [1514808000] * 15, "a": major_units * 3, "c": codes * 3,
+                      "n": list(rows) * 3})  # fmt: skip
+    pq.write_table(table, tmp_path / "a.parquet")
+    major = {"column": "a", **MAJOR}
+    named = {"column": "n", "values": {name: row[0] for name, row in rows.items()}}
+    for currency in ("c", named):
+        config = from_table({"data": {"time": "t", "amount": major, "currency": currency}})
+        tx = read(tmp_path / "a.parquet", config)
+        assert tx.column("amount_minor").tolist() == list(minor) * 3
+    fixed = {**major, "exponent": 4}
+    config = from_table({"data": {"time": "t", "amount": fixed, "currency": "c"}})
+    tx = read(tmp_path / "a.parquet", config)
+    assert tx.column("amount_minor").tolist()[:2] == [457_800, 45_780_000]
+    yen = {"constant": 392}
+    config = from_table({"data": {"time": "t", "amount": major, "currency": yen}})
+    with pytest.raises(DataError, match=r"at most 0 decimals .*; round amounts"):
+        read(tmp_path / "a.parquet", config)

@@ -199,7 +199,10 @@ def _amount_range(exponent: int) -> str:
 
 
 def _too_fine(exponent: int) -> str:
-    return f'at most {exponent} decimals (unit = "major", exponent = {exponent})'
+    return (
+        f'at most {exponent} decimals (unit = "major", exponent = {exponent}); round amounts to '
+        "whole minor units at their source"
+    )
 
 
 def floats(array: pa.Array, style: Style = ANY) -> Parsed:

@@ -15,6 +15,7 @@ from tinyfin.config import Column, Config
 from tinyfin.config.columns import TIMES
 from tinyfin.data.cards import CardGuard
 from tinyfin.data.cells import UnreadableType, flat, inexact_ids, joined, mapped, texts
+from tinyfin.data.currencies import EXPONENTS, USUAL_EXPONENT
 from tinyfin.data.numerals import Style, has_decimals
 from tinyfin.data.parse import (
     Parsed,
@@ -233,11 +234,7 @@ def _field(
         if spec.name in part.decimals:
             style = replace(style, decimal=style.mark)
     if spec.unit == "minor":
-        exponent = 2 if column.exponent is None else column.exponent
-        return amounts(
-            array, exponent if column.unit == "major" else None, style,
-            signed=column.negative is not None,
-        )
+        return _amounts(part, columns, column, array, style)
     if spec.type == "enum":
         return codes(array, spec.values, column.values)
     low, high = spec.bounds
@@ -248,6 +245,39 @@ def _field(
     what = f"a whole number ({spec.type})"
     for_text = _CURRENCIES if spec.name == "currency" else _TRANSLATED
     return integers(mapped(array, column.values), low, high, what, style, for_text=for_text)
+
+
+def _amounts(
+    part: Part, columns: Mapping[str, Column], column: Column, array: pa.Array, style: Style
+) -> Parsed:
+    """Amounts in minor units; of major units in those of each row's currency."""
+    signed = column.negative is not None
+    if column.unit != "major" or column.exponent is not None:
+        return amounts(array, column.exponent, style, signed=signed)
+    exponents = _exponents(part, columns)
+    found = np.unique(exponents)
+    each = [amounts(array, int(e), style, signed=signed) for e in found]
+    at = np.searchsorted(found, exponents)
+    return Parsed(
+        np.choose(at, [parsed.values for parsed in each]),
+        np.choose(at, [parsed.present for parsed in each]),
+        [(mask & (at == i), rule) for i, parsed in enumerate(each)
+         for mask, rule in parsed.broken],
+    )  # fmt: skip
+
+
+def _exponents(part: Part, columns: Mapping[str, Column]) -> npt.NDArray[np.int64]:
+    """Decimals of each row's major unit: those of its currency, two where none is known."""
+    exponents = np.full(len(part), USUAL_EXPONENT)
+    source = source_of(part, columns, "currency")
+    if source is None or columns["currency"].hash:
+        return exponents
+    how = columns["currency"]
+    codes = integers(mapped(source, how.values), 0, 999, "a currency", style_of(how))
+    for code in np.unique(codes.values[codes.present]).tolist():
+        if code in EXPONENTS:
+            exponents[codes.present & (codes.values == code)] = EXPONENTS[code]
+    return exponents
 
 
 def _parse_outcome(part: Part, columns: Mapping[str, Column]) -> None:
