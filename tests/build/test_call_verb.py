@@ -22,6 +22,8 @@ def test_words_are_parted_as_a_shell_parts_them(tmp_path: Path) -> None:
     config.write_text("[simulate]\nterminals = 1\ndays = 2\n")
     assert call_verb(f"simulate --config {config} --out '{out}'")["out"] == str(out)
     assert out.is_file()
+    listed = call_verb(["simulate", "--config", str(config), "--out", str(out)])
+    assert listed["out"] == str(out)
 
 
 def test_a_refusal_is_the_error_of_the_verb(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from tinyfin.cli import main
 from tinyfin.config import Config, load
 from tinyfin.data.readers import read
 from tinyfin.data.transactions import Transactions
-from tinyfin.errors import ConfigError, DataError
+from tinyfin.errors import ConfigError, DataError, InputError
 from tinyfin.pack.container import parse_pack
 from tinyfin.quantize.quantize import quantize
 from tinyfin.training.calibration import fit_table, probability
@@ -25,6 +25,7 @@ from tinyfin.training.evaluation.parts import Part, parts_of
 from tinyfin.training.evaluation.scored import score_part
 from tinyfin.training.material import Material
 from tinyfin.training.run import open_run
+from tinyfin.training.scoring import score
 
 DAY_S = 86_400
 
@@ -277,3 +278,16 @@ def test_a_run_compared_with_its_repack_ranks_the_same_and_decides_otherwise(
     later = np.datetime64(run.read_json("run.json")["split"]["until"])
     times = [line.split(",")[3] for line in changes.read_text().splitlines()[1:]]
     assert all(np.datetime64(t) >= later for t in times)
+
+
+@pytest.mark.parametrize("weeks", ["0", "-3"])
+def test_no_week_is_no_test(small: dict[str, Path], weeks: str) -> None:
+    refused = tinyfin("evaluate", small["run"], f"--weeks={weeks}", code=2)
+    assert "at least one week is tested" in refused.output
+
+
+def test_a_run_is_named_by_its_folder(small: dict[str, Path], tmp_path: Path) -> None:
+    counts = score(str(small["run"]), [small["data"]], tmp_path / "s.csv", extras=("id",))
+    assert counts["transactions"] > 0
+    with pytest.raises(InputError, match="--with 'ids': there are terminal, id"):
+        score(small["run"], [small["data"]], tmp_path / "s.csv", extras=("ids",))

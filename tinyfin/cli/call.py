@@ -7,6 +7,7 @@ import json
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from tinyfin import errors
@@ -15,14 +16,16 @@ from tinyfin.errors import TinyfinError, ToolError
 __all__ = ["call_verb"]
 
 
-def call_verb(command: str, *, exit_code: int = 0) -> dict[str, Any]:
+def call_verb(command: str | Sequence[str], *, exit_code: int = 0) -> dict[str, Any]:
     """Run ``tinyfin COMMAND --json`` in a process of its own and return its result.
 
+    ``command`` is one text as in a shell, or a list of words, which may hold blanks.
     ``exit_code``: the one that is expected; a verb that ends with it returns its result too, which
     after a refusal is ``{"error": {"kind", "message", "exit_code"}}``. Raises the error that the
     verb ended with, or ToolError when it ended in another way.
     """
-    words = [sys.executable, "-m", "tinyfin", *shlex.split(command), "--json"]
+    given = shlex.split(command) if isinstance(command, str) else [str(word) for word in command]
+    words = [sys.executable, "-m", "tinyfin", *given, "--json"]
     done = subprocess.run(
         words, stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", check=False
     )
@@ -34,6 +37,6 @@ def call_verb(command: str, *, exit_code: int = 0) -> dict[str, Any]:
     if isinstance(kind, type) and issubclass(kind, TinyfinError):
         raise kind(found["message"])
     raise ToolError(
-        f"tinyfin {command}: ended with exit code {done.returncode}, expected {exit_code}; "
-        f"it says:\n{done.stderr.strip()[-2000:]}"
+        f"tinyfin {shlex.join(given)}: ended with exit code {done.returncode}, expected "
+        f"{exit_code}; it says:\n{done.stderr.strip()[-2000:]}"
     )

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,12 @@ def weeks_of(text: str | None) -> int | list[int] | None:
     """``--weeks``: a number, or first days parted by commas."""
     from tinyfin.config import parse_moment
 
-    if text is None or text.isdigit():
-        return None if text is None else max(1, int(text))
+    if text is None:
+        return None
+    if re.fullmatch(r"[-+]?\d+", text):
+        if int(text) < 1:
+            raise click.UsageError(f"--weeks {text}: at least one week is tested")
+        return int(text)
     try:
         return [parse_moment(day.strip()) for day in text.split(",")]
     except ValueError as error:

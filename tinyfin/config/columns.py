@@ -52,9 +52,9 @@ class Column(BaseModel):
 
     ``unit``: ``minor`` or ``major`` for amounts (``exponent`` decimals, 2 for most currencies), and
     ``token`` for a card column that already holds 64-bit tokens. ``values`` translates the file's
-    spellings (``"*"`` stands for every other one, ``""`` for no value). ``format`` reads times;
-    numbers count from ``epoch`` (1970-01-01 if not given), and ``utc_offset`` is added to make
-    local time.
+    spellings (``"*"`` stands for every other one, ``""`` for no value); ``empty`` lists spellings
+    of no value, such as a day that never comes. ``format`` reads times; numbers count from
+    ``epoch`` (1970-01-01 if not given), and ``utc_offset`` is added to make local time.
     ``scale`` multiplies numbers before they are rounded to whole ones. ``one_hot`` names columns of
     0 and 1: the value is the position of the one that is 1, from 0; absent when none is.
     ``columns`` joins the texts of several columns by blanks: a time in parts, a card named by two.
@@ -73,6 +73,7 @@ class Column(BaseModel):
     unit: Literal["minor", "major", "token"] | None = None
     exponent: Annotated[int, BeforeValidator(lambda v: _exponent(v))] | None = None
     values: dict[str, str | int] | None = None
+    empty: Annotated[list[str], Field(min_length=1, max_length=64)] | None = None
     strip: Annotated[str, Field(min_length=1, max_length=16)] | None = None
     decimal: Annotated[str, BeforeValidator(lambda v: _mark(v))] | None = None
     negative: Literal["refund", "absolute"] | None = None
@@ -96,6 +97,8 @@ class Column(BaseModel):
     @model_validator(mode="after")
     def _one_source(self) -> Column:
         sources = (self.column, self.constant, self.one_hot, self.columns)
+        if self.empty is not None and self.column is None:
+            raise ValueError('empty goes with column = "NAME"; remove it')
         if sum(x is not None for x in sources) != 1:
             raise ValueError(
                 'give one of column = "NAME", constant = VALUE, one_hot = ["A", "B"], '
@@ -222,6 +225,13 @@ def split_columns(table: Mapping[str, Any], schema: Schema) -> dict[str, Any]:
 def check_columns(data: Data, schema: Schema) -> None:
     """Options that do not fit their field raise ValueError with key and rule."""
     fields = {field.name: field for field in schema.fields}
+    if "label_time" in data.columns and "label" not in data.columns:
+        how = data.columns["label_time"]
+        raise ValueError(
+            "label_time",
+            "it says when a label became known, and no label is mapped; where a date alone marks "
+            f'a fraud: label = {{column = "{how.column or "NAME"}", values = {{"" = 0, "*" = 1}}}}',
+        )
     for name, column in data.columns.items():
         problem = _misfit(name, column, fields.get(name))
         if column.negative == "refund" and "transaction_type" not in fields:

@@ -156,6 +156,15 @@ def inexact_ids(array: pa.Array) -> list[tuple[Mask, str]]:
     return []
 
 
+def without(array: pa.Array, words: Sequence[str]) -> pa.Array:
+    """``array`` with null for every value that is written like one of ``words``; a time at midnight
+    is written as its date too."""
+    text = pc.replace_substring_regex(
+        texts(array), r"[ T]00:00:00(?:[.]0+)?(?:Z|[+]00:?00)?$", ""
+    )
+    return pc.if_else(pc.is_in(text, pa.array(words)), pa.scalar(None, array.type), array)
+
+
 def joined(arrays: Sequence[pa.Array]) -> pa.Array:
     """Spellings of several columns, one blank between them; null where one of them is null."""
     return pc.binary_join_element_wise(*[texts(array) for array in arrays], " ")

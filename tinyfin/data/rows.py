@@ -14,7 +14,7 @@ import pyarrow as pa
 from tinyfin.config import Column, Config
 from tinyfin.config.columns import TIMES
 from tinyfin.data.cards import CardGuard
-from tinyfin.data.cells import UnreadableType, flat, inexact_ids, joined, mapped, texts
+from tinyfin.data.cells import UnreadableType, flat, inexact_ids, joined, mapped, texts, without
 from tinyfin.data.currencies import EXPONENTS, USUAL_EXPONENT
 from tinyfin.data.numerals import Style, has_decimals
 from tinyfin.data.parse import (
@@ -321,7 +321,8 @@ def source_of(part: Part, columns: Mapping[str, Column], name: str) -> pa.Array 
         return joined([_column(part, name) for name in how.columns])
     if how.column not in part.table.column_names:
         return None
-    return _column(part, how.column or "")
+    found = _column(part, how.column or "")
+    return found if how.empty is None else without(found, how.empty)
 
 
 def _column(part: Part, name: str) -> pa.Array:

@@ -67,7 +67,7 @@ def _checked(times: Times, how: Column) -> Times:
     for mask, _ in times.broken:
         good &= ~mask
     bad = good & ((times.mono_s < 0) | (times.mono_s >= 2**32) | (local < 0) | (local >= 2**32))
-    rule = _RANGE
+    rule = f'{_RANGE}; if it stands for no time: empty = ["9999-12-31", ...]'
     if how.epoch is None:
         rule += '; if it counts from another day, say so: epoch = "YYYY-MM-DD"'
         if how.format in (None, "auto"):

@@ -47,7 +47,7 @@ def default_name(run: RunFolder, path: Path) -> str:
 
 
 def adopt(
-    run: RunFolder,
+    run: RunFolder | str | Path,
     path: Path,
     *,
     name: str | None = None,
@@ -55,7 +55,7 @@ def adopt(
     note: Callable[[str], None] = lambda _: None,
 ) -> RunFolder:
     """Make the run ``name`` beside ``run``, as :func:`adopting` does."""
-    with adopting(run, path, name=name, readout=readout, note=note) as made:
+    with adopting(open_run(run), path, name=name, readout=readout, note=note) as made:
         pass
     return open_run(made.shown)
 

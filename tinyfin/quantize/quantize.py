@@ -36,7 +36,7 @@ from tinyfin.quantize.convert import to_tflite
 from tinyfin.quantize.network import Network, compare_with_oracle, network_of
 from tinyfin.training.calibration import Q32, fit_scores, has_frauds, probability
 from tinyfin.training.decision import Held, decide, realised
-from tinyfin.training.run import RunFolder, changing_run
+from tinyfin.training.run import RunFolder, changing_run, open_run
 
 if TYPE_CHECKING:
     from tinyfin.twin import Twin
@@ -75,7 +75,7 @@ class _Made:
 
 
 def quantize(
-    run: RunFolder,
+    run: RunFolder | str | Path,
     *,
     key: Any = None,
     security_counter: int | None = None,
@@ -91,6 +91,7 @@ def quantize(
     not know, MismatchError when a byte of the network differs from TFLM's: the run then has no
     pack.
     """
+    run = open_run(run)
     with changing_run(run, keep=(MismatchError,)) as changed:
         counter = _counter(changed) if security_counter is None else security_counter
         result = _quantize(changed, key, counter, interpreter, note)

@@ -20,7 +20,7 @@ from tinyfin.pack.sections import encode_json
 from tinyfin.pack.trust import PUBLIC_KEY_FILE, keys_beside, require_trusted, save_public_key
 from tinyfin.quantize.quantize import assemble
 from tinyfin.training.decision import realised
-from tinyfin.training.run import RunFolder, changing_run
+from tinyfin.training.run import RunFolder, changing_run, open_run
 
 __all__ = ["load_rules", "other_decision", "recount", "repack"]
 
@@ -81,7 +81,11 @@ def _checked(table: Mapping[str, Any], where: str) -> Decision:
 
 
 def repack(
-    run: RunFolder, section: Decision, *, key: Any = None, security_counter: int | None = None
+    run: RunFolder | str | Path,
+    section: Decision,
+    *,
+    key: Any = None,
+    security_counter: int | None = None,
 ) -> dict[str, Any]:
     """Write ``model.tfpack`` anew with another decision; thresholds are set on the calibration
     rows, as ever.
@@ -90,6 +94,7 @@ def repack(
     when the run has no pack, or would make another model than the one that is in it; ConfigError
     for a feature that is not there.
     """
+    run = open_run(run)
     with claimed(run.path):
         return _repack(run, section, key, security_counter)
 

@@ -111,7 +111,7 @@ def network_inputs(run: RunFolder | str | Path, paths: Sequence[str | Path]) -> 
     """
     from tinyfin.data.readers import read
 
-    found = run if isinstance(run, RunFolder) else open_run(run)
+    found = open_run(run)
     config, parting = found.config(), Parting.of(found)
     tx = read(list(paths), config)
     program = compile_program(config.features, config.schema, **config.features.capacities)

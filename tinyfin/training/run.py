@@ -244,8 +244,10 @@ def begin_run(run: RunFolder, config: Config) -> RunFolder:
     return run
 
 
-def open_run(path: str | Path) -> RunFolder:
-    """The run in a folder; ModelError if it is none."""
+def open_run(path: RunFolder | str | Path) -> RunFolder:
+    """The run in a folder; ModelError if it is none. An open one is returned as it is."""
+    if isinstance(path, RunFolder):
+        return path
     folder = RunFolder(Path(path))
     if not folder.path.is_dir():
         raise ModelError(f"{path}: there is no such run folder; make one with `tinyfin train`")

@@ -22,7 +22,7 @@ from tinyfin.pack.container import parse_pack
 from tinyfin.progress import stage
 from tinyfin.training.notices import STATUSES, Feed, KnownLabels
 from tinyfin.training.pieces import replay_in_pieces
-from tinyfin.training.run import RunFolder
+from tinyfin.training.run import RunFolder, open_run
 from tinyfin.training.score_table import ScoreTable, carried, table_writer
 from tinyfin.training.unfed import check_fields
 from tinyfin.twin import ACTIONS, Replay, Twin
@@ -43,7 +43,7 @@ _ROW_BYTES = 8
 
 
 def score(
-    run: RunFolder,
+    run: RunFolder | str | Path,
     paths: Sequence[str | Path],
     out: str | Path,
     *,
@@ -69,6 +69,7 @@ def score(
     of time go through piece by piece, others as a whole; ``out`` is the same. Raises DataError,
     ModelError, PackError, and InputError when the schemas differ.
     """
+    run = open_run(run)
     config = _mapping(run, config_path)
     as_csv = writes_csv(out)
     extras, fields = carried(extras, config.schema)
