@@ -94,6 +94,36 @@ class Slow(LinkAround):
         super().write(data)
 
 
+class Late(LinkAround):
+    """Before the answer to events comes that of a restart asked for earlier, which had as its tag
+    the number that the events have now."""
+
+    late = b""
+
+    def read(self, timeout_s: float) -> bytes:
+        if self.late:
+            answer, self.late = self.late, b""
+            return answer
+        return self.inner.read(timeout_s)
+
+    def write(self, data: bytes) -> None:
+        for frame in Deframer().feed(data):
+            if frame.type == Request.EVENTS:
+                self.late = encode_frame(Answer.ACK, frame.sequence, b"\0")
+        super().write(data)
+
+
+def test_a_late_answer_to_a_restart_is_no_answer_to_events(program: Path) -> None:
+    client = Client(Late(ProcessLink([str(program)])))
+    try:
+        client.connect()
+        answer = client.ordered(Request.EVENTS, small_frame())
+        assert len(parse_verdicts(answer, 3).verdicts) == 3
+        assert client.counters.stray == 1
+    finally:
+        client.close()
+
+
 @pytest.mark.parametrize("ask", ["greeting", "request"])
 def test_nothing_is_sent_on_top_of_requests_in_the_ring(program: Path, ask: str) -> None:
     """A ring of 128 bytes would overrun: its credit is all that may be under way."""

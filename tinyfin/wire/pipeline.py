@@ -24,6 +24,10 @@ _GROW_BYTES = 16
 _SHRINK = 0.7
 
 
+def _answer_of(request: int) -> Answer:
+    return Answer.VERDICTS if request == Request.EVENTS else Answer.ACK
+
+
 @dataclass
 class _Pending:
     sequence: int
@@ -189,7 +193,7 @@ class Pipelined(Channel):
             return
         # a late answer to another request may carry the same number as its tag
         pending = next((p for p in waiting if p.sequence == frame.sequence), None)
-        if pending is None or frame.type not in (Answer.VERDICTS, Answer.ACK):
+        if pending is None or frame.type != _answer_of(pending.request):
             self.counters.stray += 1
             return
         if pending.times == 1:
