@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
 import pty
 import stat
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +18,12 @@ from pathlib import Path
 import pytest
 
 from tests.hil.users import ANNA, BEN, Other, Say, needs_root
-from tinyfin.errors import BenchError
+from tests.wire import rig
+from tinyfin.errors import BenchError, TargetError
+from tinyfin.hil.lines.host import build_host_terminal
 from tinyfin.wire import devices
+from tinyfin.wire.client import Client
+from tinyfin.wire.links import LinkAround, ProcessLink
 from tinyfin.wire.serial_link import SerialLink, open_link
 
 pytestmark = pytest.mark.live
@@ -31,6 +38,11 @@ def port() -> Iterator[str]:
     os.close(slave)
     yield name
     os.close(master)
+
+
+@pytest.fixture(scope="module")
+def program() -> Path:
+    return build_host_terminal(rig.make_pack(), cflags=("-O1",))
 
 
 @pytest.fixture
@@ -143,6 +155,73 @@ def test_one_that_was_there_before_and_locks_nothing_is_found(port: str) -> None
         assert not exclusive(plain), "whoever was refused leaves the port as it was"
         os.close(plain)
     SerialLink(port).close()
+
+
+HOLD = (
+    "import os, sys, time\n"
+    "os.open(sys.argv[1], os.O_RDWR | os.O_NOCTTY)\n"
+    "print('open', flush=True)\ntime.sleep(600)\n"
+)
+MAKE = (
+    "import os, pty, sys, time, tty\nmaster, slave = pty.openpty()\ntty.setraw(slave)\n"
+    "print(os.ttyname(slave), flush=True)\n"
+    "while True:\n    os.write(master, sys.argv[1].encode())\n    time.sleep(0.02)\n"
+)
+
+
+@contextlib.contextmanager
+def child(script: str, word: str) -> Iterator[tuple[int, str]]:
+    """A program, and the first line that it prints."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, word], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    try:
+        yield process.pid, process.stdout.readline().strip()
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+@pytest.mark.parametrize(
+    ("comes", "words"),
+    [("", "not a byte came"), ("login: ", "bytes came, but no frame")],
+)
+def test_a_program_that_has_it_open_and_locks_nothing_is_named(comes: str, words: str) -> None:
+    """At a pseudo-terminal it keeps nobody out, so it is named where answers are missing."""
+    with child(MAKE, comes) as (maker, device):
+
+        def said() -> str:
+            client = Client(SerialLink(device))
+            try:
+                with pytest.raises(TargetError) as told:
+                    client.connect(0.5)
+            finally:
+                client.close()
+            assert words in str(told.value)
+            return str(told.value)
+
+        with child(HOLD, device) as (holder, answer):
+            assert answer == "open"
+            text = said()
+            assert f"The port is also open in {devices.process_words(holder)}: end that" in text
+            assert f"process {holder} (" in text
+            assert f"process {maker} " not in text, "its far end is no user of it"
+        assert "also open" not in said(), "control: nobody else has it"
+
+
+def test_it_is_named_in_the_middle_of_a_session_too(program: Path) -> None:
+    """Behind whatever lies around the link, as a suite has it."""
+    inner = ProcessLink([str(program)])
+    client = Client(LinkAround(inner), answer_timeout_s=0.2, deadline_s=0.6)
+    client.connect()
+    inner.others = lambda: ["anna, process 7 (picocom)"]  # type: ignore[attr-defined]
+    inner.read = lambda timeout_s: time.sleep(timeout_s) or b""  # type: ignore
+    with pytest.raises(TargetError, match=r"hangs.*also open in anna, process 7 \(picocom\): end"):
+        client.stats()
+    inner.close()
 
 
 def test_what_is_no_port_says_what_it_is(port: str, tmp_path: Path) -> None:

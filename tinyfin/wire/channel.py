@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from tinyfin.errors import BootError, LinkError, ProtocolError, TargetError, TinyfinError
 from tinyfin.wire import messages as m
 from tinyfin.wire.frames import Deframer, Frame, encode_frame
-from tinyfin.wire.links import Deadline, Link, LinkLost
+from tinyfin.wire.links import Deadline, Link, LinkLost, others_at
 from tinyfin.wire.messages import Answer, Request, WireError
 from tinyfin.wire.refusals import refused_pack
 from tinyfin.wire.timing import AnswerTime
@@ -164,6 +164,11 @@ class Channel:
         raise self._silence(deadline.seconds, before, heard, len(boots))
 
     def _silence(self, seconds: float, before: Counters, heard: int, boots: int) -> TargetError:
+        return self._with_others(self._silence_words(seconds, before, heard, boots))
+
+    def _silence_words(
+        self, seconds: float, before: Counters, heard: int, boots: int
+    ) -> TargetError:
         received = self.counters.bytes_down - before.bytes_down
         logs = self.counters.logs - before.logs
         kind: type[TargetError] = ProtocolError
@@ -312,6 +317,19 @@ class Channel:
 
     def _stuck(self, seconds: float, before: Counters) -> TargetError:
         """The error when no answer came for so long; ``before``: the counters at its beginning."""
+        return self._with_others(self._stuck_words(seconds, before))
+
+    def _with_others(self, error: TargetError) -> TargetError:
+        """The error, with the programs named that have the port open, too: they may have taken the
+        answers, or sent what came instead."""
+        users = others_at(self.link)
+        if not users:
+            return error
+        return type(error)(
+            f"{error}. The port is also open in {', '.join(users)}: end that program", error.kind
+        )
+
+    def _stuck_words(self, seconds: float, before: Counters) -> TargetError:
         now = self.counters
         logs = now.logs - before.logs
         frames = now.frames_down - before.frames_down - logs

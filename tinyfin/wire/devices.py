@@ -61,7 +61,8 @@ def unlock(descriptor: int) -> None:
 def users_of(device: str) -> list[str]:
     """The other processes that have a device open or locked, in words.
 
-    Of other users' processes only those are seen that have locked it; root sees all.
+    Of other users' processes only those are seen that have locked it; root sees all. Whoever made a
+    pseudo-terminal is its far end, and no user of it.
     """
     try:
         about = os.stat(device)
@@ -87,8 +88,21 @@ def _openers(about: os.stat_result) -> Iterator[int]:
             for descriptor in folder.iterdir():
                 found = descriptor.stat()
                 if stat.S_ISCHR(found.st_mode) and found.st_rdev == about.st_rdev:
-                    yield int(folder.parent.name)
+                    if not _has_far_end(folder.parent, about.st_rdev):
+                        yield int(folder.parent.name)
                     break
+
+
+def _has_far_end(process: Path, device: int) -> bool:
+    """Whether a process has the other side of a pseudo-terminal open."""
+    if os.major(device) not in _PTS:
+        return False
+    number = os.minor(device) + 256 * (os.major(device) - _PTS[0])
+    for info in (process / "fdinfo").iterdir():
+        with contextlib.suppress(OSError):
+            if f"tty-index:\t{number}\n" in info.read_text(encoding="utf-8"):
+                return True
+    return False
 
 
 def process_words(pid: int) -> str:
@@ -127,6 +141,11 @@ def explain(device: str, error: BaseException) -> str:
         return f"{device}: there is no such port; {_what_is_there()}"
     if number in (errno.ENOTTY, errno.EINVAL, errno.ENOTDIR, errno.EISDIR):
         return f"{device}: is no serial port; {_what_is_there()}"
+    if "://" in device:
+        return (
+            f"{device}: cannot be opened: {one_line(str(error))}; check the address, and that a "
+            "server for this protocol listens there"
+        )
     return f"{device}: cannot be opened: {one_line(str(error))}; check its name and the cable"
 
 

@@ -21,6 +21,7 @@ from tinyfin.errors import BenchError, LinkError, TargetError
 
 __all__ = [
     "Deadline", "Link", "LinkAround", "LinkLost", "ProcessLink", "TcpLink", "gone", "no_reset",
+    "others_at",
 ]  # fmt: skip
 
 CHUNK_BYTES = 65536
@@ -114,6 +115,14 @@ class LinkAround:
 
     def reset(self) -> None:
         self.inner.reset()
+
+
+def others_at(link: Link) -> list[str]:
+    """The other programs that have the port of a link open, in words, where that can be known."""
+    while isinstance(link, LinkAround):
+        link = link.inner
+    others: Callable[[], list[str]] | None = getattr(link, "others", None)
+    return others() if others is not None else []
 
 
 def gone(name: str, error: object = "") -> LinkLost:

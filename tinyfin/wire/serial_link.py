@@ -7,6 +7,7 @@ import contextlib
 import os
 import select
 import time
+import warnings
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,10 +27,13 @@ from tinyfin.wire.links import (
 
 __all__ = ["SerialLink", "open_link"]
 
+_POLL_S = 0.002
+
 
 class SerialLink:
-    """A serial port, by device name or any URL that pyserial knows. While it is open, no other
-    program can open it (:mod:`tinyfin.wire.devices`).
+    """A serial port, by device name or any URL that pyserial knows, such as
+    ``rfc2217://host:port``. While it is open, no other program can open it
+    (:mod:`tinyfin.wire.devices`); one that a URL names is kept by whoever serves it.
 
     ``dtr`` and ``rts`` are set before the port opens, because on many boards they are wired to
     reset; None leaves a line as the driver has it. ``reset`` restarts the board, by whatever means
@@ -55,7 +59,7 @@ class SerialLink:
         self._locate = locate
         self._lines = (baud, dtr, rts)
         self._errors: tuple[type[Exception], ...] = (
-            serial.SerialException, OSError, TypeError, ValueError,
+            serial.SerialException, OSError, TypeError, ValueError, NotImplementedError,
         )  # fmt: skip
         try:
             self._open()
@@ -69,13 +73,16 @@ class SerialLink:
         self._port: Any = serial.serial_for_url(self.name, do_not_open=True)
         self._port.baudrate = baud
         self._port.timeout = 0
-        self._port.write_timeout = WRITE_TIMEOUT_S
+        if "://" not in self.name:  # a URL's port has a deadline of its own, and refuses this one
+            self._port.write_timeout = WRITE_TIMEOUT_S
         if dtr is not None:
             self._port.dtr = dtr
         if rts is not None:
             self._port.rts = rts
         self._port.exclusive = True
-        self._port.open()
+        with warnings.catch_warnings():  # pyserial's rfc2217 calls what threading has renamed
+            warnings.simplefilter("ignore", DeprecationWarning)
+            self._port.open()
         self._fd: int | None = None
         # a port that is no file (a URL of pyserial's) has no number
         with contextlib.suppress(OSError, AttributeError, ValueError):
@@ -131,14 +138,26 @@ class SerialLink:
                 if not data:
                     raise gone(self.name)
                 return data
-            self._port.timeout = timeout_s
-            first: bytes = self._port.read(1)
-            if first:
-                self._port.timeout = 0
-                first += self._port.read(CHUNK_BYTES)
+            return self._poll(timeout_s)
         except self._errors as error:
             raise gone(self.name, error) from error
-        return first
+
+    def _poll(self, timeout_s: float) -> bytes:
+        """``read`` of a port that is no file. Its timeout stays 0: a new one would be negotiated
+        with whoever serves it."""
+        end = Deadline(timeout_s)
+        while not (data := bytes(self._port.read(1))):
+            if end.passed:
+                return b""
+            time.sleep(min(_POLL_S, end.left()))
+        while (there := self._port.in_waiting) and len(data) < CHUNK_BYTES:
+            for _ in range(min(there, CHUNK_BYTES - len(data))):
+                data += self._port.read(1)
+        return data
+
+    def others(self) -> list[str]:
+        """The other programs that have the port open, as far as this user may know."""
+        return [] if self._fd is None else devices.users_of(self.name)
 
     def write(self, data: bytes) -> None:
         try:
