@@ -21,6 +21,7 @@ from tinyfin import paths
 from tinyfin.errors import BenchError, ConfigError
 from tinyfin.hil.lines.transcript import read
 from tinyfin.hil.rigs import rigfile
+from tinyfin.hil.rigs.rigfile import Port
 from tinyfin.targets import doctor
 from tinyfin.wire.serial_link import open_link
 
@@ -28,14 +29,17 @@ pytestmark = pytest.mark.live
 
 RULES = paths.project_dir() / "hil" / "70-tinyfin.rules"
 RULE = re.compile(r'([A-Z]+)(?:\{(\w+)\})?(==|!=|\+=|=)"([^"]*)"')
-MATCHES = {"ACTION", "SUBSYSTEM", "SUBSYSTEMS", "ATTR"}
-ASSIGNS = {"MODE": "=", "GROUP": "=", "TAG": "+=", "GOTO": "=", "LABEL": "="}
+MATCHES = {"ACTION", "SUBSYSTEM", "SUBSYSTEMS", "ATTR", "ATTRS"}
+ASSIGNS = {"MODE": "=", "GROUP": "=", "TAG": "+=", "ENV": "=", "SYMLINK": "+=", "GOTO": "=",
+           "LABEL": "="}  # fmt: skip
 
 
-def parsed() -> list[list[tuple[str, str, str, str]]]:
-    """The rules, by the grammar of udev(7)."""
+def parsed(*, examples: bool = False) -> list[list[tuple[str, str, str, str]]]:
+    """The rules, by the grammar of udev(7); ``examples``: also those that are commented out."""
     rules = []
     for line in RULES.read_text(encoding="utf-8").splitlines():
+        if examples and line.startswith("#SUBSYSTEM"):
+            line = line[1:]
         if not line or line.startswith("#"):
             continue
         words = [word.strip() for word in line.split(", ")]
@@ -45,11 +49,11 @@ def parsed() -> list[list[tuple[str, str, str, str]]]:
     return rules
 
 
-def access(device: dict[str, str]) -> dict[str, str]:
-    """What the rules give a device: MODE, GROUP, TAG."""
+def access(device: dict[str, str], *, examples: bool = False) -> dict[str, str]:
+    """What the rules give a device: MODE, GROUP, TAG, properties by their names."""
     given: dict[str, str] = {}
     goto = ""
-    for rule in parsed():
+    for rule in parsed(examples=examples):
         if goto and ("LABEL", "", "=", goto) not in rule:
             continue
         goto = ""
@@ -60,19 +64,19 @@ def access(device: dict[str, str]) -> dict[str, str]:
             if hit != (operator == "=="):
                 break
         else:
-            for key, _, _, value in (part for part in rule if part not in wanted):
+            for key, attribute, _, value in (part for part in rule if part not in wanted):
                 goto = value if key == "GOTO" else goto
-                given[key] = value
+                given[attribute or key] = value
     return given
 
 
 def test_rules_are_well_formed() -> None:
     labels = [p[3] for rule in parsed() for p in rule if p[0] == "LABEL"]
-    for rule in parsed():
+    for rule in parsed(examples=True):
         for key, attribute, operator, value in rule:
+            assert bool(attribute) == (key in ("ATTR", "ATTRS", "ENV"))
             if operator in ("==", "!="):
                 assert key in MATCHES
-                assert bool(attribute) == (key == "ATTR")
             else:
                 assert ASSIGNS[key] == operator
             if key == "GOTO":
@@ -114,8 +118,27 @@ def test_serial_ports_are_let_in_and_nothing_else() -> None:
         assert "MODE" not in access(other), other
 
 
+def test_modem_manager_leaves_serial_ports_alone() -> None:
+    port = {"SUBSYSTEM": "tty", "SUBSYSTEMS": "usb", "idVendor": "1a86"}
+    found = access(port)
+    assert found["ID_MM_DEVICE_IGNORE"] == found["ID_MM_PORT_IGNORE"] == "1"
+    onboard = {"SUBSYSTEM": "tty", "SUBSYSTEMS": "platform"}
+    assert "ID_MM_DEVICE_IGNORE" not in access(onboard)
+    modem = access({**port, "idVendor": "12d1"}, examples=True)
+    assert "ID_MM_DEVICE_IGNORE" not in modem, "the example spares a modem"
+    assert modem["MODE"] == "0660"
+    assert access(port, examples=True)["ID_MM_DEVICE_IGNORE"] == "1"
+
+
+def test_a_name_of_ones_own_is_one_that_a_rig_file_takes() -> None:
+    device = {"SUBSYSTEM": "tty", "SUBSYSTEMS": "usb", "serial": "066BFF485550755187121723"}
+    name = access(device, examples=True)["SYMLINK"]
+    assert Port(url=f"/dev/{name}").is_serial
+
+
 def test_the_rules_come_before_access_is_given() -> None:
     assert int(RULES.name[:2]) < 73, "73-seat-late.rules evaluates uaccess"
+    assert int(RULES.name[:2]) < 77, "ModemManager's own rules begin with 77"
 
 
 def test_doctor_says_who_may_open_what(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,7 +159,7 @@ def test_a_port_of_windows(name: str) -> None:
     with pytest.raises(BenchError, match="WSL 2"):
         open_link(name)
     table = {"targets": {"a": {"target": "stm32f405", "port": {"url": name}}}}
-    with pytest.raises(ConfigError, match="is a device name"):
+    with pytest.raises(ConfigError, match="a device name such as"):
         rigfile.from_table(table)
 
 

@@ -17,10 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tinyfin.commands import unknown_placeholder
 from tinyfin.errors import ConfigError
 from tinyfin.targets import boards
 
 __all__ = ["COMPILERS", "EmulatorSpec", "Target", "get", "load"]
+
+_FLASH_PLACEHOLDERS = ("elf", "bin", "port")
 
 # architecture: compiler prefix, Debian/Ubuntu package
 COMPILERS = {
@@ -227,7 +230,7 @@ def _target(path: Path, board: Any) -> Target:
             else EmulatorSpec(
                 _words(emulator["command"]), int(emulator["icount_shift"]), int(emulator["tick_hz"])
             ),
-            flash_commands=tuple(_words(command) for command in extra.get("flash", [])),
+            flash_commands=tuple(_flash_words(command) for command in extra.get("flash", [])),
             port=str(build["port"]),
             note=str(extra.get("note", "")),
             board_file=path,
@@ -247,3 +250,10 @@ def _words(command: Any) -> tuple[str, ...]:
             f'a command is a list of words, such as ["st-flash", "write"], not {command!r:.80}'
         )
     return tuple(command)
+
+
+def _flash_words(command: Any) -> tuple[str, ...]:
+    words = _words(command)
+    if (wrong := unknown_placeholder(words, _FLASH_PLACEHOLDERS)) is not None:
+        raise ValueError(f"tinyfin.flash: {wrong}")
+    return words

@@ -18,6 +18,7 @@ from typing import Any
 
 from tinyfin import cache, files, paths
 from tinyfin.claims import claimed
+from tinyfin.commands import filled_in, placeholders
 from tinyfin.errors import FlashError, InputError, ToolError
 from tinyfin.pack import layouts
 from tinyfin.pack.container import parse_pack
@@ -172,15 +173,13 @@ def flash_board(target: Target, build: BuildResult, port: str | None = None) -> 
     given, ToolError when there is no tool, FlashError when the tool failed.
     """
     template = require_flash_tool(target)
-    if port is None and any("{port}" in word for word in template):
+    if port is None and "port" in placeholders(template):
         raise InputError(
             f"{target.name}: {template[0]} flashes through the board's serial port; name it with "
             "--port (`tinyfin hil suggest` lists the ports)"
         )
-    values = {"{elf}": str(build.elf), "{bin}": str(build.binary), "{port}": port or ""}
-    command = list(template)
-    for key, value in values.items():
-        command = [word.replace(key, value) for word in command]
+    values = {"elf": str(build.elf), "bin": str(build.binary), "port": port or ""}
+    command = filled_in(template, values)
     try:
         done = subprocess.run(
             command,

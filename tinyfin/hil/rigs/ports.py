@@ -4,19 +4,22 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import os
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from tinyfin.errors import BenchError
 from tinyfin.hil.rigs.rigfile import Port, TargetSpec
 from tinyfin.text import one_line
 
 __all__ = [
-    "Plugged", "find", "lease_names", "matches", "names_at", "plugged", "stanza", "wait_for",
+    "Plugged", "find", "lease_names", "matches", "names_at", "plugged", "shared", "stanza",
+    "wait_for", "wait_for_name",
 ]  # fmt: skip
 
 _POLL_S = 0.2
@@ -38,14 +41,17 @@ class Plugged:
         return dict(vars(self))
 
 
+def _comports() -> Iterable[Any]:
+    from serial.tools.list_ports import comports
+
+    found: Iterable[Any] = comports()
+    return found
+
+
 def plugged(comports: Callable[[], Iterable[Any]] | None = None) -> list[Plugged]:
     """The serial ports of this machine; ``comports`` as pyserial's, for tests."""
-    if comports is None:
-        from serial.tools.list_ports import comports as found
-
-        comports = found
     ports = []
-    for port in comports():
+    for port in (comports or _comports)():
         known = getattr(port, "vid", None) is not None
         vid_pid = f"{port.vid:04x}:{port.pid:04x}" if known and port.pid is not None else None
         ports.append(
@@ -117,6 +123,19 @@ def wait_for(
     )
 
 
+def wait_for_name(path: str, deadline_s: float, *, name: str = "target") -> str:
+    """A path such as ``/dev/serial/by-id/...``, waiting for it to be there. BenchError if not."""
+    end = time.monotonic() + deadline_s
+    while not os.path.exists(path):
+        if time.monotonic() >= end:
+            raise BenchError(
+                f"{name}: {path} is not there within {deadline_s:g} s; check cable and power, and "
+                "`ls -l /dev/serial/by-id /dev/serial/by-path`"
+            )
+        time.sleep(min(_POLL_S, max(0.0, end - time.monotonic())))
+    return path
+
+
 def lease_names(
     spec: TargetSpec, comports: Callable[[], Iterable[Any]] | None = None
 ) -> list[str]:
@@ -136,15 +155,52 @@ def lease_names(
     return names
 
 
+def shared(
+    specs: Mapping[str, TargetSpec], comports: Callable[[], Iterable[Any]] | None = None
+) -> tuple[str, str, str] | None:
+    """Two targets that have one port, and its name; None when there are none.
+
+    Ports that are plugged in are the same however each is found; of one that is not, only the words
+    of the rig file are compared.
+    """
+    seen: dict[str, str] = {}
+    there = [spec for spec in specs.values() if spec.port is not None]
+    if len(there) < 2:
+        return None
+    ports = list((comports or _comports)())
+    for name, spec in specs.items():
+        own = spec.model_copy(update={"lease": None})  # what boards may share
+        for what in lease_names(own, lambda: ports):
+            if what in seen:
+                return seen[what], name, what
+            seen[what] = name
+    return None
+
+
 def names_at(url: str, comports: Callable[[], Iterable[Any]] | None = None) -> list[str]:
     """The same for what ``--port`` names: a device or a URL."""
-    if ":" in url and not os.path.exists(url):
-        return [] if url.startswith("exec:") else [
-            url.lower().replace("tcp://", "socket://").replace("//localhost:", "//127.0.0.1:")
-        ]
+    if ":" in url and not os.path.exists(url) and not url.startswith("/"):
+        return [] if url.startswith("exec:") else [_address(url)]
     device = os.path.realpath(url)
     there = next((p for p in plugged(comports) if os.path.realpath(p.device) == device), None)
     return _names(there or Plugged(device))
+
+
+def _address(url: str) -> str:
+    """One spelling for every way in which a server's port is written; who serves it, by whichever
+    protocol, has one line behind it."""
+    parts = urlsplit(url)
+    try:
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host = port = None
+    if parts.scheme not in ("socket", "tcp", "rfc2217") or not host or not port:
+        return url.lower()
+    host = "127.0.0.1" if host in ("localhost", "localhost.") else host.rstrip(".")
+    with contextlib.suppress(ValueError):
+        found = ipaddress.ip_address(host)
+        host = f"[{found}]" if found.version == 6 else str(found)
+    return f"socket://{host}:{port}"
 
 
 def _names(port: Plugged) -> list[str]:
@@ -166,7 +222,8 @@ def stanza(
     if not port.vid_pid:
         return (
             f"# {port.device}: no USB device, so nothing tells it from another one but its name.\n"
-            f"# Serve it (ser2net, socat) and write port = {{ url = \"socket://...\" }}.\n"
+            "# Give it a name of its own (SYMLINK+= in hil/70-tinyfin.rules) and write\n"
+            "# port = { url = \"/dev/NAME\" }; or serve it (ser2net): url = \"rfc2217://...\".\n"
         )
     rest = [other for other in others if other.device != port.device]
     for key, value in keys:

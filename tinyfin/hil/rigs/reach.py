@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from tinyfin.commands import filled_in, placeholders
 from tinyfin.errors import BenchError, BudgetError, FlashError, MissingToolError, TargetError
 from tinyfin.hil.rigs.rigfile import HOST, Deadlines, Line, Power, TargetSpec
 from tinyfin.text import one_line
 from tinyfin.wire.frames import encode_frame
 from tinyfin.wire.links import Link, ProcessLink, TcpLink
 from tinyfin.wire.messages import Request
-from tinyfin.wire.serial_link import SerialLink, open_link
+from tinyfin.wire.serial_link import SerialLink
 
 if TYPE_CHECKING:
     from tinyfin.targets.catalogue import Target
@@ -32,6 +33,10 @@ __all__ = ["Flashed", "Reach", "reach", "run_command"]
 Note = Callable[[str], object]
 
 _GONE_S = 2.0
+_NOT_ASKED = (
+    "flash = false or --no-flash: it holds what was flashed before; boot compares its pack, and "
+    "nothing can tell its build"
+)
 _NOT_FOUND = 127  # what a POSIX shell ends with when there is no such command
 
 
@@ -46,6 +51,8 @@ class Flashed:
     flash_bytes: int | None = None
     ram_bytes: int | None = None
     how: str = ""
+    skipped: str = ""
+    """Why nothing was flashed, where that was not asked for."""
 
 
 class Reach:
@@ -113,11 +120,11 @@ class _Emulated(Reach):
             found = flash.flashed_image(run, target)
             if found is None:
                 raise FlashError(
-                    f"{self.name}: nothing was flashed for {run} yet, and this run was told to "
-                    "flash nothing; leave --no-flash (flash = false) out, or run "
-                    f"`tinyfin flash {run} --target {target.name}`"
+                    f"{self.name}: nothing was flashed for {run} yet, and --no-flash (or flash = "
+                    "false) says to flash nothing; run without it, or run "
+                    f"`tinyfin flash {run} --target {target.name}` first"
                 )
-            self._image, sizes, known = found, {}, None
+            self._image, sizes, known, skipped = found, {}, None, _NOT_ASKED
         else:
             try:
                 built = building.build(
@@ -127,10 +134,12 @@ class _Emulated(Reach):
                 raise FlashError(f"{self.name}: {error}") from error
             self._image = flash.store_image(built, flash.run_folder(run))
             sizes = {"flash_bytes": built.flash_bytes, "ram_bytes": built.ram_bytes}
-            known = building.firmware_build_id()
+            known, skipped = building.firmware_build_id(), ""
         self._target = target
         self._emulator: Any = None
-        return Flashed(pack.read_bytes(), tuple(keys), known, **sizes, how=str(self._image))
+        return Flashed(
+            pack.read_bytes(), tuple(keys), known, **sizes, how=str(self._image), skipped=skipped
+        )
 
     def open(self) -> Link:
         from tinyfin.targets.emulate import Emulator
@@ -185,7 +194,11 @@ class _Host(Reach):
 
         pack = run_pack(run).read_bytes()
         self._program = build_host_terminal(pack, keys=keys)
-        return Flashed(pack, tuple(keys), how=str(self._program))
+        skipped = "" if self.spec.flash is not False else (
+            "flash = false or --no-flash: there is nothing to flash on this machine; the firmware "
+            "was compiled for it"
+        )
+        return Flashed(pack, tuple(keys), how=str(self._program), skipped=skipped)
 
     def open(self) -> Link:
         return ProcessLink([str(self._program)])
@@ -209,7 +222,12 @@ class _Board(Reach):
         )  # fmt: skip
         how = self.spec.flash
         if how is False or target is None:
-            return Flashed(pack.read_bytes(), tuple(keys), how="not flashed here")
+            skipped = _NOT_ASKED if how is False else (
+                f"target = {HOST!r} is no board: what answers at its port was started elsewhere"
+            )
+            return Flashed(
+                pack.read_bytes(), tuple(keys), how="not flashed here", skipped=skipped
+            )
         self._require_flash_tool(target)
         try:
             built = building.build(target, pack=pack, keys=keys, deadline_s=self.deadlines.build_s)
@@ -238,7 +256,7 @@ class _Board(Reach):
             )
 
     def _flash_by(self, how: list[str] | str, built: Any) -> str:
-        values = {"{elf}": str(built.elf), "{bin}": str(built.binary), **self._values(how)}
+        values = {"elf": str(built.elf), "bin": str(built.binary), **self._values(how)}
         return run_command(
             how, self.deadlines.flash_s, f"{self.name}: flash", FlashError, values
         )
@@ -246,38 +264,39 @@ class _Board(Reach):
     def _values(self, command: list[str] | str) -> dict[str, str]:
         """What the board's own words stand for in a command of the rig file."""
         serial_number = (self.spec.port.serial_number if self.spec.port else None) or ""
-        return {"{serial_number}": serial_number, "{port}": self._port_for(command) or ""}
+        return {"serial_number": serial_number, "port": self._port_for(command) or ""}
 
     def _port_for(self, command: Sequence[str] | None) -> str | None:
         """The board's port if a command names it; it is not searched for otherwise."""
-        words = [command] if isinstance(command, str) else command or ()
-        if not any("{port}" in word for word in words):
-            return None
-        assert self.spec.port is not None
-        return self.spec.port.url or self._locate()
+        return self._locate() if "port" in placeholders(command or ()) else None
 
     def _locate(self) -> str:
-        from tinyfin.hil.rigs.ports import wait_for
+        from tinyfin.hil.rigs.ports import wait_for, wait_for_name
 
-        assert self.spec.port is not None
-        return wait_for(self.spec.port, self.deadlines.port_s, name=self.name).device
-
-    def open(self) -> Link:
         port = self.spec.port
         assert port is not None
         if port.url is None:
-            spec = self.spec
+            return wait_for(port, self.deadlines.port_s, name=self.name).device
+        if port.url.startswith("/"):
+            return wait_for_name(port.url, self.deadlines.port_s, name=self.name)
+        return port.url
+
+    def open(self) -> Link:
+        port, spec = self.spec.port, self.spec
+        assert port is not None
+        if port.is_serial:
             can_reset = bool(spec.reset.line or spec.reset.command or spec.reset.power)
             return SerialLink(
                 self._locate(), baud=spec.baud, dtr=spec.dtr, rts=spec.rts, locate=self._locate,
                 reset=self._reset if can_reset else None,
             )  # fmt: skip
+        assert port.url is not None
         if port.url.startswith("exec:"):
             return ProcessLink(shlex.split(port.url.removeprefix("exec:")))
         parts = urlsplit(port.url)
-        if parts.scheme in ("socket", "tcp") and parts.hostname and parts.port:
-            return TcpLink(parts.hostname, parts.port, timeout_s=self.deadlines.port_s)
-        return open_link(port.url)
+        assert parts.hostname is not None
+        assert parts.port is not None
+        return TcpLink(parts.hostname, parts.port, timeout_s=self.deadlines.port_s)
 
     def _reset(self, port: Any) -> None:
         """As a reset button: the gentlest that the bench has; the port may vanish by it."""
@@ -363,8 +382,8 @@ def run_command(
     """
     shell = isinstance(command, str)
     words = [command] if isinstance(command, str) else command
-    for key, value in (values or {}).items():
-        words = [word.replace(key, shlex.quote(value) if shell else value) for word in words]
+    given = values or {}
+    words = filled_in(words, {k: shlex.quote(v) if shell else v for k, v in given.items()})
     shown = words[0] if shell else shlex.join(words)
     try:
         process = subprocess.Popen(

@@ -5,7 +5,7 @@
     [deadlines]        how long each kind of wait may take
     [targets.NAME]     one board or emulated machine
 
-Every error names file, key, value, rule and fix. ``hil/README.md`` explains the keys to people.
+Every error names file, key, value, rule and fix. ``docs/hil.md`` explains the keys to people.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import os
 import re
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from pydantic import (
     BaseModel,
@@ -25,11 +26,13 @@ from pydantic import (
     model_validator,
 )
 
+from tinyfin.commands import placeholders, unknown_placeholder
 from tinyfin.config.toml import read_toml
 from tinyfin.errors import ConfigError
 
 __all__ = [
     "HOST",
+    "PLACEHOLDERS",
     "Deadlines",
     "Line",
     "Port",
@@ -39,6 +42,7 @@ __all__ = [
     "TargetSpec",
     "default_path",
     "load",
+    "run_of",
     "select",
 ]
 
@@ -46,6 +50,18 @@ HOST = "host"
 """The target that is the terminal application compiled for this machine, in a process."""
 
 DEFAULT_PLACES = ("hil/rig.emulated.toml",)
+
+PLACEHOLDERS = {
+    "flash": ("elf", "bin", "serial_number", "port"),
+    "reset.command": ("serial_number", "port"),
+    "reset.power.command": ("serial_number", "port"),
+}
+"""What ``{name}`` may stand for in each command of a target."""
+
+_KERNEL_NAME = re.compile(
+    r"/dev/(tty[A-Z]{1,5}\d+|ttymxc\d+|pts/\d+|(tty|cu)\..*|rfcomm\d+)|(\\\\\.\\)?(?i:COM)\d+:?"
+)
+"""Names that the system gives to ports in the order in which they are found."""
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
@@ -76,6 +92,8 @@ def _power(given: Any) -> Any:
 Command = Annotated[list[str] | str, PlainValidator(_command)]
 """Words of a program, or a line for the shell."""
 
+Words = Annotated[str, Field(min_length=1)]
+
 
 class Port(_Section):
     """How to find a serial port: by what stays the same when it is plugged in again.
@@ -83,16 +101,17 @@ class Port(_Section):
     All keys that are given must hold, and exactly one port must fit.
     """
 
-    serial_number: str | None = None
+    serial_number: Words | None = None
     """Of the USB device."""
-    location: str | None = None
+    location: Words | None = None
     """Which socket it is plugged into, as USB names it: ``1-1.4.2`` or ``1-1.4.2:1.0``."""
-    vid_pid: str | None = None
+    vid_pid: Words | None = None
     """Vendor and product of the USB device, ``0483:374b``."""
-    interface: str | None = None
+    interface: Words | None = None
     """A part of the name of the interface, where a device has several ports."""
-    url: str | None = None
-    """A line that is not USB: ``socket://host:port``, or ``exec:program arguments``."""
+    url: Words | None = None
+    """Another line: ``socket://host:port``, ``rfc2217://host:port``, ``exec:program arguments``, or
+    a name that udev keeps for one port, such as ``/dev/serial/by-id/usb-...``."""
 
     @model_validator(mode="before")
     @classmethod
@@ -100,13 +119,11 @@ class Port(_Section):
         name = given if isinstance(given, str) else None
         if isinstance(given, dict) and "device" in given:
             name = str(given["device"])
-        if name is not None:
-            raise ValueError(
-                f"a device name such as {name} may be another board's tomorrow; write "
-                'port = { serial_number = "..." }, or location, or vid_pid: `tinyfin hil suggest` '
-                "prints them for what is plugged in"
-            )
-        return given
+        if name is None:
+            return given
+        if _is_kernel_name(name):
+            raise ValueError(_may_change(name))
+        raise ValueError(f'write port = {{ url = "{name}" }}')
 
     @model_validator(mode="after")
     def _something(self) -> Port:
@@ -114,21 +131,60 @@ class Port(_Section):
         if not any((*usb, self.url)):
             raise ValueError("give serial_number, location or vid_pid of the port, or its url")
         if self.url and any(usb):
-            raise ValueError("url stands alone: it is no USB port")
-        if self.url and re.match(r"(/dev/|(\\\\\.\\)?COM\d)", self.url, re.I):
-            raise ValueError(
-                f"{self.url} is a device name, which may be another board's tomorrow; write "
-                "serial_number, location or vid_pid (`tinyfin hil suggest` prints them)"
-            )
+            raise ValueError("url stands alone; leave out the other keys, or url")
+        if self.url:
+            _check_url(self.url)
         if self.interface and not any(usb[:3]):
             raise ValueError("interface alone may fit many: add serial_number, location or vid_pid")
         if self.vid_pid and not re.fullmatch(r"[0-9a-fA-F]{4}:[0-9a-fA-F]{4}", self.vid_pid):
             raise ValueError(f"vid_pid = {self.vid_pid!r}; write four hex digits each: 0483:374b")
         return self
 
+    @property
+    def is_serial(self) -> bool:
+        """Whether it has a speed, DTR and RTS: not a bare socket, not a program."""
+        return self.url is None or urlsplit(self.url).scheme in ("", "rfc2217")
+
     def __str__(self) -> str:
         given = self.model_dump(exclude_none=True)
+        if self.vid_pid is not None:
+            given["vid_pid"] = self.vid_pid.lower()
         return ", ".join(f"{key} {value}" for key, value in given.items())
+
+
+def _is_kernel_name(name: str) -> bool:
+    """Whether the system, not the user's own udev rule, has given it."""
+    return bool(_KERNEL_NAME.fullmatch(name)) and not os.path.islink(name)
+
+
+def _may_change(name: str) -> str:
+    return (
+        f"a device name such as {name} may be another board's tomorrow; write "
+        'port = { serial_number = "..." }, or location, or vid_pid: `tinyfin hil suggest` '
+        "prints them for what is plugged in"
+    )
+
+
+def _check_url(url: str) -> None:
+    """ValueError unless it is one of the lines that a target may have."""
+    if _is_kernel_name(url):
+        raise ValueError(_may_change(url))
+    parts = urlsplit(url)
+    if parts.scheme in ("socket", "tcp", "rfc2217"):
+        try:
+            complete = bool(parts.hostname and parts.port)
+        except ValueError:  # no number, or above 65535
+            complete = False
+        if not complete:
+            raise ValueError(f"{url}: the address is incomplete; use {parts.scheme}://host:port")
+    elif parts.scheme == "exec":
+        if not url.removeprefix("exec:").strip():
+            raise ValueError("exec: names no program; use exec:program arguments")
+    elif not url.startswith("/"):
+        raise ValueError(
+            f"{url}: is no line of a target; use socket://host:port, rfc2217://host:port, "
+            "exec:program arguments, or a path such as /dev/serial/by-id/usb-..."
+        )
 
 
 class Line(_Section):
@@ -170,8 +226,8 @@ class TargetSpec(_Section):
     """The line as it is to be while the port opens; left to the driver if not given."""
     rts: bool | None = None
     flash: Annotated[list[str] | str | bool, PlainValidator(_flash)] = True
-    """``true``: the first of the target's flash tools on PATH; a command with {elf}, {bin},
-    {serial_number} and {port}; ``false``: it is flashed already."""
+    """``true``: the first of the target's flash tools on PATH; a command, with the names of
+    :data:`PLACEHOLDERS` in braces; ``false``: it is flashed already."""
     reset: Reset = Reset()
     count: bool = False
     """Count instructions on an emulated target; it is slower."""
@@ -179,6 +235,16 @@ class TargetSpec(_Section):
     """What else only one job at a time may use: a relay, a debugger that boards share."""
     off: str | None = None
     """Why this target is left out for now."""
+
+    @property
+    def commands(self) -> dict[str, list[str] | str]:
+        """The commands that are given, by their keys."""
+        power = self.reset.power
+        given: dict[str, Any] = {
+            "flash": self.flash, "reset.command": self.reset.command,
+            "reset.power.command": power.command if isinstance(power, Power) else None,
+        }  # fmt: skip
+        return {key: one for key, one in given.items() if isinstance(one, list | str)}
 
     @property
     def is_emulated(self) -> bool:
@@ -201,6 +267,21 @@ class TargetSpec(_Section):
             )
         if self.is_emulated and self.reset.line is not None:
             raise ValueError("reset.line needs a serial port; an emulated target has none")
+        if self.port is not None and not self.port.is_serial and (
+            self.reset.line is not None or self.dtr is not None or self.rts is not None
+        ):
+            raise ValueError(
+                f"reset.line, dtr and rts need a serial port; {self.port.url} has no such lines. "
+                "Remove them, or serve the port as rfc2217://host:port"
+            )
+        if not isinstance(self.flash, bool) and (self.is_emulated or self.target == HOST):
+            raise ValueError(
+                "a flash command is for boards; write flash = true, or false to flash nothing"
+            )
+        if self.is_emulated and self.reset.command is not None:
+            raise ValueError("reset.command is for boards; an emulated target has reset.power")
+        if self.is_emulated and isinstance(self.reset.power, Power):
+            raise ValueError("reset.power with a command is for boards; write reset.power = true")
         return self
 
 
@@ -289,12 +370,33 @@ def from_table(table: dict[str, Any], path: Path | None = None) -> Rig:
 
     boards = seen(file.rig.boards)
     for name, spec in file.targets.items():
+        _check_commands(where, name, spec)
         if spec.target != HOST:
             _check_target(where, name, spec, boards)
     return Rig(
         path=path, name=file.rig.name, run=seen(file.rig.run), boards=boards,
         deadlines=file.deadlines, targets=file.targets,
     )  # fmt: skip
+
+
+def _check_commands(where: str, name: str, spec: TargetSpec) -> None:
+    """ConfigError unless every name in braces stands for something."""
+    number = spec.port.serial_number if spec.port is not None else None
+    for key, command in spec.commands.items():
+        at = f"{where}: targets.{name}.{key}"
+        if (wrong := unknown_placeholder(command, PLACEHOLDERS[key])) is not None:
+            raise ConfigError(f"{at}: {wrong}")
+        used = placeholders(command)
+        if "serial_number" in used and number is None:
+            raise ConfigError(
+                f"{at}: {{serial_number}} is empty, because targets.{name}.port has no "
+                "serial_number; add it there, or write the number into the command"
+            )
+        if "port" in used and spec.port and (spec.port.url or "").startswith("exec:"):
+            raise ConfigError(
+                f"{at}: {{port}} is empty, because targets.{name}.port is a program; remove it "
+                "from the command"
+            )
 
 
 def _check_target(where: str, name: str, spec: TargetSpec, boards: Path | None) -> None:
@@ -316,7 +418,10 @@ def _check_target(where: str, name: str, spec: TargetSpec, boards: Path | None) 
 
 
 def select(rig: Rig, names: tuple[str, ...] | list[str]) -> dict[str, TargetSpec]:
-    """The targets that are named, or all that are not ``off``. ConfigError for an unknown name."""
+    """The targets that are named, or all that are not ``off``. ConfigError for an unknown name, and
+    for two targets at one port."""
+    from tinyfin.hil.rigs.ports import shared
+
     for name in names:
         if name not in rig.targets:
             near = difflib.get_close_matches(name, rig.targets, n=1)
@@ -329,7 +434,25 @@ def select(rig: Rig, names: tuple[str, ...] | list[str]) -> dict[str, TargetSpec
     }
     if not chosen:
         raise ConfigError(f"{rig.where}: every target is off; name one with --target")
+    if (same := shared(chosen)) is not None:
+        one, other, what = same
+        raise ConfigError(
+            f"{rig.where}: targets.{other}.port: is the port of targets.{one}, too ({what}); "
+            f'mend one of the two, or write off = "why" into the one that is not used'
+        )
     return chosen
+
+
+def run_of(rig: Rig, given: Path | None, option: str = "--run") -> Path:
+    """The run folder or pack of a rig, or the one ``given`` with ``option``. ConfigError if none is
+    named, or it is not there."""
+    run = given or rig.run
+    if run is None:
+        raise ConfigError(f"{rig.where}: rig.run is missing; add it, or give {option}")
+    if not run.exists():
+        where = option if given else f"{rig.where}: rig.run"
+        raise ConfigError(f"{where}: {run} is not there; `tinyfin quantize` makes it")
+    return run
 
 
 def explain(error: ValidationError, where: str, root: type[BaseModel]) -> str:
