@@ -137,7 +137,7 @@ class Screen:
         """A line of its own."""
         with self._lock:
             self.erase()
-            if not self.quiet or text.startswith("WARNING"):
+            if not self.quiet or text.startswith(("WARNING", "error:")):
                 click.echo(printable(text), err=True)
 
     def draw(self, text: str) -> None:
@@ -259,7 +259,7 @@ def say(text: str) -> None:
 
 
 def hush() -> None:
-    """Show only warnings from now on."""
+    """Show only warnings and errors from now on."""
     if _screen is not None:
         _screen.quiet, _screen.live = True, False
 

@@ -22,16 +22,18 @@ from tests.hil.test_failure_kinds import failed, through
 from tests.wire import rig
 from tinyfin import paths
 from tinyfin.cli import main
-from tinyfin.errors import LinkError, MismatchError
+from tinyfin.errors import InputError, LinkError, MismatchError
 from tinyfin.hil.failures import ADVICE
 from tinyfin.hil.lines.host import build_host_terminal
-from tinyfin.hil.lines.transcript import read
+from tinyfin.hil.lines.transcript import Record, Transcript, entries, read
 from tinyfin.hil.replays.differences import fields
-from tinyfin.hil.replays.playback import playback
+from tinyfin.hil.replays.playback import pack_ids, playback
 from tinyfin.hil.rigs.rigfile import TargetSpec
 from tinyfin.hil.runs import junit, suites
 from tinyfin.hil.runs.results import RigResult
 from tinyfin.hil.runs.target import Job, TargetRun, run_target
+from tinyfin.pack.container import parse_pack
+from tinyfin.pack.layouts import repack_pack
 from tinyfin.wire.client import Client
 from tinyfin.wire.frames import encode_frame
 from tinyfin.wire.links import ProcessLink
@@ -211,12 +213,78 @@ def test_a_red_case_does_not_begin_with_what_a_green_one_proves(
     assert out.startswith("to be proven: Every verdict")
 
 
+def wrong_feature() -> Path:
+    """Firmware of the same pack that computes one feature of some events wrong."""
+    sabotage = Path(__file__).parent.parent / "wire" / "sabotage_feature.c"
+    return build_host_terminal(
+        rig.make_pack(), cflags=("-O1", "-Wl,--wrap=tfin_score", str(sabotage))
+    )
+
+
+def test_a_playback_of_another_pack_compares_no_answers(
+    program: Path, pack: Path, tmp_path: Path
+) -> None:
+    line = Line(program)
+    assert run_target(job(pack, line.url, folder=tmp_path)).ok
+    line.close()
+    path = tmp_path / "board.transcript.gz"
+    recorded, others = rig.make_pack(), rig.make_pack(tweak=1)
+    (tmp_path / "other.tfpack").write_bytes(others)
+    for more in (["--run", str(tmp_path / "other.tfpack")], ["--port", f"exec:{other_program()}"]):
+        done = CliRunner().invoke(main, ["hil", "playback", str(path), *more])
+        assert done.exit_code == 3, done
+        assert f"{path}: the transcript was recorded with pack {pack_id(recorded)}" in done.stderr
+        assert f"runs pack {pack_id(others)}" in done.stderr
+        assert "compared" not in done.stdout
+    sent: list[int] = []
+    client = Client(ProcessLink([str(other_program())]))
+    client.connect()
+    client.pipeline = lambda frames: sent.append(1) or iter(())  # type: ignore
+    with pytest.raises(InputError, match="recorded with pack"):
+        playback(read(path), client)
+    client.close()
+    assert not sent, "it was refused before anything was sent"
+
+
+def other_program() -> Path:
+    return build_host_terminal(rig.make_pack(tweak=1), cflags=("-O1",))
+
+
+def pack_id(pack: bytes) -> str:
+    return parse_pack(pack).pack_id.hex()
+
+
+def test_a_playback_of_the_same_model_in_another_layout_is_compared(
+    program: Path, pack: Path, tmp_path: Path
+) -> None:
+    """A board runs its own layout: another pack id, the same answers."""
+    line = Line(program)
+    assert run_target(job(pack, line.url, folder=tmp_path)).ok
+    line.close()
+    found = read(tmp_path / "board.transcript.gz")
+    here, there = (parse_pack(one).pack_id for one in (
+        rig.make_pack(), repack_pack(rig.make_pack(), "columns")))  # fmt: skip
+    records = [
+        Record(e.kind, e.at_us, encode_frame(e.frame.type, e.frame.sequence,
+                                             e.frame.payload.replace(here, there)))
+        for e in entries(found) if e.frame is not None
+    ]  # fmt: skip
+    foreign = Transcript(found.about, records, True)
+    packs = pack_ids(pack)
+    assert {here.hex(), there.hex()} <= set(packs)
+    client = Client(ProcessLink([str(program)]))
+    with pytest.raises(InputError, match="answers of different packs"):
+        playback(foreign, client)
+    assert playback(foreign, client, packs=packs).ok
+    client.close()
+
+
 def test_a_playback_names_fields(program: Path, pack: Path, tmp_path: Path) -> None:
     line = Line(program)
     assert run_target(job(pack, line.url, folder=tmp_path)).ok
     line.close()
     path = tmp_path / "board.transcript.gz"
-    other = build_host_terminal(rig.make_pack(tweak=1), cflags=("-O1",))
+    other = wrong_feature()
     done = CliRunner().invoke(main, ["hil", "playback", str(path), "--port", f"exec:{other}"])
     assert done.exit_code == 4, done
     assert re.search(r"first difference: the answer to \w+ at [\d.]+ s, request \d+\n", done.output)

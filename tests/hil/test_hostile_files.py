@@ -224,3 +224,70 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     writer.put(Kind.UP, b"x")
     writer.close()
     assert "cannot be written: " in writer.stopped
+
+
+def recorded(program: Path, pack: Path, folder: Path) -> Path:
+    line = Line(program)
+    result = run_target(job(pack, line.url, folder=folder))
+    line.close()
+    assert result.ok, result.cases
+    return folder / "board.transcript.gz"
+
+
+def test_a_truncated_transcript_is_told_by_both_verbs(
+    program: Path, pack: Path, tmp_path: Path
+) -> None:
+    path = recorded(program, pack, tmp_path)
+    data = path.read_bytes()
+    whole = CliRunner().invoke(main, ["hil", "transcript", str(path)])
+    assert (whole.exit_code, whole.stderr) == (0, "")
+    size = len(data) - 900
+    path.write_bytes(data[:size])
+    words = f"error: {path}: is truncated: it ends at byte {size:,}; "
+    for more in ([], ["--last", "3"], ["--quiet"]):
+        cut = CliRunner().invoke(main, ["hil", "transcript", str(path), *more])
+        assert cut.exit_code == 3
+        assert words in cut.stderr
+        assert cut.stdout
+        assert whole.stdout.startswith(cut.stdout) or more == ["--last", "3"]
+    facts = CliRunner().invoke(main, ["hil", "transcript", str(path), "--json"])
+    assert facts.exit_code == 3
+    assert json.loads(facts.stdout)["fault"] in facts.stderr
+    again = CliRunner().invoke(main, ["hil", "playback", str(path), "--port", f"exec:{program}"])
+    assert again.exit_code == 3, again.output
+    assert ", 0 differ" in again.stdout
+    assert words in again.stderr
+    path.write_bytes(data)
+    again = CliRunner().invoke(main, ["hil", "playback", str(path), "--port", f"exec:{program}"])
+    assert again.exit_code == 0, again.output
+
+
+def test_which_byte_is_wrong(tmp_path: Path) -> None:
+    path = tmp_path / "t.gz"
+    notes = [bytes([4, 0, 40]) + os.urandom(40) for _ in range(300)]
+    data = gzip.compress(ABOUT + b"".join(notes))
+
+    def fault(damaged: bytes) -> str:
+        path.write_bytes(damaged)
+        return wire.read(path).fault
+
+    assert fault(data) == ""
+    for size in (len(data) - 1, len(data) - 8, len(data) // 2):
+        assert fault(data[:size]).startswith(f"is truncated: it ends at byte {size:,}; ")
+    flipped = bytearray(data)
+    flipped[-5] ^= 1  # of the checksum
+    said = fault(bytes(flipped))
+    assert said.startswith("is damaged at byte ")
+    assert said.endswith("; 300 records before it are whole")
+    assert len(data) - 8 <= int(said.split()[4].rstrip(";").replace(",", "")) < len(data)
+    at = len(ABOUT) + 43 * 7
+    unpacked = bytearray(gzip.decompress(data))
+    unpacked[at] = 99
+    assert fault(gzip.compress(unpacked)) == (
+        f"is damaged: no record begins at byte {at:,} of what it unpacks to; 7 records before it "
+        "are whole"
+    )
+    for size in (0, 1, 15, 30):
+        path.write_bytes(data[:size])
+        with pytest.raises(InputError, match=f"is truncated: it ends at byte {size}, before its"):
+            wire.read(path)

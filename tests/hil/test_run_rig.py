@@ -10,6 +10,7 @@ import re
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as xml
@@ -23,9 +24,11 @@ from junitparser import JUnitXml, TestSuite
 from junitparser import Skipped as Skipped_
 
 from tests.hil.fakes import SHORT, SMALL, Line, from_table, job
+from tests.hil.test_culprits import wrong_feature
 from tests.wire import rig as wire_rig
 from tinyfin import paths
 from tinyfin.cli import main
+from tinyfin.cli.hil import text
 from tinyfin.data.events import OUTCOME
 from tinyfin.hil.failures import Failure, FailureKind
 from tinyfin.hil.lines.transcript import Kind, Writer, describe, entries, read
@@ -332,8 +335,6 @@ def test_each_suite_passes_and_does_what_it_says(name: str, program: Path, pack:
     )
     line = Line(program)
     slower = SHORT.model_copy(update={"boot_s": 10.0, "silence_s": 20.0, "answer_s": 1.0})
-    from dataclasses import replace
-
     done = run_target(replace(job(pack, line.url, suite), deadlines=slower))
     line.close()
     assert done.ok, done.cases
@@ -394,16 +395,11 @@ def test_playback_finds_other_firmware_and_a_cut_file_is_read_up_to_there(
 ) -> None:
     line = Line(program)
     slower = SHORT.model_copy(update={"boot_s": 10.0, "silence_s": 20.0, "answer_s": 5.0})
-    from dataclasses import replace
-
     done = run_target(replace(job(pack, line.url, folder=tmp_path), deadlines=slower))
     line.close()
     assert done.ok, done.cases
     path = tmp_path / "board.transcript.gz"
-    from tinyfin.hil.lines.host import build_host_terminal
-
-    other = build_host_terminal(wire_rig.make_pack(tweak=1), cflags=("-O1",))
-    client = Client(ProcessLink([str(other)]))
+    client = Client(ProcessLink([str(wrong_feature())]))
     found = playback(read(path), client)
     client.close()
     assert not found.ok
@@ -473,3 +469,34 @@ def test_the_command_line(pack: Path, tmp_path: Path) -> None:
     again = json.loads((tmp_path / "results" / "report.json").read_text())["commands"][0]
     assert again.startswith(f"tinyfin hil run --rig {rig_file} --run {pack} --suite parity")
     assert again.endswith("--events 150")
+
+
+def test_what_was_not_flashed_is_skipped_and_says_why(
+    program: Path, pack: Path, tmp_path: Path
+) -> None:
+    """flash = false, --no-flash, and a target that cannot be flashed: no green case, and the rest
+    is proven all the same."""
+    line = Line(program)
+    for more, words in (({}, "flash = false or --no-flash"), ({"flash": True}, "is no board")):
+        one = job(pack, line.url, **more)  # type: ignore[arg-type]
+        slower = SHORT.model_copy(update={"boot_s": 10.0, "silence_s": 20.0, "answer_s": 5.0})
+        result = run_target(replace(one, deadlines=slower))
+        flash = result.cases[0]
+        assert (flash.status, flash.failure) == (SKIPPED, None)
+        assert words in flash.note
+        assert result.ok, result.cases
+        whole = RigResult("r", "r.toml", "run", [], [result])
+        root = check_junit(junit.document(whole))
+        (case,) = root.findall(".//testcase[@name='flash']")
+        said = case.find("skipped")
+        assert said is not None
+        assert said.get("message") == flash.note
+        assert f"flash        SKIPPED {flash.note}" in text(whole)
+    line.close()
+    rig_file = tmp_path / "rig.toml"
+    rig_file.write_text(f'[rig]\nrun = "{pack}"\n[targets.here]\ntarget = "host"\n')
+    words = ["hil", "run", "--rig", str(rig_file), "--events", "50", "--out", str(tmp_path)]
+    for more, status in (([], PASSED), (["--no-flash"], SKIPPED)):
+        done = CliRunner().invoke(main, [*words, *more])
+        assert done.exit_code == 0, done.output
+        assert f"here         flash        {status.upper()}" in done.stdout

@@ -74,7 +74,7 @@ def run(
     A target fails until everything is proven. Exit code 4: an answer differs; 5: a target, its line
     or the bench failed (the kind says which); 6: a tool is missing.
     """
-    from tinyfin.hil.rigs.rigfile import select
+    from tinyfin.hil.rigs.rigfile import run_of, select
     from tinyfin.hil.runs import runner as running
     from tinyfin.hil.runs import suites as suite_files
     from tinyfin.hil.runs.display import Display
@@ -86,7 +86,7 @@ def run(
     running.forget_results(out, junit_path=junit)
     rig = _rig(rig_path)
     chosen = select(rig, names)
-    what = _run(rig, run_path)
+    what = run_of(rig, run_path)
     keys = trusted_keys(what, public_keys)
     require_trusted(run_pack(what).read_bytes(), keys, what)
     wanted = [suite_files.find(name, rig) for name in suites]
@@ -200,14 +200,24 @@ def list_suites(rig_path: Path | None, as_json: bool) -> None:
 @click.option("--last", type=click.IntRange(min=1), help="Only so many lines from the end.")
 @json_option
 def show(file: Path, last: int | None, as_json: bool) -> None:
-    """Show what went over the wire, frame by frame."""
+    """Show what went over the wire, frame by frame.
+
+    Exit code 3: the file is truncated or damaged; what comes before is shown.
+    """
+    from tinyfin.errors import InputError
     from tinyfin.hil.lines.transcript import describe, entries, read
 
     transcript = read(file)
     lines = [describe(entry) for entry in entries(transcript)]
     lines = lines if last is None else lines[-last:]
-    facts = {"about": transcript.about, "whole": transcript.whole, "lines": lines}
+    facts = {
+        "about": transcript.about, "whole": transcript.whole, "fault": transcript.fault,
+        "lines": lines,
+    }  # fmt: skip
     emit(facts, as_json, "" if as_json else "\n".join(lines))
+    if not transcript.whole:
+        note(f"error: {file}: {transcript.fault}")
+        raise SystemExit(InputError.exit_code)
 
 
 @command.command(name="playback")
@@ -226,55 +236,53 @@ def play(
     """Play the transcript FILE to a terminal again, and compare its answers with the recorded ones.
 
     Without --target and --port the terminal is the firmware compiled for this machine, with the
-    pack of --run: a failure of the bench can be looked at without the bench.
+    pack of --run: a failure of the bench can be looked at without the bench. Exit code 4: an answer
+    differs; 3: the transcript is of another pack, or truncated.
     """
+    from tinyfin.errors import InputError, MismatchError
     from tinyfin.hil.lines.transcript import read
-    from tinyfin.hil.replays.playback import count, playback
+    from tinyfin.hil.replays.playback import count, pack_ids, playback
+    from tinyfin.hil.rigs.rigfile import run_of
     from tinyfin.hil.runs.probe import reached
 
     if name is not None and port is not None:
         raise click.UsageError("give --target or --port, not both")
     transcript = read(file)
     rig = _rig(rig_path)
-    what = None if port is not None else _run(rig, run_path)
+    what = None if port is not None else run_of(rig, run_path)
     with (
         reached(rig, what, public_keys, name=name, port=port) as client,
         stage("playing back", count(transcript), "requests") as playing,
     ):
-        result = playback(transcript, client, progress=playing.step)
+        packs = pack_ids(run_path or rig.run, public_keys)
+        try:
+            result = playback(transcript, client, packs=packs, progress=playing.step)
+        except InputError as error:
+            raise InputError(f"{file}: {error}") from error
     facts = result.as_dict()
     lines = [
         f"{result.sent} requests sent again, {result.compared} answers compared, "
         f"{result.differing} differ",
     ]
     if not result.whole:
-        lines.append("the transcript ends early; it was played up to there")
+        lines.append("it was played up to where the transcript ends early")
     if result.first:
         lines.append("first difference: the answer to {request} at {at_s} s, request {number}"
                      .format(**result.first))  # fmt: skip
         rows = result.first["differences"]
         lines += ["  {field}: expected {expected}, found {found}".format(**row) for row in rows]
     emit(facts, as_json, "\n".join(lines))
+    if not result.whole:
+        note(f"error: {file}: {result.fault}")
     if not result.ok:
-        raise SystemExit(4)
+        equal = result.compared and not result.differing
+        raise SystemExit(InputError.exit_code if equal else MismatchError.exit_code)
 
 
 def _rig(path: Path | None) -> Rig:
     from tinyfin.hil.rigs import rigfile as rig
 
     return rig.load(path or rig.default_path())
-
-
-def _run(rig: Rig, given: Path | None) -> Path:
-    from tinyfin.errors import ConfigError
-
-    run = given or rig.run
-    if run is None:
-        raise ConfigError(f"{rig.where}: rig.run is missing; add it, or give --run")
-    if not run.exists():
-        where = "--run" if given else f"{rig.where}: rig.run"
-        raise ConfigError(f"{where}: {run} is not there; `tinyfin quantize` makes it")
-    return run
 
 
 def text(result: RigResult) -> str:

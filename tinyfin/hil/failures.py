@@ -18,10 +18,10 @@ NOT_REACHED = "not reached: "
 """How the message begins of what an earlier failure has left without a terminal."""
 
 ADVICE = {
-    FailureKind.FLASH: "it does not hold this run's firmware: do as the message says, run again",
-    FailureKind.BOOT: "look at power, boot pins and watchdog; the log lines stand in the result",
+    FailureKind.FLASH: "the target does not hold this run's firmware: do as the message says",
+    FailureKind.BOOT: "look at power, boot pins and watchdog; the result has the terminal's log",
     FailureKind.LINK: "look at cable, USB hub and baud rate; the transcript shows the last bytes",
-    FailureKind.PROTOCOL: "flash the firmware of this version of tinyfin; is it the right port?",
+    FailureKind.PROTOCOL: "check which port it is; flash the firmware of this version of tinyfin",
     FailureKind.MISMATCH: "the firmware computes something else: start at the first difference",
     FailureKind.BENCH: "mend the bench; this says nothing about the firmware",
 }

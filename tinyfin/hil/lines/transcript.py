@@ -41,6 +41,7 @@ _READ_BYTES = 1 << 28
 _READ_RECORDS = 2_000_000
 _CHUNK_BYTES = 1 << 20
 _RECENT = 200
+_TRUNCATED = "is truncated"
 _VARINT_BYTES = 10
 _RECORD_BYTES = 32
 """What a record counts besides its data: so there are at most 1,048,576 of them."""
@@ -172,14 +173,19 @@ class Transcript:
     about: dict[str, Any]
     records: list[Record]
     whole: bool
+    fault: str = ""
+    """What is wrong with the file, and at which byte; "" when it is whole."""
 
 
 def read(path: Path) -> Transcript:
-    """Read a transcript. Raises InputError when it is none, or too large to be one."""
-    whole, text = _unpacked(path)
+    """Read a transcript, as far as it goes: ``fault`` says where it ends early. Raises InputError
+    when it is none, holds no record, or is too large to be one."""
+    text, fault = _unpacked(path)
+    begin = text.find(b"\n", len(MAGIC)) + 1
+    if fault.startswith(_TRUNCATED) and (MAGIC.startswith(text) or not begin):
+        raise InputError(f"{path}: {fault}, before its first record; record it again")
     if not text.startswith(MAGIC):
         raise InputError(f"{path}: is no transcript of the wire; `tinyfin hil run` writes them")
-    begin = text.find(b"\n", len(MAGIC)) + 1
     try:
         about = json.loads(text[len(MAGIC) : begin])
     except (ValueError, RecursionError) as error:
@@ -195,20 +201,34 @@ def read(path: Path) -> Transcript:
                     f"{path}: has more than {_READ_RECORDS:,} records, which no run writes; record "
                     "it again"
                 )
-    except (IndexError, ValueError):
-        whole = False
-    return Transcript(about, records, whole)
+    except _NoRecord as error:
+        fault = fault or f"is damaged: no record begins at byte {error.at:,} of what it unpacks to"
+    if fault:
+        fault += f"; {len(records):,} records before it are whole"
+    return Transcript(about, records, not fault, fault)
+
+
+class _NoRecord(Exception):
+    """The text ends early, or is damaged."""
+
+    def __init__(self, at: int) -> None:
+        super().__init__()
+        self.at = at
 
 
 def _records(text: bytes, at: int) -> Iterator[Record]:
-    """Raises IndexError or ValueError where the text ends early or is damaged."""
+    """The records from ``at`` on. Raises _NoRecord where there is no whole one."""
     at_us = 0
     while at < len(text):
-        kind = Kind(text[at])
-        passed_us, at = _varint(text, at + 1)
-        size, at = _varint(text, at)
+        begin = at
+        try:
+            kind = Kind(text[at])
+            passed_us, at = _varint(text, at + 1)
+            size, at = _varint(text, at)
+        except (IndexError, ValueError) as error:
+            raise _NoRecord(begin) from error
         if at + size > len(text) or (kind in (Kind.UP, Kind.DOWN) and not size):
-            raise ValueError
+            raise _NoRecord(begin)
         at_us += passed_us
         yield Record(kind, at_us, text[at : at + size])
         at += size
@@ -226,30 +246,47 @@ def _varint(text: bytes, at: int) -> tuple[int, int]:
     raise ValueError
 
 
-def _unpacked(path: Path) -> tuple[bool, bytes]:
+def _unpacked(path: Path) -> tuple[bytes, str]:
+    """What the file unpacks to, as far as that can be had, and what is wrong with the file."""
     inflate = zlib.decompressobj(wbits=31)
     text = bytearray()
+    taken = 0
     try:
         with path.open("rb") as file:
             while not inflate.eof and (data := file.read(_CHUNK_BYTES)):
+                taken += len(data)
                 while data and not inflate.eof:
-                    text += inflate.decompress(data, _CHUNK_BYTES)
+                    before = inflate.copy()
+                    try:
+                        text += inflate.decompress(data, _CHUNK_BYTES)
+                    except zlib.error:
+                        more, at = _until_damage(before, data)
+                        return bytes(text + more), f"is damaged at byte {taken - len(data) + at:,}"
                     data = inflate.unconsumed_tail
                     if len(text) > _READ_BYTES or not text.startswith(MAGIC[: len(text)]):
                         break
                 if not text.startswith(MAGIC[: len(text)]):
-                    return False, b""
+                    return b"", "is no transcript"
                 if len(text) > _READ_BYTES:
                     raise InputError(
                         f"{path}: unpacks to more than {_READ_BYTES >> 20} MiB, which no run "
                         "writes; record it again"
                     )
         text += inflate.flush()
-    except zlib.error:
-        return False, bytes(text)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}; check the path") from error
-    return inflate.eof, bytes(text)
+    return bytes(text), "" if inflate.eof else f"{_TRUNCATED}: it ends at byte {taken:,}"
+
+
+def _until_damage(inflate: zlib._Decompress, data: bytes) -> tuple[bytes, int]:
+    """What ``data`` unpacks to before its first wrong byte, and which byte that is."""
+    text = bytearray()
+    for at in range(len(data)):
+        try:
+            text += inflate.decompress(data[at : at + 1])
+        except zlib.error:
+            return bytes(text), at
+    return bytes(text), len(data)
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,13 @@ twice is sent once. A restart in the transcript is a restart in the playback.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import contextlib
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from tinyfin.errors import InputError
+from tinyfin.errors import InputError, PackError
 from tinyfin.hil.lines.transcript import Entry, Kind, Transcript, entries
 from tinyfin.hil.replays.differences import fields
 from tinyfin.wire import messages as m
@@ -19,7 +21,7 @@ from tinyfin.wire.client import Client
 from tinyfin.wire.frames import Frame
 from tinyfin.wire.messages import Answer, Capability, Request, WireError
 
-__all__ = ["PlaybackResult", "Step", "count", "playback", "steps"]
+__all__ = ["PlaybackResult", "Step", "count", "pack_ids", "playback", "steps"]
 
 _ORDERED = (Request.EVENTS, Request.STATE_RESET, Request.STATE_WRITE)
 _ASKED = {
@@ -27,6 +29,7 @@ _ASKED = {
     Request.STATE_READ: Answer.STATE_DATA, Request.INFER: Answer.INFERRED,
 }  # fmt: skip
 
+_NO_SESSION = "the transcript holds no session with a terminal; record it again"
 _RETRIED = (WireError.BAD_FRAME, WireError.SEQUENCE, WireError.NO_SESSION)
 
 
@@ -52,13 +55,15 @@ class PlaybackResult:
     differing: int = 0
     boots: int = 0
     whole: bool = True
+    fault: str = ""
+    """Where the transcript ends early."""
     first: dict[str, Any] | None = None
     about: dict[str, Any] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
-        """Something was compared, and all of it was equal."""
-        return self.compared > 0 and not self.differing
+        """Something was compared, all of it was equal, and the transcript was whole."""
+        return self.compared > 0 and not self.differing and self.whole
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -187,17 +192,23 @@ def _begins_image(step: Step) -> bool:
 
 
 def playback(
-    transcript: Transcript, client: Client, *, progress: Callable[[int], object] = lambda _: None
-) -> PlaybackResult:
+    transcript: Transcript, client: Client, *, packs: Collection[str] = (),
+    progress: Callable[[int], object] = lambda _: None,
+) -> PlaybackResult:  # fmt: skip
     """Do everything again on the terminal behind ``client``. The first difference is kept, and the
     rest is compared all the same.
 
-    Raises InputError for a transcript without a session, TargetError when the terminal does not
-    answer.
+    packs: ids of packs that are one model in several layouts, and give the same answers.
+    Raises InputError for a transcript without a session, and before anything is sent when it was
+    recorded with another pack than the terminal runs; TargetError when that does not answer.
     """
-    result = PlaybackResult(whole=transcript.whole, about=transcript.about)
+    todo = list(steps(transcript))
+    _same_pack(todo, client, packs)
+    result = PlaybackResult(
+        whole=transcript.whole, fault=transcript.fault, about=transcript.about
+    )
     batch: list[Step] = []
-    for step in steps(transcript):
+    for step in todo:
         if step.request in _ORDERED:
             batch.append(step)
             if len(batch) < 256:
@@ -217,8 +228,23 @@ def playback(
             progress(1)
     _send(client, batch, result, progress)
     if not result.sent:
-        raise InputError("the transcript holds no session with a terminal; record it again")
+        raise InputError(_NO_SESSION)
     return result
+
+
+def _same_pack(todo: Iterable[Step], client: Client, packs: Collection[str]) -> None:
+    """InputError when what is here runs another pack than what was recorded."""
+    recorded = [step.hello for step in todo if step.hello is not None]
+    if not recorded:
+        raise InputError(_NO_SESSION)
+    here = client.connect()
+    for there in recorded:
+        if there.pack_id != here.pack_id and not {there.pack_id, here.pack_id} <= set(packs):
+            raise InputError(
+                f"the transcript was recorded with pack {there.pack_id} (a {there.target}), and "
+                f"{client.link.name} runs pack {here.pack_id}: answers of different packs are not "
+                "compared; give the run of the recording with --run, or flash it"
+            )
 
 
 def _send(
@@ -255,6 +281,24 @@ def _differences(request: int, recorded: bytes, got: bytes) -> list[dict[str, An
         for name in {**expected, **found}
         if expected.get(name) != found.get(name)
     ]
+
+
+def pack_ids(run: Path | None, public_keys: Sequence[Path] = ()) -> list[str]:
+    """The ids of a run's pack in every layout, which all give the same answers; none without a
+    run."""
+    from tinyfin.pack.container import parse_pack
+    from tinyfin.pack.layouts import choose
+    from tinyfin.pack.plan import LAYOUTS
+    from tinyfin.pack.trust import trusted_keys
+    from tinyfin.targets.flash import run_pack
+
+    found = []
+    if run is not None and run.exists():
+        keys = trusted_keys(run, public_keys)
+        for layout in LAYOUTS:
+            with contextlib.suppress(PackError):
+                found.append(parse_pack(choose(run_pack(run), layout, keys), keys=keys).pack_id)
+    return [one.hex() for one in found]
 
 
 def count(transcript: Transcript) -> int:

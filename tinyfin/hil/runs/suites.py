@@ -20,10 +20,7 @@ from tinyfin.config.toml import read_toml
 from tinyfin.errors import ConfigError
 from tinyfin.hil.rigs.rigfile import Rig, explain
 
-__all__ = ["CAPABILITIES", "Change", "Data", "Malformed", "Simulated", "Suite", "find", "places"]
-
-CAPABILITIES = ("ticks", "stack", "infer", "reboot", "exit")
-"""What a suite or a test may need of a terminal, as HELLO announces it."""
+__all__ = ["Change", "Data", "Malformed", "Simulated", "Suite", "find", "places"]
 
 Share = Annotated[float, Field(ge=0, le=1)]
 

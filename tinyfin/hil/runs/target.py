@@ -156,6 +156,9 @@ class TargetRun:
             "flash_bytes": self.flashed.flash_bytes, "ram_bytes": self.flashed.ram_bytes,
             "how": self.flashed.how,
         }  # fmt: skip
+        if self.flashed.skipped:
+            case.status, case.note = SKIPPED, self.flashed.skipped
+            return False
         return True
 
     def boot(self, case: Case) -> bool:
