@@ -67,6 +67,7 @@ fuzz: system-fuzz
 	firmware/test/fuzz.sh $(FUZZ_SECONDS)
 
 install: $(VENV)/.installed $(VENV)/.native
+	@$(BIN)/python .ci/editable.py
 
 system-demo system-test system-loaded system-bench system-fuzz: system-%:
 	@$(PYTHON) .ci/bootstrap.py $*

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tinyfin.data.transactions import RESULTS
-from tinyfin.errors import ConfigError, InputError, TinyfinError
+from tinyfin.errors import InputError, TinyfinError
 from tinyfin.hil.lines.transcript import Kind, Transcript, describe, entries
 from tinyfin.hil.replays.result import ReplayResult
-from tinyfin.hil.rigs.rigfile import Rig, select
+from tinyfin.hil.rigs.rigfile import Rig, run_of, select
 from tinyfin.hil.runs.results import Case
 from tinyfin.hil.runs.target import Job, TargetRun, capabilities
 from tinyfin.pack.container import parse_pack
@@ -59,7 +59,7 @@ class Terminal:
 
     @property
     def capabilities(self) -> list[str]:
-        """What it offers: ticks, stack, infer, reboot, exit."""
+        """What it offers: ticks, stack, infer, reboot, exit, replay, state."""
         return capabilities(self.client.hello)
 
     def score(self, *, after_s: int = 1, event_id: int | None = None, **fields: int) -> Answered:
@@ -155,9 +155,7 @@ class Bench:
         self, rig: Rig, name: str, run: Path | None = None, folder: Path | None = None
     ) -> None:
         (spec,) = select(rig, (name,)).values()
-        what = run or rig.run
-        if what is None:
-            raise ConfigError(f"{rig.where}: rig.run is missing; add it, or give --tinyfin-run")
+        what = run_of(rig, run, "--tinyfin-run")
         from tinyfin.pack.trust import trusted_keys
 
         self.name = name

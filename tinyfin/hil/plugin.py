@@ -10,7 +10,8 @@ before a test needs it.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,14 +24,19 @@ __all__ = ["replay", "terminal"]
 
 _DEFAULT = "hil/rig.emulated.toml"
 _TARGET = "tinyfin_target"
+_PATHS = {"--tinyfin-rig": "tinyfin_rig", "--tinyfin-run": "tinyfin_run"}
+_wrong = pytest.StashKey[str]()
+"""What is wrong with the rig file."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """--tinyfin-rig, --tinyfin-target, --tinyfin-run."""
     group = parser.getgroup("tinyfin", "terminals on a rig")
     group.addoption(
-        "--tinyfin-rig", metavar="FILE", help=f"rig file; {_DEFAULT} if it is there",
-    )
+        "--tinyfin-rig", metavar="FILE",
+        help=f"rig file; {_DEFAULT} if it is there. Seen from where pytest was called; in addopts "
+        "from the file that holds them",
+    )  # fmt: skip
     group.addoption(
         "--tinyfin-target", metavar="NAME", action="append", default=[],
         help="a target of the rig; may be repeated; all that are not off if not given",
@@ -39,19 +45,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """The marker. UsageError where pytest has taken the rig for tests."""
+    """The marker, and where the rig is. UsageError where pytest has taken the rig for tests."""
     _refuse_other_root(config)
+    for option, name in _PATHS.items():
+        if (given := getattr(config.option, name)) is not None:
+            setattr(config.option, name, str(_seen_from(config, option) / given))
     config.addinivalue_line(
         "markers",
         "capability(*names): skip where the terminal does not offer them: ticks, stack, infer, "
-        "reboot, exit",
+        "reboot, exit, replay, state",
     )
 
 
 def _refuse_other_root(config: pytest.Config) -> None:
     """Before it knows a plugin's options, pytest takes the word after ``--tinyfin-rig`` for a path
     of tests, and may choose its root, and its settings, by it."""
-    words = [str(word) for word in config.invocation_params.args]
+    words = _called_with(config)
     ours = [at + 1 for at, word in enumerate(words) if word in ("--tinyfin-rig", "--tinyfin-run")]
     there = config.invocation_params.dir
     given = [there / words[at] for at in ours if at < len(words) and (there / words[at]).exists()]
@@ -73,6 +82,25 @@ def _refuse_other_root(config: pytest.Config) -> None:
         )
 
 
+def _called_with(config: pytest.Config) -> list[str]:
+    """The words of the command line, those of the environment in front, as pytest reads them."""
+    return [
+        *shlex.split(os.environ.get("PYTEST_ADDOPTS", "")),
+        *(str(word) for word in config.invocation_params.args),
+    ]
+
+
+def _seen_from(config: pytest.Config, option: str) -> Path:
+    """The folder from which a path is seen: that of the settings where addopts gave it."""
+
+    def gives(words: Sequence[str]) -> bool:
+        return any(word == option or word.startswith(f"{option}=") for word in words)
+
+    if gives(_called_with(config)) or not gives(config.getini("addopts")):
+        return config.invocation_params.dir
+    return config.inipath.parent if config.inipath is not None else config.rootpath
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """One test per target."""
     if _TARGET in metafunc.fixturenames:
@@ -81,13 +109,39 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def _names(config: pytest.Config) -> list[str]:
+    """The targets. What is wrong with the rig file ends the session when all is collected: pytest
+    would show an exception that is raised here once per test, as a traceback."""
     from tinyfin.errors import TinyfinError
-    from tinyfin.hil.rigs.rigfile import select
+    from tinyfin.hil.rigs.rigfile import run_of, select
 
-    try:
-        return list(select(_rig(config), config.getoption("--tinyfin-target")))
-    except TinyfinError as error:
-        raise pytest.UsageError(str(error)) from error
+    if _wrong not in config.stash:
+        try:
+            rig = _rig(config)
+            run_of(rig, _run(config), "--tinyfin-run")
+            return list(select(rig, config.getoption("--tinyfin-target")))
+        except TinyfinError as error:
+            config.stash[_wrong] = _said(error)
+    if hasattr(config, "workerinput"):  # a process of pytest-xdist cannot end the session
+        raise pytest.Collector.CollectError(config.stash[_wrong])
+    return []
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config) -> None:
+    """UsageError when a test needs the rig and its file is wrong."""
+    if _wrong in config.stash and not hasattr(config, "workerinput"):
+        raise pytest.UsageError(config.stash[_wrong])
+
+
+def _run(config: pytest.Config) -> Path | None:
+    given = config.getoption("--tinyfin-run")
+    return None if given is None else Path(given)
+
+
+def _said(error: Exception) -> str:
+    from tinyfin.text import printable
+
+    return printable(str(error))
 
 
 def _rig(config: pytest.Config) -> Any:
@@ -120,11 +174,17 @@ def tinyfin_target(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Bench]:  # fmt: skip
     """A target of the rig: leased, flashed and booted for the whole session."""
+    from tinyfin.errors import TinyfinError
     from tinyfin.hil.bench_terminal import Bench
 
-    run = request.config.getoption("--tinyfin-run")
-    bench = Bench(_rig(request.config), request.param, Path(run) if run else None,
-                  tmp_path_factory.mktemp("tinyfin"))  # fmt: skip
+    wrong = ""
+    try:
+        bench = Bench(_rig(request.config), request.param, _run(request.config),
+                      tmp_path_factory.mktemp("tinyfin"))  # fmt: skip
+    except TinyfinError as error:
+        wrong = _said(error)
+    if wrong:  # outside the handler: pytest would show both exceptions
+        pytest.fail(wrong, pytrace=False)
     try:
         yield bench
         for name, value in bench.facts().items():
@@ -138,7 +198,6 @@ def terminal(request: pytest.FixtureRequest, tinyfin_target: Bench) -> Terminal:
     """The terminal, cold, whatever the test before has left; see docs/hil.md for what it does."""
     needs = [name for mark in request.node.iter_markers("capability") for name in mark.args]
     from tinyfin.errors import TinyfinError
-    from tinyfin.text import printable
     from tinyfin.wire.messages import Capability
 
     known = [str(flag.name).lower() for flag in Capability]
@@ -150,10 +209,13 @@ def terminal(request: pytest.FixtureRequest, tinyfin_target: Bench) -> Terminal:
         )
 
     tinyfin_target.begin(request.node.nodeid)
+    wrong = ""
     try:
         found = tinyfin_target.terminal()
     except TinyfinError as error:
-        pytest.fail(printable(f"{error.kind}: {error}"), pytrace=False)
+        wrong = f"{error.kind}: {_said(error)}"
+    if wrong:
+        pytest.fail(wrong, pytrace=False)
     missing = [name for name in needs if name not in found.capabilities]
     if missing:
         pytest.skip(f"{tinyfin_target.name} does not offer {', '.join(missing)}")
