@@ -117,6 +117,7 @@ def other_interpreter(
             done = subprocess.run(
                 [str(python), "-c", _RUNTIME, str(model), str(source), str(target)],
                 check=True,
+                stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
                 timeout=timeout_s,

@@ -347,7 +347,10 @@ def _measure(target: Target, workspace: Path, log_path: Path) -> BuildResult:
 
 def _tool(*command: str) -> str:
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
+            check=True,
+        )  # fmt: skip
     except (OSError, subprocess.SubprocessError) as error:
         raise ToolError(f"{command[0]}: {error}") from error
     return done.stdout

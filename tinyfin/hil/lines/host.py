@@ -115,7 +115,10 @@ def _monocypher_object(compiler: str, source: Path) -> Path:
 def _compile(command: Sequence[str]) -> None:
     try:
         with stage("compiling for this machine"):
-            done = subprocess.run(command, capture_output=True, text=True, timeout=_DEADLINE_S)
+            done = subprocess.run(
+                command, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                timeout=_DEADLINE_S,
+            )  # fmt: skip
     except subprocess.TimeoutExpired as error:
         raise ToolError(
             f"{command[0]} took longer than {_DEADLINE_S:.0f} s; is the machine overloaded?"

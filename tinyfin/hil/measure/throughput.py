@@ -57,7 +57,7 @@ def rows() -> list[dict[str, Any]]:
     """
     command = [sys.executable, "-m", "tinyfin.hil.measure.throughput"]
     done = subprocess.run(
-        command, capture_output=True, text=True, timeout=DEADLINE_S,
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=DEADLINE_S,
         env={**os.environ, "POLARS_MAX_THREADS": "1"}, check=False,
     )  # fmt: skip
     if done.returncode != 0:
