@@ -48,6 +48,21 @@ def test_a_terminal_that_has_seen_a_higher_counter_refuses_the_older_pack(
     assert "#define TINYFIN_SECURITY_COUNTER 3u" in (tmp_path / "tinyfin_pack.h").read_text()
 
 
+def test_a_run_signed_later_is_the_pack_that_quantize_signs(
+    run_copy: Path, tmp_path: Path
+) -> None:
+    """Which road a release took cannot be seen in it."""
+    key = tmp_path / "release.key"
+    tinyfin("keygen", key)
+    tinyfin("repack", run_copy, "--key", key, "--security-counter", 2)
+    signed = {path.name: path.read_bytes() for path in run_copy.glob("*.tfpack")}
+    assert len(signed) == 3
+    assert pack_of(run_copy).verified
+    tinyfin("quantize", run_copy, "--key", key)
+    assert {path.name: path.read_bytes() for path in run_copy.glob("*.tfpack")} == signed
+    assert pack_of(run_copy).security_counter == 2
+
+
 def test_the_counter_stays_until_it_is_set(run_copy: Path, tmp_path: Path) -> None:
     tinyfin("repack", run_copy, "--threshold", 0.5, "--security-counter", 5)
     assert pack_of(run_copy).security_counter == 5

@@ -1,20 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``tinyfin repack``: the same model with another decision, or in the layouts of the targets."""
+"""``tinyfin repack``: the same model with another decision, another signature, other layouts."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tinyfin.cli.boards import boards_option
 from tinyfin.cli.output import claim, emit, json_option, note
+from tinyfin.cli.trust import public_key_option
+
+if TYPE_CHECKING:
+    from tinyfin.pack.signing import Key
 
 __all__ = ["command"]
 
 
-@click.command(name="repack", short_help="Change a pack's decision, or its weight layout.")
+@click.command(name="repack", short_help="Change a pack's decision, key or weight layout.")
 @click.argument("run", type=click.Path(path_type=Path, exists=True))
 @click.option("--threshold", type=click.FloatRange(0, 1),
               help="Go online from this probability on.")
@@ -41,8 +45,13 @@ __all__ = ["command"]
 )  # fmt: skip
 @click.option(
     "--key", "key_path", type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="The key that signed the pack; not needed for the development key.",
+    help="The key to sign with; the development key if not given, for a pack that it signed.",
 )  # fmt: skip
+@click.option(
+    "--out", "out_path", type=click.Path(path_type=Path, dir_okay=False),
+    help="With --key: write the signed pack there, and leave RUN alone.",
+)  # fmt: skip
+@public_key_option
 @boards_option
 @json_option
 def command(
@@ -57,10 +66,12 @@ def command(
     security_counter: int | None,
     targets: tuple[str, ...],
     key_path: Path | None,
+    out_path: Path | None,
+    public_keys: tuple[Path, ...],
     as_json: bool,
 ) -> None:
-    """Change the decision of a RUN's pack, or its security counter, without training; or write it
-    in other layouts.
+    """Change the decision of a RUN's pack, its key or its security counter, without training; or
+    write it in other layouts.
 
     With a threshold, a budget, a cost or --rules: model, probabilities and state stay (same
     model_id), the pack is another one (new pack_id, the old one its parent). Budgets are set on the
@@ -71,25 +82,46 @@ def command(
     seen and refuses a lower one. Raise it with the first pack that must not be replaced by an
     older one.
 
-    With none of them: writes the pack of RUN, a run folder or a .tfpack, in other layouts, beside
-    it. A layout is the same model with its weights in the order that a core's kernels like;
-    answers, state and model id stay. `build`, `flash` and `budget` take model.LAYOUT.tfpack when it
-    lies beside model.tfpack; for a pack signed by the development key they need no such file.
+    --key with another key than the one that signed the pack of RUN, a run folder or a .tfpack:
+    checks it, signs it anew, and leaves public.key and the layouts beside it, as `quantize --key`
+    does. Sections stay byte for byte. This turns a development pack into one that a release opens;
+    a pack signed by an older key of your own needs that one's --public-key, unless it lies beside.
+
+    With none of them: writes the pack of RUN in other layouts, beside it. A layout is the same
+    model with its weights in the order that a core's kernels like; answers, state and model id
+    stay. `build`, `flash` and `budget` take model.LAYOUT.tfpack when it lies beside model.tfpack;
+    for a pack signed by the development key they need no such file.
     """
     asked = (
         threshold, decline_threshold, per_1000, per_terminal_week, false_alert_cost, confidence,
     )  # fmt: skip
     decides = rules is not None or any(value is not None for value in asked)
+    if out_path is not None and (decides or key_path is None):
+        raise click.UsageError("--out goes with --key, without a decision")
+    from tinyfin.pack.signing import load_key
+    from tinyfin.pack.trust import trusted_keys
+
+    key = None if key_path is None else load_key(key_path)
+    if key is not None and not decides and (out_path is not None or _is_others(run, key)):
+        from tinyfin.pack.resign import resign
+        from tinyfin.targets.flash import run_pack
+
+        claim(run)
+        claim(out_path)
+        signed = resign(
+            run_pack(run), key, keys=trusted_keys(run, public_keys), out=out_path,
+            security_counter=security_counter, layouts=_chosen(targets),
+        )  # fmt: skip
+        emit(signed, as_json, _signed(signed))
+        return
     if not decides and security_counter is None:
-        _layouts(run, targets, key_path, as_json)
+        _layouts(run, targets, key, as_json)
         return
     if targets:
         raise click.UsageError("--target goes with layouts; repack the rest first, then those")
-    from tinyfin.pack.signing import load_key
     from tinyfin.quantize.repack import load_rules, other_decision, recount, repack
     from tinyfin.training.run import open_run
 
-    key = None if key_path is None else load_key(key_path)
     if security_counter is not None and not decides:
         from tinyfin.targets.flash import run_pack
 
@@ -104,26 +136,56 @@ def command(
         per_terminal_week=per_terminal_week, false_alert_cost=false_alert_cost,
         confidence=confidence,
     )  # fmt: skip
-    result = repack(folder, section, key=key, security_counter=security_counter)
+    result = repack(
+        folder, section, key=key, security_counter=security_counter,
+        keys=trusted_keys(run, public_keys),
+    )  # fmt: skip
     emit(result, as_json, _text(result))
 
 
-def _layouts(
-    run: Path, targets: tuple[str, ...], key_path: Path | None, as_json: bool
-) -> None:
-    from tinyfin.pack.layouts import write_layouts
-    from tinyfin.pack.plan import LAYOUTS
-    from tinyfin.pack.signing import DEVELOPMENT_KEY, load_key
-    from tinyfin.targets import catalogue
+def _is_others(run: Path, key: Key) -> bool:
+    """Whether another key than ``key`` signed the pack."""
+    from tinyfin.pack.container import parse_pack
     from tinyfin.targets.flash import run_pack
 
-    key = DEVELOPMENT_KEY if key_path is None else load_key(key_path)
-    layouts = tuple(dict.fromkeys(catalogue.get(name).layout for name in targets)) or LAYOUTS
+    return parse_pack(run_pack(run).read_bytes(), keys=[key.public]).key_id != key.key_id
+
+
+def _chosen(targets: tuple[str, ...]) -> tuple[str, ...]:
+    """Layouts of the targets; all where none is given."""
+    from tinyfin.pack.plan import LAYOUTS
+    from tinyfin.targets import catalogue
+
+    return tuple(dict.fromkeys(catalogue.get(name).layout for name in targets)) or LAYOUTS
+
+
+def _layouts(run: Path, targets: tuple[str, ...], key: Key | None, as_json: bool) -> None:
+    from tinyfin.pack.layouts import write_layouts
+    from tinyfin.pack.signing import DEVELOPMENT_KEY
+    from tinyfin.targets.flash import run_pack
+
+    layouts = _chosen(targets)
     claim(run)
-    files = write_layouts(run_pack(run), key=key, layouts=layouts)
+    files = write_layouts(run_pack(run), key=key or DEVELOPMENT_KEY, layouts=layouts)
     if not files:
         note("there is nothing to write: no network, or it has this layout already")
     emit({"files": [str(path) for path in files]}, as_json, "\n".join(map(str, files)))
+
+
+def _signed(result: dict[str, Any]) -> str:
+    was, now = result["security_counter_before"], result["security_counter"]
+    before = result["key_before"]
+    if now < was:
+        note(f"terminals that have run a pack with security counter {was} refuse this one")
+    if result["public_key_replaced"]:
+        note(f"{result['public_key']} held another key; packs of that one need --public-key now")
+    return "\n".join([
+        f"pack {result['pack_id'][:16]}, signed by key {result['key']}, follows "
+        f"{result['pack_id_before'][:16]}, signed by "
+        f"{'the development key' if before == 'development' else f'key {before}'}: model "
+        f"{result['model_id'][:16]} as before, security counter {now}, {was} before",
+        f"pack: {result['pack']}", *result["layouts"],
+    ])  # fmt: skip
 
 
 def _counted(result: dict[str, Any]) -> str:

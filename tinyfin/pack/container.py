@@ -34,7 +34,7 @@ from tinyfin.schema import Schema, built_in
 
 __all__ = [
     "MAX_SECURITY_COUNTER", "MINIMUM_ENGINE", "PACK_FORMAT", "Pack", "build_pack", "model_id",
-    "parse_pack", "sign_again",
+    "parse_pack", "sign_again", "sign_with",
 ]  # fmt: skip
 
 PACK_FORMAT = 1
@@ -50,7 +50,7 @@ _DEVELOPMENT = 1
 _TOKEN_FIELD_AT = 25  # in PROG
 _NO_FIELD = 255
 _HEADER = struct.Struct("<IHHIIIIBBHIII16s16s16s16s24s32s64s")
-_TOTAL, _COUNTER, _LAYOUT, _DIGEST = 3, 5, 12, -2  # of its fields
+_TOTAL, _COUNTER, _FLAGS, _COUNT, _KEY, _LAYOUT, _DIGEST = 3, 5, 6, 9, 10, 12, -2  # its fields
 _NETWORK_TAGS = ("MAPS", "READ", "CALI", "DECI")
 
 
@@ -114,7 +114,7 @@ def build_pack(
     mask, layout = _plan_needs(plan)
     header = _HEADER.pack(
         _MAGIC, PACK_FORMAT, HEADER_BYTES, total, MINIMUM_ENGINE, security_counter,
-        _DEVELOPMENT if key.public == DEVELOPMENT_KEY.public else 0, 1, 1, len(sections),
+        _mark(key), 1, 1, len(sections),
         key.key_id, mask, layout, hash32(schema_bytes)[:16], hash32(program_bytes)[:16],
         _layout_hash(schema_bytes, program_bytes), model, bytes(24), hash32(body), bytes(64),
     )[:SIGNED_BYTES]
@@ -142,12 +142,35 @@ def sign_again(
         given = "" if key is None else f", not by {key.key_id:08x}"
         raise PackError(
             f"the pack is signed by key {pack.key_id:08x}{given}: with any other byte it is "
-            "another pack and needs that key's signature; give it with --key. A key of your own "
-            "signs a run: tinyfin quantize RUN --key FILE"
+            "another pack and needs that key's signature; give it with --key"
         )
-    body = join_sections(list((pack.sections if sections is None else sections).items()))
+    return _signed(pack, key, sections, layout, security_counter)
+
+
+def sign_with(pack: Pack, key: Key, *, security_counter: int | None = None) -> bytes:
+    """``pack`` signed by ``key``, whoever signed it before; marked when that is the development
+    key. All sections stay byte for byte, the security counter too if None.
+
+    Raises PackError for a pack whose own signature was not checked.
+    """
+    if not pack.verified:
+        raise PackError(
+            f"the pack is signed by key {pack.key_id:08x}, which is not trusted here; give its "
+            "public key with --public-key FILE, then it can be signed by another one"
+        )
+    return _signed(pack, key, None, None, security_counter)
+
+
+def _signed(
+    pack: Pack, key: Key, sections: Mapping[str, bytes] | None, layout: int | None,
+    security_counter: int | None,
+) -> bytes:
+    held = list((pack.sections if sections is None else sections).items())
+    body = join_sections(held)
     fields = list(_HEADER.unpack_from(pack.data))
     fields[_TOTAL] = HEADER_BYTES + len(body)
+    fields[_FLAGS], fields[_COUNT] = _mark(key), len(held)
+    fields[_KEY] = key.key_id
     if layout is not None:
         fields[_LAYOUT] = layout
     if security_counter is not None:
@@ -157,6 +180,11 @@ def sign_again(
     data = header + sign(header, key) + body
     parse_pack(data, keys=[key.public])
     return data
+
+
+def _mark(key: Key) -> int:
+    """The header's flags: every pack of the development key is marked as one."""
+    return _DEVELOPMENT if key.public == DEVELOPMENT_KEY.public else 0
 
 
 def _names(schema: Schema, program: Program) -> dict[str, Any]:

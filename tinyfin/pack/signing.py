@@ -18,9 +18,9 @@ from tinyfin.claims import claimed
 from tinyfin.errors import InputError
 
 __all__ = [
-    "DEVELOPMENT_KEY", "Key", "development_key_header", "generate_key", "hash32", "load_key",
-    "public_key", "save_key", "sign", "verify",
-]
+    "DEVELOPMENT_KEY", "DEVELOPMENT_KEY_TEXT", "Key", "development_key_header", "generate_key",
+    "hash32", "load_key", "public_key", "save_key", "sign", "verify",
+]  # fmt: skip
 
 SEED_BYTES = 32
 SIGNATURE_BYTES = 64
@@ -106,6 +106,11 @@ DEVELOPMENT_KEY = Key(
 )
 """Everybody's key. Its public half is in firmware/lib/tinyfin/src/development_key.h."""
 
+DEVELOPMENT_KEY_TEXT = (
+    "is the development key, with which anybody can sign; make a key of your own with `tinyfin "
+    "keygen`, and leave the option out where the development key is meant"
+)
+
 
 def save_key(key: Key, path: str | Path) -> None:
     """Write the seed as hex, readable by the owner alone. Refuses to replace a file."""
@@ -125,6 +130,8 @@ def load_key(path: str | Path) -> Key:
         raise InputError(f"{path}: cannot be read as a signing key: {error}") from error
     if len(seed) != SEED_BYTES:
         raise InputError(f"{path}: holds {len(seed)} bytes; a signing key is 64 hex digits")
+    if seed == DEVELOPMENT_KEY.seed:
+        raise InputError(f"{path}: {DEVELOPMENT_KEY_TEXT}")
     return key_from_seed(seed)
 
 

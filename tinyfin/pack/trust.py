@@ -9,7 +9,7 @@ from pathlib import Path
 from tinyfin import files
 from tinyfin.errors import InputError, PackError
 from tinyfin.pack.container import Pack, parse_pack
-from tinyfin.pack.signing import key_id, public_key
+from tinyfin.pack.signing import DEVELOPMENT_KEY, DEVELOPMENT_KEY_TEXT, key_id, public_key
 
 __all__ = ["PUBLIC_KEY_FILE", "keys_beside", "load_public_key", "require_trusted",
            "save_public_key", "trusted_keys"]
@@ -28,6 +28,8 @@ def load_public_key(path: str | Path) -> bytes:
         raise InputError(f"{path}: cannot be read as a public key: {error}") from error
     if len(public) != _PUBLIC_BYTES:
         raise InputError(f"{path}: holds {len(public)} bytes; a public key is 64 hex digits")
+    if public == DEVELOPMENT_KEY.public:
+        raise InputError(f"{path}: {DEVELOPMENT_KEY_TEXT}")
     return public
 
 
@@ -62,7 +64,7 @@ def require_trusted(
     if release and found.development:
         raise PackError(
             f"{where}: signed by the development key, which a release refuses; sign it with "
-            "`tinyfin quantize --key FILE`, a key of `tinyfin keygen`"
+            "`tinyfin repack RUN --key FILE`, a key of `tinyfin keygen`"
         )
     if not found.verified:
         if any(key_id(public_key(key)) == found.key_id for key in keys):

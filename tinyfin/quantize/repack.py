@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,25 +86,33 @@ def repack(
     *,
     key: Any = None,
     security_counter: int | None = None,
+    keys: Sequence[bytes] | None = None,
 ) -> dict[str, Any]:
     """Write ``model.tfpack`` anew with another decision; thresholds are set on the calibration
     rows, as ever.
 
-    Signed by ``key`` as quantize does it; the security counter stays if None. Raises ModelError
+    Signed by ``key`` as quantize does it; the security counter stays if None. ``keys``: public keys
+    of which one signed the pack that is there; the run's own if None. Raises ModelError
     when the run has no pack, or would make another model than the one that is in it; ConfigError
     for a feature that is not there.
     """
     run = open_run(run)
     with claimed(run.path):
-        return _repack(run, section, key, security_counter)
+        return _repack(
+            run, section, key, security_counter, keys_beside(run.path) if keys is None else keys
+        )
 
 
 def _repack(
-    run: RunFolder, section: Decision, key: Any, security_counter: int | None
+    run: RunFolder,
+    section: Decision,
+    key: Any,
+    security_counter: int | None,
+    trusted: Sequence[bytes],
 ) -> dict[str, Any]:
     from tinyfin.twin import Twin
 
-    old = require_trusted(run.pack_bytes(), keys_beside(run.path), run.pack)
+    old = require_trusted(run.pack_bytes(), trusted, run.pack)
     if not old.development and key is None:
         raise ModelError(
             f"{run.pack}: is signed by a release key; sign the new one, too, with --key FILE"
