@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.wire import rig
+from tinyfin.codegen import monocypher
 from tinyfin.hil.lines.session import emulated
 from tinyfin.hil.measure.network import bench
 from tinyfin.hil.replays import replay
@@ -58,6 +60,35 @@ def test_bench_counts_and_compares(tmp_path: Path) -> None:
     wrong = first.outputs.copy()
     wrong[3] ^= 1
     assert bench(model, "cortex-m4", inputs, wrong).mismatched_bytes == 1
+
+
+def test_another_model_compiles_only_its_plan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The terminal around the network is compiled once, and the figures are as if each had its own
+    folder: the control is a build in a cache of its own."""
+    inputs = {n: np.random.default_rng(n).integers(-128, 128, (4, n)).astype(np.int8)
+              for n in (12, 20)}
+    for n in inputs:
+        (tmp_path / f"{n}.tflite").write_bytes(rig.network(n))
+    compiled: list[set[str]] = []
+    measure = building._measure
+
+    def measured(target: catalogue.Target, workspace: Path, log: Path) -> building.BuildResult:
+        compiled.append(set(re.findall(r"Compiling \S+/(\S+)\.o", log.read_text())))
+        return measure(target, workspace, log)
+
+    monkeypatch.setenv("TINYFIN_MONOCYPHER", str(monocypher.obtain()))
+    monkeypatch.setattr(building, "_measure", measured)
+    found = {}
+    for cache, sizes in (("shared", (12, 20)), ("alone", (20,))):
+        monkeypatch.setenv("TINYFIN_CACHE", str(tmp_path / cache))
+        for n in sizes:
+            facts = bench(tmp_path / f"{n}.tflite", "cortex-m4", inputs[n]).as_dict()
+            assert found.setdefault(n, facts) == facts
+    first, second, alone = compiled
+    assert {"boot", "crc32", "net"} <= first & alone
+    assert second <= {"bench_plan", "main", "net"}
 
 
 def test_infer_through_the_pack_is_the_bench(tmp_path: Path) -> None:

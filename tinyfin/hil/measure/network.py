@@ -103,10 +103,8 @@ def bench(
     _write_plan(place, plan)
     cache.used(place)
     cache.keep_newest(place.parent, _KEPT)
-    image = building.build(
-        target, generated_dir=place, app=paths.firmware_dir() / "bench",
-        build_dir=place / target.name,
-    )  # fmt: skip
+    # one folder for the networks of all models: only the plan and what includes it is compiled anew
+    image = building.build(target, generated_dir=place, app=paths.firmware_dir() / "bench")
     code = _network_code(image.map_path)
     outputs = np.zeros((len(rows), out_length), np.int8)
     counts = np.zeros(len(rows), np.int64)
