@@ -10,16 +10,18 @@ from pathlib import Path
 
 import pytest
 
+from tests.engine.native import Engine
 from tests.wire import rig
 from tinyfin import paths
 from tinyfin.codegen.emit import _c_string, emit
 from tinyfin.codegen.layout import read_layout
+from tinyfin.codegen.stacks import STACK_BYTES
 from tinyfin.errors import PackError
 from tinyfin.features.catalogue.reasons import REASONS
 from tinyfin.features.compiler import compile_program
 from tinyfin.features.custom import define_feature
 from tinyfin.pack.container import build_pack, parse_pack
-from tinyfin.pack.signing import generate_key
+from tinyfin.pack.signing import DEVELOPMENT_KEY, generate_key
 from tinyfin.schema import (
     CVMS,
     ENTRY_MODES,
@@ -54,6 +56,30 @@ def packs() -> dict[str, bytes]:
             PAYMENT, compile_program(["amt_log", "amt_dev"], PAYMENT, pending=3)
         ),
     }
+
+
+@pytest.mark.parametrize("name", ["network", "features only", "two features"])
+def test_sizes_and_capacities_are_the_engines(name: str, tmp_path: Path) -> None:
+    """The pending table holds so many transactions and no more; the memory is state and scratch."""
+    pack = packs()[name]
+    emit(pack, tmp_path)
+    header = (tmp_path / "tinyfin_pack.h").read_text()
+    told = {key: int(n) for key, n in re.findall(r"#define TINYFIN_(\w+) (\d+)\n", header)}
+    engine = Engine(pack)
+    record = bytes(record_size(PAYMENT))
+    for i in range(told["PENDING_CAPACITY"]):
+        engine.score(i + 1, 10, record)
+    assert engine.stats("pending_overflows") == 0
+    engine.score(told["PENDING_CAPACITY"] + 1, 10, record)
+    assert engine.stats("pending_overflows") == 1
+    body = -(-(told["STATE_BYTES"] - 64) // 16) * 16
+    assert told["MEMORY_BYTES"] == engine.memory_size == body + told["SCRATCH_BYTES"]
+    network = parse_pack(pack).network
+    assert told["ARENA_BYTES"] == (network["arena_bytes"] if network else 0)
+    assert told["ARENA_BYTES"] < told["SCRATCH_BYTES"]
+    program = parse_pack(pack).program
+    assert told["CARD_CAPACITY"] == int.from_bytes(program[22:24], "little") * program[24]
+    assert {f"STACK_{core}_BYTES" for core in STACK_BYTES} <= set(told)
 
 
 @pytest.mark.parametrize("name", ["network", "features only", "two features"])
@@ -139,6 +165,43 @@ unsigned only(unsigned reason) {{ switch (reason) {{ {cases} return 1; default: 
     assert "/* unit: minor; amount in minor units" in header
 
 
+def test_the_mask_of_all_fields_has_every_bit(tmp_path: Path) -> None:
+    many = Schema("many", tuple(Field(f"f{i}", "i32") for i in range(32)))
+    feature = define_feature("first", {"expression": "f0"}, 9000, {})
+    for schema, pack in (
+        (PAYMENT, rig.make_pack()), (many, build_pack(many, compile_program([feature], many))),
+    ):  # fmt: skip
+        prefix = f"TINYFIN_{schema.name.upper()}"
+        emit(pack, tmp_path)
+        use = tmp_path / "use.c"
+        bits = " | ".join(f"{prefix}_{field.name.upper()}" for field in schema.fields)
+        use.write_text(
+            '#include "tinyfin_pack.h"\n'
+            f'_Static_assert({prefix}_ALL_FIELDS == ({bits}), "");\n'
+        )
+        subprocess.run(
+            ["gcc", "-std=c11", *WARN, f"-I{tmp_path}", str(use)], check=True, timeout=60
+        )
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (("all_fields",), "the mask of all fields and field 'all_fields'"),
+        (("kind", "kind_two"), "field 'kind' and field 'kind_two'"),
+    ],
+)
+def test_fields_of_one_c_name_are_refused(
+    names: tuple[str, ...], told: str, tmp_path: Path
+) -> None:
+    fields = [Field(n, "enum", 0, ("one", "two")) if n == "kind" else Field(n, "i32")
+              for n in names]
+    schema = Schema("till", tuple(fields))
+    feature = define_feature("first", {"expression": names[0]}, 9000, {})
+    with pytest.raises(PackError, match=told):
+        emit(build_pack(schema, compile_program([feature], schema)), tmp_path)
+
+
 def test_a_release_with_a_development_pack_does_not_compile(tmp_path: Path) -> None:
     """It would not open one: better said here than at boot."""
     use = tmp_path / "use.c"
@@ -154,10 +217,16 @@ def test_a_release_with_a_development_pack_does_not_compile(tmp_path: Path) -> N
 
     emit(rig.make_pack(), tmp_path)
     assert compiled() == "compiled"
-    assert "tinyfin quantize RUN --key FILE" in compiled("-DTFIN_RELEASE")
+    assert "tinyfin repack PACK --key FILE" in compiled("-DTFIN_RELEASE")
     key = generate_key()
     emit(rig.make_pack(key=key), tmp_path, keys=[key.public])
     assert compiled("-DTFIN_RELEASE") == "compiled"
+
+
+def test_the_development_key_is_no_trusted_key(tmp_path: Path) -> None:
+    """A terminal that listed it would open what anybody signs without the mark."""
+    with pytest.raises(PackError, match="anybody can sign"):
+        emit(rig.make_pack(), tmp_path, keys=[generate_key().public, DEVELOPMENT_KEY.public])
 
 
 def test_an_own_schema_takes_its_names_along(tmp_path: Path) -> None:

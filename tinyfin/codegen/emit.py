@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tinyfin import files
 from tinyfin.codegen.layout import FieldLayout, PackLayout, kernel_names, read_layout
+from tinyfin.codegen.stacks import STACK_BYTES
 from tinyfin.errors import PackError
 
 __all__ = ["FILES", "c_array", "emit", "kernel_lines", "write_text"]
@@ -23,12 +24,14 @@ FILES = ("tinyfin_pack.h", "tinyfin_pack.c", "model_tflite.h", "model_tflite.c")
 _C_TYPES = {"i32": "int32_t", "i64": "int64_t", "u64": "uint64_t", "enum": "int32_t"}
 _SIZES = {"i32": 4, "i64": 8, "u64": 8, "enum": 4}
 _RECORD_HEAD = 8
+_ALL = "ALL_FIELDS"
 _KEY_BYTES = 32
 _MAX_KEYS = 255
+_DEVELOPMENT_KEY = "d616f324c9ad4d62e34167c396a67fc10f9fd7af51e0068b1d6638736b8a9f8d"
 _KEYS_DECLARED = ("extern const uint8_t tinyfin_trusted_keys[32 * TINYFIN_TRUSTED_KEYS];",)
 _DEVELOPMENT_ALONE = (
     "#if defined(TFIN_RELEASE)",
-    '#error "no release opens a pack of the development key: tinyfin quantize RUN --key FILE"',
+    '#error "no release opens a pack of the development key: tinyfin repack PACK --key FILE"',
     "#endif",
 )
 _NOTICE = "/* Written by `tinyfin codegen`; do not edit. */\n"
@@ -116,6 +119,11 @@ def _keys(keys: Sequence[bytes]) -> str:
         return ""
     if len(keys) > _MAX_KEYS or any(len(key) != _KEY_BYTES for key in keys):
         raise ValueError(f"at most {_MAX_KEYS} public keys of {_KEY_BYTES} bytes each")
+    if any(key.hex() == _DEVELOPMENT_KEY for key in keys):
+        raise PackError(
+            "the development key, with which anybody can sign, is among the trusted keys; a "
+            "development build sets tfin_trust.allow_development_key instead"
+        )
     rows = [
         "    " + " ".join(f"0x{byte:02x}," for byte in key[at : at + 16])
         for key in keys
@@ -190,6 +198,10 @@ def _sizes(pack: PackLayout) -> list[str]:
         f"#define TINYFIN_PACK_BYTES {pack.pack_bytes}",
         "/* what tfin_open needs: state and scratch */",
         f"#define TINYFIN_MEMORY_BYTES {pack.memory_bytes}",
+        "/* of these, scratch: it holds nothing between two calls; in it the network's arena */",
+        f"#define TINYFIN_SCRATCH_BYTES {pack.scratch_bytes}",
+        f"#define TINYFIN_ARENA_BYTES {pack.arena_bytes}",
+        *_stacks(),
         "/* a state image, as tfin_export_state gives it */",
         f"#define TINYFIN_STATE_BYTES {pack.state_bytes}",
         f"#define TINYFIN_FEATURE_COUNT {pack.features}",
@@ -197,11 +209,24 @@ def _sizes(pack: PackLayout) -> list[str]:
         f"#define TINYFIN_OUTPUT_COUNT {pack.outputs}",
         f"#define TINYFIN_RECORD_BYTES {pack.record_bytes}",
         f"#define TINYFIN_FIELDS {len(pack.fields)}",
+        "/* transactions that may wait for their outcome; one more pushes the oldest out */",
+        f"#define TINYFIN_PENDING_CAPACITY {pack.pending}",
+        "/* cards that are remembered at most; 0: the pack keeps no card table */",
+        f"#define TINYFIN_CARD_CAPACITY {pack.cards}",
         "/* a terminal that has seen a higher one refuses the pack */",
         f"#define TINYFIN_SECURITY_COUNTER {pack.security_counter}u",
         "/* order of the network's weights: 0 canonical, which every core runs */",
         f"#define TINYFIN_LAYOUT {pack.layout}",
         *kernel_lines(pack.kernels),
+    ]
+
+
+def _stacks() -> list[str]:
+    return [
+        "/* stack bytes of the deepest call, tfin_open with Monocypher's signature check, by core:",
+        " * the bound of GCC's call graph at -Os. What calls it, your progress function and",
+        " * interrupts come on top; `tinyfin budget` tells an image's own */",
+        *(f"#define TINYFIN_STACK_{core}_BYTES {size}" for core, size in STACK_BYTES.items()),
     ]
 
 
@@ -226,7 +251,10 @@ def _struct(pack: PackLayout, prefix: str) -> list[str]:
         f"#define {prefix}_{field.name.upper()} (UINT32_C(1) << {i})"
         for i, field in enumerate(pack.fields)
     ]
+    every = (1 << len(pack.fields)) - 1
     lines += [
+        "/* all of them, for a record in which every field is filled */",
+        f"#define {prefix}_{_ALL} UINT32_C(0x{every:x})",
         "",
         f"/* the event's record: tfin_event.record points to one, record_size is sizeof "
         f"(tinyfin_{pack.schema_name}_t) */",
@@ -334,13 +362,13 @@ def _comment(text: str) -> str:
 
 
 def _refuse_clashes(pack: PackLayout, prefix: str) -> None:
-    names: dict[str, FieldLayout] = {}
+    names: dict[str, str] = {f"{prefix}_{_ALL}": "the mask of all fields"}
     for field in pack.fields:
         own = f"{prefix}_{field.name.upper()}"
         for name in (own, *(f"{own}_{value.upper()}" for value in field.values)):
             if name in names:
                 raise PackError(
-                    f"schema {pack.schema_name!r}: fields {names[name].name!r} and {field.name!r} "
+                    f"schema {pack.schema_name!r}: {names[name]} and field {field.name!r} "
                     f"both give the C name {name}; rename one"
                 )
-            names[name] = field
+            names[name] = f"field {field.name!r}"

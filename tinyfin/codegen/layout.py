@@ -71,6 +71,14 @@ class PackLayout:
     engine_minimum: int
     memory_bytes: int
     state_bytes: int
+    scratch_bytes: int
+    """Of the memory, what holds nothing between two calls."""
+    arena_bytes: int
+    """Of the scratch, what the network needs."""
+    pending: int
+    """Transactions that may wait for their outcome."""
+    cards: int
+    """Cards that the table holds at most."""
     record_bytes: int
     features: int
     inputs: int
@@ -121,14 +129,20 @@ def read_layout(pack: bytes) -> PackLayout:
         (arena,) = struct.unpack_from("<I", plan, 16)
         (inputs,) = struct.unpack_from("<I", plan, 28)
         (outputs,) = struct.unpack_from("<I", plan, 36)
+    scratch = working[0] + max(working[1], arena)
+    pending, cards = _capacities(sections["PROG"])
     name, record, fields = _schema(sections["SCHM"], meta)
     return PackLayout(
         pack_id=hashlib.blake2b(pack[:_SIGNED_BYTES], digest_size=32).digest()[:16].hex(),
         pack_bytes=len(pack),
         format=version,
         engine_minimum=minimum,
-        memory_bytes=_up(body) + working[0] + max(working[1], arena),
+        memory_bytes=_up(body) + scratch,
         state_bytes=_IMAGE_HEAD + body,
+        scratch_bytes=scratch,
+        arena_bytes=arena,
+        pending=pending,
+        cards=cards,
         record_bytes=record,
         features=features,
         inputs=inputs,
@@ -196,6 +210,13 @@ def _program_sizes(program: bytes) -> tuple[int, tuple[int, int], int]:
     body += 8 + 8 * labels if labels else 0
     body += sets * ways * slot
     return body, (_up(2 * features) + _up(entry), _up(8 * registers)), features
+
+
+def _capacities(program: bytes) -> tuple[int, int]:
+    """Pending transactions, cards."""
+    (pending,) = struct.unpack_from("<H", program, 12)
+    _, _, sets, ways = struct.unpack_from("<IHHB", program, 16)
+    return pending, sets * ways
 
 
 def _schema(

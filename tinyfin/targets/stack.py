@@ -87,14 +87,17 @@ def stack_bound(
     folder: Path,
     assembler: Mapping[str, int] = MappingProxyType({}),
     interrupt_entry: int = 0,
+    *,
+    function: str | None = None,
 ) -> tuple[int | None, tuple[str, ...], tuple[str, ...]]:
     """Deepest path from startup through GCC's call graphs: bytes, functions, unknown functions.
 
     folder: the ``.ci`` files of a build. assembler: bytes that functions of the kernels' files
     take, of which GCC sees what it saves itself. interrupt_entry: bytes that an interrupt takes
-    before its handler runs; counted when the image has a handler. A cycle is cut where it closes:
-    the code has none, a graph may (a call through a pointer). Without ``.ci`` files: None and
-    nothing.
+    before its handler runs; counted when the image has a handler. function: the deepest path from
+    this one instead, without interrupts, as a firmware of one's own calls it. A cycle is cut where
+    it closes: the code has none, a graph may (a call through a pointer). Without ``.ci`` files:
+    None and nothing.
     """
     own: dict[str, int] = {}
     calls: dict[str, set[str]] = {}
@@ -125,6 +128,9 @@ def stack_bound(
         deepest[name] = (own.get(name, 0) + best[0], (_plain(name), *best[1]))
         return deepest[name]
 
+    if function is not None:
+        bytes_, names = visit(function, frozenset())
+        return bytes_, names, tuple(sorted(unknown))
     total = 0
     path_names: tuple[str, ...] = ()
     for start in _START:

@@ -101,9 +101,57 @@
  *   old time and flagged CLOCK, an outcome or a notice that is too far ahead is refused with TFIN_E_TIME. When the
  *   application knows better, tfin_rebase_time sets the clock. The first time (other than 0) that a cold engine sees is believed.
  *
+ * VALUES
+ *
+ *   No value of a field is an error: none is refused. A number enters the features as it is; only beyond +-(2^62 - 1) an i64 is limited,
+ *   and of a u64 the lower 62 bits count (the token, which names a card, counts whole). A number that an enum does not have is equal to none of
+ *   its values, a table of the pack gives what it has for unknown codes, shares of values leave it out. A value that a feature keeps for later is
+ *   cut off at the bytes that the schema's range needs: a byte for most enums. What is cut off there and what leaves the 16 bits of a
+ *   feature is counted in `saturations`; the second flags SATURATED too. A field whose bit in `present` is 0 is not read, whatever lies
+ *   there; bits beyond the pack's fields are ignored.
+ *
  * WORST CASE
  *
  *   Every loop is bounded by a number in the pack. `tinyfin budget` prints flash, memory, stack and instructions per target.
+ *
+ * CONFIGURATION
+ *
+ *   All macros that a project may give to the compiler (-DNAME, -DNAME=value), with what holds without them. Give them to every file that
+ *   includes these headers, not to the library's alone. The names TFIN_SABOTAGE_..., TFIN_TEST_... and TFIN_LAB_... are the tests' own.
+ *
+ *   [configuration: the library, and the generated C]
+ *     TFIN_RELEASE                  unset     no pack of the public development key opens; generated C of such a pack does not compile
+ *     TFIN_MINIMUM_SECURITY_COUNTER unset     generated C of a pack with a lower security counter does not compile
+ *     TFIN_KERNELS                  1023u     the network kernels that are linked; give the number of TINYFIN_KERNELS: those of the pack alone
+ *     TFIN_KERNEL_PORTABLE          unset     the portable kernel instead of the core's own, to compare them
+ *     TFIN_DSP_BLOCKS_LOG2          1         2: the kernel for the DSP instructions (Cortex-M4, M7, M33) is 112 bytes larger, 3% faster on long rows
+ *     TFIN_MAX_WORK                 4194304u  the longest run of a network that a pack may ask for; see below
+ *     TFIN_MAX_GOLDEN               64u       the most golden vectors that a pack may hold; see below
+ *     TFIN_NO_ERROR_TEXT            unset     tfin_error_name gives an empty string, and the texts take no flash
+ *     TFIN_OWN_CRYPTO               unset     the project brings the functions of tinyfin_port.h, though monocypher.h is there
+ *     TFIN_OWN_RING                 unset     the workstation's: it brings its own ring of a window
+ *
+ *   [configuration: the terminal application (firmware/src) and its ports; a board file sets them]
+ *     TFIN_RELEASE_REPLAY           unset     with TFIN_RELEASE: events, checkpoints and restarts are answered too, for acceptance tests
+ *     TFIN_TARGET                   "unnamed" the board's name, for HELLO
+ *     TFIN_BUILD_ID                 "unnamed" what the image was built from, for HELLO
+ *     TFIN_WIRE_SMALL               unset     the small sizes below, for 8 kB of RAM
+ *     TFIN_WIRE_FRAME_BYTES         1536      bytes of a frame (small: 272)
+ *     TFIN_WIRE_WINDOW              4         frames under way, a power of two (small: 1)
+ *     TFIN_WIRE_EVENTS              96        events in a frame (small: 8)
+ *     TFIN_WIRE_SCORES              48        of these, events that are scored (small: 4)
+ *     TFIN_PORT_BAUD                115200u   bits per second of the line
+ *     TFIN_PORT_RECEIVE_BYTES       4096      bytes of the receive ring, a power of two (small: 128)
+ *     TFIN_PORT_SEND_TURNS          0x800000u how often a port looks for room for one byte before it gives the UART up
+ *     TFIN_PORT_USART               none      stm32f1, stm32f4: number of the USART that leads to the host
+ *     TFIN_PORT_TX                  none      stm32f4, nrf51: the pin that sends
+ *     TFIN_PORT_RX                  none      stm32f4, nrf51: the pin that receives
+ *     TFIN_PORT_RNG                 unset     stm32f4: the chip has a random number generator
+ *     TFIN_PORT_CRYSTAL_HZ          unset     nrf51: start this crystal, 16000000 or 32000000
+ *     TFIN_REGISTER                 (address) macro with the register's address; a test puts memory in its place
+ *   [/configuration]
+ *
+ *   Monocypher is compiled with BLAKE2_NO_UNROLLING.
  */
 #ifndef TINYFIN_H
 #define TINYFIN_H
