@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The examples compile without a warning and do what docs/firmware.md says."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.engine.native import DEADLINE_S, LIBRARY, SOURCES, WARNINGS, compiler
+from tests.wire import rig
+from tinyfin.codegen import monocypher
+from tinyfin.codegen.emit import emit
+from tinyfin.features.compiler import compile_program
+from tinyfin.pack.container import build_pack, parse_pack, sign_again
+from tinyfin.pack.golden import Golden
+from tinyfin.pack.signing import Key, generate_key
+from tinyfin.paths import firmware_dir
+from tinyfin.schema import PAYMENT
+from tinyfin.twin import Twin
+
+EXAMPLES = firmware_dir() / "examples"
+PORT = LIBRARY / "src" / "tinyfin_port_monocypher.c"
+DRIVER = """
+#include <stdio.h>
+#include <stdlib.h>
+#include "replace_pack.c"
+static int score(uint64_t id)
+{
+    tinyfin_payment_t tx = {0};
+    tx.present = TINYFIN_PAYMENT_AMOUNT_MINOR;
+    tx.amount_minor = 700;
+    tfin_event event = {.id = id, .t_mono_s = 500 + (uint32_t)id, .record = &tx};
+    event.record_size = sizeof tx;
+    tfin_verdict verdict;
+    return tfin_score(&engine, &event, &verdict);
+}
+static int outcome(uint64_t id)
+{
+    tfin_outcome told = {.id = id, .t_mono_s = 500 + (uint32_t)id};
+    return tfin_apply_outcome(&engine, &told);
+}
+/* packs that arrive, one after another; of each: result, state digest before and after, what
+ * became of the transaction that waited, the pack that runs, the highest counter */
+int main(int count, char **files)
+{
+    if (start(tinyfin_pack, TINYFIN_PACK_BYTES) != TFIN_OK) {
+        return 1;
+    }
+    for (int i = 1; i < count; i++) {
+        FILE *file = fopen(files[i], "rb");
+        uint8_t *pack = aligned_alloc(TFIN_ALIGN, 1 << 20);
+        size_t size = file == NULL ? 0 : fread(pack, 1, 1 << 20, file);
+        if (size == 0 || score((uint64_t)i) != TFIN_OK) {
+            return 2;
+        }
+        fclose(file);
+        unsigned before = tfin_state_digest(&engine);
+        int rc = replace(pack, size);
+        unsigned after = tfin_state_digest(&engine);
+        const uint8_t *id = tfin_pack_id(&engine);
+        printf("%s|%d|%d|%02x%02x|%u\\n", tfin_error_name(rc), before == after,
+               outcome((uint64_t)i), id == NULL ? 0 : id[0], id == NULL ? 0 : id[1],
+               (unsigned)highest_counter);
+    }
+    return 0;
+}
+"""
+
+
+def call(*command: object) -> str:
+    done = subprocess.run(
+        [str(word) for word in command], capture_output=True, text=True, timeout=DEADLINE_S
+    )
+    assert done.returncode == 0, f"{done.returncode} {done.stdout}{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def key() -> Key:
+    return generate_key()
+
+
+def with_counter(pack: bytes, key: Key, counter: int) -> bytes:
+    return sign_again(parse_pack(pack, keys=[key.public]), key, security_counter=counter)
+
+
+def wrong_golden(pack: bytes, key: Key) -> bytes:
+    """A good pack for tfin_verify, of which this core would give other scores."""
+    parsed = parse_pack(pack, keys=[key.public])
+    twin = Twin(pack, keys=[key.public])
+    inputs = np.zeros((1, twin.input_count), np.int8)
+    golden = Golden(inputs, twin.infer(inputs)[1] + 1).encode()
+    return sign_again(parsed, key, sections={**parsed.sections, "GOLD": golden})
+
+
+def test_a_pack_is_replaced_while_another_one_runs(key: Key, tmp_path: Path) -> None:
+    first = rig.make_pack(key=key)
+    other_program = build_pack(
+        PAYMENT, compile_program(["amt_log", "amt_dev"], PAYMENT, pending=3), key=key
+    )
+    second = with_counter(rig.make_pack(key=key, tweak=1), key, 3)
+    damaged = bytearray(first)
+    damaged[-20] ^= 1
+    arriving = {
+        "damaged": bytes(damaged), "other scores": wrong_golden(first, key),
+        "another key": rig.make_pack(key=generate_key()), "same program": second,
+        "an older counter": with_counter(first, key, 2),
+        "other program": with_counter(other_program, key, 3),
+        "and back": with_counter(first, key, 4),
+    }  # fmt: skip
+    files = []
+    for name, data in arriving.items():
+        files.append(tmp_path / name.replace(" ", "_"))
+        files[-1].write_bytes(data)
+    emit(first, tmp_path, keys=[key.public])
+    (tmp_path / "driver.c").write_text(DRIVER)
+    crypto = monocypher.put_beside(tmp_path / "monocypher")[0]
+    binary = tmp_path / "driver"
+    call(compiler(), "-std=c11", *WARNINGS, "-Wno-unused-function", "-DBLAKE2_NO_UNROLLING",
+         *(f"-I{folder}" for folder in (LIBRARY / "include", tmp_path, crypto.parent, EXAMPLES)),
+         tmp_path / "driver.c", tmp_path / "tinyfin_pack.c", *SOURCES, PORT, "-c", "-fsyntax-only")
+    call(compiler(), "-std=c11", "-O1", "-DBLAKE2_NO_UNROLLING",
+         *(f"-I{folder}" for folder in (LIBRARY / "include", tmp_path, crypto.parent, EXAMPLES)),
+         tmp_path / "driver.c", tmp_path / "tinyfin_pack.c", *SOURCES, PORT, crypto,
+         "-o", binary)  # fmt: skip
+    lines = [line.split("|") for line in call(binary, *files).splitlines()]
+    said = dict(zip(arriving, lines, strict=True))
+
+    def ids(pack: bytes) -> str:
+        return parse_pack(pack).pack_id.hex()[:4]
+
+    kept, unknown = ["1", "0"], ["0", "-24"]
+    wanted = {
+        "damaged": ("TFIN_E_DIGEST", kept, first, "0"),
+        "other scores": ("TFIN_E_GOLDEN", kept, first, "0"),
+        "another key": ("TFIN_E_KEY", kept, first, "0"),
+        "same program": ("TFIN_OK", kept, second, "3"),
+        "an older counter": ("TFIN_E_ROLLBACK", kept, second, "3"),
+        "other program": ("TFIN_OK", unknown, arriving["other program"], "3"),
+        "and back": ("TFIN_OK", unknown, arriving["and back"], "4"),
+    }
+    for name, (error, state, pack, counter) in wanted.items():
+        assert said[name][0].split(":")[0] == error, name
+        assert said[name][1:] == [*state, ids(pack), counter], name
+
+
+@pytest.mark.parametrize("standard", ["c++11", "c++20"])
+@pytest.mark.parametrize("program", ["g++", "clang++-19", "arm-none-eabi-g++"])
+def test_the_example_in_cpp(program: str, standard: str, tmp_path: Path) -> None:
+    if shutil.which(program) is None:
+        pytest.skip(f"{program} is not installed")
+    emit(rig.make_pack(), tmp_path)
+    includes = [f"-I{folder}" for folder in (LIBRARY / "include", tmp_path)]
+    bare = [f"-I{firmware_dir() / 'ports' / 'include'}", "-ffreestanding", "-mcpu=cortex-m4",
+            "-mthumb"] if program.startswith("arm") else []  # fmt: skip
+    flags = ["-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-pedantic", "-Werror",
+             "-fno-exceptions", "-fno-rtti"]  # fmt: skip
+    built = tmp_path / "terminal.o"
+    call(program, f"-std={standard}", *flags, *bare, *includes, "-c", EXAMPLES / "terminal.cpp",
+         "-o", built)  # fmt: skip
+    if bare:
+        return
+    main = tmp_path / "main.cpp"
+    main.write_text("int check_transaction();\nint main() { return -check_transaction(); }\n")
+    crypto = monocypher.put_beside(tmp_path / "monocypher")[0]
+    objects = []
+    for source in [*SOURCES, PORT, crypto, tmp_path / "tinyfin_pack.c"]:
+        objects.append(tmp_path / f"{source.stem}.o")
+        call(compiler(), "-std=c99", "-O1", "-DBLAKE2_NO_UNROLLING", *includes,
+             f"-I{crypto.parent}", "-c", source, "-o", objects[-1])  # fmt: skip
+    call(program, main, built, *objects, "-o", tmp_path / "terminal")
+    call(tmp_path / "terminal")
