@@ -323,7 +323,8 @@ def test_values_of_a_wrong_type_are_config_errors(table: dict[str, Any]) -> None
 @settings(deadline=None)
 @given(toml_values(
     ["column", "constant", "values", "columns", "one_hot", "scale", "epoch", "format", "pattern",
-     "strip", "decimal", "unit", "exponent", "hash", "utc_offset", "negative", "x"]
+     "strip", "decimal", "unit", "exponent", "hash", "utc_offset", "zone", "empty",
+     "negative", "x"]
 ), st.sampled_from([*NAMES, "amount", "label_delay", "notices", "plain", "encoding", "delimiter",
                     "token_key_file"]))  # fmt: skip
 def test_any_value_in_the_configuration(

@@ -219,6 +219,44 @@ def test_a_column_with_a_zone_is_its_text_with_offsets(
     assert typed.local_s.tolist() == walls
 
 
+@given(
+    st.lists(st.integers(EPOCH_UNIX_S + 10**6, 2**32 + EPOCH_UNIX_S - 10**6), min_size=1),
+    st.sampled_from([zone for zone in ZONES if "/" in zone]),
+)
+def test_clocks_on_the_wall_are_read_by_their_zone(unix: list[int], zone: str) -> None:
+    there = zoneinfo.ZoneInfo(zone)
+    how = Column(column="t", zone=zone)
+    moments = [dt.datetime.fromtimestamp(t, there) for t in unix]
+    walls = [m.replace(tzinfo=None) for m in moments]
+    first = [round(m.replace(fold=0).timestamp()) - EPOCH_UNIX_S for m in moments]
+    shown = [round(m.replace(tzinfo=dt.UTC).timestamp()) - EPOCH_UNIX_S for m in moments]
+    forms = [
+        pa.array([m.isoformat(sep) for m in walls]) for sep in "T "
+    ] + [pa.array(walls, pa.timestamp("us")),
+         pa.array([m.strftime("%Y%m%d%H%M%S") for m in walls])]  # fmt: skip
+    for form in forms:
+        times = parse_times(form, how)
+        assert times.mono_s.tolist() == first
+        assert times.local_s.tolist() == shown
+    exact = [t - EPOCH_UNIX_S for t in unix]
+    in_utc = [dt.datetime.fromtimestamp(t, dt.UTC) for t in unix]
+    told = [pa.array(unix), pa.array([m.isoformat() for m in in_utc]),
+            pa.array([m.strftime("%Y-%m-%d %H:%M:%SZ") for m in in_utc]),
+            pa.array([m.isoformat() for m in moments])]  # fmt: skip
+    for form in told:
+        times = parse_times(form, how)
+        assert times.mono_s.tolist() == exact
+        assert times.local_s.tolist() == shown
+
+
+def test_a_zone_that_is_none(tmp_path: Path) -> None:
+    for zone in ("Mars/Base", "", "../etc/passwd"):
+        with pytest.raises(ConfigError, match=r"no such zone.*Europe/Zurich"):
+            from_table({"data": {"time": {"column": "t", "zone": zone}}})
+    with pytest.raises(ConfigError, match="remove one of them"):
+        from_table({"data": {"time": {"column": "t", "zone": "UTC", "utc_offset": "1h"}}})
+
+
 def test_an_unknown_zone_is_named(tmp_path: Path) -> None:
     column = pa.array([UNIX]).cast(pa.timestamp("s", "Mars/Base"))
     with pytest.raises(DataError, match=r"t\.parquet, column t: .*'Mars/Base'"):

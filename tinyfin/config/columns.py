@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import codecs
 import difflib
+import zoneinfo
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -55,6 +56,7 @@ class Column(BaseModel):
     spellings (``"*"`` stands for every other one, ``""`` for no value); ``empty`` lists spellings
     of no value, such as a day that never comes. ``format`` reads times; numbers count from
     ``epoch`` (1970-01-01 if not given), and ``utc_offset`` is added to make local time.
+    ``zone`` is that of times without one of their own, as in "Europe/Zurich".
     ``scale`` multiplies numbers before they are rounded to whole ones. ``one_hot`` names columns of
     0 and 1: the value is the position of the one that is 1, from 0; absent when none is.
     ``columns`` joins the texts of several columns by blanks: a time in parts, a card named by two.
@@ -88,6 +90,7 @@ class Column(BaseModel):
     pattern: Annotated[str, BeforeValidator(parse_pattern)] | None = None
     epoch: Moment | None = None
     utc_offset: Duration | None = None
+    zone: Annotated[str, BeforeValidator(lambda v: _zone(v))] | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -133,6 +136,15 @@ def _delimiter(value: object) -> str:
     if not isinstance(value, str) or len(value) != 1 or not value.isascii() or value in '"\r\n':
         raise ValueError("a delimiter is one ASCII character, as in \";\" or \"\\t\"")
     return value
+
+
+def _zone(value: object) -> str:
+    try:
+        if not isinstance(value, str) or not value:
+            raise ValueError
+        return zoneinfo.ZoneInfo(value).key
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError('no such zone; zones are called as in "Europe/Zurich"') from None
 
 
 def _encoding(value: object) -> str:
@@ -249,8 +261,11 @@ def _misfit(name: str, column: Column, field: SchemaField | None) -> str | None:
         return "unit = 'token' fits the card token only; remove it"
     if column.exponent is not None and column.unit != "major":
         return 'exponent goes with unit = "major"; add that or remove it'
-    if name not in TIMES and (column.format or column.epoch is not None or column.utc_offset):
-        return "format, epoch and utc_offset fit times only; remove them"
+    if name not in TIMES and (column.format or column.epoch is not None or column.utc_offset
+                              or column.zone):
+        return "format, epoch, utc_offset and zone fit times only; remove them"
+    if column.zone is not None and column.utc_offset is not None:
+        return "zone and utc_offset say the same; remove one of them"
     if column.epoch is not None and (column.format in ("auto", "iso") or column.pattern):
         return 'epoch goes with numbers: format = "seconds", "milliseconds", "minutes", "hours"'
     if column.pattern is not None and (column.format is not None or name not in TIMES):

@@ -25,16 +25,22 @@ _LONG_UNITS = {"minutes": 60.0, "hours": 3600.0, "days": 86_400.0}
 _PER_SECOND = {"seconds": 1, "milliseconds": 10**3, "microseconds": 10**6, "nanoseconds": 10**9}
 _COMPACT = ((20000101, 21370101), (200001010000, 213701010000),
             (20000101000000, 21370101000000), (20000101000000000, 21370101000000000))  # fmt: skip
+_OWN_ZONE = (
+    r"(?i)[0-9 ](?:Z|UTC|GMT)$|[a-z]/[a-z_]+$"
+    r"|[0-9]:[0-9]{2}(?::[0-9]{2})?(?:[.,][0-9]+)? ?[+-][0-9]{2}(?::?[0-9]{2})?$"
+)
 _RANGE = "must lie between 2000-01-01 and 2136-02-07"
 
 
 class Times(NamedTuple):
-    """int64[n] UTC and local seconds, bool[n] present, broken rules with their rows."""
+    """int64[n] UTC and local seconds, bool[n] present, broken rules with their rows, and bool[n]
+    whether the time was read from a clock on the wall, without a zone."""
 
     mono_s: Ints
     local_s: Ints
     present: Mask
     broken: list[tuple[Mask, str]]
+    wall: Mask
 
 
 def parse_times(array: pa.Array, how: Column) -> Times:
@@ -58,7 +64,22 @@ def parse_times(array: pa.Array, how: Column) -> Times:
         times = _from_any(array, how, style)
     else:
         times = _from_numbers(array, how, style)
-    return _checked(times, how)
+    return _checked(_in_zone(times, how), how)
+
+
+def _in_zone(times: Times, how: Column) -> Times:
+    """UTC of the times without a zone, and local times of those in UTC, by ``how.zone``."""
+    zone = None if how.zone is None else zone_of(how.zone)
+    if zone is None:
+        return times
+    wall = times.wall
+    east_of_wall = offsets(times.local_s, zone, of_wall=True)
+    in_utc = ~wall & (times.local_s == times.mono_s)
+    east_of_utc = np.where(in_utc, offsets(times.mono_s, zone, of_wall=False), 0)
+    return times._replace(
+        mono_s=np.where(wall, times.local_s - east_of_wall, times.mono_s),
+        local_s=times.local_s + east_of_utc,
+    )
 
 
 def _checked(times: Times, how: Column) -> Times:
@@ -90,7 +111,7 @@ def _from_arrow(array: pa.Array) -> Times:
         if zone is None:
             raise UnreadableType(f"times of the zone {array.type.tz!r}, which is not known here")
         local = seconds + offsets(seconds, zone, of_wall=False)
-    return Times(seconds, local, present, [])
+    return Times(seconds, local, present, [], np.full(len(seconds), array.type.tz is None))
 
 
 def _from_any(array: pa.Array, how: Column, style: Style) -> Times:
@@ -108,6 +129,7 @@ def _from_any(array: pa.Array, how: Column, style: Style) -> Times:
         np.where(is_number, times.local_s, words.local_s),
         times.present | words.present,
         [*times.broken, *words.broken],
+        np.where(is_number, times.wall, words.wall),
     )
 
 
@@ -127,12 +149,14 @@ def _from_numbers(array: pa.Array, how: Column, style: Style) -> Times:
             [size < 10**11, size < 10**14, size < 10**17], [1, 10**3, 10**6], 10**9
         )
         seconds = found.values // per_second + base
+    wall = np.full(len(seconds), how.format == "days")
     if how.epoch is None and how.format in (None, "auto"):
         dates = np.any([(found.values >= a) & (found.values < b) for a, b in _COMPACT], axis=0)
         if dates.any():
             words = pa.array(found.values[dates]).cast(pa.string())
             seconds[dates], _, real = read_forms(words, FORMS)
             seconds[np.flatnonzero(dates)[~real]] = -1
+            wall |= dates
     if pa.types.is_floating(array.type):
         sizes = to_numpy(array)
         sizes = np.where(np.isfinite(sizes), np.abs(sizes), 0).astype(sizes.dtype)
@@ -141,7 +165,7 @@ def _from_numbers(array: pa.Array, how: Column, style: Style) -> Times:
             "store the column as 64-bit float, integer or text"
         )
         found.broken.append((found.present & (np.spacing(sizes) > per_second), rule))
-    return Times(seconds, seconds, found.present, found.broken)
+    return Times(seconds, seconds, found.present, found.broken, wall)
 
 
 def _from_text(array: pa.Array, pattern: str | None, style: Style) -> Times:
@@ -150,17 +174,18 @@ def _from_text(array: pa.Array, pattern: str | None, style: Style) -> Times:
         try:  # the most usual forms, many times faster
             local = to_numpy(array.cast(pa.timestamp("us")).cast(pa.int64())) // 10**6
             local -= EPOCH_UNIX_S
-            return Times(local, local, present, [])
+            return Times(local, local, present, [], np.full(len(local), True))
         except pa.ArrowInvalid:
             pass
     array = pc.replace_substring_regex(array, r"\p{Zs}", " ")  # no-break and thin blanks
+    wall = ~to_mask(pc.match_substring_regex(array, _OWN_ZONE))
     mono, local, good = read_forms(array, FORMS if pattern is None else (form_of(pattern),))
     bad = present & ~good
     if not bad.any():
-        return Times(mono, local, present, [])
+        return Times(mono, local, present, [], wall)
     if pattern is not None:
         rule = f'must be a time written as pattern = "{pattern}"'
-        return Times(mono, local, present, [(bad, rule)])
+        return Times(mono, local, present, [(bad, rule)], wall)
 
     def why_not(word: str) -> str:
         if re.fullmatch(r"[0-9.,' ]+", word) and not patterns_for(word):
@@ -177,7 +202,7 @@ def _from_text(array: pa.Array, pattern: str | None, style: Style) -> Times:
         return f'{_NO_TIME}; written otherwise, say how: {fit or _PATTERN}'
 
     _, _, broken = by_value(pc.if_else(pa.array(bad), array, None), why_not)
-    return Times(mono, local, present, broken)
+    return Times(mono, local, present, broken, wall)
 
 
 _NO_TIME = 'must be a time like "2018-08-01T12:30:00" (ISO 8601)'

@@ -66,6 +66,12 @@ def learn(
     label = known_labels(tx, split.until_s)
     chosen = family(config.model.family)
     rows = {part: getattr(split, part) for part in ("fit", "validation", "calibration", "test")}
+    if still := constants(features, split.fit, program.feature_names):
+        note(
+            f"WARNING: {len(still)} of {len(program.feature_names)} features have one value in all "
+            f"{len(split.fit)} rows to fit on, so they cost flash and instructions for nothing; "
+            f"name the others in [features] names: {', '.join(still)}"
+        )
     with stage("input maps"):
         maps = input_maps(chosen, features, split.fit, label[split.fit])
         inputs = {part: map_rows(maps, features, rows[part]) for part in rows}
@@ -110,6 +116,17 @@ def learn(
         run.write_arrays("slices.npz", slices)
     run.write_json("run.json", {**_facts(run, material, made, split, fitted), "thinned": told})
     return slices
+
+
+def constants(
+    features: npt.NDArray[np.int16], rows: npt.NDArray[np.int64], names: Sequence[str]
+) -> list[str]:
+    """Names of the columns of ``features`` that have one value in all of ``rows``."""
+    return [
+        name
+        for name, column in zip(names, features.T, strict=True)
+        if len(rows) > 1 and not np.ptp(column[rows])
+    ]
 
 
 def input_maps(
