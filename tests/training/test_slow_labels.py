@@ -19,6 +19,7 @@ from tinyfin.data.transactions import Transactions
 from tinyfin.errors import DataError
 from tinyfin.schema import PAYMENT
 from tinyfin.training.delays import horizon_s
+from tinyfin.training.fitting import constants
 from tinyfin.training.split import split_by_time, unreported, untested
 
 DAY_S = 86_400
@@ -205,3 +206,11 @@ def test_train_and_evaluate_say_what_is_too_recent(tmp_path: Path) -> None:
     assert judged.exit_code == 0, judged.output
     assert "rows from 2026-01-" in judged.output
     assert "on are not tested" in judged.output
+
+
+def test_features_that_never_move_are_named() -> None:
+    table = np.array([[1, 5, 7], [1, 6, 7], [1, 5, 8]], np.int16)
+    names = ["a", "b", "c"]
+    assert constants(table, np.arange(3), names) == ["a"]
+    assert constants(table, np.array([0, 1]), names) == ["a", "c"]
+    assert constants(table, np.array([2]), names) == []

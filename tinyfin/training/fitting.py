@@ -68,7 +68,7 @@ def learn(
     rows = {part: getattr(split, part) for part in ("fit", "validation", "calibration", "test")}
     if still := constants(features, split.fit, program.feature_names):
         note(
-            f"WARNING: {len(still)} of {len(program.feature_names)} features have one value in all "
+            f"{len(still)} of {len(program.feature_names)} features have one value in all "
             f"{len(split.fit)} rows to fit on, so they cost flash and instructions for nothing; "
             f"name the others in [features] names: {', '.join(still)}"
         )
