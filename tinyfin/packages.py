@@ -4,11 +4,16 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import shlex
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, distribution
+from urllib.parse import unquote, urlsplit
 
 from tinyfin.errors import ToolError
 
-__all__ = ["EXTRAS", "extra_of", "missing", "require"]
+__all__ = ["EXTRAS", "extra_of", "install_command", "missing", "require"]
 
 EXTRAS: Mapping[str, tuple[str, ...]] = {
     "train": (
@@ -34,8 +39,20 @@ def missing(*modules: str, why: str = "") -> ToolError:
     return ToolError(
         f"the Python package{'s' if several else ''} {', '.join(modules)} "
         f"{'are' if several else 'is'} not installed{f', needed {why}' if why else ''}; "
-        f"get {'them' if several else 'it'} with: pip install 'tinyfin[{extras}]'"
+        f"get {'them' if several else 'it'} with: {install_command(extras)}"
     )
+
+
+def install_command(extra: str) -> str:
+    """How to get an extra of the tinyfin that runs, from where that one was installed (PEP 610)."""
+    what, flag = "tinyfin", ""
+    with suppress(PackageNotFoundError, ValueError):
+        origin = json.loads(distribution("tinyfin").read_text("direct_url.json") or "{}")
+        url = urlsplit(str(origin.get("url", "")))
+        if url.scheme == "file":
+            what = unquote(url.path)
+            flag = "-e " if origin.get("dir_info", {}).get("editable") else ""
+    return "pip install " + flag + shlex.quote(f"{what}[{extra}]" if extra else what)
 
 
 def extra_of(module: str) -> str:

@@ -15,6 +15,7 @@ from click.testing import CliRunner
 import tinyfin
 from tinyfin import errors
 from tinyfin.cli import VERBS, main
+from tinyfin.packages import install_command
 
 HEAVY = ("tensorflow", "keras", "sklearn", "platformio", "SCons", "pyarrow", "pydantic", "numpy")
 
@@ -102,7 +103,7 @@ def test_a_missing_extra_is_a_missing_tool(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("tinyfin.targets.catalogue.load", fail)
     done = CliRunner().invoke(main, ["targets"])
     assert done.exit_code == 6
-    assert "pip install 'tinyfin[train]'" in done.stderr
+    assert install_command("train") in done.stderr
 
 
 def test_a_missing_module_of_tinyfin_itself_is_a_bug_and_says_so(

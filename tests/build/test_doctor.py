@@ -9,11 +9,13 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
 
 from tinyfin.cli import main
+from tinyfin.packages import install_command
 from tinyfin.targets import system
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,7 +57,7 @@ def test_a_missing_package_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> N
     code, report = examine()
     assert (code, report["missing"]) == (6, ["scikit-learn"])
     finding = next(f for f in report["findings"] if f["name"] == "scikit-learn")
-    assert finding["get"] == "pip install 'tinyfin[train]'"
+    assert finding["get"] == install_command("train")
 
 
 def test_what_only_other_targets_need_is_optional(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,3 +89,22 @@ def test_bootstrap_without_the_right_to_install_prints_the_command(tmp_path: Pat
     assert "qemu-system-arm: runs Cortex-M firmware without a board" in done.stderr
     assert "install -y" in done.stderr
     assert "gcc-arm-none-eabi" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("origin", "command"),
+    [
+        (None, "pip install 'tinyfin[train]'"),
+        ('{"url": "https://example.org/t.whl"}', "pip install 'tinyfin[train]'"),
+        ('{"url": "file:///a%20b/t", "dir_info": {"editable": true}}',
+         "pip install -e '/a b/t[train]'"),
+        ('{"url": "file:///t/tinyfin-1.whl", "archive_info": {}}',
+         "pip install '/t/tinyfin-1.whl[train]'"),
+    ],
+)  # fmt: skip
+def test_an_extra_comes_from_where_tinyfin_came_from(
+    monkeypatch: pytest.MonkeyPatch, origin: str | None, command: str
+) -> None:
+    installed = SimpleNamespace(read_text=lambda name: origin)
+    monkeypatch.setattr("tinyfin.packages.distribution", lambda name: installed)
+    assert install_command("train") == command

@@ -180,7 +180,7 @@ def table_text(facts: Mapping[str, Any]) -> str:
     for population, loss in facts["int8_loss"].items():
         seeds = facts["seeds"][population]
         lines.append(
-            f"{population_name(population)}: int8 loses {fixed(loss, 4)} AP against float; "
+            f"{population_name(population)}: AP lost by int8 against float: {fixed(loss, 4)}; "
             f"over seeds {spread(seeds['lowest'], seeds['highest'])}"
         )
     if facts["families"]:

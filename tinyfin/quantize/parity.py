@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinyfin.errors import InputError, ModelError, ToolError
+from tinyfin.packages import missing
 from tinyfin.progress import shown
 
 __all__ = ["Native", "litert", "other_interpreter", "parity", "tflm"]
@@ -83,7 +84,7 @@ def litert(model: bytes, inputs: Codes, *, reference: bool) -> Codes:
     try:
         from ai_edge_litert import interpreter as litert_interpreter
     except ImportError as error:
-        raise ToolError("ai-edge-litert is missing: pip install 'tinyfin[train]'") from error
+        raise missing("ai_edge_litert") from error
     kind = litert_interpreter.OpResolverType
     try:
         interpreter = litert_interpreter.Interpreter(

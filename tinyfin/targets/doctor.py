@@ -17,6 +17,7 @@ from typing import Any
 
 from tinyfin import paths
 from tinyfin.errors import TinyfinError, ToolError
+from tinyfin.packages import install_command
 from tinyfin.targets import system
 from tinyfin.wire.devices import how_to_be_let_in
 
@@ -73,7 +74,6 @@ def _packages() -> list[Finding]:
             version = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             version = ""
-        wanted = f"tinyfin[{extra}]" if extra else "tinyfin"
         findings.append(
             Finding(
                 name,
@@ -87,7 +87,7 @@ def _packages() -> list[Finding]:
                     "build": "building firmware",
                     "dev": "changing tinyfin",
                 }[extra],
-                "" if version else f"pip install '{wanted}'",
+                "" if version else install_command(extra),
             )
         )
     return findings

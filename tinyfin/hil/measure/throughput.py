@@ -28,6 +28,7 @@ import numpy as np
 from tinyfin.errors import ToolError
 from tinyfin.hil.measure.throughput_pandas import pandas_features
 from tinyfin.hil.measure.throughput_polars import EQUAL, polars_features
+from tinyfin.packages import install_command
 
 if TYPE_CHECKING:
     from tinyfin.data.transactions import Transactions
@@ -78,7 +79,7 @@ def bench(
         pd, pl = (importlib.import_module(name) for name in ("pandas", "polars"))
     except ImportError as error:
         raise ToolError(
-            f"{error.name} is not installed, the comparison needs it; pip install 'tinyfin[bench]'"
+            f"{error.name} is not installed, the comparison needs it; {install_command('bench')}"
         ) from error
     tx, few = prepared(tx), prepared(few)
     columns, few_columns = table(tx), table(few)

@@ -165,8 +165,8 @@ def _trust(facts: Mapping[str, Any]) -> list[str]:
         m = scorers[MAIN]
         seeds = facts["seeds"][population]
         text = (
-            f"{population_name(population)}: int8 loses "
-            f"{fixed(facts['int8_loss'][population], 4)} AP against float; "
+            f"{population_name(population)}: AP lost by int8 "
+            f"against float: {fixed(facts['int8_loss'][population], 4)}; "
             f"over seeds {spread(seeds['lowest'], seeds['highest'])}"
         )
         if "calibration_error" in m and facts["prevalence"] is None:

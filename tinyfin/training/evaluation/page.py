@@ -74,7 +74,7 @@ def _subtitle(facts: Mapping[str, Any]) -> str:
     quality = facts["quality"]
     return (
         f"{quality['rows']:,} transactions of {quality['terminals']:,} terminals, "
-        f"{quality['from'][:10]} to {quality['to'][:10]} · {len(facts['parts'])} parts · "
+        f"{quality['from'][:10]} to {quality['to'][:10]} · {len(facts['parts'])} part{'s' * (len(facts['parts']) > 1)} · "
         f"{delay_words(facts)} · state {facts['state']}"
     )
 
@@ -120,7 +120,7 @@ def _headline(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
         rows.append((f"95 % interval, by {drawn(facts)[:-1]}", spread(*span)))
     rows += [
         ("recall at 0.1 % false positives", percent(m["recall_at_0.1%"])),
-        ("int8 loses", fixed(facts['int8_loss'][population], 4)),
+        ("AP lost by int8", fixed(facts['int8_loss'][population], 4)),
     ]
     if "calibration_error" in m and facts["prevalence"] is None:
         rows.append(("calibration error", fixed(m["calibration_error"], 4)))
