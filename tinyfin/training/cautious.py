@@ -87,6 +87,8 @@ def promise_lines(promises: Mapping[str, Mapping[str, Any]]) -> list[str]:
         if p["cautious_alerts"] is None:
             line += f"; to keep the budget so takes {p['genuine_rows_needed']:,} genuine rows"
         elif not p["kept"]:
-            line += f"; `--confidence {p['confidence']:g}` keeps it, with {p['cautious_alerts']} alerts"
+            line += (
+                f"; `--confidence {p['confidence']:g}` keeps it, with {p['cautious_alerts']} alerts"
+            )
         lines.append(line)
     return lines

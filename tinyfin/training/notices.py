@@ -100,8 +100,8 @@ class Feed:
             told.append(
                 f"{counts['missing']} of {total} transactions {what} without the notices that "
                 f"calibrated the model: {names} stand still there; give labels as far as they were "
-                "known, and earlier transactions too (--warmup FILE); in the days before the first label "
-                "can be known there are none to give"
+                "known, and earlier transactions too (--warmup FILE); in the days before the first "
+                "label can be known there are none to give"
             )
         if not told:
             return None

@@ -72,9 +72,10 @@ def render(
 
 def _subtitle(facts: Mapping[str, Any]) -> str:
     quality = facts["quality"]
+    parts = len(facts["parts"])
     return (
         f"{quality['rows']:,} transactions of {quality['terminals']:,} terminals, "
-        f"{quality['from'][:10]} to {quality['to'][:10]} · {len(facts['parts'])} part{'s' * (len(facts['parts']) > 1)} · "
+        f"{quality['from'][:10]} to {quality['to'][:10]} · {parts} part{'s' * (parts > 1)} · "
         f"{delay_words(facts)} · state {facts['state']}"
     )
 
