@@ -55,6 +55,7 @@ soak: system-test install
 
 lint: system-test install
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
 
 bench: system-bench install $(VENV)/.bench

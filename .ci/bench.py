@@ -172,14 +172,16 @@ def main() -> int:
         "tools": [
             version(program)
             for program in (
-                "arm-none-eabi-gcc", "riscv64-unknown-elf-gcc", "xtensa-lx106-elf-gcc",
+                "arm-none-eabi-gcc",
+                "riscv64-unknown-elf-gcc",
+                "xtensa-lx106-elf-gcc",
                 "qemu-system-arm",
             )
         ],
         "reference": REFERENCE["provenance"],
         "targets": results,
         "features": features() if not sys.argv[1:] else [],
-    }  # fmt: skip
+    }
     complete = bool(cases) and not sys.argv[1:]
     folder = ROOT / ("docs" if complete else "build")
     folder.mkdir(exist_ok=True)

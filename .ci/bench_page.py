@@ -10,9 +10,13 @@ from tinyfin.targets import catalogue
 Found = dict[str, Any]
 
 NAMES = {
-    "m0": "ARMv6-M", "m3": "ARMv7-M", "m4": "DSP", "m55": "Helium", "rv32": "rv32imc",
+    "m0": "ARMv6-M",
+    "m3": "ARMv7-M",
+    "m4": "DSP",
+    "m55": "Helium",
+    "rv32": "rv32imc",
     "lx106": "lx106",
-}  # fmt: skip
+}
 PAIRS = (("ae16_pt", "ae16_pc"), ("mlp16_pt", "mlp16_pc"), ("mlp32_pt", "mlp32_pc"))
 
 
@@ -57,12 +61,20 @@ def summary(targets: list[Found]) -> list[str]:
         row, code, budget = network(found, "mlp32_pt"), found["network_code"], found["budget"]
         count = row.get("instructions")
         measured = budget.get("measured", {})
-        rows.append([
-            found["target"], count, times(count, row.get("floor")),
-            times(row.get("portable"), count), times(row.get("tflm_cmsis_nn"), count),
-            code and code["code_bytes"], budget.get("flash_bytes"),
-            found["opening"]["whole_instructions"], measured.get("median"), measured.get("p99_9"),
-        ])  # fmt: skip
+        rows.append(
+            [
+                found["target"],
+                count,
+                times(count, row.get("floor")),
+                times(row.get("portable"), count),
+                times(row.get("tflm_cmsis_nn"), count),
+                code and code["code_bytes"],
+                budget.get("flash_bytes"),
+                found["opening"]["whole_instructions"],
+                measured.get("median"),
+                measured.get("p99_9"),
+            ]
+        )
     return [
         "## At a glance",
         "",
@@ -70,16 +82,25 @@ def summary(targets: list[Found]) -> list[str]:
         "reference pack `models/payment` as a whole.",
         "",
         *table(
-            ["target", "mlp32: instructions", "times its floor", "portable C needs, times",
-             "TFLM + CMSIS-NN needs, times", "network code B", "whole image with pack B",
-             "opening the pack", "a transaction: median", "99.9%"],
+            [
+                "target",
+                "mlp32: instructions",
+                "times its floor",
+                "portable C needs, times",
+                "TFLM + CMSIS-NN needs, times",
+                "network code B",
+                "whole image with pack B",
+                "opening the pack",
+                "a transaction: median",
+                "99.9%",
+            ],
             alike(rows),
         ),
         "",
         "A transaction is scored with features, network, calibration and, when it is not "
         "accepted, reasons (99.9%).",
         "",
-    ]  # fmt: skip
+    ]
 
 
 def networks(targets: list[Found], reference: Found) -> list[str]:
@@ -89,21 +110,43 @@ def networks(targets: list[Found], reference: Found) -> list[str]:
         return [*lines, "The anchor models were not at hand: not measured.", ""]
     rows = [
         [
-            row["target"], row["network"], row.get("differing_bytes"), row["instructions"],
-            row["goal"], row["floor"], times(row["instructions"], row["floor"]),
-            row.get("portable"), times(row.get("portable"), row["instructions"]),
-            row["tflm_cmsis_nn"], row["bare_cmsis_nn"], row.get("plan_bytes"),
-            row.get("scratch_bytes"), row["note"],
+            row["target"],
+            row["network"],
+            row.get("differing_bytes"),
+            row["instructions"],
+            row["goal"],
+            row["floor"],
+            times(row["instructions"], row["floor"]),
+            row.get("portable"),
+            times(row.get("portable"), row["instructions"]),
+            row["tflm_cmsis_nn"],
+            row["bare_cmsis_nn"],
+            row.get("plan_bytes"),
+            row.get("scratch_bytes"),
+            row["note"],
         ]
         for found in targets
         for row in found["networks"]
-    ]  # fmt: skip
+    ]
     lines += table(
-        ["target", "network", "bytes that differ from TFLM", "instructions", "goal", "floor",
-         "times floor", "portable kernel", "times ours", "TFLM + CMSIS-NN", "bare CMSIS-NN",
-         "plan B (weights included)", "RAM B (activations, scratch)", "note"],
+        [
+            "target",
+            "network",
+            "bytes that differ from TFLM",
+            "instructions",
+            "goal",
+            "floor",
+            "times floor",
+            "portable kernel",
+            "times ours",
+            "TFLM + CMSIS-NN",
+            "bare CMSIS-NN",
+            "plan B (weights included)",
+            "RAM B (activations, scratch)",
+            "note",
+        ],
         alike(rows),
-    )  # fmt: skip
+    )
     lines += [
         "",
         "`_pt` has one scale per layer, `_pc` one per output. *Portable kernel* is the same plan "
@@ -173,14 +216,17 @@ def code(targets: list[Found], rows: list[Found], core_of: Any) -> list[str]:
         *table(
             ["target", "code B", "TFLM + CMSIS-NN code B", "stack of a run B"],
             [
-                [row["target"], row["code_bytes"],
-                 theirs.get(core_of(row["target"]) or "") if row["target"] in own else None,
-                 row["stack_bytes"]]
+                [
+                    row["target"],
+                    row["code_bytes"],
+                    theirs.get(core_of(row["target"]) or "") if row["target"] in own else None,
+                    row["stack_bytes"],
+                ]
                 for row in made
             ],
         ),
         "",
-    ]  # fmt: skip
+    ]
 
 
 def opening(targets: list[Found]) -> list[str]:
@@ -197,21 +243,38 @@ def opening(targets: list[Found]) -> list[str]:
         "start-up compares with (TFLM: 27,000 to 203,000).",
         "",
         *table(
-            ["target", "pack", "tfin_open", "of it tfin_bind", "golden vectors", "contents",
-             "hash per byte", "bytes hashed", "signature"],
             [
-                [o["target"], kind, o["whole_instructions"], o["open_instructions"],
-                 o["golden_instructions"],
-                 o["contents_instructions"], o["hash_instructions_per_byte"], o["hashed_bytes"],
-                 o["signature_instructions"]]
+                "target",
+                "pack",
+                "tfin_open",
+                "of it tfin_bind",
+                "golden vectors",
+                "contents",
+                "hash per byte",
+                "bytes hashed",
+                "signature",
+            ],
+            [
+                [
+                    o["target"],
+                    kind,
+                    o["whole_instructions"],
+                    o["open_instructions"],
+                    o["golden_instructions"],
+                    o["contents_instructions"],
+                    o["hash_instructions_per_byte"],
+                    o["hashed_bytes"],
+                    o["signature_instructions"],
+                ]
                 for found in targets
                 for kind, o in (
-                    ("reference", found["opening"]), ("network only", found["opening_network"])
+                    ("reference", found["opening"]),
+                    ("network only", found["opening_network"]),
                 )
             ],
         ),
         "",
-    ]  # fmt: skip
+    ]
 
 
 def ram_left(budget: Found) -> int:
@@ -241,29 +304,79 @@ def budgets(targets: list[Found], events: int) -> list[str]:
             rows.append([found["target"], b["error"], *[None] * 12])
             continue
         i, m, f = b["instructions"], b["measured"], b["flash"]
-        rows.append([
-            b["target"], b["flash_bytes"], b["ram"]["total"], b["stack_bound_bytes"],
-            b["stack_painted_bytes"], ram_left(b), i["bound"], m["max"], m["p99_9"], m["median"],
-            i["features_median"], i["network"], i["reasons_max"], i["outcome_max"],
-        ])  # fmt: skip
-        parts.append([
-            b["target"], f["engine"], f["network"], f["plan"], f["pack"], f["signature check"],
-            f["application"], f["startup"], f["compiler library"], b["ram"]["state"],
-            b["ram"]["scratch"], b["ram"]["frame buffers"],
-            ", ".join(f"{o['operator']} {o['instructions']:,}" for o in i["largest"][:3]),
-        ])  # fmt: skip
+        rows.append(
+            [
+                b["target"],
+                b["flash_bytes"],
+                b["ram"]["total"],
+                b["stack_bound_bytes"],
+                b["stack_painted_bytes"],
+                ram_left(b),
+                i["bound"],
+                m["max"],
+                m["p99_9"],
+                m["median"],
+                i["features_median"],
+                i["network"],
+                i["reasons_max"],
+                i["outcome_max"],
+            ]
+        )
+        parts.append(
+            [
+                b["target"],
+                f["engine"],
+                f["network"],
+                f["plan"],
+                f["pack"],
+                f["signature check"],
+                f["application"],
+                f["startup"],
+                f["compiler library"],
+                b["ram"]["state"],
+                b["ram"]["scratch"],
+                b["ram"]["frame buffers"],
+                ", ".join(f"{o['operator']} {o['instructions']:,}" for o in i["largest"][:3]),
+            ]
+        )
     lines += table(
-        ["target", "flash B", "variables B", "stack bound B", "stack painted B", "RAM left B",
-         "score: bound", "score: max", "99.9%", "median", "features (median)", "network",
-         "reasons (max)", "outcome (max)"],
+        [
+            "target",
+            "flash B",
+            "variables B",
+            "stack bound B",
+            "stack painted B",
+            "RAM left B",
+            "score: bound",
+            "score: max",
+            "99.9%",
+            "median",
+            "features (median)",
+            "network",
+            "reasons (max)",
+            "outcome (max)",
+        ],
         rows,
-    )  # fmt: skip
+    )
     lines += ["", "Where flash and RAM go, and what is largest in the bound of a score:", ""]
     lines += table(
-        ["target", "engine", "network", "plan", "rest of pack", "signature check", "application",
-         "startup", "compiler library", "state", "scratch", "frame buffers", "dearest operators"],
+        [
+            "target",
+            "engine",
+            "network",
+            "plan",
+            "rest of pack",
+            "signature check",
+            "application",
+            "startup",
+            "compiler library",
+            "state",
+            "scratch",
+            "frame buffers",
+            "dearest operators",
+        ],
         parts,
-    )  # fmt: skip
+    )
     return [*lines, ""]
 
 
@@ -274,9 +387,11 @@ def features(rows: list[Found]) -> list[str]:
         return [*lines, "Not measured in this run."]
 
     def shown(value: Any) -> Any:
-        return f"{value:.3g}" if isinstance(value, float) and value < 1e3 else (
-            round(value) if isinstance(value, float) else value
-        )  # fmt: skip
+        return (
+            f"{value:.3g}"
+            if isinstance(value, float) and value < 1e3
+            else (round(value) if isinstance(value, float) else value)
+        )
 
     head = list(rows[0])
     return [

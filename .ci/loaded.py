@@ -18,8 +18,19 @@ RUN_DEADLINE_S = 4 * 3600
 
 def main() -> int:
     times = int(sys.argv[1]) if len(sys.argv) > 1 else 10
-    command = [sys.executable, "-m", "pytest", "-q", "-m", "live", "-n", "2",
-               "--dist", "loadgroup", *sys.argv[2:]]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-m",
+        "live",
+        "-n",
+        "2",
+        "--dist",
+        "loadgroup",
+        *sys.argv[2:],
+    ]
     failed = 0
     stress = subprocess.Popen(["stress-ng", "--cpu", str(WORKERS), "--quiet"])
     try:

@@ -74,8 +74,17 @@ def gates() -> Iterator[list[str]]:
         written = [line.split()[2:] for line in lines if line.startswith("#   tinyfin ")]
         making = [words for words in written if words[0] != "evaluate"]
         yield from ([*TINYFIN, *words] for words in making)
-        yield [*TINYFIN, "evaluate", making[-1][1], "--protocol", "holdout", "--seeds", "1",
-               "--gate", str(gate)]  # fmt: skip
+        yield [
+            *TINYFIN,
+            "evaluate",
+            making[-1][1],
+            "--protocol",
+            "holdout",
+            "--seeds",
+            "1",
+            "--gate",
+            str(gate),
+        ]
 
 
 if __name__ == "__main__":

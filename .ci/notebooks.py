@@ -45,20 +45,25 @@ def execute(path: Path) -> None:
     folder = Path(tempfile.mkdtemp(prefix="notebook-"))
     try:
         client = NotebookClient(
-            notebook, timeout=CELL_DEADLINE_S, kernel_name="python3", record_timing=False,
+            notebook,
+            timeout=CELL_DEADLINE_S,
+            kernel_name="python3",
+            record_timing=False,
             resources={"metadata": {"path": str(folder)}},
-        )  # fmt: skip
+        )
         client.execute()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs = _joined([kept for output in cell.outputs if (kept := _kept(output))])
-    notebook.metadata = nbformat.from_dict({
-        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-        "language_info": {"name": "python"},
-        "tinyfin": {"cells_sha256": cells_sha256(notebook.cells)},
-    })
+    notebook.metadata = nbformat.from_dict(
+        {
+            "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+            "language_info": {"name": "python"},
+            "tinyfin": {"cells_sha256": cells_sha256(notebook.cells)},
+        }
+    )
     text = nbformat.writes(notebook, indent=1, ensure_ascii=False) + "\n"
     if str(folder) in text or str(ROOT) in text:
         sys.exit(f"{path}: a path of this machine is in the outputs; print a relative one")

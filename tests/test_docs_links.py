@@ -12,10 +12,17 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(
-    page for pattern in ("*.md", "docs/**/*.md", "models/**/*.md", "hil/*.md", "notebooks/*.md",
-                         "notebooks/*.ipynb")
+    page
+    for pattern in (
+        "*.md",
+        "docs/**/*.md",
+        "models/**/*.md",
+        "hil/*.md",
+        "notebooks/*.md",
+        "notebooks/*.ipynb",
+    )
     for page in ROOT.glob(pattern)
-)  # fmt: skip
+)
 LINK = re.compile(r"\[[^\]]*\]\(\s*<?([^)\s>]+)")
 FENCE = re.compile(r"^ *(```|~~~).*?^ *\1", re.MULTILINE | re.DOTALL)
 
@@ -67,8 +74,13 @@ def test_links_resolve(page: Path) -> None:
 def test_links_are_found() -> None:
     """The pages have links of each kind, so that the test above compares something."""
     found = {link for page in PAGES for link in links(page)}
-    assert {"docs/design.md#one-engine", "#the-reasons", "docs/formats/", "payment/gate.toml",
-            "../hil/README.md#4-whose-fault-is-it"} <= found  # fmt: skip
+    assert {
+        "docs/design.md#one-engine",
+        "#the-reasons",
+        "docs/formats/",
+        "payment/gate.toml",
+        "../hil/README.md#4-whose-fault-is-it",
+    } <= found
 
 
 def test_broken_links_are_named(tmp_path: Path) -> None:

@@ -130,8 +130,9 @@ def _flock(file: TextIO, shared: bool, given: str | Path) -> None:
             raise
         warnings.warn(
             f"{given}: this file system has no locks ({error.strerror}): let no other process "
-            "write there meanwhile", stacklevel=2
-        )  # fmt: skip
+            "write there meanwhile",
+            stacklevel=2,
+        )
 
 
 def _release(file: TextIO, lock: Path, shared: bool) -> None:

@@ -23,9 +23,7 @@ def placeholders(command: str | Sequence[str]) -> list[str]:
 
 def filled_in(words: Iterable[str], values: Mapping[str, str]) -> list[str]:
     """The words with ``values`` in place of the names. Braces inside a value stay as they are."""
-    return [
-        _PLACEHOLDER.sub(lambda found: values.get(found[1], found[0]), word) for word in words
-    ]
+    return [_PLACEHOLDER.sub(lambda found: values.get(found[1], found[0]), word) for word in words]
 
 
 def unknown_placeholder(command: str | Sequence[str], known: Sequence[str]) -> str | None:

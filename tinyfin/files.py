@@ -38,9 +38,7 @@ def write(path: str | Path, content: bytes | str, *, make_folder: bool = False) 
 
 
 @contextmanager
-def whole(
-    path: str | Path, *, make_folder: bool = False, private: bool = False
-) -> Iterator[Path]:
+def whole(path: str | Path, *, make_folder: bool = False, private: bool = False) -> Iterator[Path]:
     """The path to write to in a ``with`` block: its end puts the file in place of what was there at
     ``path``, an exception leaves the old one.
 
@@ -156,8 +154,14 @@ def _explained(path: str | Path, own: Iterable[Path], made: Path | None = None) 
         told = (error.strerror or str(error)) if isinstance(error, OSError) else ""
         name = getattr(error, "filename", None)
         place = Path(os.fsdecode(name)) if isinstance(name, (str, bytes)) else None
-        ours = place is None or place in own or (
-            made is not None and made in place.parents and not isinstance(error, FileNotFoundError)
+        ours = (
+            place is None
+            or place in own
+            or (
+                made is not None
+                and made in place.parents
+                and not isinstance(error, FileNotFoundError)
+            )
         )
         # a library may not say in an OSError that the disk is full
         nearly = [p for p in (path, tempfile.gettempdir()) if _free(p) < _NEARLY_FULL_BYTES]

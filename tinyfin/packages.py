@@ -17,11 +17,17 @@ __all__ = ["EXTRAS", "extra_of", "install_command", "missing", "require"]
 
 EXTRAS: Mapping[str, tuple[str, ...]] = {
     "train": (
-        "tensorflow", "keras", "sklearn", "matplotlib", "tflite", "tflite_micro",
-        "ai_edge_litert", "xgboost",
+        "tensorflow",
+        "keras",
+        "sklearn",
+        "matplotlib",
+        "tflite",
+        "tflite_micro",
+        "ai_edge_litert",
+        "xgboost",
     ),
     "build": ("platformio", "SCons"),
-}  # fmt: skip
+}
 """Modules that come with each extra of the package."""
 
 

@@ -22,9 +22,7 @@ import click
 
 from tinyfin.text import one_line, printable
 
-__all__ = [
-    "FIRST_S", "Screen", "Stage", "begin", "end", "hush", "say", "showing", "shown", "stage",
-]  # fmt: skip
+__all__ = ["FIRST_S", "Screen", "Stage", "begin", "end", "hush", "say", "showing", "shown", "stage"]
 
 FIRST_S = 2.0
 """A stage that takes longer is told."""
@@ -37,9 +35,13 @@ class Stage:
     """A piece of work. ``total`` is None where nobody knows how much there is to do."""
 
     def __init__(
-        self, what: str, total: int | None = None, unit: str = "", outer: Stage | None = None,
+        self,
+        what: str,
+        total: int | None = None,
+        unit: str = "",
+        outer: Stage | None = None,
         clock: Callable[[], float] = time.monotonic,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.what, self.total, self.unit, self.outer = what, total, unit, outer
         self.done = 0
         self.text = ""
@@ -100,9 +102,12 @@ class Screen:
     """Shows stages. ``stream`` None: stderr, whatever it is at the time."""
 
     def __init__(
-        self, *, quiet: bool = False, clock: Callable[[], float] = time.monotonic,
+        self,
+        *,
+        quiet: bool = False,
+        clock: Callable[[], float] = time.monotonic,
         first_s: float = FIRST_S,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.quiet, self.clock, self._first_s = quiet, clock, first_s
         self.live = sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and not quiet
         self._open: list[Stage] = []
@@ -225,9 +230,7 @@ def stage(what: str, total: int | None = None, unit: str = "") -> Iterator[Stage
         end(made, said=True)
 
 
-def begin(
-    what: str, total: int | None = None, unit: str = "", outer: Stage | None = None
-) -> Stage:
+def begin(what: str, total: int | None = None, unit: str = "", outer: Stage | None = None) -> Stage:
     """A stage that :func:`end` ends, for work that is told of by events."""
     clock = time.monotonic if _screen is None else _screen.clock
     made = Stage(what, total, unit, outer, clock)

@@ -38,11 +38,7 @@ TYPES: Mapping[str, int] = {"i32": 4, "i64": 8, "u64": 8, "enum": 4}
 
 _HEADER_BYTES = 8  # uint32_t present, then 4 bytes of padding
 _RECORD_ALIGN = 8
-_RANGE = {
-    "i32": (-(2**31), 2**31 - 1),
-    "i64": (-(2**63), 2**63 - 1),
-    "u64": (0, 2**64 - 1),
-}
+_RANGE = {"i32": (-(2**31), 2**31 - 1), "i64": (-(2**63), 2**63 - 1), "u64": (0, 2**64 - 1)}
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,30}\Z")
 # Words the generated C struct, the readers' special columns and the wire keep for themselves.
 _RESERVED_WORDS = """
@@ -261,15 +257,7 @@ ENTRY_MODES = (
     "keyed",
     "credential_on_file",
 )
-TRANSACTION_TYPES = (
-    "purchase",
-    "cash",
-    "cashback",
-    "refund",
-    "void",
-    "preauth",
-    "forced_post",
-)
+TRANSACTION_TYPES = ("purchase", "cash", "cashback", "refund", "void", "preauth", "forced_post")
 CVMS = ("online_pin", "offline_pin", "cdcvm", "signature", "none", "failed")
 
 PAYMENT = Schema(
@@ -358,30 +346,50 @@ PAYMENT = Schema(
 
 HOST_FIELDS = (
     Field(
-        "host_card_count_1d", "i32", -1, host=True,
+        "host_card_count_1d",
+        "i32",
+        -1,
+        host=True,
         doc="transactions of this card at all terminals in the last day",
     ),
     Field(
-        "host_card_count_30d", "i32", -1, host=True,
+        "host_card_count_30d",
+        "i32",
+        -1,
+        host=True,
         doc="transactions of this card at all terminals in the last 30 days",
     ),
     Field(
-        "host_card_mean_minor", "i64", -1, unit="minor", host=True,
+        "host_card_mean_minor",
+        "i64",
+        -1,
+        unit="minor",
+        host=True,
         doc="mean of this card's approved amounts in the last 128 days",
     ),
     Field(
-        "host_card_known_frauds", "i32", -1, host=True,
+        "host_card_known_frauds",
+        "i32",
+        -1,
+        host=True,
         doc="frauds on this card in the last 180 days that are known by now",
     ),
     Field(
-        "host_card_count_7d", "i32", -1, host=True,
+        "host_card_count_7d",
+        "i32",
+        -1,
+        host=True,
         doc="transactions of this card at all terminals in the last 7 days",
     ),
     Field(
-        "host_card_mean_7d_minor", "i64", -1, unit="minor", host=True,
+        "host_card_mean_7d_minor",
+        "i64",
+        -1,
+        unit="minor",
+        host=True,
         doc="mean of this card's approved amounts in the last 7 days",
     ),
-)  # fmt: skip
+)
 """What an authorisation host may send with an event; all of it is optional."""
 
 PAYMENT_HOST = PAYMENT.extended(HOST_FIELDS, "payment_host")

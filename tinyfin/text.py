@@ -48,9 +48,7 @@ def json_safe(text: str) -> str:
     """A JSON document whose strings hold nothing that a console would obey; it means the same."""
     if text.isascii() and "\x7f" not in text:
         return text  # json escapes the other control characters itself
-    return "".join(
-        c if c == "\n" or _ONE_LINE[ord(c)] == c else _json_escape(c) for c in text
-    )
+    return "".join(c if c == "\n" or _ONE_LINE[ord(c)] == c else _json_escape(c) for c in text)
 
 
 def _json_escape(char: str) -> str:

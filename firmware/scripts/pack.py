@@ -39,8 +39,11 @@ def _public_keys(env, root):
         if not re.fullmatch("[0-9a-fA-F]{64}", word):
             path = root / word
             if not path.is_file():
-                _refuse(env, f"custom_tinyfin_public_keys = {word}: no such file; give a .pub file "
-                             "of `tinyfin keygen`")
+                _refuse(
+                    env,
+                    f"custom_tinyfin_public_keys = {word}: no such file; give a .pub file "
+                    "of `tinyfin keygen`",
+                )
             text = path.read_text().strip()
             if not re.fullmatch("[0-9a-fA-F]{64}", text):
                 _refuse(env, f"{path}: holds no public key; it is 64 hex digits")
@@ -55,8 +58,11 @@ def _generate(env, root, pack):
     try:
         emit = importlib.import_module("tinyfin.codegen.emit")
     except ImportError as error:
-        _refuse(env, f"tinyfin.codegen.emit: {error}; build from a complete checkout, or set "
-                     "custom_tinyfin_generated to a folder written by `tinyfin codegen`")
+        _refuse(
+            env,
+            f"tinyfin.codegen.emit: {error}; build from a complete checkout, or set "
+            "custom_tinyfin_generated to a folder written by `tinyfin codegen`",
+        )
     finally:
         sys.path.remove(checkout)
     folder = Path(env.subst("$BUILD_DIR")) / "tinyfin_generated"
@@ -86,8 +92,10 @@ def _in_layout(env, pack):
         return pack
     heads = [path.read_bytes()[:128] for path in (pack, other)]
     if heads[0][:36] + heads[0][40:] != heads[1][:36] + heads[1][40:]:  # all but the layout
-        sys.stderr.write(f"warning: {other.name} is of another pack than {pack.name}: not used; "
-                         "make it again with `tinyfin repack`\n")
+        sys.stderr.write(
+            f"warning: {other.name} is of another pack than {pack.name}: not used; "
+            "make it again with `tinyfin repack`\n"
+        )
         return pack
     return other
 
@@ -104,8 +112,7 @@ def _kernels(env, folder):
         re.DOTALL,
     )
     if profile not in ("pack", "all", *PROFILES):
-        _refuse(env, f"custom_tinyfin_kernels = {profile}: use pack, all, "
-                     f"{', '.join(PROFILES)}")
+        _refuse(env, f"custom_tinyfin_kernels = {profile}: use pack, all, {', '.join(PROFILES)}")
     if profile == "all" or "TFIN_KERNELS" in os.environ.get("PLATFORMIO_BUILD_FLAGS", ""):
         return
     if profile == "pack" and not found:
@@ -117,8 +124,11 @@ def _kernels(env, folder):
         needed = [] if not found or found[1] == "none" else found[1].split(", ")
         missing = [name for name in needed if name not in PROFILES[profile]]
         if missing:
-            _refuse(env, f"the pack needs kernels that profile {profile} does not link: "
-                         f"{', '.join(missing)}; set custom_tinyfin_kernels to pack or all")
+            _refuse(
+                env,
+                f"the pack needs kernels that profile {profile} does not link: "
+                f"{', '.join(missing)}; set custom_tinyfin_kernels to pack or all",
+            )
     env.AddBuildMiddleware(
         lambda env, node: env.Object(
             node, CPPDEFINES=[*env["CPPDEFINES"], ("TFIN_KERNELS", f"{mask}u")]
@@ -136,15 +146,21 @@ def _platformio(env):
     if generated:
         folder = root / generated
         if not any(folder.glob("*.c")):
-            _refuse(env, f"custom_tinyfin_generated = {generated}: no C there; "
-                         "write it with `tinyfin codegen RUN --out DIR`")
+            _refuse(
+                env,
+                f"custom_tinyfin_generated = {generated}: no C there; "
+                "write it with `tinyfin codegen RUN --out DIR`",
+            )
     elif pack == "none":
         return
     elif (root / pack).is_file():
         folder = _generate(env, root, _in_layout(env, root / pack))
     else:
-        _refuse(env, f"custom_tinyfin_pack = {pack}: no such file; make a pack with "
-                     "`tinyfin quantize RUN`, or set the option to one")
+        _refuse(
+            env,
+            f"custom_tinyfin_pack = {pack}: no such file; make a pack with "
+            "`tinyfin quantize RUN`, or set the option to one",
+        )
     _kernels(env, Path(folder))
     env.Append(CPPPATH=[str(folder)])
     env.BuildSources(os.path.join("$BUILD_DIR", "pack"), str(folder), "+<*.c>")

@@ -14,9 +14,7 @@ def test_equal_on_a_clean_line(replay):
 
 @pytest.mark.capability("reboot")
 def test_equal_on_a_bad_line_with_restarts(replay):
-    result = replay(
-        days=6, limit=60, checkpoint_events=40, chaos="fault=1/1000,reboot=1/60,seed=3"
-    )
+    result = replay(days=6, limit=60, checkpoint_events=40, chaos="fault=1/1000,reboot=1/60,seed=3")
     assert result.lost == result.doubled == result.mismatches == 0
     assert result.repaired.any
 

@@ -30,9 +30,10 @@ def sources() -> list[Path]:
 
 def test_every_child_is_told_what_it_reads() -> None:
     found = [
-        f"{path}:{line}" for path in sources()
+        f"{path}:{line}"
+        for path in sources()
         for line in without_stdin(path.read_text(encoding="utf-8"))
-    ]  # fmt: skip
+    ]
     assert not found
 
 

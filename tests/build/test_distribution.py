@@ -73,8 +73,7 @@ def test_the_sdist_carries_the_engine_and_the_wheel_every_module(
 
     def files(pattern: str, *folders: str) -> set[str]:
         return {
-            str(path.relative_to(checkout))
-            for path in checkout.joinpath(*folders).rglob(pattern)
+            str(path.relative_to(checkout)) for path in checkout.joinpath(*folders).rglob(pattern)
         }
 
     assert files("*.[ch]", "firmware", "lib", "tinyfin") <= in_sdist

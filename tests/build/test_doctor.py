@@ -96,12 +96,16 @@ def test_bootstrap_without_the_right_to_install_prints_the_command(tmp_path: Pat
     [
         (None, "pip install 'tinyfin[train]'"),
         ('{"url": "https://example.org/t.whl"}', "pip install 'tinyfin[train]'"),
-        ('{"url": "file:///a%20b/t", "dir_info": {"editable": true}}',
-         "pip install -e '/a b/t[train]'"),
-        ('{"url": "file:///t/tinyfin-1.whl", "archive_info": {}}',
-         "pip install '/t/tinyfin-1.whl[train]'"),
+        (
+            '{"url": "file:///a%20b/t", "dir_info": {"editable": true}}',
+            "pip install -e '/a b/t[train]'",
+        ),
+        (
+            '{"url": "file:///t/tinyfin-1.whl", "archive_info": {}}',
+            "pip install '/t/tinyfin-1.whl[train]'",
+        ),
     ],
-)  # fmt: skip
+)
 def test_an_extra_comes_from_where_tinyfin_came_from(
     monkeypatch: pytest.MonkeyPatch, origin: str | None, command: str
 ) -> None:

@@ -128,11 +128,14 @@ def slow_compiler(folder: Path) -> str:
     return mark
 
 
-@pytest.mark.parametrize("words", [
-    "build PACK --target cortex-m4",
-    "budget PACK --target cortex-m4 --target cortex-m3 --no-measure",
-    "hil run --rig RIG --out OUT",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "words",
+    [
+        "build PACK --target cortex-m4",
+        "budget PACK --target cortex-m4 --target cortex-m3 --no-measure",
+        "hil run --rig RIG --out OUT",
+    ],
+)
 def test_ctrl_c_ends_the_children_and_gives_130(tmp_path: Path, words: str) -> None:
     mark = slow_compiler(tmp_path)
     pack = tmp_path / "model.tfpack"
@@ -145,10 +148,12 @@ def test_ctrl_c_ends_the_children_and_gives_130(tmp_path: Path, words: str) -> N
     names = {"PACK": pack, "RIG": rig, "OUT": tmp_path / "results"}
     verb = subprocess.Popen(
         [sys.executable, "-m", "tinyfin", *(str(names.get(word, word)) for word in words.split())],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env=os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}",
-                          "TINYFIN_CACHE": str(tmp_path / "cache")},
-    )  # fmt: skip
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ
+        | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "TINYFIN_CACHE": str(tmp_path / "cache")},
+    )
     try:
         deadline = time.monotonic() + 120
         while not processes(mark):
@@ -167,10 +172,13 @@ def test_ctrl_c_ends_the_children_and_gives_130(tmp_path: Path, words: str) -> N
 
 
 def test_an_interrupt_says_so_as_json_too() -> None:
-    program = VERB.replace("time.sleep(60)", "raise KeyboardInterrupt").replace(
-        '["tinyfin", "wait"]', '["tinyfin", "wait", "--json"]'
-    ).replace("def command():", "def command(as_json):").replace(
-        "@click.command()", '@click.command()\n@click.option("--json", "as_json", is_flag=True)'
+    program = (
+        VERB.replace("time.sleep(60)", "raise KeyboardInterrupt")
+        .replace('["tinyfin", "wait"]', '["tinyfin", "wait", "--json"]')
+        .replace("def command():", "def command(as_json):")
+        .replace(
+            "@click.command()", '@click.command()\n@click.option("--json", "as_json", is_flag=True)'
+        )
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 130

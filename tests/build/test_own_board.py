@@ -73,10 +73,13 @@ def shell(line: str) -> subprocess.CompletedProcess[str]:
     words = shlex.split(line)
     module = {"tinyfin": "tinyfin", "pio": "platformio"}[words[0]]
     done = subprocess.run(
-        [sys.executable, "-m", module, *words[1:]], stdin=subprocess.DEVNULL, capture_output=True,
-        text=True, timeout=DEADLINE_S,
+        [sys.executable, "-m", module, *words[1:]],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
         env={**os.environ, "PLATFORMIO_SETTING_ENABLE_TELEMETRY": "no"},
-    )  # fmt: skip
+    )
     assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
     return done
 
@@ -245,8 +248,9 @@ class Built:
     binary = Path("firmware.bin")
 
 
-@pytest.mark.parametrize("name", sorted(json.loads(
-    (paths.firmware_dir() / "platform" / "flash_tools.json").read_text())))  # fmt: skip
+@pytest.mark.parametrize(
+    "name", sorted(json.loads((paths.firmware_dir() / "platform" / "flash_tools.json").read_text()))
+)
 @pytest.mark.parametrize("manager", ["apt-get", "dnf", "brew", None])
 def test_every_tool_has_advice_of_its_own(
     name: str, manager: str | None, monkeypatch: pytest.MonkeyPatch
@@ -272,16 +276,16 @@ def test_tools_get_what_they_ask_for(tool: Callable[..., Path]) -> None:
 
 @pytest.mark.parametrize(
     ("says", "advice"),
-    [("libusb: error LIBUSB_ERROR_ACCESS", "70-tinyfin.rules"),
-     ("Error: libusb_open() failed with LIBUSB_ERROR_ACCESS", "70-tinyfin.rules"),
-     ("could not open port /dev/ttyACM0: [Errno 13] Permission denied", "70-tinyfin.rules"),
-     ("Couldn't find any ST-Link devices", "found no debugger"),
-     ("No DFU capable USB device available", "found no debugger"),
-     ("verify failed", "check cable and power")],
-)  # fmt: skip
-def test_a_tool_that_fails_is_explained(
-    says: str, advice: str, tool: Callable[..., Path]
-) -> None:
+    [
+        ("libusb: error LIBUSB_ERROR_ACCESS", "70-tinyfin.rules"),
+        ("Error: libusb_open() failed with LIBUSB_ERROR_ACCESS", "70-tinyfin.rules"),
+        ("could not open port /dev/ttyACM0: [Errno 13] Permission denied", "70-tinyfin.rules"),
+        ("Couldn't find any ST-Link devices", "found no debugger"),
+        ("No DFU capable USB device available", "found no debugger"),
+        ("verify failed", "check cable and power"),
+    ],
+)
+def test_a_tool_that_fails_is_explained(says: str, advice: str, tool: Callable[..., Path]) -> None:
     tool("st-flash", says, 1)
     with pytest.raises(FlashError, match=r"failed with code 1") as told:
         flash.flash_board(flashing(("st-flash", "{bin}")), Built())  # type: ignore[arg-type]

@@ -100,21 +100,36 @@ def test_cmake(compiler: str, project: Path) -> None:
         more = f"entry.c {BARE / 'common' / 'memory.c'}"
         quiet = "-ffreestanding -fbuiltin -fno-tree-loop-distribute-patterns"
         cross = [
-            "-DCMAKE_SYSTEM_NAME=Generic", "-DCMAKE_TRY_COMPILE_TARGET_TYPE=STATIC_LIBRARY",
-            f"-DTINYFIN_CORE={MACHINES[compiler]}", f"-DCMAKE_C_FLAGS={quiet} -I{BARE / 'include'}",
-            "-DCMAKE_EXE_LINKER_FLAGS=-nostdlib", "-DCMAKE_C_STANDARD_LIBRARIES=-lgcc",
-        ]  # fmt: skip
+            "-DCMAKE_SYSTEM_NAME=Generic",
+            "-DCMAKE_TRY_COMPILE_TARGET_TYPE=STATIC_LIBRARY",
+            f"-DTINYFIN_CORE={MACHINES[compiler]}",
+            f"-DCMAKE_C_FLAGS={quiet} -I{BARE / 'include'}",
+            "-DCMAKE_EXE_LINKER_FLAGS=-nostdlib",
+            "-DCMAKE_C_STANDARD_LIBRARIES=-lgcc",
+        ]
     (project / "CMakeLists.txt").write_text(CMAKE.format(page=from_page("cmake"), more=more))
     build = project / "build"
-    run("cmake", "-S", project, "-B", build, "-G", "Unix Makefiles", *cross,
-        f"-DCMAKE_C_COMPILER={compiler}", "-DTINYFIN_DEFINES=TFIN_NO_ERROR_TEXT")  # fmt: skip
+    run(
+        "cmake",
+        "-S",
+        project,
+        "-B",
+        build,
+        "-G",
+        "Unix Makefiles",
+        *cross,
+        f"-DCMAKE_C_COMPILER={compiler}",
+        "-DTINYFIN_DEFINES=TFIN_NO_ERROR_TEXT",
+    )
     run("cmake", "--build", build, "-j", "2")
     check(build / "firmware", compiler)
     assert b"signature does not verify" not in (build / "firmware").read_bytes()
     done = subprocess.run(
         ["cmake", "-S", project, "-B", build, "-DTINYFIN_CORE=z80"],
-        capture_output=True, text=True, timeout=DEADLINE_S,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+    )
     assert done.returncode != 0
     assert "TINYFIN_CORE = z80: not a core of" in done.stderr
 
@@ -126,16 +141,20 @@ def test_make(compiler: str, project: Path) -> None:
     words = [f"CC={compiler}"]
     if compiler != "gcc":
         words += [
-            f"TINYFIN_CORE={MACHINES[compiler]}", f"MORE=entry.c {BARE / 'common' / 'memory.c'}",
-            "LIBS=-lgcc", "CFLAGS=-ffreestanding -fbuiltin -fno-tree-loop-distribute-patterns "
+            f"TINYFIN_CORE={MACHINES[compiler]}",
+            f"MORE=entry.c {BARE / 'common' / 'memory.c'}",
+            "LIBS=-lgcc",
+            "CFLAGS=-ffreestanding -fbuiltin -fno-tree-loop-distribute-patterns "
             f"-nostdlib -I{BARE / 'include'}",
-        ]  # fmt: skip
+        ]
     run("make", "-C", project, "-j2", *words)
     check(project / "firmware", compiler)
     done = subprocess.run(
         ["make", "-C", project, *words, "TINYFIN_CORE=z80"],
-        capture_output=True, text=True, timeout=DEADLINE_S,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+    )
     assert done.returncode != 0
     assert "TINYFIN_CORE = z80: not a core of" in done.stderr
 

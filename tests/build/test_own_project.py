@@ -45,9 +45,7 @@ def test_the_library_says_its_version_and_its_headers() -> None:
     assert {path.name for path in (LIBRARY / "include").iterdir()} == set(facts["headers"])
 
 
-@pytest.mark.skipif(
-    shutil.which("arm-none-eabi-gcc") is None, reason="needs arm-none-eabi-gcc"
-)
+@pytest.mark.skipif(shutil.which("arm-none-eabi-gcc") is None, reason="needs arm-none-eabi-gcc")
 def test_a_project_of_ones_own_links(tmp_path: Path) -> None:
     pack = ROOT / "models" / "payment" / "model.tfpack"
     words = ["codegen", str(pack), "--out", str(tmp_path / "generated"), "--with-monocypher"]
@@ -60,8 +58,11 @@ def test_a_project_of_ones_own_links(tmp_path: Path) -> None:
     )
     done = subprocess.run(
         [sys.executable, "-m", "platformio", "run", "-d", str(tmp_path)],
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=280,
-    )  # fmt: skip
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "tinyfin @ " + __version__ in done.stdout
     assert (tmp_path / ".pio" / "build" / "own" / "firmware.elf").is_file()

@@ -33,9 +33,13 @@ DEADLINE_S = 280
 def pio(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "platformio", *words],
-        cwd=ROOT, env={**os.environ, "PLATFORMIO_SETTING_ENABLE_TELEMETRY": "no", **environment},
-        capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=DEADLINE_S,
-    )  # fmt: skip
+        cwd=ROOT,
+        env={**os.environ, "PLATFORMIO_SETTING_ENABLE_TELEMETRY": "no", **environment},
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        timeout=DEADLINE_S,
+    )
 
 
 @pytest.fixture
@@ -84,8 +88,9 @@ def test_check_finds_nothing_and_asks_no_registry(workspace: dict[str, str]) -> 
     bad = workspace["PLATFORMIO_BUILD_DIR"] + "/bad"
     Path(bad).mkdir(parents=True)
     (Path(bad) / "bad.c").write_text("int f(void) { int a[2]; a[2] = 1; return a[2]; }\n")
-    done = pio("check", "-e", "cortex-m4", "-f", f"+<{bad}>", "--fail-on-defect", "high",
-               **workspace)  # fmt: skip
+    done = pio(
+        "check", "-e", "cortex-m4", "-f", f"+<{bad}>", "--fail-on-defect", "high", **workspace
+    )
     assert done.returncode != 0
     assert "arrayIndexOutOfBounds" in done.stdout
 
@@ -109,10 +114,24 @@ def test_the_monitor_shows_frames_as_text(tmp_path: Path, workspace: dict[str, s
     terminal, mine = pty.openpty()
     link = ProcessLink([str(build_host_terminal(rig.make_pack(), cflags=("-O1",)))])
     monitor = subprocess.Popen(
-        [sys.executable, "-m", "platformio", "device", "monitor", "-e", "cortex-m4", "--port",
-         os.ttyname(line_name), "--no-reconnect"],
-        cwd=ROOT, env={**os.environ, **workspace}, stdin=mine, stdout=mine, stderr=mine,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "platformio",
+            "device",
+            "monitor",
+            "-e",
+            "cortex-m4",
+            "--port",
+            os.ttyname(line_name),
+            "--no-reconnect",
+        ],
+        cwd=ROOT,
+        env={**os.environ, **workspace},
+        stdin=mine,
+        stdout=mine,
+        stderr=mine,
+    )
     try:
         until("Terminal on", terminal, lambda: None)
         log = encode_frame(Answer.LOG, 0, bytes([1, 10]) + b"low \x1b power")

@@ -37,9 +37,11 @@ def of_a_shared_name(folder: Path) -> AbstractContextManager[Any]:
 
 
 LOCKS: dict[Lock, str] = {
-    of_the_cache: ".lock", of_a_build: ".lock", of_a_name: ".out.lock",
+    of_the_cache: ".lock",
+    of_a_build: ".lock",
+    of_a_name: ".out.lock",
     of_a_shared_name: ".out.lock",
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("lock", LOCKS)
@@ -78,13 +80,16 @@ EVIL = json.dumps({"pid": 1, "verb": "x\x1b[2J" * 100, "since": "now"})
 HUGE = json.dumps({"pid": 10**30, "verb": "v", "since": "now"})
 
 
-@pytest.mark.parametrize(("text", "shown"), [
-    pytest.param(EVIL, r"process 1 (x\x1b[2J", id="escape sequences"),
-    pytest.param(HUGE, "another process", id="a huge number"),
-    pytest.param("[" * 50_000, "another process", id="nested"),
-    pytest.param("3", "another process", id="no object"),
-    pytest.param("\udcff", "another process", id="no UTF-8"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        pytest.param(EVIL, r"process 1 (x\x1b[2J", id="escape sequences"),
+        pytest.param(HUGE, "another process", id="a huge number"),
+        pytest.param("[" * 50_000, "another process", id="nested"),
+        pytest.param("3", "another process", id="no object"),
+        pytest.param("\udcff", "another process", id="no UTF-8"),
+    ],
+)
 def test_a_lock_may_say_anything(text: str, shown: str, tmp_path: Path) -> None:
     with of_a_name(tmp_path):
         (tmp_path / ".out.lock").write_text(text + "\n", errors="surrogateescape")

@@ -27,9 +27,11 @@ def checkout(tmp_path: Path) -> Path:
 
 def write_list(root: Path) -> None:
     files = list(root.rglob("*.c*"))
-    (root / "sources.sha256").write_text("".join(
-        f"{hashlib.sha256(p.read_bytes()).hexdigest()}  {p.relative_to(root)}\n" for p in files
-    ))  # fmt: skip
+    (root / "sources.sha256").write_text(
+        "".join(
+            f"{hashlib.sha256(p.read_bytes()).hexdigest()}  {p.relative_to(root)}\n" for p in files
+        )
+    )
     os.utime(root / "sources.sha256", (time.time() - 60,) * 2)
 
 
@@ -56,9 +58,7 @@ def test_what_changed_is_named(checkout: Path) -> None:
     assert changed() == []
     engine.with_name("more.h").write_text("new")
     engine.unlink()
-    assert changed() == [
-        "firmware/lib/tinyfin/src/engine.c", "firmware/lib/tinyfin/src/more.h",
-    ]  # fmt: skip
+    assert changed() == ["firmware/lib/tinyfin/src/engine.c", "firmware/lib/tinyfin/src/more.h"]
     assert sources.changed(checkout / "none", checkout) == []
 
 

@@ -60,8 +60,16 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made")
     (folder / "tinyfin.toml").write_text(CONFIG)
     tinyfin("simulate", "--out", folder / "tx.parquet", "--terminals", 4, "--days", 30)
-    tinyfin("train", folder / "tx.parquet", "--config", folder / "tinyfin.toml", "--name", "r",
-            "--out", folder / "runs")
+    tinyfin(
+        "train",
+        folder / "tx.parquet",
+        "--config",
+        folder / "tinyfin.toml",
+        "--name",
+        "r",
+        "--out",
+        folder / "runs",
+    )
     tinyfin("quantize", folder / "runs" / "r")
     return folder
 
@@ -79,7 +87,8 @@ def tree(folder: Path) -> dict[str, bytes]:
     """What is in a folder, but for locks."""
     return {
         str(path.relative_to(folder)): path.read_bytes()
-        for path in sorted(folder.rglob("*")) if path.is_file() and path.suffix != ".lock"
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.suffix != ".lock"
     }
 
 
@@ -89,9 +98,9 @@ def held() -> Iterator[Callable[[str], int]]:
     holders = []
 
     def hold(name: str) -> int:
-        holders.append(subprocess.Popen(
-            [sys.executable, "-c", HOLD, name], stdout=subprocess.PIPE, text=True
-        ))
+        holders.append(
+            subprocess.Popen([sys.executable, "-c", HOLD, name], stdout=subprocess.PIPE, text=True)
+        )
         assert holders[-1].stdout is not None
         assert holders[-1].stdout.readline() == "held\n"
         return holders[-1].pid
@@ -152,8 +161,18 @@ def test_the_second_verb_ends_at_once_and_says_who_holds_the_name(
 @pytest.mark.parametrize("locked", [True, False])
 def test_of_two_trainings_of_one_name_one_wins(here: Path, locked: bool) -> None:
     program = ["-m", "tinyfin"] if locked else ["-c", UNLOCKED]
-    command = [sys.executable, *program, "train", "tx.parquet", "--config", "tinyfin.toml",
-               "--name", "both", "--quiet", "--seed"]  # fmt: skip
+    command = [
+        sys.executable,
+        *program,
+        "train",
+        "tx.parquet",
+        "--config",
+        "tinyfin.toml",
+        "--name",
+        "both",
+        "--quiet",
+        "--seed",
+    ]
     both = [
         subprocess.Popen([*command, seed], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         for seed in ("5", "6")
@@ -176,8 +195,15 @@ def test_killed_verbs_leave_the_old_run_or_the_new_one(here: Path) -> None:
     rng = random.Random(3)
     for number in range(3):
         name = Path("runs") / f"killed{number}"
-        kill(rng.uniform(1.0, 4.0), "train", "tx.parquet", "--config", "tinyfin.toml", "--name",
-             name.name)
+        kill(
+            rng.uniform(1.0, 4.0),
+            "train",
+            "tx.parquet",
+            "--config",
+            "tinyfin.toml",
+            "--name",
+            name.name,
+        )
         if name.exists():
             assert (open_run(name).path / "metrics.json").is_file()
     for budget in ("3", "50", "9", "70"):
@@ -193,9 +219,10 @@ def test_killed_verbs_leave_the_old_run_or_the_new_one(here: Path) -> None:
 
 def kill(after_s: float, *words: str) -> None:
     with subprocess.Popen(
-        [sys.executable, "-m", "tinyfin", *words], stdout=subprocess.DEVNULL,
+        [sys.executable, "-m", "tinyfin", *words],
+        stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-    ) as process:  # fmt: skip
+    ) as process:
         time.sleep(after_s)
         process.kill()
 
@@ -240,10 +267,12 @@ def test_a_full_disk_is_an_error_and_leaves_nothing(here: Path, words: str) -> N
     before = tree(here)
     limit = FULL[words]
     done = subprocess.run(
-        [sys.executable, "-m", "tinyfin", *words.split()], capture_output=True, text=True,
+        [sys.executable, "-m", "tinyfin", *words.split()],
+        capture_output=True,
+        text=True,
         timeout=240,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
-    )  # fmt: skip
+    )
     assert done.returncode == 3, done.stderr
     assert "cannot be written: No space left on device" in done.stderr
     assert "Traceback" not in done.stderr

@@ -99,8 +99,11 @@ def test_the_same_pack_gives_the_same_bytes(tmp_path: Path) -> None:
     first = emit(rig.make_pack(), tmp_path / "a", tflite=b"model")
     second = emit(rig.make_pack(), tmp_path / "b", tflite=b"model")
     assert [p.name for p in first] == [
-        "tinyfin_pack.h", "tinyfin_pack.c", "model_tflite.h", "model_tflite.c",
-    ]  # fmt: skip
+        "tinyfin_pack.h",
+        "tinyfin_pack.c",
+        "model_tflite.h",
+        "model_tflite.c",
+    ]
     for a, b in zip(first, second, strict=True):
         assert a.read_bytes() == b.read_bytes()
     array = re.findall(r"0x([0-9a-f]{2}),", (tmp_path / "a" / "tinyfin_pack.c").read_text())
@@ -126,9 +129,8 @@ def test_it_compiles_without_a_warning(compiler: str, schema: Schema, tmp_path: 
     include = paths.firmware_dir() / "lib" / "tinyfin" / "include"
     for source in (use, tmp_path / "tinyfin_pack.c", tmp_path / "model_tflite.c"):
         subprocess.run(
-            [*program, *WARN, f"-I{tmp_path}", f"-I{include}", str(source)],
-            check=True, timeout=60,
-        )  # fmt: skip
+            [*program, *WARN, f"-I{tmp_path}", f"-I{include}", str(source)], check=True, timeout=60
+        )
 
 
 def test_the_header_names_values_units_and_reasons(tmp_path: Path) -> None:
@@ -155,9 +157,7 @@ unsigned only(unsigned reason);
 unsigned only(unsigned reason) {{ switch (reason) {{ {cases} return 1; default: return 0; }} }}
 """
     )
-    subprocess.run(
-        ["gcc", "-std=c11", *WARN, f"-I{tmp_path}", str(use)], check=True, timeout=60
-    )
+    subprocess.run(["gcc", "-std=c11", *WARN, f"-I{tmp_path}", str(use)], check=True, timeout=60)
     header = (tmp_path / "tinyfin_pack.h").read_text()
     shown = {int(number) for number in re.findall(r"^    X\((\d+), ", header, re.M)}
     assert shown >= set(given)
@@ -169,15 +169,15 @@ def test_the_mask_of_all_fields_has_every_bit(tmp_path: Path) -> None:
     many = Schema("many", tuple(Field(f"f{i}", "i32") for i in range(32)))
     feature = define_feature("first", {"expression": "f0"}, 9000, {})
     for schema, pack in (
-        (PAYMENT, rig.make_pack()), (many, build_pack(many, compile_program([feature], many))),
-    ):  # fmt: skip
+        (PAYMENT, rig.make_pack()),
+        (many, build_pack(many, compile_program([feature], many))),
+    ):
         prefix = f"TINYFIN_{schema.name.upper()}"
         emit(pack, tmp_path)
         use = tmp_path / "use.c"
         bits = " | ".join(f"{prefix}_{field.name.upper()}" for field in schema.fields)
         use.write_text(
-            '#include "tinyfin_pack.h"\n'
-            f'_Static_assert({prefix}_ALL_FIELDS == ({bits}), "");\n'
+            f'#include "tinyfin_pack.h"\n_Static_assert({prefix}_ALL_FIELDS == ({bits}), "");\n'
         )
         subprocess.run(
             ["gcc", "-std=c11", *WARN, f"-I{tmp_path}", str(use)], check=True, timeout=60
@@ -194,8 +194,9 @@ def test_the_mask_of_all_fields_has_every_bit(tmp_path: Path) -> None:
 def test_fields_of_one_c_name_are_refused(
     names: tuple[str, ...], told: str, tmp_path: Path
 ) -> None:
-    fields = [Field(n, "enum", 0, ("one", "two")) if n == "kind" else Field(n, "i32")
-              for n in names]
+    fields = [
+        Field(n, "enum", 0, ("one", "two")) if n == "kind" else Field(n, "i32") for n in names
+    ]
     schema = Schema("till", tuple(fields))
     feature = define_feature("first", {"expression": names[0]}, 9000, {})
     with pytest.raises(PackError, match=told):
@@ -205,14 +206,19 @@ def test_fields_of_one_c_name_are_refused(
 def test_a_release_with_a_development_pack_does_not_compile(tmp_path: Path) -> None:
     """It would not open one: better said here than at boot."""
     use = tmp_path / "use.c"
-    use.write_text('#include "tinyfin_pack.h"\nconst uint8_t *keys(void);\n'
-                   "const uint8_t *keys(void) { return tinyfin_trusted_keys; }\n")
+    use.write_text(
+        '#include "tinyfin_pack.h"\nconst uint8_t *keys(void);\n'
+        "const uint8_t *keys(void) { return tinyfin_trusted_keys; }\n"
+    )
 
     def compiled(*defines: str) -> str:
         done = subprocess.run(
             ["gcc", "-std=c99", *WARN, *defines, f"-I{tmp_path}", str(use)],
-            capture_output=True, text=True, timeout=60, check=False,
-        )  # fmt: skip
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
         return done.stderr if done.returncode else "compiled"
 
     emit(rig.make_pack(), tmp_path)
@@ -253,8 +259,11 @@ def test_a_wrong_layout_does_not_compile(tmp_path: Path) -> None:
     header.write_text(text.replace("    int64_t amount_minor;", "    int32_t amount_minor;"))
     done = subprocess.run(
         ["gcc", "-std=c99", *WARN, f"-I{tmp_path}", str(tmp_path / "tinyfin_pack.c")],
-        capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     assert done.returncode != 0
     assert "tinyfin_check_" in done.stderr
 

@@ -17,9 +17,16 @@ from tinyfin.targets.stack import frames, stack_bound
 
 PACK = paths.project_dir() / "models" / "payment" / "model.tfpack"
 CALLS = (
-    "tfin_open", "tfin_verify", "tfin_bind", "tfin_score", "tfin_apply_outcome",
-    "tfin_apply_notice", "tfin_export_state", "tfin_import_state", "tfin_erase_card",
-)  # fmt: skip
+    "tfin_open",
+    "tfin_verify",
+    "tfin_bind",
+    "tfin_score",
+    "tfin_apply_outcome",
+    "tfin_apply_notice",
+    "tfin_export_state",
+    "tfin_import_state",
+    "tfin_erase_card",
+)
 """Calls that the terminal application makes, so that its image has them."""
 
 

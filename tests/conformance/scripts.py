@@ -76,9 +76,7 @@ class Script:
         self._digest = 0
         return self
 
-    def _score(
-        self, t: int, id: int, local: int, values: Sequence[int], present: int
-    ) -> None:
+    def _score(self, t: int, id: int, local: int, values: Sequence[int], present: int) -> None:
         patterns = [(value + 2**63) % 2**64 - 2**63 for value in values]
         if not self._open(t).score(id, t, local, patterns, present):
             assert self._fresh(t).score(id, t, local, patterns, present)
@@ -86,9 +84,15 @@ class Script:
         answer = self.twin.features(0).astype("<i2").tobytes() + self.twin.outputs(0).tobytes()
         reasons = (*verdict.reasons, 0, 0, 0)[:3]
         answer += struct.pack(
-            "<IiHBB3HH", verdict.score_q32, verdict.raw, verdict.flags, verdict.action,
-            len(verdict.reasons), *reasons, 0,
-        )  # fmt: skip
+            "<IiHBB3HH",
+            verdict.score_q32,
+            verdict.raw,
+            verdict.flags,
+            verdict.action,
+            len(verdict.reasons),
+            *reasons,
+            0,
+        )
         self._digest = zlib.crc32(answer, self._digest)
         self._wanted.append(self._digest)
         self.scores += 1

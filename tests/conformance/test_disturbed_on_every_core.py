@@ -25,9 +25,12 @@ from tinyfin.schema import PAYMENT
 
 CORES = ("cortex-m0", "cortex-m4", "rv32imc", "xtensa-lx106")
 SETTINGS = settings(
-    derandomize=True, database=None, deadline=None, phases=(Phase.generate,),
+    derandomize=True,
+    database=None,
+    deadline=None,
+    phases=(Phase.generate,),
     suppress_health_check=list(HealthCheck),
-)  # fmt: skip
+)
 
 
 @cache
@@ -42,9 +45,7 @@ def catalogue() -> Script:
     return script
 
 
-def examples(
-    of: st.SearchStrategy[Assembler], count: int
-) -> list[tuple[Assembler, list[Step]]]:
+def examples(of: st.SearchStrategy[Assembler], count: int) -> list[tuple[Assembler, list[Step]]]:
     """The same examples every time."""
     drawn = []
 

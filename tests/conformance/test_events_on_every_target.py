@@ -40,9 +40,14 @@ def test_terminal_application_boots_and_replays(name: str) -> None:
     tx = rig.make_transactions()
     with emulated(target, image.elf, icount=False) as session:
         result = replay(
-            pack.read_bytes(), tx, rig.make_stream(tx), session.client, limit=120, target=name,
+            pack.read_bytes(),
+            tx,
+            rig.make_stream(tx),
+            session.client,
+            limit=120,
+            target=name,
             checkpoint_events=200,
-        )  # fmt: skip
+        )
         total, free = session.client.stack()
     result.check()
     assert result.verdicts == 120

@@ -32,10 +32,17 @@ from tinyfin.errors import DataError
 Write = Callable[..., Path]
 
 TEST_NUMBERS = (
-    "4111111111111111", "5555555555554444", "378282246310005", "6011111111111117",
-    "3530111333300000", "30569309025904", "2223003122003222", "6200000000000005",
-    "4012888888881881", "4222222222222",
-)  # fmt: skip
+    "4111111111111111",
+    "5555555555554444",
+    "378282246310005",
+    "6011111111111117",
+    "3530111333300000",
+    "30569309025904",
+    "2223003122003222",
+    "6200000000000005",
+    "4012888888881881",
+    "4222222222222",
+)
 T = "1514808000"
 
 
@@ -135,9 +142,17 @@ def test_a_column_of_card_numbers_is_refused(csv: Write, numbers: list[str], rea
 
 
 @pytest.mark.parametrize(
-    "kind", [pa.int64(), pa.uint64(), pa.float64(), pa.decimal128(38, 9), pa.large_string(),
-             pa.binary(), pa.dictionary(pa.int32(), pa.string())],
-)  # fmt: skip
+    "kind",
+    [
+        pa.int64(),
+        pa.uint64(),
+        pa.float64(),
+        pa.decimal128(38, 9),
+        pa.large_string(),
+        pa.binary(),
+        pa.dictionary(pa.int32(), pa.string()),
+    ],
+)
 def test_every_type_is_refused(tmp_path: Path, numbers: list[str], kind: pa.DataType) -> None:
     values: list[Any] = [Decimal(n) if pa.types.is_decimal(kind) else n for n in numbers]
     if pa.types.is_integer(kind) or pa.types.is_floating(kind):
@@ -169,8 +184,11 @@ def test_a_file_with_card_numbers_is_not_copied(tmp_path: Path, numbers: list[st
     """--as-host writes every column of the file, mapped or not, nested or not."""
     n = len(numbers)
     base = {"time": [int(T)] * n, "token": list(range(n)), "amount_minor": [5] * n}
-    for extra in (pa.array(numbers), pa.array([{"pan": n} for n in numbers]),
-                  pa.array([[n] for n in numbers])):  # fmt: skip
+    for extra in (
+        pa.array(numbers),
+        pa.array([{"pan": n} for n in numbers]),
+        pa.array([[n] for n in numbers]),
+    ):
         pq.write_table(pa.table({**base, "note": extra}), tmp_path / "a.parquet")
         out = tmp_path / "out.parquet"
         words = ["features", str(tmp_path / "a.parquet"), "--as-host", "card", "--out", str(out)]
@@ -248,8 +266,13 @@ def test_other_long_numbers_are_tokens(csv: Write, numbers: list[str]) -> None:
 
 def test_values_in_messages_are_hidden(csv: Write, tmp_path: Path) -> None:
     number = TEST_NUMBERS[0]
-    path = csv("time,label,terminal", f"{T},{number}.0,a", f"{T},0,b", f"{T},x{'y' * 70}{number},0",
-               f"{T},{number},1,2")  # fmt: skip
+    path = csv(
+        "time,label,terminal",
+        f"{T},{number}.0,a",
+        f"{T},0,b",
+        f"{T},x{'y' * 70}{number},0",
+        f"{T},{number},1,2",
+    )
     with pytest.raises(DataError) as caught:
         read(path, load())
     assert "row 1 (line 2), column label" in str(caught.value)
@@ -265,12 +288,18 @@ def test_values_in_messages_are_hidden(csv: Write, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "order 1234567890123456", "0.1234567890123456", "-0.4111111111111111",
-        "12.4111111111111111", "1.23456789012345678e-05", "30.07.2024 14:00:00",
-        "2024-07-01 14:00:00.123456", "411111******1111", "1719835200000000000",
+        "order 1234567890123456",
+        "0.1234567890123456",
+        "-0.4111111111111111",
+        "12.4111111111111111",
+        "1.23456789012345678e-05",
+        "30.07.2024 14:00:00",
+        "2024-07-01 14:00:00.123456",
+        "411111******1111",
+        "1719835200000000000",
         "550e8400-e29b-41d4-a716-446655440000",
     ],
-)  # fmt: skip
+)
 def test_hide_pans_leaves_other_numbers_alone(text: str) -> None:
     assert hide_pans(text) == text
 

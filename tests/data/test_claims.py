@@ -273,9 +273,10 @@ def test_a_file_system_without_locks_is_named_and_used(
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     monkeypatch.setattr("fcntl.flock", unknown)
-    with pytest.warns(UserWarning, match=r"run: this file system has no locks"), (
-        files.folder(tmp_path / "run")
-    ) as made:
+    with (
+        pytest.warns(UserWarning, match=r"run: this file system has no locks"),
+        files.folder(tmp_path / "run") as made,
+    ):
         files.write(made / "a", "new")
     assert [path.name for path in tmp_path.rglob("*")] == ["run", "a"]
 

@@ -25,8 +25,11 @@ from tinyfin.data.transactions import Transactions
 from tinyfin.errors import ConfigError, DataError
 
 TEXT = "Zeit;H\u00e4ndler;Betrag\n2024-02-01 12:00:00;Caf\u00e9;12,34\n2024-02-02 12:00:00;s;0,01\n"
-DATA = {"time": "Zeit", "terminal": "H\u00e4ndler",
-        "amount": {"column": "Betrag", "unit": "major", "decimal": ","}}  # fmt: skip
+DATA = {
+    "time": "Zeit",
+    "terminal": "H\u00e4ndler",
+    "amount": {"column": "Betrag", "unit": "major", "decimal": ","},
+}
 
 
 def load(tmp_path: Path, content: bytes, name: str = "a.csv", **data: Any) -> Transactions:
@@ -49,12 +52,18 @@ def same(tx: Transactions) -> None:
 @pytest.mark.parametrize(
     ("encoding", "how"),
     [
-        ("utf-8", {}), ("utf-8-sig", {}), ("utf-16", {}), ("utf-32", {}),
-        ("utf-16-le", {}), ("utf-16-be", {}),
-        ("cp1252", {"encoding": "cp1252"}), ("latin-1", {"encoding": "ISO-8859-1"}),
-        ("cp850", {"encoding": "cp850"}), ("utf-16", {"encoding": "cp1252"}),
+        ("utf-8", {}),
+        ("utf-8-sig", {}),
+        ("utf-16", {}),
+        ("utf-32", {}),
+        ("utf-16-le", {}),
+        ("utf-16-be", {}),
+        ("cp1252", {"encoding": "cp1252"}),
+        ("latin-1", {"encoding": "ISO-8859-1"}),
+        ("cp850", {"encoding": "cp850"}),
+        ("utf-16", {"encoding": "cp1252"}),
     ],
-)  # fmt: skip
+)
 def test_encodings(tmp_path: Path, encoding: str, how: dict[str, str]) -> None:
     same(load(tmp_path, TEXT.encode(encoding), **how))
 
@@ -62,12 +71,18 @@ def test_encodings(tmp_path: Path, encoding: str, how: dict[str, str]) -> None:
 @pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
 @pytest.mark.parametrize(
     ("suffix", "pack"),
-    [("", bytes), (".gz", gzip.compress), (".bz2", bz2.compress), (".xz", lzma.compress),
-     (".zst", lambda b: pa.compress(b, "zstd", asbytes=True)),
-     (".lz4", lambda b: pa.compress(b, "lz4", asbytes=True)),
-     ("", gzip.compress), (".gz", bytes)],
+    [
+        ("", bytes),
+        (".gz", gzip.compress),
+        (".bz2", bz2.compress),
+        (".xz", lzma.compress),
+        (".zst", lambda b: pa.compress(b, "zstd", asbytes=True)),
+        (".lz4", lambda b: pa.compress(b, "lz4", asbytes=True)),
+        ("", gzip.compress),
+        (".gz", bytes),
+    ],
     ids=["", "gz", "bz2", "xz", "zst", "lz4", "gzip without a name", "a name without gzip"],
-)  # fmt: skip
+)
 def test_compression_is_seen_whatever_the_name(
     tmp_path: Path, suffix: str, pack: Callable[[bytes], bytes], line_end: str
 ) -> None:
@@ -77,9 +92,16 @@ def test_compression_is_seen_whatever_the_name(
 
 @pytest.mark.parametrize(
     ("delimiter", "how"),
-    [(",", {}), (";", {}), ("\t", {}), ("|", {}), ("^", {"delimiter": "^"}),
-     ("\x01", {"delimiter": "\x01"}), (" ", {"delimiter": " "})],
-)  # fmt: skip
+    [
+        (",", {}),
+        (";", {}),
+        ("\t", {}),
+        ("|", {}),
+        ("^", {"delimiter": "^"}),
+        ("\x01", {"delimiter": "\x01"}),
+        (" ", {"delimiter": " "}),
+    ],
+)
 def test_delimiters(tmp_path: Path, delimiter: str, how: dict[str, str]) -> None:
     text = TEXT.replace("12,34", '"12,34"').replace("0,01", '"0,01"').replace(" 12:00:00", "")
     same(load(tmp_path, text.replace(";", delimiter).encode(), **how))
@@ -101,25 +123,38 @@ def test_the_first_line_of_excel_names_the_delimiter(tmp_path: Path) -> None:
 
 
 REFUSED = [
-    (TEXT.encode("cp1252"), {}, 'line 1 is not UTF-8: it has the byte 0xE4. In cp1252 (Windows)'
-     ' the word reads "H\u00e4ndler"; if that is right, set [data] encoding = "cp1252"'),
+    (
+        TEXT.encode("cp1252"),
+        {},
+        "line 1 is not UTF-8: it has the byte 0xE4. In cp1252 (Windows)"
+        ' the word reads "H\u00e4ndler"; if that is right, set [data] encoding = "cp1252"',
+    ),
     (TEXT.replace("\u00e4", "a").encode("cp1252"), {"terminal": "Handler"}, "line 2 is not"),
     (b"Zeit;x\n" + b"2024-01-01;" + b"a" * 300_000 + b"\n2024-01-01;\xff\n", {}, "has no colu"),
     (TEXT.encode("cp1252"), {"encoding": "ascii"}, "line 1 is not ASCII"),
     (b"\xff\xfe" + TEXT.encode("utf-16-le")[:-1], {}, "UTF-16"),
-    (TEXT.replace(";", "^").encode(), {},
-     "its columns seem to be parted by '^', not by ','; say so in [data]: delimiter = \"^\""),
+    (
+        TEXT.replace(";", "^").encode(),
+        {},
+        "its columns seem to be parted by '^', not by ','; say so in [data]: delimiter = \"^\"",
+    ),
     (TEXT.encode(), {"delimiter": ","}, "parted by ';', not by ','"),
     (b"Juli;;\n\n" + TEXT.encode(), {}, "line 3 has the columns' names; delete the lines before"),
     (TEXT.partition("\n")[2].encode(), {}, "its first line seems to be data"),
-    (TEXT.replace("H\u00e4ndler", "Zeit").encode(), {"terminal": "Betrag"},
-     "columns 1 and 2 are both named 'Zeit'"),
-    (b"", {}, "is empty"), (b"\n\n", {}, "has no column"),
+    (
+        TEXT.replace("H\u00e4ndler", "Zeit").encode(),
+        {"terminal": "Betrag"},
+        "columns 1 and 2 are both named 'Zeit'",
+    ),
+    (b"", {}, "is empty"),
+    (b"\n\n", {}, "has no column"),
     (TEXT.partition("\n")[0].encode(), {}, "holds no rows"),
     (b"PK\x03\x04" + bytes(40), {}, "an Excel workbook or a zip archive"),
     (b"\xd0\xcf\x11\xe0" + bytes(40), {}, "an Excel workbook"),
-    (b'{"Zeit": 1}\n', {}, "JSON"), (b"<html><table>", {}, "HTML"),
-    (b"SQLite format 3\0" + bytes(40), {}, "SQLite"), (b"ORC" + bytes(9), {}, "ORC"),
+    (b'{"Zeit": 1}\n', {}, "JSON"),
+    (b"<html><table>", {}, "HTML"),
+    (b"SQLite format 3\0" + bytes(40), {}, "SQLite"),
+    (b"ORC" + bytes(9), {}, "ORC"),
     (b"PAR1" + bytes(40), {}, "cannot be read as Parquet"),
     (b"ARROW1\0\0" + bytes(40), {}, "cannot be read as Arrow"),
     (gzip.compress(b"PAR1" + bytes(40)), {}, "compressed with gzip; unpack it first"),
@@ -127,7 +162,7 @@ REFUSED = [
     (bz2.compress(TEXT.encode() * 99)[:-20], {}, "cut short"),
     (lzma.compress(TEXT.encode() * 99)[:-20], {}, "cut short"),
     (TEXT.encode() + b'2024-01-01;"' + b"x;" * 2_000_000, {}, "quotation mark"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("content", "how", "told"), REFUSED, ids=[row[2] for row in REFUSED])
@@ -139,8 +174,11 @@ def test_refused(tmp_path: Path, content: bytes, how: dict[str, str], told: str)
 
 
 def test_a_name_that_says_nothing(tmp_path: Path) -> None:
-    for name, told in (("a.bin", "neither CSV nor Parquet"), ("a.parquet", "as Parquet"),
-                       ("a.feather", "as Arrow")):  # fmt: skip
+    for name, told in (
+        ("a.bin", "neither CSV nor Parquet"),
+        ("a.parquet", "as Parquet"),
+        ("a.feather", "as Arrow"),
+    ):
         with pytest.raises(DataError, match=told):
             load(tmp_path, TEXT.encode(), name)
     with pytest.raises(DataError, match="is a folder"):
@@ -148,8 +186,14 @@ def test_a_name_that_says_nothing(tmp_path: Path) -> None:
 
 
 def test_wrong_options_are_config_errors() -> None:
-    for key, value in (("encoding", "utf-99"), ("encoding", "base64"), ("encoding", 3),
-                       ("delimiter", "||"), ("delimiter", "\u00a7"), ("delimiter", '"')):
+    for key, value in (
+        ("encoding", "utf-99"),
+        ("encoding", "base64"),
+        ("encoding", 3),
+        ("delimiter", "||"),
+        ("delimiter", "\u00a7"),
+        ("delimiter", '"'),
+    ):
         with pytest.raises(ConfigError, match=f"data.{key}"):
             from_table({"data": {**DATA, key: value}})
 

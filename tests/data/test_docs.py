@@ -37,8 +37,10 @@ def test_tables_are_complete() -> None:
 
 def rows_of(name: str) -> list[list[str]]:
     table = PAGE.partition(f"<!-- {name} -->\n")[2].partition(f"<!-- /{name} -->")[0]
-    return [[cell.strip() for cell in row.strip("| ").split(" | ")]
-            for row in table.replace("| |", "|  |").splitlines()[2:]]  # fmt: skip
+    return [
+        [cell.strip() for cell in row.strip("| ").split(" | ")]
+        for row in table.replace("| |", "|  |").splitlines()[2:]
+    ]
 
 
 def test_times_and_amounts_are_read_as_the_tables_say(tmp_path: Path) -> None:
@@ -53,8 +55,9 @@ def test_times_and_amounts_are_read_as_the_tables_say(tmp_path: Path) -> None:
             tx = read(path, from_table({"data": data}))
             found = (
                 [format_time(int(t[0])) for t in (tx.t_mono_s, tx.t_local_s)]
-                if name == "time" else [str(tx.column("amount_minor")[0])]
-            )  # fmt: skip
+                if name == "time"
+                else [str(tx.column("amount_minor")[0])]
+            )
             assert found == wanted, written
 
 

@@ -53,8 +53,11 @@ def test_words_that_are_no_times(tmp_path: Path, word: str) -> None:
 
 def test_numbers_and_amounts(tmp_path: Path) -> None:
     pq.write_table(pa.table({"a": [5, -1], "m": [5411, 9999]}), tmp_path / "a.parquet")
-    data = {"plain": True, "amount": {"column": "a", "empty": ["-1"]},
-            "mcc": {"column": "m", "empty": ["9999"]}}  # fmt: skip
+    data = {
+        "plain": True,
+        "amount": {"column": "a", "empty": ["-1"]},
+        "mcc": {"column": "m", "empty": ["9999"]},
+    }
     tx = read(tmp_path / "a.parquet", from_table({"data": data}))
     assert tx.has("amount_minor").tolist() == tx.has("mcc").tolist() == [True, False]
 
@@ -63,11 +66,13 @@ def test_numbers_and_amounts(tmp_path: Path) -> None:
     ("data", "text"),
     [
         ({"time": {"constant": 0, "empty": ["x"]}}, "empty goes with column"),
-        ({"time": "t", "label_time": "when"},
-         'no label is mapped; where a date alone marks a fraud: label = {column = "when", values '
-         '= {"" = 0, "*" = 1}}'),
+        (
+            {"time": "t", "label_time": "when"},
+            'no label is mapped; where a date alone marks a fraud: label = {column = "when", '
+            'values = {"" = 0, "*" = 1}}',
+        ),
     ],
-)  # fmt: skip
+)
 def test_mappings_that_cannot_be_meant(data: dict[str, Any], text: str) -> None:
     with pytest.raises(ConfigError) as caught:
         from_table({"data": data})

@@ -62,14 +62,19 @@ def events(stream: Stream) -> list[tuple[int, int, int]]:
 def test_unsorted_rows_are_played_in_order_of_time() -> None:
     stream = event_stream(transactions([30, 10, 20], delays=[1, 1, 1]))
     assert events(stream) == [
-        (10, SCORE, 1), (11, OUTCOME, 1), (20, SCORE, 2), (21, OUTCOME, 2), (30, SCORE, 0),
+        (10, SCORE, 1),
+        (11, OUTCOME, 1),
+        (20, SCORE, 2),
+        (21, OUTCOME, 2),
+        (30, SCORE, 0),
         (31, OUTCOME, 0),
-    ]  # fmt: skip
+    ]
 
 
 def test_ties_go_notice_outcome_score_and_by_row() -> None:
-    tx = transactions([100, 90, 80, 100], delays=[5, 10, 1, 5], labels=[-1, -1, 1, -1],
-                      known=[0, 0, 20, 0])  # fmt: skip
+    tx = transactions(
+        [100, 90, 80, 100], delays=[5, 10, 1, 5], labels=[-1, -1, 1, -1], known=[0, 0, 20, 0]
+    )
     at_100 = [event[1:] for event in events(event_stream(tx)) if event[0] == 100]
     assert at_100 == [(NOTICE, 2), (OUTCOME, 1), (SCORE, 0), (SCORE, 3)]
 
@@ -77,8 +82,13 @@ def test_ties_go_notice_outcome_score_and_by_row() -> None:
 def test_what_is_known_at_once_follows_its_own_score() -> None:
     tx = transactions([5, 5], labels=[1, 0])
     assert [event[1:] for event in events(event_stream(tx))] == [
-        (SCORE, 0), (OUTCOME, 0), (NOTICE, 0), (SCORE, 1), (OUTCOME, 1), (NOTICE, 1),
-    ]  # fmt: skip
+        (SCORE, 0),
+        (OUTCOME, 0),
+        (NOTICE, 0),
+        (SCORE, 1),
+        (OUTCOME, 1),
+        (NOTICE, 1),
+    ]
 
 
 def test_no_result_means_no_outcome() -> None:
@@ -105,11 +115,15 @@ def test_no_transactions_no_events() -> None:
 
 rows = st.lists(
     st.tuples(
-        st.integers(0, 40), st.integers(0, 5), st.integers(-1, 1), st.integers(0, 30),
+        st.integers(0, 40),
+        st.integers(0, 5),
+        st.integers(-1, 1),
+        st.integers(0, 30),
         st.sampled_from([0, 1, NO_RESULT]),
     ),
-    min_size=1, max_size=25,
-)  # fmt: skip
+    min_size=1,
+    max_size=25,
+)
 
 
 def build(data: list[tuple[int, int, int, int, int]]) -> Transactions:

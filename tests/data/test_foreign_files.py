@@ -41,8 +41,10 @@ def test_a_time_in_parts_a_dollar_sign_and_refunds_below_zero(tmp_path: Path) ->
         },
     )
     assert [format_time(t) for t in tx.t_mono_s] == [
-        "2019-02-03T09:05:00", "2019-12-31T23:59:00", "2020-02-29T00:00:00",
-    ]  # fmt: skip
+        "2019-02-03T09:05:00",
+        "2019-12-31T23:59:00",
+        "2020-02-29T00:00:00",
+    ]
     assert tx.column("amount_minor").tolist() == [13409, 109900, 50]
     assert tx.column("token").tolist() == [token_of("7 0"), token_of("7 1"), token_of("12 0")]
     types = tx.schema.fields[tx.schema.index("transaction_type")].values
@@ -54,7 +56,8 @@ def test_a_time_in_parts_a_dollar_sign_and_refunds_below_zero(tmp_path: Path) ->
 
 def test_a_type_that_the_row_names_stays(tmp_path: Path) -> None:
     tx = read_as(
-        tmp_path, "t,a,k\n2020-01-01,-5,void\n2020-01-02,-5,\n",
+        tmp_path,
+        "t,a,k\n2020-01-01,-5,void\n2020-01-02,-5,\n",
         {"time": "t", "amount": {"column": "a", "negative": "refund"}, "transaction_type": "k"},
     )
     types = tx.schema.fields[tx.schema.index("transaction_type")].values
@@ -84,7 +87,8 @@ def test_days_that_do_not_exist_are_refused(tmp_path: Path, text: str) -> None:
 
 def test_steps_in_hours_and_a_decimal_comma(tmp_path: Path) -> None:
     tx = read_as(
-        tmp_path, "step;amount\n1;1.234,5\n743;0,01\n",
+        tmp_path,
+        "step;amount\n1;1.234,5\n743;0,01\n",
         {
             "time": {"column": "step", "format": "hours", "epoch": "2020-01-01"},
             "amount": {"column": "amount", "unit": "major", "strip": ".", "decimal": ","},

@@ -24,8 +24,9 @@ def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
         return write_world(tmp_path / "world.parquet")
     if not PUBLISHED.is_file():
         pytest.skip(f"{PUBLISHED} is not part of the repository: its licence is share-alike")
-    pq.write_table(pq.ParquetFile(PUBLISHED).read_row_group(0).slice(0, ROWS),
-                   tmp_path / "slice.parquet")
+    pq.write_table(
+        pq.ParquetFile(PUBLISHED).read_row_group(0).slice(0, ROWS), tmp_path / "slice.parquet"
+    )
     return tmp_path / "slice.parquet"
 
 
@@ -41,8 +42,11 @@ def test_every_column_is_read_as_it_is_meant(path: Path) -> None:
     customers = np.array(source["CUSTOMER_ID"])
     assert len(np.unique(tx.column("token"))) == len(np.unique(customers))
     assert set(tx.scenario or ()) <= {
-        "genuine", "large_amount", "compromised_terminal", "compromised_card",
-    }  # fmt: skip
+        "genuine",
+        "large_amount",
+        "compromised_terminal",
+        "compromised_card",
+    }
     stream = event_stream(tx, "fraud_only")
     noticed = stream.kind == NOTICE
     assert noticed.sum() == tx.label.sum() > 0

@@ -60,5 +60,6 @@ def test_every_option_that_is_named_makes_it_a_number(word: str) -> None:
     told = number(word, Style())
     if isinstance(told, str) and told.startswith("to read it: "):
         options = dict(re.findall(r'(strip|decimal) = "([^"]*)"', told))
-        assert not isinstance(number(word, Style.of(**{"strip": None, "decimal": None} | options)),
-                              str)  # fmt: skip
+        assert not isinstance(
+            number(word, Style.of(**{"strip": None, "decimal": None} | options)), str
+        )

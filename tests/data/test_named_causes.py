@@ -46,9 +46,7 @@ def refused(paths: list[Path], data: dict[str, Any]) -> str:
         (["2024-01-01,1"], None),
     ],
 )
-def test_rows_without_amount_or_time_of_day(
-    csv: Write, cells: list[str], told: str | None
-) -> None:
+def test_rows_without_amount_or_time_of_day(csv: Write, cells: list[str], told: str | None) -> None:
     notes: list[str] = []
     config = from_table({"data": {"time": "t", "amount": "a"}})
     read(csv("t,a", *cells), config, progress=notes.append)
@@ -60,8 +58,9 @@ def test_rows_without_amount_or_time_of_day(
 def test_midnight_by_the_clock_on_the_wall(csv: Write) -> None:
     notes: list[str] = []
     config = from_table({"data": {"time": "t"}})
-    read(csv("t", "2024-01-01T00:00:00+02", "2024-01-02T00:00:00+02"), config,
-         progress=notes.append)  # fmt: skip
+    read(
+        csv("t", "2024-01-01T00:00:00+02", "2024-01-02T00:00:00+02"), config, progress=notes.append
+    )
     assert any("every time is midnight" in x for x in notes)
 
 
@@ -70,10 +69,13 @@ def test_a_folder_is_refused_with_the_names_in_it(tmp_path: Path, verb: str) -> 
     pq.write_table(pa.table({"time": [1]}), tmp_path / "part-0.parquet")
     (tmp_path / "_SUCCESS").touch()
     words = {
-        "features": [tmp_path, "--out", tmp_path / "o.csv"], "train": [tmp_path],
-        "score": ["run", tmp_path, "--out", tmp_path / "o.csv"], "evaluate": ["run", tmp_path],
-        "compare": ["a", "b", tmp_path], "replay": [tmp_path, tmp_path, "--target", "host"],
-    }  # fmt: skip
+        "features": [tmp_path, "--out", tmp_path / "o.csv"],
+        "train": [tmp_path],
+        "score": ["run", tmp_path, "--out", tmp_path / "o.csv"],
+        "evaluate": ["run", tmp_path],
+        "compare": ["a", "b", tmp_path],
+        "replay": [tmp_path, tmp_path, "--target", "host"],
+    }
     answer = run(verb, *words[verb])
     assert answer.exit_code in (2, 3)
     shown = re.sub(r"\s+", " ", answer.stderr)
@@ -101,9 +103,10 @@ def test_names_that_are_there_twice_are_given_with_their_places(csv: Write) -> N
 def test_tables_of_other_kinds_are_not_written(csv: Write, tmp_path: Path, ending: str) -> None:
     data, out = csv("time", "2024-01-01"), tmp_path / f"o{ending}"
     for words in (
-        ["features", data, "--out", out], ["simulate", "--out", out],
+        ["features", data, "--out", out],
+        ["simulate", "--out", out],
         ["features", data, "--out", out, "--as-host", "card"],
-    ):  # fmt: skip
+    ):
         answer = run(*words)
         assert answer.exit_code == 3, answer.output
         assert ".csv" in answer.stderr

@@ -71,12 +71,15 @@ HOSTILE: dict[str, tuple[str, bytes | pa.Table, str]] = {
     "struct": ("a.parquet", _table(card=[{"a": 1}]), "column card: holds values of the type"),
     "list": ("a.parquet", _table(amt=[[1.5]]), "column amt: holds values of the type"),
     "bytes": ("a.parquet", _table(t=[b"\xff\xfe"]), "column t, value"),
-    "a map": ("a.parquet", _table(fraud=pa.array([[("a", 1)]], pa.map_(pa.string(), pa.int8()))),
-              "column fraud: holds"),
+    "a map": (
+        "a.parquet",
+        _table(fraud=pa.array([[("a", 1)]], pa.map_(pa.string(), pa.int8()))),
+        "column fraud: holds",
+    ),
     "a span of time": ("a.parquet", _table(t=[dt.timedelta(1)]), "column t: holds"),
     "a zone": ("a.parquet", _table(t=pa.array([0], pa.timestamp("s", "No/Where"))), "column t:"),
     "half floats": ("a.parquet", _table(amt=np.array([1.5], np.float16)), "column amt: holds"),
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")
@@ -170,8 +173,11 @@ def test_names_that_are_not_utf8_from_the_shell(verb: str, run: Path, tmp_path: 
         words = [*verbs(run, bad, tmp_path)[verb], *more]
         done = subprocess.run(
             [sys.executable, "-c", "from tinyfin.cli import main; main()", *words],
-            capture_output=True, timeout=120, check=False, env={**os.environ, "LC_ALL": "C.UTF-8"},
-        )  # fmt: skip
+            capture_output=True,
+            timeout=120,
+            check=False,
+            env={**os.environ, "LC_ALL": "C.UTF-8"},
+        )
         assert done.returncode == 3
         assert b"Traceback" not in done.stderr
         assert b"h\\udce9.csv, row 1 (line 2), column amt" in done.stderr
@@ -191,30 +197,53 @@ def said_by(attempt: Callable[[], object]) -> str:
 
 
 VALUES: dict[str, Any] = {
-    "null": pa.nulls(2), "bool": [True, None], "int8": pa.array([1, -1], pa.int8()),
-    "uint64": pa.array([2**64 - 1, 0], pa.uint64()), "float": [float("inf"), float("nan")],
-    "float32": pa.array([1e30, None], pa.float32()), "half": np.array([1, 2], np.float16),
+    "null": pa.nulls(2),
+    "bool": [True, None],
+    "int8": pa.array([1, -1], pa.int8()),
+    "uint64": pa.array([2**64 - 1, 0], pa.uint64()),
+    "float": [float("inf"), float("nan")],
+    "float32": pa.array([1e30, None], pa.float32()),
+    "half": np.array([1, 2], np.float16),
     "decimal": [Decimal("1e-9"), Decimal("-1e20")],
     "decimal256": pa.array([Decimal(10**70), None], pa.decimal256(76, 2)),
-    "date32": [dt.date(2024, 7, 1), None], "date64": pa.array([0, 10**12], pa.date64()),
-    "time": [dt.time(12), None], "stamp": pa.array([-(2**62), 2**62], pa.timestamp("ns")),
+    "date32": [dt.date(2024, 7, 1), None],
+    "date64": pa.array([0, 10**12], pa.date64()),
+    "time": [dt.time(12), None],
+    "stamp": pa.array([-(2**62), 2**62], pa.timestamp("ns")),
     "stamp with a zone": pa.array([2**62, 0], pa.timestamp("us", "Asia/Tokyo")),
-    "duration": [dt.timedelta(1), None], "month_day_nano": pa.array([(1, 1, 1), None],
-                                                               pa.month_day_nano_interval()),
-    "text": ["", "\0\ud7ff\u202e"], "view": pa.array(["a", "b"], pa.string_view()),
-    "bytes": [b"\xff", b""], "fixed": pa.array([b"ab", None], pa.binary(2)),
+    "duration": [dt.timedelta(1), None],
+    "month_day_nano": pa.array([(1, 1, 1), None], pa.month_day_nano_interval()),
+    "text": ["", "\0\ud7ff\u202e"],
+    "view": pa.array(["a", "b"], pa.string_view()),
+    "bytes": [b"\xff", b""],
+    "fixed": pa.array([b"ab", None], pa.binary(2)),
     "dictionary of numbers": pa.array([1.5, None]).dictionary_encode(),
-    "run ends": pa.RunEndEncodedArray.from_arrays([2], ["a"]), "list": [[1], None],
+    "run ends": pa.RunEndEncodedArray.from_arrays([2], ["a"]),
+    "list": [[1], None],
     "view of lists": pa.array([[1], None], pa.list_view(pa.int8())),
-    "fixed list": pa.array([[1, 2], None], pa.list_(pa.int8(), 2)), "struct": [{"a": 1}, None],
+    "fixed list": pa.array([[1, 2], None], pa.list_(pa.int8(), 2)),
+    "struct": [{"a": 1}, None],
     "map": pa.array([[("a", 1)], None], pa.map_(pa.string(), pa.int8())),
-    "union": pa.UnionArray.from_sparse(pa.array([0, 1], pa.int8()), [pa.array([1, 2]),
-                                                                   pa.array(["a", "b"])]),
-    "uuid": pa.array([b"0" * 16, None], pa.uuid()), "json": pa.array(['{"a": 1}', None],
-                                                                   pa.json_()),
-}  # fmt: skip
-NAMES = ["time", "local_time", "terminal", "id", "result", "response", "action", "outcome_time",
-         "label", "label_time", "scenario", *PAYMENT.names]  # fmt: skip
+    "union": pa.UnionArray.from_sparse(
+        pa.array([0, 1], pa.int8()), [pa.array([1, 2]), pa.array(["a", "b"])]
+    ),
+    "uuid": pa.array([b"0" * 16, None], pa.uuid()),
+    "json": pa.array(['{"a": 1}', None], pa.json_()),
+}
+NAMES = [
+    "time",
+    "local_time",
+    "terminal",
+    "id",
+    "result",
+    "response",
+    "action",
+    "outcome_time",
+    "label",
+    "label_time",
+    "scenario",
+    *PAYMENT.names,
+]
 
 
 @pytest.mark.parametrize("kind", VALUES)
@@ -225,9 +254,17 @@ def test_every_type_in_every_column(kind: str, tmp_path: Path) -> None:
     with pa.ipc.new_file(str(path), table.schema) as writer:
         writer.write_table(table)
     for name in NAMES:
-        for how in ({}, {"columns": ["x", "y"]}, {"hash": True}, {"scale": 2.0},
-                    {"unit": "major", "negative": "refund"}, {"values": {"a": 1}},
-                    {"unit": "token"}, {"format": "days"}, {"pattern": "%Y"}):  # fmt: skip
+        for how in (
+            {},
+            {"columns": ["x", "y"]},
+            {"hash": True},
+            {"scale": 2.0},
+            {"unit": "major", "negative": "refund"},
+            {"values": {"a": 1}},
+            {"unit": "token"},
+            {"format": "days"},
+            {"pattern": "%Y"},
+        ):
             source = {} if "columns" in how else {"column": "x"}
             data = {"time": "t", name: {**source, **how}}
             try:
@@ -240,13 +277,33 @@ def test_every_type_in_every_column(kind: str, tmp_path: Path) -> None:
 
 FIELDS = st.lists(
     st.one_of(
-        st.text(max_size=12), st.floats().map(str), st.integers().map(str),
-        st.dates().map(str), st.datetimes(timezones=st.timezones() | st.none()).map(str),
-        st.sampled_from(["1.500,00", "1,5E+07", "-", "+", "(", "()", "E5", "-.", ".", "\u2212",
-                         "1e400", "9" * 30, "0x1", "\N{ARABIC-INDIC DIGIT ONE}"]),
+        st.text(max_size=12),
+        st.floats().map(str),
+        st.integers().map(str),
+        st.dates().map(str),
+        st.datetimes(timezones=st.timezones() | st.none()).map(str),
+        st.sampled_from(
+            [
+                "1.500,00",
+                "1,5E+07",
+                "-",
+                "+",
+                "(",
+                "()",
+                "E5",
+                "-.",
+                ".",
+                "\u2212",
+                "1e400",
+                "9" * 30,
+                "0x1",
+                "\N{ARABIC-INDIC DIGIT ONE}",
+            ]
+        ),
     ),
-    min_size=3, max_size=3,
-)  # fmt: skip
+    min_size=3,
+    max_size=3,
+)
 
 
 @settings(deadline=None)
@@ -254,9 +311,18 @@ FIELDS = st.lists(
 def test_any_text_in_any_column(
     tmp_path_factory: pytest.TempPathFactory, rows: list[list[str]], name: str, data: st.DataObject
 ) -> None:
-    how = data.draw(st.sampled_from([{}, {"unit": "major", "decimal": ",", "strip": ".\u20ac"},
-                                     {"scale": 0.5, "strip": "' "}, {"hash": True},
-                                     {"format": "days", "decimal": ","}, {"format": "iso"}]))
+    how = data.draw(
+        st.sampled_from(
+            [
+                {},
+                {"unit": "major", "decimal": ",", "strip": ".\u20ac"},
+                {"scale": 0.5, "strip": "' "},
+                {"hash": True},
+                {"format": "days", "decimal": ","},
+                {"format": "iso"},
+            ]
+        )
+    )
     try:
         config = from_table({"data": {"time": "t", name: {"column": "x", **how}}})
     except ConfigError:
@@ -270,9 +336,13 @@ def test_any_text_in_any_column(
 
 
 @settings(deadline=None)
-@given(st.binary(max_size=400), st.sampled_from(["", "\xff\xfe", "t,x\n", "PAR1", "ARROW1\0\0",
-                                                 "\x1f\x8b\x08\0", "BZh9", "sep=;\n"]),
-       st.sampled_from([*CSV, ".parquet", ".feather"]))  # fmt: skip
+@given(
+    st.binary(max_size=400),
+    st.sampled_from(
+        ["", "\xff\xfe", "t,x\n", "PAR1", "ARROW1\0\0", "\x1f\x8b\x08\0", "BZh9", "sep=;\n"]
+    ),
+    st.sampled_from([*CSV, ".parquet", ".feather"]),
+)
 @example(b"\xc2", "", ".csv")
 @example(b"\xef\xbb\xbf", "", ".csv")
 def test_any_bytes(
@@ -288,16 +358,26 @@ def test_any_bytes(
 def toml_values(keys: list[str]) -> st.SearchStrategy[Any]:
     """Values that a TOML file can hold; tables have some of the keys."""
     return st.recursive(
-        st.one_of(st.integers(), st.floats(), st.text(max_size=8), st.booleans(), st.dates(),
-                  st.sampled_from(["t", "1d", "2024-01-01", 10**30, -1, "\0"])),
-        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
-            st.sampled_from(keys), inner, max_size=3),
+        st.one_of(
+            st.integers(),
+            st.floats(),
+            st.text(max_size=8),
+            st.booleans(),
+            st.dates(),
+            st.sampled_from(["t", "1d", "2024-01-01", 10**30, -1, "\0"]),
+        ),
+        lambda inner: (
+            st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(keys), inner, max_size=3)
+        ),
         max_leaves=6,
-    )  # fmt: skip
+    )
 
 
-SECTIONS = {name: sorted(field.annotation.model_fields) if field.annotation else []
-            for name, field in Sections.model_fields.items() if name != "data"}
+SECTIONS = {
+    name: sorted(field.annotation.model_fields) if field.annotation else []
+    for name, field in Sections.model_fields.items()
+    if name != "data"
+}
 SECTIONS["schema"] = ["extends", "fields", "name", "type", "values", "missing"]
 
 
@@ -310,23 +390,58 @@ def test_any_value_in_any_section(data: st.DataObject, section: str) -> None:
     said_by(lambda: from_table({section: table}))
 
 
-@pytest.mark.parametrize("table", [
-    {"schema": {"extends": {"name": 1}}}, {"schema": {"extends": ["payment"]}},
-    {"features": {"define": dt.date(2024, 1, 1), "x": {"op": "field"}}},
-    {"data": {"label_delay": "9" * 5000 + "w"}},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "table",
+    [
+        {"schema": {"extends": {"name": 1}}},
+        {"schema": {"extends": ["payment"]}},
+        {"features": {"define": dt.date(2024, 1, 1), "x": {"op": "field"}}},
+        {"data": {"label_delay": "9" * 5000 + "w"}},
+    ],
+)
 def test_values_of_a_wrong_type_are_config_errors(table: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         from_table(table)
 
 
 @settings(deadline=None)
-@given(toml_values(
-    ["column", "constant", "values", "columns", "one_hot", "scale", "epoch", "format", "pattern",
-     "strip", "decimal", "unit", "exponent", "hash", "utc_offset", "zone", "empty",
-     "negative", "x"]
-), st.sampled_from([*NAMES, "amount", "label_delay", "notices", "plain", "encoding", "delimiter",
-                    "token_key_file"]))  # fmt: skip
+@given(
+    toml_values(
+        [
+            "column",
+            "constant",
+            "values",
+            "columns",
+            "one_hot",
+            "scale",
+            "epoch",
+            "format",
+            "pattern",
+            "strip",
+            "decimal",
+            "unit",
+            "exponent",
+            "hash",
+            "utc_offset",
+            "zone",
+            "empty",
+            "negative",
+            "x",
+        ]
+    ),
+    st.sampled_from(
+        [
+            *NAMES,
+            "amount",
+            "label_delay",
+            "notices",
+            "plain",
+            "encoding",
+            "delimiter",
+            "token_key_file",
+        ]
+    ),
+)
 def test_any_value_in_the_configuration(
     tmp_path_factory: pytest.TempPathFactory, value: Any, key: str
 ) -> None:

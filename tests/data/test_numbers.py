@@ -22,8 +22,10 @@ from tinyfin.data.transactions import Transactions
 from tinyfin.errors import ConfigError, DataError
 
 Write = Callable[..., Path]
-SCHEMA = {"extends": "payment", "fields": [{"name": "count", "type": "i32"},
-                                           {"name": "level", "type": "i32"}]}  # fmt: skip
+SCHEMA = {
+    "extends": "payment",
+    "fields": [{"name": "count", "type": "i32"}, {"name": "level", "type": "i32"}],
+}
 
 
 def cells(tmp_path: Path, column: str, values: list[Any], **how: Any) -> Transactions:
@@ -206,11 +208,17 @@ def test_marks_that_contradict_each_other() -> None:
             from_table({"data": {"amount": {"column": "x", "unit": "major", **how}}})
 
 
-@given(st.integers(-MAX_AMOUNT_MINOR, MAX_AMOUNT_MINOR), st.sampled_from([
-    ("de", ".", ","), ("ch", "\u2019", "."), ("us", ",", "."), ("fr", "\u202f", ","),
-]), st.integers(0, 3))  # fmt: skip
+@given(
+    st.integers(-MAX_AMOUNT_MINOR, MAX_AMOUNT_MINOR),
+    st.sampled_from(
+        [("de", ".", ","), ("ch", "\u2019", "."), ("us", ",", "."), ("fr", "\u202f", ",")]
+    ),
+    st.integers(0, 3),
+)
 def test_grouped_amounts_are_what_was_grouped(
-    tmp_path_factory: pytest.TempPathFactory, minor: int, locale: tuple[str, str, str],
+    tmp_path_factory: pytest.TempPathFactory,
+    minor: int,
+    locale: tuple[str, str, str],
     exponent: int,
 ) -> None:
     """Written by Python's own formatting."""
@@ -245,8 +253,12 @@ def test_a_mark_in_the_wrong_place_is_never_a_number(whole: int, at: int, mark: 
 
 
 def test_decimals_are_scaled_not_printed(tmp_path: Path) -> None:
-    for kind in (pa.decimal128(38, 9), pa.decimal256(76, 30), pa.decimal32(9, 4),
-                 pa.decimal64(18, 6)):  # fmt: skip
+    for kind in (
+        pa.decimal128(38, 9),
+        pa.decimal256(76, 30),
+        pa.decimal32(9, 4),
+        pa.decimal64(18, 6),
+    ):
         values = [Decimal("0"), Decimal("12.34"), None, Decimal("0.01")]
         tx = column_of(tmp_path, pa.array(values, kind), "amount", **MAJOR)
         assert tx.column("amount_minor").tolist() == [0, 1234, 0, 1]
@@ -262,7 +274,10 @@ def test_floats_that_are_too_coarse_are_refused(tmp_path: Path) -> None:
     """From 131072 on, one 32-bit float stands for several amounts with two decimals."""
     fine = pa.array([131071.99, 0.1, 65535.37], pa.float32())
     assert column_of(tmp_path, fine, "amount", **MAJOR).column("amount_minor").tolist() == [
-        13107199, 10, 6553537]  # fmt: skip
+        13107199,
+        10,
+        6553537,
+    ]
     assert np.float32(131072.01) == np.float32(131072.02)
     with pytest.raises(DataError, match="too large for a 32-bit floating-point number"):
         column_of(tmp_path, pa.array([131072.01], pa.float32()), "amount", **MAJOR)
@@ -280,11 +295,17 @@ def test_floats_that_are_too_coarse_are_refused(tmp_path: Path) -> None:
 
 def test_major_units_have_the_decimals_of_their_currency(tmp_path: Path) -> None:
     """Against the table of ISO 4217, list one."""
-    rows = {"CHF": (756, "45.78", 4578), "JPY": (392, "4578", 4578), "KWD": (414, "4.578", 4578),
-            "CLF": (990, "0.4578", 4578), "unknown": (0, "45.78", 4578)}  # fmt: skip
+    rows = {
+        "CHF": (756, "45.78", 4578),
+        "JPY": (392, "4578", 4578),
+        "KWD": (414, "4.578", 4578),
+        "CLF": (990, "0.4578", 4578),
+        "unknown": (0, "45.78", 4578),
+    }
     codes, major_units, minor = zip(*rows.values(), strict=True)
-    table = pa.table({"t": [1514808000] * 15, "a": major_units * 3, "c": codes * 3,
-                      "n": list(rows) * 3})  # fmt: skip
+    table = pa.table(
+        {"t": [1514808000] * 15, "a": major_units * 3, "c": codes * 3, "n": list(rows) * 3}
+    )
     pq.write_table(table, tmp_path / "a.parquet")
     major = {"column": "a", **MAJOR}
     named = {"column": "n", "values": {name: row[0] for name, row in rows.items()}}

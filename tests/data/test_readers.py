@@ -165,14 +165,24 @@ def test_an_empty_key_stands_for_every_kind_of_no_value(csv: Write, parquet: Wri
         return from_table({"data": {"time": "time", **columns}})
 
     config = mapping(
-        l={"": 0}, r={"": 0, "*": 96}, m={"": "chip", "S": "stripe"}, c={"": 7, "x": 8},
+        l={"": 0},
+        r={"": 0, "*": 96},
+        m={"": "chip", "S": "stripe"},
+        c={"": 7, "x": 8},
         s={"": "calm"},
-    )  # fmt: skip
+    )
     empty = csv("time,l,r,m,c,s", "1514808000,,NULL,nan,NA,", "1514808001,1,5,S,x,storm")
-    typed = parquet({
-        "time": [1514808000, 1514808001], "l": [None, 1], "r": [None, 5.0], "m": [None, "S"],
-        "c": pa.array([None, "x"]).dictionary_encode(), "s": ["", "storm"],
-    }, "b.parquet")  # fmt: skip
+    typed = parquet(
+        {
+            "time": [1514808000, 1514808001],
+            "l": [None, 1],
+            "r": [None, 5.0],
+            "m": [None, "S"],
+            "c": pa.array([None, "x"]).dictionary_encode(),
+            "s": ["", "storm"],
+        },
+        "b.parquet",
+    )
     for path in (empty, typed):
         tx = read(path, config)
         assert tx.label.tolist() == [0, 1]
@@ -269,7 +279,9 @@ def test_missing_columns_are_named(csv: Write) -> None:
 
 LATE = {
     "data": {
-        "time": "time", "amount": "amount", "label": "fraud",
+        "time": "time",
+        "amount": "amount",
+        "label": "fraud",
         "label_time": {"columns": ["day", "hour"], "pattern": "%Y-%m-%d %H:%M"},
         "scenario": "kind",
     }

@@ -19,17 +19,27 @@ from tinyfin.errors import ConfigError, DataError
 from tinyfin.features.compiler import compile_program
 
 VALUES = [0.0, -36.80232, 1e-4, 2.5, -2.5, 3.0, 17.0049, 0.003]
-HOT = {"is_a": [1, 0, 0, 0, 0, 1, 0, 0], "is_b": [0, 1, 0, 0, 1, 0, 0, 0],
-       "is_c": [0, 0, 1, 0, 0, 0, 1, 0]}  # fmt: skip
+HOT = {
+    "is_a": [1, 0, 0, 0, 0, 1, 0, 0],
+    "is_b": [0, 1, 0, 0, 1, 0, 0, 0],
+    "is_c": [0, 0, 1, 0, 0, 0, 1, 0],
+}
 
 
 def config(**data: Any) -> Config:
-    return from_table({
-        "schema": {"name": "row", "fields": [
-            {"name": "v", "type": "i32"}, {"name": "kind", "type": "i32", "missing": -1}]},
-        "data": {"plain": True, **data},
-        "features": {"names": "fields"},
-    })  # fmt: skip
+    return from_table(
+        {
+            "schema": {
+                "name": "row",
+                "fields": [
+                    {"name": "v", "type": "i32"},
+                    {"name": "kind", "type": "i32", "missing": -1},
+                ],
+            },
+            "data": {"plain": True, **data},
+            "features": {"names": "fields"},
+        }
+    )
 
 
 MAPPED = {"v": {"column": "V", "scale": 500}, "kind": {"one_hot": list(HOT)}}
@@ -84,21 +94,33 @@ def test_misfits_are_named(entry: dict[str, Any], told: str) -> None:
 
 
 def test_fields_are_features_unless_one_takes_their_place() -> None:
-    settings = from_table({
-        "schema": {"extends": "payment", "fields": [{"name": "v", "type": "i32"}]},
-        "features": {"names": ["v"], "v": {"op": "field", "name": "v"}},
-    })  # fmt: skip
+    settings = from_table(
+        {
+            "schema": {"extends": "payment", "fields": [{"name": "v", "type": "i32"}]},
+            "features": {"names": ["v"], "v": {"op": "field", "name": "v"}},
+        }
+    )
     assert settings.features.names == ["v"]
     plain = config()
     assert plain.features.names == ["v", "kind"]
     program = compile_program(plain.features, plain.schema, **plain.features.capacities)
     assert program.feature_names == ("v", "kind")
-    own = from_table({
-        "schema": {"name": "row", "fields": [{"name": "v", "type": "i32"},
-                                             {"name": "card", "type": "u64", "unit": "token"}]},
-        "features": {"names": "fields", "v": {"expression": "log2(v)"},
-                     "twice": {"expression": "v + v"}},
-    })  # fmt: skip
+    own = from_table(
+        {
+            "schema": {
+                "name": "row",
+                "fields": [
+                    {"name": "v", "type": "i32"},
+                    {"name": "card", "type": "u64", "unit": "token"},
+                ],
+            },
+            "features": {
+                "names": "fields",
+                "v": {"expression": "log2(v)"},
+                "twice": {"expression": "v + v"},
+            },
+        }
+    )
     assert own.features.names == ["v", "twice"]
     assert own.features.define["v"] == {"expression": "log2(v)"}
     assert np.all([name in own.features.define for name in own.features.names])

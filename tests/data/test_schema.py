@@ -9,26 +9,35 @@ import tomllib
 import pytest
 
 from tinyfin.errors import ConfigError
-from tinyfin.schema import (
-    PAYMENT,
-    Field,
-    Schema,
-    record_offsets,
-    record_size,
-    schema_from_toml,
-)
+from tinyfin.schema import PAYMENT, Field, Schema, record_offsets, record_size, schema_from_toml
 
 
 def test_payment_layout_is_frozen() -> None:
     # These numbers are in every pack that was ever released: a change here breaks them all.
     offsets = dict(zip(PAYMENT.names, record_offsets(PAYMENT), strict=True))
     assert offsets == {
-        "amount_minor": 8, "token": 16, "entry_mode": 24, "transaction_type": 28, "mcc": 32,
-        "currency": 36, "cvm": 40, "tvr": 48, "atc": 56, "stan": 60, "floor_limit_minor": 64,
-        "offline": 72, "queued_minor": 80, "link_downs": 88, "boots": 92, "tamper_flags": 96,
-        "chip_failures": 100, "bin_hash": 104, "approval_hash": 108, "operator_hash": 112,
+        "amount_minor": 8,
+        "token": 16,
+        "entry_mode": 24,
+        "transaction_type": 28,
+        "mcc": 32,
+        "currency": 36,
+        "cvm": 40,
+        "tvr": 48,
+        "atc": 56,
+        "stan": 60,
+        "floor_limit_minor": 64,
+        "offline": 72,
+        "queued_minor": 80,
+        "link_downs": 88,
+        "boots": 92,
+        "tamper_flags": 96,
+        "chip_failures": 100,
+        "bin_hash": 104,
+        "approval_hash": 108,
+        "operator_hash": 112,
         "expiry_hash": 116,
-    }  # fmt: skip
+    }
     assert record_size(PAYMENT) == 120
 
 

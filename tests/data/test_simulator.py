@@ -23,8 +23,13 @@ from tinyfin.schema import PAYMENT
 
 SMALL = Simulate(terminals=8, days=4, seed=3)
 WANTED = {
-    "card_testing", "fallback", "takeover", "distraction_refund", "offline_burst", "lunch_rush",
-}  # fmt: skip
+    "card_testing",
+    "fallback",
+    "takeover",
+    "distraction_refund",
+    "offline_burst",
+    "lunch_rush",
+}
 
 
 def rows_of(town: pa.Table, scenario: str) -> pa.Table:

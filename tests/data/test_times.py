@@ -115,9 +115,7 @@ SUMMER = "2024-07-01T14:00:00"
         ("2024-183 12:00", {"pattern": "%Y-%j %H:%M"}, NOON, NOON),
     ],
 )
-def test_forms(
-    tmp_path: Path, cell: str, how: dict[str, str], utc: str, local: str | None
-) -> None:
+def test_forms(tmp_path: Path, cell: str, how: dict[str, str], utc: str, local: str | None) -> None:
     tx = cells(tmp_path, [cell, cell], **how)
     assert [format_time(int(t)) for t in tx.t_mono_s] == [utc] * 2
     assert [format_time(int(t)) for t in tx.t_local_s] == [local or utc] * 2
@@ -126,8 +124,11 @@ def test_forms(
 @pytest.mark.parametrize("serial", ["45292.5208333333", "45292.52083", "45292.520833333336"])
 def test_serials_of_a_spreadsheet_are_whole_seconds(tmp_path: Path, serial: str) -> None:
     days = {"format": "days", "epoch": "1899-12-30"}
-    for tx in (cells(tmp_path, [serial], **days), columns(tmp_path, pa.array([serial]), **days),
-               columns(tmp_path, pa.array([float(serial)]), **days)):  # fmt: skip
+    for tx in (
+        cells(tmp_path, [serial], **days),
+        columns(tmp_path, pa.array([serial]), **days),
+        columns(tmp_path, pa.array([float(serial)]), **days),
+    ):
         assert format_time(int(tx.t_mono_s[0])) == "2024-01-01T12:30:00"
 
 
@@ -178,10 +179,14 @@ def test_days_that_do_not_exist(tmp_path: Path) -> None:
 
 
 def test_a_date_and_a_time_in_two_columns(tmp_path: Path) -> None:
-    table = pa.table({
-        "d": pa.array([dt.date(2024, 7, 1)]), "h": pa.array([dt.time(12, 0, 0, 250)]),
-        "n": pa.array([20240701]), "m": pa.array([93000]),
-    })  # fmt: skip
+    table = pa.table(
+        {
+            "d": pa.array([dt.date(2024, 7, 1)]),
+            "h": pa.array([dt.time(12, 0, 0, 250)]),
+            "n": pa.array([20240701]),
+            "m": pa.array([93000]),
+        }
+    )
     pq.write_table(table, tmp_path / "t.parquet")
     for parts, moment in ((["d", "h"], NOON), (["n", "m"], "2024-07-01T09:30:00")):
         config = from_table({"data": {"time": {"columns": parts}}})
@@ -189,14 +194,23 @@ def test_a_date_and_a_time_in_two_columns(tmp_path: Path) -> None:
         assert format_time(int(tx.t_mono_s[0])) == moment
 
 
-ZONES = ["Europe/Berlin", "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe", "UTC",
-         "America/St_Johns", "+02:00", "-05:30"]  # fmt: skip
+ZONES = [
+    "Europe/Berlin",
+    "America/New_York",
+    "Asia/Kolkata",
+    "Australia/Lord_Howe",
+    "UTC",
+    "America/St_Johns",
+    "+02:00",
+    "-05:30",
+]
 
 
 @given(
     st.lists(st.integers(EPOCH_UNIX_S + 10**6, 2**32 + EPOCH_UNIX_S - 10**6), min_size=1),
-    st.sampled_from(ZONES), st.sampled_from(["s", "ms", "us", "ns"]),
-)  # fmt: skip
+    st.sampled_from(ZONES),
+    st.sampled_from(["s", "ms", "us", "ns"]),
+)
 def test_a_column_with_a_zone_is_its_text_with_offsets(
     unix: list[int], zone: str, unit: str
 ) -> None:
@@ -204,15 +218,18 @@ def test_a_column_with_a_zone_is_its_text_with_offsets(
     sign = -1 if zone[0] == "-" else 1
     if zone[0] in "+-":
         there: dt.tzinfo = dt.timezone(
-            sign * dt.timedelta(hours=int(zone[1:3]), minutes=int(zone[4:])))
+            sign * dt.timedelta(hours=int(zone[1:3]), minutes=int(zone[4:]))
+        )
     else:
         there = zoneinfo.ZoneInfo(zone)
     moments = [dt.datetime.fromtimestamp(t, there) for t in unix]
     column = pa.array([round(m.timestamp()) for m in moments], pa.int64())
     column = column.cast(pa.timestamp("s", zone)).cast(pa.timestamp(unit, zone))
     how = Column(column="t")
-    typed, text = parse_times(column, how), parse_times(
-        pa.array([m.isoformat() for m in moments], pa.string()), how)
+    typed, text = (
+        parse_times(column, how),
+        parse_times(pa.array([m.isoformat() for m in moments], pa.string()), how),
+    )
     assert typed.mono_s.tolist() == text.mono_s.tolist()
     assert typed.local_s.tolist() == text.local_s.tolist()
     walls = [round(m.replace(tzinfo=dt.UTC).timestamp()) - EPOCH_UNIX_S for m in moments]
@@ -230,19 +247,22 @@ def test_clocks_on_the_wall_are_read_by_their_zone(unix: list[int], zone: str) -
     walls = [m.replace(tzinfo=None) for m in moments]
     first = [round(m.replace(fold=0).timestamp()) - EPOCH_UNIX_S for m in moments]
     shown = [round(m.replace(tzinfo=dt.UTC).timestamp()) - EPOCH_UNIX_S for m in moments]
-    forms = [
-        pa.array([m.isoformat(sep) for m in walls]) for sep in "T "
-    ] + [pa.array(walls, pa.timestamp("us")),
-         pa.array([m.strftime("%Y%m%d%H%M%S") for m in walls])]  # fmt: skip
+    forms = [pa.array([m.isoformat(sep) for m in walls]) for sep in "T "] + [
+        pa.array(walls, pa.timestamp("us")),
+        pa.array([m.strftime("%Y%m%d%H%M%S") for m in walls]),
+    ]
     for form in forms:
         times = parse_times(form, how)
         assert times.mono_s.tolist() == first
         assert times.local_s.tolist() == shown
     exact = [t - EPOCH_UNIX_S for t in unix]
     in_utc = [dt.datetime.fromtimestamp(t, dt.UTC) for t in unix]
-    told = [pa.array(unix), pa.array([m.isoformat() for m in in_utc]),
-            pa.array([m.strftime("%Y-%m-%d %H:%M:%SZ") for m in in_utc]),
-            pa.array([m.isoformat() for m in moments])]  # fmt: skip
+    told = [
+        pa.array(unix),
+        pa.array([m.isoformat() for m in in_utc]),
+        pa.array([m.strftime("%Y-%m-%d %H:%M:%SZ") for m in in_utc]),
+        pa.array([m.isoformat() for m in moments]),
+    ]
     for form in told:
         times = parse_times(form, how)
         assert times.mono_s.tolist() == exact

@@ -35,16 +35,20 @@ def test_tokens_are_made_with_the_key_of_the_file(csv: Write, tmp_path: Path) ->
 
 
 def test_tokens_that_are_ready_need_no_key(csv: Write) -> None:
-    config = from_table({"data": {
-        "time": "time", "token": {"column": "card", "unit": "token"}, "token_key_file": "nowhere",
-    }})  # fmt: skip
+    config = from_table(
+        {
+            "data": {
+                "time": "time",
+                "token": {"column": "card", "unit": "token"},
+                "token_key_file": "nowhere",
+            }
+        }
+    )
     assert read(csv("time,card", "1514808000,5"), config).column("token")[0] == 5
 
 
 @pytest.mark.parametrize("content", ["", "phrase" * 9, "00" * 15, "00" * 65, "\u00e4" * 40])
-def test_what_is_no_key_is_refused_and_not_shown(
-    csv: Write, tmp_path: Path, content: str
-) -> None:
+def test_what_is_no_key_is_refused_and_not_shown(csv: Write, tmp_path: Path, content: str) -> None:
     (tmp_path / "token.key").write_text(content, encoding="utf-8")
     table = {"time": "time", "token": "card", "token_key_file": str(tmp_path / "token.key")}
     with pytest.raises(ConfigError, match=r"token\.key: .*32 to 128 hexadecimal digits") as caught:
@@ -62,8 +66,14 @@ def test_a_run_holds_no_key(csv: Write, tmp_path: Path) -> None:
     )
     run = new_run(tmp_path / "runs", "keyed", load(tmp_path / "c.toml"))
     assert "token.key" in (run.path / "config.toml").read_text()
-    words = ["features", str(csv("time,card", "1514808000,c1")), "--config",
-             str(tmp_path / "c.toml"), "--out", str(tmp_path / "runs" / "f.csv")]  # fmt: skip
+    words = [
+        "features",
+        str(csv("time,card", "1514808000,c1")),
+        "--config",
+        str(tmp_path / "c.toml"),
+        "--out",
+        str(tmp_path / "runs" / "f.csv"),
+    ]
     answer = CliRunner().invoke(main, words)
     assert answer.exit_code == 0, answer.output
     for file in (tmp_path / "runs").rglob("*"):

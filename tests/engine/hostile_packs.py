@@ -55,22 +55,37 @@ STRUCTURE: list[tuple[str, str, Callable[[], bytes]]] = [
     ("TFIN_E_SECTION", "section version", lambda: build(small(), section_version=2)),
     ("TFIN_E_SECTION", "flag 2", lambda: build(small(), critical={"META": 2})),
     ("TFIN_E_SECTION", "known but not critical", lambda: build(small(), critical={"PLAN": 0})),
-    ("TFIN_E_SECTION", "twice", lambda: build(small(), count=10, tail=struct.pack(
-        "<4sIHHI", b"SCHM", 0, 1, 1, 0))),
-    ("TFIN_E_SECTION", "length", lambda: build(small(), count=10, tail=struct.pack(
-        "<4sIHHI", b"DRFT", 16, 0, 1, 0))),
-    ("TFIN_E_SECTION", "length wraps", lambda: build(small(), count=10, tail=struct.pack(
-        "<4sIHHI", b"DRFT", 0xFFFFFFF8, 0, 1, 0))),
+    (
+        "TFIN_E_SECTION",
+        "twice",
+        lambda: build(small(), count=10, tail=struct.pack("<4sIHHI", b"SCHM", 0, 1, 1, 0)),
+    ),
+    (
+        "TFIN_E_SECTION",
+        "length",
+        lambda: build(small(), count=10, tail=struct.pack("<4sIHHI", b"DRFT", 16, 0, 1, 0)),
+    ),
+    (
+        "TFIN_E_SECTION",
+        "length wraps",
+        lambda: build(small(), count=10, tail=struct.pack("<4sIHHI", b"DRFT", 0xFFFFFFF8, 0, 1, 0)),
+    ),
     ("TFIN_E_SECTION", "no schema", lambda: build(without("SCHM"))),
     ("TFIN_E_SECTION", "no program", lambda: build(without("PROG"))),
     *[
         ("TFIN_E_SECTION", f"no {tag}", lambda tag=tag: build(without(tag)))
         for tag in ("MAPS", "READ", "CALI", "DECI", "PLAN")
     ],
-    ("TFIN_E_UNKNOWN_SECTION", "critical", lambda: build(
-        {**small(), "XTRA": b"1"}, critical={"XTRA": 1})),
-    ("TFIN_E_UNKNOWN_SECTION", "META marked critical", lambda: build(
-        small(), critical={"META": 1})),
+    (
+        "TFIN_E_UNKNOWN_SECTION",
+        "critical",
+        lambda: build({**small(), "XTRA": b"1"}, critical={"XTRA": 1}),
+    ),
+    (
+        "TFIN_E_UNKNOWN_SECTION",
+        "META marked critical",
+        lambda: build(small(), critical={"META": 1}),
+    ),
     # schema
     ("TFIN_E_SCHEMA", "no fields", lambda: build(changed("SCHM", 0, "H", 0))),
     ("TFIN_E_SCHEMA", "33 fields", lambda: build(changed("SCHM", 0, "H", 33))),
@@ -165,12 +180,20 @@ STRUCTURE: list[tuple[str, str, Callable[[], bytes]]] = [
             ("decision flags", "DECI", 8, "H", 16),
         )
     ],
-    ("TFIN_E_MODEL", "reconstruction of another length", lambda: build(changed(
-        "READ", 0, "B", 3))),
-    ("TFIN_E_SECTION", "golden of another length", lambda: build(
-        {**small(), "GOLD": packs.golden(4, [1])})),
-    ("TFIN_E_SECTION", "golden too short", lambda: build(
-        {**small(), "GOLD": packs.golden(3, [1])[:-4]})),
-    ("TFIN_E_SECTION", "65 golden vectors", lambda: build(
-        {**small(), "GOLD": packs.golden(3, [0] * 65)})),
-]  # fmt: skip
+    ("TFIN_E_MODEL", "reconstruction of another length", lambda: build(changed("READ", 0, "B", 3))),
+    (
+        "TFIN_E_SECTION",
+        "golden of another length",
+        lambda: build({**small(), "GOLD": packs.golden(4, [1])}),
+    ),
+    (
+        "TFIN_E_SECTION",
+        "golden too short",
+        lambda: build({**small(), "GOLD": packs.golden(3, [1])[:-4]}),
+    ),
+    (
+        "TFIN_E_SECTION",
+        "65 golden vectors",
+        lambda: build({**small(), "GOLD": packs.golden(3, [0] * 65)}),
+    ),
+]

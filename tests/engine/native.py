@@ -29,16 +29,17 @@ TEST = ROOT / "firmware" / "test"
 BUILD = ROOT / "build" / "engine-tests"
 WARNINGS = ("-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror")
 SANITIZERS = (
-    "-g", "-O1", "-fno-omit-frame-pointer", "-fsanitize=address,undefined",
+    "-g",
+    "-O1",
+    "-fno-omit-frame-pointer",
+    "-fsanitize=address,undefined",
     "-fno-sanitize-recover=all",
-)  # fmt: skip
+)
 DEADLINE_S = 120
 
 ERRORS = {
     name: (int(value), text)
-    for name, value, text in re.findall(
-        r'X\((TFIN_\w+), (-?\d+), "([^"]+)"\)', HEADER.read_text()
-    )
+    for name, value, text in re.findall(r'X\((TFIN_\w+), (-?\d+), "([^"]+)"\)', HEADER.read_text())
 }
 """Every error of tinyfin.h: name -> (value, text)."""
 
@@ -104,9 +105,12 @@ def _crypto(flags: Sequence[str]) -> list[Path]:
 
 
 def program(
-    *sources: str, port: str = "port_accept.c", defines: Sequence[str] = (),
-    linker: Sequence[str] = (), machine: Sequence[str] = (),
-) -> Path:  # fmt: skip
+    *sources: str,
+    port: str = "port_accept.c",
+    defines: Sequence[str] = (),
+    linker: Sequence[str] = (),
+    machine: Sequence[str] = (),
+) -> Path:
     """A program of firmware/test with the engine, under ASan and UBSan; port "real": Monocypher."""
     flags = ["-std=c11", *WARNINGS, *SANITIZERS, *machine]
     files = [TEST / source for source in (*sources, "rig.c")]
@@ -185,9 +189,17 @@ class Trust(ctypes.Structure):
 
 
 STATS = (
-    "scored", "committed", "clock_clamps", "saturations", "pending_overflows", "unknown_outcomes",
-    "notices", "notice_duplicates", "label_overflows", "evictions",
-)  # fmt: skip
+    "scored",
+    "committed",
+    "clock_clamps",
+    "saturations",
+    "pending_overflows",
+    "unknown_outcomes",
+    "notices",
+    "notice_duplicates",
+    "label_overflows",
+    "evictions",
+)
 """The counters of ``tfin_stats``, in its order."""
 
 RECORD_OF_PACK = (ctypes.c_uint32 * 1)(0)
@@ -237,7 +249,7 @@ def code(name: str) -> int:
 
 
 def error_name(rc: int, lib: ctypes.CDLL | None = None) -> str:
-    """"TFIN_E_DIGEST" of -8."""
+    """ "TFIN_E_DIGEST" of -8."""
     return (lib or library()).tfin_error_name(rc).decode().split(":")[0]
 
 
@@ -248,9 +260,7 @@ class Refused(Exception):
 class Receipt:
     """What tfin_verify leaves of a pack. Raises Refused."""
 
-    def __init__(
-        self, pack: bytes, *, lib: ctypes.CDLL | None = None, allow: bool = True
-    ) -> None:
+    def __init__(self, pack: bytes, *, lib: ctypes.CDLL | None = None, allow: bool = True) -> None:
         self.lib = lib or library()
         self.pack = Buffer(len(pack), pack)
         self.buffer = Buffer(512)
@@ -263,21 +273,32 @@ class Receipt:
         trust = Trust(b"", 0, allow, 0, RECORD_OF_PACK, self._progress, None)
         return int(
             self.lib.tfin_verify(
-                self.buffer.pointer, self.pack.pointer, ctypes.c_size_t(self.pack.size),
+                self.buffer.pointer,
+                self.pack.pointer,
+                ctypes.c_size_t(self.pack.size),
                 ctypes.byref(trust),
             )
-        )  # fmt: skip
+        )
 
 
 class Engine:
     """A pack, opened in memory of its own. Raises Refused."""
 
     def __init__(
-        self, pack: bytes, *, lib: ctypes.CDLL | None = None, allow: bool = True,
-        keys: Sequence[bytes] = (), counter: int = 0, pack_shift: int = 0, memory_shift: int = 0,
-        memory_less: int = 0, memory_size: int | None = None, receipt: Receipt | None = None,
+        self,
+        pack: bytes,
+        *,
+        lib: ctypes.CDLL | None = None,
+        allow: bool = True,
+        keys: Sequence[bytes] = (),
+        counter: int = 0,
+        pack_shift: int = 0,
+        memory_shift: int = 0,
+        memory_less: int = 0,
+        memory_size: int | None = None,
+        receipt: Receipt | None = None,
         record: Sequence[int] = (0,),
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.lib = lib or library()
         self._pack = Buffer(len(pack), pack, pack_shift)
         needed = self.lib.tfin_memory_size(self._pack.pointer, ctypes.c_size_t(len(pack)))
@@ -292,18 +313,23 @@ class Engine:
             self._pack = receipt.pack
             self._check(
                 self.lib.tfin_bind(
-                    self._engine.pointer, receipt.buffer.pointer, self._memory.pointer,
+                    self._engine.pointer,
+                    receipt.buffer.pointer,
+                    self._memory.pointer,
                     ctypes.c_size_t(self.memory_size - memory_less),
                 )
-            )  # fmt: skip
+            )
             return
         self._check(
             self.lib.tfin_open(
-                self._engine.pointer, self._pack.pointer, ctypes.c_size_t(len(pack)),
-                self._memory.pointer, ctypes.c_size_t(self.memory_size - memory_less),
+                self._engine.pointer,
+                self._pack.pointer,
+                ctypes.c_size_t(len(pack)),
+                self._memory.pointer,
+                ctypes.c_size_t(self.memory_size - memory_less),
                 ctypes.byref(trust),
             )
-        )  # fmt: skip
+        )
 
     def _count(self, _: object) -> None:
         self._calls += 1
@@ -317,9 +343,15 @@ class Engine:
             raise Refused(error_name(rc, self.lib))
 
     def score(
-        self, id: int, t: int, record: bytes, *, t_local: int = 0, size: int | None = None,
+        self,
+        id: int,
+        t: int,
+        record: bytes,
+        *,
+        t_local: int = 0,
+        size: int | None = None,
         shift: int = 0,
-    ) -> Verdict:  # fmt: skip
+    ) -> Verdict:
         held = Buffer(len(record), record, shift)
         event = Event(id, t, t_local, held.address, len(record) if size is None else size)
         verdict = Verdict()
@@ -338,9 +370,7 @@ class Engine:
 
     def infer(self, codes: bytes) -> int:
         raw = ctypes.c_int32()
-        self._check(
-            self.lib.tfin_infer(self._engine.pointer, codes, len(codes), ctypes.byref(raw))
-        )
+        self._check(self.lib.tfin_infer(self._engine.pointer, codes, len(codes), ctypes.byref(raw)))
         return raw.value
 
     def features(self) -> list[int]:

@@ -61,9 +61,7 @@ def schema(columns: Sequence[Column] = COLUMNS) -> bytes:
     out = struct.pack("<HHI", len(columns), size, 0)
     for column, place in zip(columns, places, strict=True):
         missing = column.missing & (1 << 64) - 1
-        out += struct.pack(
-            "<BBHIQ", column.type, column.ram_only, place, column.values, missing
-        )
+        out += struct.pack("<BBHIQ", column.type, column.ram_only, place, column.values, missing)
     return out
 
 
@@ -83,14 +81,47 @@ def state_size(name: str, p2: int, p3: int) -> int:
 
 
 PURE = (
-    "FIELD", "PRESENT", "CONST", "TIME", "LOG2", "BUCKET", "LOOKUP", "COMPARE", "AND", "OR", "NOT",
-    "ADD", "SUB", "MIN", "MAX", "ABS", "DIV", "RATIO", "DIVISIBLE", "POPCOUNT", "SELECT", "OUTCOME",
-    "MUL", "IN",
-)  # fmt: skip
+    "FIELD",
+    "PRESENT",
+    "CONST",
+    "TIME",
+    "LOG2",
+    "BUCKET",
+    "LOOKUP",
+    "COMPARE",
+    "AND",
+    "OR",
+    "NOT",
+    "ADD",
+    "SUB",
+    "MIN",
+    "MAX",
+    "ABS",
+    "DIV",
+    "RATIO",
+    "DIVISIBLE",
+    "POPCOUNT",
+    "SELECT",
+    "OUTCOME",
+    "MUL",
+    "IN",
+)
 STATEFUL = (
-    "WINDOW", "LAST_N", "RUN", "SINCE", "MEAN", "DEVIATION", "SHARE", "RARITY", "REPEAT", "MODE",
-    "PREVIOUS", "DISTINCT", "KNOWN", "SEEN",
-)  # fmt: skip
+    "WINDOW",
+    "LAST_N",
+    "RUN",
+    "SINCE",
+    "MEAN",
+    "DEVIATION",
+    "SHARE",
+    "RARITY",
+    "REPEAT",
+    "MODE",
+    "PREVIOUS",
+    "DISTINCT",
+    "KNOWN",
+    "SEEN",
+)
 CODES = {name: 1 + i for i, name in enumerate(PURE)} | {
     name: 40 + i for i, name in enumerate(STATEFUL)
 }
@@ -123,10 +154,21 @@ class Program:
         return at
 
     def add(
-        self, name: str, key: int = 0, a: int = NONE, b: int = NONE, c: int = NONE, *,
-        when: int = 31, flags: int = 0, p0: int = 0, p1: int = 0, p2: int = 0, p3: int = 0,
+        self,
+        name: str,
+        key: int = 0,
+        a: int = NONE,
+        b: int = NONE,
+        c: int = NONE,
+        *,
+        when: int = 31,
+        flags: int = 0,
+        p0: int = 0,
+        p1: int = 0,
+        p2: int = 0,
+        p3: int = 0,
         late: bool = False,
-    ) -> int:  # fmt: skip
+    ) -> int:
         """Append an operator; gives the register it writes."""
         state = 0
         if key:
@@ -139,9 +181,21 @@ class Program:
         out = self.registers
         self.registers += 1
         code = struct.pack(
-            "<8BIiiHH", CODES[name], key, out, a, b, c, when if key else 0, flags, state,
-            p0, p1, p2, p3,
-        )  # fmt: skip
+            "<8BIiiHH",
+            CODES[name],
+            key,
+            out,
+            a,
+            b,
+            c,
+            when if key else 0,
+            flags,
+            state,
+            p0,
+            p1,
+            p2,
+            p3,
+        )
         (self.outcome if late else self.score).append(code)
         return out
 
@@ -166,11 +220,26 @@ class Program:
             places.append(64 + len(body))
             body += part
         head = struct.pack(
-            "<8HI2H2B3H6I8x", 1, self.registers, len(self.score), len(self.outcome),
-            len(keep) // 4, len(self.features), self.pending, entry, up(self.blocks[TERMINAL], 8),
-            slot, self.sets, self.ways, self.token_field, self.terminal_labels, self.card_labels,
-            0, *places, len(self.pool),
-        )  # fmt: skip
+            "<8HI2H2B3H6I8x",
+            1,
+            self.registers,
+            len(self.score),
+            len(self.outcome),
+            len(keep) // 4,
+            len(self.features),
+            self.pending,
+            entry,
+            up(self.blocks[TERMINAL], 8),
+            slot,
+            self.sets,
+            self.ways,
+            self.token_field,
+            self.terminal_labels,
+            self.card_labels,
+            0,
+            *places,
+            len(self.pool),
+        )
         return head + body
 
 
@@ -228,8 +297,9 @@ def rich_program(*, ram_only: bool = True) -> bytes:
     p.ram_only = {token} if ram_only else set()
     for width in (1, 2, 4, 8):
         p.feature(p.add("WINDOW", TERMINAL, a=amount, c=odd, flags=SELF, p0=60, p2=3, p3=width))
-    p.feature(p.add("WINDOW", CARD, p0=1, p2=2, p3=2), p.add("WINDOW", CARD, a=least, p0=9, p2=2,
-                                                            p3=8))  # fmt: skip
+    p.feature(
+        p.add("WINDOW", CARD, p0=1, p2=2, p3=2), p.add("WINDOW", CARD, a=least, p0=9, p2=2, p3=8)
+    )
     for key in (TERMINAL, CARD):
         p.feature(
             p.add("LAST_N", key, c=no_money, b=odd, p2=32),
@@ -265,8 +335,15 @@ def plan(inputs: int, outputs: int = 2) -> bytes:
     graph = Graph()
     x = graph.tensor("x", [1, inputs], scales=[0.02], zero_points=[3])
     weights = rng.integers(-127, 128, (5, inputs), dtype=np.int8)
-    x = graph.dense(x, weights, rng.integers(-99, 99, 5), [0.001 * (i + 1) for i in range(5)],
-                    0.05, -128, "RELU")  # fmt: skip
+    x = graph.dense(
+        x,
+        weights,
+        rng.integers(-99, 99, 5),
+        [0.001 * (i + 1) for i in range(5)],
+        0.05,
+        -128,
+        "RELU",
+    )
     weights = rng.integers(-127, 128, (outputs, 5), dtype=np.int8)
     x = graph.dense(x, weights, rng.integers(-99, 99, outputs), [0.003], 0.05, 5)
     graph.unary("LOGISTIC", x, 1 / 256, -128)
@@ -280,8 +357,9 @@ CRITICAL = ("SCHM", "PROG", "MAPS", "PLAN", "READ", "CALI", "DECI", "GOLD")
 
 def maps(n: int) -> bytes:
     """Every feature from -32768..32767 to -128..120, with a bend at 0."""
-    knots = struct.pack("<hbBi hbBi hbBi", -32768, -128, 0, 128 * 2, 0, 0, 0, 120 * 2, 32767, 120,
-                        0, 0)  # fmt: skip
+    knots = struct.pack(
+        "<hbBi hbBi hbBi", -32768, -128, 0, 128 * 2, 0, 0, 0, 120 * 2, 32767, 120, 0, 0
+    )
     entries = b"".join(struct.pack("<IHH", 8 + 8 * n, 3, 0) for _ in range(n))
     return struct.pack("<HHI", n, 0, 0) + entries + knots
 
@@ -298,9 +376,15 @@ def calibration(low: int, high: int) -> bytes:
 
 
 def decision(
-    n: int, *, online: int = 1 << 30, decline: int = 3 << 30, flags: int = 0, control: int = 0,
-    cold: tuple[int, int] = (4, 3600), reasons: bool = True,
-) -> bytes:  # fmt: skip
+    n: int,
+    *,
+    online: int = 1 << 30,
+    decline: int = 3 << 30,
+    flags: int = 0,
+    control: int = 0,
+    cold: tuple[int, int] = (4, 3600),
+    reasons: bool = True,
+) -> bytes:
     head = struct.pack("<IIHHIIHH", online, decline, flags, control, *cold, n, 0)
     return head + b"".join(struct.pack("<HbB", 10 + i if reasons else 0, 0, 0) for i in range(n))
 
@@ -333,12 +417,23 @@ def sections(program: bytes, kind: int = 2) -> dict[str, bytes]:
 
 
 def build(
-    parts: Mapping[str, bytes], *, key: Key = DEVELOPMENT_KEY, development: bool | None = None,
-    engine: int = 0, counter: int = 0, magic: int = 0x4B504654, version: int = 1,
-    header: int = 224, flags: int | None = None, algorithms: tuple[int, int] = (1, 1),
-    count: int | None = None, critical: Mapping[str, int] | None = None,
-    reserved: bytes = bytes(24), section_version: int = 1, tail: bytes = b"",
-) -> bytes:  # fmt: skip
+    parts: Mapping[str, bytes],
+    *,
+    key: Key = DEVELOPMENT_KEY,
+    development: bool | None = None,
+    engine: int = 0,
+    counter: int = 0,
+    magic: int = 0x4B504654,
+    version: int = 1,
+    header: int = 224,
+    flags: int | None = None,
+    algorithms: tuple[int, int] = (1, 1),
+    count: int | None = None,
+    critical: Mapping[str, int] | None = None,
+    reserved: bytes = bytes(24),
+    section_version: int = 1,
+    tail: bytes = b"",
+) -> bytes:
     """A pack, signed whatever it says. Unnamed tags get the flag that pack.md names."""
     body = b""
     for tag, payload in parts.items():
@@ -350,10 +445,20 @@ def build(
         flags = int(key is DEVELOPMENT_KEY if development is None else development)
     schm, prog = parts.get("SCHM", b""), parts.get("PROG", b"")
     head = struct.pack(
-        "<IHHIIII2BHIII", magic, version, header, 224 + len(body), engine, counter, flags,
-        *algorithms, len(parts) if count is None else count, key.key_id, 3 if "PLAN" in parts
-        else 0, 0,
-    )  # fmt: skip
+        "<IHHIIII2BHIII",
+        magic,
+        version,
+        header,
+        224 + len(body),
+        engine,
+        counter,
+        flags,
+        *algorithms,
+        len(parts) if count is None else count,
+        key.key_id,
+        3 if "PLAN" in parts else 0,
+        0,
+    )
     head += hash32(schm)[:16] + hash32(prog)[:16] + hash32(b"tfst1" + schm + prog)[:16]
     head += bytes(16) + reserved + hash32(body)
     return head + sign(head, key) + body

@@ -61,9 +61,14 @@ def arguments() -> dict[str, list[object]]:
 
 #: functions that cannot give an error: they give null or 0
 QUIET = {
-    "tfin_pack_id", "tfin_security_counter", "tfin_features", "tfin_network_input",
-    "tfin_network_output", "tfin_state_size", "tfin_state_digest",
-}  # fmt: skip
+    "tfin_pack_id",
+    "tfin_security_counter",
+    "tfin_features",
+    "tfin_network_input",
+    "tfin_network_output",
+    "tfin_state_size",
+    "tfin_state_digest",
+}
 NAMES = [name for name in arguments() if name != "keep"]
 
 
@@ -96,8 +101,9 @@ def failed_open(engine: Buffer, how: str) -> None:
     trust = Trust(b"", 0, True, 0, RECORD_OF_PACK)
     size, room = ctypes.c_size_t(len(pack)), ctypes.c_size_t(8192)
     if how == "open":
-        rc = lib.tfin_open(engine.pointer, held.pointer, size, memory.pointer, room,
-                           ctypes.byref(trust))  # fmt: skip
+        rc = lib.tfin_open(
+            engine.pointer, held.pointer, size, memory.pointer, room, ctypes.byref(trust)
+        )
         assert rc == code("TFIN_E_DIGEST")
     else:
         receipt = Buffer(512)

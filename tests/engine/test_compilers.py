@@ -92,9 +92,8 @@ RUN = {
 
 def call(*command: str | Path, cwd: Path | None = None) -> str:
     done = subprocess.run(
-        [str(word) for word in command], cwd=cwd, capture_output=True, text=True,
-        timeout=DEADLINE_S,
-    )  # fmt: skip
+        [str(word) for word in command], cwd=cwd, capture_output=True, text=True, timeout=DEADLINE_S
+    )
     assert done.returncode == 0, f"{' '.join(map(str, command))}\n{done.stdout}{done.stderr}"
     return done.stdout + done.stderr
 
@@ -111,17 +110,32 @@ def test_not_a_warning(name: str, generated: Path, tmp_path: Path) -> None:
     compiler = COMPILE[name]
     compiler.need()
     includes = (
-        LIBRARY / "include", FIRMWARE / "src", FIRMWARE / "ports", FIRMWARE / "ports" / "common",
-        generated, FIRMWARE / "ports" / "include",
-    )  # fmt: skip
+        LIBRARY / "include",
+        FIRMWARE / "src",
+        FIRMWARE / "ports",
+        FIRMWARE / "ports" / "common",
+        generated,
+        FIRMWARE / "ports" / "include",
+    )
     sources = [
-        *SOURCES, *sorted((FIRMWARE / "src").glob("*.c")), generated / "tinyfin_pack.c",
+        *SOURCES,
+        *sorted((FIRMWARE / "src").glob("*.c")),
+        generated / "tinyfin_pack.c",
         *(FIRMWARE / "ports" / "common" / f"{file}.c" for file in ("ring", "memory")),
-    ]  # fmt: skip
+    ]
     said = call(
-        compiler.program, "-std=c11", "-Os", *BARE, *WARNINGS, *compiler.flags,
-        '-DTFIN_TARGET="x"', *(f"-I{path}" for path in includes), "-c", *sources, cwd=tmp_path,
-    )  # fmt: skip
+        compiler.program,
+        "-std=c11",
+        "-Os",
+        *BARE,
+        *WARNINGS,
+        *compiler.flags,
+        '-DTFIN_TARGET="x"',
+        *(f"-I{path}" for path in includes),
+        "-c",
+        *sources,
+        cwd=tmp_path,
+    )
     assert said == ""
 
 
@@ -130,8 +144,14 @@ def test_every_standard_of_c(standard: str) -> None:
     for program in ("gcc", CLANG):
         Compiler(program).need()
         for source in SOURCES:
-            call(program, f"-std={standard}", *WARNINGS, f"-I{LIBRARY / 'include'}",
-                 "-fsyntax-only", source)  # fmt: skip
+            call(
+                program,
+                f"-std={standard}",
+                *WARNINGS,
+                f"-I{LIBRARY / 'include'}",
+                "-fsyntax-only",
+                source,
+            )
 
 
 @pytest.mark.parametrize("standard", ["c++11", "c++14", "c++17", "c++20"])
@@ -143,17 +163,40 @@ def test_the_headers_in_every_standard_of_cpp(
     use.write_text("".join(f'#include "{name}"\n' for name in names))
     for program in ("g++", f"{CLANG.replace('clang-', 'clang++-')}"):
         Compiler(program).need()
-        call(program, f"-std={standard}", "-Wall", "-Wextra", "-Werror", "-pedantic",
-             f"-I{LIBRARY / 'include'}", f"-I{generated}", "-fsyntax-only", use)  # fmt: skip
+        call(
+            program,
+            f"-std={standard}",
+            "-Wall",
+            "-Wextra",
+            "-Werror",
+            "-pedantic",
+            f"-I{LIBRARY / 'include'}",
+            f"-I{generated}",
+            "-fsyntax-only",
+            use,
+        )
 
 
 def test_a_core_of_the_other_byte_order_is_refused(tmp_path: Path) -> None:
     Compiler(CLANG).need()
     done = subprocess.run(
-        [CLANG, "--target=armeb-none-eabi", "-mcpu=cortex-r5", *BARE, f"-I{LIBRARY / 'include'}",
-         f"-I{FIRMWARE / 'ports' / 'include'}", "-c", str(LIBRARY / "src" / "pack.c"), "-o", "x.o"],
-        cwd=tmp_path, capture_output=True, text=True, timeout=DEADLINE_S,
-    )  # fmt: skip
+        [
+            CLANG,
+            "--target=armeb-none-eabi",
+            "-mcpu=cortex-r5",
+            *BARE,
+            f"-I{LIBRARY / 'include'}",
+            f"-I{FIRMWARE / 'ports' / 'include'}",
+            "-c",
+            str(LIBRARY / "src" / "pack.c"),
+            "-o",
+            "x.o",
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+    )
     assert done.returncode != 0
     assert "little-endian" in done.stderr
 
@@ -168,11 +211,21 @@ def crcs(compiler: Compiler, folder: Path, *defines: str) -> list[str]:
     compiler.need()
     program = folder / "hash_events"
     call(
-        compiler.program, "-std=c11", "-D_GNU_SOURCE", *WARNINGS, *compiler.flags,
-        "-DTFIN_OWN_CRYPTO", *(f"-D{define}" for define in defines), f"-I{LIBRARY / 'include'}",
-        f"-I{LIBRARY / 'src'}", f"-I{TEST}", *SOURCES,
-        *(TEST / f"{file}.c" for file in ("rig", "port_accept", "hash_events")), "-o", program,
-    )  # fmt: skip
+        compiler.program,
+        "-std=c11",
+        "-D_GNU_SOURCE",
+        *WARNINGS,
+        *compiler.flags,
+        "-DTFIN_OWN_CRYPTO",
+        *(f"-D{define}" for define in defines),
+        f"-I{LIBRARY / 'include'}",
+        f"-I{LIBRARY / 'src'}",
+        f"-I{TEST}",
+        *SOURCES,
+        *(TEST / f"{file}.c" for file in ("rig", "port_accept", "hash_events")),
+        "-o",
+        program,
+    )
     found = []
     for name, pack in (("payment", payment()), ("rich", packs.build(packs.rich()))):
         path = folder / name
@@ -187,9 +240,7 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 @pytest.mark.parametrize("name", RUN)
-def test_every_machine_gives_the_same_bytes(
-    name: str, expected: list[str], tmp_path: Path
-) -> None:
+def test_every_machine_gives_the_same_bytes(name: str, expected: list[str], tmp_path: Path) -> None:
     assert crcs(RUN[name], tmp_path) == expected
 
 

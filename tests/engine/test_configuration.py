@@ -53,9 +53,7 @@ def found(texts: Iterable[str]) -> dict[str, list[str]]:
                     defaults.setdefault(name[0], []).append(value)
                 else:
                     fixed.add(name[0])
-    return {
-        name: defaults.get(name, []) for name in asked - fixed if not name.startswith(OWN)
-    }  # fmt: skip
+    return {name: defaults.get(name, []) for name in asked - fixed if not name.startswith(OWN)}
 
 
 def listed() -> dict[str, str]:
@@ -91,12 +89,17 @@ def test_the_defaults_are_those_of_the_code(tmp_path: Path) -> None:
 def test_a_new_macro_would_be_missed() -> None:
     """Negative control, in each spelling; what the code defines itself is none."""
     for line in (
-        "#ifdef TFIN_NEW\n#endif", "#if X && defined(TFIN_NEW)\n#endif", "#elif defined TFIN_NEW",
-        "#ifndef TFIN_NEW\n#define TFIN_NEW 3\n#endif", "#if TFIN_NEW > 3\n#endif",
-    ):  # fmt: skip
+        "#ifdef TFIN_NEW\n#endif",
+        "#if X && defined(TFIN_NEW)\n#endif",
+        "#elif defined TFIN_NEW",
+        "#ifndef TFIN_NEW\n#define TFIN_NEW 3\n#endif",
+        "#if TFIN_NEW > 3\n#endif",
+    ):
         assert set(found([line])) == {"TFIN_NEW"}, line
     for line in (
-        "#define TFIN_NEW 1\n#ifdef TFIN_NEW\n#endif", "#ifndef TFIN_H\n#define TFIN_H\n#endif",
-        plain("/* #ifdef TFIN_NEW */"), "#ifdef TFIN_TEST_NEW\n#endif",
-    ):  # fmt: skip
+        "#define TFIN_NEW 1\n#ifdef TFIN_NEW\n#endif",
+        "#ifndef TFIN_H\n#define TFIN_H\n#endif",
+        plain("/* #ifdef TFIN_NEW */"),
+        "#ifdef TFIN_TEST_NEW\n#endif",
+    ):
         assert not found([line]), line

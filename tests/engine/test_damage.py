@@ -75,8 +75,7 @@ def test_any_calls_in_any_order_stay_in_their_memory(rich_file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("define", "mode"),
-    [("TFIN_SABOTAGE_BOUNDS", "packs"), ("TFIN_SABOTAGE_COUNTS", "states")],
+    ("define", "mode"), [("TFIN_SABOTAGE_BOUNDS", "packs"), ("TFIN_SABOTAGE_COUNTS", "states")]
 )
 def test_a_missing_bounds_check_is_caught(rich_file: Path, define: str, mode: str) -> None:
     """Negative control: the sanitizers notice one check that lets everything through."""

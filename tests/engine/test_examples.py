@@ -106,12 +106,14 @@ def test_a_pack_is_replaced_while_another_one_runs(key: Key, tmp_path: Path) -> 
     damaged = bytearray(first)
     damaged[-20] ^= 1
     arriving = {
-        "damaged": bytes(damaged), "other scores": wrong_golden(first, key),
-        "another key": rig.make_pack(key=generate_key()), "same program": second,
+        "damaged": bytes(damaged),
+        "other scores": wrong_golden(first, key),
+        "another key": rig.make_pack(key=generate_key()),
+        "same program": second,
         "an older counter": with_counter(first, key, 2),
         "other program": with_counter(other_program, key, 3),
         "and back": with_counter(first, key, 4),
-    }  # fmt: skip
+    }
     files = []
     for name, data in arriving.items():
         files.append(tmp_path / name.replace(" ", "_"))
@@ -120,13 +122,34 @@ def test_a_pack_is_replaced_while_another_one_runs(key: Key, tmp_path: Path) -> 
     (tmp_path / "driver.c").write_text(DRIVER)
     crypto = monocypher.put_beside(tmp_path / "monocypher")[0]
     binary = tmp_path / "driver"
-    call(compiler(), "-std=c11", *WARNINGS, "-Wno-unused-function", "-DBLAKE2_NO_UNROLLING",
-         *(f"-I{folder}" for folder in (LIBRARY / "include", tmp_path, crypto.parent, EXAMPLES)),
-         tmp_path / "driver.c", tmp_path / "tinyfin_pack.c", *SOURCES, PORT, "-c", "-fsyntax-only")
-    call(compiler(), "-std=c11", "-O1", "-DBLAKE2_NO_UNROLLING",
-         *(f"-I{folder}" for folder in (LIBRARY / "include", tmp_path, crypto.parent, EXAMPLES)),
-         tmp_path / "driver.c", tmp_path / "tinyfin_pack.c", *SOURCES, PORT, crypto,
-         "-o", binary)  # fmt: skip
+    call(
+        compiler(),
+        "-std=c11",
+        *WARNINGS,
+        "-Wno-unused-function",
+        "-DBLAKE2_NO_UNROLLING",
+        *(f"-I{folder}" for folder in (LIBRARY / "include", tmp_path, crypto.parent, EXAMPLES)),
+        tmp_path / "driver.c",
+        tmp_path / "tinyfin_pack.c",
+        *SOURCES,
+        PORT,
+        "-c",
+        "-fsyntax-only",
+    )
+    call(
+        compiler(),
+        "-std=c11",
+        "-O1",
+        "-DBLAKE2_NO_UNROLLING",
+        *(f"-I{folder}" for folder in (LIBRARY / "include", tmp_path, crypto.parent, EXAMPLES)),
+        tmp_path / "driver.c",
+        tmp_path / "tinyfin_pack.c",
+        *SOURCES,
+        PORT,
+        crypto,
+        "-o",
+        binary,
+    )
     lines = [line.split("|") for line in call(binary, *files).splitlines()]
     said = dict(zip(arriving, lines, strict=True))
 
@@ -155,13 +178,38 @@ def test_the_example_in_cpp(program: str, standard: str, tmp_path: Path) -> None
         pytest.skip(f"{program} is not installed")
     emit(rig.make_pack(), tmp_path)
     includes = [f"-I{folder}" for folder in (LIBRARY / "include", tmp_path)]
-    bare = [f"-I{firmware_dir() / 'ports' / 'include'}", "-ffreestanding", "-mcpu=cortex-m4",
-            "-mthumb"] if program.startswith("arm") else []  # fmt: skip
-    flags = ["-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-pedantic", "-Werror",
-             "-fno-exceptions", "-fno-rtti"]  # fmt: skip
+    bare = (
+        [
+            f"-I{firmware_dir() / 'ports' / 'include'}",
+            "-ffreestanding",
+            "-mcpu=cortex-m4",
+            "-mthumb",
+        ]
+        if program.startswith("arm")
+        else []
+    )
+    flags = [
+        "-Wall",
+        "-Wextra",
+        "-Wconversion",
+        "-Wshadow",
+        "-pedantic",
+        "-Werror",
+        "-fno-exceptions",
+        "-fno-rtti",
+    ]
     built = tmp_path / "terminal.o"
-    call(program, f"-std={standard}", *flags, *bare, *includes, "-c", EXAMPLES / "terminal.cpp",
-         "-o", built)  # fmt: skip
+    call(
+        program,
+        f"-std={standard}",
+        *flags,
+        *bare,
+        *includes,
+        "-c",
+        EXAMPLES / "terminal.cpp",
+        "-o",
+        built,
+    )
     if bare:
         return
     main = tmp_path / "main.cpp"
@@ -170,7 +218,17 @@ def test_the_example_in_cpp(program: str, standard: str, tmp_path: Path) -> None
     objects = []
     for source in [*SOURCES, PORT, crypto, tmp_path / "tinyfin_pack.c"]:
         objects.append(tmp_path / f"{source.stem}.o")
-        call(compiler(), "-std=c99", "-O1", "-DBLAKE2_NO_UNROLLING", *includes,
-             f"-I{crypto.parent}", "-c", source, "-o", objects[-1])  # fmt: skip
+        call(
+            compiler(),
+            "-std=c99",
+            "-O1",
+            "-DBLAKE2_NO_UNROLLING",
+            *includes,
+            f"-I{crypto.parent}",
+            "-c",
+            source,
+            "-o",
+            objects[-1],
+        )
     call(program, main, built, *objects, "-o", tmp_path / "terminal")
     call(tmp_path / "terminal")

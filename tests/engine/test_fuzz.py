@@ -29,13 +29,18 @@ def test_a_few_seconds_of_fuzzing_find_nothing() -> None:
     if shutil.which("clang") is None:
         pytest.skip("clang is not installed: it has libFuzzer")
     environment = {
-        **os.environ, "FUZZ_SEED": "1", "FUZZ_BUILD": str(BUILD / "fuzz"),
+        **os.environ,
+        "FUZZ_SEED": "1",
+        "FUZZ_BUILD": str(BUILD / "fuzz"),
         "PYTHON": sys.executable,
     }
     done = subprocess.run(
-        [str(TEST / "fuzz.sh"), str(SECONDS)], capture_output=True, text=True,
-        timeout=2 * DEADLINE_S, env=environment,
-    )  # fmt: skip
+        [str(TEST / "fuzz.sh"), str(SECONDS)],
+        capture_output=True,
+        text=True,
+        timeout=2 * DEADLINE_S,
+        env=environment,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     ran = [int(n) for n in re.findall(r"number_of_executed_units: (\d+)", done.stderr)]
     assert len(ran) == 4

@@ -38,9 +38,20 @@ DEADLINE_US = 20_000_000
 OFTEN = 3
 """Of an instruction in a loop only the first and the last passes are skipped."""
 ON_THE_WAY = (
-    "tfin_open", "integrity_ok", "key_of", "damage", "differs", "hash_differs", "open_trusted",
-    "examine", "start", "state_layout_differs", "set_id", "tfin_usable", "tfin_port_verify",
-)  # fmt: skip
+    "tfin_open",
+    "integrity_ok",
+    "key_of",
+    "damage",
+    "differs",
+    "hash_differs",
+    "open_trusted",
+    "examine",
+    "start",
+    "state_layout_differs",
+    "set_id",
+    "tfin_usable",
+    "tfin_port_verify",
+)
 
 
 @dataclass
@@ -55,19 +66,40 @@ class Image:
 def build(folder: Path, *defines: str) -> Image:
     monocypher = _monocypher(firmware_dir())
     sources = [
-        *sorted((LIBRARY / "src").glob("*.c")), TEST / "glitch.c", monocypher / "monocypher.c",
+        *sorted((LIBRARY / "src").glob("*.c")),
+        TEST / "glitch.c",
+        monocypher / "monocypher.c",
         firmware_dir() / "ports" / "common" / "memory.c",
-    ]  # fmt: skip
+    ]
     elf, binary = folder / "glitch.elf", folder / "glitch.bin"
     subprocess.run(
-        [COMPILER, "-mcpu=cortex-m4", "-mthumb", "-Os", "-std=gnu11", "-w", "-ffreestanding",
-         "-fno-tree-loop-distribute-patterns", "-ffunction-sections", "-fdata-sections",
-         "-nostdlib", "-DBLAKE2_NO_UNROLLING", *(f"-D{define}" for define in defines),
-         f"-I{LIBRARY / 'include'}", f"-I{monocypher}", f"-I{firmware_dir() / 'ports' / 'include'}",
-         *map(str, sources), "-Wl,--gc-sections,-e,glitch_run,--wrap=crypto_eddsa_check",
-         f"-Wl,-Ttext={FLASH:#x},-Tbss={RAM:#x},-z,max-page-size=4096", "-lgcc", "-o", str(elf)],
-        check=True, timeout=120,
-    )  # fmt: skip
+        [
+            COMPILER,
+            "-mcpu=cortex-m4",
+            "-mthumb",
+            "-Os",
+            "-std=gnu11",
+            "-w",
+            "-ffreestanding",
+            "-fno-tree-loop-distribute-patterns",
+            "-ffunction-sections",
+            "-fdata-sections",
+            "-nostdlib",
+            "-DBLAKE2_NO_UNROLLING",
+            *(f"-D{define}" for define in defines),
+            f"-I{LIBRARY / 'include'}",
+            f"-I{monocypher}",
+            f"-I{firmware_dir() / 'ports' / 'include'}",
+            *map(str, sources),
+            "-Wl,--gc-sections,-e,glitch_run,--wrap=crypto_eddsa_check",
+            f"-Wl,-Ttext={FLASH:#x},-Tbss={RAM:#x},-z,max-page-size=4096",
+            "-lgcc",
+            "-o",
+            str(elf),
+        ],
+        check=True,
+        timeout=120,
+    )
     subprocess.run(["arm-none-eabi-objcopy", "-O", "binary", str(elf), str(binary)], check=True)
     listed = subprocess.run(
         ["arm-none-eabi-nm", "-S", str(elf)], check=True, capture_output=True, text=True
@@ -147,9 +179,7 @@ class Core:
 
 def opened(core: Core, steps: Iterable[int]) -> list[tuple[int, int]]:
     """Steps, and how many were skipped from there, after which the engine scores."""
-    return [
-        (step, count) for step in steps for count in (1, 2) if core.run(step, count) == 0
-    ]
+    return [(step, count) for step in steps for count in (1, 2) if core.run(step, count) == 0]
 
 
 @pytest.fixture(scope="module")
@@ -167,11 +197,7 @@ def damaged() -> bytes:
     return bytes(pack)
 
 
-CASES = {
-    "bad signature": {"signature": -1},
-    "damaged": {},
-    "too old": {"minimum_counter": 1},
-}
+CASES = {"bad signature": {"signature": -1}, "damaged": {}, "too old": {"minimum_counter": 1}}
 
 
 def core_of(image: Image, case: str) -> Core:

@@ -44,9 +44,10 @@ def test_on_this_host(generated: Path, tmp_path: Path) -> None:
     main = tmp_path / "main.c"
     call = "int main(void) { return -check_transaction(); }\n"
     main.write_text("int check_transaction(void);\n" + call)
-    answer = CliRunner().invoke(main_command, [
-        "codegen", str(PAYMENT_PACK), "--out", str(tmp_path / "c"), "--with-monocypher",
-    ])
+    answer = CliRunner().invoke(
+        main_command,
+        ["codegen", str(PAYMENT_PACK), "--out", str(tmp_path / "c"), "--with-monocypher"],
+    )
     assert answer.exit_code == 0, answer.output
     folder = tmp_path / "c" / "monocypher"
     assert str(folder / "monocypher.c") in answer.output

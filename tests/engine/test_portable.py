@@ -27,9 +27,7 @@ TARGETS: dict[str, tuple[str, tuple[str, ...]]] = {
     "xtensa-lx106": (XTENSA, ()),
 }
 LIBC = {"memcpy", "memset", "memcmp"}
-PORT = {
-    "tfin_port_hash_begin", "tfin_port_hash_update", "tfin_port_hash_end", "tfin_port_verify",
-}  # fmt: skip
+PORT = {"tfin_port_hash_begin", "tfin_port_hash_update", "tfin_port_hash_end", "tfin_port_verify"}
 # What the compiler itself calls for 64-bit arithmetic that the core lacks. No float among them.
 HELPERS = {
     ARM: r"__aeabi_(u?i?divmod|u?idiv|u?ldivmod|lmul|llsl|llsr|lasr)|__gnu_thumb1_case_\w+",
@@ -121,7 +119,8 @@ def test_keeps_nothing_between_calls(target: tuple[str, Built]) -> None:
         kept = {
             section: size
             for section, size in sections.items()
-            if size and re.match(r"\.s?(data|bss|tdata|tbss|noinit|COMMON)", section)
+            if size
+            and re.match(r"\.s?(data|bss|tdata|tbss|noinit|COMMON)", section)
             and not section.startswith(".data.rel.ro")
         }
         assert not kept, source
@@ -176,6 +175,4 @@ def test_headers_compile_alone(compiler: str, language: str, tmp_path: Path) -> 
         include = f'#include "{header}"\n'
         source.write_text(include * 2 + "int main(void) { return 0; }\n")
         strict = ["-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror"]
-        _tool(
-            compiler, f"-std={language}", *strict, f"-I{HEADER.parent}", "-fsyntax-only", source
-        )
+        _tool(compiler, f"-std={language}", *strict, f"-I{HEADER.parent}", "-fsyntax-only", source)

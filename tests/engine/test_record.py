@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A pack whose events have other fields than the application's record is refused when it is opened.
-"""
+"""A pack whose events have other fields than the application's record is refused when it is
+opened."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""State that outlives reboots: the same bytes as never having stopped, or a named error and cold.
-"""
+"""State that outlives reboots: the same bytes as never having stopped, or a named error and
+cold."""
 
 from __future__ import annotations
 

@@ -32,14 +32,24 @@ def run(pack: bytes, folder: Path, *defines: str) -> subprocess.CompletedProcess
     program = folder / "uninitialised"
     subprocess.run(
         [
-            clang, "-std=c11", "-O1", "-g", "-fsanitize=memory", *defines,
+            clang,
+            "-std=c11",
+            "-O1",
+            "-g",
+            "-fsanitize=memory",
+            *defines,
             *(f"-D{define}" for define in monocypher.DEFINES),
             *(f"-I{path}" for path in (folder, LIBRARY / "include", crypto)),
-            TEST / "uninitialised.c", folder / "tinyfin_pack.c", crypto / "monocypher.c",
-            *sorted((LIBRARY / "src").glob("*.c")), "-o", program,
+            TEST / "uninitialised.c",
+            folder / "tinyfin_pack.c",
+            crypto / "monocypher.c",
+            *sorted((LIBRARY / "src").glob("*.c")),
+            "-o",
+            program,
         ],
-        check=True, timeout=DEADLINE_S,
-    )  # fmt: skip
+        check=True,
+        timeout=DEADLINE_S,
+    )
     return subprocess.run(
         [program], capture_output=True, text=True, timeout=DEADLINE_S, check=False
     )

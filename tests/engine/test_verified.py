@@ -38,11 +38,10 @@ def test_bound_is_opened(name: str) -> None:
 def test_memory_is_asked_for_as_in_open(small: bytes) -> None:
     receipt = Receipt(small)
     needed = ctypes.c_uint32.from_address(receipt.buffer.address + 4).value
-    assert needed == receipt.lib.tfin_memory_size(
-        receipt.pack.pointer, ctypes.c_size_t(len(small))
-    )
+    assert needed == receipt.lib.tfin_memory_size(receipt.pack.pointer, ctypes.c_size_t(len(small)))
     for name, change in (
-        ("TFIN_E_MEMORY", {"memory_less": 1}), ("TFIN_E_ALIGN", {"memory_shift": 8})
+        ("TFIN_E_MEMORY", {"memory_less": 1}),
+        ("TFIN_E_ALIGN", {"memory_shift": 8}),
     ):
         with pytest.raises(Refused, match=name):
             Engine(small, receipt=receipt, **change)

@@ -10,13 +10,45 @@ import struct
 from dataclasses import dataclass, field
 
 CODES = {
-    "FIELD": 1, "PRESENT": 2, "CONST": 3, "TIME": 4, "LOG2": 5, "BUCKET": 6, "LOOKUP": 7,
-    "COMPARE": 8, "AND": 9, "OR": 10, "NOT": 11, "ADD": 12, "SUB": 13, "MIN": 14, "MAX": 15,
-    "ABS": 16, "DIV": 17, "RATIO": 18, "DIVISIBLE": 19, "POPCOUNT": 20, "SELECT": 21,
-    "OUTCOME": 22, "MUL": 23, "IN": 24, "WINDOW": 40, "LAST_N": 41, "RUN": 42, "SINCE": 43,
-    "MEAN": 44, "DEVIATION": 45, "SHARE": 46, "RARITY": 47, "REPEAT": 48, "MODE": 49,
-    "PREVIOUS": 50, "DISTINCT": 51, "KNOWN": 52, "SEEN": 53,
-}  # fmt: skip
+    "FIELD": 1,
+    "PRESENT": 2,
+    "CONST": 3,
+    "TIME": 4,
+    "LOG2": 5,
+    "BUCKET": 6,
+    "LOOKUP": 7,
+    "COMPARE": 8,
+    "AND": 9,
+    "OR": 10,
+    "NOT": 11,
+    "ADD": 12,
+    "SUB": 13,
+    "MIN": 14,
+    "MAX": 15,
+    "ABS": 16,
+    "DIV": 17,
+    "RATIO": 18,
+    "DIVISIBLE": 19,
+    "POPCOUNT": 20,
+    "SELECT": 21,
+    "OUTCOME": 22,
+    "MUL": 23,
+    "IN": 24,
+    "WINDOW": 40,
+    "LAST_N": 41,
+    "RUN": 42,
+    "SINCE": 43,
+    "MEAN": 44,
+    "DEVIATION": 45,
+    "SHARE": 46,
+    "RARITY": 47,
+    "REPEAT": 48,
+    "MODE": 49,
+    "PREVIOUS": 50,
+    "DISTINCT": 51,
+    "KNOWN": 52,
+    "SEEN": 53,
+}
 NAMES = {code: name for name, code in CODES.items()}
 
 ALL_RESULTS = 0b11111
@@ -64,10 +96,22 @@ class Assembler:
     """Bytes of operator state given out, by key."""
 
     def op(
-        self, name: str, a: int = 255, b: int = 255, c: int = 255, *, key: int = NONE,
-        when: int = 0, flags: int = 0, p0: int = 0, p1: int = 0, p2: int = 0, p3: int = 0,
-        out: int | None = None, phase: str = "score",
-    ) -> int:  # fmt: skip
+        self,
+        name: str,
+        a: int = 255,
+        b: int = 255,
+        c: int = 255,
+        *,
+        key: int = NONE,
+        when: int = 0,
+        flags: int = 0,
+        p0: int = 0,
+        p1: int = 0,
+        p2: int = 0,
+        p3: int = 0,
+        out: int | None = None,
+        phase: str = "score",
+    ) -> int:
         """Append an operator; the register it writes."""
         if out is None:
             out = self.registers
@@ -132,14 +176,27 @@ class Assembler:
         end = at_features + len(features)
         at_pool = -(-end // 8) * 8
         head = struct.pack(
-            "<8H", 1, self.registers, len(self.score), len(self.outcome), len(self.keeps),
-            len(self.features), self.pending, -(-entry // 8) * 8,
-        )  # fmt: skip
+            "<8H",
+            1,
+            self.registers,
+            len(self.score),
+            len(self.outcome),
+            len(self.keeps),
+            len(self.features),
+            self.pending,
+            -(-entry // 8) * 8,
+        )
         head += struct.pack(
-            "<IHHBBHHH", -(-self.used[TERMINAL] // 8) * 8, slot, self.sets,
-            self.ways, self.token_field, self.terminal_labels,
-            self.card_labels if self.sets else 0, 0,
-        )  # fmt: skip
+            "<IHHBBHHH",
+            -(-self.used[TERMINAL] // 8) * 8,
+            slot,
+            self.sets,
+            self.ways,
+            self.token_field,
+            self.terminal_labels,
+            self.card_labels if self.sets else 0,
+            0,
+        )
         head += struct.pack(
             "<6I", at_score, at_outcome, at_keep, at_features, at_pool, len(self.pool)
         )

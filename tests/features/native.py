@@ -48,10 +48,15 @@ class Engine:
 
     def __init__(self) -> None:
         flags = (
-            "-std=c99", "-O1", "-g", "-fPIC", "-DTFIN_OWN_CRYPTO",
+            "-std=c99",
+            "-O1",
+            "-g",
+            "-fPIC",
+            "-DTFIN_OWN_CRYPTO",
             "-DTFIN_SABOTAGE_OPERATOR=shim_sabotaged_operator",
-            "-include", str(TEST / "sabotage.h"),
-        )  # fmt: skip
+            "-include",
+            str(TEST / "sabotage.h"),
+        )
         sources = [*SOURCES, TEST / "shim_features.c"]
         objects = [compile_object(source, flags) for source in sources]
         self.library = ctypes.CDLL(str(link("libfeatures.so", objects, ["-shared"])))
@@ -102,9 +107,13 @@ class Native:
         self._engine = ctypes.create_string_buffer(self._lib.shim_engine_size() + ALIGN)
         trust = Trust(allow_development_key=1, record=RECORD_OF_PACK)
         code = self._lib.tfin_open(
-            self._engine, ctypes.c_void_p(at), size, ctypes.c_void_p(memory),
-            ctypes.c_size_t(memory_size), ctypes.byref(trust),
-        )  # fmt: skip
+            self._engine,
+            ctypes.c_void_p(at),
+            size,
+            ctypes.c_void_p(memory),
+            ctypes.c_size_t(memory_size),
+            ctypes.byref(trust),
+        )
         self._check(code)
 
     def _check(self, code: int) -> None:

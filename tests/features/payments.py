@@ -27,10 +27,22 @@ TIGHT = {"pending": 3, "card_sets": 2, "card_ways": 2, "terminal_labels": 5, "ca
 """So small that everything runs over."""
 
 DISTURBANCES = (
-    "time jump", "clock back", "duplicate score", "duplicate outcome", "duplicate notice",
-    "lost outcome", "late notice", "label overflow", "eviction", "saturation", "reboot", "erasure",
-    "too far ahead", "refused ahead", "clock set",
-)  # fmt: skip
+    "time jump",
+    "clock back",
+    "duplicate score",
+    "duplicate outcome",
+    "duplicate notice",
+    "lost outcome",
+    "late notice",
+    "label overflow",
+    "eviction",
+    "saturation",
+    "reboot",
+    "erasure",
+    "too far ahead",
+    "refused ahead",
+    "clock set",
+)
 
 _VALUES: dict[str, Sequence[int]] = {
     "amount_minor": (0, 1, 50, 199, 200, 201, 1000, 1999, 2000, 9999, 250_000),
@@ -60,10 +72,21 @@ _GAPS = (0, 1, 1, 7, 7, 45, 60, 299, 700, 3600)
 _TYPES = ("purchase",) * 5 + ("refund", "refund", "void", "forced_post", "preauth")
 
 MOVES = {
-    "sale": 12, "attempt": 3, "again": 1, "answer": 2, "notice": 5, "notice twice": 1,
-    "late notice": 2, "jump": 1, "back": 1, "wild": 1, "reboot": 1, "erase": 1,
-    "far": 2, "set": 1,
-}  # fmt: skip
+    "sale": 12,
+    "attempt": 3,
+    "again": 1,
+    "answer": 2,
+    "notice": 5,
+    "notice twice": 1,
+    "late notice": 2,
+    "jump": 1,
+    "back": 1,
+    "wild": 1,
+    "reboot": 1,
+    "erase": 1,
+    "far": 2,
+    "set": 1,
+}
 """Moves of a stream, and how often each comes."""
 
 
@@ -225,11 +248,14 @@ def happened(payload: bytes, steps: Sequence[Step]) -> Counter[str]:
                 found["reboot"] += bool(waiting)
         after = oracle.stats()
         for counter, name in (
-            ("clock_clamps", "clock back"), ("unknown_outcomes", "duplicate outcome"),
-            ("notice_duplicates", "duplicate notice"), ("pending_overflows", "lost outcome"),
-            ("label_overflows", "label overflow"), ("evictions", "eviction"),
+            ("clock_clamps", "clock back"),
+            ("unknown_outcomes", "duplicate outcome"),
+            ("notice_duplicates", "duplicate notice"),
+            ("pending_overflows", "lost outcome"),
+            ("label_overflows", "label overflow"),
+            ("evictions", "eviction"),
             ("saturations", "saturation"),
-        ):  # fmt: skip
+        ):
             found[name] += after[counter] > before[counter]
     return found
 

@@ -14,13 +14,45 @@ from tests.features.rig import AMOUNT, FLAG, GATE, KIND, SCHEMA, SECRET, SMALL, 
 Draw = Callable[[Any], Any]
 
 PURE = (
-    "PRESENT", "CONST", "TIME", "LOG2", "BUCKET", "LOOKUP", "COMPARE", "AND", "OR", "NOT", "ADD",
-    "SUB", "MIN", "MAX", "ABS", "DIV", "RATIO", "DIVISIBLE", "POPCOUNT", "SELECT", "MUL", "IN",
-)  # fmt: skip
+    "PRESENT",
+    "CONST",
+    "TIME",
+    "LOG2",
+    "BUCKET",
+    "LOOKUP",
+    "COMPARE",
+    "AND",
+    "OR",
+    "NOT",
+    "ADD",
+    "SUB",
+    "MIN",
+    "MAX",
+    "ABS",
+    "DIV",
+    "RATIO",
+    "DIVISIBLE",
+    "POPCOUNT",
+    "SELECT",
+    "MUL",
+    "IN",
+)
 STATEFUL = (
-    "WINDOW", "LAST_N", "RUN", "SINCE", "MEAN", "DEVIATION", "SHARE", "RARITY", "REPEAT", "MODE",
-    "PREVIOUS", "DISTINCT", "KNOWN", "SEEN",
-)  # fmt: skip
+    "WINDOW",
+    "LAST_N",
+    "RUN",
+    "SINCE",
+    "MEAN",
+    "DEVIATION",
+    "SHARE",
+    "RARITY",
+    "REPEAT",
+    "MODE",
+    "PREVIOUS",
+    "DISTINCT",
+    "KNOWN",
+    "SEEN",
+)
 _NO_FIELDS = ("PRESENT", "CONST", "TIME")  # need the event, or nothing
 _TWO = ("ADD", "SUB", "MIN", "MAX", "MUL", "COMPARE")
 

@@ -25,9 +25,19 @@ SMALL, AMOUNT, TOKEN, KIND, FLAG, GATE, SECRET = range(7)
 EVERYTHING = 2 ** len(SCHEMA.fields) - 1
 
 STATEFUL = (
-    "WINDOW", "LAST_N", "RUN", "SINCE", "MEAN", "DEVIATION", "SHARE", "RARITY", "REPEAT", "MODE",
-    "PREVIOUS", "DISTINCT",
-)  # fmt: skip
+    "WINDOW",
+    "LAST_N",
+    "RUN",
+    "SINCE",
+    "MEAN",
+    "DEVIATION",
+    "SHARE",
+    "RARITY",
+    "REPEAT",
+    "MODE",
+    "PREVIOUS",
+    "DISTINCT",
+)
 
 
 def alone(

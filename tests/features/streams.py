@@ -17,9 +17,25 @@ Step = tuple[Any, ...]
 IDS = (1, 2, 3, 5, 5 << 32, 2**64 - 1, 0, 77)
 TOKENS = (0, 1, 2, 3, 2**62 + 1, 2**63 + 4, 2**64 - 1, 9 << 32)
 AMOUNTS = (
-    0, 1, 1, 2, 7, 100, 500, 1999, 70_000, -3, -40_000, 2**22, 2**31, -(2**33), 2**46 + 5,
-    2**62 - 1, 2**63 - 1, -(2**63),
-)  # fmt: skip
+    0,
+    1,
+    1,
+    2,
+    7,
+    100,
+    500,
+    1999,
+    70_000,
+    -3,
+    -40_000,
+    2**22,
+    2**31,
+    -(2**33),
+    2**46 + 5,
+    2**62 - 1,
+    2**63 - 1,
+    -(2**63),
+)
 LEAPS = (0, 0, 1, 1, 5, 59, 3600, 86400, 13 * 86400, -1, -30, -100_000)
 PAUSES = (15 * 86_400, 40 * 86_400, 399 * 86_400)
 """Longer than the clock may step within one boot."""
@@ -71,9 +87,17 @@ _far = st.tuples(st.just("far"), st.sampled_from(FAR), st.one_of(_score, _outcom
 _pause = st.tuples(st.just("pause"), st.sampled_from(PAUSES), st.sampled_from(("reboot", "rebase")))
 _rebase = st.tuples(st.just("rebase"), st.sampled_from((0, 60, 3600, 86_400, -100_000)))
 _step = st.one_of(
-    _score, *[_both] * 3, _outcome, _notice, _twice, _erase, st.just(("reboot",)), _far,
-    _pause, _rebase,
-)  # fmt: skip
+    _score,
+    *[_both] * 3,
+    _outcome,
+    _notice,
+    _twice,
+    _erase,
+    st.just(("reboot",)),
+    _far,
+    _pause,
+    _rebase,
+)
 
 
 class Clock:

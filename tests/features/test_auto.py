@@ -91,8 +91,9 @@ def test_own_features_and_appended_fields_follow() -> None:
 
 def test_a_schema_of_ones_own_gives_its_fields() -> None:
     fields = [{"name": "v", "type": "i32"}, {"name": "door", "type": "enum", "values": ["a", "b"]}]
-    config = config_of({"plain": True, "v": "V", "door": "D"}, schema={"name": "x",
-                                                                       "fields": fields})
+    config = config_of(
+        {"plain": True, "v": "V", "door": "D"}, schema={"name": "x", "fields": fields}
+    )
     assert settled(config, ["V", "D"]).names == ["v", "door"]
 
 
@@ -117,9 +118,7 @@ def test_what_is_left_out_would_have_told_nothing(tmp_path: Path) -> None:
     tx = read([path], config)
     program = compile_program(list(AUTO), config.schema, **config.features.capacities)
     found = compute_features(tx, config, program)
-    constant = {
-        name for i, name in enumerate(program.feature_names) if np.ptp(found[:, i]) == 0
-    }
+    constant = {name for i, name in enumerate(program.feature_names) if np.ptp(found[:, i]) == 0}
     assert set(AUTO) - chosen <= constant
     rare = {"card_known_last", "card_known_frauds_28d"}  # no card comes back after its fraud here
     assert constant & chosen <= rare

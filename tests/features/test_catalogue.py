@@ -20,13 +20,27 @@ from tinyfin.twin import Twin
 
 # name: (id, reason). Packs, logs and receipts hold these: a line may be added, never changed
 LASTING = {
-    "amt_log": (1, 1), "amt_dev": (2, 1), "gap_s": (9, 4), "decl_run": (20, 11),
-    "entry_rare": (25, 16), "keyed_run": (27, 18), "refund_unlinked": (34, 23),
-    "offline_run": (38, 27), "tamper_bits": (43, 33), "amt_over": (103, 1), "known_last": (201, 35),
-    "known_rate_28d": (206, 35), "card_known_last": (221, 36), "exp_spread": (18, 39),
-    "amt_to_avg": (106, 1), "amt_to_card_avg": (108, 37), "card_visits": (117, 9),
-    "card_age_h": (118, 9), "boot_gap_s": (142, 32), "rate_900_dev_week": (160, 5),
-}  # fmt: skip
+    "amt_log": (1, 1),
+    "amt_dev": (2, 1),
+    "gap_s": (9, 4),
+    "decl_run": (20, 11),
+    "entry_rare": (25, 16),
+    "keyed_run": (27, 18),
+    "refund_unlinked": (34, 23),
+    "offline_run": (38, 27),
+    "tamper_bits": (43, 33),
+    "amt_over": (103, 1),
+    "known_last": (201, 35),
+    "known_rate_28d": (206, 35),
+    "card_known_last": (221, 36),
+    "exp_spread": (18, 39),
+    "amt_to_avg": (106, 1),
+    "amt_to_card_avg": (108, 37),
+    "card_visits": (117, 9),
+    "card_age_h": (118, 9),
+    "boot_gap_s": (142, 32),
+    "rate_900_dev_week": (160, 5),
+}
 
 
 def test_ids_and_names_are_unique() -> None:
@@ -97,8 +111,13 @@ def _random_values(rng: np.random.Generator) -> tuple[list[int], int]:
 
 def test_every_feature_is_the_oracles_and_moves() -> None:
     program = compile_program(
-        [feature.name for feature in FEATURES], PAYMENT, pending=3, card_sets=2, card_ways=2,
-        terminal_labels=5, card_labels=2,
+        [feature.name for feature in FEATURES],
+        PAYMENT,
+        pending=3,
+        card_sets=2,
+        card_ways=2,
+        terminal_labels=5,
+        card_labels=2,
     )
     twin = Twin(build_pack(PAYMENT, program))
     oracle = OracleEngine(program.payload, PAYMENT)
@@ -116,7 +135,8 @@ def test_every_feature_is_the_oracles_and_moves() -> None:
         expected = oracle.score(number, t, local, values, present)
         got = twin.features(0).tolist()
         assert dict(zip(program.feature_names, got, strict=True)) == dict(
-            zip(program.feature_names, oracle.features(), strict=True))
+            zip(program.feature_names, oracle.features(), strict=True)
+        )
         assert verdict.flags == expected.flags
         first = first or got
         changed |= np.array(got) != np.array(first)

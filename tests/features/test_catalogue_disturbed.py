@@ -150,8 +150,13 @@ def test_every_operator_of_every_feature_matters() -> None:
         differing: set[int] = set()
         for how in ("by one", "stuck"):
             wrong = features_of(broken(PROGRAM.payload, number, how), LONG[0])
-            differing = {i for a, b in zip(right, wrong, strict=True) if a != b
-                         for i in range(len(a)) if a[i] != b[i]}
+            differing = {
+                i
+                for a, b in zip(right, wrong, strict=True)
+                if a != b
+                for i in range(len(a))
+                if a[i] != b[i]
+            }
             if differing:
                 break
         told |= differing

@@ -76,10 +76,29 @@ def test_every_byte_of_a_pure_program() -> None:
     program = build(log2(AMOUNT), pending=3)
     expected = struct.pack(
         "<8HI2H2B3H6I8x",
-        1, 2, 2, 0, 0, 1, 3, 24,  # format, registers, operators, kept, features, pending
-        0, 0, 0, 0, 1, 0, 0, 0,  # no state, no cards, token is field 1, no labels
-        64, 112, 112, 112, 120, 0,
-    )  # fmt: skip
+        1,
+        2,
+        2,
+        0,
+        0,
+        1,
+        3,
+        24,  # format, registers, operators, kept, features, pending
+        0,
+        0,
+        0,
+        0,
+        1,
+        0,
+        0,
+        0,  # no state, no cards, token is field 1, no labels
+        64,
+        112,
+        112,
+        112,
+        120,
+        0,
+    )
     expected += struct.pack("<8BIiiHH", 1, 0, 0, 255, 255, 255, 0, 0, 0, 0, 0, 0, 0)
     expected += struct.pack("<8BIiiHH", 5, 0, 1, 0, 255, 255, 0, 0, 0, 0, 0, 0, 0)
     expected += struct.pack("<BBH", 1, 0, 100) + bytes(4)
@@ -115,8 +134,12 @@ def test_equal_expressions_are_one_operator() -> None:
 
 
 def test_constants_share_the_pool() -> None:
-    program = build(divisible(AMOUNT, (100, 1000)), bucket(AMOUNT, (100, 1000)),
-                    popcount(AMOUNT, 2**64 - 1), lookup_value("kind", {"two": -5}, outside=9))
+    program = build(
+        divisible(AMOUNT, (100, 1000)),
+        bucket(AMOUNT, (100, 1000)),
+        popcount(AMOUNT, 2**64 - 1),
+        lookup_value("kind", {"two": -5}, outside=9),
+    )
     header = read_header(program.payload)
     pool = program.payload[header.pool_at :]
     assert struct.unpack("<qqqhhh", pool) == (100, 1000, -1, 9, -5, 9)
@@ -130,11 +153,16 @@ def test_constants_share_the_pool() -> None:
 def test_widths_of_kept_registers_follow_ranges() -> None:
     kind = field("kind")
     program = build(
-        repeat("terminal", kind, 4), repeat("terminal", log2(AMOUNT), 4),
-        repeat("terminal", field("secret"), 4), repeat("terminal", AMOUNT, 4),
+        repeat("terminal", kind, 4),
+        repeat("terminal", log2(AMOUNT), 4),
+        repeat("terminal", field("secret"), 4),
+        repeat("terminal", AMOUNT, 4),
     )
     assert [(width, ram) for _, width, _, ram in kept(program)] == [
-        (8, False), (4, True), (2, False), (1, False)
+        (8, False),
+        (4, True),
+        (2, False),
+        (1, False),
     ]
     assert [at for _, _, at, _ in kept(program)] == [24, 32, 36, 38]
 
@@ -194,11 +222,15 @@ def test_the_same_features_give_the_same_bytes(features: str) -> None:
         (lambda: build(is_value("kind", "tow")), r"no value 'tow'; did you mean 'two'"),
         (lambda: build(is_value("amount", "one")), r"'amount' is not an enum"),
         (lambda: build(outcome("result")), r"made of an outcome"),
-        (lambda: build(run("terminal", equal(outcome("result"), 1), itself=True)),
-         r"RUN reads an outcome while scoring"),
+        (
+            lambda: build(run("terminal", equal(outcome("result"), 1), itself=True)),
+            r"RUN reads an outcome while scoring",
+        ),
         (lambda: build(repeat("terminal", outcome("response"), 4)), r"REPEAT reads an outcome"),
-        (lambda: build(seen(), schema=Schema("bare", (Field("amount", "i64"),))),
-         r"'f0' follows cards, but schema 'bare' has no card token"),
+        (
+            lambda: build(seen(), schema=Schema("bare", (Field("amount", "i64"),))),
+            r"'f0' follows cards, but schema 'bare' has no card token",
+        ),
         (lambda: build(distinct("card", AMOUNT, seconds=9, n=64)), r"need 528 bytes per card"),
         (lambda: build(AMOUNT, card_sets=12), r"card_sets = 12 must be a power of two"),
         (lambda: build(AMOUNT, pending=0), r"pending = 0 must be 1 to 256"),
@@ -212,10 +244,12 @@ def test_the_same_features_give_the_same_bytes(features: str) -> None:
         (lambda: compile_program(["amt_lgo"], PAYMENT), r"'amt_lgo'; did you mean 'amt_log'"),
         (lambda: compile_program(["gap_s", "gap_s"], PAYMENT), r"'gap_s' is named twice"),
         (lambda: compile_program("defualt", PAYMENT), r"sets are auto, default, stream"),
-        (lambda: compile_program(["keyed_run"], SMALL),
-         r"'keyed_run' needs the field 'entry_mode', which schema 'small' lacks"),
+        (
+            lambda: compile_program(["keyed_run"], SMALL),
+            r"'keyed_run' needs the field 'entry_mode', which schema 'small' lacks",
+        ),
     ],
-)  # fmt: skip
+)
 def test_refusals_name_feature_and_fix(make: object, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         make()  # type: ignore[operator]

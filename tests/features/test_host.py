@@ -49,8 +49,9 @@ def cards_of(path: Path, n: int = 400, seed: int = 1) -> Transactions:
     lines = ["time,terminal,token,amount_minor,label"]
     for t in time.tolist():
         token = "" if rng.random() < 0.1 else str(rng.integers(1, 9))
-        lines.append(f"{t},{rng.integers(0, 5)},{token},{rng.integers(1, 10**8)},"
-                     f"{int(rng.random() < 0.2)}")
+        lines.append(
+            f"{t},{rng.integers(0, 5)},{token},{rng.integers(1, 10**8)},{int(rng.random() < 0.2)}"
+        )
     path.write_text("\n".join(lines) + "\n")
     return read([path], load())
 
@@ -131,8 +132,9 @@ def test_a_host_needs_cards(tmp_path: Path) -> None:
     schema = from_table({"schema": {"name": "x", "fields": [{"name": "a", "type": "i32"}]}}).schema
     data = tmp_path / "x.csv"
     data.write_text("time,a\n1700000000,1\n")
-    tx = read([data], from_table({"schema": {"name": "x", "fields": [
-        {"name": "a", "type": "i32"}]}}))
+    tx = read(
+        [data], from_table({"schema": {"name": "x", "fields": [{"name": "a", "type": "i32"}]}})
+    )
     assert tx.schema == schema
     with pytest.raises(ConfigError, match="no card"):
         host_columns(tx)
@@ -149,12 +151,15 @@ def pack_of(*names: str, plan: bool = True) -> bytes:
     n = len(names)
     tflite = network(n)
     return build_pack(
-        PAYMENT_HOST, program, maps=[InputMap((-1, 100), (-128, 127))] * n,
-        plan=compile_plan(load_tflite(tflite)), readout=Readout.logit(0, 5),
+        PAYMENT_HOST,
+        program,
+        maps=[InputMap((-1, 100), (-128, 127))] * n,
+        plan=compile_plan(load_tflite(tflite)),
+        readout=Readout.logit(0, 5),
         calibration=Calibration.strict([-140, 140], [1 << 20, 1 << 31]),
         decision=Decision((38,) * n, (0,) * n, cold_events=0, go_online_q32=1 << 30),
         model=model_id(tflite),
-    )  # fmt: skip
+    )
 
 
 ALL = (1 << len(PAYMENT_HOST.fields)) - 1
@@ -178,8 +183,9 @@ def test_twin_and_oracle_say_when_the_host_is_missed(
     parsed = parse_pack(pack)
     assert parsed.decision is not None
     assert parsed.decision.wants_host == any(name.startswith("host_") for name in names)
-    values = [spec.missing if not present >> i & 1 else 7 for i, spec in
-              enumerate(PAYMENT_HOST.fields)]
+    values = [
+        spec.missing if not present >> i & 1 else 7 for i, spec in enumerate(PAYMENT_HOST.fields)
+    ]
     twin = TwinTerminal(pack)
     verdict = twin.score(1, 1000, 1000, values, present)
 
@@ -211,9 +217,12 @@ def test_the_schema_keeps_the_mark_and_refuses_others() -> None:
     wrong[8 + 1] = 4
     with pytest.raises(PackError, match="flags 4"):
         decode_schema(bytes(wrong))
-    assert OracleEngine(
-        compile_program(["amt_log"], PAYMENT_HOST).payload, PAYMENT_HOST
-    ).schema_payload == payload
+    assert (
+        OracleEngine(
+            compile_program(["amt_log"], PAYMENT_HOST).payload, PAYMENT_HOST
+        ).schema_payload
+        == payload
+    )
 
 
 def test_the_committed_pack_reads_events_with_host_fields() -> None:

@@ -28,11 +28,18 @@ def crowd(seed: int, terminals: int, n: int) -> Transactions:
     terminal = (rng.random(n) ** 2 * terminals).astype(np.int32)
     t = np.sort(rng.integers(0, rng.choice([400, 40_000, 4_000_000]), n)).astype(np.uint32)
     amount = rng.choice([-5, 0, 1, 99, 100, 40_000, 2**31, 2**40, -(2**62), 2**63 - 1], n)
-    values = np.stack([
-        rng.integers(-3, 9, n), amount, rng.integers(0, 9, n) * 0x0E3779B97F4A7C15,
-        rng.integers(-1, 6, n), rng.integers(0, 2, n), rng.integers(0, 2, n),
-        rng.integers(-(2**31), 2**31, n),
-    ], axis=1).astype(np.int64)  # fmt: skip
+    values = np.stack(
+        [
+            rng.integers(-3, 9, n),
+            amount,
+            rng.integers(0, 9, n) * 0x0E3779B97F4A7C15,
+            rng.integers(-1, 6, n),
+            rng.integers(0, 2, n),
+            rng.integers(0, 2, n),
+            rng.integers(-(2**31), 2**31, n),
+        ],
+        axis=1,
+    ).astype(np.int64)
     return Transactions(
         schema=SCHEMA,
         row=np.arange(n),
@@ -94,9 +101,7 @@ def same(program: Assembler, tx: Transactions, other: Transactions, threads: int
     return (
         np.array_equal(replay.features, features)
         and np.array_equal(replay.flags, flags)
-        and all(
-            together.export_state(t) == alone.export_state(t) for t in range(len(tx.terminals))
-        )
+        and all(together.export_state(t) == alone.export_state(t) for t in range(len(tx.terminals)))
     )
 
 

@@ -67,8 +67,14 @@ def test_pieces_give_what_one_run_gives(
     notes: list[str] = []
     result = write_matrix([data], config, out, piece_rows=257, with_label=True, note=notes.append)
     table = pq.read_table(out)
-    assert table.column_names == ["input_row", "terminal", "id", "time", *result["features"],
-                                  "label"]
+    assert table.column_names == [
+        "input_row",
+        "terminal",
+        "id",
+        "time",
+        *result["features"],
+        "label",
+    ]
     assert np.array_equal(matrix(table, config), wanted(data, config))
     assert result["transactions"] == table.num_rows == town.num_rows
     tx = read([data], config)

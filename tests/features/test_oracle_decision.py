@@ -19,13 +19,7 @@ from tests.features.test_oracle_engine import SETTINGS
 from tests.features.twin_terminal import TwinTerminal
 from tests.network.build_tflite import Graph
 from tinyfin.features.oracle import Model, OracleEngine
-from tinyfin.features.oracle.decision import (
-    calibrate,
-    map_feature,
-    mix,
-    read_decision,
-    read_out,
-)
+from tinyfin.features.oracle.decision import calibrate, map_feature, mix, read_decision, read_out
 from tinyfin.pack.calibration import Calibration
 from tinyfin.pack.decision import NEVER_Q32, Decision
 from tinyfin.pack.maps import InputMap, encode_maps
@@ -40,9 +34,18 @@ from tinyfin.twin import Twin
 @pytest.mark.parametrize(
     ("feature", "code"),
     # from (-10, -100) to (0, 0): 10 per unit; to (100, 50): a half per unit, halves up
-    [(-32768, -100), (-10, -100), (-9, -90), (0, 0), (1, 1), (3, 2), (99, 50), (100, 50),
-     (32767, 50)],
-)  # fmt: skip
+    [
+        (-32768, -100),
+        (-10, -100),
+        (-9, -90),
+        (0, 0),
+        (1, 1),
+        (3, 2),
+        (99, 50),
+        (100, 50),
+        (32767, 50),
+    ],
+)
 def test_map(feature: int, code: int) -> None:
     maps = struct.pack("<HHI IHH", 1, 0, 0, 16, 3, 0)
     for knot in ((-10, -100, 0, 10 * 65536), (0, 0, 0, 32768), (100, 50, 0, 0)):
@@ -72,9 +75,17 @@ def test_calibration(raw: int, p: int) -> None:
 
 @pytest.mark.parametrize(
     ("score", "flags", "action"),
-    [(99, 0, 0), (100, 0, 1), (199, 0, 1), (200, 0, 2), (200, 1, 1), (150, 2, 0), (200, 2, 2),
-     (200, 3, 0)],
-)  # fmt: skip
+    [
+        (99, 0, 0),
+        (100, 0, 1),
+        (199, 0, 1),
+        (200, 0, 2),
+        (200, 1, 1),
+        (150, 2, 0),
+        (200, 2, 2),
+        (200, 3, 0),
+    ],
+)
 def test_action(score: int, flags: int, action: int) -> None:
     payload = struct.pack("<IIHHIIHH", 100, 200, flags, 0, 0, 0, 0, 0)
     assert read_decision(payload).action(score) == action
@@ -112,9 +123,7 @@ def test_a_reason_is_given_once_and_on_its_own_side() -> None:
     maps = encode_maps([InputMap((-128, 127), (-128, 127))] * 6)
     readout = Readout.accumulator().encode()
     calibration = Calibration((0, 50_000), (0, 2**31)).encode()
-    decision = Decision(
-        (7, 7, 8, 0, 9, 6), (0,) * 6, go_online_q32=0, below=(7, 0, 5, 4, 9, 6)
-    )
+    decision = Decision((7, 7, 8, 0, 9, 6), (0,) * 6, go_online_q32=0, below=(7, 0, 5, 4, 9, 6))
     entries = [struct.unpack_from("<HbB", decision.encode(), 24 + 4 * i) for i in range(6)]
     assert entries == [(7, 0, 0), (7, 0, 255), (8, 0, 5), (0, 0, 4), (9, 0, 0), (6, 0, 0)]
     model = Model(maps, readout, calibration, decision.encode(), network)
@@ -165,9 +174,12 @@ def random_readout(rng: np.random.Generator, n_out: int, same: bool) -> Readout:
     zero_in, zero_out = (int(v) for v in rng.integers(-128, 128, 2))
     scale_in, scale_out = (int(v) for v in rng.choice([0, 1, 255, 4000, 65535], 2))
     return Readout.reconstruction(
-        zero_in=zero_in, scale_in=scale_in, zero_out=zero_out, scale_out=scale_out,
+        zero_in=zero_in,
+        scale_in=scale_in,
+        zero_out=zero_out,
+        scale_out=scale_out,
         shift=int(rng.integers(0, 20)),
-    )  # fmt: skip
+    )
 
 
 def random_calibration(rng: np.random.Generator) -> Calibration:

@@ -37,12 +37,21 @@ def value(program: Assembler, register: int, *fields: int, t_local_s: int = 0) -
 @pytest.mark.parametrize(
     ("x", "expected"),
     [
-        (-5, 0), (0, 0), (1, 256), (2, 406), (3, 512), (9, 850), (99, 1701), (255, 2048),
-        (999_999, 5102), (2**31 - 1, 31 * 256), (2**62 - 1, 62 * 256),
+        (-5, 0),
+        (0, 0),
+        (1, 256),
+        (2, 406),
+        (3, 512),
+        (9, 850),
+        (99, 1701),
+        (255, 2048),
+        (999_999, 5102),
+        (2**31 - 1, 31 * 256),
+        (2**62 - 1, 62 * 256),
         # 2^33 + 1 loses its lowest bits: as 2^33
         (2**33, 33 * 256),
     ],
-)  # fmt: skip
+)
 def test_log2(x: int, expected: int) -> None:
     assert log2_q8(x) == expected
 
@@ -149,11 +158,16 @@ def test_select(c: int, expected: int) -> None:
 @pytest.mark.parametrize(
     ("what", "t_local_s", "expected"),
     [
-        (0, 0, 5), (1, 1234, 1234), (2, 0, 0), (3, 0, 5), (3, 2 * DAY, 0),
-        (2, 9822 * DAY + 7 * 3600 + 489, 7), (3, 9822 * DAY + 7 * 3600 + 489, 6),
+        (0, 0, 5),
+        (1, 1234, 1234),
+        (2, 0, 0),
+        (3, 0, 5),
+        (3, 2 * DAY, 0),
+        (2, 9822 * DAY + 7 * 3600 + 489, 7),
+        (3, 9822 * DAY + 7 * 3600 + 489, 6),
         (4, 9822 * DAY + 7 * 3600 + 489, 6 * 24 + 7),
     ],
-)  # fmt: skip
+)
 def test_time(what: int, t_local_s: int, expected: int) -> None:
     program = Assembler()
     register = program.op("TIME", p2=what)
@@ -323,9 +337,16 @@ def test_distinct() -> None:
 
 @pytest.mark.parametrize(
     ("what", "expected"),
-    [(0, [1, 0, 1]), (1, [2, 0, 1]), (2, [50, -1, 5]), (3, [40, 30, 5]), (4, [2, 2, 2]),
-     (5, [2, 1, 1]), (6, [40, 40, 5])],
-)  # fmt: skip
+    [
+        (0, [1, 0, 1]),
+        (1, [2, 0, 1]),
+        (2, [50, -1, 5]),
+        (3, [40, 30, 5]),
+        (4, [2, 2, 2]),
+        (5, [2, 1, 1]),
+        (6, [40, 40, 5]),
+    ],
+)
 def test_known(what: int, expected: list[int]) -> None:
     t = Terminal.of(alone("KNOWN", p0=45 if what in (4, 5) else 1000, p1=-1, p2=what))
     assert t.score(50) == -1

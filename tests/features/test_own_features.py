@@ -57,27 +57,40 @@ def test_an_operator_in_a_few_lines() -> None:
         when = ["approved", "declined"]
         width = 4
         """,
-        window("terminal", seconds=600, buckets=10, value=field("amount_minor"),
-               where=all_of(field("amount_minor") <= 500, is_value("entry_mode", "keyed")),
-               itself=True, when=("approved", "declined"), width=4),
+        window(
+            "terminal",
+            seconds=600,
+            buckets=10,
+            value=field("amount_minor"),
+            where=all_of(field("amount_minor") <= 500, is_value("entry_mode", "keyed")),
+            itself=True,
+            when=("approved", "declined"),
+            width=4,
+        ),
     )
 
 
 @pytest.mark.parametrize(
     ("text", "expression"),
     [
-        ("either(entry_mode in ('keyed', 'stripe'), log2(amount_minor), 0)",
-         either(is_value("entry_mode", "keyed", "stripe"), log2(field("amount_minor")), 0)),
+        (
+            "either(entry_mode in ('keyed', 'stripe'), log2(amount_minor), 0)",
+            either(is_value("entry_mode", "keyed", "stripe"), log2(field("amount_minor")), 0),
+        ),
         ("not mcc in (5411, 5812)", ~is_in(field("mcc"), (5411, 5812))),
-        ("(amount_minor // 100 - 3) * 2 + mcc",
-         (field("amount_minor") // 100 - 3) * 2 + field("mcc")),
+        (
+            "(amount_minor // 100 - 3) * 2 + mcc",
+            (field("amount_minor") // 100 - 3) * 2 + field("mcc"),
+        ),
         ("cvm != 'none' or atc < -1", ~is_value("cvm", "none") | (field("atc") < -1)),
-        ("last_n('terminal', 8, outcome('response') == 51, when=('declined',))",
-         last_n("terminal", 8, equal(outcome("response"), 51), when=("declined",))),
+        (
+            "last_n('terminal', 8, outcome('response') == 51, when=('declined',))",
+            last_n("terminal", 8, equal(outcome("response"), 51), when=("declined",)),
+        ),
         ("repeat('card', mcc, 4, itself=true)", repeat("card", field("mcc"), 4, itself=True)),
         ("amt_log * 2", log2(field("amount_minor")) * 2),
     ],
-)  # fmt: skip
+)
 def test_expressions(text: str, expression: Expression) -> None:
     same(f'expression = "{text}"', expression)
 
@@ -108,9 +121,13 @@ def test_own_features_build_on_each_other_and_follow_a_set() -> None:
 
 @pytest.mark.parametrize(
     ("when", "moment"),
-    [("'declined'", "after"), ("'timed_out', 'reversed'", "after"), ("'approved'", "before"),
-     ("'approved', 'declined'", "before")],
-)  # fmt: skip
+    [
+        ("'declined'", "after"),
+        ("'timed_out', 'reversed'", "after"),
+        ("'approved'", "before"),
+        ("'approved', 'declined'", "before"),
+    ],
+)
 def test_who_learns_from_refusals_knows_them_later(when: str, moment: str) -> None:
     text = f"""[features]\nnames = ["f"]\n[features.f]
         op = "since"\nkey = "terminal"\ncap_s = 60\nwhen = [{when}]"""
@@ -142,20 +159,24 @@ def test_a_learned_cut_is_part_of_the_name() -> None:
         ('expression = "foo(1)"', r"no operator 'foo'"),
         ('expression = "amount_minor <"', r"cannot be read"),
         ('expression = "amont + 1"', r"needs the field 'amont'.*lacks; leave"),
-        ('expression = "entry_mode == \'kyed\'"', r"no value 'kyed'; did you mean 'keyed'"),
+        ("expression = \"entry_mode == 'kyed'\"", r"no value 'kyed'; did you mean 'keyed'"),
         ('expression = "amount_minor / 2"', r"see ratio\(\)"),
         ('expression = "amount_minor % 100"', r"a remainder is x - x // n \* n"),
-        ('expression = "repeat(\'card\', mcc, 4, itself=mcc)"',
-         r"itself = an expression must be of type bool"),
+        (
+            "expression = \"repeat('card', mcc, 4, itself=mcc)\"",
+            r"itself = an expression must be of type bool",
+        ),
         ('expression = "1 < amount_minor < 3"', r"compare two things at a time"),
-        ('expression = "\'keyed\'"', r"is not a number"),
-        ('expression = "__import__(\'os\')"', r"no operator '__import__'"),
+        ("expression = \"'keyed'\"", r"is not a number"),
+        ("expression = \"__import__('os')\"", r"no operator '__import__'"),
         ('expression = "amount_minor.x"', r"not part of the language"),
         ('expression = "[x for x in (1,)]"', r"not part of the language"),
-        ('expression = "window(\'terminal\', second=60, buckets=6)"',
-         r"unknown key 'second'; did you mean 'seconds'"),
+        (
+            "expression = \"window('terminal', second=60, buckets=6)\"",
+            r"unknown key 'second'; did you mean 'seconds'",
+        ),
     ],
-)  # fmt: skip
+)
 def test_refusals_name_key_and_fix(text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         compiled(f'[features]\nnames = ["f"]\n[features.f]\n{text}')

@@ -21,13 +21,19 @@ from hypothesis import strategies as st
 from tinyfin.config import from_table
 from tinyfin.training.matrix import write_matrix
 
-CONFIG = from_table({
-    "data": {
-        "time": "when", "terminal": "shop", "token": "card", "mcc": "mcc", "label": "fraud",
-        "amount": {"column": "amount", "unit": "major", "decimal": "."},
-        "offline": {"column": "offline", "values": {"true": "yes", "false": "no"}},
-    },
-})  # fmt: skip
+CONFIG = from_table(
+    {
+        "data": {
+            "time": "when",
+            "terminal": "shop",
+            "token": "card",
+            "mcc": "mcc",
+            "label": "fraud",
+            "amount": {"column": "amount", "unit": "major", "decimal": "."},
+            "offline": {"column": "offline", "values": {"true": "yes", "false": "no"}},
+        }
+    }
+)
 
 rows = st.lists(
     st.tuples(
@@ -39,18 +45,38 @@ rows = st.lists(
         st.sampled_from([True, False, None]),  # fraud
         st.booleans(),  # offline
     ),
-    min_size=1, max_size=6,
-)  # fmt: skip
+    min_size=1,
+    max_size=6,
+)
 
-INTS: list[Any] = [pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(),
-                   pa.uint32(), pa.uint64()]  # fmt: skip
-TEXTS: list[Any] = [pa.string(), pa.large_string(), pa.string_view(), pa.binary(),
-                    pa.large_binary(), pa.dictionary(pa.int32(), pa.string())]  # fmt: skip
-DECIMALS: list[Any] = [pa.decimal32(9, 2), pa.decimal64(18, 4), pa.decimal128(38, 9),
-                       pa.decimal256(76, 20)]  # fmt: skip
+INTS: list[Any] = [
+    pa.int8(),
+    pa.int16(),
+    pa.int32(),
+    pa.int64(),
+    pa.uint8(),
+    pa.uint16(),
+    pa.uint32(),
+    pa.uint64(),
+]
+TEXTS: list[Any] = [
+    pa.string(),
+    pa.large_string(),
+    pa.string_view(),
+    pa.binary(),
+    pa.large_binary(),
+    pa.dictionary(pa.int32(), pa.string()),
+]
+DECIMALS: list[Any] = [
+    pa.decimal32(9, 2),
+    pa.decimal64(18, 4),
+    pa.decimal128(38, 9),
+    pa.decimal256(76, 20),
+]
 FLOATS: list[Any] = [pa.float32(), pa.float64()]
-STAMPS: list[Any] = [pa.timestamp(unit, zone) for unit in ("s", "ms", "us", "ns")
-                     for zone in (None, "UTC", "+00:00")]  # fmt: skip
+STAMPS: list[Any] = [
+    pa.timestamp(unit, zone) for unit in ("s", "ms", "us", "ns") for zone in (None, "UTC", "+00:00")
+]
 
 
 def typed(values: list[Any], kind: Any) -> pa.Array:
@@ -84,7 +110,8 @@ def times(unix: list[int], how: str) -> pa.Array:
         "text with zone": pc.binary_join_element_wise(text, pa.scalar("+00"), ""),
         "digits": pc.strftime(stamps.cast(pa.timestamp("s")), format="%Y%m%d%H%M%S"),
         "digits as a number": pc.strftime(
-            stamps.cast(pa.timestamp("s")), format="%Y%m%d%H%M%S").cast(pa.int64()),
+            stamps.cast(pa.timestamp("s")), format="%Y%m%d%H%M%S"
+        ).cast(pa.int64()),
     }[how]
 
 
@@ -94,8 +121,9 @@ def parquet(table: pa.Table, path: Path) -> None:
 
 def parquet_of_others(table: pa.Table, path: Path) -> None:
     """Without Arrow's own schema, in small pages, by another compression."""
-    pq.write_table(table, path, store_schema=False, compression="gzip", row_group_size=2,
-                   use_dictionary=False)  # fmt: skip
+    pq.write_table(
+        table, path, store_schema=False, compression="gzip", row_group_size=2, use_dictionary=False
+    )
 
 
 def arrow_stream(table: pa.Table, path: Path) -> None:
@@ -119,7 +147,8 @@ CONTAINERS: dict[str, Callable[[pa.Table, Path], object]] = {
     "a.csv": lambda table, path: path.write_bytes(csv_text(table)),
     "b.csv.gz": lambda table, path: path.write_bytes(gzip.compress(csv_text(table))),
     "c.tsv": lambda table, path: path.write_bytes(
-        csv_text(table).decode().replace(",", "\t").encode("utf-16")),
+        csv_text(table).decode().replace(",", "\t").encode("utf-16")
+    ),
     "d.parquet": parquet,
     "e.parquet": parquet_of_others,
     "f.arrow": lambda table, path: feather.write_feather(table, str(path)),
@@ -165,26 +194,47 @@ def test_the_same_features_from_every_container(
         except (pa.ArrowInvalid, OverflowError):
             return typed(values, pa.string())
 
-    how = data.draw(st.sampled_from(
-        [*STAMPS, "s", "ms", "us", "ns", "float", "decimal", "text", "text with zone", "digits",
-         "digits as a number"]), label="time")  # fmt: skip
+    how = data.draw(
+        st.sampled_from(
+            [
+                *STAMPS,
+                "s",
+                "ms",
+                "us",
+                "ns",
+                "float",
+                "decimal",
+                "text",
+                "text with zone",
+                "digits",
+                "digits as a number",
+            ]
+        ),
+        label="time",
+    )
     ids = [*INTS, *FLOATS, *DECIMALS, *TEXTS]
-    table = pa.table({
-        "when": times(when, how) if isinstance(how, str) else pa.array(when).cast(
-            pa.timestamp("s", how.tz)).cast(how),
-        "shop": column(shop, ids),
-        "card": column(card, ids),
-        "amount": column([Decimal(a).scaleb(-2) for a in minor], ids),
-        "mcc": column(mcc, ids),
-        "fraud": pa.array(fraud) if data.draw(st.booleans()) else column(
-            [None if f is None else int(f) for f in fraud], ids),
-        "offline": pa.array(offline),
-    })  # fmt: skip
+    table = pa.table(
+        {
+            "when": times(when, how)
+            if isinstance(how, str)
+            else pa.array(when).cast(pa.timestamp("s", how.tz)).cast(how),
+            "shop": column(shop, ids),
+            "card": column(card, ids),
+            "amount": column([Decimal(a).scaleb(-2) for a in minor], ids),
+            "mcc": column(mcc, ids),
+            "fraud": pa.array(fraud)
+            if data.draw(st.booleans())
+            else column([None if f is None else int(f) for f in fraud], ids),
+            "offline": pa.array(offline),
+        }
+    )
     name = data.draw(st.sampled_from(sorted(CONTAINERS)), label="container")
     if "csv" in name or "tsv" in name:  # pandas writes bytes as Python does, b'c1'
-        table = table.cast(pa.schema([
-            pa.field(f.name, pa.string() if f.type in TEXTS else f.type) for f in table.schema
-        ]))  # fmt: skip
+        table = table.cast(
+            pa.schema(
+                [pa.field(f.name, pa.string() if f.type in TEXTS else f.type) for f in table.schema]
+            )
+        )
     path = folder / name
     path.unlink(missing_ok=True)
     CONTAINERS[name](table, path)

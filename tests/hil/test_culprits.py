@@ -201,14 +201,13 @@ def test_why_a_pack_is_refused(error: int, kind: str, words: str) -> None:
     assert isinstance(made, MismatchError) == (error == -22)
 
 
-def test_a_red_case_does_not_begin_with_what_a_green_one_proves(
-    pack: Path, nobody: str
-) -> None:
+def test_a_red_case_does_not_begin_with_what_a_green_one_proves(pack: Path, nobody: str) -> None:
     suite = suites.find("parity").model_copy(update={"name": "small"})
     result = run_target(job(pack, nobody, suite))
     root = xml.fromstring(junit.document(RigResult("r", "r.toml", "run", [], [result])))
-    (out,) = (case.findtext("system-out") for case in root.iter("testcase")
-              if case.get("name") == "small")  # fmt: skip
+    (out,) = (
+        case.findtext("system-out") for case in root.iter("testcase") if case.get("name") == "small"
+    )
     assert out is not None
     assert out.startswith("to be proven: Every verdict")
 
@@ -262,13 +261,19 @@ def test_a_playback_of_the_same_model_in_another_layout_is_compared(
     assert run_target(job(pack, line.url, folder=tmp_path)).ok
     line.close()
     found = read(tmp_path / "board.transcript.gz")
-    here, there = (parse_pack(one).pack_id for one in (
-        rig.make_pack(), repack_pack(rig.make_pack(), "columns")))  # fmt: skip
+    here, there = (
+        parse_pack(one).pack_id
+        for one in (rig.make_pack(), repack_pack(rig.make_pack(), "columns"))
+    )
     records = [
-        Record(e.kind, e.at_us, encode_frame(e.frame.type, e.frame.sequence,
-                                             e.frame.payload.replace(here, there)))
-        for e in entries(found) if e.frame is not None
-    ]  # fmt: skip
+        Record(
+            e.kind,
+            e.at_us,
+            encode_frame(e.frame.type, e.frame.sequence, e.frame.payload.replace(here, there)),
+        )
+        for e in entries(found)
+        if e.frame is not None
+    ]
     foreign = Transcript(found.about, records, True)
     packs = pack_ids(pack)
     assert {here.hex(), there.hex()} <= set(packs)

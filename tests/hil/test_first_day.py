@@ -30,8 +30,15 @@ pytestmark = pytest.mark.live
 RULES = paths.project_dir() / "hil" / "70-tinyfin.rules"
 RULE = re.compile(r'([A-Z]+)(?:\{(\w+)\})?(==|!=|\+=|=)"([^"]*)"')
 MATCHES = {"ACTION", "SUBSYSTEM", "SUBSYSTEMS", "ATTR", "ATTRS"}
-ASSIGNS = {"MODE": "=", "GROUP": "=", "TAG": "+=", "ENV": "=", "SYMLINK": "+=", "GOTO": "=",
-           "LABEL": "="}  # fmt: skip
+ASSIGNS = {
+    "MODE": "=",
+    "GROUP": "=",
+    "TAG": "+=",
+    "ENV": "=",
+    "SYMLINK": "+=",
+    "GOTO": "=",
+    "LABEL": "=",
+}
 
 
 def parsed(*, examples: bool = False) -> list[list[tuple[str, str, str, str]]]:
@@ -85,8 +92,11 @@ def test_rules_are_well_formed() -> None:
 
 def test_udev_finds_no_fault() -> None:
     udevadm = shutil.which("udevadm")
-    version = subprocess.run([udevadm, "--version"], capture_output=True, text=True).stdout \
-        if udevadm else "0"  # fmt: skip
+    version = (
+        subprocess.run([udevadm, "--version"], capture_output=True, text=True).stdout
+        if udevadm
+        else "0"
+    )
     if int(version or 0) < 254:
         return  # it has no `verify` yet; the tests around this one read the rules themselves
     assert udevadm is not None
@@ -95,9 +105,20 @@ def test_udev_finds_no_fault() -> None:
 
 
 DEBUGGERS = [
-    "0483:374b", "0483:3748", "0483:374e", "0483:3752", "0483:df11", "1366:0101", "0d28:0204",
-    "2e8a:0003", "2e8a:000c", "1915:521f", "0403:6010", "303a:1001", "1fc9:0143",
-]  # fmt: skip
+    "0483:374b",
+    "0483:3748",
+    "0483:374e",
+    "0483:3752",
+    "0483:df11",
+    "1366:0101",
+    "0d28:0204",
+    "2e8a:0003",
+    "2e8a:000c",
+    "1915:521f",
+    "0403:6010",
+    "303a:1001",
+    "1fc9:0143",
+]
 
 
 @pytest.mark.parametrize("vid_pid", DEBUGGERS)
@@ -111,10 +132,11 @@ def test_serial_ports_are_let_in_and_nothing_else() -> None:
     found = access({"SUBSYSTEM": "tty", "SUBSYSTEMS": "usb"})
     assert (found["MODE"], found["GROUP"], found["TAG"]) == ("0660", "dialout", "uaccess")
     for other in (
-        {"SUBSYSTEM": "tty", "SUBSYSTEMS": "platform"}, {"SUBSYSTEM": "block"},
+        {"SUBSYSTEM": "tty", "SUBSYSTEMS": "platform"},
+        {"SUBSYSTEM": "block"},
         {"SUBSYSTEM": "usb", "idVendor": "046d", "idProduct": "c31c"},
         {"SUBSYSTEM": "tty", "SUBSYSTEMS": "usb", "ACTION": "remove"},
-    ):  # fmt: skip
+    ):
         assert "MODE" not in access(other), other
 
 
@@ -188,10 +210,25 @@ def test_a_failing_test_shows_its_wire(pack: Path, tmp_path: Path) -> None:
     (tmp_path / "rig.toml").write_text(f'[rig]\nrun = "{pack}"\n[targets.a]\ntarget = "host"\n')
     (tmp_path / "test_wire.py").write_text(TESTS)
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--tinyfin-rig=rig.toml",
-         "--basetemp=base", "--junit-xml=junit.xml", f"--rootdir={tmp_path}", "-c", os.devnull],
-        cwd=tmp_path, capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "--tinyfin-rig=rig.toml",
+            "--basetemp=base",
+            "--junit-xml=junit.xml",
+            f"--rootdir={tmp_path}",
+            "-c",
+            os.devnull,
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert done.returncode == 1, done.stdout + done.stderr
     assert done.stdout.count("wire of a") == 1
     wire = done.stdout.partition("wire of a")[2]

@@ -73,12 +73,13 @@ TRANSCRIPTS = {
     "zeros, packed": (gzip.compress(bytes(100_000)), "is no transcript"),
     "a bomb of zeros": (gzip.compress(bytes(1 << 24)), "is no transcript"),
     "a bomb of notes": (
-        gzip.compress(ABOUT + bytes([4, 0, 0]) * 1_000_000), "unpacks to more than 2 MiB",
+        gzip.compress(ABOUT + bytes([4, 0, 0]) * 1_000_000),
+        "unpacks to more than 2 MiB",
     ),
     "many records": (gzip.compress(ABOUT + bytes([4, 0, 0]) * 50_000), "than 40,000 records"),
     "nested": (gzip.compress(MAGIC + b"[" * 200_000 + b"\n"), "first line is damaged"),
     "no object": (gzip.compress(MAGIC + b"[]\n"), "no JSON object"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", TRANSCRIPTS)
@@ -110,13 +111,17 @@ def test_a_damaged_one_is_read_up_to_there(rest: bytes, tmp_path: Path) -> None:
 
 
 RECORD = st.builds(
-    Record, st.sampled_from(Kind), st.integers(0, 1 << 69),
-    st.binary(max_size=80) | st.builds(
+    Record,
+    st.sampled_from(Kind),
+    st.integers(0, 1 << 69),
+    st.binary(max_size=80)
+    | st.builds(
         encode_frame,
-        st.sampled_from([*wire.m.Request, *wire.m.Answer]), st.integers(0, 9),
+        st.sampled_from([*wire.m.Request, *wire.m.Answer]),
+        st.integers(0, 9),
         st.binary(max_size=90),
     ),
-)  # fmt: skip
+)
 
 
 @given(st.lists(RECORD, max_size=12))

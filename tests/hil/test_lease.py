@@ -165,13 +165,15 @@ def test_nothing_is_written_where_another_user_may_plant(planted: str, tmp_path:
                 os.link(victim / "file", place / name)
     before = {path: path.lstat() for path in sorted(tmp_path.rglob("*"))}
     script = (
-        "from tinyfin.hil.rigs.lease import Lease\n"
-        f"with Lease([{board!r}], 'x'): print('held')\n"
+        f"from tinyfin.hil.rigs.lease import Lease\nwith Lease([{board!r}], 'x'): print('held')\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60,
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=60,
         env={**os.environ, "TMPDIR": str(shared), "TINYFIN_LEASES": str(place)},
-    )  # fmt: skip
+    )
     assert done.stdout == "held\n", done.stderr
     after = {path: path.lstat() for path in sorted(tmp_path.rglob("*"))}
     assert [(p, s.st_mode, s.st_uid, s.st_mtime_ns) for p, s in after.items()] == [
@@ -217,8 +219,10 @@ def test_a_verb_leases_the_port_that_it_is_given(nobody: str) -> None:
 
 
 def test_a_playback_leases_the_target_of_its_rig(nobody: str) -> None:
-    table = {"deadlines": {"lease_s": 0}, "targets": {"net": {
-        "target": "host", "flash": False, "port": {"url": nobody}}}}  # fmt: skip
+    table = {
+        "deadlines": {"lease_s": 0},
+        "targets": {"net": {"target": "host", "flash": False, "port": {"url": nobody}}},
+    }
     rig = from_table(table, Path("rig.toml"))
     with (
         Lease([nobody], "a rig's job"),

@@ -24,9 +24,13 @@ def ran(
         env["PYTEST_ADDOPTS"] = environment
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *words],
-        cwd=cwd or folder, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        cwd=cwd or folder,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
         timeout=200,
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture
@@ -66,9 +70,10 @@ def test_paths_of_the_command_line_are_seen_from_where_it_is_called(project: Pat
     addopts(project, "--tinyfin-rig=none.toml")
     there = project / "rigs"
     for words, environment in (
-        (["--tinyfin-rig=desk.toml"], None), ([], "--tinyfin-rig=desk.toml"),
+        (["--tinyfin-rig=desk.toml"], None),
+        ([], "--tinyfin-rig=desk.toml"),
         (["--tinyfin-rig=desk.toml"], "--tinyfin-rig=none.toml"),
-    ):  # fmt: skip
+    ):
         done = ran(
             project, "--collect-only", *words, "../tests", cwd=there, environment=environment
         )

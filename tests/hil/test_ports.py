@@ -31,12 +31,22 @@ from tinyfin.wire.serial_link import open_link
 pytestmark = pytest.mark.live
 
 
-def usb(device: str, serial: str | None, location: str, ids: tuple[int, int] = (0x1A86, 0x7523),
-        interface: str | None = None) -> SimpleNamespace:  # fmt: skip
+def usb(
+    device: str,
+    serial: str | None,
+    location: str,
+    ids: tuple[int, int] = (0x1A86, 0x7523),
+    interface: str | None = None,
+) -> SimpleNamespace:
     return SimpleNamespace(
-        device=device, vid=ids[0], pid=ids[1], serial_number=serial, location=location,
-        interface=interface, description="USB serial",
-    )  # fmt: skip
+        device=device,
+        vid=ids[0],
+        pid=ids[1],
+        serial_number=serial,
+        location=location,
+        interface=interface,
+        description="USB serial",
+    )
 
 
 BUS = [
@@ -267,9 +277,11 @@ def test_a_board_at_a_server_of_rfc_2217(
     reset = {"line": {"set": "rts", "hold_s": 0.01}}
     spec = at(server.url, baud=57_600, dtr=False, rts=False, reset=reset)
     noisy = SMALL.model_copy(
-        update={"name": "restarts", "replay": Replay(chaos="reboot=1/60", on_reboot="resume",
-                                                     checkpoint_events=40)}
-    )  # fmt: skip
+        update={
+            "name": "restarts",
+            "replay": Replay(chaos="reboot=1/60", on_reboot="resume", checkpoint_events=40),
+        }
+    )
     slower = PATIENT.model_copy(update={"boot_s": 15.0})
     patient = [s.model_copy(update={"deadline_s": 60.0}) for s in (SMALL, noisy)]
     result = run_target(Job("far", spec, slower, pack, (), tuple(patient), lease_wait_s=0.0))

@@ -60,9 +60,10 @@ def documented(text: str) -> dict[str, str]:
 def test_keys_and_defaults_are_the_parsers(title: str) -> None:
     model = SECTIONS[title]
     fields = {
-        name: field for name, field in model.model_fields.items()
+        name: field
+        for name, field in model.model_fields.items()
         if not field.exclude and name not in TABLES.get(title, ())
-    }  # fmt: skip
+    }
     found = documented(section(title))
     assert list(found) == list(fields)
     for name, field in fields.items():
@@ -125,9 +126,7 @@ def test_every_kind_of_change_is_documented() -> None:
 @pytest.mark.parametrize(
     ("key", "default"), [("hold_s", "`0.2`"), ("hold_s", "none"), ("hold_time_s", "`0.1`")]
 )
-def test_the_comparison_can_fail(
-    key: str, default: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_comparison_can_fail(key: str, default: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Control: a wrong default, and a key that there is not."""
     wrong = page().replace("| hold_s | `0.1` |", f"| {key} | {default} |")
     assert wrong != page()

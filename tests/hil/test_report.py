@@ -64,14 +64,29 @@ class Page(html.parser.HTMLParser):
 def facts_of_replay(**changes: object) -> dict[str, object]:
     """A good replay, as ``ReplayResult.as_dict()`` gives it."""
     good: dict[str, object] = {
-        "target": "cortex-m4", "pack": "ab" * 16, "device_pack": "ab" * 16, "build_id": "b1",
-        "transactions": ROWS, "verdicts": ROWS, "terminals": 4, "events": 900, "checkpoints": 4,
-        "compared": ["features", "score_q32"], "mismatches": 0, "first_mismatch": None, "lost": 0,
-        "retransmitted": 0, "seconds": 2.5, "transactions_per_second": 160.0,
-        "bytes_up_per_transaction": 31.5, "bytes_down_per_transaction": 11.25,
-        "flash_bytes": 36512, "ram_bytes": 14120, "device_stats": {"scored": ROWS},
+        "target": "cortex-m4",
+        "pack": "ab" * 16,
+        "device_pack": "ab" * 16,
+        "build_id": "b1",
+        "transactions": ROWS,
+        "verdicts": ROWS,
+        "terminals": 4,
+        "events": 900,
+        "checkpoints": 4,
+        "compared": ["features", "score_q32"],
+        "mismatches": 0,
+        "first_mismatch": None,
+        "lost": 0,
+        "retransmitted": 0,
+        "seconds": 2.5,
+        "transactions_per_second": 160.0,
+        "bytes_up_per_transaction": 31.5,
+        "bytes_down_per_transaction": 11.25,
+        "flash_bytes": 36512,
+        "ram_bytes": 14120,
+        "device_stats": {"scored": ROWS},
         "instructions": {"median": 5200, "p99_9": 9900, "max": 10400},
-    }  # fmt: skip
+    }
     return {**good, **changes}
 
 
@@ -105,14 +120,24 @@ def transactions() -> Transactions:
     u32 = t.astype(np.uint32)
     fields = len(PAYMENT.fields)
     return Transactions(
-        schema=PAYMENT, row=np.arange(n), terminal=terminal, terminals=("a", "b", "c", "d"),
-        id=np.arange(n).astype(np.uint64), t_mono_s=u32, t_local_s=u32,
-        values=np.zeros((n, fields), np.int64), present=np.zeros(n, np.uint32),
-        result=np.zeros(n, np.uint8), response=np.full(n, -1, np.int32),
-        action=np.zeros(n, np.uint8), outcome_t_mono_s=u32,
-        label=(scenario == 1).astype(np.int8), label_known_s=u32,
-        scenario=("genuine", "card_testing", "lunch_rush"), scenario_code=scenario,
-    )  # fmt: skip
+        schema=PAYMENT,
+        row=np.arange(n),
+        terminal=terminal,
+        terminals=("a", "b", "c", "d"),
+        id=np.arange(n).astype(np.uint64),
+        t_mono_s=u32,
+        t_local_s=u32,
+        values=np.zeros((n, fields), np.int64),
+        present=np.zeros(n, np.uint32),
+        result=np.zeros(n, np.uint8),
+        response=np.full(n, -1, np.int32),
+        action=np.zeros(n, np.uint8),
+        outcome_t_mono_s=u32,
+        label=(scenario == 1).astype(np.int8),
+        label_known_s=u32,
+        scenario=("genuine", "card_testing", "lunch_rush"),
+        scenario_code=scenario,
+    )
 
 
 def run_folder(path: Path, *, differing: int = 0) -> Path:
@@ -122,32 +147,49 @@ def run_folder(path: Path, *, differing: int = 0) -> Path:
     label = (np.arange(3000) % 50 == 0).astype(np.int8)
     score = (rng.normal(size=3000) + 3 * label).astype(np.float32)
     np.savez(
-        path / "slices.npz", test_label=label, test_float=score, calibration_label=label,
-        calibration_float=score, test_rule_amount=rng.normal(size=3000),
+        path / "slices.npz",
+        test_label=label,
+        test_float=score,
+        calibration_label=label,
+        calibration_float=score,
+        test_rule_amount=rng.normal(size=3000),
     )
     rates = {"recall_at_0.1%": 0.5, "recall_at_1%": 0.7, "roc_auc": 0.9, "rows": 3000}
-    model = {**rates, "frauds": 60, "average_precision": 0.61, "calibration_error": 0.001,
-             "brier_skill": 0.4, "expected_frauds": 58.2,
-             "scenario_recall_at_0.1%": {"card_testing": {"frauds": 60, "recall": 0.5}}}
+    model = {
+        **rates,
+        "frauds": 60,
+        "average_precision": 0.61,
+        "calibration_error": 0.001,
+        "brier_skill": 0.4,
+        "expected_frauds": 58.2,
+        "scenario_recall_at_0.1%": {"card_testing": {"frauds": 60, "recall": 0.5}},
+    }
     rule = {**rates, "frauds": 60, "average_precision": 0.33, "precision_at_0.1%": None}
     files = {
-        "metrics.json": {"populations": {"all": {"model_int8": model, "model_float": model,
-                                                 "amount": rule}}},
+        "metrics.json": {
+            "populations": {"all": {"model_int8": model, "model_float": model, "amount": rule}}
+        },
         "parity.json": {
-            "rows": 4000, "bytes": 4000, "plan": {"differing_bytes": differing,
-                                                  "max_abs_difference": differing},
+            "rows": 4000,
+            "bytes": 4000,
+            "plan": {"differing_bytes": differing, "max_abs_difference": differing},
             "litert_auto": {"differing_bytes": 44, "max_abs_difference": 1},
             "float_and_int8": {"all": {"average_precision": {"float": 0.6123, "int8": 0.6119}}},
         },
         "run.json": {
-            "name": "tiny", "model": {"family": "mlp", "hidden": [32, 16], "seed": 5,
-                                      "parameters": 1345},
+            "name": "tiny",
+            "model": {"family": "mlp", "hidden": [32, 16], "seed": 5, "parameters": 1345},
             "data": {"files": [{"name": "data set.parquet"}], "fingerprint": "f1" * 32},
-            "split": {"until": "2019-01-08T00:00:00", "test_until": "2019-02-01T00:00:00",
-                      "fit": {"rows": 10, "frauds": 2}, "calibration": {"rows": 5, "frauds": 1}},
-            "versions": {"numpy": "2.0"}, "config_sha256": "c0" * 32,
+            "split": {
+                "until": "2019-01-08T00:00:00",
+                "test_until": "2019-02-01T00:00:00",
+                "fit": {"rows": 10, "frauds": 2},
+                "calibration": {"rows": 5, "frauds": 1},
+            },
+            "versions": {"numpy": "2.0"},
+            "config_sha256": "c0" * 32,
         },
-    }  # fmt: skip
+    }
     for name, content in files.items():
         (path / name).write_text(json.dumps(content))
     return path
@@ -161,26 +203,55 @@ def read(path: Path) -> tuple[Page, dict[str, object]]:
 def full(tmp_path: Path, **changes: object) -> Path:
     tx = transactions()
     return write(
-        tmp_path / "full.html", replay=Result(facts_of_replay(**changes), tx), tx=tx,
-        run_dir=run_folder(tmp_path / "tiny"), date="2026-01-02",
+        tmp_path / "full.html",
+        replay=Result(facts_of_replay(**changes), tx),
+        tx=tx,
+        run_dir=run_folder(tmp_path / "tiny"),
+        date="2026-01-02",
         sizes={"cortex-m4": {"stack_bytes": 904}},
-        more=[{"title": "Model card", "blocks": [
-            {"text": "Intended for payment terminals."}, {"code": ["tinyfin evaluate"]},
-            {"caption": "Slices", "columns": ["slice", "AP"], "rows": [["keyed", 0.5]]}]}],
-    )  # fmt: skip
+        more=[
+            {
+                "title": "Model card",
+                "blocks": [
+                    {"text": "Intended for payment terminals."},
+                    {"code": ["tinyfin evaluate"]},
+                    {"caption": "Slices", "columns": ["slice", "AP"], "rows": [["keyed", 0.5]]},
+                ],
+            }
+        ],
+    )
 
 
 def test_a_full_report_says_everything(tmp_path: Path) -> None:
     page, facts = read(full(tmp_path))
     assert facts["verdict"]["pass"] is True
     for words in (
-        "PASS", "2026-01-02", "Cortex-M4", "qemu-system-arm", "features, score_q32", "b1",
-        "0.610", "model, int8", "ai-edge-litert, default kernels", "44", "-0.0004",
-        "Precision and recall", "Calibration in the test period", "card_testing", "lunch_rush",
-        "36,512", "14,120", "904", "31.5", "11.25", "Model card", "keyed",
+        "PASS",
+        "2026-01-02",
+        "Cortex-M4",
+        "qemu-system-arm",
+        "features, score_q32",
+        "b1",
+        "0.610",
+        "model, int8",
+        "ai-edge-litert, default kernels",
+        "44",
+        "-0.0004",
+        "Precision and recall",
+        "Calibration in the test period",
+        "card_testing",
+        "lunch_rush",
+        "36,512",
+        "14,120",
+        "904",
+        "31.5",
+        "11.25",
+        "Model card",
+        "keyed",
         "tinyfin train 'data set.parquet' --config runs/tiny/config.toml --name tiny-again",
-        "tinyfin replay runs/tiny 'data set.parquet' --target cortex-m4", "instructions / 100 MHz",
-    ):  # fmt: skip
+        "tinyfin replay runs/tiny 'data set.parquet' --target cortex-m4",
+        "instructions / 100 MHz",
+    ):
         assert words in page.text, words
     assert "cycles" not in page.text.replace("They are not cycles", "")
     assert len(page.of("svg")) >= 6
@@ -232,9 +303,7 @@ def test_a_minimal_report_says_what_is_missing(tmp_path: Path) -> None:
         ({"error": "no answer for 20 s"}, "error"),
     ],
 )
-def test_what_is_not_proven_fails(
-    tmp_path: Path, changes: dict[str, object], check: str
-) -> None:
+def test_what_is_not_proven_fails(tmp_path: Path, changes: dict[str, object], check: str) -> None:
     page, facts = read(write(tmp_path / "r.html", replay=facts_of_replay(**changes)))
     assert facts["verdict"]["pass"] is False
     assert "✗ FAIL" in page.text
@@ -263,8 +332,15 @@ def test_network_bytes_that_differ_fail(tmp_path: Path) -> None:
 
 
 def test_the_first_difference_is_named_on_top(tmp_path: Path) -> None:
-    first = {"terminal": "T-7", "row": 1234, "id": 99, "field": "feature amt_dev",
-             "expected": 311, "got": 310, "note": ""}  # fmt: skip
+    first = {
+        "terminal": "T-7",
+        "row": 1234,
+        "id": 99,
+        "field": "feature amt_dev",
+        "expected": 311,
+        "got": 310,
+        "note": "",
+    }
     replay = facts_of_replay(mismatches=1, first_mismatch=first)
     page, _ = read(write(tmp_path / "r.html", replay=replay))
     at = page.text.index("row 1234 (id 99, terminal T-7), feature amt_dev")
@@ -324,11 +400,21 @@ def test_hostile_words_stay_words(tmp_path: Path) -> None:
     names = ("terminal", "row", "id", "field", "expected", "got", "note")
     mismatch = dict.fromkeys(names, HOSTILE)
     replay = facts_of_replay(
-        target=HOSTILE, build_id=HOSTILE, compared=[HOSTILE], first_mismatch=mismatch,
-        device_stats={HOSTILE: 1}, pack=HOSTILE, device_pack=HOSTILE, error=HOSTILE,
+        target=HOSTILE,
+        build_id=HOSTILE,
+        compared=[HOSTILE],
+        first_mismatch=mismatch,
+        device_stats={HOSTILE: 1},
+        pack=HOSTILE,
+        device_pack=HOSTILE,
+        error=HOSTILE,
     )
     path = write(
-        tmp_path / "r.html", replay=replay, run_dir=run, title=HOSTILE, date=HOSTILE,
+        tmp_path / "r.html",
+        replay=replay,
+        run_dir=run,
+        title=HOSTILE,
+        date=HOSTILE,
         more=[{"title": HOSTILE, "blocks": [{"text": HOSTILE}]}],
     )
     text = path.read_text(encoding="utf-8")
@@ -401,10 +487,20 @@ def test_a_path_that_cannot_be_written_is_an_input_error(tmp_path: Path) -> None
 def test_the_wire_shows_damage_and_repair_and_names_what_stayed_zero() -> None:
     from tinyfin.hil.reporting.wire_section import wire_blocks
 
-    calm = {"target": "a", "events": 10, "faults": {}, "repaired": {"stray": 0, "timeouts": 0},
-            "device_stats": {"scored": 5, "evictions": 0}}  # fmt: skip
-    hostile = {"target": "b", "events": 10, "faults": {"flip": 3},
-               "repaired": {"stray": 2, "timeouts": 0}, "device_stats": {}}  # fmt: skip
+    calm = {
+        "target": "a",
+        "events": 10,
+        "faults": {},
+        "repaired": {"stray": 0, "timeouts": 0},
+        "device_stats": {"scored": 5, "evictions": 0},
+    }
+    hostile = {
+        "target": "b",
+        "events": 10,
+        "faults": {"flip": 3},
+        "repaired": {"stray": 2, "timeouts": 0},
+        "device_stats": {},
+    }
     line, damage, device, zeros = wire_blocks({"replays": [calm, hostile]})
     assert "events" in str(line)
     assert [row[0] for row in damage["rows"]] == ["done: flip", "repaired: stray"]
@@ -428,5 +524,7 @@ def test_a_red_page_begins_with_what_went_wrong(tmp_path: Path) -> None:
     assert verdict
     lines = re.findall("<p>(.*?)</p>", verdict[0])
     assert lines == [
-        "a/flash: flash: no such port", "Not reached: a/parity.", "Not proven: b/parity: lost."
+        "a/flash: flash: no such port",
+        "Not reached: a/parity.",
+        "Not proven: b/parity: lost.",
     ]

@@ -174,8 +174,12 @@ def test_a_serial_number_that_is_not_there(key: str, port: dict[str, str]) -> No
 def test_what_is_filled_in_is_not_looked_at_again() -> None:
     values = {"elf": "/a {bin}/x.elf", "bin": "x.bin"}
     assert filled_in(["{elf}", "${elf}", "{bin}{bin}", "{ bin }", "{no}"], values) == [
-        "/a {bin}/x.elf", "${elf}", "x.binx.bin", "{ bin }", "{no}",
-    ]  # fmt: skip
+        "/a {bin}/x.elf",
+        "${elf}",
+        "x.binx.bin",
+        "{ bin }",
+        "{no}",
+    ]
 
 
 def test_a_board_file_names_its_placeholders_too(tmp_path: Path) -> None:

@@ -48,8 +48,22 @@ pytestmark = pytest.mark.live
 JUNIT = {
     "testsuites": ({"name", "time", "tests", "failures", "errors"}, {"testsuite"}),
     "testsuite": (
-        {"name!", "tests!", "failures!", "errors!", "group", "time", "skipped", "timestamp",
-         "hostname", "id", "package", "file", "log", "url"},
+        {
+            "name!",
+            "tests!",
+            "failures!",
+            "errors!",
+            "group",
+            "time",
+            "skipped",
+            "timestamp",
+            "hostname",
+            "id",
+            "package",
+            "file",
+            "log",
+            "url",
+        },
         {"testsuite", "properties", "testcase", "system-out", "system-err"},
     ),
     "properties": (set(), {"property"}),
@@ -63,7 +77,7 @@ JUNIT = {
     "failure": ({"type", "message"}, set()),
     "system-out": (set(), set()),
     "system-err": (set(), set()),
-}  # fmt: skip
+}
 SECONDS = re.compile(r"(([0-9]{0,3},)*[0-9]{3}|[0-9]{0,3})*(\.[0-9]*)?")
 
 
@@ -97,8 +111,13 @@ def test_two_targets_in_parallel_one_of_them_unplugged(
     pack: Path, nobody: str, tmp_path: Path
 ) -> None:
     gone = {"target": "host", "flash": False, "port": {"url": nobody}}
-    rig = two(pack, gone).model_copy(update={"deadlines": SHORT.model_copy(
-        update={"boot_s": 20.0, "silence_s": 20.0, "answer_s": 5.0})})  # fmt: skip
+    rig = two(pack, gone).model_copy(
+        update={
+            "deadlines": SHORT.model_copy(
+                update={"boot_s": 20.0, "silence_s": 20.0, "answer_s": 5.0}
+            )
+        }
+    )
     noisy = SMALL.model_copy(
         update={"name": "noisy", "replay": suites.Replay(chaos="fault=1/1000")}
     )
@@ -176,11 +195,21 @@ def test_a_process_that_dies_and_one_that_hangs(pack: Path, tmp_path: Path) -> N
 
 
 def of_every_kind() -> RigResult:
-    cases = [Case("flash", status=PASSED), Case("parity", reached=True), Case("soak"),
-             Case("infer", status=SKIPPED, note="not offered")]  # fmt: skip
+    cases = [
+        Case("flash", status=PASSED),
+        Case("parity", reached=True),
+        Case("soak"),
+        Case("infer", status=SKIPPED, note="not offered"),
+    ]
     cases[1].failure = Failure(FailureKind.MISMATCH, 'row 3: "a" & <b> \x1b[0m differs', 4)
-    target = TargetResult("m4", "cortex-m4", True, cases, logs=["\x00boot\ufffe"],
-                          hello={"capabilities": ["ticks", "stack"]})  # fmt: skip
+    target = TargetResult(
+        "m4",
+        "cortex-m4",
+        True,
+        cases,
+        logs=["\x00boot\ufffe"],
+        hello={"capabilities": ["ticks", "stack"]},
+    )
     return RigResult("rig", "rig.toml", "run", ["parity"], [target], "2026-01-01T00:00:00", 1.5)
 
 
@@ -227,9 +256,13 @@ def test_an_independent_parser_reads_the_same() -> None:
 
 @pytest.mark.parametrize(
     "harm",
-    [(b'failures="1"', b'failures="0"'), (b'tests="4"', b'tests="5"'),
-     (b'skipped="1"', b'skipped="0"'), (b"</testsuite>", b"")],
-)  # fmt: skip
+    [
+        (b'failures="1"', b'failures="0"'),
+        (b'tests="4"', b'tests="5"'),
+        (b'skipped="1"', b'skipped="0"'),
+        (b"</testsuite>", b""),
+    ],
+)
 def test_the_independent_parser_can_fail(harm: tuple[bytes, bytes]) -> None:
     good = junit.document(of_every_kind())
     read_independently(good)
@@ -432,10 +465,23 @@ def test_the_plugin_costs_nothing_and_the_examples_pass(tmp_path: Path, pack: Pa
     assert done.stdout.strip() == "[]"
     hil = paths.project_dir() / "hil"
     words = [
-        sys.executable, "-m", "pytest", str(hil / "tests"), "-q", "-p", "no:cacheprovider",
-        "--tinyfin-rig", str(hil / "rig.emulated.toml"), "--tinyfin-target", "host",
-        "--junit-xml", str(tmp_path / "junit.xml"), "-c", os.devnull, f"--rootdir={tmp_path}",
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "pytest",
+        str(hil / "tests"),
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "--tinyfin-rig",
+        str(hil / "rig.emulated.toml"),
+        "--tinyfin-target",
+        "host",
+        "--junit-xml",
+        str(tmp_path / "junit.xml"),
+        "-c",
+        os.devnull,
+        f"--rootdir={tmp_path}",
+    ]
     done = subprocess.run(words, capture_output=True, text=True, timeout=280, check=False)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
     text = (tmp_path / "junit.xml").read_text()

@@ -40,8 +40,11 @@ EVIL = "till\x1b[2J\u202e\u2066\x9b31m\r\x07\u200f\ud800\u2028"
 
 def obeyed(text: str) -> list[str]:
     """What a console, a browser or an editor would obey, but for line breaks and tabs."""
-    return [c for c in text if c not in "\n\t" and unicodedata.category(c) in
-            ("Cc", "Cf", "Cs", "Zl", "Zp", "Cn")]  # fmt: skip
+    return [
+        c
+        for c in text
+        if c not in "\n\t" and unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp", "Cn")
+    ]
 
 
 @given(st.text() | st.text(st.characters(categories=["Cc", "Cf", "Cs", "Zl"])))
@@ -115,8 +118,13 @@ def test_a_terminal_cannot_break_the_line_of_a_difference() -> None:
 
 def test_pages_of_names_from_files(tmp_path: Path) -> None:
     facts: dict[str, Any] = {"target": "m4", "error": EVIL, "terminals": 1}
-    path = write(tmp_path / "r.html", replay=facts, title=EVIL, date=EVIL,
-                 more=[{"title": EVIL, "blocks": [{"text": EVIL}]}])  # fmt: skip
+    path = write(
+        tmp_path / "r.html",
+        replay=facts,
+        title=EVIL,
+        date=EVIL,
+        more=[{"title": EVIL, "blocks": [{"text": EVIL}]}],
+    )
     assert not obeyed(path.read_text(encoding="utf-8"))
 
 
@@ -131,17 +139,17 @@ class _Console(io.StringIO):
 
 
 @pytest.mark.parametrize(("term", "moves"), [("xterm", True), ("dumb", False)])
-def test_what_moves_on_a_terminal(
-    term: str, moves: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_moves_on_a_terminal(term: str, moves: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", term)
     console = _Console()
     monkeypatch.setattr(sys, "stderr", console)
     with progress.showing(progress.Screen(clock=lambda: 0.0, first_s=0.0)) as screen:
         display = Display()
-        for event in ({"event": "begin", "case": "x\x1b]0;y"},
-                      {"event": "progress", "case": "x", "done": 1, "of": 2},
-                      {"event": "note", "text": "a\x1b]0;b\nc"}):  # fmt: skip
+        for event in (
+            {"event": "begin", "case": "x\x1b]0;y"},
+            {"event": "progress", "case": "x", "done": 1, "of": 2},
+            {"event": "note", "text": "a\x1b]0;b\nc"},
+        ):
             display({"target": "m4", **event})
             screen.show()
         display.close()
@@ -157,9 +165,12 @@ def test_no_colour_where_none_is_wanted(more: dict[str, str]) -> None:
     """On a real terminal, which click does not strip."""
     master, slave = pty.openpty()
     done = subprocess.Popen(
-        [sys.executable, "-m", "tinyfin", "features"], stdout=slave, stderr=slave,
-        stdin=slave, env={**os.environ, **more},
-    )  # fmt: skip
+        [sys.executable, "-m", "tinyfin", "features"],
+        stdout=slave,
+        stderr=slave,
+        stdin=slave,
+        env={**os.environ, **more},
+    )
     os.close(slave)
     said = b""
     while True:
@@ -190,14 +201,20 @@ def test_pytest_does_not_take_the_root_of_the_rig(pack: Path, tmp_path: Path) ->
     def run(*words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", *words],
-            cwd=mine, capture_output=True, text=True, timeout=120,
-        )  # fmt: skip
+            cwd=mine,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
 
     good = run(f"--tinyfin-rig={rig_file}")
     assert good.returncode == 0, good.stdout + good.stderr
     assert f"rootdir: {mine}\n" in good.stdout
-    for words in (["--tinyfin-rig", rig_file], [".", "--tinyfin-rig", rig_file],
-                  ["test_mine.py", "--tinyfin-rig", rig_file]):  # fmt: skip
+    for words in (
+        ["--tinyfin-rig", rig_file],
+        [".", "--tinyfin-rig", rig_file],
+        ["test_mine.py", "--tinyfin-rig", rig_file],
+    ):
         bad = run(*words)
         assert bad.returncode == 4, bad.stdout + bad.stderr
         assert "write --tinyfin-rig=FILE" in bad.stderr
@@ -212,8 +229,23 @@ def test_pytest_does_not_take_the_root_of_the_rig(pack: Path, tmp_path: Path) ->
 
 def test_the_checkout_may_use_either_form() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "hil/tests", "--tinyfin-rig", "hil/rig.emulated.toml",
-         "--tinyfin-target", "host", "--collect-only", "-q", "-p", "no:cacheprovider"],
-        cwd=paths.project_dir(), capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "hil/tests",
+            "--tinyfin-rig",
+            "hil/rig.emulated.toml",
+            "--tinyfin-target",
+            "host",
+            "--collect-only",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+        ],
+        cwd=paths.project_dir(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert done.returncode == 0, done.stdout + done.stderr

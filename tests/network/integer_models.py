@@ -43,9 +43,7 @@ def make(kind: str, seed: int) -> tuple[IntegerModel, NDArray[np.int8]]:
     return model, x
 
 
-def answers(
-    model: IntegerModel, x: NDArray[np.int8]
-) -> tuple[NDArray[np.int8], NDArray[np.int32]]:
+def answers(model: IntegerModel, x: NDArray[np.int8]) -> tuple[NDArray[np.int8], NDArray[np.int32]]:
     """The oracle's terms less 128, and their sums."""
     network = terms_network(model.encode())
     rows = [network(row.tolist()) for row in x]

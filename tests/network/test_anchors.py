@@ -41,9 +41,7 @@ def test_files_with_stored_answers(net: Native) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_single_rounding_is_caught(
-    tmp_path_factory: pytest.TempPathFactory, name: str
-) -> None:
+def test_single_rounding_is_caught(tmp_path_factory: pytest.TempPathFactory, name: str) -> None:
     wrong = Native(tmp_path_factory.mktemp("wrong"), "TFIN_TEST_SINGLE_ROUNDING")
     model = anchor(name)
     assert not np.array_equal(wrong.run(compile_plan(load(model.tflite)), model.x), model.y)

@@ -32,16 +32,35 @@ def converted(make: Callable[[Any], list[Any]], shape: tuple[int, ...], batch: i
     return bytes(converter.convert())
 
 
-@pytest.mark.parametrize(("make", "shape", "batch", "said"), [
-    (lambda k: [k.Reshape((4, 3)), k.Dense(3, name="wide"), k.Flatten(), k.Dense(1)], (WIDTH,), 1,
-     r"layer 'wide(_1)?' is a Dense layer on .*put a Flatten layer before it"),
-    (lambda k: [k.Dense(3, "relu", name="wide"), k.Flatten(), k.Dense(1)], (4, 3), 1,
-     r"layer 'wide(_1)?' is a Dense layer on .*put a Flatten layer before it"),
-    (lambda k: [k.Dense(3, "relu", name="wide"), k.Flatten(), k.Dense(1)], (2, 2, 3), 1,
-     r"layer 'wide(_1)?' is a Dense layer on .*put a Flatten layer before it"),
-    (lambda k: [k.Dense(3, "relu"), k.Dense(1)], (WIDTH,), 4,
-     r"4 rows at a time; convert with batch size 1"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("make", "shape", "batch", "said"),
+    [
+        (
+            lambda k: [k.Reshape((4, 3)), k.Dense(3, name="wide"), k.Flatten(), k.Dense(1)],
+            (WIDTH,),
+            1,
+            r"layer 'wide(_1)?' is a Dense layer on .*put a Flatten layer before it",
+        ),
+        (
+            lambda k: [k.Dense(3, "relu", name="wide"), k.Flatten(), k.Dense(1)],
+            (4, 3),
+            1,
+            r"layer 'wide(_1)?' is a Dense layer on .*put a Flatten layer before it",
+        ),
+        (
+            lambda k: [k.Dense(3, "relu", name="wide"), k.Flatten(), k.Dense(1)],
+            (2, 2, 3),
+            1,
+            r"layer 'wide(_1)?' is a Dense layer on .*put a Flatten layer before it",
+        ),
+        (
+            lambda k: [k.Dense(3, "relu"), k.Dense(1)],
+            (WIDTH,),
+            4,
+            r"4 rows at a time; convert with batch size 1",
+        ),
+    ],
+)
 def test_cause_and_layer(
     make: Callable[[Any], list[Any]], shape: tuple[int, ...], batch: int, said: str
 ) -> None:

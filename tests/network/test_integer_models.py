@@ -144,26 +144,48 @@ def test_reasons_in_a_pack_are_the_oracles(kind: str) -> None:
     features |= {f"f{i}": {"op": "field", "name": f"c{i}"} for i in range(inputs)}
     from tinyfin.config import from_table
 
-    config = from_table({"schema": {"name": "row", "fields": [
-        {"name": f"c{i}", "type": "i32"} for i in range(inputs)]}, "features": features})
+    config = from_table(
+        {
+            "schema": {
+                "name": "row",
+                "fields": [{"name": f"c{i}", "type": "i32"} for i in range(inputs)],
+            },
+            "features": features,
+        }
+    )
     program = compile_program(config.features, schema, **config.features.capacities)
     model = (
         DensityTables(rng.integers(0, 256, (inputs, 32)).astype(np.uint8))
         if kind == "density"
-        else Forest(inputs, rng.integers(0, inputs, (9, 15)).astype(np.uint8),
-                    rng.integers(-99, 99, (9, 15)).astype(np.int8),
-                    rng.integers(0, 256, (9, 16)).astype(np.uint8))
+        else Forest(
+            inputs,
+            rng.integers(0, inputs, (9, 15)).astype(np.uint8),
+            rng.integers(-99, 99, (9, 15)).astype(np.int8),
+            rng.integers(0, 256, (9, 16)).astype(np.uint8),
+        )
     )
     maps = [InputMap((-128, 127), (-128, 127))] * inputs
     calibration = Calibration((0, 5000), (0, 2**31))
     for shift in (0, 3):
         readout = Readout.accumulator(0, shift)
         decision = Decision(tuple(range(11, 11 + inputs)), (5,) * inputs, go_online_q32=0)
-        pack = build_pack(schema, program, maps=maps, plan=compile_integer_plan(model),
-                          readout=readout, calibration=calibration, decision=decision)
+        pack = build_pack(
+            schema,
+            program,
+            maps=maps,
+            plan=compile_integer_plan(model),
+            readout=readout,
+            calibration=calibration,
+            decision=decision,
+        )
         twin = Twin(pack)
-        oracle = Model(encode_maps(maps), readout.encode(), calibration.encode(),
-                       decision.encode(), terms_network(model.encode()))
+        oracle = Model(
+            encode_maps(maps),
+            readout.encode(),
+            calibration.encode(),
+            decision.encode(),
+            terms_network(model.encode()),
+        )
         for i in range(60):
             row = rng.integers(-128, 128, inputs)
             found = twin.score(0, i, i, i, row.astype(np.int64), (1 << inputs) - 1)

@@ -185,8 +185,11 @@ class Image:
         emulate = [*self.target.emulator.command, "-display", "none", "-monitor", "none"]
         return subprocess.run(
             [*emulate, "-serial", "stdio", "-kernel", str(image)],
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120,
-        )  # fmt: skip
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
 
 
 @pytest.mark.parametrize("name", CORES)

@@ -54,9 +54,7 @@ def spoilt(image: Image) -> list[str]:
 
 
 @pytest.mark.parametrize("name", SABOTAGED)
-def test_every_byte_on_the_core(
-    models: dict[str, list[Case]], tmp_path: Path, name: str
-) -> None:
+def test_every_byte_on_the_core(models: dict[str, list[Case]], tmp_path: Path, name: str) -> None:
     image = Image(CORES[name], tmp_path)
     kernels = image.kernels()
     cases = [case for some in models.values() for case in some]

@@ -22,9 +22,7 @@ def random_inputs(rng: np.random.Generator, rows: int, k: int) -> np.ndarray:
     return x
 
 
-def random_graph(
-    rng: np.random.Generator, *, layers: int, width: int | None = None
-) -> Graph:
+def random_graph(rng: np.random.Generator, *, layers: int, width: int | None = None) -> Graph:
     """``width``: inputs of the first layer; a random one of WIDTHS otherwise."""
     graph = Graph()
     k = width or int(rng.choice(WIDTHS))
@@ -97,9 +95,7 @@ def test_long_rows_of_extreme_weights(net: Native, per_channel: bool) -> None:
     assert np.array_equal(net.run(plan, inputs), tflm(model, inputs))
 
 
-@pytest.mark.parametrize(
-    "name", ["LOGISTIC", "TANH", "RELU", "RELU6", "LEAKY_RELU", "QUANTIZE"]
-)
+@pytest.mark.parametrize("name", ["LOGISTIC", "TANH", "RELU", "RELU6", "LEAKY_RELU", "QUANTIZE"])
 def test_tables_on_every_code(net: Native, name: str) -> None:
     rng = np.random.default_rng(11)
     codes = np.arange(-128, 128).astype(np.int8).reshape(1, 256)

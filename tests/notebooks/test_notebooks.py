@@ -160,8 +160,7 @@ def test_own_network(run: Run) -> None:
     names = run("own_network")
     figures = names["figures"]
     best_rule = max(row["average_precision"] for name, row in figures.items() if "rule" in name)
-    loss = (figures["model_float"]["average_precision"]
-            - figures["model_int8"]["average_precision"])
+    loss = figures["model_float"]["average_precision"] - figures["model_int8"]["average_precision"]
     assert names["report"]["plan"]["differing_bytes"] == 0
     assert figures["model_int8"]["average_precision"] > best_rule, "it beats the rules"
     assert abs(loss) < 0.01, "int8 costs less than a hundredth"
@@ -184,16 +183,18 @@ def test_own_network(run: Run) -> None:
     targets = {row["target"]: row for row in names["budget"]["targets"]}
     assert set(targets) == {"cortex-m0", "cortex-m4", "rv32imc"}
     size = names["report"]["sizes"]["pack_bytes"]
-    assert all(abs(row["flash"]["pack"] + row["flash"]["plan"] - size) < 64
-               for row in targets.values())
+    assert all(
+        abs(row["flash"]["pack"] + row["flash"]["plan"] - size) < 64 for row in targets.values()
+    )
 
 
 def test_first_hour(run: Run) -> None:
     names = run("first_hour")
     figures = names["trained"]["populations"]["all"]
     model = figures["model_float"]["average_precision"]
-    assert model > max(row["average_precision"] for name, row in figures.items()
-                       if name != "model_float"), "it beats the rules"
+    assert model > max(
+        row["average_precision"] for name, row in figures.items() if name != "model_float"
+    ), "it beats the rules"
     assert names["made"]["plan"]["differing_bytes"] == 0
     answer = names["answer"]
     assert answer["verdicts"] == 300
@@ -215,8 +216,11 @@ def test_your_own_file(run: Run) -> None:
     names = run("your_own_file")
     assert names["read"]["transactions"] == len(names["town"])
     assert names["differ"] == ["hour_of_day"], "the local hour is all that a bank's file changes"
-    assert not any(number in shown(cell) for cell in cells_of("your_own_file")[2:]
-                   for number in (names["card_number"](row["token"]) for row in names["town"][:9]))
+    assert not any(
+        number in shown(cell)
+        for cell in cells_of("your_own_file")[2:]
+        for number in (names["card_number"](row["token"]) for row in names["town"][:9])
+    )
 
 
 def test_week_by_week(run: Run) -> None:

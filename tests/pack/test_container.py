@@ -116,8 +116,9 @@ def test_what_python_takes_the_engine_takes_too() -> None:
         schema = bytes(data[start : start + len(encode_schema(PAYMENT))])
         at = section_at(clean, b"PROG")
         program = bytes(data[at : at + struct.unpack_from("<I", data, at - 12)[0]])
-        data[40:88] = hash32(schema)[:16] + hash32(program)[:16] + (
-            hash32(b"tfst1" + schema + program)[:16])
+        data[40:88] = (
+            hash32(schema)[:16] + hash32(program)[:16] + (hash32(b"tfst1" + schema + program)[:16])
+        )
         mutant = resign(bytes(data))
         try:
             parse_pack(mutant)

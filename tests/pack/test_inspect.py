@@ -44,7 +44,8 @@ def test_a_pack_as_json(pack: Path, tiny: dict[str, Any]) -> None:
     assert report["memory_bytes"] == twin.memory_size
     assert report["signature"] == "verified"
     assert report["decision"]["reasons"] == {
-        "R01": "unusual amount", "R04": "transactions follow each other faster than usual",
+        "R01": "unusual amount",
+        "R04": "transactions follow each other faster than usual",
     }
 
 

@@ -34,7 +34,7 @@ that a run came to another result, for which nobody asked the workstation."""
 
 
 def terminal(pack: bytes) -> str:
-    """"" or the error's name."""
+    """ "" or the error's name."""
     try:
         Engine(pack, memory_size=1 << 20)
     except Refused as refused:
@@ -43,7 +43,7 @@ def terminal(pack: bytes) -> str:
 
 
 def workstation(pack: bytes) -> str:
-    """"" or the message. Nothing but PackError may come out."""
+    """ "" or the message. Nothing but PackError may come out."""
     try:
         parse_pack(pack)
     except PackError as error:
@@ -52,7 +52,7 @@ def workstation(pack: bytes) -> str:
 
 
 def disagreement(pack: bytes) -> str:
-    """"" or what each of the two says."""
+    """ "" or what each of the two says."""
     engine, tool = terminal(pack), workstation(pack)
     if tool == "":
         agree = engine in OPENS
@@ -76,9 +76,7 @@ def one_byte_changed() -> Iterator[bytes]:
 @pytest.mark.parametrize(
     "make", [pytest.param(make, id=f"{error[7:]}: {name}") for error, name, make in STRUCTURE]
 )
-def test_what_a_terminal_refuses_by_name_the_workstation_refuses(
-    make: Callable[[], bytes]
-) -> None:
+def test_what_a_terminal_refuses_by_name_the_workstation_refuses(make: Callable[[], bytes]) -> None:
     assert workstation(make())
 
 

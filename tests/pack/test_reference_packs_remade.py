@@ -108,9 +108,7 @@ def test_checksums_are_those_of_the_files() -> None:
         for pattern in ("*/model.tfpack", "*/model.tflite", "*/model.json")
         for path in MODELS.glob(pattern)
     }
-    assert found == listed, (
-        "write it again: cd models && sha256sum */model.* > SHA256SUMS"
-    )
+    assert found == listed, "write it again: cd models && sha256sum */model.* > SHA256SUMS"
 
 
 def test_the_index_lists_every_pack_as_it_is() -> None:

@@ -23,6 +23,7 @@ RELEASE = key_from_seed(bytes(range(32)))
 OTHER = key_from_seed(bytes(range(1, 33)))
 RECORD = struct.pack("<IIqQii", 15, 0, 1999, 7, 1, 2)
 
+
 @pytest.mark.parametrize(
     ("error", "make"),
     [pytest.param(error, make, id=f"{error[7:]}: {name}") for error, name, make in STRUCTURE],
@@ -109,7 +110,7 @@ def test_truncated_and_damaged() -> None:
 
 
 def _opens(key: Key, *, development: bool | None = None, **trust: object) -> str:
-    """"" or the error's name."""
+    """ "" or the error's name."""
     try:
         Engine(build(small(), key=key, development=development), memory_size=4096, **trust)  # type: ignore[arg-type]
     except Refused as refused:
@@ -222,10 +223,17 @@ def test_arguments() -> None:
         assert engine.export() == before
     lib, null = library(), ctypes.c_void_p()
     for name, count in (
-        ("tfin_memory_size", 2), ("tfin_open", 6), ("tfin_reset", 1), ("tfin_score", 3),
-        ("tfin_apply_outcome", 2), ("tfin_apply_notice", 2), ("tfin_infer", 4),
-        ("tfin_get_stats", 2), ("tfin_export_state", 4), ("tfin_import_state", 4),
-    ):  # fmt: skip
+        ("tfin_memory_size", 2),
+        ("tfin_open", 6),
+        ("tfin_reset", 1),
+        ("tfin_score", 3),
+        ("tfin_apply_outcome", 2),
+        ("tfin_apply_notice", 2),
+        ("tfin_infer", 4),
+        ("tfin_get_stats", 2),
+        ("tfin_export_state", 4),
+        ("tfin_import_state", 4),
+    ):
         assert error_name(getattr(lib, name)(*[null] * count)) == "TFIN_E_ARGUMENT", name
 
 

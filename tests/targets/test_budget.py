@@ -95,9 +95,18 @@ def test_json_has_what_a_build_server_reads() -> None:
     [row] = facts["targets"]
     assert row["target"] == NAME
     assert {
-        "flash_bytes", "ram_bytes", "stack_bytes", "flash", "ram", "largest_flash", "largest_ram",
-        "stack_bound_bytes", "stack_path", "instructions", "not_measured",
-    } <= set(row)  # fmt: skip
+        "flash_bytes",
+        "ram_bytes",
+        "stack_bytes",
+        "flash",
+        "ram",
+        "largest_flash",
+        "largest_ram",
+        "stack_bound_bytes",
+        "stack_path",
+        "instructions",
+        "not_measured",
+    } <= set(row)
     assert sum(n for part, n in row["flash"].items() if part != "total") == row["flash_bytes"]
     assert row["not_measured"]
 
@@ -197,8 +206,10 @@ def test_the_stack_of_assembler_is_read_from_the_image() -> None:
     74d0:\tf2ad 4d04 \tsubw\tsp, sp, #1028
 """
     assert frames(arm) == {"": 0, "tfin_fully_connected": 104, "next": 1028}
-    xtensa = "5000aa44 <f>:\n5000aa44:\tf0c112        \taddi\ta1, a1, -16\n" \
+    xtensa = (
+        "5000aa44 <f>:\n5000aa44:\tf0c112        \taddi\ta1, a1, -16\n"
         "5000aa4f:\tb0c112        \taddi\ta1, a1, -80\n5000aa52:\t10c112  \taddi\ta1, a1, 80\n"
+    )
     assert frames(xtensa)["f"] == 96
     assert frames("80000100 <g>:\n80000100:\t1101  \tadd\tsp,sp,-32\n")["g"] == 32
 

@@ -49,15 +49,16 @@ pytestmark = [
     pytest.mark.skipif(
         shutil.which("arm-none-eabi-gcc") is None or shutil.which("qemu-system-arm") is None,
         reason="needs arm-none-eabi-gcc and qemu-system-arm",
-    ),
+    )
 ]
 
 
 def replayed(pack: Path, name: str, tx: Transactions, limit: int) -> ReplayResult:
     image = building.build(name, pack=pack)
     with emulated(name, image.elf, icount=False) as session:
-        found = replay(pack.read_bytes(), tx, event_stream(tx), session.client, limit=limit,
-                       target=name)  # fmt: skip
+        found = replay(
+            pack.read_bytes(), tx, event_stream(tx), session.client, limit=limit, target=name
+        )
     found.check()
     assert found.verdicts == limit
     return found
@@ -75,8 +76,15 @@ def report(hour: int) -> list[int]:
 
     sag = (hour - SAGS_FROM) * 3 // 2 if hour > SAGS_FROM else 0
     reads = noise(hour + 7) if hour % 24 > 6 else 0
-    return [5000 + noise(hour) - sag, 250 + hour % 24 * 3 + sag // 4, 0, reads, 0,
-            int(sag > 80 and hour % 5 == 0), 420]  # fmt: skip
+    return [
+        5000 + noise(hour) - sag,
+        250 + hour % 24 * 3 + sag // 4,
+        0,
+        reads,
+        0,
+        int(sag > 80 and hour % 5 == 0),
+        420,
+    ]
 
 
 def by_the_twin() -> tuple[int, int]:
@@ -122,12 +130,15 @@ def plain_pack(config: Config) -> bytes:
     program = compile_program(config.features, config.schema, **config.features.capacities)
     tflite = network(3)
     return build_pack(
-        config.schema, program, maps=[InputMap((-1000, 1000), (-128, 127))] * 3,
-        plan=compile_plan(load_tflite(tflite)), readout=Readout.logit(0, 5),
+        config.schema,
+        program,
+        maps=[InputMap((-1000, 1000), (-128, 127))] * 3,
+        plan=compile_plan(load_tflite(tflite)),
+        readout=Readout.logit(0, 5),
         calibration=Calibration.strict([-140, 140], [1 << 20, 1 << 31]),
         decision=Decision((38,) * 3, (0,) * 3, cold_events=0, go_online_q32=1 << 30),
         model=model_id(tflite),
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize("name", ["cortex-m4"])
@@ -192,6 +203,7 @@ def test_scoring_uses_only_what_travelled(told: Transactions) -> None:
 
 
 def test_a_model_without_host_fields_needs_none(told: Transactions) -> None:
-    found = Twin((MODELS / "payment" / "model.tfpack").read_bytes(),
-                 terminals=len(told.terminals)).run(told, event_stream(told))  # fmt: skip
+    found = Twin(
+        (MODELS / "payment" / "model.tfpack").read_bytes(), terminals=len(told.terminals)
+    ).run(told, event_stream(told))
     assert not (found.flags & NO_HOST).any()

@@ -71,8 +71,13 @@ def unseen_town(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tinyfin.data import simulator
 
     data = tmp_path_factory.mktemp("unseen") / "town.parquet"
-    attacks = {"stolen_terminal": 3.0, "card_testing": 3.0, "split_sale": 3.0, "forced_post": 5.0,
-               "distraction_refund": 2.0}
+    attacks = {
+        "stolen_terminal": 3.0,
+        "card_testing": 3.0,
+        "split_sale": 3.0,
+        "forced_post": 5.0,
+        "distraction_refund": 2.0,
+    }
     settings = Simulate(terminals=16, days=30, seed=99, attacks=attacks)
     simulator.write(simulator.simulate(settings), data)
     return data

@@ -54,9 +54,12 @@ def test_the_generator_repeats_and_announces_failures(health: pa.Table) -> None:
 def test_terminal_health_end_to_end(health: pa.Table, tmp_path: Path) -> None:
     data, config = tmp_path / "health.parquet", tmp_path / "tinyfin.toml"
     simulator.write(health, data)
-    config.write_text(HEALTH.read_text().replace("epochs = 12", "epochs = 2")
-                      .replace("learning_rate = 3e-3", "learning_rate = 2e-2")
-                      + "\n[evaluate]\nbaselines = []\n")
+    config.write_text(
+        HEALTH.read_text()
+        .replace("epochs = 12", "epochs = 2")
+        .replace("learning_rate = 3e-3", "learning_rate = 2e-2")
+        + "\n[evaluate]\nbaselines = []\n"
+    )
     matrix, scores, run = tmp_path / "f.parquet", tmp_path / "s.parquet", tmp_path / "runs/health"
     tinyfin("features", data, "--config", config, "--out", matrix)
     assert pq.read_schema(matrix).names[4:] == load(config).features.names

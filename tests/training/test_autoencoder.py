@@ -56,17 +56,25 @@ def test_the_usual_one_tells_odd_rows(usual: Fitted) -> None:
 def test_far_rows_come_back_in_a_straight_line_only(usual: Fitted) -> None:
     far = np.clip(3 * clean(500, 3).astype(np.int64), -128, 127).astype(np.int8)
     lost = float(np.sum((far / 64.0) ** 2))
-    straight = found(Model(family="autoencoder", hidden=[16, 8], epochs=30, batch_size=64,
-                           learning_rate=1e-2, options={"activation": "relu"}))  # fmt: skip
+    straight = found(
+        Model(
+            family="autoencoder",
+            hidden=[16, 8],
+            epochs=30,
+            batch_size=64,
+            learning_rate=1e-2,
+            options={"activation": "relu"},
+        )
+    )
     assert np.sum(straight.score(far)) < 0.05 * lost
     assert np.sum(usual.score(far)) > 0.2 * lost
 
 
 def test_the_same_seed_gives_the_same_weights() -> None:
     small = Model(family="autoencoder", hidden=[2], epochs=2, seed=5)
-    one, again, other = (found(m).weights() for m in (
-        small, small, small.model_copy(update={"seed": 6})
-    ))
+    one, again, other = (
+        found(m).weights() for m in (small, small, small.model_copy(update={"seed": 6}))
+    )
     assert all(np.array_equal(a, b) for a, b in zip(one, again, strict=True))
     assert not all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
 

@@ -18,20 +18,15 @@ from tinyfin.cli import main
 from tinyfin.config import Decision as Section
 from tinyfin.errors import ConfigError
 from tinyfin.quantize.repack import other_decision
-from tinyfin.training.cautious import (
-    budget_promise,
-    cautious_alerts,
-    highest_rate,
-    promise_lines,
-)
+from tinyfin.training.cautious import budget_promise, cautious_alerts, highest_rate, promise_lines
 from tinyfin.training.decision import Held, false_alerts_allowed, promises, threshold_raw
 
 DRAWS = 800
 
 
 def world(rng: np.random.Generator, n: int, steps: float) -> Held:
-    """Normal raw scores in so many steps of a deviation; few steps make ties. One in 50 is fraud.
-    """
+    """Normal raw scores in so many steps of a deviation; few steps make ties. One in 50 is
+    fraud."""
     raw = np.rint(rng.normal(0, steps, n)).astype(np.int32)
     label = (rng.random(n) < 0.02).astype(np.int8)
     label[:2] = 0
@@ -47,9 +42,14 @@ def true_rate(threshold: int, steps: float) -> float:
 
 @pytest.mark.parametrize(
     ("rows", "budget", "steps", "confidence"),
-    [(2236, 0.001, 1e6, 0.6), (2800, 0.001, 1e6, 0.9), (6000, 0.001, 40.0, 0.9),
-     (3000, 0.01, 5.0, 0.9), (1500, 0.02, 1e6, 0.95)],
-)  # fmt: skip
+    [
+        (2236, 0.001, 1e6, 0.6),
+        (2800, 0.001, 1e6, 0.9),
+        (6000, 0.001, 40.0, 0.9),
+        (3000, 0.01, 5.0, 0.9),
+        (1500, 0.02, 1e6, 0.95),
+    ],
+)
 def test_the_cautious_threshold_keeps_the_budget_as_often_as_it_says(
     rows: int, budget: float, steps: float, confidence: float
 ) -> None:
@@ -91,9 +91,8 @@ def test_the_bound_is_the_exact_binomials() -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(
-    genuine=st.integers(1, 20_000), budget=st.floats(1e-5, 1.2),
-    confidence=st.floats(0.5, 0.999),
-)  # fmt: skip
+    genuine=st.integers(1, 20_000), budget=st.floats(1e-5, 1.2), confidence=st.floats(0.5, 0.999)
+)
 def test_it_is_the_largest_number_of_alerts_that_keeps_the_budget(
     genuine: int, budget: float, confidence: float
 ) -> None:
@@ -119,8 +118,13 @@ def held(genuine: int, weeks: int = 2) -> Held:
     """So many genuine rows of 10 terminals over two weeks."""
     zeros = np.zeros(genuine, np.int32)
     t = np.linspace(0, weeks * 7 * 86_400, genuine).astype(np.uint32)
-    return Held(np.arange(genuine, dtype=np.int32), zeros.astype(np.int8),
-                np.arange(genuine, dtype=np.int32) % 10, t, zeros.astype(np.int64))
+    return Held(
+        np.arange(genuine, dtype=np.int32),
+        zeros.astype(np.int8),
+        np.arange(genuine, dtype=np.int32) % 10,
+        t,
+        zeros.astype(np.int64),
+    )
 
 
 def test_both_budgets_are_promised_as_one_share() -> None:
@@ -135,8 +139,11 @@ def test_both_budgets_are_promised_as_one_share() -> None:
     assert cautious["alerts"] == cautious["cautious_alerts"] == one["cautious_alerts"] < 12
     assert cautious["kept"]
     assert not one["kept"]
-    for without in ({"go_online": 0.5}, {"costs": {"go_online_minor": 5}},
-                    {"go_online_per_1000": 0.0}):
+    for without in (
+        {"go_online": 0.5},
+        {"costs": {"go_online_minor": 5}},
+        {"go_online_per_1000": 0.0},
+    ):
         assert "go_online" not in promises(Section.model_validate(without), rows)
 
 
@@ -179,8 +186,10 @@ def test_train_quantize_and_repack_say_it_and_repack_keeps_it(
         return result.stdout
 
     config = tmp_path / "tinyfin.toml"
-    config.write_text('[features]\nnames = ["amt_log", "gap_s", "rate_60"]\n[model]\n'
-                      'family = "density"\n[evaluate]\nbaselines = []\n')
+    config.write_text(
+        '[features]\nnames = ["amt_log", "gap_s", "rate_60"]\n[model]\n'
+        'family = "density"\n[evaluate]\nbaselines = []\n'
+    )
     said = tinyfin("train", small["data"], "--config", config, "--name", "d", "--out", tmp_path)
     assert "go online: budget of false alerts 1 per 1,000 genuine; " in said
     said = tinyfin("quantize", tmp_path / "d")
@@ -188,15 +197,19 @@ def test_train_quantize_and_repack_say_it_and_repack_keeps_it(
     assert "test period: " in said
     assert "F1 " in said
     before = json.loads((run_copy / "metrics.json").read_text())["decision"]
-    result = json.loads(tinyfin("repack", run_copy, "--per-1000", "4", "--confidence", "0.9",
-                                "--json"))
+    result = json.loads(
+        tinyfin("repack", run_copy, "--per-1000", "4", "--confidence", "0.9", "--json")
+    )
     now = result["decision"]
     assert now["budget"]["confidence"] == 0.9
     assert now["promise"]["go_online"]["kept"]
     alerts = now["promise"]["go_online"]["alerts"]
     genuine = now["promise"]["go_online"]["genuine_rows"]
-    assert now["calibration"]["false_alerts"] == alerts <= now["promise"]["go_online"][
-        "cautious_alerts"]
+    assert (
+        now["calibration"]["false_alerts"]
+        == alerts
+        <= now["promise"]["go_online"]["cautious_alerts"]
+    )
     assert 1000 * binomtest(alerts, genuine, alternative="less").proportion_ci(0.9).high <= 4
     assert before["promise"]["go_online"]["confidence"] == 0.9
     assert not before["promise"]["go_online"]["cautious"]

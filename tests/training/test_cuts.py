@@ -114,8 +114,12 @@ def test_without_labels_the_cut_is_what_is_unusual(tmp_path: Path) -> None:
     tx = data(tmp_path)
     blank = replace(tx, label=np.full(len(tx), -1, np.int8))
     said: list[str] = []
-    _, cuts = learn_cuts(settings('features.names = ["amt_over_learned"]'), blank,
-                         np.arange(len(tx)), note=said.append)
+    _, cuts = learn_cuts(
+        settings('features.names = ["amt_over_learned"]'),
+        blank,
+        np.arange(len(tx)),
+        note=said.append,
+    )
     amounts = np.sort(tx.column("amount_minor"))
     assert 1 <= np.count_nonzero(amounts > cuts["amt_over_learned"]) <= 3
     assert "one row in 1000" in said[0]
@@ -134,10 +138,12 @@ def test_the_stream_set_learns_its_cut() -> None:
         ('features.f = {expression = "amount_minor == cut", cut = "learn"}', "compare one number"),
         ('features.f = {expression = "amount_minor > 3", cut = "learn"}', "compare one number"),
         ('features.names = ["amt_log"]\nfeatures.cuts = {x = 3}', r"features\.cuts\.x"),
-        ('features.names = ["amt_over_learned", "f"]\nfeatures.cuts = {f = 3}\n'
-         'features.f = {expression = "amount_minor > cut", cut = "learn"}',
-         "has no 'amt_over_learned'"),
-        ('features.f = {expression = "amount_minor > cut", cut = "guess"}', "must be \"learn\""),
+        (
+            'features.names = ["amt_over_learned", "f"]\nfeatures.cuts = {f = 3}\n'
+            'features.f = {expression = "amount_minor > cut", cut = "learn"}',
+            "has no 'amt_over_learned'",
+        ),
+        ('features.f = {expression = "amount_minor > cut", cut = "guess"}', 'must be "learn"'),
     ],
 )
 def test_refusals_name_the_feature(tmp_path: Path, text: str, message: str) -> None:

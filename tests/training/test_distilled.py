@@ -57,9 +57,13 @@ def test_the_student_is_taught_and_repeats_itself() -> None:
     later, later_label = rows(1000, 3)
     problem = Problem(inputs, label, later, later_label, tuple("abcdef"))
     model = Model(
-        family="distilled", hidden=[16], epochs=6, batch_size=64, learning_rate=1e-2,
+        family="distilled",
+        hidden=[16],
+        epochs=6,
+        batch_size=64,
+        learning_rate=1e-2,
         options={"trees": 20, "trust": 1.0},
-    )  # fmt: skip
+    )
     first, again = (family("distilled").fit(problem, model, quiet) for _ in range(2))
     for a, b in zip(first.weights(), again.weights(), strict=True):
         assert np.array_equal(a, b)
@@ -81,9 +85,13 @@ def test_the_epoch_that_stays(keep: str) -> None:
     inputs, label = rows(600, 1)
     problem = Problem(inputs, label, *rows(300, 2), tuple("abcdef"))
     model = Model(
-        family="distilled", hidden=[4], epochs=5, patience=1, learning_rate=0.1,
+        family="distilled",
+        hidden=[4],
+        epochs=5,
+        patience=1,
+        learning_rate=0.1,
         options={"trees": 5, "keep": keep},
-    )  # fmt: skip
+    )
     history = family("distilled").fit(problem, model, quiet).history
     values = history["validation_average_precision"]
     if keep == "last":
@@ -100,9 +108,14 @@ def test_few_rows_are_seen_more_often(monkeypatch: pytest.MonkeyPatch) -> None:
         inputs, label = rows(count, 1)
         label[:2] = 1, 0
         problem = Problem(inputs, label, inputs[:50], label[:50], tuple("abcdef"))
-        history = family("distilled").fit(
-            problem, Model(family="distilled", hidden=[2], batch_size=50, options={"trees": 2}),
-            quiet,
-        ).history  # fmt: skip
+        history = (
+            family("distilled")
+            .fit(
+                problem,
+                Model(family="distilled", hidden=[2], batch_size=50, options={"trees": 2}),
+                quiet,
+            )
+            .history
+        )
         epochs.append(history["best_epoch"] + 1)
     assert epochs == [60, 20, 14]

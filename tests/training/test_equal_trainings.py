@@ -50,8 +50,9 @@ def test_equal_trainings_give_equal_bytes(
         assert (first.path / name).read_bytes() == (second.path / name).read_bytes(), name
     assert b"first" not in first.pack_bytes()
     assert [run.read_json("run.json")["name"] for run in (first, second)] == [
-        "first", "a-longer.name_of_the-second",
-    ]  # fmt: skip
+        "first",
+        "a-longer.name_of_the-second",
+    ]
     if family == "density":
         return
     with zipfile.ZipFile(first.path / "model.keras") as archive:

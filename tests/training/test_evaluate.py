@@ -138,7 +138,8 @@ def test_a_short_history_is_cold_by_itself(stream: tuple[Config, Transactions]) 
     first = int(tx.t_mono_s.min()) // DAY_S * DAY_S
     weeks = [first + 16 * DAY_S, first + 23 * DAY_S]
     assert [p.cold for p in parts_of(tx, config, protocol="prequential", weeks=weeks)] == [
-        True, False
+        True,
+        False,
     ]
     long = replace(config, evaluate=config.evaluate.model_copy(update={"warm": 30 * DAY_S}))
     assert all(p.cold for p in parts_of(tx, long, protocol="prequential", weeks=weeks))
@@ -164,9 +165,7 @@ def test_protocols_refuse_what_they_cannot_do(stream: tuple[Config, Transactions
 def made(config: Config, tx: Transactions, folder: Path) -> tuple[Part, dict[str, bytes]]:
     """The last week's model of some transactions: all bytes that a terminal or a user gets."""
     part = parts_of(tx, config, protocol="prequential", weeks=1)[0]
-    scored = score_part(
-        folder, Material(tx, ()), part, config, quantize=quantize, baselines=[]
-    )
+    scored = score_part(folder, Material(tx, ()), part, config, quantize=quantize, baselines=[])
     names = ("model.tfpack", "model.tflite", "model.keras", "maps.json", "program.bin")
     return part, {name: (scored.run.path / name).read_bytes() for name in names}
 
@@ -223,20 +222,22 @@ def test_class_weights_do_not_reach_the_probabilities(
 def test_repack_changes_the_decision_and_nothing_else(run_copy: Path, tmp_path: Path) -> None:
     old = parse_pack((run_copy / "model.tfpack").read_bytes())
     result = json.loads(
-        tinyfin("repack", run_copy, "--threshold", "0.5", "--decline-threshold", "0.9",
-                "--json").stdout
+        tinyfin(
+            "repack", run_copy, "--threshold", "0.5", "--decline-threshold", "0.9", "--json"
+        ).stdout
     )
     new = parse_pack((run_copy / "model.tfpack").read_bytes())
     assert new.verified
     assert (new.model_id, new.plan, new.calibration, new.state_layout) == (
-        old.model_id, old.plan, old.calibration, old.state_layout
+        old.model_id,
+        old.plan,
+        old.calibration,
+        old.state_layout,
     )
     assert new.pack_id != old.pack_id
     assert result["parent"] == old.pack_id.hex()
     assert new.decision is not None
-    assert (new.decision.go_online_q32, new.decision.decline_q32) == (
-        2**31, round(0.9 * 2**32)
-    )
+    assert (new.decision.go_online_q32, new.decision.decline_q32) == (2**31, round(0.9 * 2**32))
     tinyfin("repack", run_copy, "--per-1000", "8")
     loose = parse_pack((run_copy / "model.tfpack").read_bytes()).decision
     tinyfin("repack", run_copy, "--per-terminal-week", "0.2")
@@ -245,15 +246,16 @@ def test_repack_changes_the_decision_and_nothing_else(run_copy: Path, tmp_path: 
     assert tight is not None
     assert loose.go_online_q32 < tight.go_online_q32
     rules = tmp_path / "rules.toml"
-    rules.write_text('[decision]\ngo_online = 0.25\ncontrol_share = 0.1\n'
-                     '[decision.reasons]\namt_log = 9\n')
+    rules.write_text(
+        "[decision]\ngo_online = 0.25\ncontrol_share = 0.1\n[decision.reasons]\namt_log = 9\n"
+    )
     tinyfin("repack", run_copy, "--rules", rules)
     ruled = parse_pack((run_copy / "model.tfpack").read_bytes()).decision
     assert ruled is not None
     names = json.loads((run_copy / "run.json").read_text())["features"]["names"]
     assert ruled.reasons[names.index("amt_log")] == 9
     assert (ruled.go_online_q32, ruled.control_share_q16) == (2**30, round(6553.6))
-    rules.write_text('[decision.reasons]\nno_such = 1\n')
+    rules.write_text("[decision.reasons]\nno_such = 1\n")
     assert "no feature of that name" in tinyfin("repack", run_copy, "--rules", rules, code=3).output
     rules.write_text("[model]\nhidden = [3]\n")
     assert "[decision]" in tinyfin("repack", run_copy, "--rules", rules, code=3).output
@@ -265,9 +267,11 @@ def test_a_run_compared_with_its_repack_ranks_the_same_and_decides_otherwise(
 ) -> None:
     tinyfin("repack", run_copy, "--per-1000", "20")
     changes = tmp_path / "changes.csv"
-    found = json.loads(tinyfin(
-        "compare", small["run"], run_copy, small["data"], "--changes", changes, "--json"
-    ).stdout)
+    found = json.loads(
+        tinyfin(
+            "compare", small["run"], run_copy, small["data"], "--changes", changes, "--json"
+        ).stdout
+    )
     assert found["figures"]["average_precision"]["difference"] == 0
     assert found["figures"]["average_precision"]["interval"] == [0, 0]
     assert found["figures"]["recall"]["difference"] >= 0

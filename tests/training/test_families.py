@@ -99,16 +99,23 @@ def test_no_input_leaves_the_calibrated_range(run: RunFolder) -> None:
     assert pack.meta["score"] == "probability"
 
 
-def test_it_learns_without_a_single_label(
-    small: dict[str, Path], tmp_path: Path
-) -> None:
+def test_it_learns_without_a_single_label(small: dict[str, Path], tmp_path: Path) -> None:
     data = pq.read_table(small["data"])
-    bare = data.drop_columns([c for c in ("label", "label_time", "scenario")
-                              if c in data.column_names])
+    bare = data.drop_columns(
+        [c for c in ("label", "label_time", "scenario") if c in data.column_names]
+    )
     pq.write_table(bare, tmp_path / "bare.parquet")
     (tmp_path / "tinyfin.toml").write_text(config_of("density", small))
-    words = ["train", tmp_path / "bare.parquet", "--config", tmp_path / "tinyfin.toml", "--name",
-             "bare", "--out", tmp_path]
+    words = [
+        "train",
+        tmp_path / "bare.parquet",
+        "--config",
+        tmp_path / "tinyfin.toml",
+        "--name",
+        "bare",
+        "--out",
+        tmp_path,
+    ]
     for line in (words, ["quantize", tmp_path / "bare"]):
         result = CliRunner().invoke(main, [str(word) for word in line])
         assert result.exit_code == 0, result.output
@@ -125,9 +132,7 @@ def test_it_learns_without_a_single_label(
     assert 0 < decision["calibration"]["false_alerts_per_1000"] <= 1.0
 
 
-def test_a_label_that_comes_later_changes_nothing_that_is_learned(
-    small: dict[str, Path],
-) -> None:
+def test_a_label_that_comes_later_changes_nothing_that_is_learned(small: dict[str, Path]) -> None:
     data = read(small["data"], load(small["config"]))
     until = int(np.quantile(data.t_mono_s, 0.7))
     year = np.uint32(365 * 86400)
@@ -140,8 +145,7 @@ def test_a_label_that_comes_later_changes_nothing_that_is_learned(
             a, b = (getattr(split, part) for split in found)
             np.testing.assert_array_equal(a, b)
             np.testing.assert_array_equal(
-                known_labels(tx, found[0].until_s)[a],
-                known_labels(flipped, found[1].until_s)[b],
+                known_labels(tx, found[0].until_s)[a], known_labels(flipped, found[1].until_s)[b]
             )
         fit = found[0].fit
         assert len(fit) > 1000
@@ -172,15 +176,21 @@ def test_terms_of_a_table() -> None:
 
 def test_tail_maps_reach_far_and_never_fall() -> None:
     rng = np.random.default_rng(3)
-    columns = [rng.normal(0, 50, 5000), rng.poisson(0.02, 5000), np.full(5000, 7), rng.integers(
-        0, 12, 5000), rng.normal(0, 9000, 5000), np.full(5000, 32767)]
+    columns = [
+        rng.normal(0, 50, 5000),
+        rng.poisson(0.02, 5000),
+        np.full(5000, 7),
+        rng.integers(0, 12, 5000),
+        rng.normal(0, 9000, 5000),
+        np.full(5000, 32767),
+    ]
     features = np.clip(np.column_stack(columns), -32768, 32767).astype(np.int16)
     maps = fit_tail_maps(features)
     whole = np.arange(-32768, 32768)
     for i, one in enumerate(maps):
         codes = one.evaluate(whole.astype(np.int16)).astype(int)
         assert np.all(np.diff(codes) >= 0)
-        assert abs(int(one.evaluate(np.median(features[:, i:i + 1])).item())) <= 1
+        assert abs(int(one.evaluate(np.median(features[:, i : i + 1])).item())) <= 1
     normal = maps[0].evaluate(np.array([50, 100, 50 * FAR], np.int16))
     assert np.allclose(normal, 127 * np.arcsinh([1, 2, FAR]) / np.arcsinh(FAR), atol=3)
     few = maps[3].evaluate(np.arange(12))

@@ -50,7 +50,9 @@ def caught(town: Transactions, score: Scores) -> dict[str, float]:
     """Share of each attack's frauds found at 0.1% false alerts, the state ten days old."""
     rows = town.t_mono_s >= town.t_mono_s.min() + 10 * 86_400
     found = evaluate(
-        score[rows], town.label[rows], scenario=town.scenario_code[rows],
+        score[rows],
+        town.label[rows],
+        scenario=town.scenario_code[rows],
         scenario_names=town.scenario or (),
     )["scenario_recall_at_0.1%"]
     return {name: found[name]["recall"] for name in RHYTHM}
@@ -68,9 +70,7 @@ def test_a_model_without_labels_finds_more_than_amount_and_rate(
     assert all(beaten(town, scores, scores["pack"]).values())
 
 
-def test_what_is_no_better_is_seen_to_be(
-    town: Transactions, scores: dict[str, Scores]
-) -> None:
+def test_what_is_no_better_is_seen_to_be(town: Transactions, scores: dict[str, Scores]) -> None:
     shuffled = np.random.default_rng(0).permutation(scores["pack"])
     assert not any(beaten(town, scores, shuffled).values())
     assert not any(beaten(town, scores, scores["amount"]).values())
@@ -96,8 +96,10 @@ def test_halves_of_every_family_asked_for(tmp_path: Path) -> None:
     x = rng.normal(0, 1, (700, 3))
     x[600:] += rng.choice([-5, 5], (100, 3))
     table = {f"x{i}": pa.array(x[:, i]) for i in range(3)}
-    pq.write_table(pa.table({**table, "y": pa.array((np.arange(700) >= 600).astype(int))}),
-                   tmp_path / "t.parquet")
+    pq.write_table(
+        pa.table({**table, "y": pa.array((np.arange(700) >= 600).astype(int))}),
+        tmp_path / "t.parquet",
+    )
     fields = ", ".join(f'{{name = "x{i}", type = "i32"}}' for i in range(3))
     scales = "".join(f'x{i} = {{column = "x{i}", scale = 1000}}\n' for i in range(3))
     (tmp_path / "tinyfin.toml").write_text(
@@ -113,10 +115,19 @@ def test_halves_of_every_family_asked_for(tmp_path: Path) -> None:
         assert result.exit_code == code, result.output
         return result.stdout
 
-    tinyfin("train", tmp_path / "t.parquet", "--config", tmp_path / "tinyfin.toml", "--name", "t",
-            "--out", tmp_path)
-    told = tinyfin("evaluate", tmp_path / "t", "--families", "density,forest", "--gate",
-                   tmp_path / "gate.toml")
+    tinyfin(
+        "train",
+        tmp_path / "t.parquet",
+        "--config",
+        tmp_path / "tinyfin.toml",
+        "--name",
+        "t",
+        "--out",
+        tmp_path,
+    )
+    told = tinyfin(
+        "evaluate", tmp_path / "t", "--families", "density,forest", "--gate", tmp_path / "gate.toml"
+    )
     assert "* density" in told
     facts = json.loads((tmp_path / "t" / "evaluation.json").read_text())
     own, forest = facts["families"]

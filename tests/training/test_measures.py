@@ -67,12 +67,18 @@ def test_ranking_figures_equal_their_definitions(rows: list[tuple[int, bool, int
     exact = None if fraud.all() else exact_ap(rows)
     found = average_precision(score, label, weight)
     assert math.isnan(found) if exact is None else found == pytest.approx(float(exact))
-    pairs = [(a, b) for a, f in zip(score, fraud, strict=True) if f
-             for b, g in zip(score, fraud, strict=True) if not g]
+    pairs = [
+        (a, b)
+        for a, f in zip(score, fraud, strict=True)
+        if f
+        for b, g in zip(score, fraud, strict=True)
+        if not g
+    ]
     auc = roc_auc(score, label)
     if pairs:
-        assert auc == pytest.approx(np.mean([1.0 if a > b else 0.5 if a == b else 0.0
-                                             for a, b in pairs]))
+        assert auc == pytest.approx(
+            np.mean([1.0 if a > b else 0.5 if a == b else 0.0 for a, b in pairs])
+        )
     else:
         assert math.isnan(auc)
 
@@ -89,8 +95,11 @@ def test_a_drawn_group_counts_as_often_as_it_was_drawn(
     score, fraud, _ = (np.array(c) for c in zip(*rows, strict=True))
     found = replicated_ap(score, fraud, group, drawn)
     for times, value in zip(drawn, found, strict=True):
-        copies = [(s, f, 1) for (s, f, _), g in zip(rows, group, strict=True)
-                  for _ in range(int(times[g]))]
+        copies = [
+            (s, f, 1)
+            for (s, f, _), g in zip(rows, group, strict=True)
+            for _ in range(int(times[g]))
+        ]
         exact = exact_ap(copies)
         if all(f for _, f, _ in copies):
             exact = None  # frauds alone have no precision
@@ -127,9 +136,7 @@ def test_money_and_workload_by_hand() -> None:
     amount = np.array([6000.0, 50.0, 2000.0, 70.0, 90.0])
     # lost 8000; with alerts: 2000 missed and two alerts at 500
     assert savings(alert, fraud, amount, 500) == pytest.approx(1 - 3000 / 8000)
-    found = alert_figures(
-        alert, fraud, amount, terminals=2, seconds=7 * 86_400, false_alert=500
-    )
+    found = alert_figures(alert, fraud, amount, terminals=2, seconds=7 * 86_400, false_alert=500)
     assert found["alerts_per_terminal_day"] == pytest.approx(2 / 14)
     assert found["false_alerts_per_terminal_week"] == pytest.approx(0.5)
     assert found["false_alerts_per_1000"] == pytest.approx(1000 / 3)
@@ -180,11 +187,13 @@ def test_attacks_end_when_the_terminal_was_quiet_for_three_days() -> None:
 
 def test_hard_negatives_are_false_alerts() -> None:
     tx = make(np.arange(6), np.array([0, 0, 0, 1, 1, 0]), np.arange(6))
-    tx = type(tx)(**{
-        **{k: getattr(tx, k) for k in tx.__dataclass_fields__},
-        "scenario": ("genuine", "rush", "x"),
-        "scenario_code": np.array([0, 1, 1, 2, 2, 2], np.int16),
-    })  # fmt: skip
+    tx = type(tx)(
+        **{
+            **{k: getattr(tx, k) for k in tx.__dataclass_fields__},
+            "scenario": ("genuine", "rush", "x"),
+            "scenario_code": np.array([0, 1, 1, 2, 2, 2], np.int16),
+        }
+    )
     found = {r["scenario"]: r for r in by_scenario(tx, np.arange(6), np.array([0, 1, 0, 0, 2, 1]))}
     assert found["rush"]["false_alerts"] == 1
     assert "attacks" not in found["rush"]
@@ -210,10 +219,12 @@ def held(seed: int, n: int = 3000) -> Held:
     raw = rng.integers(-50, 50, n).astype(np.int32)
     label = (rng.random(n) < 0.02 + 0.2 * (raw > 40)).astype(np.int8)
     return Held(
-        raw, label, rng.integers(0, 6, n).astype(np.int32),
+        raw,
+        label,
+        rng.integers(0, 6, n).astype(np.int32),
         np.sort(rng.integers(0, 14 * 86_400, n)).astype(np.uint32),
         rng.integers(100, 50_000, n),
-    )  # fmt: skip
+    )
 
 
 @settings(max_examples=30, deadline=None)
@@ -278,8 +289,10 @@ def test_gates_fail_closed(tmp_path: Path) -> None:
     facts = {"means": {"all": {"model_int8": {"recall_at_0.1%": 0.5, "ap": float("nan")}}}}
     assert look_up(facts, ["means", "all", "model_int8", "recall_at_0", "1%"]) == 0.5
     gate = tmp_path / "gate.toml"
-    gate.write_text('[gate]\n"means.all.model_int8.recall_at_0.1%" = {min = 0.4, max = 0.6}\n'
-                    '"means.all.model_int8.ap" = {min = 0.1}\n"means.nobody" = {max = 9}\n')
+    gate.write_text(
+        '[gate]\n"means.all.model_int8.recall_at_0.1%" = {min = 0.4, max = 0.6}\n'
+        '"means.all.model_int8.ap" = {min = 0.1}\n"means.nobody" = {max = 9}\n'
+    )
     assert [row["ok"] for row in check(facts, load_gate(gate))] == [True, False, False]
     for text in ("", "[gate]\n", "[gate]\na = 3\n", '[gate]\n"a" = {least = 3}\n', "gate"):
         gate.write_text(text)

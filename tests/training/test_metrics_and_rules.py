@@ -76,8 +76,11 @@ def test_input_maps_ascend_and_reach_both_ends() -> None:
     rng = np.random.default_rng(0)
     features = np.stack(
         [
-            rng.normal(0, 3000, 4000).clip(-32768, 32767), rng.integers(0, 2, 4000),
-            np.full(4000, 32767), rng.integers(0, 5, 4000) * 100, np.full(4000, -5),
+            rng.normal(0, 3000, 4000).clip(-32768, 32767),
+            rng.integers(0, 2, 4000),
+            np.full(4000, 32767),
+            rng.integers(0, 5, 4000) * 100,
+            np.full(4000, -5),
         ],
         axis=1,
     ).astype(np.int16)

@@ -58,16 +58,30 @@ def idle(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(building, "build", begun)
 
 
-@pytest.mark.parametrize(("verb", "package"), [
-    ("train", "xgboost"), ("train", "tensorflow"), ("train", "matplotlib"), ("train", "sklearn"),
-    ("train --search", "tflite_micro"), ("evaluate", "tflite"), ("evaluate", "xgboost"),
-    ("evaluate --families", "sklearn"), ("demo", "tensorflow"), ("demo", "tflite_micro"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("verb", "package"),
+    [
+        ("train", "xgboost"),
+        ("train", "tensorflow"),
+        ("train", "matplotlib"),
+        ("train", "sklearn"),
+        ("train --search", "tflite_micro"),
+        ("evaluate", "tflite"),
+        ("evaluate", "xgboost"),
+        ("evaluate --families", "sklearn"),
+        ("demo", "tensorflow"),
+        ("demo", "tflite_micro"),
+    ],
+)
 @pytest.mark.usefixtures("idle")
 def test_packages(
-    small: dict[str, Path], run_copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    verb: str, package: str,
-) -> None:  # fmt: skip
+    small: dict[str, Path],
+    run_copy: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    verb: str,
+    package: str,
+) -> None:
     for config in (tmp_path / "tinyfin.toml", run_copy / "config.toml"):
         text = small["config"].read_text().replace('"logistic_regression"', '"xgboost"')
         config.write_text(text)
@@ -78,11 +92,19 @@ def test_packages(
 
     monkeypatch.setattr(importlib.util, "find_spec", without)
     words: dict[str, list[object]] = {
-        "train": ["train", small["data"], "--config", tmp_path / "tinyfin.toml", "--name", "x",
-                  "--out", tmp_path],
+        "train": [
+            "train",
+            small["data"],
+            "--config",
+            tmp_path / "tinyfin.toml",
+            "--name",
+            "x",
+            "--out",
+            tmp_path,
+        ],
         "evaluate": ["evaluate", run_copy, small["data"]],
         "demo": ["demo", "--name", "x", "--out", tmp_path],
-    }  # fmt: skip
+    }
     first, *options = verb.split()
     more = [*options, "forest"] if options == ["--families"] else options
     code, said = tinyfin(*words[first], *more)
@@ -113,9 +135,12 @@ def filled(words: str, small: dict[str, Path], run: Path, out: Path) -> list[str
 @pytest.mark.parametrize("verb", VERBS)
 @pytest.mark.usefixtures("idle")
 def test_space(
-    small: dict[str, Path], run_copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    small: dict[str, Path],
+    run_copy: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     verb: str,
-) -> None:  # fmt: skip
+) -> None:
     out = tmp_path / "out"
     out.mkdir()
     words = filled(VERBS[verb], small, run_copy, out)
@@ -137,13 +162,19 @@ def test_folders(small: dict[str, Path], run_copy: Path, tmp_path: Path, verb: s
     assert "cannot be written" in said
 
 
-@pytest.mark.parametrize(("words", "said"), [
-    ("train DATA --config CONFIG --name x --out OUT", "family mlp learns from labels"),
-    ("evaluate RUN DATA", "without labels nothing can be judged"),
-    ("evaluate RUN DATA --families mlp", "family mlp learns from labels"),
-    ("evaluate LABEL_FREE DATA", "without labels nothing can be judged"),
-    ("evaluate RUN LABELLED --gate GATE", "needs scenario, and no column of the data is mapped"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("train DATA --config CONFIG --name x --out OUT", "family mlp learns from labels"),
+        ("evaluate RUN DATA", "without labels nothing can be judged"),
+        ("evaluate RUN DATA --families mlp", "family mlp learns from labels"),
+        ("evaluate LABEL_FREE DATA", "without labels nothing can be judged"),
+        (
+            "evaluate RUN LABELLED --gate GATE",
+            "needs scenario, and no column of the data is mapped",
+        ),
+    ],
+)
 @pytest.mark.usefixtures("idle")
 def test_columns(
     small: dict[str, Path], run_copy: Path, tmp_path: Path, words: str, said: str
@@ -160,26 +191,39 @@ def test_columns(
     (run_copy / "config.toml").write_text(mapped)
     gate = tmp_path / "gate.toml"
     gate.write_text('[gate]\n"means.scenario.takeover" = {min = 0.1}\n')
-    names = {"LABELLED": labelled, "LABEL_FREE": run_copy, "GATE": gate, "DATA": data,
-             "RUN": run_copy, "CONFIG": config, "OUT": tmp_path}  # fmt: skip
+    names = {
+        "LABELLED": labelled,
+        "LABEL_FREE": run_copy,
+        "GATE": gate,
+        "DATA": data,
+        "RUN": run_copy,
+        "CONFIG": config,
+        "OUT": tmp_path,
+    }
     code, answer = tinyfin(*(names.get(word, word) for word in words.split()))
     assert code == 3, answer
     assert said in answer
 
 
-@pytest.mark.parametrize("words", [
-    "train DATA --config CONFIG --name x --out OUT --search",
-    "demo --name x --out OUT",
-    "demo --name x --out OUT --data DATA",
-    "bench RUN/model.tflite --target cortex-m4 --inputs OUT/x.npy",
-    "flash RUN --target cortex-m4",
-    "flash RUN --target stm32f405 --board",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "words",
+    [
+        "train DATA --config CONFIG --name x --out OUT --search",
+        "demo --name x --out OUT",
+        "demo --name x --out OUT --data DATA",
+        "bench RUN/model.tflite --target cortex-m4 --inputs OUT/x.npy",
+        "flash RUN --target cortex-m4",
+        "flash RUN --target stm32f405 --board",
+    ],
+)
 @pytest.mark.usefixtures("idle")
 def test_tools(
-    small: dict[str, Path], run_copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    small: dict[str, Path],
+    run_copy: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     words: str,
-) -> None:  # fmt: skip
+) -> None:
     np.save(tmp_path / "x.npy", np.zeros((1, 1), np.int8))
     monkeypatch.setenv("PATH", str(tmp_path))
     code, said = tinyfin(*filled(words, small, run_copy, tmp_path))
@@ -197,9 +241,11 @@ def test_a_rig_s_flash_tool_is_asked_for_before_the_build(
     )
     done = subprocess.run(
         [sys.executable, "-m", "tinyfin", "hil", "run", "--rig", rig, "--out", tmp_path / "o"],
-        capture_output=True, text=True, timeout=120,
+        capture_output=True,
+        text=True,
+        timeout=120,
         env=os.environ | {"TINYFIN_CACHE": str(tmp_path / "cache")},
-    )  # fmt: skip
+    )
     assert "no-such-flasher is not on PATH" in done.stdout + done.stderr
     assert done.returncode == 6, done.stderr
     assert not list((tmp_path / "cache").rglob("*.elf"))

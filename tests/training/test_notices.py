@@ -49,9 +49,10 @@ def asked(*words: object) -> tuple[dict[str, Any], str]:
 
 @settings(max_examples=60, deadline=None)
 @given(
-    seed=st.integers(0, 10_000), notices=st.sampled_from(["both", "fraud_only", "none"]),
+    seed=st.integers(0, 10_000),
+    notices=st.sampled_from(["both", "fraud_only", "none"]),
     cuts=st.lists(st.integers(0, 60), max_size=4),
-)  # fmt: skip
+)
 def test_ages_in_pieces_are_those_of_counting(seed: int, notices: Any, cuts: list[int]) -> None:
     rng = np.random.default_rng(seed)
     n = 60
@@ -67,8 +68,9 @@ def test_ages_in_pieces_are_those_of_counting(seed: int, notices: Any, cuts: lis
     watch = KnownLabels(3, notices)
     found = [
         np.stack(watch.ages(tx.take(np.arange(a, b))), axis=1)
-        for a, b in zip([0, *sorted(cuts)], [*sorted(cuts), n], strict=True) if a < b
-    ]  # fmt: skip
+        for a, b in zip([0, *sorted(cuts)], [*sorted(cuts), n], strict=True)
+        if a < b
+    ]
     np.testing.assert_array_equal(np.concatenate(found), np.array(expected))
     some = rng.permutation(n)[:9]
     whole = np.stack(KnownLabels(3, notices).ages(tx, some), axis=1)
@@ -108,10 +110,15 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     day = (t - t[0]) // DAY_S
     bad = ((day[:, None] >= start[terminal]) & (day[:, None] < start[terminal] + 20)).any(axis=1)
     label = bad & (rng.random(n) < 0.5)
-    table = pa.table({
-        "time": t, "terminal": [f"T{i}" for i in terminal], "token": rng.integers(1, 900, n),
-        "amount_minor": rng.integers(100, 9000, n), "label": label.astype(np.int8),
-    })  # fmt: skip
+    table = pa.table(
+        {
+            "time": t,
+            "terminal": [f"T{i}" for i in terminal],
+            "token": rng.integers(1, 900, n),
+            "amount_minor": rng.integers(100, 9000, n),
+            "label": label.astype(np.int8),
+        }
+    )
     config = folder / "tinyfin.toml"
     config.write_text(
         '[data]\ntoken = {column = "token", unit = "token"}\nlabel = "label"\ntime = "time"\n'
@@ -226,12 +233,15 @@ def test_a_model_without_label_fed_features_needs_none(
     small: dict[str, Path], tmp_path: Path
 ) -> None:
     config = tmp_path / "tinyfin.toml"
-    config.write_text('[features]\nnames = ["amt_log", "gap_s"]\n[model]\nfamily = "density"\n'
-                      "[evaluate]\nbaselines = []\n")
+    config.write_text(
+        '[features]\nnames = ["amt_log", "gap_s"]\n[model]\nfamily = "density"\n'
+        "[evaluate]\nbaselines = []\n"
+    )
     run = train([small["data"]], load(config), name="run", out=tmp_path)
     quantize(run)
-    result, said = asked("score", run.path, small["data"], "--out", tmp_path / "o.parquet",
-                         "--notices", "none")
+    result, said = asked(
+        "score", run.path, small["data"], "--out", tmp_path / "o.parquet", "--notices", "none"
+    )
     assert result["notices"]["unused"] == result["transactions"]
     assert "WARNING" not in said
 
@@ -245,19 +255,40 @@ def test_compare_features_and_state_say_so_too(world: dict[str, Path], tmp_path:
     assert facts["notices"]["a"] == facts["notices"]["b"]
     assert facts["notices"]["a"]["missing"] > 0
     assert f"of {run} were compared without the notices" in said
-    facts, said = asked("compare", run, run, folder / "week.parquet", "--warmup",
-                        folder / "before.parquet")
+    facts, said = asked(
+        "compare", run, run, folder / "week.parquet", "--warmup", folder / "before.parquet"
+    )
     assert facts["notices"]["a"]["missing"] == 0
     assert "WARNING" not in said
-    bare = ("features", folder / "bare.parquet", "--config", world["config"], "--out",
-            tmp_path / "f.parquet")
+    bare = (
+        "features",
+        folder / "bare.parquet",
+        "--config",
+        world["config"],
+        "--out",
+        tmp_path / "f.parquet",
+    )
     assert "no notice reaches known_last, known_run, known_rate_14d" in asked(*bare)[1]
-    fed = ("features", folder / "before.parquet", "--config", world["config"], "--out",
-           tmp_path / "f.parquet")
+    fed = (
+        "features",
+        folder / "before.parquet",
+        "--config",
+        world["config"],
+        "--out",
+        tmp_path / "f.parquet",
+    )
     assert "no notice reaches" not in asked(*fed)[1]
     for name, known in (("bare", False), ("before", True)):
-        facts, said = asked("state", "export", run, folder / f"{name}.parquet", "--terminal", "T7",
-                            "--out", tmp_path / "state")
+        facts, said = asked(
+            "state",
+            "export",
+            run,
+            folder / f"{name}.parquet",
+            "--terminal",
+            "T7",
+            "--out",
+            tmp_path / "state",
+        )
         assert (facts["known_labels"] > 0) == known
         assert ("no label of terminal T7 is known" in said) != known
 
@@ -286,12 +317,29 @@ def test_columns_are_carried_on_when_asked_for(
     fields = [f.name for f in tx.schema.fields if f.unit != "token" and not f.ram_only]
     assert {"amount_minor", "entry_mode", "mcc"} <= set(fields)
     assert table.column_names == [
-        "input_row", "terminal", "id", "time", *fields, "score", "score_q32", "raw", "action",
-        "reasons", "reason_ids", "flags", "flag_bits", "notices", "label", "model_id", "pack_id",
-    ]  # fmt: skip
+        "input_row",
+        "terminal",
+        "id",
+        "time",
+        *fields,
+        "score",
+        "score_q32",
+        "raw",
+        "action",
+        "reasons",
+        "reason_ids",
+        "flags",
+        "flag_bits",
+        "notices",
+        "label",
+        "model_id",
+        "pack_id",
+    ]
     for name in fields:
-        expected = [int(x) if there else None
-                    for x, there in zip(tx.column(name), tx.has(name), strict=True)]
+        expected = [
+            int(x) if there else None
+            for x, there in zip(tx.column(name), tx.has(name), strict=True)
+        ]
         if values := tx.schema.field(name).values:
             expected = [None if x is None else values[x] for x in expected]
         found = [None if x == "" else x for x in table[name].to_pylist()]
@@ -312,7 +360,7 @@ def test_columns_are_carried_on_when_asked_for(
     assert all(bool(given) == alerted for given, alerted in zip(reasons, alert, strict=True))
     assert Counter(table["notices"].to_pylist()) == {
         name: n for name, n in result["notices"].items() if name in ("as_trained", "missing") and n
-    }  # fmt: skip
+    }
     assert result["expected_frauds"] == pytest.approx(np.sum(table["score"].to_numpy()))
 
 

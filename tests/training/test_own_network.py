@@ -52,8 +52,9 @@ def test_it_is_quantized_compared_and_packed_beside_the_run(run_copy: Path) -> N
     assert made.read_json("parity.json")["plan"]["differing_bytes"] == 0
     facts = made.read_json("run.json")["model"]
     assert (facts["family"], facts["in_place_of"]["run"]) == ("own", "run")
-    old, new = (open_run(x).read_json("metrics.json")["populations"]["all"]
-                for x in (run_copy, made.path))
+    old, new = (
+        open_run(x).read_json("metrics.json")["populations"]["all"] for x in (run_copy, made.path)
+    )
     assert old["rule_a"] == new["rule_a"], "the same rows"
     assert old["model_int8"] != new["model_int8"]
     rows = made.slices()["test"][:64]
@@ -71,9 +72,9 @@ def test_a_layer_that_no_terminal_knows_leaves_no_run(run_copy: Path) -> None:
     tf = tensorflow(5)
     layers = tf.keras.layers
     path = run_copy.parent / "gelu.keras"
-    tf.keras.Sequential([
-        tf.keras.Input((width_of(run_copy),)), layers.Dense(4, "gelu"), layers.Dense(1),
-    ]).save(path)
+    tf.keras.Sequential(
+        [tf.keras.Input((width_of(run_copy),)), layers.Dense(4, "gelu"), layers.Dense(1)]
+    ).save(path)
     answer = CliRunner().invoke(main, ["quantize", str(run_copy), "--model", str(path)])
     assert answer.exit_code == 3
     assert "GELU" in answer.output
@@ -94,11 +95,14 @@ def test_a_square_is_a_product(run_copy: Path) -> None:
     network = parse_pack(made.pack_bytes()).network
     assert network is not None
     assert [op["name"] for op in network["operators"]] == [
-        "FULLY_CONNECTED", "MUL", "FULLY_CONNECTED",
-    ]  # fmt: skip
+        "FULLY_CONNECTED",
+        "MUL",
+        "FULLY_CONNECTED",
+    ]
     rows = made.slices()["test"]
     logit = tf.keras.models.load_model(path, compile=False).predict(
-        codes_to_float(rows), verbose=0)[:, 0]
+        codes_to_float(rows), verbose=0
+    )[:, 0]
     assert np.corrcoef(logit, Twin(made.pack_bytes()).infer(rows)[1])[0, 1] > 0.98
 
 
@@ -113,10 +117,16 @@ def test_an_input_that_never_varied_does_not_take_the_256_steps_of_the_others(
     normalization = layers.Normalization()
     normalization.adapt(x)
     path = run_copy.parent / "norm.keras"
-    tf.keras.Sequential([
-        tf.keras.Input((width,)), normalization, layers.Dense(6), layers.LeakyReLU(),
-        layers.Dense(4, "silu"), layers.Dense(1),
-    ]).save(path)
+    tf.keras.Sequential(
+        [
+            tf.keras.Input((width,)),
+            normalization,
+            layers.Dense(6),
+            layers.LeakyReLU(),
+            layers.Dense(4, "silu"),
+            layers.Dense(1),
+        ]
+    ).save(path)
     answer = CliRunner().invoke(main, ["quantize", str(run_copy), "--model", str(path)])
     assert answer.exit_code == 0, answer.output
     names = open_run(run_copy).read_json("run.json")["features"]["names"]
@@ -125,7 +135,8 @@ def test_an_input_that_never_varied_does_not_take_the_256_steps_of_the_others(
     rows = made.slices()["test"].copy()
     rows[:, 2] = 0
     logit = tf.keras.models.load_model(path, compile=False).predict(
-        codes_to_float(rows), verbose=0)[:, 0]
+        codes_to_float(rows), verbose=0
+    )[:, 0]
     raw = Twin(made.pack_bytes()).infer(rows)[1]
     assert np.corrcoef(logit, raw)[0, 1] > 0.98
 
@@ -163,9 +174,9 @@ def test_what_does_not_fit_is_refused_with_the_reason(run_copy: Path) -> None:
     # the converter does not refuse these, it ends the process
     for layer in (layers.LSTM(2), layers.Bidirectional(layers.GRU(2))):
         history = folder / "history.keras"
-        tf.keras.Sequential([
-            tf.keras.Input((width,)), layers.Reshape((1, width)), layer, layers.Dense(1),
-        ]).save(history)
+        tf.keras.Sequential(
+            [tf.keras.Input((width,)), layers.Reshape((1, width)), layer, layers.Dense(1)]
+        ).save(history)
         refused(history, ModelError, f"is a {type(layer).__name__}.*use Dense layers")
     junk = folder / "junk.keras"
     junk.write_bytes(b"not a network")
@@ -188,8 +199,17 @@ def test_the_inputs_to_train_on_are_the_runs(small: dict[str, Path], tmp_path: P
     slices = run.slices()
     assert np.array_equal(codes[slices["test_row"]], slices["test"])
     plain = tmp_path / "features.parquet"
-    CliRunner().invoke(main, ["features", str(small["data"]), "--config",
-                              str(run.file("config.toml")), "--out", str(plain)])
+    CliRunner().invoke(
+        main,
+        [
+            "features",
+            str(small["data"]),
+            "--config",
+            str(run.file("config.toml")),
+            "--out",
+            str(plain),
+        ],
+    )
     features = np.column_stack([pq.read_table(plain)[name].to_numpy() for name in names])
     assert np.array_equal(map_inputs(run.maps(), features), codes)
     both = CliRunner().invoke(main, [*call, "--config", str(small["config"])])
@@ -248,19 +268,25 @@ def test_the_python_of_the_pages_runs(
         assert 0 < names["verdict"].score_q32 < 2**32
 
 
-@pytest.mark.parametrize(("dead", "said"), [
-    (0, r"layer 'first' is the first whose output never varies: .*ReLU is dead"),
-    (1, r"layer 'last' is the first whose output never varies"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("dead", "said"),
+    [
+        (0, r"layer 'first' is the first whose output never varies: .*ReLU is dead"),
+        (1, r"layer 'last' is the first whose output never varies"),
+    ],
+)
 def test_a_network_that_tells_no_row_from_another_is_named_with_its_layer(
     run_copy: Path, dead: int, said: str
 ) -> None:
     tf = tensorflow(5)
     layers = tf.keras.layers
-    network = tf.keras.Sequential([
-        tf.keras.Input((width_of(run_copy),)), layers.Dense(8, "relu", name="first"),
-        layers.Dense(1, name="last"),
-    ])
+    network = tf.keras.Sequential(
+        [
+            tf.keras.Input((width_of(run_copy),)),
+            layers.Dense(8, "relu", name="first"),
+            layers.Dense(1, name="last"),
+        ]
+    )
     weights = network.get_weights()
     weights[2 * dead] *= 0
     weights[2 * dead + 1] -= 1e3
@@ -279,10 +305,15 @@ def test_a_dense_layer_on_more_than_two_dimensions_is_named(run_copy: Path) -> N
     layers = tf.keras.layers
     width = width_of(run_copy)
     path = run_copy.parent / "wide.keras"
-    tf.keras.Sequential([
-        tf.keras.Input((width,)), layers.Reshape((width, 1)), layers.Dense(3, name="wide"),
-        layers.Flatten(), layers.Dense(1),
-    ]).save(path)
+    tf.keras.Sequential(
+        [
+            tf.keras.Input((width,)),
+            layers.Reshape((width, 1)),
+            layers.Dense(3, name="wide"),
+            layers.Flatten(),
+            layers.Dense(1),
+        ]
+    ).save(path)
     answer = CliRunner().invoke(main, ["quantize", str(run_copy), "--model", str(path)])
     assert answer.exit_code == 3
     assert "layer 'wide' is a Dense layer on" in answer.output

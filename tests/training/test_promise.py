@@ -92,9 +92,7 @@ def test_a_table_fitted_to_few_frauds_is_not_taken_as_exact() -> None:
         curve = fit_curve(raw[old], fraud[old])
         new = new[curve(raw[new]) > 0.3]
         tested = Terms(new, np.ones(len(new)), fraud[new], curve(raw[new]))
-        learned = Terms(
-            old, -curve.sensitivity(raw[old], raw[new]), fraud[old], curve(raw[old])
-        )
+        learned = Terms(old, -curve.sensitivity(raw[old], raw[new]), fraud[old], curve(raw[old]))
         blind.append(promise(tested))
         honest.append(promise(tested, learned))
     assert held(blind, "within") < 0.8
@@ -126,11 +124,15 @@ def test_a_slice_whose_frauds_come_together_is_not_behind_and_one_that_is_off_is
     terminal = np.concatenate([rng.integers(0, terminals, learned), np.arange(n) // each])
     high = terminal >= terminals // 2
     # right on average, but five of thirty terminals have nothing else; and promised three times
-    fraud = np.where(high & (np.arange(learned + n) >= learned), terminal % 6 == 0,
-                     rng.random(learned + n) < 0.1)  # fmt: skip
+    fraud = np.where(
+        high & (np.arange(learned + n) >= learned), terminal % 6 == 0, rng.random(learned + n) < 0.1
+    )
     t = np.arange(learned + n)
-    tx = replace(make(t, fraud, t), terminal=terminal.astype(np.int32),
-                 terminals=tuple(map(str, range(terminals))))  # fmt: skip
+    tx = replace(
+        make(t, fraud, t),
+        terminal=terminal.astype(np.int32),
+        terminals=tuple(map(str, range(terminals))),
+    )
     tx.values[:, tx.schema.index("amount_minor")] = np.where(high, 50_000, 500)
     p = np.where(high, 0.1, 0.3)
     action = rng.integers(0, 2, learned + n).astype(np.uint8)
@@ -140,10 +142,19 @@ def test_a_slice_whose_frauds_come_together_is_not_behind_and_one_that_is_off_is
         none = np.zeros(0, np.int64)
         split = Split(none, none, np.arange(learned), rows, 0, 0, 0, learned, len(t), 0, 0, 0, 0)
         return Scored(
-            Part("week", split, None, False), RunFolder(Path()), rows, {MAIN: raw[rows]},
-            {MAIN: p[rows]}, True, action[rows], np.zeros((len(rows), 3), np.uint16),
-            np.zeros(len(rows), np.uint16), None, raw[:learned], {},
-        )  # fmt: skip
+            Part("week", split, None, False),
+            RunFolder(Path()),
+            rows,
+            {MAIN: raw[rows]},
+            {MAIN: p[rows]},
+            True,
+            action[rows],
+            np.zeros((len(rows), 3), np.uint16),
+            np.zeros(len(rows), np.uint16),
+            None,
+            raw[:learned],
+            {},
+        )
 
     rows = np.arange(learned, learned + n)
     found = pooled(tx, [scored(rows[:1700]), scored(rows[1700:])])["slices"]

@@ -66,8 +66,9 @@ def test_a_feature_that_knows_the_label_and_one_that_moved_are_named(
 def test_a_file_sorted_by_its_label_is_suspect(world: tuple[Config, Transactions]) -> None:
     config, tx = world
     order = np.argsort(np.argsort(-tx.label.astype(np.int64), kind="stable"))
-    q = found(config, replace(tx, row=order.astype(tx.row.dtype)),
-              features_of(tx, leak=False, move=False))
+    q = found(
+        config, replace(tx, row=order.astype(tx.row.dtype)), features_of(tx, leak=False, move=False)
+    )
     assert [s["column"] for s in q["leakage"]] == ["(order of rows)"]
 
 

@@ -79,9 +79,22 @@ def test_same_seed_same_weights(small: dict[str, Path], tmp_path: Path) -> None:
     # a process of its own, as a second run of the command would be
     out = tmp_path / "runs"
     subprocess.run(
-        [sys.executable, "-m", "tinyfin", "train", str(small["data"]), "--config",
-         str(small["config"]), "--out", str(out), "--name", "small"],
-        check=True, capture_output=True, timeout=240,
+        [
+            sys.executable,
+            "-m",
+            "tinyfin",
+            "train",
+            str(small["data"]),
+            "--config",
+            str(small["config"]),
+            "--out",
+            str(out),
+            "--name",
+            "small",
+        ],
+        check=True,
+        capture_output=True,
+        timeout=240,
     )
     first = json.loads((small["run"] / "run.json").read_text())
     second = json.loads((out / "small" / "run.json").read_text())
@@ -123,8 +136,16 @@ def test_score_keeps_the_input_order_and_leaves_warmup_out(
     pq.write_table(whole.take(pa.array(shuffled)), tmp_path / "late.parquet")
     result = CliRunner().invoke(
         main,
-        ["score", str(small["run"]), str(tmp_path / "late.parquet"), "--warmup",
-         str(tmp_path / "early.parquet"), "--out", str(tmp_path / "out.parquet"), "--json"],
+        [
+            "score",
+            str(small["run"]),
+            str(tmp_path / "late.parquet"),
+            "--warmup",
+            str(tmp_path / "early.parquet"),
+            "--out",
+            str(tmp_path / "out.parquet"),
+            "--json",
+        ],
     )
     assert result.exit_code == 0, result.output
     out = pq.read_table(tmp_path / "out.parquet")
@@ -157,8 +178,13 @@ def test_a_file_from_before_the_labels_is_scored_as_one_of_empty_labels(
         pq.write_table(early, tmp_path / "early.parquet")
         pq.write_table(table, tmp_path / f"{name}.parquet")
         out = tmp_path / f"{name}_scores.parquet"
-        score(open_run(small["run"]), [tmp_path / f"{name}.parquet"], out,
-              warmup=[tmp_path / "early.parquet"], config_path=mapping)
+        score(
+            open_run(small["run"]),
+            [tmp_path / f"{name}.parquet"],
+            out,
+            warmup=[tmp_path / "early.parquet"],
+            config_path=mapping,
+        )
         found[name] = out.read_bytes()
     assert found["empty"] == found["absent"]
 
@@ -200,8 +226,15 @@ def test_rows_that_were_set_aside_leave_a_gap_in_the_input_rows(
     at = late.schema.get_field_index("amount_minor")
     late = late.set_column(at, "amount_minor", pa.array(amount, pa.int64()))
     pq.write_table(late, tmp_path / "late.parquet")
-    arguments = ["score", str(small["run"]), str(tmp_path / "late.parquet"), "--warmup",
-                 str(tmp_path / "early.parquet"), "--out", str(tmp_path / "out.parquet")]
+    arguments = [
+        "score",
+        str(small["run"]),
+        str(tmp_path / "late.parquet"),
+        "--warmup",
+        str(tmp_path / "early.parquet"),
+        "--out",
+        str(tmp_path / "out.parquet"),
+    ]
     assert CliRunner().invoke(main, arguments).exit_code == 3
     result = CliRunner().invoke(main, [*arguments, "--skip-bad-rows", str(tmp_path / "bad.csv")])
     assert result.exit_code == 0, result.output
@@ -228,9 +261,7 @@ def test_a_label_that_becomes_known_later_changes_no_weight_and_no_feature(
     from tinyfin.training.split import split_by_time
 
     config = load(small["config"])
-    until = parse_moment(
-        json.loads((small["run"] / "run.json").read_text())["split"]["until"]
-    )
+    until = parse_moment(json.loads((small["run"] / "run.json").read_text())["split"]["until"])
     tx = read(small["data"], config)
     label = np.where(tx.label_known_s > until, 1 - tx.label, tx.label).astype(np.int8)
     flipped = type(tx)(**{**{k: getattr(tx, k) for k in tx.__dataclass_fields__}, "label": label})

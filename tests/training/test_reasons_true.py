@@ -54,23 +54,35 @@ ABSENT_S, ABSENT_CARD_H, ABSENT_LABEL_H = 32767, 2160, 672
 TRUE: Mapping[int, Mapping[str, Truth]] = {
     1: {
         "amt_log": lambda value, median: value != median,
-        "amt_dev": _other_than(0), "amt_to_mean": _other_than(64), "amt_to_avg": _other_than(64),
+        "amt_dev": _other_than(0),
+        "amt_to_mean": _other_than(64),
+        "amt_to_avg": _other_than(64),
         "amt_over": _at_least(1),
     },
     2: dict.fromkeys(
         ("amt_round", "amt_small", "amt_small_16", "amt_repeat", "amt_seq"), _at_least(1)
     ),
     3: {"amt_to_floor": _more_than(0), "split_sum": _more_than(0)},
-    4: {"gap_s": _less_than(ABSENT_S),
-        **dict.fromkeys(("rate_60", "rate_900", "rate_hour"), _more_than(1))},
-    5: {"rate_900_dev": _at_least(1), "rate_900_dev_week": _at_least(1),
-        "rate_day": _more_than(1)},
+    4: {
+        "gap_s": _less_than(ABSENT_S),
+        **dict.fromkeys(("rate_60", "rate_900", "rate_hour"), _more_than(1)),
+    },
+    5: {"rate_900_dev": _at_least(1), "rate_900_dev_week": _at_least(1), "rate_day": _more_than(1)},
     6: {"hour_rare": _at_least(256 * 23 / 24), "day_rare": _at_least(256 * 6 / 7)},
-    7: {"tok_seen_cnt": _at_least(1), "tok_known": _at_least(1), "card_visits": _at_least(1),
-        "tok_gap_s": _less_than(ABSENT_S), "card_age_h": _less_than(ABSENT_CARD_H)},
+    7: {
+        "tok_seen_cnt": _at_least(1),
+        "tok_known": _at_least(1),
+        "card_visits": _at_least(1),
+        "tok_gap_s": _less_than(ABSENT_S),
+        "card_age_h": _less_than(ABSENT_CARD_H),
+    },
     8: {"tok_distinct_300": _more_than(1), "tok_distinct_3600": _more_than(1)},
-    9: {"new_tok_share": _more_than(0), "tok_known": lambda value, median: value == 0 < median,
-        "card_visits": lambda value, median: value < median, "card_age_h": _more_than(0)},
+    9: {
+        "new_tok_share": _more_than(0),
+        "tok_known": lambda value, median: value == 0 < median,
+        "card_visits": lambda value, median: value < median,
+        "card_age_h": _more_than(0),
+    },
     10: {"bin_conc": _more_than(16)},
     11: {"decl_ratio_16": _more_than(0), "decl_run": _more_than(0)},
     12: {"decl_inv": _at_least(1)},
@@ -78,14 +90,22 @@ TRUE: Mapping[int, Mapping[str, Truth]] = {
     14: {"appr_after_decl": _at_least(1)},
     15: {"entry_risk": _at_least(2)},
     16: {"entry_rare": _at_least(256 * 6 / 7)},
-    17: {"fb_rate": _at_least(1), "fb_16": _at_least(1), "chip_fails": _at_least(1),
-         "chip_fail_then": _less_than(ABSENT_S)},
+    17: {
+        "fb_rate": _at_least(1),
+        "fb_16": _at_least(1),
+        "chip_fails": _at_least(1),
+        "chip_fail_then": _less_than(ABSENT_S),
+    },
     18: {"keyed_run": _at_least(2)},
     19: {"cvm_weak": _at_least(3)},
     20: {"tvr_pop": _at_least(1)},
     21: {"atc_back": _at_least(1), "atc_jump": _more_than(1)},
-    22: {"refund_ratio": _more_than(0), "refund_cnt_day": _more_than(0),
-         "amt_refund_log": _more_than(0), "refund_log": _more_than(0)},
+    22: {
+        "refund_ratio": _more_than(0),
+        "refund_cnt_day": _more_than(0),
+        "amt_refund_log": _more_than(0),
+        "refund_log": _more_than(0),
+    },
     23: {"refund_unlinked": _at_least(1)},
     24: {"refund_first": _at_least(1)},
     25: {"void_quick": _less_than(ABSENT_S)},
@@ -100,8 +120,17 @@ TRUE: Mapping[int, Mapping[str, Truth]] = {
     34: {"op_change": _at_least(1)},
     35: {
         **dict.fromkeys(
-            ("known_last", "known_run", "known_rate_7d", "known_rate_14d", "known_rate_28d",
-             "known_run2_28d", "known_run1_28d", "known_frauds_28d"), _at_least(1),
+            (
+                "known_last",
+                "known_run",
+                "known_rate_7d",
+                "known_rate_14d",
+                "known_rate_28d",
+                "known_run2_28d",
+                "known_run1_28d",
+                "known_frauds_28d",
+            ),
+            _at_least(1),
         ),
         "known_run_age_h": _less_than(ABSENT_LABEL_H),
         "known_fraud_age_h": _less_than(ABSENT_LABEL_H),
@@ -109,7 +138,7 @@ TRUE: Mapping[int, Mapping[str, Truth]] = {
     36: {"card_known_last": _at_least(1), "card_known_frauds_28d": _at_least(1)},
     37: {"amt_to_card_mean": _other_than(64), "amt_to_card_avg": _other_than(64)},
     39: {"exp_spread": _at_least(2)},
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
@@ -155,9 +184,7 @@ def alerts_of(pack: bytes, config_path: Path, data: Path) -> Alerts:
     """Alerts in the last two thirds of some transactions."""
     config = load(config_path)
     tx = read([data], config)
-    found = Twin(pack, terminals=len(tx.terminals)).run(
-        tx, event_stream(tx, config.data.notices)
-    )
+    found = Twin(pack, terminals=len(tx.terminals)).run(tx, event_stream(tx, config.data.notices))
     start = tx.t_mono_s.min() + 10 * 86_400
     late = np.flatnonzero(tx.t_mono_s >= start)
     alert = late[found.reason_count[late] > 0]
@@ -165,10 +192,12 @@ def alerts_of(pack: bytes, config_path: Path, data: Path) -> Alerts:
     counts = found.reason_count[rows]
     meta = parse_pack(pack).meta
     return Alerts(
-        pack, tuple(meta["features"]), found.features[rows],
+        pack,
+        tuple(meta["features"]),
+        found.features[rows],
         np.median(found.features, axis=0),
         [row[:count].tolist() for row, count in zip(found.reasons[rows], counts, strict=True)],
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture(scope="module")
@@ -182,8 +211,9 @@ def everything(small: dict[str, Path], tmp_path_factory: pytest.TempPathFactory)
         "[decision]\ngo_online_per_1000 = 150\n[evaluate]\nbaselines = []\n"
     )
     run = train([small["data"]], load(config), name="everything", out=folder)
-    made = assemble(run, (run.path / "model.json").read_bytes(), run.read_json("run.json"),
-                    run.slices())
+    made = assemble(
+        run, (run.path / "model.json").read_bytes(), run.read_json("run.json"), run.slices()
+    )
     run.pack.write_bytes(made.pack)
     return run.path
 
@@ -226,8 +256,9 @@ def test_reasons_are_true_of_the_event(alerts: Alerts) -> None:
     assert not untrue, (len(untrue), untrue[:5])
 
 
-def test_the_order_is_that_of_the_strongest_feature_of_each(everything: Path, small: dict[str, Path]
-                                                            ) -> None:
+def test_the_order_is_that_of_the_strongest_feature_of_each(
+    everything: Path, small: dict[str, Path]
+) -> None:
     found = of_everything(everything, small["data"])
     decision = parse_pack(found.pack).decision
     maps = parse_pack(found.pack).maps
@@ -259,8 +290,13 @@ def test_reasons_on_both_sides_would_be_untrue(
     monkeypatch.setattr(Feature, "reasons", property(lambda self: (self.reason, self.reason)))
     monkeypatch.setattr(Feature, "usual", lambda self, median: median)
     run = open_run(everything)
-    old = assemble(run, (run.path / "model.json").read_bytes(), run.read_json("run.json"),
-                   run.slices(), section=DecisionSection(go_online_per_1000=150)).pack
+    old = assemble(
+        run,
+        (run.path / "model.json").read_bytes(),
+        run.read_json("run.json"),
+        run.slices(),
+        section=DecisionSection(go_online_per_1000=150),
+    ).pack
     untrue = of_everything(everything, small["data"], old).untrue()
     assert len({text for text, _ in untrue}) >= 5
     assert len(untrue) > 50

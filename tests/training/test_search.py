@@ -45,9 +45,10 @@ def test_what_is_too_large_is_never_trained_and_the_best_is(
     small: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = configured(
-        small, tmp_path, "hidden = [[1], [12], [200]]\nlearning_rate = [1e-6, 5e-3]\n"
-        "max_instructions = 8000\n",
-    )  # fmt: skip
+        small,
+        tmp_path,
+        "hidden = [[1], [12], [200]]\nlearning_rate = [1e-6, 5e-3]\nmax_instructions = 8000\n",
+    )
     shapes: list[int] = []
 
     def cost(run: RunFolder) -> Cost:
@@ -150,9 +151,19 @@ def test_the_command_measures_on_the_target(small: dict[str, Path], tmp_path: Pa
     assert config.path is not None
     config.path.write_text(config.path.read_text().replace('[features]\nnames = "default"\n', ""))
     answer = CliRunner().invoke(
-        main, ["train", str(small["data"]), "--config", str(config.path), "--search",
-               "--out", str(tmp_path), "--name", "found"],
-    )  # fmt: skip
+        main,
+        [
+            "train",
+            str(small["data"]),
+            "--config",
+            str(config.path),
+            "--search",
+            "--out",
+            str(tmp_path),
+            "--name",
+            "found",
+        ],
+    )
     assert answer.exit_code == 0, answer.output
     fits, over = tried(RunFolder(tmp_path / "found"))
     assert 20_000 < fits["cost"]["flash_bytes"] < 100 << 10 < over["cost"]["flash_bytes"]
@@ -161,14 +172,26 @@ def test_the_command_measures_on_the_target(small: dict[str, Path], tmp_path: Pa
     assert over["average_precision"] is None
 
 
-@pytest.mark.parametrize(("parts", "said"), [
-    ({"card table": 9000, "scratch of the network": 90},
-     "the largest part is the card table with 9,000 B: make it smaller with [features] card_sets"),
-    ({"label ring": 700, "card table": 600}, "the label ring with 700 B: make it smaller with"),
-    ({"scratch of the network": 9000, "card table": 90}, "with [search] hidden: narrower layers"),
-    ({"firmware's stack": 800, "pending table": 70},
-     "firmware's stack with 800 B, which no key changes; then the pending table with 70 B: make"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        (
+            {"card table": 9000, "scratch of the network": 90},
+            "the largest part is the card table with 9,000 B: make it smaller with [features] "
+            "card_sets",
+        ),
+        ({"label ring": 700, "card table": 600}, "the label ring with 700 B: make it smaller with"),
+        (
+            {"scratch of the network": 9000, "card table": 90},
+            "with [search] hidden: narrower layers",
+        ),
+        (
+            {"firmware's stack": 800, "pending table": 70},
+            "firmware's stack with 800 B, which no key changes; then the pending table with 70 B: "
+            "make",
+        ),
+    ],
+)
 def test_the_largest_part_and_its_key_are_named(parts: dict[str, int], said: str) -> None:
     assert said in largest_text(parts)
 
@@ -212,8 +235,9 @@ def test_validation_rows_without_fraud_are_told_once_and_no_ap_is_shown(
     monkeypatch.setattr(training, "part", part)
     monkeypatch.setattr(Stage, "at", seen)
     notes: list[str] = []
-    training.train([small["data"]], load(small["config"]), name="x", out=tmp_path,
-                   note=notes.append)  # fmt: skip
+    training.train(
+        [small["data"]], load(small["config"]), name="x", out=tmp_path, note=notes.append
+    )
     assert sum("validation rows hold no fraud" in text for text in notes) == 1
     epochs = [text for text in shown if text.startswith("epochs")]
     assert epochs

@@ -36,7 +36,10 @@ def test_a_terminal_that_has_seen_a_higher_counter_refuses_the_older_pack(
     made = tinyfin("repack", run_copy, "--security-counter", 3)
     new = pack_of(run_copy)
     assert (new.security_counter, new.model_id, new.plan, new.decision) == (
-        3, old.model_id, old.plan, old.decision
+        3,
+        old.model_id,
+        old.plan,
+        old.decision,
     )
     assert made["parent"] == new.lineage["parent"] == old.pack_id.hex()
     seen = Twin(new.data).security_counter
@@ -48,9 +51,7 @@ def test_a_terminal_that_has_seen_a_higher_counter_refuses_the_older_pack(
     assert "#define TINYFIN_SECURITY_COUNTER 3u" in (tmp_path / "tinyfin_pack.h").read_text()
 
 
-def test_a_run_signed_later_is_the_pack_that_quantize_signs(
-    run_copy: Path, tmp_path: Path
-) -> None:
+def test_a_run_signed_later_is_the_pack_that_quantize_signs(run_copy: Path, tmp_path: Path) -> None:
     """Which road a release took cannot be seen in it."""
     key = tmp_path / "release.key"
     tinyfin("keygen", key)

@@ -42,11 +42,10 @@ def write(path: Path, *, frauds: float, rows: int = 3000, label: bool = True) ->
     cents = np.where(bad, rng.integers(9000, 20_000, rows), rng.integers(100, 9900, rows))
     kind = np.array(["food", "fuel", "fun"])[np.where(bad, 2, rng.integers(0, 3, rows))]
     told = np.where(bad, ",Y", ",N") if label else np.full(rows, "")
-    lines = [
-        f"{t[i]},S{i % 7},{i % 83},{cents[i]},{kind[i]}{told[i]}" for i in range(rows)
-    ]
-    path.write_text("t,shop,card,cents,kind" + (",bad" if label else "") + "\n"
-                    + "\n".join(lines) + "\n")
+    lines = [f"{t[i]},S{i % 7},{i % 83},{cents[i]},{kind[i]}{told[i]}" for i in range(rows)]
+    path.write_text(
+        "t,shop,card,cents,kind" + (",bad" if label else "") + "\n" + "\n".join(lines) + "\n"
+    )
     return path
 
 
@@ -70,7 +69,9 @@ def test_every_week_learns_its_cuts_and_tables_anew(
 ) -> None:
     """What a run has learned knows labels that came after the weeks it is judged on began."""
     data = write(tmp_path / "shop.csv", frauds=0.05)
-    (tmp_path / "tinyfin.toml").write_text(MAPPING + """
+    (tmp_path / "tinyfin.toml").write_text(
+        MAPPING
+        + """
 [model]
 family = "mlp"
 [features]
@@ -78,13 +79,15 @@ names = ["amt_log", "kind_risk", "amt_over_learned"]
 [features.kind_risk]
 expression = "mcc"
 risk = "learn"
-""")
+"""
+    )
     run = new_run(tmp_path, "run", load(tmp_path / "tinyfin.toml"))
     later = {"kind_risk": Risk(cuts=[7], values=[1, 2])}
     run.write_json("run.json", {"data": {}})
     run.add_learned({"amt_over_learned": 1234}, later)
     assert (run.config().features.cuts, run.config().features.risks) == (
-        {"amt_over_learned": 1234}, later,
+        {"amt_over_learned": 1234},
+        later,
     )
     seen = []
 
@@ -117,8 +120,9 @@ def test_where_no_fraud_is_known_nothing_is_learned_from_labels(
     if not label:
         text = "\n".join(line for line in text.splitlines() if not line.startswith("label"))
     (tmp_path / "tinyfin.toml").write_text(text)
-    made = invoke("train", data, "--config", tmp_path / "tinyfin.toml", "--name", "shop", "--out",
-                  tmp_path)
+    made = invoke(
+        "train", data, "--config", tmp_path / "tinyfin.toml", "--name", "shop", "--out", tmp_path
+    )
     assert made.exit_code == 0, made.output
     assert "so nothing is learned from labels: family density" in made.output
     run = open_run(tmp_path / "shop")
@@ -154,9 +158,16 @@ def test_nothing_clean_is_said_plainly(
 
 def test_what_is_written_stays(mapping: Path, tmp_path: Path) -> None:
     data = write(tmp_path / "shop.csv", frauds=0.02, rows=500)
-    table = {"data": {"time": "t", "amount": "cents", "label": {"column": "bad",
-             "values": {"Y": 1, "N": 0}}, "label_delay": "1d"},
-             "model": {"family": "forest"}, "features": {"names": ["amt_log"]}}
+    table = {
+        "data": {
+            "time": "t",
+            "amount": "cents",
+            "label": {"column": "bad", "values": {"Y": 1, "N": 0}},
+            "label_delay": "1d",
+        },
+        "model": {"family": "forest"},
+        "features": {"names": ["amt_log"]},
+    }
     config = from_table(table)
     run = new_run(tmp_path, "run", config)
     settled, _ = settle(run, prepare([data], config), config)
@@ -168,8 +179,16 @@ def test_the_choice_depends_on_columns_and_nothing_else(tmp_path: Path) -> None:
     chosen = []
     for seed_rows in (400, 900):
         data = write(tmp_path / f"{seed_rows}.csv", frauds=0.05, rows=seed_rows)
-        config = from_table({"data": {"time": "t", "amount": "cents", "label": {
-            "column": "bad", "values": {"Y": 1, "N": 0}}, "label_delay": "1d"}})
+        config = from_table(
+            {
+                "data": {
+                    "time": "t",
+                    "amount": "cents",
+                    "label": {"column": "bad", "values": {"Y": 1, "N": 0}},
+                    "label_delay": "1d",
+                }
+            }
+        )
         run = new_run(tmp_path, f"run{seed_rows}", config)
         settled, _ = settle(run, prepare([data], config), config)
         assert settled.model.family == "distilled"

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where frauds are reported weeks later, no row counts as genuine before its report can have come.
-"""
+"""Where frauds are reported weeks later, no row counts as genuine before its report can have
+come."""
 
 from __future__ import annotations
 
@@ -30,9 +30,13 @@ Reports = npt.NDArray[np.float64]
 
 
 def make(
-    days: int, reported_days: Any, *, written_day: float | None = None, rows: int = 40_000,
+    days: int,
+    reported_days: Any,
+    *,
+    written_day: float | None = None,
+    rows: int = 40_000,
     seed: int = 0,
-) -> Transactions:  # fmt: skip
+) -> Transactions:
     """``rows`` over ``days``: genuine ones have no date of their own, frauds one
     ``reported_days(rng, n)`` later; those reported after ``written_day`` look genuine."""
     rng = np.random.default_rng(seed)
@@ -45,11 +49,23 @@ def make(
         fraud[late], known[late] = False, t[late] + 7 * DAY_S
     clock = t.astype(np.uint32)
     return Transactions(
-        PAYMENT, np.arange(rows), np.zeros(rows, np.int32), ("0",),
-        np.arange(rows, dtype=np.uint64), clock, clock,
-        np.zeros((rows, len(PAYMENT.fields)), np.int64), np.zeros(rows, np.uint32),
-        np.zeros(rows, np.uint8), np.full(rows, -1, np.int32), np.zeros(rows, np.uint8), clock,
-        fraud.astype(np.int8), known.astype(np.uint32), None, np.zeros(rows, np.int16),
+        PAYMENT,
+        np.arange(rows),
+        np.zeros(rows, np.int32),
+        ("0",),
+        np.arange(rows, dtype=np.uint64),
+        clock,
+        clock,
+        np.zeros((rows, len(PAYMENT.fields)), np.int64),
+        np.zeros(rows, np.uint32),
+        np.zeros(rows, np.uint8),
+        np.full(rows, -1, np.int32),
+        np.zeros(rows, np.uint8),
+        clock,
+        fraud.astype(np.int8),
+        known.astype(np.uint32),
+        None,
+        np.zeros(rows, np.int16),
     )
 
 
@@ -169,14 +185,16 @@ def test_train_and_evaluate_say_what_is_too_recent(tmp_path: Path) -> None:
     fraud = (rng.random(n) < SHARE) & (t < 30 * DAY_S)
     time = START + 1000 * t
     data = tmp_path / "month.parquet"
-    pl.DataFrame({
-        "time": time,
-        "terminal": [f"t{k}" for k in rng.integers(0, 8, n)],
-        "amount": rng.integers(100, 9_000, n) / 100 + 400 * fraud,
-        "card": rng.integers(1, 400, n),
-        "label": fraud.astype(np.int8),
-        "reported": np.where(fraud, time + 30 * DAY_S * 1000, np.datetime64("NaT", "ms")),
-    }).write_parquet(data)  # fmt: skip
+    pl.DataFrame(
+        {
+            "time": time,
+            "terminal": [f"t{k}" for k in rng.integers(0, 8, n)],
+            "amount": rng.integers(100, 9_000, n) / 100 + 400 * fraud,
+            "card": rng.integers(1, 400, n),
+            "label": fraud.astype(np.int8),
+            "reported": np.where(fraud, time + 30 * DAY_S * 1000, np.datetime64("NaT", "ms")),
+        }
+    ).write_parquet(data)
     config = tmp_path / "tinyfin.toml"
     config.write_text(
         '[data]\ntime = "time"\nterminal = "terminal"\ntoken = "card"\nlabel = "label"\n'
@@ -184,9 +202,18 @@ def test_train_and_evaluate_say_what_is_too_recent(tmp_path: Path) -> None:
         '[model]\nfamily = "density"\n[evaluate]\nbaselines = []\n'
     )
     done = CliRunner().invoke(
-        main, ["train", str(data), "--config", str(config), "--name", "slow", "--out",
-               str(tmp_path / "runs")],
-    )  # fmt: skip
+        main,
+        [
+            "train",
+            str(data),
+            "--config",
+            str(config),
+            "--name",
+            "slow",
+            "--out",
+            str(tmp_path / "runs"),
+        ],
+    )
     assert done.exit_code == 0, done.output
     assert "rows too recent for fraud reports (9 of 10 labels are known within 30 days)" in (
         done.output

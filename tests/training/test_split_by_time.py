@@ -21,10 +21,22 @@ def make(t: np.ndarray, label: np.ndarray, known: np.ndarray) -> Transactions:
     n = len(t)
     values = np.zeros((n, len(PAYMENT.fields)), np.int64)
     return Transactions(
-        PAYMENT, np.arange(n), np.zeros(n, np.int32), ("0",), np.arange(n, dtype=np.uint64),
-        t.astype(np.uint32), t.astype(np.uint32), values, np.zeros(n, np.uint32),
-        np.zeros(n, np.uint8), np.full(n, -1, np.int32), np.zeros(n, np.uint8),
-        t.astype(np.uint32), label.astype(np.int8), known.astype(np.uint32), None,
+        PAYMENT,
+        np.arange(n),
+        np.zeros(n, np.int32),
+        ("0",),
+        np.arange(n, dtype=np.uint64),
+        t.astype(np.uint32),
+        t.astype(np.uint32),
+        values,
+        np.zeros(n, np.uint32),
+        np.zeros(n, np.uint8),
+        np.full(n, -1, np.int32),
+        np.zeros(n, np.uint8),
+        t.astype(np.uint32),
+        label.astype(np.int8),
+        known.astype(np.uint32),
+        None,
         np.zeros(n, np.int16),
     )
 
@@ -97,9 +109,11 @@ def test_a_slice_without_frauds_is_refused_with_counts() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(
-    seed=st.integers(0, 10_000), until=st.integers(3000, 9000), fraud=st.sampled_from([0.02, 0.3]),
+    seed=st.integers(0, 10_000),
+    until=st.integers(3000, 9000),
+    fraud=st.sampled_from([0.02, 0.3]),
     supervised=st.booleans(),
-)  # fmt: skip
+)
 def test_rows_are_told_apart_as_they_were_parted(
     seed: int, until: int, fraud: float, supervised: bool
 ) -> None:
@@ -109,13 +123,22 @@ def test_rows_are_told_apart_as_they_were_parted(
     label = rng.choice([-1, 0, 1], n, p=[0.1, 0.9 - fraud, fraud])
     tx = make(t, label, t + rng.integers(0, 1500, n))
     try:
-        split = split_by_time(tx, since_s=500, until_s=until, test_until_s=9500,
-                              supervised=supervised)
+        split = split_by_time(
+            tx, since_s=500, until_s=until, test_until_s=9500, supervised=supervised
+        )
     except DataError:
         return
     frauds = split.summary(known_labels(tx, split.until_s))["calibration"]["frauds"]
-    parting = Parting(split.since_s, split.validation_s, split.calibration_s, split.until_s,
-                      split.test_until_s, supervised, supervised or frauds >= 5, split.young_s)
+    parting = Parting(
+        split.since_s,
+        split.validation_s,
+        split.calibration_s,
+        split.until_s,
+        split.test_until_s,
+        supervised,
+        supervised or frauds >= 5,
+        split.young_s,
+    )
     part = parting.part(tx)
     for i, name in enumerate(PARTS):
         assert set(np.flatnonzero(part == i)) == set(getattr(split, name)), name

@@ -17,37 +17,58 @@ from tinyfin.progress import Screen, Stage
 
 WORDS = {
     "train DATA --config CONFIG --name x --out OUT": [
-        "reading", "hashing the files", "fingerprint", "rules", "features: through the engine",
-        "input maps", "training mlp", "baseline logistic_regression", "writing slices.npz",
-        "metrics", "pictures",
+        "reading",
+        "hashing the files",
+        "fingerprint",
+        "rules",
+        "features: through the engine",
+        "input maps",
+        "training mlp",
+        "baseline logistic_regression",
+        "writing slices.npz",
+        "metrics",
+        "pictures",
     ],
     "quantize RUN": [
-        "converting to int8", "comparing with TFLM", "comparing with LiteRT", "metrics", "pictures",
+        "converting to int8",
+        "comparing with TFLM",
+        "comparing with LiteRT",
+        "metrics",
+        "pictures",
     ],
     "evaluate RUN DATA --weeks 1": [
-        "evaluating: reading", r"evaluating, week 1 of 1, .*: training mlp",
+        "evaluating: reading",
+        r"evaluating, week 1 of 1, .*: training mlp",
         r"week 1 of 1, .*: converting to int8",
-        r"week 1 of 1, .*: verdicts of", "drawing the page",
+        r"week 1 of 1, .*: verdicts of",
+        "drawing the page",
     ],
     "score RUN DATA --out OUT/s.parquet": ["scoring"],
     "features DATA --config CONFIG --out OUT/f.parquet": ["features"],
     "simulate --out OUT/t.parquet --terminals 2 --days 9": [
-        "simulating", "simulating attacks", "putting the transactions in order",
+        "simulating",
+        "simulating attacks",
+        "putting the transactions in order",
     ],
     "replay RUN DATA --target cortex-m4 --limit 40 --no-count": [
-        "building for cortex-m4", "replaying on cortex-m4",
+        "building for cortex-m4",
+        "replaying on cortex-m4",
     ],
     "bench RUN/model.tflite --target cortex-m4 --inputs OUT/x.npy": [
-        "building for cortex-m4", "inferring",
+        "building for cortex-m4",
+        "inferring",
     ],
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("words", WORDS)
 def test_stages(
-    small: dict[str, Path], run_copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    small: dict[str, Path],
+    run_copy: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     words: str,
-) -> None:  # fmt: skip
+) -> None:
     tool = "arm-none-eabi-gcc" if "cortex-m4" in words else "sh"
     if shutil.which(tool) is None:
         pytest.skip(f"needs {tool}")
@@ -63,8 +84,12 @@ def test_stages(
     width = len(np.load(run_copy / "slices.npz")["calibration"][0])
     np.save(tmp_path / "x.npy", np.zeros((3, width), np.int8))
     text = words
-    for name, path in {"DATA": small["data"], "CONFIG": small["config"], "RUN": run_copy,
-                       "OUT": tmp_path}.items():  # fmt: skip
+    for name, path in {
+        "DATA": small["data"],
+        "CONFIG": small["config"],
+        "RUN": run_copy,
+        "OUT": tmp_path,
+    }.items():
         text = text.replace(name, str(path))
     done = CliRunner().invoke(main, text.split())
     assert done.exit_code == 0, done.output

@@ -42,8 +42,16 @@ def test_what_was_thinned_is_in_output_metrics_run_and_card(judged: Path, tmp_pa
     assert run.read_json("run.json")["thinned"] == told
     card = (judged / "MODEL_CARD.md").read_text()
     assert f"In the run itself {thinned_text(model)}." in card
-    words = ["train", str(run.read_json("run.json")["data"]["files"][0]["path"]), "--config",
-             str(judged / "config.toml"), "--name", "again", "--out", str(tmp_path)]  # fmt: skip
+    words = [
+        "train",
+        str(run.read_json("run.json")["data"]["files"][0]["path"]),
+        "--config",
+        str(judged / "config.toml"),
+        "--name",
+        "again",
+        "--out",
+        str(tmp_path),
+    ]
     done = CliRunner().invoke(main, words)
     assert done.exit_code == 0, done.output
     assert thinned_text(model) in done.stderr
@@ -158,8 +166,10 @@ def test_memory_for_a_row(small: dict[str, Path], tmp_path: Path) -> None:
         pq.write_table(pa.concat_tables([table] * times), data)
         done = subprocess.run(
             [sys.executable, "-c", TRAIN, data, config, str(times), tmp_path],
-            capture_output=True, text=True, check=True,
-        )  # fmt: skip
+            capture_output=True,
+            text=True,
+            check=True,
+        )
         peaks.append(json.loads(done.stdout.splitlines()[-1]))
         sizes.append(table.num_rows * times)
     each = (peaks[1] - peaks[0]) / (sizes[1] - sizes[0])

@@ -107,8 +107,10 @@ def judged_again(run: RunFolder, data: Path) -> None:
     assert facts["data"]["drawn"] == decision["drawn"] == "cards"
     cards = np.unique(cards_of(tx, rows), return_inverse=True)[1]
     np.testing.assert_array_equal(slices["test_group"], cards)
-    masks = {"all": np.ones(len(rows), bool),
-             "known_cards_removed": slices["test_without_known_cards"]}
+    masks = {
+        "all": np.ones(len(rows), bool),
+        "known_cards_removed": slices["test_without_known_cards"],
+    }
     for action, populations in decision["thresholds"].items():
         assert set(populations) == set(masks)
         for name, found in populations.items():
@@ -147,8 +149,16 @@ def test_page_card_and_evaluation_have_them(judged: Path) -> None:
     for text in (page.read_text(), card.read_text()):
         assert "At the thresholds in force" in text
         assert "never narrower than Wilson" in text
-        for word in ("frauds alerted", "frauds missed", "genuine alerted", "genuine accepted",
-                     "precision", "recall", "F1", "accuracy"):
+        for word in (
+            "frauds alerted",
+            "frauds missed",
+            "genuine alerted",
+            "genuine accepted",
+            "precision",
+            "recall",
+            "F1",
+            "accuracy",
+        ):
             assert word in text, word
         low, high = found["all"]["f1_interval"]
         assert f"{found['all']['f1']:.4f} ({low:.4f} to {high:.4f})" in text

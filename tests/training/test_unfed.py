@@ -80,9 +80,7 @@ def test_what_a_program_reads_is_what_its_expressions_name(small: dict[str, Path
         )
 
 
-def test_what_training_lacked_is_not_missed(
-    run_copy: Path, narrow: Path, tmp_path: Path
-) -> None:
+def test_what_training_lacked_is_not_missed(run_copy: Path, narrow: Path, tmp_path: Path) -> None:
     facts = json.loads((run_copy / "run.json").read_text())
     facts["data"]["fields"] = [x for x in facts["data"]["fields"] if x not in LOST]
     (run_copy / "run.json").write_text(json.dumps(facts))

@@ -18,12 +18,20 @@ def facts(delay: dict[str, float], lead: float, unit: str) -> dict[str, Any]:
     return {
         "drawn": unit,
         "quality": {"label_delay_days": delay},
-        "means": {"all": {"model_int8": {"average_precision": 0.3},
-                          "rule_a": {"average_precision": 0.5},
-                          "xgboost": {"average_precision": 0.6}}},
-        "intervals": {"all": {name: {"int8_leads_by": [-0.3, lead]}
-                              for name in ("model_int8", "rule_a", "xgboost")}},
-    }  # fmt: skip
+        "means": {
+            "all": {
+                "model_int8": {"average_precision": 0.3},
+                "rule_a": {"average_precision": 0.5},
+                "xgboost": {"average_precision": 0.6},
+            }
+        },
+        "intervals": {
+            "all": {
+                name: {"int8_leads_by": [-0.3, lead]}
+                for name in ("model_int8", "rule_a", "xgboost")
+            }
+        },
+    }
 
 
 def test_the_delay_is_the_data_s() -> None:

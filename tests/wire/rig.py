@@ -31,9 +31,14 @@ def network(inputs: int, seed: int = 1, tweak: int = 0) -> bytes:
     graph = Graph()
     x = graph.tensor("x", [1, inputs], scales=[0.05], zero_points=[-3])
     hidden = graph.dense(
-        x, rng.integers(-127, 128, (HIDDEN, inputs)).astype(np.int8),
-        rng.integers(-2000, 2000, HIDDEN).astype(np.int32), [0.01] * HIDDEN, 0.08, -128, "RELU",
-    )  # fmt: skip
+        x,
+        rng.integers(-127, 128, (HIDDEN, inputs)).astype(np.int8),
+        rng.integers(-2000, 2000, HIDDEN).astype(np.int32),
+        [0.01] * HIDDEN,
+        0.08,
+        -128,
+        "RELU",
+    )
     last = rng.integers(-100, 100, (1, HIDDEN)).astype(np.int8)
     last[0, 1] += tweak
     graph.dense(hidden, last, np.array([100], np.int32), [0.02], 0.2, 5)
@@ -49,15 +54,24 @@ def make_pack(seed: int = 1, tweak: int = 0, key: Key = DEVELOPMENT_KEY) -> byte
     tflite = network(n, seed, tweak)
     maps = [InputMap((-2000, 0, 500, 3000), (-128, -20, 40, 127)) for _ in range(n)]
     return build_pack(
-        PAYMENT, program, maps=maps, plan=compile_plan(load(tflite)),
+        PAYMENT,
+        program,
+        maps=maps,
+        plan=compile_plan(load(tflite)),
         readout=Readout.logit(0, 5),
         calibration=Calibration.strict([-140, 0, 140], [1 << 20, 1 << 28, 1 << 31]),
         decision=Decision(
-            program.reason_ids, (0,) * n, go_online_q32=1 << 28, decline_q32=3 << 28,
-            control_share_q16=3000, cold_events=20, cold_s=86400,
+            program.reason_ids,
+            (0,) * n,
+            go_online_q32=1 << 28,
+            decline_q32=3 << 28,
+            control_share_q16=3000,
+            cold_events=20,
+            cold_s=86400,
         ),
-        model=model_id(tflite), key=key,
-    )  # fmt: skip
+        model=model_id(tflite),
+        key=key,
+    )
 
 
 @cache

@@ -30,14 +30,25 @@ def test_replay_is_equal_on_the_target(name: str, tmp_path: Path) -> None:
     tx = rig.make_transactions()
     with emulated(target, image.elf) as session:
         result = replay(
-            rig.make_pack(), tx, rig.make_stream(tx), session.client, limit=300,
-            instructions=session.instructions, target=name, checkpoint_events=300,
-        )  # fmt: skip
+            rig.make_pack(),
+            tx,
+            rig.make_stream(tx),
+            session.client,
+            limit=300,
+            instructions=session.instructions,
+            target=name,
+            checkpoint_events=300,
+        )
         painted, free = session.client.stack()
     result.check()
     facts = result.as_dict()
-    print(name, facts["instructions"], f"flash {image.flash_bytes} RAM {image.ram_bytes}",
-          f"stack {painted - free}", f"{facts['transactions_per_second']}/s")  # fmt: skip
+    print(
+        name,
+        facts["instructions"],
+        f"flash {image.flash_bytes} RAM {image.ram_bytes}",
+        f"stack {painted - free}",
+        f"{facts['transactions_per_second']}/s",
+    )
     assert facts["verdicts"] == 300
     assert facts["checkpoints"] >= 2
     assert 1000 < facts["instructions"]["median"] <= facts["instructions"]["max"] < 200_000
@@ -67,8 +78,9 @@ def test_another_model_compiles_only_its_plan(
 ) -> None:
     """The terminal around the network is compiled once, and the figures are as if each had its own
     folder: the control is a build in a cache of its own."""
-    inputs = {n: np.random.default_rng(n).integers(-128, 128, (4, n)).astype(np.int8)
-              for n in (12, 20)}
+    inputs = {
+        n: np.random.default_rng(n).integers(-128, 128, (4, n)).astype(np.int8) for n in (12, 20)
+    }
     for n in inputs:
         (tmp_path / f"{n}.tflite").write_bytes(rig.network(n))
     compiled: list[set[str]] = []

@@ -119,9 +119,7 @@ def test_the_command_line_says_so(tampered: Path, program: Path, tmp_path: Path)
     pack = tmp_path / "model.tfpack"
     pack.write_bytes(rig.make_pack())
     data = tmp_path / "data.parquet"
-    settings = config.load(None).simulate.model_copy(
-        update={"terminals": 3, "days": 8, "seed": 5}
-    )
+    settings = config.load(None).simulate.model_copy(update={"terminals": 3, "days": 8, "seed": 5})
     simulator.write(simulator.simulate(settings), data)
 
     def verb(*words: str) -> tuple[int, str, str]:

@@ -15,19 +15,24 @@ from tests.wire.test_port_registers import Uart, build
 BAUD = 115_200
 # USART: address, RCC enable register and bit, alternate function, bus
 F4_USARTS = {
-    1: (0x40011000, 0x44, 4, 7, 2), 2: (0x40004400, 0x40, 17, 7, 1),
-    3: (0x40004800, 0x40, 18, 7, 1), 6: (0x40011400, 0x44, 5, 8, 2),
-}  # fmt: skip
+    1: (0x40011000, 0x44, 4, 7, 2),
+    2: (0x40004400, 0x40, 17, 7, 1),
+    3: (0x40004800, 0x40, 18, 7, 1),
+    6: (0x40011400, 0x44, 5, 8, 2),
+}
 F4_RCC, F4_GPIO, F4_FLASH_ACR, F4_RNG = 0x40023800, 0x40020000, 0x40023C00, 0x50060800
 F1_USARTS = {
-    1: (0x40013800, 0x18, 14, 2), 2: (0x40004400, 0x1C, 17, 1), 3: (0x40004800, 0x1C, 18, 1),
-}  # fmt: skip
+    1: (0x40013800, 0x18, 14, 2),
+    2: (0x40004400, 0x1C, 17, 1),
+    3: (0x40004800, 0x1C, 18, 1),
+}
 F1_RCC, F1_GPIO, F1_FLASH_ACR = 0x40021000, 0x40010800, 0x40022000
 PLL_READY = 1 << 25
 
 
-def started(uart: Uart, folder: Path, more: tuple[int, ...], ready: dict[int, int], *flags: str
-            ) -> ctypes.CDLL:  # fmt: skip
+def started(
+    uart: Uart, folder: Path, more: tuple[int, ...], ready: dict[int, int], *flags: str
+) -> ctypes.CDLL:
     """The port after its init, with registers that say what ``ready`` says."""
     spec = Uart(uart.port, uart.address, 0, 0, 0, 0, 0, more=more, defines=(*uart.defines, *flags))
     library = build(spec, folder)
@@ -44,13 +49,23 @@ def test_an_stm32f4_runs_as_fast_as_the_board_file_says(
     mhz: int, usart: int, tmp_path: Path
 ) -> None:
     address, enable, bit, _, bus = F4_USARTS[usart]
-    uart = Uart("stm32f4", address, 0, 0, 0, 0, 0, defines=(
-        f"F_CPU={mhz}000000L", f"TFIN_PORT_USART={usart}", "TFIN_PORT_TX=PA9", "TFIN_PORT_RX=PA10",
-    ))  # fmt: skip
-    ready = {F4_RCC: PLL_READY}
-    library = started(
-        uart, tmp_path, (F4_RCC, F4_GPIO), ready, f"SWITCH={F4_RCC + 0x08:#x}u"
+    uart = Uart(
+        "stm32f4",
+        address,
+        0,
+        0,
+        0,
+        0,
+        0,
+        defines=(
+            f"F_CPU={mhz}000000L",
+            f"TFIN_PORT_USART={usart}",
+            "TFIN_PORT_TX=PA9",
+            "TFIN_PORT_RX=PA10",
+        ),
     )
+    ready = {F4_RCC: PLL_READY}
+    library = started(uart, tmp_path, (F4_RCC, F4_GPIO), ready, f"SWITCH={F4_RCC + 0x08:#x}u")
     pll = library.peek(F4_RCC + 0x04)
     vco = 16 / (pll & 63) * (pll >> 6 & 511)
     assert 100 <= vco <= 432
@@ -69,16 +84,36 @@ def test_an_stm32f4_runs_as_fast_as_the_board_file_says(
 
 @pytest.mark.parametrize(
     ("usart", "tx", "rx"),
-    [(1, "PA9", "PA10"), (1, "PB6", "PB7"), (2, "PA2", "PA3"), (2, "PD5", "PD6"),
-     (3, "PC10", "PC11"), (6, "PC6", "PC7"), (6, "PG14", "PG9"), (6, "PC6", "PG9")],
-)  # fmt: skip
+    [
+        (1, "PA9", "PA10"),
+        (1, "PB6", "PB7"),
+        (2, "PA2", "PA3"),
+        (2, "PD5", "PD6"),
+        (3, "PC10", "PC11"),
+        (6, "PC6", "PC7"),
+        (6, "PG14", "PG9"),
+        (6, "PC6", "PG9"),
+    ],
+)
 def test_an_stm32f4_gives_the_usart_its_pins_and_no_others(
     usart: int, tx: str, rx: str, tmp_path: Path
 ) -> None:
     address, _, _, function, _ = F4_USARTS[usart]
-    uart = Uart("stm32f4", address, 0, 0, 0, 0, 0, defines=(
-        "F_CPU=84000000L", f"TFIN_PORT_USART={usart}", f"TFIN_PORT_TX={tx}", f"TFIN_PORT_RX={rx}",
-    ))  # fmt: skip
+    uart = Uart(
+        "stm32f4",
+        address,
+        0,
+        0,
+        0,
+        0,
+        0,
+        defines=(
+            "F_CPU=84000000L",
+            f"TFIN_PORT_USART={usart}",
+            f"TFIN_PORT_TX={tx}",
+            f"TFIN_PORT_RX={rx}",
+        ),
+    )
     library = started(uart, tmp_path, (F4_RCC, F4_GPIO), {F4_RCC: PLL_READY})
     expected: dict[int, int] = {}
     ports = 0
@@ -87,14 +122,13 @@ def test_an_stm32f4_gives_the_usart_its_pins_and_no_others(
         ports |= 1 << at
         gpio = F4_GPIO + 0x400 * at
         for register, shift, value in (
-            (0x00, 2 * number, 2), (0x0C, 2 * number, 1),
+            (0x00, 2 * number, 2),
+            (0x0C, 2 * number, 1),
             (0x20 + number // 8 * 4, 4 * (number % 8), function),
-        ):  # fmt: skip
+        ):
             expected[gpio + register] = expected.get(gpio + register, 0) | value << shift
     assert library.peek(F4_RCC + 0x30) == ports
-    found = {
-        F4_GPIO + at: library.peek(F4_GPIO + at) for at in range(0, 0x2000, 4)
-    }
+    found = {F4_GPIO + at: library.peek(F4_GPIO + at) for at in range(0, 0x2000, 4)}
     assert {at: value for at, value in found.items() if value} == expected
 
 
@@ -102,9 +136,16 @@ def test_an_stm32f4_gives_the_usart_its_pins_and_no_others(
 @pytest.mark.parametrize("usart", F1_USARTS)
 def test_an_stm32f1_runs_as_the_board_file_says(mhz: int, usart: int, tmp_path: Path) -> None:
     address, enable, bit, bus = F1_USARTS[usart]
-    uart = Uart("stm32f1", address, 0, 0, 0, 0, 0, defines=(
-        f"F_CPU={mhz}000000L", f"TFIN_PORT_USART={usart}",
-    ))  # fmt: skip
+    uart = Uart(
+        "stm32f1",
+        address,
+        0,
+        0,
+        0,
+        0,
+        0,
+        defines=(f"F_CPU={mhz}000000L", f"TFIN_PORT_USART={usart}"),
+    )
     library = started(
         uart, tmp_path, (F1_RCC, F1_GPIO), {F1_RCC: PLL_READY}, f"SWITCH={F1_RCC + 0x04:#x}u"
     )
@@ -126,9 +167,16 @@ def test_an_nrf51_takes_pins_and_crystal(
     crystal: int | None, value: int | None, tmp_path: Path
 ) -> None:
     flags = () if crystal is None else (f"TFIN_PORT_CRYSTAL_HZ={crystal}000000",)
-    uart = Uart("nrf51", 0x40002000, 0, 0, 0, 0, 0, defines=(
-        "F_CPU=16000000L", "TFIN_PORT_TX=9", "TFIN_PORT_RX=11", *flags,
-    ))  # fmt: skip
+    uart = Uart(
+        "nrf51",
+        0x40002000,
+        0,
+        0,
+        0,
+        0,
+        0,
+        defines=("F_CPU=16000000L", "TFIN_PORT_TX=9", "TFIN_PORT_RX=11", *flags),
+    )
     clock = 0x40000000
     library = started(uart, tmp_path, (clock,), {clock + 0x550: 0x55, clock + 0x100: 1})
     assert library.peek(0x4000250C) == 9
@@ -140,20 +188,36 @@ def test_an_nrf51_takes_pins_and_crystal(
 
 @pytest.mark.parametrize(
     ("port", "defines", "words"),
-    [("nrf51", ("F_CPU=16000000L",), "lacks the UART's pins"),
-     ("nrf51", ("F_CPU=16000000L", "TFIN_PORT_TX=9", "TFIN_PORT_RX=11",
-                "TFIN_PORT_CRYSTAL_HZ=8000000"), "crystal of 16000000 or 32000000"),
-     ("stm32f4", ("F_CPU=84000000L",), "lacks the UART"),
-     ("stm32f4", ("F_CPU=84000000L", "TFIN_PORT_USART=2"), "lacks the UART's pins"),
-     ("stm32f4", ("F_CPU=180000000L", "TFIN_PORT_USART=2", "TFIN_PORT_TX=PA2",
-                  "TFIN_PORT_RX=PA3"), "to 168000000L"),
-     ("stm32f1", ("F_CPU=24000000L",), "lacks the UART"),
-     ("stm32f1", ("F_CPU=72000000L", "TFIN_PORT_USART=1"), "to 64000000L")],
-)  # fmt: skip
+    [
+        ("nrf51", ("F_CPU=16000000L",), "lacks the UART's pins"),
+        (
+            "nrf51",
+            (
+                "F_CPU=16000000L",
+                "TFIN_PORT_TX=9",
+                "TFIN_PORT_RX=11",
+                "TFIN_PORT_CRYSTAL_HZ=8000000",
+            ),
+            "crystal of 16000000 or 32000000",
+        ),
+        ("stm32f4", ("F_CPU=84000000L",), "lacks the UART"),
+        ("stm32f4", ("F_CPU=84000000L", "TFIN_PORT_USART=2"), "lacks the UART's pins"),
+        (
+            "stm32f4",
+            ("F_CPU=180000000L", "TFIN_PORT_USART=2", "TFIN_PORT_TX=PA2", "TFIN_PORT_RX=PA3"),
+            "to 168000000L",
+        ),
+        ("stm32f1", ("F_CPU=24000000L",), "lacks the UART"),
+        ("stm32f1", ("F_CPU=72000000L", "TFIN_PORT_USART=1"), "to 64000000L"),
+    ],
+)
 def test_a_board_file_that_lacks_something_says_what(
-    port: str, defines: tuple[str, ...], words: str, tmp_path: Path,
+    port: str,
+    defines: tuple[str, ...],
+    words: str,
+    tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     with pytest.raises(subprocess.CalledProcessError):
         build(Uart(port, 0x40002000, 0, 0, 0, 0, 0, defines=defines), tmp_path)
     assert words in capfd.readouterr().err

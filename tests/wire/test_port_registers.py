@@ -42,8 +42,19 @@ class Uart:
     defines: tuple[str, ...] = ("F_CPU=24000000L",)
 
 
-NRF51 = Uart("nrf51", 0x40002000, 0x518, 0x108, 0, 1, 0, sent=0x51C, source=0x480, event=0x11C,
-             defines=("F_CPU=16000000L", "TFIN_PORT_TX=9", "TFIN_PORT_RX=11"))  # fmt: skip
+NRF51 = Uart(
+    "nrf51",
+    0x40002000,
+    0x518,
+    0x108,
+    0,
+    1,
+    0,
+    sent=0x51C,
+    source=0x480,
+    event=0x11C,
+    defines=("F_CPU=16000000L", "TFIN_PORT_TX=9", "TFIN_PORT_RX=11"),
+)
 """Events in place of a status: a byte came in (0x108), one went out (0x11C), an error (0x124)."""
 NRF51_ERROR, NRF51_UNMASK, NRF51_MASK = 0x124, 0x304, 0x308
 RING = 4096
@@ -53,12 +64,29 @@ F4 = ("F_CPU=168000000L", "TFIN_PORT_USART=1", "TFIN_PORT_TX=PA9", "TFIN_PORT_RX
 UARTS = [
     Uart("stm32f4", 0x40011000, 0x04, 0x00, 0x80, 0x20, 0x08, defines=F4),
     Uart("stm32f1", 0x40013800, 0x04, 0x00, 0x80, 0x20, 0x08, defines=F1),
-    Uart("riscv_virt", 0x10000000, 0x00, 0x05, 0x20, 0x01, 0x02, "tfin_riscv_interrupt",
-         (0x0C200000,)),
-    Uart("cmsis_mps2", 0x40004000, 0x00, 0x04, 0x00, 0x02, 0x08, defines=(
-        "TFIN_MPS2_UART=0x40004000u", "TFIN_MPS2_UART_INTERRUPT=0u", "F_CPU=25000000L")),
+    Uart(
+        "riscv_virt",
+        0x10000000,
+        0x00,
+        0x05,
+        0x20,
+        0x01,
+        0x02,
+        "tfin_riscv_interrupt",
+        (0x0C200000,),
+    ),
+    Uart(
+        "cmsis_mps2",
+        0x40004000,
+        0x00,
+        0x04,
+        0x00,
+        0x02,
+        0x08,
+        defines=("TFIN_MPS2_UART=0x40004000u", "TFIN_MPS2_UART_INTERRUPT=0u", "F_CPU=25000000L"),
+    ),
     NRF51,
-]  # fmt: skip
+]
 
 
 def build(uart: Uart, folder: Path) -> ctypes.CDLL:
@@ -80,14 +108,26 @@ def build(uart: Uart, folder: Path) -> ctypes.CDLL:
     out = folder / f"{uart.port}.so"
     starts = ", ".join(str(at) for at in (uart.address, *uart.more))
     subprocess.run(
-        [compiler, "-std=c99", "-O2", "-w", "-shared", "-fPIC", f"-DREGISTERS={starts}",
-         f'-DPORT="{folder / "port.c"}"', f"-DTFIN_PORT_SEND_TURNS={TURNS}u",
-         *(f"-D{define}" for define in uart.defines),
-         f"-I{firmware / 'ports'}", f"-I{firmware / 'ports' / 'common'}",
-         str(firmware / "test" / "port_registers.c"), str(firmware / "ports" / "common" / "ring.c"),
-         "-o", str(out)],
+        [
+            compiler,
+            "-std=c99",
+            "-O2",
+            "-w",
+            "-shared",
+            "-fPIC",
+            f"-DREGISTERS={starts}",
+            f'-DPORT="{folder / "port.c"}"',
+            f"-DTFIN_PORT_SEND_TURNS={TURNS}u",
+            *(f"-D{define}" for define in uart.defines),
+            f"-I{firmware / 'ports'}",
+            f"-I{firmware / 'ports' / 'common'}",
+            str(firmware / "test" / "port_registers.c"),
+            str(firmware / "ports" / "common" / "ring.c"),
+            "-o",
+            str(out),
+        ],
         check=True,
-    )  # fmt: skip
+    )
     return ctypes.CDLL(str(out))
 
 

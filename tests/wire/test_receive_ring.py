@@ -31,11 +31,25 @@ def ring(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
     out = tmp_path_factory.mktemp("ring") / "ring.so"
     ports = paths.firmware_dir() / "ports"
     subprocess.run(
-        [compiler, "-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror", "-O2",
-         "-shared", "-fPIC", f"-DTFIN_PORT_RECEIVE_BYTES={SIZE}", f"-I{ports}",
-         str(ports / "common" / "ring.c"), "-o", str(out)],
+        [
+            compiler,
+            "-std=c99",
+            "-Wall",
+            "-Wextra",
+            "-Wconversion",
+            "-Wshadow",
+            "-Werror",
+            "-O2",
+            "-shared",
+            "-fPIC",
+            f"-DTFIN_PORT_RECEIVE_BYTES={SIZE}",
+            f"-I{ports}",
+            str(ports / "common" / "ring.c"),
+            "-o",
+            str(out),
+        ],
         check=True,
-    )  # fmt: skip
+    )
     return ctypes.CDLL(str(out))
 
 

@@ -82,9 +82,7 @@ def test_the_workstation_names_the_option(key_file: Path, signed: bytes) -> None
         require_trusted(rig.make_pack(), (public,), "run", release=True)
 
 
-def test_verbs_take_the_key_or_the_runs_own(
-    key_file: Path, signed: bytes, tmp_path: Path
-) -> None:
+def test_verbs_take_the_key_or_the_runs_own(key_file: Path, signed: bytes, tmp_path: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()
     (run / "model.tfpack").write_bytes(signed)

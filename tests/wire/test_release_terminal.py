@@ -104,9 +104,7 @@ def test_a_release_says_so_in_hello(release: Client) -> None:
 
 
 @pytest.mark.parametrize("name", STATE)
-def test_a_release_for_acceptance_tests_takes_no_state(
-    acceptance: Client, name: str
-) -> None:
+def test_a_release_for_acceptance_tests_takes_no_state(acceptance: Client, name: str) -> None:
     before = acceptance.checkpoint().state_digest
     with pytest.raises(TargetError, match="NOT_OFFERED"):
         STATE[name](acceptance)
@@ -174,8 +172,12 @@ def test_the_doctor_warns_of_terminals_that_obey_anybody(
 
 def test_a_rig_offers_them(client: Client) -> None:
     assert client.hello.capabilities == (
-        Capability.TICKS | Capability.INFER | Capability.REBOOT | Capability.EXIT
-        | Capability.REPLAY | Capability.STATE
+        Capability.TICKS
+        | Capability.INFER
+        | Capability.REBOOT
+        | Capability.EXIT
+        | Capability.REPLAY
+        | Capability.STATE
     )
     image = client.read_state()
     client.write_state(image)

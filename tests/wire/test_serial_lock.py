@@ -173,9 +173,11 @@ MAKE = (
 def child(script: str, word: str) -> Iterator[tuple[int, str]]:
     """A program, and the first line that it prints."""
     process = subprocess.Popen(
-        [sys.executable, "-c", script, word], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        [sys.executable, "-c", script, word],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
         text=True,
-    )  # fmt: skip
+    )
     assert process.stdout is not None
     try:
         yield process.pid, process.stdout.readline().strip()
@@ -186,8 +188,7 @@ def child(script: str, word: str) -> Iterator[tuple[int, str]]:
 
 
 @pytest.mark.parametrize(
-    ("comes", "words"),
-    [("", "not a byte came"), ("login: ", "bytes came, but no frame")],
+    ("comes", "words"), [("", "not a byte came"), ("login: ", "bytes came, but no frame")]
 )
 def test_a_program_that_has_it_open_and_locks_nothing_is_named(comes: str, words: str) -> None:
     """At a pseudo-terminal it keeps nobody out, so it is named where answers are missing."""
@@ -238,8 +239,7 @@ def test_what_is_no_port_says_what_it_is(port: str, tmp_path: Path) -> None:
 
 @needs_root
 @pytest.mark.parametrize(
-    ("group", "words"),
-    [(20, "sudo usermod -aG dialout"), (0, "copy hil/70-tinyfin.rules")],
+    ("group", "words"), [(20, "sudo usermod -aG dialout"), (0, "copy hil/70-tinyfin.rules")]
 )
 def test_who_may_not_open_it_is_told_how_to_be_let_in(
     port: str, group: int, words: str, monkeypatch: pytest.MonkeyPatch

@@ -146,9 +146,13 @@ def test_warm_state_comes_over_the_wire(client: Client) -> None:
     split = int(sorted(tx.t_mono_s.tolist())[len(tx) // 2])
     early, late = tx.take(tx.t_mono_s < split), tx.take(tx.t_mono_s >= split)
     result = replay(
-        rig.make_pack(), late, rig.make_stream(late), client,
-        warmup=(early, rig.make_stream(early)), limit=300,
-    )  # fmt: skip
+        rig.make_pack(),
+        late,
+        rig.make_stream(late),
+        client,
+        warmup=(early, rig.make_stream(early)),
+        limit=300,
+    )
     result.check()
     assert result.verdicts == 300
 

@@ -37,9 +37,15 @@ def run(program: Path, chaos: str | None, limit: int = 900, **options: Any) -> R
     tx = rig.make_transactions()
     try:
         return replay(
-            rig.make_pack(), tx, rig.make_stream(tx), client, limit=limit, chaos=chaos,
-            on_reboot="resume", **options,
-        )  # fmt: skip
+            rig.make_pack(),
+            tx,
+            rig.make_stream(tx),
+            client,
+            limit=limit,
+            chaos=chaos,
+            on_reboot="resume",
+            **options,
+        )
     finally:
         client.close()
 
@@ -91,10 +97,17 @@ def test_an_emulated_target_under_fire(tmp_path: Path) -> None:
         with emulated(target, image.elf, icount=False) as session:
             results.append(
                 replay(
-                    rig.make_pack(), tx, rig.make_stream(tx), session.client, limit=200,
-                    target="cortex-m4", chaos=chaos, on_reboot="resume", checkpoint_events=256,
+                    rig.make_pack(),
+                    tx,
+                    rig.make_stream(tx),
+                    session.client,
+                    limit=200,
+                    target="cortex-m4",
+                    chaos=chaos,
+                    on_reboot="resume",
+                    checkpoint_events=256,
                 )
-            )  # fmt: skip
+            )
     assert_same(results[1], results[0])
     assert results[1].repaired.reboots >= 1
     assert results[1].repaired.reconnects >= 1
@@ -277,9 +290,15 @@ def test_a_spec_is_read_and_written() -> None:
 
 @pytest.mark.parametrize(
     ("spec", "words"),
-    [("flop=1", "flip"), ("flip", "not known"), ("flip=2", "between 0 and 1"),
-     ("drop=x", "between 0 and 1"), ("drop=1/0", "between"), ("fault=0.9", "no frame whole")],
-)  # fmt: skip
+    [
+        ("flop=1", "flip"),
+        ("flip", "not known"),
+        ("flip=2", "between 0 and 1"),
+        ("drop=x", "between 0 and 1"),
+        ("drop=1/0", "between"),
+        ("fault=0.9", "no frame whole"),
+    ],
+)
 def test_a_wrong_spec_is_refused_by_name(spec: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         Chaos.parse(spec)

@@ -63,6 +63,7 @@ Exit codes:
   130  interrupted (Ctrl-C); 143 terminated (SIGTERM)
 """
 
+
 class _Verbs(click.Group):
     """A group whose commands are imported when they are used."""
 

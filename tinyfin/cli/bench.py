@@ -20,13 +20,18 @@ __all__ = ["command"]
 @click.argument("model", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.option("--target", "target_name", required=True, help="A name of `tinyfin targets`.")
 @click.option(
-    "--inputs", "inputs_path", required=True,
-    type=click.Path(path_type=Path, exists=True, dir_okay=False), help="int8 .npy, one row each.",
-)  # fmt: skip
+    "--inputs",
+    "inputs_path",
+    required=True,
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="int8 .npy, one row each.",
+)
 @click.option(
-    "--expect", "expect_path", type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    "--expect",
+    "expect_path",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="int8 .npy with the outputs that are right; others make the exit code 4.",
-)  # fmt: skip
+)
 @boards_option
 @json_option
 def command(

@@ -37,7 +37,11 @@ def _use(context: click.Context, parameter: click.Parameter, folders: tuple[Path
 def boards_option(command: F) -> F:
     """Add ``--boards`` to a verb; :mod:`tinyfin.targets.boards` reads what it says."""
     return click.option(
-        "--boards", multiple=True, expose_value=False, is_eager=True, callback=_use,
+        "--boards",
+        multiple=True,
+        expose_value=False,
+        is_eager=True,
+        callback=_use,
         type=click.Path(path_type=Path, exists=True, file_okay=False),
         help="A folder with board files of your own, besides boards in the current folder. "
         "May be given again.",

@@ -34,33 +34,49 @@ class _Size(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     name="budget", short_help="Flash, RAM, stack and instructions of a pack on each target."
 )
 @click.argument("run", type=click.Path(path_type=Path, exists=True), required=False)
-@click.option("--set", "which", help="Instead of RUN: a set of features (default, stream, all), "
-              "without a network.")
+@click.option(
+    "--set",
+    "which",
+    help="Instead of RUN: a set of features (default, stream, all), without a network.",
+)
 @click.option("--target", "targets", multiple=True, help="Only this one; may be given again.")
 @click.option("--max-flash", type=_Size(), help="Exit code 7 when an image is larger: 64k.")
 @click.option("--max-ram", type=_Size(), help="Exit code 7 when variables and stack need more: 8k.")
 @click.option(
-    "--judge", type=click.Choice(["image", "library"]), default="image", show_default=True,
+    "--judge",
+    type=click.Choice(["image", "library"]),
+    default="image",
+    show_default=True,
     help="What these two limit: the rig's whole image, or what a firmware of your own links of it.",
-)  # fmt: skip
+)
 @click.option(
-    "--data", "data_path", type=click.Path(path_type=Path, exists=True),
+    "--data",
+    "data_path",
+    type=click.Path(path_type=Path, exists=True),
     help="Transactions that are replayed for counting; simulated ones by default.",
-)  # fmt: skip
+)
 @click.option("--config", type=click.Path(path_type=Path, exists=True), help="For --data.")
 @click.option(
-    "--measure/--no-measure", default=True,
+    "--measure/--no-measure",
+    default=True,
     help="Boot each target and count; without, sizes and the stack's bound only.",
-)  # fmt: skip
+)
 @public_key_option
 @boards_option
 @json_option
 def command(
-    run: Path | None, which: str | None, targets: tuple[str, ...],
-    max_flash: int | None, max_ram: int | None, judge: str,
-    data_path: Path | None, config: Path | None, measure: bool, public_keys: tuple[Path, ...],
+    run: Path | None,
+    which: str | None,
+    targets: tuple[str, ...],
+    max_flash: int | None,
+    max_ram: int | None,
+    judge: str,
+    data_path: Path | None,
+    config: Path | None,
+    measure: bool,
+    public_keys: tuple[Path, ...],
     as_json: bool,
-) -> None:  # fmt: skip
+) -> None:
     """Tell what RUN, a run folder or a .tfpack, costs on every target, or on those given.
 
     The pack is taken in each target's layout, as `build` takes it. Flash and RAM are those of the
@@ -81,9 +97,17 @@ def command(
     with tempfile.TemporaryDirectory() as folder:
         chosen = run or _alone(which or "", Path(folder))
         _tell(
-            chosen, targets, max_flash, max_ram, judge, data_path, config, measure, public_keys,
+            chosen,
+            targets,
+            max_flash,
+            max_ram,
+            judge,
+            data_path,
+            config,
+            measure,
+            public_keys,
             as_json,
-        )  # fmt: skip
+        )
 
 
 def _alone(which: str, folder: Path) -> Path:
@@ -98,11 +122,17 @@ def _alone(which: str, folder: Path) -> Path:
 
 
 def _tell(
-    run: Path, targets: tuple[str, ...], max_flash: int | None, max_ram: int | None,
+    run: Path,
+    targets: tuple[str, ...],
+    max_flash: int | None,
+    max_ram: int | None,
     judge: str,
-    data_path: Path | None, config: Path | None, measure: bool, public_keys: tuple[Path, ...],
+    data_path: Path | None,
+    config: Path | None,
+    measure: bool,
+    public_keys: tuple[Path, ...],
     as_json: bool,
-) -> None:  # fmt: skip
+) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
     from tinyfin import config as configuration
@@ -129,10 +159,7 @@ def _tell(
             whole.step()
 
     # builds and emulators are other processes: two at a time keep two cores busy
-    with (
-        stage("budget", len(names), "targets") as whole,
-        ThreadPoolExecutor(max_workers=2) as pool,
-    ):
+    with stage("budget", len(names), "targets") as whole, ThreadPoolExecutor(max_workers=2) as pool:
         rows = dict(zip(names, pool.map(one, names), strict=True))
     found = [row for row in rows.values() if not isinstance(row, BudgetError)]
     misfits = {name: str(row) for name, row in rows.items() if isinstance(row, BudgetError)}
@@ -157,16 +184,32 @@ def _tell(
 
 
 _COLUMNS = (
-    ("target", 17), ("flash", 7), ("library", 8), ("engine", 7), ("network", 8),
-    ("plan", 6), ("pack", 6), ("sign.", 6), ("app", 6), ("RAM", 6), ("state", 6),
-    ("scratch", 8), ("frames", 7), ("stack", 6), ("median", 8), ("99.9%", 8), ("max", 8),
-    ("bound", 8), ("network", 8), ("features", 9), ("reasons", 8), ("export", 9),
-)  # fmt: skip
+    ("target", 17),
+    ("flash", 7),
+    ("library", 8),
+    ("engine", 7),
+    ("network", 8),
+    ("plan", 6),
+    ("pack", 6),
+    ("sign.", 6),
+    ("app", 6),
+    ("RAM", 6),
+    ("state", 6),
+    ("scratch", 8),
+    ("frames", 7),
+    ("stack", 6),
+    ("median", 8),
+    ("99.9%", 8),
+    ("max", 8),
+    ("bound", 8),
+    ("network", 8),
+    ("features", 9),
+    ("reasons", 8),
+    ("export", 9),
+)
 
 
-def _table(
-    found: list[Budget], misfits: dict[str, str], sets: dict[str, dict[str, int]]
-) -> str:
+def _table(found: list[Budget], misfits: dict[str, str], sets: dict[str, dict[str, int]]) -> str:
     lines = [
         "bytes; RAM with stack; then instructions per scored event (network: one inference)",
         "".join(f"{name:>{width}}" for name, width in _COLUMNS),
@@ -174,21 +217,39 @@ def _table(
     for row in found:
         flash, ram, count = row.image.flash, row.image.ram, row.instructions
         cells: list[Any] = [
-            row.target, row.image.flash_bytes, row.image.library_flash_bytes, flash["engine"],
-            flash["network"], flash["plan"],
-            flash["pack"], flash["signature check"],
-            flash["application"] + flash["startup"] + flash["compiler library"]
+            row.target,
+            row.image.flash_bytes,
+            row.image.library_flash_bytes,
+            flash["engine"],
+            flash["network"],
+            flash["plan"],
+            flash["pack"],
+            flash["signature check"],
+            flash["application"]
+            + flash["startup"]
+            + flash["compiler library"]
             + flash["alignment"],
-            row.ram_bytes, ram["state"], ram["scratch"], ram["frame buffers"], row.stack_bytes,
-        ]  # fmt: skip
+            row.ram_bytes,
+            ram["state"],
+            ram["scratch"],
+            ram["frame buffers"],
+            row.stack_bytes,
+        ]
         cells += (
-            [count.median, count.p99_9, count.max, count.bound, count.network,
-             count.features_median, count.reasons_max, count.export]
-            if count else ["-"] * 8
-        )  # fmt: skip
-        lines.append(
-            "".join(f"{c:>{w}}" for c, (_, w) in zip(cells, _COLUMNS, strict=True))
+            [
+                count.median,
+                count.p99_9,
+                count.max,
+                count.bound,
+                count.network,
+                count.features_median,
+                count.reasons_max,
+                count.export,
+            ]
+            if count
+            else ["-"] * 8
         )
+        lines.append("".join(f"{c:>{w}}" for c, (_, w) in zip(cells, _COLUMNS, strict=True)))
     lines += [f"{name}: does not fit: {why}" for name, why in misfits.items()]
     for row in found[:1]:
         names = ", ".join(f"{c.name} {c.bytes}" for c in row.image.largest_flash[:6])

@@ -67,9 +67,12 @@ def command(
     elif public_keys:
         raise click.UsageError("--generated has its keys already: give --public-key to codegen")
     result = building.build(
-        target, generated_dir=generated, pack=pack, keys=keys,
+        target,
+        generated_dir=generated,
+        pack=pack,
+        keys=keys,
         defines=release_defines(release, release_replay),
-    )  # fmt: skip
+    )
     elf = flash.store_image(result, flash.run_folder(run))
     emit(
         {

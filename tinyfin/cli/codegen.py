@@ -17,16 +17,21 @@ __all__ = ["command"]
 @click.command(name="codegen", short_help="Write the C that a firmware project links.")
 @click.argument("run", type=click.Path(path_type=Path, exists=True))
 @click.option(
-    "--out", "out_dir", type=click.Path(path_type=Path, file_okay=False), required=True,
+    "--out",
+    "out_dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
     help="Folder to write into; made when missing.",
-)  # fmt: skip
+)
 @click.option(
-    "--target", "target_name",
+    "--target",
+    "target_name",
     help="Weights in the layout of this target's kernels (tinyfin targets); canonical, which every "
     "core runs, if not given.",
-)  # fmt: skip
+)
 @click.option(
-    "--with-monocypher", is_flag=True,
+    "--with-monocypher",
+    is_flag=True,
     help="Write OUT/monocypher/monocypher.c and .h too: the hash and the signature that the engine "
     "asks a project for. Compile them with BLAKE2_NO_UNROLLING.",
 )
@@ -82,7 +87,6 @@ def command(
             "state_bytes": layout.state_bytes,
         },
         as_json,
-        "\n".join(map(str, written))
-        + f"\npack {layout.pack_id}: {layout.pack_bytes} B of flash, "
+        "\n".join(map(str, written)) + f"\npack {layout.pack_id}: {layout.pack_bytes} B of flash, "
         f"{layout.memory_bytes} B of memory",
     )

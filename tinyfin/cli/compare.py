@@ -18,10 +18,17 @@ __all__ = ["command"]
 @click.argument("run_a", type=click.Path(file_okay=False))
 @click.argument("run_b", type=click.Path(file_okay=False))
 @click.argument("data", nargs=-1, required=True, type=DataFile())
-@click.option("--warmup", multiple=True, type=DataFile(),
-              help="Earlier transactions: they build state and are not compared. May be repeated.")
-@click.option("--changes", type=click.Path(dir_okay=False),
-              help="Write the transactions whose action changes to this CSV file.")
+@click.option(
+    "--warmup",
+    multiple=True,
+    type=DataFile(),
+    help="Earlier transactions: they build state and are not compared. May be repeated.",
+)
+@click.option(
+    "--changes",
+    type=click.Path(dir_okay=False),
+    help="Write the transactions whose action changes to this CSV file.",
+)
 @public_key_option
 @json_option
 def command(

@@ -14,14 +14,32 @@ __all__ = ["command"]
 
 
 @click.command(name="demo", short_help="The whole road, from transactions to verified verdicts.")
-@click.option("--data", multiple=True, type=DataFile(Path),
-              help="Transactions of your own; simulated ones if not given. May be repeated.")
-@click.option("--config", "config_path", type=click.Path(path_type=Path, dir_okay=False),
-              help="tinyfin.toml; the reference model's for simulated transactions.")
-@click.option("--target", "target_name", default="cortex-m4", show_default=True,
-              help="An emulated target of `tinyfin targets`.")
-@click.option("--out", default="runs", show_default=True, type=click.Path(path_type=Path),
-              help="Folder of the runs.")
+@click.option(
+    "--data",
+    multiple=True,
+    type=DataFile(Path),
+    help="Transactions of your own; simulated ones if not given. May be repeated.",
+)
+@click.option(
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="tinyfin.toml; the reference model's for simulated transactions.",
+)
+@click.option(
+    "--target",
+    "target_name",
+    default="cortex-m4",
+    show_default=True,
+    help="An emulated target of `tinyfin targets`.",
+)
+@click.option(
+    "--out",
+    default="runs",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Folder of the runs.",
+)
 @click.option("--name", default="demo", show_default=True, help="Name of the run.")
 @boards_option
 @json_option
@@ -45,7 +63,11 @@ def command(
     if config_path is None and not data:
         config_path = project_dir() / "models" / "payment" / "tinyfin.toml"
     demo = run_demo(
-        load(config_path), data=list(data) or None, out=out, name=name, target_name=target_name,
+        load(config_path),
+        data=list(data) or None,
+        out=out,
+        name=name,
+        target_name=target_name,
         note=note,
     )
     emit(demo.facts, as_json, demo.text())

@@ -18,7 +18,7 @@ __all__ = ["command"]
     "--port",
     help="Also ask a terminal what it lets anybody do: a serial port, socket://HOST:PORT or "
     "exec:PROGRAM.",
-)  # fmt: skip
+)
 @json_option
 def command(port: str | None, as_json: bool) -> None:
     """Look for the packages and programs that tinyfin uses.

@@ -54,20 +54,35 @@ def data_of(run: Any, data: tuple[str, ...]) -> list[Path]:
 @click.command()
 @click.argument("run", type=click.Path(file_okay=False))
 @click.argument("data", nargs=-1, type=DataFile())
-@click.option("--protocol", type=click.Choice(["prequential", "holdout", "halves"]),
-              help="Instead of [evaluate] protocol.")
+@click.option(
+    "--protocol",
+    type=click.Choice(["prequential", "holdout", "halves"]),
+    help="Instead of [evaluate] protocol.",
+)
 @click.option("--weeks", help="First days of the test weeks, parted by commas; or how many.")
 @click.option("--seeds", type=click.IntRange(1, 100), help="Models per week.")
 @click.option("--delays", help="Label delays of the curve, parted by commas: 2d,14d,30d.")
-@click.option("--families", help="Other families beside the run's own, parted by commas; "
-              "all: those of the same kind, with labels or without.")
-@click.option("--cold", is_flag=True,
-              help="Start the state anew with each part: what a terminal without memory would do.")
-@click.option("--gate", type=click.Path(exists=True, dir_okay=False),
-              help="TOML of bounds; one that fails ends with exit code 4.")
+@click.option(
+    "--families",
+    help="Other families beside the run's own, parted by commas; "
+    "all: those of the same kind, with labels or without.",
+)
+@click.option(
+    "--cold",
+    is_flag=True,
+    help="Start the state anew with each part: what a terminal without memory would do.",
+)
+@click.option(
+    "--gate",
+    type=click.Path(exists=True, dir_okay=False),
+    help="TOML of bounds; one that fails ends with exit code 4.",
+)
 @click.option("--card", type=click.Path(dir_okay=False), help="Write the model card here, too.")
-@click.option("--skip-bad-rows", type=click.Path(dir_okay=False),
-              help="Set bad rows aside into this CSV file.")
+@click.option(
+    "--skip-bad-rows",
+    type=click.Path(dir_okay=False),
+    help="Set bad rows aside into this CSV file.",
+)
 @json_option
 def command(
     run: str,
@@ -104,10 +119,17 @@ def command(
     if gate is not None and bounds is not None:
         require_fed(gate, bounds, fed(folder.asked(), paths))
     found = evaluate_run(
-        folder, paths, quantize=quantize, protocol=protocol,
-        weeks=weeks_of(weeks), seeds=seeds, delays=_delays(delays), cold=cold,
+        folder,
+        paths,
+        quantize=quantize,
+        protocol=protocol,
+        weeks=weeks_of(weeks),
+        seeds=seeds,
+        delays=_delays(delays),
+        cold=cold,
         families=None if families is None else [name.strip() for name in families.split(",")],
-        skip_bad_rows=skip_bad_rows, note=note,
+        skip_bad_rows=skip_bad_rows,
+        note=note,
     )
     facts = found.facts
     if bounds is not None:
@@ -124,8 +146,9 @@ def command(
     emit(facts, as_json, f"{table_text(facts)}\nreport: {page}")
     failed = [row for row in facts.get("gate", []) if not row["ok"]]
     if failed:
-        told = "; ".join(f"{r['name']} is {_found(r['found'])}, wanted {r['wanted']}"
-                         for r in failed)
+        told = "; ".join(
+            f"{r['name']} is {_found(r['found'])}, wanted {r['wanted']}" for r in failed
+        )
         # the result is out already: an error object on stdout would follow it
         note(f"error: {gate}: the gate failed: {told}; see {page}")
         raise SystemExit(MismatchError.exit_code)
@@ -157,8 +180,9 @@ def table_text(facts: Mapping[str, Any]) -> str:
             parts = next(iter(scorers.values()))["parts"]
             mean = f"mean of {parts} part{'s' if parts > 1 else ''}"
             lines.append(f"{state}{population_name(population)}, {mean}")
-            lines.append("  scorer                 AP     95% interval   worst  ROC AUC  R@0.1%  "
-                         "R@1%   ECE")
+            lines.append(
+                "  scorer                 AP     95% interval   worst  ROC AUC  R@0.1%  R@1%   ECE"
+            )
             for name, m in scorers.items():
                 span = (facts["intervals"].get(population, {}).get(name) or {}).get(
                     "average_precision"

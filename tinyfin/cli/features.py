@@ -21,23 +21,45 @@ MOMENTS = {
 @click.command("features")
 @click.argument("names", nargs=-1, metavar="[NAME|DATA]...")
 @click.option("--set", "which", help="Only a set: auto, default, stream or all.")
-@click.option("--config", type=click.Path(dir_okay=False),
-              help="The features of this tinyfin.toml, its own ones included.")
+@click.option(
+    "--config",
+    type=click.Path(dir_okay=False),
+    help="The features of this tinyfin.toml, its own ones included.",
+)
 @click.option("--target", help="Count the instructions of each feature on this emulated target.")
-@click.option("--out", type=click.Path(dir_okay=False),
-              help="Compute the features of DATA and write them to this file (.parquet or .csv).")
-@click.option("--as-host", type=click.Choice(["card"]),
-              help="With --out: instead of features, DATA with what a host would have sent.")
-@click.option("--inputs", "run", type=click.Path(file_okay=False), metavar="RUN",
-              help="With --out: the network inputs of a RUN, int8 codes of its input maps.")
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False),
+    help="Compute the features of DATA and write them to this file (.parquet or .csv).",
+)
+@click.option(
+    "--as-host",
+    type=click.Choice(["card"]),
+    help="With --out: instead of features, DATA with what a host would have sent.",
+)
+@click.option(
+    "--inputs",
+    "run",
+    type=click.Path(file_okay=False),
+    metavar="RUN",
+    help="With --out: the network inputs of a RUN, int8 codes of its input maps.",
+)
 @click.option("--with-label", is_flag=True, help="With --out: the label as the last column.")
-@click.option("--with-part", is_flag=True,
-              help="With --inputs: what the RUN used each row for, fit, validation, calibration or "
-              "test.")
-@click.option("--markdown", type=click.Choice(["catalogue", "reasons", "functions"]),
-              help="A table of docs/features.md: the list, or what own features may call.")
-@click.option("--skip-bad-rows", type=click.Path(dir_okay=False),
-              help="With --out: set bad rows aside into this CSV file.")
+@click.option(
+    "--with-part",
+    is_flag=True,
+    help="With --inputs: what the RUN used each row for, fit, validation, calibration or test.",
+)
+@click.option(
+    "--markdown",
+    type=click.Choice(["catalogue", "reasons", "functions"]),
+    help="A table of docs/features.md: the list, or what own features may call.",
+)
+@click.option(
+    "--skip-bad-rows",
+    type=click.Path(dir_okay=False),
+    help="With --out: set bad rows aside into this CSV file.",
+)
 @json_option
 def command(
     names: tuple[str, ...],
@@ -121,25 +143,25 @@ def _write(
         note=note,
     )
     emit(
-        result, as_json,
+        result,
+        as_json,
         f"{result['transactions']} transactions of {result['terminals']} terminals, "
         f"{len(result['features'])} features each: {out}",
-    )  # fmt: skip
+    )
 
 
-def _write_as_host(
-    paths: tuple[str, ...], config: str | None, out: str, as_json: bool
-) -> None:
+def _write_as_host(paths: tuple[str, ...], config: str | None, out: str, as_json: bool) -> None:
     from tinyfin.config import load
     from tinyfin.training.host import write_as_host
 
     claim(out, make_folder=True)
     result = write_as_host(paths, load(config), out, note=note)
     emit(
-        result, as_json,
+        result,
+        as_json,
         f"{result['transactions']} transactions, {result['with_card']} with a card: {out}\n"
         f"columns added: {', '.join(result['columns'])}",
-    )  # fmt: skip
+    )
 
 
 def _list(
@@ -177,9 +199,7 @@ def _list(
             row["instructions"] = counted[row["name"]]
     program: Program | None = None
     if len(chosen) <= MAX_FEATURES:
-        program = compile_program(
-            list(chosen), settings.schema, **settings.features.capacities
-        )
+        program = compile_program(list(chosen), settings.schema, **settings.features.capacities)
     result: dict[str, Any] = {"features": rows, "sets": {k: list(v) for k, v in SETS.items()}}
     if program is not None:
         result["together"] = sizes_of(program)
@@ -226,9 +246,15 @@ def _markdown(rows: list[dict[str, Any]]) -> str:
     ]
     for row in rows:
         cells = (
-            f"`{row['name']}`", row["id"], row["definition"], row["moment"],
-            row["terminal_bytes"], row["card_bytes"] or "", _sides(row), row["catches"],
-        )  # fmt: skip
+            f"`{row['name']}`",
+            row["id"],
+            row["definition"],
+            row["moment"],
+            row["terminal_bytes"],
+            row["card_bytes"] or "",
+            _sides(row),
+            row["catches"],
+        )
         lines.append("| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines)
 

@@ -25,13 +25,17 @@ rig_option = click.option(
     "--rig", "rig_path", type=_FILE, help="Rig file; hil/rig.emulated.toml if not given."
 )
 target_option = click.option(
-    "--target", "names", multiple=True,
+    "--target",
+    "names",
+    multiple=True,
     help="A target of the rig; may be repeated. All that are not off, if not given.",
-)  # fmt: skip
+)
 run_option = click.option(
-    "--run", "run_path", type=click.Path(path_type=Path),
+    "--run",
+    "run_path",
+    type=click.Path(path_type=Path),
     help="Run folder or pack; the one that the rig file names if not given.",
-)  # fmt: skip
+)
 
 
 @click.group(name="hil", short_help="Run the targets of a rig.")
@@ -46,29 +50,49 @@ def command() -> None:
 @rig_option
 @target_option
 @click.option(
-    "--suite", "suites", multiple=True, default=("parity",), show_default=True,
+    "--suite",
+    "suites",
+    multiple=True,
+    default=("parity",),
+    show_default=True,
     help="A suite of hil/suites, or the path of one; may be repeated.",
-)  # fmt: skip
+)
 @run_option
 @click.option(
-    "--out", type=click.Path(path_type=Path, file_okay=False), default=Path("hil/results"),
-    show_default=True, help="Folder for junit.xml, result.json, report.html and transcripts.",
-)  # fmt: skip
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("hil/results"),
+    show_default=True,
+    help="Folder for junit.xml, result.json, report.html and transcripts.",
+)
 @click.option("--junit", type=_FILE, help="Write the JUnit XML here instead.")
 @click.option("--flash/--no-flash", default=True, help="Take what the targets hold already.")
 @click.option("--events", type=click.IntRange(min=1), help="Replay so many events of each suite.")
-@click.option("--minutes", type=click.FloatRange(min=0, min_open=True),
-              help="Begin no further round of a suite after so many minutes.")  # fmt: skip
+@click.option(
+    "--minutes",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Begin no further round of a suite after so many minutes.",
+)
 @click.option("--chaos", help="Faults on the line, for every suite; see `tinyfin replay --help`.")
 @click.option("--wait", "wait_s", type=float, help="Seconds to wait for a board that is in use.")
 @boards_option
 @public_key_option
 @json_option
 def run(
-    rig_path: Path | None, names: tuple[str, ...], suites: tuple[str, ...], run_path: Path | None,
-    out: Path, junit: Path | None, flash: bool, events: int | None, minutes: float | None,
-    chaos: str | None, wait_s: float | None, public_keys: tuple[Path, ...], as_json: bool,
-) -> None:  # fmt: skip
+    rig_path: Path | None,
+    names: tuple[str, ...],
+    suites: tuple[str, ...],
+    run_path: Path | None,
+    out: Path,
+    junit: Path | None,
+    flash: bool,
+    events: int | None,
+    minutes: float | None,
+    chaos: str | None,
+    wait_s: float | None,
+    public_keys: tuple[Path, ...],
+    as_json: bool,
+) -> None:
     """Flash, boot, self-test, replay and compare, on all targets at once.
 
     A target fails until everything is proven. Exit code 4: an answer differs; 5: a target, its line
@@ -91,9 +115,7 @@ def run(
     require_trusted(run_pack(what).read_bytes(), keys, what)
     wanted = [suite_files.find(name, rig) for name in suites]
     wanted = running.with_options(wanted, events=events, minutes=minutes, chaos=chaos)
-    todo = running.jobs(
-        rig, chosen, wanted, run=what, keys=keys, folder=out, lease_wait_s=wait_s
-    )
+    todo = running.jobs(rig, chosen, wanted, run=what, keys=keys, folder=out, lease_wait_s=wait_s)
     if not flash:
         todo = running.without_flash(todo)
     display = Display()
@@ -102,11 +124,16 @@ def run(
     finally:
         display.close()
     result.options = {
-        "target": names, "suite": suites, "no-flash": not flash, "events": events,
-        "minutes": minutes, "chaos": chaos, "wait": wait_s,
+        "target": names,
+        "suite": suites,
+        "no-flash": not flash,
+        "events": events,
+        "minutes": minutes,
+        "chaos": chaos,
+        "wait": wait_s,
         "boards": tuple(str(path) for path in boards.named()),
         "public-key": tuple(str(path) for path in public_keys),
-    }  # fmt: skip
+    }
     running.write_results(result, out, junit_path=junit)
     emit(result.as_dict(), as_json, "" if as_json else text(result))
     if result.exit_code:
@@ -147,8 +174,12 @@ def list_targets(
 
 @command.command(name="suggest")
 @click.option("--boot-s", type=float, default=1.0, show_default=True, help="Wait for HELLO.")
-@click.option("--ask/--no-ask", default=True, show_default=True,
-              help="Open every port and ask who is there; opening resets some boards.")  # fmt: skip
+@click.option(
+    "--ask/--no-ask",
+    default=True,
+    show_default=True,
+    help="Open every port and ask who is there; opening resets some boards.",
+)
 @json_option
 def suggest(boot_s: float, ask: bool, as_json: bool) -> None:
     """Print the stanza of a rig file for what is plugged in."""
@@ -166,10 +197,14 @@ def suggest(boot_s: float, ask: bool, as_json: bool) -> None:
             except TargetError as error:
                 silent = str(error)
         name = f"board{at}" if hello is None else f"{hello['target']}-{at}"
-        found.append({
-            **port.as_dict(), "hello": hello, "silent": silent,
-            "stanza": stanza(port, ports, name=name, hello=hello, silent=silent),
-        })  # fmt: skip
+        found.append(
+            {
+                **port.as_dict(),
+                "hello": hello,
+                "silent": silent,
+                "stanza": stanza(port, ports, name=name, hello=hello, silent=silent),
+            }
+        )
     if not any(port.vid_pid for port in ports):
         note(
             "no USB serial port is plugged in; the emulated rig needs none: "
@@ -211,9 +246,11 @@ def show(file: Path, last: int | None, as_json: bool) -> None:
     lines = [describe(entry) for entry in entries(transcript)]
     lines = lines if last is None else lines[-last:]
     facts = {
-        "about": transcript.about, "whole": transcript.whole, "fault": transcript.fault,
+        "about": transcript.about,
+        "whole": transcript.whole,
+        "fault": transcript.fault,
         "lines": lines,
-    }  # fmt: skip
+    }
     emit(facts, as_json, "" if as_json else "\n".join(lines))
     if not transcript.whole:
         note(f"error: {file}: {transcript.fault}")
@@ -230,9 +267,14 @@ def show(file: Path, last: int | None, as_json: bool) -> None:
 @public_key_option
 @json_option
 def play(
-    file: Path, run_path: Path | None, rig_path: Path | None, name: str | None, port: str | None,
-    public_keys: tuple[Path, ...], as_json: bool,
-) -> None:  # fmt: skip
+    file: Path,
+    run_path: Path | None,
+    rig_path: Path | None,
+    name: str | None,
+    port: str | None,
+    public_keys: tuple[Path, ...],
+    as_json: bool,
+) -> None:
     """Play the transcript FILE to a terminal again, and compare its answers with the recorded ones.
 
     Without --target and --port the terminal is the firmware compiled for this machine, with the
@@ -262,13 +304,16 @@ def play(
     facts = result.as_dict()
     lines = [
         f"{result.sent} requests sent again, {result.compared} answers compared, "
-        f"{result.differing} differ",
+        f"{result.differing} differ"
     ]
     if not result.whole:
         lines.append("it was played up to where the transcript ends early")
     if result.first:
-        lines.append("first difference: the answer to {request} at {at_s} s, request {number}"
-                     .format(**result.first))  # fmt: skip
+        lines.append(
+            "first difference: the answer to {request} at {at_s} s, request {number}".format(
+                **result.first
+            )
+        )
         rows = result.first["differences"]
         lines += ["  {field}: expected {expected}, found {found}".format(**row) for row in rows]
     emit(facts, as_json, "\n".join(lines))
@@ -296,9 +341,12 @@ def text(result: RigResult) -> str:
             if not words and case.facts.get("verdicts"):
                 words = (
                     f"{case.facts['events']} events, {case.facts['verdicts']} verdicts equal"
-                    + (f", {sum(case.facts['faults'].values())} faults repaired"
-                       if case.facts.get("faults") else "")
-                )  # fmt: skip
+                    + (
+                        f", {sum(case.facts['faults'].values())} faults repaired"
+                        if case.facts.get("faults")
+                        else ""
+                    )
+                )
             lines.append(f"{target.name:12} {case.name:12} {case.status.upper():8}{words}".rstrip())
         first = target.first_failure
         if first is not None:

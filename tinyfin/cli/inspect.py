@@ -88,19 +88,23 @@ def _tensor(tensor: Any) -> dict[str, Any]:
 
 def _tflite_text(file: str, r: dict[str, Any]) -> str:
     plan = r["plan"]
-    return "\n".join([
-        f"{file}: int8 .tflite, {r['bytes']} bytes, model {r['model_id']}",
-        f"  operators   {', '.join(r['operators'])}",
-        f"  input       {_tensor_text(r['input'])}",
-        f"  output      {_tensor_text(r['output'])}",
-        f"  as a plan   {plan['plan_bytes']} bytes, {plan['macs']} multiply-accumulates, "
-        f"{plan['arena_bytes']} bytes of memory",
-    ])
+    return "\n".join(
+        [
+            f"{file}: int8 .tflite, {r['bytes']} bytes, model {r['model_id']}",
+            f"  operators   {', '.join(r['operators'])}",
+            f"  input       {_tensor_text(r['input'])}",
+            f"  output      {_tensor_text(r['output'])}",
+            f"  as a plan   {plan['plan_bytes']} bytes, {plan['macs']} multiply-accumulates, "
+            f"{plan['arena_bytes']} bytes of memory",
+        ]
+    )
 
 
 def _tensor_text(tensor: dict[str, Any]) -> str:
-    return (f"{tensor['name']} {tensor['shape']}, scale {tensor['scale']:.6g}, "
-            f"zero point {tensor['zero_point']}")
+    return (
+        f"{tensor['name']} {tensor['shape']}, scale {tensor['scale']:.6g}, "
+        f"zero point {tensor['zero_point']}"
+    )
 
 
 def _pack_text(file: str, r: dict[str, Any]) -> str:

@@ -40,6 +40,7 @@ def command(file: str, as_json: bool) -> None:
         "key_id": f"{key.key_id:08x}",
     }
     emit(
-        result, as_json,
+        result,
+        as_json,
         f"{file}: key {key.key_id:08x}\n{public_file}: public key {key.public.hex()}",
-    )  # fmt: skip
+    )

@@ -15,9 +15,7 @@ from tinyfin import progress
 from tinyfin.claims import claimed
 from tinyfin.text import json_safe, printable
 
-__all__ = [
-    "DataFile", "claim", "emit", "forget_claims", "json_option", "note", "unchanged",
-]  # fmt: skip
+__all__ = ["DataFile", "claim", "emit", "forget_claims", "json_option", "note", "unchanged"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 _claimed_files: dict[str, tuple[int, int, int]] = {}
@@ -30,9 +28,7 @@ class DataFile(click.Path):
     def __init__(self, path_type: type[Path] | None = None) -> None:
         super().__init__(exists=True, path_type=path_type)
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Any:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The path."""
         found = super().convert(value, param, ctx)
         place = Path(os.fsdecode(found))
@@ -46,12 +42,13 @@ class DataFile(click.Path):
 def json_option(command: F) -> F:
     """Add ``--json`` to a verb, given to it as ``as_json``, and ``--quiet``."""
     quiet = click.option(
-        "--quiet", "-q",
+        "--quiet",
+        "-q",
         is_flag=True,
         expose_value=False,
         callback=_hush,
         help="Show no progress and no notes on stderr, only warnings and errors.",
-    )  # fmt: skip
+    )
     return quiet(
         click.option(
             "--json",
@@ -77,7 +74,8 @@ def claim(*paths: str | Path | None, make_folder: bool = False, shared: bool = F
 def unchanged() -> list[str]:
     """Files that a verb claimed and that are what they were."""
     return [
-        path for path, stamp in _claimed_files.items()
+        path
+        for path, stamp in _claimed_files.items()
         if Path(path).is_file() and _stamp(path) == stamp
     ]
 

@@ -25,7 +25,8 @@ def parity_text(result: dict[str, Any]) -> str:
     ]
     own = result.get("interpreter", {}).get("name")
     for name, label in (
-        ("litert_auto", "ai-edge-litert"), ("litert_reference", "ai-edge-litert, reference"),
+        ("litert_auto", "ai-edge-litert"),
+        ("litert_reference", "ai-edge-litert, reference"),
         ("interpreter", f"--interpreter, {own}"),
     ):
         if name in result:
@@ -44,21 +45,36 @@ def parity_text(result: dict[str, Any]) -> str:
 
 @click.command()
 @click.argument("run", type=click.Path(file_okay=False))
-@click.option("--model", type=click.Path(exists=True, dir_okay=False),
-              help="A Keras network of your own (.keras) in the place of the RUN's; makes a new "
-              "run beside it.")
+@click.option(
+    "--model",
+    type=click.Path(exists=True, dir_okay=False),
+    help="A Keras network of your own (.keras) in the place of the RUN's; makes a new "
+    "run beside it.",
+)
 @click.option("--name", help="With --model: name of the new run; RUN-FILE if not given.")
-@click.option("--readout", type=click.Choice(["accumulator", "sum_of_squares", "reconstruction"]),
-              help="With --model: how the score is taken; accumulator (one output, the logit) if "
-              "not given.")
-@click.option("--key", "key_path", type=click.Path(exists=True, dir_okay=False),
-              help="Signing key; the public development key if not given.")
-@click.option("--security-counter", type=click.IntRange(0, 2**32 - 1),
-              help="Terminals that have run a pack with a higher one refuse this pack; that of the "
-              "RUN's pack if not given, 0 for its first.")
-@click.option("--interpreter", type=click.Path(exists=True, dir_okay=False, path_type=Path),
-              help="A Python with a TFLite interpreter of your own, such as tflite-runtime in its "
-              "own environment: compared with TFLM, too, and reported.")
+@click.option(
+    "--readout",
+    type=click.Choice(["accumulator", "sum_of_squares", "reconstruction"]),
+    help="With --model: how the score is taken; accumulator (one output, the logit) if not given.",
+)
+@click.option(
+    "--key",
+    "key_path",
+    type=click.Path(exists=True, dir_okay=False),
+    help="Signing key; the public development key if not given.",
+)
+@click.option(
+    "--security-counter",
+    type=click.IntRange(0, 2**32 - 1),
+    help="Terminals that have run a pack with a higher one refuse this pack; that of the "
+    "RUN's pack if not given, 0 for its first.",
+)
+@click.option(
+    "--interpreter",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A Python with a TFLite interpreter of your own, such as tflite-runtime in its "
+    "own environment: compared with TFLM, too, and reported.",
+)
 @json_option
 def command(
     run: str,
@@ -92,8 +108,9 @@ def command(
     found = open_run(run)
     if model is None:
         claim(run)
-        result = quantize(found, key=key, security_counter=security_counter,
-                          interpreter=interpreter, note=note)
+        result = quantize(
+            found, key=key, security_counter=security_counter, interpreter=interpreter, note=note
+        )
     else:
         from tinyfin.quantize.own_network import adopting, default_name
 
@@ -101,6 +118,7 @@ def command(
         with adopting(
             found, Path(model), name=name, readout=readout or "accumulator", note=note
         ) as made:
-            result = quantize(made, key=key, security_counter=security_counter,
-                          interpreter=interpreter, note=note)
+            result = quantize(
+                made, key=key, security_counter=security_counter, interpreter=interpreter, note=note
+            )
     emit(result, as_json, f"{table_text(result)}\n{parity_text(result)}\npack: {result['pack']}")

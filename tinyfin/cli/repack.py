@@ -20,37 +20,63 @@ __all__ = ["command"]
 
 @click.command(name="repack", short_help="Change a pack's decision, key or weight layout.")
 @click.argument("run", type=click.Path(path_type=Path, exists=True))
-@click.option("--threshold", type=click.FloatRange(0, 1),
-              help="Go online from this probability on.")
-@click.option("--decline-threshold", type=click.FloatRange(0, 1),
-              help="Decline from this probability on.")
-@click.option("--per-1000", type=click.FloatRange(0, 1000),
-              help="Budget: false alerts per 1,000 genuine transactions.")
-@click.option("--per-terminal-week", type=click.FloatRange(0),
-              help="Budget: false alerts per terminal and week.")
-@click.option("--confidence", type=click.FloatRange(0.5, 1, max_open=True),
-              help="Keep the budgets on transactions to come with this probability, instead of on "
-              "the calibration rows: 0.9.")
-@click.option("--false-alert-cost", type=click.FloatRange(0, min_open=True),
-              help="Minor units that a false alert costs; a missed fraud costs its amount.")
-@click.option("--rules", type=click.Path(exists=True, dir_okay=False),
-              help="TOML with a [decision]: thresholds, budgets, costs, reasons, control share. It "
-              "takes the place of the configuration's; the options above go before it.")
-@click.option("--security-counter", type=click.IntRange(0, 2**32 - 1),
-              help="Terminals that have run a pack with a higher one refuse this pack; it stays if "
-              "not given. Alone it changes nothing else.")
 @click.option(
-    "--target", "targets", multiple=True,
+    "--threshold", type=click.FloatRange(0, 1), help="Go online from this probability on."
+)
+@click.option(
+    "--decline-threshold", type=click.FloatRange(0, 1), help="Decline from this probability on."
+)
+@click.option(
+    "--per-1000",
+    type=click.FloatRange(0, 1000),
+    help="Budget: false alerts per 1,000 genuine transactions.",
+)
+@click.option(
+    "--per-terminal-week",
+    type=click.FloatRange(0),
+    help="Budget: false alerts per terminal and week.",
+)
+@click.option(
+    "--confidence",
+    type=click.FloatRange(0.5, 1, max_open=True),
+    help="Keep the budgets on transactions to come with this probability, instead of on "
+    "the calibration rows: 0.9.",
+)
+@click.option(
+    "--false-alert-cost",
+    type=click.FloatRange(0, min_open=True),
+    help="Minor units that a false alert costs; a missed fraud costs its amount.",
+)
+@click.option(
+    "--rules",
+    type=click.Path(exists=True, dir_okay=False),
+    help="TOML with a [decision]: thresholds, budgets, costs, reasons, control share. It "
+    "takes the place of the configuration's; the options above go before it.",
+)
+@click.option(
+    "--security-counter",
+    type=click.IntRange(0, 2**32 - 1),
+    help="Terminals that have run a pack with a higher one refuse this pack; it stays if "
+    "not given. Alone it changes nothing else.",
+)
+@click.option(
+    "--target",
+    "targets",
+    multiple=True,
     help="Only the layout of this target; may be given again. All layouts if not given.",
-)  # fmt: skip
+)
 @click.option(
-    "--key", "key_path", type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    "--key",
+    "key_path",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="The key to sign with; the development key if not given, for a pack that it signed.",
-)  # fmt: skip
+)
 @click.option(
-    "--out", "out_path", type=click.Path(path_type=Path, dir_okay=False),
+    "--out",
+    "out_path",
+    type=click.Path(path_type=Path, dir_okay=False),
     help="With --key: write the signed pack there, and leave RUN alone.",
-)  # fmt: skip
+)
 @public_key_option
 @boards_option
 @json_option
@@ -93,8 +119,13 @@ def command(
     for a pack signed by the development key they need no such file.
     """
     asked = (
-        threshold, decline_threshold, per_1000, per_terminal_week, false_alert_cost, confidence,
-    )  # fmt: skip
+        threshold,
+        decline_threshold,
+        per_1000,
+        per_terminal_week,
+        false_alert_cost,
+        confidence,
+    )
     decides = rules is not None or any(value is not None for value in asked)
     if out_path is not None and (decides or key_path is None):
         raise click.UsageError("--out goes with --key, without a decision")
@@ -109,9 +140,13 @@ def command(
         claim(run)
         claim(out_path)
         signed = resign(
-            run_pack(run), key, keys=trusted_keys(run, public_keys), out=out_path,
-            security_counter=security_counter, layouts=_chosen(targets),
-        )  # fmt: skip
+            run_pack(run),
+            key,
+            keys=trusted_keys(run, public_keys),
+            out=out_path,
+            security_counter=security_counter,
+            layouts=_chosen(targets),
+        )
         emit(signed, as_json, _signed(signed))
         return
     if not decides and security_counter is None:
@@ -132,14 +167,20 @@ def command(
     folder = open_run(run)
     section = other_decision(
         load_rules(rules) if rules is not None else folder.config().decision,
-        threshold=threshold, decline_threshold=decline_threshold, per_1000=per_1000,
-        per_terminal_week=per_terminal_week, false_alert_cost=false_alert_cost,
+        threshold=threshold,
+        decline_threshold=decline_threshold,
+        per_1000=per_1000,
+        per_terminal_week=per_terminal_week,
+        false_alert_cost=false_alert_cost,
         confidence=confidence,
-    )  # fmt: skip
+    )
     result = repack(
-        folder, section, key=key, security_counter=security_counter,
+        folder,
+        section,
+        key=key,
+        security_counter=security_counter,
         keys=trusted_keys(run, public_keys),
-    )  # fmt: skip
+    )
     emit(result, as_json, _text(result))
 
 
@@ -179,13 +220,16 @@ def _signed(result: dict[str, Any]) -> str:
         note(f"terminals that have run a pack with security counter {was} refuse this one")
     if result["public_key_replaced"]:
         note(f"{result['public_key']} held another key; packs of that one need --public-key now")
-    return "\n".join([
-        f"pack {result['pack_id'][:16]}, signed by key {result['key']}, follows "
-        f"{result['pack_id_before'][:16]}, signed by "
-        f"{'the development key' if before == 'development' else f'key {before}'}: model "
-        f"{result['model_id'][:16]} as before, security counter {now}, {was} before",
-        f"pack: {result['pack']}", *result["layouts"],
-    ])  # fmt: skip
+    return "\n".join(
+        [
+            f"pack {result['pack_id'][:16]}, signed by key {result['key']}, follows "
+            f"{result['pack_id_before'][:16]}, signed by "
+            f"{'the development key' if before == 'development' else f'key {before}'}: model "
+            f"{result['model_id'][:16]} as before, security counter {now}, {was} before",
+            f"pack: {result['pack']}",
+            *result["layouts"],
+        ]
+    )
 
 
 def _counted(result: dict[str, Any]) -> str:
@@ -201,8 +245,10 @@ def _counted(result: dict[str, Any]) -> str:
 def _text(result: dict[str, Any]) -> str:
     from tinyfin.cli.train import decision_lines
 
-    lines = [f"pack {result['pack_id'][:16]} follows {result['parent'][:16]}, model "
-             f"{result['model_id'][:16]} as before"]
+    lines = [
+        f"pack {result['pack_id'][:16]} follows {result['parent'][:16]}, model "
+        f"{result['model_id'][:16]} as before"
+    ]
     for name, stands in (("before", result["before"]), ("now", result["decision"])):
         if not stands:
             continue

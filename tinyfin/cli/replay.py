@@ -25,52 +25,71 @@ __all__ = ["command", "text"]
 @click.argument("run", type=click.Path(path_type=Path, exists=True))
 @click.argument("data", nargs=-1, required=True, type=DataFile(Path))
 @click.option(
-    "--target", "target_name",
+    "--target",
+    "target_name",
     help="An emulated target of `tinyfin targets`, or host: a process on this machine.",
-)  # fmt: skip
+)
 @click.option("--port", help="Serial port, socket://HOST:PORT or exec:PROGRAM of a terminal.")
 @click.option(
-    "--baud", type=click.IntRange(min=1200),
+    "--baud",
+    type=click.IntRange(min=1200),
     help="Speed of a serial port [115200]; with --target host, of a line put in front of it.",
-)  # fmt: skip
+)
 @click.option("--limit", type=click.IntRange(min=1), help="At most so many transactions.")
 @click.option(
-    "--warmup", multiple=True, type=DataFile(Path),
+    "--warmup",
+    multiple=True,
+    type=DataFile(Path),
     help="Earlier data: its terminals start from the state that it leaves. May be repeated.",
-)  # fmt: skip
+)
 @click.option(
-    "--warm-until", metavar="MOMENT",
+    "--warm-until",
+    metavar="MOMENT",
     help="Events of DATA before this moment only warm up, as those before train --until.",
 )
 @click.option(
-    "--config", "config_path", type=click.Path(path_type=Path, dir_okay=False),
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path, dir_okay=False),
     help="tinyfin.toml with the column mapping; the run's own if not given.",
-)  # fmt: skip
+)
 @click.option(
-    "--skip-bad-rows", type=click.Path(path_type=Path, dir_okay=False),
+    "--skip-bad-rows",
+    type=click.Path(path_type=Path, dir_okay=False),
     help="Set bad rows of DATA aside into this CSV file.",
-)  # fmt: skip
+)
 @click.option(
-    "--count/--no-count", "count", default=True, show_default=True,
+    "--count/--no-count",
+    "count",
+    default=True,
+    show_default=True,
     help="Count instructions on an emulated target; without, it runs faster.",
-)  # fmt: skip
+)
 @click.option(
-    "--on-reboot", type=click.Choice(["fail", "resume"]), default="fail", show_default=True,
+    "--on-reboot",
+    type=click.Choice(["fail", "resume"]),
+    default="fail",
+    show_default=True,
     help="When the terminal restarts: give up, or restore the last checkpoint and go on.",
-)  # fmt: skip
+)
 @click.option(
-    "--checkpoint", "checkpoint_events", type=click.IntRange(min=1), metavar="EVENTS",
+    "--checkpoint",
+    "checkpoint_events",
+    type=click.IntRange(min=1),
+    metavar="EVENTS",
     help="Compare the state every so many events (4096, with --on-reboot resume 1024).",
-)  # fmt: skip
+)
 @click.option(
-    "--chaos", metavar="SPEC",
+    "--chaos",
+    metavar="SPEC",
     help="Do damage on the line, repeatably: e.g. hostile, or "
     "flip=1e-4,drop=1/20000,reboot=1/5000,seed=7 (docs/replay.md).",
 )
 @click.option(
-    "--report", type=click.Path(path_type=Path, dir_okay=False),
+    "--report",
+    type=click.Path(path_type=Path, dir_okay=False),
     help="Write the report here: one HTML file, and its facts as JSON beside it.",
-)  # fmt: skip
+)
 @public_key_option
 @boards_option
 @json_option
@@ -141,16 +160,28 @@ def command(
         # the twin runs the very pack that the terminal runs, in the terminal's layout
         pack = layouts.running(path, reached.client.connect().pack_id, keys)
         result = replay(
-            pack, tx, stream, reached.client, limit=limit, warmup=earlier,
-            instructions=reached.instructions, target=reached.target, keys=keys,
-            on_reboot=on_reboot, checkpoint_events=checkpoint_events, chaos=faults,
-        )  # fmt: skip
+            pack,
+            tx,
+            stream,
+            reached.client,
+            limit=limit,
+            warmup=earlier,
+            instructions=reached.instructions,
+            target=reached.target,
+            keys=keys,
+            on_reboot=on_reboot,
+            checkpoint_events=checkpoint_events,
+            chaos=faults,
+        )
         result.baud = reached.baud
         result.options = _options(
-            limit=limit, warmup=[path.name for path in warmup], warm_until=warm_until,
-            on_reboot=None if on_reboot == "fail" else on_reboot, checkpoint=checkpoint_events,
+            limit=limit,
+            warmup=[path.name for path in warmup],
+            warm_until=warm_until,
+            on_reboot=None if on_reboot == "fail" else on_reboot,
+            checkpoint=checkpoint_events,
             chaos=chaos,
-        )  # fmt: skip
+        )
         result.flash_bytes, result.ram_bytes = reached.flash_bytes, reached.ram_bytes
     facts = {**result.as_dict(), "fields": fields}
     if report is not None:
@@ -169,9 +200,12 @@ def command(
 
 
 def _warming(
-    tx: Transactions, stream: Stream, settings: Config, warmup: tuple[Path, ...],
+    tx: Transactions,
+    stream: Stream,
+    settings: Config,
+    warmup: tuple[Path, ...],
     warm_until: str | None,
-) -> tuple[tuple[Transactions, Stream] | None, Stream]:  # fmt: skip
+) -> tuple[tuple[Transactions, Stream] | None, Stream]:
     """What only warms up, and what is replayed then."""
     from tinyfin.config import parse_moment
     from tinyfin.data.events import event_stream

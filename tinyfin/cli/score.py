@@ -18,20 +18,41 @@ __all__ = ["command"]
 @click.command()
 @click.argument("run", type=click.Path(file_okay=False))
 @click.argument("data", nargs=-1, required=True, type=DataFile())
-@click.option("--warmup", multiple=True, type=DataFile(),
-              help="Earlier transactions: they build state and are not reported. May be repeated.")
-@click.option("--out", required=True, type=click.Path(dir_okay=False),
-              help="File of scores: CSV when its name ends in .csv, else Parquet.")
-@click.option("--with", "extras", metavar="COLUMNS",
-              help="Carry these on, parted by commas: terminal, id, time, label, model (model_id "
-              "and pack_id), fields of the schema such as amount_minor; or all.")
-@click.option("--notices", type=click.Choice(["both", "fraud_only", "none"]),
-              help="Which labels of DATA reach the terminal as notices; as the mapping says if not "
-              "given.")
-@click.option("--config", "config_path", type=click.Path(dir_okay=False),
-              help="Another tinyfin.toml for the columns of DATA; the run's own if not given.")
-@click.option("--skip-bad-rows", type=click.Path(dir_okay=False),
-              help="Set bad rows aside into this CSV file.")
+@click.option(
+    "--warmup",
+    multiple=True,
+    type=DataFile(),
+    help="Earlier transactions: they build state and are not reported. May be repeated.",
+)
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(dir_okay=False),
+    help="File of scores: CSV when its name ends in .csv, else Parquet.",
+)
+@click.option(
+    "--with",
+    "extras",
+    metavar="COLUMNS",
+    help="Carry these on, parted by commas: terminal, id, time, label, model (model_id "
+    "and pack_id), fields of the schema such as amount_minor; or all.",
+)
+@click.option(
+    "--notices",
+    type=click.Choice(["both", "fraud_only", "none"]),
+    help="Which labels of DATA reach the terminal as notices; as the mapping says if not given.",
+)
+@click.option(
+    "--config",
+    "config_path",
+    type=click.Path(dir_okay=False),
+    help="Another tinyfin.toml for the columns of DATA; the run's own if not given.",
+)
+@click.option(
+    "--skip-bad-rows",
+    type=click.Path(dir_okay=False),
+    help="Set bad rows aside into this CSV file.",
+)
 @public_key_option
 @json_option
 def command(
@@ -62,8 +83,16 @@ def command(
     require_trusted(folder.pack_bytes(), keys, folder.pack)
     claim(out, skip_bad_rows, make_folder=True)
     result = score(
-        folder, data, out, warmup=warmup, config_path=config_path, notices=notices,
-        extras=_extras(extras), skip_bad_rows=skip_bad_rows, keys=keys, note=note,
+        folder,
+        data,
+        out,
+        warmup=warmup,
+        config_path=config_path,
+        notices=notices,
+        extras=_extras(extras),
+        skip_bad_rows=skip_bad_rows,
+        keys=keys,
+        note=note,
     )
     emit(result, as_json, _text(result))
 
@@ -79,7 +108,9 @@ def _text(result: Mapping[str, Any]) -> str:
     if result["expected_frauds"] is not None:
         line = f"frauds expected: {result['expected_frauds']:.1f}"
         if labelled["transactions"]:
-            line += (f"; of {labelled['transactions']} labelled {labelled['expected_frauds']:.1f}, "
-                     f"observed {labelled['frauds']}")
+            line += (
+                f"; of {labelled['transactions']} labelled {labelled['expected_frauds']:.1f}, "
+                f"observed {labelled['frauds']}"
+            )
         lines.append(line)
     return "\n".join([*lines, f"scores: {result['out']}"])

@@ -26,14 +26,19 @@ _IMAGE_HEADER = 64
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 _OUT = click.Path(path_type=Path, dir_okay=False)
 _pack_option = click.option(
-    "--pack", "pack_path", required=True, type=click.Path(path_type=Path, exists=True),
+    "--pack",
+    "pack_path",
+    required=True,
+    type=click.Path(path_type=Path, exists=True),
     help="The pack that the image belongs to: a .tfpack or a run folder.",
-)  # fmt: skip
+)
 _key_option = click.option(
-    "--key", "key_path", type=_FILE,
+    "--key",
+    "key_path",
+    type=_FILE,
     help="The key that signed the pack; the development key, or the one that the run remembers, "
     "if not given.",
-)  # fmt: skip
+)
 _reach_options = (
     click.option("--port", help="Serial port, socket://HOST:PORT or exec:PROGRAM of a terminal."),
     click.option(
@@ -42,9 +47,11 @@ _reach_options = (
     click.option("--baud", default=115200, show_default=True, help="Speed of a serial port."),
 )
 _maybe_pack_option = click.option(
-    "--pack", "pack_path", type=click.Path(path_type=Path, exists=True),
+    "--pack",
+    "pack_path",
+    type=click.Path(path_type=Path, exists=True),
     help="A .tfpack or a run folder: what --target boots.",
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True)
@@ -88,9 +95,14 @@ def _terminal_options(pack_option: Callable[[Any], Any]) -> Callable[[Any], Any]
     def decorate(verb: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(verb)
         def taken(
-            *args: Any, port: str | None, target: str | None, baud: int, pack_path: Path | None,
-            key_path: Path | None, **others: Any,
-        ) -> None:  # fmt: skip
+            *args: Any,
+            port: str | None,
+            target: str | None,
+            baud: int,
+            pack_path: Path | None,
+            key_path: Path | None,
+            **others: Any,
+        ) -> None:
             terminal = _Terminal(port, target, baud, pack_path, key_path)
             verb(*args, terminal=terminal, **others)
 
@@ -170,8 +182,12 @@ def erase(
 @click.argument("run", type=click.Path(path_type=Path, exists=True))
 @click.argument("data", nargs=-1, required=True, type=DataFile(Path))
 @click.option("--terminal", required=True, help="Id of the terminal, as in DATA.")
-@click.option("--config", "config_path", type=_FILE,
-              help="tinyfin.toml with the column mapping; the run's own if not given.")
+@click.option(
+    "--config",
+    "config_path",
+    type=_FILE,
+    help="tinyfin.toml with the column mapping; the run's own if not given.",
+)
 @_key_option
 @click.option("--out", required=True, type=_OUT, help="The image.")
 @json_option
@@ -201,12 +217,18 @@ def export(
     files.write(out, image)
     labels = describe_state(image, _pack(run), keys)["occupancy"]["terminal_labels"]
     if labels["capacity"] and not labels["used"]:
-        note(f"WARNING: no label of terminal {terminal} is known by the end of DATA: features on "
-             "known labels begin without any")
+        note(
+            f"WARNING: no label of terminal {terminal} is known by the end of DATA: features on "
+            "known labels begin without any"
+        )
     result = {
-        "out": str(out), "terminal": terminal, "bytes": len(image), "events": events,
-        "known_labels": labels["used"], "stats": twin.stats(0),
-    }  # fmt: skip
+        "out": str(out),
+        "terminal": terminal,
+        "bytes": len(image),
+        "events": events,
+        "known_labels": labels["used"],
+        "stats": twin.stats(0),
+    }
     emit(result, as_json, f"{events} events of terminal {terminal}, {len(image)} bytes: {out}")
 
 
@@ -242,9 +264,10 @@ def write(image: Path, terminal: _Terminal, as_json: bool) -> None:
         _put(client, data)
         digest = client.checkpoint().state_digest
     emit(
-        {"bytes": len(data), "state_digest": f"{digest:08x}"}, as_json,
+        {"bytes": len(data), "state_digest": f"{digest:08x}"},
+        as_json,
         f"{len(data)} bytes written, digest {digest:08x}",
-    )  # fmt: skip
+    )
 
 
 @command.command("digest")

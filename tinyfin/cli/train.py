@@ -90,11 +90,18 @@ def decision_lines(decision: Mapping[str, Any]) -> list[str]:
 @click.option("--name", help="Name of the run; the configuration's folder or file if not given.")
 @click.option("--out", default="runs", show_default=True, help="Folder of the runs.")
 @click.option("--seed", type=click.IntRange(min=0), help="Instead of [model] seed.")
-@click.option("--search", "searching", is_flag=True,
-              help="Try what [search] of the configuration says, and train the best that fits.")
+@click.option(
+    "--search",
+    "searching",
+    is_flag=True,
+    help="Try what [search] of the configuration says, and train the best that fits.",
+)
 @click.option("--trials", type=click.IntRange(1, 1000), help="Instead of [search] trials.")
-@click.option("--skip-bad-rows", type=click.Path(dir_okay=False),
-              help="Set bad rows aside into this CSV file.")
+@click.option(
+    "--skip-bad-rows",
+    type=click.Path(dir_okay=False),
+    help="Set bad rows aside into this CSV file.",
+)
 @boards_option
 @json_option
 def command(
@@ -157,11 +164,18 @@ def command(
     facts = run.read_json("run.json")
     result = {"run": str(run.path), "split": facts["split"], "model": facts["model"], **metrics}
     split = facts["split"]
-    emit(result, as_json, "\n".join([
-        table_text(metrics), *promise_lines(metrics["calibration_promise"]),
-        left_out(split),
-        f"run: {run.path}",
-    ]))  # fmt: skip
+    emit(
+        result,
+        as_json,
+        "\n".join(
+            [
+                table_text(metrics),
+                *promise_lines(metrics["calibration_promise"]),
+                left_out(split),
+                f"run: {run.path}",
+            ]
+        ),
+    )
 
 
 def _default_name(config_path: str | None, data: str) -> str:

@@ -10,21 +10,25 @@ import click
 __all__ = ["public_key_option", "release_defines", "release_option", "release_replay_option"]
 
 public_key_option = click.option(
-    "--public-key", "public_keys", multiple=True,
+    "--public-key",
+    "public_keys",
+    multiple=True,
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="Trust packs signed by this key: a .pub file of `tinyfin keygen`. May be repeated; the "
     "key that the run was signed with if not given.",
-)  # fmt: skip
+)
 
 release_option = click.option(
-    "--release", is_flag=True,
+    "--release",
+    is_flag=True,
     help="Build for the field: trust release keys alone, and answer HELLO and STATS alone.",
-)  # fmt: skip
+)
 
 release_replay_option = click.option(
-    "--release-replay", is_flag=True,
+    "--release-replay",
+    is_flag=True,
     help="As --release, but also answer EVENTS, CHECKPOINT and REBOOT, for acceptance tests.",
-)  # fmt: skip
+)
 
 
 def release_defines(release: bool, replay: bool) -> tuple[str, ...]:

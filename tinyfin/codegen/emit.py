@@ -69,13 +69,14 @@ def emit(
             _CHECKED_INCLUDES,
             "const uint8_t tinyfin_pack[TINYFIN_PACK_BYTES] __attribute__((aligned(16)))",
             data,
-        ) + _record(layout) + _keys(keys),
+        )
+        + _record(layout)
+        + _keys(keys),
     }
     if tflite is not None:
         files["model_tflite.h"] = _tflite_header(len(tflite))
         files["model_tflite.c"] = c_array(
-            '#include "model_tflite.h"\n\n'
-            f"const unsigned int model_tflite_len = {len(tflite)}u;",
+            f'#include "model_tflite.h"\n\nconst unsigned int model_tflite_len = {len(tflite)}u;',
             "const unsigned char model_tflite[] __attribute__((aligned(16)))",
             tflite,
         )
@@ -279,9 +280,11 @@ def _struct(pack: PackLayout, prefix: str) -> list[str]:
 def _about(field: FieldLayout, enum: str) -> list[str]:
     """A comment that says what goes into a field."""
     about = [
-        enum if field.values else "", f"unit: {field.unit}" if field.unit else "", field.doc,
+        enum if field.values else "",
+        f"unit: {field.unit}" if field.unit else "",
+        field.doc,
         "never in a state image" if field.ram_only else "",
-    ]  # fmt: skip
+    ]
     text = _comment("; ".join(part for part in about if part))
     lines = textwrap.wrap(text, 90, initial_indent="    /* ", subsequent_indent="     * ")
     return [*lines[:-1], f"{lines[-1]} */"] if lines else []
@@ -302,8 +305,7 @@ def _asserts(pack: PackLayout) -> list[str]:
     major, minor, patch = (pack.engine_minimum >> shift & 0xFF for shift in (16, 8, 0))
     lines = ["/* compile-time checks: the compiler lays the record out as the pack says */"]
     lines += [
-        f"typedef char tinyfin_check_{name}[({condition}) ? 1 : -1];"
-        for name, condition in checks
+        f"typedef char tinyfin_check_{name}[({condition}) ? 1 : -1];" for name, condition in checks
     ]
     return [
         *lines,
@@ -337,14 +339,14 @@ def _catalogue(pack: PackLayout) -> list[str]:
         lines.append(" */")
     if pack.reasons:
         lines += [
-            "", "/* X(number, text) for every reason that this pack can give, by the numbers of",
+            "",
+            "/* X(number, text) for every reason that this pack can give, by the numbers of",
             " * tfin_verdict.reasons. A switch of texts:",
             " *   #define X(number, text) case number: return text;",
-            " *   switch (reason) { TINYFIN_REASONS(X) default: return \"\"; } */",
-            "#define TINYFIN_REASONS(X)" + "".join(
-                f" \\\n    X({number}, {_c_string(text)})" for number, text in pack.reasons
-            ),
-        ]  # fmt: skip
+            ' *   switch (reason) { TINYFIN_REASONS(X) default: return ""; } */',
+            "#define TINYFIN_REASONS(X)"
+            + "".join(f" \\\n    X({number}, {_c_string(text)})" for number, text in pack.reasons),
+        ]
     return lines
 
 

@@ -219,9 +219,7 @@ def _capacities(program: bytes) -> tuple[int, int]:
     return pending, sets * ways
 
 
-def _schema(
-    section: bytes, meta: dict[str, Any]
-) -> tuple[str, int, tuple[FieldLayout, ...]]:
+def _schema(section: bytes, meta: dict[str, Any]) -> tuple[str, int, tuple[FieldLayout, ...]]:
     count, record = struct.unpack_from("<HH", section)
     name = str(meta.get("schema", "event"))
     names = [str(field) for field in meta.get("fields", ())]

@@ -42,9 +42,23 @@ ALIASES: Mapping[str, str] = {"amount": "amount_minor"}
 TIMES = ("time", "local_time", "outcome_time", "label_time")
 
 EMPTY = (
-    "", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NaT", "null", "NULL", "<null>", "(null)",
-    "None", "\\N", ".",
-)  # fmt: skip
+    "",
+    "NA",
+    "N/A",
+    "n/a",
+    "#N/A",
+    "<NA>",
+    "NaN",
+    "nan",
+    "NaT",
+    "null",
+    "NULL",
+    "<null>",
+    "(null)",
+    "None",
+    "\\N",
+    ".",
+)
 """Spellings of "no value" by pandas, R, Excel, SAS, PostgreSQL, MySQL, Hive and Oracle's tools."""
 
 
@@ -82,8 +96,15 @@ class Column(BaseModel):
     hash: bool = False
     format: (
         Literal[
-            "auto", "iso", "seconds", "milliseconds", "microseconds", "nanoseconds", "minutes",
-            "hours", "days",
+            "auto",
+            "iso",
+            "seconds",
+            "milliseconds",
+            "microseconds",
+            "nanoseconds",
+            "minutes",
+            "hours",
+            "days",
         ]
         | None
     ) = None
@@ -134,7 +155,7 @@ def _exponent(value: object) -> int:
 
 def _delimiter(value: object) -> str:
     if not isinstance(value, str) or len(value) != 1 or not value.isascii() or value in '"\r\n':
-        raise ValueError("a delimiter is one ASCII character, as in \";\" or \"\\t\"")
+        raise ValueError('a delimiter is one ASCII character, as in ";" or "\\t"')
     return value
 
 
@@ -189,8 +210,10 @@ class Data(BaseModel):
             raise ValueError("label_delay cannot be negative: a label cannot precede its cause")
         timed = [name for name in (*TIMES, "terminal") if name in self.columns]
         if self.plain and timed:
-            raise ValueError(f"plain = true is a table without time and terminal, but {timed[0]} "
-                             "is mapped; remove one of them")
+            raise ValueError(
+                f"plain = true is a table without time and terminal, but {timed[0]} "
+                "is mapped; remove one of them"
+            )
         return self
 
     def resolved(self, schema: Schema) -> dict[str, Column]:
@@ -261,8 +284,9 @@ def _misfit(name: str, column: Column, field: SchemaField | None) -> str | None:
         return "unit = 'token' fits the card token only; remove it"
     if column.exponent is not None and column.unit != "major":
         return 'exponent goes with unit = "major"; add that or remove it'
-    if name not in TIMES and (column.format or column.epoch is not None or column.utc_offset
-                              or column.zone):
+    if name not in TIMES and (
+        column.format or column.epoch is not None or column.utc_offset or column.zone
+    ):
         return "format, epoch, utc_offset and zone fit times only; remove them"
     if column.zone is not None and column.utc_offset is not None:
         return "zone and utc_offset say the same; remove one of them"

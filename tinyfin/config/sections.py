@@ -12,8 +12,16 @@ from tinyfin.config.columns import Data, Duration, Moment
 from tinyfin.config.sizes import parse_size
 
 __all__ = [
-    "Costs", "Decision", "Evaluate", "Features", "Model", "Risk", "Rules", "Simulate", "Train",
-]  # fmt: skip
+    "Costs",
+    "Decision",
+    "Evaluate",
+    "Features",
+    "Model",
+    "Risk",
+    "Rules",
+    "Simulate",
+    "Train",
+]
 
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -44,8 +52,9 @@ class Risk(Section):
     """A table that training learned: ``values[i]`` where i of the ascending ``cuts`` are not above
     the number; 64 is one doubling of the odds of fraud."""
 
-    cuts: Annotated[list[Annotated[int, Field(ge=-(2**31), lt=2**31)]],
-                    Field(min_length=1, max_length=32)]
+    cuts: Annotated[
+        list[Annotated[int, Field(ge=-(2**31), lt=2**31)]], Field(min_length=1, max_length=32)
+    ]
     values: list[Annotated[int, Field(ge=-32768, le=32767)]]
 
     @model_validator(mode="after")
@@ -162,8 +171,13 @@ class Search(Section):
     """Bound of one scored event, reasons included; counted in the target's emulator when given."""
     family: Annotated[list[str], Field(min_length=1)] | None = None
     hidden: list[list[Annotated[int, Field(ge=1, le=1024)]]] = [
-        [8], [16], [16, 8], [32], [32, 16], [64, 32],
-    ]  # fmt: skip
+        [8],
+        [16],
+        [16, 8],
+        [32],
+        [32, 16],
+        [64, 32],
+    ]
     learning_rate: list[Annotated[float, Field(gt=0, le=1)]] | None = None
     l2: list[Annotated[float, Field(ge=0)]] | None = None
     dropout: list[Annotated[float, Field(ge=0, lt=1)]] | None = None
@@ -214,7 +228,8 @@ class Decision(Section):
         if self.decline_per_1000 > self.go_online_per_1000:
             raise ValueError("decline_per_1000 must not exceed go_online_per_1000")
         if self.confidence is not None and (self.go_online, self.costs.go_online_minor) != (
-            None, None,
+            None,
+            None,
         ):
             raise ValueError("confidence keeps a budget: leave out go_online and its costs")
         low, high = self.go_online, self.decline
@@ -274,9 +289,7 @@ class Evaluate(Section):
     """Models per week; the first stands in the tables, the others tell the spread."""
     halves: Annotated[int, Field(ge=1, le=100)] = 10
     """Seeded halves of the protocol of that name."""
-    baselines: list[str] = [
-        "logistic_regression", "random_forest", "xgboost", "isolation_forest",
-    ]
+    baselines: list[str] = ["logistic_regression", "random_forest", "xgboost", "isolation_forest"]
     prevalence: Annotated[float, Field(gt=0, lt=1)] | None = None
     """True share of fraud when the file holds another one: average precision is weighted to it."""
     delays: list[Duration] = []

@@ -77,8 +77,10 @@ def _spelled(text: str) -> Iterator[tuple[int, int, str]]:
         if len(digits) <= power + 1 <= 19:
             yield match.start(), match.end(), digits.ljust(power + 1, "0")
     for run in _RUN.finditer(text):
-        groups = [(run.start() + m.start(1), run.start() + m.end(1), _ascii(m[1]))
-                  for m in _GROUP.finditer(run[0])]  # fmt: skip
+        groups = [
+            (run.start() + m.start(1), run.start() + m.end(1), _ascii(m[1]))
+            for m in _GROUP.finditer(run[0])
+        ]
         between = [text[a[1] : b[0]] for a, b in pairwise(groups)]
         if len(groups) == 2 and between[0] in (".", ","):
             groups.pop()  # a number with a fraction

@@ -19,9 +19,19 @@ from tinyfin.config.columns import EMPTY
 from tinyfin.data.numerals import ANY, number
 
 __all__ = [
-    "EMPTY", "Ints", "Mask", "UnreadableType", "by_value", "flat", "inexact_ids", "joined",
-    "mapped", "texts", "to_mask", "to_numpy",
-]  # fmt: skip
+    "EMPTY",
+    "Ints",
+    "Mask",
+    "UnreadableType",
+    "by_value",
+    "flat",
+    "inexact_ids",
+    "joined",
+    "mapped",
+    "texts",
+    "to_mask",
+    "to_numpy",
+]
 
 Mask = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
@@ -66,9 +76,14 @@ def flat(column: pa.ChunkedArray) -> pa.Array:
     if kind in (pa.float32(), pa.float64()):
         return pc.if_else(pc.is_nan(array), pa.scalar(None, kind), array)
     known = (
-        pa.types.is_null, pa.types.is_boolean, pa.types.is_integer, pa.types.is_decimal,
-        pa.types.is_timestamp, pa.types.is_date, pa.types.is_time,
-    )  # fmt: skip
+        pa.types.is_null,
+        pa.types.is_boolean,
+        pa.types.is_integer,
+        pa.types.is_decimal,
+        pa.types.is_timestamp,
+        pa.types.is_date,
+        pa.types.is_time,
+    )
     if any(test(kind) for test in known):
         return array
     if kind == pa.float16():
@@ -159,9 +174,7 @@ def inexact_ids(array: pa.Array) -> list[tuple[Mask, str]]:
 def without(array: pa.Array, words: Sequence[str]) -> pa.Array:
     """``array`` with null for every value that is written like one of ``words``; a time at midnight
     is written as its date too."""
-    text = pc.replace_substring_regex(
-        texts(array), r"[ T]00:00:00(?:[.]0+)?(?:Z|[+]00:?00)?$", ""
-    )
+    text = pc.replace_substring_regex(texts(array), r"[ T]00:00:00(?:[.]0+)?(?:Z|[+]00:?00)?$", "")
     return pc.if_else(pc.is_in(text, pa.array(words)), pa.scalar(None, array.type), array)
 
 

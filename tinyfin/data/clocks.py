@@ -24,9 +24,7 @@ _ZONE = (
     r"|[Zz]|UTC|GMT|[A-Z][A-Za-z]+/[A-Za-z_/+-]+)"
     r"(?:\[[A-Za-z_/+-]+\]|\s*\([A-Za-z ]+\))?)?"
 )
-_OFFSET = re.compile(
-    r"(?:UTC|GMT)?([+\u2212-])([0-9]{2}):?([0-9]{2})?(?::?00)?(?: [A-Z]+)?"
-)
+_OFFSET = re.compile(r"(?:UTC|GMT)?([+\u2212-])([0-9]{2}):?([0-9]{2})?(?::?00)?(?: [A-Z]+)?")
 _TIME = (
     r"(?:[T\s:]\s*(?P<H>[0-9]{1,2})(?:[:.](?P<M>[0-9]{2})(?:[:.](?P<S>[0-9]{2})(?:[.,][0-9]+)?)?)?"
     r"\s*(?P<p>[AaPp]\.?\s?[Mm]\.?)?" + _ZONE + ")?"
@@ -57,17 +55,45 @@ FORMS = (
 """Forms that leave no doubt about day and month; with an offset or a zone, or without."""
 
 _NAMES = (
-    "january", "february", "march", "april", "may", "june", "july", "august", "september",
-    "october", "november", "december",
-)  # fmt: skip
+    "january",
+    "february",
+    "march",
+    "april",
+    "may",
+    "june",
+    "july",
+    "august",
+    "september",
+    "october",
+    "november",
+    "december",
+)
 _MONTHS = {word: i for i, name in enumerate(_NAMES, 1) for word in (name, name[:3])} | {"sept": 9}
 _PATTERNS = [
     f"{day}{time}"
-    for day in ("%d.%m.%Y", "%d.%m.%y", "%m/%d/%Y", "%d/%m/%Y", "%m/%d/%y", "%d/%m/%y", "%d-%m-%Y",
-                "%m-%d-%Y")
-    for time in ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p",
-                 ", %H:%M", ", %H:%M:%S", ", %I:%M %p", ", %I:%M:%S %p")
-]  # fmt: skip
+    for day in (
+        "%d.%m.%Y",
+        "%d.%m.%y",
+        "%m/%d/%Y",
+        "%d/%m/%Y",
+        "%m/%d/%y",
+        "%d/%m/%y",
+        "%d-%m-%Y",
+        "%m-%d-%Y",
+    )
+    for time in (
+        "",
+        " %H:%M",
+        " %H:%M:%S",
+        " %H:%M:%S.%f",
+        " %I:%M %p",
+        " %I:%M:%S %p",
+        ", %H:%M",
+        ", %H:%M:%S",
+        ", %I:%M %p",
+        ", %I:%M:%S %p",
+    )
+]
 
 
 @lru_cache(maxsize=256)

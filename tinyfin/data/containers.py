@@ -21,24 +21,38 @@ from tinyfin.data.cards import hide_pans
 from tinyfin.errors import DataError, InputError
 
 __all__ = [
-    "CSV", "Container", "explained", "folder_text", "look", "open_file", "require_csv_name",
+    "CSV",
+    "Container",
+    "explained",
+    "folder_text",
+    "look",
+    "open_file",
+    "require_csv_name",
     "writes_csv",
-]  # fmt: skip
+]
 
 Kind = Literal["CSV", "Parquet", "Arrow", "Arrow stream"]
 
 PARQUET = (".parquet", ".pq")
 ARROW = (".arrow", ".feather", ".ipc", ".arrows")
-CSV = tuple(f"{a}{b}" for a in (".csv", ".tsv", ".psv", ".txt", ".dat")
-            for b in ("", ".gz", ".bz2", ".zst", ".xz", ".lz4"))  # fmt: skip
+CSV = tuple(
+    f"{a}{b}"
+    for a in (".csv", ".tsv", ".psv", ".txt", ".dat")
+    for b in ("", ".gz", ".bz2", ".zst", ".xz", ".lz4")
+)
 
 _KINDS: dict[bytes, Kind] = {
-    b"PAR1": "Parquet", b"ARROW1": "Arrow", b"\xff\xff\xff\xff": "Arrow stream",
-}  # fmt: skip
+    b"PAR1": "Parquet",
+    b"ARROW1": "Arrow",
+    b"\xff\xff\xff\xff": "Arrow stream",
+}
 _COMPRESSED = {
-    b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\x28\xb5\x2f\xfd": "zstd", b"\x04\x22\x4d\x18": "lz4",
+    b"\x1f\x8b": "gzip",
+    b"BZh": "bz2",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"\x04\x22\x4d\x18": "lz4",
     b"\xfd7zXZ\x00": "xz",
-}  # fmt: skip
+}
 _FOREIGN = {
     b"PK\x03\x04": "an Excel workbook or a zip archive; save the sheet as CSV UTF-8, or unpack it",
     b"\xd0\xcf\x11\xe0": "an Excel workbook; save the sheet as CSV UTF-8",
@@ -53,9 +67,12 @@ _FOREIGN = {
     b"<": "HTML or XML; save the table as CSV",
 }
 _MARKS = (
-    (codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"),
-)  # fmt: skip
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
 _WORKBOOKS = (".xlsx", ".xls", ".ods")
 _HEAD = 1 << 18
 
@@ -170,8 +187,10 @@ def explained(path: str | Path, container: Container | None = None) -> Iterator[
         told = os.strerror(number) if number else f"{error}; it may be cut short: copy it again"
         raise DataError(f"{path}: cannot be read: {told}") from error
     except (UnicodeError, csv.Error, pa.ArrowException) as error:
-        if container is not None and container.kind == "CSV" and (
-            isinstance(error, UnicodeError) or "UTF8" in str(error)
+        if (
+            container is not None
+            and container.kind == "CSV"
+            and (isinstance(error, UnicodeError) or "UTF8" in str(error))
         ):
             raise DataError(f"{path}: {_undecodable(container)}") from error
         kind = "CSV" if container is None else container.kind
@@ -194,8 +213,10 @@ def _undecodable(container: Container) -> str:
             except UnicodeDecodeError as error:
                 raw, at = bytes(error.object), error.start
                 line += raw[:at].count(b"\n")
-                word = re.split(rb"[^\w\x80-\xff]", raw[:at])[-1] + re.split(
-                    rb"[^\w\x80-\xff]", raw[at:])[0]
+                word = (
+                    re.split(rb"[^\w\x80-\xff]", raw[:at])[-1]
+                    + re.split(rb"[^\w\x80-\xff]", raw[at:])[0]
+                )
                 told = f"line {line} is not {encoding.upper()}: it has the byte 0x{raw[at]:02X}"
                 if encoding != "utf-8":
                     return f"{told}; name the encoding of the file in [data] encoding"

@@ -15,9 +15,15 @@ from tinyfin.data.transactions import NO_RESULT, Transactions
 from tinyfin.errors import ConfigError
 
 __all__ = [
-    "NOTICE", "OUTCOME", "SCORE", "Notices", "Stream", "event_stream", "stream_in_windows",
+    "NOTICE",
+    "OUTCOME",
+    "SCORE",
+    "Notices",
+    "Stream",
+    "event_stream",
+    "stream_in_windows",
     "told_of",
-]  # fmt: skip
+]
 
 SCORE = 0
 OUTCOME = 1
@@ -78,9 +84,13 @@ def event_stream(tx: Transactions, notices: Notices = "both") -> Stream:
 
 
 def stream_in_windows(
-    tx: Transactions, notices: Notices = "both", *, since_s: int = 0, until_s: int = _END,
+    tx: Transactions,
+    notices: Notices = "both",
+    *,
+    since_s: int = 0,
+    until_s: int = _END,
     events: int = WINDOW_EVENTS,
-) -> Iterator[tuple[npt.NDArray[np.int64], Stream]]:  # fmt: skip
+) -> Iterator[tuple[npt.NDArray[np.int64], Stream]]:
     """:func:`event_stream` in windows of about so many events: rows of ``tx``, ascending, and the
     events of the window, whose index counts those rows.
 
@@ -140,9 +150,11 @@ def _masks(
 
 
 def _ordered(
-    tx: Transactions, scored: npt.NDArray[np.int64], ended: npt.NDArray[np.int64],
+    tx: Transactions,
+    scored: npt.NDArray[np.int64],
+    ended: npt.NDArray[np.int64],
     noticed: npt.NDArray[np.int64],
-) -> Stream:  # fmt: skip
+) -> Stream:
     index = np.concatenate([noticed, ended, scored])
     kind = np.repeat(
         np.array([NOTICE, OUTCOME, SCORE], np.uint8), [len(noticed), len(ended), len(scored)]

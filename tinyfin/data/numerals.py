@@ -22,9 +22,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 __all__ = [
-    "ANY", "CONTEXT", "NOT_A_NUMBER", "THOUSANDS", "Style", "has_decimals", "is_ambiguous",
+    "ANY",
+    "CONTEXT",
+    "NOT_A_NUMBER",
+    "THOUSANDS",
+    "Style",
+    "has_decimals",
+    "is_ambiguous",
     "number",
-]  # fmt: skip
+]
 
 CONTEXT = Context(prec=120)
 """Exact for every number that :func:`number` returns."""
@@ -191,9 +197,11 @@ def _readings(word: str, style: Style) -> list[tuple[str, str]]:
         dict.fromkeys(c for c in before + after if c not in _GROUPING and c not in "+-()")
     )
     marks = [c for c in dict.fromkeys(inner) if c in _GROUPING]
-    tried = [(around + "".join(marks[:-1]), marks[-1] if marks else "")] if len(marks) != 1 else [
-        (around + marks[0], ""), (around, marks[0]),
-    ]  # fmt: skip
+    tried = (
+        [(around + "".join(marks[:-1]), marks[-1] if marks else "")]
+        if len(marks) != 1
+        else [(around + marks[0], ""), (around, marks[0])]
+    )
     found: list[tuple[str, str]] = []
     for characters, mark in tried:
         decimal = "" if mark == style.mark else mark
@@ -229,4 +237,3 @@ def is_ambiguous(words: pa.Array, style: Style) -> bool:
     if not len(point):
         return False
     return bool(pc.all(pc.match_substring_regex(point, THOUSANDS)).as_py())
-

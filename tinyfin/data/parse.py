@@ -23,9 +23,17 @@ from tinyfin.data.cells import Ints, Mask, by_value, mapped, texts, to_mask, to_
 from tinyfin.data.numerals import ANY, CONTEXT, THOUSANDS, Style, is_ambiguous, number
 
 __all__ = [
-    "MAX_AMOUNT_MINOR", "Parsed", "amounts", "codes", "floats", "integers", "labels", "one_hot",
-    "scaled", "wholes",
-]  # fmt: skip
+    "MAX_AMOUNT_MINOR",
+    "Parsed",
+    "amounts",
+    "codes",
+    "floats",
+    "integers",
+    "labels",
+    "one_hot",
+    "scaled",
+    "wholes",
+]
 
 MAX_AMOUNT_MINOR = 10**12 - 1
 """Largest amount a terminal can send: DE4 has 12 digits."""
@@ -80,9 +88,14 @@ def _each(
 
 
 def integers(
-    array: pa.Array, low: int, high: int, what: str = "a whole number", style: Style = ANY, *,
+    array: pa.Array,
+    low: int,
+    high: int,
+    what: str = "a whole number",
+    style: Style = ANY,
+    *,
     for_text: str = "",
-) -> Parsed:  # fmt: skip
+) -> Parsed:
     """Whole numbers within ``low..high``; a ``high`` beyond int64 gives uint64 bit patterns.
     ``for_text``: what to do with a value that holds letters."""
     present = to_mask(array.is_valid())
@@ -104,11 +117,15 @@ def integers(
         whole = np.isfinite(numbers) & (numbers == np.floor(numbers))
         fine = _spacing(numbers) <= 1
         values = np.where(whole & fine, numbers, 0).astype(np.int64)
-        return Parsed(values, present, [
-            (present & ~whole, f"must be {what}"),
-            (present & whole & ~fine, _coarse(array, "whole numbers")),
-            (present & whole & fine & _outside(values, low, high), rule),
-        ])  # fmt: skip
+        return Parsed(
+            values,
+            present,
+            [
+                (present & ~whole, f"must be {what}"),
+                (present & whole & ~fine, _coarse(array, "whole numbers")),
+                (present & whole & fine & _outside(values, low, high), rule),
+            ],
+        )
 
     def convert(value: Decimal) -> int | str:
         nearest = value.to_integral_value(ROUND_HALF_EVEN, CONTEXT)
@@ -168,11 +185,15 @@ def amounts(
         minor = np.rint(np.where(inside, major, 0.0) * scale)
         exact = np.abs(np.where(inside, major, 0.0) - minor / scale) <= _NEAR / scale
         fine = _spacing(to_numpy(array)) <= 1 / scale
-        return Parsed(minor.astype(np.int64), present, [
-            (present & ~inside, _amount_range(exponent)),
-            (present & inside & ~fine, _coarse(array, f"amounts with {exponent} decimals")),
-            (present & inside & fine & ~exact, _too_fine(exponent)),
-        ])  # fmt: skip
+        return Parsed(
+            minor.astype(np.int64),
+            present,
+            [
+                (present & ~inside, _amount_range(exponent)),
+                (present & inside & ~fine, _coarse(array, f"amounts with {exponent} decimals")),
+                (present & inside & fine & ~exact, _too_fine(exponent)),
+            ],
+        )
     if pa.types.is_integer(array.type) or pa.types.is_null(array.type):
         largest = MAX_AMOUNT_MINOR // scale
         major_units = integers(array, low and -largest, largest, "an amount in major units")
@@ -221,9 +242,9 @@ def floats(array: pa.Array, style: Style = ANY) -> Parsed:
         return _each(array, "a number", _bits, style)
     values = numbers.astype(np.float64)
     present = to_mask(array.is_valid())
-    return Parsed(values.view(np.int64), present, [
-        (present & ~np.isfinite(values), "must be a number")
-    ])  # fmt: skip
+    return Parsed(
+        values.view(np.int64), present, [(present & ~np.isfinite(values), "must be a number")]
+    )
 
 
 def _bits(value: Decimal) -> int:
@@ -308,6 +329,8 @@ def one_hot(columns: Sequence[pa.Array]) -> Parsed:
         one = exact.present & (exact.values == 1)
         chosen[one] = i
         count += one
-    return Parsed(chosen, count > 0, [
-        (odd, "must be 0 or 1"), (count > 1, "must have a single 1 among its columns")
-    ])  # fmt: skip
+    return Parsed(
+        chosen,
+        count > 0,
+        [(odd, "must be 0 or 1"), (count > 1, "must have a single 1 among its columns")],
+    )

@@ -71,9 +71,13 @@ class BadRows:
         self.found = []
 
     def add(
-        self, mask: npt.NDArray[np.bool_], column: str, source: Any, rule: str,
+        self,
+        mask: npt.NDArray[np.bool_],
+        column: str,
+        source: Any,
+        rule: str,
         more: Mapping[int, str] = MappingProxyType({}),
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Rows where ``mask`` holds break ``rule``; ``source`` is the column as it was read;
         ``more``: what else to say of a row, by its position."""
         where = np.flatnonzero(mask)
@@ -102,7 +106,10 @@ class BadRows:
         for where, column, source, rule, more in self.found:
             picks += [
                 Problem(
-                    self.file, int(self.rows[i]), column, _show(source, int(i)),
+                    self.file,
+                    int(self.rows[i]),
+                    column,
+                    _show(source, int(i)),
                     rule + more.get(int(i), ""),
                 )
                 for i in where[:limit]
@@ -137,7 +144,8 @@ def report(parts: Sequence[BadRows], total: int) -> DataError:
         lines += [f"  {number} x {rule}" for rule, number in rules.most_common(10)]
     lines += [
         f"Row 1 of {problem.file} is a line of dashes under the names; delete it"
-        for problem in shown[:1] if problem.row == 1 and _DASHES.fullmatch(problem.value)
+        for problem in shown[:1]
+        if problem.row == 1 and _DASHES.fullmatch(problem.value)
     ]
     lines.append(
         "Correct the rows or their mapping in [data], or set them aside: --skip-bad-rows FILE"

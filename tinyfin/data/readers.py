@@ -96,9 +96,14 @@ def survey(
 
 
 def _surveyed(
-    paths: Sequence[str | Path], config: Config, labels: bool, skip_bad_rows: str | Path | None,
-    piece_rows: int, progress: Callable[[str], None] | None, gathered: _Gathered | None,
-) -> Survey:  # fmt: skip
+    paths: Sequence[str | Path],
+    config: Config,
+    labels: bool,
+    skip_bad_rows: str | Path | None,
+    piece_rows: int,
+    progress: Callable[[str], None] | None,
+    gathered: _Gathered | None,
+) -> Survey:
     tell = progress or (lambda _: None)
     if skip_bad_rows is not None:
         require_csv_name(skip_bad_rows)
@@ -124,8 +129,13 @@ def _surveyed(
     for remark in found.seen.remarks():
         tell(remark)
     return Survey(
-        found.good, tuple(found.terminals), found.in_order, tuple(found.file_rows), twice,
-        found.seen, labels,
+        found.good,
+        tuple(found.terminals),
+        found.in_order,
+        tuple(found.file_rows),
+        twice,
+        found.seen,
+        labels,
     )
 
 
@@ -154,9 +164,7 @@ class _Keys:
         self.id: list[npt.NDArray[np.int64]] = []
         self.row: list[npt.NDArray[np.int64]] = []
 
-    def add(
-        self, terminal: npt.NDArray[Any], ids: npt.NDArray[Any], row: npt.NDArray[Any]
-    ) -> None:
+    def add(self, terminal: npt.NDArray[Any], ids: npt.NDArray[Any], row: npt.NDArray[Any]) -> None:
         self.terminal.append(terminal.astype(np.int32))
         self.id.append(ids)
         self.row.append(row)
@@ -172,7 +180,9 @@ class _Keys:
         same = (terminal[later] == terminal[earlier]) & (ids[later] == ids[earlier])
         ascending = np.argsort(row[later[same]])
         return Twice(
-            row[later[same]][ascending], row[earlier[same]][ascending], tuple(map(str, paths)),
+            row[later[same]][ascending],
+            row[earlier[same]][ascending],
+            tuple(map(str, paths)),
             tuple(file_rows),
         )
 
@@ -192,7 +202,11 @@ class _Found:
         self._mark = 0
 
     def look(
-        self, path: str | Path, config: Config, piece_rows: int, keys: _Keys | None,
+        self,
+        path: str | Path,
+        config: Config,
+        piece_rows: int,
+        keys: _Keys | None,
         twice: Twice | None = None,
     ) -> int:
         """Parse every row of the next file; the good ones' keys go to ``keys``, rows in ``twice``
@@ -261,8 +275,7 @@ def read_in_pieces(
 
 
 def _pieces(
-    path: str | Path, config: Config, first_row: int, rows: int,
-    twice: Twice | None, labels: bool,
+    path: str | Path, config: Config, first_row: int, rows: int, twice: Twice | None, labels: bool
 ) -> Iterator[Part]:
     columns = config.data.resolved(config.schema)
     optional = not config.data.columns
@@ -278,9 +291,7 @@ def _pieces(
         yield part
 
 
-def _known_early(
-    path: str | Path, wanted: Mapping[str, str], config: Config
-) -> Mapping[str, str]:
+def _known_early(path: str | Path, wanted: Mapping[str, str], config: Config) -> Mapping[str, str]:
     """``wanted``, without what comes with the labels when the file has no column of labels, and
     without a column of scenarios that is not there."""
     there = column_names(path, config.data)
@@ -289,17 +300,13 @@ def _known_early(
     return {k: v for k, v in wanted.items() if k.partition(".")[0] not in late}
 
 
-def _told(
-    path: str | Path, rows: int, wanted: Mapping[str, str], here: Mapping[str, str]
-) -> str:
+def _told(path: str | Path, rows: int, wanted: Mapping[str, str], here: Mapping[str, str]) -> str:
     if "label" in here or "label" not in wanted:
         return f"{path}: {rows} rows"
     return f"{path}: {rows} rows; no column {wanted['label']!r}, so none of them has a label"
 
 
-def _mark_duplicates(
-    part: Part, columns: Mapping[str, Column], twice: Twice
-) -> None:
+def _mark_duplicates(part: Part, columns: Mapping[str, Column], twice: Twice) -> None:
     rows = part.arrays["row"]
     mask = np.isin(rows, twice.rows)
     if mask.any():
@@ -309,12 +316,18 @@ def _mark_duplicates(
 
 
 _DTYPES: Mapping[str, tuple[str, Any]] = {
-    "row": ("row", np.int64), "id": ("id", np.int64), "t_mono_s": ("t_mono_s", np.uint32),
-    "t_local_s": ("t_local_s", np.uint32), "present": ("present", np.uint32),
-    "result": ("result", np.uint8), "response": ("response", np.int32),
-    "action": ("action", np.uint8), "outcome_t_mono_s": ("outcome_time", np.uint32),
-    "label": ("label", np.int8), "label_known_s": ("label_time", np.uint32),
-}  # fmt: skip
+    "row": ("row", np.int64),
+    "id": ("id", np.int64),
+    "t_mono_s": ("t_mono_s", np.uint32),
+    "t_local_s": ("t_local_s", np.uint32),
+    "present": ("present", np.uint32),
+    "result": ("result", np.uint8),
+    "response": ("response", np.int32),
+    "action": ("action", np.uint8),
+    "outcome_t_mono_s": ("outcome_time", np.uint32),
+    "label": ("label", np.int8),
+    "label_known_s": ("label_time", np.uint32),
+}
 """Columns of Transactions: what parts call them, and how they are held."""
 
 
@@ -344,7 +357,8 @@ class _Gathered:
         for name, (source, kind) in _DTYPES.items():
             keep(name, part.arrays[source][rows], kind)
         for name, kind, index in (
-            ("terminal", np.int32, terminals), ("scenario", np.int16, self._scenarios),
+            ("terminal", np.int32, terminals),
+            ("scenario", np.int16, self._scenarios),
         ):
             self._has_scenario |= name == "scenario" and name in part.names
             names = part.names.get(name, [""])

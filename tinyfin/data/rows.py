@@ -17,15 +17,7 @@ from tinyfin.data.cards import CardGuard
 from tinyfin.data.cells import UnreadableType, flat, inexact_ids, joined, mapped, texts, without
 from tinyfin.data.currencies import EXPONENTS, USUAL_EXPONENT
 from tinyfin.data.numerals import Style, has_decimals
-from tinyfin.data.parse import (
-    Parsed,
-    amounts,
-    codes,
-    integers,
-    labels,
-    one_hot,
-    scaled,
-)
+from tinyfin.data.parse import Parsed, amounts, codes, integers, labels, one_hot, scaled
 from tinyfin.data.problems import BadRows
 from tinyfin.data.times import Times, parse_times
 from tinyfin.data.tokens import load_token_key, parse_hashes, parse_ids, parse_tokens
@@ -42,7 +34,7 @@ _TRANSLATED = "translate texts: values = {TEXT = NUMBER, ...}"
 _CURRENCIES = "translate codes of letters to numeric ones (ISO 4217): values = {EUR = 978, ...}"
 _OTHER_TOKENS = "leave unit out, and tokens are made of any ids"
 _UNMAPPED_TOKENS = (
-    "for other ids map every column that is used in [data], with token = \"NAME\" among them, and "
+    'for other ids map every column that is used in [data], with token = "NAME" among them, and '
     "tokens are made of them"
 )
 
@@ -261,9 +253,8 @@ def _amounts(
     return Parsed(
         np.choose(at, [parsed.values for parsed in each]),
         np.choose(at, [parsed.present for parsed in each]),
-        [(mask & (at == i), rule) for i, parsed in enumerate(each)
-         for mask, rule in parsed.broken],
-    )  # fmt: skip
+        [(mask & (at == i), rule) for i, parsed in enumerate(each) for mask, rule in parsed.broken],
+    )
 
 
 def _exponents(part: Part, columns: Mapping[str, Column]) -> npt.NDArray[np.int64]:

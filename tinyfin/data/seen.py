@@ -25,7 +25,8 @@ class Seen:
         self.schema, self._plain = config.schema, config.data.plain
         self._mapped = config.data.columns
         self._others = {
-            name: other for name, how in config.data.columns.items()
+            name: other
+            for name, how in config.data.columns.items()
             if (other := _other(config, name, how)) is not None
         }
         self._only_other = dict.fromkeys(self._others, False)
@@ -38,10 +39,16 @@ class Seen:
     def of(cls, tx: Transactions, config: Config) -> Seen:
         """What transactions hold that were read with ``config``."""
         found = cls(config)
-        found.add({
-            "present": tx.present, "response": tx.response, "result": tx.result,
-            "t_mono_s": tx.t_mono_s, "t_local_s": tx.t_local_s,
-        }, {name: tx.column(name) for name in found._others if name in tx.schema.names})
+        found.add(
+            {
+                "present": tx.present,
+                "response": tx.response,
+                "result": tx.result,
+                "t_mono_s": tx.t_mono_s,
+                "t_local_s": tx.t_local_s,
+            },
+            {name: tx.column(name) for name in found._others if name in tx.schema.names},
+        )
         return found
 
     def add_rows(self, arrays: Mapping[str, Any], rows: npt.NDArray[np.bool_]) -> None:
@@ -49,7 +56,8 @@ class Seen:
         names = ("present", "response", "result", "t_mono_s", "t_local_s")
         columns = {
             name: arrays["values"][:, self.schema.index(name)][rows]
-            for name in self._others if name in self.schema.names
+            for name in self._others
+            if name in self.schema.names
         }
         self.add({name: arrays[name][rows] for name in names}, columns)
 

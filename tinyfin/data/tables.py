@@ -264,7 +264,7 @@ class _Header:
 def _header(container: Container, wanted: Mapping[str, str], data: Data) -> _Header:
     """The delimiter is the one that parts the most columns that are wanted, or columns at all."""
     first = re.match(r'"?sep=(.)"?\r?\n?', container.head, re.IGNORECASE)  # from Excel, for Excel
-    head = container.head[first.end():] if first else container.head
+    head = container.head[first.end() :] if first else container.head
     columns = set(wanted.values())
 
     def found(delimiter: str) -> tuple[int, int]:

@@ -23,8 +23,12 @@ __all__ = ["Times", "parse_times"]
 
 _LONG_UNITS = {"minutes": 60.0, "hours": 3600.0, "days": 86_400.0}
 _PER_SECOND = {"seconds": 1, "milliseconds": 10**3, "microseconds": 10**6, "nanoseconds": 10**9}
-_COMPACT = ((20000101, 21370101), (200001010000, 213701010000),
-            (20000101000000, 21370101000000), (20000101000000000, 21370101000000000))  # fmt: skip
+_COMPACT = (
+    (20000101, 21370101),
+    (200001010000, 213701010000),
+    (20000101000000, 21370101000000),
+    (20000101000000000, 21370101000000000),
+)
 _OWN_ZONE = (
     r"(?i)[0-9 ](?:Z|UTC|GMT)$|[a-z]/[a-z_]+$"
     r"|[0-9]:[0-9]{2}(?::[0-9]{2})?(?:[.,][0-9]+)? ?[+-][0-9]{2}(?::?[0-9]{2})?$"
@@ -199,7 +203,7 @@ def _from_text(array: pa.Array, pattern: str | None, style: Style) -> Times:
         if not patterns_for(word) and re.search(r"[^\W\d_]{3}", word):
             return f"{_NO_TIME}; names of months and days are read in English"
         fit = " or ".join(f'pattern = "{p}"' for p in patterns_for(word))
-        return f'{_NO_TIME}; written otherwise, say how: {fit or _PATTERN}'
+        return f"{_NO_TIME}; written otherwise, say how: {fit or _PATTERN}"
 
     _, _, broken = by_value(pc.if_else(pa.array(bad), array, None), why_not)
     return Times(mono, local, present, broken, wall)

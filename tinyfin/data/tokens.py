@@ -16,9 +16,14 @@ from tinyfin.data.parse import Parsed, integers
 from tinyfin.errors import ConfigError
 
 __all__ = [
-    "DEVELOPMENT_KEY", "hash_of", "load_token_key", "parse_hashes", "parse_ids", "parse_tokens",
+    "DEVELOPMENT_KEY",
+    "hash_of",
+    "load_token_key",
+    "parse_hashes",
+    "parse_ids",
+    "parse_tokens",
     "token_of",
-]  # fmt: skip
+]
 
 DEVELOPMENT_KEY = b"tinyfin development token key"
 """Key of the tokens made from a file's card ids, if no other is given. It is public: anybody can
@@ -85,8 +90,9 @@ def parse_tokens(
 
 def hash_of(text: str) -> int:
     """BLAKE2b of the UTF-8 text with a public key, 2 bytes, little-endian: 0..65535."""
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=2, key=_HASH_KEY).digest(),
-                          "little")
+    return int.from_bytes(
+        hashlib.blake2b(text.encode(), digest_size=2, key=_HASH_KEY).digest(), "little"
+    )
 
 
 def parse_hashes(array: pa.Array) -> Parsed:
@@ -100,8 +106,7 @@ def parse_ids(array: pa.Array) -> Parsed:
         return integers(array, 0, _U64_MAX, "a transaction id")
     words = texts(array)
     if pc.all(pc.match_substring_regex(words, r"^(0|[1-9][0-9]{0,17})$")).as_py():
-        return integers(words, 0, _U64_MAX, "a transaction id")._replace(
-            broken=inexact_ids(array))
+        return integers(words, 0, _U64_MAX, "a transaction id")._replace(broken=inexact_ids(array))
     return _hashed(array, _id)
 
 

@@ -126,7 +126,9 @@ class Transactions:
     def followed_by(self, other: Transactions) -> Transactions:
         """These rows, then those of ``other``, which has the same schema, terminals, scenarios."""
         if (self.schema, self.terminals, self.scenario) != (
-            other.schema, other.terminals, other.scenario,
+            other.schema,
+            other.terminals,
+            other.scenario,
         ):
             raise DataError("only transactions of the same schema and terminals can be joined")
         theirs = other._arrays()

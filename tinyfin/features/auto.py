@@ -27,7 +27,9 @@ AUTO_NAME = "auto"
 
 
 _MCC_RISK = {
-    "expression": "mcc", "risk": "learn", "reason": 0,
+    "expression": "mcc",
+    "risk": "learn",
+    "reason": 0,
     "doc": "64 * log2 of the odds of fraud at this merchant category, against all; learned",
 }
 
@@ -63,7 +65,8 @@ def fed_names(mapping: Mapping[str, Column], columns: Collection[str]) -> set[st
     """The names of [data] that files with these columns fill."""
     there = set(columns)
     fed = {
-        name for name, how in mapping.items()
+        name
+        for name, how in mapping.items()
         if how.constant is None
         and {how.column, *(how.one_hot or ()), *(how.columns or ())} - {None} <= there
     }

@@ -12,9 +12,7 @@ from tinyfin.errors import PackError
 from tinyfin.features.operators import BY_CODE, CARD, SELF, TERMINAL, Operator
 from tinyfin.schema import Schema
 
-__all__ = [
-    "OPERATOR", "ProgramHeader", "check_program", "names_read", "read_header", "reads_host",
-]  # fmt: skip
+__all__ = ["OPERATOR", "ProgramHeader", "check_program", "names_read", "read_header", "reads_host"]
 
 _HEADER = struct.Struct("<8HI2H2B3H8I")
 OPERATOR = struct.Struct("<8BIiiHH")
@@ -70,16 +68,26 @@ class ProgramHeader:
     def state_bytes(self) -> int:
         """The state body."""
         ring = 8 + 8 * self.terminal_labels if self.terminal_labels else 0
-        return (64 + self.pending * self.pending_entry_bytes + self.terminal_state_bytes + ring
-                + self.card_sets * self.card_ways * self.card_slot_bytes)
+        return (
+            64
+            + self.pending * self.pending_entry_bytes
+            + self.terminal_state_bytes
+            + ring
+            + self.card_sets * self.card_ways * self.card_slot_bytes
+        )
 
     def memory_bytes(self, arena_bytes: int = 0) -> int:
         """State and scratch together; ``arena_bytes`` is the plan's."""
+
         def up16(size: int) -> int:
             return -(-size // 16) * 16
 
-        return (up16(self.state_bytes) + up16(2 * self.features) + up16(self.pending_entry_bytes)
-                + max(up16(8 * self.registers), arena_bytes))
+        return (
+            up16(self.state_bytes)
+            + up16(2 * self.features)
+            + up16(self.pending_entry_bytes)
+            + max(up16(8 * self.registers), arena_bytes)
+        )
 
 
 def read_header(program: bytes) -> ProgramHeader:
@@ -143,12 +151,17 @@ def check_program(program: bytes, fields: Sequence[Mapping[str, Any]]) -> int:
 
 def _check_header(h: ProgramHeader, program: bytes, fields: Sequence[Mapping[str, Any]]) -> None:
     spans = (
-        ("format", h.format, 1, 1), ("registers", h.registers, 1, 200), ("kept", h.kept, 0, 64),
-        ("features", h.features, 1, 128), ("pending", h.pending, 1, 256),
+        ("format", h.format, 1, 1),
+        ("registers", h.registers, 1, 200),
+        ("kept", h.kept, 0, 64),
+        ("features", h.features, 1, 128),
+        ("pending", h.pending, 1, 256),
         ("pending entry", h.pending_entry_bytes, 24, 1024),
         ("terminal state", h.terminal_state_bytes, 0, 65536),
-        ("terminal labels", h.terminal_labels, 0, 128), ("card labels", h.card_labels, 0, 16),
-        ("constant pool", h.pool_bytes, 0, MAX_POOL_BYTES), ("reserved", h.zero, 0, 0),
+        ("terminal labels", h.terminal_labels, 0, 128),
+        ("card labels", h.card_labels, 0, 16),
+        ("constant pool", h.pool_bytes, 0, MAX_POOL_BYTES),
+        ("reserved", h.zero, 0, 0),
         ("clock step", h.clock_step_s, 0, 2**31 - 1),
         ("clock step in boot", h.clock_step_in_boot_s, 0, 2**31 - 1),
     )
@@ -158,8 +171,13 @@ def _check_header(h: ProgramHeader, program: bytes, fields: Sequence[Mapping[str
     if h.pending_entry_bytes % 8 or h.terminal_state_bytes % 8 or h.card_slot_bytes % 8:
         raise PackError("PROG: header: sizes of state must be multiples of 8")
     if h.card_slot_bytes:
-        if (h.card_state_bytes < 0 or h.card_slot_bytes > 272 or not 1 <= h.card_sets <= 4096
-                or h.card_sets & (h.card_sets - 1) or not 1 <= h.card_ways <= 16):
+        if (
+            h.card_state_bytes < 0
+            or h.card_slot_bytes > 272
+            or not 1 <= h.card_sets <= 4096
+            or h.card_sets & (h.card_sets - 1)
+            or not 1 <= h.card_ways <= 16
+        ):
             raise PackError("PROG: offset 20: the card table breaks its rules")
     elif h.card_sets or h.card_labels:
         raise PackError("PROG: offset 22: card sets or labels without a card table")
@@ -168,8 +186,10 @@ def _check_header(h: ProgramHeader, program: bytes, fields: Sequence[Mapping[str
         raise PackError(f"PROG: offset 25: the token field {token} is not a u64 of the schema")
     arrays = (
         (32, h.score_at, OPERATOR.size * h.score_operators),
-        (36, h.outcome_at, OPERATOR.size * h.outcome_operators), (40, h.kept_at, 4 * h.kept),
-        (44, h.features_at, 4 * h.features), (48, h.pool_at, h.pool_bytes),
+        (36, h.outcome_at, OPERATOR.size * h.outcome_operators),
+        (40, h.kept_at, 4 * h.kept),
+        (44, h.features_at, 4 * h.features),
+        (48, h.pool_at, h.pool_bytes),
     )
     for at, start, size in arrays:
         if start % 8 or not HEADER_BYTES <= start <= len(program) - size:
@@ -268,14 +288,18 @@ class _Check:
         if offset % op.pool or offset + size > self.header.pool_bytes:
             raise PackError(f"{where}: its constants lie outside the pool")
         start = self.header.pool_at + offset
-        values = [v for v, in struct.iter_unpack("<q", self.program[start : start + size])] if (
-            op.pool == 8) else []
+        values = (
+            [v for (v,) in struct.iter_unpack("<q", self.program[start : start + size])]
+            if (op.pool == 8)
+            else []
+        )
         if op.name == "DIVISIBLE" and min(values) < 1:
             raise PackError(f"{where}: a divisor is below 1")
 
     def _state(self, at: int, op: Operator, key: int, offset: int, p2: int, p3: int) -> None:
-        block = (self.header.terminal_state_bytes if key == TERMINAL
-                 else self.header.card_state_bytes)
+        block = (
+            self.header.terminal_state_bytes if key == TERMINAL else self.header.card_state_bytes
+        )
         size = op.state_bytes(p2, p3)
         if offset % op.state_align(p3) or offset + size > block:
             raise PackError(f"PROG: offset {at}: {op.name}: state outside its block or unaligned")

@@ -15,13 +15,7 @@ from tinyfin.errors import ConfigError
 from tinyfin.features.check import read_header
 from tinyfin.features.definition import Feature
 from tinyfin.features.graph import NONE, Graph, Node
-from tinyfin.features.layout import (
-    Kept,
-    allot_registers,
-    keep_list,
-    lay_out_pool,
-    lay_out_state,
-)
+from tinyfin.features.layout import Kept, allot_registers, keep_list, lay_out_pool, lay_out_state
 from tinyfin.features.operators import CARD, TERMINAL
 from tinyfin.features.selection import Selection, select
 from tinyfin.schema import Schema
@@ -82,8 +76,13 @@ class Program:
     @property
     def state_bytes(self) -> int:
         """The body of the state image, which is what the engine holds per terminal."""
-        return (STATE_HEAD_BYTES + self.pending_bytes + self.terminal_state_bytes
-                + self.label_ring_bytes + self.card_table_bytes)
+        return (
+            STATE_HEAD_BYTES
+            + self.pending_bytes
+            + self.terminal_state_bytes
+            + self.label_ring_bytes
+            + self.card_table_bytes
+        )
 
     def memory_bytes(self, arena_bytes: int = 0) -> int:
         """What the engine asks for: state and scratch; ``arena_bytes`` is the plan's."""
@@ -149,11 +148,13 @@ def compile_program(
         card_labels=int(card_ring),
     )
     places = _Places(
-        registers, {**terminal_offsets, **card_offsets}, _token_index(schema),
+        registers,
+        {**terminal_offsets, **card_offsets},
+        _token_index(schema),
         # 0 says the usual one, as programs from before there was a limit do
         clock_step_s if clock_step_s != CLOCK_STEP_S else 0,
         clock_step_in_boot_s if clock_step_in_boot_s != CLOCK_STEP_IN_BOOT_S else 0,
-    )  # fmt: skip
+    )
     return replace(program, payload=_payload(program, graph, outputs, kept, places))
 
 
@@ -182,15 +183,38 @@ def _payload(
     at_features = _up8(at_kept + 4 * len(kept))
     at_pool = _up8(at_features + 4 * len(outputs))
     body = struct.pack(
-        "<8HI2H2B3H8I", PROGRAM_FORMAT, program.registers, len(score), len(late), len(kept),
-        len(outputs), program.pending, program.pending_entry_bytes, program.terminal_state_bytes,
-        program.card_slot_bytes, program.card_sets, program.card_ways, places.token,
-        program.terminal_labels, program.card_labels, 0, at_score, at_late, at_kept, at_features,
-        at_pool, len(pool), places.clock_step_s, places.clock_step_in_boot_s,
+        "<8HI2H2B3H8I",
+        PROGRAM_FORMAT,
+        program.registers,
+        len(score),
+        len(late),
+        len(kept),
+        len(outputs),
+        program.pending,
+        program.pending_entry_bytes,
+        program.terminal_state_bytes,
+        program.card_slot_bytes,
+        program.card_sets,
+        program.card_ways,
+        places.token,
+        program.terminal_labels,
+        program.card_labels,
+        0,
+        at_score,
+        at_late,
+        at_kept,
+        at_features,
+        at_pool,
+        len(pool),
+        places.clock_step_s,
+        places.clock_step_in_boot_s,
     )
     for number in [*score, *late]:
         body += _encode_operator(
-            graph.nodes[number], number, places.registers, places.state.get(number, 0),
+            graph.nodes[number],
+            number,
+            places.registers,
+            places.state.get(number, 0),
             pool_offsets.get(number),
         )
     body += b"".join(_encode_kept(k, places.registers[k.node]) for k in kept)
@@ -256,8 +280,11 @@ def _asks_labels(graph: Graph, key: int) -> bool:
 
 def _check_limits(pending: int, sets: int, ways: int, terminal: int, card: int) -> None:
     rules = (
-        ("pending", pending, 1, 256), ("card_sets", sets, 1, 4096), ("card_ways", ways, 1, 16),
-        ("terminal_labels", terminal, 1, 128), ("card_labels", card, 0, 16),
+        ("pending", pending, 1, 256),
+        ("card_sets", sets, 1, 4096),
+        ("card_ways", ways, 1, 16),
+        ("terminal_labels", terminal, 1, 128),
+        ("card_labels", card, 0, 16),
     )
     for name, value, low, high in rules:
         if not low <= value <= high:
@@ -266,8 +293,13 @@ def _check_limits(pending: int, sets: int, ways: int, terminal: int, card: int) 
         raise ConfigError(f"card_sets = {sets} must be a power of two")
 
 
-def _encode_operator(node: Node, number: int, registers: Mapping[int, int],
-                     state_offset: int, pool_offset: int | None) -> bytes:
+def _encode_operator(
+    node: Node,
+    number: int,
+    registers: Mapping[int, int],
+    state_offset: int,
+    pool_offset: int | None,
+) -> bytes:
     def register(i: int) -> int:
         return NO_REGISTER if i == NONE else registers[i]
 
@@ -275,8 +307,20 @@ def _encode_operator(node: Node, number: int, registers: Mapping[int, int],
     if pool_offset is not None:
         p0 = pool_offset
     return struct.pack(
-        "<8BIiiHH", node.operator.code, node.key, registers[number], register(node.a),
-        register(node.b), register(node.c), node.when, node.flags, state_offset, p0, p1, p2, p3,
+        "<8BIiiHH",
+        node.operator.code,
+        node.key,
+        registers[number],
+        register(node.a),
+        register(node.b),
+        register(node.c),
+        node.when,
+        node.flags,
+        state_offset,
+        p0,
+        p1,
+        p2,
+        p3,
     )
 
 

@@ -50,16 +50,50 @@ _TRUTH = {"true": True, "false": False}  # as TOML writes them; Python's are con
 FUNCTIONS: Mapping[str, Callable[..., Expression]] = {
     name: getattr(ex, name)
     for name in (
-        "absolute", "bucket", "day_of_week", "deviation", "distinct", "divisible", "either",
-        "field", "hour_of_day", "hour_of_week", "is_in", "known", "larger", "last_n", "local_time",
-        "log2", "lookup", "mean", "mode", "outcome", "popcount", "present", "previous", "rarity",
-        "ratio", "repeat", "run", "seen", "share", "since", "smaller", "time", "window",
+        "absolute",
+        "bucket",
+        "day_of_week",
+        "deviation",
+        "distinct",
+        "divisible",
+        "either",
+        "field",
+        "hour_of_day",
+        "hour_of_week",
+        "is_in",
+        "known",
+        "larger",
+        "last_n",
+        "local_time",
+        "log2",
+        "lookup",
+        "mean",
+        "mode",
+        "outcome",
+        "popcount",
+        "present",
+        "previous",
+        "rarity",
+        "ratio",
+        "repeat",
+        "run",
+        "seen",
+        "share",
+        "since",
+        "smaller",
+        "time",
+        "window",
     )
 }
 """What an own feature may call."""
 
 _COMPARISONS: Mapping[type[ast.cmpop], str] = {
-    ast.Lt: "<", ast.LtE: "<=", ast.Eq: "==", ast.NotEq: "!=", ast.GtE: ">=", ast.Gt: ">",
+    ast.Lt: "<",
+    ast.LtE: "<=",
+    ast.Eq: "==",
+    ast.NotEq: "!=",
+    ast.GtE: ">=",
+    ast.Gt: ">",
 }
 
 _TURNED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
@@ -77,9 +111,14 @@ class LearnedRisk(Protocol):
         """The entries."""
 
 
-def define_feature(name: str, table: Mapping[str, Any], number: int,
-                   own: Mapping[str, Feature], cut: int | None = None,
-                   risk: LearnedRisk | None = None) -> Feature:
+def define_feature(
+    name: str,
+    table: Mapping[str, Any],
+    number: int,
+    own: Mapping[str, Feature],
+    cut: int | None = None,
+    risk: LearnedRisk | None = None,
+) -> Feature:
     """The feature that ``[features.NAME]`` describes; ``own`` are those defined before it.
 
     ``cut`` takes the place of the table's ``cut = "learn"``; 0 until training has learned it.
@@ -121,8 +160,15 @@ def define_feature(name: str, table: Mapping[str, Any], number: int,
     if neutral is not None and (isinstance(neutral, bool) or not isinstance(neutral, int)):
         raise ConfigError(f"{where}.neutral = {neutral!r}: must be a whole number")
     return Feature(
-        name, number, reason, _text(table, "doc", where, text), _text(table, "catches", where, ""),
-        "after" if is_late(expression) else "before", expression, side=side, neutral=neutral,
+        name,
+        number,
+        reason,
+        _text(table, "doc", where, text),
+        _text(table, "catches", where, ""),
+        "after" if is_late(expression) else "before",
+        expression,
+        side=side,
+        neutral=neutral,
     )
 
 
@@ -216,8 +262,10 @@ class _Reader:
             return left * right
         if isinstance(node.op, ast.FloorDiv) and isinstance(right, int):
             return left // right
-        raise self._error(f"{ast.unparse(node)!r}: there are + - * and // by a number; "
-                          "see ratio(); a remainder is x - x // n * n")
+        raise self._error(
+            f"{ast.unparse(node)!r}: there are + - * and // by a number; "
+            "see ratio(); a remainder is x - x // n * n"
+        )
 
     def _compare(self, node: ast.Compare) -> Expression:
         if len(node.ops) != 1:
@@ -238,10 +286,12 @@ class _Reader:
         elif type(operator) in _COMPARISONS and not isinstance(right, tuple):
             left, relation = self.read(node.left), _COMPARISONS[type(operator)]
             if isinstance(left, int) and not isinstance(right, int):
-                return ex.compare(_TURNED.get(relation, relation),
-                                  self._expression(node.comparators[0]), left)
-            return ex.compare(relation, self._expression(node.left),
-                              self._operand(node.comparators[0]))
+                return ex.compare(
+                    _TURNED.get(relation, relation), self._expression(node.comparators[0]), left
+                )
+            return ex.compare(
+                relation, self._expression(node.left), self._operand(node.comparators[0])
+            )
         raise self._error(f"{ast.unparse(node)!r}: this comparison is not part of the language")
 
     def _call(self, node: ast.Call) -> Expression:
@@ -259,8 +309,9 @@ class _Reader:
         return _seconds(value, self.where) if parameter in _DURATIONS else value
 
 
-def _from_operator(table: Mapping[str, Any], known: Mapping[str, Expression | int],
-                   where: str) -> Expression:
+def _from_operator(
+    table: Mapping[str, Any], known: Mapping[str, Expression | int], where: str
+) -> Expression:
     name = _text(table, "op", where)
     function = _function(name, f"{where}.op")
     parameters = list(inspect.signature(function).parameters)
@@ -319,8 +370,11 @@ def _fits(kind: str, value: Any) -> bool:
         return kind == "int" or "| int" in kind
     if isinstance(value, str):
         return kind in ("str", "Key") or kind.startswith("Literal")
-    return isinstance(value, tuple) and "[" in kind and all(
-        isinstance(item, str if "str" in kind else int) for item in value)
+    return (
+        isinstance(value, tuple)
+        and "[" in kind
+        and all(isinstance(item, str if "str" in kind else int) for item in value)
+    )
 
 
 def _seconds(value: Any, where: str) -> Any:

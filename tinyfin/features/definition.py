@@ -47,8 +47,10 @@ class Feature:
     @property
     def reasons(self) -> tuple[int, int]:
         """Reason ids above and below the usual value."""
-        return (self.other if self.side == "below" else self.reason,
-                self.other if self.side == "above" else self.reason)
+        return (
+            self.other if self.side == "below" else self.reason,
+            self.other if self.side == "above" else self.reason,
+        )
 
     def usual(self, median: int) -> int:
         """What a value is compared with: the training median; but the neutral value where a text

@@ -20,12 +20,51 @@ from tinyfin.errors import ConfigError
 from tinyfin.features.operators import BY_NAME, INVERT, RESULT_BITS, SELF, Operator
 
 __all__ = [
-    "ALWAYS", "APPROVED", "DAY_S", "HOUR_S", "Expression", "absolute", "all_of", "any_of",
-    "bucket", "compare", "const", "day_of_week", "deviation", "distinct", "divisible", "either",
-    "equal", "field", "hour_of_day", "hour_of_week", "is_in", "is_value", "known", "larger",
-    "last_n", "local_time", "log2", "lookup", "lookup_value", "mean", "mode", "outcome",
-    "popcount", "present", "previous", "rarity", "ratio", "repeat", "run", "seen", "share",
-    "since", "smaller", "time", "window",
+    "ALWAYS",
+    "APPROVED",
+    "DAY_S",
+    "HOUR_S",
+    "Expression",
+    "absolute",
+    "all_of",
+    "any_of",
+    "bucket",
+    "compare",
+    "const",
+    "day_of_week",
+    "deviation",
+    "distinct",
+    "divisible",
+    "either",
+    "equal",
+    "field",
+    "hour_of_day",
+    "hour_of_week",
+    "is_in",
+    "is_value",
+    "known",
+    "larger",
+    "last_n",
+    "local_time",
+    "log2",
+    "lookup",
+    "lookup_value",
+    "mean",
+    "mode",
+    "outcome",
+    "popcount",
+    "present",
+    "previous",
+    "rarity",
+    "ratio",
+    "repeat",
+    "run",
+    "seen",
+    "share",
+    "since",
+    "smaller",
+    "time",
+    "window",
 ]
 
 Key = Literal["terminal", "card"]
@@ -158,8 +197,15 @@ def is_value(name: str, *values: str) -> Expression:
 
 def lookup_value(name: str, table: Mapping[str, int], outside: int) -> Expression:
     """A number per value of an enum field, ``outside`` for an absent one and for the others."""
-    return Expression(BY_NAME["LOOKUP"], a=field(name), p1=outside, p2=1, field=name,
-                      values=tuple(table), pool=tuple(table.values()))
+    return Expression(
+        BY_NAME["LOOKUP"],
+        a=field(name),
+        p1=outside,
+        p2=1,
+        field=name,
+        values=tuple(table),
+        pool=tuple(table.values()),
+    )
 
 
 def const(value: int) -> Expression:
@@ -259,8 +305,9 @@ def absolute(x: Expression) -> Expression:
     return Expression(BY_NAME["ABS"], a=x)
 
 
-def ratio(x: Expression, y: Expression, *, scale: int, plus: int = 0, otherwise: int = 0,
-          ) -> Expression:
+def ratio(
+    x: Expression, y: Expression, *, scale: int, plus: int = 0, otherwise: int = 0
+) -> Expression:
     """floor(scale * x / (y + plus)); ``otherwise`` when the divisor is not positive."""
     return Expression(BY_NAME["RATIO"], a=x, b=y, p0=scale, p1=plus, p2=otherwise)
 
@@ -287,22 +334,50 @@ def either(condition: Expression, x: Expression, y: Expression | int) -> Express
 # ----------------------------------------------------------------------------------- with state
 
 
-def _stateful(name: str, key: Key, when: Sequence[str], flags: int = 0,
-              a: Expression | None = None, b: Expression | None = None,
-              c: Expression | None = None, p0: int = 0, p1: int = 0, p2: int = 0, p3: int = 0,
-              ) -> Expression:
+def _stateful(
+    name: str,
+    key: Key,
+    when: Sequence[str],
+    flags: int = 0,
+    a: Expression | None = None,
+    b: Expression | None = None,
+    c: Expression | None = None,
+    p0: int = 0,
+    p1: int = 0,
+    p2: int = 0,
+    p3: int = 0,
+) -> Expression:
     if key not in _KEYS:
         raise ConfigError(f'{name}: key = {key!r} must be "terminal" or "card"')
     for result in when:
         if result not in RESULT_BITS:
             raise ConfigError(f"{name}: when = {result!r} must be among {', '.join(RESULT_BITS)}")
-    return Expression(BY_NAME[name], a, b, c, _KEYS[key], sum({RESULT_BITS[r] for r in when}),
-                      flags, p0, p1, p2, p3)
+    return Expression(
+        BY_NAME[name],
+        a,
+        b,
+        c,
+        _KEYS[key],
+        sum({RESULT_BITS[r] for r in when}),
+        flags,
+        p0,
+        p1,
+        p2,
+        p3,
+    )
 
 
-def window(key: Key, *, seconds: int, buckets: int, value: Expression | None = None,
-           where: Expression | None = None, itself: bool = False, when: Sequence[str] = ALWAYS,
-           width: int = 2) -> Expression:
+def window(
+    key: Key,
+    *,
+    seconds: int,
+    buckets: int,
+    value: Expression | None = None,
+    where: Expression | None = None,
+    itself: bool = False,
+    when: Sequence[str] = ALWAYS,
+    width: int = 2,
+) -> Expression:
     """Count, or sum of ``value`` (negative ones count as 0), over the last ``seconds``.
 
     The window is ``buckets`` buckets of ``seconds / buckets`` (rounded up); it reaches back between
@@ -311,73 +386,156 @@ def window(key: Key, *, seconds: int, buckets: int, value: Expression | None = N
     """
     if seconds < buckets:
         raise ConfigError(f"WINDOW: seconds = {seconds} must be at least buckets = {buckets}")
-    return _stateful("WINDOW", key, when, SELF * itself, a=value, c=where,
-                     p0=-(-seconds // buckets), p2=buckets, p3=width)
+    return _stateful(
+        "WINDOW",
+        key,
+        when,
+        SELF * itself,
+        a=value,
+        c=where,
+        p0=-(-seconds // buckets),
+        p2=buckets,
+        p3=width,
+    )
 
 
-def last_n(key: Key, n: int, test: Expression | None, *, where: Expression | None = None,
-           itself: bool = False, when: Sequence[str] = ALWAYS) -> Expression:
+def last_n(
+    key: Key,
+    n: int,
+    test: Expression | None,
+    *,
+    where: Expression | None = None,
+    itself: bool = False,
+    when: Sequence[str] = ALWAYS,
+) -> Expression:
     """How many of the last n events (those with ``where``) passed ``test``."""
     return _stateful("LAST_N", key, when, SELF * itself, b=where, c=test, p2=n)
 
 
-def run(key: Key, test: Expression | None, *, where: Expression | None = None,
-        itself: bool = False, when: Sequence[str] = ALWAYS) -> Expression:
+def run(
+    key: Key,
+    test: Expression | None,
+    *,
+    where: Expression | None = None,
+    itself: bool = False,
+    when: Sequence[str] = ALWAYS,
+) -> Expression:
     """How many events (those with ``where``) in a row passed ``test``, up to now."""
     return _stateful("RUN", key, when, SELF * itself, b=where, c=test)
 
 
-def since(key: Key, *, cap_s: int, where: Expression | None = None,
-          when: Sequence[str] = ALWAYS) -> Expression:
+def since(
+    key: Key, *, cap_s: int, where: Expression | None = None, when: Sequence[str] = ALWAYS
+) -> Expression:
     """Seconds since the last event (with ``where``); ``cap_s`` at most and when there is none."""
     return _stateful("SINCE", key, when, c=where, p0=cap_s)
 
 
-def mean(key: Key, x: Expression, *, shift: int, otherwise: int = 0, width: int = 4,
-         where: Expression | None = None, when: Sequence[str] = APPROVED) -> Expression:
+def mean(
+    key: Key,
+    x: Expression,
+    *,
+    shift: int,
+    otherwise: int = 0,
+    width: int = 4,
+    where: Expression | None = None,
+    when: Sequence[str] = APPROVED,
+) -> Expression:
     """Exponential mean of x with weight 2^-shift; x is clamped to 2^22 (width 4) or 2^46 (8)."""
     return _stateful("MEAN", key, when, a=x, c=where, p1=otherwise, p2=shift, p3=width)
 
 
-def deviation(key: Key, x: Expression, *, shift: int, floor: int, scale: int, minimum: int,
-              where: Expression | None = None, when: Sequence[str] = APPROVED) -> Expression:
+def deviation(
+    key: Key,
+    x: Expression,
+    *,
+    shift: int,
+    floor: int,
+    scale: int,
+    minimum: int,
+    where: Expression | None = None,
+    when: Sequence[str] = APPROVED,
+) -> Expression:
     """scale * (x - mean) / max(mean absolute deviation, floor); 0 before ``minimum`` events."""
-    return _stateful("DEVIATION", key, when, a=x, c=where, p0=floor, p1=scale, p2=shift,
-                     p3=minimum)
+    return _stateful("DEVIATION", key, when, a=x, c=where, p0=floor, p1=scale, p2=shift, p3=minimum)
 
 
-def share(key: Key, x: Expression, *, classes: int, shift: int, invert: bool = False,
-          where: Expression | None = None, when: Sequence[str] = ALWAYS) -> Expression:
+def share(
+    key: Key,
+    x: Expression,
+    *,
+    classes: int,
+    shift: int,
+    invert: bool = False,
+    where: Expression | None = None,
+    when: Sequence[str] = ALWAYS,
+) -> Expression:
     """256 * (1 - exponential share of class x), or with ``invert`` 256 * share."""
     return _stateful("SHARE", key, when, INVERT * invert, a=x, c=where, p2=classes, p3=shift)
 
 
-def rarity(key: Key, x: Expression, *, classes: int, halve_at: int,
-           where: Expression | None = None, when: Sequence[str] = ALWAYS) -> Expression:
+def rarity(
+    key: Key,
+    x: Expression,
+    *,
+    classes: int,
+    halve_at: int,
+    where: Expression | None = None,
+    when: Sequence[str] = ALWAYS,
+) -> Expression:
     """256 * (1 - share of class x by counts that are halved at ``halve_at`` events)."""
     return _stateful("RARITY", key, when, a=x, c=where, p0=halve_at, p2=classes)
 
 
-def repeat(key: Key, x: Expression, n: int, *, where: Expression | None = None,
-           itself: bool = False, when: Sequence[str] = ALWAYS) -> Expression:
+def repeat(
+    key: Key,
+    x: Expression,
+    n: int,
+    *,
+    where: Expression | None = None,
+    itself: bool = False,
+    when: Sequence[str] = ALWAYS,
+) -> Expression:
     """How many of the last n values equal x (low 32 bits compared)."""
     return _stateful("REPEAT", key, when, SELF * itself, a=x, c=where, p2=n)
 
 
-def mode(key: Key, x: Expression, n: int, *, where: Expression | None = None,
-         itself: bool = False, when: Sequence[str] = ALWAYS) -> Expression:
+def mode(
+    key: Key,
+    x: Expression,
+    n: int,
+    *,
+    where: Expression | None = None,
+    itself: bool = False,
+    when: Sequence[str] = ALWAYS,
+) -> Expression:
     """How often the most frequent of the last n values occurs among them."""
     return _stateful("MODE", key, when, SELF * itself, a=x, c=where, p2=n)
 
 
-def previous(key: Key, x: Expression, *, otherwise: int, width: int = 4,
-             where: Expression | None = None, when: Sequence[str] = ALWAYS) -> Expression:
+def previous(
+    key: Key,
+    x: Expression,
+    *,
+    otherwise: int,
+    width: int = 4,
+    where: Expression | None = None,
+    when: Sequence[str] = ALWAYS,
+) -> Expression:
     """The value of the last event (with ``where``)."""
     return _stateful("PREVIOUS", key, when, a=x, c=where, p0=otherwise, p3=width)
 
 
-def distinct(key: Key, x: Expression, *, seconds: int, n: int, where: Expression | None = None,
-             itself: bool = False, when: Sequence[str] = ALWAYS) -> Expression:
+def distinct(
+    key: Key,
+    x: Expression,
+    *,
+    seconds: int,
+    n: int,
+    where: Expression | None = None,
+    itself: bool = False,
+    when: Sequence[str] = ALWAYS,
+) -> Expression:
     """How many different values in the last ``seconds``, at most n remembered."""
     return _stateful("DISTINCT", key, when, SELF * itself, a=x, c=where, p0=seconds, p2=n)
 

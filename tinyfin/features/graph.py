@@ -74,8 +74,17 @@ class Graph:
             NONE if x is None else self.add(x) for x in (expression.a, expression.b, expression.c)
         )
         node = self._node(expression, a, b, c)
-        key = (node.operator.code, a, b, c, node.key, node.when, node.flags, node.parameters,
-               node.pool)
+        key = (
+            node.operator.code,
+            a,
+            b,
+            c,
+            node.key,
+            node.when,
+            node.flags,
+            node.parameters,
+            node.pool,
+        )
         number = self._numbers.get(key)
         if number is None:
             number = len(self.nodes)
@@ -110,8 +119,20 @@ class Graph:
             interval = result_range(x.operator.name, range_a, range_b, p, pool)
         late = self._late(x, inputs)
         marks = RAM_ONLY if ram_only and x.operator.stateful and x.operator.commits else 0
-        node = Node(x.operator, a, b, c, x.key, x.when, x.flags | marks, (p[0], p[1], p[2], p[3]),
-                    _pack_pool(x.operator, pool), interval, ram_only, late)
+        node = Node(
+            x.operator,
+            a,
+            b,
+            c,
+            x.key,
+            x.when,
+            x.flags | marks,
+            (p[0], p[1], p[2], p[3]),
+            _pack_pool(x.operator, pool),
+            interval,
+            ram_only,
+            late,
+        )
         self._check_phases(node)
         return node
 
@@ -158,7 +179,7 @@ class Graph:
 def _pack_pool(operator: Operator, pool: tuple[int, ...]) -> bytes:
     if operator.pool == 0:
         return b""
-    low, high = ((-(2**15), 2**15 - 1) if operator.pool == 2 else (-(2**63), 2**63 - 1))
+    low, high = (-(2**15), 2**15 - 1) if operator.pool == 2 else (-(2**63), 2**63 - 1)
     for value in pool:
         if not low <= value <= high:
             raise ConfigError(f"{operator.name}: constant {value} is outside {low}..{high}")

@@ -11,8 +11,14 @@ from tinyfin.features.graph import Graph
 from tinyfin.features.ranges import width_for
 
 __all__ = [
-    "MAX_KEPT", "MAX_REGISTERS", "PENDING_HEAD_BYTES", "Kept", "allot_registers", "keep_list",
-    "lay_out_pool", "lay_out_state",
+    "MAX_KEPT",
+    "MAX_REGISTERS",
+    "PENDING_HEAD_BYTES",
+    "Kept",
+    "allot_registers",
+    "keep_list",
+    "lay_out_pool",
+    "lay_out_state",
 ]
 
 MAX_REGISTERS = 200

@@ -27,8 +27,9 @@ def width_for(interval: Interval) -> int:
     return 8
 
 
-def result_range(name: str, a: Interval, b: Interval, p: Sequence[int],
-                 pool: Sequence[int]) -> Interval:
+def result_range(
+    name: str, a: Interval, b: Interval, p: Sequence[int], pool: Sequence[int]
+) -> Interval:
     """Range of an operator from those of its inputs (b: the constant's when b is none).
 
     ``p`` is (p0, p1, p2, p3). FIELD is not answered here: it depends on the schema.
@@ -66,7 +67,9 @@ _RULES: dict[str, Rule] = {
     "MIN": lambda a, b, p, pool: (min(a[0], b[0]), min(a[1], b[1])),
     "MAX": lambda a, b, p, pool: (max(a[0], b[0]), max(a[1], b[1])),
     "ABS": lambda a, b, p, pool: (
-        0 if a[0] <= 0 <= a[1] else min(abs(a[0]), abs(a[1])), max(abs(a[0]), abs(a[1]))),
+        0 if a[0] <= 0 <= a[1] else min(abs(a[0]), abs(a[1])),
+        max(abs(a[0]), abs(a[1])),
+    ),
     "DIV": lambda a, b, p, pool: (a[0] // p[0], a[1] // p[0]),
     "DIVISIBLE": lambda a, b, p, pool: (0, p[2]),
     "POPCOUNT": lambda a, b, p, pool: (0, 64),
@@ -78,7 +81,8 @@ _RULES: dict[str, Rule] = {
     "RUN": lambda a, b, p, pool: (0, 65536),
     "SINCE": lambda a, b, p, pool: (0, p[0]),
     "MEAN": lambda a, b, p, pool: (
-        _hull(-(2**22), 2**22, p[1]) if p[3] == 4 else _hull(-(2**46), 2**46, p[1])),
+        _hull(-(2**22), 2**22, p[1]) if p[3] == 4 else _hull(-(2**46), 2**46, p[1])
+    ),
     "SHARE": lambda a, b, p, pool: (0, 256),
     "RARITY": lambda a, b, p, pool: (0, 256),
     "REPEAT": lambda a, b, p, pool: (0, p[2] + 1),

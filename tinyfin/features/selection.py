@@ -55,8 +55,11 @@ def select(features: Selection) -> tuple[Feature, ...]:
         return _distinct([x if isinstance(x, Feature) else _named(x, {}) for x in features])
     own = {name: make(features.cuts.get(name)) for name, make in _own(features).items()}
     names = features.names
-    chosen = (*_set(names), *own.values()) if isinstance(names, str) else _distinct(
-        [_named(name, own) for name in names])
+    chosen = (
+        (*_set(names), *own.values())
+        if isinstance(names, str)
+        else _distinct([_named(name, own) for name in names])
+    )
     return tuple(_at(feature, features.cuts) for feature in chosen)
 
 
@@ -94,7 +97,8 @@ def learned_risks(features: FeaturesSection) -> list[Feature]:
         if name not in asked:
             raise ConfigError(f"features.risks.{name}: no feature learns a table; remove it")
     return [
-        feature for feature in select(features)
+        feature
+        for feature in select(features)
         if feature.name in asked and feature.name not in features.risks
     ]
 
@@ -109,8 +113,13 @@ def _own(section: FeaturesSection) -> dict[str, Callable[[int | None], Feature]]
                 f"features.{name}: the catalogue has a feature of that name; choose another"
             )
         makers[name] = partial(
-            define_feature, name, table, OWN_FEATURE_ID + number, dict(own),
-            risk=section.risks.get(name))
+            define_feature,
+            name,
+            table,
+            OWN_FEATURE_ID + number,
+            dict(own),
+            risk=section.risks.get(name),
+        )
         own[name] = makers[name](section.cuts.get(name))
     return makers
 

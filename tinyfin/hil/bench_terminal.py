@@ -84,14 +84,25 @@ class Terminal:
             raise InputError(f"the terminal did not score it: engine error {verdict.error}")
         flags = tuple(name for bit, name in FLAGS.items() if verdict.flags & bit)
         return Answered(
-            number, verdict.score_q32 / 2**32, verdict.raw, ACTIONS[verdict.action],
-            tuple(verdict.reasons), flags, self.t_mono_s, int(fields.get("token", 0)),
-        )  # fmt: skip
+            number,
+            verdict.score_q32 / 2**32,
+            verdict.raw,
+            ACTIONS[verdict.action],
+            tuple(verdict.reasons),
+            flags,
+            self.t_mono_s,
+            int(fields.get("token", 0)),
+        )
 
     def outcome(
-        self, event: Answered | int, result: str = "approved", *, after_s: int = 1,
-        response: int | None = None, action: str = "accept",
-    ) -> int:  # fmt: skip
+        self,
+        event: Answered | int,
+        result: str = "approved",
+        *,
+        after_s: int = 1,
+        response: int | None = None,
+        action: str = "accept",
+    ) -> int:
         """Tell what became of an event; the engine's error code, 0 when it took it.
 
         result: approved, declined, cancelled, timed_out or reversed. action: what the terminal
@@ -135,9 +146,12 @@ class Terminal:
     def _frame(self) -> EventsFrame:
         hello = self.client.hello
         return EventsFrame(
-            self._types, hello.frame_bytes - OVERHEAD_BYTES, hello.max_events, hello.max_scores,
+            self._types,
+            hello.frame_bytes - OVERHEAD_BYTES,
+            hello.max_events,
+            hello.max_scores,
             self.t_mono_s,
-        )  # fmt: skip
+        )
 
     def _send(self, frame: EventsFrame) -> bytes:
         return self.client.ordered(Request.EVENTS, frame.payload())
@@ -161,9 +175,16 @@ class Bench:
         self.name = name
         keys: Sequence[bytes] = trusted_keys(what, ())
         self._job = Job(
-            name, spec, rig.deadlines, what, tuple(keys), (), folder, what="pytest",
+            name,
+            spec,
+            rig.deadlines,
+            what,
+            tuple(keys),
+            (),
+            folder,
+            what="pytest",
             boards=rig.boards,
-        )  # fmt: skip
+        )
         self._target = TargetRun(self._job)
         self._up = False
         self._broken: TinyfinError | None = None
@@ -197,8 +218,9 @@ class Bench:
         """What went over the wire last, for people: the end of the transcript."""
         records = self._target.recent
         begun = [at for at, r in enumerate(records) if r.kind == Kind.NOTE]
-        lines = [describe(e) for e in entries(Transcript({}, records[begun[-1] if begun else 0 :],
-                                                         True))]  # fmt: skip
+        lines = [
+            describe(e) for e in entries(Transcript({}, records[begun[-1] if begun else 0 :], True))
+        ]
         return "\n".join(lines[-_WIRE_LINES:])
 
     @property
@@ -225,10 +247,16 @@ class Bench:
         from tinyfin.hil.runs.suites_data import rounds
 
         def run(
-            tx: Any = None, stream: Any = None, *, terminals: int = 1, days: int = 4,
-            seed: int = 1, change: Sequence[dict[str, Any]] = (), chaos: str | None = None,
+            tx: Any = None,
+            stream: Any = None,
+            *,
+            terminals: int = 1,
+            days: int = 4,
+            seed: int = 1,
+            change: Sequence[dict[str, Any]] = (),
+            chaos: str | None = None,
             **more: Any,
-        ) -> ReplayResult:  # fmt: skip
+        ) -> ReplayResult:
             if tx is None:
                 asked = Simulated(terminals=terminals, days=days, seed=seed)
                 changes = [Change.model_validate(one) for one in change]
@@ -239,9 +267,15 @@ class Bench:
             assert self._target.client is not None
             assert self._target.flashed is not None
             result = replay(
-                self._target.flashed.pack, tx, stream, self._target.client, target=self.name,
-                keys=self._target.flashed.keys, chaos=faults, **more,
-            )  # fmt: skip
+                self._target.flashed.pack,
+                tx,
+                stream,
+                self._target.client,
+                target=self.name,
+                keys=self._target.flashed.keys,
+                chaos=faults,
+                **more,
+            )
             result.check()
             return result
 

@@ -166,9 +166,14 @@ def _demo(
     with session.emulated(target, image) as reached:
         note(f"{target.name} booted in the emulator")
         replayed = replay(
-            pack.read_bytes(), tx, stream, reached.client, limit=limit,
+            pack.read_bytes(),
+            tx,
+            stream,
+            reached.client,
+            limit=limit,
             warmup=None if warmup is None else (tx, warmup),
-            instructions=reached.instructions, target=reached.target,
+            instructions=reached.instructions,
+            target=reached.target,
         )
     replayed.options = {"limit": limit} if limit else {}
     if warmup is not None:
@@ -176,7 +181,10 @@ def _demo(
     replayed.flash_bytes, replayed.ram_bytes = built.flash_bytes, built.ram_bytes
     clock.step("report")
     page = report.write(
-        run.path / "report.html", replay=replayed, run_dir=run.path, tx=tx,
+        run.path / "report.html",
+        replay=replayed,
+        run_dir=run.path,
+        tx=tx,
         title=f"tinyfin {run.name}",
     )
     clock.step(None)

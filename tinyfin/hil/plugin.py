@@ -33,14 +33,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """--tinyfin-rig, --tinyfin-target, --tinyfin-run."""
     group = parser.getgroup("tinyfin", "terminals on a rig")
     group.addoption(
-        "--tinyfin-rig", metavar="FILE",
+        "--tinyfin-rig",
+        metavar="FILE",
         help=f"rig file; {_DEFAULT} if it is there. Seen from where pytest was called; in addopts "
         "from the file that holds them",
-    )  # fmt: skip
+    )
     group.addoption(
-        "--tinyfin-target", metavar="NAME", action="append", default=[],
+        "--tinyfin-target",
+        metavar="NAME",
+        action="append",
+        default=[],
         help="a target of the rig; may be repeated; all that are not off if not given",
-    )  # fmt: skip
+    )
     group.addoption("--tinyfin-run", metavar="RUN", help="run folder or pack, not the rig file's")
 
 
@@ -67,9 +71,10 @@ def _refuse_other_root(config: pytest.Config) -> None:
     if not given or any(word.startswith("--rootdir") for word in words):
         return
     paths = [
-        there / word.partition("::")[0] for at, word in enumerate(words)
+        there / word.partition("::")[0]
+        for at, word in enumerate(words)
         if at not in ours and not word.startswith("-")
-    ]  # fmt: skip
+    ]
     tests = [path.resolve() for path in paths if path.exists()] or [there]
     root = config.rootpath
     common = Path(os.path.commonpath([path if path.is_dir() else path.parent for path in tests]))
@@ -170,17 +175,22 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def tinyfin_target(
-    request: pytest.FixtureRequest, record_testsuite_property: Any,
+    request: pytest.FixtureRequest,
+    record_testsuite_property: Any,
     tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Bench]:  # fmt: skip
+) -> Iterator[Bench]:
     """A target of the rig: leased, flashed and booted for the whole session."""
     from tinyfin.errors import TinyfinError
     from tinyfin.hil.bench_terminal import Bench
 
     wrong = ""
     try:
-        bench = Bench(_rig(request.config), request.param, _run(request.config),
-                      tmp_path_factory.mktemp("tinyfin"))  # fmt: skip
+        bench = Bench(
+            _rig(request.config),
+            request.param,
+            _run(request.config),
+            tmp_path_factory.mktemp("tinyfin"),
+        )
     except TinyfinError as error:
         wrong = _said(error)
     if wrong:  # outside the handler: pytest would show both exceptions

@@ -53,8 +53,13 @@ class Calibration:
                 )
 
     @classmethod
-    def strict(cls, raw: Sequence[int], p_q32: Sequence[int], low: int | None = None,
-               high: int | None = None) -> Calibration:
+    def strict(
+        cls,
+        raw: Sequence[int],
+        p_q32: Sequence[int],
+        low: int | None = None,
+        high: int | None = None,
+    ) -> Calibration:
         """Knots at the strictly ascending ``raw``, near the given probabilities, rising strictly.
 
         ``low`` and ``high``: smallest and largest raw score that the model can give; the knots are

@@ -33,9 +33,16 @@ from tinyfin.pack.signing import DEVELOPMENT_KEY, Key, hash32, key_id, sign, ver
 from tinyfin.schema import Schema, built_in
 
 __all__ = [
-    "MAX_SECURITY_COUNTER", "MINIMUM_ENGINE", "PACK_FORMAT", "Pack", "build_pack", "model_id",
-    "parse_pack", "sign_again", "sign_with",
-]  # fmt: skip
+    "MAX_SECURITY_COUNTER",
+    "MINIMUM_ENGINE",
+    "PACK_FORMAT",
+    "Pack",
+    "build_pack",
+    "model_id",
+    "parse_pack",
+    "sign_again",
+    "sign_with",
+]
 
 PACK_FORMAT = 1
 MINIMUM_ENGINE = 0 << 16 | 1 << 8 | 0
@@ -113,10 +120,26 @@ def build_pack(
     schema_bytes, program_bytes = sections[0][1], sections[1][1]
     mask, layout = _plan_needs(plan)
     header = _HEADER.pack(
-        _MAGIC, PACK_FORMAT, HEADER_BYTES, total, MINIMUM_ENGINE, security_counter,
-        _mark(key), 1, 1, len(sections),
-        key.key_id, mask, layout, hash32(schema_bytes)[:16], hash32(program_bytes)[:16],
-        _layout_hash(schema_bytes, program_bytes), model, bytes(24), hash32(body), bytes(64),
+        _MAGIC,
+        PACK_FORMAT,
+        HEADER_BYTES,
+        total,
+        MINIMUM_ENGINE,
+        security_counter,
+        _mark(key),
+        1,
+        1,
+        len(sections),
+        key.key_id,
+        mask,
+        layout,
+        hash32(schema_bytes)[:16],
+        hash32(program_bytes)[:16],
+        _layout_hash(schema_bytes, program_bytes),
+        model,
+        bytes(24),
+        hash32(body),
+        bytes(64),
     )[:SIGNED_BYTES]
     data = header + sign(header, key) + body
     parse_pack(data, keys=[key.public])
@@ -162,7 +185,10 @@ def sign_with(pack: Pack, key: Key, *, security_counter: int | None = None) -> b
 
 
 def _signed(
-    pack: Pack, key: Key, sections: Mapping[str, bytes] | None, layout: int | None,
+    pack: Pack,
+    key: Key,
+    sections: Mapping[str, bytes] | None,
+    layout: int | None,
     security_counter: int | None,
 ) -> bytes:
     held = list((pack.sections if sections is None else sections).items())
@@ -320,8 +346,28 @@ def parse_pack(data: bytes, *, keys: Iterable[bytes] = ()) -> Pack:
     total = _check_frame(data)
     data = bytes(data[:total])
     header = _HEADER.unpack_from(data)
-    (_, version, _, _, engine, counter, flags, algorithm, hashing, count, named, kernels, layout,
-     schema_hash, program_hash, state_layout, model, reserved, digest, signature) = header
+    (
+        _,
+        version,
+        _,
+        _,
+        engine,
+        counter,
+        flags,
+        algorithm,
+        hashing,
+        count,
+        named,
+        kernels,
+        layout,
+        schema_hash,
+        program_hash,
+        state_layout,
+        model,
+        reserved,
+        digest,
+        signature,
+    ) = header
     if flags > _DEVELOPMENT or any(reserved):
         raise PackError("offset 20 or 104: unknown flags or reserved bytes are set")
     if algorithm != 1 or hashing != 1:
@@ -346,8 +392,20 @@ def parse_pack(data: bytes, *, keys: Iterable[bytes] = ()) -> Pack:
     ):
         if want != have:
             raise PackError(f"offset {at}: the {name} hash is not that of its section")
-    pack = Pack(data, version, engine, counter, bool(flags & _DEVELOPMENT), named, kernels, layout,
-                state_layout, model, sections, verified)
+    pack = Pack(
+        data,
+        version,
+        engine,
+        counter,
+        bool(flags & _DEVELOPMENT),
+        named,
+        kernels,
+        layout,
+        state_layout,
+        model,
+        sections,
+        verified,
+    )
     _check_parts(pack)
     require_good(data)
     return pack
@@ -372,8 +430,9 @@ def _check_frame(data: bytes) -> int:
     return int(total)
 
 
-def _check_signature(data: bytes, signature: bytes, development: bool, named: int,
-                     keys: Iterable[bytes]) -> bool:
+def _check_signature(
+    data: bytes, signature: bytes, development: bool, named: int, keys: Iterable[bytes]
+) -> bool:
     if development and named != DEVELOPMENT_KEY.key_id:
         raise PackError("offset 28: marked as signed by the development key, names another key")
     for public in (DEVELOPMENT_KEY.public, *keys):
@@ -420,8 +479,12 @@ def _check_network(pack: Pack, features: int) -> None:
         )
     if len(decision.reasons) != features:
         raise PackError(f"DECI: {len(decision.reasons)} reasons for {features} features")
-    limits = {"logit": outputs, "accumulator": network["accumulators"], "reconstruction": 1,
-              "sum_of_squares": 1}
+    limits = {
+        "logit": outputs,
+        "accumulator": network["accumulators"],
+        "reconstruction": 1,
+        "sum_of_squares": 1,
+    }
     limit = limits[readout.kind]
     if readout.index >= limit:
         raise PackError(f"READ: index {readout.index} of {limit} ({readout.kind})")

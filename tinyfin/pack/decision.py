@@ -71,13 +71,25 @@ class Decision:
     @property
     def flags(self) -> int:
         """The flag word."""
-        return (self.never_decline * _NEVER_DECLINE | self.never_online * _NEVER_ONLINE
-                | self.shadow * _SHADOW | self.wants_host * _WANTS_HOST)
+        return (
+            self.never_decline * _NEVER_DECLINE
+            | self.never_online * _NEVER_ONLINE
+            | self.shadow * _SHADOW
+            | self.wants_host * _WANTS_HOST
+        )
 
     def encode(self) -> bytes:
         """The payload."""
-        head = _HEAD.pack(self.go_online_q32, self.decline_q32, self.flags, self.control_share_q16,
-                          self.cold_events, self.cold_s, len(self.reasons), 0)
+        head = _HEAD.pack(
+            self.go_online_q32,
+            self.decline_q32,
+            self.flags,
+            self.control_share_q16,
+            self.cold_events,
+            self.cold_s,
+            len(self.reasons),
+            0,
+        )
         rows = zip(self.reasons, self.references, self.below, strict=True)
         return head + b"".join(
             _ENTRY.pack(above, code, _AS_ABOVE if below == above else below or _NONE_BELOW)
@@ -97,9 +109,18 @@ class Decision:
         rows = list(_ENTRY.iter_unpack(payload[_HEAD.size :]))
         below = tuple({_AS_ABOVE: above, _NONE_BELOW: 0}.get(low, low) for above, _, low in rows)
         return cls(
-            tuple(r[0] for r in rows), tuple(r[1] for r in rows), online, decline,
-            bool(flags & _NEVER_DECLINE), bool(flags & _NEVER_ONLINE), bool(flags & _SHADOW),
-            bool(flags & _WANTS_HOST), control, events, cold_s, below,
+            tuple(r[0] for r in rows),
+            tuple(r[1] for r in rows),
+            online,
+            decline,
+            bool(flags & _NEVER_DECLINE),
+            bool(flags & _NEVER_ONLINE),
+            bool(flags & _SHADOW),
+            bool(flags & _WANTS_HOST),
+            control,
+            events,
+            cold_s,
+            below,
         )
 
     def evaluate(self, score_q32: NDArray[np.integer]) -> NDArray[np.uint8]:

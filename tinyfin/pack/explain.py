@@ -27,8 +27,9 @@ def program_features(program: bytes) -> list[int]:
     """Feature ids of a PROG payload, in order."""
     header = read_header(program)
     return [
-        int.from_bytes(program[header.features_at + 4 * i + 2 : header.features_at + 4 * i + 4],
-                       "little")
+        int.from_bytes(
+            program[header.features_at + 4 * i + 2 : header.features_at + 4 * i + 4], "little"
+        )
         for i in range(header.features)
     ]
 
@@ -73,8 +74,10 @@ def explain_pack(pack: Pack) -> dict[str, Any]:
 def _feature_names(pack: Pack) -> list[str]:
     ids = program_features(pack.program)
     names = pack.meta.get("features")
-    if isinstance(names, list) and len(names) == len(ids) and all(
-        isinstance(name, str) for name in names
+    if (
+        isinstance(names, list)
+        and len(names) == len(ids)
+        and all(isinstance(name, str) for name in names)
     ):
         return names
     known = {feature.id: feature.name for feature in FEATURES}

@@ -36,8 +36,10 @@ class DensityTables:
 
     def __post_init__(self) -> None:
         tables = self.tables
-        if tables.ndim != 2 or not 1 <= len(tables) <= MAX_TERMS or tables.shape[1] not in (
-            1 << b for b in range(MIN_BITS, MAX_BITS + 1)
+        if (
+            tables.ndim != 2
+            or not 1 <= len(tables) <= MAX_TERMS
+            or tables.shape[1] not in (1 << b for b in range(MIN_BITS, MAX_BITS + 1))
         ):
             raise ModelError(
                 f"density tables of shape {tables.shape}: one row per input, each with "

@@ -38,9 +38,20 @@ def compile_integer_plan(model: IntegerModel) -> bytes:
     body = node + constants
     size = _up(_HEADER_BYTES + len(body), 16)
     header = _HEADER.pack(
-        MAGIC, FORMAT, 0, size, KERNELS[opcode][1], arena, 1, 0, model.inputs, terms, outputs,
-        total, 1,
-    )  # fmt: skip
+        MAGIC,
+        FORMAT,
+        0,
+        size,
+        KERNELS[opcode][1],
+        arena,
+        1,
+        0,
+        model.inputs,
+        terms,
+        outputs,
+        total,
+        1,
+    )
     return header + body.ljust(size - _HEADER_BYTES, b"\0")
 
 
@@ -57,8 +68,11 @@ def describe_integer_node(plan: bytes, position: int, code: int) -> dict[str, An
     _, _, _, _, _, inputs, outputs, _, option = _NODE.unpack_from(plan, position)
     about: dict[str, Any] = {"inputs": inputs, "outputs": outputs, "macs": 0, "weight_bytes": 0}
     if code == OPCODES["DENSITY"]:
-        return about | {"name": "DENSITY", "entries": 256 >> option,
-                        "table_bytes": inputs * (256 >> option)}
+        return about | {
+            "name": "DENSITY",
+            "entries": 256 >> option,
+            "table_bytes": inputs * (256 >> option),
+        }
     return about | {"name": "FOREST", "depth": option, "table_bytes": outputs * 3 << option}
 
 

@@ -20,9 +20,15 @@ from tinyfin.pack.plan import LAYOUTS, repack
 from tinyfin.pack.signing import Key, hash32
 
 __all__ = [
-    "choose", "is_repack", "layout_file", "name_of", "remove_layouts", "repack_pack", "running",
+    "choose",
+    "is_repack",
+    "layout_file",
+    "name_of",
+    "remove_layouts",
+    "repack_pack",
+    "running",
     "write_layouts",
-]  # fmt: skip
+]
 
 SUFFIX = ".tfpack"
 _LAYOUT_AT = 36
@@ -63,8 +69,9 @@ def is_repack(one: Pack, other: Pack) -> bool:
     if one.plan is None or other.plan is None:
         return one.sections == other.sections
     return {**one.sections, "PLAN": repack(one.plan, LAYOUTS[0])} == {
-        **other.sections, "PLAN": repack(other.plan, LAYOUTS[0])
-    }  # fmt: skip
+        **other.sections,
+        "PLAN": repack(other.plan, LAYOUTS[0]),
+    }
 
 
 def layout_file(path: Path, layout: str) -> Path:

@@ -256,8 +256,10 @@ def _leaky_relu(op: Operator, x: Tensor, y: Tensor, at: str) -> NDArray[np.int8]
     if max(above[1], below[1]) > 30:
         raise ModelError(f"{at}: rescaling by {x.scale / y.scale:.3g}; look for a wrong range")
     codes = [
-        fixed_point.multiply_by_quantized_multiplier(c - x.zero_point, *(
-            above if c >= x.zero_point else below)) + y.zero_point
+        fixed_point.multiply_by_quantized_multiplier(
+            c - x.zero_point, *(above if c >= x.zero_point else below)
+        )
+        + y.zero_point
         for c in range(-128, 128)
     ]
     return np.clip(codes, -128, 127).astype(np.int8)

@@ -40,16 +40,22 @@ class InputMap:
     def slopes_q16(self) -> tuple[int, ...]:
         """Slope after each knot, rounded to nearest; 0 after the last."""
         steps = zip(self.x, self.x[1:], self.y, self.y[1:], strict=False)
-        return (*(((y1 - y0) * 131072 + (x1 - x0)) // (2 * (x1 - x0)) for x0, x1, y0, y1 in steps),
-                0)
+        return (
+            *(((y1 - y0) * 131072 + (x1 - x0)) // (2 * (x1 - x0)) for x0, x1, y0, y1 in steps),
+            0,
+        )
 
     def evaluate(self, features: NDArray[np.integer]) -> NDArray[np.int8]:
         """int8 inputs of features of any shape, exactly as the engine maps them."""
         return _evaluate(np.array(self.x), np.array(self.y), np.array(self.slopes_q16()), features)
 
 
-def _evaluate(x: NDArray[np.int64], y: NDArray[np.int64], slopes: NDArray[np.int64],
-              features: NDArray[np.integer]) -> NDArray[np.int8]:
+def _evaluate(
+    x: NDArray[np.int64],
+    y: NDArray[np.int64],
+    slopes: NDArray[np.int64],
+    features: NDArray[np.integer],
+) -> NDArray[np.int8]:
     f = np.clip(np.asarray(features, dtype=np.int64), x[0], x[-1])
     i = np.searchsorted(x, f, side="right") - 1
     value = y[i] + (((f - x[i]) * slopes[i] + 32768) >> 16)

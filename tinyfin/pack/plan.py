@@ -241,12 +241,7 @@ def compile_plan(model: TfliteModel, *, accumulators: bool = False) -> bytes:
 
 
 def _fully_connected(
-    node: FullyConnected,
-    writer: _Writer,
-    source: int,
-    target: int,
-    scratch: int,
-    keep: bool,
+    node: FullyConnected, writer: _Writer, source: int, target: int, scratch: int, keep: bool
 ) -> bytes:
     bias = _folded_bias(node)
     flags = FC_NARROW if _is_narrow(node, bias) else 0

@@ -55,8 +55,7 @@ def record(node: OtherNode, at: Callable[[int], int], constant: Callable[[bytes]
         n = node.output_length
         table = constant(node.exps.astype("<u4").tobytes())
         return _SOFTMAX_NODE.pack(
-            *(code, 0, size, source, target, n, n, table),
-            *(node.rows, node.depth, len(node.exps)),
+            *(code, 0, size, source, target, n, n, table), *(node.rows, node.depth, len(node.exps))
         )
     if isinstance(node, Copy):
         n = node.rows * node.length

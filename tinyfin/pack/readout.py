@@ -52,12 +52,17 @@ class Readout:
         return cls("accumulator", shift=shift, index=index)
 
     @classmethod
-    def reconstruction(cls, *, zero_in: int, scale_in: int, zero_out: int, scale_out: int,
-                       shift: int = 0) -> Readout:
+    def reconstruction(
+        cls, *, zero_in: int, scale_in: int, zero_out: int, scale_out: int, shift: int = 0
+    ) -> Readout:
         """raw = (sum of ((x - zero_in) * scale_in - (y - zero_out) * scale_out >> 8)^2) >> shift,
         saturated at 2^31 - 1. Scales 0 to 65535 are in proportion to the tensors' scales."""
-        return cls("reconstruction", shift=shift, m_in=_pack(zero_in, scale_in),
-                   m_out=_pack(zero_out, scale_out))
+        return cls(
+            "reconstruction",
+            shift=shift,
+            m_in=_pack(zero_in, scale_in),
+            m_out=_pack(zero_out, scale_out),
+        )
 
     @classmethod
     def sum_of_squares(cls, *, zero_point: int, shift: int = 0) -> Readout:
@@ -80,8 +85,12 @@ class Readout:
             raise PackError("READ: offset 12: reserved bytes must be zero")
         return cls(KINDS[code], shift, index, m_in, m_out)  # type: ignore[arg-type]
 
-    def evaluate(self, inputs: NDArray[np.int8], outputs: NDArray[np.int8],
-                 accumulators: NDArray[np.int32] | None = None) -> NDArray[np.int32]:
+    def evaluate(
+        self,
+        inputs: NDArray[np.int8],
+        outputs: NDArray[np.int8],
+        accumulators: NDArray[np.int32] | None = None,
+    ) -> NDArray[np.int32]:
         """Raw scores of n inferences: inputs [n, K], outputs [n, O], accumulators [n, A]."""
         if self.kind == "logit":
             logits = outputs[:, self.index].astype(np.int32) - np.int32(self.m_out)

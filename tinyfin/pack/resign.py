@@ -53,10 +53,15 @@ def resign(
         save_public_key(key.public, remembered)
         beside = write_layouts(place, key=key, layouts=layouts)
     return {
-        "pack": str(place), "model_id": new.model_id.hex(), "pack_id": new.pack_id.hex(),
-        "pack_id_before": old.pack_id.hex(), "key": f"{new.key_id:08x}",
+        "pack": str(place),
+        "model_id": new.model_id.hex(),
+        "pack_id": new.pack_id.hex(),
+        "pack_id_before": old.pack_id.hex(),
+        "key": f"{new.key_id:08x}",
         "key_before": "development" if old.development else f"{old.key_id:08x}",
-        "security_counter": new.security_counter, "security_counter_before": old.security_counter,
-        "public_key": str(remembered), "public_key_replaced": was != public,
+        "security_counter": new.security_counter,
+        "security_counter_before": old.security_counter,
+        "public_key": str(remembered),
+        "public_key_replaced": was != public,
         "layouts": [str(file) for file in beside],
-    }  # fmt: skip
+    }

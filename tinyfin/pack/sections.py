@@ -12,8 +12,14 @@ from tinyfin.errors import PackError
 from tinyfin.schema import MAX_FIELDS, TYPES, Schema, record_offsets, record_size
 
 __all__ = [
-    "CRITICAL_TAGS", "SECTION_HEADER_BYTES", "decode_json", "decode_schema", "encode_json",
-    "encode_schema", "join_sections", "split_sections",
+    "CRITICAL_TAGS",
+    "SECTION_HEADER_BYTES",
+    "decode_json",
+    "decode_schema",
+    "encode_json",
+    "encode_schema",
+    "join_sections",
+    "split_sections",
 ]
 
 SECTION_HEADER_BYTES = 16
@@ -101,11 +107,16 @@ def decode_schema(payload: bytes) -> tuple[dict[str, Any], ...]:
         if (names[code] == "enum") != bool(values):
             raise PackError(f"{where}: an enum, and only an enum, has a number of values")
         end += size
-        fields.append({
-            "type": names[code], "ram_only": bool(flags & 1), "host": bool(flags & 2),
-            "offset": offset, "values": values,
-            "missing": missing % 2**64 if names[code] == "u64" else missing,
-        })
+        fields.append(
+            {
+                "type": names[code],
+                "ram_only": bool(flags & 1),
+                "host": bool(flags & 2),
+                "offset": offset,
+                "values": values,
+                "missing": missing % 2**64 if names[code] == "u64" else missing,
+            }
+        )
     if record != -(-end // 8) * 8:
         raise PackError(f"SCHM: offset 2: a record of {record} bytes, not {-(-end // 8) * 8}")
     return tuple(fields)

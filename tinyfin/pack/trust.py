@@ -11,8 +11,14 @@ from tinyfin.errors import InputError, PackError
 from tinyfin.pack.container import Pack, parse_pack
 from tinyfin.pack.signing import DEVELOPMENT_KEY, DEVELOPMENT_KEY_TEXT, key_id, public_key
 
-__all__ = ["PUBLIC_KEY_FILE", "keys_beside", "load_public_key", "require_trusted",
-           "save_public_key", "trusted_keys"]
+__all__ = [
+    "PUBLIC_KEY_FILE",
+    "keys_beside",
+    "load_public_key",
+    "require_trusted",
+    "save_public_key",
+    "trusted_keys",
+]
 
 PUBLIC_KEY_FILE = "public.key"
 """What a run remembers of the release key that signed its pack, beside the pack."""

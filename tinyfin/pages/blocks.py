@@ -33,19 +33,29 @@ def table(caption: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -
         for i in range(width)
     ]
     return {
-        "kind": "table", "caption": caption, "columns": list(columns), "rows": rows,
-        "numeric": numeric, "headless": not any(columns),
+        "kind": "table",
+        "caption": caption,
+        "columns": list(columns),
+        "rows": rows,
+        "numeric": numeric,
+        "headless": not any(columns),
         "half": max((sum(map(len, row)) + 2 * width for row in [columns, *rows]), default=0) < 66,
     }
 
 
 def figure(
-    svg: Markup, caption: str, *, legend: Sequence[tuple[str, int]] = (),
+    svg: Markup,
+    caption: str,
+    *,
+    legend: Sequence[tuple[str, int]] = (),
     numbers: Block | None = None,
 ) -> Block:
     """A picture with its caption; ``legend`` names its lines, with their style."""
     return {
-        "kind": "figure", "svg": svg, "caption": caption, "legend": list(legend),
+        "kind": "figure",
+        "svg": svg,
+        "caption": caption,
+        "legend": list(legend),
         "numbers": numbers,
     }
 

@@ -13,9 +13,15 @@ from tinyfin.pages.blocks import fixed, spread
 from tinyfin.pages.svg import Axis, Canvas, Mark, count_text, figure_text, power_text
 
 __all__ = [
-    "calibration", "delays", "histogram", "horizontal_bars", "parts", "precision_recall", "scores",
+    "calibration",
+    "delays",
+    "histogram",
+    "horizontal_bars",
+    "parts",
+    "precision_recall",
+    "scores",
     "whiskers",
-]  # fmt: skip
+]
 
 _LEFT, _RIGHT = 62.0, 532.0
 _LINES = ("c1", "c2", "c3", "c4", "c5", "c6")
@@ -55,9 +61,7 @@ def _bars(
             canvas.rect(left, y(count), right - left - gap, y.start - y(count), style)
 
 
-def scores(
-    ident: str, facts: Mapping[str, Any], thresholds: Sequence[tuple[str, float]]
-) -> Markup:
+def scores(ident: str, facts: Mapping[str, Any], thresholds: Sequence[tuple[str, float]]) -> Markup:
     """Scores of genuine and fraudulent transactions, one above the other, thresholds through both.
 
     ``facts``: ``edges`` (log10 of the probability), ``genuine`` and ``fraud`` counts per bin;
@@ -66,7 +70,8 @@ def scores(
     edges, genuine, fraud = facts["edges"], facts["genuine"], facts["fraud"]
     told = "; ".join(f"{name} at {figure_text(10**at)}" for name, at in thresholds)
     canvas = Canvas(
-        ident, "Scores of genuine and fraudulent transactions",
+        ident,
+        "Scores of genuine and fraudulent transactions",
         f"Histogram of calibrated probabilities: {sum(genuine):,} genuine, {sum(fraud):,} fraud. "
         f"Thresholds: {told or 'none'}. The counts are in the table below the picture.",
         450,
@@ -110,14 +115,10 @@ def histogram(
     return canvas.done()
 
 
-def precision_recall(
-    curves: Mapping[str, Mapping[str, Any]], styles: Mapping[str, int]
-) -> Markup:
+def precision_recall(curves: Mapping[str, Mapping[str, Any]], styles: Mapping[str, int]) -> Markup:
     """Precision over recall, one line per scorer; ``styles`` numbers them as the legend does."""
     told = ", ".join(f"{n} {fixed(c['average_precision'])}" for n, c in curves.items())
-    canvas = Canvas(
-        "precision-recall", "Precision and recall", f"Average precision: {told}.", 370
-    )
+    canvas = Canvas("precision-recall", "Precision and recall", f"Average precision: {told}.", 370)
     x, y = Axis(0, 1, _LEFT, _RIGHT), Axis(0, 1, 315, 34)
     _y_axis(canvas, y, "precision: share of alerts that are fraud", 5, percent=True)
     for name in sorted(curves, key=lambda name: -styles[name]):
@@ -140,7 +141,8 @@ def calibration(series: Mapping[str, Sequence[Mapping[str, Any]]]) -> Markup:
     lowest = min((p["mean"] for p in points if p["mean"] > 0), default=1e-4)
     low = max(1e-6, 10.0 ** math.floor(math.log10(lowest)))
     canvas = Canvas(
-        "calibration", "Calibration",
+        "calibration",
+        "Calibration",
         "Observed share of fraud against predicted probability, in bins of equally many "
         "transactions; on the diagonal both agree. The values are in the table below.",
         370,
@@ -163,8 +165,9 @@ def calibration(series: Mapping[str, Sequence[Mapping[str, Any]]]) -> Markup:
     canvas.line(x.start, 315, x.end, 315, "axis")
     for value in x.ticks():
         canvas.text(x(value), 335, power_text(round(math.log10(value))), "middle")
-    canvas.text((_LEFT + _RIGHT) / 2, 357, "predicted probability (mean of the bin)", "middle",
-                "label")
+    canvas.text(
+        (_LEFT + _RIGHT) / 2, 357, "predicted probability (mean of the bin)", "middle", "label"
+    )
     return canvas.done()
 
 
@@ -185,8 +188,13 @@ def horizontal_bars(
 
 
 def parts(
-    ident: str, title: str, names: Sequence[str], series: Mapping[str, Sequence[float]],
-    styles: Mapping[str, int], y_label: str, told: str,
+    ident: str,
+    title: str,
+    names: Sequence[str],
+    series: Mapping[str, Sequence[float]],
+    styles: Mapping[str, int],
+    y_label: str,
+    told: str,
 ) -> Markup:
     """One value per part and series, as lines over the parts in their order."""
     canvas = Canvas(ident, title, told, 304)

@@ -73,9 +73,14 @@ def page(
         finalize=_shown,
     )
     text: str = environment.get_template("page.html").render(
-        title=title, window_title=window_title or title, subtitle=subtitle, verdict=verdict,
-        headline=headline, sections=sections, facts_file=facts_file,
-    )  # fmt: skip
+        title=title,
+        window_title=window_title or title,
+        subtitle=subtitle,
+        verdict=verdict,
+        headline=headline,
+        sections=sections,
+        facts_file=facts_file,
+    )
     return text
 
 

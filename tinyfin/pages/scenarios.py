@@ -31,33 +31,70 @@ def scenario_blocks(
     quiet = [s for s in scenarios if not s["frauds"]]
     out: list[Block] = []
     if attacks:
-        out.append(figure(
-            figures.horizontal_bars(
-                "found", "Attacks with at least one alert",
-                [(s["scenario"], s["attacks_detected"] / s["attacks"],
-                  f"{s['attacks_detected']:,} of {s['attacks']:,}") for s in attacks], 1.0,
-            ),
-            "Attacks with at least one alert. An attack: frauds of one scenario on one terminal, "
-            f"at most {gap_s // 3600} hours apart.",
-        ))  # fmt: skip
-        out.append(table(
-            caption,
-            ["scenario", "attacks", "detected", "frauds until the first alert, median", "at most",
-             "frauds", "with alert", "false alerts", *(title for title, _ in more)],
-            [[s["scenario"], count(s["attacks"]), count(s["attacks_detected"]),
-              number(s["transactions_until_detected_median"]),
-              count(s["transactions_until_detected_max"]), count(s["frauds"]),
-              count(s["frauds_alerted"]),
-              f"{s['false_alerts']:,} of {s['genuine']:,}" if s["genuine"] else "-",
-              *(told(s) for _, told in more)] for s in attacks],
-        ))  # fmt: skip
+        out.append(
+            figure(
+                figures.horizontal_bars(
+                    "found",
+                    "Attacks with at least one alert",
+                    [
+                        (
+                            s["scenario"],
+                            s["attacks_detected"] / s["attacks"],
+                            f"{s['attacks_detected']:,} of {s['attacks']:,}",
+                        )
+                        for s in attacks
+                    ],
+                    1.0,
+                ),
+                "Attacks with at least one alert. An attack: frauds of one scenario on one "
+                f"terminal, at most {gap_s // 3600} hours apart.",
+            )
+        )
+        out.append(
+            table(
+                caption,
+                [
+                    "scenario",
+                    "attacks",
+                    "detected",
+                    "frauds until the first alert, median",
+                    "at most",
+                    "frauds",
+                    "with alert",
+                    "false alerts",
+                    *(title for title, _ in more),
+                ],
+                [
+                    [
+                        s["scenario"],
+                        count(s["attacks"]),
+                        count(s["attacks_detected"]),
+                        number(s["transactions_until_detected_median"]),
+                        count(s["transactions_until_detected_max"]),
+                        count(s["frauds"]),
+                        count(s["frauds_alerted"]),
+                        f"{s['false_alerts']:,} of {s['genuine']:,}" if s["genuine"] else "-",
+                        *(told(s) for _, told in more),
+                    ]
+                    for s in attacks
+                ],
+            )
+        )
     if quiet:
-        out.append(table(
-            "Without any fraud: every alert is false",
-            ["scenario", "transactions", "terminals", "false alerts", "per 1,000"],
-            [[s["scenario"], count(s["transactions"]), count(s["terminals"]),
-              count(s["false_alerts"]),
-              number(1000 * s["false_alerts"] / s["genuine"] if s["genuine"] else None)]
-             for s in quiet],
-        ))  # fmt: skip
+        out.append(
+            table(
+                "Without any fraud: every alert is false",
+                ["scenario", "transactions", "terminals", "false alerts", "per 1,000"],
+                [
+                    [
+                        s["scenario"],
+                        count(s["transactions"]),
+                        count(s["terminals"]),
+                        count(s["false_alerts"]),
+                        number(1000 * s["false_alerts"] / s["genuine"] if s["genuine"] else None),
+                    ]
+                    for s in quiet
+                ],
+            )
+        )
     return out

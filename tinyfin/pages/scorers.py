@@ -6,12 +6,18 @@ from __future__ import annotations
 __all__ = ["POPULATIONS", "SCORERS", "population_name", "scorer_name"]
 
 SCORERS = {
-    "model_int8": "model, int8", "model_float": "model, float", "amount": "amount alone",
-    "amount_over_card_mean": "amount / the card's mean", "rule_a": "rule A (terminal only)",
-    "rule_b": "rule B (with card means)", "rate": "rate of the terminal",
-    "logistic_regression": "logistic regression", "random_forest": "random forest",
-    "xgboost": "XGBoost", "isolation_forest": "isolation forest",
-}  # fmt: skip
+    "model_int8": "model, int8",
+    "model_float": "model, float",
+    "amount": "amount alone",
+    "amount_over_card_mean": "amount / the card's mean",
+    "rule_a": "rule A (terminal only)",
+    "rule_b": "rule B (with card means)",
+    "rate": "rate of the terminal",
+    "logistic_regression": "logistic regression",
+    "random_forest": "random forest",
+    "xgboost": "XGBoost",
+    "isolation_forest": "isolation forest",
+}
 """In the order of the tables."""
 
 POPULATIONS = {

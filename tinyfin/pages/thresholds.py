@@ -14,9 +14,11 @@ __all__ = ["COUNTS", "SHARES", "interval_words", "share_text", "threshold_cells"
 Thresholds = Mapping[str, Mapping[str, Any]]
 
 COUNTS = {
-    "true_positives": "frauds alerted", "false_negatives": "frauds missed",
-    "false_positives": "genuine alerted", "true_negatives": "genuine accepted",
-}  # fmt: skip
+    "true_positives": "frauds alerted",
+    "false_negatives": "frauds missed",
+    "false_positives": "genuine alerted",
+    "true_negatives": "genuine accepted",
+}
 SHARES = {"precision": "precision", "recall": "recall", "f1": "F1", "accuracy": "accuracy"}
 
 
@@ -29,10 +31,14 @@ def threshold_cells(thresholds: Thresholds) -> list[list[str]]:
     """A column per action and population: the head, then a row per count and share. Empty without
     a threshold in force."""
     columns = [
-        [f"{action.replace('_', ' ')}, {population_name(population)}",
-         *(count(m[name]) for name in COUNTS), *(share_text(m, name) for name in SHARES)]
-        for action, populations in thresholds.items() for population, m in populations.items()
-    ]  # fmt: skip
+        [
+            f"{action.replace('_', ' ')}, {population_name(population)}",
+            *(count(m[name]) for name in COUNTS),
+            *(share_text(m, name) for name in SHARES),
+        ]
+        for action, populations in thresholds.items()
+        for population, m in populations.items()
+    ]
     names = ["", *COUNTS.values(), *SHARES.values()]
     return [list(row) for row in zip(names, *columns, strict=True)] if columns else []
 

@@ -55,9 +55,7 @@ def to_tflite(keras_model: Any, representative: npt.NDArray[np.int8]) -> bytes:
 def _squares_as_products(tf: Any, function: Any) -> Any:
     """The same function with x * x for each square: the converter has no int8 SQUARE and would
     leave it in float, but it has MUL."""
-    from tensorflow.python.framework.convert_to_constants import (
-        convert_variables_to_constants_v2,
-    )
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     graph = function.graph.as_graph_def()
     nodes = [*graph.node, *(n for inner in graph.library.function for n in inner.node_def)]

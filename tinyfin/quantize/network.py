@@ -26,9 +26,13 @@ from tinyfin.quantize.parity import parity
 from tinyfin.tflite import model as tflite_model
 
 __all__ = [
-    "RAW_BITS", "Network", "accumulator_bounds", "accumulator_shift", "compare_with_oracle",
+    "RAW_BITS",
+    "Network",
+    "accumulator_bounds",
+    "accumulator_shift",
+    "compare_with_oracle",
     "network_of",
-]  # fmt: skip
+]
 
 RAW_BITS = 17
 """An accumulator's read-out keeps at most this many bits: then the table that must rise by 2^-32
@@ -60,8 +64,9 @@ def network_of(file: bytes, where: Path, readout: str) -> Network:
         low, high = integers.bounds
         shift = accumulator_shift((low, high))
         plan = compile_integer_plan(integers)
-        return Network(file, False, plan, Readout.accumulator(0, shift), (low >> shift,
-                                                                          high >> shift))
+        return Network(
+            file, False, plan, Readout.accumulator(0, shift), (low >> shift, high >> shift)
+        )
     model = tflite_model.load(file, str(where))
     check_input(file)
     nodes = lower(model)
@@ -108,9 +113,12 @@ def _readout(
     most = source.size * error**2
     shift = max(0, most.bit_length() - SQUARES_BITS)
     found = Readout.reconstruction(
-        zero_in=source.zero_point, scale_in=_ERROR_STEPS, zero_out=zero, scale_out=scale_out,
+        zero_in=source.zero_point,
+        scale_in=_ERROR_STEPS,
+        zero_out=zero,
+        scale_out=scale_out,
         shift=shift,
-    )  # fmt: skip
+    )
     return found, (0, most >> shift)
 
 
@@ -153,5 +161,10 @@ def compare_with_oracle(
     expected = np.array(answers, np.int8)
     delta = np.abs(native(some).astype(np.int16) - expected.astype(np.int16))
     plan = {"differing_bytes": int(np.count_nonzero(delta)), "max_abs_difference": int(delta.max())}
-    return {"reference": "the oracle", "rows": len(some), "bytes": int(expected.size),
-            "missing": [], "plan": plan}
+    return {
+        "reference": "the oracle",
+        "rows": len(some),
+        "bytes": int(expected.size),
+        "missing": [],
+        "plan": plan,
+    }

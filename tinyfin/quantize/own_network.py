@@ -166,8 +166,9 @@ def _hold_what_never_varied(
     still = variance.ravel() < _STILL
     if variance.size != len(names) or not still.any():
         return
-    first.adapt_variance.assign(np.where(still, _FAR, variance.ravel()).reshape(
-        first.adapt_variance.shape))
+    first.adapt_variance.assign(
+        np.where(still, _FAR, variance.ravel()).reshape(first.adapt_variance.shape)
+    )
     first.finalize_state()
     told = ", ".join(name for name, s in zip(names, still, strict=True) if s)
     note(f"{first.name}: never varied where it was adapted, taken as constant: {told}")

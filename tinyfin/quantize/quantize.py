@@ -50,6 +50,7 @@ GOLDEN_ROWS = 8
 MUCH = 0.02
 """Average precision that int8 may lose against float before a warning is due."""
 
+
 @dataclass(frozen=True)
 class _Parts:
     """What every pack of one run shares."""
@@ -106,9 +107,13 @@ def _quantize(
     facts = run.read_json("run.json")
     slices = run.slices()
     made = assemble(
-        run, _model_file(run, facts, slices, note), facts, slices,
-        key=key, security_counter=security_counter,
-    )  # fmt: skip
+        run,
+        _model_file(run, facts, slices, note),
+        facts,
+        slices,
+        key=key,
+        security_counter=security_counter,
+    )
     remembered = run.path / PUBLIC_KEY_FILE
     remembered.unlink(missing_ok=True)
     remove_layouts(run.pack)
@@ -148,8 +153,7 @@ def _warn(metrics: Mapping[str, Any], note: Note) -> None:
     scorers = metrics["populations"]["all"]
     if "model_float" not in scorers:
         return  # no labelled row to rank
-    loss = (scorers["model_float"]["average_precision"]
-            - scorers["model_int8"]["average_precision"])
+    loss = scorers["model_float"]["average_precision"] - scorers["model_int8"]["average_precision"]
     if loss > MUCH:
         note(
             f"WARNING: int8 loses {loss:.3f} average precision against float; some layer's values "
@@ -159,10 +163,7 @@ def _warn(metrics: Mapping[str, Any], note: Note) -> None:
 
 
 def _model_file(
-    run: RunFolder,
-    facts: Mapping[str, Any],
-    slices: Mapping[str, npt.NDArray[Any]],
-    note: Note,
+    run: RunFolder, facts: Mapping[str, Any], slices: Mapping[str, npt.NDArray[Any]], note: Note
 ) -> bytes:
     """``model.json`` if the family made one, else ``model.tflite``, made now."""
     integers = run.path / "model.json"
@@ -213,11 +214,15 @@ def assemble(
     table = fit_scores(raw, label, bounds)
     features = select(parts.config.features)
     usual = [f.usual(int(m)) for f, m in zip(features, slices["medians"], strict=True)]
-    references = [int(m.evaluate(np.asarray([f]))[0])
-                  for m, f in zip(parts.maps, usual, strict=True)]
+    references = [
+        int(m.evaluate(np.asarray([f]))[0]) for m, f in zip(parts.maps, usual, strict=True)
+    ]
     decision = decide(
-        section or parts.config.decision, table, Held.of(raw, slices),
-        features=features, references=references,
+        section or parts.config.decision,
+        table,
+        Held.of(raw, slices),
+        features=features,
+        references=references,
     )
     vectors = _golden_rows(slices["calibration"], raw)
     golden = Golden(vectors, probe.infer(vectors)[1])
@@ -304,9 +309,7 @@ def _trusted(key: Any) -> tuple[bytes, ...]:
     return () if key is None else (key.public,)
 
 
-def _golden_rows(
-    inputs: npt.NDArray[np.int8], raw: npt.NDArray[np.int32]
-) -> npt.NDArray[np.int8]:
+def _golden_rows(inputs: npt.NDArray[np.int8], raw: npt.NDArray[np.int32]) -> npt.NDArray[np.int8]:
     """Rows from the lowest to the highest raw score, and the two ends of the input range."""
     order = np.argsort(raw, kind="stable")
     at = np.linspace(0, len(order) - 1, GOLDEN_ROWS - 2).astype(np.int64)
@@ -315,16 +318,17 @@ def _golden_rows(
 
 
 def _compare(
-    run: RunFolder, network: Network, slices: Mapping[str, npt.NDArray[Any]], twin: Twin,
+    run: RunFolder,
+    network: Network,
+    slices: Mapping[str, npt.NDArray[Any]],
+    twin: Twin,
     interpreter: Path | None,
 ) -> dict[str, Any]:
     """Bytes of the plan, and of other interpreters, against the reference's, on real rows."""
     real = np.concatenate([slices["test"], slices["calibration"], slices["representative"]])
     at = np.linspace(0, len(real) - 1, min(len(real), PARITY_ROWS)).astype(np.int64)
     rows = np.ascontiguousarray(real[at])
-    return compare_with_oracle(
-        network, run.tflite, rows, lambda x: twin.infer(x)[0], interpreter
-    )
+    return compare_with_oracle(network, run.tflite, rows, lambda x: twin.infer(x)[0], interpreter)
 
 
 def _measure(
@@ -342,8 +346,12 @@ def _measure(
         metrics = table_of(slices, facts["data"]["scenarios"], int8)
     metrics["thinned"] = facts.get("thinned", [])
     metrics["decision"] = realised(
-        run.config().decision, made.decision, made.calibration, slices,
-        {"calibration": made.raw, "test": scores}, facts["data"].get("drawn", "terminals"),
+        run.config().decision,
+        made.decision,
+        made.calibration,
+        slices,
+        {"calibration": made.raw, "test": scores},
+        facts["data"].get("drawn", "terminals"),
     )
     with stage("pictures"):
         draw_run(run, slices, int8)

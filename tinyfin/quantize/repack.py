@@ -63,8 +63,11 @@ def other_decision(
     if false_alert_cost is not None:
         table["costs"] = {**table.get("costs", {}), "go_online_minor": false_alert_cost}
     given = {
-        "go_online": threshold, "decline": decline_threshold, "go_online_per_1000": per_1000,
-        "go_online_per_terminal_week": per_terminal_week, "confidence": confidence,
+        "go_online": threshold,
+        "decline": decline_threshold,
+        "go_online_per_1000": per_1000,
+        "go_online_per_terminal_week": per_terminal_week,
+        "confidence": confidence,
     }
     return _checked(table | {k: v for k, v in given.items() if v is not None}, "repack")
 
@@ -121,7 +124,13 @@ def _repack(
     integers = run.path / "model.json"
     file = integers.read_bytes() if integers.is_file() else run.file("model.tflite").read_bytes()
     made = assemble(
-        run, file, facts, slices, key=key, section=section, parent=old.pack_id.hex(),
+        run,
+        file,
+        facts,
+        slices,
+        key=key,
+        section=section,
+        parent=old.pack_id.hex(),
         security_counter=old.security_counter if security_counter is None else security_counter,
     )
     keys = () if key is None else (key.public,)
@@ -131,11 +140,17 @@ def _repack(
             f"{run.path}: its files make another model than {run.pack} holds; run "
             "`tinyfin quantize` first"
         )
-    test = Twin(made.pack, keys=keys).infer(slices["test"])[1] if len(slices["test"]) else (
-        made.raw[:0]
+    test = (
+        Twin(made.pack, keys=keys).infer(slices["test"])[1]
+        if len(slices["test"])
+        else (made.raw[:0])
     )
     stands = realised(
-        section, made.decision, made.calibration, slices, {"calibration": made.raw, "test": test},
+        section,
+        made.decision,
+        made.calibration,
+        slices,
+        {"calibration": made.raw, "test": test},
         facts["data"].get("drawn", "terminals"),
     )
     metrics = run.read_json("metrics.json")
@@ -150,10 +165,14 @@ def _repack(
             save_public_key(key.public, remembered)
             write_layouts(changed.pack, key=key)
     return {
-        "run": str(run.path), "pack": str(run.pack), "model_id": new.model_id.hex(),
-        "pack_id": new.pack_id.hex(), "parent": old.pack_id.hex(), "before": before,
+        "run": str(run.path),
+        "pack": str(run.pack),
+        "model_id": new.model_id.hex(),
+        "pack_id": new.pack_id.hex(),
+        "parent": old.pack_id.hex(),
+        "before": before,
         "decision": stands,
-    }  # fmt: skip
+    }
 
 
 def recount(path: Path, security_counter: int, *, key: Any = None) -> dict[str, Any]:
@@ -178,7 +197,10 @@ def _recount(path: Path, security_counter: int, key: Any) -> dict[str, Any]:
         write_layouts(path, key=key)
     new = parse_pack(made, keys=keys)
     return {
-        "pack": str(path), "model_id": new.model_id.hex(), "pack_id": new.pack_id.hex(),
-        "parent": old.pack_id.hex(), "security_counter": new.security_counter,
+        "pack": str(path),
+        "model_id": new.model_id.hex(),
+        "pack_id": new.pack_id.hex(),
+        "parent": old.pack_id.hex(),
+        "security_counter": new.security_counter,
         "security_counter_before": old.security_counter,
-    }  # fmt: skip
+    }

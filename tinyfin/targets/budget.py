@@ -19,9 +19,16 @@ from tinyfin.targets.stack import frames, interrupt_entry_bytes, stack_bound
 __all__ = ["FLASH_PARTS", "RAM_PARTS", "Contributor", "ImageBudget", "image_budget"]
 
 FLASH_PARTS = (
-    "engine", "network", "plan", "pack", "signature check", "application", "startup",
-    "compiler library", "alignment",
-)  # fmt: skip
+    "engine",
+    "network",
+    "plan",
+    "pack",
+    "signature check",
+    "application",
+    "startup",
+    "compiler library",
+    "alignment",
+)
 RAM_PARTS = ("state", "scratch", "frame buffers", "engine handle", "application", "startup")
 LIBRARY_FLASH = ("engine", "network", "plan", "pack", "signature check")
 LIBRARY_RAM = ("state", "scratch", "engine handle")
@@ -32,8 +39,16 @@ _SECTION = re.compile(
     re.MULTILINE,
 )
 _FLASH = (
-    ".vectors", ".init", ".text", ".literal", ".rodata", ".srodata", ".data", ".sdata", ".ARM.ex",
-)  # fmt: skip
+    ".vectors",
+    ".init",
+    ".text",
+    ".literal",
+    ".rodata",
+    ".srodata",
+    ".data",
+    ".sdata",
+    ".ARM.ex",
+)
 _RAM = (".data", ".sdata", ".bss", ".sbss", "COMMON", ".boot_seed")
 _NETWORK = ("net", "fully_connected")
 _FRAME_BUFFERS = ("rx_frame", "tx_frame", "answers")
@@ -129,9 +144,7 @@ def image_budget(result: BuildResult, pack: Path | None = None) -> ImageBudget:
     bound, path, unknown = stack_bound(
         result.build_dir / "stack", frames(code), interrupt_entry_bytes(code)
     )
-    return ImageBudget(
-        flash, ram, _largest(found_flash), _largest(found_ram), bound, path, unknown
-    )  # fmt: skip
+    return ImageBudget(flash, ram, _largest(found_flash), _largest(found_ram), bound, path, unknown)
 
 
 def _largest(found: list[Contributor]) -> tuple[Contributor, ...]:
@@ -143,9 +156,10 @@ def _pieces(map_path: Path) -> list[tuple[str, int, str]]:
     text = map_path.read_text(encoding="utf-8", errors="replace")
     _, _, linked = text.partition("Linker script and memory map")
     return [
-        (section, int(size, 16), origin) for section, _, size, origin in _SECTION.findall(linked)
+        (section, int(size, 16), origin)
+        for section, _, size, origin in _SECTION.findall(linked)
         if int(size, 16) and not origin.startswith("load address")
-    ]  # fmt: skip
+    ]
 
 
 def _part(origin: str) -> str:

@@ -27,8 +27,14 @@ from tinyfin.targets.catalogue import Target
 from tinyfin.targets.inputs import fingerprint
 
 __all__ = [
-    "BuildResult", "Symbol", "build", "disassembly", "require_tools", "symbol_addresses", "symbols",
-]  # fmt: skip
+    "BuildResult",
+    "Symbol",
+    "build",
+    "disassembly",
+    "require_tools",
+    "symbol_addresses",
+    "symbols",
+]
 
 DEADLINE_S = 600.0
 LOCK_DEADLINE_S = 600.0
@@ -151,10 +157,7 @@ def build(
     known = _known.get(made_of)
     if known is not None and cache.used(known.build_dir):
         return known
-    with (
-        stage(f"building for {chosen.name}"),
-        _locked(workspace / "lock", LOCK_DEADLINE_S),
-    ):
+    with stage(f"building for {chosen.name}"), _locked(workspace / "lock", LOCK_DEADLINE_S):
         code = _run_platformio(chosen, workspace, settings, log_path, deadline_s)
         if code != 0:
             raise _failure(chosen, log_path)
@@ -213,8 +216,11 @@ def _existing(path: Path) -> Path:
 def _kind(settings: dict[str, str]) -> str:
     """Names the builds that share objects: everything but the pack."""
     keys = (
-        "PLATFORMIO_SRC_DIR", "PLATFORMIO_BUILD_FLAGS", "TINYFIN_CODE_OF", "PLATFORMIO_BOARDS_DIR",
-    )  # fmt: skip
+        "PLATFORMIO_SRC_DIR",
+        "PLATFORMIO_BUILD_FLAGS",
+        "TINYFIN_CODE_OF",
+        "PLATFORMIO_BOARDS_DIR",
+    )
     # PlatformIO's link to the platform stays with the checkout that made it
     shared = [str(paths.project_dir()), *(settings.get(key, "") for key in keys)]
     return hashlib.sha256("\0".join(shared).encode()).hexdigest()[:12]
@@ -256,9 +262,12 @@ def _run_platformio(
 ) -> int:
     project = paths.project_dir()
     ours = (
-        "PLATFORMIO_BUILD_DIR", "PLATFORMIO_SRC_DIR", "PLATFORMIO_BOARDS_DIR", "TINYFIN_PACK",
+        "PLATFORMIO_BUILD_DIR",
+        "PLATFORMIO_SRC_DIR",
+        "PLATFORMIO_BOARDS_DIR",
+        "TINYFIN_PACK",
         "TINYFIN_CODE_OF",
-    )  # fmt: skip
+    )
     environment = {key: value for key, value in os.environ.items() if key not in ours}
     environment.update(
         settings,
@@ -348,9 +357,13 @@ def _measure(target: Target, workspace: Path, log_path: Path) -> BuildResult:
 def _tool(*command: str) -> str:
     try:
         done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
             check=True,
-        )  # fmt: skip
+        )
     except (OSError, subprocess.SubprocessError) as error:
         raise ToolError(f"{command[0]}: {error}") from error
     return done.stdout

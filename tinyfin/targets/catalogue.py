@@ -162,7 +162,7 @@ def get(name: str, own: Path | None = None) -> Target:
     for path, board in _own_files(own):
         if path.stem == name and board is None:
             raise ConfigError(
-                f"{path}: has no section \"tinyfin\", so it is a board of another platform; "
+                f'{path}: has no section "tinyfin", so it is a board of another platform; '
                 "docs/boards.md lists what a board file of tinyfin holds"
             )
     near = difflib.get_close_matches(name, targets, n=3, cutoff=0.5)

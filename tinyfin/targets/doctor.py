@@ -50,8 +50,14 @@ class Finding:
 def examine() -> list[Finding]:
     """Look at everything; runs each program once, with a deadline, to ask its version."""
     return [
-        _python(), *_packages(), _tflite_runtime(), _native(), _project(), *_programs(), _ports(),
-    ]  # fmt: skip
+        _python(),
+        *_packages(),
+        _tflite_runtime(),
+        _native(),
+        _project(),
+        *_programs(),
+        _ports(),
+    ]
 
 
 def _python() -> Finding:
@@ -119,11 +125,15 @@ def _requirements() -> list[tuple[str, str]]:
 
     def asked(extra: str) -> list[Requirement]:
         return [
-            requirement for requirement in requirements
+            requirement
+            for requirement in requirements
             if ((marker := requirement.marker) is None and not extra)
-            or (marker is not None and ("extra" in str(marker)) == bool(extra)
-            and marker.evaluate({"extra": extra}))
-        ]  # fmt: skip
+            or (
+                marker is not None
+                and ("extra" in str(marker)) == bool(extra)
+                and marker.evaluate({"extra": extra})
+            )
+        ]
 
     found = set()
     for extra in EXTRAS:

@@ -28,9 +28,16 @@ from tinyfin.targets.build import BuildResult, firmware_build_id
 from tinyfin.targets.catalogue import Target
 
 __all__ = [
-    "flash_board", "flashed_image", "how_to_get", "require_flash_tool", "run_folder", "run_pack",
-    "store_image", "target_pack", "what_to_do",
-]  # fmt: skip
+    "flash_board",
+    "flashed_image",
+    "how_to_get",
+    "require_flash_tool",
+    "run_folder",
+    "run_pack",
+    "store_image",
+    "target_pack",
+    "what_to_do",
+]
 
 FLASH_DEADLINE_S = 180.0
 _KEPT_PACKS = 64
@@ -221,5 +228,6 @@ _NO_ACCESS = re.compile(
 )
 _NOT_FOUND = re.compile(
     r"couldn't find any|no (?:st-?link|debug probe|device|probe|jlink|j-link)\w*|not found"
-    r"|no DFU capable USB device|unable to (?:open|find|match)", re.I
-)  # fmt: skip
+    r"|no DFU capable USB device|unable to (?:open|find|match)",
+    re.I,
+)

@@ -11,9 +11,7 @@ import shlex
 import shutil
 from dataclasses import dataclass
 
-__all__ = [
-    "PROGRAMS", "Program", "install_command", "install_words", "missing", "package_manager",
-]  # fmt: skip
+__all__ = ["PROGRAMS", "Program", "install_command", "install_words", "missing", "package_manager"]
 
 
 @dataclass(frozen=True)
@@ -109,14 +107,7 @@ PROGRAMS: tuple[Program, ...] = (
         "clang compiler-rt",
         "llvm",
     ),
-    _program(
-        "clang-19",
-        "a newer second compiler for the engine",
-        "test",
-        "clang-19",
-        "",
-        "",
-    ),
+    _program("clang-19", "a newer second compiler for the engine", "test", "clang-19", "", ""),
     _program(
         "qemu-arm",
         "runs the engine as a program of other processors",
@@ -157,14 +148,7 @@ PROGRAMS: tuple[Program, ...] = (
         "",
         "",
     ),
-    _program(
-        "cppcheck",
-        "what `pio check` runs",
-        "test",
-        "cppcheck",
-        "cppcheck",
-        "cppcheck",
-    ),
+    _program("cppcheck", "what `pio check` runs", "test", "cppcheck", "cppcheck", "cppcheck"),
     _program(
         "stress-ng",
         "keeps every core busy under the tests that have deadlines",

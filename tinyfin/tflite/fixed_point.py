@@ -170,6 +170,4 @@ def softmax_exps(real: float) -> list[int]:
     """
     q, shift = quantize_multiplier(min(real, float((1 << 31) - 1)))
     radius = math.floor(31 * float(1 << 26) / 2.0**shift)
-    return [
-        _exp_negative(_high_mul(int32(-d << shift), q), 5) for d in range(min(radius, 255) + 1)
-    ]
+    return [_exp_negative(_high_mul(int32(-d << shift), q), 5) for d in range(min(radius, 255) + 1)]

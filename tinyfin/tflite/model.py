@@ -355,9 +355,7 @@ def _check(model: TfliteModel) -> None:
     _check_order(model)
 
 
-def _check_activation(
-    model: TfliteModel, user: str, t: Tensor, constant: bool = False
-) -> None:
+def _check_activation(model: TfliteModel, user: str, t: Tensor, constant: bool = False) -> None:
     at = f"{model.source}: {user}, tensor {t.name!r}"
     if t.type != "INT8":
         raise ModelError(

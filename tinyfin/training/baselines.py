@@ -107,9 +107,7 @@ def mean_before(key: npt.NDArray[Any], value: Values, t_s: npt.NDArray[Any]) -> 
     return out
 
 
-def known_fraud_run(
-    tx: Transactions,
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def known_fraud_run(tx: Transactions) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """The run of frauds that ends the terminal's known labels, as each transaction meets it.
 
     Labels count where their transaction was, once they are known. Returns the run's length and the
@@ -145,9 +143,7 @@ def known_fraud_run(
     return run, age
 
 
-def _run_one_by_one(
-    tx: Transactions,
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def _run_one_by_one(tx: Transactions) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     n = len(tx)
     run = np.zeros(n, np.int64)
     age = np.zeros(n, np.int64)

@@ -22,9 +22,7 @@ from tinyfin.pack.calibration import Calibration
 from tinyfin.training.curve import fit_curve, hats
 from tinyfin.training.odds import log_odds, probability_of
 
-__all__ = [
-    "MAX_KNOTS", "Q32", "fit_ranks", "fit_scores", "fit_table", "has_frauds", "probability",
-]  # fmt: skip
+__all__ = ["MAX_KNOTS", "Q32", "fit_ranks", "fit_scores", "fit_table", "has_frauds", "probability"]
 
 MAX_KNOTS = 32
 Q32 = 1 << 32

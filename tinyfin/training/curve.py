@@ -116,9 +116,7 @@ def hats(x: npt.NDArray[Any], knots: npt.NDArray[Any]) -> Floats:
     return out
 
 
-def _minimum(
-    weights: Floats, rows: Floats, target: Floats, knots: Floats
-) -> tuple[Floats, Floats]:
+def _minimum(weights: Floats, rows: Floats, target: Floats, knots: Floats) -> tuple[Floats, Floats]:
     """Values at the knots, and the inverse curvature, by Newton's method on the first value and
     the slopes; slopes that would fall stay at the least one (Bertsekas 1982, projected Newton)."""
     gaps = np.diff(knots)

@@ -109,9 +109,7 @@ def roundest(low: int, high: int) -> int:
     return -(-low // step) * step
 
 
-def _entropy(
-    bad: npt.NDArray[np.float64], n: npt.NDArray[np.float64]
-) -> npt.NDArray[np.float64]:
+def _entropy(bad: npt.NDArray[np.float64], n: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     p = bad / n
     parts = [np.where(q > 0, -q * np.log2(np.where(q > 0, q, 1)), 0) for q in (p, 1 - p)]
     return np.asarray(parts[0] + parts[1])

@@ -23,9 +23,14 @@ from tinyfin.training.evaluation.measures import alert_figures
 from tinyfin.training.evaluation.thresholds import ACTION_LEVELS, at_thresholds
 
 __all__ = [
-    "Held", "decide", "false_alerts_allowed", "promises", "realised", "threshold_cost",
+    "Held",
+    "decide",
+    "false_alerts_allowed",
+    "promises",
+    "realised",
+    "threshold_cost",
     "threshold_raw",
-]  # fmt: skip
+]
 
 WEEK_S = 7 * 86_400
 _Q32 = float(1 << 32)
@@ -63,7 +68,9 @@ class Held:
 
 
 def false_alerts_allowed(
-    held: Held, per_1000: float | None, per_terminal_week: float | None,
+    held: Held,
+    per_1000: float | None,
+    per_terminal_week: float | None,
     confidence: float | None = None,
 ) -> int | None:
     """False alerts on these rows with which both budgets are kept: on the rows themselves, or with
@@ -119,9 +126,7 @@ def promises(
     return out
 
 
-def threshold_raw(
-    raw: npt.NDArray[np.int32], label: npt.NDArray[np.int8], allowed: int
-) -> int:
+def threshold_raw(raw: npt.NDArray[np.int32], label: npt.NDArray[np.int8], allowed: int) -> int:
     """The lowest raw score at which at most ``allowed`` genuine rows alert."""
     genuine = np.sort(raw[label != 1].astype(np.int64))[::-1]
     if not len(genuine):
@@ -203,8 +208,8 @@ def realised(
     first promise of the budgets, and the confusion counts of the second. ``drawn``: what the
     intervals draw anew, the slice ``test_group``."""
     asked = section.model_dump(
-        include={f"{a}{b}" for a in ACTION_LEVELS
-                 for b in ("", "_per_1000", "_per_terminal_week")} | {"costs", "confidence"}
+        include={f"{a}{b}" for a in ACTION_LEVELS for b in ("", "_per_1000", "_per_terminal_week")}
+        | {"costs", "confidence"}
     )
     actions = {part: decision.evaluate(table.evaluate(raw)) for part, raw in raws.items()}
     out: dict[str, Any] = {
@@ -221,13 +226,17 @@ def realised(
     out["drawn"] = drawn
     out["thresholds"] = at_thresholds(
         {"go_online": not decision.never_online, "decline": not decision.never_decline},
-        actions["test"], slices["test_label"] == 1,
-        slices.get("test_group", slices["test_terminal"]), populations,
-    )  # fmt: skip
+        actions["test"],
+        slices["test_label"] == 1,
+        slices.get("test_group", slices["test_terminal"]),
+        populations,
+    )
     for part, action in actions.items():
         t = slices[f"{part}_t_s"].astype(np.int64)
         out[part] = alert_figures(
-            action > 0, slices[f"{part}_label"] == 1, slices[f"{part}_amount"].astype(np.float64),
+            action > 0,
+            slices[f"{part}_label"] == 1,
+            slices[f"{part}_amount"].astype(np.float64),
             terminals=len(np.unique(slices[f"{part}_terminal"])),
             seconds=max(int(t.max() - t.min()), 86_400) if len(t) else 86_400.0,
             false_alert=section.costs.go_online_minor or 0.0,
@@ -235,9 +244,7 @@ def realised(
     return out
 
 
-def _reasons(
-    chosen: Mapping[str, int], features: Sequence[Feature]
-) -> list[tuple[int, int]]:
+def _reasons(chosen: Mapping[str, int], features: Sequence[Feature]) -> list[tuple[int, int]]:
     """Per feature its reasons above and below the usual value. One that was chosen stands on the
     sides where the feature has a reason; on both where it has none."""
     given = {feature.name: feature.reasons for feature in features}

@@ -18,14 +18,7 @@ from tinyfin.memory import give_back
 from tinyfin.pack.maps import InputMap, map_inputs
 from tinyfin.progress import stage
 from tinyfin.training.baselines import rule_scores
-from tinyfin.training.families import (
-    Family,
-    Learned,
-    Problem,
-    family,
-    score_rows,
-    weights_sha256,
-)
+from tinyfin.training.families import Family, Learned, Problem, family, score_rows, weights_sha256
 from tinyfin.training.learned import learned_scores
 from tinyfin.training.maps import fit_maps, fit_tail_maps
 from tinyfin.training.material import Featured, Material, as_known
@@ -84,8 +77,11 @@ def learn(
     with stage(f"training {config.model.family}") as training:
         fitted = chosen.fit(
             Problem(
-                inputs["fit"], label[split.fit], inputs["validation"],
-                label[split.validation], program.feature_names,
+                inputs["fit"],
+                label[split.fit],
+                inputs["validation"],
+                label[split.validation],
+                program.feature_names,
             ),
             config.model,
             training.at,
@@ -94,9 +90,9 @@ def learn(
     slices |= {BASELINE + rule: score.astype(np.float32) for rule, score in rules.items()}
     if (stay := known_cards_removed(tx, split.test, split.until_s)) is not None:
         slices["test_without_known_cards"] = stay
-    slices["medians"] = np.array(
-        [np.median(column[split.fit]) for column in features.T]
-    ).astype(np.int16)
+    slices["medians"] = np.array([np.median(column[split.fit]) for column in features.T]).astype(
+        np.int16
+    )
     for part in ("calibration", "test"):
         slices[f"{part}_float"] = score_rows(fitted, inputs[part])
     if len(split.calibration) > 1 and np.ptp(slices["calibration_float"]) == 0:
@@ -168,7 +164,8 @@ def _slices(
         "test_row": tx.row[split.test],
     }
     amount = (
-        tx.column("amount_minor") if "amount_minor" in tx.schema.names
+        tx.column("amount_minor")
+        if "amount_minor" in tx.schema.names
         else np.zeros(len(tx), np.int64)
     )
     for part in ("calibration", "test"):

@@ -69,9 +69,11 @@ def host_columns(tx: Transactions, notices: Notices = "both") -> Columns:
     mine = tx.take(rows)
     cards, card = np.unique(mine.column(token), return_inverse=True)
     mine = replace(
-        mine, terminal=card.astype(np.int32), terminals=tuple(map(str, cards.tolist())),
+        mine,
+        terminal=card.astype(np.int32),
+        terminals=tuple(map(str, cards.tolist())),
         id=np.arange(1, len(rows) + 1, dtype=np.uint64),
-    )  # fmt: skip
+    )
     program = compile_program(_FEATURES, tx.schema, **CAPACITIES)
     twin = Twin(build_pack(tx.schema, program), terminals=len(cards))
     found = twin.run(mine, event_stream(mine, notices)).features.astype(np.int64).T
@@ -145,9 +147,13 @@ def _approved_mean(seconds: int, buckets: int) -> Expression:
     """Mean of the card's approved amounts in a window, minor units; -1 when there is none."""
     count = window("terminal", seconds=seconds, buckets=buckets, when=APPROVED)
     total = window(
-        "terminal", seconds=seconds, buckets=buckets, when=APPROVED,
-        value=field("amount_minor"), width=8,
-    )  # fmt: skip
+        "terminal",
+        seconds=seconds,
+        buckets=buckets,
+        when=APPROVED,
+        value=field("amount_minor"),
+        width=8,
+    )
     return smaller(ratio(total, count, scale=1), _MEAN_CAP) - equal(count, 0)
 
 

@@ -87,10 +87,12 @@ def _among(
     """The rows ``taken``, ascending, of the parts as if they were one array."""
     ends = np.cumsum([len(part) for part in parts])
     cuts = np.searchsorted(taken, ends)
-    return np.concatenate([
-        part[taken[low:high] - (end - len(part))]
-        for part, end, low, high in zip(parts, ends, np.r_[0, cuts[:-1]], cuts, strict=True)
-    ])
+    return np.concatenate(
+        [
+            part[taken[low:high] - (end - len(part))]
+            for part, end, low, high in zip(parts, ends, np.r_[0, cuts[:-1]], cuts, strict=True)
+        ]
+    )
 
 
 def _thinned(
@@ -135,10 +137,17 @@ def _xgboost(
     from xgboost import XGBClassifier
 
     model = XGBClassifier(
-        n_estimators=200, max_depth=5, learning_rate=0.1, min_child_weight=5, subsample=0.8,
-        colsample_bytree=0.8, tree_method="hist", base_score=0.5, n_jobs=_jobs(x),
+        n_estimators=200,
+        max_depth=5,
+        learning_rate=0.1,
+        min_child_weight=5,
+        subsample=0.8,
+        colsample_bytree=0.8,
+        tree_method="hist",
+        base_score=0.5,
+        n_jobs=_jobs(x),
         random_state=seed,
-    )  # fmt: skip
+    )
     model.fit(x, y, sample_weight=weight)
     return lambda rows: model.predict(rows, output_margin=True)
 

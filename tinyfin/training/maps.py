@@ -46,9 +46,9 @@ def fit_tail_maps(
     deviation is that of a normal distribution with the column's 5% and 95% quantiles; the plain one
     where those are equal.
     """
-    return tuple(_fit_tails(features[:, i].astype(np.float64), knots) for i in range(
-        features.shape[1]
-    ))
+    return tuple(
+        _fit_tails(features[:, i].astype(np.float64), knots) for i in range(features.shape[1])
+    )
 
 
 def deviations(code: npt.NDArray[Any]) -> npt.NDArray[np.float64]:

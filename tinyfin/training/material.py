@@ -60,9 +60,7 @@ class Material:
     """Names of the files' columns."""
     _features: dict[bytes, npt.NDArray[np.int16]] = field(default_factory=dict, repr=False)
 
-    def featured(
-        self, config: Config, split: Split, *, note: Note = lambda _: None
-    ) -> Featured:
+    def featured(self, config: Config, split: Split, *, note: Note = lambda _: None) -> Featured:
         """Cuts and tables learned from the split's fit, the program and the features of all rows.
 
         The features of one program are computed once. Raises ConfigError.
@@ -134,13 +132,16 @@ def _say_what_is_not_told(tx: Transactions, config: Config, note: Note) -> None:
     if not len(tx) or tx.action.any():
         return
     names = [
-        f.name for f in select(config.features)
+        f.name
+        for f in select(config.features)
         if any((x.operator, x.p2) == (action.operator, action.p2) for x in walk(f.expression))
     ]
     if names:
-        note(f"features: {', '.join(names)} learn{'s' if len(names) == 1 else ''} from the action "
-             "taken, which is accept in every row; map it in [data] (action = ...) if terminals "
-             "did anything else")  # fmt: skip
+        note(
+            f"features: {', '.join(names)} learn{'s' if len(names) == 1 else ''} from the action "
+            "taken, which is accept in every row; map it in [data] (action = ...) if terminals "
+            "did anything else"
+        )
 
 
 def as_known(tx: Transactions, until_s: int) -> Transactions:

@@ -75,8 +75,12 @@ def write_matrix(
     rows = about_rows_of(paths)
     files.require_space(out, int(rows * (10 + each * len(program.feature_names))), "the features")
     found = survey(
-        paths, config, labels=with_label or parting is not None, skip_bad_rows=skip_bad_rows,
-        piece_rows=piece_rows, progress=note,
+        paths,
+        config,
+        labels=with_label or parting is not None,
+        skip_bad_rows=skip_bad_rows,
+        piece_rows=piece_rows,
+        progress=note,
     )
     if not found.in_order:
         note("rows are not in order of time: all of them are held in memory")

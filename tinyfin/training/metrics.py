@@ -67,9 +67,7 @@ def roc_auc(score: Scores, label: Labels, weight: Scores | None = None) -> float
     return float(roc_auc_score(fraud, score, sample_weight=weight))
 
 
-def at_false_positive_rate(
-    score: Scores, label: Labels, rate: float
-) -> tuple[float, float, float]:
+def at_false_positive_rate(score: Scores, label: Labels, rate: float) -> tuple[float, float, float]:
     """Recall and precision at the lowest threshold whose false positives stay within ``rate``.
 
     Returns recall, precision and the threshold (a row alerts when its score is >= it). No alert at

@@ -25,9 +25,12 @@ _RUN_BYTES, _ROW_BYTES = 1_000_000, 10
 
 
 def require_packages(
-    config: Config, paths: Sequence[str | Path], families: Iterable[str] = (), *,
+    config: Config,
+    paths: Sequence[str | Path],
+    families: Iterable[str] = (),
+    *,
     packed: bool = False,
-) -> None:  # fmt: skip
+) -> None:
     """ToolError unless the packages are there for [model], for other ``families`` and for the
     baselines; ``packed``: for quantizing, too. ConfigError for a family or baseline that nobody
     knows."""

@@ -131,8 +131,9 @@ class KnownLabels:
         terminal, t = tx.terminal[rows].astype(np.int64), tx.t_mono_s[rows].astype(np.int64)
         everywhere = np.zeros_like(terminal)
         newest = (
-            np.maximum(_newest(np.zeros_like(waiting[0]), waiting, everywhere, t),
-                       self._newest.max()),
+            np.maximum(
+                _newest(np.zeros_like(waiting[0]), waiting, everywhere, t), self._newest.max()
+            ),
             np.maximum(_newest(waiting[0], waiting, terminal, t), self._newest[terminal]),
         )
         due = waiting[2] <= int(tx.t_mono_s.max(initial=0))
@@ -143,8 +144,10 @@ class KnownLabels:
 
 
 def _newest(
-    group: npt.NDArray[np.int64], notices: npt.NDArray[np.int64],
-    asked: npt.NDArray[np.int64], t: npt.NDArray[np.int64],
+    group: npt.NDArray[np.int64],
+    notices: npt.NDArray[np.int64],
+    asked: npt.NDArray[np.int64],
+    t: npt.NDArray[np.int64],
 ) -> npt.NDArray[np.int64]:
     """Time of the newest transaction of a group whose label was known at t; -1 for none."""
     order = np.argsort(group << _KEY_BITS | notices[2], kind="stable")
@@ -189,6 +192,7 @@ def _pieces(
 def label_fed(features: Features) -> tuple[str, ...]:
     """Names of the features that notices move."""
     return tuple(
-        feature.name for feature in select(features)
+        feature.name
+        for feature in select(features)
         if any(x.operator.name == "KNOWN" for x in walk(feature.expression))
     )

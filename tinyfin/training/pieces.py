@@ -50,9 +50,14 @@ def replay_in_pieces(
 
 
 def replay_all(
-    tx: Transactions, twin: Twin, notices: Notices, names: Sequence[str], *, since_s: int = 0,
+    tx: Transactions,
+    twin: Twin,
+    notices: Notices,
+    names: Sequence[str],
+    *,
+    since_s: int = 0,
     until_s: int = _END,
-) -> dict[str, npt.NDArray[Any]]:  # fmt: skip
+) -> dict[str, npt.NDArray[Any]]:
     """What the engine computes for all transactions, arrays of :class:`Replay` by name: what one
     run over all of them gives, in the memory of what is asked for.
 

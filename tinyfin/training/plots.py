@@ -56,16 +56,15 @@ def _save(figure: Any, path: Path) -> Path:
 
 
 def _scores(
-    path: Path,
-    label: npt.NDArray[np.int8],
-    probability: Mapping[str, npt.NDArray[np.float64]],
+    path: Path, label: npt.NDArray[np.int8], probability: Mapping[str, npt.NDArray[np.float64]]
 ) -> Path:
     figure, axes = _figure("Scores in the test period", "calibrated probability of fraud", "rows")
     p = list(probability.values())[-1]
     logit = np.log10(np.clip(p, 1e-7, 1.0))
     edges = np.linspace(float(logit.min()), 0.0, 50)
     for name, mask, colour in (
-        ("genuine", label != 1, "tab:blue"), ("fraud", label == 1, "tab:red")
+        ("genuine", label != 1, "tab:blue"),
+        ("fraud", label == 1, "tab:red"),
     ):
         axes.hist(logit[mask], edges, label=name, color=colour, alpha=0.6)
     ticks = range(int(np.floor(edges[0])), 1)
@@ -94,13 +93,9 @@ def _precision_recall(
 
 
 def _calibration(
-    path: Path,
-    label: npt.NDArray[np.int8],
-    probability: Mapping[str, npt.NDArray[np.float64]],
+    path: Path, label: npt.NDArray[np.int8], probability: Mapping[str, npt.NDArray[np.float64]]
 ) -> Path:
-    figure, axes = _figure(
-        "Calibration in the test period", "mean probability", "share of fraud"
-    )
+    figure, axes = _figure("Calibration in the test period", "mean probability", "share of fraud")
     lowest = 1e-5
     for name, p in probability.items():
         mean, share, _ = calibration_bins(p, label)

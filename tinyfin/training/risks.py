@@ -106,7 +106,8 @@ def _split(n: npt.NDArray[np.float64], k: npt.NDArray[np.float64]) -> list[int]:
         left, right = n[at] - n[low], n[high] - n[at]
         gain = (
             _loss(n[high] - n[low], k[high] - k[low])
-            - _loss(left, k[at] - k[low]) - _loss(right, k[high] - k[at])
+            - _loss(left, k[at] - k[low])
+            - _loss(right, k[high] - k[at])
         )
         gain = np.where((left >= _FEWEST) & (right >= _FEWEST), gain, -1.0)
         best = int(np.argmax(gain))

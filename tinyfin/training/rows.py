@@ -34,10 +34,16 @@ def thinned_facts(
     frauds = int(np.count_nonzero(label[rows] == 1))
     if len(rows) == len(label):
         return []
-    return [{
-        "who": who, "rows": len(rows), "of": len(label), "frauds": frauds,
-        "of_frauds": int(np.count_nonzero(label == 1)), "limit": limit,
-    }]  # fmt: skip
+    return [
+        {
+            "who": who,
+            "rows": len(rows),
+            "of": len(label),
+            "frauds": frauds,
+            "of_frauds": int(np.count_nonzero(label == 1)),
+            "limit": limit,
+        }
+    ]
 
 
 def thinned_text(facts: Mapping[str, Any]) -> str:

@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """The folder of a run: everything that a later verb needs, and what a person wants to know.
 
-    config.toml       the configuration as it was written (empty: all defaults), learned cuts added
-    asked.toml        without those cuts, where there are any
-    run.json          name, data and its fingerprint, split, features, family, seeds, versions
-    program.bin       the feature program
-    maps.json         the input maps
-    model.keras       the float network
-    slices.npz        int8 inputs, labels and scores of the rows that quantize needs
-    metrics.json      float model, int8 model (after quantize), rules and baselines, same rows
-    plots/*.png       scores, precision and recall, calibration
-    model.tflite      after quantize
-    model.tfpack      after quantize
-    parity.json       after quantize: what was compared with what
+config.toml       the configuration as it was written (empty: all defaults), learned cuts added
+asked.toml        without those cuts, where there are any
+run.json          name, data and its fingerprint, split, features, family, seeds, versions
+program.bin       the feature program
+maps.json         the input maps
+model.keras       the float network
+slices.npz        int8 inputs, labels and scores of the rows that quantize needs
+metrics.json      float model, int8 model (after quantize), rules and baselines, same rows
+plots/*.png       scores, precision and recall, calibration
+model.tflite      after quantize
+model.tfpack      after quantize
+parity.json       after quantize: what was compared with what
 """
 
 from __future__ import annotations
@@ -39,8 +39,14 @@ if TYPE_CHECKING:
     from tinyfin.config.sections import Risk
 
 __all__ = [
-    "RunFolder", "begin_run", "changing_run", "checked_path", "making_run", "new_run", "open_run",
-]  # fmt: skip
+    "RunFolder",
+    "begin_run",
+    "changing_run",
+    "checked_path",
+    "making_run",
+    "new_run",
+    "open_run",
+]
 
 _ASKED = "asked.toml"
 _FOUND = re.compile(r"^\[model\.found\]\n(?:[^\[\n].*\n)*", re.MULTILINE)
@@ -264,8 +270,12 @@ def file_facts(paths: Sequence[str | Path]) -> list[dict[str, Any]]:
             while chunk := file.read(1 << 20):
                 digest.update(chunk)
         facts.append(
-            {"name": path.name, "path": str(path), "bytes": path.stat().st_size,
-             "sha256": digest.hexdigest()}
+            {
+                "name": path.name,
+                "path": str(path),
+                "bytes": path.stat().st_size,
+                "sha256": digest.hexdigest(),
+            }
         )
     return facts
 

@@ -94,10 +94,16 @@ class ScoreTable:
             "input_row": pa.int64(),
             **{name: kind for name, kind in place.items() if name in self.extras},
             **{f.name: kinds.get(f.type, pa.int64()) for f in self.fields},
-            "score": pa.float64(), "score_q32": pa.uint32(), "raw": pa.int32(), "action": named,
-            "reasons": texts, "reason_ids": ids, "flags": texts, "flag_bits": pa.uint16(),
+            "score": pa.float64(),
+            "score_q32": pa.uint32(),
+            "raw": pa.int32(),
+            "action": named,
+            "reasons": texts,
+            "reason_ids": ids,
+            "flags": texts,
+            "flag_bits": pa.uint16(),
             "notices": named,
-        }  # fmt: skip
+        }
         if "label" in self.extras:
             columns["label"] = pa.int8()
         if "model" in self.extras:
@@ -124,8 +130,10 @@ class ScoreTable:
             **self._verdicts(replay, own),
             "notices": pa.DictionaryArray.from_arrays(pa.array(notices[own]), pa.array(STATUSES)),
             "label": pa.array(label, mask=label < 0),
-            **{name: pa.DictionaryArray.from_arrays(none, pa.array([text]))
-               for name, text in self.identity.items()},
+            **{
+                name: pa.DictionaryArray.from_arrays(none, pa.array([text]))
+                for name, text in self.identity.items()
+            },
         }
         columns = {name: found[name] for name in self.schema.names}
         if self.as_csv:

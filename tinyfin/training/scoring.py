@@ -79,7 +79,11 @@ def score(
     sources = [*warmup, *paths]
     files.require_space(out, _ROW_BYTES * about_rows_of(paths), "the scores")
     found = survey(
-        sources, config, labels=False, skip_bad_rows=skip_bad_rows, piece_rows=piece_rows,
+        sources,
+        config,
+        labels=False,
+        skip_bad_rows=skip_bad_rows,
+        piece_rows=piece_rows,
         progress=note,
     )
     if not found.in_order:
@@ -119,13 +123,15 @@ def score(
         "transactions": rows,
         **counts.facts(calibrated=pack.meta.get("score") == "probability"),
         "notices": {
-            "trained": feed.notices, "given": given, "features": list(feed.features),
+            "trained": feed.notices,
+            "given": given,
+            "features": list(feed.features),
             **{name: counts.notices[name] for name in STATUSES},
         },
         "fields": fed,
         **identity,
         "out": str(out),
-    }  # fmt: skip
+    }
 
 
 class _Counts:
@@ -138,13 +144,17 @@ class _Counts:
         self.notices: Counter[str] = Counter()
 
     def add(
-        self, tx: Transactions, replay: Replay, status: npt.NDArray[np.int8],
+        self,
+        tx: Transactions,
+        replay: Replay,
+        status: npt.NDArray[np.int8],
         own: npt.NDArray[np.bool_],
     ) -> None:
         """The rows ``own`` of a piece; the others are warm-up."""
         self.warmup += int(np.count_nonzero(~own))
         for into, names, codes in (
-            (self.actions, ACTIONS, replay.action[own]), (self.notices, STATUSES, status[own])
+            (self.actions, ACTIONS, replay.action[own]),
+            (self.notices, STATUSES, status[own]),
         ):
             for i, name in enumerate(names):
                 into[name] += int(np.count_nonzero(codes == i))

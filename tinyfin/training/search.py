@@ -113,9 +113,7 @@ def search(
     fits, and what training raises.
     """
     with making_run(out, name, config) as run:
-        begun = begin(
-            run, paths, config, until_s, seed, skip_bad_rows, note, searching=True
-        )
+        begun = begin(run, paths, config, until_s, seed, skip_bad_rows, note, searching=True)
         chosen = _best(begun, cost, note)
         finish(begun, chosen, note=note)
     return RunFolder(Path(out) / name)
@@ -144,9 +142,7 @@ def _best(begun: Begun, cost: Callable[[RunFolder], Cost], note: Note) -> Config
         )
     best = max(ranked, key=lambda trial: (trial.average_precision or 0.0, -trial.number))
     note(f"the best is trial {best.number}: {_told(best)}")
-    run.write_json(
-        TRIALS, {"best": best.number, "trials": [asdict(trial) for trial in trials]}
-    )
+    run.write_json(TRIALS, {"best": best.number, "trials": [asdict(trial) for trial in trials]})
     run.add_model({"family": config.model.family, **best.model})
     return _changed(config, best.model)
 
@@ -185,9 +181,12 @@ class _Room:
                 shutil.copyfile(self.begun.run.file("config.toml"), probe.path / "config.toml")
                 try:
                     learn(
-                        probe, self.begun.material, self.begun.split, replace(config, model=model),
+                        probe,
+                        self.begun.material,
+                        self.begun.split,
+                        replace(config, model=model),
                         baselines=(),
-                    )  # fmt: skip
+                    )
                     self._costs[shape] = self.cost(probe)
                 except BudgetError as error:
                     self._costs[shape] = str(error)
@@ -204,9 +203,12 @@ class _Room:
         maps = input_maps(chosen, made.features, fit, label[fit])
         inputs = map_rows(maps, made.features, later)
         problem = Problem(
-            map_rows(maps, made.features, fit), label[fit], inputs, label[later],
+            map_rows(maps, made.features, fit),
+            label[fit],
+            inputs,
+            label[later],
             made.program.feature_names,
-        )  # fmt: skip
+        )
         fitted = chosen.fit(problem, config.model, lambda done, of, text: None)
         return average_precision(score_rows(fitted, inputs), label[later])
 
@@ -258,11 +260,15 @@ def _why(search: Search, trial: Trial) -> str:
     """What takes most of what is too small, and which key makes it smaller."""
     if trial.cost is None:
         return ""
-    over = [what for what, used, limit in _limits(search, trial.cost)
-            if limit is not None and used is not None and used > limit]
+    over = [
+        what
+        for what, used, limit in _limits(search, trial.cost)
+        if limit is not None and used is not None and used > limit
+    ]
     return "".join(
         f"; {what}: {largest_text(trial.cost.parts[what])}"
-        for what in over if trial.cost.parts.get(what)
+        for what in over
+        if trial.cost.parts.get(what)
     )
 
 

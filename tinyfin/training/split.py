@@ -27,9 +27,15 @@ from tinyfin.errors import DataError
 from tinyfin.training.delays import reports_end_s, slower_s
 
 __all__ = [
-    "MIN_FRAUDS", "SLICES", "Split", "known_labels", "split_by_time", "told_and_clean",
-    "unreported", "untested",
-]  # fmt: skip
+    "MIN_FRAUDS",
+    "SLICES",
+    "Split",
+    "known_labels",
+    "split_by_time",
+    "told_and_clean",
+    "unreported",
+    "untested",
+]
 
 MIN_FRAUDS = 5
 """Fewer in the fit or in the calibration are refused."""
@@ -100,8 +106,8 @@ class Split:
 
 
 def unreported(summary: Mapping[str, Any]) -> str | None:
-    """What to say of a split's ``summary`` whose last test rows lack fraud reports; None of others.
-    """
+    """What to say of a split's ``summary`` whose last test rows lack fraud reports; None of
+    others."""
     rows = summary.get("test_too_recent", 0)
     if not rows:
         return None
@@ -116,8 +122,8 @@ def unreported(summary: Mapping[str, Any]) -> str | None:
 
 
 def untested(summary: Mapping[str, Any]) -> str | None:
-    """What to say of a split's ``summary`` whose test ends before fraud reports do; None of others.
-    """
+    """What to say of a split's ``summary`` whose test ends before fraud reports do; None of
+    others."""
     since = summary.get("reports_end")
     if since is None or summary["test_until"] > since:
         return None
@@ -226,9 +232,7 @@ def _moments(
     if not len(t):
         return 0, 0
     share = shares[0] / max(shares[0] + shares[1], 1e-9)
-    stop, cut = (
-        int(t[min(len(t) - 1, round(len(t) * at))]) for at in (share, (1.0 + share) / 2)
-    )
+    stop, cut = (int(t[min(len(t) - 1, round(len(t) * at))]) for at in (share, (1.0 + share) / 2))
     if fraud is not None and np.count_nonzero(fraud) >= 2 * MIN_FRAUDS:
         cut = min(cut, int(t[fraud][-MIN_FRAUDS]))
         stop = min(stop, cut)
@@ -249,9 +253,7 @@ def told_and_clean(
 def known_labels(tx: Transactions, until_s: int) -> npt.NDArray[np.int8]:
     """Labels int8[n] as they were known at ``until_s``: of rows before it, those that became known
     later are -1. Later rows keep theirs."""
-    later = (tx.t_mono_s.astype(np.int64) < until_s) & (
-        tx.label_known_s.astype(np.int64) > until_s
-    )
+    later = (tx.t_mono_s.astype(np.int64) < until_s) & (tx.label_known_s.astype(np.int64) > until_s)
     return np.where(later, -1, tx.label).astype(np.int8)
 
 
@@ -260,9 +262,14 @@ def _by_time(rows: npt.NDArray[np.int64], t: npt.NDArray[np.int64]) -> npt.NDArr
 
 
 def _require(
-    tx: Transactions, rows: npt.NDArray[np.int64], what: str, start: int, end: int, immature: int,
+    tx: Transactions,
+    rows: npt.NDArray[np.int64],
+    what: str,
+    start: int,
+    end: int,
+    immature: int,
     horizon_s: int,
-) -> None:  # fmt: skip
+) -> None:
     frauds = int(np.count_nonzero(tx.label[rows] == 1))
     if frauds >= MIN_FRAUDS and frauds < len(rows):
         return

@@ -63,9 +63,7 @@ def float_probability(slices: Slices) -> npt.NDArray[np.float64]:
 
 def baselines_of(slices: Slices) -> dict[str, npt.NDArray[Any]]:
     """Scores of rules and learned baselines on the test rows, by name."""
-    return {
-        key.removeprefix(BASELINE): slices[key] for key in slices if key.startswith(BASELINE)
-    }
+    return {key.removeprefix(BASELINE): slices[key] for key in slices if key.startswith(BASELINE)}
 
 
 def table_of(
@@ -102,7 +100,7 @@ def table_of(
                 for scorer, (score, p) in scorers.items()
             }
             for population, rows in populations.items()
-        }
+        },
     }
 
 

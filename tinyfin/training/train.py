@@ -103,7 +103,8 @@ def part(
     give_back()
     summary = split.summary(known_labels(material.tx, split.until_s))
     note(
-        "split: " + ", ".join(f"{name} {_size(summary[name])}" for name in SLICES)
+        "split: "
+        + ", ".join(f"{name} {_size(summary[name])}" for name in SLICES)
         + f"; {left_out(summary)}"
     )
     if later := untested(summary):

@@ -22,12 +22,7 @@ from tinyfin.twin.sources import require_unchanged
 
 require_unchanged()
 
-from tinyfin.twin._native import (  # noqa: E402
-    ENGINE_VERSION,
-    NativeEngine,
-    error_name,
-    pack_memory,
-)
+from tinyfin.twin._native import ENGINE_VERSION, NativeEngine, error_name, pack_memory  # noqa: E402
 from tinyfin.twin._native import run_plan as _run_plan  # noqa: E402
 
 if TYPE_CHECKING:
@@ -38,9 +33,16 @@ Bounds = npt.NDArray[np.uint32]
 Events = npt.NDArray[np.uint64]
 
 __all__ = [
-    "ACTIONS", "ENGINE_VERSION", "FLAGS", "Replay", "Twin", "Verdict", "error_name",
-    "require_good", "run_plan",
-]  # fmt: skip
+    "ACTIONS",
+    "ENGINE_VERSION",
+    "FLAGS",
+    "Replay",
+    "Twin",
+    "Verdict",
+    "error_name",
+    "require_good",
+    "run_plan",
+]
 
 FLAGS = {1: "COLD", 2: "SATURATED", 4: "CLOCK", 8: "NO_HOST", 16: "SHADOW", 32: "CONTROL"}
 """``enum tfin_flag``, by bit."""
@@ -148,13 +150,7 @@ class Twin:
         self.pack_id: bytes = self._engine.pack_id
         self.security_counter: int = self._engine.security_counter
 
-    def run(
-        self,
-        tx: Transactions,
-        stream: Stream,
-        *,
-        threads: int = 1,
-    ) -> Replay:
+    def run(self, tx: Transactions, stream: Stream, *, threads: int = 1) -> Replay:
         """Run a stream of events; state carries on from where it was.
 
         Releases the GIL. Rows that the stream does not score stay zero. Events run terminal by
@@ -181,11 +177,24 @@ class Twin:
         if len(stream) and not 0 <= stream.index.min() <= stream.index.max() < n:
             raise InputError(f"the stream names rows outside of the {n} transactions")
         columns = (
-            tx.id, tx.t_mono_s, tx.t_local_s, np.ascontiguousarray(tx.values), tx.present,
-            tx.result, tx.response, tx.action, tx.label, result.features, result.outputs,
-            result.score_q32, result.raw, result.action, result.reasons, result.reason_count,
+            tx.id,
+            tx.t_mono_s,
+            tx.t_local_s,
+            np.ascontiguousarray(tx.values),
+            tx.present,
+            tx.result,
+            tx.response,
+            tx.action,
+            tx.label,
+            result.features,
+            result.outputs,
+            result.score_q32,
+            result.raw,
+            result.action,
+            result.reasons,
+            result.reason_count,
             result.flags,
-        )  # fmt: skip
+        )
         batch = max(_BATCH, _BATCH_PER_TERMINAL * self._engine.terminals)
         if threads > 1:
             batch = max(batch, _CHUNK) * threads
@@ -194,9 +203,14 @@ class Twin:
         return replace(result, restarts=frozenset(self._engine.take_restarts()))
 
     def _run(
-        self, tx: Transactions, stream: Stream, columns: Sequence[npt.NDArray[Any]], batch: int,
-        threads: int, running: Stage,
-    ) -> None:  # fmt: skip
+        self,
+        tx: Transactions,
+        stream: Stream,
+        columns: Sequence[npt.NDArray[Any]],
+        batch: int,
+        threads: int,
+        running: Stage,
+    ) -> None:
         for start in range(0, len(stream), batch):
             stop = min(start + batch, len(stream))
             events = np.empty((stop - start, 2), np.uint64)
@@ -242,9 +256,7 @@ class Twin:
         self, terminal: int, id: int, t_mono_s: int, result: int, response: int, action_taken: int
     ) -> int:
         """Tell what became of an event. Returns the engine's error code, 0 when all is well."""
-        return int(
-            self._engine.outcome(terminal, id, t_mono_s, result, response, action_taken)
-        )
+        return int(self._engine.outcome(terminal, id, t_mono_s, result, response, action_taken))
 
     def notice(
         self, terminal: int, id: int, token: int, t_mono_s: int, t_tx_mono_s: int, fraud: int
@@ -314,9 +326,7 @@ class Twin:
         return dict(self._engine.stats(terminal))
 
 
-def run_plan(
-    plan: bytes, inputs: npt.NDArray[np.int8], output_count: int
-) -> npt.NDArray[np.int8]:
+def run_plan(plan: bytes, inputs: npt.NDArray[np.int8], output_count: int) -> npt.NDArray[np.int8]:
     """Run a network plan alone: int8[n, inputs] to int8[n, output_count].
 
     Raises PackError when the engine refuses the plan or the widths are not the plan's.

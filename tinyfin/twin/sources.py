@@ -20,9 +20,11 @@ _LIST = "sources.sha256"
 """Beside the extension: what it was compiled from, written by CMakeLists.txt."""
 
 _PATTERNS = (
-    "firmware/lib/tinyfin/src/*.[ch]", "firmware/lib/tinyfin/include/*.h", "tinyfin/twin/*.cpp",
+    "firmware/lib/tinyfin/src/*.[ch]",
+    "firmware/lib/tinyfin/include/*.h",
+    "tinyfin/twin/*.cpp",
     "tinyfin/twin/*.[ch]",
-)  # fmt: skip
+)
 
 
 def require_unchanged() -> None:
@@ -51,8 +53,9 @@ def changed(listed: Path, root: Path) -> list[str]:
     then = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
     now = {
         path.relative_to(root).as_posix(): path
-        for pattern in _PATTERNS for path in root.glob(pattern)
-    }  # fmt: skip
+        for pattern in _PATTERNS
+        for path in root.glob(pattern)
+    }
     other = set(then) ^ set(now)
     for name in set(then) & set(now):
         if now[name].stat().st_mtime > when:

@@ -121,9 +121,7 @@ class Client(Pipelined):
 
     def checkpoint(self) -> m.Checkpoint:
         """Digests of state and answers. Call it when nothing is under way."""
-        return m.parse_checkpoint(
-            self.request(Request.CHECKPOINT_REQUEST, Answer.CHECKPOINT)
-        )
+        return m.parse_checkpoint(self.request(Request.CHECKPOINT_REQUEST, Answer.CHECKPOINT))
 
     def detail(self, what: int) -> bytes:
         """Of the event scored last: 0 features (int16), 1 network input, 2 network output."""
@@ -164,9 +162,13 @@ class Client(Pipelined):
         result = m.parse_inferred(answer)
         if len(result.output) < result.output_count:
             return m.Inferred(
-                result.error, result.raw, result.ticks, result.stack_bytes, result.output_count,
+                result.error,
+                result.raw,
+                result.ticks,
+                result.stack_bytes,
+                result.output_count,
                 self.detail(2),
-            )  # fmt: skip
+            )
         return result
 
     def stats(self) -> dict[str, int]:
@@ -175,9 +177,9 @@ class Client(Pipelined):
 
     def stack(self) -> tuple[int, int]:
         """Bytes of the painted stack, and how many of them were never used; 0, 0 when unknown."""
-        painted, free = m.Reader(
-            self.request(Request.STACK_REQUEST, Answer.STACK), "STACK"
-        ).unpack("II")
+        painted, free = m.Reader(self.request(Request.STACK_REQUEST, Answer.STACK), "STACK").unpack(
+            "II"
+        )
         return painted, free
 
     def reboot(self) -> None:

@@ -24,9 +24,15 @@ from tinyfin.errors import BenchError
 from tinyfin.text import one_line
 
 __all__ = [
-    "BUSY", "explain", "how_to_be_let_in", "lock", "process_words", "unlock", "user_name",
+    "BUSY",
+    "explain",
+    "how_to_be_let_in",
+    "lock",
+    "process_words",
+    "unlock",
+    "user_name",
     "users_of",
-]  # fmt: skip
+]
 
 BUSY = (errno.EBUSY, errno.EAGAIN)
 """Errors of a port that another program has locked."""

@@ -20,9 +20,16 @@ from typing import Protocol
 from tinyfin.errors import BenchError, LinkError, TargetError
 
 __all__ = [
-    "Deadline", "Link", "LinkAround", "LinkLost", "ProcessLink", "TcpLink", "gone", "no_reset",
+    "Deadline",
+    "Link",
+    "LinkAround",
+    "LinkLost",
+    "ProcessLink",
+    "TcpLink",
+    "gone",
+    "no_reset",
     "others_at",
-]  # fmt: skip
+]
 
 CHUNK_BYTES = 65536
 """The most that is read at once."""
@@ -149,9 +156,13 @@ class TcpLink:
     """
 
     def __init__(
-        self, host: str, port: int, *, timeout_s: float = 10.0,
+        self,
+        host: str,
+        port: int,
+        *,
+        timeout_s: float = 10.0,
         restart: Callable[[], tuple[str, int]] | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._address = (host, port)
         self._restart = restart
         self.can_reset = restart is not None

@@ -104,9 +104,21 @@ class Capability(IntFlag):
 
 
 STATS = (
-    "scored", "committed", "clock_clamps", "saturations", "pending_overflows",
-    "unknown_outcomes", "notices", "notice_duplicates", "label_overflows", "evictions",
-    "frames_good", "frames_damaged", "frames_overlong", "frames_repeated", "frames_out_of_order",
+    "scored",
+    "committed",
+    "clock_clamps",
+    "saturations",
+    "pending_overflows",
+    "unknown_outcomes",
+    "notices",
+    "notice_duplicates",
+    "label_overflows",
+    "evictions",
+    "frames_good",
+    "frames_damaged",
+    "frames_overlong",
+    "frames_repeated",
+    "frames_out_of_order",
     "receive_overruns",
 )
 """Names of the counters in STATS, in their order; a device may send more."""
@@ -234,10 +246,33 @@ def parse_hello(payload: bytes) -> Hello:
     state, memory, pack, hz, mask, frame, credit = r.unpack("IIIIIHH")
     window, events, scores, fields, features, inputs, outputs = r.unpack("BBBBHHH")
     return Hello(
-        version, cause, Capability(capabilities), session, nonce, expected, error, engine,
-        pack_id, model_id, state, memory, pack, hz, mask, frame, credit,
-        window, events, scores, fields, features, inputs, outputs, r.text(), r.text(),
-    )  # fmt: skip
+        version,
+        cause,
+        Capability(capabilities),
+        session,
+        nonce,
+        expected,
+        error,
+        engine,
+        pack_id,
+        model_id,
+        state,
+        memory,
+        pack,
+        hz,
+        mask,
+        frame,
+        credit,
+        window,
+        events,
+        scores,
+        fields,
+        features,
+        inputs,
+        outputs,
+        r.text(),
+        r.text(),
+    )
 
 
 class Verdict(NamedTuple):

@@ -155,8 +155,7 @@ class Pipelined(Channel):
         """Until when the oldest frame's answer should have come."""
         oldest, wait_s = self._waiting[0], self.timing.wait_s
         due = max(
-            oldest.sent_at + wait_s(oldest.under_way),
-            self._progress_at + wait_s(len(oldest.wire)),
+            oldest.sent_at + wait_s(oldest.under_way), self._progress_at + wait_s(len(oldest.wire))
         )
         return Deadline(max(0.0, due - time.monotonic()))
 

@@ -59,8 +59,12 @@ class SerialLink:
         self._locate = locate
         self._lines = (baud, dtr, rts)
         self._errors: tuple[type[Exception], ...] = (
-            serial.SerialException, OSError, TypeError, ValueError, NotImplementedError,
-        )  # fmt: skip
+            serial.SerialException,
+            OSError,
+            TypeError,
+            ValueError,
+            NotImplementedError,
+        )
         try:
             self._open()
         except self._errors as error:

@@ -21,17 +21,13 @@ here = os.path.realpath(platform.get_dir())
 ports = os.path.realpath(os.path.join(here, "..", "ports"))
 
 arch = board.get("build.arch")
-prefix = {
-    "arm": "arm-none-eabi-",
-    "riscv": "riscv64-unknown-elf-",
-    "xtensa": "xtensa-lx106-elf-",
-}[arch]
+prefix = {"arm": "arm-none-eabi-", "riscv": "riscv64-unknown-elf-", "xtensa": "xtensa-lx106-elf-"}[
+    arch
+]
 cpu = shlex.split(board.get("build.cpu_flags"))
 # another board's code on this one's machine: an older core's on a newer core that has more memory
 if os.environ.get("TINYFIN_CODE_OF"):
-    cpu = shlex.split(
-        env.BoardConfig(os.environ["TINYFIN_CODE_OF"]).get("build.cpu_flags")
-    )
+    cpu = shlex.split(env.BoardConfig(os.environ["TINYFIN_CODE_OF"]).get("build.cpu_flags"))
 # a name of firmware/ports, or a folder of one's own, relative to the board file: ./port, ../ports/x
 port = board.get("build.port")
 own_port = None
@@ -95,9 +91,7 @@ env.Append(
     LIBPATH=["$BUILD_DIR"],
     BUILDERS={
         "ElfToBin": Builder(
-            action=env.VerboseAction(
-                "$OBJCOPY -O binary $SOURCES $TARGET", "Building $TARGET"
-            ),
+            action=env.VerboseAction("$OBJCOPY -O binary $SOURCES $TARGET", "Building $TARGET"),
             suffix=".bin",
         )
     },
@@ -159,7 +153,8 @@ if emulator:
         actions=[
             env.VerboseAction(
                 shlex.join([*emulator, "-serial", "stdio", "-monitor", "none", "-display", "none"])
-                + " -kernel " + str(elf[0]),
+                + " -kernel "
+                + str(elf[0]),
                 "Running in QEMU, the serial port on this terminal",
             )
         ],

@@ -31,9 +31,16 @@ class CustomTestRunner(TestRunnerBase):
             words = self.platform.board_config(board).get("tinyfin.emulator.command", [])
             build_dir = config.get("platformio", "build_dir")
             self.emulator = [
-                *words, "-serial", "stdio", "-monitor", "none", "-display", "none",
-                "-kernel", f"{build_dir}/{env}/firmware.elf",
-            ]  # fmt: skip
+                *words,
+                "-serial",
+                "stdio",
+                "-monitor",
+                "none",
+                "-display",
+                "none",
+                "-kernel",
+                f"{build_dir}/{env}/firmware.elf",
+            ]
 
     def stage_uploading(self):
         if self.on_board and not self.options.without_uploading:
@@ -45,10 +52,12 @@ class CustomTestRunner(TestRunnerBase):
         if self.options.verbose and self.emulator:
             print("Running", shlex.join(self.emulator))
         reader = (
-            EmulatorReader if self.emulator
-            else SerialTestOutputReader if self.on_board
+            EmulatorReader
+            if self.emulator
+            else SerialTestOutputReader
+            if self.on_board
             else NativeTestOutputReader
-        )  # fmt: skip
+        )
         reader(self).begin()
         if not self.finished:
             self._add("every test ran", False, "the program ended, or fell silent, before its end")

@@ -23,7 +23,12 @@ __all__ = ["FIELDS", "HORIZON_H", "SCENARIOS", "simulate_health"]
 
 HORIZON_H = 72
 FIELDS = (
-    "supply_mv", "temperature_dc", "tamper_flags", "card_reads", "reader_errors", "restarts",
+    "supply_mv",
+    "temperature_dc",
+    "tamper_flags",
+    "card_reads",
+    "reader_errors",
+    "restarts",
     "key_interval_ms",
 )
 """Columns of a report; units in the names (dc: tenths of a degree Celsius), counts per hour."""
@@ -51,17 +56,17 @@ def simulate_health(settings: Simulate) -> pa.Table:
     rows = {name: column[order] for name, column in rows.items()}
     start = settings.start + EPOCH_UNIX_S
     ids = [f"T{number + 1:04d}" for number in range(settings.terminals)]
-    return pa.table({
-        "id": pa.array(np.arange(1, len(order) + 1)),
-        "time": _times(start, rows["hour"]),
-        "terminal": pa.array(ids).take(pa.array(rows["terminal"])),
-        **{
-            name: pa.array(rows[name].astype(np.int32), mask=rows[name] < 0) for name in FIELDS
-        },
-        "label": pa.array(rows["label"].astype(np.int8)),
-        "label_time": _times(start, rows["label_hour"]),
-        "scenario": pa.array(SCENARIOS).take(pa.array(rows["scenario"])),
-    })
+    return pa.table(
+        {
+            "id": pa.array(np.arange(1, len(order) + 1)),
+            "time": _times(start, rows["hour"]),
+            "terminal": pa.array(ids).take(pa.array(rows["terminal"])),
+            **{name: pa.array(rows[name].astype(np.int32), mask=rows[name] < 0) for name in FIELDS},
+            "label": pa.array(rows["label"].astype(np.int8)),
+            "label_time": _times(start, rows["label_hour"]),
+            "scenario": pa.array(SCENARIOS).take(pa.array(rows["scenario"])),
+        }
+    )
 
 
 def _times(start: int, hour: npt.NDArray[Any]) -> pa.Array:
@@ -90,12 +95,19 @@ def _terminal(settings: Simulate, number: int, heat: npt.NDArray[np.float64]) ->
     failing = left <= HORIZON_H
     scenario = np.where(failing, 2 + kind, dirty.astype(np.int64))
     columns = {
-        "supply_mv": np.rint(supply), "temperature_dc": np.rint(warm),
-        "tamper_flags": (rng.random(n) < 0.0005).astype(np.int64), "card_reads": reads,
-        "reader_errors": errors, "restarts": rng.poisson(restart),
-        "key_interval_ms": np.rint(keys), "hour": hour, "terminal": np.full(n, number),
-        "label": failing, "label_hour": hour + np.minimum(left, HORIZON_H), "scenario": scenario,
-    }  # fmt: skip
+        "supply_mv": np.rint(supply),
+        "temperature_dc": np.rint(warm),
+        "tamper_flags": (rng.random(n) < 0.0005).astype(np.int64),
+        "card_reads": reads,
+        "reader_errors": errors,
+        "restarts": rng.poisson(restart),
+        "key_interval_ms": np.rint(keys),
+        "hour": hour,
+        "terminal": np.full(n, number),
+        "label": failing,
+        "label_hour": hour + np.minimum(left, HORIZON_H),
+        "scenario": scenario,
+    }
     return {name: column[~silent] for name, column in columns.items()}
 
 

@@ -22,26 +22,61 @@ from tinyfin.features.catalogue.reasons import REASONS, reason_code
 from tinyfin.features.definition import Feature
 
 __all__ = [
-    "ALL", "AUTO", "BY_NAME", "DEFAULT", "FEATURES", "LABEL_FREE", "REASONS", "SETS", "STREAM",
+    "ALL",
+    "AUTO",
+    "BY_NAME",
+    "DEFAULT",
+    "FEATURES",
+    "LABEL_FREE",
+    "REASONS",
+    "SETS",
+    "STREAM",
     "reason_code",
-]  # fmt: skip
+]
 
 FEATURES: tuple[Feature, ...] = (
-    *amounts.FEATURES, *rhythm.FEATURES, *cards.FEATURES, *responses.FEATURES, *entry.FEATURES,
-    *refunds.FEATURES, *device.FEATURES, *labels.FEATURES,
+    *amounts.FEATURES,
+    *rhythm.FEATURES,
+    *cards.FEATURES,
+    *responses.FEATURES,
+    *entry.FEATURES,
+    *refunds.FEATURES,
+    *device.FEATURES,
+    *labels.FEATURES,
 )
 
 BY_NAME: Mapping[str, Feature] = {feature.name: feature for feature in FEATURES}
 
 DEFAULT: tuple[str, ...] = (
-    "amt_log", "amt_dev", "amt_round", "amt_small_16", "amt_repeat", "amt_to_floor",
-    "gap_s", "rate_60", "rate_900_dev", "hour_rare",
-    "tok_seen_cnt", "tok_gap_s", "tok_distinct_300", "new_tok_share",
-    "decl_ratio_16", "decl_run", "decl_inv",
-    "entry_risk", "entry_rare", "keyed_run", "chip_fail_then",
-    "refund_ratio", "refund_unlinked", "forced_reuse",
-    "offline_run", "saf_fill", "link_flap",
-    "known_last", "known_rate_28d",
+    "amt_log",
+    "amt_dev",
+    "amt_round",
+    "amt_small_16",
+    "amt_repeat",
+    "amt_to_floor",
+    "gap_s",
+    "rate_60",
+    "rate_900_dev",
+    "hour_rare",
+    "tok_seen_cnt",
+    "tok_gap_s",
+    "tok_distinct_300",
+    "new_tok_share",
+    "decl_ratio_16",
+    "decl_run",
+    "decl_inv",
+    "entry_risk",
+    "entry_rare",
+    "keyed_run",
+    "chip_fail_then",
+    "refund_ratio",
+    "refund_unlinked",
+    "forced_reuse",
+    "offline_run",
+    "saf_fill",
+    "link_flap",
+    "known_last",
+    "known_rate_28d",
 )
 """For payment data: card testing, fallback, takeover, refunds, offline bursts, notices.
 
@@ -50,10 +85,27 @@ it stopped; ``bin_conc`` begins anew after a restart.
 """
 
 STREAM: tuple[str, ...] = (
-    "amt_log", "amt_over_learned", "amt_to_avg", "amt_to_card_avg", "amt_to_card_mean",
-    "card_visits", "card_age_h", "tok_known", "hour_of_day", "gap_s", "known_last", "known_run",
-    "known_run_age_h", "known_age_h", "known_rate_14d", "known_rate_28d", "known_run2_28d",
-    "known_run1_28d", "known_labels_28d", "card_known_last", "card_known_frauds_28d",
+    "amt_log",
+    "amt_over_learned",
+    "amt_to_avg",
+    "amt_to_card_avg",
+    "amt_to_card_mean",
+    "card_visits",
+    "card_age_h",
+    "tok_known",
+    "hour_of_day",
+    "gap_s",
+    "known_last",
+    "known_run",
+    "known_run_age_h",
+    "known_age_h",
+    "known_rate_14d",
+    "known_rate_28d",
+    "known_run2_28d",
+    "known_run1_28d",
+    "known_labels_28d",
+    "card_known_last",
+    "card_known_frauds_28d",
 )
 """For data that has amount, card, time and terminal only. Plain means over months, because on such
 data they tell more than exponential ones; how the labels of the terminal came, because that tells
@@ -64,7 +116,10 @@ AUTO: tuple[str, ...] = (*STREAM, *(name for name in DEFAULT if name not in STRE
 
 LABEL_FREE: tuple[str, ...] = (
     *(name for name in DEFAULT if not name.startswith("known_")),
-    "amt_refund_log", "amt_to_avg", "amt_to_card_mean", "amt_to_card_avg",
+    "amt_refund_log",
+    "amt_to_avg",
+    "amt_to_card_mean",
+    "amt_to_card_avg",
 )
 """The same for families that learn without labels: what merely describes would drown what tells."""
 
@@ -72,5 +127,8 @@ ALL: tuple[str, ...] = tuple(feature.name for feature in FEATURES)
 """The whole catalogue, to see what it needs; no model wants all of it."""
 
 SETS: Mapping[str, tuple[str, ...]] = {
-    "auto": AUTO, "default": DEFAULT, "stream": STREAM, "all": ALL,
+    "auto": AUTO,
+    "default": DEFAULT,
+    "stream": STREAM,
+    "all": ALL,
 }

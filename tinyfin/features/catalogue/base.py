@@ -20,8 +20,18 @@ from tinyfin.features.expressions import (
 )
 
 __all__ = [
-    "AMOUNT", "ANSWERED", "CAP_S", "CARD_GAP", "DECLINED", "GAP", "HAS_CARD", "KEYED", "REFUND",
-    "SALE", "SALE_TYPES", "growth",
+    "AMOUNT",
+    "ANSWERED",
+    "CAP_S",
+    "CARD_GAP",
+    "DECLINED",
+    "GAP",
+    "HAS_CARD",
+    "KEYED",
+    "REFUND",
+    "SALE",
+    "SALE_TYPES",
+    "growth",
 ]
 
 CAP_S = 32767

@@ -56,5 +56,5 @@ REASONS: Mapping[int, str] = {
 
 
 def reason_code(reason: int) -> str:
-    """"R01" for 1."""
+    """ "R01" for 1."""
     return f"R{reason:02d}"

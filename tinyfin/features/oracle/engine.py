@@ -268,9 +268,7 @@ class OracleEngine:
             registers[op.out] = saturate_register(value)
         return registers
 
-    def _judge(
-        self, id: int, t: int, features: Sequence[int], flags: int, present: int
-    ) -> Verdict:
+    def _judge(self, id: int, t: int, features: Sequence[int], flags: int, present: int) -> Verdict:
         if self.model is None:
             return Verdict(id, 0, 0, 0, (), flags)
         decision = self.model.decision

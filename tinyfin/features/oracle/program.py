@@ -187,7 +187,11 @@ def schema_payload(schema: Schema) -> bytes:
     for field, offset in zip(schema.fields, record_offsets(schema), strict=True):
         missing = field.missing - 2**64 if field.missing >= 2**63 else field.missing
         out += struct.pack(
-            "<BBHIq", kinds[field.type], field.ram_only + 2 * field.host, offset,
-            len(field.values), missing,
+            "<BBHIq",
+            kinds[field.type],
+            field.ram_only + 2 * field.host,
+            offset,
+            len(field.values),
+            missing,
         )
     return out

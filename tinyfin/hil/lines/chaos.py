@@ -24,9 +24,14 @@ from tinyfin.wire.messages import Request
 __all__ = ["PRESETS", "SHARES", "Chaos", "ChaosLink"]
 
 SHARES = {
-    "flip": 0.30, "drop": 0.20, "duplicate": 0.15, "insert": 0.15, "split": 0.10, "delay": 0.08,
+    "flip": 0.30,
+    "drop": 0.20,
+    "duplicate": 0.15,
+    "insert": 0.15,
+    "split": 0.10,
+    "delay": 0.08,
     "disconnect": 0.02,
-}  # fmt: skip
+}
 """How ``fault=RATE`` is shared out."""
 
 PRESETS = {"hostile": "fault=1/1000,reboot=1/5000", "noisy": "fault=1/10000"}
@@ -97,9 +102,10 @@ class Chaos:
 
     def __str__(self) -> str:
         shown = [
-            f"{f.name}={getattr(self, f.name):g}" for f in fields(self)
+            f"{f.name}={getattr(self, f.name):g}"
+            for f in fields(self)
             if f.name not in ("seed", "delay_ms") and getattr(self, f.name)
-        ]  # fmt: skip
+        ]
         if self.delay and self.delay_ms != Chaos.delay_ms:
             shown.append(f"delay_ms={self.delay_ms:g}")
         return ",".join([*shown, f"seed={self.seed}"])

@@ -59,15 +59,29 @@ def build_host_terminal(
     emit(pack, generated, keys=keys)
     temporary = folder / f"terminal.{os.getpid()}"
     command = [
-        compiler, "-std=c99", "-Wall", "-Wextra", *cflags,
-        '-DTFIN_TARGET="host"', *(f"-D{name}" for name in defines),
-        *(f"-I{path}" for path in (
-            generated, firmware / "src", firmware / "ports",
-            firmware / "lib" / "tinyfin" / "include", monocypher,
-        )),
-        *map(str, sources), str(generated / "tinyfin_pack.c"),
-        str(_monocypher_object(compiler, monocypher)), "-o", str(temporary),
-    ]  # fmt: skip
+        compiler,
+        "-std=c99",
+        "-Wall",
+        "-Wextra",
+        *cflags,
+        '-DTFIN_TARGET="host"',
+        *(f"-D{name}" for name in defines),
+        *(
+            f"-I{path}"
+            for path in (
+                generated,
+                firmware / "src",
+                firmware / "ports",
+                firmware / "lib" / "tinyfin" / "include",
+                monocypher,
+            )
+        ),
+        *map(str, sources),
+        str(generated / "tinyfin_pack.c"),
+        str(_monocypher_object(compiler, monocypher)),
+        "-o",
+        str(temporary),
+    ]
     _compile(command)
     temporary.replace(program)
     cache.keep_newest(folder.parent, _KEPT)
@@ -105,9 +119,16 @@ def _monocypher_object(compiler: str, source: Path) -> Path:
         temporary = made.with_suffix(f".{os.getpid()}.o")
         made.parent.mkdir(parents=True, exist_ok=True)
         _compile(
-            [compiler, "-O2", "-DBLAKE2_NO_UNROLLING", "-c", str(source / "monocypher.c"), "-o",
-             str(temporary)]
-        )  # fmt: skip
+            [
+                compiler,
+                "-O2",
+                "-DBLAKE2_NO_UNROLLING",
+                "-c",
+                str(source / "monocypher.c"),
+                "-o",
+                str(temporary),
+            ]
+        )
         temporary.replace(made)
     return made
 
@@ -116,9 +137,12 @@ def _compile(command: Sequence[str]) -> None:
     try:
         with stage("compiling for this machine"):
             done = subprocess.run(
-                command, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                command,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
                 timeout=_DEADLINE_S,
-            )  # fmt: skip
+            )
     except subprocess.TimeoutExpired as error:
         raise ToolError(
             f"{command[0]} took longer than {_DEADLINE_S:.0f} s; is the machine overloaded?"

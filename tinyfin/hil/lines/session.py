@@ -62,9 +62,13 @@ def image_of(run: Path, target: Target, keys: Sequence[bytes] | None = None) -> 
 
 @contextlib.contextmanager
 def reach(
-    run: Path, target_name: str, *, keys: Sequence[bytes] | None = None, icount: bool = True,
+    run: Path,
+    target_name: str,
+    *,
+    keys: Sequence[bytes] | None = None,
+    icount: bool = True,
     baud: int | None = None,
-) -> Iterator[Session]:  # fmt: skip
+) -> Iterator[Session]:
     """The run's firmware on an emulated target, or on this machine (``host``). Not yet connected.
 
     baud: speed of a serial line in front of ``host``; None is a pipe.
@@ -82,9 +86,7 @@ def reach(
 
 
 @contextlib.contextmanager
-def emulated(
-    target: Target | str, image: Path, *, icount: bool = True
-) -> Iterator[Session]:
+def emulated(target: Target | str, image: Path, *, icount: bool = True) -> Iterator[Session]:
     """Boot an image in the emulator; it ends with the context. Not yet connected."""
     chosen = catalogue.get(target) if isinstance(target, str) else target
     sizes: dict[str, int] = {}
@@ -95,16 +97,18 @@ def emulated(
         spec = chosen.emulator if icount else None
         with at_link(link, chosen.name) as session:
             yield Session(
-                session.client, chosen.name, spec.instructions if spec else None,
-                sizes.get("flash_bytes"), sizes.get("ram_bytes"),
-            )  # fmt: skip
+                session.client,
+                chosen.name,
+                spec.instructions if spec else None,
+                sizes.get("flash_bytes"),
+                sizes.get("ram_bytes"),
+            )
 
 
 @contextlib.contextmanager
 def in_process(
-    pack: bytes, *, keys: Sequence[bytes] = (), program: Path | None = None,
-    baud: int | None = None,
-) -> Iterator[Session]:  # fmt: skip
+    pack: bytes, *, keys: Sequence[bytes] = (), program: Path | None = None, baud: int | None = None
+) -> Iterator[Session]:
     """The terminal application compiled for this machine, in a process. Not yet connected.
 
     program: one that :func:`tinyfin.hil.lines.host.build_host_terminal` has made; built if None.

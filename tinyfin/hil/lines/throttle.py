@@ -36,13 +36,12 @@ class LineLink(SerialLink):
     def __init__(self, command: Sequence[str], baud: int) -> None:
         self._command = [str(build_host_line()), str(baud), *command]
         self._start_line()
-        super().__init__(self._pty, baud=baud, reset=lambda port: port.close(),
-                         locate=self._restart_line)  # fmt: skip
+        super().__init__(
+            self._pty, baud=baud, reset=lambda port: port.close(), locate=self._restart_line
+        )
 
     def _start_line(self) -> None:
-        self._line = subprocess.Popen(
-            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        )
+        self._line = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert self._line.stdout is not None
         ready = select.select([self._line.stdout], [], [], _DEADLINE_S)[0]
         self._pty = self._line.stdout.readline().decode().strip() if ready else ""

@@ -30,8 +30,16 @@ from tinyfin.wire import messages as m
 from tinyfin.wire.frames import Deframer, Frame
 
 __all__ = [
-    "MAGIC", "MOST_BYTES", "Entry", "Kind", "Transcript", "Writer", "describe", "entries", "read",
-]  # fmt: skip
+    "MAGIC",
+    "MOST_BYTES",
+    "Entry",
+    "Kind",
+    "Transcript",
+    "Writer",
+    "describe",
+    "entries",
+    "read",
+]
 
 MAGIC = b"tinyfin transcript 1\n"
 MOST_BYTES = 32 << 20

@@ -68,10 +68,14 @@ def networks(target: Target, cases: list[Case]) -> list[dict[str, Any]]:
         image, code_of, note = built(target.name), None, ""
         if len(plan) + 65536 > lab.room(image) and len(plan) > 1 << 16:
             if target.core not in ("Cortex-M0", "Cortex-M0+"):
-                made.append({
-                    "target": target.name, "network": case.name, "instructions": None,
-                    "note": f"{len(plan)} B of plan do not fit its flash",
-                })  # fmt: skip
+                made.append(
+                    {
+                        "target": target.name,
+                        "network": case.name,
+                        "instructions": None,
+                        "note": f"{len(plan)} B of plan do not fit its flash",
+                    }
+                )
                 continue
             code_of = target.name
             image = built(_STAND_IN, code_of=code_of)
@@ -83,16 +87,22 @@ def networks(target: Target, cases: list[Case]) -> list[dict[str, Any]]:
         portable = built(image.target.name, True, code_of)
         tape = lab.Tape().network(compile_plan(load(case.model)), x[:1], y[:1], ticks=True)
         plain = lab.run(portable, tape, icount=True)
-        made.append({
-            "target": target.name, "network": case.name, "inferences": len(counts),
-            "instructions": int(np.median(counts)), "instructions_min": min(counts),
-            "instructions_max": max(counts),
-            "portable": plain.instructions(plain.numbers("row")[0][0]),
-            "differing_bytes": found.differing + plain.differing,
-            "plan_bytes": len(plan), **_work(plan),
-            "scratch_bytes": int.from_bytes(plan[_ARENA_AT : _ARENA_AT + 4], "little"),
-            "note": note,
-        })  # fmt: skip
+        made.append(
+            {
+                "target": target.name,
+                "network": case.name,
+                "inferences": len(counts),
+                "instructions": int(np.median(counts)),
+                "instructions_min": min(counts),
+                "instructions_max": max(counts),
+                "portable": plain.instructions(plain.numbers("row")[0][0]),
+                "differing_bytes": found.differing + plain.differing,
+                "plan_bytes": len(plan),
+                **_work(plan),
+                "scratch_bytes": int.from_bytes(plan[_ARENA_AT : _ARENA_AT + 4], "little"),
+                "note": note,
+            }
+        )
     return made
 
 
@@ -106,9 +116,11 @@ def network_code(target: Target, case: Case) -> dict[str, Any]:
     """Flash of what a network of this kind links, without weights, and the stack of a run."""
     result = bench(case.model, target.name, case.inputs[:4], case.expected[:4])
     return {
-        "target": target.name, "network": case.name, "code_bytes": result.code_bytes,
+        "target": target.name,
+        "network": case.name,
+        "code_bytes": result.code_bytes,
         "stack_bytes": result.stack_bytes,
-    }  # fmt: skip
+    }
 
 
 def opening(target: Target, pack: bytes) -> dict[str, Any]:
@@ -136,13 +148,15 @@ def opening(target: Target, pack: bytes) -> dict[str, Any]:
     signing = coarse.instructions(signature)
     integrity = exact.instructions((verifying - checking) & mask) + signing
     return {
-        "target": target.name, "whole_instructions": integrity + exact.instructions(binding),
-        "open_instructions": exact.instructions(binding) - golden, "golden_instructions": golden,
+        "target": target.name,
+        "whole_instructions": integrity + exact.instructions(binding),
+        "open_instructions": exact.instructions(binding) - golden,
+        "golden_instructions": golden,
         "contents_instructions": exact.instructions((verifying - hashing - checking) & mask),
         "hashed_bytes": hashed_bytes,
         "hash_instructions_per_byte": round(exact.instructions(hashing) / hashed_bytes, 1),
         "signature_instructions": signing,
-    }  # fmt: skip
+    }
 
 
 def network_only(pack: bytes) -> bytes:
@@ -160,11 +174,16 @@ def network_only(pack: bytes) -> bytes:
         for i, name in enumerate(names)
     ]
     return build_pack(
-        schema, compile_program(features, schema, pending=1),
-        maps=[InputMap((-128, 127), (-128, 127))] * len(names), plan=given.plan,
-        readout=given.readout, calibration=given.calibration, decision=given.decision,
-        golden=given.golden, model=given.model_id,
-    )  # fmt: skip
+        schema,
+        compile_program(features, schema, pending=1),
+        maps=[InputMap((-128, 127), (-128, 127))] * len(names),
+        plan=given.plan,
+        readout=given.readout,
+        calibration=given.calibration,
+        decision=given.decision,
+        golden=given.golden,
+        model=given.model_id,
+    )
 
 
 def budget_row(target_name: str, pack: Path) -> dict[str, Any]:
@@ -176,9 +195,12 @@ def budget_row(target_name: str, pack: Path) -> dict[str, Any]:
         return {"target": target_name, "error": str(error)}
     data = budgets.default_data(**OTHER_DATA)
     counted = budgets.count(
-        target, flash.target_pack(pack, target).read_bytes(), data, event_stream(data, "both"),
+        target,
+        flash.target_pack(pack, target).read_bytes(),
+        data,
+        event_stream(data, "both"),
         OTHER_EVENTS,
-    )  # fmt: skip
+    )
     return {
         **found.as_dict(),
         "measured": {

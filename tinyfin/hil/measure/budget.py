@@ -187,7 +187,11 @@ class Counted:
 
 
 def count(
-    target: Target, pack: bytes, tx: Transactions, stream: Stream, events: int,
+    target: Target,
+    pack: bytes,
+    tx: Transactions,
+    stream: Stream,
+    events: int,
     keys: Sequence[bytes] = (),
 ) -> Counted:
     """Replay ``events`` transactions in the laboratory and count each; MismatchError when an
@@ -214,7 +218,11 @@ def count(
 
 
 def _instructions(
-    target: Target, pack: bytes, tx: Transactions, stream: Stream, events: int,
+    target: Target,
+    pack: bytes,
+    tx: Transactions,
+    stream: Stream,
+    events: int,
     keys: Sequence[bytes],
 ) -> Instructions:
     counted = count(target, pack, tx, stream, events, keys)
@@ -223,7 +231,11 @@ def _instructions(
 
 
 def _operators(
-    target: Target, pack: bytes, tx: Transactions, stream: Stream, events: int,
+    target: Target,
+    pack: bytes,
+    tx: Transactions,
+    stream: Stream,
+    events: int,
     keys: Sequence[bytes],
 ) -> tuple[dict[int, int], int]:
     """Worst instructions by operator code, and of the rest of a score without reasons."""
@@ -257,9 +269,7 @@ def score_operators(pack: bytes) -> Counter[str]:
     return Counter(BY_CODE[program[at]].name for at in starts)
 
 
-def _summary(
-    pack: bytes, counted: Counted, operators: dict[int, int], rest: int
-) -> Instructions:
+def _summary(pack: bytes, counted: Counted, operators: dict[int, int], rest: int) -> Instructions:
     counts, explained, network = counted.scores, counted.explained, counted.network
     plain = counts[~explained] - network
     if not len(plain):
@@ -278,12 +288,13 @@ def _summary(
         features_median=int(np.median(plain)),
         features_max=int(plain.max()),
         reasons_max=max(0, int((counts[explained] - network - np.median(plain)).max()))
-        if explained.any() else 0,
+        if explained.any()
+        else 0,
         outcome_max=counted.outcome_max,
         export=counted.export,
         bound=max(bound, int(counts.max())),
         largest=tuple((name, n) for name, n in largest),
-    )  # fmt: skip
+    )
 
 
 def overruns(

@@ -43,9 +43,7 @@ def feature_instructions(
     tape = lab.Tape()
     for feature in (_NOTHING, *features):
         pack = build_pack(schema, compile_program([feature], schema))
-        [(part, _)] = lab.event_tapes(
-            pack, tx, stream, lab.room(image), limit=EVENTS, measure=True
-        )
+        [(part, _)] = lab.event_tapes(pack, tx, stream, lab.room(image), limit=EVENTS, measure=True)
         if len(tape) + len(part) > lab.room(image):
             most += _dearest(image, tape)
             tape = lab.Tape()

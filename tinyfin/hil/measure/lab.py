@@ -61,9 +61,13 @@ class Tape:
         return self
 
     def network(
-        self, plan: bytes, inputs: npt.NDArray[np.int8], outputs: npt.NDArray[np.int8],
-        *, ticks: bool = False,
-    ) -> Tape:  # fmt: skip
+        self,
+        plan: bytes,
+        inputs: npt.NDArray[np.int8],
+        outputs: npt.NDArray[np.int8],
+        *,
+        ticks: bool = False,
+    ) -> Tape:
         """A plan, and rows of inputs with the outputs that are right: int8 [n, ...]."""
         self.add(PLAN, plan)
         both = np.ascontiguousarray(inputs).tobytes() + np.ascontiguousarray(outputs).tobytes()
@@ -147,9 +151,13 @@ def room(image: BuildResult) -> int:
 
 
 def run(
-    image: BuildResult, tape: Tape, *, icount: bool = False, shift: int | None = None,
+    image: BuildResult,
+    tape: Tape,
+    *,
+    icount: bool = False,
+    shift: int | None = None,
     deadline_s: float = DEADLINE_S,
-) -> Finding:  # fmt: skip
+) -> Finding:
     """Boot the image with the tape and collect what it prints.
 
     icount: count instructions. shift: another resolution of the count than the target's own; 0
@@ -225,10 +233,17 @@ def _read(target: str, text: str) -> Finding:
 
 
 def event_tapes(
-    pack: bytes, tx: Transactions, stream: Stream, room_bytes: int, *, limit: int | None = None,
-    measure: bool = False, sabotage: int | None = None, piece_events: int = 1000,
+    pack: bytes,
+    tx: Transactions,
+    stream: Stream,
+    room_bytes: int,
+    *,
+    limit: int | None = None,
+    measure: bool = False,
+    sabotage: int | None = None,
+    piece_events: int = 1000,
     keys: Sequence[bytes] = (),
-) -> list[tuple[Tape, int]]:  # fmt: skip
+) -> list[tuple[Tape, int]]:
     """Tapes with the twin's answers, each at most ``room_bytes``, and how many scores each has.
 
     Terminals come one after another, each from a cold state; a terminal is cut (and begins anew)
@@ -298,11 +313,16 @@ def _answers(expected: Replay, network: bool) -> Sequence[bytes]:
             parts.append(expected.outputs[i].tobytes())
         parts.append(
             struct.pack(
-                "<IiHBB3HH", int(expected.score_q32[i]), int(expected.raw[i]),
-                int(expected.flags[i]), int(expected.action[i]), int(expected.reason_count[i]),
-                *reasons[i].tolist(), 0,
+                "<IiHBB3HH",
+                int(expected.score_q32[i]),
+                int(expected.raw[i]),
+                int(expected.flags[i]),
+                int(expected.action[i]),
+                int(expected.reason_count[i]),
+                *reasons[i].tolist(),
+                0,
             )
-        )  # fmt: skip
+        )
         rows.append(b"".join(parts))
     return rows
 

@@ -126,9 +126,17 @@ def bench(
                 progress(1)
     differing = None if wanted is None else int(np.count_nonzero(outputs != wanted))
     return BenchResult(
-        target.name, str(model), len(rows), outputs, differing, counts, code, len(plan), arena,
+        target.name,
+        str(model),
+        len(rows),
+        outputs,
+        differing,
+        counts,
+        code,
+        len(plan),
+        arena,
         stack,
-    )  # fmt: skip
+    )
 
 
 def _rows(array: npt.NDArray[Any], length: int, option: str) -> npt.NDArray[np.int8]:

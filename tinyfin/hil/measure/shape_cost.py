@@ -44,10 +44,14 @@ def measured_on(
             raise BudgetError(f"{error}; of the pack, {largest_text(largest)}") from error
         counted = found.instructions
         return Cost(
-            found.image.flash_bytes, found.ram_bytes, counted.bound if counted else None,
-            {"flash": {**_rest(found.image.flash, ("plan", "pack")), **flash},
-             "RAM with stack": {**_rest(_ram(found), ("state", "scratch")), **ram}},
-        )  # fmt: skip
+            found.image.flash_bytes,
+            found.ram_bytes,
+            counted.bound if counted else None,
+            {
+                "flash": {**_rest(found.image.flash, ("plan", "pack")), **flash},
+                "RAM with stack": {**_rest(_ram(found), ("state", "scratch")), **ram},
+            },
+        )
 
     return cost
 

@@ -42,12 +42,17 @@ REPEAT = 3
 DEADLINE_S = 900
 
 _FIELDS = {
-    "token": ("token", np.int64), "amount": ("amount_minor", np.int64),
-    "type": ("transaction_type", np.int8), "entry": ("entry_mode", np.int8),
-    "floor": ("floor_limit_minor", np.int64), "offline": ("offline", np.int8),
-    "queued": ("queued_minor", np.int64), "link_downs": ("link_downs", np.int32),
-    "chip_failures": ("chip_failures", np.int32), "approval": ("approval_hash", np.int32),
-}  # fmt: skip
+    "token": ("token", np.int64),
+    "amount": ("amount_minor", np.int64),
+    "type": ("transaction_type", np.int8),
+    "entry": ("entry_mode", np.int8),
+    "floor": ("floor_limit_minor", np.int64),
+    "offline": ("offline", np.int8),
+    "queued": ("queued_minor", np.int64),
+    "link_downs": ("link_downs", np.int32),
+    "chip_failures": ("chip_failures", np.int32),
+    "approval": ("approval_hash", np.int32),
+}
 
 
 def rows() -> list[dict[str, Any]]:
@@ -58,18 +63,21 @@ def rows() -> list[dict[str, Any]]:
     """
     command = [sys.executable, "-m", "tinyfin.hil.measure.throughput"]
     done = subprocess.run(
-        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=DEADLINE_S,
-        env={**os.environ, "POLARS_MAX_THREADS": "1"}, check=False,
-    )  # fmt: skip
+        command,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        env={**os.environ, "POLARS_MAX_THREADS": "1"},
+        check=False,
+    )
     if done.returncode != 0:
         raise ToolError(f"the feature bench failed: {done.stderr.strip().splitlines()[-1:]}")
     found: list[dict[str, Any]] = json.loads(done.stdout)
     return found
 
 
-def bench(
-    tx: Transactions, few: Transactions, *, repeat: int = REPEAT
-) -> list[dict[str, Any]]:
+def bench(tx: Transactions, few: Transactions, *, repeat: int = REPEAT) -> list[dict[str, Any]]:
     """Time the twin and Polars on ``tx``, pandas on ``few``; the best of ``repeat`` runs each.
 
     ``few`` are other transactions of the same kind: pandas would take minutes for all. Raises
@@ -88,9 +96,8 @@ def bench(
     jobs: tuple[tuple[str, str, Transactions, Callable[[], Any], int], ...] = (
         ("twin", _version(), tx, run, repeat),
         ("Polars", pl.__version__, tx, lambda: polars_features(pl, columns, LABEL_DELAY_S), repeat),
-        ("pandas", pd.__version__, few,
-         lambda: pandas_features(pd, few_columns, LABEL_DELAY_S), 1),
-    )  # fmt: skip
+        ("pandas", pd.__version__, few, lambda: pandas_features(pd, few_columns, LABEL_DELAY_S), 1),
+    )
     made: list[dict[str, Any]] = []
     answers: dict[str, Any] = {}
     for engine, version, data, job, times in jobs:
@@ -99,11 +106,16 @@ def bench(
             start = time.process_time()
             answers[engine] = job()
             seconds.append(time.process_time() - start)
-        made.append({
-            "engine": engine, "version": version, "features": len(names),
-            "transactions": len(data), "CPU s": round(min(seconds), 2),
-            "transactions/s per core": round(len(data) / min(seconds)),
-        })  # fmt: skip
+        made.append(
+            {
+                "engine": engine,
+                "version": version,
+                "features": len(names),
+                "transactions": len(data),
+                "CPU s": round(min(seconds), 2),
+                "transactions/s per core": round(len(data) / min(seconds)),
+            }
+        )
     made[0]["events/s per core"] = round(made[0]["transactions/s per core"] * events / len(tx))
     equal = {
         "twin": len(names),
@@ -140,10 +152,14 @@ def table(tx: Transactions) -> dict[str, Any]:
         return seconds.astype(np.int64).astype("datetime64[s]").astype("datetime64[ms]")
 
     columns = {
-        "row": np.arange(len(tx)), "terminal": tx.terminal, "t": moment(tx.t_mono_s),
-        "label_t": moment(tx.label_known_s), "label": tx.label, "result": tx.result,
+        "row": np.arange(len(tx)),
+        "terminal": tx.terminal,
+        "t": moment(tx.t_mono_s),
+        "label_t": moment(tx.label_known_s),
+        "label": tx.label,
+        "result": tx.result,
         "response": tx.response,
-    }  # fmt: skip
+    }
     for name, (field, dtype) in _FIELDS.items():
         columns[name] = tx.values[:, tx.schema.index(field)].astype(dtype)
     return columns

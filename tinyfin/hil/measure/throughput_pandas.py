@@ -100,8 +100,8 @@ def pandas_features(pd: Any, columns: dict[str, Any], label_delay_s: int) -> Any
     out["keyed_run"] = run(keyed, ~keyed)
     failed = frame["chip_failures"] > 0
     failed_at = grouped(grouped(t.where(failed)).ffill()).shift(1)
-    out["chip_fail_then"] = since(failed_at).where(~failed, 0).where(
-        frame["entry"].isin([3, 4, 5]), MOST
+    out["chip_fail_then"] = (
+        since(failed_at).where(~failed, 0).where(frame["entry"].isin([3, 4, 5]), MOST)
     )
     frame["sold"], frame["refunded"] = amount * sale, amount * (approved & refund)
     ratio = 256 * window("refunded", DAY_S) / (window("sold", DAY_S) + 1)

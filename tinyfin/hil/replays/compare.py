@@ -54,16 +54,19 @@ class Comparer:
         self._verdicts = [
             Verdict(*row)
             for row in zip(
-                expected.score_q32.tolist(), expected.raw.tolist(), expected.action.tolist(),
+                expected.score_q32.tolist(),
+                expected.raw.tolist(),
+                expected.action.tolist(),
                 (
                     tuple(ids[:count])
                     for ids, count in zip(
                         expected.reasons.tolist(), expected.reason_count.tolist(), strict=True
                     )
                 ),
-                expected.flags.tolist(), strict=True,
+                expected.flags.tolist(),
+                strict=True,
             )
-        ]  # fmt: skip
+        ]
 
     def begin(self, digest: int) -> None:
         """Start, or start again, from the digest of what the device scored before."""

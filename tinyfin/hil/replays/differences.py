@@ -36,10 +36,16 @@ def fields(request: int, answer: bytes) -> dict[str, Any]:
             }
         if request == Request.INFER:
             said = m.parse_inferred(answer) if answer else None
-            return {} if said is None else {
-                "engine error": said.error, "raw": said.raw, "outputs": said.output_count,
-                **_numbers("network output", said.output, 1),
-            }  # fmt: skip
+            return (
+                {}
+                if said is None
+                else {
+                    "engine error": said.error,
+                    "raw": said.raw,
+                    "outputs": said.output_count,
+                    **_numbers("network output", said.output, 1),
+                }
+            )
         if request == Request.DETAIL_READ:
             of, at, total = m.Reader(answer, "DETAIL").unpack("BHH")
             name, size = _DETAILS.get(of, (f"detail {of}", 1))
@@ -63,16 +69,21 @@ def _numbers(
 def _verdicts(answer: bytes) -> dict[str, Any]:
     how, count, digest = m.Reader(answer, "VERDICTS").unpack("BBI")
     found: dict[str, Any] = {
-        "events taken": count, "digest of features and network output": f"{digest:08x}",
-    }  # fmt: skip
+        "events taken": count,
+        "digest of features and network output": f"{digest:08x}",
+    }
     if how & _TICKS:
         return found
     said = _parsed(answer)
     for at, verdict in enumerate(said.verdicts):
         row = {
-            "engine error": verdict.error, "score_q32": verdict.score_q32, "raw": verdict.raw,
-            "action": verdict.action, "reasons": list(verdict.reasons), "flags": verdict.flags,
-        }  # fmt: skip
+            "engine error": verdict.error,
+            "score_q32": verdict.score_q32,
+            "raw": verdict.raw,
+            "action": verdict.action,
+            "reasons": list(verdict.reasons),
+            "flags": verdict.flags,
+        }
         found |= {f"verdict {at}, {name}": value for name, value in row.items()}
     found |= {f"event {at}, engine error": error for at, error in said.errors}
     if said.mark is not None:

@@ -53,9 +53,7 @@ def verdict_difference(expected: Verdict, got: Verdict) -> str | None:
     """Name of the first field in which two verdicts differ, ticks left aside."""
     if expected[:5] == got[:5] and expected.error == got.error:
         return None
-    return next(
-        (name for name in _FIELDS if getattr(expected, name) != getattr(got, name)), None
-    )
+    return next((name for name in _FIELDS if getattr(expected, name) != getattr(got, name)), None)
 
 
 def localize(
@@ -139,16 +137,17 @@ def _compare_event(
         if want != have:
             return differs(f"network output {i}", want, have)
     wanted = Verdict(
-        int(expected.score_q32[0]), int(expected.raw[0]), int(expected.action[0]),
-        tuple(expected.reasons[0, : expected.reason_count[0]].tolist()), int(expected.flags[0]),
-    )  # fmt: skip
+        int(expected.score_q32[0]),
+        int(expected.raw[0]),
+        int(expected.action[0]),
+        tuple(expected.reasons[0, : expected.reason_count[0]].tolist()),
+        int(expected.flags[0]),
+    )
     field = verdict_difference(wanted, got)
     return differs(field, getattr(wanted, field), getattr(got, field)) if field else None
 
 
-def _compare_state(
-    client: Client, twin: Twin, one: Portion, when: str
-) -> Mismatch | None:
+def _compare_state(client: Client, twin: Twin, one: Portion, when: str) -> Mismatch | None:
     if client.checkpoint().state_digest == twin.state_digest(0):
         return None
     want = twin.export_state(0)
@@ -158,15 +157,17 @@ def _compare_state(
         field, expected, have = "state that is never exported", "", ""
     else:
         field, expected, have = f"byte {at} of the state image", f"{want[at]}", f"{got[at]}"
-    return Mismatch(
-        one.name, int(one.tx.row[0]), int(one.tx.id[0]), field, expected, have, when
-    )
+    return Mismatch(one.name, int(one.tx.row[0]), int(one.tx.id[0]), field, expected, have, when)
 
 
 def _unknown(portion: Portion, bad: Sent | None, why: str) -> Mismatch:
     row = bad.scored[0] if bad is not None and bad.scored else int(portion.stream.index[-1])
     return Mismatch(
-        portion.name, int(portion.tx.row[row]), int(portion.tx.id[row]),
+        portion.name,
+        int(portion.tx.row[row]),
+        int(portion.tx.id[row]),
         "digest of features and network output" if bad is not None else "state digest",
-        "", "", why,
-    )  # fmt: skip
+        "",
+        "",
+        why,
+    )

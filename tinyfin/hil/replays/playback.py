@@ -25,9 +25,11 @@ __all__ = ["PlaybackResult", "Step", "count", "pack_ids", "playback", "steps"]
 
 _ORDERED = (Request.EVENTS, Request.STATE_RESET, Request.STATE_WRITE)
 _ASKED = {
-    Request.CHECKPOINT_REQUEST: Answer.CHECKPOINT, Request.DETAIL_READ: Answer.DETAIL,
-    Request.STATE_READ: Answer.STATE_DATA, Request.INFER: Answer.INFERRED,
-}  # fmt: skip
+    Request.CHECKPOINT_REQUEST: Answer.CHECKPOINT,
+    Request.DETAIL_READ: Answer.DETAIL,
+    Request.STATE_READ: Answer.STATE_DATA,
+    Request.INFER: Answer.INFERRED,
+}
 
 _NO_SESSION = "the transcript holds no session with a terminal; record it again"
 _RETRIED = (WireError.BAD_FRAME, WireError.SEQUENCE, WireError.NO_SESSION)
@@ -192,9 +194,12 @@ def _begins_image(step: Step) -> bool:
 
 
 def playback(
-    transcript: Transcript, client: Client, *, packs: Collection[str] = (),
+    transcript: Transcript,
+    client: Client,
+    *,
+    packs: Collection[str] = (),
     progress: Callable[[int], object] = lambda _: None,
-) -> PlaybackResult:  # fmt: skip
+) -> PlaybackResult:
     """Do everything again on the terminal behind ``client``. The first difference is kept, and the
     rest is compared all the same.
 
@@ -204,9 +209,7 @@ def playback(
     """
     todo = list(steps(transcript))
     _same_pack(todo, client, packs)
-    result = PlaybackResult(
-        whole=transcript.whole, fault=transcript.fault, about=transcript.about
-    )
+    result = PlaybackResult(whole=transcript.whole, fault=transcript.fault, about=transcript.about)
     batch: list[Step] = []
     for step in todo:
         if step.request in _ORDERED:
@@ -266,9 +269,13 @@ def _compare(step: Step, got: bytes, result: PlaybackResult) -> None:
     result.differing += 1
     if result.first is None:
         result.first = {
-            "at_s": round(step.at_us / 1e6, 6), "request": step.what, "number": result.sent,
-            "differences": differences, "recorded": step.answer.hex(), "got": got.hex(),
-        }  # fmt: skip
+            "at_s": round(step.at_us / 1e6, 6),
+            "request": step.what,
+            "number": result.sent,
+            "differences": differences,
+            "recorded": step.answer.hex(),
+            "got": got.hex(),
+        }
 
 
 def _differences(request: int, recorded: bytes, got: bytes) -> list[dict[str, Any]]:

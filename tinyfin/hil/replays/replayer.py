@@ -138,13 +138,14 @@ class _Run:
         self.hello = client.connect()
         self.types = field_types(pack)
         self.token = self.pack.token_field
-        self.to_instructions = (
-            instructions if self.hello.capabilities & Capability.TICKS else None
-        )
+        self.to_instructions = instructions if self.hello.capabilities & Capability.TICKS else None
         self.result = ReplayResult(
-            target or client.link.name, self.twin.pack_id.hex(), self.hello.pack_id,
-            self.hello.build_id, network=bool(self.twin.output_count),
-        )  # fmt: skip
+            target or client.link.name,
+            self.twin.pack_id.hex(),
+            self.hello.pack_id,
+            self.hello.build_id,
+            network=bool(self.twin.output_count),
+        )
         self.names = tuple(str(name) for name in self.pack.meta.get("features", ()))
         refuse_other_pack(self.result.target, self.pack, self.twin, self.types, self.hello)
         self.takes_state = bool(self.hello.capabilities & Capability.STATE)
@@ -174,9 +175,13 @@ class _Run:
         result = self.result
         counters = self.client.counters
         before = (
-            counters.retransmitted, counters.complaints, counters.timeouts, self.client.damaged,
-            counters.stray, counters.reconnects,
-        )  # fmt: skip
+            counters.retransmitted,
+            counters.complaints,
+            counters.timeouts,
+            self.client.damaged,
+            counters.stray,
+            counters.reconnects,
+        )
         start = time.monotonic()
         if warmup is not None and not self.takes_state:
             raise ConfigError(
@@ -203,14 +208,22 @@ class _Run:
     def _end(self, before: tuple[int, ...]) -> None:
         result, counters = self.result, self.client.counters
         now = (
-            counters.retransmitted, counters.complaints, counters.timeouts, self.client.damaged,
-            counters.stray, counters.reconnects,
-        )  # fmt: skip
+            counters.retransmitted,
+            counters.complaints,
+            counters.timeouts,
+            self.client.damaged,
+            counters.stray,
+            counters.reconnects,
+        )
         repaired = result.repaired
-        (repaired.frames_resent, repaired.complaints, repaired.timeouts, repaired.damaged_down,
-         repaired.stray, repaired.reconnects) = (
-            n - b for n, b in zip(now, before, strict=True)
-        )  # fmt: skip
+        (
+            repaired.frames_resent,
+            repaired.complaints,
+            repaired.timeouts,
+            repaired.damaged_down,
+            repaired.stray,
+            repaired.reconnects,
+        ) = (n - b for n, b in zip(now, before, strict=True))
         result.retransmitted = repaired.frames_resent
         if isinstance(self.client.link, ChaosLink):
             result.chaos = str(self.client.link.chaos)
@@ -252,9 +265,15 @@ class _Run:
                 digest = self.twin.state_digest(0)
                 left -= len(part.stream)
                 yield Piece(
-                    part, image, first, not left, comparer, digest, expected.restarts,
+                    part,
+                    image,
+                    first,
+                    not left,
+                    comparer,
+                    digest,
+                    expected.restarts,
                     self._sender(part, expected.restarts),
-                )  # fmt: skip
+                )
                 image, first = self.twin.export_state(0), False
 
     # ------------------------------------------------------------------ all pieces, in one stream
@@ -413,18 +432,29 @@ class _Run:
 
     def _sender(self, portion: Portion, restarts: frozenset[tuple[int, int]]) -> Sender:
         return Sender(
-            portion, self.types, self.hello, self.token, ticks=self.to_instructions is not None,
-            frame_bytes=lambda: self.client.frame_bytes, restarts=restarts,
-        )  # fmt: skip
+            portion,
+            self.types,
+            self.hello,
+            self.token,
+            ticks=self.to_instructions is not None,
+            frame_bytes=lambda: self.client.frame_bytes,
+            restarts=restarts,
+        )
 
     def _localize(self) -> Mismatch:
         piece = self._differs
         assert piece is not None
         self.twin.reset(0)
         return localize(
-            self.client, self.twin, piece.portion, piece.image or self.twin.export_state(0),
-            piece.bad, self.names, self.types, self.token,
-        )  # fmt: skip
+            self.client,
+            self.twin,
+            piece.portion,
+            piece.image or self.twin.export_state(0),
+            piece.bad,
+            self.names,
+            self.types,
+            self.token,
+        )
 
     def _again(self, ask: Callable[[], _T]) -> _T:
         """Ask, and once more when the terminal restarted in between and that is allowed."""

@@ -39,11 +39,17 @@ class Sender:
     """
 
     def __init__(
-        self, portion: Portion, types: tuple[int, ...], hello: Hello, token: int | None,
-        *, ticks: bool = False, one_by_one: bool = False,
+        self,
+        portion: Portion,
+        types: tuple[int, ...],
+        hello: Hello,
+        token: int | None,
+        *,
+        ticks: bool = False,
+        one_by_one: bool = False,
         frame_bytes: Callable[[], int] | None = None,
         restarts: Collection[tuple[int, int]] = (),
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.sent: deque[Sent] = deque()
         self.stopped = False
         """Set it to end the frames early."""
@@ -83,9 +89,14 @@ class Sender:
         while at < count and not self.stopped:
             for room in (self._frame_bytes(), self._hello.frame_bytes):
                 frame = EventsFrame(
-                    self._types, room - OVERHEAD_BYTES, self._max_events,
-                    self._hello.max_scores, self._t[at], self._ticks, self._plain,
-                )  # fmt: skip
+                    self._types,
+                    room - OVERHEAD_BYTES,
+                    self._max_events,
+                    self._hello.max_scores,
+                    self._t[at],
+                    self._ticks,
+                    self._plain,
+                )
                 sent = Sent(at, at)
                 while at < count and (taken := self._add(frame, at, sent)):
                     at += taken
@@ -115,10 +126,14 @@ class Sender:
                 and (row, OUTCOME) not in self._restarts
             )
             done = frame.score(
-                self._id[row], self._t_mono[row], self._t_local[row], self._values[row],
-                self._present[row], self._outcome(at + 1) if joined else None,
+                self._id[row],
+                self._t_mono[row],
+                self._t_local[row],
+                self._values[row],
+                self._present[row],
+                self._outcome(at + 1) if joined else None,
                 self._changed.get(row),
-            )  # fmt: skip
+            )
             if done:
                 sent.scored.append(row)
             return (2 if joined else 1) if done else 0

@@ -69,9 +69,7 @@ def instruction_facts(
         **_quantiles(counts),
         "count": len(counts),
         "min": low,
-        "histogram": {
-            "edges": edges.tolist(), "counts": np.histogram(counts, edges)[0].tolist()
-        },
+        "histogram": {"edges": edges.tolist(), "counts": np.histogram(counts, edges)[0].tolist()},
     }
     if action is not None and len(action) == len(counts):
         alert = np.asarray(action) > 0

@@ -35,23 +35,41 @@ def detection(facts: Facts) -> list[Block]:
             continue
         first = next(iter(found.values()))
         rows = [
-            [scorer_name(name), fixed(m.get("average_precision")), percent(m.get("recall_at_0.1%")),
-             percent(m.get("recall_at_1%")), fixed(m.get("roc_auc")),
-             fixed(m.get("calibration_error"), 4), fixed(m.get("brier_skill")),
-             _expected(m)]
+            [
+                scorer_name(name),
+                fixed(m.get("average_precision")),
+                percent(m.get("recall_at_0.1%")),
+                percent(m.get("recall_at_1%")),
+                fixed(m.get("roc_auc")),
+                fixed(m.get("calibration_error"), 4),
+                fixed(m.get("brier_skill")),
+                _expected(m),
+            ]
             for name, m in sorted(found.items(), key=lambda item: _order(item[0]))
         ]
-        out.append(table(
-            f"Models and rules on the same transactions: {population_name(population)}, "
-            f"{count(first.get('rows'))} with {count(first.get('frauds'))} frauds",
-            ["scorer", "average precision", "recall at 0.1 % FP", "recall at 1 % FP", "ROC AUC",
-             "calibration error", "Brier skill", "frauds expected / observed"], rows,
-        ))  # fmt: skip
+        out.append(
+            table(
+                f"Models and rules on the same transactions: {population_name(population)}, "
+                f"{count(first.get('rows'))} with {count(first.get('frauds'))} frauds",
+                [
+                    "scorer",
+                    "average precision",
+                    "recall at 0.1 % FP",
+                    "recall at 1 % FP",
+                    "ROC AUC",
+                    "calibration error",
+                    "Brier skill",
+                    "frauds expected / observed",
+                ],
+                rows,
+            )
+        )
     out += _recalls(facts)
     decision = (facts["metrics"] or {}).get("decision") or {}
     out += threshold_table(
         "At the thresholds in force, test period; "
-        f"{interval_words(decision.get('drawn', 'terminals'))}", decision.get("thresholds") or {},
+        f"{interval_words(decision.get('drawn', 'terminals'))}",
+        decision.get("thresholds") or {},
     )
     period = facts["test_period"]
     if period:
@@ -72,8 +90,13 @@ def _recalls(facts: Facts) -> list[Block]:
         rows.append([name, count(frauds), *(percent(c.get("recall")) for c in cells)])
     if not rows:
         return []
-    return [table("Recall per scenario at 0.1 % false positives",
-                  ["scenario", "frauds", *map(scorer_name, order)], rows)]
+    return [
+        table(
+            "Recall per scenario at 0.1 % false positives",
+            ["scenario", "frauds", *map(scorer_name, order)],
+            rows,
+        )
+    ]
 
 
 def _order(name: str) -> tuple[int, str]:
@@ -98,36 +121,54 @@ def _thresholds(facts: Facts) -> list[tuple[str, float]]:
 def _curves(period: Facts, thresholds: Sequence[tuple[str, float]]) -> list[Block]:
     out = []
     if period.get("scores"):
-        out.append(_scores(
-            "scores", period["scores"], thresholds,
-            f"Scores of the test period, {scorer_name(period['scores_of'])}. Lines are the pack's "
-            "thresholds.",
-        ))
+        out.append(
+            _scores(
+                "scores",
+                period["scores"],
+                thresholds,
+                f"Scores of the test period, {scorer_name(period['scores_of'])}. Lines are the "
+                "pack's thresholds.",
+            )
+        )
     curves = period.get("precision_recall")
     if curves:
         styles = {name: i for i, name in enumerate(sorted(curves, key=_order))}
-        out.append(figure(
-            figures.precision_recall(curves, styles),
-            "Precision and recall in the test period, best average precision (AP) first.",
-            legend=[(f"{scorer_name(name)} (AP {c['average_precision']:.3f})", styles[name])
-                    for name, c in curves.items()],
-        ))
+        out.append(
+            figure(
+                figures.precision_recall(curves, styles),
+                "Precision and recall in the test period, best average precision (AP) first.",
+                legend=[
+                    (f"{scorer_name(name)} (AP {c['average_precision']:.3f})", styles[name])
+                    for name, c in curves.items()
+                ],
+            )
+        )
     bins = period.get("calibration")
     if bins:
-        out.append(figure(
-            figures.calibration({
-                name: [p for p in rows if p["rows"] >= _FEWEST] for name, rows in bins.items()
-            }),
-            "Calibration in the test period: three bins per power of ten, 95 % intervals; bins of "
-            f"fewer than {_FEWEST} transactions are left to the numbers."
-            + (" Filled points are the first of the legend." if len(bins) > 1 else ""),
-            legend=[(scorer_name(name), i) for i, name in enumerate(bins)],
-            numbers=table(
-                "Calibration bins", ["scorer", "predicted", "observed", "from", "to", "rows"],
-                [[scorer_name(name), *(number(p[k], 3) for k in ("mean", "share", "low", "high")),
-                  count(p["rows"])] for name, rows in bins.items() for p in rows],
-            ),
-        ))
+        out.append(
+            figure(
+                figures.calibration(
+                    {name: [p for p in rows if p["rows"] >= _FEWEST] for name, rows in bins.items()}
+                ),
+                "Calibration in the test period: three bins per power of ten, 95 % intervals; bins "
+                f"of fewer than {_FEWEST} transactions are left to the numbers."
+                + (" Filled points are the first of the legend." if len(bins) > 1 else ""),
+                legend=[(scorer_name(name), i) for i, name in enumerate(bins)],
+                numbers=table(
+                    "Calibration bins",
+                    ["scorer", "predicted", "observed", "from", "to", "rows"],
+                    [
+                        [
+                            scorer_name(name),
+                            *(number(p[k], 3) for k in ("mean", "share", "low", "high")),
+                            count(p["rows"]),
+                        ]
+                        for name, rows in bins.items()
+                        for p in rows
+                    ],
+                ),
+            )
+        )
     return out
 
 
@@ -137,10 +178,12 @@ def _scores(
     edges = found["edges"]
     rows = [
         [f"{10 ** edges[i]:.2e} to {10 ** edges[i + 1]:.2e}", count(g), count(f)]
-        for i, (g, f) in enumerate(zip(found["genuine"], found["fraud"], strict=True)) if g or f
+        for i, (g, f) in enumerate(zip(found["genuine"], found["fraud"], strict=True))
+        if g or f
     ]
     return figure(
-        figures.scores(ident, found, [t for t in thresholds if t[1] >= edges[0]]), caption,
+        figures.scores(ident, found, [t for t in thresholds if t[1] >= edges[0]]),
+        caption,
         numbers=table("Transactions per bin", ["probability", "genuine", "fraud"], rows),
     )
 
@@ -150,32 +193,51 @@ def alerts(facts: Facts) -> list[Block]:
     if not found:
         return []
     if found["only_later"]:
-        period = (f"{found['later_than_learning']:,} of {found['verdicts']:,} verdicts are later "
-                  f"than {found['learned_until']}, until when the model learned; only those count "
-                  "here.")
+        period = (
+            f"{found['later_than_learning']:,} of {found['verdicts']:,} verdicts are later "
+            f"than {found['learned_until']}, until when the model learned; only those count "
+            "here."
+        )
     elif found["learned_until"]:
-        period = (f"All {found['verdicts']:,} verdicts are from before {found['learned_until']}, "
-                  "until when the model learned: they say nothing about detection.")
+        period = (
+            f"All {found['verdicts']:,} verdicts are from before {found['learned_until']}, "
+            "until when the model learned: they say nothing about detection."
+        )
     else:
-        period = (f"It is not known which of the {found['verdicts']:,} transactions the model "
-                  "learned from.")
+        period = (
+            f"It is not known which of the {found['verdicts']:,} transactions the model "
+            "learned from."
+        )
     c = found["caught"]
-    out: list[Block] = [text(
-        f"Verdicts of {found['target']}. {period} An alert is any action but accept."
-    )]
-    out.append(table("Alerts", ["", ""], [
-        ["transactions", f"{c['rows']:,} on {c['terminals']:,} terminals, {c['weeks']:.1f} weeks"],
-        ["alerts", f"{c['alerts']:,}"],
-        ["frauds with an alert", f"{c['frauds_alerted']:,} of {c['frauds']:,}"],
-        ["false alerts", f"{c['false_alerts']:,} of {c['genuine']:,} genuine"],
-        ["false alerts per 1,000 genuine", number(c["false_alerts_per_1000"])],
-        ["false alerts per terminal and week", number(c["false_alerts_per_terminal_week"])],
-        *([["transactions of unknown label", f"{c['unknown']:,}"]] if c["unknown"] else []),
-    ]))
+    out: list[Block] = [
+        text(f"Verdicts of {found['target']}. {period} An alert is any action but accept.")
+    ]
+    out.append(
+        table(
+            "Alerts",
+            ["", ""],
+            [
+                [
+                    "transactions",
+                    f"{c['rows']:,} on {c['terminals']:,} terminals, {c['weeks']:.1f} weeks",
+                ],
+                ["alerts", f"{c['alerts']:,}"],
+                ["frauds with an alert", f"{c['frauds_alerted']:,} of {c['frauds']:,}"],
+                ["false alerts", f"{c['false_alerts']:,} of {c['genuine']:,} genuine"],
+                ["false alerts per 1,000 genuine", number(c["false_alerts_per_1000"])],
+                ["false alerts per terminal and week", number(c["false_alerts_per_terminal_week"])],
+                *([["transactions of unknown label", f"{c['unknown']:,}"]] if c["unknown"] else []),
+            ],
+        )
+    )
     out += scenario_blocks(c["scenarios"], gap_s=c["attack_gap_s"])
     if found.get("scores"):
-        out.append(_scores(
-            "replayed-scores", found["scores"], _thresholds(facts),
-            f"Scores that {found['target']} gave. Lines are the pack's thresholds.",
-        ))
+        out.append(
+            _scores(
+                "replayed-scores",
+                found["scores"],
+                _thresholds(facts),
+                f"Scores that {found['target']} gave. Lines are the pack's thresholds.",
+            )
+        )
     return out

@@ -29,7 +29,13 @@ FORMAT = 1
 
 
 _UNREADABLE = (
-    TinyfinError, ImportError, OSError, ValueError, LookupError, TypeError, zipfile.BadZipFile,
+    TinyfinError,
+    ImportError,
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    zipfile.BadZipFile,
 )
 """What a file of a run may raise when it is missing, damaged or of another version."""
 
@@ -205,14 +211,18 @@ def _measured(
             if "p99_9" not in facts and "p999" in facts:
                 facts["p99_9"] = facts.pop("p999")
         else:
-            missing(f"instructions per transaction on {target}",
-                    "the target counts none, or the replay did not ask for them")
+            missing(
+                f"instructions per transaction on {target}",
+                "the target counts none, or the replay did not ask for them",
+            )
             continue
         if isinstance(told, Mapping) and told.get("parts"):
             facts["parts"] = dict(told["parts"])
         else:
-            missing(f"instructions of features, network and reasons apart on {target}",
-                    "a replay counts a transaction as a whole; `tinyfin bench` counts the network")
+            missing(
+                f"instructions of features, network and reasons apart on {target}",
+                "a replay counts a transaction as a whole; `tinyfin bench` counts the network",
+            )
         out.append({"target": target, **facts})
     return out
 
@@ -317,9 +327,7 @@ def _replayed(
         "only_later": bool(np.any(later)),
     }
     use = later if out["only_later"] else np.ones(len(row), bool)
-    out["scores"] = score_histogram(
-        detection.replayed_probability(score[use]), tx.label[row[use]]
-    )
+    out["scores"] = score_histogram(detection.replayed_probability(score[use]), tx.label[row[use]])
     out["caught"] = detection.caught(tx, row[use], action[use])
     if out["scores"] is None:
         missing("score distribution of the replay", "no replayed transaction has a label")

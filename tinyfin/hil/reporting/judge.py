@@ -10,9 +10,7 @@ __all__ = ["checks", "passed"]
 
 
 def checks(
-    replays: Sequence[Mapping[str, Any]],
-    parity: Mapping[str, Any] | None,
-    pack_id: str | None,
+    replays: Sequence[Mapping[str, Any]], parity: Mapping[str, Any] | None, pack_id: str | None
 ) -> list[dict[str, Any]]:
     """What was checked: name, wanted, found, ok. A number that is not there fails its check."""
     out: list[dict[str, Any]] = []
@@ -28,12 +26,18 @@ def checks(
         compared = replay.get("compared")
         check(where + "transactions replayed", "more than 0", sent, _whole(sent) and sent > 0)
         check(
-            where + "verdicts", "one per transaction", answered,
+            where + "verdicts",
+            "one per transaction",
+            answered,
             _whole(answered) and answered == sent and answered > 0,
         )
         names = list(compared) if isinstance(compared, (list, tuple)) else []
-        check(where + "compared", "names of what was compared", ", ".join(map(str, names)) or
-              "nothing", bool(names))
+        check(
+            where + "compared",
+            "names of what was compared",
+            ", ".join(map(str, names)) or "nothing",
+            bool(names),
+        )
         for name in ("mismatches", "lost"):
             check(where + name, "0", replay.get(name), _zero(replay.get(name)))
         if replay.get("first_mismatch"):

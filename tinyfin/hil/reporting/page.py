@@ -117,7 +117,8 @@ def _lines(facts: Mapping[str, Any]) -> list[str]:
         lines.append(f"Not reached: {', '.join(later)}.")
     # what ended with an error proves nothing else either
     failed = [
-        check["name"] for check in verdict["checks"]
+        check["name"]
+        for check in verdict["checks"]
         if not check["ok"] and check["name"].split(": ")[0] not in {*errors, "error"}
     ]
     if failed or not errors:

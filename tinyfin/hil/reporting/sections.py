@@ -9,17 +9,7 @@ from typing import Any
 from tinyfin.hil.reporting.detection_sections import alerts, detection, scorers
 from tinyfin.hil.reporting.wire_section import wire_blocks
 from tinyfin.pages import figures
-from tinyfin.pages.blocks import (
-    Block,
-    code,
-    count,
-    figure,
-    fixed,
-    number,
-    percent,
-    table,
-    text,
-)
+from tinyfin.pages.blocks import Block, code, count, figure, fixed, number, percent, table, text
 from tinyfin.pages.render import Section
 from tinyfin.pages.scorers import population_name
 
@@ -63,7 +53,8 @@ def first_differences(facts: Facts) -> list[str]:
         f"{r.get('target', 'target')}: row {d.get('row')} (id {d.get('id')}, terminal "
         f"{d.get('terminal')}), {d.get('field')}: the workstation gives {d.get('expected')}, the "
         f"target {d.get('got')}"
-        for r in facts["replays"] for d in _differences(r)[:1]
+        for r in facts["replays"]
+        for d in _differences(r)[:1]
     ]
 
 
@@ -126,8 +117,12 @@ def _about(facts: Facts) -> list[list[str]]:
         ("training data", ", ".join(str(f.get("name")) for f in trained.get("files") or ())),
         ("fingerprint of the training data", trained.get("fingerprint")),
         ("learned from", _learned(split)),
-        ("test period", f"{split['until']} to {split['test_until']}"
-         if split.get("until") and split.get("test_until") else None),
+        (
+            "test period",
+            f"{split['until']} to {split['test_until']}"
+            if split.get("until") and split.get("test_until")
+            else None,
+        ),
         ("configuration, SHA-256", run.get("config_sha256")),
         ("versions", ", ".join(f"{k} {v}" for k, v in (run.get("versions") or {}).items())),
     )
@@ -145,43 +140,71 @@ def _network(model: Facts) -> str | None:
 def _span(data: Facts) -> str | None:
     if not data:
         return None
-    return (f"{data['rows']:,} transactions of {data['terminals']:,} terminals, {data['from']} to "
-            f"{data['to']}, {data['frauds']:,} frauds")
+    return (
+        f"{data['rows']:,} transactions of {data['terminals']:,} terminals, {data['from']} to "
+        f"{data['to']}, {data['frauds']:,} frauds"
+    )
 
 
 def _learned(split: Facts) -> str | None:
     fit, held = split.get("fit"), split.get("calibration")
     if not isinstance(fit, Mapping) or not isinstance(held, Mapping):
         return None
-    return (f"{fit['rows']:,} transactions with {fit['frauds']:,} frauds, calibrated on "
-            f"{held['rows']:,} with {held['frauds']:,}")
+    return (
+        f"{fit['rows']:,} transactions with {fit['frauds']:,} frauds, calibrated on "
+        f"{held['rows']:,} with {held['frauds']:,}"
+    )
 
 
 def _parity(facts: Facts) -> list[Block]:
     out: list[Block] = []
     rows = [
-        [str(r.get("target", "")), count(r.get("transactions")), count(r.get("verdicts")),
-         count(r.get("mismatches")), count(r.get("lost")), count(r.get("checkpoints")),
-         ", ".join(map(str, r.get("compared") or ())) or "nothing"]
+        [
+            str(r.get("target", "")),
+            count(r.get("transactions")),
+            count(r.get("verdicts")),
+            count(r.get("mismatches")),
+            count(r.get("lost")),
+            count(r.get("checkpoints")),
+            ", ".join(map(str, r.get("compared") or ())) or "nothing",
+        ]
         for r in facts["replays"]
     ]
     if rows:
-        out.append(table(
-            "Terminal against workstation, byte for byte",
-            ["target", "transactions", "verdicts", "mismatches", "lost", "states compared",
-             "compared"], rows,
-        ))  # fmt: skip
+        out.append(
+            table(
+                "Terminal against workstation, byte for byte",
+                [
+                    "target",
+                    "transactions",
+                    "verdicts",
+                    "mismatches",
+                    "lost",
+                    "states compared",
+                    "compared",
+                ],
+                rows,
+            )
+        )
     first = [
-        [str(r.get("target", "")), *(str(d.get(k, "")) for k in
-         ("row", "id", "terminal", "field", "expected", "got", "note"))]
-        for r in facts["replays"] for d in _differences(r)
+        [
+            str(r.get("target", "")),
+            *(
+                str(d.get(k, ""))
+                for k in ("row", "id", "terminal", "field", "expected", "got", "note")
+            ),
+        ]
+        for r in facts["replays"]
+        for d in _differences(r)
     ]
     if first:
-        out.append(table(
-            "First differences (input rows count from 0)",
-            ["target", "row", "id", "terminal", "field", "workstation", "target gives", "note"],
-            first,
-        ))
+        out.append(
+            table(
+                "First differences (input rows count from 0)",
+                ["target", "row", "id", "terminal", "field", "workstation", "target gives", "note"],
+                first,
+            )
+        )
     parity = facts["parity"]
     if parity is not None:
         out += _network_parity(parity)
@@ -213,32 +236,44 @@ def _network_parity(parity: Facts) -> list[Block]:
     for key, name in _RUNTIMES.items():
         found = parity.get(key)
         if isinstance(found, Mapping):
-            rows.append([name, count(found.get("differing_bytes")),
-                         count(found.get("max_abs_difference"))])
+            rows.append(
+                [name, count(found.get("differing_bytes")), count(found.get("max_abs_difference"))]
+            )
     out = []
     if rows:
-        out.append(table(
-            f"Network outputs against {'the plain-Python oracle' if oracle else _TFLM}: "
-            f"{count(parity.get('rows'))} inputs, "
-            f"{count(parity.get('bytes'))} bytes",
-            ["interpreter", "bytes differ", "by at most"], rows,
-        ))
+        out.append(
+            table(
+                f"Network outputs against {'the plain-Python oracle' if oracle else _TFLM}: "
+                f"{count(parity.get('rows'))} inputs, "
+                f"{count(parity.get('bytes'))} bytes",
+                ["interpreter", "bytes differ", "by at most"],
+                rows,
+            )
+        )
     differences = parity.get("float_and_int8")
     if isinstance(differences, Mapping) and differences:
         rows = [
-            [population_name(population), _words(metric), fixed(pair.get("float"), 4),
-             fixed(pair.get("int8"), 4), _difference(pair)]
+            [
+                population_name(population),
+                _words(metric),
+                fixed(pair.get("float"), 4),
+                fixed(pair.get("int8"), 4),
+                _difference(pair),
+            ]
             for population, metrics in differences.items()
             for metric, pair in metrics.items()
         ]
-        out.append(table("What int8 costs", ["transactions", "metric", "float", "int8",
-                                             "change"], rows))
+        out.append(
+            table("What int8 costs", ["transactions", "metric", "float", "int8", "change"], rows)
+        )
     if oracle:
         return out
-    out.append(text(
-        "TensorFlow Lite Micro is the contract: the plan has to give its bytes. The other "
-        "interpreters round differently; their distance is reported, not followed."
-    ))
+    out.append(
+        text(
+            "TensorFlow Lite Micro is the contract: the plan has to give its bytes. The other "
+            "interpreters round differently; their distance is reported, not followed."
+        )
+    )
     return out
 
 
@@ -252,41 +287,76 @@ def _instructions(facts: Facts) -> list[Block]:
     hz = facts["example_hz"]
     rows = []
     for i, m in enumerate(facts["instructions"]):
-        marks = [(name, float(m[key])) for key, name in
-                 (("median", "median"), ("p99_9", "99.9 %"), ("max", "maximum"))
-                 if m.get(key) is not None]
+        marks = [
+            (name, float(m[key]))
+            for key, name in (("median", "median"), ("p99_9", "99.9 %"), ("max", "maximum"))
+            if m.get(key) is not None
+        ]
         for key, name in ((None, "all"), ("accepted", "accepted"), ("alerted", "with reasons")):
             part = m if key is None else m.get(key)
             if part:
-                rows.append([m["target"], name, count(part.get("count")),
-                             *(count(part.get(k)) for k in ("median", "p99_9", "max")),
-                             _microseconds(part.get("max"), hz)])
+                rows.append(
+                    [
+                        m["target"],
+                        name,
+                        count(part.get("count")),
+                        *(count(part.get(k)) for k in ("median", "p99_9", "max")),
+                        _microseconds(part.get("max"), hz),
+                    ]
+                )
         for name, value in (m.get("parts") or {}).items():
             rows.append([m["target"], str(name), "", count(value), "", "", ""])
         bins = m.get("histogram")
         if bins:
             edges, counts = bins["edges"], bins["counts"]
-            out.append(figure(
-                figures.histogram(f"instructions-{i}", f"Instructions on {m['target']}", edges,
-                                  counts, marks, "instructions per transaction"),
-                f"Instructions per transaction on {m['target']}, counted in the guest.",
-                numbers=table("Transactions per bin", ["from", "to", "transactions"], [
-                    [count(round(edges[k])), count(round(edges[k + 1])), count(n)]
-                    for k, n in enumerate(counts) if n
-                ]),
-            ))
+            out.append(
+                figure(
+                    figures.histogram(
+                        f"instructions-{i}",
+                        f"Instructions on {m['target']}",
+                        edges,
+                        counts,
+                        marks,
+                        "instructions per transaction",
+                    ),
+                    f"Instructions per transaction on {m['target']}, counted in the guest.",
+                    numbers=table(
+                        "Transactions per bin",
+                        ["from", "to", "transactions"],
+                        [
+                            [count(round(edges[k])), count(round(edges[k + 1])), count(n)]
+                            for k, n in enumerate(counts)
+                            if n
+                        ],
+                    ),
+                )
+            )
     if rows:
-        out.insert(0, table(
-            "Guest instructions per scored transaction",
-            ["target", "transactions", "count", "median", "99.9 %", "maximum",
-             f"maximum at {hz / 1e6:g} MHz (assumed)"], rows,
-        ))
-        out.insert(1, text(
-            "Instructions are counted exactly by the emulator. They are not cycles: flash wait "
-            "states, pipeline and caches make a real core slower than one instruction per clock. "
-            f"The time is instructions / {hz / 1e6:g} MHz, an assumption to compare with, no "
-            "measurement."
-        ))
+        out.insert(
+            0,
+            table(
+                "Guest instructions per scored transaction",
+                [
+                    "target",
+                    "transactions",
+                    "count",
+                    "median",
+                    "99.9 %",
+                    "maximum",
+                    f"maximum at {hz / 1e6:g} MHz (assumed)",
+                ],
+                rows,
+            ),
+        )
+        out.insert(
+            1,
+            text(
+                "Instructions are counted exactly by the emulator. They are not cycles: flash wait "
+                "states, pipeline and caches make a real core slower than one instruction per "
+                f"clock. The time is instructions / {hz / 1e6:g} MHz, an assumption to compare "
+                "with, no measurement."
+            ),
+        )
     return out
 
 
@@ -295,43 +365,65 @@ def _microseconds(instructions: Any, hz: float) -> str:
 
 
 _TAGS = {
-    "SCHM": "fields of an event", "PROG": "feature program", "MAPS": "features to int8",
-    "PLAN": "network", "READ": "read-out", "CALI": "calibration", "DECI": "thresholds, reasons",
-    "GOLD": "golden vectors", "META": "names", "LINE": "lineage", "header": "and signature",
+    "SCHM": "fields of an event",
+    "PROG": "feature program",
+    "MAPS": "features to int8",
+    "PLAN": "network",
+    "READ": "read-out",
+    "CALI": "calibration",
+    "DECI": "thresholds, reasons",
+    "GOLD": "golden vectors",
+    "META": "names",
+    "LINE": "lineage",
+    "header": "and signature",
 }
 
 
 def _sizes(facts: Facts) -> list[Block]:
     out: list[Block] = []
     rows = [
-        [t["name"], *(count(t.get(k)) for k in ("flash_bytes", "ram_bytes", "stack_bytes")),
-         *(count(t.get(k)) for k in ("flash_available_bytes", "ram_available_bytes"))]
+        [
+            t["name"],
+            *(count(t.get(k)) for k in ("flash_bytes", "ram_bytes", "stack_bytes")),
+            *(count(t.get(k)) for k in ("flash_available_bytes", "ram_available_bytes")),
+        ]
         for t in facts["targets"]
     ]
     if any(cell != "-" for row in rows for cell in row[1:]):
-        out.append(table(
-            "Firmware image, bytes (RAM without the stack; - was not measured)",
-            ["target", "flash", "RAM", "stack", "flash available", "RAM available"], rows,
-        ))
+        out.append(
+            table(
+                "Firmware image, bytes (RAM without the stack; - was not measured)",
+                ["target", "flash", "RAM", "stack", "flash available", "RAM available"],
+                rows,
+            )
+        )
     pack = facts["pack"]
     if pack:
         sizes = sorted(pack["sections"].items(), key=lambda item: (-item[1], item[0]))
-        out.append(figure(
-            figures.horizontal_bars("pack", "Sections of the pack", [
-                (f"{tag} {_TAGS.get(tag, '')}".strip(), size, f"{size:,} bytes")
-                for tag, size in sizes
-            ]),
-            f"Sections of the pack, {pack['bytes']:,} bytes with padding.",
-        ))
+        out.append(
+            figure(
+                figures.horizontal_bars(
+                    "pack",
+                    "Sections of the pack",
+                    [
+                        (f"{tag} {_TAGS.get(tag, '')}".strip(), size, f"{size:,} bytes")
+                        for tag, size in sizes
+                    ],
+                ),
+                f"Sections of the pack, {pack['bytes']:,} bytes with padding.",
+            )
+        )
         network = pack.get("network") or {}
         state = [
-            [name, f"{count(source[key])} {unit}"] for name, source, key, unit in (
+            [name, f"{count(source[key])} {unit}"]
+            for name, source, key, unit in (
                 ("state image", pack, "state_bytes", "bytes"),
                 ("memory at work, state included", pack, "memory_bytes", "bytes"),
                 ("network plan, in the pack", network, "plan_bytes", "bytes"),
                 ("network activations", network, "arena_bytes", "bytes"),
                 ("network, per transaction", network, "macs", "multiply-accumulates"),
-            ) if source.get(key)
+            )
+            if source.get(key)
         ]
         out.append(table("Memory and work of one terminal", ["", ""], state))
     return out
@@ -341,8 +433,13 @@ def _extra(extra: Facts) -> list[Block]:
     out: list[Block] = []
     for block in extra.get("blocks") or ():
         if "rows" in block:
-            out.append(table(str(block.get("caption", "")), block.get("columns") or [],
-                             [[str(cell) for cell in row] for row in block["rows"]]))
+            out.append(
+                table(
+                    str(block.get("caption", "")),
+                    block.get("columns") or [],
+                    [[str(cell) for cell in row] for row in block["rows"]],
+                )
+            )
         elif "code" in block:
             out.append(code([str(line) for line in block["code"]]))
         else:
@@ -361,8 +458,10 @@ def _again(facts: Facts) -> list[Block]:
     out = [code(facts["commands"])]
     pack = (facts["pack"] or {}).get("pack_id")
     if pack:
-        out.append(text(
-            "From the .tflite on, every machine makes the same pack; training gives the same bytes "
-            f"on the same machine and versions. The pack is then again {pack}."
-        ))
+        out.append(
+            text(
+                "From the .tflite on, every machine makes the same pack; training gives the same "
+                f"bytes on the same machine and versions. The pack is then again {pack}."
+            )
+        )
     return out

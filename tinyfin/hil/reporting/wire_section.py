@@ -28,18 +28,21 @@ def wire_blocks(facts: Mapping[str, Any]) -> list[Block]:
     columns = ["", *(str(r.get("target", "")) for r in replays)]
     rows = [
         [name, *(number(r.get(key), 4) for r in replays)]
-        for name, key in _KEYS if any(r.get(key) is not None for r in replays)
+        for name, key in _KEYS
+        if any(r.get(key) is not None for r in replays)
     ]
     out = [table("The line", columns, rows)]
     faults = _counters(replays, "faults", "done: ")
     repaired = _counters(replays, "repaired", "repaired: ")
     if faults or repaired:
-        out.append(table("Damage done on purpose, and what was repaired", columns,
-                         [*faults, *repaired]))  # fmt: skip
+        out.append(
+            table("Damage done on purpose, and what was repaired", columns, [*faults, *repaired])
+        )
     device = _counters(replays, "device_stats")
     if device:
-        out.append(table("The terminal's own counters, since its last restart or state", columns,
-                         device))  # fmt: skip
+        out.append(
+            table("The terminal's own counters, since its last restart or state", columns, device)
+        )
     still = [
         name.replace("_", " ")
         for key in ("repaired", "device_stats")

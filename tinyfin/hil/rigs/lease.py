@@ -42,9 +42,13 @@ class Lease:
     """
 
     def __init__(
-        self, names: Iterable[str], what: str, *, wait_s: float = 0.0,
+        self,
+        names: Iterable[str],
+        what: str,
+        *,
+        wait_s: float = 0.0,
         note: Callable[[str], object] = lambda _: None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.names = sorted(set(names))
         self._what, self._wait_s, self._note = what, wait_s, note
         self._held: list[tuple[socket.socket, threading.Thread]] = []

@@ -18,9 +18,17 @@ from tinyfin.hil.rigs.rigfile import Port, TargetSpec
 from tinyfin.text import one_line
 
 __all__ = [
-    "Plugged", "find", "lease_names", "matches", "names_at", "plugged", "shared", "stanza",
-    "wait_for", "wait_for_name",
-]  # fmt: skip
+    "Plugged",
+    "find",
+    "lease_names",
+    "matches",
+    "names_at",
+    "plugged",
+    "shared",
+    "stanza",
+    "wait_for",
+    "wait_for_name",
+]
 
 _POLL_S = 0.2
 
@@ -136,9 +144,7 @@ def wait_for_name(path: str, deadline_s: float, *, name: str = "target") -> str:
     return path
 
 
-def lease_names(
-    spec: TargetSpec, comports: Callable[[], Iterable[Any]] | None = None
-) -> list[str]:
+def lease_names(spec: TargetSpec, comports: Callable[[], Iterable[Any]] | None = None) -> list[str]:
     """What a job that uses this target has to lease; nothing for an emulated one without ``lease``.
 
     A board has several names: two rig files may find it in different ways.
@@ -209,9 +215,13 @@ def _names(port: Plugged) -> list[str]:
 
 
 def stanza(
-    port: Plugged, others: Iterable[Plugged], *, name: str,
-    hello: Mapping[str, Any] | None = None, silent: str | None = None,
-) -> str:  # fmt: skip
+    port: Plugged,
+    others: Iterable[Plugged],
+    *,
+    name: str,
+    hello: Mapping[str, Any] | None = None,
+    silent: str | None = None,
+) -> str:
     """What to write into a rig file for ``port``, with no more keys than tell it from ``others``.
 
     hello: what answered there (``target``, ``pack_id``, ``build_id``), if something did; silent:
@@ -223,7 +233,7 @@ def stanza(
         return (
             f"# {port.device}: no USB device, so nothing tells it from another one but its name.\n"
             "# Give it a name of its own (SYMLINK+= in hil/70-tinyfin.rules) and write\n"
-            "# port = { url = \"/dev/NAME\" }; or serve it (ser2net): url = \"rfc2217://...\".\n"
+            '# port = { url = "/dev/NAME" }; or serve it (ser2net): url = "rfc2217://...".\n'
         )
     rest = [other for other in others if other.device != port.device]
     for key, value in keys:

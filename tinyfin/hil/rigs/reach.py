@@ -194,9 +194,13 @@ class _Host(Reach):
 
         pack = run_pack(run).read_bytes()
         self._program = build_host_terminal(pack, keys=keys)
-        skipped = "" if self.spec.flash is not False else (
-            "flash = false or --no-flash: there is nothing to flash on this machine; the firmware "
-            "was compiled for it"
+        skipped = (
+            ""
+            if self.spec.flash is not False
+            else (
+                "flash = false or --no-flash: there is nothing to flash on this machine; the "
+                "firmware was compiled for it"
+            )
         )
         return Flashed(pack, tuple(keys), how=str(self._program), skipped=skipped)
 
@@ -217,17 +221,21 @@ class _Board(Reach):
         target = None
         if self.spec.target != HOST:
             target = catalogue.get(self.spec.target, self.boards)
-        pack = flash.run_pack(run) if target is None else flash.target_pack(
-            run, target, keys, self.note
-        )  # fmt: skip
+        pack = (
+            flash.run_pack(run)
+            if target is None
+            else flash.target_pack(run, target, keys, self.note)
+        )
         how = self.spec.flash
         if how is False or target is None:
-            skipped = _NOT_ASKED if how is False else (
-                f"target = {HOST!r} is no board: what answers at its port was started elsewhere"
+            skipped = (
+                _NOT_ASKED
+                if how is False
+                else (
+                    f"target = {HOST!r} is no board: what answers at its port was started elsewhere"
+                )
             )
-            return Flashed(
-                pack.read_bytes(), tuple(keys), how="not flashed here", skipped=skipped
-            )
+            return Flashed(pack.read_bytes(), tuple(keys), how="not flashed here", skipped=skipped)
         self._require_flash_tool(target)
         try:
             built = building.build(target, pack=pack, keys=keys, deadline_s=self.deadlines.build_s)
@@ -239,9 +247,13 @@ class _Board(Reach):
         else:
             command = self._flash_by(how, built)
         return Flashed(
-            pack.read_bytes(), tuple(keys), building.firmware_build_id(), built.flash_bytes,
-            built.ram_bytes, command,
-        )  # fmt: skip
+            pack.read_bytes(),
+            tuple(keys),
+            building.firmware_build_id(),
+            built.flash_bytes,
+            built.ram_bytes,
+            command,
+        )
 
     def _require_flash_tool(self, target: Target) -> None:
         """What would be missing after the build."""
@@ -257,9 +269,7 @@ class _Board(Reach):
 
     def _flash_by(self, how: list[str] | str, built: Any) -> str:
         values = {"elf": str(built.elf), "bin": str(built.binary), **self._values(how)}
-        return run_command(
-            how, self.deadlines.flash_s, f"{self.name}: flash", FlashError, values
-        )
+        return run_command(how, self.deadlines.flash_s, f"{self.name}: flash", FlashError, values)
 
     def _values(self, command: list[str] | str) -> dict[str, str]:
         """What the board's own words stand for in a command of the rig file."""
@@ -287,9 +297,13 @@ class _Board(Reach):
         if port.is_serial:
             can_reset = bool(spec.reset.line or spec.reset.command or spec.reset.power)
             return SerialLink(
-                self._locate(), baud=spec.baud, dtr=spec.dtr, rts=spec.rts, locate=self._locate,
+                self._locate(),
+                baud=spec.baud,
+                dtr=spec.dtr,
+                rts=spec.rts,
+                locate=self._locate,
                 reset=self._reset if can_reset else None,
-            )  # fmt: skip
+            )
         assert port.url is not None
         if port.url.startswith("exec:"):
             return ProcessLink(shlex.split(port.url.removeprefix("exec:")))
@@ -340,15 +354,21 @@ class _Board(Reach):
 
     def _run(self, command: list[str] | str, key: str) -> None:
         run_command(
-            command, self.deadlines.reset_s, f"{self.name}: {key}", BenchError,
+            command,
+            self.deadlines.reset_s,
+            f"{self.name}: {key}",
+            BenchError,
             self._values(command),
-        )  # fmt: skip
+        )
 
 
 def reach(
-    name: str, spec: TargetSpec, deadlines: Deadlines, note: Note = lambda _: None,
+    name: str,
+    spec: TargetSpec,
+    deadlines: Deadlines,
+    note: Note = lambda _: None,
     boards: Path | None = None,
-) -> Reach:  # fmt: skip
+) -> Reach:
     """The way to a target; ``boards`` is the rig's folder of own board files."""
     kind: type[Reach] = _Emulated if spec.emulated else _Board
     if spec.target == HOST and spec.port is None:
@@ -387,10 +407,15 @@ def run_command(
     shown = words[0] if shell else shlex.join(words)
     try:
         process = subprocess.Popen(
-            words[0] if shell else words, shell=shell, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+            words[0] if shell else words,
+            shell=shell,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
             start_new_session=True,
-        )  # fmt: skip
+        )
     except OSError as error:
         raise MissingToolError(
             f"{what}: `{shown}` cannot be started: {error.strerror}; install {words[0]}, or mend "

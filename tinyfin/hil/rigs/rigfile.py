@@ -17,14 +17,7 @@ from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    PlainValidator,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, model_validator
 
 from tinyfin.commands import placeholders, unknown_placeholder
 from tinyfin.config.toml import read_toml
@@ -75,9 +68,7 @@ class _Section(BaseModel):
 def _command(given: Any) -> Any:
     words = [given] if isinstance(given, str) else given
     if not isinstance(words, list) or not words or not all(w and isinstance(w, str) for w in words):
-        raise ValueError(
-            'write a list of words, ["st-flash", "reset"], or one line for the shell'
-        )
+        raise ValueError('write a list of words, ["st-flash", "reset"], or one line for the shell')
     return given
 
 
@@ -241,9 +232,10 @@ class TargetSpec(_Section):
         """The commands that are given, by their keys."""
         power = self.reset.power
         given: dict[str, Any] = {
-            "flash": self.flash, "reset.command": self.reset.command,
+            "flash": self.flash,
+            "reset.command": self.reset.command,
             "reset.power.command": power.command if isinstance(power, Power) else None,
-        }  # fmt: skip
+        }
         return {key: one for key, one in given.items() if isinstance(one, list | str)}
 
     @property
@@ -267,8 +259,10 @@ class TargetSpec(_Section):
             )
         if self.is_emulated and self.reset.line is not None:
             raise ValueError("reset.line needs a serial port; an emulated target has none")
-        if self.port is not None and not self.port.is_serial and (
-            self.reset.line is not None or self.dtr is not None or self.rts is not None
+        if (
+            self.port is not None
+            and not self.port.is_serial
+            and (self.reset.line is not None or self.dtr is not None or self.rts is not None)
         ):
             raise ValueError(
                 f"reset.line, dtr and rts need a serial port; {self.port.url} has no such lines. "
@@ -374,9 +368,13 @@ def from_table(table: dict[str, Any], path: Path | None = None) -> Rig:
         if spec.target != HOST:
             _check_target(where, name, spec, boards)
     return Rig(
-        path=path, name=file.rig.name, run=seen(file.rig.run), boards=boards,
-        deadlines=file.deadlines, targets=file.targets,
-    )  # fmt: skip
+        path=path,
+        name=file.rig.name,
+        run=seen(file.rig.run),
+        boards=boards,
+        deadlines=file.deadlines,
+        targets=file.targets,
+    )
 
 
 def _check_commands(where: str, name: str, spec: TargetSpec) -> None:

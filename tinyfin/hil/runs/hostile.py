@@ -55,10 +55,17 @@ def _frame(rng: random.Random, expected: int, most: int) -> tuple[str, bytes]:
         wrong = (expected + rng.randrange(300, 60_000)) & 0xFFFF
         return kind, encode_frame(Request.EVENTS, wrong, rng.randbytes(20))
     if kind == "events":
-        broken = rng.choice((
-            b"", b"\0", b"\0\1\0\0\0\0", b"\x80\1\0\0\0\0\x18\0", b"\0\xff\0\0\0\0",
-            b"\0\1\0\0\0\0\x82", b"\0\1\0\0\0\0\x18\0\x80\x80\x80\x80\x01",
-        ))  # fmt: skip
+        broken = rng.choice(
+            (
+                b"",
+                b"\0",
+                b"\0\1\0\0\0\0",
+                b"\x80\1\0\0\0\0\x18\0",
+                b"\0\xff\0\0\0\0",
+                b"\0\1\0\0\0\0\x82",
+                b"\0\1\0\0\0\0\x18\0\x80\x80\x80\x80\x01",
+            )
+        )
         return kind, encode_frame(Request.EVENTS, expected, broken)
     if kind == "range":
         where = rng.choice((b"\xff\xff\xff\x7f\1\0", b"\0\0\0\0\xff\xff"))

@@ -19,9 +19,18 @@ from tinyfin.text import printable
 __all__ = ["document", "write"]
 
 _FACTS = (
-    "events", "verdicts", "lost", "doubled", "mismatches", "retransmitted", "unexplained_reboots",
-    "bytes_up_per_transaction", "bytes_down_per_transaction", "chaos", "state_digest",
-)  # fmt: skip
+    "events",
+    "verdicts",
+    "lost",
+    "doubled",
+    "mismatches",
+    "retransmitted",
+    "unexplained_reboots",
+    "bytes_up_per_transaction",
+    "bytes_down_per_transaction",
+    "chaos",
+    "state_digest",
+)
 
 
 def write(path: Path, result: RigResult) -> Path:
@@ -40,9 +49,12 @@ def document(result: RigResult) -> bytes:
         failures += int(suite.get("failures", 0))
         errors += int(suite.get("errors", 0))
     root.attrib.update(
-        name=_clean(f"tinyfin {result.rig}"), tests=str(tests), failures=str(failures),
-        errors=str(errors), time=f"{result.seconds:.3f}",
-    )  # fmt: skip
+        name=_clean(f"tinyfin {result.rig}"),
+        tests=str(tests),
+        failures=str(failures),
+        errors=str(errors),
+        time=f"{result.seconds:.3f}",
+    )
     xml.indent(root)
     head = b'<?xml version="1.0" encoding="utf-8"?>\n'
     return head + bytes(xml.tostring(root, encoding="utf-8")) + b"\n"
@@ -53,18 +65,29 @@ def _suite(result: RigResult, target: TargetResult, at: int) -> xml.Element:
     failures = sum(1 for c in bad if _is_failure(c))
     told = (PASSED, SKIPPED)
     unproven = sum(1 for c in target.cases if c.failure is None and c.status not in told)
-    suite = xml.Element("testsuite", {
-        "name": _clean(target.name), "id": str(at), "tests": str(len(target.cases)),
-        "failures": str(failures), "errors": str(len(bad) - failures + unproven),
-        "skipped": str(sum(c.status == SKIPPED for c in target.cases)),
-        "time": f"{target.seconds:.3f}", "timestamp": result.started,
-    })  # fmt: skip
+    suite = xml.Element(
+        "testsuite",
+        {
+            "name": _clean(target.name),
+            "id": str(at),
+            "tests": str(len(target.cases)),
+            "failures": str(failures),
+            "errors": str(len(bad) - failures + unproven),
+            "skipped": str(sum(c.status == SKIPPED for c in target.cases)),
+            "time": f"{target.seconds:.3f}",
+            "timestamp": result.started,
+        },
+    )
     properties = xml.SubElement(suite, "properties")
     facts = {
-        "rig": result.rig, "rig_file": result.rig_file, "run": result.run, "target": target.target,
-        "emulated": str(target.emulated).lower(), "transcript": target.transcript or "",
+        "rig": result.rig,
+        "rig_file": result.rig_file,
+        "run": result.run,
+        "target": target.target,
+        "emulated": str(target.emulated).lower(),
+        "transcript": target.transcript or "",
         **{key: _words(value) for key, value in target.hello.items()},
-    }  # fmt: skip
+    }
     for name, value in facts.items():
         xml.SubElement(properties, "property", name=name, value=_clean(value))
     for case in target.cases:
@@ -77,10 +100,14 @@ def _suite(result: RigResult, target: TargetResult, at: int) -> xml.Element:
 
 
 def _case(result: RigResult, target: TargetResult, case: Case) -> xml.Element:
-    made = xml.Element("testcase", {
-        "name": _clean(case.name), "classname": _clean(f"{result.rig}.{target.name}"),
-        "time": f"{case.seconds:.3f}",
-    })  # fmt: skip
+    made = xml.Element(
+        "testcase",
+        {
+            "name": _clean(case.name),
+            "classname": _clean(f"{result.rig}.{target.name}"),
+            "time": f"{case.seconds:.3f}",
+        },
+    )
     if case.status == SKIPPED:
         xml.SubElement(made, "skipped", message=_clean(case.note))
     elif case.failure is not None:

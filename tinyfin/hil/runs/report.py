@@ -50,12 +50,16 @@ def _replays(result: RigResult) -> list[dict[str, Any]]:
 def _cases(result: RigResult) -> dict[str, Any]:
     rows = [
         [
-            target.name, case.name, case.status,
-            str(case.failure.kind) if case.failure else "", f"{case.seconds:.1f}",
+            target.name,
+            case.name,
+            case.status,
+            str(case.failure.kind) if case.failure else "",
+            f"{case.seconds:.1f}",
             case.failure.message if case.failure else case.note,
         ]
-        for target in result.targets for case in target.cases
-    ]  # fmt: skip
+        for target in result.targets
+        for case in target.cases
+    ]
     columns = ["target", "case", "status", "kind", "seconds", "what"]
     return {
         "title": "Cases",
@@ -66,15 +70,18 @@ def _cases(result: RigResult) -> dict[str, Any]:
 def _ladders(result: RigResult) -> list[dict[str, Any]]:
     rows = [
         [target.name, str(step["at_s"]), step["rung"], step["outcome"], step["why"]]
-        for target in result.targets for step in target.ladder
-    ]  # fmt: skip
+        for target in result.targets
+        for step in target.ladder
+    ]
     if not rows:
         return []
     columns = ["target", "at s", "reset", "outcome", "because"]
-    return [{
-        "title": "Resets that were needed",
-        "blocks": [{"caption": "The ladder", "columns": columns, "rows": rows}],
-    }]  # fmt: skip
+    return [
+        {
+            "title": "Resets that were needed",
+            "blocks": [{"caption": "The ladder", "columns": columns, "rows": rows}],
+        }
+    ]
 
 
 def _commands(result: RigResult) -> list[str]:

@@ -17,9 +17,19 @@ STEPS = ("flash", "boot", "self-test")
 """The cases before the suites."""
 
 _SUMS = (
-    "transactions", "verdicts", "terminals", "events", "checkpoints", "mismatches", "lost",
-    "doubled", "retransmitted", "seconds", "state_bytes", "unexplained_reboots",
-)  # fmt: skip
+    "transactions",
+    "verdicts",
+    "terminals",
+    "events",
+    "checkpoints",
+    "mismatches",
+    "lost",
+    "doubled",
+    "retransmitted",
+    "seconds",
+    "state_bytes",
+    "unexplained_reboots",
+)
 
 
 @dataclass
@@ -40,11 +50,15 @@ class Case:
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return {
-            "name": self.name, "about": self.about, "status": self.status,
+            "name": self.name,
+            "about": self.about,
+            "status": self.status,
             "seconds": round(self.seconds, 3),
             "failure": self.failure.as_dict() if self.failure else None,
-            "reached": self.reached, "note": self.note, "facts": self.facts,
-        }  # fmt: skip
+            "reached": self.reached,
+            "note": self.note,
+            "facts": self.facts,
+        }
 
 
 class Totals:
@@ -87,15 +101,18 @@ class Totals:
         n = max(1, self.sums["verdicts"])
         whole = {name: int(value) for name, value in self.sums.items() if name != "seconds"}
         out = {
-            **self._last, **whole, "rounds": self.rounds,
+            **self._last,
+            **whole,
+            "rounds": self.rounds,
             "seconds": round(self.sums["seconds"], 3),
             "transactions_per_second": round(n / max(self.sums["seconds"], 1e-9), 1),
             "events_per_second": round(self.events / max(self.sums["seconds"], 1e-9), 1),
             "bytes_up_per_transaction": round(self._bytes[0] / n, 2),
             "bytes_down_per_transaction": round(self._bytes[1] / n, 2),
-            "faults": dict(sorted(self.faults.items())), "repaired": self.repaired,
+            "faults": dict(sorted(self.faults.items())),
+            "repaired": self.repaired,
             "receive_overruns": self.overruns,
-        }  # fmt: skip
+        }
         if self._instructions:
             out["instructions"] = {
                 "median": self._instructions[-1]["median"],
@@ -188,10 +205,17 @@ class RigResult:
         """The JSON of a run."""
         names = ("events", "verdicts", "lost", "doubled", "mismatches", "unexplained_reboots")
         return {
-            "format": 1, "ok": self.ok, "exit_code": self.exit_code, "rig": self.rig,
-            "rig_file": self.rig_file, "run": self.run, "suites": self.suites,
+            "format": 1,
+            "ok": self.ok,
+            "exit_code": self.exit_code,
+            "rig": self.rig,
+            "rig_file": self.rig_file,
+            "run": self.run,
+            "suites": self.suites,
             "options": {name: value for name, value in self.options.items() if value},
-            "started": self.started, "seconds": round(self.seconds, 3),
+            "started": self.started,
+            "seconds": round(self.seconds, 3),
             "totals": {name: self.total(name) for name in names},
-            "targets": [target.as_dict() for target in self.targets], "files": self.files,
-        }  # fmt: skip
+            "targets": [target.as_dict() for target in self.targets],
+            "files": self.files,
+        }

@@ -51,11 +51,21 @@ def jobs(
     """One job per target of ``names``."""
     return [
         Job(
-            name, spec, rig.deadlines, run, tuple(keys), tuple(suites), folder, at, len(names),
-            f"tinyfin hil run, rig {rig.name}", lease_wait_s, rig.boards,
+            name,
+            spec,
+            rig.deadlines,
+            run,
+            tuple(keys),
+            tuple(suites),
+            folder,
+            at,
+            len(names),
+            f"tinyfin hil run, rig {rig.name}",
+            lease_wait_s,
+            rig.boards,
         )
         for at, (name, spec) in enumerate(names.items())
-    ]  # fmt: skip
+    ]
 
 
 def run_rig(
@@ -85,11 +95,14 @@ def run_rig(
             worker.stop()
     first = todo[0] if todo else None
     return RigResult(
-        rig.name, rig.where, str(first.run) if first else "",
+        rig.name,
+        rig.where,
+        str(first.run) if first else "",
         [suite.name for suite in first.suites] if first else [],
-        [worker.result for worker in workers], time.strftime("%Y-%m-%dT%H:%M:%S", started),
+        [worker.result for worker in workers],
+        time.strftime("%Y-%m-%dT%H:%M:%S", started),
         time.monotonic() - begin,
-    )  # fmt: skip
+    )
 
 
 class _Worker:
@@ -148,8 +161,16 @@ class _Worker:
         self.result = _unproven(self.job, why)
         self.result.seconds = time.monotonic() - self._begin
         self.done = True
-        tell({"target": self.job.name, "event": "end", "case": self._case, "status": "failed",
-              "text": f"bench: {why}", "seconds": self.result.seconds})  # fmt: skip
+        tell(
+            {
+                "target": self.job.name,
+                "event": "end",
+                "case": self._case,
+                "status": "failed",
+                "text": f"bench: {why}",
+                "seconds": self.result.seconds,
+            }
+        )
 
     def stop(self) -> None:
         """End the process, and what it started."""
@@ -241,9 +262,10 @@ def write_results(result: RigResult, folder: Path, *, junit_path: Path | None = 
     from tinyfin.hil.runs.report import write_report
 
     names = {
-        "junit": junit_path or folder / "junit.xml", "json": folder / "result.json",
+        "junit": junit_path or folder / "junit.xml",
+        "json": folder / "result.json",
         "report": folder / "report.html",
-    }  # fmt: skip
+    }
     for target in result.targets:
         if target.transcript:
             names[f"transcript {target.name}"] = folder / target.transcript
@@ -255,9 +277,12 @@ def write_results(result: RigResult, folder: Path, *, junit_path: Path | None = 
 
 
 def with_options(
-    suites: Sequence[Suite], *, events: int | None = None, minutes: float | None = None,
+    suites: Sequence[Suite],
+    *,
+    events: int | None = None,
+    minutes: float | None = None,
     chaos: str | None = None,
-) -> list[Suite]:  # fmt: skip
+) -> list[Suite]:
     """The suites with what the command line changes of them."""
     made = []
     for suite in suites:
@@ -270,9 +295,7 @@ def with_options(
 
 def without_flash(todo: Sequence[Job]) -> list[Job]:
     """The jobs, taking what the targets hold already."""
-    return [
-        replace(job, spec=job.spec.model_copy(update={"flash": False})) for job in todo
-    ]
+    return [replace(job, spec=job.spec.model_copy(update={"flash": False})) for job in todo]
 
 
 Note = Callable[[str], object]

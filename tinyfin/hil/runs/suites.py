@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Suites: what is asked of every target of a rig, read from ``hil/suites/NAME.toml``.
 
-    about, needs, deadline_s
-    [data]       which transactions: simulated, or files
-    [[change]]   what happens to them: clocks that jump, outcomes that come late or never
-    [replay]     faults on the line, restarts
-    [malformed]  hostile frames before the replay
+about, needs, deadline_s
+[data]       which transactions: simulated, or files
+[[change]]   what happens to them: clocks that jump, outcomes that come late or never
+[replay]     faults on the line, restarts
+[malformed]  hostile frames before the replay
 """
 
 from __future__ import annotations

@@ -67,9 +67,7 @@ def _simulated(wanted: Simulated, seed: int) -> Transactions:
         return read(path, settings)
 
 
-def change(
-    tx: Transactions, stream: Stream, changes: list[Change]
-) -> tuple[Transactions, Stream]:
+def change(tx: Transactions, stream: Stream, changes: list[Change]) -> tuple[Transactions, Stream]:
     """The transactions and the stream after all changes, in their order."""
     for one in changes:
         rng = np.random.default_rng(one.seed)
@@ -127,16 +125,12 @@ def _jump(tx: Transactions, stream: Stream, one: Change) -> tuple[Transactions, 
     return tx, stream
 
 
-def _moved(
-    times: npt.NDArray[np.uint32], shift: npt.NDArray[np.int64]
-) -> npt.NDArray[np.uint32]:
+def _moved(times: npt.NDArray[np.uint32], shift: npt.NDArray[np.int64]) -> npt.NDArray[np.uint32]:
     moved: npt.NDArray[np.int64] = np.clip(times.astype(np.int64) + shift, 0, 2**32 - 1)
     return moved.astype(np.uint32)
 
 
-def _late(
-    tx: Transactions, stream: Stream, one: Change, rng: np.random.Generator
-) -> Stream:
+def _late(tx: Transactions, stream: Stream, one: Change, rng: np.random.Generator) -> Stream:
     late = _chosen(stream.kind == OUTCOME, one.share, rng)
     terminal = tx.terminal[stream.index]
     place, _ = _place(tx, stream)

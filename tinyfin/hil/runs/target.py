@@ -69,12 +69,12 @@ class TargetRun:
     def __init__(self, job: Job, tell: Tell = lambda _: None) -> None:
         self.job, self.tell = job, tell
         self.result = TargetResult(
-            job.name, job.spec.target, job.spec.is_emulated,
+            job.name,
+            job.spec.target,
+            job.spec.is_emulated,
             [Case(name) for name in STEPS] + [Case(s.name, s.about) for s in job.suites],
-        )  # fmt: skip
-        self.reach: Reach = reach(
-            job.name, job.spec, job.deadlines, self._note, job.boards
         )
+        self.reach: Reach = reach(job.name, job.spec, job.deadlines, self._note, job.boards)
         self.client: Client | None = None
         self.flashed: Flashed | None = None
         self._link: BenchLink | None = None
@@ -147,15 +147,18 @@ class TargetRun:
         """Lease the board, build, flash."""
         wait = self.job.lease_wait_s
         lease = Lease(
-            lease_names(self.job.spec), self.job.what, note=self._note,
+            lease_names(self.job.spec),
+            self.job.what,
+            note=self._note,
             wait_s=self.job.deadlines.lease_s if wait is None else wait,
-        )  # fmt: skip
+        )
         self._lease.enter_context(lease)
         self.flashed = self.reach.prepare(self.job.run, self.job.keys)
         case.facts = {
-            "flash_bytes": self.flashed.flash_bytes, "ram_bytes": self.flashed.ram_bytes,
+            "flash_bytes": self.flashed.flash_bytes,
+            "ram_bytes": self.flashed.ram_bytes,
             "how": self.flashed.how,
-        }  # fmt: skip
+        }
         if self.flashed.skipped:
             case.status, case.note = SKIPPED, self.flashed.skipped
             return False
@@ -168,9 +171,12 @@ class TargetRun:
         assert self.client is not None
         hello = self.client.hello
         self.result.hello = {
-            "target": hello.target, "build_id": hello.build_id, "pack_id": hello.pack_id,
-            "boot_nonce": f"{hello.boot_nonce:08x}", "capabilities": capabilities(hello),
-        }  # fmt: skip
+            "target": hello.target,
+            "build_id": hello.build_id,
+            "pack_id": hello.pack_id,
+            "boot_nonce": f"{hello.boot_nonce:08x}",
+            "capabilities": capabilities(hello),
+        }
         case.facts.update(self.result.hello)
         assert self.flashed is not None
         check_hello(self.job.name, hello, self.job.spec, self.flashed)
@@ -258,12 +264,19 @@ class TargetRun:
                 self._say("progress", case=suite.name, done=min(events, of), of=of)
 
         result = replay(
-            self.flashed.pack, tx, stream, self.client, limit=suite.data.limit,
+            self.flashed.pack,
+            tx,
+            stream,
+            self.client,
+            limit=suite.data.limit,
             instructions=self._instructions() if self.reach.counts else None,
-            target=self.job.name, progress=progress, keys=self.flashed.keys,
+            target=self.job.name,
+            progress=progress,
+            keys=self.flashed.keys,
             checkpoint_events=suite.replay.checkpoint_events,
-            on_reboot=suite.replay.on_reboot, chaos=chaos,
-        )  # fmt: skip
+            on_reboot=suite.replay.on_reboot,
+            chaos=chaos,
+        )
         result.flash_bytes, result.ram_bytes = self.flashed.flash_bytes, self.flashed.ram_bytes
         totals.add(result)
         result.check()
@@ -281,9 +294,11 @@ class TargetRun:
         self._link = BenchLink(link, self._writer, self._alive)
         deadlines = self.job.deadlines
         self.client = Client(
-            self._link, answer_timeout_s=deadlines.answer_s, deadline_s=deadlines.silence_s,
+            self._link,
+            answer_timeout_s=deadlines.answer_s,
+            deadline_s=deadlines.silence_s,
             on_log=self._log,
-        )  # fmt: skip
+        )
 
     def connected(self, case: Case | None = None) -> Hello:
         """HELLO, trying every rung of the ladder before giving up."""

@@ -84,13 +84,19 @@ def _rows(facts: Facts, population: str) -> list[list[str]]:
         found = one["populations"][population]
         m, spread = found[MAIN], found["standard_deviation"]
         several = one["parts"] > 1
-        out.append([
-            ("* " if one["own"] else "  ") + one["family"],
-            *(fixed(m[key], 4) + (f" ± {fixed(spread[key], 4)}" if several else "")
-              for key in _SPREAD),
-            *(fixed(found["model_float"][key], 4) for key in _SPREAD),
-            fixed(m["recall_at_0.1%"]), fixed(m["recall_at_1%"]), count(one["pack_bytes"]),
-        ])  # fmt: skip
+        out.append(
+            [
+                ("* " if one["own"] else "  ") + one["family"],
+                *(
+                    fixed(m[key], 4) + (f" ± {fixed(spread[key], 4)}" if several else "")
+                    for key in _SPREAD
+                ),
+                *(fixed(found["model_float"][key], 4) for key in _SPREAD),
+                fixed(m["recall_at_0.1%"]),
+                fixed(m["recall_at_1%"]),
+                count(one["pack_bytes"]),
+            ]
+        )
     return out
 
 
@@ -102,17 +108,13 @@ def _caught(facts: Facts, population: str) -> tuple[list[str], list[list[str]]]:
     the rules, then the families."""
     means = (facts["means"] or facts["cold"])[population]
     scorers = {n: m for n, m in means.items() if n not in _NOT_BESIDE}
-    scorers |= {
-        one["family"]: one["populations"][population][MAIN] for one in facts["families"]
-    }
+    scorers |= {one["family"]: one["populations"][population][MAIN] for one in facts["families"]}
     names = dict.fromkeys(name for m in scorers.values() for name in m.get(_CAUGHT, {}))
     rows = [
         [name, *(fixed(m[_CAUGHT].get(name, {}).get("recall"), 2) for m in scorers.values())]
         for name in names
     ]
-    rows.append(
-        ["average precision", *(fixed(m["average_precision"]) for m in scorers.values())]
-    )
+    rows.append(["average precision", *(fixed(m["average_precision"]) for m in scorers.values())])
     return ["scenario", *scorers], rows
 
 
@@ -124,13 +126,15 @@ def family_text(facts: Facts) -> str:
     for population in facts["families"][0]["populations"]:
         parts = facts["families"][0]["parts"]
         mean = f"mean of {parts} part{'s' if parts > 1 else ''}"
-        lines.append(f"families, {population_name(population)}, {mean}, int8 "
-                     "(* is the configuration's own)")
+        lines.append(
+            f"families, {population_name(population)}, {mean}, int8 (* is the configuration's own)"
+        )
         lines += _aligned([_HEAD, *_rows(facts, population)])
         head, rows = _caught(facts, population)
         if len(rows) > 1:
-            lines.append(f"recall by scenario at 0.1% false positives, "
-                             f"{population_name(population)}")
+            lines.append(
+                f"recall by scenario at 0.1% false positives, {population_name(population)}"
+            )
             lines += _aligned([head, *rows])
     return "\n".join(lines)
 
@@ -138,7 +142,8 @@ def family_text(facts: Facts) -> str:
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return [
-        "  " + "  ".join(
+        "  "
+        + "  ".join(
             cell.ljust(width) if i == 0 else cell.rjust(width)
             for i, (cell, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
@@ -151,10 +156,14 @@ def family_sections(facts: Facts) -> list[Block]:
     out: list[Block] = []
     for population in facts["families"][0]["populations"] if facts["families"] else ():
         name = population_name(population)
-        out.append(table(
-            f"Families on the same rows, {name}; * is the configuration's own, the others stand "
-            "beside it", _HEAD, _rows(facts, population),
-        ))  # fmt: skip
+        out.append(
+            table(
+                f"Families on the same rows, {name}; * is the configuration's own, the others "
+                "stand beside it",
+                _HEAD,
+                _rows(facts, population),
+            )
+        )
         head, rows = _caught(facts, population)
         if len(rows) > 1:
             out.append(table(f"Recall by scenario at 0.1% false positives, {name}", head, rows))

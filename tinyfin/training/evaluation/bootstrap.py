@@ -25,7 +25,7 @@ __all__ = [
     "mean_of_parts",
     "replicated_ap",
     "wilson",
-]  # fmt: skip
+]
 
 REPLICATES = 200
 Z = 1.96
@@ -39,9 +39,7 @@ def draw_groups(groups: int, seed: int, replicates: int = REPLICATES) -> Drawn:
     return np.stack([times.astype(np.float32) for times in draws(groups, seed, replicates)])
 
 
-def draws(
-    groups: int, seed: int, replicates: int = REPLICATES
-) -> Iterator[npt.NDArray[np.int64]]:
+def draws(groups: int, seed: int, replicates: int = REPLICATES) -> Iterator[npt.NDArray[np.int64]]:
     """The rows of :func:`draw_groups`, one at a time."""
     rng = np.random.default_rng(seed)
     for _ in range(replicates):

@@ -14,13 +14,7 @@ from tinyfin.pages.scorers import population_name
 from tinyfin.pages.thresholds import interval_words, threshold_cells
 from tinyfin.training.cautious import promise_lines
 from tinyfin.training.evaluation.figures import MAIN
-from tinyfin.training.evaluation.wording import (
-    beaten_by,
-    delay_words,
-    drawn,
-    limits,
-    warnings,
-)
+from tinyfin.training.evaluation.wording import beaten_by, delay_words, drawn, limits, warnings
 from tinyfin.training.rows import thinned_text
 from tinyfin.training.run import RunFolder
 
@@ -79,12 +73,21 @@ def model_card(facts: Mapping[str, Any], run: RunFolder) -> str:
     found = facts["means"] or facts["cold"]
     split = facts["parts"][-1]["split"]
     lines = [
-        f"# Model card: {facts['run']}", "",
+        f"# Model card: {facts['run']}",
+        "",
         f"Family `{model['family']}`, read-out `{model['readout']}`, "
-        f"{len(own['features']['names'])} features; state {facts['state']}.", "",
-        "## Intended use", "", *_items(INTENDED), "",
-        "## Out of scope", "", *_items(OUT_OF_SCOPE), "",
-        "## Data", "",
+        f"{len(own['features']['names'])} features; state {facts['state']}.",
+        "",
+        "## Intended use",
+        "",
+        *_items(INTENDED),
+        "",
+        "## Out of scope",
+        "",
+        *_items(OUT_OF_SCOPE),
+        "",
+        "## Data",
+        "",
         f"{facts['data']['rows']:,} transactions of {facts['data']['terminals']:,} terminals, "
         f"{facts['quality']['from']} to {facts['quality']['to']}, "
         f"{facts['quality']['frauds']:,} frauds. The last part learned from "
@@ -93,24 +96,36 @@ def model_card(facts: Mapping[str, Any], run: RunFolder) -> str:
         f"{split['immature_refused'] - split['too_recent']:,} rows were left out because their "
         f"label was not known in time, {split['too_recent']:,} because they were too recent for "
         "fraud reports.",
-        *(f"In the run itself {thinned_text(row)}." for row in own.get("thinned", ())), "",
-        "## Metrics", "", _protocol(facts), "",
-    ]  # fmt: skip
+        *(f"In the run itself {thinned_text(row)}." for row in own.get("thinned", ())),
+        "",
+        "## Metrics",
+        "",
+        _protocol(facts),
+        "",
+    ]
     for population, scorers in found.items():
-        lines += [f"Population: {population_name(population)}.", "", *_table(facts, population,
-                  scorers), ""]
+        lines += [
+            f"Population: {population_name(population)}.",
+            "",
+            *_table(facts, population, scorers),
+            "",
+        ]
     lines += [*_thresholds(facts), *_trust(facts), "", "## Where it falls behind", ""]
     lines += [*_behind(facts), ""]
     lines += ["## Limits", "", *_items(limits(facts, LIMITS)), "", "## How it was made", ""]
     lines += [
         "Trained in Keras or fitted as an integer model, quantized after training to int8, "
         "compiled into a signed pack; every figure of `model_int8` is that pack's on the twin of "
-        "the terminal's engine.", "",
+        "the terminal's engine.",
+        "",
         "    tinyfin train DATA --config tinyfin.toml --name " + str(facts["run"]),
         f"    tinyfin quantize runs/{facts['run']}",
-        f"    tinyfin evaluate runs/{facts['run']} --protocol {facts['protocol']}", "",
-        "| what | name |", "|---|---|",
-        *(f"| {name} | `{value}` |" for name, value in made_from(facts, run)), "",
+        f"    tinyfin evaluate runs/{facts['run']} --protocol {facts['protocol']}",
+        "",
+        "| what | name |",
+        "|---|---|",
+        *(f"| {name} | `{value}` |" for name, value in made_from(facts, run)),
+        "",
     ]
     return "\n".join(lines)
 
@@ -153,10 +168,13 @@ def _thresholds(facts: Mapping[str, Any]) -> list[str]:
     head, *rows = cells
     promised = promise_lines(facts["parts"][-1]["decision"]["promise"])
     return [
-        f"At the thresholds in force, all parts together; {interval_words(drawn(facts))}.", "",
-        *(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)), "",
-        *_items([f"The last part, {line}." for line in promised]), *([""] if promised else []),
-    ]  # fmt: skip
+        f"At the thresholds in force, all parts together; {interval_words(drawn(facts))}.",
+        "",
+        *(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)),
+        "",
+        *_items([f"The last part, {line}." for line in promised]),
+        *([""] if promised else []),
+    ]
 
 
 def _trust(facts: Mapping[str, Any]) -> list[str]:
@@ -187,8 +205,13 @@ def _behind(facts: Mapping[str, Any]) -> list[str]:
     beaten = [*beaten_by(facts), *warnings(facts)]
     if not rows and not beaten:
         return ["No slice with enough frauds to tell falls behind."]
-    return _items([
-        *(f"{text}." for text in beaten),
-        *(f"{s['kind']}: {s['slice']} ({', '.join(s['behind'])}; recall {fixed(s['recall'])} of "
-        f"{s['frauds']} frauds, {s['expected']:.0f} expected)" for s in rows),
-    ])  # fmt: skip
+    return _items(
+        [
+            *(f"{text}." for text in beaten),
+            *(
+                f"{s['kind']}: {s['slice']} ({', '.join(s['behind'])}; recall {fixed(s['recall'])} "
+                f"of {s['frauds']} frauds, {s['expected']:.0f} expected)"
+                for s in rows
+            ),
+        ]
+    )

@@ -59,8 +59,9 @@ def compare_runs(
     Rows count from when both models had learned. Raises what reading and scoring raise, InputError
     when the runs do not read the same transactions, or none of them is later.
     """
-    seen = [_replay(run, [*warmup, *paths], own, note) for run, own in zip((a, b), keys,
-                                                                          strict=True)]
+    seen = [
+        _replay(run, [*warmup, *paths], own, note) for run, own in zip((a, b), keys, strict=True)
+    ]
     tx, other = seen[0][0], seen[1][0]
     if len(tx) != len(other) or not (
         np.array_equal(tx.t_mono_s, other.t_mono_s) and np.array_equal(tx.label, other.label)
@@ -82,7 +83,10 @@ def compare_runs(
     history = since - int(tx.t_mono_s.min())
     actions = tuple(replay.action[rows] for replay in replays)
     facts = {
-        "a": str(a.path), "b": str(b.path), "since": format_time(since), "rows": len(rows),
+        "a": str(a.path),
+        "b": str(b.path),
+        "since": format_time(since),
+        "rows": len(rows),
         "frauds": int(np.count_nonzero(tx.label[rows] == 1)),
         "state": "COLD" if history < warm_s(a.config()) else "warm",
         "notices": {name: _fed(run, tx, rows, note) for name, run in (("a", a), ("b", b))},
@@ -93,7 +97,7 @@ def compare_runs(
         "figures": _figures(tx, known, replays, seed, a.config().evaluate.false_alert_minor),
         "changed": int(np.count_nonzero(actions[0] != actions[1])),
         "changes": _changes(tx.label[rows], actions),
-    }  # fmt: skip
+    }
     return Compared(facts, tx, rows, (actions[0], actions[1]))
 
 
@@ -139,7 +143,8 @@ def _figures(
     label = tx.label[rows]
     fraud = label == 1
     amount = (
-        tx.column("amount_minor")[rows].astype(np.float64) if "amount_minor" in tx.schema.names
+        tx.column("amount_minor")[rows].astype(np.float64)
+        if "amount_minor" in tx.schema.names
         else np.zeros(len(rows))
     )
     seconds = max(int(tx.t_mono_s[rows].max()) - int(tx.t_mono_s[rows].min()), 86_400)
@@ -147,21 +152,34 @@ def _figures(
     for replay in replays:
         score = replay.raw[rows]
         alerts = alert_figures(
-            replay.action[rows] > 0, fraud, amount, seconds=seconds, false_alert=false_alert,
+            replay.action[rows] > 0,
+            fraud,
+            amount,
+            seconds=seconds,
+            false_alert=false_alert,
             terminals=len(np.unique(tx.terminal[rows])),
         )
-        both.append({
-            "average_precision": average_precision(score, label),
-            "roc_auc": roc_auc(score, label),
-            "recall_at_0.1%": at_false_positive_rate(score, label, 0.001)[0],
-            **{name: alerts[name] for name in ("recall", "precision", "false_alerts_per_1000",
-                                               "value_detected", "savings")},
-        })  # fmt: skip
+        both.append(
+            {
+                "average_precision": average_precision(score, label),
+                "roc_auc": roc_auc(score, label),
+                "recall_at_0.1%": at_false_positive_rate(score, label, 0.001)[0],
+                **{
+                    name: alerts[name]
+                    for name in (
+                        "recall",
+                        "precision",
+                        "false_alerts_per_1000",
+                        "value_detected",
+                        "savings",
+                    )
+                },
+            }
+        )
     out: dict[str, dict[str, Any]] = {
-        name: {"a": both[0][name], "b": both[1][name],
-               "difference": both[1][name] - both[0][name]}
+        name: {"a": both[0][name], "b": both[1][name], "difference": both[1][name] - both[0][name]}
         for name in both[0]
-    }  # fmt: skip
+    }
     groups, group = np.unique(cards_of(tx, rows), return_inverse=True)
     drawn = draw_groups(len(groups), seed)
     a, b = (replicated_ap(replay.raw[rows], fraud, group, drawn) for replay in replays)
@@ -177,11 +195,15 @@ def _changes(
         for j, b in enumerate(ACTIONS):
             mask = (actions[0] == i) & (actions[1] == j)
             if i != j and np.any(mask):
-                out.append({
-                    "a": a, "b": b, "genuine": int(np.count_nonzero(mask & (label == 0))),
-                    "fraud": int(np.count_nonzero(mask & (label == 1))),
-                    "unknown": int(np.count_nonzero(mask & (label < 0))),
-                })  # fmt: skip
+                out.append(
+                    {
+                        "a": a,
+                        "b": b,
+                        "genuine": int(np.count_nonzero(mask & (label == 0))),
+                        "fraud": int(np.count_nonzero(mask & (label == 1))),
+                        "unknown": int(np.count_nonzero(mask & (label < 0))),
+                    }
+                )
     return out
 
 
@@ -197,10 +219,14 @@ def write_changes(path: Path, found: Compared) -> int:
         for i in at.tolist():
             row = int(found.rows[i])
             label = int(found.tx.label[row])
-            writer.writerow([
-                int(found.tx.row[row]), found.tx.terminals[found.tx.terminal[row]],
-                int(found.tx.id[row]), format_time(int(found.tx.t_mono_s[row])),
-                "" if label < 0 else label,
-                *(ACTIONS[action[i]] for action in found.actions),
-            ])  # fmt: skip
+            writer.writerow(
+                [
+                    int(found.tx.row[row]),
+                    found.tx.terminals[found.tx.terminal[row]],
+                    int(found.tx.id[row]),
+                    format_time(int(found.tx.t_mono_s[row])),
+                    "" if label < 0 else label,
+                    *(ACTIONS[action[i]] for action in found.actions),
+                ]
+            )
     return len(at)

@@ -53,15 +53,19 @@ def part_figures(
     for name, mask in scored.populations().items():
         populations[name] = {
             scorer: _one(
-                tx, rows[mask], score[mask],
+                tx,
+                rows[mask],
+                score[mask],
                 None if p is None else p[mask],
                 alert[mask] if scorer == MAIN else _highest(score[mask], alert[mask]),
-                false_alert, prevalence, part.split.until_s,
+                false_alert,
+                prevalence,
+                part.split.until_s,
                 part.split.test_until_s - part.split.until_s,
             )
             for scorer, score in scored.scores.items()
             for p in [scored.probability.get(scorer) if scored.calibrated else None]
-        }  # fmt: skip
+        }
     cold = (scored.flags & _COLD) != 0
     return {
         "name": part.name,
@@ -89,9 +93,7 @@ def _pack(scored: Scored) -> dict[str, Any]:
     return {"bytes": len(data), "pack_id": pack.pack_id.hex(), "model_id": pack.model_id.hex()}
 
 
-def _highest(
-    score: npt.NDArray[Any], alert: npt.NDArray[np.bool_]
-) -> npt.NDArray[np.bool_]:
+def _highest(score: npt.NDArray[Any], alert: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     """As many alerts as ``alert`` has, on the highest scores, earlier rows first among equals."""
     out = np.zeros(len(score), bool)
     count = int(np.count_nonzero(alert))
@@ -113,23 +115,36 @@ def _one(
     label = tx.label[rows]
     fraud = label == 1
     out = evaluate(
-        score, label, probability=probability, scenario=tx.scenario_code[rows],
-        scenario_names=tx.scenario or (), weight=row_weights(fraud, prevalence),
+        score,
+        label,
+        probability=probability,
+        scenario=tx.scenario_code[rows],
+        scenario_names=tx.scenario or (),
+        weight=row_weights(fraud, prevalence),
     )
     out[f"precision_at_{K}"] = precision_at(score, fraud, K)
     if "token" in tx.schema.names and bool(np.any(tx.has("token")[rows])):
         own = tx.has("token")[rows]
         reached, ceiling = card_precision(
-            score[own], fraud[own], tx.column("token")[rows][own],
-            tx.t_mono_s[rows][own].astype(np.int64), k=K, start_s=start_s,
+            score[own],
+            fraud[own],
+            tx.column("token")[rows][own],
+            tx.t_mono_s[rows][own].astype(np.int64),
+            k=K,
+            start_s=start_s,
         )
         out[f"card_precision_{K}"], out[f"card_precision_{K}_ceiling"] = reached, ceiling
     amount = (
-        tx.column("amount_minor")[rows].astype(np.float64) if "amount_minor" in tx.schema.names
+        tx.column("amount_minor")[rows].astype(np.float64)
+        if "amount_minor" in tx.schema.names
         else np.zeros(len(rows))
     )
     out["alerts"] = alert_figures(
-        alert, fraud, amount, terminals=len(np.unique(tx.terminal[rows])), seconds=seconds,
+        alert,
+        fraud,
+        amount,
+        terminals=len(np.unique(tx.terminal[rows])),
+        seconds=seconds,
         false_alert=false_alert,
     )
     if probability is not None and prevalence is None:

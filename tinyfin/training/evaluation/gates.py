@@ -67,11 +67,13 @@ def check(facts: Mapping[str, Any], gate: Gate) -> list[dict[str, Any]]:
             and (high is None or number <= high)
         )
         wanted = " and ".join(
-            text for text in (
+            text
+            for text in (
                 "" if low is None else f"at least {low:g}",
                 "" if high is None else f"at most {high:g}",
-            ) if text
-        )  # fmt: skip
+            )
+            if text
+        )
         rows.append({"name": key, "wanted": wanted, "found": number, "ok": ok})
     return rows
 

@@ -13,9 +13,7 @@ import numpy.typing as npt
 
 from tinyfin.data.transactions import Transactions
 
-__all__ = [
-    "ATTACK_GAP_S", "EXPECTED_REASONS", "attacks_of", "by_scenario", "reasons_by_scenario",
-]  # fmt: skip
+__all__ = ["ATTACK_GAP_S", "EXPECTED_REASONS", "attacks_of", "by_scenario", "reasons_by_scenario"]
 
 ATTACK_GAP_S = 72 * 3600
 """Frauds of one scenario on one terminal belong to one attack up to this distance."""

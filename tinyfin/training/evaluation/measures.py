@@ -11,10 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = [
-    "alert_figures", "card_precision", "expected_and_observed",
-    "precision_at", "savings",
-]  # fmt: skip
+__all__ = ["alert_figures", "card_precision", "expected_and_observed", "precision_at", "savings"]
 
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -99,20 +96,17 @@ def expected_and_observed(probability: Floats, fraud: Mask) -> dict[str, float |
     observed = int(np.count_nonzero(fraud))
     low, high = max(0.0, expected - spread), expected + spread
     return {
-        "rows": len(probability), "expected": expected, "observed": observed,
-        "independent_low": low, "independent_high": high,
+        "rows": len(probability),
+        "expected": expected,
+        "observed": observed,
+        "independent_low": low,
+        "independent_high": high,
         "within_independent": low <= observed <= high,
-    }  # fmt: skip
+    }
 
 
 def alert_figures(
-    alert: Mask,
-    fraud: Mask,
-    amount: Floats,
-    *,
-    terminals: int,
-    seconds: float,
-    false_alert: float,
+    alert: Mask, fraud: Mask, amount: Floats, *, terminals: int, seconds: float, false_alert: float
 ) -> dict[str, float | int]:
     """What alerting so costs and brings: per terminal and day, per 1,000 genuine, in money."""
     genuine = ~fraud

@@ -56,9 +56,7 @@ def pictures(found: Evaluated) -> dict[str, Any]:
     }
 
 
-def render(
-    facts: Mapping[str, Any], drawn: Mapping[str, Any], made: list[tuple[str, str]]
-) -> str:
+def render(facts: Mapping[str, Any], drawn: Mapping[str, Any], made: list[tuple[str, str]]) -> str:
     """The HTML of an evaluation's facts."""
     return page(
         f"{facts['run']}: {facts['family']}, {facts['protocol']}",
@@ -86,11 +84,15 @@ def _verdict(facts: Mapping[str, Any]) -> Verdict:
     for population, scorers in (facts["means"] or facts["cold"]).items():
         others = {n: m for n, m in scorers.items() if not n.startswith("model")}
         best = max(others, key=lambda n: others[n]["average_precision"], default=None)
-        text = (f"{spoken(population).capitalize()}: average precision "
-                f"{fixed(scorers[MAIN]['average_precision'])}")
+        text = (
+            f"{spoken(population).capitalize()}: average precision "
+            f"{fixed(scorers[MAIN]['average_precision'])}"
+        )
         if best is not None:
-            text += (f"; the best that is not in the terminal's pack is {spoken(best)} with "
-                     f"{fixed(others[best]['average_precision'])}")
+            text += (
+                f"; the best that is not in the terminal's pack is {spoken(best)} with "
+                f"{fixed(others[best]['average_precision'])}"
+            )
         if "rule_a" in others:
             text += f"; rule A {fixed(others['rule_a']['average_precision'])}"
         lines.append(text + ".")
@@ -101,8 +103,10 @@ def _verdict(facts: Mapping[str, Any]) -> Verdict:
     told = [*beaten_by(facts), *warnings(facts)]
     lines += [f"{text[0].upper()}{text[1:]}." for text in told]
     if facts["state"] == "COLD":
-        lines.append("COLD: the state had not seen enough; these are not the figures of a terminal "
-                     "in service.")
+        lines.append(
+            "COLD: the state had not seen enough; these are not the figures of a terminal "
+            "in service."
+        )
     if not checks:
         return Verdict("No gate was given", None, lines)
     good = all(row["ok"] for row in facts["gate"])
@@ -121,7 +125,7 @@ def _headline(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
         rows.append((f"95 % interval, by {drawn(facts)[:-1]}", spread(*span)))
     rows += [
         ("recall at 0.1 % false positives", percent(m["recall_at_0.1%"])),
-        ("AP lost by int8", fixed(facts['int8_loss'][population], 4)),
+        ("AP lost by int8", fixed(facts["int8_loss"][population], 4)),
     ]
     if "calibration_error" in m and facts["prevalence"] is None:
         rows.append(("calibration error", fixed(m["calibration_error"], 4)))

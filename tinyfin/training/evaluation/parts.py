@@ -67,8 +67,11 @@ def parts_of(
         return [_week(tx, config, start, cold) for start in starts]
     if protocol == "holdout":
         split = split_by_time(
-            tx, since_s=config.train.since, until_s=config.train.until,
-            test_until_s=config.train.test_until, shares=_shares(config),
+            tx,
+            since_s=config.train.since,
+            until_s=config.train.until,
+            test_until_s=config.train.test_until,
+            shares=_shares(config),
             supervised=family(config.model.family).supervised,
         )
         return [_part(tx, config, "holdout", split, cold)]
@@ -108,8 +111,11 @@ def _starts(tx: Transactions, config: Config, weeks: int | Sequence[int]) -> lis
 
 def _week(tx: Transactions, config: Config, start: int, cold: bool) -> Part:
     split = split_by_time(
-        tx, since_s=config.train.since, until_s=start,
-        test_until_s=start + config.evaluate.period, shares=_shares(config),
+        tx,
+        since_s=config.train.since,
+        until_s=start,
+        test_until_s=start + config.evaluate.period,
+        shares=_shares(config),
         supervised=family(config.model.family).supervised,
     )
     return _part(tx, config, format_time(start)[:10], split, cold)
@@ -150,8 +156,14 @@ def _half(tx: Transactions, seed: int) -> Part:
         validation=np.sort(learned[stop:cut]),
         calibration=np.sort(learned[cut:]),
         test=np.sort(np.concatenate([order[half:], frauds])),
-        since_s=int(t.min()), validation_s=int(t.min()), calibration_s=int(t.min()),
-        until_s=int(t.min()), test_until_s=end, immature=0,
-        unlabelled=int(np.count_nonzero(tx.label < 0)), warmup=0, young_s=end,
-    )  # fmt: skip
+        since_s=int(t.min()),
+        validation_s=int(t.min()),
+        calibration_s=int(t.min()),
+        until_s=int(t.min()),
+        test_until_s=end,
+        immature=0,
+        unlabelled=int(np.count_nonzero(tx.label < 0)),
+        warmup=0,
+        young_s=end,
+    )
     return Part(f"half-{seed}", split, None, False)

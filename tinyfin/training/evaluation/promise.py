@@ -41,9 +41,11 @@ class Terms:
 def joined(terms: Sequence[Terms]) -> Terms:
     """All terms as one."""
     return Terms(
-        np.concatenate([t.row for t in terms]), np.concatenate([t.weight for t in terms]),
-        np.concatenate([t.fraud for t in terms]), np.concatenate([t.probability for t in terms]),
-    )  # fmt: skip
+        np.concatenate([t.row for t in terms]),
+        np.concatenate([t.weight for t in terms]),
+        np.concatenate([t.fraud for t in terms]),
+        np.concatenate([t.probability for t in terms]),
+    )
 
 
 def promise(
@@ -64,9 +66,13 @@ def promise(
     spread = float(np.sqrt(max(alone, own) + max(0.0, shared)))
     low, high = max(0.0, out["expected"] - _Z * spread), out["expected"] + _Z * spread
     return {
-        **out, "low": low, "high": high, "within": low <= out["observed"] <= high,
-        "standard_deviation": spread, "independent_standard_deviation": float(np.sqrt(alone)),
-    }  # fmt: skip
+        **out,
+        "low": low,
+        "high": high,
+        "within": low <= out["observed"] <= high,
+        "standard_deviation": spread,
+        "independent_standard_deviation": float(np.sqrt(alone)),
+    }
 
 
 def _variances(terms: Terms, groups: Sequence[npt.NDArray[Any]]) -> tuple[float, float]:

@@ -35,11 +35,13 @@ def quality(
     for spec in tx.schema.fields:
         have = tx.has(spec.name)
         values = tx.column(spec.name)[have]
-        fields.append({
-            "field": spec.name,
-            "missing": float(1 - np.mean(have)) if len(have) else 1.0,
-            "distinct": len(np.unique(values)),
-        })  # fmt: skip
+        fields.append(
+            {
+                "field": spec.name,
+                "missing": float(1 - np.mean(have)) if len(have) else 1.0,
+                "distinct": len(np.unique(values)),
+            }
+        )
     known = tx.label >= 0
     delay = (tx.label_known_s[known].astype(np.int64) - tx.t_mono_s[known]) / 86_400
     quantiles = np.quantile(delay, [0, 0.5, 0.9, 1]).tolist() if len(delay) else []
@@ -61,8 +63,12 @@ def quality(
         "leakage": _suspects(tx, features, names, learned),
         "drift": sorted(
             (
-                {"feature": name, "stability_index": population_stability(
-                    features[learned, i], features[tested, i])}
+                {
+                    "feature": name,
+                    "stability_index": population_stability(
+                        features[learned, i], features[tested, i]
+                    ),
+                }
                 for i, name in enumerate(names)
             ),
             key=lambda row: -float(row["stability_index"]),
@@ -118,9 +124,7 @@ def _suspects(
     if len(rows) > _MOST:
         rows = np.sort(np.random.default_rng(0).choice(rows, _MOST, replace=False))
     label = tx.label[rows]
-    columns: dict[str, npt.NDArray[Any]] = {
-        name: features[rows, i] for i, name in enumerate(names)
-    }
+    columns: dict[str, npt.NDArray[Any]] = {name: features[rows, i] for i, name in enumerate(names)}
     columns |= {"(order of rows)": tx.row[rows], "(transaction id)": tx.id[rows]}
     found = []
     for name, column in columns.items():

@@ -68,17 +68,35 @@ def evaluate_run(
     """
     with stage("evaluating", unit="models") as whole:
         return _evaluate_run(
-            run, paths, quantize, protocol, weeks, seeds, delays, families, cold, skip_bad_rows,
-            note, whole,
-        )  # fmt: skip
+            run,
+            paths,
+            quantize,
+            protocol,
+            weeks,
+            seeds,
+            delays,
+            families,
+            cold,
+            skip_bad_rows,
+            note,
+            whole,
+        )
 
 
 def _evaluate_run(
-    run: RunFolder, paths: Sequence[str | Path], quantize: Quantizer, protocol: str | None,
-    weeks: int | Sequence[int] | None, seeds: int | None, delays: Sequence[int] | None,
-    families: Sequence[str] | None, cold: bool, skip_bad_rows: str | Path | None, note: Note,
+    run: RunFolder,
+    paths: Sequence[str | Path],
+    quantize: Quantizer,
+    protocol: str | None,
+    weeks: int | Sequence[int] | None,
+    seeds: int | None,
+    delays: Sequence[int] | None,
+    families: Sequence[str] | None,
+    cold: bool,
+    skip_bad_rows: str | Path | None,
+    note: Note,
     whole: Stage,
-) -> Evaluated:  # fmt: skip
+) -> Evaluated:
     config = _with(run.asked(), protocol, weeks, seeds, delays, families)
     begun = time.monotonic()
     learned = run.config()
@@ -96,9 +114,7 @@ def _evaluate_run(
     whole.total = len(parts) * (asked.seeds + len(asked.delays) + len(others))
     chain = _Chain(run, config, quantize, cold, note, whole)
     seed = config.model.seed
-    by_seed = {
-        seed + i: chain.score(material, parts, seed + i, i == 0) for i in range(asked.seeds)
-    }
+    by_seed = {seed + i: chain.score(material, parts, seed + i, i == 0) for i in range(asked.seeds)}
     first = by_seed[seed]
     figures = _figures(tx, first, config)
     warm = [i for i, part in enumerate(parts) if not part.cold]
@@ -120,8 +136,7 @@ def _evaluate_run(
         "cold": means([f for f in figures if f["cold"]]),
         "intervals": intervals(tx, [first[i] for i in counted], asked.prevalence, seed),
         "seeds": seed_spread(
-            tx, {s: [scored[i] for i in counted] for s, scored in by_seed.items()},
-            asked.prevalence,
+            tx, {s: [scored[i] for i in counted] for s, scored in by_seed.items()}, asked.prevalence
         ),
         "drawn": drawn_anew(tx, first[counted[-1]].rows),
         "pooled": pooled(tx, [first[i] for i in counted]),
@@ -130,7 +145,8 @@ def _evaluate_run(
     judged = facts["means"] or facts["cold"]
     facts["families"] = [
         family_facts(name, True, [figures[i] for i in counted], judged)
-        if name == own else _beside(chain, material, parts, name)
+        if name == own
+        else _beside(chain, material, parts, name)
         for name in names
     ]
     facts["int8_loss"] = _loss(judged)
@@ -141,16 +157,23 @@ def _evaluate_run(
 
 
 def _with(
-    config: Config, protocol: str | None, weeks: int | Sequence[int] | None, seeds: int | None,
-    delays: Sequence[int] | None, families: Sequence[str] | None,
+    config: Config,
+    protocol: str | None,
+    weeks: int | Sequence[int] | None,
+    seeds: int | None,
+    delays: Sequence[int] | None,
+    families: Sequence[str] | None,
 ) -> Config:
     """The configuration with what was asked for in place of what [evaluate] says."""
     if protocol is not None and protocol not in PROTOCOLS:
         raise InputError(f"--protocol {protocol!r}: known are {', '.join(PROTOCOLS)}")
     given = {
-        "protocol": protocol, "weeks": weeks, "seeds": seeds, "delays": delays,
+        "protocol": protocol,
+        "weeks": weeks,
+        "seeds": seeds,
+        "delays": delays,
         "families": families,
-    }  # fmt: skip
+    }
     update = {name: value for name, value in given.items() if value is not None}
     evaluate = config.evaluate.model_copy(update=update)
     fixed: dict[str, Any] = {}
@@ -184,11 +207,18 @@ class _Chain:
         for number, part in enumerate(parts, 1):
             self.whole.text = f"{kind} {number} of {len(parts)}, {part.name}{where}, seed {seed}"
             name = f"{part.name}{where}-seed{seed}" + ("-cold" if self.cold else "")
-            out.append(score_part(
-                self.run.path / FOLDER / config.evaluate.protocol / name, material, part, config,
-                quantize=self.quantize, note=self.note, cold_start=self.cold,
-                baselines=config.evaluate.baselines if compared else [],
-            ))  # fmt: skip
+            out.append(
+                score_part(
+                    self.run.path / FOLDER / config.evaluate.protocol / name,
+                    material,
+                    part,
+                    config,
+                    quantize=self.quantize,
+                    note=self.note,
+                    cold_start=self.cold,
+                    baselines=config.evaluate.baselines if compared else [],
+                )
+            )
             self.whole.step()
         self.whole.text = "figures"
         return out
@@ -199,9 +229,7 @@ def _delay(
 ) -> dict[str, Any]:
     """The same weeks with labels that take ``delay_s`` instead."""
     tx, config = material.tx, chain.config
-    late = replace(
-        tx, label_known_s=(tx.t_mono_s.astype(np.int64) + delay_s).astype(np.uint32)
-    )
+    late = replace(tx, label_known_s=(tx.t_mono_s.astype(np.int64) + delay_s).astype(np.uint32))
     other = Material(late, material.files)
     starts = [part.split.until_s for part in parts]
     again = parts_of(late, config, protocol="prequential", weeks=starts)
@@ -219,14 +247,15 @@ def _delay(
     }
 
 
-def _beside(
-    chain: _Chain, material: Material, parts: Sequence[Part], name: str
-) -> dict[str, Any]:
+def _beside(chain: _Chain, material: Material, parts: Sequence[Part], name: str) -> dict[str, Any]:
     """The same tests with another family, which may be given other slices to learn from."""
     config = with_family(chain.config, name)
     other = replace(chain, config=config)
     again = parts_of(
-        material.tx, config, protocol=config.evaluate.protocol, cold=chain.cold,
+        material.tx,
+        config,
+        protocol=config.evaluate.protocol,
+        cold=chain.cold,
         weeks=[part.split.until_s for part in parts],
     )
     scored = other.score(material, again, config.model.seed, False, f"-{name}")
@@ -235,9 +264,7 @@ def _beside(
     return family_facts(name, False, warm, means(warm))
 
 
-def _figures(
-    tx: Transactions, scored: Sequence[Scored], config: Config
-) -> list[dict[str, Any]]:
+def _figures(tx: Transactions, scored: Sequence[Scored], config: Config) -> list[dict[str, Any]]:
     asked = config.evaluate
     return [
         part_figures(tx, s, false_alert=asked.false_alert_minor, prevalence=asked.prevalence)
@@ -249,7 +276,11 @@ def _quality(material: Material, config: Config, last: Scored) -> dict[str, Any]
     """Of the data, with what the last part learned from and was tested on."""
     made = material.featured(last.run.config(), last.part.split)
     return quality(
-        material.tx, config, made.features, made.program.feature_names, last.part.split.fit,
+        material.tx,
+        config,
+        made.features,
+        made.program.feature_names,
+        last.part.split.fit,
         last.rows,
     )
 
@@ -257,8 +288,7 @@ def _quality(material: Material, config: Config, last: Scored) -> dict[str, Any]
 def _loss(found: dict[str, Any]) -> dict[str, float]:
     """Average precision that int8 loses against float, by population."""
     return {
-        population: scorers["model_float"]["average_precision"]
-        - scorers[MAIN]["average_precision"]
+        population: scorers["model_float"]["average_precision"] - scorers[MAIN]["average_precision"]
         for population, scorers in found.items()
     }
 

@@ -138,7 +138,8 @@ def _load(run: RunFolder, tx: Transactions, part: Part) -> Scored:
         run=run,
         rows=part.split.test,
         scores={
-            "model_int8": verdicts["raw"], "model_float": slices["test_float"],
+            "model_int8": verdicts["raw"],
+            "model_float": slices["test_float"],
             **baselines_of(slices),
         },
         probability={
@@ -152,7 +153,9 @@ def _load(run: RunFolder, tx: Transactions, part: Part) -> Scored:
         stay=slices.get("test_without_known_cards"),
         calibration_raw=verdicts["calibration_raw"],
         facts={
-            **facts, "decision": metrics.get("decision"), "parity": run.read_json("parity.json"),
+            **facts,
+            "decision": metrics.get("decision"),
+            "parity": run.read_json("parity.json"),
         },
     )
 
@@ -171,9 +174,13 @@ def _verdicts(run: RunFolder, tx: Transactions, part: Part, cold_start: bool) ->
     twin = Twin(pack, terminals=max(1, len(tx.terminals)))
     with stage(f"verdicts of {part.name}"):
         found = replay_all(
-            tx, twin, config.data.notices, _ANSWERS, until_s=split.test_until_s,
+            tx,
+            twin,
+            config.data.notices,
+            _ANSWERS,
+            until_s=split.test_until_s,
             since_s=split.until_s if cold_start else 0,
-        )  # fmt: skip
+        )
     rows = split.test
     out = {name: values[rows] for name, values in found.items()}
     count = out.pop("reason_count")[:, None]

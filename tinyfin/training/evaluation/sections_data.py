@@ -27,11 +27,13 @@ def scenarios(facts: Facts) -> list[Block]:
         caption=f"Attacks, at {pooled['transactions_per_terminal_day']:.2f} transactions per "
         "terminal and day",
         more=(
-            ("reasons given most",
-             lambda s: _reasons(reasons.get(s["scenario"], {}).get("reasons", []))),
+            (
+                "reasons given most",
+                lambda s: _reasons(reasons.get(s["scenario"], {}).get("reasons", [])),
+            ),
             ("expected reason given", lambda s: _told(reasons.get(s["scenario"], {}))),
         ),
-    )  # fmt: skip
+    )
 
 
 def _told(row: Facts) -> str:
@@ -43,8 +45,9 @@ def _told(row: Facts) -> str:
 def _reasons(found: Sequence[Facts]) -> str:
     return "; ".join(
         f"{reason_code(r['reason'])} {REASONS.get(r['reason'], 'of the user')} "
-        f"({100 * r['share']:.0f} %)" for r in found[:3]
-    )  # fmt: skip
+        f"({100 * r['share']:.0f} %)"
+        for r in found[:3]
+    )
 
 
 def data_quality(facts: Facts) -> list[Block]:
@@ -54,25 +57,44 @@ def data_quality(facts: Facts) -> list[Block]:
     moved = [d for d in q["drift"] if d["stability_index"] >= DRIFT]
     suspects = ", ".join(f"{s['column']} ({s['roc_auc']:.3f})" for s in q["leakage"])
     return [
-        table("The data", ["", ""], [
-            ["transactions", f"{q['rows']:,} of {q['terminals']:,} terminals"],
-            ["labels", f"{q['frauds']:,} fraud, {q['genuine']:,} genuine, {q['unlabelled']:,} "
-             "unknown"],
-            ["label delay, days", ", ".join(f"{k} {v:.1f}" for k, v in delay.items()) or "-"],
-            ["without an outcome", count(q["without_outcome"])],
-            ["ids twice at one terminal", count(q["duplicate_ids"])],
-            ["equal in terminal, time and all fields", count(q["duplicate_rows"])],
-            ["of those with another label", count(q["duplicates_of_other_label"])],
-            ["share of fraud, learned and tested",
-             f"{percent(q['fraud_share']['learned'])}, {percent(q['fraud_share']['tested'])}"],
-            ["leakage suspects", suspects or
-             f"none: no single feature reaches a ROC AUC of {SUSPECT_AUC}"],
-            ["features that moved between learning and test", ", ".join(
-                d["feature"] for d in moved) or f"none (stability index below {DRIFT})"],
-        ]),
-        table("Fields", ["field", "missing", "different values"],
-              [[f["field"], percent(f["missing"]), count(f["distinct"])] for f in q["fields"]]),
-        table("Population stability index of features, learned rows against the last test",
-              ["feature", "index"],
-              [[d["feature"], fixed(d["stability_index"])] for d in q["drift"][:15]]),
-    ]  # fmt: skip
+        table(
+            "The data",
+            ["", ""],
+            [
+                ["transactions", f"{q['rows']:,} of {q['terminals']:,} terminals"],
+                [
+                    "labels",
+                    f"{q['frauds']:,} fraud, {q['genuine']:,} genuine, {q['unlabelled']:,} unknown",
+                ],
+                ["label delay, days", ", ".join(f"{k} {v:.1f}" for k, v in delay.items()) or "-"],
+                ["without an outcome", count(q["without_outcome"])],
+                ["ids twice at one terminal", count(q["duplicate_ids"])],
+                ["equal in terminal, time and all fields", count(q["duplicate_rows"])],
+                ["of those with another label", count(q["duplicates_of_other_label"])],
+                [
+                    "share of fraud, learned and tested",
+                    f"{percent(q['fraud_share']['learned'])}, "
+                    f"{percent(q['fraud_share']['tested'])}",
+                ],
+                [
+                    "leakage suspects",
+                    suspects or f"none: no single feature reaches a ROC AUC of {SUSPECT_AUC}",
+                ],
+                [
+                    "features that moved between learning and test",
+                    ", ".join(d["feature"] for d in moved)
+                    or f"none (stability index below {DRIFT})",
+                ],
+            ],
+        ),
+        table(
+            "Fields",
+            ["field", "missing", "different values"],
+            [[f["field"], percent(f["missing"]), count(f["distinct"])] for f in q["fields"]],
+        ),
+        table(
+            "Population stability index of features, learned rows against the last test",
+            ["feature", "index"],
+            [[d["feature"], fixed(d["stability_index"])] for d in q["drift"][:15]],
+        ),
+    ]

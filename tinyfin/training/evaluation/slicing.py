@@ -21,9 +21,7 @@ _MOST = 12
 Mask = npt.NDArray[np.bool_]
 
 
-def slices_of(
-    tx: Transactions, rows: npt.NDArray[np.int64]
-) -> Iterator[tuple[str, str, Mask]]:
+def slices_of(tx: Transactions, rows: npt.NDArray[np.int64]) -> Iterator[tuple[str, str, Mask]]:
     """Name of the kind, name of the slice, bool over ``rows``: only kinds that part the rows."""
     for kind, code, names in _kinds(tx, rows):
         present = [c for c in range(len(names)) if np.any(code == c)]
@@ -64,13 +62,20 @@ def by_slice(
             # give the narrowest interval: what is within that needs no closer look
             if off > 0.25 * frauds and off > spread and not kept(mask):
                 why.append("calibration")
-        out.append({
-            "kind": kind, "slice": name, "rows": int(np.count_nonzero(mask)), "frauds": frauds,
-            "recall": recall,
-            "false_alerts_per_1000":
-                1000.0 * float(np.mean(alert[good])) if np.any(good) else float("nan"),
-            "expected": expected, "behind": why,
-        })  # fmt: skip
+        out.append(
+            {
+                "kind": kind,
+                "slice": name,
+                "rows": int(np.count_nonzero(mask)),
+                "frauds": frauds,
+                "recall": recall,
+                "false_alerts_per_1000": 1000.0 * float(np.mean(alert[good]))
+                if np.any(good)
+                else float("nan"),
+                "expected": expected,
+                "behind": why,
+            }
+        )
     return out
 
 
@@ -89,8 +94,12 @@ def _kinds(
         amount = tx.column("amount_minor")[rows].astype(np.int64)
         cuts = [1000, 3000, 10_000, 30_000]
         labels = (
-            "up to 1,000", "1,000 to 3,000", "3,000 to 10,000", "10,000 to 30,000", "over 30,000",
-        )  # fmt: skip
+            "up to 1,000",
+            "1,000 to 3,000",
+            "3,000 to 10,000",
+            "10,000 to 30,000",
+            "over 30,000",
+        )
         yield "amount, minor units", np.searchsorted(cuts, amount, side="left"), labels
     if len(tx.terminals) > 1:
         first = np.full(len(tx.terminals), np.iinfo(np.int64).max)

@@ -86,9 +86,11 @@ def intervals(
                 rows = s.rows[mask]
                 fraud = tx.label[rows] == 1
                 group = np.searchsorted(groups, cards_of(tx, s.rows)[mask])
-                each.append(replicated_ap(
-                    s.scores[name][mask], fraud, group, drawn, row_weights(fraud, prevalence)
-                ))  # fmt: skip
+                each.append(
+                    replicated_ap(
+                        s.scores[name][mask], fraud, group, drawn, row_weights(fraud, prevalence)
+                    )
+                )
             replicated[name] = mean_of_parts(each)
         out[population] = {
             name: {
@@ -183,16 +185,19 @@ def _promised(
     tested, learned = [], []
     for s, mask in zip(scored, masks, strict=True):
         rows = s.rows[mask]
-        tested.append(Terms(
-            rows, np.ones(len(rows)), tx.label[rows] == 1, s.probability[MAIN][mask]
-        ))  # fmt: skip
+        tested.append(
+            Terms(rows, np.ones(len(rows)), tx.label[rows] == 1, s.probability[MAIN][mask])
+        )
         fraud = known_labels(tx, s.part.split.until_s)[s.part.split.calibration] == 1
         curve = fit_curve(s.calibration_raw, fraud)
-        learned.append(Terms(
-            s.part.split.calibration,
-            -curve.sensitivity(s.calibration_raw, s.scores[MAIN][mask]),
-            fraud, curve(s.calibration_raw),
-        ))  # fmt: skip
+        learned.append(
+            Terms(
+                s.part.split.calibration,
+                -curve.sensitivity(s.calibration_raw, s.scores[MAIN][mask]),
+                fraud,
+                curve(s.calibration_raw),
+            )
+        )
     return promise(joined(tested), joined(learned), _groups(tx))
 
 

@@ -41,8 +41,9 @@ def at_thresholds(
             population: confusion((action >= level)[mask], fraud[mask], group[mask])
             for population, mask in populations.items()
         }
-        for name, level in ACTION_LEVELS.items() if in_force.get(name)
-    }  # fmt: skip
+        for name, level in ACTION_LEVELS.items()
+        if in_force.get(name)
+    }
 
 
 def confusion(alert: Mask, fraud: Mask, group: npt.NDArray[Any], seed: int = 0) -> dict[str, Any]:
@@ -74,7 +75,11 @@ def _shares(cells: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """[SHARES, n] of rows of true and false positives, false and true negatives."""
     tp, fp, fn, tn = cells.T
     with np.errstate(invalid="ignore"):
-        return np.stack([
-            tp / (tp + fp), tp / (tp + fn), 2 * tp / (2 * tp + fp + fn),
-            (tp + tn) / (tp + fp + fn + tn),
-        ])  # fmt: skip
+        return np.stack(
+            [
+                tp / (tp + fp),
+                tp / (tp + fn),
+                2 * tp / (2 * tp + fp + fn),
+                (tp + tn) / (tp + fp + fn + tn),
+            ]
+        )

@@ -28,9 +28,20 @@ from tinyfin.errors import ConfigError
 from tinyfin.pack.integer_model import IntegerModel
 
 __all__ = [
-    "FAMILIES", "INPUT_STEPS", "Family", "Fitted", "FittedIntegers", "Learned", "Problem",
-    "Readout", "codes_to_float", "family", "family_options", "score_rows", "weights_sha256",
-]  # fmt: skip
+    "FAMILIES",
+    "INPUT_STEPS",
+    "Family",
+    "Fitted",
+    "FittedIntegers",
+    "Learned",
+    "Problem",
+    "Readout",
+    "codes_to_float",
+    "family",
+    "family_options",
+    "score_rows",
+    "weights_sha256",
+]
 
 _Options = TypeVar("_Options", bound=BaseModel)
 

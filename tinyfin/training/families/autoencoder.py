@@ -47,9 +47,9 @@ class Autoencoder:
     name = "autoencoder"
     supervised = False
     needs: tuple[str, ...] = ("tensorflow",)
-    usual: Mapping[str, Any] = MappingProxyType({
-        "hidden": [], "epochs": None, "batch_size": 256, "learning_rate": 1e-2, "patience": 0,
-    })
+    usual: Mapping[str, Any] = MappingProxyType(
+        {"hidden": [], "epochs": None, "batch_size": 256, "learning_rate": 1e-2, "patience": 0}
+    )
 
     def fit(
         self, problem: Problem, model: Model, progress: Callable[[int, int, str], None]

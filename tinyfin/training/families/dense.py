@@ -53,7 +53,9 @@ def fit_dense(
         return tf.reduce_mean(each * weights)
 
     columns = (
-        codes_to_float(problem.inputs[rows]), target, (weight / np.mean(weight)).astype(np.float32)
+        codes_to_float(problem.inputs[rows]),
+        target,
+        (weight / np.mean(weight)).astype(np.float32),
     )
     for number, mean in passes(tf, network, columns, loss, model, epochs):
         if watch.seen(number, mean):
@@ -89,7 +91,11 @@ class _Watch:
     """Average precision on the later slice after each epoch; keeps weights."""
 
     def __init__(
-        self, network: Any, problem: Problem, epochs: int, patience: int | None,
+        self,
+        network: Any,
+        problem: Problem,
+        epochs: int,
+        patience: int | None,
         progress: Callable[[int, int, str], None],
     ) -> None:
         """``patience`` None: the last epoch is kept, whatever it is."""

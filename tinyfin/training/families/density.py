@@ -62,9 +62,7 @@ class Density:
 
         def score(inputs: npt.NDArray[np.int8]) -> npt.NDArray[np.float32]:
             index = (inputs.astype(np.int64) + 128) >> shift
-            return np.asarray(
-                np.take_along_axis(terms, index.T, axis=1).sum(axis=0), np.float32
-            )
+            return np.asarray(np.take_along_axis(terms, index.T, axis=1).sum(axis=0), np.float32)
 
         history = {
             "fit_rows": len(problem.inputs),

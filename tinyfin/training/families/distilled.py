@@ -69,9 +69,7 @@ class Distilled:
         options = family_options(Options, model)
         rows = thinned(problem.label, options.genuine_rows, model.seed)
         label = problem.label[rows]
-        told = thinned_facts(
-            "the model", problem.label, rows, "[model.options] genuine_rows"
-        )
+        told = thinned_facts("the model", problem.label, rows, "[model.options] genuine_rows")
         word = teach(problem.inputs[rows], label, options, model.seed, progress, told)
         target = (1.0 - options.trust) * (label == 1) + options.trust * word
         facts: dict[str, Any] = {
@@ -81,9 +79,15 @@ class Distilled:
             "thinned": told,
         }
         return fit_dense(
-            problem, model, rows, target.astype(np.float32), np.ones(len(rows), np.float32),
-            progress, facts, keep=options.keep,
-        )  # fmt: skip
+            problem,
+            model,
+            rows,
+            target.astype(np.float32),
+            np.ones(len(rows), np.float32),
+            progress,
+            facts,
+            keep=options.keep,
+        )
 
 
 FAMILY = Distilled()
@@ -122,10 +126,14 @@ def teach(
             out[fold == k] = base
         else:
             trees = HistGradientBoostingClassifier(
-                max_iter=options.trees, max_leaf_nodes=options.leaves, learning_rate=0.08,
-                min_samples_leaf=40, l2_regularization=1.0, early_stopping=False,
+                max_iter=options.trees,
+                max_leaf_nodes=options.leaves,
+                learning_rate=0.08,
+                min_samples_leaf=40,
+                l2_regularization=1.0,
+                early_stopping=False,
                 random_state=seed,
-            ).fit(inputs[learn], fraud)  # fmt: skip
+            ).fit(inputs[learn], fraud)
             shift = log_odds(base) - log_odds(float(np.mean(fraud)))
             out[fold == k] = probability_of(trees.decision_function(inputs[fold == k]) + shift)
         progress(k + 1, options.folds, "teachers")

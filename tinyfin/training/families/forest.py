@@ -82,11 +82,14 @@ class IsolationForest:
             return np.asarray(-grown.score_samples(_on(scale, inputs)), np.float32)
 
         model_bytes = features.size + thresholds.size + leaves.size
-        history = {"fit_rows": len(x), "trees": options.trees, "samples": samples,
-                   "depth": depth, "parameters": int(model_bytes)}
-        return FittedIntegers(
-            Forest(x.shape[1], features, thresholds, leaves), score, history
-        )
+        history = {
+            "fit_rows": len(x),
+            "trees": options.trees,
+            "samples": samples,
+            "depth": depth,
+            "parameters": int(model_bytes),
+        }
+        return FittedIntegers(Forest(x.shape[1], features, thresholds, leaves), score, history)
 
 
 FAMILY = IsolationForest()
@@ -99,9 +102,7 @@ def average_path(n: int) -> float:
     return 1.0 if n == 2 else 2.0 * (np.log(n - 1.0) + _EULER) - 2.0 * (n - 1.0) / n
 
 
-def _on(
-    scale: npt.NDArray[np.float32], inputs: npt.NDArray[np.int8]
-) -> npt.NDArray[np.float32]:
+def _on(scale: npt.NDArray[np.float32], inputs: npt.NDArray[np.int8]) -> npt.NDArray[np.float32]:
     """What each code stands for."""
     out = np.empty(inputs.shape, np.float32)
     for start in range(0, len(inputs), _ROWS):

@@ -47,12 +47,19 @@ class Mlp:
         frauds = int(np.count_nonzero(fraud))
         weight = options.fraud_weight or float(np.sqrt((len(rows) - frauds) / frauds))
         return fit_dense(
-            problem, model, rows, fraud.astype(np.float32),
-            np.where(fraud, weight, 1.0).astype(np.float32), progress,
-            {"fraud_weight": weight,
-             "thinned": thinned_facts(
-                 "the model", problem.label, rows, "[model.options] genuine_rows")},
-        )  # fmt: skip
+            problem,
+            model,
+            rows,
+            fraud.astype(np.float32),
+            np.where(fraud, weight, 1.0).astype(np.float32),
+            progress,
+            {
+                "fraud_weight": weight,
+                "thinned": thinned_facts(
+                    "the model", problem.label, rows, "[model.options] genuine_rows"
+                ),
+            },
+        )
 
 
 FAMILY = Mlp()

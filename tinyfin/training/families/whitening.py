@@ -17,13 +17,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
 from tinyfin.config import Model
-from tinyfin.training.families import (
-    INPUT_STEPS,
-    Fitted,
-    Problem,
-    codes_to_float,
-    family_options,
-)
+from tinyfin.training.families import INPUT_STEPS, Fitted, Problem, codes_to_float, family_options
 from tinyfin.training.reproducible import tensorflow
 
 __all__ = ["FAMILY"]

@@ -9,9 +9,7 @@ from tinyfin.data.simulator.attacks import Attack, Incident
 from tinyfin.data.simulator.rows import CVM, ENTRY, TYPE, Ints, Rows
 
 
-def forced_posts(
-    incident: Incident, n: int, crowd: tuple[Ints, Ints], codes: int | None
-) -> Rows:
+def forced_posts(incident: Incident, n: int, crowd: tuple[Ints, Ints], codes: int | None) -> Rows:
     """``n`` large keyed sales on the cards and BINs of ``crowd``, with ``codes`` approval codes, or
     one for all of them."""
     rng = incident.rng
