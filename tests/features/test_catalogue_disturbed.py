@@ -20,8 +20,8 @@ from tests.features.packing import pack
 from tests.features.streams import Clock, Step, side_by_side
 from tests.features.twin_terminal import TwinTerminal
 from tinyfin.features.catalogue import ALL
-from tinyfin.features.check import read_header
 from tinyfin.features.oracle import OracleEngine
+from tinyfin.formats import ProgramHeader
 from tinyfin.schema import PAYMENT
 
 SETTINGS = settings(
@@ -96,7 +96,7 @@ def test_a_stream_without_a_disturbance_is_noticed(name: str) -> None:
 
 def broken(payload: bytes, number: int, how: str) -> bytes:
     """The program with operator ``number`` wrong by one, or stuck at 0, where it stands."""
-    header = read_header(payload)
+    header = ProgramHeader.read(payload)
     late = number >= header.score_operators
     at = header.score_at + 24 * number
     if late:
@@ -142,7 +142,7 @@ def features_of(payload: bytes, steps: list[Step]) -> list[tuple[int, ...]]:
 def test_every_operator_of_every_feature_matters() -> None:
     """Each operator in turn is broken where it stands, and a feature tells. One too many is not
     told by numbers that are only compared with one another (hashes): those are stuck at 0."""
-    header = read_header(PROGRAM.payload)
+    header = ProgramHeader.read(PROGRAM.payload)
     right = features_of(PROGRAM.payload, LONG[0])
     told: set[int] = set()
     silent = []

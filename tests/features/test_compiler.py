@@ -9,7 +9,6 @@ import pytest
 
 from tinyfin.errors import ConfigError
 from tinyfin.features.catalogue import SETS
-from tinyfin.features.check import OPERATOR, read_header
 from tinyfin.features.compiler import Program, compile_program
 from tinyfin.features.definition import Feature
 from tinyfin.features.expressions import (
@@ -35,6 +34,7 @@ from tinyfin.features.expressions import (
     since,
     window,
 )
+from tinyfin.formats import OPERATOR, ProgramHeader
 from tinyfin.schema import PAYMENT, Field, Schema
 
 SMALL = Schema(
@@ -60,14 +60,14 @@ def build(*expressions: Expression, schema: Schema = SMALL, **limits: int) -> Pr
 
 def operators(program: Program) -> list[tuple[int, ...]]:
     """(code, key, out, a, b, c, when, flags, state, p0, p1, p2, p3) per operator."""
-    header = read_header(program.payload)
+    header = ProgramHeader.read(program.payload)
     count = header.score_operators + header.outcome_operators
     return [OPERATOR.unpack_from(program.payload, 64 + 24 * i) for i in range(count)]
 
 
 def kept(program: Program) -> list[tuple[int, int, int, bool]]:
     """(register, width, offset, RAM-only) per kept register."""
-    header = read_header(program.payload)
+    header = ProgramHeader.read(program.payload)
     rows = struct.iter_unpack("<BBH", program.payload[header.kept_at :][: 4 * header.kept])
     return [(r, w, at & 0x7FFF, bool(at >> 15)) for r, w, at in rows]
 
@@ -140,7 +140,7 @@ def test_constants_share_the_pool() -> None:
         popcount(AMOUNT, 2**64 - 1),
         lookup_value("kind", {"two": -5}, outside=9),
     )
-    header = read_header(program.payload)
+    header = ProgramHeader.read(program.payload)
     pool = program.payload[header.pool_at :]
     assert struct.unpack("<qqqhhh", pool) == (100, 1000, -1, 9, -5, 9)
     rows = {row[0]: (row[9], row[10], row[11]) for row in operators(program)}
@@ -177,7 +177,7 @@ def test_ram_only_marks_everything_made_of_it() -> None:
 def test_outcomes_are_learned_in_their_own_phase() -> None:
     declined = equal(outcome("result"), 1)
     program = build(last_n("card", 8, declined, where=AMOUNT > 5, when=("declined", "approved")))
-    header = read_header(program.payload)
+    header = ProgramHeader.read(program.payload)
     assert (header.score_operators, header.outcome_operators) == (3, 2)
     field_, compare, last, result, is_declined = operators(program)
     assert [row[0] for row in (field_, compare, last, result, is_declined)] == [1, 8, 41, 22, 8]

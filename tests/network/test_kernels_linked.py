@@ -12,9 +12,8 @@ import pytest
 
 from tests.network.native import LIBRARY, SOURCES
 from tinyfin.codegen.emit import kernel_lines
-from tinyfin.codegen.layout import KERNEL_NAMES
 from tinyfin.errors import ToolError
-from tinyfin.pack.plan import KERNELS
+from tinyfin.formats import KERNEL_NAMES, KERNELS
 from tinyfin.targets import build as building
 
 GCC, SIZE, NM = (f"arm-none-eabi-{tool}" for tool in ("gcc", "size", "nm"))

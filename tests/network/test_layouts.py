@@ -9,7 +9,8 @@ import pytest
 from tests.network.native import Native, tflm
 from tests.network.test_random_shapes import random_graph, random_inputs
 from tinyfin.errors import PackError
-from tinyfin.pack.plan import LAYOUTS, compile_plan, describe, layout_of, repack
+from tinyfin.formats import LAYOUTS
+from tinyfin.pack.plan import compile_plan, describe, layout_of, repack
 from tinyfin.tflite.model import load
 
 

@@ -13,7 +13,8 @@ import pytest
 from tests.network.build_tflite import Graph
 from tests.network.native import KERNELS_ALL, Native
 from tests.network.test_plan_safety import E_KERNEL, E_PLAN, _build, _fuzz
-from tinyfin.pack.plan import compile_plan, describe, kernel_names
+from tinyfin.formats import kernel_names
+from tinyfin.pack.plan import compile_plan, describe
 from tinyfin.tflite.model import load
 
 #: where the last bytes of each record are that the check must not pass over: opcode, offset, value

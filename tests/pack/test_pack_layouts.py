@@ -14,10 +14,10 @@ from click.testing import CliRunner
 from tests.wire import rig
 from tinyfin.cli import main
 from tinyfin.errors import PackError
+from tinyfin.formats import LAYOUTS
 from tinyfin.hil.lines.host import build_host_terminal
 from tinyfin.pack import layouts
 from tinyfin.pack.container import SIGNED_BYTES, parse_pack
-from tinyfin.pack.plan import LAYOUTS
 from tinyfin.pack.sections import join_sections
 from tinyfin.pack.signing import DEVELOPMENT_KEY, Key, generate_key, hash32, save_key, sign
 from tinyfin.pack.trust import save_public_key

@@ -194,7 +194,7 @@ def _is_others(run: Path, key: Key) -> bool:
 
 def _chosen(targets: tuple[str, ...]) -> tuple[str, ...]:
     """Layouts of the targets; all where none is given."""
-    from tinyfin.pack.plan import LAYOUTS
+    from tinyfin.formats import LAYOUTS
     from tinyfin.targets import catalogue
 
     return tuple(dict.fromkeys(catalogue.get(name).layout for name in targets)) or LAYOUTS

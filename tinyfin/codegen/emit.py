@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tinyfin import files
-from tinyfin.codegen.layout import FieldLayout, PackLayout, kernel_names, read_layout
+from tinyfin.codegen.layout import FieldLayout, PackLayout, read_layout
 from tinyfin.codegen.stacks import STACK_BYTES
 from tinyfin.errors import PackError
+from tinyfin.formats import kernel_names
 
 __all__ = ["FILES", "c_array", "emit", "kernel_lines", "write_text"]
 

@@ -16,35 +16,29 @@ from typing import Any
 
 from tinyfin.errors import PackError
 from tinyfin.features.catalogue.reasons import REASONS
+from tinyfin.formats import (
+    DECISION_ENTRY,
+    DECISION_HEAD,
+    DEVELOPMENT,
+    FIELD_ENTRY,
+    FIELD_TYPES,
+    IMAGE_HEAD_BYTES,
+    NO_REASON_BELOW,
+    PACK_FORMAT,
+    PACK_HEADER,
+    PACK_MAGIC,
+    REASON_AS_ABOVE,
+    SCHEMA_HEAD,
+    SIGNED_BYTES,
+    PackHeader,
+    PlanHeader,
+    ProgramHeader,
+    sections_of,
+)
 from tinyfin.schema import built_in
 
-__all__ = ["KERNEL_NAMES", "FieldLayout", "PackLayout", "kernel_names", "read_layout"]
+__all__ = ["FieldLayout", "PackLayout", "read_layout"]
 
-_MAGIC = 0x4B504654
-_FORMAT = 1
-_HEADER_BYTES = 224
-_SIGNED_BYTES = 160
-_FLAGS_AT, _LAYOUT_AT = 20, 36
-_SECTION_BYTES = 16
-_ALIGN = 16
-_STATE_HEAD = 64
-_IMAGE_HEAD = 64
-_TYPES = ("i32", "i64", "u64", "enum")
-#: network kernels, by the bit of the plan's kernel mask (docs/formats/plan.md)
-KERNEL_NAMES = (
-    "FULLY_CONNECTED",
-    "TABLE",
-    "SOFTMAX",
-    "ADD",
-    "MUL",
-    "SQUARED_DIFFERENCE",
-    "REDUCE",
-    "COPY",
-    "DENSITY",
-    "FOREST",
-)
-_REASON_COUNT_AT, _REASONS_AT = 20, 24
-_AS_ABOVE, _NO_REASON = 0, 255
 _NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
 
 
@@ -98,65 +92,52 @@ class PackLayout:
     """Of each field the word that its entry in SCHM begins with: type, flags, offset."""
 
 
-def kernel_names(mask: int) -> list[str]:
-    """Names of a mask's kernels; a bit that this version does not know as ``kernel 2^n``."""
-    return [
-        KERNEL_NAMES[bit] if bit < len(KERNEL_NAMES) else f"kernel 2^{bit}"
-        for bit in range(32)
-        if mask >> bit & 1
-    ]
-
-
 def read_layout(pack: bytes) -> PackLayout:
     """Read a pack. Raises PackError, naming what is wrong."""
-    if len(pack) < _HEADER_BYTES or struct.unpack_from("<I", pack)[0] != _MAGIC:
+    if len(pack) < PACK_HEADER.size or PackHeader.read(pack).magic != PACK_MAGIC:
         raise PackError("these bytes are no tinyfin pack; make one with `tinyfin quantize`")
-    version, _, total, minimum, counter = struct.unpack_from("<HHIII", pack, 4)
-    if version > _FORMAT:
-        raise PackError(f"the pack is of format {version}, known is {_FORMAT}; update tinyfin")
-    if total != len(pack):
+    header = PackHeader.read(pack)
+    if header.version > PACK_FORMAT:
+        raise PackError(
+            f"the pack is of format {header.version}, known is {PACK_FORMAT}; update tinyfin"
+        )
+    if (total := header.total_bytes) != len(pack):
         raise PackError(f"the pack has {len(pack)} bytes, its header says {total}; copy it again")
-    sections = _sections(pack)
+    sections = sections_of(pack)
     for tag in ("SCHM", "PROG"):
         if tag not in sections:
             raise PackError(f"the pack has no section {tag}; make it again")
     meta = _meta(sections.get("META"))
-    body, working, features = _program_sizes(sections["PROG"])
-    plan = sections.get("PLAN")
-    arena = inputs = outputs = kernels = 0
-    if plan is not None:
-        (kernels,) = struct.unpack_from("<I", plan, 12)
-        (arena,) = struct.unpack_from("<I", plan, 16)
-        (inputs,) = struct.unpack_from("<I", plan, 28)
-        (outputs,) = struct.unpack_from("<I", plan, 36)
-    scratch = working[0] + max(working[1], arena)
-    pending, cards = _capacities(sections["PROG"])
+    program = ProgramHeader.read(sections["PROG"])
+    plan = PlanHeader.read(sections["PLAN"]) if "PLAN" in sections else None
+    arena = plan.arena_bytes if plan else 0
     name, record, fields = _schema(sections["SCHM"], meta)
     return PackLayout(
-        pack_id=hashlib.blake2b(pack[:_SIGNED_BYTES], digest_size=32).digest()[:16].hex(),
+        pack_id=hashlib.blake2b(pack[:SIGNED_BYTES], digest_size=32).digest()[:16].hex(),
         pack_bytes=len(pack),
-        format=version,
-        engine_minimum=minimum,
-        memory_bytes=_up(body) + scratch,
-        state_bytes=_IMAGE_HEAD + body,
-        scratch_bytes=scratch,
+        format=header.version,
+        engine_minimum=header.engine,
+        memory_bytes=program.memory_bytes(arena),
+        state_bytes=IMAGE_HEAD_BYTES + program.state_bytes,
+        scratch_bytes=program.scratch_bytes(arena),
         arena_bytes=arena,
-        pending=pending,
-        cards=cards,
+        pending=program.pending,
+        cards=program.card_sets * program.card_ways,
         record_bytes=record,
-        features=features,
-        inputs=inputs,
-        outputs=outputs,
+        features=program.features,
+        inputs=plan.input_length if plan else 0,
+        outputs=plan.output_length if plan else 0,
         schema_name=name,
         fields=fields,
         feature_names=tuple(str(feature) for feature in meta.get("features", ())),
         reasons=_reasons(sections.get("DECI")),
-        kernels=kernels,
-        layout=struct.unpack_from("<I", pack, _LAYOUT_AT)[0],
-        security_counter=counter,
-        development=bool(struct.unpack_from("<I", pack, _FLAGS_AT)[0] & 1),
+        kernels=plan.kernels if plan else 0,
+        layout=header.layout,
+        security_counter=header.security_counter,
+        development=bool(header.flags & DEVELOPMENT),
         record=tuple(
-            struct.unpack_from("<I", sections["SCHM"], 8 + 16 * i)[0] for i in range(len(fields))
+            struct.unpack_from("<I", sections["SCHM"], SCHEMA_HEAD.size + FIELD_ENTRY.size * i)[0]
+            for i in range(len(fields))
         ),
     )
 
@@ -165,28 +146,12 @@ def _reasons(decision: bytes | None) -> tuple[tuple[int, str], ...]:
     """Reasons that the pack can give, by number, with their texts."""
     if decision is None:
         return ()
-    (count,) = struct.unpack_from("<H", decision, _REASON_COUNT_AT)
+    *_, count, _ = DECISION_HEAD.unpack_from(decision)
+    entries = decision[DECISION_HEAD.size :][: DECISION_ENTRY.size * count]
     numbers = set()
-    for above, _, below in struct.iter_unpack("<HbB", decision[_REASONS_AT:][: 4 * count]):
-        numbers |= {above, above if below in (_AS_ABOVE, _NO_REASON) else below}
+    for above, _, below in DECISION_ENTRY.iter_unpack(entries):
+        numbers |= {above, above if below in (REASON_AS_ABOVE, NO_REASON_BELOW) else below}
     return tuple((number, REASONS.get(number, "")) for number in sorted(numbers - {0}))
-
-
-def _up(size: int) -> int:
-    return -(-size // _ALIGN) * _ALIGN
-
-
-def _sections(pack: bytes) -> dict[str, bytes]:
-    found = {}
-    at = _HEADER_BYTES
-    while at + _SECTION_BYTES <= len(pack):
-        tag, size = struct.unpack_from("<4sI", pack, at)
-        at += _SECTION_BYTES
-        if at + size > len(pack):
-            raise PackError(f"section {tag!r} ends after the pack; copy the pack again")
-        found[tag.decode("ascii", "replace")] = pack[at : at + size]
-        at += _up(size)
-    return found
 
 
 def _meta(section: bytes | None) -> dict[str, Any]:
@@ -199,28 +164,8 @@ def _meta(section: bytes | None) -> dict[str, Any]:
     return meta if isinstance(meta, dict) else {}
 
 
-def _program_sizes(program: bytes) -> tuple[int, tuple[int, int], int]:
-    """State body; (features and a spare pending entry, registers); number of features.
-
-    Mirrors ``tfin_lay_out``: registers share their place with the network's arena.
-    """
-    registers, _, _, _, features, pending, entry = struct.unpack_from("<7H", program, 2)
-    terminal, slot, sets, ways, _, labels, _ = struct.unpack_from("<IHHBBHH", program, 16)
-    body = _STATE_HEAD + pending * entry + terminal
-    body += 8 + 8 * labels if labels else 0
-    body += sets * ways * slot
-    return body, (_up(2 * features) + _up(entry), _up(8 * registers)), features
-
-
-def _capacities(program: bytes) -> tuple[int, int]:
-    """Pending transactions, cards."""
-    (pending,) = struct.unpack_from("<H", program, 12)
-    _, _, sets, ways = struct.unpack_from("<IHHB", program, 16)
-    return pending, sets * ways
-
-
 def _schema(section: bytes, meta: dict[str, Any]) -> tuple[str, int, tuple[FieldLayout, ...]]:
-    count, record = struct.unpack_from("<HH", section)
+    count, record, _ = SCHEMA_HEAD.unpack_from(section)
     name = str(meta.get("schema", "event"))
     names = [str(field) for field in meta.get("fields", ())]
     known = built_in(name)
@@ -229,8 +174,10 @@ def _schema(section: bytes, meta: dict[str, Any]) -> tuple[str, int, tuple[Field
         raise PackError(f"META names {len(names)} fields, SCHM has {count}; make the pack again")
     fields = []
     for i in range(count):
-        code, flags, offset, count_of_values = struct.unpack_from("<BBHI", section, 8 + 16 * i)
-        if code >= len(_TYPES):
+        code, flags, offset, count_of_values, _ = FIELD_ENTRY.unpack_from(
+            section, SCHEMA_HEAD.size + FIELD_ENTRY.size * i
+        )
+        if code >= len(FIELD_TYPES):
             raise PackError(f"field {i} is of the unknown type {code}; update tinyfin")
         field = names[i] if names else f"field_{i}"
         own = known.get(field)
@@ -240,7 +187,7 @@ def _schema(section: bytes, meta: dict[str, Any]) -> tuple[str, int, tuple[Field
             named, unit, doc = own.values, own.unit, own.doc
         named = tuple(map(str, named)) if len(named) == count_of_values else ()
         fields.append(
-            FieldLayout(field, _TYPES[code], offset, bool(flags & 1), named, str(unit), doc)
+            FieldLayout(field, FIELD_TYPES[code], offset, bool(flags & 1), named, str(unit), doc)
         )
     for word in (name, *(field.name for field in fields)):
         if not _NAME.match(word):

@@ -10,91 +10,15 @@ from typing import Any
 
 from tinyfin.errors import PackError
 from tinyfin.features.operators import BY_CODE, CARD, SELF, TERMINAL, Operator
+from tinyfin.formats import NO_FIELD, OPERATOR, PROGRAM_HEADER, ProgramHeader
 from tinyfin.schema import Schema
 
-__all__ = ["OPERATOR", "ProgramHeader", "check_program", "names_read", "read_header", "reads_host"]
+__all__ = ["check_program", "names_read", "reads_host"]
 
-_HEADER = struct.Struct("<8HI2H2B3H8I")
-OPERATOR = struct.Struct("<8BIiiHH")
-HEADER_BYTES = 64
 MAX_POOL_BYTES = 65536
 _NONE = 255
 _ENDS = (0, 1)
 """What OUTCOME reads of how a transaction ended: its result and its response."""
-
-
-@dataclass(frozen=True)
-class ProgramHeader:
-    """The program's header, field by field in the order of the format."""
-
-    format: int
-    registers: int
-    score_operators: int
-    outcome_operators: int
-    kept: int
-    features: int
-    pending: int
-    pending_entry_bytes: int
-    terminal_state_bytes: int
-    card_slot_bytes: int
-    card_sets: int
-    card_ways: int
-    token_field: int
-    terminal_labels: int
-    card_labels: int
-    zero: int
-    score_at: int
-    outcome_at: int
-    kept_at: int
-    features_at: int
-    pool_at: int
-    pool_bytes: int
-    clock_step_s: int
-    """0: the usual one, 400 days."""
-    clock_step_in_boot_s: int
-    """0: the usual one, 14 days."""
-
-    @property
-    def card_ring_bytes(self) -> int:
-        """The label ring at the end of a card slot."""
-        return 8 + 8 * self.card_labels if self.card_labels else 0
-
-    @property
-    def card_state_bytes(self) -> int:
-        """Operator state inside a card slot."""
-        return self.card_slot_bytes - 16 - self.card_ring_bytes if self.card_slot_bytes else 0
-
-    @property
-    def state_bytes(self) -> int:
-        """The state body."""
-        ring = 8 + 8 * self.terminal_labels if self.terminal_labels else 0
-        return (
-            64
-            + self.pending * self.pending_entry_bytes
-            + self.terminal_state_bytes
-            + ring
-            + self.card_sets * self.card_ways * self.card_slot_bytes
-        )
-
-    def memory_bytes(self, arena_bytes: int = 0) -> int:
-        """State and scratch together; ``arena_bytes`` is the plan's."""
-
-        def up16(size: int) -> int:
-            return -(-size // 16) * 16
-
-        return (
-            up16(self.state_bytes)
-            + up16(2 * self.features)
-            + up16(self.pending_entry_bytes)
-            + max(up16(8 * self.registers), arena_bytes)
-        )
-
-
-def read_header(program: bytes) -> ProgramHeader:
-    """The header of a PROG payload. Raises PackError when it is cut off."""
-    if len(program) < HEADER_BYTES:
-        raise PackError("PROG: offset 0: the payload is shorter than its header of 64 bytes")
-    return ProgramHeader(*_HEADER.unpack_from(program))
 
 
 def reads_host(program: bytes, schema: Schema) -> bool:
@@ -105,7 +29,7 @@ def reads_host(program: bytes, schema: Schema) -> bool:
 def names_read(program: bytes, names: Sequence[str]) -> set[str]:
     """Of the schema's field ``names`` those that a program reads, the card among them where it
     remembers cards; and ``response`` where it learns from how transactions end."""
-    header = read_header(program)
+    header = ProgramHeader.read(program)
     found = {names[i] for i in _fields_read(program)}
     if header.card_sets and header.token_field < len(names):
         found.add(names[header.token_field])
@@ -119,7 +43,7 @@ def names_read(program: bytes, names: Sequence[str]) -> set[str]:
 
 
 def _fields_read(program: bytes) -> set[int]:
-    header = read_header(program)
+    header = ProgramHeader.read(program)
     rows = (
         OPERATOR.unpack_from(program, header.score_at + OPERATOR.size * i)
         for i in range(header.score_operators)
@@ -132,7 +56,7 @@ def check_program(program: bytes, fields: Sequence[Mapping[str, Any]]) -> int:
 
     Returns the number of features. Raises PackError naming offset and rule.
     """
-    header = read_header(program)
+    header = ProgramHeader.read(program)
     _check_header(header, program, fields)
     check = _Check(program, header, len(fields))
     for i in range(header.score_operators):
@@ -182,7 +106,7 @@ def _check_header(h: ProgramHeader, program: bytes, fields: Sequence[Mapping[str
     elif h.card_sets or h.card_labels:
         raise PackError("PROG: offset 22: card sets or labels without a card table")
     token = h.token_field
-    if token != _NONE and (token >= len(fields) or fields[token]["type"] != "u64"):
+    if token != NO_FIELD and (token >= len(fields) or fields[token]["type"] != "u64"):
         raise PackError(f"PROG: offset 25: the token field {token} is not a u64 of the schema")
     arrays = (
         (32, h.score_at, OPERATOR.size * h.score_operators),
@@ -192,7 +116,7 @@ def _check_header(h: ProgramHeader, program: bytes, fields: Sequence[Mapping[str
         (48, h.pool_at, h.pool_bytes),
     )
     for at, start, size in arrays:
-        if start % 8 or not HEADER_BYTES <= start <= len(program) - size:
+        if start % 8 or not PROGRAM_HEADER.size <= start <= len(program) - size:
             raise PackError(f"PROG: offset {at}: {size} bytes at {start} are outside or unaligned")
 
 

@@ -12,19 +12,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from tinyfin.errors import ConfigError
-from tinyfin.features.check import read_header
 from tinyfin.features.definition import Feature
 from tinyfin.features.graph import NONE, Graph, Node
 from tinyfin.features.layout import Kept, allot_registers, keep_list, lay_out_pool, lay_out_state
 from tinyfin.features.operators import CARD, TERMINAL
 from tinyfin.features.selection import Selection, select
+from tinyfin.formats import OPERATOR, PROGRAM_HEADER, ProgramHeader
 from tinyfin.schema import Schema
 
 __all__ = ["MAX_FEATURES", "Program", "compile_program"]
 
 PROGRAM_FORMAT = 1
-HEADER_BYTES = 64
-OPERATOR_BYTES = 24
 STATE_HEAD_BYTES = 64
 CLOCK_STEP_S = 400 * 86_400
 CLOCK_STEP_IN_BOOT_S = 14 * 86_400
@@ -86,7 +84,7 @@ class Program:
 
     def memory_bytes(self, arena_bytes: int = 0) -> int:
         """What the engine asks for: state and scratch; ``arena_bytes`` is the plan's."""
-        return read_header(self.payload).memory_bytes(arena_bytes)
+        return ProgramHeader.read(self.payload).memory_bytes(arena_bytes)
 
 
 def compile_program(
@@ -177,13 +175,12 @@ def _payload(
     score = [i for i, node in enumerate(graph.nodes) if not node.late]
     late = [i for i, node in enumerate(graph.nodes) if node.late]
     pool_offsets, pool = lay_out_pool(graph)
-    at_score = HEADER_BYTES
-    at_late = at_score + OPERATOR_BYTES * len(score)
-    at_kept = at_late + OPERATOR_BYTES * len(late)
+    at_score = PROGRAM_HEADER.size
+    at_late = at_score + OPERATOR.size * len(score)
+    at_kept = at_late + OPERATOR.size * len(late)
     at_features = _up8(at_kept + 4 * len(kept))
     at_pool = _up8(at_features + 4 * len(outputs))
-    body = struct.pack(
-        "<8HI2H2B3H8I",
+    body = PROGRAM_HEADER.pack(
         PROGRAM_FORMAT,
         program.registers,
         len(score),
@@ -306,8 +303,7 @@ def _encode_operator(
     p0, p1, p2, p3 = node.parameters
     if pool_offset is not None:
         p0 = pool_offset
-    return struct.pack(
-        "<8BIiiHH",
+    return OPERATOR.pack(
         node.operator.code,
         node.key,
         registers[number],

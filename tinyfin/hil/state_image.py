@@ -8,13 +8,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from tinyfin.errors import InputError
-from tinyfin.features.check import ProgramHeader, read_header
+from tinyfin.formats import IMAGE_HEAD_BYTES, ProgramHeader
 from tinyfin.pack.container import parse_pack
 from tinyfin.twin import Twin
 
 __all__ = ["describe_state", "erase_card", "parse_token", "restored"]
 
-IMAGE_HEADER_BYTES = 64
 STATE_HEAD_BYTES = 64
 _MAGIC = b"TFST"
 
@@ -51,8 +50,8 @@ def describe_state(image: bytes, pack: bytes, keys: Sequence[bytes] = ()) -> dic
     Raises as :func:`restored`.
     """
     twin = restored(image, pack, keys)
-    program = read_header(parse_pack(pack, keys=keys).program)
-    body = image[IMAGE_HEADER_BYTES:]
+    program = ProgramHeader.read(parse_pack(pack, keys=keys).program)
+    body = image[IMAGE_HEAD_BYTES:]
     last, first = struct.unpack_from("<II", body)
     stats = twin.stats(0)
     return {
@@ -72,8 +71,8 @@ def erase_card(
     Raises as :func:`restored`.
     """
     twin = restored(image, pack, keys)
-    program = read_header(parse_pack(pack, keys=keys).program)
-    body = image[IMAGE_HEADER_BYTES:]
+    program = ProgramHeader.read(parse_pack(pack, keys=keys).program)
+    body = image[IMAGE_HEAD_BYTES:]
     found = {
         "slots": sum(_token(row, 0) == token for row in _cards(body, program)),
         "pending": sum(_token(row, 16) == token for row in _pending(body, program)),

@@ -16,6 +16,18 @@ from typing import Any
 from tinyfin.errors import PackError
 from tinyfin.features.check import check_program, reads_host
 from tinyfin.features.compiler import Program
+from tinyfin.formats import (
+    ALIGN,
+    DEVELOPMENT,
+    MAX_PACK_BYTES,
+    NO_FIELD,
+    PACK_FORMAT,
+    PACK_HEADER,
+    PACK_MAGIC,
+    SIGNED_BYTES,
+    PackHeader,
+    ProgramHeader,
+)
 from tinyfin.pack.calibration import Calibration
 from tinyfin.pack.decision import Decision
 from tinyfin.pack.golden import Golden
@@ -35,7 +47,6 @@ from tinyfin.schema import Schema, built_in
 __all__ = [
     "MAX_SECURITY_COUNTER",
     "MINIMUM_ENGINE",
-    "PACK_FORMAT",
     "Pack",
     "build_pack",
     "model_id",
@@ -44,20 +55,10 @@ __all__ = [
     "sign_with",
 ]
 
-PACK_FORMAT = 1
 MINIMUM_ENGINE = 0 << 16 | 1 << 8 | 0
 """The oldest engine that runs what this version writes: 0.1.0."""
 
-HEADER_BYTES = 224
-SIGNED_BYTES = 160
-MAX_PACK_BYTES = 1 << 26
 MAX_SECURITY_COUNTER = (1 << 32) - 1
-_MAGIC = 0x4B504654
-_DEVELOPMENT = 1
-_TOKEN_FIELD_AT = 25  # in PROG
-_NO_FIELD = 255
-_HEADER = struct.Struct("<IHHIIIIBBHIII16s16s16s16s24s32s64s")
-_TOTAL, _COUNTER, _FLAGS, _COUNT, _KEY, _LAYOUT, _DIGEST = 3, 5, 6, 9, 10, 12, -2  # its fields
 _NETWORK_TAGS = ("MAPS", "READ", "CALI", "DECI")
 
 
@@ -114,36 +115,34 @@ def build_pack(
     ]
     sections = [(tag, payload) for tag, payload in payloads if payload is not None]
     body = join_sections(sections)
-    total = HEADER_BYTES + len(body)
+    total = PACK_HEADER.size + len(body)
     if total > MAX_PACK_BYTES:
         raise PackError(f"a pack of {total} bytes; at most {MAX_PACK_BYTES}")
     schema_bytes, program_bytes = sections[0][1], sections[1][1]
     mask, layout = _plan_needs(plan)
-    header = _HEADER.pack(
-        _MAGIC,
-        PACK_FORMAT,
-        HEADER_BYTES,
-        total,
-        MINIMUM_ENGINE,
-        security_counter,
-        _mark(key),
-        1,
-        1,
-        len(sections),
-        key.key_id,
-        mask,
-        layout,
-        hash32(schema_bytes)[:16],
-        hash32(program_bytes)[:16],
-        _layout_hash(schema_bytes, program_bytes),
-        model,
-        bytes(24),
-        hash32(body),
-        bytes(64),
-    )[:SIGNED_BYTES]
-    data = header + sign(header, key) + body
-    parse_pack(data, keys=[key.public])
-    return data
+    header = PackHeader(
+        magic=PACK_MAGIC,
+        version=PACK_FORMAT,
+        header_bytes=PACK_HEADER.size,
+        total_bytes=total,
+        engine=MINIMUM_ENGINE,
+        security_counter=security_counter,
+        flags=_mark(key),
+        signature_algorithm=1,
+        hash_algorithm=1,
+        sections=len(sections),
+        key_id=key.key_id,
+        kernels=mask,
+        layout=layout,
+        schema_hash=hash32(schema_bytes)[:16],
+        program_hash=hash32(program_bytes)[:16],
+        state_layout=_layout_hash(schema_bytes, program_bytes),
+        model_id=model,
+        reserved=bytes(24),
+        digest=hash32(body),
+        signature=bytes(64),
+    )
+    return _sealed(header, body, key)
 
 
 def sign_again(
@@ -193,24 +192,29 @@ def _signed(
 ) -> bytes:
     held = list((pack.sections if sections is None else sections).items())
     body = join_sections(held)
-    fields = list(_HEADER.unpack_from(pack.data))
-    fields[_TOTAL] = HEADER_BYTES + len(body)
-    fields[_FLAGS], fields[_COUNT] = _mark(key), len(held)
-    fields[_KEY] = key.key_id
-    if layout is not None:
-        fields[_LAYOUT] = layout
-    if security_counter is not None:
-        fields[_COUNTER] = security_counter
-    fields[_DIGEST] = hash32(body)
-    header = _HEADER.pack(*fields)[:SIGNED_BYTES]
-    data = header + sign(header, key) + body
+    old = PackHeader.read(pack.data)
+    header = old._replace(
+        total_bytes=PACK_HEADER.size + len(body),
+        flags=_mark(key),
+        sections=len(held),
+        key_id=key.key_id,
+        layout=old.layout if layout is None else layout,
+        security_counter=old.security_counter if security_counter is None else security_counter,
+        digest=hash32(body),
+    )
+    return _sealed(header, body, key)
+
+
+def _sealed(header: PackHeader, body: bytes, key: Key) -> bytes:
+    signed = header.encode()[:SIGNED_BYTES]
+    data = signed + sign(signed, key) + body
     parse_pack(data, keys=[key.public])
     return data
 
 
 def _mark(key: Key) -> int:
     """The header's flags: every pack of the development key is marked as one."""
-    return _DEVELOPMENT if key.public == DEVELOPMENT_KEY.public else 0
+    return DEVELOPMENT if key.public == DEVELOPMENT_KEY.public else 0
 
 
 def _names(schema: Schema, program: Program) -> dict[str, Any]:
@@ -294,8 +298,8 @@ class Pack:
     @property
     def token_field(self) -> int | None:
         """Index of the field that is the card's token; None when the schema has none."""
-        index = self.program[_TOKEN_FIELD_AT]
-        return None if index == _NO_FIELD else index
+        index = ProgramHeader.read(self.program).token_field
+        return None if index == NO_FIELD else index
 
     @property
     def plan(self) -> bytes | None:
@@ -345,64 +349,45 @@ def parse_pack(data: bytes, *, keys: Iterable[bytes] = ()) -> Pack:
 
     total = _check_frame(data)
     data = bytes(data[:total])
-    header = _HEADER.unpack_from(data)
-    (
-        _,
-        version,
-        _,
-        _,
-        engine,
-        counter,
-        flags,
-        algorithm,
-        hashing,
-        count,
-        named,
-        kernels,
-        layout,
-        schema_hash,
-        program_hash,
-        state_layout,
-        model,
-        reserved,
-        digest,
-        signature,
-    ) = header
-    if flags > _DEVELOPMENT or any(reserved):
+    header = PackHeader.read(data)
+    if header.flags > DEVELOPMENT or any(header.reserved):
         raise PackError("offset 20 or 104: unknown flags or reserved bytes are set")
-    if algorithm != 1 or hashing != 1:
-        raise PackError(f"offset 24: unknown signature or hash algorithm ({algorithm}, {hashing})")
-    if engine > ENGINE_VERSION:
+    if header.signature_algorithm != 1 or header.hash_algorithm != 1:
+        raise PackError(
+            "offset 24: unknown signature or hash algorithm "
+            f"({header.signature_algorithm}, {header.hash_algorithm})"
+        )
+    if (engine := header.engine) > ENGINE_VERSION:
         raise PackError(
             f"offset 12: the pack needs engine {engine >> 16}.{engine >> 8 & 255}.{engine & 255}; "
             "use a newer tinyfin"
         )
-    if not hmac.compare_digest(digest, hash32(data[HEADER_BYTES:])):
+    if not hmac.compare_digest(header.digest, hash32(data[PACK_HEADER.size :])):
         raise PackError("offset 128: the pack is damaged: its digest differs; copy it again")
-    verified = _check_signature(data, signature, bool(flags & _DEVELOPMENT), named, keys)
-    sections = split_sections(data, HEADER_BYTES, count)
+    verified = _check_signature(data, header, keys)
+    sections = split_sections(data, PACK_HEADER.size, header.sections)
     for tag in ("SCHM", "PROG"):
         if tag not in sections:
             raise PackError(f"section {tag} is missing; every pack has it")
     schema, program = sections["SCHM"], sections["PROG"]
     for at, name, want, have in (
-        (40, "schema", hash32(schema)[:16], schema_hash),
-        (56, "program", hash32(program)[:16], program_hash),
-        (72, "state layout", _layout_hash(schema, program), state_layout),
+        (40, "schema", hash32(schema)[:16], header.schema_hash),
+        (56, "program", hash32(program)[:16], header.program_hash),
+        (72, "state layout", _layout_hash(schema, program), header.state_layout),
     ):
         if want != have:
             raise PackError(f"offset {at}: the {name} hash is not that of its section")
     pack = Pack(
         data,
-        version,
+        header.version,
         engine,
-        counter,
-        bool(flags & _DEVELOPMENT),
-        named,
-        kernels,
-        layout,
-        state_layout,
-        model,
+        header.security_counter,
+        bool(header.flags & DEVELOPMENT),
+        header.key_id,
+        header.kernels,
+        header.layout,
+        header.state_layout,
+        header.model_id,
         sections,
         verified,
     )
@@ -412,33 +397,32 @@ def parse_pack(data: bytes, *, keys: Iterable[bytes] = ()) -> Pack:
 
 
 def _check_frame(data: bytes) -> int:
-    if len(data) < 4 or int.from_bytes(data[:4], "little") != _MAGIC:
+    if len(data) < 4 or int.from_bytes(data[:4], "little") != PACK_MAGIC:
         raise PackError("offset 0: these bytes are not a tinyfin pack")
-    if len(data) < HEADER_BYTES:
-        raise PackError(f"{len(data)} bytes: shorter than a pack's header of {HEADER_BYTES}")
+    if len(data) < PACK_HEADER.size:
+        raise PackError(f"{len(data)} bytes: shorter than a pack's header of {PACK_HEADER.size}")
     version, size, total = struct.unpack_from("<HHI", data, 4)
     if version > PACK_FORMAT:
         raise PackError(
             f"offset 4: pack format {version} is newer than {PACK_FORMAT}; use a newer tinyfin"
         )
-    if version == 0 or size != HEADER_BYTES:
+    if version == 0 or size != PACK_HEADER.size:
         raise PackError(f"offset 4: format {version} with a header of {size} bytes does not exist")
-    if total % 16 or not HEADER_BYTES <= total <= MAX_PACK_BYTES:
+    if total % ALIGN or not PACK_HEADER.size <= total <= MAX_PACK_BYTES:
         raise PackError(f"offset 8: total size {total} breaks its rules")
     if len(data) < total:
         raise PackError(f"offset 8: {total} bytes promised, {len(data)} there; the pack is cut off")
     return int(total)
 
 
-def _check_signature(
-    data: bytes, signature: bytes, development: bool, named: int, keys: Iterable[bytes]
-) -> bool:
+def _check_signature(data: bytes, header: PackHeader, keys: Iterable[bytes]) -> bool:
+    development, named = bool(header.flags & DEVELOPMENT), header.key_id
     if development and named != DEVELOPMENT_KEY.key_id:
         raise PackError("offset 28: marked as signed by the development key, names another key")
     for public in (DEVELOPMENT_KEY.public, *keys):
         if key_id(public) == named:
             if (public == DEVELOPMENT_KEY.public) != development or not verify(
-                signature, data[:SIGNED_BYTES], public
+                header.signature, data[:SIGNED_BYTES], public
             ):
                 raise PackError("offset 160: the signature does not verify")
             return True

@@ -3,23 +3,20 @@
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tinyfin.errors import PackError
+from tinyfin.formats import DECISION_ENTRY, DECISION_HEAD, NO_REASON_BELOW, REASON_AS_ABOVE
 
 __all__ = ["MAX_BELOW", "NEVER_Q32", "Decision", "mix"]
 
 NEVER_Q32 = 2**32 - 1
 MAX_BELOW = 254
 """Largest reason id below a reference where it is not the one above."""
-_HEAD = struct.Struct("<IIHHIIHH")
-_ENTRY = struct.Struct("<HbB")
 _NEVER_DECLINE, _NEVER_ONLINE, _SHADOW, _WANTS_HOST = 1, 2, 4, 8
-_AS_ABOVE, _NONE_BELOW = 0, 255
 
 
 @dataclass(frozen=True)
@@ -80,7 +77,7 @@ class Decision:
 
     def encode(self) -> bytes:
         """The payload."""
-        head = _HEAD.pack(
+        head = DECISION_HEAD.pack(
             self.go_online_q32,
             self.decline_q32,
             self.flags,
@@ -92,22 +89,28 @@ class Decision:
         )
         rows = zip(self.reasons, self.references, self.below, strict=True)
         return head + b"".join(
-            _ENTRY.pack(above, code, _AS_ABOVE if below == above else below or _NONE_BELOW)
+            DECISION_ENTRY.pack(
+                above, code, REASON_AS_ABOVE if below == above else below or NO_REASON_BELOW
+            )
             for above, code, below in rows
         )
 
     @classmethod
     def decode(cls, payload: bytes) -> Decision:
         """Raises PackError naming offset and rule."""
-        if len(payload) < _HEAD.size:
-            raise PackError(f"DECI: {len(payload)} bytes; its head alone has {_HEAD.size}")
-        online, decline, flags, control, events, cold_s, n, zero = _HEAD.unpack_from(payload)
-        if len(payload) != _HEAD.size + _ENTRY.size * n:
+        if len(payload) < DECISION_HEAD.size:
+            raise PackError(f"DECI: {len(payload)} bytes; its head alone has {DECISION_HEAD.size}")
+        online, decline, flags, control, events, cold_s, n, zero = DECISION_HEAD.unpack_from(
+            payload
+        )
+        if len(payload) != DECISION_HEAD.size + DECISION_ENTRY.size * n:
             raise PackError(f"DECI: offset 20: {n} reasons do not make {len(payload)} bytes")
         if flags > 15 or zero:
             raise PackError("DECI: offset 8: unknown flags or reserved bytes are set")
-        rows = list(_ENTRY.iter_unpack(payload[_HEAD.size :]))
-        below = tuple({_AS_ABOVE: above, _NONE_BELOW: 0}.get(low, low) for above, _, low in rows)
+        rows = list(DECISION_ENTRY.iter_unpack(payload[DECISION_HEAD.size :]))
+        below = tuple(
+            {REASON_AS_ABOVE: above, NO_REASON_BELOW: 0}.get(low, low) for above, _, low in rows
+        )
         return cls(
             tuple(r[0] for r in rows),
             tuple(r[1] for r in rows),

@@ -6,9 +6,9 @@ from __future__ import annotations
 from typing import Any
 
 from tinyfin.features.catalogue import FEATURES, REASONS, reason_code
-from tinyfin.features.check import OPERATOR, ProgramHeader, read_header
 from tinyfin.features.operators import BY_CODE
-from tinyfin.pack.container import HEADER_BYTES, Pack
+from tinyfin.formats import OPERATOR, PACK_HEADER, ProgramHeader
+from tinyfin.pack.container import Pack
 from tinyfin.pack.decision import NEVER_Q32
 from tinyfin.pack.layouts import name_of
 
@@ -17,7 +17,7 @@ __all__ = ["explain_pack", "program_features", "program_operators"]
 
 def program_operators(program: bytes) -> list[str]:
     """Names of a PROG payload's operators, scoring then outcome."""
-    header = read_header(program)
+    header = ProgramHeader.read(program)
     starts = [header.score_at + OPERATOR.size * i for i in range(header.score_operators)]
     starts += [header.outcome_at + OPERATOR.size * i for i in range(header.outcome_operators)]
     return [BY_CODE[program[at]].name for at in starts]
@@ -25,7 +25,7 @@ def program_operators(program: bytes) -> list[str]:
 
 def program_features(program: bytes) -> list[int]:
     """Feature ids of a PROG payload, in order."""
-    header = read_header(program)
+    header = ProgramHeader.read(program)
     return [
         int.from_bytes(
             program[header.features_at + 4 * i + 2 : header.features_at + 4 * i + 4], "little"
@@ -36,7 +36,7 @@ def program_features(program: bytes) -> list[int]:
 
 def explain_pack(pack: Pack) -> dict[str, Any]:
     """Everything there is to say about a pack, JSON-ready."""
-    header = read_header(pack.program)
+    header = ProgramHeader.read(pack.program)
     network = pack.network
     arena = network["arena_bytes"] if network else 0
     operators = program_operators(pack.program)
@@ -65,7 +65,7 @@ def explain_pack(pack: Pack) -> dict[str, Any]:
         "calibration": _calibration(pack),
         "decision": _decision(pack),
         "golden_vectors": len(pack.golden.raw) if pack.golden else 0,
-        "sections": {"header": HEADER_BYTES, **{k: len(v) for k, v in pack.sections.items()}},
+        "sections": {"header": PACK_HEADER.size, **{k: len(v) for k, v in pack.sections.items()}},
         "meta": {k: v for k, v in pack.meta.items() if k not in ("features", "fields", "schema")},
         "lineage": pack.lineage,
     }

@@ -8,20 +8,24 @@ from typing import Any
 
 import numpy as np
 
+from tinyfin.formats import (
+    KERNELS,
+    OPCODES,
+    PLAN_FORMAT,
+    PLAN_HEADER,
+    PLAN_MAGIC,
+    PlanHeader,
+    round_up,
+)
 from tinyfin.pack.integer_model import DensityTables, Forest, IntegerModel
 
-__all__ = ["OPCODES", "compile_integer_plan", "describe_integer_node"]
+__all__ = ["compile_integer_plan", "describe_integer_node"]
 
-OPCODES = {"DENSITY": 9, "FOREST": 10}
-_HEADER = struct.Struct("<IHH10I16x")
 _NODE = struct.Struct("<BBHIIHHIB3x")
-_HEADER_BYTES = 64
 
 
 def compile_integer_plan(model: IntegerModel) -> bytes:
     """The plan; its length is a multiple of 16. The same model gives the same bytes."""
-    from tinyfin.pack.plan import FORMAT, KERNELS, MAGIC
-
     if isinstance(model, DensityTables):
         opcode, outputs, option = OPCODES["DENSITY"], model.inputs, 8 - model.bits
         constants = model.tables.tobytes()
@@ -29,30 +33,38 @@ def compile_integer_plan(model: IntegerModel) -> bytes:
         opcode, outputs, option = OPCODES["FOREST"], len(model.leaf), model.depth
         constants = _trees(model)
     # input, terms and their sum, one after the other
-    terms = _up(_up(model.inputs, 4), 8)
-    total = _up(terms + outputs, 16)
+    terms = round_up(round_up(model.inputs, 4), 8)
+    total = round_up(terms + outputs, 16)
     arena = total + 16
     node = _NODE.pack(
-        opcode, 0, _NODE.size, 0, terms, model.inputs, outputs, _HEADER_BYTES + _NODE.size, option
+        opcode,
+        0,
+        _NODE.size,
+        0,
+        terms,
+        model.inputs,
+        outputs,
+        PLAN_HEADER.size + _NODE.size,
+        option,
     )
     body = node + constants
-    size = _up(_HEADER_BYTES + len(body), 16)
-    header = _HEADER.pack(
-        MAGIC,
-        FORMAT,
-        0,
-        size,
-        KERNELS[opcode][1],
-        arena,
-        1,
-        0,
-        model.inputs,
-        terms,
-        outputs,
-        total,
-        1,
+    size = round_up(PLAN_HEADER.size + len(body), 16)
+    header = PlanHeader(
+        magic=PLAN_MAGIC,
+        version=PLAN_FORMAT,
+        layout=0,
+        plan_bytes=size,
+        kernels=KERNELS[opcode][1],
+        arena_bytes=arena,
+        nodes=1,
+        input_at=0,
+        input_length=model.inputs,
+        output_at=terms,
+        output_length=outputs,
+        accumulators_at=total,
+        accumulators=1,
     )
-    return header + body.ljust(size - _HEADER_BYTES, b"\0")
+    return header.encode() + body.ljust(size - PLAN_HEADER.size, b"\0")
 
 
 def _trees(model: Forest) -> bytes:
@@ -74,7 +86,3 @@ def describe_integer_node(plan: bytes, position: int, code: int) -> dict[str, An
             "table_bytes": inputs * (256 >> option),
         }
     return about | {"name": "FOREST", "depth": option, "table_bytes": outputs * 3 << option}
-
-
-def _up(n: int, to: int) -> int:
-    return -(-n // to) * to

@@ -15,8 +15,9 @@ from pathlib import Path
 
 from tinyfin import files
 from tinyfin.errors import PackError
-from tinyfin.pack.container import SIGNED_BYTES, Pack, parse_pack, sign_again
-from tinyfin.pack.plan import LAYOUTS, repack
+from tinyfin.formats import LAYOUTS, PACK_HEADER, SIGNED_BYTES, PackHeader, offsets
+from tinyfin.pack.container import Pack, parse_pack, sign_again
+from tinyfin.pack.plan import repack
 from tinyfin.pack.signing import Key, hash32
 
 __all__ = [
@@ -31,8 +32,9 @@ __all__ = [
 ]
 
 SUFFIX = ".tfpack"
-_LAYOUT_AT = 36
-_DIGEST_AT = 128
+_LAYOUT_AT, _DIGEST_AT = (
+    offsets(PACK_HEADER)[PackHeader._fields.index(name)] for name in ("layout", "digest")
+)
 _FIXED = (*range(_LAYOUT_AT), *range(_LAYOUT_AT + 4, _DIGEST_AT))
 """Bytes of the header that a repack leaves alone."""
 

@@ -14,23 +14,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tinyfin.codegen.layout import KERNEL_NAMES, kernel_names
 from tinyfin.errors import ModelError, PackError
+from tinyfin.formats import (
+    KERNELS,
+    LAYOUTS,
+    OPCODES,
+    PLAN_FORMAT,
+    PLAN_HEADER,
+    PLAN_MAGIC,
+    PlanHeader,
+    kernel_names,
+)
 from tinyfin.pack import lowering, plan_nodes
 from tinyfin.pack.lowering import FullyConnected, Node, Table
 from tinyfin.tflite.model import TfliteModel
 
-__all__ = ["KERNELS", "LAYOUTS", "compile_plan", "describe", "kernel_names", "layout_of", "repack"]
+__all__ = ["compile_plan", "describe", "layout_of", "repack"]
 
-MAGIC = 0x4E504654  # "TFPN"
-FORMAT = 1
-HEADER_BYTES = 64
-#: kernel mask bit of each opcode
-KERNELS = {i + 1: (name, 1 << i) for i, name in enumerate(KERNEL_NAMES)}
-#: a layout's id is its index
-LAYOUTS = ("canonical", "rows", "columns")
-
-_HEADER = struct.Struct("<IHH10I16x")
 _FC = struct.Struct("<BBHIIHHIIibbbxI")
 _TABLE = struct.Struct("<BBHIIHHI")
 
@@ -203,13 +203,19 @@ def compile_plan(model: TfliteModel, *, accumulators: bool = False) -> bytes:
     def at(tensor: int) -> int:
         return lives[shared.get(tensor, tensor)].offset
 
-    writer = _Writer(HEADER_BYTES + sum(_record_size(n) for n in nodes))
+    writer = _Writer(PLAN_HEADER.size + sum(_record_size(n) for n in nodes))
     records = bytearray()
     for i, node in enumerate(nodes):
         if isinstance(node, Table):
             offset = writer.add(node.table.tobytes())
             records += _TABLE.pack(
-                2, 0, _TABLE.size, at(node.input), at(node.output), *[node.input_length] * 2, offset
+                OPCODES["TABLE"],
+                0,
+                _TABLE.size,
+                at(node.input),
+                at(node.output),
+                *[node.input_length] * 2,
+                offset,
             )
         elif isinstance(node, FullyConnected):
             keep = kept is not None and i == last_fc
@@ -218,26 +224,26 @@ def compile_plan(model: TfliteModel, *, accumulators: bool = False) -> bytes:
         else:
             records += plan_nodes.record(node, at, writer.add)
     body = bytes(records) + bytes(writer.data)
-    size = _round_up(HEADER_BYTES + len(body), 16)
+    size = _round_up(PLAN_HEADER.size + len(body), 16)
     mask = 0
     for node in nodes:
         mask |= KERNELS[_opcode(node)][1]
-    header = _HEADER.pack(
-        MAGIC,
-        FORMAT,
-        0,
-        size,
-        mask,
-        arena,
-        len(nodes),
-        at(source),
-        model.input_tensor.size,
-        at(target),
-        model.output_tensor.size,
-        kept.offset if kept else 0,
-        nodes[last_fc].output_length if kept else 0,
+    header = PlanHeader(
+        magic=PLAN_MAGIC,
+        version=PLAN_FORMAT,
+        layout=0,
+        plan_bytes=size,
+        kernels=mask,
+        arena_bytes=arena,
+        nodes=len(nodes),
+        input_at=at(source),
+        input_length=model.input_tensor.size,
+        output_at=at(target),
+        output_length=model.output_tensor.size,
+        accumulators_at=kept.offset if kept else 0,
+        accumulators=nodes[last_fc].output_length if kept else 0,
     )
-    return header + body.ljust(size - HEADER_BYTES, b"\0")
+    return header.encode() + body.ljust(size - PLAN_HEADER.size, b"\0")
 
 
 def _fully_connected(
@@ -253,7 +259,7 @@ def _fully_connected(
     q32, shift1 = (0, 0) if per_channel else node.multipliers[0]
     weights = writer.add(pack_rows(node.weights, low, node.multipliers if per_channel else None))
     return _FC.pack(
-        1,
+        OPCODES["FULLY_CONNECTED"],
         flags,
         _FC.size,
         source,
@@ -272,7 +278,7 @@ def _fully_connected(
 
 def layout_of(plan: bytes) -> str:
     """The name of a plan's layout. Raises PackError when it is none that this tinyfin knows."""
-    number = int(_HEADER.unpack_from(plan)[2])
+    number = PlanHeader.read(plan).layout
     if number >= len(LAYOUTS):
         raise PackError(f"plan of layout {number}: this tinyfin knows {', '.join(LAYOUTS)}")
     return LAYOUTS[number]
@@ -290,10 +296,10 @@ def repack(plan: bytes, layout: str) -> bytes:
     source = layout_of(plan)
     result = bytearray(plan)
     struct.pack_into("<H", result, 6, LAYOUTS.index(layout))
-    position = HEADER_BYTES
-    for _ in range(_HEADER.unpack_from(plan)[6]):
+    position = PLAN_HEADER.size
+    for _ in range(PlanHeader.read(plan).nodes):
         opcode, flags, record = struct.unpack_from("<BBH", plan, position)
-        if opcode == 1:
+        if opcode == OPCODES["FULLY_CONNECTED"]:
             node = _FC.unpack_from(plan, position)
             k, groups, at = _round_up(node[5], 4), _round_up(node[6], 4) // 4, node[7]
             stride = 4 * k + 16 + (32 if flags & FC_PER_CHANNEL else 0)
@@ -349,19 +355,19 @@ def describe(plan: bytes) -> dict[str, Any]:
     per weight, padding apart), ``plan_bytes``, ``input_length``, ``output_length``, ``kernels``
     (mask), ``kernel_names``, ``layout``, ``accumulators``. Raises PackError when the bytes are
     not a plan."""
-    if len(plan) < HEADER_BYTES or _HEADER.unpack_from(plan)[0] != MAGIC:
+    if len(plan) < PLAN_HEADER.size or PlanHeader.read(plan).magic != PLAN_MAGIC:
         raise PackError("not a plan: its magic is missing; compile the model again")
-    fields = _HEADER.unpack_from(plan)
-    _, version, layout, size, mask, arena, count, _, n_in, _, n_out, _, n_acc = fields
-    position = HEADER_BYTES
-    if version != FORMAT or size != len(plan):
+    header = PlanHeader.read(plan)
+    position = PLAN_HEADER.size
+    if header.version != PLAN_FORMAT or header.plan_bytes != len(plan):
         raise PackError(
-            f"plan of format {version}, {size} bytes: this tinyfin reads format {FORMAT}"
+            f"plan of format {header.version}, {header.plan_bytes} bytes: this tinyfin reads "
+            f"format {PLAN_FORMAT}"
         )
     operators: list[dict[str, Any]] = []
-    for _ in range(count):
+    for _ in range(header.nodes):
         opcode, op_flags, record = struct.unpack_from("<BBH", plan, position)
-        if opcode == 1:
+        if opcode == OPCODES["FULLY_CONNECTED"]:
             f = _FC.unpack_from(plan, position)
             k, n = f[5], f[6]
             operators.append(
@@ -376,7 +382,7 @@ def describe(plan: bytes) -> dict[str, Any]:
                     "activation": [f[11], f[12]],
                 }
             )
-        elif opcode == 2:
+        elif opcode == OPCODES["TABLE"]:
             f = _TABLE.unpack_from(plan, position)
             operators.append(
                 {"name": "TABLE", "inputs": f[5], "outputs": f[5], "macs": 0, "weight_bytes": 0}
@@ -388,14 +394,14 @@ def describe(plan: bytes) -> dict[str, Any]:
         position += record
     return {
         "operators": operators,
-        "arena_bytes": arena,
+        "arena_bytes": header.arena_bytes,
         "macs": sum(op["macs"] for op in operators),
         "weight_bytes": sum(op["weight_bytes"] for op in operators),
-        "plan_bytes": size,
-        "input_length": n_in,
-        "output_length": n_out,
-        "kernels": mask,
-        "kernel_names": kernel_names(mask),
-        "layout": layout,
-        "accumulators": n_acc,
+        "plan_bytes": header.plan_bytes,
+        "input_length": header.input_length,
+        "output_length": header.output_length,
+        "kernels": header.kernels,
+        "kernel_names": kernel_names(header.kernels),
+        "layout": header.layout,
+        "accumulators": header.accumulators,
     }

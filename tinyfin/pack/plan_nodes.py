@@ -9,15 +9,16 @@ from typing import Any
 
 import numpy as np
 
+from tinyfin.formats import KERNELS, OPCODES
 from tinyfin.pack import integer_plan
 from tinyfin.pack.lowering import Binary, Copy, Reduce, Softmax
 
-__all__ = ["OPCODES", "OtherNode", "describe_node", "opcode", "record", "record_size"]
+__all__ = ["OtherNode", "describe_node", "opcode", "record", "record_size"]
 
 OtherNode = Binary | Reduce | Softmax | Copy
 
-OPCODES = {"ADD": 4, "SUB": 4, "MUL": 5, "SQUARED_DIFFERENCE": 6, "SUM": 7, "MEAN": 7}
-_SOFTMAX, _COPY = 3, 8
+_KERNEL_OF = {"SUB": "ADD", "SUM": "REDUCE", "MEAN": "REDUCE"}
+"""Of operators whose kernel has another name."""
 
 _HEAD = "<BBHIIHHI"
 _BINARY = struct.Struct(_HEAD + "Hbxbbbb" + "ii")
@@ -33,8 +34,8 @@ MEAN = 1
 def opcode(node: OtherNode) -> int:
     """The number that begins its record."""
     if isinstance(node, (Binary, Reduce)):
-        return OPCODES[node.name]
-    return _SOFTMAX if isinstance(node, Softmax) else _COPY
+        return OPCODES[_KERNEL_OF.get(node.name, node.name)]
+    return OPCODES["SOFTMAX" if isinstance(node, Softmax) else "COPY"]
 
 
 def record_size(node: OtherNode) -> int:
@@ -89,24 +90,23 @@ def record(node: OtherNode, at: Callable[[int], int], constant: Callable[[bytes]
 
 def describe_node(plan: bytes, position: int, code: int, flags: int) -> dict[str, Any]:
     """A record of one of these opcodes as a dict: name, inputs, outputs and what is its own."""
-    if code in integer_plan.OPCODES.values():
+    if code in (OPCODES["DENSITY"], OPCODES["FOREST"]):
         return integer_plan.describe_integer_node(plan, position, code)
     k, n = struct.unpack_from("<HH", plan, position + 12)
     about: dict[str, Any] = {"inputs": k, "outputs": n, "macs": 0, "weight_bytes": 0}
-    if code == _SOFTMAX:
+    if code == OPCODES["SOFTMAX"]:
         f = _SOFTMAX_NODE.unpack_from(plan, position)
         about |= {"name": "SOFTMAX", "depth": f[9], "table_entries": f[10]}
-    elif code == _COPY:
+    elif code == OPCODES["COPY"]:
         about |= {"name": "COPY", "at": _COPY_NODE.unpack_from(plan, position)[10]}
-    elif code == OPCODES["SUM"]:
+    elif code == OPCODES["REDUCE"]:
         f = _REDUCE.unpack_from(plan, position)
         about |= {"name": "MEAN" if flags & MEAN else "SUM", "count": f[8]}
     else:
         f = _BINARY.unpack_from(plan, position)
-        names = {4: "ADD", 5: "MUL", 6: "SQUARED_DIFFERENCE"}
         minus = flags & (MINUS_FIRST | MINUS_SECOND)
         about |= {
-            "name": "SUB" if minus else names[code],
+            "name": "SUB" if minus else KERNELS[code][0],
             "second_inputs": f[8],
             "constant": bool(flags & CONSTANT),
             "activation": [f[12], f[13]],

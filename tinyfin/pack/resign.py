@@ -14,9 +14,9 @@ from typing import Any
 
 from tinyfin import files
 from tinyfin.claims import claimed
+from tinyfin.formats import LAYOUTS
 from tinyfin.pack.container import parse_pack, sign_with
 from tinyfin.pack.layouts import remove_layouts, write_layouts
-from tinyfin.pack.plan import LAYOUTS
 from tinyfin.pack.signing import Key
 from tinyfin.pack.trust import PUBLIC_KEY_FILE, require_trusted, save_public_key
 

@@ -4,16 +4,23 @@
 from __future__ import annotations
 
 import json
-import struct
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tinyfin.errors import PackError
+from tinyfin.formats import (
+    ALIGN,
+    CRITICAL_TAGS,
+    FIELD_ENTRY,
+    FIELD_TYPES,
+    MAX_SECTIONS,
+    SCHEMA_HEAD,
+    SECTION_HEAD,
+    round_up,
+)
 from tinyfin.schema import MAX_FIELDS, TYPES, Schema, record_offsets, record_size
 
 __all__ = [
-    "CRITICAL_TAGS",
-    "SECTION_HEADER_BYTES",
     "decode_json",
     "decode_schema",
     "encode_json",
@@ -22,20 +29,13 @@ __all__ = [
     "split_sections",
 ]
 
-SECTION_HEADER_BYTES = 16
-MAX_SECTIONS = 32
-CRITICAL_TAGS = ("SCHM", "PROG", "MAPS", "PLAN", "READ", "CALI", "DECI", "GOLD")
-_HEADER = struct.Struct("<4sIHHI")
-_FIELD = struct.Struct("<BBHIq")
-_TYPE_CODES = {"i32": 0, "i64": 1, "u64": 2, "enum": 3}
-
 
 def join_sections(sections: Sequence[tuple[str, bytes]]) -> bytes:
     """(tag, payload) pairs as section bytes; tags of :data:`CRITICAL_TAGS` are marked critical."""
     out = bytearray()
     for tag, payload in sections:
-        out += _HEADER.pack(tag.encode("ascii"), len(payload), tag in CRITICAL_TAGS, 1, 0)
-        out += payload + bytes(-len(payload) % 16)
+        out += SECTION_HEAD.pack(tag.encode("ascii"), len(payload), tag in CRITICAL_TAGS, 1, 0)
+        out += payload + bytes(-len(payload) % ALIGN)
     return bytes(out)
 
 
@@ -50,11 +50,11 @@ def split_sections(data: bytes, start: int, count: int) -> dict[str, bytes]:
     if not 1 <= count <= MAX_SECTIONS:
         raise PackError(f"offset 26: {count} sections; a pack has 1 to {MAX_SECTIONS}")
     for _ in range(count):
-        if len(data) - at < SECTION_HEADER_BYTES:
+        if len(data) - at < SECTION_HEAD.size:
             raise PackError(f"offset {at}: a section header does not fit before the end")
-        raw, length, flags, version, zero = _HEADER.unpack_from(data, at)
+        raw, length, flags, version, zero = SECTION_HEAD.unpack_from(data, at)
         tag = raw.decode("ascii", "backslashreplace")
-        end = at + SECTION_HEADER_BYTES + length
+        end = at + SECTION_HEAD.size + length
         if end > len(data):
             raise PackError(f"offset {at}: section {tag} of {length} bytes passes the end")
         if flags > 1 or zero or version != 1:
@@ -64,10 +64,10 @@ def split_sections(data: bytes, start: int, count: int) -> dict[str, bytes]:
         if (tag in CRITICAL_TAGS) != flags and (flags or tag in CRITICAL_TAGS):
             rule = "is critical and unknown" if flags else "must be marked critical"
             raise PackError(f"offset {at}: section {tag} {rule}")
-        padded = end + -end % 16
+        padded = round_up(end)
         if any(data[end:padded]):
             raise PackError(f"offset {end}: padding after section {tag} must be zero")
-        out[tag] = data[at + SECTION_HEADER_BYTES : end]
+        out[tag] = data[at + SECTION_HEAD.size : end]
         at = padded
     if at != len(data):
         raise PackError(f"offset {at}: {len(data) - at} bytes after the last section")
@@ -76,13 +76,13 @@ def split_sections(data: bytes, start: int, count: int) -> dict[str, bytes]:
 
 def encode_schema(schema: Schema) -> bytes:
     """The SCHM payload. Names are for people and go to META."""
-    out = struct.pack("<HHI", len(schema.fields), record_size(schema), 0)
+    out = SCHEMA_HEAD.pack(len(schema.fields), record_size(schema), 0)
     for field, offset in zip(schema.fields, record_offsets(schema), strict=True):
-        code, missing = _TYPE_CODES[field.type], field.missing
+        code, missing = FIELD_TYPES.index(field.type), field.missing
         if field.type == "u64":
             missing -= missing >> 63 << 64  # the same 64 bits, signed
         flags = field.ram_only | field.host << 1
-        out += _FIELD.pack(code, flags, offset, len(field.values), missing)
+        out += FIELD_ENTRY.pack(code, flags, offset, len(field.values), missing)
     return out
 
 
@@ -90,31 +90,32 @@ def decode_schema(payload: bytes) -> tuple[dict[str, Any], ...]:
     """Per field: type, ram_only, host, offset, values (their number), missing. Raises PackError."""
     if len(payload) < 8:
         raise PackError("SCHM: offset 0: the payload is shorter than its head of 8 bytes")
-    n, record, zero = struct.unpack_from("<HHI", payload)
-    if not 1 <= n <= MAX_FIELDS or len(payload) != 8 + _FIELD.size * n or zero:
+    n, record, zero = SCHEMA_HEAD.unpack_from(payload)
+    if not 1 <= n <= MAX_FIELDS or len(payload) != 8 + FIELD_ENTRY.size * n or zero:
         raise PackError(f"SCHM: offset 0: {n} fields do not make {len(payload)} bytes")
-    names = {code: name for name, code in _TYPE_CODES.items()}
     fields = []
     end = 8
-    for i, (code, flags, offset, values, missing) in enumerate(_FIELD.iter_unpack(payload[8:])):
-        where = f"SCHM: offset {8 + _FIELD.size * i}: field {i}"
-        if code not in names or flags > 3:
+    for i, (code, flags, offset, values, missing) in enumerate(
+        FIELD_ENTRY.iter_unpack(payload[8:])
+    ):
+        where = f"SCHM: offset {8 + FIELD_ENTRY.size * i}: field {i}"
+        if code >= len(FIELD_TYPES) or flags > 3:
             raise PackError(f"{where}: unknown type {code} or flags {flags}")
-        size = TYPES[names[code]]
+        size = TYPES[FIELD_TYPES[code]]
         end = -(-end // size) * size
         if offset != end:
             raise PackError(f"{where}: lies at {offset} in the record, not at {end}")
-        if (names[code] == "enum") != bool(values):
+        if (FIELD_TYPES[code] == "enum") != bool(values):
             raise PackError(f"{where}: an enum, and only an enum, has a number of values")
         end += size
         fields.append(
             {
-                "type": names[code],
+                "type": FIELD_TYPES[code],
                 "ram_only": bool(flags & 1),
                 "host": bool(flags & 2),
                 "offset": offset,
                 "values": values,
-                "missing": missing % 2**64 if names[code] == "u64" else missing,
+                "missing": missing % 2**64 if FIELD_TYPES[code] == "u64" else missing,
             }
         )
     if record != -(-end // 8) * 8:

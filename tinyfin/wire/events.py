@@ -15,13 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from tinyfin.errors import PackError
+from tinyfin.formats import FIELD_ENTRY, FIELD_TYPES, SCHEMA_HEAD, sections_of
 from tinyfin.wire.messages import put_signed, put_varint
 
 __all__ = ["EventsFrame", "Outcome", "changed_fields", "field_types", "plain_fields"]
 
-_U64 = 2
-_HEADER_BYTES = 224
-_SECTION_BYTES = 16
+_U64 = FIELD_TYPES.index("u64")
 
 _SCORE, _SCORE_OUTCOME, _OUTCOME, _NOTICE = range(4)
 _PLAIN, _CHECKPOINT = 2, 4  # flags of a frame
@@ -37,15 +36,11 @@ _NEAR_ID = 1 << 48  # a delta below this is shorter as a varint than the 8 bytes
 
 def field_types(pack: bytes) -> tuple[int, ...]:
     """Type code of each field of a pack's schema (0 i32, 1 i64, 2 u64, 3 enum), from SCHM."""
-    at = _HEADER_BYTES
-    while at + _SECTION_BYTES <= len(pack):
-        tag, size = struct.unpack_from("<4sI", pack, at)
-        at += _SECTION_BYTES
-        if tag == b"SCHM":
-            (count,) = struct.unpack_from("<H", pack, at)
-            return tuple(pack[at + 8 + 16 * i] for i in range(count))
-        at += -(-size // 16) * 16
-    raise PackError("the pack has no section SCHM; make it again with `tinyfin quantize`")
+    schema = sections_of(pack).get("SCHM")
+    if schema is None:
+        raise PackError("the pack has no section SCHM; make it again with `tinyfin quantize`")
+    (count, *_), entries = SCHEMA_HEAD.unpack_from(schema), schema[SCHEMA_HEAD.size :]
+    return tuple(entries[FIELD_ENTRY.size * i] for i in range(count))
 
 
 def plain_fields(

@@ -23,8 +23,8 @@ import numpy.typing as npt
 from tinyfin.data.events import Stream, event_stream
 from tinyfin.data.transactions import Transactions
 from tinyfin.errors import MismatchError
-from tinyfin.features.check import OPERATOR, read_header
 from tinyfin.features.operators import BY_CODE
+from tinyfin.formats import OPERATOR, ProgramHeader
 from tinyfin.hil.lines.session import emulated
 from tinyfin.hil.measure import lab
 from tinyfin.hil.replays import replay
@@ -264,7 +264,7 @@ def _refuse_differences(found: lab.Finding) -> None:
 def score_operators(pack: bytes) -> Counter[str]:
     """How often each operator is in the program's score phase, by name."""
     program = parse_pack(pack).program
-    header = read_header(program)
+    header = ProgramHeader.read(program)
     starts = (header.score_at + OPERATOR.size * i for i in range(header.score_operators))
     return Counter(BY_CODE[program[at]].name for at in starts)
 

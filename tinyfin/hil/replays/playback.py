@@ -293,9 +293,9 @@ def _differences(request: int, recorded: bytes, got: bytes) -> list[dict[str, An
 def pack_ids(run: Path | None, public_keys: Sequence[Path] = ()) -> list[str]:
     """The ids of a run's pack in every layout, which all give the same answers; none without a
     run."""
+    from tinyfin.formats import LAYOUTS
     from tinyfin.pack.container import parse_pack
     from tinyfin.pack.layouts import choose
-    from tinyfin.pack.plan import LAYOUTS
     from tinyfin.pack.trust import trusted_keys
     from tinyfin.targets.flash import run_pack
 

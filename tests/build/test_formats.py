@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The numbers of the formats in Python are those of the C sources: the compiler compares them."""
+
+from __future__ import annotations
+
+import shutil
+import struct
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tinyfin import formats
+
+LIBRARY = Path(__file__).parents[2] / "firmware" / "lib" / "tinyfin"
+
+
+def header(layout: struct.Struct, record: type[tuple[object, ...]]) -> dict[str, int]:
+    """Offset of each field by name."""
+    return dict(zip(record._fields, formats.offsets(layout), strict=True))  # type: ignore[attr-defined]
+
+
+PACK = header(formats.PACK_HEADER, formats.PackHeader)
+PROGRAM = header(formats.PROGRAM_HEADER, formats.ProgramHeader)
+PLAN = header(formats.PLAN_HEADER, formats.PlanHeader)
+DECISION = formats.offsets(formats.DECISION_HEAD)
+FIELD = formats.offsets(formats.FIELD_ENTRY)
+EQUAL = {
+    "PACK_MAGIC": formats.PACK_MAGIC,
+    "DEVELOPMENT": formats.DEVELOPMENT,
+    "HEADER_SIZE": formats.PACK_HEADER.size,
+    "HEADER_SIGNED": formats.SIGNED_BYTES,
+    "HEADER_SIGNED + 0": PACK["signature"],
+    "HEADER_DIGEST": PACK["digest"],
+    "HEADER_STATE_LAYOUT": PACK["state_layout"],
+    "MAX_PACK_BYTES": formats.MAX_PACK_BYTES,
+    "AT_FORMAT": PACK["version"],
+    "AT_HEADER_SIZE": PACK["header_bytes"],
+    "AT_TOTAL": PACK["total_bytes"],
+    "AT_ENGINE": PACK["engine"],
+    "AT_COUNTER": PACK["security_counter"],
+    "AT_FLAGS": PACK["flags"],
+    "AT_SIGNATURE_ALGORITHM": PACK["signature_algorithm"],
+    "AT_HASH_ALGORITHM": PACK["hash_algorithm"],
+    "AT_SECTIONS": PACK["sections"],
+    "AT_KEY_ID": PACK["key_id"],
+    "AT_SCHEMA": PACK["schema_hash"],
+    "AT_PROGRAM": PACK["program_hash"],
+    "AT_RESERVED": PACK["reserved"],
+    "SECTION_HEADER": formats.SECTION_HEAD.size,
+    "TFIN_ALIGN": formats.ALIGN,
+    "SCHEMA_HEAD": formats.SCHEMA_HEAD.size,
+    "SCHEMA_RECORD_SIZE": formats.offsets(formats.SCHEMA_HEAD)[1],
+    "SCHEMA_ENTRY": formats.FIELD_ENTRY.size,
+    "ENTRY_TYPE": FIELD[0],
+    "ENTRY_FLAGS": FIELD[1],
+    "ENTRY_AT": FIELD[2],
+    "ENTRY_MISSING": FIELD[4],
+    "PROG_FORMAT": PROGRAM["format"],
+    "PROG_REGISTERS": PROGRAM["registers"],
+    "PROG_SCORE_OPS": PROGRAM["score_operators"],
+    "PROG_OUTCOME_OPS": PROGRAM["outcome_operators"],
+    "PROG_KEPT": PROGRAM["kept"],
+    "PROG_FEATURES": PROGRAM["features"],
+    "PROG_PENDING": PROGRAM["pending"],
+    "PROG_PENDING_SIZE": PROGRAM["pending_entry_bytes"],
+    "PROG_TERMINAL_SIZE": PROGRAM["terminal_state_bytes"],
+    "PROG_CARD_SLOT": PROGRAM["card_slot_bytes"],
+    "PROG_CARD_SETS": PROGRAM["card_sets"],
+    "PROG_CARD_WAYS": PROGRAM["card_ways"],
+    "PROG_TOKEN_FIELD": PROGRAM["token_field"],
+    "PROG_TERMINAL_LABELS": PROGRAM["terminal_labels"],
+    "PROG_CARD_LABELS": PROGRAM["card_labels"],
+    "PROG_SCORE_AT": PROGRAM["score_at"],
+    "PROG_OUTCOME_AT": PROGRAM["outcome_at"],
+    "PROG_KEPT_AT": PROGRAM["kept_at"],
+    "PROG_FEATURES_AT": PROGRAM["features_at"],
+    "PROG_POOL_AT": PROGRAM["pool_at"],
+    "PROG_POOL_SIZE": PROGRAM["pool_bytes"],
+    "PROG_LEAP": PROGRAM["clock_step_s"],
+    "PROG_BOOT_LEAP": PROGRAM["clock_step_in_boot_s"],
+    "PROG_HEADER": formats.PROGRAM_HEADER.size,
+    "NO_FIELD": formats.NO_FIELD,
+    "OP_SIZE": formats.OPERATOR.size,
+    "TFIN_PLAN_MAGIC": formats.PLAN_MAGIC,
+    "TFIN_PLAN_FORMAT": formats.PLAN_FORMAT,
+    "TFIN_PLAN_HEADER_BYTES": formats.PLAN_HEADER.size,
+    "TFIN_PLAN_FORMAT_LAYOUT": PLAN["version"],
+    "TFIN_PLAN_SIZE": PLAN["plan_bytes"],
+    "TFIN_PLAN_KERNELS": PLAN["kernels"],
+    "TFIN_PLAN_ARENA_SIZE": PLAN["arena_bytes"],
+    "TFIN_PLAN_NODES": PLAN["nodes"],
+    "TFIN_PLAN_INPUT": PLAN["input_at"],
+    "TFIN_PLAN_INPUT_LENGTH": PLAN["input_length"],
+    "TFIN_PLAN_OUTPUT": PLAN["output_at"],
+    "TFIN_PLAN_OUTPUT_LENGTH": PLAN["output_length"],
+    "TFIN_PLAN_ACCUMULATORS": PLAN["accumulators_at"],
+    "TFIN_PLAN_ACCUMULATOR_COUNT": PLAN["accumulators"],
+    "DECISION_ONLINE": DECISION[0],
+    "DECISION_DECLINE": DECISION[1],
+    "DECISION_FLAGS": DECISION[2],
+    "DECISION_CONTROL": DECISION[3],
+    "DECISION_COLD_EVENTS": DECISION[4],
+    "DECISION_COLD_S": DECISION[5],
+    "DECISION_COUNT": DECISION[6],
+    "DECISION_HEAD": formats.DECISION_HEAD.size,
+    "DECISION_ENTRY": formats.DECISION_ENTRY.size,
+    "BELOW_AS_ABOVE": formats.REASON_AS_ABOVE,
+    "NONE_BELOW": formats.NO_REASON_BELOW,
+    **{f"TYPE_{name.upper()}": code for code, name in enumerate(formats.FIELD_TYPES)},
+    **{f"TFIN_OP_{name}": code for name, code in formats.OPCODES.items()},
+}
+
+
+def compiled(folder: Path, equal: dict[str, int]) -> subprocess.CompletedProcess[str]:
+    source = folder / "equal.c"
+    asserts = "\n".join(
+        f'_Static_assert((uint32_t)({name}) == {value}u, "{name}");'
+        for name, value in equal.items()
+    )
+    source.write_text(f'#include "pack.c"\n{asserts}\n')
+    includes = [f"-I{LIBRARY / name}" for name in ("src", "include")]
+    command = ["gcc", "-std=c11", "-fsyntax-only", "-w", *includes, str(source)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
+def test_python_and_c_have_the_same_numbers(tmp_path: Path) -> None:
+    done = compiled(tmp_path, EQUAL)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
+@pytest.mark.parametrize("name", ["AT_COUNTER", "TFIN_OP_FOREST", "PROG_LEAP", "DECISION_COUNT"])
+def test_another_number_is_noticed(tmp_path: Path, name: str) -> None:
+    done = compiled(tmp_path, {**EQUAL, name: EQUAL[name] + 1})
+    assert done.returncode != 0
+    assert name in done.stderr
+
+
+@given(st.lists(st.sampled_from(["B", "b", "H", "h", "I", "i", "q", "3x", "2H", "5s"]), min_size=1))
+def test_offsets_are_where_values_lie(parts: list[str]) -> None:
+    layout = struct.Struct("<" + "".join(parts))
+    found = formats.offsets(layout)
+    values = layout.unpack(bytes(i % 251 + 1 for i in range(layout.size)))
+    assert len(found) == len(values)
+    for at, value in zip(found, values, strict=True):
+        first = value[0] if isinstance(value, bytes) else value & 0xFF
+        assert first == at % 251 + 1
