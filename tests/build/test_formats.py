@@ -13,8 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tinyfin import formats
+from tinyfin.data.transactions import ACTIONS, RESULTS
+from tinyfin.twin import FLAGS
+from tinyfin.wire import messages
 
-LIBRARY = Path(__file__).parents[2] / "firmware" / "lib" / "tinyfin"
+FIRMWARE = Path(__file__).parents[2] / "firmware"
+LIBRARY, APPLICATION = FIRMWARE / "lib" / "tinyfin", FIRMWARE / "src"
 
 
 def header(layout: struct.Struct, record: type[tuple[object, ...]]) -> dict[str, int]:
@@ -114,28 +118,45 @@ EQUAL = {
 }
 
 
-def compiled(folder: Path, equal: dict[str, int]) -> subprocess.CompletedProcess[str]:
+WIRE = {
+    "TFIN_WIRE_VERSION": messages.VERSION,
+    **{f"TFIN_{one.name}": one.value for one in (*messages.Request, *messages.Answer)},
+    **{f"TFIN_WIRE_{one.name.removesuffix('_TYPE')}": one.value for one in messages.WireError},
+    **{f"TFIN_CAN_{one.name}": one.value for one in messages.Capability},
+    **{f"TFIN_FLAG_{name}": bit for bit, name in FLAGS.items()},
+    **{f"TFIN_ACTION_{name.upper()}": code for code, name in enumerate(ACTIONS)},
+    **{f"TFIN_RESULT_{name.upper()}": code for code, name in enumerate(RESULTS)},
+    **{f"offsetof(tfin_stats, {name})": 4 * i for i, name in enumerate(messages.STATS[:10])},
+}
+
+
+def compiled(
+    folder: Path, equal: dict[str, int], *included: str
+) -> subprocess.CompletedProcess[str]:
     source = folder / "equal.c"
     asserts = "\n".join(
         f'_Static_assert((uint32_t)({name}) == {value}u, "{name}");'
         for name, value in equal.items()
     )
-    source.write_text(f'#include "pack.c"\n{asserts}\n')
-    includes = [f"-I{LIBRARY / name}" for name in ("src", "include")]
+    headers = "\n".join(f'#include "{name}"' for name in included)
+    source.write_text(f"#include <stddef.h>\n{headers}\n{asserts}\n")
+    includes = [f"-I{path}" for path in (LIBRARY / "src", LIBRARY / "include", APPLICATION)]
     command = ["gcc", "-std=c11", "-fsyntax-only", "-w", *includes, str(source)]
     return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
 
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
 def test_python_and_c_have_the_same_numbers(tmp_path: Path) -> None:
-    done = compiled(tmp_path, EQUAL)
+    done = compiled(tmp_path, EQUAL, "pack.c")
+    assert done.returncode == 0, done.stderr
+    done = compiled(tmp_path, WIRE, "tinyfin.h", "wire.h")
     assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
 @pytest.mark.parametrize("name", ["AT_COUNTER", "TFIN_OP_FOREST", "PROG_LEAP", "DECISION_COUNT"])
 def test_another_number_is_noticed(tmp_path: Path, name: str) -> None:
-    done = compiled(tmp_path, {**EQUAL, name: EQUAL[name] + 1})
+    done = compiled(tmp_path, {**EQUAL, name: EQUAL[name] + 1}, "pack.c")
     assert done.returncode != 0
     assert name in done.stderr
 
