@@ -268,6 +268,21 @@ def test_the_python_of_the_pages_runs(
         assert 0 < names["verdict"].score_q32 < 2**32
 
 
+def test_the_python_of_the_readme_runs(
+    small: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+    (tmp_path / "tinyfin.toml").symlink_to(small["config"])
+    (tmp_path / "tx.parquet").symlink_to(small["data"])
+    monkeypatch.chdir(tmp_path)
+    tensorflow(0)
+    names: dict[str, Any] = {}
+    [block] = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    exec(block, names)
+    rows = (tmp_path / "scores.csv").read_text(encoding="utf-8").splitlines()[1:]
+    assert sum(names["counts"]["actions"].values()) == len(rows) > 1000
+
+
 @pytest.mark.parametrize(
     ("dead", "said"),
     [
