@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import Any
 
 from tinyfin.targets import catalogue
@@ -30,6 +31,19 @@ def table(head: list[str], rows: list[list[Any]]) -> list[str]:
 
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     return [*lines, *("| " + " | ".join(map(cell, row)) + " |" for row in rows)]
+
+
+def wrapped(line: str) -> str:
+    """A paragraph or an item of a list in lines of 100 columns; rows of tables as they are."""
+    if line.startswith(("|", "#")):
+        return line
+    return textwrap.fill(
+        line,
+        100,
+        subsequent_indent="  " if line.startswith("- ") else "",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def alike(rows: list[list[Any]]) -> list[list[Any]]:
@@ -427,4 +441,4 @@ def page(result: Found, reference: Found, events: int, core_of: Any) -> str:
         "",
         *(f"- {text}" for text in result["tools"]),
     ]
-    return "\n".join(lines) + "\n"
+    return "\n".join(map(wrapped, lines)) + "\n"
