@@ -247,7 +247,7 @@ def _amounts(
     if column.unit != "major" or column.exponent is not None:
         return amounts(array, column.exponent, style, signed=signed)
     exponents = _exponents(part, columns)
-    found = np.unique(exponents)
+    found = np.unique(exponents) if len(part) else np.array([USUAL_EXPONENT])
     each = [amounts(array, int(e), style, signed=signed) for e in found]
     at = np.searchsorted(found, exponents)
     return Parsed(
