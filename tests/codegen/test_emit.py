@@ -247,6 +247,13 @@ def test_an_own_schema_takes_its_names_along(tmp_path: Path) -> None:
     assert "/* unit: minor */" in header
 
 
+def test_lines_are_at_most_100_columns(tmp_path: Path) -> None:
+    for pack in packs().values():
+        for path in emit(pack, tmp_path, tflite=bytes(100), keys=[generate_key().public]):
+            long = [line for line in path.read_text().splitlines() if len(line) > 100]
+            assert not long, path.name
+
+
 def test_text_cannot_leave_its_string_or_comment() -> None:
     assert _c_string('a"b\\c?é\n') == r'"a\042b\134c\077\303\251\012"'
 

@@ -35,7 +35,7 @@ _DEVELOPMENT_ALONE = (
     '#error "no release opens a pack of the development key: tinyfin repack PACK --key FILE"',
     "#endif",
 )
-_NOTICE = "/* Written by `tinyfin codegen`; do not edit. */\n"
+_NOTICE = "/* Written by `tinyfin codegen`; do not edit. */\n/* clang-format off */\n"
 _LICENSE = "/* SPDX-License-Identifier: Apache-2.0 */\n"
 _CHECKED_INCLUDES = """\
 #if defined(__has_include)
@@ -258,8 +258,8 @@ def _struct(pack: PackLayout, prefix: str) -> list[str]:
         "/* all of them, for a record in which every field is filled */",
         f"#define {prefix}_{_ALL} UINT32_C(0x{every:x})",
         "",
-        f"/* the event's record: tfin_event.record points to one, record_size is sizeof "
-        f"(tinyfin_{pack.schema_name}_t) */",
+        "/* the event's record: tfin_event.record points to one, record_size is",
+        f" * sizeof (tinyfin_{pack.schema_name}_t) */",
         f"typedef struct tinyfin_{pack.schema_name} {{",
         "    uint32_t present;",
         "    uint32_t padding;",
@@ -297,7 +297,7 @@ def _asserts(pack: PackLayout) -> list[str]:
     checks += [
         (
             field.name,
-            f"offsetof({record}, {field.name}) == {field.offset} && "
+            f"offsetof({record}, {field.name}) == {field.offset} &&\n      "
             f"sizeof((({record} *)0)->{field.name}) == {_SIZES[field.type]}",
         )
         for field in pack.fields
@@ -306,7 +306,8 @@ def _asserts(pack: PackLayout) -> list[str]:
     major, minor, patch = (pack.engine_minimum >> shift & 0xFF for shift in (16, 8, 0))
     lines = ["/* compile-time checks: the compiler lays the record out as the pack says */"]
     lines += [
-        f"typedef char tinyfin_check_{name}[({condition}) ? 1 : -1];" for name, condition in checks
+        f"typedef char tinyfin_check_{name}\n    [({condition}) ? 1 : -1];"
+        for name, condition in checks
     ]
     return [
         *lines,
@@ -318,7 +319,7 @@ def _asserts(pack: PackLayout) -> list[str]:
         f'#error "this pack is of format {pack.format}; the engine is older"',
         "#endif",
         "#if defined(TFIN_LAYOUTS) && (TFIN_LAYOUTS >> TINYFIN_LAYOUT & 1) == 0",
-        '#error "no kernel of this build reads the layout of this pack: give the compiler the '
+        '#error "no kernel of this build reads the layout of this pack: give the compiler the \\',
         "target's own -mcpu and -mfloat-abi, or take the canonical pack\"",
         "#endif",
         "#if defined(TFIN_KERNELS) && (TINYFIN_KERNELS & ~(TFIN_KERNELS + 0u)) != 0",
