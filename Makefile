@@ -57,6 +57,7 @@ lint: system-test install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
+	files=$$(git ls-files '*.c' '*.h' '*.cpp') && $(BIN)/clang-format --dry-run -Werror $$files
 
 bench: system-bench install $(VENV)/.bench
 	$(BIN)/python .ci/bench.py $(TARGETS)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The network alone on a target, for `tinyfin bench`: takes int8 inputs over the wire, runs the plan, gives outputs, ticks and stack
- * back. Speaks HELLO, INFER, DETAIL_READ and EXIT of docs/formats/wire.md. No pack: the plan is an array of bench_plan.c.
+ * The network alone on a target, for `tinyfin bench`: takes int8 inputs over the wire, runs the
+ * plan, gives outputs, ticks and stack back. Speaks HELLO, INFER, DETAIL_READ and EXIT of
+ * docs/formats/wire.md. No pack: the plan is an array of bench_plan.c.
  */
 #include <string.h>
 
@@ -85,7 +86,8 @@ static void on_infer(uint16_t tag, tfin_reader *in)
     uint32_t flags = (uint32_t)tfin_get(in, 1);
     uint32_t offset = (uint32_t)tfin_get(in, 2);
     uint32_t size = tfin_left(in);
-    if (in->bad || check_error != TFIN_OK || offset > BENCH_INPUT_BYTES || size > BENCH_INPUT_BYTES - offset) {
+    if (in->bad || check_error != TFIN_OK || offset > BENCH_INPUT_BYTES ||
+        size > BENCH_INPUT_BYTES - offset) {
         send_error(tag, TFIN_WIRE_RANGE);
         return;
     }
@@ -97,7 +99,8 @@ static void on_infer(uint16_t tag, tfin_reader *in)
         uint32_t stack;
         memcpy(tfin_net_input(bench_plan, arena), input, BENCH_INPUT_BYTES);
         uint32_t ticks = tfin_measure_network(bench_plan, arena, &stack);
-        tfin_put_inferred(&w, TFIN_OK, 0, ticks, stack, tfin_net_output(bench_plan, arena), BENCH_OUTPUT_BYTES);
+        tfin_put_inferred(&w, TFIN_OK, 0, ticks, stack, tfin_net_output(bench_plan, arena),
+                          BENCH_OUTPUT_BYTES);
     }
     send(&w);
 }
@@ -128,21 +131,11 @@ int main(void)
         tfin_reader in = {rx_frame + TFIN_FRAME_HEAD, rx_frame + rx.size, 0};
         uint16_t tag = (uint16_t)(rx_frame[1] | (uint32_t)rx_frame[2] << 8);
         switch (rx_frame[0]) {
-        case TFIN_HELLO_REQUEST:
-            on_hello(tag, &in);
-            break;
-        case TFIN_INFER:
-            on_infer(tag, &in);
-            break;
-        case TFIN_DETAIL_READ:
-            on_detail(tag, &in);
-            break;
-        case TFIN_EXIT:
-            tfin_port_exit((int)tfin_get(&in, 1));
-            break;
-        default:
-            send_error(tag, TFIN_WIRE_UNKNOWN);
-            break;
+        case TFIN_HELLO_REQUEST: on_hello(tag, &in); break;
+        case TFIN_INFER: on_infer(tag, &in); break;
+        case TFIN_DETAIL_READ: on_detail(tag, &in); break;
+        case TFIN_EXIT: tfin_port_exit((int)tfin_get(&in, 1)); break;
+        default: send_error(tag, TFIN_WIRE_UNKNOWN); break;
         }
     }
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A terminal takes a pack into service that arrived while another one runs. The tests run this file; docs/firmware.md explains it. */
+/* A terminal takes a pack into service that arrived while another one runs. The tests run this
+ * file; docs/firmware.md explains it. */
 #include "tinyfin.h"
 #include "tinyfin_pack.h"
 
@@ -15,14 +16,16 @@ static uint32_t highest_counter; /* at boot: from storage that can only grow */
 static tfin_trust trust(void)
 {
     tfin_trust t = {0};
-    t.record = tinyfin_record; /* of the header that this firmware was compiled with, whatever pack comes */
+    /* of the header that this firmware was compiled with, whatever pack comes */
+    t.record = tinyfin_record;
     t.keys = tinyfin_trusted_keys;
     t.key_count = TINYFIN_TRUSTED_KEYS;
     t.minimum_security_counter = highest_counter;
     return t;
 }
 
-/* At boot. After a replacement the pack is the new one, wherever the application has noted that it lies. */
+/* At boot. After a replacement the pack is the new one, wherever the application has
+ * noted that it lies. */
 int start(const void *pack, size_t pack_bytes)
 {
     tfin_trust t = trust();
@@ -30,7 +33,8 @@ int start(const void *pack, size_t pack_bytes)
     return rc == TFIN_OK ? tfin_bind(&engine, &running, memory, sizeof memory) : rc;
 }
 
-/* Binds a verified pack and gives it the exported state, if it is of the same feature program; else it begins cold. */
+/* Binds a verified pack and gives it the exported state, if it is of the same feature program;
+ * else it begins cold. */
 static int serve(const tfin_verified *receipt, uint32_t image_bytes)
 {
     int rc = tfin_bind(&engine, receipt, memory, sizeof memory);
@@ -41,7 +45,8 @@ static int serve(const tfin_verified *receipt, uint32_t image_bytes)
     return rc == TFIN_E_STATE_LAYOUT ? TFIN_OK : rc;
 }
 
-/* `fresh` lies whole and aligned to TFIN_ALIGN where it will stay. On an error the old pack runs on with its state. */
+/* `fresh` lies whole and aligned to TFIN_ALIGN where it will stay. On an error the old pack
+ * runs on with its state. */
 int replace(const void *fresh, size_t fresh_bytes)
 {
     tfin_verified checked;

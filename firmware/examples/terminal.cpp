@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The engine from C++11 or later, without heap, exceptions or RTTI. The tests compile and run this file.
+// The engine from C++11 or later, without heap, exceptions or RTTI. The tests
+// compile and run this file.
 #include <stdint.h>
 
 #include "tinyfin.h"
@@ -19,10 +20,12 @@ public:
         trust.keys = tinyfin_trusted_keys;
         trust.key_count = TINYFIN_TRUSTED_KEYS;
         trust.allow_development_key = development ? 1 : 0;
-        return tfin_open(&engine_, tinyfin_pack, TINYFIN_PACK_BYTES, memory_, sizeof memory_, &trust);
+        return tfin_open(&engine_, tinyfin_pack, TINYFIN_PACK_BYTES, memory_, sizeof memory_,
+                         &trust);
     }
 
-    int score(uint64_t id, uint32_t t_mono_s, uint32_t t_local_s, const tinyfin_payment_t &record, tfin_verdict &verdict)
+    int score(uint64_t id, uint32_t t_mono_s, uint32_t t_local_s, const tinyfin_payment_t &record,
+              tfin_verdict &verdict)
     {
         tfin_event event = tfin_event();
         event.id = id;
@@ -33,7 +36,8 @@ public:
         return tfin_score(&engine_, &event, &verdict);
     }
 
-    int outcome(uint64_t id, uint32_t t_mono_s, tfin_result result, tfin_action taken, int16_t response = -1)
+    int outcome(uint64_t id, uint32_t t_mono_s, tfin_result result, tfin_action taken,
+                int16_t response = -1)
     {
         tfin_outcome outcome = tfin_outcome();
         outcome.id = id;
@@ -61,11 +65,13 @@ int check_transaction()
     record.amount_minor = 1999;
     record.token = 0x5f2c9a1be07743d2u;
     record.entry_mode = TINYFIN_PAYMENT_ENTRY_MODE_CHIP;
-    record.present = TINYFIN_PAYMENT_AMOUNT_MINOR | TINYFIN_PAYMENT_TOKEN | TINYFIN_PAYMENT_ENTRY_MODE;
+    record.present =
+        TINYFIN_PAYMENT_AMOUNT_MINOR | TINYFIN_PAYMENT_TOKEN | TINYFIN_PAYMENT_ENTRY_MODE;
     tfin_verdict verdict = tfin_verdict();
     rc = model.score(1001, 86400, 815000000, record, verdict);
     if (rc != TFIN_OK) {
         return rc;
     }
-    return model.outcome(1001, 86403, TFIN_RESULT_APPROVED, static_cast<tfin_action>(verdict.action), 0);
+    return model.outcome(1001, 86403, TFIN_RESULT_APPROVED,
+                         static_cast<tfin_action>(verdict.action), 0);
 }

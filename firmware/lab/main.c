@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The laboratory: engine and network on a target, fed in bulk. The host loads a tape into memory behind the image (an emulator's
- * loader, or a programmer), the image works it off, compares every answer with the tape's, and prints what it found and counted. One
- * image serves every pack and every network. tinyfin/hil/measure/lab.py writes tapes and reads the lines.
+ * The laboratory: engine and network on a target, fed in bulk. The host loads a tape into memory
+ * behind the image (an emulator's loader, or a programmer), the image works it off, compares every
+ * answer with the tape's, and prints what it found and counted. One image serves every pack and
+ * every network. tinyfin/hil/measure/lab.py writes tapes and reads the lines.
  *
- * A tape is a row of records, each aligned to 16: u32 tag, u32 payload bytes, u32 a, u32 b, payload. Lines are words and decimal
- * numbers; tick counts are as in port.h.
+ * A tape is a row of records, each aligned to 16: u32 tag, u32 payload bytes, u32 a, u32 b,
+ * payload. Lines are words and decimal numbers; tick counts are as in port.h.
  */
 #include <string.h>
 
@@ -17,7 +18,7 @@
 #include "../src/bytes.c"
 #include "../src/events.c"
 
-/* The integrity pass is counted apart, so that what is left of opening can be told. */
+/* The integrity pass is counted apart, so that what is left of opening can be reported. */
 #undef TFIN_OWN_CRYPTO
 #define tfin_port_hash_update hash_itself
 #define tfin_port_verify verify_itself
@@ -27,20 +28,34 @@
 
 enum tag {
     TAG_END = 0,
-    TAG_PACK = 1,     /* payload: a pack, which is verified and bound. a: 1 prints what that costs */
-    TAG_EVENTS = 2,   /* payload: an EVENTS payload of a bytes, padded to 4, then b digests, one after each scored event */
-    TAG_STATE = 3,    /* a: digest of the state, b: CRC-32 of its image; then a cold start */
-    TAG_PLAN = 4,     /* payload: a plan, which is checked */
-    TAG_ROWS = 5,     /* payload: a inputs of the plan, then as many outputs. b: 1 prints ticks of each */
-    TAG_SABOTAGE = 6, /* a: operator that is off by one from here on; only in a build with TFIN_LAB_PROBE */
-    TAG_MEASURE = 7,  /* a: 1 prints ticks of every scored event */
-    TAG_KEYS = 8,     /* payload: a public keys that are trusted from here on, beside the development key */
-    TAG_RESTART = 9,  /* payload: the state image that the guest must have now; it starts cold and takes it back */
-    TAG_ERASE = 10,   /* payload: u64 token of a card to forget */
-    TAG_INFER = 11    /* payload: a inputs of the open pack's network; prints the ticks of all runs together, each as tfin_bind runs it */
+    /* payload: a pack, which is verified and bound. a: 1 prints what that costs */
+    TAG_PACK = 1,
+    /* payload: an EVENTS payload of a bytes, padded to 4, then b digests, one
+     * after each scored event */
+    TAG_EVENTS = 2,
+    /* a: digest of the state, b: CRC-32 of its image; then a cold start */
+    TAG_STATE = 3,
+    /* payload: a plan, which is checked */
+    TAG_PLAN = 4,
+    /* payload: a inputs of the plan, then as many outputs. b: 1 prints ticks of each */
+    TAG_ROWS = 5,
+    /* a: operator that is off by one from here on; only in a build with TFIN_LAB_PROBE */
+    TAG_SABOTAGE = 6,
+    /* a: 1 prints ticks of every scored event */
+    TAG_MEASURE = 7,
+    /* payload: a public keys that are trusted from here on, besides the development key */
+    TAG_KEYS = 8,
+    /* payload: the state image that the guest must have now; it starts cold and takes it back */
+    TAG_RESTART = 9,
+    /* payload: u64 token of a card to forget */
+    TAG_ERASE = 10,
+    /* payload: a inputs of the open pack's network; prints the ticks of all runs together, each
+     * as tfin_bind runs it */
+    TAG_INFER = 11
 };
 
-#define TAPE_MAGIC 0x50415454u /* before the first record: u32 magic, u32 bytes, u32 CRC-32 of the records, u32 0 */
+/* before the first record: u32 magic, u32 bytes, u32 CRC-32 of the records, u32 0 */
+#define TAPE_MAGIC 0x50415454u
 #define STACK_BYTES 2304u
 #define MAX_INPUTS 256u
 
@@ -60,14 +75,15 @@ static uint32_t differing;
 static uint32_t hash_ticks, hash_bytes, verify_ticks;
 static const uint8_t *plan;
 
-/* ------------------------------------------------------------------------------------------------- counting */
+/* ------------------------------------------------------------------------------------- counting */
 
 static uint32_t since(uint32_t before)
 {
     return (tfin_port_ticks() - before) & tfin_port_tick_mask;
 }
 
-uint32_t tfin_port_verify(const uint8_t signature[64], const uint8_t key[32], const uint8_t *message, size_t size);
+uint32_t tfin_port_verify(const uint8_t signature[64], const uint8_t key[32],
+                          const uint8_t *message, size_t size);
 
 void tfin_port_hash_update(tfin_port_hash *hash, const uint8_t *data, size_t size)
 {
@@ -77,7 +93,8 @@ void tfin_port_hash_update(tfin_port_hash *hash, const uint8_t *data, size_t siz
     hash_bytes += (uint32_t)size;
 }
 
-uint32_t tfin_port_verify(const uint8_t signature[64], const uint8_t key[32], const uint8_t *message, size_t size)
+uint32_t tfin_port_verify(const uint8_t signature[64], const uint8_t key[32],
+                          const uint8_t *message, size_t size)
 {
     uint32_t before = tfin_port_ticks();
     uint32_t rc = verify_itself(signature, key, message, size);
@@ -86,14 +103,16 @@ uint32_t tfin_port_verify(const uint8_t signature[64], const uint8_t key[32], co
 }
 
 #ifdef TFIN_LAB_PROBE
-/* Called by every operator of the feature program as it ends (TFIN_SABOTAGE_OPERATOR is this call): ticks since the one before. */
+/* Called by every operator of the feature program as it ends (TFIN_SABOTAGE_OPERATOR is this call):
+ * ticks since the one before. */
 uint32_t tfin_lab_probe(uint32_t code);
 
 enum { CODES = 64 };
 static uint32_t sabotaged = 255;
 static uint32_t last_ticks;
 static uint32_t worst[CODES];
-static uint32_t worst_rest; /* of a score without reasons, after its last operator: maps, network, decision */
+/* of a score without reasons, after its last operator: maps, network, decision */
+static uint32_t worst_rest;
 
 uint32_t tfin_lab_probe(uint32_t code)
 {
@@ -106,7 +125,7 @@ uint32_t tfin_lab_probe(uint32_t code)
 }
 #endif
 
-/* ------------------------------------------------------------------------------------------------- printing */
+/* ------------------------------------------------------------------------------------- printing */
 
 static void print(const char *word)
 {
@@ -145,9 +164,10 @@ static void differs(const char *what, uint32_t where, uint32_t wanted, uint32_t 
     }
 }
 
-/* -------------------------------------------------------------------------------------------------- working */
+/* -------------------------------------------------------------------------------------- working */
 
-/* Ticks of the dearest inference: of the input that is there, and of inputs that no kernel can skip. */
+/* Ticks of the dearest inference: of the input that is there, and of inputs that
+ * no kernel can skip. */
 static uint32_t measure_inference(void)
 {
     static const int8_t dense[] = {127, -128, 1, -77};
@@ -365,7 +385,8 @@ static void run_rows(const uint8_t *rows, uint32_t count, uint32_t report)
     uint32_t inputs = tfin_net_input_length(plan);
     uint32_t outputs = tfin_net_output_length(plan);
     for (uint32_t row = 0; row < count; row++) {
-        memset(memory, (int)(0x5Au + row), tfin_net_arena_size(plan)); /* a run needs nothing of the one before */
+        /* a run needs nothing of the one before */
+        memset(memory, (int)(0x5Au + row), tfin_net_arena_size(plan));
         memcpy(tfin_net_input(plan, memory), rows + row * inputs, inputs);
         uint32_t before = tfin_port_ticks();
         tfin_net_run(plan, memory);
@@ -390,44 +411,23 @@ static void work(const uint8_t *at, const uint8_t *end)
         memcpy(head, at, sizeof head);
         const uint8_t *payload = at + 16;
         switch (head[0]) {
-        case TAG_PACK:
-            open_pack(payload, head[1], head[2]);
-            break;
-        case TAG_EVENTS:
-            take_events(payload, head[2], head[3]);
-            break;
-        case TAG_STATE:
-            compare_state(head[2], head[3]);
-            break;
-        case TAG_PLAN:
-            check_plan(payload, head[1]);
-            break;
-        case TAG_ROWS:
-            run_rows(payload, head[2], head[3]);
-            break;
-        case TAG_RESTART:
-            restart(payload, head[1]);
-            break;
-        case TAG_ERASE:
-            erase(payload);
-            break;
-        case TAG_MEASURE:
-            measure = head[2];
-            break;
-        case TAG_INFER:
-            infer_all((const int8_t *)payload, head[1] / head[2], head[2]);
-            break;
+        case TAG_PACK: open_pack(payload, head[1], head[2]); break;
+        case TAG_EVENTS: take_events(payload, head[2], head[3]); break;
+        case TAG_STATE: compare_state(head[2], head[3]); break;
+        case TAG_PLAN: check_plan(payload, head[1]); break;
+        case TAG_ROWS: run_rows(payload, head[2], head[3]); break;
+        case TAG_RESTART: restart(payload, head[1]); break;
+        case TAG_ERASE: erase(payload); break;
+        case TAG_MEASURE: measure = head[2]; break;
+        case TAG_INFER: infer_all((const int8_t *)payload, head[1] / head[2], head[2]); break;
         case TAG_KEYS:
             keys = payload;
             key_count = (uint8_t)head[2];
             break;
 #ifdef TFIN_LAB_PROBE
-        case TAG_SABOTAGE:
-            sabotaged = head[2];
-            break;
+        case TAG_SABOTAGE: sabotaged = head[2]; break;
 #endif
-        default:
-            return;
+        default: return;
         }
         at = payload + ((head[1] + 15u) & ~15u);
     }
@@ -436,11 +436,14 @@ static void work(const uint8_t *at, const uint8_t *end)
 int main(void)
 {
     /* a loader takes the zeroed variables for part of the image */
-    uintptr_t image_end = (uintptr_t)tfin_ld_data_image + (uintptr_t)tfin_ld_bss_end - (uintptr_t)tfin_ld_data;
+    uintptr_t image_end =
+        (uintptr_t)tfin_ld_data_image + (uintptr_t)tfin_ld_bss_end - (uintptr_t)tfin_ld_data;
     const uint8_t *tape = (const uint8_t *)((image_end + 1023u) & ~(uintptr_t)1023u);
     uint32_t head[4];
     memory = (uint8_t *)tfin_ld_bss_end;
-    memory_size = ((uint32_t)((uintptr_t)tfin_ld_stack_top - (uintptr_t)tfin_ld_bss_end) - STACK_BYTES) & ~15u;
+    memory_size =
+        ((uint32_t)((uintptr_t)tfin_ld_stack_top - (uintptr_t)tfin_ld_bss_end) - STACK_BYTES) &
+        ~15u;
     memcpy(head, tape, sizeof head);
     print("\n");
     line("tinyfin-lab", TFIN_VERSION, tfin_port_tick_hz, memory_size);

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the terminal application needs from a chip, and nothing more. One folder beside this file
+ * What the terminal application needs from a chip, and nothing more. One folder next to this file
  * per chip family implements it; firmware/platform/boards/<target>.json names the folder.
  *
- * Bytes go through one UART (115200 8N1 unless TFIN_PORT_BAUD says otherwise). Sending is
- * polled; an interrupt fills a ring with what is received (common/ring.h), but for ports whose bytes wait in a pipe. No call
- * blocks except tfin_port_write, whose waits end, and tfin_port_idle, none may be called from an interrupt, none allocates.
+ * Bytes go through one UART (115200 8N1 unless TFIN_PORT_BAUD says otherwise). Sending is polled;
+ * an interrupt fills a ring with what is received (common/ring.h), but for ports whose bytes wait
+ * in a pipe. No call blocks except tfin_port_write, whose waits end, and tfin_port_idle, none may
+ * be called from an interrupt, none allocates.
  *
  * To add a target of a family that is here: one board file. To add a family: a folder with
  *   - startup code: a vector table or reset entry that sets the stack pointer, calls
@@ -38,7 +39,8 @@ extern "C" {
 
 /* What the port can do. */
 enum tfin_port_ability {
-    TFIN_PORT_EXIT = 1,   /* tfin_port_exit ends an emulator or a process; never of a port that runs on a chip */
+    /* tfin_port_exit ends an emulator or a process; never of a port that runs on a chip */
+    TFIN_PORT_EXIT = 1,
     TFIN_PORT_REBOOT = 2, /* tfin_port_reset restarts */
     TFIN_PORT_STACK = 4   /* the stack functions measure */
 };
@@ -52,7 +54,8 @@ void tfin_port_init(void);
 /* Next received byte, 0..255, or -1 when there is none. Never waits. */
 int tfin_port_read(void);
 
-/* To be called when there was no byte. May sleep until one comes, with the core stopped; may also return at once. */
+/* To be called when there was no byte. May sleep until one comes, with the core stopped; may
+ * also return at once. */
 void tfin_port_idle(void);
 
 /* Bytes that may come in while nobody calls tfin_port_read() without one being lost; 0 of a port
@@ -62,13 +65,15 @@ extern const uint32_t tfin_port_receive_bytes;
 /* Bytes known to be lost since boot, because nobody read in time. 0 where that cannot be known. */
 uint32_t tfin_port_receive_overruns(void);
 
-/* How often tfin_port_write looks for room for a byte: about a second on a fast core, and far longer than a byte takes. */
+/* How often tfin_port_write looks for space for a byte: about a second on a fast core, and far
+ * longer than a byte takes. */
 #ifndef TFIN_PORT_SEND_TURNS
 #define TFIN_PORT_SEND_TURNS 0x800000u
 #endif
 
-/* Sends size bytes; returns when the last one is in the UART. Waits for the UART, about size * 10 / TFIN_PORT_BAUD seconds; a UART
- * that takes no byte for TFIN_PORT_SEND_TURNS looks is given up and the rest is not sent: the host sees a damaged frame, asks again. */
+/* Sends size bytes; returns when the last one is in the UART. Waits for the UART, about
+ * size * 10 / TFIN_PORT_BAUD seconds; a UART that takes no byte for TFIN_PORT_SEND_TURNS looks is
+ * given up and the rest is not sent: the host sees a damaged frame, asks again. */
 void tfin_port_write(const uint8_t *data, size_t size);
 
 /* -------------------------------------------------------------------------------------- time -- */
@@ -88,7 +93,7 @@ uint32_t tfin_port_ticks(void);
 extern const uint32_t tfin_port_tick_hz;
 extern const uint32_t tfin_port_tick_mask;
 
-/* --------------------------------------------------------------------------- boot and reset -- */
+/* ---------------------------------------------------------------------------- boot and reset -- */
 
 /*
  * Differs from boot to boot: material for the boot nonce, not for keys. [common] It mixes a word of
@@ -107,14 +112,15 @@ void tfin_port_reset(void);
  * until it is reset. Does not return. */
 void tfin_port_exit(int code);
 
-/* ----------------------------------------------------------------------------------- stack -- */
+/* ------------------------------------------------------------------------------------- stack -- */
 
 /*
  * Startup fills the free stack with a pattern; what is still intact was never used. [common]
  * The stack is what RAM is left above the variables; the painted part is its top, at most 64 KiB:
  *
  *     painted = tfin_port_stack_bytes()
- *     deepest since boot or since tfin_port_stack_paint() = painted - tfin_port_stack_painted_free()
+ *     deepest since boot or since tfin_port_stack_paint()
+ *             = painted - tfin_port_stack_painted_free()
  *
  * To measure one call:
  *     tfin_port_stack_paint();

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What more than one program answers: the terminal application, the network alone (firmware/bench), the laboratory (firmware/lab).
- * Format: docs/formats/wire.md. Inline, so that what a program leaves constant costs it nothing.
+ * What more than one program answers: the terminal application, the network alone (firmware/bench),
+ * the laboratory (firmware/lab). Format: docs/formats/wire.md. Inline, so that what a program
+ * leaves constant costs it nothing.
  */
 #ifndef TFIN_ANSWERS_H
 #define TFIN_ANSWERS_H
@@ -17,7 +18,7 @@ typedef struct tfin_hello {
     uint32_t capabilities; /* enum tfin_capability, or'ed */
     uint32_t session;
     uint32_t boot_nonce;
-    uint32_t expected;     /* sequence number of the next ordered frame */
+    uint32_t expected; /* sequence number of the next ordered frame */
     int open_error;
     const uint8_t *pack_id; /* 16 bytes */
     const uint8_t *model_id;
@@ -83,7 +84,8 @@ static inline void tfin_put_part(tfin_writer *w, const void *data, uint32_t size
 }
 
 /* `total` bytes are there, and offset <= total. */
-static inline void tfin_put_detail(tfin_writer *w, uint32_t what, uint32_t offset, const void *data, uint32_t total)
+static inline void tfin_put_detail(tfin_writer *w, uint32_t what, uint32_t offset, const void *data,
+                                   uint32_t total)
 {
     tfin_put(w, what, 1);
     tfin_put(w, offset, 2);
@@ -96,8 +98,8 @@ static inline void tfin_put_detail(tfin_writer *w, uint32_t what, uint32_t offse
 /* flags of INFER */
 enum { TFIN_INFER_RUN = 1, TFIN_INFER_MEASURE = 2 };
 
-static inline void tfin_put_inferred(tfin_writer *w, int error, int32_t raw, uint32_t ticks, uint32_t stack, const int8_t *output,
-                                     uint32_t outputs)
+static inline void tfin_put_inferred(tfin_writer *w, int error, int32_t raw, uint32_t ticks,
+                                     uint32_t stack, const int8_t *output, uint32_t outputs)
 {
     tfin_put_signed(w, error);
     tfin_put_signed(w, raw);
@@ -107,8 +109,8 @@ static inline void tfin_put_inferred(tfin_writer *w, int error, int32_t raw, uin
     tfin_put_part(w, output, outputs);
 }
 
-/* Runs the network on the input that is in the arena, which a run leaves intact, and nothing else between the two readings. Ticks, and bytes of
- * stack; 0 where the port does not measure. */
+/* Runs the network on the input that is in the arena, which a run leaves intact, and nothing else
+ * between the two readings. Ticks, and bytes of stack; 0 where the port does not measure. */
 static inline uint32_t tfin_measure_network(const uint8_t *plan, uint8_t *arena, uint32_t *stack)
 {
     tfin_port_stack_paint();

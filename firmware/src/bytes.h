@@ -8,7 +8,8 @@
 typedef struct tfin_reader {
     const uint8_t *at;
     const uint8_t *end;
-    uint8_t bad; /* something was read that is not there, or a varint is too long; every later read gives 0 */
+    /* something was read that is not there, or a varint is too long; every later read gives 0 */
+    uint8_t bad;
 } tfin_reader;
 
 typedef struct tfin_writer {
@@ -26,6 +27,7 @@ void tfin_put(tfin_writer *w, uint64_t value, uint32_t bytes);
 void tfin_put_varint(tfin_writer *w, uint64_t value);
 void tfin_put_signed(tfin_writer *w, int64_t value);
 void tfin_put_bytes(tfin_writer *w, const void *data, uint32_t size);
-void tfin_put_text(tfin_writer *w, const char *text); /* one length byte, then at most 255 bytes; cut when it does not fit */
+/* one length byte, then at most 255 bytes; cut when it does not fit */
+void tfin_put_text(tfin_writer *w, const char *text);
 
 #endif

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Every size of the terminal application, in one place. All memory is static: what these numbers say is what the
- * linker reserves. A part with 8 kB of RAM defines TFIN_WIRE_SMALL, or sets each by itself. HELLO tells the host all of them, so any
- * choice works with any host; larger frames cost fewer bytes per event.
+ * Every size of the terminal application, in one place. All memory is static: what these numbers
+ * say is what the linker reserves. A part with 8 kB of RAM defines TFIN_WIRE_SMALL, or sets each by
+ * itself. HELLO tells the host all of them, so any choice works with any host; larger frames cost
+ * fewer bytes per event.
  */
 #ifndef TFIN_CONFIG_H
 #define TFIN_CONFIG_H
@@ -16,7 +17,8 @@
 #endif
 #endif
 
-/* Answers kept for repeated sequence numbers, which is also how many frames the host may have under way. A power of two. */
+/* Answers kept for repeated sequence numbers, which is also how many frames the host may have under
+ * way. A power of two. */
 #ifndef TFIN_WIRE_WINDOW
 #ifndef TFIN_WIRE_SMALL
 #define TFIN_WIRE_WINDOW 4
@@ -41,8 +43,8 @@
 #endif
 #endif
 
-/* One kept answer: its head with a checkpoint, one verdict of at most 27 bytes per scored event, one error of at most 3 bytes per
- * event. */
+/* One kept answer: its head with a checkpoint, one verdict of at most 27 bytes per scored event,
+ * one error of at most 3 bytes per event. */
 #define TFIN_WIRE_ANSWER_BYTES (28 + 27 * TFIN_WIRE_SCORES + 3 * TFIN_WIRE_EVENTS)
 
 /* Names of the build, for HELLO; the builder sets them. */

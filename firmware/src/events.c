@@ -47,7 +47,8 @@ void tfin_fields_open(tfin_fields *fields, const uint8_t *pack, uint64_t *record
     }
 }
 
-int tfin_events_begin(tfin_events *e, const tfin_fields *fields, const uint8_t *payload, uint32_t size)
+int tfin_events_begin(tfin_events *e, const tfin_fields *fields, const uint8_t *payload,
+                      uint32_t size)
 {
     memset(e, 0, sizeof *e);
     memset(fields->record, 0, fields->record_size);
@@ -62,24 +63,18 @@ int tfin_events_begin(tfin_events *e, const tfin_fields *fields, const uint8_t *
         e->in.bad |= plain >> fields->count != 0;
         e->plain = (uint32_t)plain;
     }
-    return !e->in.bad && (e->flags & (uint8_t) ~(TFIN_EVENTS_TICKS | TFIN_EVENTS_PLAIN | TFIN_EVENTS_CHECKPOINT)) == 0;
+    return !e->in.bad && (e->flags & (uint8_t)~(TFIN_EVENTS_TICKS | TFIN_EVENTS_PLAIN |
+                                                TFIN_EVENTS_CHECKPOINT)) == 0;
 }
 
 static uint64_t read_id(tfin_events *e, uint8_t head, uint64_t *last)
 {
     uint64_t id = *last;
     switch (head & HEAD_ID) {
-    case HEAD_ID_NEXT:
-        id++;
-        break;
-    case HEAD_ID_DELTA:
-        id += tfin_get_varint(&e->in);
-        break;
-    case HEAD_ID_WHOLE:
-        id = tfin_get(&e->in, 8);
-        break;
-    default:
-        break;
+    case HEAD_ID_NEXT: id++; break;
+    case HEAD_ID_DELTA: id += tfin_get_varint(&e->in); break;
+    case HEAD_ID_WHOLE: id = tfin_get(&e->in, 8); break;
+    default: break;
     }
     *last = id;
     return id;

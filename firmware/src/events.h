@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The EVENTS payload: events of any schema, packed. Fields come from the pack's SCHM section, so one image serves every
- * pack. Format: docs/formats/wire.md.
+ * The EVENTS payload: events of any schema, packed. Fields come from the pack's SCHM section, so
+ * one image serves every pack. Format: docs/formats/wire.md.
  */
 #ifndef TFIN_EVENTS_H
 #define TFIN_EVENTS_H
@@ -16,19 +16,27 @@ enum { TFIN_MAX_FIELDS = 32, TFIN_MAX_RECORD_WORDS = 1 + TFIN_MAX_FIELDS };
 typedef struct tfin_fields {
     const uint8_t *entries; /* SCHM, after its head; 16 bytes per field */
     uint32_t count;
-    uint32_t record_size;   /* bytes */
-    uint64_t *record;       /* the event's, of that size; also holds each field's last value */
-    int32_t *before;        /* per field the value before the last one, of those that 32 bits hold */
+    uint32_t record_size; /* bytes */
+    uint64_t *record;     /* the event's, of that size; also holds each field's last value */
+    /* per field the value before the last one, of those that 32 bits hold */
+    int32_t *before;
 } tfin_fields;
 
-enum tfin_event_kind { TFIN_KIND_SCORE, TFIN_KIND_SCORE_OUTCOME, TFIN_KIND_OUTCOME, TFIN_KIND_NOTICE, TFIN_KIND_CLOCK };
+enum tfin_event_kind {
+    TFIN_KIND_SCORE,
+    TFIN_KIND_SCORE_OUTCOME,
+    TFIN_KIND_OUTCOME,
+    TFIN_KIND_NOTICE,
+    TFIN_KIND_CLOCK
+};
 
-enum { TFIN_ACTION_AS_ADVISED = 3 }; /* of an outcome that comes with its score: what the verdict says */
+/* of an outcome that comes with its score: what the verdict says */
+enum { TFIN_ACTION_AS_ADVISED = 3 };
 
 typedef struct tfin_events {
     tfin_reader in;
     const tfin_fields *fields;
-    uint64_t last_id;        /* of scores and outcomes */
+    uint64_t last_id; /* of scores and outcomes */
     uint64_t last_notice_id;
     uint32_t last_t_s;
     uint32_t last_offset_s;
@@ -51,13 +59,16 @@ typedef struct tfin_events {
 /* flags of a frame: answer with ticks per score; a mask of plain fields follows t0 */
 enum { TFIN_EVENTS_TICKS = 1, TFIN_EVENTS_PLAIN = 2, TFIN_EVENTS_CHECKPOINT = 4 };
 
-/* Finds the schema of a pack that tfin_open has accepted. `record` and `before` have room for its record and its fields. */
+/* Finds the schema of a pack that tfin_open has accepted. `record` and `before` have space for its
+ * record and its fields. */
 void tfin_fields_open(tfin_fields *fields, const uint8_t *pack, uint64_t *record, int32_t *before);
 
 /* 0 when the payload's head cannot be read. */
-int tfin_events_begin(tfin_events *events, const tfin_fields *fields, const uint8_t *payload, uint32_t size);
+int tfin_events_begin(tfin_events *events, const tfin_fields *fields, const uint8_t *payload,
+                      uint32_t size);
 
-/* 1: an event was read. 0: there are no more, and every byte was used. -1: the payload breaks its rules. */
+/* 1: an event was read. 0: there are no more, and every byte was used. -1: the
+ * payload breaks its rules. */
 int tfin_events_next(tfin_events *events);
 
 #endif

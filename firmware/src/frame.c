@@ -44,7 +44,8 @@ static enum tfin_deframed finish(tfin_deframer *d)
     if (state == INSIDE && left == 0 && d->size >= TFIN_FRAME_HEAD + TFIN_FRAME_CRC) {
         uint32_t size = d->size - TFIN_FRAME_CRC;
         const uint8_t *tail = d->buffer + size;
-        uint32_t crc = (uint32_t)tail[0] | (uint32_t)tail[1] << 8 | (uint32_t)tail[2] << 16 | (uint32_t)tail[3] << 24;
+        uint32_t crc = (uint32_t)tail[0] | (uint32_t)tail[1] << 8 | (uint32_t)tail[2] << 16 |
+                       (uint32_t)tail[3] << 24;
         if (crc == tfin_crc32(0, d->buffer, size)) {
             d->size = size;
             d->good++;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Frames on a byte stream: COBS between 0x00 delimiters, closed by a CRC-32. Whatever stands between two delimiters and
- * is not a frame costs itself and at most the frame that it runs into.
+ * Frames on a byte stream: COBS between 0x00 delimiters, closed by a CRC-32. Whatever stands
+ * between two delimiters and is not a frame costs itself and at most the frame that it runs into.
  */
 #ifndef TFIN_FRAME_H
 #define TFIN_FRAME_H
@@ -9,7 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { TFIN_FRAME_HEAD = 3, TFIN_FRAME_CRC = 4 }; /* type and sequence before the payload; CRC after it */
+/* type and sequence before the payload; CRC after it */
+enum { TFIN_FRAME_HEAD = 3, TFIN_FRAME_CRC = 4 };
 
 typedef struct tfin_deframer {
     uint8_t *buffer; /* holds one decoded frame */
@@ -27,10 +28,12 @@ enum tfin_deframed { TFIN_FRAME_NONE, TFIN_FRAME_GOOD, TFIN_FRAME_BAD };
 
 void tfin_deframer_open(tfin_deframer *d, uint8_t *buffer, uint32_t capacity);
 
-/* Takes one byte. GOOD: buffer holds type, sequence, payload; `size` counts these without the CRC, until the next call. */
+/* Takes one byte. GOOD: buffer holds type, sequence, payload; `size` counts these without the CRC,
+ * until the next call. */
 enum tfin_deframed tfin_deframe(tfin_deframer *d, uint8_t byte);
 
-/* Appends the CRC at data[size] (there must be room for TFIN_FRAME_CRC more bytes) and sends the frame through tfin_port_write. */
+/* Appends the CRC at data[size] (there must be space for TFIN_FRAME_CRC more bytes) and sends the
+ * frame through tfin_port_write. */
 void tfin_frame_send(uint8_t *data, uint32_t size);
 
 #endif

@@ -24,8 +24,9 @@
 
 #define INPUT_BYTES (TINYFIN_INPUT_COUNT > 0 ? TINYFIN_INPUT_COUNT : 1)
 
-/* A rig may do everything. In the field anybody may reach the line: TFIN_RELEASE answers HELLO and STATS alone.
- * TFIN_RELEASE_REPLAY adds what an acceptance test needs: EVENTS, CHECKPOINT and REBOOT. */
+/* A rig may do everything. In the field anybody may reach the line: TFIN_RELEASE answers
+ * HELLO and STATS alone. TFIN_RELEASE_REPLAY adds what an acceptance test needs: EVENTS,
+ * CHECKPOINT and REBOOT. */
 #ifndef TFIN_RELEASE
 enum { RIG = 1, REPLAY = 1 };
 #elif defined TFIN_RELEASE_REPLAY
@@ -49,7 +50,8 @@ static tfin_engine engine;
 static int open_error;
 static tfin_fields fields;
 static uint64_t record[TINYFIN_RECORD_BYTES / 8];
-static int32_t before[(TINYFIN_RECORD_BYTES - 8) / 4]; /* a field takes 4 bytes or 8 of the record */
+/* a field takes 4 bytes or 8 of the record */
+static int32_t before[(TINYFIN_RECORD_BYTES - 8) / 4];
 static tfin_events events;
 static int8_t infer_input[INPUT_BYTES];
 
@@ -59,17 +61,18 @@ static tfin_deframer rx;
 static answer answers[TFIN_WIRE_WINDOW]; /* by sequence, modulo the window */
 
 static uint32_t boot_nonce;
-static uint32_t session;    /* 0: none */
-static uint32_t ended;      /* the session before it */
-static uint16_t expected;   /* sequence number of the next ordered frame */
-static uint16_t kept;       /* ordered frames answered in this session, at most the window */
-static uint8_t complained;  /* BAD_FRAME was said, and no good frame has come since */
-static uint32_t digest;     /* over features and network output of every scored event since reset or import */
-static uint32_t scored;     /* the number of these events */
+static uint32_t session;   /* 0: none */
+static uint32_t ended;     /* the session before it */
+static uint16_t expected;  /* sequence number of the next ordered frame */
+static uint16_t kept;      /* ordered frames answered in this session, at most the window */
+static uint8_t complained; /* BAD_FRAME was said, and no good frame has come since */
+/* over features and network output of every scored event since reset or import */
+static uint32_t digest;
+static uint32_t scored; /* the number of these events */
 static uint32_t repeated;
 static uint32_t out_of_order;
 
-/* ------------------------------------------------------------------------------------------------ answers */
+/* -------------------------------------------------------------------------------------- answers */
 
 static tfin_writer begin(uint8_t *frame, uint32_t capacity, uint8_t type, uint16_t sequence)
 {
@@ -125,7 +128,7 @@ static void acknowledge(int engine_error)
     send_kept(&w);
 }
 
-/* --------------------------------------------------------------------------------------------------- HELLO */
+/* ---------------------------------------------------------------------------------------- HELLO */
 
 static int can_reboot(void)
 {
@@ -212,7 +215,7 @@ static void on_hello(uint16_t sequence, tfin_reader *in)
     send_hello(sequence);
 }
 
-/* -------------------------------------------------------------------------------------------------- EVENTS */
+/* --------------------------------------------------------------------------------------- EVENTS */
 
 /* Reads every event without doing anything, so that a malformed frame changes nothing. */
 static int check_events(const uint8_t *payload, uint32_t size)
@@ -252,7 +255,13 @@ static void put_verdict(tfin_writer *w, const tfin_verdict *v, uint16_t *last_fl
     }
 }
 
-enum { ANSWER_TICKS = 1, ANSWER_ERRORS = 2, ANSWER_CHECKPOINT = 4, HEAD_BYTES = 6, CHECKPOINT_BYTES = 8 };
+enum {
+    ANSWER_TICKS = 1,
+    ANSWER_ERRORS = 2,
+    ANSWER_CHECKPOINT = 4,
+    HEAD_BYTES = 6,
+    CHECKPOINT_BYTES = 8
+};
 
 static void on_events(const uint8_t *payload, uint32_t size)
 {
@@ -309,7 +318,10 @@ static void on_events(const uint8_t *payload, uint32_t size)
         tfin_put_signed(&w, failed_with[i]);
     }
     tfin_writer h = {head, head + HEAD_BYTES + CHECKPOINT_BYTES, 0};
-    tfin_put(&h, (ticks_wanted ? ANSWER_TICKS : 0u) | (failures > 0 ? ANSWER_ERRORS : 0u) | (checkpoint ? ANSWER_CHECKPOINT : 0u), 1);
+    tfin_put(&h,
+             (ticks_wanted ? ANSWER_TICKS : 0u) | (failures > 0 ? ANSWER_ERRORS : 0u) |
+                 (checkpoint ? ANSWER_CHECKPOINT : 0u),
+             1);
     tfin_put(&h, e->count, 1);
     tfin_put(&h, digest, 4);
     if (checkpoint) {
@@ -319,7 +331,7 @@ static void on_events(const uint8_t *payload, uint32_t size)
     send_kept(&w);
 }
 
-/* --------------------------------------------------------------------------------------------------- state */
+/* ---------------------------------------------------------------------------------------- state */
 
 static void forget_digest(void)
 {
@@ -327,7 +339,8 @@ static void forget_digest(void)
     scored = 0;
 }
 
-/* The image comes as runs: varint k, then for even k: k/2 bytes that follow, for odd k: k/2 zeros. */
+/* The image comes as runs: varint k, then for even k: k/2 bytes that follow,
+ * for odd k: k/2 zeros. */
 static int write_image(tfin_reader *in, int apply)
 {
     uint8_t piece[IMAGE_PIECE];
@@ -339,7 +352,8 @@ static int write_image(tfin_reader *in, int apply)
         uint64_t run = tfin_get_varint(in);
         uint8_t zeros = run & 1u;
         run >>= 1;
-        if (in->bad || run > total - filled || at > total - filled - run || (!zeros && run > tfin_left(in))) {
+        if (in->bad || run > total - filled || at > total - filled - run ||
+            (!zeros && run > tfin_left(in))) {
             in->bad = 1;
             break;
         }
@@ -412,7 +426,7 @@ static void on_checkpoint(uint16_t sequence)
     send_reply(&w);
 }
 
-/* ----------------------------------------------------------------------------------- details and inference */
+/* ------------------------------------------------------------------------ details and inference */
 
 static const void *detail(uint32_t what, uint32_t *size)
 {
@@ -423,14 +437,9 @@ static const void *detail(uint32_t what, uint32_t *size)
         data = tfin_features(&engine, &count);
         count *= 2u;
         break;
-    case 1:
-        data = tfin_network_input(&engine, &count);
-        break;
-    case 2:
-        data = tfin_network_output(&engine, &count);
-        break;
-    default:
-        break;
+    case 1: data = tfin_network_input(&engine, &count); break;
+    case 2: data = tfin_network_output(&engine, &count); break;
+    default: break;
     }
     *size = count;
     return data;
@@ -456,7 +465,8 @@ static void on_infer(uint16_t sequence, tfin_reader *in)
     uint32_t flags = (uint32_t)tfin_get(in, 1);
     uint32_t offset = (uint32_t)tfin_get(in, 2);
     uint32_t size = tfin_left(in);
-    if (in->bad || TINYFIN_INPUT_COUNT == 0 || offset > INPUT_BYTES || size > INPUT_BYTES - offset) {
+    if (in->bad || TINYFIN_INPUT_COUNT == 0 || offset > INPUT_BYTES ||
+        size > INPUT_BYTES - offset) {
         send_error(sequence, TFIN_WIRE_RANGE, TINYFIN_INPUT_COUNT == 0 ? TFIN_E_NO_MODEL : 0);
         return;
     }
@@ -475,14 +485,15 @@ static void on_infer(uint16_t sequence, tfin_reader *in)
     int rc = tfin_infer(&engine, infer_input, TINYFIN_INPUT_COUNT, &raw);
     const int8_t *output = tfin_network_output(&engine, &outputs);
     if (rc == TFIN_OK && (flags & TFIN_INFER_MEASURE) != 0) {
-        uint8_t *arena = (uint8_t *)(uintptr_t)output - tfin_plan_u32(engine.plan, TFIN_PLAN_OUTPUT);
+        uint8_t *arena =
+            (uint8_t *)(uintptr_t)output - tfin_plan_u32(engine.plan, TFIN_PLAN_OUTPUT);
         ticks = tfin_measure_network(engine.plan, arena, &stack);
     }
     tfin_put_inferred(&w, rc, raw, ticks, stack, output, outputs);
     send_reply(&w);
 }
 
-/* ------------------------------------------------------------------------------------------------- numbers */
+/* -------------------------------------------------------------------------------------- numbers */
 
 static void on_stats(uint16_t sequence)
 {
@@ -490,11 +501,22 @@ static void on_stats(uint16_t sequence)
     memset(&stats, 0, sizeof stats);
     (void)tfin_get_stats(&engine, &stats);
     tfin_writer w = begin_reply(TFIN_STATS, sequence);
-    const uint32_t all[] = {stats.scored,           stats.committed,        stats.clock_clamps,
-                            stats.saturations,      stats.pending_overflows, stats.unknown_outcomes,
-                            stats.notices,          stats.notice_duplicates, stats.label_overflows,
-                            stats.evictions,        rx.good,                rx.damaged,
-                            rx.overlong,            repeated,               out_of_order,           tfin_port_receive_overruns()};
+    const uint32_t all[] = {stats.scored,
+                            stats.committed,
+                            stats.clock_clamps,
+                            stats.saturations,
+                            stats.pending_overflows,
+                            stats.unknown_outcomes,
+                            stats.notices,
+                            stats.notice_duplicates,
+                            stats.label_overflows,
+                            stats.evictions,
+                            rx.good,
+                            rx.damaged,
+                            rx.overlong,
+                            repeated,
+                            out_of_order,
+                            tfin_port_receive_overruns()};
     tfin_put(&w, sizeof all / sizeof all[0], 1);
     for (uint32_t i = 0; i < sizeof all / sizeof all[0]; i++) {
         tfin_put(&w, all[i], 4);
@@ -510,7 +532,7 @@ static void on_stack(uint16_t sequence)
     send_reply(&w);
 }
 
-/* ------------------------------------------------------------------------------------------------ dispatch */
+/* ------------------------------------------------------------------------------------- dispatch */
 
 static void on_ordered(uint8_t type, uint16_t sequence, tfin_reader *in)
 {
@@ -544,17 +566,12 @@ static void on_ordered(uint8_t type, uint16_t sequence, tfin_reader *in)
 static int offered(uint8_t type)
 {
     switch (type) {
-    case TFIN_STATS_REQUEST:
-        return 1;
+    case TFIN_STATS_REQUEST: return 1;
     case TFIN_EVENTS:
-    case TFIN_CHECKPOINT_REQUEST:
-        return REPLAY;
-    case TFIN_REBOOT:
-        return can_reboot();
-    case TFIN_EXIT:
-        return can_exit();
-    default:
-        return RIG;
+    case TFIN_CHECKPOINT_REQUEST: return REPLAY;
+    case TFIN_REBOOT: return can_reboot();
+    case TFIN_EXIT: return can_exit();
+    default: return RIG;
     }
 }
 
@@ -578,7 +595,8 @@ static void on_frame(uint8_t type, uint16_t sequence, tfin_reader *in)
         tfin_put_signed(&w, 0);
         send_reply(&w);
         if (REPLAY && type == TFIN_REBOOT) {
-            /* a UART holds two bytes that it was given and has not sent: when these are in it, the answer is out */
+            /* a UART holds two bytes that it was given and has not sent: when these are in
+             * it, the answer is out */
             static const uint8_t delimiters[2] = {0, 0};
             tfin_port_write(delimiters, sizeof delimiters);
             tfin_port_reset();
@@ -624,9 +642,7 @@ static void on_frame(uint8_t type, uint16_t sequence, tfin_reader *in)
             on_infer(sequence, in);
         }
         break;
-    default:
-        on_stats(sequence);
-        break;
+    default: on_stats(sequence); break;
     }
 }
 
@@ -640,10 +656,12 @@ void tfin_wire_start(void)
 #endif
     static const uint32_t record_of_pack = 0; /* events.c reads the pack's schema */
     trust.record = &record_of_pack;
-    trust.allow_development_key = 1; /* a build with TFIN_RELEASE refuses that key whatever this says */
+    /* a build with TFIN_RELEASE refuses that key whatever this says */
+    trust.allow_development_key = 1;
     tfin_deframer_open(&rx, rx_frame, sizeof rx_frame);
     boot_nonce = tfin_port_entropy();
-    open_error = tfin_open(&engine, tinyfin_pack, TINYFIN_PACK_BYTES, memory, sizeof memory, &trust);
+    open_error =
+        tfin_open(&engine, tinyfin_pack, TINYFIN_PACK_BYTES, memory, sizeof memory, &trust);
     if (open_error == TFIN_OK) {
         tfin_fields_open(&fields, tinyfin_pack, record, before);
     }

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The terminal's end of the wire: takes bytes, runs the engine, answers. Format: docs/formats/wire.md.
+ * The terminal's end of the wire: takes bytes, runs the engine, answers.
+ * Format: docs/formats/wire.md.
  *
- * What changes state carries a sequence number and is done once: the answers to the last TFIN_WIRE_WINDOW of these frames are
- * kept, and a repeated number gets the kept answer back. Everything else only reads, and is answered anew.
+ * What changes state carries a sequence number and is done once: the answers to the last
+ * TFIN_WIRE_WINDOW of these frames are kept, and a repeated number gets the kept answer back.
+ * Everything else only reads, and is answered again.
  */
 #ifndef TFIN_WIRE_H
 #define TFIN_WIRE_H
@@ -12,7 +14,8 @@
 
 enum { TFIN_WIRE_VERSION = 4 };
 
-/* Host to device. The sequence field of an ordered frame counts; of any other it is a tag that the answer returns. */
+/* Host to device. The sequence field of an ordered frame counts; of any other it is a tag that
+ * the answer returns. */
 enum tfin_request {
     TFIN_HELLO_REQUEST = 0x01,
     TFIN_EVENTS = 0x02,      /* ordered */
@@ -44,26 +47,30 @@ enum tfin_answer {
 };
 
 enum tfin_wire_error {
-    TFIN_WIRE_BAD_FRAME = 1,   /* something between two delimiters was not a frame: send again from `expected` on */
-    TFIN_WIRE_SEQUENCE = 2,    /* an earlier frame is missing: send again from `expected` on */
-    TFIN_WIRE_NO_SESSION = 3,  /* no HELLO_REQUEST since boot: the device has restarted */
-    TFIN_WIRE_UNKNOWN = 4,     /* frame type is not known */
-    TFIN_WIRE_MALFORMED = 5,   /* payload breaks the rules of its type; nothing was done */
-    TFIN_WIRE_TOO_MANY = 6,    /* more events than HELLO allows in a frame; nothing was done */
-    TFIN_WIRE_RANGE = 7,       /* offset, size or selector is outside of what there is */
-    TFIN_WIRE_NO_PACK = 8,     /* the pack was refused at boot; engine_error says why */
+    /* something between two delimiters was not a frame: send again from `expected` on */
+    TFIN_WIRE_BAD_FRAME = 1,
+    TFIN_WIRE_SEQUENCE = 2,        /* an earlier frame is missing: send again from `expected` on */
+    TFIN_WIRE_NO_SESSION = 3,      /* no HELLO_REQUEST since boot: the device has restarted */
+    TFIN_WIRE_UNKNOWN = 4,         /* frame type is not known */
+    TFIN_WIRE_MALFORMED = 5,       /* payload breaks the rules of its type; nothing was done */
+    TFIN_WIRE_TOO_MANY = 6,        /* more events than HELLO allows in a frame; nothing was done */
+    TFIN_WIRE_RANGE = 7,           /* offset, size or selector is outside of what there is */
+    TFIN_WIRE_NO_PACK = 8,         /* the pack was refused at boot; engine_error says why */
     TFIN_WIRE_VERSION_REFUSED = 9, /* HELLO_REQUEST asks for another protocol version */
-    TFIN_WIRE_NOT_OFFERED = 10 /* the frame type is known, but a release leaves it out, or the port cannot do it */
+    /* the frame type is known, but a release leaves it out, or the port cannot do it */
+    TFIN_WIRE_NOT_OFFERED = 10
 };
 
 enum tfin_capability {
-    TFIN_CAN_TICKS = 1,  /* a tick counter: VERDICTS and INFERRED can carry ticks */
-    TFIN_CAN_STACK = 2,  /* STACK and INFERRED can carry stack sizes */
-    TFIN_CAN_INFER = 4,  /* INFER is there, the pack has a network, and its input fits the buffer */
+    TFIN_CAN_TICKS = 1, /* a tick counter: VERDICTS and INFERRED can carry ticks */
+    TFIN_CAN_STACK = 2, /* STACK and INFERRED can carry stack sizes */
+    TFIN_CAN_INFER = 4, /* INFER is there, the pack has a network, and its input fits the buffer */
     TFIN_CAN_REBOOT = 8,
-    TFIN_CAN_EXIT = 16,  /* an emulator or a process, which can end itself */
-    TFIN_CAN_REPLAY = 32, /* EVENTS and CHECKPOINT; a release without TFIN_RELEASE_REPLAY has neither */
-    TFIN_CAN_STATE = 64  /* STATE_RESET, STATE_WRITE, STATE_READ and DETAIL_READ; no release has them */
+    TFIN_CAN_EXIT = 16, /* an emulator or a process, which can end itself */
+    /* EVENTS and CHECKPOINT; a release without TFIN_RELEASE_REPLAY has neither */
+    TFIN_CAN_REPLAY = 32,
+    /* STATE_RESET, STATE_WRITE, STATE_READ and DETAIL_READ; no release has them */
+    TFIN_CAN_STATE = 64
 };
 
 /* Opens the pack, starts cold and says HELLO. Called once. */

@@ -2,8 +2,10 @@
 /*
  * The engine against damage, under ASan and UBSan.
  *
- *   engine_check flips  PACK                every truncation and every flipped bit is refused (link the real port)
- *   engine_check packs  PACK ROUNDS SEED    mutated packs, accepted by port_accept.c: refused, or run inside their memory
+ *   engine_check flips  PACK                every truncation and every flipped bit is refused
+ *                                           (link the real port)
+ *   engine_check packs  PACK ROUNDS SEED    mutated packs, accepted by port_accept.c: refused, or
+ *                                           run inside their memory
  *   engine_check states PACK ROUNDS SEED    mutated state images with a right checksum
  *   engine_check events PACK ROUNDS SEED    any calls in any order
  *
@@ -76,7 +78,8 @@ static int packs(const uint8_t *pack, size_t size, unsigned long rounds, rig_sou
 }
 
 /* The engine on a pack as it is. */
-static void open_base(tfin_engine *engine, const uint8_t *pack, size_t size, uint8_t **memory, uint8_t **copy)
+static void open_base(tfin_engine *engine, const uint8_t *pack, size_t size, uint8_t **memory,
+                      uint8_t **copy)
 {
     *copy = rig_copy(pack, size);
     rig_accept(*copy, size);
@@ -101,7 +104,8 @@ static int states(const uint8_t *pack, size_t size, unsigned long rounds, rig_so
         (void)tfin_export_state(&engine, 0, image, n);
         rig_mutate(s, image + 64, n - 64u);
         if (rig_below(s, 16) == 0) {
-            memset(image + 64 + rig_below(s, (n - 64u) / 2u), (int)rig_below(s, 256), (n - 64u) / 2u);
+            memset(image + 64 + rig_below(s, (n - 64u) / 2u), (int)rig_below(s, 256),
+                   (n - 64u) / 2u);
         }
         if (rig_import(&engine, s, image, n) == TFIN_OK) {
             ran++;
@@ -126,8 +130,9 @@ static int events(const uint8_t *pack, size_t size, unsigned long rounds, rig_so
     rig_drive(&engine, s, (uint32_t)rounds);
     tfin_stats stats;
     (void)tfin_get_stats(&engine, &stats);
-    printf("scored %u committed %u notices %u overflows %u evictions %u\n", (unsigned)stats.scored, (unsigned)stats.committed,
-           (unsigned)stats.notices, (unsigned)stats.pending_overflows, (unsigned)stats.evictions);
+    printf("scored %u committed %u notices %u overflows %u evictions %u\n", (unsigned)stats.scored,
+           (unsigned)stats.committed, (unsigned)stats.notices, (unsigned)stats.pending_overflows,
+           (unsigned)stats.evictions);
     free(memory);
     free(copy);
     return 0;

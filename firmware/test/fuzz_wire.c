@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * libFuzzer: any bytes and any frames, to the terminal application with FUZZ_PACK. An input is a row of commands: raw bytes, a frame
- * with the right CRC, one with a byte changed, or the last ordered frame again, whose answer and state must then be the same. Every
- * answer has to be a frame that the host could take.
+ * libFuzzer: any bytes and any frames, to the terminal application with FUZZ_PACK. An input is a
+ * row of commands: raw bytes, a frame with the right CRC, one with a byte changed, or the last
+ * ordered frame again, whose answer and state must then be the same. Every answer has to be a frame
+ * that the host could take.
  */
 #include <setjmp.h>
 #include <stdlib.h>
@@ -31,7 +32,7 @@ static uint8_t sent[2 * LONGEST]; /* what the application has said, since the la
 static uint32_t sent_size;
 static uint8_t answer[LONGEST]; /* its last frame */
 static uint32_t answer_size;
-static uint16_t next;        /* the number that it expects */
+static uint16_t next;         /* the number that it expects */
 static uint8_t last[LONGEST]; /* the ordered frame before it, without CRC */
 static uint32_t last_size;
 static uint32_t session;
@@ -53,7 +54,8 @@ static void take_answer(void)
         what = tfin_deframe(&d, sent[i]);
     }
     what = tfin_deframe(&d, 0);
-    require(what == TFIN_FRAME_GOOD && d.size + TFIN_FRAME_CRC <= TFIN_WIRE_FRAME_BYTES && (body[0] & 0x80) != 0);
+    require(what == TFIN_FRAME_GOOD && d.size + TFIN_FRAME_CRC <= TFIN_WIRE_FRAME_BYTES &&
+            (body[0] & 0x80) != 0);
     memcpy(answer, body, d.size);
     answer_size = d.size;
     if ((body[0] == TFIN_VERDICTS || body[0] == TFIN_ACK) && (body[1] | body[2] << 8) == next) {
@@ -76,7 +78,7 @@ void tfin_port_write(const uint8_t *data, size_t size)
     }
 }
 
-/* The frame's bytes for the line, delimiter included; how many. `body` has room for the CRC. */
+/* The frame's bytes for the line, delimiter included; how many. `body` has space for the CRC. */
 static uint32_t encode(uint8_t *body, uint32_t size, uint8_t *line)
 {
     uint32_t crc = tfin_crc32(0, body, size);
@@ -218,8 +220,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     memcpy(greeting + 1, &session, sizeof session);
     push((const uint8_t *)"", 1);
     frame(TFIN_HELLO_REQUEST, 1, greeting, sizeof greeting);
-    require(answer[0] == TFIN_HELLO && memcmp(answer + TFIN_FRAME_HEAD + 4, &session, sizeof session) == 0);
-    require(answer[TFIN_FRAME_HEAD + 14] == 0 && answer[TFIN_FRAME_HEAD + 15] == 0); /* the pack runs */
+    require(answer[0] == TFIN_HELLO &&
+            memcmp(answer + TFIN_FRAME_HEAD + 4, &session, sizeof session) == 0);
+    /* the pack runs */
+    require(answer[TFIN_FRAME_HEAD + 14] == 0 && answer[TFIN_FRAME_HEAD + 15] == 0);
     next = 0;
     last_size = 0;
     frame(TFIN_STATE_RESET, 0, NULL, 0);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Opens a pack and scores one event with it, for an emulator that skips an instruction on the way: see tests/engine/test_glitch.py.
- * Linked with --wrap=crypto_eddsa_check, whose answer is glitch_signature.
+ * Opens a pack and scores one event with it, for an emulator that skips an instruction on
+ * the way: see tests/engine/test_glitch.py. Linked with --wrap=crypto_eddsa_check, whose
+ * answer is glitch_signature.
  */
 #include <string.h>
 
@@ -17,10 +18,12 @@ static tfin_engine engine;
 static uint8_t memory[16384] __attribute__((aligned(TFIN_ALIGN)));
 static uint64_t record[8];
 
-int __wrap_crypto_eddsa_check(const uint8_t signature[64], const uint8_t public_key[32], const uint8_t *message, size_t size);
+int __wrap_crypto_eddsa_check(const uint8_t signature[64], const uint8_t public_key[32],
+                              const uint8_t *message, size_t size);
 int glitch_run(void);
 
-int __wrap_crypto_eddsa_check(const uint8_t signature[64], const uint8_t public_key[32], const uint8_t *message, size_t size)
+int __wrap_crypto_eddsa_check(const uint8_t signature[64], const uint8_t public_key[32],
+                              const uint8_t *message, size_t size)
 {
     (void)signature;
     (void)public_key;
@@ -39,7 +42,8 @@ int glitch_run(void)
     trust.allow_development_key = 1;
     trust.minimum_security_counter = glitch_minimum_counter;
     (void)tfin_open(&engine, glitch_pack, glitch_pack_size, memory, sizeof memory, &trust);
-    tfin_event event = {.id = 1, .t_mono_s = 5, .t_local_s = 5, .record = record, .record_size = sizeof record};
+    tfin_event event = {
+        .id = 1, .t_mono_s = 5, .t_local_s = 5, .record = record, .record_size = sizeof record};
     tfin_verdict verdict;
     return tfin_score(&engine, &event, &verdict);
 }

@@ -2,9 +2,9 @@
 /*
  *   hash_events PACK EVENTS
  *
- * Scores so many events of a fixed stream, settles them, gives notices of them, restarts from a state image now and then,
- * and prints one CRC-32 over every verdict, feature and network output and over the state. Whatever compiler made it
- * prints the same.
+ * Scores so many events of a fixed stream, settles them, gives notices of them, restarts from a
+ * state image now and then, and prints one CRC-32 over every verdict, feature and network output
+ * and over the state. Whatever compiler made it prints the same.
  */
 #include <stddef.h>
 #include <stdio.h>
@@ -30,7 +30,11 @@ static void score(tfin_engine *e, uint32_t i, uint32_t t, uint64_t *record)
         record[k] = (seed >> 28) < 13u ? seed >> 24 & 7u : (uint64_t)seed << (seed & 31u);
     }
     record[0] = (seed & 3u) != 0 ? 0xFFFFFFFFu : seed * 2654435761u;
-    tfin_event event = {.id = i, .t_mono_s = t, .t_local_s = t + 7200u, .record = record, .record_size = 8u * RECORD_WORDS};
+    tfin_event event = {.id = i,
+                        .t_mono_s = t,
+                        .t_local_s = t + 7200u,
+                        .record = record,
+                        .record_size = 8u * RECORD_WORDS};
     tfin_verdict v;
     memset(&v, 0, sizeof v);
     int rc = tfin_score(e, &event, &v);
@@ -38,18 +42,27 @@ static void score(tfin_engine *e, uint32_t i, uint32_t t, uint64_t *record)
     const int16_t *features = tfin_features(e, &counts[0]);
     const int8_t *outputs = tfin_network_output(e, &counts[1]);
     mix(&rc, sizeof rc);
-    mix(&v, offsetof(tfin_verdict, reserved) + sizeof v.reserved); /* an i386 ends it without padding */
+    /* an i386 ends it without padding */
+    mix(&v, offsetof(tfin_verdict, reserved) + sizeof v.reserved);
     mix(features, 2u * counts[0]);
     mix(outputs, counts[1]);
 }
 
 static void settle(tfin_engine *e, uint32_t i, uint32_t t)
 {
-    tfin_outcome outcome = {.id = i - i % 3u, .t_mono_s = t + 2u, .result = (uint8_t)(i % 5u), .action_taken = (uint8_t)(i % 3u), .response = (int16_t)(i % 7u * 9u)};
+    tfin_outcome outcome = {.id = i - i % 3u,
+                            .t_mono_s = t + 2u,
+                            .result = (uint8_t)(i % 5u),
+                            .action_taken = (uint8_t)(i % 3u),
+                            .response = (int16_t)(i % 7u * 9u)};
     int rc = tfin_apply_outcome(e, &outcome);
     mix(&rc, sizeof rc);
     if (i % 4u == 0) {
-        tfin_notice notice = {.id = i / 2u, .token = i % 8u, .t_mono_s = t + 3u, .t_tx_mono_s = t - i % 9000u, .fraud = i % 8u == 0};
+        tfin_notice notice = {.id = i / 2u,
+                              .token = i % 8u,
+                              .t_mono_s = t + 3u,
+                              .t_tx_mono_s = t - i % 9000u,
+                              .fraud = i % 8u == 0};
         rc = tfin_apply_notice(e, &notice);
         mix(&rc, sizeof rc);
     }

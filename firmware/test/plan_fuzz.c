@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Mutates a plan and runs whatever tfin_net_check lets through, in memory of exactly the promised size. Built with ASan and UBSan, any access
- * outside it stops the program.
+ * Mutates a plan and runs whatever tfin_net_check lets through, in memory of exactly the promised
+ * size. Built with ASan and UBSan, any access outside it stops the program.
  *
  *   plan_fuzz PLAN ROUNDS SEED     prints "refused R ran N"
  */
@@ -21,8 +21,11 @@ static uint32_t random_u32(void)
     return (uint32_t)(random_state >> 32);
 }
 
-static const uint32_t interesting[] = {0u, 1u, 2u, 3u, 4u, 7u, 8u, 15u, 16u, 31u, 32u, 64u, 127u, 128u, 255u, 256u, 0xFFFCu, 0xFFFFu, 0x10000u,
-                                       0x7FFFFFF0u, 0x7FFFFFFFu, 0x80000000u, 0xFFFFFFE0u, 0xFFFFFFF0u, 0xFFFFFFFFu};
+static const uint32_t interesting[] = {
+    0u,          1u,          2u,          3u,         4u,       7u,          8u,
+    15u,         16u,         31u,         32u,        64u,      127u,        128u,
+    255u,        256u,        0xFFFCu,     0xFFFFu,    0x10000u, 0x7FFFFFF0u, 0x7FFFFFFFu,
+    0x80000000u, 0xFFFFFFE0u, 0xFFFFFFF0u, 0xFFFFFFFFu};
 
 static void mutate(uint8_t *plan, uint32_t size)
 {
@@ -30,14 +33,11 @@ static void mutate(uint8_t *plan, uint32_t size)
     for (uint32_t n = 1u + random_u32() % 4u; n != 0; n--) {
         uint32_t at = random_u32() % (random_u32() % 4u != 0 ? front : size);
         switch (random_u32() % 4u) {
-        case 0:
-            plan[at] = (uint8_t)random_u32();
-            break;
-        case 1:
-            plan[at] ^= (uint8_t)(1u << (random_u32() % 8u));
-            break;
+        case 0: plan[at] = (uint8_t)random_u32(); break;
+        case 1: plan[at] ^= (uint8_t)(1u << (random_u32() % 8u)); break;
         case 2: {
-            uint32_t value = interesting[random_u32() % (sizeof interesting / sizeof interesting[0])];
+            uint32_t value =
+                interesting[random_u32() % (sizeof interesting / sizeof interesting[0])];
             memcpy(plan + (at & ~3u), &value, 4);
             break;
         }
@@ -70,7 +70,8 @@ int main(int argc, char **argv)
     unsigned long refused = 0, ran = 0;
     for (unsigned long round = strtoul(argv[2], NULL, 10); round != 0; round--) {
         uint32_t length = random_u32() % 16u == 0 ? random_u32() % (size + 1u) & ~15u : size;
-        uint8_t *plan = aligned_alloc(16, length != 0 ? length : 16u); /* length is a multiple of 16 */
+        /* length is a multiple of 16 */
+        uint8_t *plan = aligned_alloc(16, length != 0 ? length : 16u);
         memcpy(plan, original, length);
         if (length >= TFIN_PLAN_HEADER_BYTES) {
             mutate(plan, length);
@@ -78,7 +79,8 @@ int main(int argc, char **argv)
                 memcpy(plan + TFIN_PLAN_SIZE, &length, 4);
             }
         }
-        if (tfin_net_check(plan, length, TFIN_KERNELS_ALL) != 0 || tfin_net_arena_size(plan) > 1u << 20) {
+        if (tfin_net_check(plan, length, TFIN_KERNELS_ALL) != 0 ||
+            tfin_net_arena_size(plan) > 1u << 20) {
             refused++;
         } else {
             uint32_t arena_size = tfin_net_arena_size(plan);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A port that finds every digest right and every signature good: behind it stands what the engine does with a pack that a careless
- * or evil holder of a trusted key has signed. rig_accept() writes the digest that it gives.
+ * A port that finds every digest right and every signature good: behind it stands what the engine
+ * does with a pack that a careless or evil holder of a trusted key has signed. rig_accept() writes
+ * the digest that it gives.
  */
 #include <string.h>
 
@@ -25,7 +26,8 @@ void tfin_port_hash_end(tfin_port_hash *hash, uint8_t digest[32])
     memset(digest, 0x5A, 32);
 }
 
-uint32_t tfin_port_verify(const uint8_t signature[64], const uint8_t public_key[32], const uint8_t *message, size_t size)
+uint32_t tfin_port_verify(const uint8_t signature[64], const uint8_t public_key[32],
+                          const uint8_t *message, size_t size)
 {
     (void)signature;
     (void)public_key;

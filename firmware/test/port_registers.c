@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A port's receive interrupt and its sending, on the workstation: the registers near REGISTERS are memory, so each holds what it was
- * set to. -DPORT="port.c" -DREGISTERS=..., see tests/wire/test_port_registers.py, which calls poke and the rest.
+ * A port's receive interrupt and its sending, on the workstation: the registers near REGISTERS are
+ * memory, so each holds what it was set to. -DPORT="port.c" -DREGISTERS=..., see
+ * tests/wire/test_port_registers.py, which calls poke and the rest.
  */
 #include <stddef.h>
 #include <stdint.h>
@@ -29,7 +30,8 @@ static uintptr_t memory_at(uint32_t address)
         if (address - starts[i] < WINDOW_BYTES) {
             uint32_t *word = &windows[i][(address - starts[i]) / 4u];
             accessed++;
-#ifdef SWITCH /* a clock controller's register whose bits 2 and 3 say that what bits 0 and 1 ask for is done */
+/* a clock controller's register whose bits 2 and 3 say that what bits 0 and 1 ask for is done */
+#ifdef SWITCH
             if (address == SWITCH) {
                 *word |= (*word & 3u) << 2;
             }
@@ -55,7 +57,8 @@ uint32_t accesses(void)
     return accessed;
 }
 
-/* A UART that tells by an event that a byte has gone out: the port's source calls this with the event's address where it gives it a byte. */
+/* A UART that tells by an event that a byte has gone out: the port's source calls this with the
+ * event's address where it gives it a byte. */
 static int line_works;
 
 void set_line(int works)

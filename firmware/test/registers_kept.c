@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Whether a core's kernel keeps the registers that a callee must keep, the stack pointer among them. Linked with --wrap=tfin_fully_connected:
- * what the network calls loads a pattern into these registers, calls the kernel, and writes down what they hold then.
- * The compiler cannot tell: of a naked function it saves nothing, and of an inline one only what its clobber list names.
+ * Whether a core's kernel keeps the registers that a callee must keep, the stack pointer among
+ * them. Linked with --wrap=tfin_fully_connected: what the network calls loads a pattern into these
+ * registers, calls the kernel, and writes down what they hold then. The compiler cannot tell: of a
+ * naked function it saves nothing, and of an inline one only what its clobber list names.
  *
- * -DTFIN_TEST_SPOIL="..." is an instruction that ruins one of them after the kernel: the tests must notice.
+ * -DTFIN_TEST_SPOIL="..." is an instruction that ruins one of them after the kernel:
+ * the tests must notice.
  */
 #include "registers_kept.h"
 
@@ -38,14 +40,15 @@ void tfin_test_compare(void);
 
 #define P(n) 0xA5C30000u + 0x0101u * (n)
 const uint32_t tfin_test_pattern[REGISTERS] = {
-    P(1), P(2), P(3), P(4),
+    P(1), P(2),  P(3),  P(4),
 #if !defined(__XTENSA_CALL0_ABI__)
-    P(5), P(6), P(7), P(8),
+    P(5), P(6),  P(7),  P(8),
 #endif
 #if defined(__riscv)
     P(9), P(10), P(11), P(12),
 #elif defined(__ARM_FP) || defined(__ARM_FEATURE_MVE)
-    P(9), P(10), P(11), P(12), P(13), P(14), P(15), P(16), P(17), P(18), P(19), P(20), P(21), P(22), P(23), P(24),
+    P(9),  P(10), P(11), P(12), P(13), P(14), P(15), P(16),
+    P(17), P(18), P(19), P(20), P(21), P(22), P(23), P(24),
 #endif
 };
 uint32_t tfin_test_found[REGISTERS + 1]; /* and the stack pointer */
@@ -59,6 +62,7 @@ void tfin_test_compare(void)
     tfin_test_registers_spoilt += tfin_test_found[REGISTERS] != tfin_test_stack;
 }
 
+/* clang-format off */
 #if defined(__arm__)
 __asm__(
     ".syntax unified\n"
@@ -112,10 +116,11 @@ __asm__(
     ".ltorg\n"
     ".text\n");
 #elif defined(__riscv)
-#define EACH(op, from)                                                                                   \
-    op " s0, 0(" from ")\n" op " s1, 4(" from ")\n" op " s2, 8(" from ")\n" op " s3, 12(" from ")\n"     \
-    op " s4, 16(" from ")\n" op " s5, 20(" from ")\n" op " s6, 24(" from ")\n" op " s7, 28(" from ")\n"  \
-    op " s8, 32(" from ")\n" op " s9, 36(" from ")\n" op " s10, 40(" from ")\n" op " s11, 44(" from ")\n"
+#define EACH(op, from) \
+    op " s0, 0(" from ")\n" op " s1, 4(" from ")\n" op " s2, 8(" from ")\n" \
+    op " s3, 12(" from ")\n" op " s4, 16(" from ")\n" op " s5, 20(" from ")\n" \
+    op " s6, 24(" from ")\n" op " s7, 28(" from ")\n" op " s8, 32(" from ")\n" \
+    op " s9, 36(" from ")\n" op " s10, 40(" from ")\n" op " s11, 44(" from ")\n"
 __asm__(
     ".section .text.registers_kept, \"ax\"\n"
     ".balign 4\n"
@@ -181,3 +186,4 @@ __asm__(
     "ret\n"
     ".text\n");
 #endif
+/* clang-format on */

@@ -33,10 +33,12 @@ uint32_t rig_below(rig_source *s, uint32_t n)
 
 uint32_t rig_extreme(rig_source *s)
 {
-    static const uint32_t border[] = {0u,       1u,       2u,           7u,         8u,          15u,         16u,         31u,        32u,         63u,
-                                      64u,      127u,     128u,         200u,       254u,        255u,        256u,        0x3FFFu,    0x7FFFu,     0x8000u,
-                                      0xFFFCu,  0xFFFFu,  0x10000u,     0x3FFFFFFFu, 0x7FFFFFF0u, 0x7FFFFFFFu, 0x80000000u, 0x80000001u, 0xFFFFFFF0u, 0xFFFFFFFEu,
-                                      0xFFFFFFFFu};
+    static const uint32_t border[] = {
+        0u,          1u,          2u,          7u,          8u,          15u,         16u,
+        31u,         32u,         63u,         64u,         127u,        128u,        200u,
+        254u,        255u,        256u,        0x3FFFu,     0x7FFFu,     0x8000u,     0xFFFCu,
+        0xFFFFu,     0x10000u,    0x3FFFFFFFu, 0x7FFFFFF0u, 0x7FFFFFFFu, 0x80000000u, 0x80000001u,
+        0xFFFFFFF0u, 0xFFFFFFFEu, 0xFFFFFFFFu};
     if (rig_below(s, 4) == 0) {
         return rig_u32(s);
     }
@@ -230,7 +232,8 @@ static void score(tfin_engine *e, rig_source *s)
 {
     uint32_t full = tfin_u16(e->schema + 2);
     uint32_t how = rig_below(s, 8);
-    uint32_t size = how == 0 ? rig_below(s, full + 32u) : (how == 1 ? full + 8u * rig_below(s, 4) : full);
+    uint32_t size =
+        how == 0 ? rig_below(s, full + 32u) : (how == 1 ? full + 8u * rig_below(s, 4) : full);
     uint8_t *record = rig_exact(size);
     for (uint32_t i = 0; i + 4u <= size; i += 4u) {
         uint32_t word = rig_below(s, 3) == 0 ? rig_extreme(s) : rig_below(s, 300);
@@ -247,7 +250,11 @@ static void score(tfin_engine *e, rig_source *s)
     if (size >= 4u && rig_below(s, 8) != 0) {
         memset(record, 0xFF, 4); /* everything is present */
     }
-    tfin_event event = {.id = rig_below(s, 16), .t_mono_s = moment(s, e), .t_local_s = rig_extreme(s), .record = record, .record_size = size};
+    tfin_event event = {.id = rig_below(s, 16),
+                        .t_mono_s = moment(s, e),
+                        .t_local_s = rig_extreme(s),
+                        .record = record,
+                        .record_size = size};
     tfin_verdict verdict;
     if (tfin_score(e, &event, &verdict) == TFIN_OK) {
         uint32_t n;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Drives an engine with anything at all, for the safety tests and the fuzz targets. Built with ASan and UBSan: every buffer has exactly the
- * size that was promised, so one byte past it stops the program.
+ * Drives an engine with anything at all, for the safety tests and the fuzz targets. Built
+ * with ASan and UBSan: every buffer has exactly the size that was promised, so one byte
+ * past it stops the program.
  */
 #ifndef RIG_H
 #define RIG_H
@@ -39,16 +40,19 @@ void rig_accept(uint8_t *pack, size_t size);
 
 enum { RIG_MOST_MEMORY = 1 << 18 };
 
-/* Opens a pack in memory of exactly the size that the engine asks for; *memory must be freed. More than RIG_MOST_MEMORY is not tried: TFIN_E_MEMORY. */
+/* Opens a pack in memory of exactly the size that the engine asks for; *memory must be freed. More
+ * than RIG_MOST_MEMORY is not tried: TFIN_E_MEMORY. */
 int rig_open(tfin_engine *engine, const uint8_t *pack, size_t size, uint8_t **memory);
 
-/* A cold engine of the pack in this file, which port_accept.c accepts. Opened once; ends the program when it is refused. */
+/* A cold engine of the pack in this file, which port_accept.c accepts. Opened once; ends the
+ * program when it is refused. */
 tfin_engine *rig_engine_of(const char *path);
 
 /* Scores, outcomes, notices, images, all calls, in an order that the source chooses. */
 void rig_drive(tfin_engine *engine, rig_source *s, uint32_t steps);
 
-/* Gives a state image the size, layout and checksum that the engine wants, then imports it, and runs on. Returns what import said. */
+/* Gives a state image the size, layout and checksum that the engine wants, then imports it, and
+ * runs on. Returns what import said. */
 int rig_import(tfin_engine *engine, rig_source *s, const uint8_t *image, uint32_t size);
 
 #endif

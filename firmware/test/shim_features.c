@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the engine needs to be loaded as a shared object by the tests of its features: its hash is the caller's, its signature check
- * says yes (packs and signatures have their own tests), and one operator can be made wrong by one.
+ * What the engine needs to be loaded as a shared object by the tests of its features: its hash is
+ * the caller's, its signature check says yes (packs and signatures have their own tests), and one
+ * operator can be made wrong by one.
  */
 #include "tinyfin_port.h"
 
@@ -12,7 +13,8 @@ typedef void shim_hash(uint8_t digest[32], const uint8_t *data, size_t size);
 
 static shim_hash *hash_of_caller;
 
-/* Compile the engine with -DTFIN_SABOTAGE_OPERATOR=shim_sabotaged_operator: reading this operator then gives one too many. 0: none. */
+/* Compile the engine with -DTFIN_SABOTAGE_OPERATOR=shim_sabotaged_operator: reading this operator
+ * then gives one too many. 0: none. */
 int shim_sabotaged_operator = 0;
 
 void shim_use_hash(shim_hash *hash)
@@ -45,7 +47,8 @@ void tfin_port_hash_end(tfin_port_hash *hash, uint8_t digest[32])
     free((void *)(uintptr_t)hash->words[0]);
 }
 
-uint32_t tfin_port_verify(const uint8_t signature[64], const uint8_t public_key[32], const uint8_t *message, size_t size)
+uint32_t tfin_port_verify(const uint8_t signature[64], const uint8_t public_key[32],
+                          const uint8_t *message, size_t size)
 {
     (void)signature;
     (void)public_key;

@@ -59,7 +59,8 @@ def found(texts: Iterable[str]) -> dict[str, list[str]]:
 def listed() -> dict[str, str]:
     """Macro and line of the list."""
     blocks = re.findall(r"\[configuration: .*?\n(.*?)\n \*\n", HEADER.read_text(), re.DOTALL)
-    lines = "\n".join(blocks).replace(" *   [/configuration]", "").splitlines()
+    text = "\n".join(blocks).replace(" *   [/configuration]", "")
+    lines = re.sub(r"\n \* {40,}", " ", text).splitlines()  # a meaning may take two lines
     rows = [line.removeprefix(" *").split(maxsplit=1) for line in lines if line.strip()]
     assert len(blocks) == 2
     assert len({name for name, _ in rows}) == len(rows)

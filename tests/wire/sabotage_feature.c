@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Negative control: alters one feature of one event after it has been scored, so that no score changes. */
+/* Negative control: alters one feature of one event after it has been scored, so
+ * that no score changes. */
 #include "tinyfin.h"
 
 int __real_tfin_score(tfin_engine *engine, const tfin_event *event, tfin_verdict *verdict);

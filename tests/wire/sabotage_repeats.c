@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A terminal that keeps no answers: linked with -Wl,--wrap=tfin_deframe,--wrap=tfin_frame_send it does a repeated frame
- * again, as a new one, and gives the answer the number that the host waits for. */
+/* A terminal that keeps no answers: linked with
+ * -Wl,--wrap=tfin_deframe,--wrap=tfin_frame_send it does a repeated frame again, as a new
+ * one, and gives the answer the number that the host waits for. */
 #include "frame.h"
 #include "wire.h"
 
 enum { WINDOW = 64, EXPECTED_AT = TFIN_FRAME_HEAD + 2 };
 
 static uint32_t session;
-static uint16_t next;   /* the host's count */
-static uint16_t again;  /* how many frames were done again: the application is ahead of the host by so many */
+static uint16_t next; /* the host's count */
+/* how many frames were done again: the application is ahead of the host by so many */
+static uint16_t again;
 static uint16_t number; /* of the host's frame that is being done */
 
 enum tfin_deframed __real_tfin_deframe(tfin_deframer *d, uint8_t byte);

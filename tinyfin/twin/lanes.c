@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The engine's own files in one translation unit, and over them lanes: an operator is decoded once and runs over the events of many
- * terminals. What an operator computes is written down in operators.c alone; here it only gets its operands from somewhere else. */
+/* The engine's own files in one translation unit, and over them lanes: an operator is decoded once
+ * and runs over the events of many terminals. What an operator computes is written down in
+ * operators.c alone; here it only gets its operands from somewhere else. */
 #include "lanes.h"
 #include "ring.h"
 
@@ -17,7 +18,8 @@
 #define LANES TFIN_LANES
 #define EACH(i, n) for (uint32_t i = 0; i < (n); i++)
 
-/* For every large core of this kind, and again for those that compute on wider registers; which one runs is found out when it starts. */
+/* For every large core of this kind, and again for those that compute on wider registers; which one
+ * runs is found out when it starts. */
 #if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GNUC__) && !defined(__clang__)
 #define EVERY_CORE __attribute__((target_clones("avx2", "default"), noinline))
 #else
@@ -26,7 +28,8 @@
 
 typedef int64_t row[LANES];
 
-/* An operator with its operands as rows, which are there also where the program has a constant or nothing. */
+/* An operator with its operands as rows, which are there also where the program has a
+ * constant or nothing. */
 typedef struct lane_op {
     op o;
     const int64_t *a, *b, *c;
@@ -50,7 +53,8 @@ struct tfin_lanes {
 
 static uint32_t ops_of(const tfin_engine *e)
 {
-    return (uint32_t)tfin_u16(e->program + PROG_SCORE_OPS) + tfin_u16(e->program + PROG_OUTCOME_OPS);
+    return (uint32_t)tfin_u16(e->program + PROG_SCORE_OPS) +
+           tfin_u16(e->program + PROG_OUTCOME_OPS);
 }
 
 size_t tfin_lanes_size(const tfin_engine *e)
@@ -97,7 +101,8 @@ void tfin_lanes_init(tfin_lanes *l, const tfin_engine *e)
         l->rows[l->registers][i] = 1;
     }
     decode(l, l->score, tfin_ops(e->program, PROG_SCORE_AT), l->score_ops, constants);
-    decode(l, l->outcome, tfin_ops(e->program, PROG_OUTCOME_AT), l->outcome_ops, constants + l->score_ops);
+    decode(l, l->outcome, tfin_ops(e->program, PROG_OUTCOME_AT), l->outcome_ops,
+           constants + l->score_ops);
     EACH(k, l->score_ops) {
         uint8_t code = l->score[k].o.code;
         if (code > LAST_PURE && code != KNOWN && code != SEEN && l->score[k].o.when != 0) {
@@ -120,43 +125,45 @@ void tfin_lanes_init(tfin_lanes *l, const tfin_engine *e)
 #define EPOCH quotient(x->t, epoch)
 
 /* Gives the operators' functions their operands as constants of the loop. */
-#define OPERANDS                                                    \
-    const op copy = d->o;                                           \
-    const op *o = &copy;                                            \
-    const int64_t *pa = d->a;                                       \
-    const int64_t *pb = d->b;                                       \
-    const int64_t *pc = d->c;                                       \
-    const uint64_t epoch = d->epoch;                                \
-    (void)pa;                                                       \
-    (void)pb;                                                       \
-    (void)pc;                                                       \
+#define OPERANDS                     \
+    const op copy = d->o;            \
+    const op *o = &copy;             \
+    const int64_t *pa = d->a;        \
+    const int64_t *pb = d->b;        \
+    const int64_t *pc = d->c;        \
+    const uint64_t epoch = d->epoch; \
+    (void)pa;                        \
+    (void)pb;                        \
+    (void)pc;                        \
     (void)epoch
 
 /* The same loop again for what is common, which the compiler then knows of its operator. */
-#define SPLIT(name, loop)                                           \
-    if (name == WINDOW && o->p3 == 1 && o->p2 <= 8) {               \
-        loop                                                        \
-    } else if (name == WINDOW && o->p3 == 1 && o->p2 <= 16) {       \
-        loop                                                        \
-    } else if (name == WINDOW && o->p3 == 4) {                      \
-        loop                                                        \
-    } else {                                                        \
-        loop                                                        \
+#define SPLIT(name, loop)                                     \
+    if (name == WINDOW && o->p3 == 1 && o->p2 <= 8) {         \
+        loop                                                  \
+    } else if (name == WINDOW && o->p3 == 1 && o->p2 <= 16) { \
+        loop                                                  \
+    } else if (name == WINDOW && o->p3 == 4) {                \
+        loop                                                  \
+    } else {                                                  \
+        loop                                                  \
     }
 
 typedef void over_lanes(tfin_lanes *, const lane_op *, uint32_t);
 
-#define READ(name) EVERY_CORE __attribute__((flatten)) static void read_##name(tfin_lanes *l, const lane_op *d, uint32_t n)
-#define X(name, value)                                              \
-    READ(name)                                                      \
-    {                                                               \
-        OPERANDS;                                                   \
-        int64_t *out = d->out;                                      \
-        EACH(i, n) {                                                \
-            const context *x = &l->x[i];                            \
-            (void)x;                                                \
-            out[i] = (value) + sabotage(o);                         \
-        }                                                           \
+#define READ(name)                                                                               \
+    EVERY_CORE __attribute__((flatten)) static void read_##name(tfin_lanes *l, const lane_op *d, \
+                                                                uint32_t n)
+#define X(name, value)                      \
+    READ(name)                              \
+    {                                       \
+        OPERANDS;                           \
+        int64_t *out = d->out;              \
+        EACH(i, n) {                        \
+            const context *x = &l->x[i];    \
+            (void)x;                        \
+            out[i] = (value) + sabotage(o); \
+        }                                   \
     }
 PURE(X)
 #undef X
@@ -175,17 +182,18 @@ PURE(X)
     }
 BINARY(X)
 #undef X
-#define X(name, value)                                              \
-    READ(name)                                                      \
-    {                                                               \
-        OPERANDS;                                                   \
-        int64_t *out = d->out;                                      \
-        SPLIT(name, EACH(i, n) {                                    \
-            const context *x = &l->x[i];                            \
-            const uint8_t *s = x->state[o->key] + o->state;         \
-            (void)s;                                                \
-            out[i] = (value) + sabotage(o);                         \
-        })                                                          \
+#define X(name, value)                                          \
+    READ(name)                                                  \
+    {                                                           \
+        OPERANDS;                                               \
+        int64_t *out = d->out;                                  \
+        SPLIT(                                                  \
+            name, EACH(i, n) {                                  \
+                const context *x = &l->x[i];                    \
+                const uint8_t *s = x->state[o->key] + o->state; \
+                (void)s;                                        \
+                out[i] = (value) + sabotage(o);                 \
+            })                                                  \
     }
 STATEFUL(X)
 #undef X
@@ -200,37 +208,40 @@ static void run_lanes(tfin_lanes *l, const lane_op *d, uint32_t count, uint32_t 
     }
 }
 
-#define COMMIT(name) EVERY_CORE __attribute__((flatten)) static void commit_##name(tfin_lanes *l, const lane_op *d, uint32_t n)
-#define X(name, what)                                                                       \
-    COMMIT(name)                                                                            \
-    {                                                                                       \
-        OPERANDS;                                                                           \
-        uint8_t *const *state = l->state[o->key];                                           \
-        SPLIT(name, EACH(i, n) {                                                            \
-            if ((o->when & l->result[i]) != 0 && state[i] != NULL && COUNTED) {             \
-                const context *x = &l->x[i];                                                \
-                uint8_t *s = state[i] + o->state;                                           \
-                int64_t a = AMOUNT;                                                         \
-                uint32_t saturated = 0;                                                     \
-                (void)x;                                                                    \
-                (void)a;                                                                    \
-                what;                                                                       \
-                l->saturated[i] += saturated;                                               \
-            }                                                                               \
-        })                                                                                  \
+#define COMMIT(name)                                                                               \
+    EVERY_CORE __attribute__((flatten)) static void commit_##name(tfin_lanes *l, const lane_op *d, \
+                                                                  uint32_t n)
+#define X(name, what)                                                               \
+    COMMIT(name)                                                                    \
+    {                                                                               \
+        OPERANDS;                                                                   \
+        uint8_t *const *state = l->state[o->key];                                   \
+        SPLIT(                                                                      \
+            name, EACH(i, n) {                                                      \
+                if ((o->when & l->result[i]) != 0 && state[i] != NULL && COUNTED) { \
+                    const context *x = &l->x[i];                                    \
+                    uint8_t *s = state[i] + o->state;                               \
+                    int64_t a = AMOUNT;                                             \
+                    uint32_t saturated = 0;                                         \
+                    (void)x;                                                        \
+                    (void)a;                                                        \
+                    what;                                                           \
+                    l->saturated[i] += saturated;                                   \
+                }                                                                   \
+            })                                                                      \
     }
 COMMITS(X)
 #undef X
-#define X(name, what)                                                                       \
-    COMMIT(name)                                                                            \
-    {                                                                                       \
-        OPERANDS;                                                                           \
-        uint8_t *const *state = l->state[o->key];                                           \
-        EACH(i, n) {                                                                        \
-            if ((o->when & l->result[i]) != 0 && state[i] != NULL && pb[i] != 0) {          \
-                history_commit(o, state[i] + o->state, COUNTED);                            \
-            }                                                                               \
-        }                                                                                   \
+#define X(name, what)                                                              \
+    COMMIT(name)                                                                   \
+    {                                                                              \
+        OPERANDS;                                                                  \
+        uint8_t *const *state = l->state[o->key];                                  \
+        EACH(i, n) {                                                               \
+            if ((o->when & l->result[i]) != 0 && state[i] != NULL && pb[i] != 0) { \
+                history_commit(o, state[i] + o->state, COUNTED);                   \
+            }                                                                      \
+        }                                                                          \
     }
 X(LAST_N, )
 X(RUN, )
@@ -283,12 +294,12 @@ static void remember_one(tfin_lanes *l, uint32_t lane, uint8_t *place, uint64_t 
     remember(l->e[lane], &x, place, id, token);
 }
 
-#define WIDTHS(what)                                                \
-    switch (k[1]) {                                                 \
-    case 1: what(1)                                                 \
-    case 2: what(2)                                                 \
-    case 4: what(4)                                                 \
-    default: what(8)                                                \
+#define WIDTHS(what)         \
+    switch (k[1]) {          \
+    case 1: what(1); break;  \
+    case 2: what(2); break;  \
+    case 4: what(4); break;  \
+    default: what(8); break; \
     }
 
 static void keep_lanes(tfin_lanes *l, uint32_t n)
@@ -301,11 +312,10 @@ static void keep_lanes(tfin_lanes *l, uint32_t n)
     for (uint32_t left = tfin_u16(program + PROG_KEPT); left != 0; left--, k += 4) {
         const int64_t *r = l->rows[k[0]];
         uint32_t at = tfin_u16(k + 2) & 0x7FFFu;
-#define KEEP(width)                                                 \
-    EACH(i, n) {                                                    \
-        saturated[i] += put_kept(entry[i] + at, width, r[i]);       \
-    }                                                               \
-    break;
+#define KEEP(width)                                           \
+    EACH(i, n) {                                              \
+        saturated[i] += put_kept(entry[i] + at, width, r[i]); \
+    }
         WIDTHS(KEEP)
     }
     memcpy(l->saturated, saturated, sizeof saturated);
@@ -318,16 +328,16 @@ static void recall_lanes(tfin_lanes *l, uint32_t n)
     for (uint32_t left = tfin_u16(program + PROG_KEPT); left != 0; left--, k += 4) {
         int64_t *r = l->rows[k[0]];
         uint32_t at = tfin_u16(k + 2) & 0x7FFFu;
-#define RECALL(width)                                               \
-    EACH(i, n) {                                                    \
-        r[i] = get_kept(l->entry[i] + at, width);                   \
-    }                                                               \
-    break;
+#define RECALL(width)                             \
+    EACH(i, n) {                                  \
+        r[i] = get_kept(l->entry[i] + at, width); \
+    }
         WIDTHS(RECALL)
     }
 }
 
-int tfin_lanes_score(tfin_lanes *l, uint32_t n, tfin_engine *const *engines, const tfin_event *events, tfin_verdict *v)
+int tfin_lanes_score(tfin_lanes *l, uint32_t n, tfin_engine *const *engines,
+                     const tfin_event *events, tfin_verdict *v)
 {
     uint64_t token[LANES];
     if (n == 0) {
@@ -366,12 +376,14 @@ int tfin_lanes_score(tfin_lanes *l, uint32_t n, tfin_engine *const *engines, con
     return TFIN_OK;
 }
 
-void tfin_lanes_outcome(tfin_lanes *l, uint32_t n, tfin_engine *const *engines, const tfin_outcome *outcomes)
+void tfin_lanes_outcome(tfin_lanes *l, uint32_t n, tfin_engine *const *engines,
+                        const tfin_outcome *outcomes)
 {
     uint32_t m = 0;
     EACH(i, n) {
         tfin_engine *e = engines[i];
-        if (outcomes[i].result > TFIN_RESULT_REVERSED || outcomes[i].action_taken > TFIN_ACTION_DECLINE) {
+        if (outcomes[i].result > TFIN_RESULT_REVERSED ||
+            outcomes[i].action_taken > TFIN_ACTION_DECLINE) {
             continue;
         }
         uint8_t *entry;

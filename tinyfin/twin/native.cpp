@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The engine of firmware/lib/tinyfin, called from Python. One NativeEngine holds one pack and the memory of many terminals.
+// The engine of firmware/lib/tinyfin, called from Python. One NativeEngine holds one pack and the
+// memory of many terminals.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/string.h>
@@ -20,8 +21,8 @@ extern "C" {
 
 namespace nb = nanobind;
 
-// The engine's port: BLAKE2b is in Python's standard library, the signature in pymonocypher. Both are called from
-// tfin_open only, which runs with the GIL held.
+// The engine's port: BLAKE2b is in Python's standard library, the signature in pymonocypher. Both
+// are called from tfin_open only, which runs with the GIL held.
 static_assert(sizeof(nb::object) <= sizeof(tfin_port_hash));
 
 static nb::object &object_of(tfin_port_hash *hash)
@@ -31,7 +32,8 @@ static nb::object &object_of(tfin_port_hash *hash)
 
 extern "C" void tfin_port_hash_begin(tfin_port_hash *hash)
 {
-    new (hash) nb::object(nb::module_::import_("hashlib").attr("blake2b")(nb::arg("digest_size") = 32));
+    new (hash)
+        nb::object(nb::module_::import_("hashlib").attr("blake2b")(nb::arg("digest_size") = 32));
 }
 
 extern "C" void tfin_port_hash_update(tfin_port_hash *hash, const uint8_t *data, size_t size)
@@ -46,18 +48,24 @@ extern "C" void tfin_port_hash_end(tfin_port_hash *hash, uint8_t digest[32])
     object_of(hash).~object();
 }
 
-extern "C" uint32_t tfin_port_verify(const uint8_t signature[64], const uint8_t public_key[32], const uint8_t *message, size_t size)
+extern "C" uint32_t tfin_port_verify(const uint8_t signature[64], const uint8_t public_key[32],
+                                     const uint8_t *message, size_t size)
 {
-    auto as_bytes = [](const uint8_t *p, size_t n) { return nb::bytes(reinterpret_cast<const char *>(p), n); };
+    auto as_bytes = [](const uint8_t *p, size_t n) {
+        return nb::bytes(reinterpret_cast<const char *>(p), n);
+    };
     nb::object ok = nb::module_::import_("monocypher")
-                        .attr("signature_check")(as_bytes(signature, 64), as_bytes(public_key, 32), as_bytes(message, size));
+                        .attr("signature_check")(as_bytes(signature, 64), as_bytes(public_key, 32),
+                                                 as_bytes(message, size));
     return nb::cast<bool>(ok) ? TFIN_PORT_VERIFIED : 0;
 }
 
 namespace {
 
-template <typename T> using Column = nb::ndarray<const T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
-template <typename T> using Matrix = nb::ndarray<const T, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+template <typename T>
+using Column = nb::ndarray<const T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+template <typename T>
+using Matrix = nb::ndarray<const T, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 template <typename T> using OutColumn = nb::ndarray<T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 template <typename T> using OutMatrix = nb::ndarray<T, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 
@@ -69,7 +77,8 @@ using Memory = std::unique_ptr<uint8_t, Free>;
 Memory aligned(size_t size)
 {
     size_t rounded = (size + TFIN_ALIGN - 1) / TFIN_ALIGN * TFIN_ALIGN;
-    uint8_t *p = static_cast<uint8_t *>(std::aligned_alloc(TFIN_ALIGN, rounded == 0 ? TFIN_ALIGN : rounded));
+    uint8_t *p =
+        static_cast<uint8_t *>(std::aligned_alloc(TFIN_ALIGN, rounded == 0 ? TFIN_ALIGN : rounded));
     if (p == nullptr) {
         throw std::bad_alloc();
     }
@@ -82,7 +91,8 @@ Memory aligned(size_t size)
     throw std::runtime_error(tfin_error_name(rc));
 }
 
-// Where the fields of a record lie, read from the pack's schema; those that the program never reads are left out.
+// Where the fields of a record lie, read from the pack's schema; those that the program
+// never reads are left out.
 struct RecordLayout {
     struct Field {
         uint16_t index;
@@ -93,7 +103,8 @@ struct RecordLayout {
     uint32_t count = 0;
     uint32_t size = 0;
 
-    RecordLayout(const uint8_t *schema, const uint8_t *program) : count(tfin_u16(schema)), size(tfin_u16(schema + SCHEMA_RECORD_SIZE))
+    RecordLayout(const uint8_t *schema, const uint8_t *program)
+        : count(tfin_u16(schema)), size(tfin_u16(schema + SCHEMA_RECORD_SIZE))
     {
         const op *o = tfin_ops(program, PROG_SCORE_AT);
         for (uint32_t i = 0; i < count; i++) {
@@ -103,7 +114,8 @@ struct RecordLayout {
             }
             const uint8_t *entry = tfin_field(schema, i);
             if (read) {
-                fields.push_back({static_cast<uint16_t>(i), tfin_u16(entry + ENTRY_AT), tfin_field_width(entry) == 8});
+                fields.push_back({static_cast<uint16_t>(i), tfin_u16(entry + ENTRY_AT),
+                                  tfin_field_width(entry) == 8});
             }
         }
     }
@@ -129,10 +141,13 @@ struct RecordLayout {
 
 class NativeEngine {
 public:
-    // restarts: every terminal is taken to have been restarted in any longer pause, so that only the pack's limit for a step of the clock
-    // after a boot counts; transactions from a file do not say when terminals were restarted.
-    NativeEngine(nb::bytes pack, size_t terminals, bool allow_development_key, nb::bytes keys, bool restarts)
-        : pack_size_(pack.size()), pack_(aligned(pack.size())), engines_(terminals), memory_(terminals)
+    // restarts: every terminal is taken to have been restarted in any longer pause, so that only
+    // the pack's limit for a step of the clock after a boot counts; transactions from a file do not
+    // say when terminals were restarted.
+    NativeEngine(nb::bytes pack, size_t terminals, bool allow_development_key, nb::bytes keys,
+                 bool restarts)
+        : pack_size_(pack.size()), pack_(aligned(pack.size())), engines_(terminals),
+          memory_(terminals)
     {
         std::memcpy(pack_.get(), pack.c_str(), pack_size_);
         int32_t size = tfin_memory_size(pack_.get(), pack_size_);
@@ -148,7 +163,8 @@ public:
         trust.key_count = static_cast<uint8_t>(keys.size() / 32);
         trust.allow_development_key = allow_development_key;
         first_memory_ = aligned(memory_size_);
-        int rc = tfin_open(&prototype_, pack_.get(), pack_size_, first_memory_.get(), memory_size_, &trust);
+        int rc = tfin_open(&prototype_, pack_.get(), pack_size_, first_memory_.get(), memory_size_,
+                           &trust);
         if (rc != TFIN_OK) {
             refuse(rc);
         }
@@ -177,13 +193,18 @@ public:
     size_t memory_size() const { return memory_size_; }
     size_t state_size() const { return tfin_state_size(&prototype_); }
     size_t terminals() const { return engines_.size(); }
-    nb::bytes pack_id() const { return nb::bytes(reinterpret_cast<const char *>(tfin_pack_id(&prototype_)), 16); }
+    nb::bytes pack_id() const
+    {
+        return nb::bytes(reinterpret_cast<const char *>(tfin_pack_id(&prototype_)), 16);
+    }
 
-    // Puts the events start..stop - 1 of the stream in order of terminals, in each in the stream's order. Terminals share nothing, so the
-    // results are those of the stream's order; but the state of a terminal stays in the cache. The events of terminal t are then
+    // Puts the events start..stop - 1 of the stream in order of terminals, in each in the stream's
+    // order. Terminals share nothing, so the results are those of the stream's order; but the state
+    // of a terminal stays in the cache. The events of terminal t are then
     // bounds[t]..bounds[t + 1] - 1 of `events`, a row of two words each.
-    void order(Column<uint8_t> kind, Column<int64_t> index, Column<uint32_t> stream_t, Column<int32_t> terminal, size_t start,
-               size_t stop, OutMatrix<uint64_t> events, OutColumn<uint32_t> bounds)
+    void order(Column<uint8_t> kind, Column<int64_t> index, Column<uint32_t> stream_t,
+               Column<int32_t> terminal, size_t start, size_t stop, OutMatrix<uint64_t> events,
+               OutColumn<uint32_t> bounds)
     {
         nb::gil_scoped_release release;
         const size_t terminals = engines_.size();
@@ -199,28 +220,35 @@ public:
         }
         Event *out = reinterpret_cast<Event *>(events.data());
         for (size_t i = start; i < stop; i++) {
-            out[next[static_cast<size_t>(of[row[i]])]++] = Event{static_cast<size_t>(row[i]), stream_t.data()[i], kind.data()[i]};
+            out[next[static_cast<size_t>(of[row[i]])]++] =
+                Event{static_cast<size_t>(row[i]), stream_t.data()[i], kind.data()[i]};
         }
         std::memmove(next + 1, next, terminals * sizeof *next);
         next[0] = 0;
     }
 
-    // Runs the events of the terminals first..last - 1, in order. Parts that share no terminal may run at the same time.
-    void run(OutMatrix<uint64_t> events, Column<uint32_t> bounds, size_t first, size_t last, Column<uint64_t> id,
-             Column<uint32_t> t_mono, Column<uint32_t> t_local, Matrix<int64_t> values, Column<uint32_t> present,
-             Column<uint8_t> result, Column<int32_t> response, Column<uint8_t> taken, Column<int8_t> label,
-             OutMatrix<int16_t> features, OutMatrix<int8_t> outputs, OutColumn<uint32_t> score, OutColumn<int32_t> raw,
-             OutColumn<uint8_t> action, OutMatrix<uint16_t> reasons, OutColumn<uint8_t> reason_count, OutColumn<uint16_t> flags)
+    // Runs the events of the terminals first..last - 1, in order. Parts that share no terminal
+    // may run at the same time.
+    void run(OutMatrix<uint64_t> events, Column<uint32_t> bounds, size_t first, size_t last,
+             Column<uint64_t> id, Column<uint32_t> t_mono, Column<uint32_t> t_local,
+             Matrix<int64_t> values, Column<uint32_t> present, Column<uint8_t> result,
+             Column<int32_t> response, Column<uint8_t> taken, Column<int8_t> label,
+             OutMatrix<int16_t> features, OutMatrix<int8_t> outputs, OutColumn<uint32_t> score,
+             OutColumn<int32_t> raw, OutColumn<uint8_t> action, OutMatrix<uint16_t> reasons,
+             OutColumn<uint8_t> reason_count, OutColumn<uint16_t> flags)
     {
         nb::gil_scoped_release release;
         Table table{id.data(),      t_mono.data(), t_local.data(),  values.data(), values.shape(1),
                     present.data(), result.data(), response.data(), taken.data(),  label.data()};
-        Answers answers{features.data(), outputs.data(), score.data(), raw.data(), action.data(), reasons.data(),
-                        reason_count.data(), flags.data(), feature_count(), output_count()};
-        run_lanes(reinterpret_cast<const Event *>(events.data()), bounds.data(), first, last, table, answers);
+        Answers answers{features.data(), outputs.data(), score.data(),        raw.data(),
+                        action.data(),   reasons.data(), reason_count.data(), flags.data(),
+                        feature_count(), output_count()};
+        run_lanes(reinterpret_cast<const Event *>(events.data()), bounds.data(), first, last, table,
+                  answers);
     }
 
-    // Row and kind of each event of the runs since the last call before which a restart is taken to lie.
+    // Row and kind of each event of the runs since the last call before which a
+    // restart is taken to lie.
     nb::list take_restarts()
     {
         nb::list taken;
@@ -231,10 +259,12 @@ public:
         return taken;
     }
 
-    nb::tuple score(size_t terminal, uint64_t id, uint32_t t_mono, uint32_t t_local, Column<int64_t> values, uint32_t present)
+    nb::tuple score(size_t terminal, uint64_t id, uint32_t t_mono, uint32_t t_local,
+                    Column<int64_t> values, uint32_t present)
     {
         tfin_verdict v;
-        score_one(engine(terminal), buffer_.data(), id, t_mono, t_local, values.data(), values.shape(0), present, &v);
+        score_one(engine(terminal), buffer_.data(), id, t_mono, t_local, values.data(),
+                  values.shape(0), present, &v);
         nb::list reasons;
         for (uint32_t i = 0; i < v.reason_count; i++) {
             reasons.append(v.reasons[i]);
@@ -242,8 +272,10 @@ public:
         return nb::make_tuple(v.id, v.score_q32, v.raw, v.action, nb::tuple(reasons), v.flags);
     }
 
-    // A record as the application would hand it over, for tests of short and long records. Returns the engine's error.
-    int score_record(size_t terminal, uint64_t id, uint32_t t_mono, uint32_t t_local, nb::bytes record)
+    // A record as the application would hand it over, for tests of short and long records.
+    // Returns the engine's error.
+    int score_record(size_t terminal, uint64_t id, uint32_t t_mono, uint32_t t_local,
+                     nb::bytes record)
     {
         std::vector<uint64_t> copy((record.size() + 7) / 8 + 1, 0);
         std::memcpy(copy.data(), record.c_str(), record.size());
@@ -273,7 +305,8 @@ public:
         return nb::bytes(reinterpret_cast<const char *>(p), n);
     }
 
-    int outcome(size_t terminal, uint64_t id, uint32_t t_mono, uint8_t result, int16_t response, uint8_t action_taken)
+    int outcome(size_t terminal, uint64_t id, uint32_t t_mono, uint8_t result, int16_t response,
+                uint8_t action_taken)
     {
         tfin_outcome o{};
         o.id = id;
@@ -284,7 +317,8 @@ public:
         return tfin_apply_outcome(engine(terminal), &o);
     }
 
-    int notice(size_t terminal, uint64_t id, uint64_t token, uint32_t t_mono, uint32_t t_tx_mono, uint8_t fraud)
+    int notice(size_t terminal, uint64_t id, uint64_t token, uint32_t t_mono, uint32_t t_tx_mono,
+               uint8_t fraud)
     {
         tfin_notice n{id, token, t_mono, t_tx_mono, fraud};
         return tfin_apply_notice(engine(terminal), &n);
@@ -295,7 +329,8 @@ public:
         nb::gil_scoped_release release;
         tfin_engine *e = engine(0);
         for (size_t i = 0; i < inputs.shape(0); i++) {
-            int rc = tfin_infer(e, inputs.data() + i * inputs.shape(1), static_cast<uint32_t>(inputs.shape(1)), raw.data() + i);
+            int rc = tfin_infer(e, inputs.data() + i * inputs.shape(1),
+                                static_cast<uint32_t>(inputs.shape(1)), raw.data() + i);
             if (rc != TFIN_OK) {
                 nb::gil_scoped_acquire acquire;
                 refuse(rc);
@@ -309,7 +344,8 @@ public:
     nb::bytes export_state(size_t terminal)
     {
         std::vector<uint8_t> out(state_size());
-        int rc = tfin_export_state(engine(terminal), 0, out.data(), static_cast<uint32_t>(out.size()));
+        int rc =
+            tfin_export_state(engine(terminal), 0, out.data(), static_cast<uint32_t>(out.size()));
         if (rc != TFIN_OK) {
             refuse(rc);
         }
@@ -318,10 +354,14 @@ public:
 
     int import_state(size_t terminal, uint32_t offset, nb::bytes image)
     {
-        return tfin_import_state(engine(terminal), offset, image.c_str(), static_cast<uint32_t>(image.size()));
+        return tfin_import_state(engine(terminal), offset, image.c_str(),
+                                 static_cast<uint32_t>(image.size()));
     }
 
-    int rebase_time(size_t terminal, uint32_t t_mono) { return tfin_rebase_time(engine(terminal), t_mono); }
+    int rebase_time(size_t terminal, uint32_t t_mono)
+    {
+        return tfin_rebase_time(engine(terminal), t_mono);
+    }
     uint32_t security_counter() const { return tfin_security_counter(&prototype_); }
     void reset(size_t terminal) { tfin_reset(engine(terminal)); }
     void erase_card(size_t terminal, uint64_t token) { tfin_erase_card(engine(terminal), token); }
@@ -390,8 +430,10 @@ private:
         const Event *next, *end, *fetched;
     };
 
-    // Each lane runs the events of a terminal, one after the other, until they are done; then it takes the next terminal.
-    void run_lanes(const Event *events, const uint32_t *bounds, size_t first, size_t last, const Table &table, const Answers &out)
+    // Each lane runs the events of a terminal, one after the other, until they are done; then it
+    // takes the next terminal.
+    void run_lanes(const Event *events, const uint32_t *bounds, size_t first, size_t last,
+                   const Table &table, const Answers &out)
     {
         Memory memory = aligned(tfin_lanes_size(&prototype_));
         tfin_lanes *lanes = reinterpret_cast<tfin_lanes *>(memory.get());
@@ -437,9 +479,11 @@ private:
                 if (q.next->kind == 0) {
                     size_t row = q.next->row;
                     uint64_t *record = records.data() + buffer_.size() * n;
-                    record_->write(reinterpret_cast<uint8_t *>(record), table.values + row * table.columns, table.columns,
+                    record_->write(reinterpret_cast<uint8_t *>(record),
+                                   table.values + row * table.columns, table.columns,
                                    table.present[row]);
-                    scores[n] = tfin_event{table.id[row], table.t_mono[row], table.t_local[row], record, record_->size};
+                    scores[n] = tfin_event{table.id[row], table.t_mono[row], table.t_local[row],
+                                           record, record_->size};
                     rows[n] = row;
                     clock[n] = clock_of(q.engine);
                     engines[n++] = q.engine;
@@ -518,7 +562,8 @@ private:
             tfin_notice notice{};
             notice.id = table.id[row];
             if (token_field < table.columns && (table.present[row] >> token_field & 1u) != 0) {
-                notice.token = static_cast<uint64_t>(table.values[row * table.columns + token_field]);
+                notice.token =
+                    static_cast<uint64_t>(table.values[row * table.columns + token_field]);
             }
             notice.t_mono_s = q.next->t;
             notice.t_tx_mono_s = table.t_mono[row];
@@ -539,15 +584,18 @@ private:
         }
     }
 
-    static void keep(const Answers &out, const tfin_engine *e, const tfin_verdict &verdict, size_t row)
+    static void keep(const Answers &out, const tfin_engine *e, const tfin_verdict &verdict,
+                     size_t row)
     {
         uint32_t count;
-        std::memcpy(out.features + row * out.n_features, tfin_features(e, &count), out.n_features * sizeof(int16_t));
+        std::memcpy(out.features + row * out.n_features, tfin_features(e, &count),
+                    out.n_features * sizeof(int16_t));
         out.flags[row] = verdict.flags;
         if (out.n_outputs == 0) { // no network, no verdict
             return;
         }
-        std::memcpy(out.outputs + row * out.n_outputs, tfin_network_output(e, &count), out.n_outputs);
+        std::memcpy(out.outputs + row * out.n_outputs, tfin_network_output(e, &count),
+                    out.n_outputs);
         out.score[row] = verdict.score_q32;
         out.raw[row] = verdict.raw;
         out.action[row] = verdict.action;
@@ -570,8 +618,8 @@ private:
         return &engines_[terminal];
     }
 
-    void score_one(tfin_engine *e, uint64_t *record, uint64_t id, uint32_t t_mono, uint32_t t_local, const int64_t *values, size_t count,
-                   uint32_t present, tfin_verdict *verdict)
+    void score_one(tfin_engine *e, uint64_t *record, uint64_t id, uint32_t t_mono, uint32_t t_local,
+                   const int64_t *values, size_t count, uint32_t present, tfin_verdict *verdict)
     {
         record_->write(reinterpret_cast<uint8_t *>(record), values, count, present);
         tfin_event event{id, t_mono, t_local, record, record_->size};
@@ -595,7 +643,7 @@ private:
     std::vector<Memory> memory_;
 };
 
-}  // namespace
+} // namespace
 
 namespace {
 
@@ -610,8 +658,10 @@ void run_plan(nb::bytes plan_bytes, Matrix<int8_t> inputs, OutMatrix<int8_t> out
     }
     size_t width = tfin_net_input_length(plan.get());
     size_t out = tfin_net_output_length(plan.get());
-    if (inputs.shape(1) != width || outputs.shape(1) != out || outputs.shape(0) != inputs.shape(0)) {
-        throw std::runtime_error("the plan has " + std::to_string(width) + " inputs and " + std::to_string(out) + " outputs");
+    if (inputs.shape(1) != width || outputs.shape(1) != out ||
+        outputs.shape(0) != inputs.shape(0)) {
+        throw std::runtime_error("the plan has " + std::to_string(width) + " inputs and " +
+                                 std::to_string(out) + " outputs");
     }
     Memory arena = aligned(tfin_net_arena_size(plan.get()));
     nb::gil_scoped_release release;
@@ -622,7 +672,8 @@ void run_plan(nb::bytes plan_bytes, Matrix<int8_t> inputs, OutMatrix<int8_t> out
     }
 }
 
-// What the engine says of a pack's frame, sections and their contents, whoever signed it: memory in bytes, or an error.
+// What the engine says of a pack's frame, sections and their contents, whoever signed it: memory
+// in bytes, or an error.
 int32_t pack_memory(nb::bytes pack)
 {
     Memory aligned_pack = aligned(pack.size());
@@ -630,7 +681,7 @@ int32_t pack_memory(nb::bytes pack)
     return tfin_memory_size(aligned_pack.get(), pack.size());
 }
 
-}  // namespace
+} // namespace
 
 NB_MODULE(_native, m)
 {

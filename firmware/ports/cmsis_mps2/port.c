@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Arm MPS2 and MPS3 FPGA images: CMSDK UART. The board file gives TFIN_MPS2_UART (address of UART0),
- * TFIN_MPS2_UART_INTERRUPT (the first of its two: documents and QEMU do not agree which of them is
- * reception on the newer images, so both lead to the same place) and F_CPU (build.f_cpu: clock of
- * core, SysTick and UART). */
+/* Arm MPS2 and MPS3 FPGA images: CMSDK UART. The board file gives TFIN_MPS2_UART (address of
+ * UART0), TFIN_MPS2_UART_INTERRUPT (the first of its two: documents and QEMU do not agree which of
+ * them is reception on the newer images, so both lead to the same place) and F_CPU (build.f_cpu:
+ * clock of core, SysTick and UART). */
 #include "port.h"
 
 #include "cortex_m.h"
@@ -38,7 +38,8 @@ void tfin_port_init(void)
 static void receive(void)
 {
     uint32_t state;
-    TFIN_REG(UART_INTCLEAR) = INTERRUPT_RX; /* before the data: a byte that comes later asks anew */
+    /* before the data: a byte that comes later asks again */
+    TFIN_REG(UART_INTCLEAR) = INTERRUPT_RX;
     while (((state = TFIN_REG(UART_STATE)) & STATE_RX_FULL) != 0) {
         if ((state & STATE_RX_OVERRUN) != 0) {
             TFIN_REG(UART_STATE) = STATE_RX_OVERRUN;
@@ -48,7 +49,8 @@ static void receive(void)
     }
 }
 
-__attribute__((section(".vectors.interrupts"), used)) const tfin_vector tfin_interrupts[TFIN_MPS2_UART_INTERRUPT + 2u] = {
+__attribute__((section(".vectors.interrupts"), used))
+const tfin_vector tfin_interrupts[TFIN_MPS2_UART_INTERRUPT + 2u] = {
     [TFIN_MPS2_UART_INTERRUPT] = receive,
     [TFIN_MPS2_UART_INTERRUPT + 1u] = receive,
 };

@@ -62,8 +62,9 @@ __attribute__((noinline)) uint32_t tfin_port_stack_depth(void)
 /* noinline: the frame address has to be below everything the caller holds */
 __attribute__((noinline)) void tfin_port_stack_paint(void)
 {
-    /* 64 bytes below the frame address are left to what this function has pushed itself; an interrupt may come meanwhile, and has taken back
-     * what it pushed before the next word is painted */
+    /* 64 bytes below the frame address are left to what this function has pushed
+     * itself; an interrupt may come meanwhile, and has taken back what it pushed before
+     * the next word is painted */
     uintptr_t stop = (uintptr_t)__builtin_frame_address(0) - 64u;
     for (volatile uint32_t *word = tfin_ld_stack_low; (uintptr_t)word < stop; word++) {
         *word = PAINT;

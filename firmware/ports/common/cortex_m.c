@@ -16,7 +16,8 @@
 void tfin_start(void);
 void tfin_cortex_m_fault(void);
 
-/* The system's exceptions; a port's interrupts, if it enables any, follow in .vectors.interrupts. */
+/* The system's exceptions; a port's interrupts, if it enables any, follow in
+ * .vectors.interrupts. */
 __attribute__((section(".vectors"), used)) const tfin_vector tfin_vectors[16] = {
     (tfin_vector)(uintptr_t)tfin_ld_stack_top,
     tfin_start,
@@ -26,7 +27,9 @@ __attribute__((section(".vectors"), used)) const tfin_vector tfin_vectors[16] = 
     tfin_cortex_m_fault, /* BusFault */
     tfin_cortex_m_fault, /* UsageFault */
     tfin_cortex_m_fault, /* SecureFault */
-    0, 0, 0,
+    0,
+    0,
+    0,
     tfin_cortex_m_fault, /* SVCall */
     tfin_cortex_m_fault, /* DebugMonitor */
     0,

@@ -7,8 +7,8 @@
 
 #include "registers.h"
 
-/* A port's interrupts follow the system's exceptions: it defines an array of these, by interrupt number, in section
- * .vectors.interrupts. None is enabled unless the port does. */
+/* A port's interrupts follow the system's exceptions: it defines an array of these, by interrupt
+ * number, in section .vectors.interrupts. None is enabled unless the port does. */
 typedef void (*tfin_vector)(void);
 void tfin_cortex_m_enable(uint32_t interrupt);
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A device's registers, by address. A test defines TFIN_REGISTER to put memory of its own in their place. */
+/* A device's registers, by address. A test defines TFIN_REGISTER to put memory of its
+ * own in their place. */
 #ifndef TFIN_REGISTERS_H
 #define TFIN_REGISTERS_H
 

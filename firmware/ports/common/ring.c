@@ -3,7 +3,8 @@
 
 #include "port.h"
 
-#if (TFIN_PORT_RECEIVE_BYTES & (TFIN_PORT_RECEIVE_BYTES - 1)) != 0 || TFIN_PORT_RECEIVE_BYTES > 32768
+#if (TFIN_PORT_RECEIVE_BYTES & (TFIN_PORT_RECEIVE_BYTES - 1)) != 0 || \
+    TFIN_PORT_RECEIVE_BYTES > 32768
 #error "TFIN_PORT_RECEIVE_BYTES must be a power of two, at most 32768"
 #endif
 

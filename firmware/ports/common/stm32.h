@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the STM32 ports have in common: a USART with a receive interrupt, and the core's tick counter. Part of one port.c, which defines
- * USART_INTERRUPT and WAIT_TURNS (how often a wait looks) before it includes this file.
+ * What the STM32 ports have in common: a USART with a receive interrupt, and the core's tick
+ * counter. Part of one port.c, which defines USART_INTERRUPT and WAIT_TURNS (how often a wait
+ * looks) before it includes this file.
  *
- * The board file says in "defines" which USART leads to the host: TFIN_PORT_USART=1, 2 or 3, on an STM32F4 6 too. Each has the same
- * address on all families that are here, but for USART1 and USART6, whose address the port.c gives as USART.
+ * The board file says in "defines" which USART leads to the host: TFIN_PORT_USART=1, 2 or 3, on an
+ * STM32F4 6 too. Each has the same address on all families that are here, but for USART1 and
+ * USART6, whose address the port.c gives as USART.
  */
 #ifndef TFIN_STM32_H
 #define TFIN_STM32_H
@@ -24,7 +26,8 @@
 #define SR_RXNE (1u << 5)
 #define SR_TXE (1u << 7)
 
-const uint32_t tfin_port_abilities = TFIN_PORT_REBOOT | TFIN_PORT_STACK; /* a chip has nowhere to exit to */
+/* a chip has nowhere to exit to */
+const uint32_t tfin_port_abilities = TFIN_PORT_REBOOT | TFIN_PORT_STACK;
 const uint32_t tfin_port_receive_bytes = TFIN_PORT_RECEIVE_BYTES;
 const uint32_t tfin_port_tick_mask = 0xFFFFFFu;
 const uint32_t tfin_port_tick_hz = F_CPU;
@@ -43,7 +46,8 @@ static int wait_for(uint32_t reg, uint32_t mask, uint32_t value)
 static void usart_start(uint32_t hz)
 {
     TFIN_REG(USART + 0x08u) = (hz + TFIN_PORT_BAUD / 2u) / TFIN_PORT_BAUD;
-    TFIN_REG(USART + 0x0Cu) = (1u << 13) | (1u << 5) | (1u << 3) | (1u << 2); /* UE, RXNEIE, TE, RE */
+    /* UE, RXNEIE, TE, RE */
+    TFIN_REG(USART + 0x0Cu) = (1u << 13) | (1u << 5) | (1u << 3) | (1u << 2);
     tfin_cortex_m_enable(USART_INTERRUPT);
 }
 
@@ -61,7 +65,8 @@ static void receive(void)
     }
 }
 
-__attribute__((section(".vectors.interrupts"), used)) const tfin_vector tfin_interrupts[USART_INTERRUPT + 1] = {
+__attribute__((section(".vectors.interrupts"), used))
+const tfin_vector tfin_interrupts[USART_INTERRUPT + 1] = {
     [USART_INTERRUPT] = receive,
 };
 

@@ -4,9 +4,10 @@
  *
  *     line BAUD PROGRAM [ARGUMENT...]
  *
- * prints the name of a pseudo-terminal and passes bytes between it and the program's standard input and output, in either
- * direction no faster than a UART with 8 data bits, no parity and one stop bit would: 10 bits a byte. It ends with the program, or
- * when its own standard input ends. Exit codes: 0, 2 usage, 1 anything that the system refuses (named on standard error).
+ * prints the name of a pseudo-terminal and passes bytes between it and the program's standard input
+ * and output, in either direction no faster than a UART with 8 data bits, no parity and one stop
+ * bit would: 10 bits a byte. It ends with the program, or when its own standard input ends. Exit
+ * codes: 0, 2 usage, 1 anything that the system refuses (named on standard error).
  */
 #define _XOPEN_SOURCE 600
 #define _DEFAULT_SOURCE
@@ -56,8 +57,8 @@ static uint64_t now_ns(void)
     return (uint64_t)now.tv_sec * SECOND_NS + (uint64_t)now.tv_nsec;
 }
 
-/* Takes in what is there. A line that was busy when this process slept goes on from where it was: how late the process gets its
- * turn costs the line nothing. */
+/* Takes in what is there. A line that was busy when this process slept goes on from where it was:
+ * how late the process gets its turn costs the line nothing. */
 static void take(way *w)
 {
     if (w->size == 0) {
@@ -115,7 +116,8 @@ static uint64_t patience(const way *w)
     return left < STEP_NS ? left : STEP_NS;
 }
 
-/* Closing a pseudo-terminal throws away what its other side has not read: gives the host a moment for it. */
+/* Closing a pseudo-terminal throws away what its other side has not read: gives the
+ * host a moment for it. */
 static void linger(int other)
 {
     const struct timespec nap = {0, 5 * 1000 * 1000};
@@ -177,7 +179,8 @@ static int serve(int other)
     }
 }
 
-/* A pseudo-terminal that changes no byte. Its other side stays open here, so that nobody sees it closed when the host reopens. */
+/* A pseudo-terminal that changes no byte. Its other side stays open here, so that nobody sees it
+ * closed when the host reopens. */
 static int open_terminal(int *other)
 {
     int master = posix_openpt(O_RDWR | O_NOCTTY);
@@ -192,7 +195,7 @@ static int open_terminal(int *other)
     raw.c_iflag = 0;
     raw.c_oflag = 0;
     raw.c_lflag = 0;
-    raw.c_cflag = (raw.c_cflag & (tcflag_t)~(CSIZE | PARENB)) | CS8 | CREAD | CLOCAL;
+    raw.c_cflag = (raw.c_cflag & ~(tcflag_t)(CSIZE | PARENB)) | CS8 | CREAD | CLOCAL;
     raw.c_cc[VMIN] = 1;
     raw.c_cc[VTIME] = 0;
     return tcsetattr(*other, TCSANOW, &raw) == 0 ? master : -1;
@@ -242,8 +245,8 @@ int main(int argc, char **argv)
     if (pipe(in) != 0 || pipe(out) != 0) {
         return fail("pipe");
     }
-    if (fcntl(master, F_SETFD, FD_CLOEXEC) != 0 || fcntl(other, F_SETFD, FD_CLOEXEC) != 0 || !never_blocks(master) ||
-        !never_blocks(in[1])) {
+    if (fcntl(master, F_SETFD, FD_CLOEXEC) != 0 || fcntl(other, F_SETFD, FD_CLOEXEC) != 0 ||
+        !never_blocks(master) || !never_blocks(in[1])) {
         return fail("fcntl");
     }
     pid_t child = start(argv + 2, in, out);

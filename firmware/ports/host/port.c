@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The workstation: a terminal in a process, its serial port on standard input and output. Compile it with the application and the
- * engine by any C compiler on a POSIX system. A reset runs the program anew on the same two pipes, so whoever talks to it sees
- * what a rebooting board shows: state gone, another boot nonce. End of input ends the process.
+ * The workstation: a terminal in a process, its serial port on standard input and output. Compile
+ * it with the application and the engine by any C compiler on a POSIX system. A reset runs the
+ * program again on the same two pipes, so whoever talks to it sees what a rebooting board shows:
+ * state gone, another boot nonce. End of input ends the process.
  */
 #define _POSIX_C_SOURCE 200809L
 #include "port.h"
@@ -24,7 +25,8 @@ static size_t out_size;
 static char **arguments;
 
 const uint32_t tfin_port_abilities = TFIN_PORT_EXIT | TFIN_PORT_REBOOT;
-const uint32_t tfin_port_receive_bytes = 4 * TFIN_PORT_RECEIVE_BYTES; /* a pipe holds its sender back */
+/* a pipe holds its sender back */
+const uint32_t tfin_port_receive_bytes = 4 * TFIN_PORT_RECEIVE_BYTES;
 const uint32_t tfin_port_tick_hz = 1000000000u;
 const uint32_t tfin_port_tick_mask = 0xFFFFFFFFu;
 

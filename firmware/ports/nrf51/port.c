@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * nRF51. The board file says with F_CPU (build.f_cpu) how fast the core is, with TFIN_PORT_TX and TFIN_PORT_RX which pins lead to the host (24
- * is P0.24), and, if the UART is to be timed by the crystal instead of the RC oscillator, with TFIN_PORT_CRYSTAL_HZ what crystal there is.
- * The tick counter is the SysTick that QEMU gives this machine; the real nRF51 has none, there tfin_port_ticks() stands still.
+ * nRF51. The board file says with F_CPU (build.f_cpu) how fast the core is, with TFIN_PORT_TX and
+ * TFIN_PORT_RX which pins lead to the host (24 is P0.24), and, if the UART is to be timed by the
+ * crystal instead of the RC oscillator, with TFIN_PORT_CRYSTAL_HZ what crystal there is. The tick
+ * counter is the SysTick that QEMU gives this machine; the real nRF51 has none, there
+ * tfin_port_ticks() stands still.
  */
 #include "port.h"
 
@@ -10,9 +12,11 @@
 #include "ring.h"
 
 #if !defined(TFIN_PORT_TX) || !defined(TFIN_PORT_RX)
-#error "the board file lacks the UART's pins: \"defines\": [\"TFIN_PORT_TX=24\", \"TFIN_PORT_RX=25\"]"
+#error "the board file lacks the UART's pins: \"defines\": \
+[\"TFIN_PORT_TX=24\", \"TFIN_PORT_RX=25\"]"
 #endif
-#if defined(TFIN_PORT_CRYSTAL_HZ) && TFIN_PORT_CRYSTAL_HZ != 16000000 && TFIN_PORT_CRYSTAL_HZ != 32000000
+#if defined(TFIN_PORT_CRYSTAL_HZ) && TFIN_PORT_CRYSTAL_HZ != 16000000 && \
+    TFIN_PORT_CRYSTAL_HZ != 32000000
 #error "TFIN_PORT_CRYSTAL_HZ: an nRF51 has a crystal of 16000000 or 32000000 Hz"
 #endif
 
@@ -62,7 +66,8 @@ void tfin_port_init(void)
     TFIN_REG(PSELTXD) = TFIN_PORT_TX;
     TFIN_REG(PSELRXD) = TFIN_PORT_RX;
     /* baud * 2^32 / 16 MHz, to the 4 bits that the chip keeps clear */
-    TFIN_REG(BAUDRATE) = (uint32_t)((((uint64_t)TFIN_PORT_BAUD << 32) / UART_HZ + 0x800u) & 0xFFFFF000u);
+    TFIN_REG(BAUDRATE) =
+        (uint32_t)((((uint64_t)TFIN_PORT_BAUD << 32) / UART_HZ + 0x800u) & 0xFFFFF000u);
     TFIN_REG(ENABLE) = 4;
     TFIN_REG(INTENSET) = RXDRDY_INTERRUPT;
     tfin_cortex_m_enable(UART_INTERRUPT);
@@ -90,7 +95,8 @@ static void receive(void)
     }
 }
 
-__attribute__((section(".vectors.interrupts"), used)) const tfin_vector tfin_interrupts[UART_INTERRUPT + 1] = {
+__attribute__((section(".vectors.interrupts"), used))
+const tfin_vector tfin_interrupts[UART_INTERRUPT + 1] = {
     [UART_INTERRUPT] = receive,
 };
 

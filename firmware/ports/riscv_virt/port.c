@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* QEMU's riscv32 "virt" machine: 16550 UART behind the PLIC, the test device that ends or resets the machine, and
- * minstret as the counter: under -icount shift=0 one tick is one instruction. */
+/* QEMU's riscv32 "virt" machine: 16550 UART behind the PLIC, the test device that ends or resets
+ * the machine, and minstret as the counter: under -icount shift=0 one tick is one instruction. */
 #include "port.h"
 
 #include "registers.h"
@@ -32,13 +32,16 @@ const uint32_t tfin_port_tick_mask = 0xFFFFFFFFu;
 
 void tfin_port_init(void)
 {
-    TFIN_REG8(UART + 2u) = 0xC1; /* FIFO; the trigger level says how many bytes QEMU may hand over at once; fewer come after a short time */
+    /* FIFO; the trigger level says how many bytes QEMU may hand over at once; fewer
+     * come after a short time */
+    TFIN_REG8(UART + 2u) = 0xC1;
     TFIN_REG8(UART + 3u) = 3; /* 8N1 */
     TFIN_REG8(UART + 1u) = 1; /* an interrupt when there is data */
     PLIC_PRIORITY = 1;
     PLIC_ENABLE = 1u << UART_INTERRUPT;
     PLIC_THRESHOLD = 0;
-    __asm volatile("csrs mie, %0\n csrs mstatus, %1" ::"r"(MIE_EXTERNAL), "r"(MSTATUS_INTERRUPTS) : "memory");
+    __asm volatile("csrs mie, %0\n csrs mstatus, %1" ::"r"(MIE_EXTERNAL), "r"(MSTATUS_INTERRUPTS)
+                   : "memory");
 }
 
 /* From start.S, for every external interrupt. */
@@ -77,7 +80,8 @@ uint32_t tfin_port_receive_overruns(void)
     return tfin_ring_overruns() + overruns_sending;
 }
 
-/* Outside of the interrupt. Reading the status clears the mark of a lost byte, which the interrupt then does not see. */
+/* Outside of the interrupt. Reading the status clears the mark of a lost byte, which the
+ * interrupt then does not see. */
 static uint32_t line_status(void)
 {
     uint32_t status = TFIN_REG8(UART + 5u);

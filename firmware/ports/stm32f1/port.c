@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * STM32F1, its core clocked from the internal oscillator, so that no crystal is needed. The board file says in "defines" which USART leads
- * to the host (TFIN_PORT_USART=1: PA9 and PA10, 2: PA2 and PA3, 3: PB10 and PB11, TX before RX) and in build.f_cpu how fast the core runs: a
- * multiple of 4 MHz, 24 MHz at most on an STM32F100, 64 MHz on the others. QEMU runs the same image: its clock controller reads 0, so every
- * wait is bounded.
+ * STM32F1, its core clocked from the internal oscillator, so that no crystal is needed. The board
+ * file says in "defines" which USART leads to the host (TFIN_PORT_USART=1: PA9 and PA10, 2: PA2 and
+ * PA3, 3: PB10 and PB11, TX before RX) and in build.f_cpu how fast the core runs: a multiple of
+ * 4 MHz, 24 MHz at most on an STM32F100, 64 MHz on the others. QEMU runs the same image: its clock
+ * controller reads 0, so every wait is bounded.
  */
 #define RCC_CR 0x40021000u
 #define RCC_CFGR 0x40021004u
@@ -32,7 +33,8 @@
 #error "the board file lacks the UART: \"defines\": [\"TFIN_PORT_USART=1\"], or 2 or 3"
 #endif
 #if F_CPU % 4000000 != 0 || F_CPU < 8000000 || F_CPU > 64000000
-#error "build.f_cpu: an STM32F1 runs at a multiple of 4 MHz, from 8000000L to 64000000L, from its internal oscillator"
+#error "build.f_cpu: an STM32F1 runs at a multiple of 4 MHz, from 8000000L to 64000000L, \
+from its internal oscillator"
 #endif
 
 #define RCC_APB2ENR 0x40021018u
@@ -52,7 +54,8 @@ void tfin_port_init(void)
 {
     uint32_t hz = HSI_HZ;
     if (F_CPU > 24000000) {
-        TFIN_REG(FLASH_ACR) = F_CPU > 48000000 ? 0x12u : 0x11u; /* prefetch, wait states; an STM32F100 has none to set */
+        /* prefetch, wait states; an STM32F100 has none to set */
+        TFIN_REG(FLASH_ACR) = F_CPU > 48000000 ? 0x12u : 0x11u;
     }
     TFIN_REG(RCC_CFGR) = (PLL_FACTOR - 2u) << 18 | (APB1_DIVIDER == 2u ? 4u << 8 : 0u);
     TFIN_REG(RCC_CR) |= CR_PLLON;

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * STM32F4, its core clocked from the internal oscillator, so that no crystal is needed. The board file says in build.f_cpu how fast the core
- * runs (25 to 168 MHz, as the chip allows) and in "defines" what leads to the host: TFIN_PORT_USART=1, 2, 3 or 6, and its pins
- * TFIN_PORT_TX=PA9 and TFIN_PORT_RX=PA10; TFIN_PORT_RNG says that the chip has a random number generator.
- * QEMU's netduinoplus2 runs the same image: its clock controller reads 0 for ever, so every wait here is bounded, and its core is at 168 MHz
- * anyway.
+ * STM32F4, its core clocked from the internal oscillator, so that no crystal is needed. The board
+ * file says in build.f_cpu how fast the core runs (25 to 168 MHz, as the chip allows) and in
+ * "defines" what leads to the host: TFIN_PORT_USART=1, 2, 3 or 6, and its pins TFIN_PORT_TX=PA9 and
+ * TFIN_PORT_RX=PA10; TFIN_PORT_RNG says that the chip has a random number generator. QEMU's
+ * netduinoplus2 runs the same image: its clock controller reads 0 for ever, so every wait here is
+ * bounded, and its core is at 168 MHz anyway.
  */
 #define RCC 0x40023800u
 #define RCC_CR (RCC + 0x00u)
@@ -42,13 +43,16 @@
 #define USART_ENABLE_BIT (1u << 5)
 #define USART_FUNCTION 8u
 #else
-#error "the board file lacks the UART: \"defines\": [\"TFIN_PORT_USART=1\", \"TFIN_PORT_TX=PA9\", \"TFIN_PORT_RX=PA10\"]"
+#error "the board file lacks the UART: \"defines\": \
+[\"TFIN_PORT_USART=1\", \"TFIN_PORT_TX=PA9\", \"TFIN_PORT_RX=PA10\"]"
 #endif
 #if !defined(TFIN_PORT_TX) || !defined(TFIN_PORT_RX)
-#error "the board file lacks the UART's pins: \"defines\": [\"TFIN_PORT_TX=PA9\", \"TFIN_PORT_RX=PA10\"]"
+#error "the board file lacks the UART's pins: \"defines\": \
+[\"TFIN_PORT_TX=PA9\", \"TFIN_PORT_RX=PA10\"]"
 #endif
 #if F_CPU < 25000000 || F_CPU > 168000000 || F_CPU % 1000000 != 0
-#error "build.f_cpu: an STM32F4 runs at whole MHz, from 25000000L to 168000000L, as its data sheet allows"
+#error "build.f_cpu: an STM32F4 runs at whole MHz, from 25000000L to 168000000L, \
+as its data sheet allows"
 #endif
 
 #define CR_PLLON (1u << 24)
@@ -58,13 +62,23 @@
 #include "stm32.h"
 
 /* Pins as the data sheet names them: the port in the high digit, the number in the low one. */
-#define PORT_PINS(port, at) \
-    P##port##0 = 16 * (at), P##port##1, P##port##2, P##port##3, P##port##4, P##port##5, P##port##6, P##port##7, P##port##8, P##port##9, \
-    P##port##10, P##port##11, P##port##12, P##port##13, P##port##14, P##port##15
-enum { PORT_PINS(A, 0), PORT_PINS(B, 1), PORT_PINS(C, 2), PORT_PINS(D, 3), PORT_PINS(E, 4), PORT_PINS(F, 5), PORT_PINS(G, 6), PORT_PINS(H, 7) };
+#define PORT_PINS(port, at)                                                                \
+    P##port##0 = 16 * (at), P##port##1, P##port##2, P##port##3, P##port##4, P##port##5,    \
+    P##port##6, P##port##7, P##port##8, P##port##9, P##port##10, P##port##11, P##port##12, \
+    P##port##13, P##port##14, P##port##15
+enum {
+    PORT_PINS(A, 0),
+    PORT_PINS(B, 1),
+    PORT_PINS(C, 2),
+    PORT_PINS(D, 3),
+    PORT_PINS(E, 4),
+    PORT_PINS(F, 5),
+    PORT_PINS(G, 6),
+    PORT_PINS(H, 7)
+};
 
-/* The PLL makes 100 to 432 MHz of 1 MHz, which it divides by 2 or 4 for the core, and by whatever gives 48 MHz at most for the random number
- * generator. */
+/* The PLL makes 100 to 432 MHz of 1 MHz, which it divides by 2 or 4 for the core, and by whatever
+ * gives 48 MHz at most for the random number generator. */
 #define CPU_MHZ ((uint32_t)F_CPU / 1000000u)
 #define PLL_DIVIDER (CPU_MHZ > 108u ? 2u : 4u)
 #define PLL_MHZ (CPU_MHZ * PLL_DIVIDER)
@@ -85,8 +99,10 @@ static uint32_t clock_init(void)
 {
     const uint32_t shift = USART_ENABLE == RCC_APB2ENR ? APB2_SHIFT : APB1_SHIFT;
     TFIN_REG(FLASH_ACR) = 0x700u | WAIT_STATES; /* prefetch, both caches */
-    /* HSI 16 MHz / 16 * PLL_MHZ / PLL_DIVIDER (a divisor of 2 is 0 in bits 16 and 17, one of 4 is 1) */
-    TFIN_REG(RCC_PLLCFGR) = 16u | (PLL_MHZ << 6) | ((PLL_DIVIDER / 2u - 1u) << 16) | (RNG_DIVIDER << 24);
+    /* HSI 16 MHz / 16 * PLL_MHZ / PLL_DIVIDER (a divisor of 2 is 0 in bits 16
+     * and 17, one of 4 is 1) */
+    TFIN_REG(RCC_PLLCFGR) =
+        16u | (PLL_MHZ << 6) | ((PLL_DIVIDER / 2u - 1u) << 16) | (RNG_DIVIDER << 24);
     TFIN_REG(RCC_CR) |= CR_PLLON;
     if (!wait_for(RCC_CR, CR_PLLRDY, CR_PLLRDY)) {
         return HSI_HZ;
@@ -94,11 +110,13 @@ static uint32_t clock_init(void)
 #ifdef TFIN_PORT_RNG
     has_noise = 1;
 #endif
-    TFIN_REG(RCC_CFGR) = (PRESCALER(APB1_SHIFT) << 10) | (PRESCALER(APB2_SHIFT) << 13) | 2u; /* run from the PLL */
+    /* run from the PLL */
+    TFIN_REG(RCC_CFGR) = (PRESCALER(APB1_SHIFT) << 10) | (PRESCALER(APB2_SHIFT) << 13) | 2u;
     return wait_for(RCC_CFGR, 3u << 2, 2u << 2) ? (uint32_t)F_CPU >> shift : HSI_HZ;
 }
 
-/* Gives pins of one GPIO to the USART: `first` and `second`, which may be the same; both below 8 or both above. */
+/* Gives pins of one GPIO to the USART: `first` and `second`, which may be the same; both
+ * below 8 or both above. */
 static inline void alternate(uint32_t first, uint32_t second)
 {
     const uint32_t gpio = GPIOA + 0x400u * (first / 16u);
@@ -107,7 +125,8 @@ static inline void alternate(uint32_t first, uint32_t second)
     const uint32_t pairs = 1u << 2u * (first % 16u) | 1u << 2u * (second % 16u);
     TFIN_REG(select) = (TFIN_REG(select) & ~(0xFu * nibbles)) | USART_FUNCTION * nibbles;
     TFIN_REG(gpio + 0x0Cu) = (TFIN_REG(gpio + 0x0Cu) & ~(3u * pairs)) | pairs; /* pull up */
-    TFIN_REG(gpio) = (TFIN_REG(gpio) & ~(3u * pairs)) | 2u * pairs;            /* alternate function */
+    /* alternate function */
+    TFIN_REG(gpio) = (TFIN_REG(gpio) & ~(3u * pairs)) | 2u * pairs;
 }
 
 void tfin_port_init(void)

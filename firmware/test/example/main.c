@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Runs the example of tinyfin.h (example.c, taken out of the header) and says what it returns, on a port: "example <error>\n". */
+/* Runs the example of tinyfin.h (example.c, taken out of the header) and says what it returns, on a
+ * port: "example <error>\n". */
 #include "port.h"
 #include "tinyfin.h"
 

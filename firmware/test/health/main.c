@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A terminal that watches itself: the struct of another schema, filled hour by hour, the supply sagging towards the end. Prints the hour
- * of the first alert and a CRC-32 over all features and verdicts: "health <hour> <crc>\n".
+ * A terminal that watches itself: the struct of another schema, filled hour by hour, the supply
+ * sagging towards the end. Prints the hour of the first alert and a CRC-32 over all features and
+ * verdicts: "health <hour> <crc>\n".
  */
 #include <string.h>
 
@@ -41,8 +42,9 @@ static void report(uint32_t hour, tinyfin_terminal_health_t *r)
     r->card_reads = (int32_t)(hour % 24u > 6u ? noise(hour + 7u) : 0);
     r->restarts = sag > 80u && hour % 5u == 0;
     r->key_interval_ms = 420;
-    r->present = TINYFIN_TERMINAL_HEALTH_SUPPLY_MV | TINYFIN_TERMINAL_HEALTH_TEMPERATURE_DC | TINYFIN_TERMINAL_HEALTH_TAMPER_FLAGS |
-                 TINYFIN_TERMINAL_HEALTH_CARD_READS | TINYFIN_TERMINAL_HEALTH_READER_ERRORS | TINYFIN_TERMINAL_HEALTH_RESTARTS |
+    r->present = TINYFIN_TERMINAL_HEALTH_SUPPLY_MV | TINYFIN_TERMINAL_HEALTH_TEMPERATURE_DC |
+                 TINYFIN_TERMINAL_HEALTH_TAMPER_FLAGS | TINYFIN_TERMINAL_HEALTH_CARD_READS |
+                 TINYFIN_TERMINAL_HEALTH_READER_ERRORS | TINYFIN_TERMINAL_HEALTH_RESTARTS |
                  TINYFIN_TERMINAL_HEALTH_KEY_INTERVAL_MS;
 }
 
@@ -54,11 +56,15 @@ static int watch(uint32_t *first_alert, uint32_t *crc)
     tfin_trust trust = {0};
     trust.allow_development_key = 1;
     trust.record = tinyfin_record;
-    int rc = tfin_open(&engine, tinyfin_pack, TINYFIN_PACK_BYTES, aligned, TINYFIN_MEMORY_BYTES, &trust);
+    int rc =
+        tfin_open(&engine, tinyfin_pack, TINYFIN_PACK_BYTES, aligned, TINYFIN_MEMORY_BYTES, &trust);
     for (uint32_t hour = 1; rc == TFIN_OK && hour <= HOURS; hour++) {
         uint32_t count;
         report(hour, &record);
-        tfin_event event = {.id = hour, .t_mono_s = 3600u * hour, .t_local_s = 3600u * hour, .record = &record,
+        tfin_event event = {.id = hour,
+                            .t_mono_s = 3600u * hour,
+                            .t_local_s = 3600u * hour,
+                            .record = &record,
                             .record_size = sizeof record};
         rc = tfin_score(&engine, &event, &verdict);
         const int16_t *features = tfin_features(&engine, &count);

@@ -10,7 +10,7 @@ static uint32_t zeroed;
 static volatile uint8_t too_much[TEST_RAM];
 #endif
 #ifdef TEST_SYNTAX
-this is not C
+this is not C;
 #endif
 
 static void say(uint32_t value)
@@ -116,7 +116,11 @@ int main(void)
         case 's': say(stack_of_deep()); break;
         case 'a': say(arithmetic()); break;
         case 'm': say(memory()); break;
-        case 'd': zeroed = 1; initialised = 2; say(0); break;
+        case 'd':
+            zeroed = 1;
+            initialised = 2;
+            say(0);
+            break;
         case 'r': tfin_port_reset(); break;
         case 'x': return 3;
         default: say(0xFFFFFFFFu); break;

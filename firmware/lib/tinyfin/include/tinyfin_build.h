@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What this build of the engine runs, by the compiler's target and options: which kernel multiplies, which layouts of weights it reads, which
- * kernels of a network are linked. Code that `tinyfin codegen` wrote compares its pack with this, so that what cannot run does not compile.
+ * What this build of the engine runs, by the compiler's target and options: which kernel
+ * multiplies, which layouts of weights it reads, which kernels of a network are linked. Code that
+ * `tinyfin codegen` wrote compares its pack with this, so that what cannot run does not compile.
  */
 #ifndef TINYFIN_BUILD_H
 #define TINYFIN_BUILD_H
 
-/* Layouts of the constants (plan.md), and those that the kernels of this build read, one bit each: every build reads the canonical one, a
- * build for a host all of them. */
+/* Layouts of the constants (plan.md), and those that the kernels of this build read, one bit each:
+ * every build reads the canonical one, a build for a host all of them. */
 enum tfin_layout { TFIN_LAYOUT_CANONICAL = 0, TFIN_LAYOUT_ROWS = 1, TFIN_LAYOUT_COLUMNS = 2 };
-/* Whose kernel of FULLY_CONNECTED this build has; one file each, fully_connected_*.c. TFIN_KERNEL_PORTABLE asks for the portable one on any core. */
+/* Whose kernel of FULLY_CONNECTED this build has; one file each, fully_connected_*.c.
+ * TFIN_KERNEL_PORTABLE asks for the portable one on any core. */
 #if defined(TFIN_KERNEL_PORTABLE)
 #define TFIN_LAYOUTS 1u
 #elif defined(__ARM_FEATURE_MVE)
@@ -54,8 +56,9 @@ enum tfin_kernel {
 #define TFIN_KERNELS_FC 3u
 #define TFIN_KERNELS_ALL 1023u
 
-/* The kernels that this build links: -DTFIN_KERNELS= with the number that TINYFIN_KERNELS of the generated header has. A firmware build sets it to what its pack
- * needs. Plans that need more are refused with TFIN_E_KERNEL. */
+/* The kernels that this build links: -DTFIN_KERNELS= with the number that TINYFIN_KERNELS of the
+ * generated header has. A firmware build sets it to what its pack needs. Plans that need more are
+ * refused with TFIN_E_KERNEL. */
 #ifndef TFIN_KERNELS
 #define TFIN_KERNELS TFIN_KERNELS_ALL
 #endif

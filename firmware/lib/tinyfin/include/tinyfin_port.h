@@ -2,8 +2,9 @@
 /*
  * What the engine asks of a project: a hash, and a signature check.
  *
- * The default (tinyfin_port_monocypher.c, compiled when monocypher.h is there) uses Monocypher built with BLAKE2_NO_UNROLLING. A terminal with
- * a hardware hash or a security processor links its own instead and leaves that file out (define TFIN_OWN_CRYPTO).
+ * The default (tinyfin_port_monocypher.c, compiled when monocypher.h is there) uses Monocypher
+ * built with BLAKE2_NO_UNROLLING. A terminal with a hardware hash or a security processor links its
+ * own instead and leaves that file out (define TFIN_OWN_CRYPTO).
  */
 #ifndef TINYFIN_PORT_H
 #define TINYFIN_PORT_H
@@ -14,8 +15,9 @@
 extern "C" {
 #endif
 
-/* BLAKE2b with a digest of 32 bytes and no key (RFC 7693), of data that comes in pieces of at most 4096 bytes: begin once, update any number of
- * times, end once. The engine feeds the watchdog between two pieces. `hash` is the port's own to fill; enough for Monocypher. */
+/* BLAKE2b with a digest of 32 bytes and no key (RFC 7693), of data that comes in pieces of at most
+ * 4096 bytes: begin once, update any number of times, end once. The engine feeds the watchdog
+ * between two pieces. `hash` is the port's own to fill; enough for Monocypher. */
 typedef struct tfin_port_hash {
     uint64_t words[28];
 } tfin_port_hash;
@@ -23,11 +25,13 @@ void tfin_port_hash_begin(tfin_port_hash *hash);
 void tfin_port_hash_update(tfin_port_hash *hash, const uint8_t *data, size_t size);
 void tfin_port_hash_end(tfin_port_hash *hash, uint8_t digest[32]);
 
-/* TFIN_PORT_VERIFIED when `signature` (64 bytes) over `message` verifies under `public_key` (EdDSA over Curve25519 with BLAKE2b, as
- * crypto_eddsa_check of Monocypher), else any other number. Compute it from the result of the check, not by a branch on it: then no
- * single instruction that is skipped gives it. */
+/* TFIN_PORT_VERIFIED when `signature` (64 bytes) over `message` verifies under `public_key` (EdDSA
+ * over Curve25519 with BLAKE2b, as crypto_eddsa_check of Monocypher), else any other number.
+ * Compute it from the result of the check, not by a branch on it: then no single instruction that
+ * is skipped gives it. */
 #define TFIN_PORT_VERIFIED 0x5A5A5A5Au
-uint32_t tfin_port_verify(const uint8_t signature[64], const uint8_t public_key[32], const uint8_t *message, size_t size);
+uint32_t tfin_port_verify(const uint8_t signature[64], const uint8_t public_key[32],
+                          const uint8_t *message, size_t size);
 
 #ifdef __cplusplus
 }

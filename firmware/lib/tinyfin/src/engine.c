@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* An event's way through the engine: clock, features, pending table, network, verdict; and back: outcome, notice. */
+/* An event's way through the engine: clock, features, pending table, network, verdict; and
+ * back: outcome, notice. */
 #include "internal.h"
 #include "net.h"
 
@@ -12,8 +13,9 @@ void tfin_count(uint8_t *head, uint32_t counter, uint32_t by)
     tfin_put32(head + counter, v + by < v ? UINT32_MAX : v + by);
 }
 
-/* An import that is not finished ends where something else changes the state: its bytes are not checked yet, so nothing may run on
- * them, and those that are still to come know nothing of the change. */
+/* An import that is not finished ends where something else changes the state: its bytes are
+ * not checked yet, so nothing may run on them, and those that are still to come know
+ * nothing of the change. */
 static void abandon_import(tfin_engine *e)
 {
     if (e->import_next != 0) {
@@ -21,7 +23,8 @@ static void abandon_import(tfin_engine *e)
     }
 }
 
-/* The time that a call claims: moves the clock there, or where it may not go there leaves it, and says so in event_flags. */
+/* The time that a call claims: moves the clock there, or where it may not go there leaves it, and
+ * says so in event_flags. */
 static uint32_t tick(tfin_engine *e, uint32_t t)
 {
     uint32_t last = tfin_u32(e->state + HEAD_LAST_T);
@@ -70,7 +73,8 @@ int tfin_rebase_time(tfin_engine *e, uint32_t t_mono_s)
 static uint8_t *card_set(const tfin_engine *e, uint64_t token)
 {
     uint32_t set = (uint32_t)(token ^ (token >> 32)) & (tfin_u16(e->program + PROG_CARD_SETS) - 1u);
-    return e->state + e->layout.cards + set * e->program[PROG_CARD_WAYS] * tfin_u16(e->program + PROG_CARD_SLOT);
+    return e->state + e->layout.cards +
+           set * e->program[PROG_CARD_WAYS] * tfin_u16(e->program + PROG_CARD_SLOT);
 }
 
 static uint8_t *find_card(const tfin_engine *e, uint64_t token)
@@ -88,7 +92,8 @@ static uint8_t *find_card(const tfin_engine *e, uint64_t token)
     return NULL;
 }
 
-/* The card's slot, made by evicting the least recently used one if it must be. Null without a card table or a token. */
+/* The card's slot, made by evicting the least recently used one if it must be. Null without a
+ * card table or a token. */
 static uint8_t *take_card(const tfin_engine *e, uint64_t token)
 {
     uint32_t slot = tfin_u16(e->program + PROG_CARD_SLOT);
@@ -149,7 +154,8 @@ int tfin_erase_card(tfin_engine *e, uint64_t token)
     }
     uint64_t value = token & (uint64_t)REGISTER_MAX;
     uint8_t *p = e->state + e->layout.pending;
-    for (uint32_t i = 0; i < tfin_u16(e->program + PROG_PENDING); i++, p += tfin_u16(e->program + PROG_PENDING_SIZE)) {
+    for (uint32_t i = 0; i < tfin_u16(e->program + PROG_PENDING);
+         i++, p += tfin_u16(e->program + PROG_PENDING_SIZE)) {
         if (tfin_u32(p + PENDING_SEQUENCE) != 0 && tfin_u64(p + PENDING_TOKEN) == token) {
             tfin_put64(p + PENDING_TOKEN, 0);
             erase_kept(e, p, value);
@@ -181,7 +187,8 @@ static uint64_t token_of(const tfin_engine *e, const context *x)
 static uint32_t write_features(const tfin_engine *e, const int64_t *r)
 {
     const uint8_t *p = e->program + tfin_u32(e->program + PROG_FEATURES_AT);
-    int16_t *features = (int16_t *)(void *)__builtin_assume_aligned(e->state + e->layout.features, 2);
+    int16_t *features =
+        (int16_t *)(void *)__builtin_assume_aligned(e->state + e->layout.features, 2);
     uint32_t saturated = 0;
     for (uint32_t n = tfin_u16(e->program + PROG_FEATURES); n != 0; n--, p += 4) {
         int64_t v = r[*p];
@@ -246,7 +253,8 @@ static int64_t get_kept(const uint8_t *p, uint32_t width)
     case 1: return (int8_t)*p;
     case 2: return tfin_i16(p);
     case 4: return tfin_i32(p);
-    default: return tfin_clamp64(tfin_i64(p), -REGISTER_MAX, REGISTER_MAX); /* an imported image may hold any 64 bits */
+    /* an imported image may hold any 64 bits */
+    default: return tfin_clamp64(tfin_i64(p), -REGISTER_MAX, REGISTER_MAX);
     }
 }
 
@@ -256,7 +264,8 @@ static int64_t *registers(const tfin_engine *e)
 }
 
 /* Into an entry of zero bytes, which a free one is: all but the kept registers. */
-static void open_pending(const tfin_engine *e, const context *x, uint8_t *entry, uint64_t id, uint64_t token)
+static void open_pending(const tfin_engine *e, const context *x, uint8_t *entry, uint64_t id,
+                         uint64_t token)
 {
     uint32_t sequence = tfin_u32(e->state + HEAD_PENDING_SEQUENCE) + 1u;
     tfin_put32(e->state + HEAD_PENDING_SEQUENCE, sequence);
@@ -266,7 +275,8 @@ static void open_pending(const tfin_engine *e, const context *x, uint8_t *entry,
     tfin_put64(entry + PENDING_TOKEN, token);
 }
 
-static void write_pending(const tfin_engine *e, const context *x, uint8_t *entry, uint64_t id, uint64_t token)
+static void write_pending(const tfin_engine *e, const context *x, uint8_t *entry, uint64_t id,
+                          uint64_t token)
 {
     open_pending(e, x, entry, id, token);
     const uint8_t *k = e->program + tfin_u32(e->program + PROG_KEPT_AT);
@@ -286,11 +296,15 @@ static void count_commit(const tfin_engine *e, uint32_t t, uint32_t saturated)
     tfin_count(e->state, HEAD_COMMITTED, 1);
 }
 
-static void commit(tfin_engine *e, const uint8_t *entry, const tfin_outcome *outcome, uint32_t outcome_s)
+static void commit(tfin_engine *e, const uint8_t *entry, const tfin_outcome *outcome,
+                   uint32_t outcome_s)
 {
     const uint8_t *program = e->program;
     uint32_t t = tfin_u32(entry + PENDING_T);
-    context x = {.r = registers(e), .pool = program + tfin_u32(program + PROG_POOL_AT), .t = t, .outcome_s = outcome_s};
+    context x = {.r = registers(e),
+                 .pool = program + tfin_u32(program + PROG_POOL_AT),
+                 .t = t,
+                 .outcome_s = outcome_s};
     x.outcome[0] = outcome->result;
     x.outcome[1] = outcome->response;
     x.outcome[2] = outcome->action_taken;
@@ -300,14 +314,17 @@ static void commit(tfin_engine *e, const uint8_t *entry, const tfin_outcome *out
     }
     tfin_run(tfin_ops(program, PROG_OUTCOME_AT), tfin_u16(program + PROG_OUTCOME_OPS), &x);
     uint8_t *card = take_card(e, tfin_u64(entry + PENDING_TOKEN));
-    uint8_t *const state[3] = {NULL, e->state + e->layout.terminal, card == NULL ? NULL : card + SLOT_STATE};
-    uint32_t saturated = tfin_commit(tfin_ops(program, PROG_SCORE_AT), tfin_u16(program + PROG_SCORE_OPS), &x, state);
+    uint8_t *const state[3] = {NULL, e->state + e->layout.terminal,
+                               card == NULL ? NULL : card + SLOT_STATE};
+    uint32_t saturated = tfin_commit(tfin_ops(program, PROG_SCORE_AT),
+                                     tfin_u16(program + PROG_SCORE_OPS), &x, state);
     count_commit(e, t, saturated);
 }
 
 /* ---- score */
 
-/* The presence mask, less what the schema does not know; or an error when the record is too short for a field it claims. */
+/* The presence mask, less what the schema does not know; or an error when the record is too short
+ * for a field it claims. */
 static int read_mask(const tfin_engine *e, const tfin_event *event, uint32_t *present)
 {
     uint32_t fields = tfin_u16(e->schema);
@@ -346,13 +363,15 @@ static int is_cold(const tfin_engine *e, uint32_t t)
 {
     uint32_t committed = tfin_u32(e->state + HEAD_COMMITTED);
     return committed < tfin_u32(e->decision + DECISION_COLD_EVENTS) &&
-           (committed == 0 || t - tfin_u32(e->state + HEAD_FIRST_T) < tfin_u32(e->decision + DECISION_COLD_S));
+           (committed == 0 ||
+            t - tfin_u32(e->state + HEAD_FIRST_T) < tfin_u32(e->decision + DECISION_COLD_S));
 }
 
 static void judge(tfin_engine *e, tfin_verdict *v)
 {
     uint8_t *arena = tfin_arena(e);
-    const int16_t *features = (const int16_t *)(const void *)__builtin_assume_aligned(e->state + e->layout.features, 2);
+    const int16_t *features =
+        (const int16_t *)(const void *)__builtin_assume_aligned(e->state + e->layout.features, 2);
     tfin_map_inputs(e, features, tfin_net_input(e->plan, arena));
     tfin_net_run(e->plan, arena);
     v->raw = tfin_raw_score(e);
@@ -366,7 +385,8 @@ static void remember(tfin_engine *e, const context *x, uint8_t *place, uint64_t 
         write_pending(e, x, place, id, token);
         return;
     }
-    /* The registers hold the new event: it must be written down before the old one is committed with them. */
+    /* The registers hold the new event: it must be written down before the old one is
+     * committed with them. */
     uint8_t *old = e->state + e->layout.spare;
     memcpy(old, place, tfin_u16(e->program + PROG_PENDING_SIZE));
     memset(place, 0, tfin_u16(e->program + PROG_PENDING_SIZE));
@@ -473,7 +493,8 @@ static int begin_outcome(tfin_engine *e, uint64_t id, uint32_t *t, uint8_t **ent
 
 int tfin_apply_outcome(tfin_engine *e, const tfin_outcome *outcome)
 {
-    if (outcome == NULL || outcome->result > TFIN_RESULT_REVERSED || outcome->action_taken > TFIN_ACTION_DECLINE) {
+    if (outcome == NULL || outcome->result > TFIN_RESULT_REVERSED ||
+        outcome->action_taken > TFIN_ACTION_DECLINE) {
         return TFIN_E_ARGUMENT;
     }
     uint8_t *entry;
@@ -510,7 +531,8 @@ int tfin_apply_notice(tfin_engine *e, const tfin_notice *notice)
     int accepted = 0;
     int dropped = 0;
     if (terminal_labels != 0) {
-        accepted |= tfin_labels_insert(e->state + e->layout.terminal_labels, terminal_labels, t, tag, &dropped);
+        accepted |= tfin_labels_insert(e->state + e->layout.terminal_labels, terminal_labels, t,
+                                       tag, &dropped);
         tfin_count(e->state, HEAD_LABEL_OVERFLOWS, (uint32_t)dropped);
     }
     uint8_t *card = card_labels == 0 ? NULL : find_card(e, notice->token);
@@ -524,7 +546,8 @@ int tfin_apply_notice(tfin_engine *e, const tfin_notice *notice)
 
 /* ---- looking inside */
 
-typedef char tfin_stats_are_the_heads_counters[sizeof(tfin_stats) == HEAD_EVICTIONS + 4 - HEAD_SCORED ? 1 : -1];
+enum { COUNTERS_BYTES = HEAD_EVICTIONS + 4 - HEAD_SCORED };
+typedef char tfin_stats_are_the_heads_counters[sizeof(tfin_stats) == COUNTERS_BYTES ? 1 : -1];
 
 const int16_t *tfin_features(const tfin_engine *e, uint32_t *count)
 {
@@ -532,10 +555,13 @@ const int16_t *tfin_features(const tfin_engine *e, uint32_t *count)
     if (count != NULL) {
         *count = open && e->has_verdict ? tfin_u16(e->program + PROG_FEATURES) : 0;
     }
-    return !open ? NULL : (const int16_t *)(const void *)__builtin_assume_aligned(e->state + e->layout.features, 2);
+    return !open ? NULL
+                 : (const int16_t *)(const void *)__builtin_assume_aligned(
+                       e->state + e->layout.features, 2);
 }
 
-/* Bytes of the arena whose place and number are at `at` of the plan; null and 0 without a network or an open pack. */
+/* Bytes of the arena whose place and number are at `at` of the plan; null and 0 without a
+ * network or an open pack. */
 static const int8_t *arena_part(const tfin_engine *e, uint32_t at, uint32_t *count)
 {
     const uint8_t *plan = tfin_usable(e) == TFIN_OK ? e->plan : NULL;
@@ -582,6 +608,7 @@ int tfin_get_stats(const tfin_engine *e, tfin_stats *s)
     if (rc != TFIN_OK || s == NULL) {
         return rc != TFIN_OK ? rc : TFIN_E_ARGUMENT;
     }
-    memcpy(s, e->state + HEAD_SCORED, sizeof *s); /* the counters lie there in the order of tfin_stats */
+    /* the counters lie there in the order of tfin_stats */
+    memcpy(s, e->state + HEAD_SCORED, sizeof *s);
     return TFIN_OK;
 }

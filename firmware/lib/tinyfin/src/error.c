@@ -9,12 +9,10 @@ const char *tfin_error_name(int error)
 #else
     switch (error) {
 #define TFIN_CASE(name, value, text) \
-    case value:                      \
-        return #name ": " text;
+    case value: return #name ": " text;
         TFIN_ERRORS(TFIN_CASE)
 #undef TFIN_CASE
-    default:
-        return "unknown error";
+    default: return "unknown error";
     }
 #endif
 }

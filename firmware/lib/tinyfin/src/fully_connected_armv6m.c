@@ -1,20 +1,28 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * FULLY_CONNECTED for cores with Thumb-1 instructions only (Cortex-M0, M0+, M1, M23): MULS gives 32 bits, and nothing multiplies and accumulates.
+ * FULLY_CONNECTED for cores with Thumb-1 instructions only (Cortex-M0, M0+, M1, M23): MULS gives
+ * 32 bits, and nothing multiplies and accumulates.
  *
- * Layout COLUMNS: a word is one column of four rows, u = weight + 128 in [0, 255], and inputs are x' = x + 128 in [0, 255]. Masked with 0x00FF00FF a word
- * is two rows, and one MULS by x' gives both products, each at most 65025 < 2^16, side by side. Two registers keep what they add up to,
+ * Layout COLUMNS: a word is one column of four rows, u = weight + 128 in [0, 255], and inputs are
+ * x' = x + 128 in [0, 255]. Masked with 0x00FF00FF a word is two rows, and one MULS by x' gives
+ * both products, each at most 65025 < 2^16, side by side. Two registers keep what they add up to,
  *
- *   S = sum of words (modulo 2^32) = A + 2^16 B      T = sum of upper halves = B      hence A = S - 2^16 T modulo 2^32,
+ *   S = sum of words (modulo 2^32) = A + 2^16 B
+ *   T = sum of upper halves = B
+ *   hence A = S - 2^16 T modulo 2^32,
  *
- * exact for any row length, as 32-bit accumulators are. That is 11 instructions for four multiply-accumulates, 53 for 16 with loads and loop (3.3 each;
- * floor 3.1). -128 * sum(x') starts every sum; the rest is in the bias.
+ * exact for any row length, as 32-bit accumulators are. That is 11 instructions for four
+ * multiply-accumulates, 53 for 16 with loads and loop (3.3 each; floor 3.1). -128 * sum(x') starts
+ * every sum; the rest is in the bias.
  *
- * Layout CANONICAL works too, at 61 instructions for 16: with a word's halves d = u0 + 256 s1 and e = u2 + 256 s3 (signed) and p = x - 127 of the odd column,
- * d x0 + s1 (p - 256 x0) = u0 x0 + s1 p. Factors are -x0 and 256 x0 - p, which fit 16 bits, two in a word; sums are kept negated.
+ * Layout CANONICAL works too, at 61 instructions for 16: with a word's halves d = u0 + 256 s1 and
+ * e = u2 + 256 s3 (signed) and p = x - 127 of the odd column,
+ * d x0 + s1 (p - 256 x0) = u0 x0 + s1 p. Factors are -x0 and 256 x0 - p, which fit 16 bits, two in
+ * a word; sums are kept negated.
  *
- * Requantisation costs 41 instructions an output. v = (acc * multiplier_q32 + 2^31) >> 32 (fully_connected.c) from 16-bit halves acc = 2^16 h + l, h signed,
- * and multiplier_q32 = 2^16 H + L:
+ * Requantisation costs 41 instructions an output. v = (acc * multiplier_q32 + 2^31) >> 32
+ * (fully_connected.c) from 16-bit halves acc = 2^16 h + l, h signed, and
+ * multiplier_q32 = 2^16 H + L:
  *
  *   t = h L + (l L >> 16)                   |h L| <= 2^15 (2^16 - 1), so t fits 32 bits signed
  *   u = l H + (t mod 2^16) + 2^15           l H <= 2^32 - 2^17 + 1, so u fits 32 bits unsigned
@@ -38,6 +46,7 @@
 #define AWAY_FROM_ZERO "adds r1, r3\n"
 #endif
 
+/* clang-format off */
 /* One column of four rows, in `word`. */
 #define COLUMN(word, x)              \
     "ldrb r3, [r1, #" x "]\n"        \
@@ -69,7 +78,8 @@
     "muls r7, r4\n"         \
     "add " sum ", r7\n"
 
-/* Half a word of four inputs: x of the even column in r0, of the odd one in r1. Leaves the packed factors in r0. */
+/* Half a word of four inputs: x of the even column in r0, of the odd one in r1. Leaves the
+ * packed factors in r0. */
 #define FACTORS            \
     "adds r7, r0\n"        \
     "lsls r6, r0, #8\n"    \
@@ -81,9 +91,10 @@
     "orrs r0, r6\n"
 
 /*
- * Frame: 0 start of every sum (canonical: negated), 4 inputs' end, 8 expanded inputs, 12 zero point, 16 activation maximum, 20 minimum, 24 2^15,
- * 28 multiplier (0: per-channel), 32 output, 36 its end, 40 accumulators (0: not kept), 44 layout.
- * r0 is in the constants; sums in r8 to r11 while columns run.
+ * Frame: 0 start of every sum (canonical: negated), 4 inputs' end, 8 expanded inputs, 12 zero
+ * point, 16 activation maximum, 20 minimum, 24 2^15, 28 multiplier (0: per-channel), 32 output,
+ * 36 its end, 40 accumulators (0: not kept), 44 layout. r0 is in the constants; sums in r8 to
+ * r11 while columns run.
  */
 __attribute__((naked)) void tfin_fully_connected(const tfin_node *node __attribute__((unused)),
                                                  const uint8_t *plan __attribute__((unused)),
@@ -286,7 +297,9 @@ __attribute__((naked)) void tfin_fully_connected(const tfin_node *node __attribu
         "11:\n"
         "mov r12, r7\n"
 
-        "12:\n" /* one row: r5 its multiplier, r6 output, r8 zero point, r9 maximum, r10 minimum, r11 2^15 */
+        /* one row: r5 its multiplier, r6 output, r8 zero point, r9 maximum,
+         * r10 minimum, r11 2^15 */
+        "12:\n"
         "pop {r1}\n"
         "ldmia r5!, {r4, r7}\n"
         "subs r5, #8\n"
@@ -350,6 +363,7 @@ __attribute__((naked)) void tfin_fully_connected(const tfin_node *node __attribu
         "mov r11, r7\n"
         "pop {r4-r7, pc}\n");
 }
+/* clang-format on */
 
 #else
 typedef int tfin_not_for_a_core_with_thumb2; /* ISO C wants a declaration */

@@ -1,17 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * FULLY_CONNECTED for ARMv7-M without the DSP instructions (Cortex-M3): no SIMD, but UMLAL adds a product to 64 bits.
+ * FULLY_CONNECTED for ARMv7-M without the DSP instructions (Cortex-M3): no SIMD, but UMLAL
+ * adds a product to 64 bits.
  *
- * Layout COLUMNS: a word is one column of four rows, u = weight + 128 in [0, 255]; inputs are x' = x + 128 in [0, 255], expanded once per layer. Under the
- * mask 0xFF0000FF a word is u0 + 2^24 u3, turned by 16 bits u2 + 2^24 u1, and one UMLAL by x' serves two rows: a register pair holds A + 2^24 B.
- * They are taken apart after 256 columns at most: 256 * 255 * 255 < 2^24. That is 23 instructions for 16 multiply-accumulates with loads and loop (1.44 each;
- * floor 1.31: without the loop). -128 * sum(x') is in every sum; the rest is in the bias. Sums are modulo 2^32, as 32-bit accumulators are.
+ * Layout COLUMNS: a word is one column of four rows, u = weight + 128 in [0, 255]; inputs are
+ * x' = x + 128 in [0, 255], expanded once per layer. Under the mask 0xFF0000FF a word is
+ * u0 + 2^24 u3, turned by 16 bits u2 + 2^24 u1, and one UMLAL by x' serves two rows: a register
+ * pair holds A + 2^24 B. They are taken apart after 256 columns at most: 256 * 255 * 255 < 2^24.
+ * That is 23 instructions for 16 multiply-accumulates with loads and loop (1.44 each; floor 1.31:
+ * without the loop). -128 * sum(x') is in every sum; the rest is in the bias. Sums are modulo
+ * 2^32, as 32-bit accumulators are.
  *
  * Layout CANONICAL works too, at 50 instructions for 16: a load of a byte and an MLA each.
  *
- * Requantisation (fully_connected.c): v = (acc * multiplier_q32 + 2^31) >> 32 is one SMLAL, with multiplier_q32 read as multiplier_q32 - 2^32 and
- * acc * 2^32 added again: the pair starts as (2^31, acc). The rest is that of fully_connected_dsp.c: 9 instructions for an output, and 8 for its share of
- * the group of four rows. Layers that are not narrow take the general road, row by row.
+ * Requantisation (fully_connected.c): v = (acc * multiplier_q32 + 2^31) >> 32 is one SMLAL,
+ * with multiplier_q32 read as multiplier_q32 - 2^32 and acc * 2^32 added again: the pair
+ * starts as (2^31, acc). The rest is that of fully_connected_dsp.c: 9 instructions for an
+ * output, and 8 for its share of the group of four rows. Layers that are not narrow take the
+ * general road, row by row.
  */
 #include "net.h"
 
@@ -25,6 +31,7 @@
 #define ROW1 "r9"
 #endif
 
+/* clang-format off */
 /* One column of four rows. */
 #define COLUMN(word)                  \
     "ldrb lr, [r1], #1\n"             \
@@ -69,11 +76,13 @@
 #define ROW(a) NARROW_ROW(a, ROUNDED_HIGH(a))
 
 /*
- * All rows, in groups of four, saturated to int8 only. Numbers are offsets in tfin_node and, for r1, in the plan's header.
+ * All rows, in groups of four, saturated to int8 only. Numbers are offsets in tfin_node and, for
+ * r1, in the plan's header.
  *
- * Frame while groups run: 0 multiplier_q32, 4 shift1, 8 Z, 12 output, 16 x, 20 end of the first 256 columns of it, 24 start of every sum, 28 end of x,
- * 32 flags (1 per-channel, 2 accumulators or not narrow, 4 not narrow), 36 a group's first instruction, 40 end of the output, 44 accumulators (0: not kept),
- * 48 more than 256 columns, 52 sums so far. r0 constants, r12 0xFF0000FF.
+ * Frame while groups run: 0 multiplier_q32, 4 shift1, 8 Z, 12 output, 16 x, 20 end of the first 256
+ * columns of it, 24 start of every sum, 28 end of x, 32 flags (1 per-channel, 2 accumulators or not
+ * narrow, 4 not narrow), 36 a group's first instruction, 40 end of the output, 44 accumulators (0:
+ * not kept), 48 more than 256 columns, 52 sums so far. r0 constants, r12 0xFF0000FF.
  */
 __attribute__((naked, noinline)) static void groups(const tfin_node *node __attribute__((unused)),
                                                     const uint8_t *plan __attribute__((unused)),
@@ -267,6 +276,7 @@ __attribute__((naked, noinline)) static void groups(const tfin_node *node __attr
         "bne 10b\n"
         "b 8b\n");
 }
+/* clang-format on */
 
 void tfin_fully_connected(const tfin_node *node, const uint8_t *plan, uint8_t *arena)
 {

@@ -2,22 +2,26 @@
 /*
  * FULLY_CONNECTED for cores with the Arm DSP instructions (Cortex-M4, M7, M33...).
  *
- * Four weights in a word are two halfwords, u0 + 256 s1 and u2 + 256 s3 (plan.md). Inputs are expanded once per layer into pairs of words,
+ * Four weights in a word are two halfwords, u0 + 256 s1 and u2 + 256 s3 (plan.md). Inputs are
+ * expanded once per layer into pairs of words,
  *
  *   p = (x1 - 127, x3 - 127)      q = (256 x0 - p0, 256 x2 - p1)
  *
- * p lies in [-255, 0] and 256 x in [-32768, 32512], so q lies in [-32768, 32767]: it just fits. Then
+ * p lies in [-255, 0] and 256 x in [-32768, 32512], so q lies in
+ * [-32768, 32767]: it just fits. Then
  *
  *   SMLAD(word, p) + SMLAD(UXTB16(word), q) = 256 (u0 x0 + s1 (x1 - 127) + u2 x2 + s3 (x3 - 127))
  *
- * costs three instructions for four weights of one row. With loads that is 14 for 16 multiply-accumulates, the loop apart (0.88 each: the floor of this
- * method; SMLAD alone would be 0.5), then 8 an output (floor 6: SMMLAR, sign, shift, zero point, SSAT, store). The sum is kept times 256,
- * modulo 2^32; FC_NARROW promises 24 bits, so nothing is lost.
+ * costs three instructions for four weights of one row. With loads that is 14 for 16
+ * multiply-accumulates, the loop apart (0.88 each: the floor of this method; SMLAD alone would be
+ * 0.5), then 8 an output (floor 6: SMMLAR, sign, shift, zero point, SSAT, store). The sum is kept
+ * times 256, modulo 2^32; FC_NARROW promises 24 bits, so nothing is lost.
  *
- * Requantisation is that of fully_connected.c in one instruction less than it seems: SMMLAR(a, 2m - 2^32, a) is
- * (a * (2m - 2^32) + a * 2^32 + 2^31) >> 32 = (a * m + 2^30) >> 31, and with Z = 2z + 1
- * (((v + (v >> 31)) >> shift1) + 1) >> 1 + z = (((v + (v >> 31)) >> shift1) + Z) >> 1, which SSAT shifts and saturates at once.
- * |a| <= 2^30 keeps the addition of Z inside 32 bits.
+ * Requantisation is that of fully_connected.c in one instruction less than it seems:
+ * SMMLAR(a, 2m - 2^32, a) is (a * (2m - 2^32) + a * 2^32 + 2^31) >> 32 = (a * m + 2^30) >> 31, and
+ * with Z = 2z + 1 (((v + (v >> 31)) >> shift1) + 1) >> 1 + z
+ * = (((v + (v >> 31)) >> shift1) + Z) >> 1, which SSAT shifts and saturates at once. |a| <= 2^30
+ * keeps the addition of Z inside 32 bits.
  */
 #include "net.h"
 
@@ -25,12 +29,14 @@
 
 #include "fully_connected_ssat.h"
 
-#ifdef TFIN_SABOTAGE_KERNEL /* wrong on purpose: the last row of a group meets the weights of the one before */
+/* wrong on purpose: the last row of a group meets the weights of the one before */
+#ifdef TFIN_SABOTAGE_KERNEL
 #define LAST_ROW "r7"
 #else
 #define LAST_ROW "r8"
 #endif
 
+/* clang-format off */
 /* Four columns of four rows: 14 instructions of 4 bytes. */
 #define BLOCK                  \
     "ldmia.w r0!, {r5-r8}\n"   \
@@ -67,11 +73,13 @@
 #define ROW(a) NARROW_ROW(a, "smmlar " a ", " a ", r5, " a "\n")
 
 /*
- * All rows, in groups of four, saturated to int8 only. Numbers are offsets in tfin_node and, for r1, in the plan's header.
+ * All rows, in groups of four, saturated to int8 only. Numbers are offsets in tfin_node and, for
+ * r1, in the plan's header.
  *
- * Frame while groups run: 0 expanded inputs, 4 rounds, 8 start of every sum, 12 multiplier_q32, 16 shift1, 20 Z, 24 end of the outputs,
- * 28 where the first round enters (it may be shorter), 32 flags, 36 accumulators. Registers then: r0 constants, r1 expanded, r2 rounds left,
- * r9 to r12 sums, lr output.
+ * Frame while groups run: 0 expanded inputs, 4 rounds, 8 start of every sum,
+ * 12 multiplier_q32, 16 shift1, 20 Z, 24 end of the outputs, 28 where the first round enters
+ * (it may be shorter), 32 flags, 36 accumulators. Registers then: r0 constants, r1 expanded,
+ * r2 rounds left, r9 to r12 sums, lr output.
  */
 __attribute__((naked, noinline)) static void groups(const tfin_node *node __attribute__((unused)),
                                                     const uint8_t *plan __attribute__((unused)),
@@ -162,6 +170,7 @@ __attribute__((naked, noinline)) static void groups(const tfin_node *node __attr
         "str r1, [sp, #36]\n"
         "b 4b\n");
 }
+/* clang-format on */
 
 void tfin_fully_connected(const tfin_node *node, const uint8_t *plan, uint8_t *arena)
 {

@@ -1,26 +1,31 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * FULLY_CONNECTED for the Xtensa lx106 (ESP8266): MULL gives the low half of a product, MUL16U the whole of one of 16 bits; loads of bytes extend no sign,
- * loads of halfwords do.
+ * FULLY_CONNECTED for the Xtensa lx106 (ESP8266): MULL gives the low half of a product, MUL16U the
+ * whole of one of 16 bits; loads of bytes extend no sign, loads of halfwords do.
  *
- * Layout CANONICAL: a halfword h = u0 + 256 s1 and s1 = h >> 8 give the sum of two columns, h x0 - s1 (256 x0 - (x1 - 127)) = u0 x0 + s1 (x1 - 127). Both
- * factors fit 16 bits (plan.md) and are made once per layer. Six instructions for two multiply-accumulates of one row, and two loads of factors serve
- * four rows: 52 for 16, 55 with the loop (3.44 each; floor 3.25).
+ * Layout CANONICAL: a halfword h = u0 + 256 s1 and s1 = h >> 8 give the sum of two columns,
+ * h x0 - s1 (256 x0 - (x1 - 127)) = u0 x0 + s1 (x1 - 127). Both factors fit 16 bits (plan.md) and
+ * are made once per layer. Six instructions for two multiply-accumulates of one row, and two loads
+ * of factors serve four rows: 52 for 16, 55 with the loop (3.44 each; floor 3.25).
  *
- * Requantisation (fully_connected.c): v = (acc * multiplier_q32 + 2^31) >> 32 from 16-bit halves acc = 2^16 h + l, h signed, and multiplier_q32 = 2^16 H + L:
+ * Requantisation (fully_connected.c): v = (acc * multiplier_q32 + 2^31) >> 32 from 16-bit halves
+ * acc = 2^16 h + l, h signed, and multiplier_q32 = 2^16 H + L:
  *
- *   t = h L + (l L >> 16) + 2^15            at most (2^15 - 1) (2^16 - 1) + 2^16 - 2 + 2^15 = 2^31 - 1, so t fits 32 bits signed
- *   u = l H + (t mod 2^16)                  at most (2^16 - 1)^2 + 2^16 - 1, so u fits 32 bits unsigned
+ *   t = h L + (l L >> 16) + 2^15    at most (2^15 - 1) (2^16 - 1) + 2^16 - 2 + 2^15 = 2^31 - 1,
+ *                                   so t fits 32 bits signed
+ *   u = l H + (t mod 2^16)          at most (2^16 - 1)^2 + 2^16 - 1, so u fits 32 bits unsigned
  *   v = h H + (t >> 16) + (u >> 16)
  *
- * which is 14 instructions, because MUL16U takes l and L out of their words by itself. With Z as in fully_connected_rv32.c an output costs 26, and 8 for
- * its share of the group of four rows; 6 more when rows have multipliers of their own.
+ * which is 14 instructions, because MUL16U takes l and L out of their words by itself. With Z as in
+ * fully_connected_rv32.c an output costs 26, and 8 for its share of the group of four rows; 6 more
+ * when rows have multipliers of their own.
  */
 #include "net.h"
 
 #ifdef TFIN_FAMILY_LX106
 
-#ifdef TFIN_SABOTAGE_KERNEL /* wrong on purpose: the last row meets two weights of the one before */
+/* wrong on purpose: the last row meets two weights of the one before */
+#ifdef TFIN_SABOTAGE_KERNEL
 #define LAST_ROW "8"
 #else
 #define LAST_ROW "12"
@@ -32,6 +37,7 @@
 #define AWAY_FROM_ZERO "add.n a12, a12, a13\n"
 #endif
 
+/* clang-format off */
 /* Factors of two columns. */
 #define EXPAND(at)                       \
     "l16si a5, a6, " at "\n"             \
@@ -106,12 +112,15 @@
     "srai a12, a12, 1\n" STORE(at)
 
 /*
- * Numbers are offsets in tfin_node and, for a3 at first, in the plan's header. The compiler saves what the code names as its own.
+ * Numbers are offsets in tfin_node and, for a3 at first, in the plan's header. The compiler saves
+ * what the code names as its own.
  *
- * Frame: 0 sums of four rows, 16 start of every sum, 20 factors, 24 their end, 28 bytes of a group's weights, 32 Z, 36 and 40 clamps, 44 bytes of two rows'
- * multipliers (0: per-tensor), 48 flags (2 not narrow, 4 accumulators), 52 end of the output, 56 accumulators, 60 return address, 64 shift1.
- * a2 constants, a3 output, a4 and a5 the multiplier's halves, a6 2^15; sums in a7 to a10 while columns run. Later a7 Z, a8 and a9 clamps,
- * a10 where the next sum is, a14 bytes of two rows' multipliers, a15 end of the sums.
+ * Frame: 0 sums of four rows, 16 start of every sum, 20 factors, 24 their end, 28 bytes of a
+ * group's weights, 32 Z, 36 and 40 clamps, 44 bytes of two rows' multipliers (0: per-tensor),
+ * 48 flags (2 not narrow, 4 accumulators), 52 end of the output, 56 accumulators, 60 return
+ * address, 64 shift1. a2 constants, a3 output, a4 and a5 the multiplier's halves, a6 2^15; sums in
+ * a7 to a10 while columns run. Later a7 Z, a8 and a9 clamps, a10 where the next sum is, a14 bytes
+ * of two rows' multipliers, a15 end of the sums.
  */
 void tfin_fully_connected(const tfin_node *node, const uint8_t *plan, uint8_t *arena)
 {
@@ -270,6 +279,7 @@ void tfin_fully_connected(const tfin_node *node, const uint8_t *plan, uint8_t *a
         :
         : "a5", "a6", "a7", "a8", "a9", "a10", "a11", "a12", "a13", "a14", "a15", "memory");
 }
+/* clang-format on */
 
 #else
 typedef int tfin_not_lx106; /* ISO C wants a declaration */

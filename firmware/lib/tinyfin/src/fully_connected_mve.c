@@ -1,25 +1,34 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * FULLY_CONNECTED for cores with Helium (M-profile vector extension, integer): Cortex-M55, M85, M52.
+ * FULLY_CONNECTED for cores with Helium (M-profile vector extension,
+ * integer): Cortex-M55, M85, M52.
  *
- * Layout ROWS: four rows of plain int8 weights at a time; one 16-byte load of inputs serves four VMLADAVA.S8. Ten instructions for 64
- * multiply-accumulates (floor 9: five loads, four VMLADAVA), tail-predicated by DLSTP/LETP, so that neither weights nor inputs are read behind
- * their ends. Then 23 instructions for four outputs (floor 14: two moves, bias 2, VQRDMULH, 2 for the sign, VRSHL, zero point, 2 clamps, store, loop 2); 27 when
- * rows have multipliers of their own. Which of the three ends a group takes is decided once per layer: its address is loaded with the last operands.
+ * Layout ROWS: four rows of plain int8 weights at a time; one 16-byte load of inputs serves four
+ * VMLADAVA.S8. Ten instructions for 64 multiply-accumulates (floor 9: five loads, four
+ * VMLADAVA), tail-predicated by DLSTP/LETP, so that neither weights nor inputs are read behind
+ * their ends. Then 23 instructions for four outputs (floor 14: two moves, bias 2, VQRDMULH,
+ * 2 for the sign, VRSHL, zero point, 2 clamps, store, loop 2); 27 when rows have multipliers of
+ * their own. Which of the three ends a group takes is decided once per layer: its address is
+ * loaded with the last operands.
  *
- * Layout CANONICAL works too, at 18 instructions for 64: words are gathered, even columns lose their + 128 by an exclusive or, and odd columns meet
- * -127 once more, because that layout's bias expects x - 127 there.
+ * Layout CANONICAL works too, at 18 instructions for 64: words are gathered, even columns lose
+ * their + 128 by an exclusive or, and odd columns meet -127 once more, because that layout's bias
+ * expects x - 127 there.
  *
- * Accumulators are 32 bits wide and wrap as TFLM's do; nothing here needs FC_NARROW to be right. Requantisation (fully_connected.c has v and r):
- * VQRDMULH.S32(x, m) = (2 x m + 2^31) >> 32 = (x m + 2^30) >> 31 = v; it saturates only for x = m = -2^31, and m > 0. With s = ~shift1 = -(shift1 + 1),
- * VRSHL.S32(v + (v >> 31), s) = (v + (v >> 31) + 2^shift1) >> (shift1 + 1) in unbounded precision, which is (((v + (v >> 31)) >> shift1) + 1) >> 1 = r.
- * s > 0 is the left shift that goes before the multiplication instead; the sign's correction is for s < 0 only. FC_NARROW says that every s < 0.
+ * Accumulators are 32 bits wide and wrap as TFLM's do; nothing here needs FC_NARROW to be right.
+ * Requantisation (fully_connected.c has v and r): VQRDMULH.S32(x, m) = (2 x m + 2^31) >> 32
+ * = (x m + 2^30) >> 31 = v; it saturates only for x = m = -2^31, and m > 0. With
+ * s = ~shift1 = -(shift1 + 1), VRSHL.S32(v + (v >> 31), s)
+ * = (v + (v >> 31) + 2^shift1) >> (shift1 + 1) in unbounded precision, which is
+ * (((v + (v >> 31)) >> shift1) + 1) >> 1 = r. s > 0 is the left shift that goes before the
+ * multiplication instead; the sign's correction is for s < 0 only. FC_NARROW says that every s < 0.
  */
 #include "net.h"
 
 #ifdef TFIN_FAMILY_MVE
 
-#ifdef TFIN_SABOTAGE_KERNEL /* wrong on purpose: the last row of a group meets the weights of the one before */
+/* wrong on purpose: the last row of a group meets the weights of the one before */
+#ifdef TFIN_SABOTAGE_KERNEL
 #define LAST_ROW "r10"
 #else
 #define LAST_ROW "r11"
@@ -31,6 +40,7 @@
 #define AWAY_FROM_ZERO "vadd.i32 q0, q0, q1\n"
 #endif
 
+/* clang-format off */
 #define GATHERED(offset, sum)                      \
     "vldrw.u32 q0, [q4, #" offset "\n"             \
     "veor q0, q0, q5\n"                            \
@@ -59,8 +69,10 @@
     "pop {r4-r11, pc}\n"
 
 /*
- * Frame: 0 m, 4 ~shift1, 8 zero point, 12 end of the outputs, 16 how a group of layout ROWS ends, 20 accumulators, 24 where a group starts, 28 flags.
- * flags: 1 per-channel, 2 not narrow, 4 accumulators, 8 canonical. Registers: r3 padded inputs, r5 output, r7 input, r8 constants, q2 and q3 clamps.
+ * Frame: 0 m, 4 ~shift1, 8 zero point, 12 end of the outputs, 16 how a group of layout ROWS
+ * ends, 20 accumulators, 24 where a group starts, 28 flags. flags: 1 per-channel, 2 not
+ * narrow, 4 accumulators, 8 canonical. Registers: r3 padded inputs, r5 output, r7 input, r8
+ * constants, q2 and q3 clamps.
  */
 __attribute__((naked)) void tfin_fully_connected(const tfin_node *node __attribute__((unused)),
                                                  const uint8_t *plan __attribute__((unused)),
@@ -212,6 +224,7 @@ __attribute__((naked)) void tfin_fully_connected(const tfin_node *node __attribu
         "vand q1, q1, q6\n"
         "b 12b\n");
 }
+/* clang-format on */
 
 #else
 typedef int tfin_not_for_a_core_without_helium; /* ISO C wants a declaration */

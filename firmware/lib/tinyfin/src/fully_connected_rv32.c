@@ -1,16 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * FULLY_CONNECTED for rv32im: multiplications of 32 bits, one at a time; loads that extend a byte's sign or do not.
+ * FULLY_CONNECTED for rv32im: multiplications of 32 bits, one at a time; loads that extend a
+ * byte's sign or do not.
  *
- * Layout CANONICAL as it is: an unsigned byte of an even column meets x, a signed one of an odd column x - 127, both expanded to halfwords once per
- * layer. A weight costs a load, a multiplication and an addition, and one load of x serves four rows: 52 instructions for 16 multiply-accumulates, 55
- * with the loop (3.44 each; floor 3.25). Two rows in a word under the mask 0x00FF00FF, as fully_connected_armv6m.c has them, come to the same 52 here:
- * what they save in multiplications and loads goes into masks, shifts and a second sum.
+ * Layout CANONICAL as it is: an unsigned byte of an even column meets x, a signed one of an odd
+ * column x - 127, both expanded to halfwords once per layer. A weight costs a load, a
+ * multiplication and an addition, and one load of x serves four rows: 52 instructions for 16
+ * multiply-accumulates, 55 with the loop (3.44 each; floor 3.25). Two rows in a word under the mask
+ * 0x00FF00FF, as fully_connected_armv6m.c has them, come to the same 52 here: what they save in
+ * multiplications and loads goes into masks, shifts and a second sum.
  *
- * Requantisation (fully_connected.c): v = (acc * multiplier_q32 + 2^31) >> 32 is MULHSU plus the top bit of MUL. With Z = 2z + 1,
- * (((v + (v >> 31)) >> shift1) + 1) >> 1 + z = (((v + (v >> 31)) >> shift1) + Z) >> 1, which cannot overflow while |acc| <= 2^30 (FC_NARROW). That makes
- * 13 instructions for an output, 3 of them clamps and their store, and 4 for its bias and the group of four rows that it is in; 2 more when
- * rows have multipliers of their own. Layers that are not narrow take the general road, row by row.
+ * Requantisation (fully_connected.c): v = (acc * multiplier_q32 + 2^31) >> 32 is MULHSU plus the
+ * top bit of MUL. With Z = 2z + 1, (((v + (v >> 31)) >> shift1) + 1) >> 1 + z
+ * = (((v + (v >> 31)) >> shift1) + Z) >> 1, which cannot overflow while |acc| <= 2^30 (FC_NARROW).
+ * That makes 13 instructions for an output, 3 of them clamps and their store, and 4 for its bias
+ * and the group of four rows that it is in; 2 more when rows have multipliers of their own. Layers
+ * that are not narrow take the general road, row by row.
  */
 #include "net.h"
 
@@ -28,6 +33,7 @@
 #define AWAY_FROM_ZERO "add a4, a4, a3\n"
 #endif
 
+/* clang-format off */
 /* Two columns of expanded x. */
 #define EXPAND(at)               \
     "lb t0, " at "(a3)\n"        \
@@ -82,11 +88,13 @@
     "srai a4, a4, 1\n" STORE(at)
 
 /*
- * Numbers are offsets in tfin_node and, for a1 at first, in the plan's header. The compiler saves what the code names as its own.
+ * Numbers are offsets in tfin_node and, for a1 at first, in the plan's header. The compiler saves
+ * what the code names as its own.
  *
- * a0 constants, a1 output, a2 bytes of a group's multipliers (0: per-tensor), a6 expanded x, a7 its end, s1 to s4 sums, s5 and s6 clamps, s7 where
- * expanded x begins, s8 bytes of a group's weights, s9 accumulators, s10 flags: 2 not narrow, 4 accumulators; t2 start of every sum, t3 end of
- * the output, t4 multiplier_q32, t5 shift1, t6 Z.
+ * a0 constants, a1 output, a2 bytes of a group's multipliers (0: per-tensor), a6 expanded x, a7 its
+ * end, s1 to s4 sums, s5 and s6 clamps, s7 where expanded x begins, s8 bytes of a group's weights,
+ * s9 accumulators, s10 flags: 2 not narrow, 4 accumulators; t2 start of every sum, t3 end of the
+ * output, t4 multiplier_q32, t5 shift1, t6 Z.
  */
 void tfin_fully_connected(const tfin_node *node, const uint8_t *plan, uint8_t *arena)
 {
@@ -143,7 +151,9 @@ void tfin_fully_connected(const tfin_node *node, const uint8_t *plan, uint8_t *a
         "add s3, s3, t2\n"
         "add s4, s4, t2\n"
         "mv a6, s7\n"
-        "3:\n" COLUMN("lbu", "0", LAST_ROW) COLUMN("lb", "1", "12") COLUMN("lbu", "2", "12") COLUMN("lb", "3", "12")
+        "3:\n"
+        COLUMN("lbu", "0", LAST_ROW) COLUMN("lb", "1", "12")
+        COLUMN("lbu", "2", "12") COLUMN("lb", "3", "12")
         "addi a0, a0, 16\n"
         "addi a6, a6, 8\n"
         "bne a6, a7, 3b\n"
@@ -194,8 +204,10 @@ void tfin_fully_connected(const tfin_node *node, const uint8_t *plan, uint8_t *a
         "9:\n"
         : "+r"(a0), "+r"(a1), "+r"(a2)
         :
-        : "a3", "a4", "a5", "a6", "a7", "t0", "t1", "t2", "t3", "t4", "t5", "t6", "s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9", "s10", "memory");
+        : "a3", "a4", "a5", "a6", "a7", "t0", "t1", "t2", "t3", "t4", "t5", "t6", "s1", "s2", "s3",
+          "s4", "s5", "s6", "s7", "s8", "s9", "s10", "memory");
 }
+/* clang-format on */
 
 #else
 typedef int tfin_not_rv32; /* ISO C wants a declaration */

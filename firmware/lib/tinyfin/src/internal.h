@@ -14,7 +14,8 @@
 typedef char tfin_an_int_has_32_bits[sizeof(int) == 4 ? 1 : -1];
 typedef char tfin_shifts_keep_the_sign[-1 >> 1 == -1 ? 1 : -1];
 
-/* Loads and stores at naturally aligned addresses; memcpy keeps them free of aliasing rules and costs nothing. */
+/* Loads and stores at naturally aligned addresses; memcpy keeps them free of aliasing
+ * rules and costs nothing. */
 static inline uint16_t tfin_u16(const uint8_t *p)
 {
     uint16_t v;
@@ -110,7 +111,8 @@ static inline uint32_t tfin_field_width(const uint8_t *entry)
     return entry[ENTRY_TYPE] == TYPE_I32 || entry[ENTRY_TYPE] == TYPE_ENUM ? 4u : 8u;
 }
 
-/* offsets in the DECI payload; of each feature u16 reason, i8 reference, u8 reason below the reference */
+/* offsets in the DECI payload; of each feature u16 reason, i8 reference, u8 reason
+ * below the reference */
 enum {
     DECISION_ONLINE = 0,
     DECISION_DECLINE = 4,
@@ -161,9 +163,45 @@ enum { KEY_NONE = 0, KEY_TERMINAL = 1, KEY_CARD = 2 };
 enum { FLAG_SELF = 1, FLAG_INVERT = 2, FLAG_RAM_ONLY = 4 };
 
 enum {
-    FIELD = 1, PRESENT, CONST, TIME, LOG2, BUCKET, LOOKUP, COMPARE, AND, OR, NOT, ADD, SUB, MIN, MAX, ABS, DIV, RATIO,
-    DIVISIBLE, POPCOUNT, SELECT, OUTCOME, MUL, IN, LAST_PURE = IN,
-    WINDOW = 40, LAST_N, RUN, SINCE, MEAN, DEVIATION, SHARE, RARITY, REPEAT, MODE, PREVIOUS, DISTINCT, KNOWN, SEEN,
+    FIELD = 1,
+    PRESENT,
+    CONST,
+    TIME,
+    LOG2,
+    BUCKET,
+    LOOKUP,
+    COMPARE,
+    AND,
+    OR,
+    NOT,
+    ADD,
+    SUB,
+    MIN,
+    MAX,
+    ABS,
+    DIV,
+    RATIO,
+    DIVISIBLE,
+    POPCOUNT,
+    SELECT,
+    OUTCOME,
+    MUL,
+    IN,
+    LAST_PURE = IN,
+    WINDOW = 40,
+    LAST_N,
+    RUN,
+    SINCE,
+    MEAN,
+    DEVIATION,
+    SHARE,
+    RARITY,
+    REPEAT,
+    MODE,
+    PREVIOUS,
+    DISTINCT,
+    KNOWN,
+    SEEN,
     LAST_STATEFUL = SEEN
 };
 
@@ -178,7 +216,8 @@ typedef struct __attribute__((may_alias)) op {
 /* The operators whose offset is at `at_field` of the program. */
 static inline const op *tfin_ops(const uint8_t *program, uint32_t at_field)
 {
-    return (const op *)(const void *)__builtin_assume_aligned(program + tfin_u32(program + at_field), 8);
+    return (const op *)(const void *)__builtin_assume_aligned(
+        program + tfin_u32(program + at_field), 8);
 }
 
 /* ---- state body */
@@ -201,7 +240,13 @@ enum {
     HEAD_SIZE = 64
 };
 
-enum { PENDING_ID = 0, PENDING_SEQUENCE = 8, PENDING_T = 12, PENDING_TOKEN = 16, PENDING_KEPT = 24 };
+enum {
+    PENDING_ID = 0,
+    PENDING_SEQUENCE = 8,
+    PENDING_T = 12,
+    PENDING_TOKEN = 16,
+    PENDING_KEPT = 24
+};
 enum { SLOT_TOKEN = 0, SLOT_USED = 8, SLOT_STATE = 16 };
 enum { MAX_CARD_SLOT = 272 };
 enum { LABELS_ENTRIES = 8, LABEL_SIZE = 8 };
@@ -210,7 +255,8 @@ enum { LABELS_ENTRIES = 8, LABEL_SIZE = 8 };
 
 typedef struct tfin_places layout;
 
-/* What `open` of an engine holds that may be used. Far from 0 and -1: no single fault makes it of them. */
+/* What `open` of an engine holds that may be used. Far from 0 and -1: no single
+ * fault makes it of them. */
 #define TFIN_OPEN 0x3C3C3C3Cu
 
 #define TFIN_NOINLINE __attribute__((noinline))
@@ -226,15 +272,15 @@ typedef struct context {
     int64_t *r;
     const uint8_t *pool;
     const uint8_t *schema;
-    const uint8_t *record;     /* null in the outcome phase */
-    uint32_t present;          /* mask, limited to fields that the record and the schema hold */
+    const uint8_t *record; /* null in the outcome phase */
+    uint32_t present;      /* mask, limited to fields that the record and the schema hold */
     uint32_t t;
     uint32_t t_local;
     uint32_t card_known;
-    int32_t outcome[3];        /* result, response, action taken */
+    int32_t outcome[3]; /* result, response, action taken */
     uint32_t outcome_s;
-    const uint8_t *state[3];   /* operator state by key, for reading; of an unknown card: zeros */
-    const uint8_t *labels[3];  /* label ring by key */
+    const uint8_t *state[3];  /* operator state by key, for reading; of an unknown card: zeros */
+    const uint8_t *labels[3]; /* label ring by key */
 } context;
 
 /* program.c */
@@ -243,9 +289,11 @@ uint32_t tfin_operator_state_size(const op *o);
 /* Memory in bytes, or an error. */
 int32_t tfin_lay_out(const uint8_t *program, uint32_t arena, layout *out);
 
-/* operators.c runs them; the families have files of their own. `a` is the input register, 1 for an operator without one. */
+/* operators.c runs them; the families have files of their own. `a` is the input register, 1 for an
+ * operator without one. */
 void tfin_run(const op *o, uint32_t count, const context *x);
-/* Commits what has state, `state` by key (null: no such state). Gives the number of saturated values. */
+/* Commits what has state, `state` by key (null: no such state). Gives the number
+ * of saturated values. */
 uint32_t tfin_commit(const op *o, uint32_t count, const context *x, uint8_t *const state[3]);
 
 /* Floor division by a positive divisor. C truncates toward zero. */
@@ -271,12 +319,13 @@ uint32_t tfin_distinct_read(const op *o, const uint8_t *s, int64_t a, uint32_t t
 void tfin_distinct_commit(const op *o, uint8_t *s, int64_t a, uint32_t t);
 int32_t tfin_known_read(const op *o, const uint8_t *labels, uint32_t t);
 
-/* Inserts a label. Returns 1 when something changed, 0 for a duplicate; *dropped is set when the oldest had to go. */
+/* Inserts a label. Returns 1 when something changed, 0 for a duplicate; *dropped is set when
+ * the oldest had to go. */
 int tfin_labels_insert(uint8_t *labels, uint32_t capacity, uint32_t t, uint32_t tag, int *dropped);
 
 /* model.c */
-int tfin_model_check(const tfin_engine *e, uint32_t maps_size, uint32_t readout_size, uint32_t calibration_size,
-                     uint32_t decision_size);
+int tfin_model_check(const tfin_engine *e, uint32_t maps_size, uint32_t readout_size,
+                     uint32_t calibration_size, uint32_t decision_size);
 uint8_t *tfin_arena(const tfin_engine *e);
 void tfin_map_inputs(const tfin_engine *e, const int16_t *features, int8_t *inputs);
 int32_t tfin_raw_score(const tfin_engine *e);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "internal.h"
 
-/* ceil(2^(31 + (2k + 1) / 512)): a 32-bit mantissa reaches the half step above k exactly when it is at least this. Checked by
-   tests/features against big integers. */
+/* ceil(2^(31 + (2k + 1) / 512)): a 32-bit mantissa reaches the half step above k exactly when it is
+ * at least this. Checked by tests/features against big integers. */
 static const uint32_t half_steps[256] = {
     0x802c6437, 0x80855ada, 0x80de8f3c, 0x81380189, 0x8191b1eb, 0x81eba08d, 0x8245cd9b, 0x82a03940,
     0x82fae3a8, 0x8355ccfe, 0x83b0f56d, 0x840c5d22, 0x84680448, 0x84c3eb0c, 0x85201199, 0x857c781d,
@@ -53,7 +53,8 @@ int64_t tfin_log2_q8(int64_t x)
             exponent += step;
         }
     }
-    uint32_t mantissa = exponent > 31u ? (uint32_t)(v >> (exponent - 31u)) : (uint32_t)v << (31u - exponent);
+    uint32_t mantissa =
+        exponent > 31u ? (uint32_t)(v >> (exponent - 31u)) : (uint32_t)v << (31u - exponent);
     uint32_t k = 0;
     for (uint32_t step = 128; step != 0; step >>= 1) {
         k += step & (0u - (uint32_t)(half_steps[k + step - 1u] <= mantissa));

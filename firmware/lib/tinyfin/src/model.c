@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Everything between the features and the verdict: input maps, read-out, calibration, decision, reasons. */
+/* Everything between the features and the verdict: input maps, read-out,
+ * calibration, decision, reasons. */
 #include "internal.h"
 #include "net.h"
 
@@ -20,7 +21,8 @@ uint8_t *tfin_arena(const tfin_engine *e)
 
 /* ---- checks, once, at open */
 
-/* step * slope < 2^30, of a step below 2^16: most slopes need no product of 64 bits, which is dear on small cores. */
+/* step * slope < 2^30, of a step below 2^16: most slopes need no product of 64 bits, which is
+ * dear on small cores. */
 static int rise_ok(uint32_t step, uint32_t slope)
 {
     return slope <= 1u << 14 || (uint64_t)step * slope < 1u << 30;
@@ -36,7 +38,8 @@ static int map_ok(const uint8_t *maps, uint32_t size, uint32_t at, uint32_t knot
     for (const uint8_t *last = k + KNOT_SIZE * (knots - 1u); k != last; k += KNOT_SIZE) {
         int32_t next = tfin_i16(k + KNOT_SIZE);
         int32_t slope = tfin_i32(k + 4);
-        if (next <= x || !rise_ok((uint32_t)(next - x), slope < 0 ? 0u - (uint32_t)slope : (uint32_t)slope)) {
+        if (next <= x ||
+            !rise_ok((uint32_t)(next - x), slope < 0 ? 0u - (uint32_t)slope : (uint32_t)slope)) {
             return 0;
         }
         x = next;
@@ -72,12 +75,17 @@ static int readout_ok(const tfin_engine *e, uint32_t size)
     uint32_t index = tfin_u16(e->readout + READ_INDEX);
     uint32_t outputs = tfin_net_output_length(e->plan);
     switch (e->readout[READ_KIND]) {
-    case READ_LOGIT: return index < outputs && tfin_i32(e->readout + READ_OUT) >= -128 && tfin_i32(e->readout + READ_OUT) <= 127;
+    case READ_LOGIT:
+        return index < outputs && tfin_i32(e->readout + READ_OUT) >= -128 &&
+               tfin_i32(e->readout + READ_OUT) <= 127;
     case READ_ACCUMULATOR: return index < tfin_net_accumulator_count(e->plan);
     case READ_RECONSTRUCTION:
         return outputs == tfin_net_input_length(e->plan) && outputs <= MAX_RECONSTRUCTION &&
-               multiplier_ok(tfin_i32(e->readout + READ_IN)) && multiplier_ok(tfin_i32(e->readout + READ_OUT));
-    case READ_SQUARES: return outputs <= MAX_RECONSTRUCTION && tfin_i32(e->readout + READ_OUT) >= -128 && tfin_i32(e->readout + READ_OUT) <= 127;
+               multiplier_ok(tfin_i32(e->readout + READ_IN)) &&
+               multiplier_ok(tfin_i32(e->readout + READ_OUT));
+    case READ_SQUARES:
+        return outputs <= MAX_RECONSTRUCTION && tfin_i32(e->readout + READ_OUT) >= -128 &&
+               tfin_i32(e->readout + READ_OUT) <= 127;
     default: return 0;
     }
 }
@@ -90,7 +98,8 @@ static int calibration_ok(const tfin_engine *e, uint32_t size)
     }
     const uint8_t *k = e->calibration + 8;
     for (const uint8_t *last = k + CALIBRATION_KNOT * (n - 1u); k != last; k += CALIBRATION_KNOT) {
-        if (tfin_i32(k + CALIBRATION_KNOT) <= tfin_i32(k) || tfin_u32(k + CALIBRATION_KNOT + 4) <= tfin_u32(k + 4)) {
+        if (tfin_i32(k + CALIBRATION_KNOT) <= tfin_i32(k) ||
+            tfin_u32(k + CALIBRATION_KNOT + 4) <= tfin_u32(k + 4)) {
             return 0;
         }
     }
@@ -102,14 +111,15 @@ static int decision_ok(const tfin_engine *e, uint32_t size)
     uint32_t n = features_of(e);
     const uint8_t *d = e->decision;
     return size >= DECISION_HEAD + DECISION_ENTRY * n && tfin_u16(d + DECISION_COUNT) == n &&
-           tfin_u32(d + DECISION_DECLINE) >= tfin_u32(d + DECISION_ONLINE) && tfin_u16(d + DECISION_FLAGS) < 2u * WANTS_HOST;
+           tfin_u32(d + DECISION_DECLINE) >= tfin_u32(d + DECISION_ONLINE) &&
+           tfin_u16(d + DECISION_FLAGS) < 2u * WANTS_HOST;
 }
 
-int tfin_model_check(const tfin_engine *e, uint32_t maps_size, uint32_t readout_size, uint32_t calibration_size,
-                     uint32_t decision_size)
+int tfin_model_check(const tfin_engine *e, uint32_t maps_size, uint32_t readout_size,
+                     uint32_t calibration_size, uint32_t decision_size)
 {
-    return maps_ok(e, maps_size) && readout_ok(e, readout_size) && calibration_ok(e, calibration_size) &&
-                   decision_ok(e, decision_size)
+    return maps_ok(e, maps_size) && readout_ok(e, readout_size) &&
+                   calibration_ok(e, calibration_size) && decision_ok(e, decision_size)
                ? TFIN_OK
                : TFIN_E_MODEL;
 }
@@ -174,8 +184,10 @@ int32_t tfin_raw_score(const tfin_engine *e)
     uint8_t *arena = tfin_arena(e);
     uint32_t index = tfin_u16(e->readout + READ_INDEX);
     switch (e->readout[READ_KIND]) {
-    case READ_LOGIT: return tfin_net_output(e->plan, arena)[index] - tfin_i32(e->readout + READ_OUT);
-    case READ_ACCUMULATOR: return tfin_net_accumulators(e->plan, arena)[index] >> e->readout[READ_SHIFT];
+    case READ_LOGIT:
+        return tfin_net_output(e->plan, arena)[index] - tfin_i32(e->readout + READ_OUT);
+    case READ_ACCUMULATOR:
+        return tfin_net_accumulators(e->plan, arena)[index] >> e->readout[READ_SHIFT];
     case READ_SQUARES: return sum_of_squares(e, arena);
     default: return reconstruction_error(e, arena);
     }
@@ -218,7 +230,8 @@ typedef struct top {
     uint32_t count;
 } top;
 
-/* Keeps the best few in order, each id once. Swapped down the list rather than shifted: compilers make memmove of a shift. */
+/* Keeps the best few in order, each id once. Swapped down the list rather than shifted: compilers
+ * make memmove of a shift. */
 static void consider(top *best, tfin_verdict *v, int64_t contribution, uint16_t id)
 {
     uint16_t new_id = id;
@@ -247,13 +260,17 @@ static void consider(top *best, tfin_verdict *v, int64_t contribution, uint16_t 
     }
 }
 
-/* The raw score with input i at `reference`. Of a sum of terms the change is known; a network is run again. */
-static int32_t raw_without(tfin_engine *e, int8_t *inputs, uint32_t i, int8_t reference, int terms_known)
+/* The raw score with input i at `reference`. Of a sum of terms the change is known; a
+ * network is run again. */
+static int32_t raw_without(tfin_engine *e, int8_t *inputs, uint32_t i, int8_t reference,
+                           int terms_known)
 {
     uint8_t *arena = tfin_arena(e);
     int8_t own = inputs[i];
     if (terms_known) {
-        return (tfin_net_accumulators(e->plan, arena)[0] + tfin_net_change(e->plan, i, own, reference)) >> e->readout[READ_SHIFT];
+        return (tfin_net_accumulators(e->plan, arena)[0] +
+                tfin_net_change(e->plan, i, own, reference)) >>
+               e->readout[READ_SHIFT];
     }
     inputs[i] = reference;
     tfin_net_run(e->plan, arena);
@@ -272,8 +289,8 @@ static uint16_t reason_of(const uint8_t *entry, int8_t own)
     return own > reference || entry[3] == BELOW_AS_ABOVE ? tfin_u16(entry) : entry[3];
 }
 
-/* One run of the network for each input that can be a reason, and one more to leave the event's own output behind; none of a plan whose terms
- * are known. */
+/* One run of the network for each input that can be a reason, and one more to leave the event's own
+ * output behind; none of a plan whose terms are known. */
 static void find_reasons(tfin_engine *e, tfin_verdict *v)
 {
     uint8_t *arena = tfin_arena(e);

@@ -17,7 +17,8 @@
 NOINLINE int tfin_net_inside(uint32_t at, uint32_t bytes, uint32_t size)
 {
 #ifdef TFIN_TEST_NO_BOUNDS
-    return (at & 7u) == 0 && at <= size && bytes != 0; /* wrong on purpose: the fuzz test must notice */
+    /* wrong on purpose: the fuzz test must notice */
+    return (at & 7u) == 0 && at <= size && bytes != 0;
 #else
     return (at & 7u) == 0 && at < size && bytes - 1u < size - at;
 #endif
@@ -31,13 +32,14 @@ static int check_fully_connected(const tfin_node *node, const uint8_t *plan)
     uint32_t row_bytes = inputs + ((flags & TFIN_FC_PER_CHANNEL) != 0 ? 12u : 4u);
     /* row_bytes < 2^16 and 4 groups <= 2^16: their product fits 32 bits */
     if (flags > 7u || node->zero != 0 || row_bytes > 0xFFFFu ||
-        !tfin_net_inside(node->constants, 4u * row_bytes * groups, tfin_plan_u32(plan, TFIN_PLAN_SIZE)) ||
+        !tfin_net_inside(node->constants, 4u * row_bytes * groups,
+                         tfin_plan_u32(plan, TFIN_PLAN_SIZE)) ||
         !tfin_net_inside(node->scratch, 2u * inputs, tfin_net_arena_size(plan)) ||
         ((flags & TFIN_FC_ACCUMULATORS) != 0 && node->outputs > tfin_net_accumulator_count(plan))) {
         return 0;
     }
-    /* Every {multiplier_q32, shift1}: top bit set, low bit clear; -32 to 31, or 0 to 31 when narrow. Faults are gathered, not branched on: a layer
-     * may have many rows. */
+    /* Every {multiplier_q32, shift1}: top bit set, low bit clear; -32 to 31, or 0 to 31 when
+     * narrow. Faults are gathered, not branched on: a layer may have many rows. */
     const uint8_t *at = tfin_fc_multiplier(node);
     uint32_t rows = 1;
     uint32_t skip = 0;
@@ -62,26 +64,32 @@ static int check_fully_connected(const tfin_node *node, const uint8_t *plan)
 
 static int check_table(const tfin_node *node, const uint8_t *plan)
 {
-    return node->flags == 0 && node->inputs == node->outputs && tfin_net_inside(node->constants, 256, tfin_plan_u32(plan, TFIN_PLAN_SIZE));
+    return node->flags == 0 && node->inputs == node->outputs &&
+           tfin_net_inside(node->constants, 256, tfin_plan_u32(plan, TFIN_PLAN_SIZE));
 }
 
 /* Returns the node's kernel, or 0 when it breaks a rule. `left` is at least TFIN_TABLE_BYTES. */
 static uint32_t check_node(const tfin_node *node, const uint8_t *plan, uint32_t left)
 {
     uint32_t arena = tfin_net_arena_size(plan);
-    if (!tfin_net_inside(node->input, 4u * tfin_fc_blocks(node), arena) || !tfin_net_inside(node->output, node->outputs, arena)) {
+    if (!tfin_net_inside(node->input, 4u * tfin_fc_blocks(node), arena) ||
+        !tfin_net_inside(node->output, node->outputs, arena)) {
         return 0;
     }
-#define CHECK(op, kernel, size, check)                                                                         \
-    case op:                                                                                                   \
-        return LINKED(kernel) && node->bytes == (size) && left >= (size) && check(node, plan) ? (uint32_t)(kernel) : 0u
+#define CHECK(op, kernel, size, check)                                                        \
+    case op:                                                                                  \
+        return LINKED(kernel) && node->bytes == (size) && left >= (size) && check(node, plan) \
+                   ? (uint32_t)(kernel)                                                       \
+                   : 0u
     switch (node->opcode) {
-        CHECK(TFIN_OP_FULLY_CONNECTED, TFIN_KERNEL_FULLY_CONNECTED, TFIN_FC_BYTES, check_fully_connected);
+        CHECK(TFIN_OP_FULLY_CONNECTED, TFIN_KERNEL_FULLY_CONNECTED, TFIN_FC_BYTES,
+              check_fully_connected);
         CHECK(TFIN_OP_TABLE, TFIN_KERNEL_TABLE, TFIN_TABLE_BYTES, check_table);
         CHECK(TFIN_OP_SOFTMAX, TFIN_KERNEL_SOFTMAX, TFIN_SOFTMAX_BYTES, tfin_softmax_check);
         CHECK(TFIN_OP_ADD, TFIN_KERNEL_ADD, TFIN_ADD_BYTES, tfin_add_check);
         CHECK(TFIN_OP_MUL, TFIN_KERNEL_MUL, TFIN_MUL_BYTES, tfin_mul_check);
-        CHECK(TFIN_OP_SQUARED_DIFFERENCE, TFIN_KERNEL_SQUARED_DIFFERENCE, TFIN_ADD_BYTES, tfin_squared_difference_check);
+        CHECK(TFIN_OP_SQUARED_DIFFERENCE, TFIN_KERNEL_SQUARED_DIFFERENCE, TFIN_ADD_BYTES,
+              tfin_squared_difference_check);
         CHECK(TFIN_OP_REDUCE, TFIN_KERNEL_REDUCE, TFIN_REDUCE_BYTES, tfin_reduce_check);
         CHECK(TFIN_OP_COPY, TFIN_KERNEL_COPY, TFIN_COPY_BYTES, tfin_copy_check);
         CHECK(TFIN_OP_DENSITY, TFIN_KERNEL_DENSITY, TFIN_DENSITY_BYTES, tfin_density_check);
@@ -114,9 +122,12 @@ int tfin_net_check(const uint8_t *plan, uint32_t plan_size, uint32_t kernels)
     uint32_t at = TFIN_PLAN_HEADER_BYTES;
 
     if (nodes == 0 || ((arena | plan_size) & 15u) != 0 || accumulators > 0xFFFFu ||
-        !tfin_net_inside(tfin_plan_u32(plan, TFIN_PLAN_INPUT), tfin_net_input_length(plan), arena) ||
-        !tfin_net_inside(tfin_plan_u32(plan, TFIN_PLAN_OUTPUT), tfin_net_output_length(plan), arena) ||
-        (accumulators != 0 && !tfin_net_inside(tfin_plan_u32(plan, TFIN_PLAN_ACCUMULATORS), 16u * ((accumulators + 3u) >> 2), arena))) {
+        !tfin_net_inside(tfin_plan_u32(plan, TFIN_PLAN_INPUT), tfin_net_input_length(plan),
+                         arena) ||
+        !tfin_net_inside(tfin_plan_u32(plan, TFIN_PLAN_OUTPUT), tfin_net_output_length(plan),
+                         arena) ||
+        (accumulators != 0 && !tfin_net_inside(tfin_plan_u32(plan, TFIN_PLAN_ACCUMULATORS),
+                                               16u * ((accumulators + 3u) >> 2), arena))) {
         return TFIN_E_PLAN;
     }
     do {
@@ -143,11 +154,11 @@ static void run_table(const tfin_node *node, const uint8_t *plan, uint8_t *arena
 void tfin_net_run(const uint8_t *plan, uint8_t *arena)
 {
     const tfin_node *node = (const tfin_node *)(const void *)(plan + TFIN_PLAN_HEADER_BYTES);
-#define RUN(op, kernel, run)           \
-    case op:                           \
-        if (LINKED(kernel)) {          \
-            run(node, plan, arena);    \
-        }                              \
+#define RUN(op, kernel, run)        \
+    case op:                        \
+        if (LINKED(kernel)) {       \
+            run(node, plan, arena); \
+        }                           \
         break
     for (uint32_t nodes = tfin_plan_u32(plan, TFIN_PLAN_NODES); nodes != 0; nodes--) {
         switch (node->opcode) {
@@ -156,7 +167,8 @@ void tfin_net_run(const uint8_t *plan, uint8_t *arena)
             RUN(TFIN_OP_SOFTMAX, TFIN_KERNEL_SOFTMAX, tfin_softmax);
             RUN(TFIN_OP_ADD, TFIN_KERNEL_ADD, tfin_add);
             RUN(TFIN_OP_MUL, TFIN_KERNEL_MUL, tfin_mul);
-            RUN(TFIN_OP_SQUARED_DIFFERENCE, TFIN_KERNEL_SQUARED_DIFFERENCE, tfin_squared_difference);
+            RUN(TFIN_OP_SQUARED_DIFFERENCE, TFIN_KERNEL_SQUARED_DIFFERENCE,
+                tfin_squared_difference);
             RUN(TFIN_OP_REDUCE, TFIN_KERNEL_REDUCE, tfin_reduce_run);
             RUN(TFIN_OP_COPY, TFIN_KERNEL_COPY, tfin_copy);
             RUN(TFIN_OP_DENSITY, TFIN_KERNEL_DENSITY, tfin_density);
@@ -171,8 +183,10 @@ void tfin_net_run(const uint8_t *plan, uint8_t *arena)
 int tfin_net_terms_known(const uint8_t *plan)
 {
     const tfin_node *node = (const tfin_node *)(const void *)(plan + TFIN_PLAN_HEADER_BYTES);
-    return LINKED(TFIN_KERNEL_DENSITY) && node->opcode == TFIN_OP_DENSITY && tfin_plan_u32(plan, TFIN_PLAN_NODES) == 1u &&
-           node->input == tfin_plan_u32(plan, TFIN_PLAN_INPUT) && node->inputs == tfin_net_input_length(plan);
+    return LINKED(TFIN_KERNEL_DENSITY) && node->opcode == TFIN_OP_DENSITY &&
+           tfin_plan_u32(plan, TFIN_PLAN_NODES) == 1u &&
+           node->input == tfin_plan_u32(plan, TFIN_PLAN_INPUT) &&
+           node->inputs == tfin_net_input_length(plan);
 }
 
 int32_t tfin_net_change(const uint8_t *plan, uint32_t index, int8_t from, int8_t to)
@@ -180,5 +194,6 @@ int32_t tfin_net_change(const uint8_t *plan, uint32_t index, int8_t from, int8_t
     if (!LINKED(TFIN_KERNEL_DENSITY)) {
         return 0;
     }
-    return tfin_density_change((const tfin_node *)(const void *)(plan + TFIN_PLAN_HEADER_BYTES), plan, index, from, to);
+    return tfin_density_change((const tfin_node *)(const void *)(plan + TFIN_PLAN_HEADER_BYTES),
+                               plan, index, from, to);
 }

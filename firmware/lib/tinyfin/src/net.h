@@ -2,9 +2,10 @@
 /*
  * The network: runs a plan. docs/formats/plan.md has its bytes.
  *
- * A plan is read-only, position-independent and aligned to 16. Its arena (activations and scratch) belongs to the caller, is aligned to
- * 8 or better, and holds nothing between two runs that the next run needs. tfin_net_check() must have returned 0 for a plan
- * before any other function sees it.
+ * A plan is read-only, position-independent and aligned to 16. Its arena (activations and
+ * scratch) belongs to the caller, is aligned to 8 or better, and holds nothing between two
+ * runs that the next run needs. tfin_net_check() must have returned 0 for a plan before any
+ * other function sees it.
  */
 #ifndef TFIN_NET_H
 #define TFIN_NET_H
@@ -18,25 +19,31 @@
 #define TFIN_PLAN_FORMAT 1
 #define TFIN_PLAN_HEADER_BYTES 64u
 
-/* Validates a plan, whole, once: every offset, size, count, shift and opcode. `kernels` is what the caller allows, of TFIN_KERNELS. After TFIN_OK,
- * tfin_net_run reads nothing outside plan[0, plan_size) and arena[0, tfin_net_arena_size(plan)), and writes nothing outside that arena,
- * whatever the bytes are. Returns TFIN_OK, TFIN_E_ALIGN, TFIN_E_PLAN, TFIN_E_LAYOUT or TFIN_E_KERNEL. */
+/* Validates a plan, whole, once: every offset, size, count, shift and opcode. `kernels` is
+ * what the caller allows, of TFIN_KERNELS. After TFIN_OK, tfin_net_run reads nothing outside
+ * plan[0, plan_size) and arena[0, tfin_net_arena_size(plan)), and writes nothing outside
+ * that arena, whatever the bytes are. Returns TFIN_OK, TFIN_E_ALIGN, TFIN_E_PLAN,
+ * TFIN_E_LAYOUT or TFIN_E_KERNEL. */
 int tfin_net_check(const uint8_t *plan, uint32_t plan_size, uint32_t kernels);
 
-/* Runs the network: the input is already in the arena (tfin_net_input). Afterwards the output is there too, and the input still is. */
+/* Runs the network: the input is already in the arena (tfin_net_input). Afterwards the output is
+ * there too, and the input still is. */
 void tfin_net_run(const uint8_t *plan, uint8_t *arena);
 
-/* The plan is one DENSITY over the input: then the score is a sum of terms, one per input, and what an input adds to it is known without a run. */
+/* The plan is one DENSITY over the input: then the score is a sum of terms, one per input, and what
+ * an input adds to it is known without a run. */
 int tfin_net_terms_known(const uint8_t *plan);
 
-/* What accumulator 0 would change by if input `index` were `to` instead of `from`; only when tfin_net_terms_known, and index < the input's length. */
+/* What accumulator 0 would change by if input `index` were `to` instead of `from`; only when
+ * tfin_net_terms_known, and index < the input's length. */
 int32_t tfin_net_change(const uint8_t *plan, uint32_t index, int8_t from, int8_t to);
 
 /* A u32 of a plan; `at` is a multiple of 4 and so is the plan's base. */
 static inline uint32_t tfin_plan_u32(const uint8_t *plan, uint32_t at)
 {
     uint32_t value;
-    __builtin_memcpy(&value, __builtin_assume_aligned(plan + at, 4), sizeof value); /* one load, also when freestanding */
+    /* one load, also when freestanding */
+    __builtin_memcpy(&value, __builtin_assume_aligned(plan + at, 4), sizeof value);
     return value;
 }
 
@@ -86,17 +93,19 @@ static inline uint32_t tfin_net_accumulator_count(const uint8_t *plan)
     return tfin_plan_u32(plan, TFIN_PLAN_ACCUMULATOR_COUNT);
 }
 
-/* The arena's bytes are registers of the feature program at other times: what is read there as 32 bits may have been written as 64. */
+/* The arena's bytes are registers of the feature program at other times: what is read there as
+ * 32 bits may have been written as 64. */
 typedef int32_t __attribute__((may_alias)) tfin_accumulator;
 
-/* Accumulators of the last FULLY_CONNECTED (bias included, before requantisation), or the sum of a DENSITY's or FOREST's terms. Meaningless when
- * there are none. */
+/* Accumulators of the last FULLY_CONNECTED (bias included, before requantisation), or the sum of a
+ * DENSITY's or FOREST's terms. Meaningless when there are none. */
 static inline tfin_accumulator *tfin_net_accumulators(const uint8_t *plan, uint8_t *arena)
 {
-    return (tfin_accumulator *)(void *)__builtin_assume_aligned(arena + tfin_plan_u32(plan, TFIN_PLAN_ACCUMULATORS), 4);
+    return (tfin_accumulator *)(void *)__builtin_assume_aligned(
+        arena + tfin_plan_u32(plan, TFIN_PLAN_ACCUMULATORS), 4);
 }
 
-/* ------------------------------------------------------------------------------------- inside the network */
+/* --------------------------------------------------------------------------- inside the network */
 
 enum tfin_opcode {
     TFIN_OP_FULLY_CONNECTED = 1,
@@ -112,13 +121,15 @@ enum tfin_opcode {
 };
 
 enum tfin_fc_flag {
-    TFIN_FC_PER_CHANNEL = 1, /* every row has its own multiplier_q32 and shift1 */
-    TFIN_FC_NARROW = 2,      /* sums fit 24 bits, accumulators 2^30, every shift1 >= 0: see plan.md */
+    /* every row has its own multiplier_q32 and shift1 */
+    TFIN_FC_PER_CHANNEL = 1,
+    /* sums fit 24 bits, accumulators 2^30, every shift1 >= 0: see plan.md */
+    TFIN_FC_NARROW = 2,
     TFIN_FC_ACCUMULATORS = 4
 };
 
-/* How every operator's node begins. `bytes` is the node's own size; `input` and `output` are in the arena, multiples of 8, the input readable up to a
- * multiple of 4. */
+/* How every operator's node begins. `bytes` is the node's own size; `input` and `output` are in the
+ * arena, multiples of 8, the input readable up to a multiple of 4. */
 #define TFIN_NODE_HEAD \
     uint8_t opcode;    \
     uint8_t flags;     \
@@ -128,7 +139,8 @@ enum tfin_fc_flag {
     uint16_t inputs;   \
     uint16_t outputs;
 
-/* FULLY_CONNECTED and TABLE, where they lie in the plan. A TABLE ends after `constants`; other operators' nodes are in net_operators.h. */
+/* FULLY_CONNECTED and TABLE, where they lie in the plan. A TABLE ends after `constants`; other
+ * operators' nodes are in net_operators.h. */
 typedef struct __attribute__((may_alias)) tfin_node {
     TFIN_NODE_HEAD
     uint32_t constants;      /* in the plan, a multiple of 8: weights and biases, or the table */
@@ -138,7 +150,7 @@ typedef struct __attribute__((may_alias)) tfin_node {
     int8_t activation_min;
     int8_t activation_max;
     uint8_t zero;
-    uint32_t scratch;        /* in the arena, a multiple of 8: 8 bytes for every 4 inputs */
+    uint32_t scratch; /* in the arena, a multiple of 8: 8 bytes for every 4 inputs */
 } tfin_node;
 
 #define TFIN_TABLE_BYTES 20u
@@ -162,8 +174,8 @@ static inline uint32_t tfin_net_layout(const uint8_t *plan)
     return tfin_plan_u32(plan, TFIN_PLAN_FORMAT_LAYOUT) >> 16;
 }
 
-/* The kernel of this core. One file per family defines it: fully_connected_mve.c (Helium), _dsp.c, _armv7m.c, _armv6m.c, _rv32.c, _lx106.c, or else
- * fully_connected.c. */
+/* The kernel of this core. One file per family defines it: fully_connected_mve.c (Helium), _dsp.c,
+ * _armv7m.c, _armv6m.c, _rv32.c, _lx106.c, or else fully_connected.c. */
 void tfin_fully_connected(const tfin_node *node, const uint8_t *plan, uint8_t *arena);
 
 /* The portable kernel, for what the core's own leaves to it. */

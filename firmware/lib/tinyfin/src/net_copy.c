@@ -6,7 +6,8 @@ int tfin_copy_check(const tfin_node *node, const uint8_t *plan)
 {
     const tfin_copy_node *c = (const tfin_copy_node *)(const void *)node;
     (void)plan;
-    /* products of 16-bit numbers: their sum with two more fits 64 bits; rows != 0 because inputs != 0 */
+    /* products of 16-bit numbers: their sum with two more fits 64 bits; rows != 0
+     * because inputs != 0 */
     return c->flags == 0 && c->inputs != 0 && (uint32_t)c->rows * c->length == c->inputs &&
            (uint64_t)(c->rows - 1u) * c->stride + c->at + c->length <= c->outputs;
 }

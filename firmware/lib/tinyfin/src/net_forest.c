@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* FOREST: whole trees in heap order; each tree's leaf, and the leaves' sum. Every tree takes `depth` steps, whatever it looks like. */
+/* FOREST: whole trees in heap order; each tree's leaf, and the leaves' sum. Every tree takes
+ * `depth` steps, whatever it looks like. */
 #include "net_operators.h"
 
 int tfin_forest_check(const tfin_node *node, const uint8_t *plan)
@@ -7,9 +8,10 @@ int tfin_forest_check(const tfin_node *node, const uint8_t *plan)
     const tfin_forest_node *f = (const tfin_forest_node *)(const void *)node;
     uint32_t leaves = 1u << (f->depth & 15u);
     /* 65500 trees of 3 * 2^10 bytes: below 2^28 */
-    if (f->flags != 0 || f->depth - 1u >= TFIN_FOREST_DEPTH_MAX || (f->zero[0] | f->zero[1] | f->zero[2]) != 0 ||
-        tfin_net_accumulator_count(plan) == 0 ||
-        !tfin_net_inside(f->constants, 3u * leaves * f->outputs, tfin_plan_u32(plan, TFIN_PLAN_SIZE))) {
+    if (f->flags != 0 || f->depth - 1u >= TFIN_FOREST_DEPTH_MAX ||
+        (f->zero[0] | f->zero[1] | f->zero[2]) != 0 || tfin_net_accumulator_count(plan) == 0 ||
+        !tfin_net_inside(f->constants, 3u * leaves * f->outputs,
+                         tfin_plan_u32(plan, TFIN_PLAN_SIZE))) {
         return 0;
     }
     if (f->inputs > 255u) {
@@ -40,12 +42,14 @@ void tfin_forest(const tfin_node *node, const uint8_t *plan, uint8_t *arena)
         for (uint32_t d = depth; d != 0; d--) {
             const uint8_t *split = tree + 2u * i;
 #ifdef TFIN_TEST_NO_ROUNDING
-            i = 2u * i + (x[split[0]] >= (int8_t)split[1]); /* a wrong answer on purpose: the tests must notice */
+            /* a wrong answer on purpose: the tests must notice */
+            i = 2u * i + (x[split[0]] >= (int8_t)split[1]);
 #else
             i = 2u * i + (x[split[0]] > (int8_t)split[1]);
 #endif
         }
-        uint32_t term = tree[leaves + i]; /* i is leaves to 2 leaves - 1, and leaves begin behind 2 leaves bytes */
+        /* i is leaves to 2 leaves - 1, and leaves begin behind 2 leaves bytes */
+        uint32_t term = tree[leaves + i];
         *y++ = (uint8_t)(term ^ 0x80u);
         sum += term;
     }

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The operators beside FULLY_CONNECTED and TABLE: their nodes, and arithmetic that they share. docs/formats/plan.md has bytes and formulas.
+ * The operators besides FULLY_CONNECTED and TABLE: their nodes, and arithmetic that they share.
+ * docs/formats/plan.md has bytes and formulas.
  *
- * Each operator is a file of its own with a check and a run function; net.c names neither of a kernel that TFIN_KERNELS leaves out. A check may take
- * for granted what net.c has checked of every node: its size, `input` readable for `inputs` bytes, `output` writable for `outputs` bytes.
+ * Each operator is a file of its own with a check and a run function; net.c names neither of a
+ * kernel that TFIN_KERNELS leaves out. A check may take for granted what net.c has checked of every
+ * node: its size, `input` readable for `inputs` bytes, `output` writable for `outputs` bytes.
  */
 #ifndef TFIN_NET_OPERATORS_H
 #define TFIN_NET_OPERATORS_H
@@ -11,7 +13,7 @@
 #include "net.h"
 
 enum tfin_binary_flag {
-    TFIN_BINARY_CONSTANT = 1,    /* the second operand is in the plan */
+    TFIN_BINARY_CONSTANT = 1,     /* the second operand is in the plan */
     TFIN_BINARY_MINUS_SECOND = 2, /* ADD only: first - second */
     TFIN_BINARY_MINUS_FIRST = 4   /* ADD only: second - first */
 };
@@ -22,7 +24,8 @@ typedef struct __attribute__((may_alias)) tfin_scale {
     int32_t shift;
 } tfin_scale;
 
-/* ADD and SQUARED_DIFFERENCE. MUL ends before first_scale. Operands shorter than the output repeat. */
+/* ADD and SQUARED_DIFFERENCE. MUL ends before first_scale. Operands shorter
+ * than the output repeat. */
 typedef struct __attribute__((may_alias)) tfin_binary {
     TFIN_NODE_HEAD
     uint32_t second; /* in the arena or the plan, a multiple of 8 */
@@ -38,8 +41,8 @@ typedef struct __attribute__((may_alias)) tfin_binary {
     tfin_scale second_scale;
 } tfin_binary;
 
-/* SUM and MEAN: each output is made from `count` inputs that follow one another. Bit 0 of `flags` tells MEAN from SUM to who reads the plan; nothing
- * to the engine. */
+/* SUM and MEAN: each output is made from `count` inputs that follow one another. Bit 0 of `flags`
+ * tells MEAN from SUM to who reads the plan; nothing to the engine. */
 typedef struct __attribute__((may_alias)) tfin_reduce {
     TFIN_NODE_HEAD
     uint32_t start; /* -count * zero point of the input, modulo 2^32 */
@@ -49,7 +52,8 @@ typedef struct __attribute__((may_alias)) tfin_reduce {
     tfin_scale scale;
 } tfin_reduce;
 
-/* The constants are uint32_t[entries]: exp of 0, -1, -2, ... input codes, of 2^31. Codes further off count as nothing. */
+/* The constants are uint32_t[entries]: exp of 0, -1, -2, ... input codes, of 2^31. Codes further
+ * off count as nothing. */
 typedef struct __attribute__((may_alias)) tfin_softmax_node {
     TFIN_NODE_HEAD
     uint32_t constants;
@@ -67,7 +71,8 @@ typedef struct __attribute__((may_alias)) tfin_copy_node {
     uint16_t at;
 } tfin_copy_node;
 
-/* The constants are uint8_t[inputs][256 >> shift]: the terms. Output k is its input's term less 128, accumulator 0 the sum of the terms. */
+/* The constants are uint8_t[inputs][256 >> shift]: the terms. Output k is its input's term less
+ * 128, accumulator 0 the sum of the terms. */
 typedef struct __attribute__((may_alias)) tfin_density_node {
     TFIN_NODE_HEAD
     uint32_t constants;
@@ -75,8 +80,9 @@ typedef struct __attribute__((may_alias)) tfin_density_node {
     uint8_t zero[3];
 } tfin_density_node;
 
-/* The constants are trees of 3 * 2^depth bytes: two of nothing, 2^depth - 1 splits {uint8_t input, int8_t threshold}, 2^depth leaves. Output t is
- * the leaf of tree t less 128, accumulator 0 the sum of the leaves. */
+/* The constants are trees of 3 * 2^depth bytes: two of nothing, 2^depth - 1 splits {uint8_t
+ * input, int8_t threshold}, 2^depth leaves. Output t is the leaf of tree t less 128, accumulator
+ * 0 the sum of the leaves. */
 typedef struct __attribute__((may_alias)) tfin_forest_node {
     TFIN_NODE_HEAD
     uint32_t constants;
@@ -97,49 +103,60 @@ typedef struct __attribute__((may_alias)) tfin_forest_node {
 /* [at, at + bytes) lies in [0, size), holds something, and at is a multiple of 8. In net.c. */
 int tfin_net_inside(uint32_t at, uint32_t bytes, uint32_t size);
 
-/* In net_rescale.c: TFLM's MultiplyByQuantizedMultiplier, rounded twice; and whether a scale from a plan is one. */
+/* In net_rescale.c: TFLM's MultiplyByQuantizedMultiplier, rounded twice; and whether a scale
+ * from a plan is one. */
 int32_t tfin_rescale(int32_t x, const tfin_scale *scale);
 int tfin_scale_ok(const tfin_scale *scale);
 
 /* x rescaled, + zero_point, clamped. */
-int8_t tfin_rescale_int8(int32_t x, const tfin_scale *scale, int8_t zero_point, int8_t min, int8_t max);
+int8_t tfin_rescale_int8(int32_t x, const tfin_scale *scale, int8_t zero_point, int8_t min,
+                         int8_t max);
 
-/* SaturatingRoundingDoublingHighMul without its one saturation: (a * b + 2^30) / 2^31, rounded down. */
+/* SaturatingRoundingDoublingHighMul without its one saturation:
+ * (a * b + 2^30) / 2^31, rounded down. */
 static inline int32_t tfin_high_mul(int32_t a, int32_t b)
 {
     return (int32_t)(((int64_t)a * b + (1 << 30)) >> 31);
 }
 
-/* 1 when a node of an operator keeps that operator's rules; and what runs it, which trusts the check. */
+/* 1 when a node of an operator keeps that operator's rules; and what runs it,
+ * which trusts the check. */
 typedef int tfin_node_check(const tfin_node *node, const uint8_t *plan);
 typedef void tfin_node_run(const tfin_node *node, const uint8_t *plan, uint8_t *arena);
 
-/* In net_binary.c: checks what ADD, MUL and SQUARED_DIFFERENCE have in common; `flags` are those that the operator knows. */
+/* In net_binary.c: checks what ADD, MUL and SQUARED_DIFFERENCE have in common; `flags` are those
+ * that the operator knows. */
 int tfin_binary_check(const tfin_binary *node, const uint8_t *plan, uint32_t flags);
 
-/* Walks the output of an operator; `raw` makes the int32 that node->scale brings to int8. Inlined with the one `raw` it is given: nothing in the
- * engine is called through a pointer. */
+/* Walks the output of an operator; `raw` makes the int32 that node->scale brings to int8. Inlined
+ * with the one `raw` it is given: nothing in the engine is called through a pointer. */
 typedef int32_t tfin_binary_raw(const tfin_binary *node, int32_t first, int32_t second);
-__attribute__((always_inline)) static inline void tfin_binary_run(const tfin_node *head, const uint8_t *plan, uint8_t *arena, tfin_binary_raw *raw)
+__attribute__((always_inline)) static inline void
+tfin_binary_run(const tfin_node *head, const uint8_t *plan, uint8_t *arena, tfin_binary_raw *raw)
 {
     const tfin_binary *node = (const tfin_binary *)(const void *)head;
     const int8_t *first = (const int8_t *)(arena + node->input);
-    const int8_t *second = (const int8_t *)(((node->flags & TFIN_BINARY_CONSTANT) != 0 ? plan : arena) + node->second);
+    const int8_t *second =
+        (const int8_t *)(((node->flags & TFIN_BINARY_CONSTANT) != 0 ? plan : arena) + node->second);
     int8_t *y = (int8_t *)(arena + node->output);
     uint32_t i = 0, k = 0;
     for (uint32_t n = node->outputs; n != 0; n--) {
-        int32_t v = raw(node, first[i] - node->first_zero_point, second[k] - node->second_zero_point);
-        *y++ = tfin_rescale_int8(v, &node->scale, node->zero_point, node->activation_min, node->activation_max);
+        int32_t v =
+            raw(node, first[i] - node->first_zero_point, second[k] - node->second_zero_point);
+        *y++ = tfin_rescale_int8(v, &node->scale, node->zero_point, node->activation_min,
+                                 node->activation_max);
         i = i + 1u == node->inputs ? 0 : i + 1u;
         k = k + 1u == node->second_count ? 0 : k + 1u;
     }
 }
 
-tfin_node_check tfin_add_check, tfin_mul_check, tfin_squared_difference_check, tfin_reduce_check, tfin_softmax_check, tfin_copy_check, tfin_density_check,
-    tfin_forest_check;
-tfin_node_run tfin_add, tfin_mul, tfin_squared_difference, tfin_reduce_run, tfin_softmax, tfin_copy, tfin_density, tfin_forest;
+tfin_node_check tfin_add_check, tfin_mul_check, tfin_squared_difference_check, tfin_reduce_check,
+    tfin_softmax_check, tfin_copy_check, tfin_density_check, tfin_forest_check;
+tfin_node_run tfin_add, tfin_mul, tfin_squared_difference, tfin_reduce_run, tfin_softmax, tfin_copy,
+    tfin_density, tfin_forest;
 
 /* What accumulator 0 would change by if input `index` were `to` instead of `from`. */
-int32_t tfin_density_change(const tfin_node *node, const uint8_t *plan, uint32_t index, int8_t from, int8_t to);
+int32_t tfin_density_change(const tfin_node *node, const uint8_t *plan, uint32_t index, int8_t from,
+                            int8_t to);
 
 #endif

@@ -6,7 +6,8 @@ int tfin_reduce_check(const tfin_node *node, const uint8_t *plan)
 {
     const tfin_reduce *r = (const tfin_reduce *)(const void *)node;
     (void)plan;
-    return r->flags <= 1u && r->zero == 0 && (uint32_t)r->count * r->outputs == r->inputs && tfin_scale_ok(&r->scale);
+    return r->flags <= 1u && r->zero == 0 && (uint32_t)r->count * r->outputs == r->inputs &&
+           tfin_scale_ok(&r->scale);
 }
 
 void tfin_reduce_run(const tfin_node *node, const uint8_t *plan, uint8_t *arena)

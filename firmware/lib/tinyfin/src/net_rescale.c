@@ -25,7 +25,8 @@ int32_t tfin_rescale(int32_t x, const tfin_scale *scale)
     return v;
 }
 
-int8_t tfin_rescale_int8(int32_t x, const tfin_scale *scale, int8_t zero_point, int8_t min, int8_t max)
+int8_t tfin_rescale_int8(int32_t x, const tfin_scale *scale, int8_t zero_point, int8_t min,
+                         int8_t max)
 {
     int32_t y = (int32_t)((uint32_t)tfin_rescale(x, scale) + (uint32_t)(int32_t)zero_point);
     y = y < min ? min : y;

@@ -10,10 +10,12 @@ int tfin_softmax_check(const tfin_node *node, const uint8_t *plan)
            tfin_net_inside(s->constants, 4u * s->entries, tfin_plan_u32(plan, TFIN_PLAN_SIZE));
 }
 
-/* 2^62 / half by Newton's iteration as gemmlowp does it, at most 2^31 - 1; half is in [2^30, 2^31). Numbers with two integer bits. */
+/* 2^62 / half by Newton's iteration as gemmlowp does it, at most 2^31 - 1; half is in [2^30, 2^31).
+ * Numbers with two integer bits. */
 static int32_t reciprocal(int32_t half)
 {
-    int32_t x = (int32_t)(1515870810u + (uint32_t)tfin_high_mul(half, -1010580540)); /* 48/17 - 32/17 half */
+    /* 48/17 - 32/17 half */
+    int32_t x = (int32_t)(1515870810u + (uint32_t)tfin_high_mul(half, -1010580540));
     for (int i = 0; i < 3; i++) {
         int32_t error = (int32_t)(0x20000000u - (uint32_t)tfin_high_mul(half, x));
         x = (int32_t)((uint32_t)x + ((uint32_t)tfin_high_mul(x, error) << 2));

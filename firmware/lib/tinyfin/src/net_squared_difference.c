@@ -5,7 +5,8 @@
 int tfin_squared_difference_check(const tfin_node *node, const uint8_t *plan)
 {
     const tfin_binary *b = (const tfin_binary *)(const void *)node;
-    return tfin_binary_check(b, plan, TFIN_BINARY_CONSTANT) && tfin_scale_ok(&b->first_scale) && tfin_scale_ok(&b->second_scale);
+    return tfin_binary_check(b, plan, TFIN_BINARY_CONSTANT) && tfin_scale_ok(&b->first_scale) &&
+           tfin_scale_ok(&b->second_scale);
 }
 
 static inline int32_t raw(const tfin_binary *node, int32_t first, int32_t second)

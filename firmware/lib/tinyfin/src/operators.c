@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The interpreter: one dispatch for each operator, and the operators that are too small for a file of their own. Only results that may
- * leave +-(2^62 - 1) are limited: the others cannot, by the limits that program.c checks. */
+/* The interpreter: one dispatch for each operator, and the operators that are too small for a file
+ * of their own. Only results that may leave +-(2^62 - 1) are limited: the others cannot, by the
+ * limits that program.c checks. */
 #include "internal.h"
 
 #define RATIO_LIMIT ((int64_t)1 << 40)
@@ -44,7 +45,8 @@ static int64_t field(const context *x, uint32_t index)
             return tfin_i32(p);
         }
     }
-    return type == TYPE_U64 ? (int64_t)(tfin_u64(p) & (uint64_t)REGISTER_MAX) : limited(tfin_i64(p));
+    return type == TYPE_U64 ? (int64_t)(tfin_u64(p) & (uint64_t)REGISTER_MAX)
+                            : limited(tfin_i64(p));
 }
 
 static uint32_t local_time(const context *x, uint32_t what)
@@ -94,7 +96,8 @@ static uint32_t table_count(const op *o, const uint8_t *p, int64_t a)
         } else if (o->code == BUCKET) {
             n += v <= a;
         } else {
-            n += a != 0 && (tfin_fits_32(a) && tfin_fits_32(v) ? (int32_t)a % (int32_t)v == 0 : a % v == 0);
+            n += a != 0 &&
+                 (tfin_fits_32(a) && tfin_fits_32(v) ? (int32_t)a % (int32_t)v == 0 : a % v == 0);
         }
     }
     return n;
@@ -197,58 +200,58 @@ static int64_t amount(const op *o, const int64_t *r)
 #define EPOCH (x->t / (uint32_t)o->p0)
 
 /* X(operator, reading), by what they have: no b, an optional b, state. */
-#define PURE(X)                                                                             \
-    X(FIELD, field(x, o->p2))                                                               \
-    X(PRESENT, x->present >> o->p2 & 1u)                                                    \
-    X(CONST, o->p0)                                                                         \
-    X(TIME, local_time(x, o->p2))                                                           \
-    X(LOG2, tfin_log2_q8(A))                                                                \
-    X(BUCKET, table_count(o, x->pool + o->p0, A))                                           \
-    X(LOOKUP, lookup(o, x->pool + o->p0, A))                                                \
-    X(NOT, A == 0)                                                                          \
-    X(ABS, A < 0 ? -A : A)                                                                  \
-    X(DIV, tfin_floor_div(A, o->p0))                                                        \
-    X(DIVISIBLE, table_count(o, x->pool + o->p0, A))                                        \
-    X(POPCOUNT, popcount((uint64_t)A & tfin_u64(x->pool + o->p0)))                          \
-    X(OUTCOME, o->p2 == 3 ? (int64_t)x->outcome_s : x->outcome[o->p2])                      \
+#define PURE(X)                                                        \
+    X(FIELD, field(x, o->p2))                                          \
+    X(PRESENT, x->present >> o->p2 & 1u)                               \
+    X(CONST, o->p0)                                                    \
+    X(TIME, local_time(x, o->p2))                                      \
+    X(LOG2, tfin_log2_q8(A))                                           \
+    X(BUCKET, table_count(o, x->pool + o->p0, A))                      \
+    X(LOOKUP, lookup(o, x->pool + o->p0, A))                           \
+    X(NOT, A == 0)                                                     \
+    X(ABS, A < 0 ? -A : A)                                             \
+    X(DIV, tfin_floor_div(A, o->p0))                                   \
+    X(DIVISIBLE, table_count(o, x->pool + o->p0, A))                   \
+    X(POPCOUNT, popcount(((uint64_t)A) & tfin_u64(x->pool + o->p0)))   \
+    X(OUTCOME, o->p2 == 3 ? (int64_t)x->outcome_s : x->outcome[o->p2]) \
     X(IN, table_count(o, x->pool + o->p0, A))
-#define BINARY(X)                                                                           \
-    X(COMPARE, compare(o->p2, a, b))                                                        \
-    X(AND, a != 0 && b != 0)                                                                \
-    X(OR, (a | b) != 0)                                                                     \
-    X(ADD, limited(a + b))                                                                  \
-    X(SUB, limited(a - b))                                                                  \
-    X(MIN, a < b ? a : b)                                                                   \
-    X(MAX, a > b ? a : b)                                                                   \
-    X(RATIO, ratio(o, a, b))                                                                \
-    X(SELECT, C != 0 ? a : b)                                                               \
+#define BINARY(X)                    \
+    X(COMPARE, compare(o->p2, a, b)) \
+    X(AND, a != 0 && b != 0)         \
+    X(OR, (a | b) != 0)              \
+    X(ADD, limited(a + b))           \
+    X(SUB, limited(a - b))           \
+    X(MIN, a < b ? a : b)            \
+    X(MAX, a > b ? a : b)            \
+    X(RATIO, ratio(o, a, b))         \
+    X(SELECT, C != 0 ? a : b)        \
     X(MUL, mul(a, b))
-#define STATEFUL(X)                                                                         \
-    X(WINDOW, tfin_window_read(o, s, EPOCH, SELF ? AMOUNT : 0))                             \
-    X(LAST_N, history(o, s, COUNTED))                                                       \
-    X(RUN, history(o, s, COUNTED))                                                          \
-    X(SINCE, since(o, x->t, s))                                                             \
-    X(MEAN, tfin_mean_read(o, s))                                                           \
-    X(DEVIATION, tfin_deviation_read(o, s, A))                                              \
-    X(SHARE, tfin_share_read(o, s, A))                                                      \
-    X(RARITY, tfin_rarity_read(o, s, A))                                                    \
-    X(REPEAT, tfin_repeat_read(o, s, A, SELF))                                              \
-    X(MODE, tfin_mode_read(o, s, A, SELF))                                                  \
-    X(PREVIOUS, previous(o, s))                                                             \
-    X(DISTINCT, tfin_distinct_read(o, s, A, x->t, SELF))                                    \
-    X(KNOWN, tfin_known_read(o, x->labels[o->key], x->t))                                   \
+#define STATEFUL(X)                                             \
+    X(WINDOW, tfin_window_read(o, s, EPOCH, SELF ? AMOUNT : 0)) \
+    X(LAST_N, history(o, s, COUNTED))                           \
+    X(RUN, history(o, s, COUNTED))                              \
+    X(SINCE, since(o, x->t, s))                                 \
+    X(MEAN, tfin_mean_read(o, s))                               \
+    X(DEVIATION, tfin_deviation_read(o, s, A))                  \
+    X(SHARE, tfin_share_read(o, s, A))                          \
+    X(RARITY, tfin_rarity_read(o, s, A))                        \
+    X(REPEAT, tfin_repeat_read(o, s, A, SELF))                  \
+    X(MODE, tfin_mode_read(o, s, A, SELF))                      \
+    X(PREVIOUS, previous(o, s))                                 \
+    X(DISTINCT, tfin_distinct_read(o, s, A, x->t, SELF))        \
+    X(KNOWN, tfin_known_read(o, x->labels[o->key], x->t))       \
     X(SEEN, x->card_known)
 /* X(operator, what an event that counts does to its state); a: AMOUNT */
-#define COMMITS(X)                                                                          \
-    X(WINDOW, saturated += tfin_window_commit(o, s, EPOCH, a))                              \
-    X(SINCE, since_commit(s, x->t))                                                         \
-    X(MEAN, tfin_mean_commit(o, s, a))                                                      \
-    X(DEVIATION, tfin_deviation_commit(o, s, a))                                            \
-    X(SHARE, tfin_share_commit(o, s, a))                                                    \
-    X(RARITY, tfin_rarity_commit(o, s, a))                                                  \
-    X(REPEAT, tfin_repeat_commit(o, s, a))                                                  \
-    X(MODE, tfin_repeat_commit(o, s, a))                                                    \
-    X(PREVIOUS, saturated += previous_commit(o, s, a))                                      \
+#define COMMITS(X)                                             \
+    X(WINDOW, saturated += tfin_window_commit(o, s, EPOCH, a)) \
+    X(SINCE, since_commit(s, x->t))                            \
+    X(MEAN, tfin_mean_commit(o, s, a))                         \
+    X(DEVIATION, tfin_deviation_commit(o, s, a))               \
+    X(SHARE, tfin_share_commit(o, s, a))                       \
+    X(RARITY, tfin_rarity_commit(o, s, a))                     \
+    X(REPEAT, tfin_repeat_commit(o, s, a))                     \
+    X(MODE, tfin_repeat_commit(o, s, a))                       \
+    X(PREVIOUS, saturated += previous_commit(o, s, a))         \
     X(DISTINCT, tfin_distinct_commit(o, s, a, x->t))
 
 static int64_t operand_b(const op *o, const int64_t *r)
@@ -256,14 +259,15 @@ static int64_t operand_b(const op *o, const int64_t *r)
     return o->b == NO_REGISTER ? o->p0 : r[o->b];
 }
 
-#define X(code, value) case code: return value;
+#define X(code, value) \
+    case code: return value;
 
 static int64_t binary(const op *o, const int64_t *r)
 {
     int64_t a = A;
     int64_t b = operand_b(o, r);
     switch (o->code) {
-    BINARY(X)
+        BINARY(X)
     default: return 0;
     }
 }
@@ -273,7 +277,7 @@ static int64_t stateful(const op *o, const context *x)
     const int64_t *r = x->r;
     const uint8_t *s = x->state[o->key] + o->state;
     switch (o->code) {
-    STATEFUL(X)
+        STATEFUL(X)
     default: return 0;
     }
 }
@@ -282,10 +286,10 @@ static int64_t evaluate(const op *o, const context *x)
 {
     const int64_t *r = x->r;
     switch (o->code) {
-    PURE(X)
+        PURE(X)
 #undef X
 #define X(code, value) case code:
-    BINARY(X) return binary(o, r);
+        BINARY(X) return binary(o, r);
     default: return stateful(o, x);
     }
 }
@@ -320,8 +324,9 @@ uint32_t tfin_commit(const op *o, uint32_t count, const context *x, uint8_t *con
         }
         int64_t a = AMOUNT;
         switch (o->code) {
-#define X(code, what) case code: what; break;
-        COMMITS(X)
+#define X(code, what) \
+    case code: what; break;
+            COMMITS(X)
 #undef X
         default: break; /* KNOWN and SEEN: only notices and the card table change them */
         }

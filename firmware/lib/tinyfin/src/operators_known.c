@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* KNOWN: labels that notices brought, kept where their transactions were. {u32 count, u32 0, {u32 t, u32 tag}[capacity]}, ascending by (t, tag). */
+/* KNOWN: labels that notices brought, kept where their transactions were. {u32 count, u32 0, {u32
+ * t, u32 tag}[capacity]}, ascending by (t, tag). */
 #include "internal.h"
 
 static const uint8_t *entry(const uint8_t *labels, uint32_t i)
@@ -61,7 +62,8 @@ int32_t tfin_known_read(const op *o, const uint8_t *labels, uint32_t t)
     }
 }
 
-/* Where (t, tag) belongs: the number of entries that are not above it. Looked for from the newest on, where it mostly is. */
+/* Where (t, tag) belongs: the number of entries that are not above it. Looked for from the newest
+ * on, where it mostly is. */
 static uint32_t place_of(const uint8_t *labels, uint32_t n, uint32_t t, uint32_t tag)
 {
     for (; n != 0; n--) {
@@ -77,7 +79,8 @@ static uint32_t place_of(const uint8_t *labels, uint32_t n, uint32_t t, uint32_t
 int tfin_labels_insert(uint8_t *labels, uint32_t capacity, uint32_t t, uint32_t tag, int *dropped)
 {
     uint32_t n = tfin_u32(labels);
-    /* Of the same transaction there is one entry, with one label or the other: those two tags have no other between them. */
+    /* Of the same transaction there is one entry, with one label or the other: those two tags have
+     * no other between them. */
     uint32_t place = place_of(labels, n, t, tag | 1u);
     uint8_t *e = labels + LABELS_ENTRIES + LABEL_SIZE * place;
     *dropped = 0;

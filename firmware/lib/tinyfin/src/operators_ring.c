@@ -31,7 +31,8 @@ void tfin_rarity_commit(const op *o, uint8_t *s, int64_t a)
     tfin_put16(s, (uint16_t)total);
 }
 
-/* {u32 entries, u32 next, u32 v[p2]}. A state image is checked by its checksum, not by meaning: bound what is read from it. */
+/* {u32 entries, u32 next, u32 v[p2]}. A state image is checked by its checksum, not by meaning:
+ * bound what is read from it. */
 static uint32_t ring_entries(const op *o, const uint8_t *s)
 {
     uint32_t n = tfin_u32(s);
@@ -82,7 +83,8 @@ static uint32_t hash_of(int64_t v)
 
 void tfin_erase_value(const op *o, uint8_t *s, uint64_t value)
 {
-    /* DISTINCT: pairs of a hash and a time, both 0 when empty; REPEAT and MODE: the low words, behind two counts; PREVIOUS: the value itself */
+    /* DISTINCT: pairs of a hash and a time, both 0 when empty; REPEAT and MODE: the low words,
+     * behind two counts; PREVIOUS: the value itself */
     uint32_t looked_for = o->code == DISTINCT ? hash_of((int64_t)value) : (uint32_t)value;
     uint32_t each = o->code == DISTINCT ? 8 : 4;
     if (o->code == PREVIOUS && o->p3 == 8 && tfin_u64(s) == value) {
@@ -102,7 +104,8 @@ void tfin_erase_value(const op *o, uint8_t *s, uint64_t value)
 uint32_t tfin_distinct_read(const op *o, const uint8_t *s, int64_t a, uint32_t t, uint32_t self)
 {
     uint32_t h = hash_of(a);
-    uint32_t stale = t + 1u > (uint32_t)o->p0 ? t + 1u - (uint32_t)o->p0 : 0; /* no entry up to this counts, no empty one either */
+    /* no entry up to this counts, no empty one either */
+    uint32_t stale = t + 1u > (uint32_t)o->p0 ? t + 1u - (uint32_t)o->p0 : 0;
     uint32_t n = 0;
     for (uint32_t i = o->p2; i != 0; i--, s += 8) {
         if (tfin_u32(s + 4) > stale) {

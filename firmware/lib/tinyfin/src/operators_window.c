@@ -7,7 +7,8 @@ static uint32_t first_bucket(uint32_t width)
     return width == 8 ? 8 : 4;
 }
 
-#ifndef TFIN_OWN_RING /* the twin has its own, for a core that computes on wide words and must not guess wrong */
+/* the twin has its own, for a core that computes on wide words and must not guess wrong */
+#ifndef TFIN_OWN_RING
 static uint32_t ring_at(uint32_t epoch, uint32_t n)
 {
     return epoch % n;
@@ -44,9 +45,11 @@ static uint64_t add_straight(uint64_t sum, const uint8_t *p, uint32_t width, uin
 }
 
 /* Adds up the `count` <= n buckets of the ring that end at bucket `at`. */
-static uint64_t ring_sum(uint64_t sum, const uint8_t *p, uint32_t width, uint32_t n, uint32_t at, uint32_t count)
+static uint64_t ring_sum(uint64_t sum, const uint8_t *p, uint32_t width, uint32_t n, uint32_t at,
+                         uint32_t count)
 {
-    uint32_t below = count <= at ? count : at + 1u; /* these are at the ring's start, up to `at`, the others at its end */
+    /* these are at the ring's start, up to `at`, the others at its end */
+    uint32_t below = count <= at ? count : at + 1u;
     sum = add_straight(sum, p + width * (at + 1u - below), width, below);
     return add_straight(sum, p + width * (n - (count - below)), width, count - below);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Opening a pack: integrity and trust, structure and contents, golden vectors. Nothing after this file doubts the pack again. */
+/* Opening a pack: integrity and trust, structure and contents, golden vectors. Nothing after this
+ * file doubts the pack again. */
 #include "development_key.h"
 #include "internal.h"
 #include "net.h"
@@ -22,7 +23,8 @@ enum {
 };
 enum { PACK_MAGIC = 0x4B504654, DEVELOPMENT = 1, CRITICAL = 1 };
 
-#define TAG(a, b, c, d) ((uint32_t)(a) | (uint32_t)(b) << 8 | (uint32_t)(c) << 16 | (uint32_t)(d) << 24)
+#define TAG(a, b, c, d) \
+    ((uint32_t)(a) | (uint32_t)(b) << 8 | (uint32_t)(c) << 16 | (uint32_t)(d) << 24)
 
 typedef struct section {
     uint32_t tag;
@@ -30,13 +32,24 @@ typedef struct section {
     uint32_t size;
 } section;
 
-enum { S_SCHEMA, S_PROGRAM, S_MAPS, S_PLAN, S_READOUT, S_CALIBRATION, S_DECISION, S_GOLDEN, S_COUNT };
+enum {
+    S_SCHEMA,
+    S_PROGRAM,
+    S_MAPS,
+    S_PLAN,
+    S_READOUT,
+    S_CALIBRATION,
+    S_DECISION,
+    S_GOLDEN,
+    S_COUNT
+};
 
 static void name_sections(section s[S_COUNT])
 {
     static const uint32_t tags[S_COUNT] = {
-        TAG('S', 'C', 'H', 'M'), TAG('P', 'R', 'O', 'G'), TAG('M', 'A', 'P', 'S'), TAG('P', 'L', 'A', 'N'),
-        TAG('R', 'E', 'A', 'D'), TAG('C', 'A', 'L', 'I'), TAG('D', 'E', 'C', 'I'), TAG('G', 'O', 'L', 'D'),
+        TAG('S', 'C', 'H', 'M'), TAG('P', 'R', 'O', 'G'), TAG('M', 'A', 'P', 'S'),
+        TAG('P', 'L', 'A', 'N'), TAG('R', 'E', 'A', 'D'), TAG('C', 'A', 'L', 'I'),
+        TAG('D', 'E', 'C', 'I'), TAG('G', 'O', 'L', 'D'),
     };
     for (uint32_t i = 0; i < S_COUNT; i++) {
         s[i].tag = tags[i];
@@ -61,8 +74,8 @@ static int frame_ok(const uint8_t *p, size_t size)
         return TFIN_E_FORMAT;
     }
     uint32_t total = tfin_u32(p + AT_TOTAL);
-    if (tfin_u16(p + AT_FORMAT) == 0 || tfin_u16(p + AT_HEADER_SIZE) != HEADER_SIZE || total % TFIN_ALIGN != 0 ||
-        total < HEADER_SIZE || total > MAX_PACK_BYTES) {
+    if (tfin_u16(p + AT_FORMAT) == 0 || tfin_u16(p + AT_HEADER_SIZE) != HEADER_SIZE ||
+        total % TFIN_ALIGN != 0 || total < HEADER_SIZE || total > MAX_PACK_BYTES) {
         return TFIN_E_HEADER;
     }
     return size < total ? TFIN_E_TRUNCATED : TFIN_OK;
@@ -85,10 +98,12 @@ static int walk_sections(const uint8_t *p, section s[S_COUNT])
         uint32_t length = tfin_u32(h + 4);
         uint32_t flags = tfin_u16(h + 8);
         at += SECTION_HEADER;
-        if (length > total - at || flags > CRITICAL || tfin_u16(h + 10) != 1 || tfin_u32(h + 12) != 0) {
+        if (length > total - at || flags > CRITICAL || tfin_u16(h + 10) != 1 ||
+            tfin_u32(h + 12) != 0) {
             return TFIN_E_SECTION;
         }
-        for (const uint8_t *before = p + HEADER_SIZE; before != h; before += SECTION_HEADER + tfin_round_up(tfin_u32(before + 4), TFIN_ALIGN)) {
+        for (const uint8_t *before = p + HEADER_SIZE; before != h;
+             before += SECTION_HEADER + tfin_round_up(tfin_u32(before + 4), TFIN_ALIGN)) {
             if (tfin_u32(before) == tfin_u32(h)) {
                 return TFIN_E_SECTION;
             }
@@ -116,14 +131,16 @@ static int schema_ok(const uint8_t *p, uint32_t size)
     uint32_t fields = size < SCHEMA_HEAD ? 0 : tfin_u16(p);
     uint32_t record = size < SCHEMA_HEAD ? 0 : tfin_u16(p + SCHEMA_RECORD_SIZE);
     uint32_t at = 8;
-    if (fields == 0 || fields > MAX_FIELDS || size != SCHEMA_HEAD + SCHEMA_ENTRY * fields || tfin_u32(p + 4) != 0) {
+    if (fields == 0 || fields > MAX_FIELDS || size != SCHEMA_HEAD + SCHEMA_ENTRY * fields ||
+        tfin_u32(p + 4) != 0) {
         return 0;
     }
     for (uint32_t i = 0; i < fields; i++) {
         const uint8_t *e = tfin_field(p, i);
         uint32_t width = tfin_field_width(e);
         at = tfin_round_up(at, width);
-        if (e[ENTRY_TYPE] > TYPE_ENUM || e[ENTRY_FLAGS] > (ENTRY_RAM_ONLY | ENTRY_HOST) || tfin_u16(e + ENTRY_AT) != at) {
+        if (e[ENTRY_TYPE] > TYPE_ENUM || e[ENTRY_FLAGS] > (ENTRY_RAM_ONLY | ENTRY_HOST) ||
+            tfin_u16(e + ENTRY_AT) != at) {
             return 0;
         }
         at += width;
@@ -133,19 +150,23 @@ static int schema_ok(const uint8_t *p, uint32_t size)
 
 /* ---- trust */
 
-/* What takes 32 bytes for a digest gives them back before the signature's turn comes, which needs more stack than all the rest. */
+/* What takes 32 bytes for a digest gives them back before the signature's turn comes, which needs
+ * more stack than all the rest. */
 enum { HASHED_AT_ONCE = 4096 };
 
-static void hash_more(tfin_port_hash *hash, const uint8_t *data, uint32_t size, const tfin_trust *trust)
+static void hash_more(tfin_port_hash *hash, const uint8_t *data, uint32_t size,
+                      const tfin_trust *trust)
 {
     for (uint32_t at = 0; at < size; at += HASHED_AT_ONCE) {
-        tfin_port_hash_update(hash, data + at, size - at < HASHED_AT_ONCE ? size - at : HASHED_AT_ONCE);
+        tfin_port_hash_update(hash, data + at,
+                              size - at < HASHED_AT_ONCE ? size - at : HASHED_AT_ONCE);
         tfin_feed(trust->progress, trust->progress_context);
     }
 }
 
 /* 0 when the hash of what has been hashed begins with these bytes. */
-static TFIN_NOINLINE uint32_t hash_differs(tfin_port_hash *hash, const uint8_t *expected, uint32_t size)
+static TFIN_NOINLINE uint32_t hash_differs(tfin_port_hash *hash, const uint8_t *expected,
+                                           uint32_t size)
 {
     uint8_t digest[32];
     uint32_t differing = 0;
@@ -156,7 +177,9 @@ static TFIN_NOINLINE uint32_t hash_differs(tfin_port_hash *hash, const uint8_t *
     return differing;
 }
 
-static TFIN_NOINLINE uint32_t differs(const uint8_t *data, uint32_t data_size, const uint8_t *expected, uint32_t size, const tfin_trust *trust)
+static TFIN_NOINLINE uint32_t differs(const uint8_t *data, uint32_t data_size,
+                                      const uint8_t *expected, uint32_t size,
+                                      const tfin_trust *trust)
 {
     tfin_port_hash hash;
     tfin_port_hash_begin(&hash);
@@ -187,13 +210,16 @@ static TFIN_NOINLINE const uint8_t *key_of(const uint8_t *p, const tfin_trust *t
 /* 0 when the pack's bytes have the digest of its header. */
 static TFIN_NOINLINE uint32_t damage(const uint8_t *p, const tfin_trust *trust)
 {
-#ifdef TFIN_SABOTAGE_DIGEST /* a test proves that it would notice; so with the others of this name */
+/* a test proves that it would notice; so with the others of this name */
+#ifdef TFIN_SABOTAGE_DIGEST
     return 0;
 #endif
-    return differs(p + HEADER_SIZE, tfin_u32(p + AT_TOTAL) - HEADER_SIZE, p + HEADER_DIGEST, 32, trust);
+    return differs(p + HEADER_SIZE, tfin_u32(p + AT_TOTAL) - HEADER_SIZE, p + HEADER_DIGEST, 32,
+                   trust);
 }
 
-static TFIN_NOINLINE uint32_t state_layout_differs(const uint8_t *p, const section *schema, const section *program, const tfin_trust *trust)
+static TFIN_NOINLINE uint32_t state_layout_differs(const uint8_t *p, const section *schema,
+                                                   const section *program, const tfin_trust *trust)
 {
     static const uint8_t label[5] = {'t', 'f', 's', 't', '1'};
     tfin_port_hash hash;
@@ -204,17 +230,21 @@ static TFIN_NOINLINE uint32_t state_layout_differs(const uint8_t *p, const secti
     return hash_differs(&hash, p + HEADER_STATE_LAYOUT, 16);
 }
 
-/* The header's hashes are those of its sections. Each is done with its 200 bytes of stack before the next one begins. */
-static int hashes_ok(const uint8_t *p, const section *schema, const section *program, const tfin_trust *trust)
+/* The header's hashes are those of its sections. Each is done with its 200 bytes of stack before
+ * the next one begins. */
+static int hashes_ok(const uint8_t *p, const section *schema, const section *program,
+                     const tfin_trust *trust)
 {
     return (state_layout_differs(p, schema, program, trust) |
             differs(schema->payload, schema->size, p + AT_SCHEMA, 16, trust) |
             differs(program->payload, program->size, p + AT_PROGRAM, 16, trust)) == 0;
 }
 
-/* Digest, signature and trust of what `size` bytes say is a pack. *open becomes TFIN_OPEN for one that is good. It is made of the results
- * themselves: where a fault skips one of the branches, what comes out opens nothing. */
-static int integrity_ok(const uint8_t *p, size_t size, const tfin_trust *trust, volatile uint32_t *open)
+/* Digest, signature and trust of what `size` bytes say is a pack. *open becomes TFIN_OPEN for one
+ * that is good. It is made of the results themselves: where a fault skips one of the branches, what
+ * comes out opens nothing. */
+static int integrity_ok(const uint8_t *p, size_t size, const tfin_trust *trust,
+                        volatile uint32_t *open)
 {
     volatile uint32_t wrong; /* read from memory wherever it stands */
     *open = 0;
@@ -273,7 +303,8 @@ static uint32_t golden_size(const tfin_engine *e)
 static int golden_ok(const tfin_engine *e, const section *golden)
 {
     return golden->payload == NULL ||
-           (golden->size >= 8u && tfin_u16(golden->payload) <= TFIN_MAX_GOLDEN && tfin_u16(golden->payload + 2) == tfin_net_input_length(e->plan) &&
+           (golden->size >= 8u && tfin_u16(golden->payload) <= TFIN_MAX_GOLDEN &&
+            tfin_u16(golden->payload + 2) == tfin_net_input_length(e->plan) &&
             tfin_u16(golden->payload) <= (golden->size - 8u) / golden_size(e));
 }
 
@@ -294,7 +325,8 @@ static int work_ok(const uint8_t *plan)
     return 1;
 }
 
-/* The fields that both the schema and the record know are the same: an entry begins with type, flags and offset. */
+/* The fields that both the schema and the record know are the same: an entry begins with
+ * type, flags and offset. */
 static int record_fits(const uint8_t *schema, const uint32_t *record)
 {
     uint32_t n = record[0] < tfin_u16(schema) ? record[0] : tfin_u16(schema);
@@ -329,7 +361,9 @@ static int find_parts(tfin_engine *e, const section s[S_COUNT], const uint32_t *
     e->calibration = s[S_CALIBRATION].payload;
     e->decision = s[S_DECISION].payload;
     if (e->plan == NULL) {
-        return e->maps || e->readout || e->calibration || e->decision || s[S_GOLDEN].payload ? TFIN_E_SECTION : TFIN_OK;
+        return e->maps || e->readout || e->calibration || e->decision || s[S_GOLDEN].payload
+                   ? TFIN_E_SECTION
+                   : TFIN_OK;
     }
     if (!e->maps || !e->readout || !e->calibration || !e->decision) {
         return TFIN_E_SECTION;
@@ -338,7 +372,8 @@ static int find_parts(tfin_engine *e, const section s[S_COUNT], const uint32_t *
     if (rc != TFIN_OK || !work_ok(e->plan)) {
         return rc != TFIN_OK ? rc : TFIN_E_PLAN;
     }
-    rc = tfin_model_check(e, s[S_MAPS].size, s[S_READOUT].size, s[S_CALIBRATION].size, s[S_DECISION].size);
+    rc = tfin_model_check(e, s[S_MAPS].size, s[S_READOUT].size, s[S_CALIBRATION].size,
+                          s[S_DECISION].size);
     return rc != TFIN_OK || golden_ok(e, &s[S_GOLDEN]) ? rc : TFIN_E_SECTION;
 }
 
@@ -376,8 +411,10 @@ static void set_id(tfin_engine *e)
     memcpy(e->pack_id, digest, sizeof e->pack_id);
 }
 
-/* Checks what a pack of integrity holds, once. Leaves an engine without memory that is open but for that; an error leaves it closed. */
-static int examine(tfin_engine *e, section s[S_COUNT], const uint8_t *pack, const tfin_trust *trust, uint32_t open)
+/* Checks what a pack of integrity holds, once. Leaves an engine without memory that is open but for
+ * that; an error leaves it closed. */
+static int examine(tfin_engine *e, section s[S_COUNT], const uint8_t *pack, const tfin_trust *trust,
+                   uint32_t open)
 {
     int32_t rc = walk_sections(pack, s);
     rc = rc == TFIN_OK ? find_parts(e, s, trust->record) : rc;
@@ -440,14 +477,16 @@ int32_t tfin_memory_size(const void *pack, size_t pack_size)
     return rc == TFIN_OK ? lay_out(&e) : rc;
 }
 
-static TFIN_NOINLINE int open_trusted(tfin_engine *e, const void *pack, void *memory, size_t memory_size, const tfin_trust *trust, uint32_t open)
+static TFIN_NOINLINE int open_trusted(tfin_engine *e, const void *pack, void *memory,
+                                      size_t memory_size, const tfin_trust *trust, uint32_t open)
 {
     section s[S_COUNT];
     int rc = examine(e, s, pack, trust, open);
     return rc == TFIN_OK ? start(e, s[S_GOLDEN].payload, memory, memory_size) : rc;
 }
 
-int tfin_open(tfin_engine *e, const void *pack, size_t pack_size, void *memory, size_t memory_size, const tfin_trust *trust)
+int tfin_open(tfin_engine *e, const void *pack, size_t pack_size, void *memory, size_t memory_size,
+              const tfin_trust *trust)
 {
     volatile uint32_t open;
     if (e == NULL) {
@@ -483,7 +522,8 @@ static uint32_t seal_of(const tfin_verified *v)
     return sum;
 }
 
-static TFIN_NOINLINE int verify_trusted(tfin_verified *v, const void *pack, const tfin_trust *trust, uint32_t open)
+static TFIN_NOINLINE int verify_trusted(tfin_verified *v, const void *pack, const tfin_trust *trust,
+                                        uint32_t open)
 {
     section s[S_COUNT];
     int rc = examine(&v->unbound, s, pack, trust, open);
@@ -572,7 +612,8 @@ uint32_t tfin_security_counter(const tfin_engine *e)
 
 /* ---- the same again, in pieces */
 
-typedef char tfin_recheck_holds_a_hash[sizeof ((tfin_recheck *)0)->hash == sizeof(tfin_port_hash) ? 1 : -1];
+typedef char
+    tfin_recheck_holds_a_hash[sizeof((tfin_recheck *)0)->hash == sizeof(tfin_port_hash) ? 1 : -1];
 
 /* 0 when the header is the one whose hash names the open pack; notes what it says of the rest. */
 static uint32_t begin_recheck(const tfin_engine *e, tfin_recheck *r)
@@ -597,7 +638,9 @@ int32_t tfin_recheck_pack(tfin_engine *e, tfin_recheck *r, uint32_t bytes)
     }
     const tfin_trust watchdog = {.progress = e->progress, .progress_context = e->progress_context};
     tfin_port_hash *hash = (tfin_port_hash *)(void *)r->hash;
-    uint32_t differing = r->read == 0 || memcmp(r->pack_id, e->pack_id, sizeof r->pack_id) != 0 ? begin_recheck(e, r) : 0;
+    uint32_t differing = r->read == 0 || memcmp(r->pack_id, e->pack_id, sizeof r->pack_id) != 0
+                             ? begin_recheck(e, r)
+                             : 0;
     if (differing == 0) {
         uint32_t left = r->size - r->read;
         uint32_t piece = bytes < left ? bytes : left;

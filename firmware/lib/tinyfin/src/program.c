@@ -2,8 +2,14 @@
 /* Checks a feature program once, whole; running it then trusts every index. */
 #include "internal.h"
 
-/* What a register is to a check: lawful, written already, or no register. By its number, all 256. */
-enum { REGISTER = 1, WRITTEN = 2, NONE = 4, ANY = REGISTER | NONE, WRITTEN_OR_NONE = WRITTEN | NONE };
+/* What a register is to a check: valid, written already, or no register. By its number, all 256. */
+enum {
+    REGISTER = 1,
+    WRITTEN = 2,
+    NONE = 4,
+    ANY = REGISTER | NONE,
+    WRITTEN_OR_NONE = WRITTEN | NONE
+};
 
 typedef struct limits {
     const uint8_t *schema;
@@ -14,19 +20,19 @@ typedef struct limits {
     uint8_t is[256];
 } limits;
 
-/* What an operator's p0 to p3 have to be, beside the range of p2. */
+/* What an operator's p0 to p3 have to be, besides the range of p2. */
 enum kind {
     PLAIN,
     NOT_NEGATIVE, /* p0 */
     POSITIVE,     /* p0 */
     A_FIELD,
-    NUMBERS,      /* p2 of 8 bytes in the pool at p0 */
-    DIVISORS,     /* as NUMBERS, each positive */
-    HALVES,       /* p2 of 2 bytes in the pool at p0 */
-    A_MASK,       /* 8 bytes in the pool at p0 */
+    NUMBERS,  /* p2 of 8 bytes in the pool at p0 */
+    DIVISORS, /* as NUMBERS, each positive */
+    HALVES,   /* p2 of 2 bytes in the pool at p0 */
+    A_MASK,   /* 8 bytes in the pool at p0 */
     A_RATIO,
     A_WINDOW,
-    OF_WIDTH,     /* p3 is 4 or 8 */
+    OF_WIDTH, /* p3 is 4 or 8 */
     A_DEVIATION,
     A_SHARE,
     A_RARITY,
@@ -34,7 +40,8 @@ enum kind {
     OF_CARD
 };
 
-/* One row per operator: what its reading in the score phase asks of a, b and c, and with SELF of a and c too; phases (1 score, 2 outcome). */
+/* One row per operator: what its reading in the score phase asks of a, b and c, and with SELF of a
+ * and c too; phases (1 score, 2 outcome). */
 typedef struct rule {
     uint8_t a, b, c, self_a, self_c, phases, kind, p2_from;
     uint16_t p2_span;
@@ -71,7 +78,8 @@ static const rule rules[RULES] = {
     [OUTCOME] = {ANY, ANY, ANY, ANY, ANY, AFTER, PLAIN, P2(0, 3)},
     [MUL] = {WRITTEN, WRITTEN_OR_NONE, ANY, ANY, ANY, BOTH, PLAIN, FREE},
     [IN] = {WRITTEN, ANY, ANY, ANY, ANY, BOTH, NUMBERS, P2(1, 32)},
-    STATEFUL(WINDOW) = {ANY, ANY, ANY, WRITTEN_OR_NONE, WRITTEN_OR_NONE, SCORE, A_WINDOW, P2(2, 64)},
+    STATEFUL(WINDOW) = {ANY, ANY, ANY, WRITTEN_OR_NONE, WRITTEN_OR_NONE, SCORE, A_WINDOW,
+                        P2(2, 64)},
     STATEFUL(LAST_N) = {ANY, ANY, ANY, ANY, WRITTEN_OR_NONE, SCORE, PLAIN, P2(1, 32)},
     STATEFUL(RUN) = {ANY, ANY, ANY, ANY, WRITTEN_OR_NONE, SCORE, PLAIN, FREE},
     STATEFUL(SINCE) = {ANY, ANY, ANY, ANY, ANY, SCORE, NOT_NEGATIVE, FREE},
@@ -82,7 +90,8 @@ static const rule rules[RULES] = {
     STATEFUL(REPEAT) = {WRITTEN, ANY, ANY, ANY, WRITTEN_OR_NONE, SCORE, PLAIN, P2(1, 32)},
     STATEFUL(MODE) = {REGISTER, ANY, ANY, WRITTEN, WRITTEN_OR_NONE, SCORE, PLAIN, P2(1, 32)},
     STATEFUL(PREVIOUS) = {REGISTER, ANY, ANY, ANY, ANY, SCORE, OF_WIDTH, FREE},
-    STATEFUL(DISTINCT) = {REGISTER, ANY, ANY, WRITTEN, WRITTEN_OR_NONE, SCORE, NOT_NEGATIVE, P2(1, 64)},
+    STATEFUL(DISTINCT) = {REGISTER, ANY, ANY, WRITTEN, WRITTEN_OR_NONE, SCORE, NOT_NEGATIVE,
+                          P2(1, 64)},
     STATEFUL(KNOWN) = {ANY, ANY, ANY, ANY, ANY, SCORE, OF_LABELS, P2(0, 6)},
     STATEFUL(SEEN) = {ANY, ANY, ANY, ANY, ANY, SCORE, OF_CARD, FREE},
 };
@@ -137,7 +146,9 @@ static int parameters_ok(const op *o, const limits *l, uint32_t kind)
     case A_SHARE: return within(o->p3, 1, 14);
     case A_RARITY: return p0_within(o, 2, 60000);
     case OF_LABELS:
-        return o->p0 >= 0 && tfin_u16(l->program + (o->key == KEY_TERMINAL ? PROG_TERMINAL_LABELS : PROG_CARD_LABELS)) != 0;
+        return o->p0 >= 0 &&
+               tfin_u16(l->program +
+                        (o->key == KEY_TERMINAL ? PROG_TERMINAL_LABELS : PROG_CARD_LABELS)) != 0;
     default: return o->key == KEY_CARD;
     }
 }
@@ -184,7 +195,9 @@ static int key_ok(const op *o, const limits *l)
     if (o->code <= LAST_PURE) {
         return o->key == KEY_NONE;
     }
-    return (o->key == KEY_TERMINAL || (o->key == KEY_CARD && tfin_u16(l->program + PROG_CARD_SLOT) != 0)) && state_ok(o, l);
+    return (o->key == KEY_TERMINAL ||
+            (o->key == KEY_CARD && tfin_u16(l->program + PROG_CARD_SLOT) != 0)) &&
+           state_ok(o, l);
 }
 
 /* Checks an operator of a phase, and notes what it writes. */
@@ -196,11 +209,13 @@ static int op_ok(const op *o, limits *l, uint32_t phase)
     }
     const rule *r = &rules[code > LAST_PURE ? code - GAP : code];
     uint8_t *out = &l->is[o->out];
-    if ((r->phases & phase) == 0 || (l->is[o->a] & r->a) == 0 || (l->is[o->b] & r->b) == 0 || (l->is[o->c] & r->c) == 0 ||
-        (*out & REGISTER) == 0 || o->when >= 32u || o->flags >= 8u || o->p2 - (uint32_t)r->p2_from > r->p2_span) {
+    if ((r->phases & phase) == 0 || (l->is[o->a] & r->a) == 0 || (l->is[o->b] & r->b) == 0 ||
+        (l->is[o->c] & r->c) == 0 || (*out & REGISTER) == 0 || o->when >= 32u || o->flags >= 8u ||
+        o->p2 - (uint32_t)r->p2_from > r->p2_span) {
         return 0;
     }
-    if ((o->flags & FLAG_SELF) != 0 && ((l->is[o->a] & r->self_a) == 0 || (l->is[o->c] & r->self_c) == 0)) {
+    if ((o->flags & FLAG_SELF) != 0 &&
+        ((l->is[o->a] & r->self_a) == 0 || (l->is[o->c] & r->self_c) == 0)) {
         return 0;
     }
     *out |= WRITTEN;
@@ -211,10 +226,12 @@ static int op_ok(const op *o, limits *l, uint32_t phase)
 static int commit_ok(const op *o, const limits *l)
 {
     return o->code <= LAST_PURE || o->when == 0 ||
-           ((l->is[o->a] & WRITTEN_OR_NONE) != 0 && (l->is[o->b] & WRITTEN_OR_NONE) != 0 && (l->is[o->c] & WRITTEN_OR_NONE) != 0);
+           ((l->is[o->a] & WRITTEN_OR_NONE) != 0 && (l->is[o->b] & WRITTEN_OR_NONE) != 0 &&
+            (l->is[o->c] & WRITTEN_OR_NONE) != 0);
 }
 
-static int array_inside(const uint8_t *program, uint32_t size, uint32_t at_field, uint32_t count, uint32_t each)
+static int array_inside(const uint8_t *program, uint32_t size, uint32_t at_field, uint32_t count,
+                        uint32_t each)
 {
     uint32_t at = tfin_u32(program + at_field);
     return at >= PROG_HEADER && at % 8u == 0 && at <= size && count * each <= size - at;
@@ -230,7 +247,8 @@ static int keep_ok(const uint8_t *program, limits *l)
         uint32_t width = k[1];
         uint32_t at = tfin_u16(k + 2) & 0x7FFFu;
         int width_known = width == 1 || width == 2 || width_ok(width);
-        if ((l->is[k[0]] & WRITTEN) == 0 || !width_known || at < PENDING_KEPT || (at & (width - 1u)) != 0 || at + width > entry_size) {
+        if ((l->is[k[0]] & WRITTEN) == 0 || !width_known || at < PENDING_KEPT ||
+            (at & (width - 1u)) != 0 || at + width > entry_size) {
             return 0;
         }
         l->is[k[0]] |= KEPT;
@@ -251,14 +269,19 @@ static int header_ok(const uint8_t *schema, const uint8_t *p, uint32_t size)
     uint32_t card_labels = tfin_u16(p + PROG_CARD_LABELS);
     uint32_t ring = card_labels == 0 ? 0 : LABELS_ENTRIES + LABEL_SIZE * card_labels;
     int cards = slot == 0 ? sets == 0 && card_labels == 0
-                          : slot % 8u == 0 && slot >= SLOT_STATE + ring && slot <= MAX_CARD_SLOT && sets != 0 &&
-                                sets <= 4096u && (sets & (sets - 1u)) == 0 && within(ways, 1, 16);
-    uint32_t zero = tfin_u16(p + 30) | (tfin_u32(p + PROG_LEAP) | tfin_u32(p + PROG_BOOT_LEAP)) >> 31;
-    return tfin_u16(p + PROG_FORMAT) == 1 && within(tfin_u16(p + PROG_REGISTERS), 1, MAX_REGISTERS) &&
+                          : slot % 8u == 0 && slot >= SLOT_STATE + ring && slot <= MAX_CARD_SLOT &&
+                                sets != 0 && sets <= 4096u && (sets & (sets - 1u)) == 0 &&
+                                within(ways, 1, 16);
+    uint32_t zero =
+        tfin_u16(p + 30) | (tfin_u32(p + PROG_LEAP) | tfin_u32(p + PROG_BOOT_LEAP)) >> 31;
+    return tfin_u16(p + PROG_FORMAT) == 1 &&
+           within(tfin_u16(p + PROG_REGISTERS), 1, MAX_REGISTERS) &&
            tfin_u16(p + PROG_KEPT) <= 64u && within(tfin_u16(p + PROG_FEATURES), 1, MAX_FEATURES) &&
-           within(tfin_u16(p + PROG_PENDING), 1, 256) && entry % 8u == 0 && within(entry, PENDING_KEPT, 1024) &&
-           tfin_u32(p + PROG_TERMINAL_SIZE) % 8u == 0 && tfin_u32(p + PROG_TERMINAL_SIZE) <= 65536u && cards &&
-           (token == NO_FIELD || (token < tfin_u16(schema) && tfin_field(schema, token)[ENTRY_TYPE] == TYPE_U64)) &&
+           within(tfin_u16(p + PROG_PENDING), 1, 256) && entry % 8u == 0 &&
+           within(entry, PENDING_KEPT, 1024) && tfin_u32(p + PROG_TERMINAL_SIZE) % 8u == 0 &&
+           tfin_u32(p + PROG_TERMINAL_SIZE) <= 65536u && cards &&
+           (token == NO_FIELD ||
+            (token < tfin_u16(schema) && tfin_field(schema, token)[ENTRY_TYPE] == TYPE_U64)) &&
            tfin_u16(p + PROG_TERMINAL_LABELS) <= 128u && card_labels <= 16u && zero == 0 &&
            tfin_u16(p + PROG_SCORE_OPS) <= MAX_OPS && tfin_u16(p + PROG_OUTCOME_OPS) <= MAX_OPS &&
            array_inside(p, size, PROG_SCORE_AT, tfin_u16(p + PROG_SCORE_OPS), OP_SIZE) &&
@@ -279,7 +302,10 @@ int tfin_program_check(const uint8_t *schema, const uint8_t *program, uint32_t s
     limits l = {.schema = schema, .program = program, .fields = tfin_u16(schema)};
     l.pool_size = tfin_u32(program + PROG_POOL_SIZE);
     l.block[KEY_TERMINAL] = tfin_u32(program + PROG_TERMINAL_SIZE);
-    l.block[KEY_CARD] = slot == 0 ? 0 : slot - SLOT_STATE - (card_labels == 0 ? 0 : LABELS_ENTRIES + LABEL_SIZE * card_labels);
+    l.block[KEY_CARD] =
+        slot == 0 ? 0
+                  : slot - SLOT_STATE -
+                        (card_labels == 0 ? 0 : LABELS_ENTRIES + LABEL_SIZE * card_labels);
     memset(l.is, REGISTER, tfin_u16(program + PROG_REGISTERS));
     l.is[NO_REGISTER] = NONE;
 
@@ -328,5 +354,6 @@ int32_t tfin_lay_out(const uint8_t *p, uint32_t arena, layout *out)
     out->registers = out->spare + tfin_round_up(entry, TFIN_ALIGN);
     uint32_t registers = tfin_round_up(8u * tfin_u16(p + PROG_REGISTERS), TFIN_ALIGN);
     uint32_t total = out->registers + (registers > arena ? registers : arena);
-    return arena <= MAX_MEMORY_BYTES && total <= MAX_MEMORY_BYTES ? (int32_t)total : TFIN_E_PROGRAM; /* the arena alone could wrap the total */
+    /* the arena alone could wrap the total */
+    return arena <= MAX_MEMORY_BYTES && total <= MAX_MEMORY_BYTES ? (int32_t)total : TFIN_E_PROGRAM;
 }

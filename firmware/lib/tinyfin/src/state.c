@@ -23,7 +23,8 @@ static void blank(const piece *w, uint32_t start, uint32_t length)
 }
 
 /* Only those of `count` that the piece holds a part of. */
-static void blank_each(const piece *w, uint32_t start, uint32_t length, uint32_t count, uint32_t stride)
+static void blank_each(const piece *w, uint32_t start, uint32_t length, uint32_t count,
+                       uint32_t stride)
 {
     uint32_t i = w->offset > start ? (w->offset - start) / stride : 0;
     for (; i < count && start + stride * i < w->offset + w->size; i++) {
@@ -44,7 +45,8 @@ static void blank_ram_only(const uint8_t *program, const layout *l, const piece 
             blank(w, l->terminal + o->state, length);
         } else {
             blank_each(w, l->cards + SLOT_STATE + o->state, length,
-                       (uint32_t)tfin_u16(program + PROG_CARD_SETS) * program[PROG_CARD_WAYS], tfin_u16(program + PROG_CARD_SLOT));
+                       (uint32_t)tfin_u16(program + PROG_CARD_SETS) * program[PROG_CARD_WAYS],
+                       tfin_u16(program + PROG_CARD_SLOT));
         }
     }
     const uint8_t *k = program + tfin_u32(program + PROG_KEPT_AT);
@@ -86,7 +88,8 @@ uint32_t tfin_state_digest(const tfin_engine *e)
 
 static void make_header(const tfin_engine *e, uint8_t header[IMAGE_HEADER], uint32_t body)
 {
-    uint32_t fields[4] = {IMAGE_MAGIC, TFIN_STATE_FORMAT | (uint32_t)IMAGE_HEADER << 16, body, tfin_state_digest(e)};
+    uint32_t fields[4] = {IMAGE_MAGIC, TFIN_STATE_FORMAT | (uint32_t)IMAGE_HEADER << 16, body,
+                          tfin_state_digest(e)};
     memset(header, 0, IMAGE_HEADER);
     memcpy(header, fields, sizeof fields);
     memcpy(header + 16, e->pack + HEADER_STATE_LAYOUT, 16);
@@ -154,8 +157,8 @@ static int header_ok(const tfin_engine *e, const uint8_t *image, uint32_t body)
     return TFIN_OK;
 }
 
-/* The checksum tells damage, not malice: a count that indexes memory is checked for what it is, and one that orders entries has to have
- * room to grow, because 0 is an entry's that is free. */
+/* The checksum tells damage, not malice: a count that indexes memory is checked for what it is, and
+ * one that orders entries has to have space to grow, because 0 is an entry's that is free. */
 static int counts_ok(const tfin_engine *e)
 {
     const uint8_t *p = e->program;
@@ -165,15 +168,18 @@ static int counts_ok(const tfin_engine *e)
 #ifdef TFIN_SABOTAGE_COUNTS
     return 1;
 #endif
-    if (((tfin_u32(e->state + HEAD_CARD_TICK) | tfin_u32(e->state + HEAD_PENDING_SEQUENCE)) >> 31) != 0) {
+    uint32_t tick = tfin_u32(e->state + HEAD_CARD_TICK);
+    if (((tick | tfin_u32(e->state + HEAD_PENDING_SEQUENCE)) >> 31) != 0) {
         return 0;
     }
     if (terminal != 0 && tfin_u32(e->state + e->layout.terminal_labels) > terminal) {
         return 0;
     }
     if (card != 0) {
-        const uint8_t *ring = e->state + e->layout.cards + slot - (LABELS_ENTRIES + LABEL_SIZE * card);
-        for (uint32_t n = (uint32_t)tfin_u16(p + PROG_CARD_SETS) * p[PROG_CARD_WAYS]; n != 0; n--, ring += slot) {
+        const uint8_t *ring =
+            e->state + e->layout.cards + slot - (LABELS_ENTRIES + LABEL_SIZE * card);
+        for (uint32_t n = (uint32_t)tfin_u16(p + PROG_CARD_SETS) * p[PROG_CARD_WAYS]; n != 0;
+             n--, ring += slot) {
             if (tfin_u32(ring) > card) {
                 return 0;
             }

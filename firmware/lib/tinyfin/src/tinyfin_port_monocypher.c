@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Hash and signature by Monocypher 4 (build it with BLAKE2_NO_UNROLLING). Empty when the project brings its own. */
+/* Hash and signature by Monocypher 4 (build it with BLAKE2_NO_UNROLLING). Empty when the
+ * project brings its own. */
 #include "tinyfin_port.h"
 
 #if !defined(TFIN_OWN_CRYPTO) && defined(__has_include)
@@ -12,7 +13,8 @@
 
 #include "monocypher.h"
 
-typedef char tfin_port_hash_is_large_enough[sizeof(crypto_blake2b_ctx) <= sizeof(tfin_port_hash) ? 1 : -1];
+typedef char
+    tfin_port_hash_is_large_enough[sizeof(crypto_blake2b_ctx) <= sizeof(tfin_port_hash) ? 1 : -1];
 
 static crypto_blake2b_ctx *of(tfin_port_hash *hash)
 {
@@ -34,9 +36,11 @@ void tfin_port_hash_end(tfin_port_hash *hash, uint8_t digest[32])
     crypto_blake2b_final(of(hash), digest);
 }
 
-uint32_t tfin_port_verify(const uint8_t signature[64], const uint8_t public_key[32], const uint8_t *message, size_t size)
+uint32_t tfin_port_verify(const uint8_t signature[64], const uint8_t public_key[32],
+                          const uint8_t *message, size_t size)
 {
-    return TFIN_PORT_VERIFIED ^ (uint32_t)crypto_eddsa_check(signature, public_key, message, size); /* 0 or -1 */
+    /* crypto_eddsa_check gives 0 or -1 */
+    return TFIN_PORT_VERIFIED ^ (uint32_t)crypto_eddsa_check(signature, public_key, message, size);
 }
 
 #else

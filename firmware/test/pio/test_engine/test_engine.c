@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The engine's own checks on whatever runs this: `pio test -e native`, `-e cortex-m4`, or a board. The pack is the project's
- * (custom_tinyfin_pack). Output: TAP on the serial port, read by ../test_custom_runner.py.
+ * The engine's own checks on whatever runs this: `pio test -e native`, `-e cortex-m4`, or a board.
+ * The pack is the project's (custom_tinyfin_pack). Output: TAP on the serial port, read by
+ * ../test_custom_runner.py.
  */
 #include "port.h"
 #include "tinyfin.h"
@@ -16,7 +17,7 @@ static tfin_engine engine;
 static unsigned tests;
 static unsigned failures;
 
-/* ---------------------------------------------------------------------------------------------------- TAP */
+/* ------------------------------------------------------------------------------------------ TAP */
 
 static void put(const char *text)
 {
@@ -53,7 +54,7 @@ static void check(const char *name, int passed, int error)
     put("\n");
 }
 
-/* ------------------------------------------------------------------------------------------------- checks */
+/* --------------------------------------------------------------------------------------- checks */
 
 static int open_pack(const uint8_t *pack, size_t size)
 {
@@ -82,7 +83,8 @@ static tfin_event event_of(uint32_t i)
     return event;
 }
 
-/* Scores and settles events first..last-1; the sum of their scores, or an error below 0 in *error. */
+/* Scores and settles events first..last-1; the sum of their scores, or an
+ * error below 0 in *error. */
 static uint32_t run(uint32_t first, uint32_t last, int *error)
 {
     uint32_t sum = 0;
@@ -91,7 +93,10 @@ static uint32_t run(uint32_t first, uint32_t last, int *error)
         tfin_verdict verdict;
         *error = tfin_score(&engine, &event, &verdict);
         sum = sum * 31u + verdict.score_q32 + verdict.action;
-        tfin_outcome outcome = {.id = i, .t_mono_s = event.t_mono_s + 1u, .result = TFIN_RESULT_APPROVED, .response = -1};
+        tfin_outcome outcome = {.id = i,
+                                .t_mono_s = event.t_mono_s + 1u,
+                                .result = TFIN_RESULT_APPROVED,
+                                .response = -1};
         if (*error == TFIN_OK && i % 5u != 0) {
             *error = tfin_apply_outcome(&engine, &outcome);
         }
@@ -107,8 +112,10 @@ static void check_opening(void)
     check("a pack that is one byte short is refused", rc == TFIN_E_TRUNCATED, rc);
     rc = open_pack(tinyfin_pack + 1, TINYFIN_PACK_BYTES - 1);
     check("a pack that is not aligned is refused", rc == TFIN_E_ALIGN, rc);
-    rc = tfin_open(&engine, tinyfin_pack, TINYFIN_PACK_BYTES, memory, sizeof memory - 1, &(tfin_trust){.record = tinyfin_record, .allow_development_key = 1});
-    check("memory that is one byte short is refused", rc == TFIN_E_MEMORY || (TINYFIN_TRUSTED_KEYS > 0 && rc == TFIN_E_KEY), rc);
+    rc = tfin_open(&engine, tinyfin_pack, TINYFIN_PACK_BYTES, memory, sizeof memory - 1,
+                   &(tfin_trust){.record = tinyfin_record, .allow_development_key = 1});
+    check("memory that is one byte short is refused",
+          rc == TFIN_E_MEMORY || (TINYFIN_TRUSTED_KEYS > 0 && rc == TFIN_E_KEY), rc);
 }
 
 static void check_events(void)
@@ -117,7 +124,10 @@ static void check_events(void)
     uint32_t sum = run(0, EVENTS, &rc);
     check("events are scored and settled", rc == TFIN_OK, rc);
 
-    tfin_outcome outcome = {.id = 1, .t_mono_s = 86400u + EVENTS * 997u, .result = TFIN_RESULT_APPROVED, .response = -1};
+    tfin_outcome outcome = {.id = 1,
+                            .t_mono_s = 86400u + EVENTS * 997u,
+                            .result = TFIN_RESULT_APPROVED,
+                            .response = -1};
     int again = tfin_apply_outcome(&engine, &outcome);
     check("an outcome counts once", again == TFIN_E_UNKNOWN_ID, again);
 
@@ -141,8 +151,10 @@ static void check_state(void)
     if (rc == TFIN_OK) {
         rc = tfin_import_state(&engine, 0, image, TINYFIN_STATE_BYTES);
     }
-    check("and read again: the same digest", rc == TFIN_OK && tfin_state_digest(&engine) == digest, rc);
-    check("and the same scores as without a restart", run(EVENTS / 2u, EVENTS, &rc) == sum && rc == TFIN_OK, rc);
+    check("and read again: the same digest", rc == TFIN_OK && tfin_state_digest(&engine) == digest,
+          rc);
+    check("and the same scores as without a restart",
+          run(EVENTS / 2u, EVENTS, &rc) == sum && rc == TFIN_OK, rc);
 
     image[TINYFIN_STATE_BYTES - 1] ^= 1u;
     rc = tfin_import_state(&engine, 0, image, TINYFIN_STATE_BYTES);
