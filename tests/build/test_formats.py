@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from tinyfin import formats
 from tinyfin.data.transactions import ACTIONS, RESULTS
+from tinyfin.pack import plan
 from tinyfin.twin import FLAGS
 from tinyfin.wire import messages
 
@@ -31,6 +32,22 @@ PROGRAM = header(formats.PROGRAM_HEADER, formats.ProgramHeader)
 PLAN = header(formats.PLAN_HEADER, formats.PlanHeader)
 DECISION = formats.offsets(formats.DECISION_HEAD)
 FIELD = formats.offsets(formats.FIELD_ENTRY)
+NODE = [
+    "opcode",
+    "flags",
+    "bytes",
+    "input",
+    "output",
+    "inputs",
+    "outputs",
+    "constants",
+    "multiplier_q32",
+    "shift1",
+    "zero_point",
+    "activation_min",
+    "activation_max",
+    "scratch",
+]
 EQUAL = {
     "PACK_MAGIC": formats.PACK_MAGIC,
     "DEVELOPMENT": formats.DEVELOPMENT,
@@ -113,6 +130,13 @@ EQUAL = {
     "DECISION_ENTRY": formats.DECISION_ENTRY.size,
     "BELOW_AS_ABOVE": formats.REASON_AS_ABOVE,
     "NONE_BELOW": formats.NO_REASON_BELOW,
+    **{
+        f"offsetof(tfin_node, {name})": at
+        for name, at in zip(NODE, formats.offsets(plan.FULLY_CONNECTED), strict=True)
+    },
+    "sizeof(tfin_node)": plan.FULLY_CONNECTED.size,
+    "TFIN_FC_BYTES": plan.FULLY_CONNECTED.size,
+    "TFIN_TABLE_BYTES": plan.TABLE.size,
     **{f"TYPE_{name.upper()}": code for code, name in enumerate(formats.FIELD_TYPES)},
     **{f"TFIN_OP_{name}": code for name, code in formats.OPCODES.items()},
 }
@@ -170,3 +194,28 @@ def test_offsets_are_where_values_lie(parts: list[str]) -> None:
     for at, value in zip(found, values, strict=True):
         first = value[0] if isinstance(value, bytes) else value & 0xFF
         assert first == at % 251 + 1
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (
+            "    int8_t zero_point;\n    int8_t activation_min;\n",
+            "    int8_t activation_min;\n    int8_t zero_point;\n",
+        ),
+        (
+            "    uint16_t inputs;   \\\n    uint16_t outputs;",
+            "    uint16_t outputs;  \\\n    uint16_t inputs;",
+        ),
+    ],
+)
+def test_a_node_of_another_order_does_not_compile(tmp_path: Path, old: str, new: str) -> None:
+    """Assembler reads a node by offsets that are numbers."""
+    header = (LIBRARY / "src" / "net.h").read_text()
+    assert header.count(old) == 1
+    for text, code in ((header, 0), (header.replace(old, new), 1)):
+        (tmp_path / "net.h").write_text(text)
+        done = compiled(tmp_path, {}, "net.h")
+        assert done.returncode == code, done.stderr
+        assert ("tfin_node_is_what_assembler_reads" in done.stderr) == bool(code)

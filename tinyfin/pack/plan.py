@@ -29,10 +29,10 @@ from tinyfin.pack import lowering, plan_nodes
 from tinyfin.pack.lowering import FullyConnected, Node, Table
 from tinyfin.tflite.model import TfliteModel
 
-__all__ = ["compile_plan", "describe", "layout_of", "repack"]
+__all__ = ["FULLY_CONNECTED", "TABLE", "compile_plan", "describe", "layout_of", "repack"]
 
-_FC = struct.Struct("<BBHIIHHIIibbbxI")
-_TABLE = struct.Struct("<BBHIIHHI")
+FULLY_CONNECTED = struct.Struct("<BBHIIHHIIibbbxI")
+TABLE = struct.Struct("<BBHIIHHI")
 
 #: of rows that only fill a group
 _NO_MULTIPLIER = (1 << 31, 0)
@@ -141,8 +141,8 @@ def _opcode(node: Node) -> int:
 
 def _record_size(node: Node) -> int:
     if isinstance(node, FullyConnected):
-        return _FC.size
-    return _TABLE.size if isinstance(node, Table) else plan_nodes.record_size(node)
+        return FULLY_CONNECTED.size
+    return TABLE.size if isinstance(node, Table) else plan_nodes.record_size(node)
 
 
 def _lives(
@@ -208,10 +208,10 @@ def compile_plan(model: TfliteModel, *, accumulators: bool = False) -> bytes:
     for i, node in enumerate(nodes):
         if isinstance(node, Table):
             offset = writer.add(node.table.tobytes())
-            records += _TABLE.pack(
+            records += TABLE.pack(
                 OPCODES["TABLE"],
                 0,
-                _TABLE.size,
+                TABLE.size,
                 at(node.input),
                 at(node.output),
                 *[node.input_length] * 2,
@@ -258,10 +258,10 @@ def _fully_connected(
         flags |= FC_PER_CHANNEL
     q32, shift1 = (0, 0) if per_channel else node.multipliers[0]
     weights = writer.add(pack_rows(node.weights, low, node.multipliers if per_channel else None))
-    return _FC.pack(
+    return FULLY_CONNECTED.pack(
         OPCODES["FULLY_CONNECTED"],
         flags,
-        _FC.size,
+        FULLY_CONNECTED.size,
         source,
         target,
         node.input_length,
@@ -300,7 +300,7 @@ def repack(plan: bytes, layout: str) -> bytes:
     for _ in range(PlanHeader.read(plan).nodes):
         opcode, flags, record = struct.unpack_from("<BBH", plan, position)
         if opcode == OPCODES["FULLY_CONNECTED"]:
-            node = _FC.unpack_from(plan, position)
+            node = FULLY_CONNECTED.unpack_from(plan, position)
             k, groups, at = _round_up(node[5], 4), _round_up(node[6], 4) // 4, node[7]
             stride = 4 * k + 16 + (32 if flags & FC_PER_CHANNEL else 0)
             if at + stride * groups > len(plan):
@@ -368,7 +368,7 @@ def describe(plan: bytes) -> dict[str, Any]:
     for _ in range(header.nodes):
         opcode, op_flags, record = struct.unpack_from("<BBH", plan, position)
         if opcode == OPCODES["FULLY_CONNECTED"]:
-            f = _FC.unpack_from(plan, position)
+            f = FULLY_CONNECTED.unpack_from(plan, position)
             k, n = f[5], f[6]
             operators.append(
                 {
@@ -383,7 +383,7 @@ def describe(plan: bytes) -> dict[str, Any]:
                 }
             )
         elif opcode == OPCODES["TABLE"]:
-            f = _TABLE.unpack_from(plan, position)
+            f = TABLE.unpack_from(plan, position)
             operators.append(
                 {"name": "TABLE", "inputs": f[5], "outputs": f[5], "macs": 0, "weight_bytes": 0}
             )

@@ -153,6 +153,17 @@ typedef struct __attribute__((may_alias)) tfin_node {
     uint32_t scratch; /* in the arena, a multiple of 8: 8 bytes for every 4 inputs */
 } tfin_node;
 
+/* Assembler has these offsets as numbers. */
+typedef char tfin_node_is_what_assembler_reads
+    [offsetof(tfin_node, flags) == 1 && offsetof(tfin_node, input) == 4 &&
+             offsetof(tfin_node, output) == 8 && offsetof(tfin_node, inputs) == 12 &&
+             offsetof(tfin_node, outputs) == 14 && offsetof(tfin_node, constants) == 16 &&
+             offsetof(tfin_node, multiplier_q32) == 20 && offsetof(tfin_node, shift1) == 24 &&
+             offsetof(tfin_node, zero_point) == 28 && offsetof(tfin_node, activation_min) == 29 &&
+             offsetof(tfin_node, activation_max) == 30 && offsetof(tfin_node, scratch) == 32
+         ? 1
+         : -1];
+
 #define TFIN_TABLE_BYTES 20u
 #define TFIN_FC_BYTES 36u
 
