@@ -19,6 +19,7 @@ from tests.hil.test_ports import BUS
 from tests.hil.users import ANNA, BEN, Other, Say, needs_root
 from tinyfin.errors import BenchError
 from tinyfin.hil.lines import session
+from tinyfin.hil.rigs import lease
 from tinyfin.hil.rigs.lease import Lease, holder
 from tinyfin.hil.rigs.ports import lease_names, names_at
 from tinyfin.hil.rigs.rigfile import TargetSpec, from_table
@@ -64,6 +65,25 @@ def test_waiting_ends_when_it_is_given_back(board: str) -> None:
         with Lease([board], "mine", wait_s=30.0, note=told.append):
             assert len(told) == 1
             assert f"waiting for {board}, in use by" in told[0]
+
+
+def test_a_holder_that_is_just_ending_is_not_said_again(
+    board: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ["process 7", None, "process 7", "process 8", None]
+    first = Lease([board], "nightly").__enter__()
+
+    def named(boards: list[str]) -> str | None:
+        if names:
+            return names.pop(0)
+        first.__exit__(None, None, None)
+        return None
+
+    monkeypatch.setattr(lease, "holder", named)
+    said: list[str] = []
+    with Lease([board], "mine", wait_s=60.0, note=said.append):
+        users = [line.partition("in use by ")[2] for line in said]
+    assert users == ["process 7", "process 8"]
 
 
 def hold(board: str, what: str) -> Other:

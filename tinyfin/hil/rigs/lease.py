@@ -57,13 +57,14 @@ class Lease:
         end = time.monotonic() + self._wait_s
         said = ""
         while (taken := self._take()) is not None:
-            who = holder([taken]) or "a job that is just ending"
+            named = holder([taken])
+            who = named or "a job that is just ending"
             if time.monotonic() >= end:
                 raise BenchError(
                     f"{taken}: in use by {who}; wait longer (--wait SECONDS, or deadlines.lease_s "
                     "of the rig file), or end that job"
                 )
-            if who != said:
+            if not said or named not in (None, said):
                 self._note(f"waiting for {taken}, in use by {who}")
                 said = who
             time.sleep(min(_POLL_S, max(0.01, end - time.monotonic())))
