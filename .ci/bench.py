@@ -128,7 +128,7 @@ def version(program: str) -> str:
 
 
 def features() -> list[dict]:
-    """Throughput of the feature engine beside Polars and pandas, where they are installed."""
+    """Throughput of the feature engine, of Polars and of pandas, where they are installed."""
     from tinyfin.hil.measure import throughput as bench
 
     try:
@@ -156,7 +156,7 @@ def problems(results: list[dict]) -> list[str]:
             told.append(f"{target}: {budget['error']}")
             continue
         if budget["measured"]["max"] > budget["instructions"]["bound"]:
-            told.append(f"{target}: an event of the other data is dearer than the bound")
+            told.append(f"{target}: an event of the other data costs more than the bound")
         if budget["stack_painted_bytes"] > budget["stack_bound_bytes"]:
             told.append(f"{target}: the painted stack is deeper than the call graph's bound")
     return told

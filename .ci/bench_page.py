@@ -292,7 +292,7 @@ def opening(targets: list[Found]) -> list[str]:
 
 
 def ram_left(budget: Found) -> int:
-    """Bytes of the part's RAM beside variables and stack: for larger tables, or for one's own."""
+    """Bytes of the part's RAM without variables and stack: for larger tables, or your own data."""
     stack = max(budget["stack_bound_bytes"], budget["stack_painted_bytes"])
     return catalogue.get(budget["target"]).ram_bytes - budget["ram"]["total"] - stack
 
@@ -305,7 +305,7 @@ def budgets(targets: list[Found], events: int) -> list[str]:
         "`tinyfin budget models/payment/model.tfpack`. Predicted: flash and RAM from the linked "
         "image, stack from the call graph, the code of kernels in assembler and one interrupt at "
         "the deepest point, RAM left of what the part has, instructions as the bound that the "
-        "program gives (its operators each at its dearest, an inference per input for the "
+        "program gives (each operator at its highest cost, an inference per input for the "
         "reasons). "
         "Measured: the stack that a replay touched, and the instructions of "
         f"{events} transactions of other simulated terminals.",
@@ -387,7 +387,7 @@ def budgets(targets: list[Found], events: int) -> list[str]:
             "state",
             "scratch",
             "frame buffers",
-            "dearest operators",
+            "most expensive operators",
         ],
         parts,
     )

@@ -3,10 +3,10 @@
 
     python .ci/nightly.py [STAGE ...]        every stage if none is named
 
-    gates    the shipped models learned anew from their configurations, held to their gates
+    gates    the shipped models trained again from their configurations, held to their gates
     soak     a million events over two emulated terminals, with faults and restarts
     fuzz     every fuzz target for five minutes
-    loaded   the tests with deadlines, ten times beside a busy machine
+    loaded   the tests with deadlines, ten times on a busy machine
 
 Every stage is run, whatever became of those before it. Ends with 1 when any failed.
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Execute the notebooks anew and write their outputs into them.
+"""Execute the notebooks again and write their outputs into them.
 
     python .ci/notebooks.py [NOTEBOOK ...]        all of notebooks/ if none is named
 

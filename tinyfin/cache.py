@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Folders of the cache that stay small: the newest entries of a kind are kept, the others go.
 
-An entry is a file or folder made once and named after what it was made of. Whoever makes or uses
-one says so with :func:`used`; what was used within :data:`REST_S` is never removed, so nobody loses
-what they are working with, however many build at the same time.
+An entry is a file or folder made once and named after what it was made of. The process that
+makes or uses one calls :func:`used`; what was used within :data:`REST_S` is never removed,
+so no process loses what it is working with, however many build at the same time.
 """
 
 from __future__ import annotations
@@ -68,8 +68,8 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def open_lock(path: Path) -> TextIO:
-    """A file to lock, created if need be, to read and to append to. OSError when somebody has put
-    a link or anything but a plain file there: nothing of anybody else's is written or locked."""
+    """A file to lock, created if need be, to read and to append to. OSError when a
+    link or anything but a plain file is there: no other user's file is written or locked."""
     flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK
     planted = f"the lock {path.name} is a link or not a plain file (remove it)"
     try:

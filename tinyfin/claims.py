@@ -2,7 +2,7 @@
 """Names of outputs, claimed by one process at a time.
 
 A claim is a lock (flock) on a hidden file next to the name. The kernel releases it when the process
-ends, however it ends, so a killed process blocks nobody.
+ends, however it ends, so a killed process blocks no other.
 
 flock is imported where it is called: codegen writes files without a claim, and PlatformIO runs it
 on Windows, too.
@@ -61,9 +61,9 @@ def claimed(
 ) -> Iterator[None]:
     """Hold the name ``path``, a file or a folder, for the length of the block.
 
-    The same thread may claim it again meanwhile. ``shared``: others may share it, and nobody may
+    The same thread may claim it again. ``shared``: others may share it, and none may
     hold it alone. ``wait_s``: how long to wait for another process. ``make_folder``: create the
-    folder that it lies in. A pipe or a device is not locked. Raises InputError when another process
+    folder that it is in. A pipe or a device is not locked. Raises InputError when another process
     holds the name, which one, or when nothing can be written there.
     """
     given, place = path, Path(path).resolve()

@@ -16,13 +16,13 @@
     │   └── BenchError        the bench: no such port, board taken, emulator ended
     ├── ToolError         6   a tool that is needed is missing or failed
     ├── BudgetError       7   it does not fit
-    └── Interrupted     130   somebody pressed Ctrl-C
+    └── Interrupted     130   the user pressed Ctrl-C
 
 The number is the exit code of the command line; 2 is a usage error and belongs to click. A message
 says where, what and what to do, in that order, because it is all that the user will see.
 
-Beside its exit code every error has a ``kind`` (:class:`FailureKind`), which tells a bench whose
-fault it is: the classes below TargetError have theirs, and TargetError takes one.
+In addition to its exit code every error has a ``kind`` (:class:`FailureKind`), which says whose
+fault it is on a bench: the classes below TargetError have theirs, and TargetError takes one.
 """
 
 from __future__ import annotations
@@ -166,6 +166,6 @@ class BudgetError(TinyfinError):
 
 
 class Interrupted(TinyfinError):
-    """Somebody pressed Ctrl-C."""
+    """The user pressed Ctrl-C."""
 
     exit_code = 130

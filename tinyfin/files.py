@@ -20,7 +20,7 @@ from tinyfin.errors import InputError, TinyfinError
 __all__ = ["FULL", "folder", "remove_unfinished", "require_space", "whole", "write"]
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""Errors of a disk on which there is no room."""
+"""Errors of a disk on which there is no space."""
 _NEARLY_FULL_BYTES = 1 << 20
 _unfinished: set[Path] = set()
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
@@ -118,7 +118,7 @@ def remove_unfinished() -> None:
 
 
 def require_space(path: str | Path, needed_bytes: int, what: str) -> None:
-    """InputError when nothing can be written at ``path``, or its file system has less room than
+    """InputError when nothing can be written at ``path``, or its file system has less space than
     ``what`` will need."""
     folder = _there(Path(path).resolve())
     if not os.access(folder, os.W_OK):
@@ -141,7 +141,7 @@ def _size(count: int) -> str:
 def _explained(path: str | Path, own: Iterable[Path], made: Path | None = None) -> Iterator[None]:
     """What goes wrong with writing ``path`` as InputError; errors of other files are not touched.
 
-    own: names that the caller writes to. made: a folder that stands for ``path``: messages name
+    own: names that the caller writes to. made: a folder in the place of ``path``: messages name
     ``path`` in its place.
     """
     try:

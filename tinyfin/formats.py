@@ -118,7 +118,7 @@ class PackHeader(NamedTuple):
         return cls._make(PACK_HEADER.unpack_from(pack))
 
     def encode(self) -> bytes:
-        """The header as it stands in a pack."""
+        """The header as it is in a pack."""
         return PACK_HEADER.pack(*self)
 
 
@@ -129,8 +129,8 @@ CRITICAL_TAGS = ("SCHM", "PROG", "MAPS", "PLAN", "READ", "CALI", "DECI", "GOLD")
 
 
 def sections_of(pack: bytes) -> dict[str, bytes]:
-    """Payload of each section by tag, of a pack that is not doubted; :func:`tinyfin.pack.sections.
-    split_sections` doubts it. Raises PackError where one passes the end."""
+    """Payload of each section by tag, of a pack that was checked with
+    :func:`tinyfin.pack.sections.split_sections`. Raises PackError where one passes the end."""
     found = {}
     at = PACK_HEADER.size
     while at + SECTION_HEAD.size <= len(pack):
@@ -223,7 +223,7 @@ class ProgramHeader(NamedTuple):
         )
 
     def scratch_bytes(self, arena_bytes: int = 0) -> int:
-        """What holds nothing between two calls; registers share their place with the arena."""
+        """Memory that holds nothing between two calls; registers and arena share it."""
         return (
             round_up(2 * self.features)
             + round_up(self.pending_entry_bytes)
@@ -284,7 +284,7 @@ class PlanHeader(NamedTuple):
         return cls._make(PLAN_HEADER.unpack_from(plan))
 
     def encode(self) -> bytes:
-        """The header as it stands in a plan."""
+        """The header as it is in a plan."""
         return PLAN_HEADER.pack(*self)
 
 

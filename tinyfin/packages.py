@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Python packages that only some verbs need: asked for before the work begins."""
+"""Python packages that only some commands need: asked for before the work begins."""
 
 from __future__ import annotations
 

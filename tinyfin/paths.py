@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the firmware project lies: in a checkout, or carried inside an installed package."""
+"""Where the firmware project is: in a checkout, or carried inside an installed package."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a command is doing, how much of it is done, and how long it will take, on stderr.
 
-Long work stands in a :func:`stage`. Nothing is shown until somebody asks for it with
-:func:`showing`, as the command line does: a library call stays silent. On a terminal one line
+Long work is in a :func:`stage`. Nothing is shown until :func:`showing` asks
+for it, as the command line does: a library call stays silent. On a terminal one line
 moves. Elsewhere a stage that takes longer than :data:`FIRST_S` gives a line, and further lines at
 growing intervals.
 """
@@ -25,14 +25,14 @@ from tinyfin.text import one_line, printable
 __all__ = ["FIRST_S", "Screen", "Stage", "begin", "end", "hush", "say", "showing", "shown", "stage"]
 
 FIRST_S = 2.0
-"""A stage that takes longer is told."""
+"""A stage that takes longer is shown."""
 _LATER_S = (8.0, 15.0, 30.0)
 """Between further lines of a stage; the last one holds for all that follow."""
 _TICK_S = 0.25
 
 
 class Stage:
-    """A piece of work. ``total`` is None where nobody knows how much there is to do."""
+    """A piece of work. ``total`` is None where it is not known how much there is to do."""
 
     def __init__(
         self,
@@ -198,7 +198,7 @@ class Screen:
 
     def _tick(self) -> None:
         while not self._stop.wait(_TICK_S):
-            with contextlib.suppress(OSError, ValueError):  # stderr is gone: nobody looks
+            with contextlib.suppress(OSError, ValueError):  # stderr is gone: no one looks
                 self.show()
 
 
@@ -231,7 +231,7 @@ def stage(what: str, total: int | None = None, unit: str = "") -> Iterator[Stage
 
 
 def begin(what: str, total: int | None = None, unit: str = "", outer: Stage | None = None) -> Stage:
-    """A stage that :func:`end` ends, for work that is told of by events."""
+    """A stage that :func:`end` ends, for work that events report."""
     clock = time.monotonic if _screen is None else _screen.clock
     made = Stage(what, total, unit, outer, clock)
     if _screen is not None:

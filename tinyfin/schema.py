@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The typed fields of an event, and where each lies in the C record.
+"""The typed fields of an event, and where each is in the C record.
 
 A schema is declared once; the C struct, the wire format and the twin are made from it. It is
 append-only: a new field goes to the end, so the offsets of the old ones never move and an old pack
@@ -58,7 +58,7 @@ class Field:
     ``missing`` is the value the engine sees when the field is absent. An enum's value is the index
     of its name in ``values`` (-1 is allowed as ``missing``). ``ram_only`` fields are never logged,
     stored or exported. ``unit`` is free text, except ``minor``, which lets the readers accept
-    major units for the field. ``host``: only an authorisation host can tell it, so an event may
+    major units for the field. ``host``: only an authorisation host knows it, so an event may
     come without it; a model that reads such a field flags NO_HOST when none of them came.
     """
 
@@ -327,8 +327,8 @@ PAYMENT = Schema(
             "i32",
             -1,
             ram_only=True,
-            doc="keyed 16-bit hash of the issuer's BIN; lives in RAM alone, so that it never "
-            "stands beside the token in a file (PCI DSS 3.5.1)",
+            doc="keyed 16-bit hash of the issuer's BIN; in RAM only, so that no file holds it "
+            "next to the token (PCI DSS 3.5.1)",
         ),
         Field("approval_hash", "i32", -1, doc="hash of the approval code (DE38) of a forced post"),
         Field("operator_hash", "i32", -1, doc="hash of the operator who is logged in"),
@@ -337,7 +337,7 @@ PAYMENT = Schema(
             "i32",
             -1,
             ram_only=True,
-            doc="keyed 16-bit hash of the expiry date as it was given (DE14); lives in RAM alone, "
+            doc="keyed 16-bit hash of the expiry date as it was given (DE14); in RAM only, "
             "as the BIN's",
         ),
     ),

@@ -23,7 +23,7 @@ class _Shown(dict[int, str]):
         if char.isprintable() or unicodedata.category(char) == "Zs":
             shown = char
         else:
-            # a byte that was no UTF-8 (a surrogate) and what lies beyond 16 bits have forms too
+            # a byte that was no UTF-8 (a surrogate) and what is beyond 16 bits have forms too
             shown = char.encode("unicode_escape", "surrogatepass").decode("ascii")
         self[code] = shown
         return shown
@@ -34,7 +34,7 @@ _ONE_LINE = _Shown("")
 
 
 def printable(text: str) -> str:
-    """``text`` without anything that a console would obey, but for line breaks and tabs."""
+    """``text`` without anything that a console would obey, except line breaks and tabs."""
     return text.translate(_LINES)
 
 

@@ -71,7 +71,7 @@ def test_each_rule_names_file_row_column_and_value(
         ("12,34", "like"),
         ("twelve", "like"),
         ("1.23E+08", "its last digits are cut"),
-        ("-0.01", "a refund is told by its type"),
+        ("-0.01", "a refund is known by its type"),
         ("10000000000.00", "major units"),
     ],
 )

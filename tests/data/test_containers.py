@@ -136,9 +136,9 @@ REFUSED = [
     (
         TEXT.replace(";", "^").encode(),
         {},
-        "its columns seem to be parted by '^', not by ','; say so in [data]: delimiter = \"^\"",
+        "its columns seem to be separated by '^', not by ','; say so in [data]: delimiter = \"^\"",
     ),
-    (TEXT.encode(), {"delimiter": ","}, "parted by ';', not by ','"),
+    (TEXT.encode(), {"delimiter": ","}, "separated by ';', not by ','"),
     (b"Juli;;\n\n" + TEXT.encode(), {}, "line 3 has the columns' names; delete the lines before"),
     (TEXT.partition("\n")[2].encode(), {}, "its first line seems to be data"),
     (

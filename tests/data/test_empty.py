@@ -39,7 +39,7 @@ def test_a_day_that_never_comes(tmp_path: Path, form: str) -> None:
     week = 7 * 86_400
     found = reported(tmp_path, FORMS[form], empty=["9999-12-31"])
     assert found == [86_400, week, week]
-    with pytest.raises(DataError, match=r'if it stands for no time: empty = \["9999-12-31"'):
+    with pytest.raises(DataError, match=r'if it means no time: empty = \["9999-12-31"'):
         reported(tmp_path, FORMS[form])
 
 

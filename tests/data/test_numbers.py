@@ -76,7 +76,7 @@ ACCEPTED = [
 REFUSED = [
     ("1.500", {"decimal": ","}, 'strip = "."'),
     ("12.34", {"decimal": ","}, 'strip = "."'),
-    ("1.50", {"decimal": ",", "strip": "."}, "'.' (strip) must stand between groups of three"),
+    ("1.50", {"decimal": ",", "strip": "."}, "'.' (strip) must be between groups of three"),
     ("1.5000", {"decimal": ",", "strip": "."}, "groups of three"),
     ("1234.567", {"decimal": ",", "strip": "."}, "groups of three"),
     ("1,5.000", {"decimal": ",", "strip": "."}, "before the decimal mark"),
@@ -191,7 +191,7 @@ def test_refunds(tmp_path: Path, cell: str) -> None:
     assert tx.column("amount_minor").tolist() == [500, 700]
     refund = tx.schema.fields[tx.schema.index("transaction_type")].values.index("refund")
     assert tx.column("transaction_type").tolist() == [refund, 0]
-    with pytest.raises(DataError, match="a refund is told by its type"):
+    with pytest.raises(DataError, match="a refund is known by its type"):
         cells(tmp_path, "amount", [cell], unit="major", strip="$")
 
 

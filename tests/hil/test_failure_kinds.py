@@ -181,7 +181,7 @@ def test_a_restart_that_is_resumed_from_is_told_all_the_same(program: Path, pack
     resume = SMALL.replay.model_copy(update={"on_reboot": "resume"})
     suite = SMALL.model_copy(update={"replay": resume})
     result = through(Line(program, down=restarts_once()), pack, suite)
-    message = failed(result, "boot", "small", "restarted 1 times without being told to")
+    message = failed(result, "boot", "small", "restarted 1 times without a request")
     assert "every answer was right all the same" in message
 
 
@@ -197,7 +197,7 @@ def test_wrong_answers_are_the_only_mismatch(pack: Path) -> None:
 
 def test_no_port(pack: Path, nobody: str) -> None:
     result = run_target(job(pack, nobody))
-    failed(result, "bench", "boot", "nobody listens")
+    failed(result, "bench", "boot", "nothing listens")
 
 
 def test_a_board_in_use(program: Path, pack: Path) -> None:

@@ -133,6 +133,6 @@ def test_a_terminal_that_cannot_be_reached_shows_no_inside(project: Path, nobody
     rig.write_text(rig.read_text() + f'port = {{ url = "{nobody}" }}\n[deadlines]\nport_s = 0.2\n')
     done = ran(project, "--tinyfin-rig=rigs/desk.toml")
     assert done.returncode == 1
-    assert "nobody listens there" in done.stdout
+    assert "nothing listens there" in done.stdout
     assert "During handling" not in done.stdout
     assert "bench_terminal.py" not in done.stdout

@@ -142,7 +142,7 @@ def test_two_targets_in_parallel_one_of_them_unplugged(
     assert facts["totals"]["lost"] == facts["totals"]["mismatches"] == 0
     page = json.loads((tmp_path / "report.json").read_text())
     assert page["verdict"]["pass"] is False
-    assert "nobody listens" in (tmp_path / "report.html").read_text()
+    assert "nothing listens" in (tmp_path / "report.html").read_text()
 
     # the transcript, played to another terminal of the same firmware
     transcript = read(tmp_path / "one.transcript.gz")

@@ -152,12 +152,12 @@ def test_what_is_said() -> None:
     (plain,) = promise_lines(promises(Section(go_online_per_1000=1.0), rows))
     assert plain == (
         "go online: budget of false alerts 1 per 1,000 genuine; 2 of 2,236 genuine calibration "
-        "rows alert: at most 2.38 per 1,000 to come with 90 % confidence; to keep the budget so "
-        "takes 2,302 genuine rows"
+        "rows alert: at most 2.38 per 1,000 future transactions with 90 % confidence; "
+        "keeping the budget so needs 2,302 genuine rows"
     )
     (never,) = promise_lines(promises(Section(go_online_per_1000=1.0, confidence=0.9), rows))
     assert "the action is never taken" in never
-    assert "takes 2,302 genuine rows" in never
+    assert "needs 2,302 genuine rows" in never
     (offer,) = promise_lines(promises(Section(go_online_per_1000=4.0), rows))
     assert "`--confidence 0.9` keeps it, with 4" in offer
     (kept,) = promise_lines(promises(Section(go_online_per_1000=4.0, confidence=0.9), rows))
@@ -193,7 +193,7 @@ def test_train_quantize_and_repack_say_it_and_repack_keeps_it(
     said = tinyfin("train", small["data"], "--config", config, "--name", "d", "--out", tmp_path)
     assert "go online: budget of false alerts 1 per 1,000 genuine; " in said
     said = tinyfin("quantize", tmp_path / "d")
-    assert "to come with 90 % confidence" in said
+    assert "future transactions with 90 % confidence" in said
     assert "test period: " in said
     assert "F1 " in said
     before = json.loads((run_copy / "metrics.json").read_text())["decision"]

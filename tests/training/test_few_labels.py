@@ -19,7 +19,7 @@ from tinyfin.training.metrics import average_precision, evaluate
     ("labels", "told"),
     [
         (["1", "", "", ""], "3 of 4 rows have no label, and all others are frauds"),
-        (["1", "0", "", "", ""], "3 of 5 rows have no label: a model that learns from labels"),
+        (["1", "0", "", "", ""], "3 of 5 rows have no label: a model that trains on labels"),
         (["1", "0", "", ""], None),
         (["1", "0", "0", "0"], None),
         (["", "", "", ""], None),

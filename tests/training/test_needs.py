@@ -165,9 +165,9 @@ def test_folders(small: dict[str, Path], run_copy: Path, tmp_path: Path, verb: s
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("train DATA --config CONFIG --name x --out OUT", "family mlp learns from labels"),
+        ("train DATA --config CONFIG --name x --out OUT", "family mlp trains on labels"),
         ("evaluate RUN DATA", "without labels nothing can be judged"),
-        ("evaluate RUN DATA --families mlp", "family mlp learns from labels"),
+        ("evaluate RUN DATA --families mlp", "family mlp trains on labels"),
         ("evaluate LABEL_FREE DATA", "without labels nothing can be judged"),
         (
             "evaluate RUN LABELLED --gate GATE",

@@ -157,7 +157,7 @@ def test_with_notices_the_frauds_promised_come_and_without_they_do_not(
     starved, said = scored(world, "week.parquet", *warm, "--notices", "none")
     assert starved["notices"]["missing"] == rows
     assert f"WARNING: {rows} of {rows} transactions were scored without the notices" in said
-    assert "known_last, known_run, known_rate_14d stand still" in said
+    assert "known_last, known_run, known_rate_14d do not move" in said
     assert starved["expected_frauds"] / fed["labelled"]["frauds"] < 0.7
 
 

@@ -124,7 +124,7 @@ def test_where_no_fraud_is_known_nothing_is_learned_from_labels(
         "train", data, "--config", tmp_path / "tinyfin.toml", "--name", "shop", "--out", tmp_path
     )
     assert made.exit_code == 0, made.output
-    assert "so nothing is learned from labels: family density" in made.output
+    assert "so no labels are used: family density" in made.output
     run = open_run(tmp_path / "shop")
     assert run.config().model.family == "density"
     assert not [name for name in run.config().features.names if name.startswith("known_")]
@@ -141,8 +141,8 @@ def test_where_no_fraud_is_known_nothing_is_learned_from_labels(
 @pytest.mark.parametrize(
     ("bad", "verb", "told"),
     [
-        ("Y", ("train",), "cannot be parted"),
-        ("", ("train", "--until", "2030-01-01"), "cannot be parted"),
+        ("Y", ("train",), "cannot be split"),
+        ("", ("train", "--until", "2030-01-01"), "cannot be split"),
     ],
 )
 def test_nothing_clean_is_said_plainly(

@@ -48,7 +48,7 @@ def test_limits_name_what_was_drawn() -> None:
     for unit in ("cards", "terminals", "transactions"):
         said = facts({}, 0.1, unit)
         assert drawn(said) == unit
-        assert limits(said, LIMITS)[-1].startswith(f"Intervals draw {unit} anew; ")
+        assert limits(said, LIMITS)[-1].startswith(f"Intervals: bootstrap over {unit}; ")
         assert limits(said, LIMITS)[:-1] == LIMITS[:-1]
 
 

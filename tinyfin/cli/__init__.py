@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line: one lazy group, one file per verb.
+"""The command line: one lazy group, one file per command.
 
-A verb is one line in :data:`VERBS` and one module that defines ``command``. ``tinyfin --help``
+A command is one line in :data:`VERBS` and one module that defines ``command``. ``tinyfin --help``
 reads the table only, so it stays quick and needs none of the extras.
 """
 
@@ -26,14 +26,14 @@ from tinyfin.text import json_safe, printable
 
 __all__ = ["VERBS", "main"]
 
-# verb, module with ``command``, one line for --help; in the order in which a user meets them
+# command, module with ``command``, one line for --help; in the order in which a user meets them
 VERBS: tuple[tuple[str, str, str], ...] = (
-    ("demo", "tinyfin.cli.demo", "The whole road, from transactions to verified verdicts."),
+    ("demo", "tinyfin.cli.demo", "The whole workflow, from transactions to verified verdicts."),
     ("simulate", "tinyfin.cli.simulate", "Make transactions with labelled attacks."),
     ("features", "tinyfin.cli.features", "Compute features; list the catalogue."),
     ("train", "tinyfin.cli.train", "Train a model on transactions."),
     ("quantize", "tinyfin.cli.quantize", "Make the int8 .tflite and the pack of a run."),
-    ("evaluate", "tinyfin.cli.evaluate", "Judge a run's configuration week after week."),
+    ("evaluate", "tinyfin.cli.evaluate", "Evaluate a run's configuration week by week."),
     ("compare", "tinyfin.cli.compare", "Compare two runs on the same transactions."),
     ("score", "tinyfin.cli.score", "Score transactions on the workstation."),
     ("keygen", "tinyfin.cli.keygen", "Make a key that signs packs."),
@@ -87,7 +87,7 @@ class _Verbs(click.Group):
                 formatter.write_dl(rows)
 
     def main(self, args: Sequence[str] | None = None, *rest: Any, **extra: Any) -> Any:
-        """Run a verb; an error becomes ``error: ...`` on stderr and the exit code of its class."""
+        """Run a command. An error prints ``error: ...`` on stderr and sets the exit code."""
         words = list(sys.argv[1:] if args is None else args)
         as_json = "--json" in words
         forget_claims()
@@ -114,15 +114,15 @@ class _Verbs(click.Group):
             _fail(packages.missing(missing), as_json)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the verb; click itself would make exit code 1 of Ctrl-C."""
+        """Run the command; click itself would make exit code 1 of Ctrl-C."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            raise Interrupted("interrupted; what was not finished is removed") from None
+            raise Interrupted("interrupted; unfinished files are removed") from None
 
 
 def _exists(module: str) -> bool:
-    """True when the verb's file is there; nothing of it is imported."""
+    """True when the command's file is there; nothing of it is imported."""
     return importlib.util.find_spec(module) is not None
 
 

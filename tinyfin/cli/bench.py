@@ -30,7 +30,7 @@ __all__ = ["command"]
     "--expect",
     "expect_path",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="int8 .npy with the outputs that are right; others make the exit code 4.",
+    help="int8 .npy with the expected outputs; other outputs end with exit code 4.",
 )
 @boards_option
 @json_option

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The option that names folders of own board files, for every verb that takes a target."""
+"""The option that names folders of your own board files, for every command that takes a target."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _use(context: click.Context, parameter: click.Parameter, folders: tuple[Path, ...]) -> None:
-    """Name the folders in the environment, for the processes of a verb too, until it ends."""
+    """Name the folders in the environment, for the processes of a command too, until it ends."""
     if not folders:
         return
     before = os.environ.get(ENVIRONMENT)
@@ -35,7 +35,7 @@ def _use(context: click.Context, parameter: click.Parameter, folders: tuple[Path
 
 
 def boards_option(command: F) -> F:
-    """Add ``--boards`` to a verb; :mod:`tinyfin.targets.boards` reads what it says."""
+    """Add ``--boards`` to a command; :mod:`tinyfin.targets.boards` reads what it says."""
     return click.option(
         "--boards",
         multiple=True,
@@ -43,6 +43,6 @@ def boards_option(command: F) -> F:
         is_eager=True,
         callback=_use,
         type=click.Path(path_type=Path, exists=True, file_okay=False),
-        help="A folder with board files of your own, besides boards in the current folder. "
-        "May be given again.",
+        help="A folder with your own board files, in addition to boards in the current folder. "
+        "May be repeated.",
     )(command)

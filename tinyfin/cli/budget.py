@@ -39,7 +39,7 @@ class _Size(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     "which",
     help="Instead of RUN: a set of features (default, stream, all), without a network.",
 )
-@click.option("--target", "targets", multiple=True, help="Only this one; may be given again.")
+@click.option("--target", "targets", multiple=True, help="Only this target; may be repeated.")
 @click.option("--max-flash", type=_Size(), help="Exit code 7 when an image is larger: 64k.")
 @click.option("--max-ram", type=_Size(), help="Exit code 7 when variables and stack need more: 8k.")
 @click.option(
@@ -77,14 +77,13 @@ def command(
     public_keys: tuple[Path, ...],
     as_json: bool,
 ) -> None:
-    """Tell what RUN, a run folder or a .tfpack, costs on every target, or on those given.
+    """Show what RUN, a run folder or a .tfpack, costs on every target, or on those given.
 
-    The pack is taken in each target's layout, as `build` takes it. Flash and RAM are those of the
-    linked image, to the byte. Stack is the larger of what the compiler's call graph allows and what
-    a replay touched. Instructions are counted in the guest over replayed events; the bound is
-    derived from the program. A target that is too small is a row of its own. What the catalogue's
-    sets need of memory stands below the table.
-    --max-flash and --max-ram make it a check for continuous integration.
+    The pack has each target's layout, as in `build`. Flash and RAM are those of the linked image,
+    to the byte. Stack is the larger of the bound from the compiler's call graph and what a replay
+    touched. Instructions are counted in the guest over replayed events; the bound is derived from
+    the program. A target that is too small has a row, too. Below the table is the memory that the
+    catalogue's sets need. --max-flash and --max-ram make it a check for continuous integration.
 
     "library" is what a firmware of your own links: engine, network, plan, the rest of the pack and
     the signature check; of RAM the engine's memory and the stack. The rest of the image is the

@@ -43,8 +43,9 @@ def command(
 ) -> None:
     """Build the terminal firmware with the pack of RUN, a run folder or a .tfpack.
 
-    The pack goes in in the layout of the target's kernels: repacked here when the development key
-    signed it, else taken from the file that `tinyfin repack` or `quantize --key` left beside it.
+    The image gets the pack in the layout of the target's kernels. A pack of the development key is
+    repacked here; for another key, the file that `tinyfin repack` or `quantize --key` wrote next to
+    the pack is used.
 
     The image is kept in RUN/firmware/TARGET, with its sizes in image.json. Exit code 7 says that
     it does not fit the target, 6 that a tool is missing or that the compiler failed.

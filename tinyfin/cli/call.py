@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Call a verb from Python as it is typed in a shell."""
+"""Call a command from Python as it is typed in a shell."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def call_verb(command: str | Sequence[str], *, exit_code: int = 0) -> dict[str, 
     """Run ``tinyfin COMMAND --json`` in a process of its own and return its result.
 
     ``command`` is one text as in a shell, or a list of words, which may hold blanks.
-    ``exit_code``: the one that is expected; a verb that ends with it returns its result too, which
+    ``exit_code``: the one that is expected; a command that ends so also returns its result, which
     after a refusal is ``{"error": {"kind", "message", "exit_code"}}``. Raises the error that the
-    verb ended with, or ToolError when it ended in another way.
+    command ended with, or ToolError when it ended in another way.
     """
     given = shlex.split(command) if isinstance(command, str) else [str(word) for word in command]
     words = [sys.executable, "-m", "tinyfin", *given, "--json"]

@@ -42,7 +42,8 @@ def command(
 ) -> None:
     """Compare the packs of two runs on DATA: paired by card, and decision by decision.
 
-    Only what is later than both runs learned counts. Each run reads the files with its own mapping.
+    Only transactions after the training period of both runs count. Each run reads the files with
+    its own mapping.
     """
     from tinyfin.data.containers import require_csv_name
     from tinyfin.pack.trust import require_trusted, trusted_keys

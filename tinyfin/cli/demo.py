@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``tinyfin demo``: the whole road, from transactions to verified verdicts."""
+"""``tinyfin demo``: the whole workflow, from transactions to verified verdicts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tinyfin.cli.output import DataFile, emit, json_option, note
 __all__ = ["command"]
 
 
-@click.command(name="demo", short_help="The whole road, from transactions to verified verdicts.")
+@click.command(name="demo", short_help="Go from transactions to verified verdicts.")
 @click.option(
     "--data",
     multiple=True,
@@ -53,7 +53,7 @@ def command(
 ) -> None:
     """Train, quantize, compile into firmware, boot it and compare every answer.
 
-    Exit code 4 when anything that the terminal computed differs from the workstation's.
+    Exit code 4 when anything that the terminal computes differs from the workstation's.
     """
     from tinyfin.config import load
     from tinyfin.errors import MismatchError

@@ -16,17 +16,17 @@ __all__ = ["command"]
 @click.command(name="doctor", short_help="Say what is missing here and how to get it.")
 @click.option(
     "--port",
-    help="Also ask a terminal what it lets anybody do: a serial port, socket://HOST:PORT or "
+    help="Also ask a terminal what it lets anyone do: a serial port, socket://HOST:PORT or "
     "exec:PROGRAM.",
 )
 @json_option
 def command(port: str | None, as_json: bool) -> None:
     """Look for the packages and programs that tinyfin uses.
 
-    Exit code 6 when something is missing that the road from transactions to a replay on the
-    default target needs; what only other targets or tinyfin's own tests need is shown as optional.
+    Exit code 6 when something is missing that the way from transactions to a replay on the default
+    target needs. What only other targets or tinyfin's own tests need is shown as optional.
 
-    With --port it also warns when the terminal there takes events or state from anybody.
+    With --port it also warns when the terminal there takes events or state from anyone.
     """
     from tinyfin.targets.doctor import examine
 

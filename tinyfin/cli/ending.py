@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a verb ends when it is ended from outside: Ctrl-C (SIGINT) and SIGTERM.
+"""How a command ends on Ctrl-C (SIGINT) and SIGTERM.
 
 Python runs a signal's handler only between its own instructions, so native code would delay it for
 as long as it runs, and a handler's exception may be lost in a callback. Therefore a thread watches:
-when the verb has not ended in time, the thread ends its children, removes its unfinished files and
+when the command has not ended in time, it ends its children, removes its unfinished files and
 ends the process. A second signal does the same at once.
 """
 
@@ -24,7 +24,7 @@ __all__ = ["watch_signals"]
 _UNNOTICED_S = 3.0
 """How long native code may go on."""
 _NOTICED_S = 45.0
-"""How long a verb may clean up: longer than any of its deadlines for ending a child."""
+"""How long a command may clean up: longer than any of its deadlines for ending a child."""
 _ENDING = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -54,7 +54,7 @@ def _watch(source: int, noticed: threading.Event) -> None:
     again = threading.Event()
     threading.Thread(target=_await, args=(source, again), daemon=True).start()
     if not again.wait(_UNNOTICED_S) and noticed.is_set():
-        # threads of the verb may be waiting for children that nobody ends
+        # threads of the command may be waiting for children that no one ends
         _end(children, signal.SIGTERM)
         again.wait(_NOTICED_S)
     _end(children | _children(), signal.SIGKILL)
@@ -70,7 +70,7 @@ def _await(source: int, again: threading.Event) -> None:
 
 
 def _next(source: int) -> int:
-    """The next signal that ends a verb."""
+    """The next signal that ends a command."""
     while (number := os.read(source, 1)[0]) not in _ENDING:
         pass
     return number

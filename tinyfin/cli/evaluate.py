@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``tinyfin evaluate``: a run's configuration judged week after week."""
+"""``tinyfin evaluate``: evaluate a run's configuration week by week."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["command", "data_of", "weeks_of"]
 
 
 def weeks_of(text: str | None) -> int | list[int] | None:
-    """``--weeks``: a number, or first days parted by commas."""
+    """``--weeks``: a number, or first days separated by commas."""
     from tinyfin.config import parse_moment
 
     if text is None:
@@ -59,29 +59,29 @@ def data_of(run: Any, data: tuple[str, ...]) -> list[Path]:
     type=click.Choice(["prequential", "holdout", "halves"]),
     help="Instead of [evaluate] protocol.",
 )
-@click.option("--weeks", help="First days of the test weeks, parted by commas; or how many.")
+@click.option("--weeks", help="First days of the test weeks, separated by commas; or how many.")
 @click.option("--seeds", type=click.IntRange(1, 100), help="Models per week.")
-@click.option("--delays", help="Label delays of the curve, parted by commas: 2d,14d,30d.")
+@click.option("--delays", help="Label delays of the curve, separated by commas: 2d,14d,30d.")
 @click.option(
     "--families",
-    help="Other families beside the run's own, parted by commas; "
+    help="Families to compare with the run's own, separated by commas; "
     "all: those of the same kind, with labels or without.",
 )
 @click.option(
     "--cold",
     is_flag=True,
-    help="Start the state anew with each part: what a terminal without memory would do.",
+    help="Start each part with an empty state, as a terminal without memory would.",
 )
 @click.option(
     "--gate",
     type=click.Path(exists=True, dir_okay=False),
-    help="TOML of bounds; one that fails ends with exit code 4.",
+    help="TOML of bounds; exit code 4 when one fails.",
 )
-@click.option("--card", type=click.Path(dir_okay=False), help="Write the model card here, too.")
+@click.option("--card", type=click.Path(dir_okay=False), help="Also write the model card here.")
 @click.option(
     "--skip-bad-rows",
     type=click.Path(dir_okay=False),
-    help="Set bad rows aside into this CSV file.",
+    help="Write bad rows to this CSV file and go on without them.",
 )
 @json_option
 def command(
@@ -98,11 +98,12 @@ def command(
     skip_bad_rows: str | None,
     as_json: bool,
 ) -> None:
-    """Judge the configuration of a RUN: learned anew for each week, scored by the twin.
+    """Evaluate the configuration of a RUN: train again for each week, score with the twin.
 
-    Without DATA on the files that the run was trained on. Its weights play no part. Each week
-    learns, quantizes, calibrates and sets thresholds on labels known when it begins. Weeks are kept
-    in RUN/evaluation and used again. Writes evaluation.json, evaluation.html and MODEL_CARD.md.
+    Without DATA it takes the files that the run was trained on. The run's weights are not used. For
+    each week a model is trained, quantized and calibrated on labels known when the week begins, and
+    so are its thresholds. Weeks are kept in RUN/evaluation and used again. Writes evaluation.json,
+    evaluation.html and MODEL_CARD.md.
     """
     from tinyfin.quantize.quantize import quantize
     from tinyfin.training.evaluation.card import model_card

@@ -53,12 +53,12 @@ MOMENTS = {
 @click.option(
     "--markdown",
     type=click.Choice(["catalogue", "reasons", "functions"]),
-    help="A table of docs/features.md: the list, or what own features may call.",
+    help="A table of docs/features.md: the list, or what your own features may call.",
 )
 @click.option(
     "--skip-bad-rows",
     type=click.Path(dir_okay=False),
-    help="With --out: set bad rows aside into this CSV file.",
+    help="With --out: write bad rows to this CSV file and go on without them.",
 )
 @json_option
 def command(
@@ -83,10 +83,10 @@ def command(
     also the most instructions that each one, alone, added to scoring 200 simulated payments.
 
     With --out: the matrix that training sees, made by the terminal's own engine, one row per
-    transaction of DATA (CSV, Parquet or Arrow) in input order. With --as-host card as well: DATA as
-    it is, and after it the host's fields, derived from each card's past at all terminals. With
-    --inputs the features of a RUN as its network sees them, to train a network of your own on;
-    --with-part tells the rows that the RUN fits on from those that calibrate and test.
+    transaction of DATA (CSV, Parquet or Arrow) in input order. With --as-host card as well: DATA
+    with the host's fields appended, derived from each card's past at all terminals. With --inputs:
+    the features of a RUN as its network sees them, to train a network of your own on; --with-part
+    adds what the RUN uses each row for.
 
     Card ids in DATA become tokens by a public key: whoever knows a card number can compute its
     token. token_key_file in [data] names a file with a secret key (docs/data.md, Cards).

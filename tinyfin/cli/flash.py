@@ -49,9 +49,9 @@ def command(
 ) -> None:
     """Build the firmware of RUN, a run folder or a .tfpack, and put it on a target.
 
-    On an emulated target the flash is a file that `tinyfin replay` boots; it is booted once here,
-    has to say that it runs the pack of RUN, and nothing is left running. A board is programmed with
-    the first of its flash tools that is on PATH.
+    On an emulated target the flash is a file that `tinyfin replay` boots. This command boots it
+    once, checks that it runs the pack of RUN, and stops it. A board is programmed with the first of
+    its flash tools that is on PATH.
     """
     from tinyfin.pack.container import parse_pack
     from tinyfin.pack.trust import require_trusted, trusted_keys

@@ -66,12 +66,16 @@ def command() -> None:
     help="Folder for junit.xml, result.json, report.html and transcripts.",
 )
 @click.option("--junit", type=_FILE, help="Write the JUnit XML here instead.")
-@click.option("--flash/--no-flash", default=True, help="Take what the targets hold already.")
-@click.option("--events", type=click.IntRange(min=1), help="Replay so many events of each suite.")
+@click.option(
+    "--flash/--no-flash",
+    default=True,
+    help="Flash the targets, or use the firmware that they hold.",
+)
+@click.option("--events", type=click.IntRange(min=1), help="Replay this many events of each suite.")
 @click.option(
     "--minutes",
     type=click.FloatRange(min=0, min_open=True),
-    help="Begin no further round of a suite after so many minutes.",
+    help="Start no further round of a suite after this many minutes.",
 )
 @click.option("--chaos", help="Faults on the line, for every suite; see `tinyfin replay --help`.")
 @click.option("--wait", "wait_s", type=float, help="Seconds to wait for a board that is in use.")
@@ -143,7 +147,9 @@ def run(
 @command.command(name="list")
 @rig_option
 @target_option
-@click.option("--boot-s", type=float, default=3.0, show_default=True, help="Wait for HELLO.")
+@click.option(
+    "--boot-s", type=float, default=3.0, show_default=True, help="Seconds to wait for HELLO."
+)
 @boards_option
 @json_option
 def list_targets(
@@ -173,7 +179,9 @@ def list_targets(
 
 
 @command.command(name="suggest")
-@click.option("--boot-s", type=float, default=1.0, show_default=True, help="Wait for HELLO.")
+@click.option(
+    "--boot-s", type=float, default=1.0, show_default=True, help="Seconds to wait for HELLO."
+)
 @click.option(
     "--ask/--no-ask",
     default=True,
@@ -232,7 +240,7 @@ def list_suites(rig_path: Path | None, as_json: bool) -> None:
 
 @command.command(name="transcript")
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@click.option("--last", type=click.IntRange(min=1), help="Only so many lines from the end.")
+@click.option("--last", type=click.IntRange(min=1), help="Show only this many lines, from the end.")
 @json_option
 def show(file: Path, last: int | None, as_json: bool) -> None:
     """Show what went over the wire, frame by frame.
@@ -261,8 +269,8 @@ def show(file: Path, last: int | None, as_json: bool) -> None:
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @run_option
 @rig_option
-@click.option("--target", "name", help="On this target of the rig, as it is flashed now.")
-@click.option("--port", help="On what answers at this serial port or URL.")
+@click.option("--target", "name", help="Play to this target of the rig, as it is flashed now.")
+@click.option("--port", help="Play to the terminal at this serial port or URL.")
 @boards_option
 @public_key_option
 @json_option

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How verbs talk: the result on stdout, everything else on stderr; and what they write."""
+"""What commands print (the result on stdout, everything else on stderr), and what they write."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["DataFile", "claim", "emit", "forget_claims", "json_option", "note", 
 
 F = TypeVar("F", bound=Callable[..., Any])
 _claimed_files: dict[str, tuple[int, int, int]] = {}
-"""Files that were there when a verb claimed their names, and what they were then."""
+"""Files that were there when a command claimed their names, and what they were then."""
 
 
 class DataFile(click.Path):
@@ -40,7 +40,7 @@ class DataFile(click.Path):
 
 
 def json_option(command: F) -> F:
-    """Add ``--json`` to a verb, given to it as ``as_json``, and ``--quiet``."""
+    """Add ``--json`` to a command, given to it as ``as_json``, and ``--quiet``."""
     quiet = click.option(
         "--quiet",
         "-q",
@@ -60,8 +60,8 @@ def json_option(command: F) -> F:
 
 
 def claim(*paths: str | Path | None, make_folder: bool = False, shared: bool = False) -> None:
-    """Claim the names of what a verb will write, until it ends. Raises InputError: another process
-    is writing there, or nobody can."""
+    """Claim the names of what a command will write, until it ends. InputError when another process
+    is writing there, or writing is not possible."""
     for path in paths:
         if path is not None:
             if Path(path).is_file():
@@ -72,7 +72,7 @@ def claim(*paths: str | Path | None, make_folder: bool = False, shared: bool = F
 
 
 def unchanged() -> list[str]:
-    """Files that a verb claimed and that are what they were."""
+    """Files that a command claimed and that are what they were."""
     return [
         path
         for path, stamp in _claimed_files.items()
@@ -81,7 +81,7 @@ def unchanged() -> list[str]:
 
 
 def forget_claims() -> None:
-    """Another verb begins."""
+    """Another command begins."""
     _claimed_files.clear()
 
 
@@ -91,7 +91,7 @@ def _stamp(path: str | Path) -> tuple[int, int, int]:
 
 
 def emit(result: Mapping[str, Any], as_json: bool, text: str) -> None:
-    """Print a verb's result: ``result`` as JSON, or ``text`` for people."""
+    """Print a command's result: ``result`` as JSON, or ``text`` for people."""
     if as_json:
         click.echo(json_safe(json.dumps(result, indent=2, ensure_ascii=False, default=_plain)))
     else:

@@ -49,7 +49,7 @@ def parity_text(result: dict[str, Any]) -> str:
     "--model",
     type=click.Path(exists=True, dir_okay=False),
     help="A Keras network of your own (.keras) in the place of the RUN's; makes a new "
-    "run beside it.",
+    "run next to it.",
 )
 @click.option("--name", help="With --model: name of the new run; RUN-FILE if not given.")
 @click.option(
@@ -94,8 +94,8 @@ def command(
     RUN's input maps over 64 as float32; `tinyfin features DATA --inputs RUN --out FILE` writes the
     codes to train it on. Rows, features and calibration stay the RUN's.
 
-    A RUN signed with --key keeps the public half in public.key, which the other verbs trust, and
-    the pack in the other layouts of the targets beside model.tfpack, signed too.
+    A RUN signed with --key keeps the public half in public.key, which the other commands trust, and
+    the pack in the other layouts of the targets next to model.tfpack, signed too.
     """
     from tinyfin.cli.train import table_text
     from tinyfin.pack.signing import load_key

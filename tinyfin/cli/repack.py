@@ -51,7 +51,7 @@ __all__ = ["command"]
     "--rules",
     type=click.Path(exists=True, dir_okay=False),
     help="TOML with a [decision]: thresholds, budgets, costs, reasons, control share. It "
-    "takes the place of the configuration's; the options above go before it.",
+    "replaces the configuration's; the options above go before it.",
 )
 @click.option(
     "--security-counter",
@@ -63,7 +63,7 @@ __all__ = ["command"]
     "--target",
     "targets",
     multiple=True,
-    help="Only the layout of this target; may be given again. All layouts if not given.",
+    help="Only the layout of this target; may be repeated. All layouts if not given.",
 )
 @click.option(
     "--key",
@@ -100,22 +100,22 @@ def command(
     write it in other layouts.
 
     With a threshold, a budget, a cost or --rules: model, probabilities and state stay (same
-    model_id), the pack is another one (new pack_id, the old one its parent). Budgets are set on the
-    calibration rows, as in training; what these rows can promise of transactions to come is
-    printed, and --confidence sets the threshold so that they promise the budget.
+    model_id); the pack is a new one (new pack_id, the old one its parent). Budgets are set on the
+    calibration rows, as in training. The command prints the rate of false alerts that these rows
+    can guarantee; --confidence sets the threshold so that they guarantee the budget.
 
-    --security-counter is what keeps an old pack out: a terminal remembers the highest that it has
-    seen and refuses a lower one. Raise it with the first pack that must not be replaced by an
-    older one.
+    --security-counter keeps old packs out: a terminal remembers the highest counter that it has
+    seen and refuses a lower one. Raise it with the first pack that no older one may replace.
 
     --key with another key than the one that signed the pack of RUN, a run folder or a .tfpack:
-    checks it, signs it anew, and leaves public.key and the layouts beside it, as `quantize --key`
-    does. Sections stay byte for byte. This turns a development pack into one that a release opens;
-    a pack signed by an older key of your own needs that one's --public-key, unless it lies beside.
+    checks the pack, signs it again, and writes public.key and the layouts next to it, as
+    `quantize --key` does. Sections stay byte for byte. This turns a development pack into one that
+    a release opens. A pack signed by an older key of your own needs --public-key of that key,
+    unless public.key is next to the pack.
 
-    With none of them: writes the pack of RUN in other layouts, beside it. A layout is the same
-    model with its weights in the order that a core's kernels like; answers, state and model id
-    stay. `build`, `flash` and `budget` take model.LAYOUT.tfpack when it lies beside model.tfpack;
+    With none of them: writes the pack of RUN in other layouts, next to it. A layout is the same
+    model with its weights in the order that a core's kernels read fastest; answers, state and model
+    id stay. `build`, `flash` and `budget` take model.LAYOUT.tfpack when it is next to model.tfpack;
     for a pack signed by the development key they need no such file.
     """
     asked = (

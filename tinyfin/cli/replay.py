@@ -35,7 +35,7 @@ __all__ = ["command", "text"]
     type=click.IntRange(min=1200),
     help="Speed of a serial port [115200]; with --target host, of a line put in front of it.",
 )
-@click.option("--limit", type=click.IntRange(min=1), help="At most so many transactions.")
+@click.option("--limit", type=click.IntRange(min=1), help="Replay at most this many transactions.")
 @click.option(
     "--warmup",
     multiple=True,
@@ -45,7 +45,7 @@ __all__ = ["command", "text"]
 @click.option(
     "--warm-until",
     metavar="MOMENT",
-    help="Events of DATA before this moment only warm up, as those before train --until.",
+    help="Events of DATA before this moment only warm up the state.",
 )
 @click.option(
     "--config",
@@ -77,7 +77,7 @@ __all__ = ["command", "text"]
     "checkpoint_events",
     type=click.IntRange(min=1),
     metavar="EVENTS",
-    help="Compare the state every so many events (4096, with --on-reboot resume 1024).",
+    help="Events between two comparisons of the state (4096, with --on-reboot resume 1024).",
 )
 @click.option(
     "--chaos",
@@ -88,7 +88,7 @@ __all__ = ["command", "text"]
 @click.option(
     "--report",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Write the report here: one HTML file, and its facts as JSON beside it.",
+    help="Write the report here: one HTML file, and its facts as JSON next to it.",
 )
 @public_key_option
 @boards_option
@@ -117,8 +117,8 @@ def command(
     Features, network output, score, action, reasons and flags of every transaction, and the state
     at checkpoints, must equal what this machine computes. The data goes terminal by terminal. An
     emulated target boots the image that `tinyfin flash` or `build` has put there; when there is
-    none, it is built first. Exit code 4 and the first event and field say what differs; 5 says that
-    the terminal does not answer.
+    none, it is built first. Exit code 4: something differs, and the output names the first event
+    and field; 5: the terminal does not answer.
     """
     from tinyfin import config
     from tinyfin.data.events import event_stream
@@ -286,7 +286,7 @@ def text(facts: dict[str, Any]) -> str:
     if overruns:
         lines.append(f"receive overruns: {overruns} bytes came faster than the terminal read them")
     if facts["unexplained_reboots"]:
-        lines.append(f"restarts that nobody asked for: {facts['unexplained_reboots']}")
+        lines.append(f"restarts that were not asked for: {facts['unexplained_reboots']}")
     if facts.get("flash_bytes"):
         lines.append(f"flash {facts['flash_bytes']} B, RAM {facts['ram_bytes']} B")
     counted = facts.get("instructions")

@@ -34,7 +34,7 @@ __all__ = ["command"]
     "--with",
     "extras",
     metavar="COLUMNS",
-    help="Carry these on, parted by commas: terminal, id, time, label, model (model_id "
+    help="Add these columns, separated by commas: terminal, id, time, label, model (model_id "
     "and pack_id), fields of the schema such as amount_minor; or all.",
 )
 @click.option(
@@ -51,7 +51,7 @@ __all__ = ["command"]
 @click.option(
     "--skip-bad-rows",
     type=click.Path(dir_okay=False),
-    help="Set bad rows aside into this CSV file.",
+    help="Write bad rows to this CSV file and go on without them.",
 )
 @public_key_option
 @json_option

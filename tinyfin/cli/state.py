@@ -90,7 +90,7 @@ class _Terminal:
 
 
 def _terminal_options(pack_option: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """The options that name a terminal, handed to the verb as one ``terminal``."""
+    """The options that name a terminal, handed to the command as one ``terminal``."""
 
     def decorate(verb: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(verb)

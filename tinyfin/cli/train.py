@@ -78,7 +78,7 @@ def decision_lines(decision: Mapping[str, Any]) -> list[str]:
             f"{action.replace('_', ' ')} from {decision[action]:.3g}, test period: "
             f"{m['true_positives']} frauds alerted and {m['false_negatives']} missed, "
             f"{m['false_positives']} of {m['false_positives'] + m['true_negatives']} genuine "
-            f"alerted; {shares} (95 % intervals draw {decision['drawn']} anew)"
+            f"alerted; {shares} (95 % intervals: bootstrap over {decision['drawn']})"
         )
     return [*lines, *promise_lines(decision["promise"])]
 
@@ -89,18 +89,18 @@ def decision_lines(decision: Mapping[str, Any]) -> list[str]:
 @click.option("--until", help="The model goes live here: labels known later are not used.")
 @click.option("--name", help="Name of the run; the configuration's folder or file if not given.")
 @click.option("--out", default="runs", show_default=True, help="Folder of the runs.")
-@click.option("--seed", type=click.IntRange(min=0), help="Instead of [model] seed.")
+@click.option("--seed", type=click.IntRange(min=0), help="Replaces [model] seed.")
 @click.option(
     "--search",
     "searching",
     is_flag=True,
-    help="Try what [search] of the configuration says, and train the best that fits.",
+    help="Try the shapes of [search], and train the best one that fits.",
 )
-@click.option("--trials", type=click.IntRange(1, 1000), help="Instead of [search] trials.")
+@click.option("--trials", type=click.IntRange(1, 1000), help="Replaces [search] trials.")
 @click.option(
     "--skip-bad-rows",
     type=click.Path(dir_okay=False),
-    help="Set bad rows aside into this CSV file.",
+    help="Write bad rows to this CSV file and go on without them.",
 )
 @boards_option
 @json_option
@@ -118,9 +118,9 @@ def command(
 ) -> None:
     """Train a model on transactions (CSV, Parquet or Arrow), split by time.
 
-    Rows before --until whose label was known by then are learned from and calibrated on, later rows
-    are the test. Makes the folder OUT/NAME. Prints what the calibration rows can promise of the
-    budgets of false alerts; [decision] confidence sets thresholds that keep them.
+    Rows before --until whose label was known by then train and calibrate the model; later rows are
+    the test. Makes the folder OUT/NAME. Prints the rate of false alerts that the calibration rows
+    can guarantee; [decision] confidence sets thresholds that keep the budget.
 
     Card ids in DATA become tokens by a public key: whoever knows a card number can compute its
     token. token_key_file in [data] names a file with a secret key (docs/data.md, Cards).

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Options on trust, shared by the verbs that open packs or build them in."""
+"""Options on trust, shared by the commands that open packs or build them in."""
 
 from __future__ import annotations
 

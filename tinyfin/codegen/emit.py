@@ -227,7 +227,7 @@ def _stacks() -> list[str]:
     return [
         "/* stack bytes of the deepest call, tfin_open with Monocypher's signature check, by core:",
         " * the bound of GCC's call graph at -Os. What calls it, your progress function and",
-        " * interrupts come on top; `tinyfin budget` tells an image's own */",
+        " * interrupts come on top; `tinyfin budget` shows an image's own */",
         *(f"#define TINYFIN_STACK_{core}_BYTES {size}" for core, size in STACK_BYTES.items()),
     ]
 

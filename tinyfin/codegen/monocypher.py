@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Monocypher's C, which codegen puts beside the engine.
+"""Monocypher's C, which codegen puts next to the engine.
 
 The one implementation is ``firmware/scripts/monocypher.py``, which PlatformIO runs too.
 """
@@ -16,7 +16,7 @@ __all__ = ["DEFINES", "FOLDER", "obtain", "put_beside"]
 
 DEFINES = ("BLAKE2_NO_UNROLLING",)
 FOLDER = "monocypher"
-"""Where its C lies beside the pack's."""
+"""Where its C is, next to the pack's."""
 
 
 def obtain(cache: Path | None = None) -> Path:

@@ -4,7 +4,7 @@
     [schema]    fields of the events, if they are not payments (tinyfin.schema)
     [data]      which column is what, label_delay, notices
     [simulate]  size, seed and contents of simulated data
-    [features]  names of features, and definitions of one's own
+    [features]  names of features, and definitions of your own
     [model]     family and fitting
     [decision]  false-alert budget or thresholds, control share
     [train]     time bounds and split
@@ -124,7 +124,7 @@ def from_table(table: Mapping[str, Any], path: Path | None = None) -> Config:
 
 
 def _of_fields(features: Features, schema: Schema) -> Features:
-    """``names = "fields"``: every field but a token is a feature as it stands, unless the section
+    """``names = "fields"``: every field but a token is a feature as it is, unless the section
     defines a feature of its name; what else it defines follows."""
     names = [field.name for field in schema.fields if field.unit != "token"]
     plain = {name: {"op": "field", "name": name} for name in names}

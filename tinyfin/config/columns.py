@@ -67,7 +67,7 @@ class Column(BaseModel):
 
     ``unit``: ``minor`` or ``major`` for amounts (``exponent`` decimals, 2 for most currencies), and
     ``token`` for a card column that already holds 64-bit tokens. ``values`` translates the file's
-    spellings (``"*"`` stands for every other one, ``""`` for no value); ``empty`` lists spellings
+    spellings (``"*"`` means every other one, ``""`` for no value); ``empty`` lists spellings
     of no value, such as a day that never comes. ``format`` reads times; numbers count from
     ``epoch`` (1970-01-01 if not given), and ``utc_offset`` is added to make local time.
     ``zone`` is that of times without one of their own, as in "Europe/Zurich".
@@ -134,7 +134,7 @@ class Column(BaseModel):
         if nothing:
             raise ValueError(
                 f"{nothing[0]!r} in values means that there is no value, and never arrives; "
-                'the key that stands for every kind of no value is ""'
+                'the key for every kind of no value is ""'
             )
         if self.one_hot is not None and len(set(self.one_hot)) < len(self.one_hot):
             raise ValueError("one_hot names a column twice")
@@ -181,7 +181,7 @@ def _encoding(value: object) -> str:
 class Data(BaseModel):
     """The [data] section: ``label_delay``, ``notices``, ``plain``, and one entry per mapped name.
 
-    ``plain``: a table without any history. Rows have no time and no terminal; row i stands at
+    ``plain``: a table without any history. Rows have no time and no terminal; row i is at
     second i, and its label is known at once.
     """
 
@@ -189,7 +189,7 @@ class Data(BaseModel):
 
     columns: dict[str, Column] = {}
     delimiter: Annotated[str, BeforeValidator(lambda v: _delimiter(v))] | None = None
-    """What parts the columns of a CSV file; found by itself if it is a comma, semicolon, tab or
+    """What separates the columns of a CSV file; found by itself if it is a comma, semicolon, tab or
     bar."""
     encoding: Annotated[str, BeforeValidator(lambda v: _encoding(v))] | None = None
     """Of CSV files that are neither UTF-8 nor marked as UTF-16, by a name that Python knows."""

@@ -42,7 +42,7 @@ def format_duration(seconds: int) -> str:
 def parse_moment(value: object) -> int:
     """Seconds since 2000-01-01 of an ISO 8601 date or time (text, or TOML's own).
 
-    A time with an offset is brought to UTC; without one it is taken as it stands.
+    A time with an offset is brought to UTC; without one it is taken as it is.
     Raises ValueError with the rule.
     """
     rule = 'a moment is written like "2018-08-01" or "2018-08-01T06:00:00"'

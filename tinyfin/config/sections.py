@@ -79,7 +79,7 @@ class Features(Section):
     clock may step ahead by ``clock_step`` after a restart, by ``clock_step_in_boot`` from then on;
     what claims more is not believed. ``cuts`` has the
     numbers that training chose. Every other entry of the section is a table that defines a feature
-    of the user's own, kept as written in ``define``.
+    of your own, kept as written in ``define``.
     """
 
     names: str | list[str] = "auto"
@@ -131,8 +131,8 @@ class Model(Section):
     hidden: Annotated[list[Annotated[int, Field(ge=1, le=1024)]], Field(max_length=8)] = [32, 16]
     """Widths of the layers; of ``autoencoder``, where it is not given or empty, by the inputs."""
     epochs: Annotated[int, Field(ge=1, le=10_000)] | None = None
-    """Passes over the rows; if not given, so many that few rows are learned from as thoroughly
-    as many."""
+    """Passes over the rows; if not given, so many that a model of few rows trains as thoroughly
+    as one of many."""
     batch_size: Annotated[int, Field(ge=1)] = 1024
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 5e-3
     l2: Annotated[float, Field(ge=0)] = 1e-5
@@ -147,7 +147,7 @@ class Model(Section):
     @model_validator(mode="before")
     @classmethod
     def _with_what_was_found(cls, value: Any) -> Any:
-        """[model.found], which a search writes, stands over [model]."""
+        """[model.found], which a search writes, goes before [model]."""
         if isinstance(value, dict) and isinstance(value.get("found"), dict):
             return {**{key: x for key, x in value.items() if key != "found"}, **value["found"]}
         return value
@@ -199,7 +199,7 @@ class Decision(Section):
     """[decision]: from score to action.
 
     Budgets of false alerts (per 1000 genuine transactions, per terminal and week; both hold when
-    both are given), or costs weighted by amount, from which the thresholds are learned; or the
+    both are given), or costs weighted by amount, from which the thresholds are set; or the
     thresholds themselves as probabilities.
     """
 
@@ -209,7 +209,7 @@ class Decision(Section):
     go_online_per_terminal_week: Annotated[float, Field(ge=0)] | None = None
     decline_per_terminal_week: Annotated[float, Field(ge=0)] | None = None
     confidence: Annotated[float, Field(ge=0.5, lt=1)] | None = None
-    """With which the budgets are to be kept on transactions to come; if not given, they are kept on
+    """With which the budgets are to be kept on future transactions; if not given, they are kept on
     the calibration rows."""
     costs: Costs = Costs()
     reasons: dict[str, Annotated[int, Field(ge=0, le=65535)]] = {}
@@ -239,12 +239,12 @@ class Decision(Section):
 
 
 class Train(Section):
-    """[train]: what is learned from, always split by time.
+    """[train]: the rows to train on, always split by time.
 
-    ``since`` and ``until`` bound the transactions that are learned from; labels that are not known
+    ``since`` and ``until`` bound the transactions to train on; labels that are not known
     by ``until`` are not used, and what follows, up to ``test_until``, is the test. Without
-    ``until`` the fractions part the data into train, validation and test, in that order of time.
-    The first half of the validation tells when to stop, the second calibrates.
+    ``until`` the fractions split the data into train, validation and test, in that order of time.
+    The first half of the validation says when to stop, the second calibrates.
     """
 
     since: Moment | None = None
@@ -264,7 +264,7 @@ class Train(Section):
 
 
 class Rules(Section):
-    """[rules]: numbers of the rules that stand beside every model (training/baselines.py)."""
+    """[rules]: numbers of the rules that are shown with every model (training/baselines.py)."""
 
     amount_cut_minor: Annotated[int, Field(ge=0)] = 22_000
     run_age: Duration = 28 * 86_400
@@ -278,7 +278,7 @@ class Rules(Section):
 
 
 class Evaluate(Section):
-    """[evaluate]: how a configuration is judged."""
+    """[evaluate]: how a configuration is evaluated."""
 
     protocol: Literal["prequential", "holdout", "halves"] = "prequential"
     weeks: Annotated[int, Field(ge=1, le=520)] | Annotated[list[Moment], Field(min_length=1)] = 4
@@ -286,7 +286,7 @@ class Evaluate(Section):
     period: Annotated[Duration, Field(ge=1)] = 7 * 86_400
     """Length of a test week."""
     seeds: Annotated[int, Field(ge=1, le=100)] = 3
-    """Models per week; the first stands in the tables, the others tell the spread."""
+    """Models per week; the first is in the tables, the others show the spread."""
     halves: Annotated[int, Field(ge=1, le=100)] = 10
     """Seeded halves of the protocol of that name."""
     baselines: list[str] = ["logistic_regression", "random_forest", "xgboost", "isolation_forest"]
@@ -299,11 +299,11 @@ class Evaluate(Section):
     false_alert_minor: Annotated[int, Field(ge=0)] = 500
     """What a false alert costs, for the savings."""
     families: list[str] = []
-    """Other families to show beside the run's own; ``all`` is those of the same kind."""
+    """Families to compare with the run's own; ``all`` is those of the same kind."""
 
 
 class Sections(Section):
-    """The whole file, but for [schema]."""
+    """The whole file, except [schema]."""
 
     data: Data = Data()
     simulate: Simulate = Simulate()

@@ -129,7 +129,7 @@ def _ascii(digits: str) -> str:
 
 
 def hide_pans(text: str) -> str:
-    """``text`` with every card number in it replaced, whatever stands between its digits."""
+    """``text`` with every card number in it replaced, whatever is between its digits."""
     spans = sorted((a, b) for a, b, digits in _spelled(text) if is_card(digits))
     out, at = [], 0
     for begin, end in spans:

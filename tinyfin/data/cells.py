@@ -40,7 +40,7 @@ _FLOAT = r"[+-]?[0-9](?:\.[0-9]+E[0-9]{1,2}|(?:[.,][0-9]*)?[eE]\+[0-9]{2,3})"
 
 
 class UnreadableType(ValueError):
-    """A column of a type whose values stand for no number, text or time."""
+    """A column of a type whose values are no number, text or time."""
 
 
 def flat(column: pa.ChunkedArray) -> pa.Array:
@@ -108,7 +108,7 @@ def _text_or_hex(value: bytes) -> str:
 
 
 def texts(array: pa.Array) -> pa.Array:
-    """The spellings by which the values of a flat column are told apart.
+    """The spellings that distinguish the values of a flat column.
 
     A whole number is spelled without a fraction in every type: 12345, 12345.0 and 1.2345E4 are one
     value. Decimals lose the zeros at their end.
@@ -186,7 +186,7 @@ def joined(arrays: Sequence[pa.Array]) -> pa.Array:
 def mapped(array: pa.Array, values: Mapping[str, str | int] | None) -> pa.Array:
     """``array`` with the file's spellings replaced by ``values``, as text; without, as it is.
 
-    ``"*"`` stands for every spelling that is not listed, ``""`` for no value. True and TRUE are
+    ``"*"`` means every spelling that is not listed, ``""`` for no value. True and TRUE are
     found as true.
     """
     if values is None:

@@ -5,7 +5,7 @@
     [sign] groups of three [...]        1'234.50   where ``strip`` names the mark of the groups
     digits E exponent                   1.25E7
 
-Around it may stand the characters of ``strip`` (a currency sign), a minus behind the number, and
+Around it may be the characters of ``strip`` (a currency sign), a minus behind the number, and
 parentheses, which mean a minus. Blanks of every kind are one blank, apostrophes one apostrophe.
 """
 
@@ -108,7 +108,7 @@ def _read(word: str, style: Style) -> Decimal | str | None:
 
 
 def _core(word: str, style: Style) -> str:
-    """``word`` without what may stand around a number, a minus in front."""
+    """``word`` without what may be around a number, a minus in front."""
     word = _folded(word).strip()
     ends = "".join(set(style.strip) - _GROUPING) + " "
     bare = word.strip(ends)
@@ -146,8 +146,8 @@ def _expanded(match: re.Match[str]) -> Decimal | str:
 
 
 def _why_not(word: str, style: Style) -> str:
-    """The options under which ``word`` is a number; where there are none, what stands in the
-    way."""
+    """The options under which ``word`` is a number; where there are none, what prevents
+    it."""
     readings = _readings(word, style)
     if len(readings) == 1:
         return f"to read it: {_options(*readings[0])}"
@@ -169,7 +169,7 @@ def _why_not(word: str, style: Style) -> str:
             )
         if char in style.strip and char in _GROUPING:
             return (
-                f"{name} (strip) must stand between groups of three digits, before the decimal "
+                f"{name} (strip) must be between groups of three digits, before the decimal "
                 f'mark; if {name} is the decimal mark: decimal = "{char}"'
             )
         if char in _GROUPING and style.mark:
@@ -229,8 +229,8 @@ def has_decimals(words: pa.Array) -> bool:
 
 
 def is_ambiguous(words: pa.Array, style: Style) -> bool:
-    """Whether a point may part thousands in a column of distinct numbers that says nothing of its
-    marks: it stands as in 1.500 wherever it stands."""
+    """Whether a point may separate thousands in a column of distinct numbers without known marks:
+    every point is as in 1.500."""
     if style.decimal is not None or "." in style.strip:
         return False
     point = words.filter(pc.match_substring_regex(words, r"^[+-]?[0-9]*\.[0-9]*$"))

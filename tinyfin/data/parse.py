@@ -38,7 +38,7 @@ __all__ = [
 MAX_AMOUNT_MINOR = 10**12 - 1
 """Largest amount a terminal can send: DE4 has 12 digits."""
 
-_NEAR = 1e-4  # minor units; doubles of 12 digits are nearer to what they stand for
+_NEAR = 1e-4  # minor units; doubles of 12 digits are nearer to what they mean
 _EXPONENT_ONLY = re.compile(r"^[^A-Za-z]*[0-9][eE][+-]?[0-9]+[^A-Za-z]*$")
 _WORDS = {"true": 1, "t": 1, "yes": 1, "y": 1, "false": 0, "f": 0, "no": 0, "n": 0}
 
@@ -61,7 +61,7 @@ def _each(
 ) -> Parsed:
     """``convert`` of every number of a column of text or decimals, once per distinct one.
 
-    ``largest``: where no option tells what a point is, and 1.500 may mean as much as this, it is
+    ``largest``: where no option says what a point is, and 1.500 may mean as much as this, it is
     refused. ``for_text``: what to do with a value that holds letters and is no number.
     """
     if pa.types.is_decimal(array.type):
@@ -160,7 +160,7 @@ def _spacing(numbers: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 def _coarse(array: pa.Array, what: str) -> str:
     return (
-        f"too large for a {array.type.bit_width}-bit floating-point number to tell {what} apart; "
+        f"too large for a {array.type.bit_width}-bit floating-point number to distinguish {what}; "
         "store the column as decimal, integer or 64-bit float"
     )
 
@@ -214,7 +214,7 @@ def amounts(
 def _amount_range(exponent: int) -> str:
     largest = MAX_AMOUNT_MINOR // 10**exponent
     return (
-        f"an amount is 0..{largest} in major units (DE4); a refund is told by its type (if the "
+        f"an amount is 0..{largest} in major units (DE4); a refund is known by its type (if the "
         'file writes it as a negative amount: negative = "refund")'
     )
 

@@ -45,7 +45,7 @@ def read(
     are absent stay absent. A bad row raises DataError naming file, row (1-based, header and empty
     lines not counted), column, value and rule, the first five shown and all counted. With
     ``skip_bad_rows`` the bad rows go to that CSV file with their reasons, and the rest is read;
-    ``progress`` is told. Rows keep their input order and need not be sorted by time.
+    ``progress`` gets a message. Rows keep their input order and need not be sorted by time.
     ``labels=False``: a file without the column of the labels, as it is before they are known, is
     read as one whose labels are all empty. ``compact``: the values are :class:`Values`, which take
     little memory where many rows are read.

@@ -115,7 +115,7 @@ def parse(part: Part, columns: Mapping[str, Column], config: Config) -> None:
 
 
 def _count_rows(part: Part) -> None:
-    """The times of a plain table: row i stands at second i."""
+    """The times of a plain table: row i is at second i."""
     second = part.first_row + part.bad.rows - 1
     for name in ("t_mono_s", "t_local_s", "outcome_time", "label_time"):
         part.arrays[name] = second
@@ -330,7 +330,7 @@ def style_of(how: Column) -> Style:
 
 
 def _identifies(part: Part, columns: Mapping[str, Column], name: str, source: pa.Array) -> None:
-    """Check what tells cards, terminals or transactions apart, and what is copied out by name."""
+    """Check what identifies cards, terminals or transactions, and what is copied out by name."""
     part.guard.check(source, label_of(columns, name))
 
 

@@ -84,13 +84,13 @@ class Seen:
 
     @property
     def names(self) -> set[str]:
-        """Fields that some row has; ``response`` where one tells how a transaction ended."""
+        """Fields that some row has; ``response`` where one says how a transaction ended."""
         fields = {n for i, n in enumerate(self.schema.names) if self._present >> i & 1}
         return fields | ({"response"} if self._outcomes else set())
 
     @property
     def only_other(self) -> list[str]:
-        """Names of [data] of which every value is the one that "*" stands for."""
+        """Names of [data] of which every value is the one that "*" means."""
         return [name for name, found in self._only_other.items() if found]
 
     def remarks(self) -> list[str]:
@@ -117,8 +117,8 @@ class Seen:
 
 
 def _other(config: Config, name: str, how: Column) -> tuple[int, str | int] | None:
-    """What "*" stands for, as it is held and as it is written; None without it, or when another
-    spelling stands for the same."""
+    """What "*" means, as it is held and as it is written; None without it, or when another
+    spelling means the same."""
     if how.values is None or "*" not in how.values or len(how.values) < 2:
         return None
     word = how.values["*"]

@@ -65,12 +65,12 @@ def column_names(path: str | Path, data: Data = _ANY) -> list[str]:
 
 
 def about_rows_of(paths: Iterable[str | Path]) -> int:
-    """:func:`about_rows` of all files; 0 for those that do not tell."""
+    """:func:`about_rows` of all files; 0 for those that do not say."""
     return sum(about_rows(path) or 0 for path in paths)
 
 
 def about_rows(path: str | Path) -> int | None:
-    """How many rows a file has, where that can be told quickly: exactly of Parquet, by the length
+    """How many rows a file has, where that can be known quickly: exactly of Parquet, by the length
     of its first lines of CSV."""
     with contextlib.suppress(OSError, pa.ArrowInvalid, DataError):
         container = look(path)
@@ -208,7 +208,7 @@ def _csv_pieces(
             while table.num_rows >= rows or batch is None:
                 piece = table.slice(0, rows)
                 table = table.slice(rows)
-                # the ragged lines of what was read are told by now, and maybe later ones
+                # the ragged lines of what was read are reported by now, and maybe later ones
                 numbers = _numbers(first, piece.num_rows, ragged)
                 last = int(numbers[-1]) if len(numbers) else first - 1
                 done = table.num_rows == 0 and batch is None
@@ -262,7 +262,7 @@ class _Header:
 
 
 def _header(container: Container, wanted: Mapping[str, str], data: Data) -> _Header:
-    """The delimiter is the one that parts the most columns that are wanted, or columns at all."""
+    """The delimiter is the one that finds the most columns that are wanted, or columns at all."""
     first = re.match(r'"?sep=(.)"?\r?\n?', container.head, re.IGNORECASE)  # from Excel, for Excel
     head = container.head[first.end() :] if first else container.head
     columns = set(wanted.values())
@@ -281,7 +281,7 @@ def _header(container: Container, wanted: Mapping[str, str], data: Data) -> _Hea
         best = max(sorted(others), key=found)
         if found(best)[0] > found(delimiter)[0]:
             hint = (
-                f"its columns seem to be parted by {best!r}, not by {delimiter!r}; say so in "
+                f"its columns seem to be separated by {best!r}, not by {delimiter!r}; say so in "
                 f"[data]: delimiter = {json.dumps(best)}"
             )
         elif at := _line_of(head, columns):

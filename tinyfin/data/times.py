@@ -33,7 +33,7 @@ _OWN_ZONE = (
     r"(?i)[0-9 ](?:Z|UTC|GMT)$|[a-z]/[a-z_]+$"
     r"|[0-9]:[0-9]{2}(?::[0-9]{2})?(?:[.,][0-9]+)? ?[+-][0-9]{2}(?::?[0-9]{2})?$"
 )
-_RANGE = "must lie between 2000-01-01 and 2136-02-07"
+_RANGE = "must be between 2000-01-01 and 2136-02-07"
 
 
 class Times(NamedTuple):
@@ -53,7 +53,7 @@ def parse_times(array: pa.Array, how: Column) -> Times:
     Arrow timestamps are taken as they are; one with a zone has the wall clock of that zone for
     ``local_s``. Text is ISO 8601 or another form of ``FORMS``: an offset or a zone makes UTC for
     ``mono_s`` and leaves the written wall clock for ``local_s``; or it is as ``how.pattern`` says.
-    Numbers count from ``how.epoch``, or 1970-01-01: seconds or smaller units, told apart by their
+    Numbers count from ``how.epoch``, or 1970-01-01: seconds or smaller units, known by their
     size where ``format`` does not say, or minutes, hours, days, which are rounded to the nearest
     second. Fractions of a second are cut off. ``how.utc_offset`` is added to the local time. Times
     must fit u32.
@@ -92,7 +92,7 @@ def _checked(times: Times, how: Column) -> Times:
     for mask, _ in times.broken:
         good &= ~mask
     bad = good & ((times.mono_s < 0) | (times.mono_s >= 2**32) | (local < 0) | (local >= 2**32))
-    rule = f'{_RANGE}; if it stands for no time: empty = ["9999-12-31", ...]'
+    rule = f'{_RANGE}; if it means no time: empty = ["9999-12-31", ...]'
     if how.epoch is None:
         rule += '; if it counts from another day, say so: epoch = "YYYY-MM-DD"'
         if how.format in (None, "auto"):

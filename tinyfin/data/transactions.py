@@ -69,7 +69,7 @@ class Transactions:
     response: npt.NDArray[np.int32]
     """Response code (DE39), 0..99, or -1."""
     action: npt.NDArray[np.uint8]
-    """Index into ACTIONS: what the terminal did, whatever was advised; 0 where nobody said."""
+    """Index into ACTIONS: what the terminal did, whatever was advised; 0 where it is not known."""
     outcome_t_mono_s: npt.NDArray[np.uint32]
     label: npt.NDArray[np.int8]
     """-1 unknown, 0 genuine, 1 fraud."""

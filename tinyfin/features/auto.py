@@ -3,7 +3,7 @@
 
 A feature is taken when the file has every field that it reads, a card where it remembers cards,
 responses where it learns from them, labels where it learns from notices. A field that is a constant
-of the mapping tells nothing and counts as not there.
+of the mapping says nothing and counts as not there.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def settled(config: Config, columns: Collection[str], *, labels: bool = True) ->
     """[features] with names for files that have ``columns``; as it is unless names are "auto".
 
     Of a payment schema: the catalogue's AUTO (or LABEL_FREE) as far as it is fed, then the fields
-    that the schema appends. Of another schema: its fields as they stand. What the section itself
+    that the schema appends. Of another schema: its fields as they are. What the section itself
     defines follows.
     ``labels=False``: for a family that learns without labels.
     """
@@ -71,7 +71,7 @@ def fed_names(mapping: Mapping[str, Column], columns: Collection[str]) -> set[st
         and {how.column, *(how.one_hot or ()), *(how.columns or ())} - {None} <= there
     }
     if any(mapping[name].negative == "refund" for name in fed):
-        fed.add("transaction_type")  # refunds are told by their sign
+        fed.add("transaction_type")  # refunds are known by their sign
     return fed
 
 

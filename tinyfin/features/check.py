@@ -210,7 +210,7 @@ class _Check:
             return
         size = op.pool * (1 if op.name == "POPCOUNT" else count)
         if offset % op.pool or offset + size > self.header.pool_bytes:
-            raise PackError(f"{where}: its constants lie outside the pool")
+            raise PackError(f"{where}: its constants are outside the pool")
         start = self.header.pool_at + offset
         values = (
             [v for (v,) in struct.iter_unpack("<q", self.program[start : start + size])]

@@ -32,7 +32,7 @@ MAX_FEATURES = 128
 NO_REGISTER = 255
 NO_TOKEN = 255
 DEFAULT_CARD_LABELS = 4
-"""Labels remembered per card when a feature asks for them and nobody says how many."""
+"""Labels remembered per card when a feature asks for them and no number is configured."""
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ class Feature:
     other: int = 0
     """Reason id on the other side; 0 for none."""
     neutral: int | None = None
-    """The value that says nothing (no history, one's own transaction alone), if there is one."""
+    """The value that says nothing (no history, this transaction alone), if there is one."""
 
     @property
     def reasons(self) -> tuple[int, int]:

@@ -87,7 +87,7 @@ _KNOWN = ("last", "run", "run_age", "age", "count", "frauds", "fraud_age")
 class Expression:
     """One operator applied to inputs. Made by the functions below; ``+ - * < <= > >= & | ~`` too.
 
-    ``field`` names the schema's field that p2 stands for. ``values`` names enum values of that
+    ``field`` names the schema's field that p2 means. ``values`` names enum values of that
     field: the compiler turns them into p0, into the set of IN, or into positions of a LOOKUP table.
     """
 
@@ -168,7 +168,7 @@ def _binary(name: str, a: Expression, b: Expression | int) -> Expression:
 
 
 def compare(relation: str, a: Expression, b: Expression | int) -> Expression:
-    """1 when a stands in the relation (``<`` ``<=`` ``==`` ``!=`` ``>=`` ``>``) to b, else 0."""
+    """1 when the relation (``<`` ``<=`` ``==`` ``!=`` ``>=`` ``>``) of a to b holds, else 0."""
     code = _RELATIONS.index(relation)
     if isinstance(b, int):
         return Expression(BY_NAME["COMPARE"], a=a, p0=b, p2=code)
@@ -541,7 +541,7 @@ def distinct(
 
 
 def known(key: Key, what: str, *, span_s: int = 0, otherwise: int = 0) -> Expression:
-    """What notices have told of this key.
+    """What notices have said of this key.
 
     ``what``: last (1 when the newest known label is fraud), run (frauds in a row), run_age (age of
     the oldest of that run), age (of the newest label), count (labels younger than ``span_s``),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where things lie: registers, operator state, the pending entry, the constant pool."""
+"""Where things are: registers, operator state, the pending entry, the constant pool."""
 
 from __future__ import annotations
 

@@ -365,7 +365,7 @@ OPERATORS: tuple[Operator, ...] = (
     Operator(
         52,
         "KNOWN",
-        "what notices have told",
+        "what notices have said",
         stateful=True,
         keys=_BOTH,
         commits=False,

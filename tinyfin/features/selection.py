@@ -2,8 +2,8 @@
 """Which features a program gets: names, sets, or the [features] section of tinyfin.toml.
 
 A feature with a number, ``amt_over``, is also there at another, ``amt_over_22000``, and as
-``amt_over_learned``, whose number training chooses; so is a feature of one's own with
-``cut = "learn"``. What was chosen stands in ``[features.cuts]`` of the run's configuration.
+``amt_over_learned``, whose number training chooses; so is a feature of your own with
+``cut = "learn"``. What was chosen is in ``[features.cuts]`` of the run's configuration.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _LEARNED = "_learned"
 
 
 class FeaturesSection(Protocol):
-    """The [features] section: names or the name of a set, and definitions of one's own."""
+    """The [features] section: names or the name of a set, and definitions of your own."""
 
     @property
     def names(self) -> str | list[str]:

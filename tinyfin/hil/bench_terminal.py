@@ -63,7 +63,7 @@ class Terminal:
         return capabilities(self.client.hello)
 
     def score(self, *, after_s: int = 1, event_id: int | None = None, **fields: int) -> Answered:
-        """Have an event judged; ``fields`` are named as the schema names them, the rest is absent.
+        """Score an event; ``fields`` are named as the schema names them, the rest is absent.
 
         Raises InputError for a field that the schema does not have.
         """
@@ -103,7 +103,7 @@ class Terminal:
         response: int | None = None,
         action: str = "accept",
     ) -> int:
-        """Tell what became of an event; the engine's error code, 0 when it took it.
+        """Report what became of an event; the engine's error code, 0 when it took it.
 
         result: approved, declined, cancelled, timed_out or reversed. action: what the terminal
         did, whatever was advised: accept, go_online or decline.
@@ -121,7 +121,7 @@ class Terminal:
         return self._error(frame)
 
     def notice(self, event: Answered, *, fraud: bool, after_s: int = 1) -> int:
-        """Tell what became known of an event later; the engine's error code, 0 when it took it."""
+        """Report what became known of an event later; the error code, 0 when the engine took it."""
         self.t_mono_s += after_s
         frame = self._frame()
         frame.notice(event.id, event.token, self.t_mono_s, event.t_mono_s, fraud)
@@ -230,7 +230,7 @@ class Bench:
         return folder / name if folder is not None and name else None
 
     def facts(self) -> dict[str, str]:
-        """What stands beside the tests in the JUnit file."""
+        """What the JUnit file has in addition to the tests."""
         hello = self._target.result.hello
         return {"target": self._job.spec.target, **{key: str(hello[key]) for key in hello}}
 
@@ -282,5 +282,5 @@ class Bench:
         return run
 
     def close(self) -> None:
-        """Let go of it."""
+        """Release it."""
         self._target.close()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The whole road: transactions in, a verified stream of verdicts from terminal firmware out."""
+"""The whole workflow: transactions in, a verified stream of verdicts from terminal firmware out."""
 
 from __future__ import annotations
 
@@ -209,11 +209,11 @@ class _Clock:
 
 
 def _refuse_others(folder: Path, data: list[Path]) -> None:
-    """InputError when somebody else has something at that name, or the data lies there."""
+    """InputError when somebody else has something at that name, or the data is there."""
     for file in data:
         if file.resolve().is_relative_to(folder.resolve()):
             raise InputError(
-                f"{file}: lies in the folder that the demo replaces; move it, or choose another "
+                f"{file}: is in the folder that the demo replaces; move it, or choose another "
                 "--name"
             )
     if folder.exists() and any(folder.iterdir()) and not (folder / MARK).is_file():

@@ -23,7 +23,7 @@ ADVICE = {
     FailureKind.LINK: "look at cable, USB hub and baud rate; the transcript shows the last bytes",
     FailureKind.PROTOCOL: "check which port it is; flash the firmware of this version of tinyfin",
     FailureKind.MISMATCH: "the firmware computes something else: start at the first difference",
-    FailureKind.BENCH: "mend the bench; this says nothing about the firmware",
+    FailureKind.BENCH: "fix the bench; this says nothing about the firmware",
 }
 """One line per kind: who has to look where."""
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The pack: header, sections, digest, signature; docs/formats/pack.md is the norm.
 
-``build_pack`` writes one, ``parse_pack`` reads one as doubtfully as the engine does.
+``build_pack`` writes one, ``parse_pack`` checks one as strictly as the engine does.
 """
 
 from __future__ import annotations

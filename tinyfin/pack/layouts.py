@@ -4,7 +4,7 @@
 A repack is lossless: every section but PLAN stays as it is, the plan's answers stay too, the model
 id and the state's layout with them. It is another pack all the same (another pack id, because the
 header names the layout), so it is signed again: by the public development key at once, by a release
-key where that key is, which leaves a file beside the pack (:func:`layout_file`) for everybody else.
+key where that key is, which leaves a file next to the pack (:func:`layout_file`) for all others.
 """
 
 from __future__ import annotations
@@ -77,12 +77,12 @@ def is_repack(one: Pack, other: Pack) -> bool:
 
 
 def layout_file(path: Path, layout: str) -> Path:
-    """Where a signed pack of that layout lies: ``model.rows.tfpack`` beside ``model.tfpack``."""
+    """Where a signed pack of that layout is: ``model.rows.tfpack`` next to ``model.tfpack``."""
     return path.with_name(f"{path.name.removesuffix(SUFFIX)}.{layout}{SUFFIX}")
 
 
 def write_layouts(path: Path, *, key: Key, layouts: Sequence[str] = LAYOUTS) -> list[Path]:
-    """Sign the pack at ``path`` in the other ``layouts`` too; the files, beside it.
+    """Sign the pack at ``path`` in the other ``layouts`` too; the files, next to it.
 
     Raises PackError as :func:`repack_pack` does.
     """
@@ -97,7 +97,7 @@ def write_layouts(path: Path, *, key: Key, layouts: Sequence[str] = LAYOUTS) -> 
 
 
 def remove_layouts(path: Path) -> None:
-    """Remove what :func:`write_layouts` left beside a pack that is about to change."""
+    """Remove what :func:`write_layouts` left next to a pack that is about to change."""
     for layout in LAYOUTS:
         layout_file(path, layout).unlink(missing_ok=True)
 
@@ -106,8 +106,8 @@ def choose(path: Path, layout: str, keys: Sequence[bytes] = ()) -> bytes:
     """The pack at ``path`` in ``layout`` where that can be had, else in the canonical layout.
 
     Signed by the development key it is repacked here and now. A release pack comes from the file
-    that was signed beside it; without that file it stays canonical. keys: public keys that are
-    trusted. Raises PackError when the file beside it is of another pack (or its key is not
+    that was signed next to it; without that file it stays canonical. keys: public keys that are
+    trusted. Raises PackError when the file next to it is of another pack (or its key is not
     trusted), and when a release pack is in a third layout, which the target does not run.
     """
     data = path.read_bytes()
@@ -134,7 +134,7 @@ def choose(path: Path, layout: str, keys: Sequence[bytes] = ()) -> bytes:
 
 
 def running(path: Path, pack_id: str, keys: Sequence[bytes] = ()) -> bytes:
-    """The layout of the pack at ``path`` that has this pack id (hexadecimal), as a terminal tells
+    """The layout of the pack at ``path`` that has this pack id (hexadecimal), as a terminal reports
     it; the pack as it is when none has."""
     for layout in LAYOUTS:
         with contextlib.suppress(PackError):

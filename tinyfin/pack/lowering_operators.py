@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lowering of the operators beside FULLY_CONNECTED and tables, with TFLM's numbers.
+"""Lowering of the operators other than FULLY_CONNECTED and tables, with TFLM's numbers.
 
 A scale is TFLM's ``(multiplier_q31, shift)``: x * multiplier_q31 * 2^(shift - 31), rounded twice.
 """

@@ -151,7 +151,7 @@ def _lives(
     """A buffer for every tensor, or the tensor whose buffer it takes over.
 
     The input lives from before the first node to after the last. A node that works element by
-    element may overwrite an operand that nobody needs any more.
+    element may overwrite an operand that is not needed any more.
     """
     end = len(nodes)
     lives = {source: _Buffer(_round_up(input_length, 8), -1, end)}
@@ -318,7 +318,7 @@ def repack(plan: bytes, layout: str) -> bytes:
 
 
 def _extra_bias(weights: NDArray[np.int64], layout: str) -> NDArray[np.int64]:
-    """What a layout's bias holds beside bias - zero_point * sum(w): int64[4] of int64[4, K]."""
+    """What a layout's bias adds to bias - zero_point * sum(w): int64[4] of int64[4, K]."""
     if layout == "canonical":
         return np.asarray(127 * weights[:, 1::2].sum(axis=1), np.int64)
     return np.asarray((-128 if layout == "columns" else 0) * weights.sum(axis=1), np.int64)

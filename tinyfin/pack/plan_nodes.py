@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Node records of the operators beside FULLY_CONNECTED and TABLE: written, and told again."""
+"""Node records of the operators other than FULLY_CONNECTED and TABLE: written, and read again."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def resign(
     layouts: Sequence[str] = LAYOUTS,
     out: Path | None = None,
 ) -> dict[str, Any]:
-    """Sign the pack at ``path`` with ``key`` and write it, there or to ``out``; beside it the
+    """Sign the pack at ``path`` with ``key`` and write it, there or to ``out``; next to it the
     public half of the key and the pack in the other ``layouts``.
 
     keys: public keys of which one, or the development key, signed it until now. Raises PackError
@@ -46,7 +46,7 @@ def resign(
         public = key.public.hex().encode()
         remembered = place.with_name(PUBLIC_KEY_FILE)
         was = remembered.read_bytes().strip() if remembered.is_file() else public
-        # neither the old key nor the old layouts are beside the new pack, whatever happens
+        # neither the old key nor the old layouts are next to the new pack, whatever happens
         remembered.unlink(missing_ok=True)
         remove_layouts(place)
         files.write(place, made)

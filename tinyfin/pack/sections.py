@@ -104,7 +104,7 @@ def decode_schema(payload: bytes) -> tuple[dict[str, Any], ...]:
         size = TYPES[FIELD_TYPES[code]]
         end = -(-end // size) * size
         if offset != end:
-            raise PackError(f"{where}: lies at {offset} in the record, not at {end}")
+            raise PackError(f"{where}: is at {offset} in the record, not at {end}")
         if (FIELD_TYPES[code] == "enum") != bool(values):
             raise PackError(f"{where}: an enum, and only an enum, has a number of values")
         end += size

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The public keys that a pack is checked against, beside the development key."""
+"""The public keys that a pack is checked against, in addition to the development key."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = [
 ]
 
 PUBLIC_KEY_FILE = "public.key"
-"""What a run remembers of the release key that signed its pack, beside the pack."""
+"""What a run remembers of the release key that signed its pack, next to the pack."""
 
 _PUBLIC_BYTES = 32
 
@@ -76,7 +76,7 @@ def require_trusted(
         if any(key_id(public_key(key)) == found.key_id for key in keys):
             raise PackError(
                 f"{where}: --public-key was given the secret key that signed this pack; give its "
-                "public half, which `tinyfin keygen` wrote beside it (.pub)"
+                "public half, which `tinyfin keygen` wrote next to it (.pub)"
             )
         raise PackError(
             f"{where}: signed by key {found.key_id:08x}, which is not trusted here; give its "

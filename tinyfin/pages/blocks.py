@@ -61,7 +61,7 @@ def figure(
 
 
 def count(value: Any) -> str:
-    """A whole number with its thousands parted; - if there is none."""
+    """A whole number with its thousands separated; - if there is none."""
     if not _is_number(value):
         return "-"
     return f"{value:,}" if isinstance(value, int) else f"{value:,.0f}"

@@ -135,7 +135,7 @@ def precision_recall(curves: Mapping[str, Mapping[str, Any]], styles: Mapping[st
 def calibration(series: Mapping[str, Sequence[Mapping[str, Any]]]) -> Markup:
     """Observed against predicted share of fraud, with 95 % intervals, on logarithmic axes.
 
-    Points without any fraud stand on the lower edge.
+    Points without any fraud are on the lower edge.
     """
     points = [p for rows in series.values() for p in rows]
     lowest = min((p["mean"] for p in points if p["mean"] > 0), default=1e-4)
@@ -174,7 +174,7 @@ def calibration(series: Mapping[str, Sequence[Mapping[str, Any]]]) -> Markup:
 def horizontal_bars(
     ident: str, title: str, rows: Sequence[tuple[str, float, str]], highest: float | None = None
 ) -> Markup:
-    """One bar per row (name, value, what is written beside it), the name above its bar."""
+    """One bar per row (name, value, what is written next to it), the name above its bar."""
     told = ", ".join(f"{name} {text}" for name, _, text in rows)
     canvas = Canvas(ident, title, f"{title}: {told}.", 40.0 * len(rows) + 6)
     x = Axis(0, highest or max((v for _, v, _ in rows), default=1) or 1, 2, 400)

@@ -59,7 +59,7 @@ def page(
 ) -> str:
     """The HTML of a page; ``facts_file`` names the file that holds its numbers.
 
-    Everything that is not a picture of this room is escaped. ``headline``: names and values.
+    Everything that is not a picture of this package is escaped. ``headline``: names and values.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 

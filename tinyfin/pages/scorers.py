@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What pages call the models and rules that are scored beside one another, and on what."""
+"""What pages call the models and rules that are scored together, and on what."""
 
 from __future__ import annotations
 

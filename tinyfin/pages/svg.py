@@ -21,7 +21,7 @@ _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def figure_text(value: float, digits: int = 3) -> str:
-    """A number with ``digits`` significant digits, thousands parted, no exponent if it can be."""
+    """A number with ``digits`` significant digits, thousands separated, no exponent if possible."""
     if not math.isfinite(value):
         return "-"
     if value == int(value) and abs(value) < 1e15:
@@ -59,7 +59,7 @@ class Axis:
     log: bool = False
 
     def __call__(self, value: float) -> float:
-        """Where a value lies, kept within the axis."""
+        """Where a value is, kept within the axis."""
         low, high, v = self.low, self.high, value
         if self.log:
             low, high, v = math.log10(low), math.log10(high), math.log10(max(value, self.low))

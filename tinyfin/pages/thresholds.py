@@ -24,7 +24,7 @@ SHARES = {"precision": "precision", "recall": "recall", "f1": "F1", "accuracy": 
 
 def interval_words(drawn: str) -> str:
     """How the intervals are made (:mod:`tinyfin.training.evaluation.thresholds`)."""
-    return f"95 % intervals draw {drawn} anew and are never narrower than Wilson's"
+    return f"95 % intervals: bootstrap over {drawn}, never narrower than Wilson's"
 
 
 def threshold_cells(thresholds: Thresholds) -> list[list[str]]:

@@ -38,7 +38,7 @@ RAW_BITS = 17
 """An accumulator's read-out keeps at most this many bits: then the table that must rise by 2^-32
 per raw score spends less than 2^-15 of the probability on rising."""
 SQUARES_BITS = 22
-"""A sum of squares may keep more: nearly all rows lie near its low end, where little is spent."""
+"""A sum of squares may keep more: nearly all rows are near its low end, where little is spent."""
 _ERROR_STEPS = 1024
 """Multiplier of the inputs in a reconstruction's read-out: errors count in quarters of a code."""
 _ORACLE_ROWS = 400

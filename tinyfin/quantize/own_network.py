@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A Keras network of the user's own in the place of the one that a run trained.
+"""A Keras network of your own in the place of the one that a run trained.
 
-Features, input maps and the rows to calibrate and test on are the run's; so its figures stand
-beside the run's own, on the same rows.
+Features, input maps and the rows to calibrate and test on are the run's; so its figures can be
+compared with the run's own, on the same rows.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def adopt(
     readout: Readout = "accumulator",
     note: Callable[[str], None] = lambda _: None,
 ) -> RunFolder:
-    """Make the run ``name`` beside ``run``, as :func:`adopting` does."""
+    """Make the run ``name`` next to ``run``, as :func:`adopting` does."""
     with adopting(open_run(run), path, name=name, readout=readout, note=note) as made:
         pass
     return open_run(made.shown)
@@ -69,7 +69,7 @@ def adopting(
     readout: Readout = "accumulator",
     note: Callable[[str], None] = lambda _: None,
 ) -> Iterator[RunFolder]:
-    """Make the run ``name`` beside ``run``: the same but for the network, which is that of the
+    """Make the run ``name`` next to ``run``: the same but for the network, which is that of the
     Keras file ``path``. It is there when the ``with`` block ends, and not after an exception.
 
     The network takes float32[n, F]: the int8 codes of the run's input maps over ``INPUT_STEPS``
@@ -148,7 +148,7 @@ def _without_sigmoid(tf: Any, network: Any, note: Callable[[str], None]) -> Any:
             return network
         return tf.keras.Model(network.inputs, last.input)
     last.activation = tf.keras.activations.linear
-    # built anew, so that nothing that was traced with the sigmoid is left
+    # built again, so that nothing that was traced with the sigmoid is left
     return tf.keras.models.clone_model(network, clone_function=lambda layer: layer)
 
 
@@ -157,7 +157,7 @@ def _hold_what_never_varied(
 ) -> None:
     """Leave out of an adapted Normalization at the front the inputs that were constant there.
 
-    Keras divides them by 1e-7, and no int8 tensor holds that beside the others.
+    Keras divides them by 1e-7, and no int8 tensor holds that together with the others.
     """
     first = next((x for x in network.layers if not isinstance(x, tf.keras.layers.InputLayer)), None)
     if not isinstance(first, tf.keras.layers.Normalization) or first.input_mean is not None:
@@ -206,7 +206,7 @@ def _check_end(tf: Any, network: Any, path: Path) -> None:
 
 
 def _last(tf: Any, network: Any) -> Any:
-    """The layer that gives the output, also where it stands in a network within the network."""
+    """The layer that gives the output, also where it is in a network within the network."""
     last = network.layers[-1]
     while isinstance(last, tf.keras.Model) and last.layers:
         last = last.layers[-1]
@@ -224,7 +224,7 @@ def _why_still(tf: Any, network: Any, codes: npt.NDArray[np.int8]) -> str:
         except (ValueError, AttributeError, KeyError):
             continue  # a layer of a network within, or one that is used twice
         if np.all(out == out[:1]):
-            why = "all weights are 0 or its ReLU is dead" if not out.any() else "it tells nothing"
+            why = "all weights are 0 or its ReLU is dead" if not out.any() else "it is constant"
             return (
                 f"layer {layer.name!r} is the first whose output never varies: {why}; train it "
                 "again, with a smaller learning rate or another start"

@@ -203,7 +203,7 @@ def assemble(
     if bounds[0] == bounds[1]:
         raise _still(run, slices)
     width = len(parts.maps)
-    # a first pack reads raw scores; its calibration and decision only have to be lawful
+    # a first pack reads raw scores; its calibration and decision only have to be valid
     whole = Calibration.strict(list(bounds), [1, Q32 - 2])
     nothing = Decision((0,) * width, (0,) * width, never_online=True, never_decline=True)
     probe = Twin(_build(parts, whole, nothing, None, key), keys=_trusted(key))
@@ -231,7 +231,7 @@ def assemble(
 
 
 def _still(run: RunFolder, slices: Mapping[str, npt.NDArray[Any]]) -> ModelError:
-    """The error of a network that tells no row from another."""
+    """The error of a network that gives every row the same score."""
     if np.ptp(slices["calibration_float"]) > 0:
         why = (
             "the float network does not: its values spread too far for 256 steps; use "

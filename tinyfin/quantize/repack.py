@@ -29,7 +29,7 @@ def load_rules(path: str | Path) -> Decision:
     """The [decision] of a TOML file that holds nothing else. Raises ConfigError."""
     table = read_toml(path)
     if set(table) != {"decision"} or not isinstance(table["decision"], dict):
-        raise ConfigError(f"{path}: give one table, [decision], and nothing beside it")
+        raise ConfigError(f"{path}: give one table, [decision], and nothing else")
     return _checked(table["decision"], str(path))
 
 
@@ -91,8 +91,8 @@ def repack(
     security_counter: int | None = None,
     keys: Sequence[bytes] | None = None,
 ) -> dict[str, Any]:
-    """Write ``model.tfpack`` anew with another decision; thresholds are set on the calibration
-    rows, as ever.
+    """Write ``model.tfpack`` again with another decision; thresholds are set on the calibration
+    rows, as always.
 
     Signed by ``key`` as quantize does it; the security counter stays if None. ``keys``: public keys
     of which one signed the pack that is there; the run's own if None. Raises ModelError
@@ -176,7 +176,7 @@ def _repack(
 
 
 def recount(path: Path, security_counter: int, *, key: Any = None) -> dict[str, Any]:
-    """Write the pack at ``path`` anew with another security counter and nothing else changed.
+    """Write the pack at ``path`` again with another security counter and nothing else changed.
 
     Raises PackError when ``key`` is not the one that signed it.
     """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where board files lie: those of tinyfin, and a user's own.
+"""Where board files are: those of tinyfin, and your own.
 
 Own board files are where PlatformIO looks for them: in the project's ``boards`` folder, or in the
 one that ``boards_dir`` of its ``platformio.ini`` or ``PLATFORMIO_BOARDS_DIR`` names. The project is

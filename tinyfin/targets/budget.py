@@ -77,7 +77,7 @@ class ImageBudget:
     """Deepest path by the compiler's call graph; None without its files."""
     stack_path: tuple[str, ...]
     unknown_stack: tuple[str, ...]
-    """Functions on some path whose stack the compiler does not tell (its own library's)."""
+    """Functions on some path whose stack the compiler does not report (its own library's)."""
 
     @property
     def flash_bytes(self) -> int:
@@ -91,7 +91,7 @@ class ImageBudget:
 
     @property
     def library_flash_bytes(self) -> int:
-        """What a firmware of one's own links of it."""
+        """What a firmware of your own links of it."""
         return sum(self.flash[part] for part in LIBRARY_FLASH)
 
     @property

@@ -116,8 +116,8 @@ def build(
 
     generated_dir: C written by ``tinyfin codegen``; or pack: a pack from which it is generated,
         "none" for an image without one; with neither, the reference pack of ``platformio.ini``.
-    keys: public keys of 32 bytes that the image trusts beside the development key; if None, the one
-        that lies beside the pack (``public.key``). C of generated_dir has its own.
+    keys: public keys of 32 bytes that the image trusts, with the development key; if None, the one
+        that is next to the pack (``public.key``). C of generated_dir has its own.
     app: a folder of C sources built instead of ``firmware/src``.
     defines: ``NAME`` or ``NAME=value``, for all sources.
     flags: more compiler flags, for all sources.

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The targets, read from the board files that PlatformIO builds with.
 
-A target is one board file, in ``firmware/platform/boards`` or in a folder of the user's own
+A target is one board file, in ``firmware/platform/boards`` or in a folder of your own
 (:mod:`tinyfin.targets.boards`); nothing here names a target. ``docs/boards.md`` lists the keys.
 """
 
@@ -140,7 +140,7 @@ class Target:
 
 
 def load(own: Path | None = None) -> dict[str, Target]:
-    """All targets by name: those of tinyfin, then the user's own.
+    """All targets by name: those of tinyfin, then your own.
 
     own: a folder of own board files that goes before the others. Raises ConfigError naming file and
     key when a board file is wrong.

@@ -30,7 +30,7 @@ EXTRAS = ("", "train", "build", "dev")
 class Finding:
     """One thing that was looked for.
 
-    needed: whether the road from transactions to a verified replay on ``cortex-m4`` needs it;
+    needed: whether the workflow from transactions to a verified replay on ``cortex-m4`` needs it;
     what is not needed serves other targets, tests or changes to tinyfin itself.
     """
 

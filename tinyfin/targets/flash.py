@@ -61,8 +61,8 @@ def target_pack(
 ) -> Path:
     """The pack of a run in the layout that the target's kernels are fastest with.
 
-    keys: public keys that are trusted; the run's own if None. A pack that had to be repacked lies
-    in the cache. ``note`` is told when a release pack stays canonical, because nobody has signed it
+    keys: public keys that are trusted; the run's own if None. A pack that had to be repacked is
+    in the cache. ``note`` is called when a release pack stays canonical, because it is not signed
     in the target's layout. Raises PackError as :func:`tinyfin.pack.layouts.choose` does.
     """
     path = run_pack(run)
@@ -84,7 +84,7 @@ def target_pack(
 
 
 def run_folder(run: Path) -> Path:
-    """Where the images of a run lie: its ``firmware`` folder; for a lone pack, one in the cache."""
+    """Where the images of a run are: its ``firmware`` folder; for a lone pack, one in the cache."""
     if run.is_dir():
         return run / "firmware"
     digest = hashlib.sha256(run_pack(run).read_bytes()).hexdigest()[:16]
@@ -176,7 +176,7 @@ def how_to_get(tool: str) -> str:
 def flash_board(target: Target, build: BuildResult, port: str | None = None) -> list[str]:
     """Program a board with the first flash tool on PATH; returns the command that ran.
 
-    port: what ``{port}`` in the command stands for. Raises InputError when it is needed and not
+    port: what ``{port}`` in the command means. Raises InputError when it is needed and not
     given, ToolError when there is no tool, FlashError when the tool failed.
     """
     template = require_flash_tool(target)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A bound of an image's stack: the deepest path through the calls that GCC saw.
 
-The code has no recursion, so ``-fcallgraph-info=su`` tells every path and what each function
+The code has no recursion, so ``-fcallgraph-info=su`` shows every path and what each function
 takes. It does not see what the kernels written in assembler take: that is read from the image. A
-function of the compiler's own library, which tells no stack use, counts ``LIBRARY_STACK_BYTES``.
+function of the compiler's own library, which reports no stack use, counts ``LIBRARY_STACK_BYTES``.
 One interrupt may come at the deepest point: its handler and what the core or its entry saves are
 counted on top (all interrupts have one priority, so there is never a second).
 """
@@ -95,7 +95,7 @@ def stack_bound(
     folder: the ``.ci`` files of a build. assembler: bytes that functions of the kernels' files
     take, of which GCC sees what it saves itself. interrupt_entry: bytes that an interrupt takes
     before its handler runs; counted when the image has a handler. function: the deepest path from
-    this one instead, without interrupts, as a firmware of one's own calls it. A cycle is cut where
+    this one instead, without interrupts, as a firmware of your own calls it. A cycle is cut where
     it closes: the code has none, a graph may (a call through a pointer). Without ``.ci`` files:
     None and nothing.
     """

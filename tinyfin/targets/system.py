@@ -16,7 +16,7 @@ __all__ = ["PROGRAMS", "Program", "install_command", "install_words", "missing",
 
 @dataclass(frozen=True)
 class Program:
-    """One program: ``goals`` are the make goals and verbs that need it."""
+    """One program: ``goals`` are the make goals and commands that need it."""
 
     name: str
     why: str

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """From the raw integer score to a probability: a strictly increasing table.
 
-Plain isotonic regression has steps, and steps tie scores that the model tells apart. Here a smooth
-curve of the odds (:mod:`tinyfin.training.curve`) is followed by lines that always rise, over every
-raw score that the model can give, so that ranking by probability is ranking by raw score.
+Plain isotonic regression has steps, and steps tie scores that the model distinguishes. Here lines
+that always rise follow a smooth curve of the odds (:mod:`tinyfin.training.curve`), over every raw
+score that the model can give, so that ranking by probability is ranking by raw score.
 The table is fitted on rows at their true prevalence: class weights of the training leave no trace.
 
-Where no fraud is known there is no probability to be had: the table then gives a score's rank, the
+Where no fraud is known there is no probability: the table then gives a score's rank, the
 share of the calibration rows below it.
 """
 
@@ -128,7 +128,7 @@ def _through(
     weight: npt.NDArray[np.float64],
     at: npt.NDArray[np.int64],
 ) -> npt.NDArray[np.float64]:
-    """Values at the corners whose lines are nearest to p: chords alone lie above a curve that
+    """Values at the corners whose lines are nearest to p: chords alone are above a curve that
     bends upwards, and below one that bends down."""
     if len(at) < 2:
         return p[:1]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the calibration rows can promise of a budget of false alerts, and the cautious threshold.
+"""What the calibration rows guarantee of a budget of false alerts, and the cautious threshold.
 
-Let n genuine rows be drawn independently from what is to come, and let a threshold lie just above
+Let n genuine rows be drawn independently from future data, and let a threshold be just above
 the (a + 1)-th largest of their raw scores, so that a of them alert. The share of all genuine
 transactions that alert is then at most Beta(a + 1, n - a) distributed, whatever the distribution of
 the scores (S. S. Wilks, Determination of sample sizes for setting tolerance limits, 1941; with ties
@@ -34,7 +34,7 @@ def highest_rate(alerts: int, genuine: int, confidence: float) -> float:
 
 def cautious_alerts(genuine: int, budget: float, confidence: float) -> int | None:
     """The most alerts on ``genuine`` calibration rows with which the budget, a share of genuine
-    transactions, is kept with ``confidence``; None when not even none of them keeps it."""
+    transactions, is kept with ``confidence``; None when even zero alerts do not keep it."""
     low, high = -1, math.floor(budget * genuine) + 1  # kept at low, not kept at high
     while high - low > 1:
         middle = (low + high) // 2
@@ -74,7 +74,7 @@ def promise_lines(promises: Mapping[str, Mapping[str, Any]]) -> list[str]:
     lines = []
     for action, p in promises.items():
         rows, sure = f"{p['genuine_rows']:,}", f"{100 * p['confidence']:g} % confidence"
-        most = f"at most {p['at_most_per_1000']:.3g} per 1,000 to come with {sure}"
+        most = f"at most {p['at_most_per_1000']:.3g} per 1,000 future transactions with {sure}"
         line = (
             f"{action.replace('_', ' ')}: budget of false alerts {p['budget_per_1000']:.3g} per "
             f"1,000 genuine; "
@@ -85,7 +85,7 @@ def promise_lines(promises: Mapping[str, Mapping[str, Any]]) -> list[str]:
         else:
             line += f"{p['alerts']} of {rows} genuine calibration rows alert: {most}"
         if p["cautious_alerts"] is None:
-            line += f"; to keep the budget so takes {p['genuine_rows_needed']:,} genuine rows"
+            line += f"; keeping the budget so needs {p['genuine_rows_needed']:,} genuine rows"
         elif not p["kept"]:
             line += (
                 f"; `--confidence {p['confidence']:g}` keeps it, with {p['cautious_alerts']} alerts"

@@ -4,11 +4,11 @@
 The log-odds are straight between a few knots, fitted by penalised maximum likelihood:
 
     sum over rows of log(1 + exp z) - t z
-    + PENALTY / 2 * sum over knots of (change of slope)^2 / (mean of the gaps beside it)
+    + PENALTY / 2 * sum over knots of (change of slope)^2 / (mean of the gaps next to it)
 
 with z rising everywhere. The penalty pulls towards one straight line, the logistic curve of Platt
 (1999); with many frauds the data bend it. The targets t are Platt's, (frauds + 1) / (frauds + 2)
-and 1 / (genuine + 2), so that scores that part the two classes wholly give no certainty.
+and 1 / (genuine + 2), so that scores that fully separate the two classes give no certainty.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def _sigmoid(z: Floats) -> Floats:
 
 
 def _places(x: Floats, fraud: npt.NDArray[np.bool_]) -> Floats:
-    """Knots: half of them part the frauds evenly, half all rows."""
+    """Knots: half of them divide the frauds evenly, half all rows."""
     half = (np.arange(_KNOTS // 2) + 0.5) / (_KNOTS // 2)
     found = np.unique(np.r_[np.quantile(x[fraud], half), np.quantile(x, half)])
     least = _CLOSEST * float(found[-1] - found[0])

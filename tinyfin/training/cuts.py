@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Predicates whose cut training learns: ``amt_over_learned``, or ``cut = "learn"``.
 
-The cut is the split of the fit rows that tells most about their labels (information gain, the first
-split of a decision tree), written as the roundest number between the two values that it parts. The
+The cut is the split of the fit rows that says most about their labels (information gain, the first
+split of a decision tree), written as the roundest number between the two values that it splits. The
 numbers that are split come from the terminal's own engine, whatever expression they are.
 """
 
@@ -28,7 +28,7 @@ __all__ = ["best_cut", "computed_numbers", "learn_cuts", "roundest"]
 
 _LOW, _HIGH = -(2**31), 2**31 - 1
 _MARK = 1_918_273_645
-"""A cut that nobody writes: where it turns up in an expression, the cut goes."""
+"""A cut that no one writes: where it turns up in an expression, the cut goes."""
 _PART = 1 << 15
 _STRICT = (0, 4)
 """p2 of COMPARE for < and >=: the cut itself belongs to the upper side."""
@@ -67,7 +67,7 @@ def learn_cuts(
         found = best_cut(x[rows], label[rows], strict=strict)
         if found is None:
             found = int(np.quantile(x[decided], _UNUSUAL, method="lower")) if decided.any() else 0
-            note(f"{name}: no split tells labels apart; the cut is what one row in 1000 exceeds")
+            note(f"{name}: no split separates the labels; the cut is what one row in 1000 exceeds")
         cuts[name] = found
         note(f"{name}: cut {found}")
     features = config.features.model_copy(update={"cuts": {**config.features.cuts, **cuts}})
@@ -80,7 +80,7 @@ def best_cut(
     """The cut of x[n] with the largest information gain on label[n] (0 or 1); the lowest of equals.
 
     Rows with x > cut are on one side; with ``strict`` those with x >= cut. None when no split with
-    ten rows on each side tells anything.
+    ten rows on each side gains anything.
     """
     values, first = np.unique(np.sort(x), return_index=True)
     if len(values) < 2 or len(np.unique(label)) < 2:

@@ -60,7 +60,7 @@ class Held:
 
     @property
     def terminal_weeks(self) -> float:
-        """How many weeks of how many terminals the rows stand for, a day at least."""
+        """How many weeks of how many terminals the rows cover, a day at least."""
         if not len(self.t_s):
             return 0.0
         span = int(self.t_s.max()) - int(self.t_s.min())
@@ -206,7 +206,7 @@ def realised(
     """Thresholds as probabilities, what they were set by, and the alerts they give on the rows
     they were set on (``calibration``) and on those of the test, as ``raws`` names them; what the
     first promise of the budgets, and the confusion counts of the second. ``drawn``: what the
-    intervals draw anew, the slice ``test_group``."""
+    intervals resample, the slice ``test_group``."""
     asked = section.model_dump(
         include={f"{a}{b}" for a in ACTION_LEVELS for b in ("", "_per_1000", "_per_terminal_week")}
         | {"costs", "confidence"}
@@ -245,7 +245,7 @@ def realised(
 
 
 def _reasons(chosen: Mapping[str, int], features: Sequence[Feature]) -> list[tuple[int, int]]:
-    """Per feature its reasons above and below the usual value. One that was chosen stands on the
+    """Per feature its reasons above and below the usual value. One that was chosen is on the
     sides where the feature has a reason; on both where it has none."""
     given = {feature.name: feature.reasons for feature in features}
     for name, reason in chosen.items():

@@ -59,7 +59,7 @@ def reports_end_s(tx: Transactions) -> int | None:
     """First second of the last rows, whose frauds were not yet reported when the data was written;
     None where nothing speaks for that.
 
-    The last report in the data stands for the time of writing. Rows that are younger then than
+    The last report in the data is taken as the time of writing. Rows that are younger then than
     reports take (:func:`horizon_s`) are named if they hold fewer frauds than chance gives (Poisson,
     one in a hundred) at the share of fraud among the rows before them.
     """
@@ -69,7 +69,7 @@ def reports_end_s(tx: Transactions) -> int | None:
     delay = tx.label_known_s.astype(np.int64) - t
     fraud = np.flatnonzero(tx.label == 1)
     labelled = tx.label >= 0
-    # labels that all take as long have no dates of their own, so nothing tells when they ended
+    # labels that all take as long have no dates of their own, so nothing says when they ended
     if not len(fraud) or not np.ptp(delay[labelled]):
         return None
     written_s = int((t + delay)[fraud].max())

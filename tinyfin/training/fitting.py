@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One model from one split: maps, network, and what the verbs after training need."""
+"""One model from one split: maps, network, and what the commands after training need."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def learn(
 ) -> Arrays:
     """Fit the model and write all of ``run`` but its metrics; returns its slices.
 
-    ``baselines``: learned ones to fit beside it, those of the configuration if None. Raises
+    ``baselines``: learned ones to fit with it, those of the configuration if None. Raises
     ConfigError.
     """
     tx = material.tx
@@ -70,9 +70,8 @@ def learn(
         inputs = {part: map_rows(maps, features, rows[part]) for part in rows}
     if chosen.supervised and not np.any(label[split.validation] == 1):
         note(
-            f"the {len(split.validation)} validation rows hold no fraud: they cannot tell a good "
-            "epoch from a bad one, so the last one is kept; a larger [train] validation may hold "
-            "some"
+            f"the {len(split.validation)} validation rows hold no fraud, so they cannot "
+            "compare epochs: the last one is kept; a larger [train] validation may hold some"
         )
     with stage(f"training {config.model.family}") as training:
         fitted = chosen.fit(
@@ -131,7 +130,7 @@ def input_maps(
     rows: npt.NDArray[np.int64],
     label: npt.NDArray[np.int8],
 ) -> tuple[InputMap, ...]:
-    """The input maps that a family asks for, fitted on the ``rows`` to learn from, whose labels are
+    """The input maps that a family asks for, fitted on the ``rows`` to train on, whose labels are
     ``label``; column by column, for a copy of all would take much memory."""
     columns = (column[rows][:, None] for column in features.T)
     each = (fit_maps(x, label) if chosen.supervised else fit_tail_maps(x) for x in columns)

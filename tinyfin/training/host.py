@@ -99,7 +99,7 @@ def write_as_host(
 ) -> dict[str, Any]:
     """Write the files' rows and columns, and the host's fields after them, as one Parquet file.
 
-    Raises DataError (bad rows among them: mend them first), ConfigError.
+    Raises DataError (bad rows among them: fix them first), ConfigError.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the network of a run sees, as arrays to train another network on.
 
-The rows are parted as the run parted them, so that a network made elsewhere learns from no row that
-calibrates or tests it, and from no label that came too late.
+The rows are split as the run split them, so that a network made elsewhere trains on no row that
+calibrates or tests it, and on no label that came too late.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ PARTS = SLICES
 
 @dataclass(frozen=True)
 class Parting:
-    """How a run parted its transactions. Moments in seconds since 2000-01-01."""
+    """How a run split its transactions. Moments in seconds since 2000-01-01."""
 
     since_s: int
     validation_s: int
@@ -41,7 +41,7 @@ class Parting:
     until_s: int
     test_until_s: int
     supervised: bool
-    """It learned from rows of known label; else from those that were not known to be fraud."""
+    """It trained on rows of known label; else on those that were not known to be fraud."""
     calibrated_on_labels: bool
     young_s: int
     """Known labels of rows from this second on took no part."""

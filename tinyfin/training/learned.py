@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Learned baselines: what a workstation would do with the same features and the same labels.
 
-They learn from every row whose label is known when the model goes live (the model's own fit,
+They train on every row whose label is known when the model goes live (the model's own fit,
 validation and calibration together: they need nothing held back), and none of them has to fit into
 a terminal. Trees see the features as the engine gives them, the logistic regression the network's
 inputs, whose maps have straightened them.
@@ -39,7 +39,7 @@ def learned_scores(
     told: list[dict[str, Any]],
 ) -> dict[str, npt.NDArray[np.float32]]:
     """Scores of the test rows by each of the baselines ``names``; higher is more suspicious.
-    ``told`` takes what is to be said of rows that they did not learn from.
+    ``told`` takes what is to be said of rows that they were not trained on.
 
     ``inputs``: network inputs int8[n, F] of each slice; ``rows``: its rows among ``features``
     int16[N, F] and ``label`` int8[N]; ``test`` is one of the slices. The same arguments give the
@@ -171,4 +171,4 @@ LEARNED: Mapping[str, tuple[int, int, Fit]] = {
     "xgboost": (_FEATURES, 250_000, _xgboost),
     "isolation_forest": (_FEATURES, 50_000, _isolation),
 }
-"""Name of each: what it sees, genuine rows it learns from at most, how it is fitted."""
+"""Name of each: what it sees, genuine rows it trains on at most, how it is fitted."""

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Feature to int8: a monotone piecewise-linear map per feature, fitted on the rows to learn from.
+"""Feature to int8: a monotone piecewise-linear map per feature, fitted on the rows to train on.
 
-A feature's map spends its 256 codes where they tell frauds from genuine rows: it follows the mean
+A feature's map spends its 256 codes where they separate the classes: it follows the mean
 of three curves, the distribution among genuine rows, that among frauds, and a straight line between
 the 0.1% and 99.9% quantiles. Families that learn without labels get another curve, which knows
 clean rows alone and spends its codes far out. The arithmetic is that of the MAPS section of
@@ -52,7 +52,7 @@ def fit_tail_maps(
 
 
 def deviations(code: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """What the codes of a tail map stand for: deviations from the median, as far as FAR."""
+    """What the codes of a tail map mean: deviations from the median, as far as FAR."""
     return np.asarray(np.sinh(code / 127.0 * np.arcsinh(FAR)), np.float64)
 
 
@@ -76,7 +76,7 @@ def _fit_tails(column: npt.NDArray[np.float64], knots: int) -> InputMap:
 def _fit(column: npt.NDArray[np.int16], fraud: npt.NDArray[np.bool_], knots: int) -> InputMap:
     values = np.unique(column).astype(np.int64)
     if len(values) == 1:
-        # a constant tells nothing: one code, whatever comes
+        # a constant says nothing: one code, whatever comes
         x = min(int(values[0]), 32766)
         return InputMap((x, x + 1), (0, 0))
     if len(values) > _GRID:

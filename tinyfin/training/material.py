@@ -2,7 +2,7 @@
 """Transactions and their features, once for the whole stream: every split of the data shares them.
 
 Features are causal, labels among them only as notices, so a row's features are the same whatever
-is learned from which rows.
+is trained on which rows.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Material:
     _features: dict[bytes, npt.NDArray[np.int16]] = field(default_factory=dict, repr=False)
 
     def featured(self, config: Config, split: Split, *, note: Note = lambda _: None) -> Featured:
-        """Cuts and tables learned from the split's fit, the program and the features of all rows.
+        """Cuts and tables fitted on the split's fit rows, the program and the features of all rows.
 
         The features of one program are computed once. Raises ConfigError.
         """
@@ -117,12 +117,12 @@ def _say_what_labels_lack(tx: Transactions, note: Note) -> None:
     if frauds and not genuine:
         note(
             f"WARNING: {unlabelled} of {len(tx)} rows have no label, and all others are frauds: no "
-            f"row is known to be genuine, so nothing can be learned from labels; {hint}"
+            f"row is known to be genuine, so no model can be trained on labels; {hint}"
         )
     elif (frauds or genuine) and unlabelled > len(tx) // 2:
         note(
-            f"WARNING: {unlabelled} of {len(tx)} rows have no label: a model that learns from "
-            f"labels neither learns from these rows nor is tested on them; {hint}"
+            f"WARNING: {unlabelled} of {len(tx)} rows have no label: a model that trains on "
+            f"labels is neither trained nor tested on these rows; {hint}"
         )
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How well scores find fraud. All take scores (higher is worse) and labels (1 fraud, 0 genuine).
 
-Scikit-learn's where it has them; where there is no figure to be had (no fraud, nothing but fraud)
+Scikit-learn's where it has them; where no figure exists (no fraud, nothing but fraud)
 the answer is NaN, not an error.
 """
 

@@ -21,7 +21,7 @@ __all__ = ["fed", "require_columns", "require_packages", "require_space"]
 _ALWAYS = ("sklearn", "matplotlib")
 _PACKED = ("tflite", "tflite_micro")
 _RUN_BYTES, _ROW_BYTES = 1_000_000, 10
-"""Less than a run takes with 20 features: what has no room for it has no room for more either."""
+"""Less than a run takes with 20 features: what has no space for it has no space for more either."""
 
 
 def require_packages(
@@ -32,8 +32,8 @@ def require_packages(
     packed: bool = False,
 ) -> None:
     """ToolError unless the packages are there for [model], for other ``families`` and for the
-    baselines; ``packed``: for quantizing, too. ConfigError for a family or baseline that nobody
-    knows."""
+    baselines; ``packed``: for quantizing, too. ConfigError for a family or baseline that is not
+    known."""
     require_known(config.evaluate.baselines)
     labelled = "label" in fed(config, paths)
     for name in dict.fromkeys([config.model.family, *families]):
@@ -54,14 +54,14 @@ def require_packages(
 def require_columns(
     config: Config, paths: Sequence[str | Path], families: Iterable[str], *, judged: bool
 ) -> None:
-    """DataError unless the files can have the labels that ``families`` learn from, or, ``judged``,
+    """DataError unless the files can have the labels that ``families`` train on, or, ``judged``,
     that their models are judged by."""
     if "label" in fed(config, paths):
         return
     for name in families:
         if name != AUTO_NAME and family(name).supervised:
             raise DataError(
-                f"{paths[0]}: no column is mapped to label, and family {name} learns from labels; "
+                f"{paths[0]}: no column is mapped to label, and family {name} trains on labels; "
                 "map one in [data] (label = ...), or choose a family that needs none, such as "
                 f"{WITHOUT_LABELS}"
             )
@@ -73,7 +73,7 @@ def require_columns(
 
 
 def require_space(place: Path, paths: Sequence[str | Path]) -> None:
-    """InputError unless ``place`` has room for a run on the files."""
+    """InputError unless ``place`` has space for a run on the files."""
     files.require_space(place, _RUN_BYTES + _ROW_BYTES * about_rows_of(paths), "the run")
 
 

@@ -2,8 +2,8 @@
 """Whether scored transactions had the notices that the model's calibration had.
 
 Features on known labels move with notices alone. Where none come (a file without labels, labels
-that nobody knew in time, a terminal's first days) they stand still, and the probabilities, which
-were fitted to rows with notices, no longer hold. What tells the two apart is how old the newest
+that were not known in time, a terminal's first days) they do not move, and the probabilities, which
+were fitted to rows with notices, no longer hold. What distinguishes the two is how old the newest
 known label is when a transaction is scored.
 """
 
@@ -31,7 +31,7 @@ STATUSES = ("as_trained", "missing", "other", "unused")
 another kind (``[data] notices``); the model has no use for them."""
 
 FEW = 0.01
-"""Up to this share of rows without notices nothing is said: a quiet terminal is now and then."""
+"""Up to this share of rows without notices nothing is said: some terminals are quiet."""
 
 Ages = npt.NDArray[np.int64]
 
@@ -99,7 +99,7 @@ class Feed:
         if counts["missing"] > FEW * total:
             told.append(
                 f"{counts['missing']} of {total} transactions {what} without the notices that "
-                f"calibrated the model: {names} stand still there; give labels as far as they were "
+                f"calibrated the model: {names} do not move there; give labels as far as they were "
                 "known, and earlier transactions too (--warmup FILE); in the days before the first "
                 "label can be known there are none to give"
             )
@@ -122,7 +122,7 @@ class KnownLabels:
     def ages(
         self, tx: Transactions, rows: npt.NDArray[np.int64] | slice = slice(None)
     ) -> tuple[Ages, Ages]:
-        """Seconds from the transaction of the newest label that a notice had told by then to each
+        """Seconds from the transaction of the newest label that a notice had given by then to each
         of ``rows`` of the piece: of all terminals, of the own one. FAR_S where there is none."""
         told = told_of(tx, self._notices)
         columns = (tx.terminal, tx.t_mono_s, tx.label_known_s)
@@ -165,7 +165,7 @@ def _newest(
 def newest_label_ages(
     tx: Transactions, notices: Notices, calibration: npt.NDArray[np.int64]
 ) -> dict[str, int | None]:
-    """How old the newest known label was at the calibration rows, but for one of a thousand: of all
+    """How old the newest known label was at the calibration rows, except one in a thousand: of all
     terminals, of the own one. None where more rows than that had none."""
     known = KnownLabels(len(tx.terminals), notices)
     parts = [known.ages(piece, rows) for piece, rows in _pieces(tx, calibration)]

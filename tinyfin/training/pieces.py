@@ -26,7 +26,7 @@ def replay_in_pieces(
     """Each piece with what the engine computed for it: the numbers that one run over all of it
     gives.
 
-    No piece may begin before the end of the one before it. What is yet to be told of a transaction
+    No piece may begin before the end of the one before it. What is yet to be said of a transaction
     (outcome, notice) when its piece ends is carried over.
     """
     carried: Transactions | None = None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whom the figures are about: everybody, or the cards that nobody had blocked yet."""
+"""Whom the figures are about: all cards, or those that were not blocked yet."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def known_cards_removed(
 
 
 def cards_of(tx: Transactions, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
-    """What is drawn anew in intervals: the card; where there is none the terminal, then the row."""
+    """What intervals resample: the card; where there is none the terminal, then the row."""
     unit = drawn_anew(tx, rows)
     if unit == "cards":
         return tx.column("token")[rows]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tables of risk: ``risk = "learn"`` turns a number or code into how likely fraud is at it.
 
-The fit rows are parted at the numbers that tell most about their labels (information gain, the
+The fit rows are split at the numbers that say most about their labels (information gain, the
 splits of a decision tree, the best one first) into at most 33 ranges. A range's entry is
 
     64 * log2(odds of fraud in it / odds of all)
@@ -33,7 +33,7 @@ _RANGES = 33
 _FEWEST = 50
 """Rows of a range."""
 _GAIN = 4.0
-"""Nats that a split must tell, over all its rows."""
+"""Nats that a split must gain, over all its rows."""
 _PRIOR = 2.0
 _MANY = 4096
 _SCALE = 64.0
@@ -48,7 +48,7 @@ def learn_risks(
     *,
     note: Callable[[str], None] = lambda _: None,
 ) -> tuple[Config, dict[str, Risk]]:
-    """The configuration with the tables that its features learn from the rows ``fit``, and the
+    """The configuration with the tables that its features learn on the rows ``fit``, and the
     tables. Labels of other rows take no part; ``label`` takes the place of the transactions'."""
     wanted = learned_risks(config.features)
     if not wanted:
@@ -65,7 +65,7 @@ def learn_risks(
 
 
 def risk_table(x: npt.NDArray[np.int64], label: npt.NDArray[np.int8]) -> Risk:
-    """The table of x[n] for label[n] (0 or 1); zeros when nothing can be told."""
+    """The table of x[n] for label[n] (0 or 1); zeros when nothing is known."""
     fraud = label == 1
     total, bad = float(len(x)), float(np.count_nonzero(fraud))
     if not 0 < bad < total:
@@ -79,7 +79,7 @@ def risk_table(x: npt.NDArray[np.int64], label: npt.NDArray[np.int8]) -> Risk:
     frauds = np.bincount(code, weights=fraud, minlength=len(values))
     n, k = np.r_[0.0, np.cumsum(rows)], np.r_[0.0, np.cumsum(frauds)]
     edges = sorted(_split(n, k))
-    # a cut is the lowest number of the range above it, as round as what lies between allows
+    # a cut is the lowest number of the range above it, as round as what is between allows
     cuts = [roundest(int(values[i - 1]) + 1, int(values[i])) for i in edges]
     bounds = [0, *edges, len(values)]
     base = bad / total
@@ -124,7 +124,7 @@ def _split(n: npt.NDArray[np.float64], k: npt.NDArray[np.float64]) -> list[int]:
 
 
 def _loss(n: npt.NDArray[np.float64], k: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Nats of labels that are told nothing but their share: n rows, k of them fraud."""
+    """Nats of labels when only their share is known: n rows, k of them fraud."""
     p = k / n
     parts = [np.where(q > 0, -q * np.log(np.where(q > 0, q, 1.0)), 0.0) for q in (p, 1.0 - p)]
     return np.asarray(n * (parts[0] + parts[1]))

@@ -26,7 +26,7 @@ def thinned(label: npt.NDArray[np.int8], genuine: int, seed: int) -> npt.NDArray
 def thinned_facts(
     who: str, label: npt.NDArray[np.int8], rows: npt.NDArray[np.int64], limit: str
 ) -> list[dict[str, Any]]:
-    """What ``run.json`` says of rows that ``who`` did not learn from; nothing when it took all.
+    """What ``run.json`` says of rows that ``who`` was not trained on; nothing when it took all.
 
     ``label`` int8[n] of the rows that there are, ``rows`` those that were taken, ``limit`` what
     bounds them.
@@ -53,7 +53,7 @@ def thinned_text(facts: Mapping[str, Any]) -> str:
     if facts["of_frauds"]:
         which = f": all {facts['frauds']:,} frauds and {genuine:,} of {of:,} others"
     return (
-        f"{facts['who']} learned from {facts['rows']:,} of {facts['of']:,} rows{which}, drawn at "
+        f"{facts['who']} was trained on {facts['rows']:,} of {facts['of']:,} rows{which}, drawn at "
         f"random; {facts['limit']} bounds them"
     )
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The folder of a run: everything that a later verb needs, and what a person wants to know.
+"""The folder of a run: everything that a later command needs, and what a person wants to know.
 
 config.toml       the configuration as it was written (empty: all defaults), learned cuts added
 asked.toml        without those cuts, where there are any
@@ -204,7 +204,7 @@ def new_run(out: str | Path, name: str, config: Config) -> RunFolder:
 @contextmanager
 def making_run(out: str | Path, name: str, config: Config) -> Iterator[RunFolder]:
     """A new run to fill in a ``with`` block, whose end puts it at ``out/name``; the name is claimed
-    meanwhile. A BudgetError keeps what tells why nothing fits; any other exception leaves nothing.
+    meanwhile. A BudgetError keeps what says why nothing fits; any other exception leaves nothing.
 
     Raises InputError if a run of that name is there, or is being made.
     """

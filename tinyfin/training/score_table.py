@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["EXTRAS", "ScoreTable", "carried", "table_writer"]
 
 EXTRAS = ("terminal", "id", "time", "label", "model")
-"""Columns that are carried on when asked for, besides the fields of the schema; ``model`` is
+"""Columns that are carried on when asked for, in addition to the fields of the schema; ``model`` is
 model_id and pack_id."""
 
 
@@ -75,7 +75,7 @@ class ScoreTable:
     fields: Sequence[Field]
     """Of the schema, carried on: enums by the names of their values, others as integers."""
     as_csv: bool
-    """Lists are texts then, parted by "; "."""
+    """Lists are texts then, separated by "; "."""
     identity: Mapping[str, str] = field(default_factory=dict)
     """model_id and pack_id."""
 

@@ -3,7 +3,7 @@
 
 What a shape of network costs is measured before anything of that shape is trained: flash, RAM and
 instructions do not depend on what the weights are. Trials are ranked by average precision on the
-validation rows, which are later than the rows they learn from; calibration and test rows take no
+validation rows, which are later than the rows they train on; calibration and test rows take no
 part. Every trial is kept in ``trials.json``.
 """
 

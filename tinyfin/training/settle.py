@@ -30,9 +30,9 @@ def settle(
 ) -> tuple[Config, Split]:
     """The configuration with nothing left open, and the split of the data that goes with it.
 
-    ``until_s`` takes the place of the configuration's. A family that learns from labels is taken
+    ``until_s`` takes the place of the configuration's. A family that trains on labels is taken
     when the split finds frauds enough for it. What was chosen is written into the run's
-    configuration, so that later verbs do not choose again. Raises DataError.
+    configuration, so that later commands do not choose again. Raises DataError.
     """
     chosen = config.model.family
     if chosen == AUTO_NAME:
@@ -56,7 +56,7 @@ def _chosen(
     try:
         return WITH_LABELS, _split(material, config, until_s, True)
     except DataError as error:
-        note(f"{error}; so nothing is learned from labels: family {WITHOUT_LABELS}")
+        note(f"{error}; so no labels are used: family {WITHOUT_LABELS}")
     return WITHOUT_LABELS, _split(material, config, until_s, False)
 
 

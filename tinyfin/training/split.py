@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which rows are learned from, which calibrate, which test: by time, never at random.
+"""Which rows train, which calibrate, which test: by time, never at random.
 
 A model that goes live at ``until`` knows the labels that had arrived by then and no others. So the
-rows to learn from are those before ``until`` whose label was known at ``until``; younger ones are
+rows to train on are those before ``until`` whose label was known at ``until``; younger ones are
 immature and refused. So are rows too young for the slower kind of label: among them the prompt kind
-would stand alone. How long the slower kind takes is estimated from the labels known by ``until``
-(:mod:`tinyfin.training.delays`). What comes after ``until`` is the test. What is learned from is
-parted again, in order of time: the fit, the validation that tells when to stop, and the
+would be alone. How long the slower kind takes is estimated from the labels known by ``until``
+(:mod:`tinyfin.training.delays`). What comes after ``until`` is the test. What is trained on is
+split again, in order of time: the fit, the validation that says when to stop, and the
 calibration, on which the table of probabilities and the thresholds are set and nothing else.
 
 Families that learn without labels use every row before ``until`` that was not known to be fraud by
@@ -48,7 +48,7 @@ class Split:
 
     fit: npt.NDArray[np.int64]
     validation: npt.NDArray[np.int64]
-    """Tells when to stop; may hold no fraud when frauds are few."""
+    """Says when to stop; may hold no fraud when frauds are few."""
     calibration: npt.NDArray[np.int64]
     test: npt.NDArray[np.int64]
     since_s: int
@@ -65,7 +65,7 @@ class Split:
     unlabelled: int
     """Rows without a label, in all slices: not used."""
     warmup: int
-    """Rows before ``since``: they build state and are not learned from."""
+    """Rows before ``since``: they build state and are not trained on."""
     young_s: int
     """First second of the rows whose labels count as not known, even those that are: labels of the
     slower kind are still to come."""
@@ -142,9 +142,9 @@ def split_by_time(
     shares: tuple[float, float, float] = (0.6, 0.2, 0.2),
     supervised: bool = True,
 ) -> Split:
-    """Part the transactions at moments in time.
+    """Split the transactions at moments in time.
 
-    ``shares`` are train, validation and test; the first half of the validation share tells when to
+    ``shares`` are train, validation and test; the first half of the validation share says when to
     stop, the second calibrates. Without ``test_until_s`` the test ends with the data, or before the
     rows that are too recent for fraud reports. Without ``until_s`` the model goes live where the
     last share of the transactions begins. Where frauds are few the calibration reaches back as far
@@ -156,7 +156,7 @@ def split_by_time(
     """
     t = tx.t_mono_s.astype(np.int64)
     if not len(t):
-        raise DataError("there are no transactions; nothing can be learned from them")
+        raise DataError("there are no transactions; nothing can be trained on them")
     start = int(t.min()) if since_s is None else since_s
     end = int(t.max()) + 1 if test_until_s is None else test_until_s
     if until_s is None:
@@ -177,7 +177,7 @@ def split_by_time(
     immature = int(np.count_nonzero(before & labelled & ~told))
     usable = _by_time(np.flatnonzero(told), t)
     if supervised:
-        _require(tx, usable, "to learn from", start, until_s, immature, horizon_s)
+        _require(tx, usable, "to train on", start, until_s, immature, horizon_s)
     stop, cut = _moments(t[usable], shares, tx.label[usable] == 1)
     calibration = usable[t[usable] >= cut]
     if not supervised:
@@ -192,7 +192,7 @@ def split_by_time(
         _require(tx, calibration, "to calibrate on", cut, until_s, immature, horizon_s)
     elif not len(fit) or not len(calibration):
         raise DataError(
-            f"{len(usable)} clean transactions since {format_time(start)} cannot be parted into "
+            f"{len(usable)} clean transactions since {format_time(start)} cannot be split into "
             "rows to fit on and rows to calibrate on; give more data"
         )
     after = (t >= until_s) & (t < end)

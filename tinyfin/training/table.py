@@ -30,7 +30,7 @@ class FloatScale:
     """Float scores as whole numbers, so that they are calibrated as the integer model's are.
 
     The scale is that of the calibration rows: their scores take the middle half of 2^17 steps, and
-    what lies beyond all steps counts as the last of them.
+    what is beyond all steps counts as the last of them.
     """
 
     middle: float

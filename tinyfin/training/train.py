@@ -119,7 +119,7 @@ def _size(part: Mapping[str, int]) -> str:
 
 
 def left_out(summary: Mapping[str, Any]) -> str:
-    """Which rows before ``until`` are not learned from, of a split's summary."""
+    """Which rows before ``until`` are not trained on, of a split's summary."""
     late = summary["immature_refused"] - summary["too_recent"]
     return (
         f"left out: {late} rows whose label was not known by {summary['until']}, "

@@ -22,7 +22,7 @@ def check_fields(
     """The facts, as JSON has them, on fields that the program reads and no row has; a warning says
     so if there are any.
 
-    ``run`` knows what the rows had that the model learned from: what they lacked, too, is not
+    ``run`` knows what the rows had that the model was trained on: what they lacked, too, is not
     missed.
     """
     names = seen.schema.names

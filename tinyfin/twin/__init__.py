@@ -94,7 +94,7 @@ class Replay:
     flags: npt.NDArray[np.uint16]
     """Bits of FLAGS."""
     restarts: frozenset[tuple[int, int]] = frozenset()
-    """Row and kind (of the stream) of the events before which a restart is taken to lie."""
+    """Row and kind (of the stream) of the events before which a restart is assumed."""
 
     def without(self, first: int) -> Replay:
         """The same without the first rows."""
@@ -119,7 +119,7 @@ class Twin:
     """One pack, and the state of ``terminals`` terminals that run it.
 
     ``keys`` are public keys (32 bytes each) that are trusted like the development key. With
-    ``restarts`` (files do not say when terminals were restarted) a restart is taken to lie in
+    ``restarts`` (files do not say when terminals were restarted) a restart is assumed in
     every pause that is longer than the clock may step ahead within one boot; without it, only
     where a state was imported or :meth:`rebase_time` called. Raises PackError with the engine's
     own words when the pack is refused.
@@ -255,13 +255,13 @@ class Twin:
     def outcome(
         self, terminal: int, id: int, t_mono_s: int, result: int, response: int, action_taken: int
     ) -> int:
-        """Tell what became of an event. Returns the engine's error code, 0 when all is well."""
+        """Report what became of an event. Returns the engine's error code, 0 when all is well."""
         return int(self._engine.outcome(terminal, id, t_mono_s, result, response, action_taken))
 
     def notice(
         self, terminal: int, id: int, token: int, t_mono_s: int, t_tx_mono_s: int, fraud: int
     ) -> int:
-        """Tell what became known later. Returns the engine's error code, 0 when all is well."""
+        """Report what became known later. Returns the engine's error code, 0 when all is well."""
         return int(self._engine.notice(terminal, id, token, t_mono_s, t_tx_mono_s, fraud))
 
     def features(self, terminal: int) -> npt.NDArray[np.int16]:
@@ -293,7 +293,7 @@ class Twin:
         return bytes(self._engine.export_state(terminal))
 
     def import_state(self, terminal: int, image: bytes) -> None:
-        """Take a state image back.
+        """Import a state image.
 
         Raises InputError when it is refused. The state is then as it was, or cold when the image
         has the right header and size but is damaged.

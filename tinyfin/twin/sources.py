@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether the twin was compiled from the sources that lie here.
+"""Whether the twin was compiled from the sources that are here.
 
 In a checkout the C sources change under a compiled twin. One that is older computes something else
-than the firmware that is built beside it, or does not even take the same arguments.
+than the firmware that is built with it, or does not even take the same arguments.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tinyfin.errors import ToolError
 __all__ = ["changed", "require_unchanged"]
 
 _LIST = "sources.sha256"
-"""Beside the extension: what it was compiled from, written by CMakeLists.txt."""
+"""Next to the extension: what it was compiled from, written by CMakeLists.txt."""
 
 _PATTERNS = (
     "firmware/lib/tinyfin/src/*.[ch]",

@@ -49,7 +49,7 @@ class Counters:
     timeouts: int = 0
     """Waits that ended without an answer, after which frames were sent again."""
     stray: int = 0
-    """Answers that nobody waited for, such as repeated ones."""
+    """Answers that no one waited for, such as repeated ones."""
     reconnects: int = 0
     """Links that were lost and opened again within a session."""
     logs: int = 0
@@ -130,7 +130,7 @@ class Channel:
         """HELLO of the session that the greeting names.
 
         A terminal that boots answers late, and then every greeting that its ring has kept. Until
-        the last of them is answered, the ring has less room than HELLO announces.
+        the last of them is answered, the ring has less space than HELLO announces.
         """
         before, heard = replace(self.counters), 0
         found: m.Hello | None = None
@@ -146,7 +146,7 @@ class Channel:
                 heard += 1
                 if frame.type == Answer.HELLO:
                     hello = m.parse_hello(frame.payload)
-                    # the tag tells it from one that a line repeats
+                    # the tag distinguishes it from one that a line repeats
                     if hello.session == self._session and frame.sequence in tags:
                         found = hello
                         if frame.sequence == tag:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Packs events into EVENTS payloads.
 
-A frame stands for itself: everything in it is coded against earlier events of the same frame, so a
+A frame is complete: everything in it is coded against earlier events of the same frame, so a
 frame can be sent again at any time. See ``docs/formats/wire.md``.
 """
 

@@ -35,7 +35,7 @@ def state_frames(image: bytes, room: int) -> Iterator[bytes]:
     """Payloads of at most ``room`` bytes (room >= 96) that carry ``image`` in order."""
     out = bytearray()
     put_varint(out, 0)
-    # header first, and sent in full: whatever the room, it stays in one frame
+    # header first, and sent in full: whatever the space, it stays in one frame
     put_varint(out, _FIRST << 1)
     out += image[:_FIRST]
     for start, end, zero in _stretches(image, _FIRST):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Byte transports: a TCP socket, a process; :mod:`tinyfin.wire.serial_link` has the serial port.
 
-A link carries bytes and knows nothing of frames. ``read`` never waits longer than it is told, and
+A link carries bytes and knows nothing of frames. ``read`` never waits longer than asked, and
 both directions raise LinkLost once the other end is gone. A link is also how to get it back
 (``reopen``) and, where the bench can do that, how to restart the terminal behind it (``reset``).
 """
@@ -83,17 +83,17 @@ class Link(Protocol):
         """Let go of it; may be called twice."""
 
     def reopen(self, timeout_s: float) -> None:
-        """Connect anew within ``timeout_s``; whatever was on its way is lost. LinkLost if not."""
+        """Connect again within ``timeout_s``; whatever was on its way is lost. LinkLost if not."""
 
     def reset(self) -> None:
-        """Restart the terminal as its reset button does, asking nobody; the link is open again.
+        """Restart the terminal as its reset button does, without asking; the link is open again.
 
         BenchError when there is no such means.
         """
 
 
 class LinkAround:
-    """A link that passes everything on to ``inner``: what is done to the bytes is its heirs'."""
+    """A link that passes everything on to ``inner``: its subclasses change the bytes."""
 
     def __init__(self, inner: Link) -> None:
         self.inner = inner
@@ -179,7 +179,7 @@ class TcpLink:
             except OSError as error:
                 if deadline.passed:
                     raise failure(
-                        f"{self.name}: nobody listens there ({error}); "
+                        f"{self.name}: nothing listens there ({error}); "
                         "start the emulator or check the address"
                     ) from error
                 time.sleep(0.02)

@@ -288,7 +288,7 @@ class Verdict(NamedTuple):
 
 
 class Mark(NamedTuple):
-    """Where the device stands after a frame: state digest, events scored since reset or import."""
+    """Where the device is after a frame: state digest, events scored since reset or import."""
 
     state_digest: int
     scored: int
@@ -351,7 +351,7 @@ def parse_verdicts(payload: bytes, scores: int) -> Verdicts:
 
 
 class Checkpoint(NamedTuple):
-    """Where the device stands."""
+    """Where the device is."""
 
     expected: int
     state_digest: int

@@ -69,7 +69,7 @@ class Pipelined(Channel):
         """Send ordered frames (type, payload), several under way, and give the answers' payloads.
 
         One answer per request, in order. Each is done exactly once by the device, however often it
-        had to be sent. One request is drawn ahead, so that it goes out as soon as there is room
+        had to be sent. One request is drawn ahead, so that it goes out as soon as there is space
         for it; with ``alone`` each is drawn when its predecessor is answered, so that no reception
         disturbs what is counted.
         """

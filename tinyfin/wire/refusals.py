@@ -37,7 +37,7 @@ def refused_pack(name: str, error: int, detail: str = "") -> TinyfinError:
         return MismatchError(
             f"{name}: computes another answer to the pack's golden vectors ({said}{detail}): a "
             "kernel of the network is wrong on this core. Look at the kernel and the compiler's "
-            "flags; a build with -DTFIN_KERNEL_PORTABLE tells whether it is the kernel"
+            "flags; a build with -DTFIN_KERNEL_PORTABLE shows whether it is the kernel"
         )
     cause = _CAUSES.get(code, "build and flash it again with this version of tinyfin")
     return FlashError(f"{name}: the terminal refused its own pack ({said}{detail}): {cause}")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The serial port as a link: nobody else's while it is open."""
+"""The serial port as a link: no other process uses it while it is open."""
 
 from __future__ import annotations
 

@@ -8,8 +8,8 @@ __all__ = ["AnswerTime"]
 _GAIN, _DEVIATION_GAIN, _DEVIATIONS = 1 / 8, 1 / 4, 4
 _FIRST_S = 1.0
 _SHORTEST_S = 0.02
-_HEAD_BYTES = 128  # what a frame costs beside its bytes, as if it were bytes
-_LONGEST_FACTOR = 4  # a serial line is nobody else's: patience makes no room on it
+_HEAD_BYTES = 128  # what a frame costs in addition to its bytes, as if it were bytes
+_LONGEST_FACTOR = 4  # a serial line has no other user: patience frees nothing on it
 
 
 class AnswerTime:

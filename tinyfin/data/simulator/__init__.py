@@ -2,7 +2,7 @@
 """Simulated transactions: merchants with real rhythms, and labelled attacks.
 
 The same settings make the same table, byte for byte, with the same versions of numpy and pyarrow.
-The data is invented: it serves to try the road and to compare scenarios, not to claim detection.
+The data is invented: use it to try the workflow and compare scenarios, not to claim detection.
 """
 
 from __future__ import annotations

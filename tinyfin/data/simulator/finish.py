@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What only shows once all rows stand in order: counters, outages, queues, outcomes."""
+"""What only shows once all rows are in order: counters, outages, queues, outcomes."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def finish(world: World, rows: Rows) -> dict[str, Any]:
 
 
 def _expiry(world: World, rows: Rows) -> Ints:
-    """Told of keyed numbers: elsewhere the card itself gives its date."""
+    """Given for keyed numbers: elsewhere the card itself gives its date."""
     own = (mix64(world.seed + 3, rows["card"]) & np.uint64(0xFFFF)).astype(np.int64)
     given = np.where(rows["expiry"] >= 0, rows["expiry"], own)
     return np.where(rows["entry"] == ENTRY["keyed"], given, NONE)

@@ -4,7 +4,7 @@
 One report an hour. A failure announces itself over some days; the label says that the terminal
 fails within ``HORIZON_H`` hours, and is known when it does, or when those hours have passed. Dirty
 readers that are cleaned, heat and bad mains look similar and are not failures. Invented, as all
-simulated data: it serves to try the road.
+simulated data: it serves to try the workflow.
 """
 
 from __future__ import annotations

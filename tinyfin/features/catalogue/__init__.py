@@ -81,7 +81,7 @@ DEFAULT: tuple[str, ...] = (
 """For payment data: card testing, fallback, takeover, refunds, offline bursts, notices.
 
 No feature of it reads a field that lives in RAM only, so a restored terminal goes on exactly where
-it stopped; ``bin_conc`` begins anew after a restart.
+it stopped; ``bin_conc`` begins again after a restart.
 """
 
 STREAM: tuple[str, ...] = (
@@ -108,7 +108,7 @@ STREAM: tuple[str, ...] = (
     "card_known_frauds_28d",
 )
 """For data that has amount, card, time and terminal only. Plain means over months, because on such
-data they tell more than exponential ones; how the labels of the terminal came, because that tells
+data they say more than exponential ones; how the labels of the terminal came, because that says
 most; and an amount whose cut training learns."""
 
 AUTO: tuple[str, ...] = (*STREAM, *(name for name in DEFAULT if name not in STREAM))
@@ -121,7 +121,7 @@ LABEL_FREE: tuple[str, ...] = (
     "amt_to_card_mean",
     "amt_to_card_avg",
 )
-"""The same for families that learn without labels: what merely describes would drown what tells."""
+"""For families without labels: features that merely describe would hide those that distinguish."""
 
 ALL: tuple[str, ...] = tuple(feature.name for feature in FEATURES)
 """The whole catalogue, to see what it needs; no model wants all of it."""

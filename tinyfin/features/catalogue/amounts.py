@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the amount says. Amounts are learned from approved sales only, so that attempts cannot
+"""What the amount says. Amounts are taken from approved sales only, so that attempts cannot
 teach a terminal that they are ordinary."""
 
 from __future__ import annotations

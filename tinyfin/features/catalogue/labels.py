@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What notices have told so far about this terminal and this card."""
+"""What notices have said so far about this terminal and this card."""
 
 from __future__ import annotations
 

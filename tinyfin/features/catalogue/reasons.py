@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reasons, by id: what a person at the till or in a dispute is told. Ids are never used again.
+"""Reasons, by id: what a person at the till or in a dispute reads. Ids are never used again.
 
 A text speaks of what its features measure and compares it with the usual value of the pack
 (:meth:`tinyfin.features.definition.Feature.usual`). It must be true of every event in which one of
-its features lies on the side that the catalogue names.
+its features is on the side that the catalogue names.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ CONTROL = 32
 
 _STATE_MAGIC = 0x54534654
 _STATS = st.COUNTERS[2:12]
-"""What tfin_stats tells: the counters between the times and the ticks."""
+"""What tfin_stats reports: the counters between the times and the ticks."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ class OracleEngine:
         return verdict
 
     def outcome(self, id: int, t_mono_s: int, result: int, response: int, action_taken: int) -> int:
-        """Tell what became of a scored event; the engine's error code."""
+        """Report what became of a scored event; the engine's error code."""
         if not 0 <= result <= 4 or not 0 <= action_taken <= 2:
             return ARGUMENT
         place = self._find(id)
@@ -154,7 +154,7 @@ class OracleEngine:
         return OK
 
     def notice(self, id: int, token: int, t_mono_s: int, t_tx_mono_s: int, fraud: int) -> int:
-        """Tell what became known of a past transaction; the engine's error code."""
+        """Report what became known of a past transaction; the engine's error code."""
         if fraud not in (0, 1):
             return ARGUMENT
         t, stands = self._clock(t_mono_s)
@@ -226,7 +226,7 @@ class OracleEngine:
     # ----------------------------------------------------------------------------------- scoring
 
     def _clock(self, t_mono_s: int) -> tuple[int, bool]:
-        """The time of a call, and whether the clock stands because it may not go there."""
+        """The time of a call, and whether the clock stops because it may not go there."""
         program, last = self.program, self.state.head["last_t_mono"]
         first = self._booted or self.restarts
         step_s = program.clock_step_s if first else program.clock_step_in_boot_s

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""RARITY (47): how seldom a class is, by counts that are halved when they grow."""
+"""RARITY (47): how rare a class is, by counts that are halved when they grow."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A line that lies: a link between host and terminal that does damage, all of it from one seed.
+"""A faulty line: a link between host and terminal that does damage, all of it from one seed.
 
 A spec is written ``flip=1e-4,drop=1/20000,reboot=1/5000,seed=7``. Rates are per byte, in either
 direction, but for ``reboot``, which is per event sent. ``fault`` is a total that is shared out
-among the kinds as :data:`SHARES` says; ``hostile`` stands for :data:`PRESETS` of that name, and may
+among the kinds as :data:`SHARES` says; ``hostile`` means :data:`PRESETS` of that name, and may
 be followed by what is to be different.
 """
 
@@ -238,7 +238,7 @@ class ChaosLink(LinkAround):
         self._to_reboot, self._reboot_due = math.inf, False
 
     def count(self, events: int) -> None:
-        """Tell it that so many events are about to be sent: reboots come by these."""
+        """Learn that so many events are about to be sent: reboots come by these."""
         self._to_reboot -= events
         if self._to_reboot < 0:
             self._reboot_due = True

@@ -89,9 +89,9 @@ def build_host_terminal(
 
 
 def build_host_line() -> Path:
-    """Compile the serial line that stands before a program on this machine; the program's path.
+    """Compile the serial line in front of a program on this machine; the program's path.
 
-    What it does is told in its source. Raises ToolError as :func:`build_host_terminal` does.
+    Its source says what it does. Raises ToolError as :func:`build_host_terminal` does.
     """
     compiler = _compiler()
     source = paths.firmware_dir() / "ports" / "host" / "line.c"

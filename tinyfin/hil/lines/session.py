@@ -126,7 +126,7 @@ def in_process(
 def at_port(url: str, *, baud: int = 115200) -> Iterator[Session]:
     """Talk to what answers at a serial port or URL. Not yet connected.
 
-    It is leased meanwhile: no job of a rig uses it, and no other verb.
+    It is leased meanwhile: no job of a rig uses it, and no other command.
     """
     with Lease(names_at(url), _what()):
         link = open_link(url, baud=baud)

@@ -31,7 +31,7 @@ def bytes_per_second(baud: int) -> float:
 
 
 class LineLink(SerialLink):
-    """A terminal's program behind a serial line of ``baud``; ``reset`` starts both anew."""
+    """A terminal's program behind a serial line of ``baud``; ``reset`` starts both again."""
 
     def __init__(self, command: Sequence[str], baud: int) -> None:
         self._command = [str(build_host_line()), str(baud), *command]

@@ -52,7 +52,7 @@ _RECENT = 200
 _TRUNCATED = "is truncated"
 _VARINT_BYTES = 10
 _RECORD_BYTES = 32
-"""What a record counts besides its data: so there are at most 1,048,576 of them."""
+"""What a record counts in addition to its data: so there are at most 1,048,576 of them."""
 
 
 class Kind(IntEnum):

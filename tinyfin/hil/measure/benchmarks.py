@@ -135,7 +135,7 @@ def opening(target: Target, pack: bytes) -> dict[str, Any]:
     tape = lab.Tape().add(lab.PACK, pack, 1)
     vectors = parse_pack(pack).golden
     for one in vectors.inputs if vectors is not None else ():
-        # each on a word's boundary, where it lies in the pack, too: copying takes as long
+        # each on a word's boundary, where it is in the pack, too: copying takes as long
         tape.add(lab.INFER, one.tobytes(), 1)
     exact = lab.run(image, tape, icount=True)
     [(verifying, hashing, checking)] = exact.numbers("verified")

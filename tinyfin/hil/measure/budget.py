@@ -2,8 +2,8 @@
 """What a pack costs on a target: sizes from the image, stack and instructions from the target.
 
 Instructions are counted in the guest over replayed events. The bound is derived from the program:
-every operator of the program as often as it is there, each at the dearest that any event of the
-file made it, all in the same event; the dearest rest of a score (maps, network, decision); and for
+every operator of the program as often as it is there, each at the highest cost in any event of the
+file, all in the same event; the highest cost of the rest (maps, network, decision); and for
 the reasons one inference per input, each on an input that no kernel can skip. It is no proof over
 all files for the operators, so the file should fill the program's rings: :func:`default_data`.
 """
@@ -302,7 +302,7 @@ def overruns(
 ) -> list[str]:
     """Each overrun in words, with what is largest there; empty when everything fits.
 
-    library: judge what a firmware of one's own links, instead of the rig's whole image.
+    library: judge what a firmware of your own links, instead of the rig's whole image.
     """
     told = []
     for row in found:

@@ -53,7 +53,7 @@ def feature_instructions(
 
 
 def _dearest(image: BuildResult, tape: lab.Tape) -> list[int]:
-    """Per pack of the tape, the dearest score."""
+    """Per pack of the tape, the most expensive score."""
     found = lab.run(image, tape, icount=True)
     if found.differing:
         raise MismatchError(f"{found.target}: {found.first}; run `tinyfin replay` to find out more")

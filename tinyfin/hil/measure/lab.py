@@ -3,8 +3,8 @@
 
 One image per target serves every pack and every network. A tape is loaded into the guest's memory
 behind the image; the guest works it off, compares every answer with the tape's, counts its own
-instructions and prints what it found. Ten thousand events take seconds. The serial road, with the
-terminal application, is :mod:`tinyfin.hil.replays`.
+instructions and prints what it found. Ten thousand events take seconds. :mod:`tinyfin.hil.replays`
+replays over a line, with the terminal application.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class Tape:
         return len(self._records) + 2 * _HEAD_BYTES
 
     def bytes(self) -> bytes:
-        """The tape as it lies in memory."""
+        """The tape as it is in memory."""
         body = bytes(self._records) + bytes(_HEAD_BYTES)
         return struct.pack("<4I", MAGIC, len(body), zlib.crc32(body), 0) + body
 
@@ -170,7 +170,7 @@ def run(
         target = replace(target, emulator=replace(target.emulator, icount_shift=shift))
     data = tape.bytes()
     if len(data) > room(image):
-        raise TargetError(f"{target.name}: a tape of {len(data)} B, room for {room(image)} B")
+        raise TargetError(f"{target.name}: a tape of {len(data)} B, space for {room(image)} B")
     start = time.monotonic()
     with tempfile.NamedTemporaryFile(suffix=".tape") as file:
         file.write(data)
@@ -246,9 +246,9 @@ def event_tapes(
 ) -> list[tuple[Tape, int]]:
     """Tapes with the twin's answers, each at most ``room_bytes``, and how many scores each has.
 
-    Terminals come one after another, each from a cold state; a terminal is cut (and begins anew)
+    Terminals come one after another, each from a cold state; a terminal is cut (and begins again)
     after ``piece_events`` events, so that any part holds at least one piece. keys: public keys that
-    twin and guest trust beside the development key.
+    twin and guest trust in addition to the development key.
     """
     maker = _Maker(pack, measure, sabotage, keys)
     made: list[tuple[Tape, int]] = []
@@ -328,7 +328,7 @@ def _answers(expected: Replay, network: bool) -> Sequence[bytes]:
 
 
 def digest_positions(tape: Tape) -> list[int]:
-    """Where the expected digests lie in a tape's records, one per scored event."""
+    """Where the expected digests are in a tape's records, one per scored event."""
     data, at, found = tape.bytes()[_HEAD_BYTES:], 0, []
     while at < len(data):
         tag, size, a, b = struct.unpack_from("<4I", data, at)

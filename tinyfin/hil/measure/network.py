@@ -103,7 +103,7 @@ def bench(
     _write_plan(place, plan)
     cache.used(place)
     cache.keep_newest(place.parent, _KEPT)
-    # one folder for the networks of all models: only the plan and what includes it is compiled anew
+    # one folder for the networks of all models: only the plan and what includes it is recompiled
     image = building.build(target, generated_dir=place, app=paths.firmware_dir() / "bench")
     code = _network_code(image.map_path)
     outputs = np.zeros((len(rows), out_length), np.int8)

@@ -27,7 +27,7 @@ def measured_on(
     """Quantizes a run and builds it for ``target``; with ``count`` replays simulated events too.
 
     Without ``count`` the stack is the bound of the compiler's call graph, and no instructions are
-    told.
+    reported.
 
     Raises TargetError at once for a target that is not in the catalogue, ToolError when something
     is missing that builds for it or boots it.

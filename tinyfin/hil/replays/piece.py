@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What lies between two checkpoints of a replay, and where the device stands."""
+"""What is between two checkpoints of a replay, and where the device is."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Piece", "Standing"]
 
 @dataclass
 class Piece:
-    """What lies between two checkpoints: what the twin says of it, and how far the device is."""
+    """What is between two checkpoints: what the twin says of it, and how far the device is."""
 
     portion: Portion
     image: bytes | None
@@ -41,7 +41,7 @@ class Piece:
     counted: bool = False
     """Whether its terminal was counted."""
     shown: int = 0
-    """Verdicts that ``progress`` was told of, in whichever attempt."""
+    """Verdicts that ``progress`` has counted, in whichever attempt."""
 
     def again(self, sender: Sender) -> None:
         """Forget what came: it is sent once more."""

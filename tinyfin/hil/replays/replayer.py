@@ -79,7 +79,7 @@ def replay(
     start from the state that it leaves, the others cold. instructions: ticks to guest instructions,
     where the target counts them. progress: called with the number of verdicts since the last call.
     checkpoint_events: events between two checkpoints; if None, 4,096, with "resume" 1,024.
-    keys: public keys trusted beside the development key.
+    keys: public keys trusted in addition to the development key.
     on_reboot: "resume" restores the last checkpoint's state after a restart and goes on from there;
     a lost link is then opened again, too. "fail" raises what happened.
     chaos: faults for the line (:mod:`tinyfin.hil.lines.chaos`); lost links are then opened again,

@@ -195,18 +195,17 @@ def alerts(facts: Facts) -> list[Block]:
     if found["only_later"]:
         period = (
             f"{found['later_than_learning']:,} of {found['verdicts']:,} verdicts are later "
-            f"than {found['learned_until']}, until when the model learned; only those count "
-            "here."
+            f"than {found['learned_until']}, the end of training; only those count here."
         )
     elif found["learned_until"]:
         period = (
             f"All {found['verdicts']:,} verdicts are from before {found['learned_until']}, "
-            "until when the model learned: they say nothing about detection."
+            "the end of training: they say nothing about detection."
         )
     else:
         period = (
             f"It is not known which of the {found['verdicts']:,} transactions the model "
-            "learned from."
+            "was trained on."
         )
     c = found["caught"]
     out: list[Block] = [

@@ -70,7 +70,7 @@ def collect(
     more: Sequence[Mapping[str, Any]],
     example_hz: int,
 ) -> dict[str, Any]:
-    """Everything the report says; :func:`tinyfin.hil.reporting.page.write` tells the arguments."""
+    """Everything the report says; :func:`tinyfin.hil.reporting.page.write` names the arguments."""
     missing = _Missing()
     given = [_mapping(replay) for replay in replays]
     if not given:
@@ -337,7 +337,7 @@ def _replayed(
 def _later(
     tx: Transactions, row: npt.NDArray[np.int64], run: Mapping[str, Any] | None
 ) -> tuple[npt.NDArray[np.bool_], str | None]:
-    """Which replayed rows are later than everything that the model learned from."""
+    """Which replayed rows are later than everything that the model was trained on."""
     from tinyfin.config import parse_moment
 
     until = ((run or {}).get("split") or {}).get("until")

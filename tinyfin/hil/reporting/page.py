@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The report of a replay: one HTML file that needs nothing else, its facts as JSON beside it."""
+"""The report of a replay: one HTML file that needs nothing else, its facts as JSON next to it."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def write(
 
 
 def render(facts: Mapping[str, Any]) -> str:
-    """The HTML of a report's facts, as they stand in its JSON."""
+    """The HTML of a report's facts, as they are in its JSON."""
     verdict = facts["verdict"]
     title = "PASS" if verdict["pass"] else "FAIL"
     subtitle = [

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What stands on a bench: the rig file, ports, resets, leases."""
+"""What is on a bench: the rig file, ports, resets, leases."""

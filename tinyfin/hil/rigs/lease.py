@@ -36,9 +36,9 @@ _CREDENTIALS = struct.Struct("3i")
 class Lease:
     """The right to use a board; a context manager, which waits for it and gives it back.
 
-    names: what tells the board from others; two leases exclude each other when they share one.
+    names: what distinguishes the board; two leases exclude each other when they share one.
     what: what it is for, for the messages of others. wait_s: how long to wait while somebody else
-    has it; note: told whom one waits for. Raises BenchError naming the holder.
+    has it; note: gets whom one waits for. Raises BenchError naming the holder.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class Lease:
 
 
 def holder(names: Iterable[str]) -> str | None:
-    """Who holds one of these names, in words; None when nobody does."""
+    """Who holds one of these names, in words; None when no one does."""
     for name in names if sys.platform == "linux" else ():
         with socket.socket(socket.AF_UNIX) as asked:
             asked.settimeout(_ANSWER_S)
@@ -116,7 +116,7 @@ def holder(names: Iterable[str]) -> str | None:
                 asked.connect(_address(name))
             except ConnectionRefusedError:
                 continue
-            except OSError:  # it has stopped, and nobody takes what waits there
+            except OSError:  # it has stopped, and no one takes what waits there
                 return "a job that does not answer"
             # the kernel says who listens; only the rest is that process's own word
             pid, uid, _ = _CREDENTIALS.unpack(
@@ -136,7 +136,7 @@ def _address(name: str) -> bytes:
 
 
 def _answer(held: socket.socket, text: bytes) -> None:
-    """Tell everybody who asks."""
+    """Answer everyone who asks."""
     with contextlib.suppress(OSError):  # the lease has ended
         while True:
             asking, _ = held.accept()

@@ -93,7 +93,7 @@ def matches(wanted: Port, port: Plugged) -> bool:
 def find(
     wanted: Port, comports: Callable[[], Iterable[Any]] | None = None, *, name: str = "target"
 ) -> Plugged | None:
-    """The port that fits, or None. BenchError when several fit: then nobody knows which."""
+    """The port that fits, or None. BenchError when several fit: then it is not clear which."""
     found = [port for port in plugged(comports) if matches(wanted, port)]
     if len(found) > 1:
         names = ", ".join(f"{p.device} ({p.location or p.serial_number})" for p in found)
@@ -222,7 +222,7 @@ def stanza(
     hello: Mapping[str, Any] | None = None,
     silent: str | None = None,
 ) -> str:
-    """What to write into a rig file for ``port``, with no more keys than tell it from ``others``.
+    """What to write into a rig file for ``port``, with the fewest keys that none of ``others`` has.
 
     hello: what answered there (``target``, ``pack_id``, ``build_id``), if something did; silent:
     why nothing did.
@@ -231,7 +231,7 @@ def stanza(
     chosen: dict[str, str] = {}
     if not port.vid_pid:
         return (
-            f"# {port.device}: no USB device, so nothing tells it from another one but its name.\n"
+            f"# {port.device}: no USB device, so only its name distinguishes it.\n"
             "# Give it a name of its own (SYMLINK+= in hil/70-tinyfin.rules) and write\n"
             '# port = { url = "/dev/NAME" }; or serve it (ser2net): url = "rfc2217://...".\n'
         )

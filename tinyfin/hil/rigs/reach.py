@@ -35,14 +35,14 @@ Note = Callable[[str], object]
 _GONE_S = 2.0
 _NOT_ASKED = (
     "flash = false or --no-flash: it holds what was flashed before; boot compares its pack, and "
-    "nothing can tell its build"
+    "nothing can prove its build"
 )
 _NOT_FOUND = 127  # what a POSIX shell ends with when there is no such command
 
 
 @dataclass(frozen=True)
 class Flashed:
-    """What a target is to hold. Sizes in bytes, None where nobody knows them."""
+    """What a target is to hold. Sizes in bytes, None where they are not known."""
 
     pack: bytes
     keys: tuple[bytes, ...]
@@ -77,7 +77,7 @@ class Reach:
         """BenchError when what carries the target is gone; ``lost``: its line is."""
 
     def instructions(self, ticks: int) -> int | None:
-        """Ticks to guest instructions; None where nobody counts them."""
+        """Ticks to guest instructions; None where they are not counted."""
         return None
 
     @property
@@ -159,7 +159,7 @@ class _Emulated(Reach):
             raise BenchError(f"{self.name}: {error}") from error
         except TargetError as error:
             raise BenchError(
-                f"{self.name}: {error}; if nobody ended it, look at the machine's memory, then "
+                f"{self.name}: {error}; if no one ended it, look at the machine's memory, then "
                 "run again"
             ) from error
 
@@ -212,7 +212,7 @@ class _Host(Reach):
 
 
 class _Board(Reach):
-    """A board at a serial port, found anew after every reset, or at a URL."""
+    """A board at a serial port, found again after every reset, or at a URL."""
 
     def prepare(self, run: Path, keys: Sequence[bytes]) -> Flashed:
         from tinyfin.targets import build as building
@@ -264,7 +264,7 @@ class _Board(Reach):
             flash.require_flash_tool(target)
         elif isinstance(how, list) and shutil.which(how[0]) is None:
             raise MissingToolError(
-                f"{self.name}: flash: {how[0]} is not on PATH; install it, or mend the rig file"
+                f"{self.name}: flash: {how[0]} is not on PATH; install it, or fix the rig file"
             )
 
     def _flash_by(self, how: list[str] | str, built: Any) -> str:
@@ -272,7 +272,7 @@ class _Board(Reach):
         return run_command(how, self.deadlines.flash_s, f"{self.name}: flash", FlashError, values)
 
     def _values(self, command: list[str] | str) -> dict[str, str]:
-        """What the board's own words stand for in a command of the rig file."""
+        """What the board's own words mean in a command of the rig file."""
         serial_number = (self.spec.port.serial_number if self.spec.port else None) or ""
         return {"serial_number": serial_number, "port": self._port_for(command) or ""}
 
@@ -418,7 +418,7 @@ def run_command(
         )
     except OSError as error:
         raise MissingToolError(
-            f"{what}: `{shown}` cannot be started: {error.strerror}; install {words[0]}, or mend "
+            f"{what}: `{shown}` cannot be started: {error.strerror}; install {words[0]}, or fix "
             "the rig file"
         ) from error
     ended = False
@@ -439,6 +439,6 @@ def run_command(
     if process.returncode != 0:
         tail = one_line(" | ".join(output.strip().splitlines()[-4:])) or "it said nothing"
         if shell and process.returncode == _NOT_FOUND:
-            raise MissingToolError(f"{what}: `{shown}`: {tail}; install it, or mend the rig file")
+            raise MissingToolError(f"{what}: `{shown}`: {tail}; install it, or fix the rig file")
         raise failure(f"{what}: `{shown}` ended with code {process.returncode}: {tail}")
     return shown

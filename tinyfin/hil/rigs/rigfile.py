@@ -49,7 +49,7 @@ PLACEHOLDERS = {
     "reset.command": ("serial_number", "port"),
     "reset.power.command": ("serial_number", "port"),
 }
-"""What ``{name}`` may stand for in each command of a target."""
+"""What ``{name}`` may be in each command of a target."""
 
 _KERNEL_NAME = re.compile(
     r"/dev/(tty[A-Z]{1,5}\d+|ttymxc\d+|pts/\d+|(tty|cu)\..*|rfcomm\d+)|(\\\\\.\\)?(?i:COM)\d+:?"
@@ -122,7 +122,7 @@ class Port(_Section):
         if not any((*usb, self.url)):
             raise ValueError("give serial_number, location or vid_pid of the port, or its url")
         if self.url and any(usb):
-            raise ValueError("url stands alone; leave out the other keys, or url")
+            raise ValueError("a port with url takes no other key; leave out the others, or url")
         if self.url:
             _check_url(self.url)
         if self.interface and not any(usb[:3]):
@@ -144,7 +144,7 @@ class Port(_Section):
 
 
 def _is_kernel_name(name: str) -> bool:
-    """Whether the system, not the user's own udev rule, has given it."""
+    """Whether the system, not a udev rule of your own, has given it."""
     return bool(_KERNEL_NAME.fullmatch(name)) and not os.path.islink(name)
 
 
@@ -378,7 +378,7 @@ def from_table(table: dict[str, Any], path: Path | None = None) -> Rig:
 
 
 def _check_commands(where: str, name: str, spec: TargetSpec) -> None:
-    """ConfigError unless every name in braces stands for something."""
+    """ConfigError unless every name in braces has a meaning."""
     number = spec.port.serial_number if spec.port is not None else None
     for key, command in spec.commands.items():
         at = f"{where}: targets.{name}.{key}"
@@ -436,7 +436,7 @@ def select(rig: Rig, names: tuple[str, ...] | list[str]) -> dict[str, TargetSpec
         one, other, what = same
         raise ConfigError(
             f"{rig.where}: targets.{other}.port: is the port of targets.{one}, too ({what}); "
-            f'mend one of the two, or write off = "why" into the one that is not used'
+            f'fix one of the two, or write off = "why" into the one that is not used'
         )
     return chosen
 

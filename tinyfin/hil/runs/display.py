@@ -13,7 +13,7 @@ __all__ = ["Display"]
 
 
 class Display:
-    """Takes the events of :func:`tinyfin.hil.runs.runner.run_rig` and tells people, on stderr."""
+    """Takes the events of :func:`tinyfin.hil.runs.runner.run_rig` and shows them on stderr."""
 
     def __init__(self) -> None:
         self._start = time.monotonic()

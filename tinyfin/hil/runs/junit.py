@@ -128,7 +128,7 @@ def _case(result: RigResult, target: TargetResult, case: Case) -> xml.Element:
 
 
 def _is_failure(case: Case) -> bool:
-    """A verdict on the firmware; everything else is an error of the road to it."""
+    """A verdict on the firmware; everything else is an error on the way to it."""
     assert case.failure is not None
     return case.failure.kind == FailureKind.MISMATCH and case.reached
 

@@ -14,7 +14,7 @@ __all__ = ["write_report"]
 
 
 def write_report(path: Path, result: RigResult) -> Path:
-    """Write ``path`` and its facts as ``report.json`` beside it. It fails unless every case passed.
+    """Write ``path`` and its facts as ``report.json`` next to it. It fails unless all cases passed.
 
     Raises InputError when a file cannot be written.
     """

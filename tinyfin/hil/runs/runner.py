@@ -136,7 +136,7 @@ class _Worker:
             code = self._process.exitcode
             self._fail(
                 f"its process ended with code {code} in {self._case or 'the beginning'}; if "
-                "nobody ended it, look at the machine's memory, then run again",
+                "no one ended it, look at the machine's memory, then run again",
                 tell,
             )
             return
@@ -216,7 +216,7 @@ def _work(job: Job, pipe: Connection) -> None:
             pipe.send((what, value))
 
     def beat() -> None:
-        # without a parent to tell there is nothing to go on for
+        # without a parent to report to there is nothing to go on for
         while True:
             time.sleep(_BEAT_S)
             try:

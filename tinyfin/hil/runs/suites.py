@@ -122,7 +122,7 @@ class Suite(_Section):
     replay: Replay = Replay()
     malformed: Malformed = Malformed()
     folder: Path = Field(default=Path(), exclude=True)
-    """Where the suite's file lies."""
+    """Where the suite's file is."""
 
     def with_data(self, **values: object) -> Suite:
         """The same with other ``events`` or ``duration_s``."""

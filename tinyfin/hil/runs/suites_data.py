@@ -24,7 +24,7 @@ Int = npt.NDArray[np.int64]
 
 
 def rounds(suite: Suite, index: int = 0) -> Iterator[tuple[Transactions, Stream]]:
-    """The suite's transactions with their changes; one after the other, until nobody wants more.
+    """The suite's transactions with their changes; one after the other, until no one wants more.
 
     index: which of the targets asks. With ``shared`` every target has data of its own.
     """

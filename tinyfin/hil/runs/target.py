@@ -229,7 +229,7 @@ class TargetRun:
         if case.facts.get("unexplained_reboots"):
             raise BootError(
                 f"{self.job.name}: restarted {case.facts['unexplained_reboots']} times without "
-                "being told to; every answer was right all the same. Check its power and watchdog"
+                "a request; every answer was right all the same. Check its power and watchdog"
             )
         # each round has checked itself; what was never asked is not proven
         wanted_verdicts = case.facts.get("verdicts", 0) > 0

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Other families beside the one that the configuration names: same parts, rows and features.
+"""Other families compared with the one that the configuration names: same parts, rows, features.
 
-They are there to be looked at. Which family a configuration uses is written in it and is not
-chosen from this table, whose figures come from test labels.
+The comparison is for information. The configuration itself says which family it uses; this table,
+whose figures come from test labels, does not choose it.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _NOT_BESIDE = ("model_int8", "model_float")
 
 
 def family_names(asked: Sequence[str], own: str) -> list[str]:
-    """The families to show; ``all`` stands for those of the same kind as ``own``, with labels or
-    without. Raises InputError for one that nobody knows.
+    """The families to show; ``all`` means those of the same kind as ``own``, with labels or
+    without. Raises InputError for one that is not known.
     """
     names: list[str] = []
     for name in asked:
@@ -46,7 +46,7 @@ def family_names(asked: Sequence[str], own: str) -> list[str]:
 
 def with_family(config: Config, name: str) -> Config:
     """The configuration with another family and what is usual for it; its own family's model is
-    taken as it stands."""
+    taken as it is."""
     if name == config.model.family:
         return config
     usual = {"family": name, "options": {}, **family(name).usual}
@@ -159,7 +159,7 @@ def family_sections(facts: Facts) -> list[Block]:
         out.append(
             table(
                 f"Families on the same rows, {name}; * is the configuration's own, the others "
-                "stand beside it",
+                "are for comparison",
                 _HEAD,
                 _rows(facts, population),
             )

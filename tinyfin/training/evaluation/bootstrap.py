@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Intervals by drawing cards anew: frauds of one card come together, so rows are not independent.
+"""Intervals by resampling cards: frauds of one card come together, so rows are not independent.
 
 Efron and Tibshirani, An Introduction to the Bootstrap, ch. 8 (data whose units are groups) and 13
 (percentile intervals).
@@ -76,7 +76,7 @@ def replicated_ap(
     ordered, bad = score[order], fraud[order]
     last = np.r_[np.flatnonzero(np.diff(ordered)), len(ordered) - 1]
     own = np.ones(len(order), np.float32) if weight is None else weight[order].astype(np.float32)
-    for start in shown("drawing anew", range(0, len(drawn), _BLOCK), f"times {_BLOCK} draws"):
+    for start in shown("resampling", range(0, len(drawn), _BLOCK), f"times {_BLOCK} draws"):
         times = drawn[start : start + _BLOCK][:, group[order]] * own
         tp = np.cumsum(times * bad, axis=1, dtype=np.float64)[:, last]
         all_ = np.cumsum(times, axis=1, dtype=np.float64)[:, last]

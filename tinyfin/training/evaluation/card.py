@@ -28,7 +28,7 @@ INTENDED = (
 )
 OUT_OF_SCOPE = (
     "Creditworthiness, credit scoring, or any judgement of a person: the score must feed none.",
-    "Transactions unlike those it learned from: another country, merchant, currency or schema "
+    "Transactions unlike those it was trained on: another country, merchant, currency or schema "
     "needs its own evaluation.",
     "A sole ground for refusing a customer without a way to be heard.",
 )
@@ -36,7 +36,7 @@ LIMITS = (
     "Attacks spread thinly over many terminals are invisible to any one of them.",
     "Fraud that shows only through labels is found only as fast as labels arrive.",
     "State must be warm: figures of a terminal without memory are another model's (named COLD).",
-    "Intervals draw {drawn} anew; they say nothing of fraud of a kind that the data does not hold.",
+    "Intervals: bootstrap over {drawn}; they say nothing of kinds of fraud that the data lacks.",
 )
 
 
@@ -90,7 +90,7 @@ def model_card(facts: Mapping[str, Any], run: RunFolder) -> str:
         "",
         f"{facts['data']['rows']:,} transactions of {facts['data']['terminals']:,} terminals, "
         f"{facts['quality']['from']} to {facts['quality']['to']}, "
-        f"{facts['quality']['frauds']:,} frauds. The last part learned from "
+        f"{facts['quality']['frauds']:,} frauds. The last part was trained on "
         f"{split['fit']['rows']:,} rows with {split['fit']['frauds']:,} frauds, validated on "
         f"{split['validation']['rows']:,}, calibrated on {split['calibration']['rows']:,}; "
         f"{split['immature_refused'] - split['too_recent']:,} rows were left out because their "
@@ -137,9 +137,9 @@ def _items(texts: Sequence[str]) -> list[str]:
 def _protocol(facts: Mapping[str, Any]) -> str:
     parts = ", ".join(p["name"] + (" (COLD)" if p["cold"] else "") for p in facts["parts"])
     return (
-        f"Protocol {facts['protocol']}: {parts}. Each is learned, quantized, calibrated and given "
+        f"Protocol {facts['protocol']}: {parts}. Each is trained, quantized, calibrated and given "
         f"its thresholds from what was known when it begins; {delay_words(facts)}. Means "
-        f"over the parts; intervals (95 %) draw {drawn(facts)} anew."
+        f"over the parts; intervals (95 %): bootstrap over {drawn(facts)}."
     )
 
 
@@ -204,7 +204,7 @@ def _behind(facts: Mapping[str, Any]) -> list[str]:
     rows = [s for s in facts["pooled"]["slices"] if s["behind"]]
     beaten = [*beaten_by(facts), *warnings(facts)]
     if not rows and not beaten:
-        return ["No slice with enough frauds to tell falls behind."]
+        return ["No slice with enough frauds for a comparison falls behind."]
     return _items(
         [
             *(f"{text}." for text in beaten),

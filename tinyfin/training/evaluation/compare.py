@@ -75,8 +75,8 @@ def compare_runs(
     rows = np.flatnonzero((tx.t_mono_s.astype(np.int64) >= since) & (tx.row >= first))
     if not len(rows):
         raise InputError(
-            f"no transaction is later than {format_time(since)}, until when the runs learned; give "
-            "later data"
+            f"no transaction is later than {format_time(since)}, when training ended; give later "
+            "data"
         )
     replays = (seen[0][1], seen[1][1])
     known = rows[tx.label[rows] >= 0]

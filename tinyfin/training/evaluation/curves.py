@@ -70,7 +70,7 @@ def curves(
 def _bins(p: npt.NDArray[np.float64], label: npt.NDArray[np.int8]) -> list[dict[str, float]]:
     """Mean probability and share of fraud, three bins per power of ten.
 
-    Bins of equally many rows, as the calibration error has them, would nearly all lie where there
+    Bins of equally many rows, as the calibration error has them, would nearly all be where there
     is no fraud.
     """
     third = np.floor(3 * np.log10(np.clip(p, _LOWEST, 1 - 1e-12))).astype(np.int64)

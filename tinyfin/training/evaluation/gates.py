@@ -27,11 +27,11 @@ _NEEDED = {"known_cards_removed": "token", "card_precision": "token", "scenario"
 
 
 def load_gate(path: str | Path) -> Gate:
-    """Read a gate file. Raises InputError that says what to mend."""
+    """Read a gate file. Raises InputError that says what to fix."""
     table = read_toml(path)
     gate = table.get("gate")
     if not isinstance(gate, dict) or not gate or set(table) != {"gate"}:
-        raise InputError(f"{path}: put the bounds under [gate], and nothing else beside it")
+        raise InputError(f"{path}: put the bounds under [gate], and nothing else")
     for key, bounds in gate.items():
         good = isinstance(bounds, dict) and bounds and set(bounds) <= {"min", "max"}
         if not good or not all(_number(v) for v in bounds.values()):
@@ -43,7 +43,7 @@ def load_gate(path: str | Path) -> Gate:
 
 
 def require_fed(path: str | Path, gate: Gate, fed: Collection[str]) -> None:
-    """InputError when a bound is about what data without some names of [data] cannot tell."""
+    """InputError when a bound is about what data without some names of [data] cannot show."""
     for key in gate:
         for word, name in _NEEDED.items():
             if word in key and name not in fed:

@@ -28,7 +28,7 @@ EXPECTED_REASONS: Mapping[str, tuple[int, ...]] = {
     "stolen_terminal": (23, 24),
     "takeover": (15, 18),
 }
-"""What a person at the till should be told of a simulated attack: any one of these reasons."""
+"""What a person at the till should read of a simulated attack: any one of these reasons."""
 
 Rows = npt.NDArray[np.int64]
 

@@ -88,7 +88,7 @@ def expected_and_observed(probability: Floats, fraud: Mask) -> dict[str, float |
     were rows independent and probabilities exact.
 
     That is mean +- 1.96 standard deviations of sum p(1-p); ``within_independent`` says whether what
-    came lies in it. :mod:`tinyfin.training.evaluation.promise` gives the interval without those two
+    came is in it. :mod:`tinyfin.training.evaluation.promise` gives the interval without those two
     assumptions.
     """
     expected = float(np.sum(probability))

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The protocols: what is tested, and what is learned before it.
 
-``prequential``: week after week, each learned anew from the labels known when it begins.
+``prequential``: week after week, each trained again on the labels known when it begins.
 ``holdout``: one part, the last share of the time. ``halves``: for tables without a meaning of time,
-seeded halves of the genuine rows, one to learn from, the other and all frauds to test.
+seeded halves of the genuine rows, one to train on, the other and all frauds to test.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Part:
     history_s: int | None
     """How much older than the test the data is; None where time means nothing."""
     cold: bool
-    """The state has not seen enough: figures of this part stand apart."""
+    """The state has not seen enough: figures of this part are shown separately."""
 
 
 def warm_s(config: Config) -> int:
@@ -55,9 +55,9 @@ def parts_of(
     weeks: int | Sequence[int],
     cold: bool = False,
 ) -> list[Part]:
-    """The parts of a protocol, in order. ``cold`` starts the state anew with each part.
+    """The parts of a protocol, in order. ``cold`` starts each part with an empty state.
 
-    Raises DataError when there is too little to learn from or to test on, ConfigError when the
+    Raises DataError when there is too little to train on or to test on, ConfigError when the
     family does not go with the protocol.
     """
     if not len(tx):
@@ -77,7 +77,7 @@ def parts_of(
         return [_part(tx, config, "holdout", split, cold)]
     if family(config.model.family).supervised:
         raise ConfigError(
-            f"model.family = {config.model.family!r} learns from frauds, and halves are learned "
+            f"model.family = {config.model.family!r} trains on frauds, and halves are trained "
             "without any: choose a family that needs no labels, or another --protocol"
         )
     return [_half(tx, seed) for seed in range(config.evaluate.halves)]
@@ -96,14 +96,14 @@ def _starts(tx: Transactions, config: Config, weeks: int | Sequence[int]) -> lis
     whole_days = period % 86_400 == 0
     if reported_s is not None:
         end = reported_s // 86_400 * 86_400 if whole_days else reported_s
-    elif whole_days:  # the data ends on one but for its last second of business
+    elif whole_days:  # the data ends on one, except its last second of business
         end = -(-end // 86_400) * 86_400
     starts = [end - period * (weeks - i) for i in range(weeks)]
     first = int(tx.t_mono_s.min()) if config.train.since is None else config.train.since
     if starts[0] <= first:
         raise DataError(
             f"{weeks} test weeks before {format_time(end)} begin at {format_time(starts[0])}, and "
-            f"there is nothing to learn from before {format_time(first)}; ask for fewer with "
+            f"there is nothing to train on before {format_time(first)}; ask for fewer with "
             "--weeks, or give more data"
         )
     return starts
@@ -133,9 +133,9 @@ def _part(tx: Transactions, config: Config, name: str, split: Split, cold: bool)
 
 
 def _half(tx: Transactions, seed: int) -> Part:
-    """Half of the genuine rows to learn from; the frauds and the other half are the test.
+    """Half of the genuine rows to train on; the frauds and the other half are the test.
 
-    Of the rows to learn from the last share calibrates. Nothing is known of any fraud.
+    Of the rows to train on the last share calibrates. Nothing is known of any fraud.
     """
     genuine = np.flatnonzero(tx.label == 0)
     frauds = np.flatnonzero(tx.label == 1)

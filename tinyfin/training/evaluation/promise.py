@@ -5,7 +5,7 @@ Were rows independent and the probabilities exact, the number would vary by sum 
 so. Rows of one card or of one terminal go the same way: what is left over (fraud - p) multiplied
 pair by pair, over all pairs of one card or one terminal, estimates what that adds (Cameron, Gelbach
 and Miller, Robust Inference with Multiway Clustering, 2011; Liang and Zeger 1986). And the table of
-probabilities was itself fitted to few frauds: each row it learned from takes part with the amount
+probabilities was itself fitted to few frauds: each row it was fitted to takes part with the amount
 by which its label moves the sum (the delta method), and shares cards and terminals like any other.
 """
 
@@ -31,7 +31,7 @@ class Terms:
     """Rows whose labels have a part in observed - expected, n of them."""
 
     row: npt.NDArray[np.int64]
-    """Which row of the data; the same one may stand here several times."""
+    """Which row of the data; the same one may be here several times."""
     weight: Floats
     """By how much observed - expected rises when the row is fraud."""
     fraud: npt.NDArray[np.bool_]

@@ -15,7 +15,7 @@ from tinyfin.training.metrics import roc_auc
 __all__ = ["DRIFT", "SUSPECT_AUC", "population_stability", "quality"]
 
 SUSPECT_AUC = 0.98
-"""A single feature that parts the classes so well is looked at before it is believed."""
+"""A single feature that separates the classes so well is suspicious."""
 DRIFT = 0.25
 """Population stability index from which a feature has moved (0.1 to 0.25: it moves)."""
 _BINS = 10
@@ -119,7 +119,7 @@ def _suspects(
     names: tuple[str, ...],
     learned: npt.NDArray[np.int64],
 ) -> list[dict[str, Any]]:
-    """Single features, and the mere time and id, that tell frauds apart better than is natural."""
+    """Single features, and the mere time and id, that separate frauds suspiciously well."""
     rows = learned
     if len(rows) > _MOST:
         rows = np.sort(np.random.default_rng(0).choice(rows, _MOST, replace=False))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A configuration judged: every part learned anew, scored on the twin, and summed up."""
+"""Evaluate a configuration: train every part again, score it on the twin, sum up."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ def _with(
 
 @dataclass
 class _Chain:
-    """Parts one after the other; ``whole`` is told of all of them."""
+    """Parts one after the other; ``whole`` is the stage of all of them."""
 
     run: RunFolder
     config: Config
@@ -198,7 +198,7 @@ class _Chain:
     def score(
         self, material: Material, parts: Sequence[Part], seed: int, compared: bool, where: str = ""
     ) -> list[Scored]:
-        """All parts with one seed; ``compared``: with the learned baselines. ``where`` stands in
+        """All parts with one seed; ``compared``: with the learned baselines. ``where`` is in
         the folders' names."""
         model = self.config.model.model_copy(update={"seed": seed})
         config = replace(self.config, model=model)
@@ -248,7 +248,7 @@ def _delay(
 
 
 def _beside(chain: _Chain, material: Material, parts: Sequence[Part], name: str) -> dict[str, Any]:
-    """The same tests with another family, which may be given other slices to learn from."""
+    """The same tests with another family, which may be given other slices to train on."""
     config = with_family(chain.config, name)
     other = replace(chain, config=config)
     again = parts_of(
@@ -273,7 +273,7 @@ def _figures(tx: Transactions, scored: Sequence[Scored], config: Config) -> list
 
 
 def _quality(material: Material, config: Config, last: Scored) -> dict[str, Any]:
-    """Of the data, with what the last part learned from and was tested on."""
+    """Of the data, with what the last part was trained and tested on."""
     made = material.featured(last.run.config(), last.part.split)
     return quality(
         material.tx,

@@ -105,7 +105,7 @@ def score_part(
     if _kept(folder / _LEARNED) == learned:
         note(f"{part.name}: the network is kept from before")
     else:
-        note(f"{part.name}: learning from {len(part.split.fit)} rows")
+        note(f"{part.name}: training on {len(part.split.fit)} rows")
         with files.folder(folder, empty=True) as made:
             begun = begin_run(RunFolder(made, folder), config)
             learn(begun, material, part.split, config, baselines=baselines, note=note)

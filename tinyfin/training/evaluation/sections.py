@@ -82,7 +82,7 @@ def _card(facts: Facts, made: Sequence[tuple[str, str]]) -> list[Block]:
             ["", ""],
             [
                 ["family", f"{model['family']}, read-out {model['readout']}"],
-                ["learned from (last part)", _rows(split["fit"])],
+                ["trained on (last part)", _rows(split["fit"])],
                 ["validated on", _rows(split["validation"])],
                 ["calibrated on, thresholds set on", _rows(split["calibration"])],
                 ["left out: label not known in time", count(late)],
@@ -116,8 +116,9 @@ def _figures(facts: Facts) -> list[Block]:
             "Work and money: the pack's own alerts for the int8 model, as many of the highest "
             "scores for every other. Savings: a missed fraud costs its amount, an alert "
             f"{facts['false_alert_minor']:,} minor units. CP@100: of the 100 cards with the "
-            f"highest score of each day the share with a fraud that day. Intervals draw "
-            f"{drawn_anew(facts)} anew, the same for all scorers, so a lead is a paired comparison."
+            f"highest score of each day the share with a fraud that day. Intervals: bootstrap over "
+            f"{drawn_anew(facts)}, the same resamples for all scorers, so a lead is a paired "
+            "comparison."
         )
     )
     for population, seeds in facts["seeds"].items():
@@ -391,8 +392,8 @@ def _trust(facts: Facts) -> list[Block]:
         text(
             "The calibration error is the mean over the parts, in 15 bins of equal mass. The "
             "interval lets frauds of one card and of one terminal come together, and knows that "
-            "the table of probabilities was fitted to a sample; beside it the narrower one that "
-            "independent rows and exact probabilities would have."
+            "the table of probabilities was fitted to a sample; next to it is the narrower one "
+            "that independent rows and exact probabilities would have."
         ),
     ]
 
@@ -522,8 +523,8 @@ def _delays(facts: Facts) -> list[Block]:
     return [
         figure(
             figures.delays("delays", rows, styles),
-            f"Average precision over label delay, {spoken(population)}: every week learned anew "
-            "with what is known then.",
+            f"Average precision over label delay, {spoken(population)}: every week trained again "
+            "on what is known then.",
             legend=[(spoken(n), styles[n]) for n in names],
         ),
         table(

@@ -72,7 +72,7 @@ def data_quality(facts: Facts) -> list[Block]:
                 ["equal in terminal, time and all fields", count(q["duplicate_rows"])],
                 ["of those with another label", count(q["duplicates_of_other_label"])],
                 [
-                    "share of fraud, learned and tested",
+                    "share of fraud, training and test",
                     f"{percent(q['fraud_share']['learned'])}, "
                     f"{percent(q['fraud_share']['tested'])}",
                 ],
@@ -81,7 +81,7 @@ def data_quality(facts: Facts) -> list[Block]:
                     suspects or f"none: no single feature reaches a ROC AUC of {SUSPECT_AUC}",
                 ],
                 [
-                    "features that moved between learning and test",
+                    "features that moved between training and test",
                     ", ".join(d["feature"] for d in moved)
                     or f"none (stability index below {DRIFT})",
                 ],
@@ -93,7 +93,7 @@ def data_quality(facts: Facts) -> list[Block]:
             [[f["field"], percent(f["missing"]), count(f["distinct"])] for f in q["fields"]],
         ),
         table(
-            "Population stability index of features, learned rows against the last test",
+            "Population stability index of features, training rows against the last test",
             ["feature", "index"],
             [[d["feature"], fixed(d["stability_index"])] for d in q["drift"][:15]],
         ),

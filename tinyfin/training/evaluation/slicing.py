@@ -22,7 +22,7 @@ Mask = npt.NDArray[np.bool_]
 
 
 def slices_of(tx: Transactions, rows: npt.NDArray[np.int64]) -> Iterator[tuple[str, str, Mask]]:
-    """Name of the kind, name of the slice, bool over ``rows``: only kinds that part the rows."""
+    """Name of the kind, name of the slice, bool over ``rows``: only kinds that split the rows."""
     for kind, code, names in _kinds(tx, rows):
         present = [c for c in range(len(names)) if np.any(code == c)]
         if len(present) > 1:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Many parts as one: means, intervals, spread over seeds, and what stands apart."""
+"""Many parts as one: means, intervals, spread over seeds, and what is shown apart."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ __all__ = ["intervals", "means", "pooled", "seed_spread"]
 
 
 def means(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Mean of every number over the parts, by population and scorer; ``worst`` AP beside it."""
+    """Mean of every number over the parts, by population and scorer; ``worst`` AP next to it."""
     out: dict[str, Any] = {}
     if not parts:
         return out

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the alerts at a threshold in force amount to: confusion counts and shares, with intervals.
 
-The 95 % intervals draw groups anew (cards, where there are any: alerts and frauds of one card come
+The 95 % intervals resample groups (cards, where there are any: alerts and frauds of one card come
 together), and are never narrower than Wilson's, which takes rows as independent but knows that few
 rows say little. F1 is to Wilson a share of true positives and half of the errors.
 """
@@ -49,7 +49,7 @@ def at_thresholds(
 def confusion(alert: Mask, fraud: Mask, group: npt.NDArray[Any], seed: int = 0) -> dict[str, Any]:
     """Counts (``true_positives``, ...), and of SHARES value and ``NAME_interval``.
 
-    ``group``: what is drawn anew. NaN where there is nothing to divide by.
+    ``group``: what is resampled. NaN where there is nothing to divide by.
     """
     cells = np.stack([alert & fraud, alert & ~fraud, ~alert & fraud, ~alert & ~fraud])
     names = ("true_positives", "false_positives", "false_negatives", "true_negatives")

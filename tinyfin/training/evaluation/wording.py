@@ -16,7 +16,7 @@ _SIMPLE = ("amount", "rate", "rule_a", "rule_b", "amount_over_card_mean")
 
 
 def drawn(facts: Mapping[str, Any]) -> str:
-    """What intervals draw anew: cards, terminals, or transactions."""
+    """What intervals resample: cards, terminals, or transactions."""
     return str(facts["drawn"])
 
 
@@ -34,7 +34,7 @@ def delay_words(facts: Mapping[str, Any]) -> str:
 
 
 def limits(facts: Mapping[str, Any], these: tuple[str, ...]) -> tuple[str, ...]:
-    """The limits, with what intervals draw anew."""
+    """The limits, with what intervals resample."""
     return tuple(text.format(drawn=drawn(facts)) for text in these)
 
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Families of models. Adding one is adding a module here and a line to :data:`FAMILIES`.
 
-A family learns from int8 network inputs, the very bytes that the terminal's network will see. It
+A family trains on int8 network inputs, the very bytes that the terminal's network will see. It
 gives either a Keras model whose input is ``code / INPUT_STEPS`` (so the input of the int8
-``.tflite`` has scale 1 / INPUT_STEPS and zero point 0, and what was learned from is what runs), or
+``.tflite`` has scale 1 / INPUT_STEPS and zero point 0, and what was trained on is what runs), or
 an integer model that is its own quantization: tables or trees, for operators of this engine.
 """
 
@@ -72,7 +72,7 @@ class Problem:
     """What there is to learn. Inputs int8[n, F]; labels 1 fraud, 0 genuine, -1 not known; in order
     of time.
 
-    The validation rows are later than the fit rows and tell when to stop. A family that is not
+    The validation rows are later than the fit rows and say when to stop. A family that is not
     supervised gets no row that is known to be fraud.
     """
 
@@ -154,7 +154,7 @@ def _only_the_model(path: Path) -> None:
 
 @dataclass(frozen=True)
 class FittedIntegers:
-    """An integer model, and the float scores that it stands for."""
+    """An integer model, and the float scores that it represents."""
 
     model: IntegerModel
     float_score: Callable[[npt.NDArray[np.int8]], npt.NDArray[np.float32]]

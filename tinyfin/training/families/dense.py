@@ -118,7 +118,7 @@ class _Watch:
         value = float("nan")
         if len(self.inputs):
             value = average_precision(self._logits(), self.label)
-        # without a fraud among the later rows nothing tells epochs apart: the last one stays
+        # without a fraud among the later rows nothing distinguishes epochs: the last one stays
         last = self.patience is None or np.isnan(value)
         if not self.best_weights or last or value > max(self.values):
             self.best_epoch, self.best_weights = epoch, self.network.get_weights()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``density``: a table of -log density per feature, summed; it learns from clean rows alone.
+"""``density``: a table of -log density per feature, summed; it trains on clean rows alone.
 
 Two kinds of terms. ``tails``: -log of the share of clean rows at least as far out on the same side,
 the rarer side of the two, so that a value beyond all others is as suspicious as any and a value
@@ -26,7 +26,7 @@ __all__ = ["FAMILY", "density_terms"]
 STEPS = 16
 """Whole-number steps per nat: a byte reaches 15.9 nats, one in eight million."""
 FEW_VALUES = 16
-"""Features with at most so many values are given ``mass`` terms unless told otherwise."""
+"""Features with at most so many values are given ``mass`` terms unless options say otherwise."""
 
 
 class Options(BaseModel):

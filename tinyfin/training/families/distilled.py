@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """``distilled``: the dense layers of ``mlp``, taught by gradient-boosted trees.
 
-The teacher sees the same int8 inputs. What it says of a row it must not have learned from that row,
-or the student would be taught its teacher's memory: the fit rows are parted into blocks of time,
+The teacher sees the same int8 inputs. What it says of a row it must not know from that row,
+or the student would be taught its teacher's memory: the fit rows are split into blocks of time,
 and each block is judged by trees that were fitted on the others. A row's target is then
 
     (1 - trust) * label + trust * the teacher's probability
@@ -43,7 +43,7 @@ class Options(BaseModel):
     trust: float = Field(default=0.75, ge=0.0, le=1.0)
     """How much of a target is the teacher's word; the rest is the label."""
     folds: int = Field(default=3, ge=2, le=10)
-    """Teachers; each judges what the others learned from."""
+    """Teachers; each judges what the others were trained on."""
     trees: int = Field(default=120, ge=1, le=2000)
     """Trees of a teacher."""
     leaves: int = Field(default=15, ge=2, le=255)
@@ -55,7 +55,7 @@ class Options(BaseModel):
 
 
 class Distilled:
-    """Learns from labels and from a larger model."""
+    """Trains on labels and on a larger model's scores."""
 
     name = "distilled"
     supervised = True
@@ -102,7 +102,7 @@ def teach(
     told: list[dict[str, Any]] | None = None,
 ) -> npt.NDArray[np.float64]:
     """Probability of fraud of each row, n rows in order of time, by trees that did not see it.
-    ``told`` takes what is to be said of rows that they did not learn from either.
+    ``told`` takes what is to be said of rows that they were not trained on either.
 
     A fold that would leave its teacher no fraud or nothing else gives the base rate of the rest.
     """

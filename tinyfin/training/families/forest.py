@@ -3,7 +3,7 @@
 
 The trees are scikit-learn's IsolationForest. A split is drawn evenly between the smallest and the
 largest value, so it matters what is taken as the value: the int8 code presses the tails together
-(:func:`tinyfin.training.maps.fit_tail_maps`), and what lies far out would be set apart by chance no
+(:func:`tinyfin.training.maps.fit_tail_maps`), and what is far out would be set apart by chance no
 sooner than the rest. Codes are stretched back to deviations from the median before the trees grow,
 and each split is then the whole code below it: nothing but the leaves is rounded. A leaf's term is
 how much shorter its path is than the forest's longest, in steps that use the whole byte; the sum
@@ -103,7 +103,7 @@ def average_path(n: int) -> float:
 
 
 def _on(scale: npt.NDArray[np.float32], inputs: npt.NDArray[np.int8]) -> npt.NDArray[np.float32]:
-    """What each code stands for."""
+    """What each code means."""
     out = np.empty(inputs.shape, np.float32)
     for start in range(0, len(inputs), _ROWS):
         part = slice(start, start + _ROWS)

@@ -30,7 +30,7 @@ class Options(BaseModel):
 
 
 class Mlp:
-    """Learns from the labels alone."""
+    """Trains on the labels alone."""
 
     name = "mlp"
     supervised = True

@@ -19,7 +19,7 @@ __all__ = ["epochs_for", "passes"]
 
 def epochs_for(rows: int, model: Model, batches: int, bounds: tuple[int, int]) -> int:
     """``model.epochs``; or, where it does not say, so many that the network sees about ``batches``
-    batches, within ``bounds``: few rows are then learned from as thoroughly as many."""
+    batches, within ``bounds``: a model of few rows then trains as thoroughly as one of many."""
     return model.epochs or min(max(bounds[0], -(-batches // _steps(rows, model))), bounds[1])
 
 
@@ -36,7 +36,7 @@ def passes(
 
     ``columns``: float32[n, ...] each, of which the first goes into the network; of one batch,
     ``loss(out, *columns)`` gives the mean loss, to which the network's own losses are added. The
-    rows' order is drawn anew for each pass, with the model's seed.
+    rows' order is shuffled again for each pass, with the model's seed.
     """
     rows, batch = len(columns[0]), model.batch_size
     steps = _steps(rows, model)
