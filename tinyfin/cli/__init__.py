@@ -37,7 +37,7 @@ VERBS: tuple[tuple[str, str, str], ...] = (
     ("compare", "tinyfin.cli.compare", "Compare two runs on the same transactions."),
     ("score", "tinyfin.cli.score", "Score transactions on the workstation."),
     ("keygen", "tinyfin.cli.keygen", "Make a key that signs packs."),
-    ("repack", "tinyfin.cli.repack", "Change a pack's decision, or its weight layout."),
+    ("repack", "tinyfin.cli.repack", "Change a pack's decision, key or weight layout."),
     ("inspect", "tinyfin.cli.inspect", "Explain a pack or a .tflite."),
     ("codegen", "tinyfin.cli.codegen", "Write the C that a firmware project links."),
     ("build", "tinyfin.cli.build", "Build the firmware of a run for a target."),
