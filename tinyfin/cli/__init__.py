@@ -34,6 +34,7 @@ VERBS: tuple[tuple[str, str, str], ...] = (
     ("train", "tinyfin.cli.train", "Train a model on transactions."),
     ("quantize", "tinyfin.cli.quantize", "Make the int8 .tflite and the pack of a run."),
     ("evaluate", "tinyfin.cli.evaluate", "Evaluate a run's configuration week by week."),
+    ("runs", "tinyfin.cli.runs", "List the runs of a folder."),
     ("compare", "tinyfin.cli.compare", "Compare two runs on the same transactions."),
     ("score", "tinyfin.cli.score", "Score transactions on the workstation."),
     ("keygen", "tinyfin.cli.keygen", "Make a key that signs packs."),
