@@ -19,6 +19,7 @@ __all__ = [
     "CRITICAL_TAGS",
     "DECISION_ENTRY",
     "DECISION_HEAD",
+    "DEVELOPMENT_KEY_HEX",
     "FIELD_ENTRY",
     "FIELD_TYPES",
     "IMAGE_HEAD_BYTES",
@@ -82,6 +83,8 @@ SIGNED_BYTES = 160
 MAX_PACK_BYTES = 1 << 26
 DEVELOPMENT = 1
 """The header's flag of packs that are signed by the public development key."""
+DEVELOPMENT_KEY_HEX = "d616f324c9ad4d62e34167c396a67fc10f9fd7af51e0068b1d6638736b8a9f8d"
+"""The public half of that key."""
 
 
 class PackHeader(NamedTuple):
@@ -129,8 +132,9 @@ CRITICAL_TAGS = ("SCHM", "PROG", "MAPS", "PLAN", "READ", "CALI", "DECI", "GOLD")
 
 
 def sections_of(pack: bytes) -> dict[str, bytes]:
-    """Payload of each section by tag, of a pack that was checked with
-    :func:`tinyfin.pack.sections.split_sections`. Raises PackError where one passes the end."""
+    """Payload of each section by tag, of a pack that is trusted; for any other
+    :func:`tinyfin.pack.sections.split_sections` checks the rules. Raises PackError where a section
+    passes the end."""
     found = {}
     at = PACK_HEADER.size
     while at + SECTION_HEAD.size <= len(pack):

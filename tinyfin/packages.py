@@ -8,8 +8,6 @@ import json
 import shlex
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, distribution
-from urllib.parse import unquote, urlsplit
 
 from tinyfin.errors import ToolError
 
@@ -51,9 +49,12 @@ def missing(*modules: str, why: str = "") -> ToolError:
 
 def install_command(extra: str) -> str:
     """How to get an extra of the tinyfin that runs, from where that one was installed (PEP 610)."""
+    from importlib import metadata
+    from urllib.parse import unquote, urlsplit
+
     what, flag = "tinyfin", ""
-    with suppress(PackageNotFoundError, ValueError):
-        origin = json.loads(distribution("tinyfin").read_text("direct_url.json") or "{}")
+    with suppress(metadata.PackageNotFoundError, ValueError):
+        origin = json.loads(metadata.distribution("tinyfin").read_text("direct_url.json") or "{}")
         url = urlsplit(str(origin.get("url", "")))
         if url.scheme == "file":
             what = unquote(url.path)

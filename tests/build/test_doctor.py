@@ -110,5 +110,5 @@ def test_an_extra_comes_from_where_tinyfin_came_from(
     monkeypatch: pytest.MonkeyPatch, origin: str | None, command: str
 ) -> None:
     installed = SimpleNamespace(read_text=lambda name: origin)
-    monkeypatch.setattr("tinyfin.packages.distribution", lambda name: installed)
+    monkeypatch.setattr("importlib.metadata.distribution", lambda name: installed)
     assert install_command("train") == command

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import shutil
 import struct
 import subprocess
 from pathlib import Path
@@ -169,7 +168,6 @@ def compiled(
     return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
 
-@pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
 def test_python_and_c_have_the_same_numbers(tmp_path: Path) -> None:
     done = compiled(tmp_path, EQUAL, "pack.c")
     assert done.returncode == 0, done.stderr
@@ -177,7 +175,6 @@ def test_python_and_c_have_the_same_numbers(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
 @pytest.mark.parametrize("name", ["AT_COUNTER", "TFIN_OP_FOREST", "PROG_LEAP", "DECISION_COUNT"])
 def test_another_number_is_noticed(tmp_path: Path, name: str) -> None:
     done = compiled(tmp_path, {**EQUAL, name: EQUAL[name] + 1}, "pack.c")
@@ -196,7 +193,6 @@ def test_offsets_are_where_values_lie(parts: list[str]) -> None:
         assert first == at % 251 + 1
 
 
-@pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
 @pytest.mark.parametrize(
     ("old", "new"),
     [

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,7 +15,16 @@ from tinyfin import progress
 from tinyfin.claims import claimed
 from tinyfin.text import json_safe, printable
 
-__all__ = ["DataFile", "claim", "emit", "forget_claims", "json_option", "note", "unchanged"]
+__all__ = [
+    "DataFile",
+    "aligned",
+    "claim",
+    "emit",
+    "forget_claims",
+    "json_option",
+    "note",
+    "unchanged",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 _claimed_files: dict[str, tuple[int, int, int]] = {}
@@ -112,3 +121,9 @@ def _plain(value: object) -> object:
     """numpy scalars and arrays as JSON knows them; anything else (paths) as text."""
     convert = getattr(value, "tolist", None)
     return str(value) if convert is None else convert()
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a table, its columns aligned; the first row is the head."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip() for r in rows]

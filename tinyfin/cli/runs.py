@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from tinyfin.cli.output import emit, json_option
+from tinyfin.cli.output import aligned, emit, json_option
 from tinyfin.errors import InputError, TinyfinError
 
 __all__ = ["command"]
@@ -86,10 +86,7 @@ def _text(found: list[dict[str, Any]]) -> str:
         for facts in found
         if "error" not in facts
     ]
-    table = [_COLUMNS, *rows]
-    widths = [max(len(row[i]) for row in table) for i in range(len(_COLUMNS))]
-    lines = ["  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip() for r in table]
-    lines = lines if rows else []
+    lines = aligned([_COLUMNS, *rows]) if rows else []
     lines += [f"{one_line(f['run'])}: damaged: {f['error']}" for f in found if "error" in f]
     return "\n".join(lines)
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import click
 
 from tinyfin.cli.boards import boards_option
-from tinyfin.cli.output import emit, json_option
+from tinyfin.cli.output import aligned, emit, json_option
 
 __all__ = ["command"]
 
@@ -34,9 +34,7 @@ def command(as_json: bool) -> None:
         )
         for target in targets
     ]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ["  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip() for r in rows]
-    emit({"targets": [target.as_dict() for target in targets]}, as_json, "\n".join(lines))
+    emit({"targets": [target.as_dict() for target in targets]}, as_json, "\n".join(aligned(rows)))
 
 
 def _size(count: int) -> str:

@@ -15,7 +15,7 @@ from tinyfin import files
 from tinyfin.codegen.layout import FieldLayout, PackLayout, read_layout
 from tinyfin.codegen.stacks import STACK_BYTES
 from tinyfin.errors import PackError
-from tinyfin.formats import kernel_names
+from tinyfin.formats import DEVELOPMENT_KEY_HEX, kernel_names
 
 __all__ = ["FILES", "c_array", "emit", "kernel_lines", "write_text"]
 
@@ -28,7 +28,6 @@ _RECORD_HEAD = 8
 _ALL = "ALL_FIELDS"
 _KEY_BYTES = 32
 _MAX_KEYS = 255
-_DEVELOPMENT_KEY = "d616f324c9ad4d62e34167c396a67fc10f9fd7af51e0068b1d6638736b8a9f8d"
 _KEYS_DECLARED = ("extern const uint8_t tinyfin_trusted_keys[32 * TINYFIN_TRUSTED_KEYS];",)
 _DEVELOPMENT_ALONE = (
     "#if defined(TFIN_RELEASE)",
@@ -121,7 +120,7 @@ def _keys(keys: Sequence[bytes]) -> str:
         return ""
     if len(keys) > _MAX_KEYS or any(len(key) != _KEY_BYTES for key in keys):
         raise ValueError(f"at most {_MAX_KEYS} public keys of {_KEY_BYTES} bytes each")
-    if any(key.hex() == _DEVELOPMENT_KEY for key in keys):
+    if any(key.hex() == DEVELOPMENT_KEY_HEX for key in keys):
         raise PackError(
             "the development key, with which anybody can sign, is among the trusted keys; a "
             "development build sets tfin_trust.allow_development_key instead"

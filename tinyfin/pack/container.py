@@ -401,7 +401,7 @@ def _check_frame(data: bytes) -> int:
         raise PackError("offset 0: these bytes are not a tinyfin pack")
     if len(data) < PACK_HEADER.size:
         raise PackError(f"{len(data)} bytes: shorter than a pack's header of {PACK_HEADER.size}")
-    version, size, total = struct.unpack_from("<HHI", data, 4)
+    _, version, size, total, *_ = PackHeader.read(data)
     if version > PACK_FORMAT:
         raise PackError(
             f"offset 4: pack format {version} is newer than {PACK_FORMAT}; use a newer tinyfin"

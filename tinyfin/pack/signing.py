@@ -16,6 +16,7 @@ from pathlib import Path
 from tinyfin import files
 from tinyfin.claims import claimed
 from tinyfin.errors import InputError
+from tinyfin.formats import DEVELOPMENT_KEY_HEX
 
 __all__ = [
     "DEVELOPMENT_KEY",
@@ -111,7 +112,7 @@ def verify(signature: bytes, message: bytes, public: bytes) -> bool:
 
 DEVELOPMENT_KEY = Key(
     seed=hash32(b"tinyfin development key: public, never trust it"),
-    public=bytes.fromhex("d616f324c9ad4d62e34167c396a67fc10f9fd7af51e0068b1d6638736b8a9f8d"),
+    public=bytes.fromhex(DEVELOPMENT_KEY_HEX),
 )
 """Everybody's key. Its public half is in firmware/lib/tinyfin/src/development_key.h."""
 

@@ -26,7 +26,7 @@ from tinyfin.training.notices import newest_label_ages
 from tinyfin.training.populations import cards_of, drawn_anew, known_cards_removed
 from tinyfin.training.rows import REPRESENTATIVE_ROWS, representative_rows
 from tinyfin.training.run import RunFolder
-from tinyfin.training.split import Split, known_labels
+from tinyfin.training.split import SLICES, Split, known_labels
 from tinyfin.training.table import BASELINE
 
 __all__ = ["input_maps", "learn", "map_rows"]
@@ -58,7 +58,7 @@ def learn(
     run.add_learned(made.cuts, made.risks)
     label = known_labels(tx, split.until_s)
     chosen = family(config.model.family)
-    rows = {part: getattr(split, part) for part in ("fit", "validation", "calibration", "test")}
+    rows = {part: getattr(split, part) for part in SLICES}
     if still := constants(features, split.fit, program.feature_names):
         note(
             f"{len(still)} of {len(program.feature_names)} features have one value in all "
