@@ -25,7 +25,7 @@ import numpy as np
 
 from tinyfin import files
 from tinyfin.errors import ToolError
-from tinyfin.hil.measure import benchmarks
+from tinyfin.measure import benchmarks
 from tinyfin.targets import catalogue, flash
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -129,7 +129,7 @@ def version(program: str) -> str:
 
 def features() -> list[dict]:
     """Throughput of the feature engine, of Polars and of pandas, where they are installed."""
-    from tinyfin.hil.measure import throughput as bench
+    from tinyfin.measure import throughput as bench
 
     try:
         return bench.rows()

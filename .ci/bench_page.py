@@ -410,7 +410,7 @@ def features(rows: list[Found]) -> list[str]:
     head = list(rows[0])
     return [
         *lines,
-        "One core; `tinyfin.hil.measure.throughput` says what is counted.",
+        "One core; `tinyfin.measure.throughput` says what is counted.",
         "",
         *table(
             [name.replace("_", " ") for name in head],

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from tinyfin import files
-from tinyfin.claims import claimed
 from tinyfin.errors import InputError
+from tinyfin.output_claims import claimed
 
 ROOT = Path(__file__).resolve().parents[1]
 CELL_DEADLINE_S = 900

@@ -14,8 +14,8 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tinyfin.claims import claimed, temporary_name
 from tinyfin.errors import InputError, TinyfinError
+from tinyfin.output_claims import claimed, temporary_name
 
 __all__ = ["FULL", "folder", "remove_unfinished", "require_space", "whole", "write"]
 

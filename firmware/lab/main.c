@@ -3,7 +3,7 @@
  * The laboratory: engine and network on a target, fed in bulk. The host loads a tape into memory
  * behind the image (an emulator's loader, or a programmer), the image works it off, compares every
  * answer with the tape's, and prints what it found and counted. One image serves every pack and
- * every network. tinyfin/hil/measure/lab.py writes tapes and reads the lines.
+ * every network. tinyfin/measure/instrument.py writes tapes and reads the lines.
  *
  * A tape is a row of records, each aligned to 16: u32 tag, u32 payload bytes, u32 a, u32 b,
  * payload. Lines are words and decimal numbers; tick counts are as in port.h.

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 import tinyfin
 from tinyfin import errors
 from tinyfin.cli import VERBS, main
-from tinyfin.packages import install_command
+from tinyfin.optional_packages import install_command
 
 HEAVY = ("tensorflow", "keras", "sklearn", "platformio", "SCons", "pyarrow", "pydantic", "numpy")
 

@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from tinyfin.cli import main
-from tinyfin.packages import install_command
+from tinyfin.optional_packages import install_command
 from tinyfin.targets import system
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -54,7 +54,7 @@ def test_an_emulated_target_keeps_the_image(run: Path, name: str) -> None:
 
 
 def test_another_pack_on_the_target_is_noticed(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tinyfin.hil.lines import session
+    from tinyfin.hil.links import session
 
     honest = session.emulated
 

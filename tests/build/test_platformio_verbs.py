@@ -19,7 +19,7 @@ import pytest
 
 from tests.wire import rig
 from tinyfin import paths
-from tinyfin.hil.lines.host import build_host_terminal
+from tinyfin.hil.links.host_process import build_host_terminal
 from tinyfin.wire.frames import encode_frame
 from tinyfin.wire.links import ProcessLink
 from tinyfin.wire.messages import Answer

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tinyfin import cache, claims, paths
+from tinyfin import cache, output_claims, paths
 from tinyfin.errors import InputError, TinyfinError
 from tinyfin.targets import build
 
@@ -29,11 +29,11 @@ def of_a_build(folder: Path) -> AbstractContextManager[Any]:
 
 
 def of_a_name(folder: Path) -> AbstractContextManager[Any]:
-    return claims.claimed(folder / "out")
+    return output_claims.claimed(folder / "out")
 
 
 def of_a_shared_name(folder: Path) -> AbstractContextManager[Any]:
-    return claims.claimed(folder / "out", shared=True)
+    return output_claims.claimed(folder / "out", shared=True)
 
 
 LOCKS: dict[Lock, str] = {

@@ -18,7 +18,7 @@ from click.testing import CliRunner
 
 from tinyfin.cli import main
 from tinyfin.pack.container import parse_pack
-from tinyfin.training.run import open_run
+from tinyfin.training.run_folder import open_run
 
 # a family that needs no TensorFlow, so that a training takes seconds
 CONFIG = """

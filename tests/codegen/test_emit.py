@@ -14,12 +14,12 @@ from tests.engine.native import Engine
 from tests.wire import rig
 from tinyfin import paths
 from tinyfin.codegen.emit import _c_string, emit
-from tinyfin.codegen.layout import read_layout
+from tinyfin.codegen.pack_layout import read_layout
 from tinyfin.codegen.stacks import STACK_BYTES
 from tinyfin.errors import PackError
 from tinyfin.features.catalogue.reasons import REASONS
 from tinyfin.features.compiler import compile_program
-from tinyfin.features.custom import define_feature
+from tinyfin.features.own_features import define_feature
 from tinyfin.pack.container import build_pack, parse_pack
 from tinyfin.pack.signing import DEVELOPMENT_KEY, generate_key
 from tinyfin.schema import (

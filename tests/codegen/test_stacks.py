@@ -13,7 +13,7 @@ from tinyfin.codegen.stacks import STACK_BYTES
 from tinyfin.targets import build as building
 from tinyfin.targets import catalogue
 from tinyfin.targets.flash import target_pack
-from tinyfin.targets.stack import frames, stack_bound
+from tinyfin.targets.stack_bound import frames, stack_bound
 
 PACK = paths.project_dir() / "models" / "payment" / "model.tfpack"
 CALLS = (

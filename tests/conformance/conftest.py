@@ -11,7 +11,7 @@ import pytest
 
 from tests.wire import rig
 from tinyfin import paths
-from tinyfin.hil.measure import lab
+from tinyfin.measure import instrument
 from tinyfin.pack.layouts import choose
 from tinyfin.targets import catalogue
 
@@ -47,11 +47,11 @@ def stock_pack() -> Path:
 
 
 @cache
-def tapes(layout: str, room: int) -> list[tuple[lab.Tape, int]]:
+def tapes(layout: str, room: int) -> list[tuple[instrument.Tape, int]]:
     """Tapes of ten thousand scored events with the twin's answers, none larger than ``room``.
 
     The pack is in that layout, in the twin too; there are a little more than ten thousand events.
     """
     tx = rig.make_transactions(terminals=6, days=30)
     pack = choose(stock_pack(), layout)
-    return lab.event_tapes(pack, tx, rig.make_stream(tx), room, limit=EVENTS)
+    return instrument.event_tapes(pack, tx, rig.make_stream(tx), room, limit=EVENTS)

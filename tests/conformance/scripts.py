@@ -8,9 +8,9 @@ import zlib
 from collections.abc import Sequence
 
 from tests.features.streams import Clock, Step
-from tinyfin.hil.measure import lab
+from tinyfin.measure import instrument
 from tinyfin.twin import Twin
-from tinyfin.wire.events import EventsFrame, Outcome, field_types
+from tinyfin.wire.event_frames import EventsFrame, Outcome, field_types
 
 _ROOM = 1400
 _MOST = 64
@@ -24,7 +24,7 @@ class Script:
         self.pack = pack
         self.twin = Twin(pack, restarts=False)
         self.types = field_types(pack)
-        self.tape = lab.Tape().add(lab.PACK, pack)
+        self.tape = instrument.Tape().add(instrument.PACK, pack)
         self.scores = 0
         self._digest = 0
         self._wanted: list[int] = []
@@ -62,12 +62,12 @@ class Script:
                     self.twin.notice(0, id, token, t, at, fraud)
                 case ("erase", token):
                     self._flush()
-                    self.tape.add(lab.ERASE, struct.pack("<Q", token))
+                    self.tape.add(instrument.ERASE, struct.pack("<Q", token))
                     self.twin.erase_card(0, token)
                 case ("reboot",):
                     self._flush()
                     image = self.twin.export_state(0)
-                    self.tape.add(lab.RESTART, image)
+                    self.tape.add(instrument.RESTART, image)
                     self.twin = Twin(self.pack, restarts=False)
                     self.twin.import_state(0, image)
         self._flush()

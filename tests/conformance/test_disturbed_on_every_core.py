@@ -20,7 +20,7 @@ from tests.features.packing import pack
 from tests.features.programs import programs, programs_of
 from tests.features.rig import SCHEMA
 from tests.features.streams import Step, streams
-from tinyfin.hil.measure import lab
+from tinyfin.measure import instrument
 from tinyfin.schema import PAYMENT
 
 CORES = ("cortex-m0", "cortex-m4", "rv32imc", "xtensa-lx106")
@@ -73,7 +73,7 @@ def operators() -> tuple[Script, ...]:
 @pytest.mark.parametrize("name", on_target(*CORES))
 def test_the_whole_catalogue(name: str) -> None:
     script = catalogue()
-    found = lab.run(lab.build_lab(name), script.tape)
+    found = instrument.run(instrument.build_lab(name), script.tape)
     assert not found.differing, f"{name}: {found.first}"
     assert found.scored == script.scores
 
@@ -81,18 +81,18 @@ def test_the_whole_catalogue(name: str) -> None:
 @pytest.mark.parametrize("name", on_target(*CORES))
 def test_every_operator(name: str) -> None:
     """In as few tapes as the part allows."""
-    image = lab.build_lab(name)
-    tape, programs_run, wanted = lab.Tape(), 0, len(operators())
+    image = instrument.build_lab(name)
+    tape, programs_run, wanted = instrument.Tape(), 0, len(operators())
     for script in operators():
-        if len(tape) + len(script.tape) > lab.room(image):
+        if len(tape) + len(script.tape) > instrument.room(image):
             programs_run += run(image, tape)
-            tape = lab.Tape()
+            tape = instrument.Tape()
         tape.extend(script.tape)
     assert programs_run + run(image, tape) == wanted
 
 
-def run(image: lab.BuildResult, tape: lab.Tape) -> int:
-    found = lab.run(image, tape)
+def run(image: instrument.BuildResult, tape: instrument.Tape) -> int:
+    found = instrument.run(image, tape)
     assert not found.differing, f"{found.target}: {found.first}"
     return len(found.numbers("opened"))
 
@@ -106,9 +106,9 @@ def test_a_restart_that_loses_something_is_caught(name: str) -> None:
     assert ("reboot",) in steps
     data = script.tape.bytes()[16:]
     at = 0
-    while int.from_bytes(data[at : at + 4], "little") != lab.RESTART:
+    while int.from_bytes(data[at : at + 4], "little") != instrument.RESTART:
         at += 16 + -(-int.from_bytes(data[at + 4 : at + 8], "little") // 16) * 16
     script.tape.flip(at + 16 + 64 + 70)
-    found = lab.run(lab.build_lab(name), script.tape)
+    found = instrument.run(instrument.build_lab(name), script.tape)
     assert found.differing
     assert found.first.startswith("image at event")

@@ -7,11 +7,11 @@ import pytest
 
 from tests.conformance.conftest import EVENTS, on_target, stock_pack, tapes
 from tests.wire import rig
-from tinyfin.hil.lines.session import emulated
-from tinyfin.hil.measure import benchmarks, lab
-from tinyfin.hil.replays import replay
-from tinyfin.targets import budget, catalogue, flash
+from tinyfin.hil.links.session import emulated
+from tinyfin.hil.replay import replay
+from tinyfin.measure import benchmarks, instrument
 from tinyfin.targets import build as building
+from tinyfin.targets import catalogue, flash, image_size
 
 LARGE = 512 << 10
 SABOTAGED = ("cortex-m3", "rv32imc", "xtensa-lx106")
@@ -21,10 +21,10 @@ FIELD = 1
 @pytest.mark.parametrize("name", on_target())
 def test_ten_thousand_events(name: str) -> None:
     """Bulk: tapes in the guest's memory, a digest after every event, state and image at the end."""
-    image = lab.build_lab(name)
+    image = instrument.build_lab(name)
     scored = 0
-    for tape, scores in tapes(image.target.layout, min(lab.room(image), LARGE)):
-        found = lab.run(image, tape)
+    for tape, scores in tapes(image.target.layout, min(instrument.room(image), LARGE)):
+        found = instrument.run(image, tape)
         assert not found.differing, f"{name}: {found.first}"
         assert found.scored == scores
         scored += scores
@@ -51,7 +51,7 @@ def test_terminal_application_boots_and_replays(name: str) -> None:
         total, free = session.client.stack()
     result.check()
     assert result.verdicts == 120
-    parts = budget.image_budget(image, pack)
+    parts = image_size.image_budget(image, pack)
     assert parts.flash_bytes == image.flash_bytes
     assert parts.ram_bytes == image.ram_bytes
     assert image.ram_bytes + total - free <= target.ram_bytes
@@ -76,14 +76,14 @@ def test_a_verified_pack_is_opened_within_two_thousand_instructions(name: str) -
 @pytest.mark.parametrize("name", on_target(*SABOTAGED))
 def test_an_operator_off_by_one_is_caught(name: str) -> None:
     """Negative control: the same tape on an image whose operator FIELD adds one."""
-    image = lab.build_lab(name, probe=True)
+    image = instrument.build_lab(name, probe=True)
     tx = rig.make_transactions()
     stream = rig.make_stream(tx)
     for code, caught in ((None, False), (FIELD, True)):
-        [(tape, _)] = lab.event_tapes(
-            stock_pack().read_bytes(), tx, stream, lab.room(image), limit=50, sabotage=code
+        [(tape, _)] = instrument.event_tapes(
+            stock_pack().read_bytes(), tx, stream, instrument.room(image), limit=50, sabotage=code
         )
-        found = lab.run(image, tape)
+        found = instrument.run(image, tape)
         assert bool(found.differing) is caught
         assert ("verdict at event 0" in found.first) is caught
 
@@ -91,14 +91,14 @@ def test_an_operator_off_by_one_is_caught(name: str) -> None:
 @pytest.mark.parametrize("name", on_target("cortex-m3"))
 def test_one_wrong_answer_is_named(name: str) -> None:
     """Negative control of the comparison: one bit of one expected digest."""
-    image = lab.build_lab(name)
+    image = instrument.build_lab(name)
     tx = rig.make_transactions()
-    [(tape, scores)] = lab.event_tapes(
-        stock_pack().read_bytes(), tx, rig.make_stream(tx), lab.room(image), limit=40
+    [(tape, scores)] = instrument.event_tapes(
+        stock_pack().read_bytes(), tx, rig.make_stream(tx), instrument.room(image), limit=40
     )
     assert scores == 40
-    records = lab.digest_positions(tape)
+    records = instrument.digest_positions(tape)
     tape.flip(records[17])
-    found = lab.run(image, tape)
+    found = instrument.run(image, tape)
     assert found.differing == 1
     assert found.first.startswith("verdict at event 17:")

@@ -18,7 +18,7 @@ from tests.network.native import tflm
 from tests.network.operator_models import OPERATORS, TABLES, random_inputs
 from tests.network.test_operators_equal_tflm import autoencoder, residual, whitening
 from tests.network.test_random_shapes import random_graph
-from tinyfin.hil.measure import lab
+from tinyfin.measure import instrument
 from tinyfin.pack.integer_plan import compile_integer_plan
 from tinyfin.pack.plan import compile_plan, repack
 from tinyfin.targets import catalogue
@@ -74,8 +74,8 @@ def case_of(graph: Graph, rng: np.random.Generator) -> Case:
 @pytest.mark.parametrize("name", on_target())
 def test_anchors(name: str) -> None:
     """All seven; on parts that are too small for ad01, the six others."""
-    image = lab.build_lab(name)
-    names = [n for n in anchors.NAMES if len(anchor(n)[0]) + 8192 < lab.room(image)]
+    image = instrument.build_lab(name)
+    names = [n for n in anchors.NAMES if len(anchor(n)[0]) + 8192 < instrument.room(image)]
     assert len(names) >= 6
     check(image, [anchor(n) for n in names])
     if image.target.layout != "canonical":
@@ -85,16 +85,16 @@ def test_anchors(name: str) -> None:
 @pytest.mark.parametrize("name", on_target("cortex-m4"))
 def test_ad01_as_armv6m_code(name: str) -> None:
     """ad01 does not fit the Cortex-M0's board: the same ARMv6-M code on a machine that has room."""
-    image = lab.build_lab(name, code_of="cortex-m0")
+    image = instrument.build_lab(name, code_of="cortex-m0")
     check(image, [repacked(anchor("ad01"), catalogue.get("cortex-m0").layout)])
 
 
 @pytest.mark.parametrize("name", on_target())
 def test_generated_networks(name: str) -> None:
     """Random shapes of every operator, in as few tapes as the part allows."""
-    image = lab.build_lab(name)
+    image = instrument.build_lab(name)
     layout = image.target.layout
-    room = lab.room(image) - 4096
+    room = instrument.room(image) - 4096
     models = {
         operator: [case for case in cases if len(case[0]) < room]
         for operator, cases in generated().items()
@@ -110,11 +110,11 @@ def test_generated_networks(name: str) -> None:
 @pytest.mark.parametrize("name", on_target("cortex-m3"))
 def test_one_wrong_byte_is_caught(name: str) -> None:
     """Negative control of the comparison."""
-    image = lab.build_lab(name)
+    image = instrument.build_lab(name)
     plan, x, y = generated()["FULLY_CONNECTED"][0]
     wrong = y.copy()
     wrong[2, 0] ^= 1
-    found = lab.run(image, lab.Tape().network(plan, x, wrong))
+    found = instrument.run(image, instrument.Tape().network(plan, x, wrong))
     assert found.differing == 1
 
 
@@ -124,19 +124,19 @@ def repacked(case: Case, layout: str) -> Case:
     return repack(plan, layout), x, y
 
 
-def check(image: lab.BuildResult, cases: list[Case]) -> None:
-    room = lab.room(image)
-    tape = lab.Tape()
+def check(image: instrument.BuildResult, cases: list[Case]) -> None:
+    room = instrument.room(image)
+    tape = instrument.Tape()
     for plan, x, y in cases:
-        part = lab.Tape().network(plan, x, y)
+        part = instrument.Tape().network(plan, x, y)
         if len(tape) + len(part) > room:
             run(image, tape)
-            tape = lab.Tape()
+            tape = instrument.Tape()
         tape.extend(part)
     run(image, tape)
 
 
-def run(image: lab.BuildResult, tape: lab.Tape) -> None:
-    found = lab.run(image, tape)
+def run(image: instrument.BuildResult, tape: instrument.Tape) -> None:
+    found = instrument.run(image, tape)
     assert found.numbers("rows")
     assert not found.differing, f"{found.target}: {found.first}; {found.numbers('rows')}"

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pytest
 from hypothesis import settings
 
+from tinyfin import simulator
 from tinyfin.config import Simulate
-from tinyfin.data import simulator
 
 # a shared machine may stall for longer than hypothesis allows an example
 settings.register_profile("no_deadline", deadline=None)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from tinyfin import claims, files
+from tinyfin import files, output_claims
 from tinyfin.errors import BudgetError, InputError
 
 HOLD = """
@@ -87,13 +87,13 @@ def test_a_second_process_is_told_who_holds_the_name(tmp_path: Path) -> None:
     place = tmp_path / "scores.parquet"
     with program(HOLD, place) as holder:
         assert line(holder) == "held"
-        with pytest.raises(InputError) as refused, claims.claimed(place):
+        with pytest.raises(InputError) as refused, output_claims.claimed(place):
             pass
         told = rf"process {holder.pid} \(-c, since \d{{4}}-\d\d-\d\dT\d\d:\d\d:\d\d\) is using"
         assert re.search(told, str(refused.value))
         holder.kill()
         holder.wait()
-        with claims.claimed(place):
+        with output_claims.claimed(place):
             pass
     assert not list(tmp_path.iterdir()), "nothing is left, not even of the one that was killed"
 
@@ -102,19 +102,19 @@ def test_shared_claims_go_together_and_keep_others_out(tmp_path: Path) -> None:
     place = tmp_path / "run"
     with program(HOLD, place, "shared") as holder:
         assert line(holder) == "held"
-        with claims.claimed(place, shared=True):
+        with output_claims.claimed(place, shared=True):
             pass
-        with pytest.raises(InputError, match=str(holder.pid)), claims.claimed(place):
+        with pytest.raises(InputError, match=str(holder.pid)), output_claims.claimed(place):
             pass
     with program(HOLD, place) as holder:
         assert line(holder) == "held"
-        with pytest.raises(InputError), claims.claimed(place, shared=True):
+        with pytest.raises(InputError), output_claims.claimed(place, shared=True):
             pass
 
 
 def test_the_same_thread_may_claim_again_and_the_name_is_free_afterwards(tmp_path: Path) -> None:
     place = tmp_path / "x"
-    with claims.claimed(place), claims.claimed(tmp_path / "." / "x"):
+    with output_claims.claimed(place), output_claims.claimed(tmp_path / "." / "x"):
         pass
     with program(HOLD, place) as holder:
         assert line(holder) == "held"
@@ -122,9 +122,15 @@ def test_the_same_thread_may_claim_again_and_the_name_is_free_afterwards(tmp_pat
 
 def test_what_cannot_be_claimed_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="cannot be written"), claims.claimed(tmp_path / "file/x"):
+    with (
+        pytest.raises(InputError, match="cannot be written"),
+        output_claims.claimed(tmp_path / "file/x"),
+    ):
         pass
-    with claims.claimed("/dev/null"), claims.claimed(tmp_path / "made" / "x", make_folder=True):
+    with (
+        output_claims.claimed("/dev/null"),
+        output_claims.claimed(tmp_path / "made" / "x", make_folder=True),
+    ):
         assert (tmp_path / "made").is_dir()
 
 
@@ -211,10 +217,10 @@ def test_without_exchange_two_renames_do_it_and_a_death_between_them_is_undone(
     with files.folder(place) as made:
         files.write(made / "a", "new")
     assert (place / "a").read_text() == "new"
-    dead = claims.temporary_name(place)
+    dead = output_claims.temporary_name(place)
     place.rename(dead.with_name(dead.name + ".old"))
     dead.mkdir()
-    with claims.claimed(place):
+    with output_claims.claimed(place):
         assert (place / "a").read_text() == "new"
     assert list(tmp_path.iterdir()) == [place]
 

@@ -11,9 +11,9 @@ from tinyfin.config import Data, from_table, load
 from tinyfin.config.columns import SPECIAL_NAMES, Column
 from tinyfin.data.cells import EMPTY
 from tinyfin.data.readers import read
-from tinyfin.data.simulator.attacks import attacks
 from tinyfin.data.transactions import format_time
 from tinyfin.schema import PAYMENT
+from tinyfin.simulator.attacks import attacks
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 import pytest
 
+from tinyfin import simulator
 from tinyfin.config import Config, from_table, load
-from tinyfin.data import simulator
 from tinyfin.data.readers import read, read_in_pieces, survey
 from tinyfin.data.tokens import token_of
 from tinyfin.data.transactions import EPOCH_UNIX_S, NO_RESULT, RESULTS, format_time

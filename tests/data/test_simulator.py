@@ -12,14 +12,14 @@ import pyarrow.compute as pc
 import pytest
 from click.testing import CliRunner
 
+from tinyfin import simulator
 from tinyfin.cli import main
 from tinyfin.config import Simulate, load
-from tinyfin.data import simulator
 from tinyfin.data.readers import read
-from tinyfin.data.simulator.attacks import attacks
-from tinyfin.data.simulator.merchants import PROFILES
 from tinyfin.errors import ConfigError
 from tinyfin.schema import PAYMENT
+from tinyfin.simulator.attacks import attacks
+from tinyfin.simulator.merchants import PROFILES
 
 SMALL = Simulate(terminals=8, days=4, seed=3)
 WANTED = {

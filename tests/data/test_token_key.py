@@ -15,7 +15,7 @@ from tinyfin.config import from_table, load
 from tinyfin.data.readers import read
 from tinyfin.data.tokens import DEVELOPMENT_KEY
 from tinyfin.errors import ConfigError
-from tinyfin.training.run import new_run
+from tinyfin.training.run_folder import new_run
 
 Write = Callable[..., Path]
 SECRET = bytes(range(32))

@@ -13,11 +13,11 @@ import pytest
 from tinyfin import config
 from tinyfin.config.toml import read_toml
 from tinyfin.errors import InputError
+from tinyfin.evaluation.gates import load_gate
 from tinyfin.hil.rigs import rigfile
 from tinyfin.hil.runs import suites
-from tinyfin.quantize.repack import load_rules
-from tinyfin.training.evaluation.gates import load_gate
-from tinyfin.training.run import new_run
+from tinyfin.quantization.repack import load_rules
+from tinyfin.training.run_folder import new_run
 
 ROOT = Path(__file__).parents[2]
 FILES: dict[str, tuple[Callable[[Path], Any], str]] = {

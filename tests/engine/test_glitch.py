@@ -22,7 +22,7 @@ import pytest
 
 from tests.engine import packs
 from tests.engine.native import LIBRARY, TEST
-from tinyfin.hil.lines.host import _monocypher
+from tinyfin.hil.links.host_process import _monocypher
 from tinyfin.paths import firmware_dir
 
 unicorn = pytest.importorskip("unicorn")

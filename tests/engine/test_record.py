@@ -13,7 +13,7 @@ import pytest
 from tests.engine import packs
 from tests.engine.native import Engine, Receipt, Refused, code, library
 from tinyfin.codegen.emit import emit
-from tinyfin.codegen.layout import read_layout
+from tinyfin.codegen.pack_layout import read_layout
 
 OTHER = "TFIN_E_OTHER_RECORD"
 

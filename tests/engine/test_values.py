@@ -7,7 +7,7 @@ import struct
 
 from tests.engine.native import Engine
 from tinyfin.features.compiler import compile_program
-from tinyfin.features.custom import define_feature
+from tinyfin.features.own_features import define_feature
 from tinyfin.pack.container import build_pack
 from tinyfin.schema import Field, Schema, record_offsets, record_size
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import struct
 
-from tinyfin.features.oracle.program import schema_payload
+from tinyfin.oracle.program import schema_payload
 from tinyfin.pack.signing import DEVELOPMENT_KEY, sign
 from tinyfin.schema import Schema
 

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from tests.features.streams import FAR, PAUSES, Clock, Step
 from tinyfin.features.catalogue import ALL
 from tinyfin.features.compiler import Program, compile_program
-from tinyfin.features.oracle import OracleEngine
-from tinyfin.features.oracle.engine import CLOCK, TIME
+from tinyfin.oracle import OracleEngine
+from tinyfin.oracle.engine import CLOCK, TIME
 from tinyfin.schema import PAYMENT
 
 DAY = 86_400

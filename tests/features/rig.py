@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tests.features.assembler import ALL_RESULTS, CARD, TERMINAL, Assembler
-from tinyfin.features.oracle import OracleEngine, Verdict
+from tinyfin.oracle import OracleEngine, Verdict
 from tinyfin.schema import Field, Schema
 
 SCHEMA = Schema(

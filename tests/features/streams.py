@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from hypothesis import strategies as st
 
 from tests.features.rig import EVERYTHING
-from tinyfin.features.oracle import OracleEngine
+from tinyfin.oracle import OracleEngine
 
 Step = tuple[Any, ...]
 

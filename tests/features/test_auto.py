@@ -10,14 +10,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from tinyfin import simulator
 from tinyfin.config import Config, Simulate, from_table
-from tinyfin.data import simulator
 from tinyfin.data.readers import read
 from tinyfin.features.auto import fed_names, settled
 from tinyfin.features.catalogue import AUTO, DEFAULT, STREAM
 from tinyfin.features.compiler import compile_program
 from tinyfin.features.selection import select
-from tinyfin.training.material import compute_features
+from tinyfin.training.dataset import compute_features
 
 LITTLE = {"time": "T", "amount": "A", "token": "C", "label": "F"}
 

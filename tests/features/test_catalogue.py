@@ -12,8 +12,8 @@ from tinyfin.cli import main
 from tinyfin.features.catalogue import BY_NAME, DEFAULT, FEATURES, REASONS
 from tinyfin.features.compiler import compile_program
 from tinyfin.features.graph import is_late
-from tinyfin.features.oracle import OracleEngine
 from tinyfin.features.selection import select
+from tinyfin.oracle import OracleEngine
 from tinyfin.pack.container import build_pack
 from tinyfin.schema import PAYMENT
 from tinyfin.twin import Twin

@@ -20,8 +20,8 @@ from tests.features.packing import pack
 from tests.features.streams import Clock, Step, side_by_side
 from tests.features.twin_terminal import TwinTerminal
 from tinyfin.features.catalogue import ALL
-from tinyfin.features.oracle import OracleEngine
 from tinyfin.formats import ProgramHeader
+from tinyfin.oracle import OracleEngine
 from tinyfin.schema import PAYMENT
 
 SETTINGS = settings(

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
+from tinyfin import simulator
 from tinyfin.cli import main
 from tinyfin.config import Simulate, from_table
-from tinyfin.data import simulator
 from tinyfin.features.compiler import compile_program
 
 PAGE = Path(__file__).parents[2] / "docs" / "features.md"

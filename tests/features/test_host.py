@@ -23,8 +23,8 @@ from tinyfin.errors import ConfigError, PackError
 from tinyfin.features.compiler import compile_program
 from tinyfin.features.definition import Feature
 from tinyfin.features.expressions import field
-from tinyfin.features.oracle import OracleEngine
-from tinyfin.features.oracle.decision import Model
+from tinyfin.oracle import OracleEngine
+from tinyfin.oracle.decision import Model
 from tinyfin.pack.calibration import Calibration
 from tinyfin.pack.container import build_pack, model_id, parse_pack
 from tinyfin.pack.decision import Decision
@@ -34,7 +34,7 @@ from tinyfin.pack.readout import Readout
 from tinyfin.pack.sections import decode_schema, encode_schema
 from tinyfin.schema import HOST_FIELDS, PAYMENT, PAYMENT_HOST, record_offsets
 from tinyfin.tflite.model import load as load_tflite
-from tinyfin.training.host import host_columns
+from tinyfin.training.host_fields import host_columns
 from tinyfin.twin import Twin
 
 MODEL = Path(__file__).parents[2] / "models" / "payment" / "model.tfpack"

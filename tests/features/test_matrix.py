@@ -13,14 +13,14 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
+from tinyfin import simulator
 from tinyfin.cli import main
 from tinyfin.config import Config, Simulate, load
-from tinyfin.data import simulator
 from tinyfin.data.readers import read
 from tinyfin.errors import DataError
 from tinyfin.features.compiler import compile_program
-from tinyfin.training.material import compute_features
-from tinyfin.training.matrix import write_matrix
+from tinyfin.training.dataset import compute_features
+from tinyfin.training.export_features import write_matrix
 
 CONFIG = """
 [data]

@@ -18,8 +18,8 @@ from tests.features.streams import Step, side_by_side, streams
 from tests.features.test_oracle_engine import SETTINGS
 from tests.features.twin_terminal import TwinTerminal
 from tests.network.build_tflite import Graph
-from tinyfin.features.oracle import Model, OracleEngine
-from tinyfin.features.oracle.decision import calibrate, map_feature, mix, read_decision, read_out
+from tinyfin.oracle import Model, OracleEngine
+from tinyfin.oracle.decision import calibrate, map_feature, mix, read_decision, read_out
 from tinyfin.pack.calibration import Calibration
 from tinyfin.pack.decision import NEVER_Q32, Decision
 from tinyfin.pack.maps import InputMap, encode_maps

@@ -21,7 +21,7 @@ from tests.features.programs import PURE, STATEFUL, programs, programs_of
 from tests.features.rig import SCHEMA
 from tests.features.streams import Step, side_by_side, streams
 from tests.features.twin_terminal import TwinTerminal
-from tinyfin.features.oracle import OracleEngine
+from tinyfin.oracle import OracleEngine
 
 SETTINGS = settings(
     derandomize=bool(os.environ.get("CI")),

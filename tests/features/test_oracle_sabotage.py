@@ -14,9 +14,9 @@ from tests.features.native import Engine
 from tests.features.packing import pack
 from tests.features.rig import AMOUNT, EVERYTHING, FLAG, KIND, SCHEMA, SMALL, STATEFUL, TOKEN
 from tests.features.streams import Step, side_by_side
-from tinyfin.features.oracle import OracleEngine
-from tinyfin.features.oracle.state import FAMILIES
-from tinyfin.features.oracle.stateful import Inputs, State
+from tinyfin.oracle import OracleEngine
+from tinyfin.oracle.state import FAMILIES
+from tinyfin.oracle.stateful import Inputs, State
 
 
 @pytest.fixture

@@ -18,13 +18,13 @@ from tests.features.actions import (
     without_actions,
 )
 from tests.features.packing import pack
+from tinyfin import simulator
 from tinyfin.config import Simulate, load
-from tinyfin.data import simulator
 from tinyfin.data.events import NOTICE, OUTCOME, Stream, event_stream
 from tinyfin.data.readers import read
 from tinyfin.data.transactions import Transactions
 from tinyfin.features.compiler import Program
-from tinyfin.features.oracle import OracleEngine
+from tinyfin.oracle import OracleEngine
 from tinyfin.schema import PAYMENT
 from tinyfin.twin import Twin
 

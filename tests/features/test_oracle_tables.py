@@ -19,8 +19,8 @@ from tests.features.rig import (
     Terminal,
     alone,
 )
-from tinyfin.features.oracle import OracleEngine
-from tinyfin.features.oracle.numbers import fold64, log2_q8
+from tinyfin.oracle import OracleEngine
+from tinyfin.oracle.numbers import fold64, log2_q8
 
 DAY = 86400
 

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinyfin.config import from_table
-from tinyfin.training.matrix import write_matrix
+from tinyfin.training.export_features import write_matrix
 
 CONFIG = from_table(
     {

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.wire import rig
-from tinyfin.hil.lines.host import build_host_terminal
+from tinyfin.hil.links.host_process import build_host_terminal
 
 
 @pytest.fixture(scope="session")

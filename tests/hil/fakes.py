@@ -11,14 +11,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tinyfin.hil.rigs.rigfile import Deadlines, TargetSpec, from_table
-from tinyfin.hil.runs.suites import Data, Replay, Simulated, Suite
+from tinyfin.hil.runs.suites import Simulated, Suite, SuiteData, SuiteReplay
 from tinyfin.hil.runs.target import Job
 from tinyfin.wire.frames import encode_frame
 from tinyfin.wire.links import ProcessLink
 
 SHORT = Deadlines(boot_s=1.5, answer_s=0.4, silence_s=2.5, reset_s=2.0, port_s=1.0, lease_s=0.0)
 SMALL = Suite(
-    name="small", data=Data(simulate=Simulated(terminals=1, days=4), limit=120), deadline_s=20.0
+    name="small",
+    data=SuiteData(simulate=Simulated(terminals=1, days=4), limit=120),
+    deadline_s=20.0,
 )
 
 Hook = Callable[["Line", bytes], bytes | None]
@@ -119,4 +121,4 @@ def job(pack: Path, url: str, *suites: Suite, folder: Path | None = None, **more
     )
 
 
-__all__ = ["SHORT", "SMALL", "Line", "Replay", "from_table", "job", "log_frame", "spec"]
+__all__ = ["SHORT", "SMALL", "Line", "SuiteReplay", "from_table", "job", "log_frame", "spec"]

@@ -24,10 +24,10 @@ from tinyfin import paths
 from tinyfin.cli import main
 from tinyfin.errors import InputError, LinkError, MismatchError
 from tinyfin.hil.failures import ADVICE
-from tinyfin.hil.lines.host import build_host_terminal
-from tinyfin.hil.lines.transcript import Record, Transcript, entries, read
-from tinyfin.hil.replays.differences import fields
-from tinyfin.hil.replays.playback import pack_ids, playback
+from tinyfin.hil.links.host_process import build_host_terminal
+from tinyfin.hil.links.transcript import Record, Transcript, entries, read
+from tinyfin.hil.replay.differences import fields
+from tinyfin.hil.replay.playback import pack_ids, playback
 from tinyfin.hil.rigs.rigfile import TargetSpec
 from tinyfin.hil.runs import junit, suites
 from tinyfin.hil.runs.results import RigResult

@@ -16,8 +16,8 @@ from tests.wire import rig
 from tinyfin import paths
 from tinyfin.errors import BenchError, MissingToolError
 from tinyfin.hil.failures import ADVICE, Failure, FailureKind
-from tinyfin.hil.lines.host import build_host_terminal
-from tinyfin.hil.rigs.reach import run_command
+from tinyfin.hil.links.host_process import build_host_terminal
+from tinyfin.hil.rigs.access import run_command
 from tinyfin.hil.rigs.rigfile import TargetSpec
 from tinyfin.hil.runs.results import PASSED, SKIPPED, TargetResult
 from tinyfin.hil.runs.target import Job, TargetRun, run_target

@@ -19,7 +19,7 @@ import pytest
 from tests.hil.test_ports import usb
 from tinyfin import paths
 from tinyfin.errors import BenchError, ConfigError
-from tinyfin.hil.lines.transcript import read
+from tinyfin.hil.links.transcript import read
 from tinyfin.hil.rigs import rigfile
 from tinyfin.hil.rigs.rigfile import Port
 from tinyfin.targets import doctor

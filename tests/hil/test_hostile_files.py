@@ -25,17 +25,17 @@ from tinyfin import config
 from tinyfin.cli import main
 from tinyfin.cli.hil import text
 from tinyfin.errors import InputError, ModelError, TinyfinError
-from tinyfin.hil.lines import transcript as wire
-from tinyfin.hil.lines.transcript import MAGIC, Kind, Record, Transcript, Writer
-from tinyfin.hil.replays import rows
-from tinyfin.hil.replays.playback import playback, steps
+from tinyfin.evaluation.gates import load_gate
+from tinyfin.hil.links import transcript as wire
+from tinyfin.hil.links.transcript import MAGIC, Kind, Record, Transcript, Writer
+from tinyfin.hil.replay import memory_limit
+from tinyfin.hil.replay.playback import playback, steps
 from tinyfin.hil.rigs import rigfile
 from tinyfin.hil.runs import suites, suites_data
 from tinyfin.hil.runs.results import RigResult
 from tinyfin.hil.runs.target import run_target
-from tinyfin.quantize.repack import load_rules
-from tinyfin.training.evaluation.gates import load_gate
-from tinyfin.training.run import RunFolder
+from tinyfin.quantization.repack import load_rules
+from tinyfin.training.run_folder import RunFolder
 from tinyfin.wire.client import Client
 from tinyfin.wire.frames import encode_frame
 from tinyfin.wire.links import ProcessLink
@@ -138,7 +138,7 @@ def test_more_rows_than_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     path = tmp_path / "bomb.parquet"
     pq.write_table(pa.table({"event_id": pa.array([7] * 1_000_000)}), path)
     assert path.stat().st_size < 20_000
-    monkeypatch.setattr(rows, "_memory_bytes", lambda: 100_000_000)
+    monkeypatch.setattr(memory_limit, "_memory_bytes", lambda: 100_000_000)
     pack = Path("models/payment/model.tfpack").resolve()
     done = CliRunner().invoke(main, ["replay", str(pack), str(path), "--target", "host"])
     assert done.exit_code == 3, done
@@ -146,7 +146,7 @@ def test_more_rows_than_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     suite = SMALL.with_data(files=[path.name]).model_copy(update={"folder": tmp_path})
     with pytest.raises(InputError, match=r"bomb\.parquet: 1,000,000 rows"):
         next(suites_data.rounds(suite))
-    rows.require_memory([path.with_name("missing"), __file__])
+    memory_limit.require_memory([path.with_name("missing"), __file__])
 
 
 def test_only_the_owner_may_read_a_transcript(tmp_path: Path) -> None:

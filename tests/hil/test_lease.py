@@ -18,7 +18,7 @@ from tests.hil.fakes import spec
 from tests.hil.test_ports import BUS
 from tests.hil.users import ANNA, BEN, Other, Say, needs_root
 from tinyfin.errors import BenchError
-from tinyfin.hil.lines import session
+from tinyfin.hil.links import session
 from tinyfin.hil.rigs import lease
 from tinyfin.hil.rigs.lease import Lease, holder
 from tinyfin.hil.rigs.ports import lease_names, names_at

@@ -25,8 +25,8 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "`reset.line`": rigfile.Line,
     "`reset.power`": rigfile.Power,
     "Keys of a suite": suites.Suite,
-    "`[data]` of a suite": suites.Data,
-    "`[replay]` of a suite": suites.Replay,
+    "`[data]` of a suite": suites.SuiteData,
+    "`[replay]` of a suite": suites.SuiteReplay,
     "`[malformed]` of a suite": suites.Malformed,
     "`[[change]]` of a suite": suites.Change,
 }

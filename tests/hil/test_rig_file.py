@@ -14,7 +14,7 @@ import pytest
 
 from tests.hil.test_ports import BUS, usb
 from tinyfin import paths
-from tinyfin.commands import filled_in
+from tinyfin.command_templates import filled_in
 from tinyfin.errors import ConfigError
 from tinyfin.hil.rigs import rigfile as rig
 from tinyfin.hil.runs import suites

@@ -31,8 +31,8 @@ from tinyfin.cli import main
 from tinyfin.cli.hil import text
 from tinyfin.data.events import OUTCOME
 from tinyfin.hil.failures import Failure, FailureKind
-from tinyfin.hil.lines.transcript import Kind, Writer, describe, entries, read
-from tinyfin.hil.replays.playback import playback
+from tinyfin.hil.links.transcript import Kind, Writer, describe, entries, read
+from tinyfin.hil.replay.playback import playback
 from tinyfin.hil.runs import junit, suites
 from tinyfin.hil.runs.results import FAILED, PASSED, SKIPPED, STEPS, Case, RigResult, TargetResult
 from tinyfin.hil.runs.runner import jobs, run_rig, write_results
@@ -119,7 +119,7 @@ def test_two_targets_in_parallel_one_of_them_unplugged(
         }
     )
     noisy = SMALL.model_copy(
-        update={"name": "noisy", "replay": suites.Replay(chaos="fault=1/1000")}
+        update={"name": "noisy", "replay": suites.SuiteReplay(chaos="fault=1/1000")}
     )
     todo = jobs(rig, rig.targets, [SMALL, noisy], run=pack, keys=(), folder=tmp_path)
     told: list[dict[str, Any]] = []
@@ -157,7 +157,7 @@ def test_two_targets_in_parallel_one_of_them_unplugged(
 
 
 def wire_rig_program() -> Path:
-    from tinyfin.hil.lines.host import build_host_terminal
+    from tinyfin.hil.links.host_process import build_host_terminal
 
     return build_host_terminal(wire_rig.make_pack(), cflags=("-O1",))
 
@@ -317,7 +317,7 @@ def test_a_run_that_breaks_off_leaves_no_older_result(tmp_path: Path) -> None:
 def test_two_runs_do_not_share_a_folder_of_results(tmp_path: Path) -> None:
     out = tmp_path / "results"
     other = (
-        "import sys, time\nfrom tinyfin.claims import claimed\n"
+        "import sys, time\nfrom tinyfin.output_claims import claimed\n"
         "with claimed(sys.argv[1]):\n    print('here', flush=True)\n    time.sleep(60)"
     )
     holder = subprocess.Popen(
@@ -455,7 +455,7 @@ def test_playback_finds_other_firmware_and_a_cut_file_is_read_up_to_there(
 
 def test_the_plugin_costs_nothing_and_the_examples_pass(tmp_path: Path, pack: Path) -> None:
     script = (
-        "import sys, pytest\nimport tinyfin.hil.plugin\n"
+        "import sys, pytest\nimport tinyfin.hil.pytest_plugin\n"
         "print([m for m in ('numpy', 'pydantic', 'serial', 'pyarrow', 'tinyfin.twin', 'click')"
         " if m in sys.modules])"
     )

@@ -23,7 +23,7 @@ from tests.hil.fakes import Line, job, log_frame
 from tinyfin import paths, progress
 from tinyfin.cli import main, output
 from tinyfin.cli.hil import text as result_text
-from tinyfin.hil.replays.localize import Mismatch
+from tinyfin.hil.replay.localize import Mismatch
 from tinyfin.hil.reporting.page import write
 from tinyfin.hil.runs import junit
 from tinyfin.hil.runs.display import Display

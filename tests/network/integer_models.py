@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tinyfin.features.oracle.terms import terms_network
+from tinyfin.oracle.terms import terms_network
 from tinyfin.pack.integer_model import DensityTables, Forest, IntegerModel
 
 INPUTS = (1, 2, 3, 28, 64)

@@ -16,8 +16,8 @@ from tests.network.native import KERNELS_ALL, Native
 from tests.network.test_plan_safety import E_KERNEL, E_PLAN, _build, _fuzz
 from tinyfin.errors import ModelError
 from tinyfin.features.compiler import compile_program
-from tinyfin.features.oracle.decision import Model
-from tinyfin.features.oracle.terms import terms_network
+from tinyfin.oracle.decision import Model
+from tinyfin.oracle.terms import terms_network
 from tinyfin.pack.calibration import Calibration
 from tinyfin.pack.container import build_pack
 from tinyfin.pack.decision import Decision

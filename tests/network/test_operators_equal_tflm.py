@@ -13,7 +13,7 @@ from tests.network.build_tflite import Graph
 from tests.network.native import Native, tflm
 from tests.network.operator_models import OPERATORS, random_inputs
 from tinyfin.pack.plan import compile_plan, describe
-from tinyfin.quantize.parity import litert
+from tinyfin.quantization.parity import litert
 from tinyfin.tflite.model import load
 
 MODELS = 48

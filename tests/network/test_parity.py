@@ -17,7 +17,7 @@ from tests.network.native import Native
 from tinyfin.errors import InputError, ToolError
 from tinyfin.pack.plan import compile_plan
 from tinyfin.paths import cache_dir
-from tinyfin.quantize.parity import parity
+from tinyfin.quantization.parity import parity
 from tinyfin.tflite.model import load
 
 

@@ -15,7 +15,7 @@ from tests.wire import rig
 from tinyfin.cli import main
 from tinyfin.errors import PackError
 from tinyfin.formats import LAYOUTS
-from tinyfin.hil.lines.host import build_host_terminal
+from tinyfin.hil.links.host_process import build_host_terminal
 from tinyfin.pack import layouts
 from tinyfin.pack.container import SIGNED_BYTES, parse_pack
 from tinyfin.pack.sections import join_sections
@@ -178,8 +178,7 @@ def test_verbs(key: Key, released: Path, tmp_path: Path) -> None:
 
 
 def test_replay_compares_with_the_pack_that_the_terminal_runs(tmp_path: Path) -> None:
-    from tinyfin import config
-    from tinyfin.data import simulator
+    from tinyfin import config, simulator
 
     path = tmp_path / "model.tfpack"
     path.write_bytes(rig.make_pack())

@@ -19,18 +19,17 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from tinyfin import paths
+from tinyfin import paths, simulator
 from tinyfin.config import Config, load
-from tinyfin.data import simulator
-from tinyfin.data.simulator.health import simulate_health
+from tinyfin.evaluation.gates import load_gate
 from tinyfin.pack.container import parse_pack
-from tinyfin.quantize.quantize import assemble
-from tinyfin.training import fitting
-from tinyfin.training.evaluation.gates import load_gate
+from tinyfin.quantization.workflow import assemble
+from tinyfin.simulator.health import simulate_health
+from tinyfin.training import fit
+from tinyfin.training.dataset import prepare
 from tinyfin.training.families import family
-from tinyfin.training.host import write_as_host
-from tinyfin.training.material import prepare
-from tinyfin.training.run import RunFolder, new_run
+from tinyfin.training.host_fields import write_as_host
+from tinyfin.training.run_folder import RunFolder, new_run
 from tinyfin.training.split import split_by_time
 
 MODELS = paths.project_dir() / "models"
@@ -66,14 +65,14 @@ def data_of(name: str, config: Config, folder: Path) -> Path:
 def features_of(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
     """A run with everything but a trained network."""
     config = load(MODELS / name / "tinyfin.toml")
-    material = prepare([data_of(name, config, folder)], config)
+    dataset = prepare([data_of(name, config, folder)], config)
     chosen = family(config.model.family)
     if chosen.name != "density":
         monkeypatch.setattr(type(chosen), "fit", lambda *_: Trained())
     shares = config.train.train, config.train.validation, config.train.test
-    split = split_by_time(material.tx, shares=shares, supervised=chosen.supervised)
+    split = split_by_time(dataset.tx, shares=shares, supervised=chosen.supervised)
     run = new_run(folder, name, config)
-    fitting.learn(run, material, split, config, baselines=[])
+    fit.learn(run, dataset, split, config, baselines=[])
     return run
 
 

@@ -15,13 +15,13 @@ from tests.wire import rig
 from tinyfin import paths
 from tinyfin.cli.budget import command
 from tinyfin.errors import BudgetError, PackError
-from tinyfin.hil.measure import lab
-from tinyfin.hil.measure.budget import Budget, budget, overruns
+from tinyfin.measure import instrument
+from tinyfin.measure.pack_costs import Budget, budget, overruns
 from tinyfin.pack.signing import generate_key
 from tinyfin.pack.trust import save_public_key
 from tinyfin.targets import build as building
-from tinyfin.targets.budget import FLASH_PARTS, RAM_PARTS, image_budget
-from tinyfin.targets.stack import frames, interrupt_entry_bytes, stack_bound
+from tinyfin.targets.image_size import FLASH_PARTS, RAM_PARTS, image_budget
+from tinyfin.targets.stack_bound import frames, interrupt_entry_bytes, stack_bound
 
 NAME = "stm32vldiscovery"
 PACK = paths.project_dir() / "models" / "payment" / "model.tfpack"
@@ -240,12 +240,12 @@ def test_a_release_pack_is_budgeted_with_its_key(tmp_path: Path) -> None:
     save_public_key(key.public, tmp_path / "public.key")
     found = budget(tmp_path, NAME, measure=False)
     assert found.image.flash["plan"] + found.image.flash["pack"] == len(pack) + len(key.public)
-    image = lab.build_lab(NAME)
+    image = instrument.build_lab(NAME)
     tx = rig.make_transactions()
-    [(tape, scores)] = lab.event_tapes(
-        pack, tx, rig.make_stream(tx), lab.room(image), limit=40, keys=[key.public]
+    [(tape, scores)] = instrument.event_tapes(
+        pack, tx, rig.make_stream(tx), instrument.room(image), limit=40, keys=[key.public]
     )
-    counted = lab.run(image, tape)
+    counted = instrument.run(image, tape)
     assert (counted.differing, counted.scored) == (0, scores) == (0, 40)
-    stranger = lab.run(image, lab.Tape().add(lab.PACK, pack))
+    stranger = instrument.run(image, instrument.Tape().add(instrument.PACK, pack))
     assert stranger.first == f"refused with engine error {code('TFIN_E_KEY')}"

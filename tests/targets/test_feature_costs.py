@@ -13,7 +13,7 @@ from tinyfin.cli import main
 from tinyfin.config import from_table
 from tinyfin.errors import InputError
 from tinyfin.features.selection import select
-from tinyfin.hil.measure.costs import feature_instructions
+from tinyfin.measure.feature_costs import feature_instructions
 
 pytestmark = [
     pytest.mark.xdist_group("target-cortex-m4"),

@@ -14,19 +14,17 @@ import pytest
 
 from tests.training.test_any_event import PLAIN
 from tests.wire.rig import network
-from tinyfin import paths
+from tinyfin import paths, simulator
 from tinyfin.codegen.emit import emit
 from tinyfin.config import Config, Simulate, from_table, load
-from tinyfin.data import simulator
 from tinyfin.data.events import event_stream
 from tinyfin.data.readers import read
-from tinyfin.data.simulator.health import simulate_health
 from tinyfin.data.transactions import Transactions
 from tinyfin.features.compiler import compile_program
-from tinyfin.features.oracle.engine import NO_HOST
-from tinyfin.hil.lines.session import emulated
-from tinyfin.hil.replays import replay
-from tinyfin.hil.replays.result import ReplayResult
+from tinyfin.hil.links.session import emulated
+from tinyfin.hil.replay import replay
+from tinyfin.hil.replay.result import ReplayResult
+from tinyfin.oracle.engine import NO_HOST
 from tinyfin.pack.calibration import Calibration
 from tinyfin.pack.container import build_pack, model_id
 from tinyfin.pack.decision import Decision
@@ -34,10 +32,11 @@ from tinyfin.pack.maps import InputMap
 from tinyfin.pack.plan import compile_plan
 from tinyfin.pack.readout import Readout
 from tinyfin.schema import PAYMENT_HOST
+from tinyfin.simulator.health import simulate_health
 from tinyfin.targets import build as building
 from tinyfin.targets.emulate import Emulator
 from tinyfin.tflite.model import load as load_tflite
-from tinyfin.training.host import host_columns
+from tinyfin.training.host_fields import host_columns
 from tinyfin.twin import Twin
 
 MODELS = paths.project_dir() / "models"

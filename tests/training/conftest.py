@@ -39,10 +39,10 @@ test = 0.25
 @pytest.fixture(scope="session")
 def small(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """``data`` and ``config`` of a small simulation, and a quantized ``run``. Read only."""
+    from tinyfin import simulator
     from tinyfin.config import load
-    from tinyfin.data import simulator
-    from tinyfin.quantize.quantize import quantize
-    from tinyfin.training.train import train
+    from tinyfin.quantization.workflow import quantize
+    from tinyfin.training.workflow import train
 
     folder = tmp_path_factory.mktemp("training")
     config = folder / "tinyfin.toml"
@@ -67,8 +67,8 @@ def run_copy(small: dict[str, Path], tmp_path: Path) -> Path:
 def unseen_town(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Thirty days of sixteen terminals that no reference model has seen, with more attacks than
     usual. Read only."""
+    from tinyfin import simulator
     from tinyfin.config import Simulate
-    from tinyfin.data import simulator
 
     data = tmp_path_factory.mktemp("unseen") / "town.parquet"
     attacks = {

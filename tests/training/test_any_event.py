@@ -12,13 +12,13 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 
+from tinyfin import simulator
 from tinyfin.cli import main
 from tinyfin.config import Simulate, load
-from tinyfin.data import simulator
 from tinyfin.data.readers import read
-from tinyfin.data.simulator.health import HORIZON_H, SCENARIOS, simulate_health
 from tinyfin.errors import ConfigError
 from tinyfin.pack.container import parse_pack
+from tinyfin.simulator.health import HORIZON_H, SCENARIOS, simulate_health
 
 HEALTH = Path(__file__).parents[2] / "models" / "terminal_health" / "tinyfin.toml"
 SMALL = Simulate(terminals=12, days=60, seed=4)

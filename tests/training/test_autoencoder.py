@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pytest
 
 from tinyfin.config import Model, from_table
-from tinyfin.training.evaluation.beside import with_family
+from tinyfin.evaluation.family_comparison import with_family
 from tinyfin.training.families import Fitted, Problem, family
 from tinyfin.training.families.autoencoder import way_in
 from tinyfin.training.metrics import roc_auc

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from tinyfin.pack.calibration import Calibration
 from tinyfin.training.calibration import MAX_KNOTS, fit_table, probability
-from tinyfin.training.curve import fit_curve
 from tinyfin.training.metrics import average_precision, calibration_error
-from tinyfin.training.table import float_probability
+from tinyfin.training.monotone_curve import fit_curve
+from tinyfin.training.run_metrics import float_probability
 
 BOUNDS = (-60_000, 60_000)
 

@@ -17,9 +17,14 @@ from scipy.stats import binom, binomtest, norm
 from tinyfin.cli import main
 from tinyfin.config import Decision as Section
 from tinyfin.errors import ConfigError
-from tinyfin.quantize.repack import other_decision
-from tinyfin.training.cautious import budget_promise, cautious_alerts, highest_rate, promise_lines
-from tinyfin.training.decision import Held, false_alerts_allowed, promises, threshold_raw
+from tinyfin.quantization.repack import other_decision
+from tinyfin.training.alert_guarantee import (
+    budget_promise,
+    cautious_alerts,
+    highest_rate,
+    promise_lines,
+)
+from tinyfin.training.thresholds import Held, false_alerts_allowed, promises, threshold_raw
 
 DRAWS = 800
 

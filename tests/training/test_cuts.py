@@ -16,8 +16,8 @@ from tinyfin.data.transactions import Transactions
 from tinyfin.errors import ConfigError
 from tinyfin.features.compiler import compile_program
 from tinyfin.features.selection import select
-from tinyfin.training.cuts import best_cut, learn_cuts, roundest
-from tinyfin.training.run import new_run
+from tinyfin.training.learned_cuts import best_cut, learn_cuts, roundest
+from tinyfin.training.run_folder import new_run
 
 CUT = 22_000
 

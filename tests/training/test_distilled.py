@@ -10,10 +10,10 @@ import pytest
 from tinyfin.config import Model
 from tinyfin.errors import ConfigError
 from tinyfin.training.families import Problem, family
-from tinyfin.training.families.distilled import Options, teach
+from tinyfin.training.families.distilled import DistilledOptions, teach
 from tinyfin.training.metrics import average_precision
 
-OPTIONS = Options(trees=60, teacher_genuine_rows=1500)
+OPTIONS = DistilledOptions(trees=60, teacher_genuine_rows=1500)
 
 
 def rows(n: int, seed: int) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.int8]]:

@@ -12,12 +12,12 @@ import pytest
 
 from tinyfin.config import load
 from tinyfin.pack.container import parse_pack
-from tinyfin.quantize.quantize import quantize
-from tinyfin.quantize.repack import other_decision, repack
+from tinyfin.quantization.repack import other_decision, repack
+from tinyfin.quantization.workflow import quantize
 from tinyfin.training.families import codes_to_float
 from tinyfin.training.reproducible import tensorflow
-from tinyfin.training.run import RunFolder, open_run
-from tinyfin.training.train import train
+from tinyfin.training.run_folder import RunFolder, open_run
+from tinyfin.training.workflow import train
 from tinyfin.twin import Twin
 
 FIXTURE = Path(__file__).parents[1] / "pack" / "fixtures" / "network_format1.tfpack"

@@ -17,14 +17,14 @@ from tinyfin.config import Config, load
 from tinyfin.data.readers import read
 from tinyfin.data.transactions import Transactions
 from tinyfin.errors import ConfigError, DataError, InputError
+from tinyfin.evaluation import fold_scores
+from tinyfin.evaluation.fold_scores import score_part
+from tinyfin.evaluation.folds import Fold, parts_of
 from tinyfin.pack.container import parse_pack
-from tinyfin.quantize.quantize import quantize
+from tinyfin.quantization.workflow import quantize
 from tinyfin.training.calibration import fit_table, probability
-from tinyfin.training.evaluation import scored
-from tinyfin.training.evaluation.parts import Part, parts_of
-from tinyfin.training.evaluation.scored import score_part
-from tinyfin.training.material import Material
-from tinyfin.training.run import open_run
+from tinyfin.training.dataset import Dataset
+from tinyfin.training.run_folder import open_run
 from tinyfin.training.scoring import score
 
 DAY_S = 86_400
@@ -106,8 +106,8 @@ def test_a_network_is_kept_when_only_what_follows_it_changed(
 ) -> None:
     run = tmp_path / "again"
     shutil.copytree(judged, run)
-    code = scored._code
-    monkeypatch.setattr(scored, "_code", lambda all_: code(all_) + "2" * all_)
+    code = fold_scores._code
+    monkeypatch.setattr(fold_scores, "_code", lambda all_: code(all_) + "2" * all_)
     result = tinyfin("evaluate", run, small["data"], "--weeks", "1")
     assert result.output.count("the network is kept from before") == 1
     part = facts_of(run)["parts"][0]
@@ -162,10 +162,10 @@ def test_protocols_refuse_what_they_cannot_do(stream: tuple[Config, Transactions
     assert not np.array_equal(halves[0].split.fit, halves[1].split.fit)
 
 
-def made(config: Config, tx: Transactions, folder: Path) -> tuple[Part, dict[str, bytes]]:
+def made(config: Config, tx: Transactions, folder: Path) -> tuple[Fold, dict[str, bytes]]:
     """The last week's model of some transactions: all bytes that a terminal or a user gets."""
     part = parts_of(tx, config, protocol="prequential", weeks=1)[0]
-    scored = score_part(folder, Material(tx, ()), part, config, quantize=quantize, baselines=[])
+    scored = score_part(folder, Dataset(tx, ()), part, config, quantize=quantize, baselines=[])
     names = ("model.tfpack", "model.tflite", "model.keras", "maps.json", "program.bin")
     return part, {name: (scored.run.path / name).read_bytes() for name in names}
 
@@ -198,7 +198,7 @@ def test_class_weights_do_not_reach_the_probabilities(
     heavy = replace(config, model=config.model.model_copy(update={"options": options}))
     part = parts_of(tx, heavy, protocol="prequential", weeks=1)[0]
     run = score_part(
-        tmp_path / "w", Material(tx, ()), part, heavy, quantize=quantize, baselines=[]
+        tmp_path / "w", Dataset(tx, ()), part, heavy, quantize=quantize, baselines=[]
     ).run
     slices = run.slices()
     # the calibration rows are the split's, each of them once

@@ -16,18 +16,18 @@ from tinyfin.cli import main
 from tinyfin.config import from_table, load
 from tinyfin.data.readers import read
 from tinyfin.errors import ConfigError
-from tinyfin.features.oracle.terms import terms_network
+from tinyfin.oracle.terms import terms_network
 from tinyfin.pack.container import parse_pack
 from tinyfin.pack.integer_model import decode_integer_model
-from tinyfin.quantize.network import network_of
-from tinyfin.quantize.quantize import assemble, quantize
+from tinyfin.quantization.run_network import network_of
+from tinyfin.quantization.workflow import assemble, quantize
 from tinyfin.training.calibration import fit_ranks, probability
 from tinyfin.training.families import Problem, family
 from tinyfin.training.families.density import density_terms
-from tinyfin.training.maps import FAR, fit_tail_maps
-from tinyfin.training.run import RunFolder, open_run
+from tinyfin.training.input_maps import FAR, fit_tail_maps
+from tinyfin.training.run_folder import RunFolder, open_run
 from tinyfin.training.split import known_labels, split_by_time
-from tinyfin.training.train import train
+from tinyfin.training.workflow import train
 from tinyfin.twin import Twin
 
 LABEL_FREE = {

@@ -11,7 +11,7 @@ import pytest
 
 from tinyfin.cli.train import table_text
 from tinyfin.config import from_table
-from tinyfin.training.material import prepare
+from tinyfin.training.dataset import prepare
 from tinyfin.training.metrics import average_precision, evaluate
 
 

@@ -11,11 +11,11 @@ import pytest
 from tests.handbook import CONFIG, PUBLISHED, write_world
 from tinyfin.config import load
 from tinyfin.data.readers import read
-from tinyfin.quantize.quantize import quantize
-from tinyfin.training.baselines import rule_scores
+from tinyfin.quantization.workflow import quantize
 from tinyfin.training.metrics import average_precision
 from tinyfin.training.populations import known_cards_removed
-from tinyfin.training.train import train
+from tinyfin.training.rules import rule_scores
+from tinyfin.training.workflow import train
 
 
 def test_a_small_network_beats_the_amount_and_survives_int8(tmp_path: Path) -> None:

@@ -21,9 +21,9 @@ from tinyfin.data.events import event_stream
 from tinyfin.data.readers import read
 from tinyfin.data.transactions import Transactions
 from tinyfin.errors import InputError
-from tinyfin.training.baselines import rule_scores
-from tinyfin.training.evaluation.beside import family_names, with_family
+from tinyfin.evaluation.family_comparison import family_names, with_family
 from tinyfin.training.metrics import evaluate
+from tinyfin.training.rules import rule_scores
 from tinyfin.twin import Twin
 
 LABEL_FREE = Path(__file__).parents[2] / "models" / "label_free"

@@ -15,29 +15,29 @@ from hypothesis import strategies as st
 from tests.training.test_split_by_time import make
 from tinyfin.config import Decision as Section
 from tinyfin.errors import ConfigError, InputError
+from tinyfin.evaluation.attacks import attacks_of, by_scenario
+from tinyfin.evaluation.bootstrap import draw_groups, interval, replicated_ap
+from tinyfin.evaluation.data_quality import population_stability
+from tinyfin.evaluation.fold_metrics import row_weights
+from tinyfin.evaluation.gates import check, load_gate, look_up
+from tinyfin.evaluation.subgroups import by_slice
 from tinyfin.features.catalogue import BY_NAME
 from tinyfin.pack.calibration import Calibration
-from tinyfin.training.decision import (
-    Held,
-    decide,
-    false_alerts_allowed,
-    threshold_cost,
-    threshold_raw,
-)
-from tinyfin.training.evaluation.bootstrap import draw_groups, interval, replicated_ap
-from tinyfin.training.evaluation.figures import row_weights
-from tinyfin.training.evaluation.gates import check, load_gate, look_up
-from tinyfin.training.evaluation.incidents import attacks_of, by_scenario
-from tinyfin.training.evaluation.measures import (
+from tinyfin.training.alert_metrics import (
     alert_figures,
     card_precision,
     expected_and_observed,
     precision_at,
     savings,
 )
-from tinyfin.training.evaluation.quality import population_stability
-from tinyfin.training.evaluation.slicing import by_slice
 from tinyfin.training.metrics import average_precision, brier, calibration_error, roc_auc
+from tinyfin.training.thresholds import (
+    Held,
+    decide,
+    false_alerts_allowed,
+    threshold_cost,
+    threshold_raw,
+)
 
 SCORED = st.lists(
     st.tuples(st.integers(0, 6), st.booleans(), st.integers(1, 3)), min_size=2, max_size=30

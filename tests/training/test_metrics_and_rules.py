@@ -8,8 +8,7 @@ import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from tests.training.test_split_by_time import make
-from tinyfin.training.baselines import known_fraud_run, mean_before, rate
-from tinyfin.training.maps import fit_maps
+from tinyfin.training.input_maps import fit_maps
 from tinyfin.training.metrics import (
     at_false_positive_rate,
     average_precision,
@@ -17,6 +16,7 @@ from tinyfin.training.metrics import (
     evaluate,
     roc_auc,
 )
+from tinyfin.training.rules import known_fraud_run, mean_before, rate
 
 
 @pytest.mark.parametrize("levels", [3, 1000])

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from tinyfin import files
 from tinyfin.cli import main
 from tinyfin.data import readers
-from tinyfin.packages import install_command
+from tinyfin.optional_packages import install_command
 from tinyfin.targets import build as building
 
 LABELLED = "terminal,time,amount,label\nT1,2024-01-01T10:00:00,100,0\n"
@@ -48,10 +48,10 @@ def idle(monkeypatch: pytest.MonkeyPatch) -> None:
 
     for name in ("read", "survey", "read_in_pieces"):
         monkeypatch.setattr(readers, name, begun)
-    from tinyfin.data import simulator
-    from tinyfin.training import matrix, scoring
+    from tinyfin import simulator
+    from tinyfin.training import export_features, scoring
 
-    for module in (matrix, scoring):
+    for module in (export_features, scoring):
         for name in ("survey", "read_in_pieces"):
             monkeypatch.setattr(module, name, begun)
     monkeypatch.setattr(simulator, "simulate", begun)

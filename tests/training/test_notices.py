@@ -22,12 +22,12 @@ from tinyfin.cli import main
 from tinyfin.config import load
 from tinyfin.data.events import told_of
 from tinyfin.data.readers import read
+from tinyfin.evaluation.card_text import warnings
 from tinyfin.pack.container import parse_pack
-from tinyfin.quantize.quantize import quantize
-from tinyfin.training.evaluation.wording import warnings
+from tinyfin.quantization.workflow import quantize
 from tinyfin.training.notices import FAR_S, KnownLabels, newest_label_ages
-from tinyfin.training.run import open_run
-from tinyfin.training.train import train
+from tinyfin.training.run_folder import open_run
+from tinyfin.training.workflow import train
 
 DAY_S = 86_400
 

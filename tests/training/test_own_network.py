@@ -16,11 +16,11 @@ from tinyfin.cli import main
 from tinyfin.errors import InputError, ModelError
 from tinyfin.pack.container import parse_pack
 from tinyfin.pack.maps import map_inputs
-from tinyfin.quantize.own_network import adopt
+from tinyfin.quantization.own_network import adopt
 from tinyfin.training.families import codes_to_float
-from tinyfin.training.inputs import PARTS, network_inputs
+from tinyfin.training.network_inputs import PARTS, network_inputs
 from tinyfin.training.reproducible import tensorflow
-from tinyfin.training.run import open_run
+from tinyfin.training.run_folder import open_run
 from tinyfin.twin import Twin
 
 

@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 
 from tests.training.test_split_by_time import make
-from tinyfin.training.curve import fit_curve
-from tinyfin.training.evaluation.figures import MAIN
-from tinyfin.training.evaluation.parts import Part
-from tinyfin.training.evaluation.promise import Terms, joined, promise
-from tinyfin.training.evaluation.scored import Scored
-from tinyfin.training.evaluation.slicing import by_slice
-from tinyfin.training.evaluation.summary import pooled
-from tinyfin.training.run import RunFolder
+from tinyfin.evaluation.calibration_interval import Terms, joined, promise
+from tinyfin.evaluation.fold_metrics import MAIN
+from tinyfin.evaluation.fold_scores import FoldScores
+from tinyfin.evaluation.folds import Fold
+from tinyfin.evaluation.subgroups import by_slice
+from tinyfin.evaluation.summary import pooled
+from tinyfin.training.monotone_curve import fit_curve
+from tinyfin.training.run_folder import RunFolder
 from tinyfin.training.split import Split
 
 WORLDS = 300
@@ -138,11 +138,11 @@ def test_a_slice_whose_frauds_come_together_is_not_behind_and_one_that_is_off_is
     action = rng.integers(0, 2, learned + n).astype(np.uint8)
     raw = rng.integers(-50, 50, learned + n).astype(np.int32)
 
-    def scored(rows: np.ndarray) -> Scored:
+    def scored(rows: np.ndarray) -> FoldScores:
         none = np.zeros(0, np.int64)
         split = Split(none, none, np.arange(learned), rows, 0, 0, 0, learned, len(t), 0, 0, 0, 0)
-        return Scored(
-            Part("week", split, None, False),
+        return FoldScores(
+            Fold("week", split, None, False),
             RunFolder(Path()),
             rows,
             {MAIN: raw[rows]},

@@ -11,9 +11,9 @@ import pytest
 
 from tinyfin.config import Config, from_table
 from tinyfin.data.readers import read
-from tinyfin.data.simulator import simulate, write
 from tinyfin.data.transactions import Transactions
-from tinyfin.training.evaluation.quality import DRIFT, SUSPECT_AUC, quality
+from tinyfin.evaluation.data_quality import DRIFT, SUSPECT_AUC, quality
+from tinyfin.simulator import simulate, write
 
 NAMES = ("plain", "leaky", "moved")
 

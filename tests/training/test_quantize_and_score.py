@@ -20,9 +20,9 @@ from tinyfin.data.events import event_stream
 from tinyfin.data.readers import read
 from tinyfin.errors import MismatchError, ModelError
 from tinyfin.pack.container import parse_pack
-from tinyfin.quantize import quantize as room
-from tinyfin.quantize.quantize import assemble
-from tinyfin.training.run import RunFolder, open_run
+from tinyfin.quantization import workflow as room
+from tinyfin.quantization.workflow import assemble
+from tinyfin.training.run_folder import RunFolder, open_run
 from tinyfin.training.scoring import score
 from tinyfin.twin import Replay, Twin
 

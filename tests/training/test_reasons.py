@@ -12,7 +12,7 @@ import pytest
 from tinyfin.config import load
 from tinyfin.data.events import event_stream
 from tinyfin.data.readers import read
-from tinyfin.training.evaluation.incidents import EXPECTED_REASONS, reasons_by_scenario
+from tinyfin.evaluation.attacks import EXPECTED_REASONS, reasons_by_scenario
 from tinyfin.twin import Twin
 
 PAYMENT = Path(__file__).parents[2] / "models" / "payment"

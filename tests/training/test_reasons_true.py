@@ -22,9 +22,9 @@ from tinyfin.data.readers import read
 from tinyfin.features.catalogue import REASONS
 from tinyfin.features.definition import Feature
 from tinyfin.pack.container import parse_pack
-from tinyfin.quantize.quantize import assemble
-from tinyfin.training.run import open_run
-from tinyfin.training.train import train
+from tinyfin.quantization.workflow import assemble
+from tinyfin.training.run_folder import open_run
+from tinyfin.training.workflow import train
 from tinyfin.twin import Twin
 
 MODELS = Path(__file__).parents[2] / "models"

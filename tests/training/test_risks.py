@@ -18,9 +18,9 @@ from tinyfin.data.tokens import hash_of
 from tinyfin.data.transactions import Transactions
 from tinyfin.errors import ConfigError
 from tinyfin.features.compiler import compile_program
-from tinyfin.training.material import compute_features
-from tinyfin.training.risks import learn_risks, risk_table
-from tinyfin.training.run import new_run
+from tinyfin.training.dataset import compute_features
+from tinyfin.training.run_folder import new_run
+from tinyfin.training.target_encoding import learn_risks, risk_table
 
 TEXT = """
 [features]

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tinyfin.cli import main
-from tinyfin.training.run import open_run
+from tinyfin.training.run_folder import open_run
 
 
 def runs(folder: Path, *more: str, code: int = 0) -> Result:

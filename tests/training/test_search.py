@@ -14,13 +14,13 @@ from click.testing import CliRunner
 from tinyfin.cli import main
 from tinyfin.config import Config, Model, Search, load
 from tinyfin.errors import BudgetError, ConfigError, ToolError
-from tinyfin.hil.measure.shape_cost import pack_parts
+from tinyfin.measure.run_costs import pack_parts
 from tinyfin.pack.container import parse_pack
 from tinyfin.progress import Stage
-from tinyfin.quantize.quantize import quantize
+from tinyfin.quantization.workflow import quantize
 from tinyfin.training import search as room
-from tinyfin.training import train as training
-from tinyfin.training.run import RunFolder
+from tinyfin.training import workflow as training
+from tinyfin.training.run_folder import RunFolder
 from tinyfin.training.search import SMALLER, Cost, candidates, largest_text, search
 
 
@@ -108,11 +108,11 @@ def test_no_label_of_calibration_or_test_takes_part(
     honest = training.part
 
     def values(name: str, changed: bool) -> list[float]:
-        def part(run: Any, material: Any, *args: Any, **kwargs: Any) -> Any:
-            settled, split = honest(run, material, *args, **kwargs)
+        def part(run: Any, dataset: Any, *args: Any, **kwargs: Any) -> Any:
+            settled, split = honest(run, dataset, *args, **kwargs)
             if changed:
                 rows = np.concatenate([split.calibration, split.test])
-                material.tx.label[rows] = 1 - np.maximum(material.tx.label[rows], 0)
+                dataset.tx.label[rows] = 1 - np.maximum(dataset.tx.label[rows], 0)
             return settled, split
 
         monkeypatch.setattr(training, "part", part)
@@ -220,9 +220,9 @@ def test_validation_rows_without_fraud_are_told_once_and_no_ap_is_shown(
 ) -> None:
     honest = training.part
 
-    def part(run: Any, material: Any, *args: Any, **kwargs: Any) -> Any:
-        settled, split = honest(run, material, *args, **kwargs)
-        material.tx.label[split.validation] = 0
+    def part(run: Any, dataset: Any, *args: Any, **kwargs: Any) -> Any:
+        settled, split = honest(run, dataset, *args, **kwargs)
+        dataset.tx.label[split.validation] = 0
         return settled, split
 
     shown: list[str] = []

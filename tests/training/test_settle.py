@@ -16,12 +16,12 @@ from click.testing import CliRunner
 from tinyfin.cli import main
 from tinyfin.config import Config, from_table, load
 from tinyfin.config.sections import Risk
+from tinyfin.evaluation.folds import Fold
+from tinyfin.evaluation.workflow import evaluate_run
 from tinyfin.features.catalogue import AUTO
-from tinyfin.training.evaluation.parts import Part
-from tinyfin.training.evaluation.run import evaluate_run
-from tinyfin.training.material import Material, prepare
-from tinyfin.training.run import new_run, open_run
-from tinyfin.training.settle import settle
+from tinyfin.training.dataset import Dataset, prepare
+from tinyfin.training.resolve_auto import resolve_auto
+from tinyfin.training.run_folder import new_run, open_run
 
 MAPPING = """
 [data]
@@ -91,14 +91,14 @@ risk = "learn"
     )
     seen = []
 
-    def look(folder: Path, material: Material, part: Part, config: Config, **more: Any) -> None:
+    def look(folder: Path, dataset: Dataset, part: Fold, config: Config, **more: Any) -> None:
         assert config.path is not None
         text = config.path.read_text()
-        made = material.featured(config, part.split)
+        made = dataset.featured(config, part.split)
         seen.append((config, from_table(tomllib.loads(text)), made))
         raise Seen
 
-    monkeypatch.setattr("tinyfin.training.evaluation.run.score_part", look)
+    monkeypatch.setattr("tinyfin.evaluation.workflow.score_part", look)
     with pytest.raises(Seen):
         evaluate_run(run, [data], quantize=lambda run: None, weeks=1, seeds=1)
     config, written, made = seen[0]
@@ -170,7 +170,7 @@ def test_what_is_written_stays(mapping: Path, tmp_path: Path) -> None:
     }
     config = from_table(table)
     run = new_run(tmp_path, "run", config)
-    settled, _ = settle(run, prepare([data], config), config)
+    settled, _ = resolve_auto(run, prepare([data], config), config)
     assert settled == config
     assert (run.path / "config.toml").read_text() == ""
 
@@ -190,7 +190,7 @@ def test_the_choice_depends_on_columns_and_nothing_else(tmp_path: Path) -> None:
             }
         )
         run = new_run(tmp_path, f"run{seed_rows}", config)
-        settled, _ = settle(run, prepare([data], config), config)
+        settled, _ = resolve_auto(run, prepare([data], config), config)
         assert settled.model.family == "distilled"
         assert run.config().model.family == "distilled"
         assert run.config().features.names == settled.features.names

@@ -18,8 +18,8 @@ from tinyfin.cli import main
 from tinyfin.data.transactions import Transactions
 from tinyfin.errors import DataError
 from tinyfin.schema import PAYMENT
-from tinyfin.training.delays import horizon_s
-from tinyfin.training.fitting import constants
+from tinyfin.training.fit import constants
+from tinyfin.training.label_delays import horizon_s
 from tinyfin.training.split import split_by_time, unreported, untested
 
 DAY_S = 86_400

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tinyfin.data.transactions import Transactions
 from tinyfin.errors import DataError
 from tinyfin.schema import PAYMENT
-from tinyfin.training.inputs import PARTS, Parting
+from tinyfin.training.network_inputs import PARTS, Partition
 from tinyfin.training.split import known_labels, split_by_time
 
 
@@ -129,7 +129,7 @@ def test_rows_are_told_apart_as_they_were_parted(
     except DataError:
         return
     frauds = split.summary(known_labels(tx, split.until_s))["calibration"]["frauds"]
-    parting = Parting(
+    parting = Partition(
         split.since_s,
         split.validation_s,
         split.calibration_s,

@@ -23,9 +23,9 @@ from tinyfin.data.events import Stream, event_stream, stream_in_windows
 from tinyfin.data.readers import read
 from tinyfin.data.values import joined_values, narrow
 from tinyfin.schema import PAYMENT
-from tinyfin.training import notices, pieces
-from tinyfin.training.rows import thinned, thinned_facts, thinned_text
-from tinyfin.training.run import open_run
+from tinyfin.training import chunks, notices
+from tinyfin.training.representative_sample import thinned, thinned_facts, thinned_text
+from tinyfin.training.run_folder import open_run
 from tinyfin.twin import Twin
 
 numbers = st.integers(-(2**63), 2**63 - 1)
@@ -78,7 +78,7 @@ def test_narrow_columns_hold_every_number(pieces: list[list[tuple[int, int, bool
     width = len(schema.fields)
     missing = [int(np.uint64(f.missing & (2**64 - 1)).view(np.int64)) for f in schema.fields]
     whole, parts = [], []
-    for piece in pieces:
+    for piece in chunks:
         values = np.tile(np.array(missing, np.int64), (len(piece), 1)).reshape(-1, width)
         present = np.zeros(len(piece), np.uint32)
         for row, (first, second, there) in enumerate(piece):
@@ -117,9 +117,9 @@ def test_features_do_not_depend_on_the_windows(
     terminals = len(tx.terminals)
     whole = Twin(pack, terminals=terminals).run(tx, event_stream(tx))
     monkeypatch.setattr(
-        pieces, "stream_in_windows", lambda *a, **k: events.stream_in_windows(*a, **k, events=500)
+        chunks, "stream_in_windows", lambda *a, **k: events.stream_in_windows(*a, **k, events=500)
     )
-    found = pieces.replay_all(tx, Twin(pack, terminals=terminals), "both", ("features", "raw"))
+    found = chunks.replay_all(tx, Twin(pack, terminals=terminals), "both", ("features", "raw"))
     np.testing.assert_array_equal(found["features"], whole.features)
     np.testing.assert_array_equal(found["raw"], whole.raw)
 

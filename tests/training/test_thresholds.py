@@ -16,12 +16,12 @@ from scipy.stats import binomtest
 from sklearn import metrics
 
 from tinyfin.data.readers import read
+from tinyfin.evaluation.bootstrap import wilson
 from tinyfin.pack.container import parse_pack
-from tinyfin.quantize.repack import other_decision, repack
-from tinyfin.training.evaluation.bootstrap import wilson
-from tinyfin.training.evaluation.thresholds import SHARES, at_thresholds, confusion
+from tinyfin.quantization.repack import other_decision, repack
+from tinyfin.training.confusion import SHARES, at_thresholds, confusion
 from tinyfin.training.populations import LOOK_BACK_DAYS, cards_of, known_cards_removed
-from tinyfin.training.run import RunFolder, open_run
+from tinyfin.training.run_folder import RunFolder, open_run
 from tinyfin.twin import Twin
 
 COUNTS = ("true_negatives", "false_positives", "false_negatives", "true_positives")

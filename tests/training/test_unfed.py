@@ -15,7 +15,7 @@ from tinyfin.cli import main
 from tinyfin.config import from_table
 from tinyfin.data.readers import read
 from tinyfin.data.seen import Seen
-from tinyfin.features.check import names_read
+from tinyfin.features.check_program import names_read
 from tinyfin.features.compiler import compile_program
 from tinyfin.features.graph import walk
 from tinyfin.features.selection import select

@@ -9,7 +9,7 @@ from tests.features.actions import without_actions
 from tests.wire.rig import make_transactions
 from tinyfin.config import from_table
 from tinyfin.data.transactions import Transactions
-from tinyfin.training.material import Material
+from tinyfin.training.dataset import Dataset
 from tinyfin.training.split import split_by_time
 
 
@@ -23,7 +23,7 @@ def test_what_no_row_tells_is_said(what: str) -> None:
     def said(tx: Transactions) -> bool:
         notes: list[str] = []
         until_s = int(tx.t_mono_s.max()) + 1
-        Material(tx, ()).featured(config, split_by_time(tx, until_s=until_s), note=notes.append)
+        Dataset(tx, ()).featured(config, split_by_time(tx, until_s=until_s), note=notes.append)
         return any("own learns from the action taken" in note for note in notes)
 
     assert not said(told)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.wire import rig
-from tinyfin.hil.lines.host import build_host_terminal
+from tinyfin.hil.links.host_process import build_host_terminal
 from tinyfin.wire.client import Client
 from tinyfin.wire.links import ProcessLink
 

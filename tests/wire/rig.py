@@ -80,7 +80,7 @@ def make_transactions(terminals: int = 3, days: int = 8, seed: int = 5) -> Trans
     import tempfile
     from pathlib import Path
 
-    from tinyfin.data import simulator
+    from tinyfin import simulator
     from tinyfin.data.readers import read
 
     settings = config.load(None).simulate.model_copy(

@@ -11,9 +11,9 @@ import pytest
 
 from tests.wire import rig
 from tinyfin.codegen import monocypher
-from tinyfin.hil.lines.session import emulated
-from tinyfin.hil.measure.network import bench
-from tinyfin.hil.replays import replay
+from tinyfin.hil.links.session import emulated
+from tinyfin.hil.replay import replay
+from tinyfin.measure.network_costs import bench
 from tinyfin.targets import build as building
 from tinyfin.targets import catalogue
 from tinyfin.twin import Twin

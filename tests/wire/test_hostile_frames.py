@@ -9,7 +9,7 @@ import pytest
 
 from tests.wire import rig
 from tests.wire.test_terminal import small_frame
-from tinyfin.hil.lines.host import build_host_terminal
+from tinyfin.hil.links.host_process import build_host_terminal
 from tinyfin.wire.client import Client
 from tinyfin.wire.frames import encode_frame
 from tinyfin.wire.links import Deadline, ProcessLink

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from tests.wire import rig
-from tinyfin.hil.lines.host import build_host_line
-from tinyfin.hil.lines.throttle import LineLink, bytes_per_second
-from tinyfin.hil.replays import replay
+from tinyfin.hil.links.host_process import build_host_line
+from tinyfin.hil.links.throttle import LineLink, bytes_per_second
+from tinyfin.hil.replay import replay
 from tinyfin.wire.client import Client
 
 pytestmark = pytest.mark.live

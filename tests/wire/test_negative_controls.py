@@ -14,12 +14,12 @@ from tests.features.actions import ACTION_FEATURES, without_actions
 from tests.wire import rig
 from tinyfin.data.events import Stream
 from tinyfin.errors import MismatchError
-from tinyfin.hil.lines.host import build_host_terminal
-from tinyfin.hil.replays import replay
-from tinyfin.hil.replays.sender import Sender
+from tinyfin.hil.links.host_process import build_host_terminal
+from tinyfin.hil.replay import replay
+from tinyfin.hil.replay.sender import Sender
 from tinyfin.twin import Twin
 from tinyfin.wire.client import Client
-from tinyfin.wire.events import Outcome
+from tinyfin.wire.event_frames import Outcome
 from tinyfin.wire.links import ProcessLink
 
 pytestmark = pytest.mark.live
@@ -112,9 +112,8 @@ def test_a_source_that_was_changed_is_compiled_again(tmp_path: Path) -> None:
 
 
 def test_the_command_line_says_so(tampered: Path, program: Path, tmp_path: Path) -> None:
-    from tinyfin import config
+    from tinyfin import config, simulator
     from tinyfin.cli import main
-    from tinyfin.data import simulator
 
     pack = tmp_path / "model.tfpack"
     pack.write_bytes(rig.make_pack())

@@ -12,8 +12,8 @@ import pytest
 
 from tests.wire import rig
 from tinyfin import paths
-from tinyfin.hil.lines.session import emulated
-from tinyfin.hil.replays import replay
+from tinyfin.hil.links.session import emulated
+from tinyfin.hil.replay import replay
 from tinyfin.targets import build as building
 from tinyfin.targets import catalogue
 

@@ -10,12 +10,11 @@ import pytest
 from click.testing import CliRunner
 
 from tests.wire import rig
-from tinyfin import config
+from tinyfin import config, simulator
 from tinyfin.cli import main
-from tinyfin.data import simulator
 from tinyfin.errors import PackError, ToolError
-from tinyfin.hil.lines.host import build_host_terminal
-from tinyfin.hil.replays import replay
+from tinyfin.hil.links.host_process import build_host_terminal
+from tinyfin.hil.replay import replay
 from tinyfin.pack.signing import load_key
 from tinyfin.pack.trust import keys_beside, load_public_key, require_trusted, trusted_keys
 from tinyfin.twin import error_name

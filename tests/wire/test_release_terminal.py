@@ -11,8 +11,8 @@ from click.testing import CliRunner
 from tests.wire import rig
 from tinyfin.cli import main
 from tinyfin.errors import ConfigError, TargetError
-from tinyfin.hil.lines.host import build_host_terminal
-from tinyfin.hil.replays.replayer import replay
+from tinyfin.hil.links.host_process import build_host_terminal
+from tinyfin.hil.replay.replayer import replay
 from tinyfin.hil.runs.selftest import self_test
 from tinyfin.pack.signing import Key, generate_key
 from tinyfin.wire.client import Client

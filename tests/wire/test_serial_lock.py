@@ -20,7 +20,7 @@ import pytest
 from tests.hil.users import ANNA, BEN, Other, Say, needs_root
 from tests.wire import rig
 from tinyfin.errors import BenchError, TargetError
-from tinyfin.hil.lines.host import build_host_terminal
+from tinyfin.hil.links.host_process import build_host_terminal
 from tinyfin.wire import devices
 from tinyfin.wire.client import Client
 from tinyfin.wire.links import LinkAround, ProcessLink

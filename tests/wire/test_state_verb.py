@@ -14,12 +14,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tests.wire import rig
+from tinyfin import simulator
 from tinyfin.cli import main
 from tinyfin.config import Simulate, load
-from tinyfin.data import simulator
 from tinyfin.data.readers import read
-from tinyfin.features.oracle import OracleEngine
-from tinyfin.hil.lines import session
+from tinyfin.hil.links import session
+from tinyfin.oracle import OracleEngine
 from tinyfin.pack.container import parse_pack
 from tinyfin.twin import Twin
 from tinyfin.wire.client import Client

@@ -11,12 +11,12 @@ import pytest
 
 from tests.wire import rig
 from tinyfin.errors import ProtocolError, TargetError
-from tinyfin.hil.replays import replay
-from tinyfin.hil.replays.portions import by_terminal, pieces
-from tinyfin.hil.replays.sender import Sender
+from tinyfin.hil.replay import replay
+from tinyfin.hil.replay.chunks import by_terminal, chunks
+from tinyfin.hil.replay.sender import Sender
 from tinyfin.twin import Twin
 from tinyfin.wire.client import Client, TargetRebooted
-from tinyfin.wire.events import EventsFrame, Outcome, field_types
+from tinyfin.wire.event_frames import EventsFrame, Outcome, field_types
 from tinyfin.wire.frames import Deframer, encode_frame
 from tinyfin.wire.links import Deadline, Link, LinkAround, ProcessLink
 from tinyfin.wire.messages import Answer, Request, WireError, parse_error, parse_verdicts
@@ -158,7 +158,7 @@ def test_warm_state_comes_over_the_wire(client: Client) -> None:
 
 
 def test_a_small_terminal_does_the_same() -> None:
-    from tinyfin.hil.lines.host import build_host_terminal
+    from tinyfin.hil.links.host_process import build_host_terminal
 
     program = build_host_terminal(
         rig.make_pack(), cflags=("-O1",), defines=("TFIN_WIRE_SMALL", "TFIN_WIRE_FRAME_BYTES=160")
@@ -277,13 +277,13 @@ def test_save_reboot_restore_in_mid_replay(client: Client) -> None:
     """The same bytes as never having stopped, at several places of a stream."""
     pack = rig.make_pack()
     tx = rig.make_transactions()
-    portion = next(by_terminal(tx, rig.make_stream(tx), 400))
+    chunk = next(by_terminal(tx, rig.make_stream(tx), 400))
     twin = Twin(pack)
-    reference = twin.run(portion.tx, portion.stream)
-    place = {int(row): i for i, row in enumerate(portion.rows)}
+    reference = twin.run(chunk.tx, chunk.stream)
+    place = {int(row): i for i, row in enumerate(chunk.rows)}
     done = 0
     client.reset_state()
-    for piece in pieces(portion, 250):
+    for piece in chunks(chunk, 250):
         sender = Sender(piece, field_types(pack), client.hello, 1)
         for payload in client.pipeline(sender.frames()):
             sent = sender.sent.popleft()

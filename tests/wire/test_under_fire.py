@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from tests.wire import rig
 from tests.wire.test_terminal import small_frame
 from tinyfin.errors import BenchError, ConfigError, LinkError, TargetError, TinyfinError
-from tinyfin.hil.lines.chaos import PRESETS, SHARES, Chaos, ChaosLink
-from tinyfin.hil.lines.host import build_host_terminal
-from tinyfin.hil.lines.session import emulated
-from tinyfin.hil.replays import ReplayResult, replay
-from tinyfin.hil.replays import replayer as engine
+from tinyfin.hil.links.faults import PRESETS, SHARES, Chaos, ChaosLink
+from tinyfin.hil.links.host_process import build_host_terminal
+from tinyfin.hil.links.session import emulated
+from tinyfin.hil.replay import ReplayResult, replay
+from tinyfin.hil.replay import replayer as engine
 from tinyfin.targets import build as building
 from tinyfin.targets import catalogue
 from tinyfin.wire.client import Client, TargetRebooted

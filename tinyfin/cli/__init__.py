@@ -18,7 +18,7 @@ from typing import Any
 
 import click
 
-from tinyfin import __version__, files, packages, progress
+from tinyfin import __version__, files, optional_packages, progress
 from tinyfin.cli.ending import watch_signals
 from tinyfin.cli.output import forget_claims, unchanged
 from tinyfin.errors import InputError, Interrupted, TinyfinError
@@ -110,9 +110,9 @@ class _Verbs(click.Group):
             _fail(InputError(told), as_json)
         except ModuleNotFoundError as error:
             missing = (error.name or "").split(".")[0]
-            if not packages.extra_of(missing):
+            if not optional_packages.extra_of(missing):
                 raise
-            _fail(packages.missing(missing), as_json)
+            _fail(optional_packages.missing(missing), as_json)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; click itself would make exit code 1 of Ctrl-C."""

@@ -46,7 +46,7 @@ def command(
     import numpy as np
 
     from tinyfin.errors import InputError, MismatchError
-    from tinyfin.hil.measure.network import bench
+    from tinyfin.measure.network_costs import bench
 
     def array(path: Path) -> np.ndarray:
         try:

@@ -15,7 +15,7 @@ from tinyfin.config.sizes import parse_size
 from tinyfin.progress import stage
 
 if TYPE_CHECKING:
-    from tinyfin.hil.measure.budget import Budget
+    from tinyfin.measure.pack_costs import Budget
 
 __all__ = ["command"]
 
@@ -137,8 +137,8 @@ def _tell(
     from tinyfin import config as configuration
     from tinyfin.data.readers import read
     from tinyfin.errors import BudgetError
-    from tinyfin.features.sizes import set_sizes
-    from tinyfin.hil.measure.budget import budget, default_data, overruns
+    from tinyfin.features.set_sizes import set_sizes
+    from tinyfin.measure.pack_costs import budget, default_data, overruns
     from tinyfin.pack.trust import trusted_keys
     from tinyfin.targets import catalogue
 

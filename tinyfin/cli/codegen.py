@@ -56,9 +56,9 @@ def command(
     from tinyfin import files
     from tinyfin.codegen.emit import FILES
     from tinyfin.codegen.emit import emit as write
-    from tinyfin.codegen.layout import read_layout
     from tinyfin.codegen.monocypher import FOLDER as MONOCYPHER
     from tinyfin.codegen.monocypher import put_beside
+    from tinyfin.codegen.pack_layout import read_layout
     from tinyfin.pack.trust import require_trusted, trusted_keys
     from tinyfin.targets import catalogue
     from tinyfin.targets.flash import run_pack, target_pack

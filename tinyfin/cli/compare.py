@@ -46,9 +46,9 @@ def command(
     its own mapping.
     """
     from tinyfin.data.containers import require_csv_name
+    from tinyfin.evaluation.compare import compare_runs, write_changes
     from tinyfin.pack.trust import require_trusted, trusted_keys
-    from tinyfin.training.evaluation.compare import compare_runs, write_changes
-    from tinyfin.training.run import open_run
+    from tinyfin.training.run_folder import open_run
 
     runs = (open_run(run_a), open_run(run_b))
     if changes is not None:

@@ -56,8 +56,8 @@ def command(
     Exit code 4 when anything that the terminal computes differs from the workstation's.
     """
     from tinyfin.config import load
+    from tinyfin.demo import run_demo
     from tinyfin.errors import MismatchError
-    from tinyfin.hil.demo import run_demo
     from tinyfin.paths import project_dir
 
     if config_path is None and not data:

@@ -58,7 +58,7 @@ def command(port: str | None, as_json: bool) -> None:
 
 def _terminal(port: str) -> dict[str, Any]:
     """What the terminal at a port lets anybody do who reaches its line."""
-    from tinyfin.hil.lines.session import at_port
+    from tinyfin.hil.links.session import at_port
     from tinyfin.wire.messages import Capability
 
     with at_port(port) as session:

@@ -36,7 +36,7 @@ def weeks_of(text: str | None) -> int | list[int] | None:
 
 def data_of(run: Any, data: tuple[str, ...]) -> list[Path]:
     """The files given, or those the run was trained on, if they are still the same."""
-    from tinyfin.training.run import file_facts
+    from tinyfin.training.run_folder import file_facts
 
     if data:
         return [Path(path) for path in data]
@@ -105,13 +105,13 @@ def command(
     so are its thresholds. Weeks are kept in RUN/evaluation and used again. Writes evaluation.json,
     evaluation.html and MODEL_CARD.md.
     """
-    from tinyfin.quantize.quantize import quantize
-    from tinyfin.training.evaluation.card import model_card
-    from tinyfin.training.evaluation.gates import check, load_gate, require_fed
-    from tinyfin.training.evaluation.page import write_page
-    from tinyfin.training.evaluation.run import evaluate_run
-    from tinyfin.training.needs import fed
-    from tinyfin.training.run import changing_run, open_run
+    from tinyfin.evaluation.gates import check, load_gate, require_fed
+    from tinyfin.evaluation.model_card import model_card
+    from tinyfin.evaluation.page import write_page
+    from tinyfin.evaluation.workflow import evaluate_run
+    from tinyfin.quantization.workflow import quantize
+    from tinyfin.training.requirements import fed
+    from tinyfin.training.run_folder import changing_run, open_run
 
     folder = open_run(run)
     claim(run, card, skip_bad_rows)
@@ -169,11 +169,11 @@ def _delays(text: str | None) -> list[int] | None:
 def table_text(facts: Mapping[str, Any]) -> str:
     """The means of all scorers, for people."""
     from tinyfin.cli.train import LEGEND
+    from tinyfin.evaluation.card_text import warnings
+    from tinyfin.evaluation.family_comparison import family_text
     from tinyfin.pages.blocks import fixed, spread
     from tinyfin.pages.scorers import population_name
-    from tinyfin.pages.thresholds import threshold_cells
-    from tinyfin.training.evaluation.beside import family_text
-    from tinyfin.training.evaluation.wording import warnings
+    from tinyfin.pages.threshold_table import threshold_cells
 
     lines = [f"WARNING: {text}" for text in warnings(facts)]
     for state, means in (("", facts["means"]), ("COLD: ", facts["cold"])):

@@ -126,9 +126,9 @@ def _write(
     as_json: bool,
 ) -> None:
     from tinyfin.config import load
-    from tinyfin.training.inputs import Parting
-    from tinyfin.training.matrix import write_matrix
-    from tinyfin.training.run import open_run
+    from tinyfin.training.export_features import write_matrix
+    from tinyfin.training.network_inputs import Partition
+    from tinyfin.training.run_folder import open_run
 
     found = None if run is None else open_run(run)
     claim(out, skip_bad_rows, make_folder=True)
@@ -138,7 +138,7 @@ def _write(
         out,
         maps=None if found is None else found.maps(),
         with_label=with_label,
-        parting=Parting.of(found) if found is not None and with_part else None,
+        parting=Partition.of(found) if found is not None and with_part else None,
         skip_bad_rows=skip_bad_rows,
         note=note,
     )
@@ -152,7 +152,7 @@ def _write(
 
 def _write_as_host(paths: tuple[str, ...], config: str | None, out: str, as_json: bool) -> None:
     from tinyfin.config import load
-    from tinyfin.training.host import write_as_host
+    from tinyfin.training.host_fields import write_as_host
 
     claim(out, make_folder=True)
     result = write_as_host(paths, load(config), out, note=note)
@@ -178,7 +178,7 @@ def _list(
     from tinyfin.features.catalogue import FEATURES, SETS
     from tinyfin.features.compiler import MAX_FEATURES, Program, compile_program
     from tinyfin.features.selection import select
-    from tinyfin.features.sizes import sizes_of
+    from tinyfin.features.set_sizes import sizes_of
 
     if sum(map(bool, (names, which, config))) > 1:
         raise click.UsageError("give NAMES, --set or --config, one of them")
@@ -192,7 +192,7 @@ def _list(
         chosen = select(settled(settings, set(mapped))) if config else FEATURES
     rows = [_describe(feature, compile_program([feature], settings.schema)) for feature in chosen]
     if target is not None:
-        from tinyfin.hil.measure.costs import feature_instructions
+        from tinyfin.measure.feature_costs import feature_instructions
 
         counted = feature_instructions(chosen, settings.schema, target)
         for row in rows:
@@ -286,7 +286,7 @@ def _reasons(rows: list[dict[str, Any]]) -> str:
 def _functions(_: object) -> str:
     import inspect
 
-    from tinyfin.features.custom import FUNCTIONS
+    from tinyfin.features.own_features import FUNCTIONS
 
     lines = ["| function | what it is |", "|---|---|"]
     for name, function in FUNCTIONS.items():

@@ -87,13 +87,13 @@ def command(
         facts["command"] = flash.flash_board(target, built, port)
         facts["checked"] = port is not None
         if port is not None:
-            from tinyfin.hil.lines.session import at_port
+            from tinyfin.hil.links.session import at_port
 
             with at_port(port) as reached:
                 _check(target.name, reached.client.connect(), pack_id)
         told = f"{target.name}: programmed with {facts['command'][0]}"
     else:
-        from tinyfin.hil.lines.session import emulated
+        from tinyfin.hil.links.session import emulated
 
         image = flash.store_image(built, flash.run_folder(run))
         note("booting")

@@ -248,7 +248,7 @@ def show(file: Path, last: int | None, as_json: bool) -> None:
     Exit code 3: the file is truncated or damaged; what comes before is shown.
     """
     from tinyfin.errors import InputError
-    from tinyfin.hil.lines.transcript import describe, entries, read
+    from tinyfin.hil.links.transcript import describe, entries, read
 
     transcript = read(file)
     lines = [describe(entry) for entry in entries(transcript)]
@@ -290,8 +290,8 @@ def play(
     differs; 3: the transcript is of another pack, or truncated.
     """
     from tinyfin.errors import InputError, MismatchError
-    from tinyfin.hil.lines.transcript import read
-    from tinyfin.hil.replays.playback import count, pack_ids, playback
+    from tinyfin.hil.links.transcript import read
+    from tinyfin.hil.replay.playback import count, pack_ids, playback
     from tinyfin.hil.rigs.rigfile import run_of
     from tinyfin.hil.runs.probe import reached
 

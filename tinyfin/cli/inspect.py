@@ -28,7 +28,7 @@ def command(file: str, public_keys: tuple[Path, ...], as_json: bool) -> None:
     A damaged file is refused with the offset and the rule it breaks (exit code 3).
     """
     if Path(file).is_dir():
-        from tinyfin.training.run import open_run
+        from tinyfin.training.run_folder import open_run
 
         folder = open_run(file)
         file = str(folder.file(folder.pack.name))

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import click
 
 from tinyfin import progress
-from tinyfin.claims import claimed
+from tinyfin.output_claims import claimed
 from tinyfin.text import json_safe, printable
 
 __all__ = [

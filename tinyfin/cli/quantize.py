@@ -99,8 +99,8 @@ def command(
     """
     from tinyfin.cli.train import table_text
     from tinyfin.pack.signing import load_key
-    from tinyfin.quantize.quantize import quantize
-    from tinyfin.training.run import open_run
+    from tinyfin.quantization.workflow import quantize
+    from tinyfin.training.run_folder import open_run
 
     if model is None and (name or readout):
         raise click.UsageError("--name and --readout go with --model")
@@ -112,7 +112,7 @@ def command(
             found, key=key, security_counter=security_counter, interpreter=interpreter, note=note
         )
     else:
-        from tinyfin.quantize.own_network import adopting, default_name
+        from tinyfin.quantization.own_network import adopting, default_name
 
         claim(found.path.parent / (name or default_name(found, Path(model))))
         with adopting(

@@ -154,8 +154,8 @@ def command(
         return
     if targets:
         raise click.UsageError("--target goes with layouts; repack the rest first, then those")
-    from tinyfin.quantize.repack import load_rules, other_decision, recount, repack
-    from tinyfin.training.run import open_run
+    from tinyfin.quantization.repack import load_rules, other_decision, recount, repack
+    from tinyfin.training.run_folder import open_run
 
     if security_counter is not None and not decides:
         from tinyfin.targets.flash import run_pack

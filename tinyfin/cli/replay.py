@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tinyfin.config import Config
     from tinyfin.data.events import Stream
     from tinyfin.data.transactions import Transactions
-    from tinyfin.hil.replays.replayer import OnReboot
+    from tinyfin.hil.replay.replayer import OnReboot
 
 __all__ = ["command", "text"]
 
@@ -124,10 +124,10 @@ def command(
     from tinyfin.data.events import event_stream
     from tinyfin.data.readers import read
     from tinyfin.errors import MismatchError
-    from tinyfin.hil.lines import session
-    from tinyfin.hil.lines.chaos import Chaos
-    from tinyfin.hil.replays import replay
-    from tinyfin.hil.replays.rows import require_memory
+    from tinyfin.hil.links import session
+    from tinyfin.hil.links.faults import Chaos
+    from tinyfin.hil.replay import replay
+    from tinyfin.hil.replay.memory_limit import require_memory
     from tinyfin.pack import layouts
     from tinyfin.pack.trust import require_trusted, trusted_keys
     from tinyfin.targets import flash
@@ -229,7 +229,7 @@ def _say_what_is_missing(run: Path, tx: Transactions, settings: Config) -> None:
     """Say that no score of this replay is calibrated, where that is so: it compares bytes, but
     people read its scores too."""
     from tinyfin.training.notices import Feed
-    from tinyfin.training.run import open_run
+    from tinyfin.training.run_folder import open_run
 
     if not (run / "run.json").is_file():
         return
@@ -243,12 +243,12 @@ def _say_what_is_missing(run: Path, tx: Transactions, settings: Config) -> None:
 def _unfed(run: Path, data: bytes, tx: Transactions, settings: Config) -> dict[str, Any]:
     from tinyfin.data.seen import Seen
     from tinyfin.pack.container import parse_pack
-    from tinyfin.training.run import open_run
-    from tinyfin.training.unfed import check_fields
+    from tinyfin.training.missing_fields import require_fields
+    from tinyfin.training.run_folder import open_run
 
     own = open_run(run) if (run / "run.json").is_file() else None
     program = parse_pack(data).program
-    return check_fields(program, Seen.of(tx, settings), own, str(run), note)
+    return require_fields(program, Seen.of(tx, settings), own, str(run), note)
 
 
 def _options(**given: Any) -> dict[str, Any]:

@@ -36,7 +36,7 @@ def command(out: str, as_json: bool) -> None:
 
 def _facts(path: Path) -> dict[str, Any]:
     """Of one run; of one whose files cannot be read its name and what is wrong."""
-    from tinyfin.training.run import open_run
+    from tinyfin.training.run_folder import open_run
 
     try:
         run = open_run(path)

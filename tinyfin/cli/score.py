@@ -75,7 +75,7 @@ def command(
     probabilities do not hold.
     """
     from tinyfin.pack.trust import require_trusted, trusted_keys
-    from tinyfin.training.run import open_run
+    from tinyfin.training.run_folder import open_run
     from tinyfin.training.scoring import score
 
     folder = open_run(run)

@@ -54,8 +54,7 @@ def command(
     Or, with --kind terminal-health, health reports of terminals of which some fail. The columns
     carry tinyfin's own names, so no mapping is needed to read them.
     """
-    from tinyfin import config
-    from tinyfin.data import simulator
+    from tinyfin import config, simulator
 
     given = {"terminals": terminals, "days": days, "seed": seed}
     changed = {key: value for key, value in given.items() if value is not None}
@@ -67,7 +66,7 @@ def command(
     if kind == "payments":
         table = simulator.simulate(settings)
     else:
-        from tinyfin.data.simulator.health import simulate_health
+        from tinyfin.simulator.health import simulate_health
 
         table = simulate_health(settings)
     simulator.write(table, out)

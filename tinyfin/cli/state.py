@@ -71,7 +71,7 @@ class _Terminal:
     @contextlib.contextmanager
     def reached(self) -> Iterator[Client]:
         """A client in a session with it."""
-        from tinyfin.hil.lines import session
+        from tinyfin.hil.links import session
         from tinyfin.targets import catalogue
 
         if (self.port is None) == (self.target is None):

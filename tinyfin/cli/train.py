@@ -67,8 +67,8 @@ def table_text(metrics: dict[str, Any]) -> str:
 
 def decision_lines(decision: Mapping[str, Any]) -> list[str]:
     """What the thresholds in force do in the test period, and what the budgets' rows promise."""
-    from tinyfin.pages.thresholds import SHARES, share_text
-    from tinyfin.training.cautious import promise_lines
+    from tinyfin.pages.threshold_table import SHARES, share_text
+    from tinyfin.training.alert_guarantee import promise_lines
 
     lines = []
     for action, populations in decision["thresholds"].items():
@@ -129,8 +129,8 @@ def command(
     RAM and instructions are within its limits; all trials stay in OUT/NAME/trials.json.
     """
     from tinyfin.config import load, parse_moment
-    from tinyfin.training.cautious import promise_lines
-    from tinyfin.training.train import left_out, train
+    from tinyfin.training.alert_guarantee import promise_lines
+    from tinyfin.training.workflow import left_out, train
 
     config = load(config_path)
     try:
@@ -149,7 +149,7 @@ def command(
         "note": note,
     }
     if searching:
-        from tinyfin.hil.measure.shape_cost import measured_on
+        from tinyfin.measure.run_costs import measured_on
         from tinyfin.training.search import search
 
         if trials is not None:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tinyfin import files
-from tinyfin.codegen.layout import FieldLayout, PackLayout, read_layout
+from tinyfin.codegen.pack_layout import FieldLayout, PackLayout, read_layout
 from tinyfin.codegen.stacks import STACK_BYTES
 from tinyfin.errors import PackError
 from tinyfin.formats import DEVELOPMENT_KEY_HEX, kernel_names

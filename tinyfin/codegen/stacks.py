@@ -16,4 +16,4 @@ STACK_BYTES = {
     "LX106": 2016,
 }
 """Bytes of ``tfin_open``, by core: the deepest path through GCC's call graph with the board's flags
-(:func:`tinyfin.targets.stack.stack_bound`). The signature check decides it, not the pack."""
+(:func:`tinyfin.targets.stack_bound.stack_bound`). The signature check decides it, not the pack."""

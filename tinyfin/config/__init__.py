@@ -35,7 +35,7 @@ from tinyfin.config.columns import (
 )
 from tinyfin.config.durations import format_duration, parse_duration, parse_moment
 from tinyfin.config.sections import (
-    Decision,
+    DecisionSection,
     Evaluate,
     Features,
     Model,
@@ -53,7 +53,7 @@ __all__ = [
     "Column",
     "Config",
     "Data",
-    "Decision",
+    "DecisionSection",
     "Evaluate",
     "Features",
     "Model",
@@ -81,7 +81,7 @@ class Config:
     simulate: Simulate
     features: Features
     model: Model
-    decision: Decision
+    decision: DecisionSection
     train: Train
     search: Search
     rules: Rules

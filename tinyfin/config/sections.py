@@ -13,7 +13,7 @@ from tinyfin.config.sizes import parse_size
 
 __all__ = [
     "Costs",
-    "Decision",
+    "DecisionSection",
     "Evaluate",
     "Features",
     "Model",
@@ -195,7 +195,7 @@ class Costs(Section):
     """Share of the amount that a missed fraud costs."""
 
 
-class Decision(Section):
+class DecisionSection(Section):
     """[decision]: from score to action.
 
     Budgets of false alerts (per 1000 genuine transactions, per terminal and week; both hold when
@@ -224,7 +224,7 @@ class Decision(Section):
     """A verdict is COLD before ``cold_events`` commits and while less than ``cold`` has passed."""
 
     @model_validator(mode="after")
-    def _ordered(self) -> Decision:
+    def _ordered(self) -> DecisionSection:
         if self.decline_per_1000 > self.go_online_per_1000:
             raise ValueError("decline_per_1000 must not exceed go_online_per_1000")
         if self.confidence is not None and (self.go_online, self.costs.go_online_minor) != (
@@ -309,7 +309,7 @@ class Sections(Section):
     simulate: Simulate = Simulate()
     features: Features = Features()
     model: Model = Model()
-    decision: Decision = Decision()
+    decision: DecisionSection = DecisionSection()
     train: Train = Train()
     search: Search = Search()
     rules: Rules = Rules()

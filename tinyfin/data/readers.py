@@ -16,7 +16,7 @@ from tinyfin.data.cards import CardGuard
 from tinyfin.data.containers import require_csv_name
 from tinyfin.data.memory_tables import as_file, is_table
 from tinyfin.data.problems import report, set_aside
-from tinyfin.data.rows import Part, label_of, parse, source_of, wanted_columns
+from tinyfin.data.rows import FileChunk, label_of, parse, source_of, wanted_columns
 from tinyfin.data.seen import Seen
 from tinyfin.data.tables import about_rows, column_names, read_pieces
 from tinyfin.data.transactions import Transactions
@@ -207,7 +207,7 @@ class _Found:
         if gathered is not None:
             gathered.clear()
         self.terminals: dict[str, int] = {}
-        self.broken: list[Part] = []
+        self.broken: list[FileChunk] = []
         self.file_rows: list[int] = []
         self.good = 0
         self.in_order = True
@@ -234,7 +234,7 @@ class _Found:
         self.file_rows.append(total)
         return total
 
-    def _take(self, part: Part, has_id: bool, keys: _Keys | None) -> None:
+    def _take(self, part: FileChunk, has_id: bool, keys: _Keys | None) -> None:
         if part.bad.count:
             self.broken.append(part)
         fine = ~part.bad.bad
@@ -288,7 +288,7 @@ def read_in_pieces(
 
 def _pieces(
     path: str | Path, config: Config, first_row: int, rows: int, twice: Twice | None, labels: bool
-) -> Iterator[Part]:
+) -> Iterator[FileChunk]:
     columns = config.data.resolved(config.schema)
     optional = not config.data.columns
     wanted: Mapping[str, str] = wanted_columns(config)
@@ -296,7 +296,7 @@ def _pieces(
         wanted = _known_early(path, wanted, config)
     guard, decimals = CardGuard(str(path)), set[str]()
     for table, bad in read_pieces(path, wanted, optional, rows, config.data):
-        part = Part(bad, table, first_row, guard, decimals=decimals)
+        part = FileChunk(bad, table, first_row, guard, decimals=decimals)
         parse(part, columns, config)
         if twice is not None:
             _mark_duplicates(part, columns, twice)
@@ -318,7 +318,7 @@ def _told(path: str | Path, rows: int, wanted: Mapping[str, str], here: Mapping[
     return f"{path}: {rows} rows; no column {wanted['label']!r}, so none of them has a label"
 
 
-def _mark_duplicates(part: Part, columns: Mapping[str, Column], twice: Twice) -> None:
+def _mark_duplicates(part: FileChunk, columns: Mapping[str, Column], twice: Twice) -> None:
     rows = part.arrays["row"]
     mask = np.isin(rows, twice.rows)
     if mask.any():
@@ -358,7 +358,7 @@ class _Gathered:
         self._scenarios: dict[str, int] = {}
         self._has_scenario = False
 
-    def add(self, part: Part, fine: npt.NDArray[np.bool_], terminals: dict[str, int]) -> None:
+    def add(self, part: FileChunk, fine: npt.NDArray[np.bool_], terminals: dict[str, int]) -> None:
         """The rows ``fine``; ``terminals`` numbers all names of terminals."""
         rows = slice(None) if fine.all() else fine
         self._terminals = terminals

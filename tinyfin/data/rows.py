@@ -25,7 +25,7 @@ from tinyfin.data.transactions import ACTIONS, NO_RESULT, RESULTS
 from tinyfin.errors import DataError
 from tinyfin.schema import Field, Schema
 
-__all__ = ["APPROVED_RESPONSES", "Part", "label_of", "parse", "source_of", "wanted_columns"]
+__all__ = ["APPROVED_RESPONSES", "FileChunk", "label_of", "parse", "source_of", "wanted_columns"]
 
 APPROVED_RESPONSES = (0, 8, 10, 11, 85)
 """Response codes (DE39) that approve, used when a file has responses but no results."""
@@ -40,7 +40,7 @@ _UNMAPPED_TOKENS = (
 
 
 @dataclass
-class Part:
+class FileChunk:
     """The columns of one file, before bad rows are taken out; arrays have one entry per row."""
 
     bad: BadRows
@@ -66,7 +66,7 @@ def wanted_columns(config: Config) -> dict[str, str]:
     return found
 
 
-def parse(part: Part, columns: Mapping[str, Column], config: Config) -> None:
+def parse(part: FileChunk, columns: Mapping[str, Column], config: Config) -> None:
     """Fill ``part.arrays`` from the mapped columns; broken rules go to ``part.bad``."""
     if config.data.plain:
         columns = {k: v for k, v in columns.items() if k not in (*TIMES, "terminal")}
@@ -114,14 +114,14 @@ def parse(part: Part, columns: Mapping[str, Column], config: Config) -> None:
         out["scenario"] = encoded.indices.to_numpy(zero_copy_only=False)
 
 
-def _count_rows(part: Part) -> None:
+def _count_rows(part: FileChunk) -> None:
     """The times of a plain table: row i is at second i."""
     second = part.first_row + part.bad.rows - 1
     for name in ("t_mono_s", "t_local_s", "outcome_time", "label_time"):
         part.arrays[name] = second
 
 
-def _parse_times(part: Part, columns: Mapping[str, Column], label_delay_s: int) -> None:
+def _parse_times(part: FileChunk, columns: Mapping[str, Column], label_delay_s: int) -> None:
     out = part.arrays
     source = source_of(part, columns, "time")
     if source is None:
@@ -145,7 +145,7 @@ def _parse_times(part: Part, columns: Mapping[str, Column], label_delay_s: int) 
             out[name] = np.where(there, later, default)
 
 
-def _times(part: Part, columns: Mapping[str, Column], name: str, source: pa.Array) -> Any:
+def _times(part: FileChunk, columns: Mapping[str, Column], name: str, source: pa.Array) -> Any:
     try:
         times: Times = parse_times(source, columns[name])
     except UnreadableType as error:
@@ -157,7 +157,7 @@ def _times(part: Part, columns: Mapping[str, Column], name: str, source: pa.Arra
     return times.mono_s, times.local_s, times.present
 
 
-def _parse_fields(part: Part, columns: Mapping[str, Column], config: Config) -> None:
+def _parse_fields(part: FileChunk, columns: Mapping[str, Column], config: Config) -> None:
     schema = config.schema
     n = len(part)
     values = np.empty((n, len(schema.fields)), np.int64)
@@ -198,7 +198,7 @@ def _mark_refunds(
 
 
 def _one_hot(
-    part: Part, columns: Mapping[str, Column], name: str
+    part: FileChunk, columns: Mapping[str, Column], name: str
 ) -> tuple[pa.Array, Parsed] | None:
     """The first of the columns that ``name`` is one-hot in, and what all of them say."""
     how = columns.get(name)
@@ -209,7 +209,7 @@ def _one_hot(
 
 
 def _field(
-    part: Part, columns: Mapping[str, Column], spec: Field, array: pa.Array, config: Config
+    part: FileChunk, columns: Mapping[str, Column], spec: Field, array: pa.Array, config: Config
 ) -> Parsed:
     column = columns[spec.name]
     if spec.type == "u64" or column.hash:
@@ -240,7 +240,7 @@ def _field(
 
 
 def _amounts(
-    part: Part, columns: Mapping[str, Column], column: Column, array: pa.Array, style: Style
+    part: FileChunk, columns: Mapping[str, Column], column: Column, array: pa.Array, style: Style
 ) -> Parsed:
     """Amounts in minor units; of major units in those of each row's currency."""
     signed = column.negative is not None
@@ -257,7 +257,7 @@ def _amounts(
     )
 
 
-def _exponents(part: Part, columns: Mapping[str, Column]) -> npt.NDArray[np.int64]:
+def _exponents(part: FileChunk, columns: Mapping[str, Column]) -> npt.NDArray[np.int64]:
     """Decimals of each row's major unit: those of its currency, two where none is known."""
     exponents = np.full(len(part), USUAL_EXPONENT)
     source = source_of(part, columns, "currency")
@@ -271,7 +271,7 @@ def _exponents(part: Part, columns: Mapping[str, Column]) -> npt.NDArray[np.int6
     return exponents
 
 
-def _parse_outcome(part: Part, columns: Mapping[str, Column]) -> None:
+def _parse_outcome(part: FileChunk, columns: Mapping[str, Column]) -> None:
     """Results; without any, responses; without those, immediate approval. And what was done."""
     out = part.arrays
     response = np.full(len(part), -1, np.int64)
@@ -299,7 +299,7 @@ def _parse_outcome(part: Part, columns: Mapping[str, Column]) -> None:
         out["action"] = np.where(parsed.present, parsed.values, 0).astype(np.uint8)
 
 
-def source_of(part: Part, columns: Mapping[str, Column], name: str) -> pa.Array | None:
+def source_of(part: FileChunk, columns: Mapping[str, Column], name: str) -> pa.Array | None:
     """The column mapped to ``name``, a repeated constant, or None if there is none."""
     how = columns.get(name)
     if how is None:
@@ -316,7 +316,7 @@ def source_of(part: Part, columns: Mapping[str, Column], name: str) -> pa.Array 
     return found if how.empty is None else without(found, how.empty)
 
 
-def _column(part: Part, name: str) -> pa.Array:
+def _column(part: FileChunk, name: str) -> pa.Array:
     """A column of the file, flat. Raises DataError when its type is of no use."""
     try:
         return flat(part.table.column(name))
@@ -329,7 +329,9 @@ def style_of(how: Column) -> Style:
     return Style.of(how.strip, how.decimal)
 
 
-def _identifies(part: Part, columns: Mapping[str, Column], name: str, source: pa.Array) -> None:
+def _identifies(
+    part: FileChunk, columns: Mapping[str, Column], name: str, source: pa.Array
+) -> None:
     """Check what identifies cards, terminals or transactions, and what is copied out by name."""
     part.guard.check(source, label_of(columns, name))
 
@@ -342,7 +344,7 @@ def label_of(columns: Mapping[str, Column], name: str) -> str:
 
 
 def _note(
-    part: Part, columns: Mapping[str, Column], name: str, source: pa.Array, parsed: Parsed
+    part: FileChunk, columns: Mapping[str, Column], name: str, source: pa.Array, parsed: Parsed
 ) -> None:
     for mask, rule in parsed.broken:
         part.bad.add(mask, label_of(columns, name), source, rule)

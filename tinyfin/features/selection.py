@@ -16,8 +16,8 @@ from typing import Any, Protocol
 
 from tinyfin.errors import ConfigError
 from tinyfin.features.catalogue import BY_NAME, SETS
-from tinyfin.features.custom import LearnedRisk, define_feature
 from tinyfin.features.definition import OWN_FEATURE_ID, Feature
+from tinyfin.features.own_features import LearnedRisk, define_feature
 
 __all__ = ["FeaturesSection", "Selection", "learned_cuts", "learned_risks", "select"]
 

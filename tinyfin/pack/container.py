@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Any
 
 from tinyfin.errors import PackError
-from tinyfin.features.check import check_program, reads_host
+from tinyfin.features.check_program import check_program, reads_host
 from tinyfin.features.compiler import Program
 from tinyfin.formats import (
     ALIGN,

@@ -13,7 +13,7 @@ from tinyfin.pack import lowering_operators
 from tinyfin.pack.lowering_common import activation_range, quantized, same_size, where
 from tinyfin.pack.lowering_operators import Binary, Copy, Reduce, Softmax
 from tinyfin.tflite import fixed_point
-from tinyfin.tflite.model import BINARY, Operator, Tensor, TfliteModel
+from tinyfin.tflite.model import BINARY, Tensor, TfliteModel, TfliteOperator
 
 __all__ = [
     "Binary",
@@ -146,7 +146,7 @@ def output_of(model: TfliteModel, nodes: list[Node]) -> int:
     return t
 
 
-def _fully_connected(model: TfliteModel, op: Operator, source: int) -> FullyConnected:
+def _fully_connected(model: TfliteModel, op: TfliteOperator, source: int) -> FullyConnected:
     x, y = model.tensors[op.inputs[0]], model.tensors[op.outputs[0]]
     if len(op.inputs) not in (2, 3) or op.inputs[1] < 0:
         raise ModelError(f"{where(model, op, y)}: {len(op.inputs)} inputs; it takes two or three")
@@ -189,7 +189,7 @@ def _fully_connected(model: TfliteModel, op: Operator, source: int) -> FullyConn
 
 
 def _bias(
-    model: TfliteModel, op: Operator, n: int, si: float, so: float, w: Tensor
+    model: TfliteModel, op: TfliteOperator, n: int, si: float, so: float, w: Tensor
 ) -> NDArray[np.int64]:
     if len(op.inputs) < 3 or op.inputs[2] < 0:
         return np.zeros(n, np.int64)
@@ -210,7 +210,7 @@ def _bias(
     return b.data.reshape(-1).astype(np.int64)
 
 
-def _table(model: TfliteModel, op: Operator, x: Tensor, y: Tensor) -> NDArray[np.int8]:
+def _table(model: TfliteModel, op: TfliteOperator, x: Tensor, y: Tensor) -> NDArray[np.int8]:
     codes = range(-128, 128)
     at = where(model, op, y)
     scale, zero = float(x.scale), x.zero_point
@@ -244,7 +244,7 @@ def _table(model: TfliteModel, op: Operator, x: Tensor, y: Tensor) -> NDArray[np
     return np.array([min(max(v, low), high) for v in values], np.int8)
 
 
-def _leaky_relu(op: Operator, x: Tensor, y: Tensor, at: str) -> NDArray[np.int8]:
+def _leaky_relu(op: TfliteOperator, x: Tensor, y: Tensor, at: str) -> NDArray[np.int8]:
     """Rescale, below zero by alpha times as much (QuantizeLeakyRelu); scales meet in float32."""
     alpha = np.float32(op.options.get("alpha", 0.0))
     if not 0 <= alpha < np.inf:

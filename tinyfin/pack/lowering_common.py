@@ -7,7 +7,7 @@ import numpy as np
 
 from tinyfin.errors import ModelError
 from tinyfin.tflite import fixed_point
-from tinyfin.tflite.model import Operator, Tensor, TfliteModel
+from tinyfin.tflite.model import Tensor, TfliteModel, TfliteOperator
 
 __all__ = ["BOUNDS", "activation_range", "check_rank", "quantized", "same_size", "where"]
 
@@ -20,12 +20,12 @@ BOUNDS: dict[str, tuple[float | None, float | None]] = {
 }
 
 
-def where(model: TfliteModel, op: Operator, t: Tensor) -> str:
+def where(model: TfliteModel, op: TfliteOperator, t: Tensor) -> str:
     """How a message begins."""
     return f"{model.source}: operator {op.name}, tensor {t.name!r}"
 
 
-def same_size(model: TfliteModel, op: Operator, x: Tensor, y: Tensor) -> None:
+def same_size(model: TfliteModel, op: TfliteOperator, x: Tensor, y: Tensor) -> None:
     """Raises ModelError when the output has another number of elements."""
     if x.size != y.size:
         raise ModelError(
@@ -33,7 +33,7 @@ def same_size(model: TfliteModel, op: Operator, x: Tensor, y: Tensor) -> None:
         )
 
 
-def check_rank(model: TfliteModel, op: Operator, t: Tensor) -> None:
+def check_rank(model: TfliteModel, op: TfliteOperator, t: Tensor) -> None:
     """Raises ModelError beyond TFLM's four dimensions."""
     if len(t.shape) > 4:
         raise ModelError(
@@ -49,7 +49,7 @@ def quantized(real: float, scale: np.float32, zero_point: int) -> int:
 
 
 def activation_range(
-    model: TfliteModel, op: Operator, y: Tensor, activation: str | None = None
+    model: TfliteModel, op: TfliteOperator, y: Tensor, activation: str | None = None
 ) -> tuple[int, int]:
     """Smallest and largest code that the operator's fused activation lets through."""
     name = activation or op.options.get("activation", "NONE")

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tinyfin.errors import ModelError
 from tinyfin.pack.lowering_common import activation_range, check_rank, same_size, where
 from tinyfin.tflite import fixed_point
-from tinyfin.tflite.model import Operator, Tensor, TfliteModel
+from tinyfin.tflite.model import Tensor, TfliteModel, TfliteOperator
 
 __all__ = ["Binary", "Copy", "Reduce", "Softmax", "binary", "concatenation", "reduce", "softmax"]
 
@@ -142,7 +142,7 @@ def _scale(real: float, at: str, limit: float = float(1 << 30)) -> Scale:
     return q, shift
 
 
-def _broadcast(model: TfliteModel, op: Operator, t: Tensor, y: Tensor) -> None:
+def _broadcast(model: TfliteModel, op: TfliteOperator, t: Tensor, y: Tensor) -> None:
     """An operand has the output's shape, or the shape of its last axes, or one element."""
     shape = t.shape
     while shape and shape[0] == 1:
@@ -154,7 +154,7 @@ def _broadcast(model: TfliteModel, op: Operator, t: Tensor, y: Tensor) -> None:
         )
 
 
-def binary(model: TfliteModel, op: Operator, sources: tuple[int, ...]) -> Binary:
+def binary(model: TfliteModel, op: TfliteOperator, sources: tuple[int, ...]) -> Binary:
     """ADD, SUB, MUL, SQUARED_DIFFERENCE; ``sources``: its inputs with reshapes looked through."""
     y = model.tensors[op.outputs[0]]
     pair = [model.tensors[i] for i in op.inputs]
@@ -200,7 +200,7 @@ def binary(model: TfliteModel, op: Operator, sources: tuple[int, ...]) -> Binary
     )
 
 
-def reduce(model: TfliteModel, op: Operator, source: int) -> Reduce:
+def reduce(model: TfliteModel, op: TfliteOperator, source: int) -> Reduce:
     """SUM and MEAN over the last axes; axes of one element do not matter."""
     x, y = model.tensors[op.inputs[0]], model.tensors[op.outputs[0]]
     if len(op.inputs) != 2 or op.inputs[1] < 0:
@@ -233,7 +233,7 @@ def reduce(model: TfliteModel, op: Operator, source: int) -> Reduce:
     )
 
 
-def softmax(model: TfliteModel, op: Operator, source: int) -> Softmax:
+def softmax(model: TfliteModel, op: TfliteOperator, source: int) -> Softmax:
     """SOFTMAX over the last axis."""
     x, y = model.tensors[op.inputs[0]], model.tensors[op.outputs[0]]
     at = where(model, op, y)
@@ -262,7 +262,7 @@ def softmax(model: TfliteModel, op: Operator, source: int) -> Softmax:
     )
 
 
-def concatenation(model: TfliteModel, op: Operator, sources: tuple[int, ...]) -> list[Copy]:
+def concatenation(model: TfliteModel, op: TfliteOperator, sources: tuple[int, ...]) -> list[Copy]:
     """One copy per input; all have the output's scale and zero point."""
     y = model.tensors[op.outputs[0]]
     at = where(model, op, y)

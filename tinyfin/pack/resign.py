@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from tinyfin import files
-from tinyfin.claims import claimed
 from tinyfin.formats import LAYOUTS
+from tinyfin.output_claims import claimed
 from tinyfin.pack.container import parse_pack, sign_with
 from tinyfin.pack.layouts import remove_layouts, write_layouts
 from tinyfin.pack.signing import Key

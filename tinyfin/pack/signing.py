@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tinyfin import files
-from tinyfin.claims import claimed
 from tinyfin.errors import InputError
 from tinyfin.formats import DEVELOPMENT_KEY_HEX
+from tinyfin.output_claims import claimed
 
 __all__ = [
     "DEVELOPMENT_KEY",

@@ -10,11 +10,11 @@ from typing import Any
 from tinyfin.pages.blocks import Block
 from tinyfin.text import printable
 
-__all__ = ["Section", "Verdict", "page"]
+__all__ = ["Headline", "PageSection", "page"]
 
 
 @dataclass
-class Section:
+class PageSection:
     """A part of a page; ``ident`` is its anchor."""
 
     ident: str
@@ -23,7 +23,7 @@ class Section:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Headline:
     """What a page says first.
 
     ``passed`` is None where nothing was asked for. ``checks`` are what it rests on, each with
@@ -51,9 +51,9 @@ def page(
     title: str,
     *,
     subtitle: str,
-    verdict: Verdict,
+    verdict: Headline,
     headline: Sequence[tuple[str, str]],
-    sections: Sequence[Section],
+    sections: Sequence[PageSection],
     facts_file: str,
     window_title: str = "",
 ) -> str:

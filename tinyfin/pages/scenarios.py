@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from tinyfin.pages import figures
+from tinyfin.pages import charts
 from tinyfin.pages.blocks import Block, count, figure, number, table
 
 __all__ = ["scenario_blocks"]
@@ -23,7 +23,7 @@ def scenario_blocks(
 ) -> list[Block]:
     """A picture and a table of the attacks, and a table of scenarios without any fraud.
 
-    ``scenarios``: rows of :func:`tinyfin.training.evaluation.incidents.by_scenario`. ``gap_s``:
+    ``scenarios``: rows of :func:`tinyfin.evaluation.attacks.by_scenario`. ``gap_s``:
     seconds between two frauds of one attack at most. ``more``: further columns of the attacks,
     each a title and what to say of a scenario.
     """
@@ -33,7 +33,7 @@ def scenario_blocks(
     if attacks:
         out.append(
             figure(
-                figures.horizontal_bars(
+                charts.horizontal_bars(
                     "found",
                     "Attacks with at least one alert",
                     [

@@ -18,13 +18,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tinyfin import cache, files, packages, paths
+from tinyfin import cache, files, optional_packages, paths
 from tinyfin.errors import BudgetError, InputError, TinyfinError, ToolError
 from tinyfin.pack.trust import keys_beside
 from tinyfin.progress import stage
 from tinyfin.targets import catalogue, system
+from tinyfin.targets.build_inputs import fingerprint
 from tinyfin.targets.catalogue import Target
-from tinyfin.targets.inputs import fingerprint
 
 __all__ = [
     "BuildResult",
@@ -246,7 +246,7 @@ def _environment_of(target: Target, workspace: Path, project: Path) -> list[str]
 
 
 def _require_tools(target: Target) -> None:
-    packages.require(("platformio", "SCons"), "for building firmware")
+    optional_packages.require(("platformio", "SCons"), "for building firmware")
     core = Path(os.environ.get("PLATFORMIO_CORE_DIR") or Path.home() / ".platformio")
     own = core / "packages" / _PACKAGES[target.architecture]
     if shutil.which(target.compiler) is None and not own.is_dir():

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tinyfin.commands import unknown_placeholder
+from tinyfin.command_templates import unknown_placeholder
 from tinyfin.errors import ConfigError
 from tinyfin.targets import boards
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from tinyfin import paths
 from tinyfin.errors import TinyfinError, ToolError
-from tinyfin.packages import install_command
+from tinyfin.optional_packages import install_command
 from tinyfin.targets import system
 from tinyfin.wire.devices import how_to_be_let_in
 

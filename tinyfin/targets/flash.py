@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from tinyfin import cache, files, paths
-from tinyfin.claims import claimed
-from tinyfin.commands import filled_in, placeholders
+from tinyfin.command_templates import filled_in, placeholders
 from tinyfin.errors import FlashError, InputError, ToolError
+from tinyfin.output_claims import claimed
 from tinyfin.pack import layouts
 from tinyfin.pack.container import parse_pack
 from tinyfin.pack.trust import keys_beside

@@ -11,11 +11,18 @@ import shlex
 import shutil
 from dataclasses import dataclass
 
-__all__ = ["PROGRAMS", "Program", "install_command", "install_words", "missing", "package_manager"]
+__all__ = [
+    "PROGRAMS",
+    "SystemProgram",
+    "install_command",
+    "install_words",
+    "missing",
+    "package_manager",
+]
 
 
 @dataclass(frozen=True)
-class Program:
+class SystemProgram:
     """One program: ``goals`` are the make goals and commands that need it."""
 
     name: str
@@ -30,11 +37,11 @@ class Program:
         return {"apt-get": self.apt, "dnf": self.dnf, "brew": self.brew}[manager]
 
 
-def _program(name: str, why: str, goals: str, apt: str, dnf: str, brew: str) -> Program:
-    return Program(name, why, frozenset(goals.split()), apt, dnf, brew)
+def _program(name: str, why: str, goals: str, apt: str, dnf: str, brew: str) -> SystemProgram:
+    return SystemProgram(name, why, frozenset(goals.split()), apt, dnf, brew)
 
 
-PROGRAMS: tuple[Program, ...] = (
+PROGRAMS: tuple[SystemProgram, ...] = (
     _program(
         "cc",
         "compiles the twin, the engine for this machine",
@@ -166,7 +173,7 @@ _INSTALL = {
 }
 
 
-def missing(goal: str | None = None) -> list[Program]:
+def missing(goal: str | None = None) -> list[SystemProgram]:
     """The programs not on PATH, of one goal or of all."""
     return [
         program
@@ -180,7 +187,7 @@ def package_manager() -> str | None:
     return next((name for name in _INSTALL if shutil.which(name)), None)
 
 
-def install_command(programs: list[Program], manager: str | None = None) -> str:
+def install_command(programs: list[SystemProgram], manager: str | None = None) -> str:
     """What to type to install these programs, with sudo where it is needed."""
     chosen = manager or package_manager() or "apt-get"
     packages = sorted({word for p in programs for word in p.package(chosen).split()})

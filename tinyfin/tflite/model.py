@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinyfin.errors import ModelError
-from tinyfin.tflite.causes import refused_shape
+from tinyfin.tflite.refused_layers import refused_shape
 
-__all__ = ["BINARY", "SUPPORTED", "Operator", "Tensor", "TfliteModel", "load"]
+__all__ = ["BINARY", "SUPPORTED", "Tensor", "TfliteModel", "TfliteOperator", "load"]
 
 #: operator names, as the TFLite schema spells them, that a plan can hold
 SUPPORTED = (
@@ -108,7 +108,7 @@ class Tensor:
 
 
 @dataclass(frozen=True)
-class Operator:
+class TfliteOperator:
     """One operator: schema name, tensor indices (-1: an optional input that is not there)."""
 
     name: str
@@ -130,7 +130,7 @@ class TfliteModel:
 
     source: str
     tensors: tuple[Tensor, ...]
-    operators: tuple[Operator, ...]
+    operators: tuple[TfliteOperator, ...]
     input: int
     output: int
 
@@ -225,7 +225,7 @@ def _read(data: bytes, label: str) -> TfliteModel:
         outputs = [op.Outputs(k) for k in range(count(op.OutputsLength(), "outputs"))]
         options = _options(op_name, op.BuiltinOptions())
         operators.append(
-            Operator(
+            TfliteOperator(
                 op_name,
                 tuple(tensor_index(t, optional=True) for t in inputs),
                 tuple(tensor_index(t) for t in outputs),

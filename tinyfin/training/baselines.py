@@ -1,198 +1,174 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rules of one or two lines that every model must beat, from the transactions themselves.
+"""Learned baselines: what a workstation would do with the same features and the same labels.
 
-They see what a terminal sees: earlier transactions, and labels once they are known.
+They train on every row whose label is known when the model goes live (the model's own fit,
+validation and calibration together: they need nothing held back), and none of them has to fit into
+a terminal. Trees see the features as the engine gives them, the logistic regression the network's
+inputs, whose maps have straightened them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from tinyfin.config import Rules
-from tinyfin.data.transactions import Transactions
+from tinyfin.errors import ConfigError
 from tinyfin.progress import stage
+from tinyfin.training.representative_sample import thinned, thinned_facts
 
-__all__ = ["known_fraud_run", "mean_before", "rate", "rule_scores"]
+__all__ = ["LEARNED", "learned_scores", "require_known"]
 
-Values = npt.NDArray[np.float64]
+Rows = Mapping[str, npt.NDArray[np.int64]]
+Scorer = Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
+Fit = Callable[[npt.NDArray[Any], npt.NDArray[np.bool_], npt.NDArray[Any], int], Scorer]
 
-_RULES = Rules()
-_ROWS = 1 << 18
-_PLACES = 64
-"""Terminals that are taken at a time where there is no quicker way."""
+_PARTS = ("fit", "validation", "calibration")
+_MANY = 100_000
 
 
-def rule_scores(
-    tx: Transactions,
-    rules: Rules = _RULES,
-    *,
-    timeless: bool = False,
-    rows: npt.NDArray[np.int64] | None = None,
-) -> Mapping[str, Values]:
-    """Scores of the rules for ``rows``, all of them if None; higher is more suspicious. Numbers are
-    those of [rules].
+def learned_scores(
+    names: Iterable[str],
+    inputs: Mapping[str, npt.NDArray[np.int8]],
+    features: npt.NDArray[np.int16],
+    rows: Rows,
+    label: npt.NDArray[np.int8],
+    seed: int,
+    told: list[dict[str, Any]],
+) -> dict[str, npt.NDArray[np.float32]]:
+    """Scores of the test rows by each of the baselines ``names``; higher is more suspicious.
+    ``told`` takes what is to be said of rows that they were not trained on.
 
-    * ``amount``
-    * ``rate``: transactions at this terminal in the last ``rate`` seconds, this one included
-    * ``rule_a``: 3 [amount > cut] + 2 [the two newest known labels of the terminal are fraud, and
-      the run of frauds they end is younger than ``run_age``] + 0.6 [only the newest one]
-      + min(amount / the terminal's mean so far, 50) / 100
-    * ``amount_over_card_mean``: amount / the card's mean so far; 0 where there is no card
-    * ``rule_b``: rule_a + min(amount / the card's mean so far, 10) / 10
-
-    The last two are left out when no row has a token, all of them when the schema has no amount.
-    Where the rows have no order of time (``timeless``) the amount is all that is left.
+    ``inputs``: network inputs int8[n, F] of each slice; ``rows``: its rows among ``features``
+    int16[N, F] and ``label`` int8[N]; ``test`` is one of the slices. The same arguments give the
+    same scores. Raises ConfigError for a name that is not in LEARNED.
     """
-    names = tx.schema.names
-    if "amount_minor" not in names:
-        return {}
-    at = slice(None) if rows is None else rows
-    amount = tx.column("amount_minor").astype(np.float64)
-    own = amount[at]
-    if timeless:
-        return {"amount": own}
-    with stage("rules"):
-        run, age = (values[at] for values in known_fraud_run(tx))
-        young = (run > 0) & (age < rules.run_age)
-        ratio = own / np.maximum(mean_before(tx.terminal, amount, tx.t_mono_s)[at], 1.0)
-        rule_a = (
-            rules.large_amount * (own > rules.amount_cut_minor)
-            + rules.two_known * (young & (run >= 2))
-            + rules.one_known * (young & (run == 1))
-            + np.minimum(ratio, rules.terminal_ratio_cap) / 100
+    out = {}
+    names = list(names)
+    require_known(names)
+    learned = np.concatenate([rows[part] for part in _PARTS])
+    y = label[learned] == 1
+    for name in names:
+        which, genuine, fit = LEARNED[name]
+        both = bool(np.any(y)) and not bool(np.all(y))
+        if not len(rows["test"]) or not (both or name in _UNTAUGHT):
+            continue
+        taken, weight = _thinned(y, genuine, seed)
+        told += thinned_facts(
+            f"baseline {name}", label[learned], taken, f"a limit of {genuine:,} genuine rows"
         )
-        scores = {"amount": own, "rate": rate(tx, rules.rate)[at], "rule_a": rule_a}
-        if "token" in names and bool(np.any(tx.has("token"))):
-            there = tx.has("token")[at]
-            mean = mean_before(tx.column("token"), amount, tx.t_mono_s)[at]
-            over = own / np.maximum(mean, 1.0)
-            scores["amount_over_card_mean"] = np.where(there, over, 0.0)
-            scores["rule_b"] = rule_a + np.where(
-                there, np.minimum(over, rules.card_ratio_cap) / 10, 0.0
-            )
-    return scores
-
-
-def rate(tx: Transactions, seconds: int = _RULES.rate) -> Values:
-    """How many transactions the terminal saw in the last ``seconds``, n rows, the row included."""
-    t = tx.t_mono_s.astype(np.int64)
-    key = tx.terminal.astype(np.int64) << 32 | t
-    order = np.argsort(key, kind="stable")
-    key = key[order]
-    out = np.empty(len(t))
-    for start in range(0, len(t), _ROWS):
-        some = key[start : start + _ROWS]
-        since = np.searchsorted(key, some - seconds, side="right")
-        # a terminal's own first row, should the window reach into the terminal before it
-        since = np.maximum(since, np.searchsorted(key, some >> 32 << 32, side="left"))
-        out[order[start : start + _ROWS]] = np.arange(start + 1, start + len(some) + 1) - since
-    return out
-
-
-def mean_before(key: npt.NDArray[Any], value: Values, t_s: npt.NDArray[Any]) -> Values:
-    """Mean of the same key's earlier values, n rows; the row's own value where it is the first."""
-    order = np.lexsort((t_s, key))
-    keys, values = key[order], value[order]
-    first = np.r_[True, keys[1:] != keys[:-1]] if len(keys) else np.zeros(0, bool)
-    start = np.maximum.accumulate(np.where(first, np.arange(len(keys)), 0))
-    total = np.cumsum(values) - values
-    count = np.arange(len(keys)) - start
-    mean = (total - total[start]) / np.maximum(count, 1)
-    out = np.empty(len(key))
-    out[order] = np.where(first, values, mean)
-    return out
-
-
-def known_fraud_run(tx: Transactions) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """The run of frauds that ends the terminal's known labels, as each transaction meets it.
-
-    Labels count where their transaction was, once they are known. Returns the run's length and the
-    age of its oldest member in seconds (0 where there is no run).
-    """
-    told = np.flatnonzero(tx.label >= 0)
-    told = told[np.lexsort((told, tx.label_known_s[told], tx.terminal[told]))]
-    place, t = tx.terminal[told], tx.t_mono_s[told].astype(np.int64)
-    run = np.zeros(len(tx), np.int64)
-    age = np.zeros(len(tx), np.int64)
-    if not len(told):
-        return run, age
-    # of each label: how many frauds end there, and when the first of them was
-    first = np.r_[True, place[1:] != place[:-1]]
-    count = np.arange(len(told))
-    reset = np.maximum.accumulate(
-        np.where(tx.label[told] == 1, np.where(first, count - 1, -1), count)
-    )
-    oldest = t[np.minimum(reset + 1, len(told) - 1)]
-    known = place.astype(np.int64) << 32 | tx.label_known_s[told]
-    for start in range(0, len(tx), _ROWS):
-        rows = slice(start, start + _ROWS)
-        now = tx.t_mono_s[rows].astype(np.int64)
-        at = np.searchsorted(known, tx.terminal[rows].astype(np.int64) << 32 | now, "right") - 1
-        length = np.where((at >= 0) & (place[at] == tx.terminal[rows]), at - reset[at], 0)
-        run[rows], age[rows] = length, np.where(length > 0, now - oldest[at], 0)
-    # where labels come in another order than their transactions, they are put in order one by one
-    late = (t[1:] < t[:-1]) | ((t[1:] == t[:-1]) & (told[1:] < told[:-1]))
-    mixed = np.unique(place[1:][late & ~first[1:]])
-    for start in range(0, len(mixed), _PLACES):
-        own = np.flatnonzero(np.isin(tx.terminal, mixed[start : start + _PLACES]))
-        run[own], age[own] = _run_one_by_one(tx.take(own))
-    return run, age
-
-
-def _run_one_by_one(tx: Transactions) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    n = len(tx)
-    run = np.zeros(n, np.int64)
-    age = np.zeros(n, np.int64)
-    told = np.flatnonzero(tx.label >= 0)
-    t = tx.t_mono_s.astype(np.int64)
-    known = tx.label_known_s.astype(np.int64)
-    # events of one terminal in order of time; what becomes known comes before the scores
-    when = np.concatenate([known[told], t])
-    row = np.concatenate([told, np.arange(n)])
-    is_score = np.concatenate([np.zeros(len(told), bool), np.ones(n, bool)])
-    order = np.lexsort((row, is_score, when, tx.terminal[row]))
-    labels: list[tuple[int, int, bool]] = []
-    current = -1
-    length, oldest = 0, 0
-    ordered = row[order]
-    events = zip(
-        ordered.tolist(),
-        is_score[order].tolist(),
-        tx.terminal[ordered].tolist(),
-        t[ordered].tolist(),
-        (tx.label[ordered] == 1).tolist(),
-        strict=True,
-    )
-    for r, scored, terminal, at_s, fraud in events:
-        if terminal != current:
-            current, labels, length, oldest = terminal, [], 0, 0
-        if scored:
-            if length:
-                run[r] = length
-                age[r] = at_s - oldest
-            continue
-        at = (at_s, r, fraud)
-        if labels and at < labels[-1]:
-            labels.append(at)
-            labels.sort()
-            length, oldest = _run_of(labels)
-            continue
-        labels.append(at)
-        if fraud:
-            length, oldest = length + 1, oldest if length else at_s
+        x: npt.NDArray[Any]
+        test: npt.NDArray[Any]
+        if which == _INPUTS:
+            x, test = _among([inputs[part] for part in _PARTS], taken), inputs["test"]
         else:
-            length, oldest = 0, 0
-    return run, age
+            x, test = features[learned[taken]], features[rows["test"]]
+        with stage(f"baseline {name}, {len(taken):,} rows"):
+            score = fit(x, y[taken], weight, seed)
+            pieces = [score(test[at : at + _MANY]) for at in range(0, len(test), _MANY)]
+        out[name] = np.asarray(np.concatenate(pieces), np.float32)
+    return out
 
 
-def _run_of(labels: list[tuple[int, int, bool]]) -> tuple[int, int]:
-    length, oldest = 0, 0
-    for when, _, fraud in reversed(labels):
-        if not fraud:
-            break
-        length, oldest = length + 1, when
-    return length, oldest
+def require_known(names: Iterable[str]) -> None:
+    """ConfigError for a baseline that is not in LEARNED."""
+    for name in names:
+        if name not in LEARNED:
+            raise ConfigError(
+                f"evaluate.baselines: unknown {name!r}; known are {', '.join(LEARNED)}"
+            )
+
+
+def _among(
+    parts: Sequence[npt.NDArray[np.int8]], taken: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int8]:
+    """The rows ``taken``, ascending, of the parts as if they were one array."""
+    ends = np.cumsum([len(part) for part in parts])
+    cuts = np.searchsorted(taken, ends)
+    return np.concatenate(
+        [
+            part[taken[low:high] - (end - len(part))]
+            for part, end, low, high in zip(parts, ends, np.r_[0, cuts[:-1]], cuts, strict=True)
+        ]
+    )
+
+
+def _thinned(
+    y: npt.NDArray[np.bool_], genuine: int, seed: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """All frauds and at most ``genuine`` other rows, with weights that undo the choice."""
+    taken = thinned(y.astype(np.int8), genuine, seed)
+    others = int(np.count_nonzero(~y))
+    return taken, np.where(y[taken], 1.0, max(1.0, others / genuine))
+
+
+def _jobs(x: npt.NDArray[Any]) -> int:
+    """Threads: few rows are not worth a second one, which would only wait for the first."""
+    return 2 if len(x) >= _MANY else 1
+
+
+def _logistic(
+    x: npt.NDArray[Any], y: npt.NDArray[np.bool_], weight: npt.NDArray[Any], seed: int
+) -> Scorer:
+    from sklearn.linear_model import LogisticRegression
+
+    model = LogisticRegression(max_iter=300, random_state=seed)
+    model.fit(x.astype(np.float32) / 64, y, sample_weight=weight)
+    return lambda rows: model.decision_function(rows.astype(np.float32) / 64)
+
+
+def _forest(
+    x: npt.NDArray[Any], y: npt.NDArray[np.bool_], weight: npt.NDArray[Any], seed: int
+) -> Scorer:
+    from sklearn.ensemble import RandomForestClassifier
+
+    model = RandomForestClassifier(
+        n_estimators=100, min_samples_leaf=3, random_state=seed, n_jobs=_jobs(x)
+    )
+    model.fit(x, y, sample_weight=weight)
+    return lambda rows: model.predict_proba(rows)[:, 1]
+
+
+def _xgboost(
+    x: npt.NDArray[Any], y: npt.NDArray[np.bool_], weight: npt.NDArray[Any], seed: int
+) -> Scorer:
+    from xgboost import XGBClassifier
+
+    model = XGBClassifier(
+        n_estimators=200,
+        max_depth=5,
+        learning_rate=0.1,
+        min_child_weight=5,
+        subsample=0.8,
+        colsample_bytree=0.8,
+        tree_method="hist",
+        base_score=0.5,
+        n_jobs=_jobs(x),
+        random_state=seed,
+    )
+    model.fit(x, y, sample_weight=weight)
+    return lambda rows: model.predict(rows, output_margin=True)
+
+
+def _isolation(
+    x: npt.NDArray[Any], y: npt.NDArray[np.bool_], weight: npt.NDArray[Any], seed: int
+) -> Scorer:
+    from sklearn.ensemble import IsolationForest
+
+    model = IsolationForest(n_estimators=100, random_state=seed, n_jobs=_jobs(x))
+    model.fit(x)
+    return lambda rows: -model.score_samples(rows)
+
+
+_INPUTS, _FEATURES = 0, 1
+_UNTAUGHT = ("isolation_forest",)
+
+LEARNED: Mapping[str, tuple[int, int, Fit]] = {
+    "logistic_regression": (_INPUTS, 100_000, _logistic),
+    "random_forest": (_FEATURES, 80_000, _forest),
+    "xgboost": (_FEATURES, 250_000, _xgboost),
+    "isolation_forest": (_FEATURES, 50_000, _isolation),
+}
+"""Name of each: what it sees, genuine rows it trains on at most, how it is fitted."""

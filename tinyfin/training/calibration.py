@@ -2,7 +2,7 @@
 """From the raw integer score to a probability: a strictly increasing table.
 
 Plain isotonic regression has steps, and steps tie scores that the model distinguishes. Here lines
-that always rise follow a smooth curve of the odds (:mod:`tinyfin.training.curve`), over every raw
+that always rise follow a smooth curve of the odds (:mod:`tinyfin.training.monotone_curve`), over every raw
 score that the model can give, so that ranking by probability is ranking by raw score.
 The table is fitted on rows at their true prevalence: class weights of the training leave no trace.
 
@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from tinyfin.errors import DataError
 from tinyfin.pack.calibration import Calibration
-from tinyfin.training.curve import fit_curve, hats
+from tinyfin.training.monotone_curve import fit_curve, hats
 from tinyfin.training.odds import log_odds, probability_of
 
 __all__ = ["MAX_KNOTS", "Q32", "fit_ranks", "fit_scores", "fit_table", "has_frauds", "probability"]

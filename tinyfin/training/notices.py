@@ -22,7 +22,7 @@ from tinyfin.data.events import Notices, told_of
 from tinyfin.data.transactions import Transactions
 from tinyfin.features.graph import walk
 from tinyfin.features.selection import select
-from tinyfin.training.run import RunFolder
+from tinyfin.training.run_folder import RunFolder
 
 __all__ = ["FEW", "STATUSES", "Feed", "KnownLabels", "label_fed", "newest_label_ages"]
 

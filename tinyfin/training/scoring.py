@@ -20,11 +20,11 @@ from tinyfin.data.transactions import Transactions
 from tinyfin.errors import InputError
 from tinyfin.pack.container import parse_pack
 from tinyfin.progress import stage
+from tinyfin.training.chunks import replay_in_pieces
+from tinyfin.training.missing_fields import require_fields
 from tinyfin.training.notices import STATUSES, Feed, KnownLabels
-from tinyfin.training.pieces import replay_in_pieces
-from tinyfin.training.run import RunFolder, open_run
+from tinyfin.training.run_folder import RunFolder, open_run
 from tinyfin.training.score_table import ScoreTable, carried, table_writer
-from tinyfin.training.unfed import check_fields
 from tinyfin.twin import ACTIONS, Replay, Twin
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def score(
             scoring.step(len(tx))
             yield shape.of(tx, replay, own, first, status)
 
-    fed = check_fields(pack.program, found.seen, run, str(run.path), note)
+    fed = require_fields(pack.program, found.seen, run, str(run.path), note)
     note(f"scoring {sum(found.file_rows) - first} transactions, {first} of warm-up before them")
     rows = 0
     with (

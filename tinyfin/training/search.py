@@ -24,11 +24,11 @@ from tinyfin.config import Config, Model, Search
 from tinyfin.errors import BudgetError, ConfigError, TinyfinError
 from tinyfin.progress import stage
 from tinyfin.training.families import Problem, family, score_rows
-from tinyfin.training.fitting import input_maps, learn, map_rows
+from tinyfin.training.fit import input_maps, learn, map_rows
 from tinyfin.training.metrics import average_precision
-from tinyfin.training.run import RunFolder, making_run, new_run
+from tinyfin.training.run_folder import RunFolder, making_run, new_run
 from tinyfin.training.split import known_labels
-from tinyfin.training.train import Begun, begin, finish
+from tinyfin.training.workflow import Begun, begin, finish
 
 __all__ = ["SMALLER", "TRIALS", "Cost", "Trial", "candidates", "largest_text", "search"]
 
@@ -182,7 +182,7 @@ class _Room:
                 try:
                     learn(
                         probe,
-                        self.begun.material,
+                        self.begun.dataset,
                         self.begun.split,
                         replace(config, model=model),
                         baselines=(),
@@ -193,9 +193,9 @@ class _Room:
         return self._costs[shape]
 
     def _score(self, config: Config) -> float:
-        material, split = self.begun.material, self.begun.split
-        made = material.featured(config, split)
-        label = known_labels(material.tx, split.until_s)
+        dataset, split = self.begun.dataset, self.begun.split
+        made = dataset.featured(config, split)
+        label = known_labels(dataset.tx, split.until_s)
         chosen = family(config.model.family)
         fit, later = split.fit, split.validation
         if not chosen.supervised:

@@ -5,7 +5,7 @@ A model that goes live at ``until`` knows the labels that had arrived by then an
 rows to train on are those before ``until`` whose label was known at ``until``; younger ones are
 immature and refused. So are rows too young for the slower kind of label: among them the prompt kind
 would be alone. How long the slower kind takes is estimated from the labels known by ``until``
-(:mod:`tinyfin.training.delays`). What comes after ``until`` is the test. What is trained on is
+(:mod:`tinyfin.training.label_delays`). What comes after ``until`` is the test. What is trained on is
 split again, in order of time: the fit, the validation that says when to stop, and the
 calibration, on which the table of probabilities and the thresholds are set and nothing else.
 
@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from tinyfin.data.transactions import Transactions, format_time
 from tinyfin.errors import DataError
-from tinyfin.training.delays import reports_end_s, slower_s
+from tinyfin.training.label_delays import reports_end_s, slower_s
 
 __all__ = [
     "MIN_FRAUDS",

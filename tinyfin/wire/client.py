@@ -11,10 +11,10 @@ from tinyfin.errors import ProtocolError
 from tinyfin.wire import messages as m
 from tinyfin.wire.channel import Counters, Doubt, TargetRebooted
 from tinyfin.wire.frames import OVERHEAD_BYTES, Frame, encode_frame
-from tinyfin.wire.image import state_frames
 from tinyfin.wire.links import Deadline, LinkLost
 from tinyfin.wire.messages import Answer, Request, WireError
 from tinyfin.wire.pipeline import Pipelined
+from tinyfin.wire.state_frames import state_frames
 
 __all__ = ["Client", "Counters", "TargetRebooted"]
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the frames carry: names of the types, the parsers of the answers.
 
-The events themselves are packed by :mod:`tinyfin.wire.events`. See ``docs/formats/wire.md``.
+The events themselves are packed by :mod:`tinyfin.wire.event_frames`. See ``docs/formats/wire.md``.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ __all__ = [
     "Mark",
     "Reader",
     "Request",
-    "Verdict",
     "Verdicts",
     "WireError",
+    "WireVerdict",
     "parse_checkpoint",
     "parse_error",
     "parse_hello",
@@ -275,7 +275,7 @@ def parse_hello(payload: bytes) -> Hello:
     )
 
 
-class Verdict(NamedTuple):
+class WireVerdict(NamedTuple):
     """The engine's answer to one event. ``error`` is the engine's error code, 0 when it scored."""
 
     score_q32: int
@@ -302,7 +302,7 @@ class Verdicts:
     """Events taken."""
     digest: int
     """CRC-32 over the features and outputs of every scored event since reset or import."""
-    verdicts: tuple[Verdict, ...]
+    verdicts: tuple[WireVerdict, ...]
     errors: tuple[tuple[int, int], ...]
     """Place in the frame and engine error of outcomes and notices that were refused."""
     tick_bytes: int
@@ -326,7 +326,7 @@ def parse_verdicts(payload: bytes, scores: int) -> Verdicts:
     for _ in range(scores):
         head = r.take(1)[0]
         if head & _FAILED:
-            verdicts.append(Verdict(0, 0, 0, (), 0, None, r.signed()))
+            verdicts.append(WireVerdict(0, 0, 0, (), 0, None, r.signed()))
             continue
         (score,) = r.unpack("I")
         raw = r.signed()
@@ -338,7 +338,7 @@ def parse_verdicts(payload: bytes, scores: int) -> Verdicts:
             before = r.left
             ticks = r.varint()
             tick_bytes += before - r.left
-        verdicts.append(Verdict(score, raw, head & 3, reasons, flags, ticks))
+        verdicts.append(WireVerdict(score, raw, head & 3, reasons, flags, ticks))
     errors = []
     while how & _ERRORS and r.left:
         errors.append((r.take(1)[0], r.signed()))

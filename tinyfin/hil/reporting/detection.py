@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinyfin.data.transactions import Transactions
-from tinyfin.training.evaluation.incidents import ATTACK_GAP_S, by_scenario
+from tinyfin.evaluation.attacks import ATTACK_GAP_S, by_scenario
 
 __all__ = ["caught", "instruction_facts", "replayed_probability"]
 

@@ -7,11 +7,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tinyfin.pages import figures
+from tinyfin.pages import charts
 from tinyfin.pages.blocks import Block, count, figure, fixed, number, percent, table, text
 from tinyfin.pages.scenarios import scenario_blocks
 from tinyfin.pages.scorers import SCORERS, population_name, scorer_name
-from tinyfin.pages.thresholds import interval_words, threshold_table
+from tinyfin.pages.threshold_table import interval_words, threshold_table
 
 __all__ = ["alerts", "detection", "scorers"]
 
@@ -135,7 +135,7 @@ def _curves(period: Facts, thresholds: Sequence[tuple[str, float]]) -> list[Bloc
         styles = {name: i for i, name in enumerate(sorted(curves, key=_order))}
         out.append(
             figure(
-                figures.precision_recall(curves, styles),
+                charts.precision_recall(curves, styles),
                 "Precision and recall in the test period, best average precision (AP) first.",
                 legend=[
                     (f"{scorer_name(name)} (AP {c['average_precision']:.3f})", styles[name])
@@ -147,7 +147,7 @@ def _curves(period: Facts, thresholds: Sequence[tuple[str, float]]) -> list[Bloc
     if bins:
         out.append(
             figure(
-                figures.calibration(
+                charts.calibration(
                     {name: [p for p in rows if p["rows"] >= _FEWEST] for name, rows in bins.items()}
                 ),
                 "Calibration in the test period: three bins per power of ten, 95 % intervals; bins "
@@ -182,7 +182,7 @@ def _scores(
         if g or f
     ]
     return figure(
-        figures.scores(ident, found, [t for t in thresholds if t[1] >= edges[0]]),
+        charts.scores(ident, found, [t for t in thresholds if t[1] >= edges[0]]),
         caption,
         numbers=table("Transactions per bin", ["probability", "genuine", "fraud"], rows),
     )

@@ -17,10 +17,10 @@ import numpy.typing as npt
 
 from tinyfin.data.transactions import Transactions, format_time
 from tinyfin.errors import TinyfinError
+from tinyfin.evaluation.curves import curves, score_histogram
 from tinyfin.hil.reporting import detection
 from tinyfin.hil.reporting.judge import checks, passed
 from tinyfin.text import printable
-from tinyfin.training.evaluation.curves import curves, score_histogram
 
 __all__ = ["FORMAT", "clean", "collect"]
 
@@ -260,7 +260,7 @@ def _test_period(
 
 
 def _curves(run_dir: Path, missing: _Missing) -> dict[str, Any]:
-    from tinyfin.training.table import baselines_of, float_probability
+    from tinyfin.training.run_metrics import baselines_of, float_probability
 
     with np.load(run_dir / "slices.npz") as arrays:
         slices = {name: arrays[name] for name in arrays.files}

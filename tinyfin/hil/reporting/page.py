@@ -13,7 +13,7 @@ from tinyfin.errors import InputError
 from tinyfin.hil.failures import NOT_REACHED
 from tinyfin.hil.reporting.facts import collect
 from tinyfin.hil.reporting.sections import first_differences, headline, sections
-from tinyfin.pages.render import Verdict, page
+from tinyfin.pages.render import Headline, page
 from tinyfin.text import json_safe
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def write(
 ) -> Path:
     """Write the report to ``path`` and its facts to ``json_path`` (``path`` with ``.json``).
 
-    replay: a :class:`tinyfin.hil.replays.ReplayResult`, its ``as_dict()``, or a list of them, one
+    replay: a :class:`tinyfin.hil.replay.ReplayResult`, its ``as_dict()``, or a list of them, one
         per target; None says that nothing was replayed. Only a ReplayResult holds the verdicts
         that alerts and score pictures are made of.
     run_dir: the run's folder; tx: the replayed transactions, whose rows ``ReplayResult.row`` names.
@@ -94,7 +94,7 @@ def render(facts: Mapping[str, Any]) -> str:
         facts["title"],
         window_title=f"{title}: {facts['title']}",
         subtitle=" · ".join(part for part in subtitle if part),
-        verdict=Verdict(title, verdict["pass"], _lines(facts), verdict["checks"]),
+        verdict=Headline(title, verdict["pass"], _lines(facts), verdict["checks"]),
         headline=headline(facts),
         sections=sections(facts),
         facts_file="the JSON file",

@@ -8,9 +8,9 @@ from typing import Any
 
 from tinyfin.hil.reporting.detection_sections import alerts, detection, scorers
 from tinyfin.hil.reporting.wire_section import wire_blocks
-from tinyfin.pages import figures
+from tinyfin.pages import charts
 from tinyfin.pages.blocks import Block, code, count, figure, fixed, number, percent, table, text
-from tinyfin.pages.render import Section
+from tinyfin.pages.render import PageSection
 from tinyfin.pages.scorers import population_name
 
 __all__ = ["first_differences", "headline", "sections"]
@@ -58,21 +58,21 @@ def first_differences(facts: Facts) -> list[str]:
     ]
 
 
-def sections(facts: Facts) -> list[Section]:
+def sections(facts: Facts) -> list[PageSection]:
     """All sections that have something to say."""
     made = [
-        Section("where", "What ran where", _where(facts)),
-        Section("parity", "Equal answers", _parity(facts)),
-        Section("detection", "Detection in the test period", detection(facts)),
-        Section("alerts", "Alerts in the replay", alerts(facts)),
-        Section("instructions", "Instructions per transaction", _instructions(facts)),
-        Section("sizes", "Sizes", _sizes(facts)),
-        Section("wire", "The wire", wire_blocks(facts)),
+        PageSection("where", "What ran where", _where(facts)),
+        PageSection("parity", "Equal answers", _parity(facts)),
+        PageSection("detection", "Detection in the test period", detection(facts)),
+        PageSection("alerts", "Alerts in the replay", alerts(facts)),
+        PageSection("instructions", "Instructions per transaction", _instructions(facts)),
+        PageSection("sizes", "Sizes", _sizes(facts)),
+        PageSection("wire", "The wire", wire_blocks(facts)),
     ]
     for i, extra in enumerate(facts["more"]):
-        made.append(Section(f"more-{i}", str(extra.get("title", "")), _extra(extra)))
-    made.append(Section("missing", "Not measured", _missing(facts)))
-    made.append(Section("again", "How to do it again", _again(facts)))
+        made.append(PageSection(f"more-{i}", str(extra.get("title", "")), _extra(extra)))
+    made.append(PageSection("missing", "Not measured", _missing(facts)))
+    made.append(PageSection("again", "How to do it again", _again(facts)))
     return [section for section in made if section.blocks]
 
 
@@ -311,7 +311,7 @@ def _instructions(facts: Facts) -> list[Block]:
             edges, counts = bins["edges"], bins["counts"]
             out.append(
                 figure(
-                    figures.histogram(
+                    charts.histogram(
                         f"instructions-{i}",
                         f"Instructions on {m['target']}",
                         edges,
@@ -402,7 +402,7 @@ def _sizes(facts: Facts) -> list[Block]:
         sizes = sorted(pack["sections"].items(), key=lambda item: (-item[1], item[0]))
         out.append(
             figure(
-                figures.horizontal_bars(
+                charts.horizontal_bars(
                     "pack",
                     "Sections of the pack",
                     [

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, model_validator
 
-from tinyfin.commands import placeholders, unknown_placeholder
+from tinyfin.command_templates import placeholders, unknown_placeholder
 from tinyfin.config.toml import read_toml
 from tinyfin.errors import ConfigError
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from tinyfin.errors import LinkError
-from tinyfin.hil.lines.transcript import Kind, Writer
+from tinyfin.hil.links.transcript import Kind, Writer
 from tinyfin.wire.links import Deadline, Link, LinkAround, LinkLost
 
 __all__ = ["BenchLink"]

@@ -10,10 +10,10 @@ from typing import Any
 
 from tinyfin.errors import ConfigError, FailureKind, TinyfinError
 from tinyfin.hil.failures import kind_of
-from tinyfin.hil.lines import session
+from tinyfin.hil.links import session
+from tinyfin.hil.rigs.access import reach
 from tinyfin.hil.rigs.lease import Lease, holder
 from tinyfin.hil.rigs.ports import lease_names
-from tinyfin.hil.rigs.reach import reach
 from tinyfin.hil.rigs.rigfile import Rig, TargetSpec, select
 from tinyfin.hil.runs.target import hello_facts
 from tinyfin.progress import say

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from tinyfin.hil.failures import Failure, FailureKind
-from tinyfin.hil.replays.result import ReplayResult
+from tinyfin.hil.replay.result import ReplayResult
 
 __all__ = ["FAILED", "PASSED", "SKIPPED", "Case", "RigResult", "TargetResult", "Totals"]
 

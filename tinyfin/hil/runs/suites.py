@@ -20,7 +20,7 @@ from tinyfin.config.toml import read_toml
 from tinyfin.errors import ConfigError
 from tinyfin.hil.rigs.rigfile import Rig, explain
 
-__all__ = ["Change", "Data", "Malformed", "Simulated", "Suite", "find", "places"]
+__all__ = ["Change", "Malformed", "Simulated", "Suite", "SuiteData", "find", "places"]
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -37,7 +37,7 @@ class Simulated(_Section):
     seed: Annotated[int, Field(ge=0)] = 1
 
 
-class Data(_Section):
+class SuiteData(_Section):
     """Which transactions are replayed."""
 
     simulate: Simulated = Simulated()
@@ -79,7 +79,7 @@ class Change(_Section):
         return self
 
 
-class Replay(_Section):
+class SuiteReplay(_Section):
     """How it is replayed."""
 
     chaos: str | None = None
@@ -88,9 +88,9 @@ class Replay(_Section):
     checkpoint_events: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
 
     @model_validator(mode="after")
-    def _spec(self) -> Replay:
+    def _spec(self) -> SuiteReplay:
         if self.chaos is not None:
-            from tinyfin.hil.lines.chaos import Chaos
+            from tinyfin.hil.links.faults import Chaos
 
             try:
                 chaos = Chaos.parse(self.chaos)
@@ -117,9 +117,9 @@ class Suite(_Section):
     """Capabilities; a target without them is skipped, and the result says so."""
     deadline_s: Annotated[float, Field(gt=0, le=7 * 86_400)] = 600.0
     """For the whole suite on one target."""
-    data: Data = Data()
+    data: SuiteData = SuiteData()
     change: list[Change] = []
-    replay: Replay = Replay()
+    replay: SuiteReplay = SuiteReplay()
     malformed: Malformed = Malformed()
     folder: Path = Field(default=Path(), exclude=True)
     """Where the suite's file is."""
@@ -130,7 +130,7 @@ class Suite(_Section):
 
     def with_chaos(self, chaos: str) -> Suite:
         """The same with other faults; restarts among them are resumed from."""
-        from tinyfin.hil.lines.chaos import Chaos
+        from tinyfin.hil.links.faults import Chaos
 
         on_reboot = "resume" if Chaos.parse(chaos).reboot else self.replay.on_reboot
         replay = self.replay.model_copy(update={"chaos": chaos, "on_reboot": on_reboot})

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from tinyfin import config
 from tinyfin.data.events import NOTICE, OUTCOME, SCORE, Stream, event_stream
 from tinyfin.data.transactions import Transactions
-from tinyfin.hil.replays.rows import require_memory
+from tinyfin.hil.replay.memory_limit import require_memory
 from tinyfin.hil.runs.suites import Change, Simulated, Suite
 
 __all__ = ["change", "cut", "rounds"]
@@ -54,7 +54,7 @@ def cut(stream: Stream, events: int) -> Stream:
 
 
 def _simulated(wanted: Simulated, seed: int) -> Transactions:
-    from tinyfin.data import simulator
+    from tinyfin import simulator
     from tinyfin.data.readers import read
 
     settings = config.load(None)

@@ -13,10 +13,10 @@ from typing import Any
 
 from tinyfin.errors import BenchError, BootError, FlashError, TargetError
 from tinyfin.hil.failures import NOT_REACHED, Failure, FailureKind
-from tinyfin.hil.lines.transcript import Kind, Record, Writer
+from tinyfin.hil.links.transcript import Kind, Record, Writer
+from tinyfin.hil.rigs.access import Access, Flashed, reach
 from tinyfin.hil.rigs.lease import Lease
 from tinyfin.hil.rigs.ports import lease_names
-from tinyfin.hil.rigs.reach import Flashed, Reach, reach
 from tinyfin.hil.rigs.rigfile import HOST, Deadlines, TargetSpec
 from tinyfin.hil.runs.link import BenchLink
 from tinyfin.hil.runs.results import PASSED, SKIPPED, STEPS, Case, TargetResult, Totals
@@ -74,7 +74,7 @@ class TargetRun:
             job.spec.is_emulated,
             [Case(name) for name in STEPS] + [Case(s.name, s.about) for s in job.suites],
         )
-        self.reach: Reach = reach(job.name, job.spec, job.deadlines, self._note, job.boards)
+        self.reach: Access = reach(job.name, job.spec, job.deadlines, self._note, job.boards)
         self.client: Client | None = None
         self.flashed: Flashed | None = None
         self._link: BenchLink | None = None
@@ -239,8 +239,8 @@ class TargetRun:
         self, suite: Suite, totals: Totals, tx: Any, stream: Any, wanted: int | None
     ) -> None:
         from tinyfin.data.events import SCORE
-        from tinyfin.hil.lines.chaos import Chaos
-        from tinyfin.hil.replays import replay
+        from tinyfin.hil.links.faults import Chaos
+        from tinyfin.hil.replay import replay
 
         assert self.client is not None
         assert self.flashed is not None

@@ -20,8 +20,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from tinyfin.config import Model
 from tinyfin.training.families import Fitted, Problem, codes_to_float, family_options
 from tinyfin.training.families.passes import epochs_for, passes
+from tinyfin.training.representative_sample import thinned_facts
 from tinyfin.training.reproducible import tensorflow
-from tinyfin.training.rows import thinned_facts
 
 __all__ = ["FAMILY", "way_in"]
 
@@ -31,7 +31,7 @@ what it should not."""
 _EPOCHS = (5, 100)
 
 
-class Options(BaseModel):
+class AutoencoderOptions(BaseModel):
     """[model.options] of this family."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -55,7 +55,7 @@ class Autoencoder:
         self, problem: Problem, model: Model, progress: Callable[[int, int, str], None]
     ) -> Fitted:
         """See :class:`tinyfin.training.families.Family`."""
-        options = family_options(Options, model)
+        options = family_options(AutoencoderOptions, model)
         tf = tensorflow(model.seed)
         rows = np.arange(len(problem.inputs))
         if len(rows) > options.rows:

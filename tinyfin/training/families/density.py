@@ -29,7 +29,7 @@ FEW_VALUES = 16
 """Features with at most so many values are given ``mass`` terms unless options say otherwise."""
 
 
-class Options(BaseModel):
+class DensityOptions(BaseModel):
     """[model.options] of this family."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -52,7 +52,7 @@ class Density:
         self, problem: Problem, model: Model, progress: Callable[[int, int, str], None]
     ) -> FittedIntegers:
         """See :class:`tinyfin.training.families.Family`."""
-        options = family_options(Options, model)
+        options = family_options(DensityOptions, model)
         terms = np.stack(
             [density_terms(column, options.bits, options.terms) for column in problem.inputs.T]
         )

@@ -26,14 +26,14 @@ from tinyfin.training.families import Fitted, Problem, family_options
 from tinyfin.training.families.dense import fit_dense
 from tinyfin.training.metrics import average_precision
 from tinyfin.training.odds import log_odds, probability_of
-from tinyfin.training.rows import thinned, thinned_facts
+from tinyfin.training.representative_sample import thinned, thinned_facts
 
 __all__ = ["FAMILY", "teach"]
 
 _BLOCKS_PER_FOLD = 3
 
 
-class Options(BaseModel):
+class DistilledOptions(BaseModel):
     """[model.options] of this family."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -66,7 +66,7 @@ class Distilled:
         self, problem: Problem, model: Model, progress: Callable[[int, int, str], None]
     ) -> Fitted:
         """See :class:`tinyfin.training.families.Family`."""
-        options = family_options(Options, model)
+        options = family_options(DistilledOptions, model)
         rows = thinned(problem.label, options.genuine_rows, model.seed)
         label = problem.label[rows]
         told = thinned_facts("the model", problem.label, rows, "[model.options] genuine_rows")
@@ -96,7 +96,7 @@ FAMILY = Distilled()
 def teach(
     inputs: npt.NDArray[np.int8],
     label: npt.NDArray[np.int8],
-    options: Options,
+    options: DistilledOptions,
     seed: int,
     progress: Callable[[int, int, str], None],
     told: list[dict[str, Any]] | None = None,

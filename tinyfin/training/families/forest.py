@@ -3,7 +3,7 @@
 
 The trees are scikit-learn's IsolationForest. A split is drawn evenly between the smallest and the
 largest value, so it matters what is taken as the value: the int8 code presses the tails together
-(:func:`tinyfin.training.maps.fit_tail_maps`), and what is far out would be set apart by chance no
+(:func:`tinyfin.training.input_maps.fit_tail_maps`), and what is far out would be set apart by chance no
 sooner than the rest. Codes are stretched back to deviations from the median before the trees grow,
 and each split is then the whole code below it: nothing but the leaves is rounded. A leaf's term is
 how much shorter its path is than the forest's longest, in steps that use the whole byte; the sum
@@ -26,7 +26,7 @@ from tinyfin.config import Model
 from tinyfin.errors import ConfigError
 from tinyfin.pack.integer_model import Forest
 from tinyfin.training.families import FittedIntegers, Problem, family_options
-from tinyfin.training.maps import deviations
+from tinyfin.training.input_maps import deviations
 
 __all__ = ["FAMILY", "average_path"]
 
@@ -34,7 +34,7 @@ _ROWS = 1 << 16
 _EULER = 0.5772156649015329
 
 
-class Options(BaseModel):
+class ForestOptions(BaseModel):
     """[model.options] of this family."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -61,7 +61,7 @@ class IsolationForest:
         """See :class:`tinyfin.training.families.Family`."""
         from sklearn.ensemble import IsolationForest as Grower
 
-        options = family_options(Options, model)
+        options = family_options(ForestOptions, model)
         x = problem.inputs
         if x.shape[1] > 256:
             raise ConfigError(f"family forest: {x.shape[1]} features; trees take at most 256")

@@ -13,12 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from tinyfin.config import Model
 from tinyfin.training.families import Fitted, Problem, family_options
 from tinyfin.training.families.dense import fit_dense
-from tinyfin.training.rows import thinned, thinned_facts
+from tinyfin.training.representative_sample import thinned, thinned_facts
 
 __all__ = ["FAMILY"]
 
 
-class Options(BaseModel):
+class MlpOptions(BaseModel):
     """[model.options] of this family."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -41,7 +41,7 @@ class Mlp:
         self, problem: Problem, model: Model, progress: Callable[[int, int, str], None]
     ) -> Fitted:
         """See :class:`tinyfin.training.families.Family`."""
-        options = family_options(Options, model)
+        options = family_options(MlpOptions, model)
         rows = thinned(problem.label, options.genuine_rows, model.seed)
         fraud = problem.label[rows] == 1
         frauds = int(np.count_nonzero(fraud))

@@ -25,7 +25,7 @@ __all__ = ["FAMILY"]
 _ROWS = 1 << 20
 
 
-class Options(BaseModel):
+class WhiteningOptions(BaseModel):
     """[model.options] of this family."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -50,7 +50,7 @@ class Whitening:
         self, problem: Problem, model: Model, progress: Callable[[int, int, str], None]
     ) -> Fitted:
         """See :class:`tinyfin.training.families.Family`."""
-        options = family_options(Options, model)
+        options = family_options(WhiteningOptions, model)
         mean, covariance = _moments(problem.inputs)
         width = len(mean)
         floor = options.shrinkage * max(float(np.trace(covariance)) / len(covariance), 1e-6)

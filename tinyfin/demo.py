@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole workflow: transactions in, a verified stream of verdicts from terminal firmware out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinyfin import files
+from tinyfin.config import Config
+from tinyfin.data.events import SCORE, Stream, event_stream
+from tinyfin.data.transactions import Transactions
+from tinyfin.errors import InputError
+from tinyfin.hil.replay import ReplayResult
+from tinyfin.output_claims import claimed
+from tinyfin.training.run_folder import RunFolder, begin_run, checked_path, open_run
+
+__all__ = ["MINIMUM_TRANSACTIONS", "Demo", "run_demo"]
+
+Note = Callable[[str], None]
+
+MINIMUM_TRANSACTIONS = 20_000
+MAXIMUM_TRANSACTIONS = 21_000
+BUSY = 100
+"""Transactions per terminal in the test period that make it worth a state image."""
+MARK = "made-by-demo"
+SIMULATED = "transactions.parquet"
+
+
+class Demo:
+    """What the demo did. ``facts`` is its JSON, :meth:`text` its last lines."""
+
+    def __init__(
+        self, run: RunFolder, replayed: ReplayResult, report: Path, seconds: dict[str, float]
+    ) -> None:
+        self.run, self.replayed, self.report, self.seconds = run, replayed, report, seconds
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Everything, for ``--json``: the replay's own result and what was measured before it."""
+        metrics = self.run.read_json("metrics.json")["populations"]["all"]
+        names = ("average_precision", "recall_at_0.1%")
+        return {
+            **self.replayed.as_dict(),
+            "run": str(self.run.path),
+            "detection": {
+                scorer: {name: found.get(name) for name in names}
+                for scorer, found in metrics.items()
+            },
+            "pack_bytes": self.run.pack.stat().st_size,
+            "report": str(self.report),
+            "steps_s": {step: round(value, 1) for step, value in self.seconds.items()},
+        }
+
+    def text(self) -> str:
+        """The lines a person reads."""
+        facts = self.facts
+        lines = []
+        for title, name in (
+            ("average precision", "average_precision"),
+            ("recall at 0.1% false positives", "recall_at_0.1%"),
+        ):
+            figures = [
+                f"{label} {found[name]:.3f}"
+                for label, found in self._shown(facts["detection"])
+                if found.get(name) is not None
+            ]
+            lines.append(f"{title}: {', '.join(figures) or 'no fraud in the test period'}")
+        counted = facts.get("instructions")
+        lines += [
+            f"pack: {facts['pack_bytes']} bytes",
+            f"{facts['target']}: flash {facts['flash_bytes']} bytes, "
+            f"RAM {facts['ram_bytes']} bytes",
+            "instructions per transaction: "
+            + (f"{counted['median']} median, {counted['max']} max" if counted else "not counted"),
+            f"transactions replayed: {facts['verdicts']}",
+            f"mismatches: {facts['mismatches']}",
+            f"lost: {facts['lost']}",
+            f"report: {facts['report']}",
+        ]
+        return "\n".join(lines)
+
+    @staticmethod
+    def _shown(detection: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+        shown = [
+            ("float", "model_float"),
+            ("int8", "model_int8"),
+            ("rule: amount and known frauds", "rule_a"),
+            ("rule: rate", "rate"),
+        ]
+        return [(label, detection[name]) for label, name in shown if name in detection]
+
+
+def run_demo(
+    config: Config,
+    *,
+    data: list[Path] | None = None,
+    out: Path = Path("runs"),
+    name: str = "demo",
+    target_name: str = "cortex-m4",
+    note: Note = lambda _: None,
+) -> Demo:
+    """Simulate (or read ``data``), train, quantize, generate, build, boot, replay, report.
+
+    A run of the same name that an earlier demo made is replaced when the new one is trained;
+    another one is refused with InputError. Raises what the steps raise; a mismatch is in the
+    result.
+    """
+    with claimed(checked_path(out, name), make_folder=True):
+        return _demo(config, data, out / name, target_name, note)
+
+
+def _demo(
+    config: Config, data: list[Path] | None, path: Path, target_name: str, note: Note
+) -> Demo:
+    from tinyfin import simulator
+    from tinyfin.codegen.emit import emit
+    from tinyfin.data.readers import read
+    from tinyfin.hil.links import session
+    from tinyfin.hil.replay import replay
+    from tinyfin.hil.reporting import page as report
+    from tinyfin.quantization.workflow import quantize
+    from tinyfin.targets import build as building
+    from tinyfin.targets import catalogue, flash
+    from tinyfin.training.requirements import require_packages
+    from tinyfin.training.resolve_auto import WITH_LABELS
+    from tinyfin.training.workflow import begin, finish
+
+    target = catalogue.get(target_name)
+    building.require_tools(target, emulated=True)
+    _refuse_others(path, data or [])
+    require_packages(config, data or [], [WITH_LABELS], packed=True)
+    clock = _Clock(note)
+    with files.folder(path, empty=True) as made:
+        run = begin_run(RunFolder(made, path), config)
+        (made / MARK).touch()
+        if data is None:
+            clock.step("simulate")
+            table = simulator.simulate(config.simulate)
+            simulator.write(table, made / SIMULATED)
+            note(
+                f"{table.num_rows} transactions of {config.simulate.terminals} terminals: "
+                f"{path / SIMULATED}"
+            )
+        clock.step("train")
+        begun = begin(run, data or [made / SIMULATED], config, note=note)
+        finish(begun, begun.config, note=note)
+        del begun
+    run = open_run(path)
+    data = data or [path / SIMULATED]
+    clock.step("quantize")
+    quantize(run, note=note)
+    clock.step("build")
+    generated = run.path / "firmware" / "generated"
+    pack = flash.target_pack(run.path, target)
+    emit(pack, generated, tflite=run.tflite.read_bytes() if run.tflite.is_file() else None)
+    built = building.build(target, generated_dir=generated)
+    image = flash.store_image(built, flash.run_folder(run.path))
+    clock.step("replay")
+    tx = read(data, config)
+    warmup, stream, limit = _period(tx, config, run)
+    with session.emulated(target, image) as reached:
+        note(f"{target.name} booted in the emulator")
+        replayed = replay(
+            pack.read_bytes(),
+            tx,
+            stream,
+            reached.client,
+            limit=limit,
+            warmup=None if warmup is None else (tx, warmup),
+            instructions=reached.instructions,
+            target=reached.target,
+        )
+    replayed.options = {"limit": limit} if limit else {}
+    if warmup is not None:
+        replayed.options["warm-until"] = run.read_json("run.json")["split"]["until"]
+    replayed.flash_bytes, replayed.ram_bytes = built.flash_bytes, built.ram_bytes
+    clock.step("report")
+    page = report.write(
+        run.path / "report.html",
+        replay=replayed,
+        run_dir=run.path,
+        tx=tx,
+        title=f"tinyfin {run.name}",
+    )
+    clock.step(None)
+    return Demo(run, replayed, page, clock.seconds)
+
+
+class _Clock:
+    """Says which step begins, and keeps how long each took."""
+
+    def __init__(self, note: Note) -> None:
+        self.note = note
+        self.seconds: dict[str, float] = {}
+        self.begun: tuple[str, float] | None = None
+
+    def step(self, name: str | None) -> None:
+        now = time.monotonic()
+        if self.begun is not None:
+            self.seconds[self.begun[0]] = now - self.begun[1]
+        self.begun = None if name is None else (name, now)
+        if name is not None:
+            self.note(f"== {name}")
+
+
+def _refuse_others(folder: Path, data: list[Path]) -> None:
+    """InputError when somebody else has something at that name, or the data is there."""
+    for file in data:
+        if file.resolve().is_relative_to(folder.resolve()):
+            raise InputError(
+                f"{file}: is in the folder that the demo replaces; move it, or choose another "
+                "--name"
+            )
+    if folder.exists() and any(folder.iterdir()) and not (folder / MARK).is_file():
+        raise InputError(
+            f"{folder}: is there and no demo made it; choose another --name or remove it"
+        )
+
+
+def _period(
+    tx: Transactions, config: Config, run: RunFolder
+) -> tuple[Stream | None, Stream, int | None]:
+    """Events that warm up (None: a cold start), events to replay, and at most how many scores.
+
+    The test period from a warm state, when its terminals are busy; a state image per handful of
+    transactions would only measure the transfer of images, so quiet terminals are replayed from
+    their first transaction on.
+    """
+    from tinyfin.config import parse_moment
+
+    stream = event_stream(tx, config.data.notices)
+    until_s = parse_moment(run.read_json("run.json")["split"]["until"])
+    after = stream.t_mono_s >= until_s
+    scored = stream.index[after & (stream.kind == SCORE)]
+    terminals = len(np.unique(tx.terminal[scored]))
+    if len(scored) < max(MINIMUM_TRANSACTIONS, BUSY * terminals):
+        return None, stream, MAXIMUM_TRANSACTIONS
+    return stream.part(~after), stream.part(after), MAXIMUM_TRANSACTIONS

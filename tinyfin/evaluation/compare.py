@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Two packs on the same transactions: which is better, how surely, what they decide otherwise."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tinyfin import files
+from tinyfin.config import parse_moment
+from tinyfin.data.events import event_stream
+from tinyfin.data.seen import Seen
+from tinyfin.data.transactions import Transactions, format_time
+from tinyfin.errors import InputError
+from tinyfin.evaluation.bootstrap import draw_groups, interval, replicated_ap
+from tinyfin.evaluation.folds import warm_s
+from tinyfin.pack.container import parse_pack
+from tinyfin.training.alert_metrics import alert_figures
+from tinyfin.training.metrics import at_false_positive_rate, average_precision, roc_auc
+from tinyfin.training.missing_fields import require_fields
+from tinyfin.training.notices import Feed
+from tinyfin.training.populations import cards_of
+from tinyfin.training.run_folder import RunFolder
+from tinyfin.twin import ACTIONS, Replay, Twin
+
+__all__ = ["Compared", "compare_runs", "write_changes"]
+
+Note = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Facts as JSON has them, and the decisions of both, row by row."""
+
+    facts: dict[str, Any]
+    tx: Transactions
+    rows: npt.NDArray[np.int64]
+    actions: tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]
+
+
+def compare_runs(
+    a: RunFolder,
+    b: RunFolder,
+    paths: Sequence[str | Path],
+    *,
+    warmup: Sequence[str | Path] = (),
+    keys: Sequence[Sequence[bytes]] = ((), ()),
+    seed: int = 1,
+    note: Note = lambda _: None,
+) -> Compared:
+    """Score the files with both packs, state warm from ``warmup`` on, and compare.
+
+    Rows count from when both models had learned. Raises what reading and scoring raise, InputError
+    when the runs do not read the same transactions, or none of them is later.
+    """
+    seen = [
+        _replay(run, [*warmup, *paths], own, note) for run, own in zip((a, b), keys, strict=True)
+    ]
+    tx, other = seen[0][0], seen[1][0]
+    if len(tx) != len(other) or not (
+        np.array_equal(tx.t_mono_s, other.t_mono_s) and np.array_equal(tx.label, other.label)
+    ):
+        raise InputError(
+            f"{a.path} and {b.path} read the files differently (rows, times or labels): compare "
+            "runs whose [data] means the same"
+        )
+    since = max(parse_moment(run.read_json("run.json")["split"]["until"]) for run in (a, b))
+    first = _first_row([*warmup], tx, a)
+    rows = np.flatnonzero((tx.t_mono_s.astype(np.int64) >= since) & (tx.row >= first))
+    if not len(rows):
+        raise InputError(
+            f"no transaction is later than {format_time(since)}, when training ended; give later "
+            "data"
+        )
+    replays = (seen[0][1], seen[1][1])
+    known = rows[tx.label[rows] >= 0]
+    history = since - int(tx.t_mono_s.min())
+    actions = tuple(replay.action[rows] for replay in replays)
+    facts = {
+        "a": str(a.path),
+        "b": str(b.path),
+        "since": format_time(since),
+        "rows": len(rows),
+        "frauds": int(np.count_nonzero(tx.label[rows] == 1)),
+        "state": "COLD" if history < warm_s(a.config()) else "warm",
+        "notices": {name: _fed(run, tx, rows, note) for name, run in (("a", a), ("b", b))},
+        "fields": {
+            name: require_fields(own[2], Seen.of(own[0], run.config()), run, str(run.path), note)
+            for name, run, own in zip(("a", "b"), (a, b), seen, strict=True)
+        },
+        "figures": _figures(tx, known, replays, seed, a.config().evaluate.false_alert_minor),
+        "changed": int(np.count_nonzero(actions[0] != actions[1])),
+        "changes": _changes(tx.label[rows], actions),
+    }
+    return Compared(facts, tx, rows, (actions[0], actions[1]))
+
+
+def _replay(
+    run: RunFolder, paths: Sequence[str | Path], keys: Sequence[bytes], note: Note
+) -> tuple[Transactions, Replay, bytes]:
+    from tinyfin.data.readers import read
+
+    config = run.config()
+    tx = read(list(paths), config, progress=note)
+    data = run.pack_bytes()
+    twin = Twin(data, terminals=max(1, len(tx.terminals)), keys=keys)
+    note(f"scoring {len(tx)} transactions with {run.path}")
+    program = parse_pack(data, keys=keys).program
+    return tx, twin.run(tx, event_stream(tx, config.data.notices)), program
+
+
+def _fed(
+    run: RunFolder, tx: Transactions, rows: npt.NDArray[np.int64], note: Note
+) -> dict[str, int]:
+    """How many of the rows had the notices that the run was calibrated with; says so if not all."""
+    feed, given = Feed.of(run), run.config().data.notices
+    counts = feed.counts(tx, given, rows)
+    if (told := feed.warning(given, counts, f"of {run.path} were compared")) is not None:
+        note(told)
+    return counts
+
+
+def _first_row(warmup: Sequence[str | Path], tx: Transactions, run: RunFolder) -> int:
+    """The first input row that is not warm-up."""
+    from tinyfin.data.readers import read
+
+    return len(read(list(warmup), run.config())) if warmup else int(tx.row.min())
+
+
+def _figures(
+    tx: Transactions,
+    rows: npt.NDArray[np.int64],
+    replays: tuple[Replay, Replay],
+    seed: int,
+    false_alert: float,
+) -> dict[str, dict[str, Any]]:
+    label = tx.label[rows]
+    fraud = label == 1
+    amount = (
+        tx.column("amount_minor")[rows].astype(np.float64)
+        if "amount_minor" in tx.schema.names
+        else np.zeros(len(rows))
+    )
+    seconds = max(int(tx.t_mono_s[rows].max()) - int(tx.t_mono_s[rows].min()), 86_400)
+    both = []
+    for replay in replays:
+        score = replay.raw[rows]
+        alerts = alert_figures(
+            replay.action[rows] > 0,
+            fraud,
+            amount,
+            seconds=seconds,
+            false_alert=false_alert,
+            terminals=len(np.unique(tx.terminal[rows])),
+        )
+        both.append(
+            {
+                "average_precision": average_precision(score, label),
+                "roc_auc": roc_auc(score, label),
+                "recall_at_0.1%": at_false_positive_rate(score, label, 0.001)[0],
+                **{
+                    name: alerts[name]
+                    for name in (
+                        "recall",
+                        "precision",
+                        "false_alerts_per_1000",
+                        "value_detected",
+                        "savings",
+                    )
+                },
+            }
+        )
+    out: dict[str, dict[str, Any]] = {
+        name: {"a": both[0][name], "b": both[1][name], "difference": both[1][name] - both[0][name]}
+        for name in both[0]
+    }
+    groups, group = np.unique(cards_of(tx, rows), return_inverse=True)
+    drawn = draw_groups(len(groups), seed)
+    a, b = (replicated_ap(replay.raw[rows], fraud, group, drawn) for replay in replays)
+    out["average_precision"]["interval"] = interval(b - a)
+    return out
+
+
+def _changes(
+    label: npt.NDArray[np.int8], actions: tuple[npt.NDArray[np.uint8], ...]
+) -> list[dict[str, Any]]:
+    out = []
+    for i, a in enumerate(ACTIONS):
+        for j, b in enumerate(ACTIONS):
+            mask = (actions[0] == i) & (actions[1] == j)
+            if i != j and np.any(mask):
+                out.append(
+                    {
+                        "a": a,
+                        "b": b,
+                        "genuine": int(np.count_nonzero(mask & (label == 0))),
+                        "fraud": int(np.count_nonzero(mask & (label == 1))),
+                        "unknown": int(np.count_nonzero(mask & (label < 0))),
+                    }
+                )
+    return out
+
+
+def write_changes(path: Path, found: Compared) -> int:
+    """One CSV row per transaction whose action changes; returns how many."""
+    at = np.flatnonzero(found.actions[0] != found.actions[1])
+    with (
+        files.whole(path, make_folder=True) as unfinished,
+        unfinished.open("w", newline="", encoding="utf-8") as file,
+    ):
+        writer = csv.writer(file)
+        writer.writerow(["input_row", "terminal", "id", "time", "label", "a", "b"])
+        for i in at.tolist():
+            row = int(found.rows[i])
+            label = int(found.tx.label[row])
+            writer.writerow(
+                [
+                    int(found.tx.row[row]),
+                    found.tx.terminals[found.tx.terminal[row]],
+                    int(found.tx.id[row]),
+                    format_time(int(found.tx.t_mono_s[row])),
+                    "" if label < 0 else label,
+                    *(ACTIONS[action[i]] for action in found.actions),
+                ]
+            )
+    return len(at)

@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One part of a protocol: a run of its own, quantized, and what its pack answers on the twin.
+
+A part's run is an ordinary run folder under ``RUN/evaluation``; it is kept, and used again while
+nothing that could change it has changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tinyfin import files
+from tinyfin.config import Config
+from tinyfin.data.transactions import Transactions
+from tinyfin.errors import MismatchError
+from tinyfin.evaluation.folds import Fold
+from tinyfin.progress import stage
+from tinyfin.training.calibration import has_frauds
+from tinyfin.training.chunks import replay_all
+from tinyfin.training.dataset import Dataset
+from tinyfin.training.fit import learn
+from tinyfin.training.run_folder import RunFolder, begin_run, changing_run
+from tinyfin.training.run_metrics import baselines_of, float_probability
+
+__all__ = ["FoldScores", "Scores", "score_part"]
+
+Arrays = dict[str, npt.NDArray[Any]]
+Note = Callable[[str], None]
+Quantizer = Callable[[RunFolder], object]
+
+ROOMS = ("config", "data", "features", "training", "quantize", "pack", "twin")
+"""Whose code has a part in what a model answers."""
+_AFTER = ("quantize", "calibration.py", "curve.py", "decision.py")
+"""Of those, what works on a network that is learned already."""
+_LEARNED, _DONE = "learned.json", "part.json"
+_ANSWERS = ("raw", "score_q32", "action", "reasons", "reason_count", "flags")
+_VERDICTS = "2"
+"""Changes with what verdicts.npz holds."""
+_Q32 = float(1 << 32)
+
+
+@dataclass(frozen=True)
+class FoldScores:
+    """The test rows of one part with everything that was said of them, n rows in order of time."""
+
+    part: Fold
+    run: RunFolder
+    rows: npt.NDArray[np.int64]
+    """Rows of the Transactions."""
+    scores: Mapping[str, npt.NDArray[Any]]
+    """By scorer: ``model_int8`` (raw, of the twin), ``model_float`` and the baselines."""
+    probability: Mapping[str, npt.NDArray[np.float64]]
+    """By model: calibrated, or a rank where no fraud was known to calibrate on."""
+    calibrated: bool
+    action: npt.NDArray[np.uint8]
+    reasons: npt.NDArray[np.uint16]
+    """[n, 3], 0 where there is none."""
+    flags: npt.NDArray[np.uint16]
+    stay: npt.NDArray[np.bool_] | None
+    """Cards without a known fraud; None when there are no cards."""
+    calibration_raw: npt.NDArray[np.int32]
+    """Raw scores of the rows that the table of probabilities was fitted to."""
+    facts: Mapping[str, Any]
+    """The run's own, with decision, parity and seconds."""
+
+    def populations(self) -> dict[str, npt.NDArray[np.bool_]]:
+        """Masks by name; ``known_cards_removed`` first where there is one."""
+        everybody = {"all": np.ones(len(self.rows), bool)}
+        return everybody if self.stay is None else {"known_cards_removed": self.stay, **everybody}
+
+
+Scores = Sequence[FoldScores]
+
+
+def score_part(
+    folder: Path,
+    dataset: Dataset,
+    part: Fold,
+    config: Config,
+    *,
+    quantize: Quantizer,
+    baselines: Sequence[str],
+    cold_start: bool = False,
+    note: Note = lambda _: None,
+) -> FoldScores:
+    """Learn, quantize and score one part; or take what ``folder`` holds when it is the same.
+
+    ``cold_start``: the state begins with the part. Raises what training and quantizing raise.
+    """
+    asked = _asked(dataset.tx, part, config, baselines, cold_start)
+    learned, key = (_hash(asked, _code(False)), _hash(asked, _code(True), _VERDICTS))
+    run = RunFolder(folder)
+    if _kept(folder / _DONE) == key:
+        note(f"{part.name}: kept from before")
+        return _load(run, dataset.tx, part)
+    if _kept(folder / _LEARNED) == learned:
+        note(f"{part.name}: the network is kept from before")
+    else:
+        note(f"{part.name}: training on {len(part.split.fit)} rows")
+        with files.folder(folder, empty=True) as made:
+            begun = begin_run(RunFolder(made, folder), config)
+            learn(begun, dataset, part.split, config, baselines=baselines, note=note)
+            begun.write_json(_LEARNED, {"key": learned, "part": part.name})
+    with changing_run(run) as changed:
+        quantize(changed)
+        arrays = _verdicts(changed, dataset.tx, part, cold_start)
+        changed.write_arrays("verdicts.npz", arrays)
+        changed.write_json(_DONE, {"key": key, "part": part.name})
+    return _load(run, dataset.tx, part)
+
+
+def _hash(*words: str) -> str:
+    return hashlib.sha256("".join(words).encode()).hexdigest()
+
+
+def _kept(path: Path) -> str | None:
+    """The key that a file of an earlier time bears."""
+    return json.loads(path.read_text(encoding="utf-8")).get("key") if path.is_file() else None
+
+
+def _load(run: RunFolder, tx: Transactions, part: Fold) -> FoldScores:
+    slices = run.slices()
+    with np.load(run.file("verdicts.npz")) as file:
+        verdicts = {name: file[name] for name in file.files}
+    facts = run.read_json("run.json")
+    metrics = run.read_json("metrics.json")
+    return FoldScores(
+        part=part,
+        run=run,
+        rows=part.split.test,
+        scores={
+            "model_int8": verdicts["raw"],
+            "model_float": slices["test_float"],
+            **baselines_of(slices),
+        },
+        probability={
+            "model_int8": verdicts["score_q32"].astype(np.float64) / _Q32,
+            "model_float": float_probability(slices),
+        },
+        calibrated=has_frauds(slices["calibration_label"]),
+        action=verdicts["action"],
+        reasons=verdicts["reasons"],
+        flags=verdicts["flags"],
+        stay=slices.get("test_without_known_cards"),
+        calibration_raw=verdicts["calibration_raw"],
+        facts={
+            **facts,
+            "decision": metrics.get("decision"),
+            "parity": run.read_json("parity.json"),
+        },
+    )
+
+
+def _verdicts(run: RunFolder, tx: Transactions, part: Fold, cold_start: bool) -> Arrays:
+    """The pack's verdicts on the test rows: the stream from its first event, or from the part on.
+
+    Raises MismatchError when the stream gives another raw score than the network alone does on the
+    inputs that training computed, unless the state was made cold.
+    """
+    from tinyfin.twin import Twin
+
+    split = part.split
+    config = run.config()
+    pack = run.pack_bytes()
+    twin = Twin(pack, terminals=max(1, len(tx.terminals)))
+    with stage(f"verdicts of {part.name}"):
+        found = replay_all(
+            tx,
+            twin,
+            config.data.notices,
+            _ANSWERS,
+            until_s=split.test_until_s,
+            since_s=split.until_s if cold_start else 0,
+        )
+    rows = split.test
+    out = {name: values[rows] for name, values in found.items()}
+    count = out.pop("reason_count")[:, None]
+    there = np.arange(out["reasons"].shape[1])[None, :] < count
+    out["reasons"] = np.where(there, out["reasons"], 0).astype(np.uint16)
+    slices = run.slices()
+    out["calibration_raw"] = twin.infer(slices["calibration"])[1]
+    if not cold_start:
+        alone = twin.infer(slices["test"])[1]
+        wrong = int(np.count_nonzero(alone != out["raw"]))
+        if wrong:
+            raise MismatchError(
+                f"{run.path}: {wrong} of {len(rows)} raw scores of the stream differ from those "
+                "that training's own inputs give; do not use this pack, and report it"
+            )
+    return out
+
+
+def _asked(
+    tx: Transactions, part: Fold, config: Config, baselines: Sequence[str], cold_start: bool
+) -> str:
+    """A hash over everything but code that a part's figures depend on."""
+    digest = hashlib.sha256()
+    split = part.split
+    for rows in (split.fit, split.validation, split.calibration, split.test):
+        digest.update(np.ascontiguousarray(rows).tobytes())
+    digest.update(_fingerprint(tx, split.test_until_s).encode())
+    sections = (config.features, config.model, config.decision, config.rules, config.data)
+    digest.update(repr((part.name, sections, list(baselines), cold_start)).encode())
+    return digest.hexdigest()
+
+
+def _fingerprint(tx: Transactions, until_s: int) -> str:
+    """The transactions up to the end of the test, their labels included."""
+    return tx.before(until_s).fingerprint()
+
+
+@cache
+def _code(all_: bool) -> str:
+    """A hash over the code that makes models, the engine's included; or, not ``all_``, over that
+    which makes the network alone."""
+    import tinyfin
+    from tinyfin.twin import _native
+
+    root = Path(tinyfin.__file__).parent
+    digest = hashlib.sha256()
+    for room in ROOMS:
+        for path in sorted((root / room).rglob("*.py")):
+            parts = path.relative_to(root).parts
+            if "evaluation" not in parts and (all_ or not set(parts) & set(_AFTER)):
+                digest.update(path.read_bytes())
+    digest.update(Path(_native.__file__).read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,537 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The page's sections, from the facts of an evaluation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tinyfin.evaluation.card_text import drawn as drawn_anew
+from tinyfin.evaluation.card_text import limits
+from tinyfin.evaluation.data_sections import data_quality, scenarios
+from tinyfin.evaluation.family_comparison import family_sections
+from tinyfin.evaluation.fold_metrics import MAIN
+from tinyfin.evaluation.model_card import INTENDED, LIMITS, OUT_OF_SCOPE, ranked
+from tinyfin.pages import charts
+from tinyfin.pages.blocks import (
+    Block,
+    code,
+    count,
+    figure,
+    fixed,
+    number,
+    percent,
+    spread,
+    table,
+    text,
+)
+from tinyfin.pages.render import PageSection
+from tinyfin.pages.scorers import POPULATIONS, population_name, scorer_name
+from tinyfin.pages.threshold_table import interval_words, threshold_table
+
+__all__ = ["sections_of", "spoken"]
+
+Facts = Mapping[str, Any]
+
+_FEWEST = 50
+
+
+def spoken(name: str) -> str:
+    """The name of a scorer or population for people."""
+    return population_name(name) if name in POPULATIONS else scorer_name(name)
+
+
+def sections_of(facts: Facts, drawn: Facts, made: Sequence[tuple[str, str]]) -> list[PageSection]:
+    """The sections; empty ones are left out."""
+    found = [
+        ("Model card", _card(facts, made)),
+        ("Figures", _figures(facts)),
+        ("Pictures", _pictures(facts, drawn)),
+        ("Week by week", _parts(facts)),
+        ("Trust in the probabilities", _trust(facts)),
+        ("Decisions", _decisions(facts)),
+        ("By kind of transaction", _slices(facts)),
+        ("By scenario", scenarios(facts)),
+        ("Families", family_sections(facts)),
+        ("Label delay", _delays(facts)),
+        ("Data quality", data_quality(facts)),
+    ]
+    return [
+        PageSection(title.lower().replace(" ", "-"), title, blocks)
+        for title, blocks in found
+        if blocks
+    ]
+
+
+def _card(facts: Facts, made: Sequence[tuple[str, str]]) -> list[Block]:
+    split = facts["parts"][-1]["split"]
+    recent = split["too_recent"]
+    late = split["immature_refused"] - recent
+    model = facts["parts"][-1]["model"]
+    return [
+        table(
+            "What it is for, and what not",
+            ["", ""],
+            [
+                *[["intended use", t] for t in INTENDED],
+                *[["out of scope", t] for t in OUT_OF_SCOPE],
+                *[["limit", t] for t in limits(facts, LIMITS)],
+            ],
+        ),
+        table(
+            "How it was made",
+            ["", ""],
+            [
+                ["family", f"{model['family']}, read-out {model['readout']}"],
+                ["trained on (last part)", _rows(split["fit"])],
+                ["validated on", _rows(split["validation"])],
+                ["calibrated on, thresholds set on", _rows(split["calibration"])],
+                ["left out: label not known in time", count(late)],
+                ["left out: too recent for fraud reports", count(recent)],
+                *[[name, value] for name, value in made],
+            ],
+        ),
+        code(
+            [
+                f"tinyfin train DATA --config tinyfin.toml --name {facts['run']}",
+                f"tinyfin quantize runs/{facts['run']}",
+                f"tinyfin evaluate runs/{facts['run']} --protocol {facts['protocol']}",
+            ]
+        ),
+    ]
+
+
+def _rows(part: Facts) -> str:
+    return f"{part['rows']:,} transactions with {part['frauds']:,} frauds"
+
+
+def _figures(facts: Facts) -> list[Block]:
+    out = []
+    for state, means in (("", facts["means"]), ("COLD, ", facts["cold"])):
+        for population, scorers in means.items():
+            told = not state or not facts["means"]
+            spans = facts["intervals"].get(population, {}) if told else {}
+            out += _tables(f"{state}{spoken(population)}", scorers, spans)
+    out.append(
+        text(
+            "Work and money: the pack's own alerts for the int8 model, as many of the highest "
+            "scores for every other. Savings: a missed fraud costs its amount, an alert "
+            f"{facts['false_alert_minor']:,} minor units. CP@100: of the 100 cards with the "
+            f"highest score of each day the share with a fraud that day. Intervals: bootstrap over "
+            f"{drawn_anew(facts)}, the same resamples for all scorers, so a lead is a paired "
+            "comparison."
+        )
+    )
+    for population, seeds in facts["seeds"].items():
+        values = ", ".join(f"{s}: {fixed(v)}" for s, v in seeds["average_precision"].items())
+        out.append(
+            text(
+                f"Seeds, {spoken(population)}: {values}; standard deviation "
+                f"{fixed(seeds['standard_deviation'], 4)}. Float against int8: "
+                f"{fixed(facts['int8_loss'][population], 4)} AP lost."
+            )
+        )
+    return out
+
+
+def _tables(name: str, scorers: Facts, spans: Facts) -> list[Block]:
+    """How well each scorer ranks, and what that is worth."""
+    ranks, worth = [], []
+    for scorer, m in ranked(scorers):
+        span = spans.get(scorer) or {}
+        ranks.append(
+            [
+                spoken(scorer),
+                fixed(m["average_precision"]),
+                _span(span.get("average_precision")),
+                _lead(scorer, span.get("int8_leads_by")),
+                fixed(m["roc_auc"]),
+                percent(m["recall_at_0.1%"]),
+                percent(m["precision_at_0.1%"]),
+                percent(m["recall_at_1%"]),
+                percent(m["precision_at_1%"]),
+            ]
+        )
+        alerts = m["alerts"]
+        worth.append(
+            [
+                spoken(scorer),
+                percent(m["precision_at_100"]),
+                _card_precision(m),
+                number(alerts["alerts_per_terminal_day"], 2),
+                percent(alerts["precision"]),
+                percent(alerts["recall"]),
+                percent(alerts["value_detected"]),
+                fixed(alerts["savings"]),
+                fixed(m.get("calibration_error"), 4),
+                fixed(m.get("brier_skill")),
+            ]
+        )
+    n = next(iter(scorers.values()))["parts"]
+    parts = f"mean of {n} part{'s' if n > 1 else ''}"
+    name = name[:1].upper() + name[1:]
+    return [
+        table(
+            f"{name}: ranking, {parts}; all scorers on the same rows",
+            [
+                "scorer",
+                "average precision",
+                "95 % interval",
+                "int8 leads by",
+                "ROC AUC",
+                "recall at 0.1 % FP",
+                "precision there",
+                "recall at 1 % FP",
+                "precision there",
+            ],
+            ranks,
+        ),
+        table(
+            f"{name}: work and money, {parts}",
+            [
+                "scorer",
+                "precision at 100",
+                "CP@100 (ceiling)",
+                "alerts per terminal and day",
+                "precision of alerts",
+                "recall",
+                "value detected",
+                "savings",
+                "calibration error",
+                "Brier skill",
+            ],
+            worth,
+        ),
+    ]
+
+
+def _span(span: Sequence[float] | None) -> str:
+    return "" if not span else spread(span[0], span[1])
+
+
+def _lead(name: str, span: Sequence[float] | None) -> str:
+    if name == MAIN or not span:
+        return ""
+    return f"{span[0]:+.3f} to {span[1]:+.3f}" if math.isfinite(span[0]) else "-"
+
+
+def _card_precision(m: Facts) -> str:
+    if "card_precision_100" not in m:
+        return "-"
+    return f"{m['card_precision_100']:.3f} ({m['card_precision_100_ceiling']:.3f})"
+
+
+def _pictures(facts: Facts, drawn: Facts) -> list[Block]:
+    out: list[Block] = []
+    found = drawn["precision_recall"]
+    if found:
+        order = sorted(found, key=lambda n: (n != MAIN, -found[n]["average_precision"]))
+        styles = {name: i for i, name in enumerate(order)}
+        out.append(
+            figure(
+                charts.precision_recall(found, styles),
+                f"Precision and recall, all cards, part {drawn['part']}.",
+                legend=[
+                    (f"{spoken(n)} (AP {found[n]['average_precision']:.3f})", styles[n])
+                    for n in order
+                ],
+            )
+        )
+    for population, spans in facts["intervals"].items():
+        means = (facts["means"] or facts["cold"])[population]
+        rows = [
+            (spoken(name), means[name]["average_precision"], *spans[name]["average_precision"])
+            for name, _ in ranked(means)
+            if name in spans
+        ]
+        if len(rows) > 1:
+            out.append(
+                figure(
+                    charts.whiskers(
+                        "intervals",
+                        "Average precision with 95 % intervals",
+                        rows,
+                        "average precision",
+                    ),
+                    f"Mean average precision and its 95 % interval, {spoken(population)}.",
+                )
+            )
+    if drawn["calibration"]:
+        out.append(_calibration(drawn["calibration"]))
+    if drawn["scores"]:
+        out.append(
+            figure(
+                charts.scores("scores", drawn["scores"], _thresholds(facts["parts"][-1])),
+                "Scores of all parts, int8. The lines are the thresholds of the last part.",
+            )
+        )
+    return out
+
+
+def _thresholds(part: Facts) -> list[tuple[str, float]]:
+    decision = part["decision"] or {}
+    return [
+        (name, math.log10(decision[key]))
+        for key, name in (("go_online", "go online"), ("decline", "decline"))
+        if isinstance(decision.get(key), float) and decision[key] > 0
+    ]
+
+
+def _calibration(found: Facts) -> Block:
+    return figure(
+        charts.calibration(
+            {n: [p for p in rows if p["rows"] >= _FEWEST] for n, rows in found.items()}
+        ),
+        "Calibration over all parts: three bins per power of ten, 95 % intervals; bins of fewer "
+        f"than {_FEWEST} transactions are left to the numbers.",
+        numbers=table(
+            "Calibration bins",
+            ["scorer", "predicted", "observed", "from", "to", "rows"],
+            [
+                [
+                    spoken(n),
+                    *(number(p[k], 3) for k in ("mean", "share", "low", "high")),
+                    count(p["rows"]),
+                ]
+                for n, rows in found.items()
+                for p in rows
+            ],
+        ),
+    )
+
+
+def _parts(facts: Facts) -> list[Block]:
+    parts = facts["parts"]
+    out: list[Block] = []
+    tables: list[Block] = []
+    for population in parts[0]["populations"]:
+        first = parts[0]["populations"][population]
+        names = sorted((n for n, _ in ranked(first)), key=lambda n: n != MAIN)[:6]
+        styles = {name: i for i, name in enumerate(names)}
+        if len(parts) > 1:
+            out.append(
+                figure(
+                    charts.parts(
+                        f"parts-{population}",
+                        f"Average precision by part, {spoken(population)}",
+                        [p["name"][5:] if p["name"][4:5] == "-" else p["name"] for p in parts],
+                        {
+                            n: [p["populations"][population][n]["average_precision"] for p in parts]
+                            for n in names
+                        },
+                        styles,
+                        "average precision",
+                        f"Average precision of each part, {spoken(population)}.",
+                    ),
+                    f"Average precision by part, {spoken(population)}.",
+                    legend=[(spoken(n), styles[n]) for n in names],
+                )
+            )
+        tables.append(
+            table(
+                f"{spoken(population).capitalize()}, average precision by part",
+                ["part", "state", "days of history", "rows", "frauds", *map(spoken, first)],
+                [
+                    [
+                        p["name"],
+                        "COLD" if p["cold"] else "warm",
+                        number(p["history_days"], 3),
+                        count(p["populations"][population][MAIN]["rows"]),
+                        count(p["populations"][population][MAIN]["frauds"]),
+                        *(
+                            fixed(p["populations"][population][n]["average_precision"])
+                            for n in first
+                        ),
+                    ]
+                    for p in parts
+                ],
+            )
+        )
+    return out + tables
+
+
+def _trust(facts: Facts) -> list[Block]:
+    rows = []
+    means = facts["means"] or facts["cold"]
+    for population, found in facts["pooled"]["expected_and_observed"].items():
+        m = means[population].get(MAIN, {})
+        for where, name in (("above_threshold", "above the alert threshold"), ("overall", "all")):
+            e = found[where]
+            rows.append(
+                [
+                    spoken(population),
+                    name,
+                    count(e["rows"]),
+                    fixed(e["expected"], 1),
+                    f"{e['low']:.1f} to {e['high']:.1f}",
+                    count(e["observed"]),
+                    "inside" if e["within"] else "outside",
+                    f"{e['independent_low']:.1f} to {e['independent_high']:.1f}",
+                    fixed(m.get("calibration_error"), 4),
+                    fixed(m.get("brier_skill")),
+                ]
+            )
+    if facts["prevalence"] is not None or not rows:
+        return []
+    return [
+        table(
+            "Frauds that the probabilities promise, and those that came, over all parts",
+            [
+                "population",
+                "rows",
+                "n",
+                "expected",
+                "95 % interval",
+                "observed",
+                "",
+                "were rows independent",
+                "calibration error",
+                "Brier skill",
+            ],
+            rows,
+        ),
+        text(
+            "The calibration error is the mean over the parts, in 15 bins of equal mass. The "
+            "interval lets frauds of one card and of one terminal come together, and knows that "
+            "the table of probabilities was fitted to a sample; next to it is the narrower one "
+            "that independent rows and exact probabilities would have."
+        ),
+    ]
+
+
+def _decisions(facts: Facts) -> list[Block]:
+    rows = []
+    for p in facts["parts"]:
+        d = p["decision"]
+        if not d or "budget" not in d:
+            continue
+        rows.append(
+            [
+                p["name"] + (" (COLD)" if p["cold"] else ""),
+                _budget(d["budget"]),
+                number(d["go_online"], 3),
+                number(d["decline"], 3),
+                number(d["calibration"]["false_alerts_per_1000"], 3),
+                _promised(d["promise"]),
+                number(d["test"]["false_alerts_per_1000"], 3),
+                number(d["test"]["false_alerts_per_terminal_week"], 3),
+                percent(d["test"]["precision"]),
+                percent(d["test"]["recall"]),
+                percent(d["test"]["value_detected"]),
+            ]
+        )
+    out = threshold_table(
+        "At the thresholds in force, all parts together, int8; "
+        f"{interval_words(drawn_anew(facts))}",
+        facts["pooled"]["thresholds"],
+    )
+    if not rows:
+        return out
+    return [
+        *out,
+        table(
+            "Budgeted and realised: thresholds were set before the part began; all cards",
+            [
+                "part",
+                "budget",
+                "go online from",
+                "decline from",
+                "false alerts per 1,000 where set",
+                "promised at most",
+                "realised",
+                "per terminal and week",
+                "precision",
+                "recall",
+                "value detected",
+            ],
+            rows,
+        ),
+    ]
+
+
+def _promised(promise: Facts) -> str:
+    """What the calibration rows promise of false alerts per 1,000."""
+    return (
+        ", ".join(
+            f"{p['at_most_per_1000']:.3g} ({100 * p['confidence']:g} %)" for p in promise.values()
+        )
+        or "-"
+    )
+
+
+def _budget(budget: Facts) -> str:
+    told = []
+    for action in ("go_online", "decline"):
+        name = action.replace("_", " ")
+        if budget[action] is not None:
+            told.append(f"{name} from {budget[action]:g}")
+        elif budget["costs"][f"{action}_minor"] is not None:
+            told.append(f"{name}: {budget['costs'][f'{action}_minor']:g} minor per false alert")
+        else:
+            if budget[f"{action}_per_terminal_week"] is not None:
+                told.append(f"{name} {budget[f'{action}_per_terminal_week']:g} per terminal, week")
+            if budget[f"{action}_per_1000"]:
+                told.append(f"{name} {budget[f'{action}_per_1000']:g} per 1,000")
+    return "; ".join(told) or "never"
+
+
+def _slices(facts: Facts) -> list[Block]:
+    rows = [
+        [
+            f"{s['kind']}: {s['slice']}",
+            count(s["rows"]),
+            count(s["frauds"]),
+            percent(s["recall"]),
+            number(s["false_alerts_per_1000"], 3),
+            fixed(s["expected"], 1),
+            ", ".join(s["behind"]) or "",
+        ]
+        for s in facts["pooled"]["slices"]
+    ]
+    return (
+        [
+            table(
+                "The pack's alerts by slice, all parts and cards; a slice is behind when its "
+                "recall or its calibration is, beyond chance",
+                [
+                    "slice",
+                    "rows",
+                    "frauds",
+                    "recall",
+                    "false alerts per 1,000",
+                    "frauds expected",
+                    "behind",
+                ],
+                rows,
+            )
+        ]
+        if rows
+        else []
+    )
+
+
+def _delays(facts: Facts) -> list[Block]:
+    if not facts["delays"]:
+        return []
+    means = facts["means"] or facts["cold"]
+    population = next(iter(means))
+    own = {n: m["average_precision"] for n, m in means[population].items()}
+    rows = [(float(facts["label_delay_s"] or 0) / 86_400, own)]
+    rows += [(d["delay_s"] / 86_400, d["average_precision"][population]) for d in facts["delays"]]
+    rows.sort(key=lambda row: row[0])
+    names = [n for n in (MAIN, "rule_b", "rule_a", "amount") if all(n in by for _, by in rows)]
+    styles = {name: i for i, name in enumerate(names)}
+    return [
+        figure(
+            charts.delays("delays", rows, styles),
+            f"Average precision over label delay, {spoken(population)}: every week trained again "
+            "on what is known then.",
+            legend=[(spoken(n), styles[n]) for n in names],
+        ),
+        table(
+            "Average precision by label delay",
+            ["days", *map(spoken, names)],
+            [[f"{day:g}", *(fixed(by[n]) for n in names)] for day, by in rows],
+        ),
+    ]

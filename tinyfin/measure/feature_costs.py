@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What each feature costs on a target: guest instructions, counted in the laboratory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tinyfin.data.events import event_stream
+from tinyfin.errors import InputError, MismatchError, TargetError
+from tinyfin.features.compiler import compile_program
+from tinyfin.features.definition import OWN_FEATURE_ID, Feature
+from tinyfin.features.expressions import const
+from tinyfin.measure import instrument
+from tinyfin.measure.pack_costs import default_data
+from tinyfin.pack.container import build_pack
+from tinyfin.schema import PAYMENT, Schema
+from tinyfin.targets.build import BuildResult
+
+__all__ = ["feature_instructions"]
+
+EVENTS = 200
+"""Simulated payments that each feature is computed for."""
+
+_NOTHING = Feature("nothing", OWN_FEATURE_ID, 0, "", "", "before", const(0))
+
+
+def feature_instructions(
+    features: Sequence[Feature], schema: Schema, target: str
+) -> dict[str, int]:
+    """By feature: the most instructions that it adds to scoring a payment, alone in a program.
+
+    Features that share operators cost less together. Raises InputError for a schema that is not
+    that of payments, TargetError where instructions cannot be counted.
+    """
+    if schema.names[: len(PAYMENT.names)] != PAYMENT.names:
+        raise InputError(f"schema {schema.name!r}: instructions are counted on simulated payments")
+    tx = default_data()
+    stream = event_stream(tx)
+    image = instrument.build_lab(target)
+    if image.target.emulator is None:
+        raise TargetError(f"{target}: has no emulator; take one that has (tinyfin targets)")
+    most: list[int] = []
+    tape = instrument.Tape()
+    for feature in (_NOTHING, *features):
+        pack = build_pack(schema, compile_program([feature], schema))
+        [(part, _)] = instrument.event_tapes(
+            pack, tx, stream, instrument.room(image), limit=EVENTS, measure=True
+        )
+        if len(tape) + len(part) > instrument.room(image):
+            most += _dearest(image, tape)
+            tape = instrument.Tape()
+        tape.extend(part)
+    most += _dearest(image, tape)
+    return {f.name: n - most[0] for f, n in zip(features, most[1:], strict=True)}
+
+
+def _dearest(image: BuildResult, tape: instrument.Tape) -> list[int]:
+    """Per pack of the tape, the most expensive score."""
+    found = instrument.run(image, tape, icount=True)
+    if found.differing:
+        raise MismatchError(f"{found.target}: {found.first}; run `tinyfin replay` to find out more")
+    most: list[int] = []
+    for word, numbers in found.lines:
+        if word == "opened":
+            most.append(0)
+        elif word == "score":
+            most[-1] = max(most[-1], found.instructions(numbers[0]))
+    return most

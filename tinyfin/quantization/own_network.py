@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A Keras network of your own in the place of the one that a run trained.
+
+Features, input maps and the rows to calibrate and test on are the run's; so its figures can be
+compared with the run's own, on the same rows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tinyfin.errors import ModelError
+from tinyfin.tflite.refused_layers import on_vectors
+from tinyfin.training.families import (
+    INPUT_STEPS,
+    Fitted,
+    Readout,
+    codes_to_float,
+    score_rows,
+    weights_sha256,
+)
+from tinyfin.training.run_folder import RunFolder, making_run, open_run
+
+__all__ = ["FAMILY", "adopt", "adopting", "default_name"]
+
+FAMILY = "own"
+"""What ``run.json`` calls a network that was not trained here."""
+
+_STILL_ROWS = 2000
+_STILL, _FAR = 1e-12, 1e12
+"""Below it a variance is none; the one that makes a Normalization give 0."""
+_COPIED = ("config.toml", "program.bin", "maps.json")
+
+
+def default_name(run: RunFolder, path: Path) -> str:
+    """Name of the run that :func:`adopt` makes when none is asked for."""
+    stem = "".join(c if c.isalnum() or c in "._-" else "-" for c in path.stem)
+    return f"{run.name}-{stem}"[:64]
+
+
+def adopt(
+    run: RunFolder | str | Path,
+    path: Path,
+    *,
+    name: str | None = None,
+    readout: Readout = "accumulator",
+    note: Callable[[str], None] = lambda _: None,
+) -> RunFolder:
+    """Make the run ``name`` next to ``run``, as :func:`adopting` does."""
+    with adopting(open_run(run), path, name=name, readout=readout, note=note) as made:
+        pass
+    return open_run(made.shown)
+
+
+@contextmanager
+def adopting(
+    run: RunFolder,
+    path: Path,
+    *,
+    name: str | None = None,
+    readout: Readout = "accumulator",
+    note: Callable[[str], None] = lambda _: None,
+) -> Iterator[RunFolder]:
+    """Make the run ``name`` next to ``run``: the same but for the network, which is that of the
+    Keras file ``path``. It is there when the ``with`` block ends, and not after an exception.
+
+    The network takes float32[n, F]: the int8 codes of the run's input maps over ``INPUT_STEPS``
+    (``tinyfin features DATA --inputs RUN`` writes the codes). ``readout`` says how its score is
+    taken: ``accumulator`` of one output, the logit (a sigmoid at the end is taken off);
+    ``sum_of_squares`` of the outputs; ``reconstruction`` of inputs less outputs. Raises ModelError
+    for a file that is no Keras network or one of another shape, InputError when a run of that name
+    is there.
+    """
+    from tinyfin.training.reproducible import tensorflow
+
+    facts = run.read_json("run.json")
+    width = len(facts["features"]["names"])
+    tf = tensorflow(int(facts["model"]["seed"]))
+    network = _loaded(tf, path)
+    _check_layers(tf, network, path)
+    _check_shape(network, path, width, readout)
+    _hold_what_never_varied(tf, network, facts["features"]["names"], note)
+    if readout == "accumulator":
+        network = _without_sigmoid(tf, network, note)
+        _check_end(tf, network, path)
+    fitted = Fitted(network, readout, {})
+    slices = run.slices()
+    for part in ("calibration", "test"):
+        if len(slices[part]):
+            slices[f"{part}_float"] = score_rows(fitted, slices[part])
+    scores = np.concatenate([slices[f"{part}_float"] for part in ("calibration", "test")])
+    if not np.isfinite(scores).all():
+        raise ModelError(f"{path}: gives NaN or infinity on the run's rows; train it again")
+    if np.ptp(scores) == 0:
+        raise ModelError(
+            f"{path}: gives one and the same score for every row ({scores[0]:.4g}); "
+            f"{_why_still(tf, network, slices['calibration'])}"
+        )
+    facts["model"] = {
+        "family": FAMILY,
+        "file": {"name": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()},
+        "in_place_of": {"run": run.name, "weights_sha256": facts["model"]["weights_sha256"]},
+        "seed": facts["model"]["seed"],
+        "readout": readout,
+        "hidden": [],
+        "parameters": int(network.count_params()),
+        "weights_sha256": weights_sha256(fitted),
+    }
+    name = name or default_name(run, path)
+    with making_run(run.path.parent, name, run.config()) as made:
+        for file in _COPIED:
+            shutil.copyfile(run.file(file), made.path / file)
+        fitted.save(made.path)
+        made.write_arrays("slices.npz", slices)
+        made.write_json("run.json", {**facts, "name": made.name})
+        yield made
+
+
+def _loaded(tf: Any, path: Path) -> Any:
+    if path.suffix not in (".keras", ".h5"):
+        raise ModelError(f"{path}: give a Keras network, saved as .keras or .h5")
+    try:
+        return tf.keras.models.load_model(path, compile=False)
+    except Exception as error:  # Keras raises many kinds, with the layer in the text
+        text = str(error).strip().splitlines() or [type(error).__name__]
+        raise ModelError(
+            f"{path}: Keras cannot load it: {text[0]}; save it with model.save, without layers of "
+            "your own"
+        ) from error
+
+
+def _without_sigmoid(tf: Any, network: Any, note: Callable[[str], None]) -> Any:
+    """The logit: a sigmoid at the end is taken off, for its 1/256 steps would ruin calibration."""
+    last = _last(tf, network)
+    if getattr(last, "activation", None) is not tf.keras.activations.sigmoid:
+        return network
+    note("the sigmoid at the end is taken off: the score is read from the logit before it")
+    if isinstance(last, tf.keras.layers.Activation):
+        if last is not network.layers[-1]:
+            return network
+        return tf.keras.Model(network.inputs, last.input)
+    last.activation = tf.keras.activations.linear
+    # built again, so that nothing that was traced with the sigmoid is left
+    return tf.keras.models.clone_model(network, clone_function=lambda layer: layer)
+
+
+def _hold_what_never_varied(
+    tf: Any, network: Any, names: list[str], note: Callable[[str], None]
+) -> None:
+    """Leave out of an adapted Normalization at the front the inputs that were constant there.
+
+    Keras divides them by 1e-7, and no int8 tensor holds that together with the others.
+    """
+    first = next((x for x in network.layers if not isinstance(x, tf.keras.layers.InputLayer)), None)
+    if not isinstance(first, tf.keras.layers.Normalization) or first.input_mean is not None:
+        return
+    variance = np.array(first.variance, np.float32)
+    still = variance.ravel() < _STILL
+    if variance.size != len(names) or not still.any():
+        return
+    first.adapt_variance.assign(
+        np.where(still, _FAR, variance.ravel()).reshape(first.adapt_variance.shape)
+    )
+    first.finalize_state()
+    told = ", ".join(name for name, s in zip(names, still, strict=True) if s)
+    note(f"{first.name}: never varied where it was adapted, taken as constant: {told}")
+
+
+def _check_shape(network: Any, path: Path, width: int, readout: Readout) -> None:
+    takes, gives = tuple(network.input_shape), tuple(network.output_shape)
+    if takes != (None, width):
+        raise ModelError(
+            f"{path}: takes {takes}; the run has {width} inputs, so (None, {width}) is needed, "
+            f"each the int8 code over {INPUT_STEPS}"
+        )
+    wanted = {"accumulator": (None, 1), "reconstruction": (None, width)}.get(readout)
+    if len(gives) != 2 or (wanted is not None and gives != wanted):
+        raise ModelError(
+            f"{path}: gives {gives}; read-out {readout} needs {wanted or '(None, outputs)'}"
+        )
+
+
+def _check_end(tf: Any, network: Any, path: Path) -> None:
+    """Raises ModelError unless the last layer is a linear Dense(1)."""
+    last = _last(tf, network)
+    if getattr(last, "units", None) != 1:
+        raise ModelError(
+            f"{path}: ends in {type(last).__name__}; the score is the accumulator of a last "
+            "Dense(1) layer"
+        )
+    activation = getattr(last, "activation", None)
+    if activation not in (None, tf.keras.activations.linear):
+        raise ModelError(
+            f"{path}: ends in a Dense layer with {getattr(activation, '__name__', activation)}; "
+            "the score is read before it, so train it with a linear one and a loss that takes "
+            "logits"
+        )
+
+
+def _last(tf: Any, network: Any) -> Any:
+    """The layer that gives the output, also where it is in a network within the network."""
+    last = network.layers[-1]
+    while isinstance(last, tf.keras.Model) and last.layers:
+        last = last.layers[-1]
+    return last
+
+
+def _why_still(tf: Any, network: Any, codes: npt.NDArray[np.int8]) -> str:
+    """Which layer is the first whose output is the same for all rows, and what to do."""
+    for layer in _layers(tf, network):
+        if isinstance(layer, tf.keras.layers.InputLayer):
+            continue
+        try:
+            upto = tf.keras.Model(network.inputs, layer.output)
+            out = upto.predict(codes_to_float(codes[:_STILL_ROWS]), verbose=0)
+        except (ValueError, AttributeError, KeyError):
+            continue  # a layer of a network within, or one that is used twice
+        if np.all(out == out[:1]):
+            why = "all weights are 0 or its ReLU is dead" if not out.any() else "it is constant"
+            return (
+                f"layer {layer.name!r} is the first whose output never varies: {why}; train it "
+                "again, with a smaller learning rate or another start"
+            )
+    return "train it again, with a smaller learning rate or another start"
+
+
+def _layers(tf: Any, network: Any) -> Iterator[Any]:
+    """The layers, also those of networks within the network."""
+    for layer in network.layers:
+        if isinstance(layer, tf.keras.Model):
+            yield from _layers(tf, layer)
+        else:
+            yield layer
+
+
+def _check_layers(tf: Any, network: Any, path: Path) -> None:
+    """Raises ModelError for a recurrent layer, of which the converter dies, and for a Dense layer
+    on more than one vector."""
+    for layer in _layers(tf, network):
+        shape = getattr(getattr(layer, "input", None), "shape", ())
+        if type(layer).__name__ in ("Dense", "EinsumDense") and len(shape) > 2:
+            raise ModelError(f"{path}: {on_vectors(layer.name, f'shape {tuple(shape)}')}")
+        if ".layers.rnn." in type(layer).__module__:
+            raise ModelError(
+                f"{path}: layer {layer.name!r} is a {type(layer).__name__}, which no plan holds; "
+                "use Dense layers over features that carry the history"
+            )

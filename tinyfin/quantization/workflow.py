@@ -1,0 +1,381 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a run's float network to its int8 ``.tflite`` and its signed pack, checked against TFLM.
+
+Tables and trees (``model.json``) are integers already and are checked against the oracle. From the
+``.tflite`` or ``model.json`` on everything is integer arithmetic and order: any machine makes the
+same pack, byte for byte.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tinyfin import files
+from tinyfin.config import Config, DecisionSection
+from tinyfin.errors import MismatchError, ModelError, PackError
+from tinyfin.features.compiler import Program, compile_program
+from tinyfin.features.selection import select
+from tinyfin.pack.calibration import Calibration
+from tinyfin.pack.container import parse_pack
+from tinyfin.pack.decision import Decision
+from tinyfin.pack.golden import Golden
+from tinyfin.pack.layouts import remove_layouts, write_layouts
+from tinyfin.pack.maps import InputMap
+from tinyfin.pack.plan import describe
+from tinyfin.pack.trust import PUBLIC_KEY_FILE, save_public_key
+from tinyfin.progress import stage
+from tinyfin.quantization.keras_to_tflite import to_tflite
+from tinyfin.quantization.run_network import Network, compare_with_oracle, network_of
+from tinyfin.training.calibration import Q32, fit_scores, has_frauds, probability
+from tinyfin.training.run_folder import RunFolder, changing_run, open_run
+from tinyfin.training.thresholds import Held, decide, realised
+
+if TYPE_CHECKING:
+    from tinyfin.twin import Twin
+
+__all__ = ["assemble", "quantize"]
+
+Note = Callable[[str], None]
+
+PARITY_ROWS = 4000
+GOLDEN_ROWS = 8
+MUCH = 0.02
+"""Average precision that int8 may lose against float before a warning is due."""
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What every pack of one run shares."""
+
+    config: Config
+    program: Program
+    maps: tuple[InputMap, ...]
+    network: Network
+    meta: Mapping[str, Any]
+    lineage: Mapping[str, Any]
+    security_counter: int
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A pack, its calibration and decision, and the raw scores of the calibration rows."""
+
+    network: Network
+    pack: bytes
+    calibration: Calibration
+    decision: Decision
+    raw: npt.NDArray[np.int32]
+
+
+def quantize(
+    run: RunFolder | str | Path,
+    *,
+    key: Any = None,
+    security_counter: int | None = None,
+    interpreter: Path | None = None,
+    note: Note = lambda _: None,
+) -> dict[str, Any]:
+    """Make ``model.tflite``, ``model.tfpack`` and ``parity.json``, and add int8 to the metrics; all
+    of them take the places of the old ones at once.
+
+    ``key``: a signing key; the public development key if None. ``security_counter``: that of the
+    run's pack, or 0 for its first, if None. ``interpreter``: a Python whose TFLite interpreter
+    is compared with TFLM, too, and reported. Raises ModelError for an operator that the plan does
+    not know, MismatchError when a byte of the network differs from TFLM's: the run then has no
+    pack.
+    """
+    run = open_run(run)
+    with changing_run(run, keep=(MismatchError,)) as changed:
+        counter = _counter(changed) if security_counter is None else security_counter
+        result = _quantize(changed, key, counter, interpreter, note)
+    return {"run": str(run.shown), "pack": str(run.shown / run.pack.name), **result}
+
+
+def _quantize(
+    run: RunFolder, key: Any, security_counter: int, interpreter: Path | None, note: Note
+) -> dict[str, Any]:
+    from tinyfin.twin import Twin
+
+    facts = run.read_json("run.json")
+    slices = run.slices()
+    made = assemble(
+        run,
+        _model_file(run, facts, slices, note),
+        facts,
+        slices,
+        key=key,
+        security_counter=security_counter,
+    )
+    remembered = run.path / PUBLIC_KEY_FILE
+    remembered.unlink(missing_ok=True)
+    remove_layouts(run.pack)
+    run.pack.unlink(missing_ok=True)  # neither an older pack nor one that fails is left to be used
+    twin = Twin(made.pack, keys=_trusted(key))
+    report = _compare(run, made.network, slices, twin, interpreter)
+    metrics = _measure(run, facts, slices, twin, made)
+    report["float_and_int8"] = _differences(metrics)
+    report["sizes"] = _sizes(made)
+    _warn(metrics, note)
+    run.write_json("parity.json", report)
+    run.write_json("metrics.json", metrics)
+    if report["plan"]["differing_bytes"]:
+        raise MismatchError(
+            f"{run.path}: {report['plan']['differing_bytes']} of {report['bytes']} bytes of the "
+            f"plan differ from {report['reference']}'s on {report['rows']} rows; do not use this "
+            "pack, and report it with the model's file"
+        )
+    if key is not None:
+        save_public_key(key.public, remembered)
+    files.write(run.pack, made.pack)
+    if key is not None:
+        write_layouts(run.pack, key=key)
+    return {**report, **metrics}
+
+
+def _counter(run: RunFolder) -> int:
+    """Of the pack that is about to be replaced: a counter does not go back unasked."""
+    try:
+        return parse_pack(run.pack.read_bytes()).security_counter
+    except (OSError, PackError):
+        return 0
+
+
+def _warn(metrics: Mapping[str, Any], note: Note) -> None:
+    """Say when int8 ranks much worse than float: the figures alone are easily overlooked."""
+    scorers = metrics["populations"]["all"]
+    if "model_float" not in scorers:
+        return  # no labelled row to rank
+    loss = scorers["model_float"]["average_precision"] - scorers["model_int8"]["average_precision"]
+    if loss > MUCH:
+        note(
+            f"WARNING: int8 loses {loss:.3f} average precision against float; some layer's values "
+            "spread too far for 256 steps: Normalization of an input that hardly varies, or layers "
+            "without BatchNormalization or regularization"
+        )
+
+
+def _model_file(
+    run: RunFolder, facts: Mapping[str, Any], slices: Mapping[str, npt.NDArray[Any]], note: Note
+) -> bytes:
+    """``model.json`` if the family made one, else ``model.tflite``, made now."""
+    integers = run.path / "model.json"
+    if integers.is_file():
+        return integers.read_bytes()
+    from tinyfin.training.reproducible import tensorflow
+
+    tf = tensorflow(int(facts["model"]["seed"]))
+    with stage("converting to int8"):
+        network = tf.keras.models.load_model(run.file("model.keras"), compile=False)
+        tflite = to_tflite(network, slices["representative"])
+    files.write(run.tflite, tflite)
+    return tflite
+
+
+def assemble(
+    run: RunFolder,
+    file: bytes,
+    facts: Mapping[str, Any],
+    slices: Mapping[str, npt.NDArray[Any]],
+    *,
+    key: Any = None,
+    section: DecisionSection | None = None,
+    parent: str | None = None,
+    security_counter: int = 0,
+) -> _Made:
+    """The signed pack of a ``.tflite`` or ``model.json``, and what was found on the way.
+
+    ``section``: takes the place of the configuration's [decision]; ``parent``: id of the pack that
+    this one follows. The same arguments give the same bytes on every machine.
+    """
+    from tinyfin.twin import Twin
+
+    calibrated = has_frauds(slices["calibration_label"])
+    parts = _parts(run, file, facts, calibrated, parent, security_counter)
+    bounds = parts.network.bounds
+    if bounds[0] == bounds[1]:
+        raise _still(run, slices)
+    width = len(parts.maps)
+    # a first pack reads raw scores; its calibration and decision only have to be valid
+    whole = Calibration.strict(list(bounds), [1, Q32 - 2])
+    nothing = Decision((0,) * width, (0,) * width, never_online=True, never_decline=True)
+    probe = Twin(_build(parts, whole, nothing, None, key), keys=_trusted(key))
+    raw = probe.infer(slices["calibration"])[1]
+    if len(raw) > 1 and np.ptp(raw) == 0:
+        raise _still(run, slices)
+    label = slices["calibration_label"]
+    table = fit_scores(raw, label, bounds)
+    features = select(parts.config.features)
+    usual = [f.usual(int(m)) for f, m in zip(features, slices["medians"], strict=True)]
+    references = [
+        int(m.evaluate(np.asarray([f]))[0]) for m, f in zip(parts.maps, usual, strict=True)
+    ]
+    decision = decide(
+        section or parts.config.decision,
+        table,
+        Held.of(raw, slices),
+        features=features,
+        references=references,
+    )
+    vectors = _golden_rows(slices["calibration"], raw)
+    golden = Golden(vectors, probe.infer(vectors)[1])
+    pack = _build(parts, table, decision, golden, key)
+    return _Made(parts.network, pack, table, decision, raw)
+
+
+def _still(run: RunFolder, slices: Mapping[str, npt.NDArray[Any]]) -> ModelError:
+    """The error of a network that gives every row the same score."""
+    if np.ptp(slices["calibration_float"]) > 0:
+        why = (
+            "the float network does not: its values spread too far for 256 steps; use "
+            "BatchNormalization or regularization, and train again"
+        )
+    else:
+        why = (
+            "nothing was learned: look for inputs that never vary, a learning rate that is too "
+            "large, weights that are all 0, and train again"
+        )
+    return ModelError(
+        f"{run.path}: the int8 network gives one and the same score for every row; {why}"
+    )
+
+
+def _parts(
+    run: RunFolder,
+    file: bytes,
+    facts: Mapping[str, Any],
+    calibrated: bool,
+    parent: str | None,
+    security_counter: int,
+) -> _Parts:
+    config = run.config()
+    program = compile_program(config.features, config.schema, **config.features.capacities)
+    if program.payload != run.file("program.bin").read_bytes():
+        raise ModelError(
+            f"{run.path}: this tinyfin makes another feature program of the run's configuration "
+            "than the one it was trained with; train again"
+        )
+    model_facts = facts["model"]
+    network = network_of(file, run.path, model_facts["readout"])
+    meta = {
+        "family": model_facts["family"],
+        "readout": model_facts["readout"],
+        "score": "probability" if calibrated else "rank",
+    }
+    lineage = {
+        "data": facts["data"]["known_fingerprint"],
+        "config": facts["config_sha256"],
+        "weights": model_facts["weights_sha256"],
+        "tflite" if network.is_tflite else "integers": hashlib.sha256(file).hexdigest(),
+        "code": facts["versions"]["tinyfin"],
+        "until": facts["split"]["until"],
+        "seed": model_facts["seed"],
+        "parent": parent,
+    }
+    return _Parts(config, program, run.maps(), network, meta, lineage, security_counter)
+
+
+def _build(
+    parts: _Parts, table: Calibration, decision: Decision, golden: Golden | None, key: Any
+) -> bytes:
+    from tinyfin.pack.container import build_pack, model_id
+
+    signing = {} if key is None else {"key": key}
+    return build_pack(
+        parts.config.schema,
+        parts.program,
+        maps=parts.maps,
+        plan=parts.network.plan,
+        readout=parts.network.readout,
+        calibration=table,
+        decision=decision,
+        golden=golden,
+        meta=dict(parts.meta),
+        lineage=dict(parts.lineage),
+        security_counter=parts.security_counter,
+        model=model_id(parts.network.file),
+        **signing,
+    )
+
+
+def _trusted(key: Any) -> tuple[bytes, ...]:
+    return () if key is None else (key.public,)
+
+
+def _golden_rows(inputs: npt.NDArray[np.int8], raw: npt.NDArray[np.int32]) -> npt.NDArray[np.int8]:
+    """Rows from the lowest to the highest raw score, and the two ends of the input range."""
+    order = np.argsort(raw, kind="stable")
+    at = np.linspace(0, len(order) - 1, GOLDEN_ROWS - 2).astype(np.int64)
+    ends = np.array([[-128], [127]], np.int8).repeat(inputs.shape[1], axis=1)
+    return np.ascontiguousarray(np.concatenate([inputs[order[at]], ends]))
+
+
+def _compare(
+    run: RunFolder,
+    network: Network,
+    slices: Mapping[str, npt.NDArray[Any]],
+    twin: Twin,
+    interpreter: Path | None,
+) -> dict[str, Any]:
+    """Bytes of the plan, and of other interpreters, against the reference's, on real rows."""
+    real = np.concatenate([slices["test"], slices["calibration"], slices["representative"]])
+    at = np.linspace(0, len(real) - 1, min(len(real), PARITY_ROWS)).astype(np.int64)
+    rows = np.ascontiguousarray(real[at])
+    return compare_with_oracle(network, run.tflite, rows, lambda x: twin.infer(x)[0], interpreter)
+
+
+def _measure(
+    run: RunFolder,
+    facts: Mapping[str, Any],
+    slices: Mapping[str, npt.NDArray[Any]],
+    twin: Twin,
+    made: _Made,
+) -> dict[str, Any]:
+    from tinyfin.training.run_metrics import draw_run, table_of
+
+    scores = twin.infer(slices["test"])[1] if len(slices["test"]) else made.raw[:0]
+    int8 = (scores, probability(made.calibration, scores))
+    with stage("metrics"):
+        metrics = table_of(slices, facts["data"]["scenarios"], int8)
+    metrics["thinned"] = facts.get("thinned", [])
+    metrics["decision"] = realised(
+        run.config().decision,
+        made.decision,
+        made.calibration,
+        slices,
+        {"calibration": made.raw, "test": scores},
+        facts["data"].get("drawn", "terminals"),
+    )
+    with stage("pictures"):
+        draw_run(run, slices, int8)
+    return metrics
+
+
+def _differences(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for population, scorers in metrics["populations"].items():
+        if "model_int8" in scorers:
+            a, b = scorers["model_float"], scorers["model_int8"]
+            out[population] = {
+                name: {"float": a[name], "int8": b[name]}
+                for name in ("average_precision", "recall_at_0.1%", "calibration_error")
+                if name in a
+            }
+    return out
+
+
+def _sizes(made: _Made) -> dict[str, Any]:
+    plan = describe(made.network.plan)
+    return {
+        "pack_bytes": len(made.pack),
+        "tflite_bytes": len(made.network.file) if made.network.is_tflite else None,
+        "plan_bytes": plan["plan_bytes"],
+        "arena_bytes": plan["arena_bytes"],
+        "macs": plan["macs"],
+    }

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Transactions and their features, once for the whole stream: every split of the data shares them.
+
+Features are causal, labels among them only as notices, so a row's features are the same whatever
+is trained on which rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tinyfin.config import Config
+from tinyfin.config.sections import Risk
+from tinyfin.data.transactions import Transactions
+from tinyfin.features.compiler import Program, compile_program
+from tinyfin.features.expressions import outcome
+from tinyfin.features.graph import walk
+from tinyfin.features.selection import select
+from tinyfin.pack.container import build_pack
+from tinyfin.progress import stage
+from tinyfin.training.chunks import replay_all
+from tinyfin.training.learned_cuts import learn_cuts
+from tinyfin.training.run_folder import file_facts
+from tinyfin.training.split import Split, known_labels
+from tinyfin.training.target_encoding import learn_risks
+from tinyfin.twin import Twin
+
+__all__ = ["Dataset", "Featured", "as_known", "compute_features", "prepare"]
+
+Note = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Featured:
+    """What one split makes of the dataset."""
+
+    config: Config
+    """With what was learned."""
+    cuts: Mapping[str, int]
+    risks: Mapping[str, Risk]
+    program: Program
+    features: npt.NDArray[np.int16]
+    """[n, F], one row per transaction, state warm from the first of them on."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What any model could be made from."""
+
+    tx: Transactions
+    files: tuple[dict[str, Any], ...]
+    """Name, path, size and SHA-256 of the files."""
+    columns: frozenset[str] = frozenset()
+    """Names of the files' columns."""
+    _features: dict[bytes, npt.NDArray[np.int16]] = field(default_factory=dict, repr=False)
+
+    def featured(self, config: Config, split: Split, *, note: Note = lambda _: None) -> Featured:
+        """Cuts and tables fitted on the split's fit rows, the program and the features of all rows.
+
+        The features of one program are computed once. Raises ConfigError.
+        """
+        label = known_labels(self.tx, split.until_s)
+        config, cuts = learn_cuts(config, self.tx, split.fit, label, note=note)
+        config, risks = learn_risks(config, self.tx, split.fit, label, note=note)
+        program = compile_program(config.features, config.schema, **config.features.capacities)
+        found = self._features.get(program.payload)
+        if found is None:
+            _say_what_is_not_told(self.tx, config, note)
+            found = compute_features(self.tx, config, program, note=note)
+            self._features.clear()
+            self._features[program.payload] = found
+        return Featured(config, cuts, risks, program, found)
+
+
+def prepare(
+    paths: Sequence[str | Path],
+    config: Config,
+    *,
+    skip_bad_rows: str | Path | None = None,
+    note: Note = lambda _: None,
+) -> Dataset:
+    """Read the files. Raises DataError, ConfigError."""
+    from tinyfin.data.readers import read
+    from tinyfin.data.tables import column_names
+
+    tx = read(list(paths), config, compact=True, skip_bad_rows=skip_bad_rows, progress=note)
+    _say_what_labels_lack(tx, note)
+    columns = frozenset(name for path in paths for name in column_names(path, config.data))
+    with stage("hashing the files"):
+        return Dataset(tx, tuple(file_facts(paths)), columns)
+
+
+def compute_features(
+    tx: Transactions, config: Config, program: Program, *, note: Note = lambda _: None
+) -> npt.NDArray[np.int16]:
+    """Features int16[n, F] of every transaction, by the terminal's own engine, state warm.
+
+    Labels reach the engine as notices only, when they become known.
+    """
+    note(f"features: {len(tx)} transactions of {len(tx.terminals)} terminals")
+    twin = Twin(build_pack(config.schema, program), terminals=max(1, len(tx.terminals)))
+    with stage("features"):
+        found = replay_all(tx, twin, config.data.notices, ("features",))
+    return found.get("features", np.zeros((len(tx), len(program.feature_names)), np.int16))
+
+
+def _say_what_labels_lack(tx: Transactions, note: Note) -> None:
+    """Labels on frauds alone, or on less than half of the rows."""
+    unlabelled, genuine, frauds = (int(np.count_nonzero(tx.label == x)) for x in (-1, 0, 1))
+    hint = 'if an empty label means genuine, say so in [data] label: values = {"" = 0}'
+    if frauds and not genuine:
+        note(
+            f"WARNING: {unlabelled} of {len(tx)} rows have no label, and all others are frauds: no "
+            f"row is known to be genuine, so no model can be trained on labels; {hint}"
+        )
+    elif (frauds or genuine) and unlabelled > len(tx) // 2:
+        note(
+            f"WARNING: {unlabelled} of {len(tx)} rows have no label: a model that trains on "
+            f"labels is neither trained nor tested on these rows; {hint}"
+        )
+
+
+def _say_what_is_not_told(tx: Transactions, config: Config, note: Note) -> None:
+    """Features that learn from what the terminal did, of transactions that were all accepted."""
+    action = outcome("action")
+    if not len(tx) or tx.action.any():
+        return
+    names = [
+        f.name
+        for f in select(config.features)
+        if any((x.operator, x.p2) == (action.operator, action.p2) for x in walk(f.expression))
+    ]
+    if names:
+        note(
+            f"features: {', '.join(names)} learn{'s' if len(names) == 1 else ''} from the action "
+            "taken, which is accept in every row; map it in [data] (action = ...) if terminals "
+            "did anything else"
+        )
+
+
+def as_known(tx: Transactions, until_s: int) -> Transactions:
+    """The transactions before ``until_s`` with the labels that were known by then, and no others.
+
+    Its fingerprint names what a model that goes live at ``until_s`` can have been made from.
+    """
+    part = tx.before(until_s)
+    late = part.label_known_s.astype(np.int64) > until_s
+    return replace(
+        part,
+        label=np.where(late, -1, part.label).astype(np.int8),
+        label_known_s=np.where(late, 0, part.label_known_s).astype(np.uint32),
+        scenario=None,
+        scenario_code=np.zeros(len(part), np.int16),
+    )

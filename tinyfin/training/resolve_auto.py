@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a configuration leaves to the data: ``features.names`` and ``model.family`` = "auto"."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from tinyfin.config import Config
+from tinyfin.errors import DataError
+from tinyfin.features.auto import AUTO_NAME, settled
+from tinyfin.training.dataset import Dataset
+from tinyfin.training.families import family
+from tinyfin.training.run_folder import RunFolder
+from tinyfin.training.split import Split, split_by_time
+
+__all__ = ["WITHOUT_LABELS", "WITH_LABELS", "resolve_auto"]
+
+WITH_LABELS, WITHOUT_LABELS = "distilled", "density"
+"""Families that "auto" takes."""
+
+
+def resolve_auto(
+    run: RunFolder,
+    dataset: Dataset,
+    config: Config,
+    until_s: int | None = None,
+    *,
+    note: Callable[[str], None] = lambda _: None,
+) -> tuple[Config, Split]:
+    """The configuration with nothing left open, and the split of the data that goes with it.
+
+    ``until_s`` takes the place of the configuration's. A family that trains on labels is taken
+    when the split finds frauds enough for it. What was chosen is written into the run's
+    configuration, so that later commands do not choose again. Raises DataError.
+    """
+    chosen = config.model.family
+    if chosen == AUTO_NAME:
+        chosen, split = _chosen(dataset, config, until_s, note)
+        run.add_model({"family": chosen})
+        config = replace(config, model=config.model.model_copy(update={"family": chosen}))
+    else:
+        split = _split(dataset, config, until_s, family(chosen).supervised)
+    if config.features.names == AUTO_NAME:
+        features = settled(config, dataset.columns, labels=family(chosen).supervised)
+        added = {k: v for k, v in features.define.items() if k not in config.features.define}
+        run.add_features(features.names, added)
+        note(f"features: {len(features.names)} that the data can feed")
+        config = replace(config, features=features)
+    return config, split
+
+
+def _chosen(
+    dataset: Dataset, config: Config, until_s: int | None, note: Callable[[str], None]
+) -> tuple[str, Split]:
+    try:
+        return WITH_LABELS, _split(dataset, config, until_s, True)
+    except DataError as error:
+        note(f"{error}; so no labels are used: family {WITHOUT_LABELS}")
+    return WITHOUT_LABELS, _split(dataset, config, until_s, False)
+
+
+def _split(dataset: Dataset, config: Config, until_s: int | None, supervised: bool) -> Split:
+    return split_by_time(
+        dataset.tx,
+        since_s=config.train.since,
+        until_s=config.train.until if until_s is None else until_s,
+        test_until_s=config.train.test_until,
+        shares=(config.train.train, config.train.validation, config.train.test),
+        supervised=supervised,
+    )
