@@ -1,12 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""In continuous integration a test may be skipped only for what cannot be installed there."""
+"""Fixtures that tests of several packages share, and what continuous integration may skip."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+import shutil
+from collections.abc import Callable, Generator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import settings
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from tests.engine.network_native import Native
+    from tests.oracle.engine_features import Engine
 
 # as many workers as cores: threads that wait for each other actively would only be in the way
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -32,3 +42,151 @@ def pytest_runtest_makereport(
             report.outcome = "failed"
             report.longrepr = f"skipped in continuous integration: {reason}"
     return report
+
+
+# a shared machine may stall for longer than hypothesis allows an example
+settings.register_profile("no_deadline", deadline=None)
+settings.load_profile("no_deadline")
+
+
+SMALL_RUN = """
+[simulate]
+terminals = 10
+days = 36
+seed = 7
+
+[features]
+names = "default"
+
+[model]
+family = "mlp"
+hidden = [12, 8]
+epochs = 3
+learning_rate = 5e-3
+batch_size = 256
+options = {genuine_rows = 6000}
+
+[evaluate]
+baselines = ["logistic_regression"]
+seeds = 1
+
+[train]
+train = 0.5
+validation = 0.25
+test = 0.25
+"""
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """``data`` and ``config`` of a small simulation, and a quantized ``run``. Read only."""
+    from tinyfin import simulator
+    from tinyfin.config import load
+    from tinyfin.quantization.workflow import quantize
+    from tinyfin.training.workflow import train
+
+    folder = tmp_path_factory.mktemp("training")
+    config = folder / "tinyfin.toml"
+    config.write_text(SMALL_RUN)
+    data = folder / "small.parquet"
+    settings = load(config)
+    simulator.write(simulator.simulate(settings.simulate), data)
+    run = train([data], settings, name="small", out=folder / "runs")
+    quantize(run)
+    return {"data": data, "config": config, "run": run.path}
+
+
+@pytest.fixture
+def run_copy(small: dict[str, Path], tmp_path: Path) -> Path:
+    """The small run, to be changed."""
+    target = tmp_path / "run"
+    shutil.copytree(small["run"], target)
+    return target
+
+
+@pytest.fixture(scope="session")
+def unseen_town(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Thirty days of sixteen terminals that no reference model has seen, with more attacks than
+    usual. Read only."""
+    from tinyfin import simulator
+    from tinyfin.config import Simulate
+
+    data = tmp_path_factory.mktemp("unseen") / "town.parquet"
+    attacks = {
+        "stolen_terminal": 3.0,
+        "card_testing": 3.0,
+        "split_sale": 3.0,
+        "forced_post": 5.0,
+        "distraction_refund": 2.0,
+    }
+    settings = Simulate(terminals=16, days=30, seed=99, attacks=attacks)
+    simulator.write(simulator.simulate(settings), data)
+    return data
+
+
+@pytest.fixture(scope="session")
+def judged(small: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small run, evaluated over two weeks. Its parts may be used again, and are not changed."""
+    from click.testing import CliRunner
+
+    from tinyfin.cli import main
+
+    folder = tmp_path_factory.mktemp("judged") / "small"
+    shutil.copytree(small["run"], folder)
+    words = ["evaluate", str(folder), str(small["data"]), "--weeks", "2"]
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 0, result.output
+    return folder
+
+
+@pytest.fixture
+def csv(tmp_path: Path) -> Callable[..., Path]:
+    """Write lines as a CSV file and give its path."""
+
+    def write(*lines: str, name: str = "a.csv") -> Path:
+        path = tmp_path / name
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        return path
+
+    return write
+
+
+@pytest.fixture
+def parquet(tmp_path: Path) -> Callable[..., Path]:
+    """Write columns as a Parquet file and give its path."""
+
+    def write(columns: dict[str, Sequence[Any] | pa.Array], name: str = "a.parquet") -> Path:
+        import pyarrow as pa
+
+        from tinyfin import simulator
+
+        path = tmp_path / name
+        simulator.write(pa.table(columns), path)
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def town() -> pa.Table:
+    """A small simulated town that holds every scenario."""
+    from tinyfin import simulator
+    from tinyfin.config import Simulate
+
+    return simulator.simulate(Simulate(terminals=16, days=12, seed=7))
+
+
+@pytest.fixture(scope="session")
+def net(tmp_path_factory: pytest.TempPathFactory) -> Native:
+    """The network's C, compiled for this machine."""
+    from tests.engine.network_native import Native
+
+    return Native(tmp_path_factory.mktemp("net"))
+
+
+@pytest.fixture(scope="session")
+def engine() -> Engine:
+    """The engine's features in C, compiled when they changed: what the oracle is compared with."""
+    from tests.oracle.engine_features import Engine
+
+    return Engine()

@@ -2,7 +2,7 @@
 """The binary formats of a pack: every number of the headers once. docs/formats is the norm.
 
 Standard library only, because the scripts of PlatformIO import it. A test holds the C headers to
-these numbers (tests/build/test_formats.py). The oracle has numbers of its own, on purpose: it is
+these numbers (tests/project/test_formats.py). The oracle has numbers of its own, on purpose: it is
 written from docs/formats alone.
 """
 

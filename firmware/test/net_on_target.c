@@ -3,7 +3,7 @@
  * Runs plans on a target and compares outputs, accumulators, inputs, the bytes behind the arena and
  * the registers that a kernel has to keep (registers_kept.c). The arena holds random bytes before
  * every inference. The exit code is 0 when nothing differs.
- * tests/network/test_kernels_on_targets.py makes the cases and says where they are.
+ * tests/engine/test_kernels_on_targets.py makes the cases and says where they are.
  */
 #include "net.h"
 #include "port.h"

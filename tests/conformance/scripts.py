@@ -7,7 +7,7 @@ import struct
 import zlib
 from collections.abc import Sequence
 
-from tests.features.streams import Clock, Step
+from tests.oracle.streams import Clock, Step
 from tinyfin.measure import instrument
 from tinyfin.twin import Twin
 from tinyfin.wire.event_frames import EventsFrame, Outcome, field_types

@@ -10,14 +10,14 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.conformance.conftest import on_target
-from tests.network import anchors
-from tests.network.build_tflite import Graph
-from tests.network.integer_models import KINDS, answers
-from tests.network.integer_models import make as make_integer
-from tests.network.native import tflm
-from tests.network.operator_models import OPERATORS, TABLES, random_inputs
-from tests.network.test_operators_equal_tflm import autoencoder, residual, whitening
-from tests.network.test_random_shapes import random_graph
+from tests.engine import anchors
+from tests.engine.integer_models import KINDS, answers
+from tests.engine.integer_models import make as make_integer
+from tests.engine.network_native import tflm
+from tests.engine.operator_models import OPERATORS, TABLES, random_inputs
+from tests.engine.test_operators_equal_tflm import autoencoder, residual, whitening
+from tests.engine.test_random_shapes import random_graph
+from tests.tflite.build_tflite import Graph
 from tinyfin.measure import instrument
 from tinyfin.pack.integer_plan import compile_integer_plan
 from tinyfin.pack.plan import compile_plan, repack

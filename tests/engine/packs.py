@@ -14,7 +14,7 @@ from functools import cache
 
 import numpy as np
 
-from tests.network.build_tflite import Graph
+from tests.tflite.build_tflite import Graph
 from tinyfin.pack.plan import compile_plan
 from tinyfin.pack.signing import DEVELOPMENT_KEY, Key, hash32, sign
 from tinyfin.tflite.model import load

@@ -14,11 +14,11 @@ from collections import Counter
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
-from tests.features import payments
-from tests.features.native import Engine
-from tests.features.packing import pack
-from tests.features.streams import Clock, Step, side_by_side
-from tests.features.twin_terminal import TwinTerminal
+from tests.oracle import payments
+from tests.oracle.engine_features import Engine
+from tests.oracle.packing import pack
+from tests.oracle.streams import Clock, Step, side_by_side
+from tests.oracle.twin_terminal import TwinTerminal
 from tinyfin.features.catalogue import ALL
 from tinyfin.formats import ProgramHeader
 from tinyfin.oracle import OracleEngine

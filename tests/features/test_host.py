@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
-from tests.features.twin_terminal import TwinTerminal
+from tests.oracle.twin_terminal import TwinTerminal
 from tests.wire.rig import network
 from tinyfin.cli import main
 from tinyfin.config import from_table, load

@@ -17,7 +17,7 @@ from xml.etree import ElementTree as xml
 import pytest
 from click.testing import CliRunner
 
-from tests.hil.fakes import SHORT, SMALL, Line, job
+from tests.hil.faulty_bench import SHORT, SMALL, Line, job
 from tests.hil.test_failure_kinds import failed, through
 from tests.wire import rig
 from tinyfin import paths

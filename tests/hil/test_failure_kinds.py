@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.hil.fakes import SHORT, SMALL, Hook, Line, job, log_frame
+from tests.hil.faulty_bench import SHORT, SMALL, Hook, Line, job, log_frame
 from tests.wire import rig
 from tinyfin import paths
 from tinyfin.errors import BenchError, MissingToolError

@@ -20,7 +20,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.hil.fakes import SMALL, Line, job
+from tests.hil.faulty_bench import SMALL, Line, job
 from tinyfin import config
 from tinyfin.cli import main
 from tinyfin.cli.hil import text

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.hil.fakes import spec
+from tests.hil.faulty_bench import spec
 from tests.hil.test_ports import BUS
 from tests.hil.users import ANNA, BEN, Other, Say, needs_root
 from tinyfin.errors import BenchError

@@ -18,7 +18,7 @@ from types import SimpleNamespace
 import pytest
 from serial import rfc2217
 
-from tests.hil.fakes import SHORT, SMALL, Line, Replay
+from tests.hil.faulty_bench import SHORT, SMALL, Line, SuiteReplay
 from tinyfin.errors import BenchError, BootError
 from tinyfin.hil.rigs import ports as rig_ports
 from tinyfin.hil.rigs.ports import find, plugged, stanza, wait_for
@@ -279,7 +279,7 @@ def test_a_board_at_a_server_of_rfc_2217(
     noisy = SMALL.model_copy(
         update={
             "name": "restarts",
-            "replay": Replay(chaos="reboot=1/60", on_reboot="resume", checkpoint_events=40),
+            "replay": SuiteReplay(chaos="reboot=1/60", on_reboot="resume", checkpoint_events=40),
         }
     )
     slower = PATIENT.model_copy(update={"boot_s": 15.0})

@@ -23,7 +23,7 @@ from junitparser import Failure as Failure_
 from junitparser import JUnitXml, TestSuite
 from junitparser import Skipped as Skipped_
 
-from tests.hil.fakes import SHORT, SMALL, Line, from_table, job
+from tests.hil.faulty_bench import SHORT, SMALL, Line, from_table, job
 from tests.hil.test_culprits import wrong_feature
 from tests.wire import rig as wire_rig
 from tinyfin import paths

@@ -19,7 +19,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.hil.fakes import Line, job, log_frame
+from tests.hil.faulty_bench import Line, job, log_frame
 from tinyfin import paths, progress
 from tinyfin.cli import main, output
 from tinyfin.cli.hil import text as result_text

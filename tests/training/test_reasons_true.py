@@ -15,8 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from tinyfin.config import Decision as DecisionSection
-from tinyfin.config import load
+from tinyfin.config import DecisionSection, load
 from tinyfin.data.events import event_stream
 from tinyfin.data.readers import read
 from tinyfin.features.catalogue import REASONS

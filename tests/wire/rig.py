@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 
 from tests.features.actions import program_with_actions, with_actions
-from tests.network.build_tflite import Graph
+from tests.tflite.build_tflite import Graph
 from tinyfin import config
 from tinyfin.data.events import Stream, event_stream
 from tinyfin.data.transactions import Transactions

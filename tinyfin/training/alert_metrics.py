@@ -88,8 +88,8 @@ def expected_and_observed(probability: Floats, fraud: Mask) -> dict[str, float |
     were rows independent and probabilities exact.
 
     That is mean +- 1.96 standard deviations of sum p(1-p); ``within_independent`` says whether what
-    came is in it. :mod:`tinyfin.evaluation.calibration_interval` gives the interval without those two
-    assumptions.
+    came is in it. :mod:`tinyfin.evaluation.calibration_interval` gives the interval without
+    those two assumptions.
     """
     expected = float(np.sum(probability))
     spread = 1.96 * float(np.sqrt(np.sum(probability * (1.0 - probability))))

@@ -2,8 +2,8 @@
 """From the raw integer score to a probability: a strictly increasing table.
 
 Plain isotonic regression has steps, and steps tie scores that the model distinguishes. Here lines
-that always rise follow a smooth curve of the odds (:mod:`tinyfin.training.monotone_curve`), over every raw
-score that the model can give, so that ranking by probability is ranking by raw score.
+that always rise follow a smooth curve of the odds (:mod:`tinyfin.training.monotone_curve`), over
+every raw score that the model can give, so that ranking by probability is ranking by raw score.
 The table is fitted on rows at their true prevalence: class weights of the training leave no trace.
 
 Where no fraud is known there is no probability: the table then gives a score's rank, the

@@ -5,8 +5,8 @@ A model that goes live at ``until`` knows the labels that had arrived by then an
 rows to train on are those before ``until`` whose label was known at ``until``; younger ones are
 immature and refused. So are rows too young for the slower kind of label: among them the prompt kind
 would be alone. How long the slower kind takes is estimated from the labels known by ``until``
-(:mod:`tinyfin.training.label_delays`). What comes after ``until`` is the test. What is trained on is
-split again, in order of time: the fit, the validation that says when to stop, and the
+(:mod:`tinyfin.training.label_delays`). What comes after ``until`` is the test. What is trained on
+is split again, in order of time: the fit, the validation that says when to stop, and the
 calibration, on which the table of probabilities and the thresholds are set and nothing else.
 
 Families that learn without labels use every row before ``until`` that was not known to be fraud by

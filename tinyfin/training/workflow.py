@@ -97,8 +97,8 @@ def part(
     *,
     note: Note = lambda _: None,
 ) -> tuple[Config, Split]:
-    """The configuration with nothing left open (:func:`~tinyfin.training.resolve_auto.resolve_auto`), and the
-    split that it asks for; ``until_s`` takes the place of its own."""
+    """The configuration without "auto" (:func:`~tinyfin.training.resolve_auto.resolve_auto`), and
+    the split that it asks for; ``until_s`` takes the place of its own."""
     config, split = resolve_auto(run, dataset, config, until_s, note=note)
     give_back()
     summary = split.summary(known_labels(dataset.tx, split.until_s))

@@ -111,7 +111,8 @@ def in_process(
 ) -> Iterator[Session]:
     """The terminal application compiled for this machine, in a process. Not yet connected.
 
-    program: one that :func:`tinyfin.hil.links.host_process.build_host_terminal` has made; built if None.
+    program: one that :func:`tinyfin.hil.links.host_process.build_host_terminal` has made; None
+        builds one.
     baud: speed of a serial line (a PTY) between the two; None is a pipe, as fast as it goes.
     """
     from tinyfin.hil.links.host_process import build_host_terminal

@@ -31,7 +31,7 @@ class Chunk:
 
 
 def by_terminal(tx: Transactions, stream: Stream, limit: int | None = None) -> Iterator[Chunk]:
-    """One chunk for each terminal, by terminal index, with at most ``limit`` scored events in all."""
+    """One chunk per terminal, by terminal index, with at most ``limit`` scored events in all."""
     terminal = tx.terminal[stream.index]
     order = np.argsort(terminal, kind="stable")
     edges = np.flatnonzero(np.diff(terminal[order])) + 1

@@ -184,7 +184,8 @@ class Family(Protocol):
     name: str
     supervised: bool
     """It needs labels. One that does not is given every row that is not known to be fraud, and the
-    input maps that spend their codes on the tails (:func:`tinyfin.training.input_maps.fit_tail_maps`)."""
+    input maps that spend their codes on the tails
+    (:func:`tinyfin.training.input_maps.fit_tail_maps`)."""
 
     needs: tuple[str, ...]
     """Modules that it imports when it learns."""

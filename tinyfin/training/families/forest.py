@@ -3,11 +3,11 @@
 
 The trees are scikit-learn's IsolationForest. A split is drawn evenly between the smallest and the
 largest value, so it matters what is taken as the value: the int8 code presses the tails together
-(:func:`tinyfin.training.input_maps.fit_tail_maps`), and what is far out would be set apart by chance no
-sooner than the rest. Codes are stretched back to deviations from the median before the trees grow,
-and each split is then the whole code below it: nothing but the leaves is rounded. A leaf's term is
-how much shorter its path is than the forest's longest, in steps that use the whole byte; the sum
-over the trees falls as the mean path length grows, so it ranks as the published score
+(:func:`tinyfin.training.input_maps.fit_tail_maps`), and what is far out would be set apart by
+chance no sooner than the rest. Codes are stretched back to deviations from the median before the
+trees grow, and each split is then the whole code below it: nothing but the leaves is rounded. A
+leaf's term is how much shorter its path is than the forest's longest, in steps that use the whole
+byte; the sum over the trees falls as the mean path length grows, so it ranks as the published score
 2^(-E[h] / c) does.
 Liu, Ting, Zhou: Isolation Forest, ICDM 2008.
 """

@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""DENSITY and FOREST: the engine against the oracle, damage, files, reasons."""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.engine.integer_models import KINDS, answers, make
+from tests.engine.network_native import KERNELS_ALL, Native
+from tests.engine.test_plan_safety import E_KERNEL, E_PLAN, _build, _fuzz
+from tinyfin.errors import ModelError
+from tinyfin.features.compiler import compile_program
+from tinyfin.oracle.decision import Model
+from tinyfin.oracle.terms import terms_network
+from tinyfin.pack.calibration import Calibration
+from tinyfin.pack.container import build_pack
+from tinyfin.pack.decision import Decision
+from tinyfin.pack.integer_model import DensityTables, Forest, decode_integer_model
+from tinyfin.pack.integer_plan import compile_integer_plan
+from tinyfin.pack.maps import InputMap, encode_maps
+from tinyfin.pack.plan import describe, repack
+from tinyfin.pack.readout import Readout
+from tinyfin.schema import Field, Schema
+from tinyfin.twin import Twin
+
+KERNEL = {"density": 256, "forest": 512}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_term_and_sum_is_the_oracles(
+    net: Native, tmp_path_factory: pytest.TempPathFactory, kind: str
+) -> None:
+    spoilt = Native(tmp_path_factory.mktemp("spoilt"), "TFIN_TEST_NO_ROUNDING")
+    caught = 0
+    for seed in range(60):
+        model, x = make(kind, seed)
+        plan = compile_integer_plan(model)
+        terms, sums = answers(model, x)
+        assert np.array_equal(net.run(plan, x), terms)
+        assert np.array_equal(net.run(plan, x, accumulators=True), sums)
+        low, high = model.bounds
+        assert low <= sums.min()
+        assert sums.max() <= high
+        wrong = not np.array_equal(spoilt.run(plan, x), terms)
+        caught += wrong or not np.array_equal(spoilt.run(plan, x, accumulators=True), sums)
+    assert caught > 0, "the sabotaged kernel was not noticed"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_plan_and_file_tell_the_same(kind: str) -> None:
+    model, _ = make(kind, 3)
+    again = decode_integer_model(model.encode())
+    assert again.encode() == model.encode()
+    plan = compile_integer_plan(model)
+    assert compile_integer_plan(again) == plan
+    told = describe(plan)
+    assert told["kernel_names"] == [kind.upper()]
+    assert told["accumulators"] == 1
+    assert told["operators"][0]["inputs"] == model.inputs
+    assert repack(repack(plan, "rows"), "canonical") == plan
+
+
+def test_mutated_plans_stay_inside_their_memory(tmp_path: Path) -> None:
+    binary, careless = tmp_path / "plan_fuzz", tmp_path / "careless"
+    _build(binary)
+    _build(careless, "TFIN_TEST_NO_BOUNDS")
+    for kind in KINDS:
+        plan = compile_integer_plan(make(kind, 4)[0])
+        done = _fuzz(binary, plan, tmp_path, 60_000)
+        assert done.returncode == 0, done.stderr[-2000:]
+        counts = re.fullmatch(r"refused (\d+) ran (\d+)\n", done.stdout)
+        assert counts is not None
+        assert min(int(counts[1]), int(counts[2])) > 6_000
+        assert _fuzz(careless, plan, tmp_path, 60_000).returncode != 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_wrong_field_is_refused(net: Native, kind: str) -> None:
+    plan = compile_integer_plan(make(kind, 5)[0])
+    assert net.check(plan) == 0
+    for offset, form, value in (
+        (44, "<I", 0),  # nowhere to put the sum
+        (65, "<B", 1),  # flags
+        (66, "<H", 28),  # record
+        (76, "<H", 60_000),  # inputs
+        (78, "<H", 60_000),  # outputs
+        (80, "<I", len(plan)),  # constants
+        (84, "<B", 7 if kind == "density" else 0),
+        (84, "<B", 200),
+        (85, "<B", 1),
+    ):
+        wrong = bytearray(plan)
+        struct.pack_into(form, wrong, offset, value)
+        assert net.check(bytes(wrong)) == E_PLAN, offset
+    if kind == "forest":
+        wrong = bytearray(plan)
+        wrong[88 + 2] = 255  # the first split looks at an input that there is not
+        assert net.check(bytes(wrong)) == E_PLAN
+    assert net.check(plan, kernels=KERNELS_ALL & ~KERNEL[kind]) == E_KERNEL
+
+
+def test_a_build_without_them_refuses_them(tmp_path: Path) -> None:
+    small = Native(tmp_path, "TFIN_KERNELS=3u")
+    for kind in KINDS:
+        assert small.check(compile_integer_plan(make(kind, 1)[0])) == E_KERNEL
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"format": 2}, "format 2"),
+        ({"kind": "knn"}, "neither density nor forest"),
+        ({"tables": [[1, 2, 3]]}, "entries"),
+        ({"tables": [[1, 2, 3, 256]]}, "uint8"),
+        ({"tables": None}, "no integer model"),
+    ],
+)
+def test_a_damaged_file_is_refused(change: dict[str, object], told: str) -> None:
+    table = json.loads(make("density", 1)[0].encode()) | change
+    with pytest.raises(ModelError, match=told):
+        decode_integer_model(json.dumps(table).encode())
+
+
+def test_trees_that_look_past_the_inputs_are_refused() -> None:
+    model, _ = make("forest", 2)
+    assert isinstance(model, Forest)
+    with pytest.raises(ModelError, match="looks at input"):
+        Forest(int(model.feature.max()), model.feature, model.threshold, model.leaf)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_reasons_in_a_pack_are_the_oracles(kind: str) -> None:
+    """Of tables the engine takes the terms themselves, of trees it runs again: the same reasons."""
+    inputs = 6
+    rng = np.random.default_rng(8)
+    schema = Schema("row", tuple(Field(f"c{i}", "i32") for i in range(inputs)))
+    features = {"names": [f"f{i}" for i in range(inputs)]}
+    features |= {f"f{i}": {"op": "field", "name": f"c{i}"} for i in range(inputs)}
+    from tinyfin.config import from_table
+
+    config = from_table(
+        {
+            "schema": {
+                "name": "row",
+                "fields": [{"name": f"c{i}", "type": "i32"} for i in range(inputs)],
+            },
+            "features": features,
+        }
+    )
+    program = compile_program(config.features, schema, **config.features.capacities)
+    model = (
+        DensityTables(rng.integers(0, 256, (inputs, 32)).astype(np.uint8))
+        if kind == "density"
+        else Forest(
+            inputs,
+            rng.integers(0, inputs, (9, 15)).astype(np.uint8),
+            rng.integers(-99, 99, (9, 15)).astype(np.int8),
+            rng.integers(0, 256, (9, 16)).astype(np.uint8),
+        )
+    )
+    maps = [InputMap((-128, 127), (-128, 127))] * inputs
+    calibration = Calibration((0, 5000), (0, 2**31))
+    for shift in (0, 3):
+        readout = Readout.accumulator(0, shift)
+        decision = Decision(tuple(range(11, 11 + inputs)), (5,) * inputs, go_online_q32=0)
+        pack = build_pack(
+            schema,
+            program,
+            maps=maps,
+            plan=compile_integer_plan(model),
+            readout=readout,
+            calibration=calibration,
+            decision=decision,
+        )
+        twin = Twin(pack)
+        oracle = Model(
+            encode_maps(maps),
+            readout.encode(),
+            calibration.encode(),
+            decision.encode(),
+            terms_network(model.encode()),
+        )
+        for i in range(60):
+            row = rng.integers(-128, 128, inputs)
+            found = twin.score(0, i, i, i, row.astype(np.int64), (1 << inputs) - 1)
+            expected = oracle.answer(row.tolist())
+            assert (found.raw, found.score_q32) == (expected.raw, expected.score_q32)
+            assert tuple(found.reasons) == expected.reasons
