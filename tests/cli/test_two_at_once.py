@@ -35,15 +35,15 @@ weeks = 1
 """
 HOLD = """
 import sys, time
-from tinyfin.claims import claimed
+from tinyfin.output_claims import claimed
 with claimed(sys.argv[1]):
     print("held", flush=True)
     time.sleep(600)
 """
 UNLOCKED = """
 import contextlib
-from tinyfin import claims
-claims.claimed = lambda path, **_: contextlib.nullcontext()
+from tinyfin import output_claims
+output_claims.claimed = lambda path, **_: contextlib.nullcontext()
 from tinyfin.cli import main
 main(prog_name="tinyfin")
 """

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from tinyfin.evaluation.bootstrap import mean_of_parts
 from tinyfin.evaluation.card_text import beaten_by, delay_words, drawn, limits
 from tinyfin.evaluation.model_card import LIMITS
 from tinyfin.evaluation.summary import means
+from tinyfin.training.bootstrap import mean_of_parts
 
 
 def facts(delay: dict[str, float], lead: float, unit: str) -> dict[str, Any]:

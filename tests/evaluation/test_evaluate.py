@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from tinyfin import paths
 from tinyfin.cli import main
 from tinyfin.config import Config, load
 from tinyfin.data.readers import read
 from tinyfin.data.transactions import Transactions
 from tinyfin.errors import ConfigError, DataError, InputError
 from tinyfin.evaluation import fold_scores
-from tinyfin.evaluation.fold_scores import score_part
+from tinyfin.evaluation.fold_scores import imported_files, score_part
 from tinyfin.evaluation.folds import Fold, parts_of
 from tinyfin.pack.container import parse_pack
-from tinyfin.quantization.workflow import quantize
 from tinyfin.training.calibration import fit_table, probability
 from tinyfin.training.dataset import Dataset
 from tinyfin.training.run_folder import open_run
@@ -107,7 +107,7 @@ def test_a_network_is_kept_when_only_what_follows_it_changed(
     run = tmp_path / "again"
     shutil.copytree(judged, run)
     code = fold_scores._code
-    monkeypatch.setattr(fold_scores, "_code", lambda all_: code(all_) + "2" * all_)
+    monkeypatch.setattr(fold_scores, "_code", lambda *of: code(*of) + "2" * ("quantiz" in of[0]))
     result = tinyfin("evaluate", run, small["data"], "--weeks", "1")
     assert result.output.count("the network is kept from before") == 1
     part = facts_of(run)["parts"][0]
@@ -165,7 +165,7 @@ def test_protocols_refuse_what_they_cannot_do(stream: tuple[Config, Transactions
 def made(config: Config, tx: Transactions, folder: Path) -> tuple[Fold, dict[str, bytes]]:
     """The last week's model of some transactions: all bytes that a terminal or a user gets."""
     part = parts_of(tx, config, protocol="prequential", weeks=1)[0]
-    scored = score_part(folder, Dataset(tx, ()), part, config, quantize=quantize, baselines=[])
+    scored = score_part(folder, Dataset(tx, ()), part, config, baselines=[])
     names = ("model.tfpack", "model.tflite", "model.keras", "maps.json", "program.bin")
     return part, {name: (scored.run.path / name).read_bytes() for name in names}
 
@@ -197,9 +197,7 @@ def test_class_weights_do_not_reach_the_probabilities(
     options = {**config.model.options, "fraud_weight": 60.0}
     heavy = replace(config, model=config.model.model_copy(update={"options": options}))
     part = parts_of(tx, heavy, protocol="prequential", weeks=1)[0]
-    run = score_part(
-        tmp_path / "w", Dataset(tx, ()), part, heavy, quantize=quantize, baselines=[]
-    ).run
+    run = score_part(tmp_path / "w", Dataset(tx, ()), part, heavy, baselines=[]).run
     slices = run.slices()
     # the calibration rows are the split's, each of them once
     assert np.array_equal(slices["calibration_label"], tx.label[part.split.calibration])
@@ -295,3 +293,14 @@ def test_a_run_is_named_by_its_folder(small: dict[str, Path], tmp_path: Path) ->
     assert counts["transactions"] > 0
     with pytest.raises(InputError, match="--with 'ids': there are terminal, id"):
         score(small["run"], [small["data"]], tmp_path / "s.csv", extras=("ids",))
+
+
+def test_a_kept_fold_depends_on_all_code_that_makes_it() -> None:
+    """By what is imported, so that a new file is noticed without being listed."""
+    root = paths.project_dir() / "tinyfin"
+    learned = imported_files("tinyfin.training.fit", "tinyfin.training.families.mlp")
+    for name in ("training/families/dense.py", "training/input_maps.py", "features/compiler.py"):
+        assert root / name in learned
+    assert root / "quantization/workflow.py" not in learned
+    assert root / "pack/lowering.py" in imported_files("tinyfin.quantization.workflow")
+    assert root / "cli/evaluate.py" not in imported_files("tinyfin.quantization.workflow")

@@ -16,7 +16,6 @@ from tests.training.test_split_by_time import make
 from tinyfin.config import DecisionSection as Section
 from tinyfin.errors import ConfigError, InputError
 from tinyfin.evaluation.attacks import attacks_of, by_scenario
-from tinyfin.evaluation.bootstrap import draw_groups, interval, replicated_ap
 from tinyfin.evaluation.data_quality import population_stability
 from tinyfin.evaluation.fold_metrics import row_weights
 from tinyfin.evaluation.gates import check, load_gate, look_up
@@ -30,6 +29,7 @@ from tinyfin.training.alert_metrics import (
     precision_at,
     savings,
 )
+from tinyfin.training.bootstrap import draw_groups, interval, replicated_ap
 from tinyfin.training.metrics import average_precision, brier, calibration_error, roc_auc
 from tinyfin.training.thresholds import (
     Held,

@@ -138,7 +138,7 @@ def test_the_installed_wheel_builds_firmware(checkout: Path, built: Path, tmp_pa
         sys.executable,
         "-c",
         program,
-        ROOT / "tests" / "build" / "boot",
+        ROOT / "tests" / "targets" / "boot",
         cwd=tmp_path,
         env={"PYTHONPATH": str(site), "TINYFIN_CACHE": str(cache)},
     ).stdout.strip()

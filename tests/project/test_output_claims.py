@@ -22,7 +22,7 @@ from tinyfin.errors import BudgetError, InputError
 
 HOLD = """
 import sys, time
-from tinyfin.claims import claimed
+from tinyfin.output_claims import claimed
 with claimed(sys.argv[1], shared=len(sys.argv) > 2):
     print("held", flush=True)
     time.sleep(600)
@@ -56,11 +56,11 @@ files.folder = in_place
 NEXT = """
 import contextlib, sys, time
 from pathlib import Path
-from tinyfin import claims, files
+from tinyfin import files, output_claims
 {sabotage}
 place = Path(sys.argv[1])
 for _ in range(20):
-    with claims.claimed(place, wait_s=60):
+    with output_claims.claimed(place, wait_s=60):
         number = int(place.read_text())
         time.sleep(0.002)
         files.write(place, str(number + 1))
@@ -134,12 +134,12 @@ def test_what_cannot_be_claimed_is_named(tmp_path: Path) -> None:
         assert (tmp_path / "made").is_dir()
 
 
-@pytest.mark.parametrize("sabotage", ["", "claims.claimed = contextlib.nullcontext"])
+@pytest.mark.parametrize("sabotage", ["", "output_claims.claimed = contextlib.nullcontext"])
 def test_two_processes_take_turns(tmp_path: Path, sabotage: str) -> None:
     place = tmp_path / "number"
     place.write_text("0")
     if sabotage:
-        sabotage = "claims.claimed = lambda path, **_: contextlib.nullcontext()"
+        sabotage = "output_claims.claimed = lambda path, **_: contextlib.nullcontext()"
     text = NEXT.format(sabotage=sabotage)
     with program(text, place) as one, program(text, place) as other:
         assert (one.wait(120), other.wait(120)) == (0, 0)

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A room of the package imports earlier rooms only: no two of them need each other."""
+"""A package imports lower ones only: no two of them need each other. And every test is run."""
 
 from __future__ import annotations
 
 import ast
+import fnmatch
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -25,22 +26,32 @@ def imported(tree: ast.AST) -> set[str]:
     return {name for name in found if name.startswith("tinyfin.")}
 
 
-def rooms() -> dict[str, set[str]]:
-    """By room (a folder or file of the package) the others that it imports."""
+def packages() -> dict[str, set[str]]:
+    """By package (a folder or file of tinyfin) the others that it imports."""
     found: dict[str, set[str]] = {}
     for path in PACKAGE.rglob("*.py"):
-        room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        package = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
         needs = {name.split(".")[1] for name in imported(ast.parse(path.read_bytes()))}
-        found.setdefault(room, set()).update(needs - {room, "__version__"})
+        found.setdefault(package, set()).update(needs - {package, "__version__"})
     return found
 
 
-def test_rooms_have_an_order() -> None:
-    order = list(TopologicalSorter(rooms()).static_order())
-    assert order.index("features") < order.index("training") < order.index("quantize")
+def test_packages_have_an_order() -> None:
+    order = list(TopologicalSorter(packages()).static_order())
+    assert order.index("features") < order.index("training") < order.index("quantization")
+    assert order.index("quantization") < order.index("evaluation") < order.index("cli")
     assert order.index("pack") < order.index("targets") < order.index("hil") < order.index("cli")
 
 
-def test_two_rooms_that_need_each_other_are_noticed() -> None:
+def test_two_packages_that_need_each_other_are_noticed() -> None:
     with pytest.raises(CycleError):
-        TopologicalSorter({**rooms(), "schema": {"cli"}}).prepare()
+        TopologicalSorter({**packages(), "schema": {"cli"}}).prepare()
+
+
+def test_pytest_looks_into_every_folder_of_tests(pytestconfig: pytest.Config) -> None:
+    """It leaves out folders of ordinary names, "build" among them."""
+    root = Path(__file__).resolve().parents[1]
+    left_out = pytestconfig.getini("norecursedirs")
+    for path in root.rglob("test_*.py"):
+        for folder in path.relative_to(root).parts[:-1]:
+            assert not any(fnmatch.fnmatch(folder, pattern) for pattern in left_out), path

@@ -78,7 +78,7 @@ def test_narrow_columns_hold_every_number(pieces: list[list[tuple[int, int, bool
     width = len(schema.fields)
     missing = [int(np.uint64(f.missing & (2**64 - 1)).view(np.int64)) for f in schema.fields]
     whole, parts = [], []
-    for piece in chunks:
+    for piece in pieces:
         values = np.tile(np.array(missing, np.int64), (len(piece), 1)).reshape(-1, width)
         present = np.zeros(len(piece), np.uint32)
         for row, (first, second, there) in enumerate(piece):
@@ -142,7 +142,7 @@ def test_ages_of_labels_do_not_depend_on_the_pieces(
 TRAIN = """
 import json, resource, sys
 from tinyfin.config import load
-from tinyfin.training.train import train
+from tinyfin.training.workflow import train
 train([sys.argv[1]], load(sys.argv[2]), name=sys.argv[3], out=sys.argv[4])
 print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024))
 """

@@ -16,9 +16,9 @@ from scipy.stats import binomtest
 from sklearn import metrics
 
 from tinyfin.data.readers import read
-from tinyfin.evaluation.bootstrap import wilson
 from tinyfin.pack.container import parse_pack
 from tinyfin.quantization.repack import other_decision, repack
+from tinyfin.training.bootstrap import wilson
 from tinyfin.training.confusion import SHARES, at_thresholds, confusion
 from tinyfin.training.populations import LOOK_BACK_DAYS, cards_of, known_cards_removed
 from tinyfin.training.run_folder import RunFolder, open_run

@@ -109,7 +109,6 @@ def command(
     from tinyfin.evaluation.model_card import model_card
     from tinyfin.evaluation.page import write_page
     from tinyfin.evaluation.workflow import evaluate_run
-    from tinyfin.quantization.workflow import quantize
     from tinyfin.training.requirements import fed
     from tinyfin.training.run_folder import changing_run, open_run
 
@@ -122,7 +121,6 @@ def command(
     found = evaluate_run(
         folder,
         paths,
-        quantize=quantize,
         protocol=protocol,
         weeks=weeks_of(weeks),
         seeds=seeds,

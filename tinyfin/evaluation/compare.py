@@ -18,10 +18,10 @@ from tinyfin.data.events import event_stream
 from tinyfin.data.seen import Seen
 from tinyfin.data.transactions import Transactions, format_time
 from tinyfin.errors import InputError
-from tinyfin.evaluation.bootstrap import draw_groups, interval, replicated_ap
 from tinyfin.evaluation.folds import warm_s
 from tinyfin.pack.container import parse_pack
 from tinyfin.training.alert_metrics import alert_figures
+from tinyfin.training.bootstrap import draw_groups, interval, replicated_ap
 from tinyfin.training.metrics import at_false_positive_rate, average_precision, roc_auc
 from tinyfin.training.missing_fields import require_fields
 from tinyfin.training.notices import Feed

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tinyfin.evaluation.bootstrap import wilson
+from tinyfin.training.bootstrap import wilson
 from tinyfin.training.metrics import precision_recall_curve
 
 __all__ = ["curves", "score_histogram"]

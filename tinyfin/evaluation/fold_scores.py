@@ -7,6 +7,7 @@ nothing that could change it has changed.
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -18,15 +19,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+import tinyfin
 from tinyfin import files
 from tinyfin.config import Config
 from tinyfin.data.transactions import Transactions
 from tinyfin.errors import MismatchError
 from tinyfin.evaluation.folds import Fold
 from tinyfin.progress import stage
+from tinyfin.quantization.workflow import quantize
 from tinyfin.training.calibration import has_frauds
 from tinyfin.training.chunks import replay_all
 from tinyfin.training.dataset import Dataset
+from tinyfin.training.families import FAMILIES
 from tinyfin.training.fit import learn
 from tinyfin.training.run_folder import RunFolder, begin_run, changing_run
 from tinyfin.training.run_metrics import baselines_of, float_probability
@@ -35,12 +39,7 @@ __all__ = ["FoldScores", "Scores", "score_part"]
 
 Arrays = dict[str, npt.NDArray[Any]]
 Note = Callable[[str], None]
-Quantizer = Callable[[RunFolder], object]
 
-ROOMS = ("config", "data", "features", "training", "quantize", "pack", "twin")
-"""Whose code has a part in what a model answers."""
-_AFTER = ("quantize", "calibration.py", "curve.py", "decision.py")
-"""Of those, what works on a network that is learned already."""
 _LEARNED, _DONE = "learned.json", "part.json"
 _ANSWERS = ("raw", "score_q32", "action", "reasons", "reason_count", "flags")
 _VERDICTS = "2"
@@ -87,7 +86,6 @@ def score_part(
     part: Fold,
     config: Config,
     *,
-    quantize: Quantizer,
     baselines: Sequence[str],
     cold_start: bool = False,
     note: Note = lambda _: None,
@@ -97,7 +95,8 @@ def score_part(
     ``cold_start``: the state begins with the part. Raises what training and quantizing raise.
     """
     asked = _asked(dataset.tx, part, config, baselines, cold_start)
-    learned, key = (_hash(asked, _code(False)), _hash(asked, _code(True), _VERDICTS))
+    learned = _hash(asked, _code("tinyfin.training.fit", FAMILIES[config.model.family]))
+    key = _hash(learned, _code("tinyfin.quantization.workflow"), _VERDICTS)
     run = RunFolder(folder)
     if _kept(folder / _DONE) == key:
         note(f"{part.name}: kept from before")
@@ -219,18 +218,31 @@ def _fingerprint(tx: Transactions, until_s: int) -> str:
 
 
 @cache
-def _code(all_: bool) -> str:
-    """A hash over the code that makes models, the engine's included; or, not ``all_``, over that
-    which makes the network alone."""
-    import tinyfin
+def _code(*modules: str) -> str:
+    """A hash over the sources of ``modules`` and of every module of tinyfin that they import,
+    directly or not, and over the compiled engine."""
     from tinyfin.twin import _native
 
-    root = Path(tinyfin.__file__).parent
-    digest = hashlib.sha256()
-    for room in ROOMS:
-        for path in sorted((root / room).rglob("*.py")):
-            parts = path.relative_to(root).parts
-            if "evaluation" not in parts and (all_ or not set(parts) & set(_AFTER)):
-                digest.update(path.read_bytes())
-    digest.update(Path(_native.__file__).read_bytes())
+    digest = hashlib.sha256(Path(_native.__file__).read_bytes())
+    for path in sorted(imported_files(*modules)):
+        digest.update(path.read_bytes())
     return digest.hexdigest()
+
+
+def imported_files(*modules: str) -> set[Path]:
+    """The source files of ``modules`` and of what they import of tinyfin, however late."""
+    root = Path(tinyfin.__file__).parent.parent
+    found: set[Path] = set()
+    ahead = list(modules)
+    while ahead:
+        place = root.joinpath(*ahead.pop().split("."))
+        path = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+        if path in found or not path.is_file():
+            continue
+        found.add(path)
+        for node in ast.walk(ast.parse(path.read_bytes())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tinyfin"):
+                ahead += [str(node.module), *(f"{node.module}.{name.name}" for name in node.names)]
+            elif isinstance(node, ast.Import):
+                ahead += [name.name for name in node.names if name.name.startswith("tinyfin")]
+    return found

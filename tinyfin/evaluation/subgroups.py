@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinyfin.data.transactions import Transactions
-from tinyfin.evaluation.bootstrap import Z, wilson
+from tinyfin.training.bootstrap import Z, wilson
 
 __all__ = ["FEWEST", "by_slice", "slices_of"]
 

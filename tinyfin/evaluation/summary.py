@@ -11,11 +11,11 @@ import numpy.typing as npt
 
 from tinyfin.data.transactions import Transactions
 from tinyfin.evaluation.attacks import by_scenario, reasons_by_scenario
-from tinyfin.evaluation.bootstrap import draw_groups, interval, mean_of_parts, replicated_ap
 from tinyfin.evaluation.calibration_interval import Terms, joined, promise
 from tinyfin.evaluation.fold_metrics import MAIN, row_weights
 from tinyfin.evaluation.fold_scores import FoldScores
 from tinyfin.evaluation.subgroups import by_slice
+from tinyfin.training.bootstrap import draw_groups, interval, mean_of_parts, replicated_ap
 from tinyfin.training.confusion import ACTION_LEVELS, at_thresholds
 from tinyfin.training.metrics import average_precision, calibration_error
 from tinyfin.training.monotone_curve import fit_curve

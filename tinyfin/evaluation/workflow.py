@@ -18,7 +18,7 @@ from tinyfin.errors import InputError
 from tinyfin.evaluation.data_quality import quality
 from tinyfin.evaluation.family_comparison import family_facts, family_names, with_family
 from tinyfin.evaluation.fold_metrics import MAIN, part_figures
-from tinyfin.evaluation.fold_scores import FoldScores, Quantizer, score_part
+from tinyfin.evaluation.fold_scores import FoldScores, score_part
 from tinyfin.evaluation.folds import PROTOCOLS, Fold, parts_of, warm_s
 from tinyfin.evaluation.summary import intervals, means, pooled, seed_spread
 from tinyfin.features.compiler import compile_program
@@ -51,7 +51,6 @@ def evaluate_run(
     run: RunFolder,
     paths: Sequence[str | Path],
     *,
-    quantize: Quantizer,
     protocol: str | None = None,
     weeks: int | Sequence[int] | None = None,
     seeds: int | None = None,
@@ -68,25 +67,13 @@ def evaluate_run(
     """
     with stage("evaluating", unit="models") as whole:
         return _evaluate_run(
-            run,
-            paths,
-            quantize,
-            protocol,
-            weeks,
-            seeds,
-            delays,
-            families,
-            cold,
-            skip_bad_rows,
-            note,
-            whole,
+            run, paths, protocol, weeks, seeds, delays, families, cold, skip_bad_rows, note, whole
         )
 
 
 def _evaluate_run(
     run: RunFolder,
     paths: Sequence[str | Path],
-    quantize: Quantizer,
     protocol: str | None,
     weeks: int | Sequence[int] | None,
     seeds: int | None,
@@ -112,7 +99,7 @@ def _evaluate_run(
     fields = require_fields(program.payload, Seen.of(tx, config), run, str(run.path), note)
     parts = parts_of(tx, config, protocol=asked.protocol, weeks=asked.weeks, cold=cold)
     whole.total = len(parts) * (asked.seeds + len(asked.delays) + len(others))
-    chain = _Chain(run, config, quantize, cold, note, whole)
+    chain = _Chain(run, config, cold, note, whole)
     seed = config.model.seed
     by_seed = {seed + i: chain.score(dataset, parts, seed + i, i == 0) for i in range(asked.seeds)}
     first = by_seed[seed]
@@ -190,7 +177,6 @@ class _Chain:
 
     run: RunFolder
     config: Config
-    quantize: Quantizer
     cold: bool
     note: Note
     whole: Stage
@@ -213,7 +199,6 @@ class _Chain:
                     dataset,
                     part,
                     config,
-                    quantize=self.quantize,
                     note=self.note,
                     cold_start=self.cold,
                     baselines=config.evaluate.baselines if compared else [],

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tinyfin.evaluation.bootstrap import draws, interval, wilson
+from tinyfin.training.bootstrap import draws, interval, wilson
 
 __all__ = ["ACTION_LEVELS", "SHARES", "at_thresholds", "confusion"]
 
