@@ -60,7 +60,7 @@ lint: system-test install
 	files=$$(git ls-files '*.c' '*.h' '*.cpp') && $(BIN)/clang-format --dry-run -Werror $$files
 
 bench: system-bench install $(VENV)/.bench
-	$(BIN)/python .ci/bench.py $(TARGETS)
+	$(BIN)/python -m benchmarks $(TARGETS)
 
 notebooks: system-demo install $(VENV)/.notebooks
 	$(BIN)/python .ci/notebooks.py

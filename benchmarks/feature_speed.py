@@ -25,9 +25,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from benchmarks.features_in_pandas import pandas_features
+from benchmarks.features_in_polars import EQUAL, polars_features
+from tinyfin import paths
 from tinyfin.errors import ToolError
-from tinyfin.measure.throughput_pandas import pandas_features
-from tinyfin.measure.throughput_polars import EQUAL, polars_features
 from tinyfin.optional_packages import install_command
 
 if TYPE_CHECKING:
@@ -61,9 +62,10 @@ def rows() -> list[dict[str, Any]]:
     Runs in a process of its own, where Polars has one thread. Raises ToolError when Polars or
     pandas is not installed, or when a column that must be equal is not.
     """
-    command = [sys.executable, "-m", "tinyfin.measure.throughput"]
+    command = [sys.executable, "-m", "benchmarks.feature_speed"]
     done = subprocess.run(
         command,
+        cwd=paths.project_dir(),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""docs/benchmarks.md from what ``bench.py`` measured."""
+"""docs/benchmarks.md from what ``python -m benchmarks`` measured."""
 
 from __future__ import annotations
 
@@ -294,7 +294,7 @@ def opening(targets: list[Found]) -> list[str]:
 def ram_left(budget: Found) -> int:
     """Bytes of the part's RAM without variables and stack: for larger tables, or your own data."""
     stack = max(budget["stack_bound_bytes"], budget["stack_painted_bytes"])
-    return catalogue.get(budget["target"]).ram_bytes - budget["ram"]["total"] - stack
+    return int(catalogue.get(budget["target"]).ram_bytes - budget["ram"]["total"] - stack)
 
 
 def budgets(targets: list[Found], events: int) -> list[str]:
@@ -410,7 +410,7 @@ def features(rows: list[Found]) -> list[str]:
     head = list(rows[0])
     return [
         *lines,
-        "One core; `tinyfin.measure.throughput` says what is counted.",
+        "One core; `benchmarks.feature_speed` says what is counted.",
         "",
         *table(
             [name.replace("_", " ") for name in head],

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The default features in pandas: the columns of :mod:`tinyfin.measure.throughput_polars`."""
+"""The default features in pandas: the columns of :mod:`benchmarks.features_in_polars`."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from tinyfin.measure.throughput_polars import DAY_S, FORCED, MOST, RISK
+from benchmarks.features_in_polars import DAY_S, FORCED, MOST, RISK
 
 __all__ = ["pandas_features"]
 

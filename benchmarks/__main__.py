@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Measure every target: networks, opening a pack, budgets. Writes docs/benchmarks.md and .json.
 
-    python .ci/bench.py [TARGET ...]
+    python -m benchmarks [TARGET ...]
 
 With target names, or where the anchor models are not at hand, the result goes to build/ and the
 committed pages stay as they are. The anchors are looked for in TINYFIN_SHARED, by default
@@ -20,16 +20,16 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import bench_page
 import numpy as np
 
+from benchmarks import feature_speed, page, targets
+from benchmarks.page import Found
 from tinyfin import files
 from tinyfin.errors import ToolError
-from tinyfin.measure import benchmarks
 from tinyfin.targets import catalogue, flash
 
 ROOT = Path(__file__).resolve().parents[1]
-REFERENCE = json.loads((ROOT / ".ci" / "bench_reference.json").read_text(encoding="utf-8"))
+REFERENCE = json.loads((ROOT / "benchmarks" / "reference.json").read_text(encoding="utf-8"))
 PACK = ROOT / "models" / "payment" / "model.tfpack"
 NETWORKS = ("ae16_pt", "mlp16_pt", "mlp32_pt", "ad01_int8", "ae16_pc", "mlp16_pc", "mlp32_pc")
 TFLM = ("tflm-cmsis-int8only", "tflm-cmsis")
@@ -37,14 +37,14 @@ COMMAND = "make bench"
 OPENING = 2000
 
 
-def anchors() -> list[benchmarks.Case]:
+def anchors() -> list[targets.Case]:
     """The models that are compared with other runtimes; empty where they are not at hand."""
     folder = Path(os.environ.get("TINYFIN_SHARED", ROOT.parent / "shared")) / "anchors"
     if not folder.is_dir():
         print(f"{folder} is not here: the anchor models are not measured", file=sys.stderr)
         return []
     return [
-        benchmarks.Case(
+        targets.Case(
             name,
             folder / f"{name}.tflite",
             np.load(folder / f"{name}_in.npy"),
@@ -64,23 +64,23 @@ def tflm(core: str | None, network: str) -> int | None:
     if core is None:
         return None
     if core == "m0" and network == "ad01_int8":
-        return REFERENCE["tflm_cmsis_ad01_m0"]
+        return int(REFERENCE["tflm_cmsis_ad01_m0"])
     for runtime in TFLM:
         for row in REFERENCE["rows"]:
             if (row["cpu"], row["runtime"], row["model"]) == (core, runtime, network):
-                return row["instructions"]
+                return int(row["instructions"])
     return None
 
 
-def derived_floor(core: str | None, row: dict) -> int | None:
+def derived_floor(core: str | None, row: Found) -> int | None:
     """A floor from the network's work, for instruction sets without a published one."""
     cost = REFERENCE["coefficients"].get(core)
     if cost is None or "macs" not in row:
         return None
-    return round(sum(cost[key] * row[key] for key in cost))
+    return round(sum(float(cost[key]) * row[key] for key in cost))
 
 
-def compared(row: dict) -> dict:
+def compared(row: Found) -> Found:
     """A network's row with what it is held against."""
     core, name = core_of(row["target"]), row["network"]
     own = {"m0": "cortex-m0", "m4": "cortex-m4", "m55": "cortex-m55"}.get(core or "")
@@ -99,22 +99,22 @@ def compared(row: dict) -> dict:
     }
 
 
-def measure(target: str, cases: list[benchmarks.Case]) -> dict:
+def measure(target: str, cases: list[targets.Case]) -> Found:
     """Everything about one target."""
     start = time.monotonic()
     chosen = catalogue.get(target)
     pack = flash.target_pack(PACK, chosen).read_bytes()
     found = {
         "target": target,
-        "networks": [compared(row) for row in benchmarks.networks(chosen, cases)],
-        "opening": benchmarks.opening(chosen, pack),
-        "opening_network": benchmarks.opening(chosen, benchmarks.network_only(pack)),
-        "budget": benchmarks.budget_row(target, PACK),
+        "networks": [compared(row) for row in targets.networks(chosen, cases)],
+        "opening": targets.opening(chosen, pack),
+        "opening_network": targets.opening(chosen, targets.network_only(pack)),
+        "budget": targets.budget_row(target, PACK),
         "network_code": None,
     }
     if cases:
         small = next(case for case in cases if case.name == "mlp32_pt")
-        found["network_code"] = benchmarks.network_code(chosen, small)
+        found["network_code"] = targets.network_code(chosen, small)
     print(f"{target}: {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
     return found
 
@@ -127,39 +127,37 @@ def version(program: str) -> str:
     return done.stdout.splitlines()[0] if done.stdout else program
 
 
-def features() -> list[dict]:
+def features() -> list[Found]:
     """Throughput of the feature engine, of Polars and of pandas, where they are installed."""
-    from tinyfin.measure import throughput as bench
-
     try:
-        return bench.rows()
+        return feature_speed.rows()
     except ToolError as error:
         print(f"feature engine: {error}", file=sys.stderr)
         return []
 
 
-def problems(results: list[dict]) -> list[str]:
+def problems(results: list[Found]) -> list[str]:
     """What must not be: other bytes, predictions that are too low."""
-    told = []
+    wrong = []
     for found in results:
         target = found["target"]
         for opening in (found["opening"], found["opening_network"]):
             if opening["open_instructions"] > OPENING:
-                told.append(f"{target}: opening takes more than {OPENING} instructions")
-        told += [
+                wrong.append(f"{target}: opening takes more than {OPENING} instructions")
+        wrong += [
             f"{target}: {row['network']}: {row['differing_bytes']} bytes differ from TFLM's"
             for row in found["networks"]
             if row.get("differing_bytes")
         ]
         budget = found["budget"]
         if "error" in budget:
-            told.append(f"{target}: {budget['error']}")
+            wrong.append(f"{target}: {budget['error']}")
             continue
         if budget["measured"]["max"] > budget["instructions"]["bound"]:
-            told.append(f"{target}: an event of the other data costs more than the bound")
+            wrong.append(f"{target}: an event of the other data costs more than the bound")
         if budget["stack_painted_bytes"] > budget["stack_bound_bytes"]:
-            told.append(f"{target}: the painted stack is deeper than the call graph's bound")
-    return told
+            wrong.append(f"{target}: the painted stack is deeper than the call graph's bound")
+    return wrong
 
 
 def main() -> int:
@@ -185,15 +183,15 @@ def main() -> int:
     complete = bool(cases) and not sys.argv[1:]
     folder = ROOT / ("docs" if complete else "build")
     folder.mkdir(exist_ok=True)
-    text = bench_page.page(result, REFERENCE, benchmarks.OTHER_EVENTS, core_of)
+    text = page.page(result, REFERENCE, targets.OTHER_EVENTS, core_of)
     files.write(folder / "benchmarks.md", text)
     files.write(folder / "benchmarks.json", json.dumps(result, indent=1) + "\n")
     print(text)
     print(f"written: {folder / 'benchmarks.md'}", file=sys.stderr)
-    told = problems(results)
-    for problem in told:
+    wrong = problems(results)
+    for problem in wrong:
         print(f"error: {problem}", file=sys.stderr)
-    return 4 if told else 0
+    return 4 if wrong else 0
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Measurements for ``make bench``: networks, opening a pack, budgets against other data.
 
-Everything is counted in the guest, in instructions. The tables are written by ``.ci/bench.py``.
+Everything is counted in the guest, in instructions. ``python -m benchmarks`` writes the tables.
 """
 
 from __future__ import annotations
