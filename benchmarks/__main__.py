@@ -77,7 +77,8 @@ def derived_floor(core: str | None, row: Found) -> int | None:
     cost = REFERENCE["coefficients"].get(core)
     if cost is None or "macs" not in row:
         return None
-    return round(sum(float(cost[key]) * row[key] for key in cost))
+    total: float = sum(cost[key] * row[key] for key in cost)
+    return round(total)
 
 
 def compared(row: Found) -> Found:
