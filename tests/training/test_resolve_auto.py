@@ -17,7 +17,7 @@ from tinyfin.cli import main
 from tinyfin.config import Config, from_table, load
 from tinyfin.config.sections import Risk
 from tinyfin.evaluation.folds import Fold
-from tinyfin.evaluation.workflow import evaluate_run
+from tinyfin.evaluation.workflow import evaluate
 from tinyfin.features.catalogue import AUTO
 from tinyfin.training.dataset import Dataset, prepare
 from tinyfin.training.resolve_auto import resolve_auto
@@ -100,7 +100,7 @@ risk = "learn"
 
     monkeypatch.setattr("tinyfin.evaluation.workflow.score_part", look)
     with pytest.raises(Seen):
-        evaluate_run(run, [data], quantize=lambda run: None, weeks=1, seeds=1)
+        evaluate(run, [data], weeks=1, seeds=1)
     config, written, made = seen[0]
     assert config.features.cuts == written.features.cuts == {}
     assert config.features.risks == written.features.risks == {}

@@ -36,11 +36,14 @@ def weeks_of(text: str | None) -> int | list[int] | None:
 
 def data_of(run: Any, data: tuple[str, ...]) -> list[Path]:
     """The files given, or those the run was trained on, if they are still the same."""
+    from tinyfin.data import memory_tables
     from tinyfin.training.run_folder import file_facts
 
     if data:
         return [Path(path) for path in data]
     known = run.read_json("run.json")["data"]["files"]
+    if any(file["path"] == memory_tables.NAME for file in known):
+        raise InputError(f"{run.path} was trained on a table in memory; name the DATA")
     paths = [Path(file["path"]) for file in known]
     for path, file in zip(paths, known, strict=True):
         if not path.is_file() or file_facts([path])[0]["sha256"] != file["sha256"]:
@@ -108,7 +111,7 @@ def command(
     from tinyfin.evaluation.gates import check, load_gate, require_fed
     from tinyfin.evaluation.model_card import model_card
     from tinyfin.evaluation.page import write_page
-    from tinyfin.evaluation.workflow import evaluate_run
+    from tinyfin.evaluation.workflow import evaluate
     from tinyfin.training.requirements import fed
     from tinyfin.training.run_folder import changing_run, open_run
 
@@ -118,7 +121,7 @@ def command(
     paths = data_of(folder, data)
     if gate is not None and bounds is not None:
         require_fed(gate, bounds, fed(folder.asked(), paths))
-    found = evaluate_run(
+    found = evaluate(
         folder,
         paths,
         protocol=protocol,

@@ -13,9 +13,6 @@ from tinyfin.cli.output import DataFile, claim, emit, json_option, note
 from tinyfin.cli.trust import public_key_option
 
 if TYPE_CHECKING:
-    from tinyfin.config import Config
-    from tinyfin.data.events import Stream
-    from tinyfin.data.transactions import Transactions
     from tinyfin.hil.replay.replayer import OnReboot
 
 __all__ = ["command", "text"]
@@ -120,75 +117,36 @@ def command(
     none, it is built first. Exit code 4: something differs, and the output names the first event
     and field; 5: the terminal does not answer.
     """
-    from tinyfin import config
-    from tinyfin.data.events import event_stream
-    from tinyfin.data.readers import read
     from tinyfin.errors import MismatchError
-    from tinyfin.hil.links import session
-    from tinyfin.hil.links.faults import Chaos
-    from tinyfin.hil.replay import replay
-    from tinyfin.hil.replay.memory_limit import require_memory
-    from tinyfin.pack import layouts
-    from tinyfin.pack.trust import require_trusted, trusted_keys
-    from tinyfin.targets import flash
+    from tinyfin.hil.replay.workflow import replay_run
+    from tinyfin.pack.trust import trusted_keys
 
     if (target_name is None) == (port is None):
         raise click.UsageError("give either --target or --port")
     if warmup and warm_until:
         raise click.UsageError("give either --warmup or --warm-until")
-    faults = None if chaos is None else Chaos.parse(chaos)
     claim(report, make_folder=True)
     claim(skip_bad_rows)
-    path = flash.run_pack(run)
-    keys = trusted_keys(run, public_keys)
-    require_trusted(path.read_bytes(), keys, run)
-    settings = config.load(config_path or _run_config(run))
-    require_memory([*data, *warmup])
-    tx = read(list(data), settings, labels=False, skip_bad_rows=skip_bad_rows, progress=note)
-    fields = _unfed(run, path.read_bytes(), tx, settings)
-    stream = event_stream(tx, settings.data.notices)
-    if not warmup:
-        _say_what_is_missing(run, tx, settings)
-    earlier, stream = _warming(tx, stream, settings, warmup, warm_until)
-    if target_name is not None:
-        reach = session.reach(run, target_name, keys=keys, icount=count, baud=baud)
-    else:
-        assert port is not None
-        reach = session.at_port(port, baud=baud or 115200)
-    with reach as reached:
-        reached.client.on_log = lambda level, line: note(f"terminal: {line}")
-        # the twin runs the very pack that the terminal runs, in the terminal's layout
-        pack = layouts.running(path, reached.client.connect().pack_id, keys)
-        result = replay(
-            pack,
-            tx,
-            stream,
-            reached.client,
-            limit=limit,
-            warmup=earlier,
-            instructions=reached.instructions,
-            target=reached.target,
-            keys=keys,
-            on_reboot=on_reboot,
-            checkpoint_events=checkpoint_events,
-            chaos=faults,
-        )
-        result.baud = reached.baud
-        result.options = _options(
-            limit=limit,
-            warmup=[path.name for path in warmup],
-            warm_until=warm_until,
-            on_reboot=None if on_reboot == "fail" else on_reboot,
-            checkpoint=checkpoint_events,
-            chaos=chaos,
-        )
-        result.flash_bytes, result.ram_bytes = reached.flash_bytes, reached.ram_bytes
-    facts = {**result.as_dict(), "fields": fields}
-    if report is not None:
-        from tinyfin.hil.reporting.page import write
-
-        written = write(report, replay=result, run_dir=run if run.is_dir() else None, tx=tx)
-        note(f"report: {written}")
+    result = replay_run(
+        run,
+        data,
+        target=target_name,
+        port=port,
+        baud=baud,
+        limit=limit,
+        warmup=warmup,
+        warm_until=warm_until,
+        config_path=config_path,
+        skip_bad_rows=skip_bad_rows,
+        count=count,
+        on_reboot=on_reboot,
+        checkpoint_events=checkpoint_events,
+        chaos=chaos,
+        keys=trusted_keys(run, public_keys),
+        report=report,
+        note=note,
+    )
+    facts = {**result.as_dict(), "fields": result.fields}
     emit(facts, as_json, "" if as_json else text(facts))
     if not result.ok:
         # the result is out already: an error object on stdout would follow it
@@ -197,67 +155,6 @@ def command(
         except MismatchError as error:
             note(f"error: {error}")
         raise SystemExit(4)
-
-
-def _warming(
-    tx: Transactions,
-    stream: Stream,
-    settings: Config,
-    warmup: tuple[Path, ...],
-    warm_until: str | None,
-) -> tuple[tuple[Transactions, Stream] | None, Stream]:
-    """What only warms up, and what is replayed then."""
-    from tinyfin.config import parse_moment
-    from tinyfin.data.events import event_stream
-    from tinyfin.data.readers import read
-    from tinyfin.errors import ConfigError
-
-    if warmup:
-        before = read(list(warmup), settings, labels=False)
-        return (before, event_stream(before, settings.data.notices)), stream
-    if warm_until is None:
-        return None, stream
-    try:
-        before_s = parse_moment(warm_until)
-    except ValueError as error:
-        raise ConfigError(f"--warm-until {warm_until!r}: {error}") from error
-    earlier = stream.part(stream.t_mono_s < before_s)
-    return (tx, earlier), stream.part(stream.t_mono_s >= before_s)
-
-
-def _say_what_is_missing(run: Path, tx: Transactions, settings: Config) -> None:
-    """Say that no score of this replay is calibrated, where that is so: it compares bytes, but
-    people read its scores too."""
-    from tinyfin.training.notices import Feed
-    from tinyfin.training.run_folder import open_run
-
-    if not (run / "run.json").is_file():
-        return
-    feed, given = Feed.of(open_run(run)), settings.data.notices
-    counts = feed.counts(tx, given, slice(None))
-    told = feed.warning(given, counts, "are replayed")
-    if told is not None and not counts["as_trained"]:
-        note(told)
-
-
-def _unfed(run: Path, data: bytes, tx: Transactions, settings: Config) -> dict[str, Any]:
-    from tinyfin.data.seen import Seen
-    from tinyfin.pack.container import parse_pack
-    from tinyfin.training.missing_fields import require_fields
-    from tinyfin.training.run_folder import open_run
-
-    own = open_run(run) if (run / "run.json").is_file() else None
-    program = parse_pack(data).program
-    return require_fields(program, Seen.of(tx, settings), own, str(run), note)
-
-
-def _options(**given: Any) -> dict[str, Any]:
-    return {name.replace("_", "-"): value for name, value in given.items() if value}
-
-
-def _run_config(run: Path) -> Path | None:
-    own = run / "config.toml"
-    return own if run.is_dir() and own.is_file() else None
 
 
 def text(facts: dict[str, Any]) -> str:

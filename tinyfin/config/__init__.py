@@ -61,6 +61,7 @@ __all__ = [
     "Search",
     "Simulate",
     "Train",
+    "as_config",
     "format_duration",
     "from_table",
     "load",
@@ -95,6 +96,11 @@ def load(path: str | Path | None = None) -> Config:
     if path is None:
         return from_table({})
     return from_table(read_toml(path), path=Path(path))
+
+
+def as_config(config: Config | str | Path | None) -> Config:
+    """A configuration that is loaded already, or :func:`load` of its path. Raises ConfigError."""
+    return config if isinstance(config, Config) else load(config)
 
 
 def from_table(table: Mapping[str, Any], path: Path | None = None) -> Config:

@@ -4,16 +4,33 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 
 from tinyfin.errors import DataError
 
-__all__ = ["as_file", "is_table"]
+__all__ = ["NAME", "Source", "Sources", "Table", "as_file", "as_files", "is_table", "shown_name"]
+
+NAME = "table"
+"""What stands in place of a path where the rows come from memory."""
+
+
+class Table(Protocol):
+    """A table that exports Arrow's C stream: of Arrow, pandas 2.2, Polars 1."""
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object: ...
+
+
+Source = str | Path | Table
+Sources = Source | Sequence[Source]
+"""Files, tables, or one of them."""
+
+_made: set[Path] = set()
+"""Files that hold tables at this moment."""
 
 
 def is_table(value: object) -> bool:
@@ -35,9 +52,29 @@ def as_file(table: Any) -> Iterator[Path]:
             raise DataError(
                 f"table: {error}; give every column one type, for example with astype(str)"
             ) from error
+        _made.add(path)
         with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, rows.schema) as writer:
             writer.write_table(rows)
         try:
             yield path
         except DataError as error:
-            raise type(error)(str(error).replace(str(path), "table")) from None
+            raise type(error)(str(error).replace(str(path), NAME)) from None
+        finally:
+            _made.discard(path)
+
+
+@contextmanager
+def as_files(sources: Sources) -> Iterator[list[Path]]:
+    """Paths of files that hold what ``sources`` hold, in their order, inside of the block."""
+    if isinstance(sources, (str, Path)) or is_table(sources):
+        sources = [sources]  # type: ignore[list-item]
+    with ExitStack() as stack:
+        yield [
+            stack.enter_context(as_file(source)) if is_table(source) else Path(source)  # type: ignore[arg-type]
+            for source in sources  # type: ignore[union-attr]
+        ]
+
+
+def shown_name(path: Path) -> str:
+    """The path, or "table" for a file that holds a table of the caller's."""
+    return NAME if path in _made else str(path)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from tinyfin.config import Column, Config
 from tinyfin.data.cards import CardGuard
 from tinyfin.data.containers import require_csv_name
-from tinyfin.data.memory_tables import as_file, is_table
+from tinyfin.data.memory_tables import Sources, as_files
 from tinyfin.data.problems import report, set_aside
 from tinyfin.data.rows import FileChunk, label_of, parse, source_of, wanted_columns
 from tinyfin.data.seen import Seen
@@ -30,7 +30,7 @@ __all__ = ["PIECE_ROWS", "Survey", "read", "read_in_pieces", "survey"]
 
 
 def read(
-    paths: str | Path | Sequence[str | Path] | Any,
+    paths: Sources,
     config: Config,
     *,
     labels: bool = True,
@@ -38,8 +38,8 @@ def read(
     skip_bad_rows: str | Path | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Transactions:
-    """Read CSV, Parquet and Arrow files, in the order given, as one set of transactions; or a table
-    of pandas, Polars or Arrow.
+    """Read CSV, Parquet and Arrow files, or tables of pandas, Polars and Arrow, in the order given,
+    as one set of transactions.
 
     The mapping is ``config.data``; without one, columns carry the schema's own names and those that
     are absent stay absent. A bad row raises DataError naming file, row (1-based, header and empty
@@ -50,22 +50,12 @@ def read(
     read as one whose labels are all empty. ``compact``: the values are :class:`Values`, which take
     little memory where many rows are read.
     """
-    if is_table(paths):
-        with as_file(paths) as file:
-            return read(
-                file,
-                config,
-                labels=labels,
-                compact=compact,
-                skip_bad_rows=skip_bad_rows,
-                progress=progress,
-            )
-    files = [paths] if isinstance(paths, (str, Path)) else list(paths)
-    if not files:
-        raise DataError("no transactions file was given")
-    gathered = _Gathered(config.schema)
-    _surveyed(files, config, labels, skip_bad_rows, PIECE_ROWS, progress, gathered)
-    return gathered.transactions(compact)
+    with as_files(paths) as files:
+        if not files:
+            raise DataError("no transactions file was given")
+        gathered = _Gathered(config.schema)
+        _surveyed(files, config, labels, skip_bad_rows, PIECE_ROWS, progress, gathered)
+        return gathered.transactions(compact)
 
 
 @dataclass(frozen=True)

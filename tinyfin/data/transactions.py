@@ -6,7 +6,8 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 from dataclasses import dataclass, fields
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,10 @@ from tinyfin.data.values import Values
 from tinyfin.errors import DataError
 from tinyfin.progress import stage
 from tinyfin.schema import Schema
+
+if TYPE_CHECKING:
+    from tinyfin.config import Config
+    from tinyfin.data.memory_tables import Table
 
 __all__ = ["ACTIONS", "EPOCH_UNIX_S", "NO_RESULT", "RESULTS", "Transactions", "format_time"]
 
@@ -79,6 +84,17 @@ class Transactions:
     """Names of the scenarios, for reports; None if the data has none."""
     scenario_code: npt.NDArray[np.int16]
     """Index into ``scenario``; zeros if there is none."""
+
+    @classmethod
+    def from_table(
+        cls, table: Table, config: Config | str | Path | None = None, *, labels: bool = True
+    ) -> Transactions:
+        """Transactions of a table of pandas, Polars or Arrow, mapped and checked as those of a
+        file: :func:`tinyfin.data.readers.read` has the errors and ``labels``."""
+        from tinyfin.config import as_config
+        from tinyfin.data.readers import read
+
+        return read(table, as_config(config), labels=labels)
 
     def __len__(self) -> int:
         return len(self.row)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from tinyfin.config import Config, format_duration
+from tinyfin.data.memory_tables import Sources, as_files
 from tinyfin.data.seen import Seen
 from tinyfin.data.transactions import Transactions
 from tinyfin.errors import InputError
@@ -27,9 +28,9 @@ from tinyfin.training.dataset import Dataset, prepare
 from tinyfin.training.missing_fields import require_fields
 from tinyfin.training.populations import LOOK_BACK_DAYS, drawn_anew
 from tinyfin.training.requirements import require_columns, require_packages, require_space
-from tinyfin.training.run_folder import RunFolder
+from tinyfin.training.run_folder import RunFolder, open_run
 
-__all__ = ["FOLDER", "Evaluated", "evaluate_run"]
+__all__ = ["FOLDER", "Evaluated", "evaluate"]
 
 FOLDER = "evaluation"
 Note = Callable[[str], None]
@@ -47,9 +48,9 @@ class Evaluated:
     """Warm parts, or the cold ones when there are no others."""
 
 
-def evaluate_run(
-    run: RunFolder,
-    paths: Sequence[str | Path],
+def evaluate(
+    run: RunFolder | str | Path,
+    data: Sources,
     *,
     protocol: str | None = None,
     weeks: int | Sequence[int] | None = None,
@@ -60,18 +61,28 @@ def evaluate_run(
     skip_bad_rows: str | Path | None = None,
     note: Note = lambda _: None,
 ) -> Evaluated:
-    """Judge the configuration of ``run`` (its weights play no part) on the files.
+    """Judge the configuration of ``run`` (its weights play no part) on files or tables.
 
     None takes [evaluate]'s value. Parts are kept in ``run``'s folder and used again. Raises what
     reading, training and quantizing raise, InputError for an unknown protocol.
     """
-    with stage("evaluating", unit="models") as whole:
-        return _evaluate_run(
-            run, paths, protocol, weeks, seeds, delays, families, cold, skip_bad_rows, note, whole
+    with as_files(data) as paths, stage("evaluating", unit="models") as whole:
+        return _evaluate(
+            open_run(run),
+            paths,
+            protocol,
+            weeks,
+            seeds,
+            delays,
+            families,
+            cold,
+            skip_bad_rows,
+            note,
+            whole,
         )
 
 
-def _evaluate_run(
+def _evaluate(
     run: RunFolder,
     paths: Sequence[str | Path],
     protocol: str | None,

@@ -11,9 +11,10 @@ import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
-from tinyfin.errors import PackError
+from tinyfin.errors import InputError, PackError
 from tinyfin.features.check_program import check_program, reads_host
 from tinyfin.features.compiler import Program
 from tinyfin.formats import (
@@ -50,6 +51,7 @@ __all__ = [
     "Pack",
     "build_pack",
     "model_id",
+    "open_pack",
     "parse_pack",
     "sign_again",
     "sign_with",
@@ -335,6 +337,17 @@ class Pack:
     def golden(self) -> Golden | None:
         """GOLD."""
         return Golden.decode(self.sections["GOLD"]) if "GOLD" in self.sections else None
+
+
+def open_pack(source: str | Path | bytes, *, keys: Iterable[bytes] = ()) -> Pack:
+    """:func:`parse_pack` of a .tfpack file, or of its bytes. Raises PackError, InputError."""
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return parse_pack(bytes(source), keys=keys)
+    try:
+        data = Path(source).read_bytes()
+    except OSError as error:
+        raise InputError(f"{source}: {error.strerror}; name a .tfpack file") from error
+    return parse_pack(data, keys=keys)
 
 
 def parse_pack(data: bytes, *, keys: Iterable[bytes] = ()) -> Pack:

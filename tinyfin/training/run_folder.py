@@ -30,6 +30,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinyfin import files
+from tinyfin.data.memory_tables import shown_name
 from tinyfin.errors import BudgetError, InputError, ModelError, TinyfinError
 from tinyfin.output_claims import claimed
 from tinyfin.pack.maps import InputMap
@@ -262,7 +263,8 @@ def open_run(path: RunFolder | str | Path) -> RunFolder:
 
 
 def file_facts(paths: Sequence[str | Path]) -> list[dict[str, Any]]:
-    """Name, path as given, size and SHA-256 of input files."""
+    """Name, path as given, size and SHA-256 of input files; the path of a table in memory is
+    "table"."""
     facts = []
     for path in map(Path, paths):
         digest = hashlib.sha256()
@@ -272,7 +274,7 @@ def file_facts(paths: Sequence[str | Path]) -> list[dict[str, Any]]:
         facts.append(
             {
                 "name": path.name,
-                "path": str(path),
+                "path": shown_name(path),
                 "bytes": path.stat().st_size,
                 "sha256": digest.hexdigest(),
             }

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from tinyfin import files
 from tinyfin.data.containers import writes_csv
 from tinyfin.data.events import Notices
+from tinyfin.data.memory_tables import Sources, as_files
 from tinyfin.data.readers import PIECE_ROWS, read_in_pieces, survey
 from tinyfin.data.tables import about_rows_of
 from tinyfin.data.transactions import Transactions
@@ -44,10 +45,10 @@ _ROW_BYTES = 8
 
 def score(
     run: RunFolder | str | Path,
-    paths: Sequence[str | Path],
+    data: Sources,
     out: str | Path,
     *,
-    warmup: Sequence[str | Path] = (),
+    warmup: Sources = (),
     config_path: str | Path | None = None,
     notices: Notices | None = None,
     extras: Collection[str] = (),
@@ -56,8 +57,9 @@ def score(
     piece_rows: int = PIECE_ROWS,
     note: Note = lambda _: None,
 ) -> dict[str, Any]:
-    """Score files with the run's pack: a file ``out``, one row per transaction in input order;
-    returns counts. CSV when its name ends in .csv, else Parquet.
+    """Score transactions with the run's pack: a file ``out``, one row per transaction in input
+    order; returns counts. CSV when its name ends in .csv, else Parquet. ``data`` and ``warmup`` are
+    files, or tables of pandas, Polars or Arrow.
 
     Columns: input_row (0-based, of the files; rows set aside are missing), score (0 to 1),
     score_q32, raw, action, reasons (texts), reason_ids, flags (names), flag_bits, notices (a name
@@ -70,6 +72,35 @@ def score(
     ModelError, PackError, and InputError when the schemas differ.
     """
     run = open_run(run)
+    with as_files(warmup) as before, as_files(data) as paths:
+        return _score(
+            run,
+            paths,
+            out,
+            before,
+            config_path,
+            notices,
+            extras,
+            skip_bad_rows,
+            keys,
+            piece_rows,
+            note,
+        )
+
+
+def _score(
+    run: RunFolder,
+    paths: Sequence[Path],
+    out: str | Path,
+    warmup: Sequence[Path],
+    config_path: str | Path | None,
+    notices: Notices | None,
+    extras: Collection[str],
+    skip_bad_rows: str | Path | None,
+    keys: Sequence[bytes],
+    piece_rows: int,
+    note: Note,
+) -> dict[str, Any]:
     config = _mapping(run, config_path)
     as_csv = writes_csv(out)
     extras, fields = carried(extras, config.schema)

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from tinyfin.config import Config
+from tinyfin.config import Config, as_config
+from tinyfin.data.memory_tables import Sources, as_files
 from tinyfin.features.auto import AUTO_NAME
 from tinyfin.memory import give_back
 from tinyfin.progress import stage
@@ -31,8 +32,8 @@ Note = Callable[[str], None]
 
 
 def train(
-    paths: Sequence[str | Path],
-    config: Config,
+    data: Sources,
+    config: Config | str | Path | None = None,
     *,
     name: str,
     out: str | Path = "runs",
@@ -41,12 +42,14 @@ def train(
     skip_bad_rows: str | Path | None = None,
     note: Note = lambda _: None,
 ) -> RunFolder:
-    """Train the model that ``config`` describes on the files, and fill ``out/name``.
+    """Train the model that ``config`` describes, and fill the run folder ``out/name``.
 
-    ``until_s`` and ``seed`` take the place of the configuration's. Raises DataError, ConfigError,
-    InputError.
+    data: files of transactions, or tables of pandas, Polars or Arrow. config: one that was loaded,
+    the path of a tinyfin.toml, or None for the defaults. ``until_s`` and ``seed`` take the place of
+    the configuration's. Raises DataError, ConfigError, InputError.
     """
-    with making_run(out, name, config) as run:
+    config = as_config(config)
+    with as_files(data) as paths, making_run(out, name, config) as run:
         begun = begin(run, paths, config, until_s, seed, skip_bad_rows, note)
         finish(begun, begun.config, note=note)
     return RunFolder(Path(out) / name)

@@ -87,6 +87,8 @@ class ReplayResult:
     """Speed of the serial line, where there was one."""
     options: dict[str, Any] = field(default_factory=dict)
     """How to ask for it again: long options of ``tinyfin replay`` and their values."""
+    fields: dict[str, Any] | None = None
+    """Fields of the pack's program that the data did not fill, where that was looked at."""
     flash_bytes: int | None = None
     ram_bytes: int | None = None
     device_stats: dict[str, int] = field(default_factory=dict)
