@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import feature_speed, page, targets
+from benchmarks import feature_speed, page, sizes, targets
 from benchmarks.page import Found
 from tinyfin import files
 from tinyfin.errors import ToolError
@@ -137,6 +137,18 @@ def features() -> list[Found]:
         return []
 
 
+def compared_sizes(results: list[Found]) -> list[Found]:
+    """One network in three runtimes, where they are installed."""
+    m4 = next((found for found in results if found["target"] == "cortex-m4"), None)
+    if m4 is None or not m4["networks"]:
+        return []
+    try:
+        return sizes.sizes(m4, REFERENCE)
+    except ToolError as error:
+        print(f"sizes: {error}", file=sys.stderr)
+        return []
+
+
 def problems(results: list[Found]) -> list[str]:
     """What must not be: other bytes, predictions that are too low."""
     wrong = []
@@ -179,6 +191,7 @@ def main() -> int:
         ],
         "reference": REFERENCE["provenance"],
         "targets": results,
+        "sizes": compared_sizes(results),
         "features": features() if not sys.argv[1:] else [],
     }
     complete = bool(cases) and not sys.argv[1:]

@@ -117,6 +117,36 @@ def summary(targets: list[Found]) -> list[str]:
     ]
 
 
+def runtimes(rows: list[Found]) -> list[str]:
+    """One network in three runtimes: bytes of code, model and RAM."""
+    lines = ["## Sizes against other runtimes", ""]
+    if not rows:
+        return [*lines, "Not measured.", ""]
+    return [
+        *lines,
+        "The network mlp32 alone on a Cortex-M4, without features, pack and signature. Code of "
+        "TFLite Micro is its core and one kernel, `Register_FULLY_CONNECTED_INT8()`; emlearn's is "
+        "its inline C with the core's FPU, compiled with -Os, and its weights are float. RAM is "
+        "activations and scratch, for TFLite Micro the arena in use and its static variables.",
+        "",
+        *table(
+            ["runtime", "weights", "code B", "model B", "flash B", "RAM B"],
+            [
+                [
+                    row["runtime"],
+                    row["weights"],
+                    row["code_bytes"],
+                    row["model_bytes"],
+                    row["code_bytes"] + row["model_bytes"],
+                    row["ram_bytes"],
+                ]
+                for row in rows
+            ],
+        ),
+        "",
+    ]
+
+
 def networks(targets: list[Found], reference: Found) -> list[str]:
     """The table of the goals, per-channel ratios, and where floors come from."""
     lines = ["## Networks: instructions of one inference", ""]
@@ -435,6 +465,7 @@ def page(result: Found, reference: Found, events: int, core_of: Any) -> str:
         *code(targets, reference["rows"], core_of),
         *opening(targets),
         *budgets(targets, events),
+        *runtimes(result["sizes"]),
         *features(result["features"]),
         "",
         "## Tools",

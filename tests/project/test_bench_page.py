@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(not RESULT.is_file(), reason="`make bench` was n
 
 def test_json_has_every_target_and_key() -> None:
     result = json.loads(RESULT.read_text(encoding="utf-8"))
-    assert set(result) >= {"command", "tools", "reference", "targets", "features"}
+    assert set(result) >= {"command", "tools", "reference", "targets", "features", "sizes"}
     assert result["command"] == "make bench"
     assert {found["target"] for found in result["targets"]} == set(catalogue.load())
     for found in result["targets"]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import subprocess
 from dataclasses import dataclass
 
 __all__ = [
@@ -155,6 +156,14 @@ PROGRAMS: tuple[SystemProgram, ...] = (
         "",
         "",
     ),
+    _program(
+        "nano.specs",
+        "the C library for Cortex-M that emlearn's C is linked with",
+        "bench",
+        "libnewlib-arm-none-eabi",
+        "arm-none-eabi-newlib",
+        "",
+    ),
     _program("cppcheck", "what `pio check` runs", "test", "cppcheck", "cppcheck", "cppcheck"),
     _program(
         "stress-ng",
@@ -174,12 +183,24 @@ _INSTALL = {
 
 
 def missing(goal: str | None = None) -> list[SystemProgram]:
-    """The programs not on PATH, of one goal or of all."""
+    """The programs that are not here, of one goal or of all."""
     return [
         program
         for program in PROGRAMS
-        if (goal is None or goal in program.goals) and shutil.which(program.name) is None
+        if (goal is None or goal in program.goals) and not _is_here(program.name)
     ]
+
+
+def _is_here(name: str) -> bool:
+    """A program on PATH, or a file that the compiler for Cortex-M finds among its own."""
+    if not name.endswith(".specs"):
+        return shutil.which(name) is not None
+    compiler = shutil.which("arm-none-eabi-gcc")
+    if compiler is None:
+        return False
+    asked = [compiler, f"-print-file-name={name}"]
+    found = subprocess.run(asked, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    return found.stdout.strip() != name
 
 
 def package_manager() -> str | None:
