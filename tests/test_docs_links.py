@@ -75,7 +75,7 @@ def test_links_are_found() -> None:
     """The pages have links of each kind, so that the test above compares something."""
     found = {link for page in PAGES for link in links(page)}
     assert {
-        "docs/design.md#one-engine",
+        "docs/detection.md#on-public-data",
         "#the-reasons",
         "docs/formats/",
         "payment/gate.toml",

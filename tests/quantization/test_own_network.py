@@ -256,8 +256,9 @@ def test_the_python_of_the_pages_runs(
     tensorflow(0)
     names: dict[str, Any] = {}
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    assert blocks
-    for block in blocks:
+    assert len(blocks) > 1
+    # the first of python.md is run by tests/project/test_python_interface.py
+    for block in blocks[page == "python" :]:
         exec(block, names)
     for module, name in re.findall(r"`(tinyfin(?:\.[a-z_]+)+)\.(\w+)\(", text):
         assert callable(getattr(__import__(module, fromlist=[name]), name))
