@@ -23,7 +23,7 @@ TIMES ?= 10
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 need = $(BIN)/python .ci/requirements.py $(1) >$@.txt && $(PIP) -r $@.txt
 
-native := $(wildcard firmware/lib/tinyfin/src/*.[ch] firmware/lib/tinyfin/include/*.h tinyfin/twin/*.cpp tinyfin/twin/*.[ch])
+native := $(wildcard firmware/lib/tinyfin/src/*.[ch] firmware/lib/tinyfin/src/*/*.[ch] firmware/lib/tinyfin/include/*.h tinyfin/twin/*.cpp tinyfin/twin/*.[ch])
 
 export PLATFORMIO_SETTING_ENABLE_TELEMETRY := no
 export PLATFORMIO_DISABLE_UPGRADE_CHECK := true

@@ -60,7 +60,7 @@ def networks(target: Target, cases: list[Case]) -> list[dict[str, Any]]:
     def built(machine: str, portable: bool = False, code_of: str | None = None) -> BuildResult:
         key = machine, portable, code_of
         if key not in builds:
-            builds[key] = instrument.build_lab(machine, portable=portable, code_of=code_of)
+            builds[key] = instrument.build(machine, portable=portable, code_of=code_of)
         return builds[key]
 
     for case in cases:
@@ -133,7 +133,7 @@ def opening(target: Target, pack: bytes) -> dict[str, Any]:
     ``golden``: the inferences of these. ``contents``: what tfin_verify spends on the contents of
     the sections, ``hash`` per byte and ``signature`` the rest of it.
     """
-    image = instrument.build_lab(target)
+    image = instrument.build(target)
     tape = instrument.Tape().add(instrument.PACK, pack, 1)
     vectors = parse_pack(pack).golden
     for one in vectors.inputs if vectors is not None else ():

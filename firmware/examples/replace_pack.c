@@ -7,13 +7,13 @@
 /* Packs to come may need more than the one that the firmware was built with. */
 enum { MEMORY_BYTES = TINYFIN_MEMORY_BYTES + 4096, IMAGE_BYTES = TINYFIN_STATE_BYTES + 4096 };
 
-static uint8_t memory[MEMORY_BYTES] __attribute__((aligned(TFIN_ALIGN)));
+static uint8_t engine_memory[MEMORY_BYTES] __attribute__((aligned(TFIN_ALIGN)));
 static uint8_t image[IMAGE_BYTES];
 static tfin_engine engine;
 static tfin_verified running;    /* the receipt of the pack in service */
 static uint32_t highest_counter; /* at boot: from storage that can only grow */
 
-static tfin_trust trust(void)
+static tfin_trust make_trust(void)
 {
     tfin_trust t = {0};
     /* of the header that this firmware was compiled with, whatever pack comes */
@@ -28,16 +28,16 @@ static tfin_trust trust(void)
  * noted that it lies. */
 int start(const void *pack, size_t pack_bytes)
 {
-    tfin_trust t = trust();
+    tfin_trust t = make_trust();
     int rc = tfin_verify(&running, pack, pack_bytes, &t);
-    return rc == TFIN_OK ? tfin_bind(&engine, &running, memory, sizeof memory) : rc;
+    return rc == TFIN_OK ? tfin_bind(&engine, &running, engine_memory, sizeof engine_memory) : rc;
 }
 
 /* Binds a verified pack and gives it the exported state, if it is of the same feature program;
  * else it begins cold. */
 static int serve(const tfin_verified *receipt, uint32_t image_bytes)
 {
-    int rc = tfin_bind(&engine, receipt, memory, sizeof memory);
+    int rc = tfin_bind(&engine, receipt, engine_memory, sizeof engine_memory);
     if (rc != TFIN_OK || tfin_state_size(&engine) != image_bytes) {
         return rc;
     }
@@ -50,13 +50,13 @@ static int serve(const tfin_verified *receipt, uint32_t image_bytes)
 int replace(const void *fresh, size_t fresh_bytes)
 {
     tfin_verified checked;
-    tfin_trust t = trust();
+    tfin_trust t = make_trust();
     int rc = tfin_verify(&checked, fresh, fresh_bytes, &t); /* the old pack is still in service */
     if (rc != TFIN_OK) {
         return rc;
     }
     uint32_t image_bytes = tfin_state_size(&engine);
-    if (checked.memory_bytes > sizeof memory || image_bytes > sizeof image) {
+    if (checked.memory_bytes > sizeof engine_memory || image_bytes > sizeof image) {
         return TFIN_E_MEMORY;
     }
     rc = tfin_export_state(&engine, 0, image, image_bytes); /* both packs use one memory */

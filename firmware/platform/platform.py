@@ -26,7 +26,7 @@ except ImportError:
         return __core_packages__
 
 
-# architecture of the board file: compiler on PATH, PlatformIO's package when there is none
+# architecture of the board file: compiler on PATH, PlatformIO's package otherwise
 TOOLCHAINS = {
     "arm": ("arm-none-eabi-gcc", "toolchain-gccarmnoneeabi"),
     "riscv": ("riscv64-unknown-elf-gcc", "toolchain-riscv"),

@@ -51,18 +51,19 @@ void tfin_port_init(void);
 
 /* ------------------------------------------------------------------------------------- bytes -- */
 
-/* Next received byte, 0..255, or -1 when there is none. Never waits. */
+/* Next received byte, 0 to 255, or -1. Never waits. */
 int tfin_port_read(void);
 
 /* To be called when there was no byte. May sleep until one comes, with the core stopped; may
  * also return at once. */
 void tfin_port_idle(void);
 
-/* Bytes that may come in while nobody calls tfin_port_read() without one being lost; 0 of a port
+/* Bytes that may arrive between two calls of tfin_port_read() without a loss; 0 of a port
  * that polls its UART: its host sends one frame, then waits for the answer. */
 extern const uint32_t tfin_port_receive_bytes;
 
-/* Bytes known to be lost since boot, because nobody read in time. 0 where that cannot be known. */
+/* Bytes known to be lost since boot, because they were not read in time. 0 where that cannot be
+ * known. */
 uint32_t tfin_port_receive_overruns(void);
 
 /* How often tfin_port_write looks for space for a byte: about a second on a fast core, and far

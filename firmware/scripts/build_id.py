@@ -30,5 +30,5 @@ if "Import" in globals():
     def _define(env, node):
         return env.Object(node, CPPDEFINES=[*env["CPPDEFINES"], ("TFIN_BUILD_ID", f'\\"{name}\\"')])
 
-    # only the file that says it is compiled anew when some other source changes
+    # when some other source changes, only the file that reports the name is compiled again
     env.AddBuildMiddleware(_define, "*/src/wire.c")  # noqa: F821

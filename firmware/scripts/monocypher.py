@@ -126,7 +126,7 @@ def _platformio(env):
         sys.stderr.write(f"error: {error}\n")
         env.Exit(1)
     env.Append(CPPPATH=[folder], CPPDEFINES=list(DEFINES))
-    # somebody else's source: its warnings are not for us to mend
+    # third-party source: its warnings are not ours to fix
     env.AddBuildMiddleware(
         lambda env, node: env.Object(node, CFLAGS=["-std=gnu11", "-w"]), "*monocypher.c"
     )

@@ -7,7 +7,7 @@ one). The kernels that the pack's network needs, and no others, are linked
 (option custom_tinyfin_kernels, or TINYFIN_KERNELS: "pack"; "fc" for FULLY_CONNECTED and tables;
 "all"). Option custom_tinyfin_public_keys, or TINYFIN_PUBLIC_KEYS: the public keys that the image
 trusts, as files of 64 hex digits or as the digits themselves, separated by blanks.
-When model.LAYOUT.tfpack of `tinyfin repack` lies beside the pack and the board's kernels like that
+When model.LAYOUT.tfpack of `tinyfin repack` lies next to the pack and the board's kernels like that
 layout of weights, it is taken instead. Generated files lie in the build folder and are only written
 again when the pack, the keys or the generator change. Needs only the standard library: tinyfin need
 not be installed.
@@ -54,7 +54,7 @@ def _public_keys(env, root):
 def _generate(env, root, pack):
     """C for the pack, under the build folder; returns that folder."""
     checkout = str(Path(env.PioPlatform().get_dir()).resolve().parents[1])
-    sys.path.insert(0, checkout)  # an installed tinyfin where this is none
+    sys.path.insert(0, checkout)  # in an installed package: no checkout
     try:
         emit = importlib.import_module("tinyfin.codegen.emit")
     except ImportError as error:
@@ -85,7 +85,7 @@ def _generate(env, root, pack):
 
 
 def _in_layout(env, pack):
-    """The pack in the layout of the board's kernels, when it lies beside and is of this pack."""
+    """The pack in the layout of the board's kernels, if it lies next to it and is of this pack."""
     layout = env.BoardConfig().get("tinyfin.layout", "") if env.get("BOARD") else ""
     other = pack.with_name(f"{pack.name.removesuffix('.tfpack')}.{layout}.tfpack")
     if not layout or not other.is_file():
@@ -133,7 +133,7 @@ def _kernels(env, folder):
         lambda env, node: env.Object(
             node, CPPDEFINES=[*env["CPPDEFINES"], ("TFIN_KERNELS", f"{mask}u")]
         ),
-        "*tinyfin/src/net.c",
+        "*tinyfin/src/network/net.c",
     )
 
 

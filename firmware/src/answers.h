@@ -1,17 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What more than one program answers: the terminal application, the network alone (firmware/bench),
- * the laboratory (firmware/lab). Format: docs/formats/wire.md. Inline, so that what a program
- * leaves constant costs it nothing.
+ * What more than one program answers: the terminal application, the network alone
+ * (firmware/network_only), the instrument (firmware/instrument). Format: docs/formats/wire.md.
+ * Inline, so that what a program leaves constant costs it nothing.
  */
 #ifndef TFIN_ANSWERS_H
 #define TFIN_ANSWERS_H
 
-#include "../lib/tinyfin/src/net.h"
 #include "bytes.h"
 #include "config.h"
 #include "port.h"
-#include "tinyfin.h"
+#include "tinyfin_network.h"
 #include "wire.h"
 
 typedef struct tfin_hello {

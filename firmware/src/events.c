@@ -3,9 +3,6 @@
 
 #include <string.h>
 
-enum { PACK_HEADER = 224, SECTION_HEADER = 16, FIELD_ENTRY = 16 };
-enum { FIELD_I32, FIELD_I64, FIELD_U64, FIELD_ENUM };
-
 /* an event's first byte */
 enum {
     HEAD_KIND = 0x03,
@@ -16,7 +13,7 @@ enum {
     HEAD_FRAUD = 0x04,        /* notice */
     HEAD_TOKEN = 0x08,        /* notice */
     HEAD_SAME_AGE = 0x10,     /* notice */
-    HEAD_CLOCK = 0x82,        /* an outcome's kind, and what no outcome has: the clock is set */
+    HEAD_CLOCK = 0x82, /* sets the clock: the kind of an outcome with a bit that no outcome has */
     HEAD_ID = 0x60,
     HEAD_ID_NEXT = 0x00,
     HEAD_ID_DELTA = 0x20,
@@ -27,24 +24,15 @@ enum {
 /* what a head may hold, per kind */
 static const uint8_t head_allowed[4] = {0xFF, 0xFF, 0x63, 0x7F};
 
-void tfin_fields_open(tfin_fields *fields, const uint8_t *pack, uint64_t *record, int32_t *before)
+void tfin_fields_open(tfin_fields *fields, const tfin_engine *engine, uint64_t *record,
+                      int32_t *before)
 {
-    uint32_t at = PACK_HEADER;
+    const tfin_schema *schema = tfin_event_schema(engine);
+    fields->field = tfin_schema_fields(schema);
+    fields->count = schema->field_count;
+    fields->record_size = schema->record_bytes;
     fields->record = record;
     fields->before = before;
-    for (;;) { /* tfin_open has seen that SCHM is there */
-        tfin_reader r = {pack + at, pack + at + SECTION_HEADER + 4, 0};
-        uint32_t tag = (uint32_t)tfin_get(&r, 4);
-        uint32_t size = (uint32_t)tfin_get(&r, 4);
-        if (tag == 0x4D484353u) { /* "SCHM" */
-            r.at = pack + at + SECTION_HEADER;
-            fields->count = (uint32_t)tfin_get(&r, 2);
-            fields->record_size = (uint32_t)tfin_get(&r, 2);
-            fields->entries = pack + at + SECTION_HEADER + 8;
-            return;
-        }
-        at += SECTION_HEADER + ((size + 15u) & ~15u);
-    }
 }
 
 int tfin_events_begin(tfin_events *e, const tfin_fields *fields, const uint8_t *payload,
@@ -88,16 +76,16 @@ static uint32_t read_time(tfin_events *e)
 
 static void read_field(tfin_events *e, uint32_t i)
 {
-    const uint8_t *entry = e->fields->entries + i * FIELD_ENTRY;
-    uint8_t *at = (uint8_t *)e->fields->record + (entry[2] | (uint32_t)entry[3] << 8);
+    const tfin_field *field = &e->fields->field[i];
+    uint8_t *at = (uint8_t *)e->fields->record + field->offset;
     int64_t last = 0;
     int64_t value;
-    if (entry[0] == FIELD_U64) {
+    if (field->type == TFIN_TYPE_U64) {
         uint64_t whole = tfin_get(&e->in, 8);
         memcpy(at, &whole, sizeof whole);
         return;
     }
-    if (entry[0] == FIELD_I64) {
+    if (field->type == TFIN_TYPE_I64) {
         memcpy(&last, at, sizeof last);
     } else {
         int32_t narrow;
@@ -113,7 +101,7 @@ static void read_field(tfin_events *e, uint32_t i)
             e->fields->before[i] = (int32_t)last;
         }
     }
-    if (entry[0] == FIELD_I64) {
+    if (field->type == TFIN_TYPE_I64) {
         memcpy(at, &value, sizeof value);
         return;
     }
@@ -160,7 +148,7 @@ static void read_score(tfin_events *e, uint8_t head)
     e->event.record_size = e->fields->record_size;
 }
 
-/* the code: result in bits 0-2, action taken in 3-4, response in 5-6: none, 0, or it follows */
+/* bits of the code: 0 to 2 result, 3 to 4 action taken, 5 to 6 response (none, 0, or it follows) */
 static void read_outcome(tfin_events *e, uint64_t id, int with_score)
 {
     e->outcome.id = id;

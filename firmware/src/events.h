@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The EVENTS payload: events of any schema, packed. Fields come from the pack's SCHM section, so
- * one image serves every pack. Format: docs/formats/wire.md.
+ * The EVENTS payload: events of any schema, packed. Fields come from the open pack, so one image
+ * serves every pack. Format: docs/formats/wire.md.
  */
 #ifndef TFIN_EVENTS_H
 #define TFIN_EVENTS_H
@@ -10,11 +10,11 @@
 #include "tinyfin.h"
 
 /* What a record of any schema takes: the mask and 32 fields, in words of 8 bytes. */
-enum { TFIN_MAX_FIELDS = 32, TFIN_MAX_RECORD_WORDS = 1 + TFIN_MAX_FIELDS };
+enum { TFIN_MAX_RECORD_WORDS = 1 + TFIN_MAX_FIELDS };
 
 /* The record's fields, as the pack declares them, and where events are read to. */
 typedef struct tfin_fields {
-    const uint8_t *entries; /* SCHM, after its head; 16 bytes per field */
+    const tfin_field *field;
     uint32_t count;
     uint32_t record_size; /* bytes */
     uint64_t *record;     /* the event's, of that size; also holds each field's last value */
@@ -59,9 +59,10 @@ typedef struct tfin_events {
 /* flags of a frame: answer with ticks per score; a mask of plain fields follows t0 */
 enum { TFIN_EVENTS_TICKS = 1, TFIN_EVENTS_PLAIN = 2, TFIN_EVENTS_CHECKPOINT = 4 };
 
-/* Finds the schema of a pack that tfin_open has accepted. `record` and `before` have space for its
- * record and its fields. */
-void tfin_fields_open(tfin_fields *fields, const uint8_t *pack, uint64_t *record, int32_t *before);
+/* Takes the fields of the open pack. `record` and `before` have space for its record and its
+ * fields. */
+void tfin_fields_open(tfin_fields *fields, const tfin_engine *engine, uint64_t *record,
+                      int32_t *before);
 
 /* 0 when the payload's head cannot be read. */
 int tfin_events_begin(tfin_events *events, const tfin_fields *fields, const uint8_t *payload,

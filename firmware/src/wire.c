@@ -24,7 +24,7 @@
 
 #define INPUT_BYTES (TINYFIN_INPUT_COUNT > 0 ? TINYFIN_INPUT_COUNT : 1)
 
-/* A rig may do everything. In the field anybody may reach the line: TFIN_RELEASE answers
+/* A rig may do everything. In the field strangers can reach the line: TFIN_RELEASE answers
  * HELLO and STATS alone. TFIN_RELEASE_REPLAY adds what an acceptance test needs: EVENTS,
  * CHECKPOINT and REBOOT. */
 #ifndef TFIN_RELEASE
@@ -38,7 +38,7 @@ enum { RIG = 0, REPLAY = 0 };
 #error "TFIN_RELEASE_REPLAY adds to TFIN_RELEASE: define both"
 #endif
 
-enum { MODEL_ID_AT = 88, IMAGE_PIECE = 64 };
+enum { IMAGE_PIECE = 64 };
 
 typedef struct answer {
     uint16_t size; /* 0: none */
@@ -173,7 +173,7 @@ static void send_hello(uint16_t sequence)
         .expected = expected,
         .open_error = open_error,
         .pack_id = opened ? tfin_pack_id(&engine) : nothing,
-        .model_id = tinyfin_pack + MODEL_ID_AT,
+        .model_id = tfin_model_id(tinyfin_pack),
         .state_bytes = opened ? tfin_state_size(&engine) : 0,
         .memory_bytes = sizeof memory,
         .pack_bytes = TINYFIN_PACK_BYTES,
@@ -485,9 +485,8 @@ static void on_infer(uint16_t sequence, tfin_reader *in)
     int rc = tfin_infer(&engine, infer_input, TINYFIN_INPUT_COUNT, &raw);
     const int8_t *output = tfin_network_output(&engine, &outputs);
     if (rc == TFIN_OK && (flags & TFIN_INFER_MEASURE) != 0) {
-        uint8_t *arena =
-            (uint8_t *)(uintptr_t)output - tfin_plan_u32(engine.plan, TFIN_PLAN_OUTPUT);
-        ticks = tfin_measure_network(engine.plan, arena, &stack);
+        ticks =
+            tfin_measure_network(tfin_network_plan(&engine), tfin_network_arena(&engine), &stack);
     }
     tfin_put_inferred(&w, rc, raw, ticks, stack, output, outputs);
     send_reply(&w);
@@ -654,7 +653,7 @@ void tfin_wire_start(void)
     trust.keys = tinyfin_trusted_keys;
     trust.key_count = TINYFIN_TRUSTED_KEYS;
 #endif
-    static const uint32_t record_of_pack = 0; /* events.c reads the pack's schema */
+    static const uint32_t record_of_pack = 0; /* events.c takes the pack's fields */
     trust.record = &record_of_pack;
     /* a build with TFIN_RELEASE refuses that key whatever this says */
     trust.allow_development_key = 1;
@@ -663,7 +662,7 @@ void tfin_wire_start(void)
     open_error =
         tfin_open(&engine, tinyfin_pack, TINYFIN_PACK_BYTES, memory, sizeof memory, &trust);
     if (open_error == TFIN_OK) {
-        tfin_fields_open(&fields, tinyfin_pack, record, before);
+        tfin_fields_open(&fields, &engine, record, before);
     }
     static const uint8_t delimiter = 0; /* ends whatever a boot loader has said on this line */
     tfin_port_write(&delimiter, 1);

@@ -29,7 +29,7 @@ here=$(pwd)
 flags="-std=c11 -g -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all -I$library/include -I$library/src"
 
 set -- "$@" # the targets
-engine=$(ls "$library"/src/*.c | grep -v tinyfin_port_)
+engine=$(ls "$library"/src/*.c "$library"/src/*/*.c | grep -v tinyfin_port_)
 # shellcheck disable=SC2086  words are meant to split
 (cd "$build/objects" && "$clang" $flags -fsanitize=fuzzer-no-link -c $engine "$here/rig.c" "$here/port_accept.c")
 # the terminal application, compiled for the pack that it is fuzzed with

@@ -5,7 +5,7 @@
  * every inference. The exit code is 0 when nothing differs.
  * tests/engine/test_kernels_on_targets.py makes the cases and says where they are.
  */
-#include "net.h"
+#include "network/net_plan.h"
 #include "port.h"
 #include "registers_kept.h"
 

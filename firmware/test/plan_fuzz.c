@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "net.h"
+#include "network/net_plan.h"
 
 static uint64_t random_state;
 

@@ -57,7 +57,7 @@ uint32_t accesses(void)
     return accessed;
 }
 
-/* A UART that tells by an event that a byte has gone out: the port's source calls this with the
+/* A UART that reports by an event that a byte has gone out: the port's source calls this with the
  * event's address where it gives it a byte. */
 static int line_works;
 

@@ -2,8 +2,8 @@
 /*
  * Whether a core's kernel keeps the registers that a callee must keep, the stack pointer among
  * them. Linked with --wrap=tfin_fully_connected: what the network calls loads a pattern into these
- * registers, calls the kernel, and writes down what they hold then. The compiler cannot tell: of a
- * naked function it saves nothing, and of an inline one only what its clobber list names.
+ * registers, calls the kernel, and records what they hold then. The compiler cannot check this: of
+ * a naked function it saves nothing, and of an inline one only what its clobber list names.
  *
  * -DTFIN_TEST_SPOIL="..." is an instruction that ruins one of them after the kernel:
  * the tests must notice.

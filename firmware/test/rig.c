@@ -230,7 +230,7 @@ static uint32_t moment(rig_source *s, const tfin_engine *e)
 
 static void score(tfin_engine *e, rig_source *s)
 {
-    uint32_t full = tfin_u16(e->schema + 2);
+    uint32_t full = e->schema->record_bytes;
     uint32_t how = rig_below(s, 8);
     uint32_t size =
         how == 0 ? rig_below(s, full + 32u) : (how == 1 ? full + 8u * rig_below(s, 4) : full);
@@ -241,7 +241,7 @@ static void score(tfin_engine *e, rig_source *s)
     }
     uint32_t token = e->program[PROG_TOKEN_FIELD];
     if (token != NO_FIELD && rig_below(s, 4) != 0) {
-        uint32_t at = tfin_u16(tfin_field(e->schema, token) + ENTRY_AT);
+        uint32_t at = tfin_schema_fields(e->schema)[token].offset;
         uint64_t card = rig_below(s, 12) * 0x9E3779B97F4A7C15u;
         if (at + 8u <= size) {
             memcpy(record + at, &card, 8);

@@ -51,7 +51,7 @@ tfin_engine *rig_engine_of(const char *path);
 /* Scores, outcomes, notices, images, all calls, in an order that the source chooses. */
 void rig_drive(tfin_engine *engine, rig_source *s, uint32_t steps);
 
-/* Gives a state image the size, layout and checksum that the engine wants, then imports it, and
+/* Gives a state image the size, layout and checksum that the engine expects, then imports it, and
  * runs on. Returns what import said. */
 int rig_import(tfin_engine *engine, rig_source *s, const uint8_t *image, uint32_t size);
 

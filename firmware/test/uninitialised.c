@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Opens a pack, scores and exports in memory that nobody has written before; MemorySanitizer
+/* Opens a pack, scores and exports in memory that was never written before; MemorySanitizer
  * watches what is read of it. */
 #include <sanitizer/msan_interface.h>
 #include <stdio.h>

@@ -73,7 +73,7 @@ def operators() -> tuple[Script, ...]:
 @pytest.mark.parametrize("name", on_target(*CORES))
 def test_the_whole_catalogue(name: str) -> None:
     script = catalogue()
-    found = instrument.run(instrument.build_lab(name), script.tape)
+    found = instrument.run(instrument.build(name), script.tape)
     assert not found.differing, f"{name}: {found.first}"
     assert found.scored == script.scores
 
@@ -81,7 +81,7 @@ def test_the_whole_catalogue(name: str) -> None:
 @pytest.mark.parametrize("name", on_target(*CORES))
 def test_every_operator(name: str) -> None:
     """In as few tapes as the part allows."""
-    image = instrument.build_lab(name)
+    image = instrument.build(name)
     tape, programs_run, wanted = instrument.Tape(), 0, len(operators())
     for script in operators():
         if len(tape) + len(script.tape) > instrument.room(image):
@@ -109,6 +109,6 @@ def test_a_restart_that_loses_something_is_caught(name: str) -> None:
     while int.from_bytes(data[at : at + 4], "little") != instrument.RESTART:
         at += 16 + -(-int.from_bytes(data[at + 4 : at + 8], "little") // 16) * 16
     script.tape.flip(at + 16 + 64 + 70)
-    found = instrument.run(instrument.build_lab(name), script.tape)
+    found = instrument.run(instrument.build(name), script.tape)
     assert found.differing
     assert found.first.startswith("image at event")

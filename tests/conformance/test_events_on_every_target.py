@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import pytest
 
+from benchmarks import targets as benchmarks
 from tests.conformance.conftest import EVENTS, on_target, stock_pack, tapes
 from tests.wire import rig
 from tinyfin.hil.links.session import emulated
 from tinyfin.hil.replay import replay
-from tinyfin.measure import benchmarks, instrument
+from tinyfin.measure import instrument
 from tinyfin.targets import build as building
 from tinyfin.targets import catalogue, flash, image_size
 
@@ -21,7 +22,7 @@ FIELD = 1
 @pytest.mark.parametrize("name", on_target())
 def test_ten_thousand_events(name: str) -> None:
     """Bulk: tapes in the guest's memory, a digest after every event, state and image at the end."""
-    image = instrument.build_lab(name)
+    image = instrument.build(name)
     scored = 0
     for tape, scores in tapes(image.target.layout, min(instrument.room(image), LARGE)):
         found = instrument.run(image, tape)
@@ -76,7 +77,7 @@ def test_a_verified_pack_is_opened_within_two_thousand_instructions(name: str) -
 @pytest.mark.parametrize("name", on_target(*SABOTAGED))
 def test_an_operator_off_by_one_is_caught(name: str) -> None:
     """Negative control: the same tape on an image whose operator FIELD adds one."""
-    image = instrument.build_lab(name, probe=True)
+    image = instrument.build(name, probe=True)
     tx = rig.make_transactions()
     stream = rig.make_stream(tx)
     for code, caught in ((None, False), (FIELD, True)):
@@ -91,7 +92,7 @@ def test_an_operator_off_by_one_is_caught(name: str) -> None:
 @pytest.mark.parametrize("name", on_target("cortex-m3"))
 def test_one_wrong_answer_is_named(name: str) -> None:
     """Negative control of the comparison: one bit of one expected digest."""
-    image = instrument.build_lab(name)
+    image = instrument.build(name)
     tx = rig.make_transactions()
     [(tape, scores)] = instrument.event_tapes(
         stock_pack().read_bytes(), tx, rig.make_stream(tx), instrument.room(image), limit=40

@@ -74,7 +74,7 @@ def case_of(graph: Graph, rng: np.random.Generator) -> Case:
 @pytest.mark.parametrize("name", on_target())
 def test_anchors(name: str) -> None:
     """All seven; on parts that are too small for ad01, the six others."""
-    image = instrument.build_lab(name)
+    image = instrument.build(name)
     names = [n for n in anchors.NAMES if len(anchor(n)[0]) + 8192 < instrument.room(image)]
     assert len(names) >= 6
     check(image, [anchor(n) for n in names])
@@ -85,14 +85,14 @@ def test_anchors(name: str) -> None:
 @pytest.mark.parametrize("name", on_target("cortex-m4"))
 def test_ad01_as_armv6m_code(name: str) -> None:
     """ad01 does not fit the Cortex-M0's board: the same ARMv6-M code on a machine that has room."""
-    image = instrument.build_lab(name, code_of="cortex-m0")
+    image = instrument.build(name, code_of="cortex-m0")
     check(image, [repacked(anchor("ad01"), catalogue.get("cortex-m0").layout)])
 
 
 @pytest.mark.parametrize("name", on_target())
 def test_generated_networks(name: str) -> None:
     """Random shapes of every operator, in as few tapes as the part allows."""
-    image = instrument.build_lab(name)
+    image = instrument.build(name)
     layout = image.target.layout
     room = instrument.room(image) - 4096
     models = {
@@ -110,7 +110,7 @@ def test_generated_networks(name: str) -> None:
 @pytest.mark.parametrize("name", on_target("cortex-m3"))
 def test_one_wrong_byte_is_caught(name: str) -> None:
     """Negative control of the comparison."""
-    image = instrument.build_lab(name)
+    image = instrument.build(name)
     plan, x, y = generated()["FULLY_CONNECTED"][0]
     wrong = y.copy()
     wrong[2, 0] ^= 1

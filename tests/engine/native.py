@@ -24,7 +24,7 @@ from tinyfin.codegen import monocypher
 ROOT = Path(__file__).resolve().parents[2]
 LIBRARY = ROOT / "firmware" / "lib" / "tinyfin"
 HEADER = LIBRARY / "include" / "tinyfin.h"
-SOURCES = sorted(p for p in (LIBRARY / "src").glob("*.c") if not p.name.startswith("tinyfin_port"))
+SOURCES = sorted(p for p in (LIBRARY / "src").rglob("*.c") if not p.name.startswith("tinyfin_port"))
 TEST = ROOT / "firmware" / "test"
 BUILD = ROOT / "build" / "engine-tests"
 WARNINGS = ("-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror")
@@ -72,7 +72,7 @@ def _cached(name: str, command: Sequence[str], inputs: Sequence[Path]) -> Path:
 
 def compile_object(source: Path, flags: Sequence[str], cc: str | None = None) -> Path:
     """One object file."""
-    headers = sorted({*LIBRARY.glob("*/*.h"), *TEST.glob("*.h")})
+    headers = sorted({*LIBRARY.rglob("*.h"), *TEST.glob("*.h")})
     command = [cc or compiler(), f"-I{LIBRARY / 'include'}", f"-I{LIBRARY / 'src'}"]
     command += [f"-I{TEST}", *flags, "-c", str(source)]
     return _cached(source.stem + ".o", command, [source, *headers])

@@ -15,9 +15,7 @@ from numpy.typing import NDArray
 
 ROOT = Path(__file__).resolve().parents[2]
 LIBRARY = ROOT / "firmware" / "lib" / "tinyfin"
-SOURCES = sorted(
-    p.name for pattern in ("net*.c", "fully_connected*.c") for p in (LIBRARY / "src").glob(pattern)
-)
+SOURCES = sorted(p for part in ("network", "kernels") for p in (LIBRARY / "src" / part).glob("*.c"))
 KERNELS_ALL = 1023
 
 
@@ -55,7 +53,7 @@ class Native:
                 "-Werror",
                 f"-I{LIBRARY / 'include'}",
                 *[f"-D{d}" for d in defines],
-                *[str(LIBRARY / "src" / s) for s in SOURCES],
+                *map(str, SOURCES),
                 "-o",
                 str(self.path),
             ]

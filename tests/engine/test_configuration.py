@@ -12,7 +12,7 @@ from tests.wire import rig
 from tinyfin.codegen.emit import emit
 from tinyfin.paths import firmware_dir
 
-OWN = ("TFIN_SABOTAGE_", "TFIN_TEST_", "TFIN_LAB_")
+OWN = ("TFIN_SABOTAGE_", "TFIN_TEST_", "TFIN_INSTRUMENT_")
 """Of the tests; the list says so."""
 NAME = re.compile(r"\b(?:TFIN|TINYFIN)_[A-Z0-9_]+\b")
 

@@ -66,7 +66,7 @@ class Image:
 def build(folder: Path, *defines: str) -> Image:
     monocypher = _monocypher(firmware_dir())
     sources = [
-        *sorted((LIBRARY / "src").glob("*.c")),
+        *sorted((LIBRARY / "src").rglob("*.c")),
         TEST / "glitch.c",
         monocypher / "monocypher.c",
         firmware_dir() / "ports" / "common" / "memory.c",

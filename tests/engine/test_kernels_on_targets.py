@@ -25,7 +25,7 @@ FIRMWARE = ROOT / "firmware"
 RANDOM_MODELS = 40
 #: rows longer than 256 columns, where the Cortex-M3's sums are taken apart in between
 LONG = {1004: 260, 1005: 300, 1011: 700}
-FAMILY = [name for name in SOURCES if name.startswith("fully_connected")]
+FAMILY = [path for path in SOURCES if path.parent.name == "kernels"]
 CASE = struct.Struct("<6I")
 
 
@@ -136,7 +136,7 @@ class Image:
         common += ["cortex_m.c"] if self.build["arch"] == "arm" else []
         sources = [ports[0] / name for name in common]
         sources += [*ports[1].glob("*.c"), *ports[1].glob("*.S")]
-        rest = [LIBRARY / "src" / name for name in SOURCES if name not in FAMILY]
+        rest = [path for path in SOURCES if path not in FAMILY]
         self.objects = self._compile(
             "rest", [*sources, *rest, FIRMWARE / "test" / "net_on_target.c"]
         )
@@ -159,7 +159,7 @@ class Image:
     def kernels(self, *defines: str) -> list[str]:
         """Objects of the FULLY_CONNECTED family."""
         name = "kernels" + "".join(defines)
-        return self._compile(name, [LIBRARY / "src" / f for f in FAMILY], *defines)
+        return self._compile(name, FAMILY, *defines)
 
     def watching(self, spoil: str = "") -> list[str]:
         """What looks at the registers around a kernel; `spoil` is an instruction that ruins one."""

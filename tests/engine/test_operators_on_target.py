@@ -11,7 +11,7 @@ import pytest
 
 from tests.engine import integer_models
 from tests.engine.integer_models import KINDS
-from tests.engine.network_native import LIBRARY, SOURCES, tflm
+from tests.engine.network_native import SOURCES, tflm
 from tests.engine.operator_models import OPERATORS, random_inputs
 from tests.engine.test_kernels_on_targets import CORES, Case, Image, _bundle
 from tests.engine.test_operators_equal_tflm import autoencoder, residual, whitening
@@ -48,7 +48,7 @@ def models() -> dict[str, list[Case]]:
 
 def spoilt(image: Image) -> list[str]:
     """The image's objects with operators that do not round."""
-    sources = [LIBRARY / "src" / name for name in SOURCES if name.startswith("net_")]
+    sources = [path for path in SOURCES if path.stem.startswith("net_")]
     kept = [o for o in image.objects if Path(o).stem not in {p.stem for p in sources}]
     return [*kept, *image._compile("spoilt", sources, "TFIN_TEST_NO_ROUNDING")]
 

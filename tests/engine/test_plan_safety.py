@@ -47,7 +47,7 @@ def _build(binary: Path, *defines: str) -> None:
     command += ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
     command += [f"-D{d}" for d in defines]
     command += [f"-I{LIBRARY / 'include'}", f"-I{LIBRARY / 'src'}", str(FUZZ)]
-    command += [str(LIBRARY / "src" / s) for s in SOURCES]
+    command += map(str, SOURCES)
     subprocess.run([*command, "-o", str(binary)], check=True, timeout=120)
 
 

@@ -43,7 +43,7 @@ def run(pack: bytes, folder: Path, *defines: str) -> subprocess.CompletedProcess
             TEST / "uninitialised.c",
             folder / "tinyfin_pack.c",
             crypto / "monocypher.c",
-            *sorted((LIBRARY / "src").glob("*.c")),
+            *sorted((LIBRARY / "src").rglob("*.c")),
             "-o",
             program,
         ],

@@ -231,7 +231,7 @@ def test_counts_hold() -> None:
 
 
 def test_a_release_pack_is_budgeted_with_its_key(tmp_path: Path) -> None:
-    """By the key that the run remembers; image, twin and laboratory trust it, and no other."""
+    """By the key that the run remembers; image, twin and instrument trust it, and no other."""
     key = generate_key()
     pack = rig.make_pack(key=key)
     (tmp_path / "model.tfpack").write_bytes(pack)
@@ -240,7 +240,7 @@ def test_a_release_pack_is_budgeted_with_its_key(tmp_path: Path) -> None:
     save_public_key(key.public, tmp_path / "public.key")
     found = budget(tmp_path, NAME, measure=False)
     assert found.image.flash["plan"] + found.image.flash["pack"] == len(pack) + len(key.public)
-    image = instrument.build_lab(NAME)
+    image = instrument.build(NAME)
     tx = rig.make_transactions()
     [(tape, scores)] = instrument.event_tapes(
         pack, tx, rig.make_stream(tx), instrument.room(image), limit=40, keys=[key.public]

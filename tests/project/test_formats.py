@@ -71,13 +71,15 @@ EQUAL = {
     "AT_RESERVED": PACK["reserved"],
     "SECTION_HEADER": formats.SECTION_HEAD.size,
     "TFIN_ALIGN": formats.ALIGN,
-    "SCHEMA_HEAD": formats.SCHEMA_HEAD.size,
-    "SCHEMA_RECORD_SIZE": formats.offsets(formats.SCHEMA_HEAD)[1],
-    "SCHEMA_ENTRY": formats.FIELD_ENTRY.size,
-    "ENTRY_TYPE": FIELD[0],
-    "ENTRY_FLAGS": FIELD[1],
-    "ENTRY_AT": FIELD[2],
-    "ENTRY_MISSING": FIELD[4],
+    "AT_MODEL": PACK["model_id"],
+    "sizeof(tfin_schema)": formats.SCHEMA_HEAD.size,
+    "offsetof(tfin_schema, record_bytes)": formats.offsets(formats.SCHEMA_HEAD)[1],
+    "sizeof(tfin_field)": formats.FIELD_ENTRY.size,
+    "offsetof(tfin_field, type)": FIELD[0],
+    "offsetof(tfin_field, flags)": FIELD[1],
+    "offsetof(tfin_field, offset)": FIELD[2],
+    "offsetof(tfin_field, values)": FIELD[3],
+    "offsetof(tfin_field, missing)": FIELD[4],
     "PROG_FORMAT": PROGRAM["format"],
     "PROG_REGISTERS": PROGRAM["registers"],
     "PROG_SCORE_OPS": PROGRAM["score_operators"],
@@ -136,7 +138,7 @@ EQUAL = {
     "sizeof(tfin_node)": plan.FULLY_CONNECTED.size,
     "TFIN_FC_BYTES": plan.FULLY_CONNECTED.size,
     "TFIN_TABLE_BYTES": plan.TABLE.size,
-    **{f"TYPE_{name.upper()}": code for code, name in enumerate(formats.FIELD_TYPES)},
+    **{f"TFIN_TYPE_{name.upper()}": code for code, name in enumerate(formats.FIELD_TYPES)},
     **{f"TFIN_OP_{name}": code for name, code in formats.OPCODES.items()},
 }
 
@@ -208,10 +210,10 @@ def test_offsets_are_where_values_lie(parts: list[str]) -> None:
 )
 def test_a_node_of_another_order_does_not_compile(tmp_path: Path, old: str, new: str) -> None:
     """Assembler reads a node by offsets that are numbers."""
-    header = (LIBRARY / "src" / "net.h").read_text()
+    header = (LIBRARY / "src" / "network" / "net_plan.h").read_text()
     assert header.count(old) == 1
     for text, code in ((header, 0), (header.replace(old, new), 1)):
-        (tmp_path / "net.h").write_text(text)
-        done = compiled(tmp_path, {}, "net.h")
+        (tmp_path / "net_plan.h").write_text(text)
+        done = compiled(tmp_path, {}, "net_plan.h")
         assert done.returncode == code, done.stderr
         assert ("tfin_node_is_what_assembler_reads" in done.stderr) == bool(code)

@@ -14,11 +14,14 @@ from tinyfin import paths
 from tinyfin.errors import ToolError
 from tinyfin.twin import _native, sources
 
+ENGINE = "firmware/lib/tinyfin/src/engine.c"
+OPERATORS = "firmware/lib/tinyfin/src/features/operators.c"
+
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """Two sources, and the list of them."""
-    for name in ("firmware/lib/tinyfin/src/engine.c", "tinyfin/twin/native.cpp"):
+    for name in (ENGINE, "tinyfin/twin/native.cpp"):
         (tmp_path / name).parent.mkdir(parents=True)
         (tmp_path / name).write_text(name)
     write_list(tmp_path)
@@ -40,7 +43,7 @@ def test_this_twin_is_of_these_sources() -> None:
     assert listed.is_file()
     if paths.is_checkout():
         names = {line.split("  ")[1] for line in listed.read_text().splitlines()}
-        assert {"firmware/lib/tinyfin/src/engine.c", "tinyfin/twin/lanes.c"} <= names
+        assert {ENGINE, OPERATORS, "tinyfin/twin/lanes.c"} <= names
         assert sources.changed(listed, paths.project_dir()) == []
 
 
@@ -48,17 +51,18 @@ def test_what_changed_is_named(checkout: Path) -> None:
     def changed() -> list[str]:
         return sources.changed(checkout / "sources.sha256", checkout)
 
-    engine = checkout / "firmware/lib/tinyfin/src/engine.c"
+    engine = checkout / ENGINE
     assert changed() == []
     engine.touch()
     assert changed() == [], "written again, but the same"
     engine.write_text("other")
-    assert changed() == ["firmware/lib/tinyfin/src/engine.c"]
+    assert changed() == [ENGINE]
     write_list(checkout)
     assert changed() == []
-    engine.with_name("more.h").write_text("new")
+    (checkout / OPERATORS).parent.mkdir()
+    (checkout / OPERATORS).write_text("new")
     engine.unlink()
-    assert changed() == ["firmware/lib/tinyfin/src/engine.c", "firmware/lib/tinyfin/src/more.h"]
+    assert changed() == [ENGINE, OPERATORS]
     assert sources.changed(checkout / "none", checkout) == []
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What each feature costs on a target: guest instructions, counted in the laboratory."""
+"""What each feature costs on a target: guest instructions, counted by the instrument."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def feature_instructions(
         raise InputError(f"schema {schema.name!r}: instructions are counted on simulated payments")
     tx = default_data()
     stream = event_stream(tx)
-    image = instrument.build_lab(target)
+    image = instrument.build(target)
     if image.target.emulator is None:
         raise TargetError(f"{target}: has no emulator; take one that has (tinyfin targets)")
     most: list[int] = []

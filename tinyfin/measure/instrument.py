@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Engine and network on emulated targets, in bulk: tapes for ``firmware/lab`` and their results.
+"""Engine and network on emulated targets, in bulk: tapes for ``firmware/instrument`` and what
+they find.
 
 One image per target serves every pack and every network. A tape is loaded into the guest's memory
 behind the image; the guest works it off, compares every answer with the tape's, counts its own
@@ -38,7 +39,7 @@ from tinyfin.targets.emulate import Emulator
 from tinyfin.twin import Replay, Twin
 from tinyfin.wire.event_frames import field_types
 
-__all__ = ["Readings", "Tape", "build_lab", "digest_positions", "event_tapes", "room", "run"]
+__all__ = ["Readings", "Tape", "build", "digest_positions", "event_tapes", "room", "run"]
 
 MAGIC = 0x50415454
 PACK, EVENTS, STATE, PLAN, ROWS, SABOTAGE, MEASURE, KEYS, RESTART, ERASE, INFER = range(1, 12)
@@ -49,7 +50,7 @@ _FRAME = SimpleNamespace(frame_bytes=1500, max_events=64, max_scores=64)
 
 
 class Tape:
-    """Records for the laboratory, in order; see ``firmware/lab/main.c``."""
+    """Records for the instrument, in order; see ``firmware/instrument/main.c``."""
 
     def __init__(self) -> None:
         self._records = bytearray()
@@ -123,17 +124,24 @@ class Readings:
         return int(self._spec.instructions(ticks))
 
 
-def build_lab(
+def build(
     target: Target | str, *, probe: bool = False, portable: bool = False, code_of: str | None = None
 ) -> BuildResult:
-    """The laboratory's image, one for all packs; ``probe``: the build with a hook per operator;
+    """The instrument's image, one for all packs; ``probe``: the build with a hook per operator;
     ``portable``: with the portable kernel in place of the core's own."""
-    folder = paths.firmware_dir() / "lab"
-    defines = ["TFIN_OWN_CRYPTO", *(["TFIN_LAB_PROBE"] if probe else [])]
+    folder = paths.firmware_dir() / "instrument"
+    defines = ["TFIN_INSTRUMENT_PROBE"] if probe else []
     defines += ["TFIN_KERNEL_PORTABLE"] if portable else []
-    flags = ["-include", str(folder / "probe.h")] if probe else []
+    flags = ["-Wl,--wrap=tfin_port_hash_update,--wrap=tfin_port_verify"]
+    flags += ["-include", str(folder / "probe.h")] if probe else []
     return building.build(
-        target, app=folder, pack="none", defines=defines, flags=flags, code_of=code_of
+        target,
+        app=folder,
+        shared=("bytes.c", "events.c"),
+        pack="none",
+        defines=defines,
+        flags=flags,
+        code_of=code_of,
     )
 
 
@@ -223,7 +231,7 @@ def _read(target: str, text: str) -> Readings:
         lines.append((words[0], tuple(int(word) for word in words[1:] if word[-1:].isdigit())))
     done = [numbers for word, numbers in lines if word == "done"]
     if not done:
-        raise TargetError(f"{target}: the laboratory did not finish; it said {text[-300:]!r}")
+        raise TargetError(f"{target}: the instrument did not finish; it said {text[-300:]!r}")
     opened = next((n[0] for w, n in lines if w in ("opened", "plan") and n[0]), 0)
     if opened and not first:
         first = f"refused with engine error {opened}"

@@ -104,7 +104,12 @@ def bench(
     cache.used(place)
     cache.keep_newest(place.parent, _KEPT)
     # one folder for the networks of all models: only the plan and what includes it is recompiled
-    image = building.build(target, generated_dir=place, app=paths.firmware_dir() / "bench")
+    image = building.build(
+        target,
+        generated_dir=place,
+        app=paths.firmware_dir() / "network_only",
+        shared=("bytes.c", "frame.c"),
+    )
     code = _network_code(image.map_path)
     outputs = np.zeros((len(rows), out_length), np.int8)
     counts = np.zeros(len(rows), np.int64)

@@ -193,9 +193,9 @@ def count(
     events: int,
     keys: Sequence[bytes] = (),
 ) -> Counted:
-    """Replay ``events`` transactions in the laboratory and count each; MismatchError when an
+    """Replay ``events`` transactions on the instrument and count each; MismatchError when an
     answer differs from the twin's."""
-    plain = instrument.build_lab(target)
+    plain = instrument.build(target)
     tapes = instrument.event_tapes(
         pack,
         tx,
@@ -245,7 +245,7 @@ def _operators(
     keys: Sequence[bytes],
 ) -> tuple[dict[int, int], int]:
     """Worst instructions by operator code, and of the rest of a score without reasons."""
-    probing = instrument.build_lab(target, probe=True)
+    probing = instrument.build(target, probe=True)
     worst: dict[int, int] = {}
     rest = 0
     for tape, _ in instrument.event_tapes(

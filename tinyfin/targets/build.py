@@ -105,6 +105,7 @@ def build(
     pack: Path | str | None = None,
     keys: Sequence[bytes] | None = None,
     app: Path | None = None,
+    shared: Sequence[str] = (),
     defines: Sequence[str] = (),
     flags: Sequence[str] = (),
     code_of: str | None = None,
@@ -119,6 +120,7 @@ def build(
     keys: public keys of 32 bytes that the image trusts, with the development key; if None, the one
         that is next to the pack (``public.key``). C of generated_dir has its own.
     app: a folder of C sources built instead of ``firmware/src``.
+    shared: names of files of ``firmware/src`` that it is built with.
     defines: ``NAME`` or ``NAME=value``, for all sources.
     flags: more compiler flags, for all sources.
     code_of: another target whose instruction set is compiled for: an older core's code on a
@@ -138,6 +140,7 @@ def build(
     _require_tools(chosen)
     settings = _settings(generated_dir, pack, app, [*(f"-D{d}" for d in defines), *flags])
     settings["TINYFIN_KERNELS"] = kernels
+    settings["TINYFIN_SHARED"] = " ".join(shared)
     if keys is None:
         keys = keys_beside(pack) if pack not in (None, "none") else ()
     settings["TINYFIN_PUBLIC_KEYS"] = " ".join(key.hex() for key in keys)

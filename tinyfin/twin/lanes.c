@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The engine's own files in one translation unit, and over them lanes: an operator is decoded once
- * and runs over the events of many terminals. What an operator computes is written down in
- * operators.c alone; here it only gets its operands from somewhere else. */
+ * and runs over the events of many terminals. operators.c alone defines what an operator computes;
+ * here it only takes its operands from another place. */
 #include "lanes.h"
-#include "ring.h"
+#include "window_lanes.h"
 
 #include "crc32.c"
 #include "engine.c"
 #include "error.c"
-#include "log2.c"
-#include "operators.c"
-#include "operators_average.c"
-#include "operators_known.c"
-#include "operators_ring.c"
-#include "operators_window.c"
+#include "features/log2.c"
+#include "features/operators.c"
+#include "features/operators_average.c"
+#include "features/operators_known.c"
+#include "features/operators_ring.c"
+#include "features/operators_window.c"
 
 #define LANES TFIN_LANES
 #define EACH(i, n) for (uint32_t i = 0; i < (n); i++)
@@ -283,7 +283,7 @@ EVERY_CORE static void features_of_lanes(tfin_lanes *l, uint32_t n)
     }
 }
 
-/* The scalar road, for a lane whose pending table is full: another event's outcome comes first. */
+/* Without lanes, for one whose pending table is full: the outcome of another event comes first. */
 static void remember_one(tfin_lanes *l, uint32_t lane, uint8_t *place, uint64_t id, uint64_t token)
 {
     context x = l->x[lane];

@@ -15,7 +15,7 @@
 extern "C" {
 #include "internal.h"
 #include "lanes.h"
-#include "net.h"
+#include "tinyfin_network.h"
 #include "tinyfin_port.h"
 }
 
@@ -103,8 +103,8 @@ struct RecordLayout {
     uint32_t count = 0;
     uint32_t size = 0;
 
-    RecordLayout(const uint8_t *schema, const uint8_t *program)
-        : count(tfin_u16(schema)), size(tfin_u16(schema + SCHEMA_RECORD_SIZE))
+    RecordLayout(const tfin_schema *schema, const uint8_t *program)
+        : count(schema->field_count), size(schema->record_bytes)
     {
         const op *o = tfin_ops(program, PROG_SCORE_AT);
         for (uint32_t i = 0; i < count; i++) {
@@ -112,10 +112,10 @@ struct RecordLayout {
             for (uint32_t k = 0; k < tfin_u16(program + PROG_SCORE_OPS); k++) {
                 read = read || (o[k].code == FIELD && o[k].p2 == i);
             }
-            const uint8_t *entry = tfin_field(schema, i);
+            const tfin_field &field = tfin_schema_fields(schema)[i];
             if (read) {
-                fields.push_back({static_cast<uint16_t>(i), tfin_u16(entry + ENTRY_AT),
-                                  tfin_field_width(entry) == 8});
+                fields.push_back(
+                    {static_cast<uint16_t>(i), field.offset, tfin_field_bytes(field.type) == 8});
             }
         }
     }
@@ -272,7 +272,7 @@ public:
         return nb::make_tuple(v.id, v.score_q32, v.raw, v.action, nb::tuple(reasons), v.flags);
     }
 
-    // A record as the application would hand it over, for tests of short and long records.
+    // A record as the application would pass it, for tests of short and long records.
     // Returns the engine's error.
     int score_record(size_t terminal, uint64_t id, uint32_t t_mono, uint32_t t_local,
                      nb::bytes record)
@@ -388,7 +388,7 @@ public:
 private:
     static constexpr size_t AHEAD = 6; // events of a terminal whose rows are fetched early
 
-    // An event of the stream: what happens when, and the row of the transaction that it tells of.
+    // An event of the stream: what happens when, and the row of its transaction.
     struct Event {
         size_t row;
         uint32_t t;
@@ -672,8 +672,8 @@ void run_plan(nb::bytes plan_bytes, Matrix<int8_t> inputs, OutMatrix<int8_t> out
     }
 }
 
-// What the engine says of a pack's frame, sections and their contents, whoever signed it: memory
-// in bytes, or an error.
+// Checks a pack's frame, sections and their contents, but no signature: memory in bytes, or an
+// error.
 int32_t pack_memory(nb::bytes pack)
 {
     Memory aligned_pack = aligned(pack.size());

@@ -20,7 +20,7 @@ _LIST = "sources.sha256"
 """Next to the extension: what it was compiled from, written by CMakeLists.txt."""
 
 _PATTERNS = (
-    "firmware/lib/tinyfin/src/*.[ch]",
+    "firmware/lib/tinyfin/src/**/*.[ch]",
     "firmware/lib/tinyfin/include/*.h",
     "tinyfin/twin/*.cpp",
     "tinyfin/twin/*.[ch]",

@@ -8,7 +8,7 @@
 # kernels that the pack needs are linked alone. TINYFIN_CORE: a core of the list below, where your own
 # flags do not name it. Macros of the list in tinyfin.h: add -D... to your own flags.
 TINYFIN_DIR := $(patsubst %/,%,$(dir $(lastword $(MAKEFILE_LIST))))
-TINYFIN_SOURCES := $(sort $(wildcard $(TINYFIN_DIR)/src/*.c))
+TINYFIN_SOURCES := $(sort $(wildcard $(TINYFIN_DIR)/src/*.c $(TINYFIN_DIR)/src/*/*.c))
 TINYFIN_CFLAGS := -I$(TINYFIN_DIR)/include -ffunction-sections -fdata-sections
 
 ifneq ($(TINYFIN_GENERATED),)

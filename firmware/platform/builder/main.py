@@ -136,6 +136,14 @@ else:
     env.BuildSources(os.path.join("$BUILD_DIR", "port", "own"), own_port)
 env.BuildSources(os.path.join("$BUILD_DIR", "port"), ports, sources)
 
+# files of firmware/src that another application is built with
+shared = [f"+<{name}>" for name in os.environ.get("TINYFIN_SHARED", "").split()]
+if shared:
+    firmware = os.path.dirname(ports)
+    env.Append(CPPPATH=[os.path.join(firmware, "lib", "tinyfin", "include")])
+    application = os.path.join(firmware, "src")
+    env.BuildSources(os.path.join("$BUILD_DIR", "shared"), application, shared)
+
 if not board.get("build.ldscript", ""):
     env.Replace(LDSCRIPT_PATH=os.path.join(here, "ldscripts", "tinyfin.ld"))
 
@@ -168,8 +176,8 @@ flasher = next((command for command in flashers if shutil.which(command[0])), No
 
 def refuse(target, source, env):
     if not flashers:
-        told = "`pio run -t qemu` runs it in the emulator" if emulator else "see docs/boards.md"
-        sys.stderr.write(f"error: the board file names no flash tool; {told}\n")
+        hint = "`pio run -t qemu` runs it in the emulator" if emulator else "see docs/boards.md"
+        sys.stderr.write(f"error: the board file names no flash tool; {hint}\n")
         return 6
     with open(os.path.join(here, "flash_tools.json"), encoding="utf-8") as file:
         known = json.load(file)

@@ -19,7 +19,7 @@ class TinyfinFilter(DeviceMonitorFilterBase):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        # the checkout that holds this file; an installed tinyfin where this is none
+        # the checkout that holds this file; in an installed package: no checkout
         sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
         try:
             self.frames = importlib.import_module("tinyfin.wire.frames")

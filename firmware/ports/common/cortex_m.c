@@ -47,7 +47,7 @@ void tfin_start(void)
     tfin_port_boot();
 }
 
-/* A fault has nobody to tell: the host sees a target that does not answer, and says so. */
+/* A fault cannot be reported: the host sees a target that does not answer. */
 void tfin_cortex_m_fault(void)
 {
     for (;;) {

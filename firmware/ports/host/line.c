@@ -80,7 +80,7 @@ static void take(way *w)
     w->size += (size_t)got;
 }
 
-/* Lets through what the line had time for; 0 when nobody is there to take it. */
+/* Lets through what the line had time for; 0 when no reader is left. */
 static int pass(way *w)
 {
     w->full = 0;
@@ -179,7 +179,7 @@ static int serve(int other)
     }
 }
 
-/* A pseudo-terminal that changes no byte. Its other side stays open here, so that nobody sees it
+/* A pseudo-terminal that changes no byte. Its other side stays open here, so that no reader sees it
  * closed when the host reopens. */
 static int open_terminal(int *other)
 {

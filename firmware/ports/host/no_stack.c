@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A process whose stack nobody measures. */
+/* A process whose stack is not measured. */
 #include "port.h"
 
 uint32_t tfin_port_stack_bytes(void)

@@ -2,7 +2,7 @@
 /*
  * The workstation: a terminal in a process, its serial port on standard input and output. Compile
  * it with the application and the engine by any C compiler on a POSIX system. A reset runs the
- * program again on the same two pipes, so whoever talks to it sees what a rebooting board shows:
+ * program again on the same two pipes, so the other side sees what a rebooting board shows:
  * state gone, another boot nonce. End of input ends the process.
  */
 #define _POSIX_C_SOURCE 200809L
@@ -48,7 +48,7 @@ static void flush(void)
     while (at < out_size) {
         ssize_t n = write(STDOUT_FILENO, out + at, out_size - at);
         if (n < 0 && errno != EINTR) {
-            _exit(0); /* nobody reads any more */
+            _exit(0); /* no reader is left */
         }
         at += n > 0 ? (size_t)n : 0;
     }

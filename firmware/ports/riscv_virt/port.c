@@ -32,7 +32,7 @@ const uint32_t tfin_port_tick_mask = 0xFFFFFFFFu;
 
 void tfin_port_init(void)
 {
-    /* FIFO; the trigger level says how many bytes QEMU may hand over at once; fewer
+    /* FIFO; the trigger level says how many bytes QEMU may deliver at once; fewer
      * come after a short time */
     TFIN_REG8(UART + 2u) = 0xC1;
     TFIN_REG8(UART + 3u) = 3; /* 8N1 */

@@ -11,7 +11,7 @@ tfin_start:
     csrw mtvec, t0
     j tfin_port_boot
 
-    /* an external interrupt; anything else is a fault, which has nobody to tell and stays */
+    /* an external interrupt; anything else is a fault, which cannot be reported: it loops here */
     .balign 4
 trap:
     addi sp, sp, -64

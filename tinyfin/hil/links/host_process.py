@@ -42,7 +42,7 @@ def build_host_terminal(
     monocypher = _monocypher(firmware)
     sources = [
         *sorted((firmware / "src").glob("*.c")),
-        *sorted((firmware / "lib" / "tinyfin" / "src").glob("*.c")),
+        *sorted((firmware / "lib" / "tinyfin" / "src").rglob("*.c")),
         *(firmware / "ports" / "host" / name for name in ("port.c", "no_stack.c")),
     ]
     headers = sorted((firmware / "src").glob("*.h"))

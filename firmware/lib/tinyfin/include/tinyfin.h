@@ -122,14 +122,14 @@
  *
  * VALUES
  *
- *   No value of a field is an error: none is refused. A number enters the features as it is; only
- *   beyond +-(2^62 - 1) an i64 is limited, and of a u64 the lower 62 bits count (the token, which
- *   names a card, counts whole). A number that an enum does not have is equal to none of its
- *   values, a table of the pack gives what it has for unknown codes, shares of values leave it out.
- *   A value that a feature keeps for later is cut off at the bytes that the schema's range needs: a
- *   byte for most enums. What is cut off there and what leaves the 16 bits of a feature is counted
- *   in `saturations`; the second flags SATURATED too. A field whose bit in `present` is 0 is not
- *   read, whatever lies there; bits beyond the pack's fields are ignored.
+ *   No value of a field is refused. A number enters the features as it is, with two limits: an i64
+ *   saturates at +-(2^62 - 1), and a u64 counts with its lower 62 bits (the token, which names a
+ *   card, counts whole). A number that an enum does not have equals no value of the enum; tables of
+ *   the pack have an entry for unknown codes, and shares of values leave it out. A value that a
+ *   feature keeps for later saturates at the bytes that the schema's range needs: one byte for most
+ *   enums. `saturations` counts these, and features that leave their 16 bits, which also set the
+ *   flag SATURATED. A field whose bit in `present` is 0 is not read; bits beyond the pack's fields
+ *   are ignored.
  *
  * WORST CASE
  *
@@ -140,7 +140,7 @@
  *
  *   All macros that a project may give to the compiler (-DNAME, -DNAME=value), with what holds
  *   without them. Give them to every file that includes these headers, not to the library's alone.
- *   The names TFIN_SABOTAGE_..., TFIN_TEST_... and TFIN_LAB_... are the tests' own.
+ *   The names TFIN_SABOTAGE_..., TFIN_TEST_... and TFIN_INSTRUMENT_... are the tests' own.
  *
  *   [configuration: the library, and the generated C]
  *     TFIN_RELEASE                  unset     no pack of the public development key opens;
@@ -227,8 +227,8 @@ extern "C" {
 #define TFIN_MAX_GOLDEN 64u
 #endif
 
-/* The feature program's format is part of the pack format. The pack, the memory and nothing else
- * must be aligned to this. */
+/* The feature program's format is part of the pack format. Pack and memory must be aligned to this.
+ */
 #define TFIN_ALIGN 16
 
 /* --------------------------------------------------------------------------------------- errors */
@@ -276,8 +276,8 @@ extern "C" {
 enum tfin_error { TFIN_ERRORS(TFIN_ENUM) };
 #undef TFIN_ENUM
 
-/* "TFIN_E_DIGEST: pack is damaged: its digest differs"; "unknown error" for a number that is none.
- * Never null, never to be freed. With TFIN_NO_ERROR_TEXT defined the texts are left out, and an
+/* "TFIN_E_DIGEST: pack is damaged: its digest differs"; "unknown error" for any other number. Never
+ * null, never to be freed. With TFIN_NO_ERROR_TEXT defined the texts are left out, and an
  * empty string comes back. */
 const char *tfin_error_name(int error);
 
@@ -314,12 +314,45 @@ typedef struct tfin_event {
     uint32_t record_size;
 } tfin_event;
 
+/* The fields of the record. Applications that are compiled with a schema have its struct; one that
+ * serves packs of any schema reads them from the open pack (tfin_event_schema). */
+#define TFIN_MAX_FIELDS 32
+enum tfin_field_type { TFIN_TYPE_I32, TFIN_TYPE_I64, TFIN_TYPE_U64, TFIN_TYPE_ENUM };
+enum tfin_field_flag {
+    TFIN_FIELD_RAM_ONLY = 1, /* never in a state image */
+    TFIN_FIELD_HOST = 2      /* supplied by the host */
+};
+typedef struct __attribute__((may_alias)) tfin_field {
+    uint8_t type;    /* enum tfin_field_type */
+    uint8_t flags;   /* enum tfin_field_flag, or'ed */
+    uint16_t offset; /* in the record */
+    uint32_t values; /* of an enum: how many there are; else 0 */
+    int64_t missing; /* taken for a field that is absent */
+} tfin_field;
+typedef struct __attribute__((may_alias)) tfin_schema {
+    uint16_t field_count;
+    uint16_t record_bytes;
+    uint32_t reserved;
+} tfin_schema;
+
+/* The fields, in the order of the bits of `present`: field_count of them. */
+static inline const tfin_field *tfin_schema_fields(const tfin_schema *schema)
+{
+    return (const tfin_field *)(const void *)(schema + 1);
+}
+
+/* Bytes of a field in the record: an enum is an int32_t. */
+static inline uint32_t tfin_field_bytes(uint8_t type)
+{
+    return type == TFIN_TYPE_I32 || type == TFIN_TYPE_ENUM ? 4u : 8u;
+}
+
 typedef struct tfin_outcome {
     uint64_t id;          /* of the event scored before */
     uint32_t t_mono_s;    /* when it became known, by the event's clock */
     uint8_t result;       /* enum tfin_result */
     uint8_t action_taken; /* enum tfin_action: what the terminal did, whatever was advised */
-    int16_t response;     /* ISO 8583 DE39 as a number (0 to 99), -1 when there is none */
+    int16_t response;     /* ISO 8583 DE39 as a number (0 to 99), -1 without one */
 } tfin_outcome;
 
 /* Later knowledge about a past transaction. It counts where the transaction was, not where the
@@ -346,7 +379,7 @@ enum tfin_flag {
     TFIN_FLAG_SATURATED = 2,
     /* t_mono_s stepped back or too far ahead: the score is of the time before */
     TFIN_FLAG_CLOCK = 4,
-    /* the model wants host fields and none came */
+    /* the model uses host fields and the event has none */
     TFIN_FLAG_NO_HOST = 8,
     /* the pack only watches: action is always ACCEPT */
     TFIN_FLAG_SHADOW = 16,
@@ -432,7 +465,7 @@ typedef struct tfin_engine {
     uint32_t open;
     uint32_t memory_bytes;
     const uint8_t *pack;
-    const uint8_t *schema;
+    const tfin_schema *schema;
     const uint8_t *program;
     const uint8_t *maps;
     const uint8_t *plan;
@@ -479,11 +512,11 @@ int tfin_open(tfin_engine *engine, const void *pack, size_t pack_size, void *mem
  * offset, size, count and range of every section. Needs no memory for state and touches no engine,
  * so that a terminal can verify a pack that has just arrived while another one runs. `pack` is
  * aligned to TFIN_ALIGN; pack_size may be more than the pack, as a flash slot is. TFIN_OK:
- * `verified` is a receipt for tfin_bind, to be kept in RAM until then. On an error it is none. The
- * first fault that is found is reported: where the pack lies and how it begins (ALIGN, TRUNCATED,
- * MAGIC, FORMAT, HEADER), integrity and trust (ALGORITHM, HEADER, DIGEST, KEY, SIGNATURE,
- * ENGINE_VERSION, ROLLBACK), what it holds (SECTION, UNKNOWN_SECTION, SCHEMA, PROGRAM, PLAN,
- * LAYOUT, KERNEL, MODEL). */
+ * `verified` is a receipt for tfin_bind, to be kept in RAM until then. On an error it must not be
+ * used. The first fault that is found is reported: where the pack lies and how it begins (ALIGN,
+ * TRUNCATED, MAGIC, FORMAT, HEADER), integrity and trust (ALGORITHM, HEADER, DIGEST, KEY,
+ * SIGNATURE, ENGINE_VERSION, ROLLBACK), what it holds (SECTION, UNKNOWN_SECTION, SCHEMA, PROGRAM,
+ * PLAN, LAYOUT, KERNEL, MODEL). */
 int tfin_verify(tfin_verified *verified, const void *pack, size_t pack_size,
                 const tfin_trust *trust);
 
@@ -496,7 +529,7 @@ int tfin_verify(tfin_verified *verified, const void *pack, size_t pack_size,
  * of memory are undefined. */
 int tfin_bind(tfin_engine *engine, const tfin_verified *verified, void *memory, size_t memory_size);
 
-/* The open pack hashed again, a piece at a time: for flash that somebody else could write to while
+/* The open pack hashed again, a piece at a time: for flash that another device could write to while
  * the engine runs, such as a chip outside of the processor's. Begin with a `recheck` that is all
  * zero, and call it as often as there is time; after another pack was opened it begins again. Reads
  * at most `bytes` (not 0) of the pack. Gives how many are left to read; 0 when the whole pack was
@@ -518,16 +551,20 @@ int tfin_reset(tfin_engine *engine);
  * engine's, until it is opened again. Null when the engine is not open. */
 const uint8_t *tfin_pack_id(const tfin_engine *engine);
 
+/* 16 bytes in the header of a pack, verified or not, that name its model. They do not depend on the
+ * key. Zeros without a network; null for null. */
+const uint8_t *tfin_model_id(const void *pack);
+
 /* The open pack's security counter (`tinyfin quantize --security-counter`), 0 when the engine is
  * not open. A terminal that has taken a pack into service keeps the highest counter that it has
  * seen and passes it as minimum_security_counter from then on. */
 uint32_t tfin_security_counter(const tfin_engine *engine);
 
 /* Sets the clock to a time that the application is sure of, whatever the limits say (see TIME
- * above): after months in a drawer, after a wrong clock was put right. Forward nothing else
- * changes. To a time before the engine's own, the state begins cold, because what it holds is dated
- * in the future; for a small step back leave the clock alone: it stands until time has caught up.
- * TFIN_E_ARGUMENT for 2^32 - 1. */
+ * above): after months in a drawer, after a wrong clock was put right. A step forward
+ * changes nothing else. To a time before the engine's own, the state begins cold, because what it
+ * holds is dated in the future; for a small step back leave the clock alone: it stands until time
+ * has caught up. TFIN_E_ARGUMENT for 2^32 - 1. */
 int tfin_rebase_time(tfin_engine *engine, uint32_t t_mono_s);
 
 /* -------------------------------------------------------------------------------------- running */
@@ -540,17 +577,21 @@ int tfin_rebase_time(tfin_engine *engine, uint32_t t_mono_s);
  * flags, and features are made all the same. */
 int tfin_score(tfin_engine *engine, const tfin_event *event, tfin_verdict *verdict);
 
-/* Tells what became of a scored event; only now does it enter counters and windows. TFIN_E_ARGUMENT
+/* Reports how a scored event ended; only now does it enter counters and windows. TFIN_E_ARGUMENT
  * for a result or an action that its enum does not have. TFIN_E_UNKNOWN_ID, which is counted and
  * changes nothing else, when the id is not pending (a duplicate, or pushed out). TFIN_E_TIME,
- * counted as a clamp and without any other effect, when its time is too far ahead: tell it again
+ * counted as a clamp and without any other effect, when its time is too far ahead: call it again
  * with the right time. */
 int tfin_apply_outcome(tfin_engine *engine, const tfin_outcome *outcome);
 
-/* Tells what became known later. TFIN_OK also for a duplicate, and for a card that is not known
+/* Reports what became known later. TFIN_OK also for a duplicate, and for a card that is not known
  * here (only the terminal's labels learn of it then). TFIN_E_ARGUMENT when `fraud` is neither 0 nor
  * 1, TFIN_E_TIME as for an outcome. */
 int tfin_apply_notice(tfin_engine *engine, const tfin_notice *notice);
+
+/* The schema of the open pack's events. It is the pack's, and lies there. Null when the engine is
+ * not open. */
+const tfin_schema *tfin_event_schema(const tfin_engine *engine);
 
 /* The features of the last scored event, in the pack's order, and how many; valid until the next
  * call. *count is 0 before the first event, and after a reset, an import or an erasure. */

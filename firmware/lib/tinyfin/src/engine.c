@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* An event's way through the engine: clock, features, pending table, network, verdict; and
- * back: outcome, notice. */
+/* What happens to an event: clock, features, pending table, network, verdict; later outcome and
+ * notice. */
 #include "internal.h"
-#include "net.h"
+#include "network/net.h"
 
-/* What an unknown card reads. */
+/* The state and labels of an unknown card. */
 static const uint8_t no_card[MAX_CARD_SLOT] __attribute__((aligned(8)));
 
 void tfin_count(uint8_t *head, uint32_t counter, uint32_t by)
@@ -13,9 +13,8 @@ void tfin_count(uint8_t *head, uint32_t counter, uint32_t by)
     tfin_put32(head + counter, v + by < v ? UINT32_MAX : v + by);
 }
 
-/* An import that is not finished ends where something else changes the state: its bytes are
- * not checked yet, so nothing may run on them, and those that are still to come know
- * nothing of the change. */
+/* Another call that changes the state ends an unfinished import. The imported bytes are not checked
+ * yet, so nothing may run on them, and the bytes still to come do not contain the change. */
 static void abandon_import(tfin_engine *e)
 {
     if (e->import_next != 0) {
@@ -23,15 +22,15 @@ static void abandon_import(tfin_engine *e)
     }
 }
 
-/* The time that a call claims: moves the clock there, or where it may not go there leaves it, and
- * says so in event_flags. */
+/* Moves the clock to the time that a call claims. Where that is not allowed, the clock stays and
+ * event_flags says so. */
 static uint32_t tick(tfin_engine *e, uint32_t t)
 {
     uint32_t last = tfin_u32(e->state + HEAD_LAST_T);
 #ifdef TFIN_SABOTAGE_LEAP
     int stays = t < last;
 #else
-    /* the last of all times is none, so that t + 1 is never 0 */
+    /* 2^32 - 1 is not a time, so that t + 1 is never 0 */
     int stays = t < last || (t - last > e->leap_s[0] && last != 0) || t == UINT32_MAX;
 #endif
     if (stays) {
@@ -44,7 +43,7 @@ static uint32_t tick(tfin_engine *e, uint32_t t)
     return t;
 }
 
-/* The same for an outcome or a notice, which is refused where the time is too far ahead. */
+/* The same for an outcome or a notice, which is refused if its time is too far ahead. */
 static TFIN_NOINLINE int tick_or_refuse(tfin_engine *e, uint32_t *t)
 {
     uint32_t last = tfin_u32(e->state + HEAD_LAST_T);
@@ -92,8 +91,8 @@ static uint8_t *find_card(const tfin_engine *e, uint64_t token)
     return NULL;
 }
 
-/* The card's slot, made by evicting the least recently used one if it must be. Null without a
- * card table or a token. */
+/* The card's slot. If it has none, it gets a free one or that of the least recently used card. Null
+ * without a card table or a token. */
 static uint8_t *take_card(const tfin_engine *e, uint64_t token)
 {
     uint32_t slot = tfin_u16(e->program + PROG_CARD_SLOT);
@@ -129,7 +128,7 @@ static uint32_t card_labels_at(const tfin_engine *e)
            (LABELS_ENTRIES + LABEL_SIZE * (uint32_t)tfin_u16(e->program + PROG_CARD_LABELS));
 }
 
-/* The token's register in what waits of this entry. */
+/* Clears the token in the kept registers of this entry. */
 static void erase_kept(const tfin_engine *e, uint8_t *entry, uint64_t value)
 {
     const uint8_t *k = e->program + tfin_u32(e->program + PROG_KEPT_AT);
@@ -181,7 +180,7 @@ static uint64_t token_of(const tfin_engine *e, const context *x)
     if (index == NO_FIELD || (x->present >> index & 1u) == 0) {
         return 0;
     }
-    return tfin_u64(x->record + tfin_u16(tfin_field(e->schema, index) + ENTRY_AT));
+    return tfin_u64(x->record + tfin_schema_fields(e->schema)[index].offset);
 }
 
 static uint32_t write_features(const tfin_engine *e, const int64_t *r)
@@ -263,7 +262,7 @@ static int64_t *registers(const tfin_engine *e)
     return (int64_t *)(void *)__builtin_assume_aligned(e->state + e->layout.registers, 8);
 }
 
-/* Into an entry of zero bytes, which a free one is: all but the kept registers. */
+/* Fills an entry, all but the kept registers. A free entry is all zero. */
 static void open_pending(const tfin_engine *e, const context *x, uint8_t *entry, uint64_t id,
                          uint64_t token)
 {
@@ -327,16 +326,16 @@ static void commit(tfin_engine *e, const uint8_t *entry, const tfin_outcome *out
  * for a field it claims. */
 static int read_mask(const tfin_engine *e, const tfin_event *event, uint32_t *present)
 {
-    uint32_t fields = tfin_u16(e->schema);
+    uint32_t fields = e->schema->field_count;
     if (event->record_size < 8u) {
         return TFIN_E_RECORD;
     }
     uint32_t mask = tfin_u32(event->record) & (fields == 32u ? UINT32_MAX : (1u << fields) - 1u);
-    if (event->record_size < tfin_u16(e->schema + SCHEMA_RECORD_SIZE)) {
+    if (event->record_size < e->schema->record_bytes) {
         for (uint32_t i = 0; i < fields; i++) {
-            const uint8_t *entry = tfin_field(e->schema, i);
-            uint32_t width = tfin_field_width(entry);
-            if ((mask >> i & 1u) != 0 && tfin_u16(entry + ENTRY_AT) + width > event->record_size) {
+            const tfin_field *f = tfin_schema_fields(e->schema) + i;
+            if ((mask >> i & 1u) != 0 &&
+                f->offset + tfin_field_bytes(f->type) > event->record_size) {
                 return TFIN_E_RECORD;
             }
         }
@@ -345,14 +344,15 @@ static int read_mask(const tfin_engine *e, const tfin_event *event, uint32_t *pr
     return TFIN_OK;
 }
 
-/* 1 when the model wants what only a host can tell, and the event brought none of it. */
+/* 1 if the model uses host fields and the event has none of them. */
 static int lacks_host(const tfin_engine *e, uint32_t present)
 {
     if ((tfin_u16(e->decision + DECISION_FLAGS) & WANTS_HOST) == 0) {
         return 0;
     }
-    for (uint32_t i = 0; i < tfin_u16(e->schema); i++) {
-        if ((present >> i & 1u) != 0 && (tfin_field(e->schema, i)[ENTRY_FLAGS] & ENTRY_HOST) != 0) {
+    for (uint32_t i = 0; i < e->schema->field_count; i++) {
+        if ((present >> i & 1u) != 0 &&
+            (tfin_schema_fields(e->schema)[i].flags & TFIN_FIELD_HOST) != 0) {
             return 0;
         }
     }
@@ -424,7 +424,7 @@ static int begin(tfin_engine *e, const tfin_event *event, context *x, uint64_t *
     return TFIN_OK;
 }
 
-/* What the features' making says of the event, before it may be remembered. */
+/* Counters and flags of a scored event. */
 static void count_score(tfin_engine *e, const context *x, uint32_t saturated)
 {
     if (saturated != 0) {
@@ -551,24 +551,34 @@ typedef char tfin_stats_are_the_heads_counters[sizeof(tfin_stats) == COUNTERS_BY
 
 const int16_t *tfin_features(const tfin_engine *e, uint32_t *count)
 {
-    int open = tfin_usable(e) == TFIN_OK;
-    if (count != NULL) {
-        *count = open && e->has_verdict ? tfin_u16(e->program + PROG_FEATURES) : 0;
+    const int16_t *features = NULL;
+    uint32_t number = 0;
+    if (tfin_usable(e) == TFIN_OK) {
+        features = (const int16_t *)(const void *)__builtin_assume_aligned(
+            e->state + e->layout.features, 2);
+        number = e->has_verdict ? tfin_u16(e->program + PROG_FEATURES) : 0;
     }
-    return !open ? NULL
-                 : (const int16_t *)(const void *)__builtin_assume_aligned(
-                       e->state + e->layout.features, 2);
+    if (count != NULL) {
+        *count = number;
+    }
+    return features;
 }
 
 /* Bytes of the arena whose place and number are at `at` of the plan; null and 0 without a
  * network or an open pack. */
 static const int8_t *arena_part(const tfin_engine *e, uint32_t at, uint32_t *count)
 {
-    const uint8_t *plan = tfin_usable(e) == TFIN_OK ? e->plan : NULL;
-    if (count != NULL) {
-        *count = plan == NULL ? 0 : tfin_plan_u32(plan, at + 4u);
+    const uint8_t *plan = tfin_network_plan(e);
+    const int8_t *part = NULL;
+    uint32_t number = 0;
+    if (plan != NULL) {
+        part = (const int8_t *)tfin_arena(e) + tfin_plan_u32(plan, at);
+        number = tfin_plan_u32(plan, at + 4u);
     }
-    return plan == NULL ? NULL : (const int8_t *)tfin_arena(e) + tfin_plan_u32(plan, at);
+    if (count != NULL) {
+        *count = number;
+    }
+    return part;
 }
 
 const int8_t *tfin_network_input(const tfin_engine *e, uint32_t *count)

@@ -94,23 +94,6 @@ enum {
     MAX_MEMORY_BYTES = 1 << 26
 };
 
-/* SCHM: u16 fields, u16 record size, then the fields */
-enum { SCHEMA_RECORD_SIZE = 2, SCHEMA_HEAD = 8, SCHEMA_ENTRY = 16, MAX_FIELDS = 32 };
-enum { ENTRY_TYPE = 0, ENTRY_FLAGS = 1, ENTRY_AT = 2, ENTRY_MISSING = 8 };
-enum { TYPE_I32, TYPE_I64, TYPE_U64, TYPE_ENUM };
-enum { ENTRY_RAM_ONLY = 1, ENTRY_HOST = 2 };
-
-static inline const uint8_t *tfin_field(const uint8_t *schema, uint32_t index)
-{
-    return schema + SCHEMA_HEAD + SCHEMA_ENTRY * index;
-}
-
-/* Bytes of the field in a record. */
-static inline uint32_t tfin_field_width(const uint8_t *entry)
-{
-    return entry[ENTRY_TYPE] == TYPE_I32 || entry[ENTRY_TYPE] == TYPE_ENUM ? 4u : 8u;
-}
-
 /* offsets in the DECI payload; of each feature u16 reason, i8 reference, u8 reason
  * below the reference */
 enum {
@@ -255,23 +238,26 @@ enum { LABELS_ENTRIES = 8, LABEL_SIZE = 8 };
 
 typedef struct tfin_places layout;
 
-/* What `open` of an engine holds that may be used. Far from 0 and -1: no single
- * fault makes it of them. */
+/* `open` of an engine that may be used. Far from 0 and -1: no single fault turns one into it. */
 #define TFIN_OPEN 0x3C3C3C3Cu
 
 #define TFIN_NOINLINE __attribute__((noinline))
 
-/* TFIN_OK, or what is wrong with an engine that somebody passed. */
+/* handle.c */
+/* TFIN_OK, or what is wrong with the engine that was passed. */
 int tfin_usable(const tfin_engine *e);
 
 /* Calls a progress hook, if there is one. */
 void tfin_feed(tfin_progress *progress, void *of);
 
-/* What an operator may see while it reads or commits. */
+/* What opening and importing have in common: the next time may be far ahead. */
+void tfin_boot(tfin_engine *e);
+
+/* What an operator reads. */
 typedef struct context {
     int64_t *r;
     const uint8_t *pool;
-    const uint8_t *schema;
+    const tfin_schema *schema;
     const uint8_t *record; /* null in the outcome phase */
     uint32_t present;      /* mask, limited to fields that the record and the schema hold */
     uint32_t t;
@@ -284,7 +270,7 @@ typedef struct context {
 } context;
 
 /* program.c */
-int tfin_program_check(const uint8_t *schema, const uint8_t *program, uint32_t size);
+int tfin_program_check(const tfin_schema *schema, const uint8_t *program, uint32_t size);
 uint32_t tfin_operator_state_size(const op *o);
 /* Memory in bytes, or an error. */
 int32_t tfin_lay_out(const uint8_t *program, uint32_t arena, layout *out);
@@ -331,9 +317,6 @@ void tfin_map_inputs(const tfin_engine *e, const int16_t *features, int8_t *inpu
 int32_t tfin_raw_score(const tfin_engine *e);
 uint32_t tfin_calibrate(const tfin_engine *e, int32_t raw);
 void tfin_decide(tfin_engine *e, tfin_verdict *v);
-
-/* pack.c: what opening and importing have in common: the next time may be far ahead. */
-void tfin_boot(tfin_engine *e);
 
 /* state.c */
 void tfin_count(uint8_t *head, uint32_t counter, uint32_t by);

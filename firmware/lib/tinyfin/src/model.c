@@ -2,11 +2,11 @@
 /* Everything between the features and the verdict: input maps, read-out,
  * calibration, decision, reasons. */
 #include "internal.h"
-#include "net.h"
+#include "network/net.h"
 
 enum { KNOT_SIZE = 8, CALIBRATION_KNOT = 16, READOUT_SIZE = 16, MAX_RECONSTRUCTION = 4096 };
 enum { READ_LOGIT = 1, READ_ACCUMULATOR = 2, READ_RECONSTRUCTION = 3, READ_SQUARES = 4 };
-/* offsets in the READ payload; what the last two are depends on the kind */
+/* offsets in the READ payload; the kind says what the last two mean */
 enum { READ_KIND = 0, READ_SHIFT = 1, READ_INDEX = 2, READ_IN = 4, READ_OUT = 8 };
 
 static uint32_t features_of(const tfin_engine *e)
@@ -22,7 +22,7 @@ uint8_t *tfin_arena(const tfin_engine *e)
 /* ---- checks, once, at open */
 
 /* step * slope < 2^30, of a step below 2^16: most slopes need no product of 64 bits, which is
- * dear on small cores. */
+ * slow on small cores. */
 static int rise_ok(uint32_t step, uint32_t slope)
 {
     return slope <= 1u << 14 || (uint64_t)step * slope < 1u << 30;
@@ -124,7 +124,7 @@ int tfin_model_check(const tfin_engine *e, uint32_t maps_size, uint32_t readout_
                : TFIN_E_MODEL;
 }
 
-/* ---- the way from features to a score */
+/* ---- from features to a score */
 
 static int8_t map_one(const uint8_t *knots, uint32_t n, int32_t f)
 {
@@ -230,8 +230,8 @@ typedef struct top {
     uint32_t count;
 } top;
 
-/* Keeps the best few in order, each id once. Swapped down the list rather than shifted: compilers
- * make memmove of a shift. */
+/* Keeps the best few in order, each id once. Entries are swapped down the list, not shifted:
+ * compilers turn a shift into memmove. */
 static void consider(top *best, tfin_verdict *v, int64_t contribution, uint16_t id)
 {
     uint16_t new_id = id;
@@ -260,8 +260,8 @@ static void consider(top *best, tfin_verdict *v, int64_t contribution, uint16_t 
     }
 }
 
-/* The raw score with input i at `reference`. Of a sum of terms the change is known; a
- * network is run again. */
+/* The raw score with input i at `reference`. The change of a sum of terms is known; a network is
+ * run again. */
 static int32_t raw_without(tfin_engine *e, int8_t *inputs, uint32_t i, int8_t reference,
                            int terms_known)
 {
@@ -289,8 +289,8 @@ static uint16_t reason_of(const uint8_t *entry, int8_t own)
     return own > reference || entry[3] == BELOW_AS_ABOVE ? tfin_u16(entry) : entry[3];
 }
 
-/* One run of the network for each input that can be a reason, and one more to leave the event's own
- * output behind; none of a plan whose terms are known. */
+/* Runs the network once for each input that can be a reason, and once more so that the event's own
+ * output is left behind. A plan whose terms are known is not run. */
 static void find_reasons(tfin_engine *e, tfin_verdict *v)
 {
     uint8_t *arena = tfin_arena(e);

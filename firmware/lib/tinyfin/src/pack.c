@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Opening a pack: integrity and trust, structure and contents, golden vectors. Nothing after this
- * file doubts the pack again. */
+/* Opening a pack: integrity and trust, structure and contents, golden vectors. After
+ * this file the pack is not checked again. */
 #include "development_key.h"
 #include "internal.h"
-#include "net.h"
+#include "network/net.h"
 #include "tinyfin_port.h"
 
 enum {
@@ -19,6 +19,7 @@ enum {
     AT_KEY_ID = 28,
     AT_SCHEMA = 40,
     AT_PROGRAM = 56,
+    AT_MODEL = 88,
     AT_RESERVED = 104
 };
 enum { PACK_MAGIC = 0x4B504654, DEVELOPMENT = 1, CRITICAL = 1 };
@@ -126,32 +127,31 @@ static int walk_sections(const uint8_t *p, section s[S_COUNT])
     return at == total ? TFIN_OK : TFIN_E_SECTION;
 }
 
-static int schema_ok(const uint8_t *p, uint32_t size)
+static int schema_ok(const tfin_schema *schema, uint32_t size)
 {
-    uint32_t fields = size < SCHEMA_HEAD ? 0 : tfin_u16(p);
-    uint32_t record = size < SCHEMA_HEAD ? 0 : tfin_u16(p + SCHEMA_RECORD_SIZE);
+    uint32_t fields = size < sizeof *schema ? 0 : schema->field_count;
     uint32_t at = 8;
-    if (fields == 0 || fields > MAX_FIELDS || size != SCHEMA_HEAD + SCHEMA_ENTRY * fields ||
-        tfin_u32(p + 4) != 0) {
+    if (fields == 0 || fields > TFIN_MAX_FIELDS ||
+        size != sizeof *schema + sizeof(tfin_field) * fields || schema->reserved != 0) {
         return 0;
     }
-    for (uint32_t i = 0; i < fields; i++) {
-        const uint8_t *e = tfin_field(p, i);
-        uint32_t width = tfin_field_width(e);
+    const tfin_field *f = tfin_schema_fields(schema);
+    for (const tfin_field *end = f + fields; f != end; f++) {
+        uint32_t width = tfin_field_bytes(f->type);
         at = tfin_round_up(at, width);
-        if (e[ENTRY_TYPE] > TYPE_ENUM || e[ENTRY_FLAGS] > (ENTRY_RAM_ONLY | ENTRY_HOST) ||
-            tfin_u16(e + ENTRY_AT) != at) {
+        if (f->type > TFIN_TYPE_ENUM || f->flags > (TFIN_FIELD_RAM_ONLY | TFIN_FIELD_HOST) ||
+            f->offset != at) {
             return 0;
         }
         at += width;
     }
-    return record == tfin_round_up(at, 8);
+    return schema->record_bytes == tfin_round_up(at, 8);
 }
 
 /* ---- trust */
 
-/* What takes 32 bytes for a digest gives them back before the signature's turn comes, which needs
- * more stack than all the rest. */
+/* Functions that need 32 bytes for a digest return before the signature check runs, which needs the
+ * deepest stack. */
 enum { HASHED_AT_ONCE = 4096 };
 
 static void hash_more(tfin_port_hash *hash, const uint8_t *data, uint32_t size,
@@ -210,7 +210,7 @@ static TFIN_NOINLINE const uint8_t *key_of(const uint8_t *p, const tfin_trust *t
 /* 0 when the pack's bytes have the digest of its header. */
 static TFIN_NOINLINE uint32_t damage(const uint8_t *p, const tfin_trust *trust)
 {
-/* a test proves that it would notice; so with the others of this name */
+/* tests prove that they would notice this and the other TFIN_SABOTAGE_... */
 #ifdef TFIN_SABOTAGE_DIGEST
     return 0;
 #endif
@@ -230,8 +230,8 @@ static TFIN_NOINLINE uint32_t state_layout_differs(const uint8_t *p, const secti
     return hash_differs(&hash, p + HEADER_STATE_LAYOUT, 16);
 }
 
-/* The header's hashes are those of its sections. Each is done with its 200 bytes of stack before
- * the next one begins. */
+/* The header's hashes are those of its sections. Each releases its 200 bytes of stack before the
+ * next one begins. */
 static int hashes_ok(const uint8_t *p, const section *schema, const section *program,
                      const tfin_trust *trust)
 {
@@ -240,13 +240,12 @@ static int hashes_ok(const uint8_t *p, const section *schema, const section *pro
             differs(program->payload, program->size, p + AT_PROGRAM, 16, trust)) == 0;
 }
 
-/* Digest, signature and trust of what `size` bytes say is a pack. *open becomes TFIN_OPEN for one
- * that is good. It is made of the results themselves: where a fault skips one of the branches, what
- * comes out opens nothing. */
+/* Digest, signature and trust of a pack in `size` bytes. For a good one *open becomes TFIN_OPEN. It
+ * is computed from the results themselves: if a fault skips a branch, the number opens nothing. */
 static int integrity_ok(const uint8_t *p, size_t size, const tfin_trust *trust,
                         volatile uint32_t *open)
 {
-    volatile uint32_t wrong; /* read from memory wherever it stands */
+    volatile uint32_t wrong; /* every use reads it from memory */
     *open = 0;
 #ifdef TFIN_SABOTAGE_GLITCH
     *open = TFIN_OPEN;
@@ -308,7 +307,7 @@ static int golden_ok(const tfin_engine *e, const section *golden)
             tfin_u16(golden->payload) <= (golden->size - 8u) / golden_size(e));
 }
 
-/* What a run of the network may take, by a measure that is the same on every core. */
+/* Limits the work of a run of the network, by a measure that is the same on every core. */
 static int work_ok(const uint8_t *plan)
 {
     const uint8_t *at = plan + TFIN_PLAN_HEADER_BYTES;
@@ -327,11 +326,11 @@ static int work_ok(const uint8_t *plan)
 
 /* The fields that both the schema and the record know are the same: an entry begins with
  * type, flags and offset. */
-static int record_fits(const uint8_t *schema, const uint32_t *record)
+static int record_fits(const tfin_schema *schema, const uint32_t *record)
 {
-    uint32_t n = record[0] < tfin_u16(schema) ? record[0] : tfin_u16(schema);
-    for (const uint8_t *entry = tfin_field(schema, 0); n != 0; n--, entry += SCHEMA_ENTRY) {
-        if (tfin_u32(entry) != *++record) {
+    uint32_t n = record[0] < schema->field_count ? record[0] : schema->field_count;
+    for (const tfin_field *f = tfin_schema_fields(schema); n != 0; n--, f++) {
+        if (tfin_u32((const uint8_t *)f) != *++record) {
             return 0;
         }
     }
@@ -343,17 +342,18 @@ static int find_parts(tfin_engine *e, const section s[S_COUNT], const uint32_t *
     if (s[S_SCHEMA].payload == NULL || s[S_PROGRAM].payload == NULL) {
         return TFIN_E_SECTION;
     }
-    if (!schema_ok(s[S_SCHEMA].payload, s[S_SCHEMA].size)) {
+    const tfin_schema *schema = (const tfin_schema *)(const void *)s[S_SCHEMA].payload;
+    if (!schema_ok(schema, s[S_SCHEMA].size)) {
         return TFIN_E_SCHEMA;
     }
-    if (!record_fits(s[S_SCHEMA].payload, record)) {
+    if (!record_fits(schema, record)) {
         return TFIN_E_OTHER_RECORD;
     }
-    int rc = tfin_program_check(s[S_SCHEMA].payload, s[S_PROGRAM].payload, s[S_PROGRAM].size);
+    int rc = tfin_program_check(schema, s[S_PROGRAM].payload, s[S_PROGRAM].size);
     if (rc != TFIN_OK) {
         return rc;
     }
-    e->schema = s[S_SCHEMA].payload;
+    e->schema = schema;
     e->program = s[S_PROGRAM].payload;
     e->plan = s[S_PLAN].payload;
     e->maps = s[S_MAPS].payload;
@@ -411,8 +411,8 @@ static void set_id(tfin_engine *e)
     memcpy(e->pack_id, digest, sizeof e->pack_id);
 }
 
-/* Checks what a pack of integrity holds, once. Leaves an engine without memory that is open but for
- * that; an error leaves it closed. */
+/* Checks the contents of a pack, once. Leaves an engine that lacks only its memory; an error leaves
+ * it closed. */
 static int examine(tfin_engine *e, section s[S_COUNT], const uint8_t *pack, const tfin_trust *trust,
                    uint32_t open)
 {
@@ -434,25 +434,12 @@ static int examine(tfin_engine *e, section s[S_COUNT], const uint8_t *pack, cons
     return TFIN_OK;
 }
 
-/* Seconds that the clock may step ahead: the program's own, or where it says 0 the usual. */
-static uint32_t leap(const tfin_engine *e, uint32_t at, uint32_t usual_days)
-{
-    uint32_t own = tfin_u32(e->program + at);
-    return own != 0 ? own : usual_days * 86400u;
-}
-
-void tfin_boot(tfin_engine *e)
-{
-    e->leap_s[0] = leap(e, PROG_LEAP, 400);
-}
-
 /* Gives an examined engine its memory. */
-static int start(tfin_engine *e, const uint8_t *golden, void *memory, size_t memory_size)
+static int give_memory(tfin_engine *e, const uint8_t *golden, void *memory, size_t memory_size)
 {
     int rc = TFIN_E_MEMORY;
     if (memory_size >= e->memory_bytes) {
         e->state = memory;
-        e->leap_s[1] = leap(e, PROG_BOOT_LEAP, 14);
         tfin_boot(e);
         rc = tfin_reset(e);
         rc = rc == TFIN_OK ? run_golden(e, golden) : rc;
@@ -482,7 +469,7 @@ static TFIN_NOINLINE int open_trusted(tfin_engine *e, const void *pack, void *me
 {
     section s[S_COUNT];
     int rc = examine(e, s, pack, trust, open);
-    return rc == TFIN_OK ? start(e, s[S_GOLDEN].payload, memory, memory_size) : rc;
+    return rc == TFIN_OK ? give_memory(e, s[S_GOLDEN].payload, memory, memory_size) : rc;
 }
 
 int tfin_open(tfin_engine *e, const void *pack, size_t pack_size, void *memory, size_t memory_size,
@@ -515,7 +502,7 @@ static uint32_t seal_of(const tfin_verified *v)
         sum ^= tfin_u32(p + at);
         at += 4;
     }
-    for (; at < sizeof *v; at += 8) { /* each step can be undone: no change of one word is lost */
+    for (; at < sizeof *v; at += 8) { /* each step is reversible: no change of one word is lost */
         sum = ((sum ^ tfin_u32(p + at)) * 0x9E3779B1u) ^ tfin_u32(p + at + 4);
         sum ^= sum >> 15;
     }
@@ -585,24 +572,12 @@ int tfin_bind(tfin_engine *e, const tfin_verified *v, void *memory, size_t memor
     }
     *e = v->unbound;
     e->open ^= differing;
-    return start(e, v->golden, memory, memory_size);
+    return give_memory(e, v->golden, memory, memory_size);
 }
 
-int tfin_usable(const tfin_engine *e)
+const uint8_t *tfin_model_id(const void *pack)
 {
-    return e == NULL ? TFIN_E_ARGUMENT : e->open != TFIN_OPEN ? TFIN_E_CLOSED : TFIN_OK;
-}
-
-void tfin_feed(tfin_progress *progress, void *of)
-{
-    if (progress != NULL) {
-        progress(of);
-    }
-}
-
-const uint8_t *tfin_pack_id(const tfin_engine *e)
-{
-    return tfin_usable(e) == TFIN_OK ? e->pack_id : NULL;
+    return pack != NULL ? (const uint8_t *)pack + AT_MODEL : NULL;
 }
 
 uint32_t tfin_security_counter(const tfin_engine *e)
@@ -615,7 +590,7 @@ uint32_t tfin_security_counter(const tfin_engine *e)
 typedef char
     tfin_recheck_holds_a_hash[sizeof((tfin_recheck *)0)->hash == sizeof(tfin_port_hash) ? 1 : -1];
 
-/* 0 when the header is the one whose hash names the open pack; notes what it says of the rest. */
+/* 0 when the header is that of the open pack, by its hash; keeps size and digest from it. */
 static uint32_t begin_recheck(const tfin_engine *e, tfin_recheck *r)
 {
     tfin_port_hash *hash = (tfin_port_hash *)(void *)r->hash;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The state image: out in pieces, in in pieces, the same bytes on every core. */
+/* Export and import of the state image, in pieces; the same bytes on every core. */
 #include "internal.h"
-#include "net.h"
+#include "network/net.h"
 
 enum { IMAGE_HEADER = 64, IMAGE_MAGIC = 0x54534654, PIECE = 64, FED = 4096 };
 
@@ -22,7 +22,7 @@ static void blank(const piece *w, uint32_t start, uint32_t length)
     }
 }
 
-/* Only those of `count` that the piece holds a part of. */
+/* The same for `count` ranges; only those that overlap the piece are visited. */
 static void blank_each(const piece *w, uint32_t start, uint32_t length, uint32_t count,
                        uint32_t stride)
 {
@@ -32,7 +32,7 @@ static void blank_each(const piece *w, uint32_t start, uint32_t length, uint32_t
     }
 }
 
-/* RAM-only state never leaves: state of operators so marked, and kept registers so marked. */
+/* RAM-only state is never exported: marked operators' state, and marked kept registers. */
 static void blank_ram_only(const uint8_t *program, const layout *l, const piece *w)
 {
     const op *o = tfin_ops(program, PROG_SCORE_AT);
@@ -157,8 +157,8 @@ static int header_ok(const tfin_engine *e, const uint8_t *image, uint32_t body)
     return TFIN_OK;
 }
 
-/* The checksum tells damage, not malice: a count that indexes memory is checked for what it is, and
- * one that orders entries has to have space to grow, because 0 is an entry's that is free. */
+/* The checksum finds damage, not malice. So a count that indexes memory is checked against its
+ * capacity. A count that orders entries must have space to grow, because 0 marks a free entry. */
 static int counts_ok(const tfin_engine *e)
 {
     const uint8_t *p = e->program;

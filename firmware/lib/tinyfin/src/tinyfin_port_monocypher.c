@@ -45,6 +45,6 @@ uint32_t tfin_port_verify(const uint8_t signature[64], const uint8_t public_key[
 
 #else
 
-typedef int tfin_port_monocypher_is_left_out; /* ISO C wants a declaration */
+typedef int tfin_port_monocypher_is_left_out; /* ISO C requires a declaration */
 
 #endif

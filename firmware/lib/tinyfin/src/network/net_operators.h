@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The operators besides FULLY_CONNECTED and TABLE: their nodes, and arithmetic that they share.
+ * The operators other than FULLY_CONNECTED and TABLE: their nodes, and what binary ones share.
  * docs/formats/plan.md has bytes and formulas.
  *
  * Each operator is a file of its own with a check and a run function; net.c names neither of a
@@ -10,19 +10,14 @@
 #ifndef TFIN_NET_OPERATORS_H
 #define TFIN_NET_OPERATORS_H
 
-#include "net.h"
+#include "net_plan.h"
+#include "net_rescale.h"
 
 enum tfin_binary_flag {
     TFIN_BINARY_CONSTANT = 1,     /* the second operand is in the plan */
     TFIN_BINARY_MINUS_SECOND = 2, /* ADD only: first - second */
     TFIN_BINARY_MINUS_FIRST = 4   /* ADD only: second - first */
 };
-
-/* TFLM's multiplier (0 to 2^31 - 1) and shift (-31 to 30): x * multiplier * 2^(shift - 31). */
-typedef struct __attribute__((may_alias)) tfin_scale {
-    int32_t multiplier_q31;
-    int32_t shift;
-} tfin_scale;
 
 /* ADD and SQUARED_DIFFERENCE. MUL ends before first_scale. Operands shorter
  * than the output repeat. */
@@ -42,7 +37,7 @@ typedef struct __attribute__((may_alias)) tfin_binary {
 } tfin_binary;
 
 /* SUM and MEAN: each output is made from `count` inputs that follow one another. Bit 0 of `flags`
- * tells MEAN from SUM to who reads the plan; nothing to the engine. */
+ * distinguishes MEAN from SUM for a reader of the plan; the engine ignores it. */
 typedef struct __attribute__((may_alias)) tfin_reduce {
     TFIN_NODE_HEAD
     uint32_t start; /* -count * zero point of the input, modulo 2^32 */
@@ -99,25 +94,6 @@ typedef struct __attribute__((may_alias)) tfin_forest_node {
 #define TFIN_FOREST_BYTES 24u
 #define TFIN_FOREST_DEPTH_MAX 10u
 #define TFIN_SOFTMAX_DEPTH_MAX 511u
-
-/* [at, at + bytes) lies in [0, size), holds something, and at is a multiple of 8. In net.c. */
-int tfin_net_inside(uint32_t at, uint32_t bytes, uint32_t size);
-
-/* In net_rescale.c: TFLM's MultiplyByQuantizedMultiplier, rounded twice; and whether a scale
- * from a plan is one. */
-int32_t tfin_rescale(int32_t x, const tfin_scale *scale);
-int tfin_scale_ok(const tfin_scale *scale);
-
-/* x rescaled, + zero_point, clamped. */
-int8_t tfin_rescale_int8(int32_t x, const tfin_scale *scale, int8_t zero_point, int8_t min,
-                         int8_t max);
-
-/* SaturatingRoundingDoublingHighMul without its one saturation:
- * (a * b + 2^30) / 2^31, rounded down. */
-static inline int32_t tfin_high_mul(int32_t a, int32_t b)
-{
-    return (int32_t)(((int64_t)a * b + (1 << 30)) >> 31);
-}
 
 /* 1 when a node of an operator keeps that operator's rules; and what runs it,
  * which trusts the check. */

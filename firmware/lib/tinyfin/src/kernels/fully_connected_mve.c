@@ -23,7 +23,7 @@
  * (((v + (v >> 31)) >> shift1) + 1) >> 1 = r. s > 0 is the left shift that goes before the
  * multiplication instead; the sign's correction is for s < 0 only. FC_NARROW says that every s < 0.
  */
-#include "net.h"
+#include "../network/net_plan.h"
 
 #ifdef TFIN_FAMILY_MVE
 
@@ -227,5 +227,5 @@ __attribute__((naked)) void tfin_fully_connected(const tfin_node *node __attribu
 /* clang-format on */
 
 #else
-typedef int tfin_not_for_a_core_without_helium; /* ISO C wants a declaration */
+typedef int tfin_not_for_a_core_without_helium; /* ISO C requires a declaration */
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* MEAN, DEVIATION, SHARE: exponentially weighted averages by shifts. Shifts round toward minus
  * infinity, everywhere. */
-#include "internal.h"
+#include "../internal.h"
 
 #define LIMIT_32 ((int64_t)1 << 22) /* in Q8 below 2^30, so that m - x fits in 32 bits */
 #define LIMIT_64 ((int64_t)1 << 46)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The laboratory: engine and network on a target, fed in bulk. The host loads a tape into memory
+ * The instrument: engine and network on a target, fed in bulk. The host loads a tape into memory
  * behind the image (an emulator's loader, or a programmer), the image works it off, compares every
  * answer with the tape's, and prints what it found and counted. One image serves every pack and
  * every network. tinyfin/measure/instrument.py writes tapes and reads the lines.
@@ -10,21 +10,12 @@
  */
 #include <string.h>
 
+#include "answers.h"
 #include "boot.h"
+#include "events.h"
 #include "port.h"
-#include "tinyfin.h"
-
-#include "../src/answers.h"
-#include "../src/bytes.c"
-#include "../src/events.c"
-
-/* The integrity pass is counted apart, so that what is left of opening can be reported. */
-#undef TFIN_OWN_CRYPTO
-#define tfin_port_hash_update hash_itself
-#define tfin_port_verify verify_itself
-#include "../lib/tinyfin/src/tinyfin_port_monocypher.c"
-#undef tfin_port_hash_update
-#undef tfin_port_verify
+#include "tinyfin_network.h"
+#include "tinyfin_port.h"
 
 enum tag {
     TAG_END = 0,
@@ -39,11 +30,11 @@ enum tag {
     TAG_PLAN = 4,
     /* payload: a inputs of the plan, then as many outputs. b: 1 prints ticks of each */
     TAG_ROWS = 5,
-    /* a: operator that is off by one from here on; only in a build with TFIN_LAB_PROBE */
+    /* a: operator that is off by one from here on; only in a build with TFIN_INSTRUMENT_PROBE */
     TAG_SABOTAGE = 6,
     /* a: 1 prints ticks of every scored event */
     TAG_MEASURE = 7,
-    /* payload: a public keys that are trusted from here on, besides the development key */
+    /* payload: a public keys that are trusted from here on, in addition to the development key */
     TAG_KEYS = 8,
     /* payload: the state image that the guest must have now; it starts cold and takes it back */
     TAG_RESTART = 9,
@@ -82,30 +73,36 @@ static uint32_t since(uint32_t before)
     return (tfin_port_ticks() - before) & tfin_port_tick_mask;
 }
 
-uint32_t tfin_port_verify(const uint8_t signature[64], const uint8_t key[32],
-                          const uint8_t *message, size_t size);
+/* The integrity pass is counted apart, so that what is left of opening can be reported: the linker
+ * (--wrap) puts these before the port's functions. */
+void __real_tfin_port_hash_update(tfin_port_hash *hash, const uint8_t *data, size_t size);
+void __wrap_tfin_port_hash_update(tfin_port_hash *hash, const uint8_t *data, size_t size);
+uint32_t __real_tfin_port_verify(const uint8_t signature[64], const uint8_t key[32],
+                                 const uint8_t *message, size_t size);
+uint32_t __wrap_tfin_port_verify(const uint8_t signature[64], const uint8_t key[32],
+                                 const uint8_t *message, size_t size);
 
-void tfin_port_hash_update(tfin_port_hash *hash, const uint8_t *data, size_t size)
+void __wrap_tfin_port_hash_update(tfin_port_hash *hash, const uint8_t *data, size_t size)
 {
     uint32_t before = tfin_port_ticks();
-    hash_itself(hash, data, size);
+    __real_tfin_port_hash_update(hash, data, size);
     hash_ticks += since(before);
     hash_bytes += (uint32_t)size;
 }
 
-uint32_t tfin_port_verify(const uint8_t signature[64], const uint8_t key[32],
-                          const uint8_t *message, size_t size)
+uint32_t __wrap_tfin_port_verify(const uint8_t signature[64], const uint8_t key[32],
+                                 const uint8_t *message, size_t size)
 {
     uint32_t before = tfin_port_ticks();
-    uint32_t rc = verify_itself(signature, key, message, size);
+    uint32_t rc = __real_tfin_port_verify(signature, key, message, size);
     verify_ticks += since(before);
     return rc;
 }
 
-#ifdef TFIN_LAB_PROBE
+#ifdef TFIN_INSTRUMENT_PROBE
 /* Called by every operator of the feature program as it ends (TFIN_SABOTAGE_OPERATOR is this call):
  * ticks since the one before. */
-uint32_t tfin_lab_probe(uint32_t code);
+uint32_t tfin_instrument_probe(uint32_t code);
 
 enum { CODES = 64 };
 static uint32_t sabotaged = 255;
@@ -114,7 +111,7 @@ static uint32_t worst[CODES];
 /* of a score without reasons, after its last operator: maps, network, decision */
 static uint32_t worst_rest;
 
-uint32_t tfin_lab_probe(uint32_t code)
+uint32_t tfin_instrument_probe(uint32_t code)
 {
     uint32_t ticks = since(last_ticks);
     if (code < CODES && ticks > worst[code]) {
@@ -166,14 +163,14 @@ static void differs(const char *what, uint32_t where, uint32_t wanted, uint32_t 
 
 /* -------------------------------------------------------------------------------------- working */
 
-/* Ticks of the dearest inference: of the input that is there, and of inputs that
- * no kernel can skip. */
+/* Ticks of the slowest inference: of the present input, and of inputs of which no kernel can skip
+ * a part. */
 static uint32_t measure_inference(void)
 {
     static const int8_t dense[] = {127, -128, 1, -77};
     static int8_t filled[MAX_INPUTS];
     uint32_t count;
-    uint32_t dearest = 0;
+    uint32_t slowest = 0;
     const int8_t *input = tfin_network_input(&engine, &count);
     for (uint32_t i = 0; i <= sizeof dense && count <= sizeof filled; i++) {
         int32_t raw;
@@ -185,9 +182,9 @@ static uint32_t measure_inference(void)
         uint32_t before = tfin_port_ticks();
         (void)tfin_infer(&engine, filled, count, &raw);
         uint32_t ticks = since(before);
-        dearest = ticks > dearest ? ticks : dearest;
+        slowest = ticks > slowest ? ticks : slowest;
     }
-    return dearest;
+    return slowest;
 }
 
 static void open_pack(const uint8_t *pack, uint32_t size, uint32_t report)
@@ -214,7 +211,7 @@ static void open_pack(const uint8_t *pack, uint32_t size, uint32_t report)
         differing++;
         return;
     }
-    tfin_fields_open(&fields, pack, record, values_before);
+    tfin_fields_open(&fields, &engine, record, values_before);
     scored = digest = 0;
     if (report) {
         line("verified", verifying, hash_ticks, verify_ticks);
@@ -254,12 +251,12 @@ static void score(const uint8_t *wanted)
 {
     tfin_verdict verdict;
     uint32_t before = tfin_port_ticks();
-#ifdef TFIN_LAB_PROBE
+#ifdef TFIN_INSTRUMENT_PROBE
     last_ticks = before;
 #endif
     int rc = tfin_score(&engine, &events.event, &verdict);
     uint32_t ticks = since(before);
-#ifdef TFIN_LAB_PROBE
+#ifdef TFIN_INSTRUMENT_PROBE
     uint32_t rest = since(last_ticks);
     if (rc == TFIN_OK && verdict.reason_count == 0 && rest > worst_rest) {
         worst_rest = rest;
@@ -291,7 +288,7 @@ static void take_events(const uint8_t *payload, uint32_t size, uint32_t scores)
             score(wanted + 4u * done++);
         }
         uint32_t before = tfin_port_ticks();
-#ifdef TFIN_LAB_PROBE
+#ifdef TFIN_INSTRUMENT_PROBE
         last_ticks = before;
 #endif
         if (events.kind == TFIN_KIND_SCORE_OUTCOME || events.kind == TFIN_KIND_OUTCOME) {
@@ -424,7 +421,7 @@ static void work(const uint8_t *at, const uint8_t *end)
             keys = payload;
             key_count = (uint8_t)head[2];
             break;
-#ifdef TFIN_LAB_PROBE
+#ifdef TFIN_INSTRUMENT_PROBE
         case TAG_SABOTAGE: sabotaged = head[2]; break;
 #endif
         default: return;
@@ -446,20 +443,20 @@ int main(void)
         ~15u;
     memcpy(head, tape, sizeof head);
     print("\n");
-    line("tinyfin-lab", TFIN_VERSION, tfin_port_tick_hz, memory_size);
+    line("tinyfin-instrument", TFIN_VERSION, tfin_port_tick_hz, memory_size);
     if (head[0] != TAPE_MAGIC || tfin_crc32(0, tape + 16, head[1]) != head[2]) {
         line("unreadable", head[0], head[1], head[2]);
         return 2;
     }
     work(tape + 16, tape + 16 + head[1]);
-#ifdef TFIN_LAB_PROBE
+#ifdef TFIN_INSTRUMENT_PROBE
     for (uint32_t i = 0; i < CODES; i++) {
         if (worst[i] != 0) {
             line("operator", i, worst[i], 0);
         }
     }
 #endif
-#ifdef TFIN_LAB_PROBE
+#ifdef TFIN_INSTRUMENT_PROBE
     line("rest", worst_rest, 0, 0);
 #endif
     line("done", differing, scored, 0);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* RARITY, REPEAT, MODE, DISTINCT: small tables of what came lately. */
-#include "internal.h"
+/* RARITY, REPEAT, MODE, DISTINCT: small tables of recent values. */
+#include "../internal.h"
 
 uint32_t tfin_rarity_read(const op *o, const uint8_t *s, int64_t a)
 {
@@ -31,8 +31,8 @@ void tfin_rarity_commit(const op *o, uint8_t *s, int64_t a)
     tfin_put16(s, (uint16_t)total);
 }
 
-/* {u32 entries, u32 next, u32 v[p2]}. A state image is checked by its checksum, not by meaning:
- * bound what is read from it. */
+/* {u32 entries, u32 next, u32 v[p2]}. The checksum of a state image does not check its meaning:
+ * limit what is read from it. */
 static uint32_t ring_entries(const op *o, const uint8_t *s)
 {
     uint32_t n = tfin_u32(s);
@@ -59,7 +59,7 @@ uint32_t tfin_mode_read(const op *o, const uint8_t *s, int64_t a, uint32_t self)
     uint32_t present = (uint32_t)a;
     uint32_t most = self ? equal_to(s, 0, n, present) + 1u : 0;
     for (uint32_t i = 0; i < n; i++) {
-        /* counting from i on is enough: the first of its kind sees them all */
+        /* counting from i on is enough: the first entry of a value counts all of them */
         uint32_t equal = equal_to(s, i, n, tfin_u32(s + 8u + 4u * i));
         most = equal > most ? equal : most;
     }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* DENSITY: a table per input; their terms, and the terms' sum. */
+/* DENSITY: a table per input gives a term; outputs are the terms, accumulator 0 is their sum. */
 #include "net_operators.h"
 
 int tfin_density_check(const tfin_node *node, const uint8_t *plan)

@@ -23,7 +23,7 @@
  * = (((v + (v >> 31)) >> shift1) + Z) >> 1, which SSAT shifts and saturates at once. |a| <= 2^30
  * keeps the addition of Z inside 32 bits.
  */
-#include "net.h"
+#include "../network/net_plan.h"
 
 #ifdef TFIN_FAMILY_DSP
 
@@ -183,5 +183,5 @@ void tfin_fully_connected(const tfin_node *node, const uint8_t *plan, uint8_t *a
 }
 
 #else
-typedef int tfin_not_for_this_core; /* ISO C wants a declaration */
+typedef int tfin_not_for_this_core; /* ISO C requires a declaration */
 #endif

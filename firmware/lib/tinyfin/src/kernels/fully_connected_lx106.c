@@ -20,7 +20,7 @@
  * fully_connected_rv32.c an output costs 26, and 8 for its share of the group of four rows; 6 more
  * when rows have multipliers of their own.
  */
-#include "net.h"
+#include "../network/net_plan.h"
 
 #ifdef TFIN_FAMILY_LX106
 
@@ -282,5 +282,5 @@ void tfin_fully_connected(const tfin_node *node, const uint8_t *plan, uint8_t *a
 /* clang-format on */
 
 #else
-typedef int tfin_not_lx106; /* ISO C wants a declaration */
+typedef int tfin_not_lx106; /* ISO C requires a declaration */
 #endif

@@ -6,14 +6,13 @@
  */
 #include <string.h>
 
+#include "answers.h"
 #include "bench_plan.h"
+#include "bytes.h"
+#include "frame.h"
 #include "port.h"
-#include "tinyfin.h"
+#include "tinyfin_network.h"
 #include "wire.h"
-
-#include "../src/answers.h"
-#include "../src/bytes.c"
-#include "../src/frame.c"
 
 enum { FRAME_BYTES = 1024, DETAIL_OUTPUT = 2 };
 

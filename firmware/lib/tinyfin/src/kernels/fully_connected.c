@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* FULLY_CONNECTED in portable C. */
-#include "net.h"
+#include "../network/net_plan.h"
 
 /*
  * TFLM's requantisation, and what is computed here instead.
@@ -28,7 +28,7 @@
 #if defined(TFIN_FAMILY_MVE) || defined(TFIN_FAMILY_ARMV6M) || defined(TFIN_FAMILY_ARMV7M) || \
     defined(TFIN_FAMILY_RV32) || defined(TFIN_FAMILY_LX106)
 /* These families' kernels leave nothing to this one. */
-typedef int tfin_no_portable_kernel; /* ISO C wants a declaration */
+typedef int tfin_no_portable_kernel; /* ISO C requires a declaration */
 #else
 static int32_t requantise(int32_t acc, uint32_t multiplier_q32, int32_t shift1)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The interpreter: one dispatch for each operator, and the operators that are too small for a file
- * of their own. Only results that may leave +-(2^62 - 1) are limited: the others cannot, by the
- * limits that program.c checks. */
-#include "internal.h"
+ * of their own. Only results that may leave +-(2^62 - 1) are limited. The limits that program.c
+ * checks keep the others inside. */
+#include "../internal.h"
 
 #define RATIO_LIMIT ((int64_t)1 << 40)
 #define MUL_LIMIT ((int64_t)1 << 30)
@@ -36,17 +36,17 @@ int64_t tfin_floor_div(int64_t a, int64_t positive)
 
 static int64_t field(const context *x, uint32_t index)
 {
-    const uint8_t *entry = tfin_field(x->schema, index);
-    const uint8_t *p = entry + ENTRY_MISSING;
-    uint8_t type = entry[ENTRY_TYPE];
+    const tfin_field *f = tfin_schema_fields(x->schema) + index;
+    const uint8_t *p = (const uint8_t *)&f->missing;
+    uint8_t type = f->type;
     if ((x->present >> index & 1u) != 0) {
-        p = x->record + tfin_u16(entry + ENTRY_AT);
-        if (type == TYPE_I32 || type == TYPE_ENUM) {
+        p = x->record + f->offset;
+        if (type == TFIN_TYPE_I32 || type == TFIN_TYPE_ENUM) {
             return tfin_i32(p);
         }
     }
-    return type == TYPE_U64 ? (int64_t)(tfin_u64(p) & (uint64_t)REGISTER_MAX)
-                            : limited(tfin_i64(p));
+    return type == TFIN_TYPE_U64 ? (int64_t)(tfin_u64(p) & (uint64_t)REGISTER_MAX)
+                                 : limited(tfin_i64(p));
 }
 
 static uint32_t local_time(const context *x, uint32_t what)
@@ -76,7 +76,7 @@ static uint32_t ones(uint32_t v)
     return ((v + (v >> 4)) & 0x0F0F0F0Fu) * 0x01010101u >> 24;
 }
 
-/* The bit of the operator's relation in the column of what holds: less, equal, greater. */
+/* TABLE has a row per relation and a column each for less, equal and greater. */
 static uint32_t compare(uint32_t how, int64_t a, int64_t b)
 {
     enum { TABLE = 1 | 3 << 3 | 2 << 6 | 5 << 9 | 6 << 12 | 4 << 15 }; /* < <= == != >= > */
@@ -191,7 +191,7 @@ static int64_t amount(const op *o, const int64_t *r)
     return o->a == NO_REGISTER ? 1 : r[o->a];
 }
 
-/* What an operator reads. lanes.c of the twin gives these another meaning. */
+/* The operands. lanes.c of the twin defines these in another way. */
 #define A r[o->a]
 #define C r[o->c]
 #define COUNTED (o->c == NO_REGISTER || C != 0)

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* TFLM's requantisation for all operators but FULLY_CONNECTED, whose kernels have their own. */
-#include "net_operators.h"
+#include "net_rescale.h"
 
 int tfin_scale_ok(const tfin_scale *scale)
 {

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* WINDOW: a ring of buckets. Memory is fixed, an event costs the same whatever came before. */
-#include "internal.h"
+#include "../internal.h"
 
 static uint32_t first_bucket(uint32_t width)
 {
     return width == 8 ? 8 : 4;
 }
 
-/* the twin has its own, for a core that computes on wide words and must not guess wrong */
+/* the twin has its own, without branches, for cores with wide words */
 #ifndef TFIN_OWN_RING
 static uint32_t ring_at(uint32_t epoch, uint32_t n)
 {

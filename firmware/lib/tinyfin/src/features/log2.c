@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "internal.h"
+#include "../internal.h"
 
 /* ceil(2^(31 + (2k + 1) / 512)): a 32-bit mantissa reaches the half step above k exactly when it is
  * at least this. Checked by tests/features against big integers. */

@@ -4,7 +4,7 @@
 #ifndef TFIN_FULLY_CONNECTED_SSAT_H
 #define TFIN_FULLY_CONNECTED_SSAT_H
 
-#include "net.h"
+#include "../network/net_plan.h"
 
 #ifdef TFIN_TEST_SINGLE_ROUNDING
 #define AWAY_FROM_ZERO(a) "" /* wrong on purpose: the tests must notice */

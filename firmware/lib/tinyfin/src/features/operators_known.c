@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* KNOWN: labels that notices brought, kept where their transactions were. {u32 count, u32 0, {u32
+/* KNOWN: labels from notices, in order of their transactions' times. {u32 count, u32 0, {u32
  * t, u32 tag}[capacity]}, ascending by (t, tag). */
-#include "internal.h"
+#include "../internal.h"
 
 static const uint8_t *entry(const uint8_t *labels, uint32_t i)
 {
@@ -48,7 +48,7 @@ int32_t tfin_known_read(const op *o, const uint8_t *labels, uint32_t t)
         return (int32_t)frauds;
     }
     default:
-        /* back over the run of frauds; or, to the newest one, over what is no fraud */
+        /* back over the frauds in a row; or over genuine ones, to the newest fraud */
         while (i != 0 && is_fraud(labels, i - 1u) == (o->p2 != NEWEST_FRAUD_AGE)) {
             i--;
         }
@@ -62,8 +62,8 @@ int32_t tfin_known_read(const op *o, const uint8_t *labels, uint32_t t)
     }
 }
 
-/* Where (t, tag) belongs: the number of entries that are not above it. Looked for from the newest
- * on, where it mostly is. */
+/* Where (t, tag) belongs: the number of entries that are not above it. The search begins at the
+ * newest entry, because most labels are new. */
 static uint32_t place_of(const uint8_t *labels, uint32_t n, uint32_t t, uint32_t tag)
 {
     for (; n != 0; n--) {
@@ -79,7 +79,7 @@ static uint32_t place_of(const uint8_t *labels, uint32_t n, uint32_t t, uint32_t
 int tfin_labels_insert(uint8_t *labels, uint32_t capacity, uint32_t t, uint32_t tag, int *dropped)
 {
     uint32_t n = tfin_u32(labels);
-    /* Of the same transaction there is one entry, with one label or the other: those two tags have
+    /* A transaction has one entry, with one label or the other: those two tags have
      * no other between them. */
     uint32_t place = place_of(labels, n, t, tag | 1u);
     uint8_t *e = labels + LABELS_ENTRIES + LABEL_SIZE * place;
@@ -94,15 +94,15 @@ int tfin_labels_insert(uint8_t *labels, uint32_t capacity, uint32_t t, uint32_t 
     if (n == capacity) {
         *dropped = 1;
         if (place == 0) {
-            return 1; /* older than all that is kept: itself the one to go */
+            return 1; /* older than all entries: it is the one that is dropped */
         }
-        e -= LABEL_SIZE; /* the smallest falls off at the start */
+        e -= LABEL_SIZE; /* the smallest is dropped */
         step = -LABEL_SIZE;
     } else {
         last += LABEL_SIZE * n;
         tfin_put32(labels, n + 1u);
     }
-    /* Swapped on rather than shifted: compilers make memmove of a shift. */
+    /* Swapped, not shifted: compilers turn a shift into memmove. */
     for (uint64_t carried = (uint64_t)tag << 32 | t;; e += step) {
         uint64_t next = tfin_u64(e);
         tfin_put64(e, carried);

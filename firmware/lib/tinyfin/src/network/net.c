@@ -1,28 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Checks a plan once and walks its nodes. */
+/* Checks a plan, and runs its nodes. */
 #include "net.h"
 
 #include "net_operators.h"
-#include "tinyfin.h"
 
-#if defined(__GNUC__)
-#define NOINLINE __attribute__((noinline)) /* many calls: a third of the size */
-#else
-#define NOINLINE
-#endif
-
-/* Constant: what is not linked is not called either. */
+/* A constant: the call of a kernel that is left out is not compiled. */
 #define LINKED(kernel) ((TFIN_KERNELS & (uint32_t)(kernel)) != 0)
-
-NOINLINE int tfin_net_inside(uint32_t at, uint32_t bytes, uint32_t size)
-{
-#ifdef TFIN_TEST_NO_BOUNDS
-    /* wrong on purpose: the fuzz test must notice */
-    return (at & 7u) == 0 && at <= size && bytes != 0;
-#else
-    return (at & 7u) == 0 && at < size && bytes - 1u < size - at;
-#endif
-}
 
 static int check_fully_connected(const tfin_node *node, const uint8_t *plan)
 {
@@ -68,8 +51,10 @@ static int check_table(const tfin_node *node, const uint8_t *plan)
            tfin_net_inside(node->constants, 256, tfin_plan_u32(plan, TFIN_PLAN_SIZE));
 }
 
-/* Returns the node's kernel, or 0 when it breaks a rule. `left` is at least TFIN_TABLE_BYTES. */
-static uint32_t check_node(const tfin_node *node, const uint8_t *plan, uint32_t left)
+/* Returns the node's kernel, or 0 when it breaks a rule. `left` is at least TFIN_TABLE_BYTES. Not
+ * inlined, because that is smaller. */
+__attribute__((noinline)) static uint32_t check_node(const tfin_node *node, const uint8_t *plan,
+                                                     uint32_t left)
 {
     uint32_t arena = tfin_net_arena_size(plan);
     if (!tfin_net_inside(node->input, 4u * tfin_fc_blocks(node), arena) ||

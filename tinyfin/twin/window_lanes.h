@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The ring of operators_window.c on a core with wide words: no branch depends on the data, for a
  * wrong guess costs more than the buckets. */
-#ifndef TINYFIN_RING_H
-#define TINYFIN_RING_H
+#ifndef TINYFIN_WINDOW_LANES_H
+#define TINYFIN_WINDOW_LANES_H
 
 #include "internal.h"
 

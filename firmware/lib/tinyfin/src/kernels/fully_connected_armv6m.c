@@ -30,7 +30,7 @@
  *
  * Shifting in two steps loses nothing: floor(floor(a / 2^16) / 2^16) = floor(a / 2^32).
  */
-#include "net.h"
+#include "../network/net_plan.h"
 
 #ifdef TFIN_FAMILY_ARMV6M
 
@@ -366,5 +366,5 @@ __attribute__((naked)) void tfin_fully_connected(const tfin_node *node __attribu
 /* clang-format on */
 
 #else
-typedef int tfin_not_for_a_core_with_thumb2; /* ISO C wants a declaration */
+typedef int tfin_not_for_a_core_with_thumb2; /* ISO C requires a declaration */
 #endif

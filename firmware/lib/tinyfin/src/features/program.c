@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Checks a feature program once, whole; running it then trusts every index. */
-#include "internal.h"
+/* Checks a whole feature program, once. Running it then trusts every index. */
+#include "../internal.h"
 
-/* What a register is to a check: valid, written already, or no register. By its number, all 256. */
+/* Of each of the 256 register numbers: valid, written already, or no register. */
 enum {
     REGISTER = 1,
     WRITTEN = 2,
@@ -12,7 +12,7 @@ enum {
 };
 
 typedef struct limits {
-    const uint8_t *schema;
+    const tfin_schema *schema;
     const uint8_t *program;
     uint32_t fields;
     uint32_t pool_size;
@@ -20,7 +20,7 @@ typedef struct limits {
     uint8_t is[256];
 } limits;
 
-/* What an operator's p0 to p3 have to be, besides the range of p2. */
+/* The rule for an operator's p0 to p3, in addition to the range of p2. */
 enum kind {
     PLAIN,
     NOT_NEGATIVE, /* p0 */
@@ -40,8 +40,8 @@ enum kind {
     OF_CARD
 };
 
-/* One row per operator: what its reading in the score phase asks of a, b and c, and with SELF of a
- * and c too; phases (1 score, 2 outcome). */
+/* One row per operator: what reading in the score phase requires of a, b and c, and with SELF also
+ * of a and c; phases (1 score, 2 outcome). */
 typedef struct rule {
     uint8_t a, b, c, self_a, self_c, phases, kind, p2_from;
     uint16_t p2_span;
@@ -189,7 +189,7 @@ static int state_ok(const op *o, const limits *l)
     return (o->state & (align - 1u)) == 0 && o->state <= block && size <= block - o->state;
 }
 
-/* A key whose state there is: none for what is pure. */
+/* A key that has state; KEY_NONE for a pure operator. */
 static int key_ok(const op *o, const limits *l)
 {
     if (o->code <= LAST_PURE) {
@@ -200,7 +200,7 @@ static int key_ok(const op *o, const limits *l)
            state_ok(o, l);
 }
 
-/* Checks an operator of a phase, and notes what it writes. */
+/* Checks an operator of a phase, and marks the register that it writes. */
 static int op_ok(const op *o, limits *l, uint32_t phase)
 {
     uint32_t code = o->code;
@@ -222,7 +222,7 @@ static int op_ok(const op *o, limits *l, uint32_t phase)
     return parameters_ok(o, l, r->kind) && key_ok(o, l);
 }
 
-/* What a commit reads must have been kept, or made in the outcome phase. */
+/* A commit may read registers that were kept, or written in the outcome phase. */
 static int commit_ok(const op *o, const limits *l)
 {
     return o->code <= LAST_PURE || o->when == 0 ||
@@ -237,7 +237,7 @@ static int array_inside(const uint8_t *program, uint32_t size, uint32_t at_field
     return at >= PROG_HEADER && at % 8u == 0 && at <= size && count * each <= size - at;
 }
 
-/* Only what is kept is known in the outcome phase. */
+/* The outcome phase knows only the kept registers. */
 static int keep_ok(const uint8_t *program, limits *l)
 {
     enum { KEPT = 8 };
@@ -259,7 +259,7 @@ static int keep_ok(const uint8_t *program, limits *l)
     return 1;
 }
 
-static int header_ok(const uint8_t *schema, const uint8_t *p, uint32_t size)
+static int header_ok(const tfin_schema *schema, const uint8_t *p, uint32_t size)
 {
     uint32_t slot = tfin_u16(p + PROG_CARD_SLOT);
     uint32_t sets = tfin_u16(p + PROG_CARD_SETS);
@@ -280,8 +280,8 @@ static int header_ok(const uint8_t *schema, const uint8_t *p, uint32_t size)
            within(tfin_u16(p + PROG_PENDING), 1, 256) && entry % 8u == 0 &&
            within(entry, PENDING_KEPT, 1024) && tfin_u32(p + PROG_TERMINAL_SIZE) % 8u == 0 &&
            tfin_u32(p + PROG_TERMINAL_SIZE) <= 65536u && cards &&
-           (token == NO_FIELD ||
-            (token < tfin_u16(schema) && tfin_field(schema, token)[ENTRY_TYPE] == TYPE_U64)) &&
+           (token == NO_FIELD || (token < schema->field_count &&
+                                  tfin_schema_fields(schema)[token].type == TFIN_TYPE_U64)) &&
            tfin_u16(p + PROG_TERMINAL_LABELS) <= 128u && card_labels <= 16u && zero == 0 &&
            tfin_u16(p + PROG_SCORE_OPS) <= MAX_OPS && tfin_u16(p + PROG_OUTCOME_OPS) <= MAX_OPS &&
            array_inside(p, size, PROG_SCORE_AT, tfin_u16(p + PROG_SCORE_OPS), OP_SIZE) &&
@@ -292,14 +292,14 @@ static int header_ok(const uint8_t *schema, const uint8_t *p, uint32_t size)
            array_inside(p, size, PROG_POOL_AT, tfin_u32(p + PROG_POOL_SIZE), 1);
 }
 
-int tfin_program_check(const uint8_t *schema, const uint8_t *program, uint32_t size)
+int tfin_program_check(const tfin_schema *schema, const uint8_t *program, uint32_t size)
 {
     if (size < PROG_HEADER || !header_ok(schema, program, size)) {
         return TFIN_E_PROGRAM;
     }
     uint32_t slot = tfin_u16(program + PROG_CARD_SLOT);
     uint32_t card_labels = tfin_u16(program + PROG_CARD_LABELS);
-    limits l = {.schema = schema, .program = program, .fields = tfin_u16(schema)};
+    limits l = {.schema = schema, .program = program, .fields = schema->field_count};
     l.pool_size = tfin_u32(program + PROG_POOL_SIZE);
     l.block[KEY_TERMINAL] = tfin_u32(program + PROG_TERMINAL_SIZE);
     l.block[KEY_CARD] =

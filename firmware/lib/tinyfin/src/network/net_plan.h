@@ -1,91 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * The network: runs a plan. docs/formats/plan.md has its bytes.
- *
- * A plan is read-only, position-independent and aligned to 16. Its arena (activations and
- * scratch) belongs to the caller, is aligned to 8 or better, and holds nothing between two
- * runs that the next run needs. tfin_net_check() must have returned 0 for a plan before any
- * other function sees it.
- */
-#ifndef TFIN_NET_H
-#define TFIN_NET_H
+/* Inside the network: the nodes of a plan, the accumulators of a run, the kernel. The bytes are in
+ * docs/formats/plan.md; tinyfin_network.h has what is public. */
+#ifndef TFIN_NET_PLAN_H
+#define TFIN_NET_PLAN_H
 
 #include <stddef.h>
-#include <stdint.h>
 
-#include "tinyfin_build.h"
+#include "tinyfin_network.h"
 
 #define TFIN_PLAN_MAGIC 0x4E504654u /* "TFPN" */
 #define TFIN_PLAN_FORMAT 1
 #define TFIN_PLAN_HEADER_BYTES 64u
-
-/* Validates a plan, whole, once: every offset, size, count, shift and opcode. `kernels` is
- * what the caller allows, of TFIN_KERNELS. After TFIN_OK, tfin_net_run reads nothing outside
- * plan[0, plan_size) and arena[0, tfin_net_arena_size(plan)), and writes nothing outside
- * that arena, whatever the bytes are. Returns TFIN_OK, TFIN_E_ALIGN, TFIN_E_PLAN,
- * TFIN_E_LAYOUT or TFIN_E_KERNEL. */
-int tfin_net_check(const uint8_t *plan, uint32_t plan_size, uint32_t kernels);
-
-/* Runs the network: the input is already in the arena (tfin_net_input). Afterwards the output is
- * there too, and the input still is. */
-void tfin_net_run(const uint8_t *plan, uint8_t *arena);
-
-/* The plan is one DENSITY over the input: then the score is a sum of terms, one per input, and what
- * an input adds to it is known without a run. */
-int tfin_net_terms_known(const uint8_t *plan);
-
-/* What accumulator 0 would change by if input `index` were `to` instead of `from`; only when
- * tfin_net_terms_known, and index < the input's length. */
-int32_t tfin_net_change(const uint8_t *plan, uint32_t index, int8_t from, int8_t to);
-
-/* A u32 of a plan; `at` is a multiple of 4 and so is the plan's base. */
-static inline uint32_t tfin_plan_u32(const uint8_t *plan, uint32_t at)
-{
-    uint32_t value;
-    /* one load, also when freestanding */
-    __builtin_memcpy(&value, __builtin_assume_aligned(plan + at, 4), sizeof value);
-    return value;
-}
-
-enum {
-    TFIN_PLAN_FORMAT_LAYOUT = 4, /* u16 format, u16 layout */
-    TFIN_PLAN_SIZE = 8,
-    TFIN_PLAN_KERNELS = 12,
-    TFIN_PLAN_ARENA_SIZE = 16,
-    TFIN_PLAN_NODES = 20,
-    TFIN_PLAN_INPUT = 24,
-    TFIN_PLAN_INPUT_LENGTH = 28,
-    TFIN_PLAN_OUTPUT = 32,
-    TFIN_PLAN_OUTPUT_LENGTH = 36,
-    TFIN_PLAN_ACCUMULATORS = 40,
-    TFIN_PLAN_ACCUMULATOR_COUNT = 44
-};
-
-/* Bytes of arena that the plan needs; a multiple of 16. */
-static inline uint32_t tfin_net_arena_size(const uint8_t *plan)
-{
-    return tfin_plan_u32(plan, TFIN_PLAN_ARENA_SIZE);
-}
-
-static inline uint32_t tfin_net_input_length(const uint8_t *plan)
-{
-    return tfin_plan_u32(plan, TFIN_PLAN_INPUT_LENGTH);
-}
-
-static inline uint32_t tfin_net_output_length(const uint8_t *plan)
-{
-    return tfin_plan_u32(plan, TFIN_PLAN_OUTPUT_LENGTH);
-}
-
-static inline int8_t *tfin_net_input(const uint8_t *plan, uint8_t *arena)
-{
-    return (int8_t *)(arena + tfin_plan_u32(plan, TFIN_PLAN_INPUT));
-}
-
-static inline int8_t *tfin_net_output(const uint8_t *plan, uint8_t *arena)
-{
-    return (int8_t *)(arena + tfin_plan_u32(plan, TFIN_PLAN_OUTPUT));
-}
 
 /* How many accumulators a run leaves behind: 0 when the plan was compiled without them. */
 static inline uint32_t tfin_net_accumulator_count(const uint8_t *plan)
@@ -104,8 +29,6 @@ static inline tfin_accumulator *tfin_net_accumulators(const uint8_t *plan, uint8
     return (tfin_accumulator *)(void *)__builtin_assume_aligned(
         arena + tfin_plan_u32(plan, TFIN_PLAN_ACCUMULATORS), 4);
 }
-
-/* --------------------------------------------------------------------------- inside the network */
 
 enum tfin_opcode {
     TFIN_OP_FULLY_CONNECTED = 1,
@@ -184,6 +107,9 @@ static inline uint32_t tfin_net_layout(const uint8_t *plan)
 {
     return tfin_plan_u32(plan, TFIN_PLAN_FORMAT_LAYOUT) >> 16;
 }
+
+/* [at, at + bytes) lies in [0, size), holds something, and at is a multiple of 8. */
+int tfin_net_inside(uint32_t at, uint32_t bytes, uint32_t size);
 
 /* The kernel of this core. One file per family defines it: fully_connected_mve.c (Helium), _dsp.c,
  * _armv7m.c, _armv6m.c, _rv32.c, _lx106.c, or else fully_connected.c. */

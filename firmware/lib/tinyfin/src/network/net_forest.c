@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* FOREST: whole trees in heap order; each tree's leaf, and the leaves' sum. Every tree takes
- * `depth` steps, whatever it looks like. */
+/* FOREST: complete trees in heap order; outputs are the leaves, accumulator 0 is their sum. Every
+ * tree takes `depth` steps. */
 #include "net_operators.h"
 
 int tfin_forest_check(const tfin_node *node, const uint8_t *plan)
@@ -17,7 +17,7 @@ int tfin_forest_check(const tfin_node *node, const uint8_t *plan)
     if (f->inputs > 255u) {
         return 1;
     }
-    /* every split looks at an input that there is */
+    /* every split reads an existing input */
     const uint8_t *tree = plan + f->constants;
     uint32_t largest = 0;
     for (uint32_t n = f->outputs; n != 0; n--, tree += 3u * leaves) {
@@ -38,7 +38,7 @@ void tfin_forest(const tfin_node *node, const uint8_t *plan, uint8_t *arena)
     uint32_t leaves = 1u << depth;
     uint32_t sum = 0;
     for (uint32_t n = f->outputs; n != 0; n--, tree += 3u * leaves) {
-        uint32_t i = 1; /* split i lies at 2 i, its sons are 2 i and 2 i + 1 */
+        uint32_t i = 1; /* split i lies at 2 i, its children are 2 i and 2 i + 1 */
         for (uint32_t d = depth; d != 0; d--) {
             const uint8_t *split = tree + 2u * i;
 #ifdef TFIN_TEST_NO_ROUNDING

@@ -17,9 +17,9 @@
  * with multiplier_q32 read as multiplier_q32 - 2^32 and acc * 2^32 added again: the pair
  * starts as (2^31, acc). The rest is that of fully_connected_dsp.c: 9 instructions for an
  * output, and 8 for its share of the group of four rows. Layers that are not narrow take the
- * general road, row by row.
+ * general path, row by row.
  */
-#include "net.h"
+#include "../network/net_plan.h"
 
 #ifdef TFIN_FAMILY_ARMV7M
 
@@ -285,5 +285,5 @@ void tfin_fully_connected(const tfin_node *node, const uint8_t *plan, uint8_t *a
 }
 
 #else
-typedef int tfin_not_for_this_core; /* ISO C wants a declaration */
+typedef int tfin_not_for_this_core; /* ISO C requires a declaration */
 #endif

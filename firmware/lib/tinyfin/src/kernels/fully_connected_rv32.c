@@ -15,9 +15,9 @@
  * = (((v + (v >> 31)) >> shift1) + Z) >> 1, which cannot overflow while |acc| <= 2^30 (FC_NARROW).
  * That makes 13 instructions for an output, 3 of them clamps and their store, and 4 for its bias
  * and the group of four rows that it is in; 2 more when rows have multipliers of their own. Layers
- * that are not narrow take the general road, row by row.
+ * that are not narrow take the general path, row by row.
  */
-#include "net.h"
+#include "../network/net_plan.h"
 
 #ifdef TFIN_FAMILY_RV32
 
@@ -210,5 +210,5 @@ void tfin_fully_connected(const tfin_node *node, const uint8_t *plan, uint8_t *a
 /* clang-format on */
 
 #else
-typedef int tfin_not_rv32; /* ISO C wants a declaration */
+typedef int tfin_not_rv32; /* ISO C requires a declaration */
 #endif
