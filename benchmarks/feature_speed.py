@@ -202,15 +202,15 @@ def _processor() -> str:
 def _twin(tx: Transactions) -> tuple[Callable[[], Any], list[str], int]:
     from tinyfin.data.events import event_stream
     from tinyfin.features.compiler import compile_program
-    from tinyfin.pack.container import build_pack
-    from tinyfin.twin import Twin
+    from tinyfin.pack.sections import encode_schema
+    from tinyfin.twin import FeatureTwin
 
     program = compile_program("default", tx.schema)
-    pack = build_pack(tx.schema, program)
+    sections = encode_schema(tx.schema), program.payload
     stream = event_stream(tx)
     terminals = max(1, len(tx.terminals))
     return (
-        lambda: Twin(pack, terminals=terminals).run(tx, stream),
+        lambda: FeatureTwin(*sections, terminals=terminals).run(tx, stream),
         list(program.feature_names),
         len(stream),
     )

@@ -223,7 +223,7 @@ def test_a_release_with_a_development_pack_does_not_compile(tmp_path: Path) -> N
 
     emit(rig.make_pack(), tmp_path)
     assert compiled() == "compiled"
-    assert "tinyfin repack PACK --key FILE" in compiled("-DTFIN_RELEASE")
+    assert "tinyfin sign PACK --key FILE" in compiled("-DTFIN_RELEASE")
     key = generate_key()
     emit(rig.make_pack(key=key), tmp_path, keys=[key.public])
     assert compiled("-DTFIN_RELEASE") == "compiled"

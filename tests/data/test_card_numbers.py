@@ -26,7 +26,7 @@ from tinyfin.cli import main
 from tinyfin.config import from_table, load
 from tinyfin.data import cards
 from tinyfin.data.cards import CardGuard, hide_pans, is_card, is_luhn
-from tinyfin.data.readers import read, read_in_pieces, survey
+from tinyfin.data.readers import read, read_chunks, survey
 from tinyfin.errors import DataError
 
 Write = Callable[..., Path]
@@ -117,7 +117,7 @@ def test_every_spelling_is_refused_in_every_column_that_names(
     digits = re.sub(r"\D", "", message.partition("holds")[2])
     assert not any(number[-4:] in digits for number in TEST_NUMBERS)
     with pytest.raises(DataError, match="holds card numbers"):
-        survey([tmp_path / "a.parquet"], config, piece_rows=3)
+        survey([tmp_path / "a.parquet"], config, chunk_rows=3)
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
@@ -181,7 +181,7 @@ def test_a_few_among_other_tokens_are_found(csv: Write, numbers: list[str]) -> N
 
 
 def test_a_file_with_card_numbers_is_not_copied(tmp_path: Path, numbers: list[str]) -> None:
-    """--as-host writes every column of the file, mapped or not, nested or not."""
+    """host-fields writes every column of the file, mapped or not, nested or not."""
     n = len(numbers)
     base = {"time": [int(T)] * n, "token": list(range(n)), "amount_minor": [5] * n}
     for extra in (
@@ -191,7 +191,7 @@ def test_a_file_with_card_numbers_is_not_copied(tmp_path: Path, numbers: list[st
     ):
         pq.write_table(pa.table({**base, "note": extra}), tmp_path / "a.parquet")
         out = tmp_path / "out.parquet"
-        words = ["features", str(tmp_path / "a.parquet"), "--as-host", "card", "--out", str(out)]
+        words = ["host-fields", str(tmp_path / "a.parquet"), "--out", str(out)]
         answer = CliRunner().invoke(main, words)
         assert answer.exit_code == 3, answer.output
         assert "column note: holds card numbers" in answer.output
@@ -244,15 +244,15 @@ def test_the_prefix_lowers_false_alarms(monkeypatch: pytest.MonkeyPatch) -> None
         CardGuard("a.csv").check(devices, "x")
 
 
-def test_a_small_last_piece_is_not_judged_alone(tmp_path: Path) -> None:
-    """A row that looks like a card number by chance, alone in the last piece."""
+def test_a_small_last_chunk_is_not_judged_alone(tmp_path: Path) -> None:
+    """A row that looks like a card number by chance, alone in the last chunk."""
     ids = [str(4000000000000000 + i) for i in range(200)]
     ids.sort(key=is_card)
     path = tmp_path / "a.csv"
     path.write_text("time,card\n" + "".join(f"{T},{word}\n" for word in ids))
     config = from_table({"data": {"time": "time", "token": "card"}})
-    found = survey([path], config, piece_rows=199)
-    assert sum(len(tx) for tx in read_in_pieces([path], config, found, piece_rows=199)) == 200
+    found = survey([path], config, chunk_rows=199)
+    assert sum(len(tx) for tx in read_chunks([path], config, found, chunk_rows=199)) == 200
     with pytest.raises(DataError, match="holds card numbers"):
         CardGuard("a.csv").check(pa.array(ids[199:]), "card")
 

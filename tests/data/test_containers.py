@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tinyfin.config import from_table
-from tinyfin.data.readers import read, read_in_pieces, survey
+from tinyfin.data.readers import read, read_chunks, survey
 from tinyfin.data.tables import column_names
 from tinyfin.data.tokens import token_of
 from tinyfin.data.transactions import Transactions
@@ -33,14 +33,14 @@ DATA = {
 
 
 def load(tmp_path: Path, content: bytes, name: str = "a.csv", **data: Any) -> Transactions:
-    """The file, read as a whole and in pieces of one row, which must be the same."""
+    """The file, read as a whole and in chunks of one row, which must be the same."""
     path = tmp_path / name
     path.write_bytes(content)
     config = from_table({"data": {**DATA, **data}})
     tx = read(path, config)
-    found = survey([path], config, piece_rows=1)
-    pieces = list(read_in_pieces([path], config, found, piece_rows=1))
-    assert [int(t) for piece in pieces for t in piece.t_mono_s] == tx.t_mono_s.tolist()
+    found = survey([path], config, chunk_rows=1)
+    chunks = list(read_chunks([path], config, found, chunk_rows=1))
+    assert [int(t) for chunk in chunks for t in chunk.t_mono_s] == tx.t_mono_s.tolist()
     return tx
 
 

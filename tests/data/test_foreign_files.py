@@ -117,7 +117,7 @@ def test_options_that_do_not_fit_are_refused(data: dict[str, Any], told: str) ->
 
 
 @pytest.mark.parametrize("rows", [1, 7, 10_000])
-def test_a_csv_file_in_pieces_is_the_file(
+def test_a_csv_file_in_chunks_is_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int
 ) -> None:
     path = tmp_path / "ragged.csv"
@@ -129,21 +129,21 @@ def test_a_csv_file_in_pieces_is_the_file(
     )
     wanted = {"b": "b"}
     table, bad = tables.read_table(path, wanted, False)
-    pieces = list(tables.read_pieces(path, wanted, False, rows))
-    assert max(piece.num_rows for piece, _ in pieces) <= rows
-    joined = [x for piece, _ in pieces for x in piece.column("b").to_pylist()]
+    chunks = list(tables.read_table_chunks(path, wanted, False, rows))
+    assert max(chunk.num_rows for chunk, _ in chunks) <= rows
+    joined = [x for chunk, _ in chunks for x in chunk.column("b").to_pylist()]
     assert joined == table.column("b").to_pylist()
-    assert np.concatenate([b.rows for _, b in pieces]).tolist() == bad.rows.tolist()
-    assert [line for _, b in pieces for line in b.ragged] == list(bad.ragged)
+    assert np.concatenate([b.rows for _, b in chunks]).tolist() == bad.rows.tolist()
+    assert [line for _, b in chunks for line in b.ragged] == list(bad.ragged)
     assert len(bad.ragged) == 273
     assert bad.ragged[-1].row == 3001
 
 
-def test_an_empty_csv_file_has_one_empty_piece(tmp_path: Path) -> None:
+def test_an_empty_csv_file_has_one_empty_chunk(tmp_path: Path) -> None:
     path = tmp_path / "empty.csv"
     path.write_text("a\n")
-    pieces = list(tables.read_pieces(path, {"a": "a"}, False, 10))
-    assert [piece.num_rows for piece, _ in pieces] == [0]
+    chunks = list(tables.read_table_chunks(path, {"a": "a"}, False, 10))
+    assert [chunk.num_rows for chunk, _ in chunks] == [0]
 
 
 def test_a_replay_sets_bad_rows_aside(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from tinyfin.config import from_table
 from tinyfin.data.readers import read
 from tinyfin.data.tables import read_table
 from tinyfin.errors import DataError, InputError
-from tinyfin.features.auto import settled
+from tinyfin.features.auto import resolve_names
 
 Write = Callable[..., Path]
 
@@ -105,7 +105,7 @@ def test_tables_of_other_kinds_are_not_written(csv: Write, tmp_path: Path, endin
     for words in (
         ["features", data, "--out", out],
         ["simulate", "--out", out],
-        ["features", data, "--out", out, "--as-host", "card"],
+        ["host-fields", data, "--out", out],
     ):
         answer = run(*words)
         assert answer.exit_code == 3, answer.output
@@ -174,7 +174,7 @@ def test_lines_are_those_in_which_rows_begin(
 def test_refunds_below_zero_feed_the_type() -> None:
     def names(**amount: str) -> list[str]:
         data = {"time": "t", "terminal": "m", "token": "c", "amount": {"column": "a", **amount}}
-        features = settled(from_table({"data": data}), {"t", "m", "c", "a"})
+        features = resolve_names(from_table({"data": data}), {"t", "m", "c", "a"})
         return list(features.names)
 
     more = set(names(negative="refund")) - set(names(negative="absolute"))

@@ -27,7 +27,7 @@ from tinyfin.config import from_table, load
 from tinyfin.config.sections import Sections
 from tinyfin.data.cards import is_luhn
 from tinyfin.data.containers import CSV
-from tinyfin.data.readers import read, read_in_pieces, survey
+from tinyfin.data.readers import read, read_chunks, survey
 from tinyfin.errors import ConfigError, TinyfinError
 from tinyfin.schema import PAYMENT
 from tinyfin.text import printable
@@ -98,7 +98,7 @@ def verbs(run: Path, file: Path, out: Path) -> dict[str, list[str]]:
     data, target = str(file), ["--out", str(out / "o.parquet")]
     return {
         "features": ["features", data, *config, *target],
-        "features --as-host": ["features", data, *config, *target, "--as-host", "card"],
+        "host-fields": ["host-fields", data, *config, *target],
         "train": ["train", data, *config, "--name", "x", "--out", str(out / "runs")],
         "score": ["score", str(run), data, *target],
         "score --warmup": ["score", str(run), data, "--warmup", data, *target],
@@ -331,8 +331,8 @@ def test_any_text_in_any_column(
     path = tmp_path_factory.mktemp("text") / "a.parquet"
     pq.write_table(table, path)
     whole = said_by(lambda: read(path, config))
-    pieces = said_by(lambda: survey([path], config, piece_rows=1))
-    assert whole.partition("\n")[0] == pieces.partition("\n")[0]
+    chunks = said_by(lambda: survey([path], config, chunk_rows=1))
+    assert whole.partition("\n")[0] == chunks.partition("\n")[0]
 
 
 @settings(deadline=None)
@@ -351,7 +351,7 @@ def test_any_bytes(
     path = tmp_path_factory.mktemp("bytes") / f"a{suffix}"
     path.write_bytes(start.encode("latin-1") + content)
     config = from_table({"data": {"time": "t"}})
-    said = said_by(lambda: list(read_in_pieces([path], config, survey([path], config))))
+    said = said_by(lambda: list(read_chunks([path], config, survey([path], config))))
     assert not said or str(path) in said
 
 

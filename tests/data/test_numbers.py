@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from tinyfin.config import from_table
 from tinyfin.data.parse import MAX_AMOUNT_MINOR, amounts
-from tinyfin.data.readers import read, read_in_pieces, survey
+from tinyfin.data.readers import read, read_chunks, survey
 from tinyfin.data.transactions import Transactions
 from tinyfin.errors import ConfigError, DataError
 
@@ -176,13 +176,13 @@ def test_a_column_that_shows_its_decimals_needs_no_option(tmp_path: Path) -> Non
     assert tx.column("amount_minor").tolist() == [1500]
 
 
-def test_a_later_piece_need_not_show_its_decimals(tmp_path: Path) -> None:
+def test_a_later_chunk_need_not_show_its_decimals(tmp_path: Path) -> None:
     path = tmp_path / "n.csv"
     path.write_text("t,x\n2024-01-01,0.750\n2024-01-02,1.500\n")
     config = from_table({"data": {"time": "t", "amount": {"column": "x", **MAJOR}}})
-    found = survey([path], config, piece_rows=1)
-    pieces = read_in_pieces([path], config, found, piece_rows=1)
-    assert [int(tx.column("amount_minor")[0]) for tx in pieces] == [75, 150]
+    found = survey([path], config, chunk_rows=1)
+    chunks = read_chunks([path], config, found, chunk_rows=1)
+    assert [int(tx.column("amount_minor")[0]) for tx in chunks] == [75, 150]
 
 
 @pytest.mark.parametrize("cell", ["-5.00", "(5.00)", "5.00-", "\u22125.00", "-$5.00", "$-5.00"])

@@ -14,7 +14,7 @@ import pytest
 
 from tinyfin import simulator
 from tinyfin.config import Config, from_table, load
-from tinyfin.data.readers import read, read_in_pieces, survey
+from tinyfin.data.readers import read, read_chunks, survey
 from tinyfin.data.tokens import token_of
 from tinyfin.data.transactions import EPOCH_UNIX_S, NO_RESULT, RESULTS, format_time
 from tinyfin.errors import ConfigError, DataError
@@ -300,8 +300,8 @@ def test_a_file_from_before_the_labels_is_one_without_labels(csv: Write) -> None
     assert told == [f"{path}: 2 rows; no column 'fraud', so none of them has a label"]
     found = survey([path], from_table(LATE), labels=False, progress=told.append)
     assert told[1] == told[0]
-    (piece,) = read_in_pieces([path], from_table(LATE), found)
-    assert piece.fingerprint() == tx.fingerprint()
+    (chunk,) = read_chunks([path], from_table(LATE), found)
+    assert chunk.fingerprint() == tx.fingerprint()
 
 
 def test_a_file_with_labels_keeps_them_and_needs_all_that_comes_with_them(csv: Write) -> None:
@@ -325,8 +325,8 @@ def test_unusable_files(csv: Write, tmp_path: Path) -> None:
         read([], load())
 
 
-@pytest.mark.parametrize("piece_rows", [1, 2, 3, 100])
-def test_an_id_is_found_again_in_whatever_piece_it_lies(tmp_path: Path, piece_rows: int) -> None:
+@pytest.mark.parametrize("chunk_rows", [1, 2, 3, 100])
+def test_an_id_is_found_again_in_whatever_chunk_it_lies(tmp_path: Path, chunk_rows: int) -> None:
     first, second = tmp_path / "a.csv", tmp_path / "b.csv"
     head = "time,id,terminal,amount_minor\n"
     first.write_text(head + "2024-01-01,1,x,1\n2024-01-02,2,x,2\n2024-01-03,1,y,x\n")
@@ -336,12 +336,12 @@ def test_an_id_is_found_again_in_whatever_piece_it_lies(tmp_path: Path, piece_ro
         read(paths, config)
     assert "b.csv, row 2 (line 3), column id" in str(whole.value)
     assert "must be unique per terminal" in str(whole.value)
-    with pytest.raises(DataError) as pieces:
-        survey(paths, config, piece_rows=piece_rows)
-    assert str(pieces.value) == str(whole.value)
-    asides = [tmp_path / "whole.csv", tmp_path / "pieces.csv"]
+    with pytest.raises(DataError) as chunks:
+        survey(paths, config, chunk_rows=chunk_rows)
+    assert str(chunks.value) == str(whole.value)
+    asides = [tmp_path / "whole.csv", tmp_path / "chunks.csv"]
     tx = read(paths, config, skip_bad_rows=asides[0])
-    found = survey(paths, config, skip_bad_rows=asides[1], piece_rows=piece_rows)
+    found = survey(paths, config, skip_bad_rows=asides[1], chunk_rows=chunk_rows)
     assert asides[0].read_bytes() == asides[1].read_bytes()
-    got = list(read_in_pieces(paths, config, found, piece_rows=piece_rows))
+    got = list(read_chunks(paths, config, found, chunk_rows=chunk_rows))
     assert np.concatenate([part.row for part in got]).tolist() == tx.row.tolist() == [0, 1, 3]

@@ -12,8 +12,9 @@ import pytest
 from tests.engine.anchors import NAMES, anchor
 from tests.engine.network_native import ROOT, Native, tflm
 from tinyfin.pack.plan import compile_plan, describe
+from tinyfin.pack.readout import Readout
 from tinyfin.tflite.model import load
-from tinyfin.twin import run_plan
+from tinyfin.twin import NetworkTwin
 
 FILES = Path(os.environ.get("TINYFIN_SHARED", ROOT.parent / "shared")) / "anchors"
 
@@ -24,7 +25,7 @@ def test_engine_and_twin_give_tflms_bytes(net: Native, name: str) -> None:
     plan = compile_plan(load(model.tflite))
     assert len(np.unique(model.y)) > 64, "too few different answers to show a rounding"
     assert np.array_equal(net.run(plan, model.x), model.y)
-    assert np.array_equal(run_plan(plan, model.x, model.y.shape[1]), model.y)
+    assert np.array_equal(NetworkTwin(plan, Readout.logit(0).encode()).infer(model.x)[0], model.y)
 
 
 def test_files_with_stored_answers(net: Native) -> None:

@@ -13,7 +13,7 @@ import pytest
 from tinyfin import simulator
 from tinyfin.config import Config, Simulate, from_table
 from tinyfin.data.readers import read
-from tinyfin.features.auto import fed_names, settled
+from tinyfin.features.auto import fed_names, resolve_names
 from tinyfin.features.catalogue import AUTO, DEFAULT, STREAM
 from tinyfin.features.compiler import compile_program
 from tinyfin.features.selection import select
@@ -29,14 +29,14 @@ def config_of(data: dict[str, Any], **more: Any) -> Config:
 def names_of(data: dict[str, Any], *, labels: bool = True, **more: Any) -> list[str]:
     config = config_of(data, **more)
     columns = [how.column for how in config.data.columns.values() if how.column]
-    names = settled(config, columns, labels=labels).names
+    names = resolve_names(config, columns, labels=labels).names
     assert isinstance(names, list)
     return names
 
 
 def test_a_file_with_everything_gets_everything() -> None:
     columns = simulator.simulate(Simulate(terminals=2, days=4)).column_names
-    assert tuple(settled(from_table({}), columns).names) == (*AUTO, "mcc_risk")
+    assert tuple(resolve_names(from_table({}), columns).names) == (*AUTO, "mcc_risk")
     assert set(AUTO) == {*DEFAULT, *STREAM}
     assert [feature.name for feature in select("auto")] == list(AUTO)
 
@@ -83,10 +83,10 @@ def test_own_features_and_appended_fields_follow() -> None:
         schema={"extends": "payment", "fields": fields},
         features={"mine": {"expression": "age * 2"}},
     )
-    found = settled(config, ["T", "A", "C", "F", "B", "G"])
+    found = resolve_names(config, ["T", "A", "C", "F", "B", "G"])
     assert found.names[-3:] == ["balance", "age", "mine"]
     compile_program(found, config.schema, **found.capacities)
-    assert settled(config, ["T", "A", "C", "F", "G"]).names[-2:] == ["age", "mine"]
+    assert resolve_names(config, ["T", "A", "C", "F", "G"]).names[-2:] == ["age", "mine"]
 
 
 def test_a_schema_of_ones_own_gives_its_fields() -> None:
@@ -94,12 +94,12 @@ def test_a_schema_of_ones_own_gives_its_fields() -> None:
     config = config_of(
         {"plain": True, "v": "V", "door": "D"}, schema={"name": "x", "fields": fields}
     )
-    assert settled(config, ["V", "D"]).names == ["v", "door"]
+    assert resolve_names(config, ["V", "D"]).names == ["v", "door"]
 
 
 def test_names_that_are_given_stay() -> None:
     config = config_of(LITTLE, features={"names": ["saf_fill"]})
-    assert settled(config, []) is config.features
+    assert resolve_names(config, []) is config.features
 
 
 def test_all_columns_of_a_field_have_to_be_there() -> None:
@@ -114,7 +114,7 @@ def test_what_is_left_out_would_have_told_nothing(tmp_path: Path) -> None:
     path = tmp_path / "little.parquet"
     pq.write_table(simulator.simulate(Simulate(terminals=3, days=40, seed=4)).select(columns), path)
     config = from_table({})
-    chosen = set(settled(config, columns).names)
+    chosen = set(resolve_names(config, columns).names)
     tx = read([path], config)
     program = compile_program(list(AUTO), config.schema, **config.features.capacities)
     found = compute_features(tx, config, program)

@@ -58,14 +58,14 @@ def matrix(table: pa.Table, config: Config) -> np.ndarray:
 
 
 @pytest.mark.parametrize("order", ["time", "terminal"])
-def test_pieces_give_what_one_run_gives(
+def test_chunks_give_what_one_run_gives(
     town: pa.Table, config: Config, order: str, tmp_path: Path
 ) -> None:
     keys = ["time"] if order == "time" else ["terminal", "time"]
     data, out = tmp_path / "town.parquet", tmp_path / "features.parquet"
     simulator.write(town.sort_by([(key, "ascending") for key in keys]), data)
     notes: list[str] = []
-    result = write_matrix([data], config, out, piece_rows=257, with_label=True, note=notes.append)
+    result = write_matrix([data], config, out, chunk_rows=257, with_label=True, note=notes.append)
     table = pq.read_table(out)
     assert table.column_names == [
         "input_row",
@@ -88,22 +88,22 @@ def test_pieces_give_what_one_run_gives(
 def test_a_notice_that_is_not_carried_over_would_be_seen(
     town: pa.Table, config: Config, tmp_path: Path
 ) -> None:
-    """The negative control: the data tells pieces with notices from pieces without."""
+    """The negative control: the data tells chunks with notices from chunks without."""
     data = tmp_path / "town.parquet"
     simulator.write(town.sort_by("time"), data)
     deaf = replace(config, data=config.data.model_copy(update={"notices": "none"}))
     assert not np.array_equal(wanted(data, config), wanted(data, deaf))
 
 
-def test_same_second_across_pieces(config: Config, tmp_path: Path) -> None:
+def test_same_second_across_chunks(config: Config, tmp_path: Path) -> None:
     n = 60
     data = tmp_path / "busy.csv"
     rows = [f"{1_700_000_000 + i // 7},{i % 3},{100 + i},{i % 5 + 1},{i % 2}" for i in range(n)]
     data.write_text("\n".join(["time,terminal,amount_minor,token,label", *rows]) + "\n")
     quick = replace(config, data=config.data.model_copy(update={"label_delay": 1}))
     out = tmp_path / "features.parquet"
-    for piece_rows in (1, 2, 5, 13):
-        write_matrix([data], quick, out, piece_rows=piece_rows)
+    for chunk_rows in (1, 2, 5, 13):
+        write_matrix([data], quick, out, chunk_rows=chunk_rows)
         assert np.array_equal(matrix(pq.read_table(out), quick), wanted(data, quick))
 
 

@@ -109,9 +109,7 @@ def test_nothing_later_takes_part(tmp_path: Path) -> None:
 def test_the_command_keeps_what_was_there(tmp_path: Path) -> None:
     data, out, config = (tmp_path / x for x in ("cards.csv", "host.parquet", "tinyfin.toml"))
     tx = cards_of(data)
-    answer = CliRunner().invoke(
-        main, ["features", str(data), "--as-host", "card", "--out", str(out)]
-    )
+    answer = CliRunner().invoke(main, ["host-fields", str(data), "--out", str(out)])
     assert answer.exit_code == 0, answer.output
     config.write_text('[schema]\nextends = "payment_host"\n')
     again = read([out], load(config))
@@ -122,7 +120,7 @@ def test_the_command_keeps_what_was_there(tmp_path: Path) -> None:
         assert np.array_equal(again.has(name), values >= 0)
     assert pq.read_schema(out).names[:5] == ["time", "terminal", "token", "amount_minor", "label"]
     twice = CliRunner().invoke(
-        main, ["features", str(out), "--as-host", "card", "--out", str(tmp_path / "x.parquet")]
+        main, ["host-fields", str(out), "--out", str(tmp_path / "x.parquet")]
     )
     assert twice.exit_code == 3
     assert "already" in twice.output

@@ -118,7 +118,7 @@ def test_a_release_pack_needs_its_key(key: Key, released: Path) -> None:
     told: list[str] = []
     assert target_pack(released, M55, note=told.append) == released
     assert "canonical" in told[0]
-    assert "tinyfin repack --key" in told[0]
+    assert "tinyfin sign PACK --key" in told[0]
     for wrong in (None, generate_key(), DEVELOPMENT_KEY):
         with pytest.raises(PackError, match="--key"):
             layouts.repack_pack(released.read_bytes(), "rows", key=wrong)
@@ -159,10 +159,10 @@ def test_a_file_of_another_pack_is_not_taken(key: Key, released: Path) -> None:
 def test_verbs(key: Key, released: Path, tmp_path: Path) -> None:
     file = tmp_path / "key"
     save_key(key, file)
-    refused = CliRunner().invoke(main, ["repack", str(released)])
+    refused = CliRunner().invoke(main, ["sign", str(released)])
     assert refused.exit_code == 3
     assert "--key" in refused.stderr
-    words = ["repack", str(tmp_path), "--key", str(file), "--target", "cortex-m55", "--json"]
+    words = ["sign", str(tmp_path), "--key", str(file), "--target", "cortex-m55", "--json"]
     done = CliRunner().invoke(main, words)
     assert done.exit_code == 0, done.output
     rows = layouts.layout_file(released, "rows")

@@ -28,7 +28,7 @@ from tinyfin.simulator.health import simulate_health
 from tinyfin.training import fit
 from tinyfin.training.dataset import prepare
 from tinyfin.training.families import family
-from tinyfin.training.host_fields import write_as_host
+from tinyfin.training.host_fields import write_host_fields
 from tinyfin.training.run_folder import RunFolder, new_run
 from tinyfin.training.split import split_by_time
 
@@ -57,7 +57,7 @@ def data_of(name: str, config: Config, folder: Path) -> Path:
     health = name == "terminal_health"
     simulator.write((simulate_health if health else simulator.simulate)(config.simulate), path)
     if name == "payment_host":
-        write_as_host([path], config, folder / "host.parquet")
+        write_host_fields([path], config, folder / "host.parquet")
         path = folder / "host.parquet"
     return path
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A finished development pack becomes a release: `tinyfin repack PACK --key KEY`."""
+"""A finished development pack becomes a release: `tinyfin sign PACK --key KEY`."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def pack(tmp_path: Path) -> Path:
 
 def test_nothing_but_the_signature_changes(keys: dict[str, Path], pack: Path) -> None:
     before = parse_pack(pack.read_bytes())
-    facts = tinyfin("repack", pack, "--key", keys["first"])
+    facts = tinyfin("sign", pack, "--key", keys["first"])
     [public] = keys_beside(pack)
     after = parse_pack(pack.read_bytes(), keys=[public])
     assert (after.verified, after.development) == (True, False)
@@ -67,13 +67,13 @@ def test_nothing_but_the_signature_changes(keys: dict[str, Path], pack: Path) ->
 
 def test_the_counter_goes_along_when_asked(keys: dict[str, Path], pack: Path) -> None:
     before = parse_pack(pack.read_bytes())
-    tinyfin("repack", pack, "--key", keys["first"], "--security-counter", 4)
+    tinyfin("sign", pack, "--key", keys["first"], "--security-counter", 4)
     after = parse_pack(pack.read_bytes(), keys=keys_beside(pack))
     assert (after.verified, after.security_counter) == (True, 4)
     assert after.sections == before.sections
     differing = {i for i in range(SIGNED_BYTES) if after.data[i] != before.data[i]}
     assert differing <= HEADER_MAY_CHANGE | COUNTER
-    tinyfin("repack", pack, "--key", keys["second"])
+    tinyfin("sign", pack, "--key", keys["second"])
     assert parse_pack(pack.read_bytes()).security_counter == 4, "another key does not set it back"
 
 
@@ -81,14 +81,14 @@ def test_a_pack_without_lineage_takes_a_counter(pack: Path) -> None:
     """Its parent is then the first thing in its lineage."""
     before = parse_pack(pack.read_bytes())
     assert "LINE" not in before.sections
-    tinyfin("repack", pack, "--security-counter", 3)
+    tinyfin("sign", pack, "--security-counter", 3)
     after = parse_pack(pack.read_bytes())
     assert (after.security_counter, after.lineage) == (3, {"parent": before.pack_id.hex()})
 
 
 def test_only_the_signed_pack_opens_in_a_release(keys: dict[str, Path], pack: Path) -> None:
     """The engine of a release; the development pack is the control."""
-    tinyfin("repack", pack, "--key", keys["first"])
+    tinyfin("sign", pack, "--key", keys["first"])
     [public] = keys_beside(pack)
     release = library("TFIN_RELEASE")
     Engine(pack.read_bytes(), lib=release, keys=[public])
@@ -99,28 +99,28 @@ def test_only_the_signed_pack_opens_in_a_release(keys: dict[str, Path], pack: Pa
 def test_out_leaves_the_pack_alone(keys: dict[str, Path], pack: Path, tmp_path: Path) -> None:
     (tmp_path / "release").mkdir()
     out = tmp_path / "release" / "model.tfpack"
-    tinyfin("repack", pack, "--key", keys["first"], "--out", out, "--target", "cortex-m55")
+    tinyfin("sign", pack, "--key", keys["first"], "--out", out, "--target", "cortex-m55")
     assert pack.read_bytes() == rig.make_pack()
     assert not (tmp_path / "public.key").exists()
     names = {path.name for path in out.parent.iterdir()}
     assert names == {"model.tfpack", "model.rows.tfpack", "public.key"}
     assert tinyfin("inspect", out)["signature"] == "verified"
-    assert "--out goes with --key" in tinyfin("repack", pack, "--out", out, code=2)
+    assert "--out goes with --key" in tinyfin("sign", pack, "--out", out, code=2)
 
 
 def test_a_key_gives_way_to_another_only_where_it_is_trusted(
     keys: dict[str, Path], pack: Path, tmp_path: Path
 ) -> None:
-    tinyfin("repack", pack, "--key", keys["first"])
+    tinyfin("sign", pack, "--key", keys["first"])
     alone = tmp_path / "elsewhere"
     alone.mkdir()
     (alone / "till.tfpack").write_bytes(pack.read_bytes())
-    words = ("repack", alone / "till.tfpack", "--key", keys["second"])
+    words = ("sign", alone / "till.tfpack", "--key", keys["second"])
     assert "--public-key FILE" in tinyfin(*words, code=3)
     assert (alone / "till.tfpack").read_bytes() == pack.read_bytes()
     facts = tinyfin(*words, "--public-key", f"{keys['first']}.pub")
     assert facts["key_before"] == f"{parse_pack(pack.read_bytes()).key_id:08x}"
-    facts = tinyfin("repack", pack, "--key", keys["second"])
+    facts = tinyfin("sign", pack, "--key", keys["second"])
     assert facts["public_key_replaced"] is True
     assert pack.read_bytes() == (alone / "till.tfpack").read_bytes()
     assert parse_pack(pack.read_bytes(), keys=keys_beside(pack)).verified
@@ -133,7 +133,7 @@ def test_a_damaged_or_forged_pack_is_not_signed(keys: dict[str, Path], pack: Pat
         bad = bytearray(good)
         bad[at] ^= 1
         pack.write_bytes(bad)
-        assert told in tinyfin("repack", pack, "--key", keys["first"], code=3)
+        assert told in tinyfin("sign", pack, "--key", keys["first"], code=3)
         assert pack.read_bytes() == bad
     stranger = parse_pack(rig.make_pack(key=generate_key()))
     assert not stranger.verified
@@ -152,8 +152,8 @@ def test_the_development_key_makes_no_release(
     save_key(Key(DEVELOPMENT_KEY.seed, DEVELOPMENT_KEY.public), seed)
     save_public_key(DEVELOPMENT_KEY.public, public)
     for words in (
-        ("repack", pack, "--key", seed),
-        ("repack", pack, "--key", keys["first"], "--public-key", public),
+        ("sign", pack, "--key", seed),
+        ("sign", pack, "--key", keys["first"], "--public-key", public),
         ("codegen", pack, "--out", tmp_path / "c", "--public-key", public),
         ("build", pack, "--target", "cortex-m4", "--public-key", public),
     ):

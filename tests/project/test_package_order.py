@@ -40,6 +40,7 @@ def test_packages_have_an_order() -> None:
     order = list(TopologicalSorter(packages()).static_order())
     assert order.index("features") < order.index("training") < order.index("quantization")
     assert order.index("quantization") < order.index("evaluation") < order.index("cli")
+    assert order.index("measure") < order.index("search") < order.index("cli")
     assert order.index("pack") < order.index("targets") < order.index("hil") < order.index("cli")
 
 

@@ -188,7 +188,7 @@ def test_what_does_not_fit_is_refused_with_the_reason(run_copy: Path) -> None:
 
 def test_the_inputs_to_train_on_are_the_runs(small: dict[str, Path], tmp_path: Path) -> None:
     out = tmp_path / "inputs.parquet"
-    call = ["features", str(small["data"]), "--inputs", str(small["run"]), "--out", str(out)]
+    call = ["network-inputs", str(small["run"]), str(small["data"]), "--out", str(out)]
     answer = CliRunner().invoke(main, [*call, "--with-label"])
     assert answer.exit_code == 0, answer.output
     table = pq.read_table(out)
@@ -218,8 +218,8 @@ def test_the_inputs_to_train_on_are_the_runs(small: dict[str, Path], tmp_path: P
 
 def test_the_parts_to_train_on_are_the_runs(small: dict[str, Path], tmp_path: Path) -> None:
     out = tmp_path / "inputs.parquet"
-    call = ["features", str(small["data"]), "--out", str(out), "--with-label", "--with-part"]
-    answer = CliRunner().invoke(main, [*call, "--inputs", str(small["run"])])
+    words = [str(small["data"]), "--out", str(out), "--with-label", "--with-part"]
+    answer = CliRunner().invoke(main, ["network-inputs", str(small["run"]), *words])
     assert answer.exit_code == 0, answer.output
     table = pq.read_table(out)
     found = network_inputs(small["run"], [small["data"]])
@@ -239,9 +239,9 @@ def test_the_parts_to_train_on_are_the_runs(small: dict[str, Path], tmp_path: Pa
     assert not np.any(found.label[immature] >= 0), "labels that came too late are not told"
     with pytest.raises(InputError, match="fit, validation, calibration, test"):
         found.of("train")
-    alone = CliRunner().invoke(main, [*call, "--config", str(small["config"])])
+    alone = CliRunner().invoke(main, ["features", *words, "--config", str(small["config"])])
     assert alone.exit_code == 2
-    assert "--inputs RUN" in alone.output
+    assert "--with-part" in alone.output
 
 
 @pytest.mark.parametrize("page", ["python", "models"])

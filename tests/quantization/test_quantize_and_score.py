@@ -20,6 +20,7 @@ from tinyfin.data.events import event_stream
 from tinyfin.data.readers import read
 from tinyfin.errors import MismatchError, ModelError
 from tinyfin.pack.container import parse_pack
+from tinyfin.pack.signing import Key, sign
 from tinyfin.quantization import workflow as room
 from tinyfin.quantization.workflow import assemble
 from tinyfin.training.run_folder import RunFolder, open_run
@@ -57,6 +58,20 @@ def test_the_pack_of_a_tflite_is_the_same_bytes_every_time(small: dict[str, Path
     facts, slices = run.read_json("run.json"), run.slices()
     again = assemble(run, run.tflite.read_bytes(), facts, slices)
     assert again.pack == run.pack_bytes()
+
+
+def test_one_pack_is_signed(small: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    signed: list[bytes] = []
+
+    def once(message: bytes, key: Key) -> bytes:
+        signed.append(message)
+        return sign(message, key)
+
+    monkeypatch.setattr("tinyfin.pack.container.sign", once)
+    run = open_run(small["run"])
+    made = assemble(run, run.tflite.read_bytes(), run.read_json("run.json"), run.slices())
+    assert [made.pack[: len(message)] for message in signed] == signed
+    assert len(signed) == 1
 
 
 def test_table_spans_what_the_network_can_give(small: dict[str, Path]) -> None:
@@ -203,7 +218,7 @@ def test_scores_in_pieces_are_the_same_bytes(
     made = []
     for rows in (whole.num_rows, 1777):
         out = tmp_path / f"{rows}.parquet"
-        result = score(run, files[1:], out, warmup=files[:1], piece_rows=rows)
+        result = score(run, files[1:], out, warmup=files[:1], chunk_rows=rows)
         assert (result["transactions"], result["warmup"]) == (whole.num_rows - cut, cut)
         made.append(out.read_bytes())
     assert made[0] == made[1]

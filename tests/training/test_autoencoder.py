@@ -9,10 +9,10 @@ import pytest
 
 from tinyfin.config import Model, from_table
 from tinyfin.evaluation.family_comparison import with_family
+from tinyfin.search import _changed
 from tinyfin.training.families import Fitted, Problem, family
 from tinyfin.training.families.autoencoder import way_in
 from tinyfin.training.metrics import roc_auc
-from tinyfin.training.search import _changed
 
 Codes = npt.NDArray[np.int8]
 """int8[n, 6]."""

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from tests.training.test_split_by_time import make
 from tinyfin.cli import main
 from tinyfin.config import load
-from tinyfin.data.events import told_of
+from tinyfin.data.events import has_notice
 from tinyfin.data.readers import read
 from tinyfin.evaluation.card_text import warnings
 from tinyfin.pack.container import parse_pack
@@ -59,7 +59,7 @@ def test_ages_in_pieces_are_those_of_counting(seed: int, notices: Any, cuts: lis
     t = np.sort(rng.choice(np.arange(0, 300), n, replace=False))
     tx = make(t, rng.choice([-1, 0, 1], n), t + rng.integers(0, 90, n))
     tx.terminal[:] = rng.integers(0, 3, n)
-    told = told_of(tx, notices)
+    told = has_notice(tx, notices)
     expected = []
     for i in range(n):
         known = told & (tx.label_known_s <= t[i])

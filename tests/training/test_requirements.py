@@ -46,13 +46,13 @@ def idle(monkeypatch: pytest.MonkeyPatch) -> None:
     def begun(*_: object, **__: object) -> None:
         raise WorkError
 
-    for name in ("read", "survey", "read_in_pieces"):
+    for name in ("read", "survey", "read_chunks"):
         monkeypatch.setattr(readers, name, begun)
     from tinyfin import simulator
     from tinyfin.training import export_features, scoring
 
     for module in (export_features, scoring):
-        for name in ("survey", "read_in_pieces"):
+        for name in ("survey", "read_chunks"):
             monkeypatch.setattr(module, name, begun)
     monkeypatch.setattr(simulator, "simulate", begun)
     monkeypatch.setattr(building, "build", begun)

@@ -133,7 +133,7 @@ def test_ages_of_labels_do_not_depend_on_the_pieces(
     known = notices.KnownLabels(len(tx.terminals), "both").ages(tx, rows)
     monkeypatch.setattr(notices, "_PIECE_ROWS", count)
     parts = notices.KnownLabels(len(tx.terminals), "both")
-    ages = [parts.ages(piece, some) for piece, some in notices._pieces(tx, rows)]
+    ages = [parts.ages(piece, some) for piece, some in notices._chunks(tx, rows)]
     assert len(ages) > 1
     for whole, pieces_ in zip(known, zip(*ages, strict=True), strict=True):
         np.testing.assert_array_equal(whole, np.concatenate(pieces_))

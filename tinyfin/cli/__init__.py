@@ -8,7 +8,6 @@ reads the table only, so it stays quick and needs none of the extras.
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import io
 import json
 import sys
@@ -20,6 +19,7 @@ import click
 
 from tinyfin import __version__, files, optional_packages, progress
 from tinyfin.cli.ending import watch_signals
+from tinyfin.cli.old_spellings import renewed
 from tinyfin.cli.output import forget_claims, unchanged
 from tinyfin.errors import InputError, Interrupted, TinyfinError
 from tinyfin.text import json_safe, printable
@@ -30,15 +30,18 @@ __all__ = ["VERBS", "main"]
 VERBS: tuple[tuple[str, str, str], ...] = (
     ("demo", "tinyfin.cli.demo", "The whole workflow, from transactions to verified verdicts."),
     ("simulate", "tinyfin.cli.simulate", "Make transactions with labelled attacks."),
-    ("features", "tinyfin.cli.features", "Compute features; list the catalogue."),
+    ("features", "tinyfin.cli.features", "List the catalogue of features; compute features."),
+    ("host-fields", "tinyfin.cli.host_fields", "Add to transactions what a host would have sent."),
     ("train", "tinyfin.cli.train", "Train a model on transactions."),
     ("quantize", "tinyfin.cli.quantize", "Make the int8 .tflite and the pack of a run."),
+    ("network-inputs", "tinyfin.cli.network_inputs", "Compute what the network of a run sees."),
     ("evaluate", "tinyfin.cli.evaluate", "Evaluate a run's configuration week by week."),
     ("runs", "tinyfin.cli.runs", "List the runs of a folder."),
     ("compare", "tinyfin.cli.compare", "Compare two runs on the same transactions."),
     ("score", "tinyfin.cli.score", "Score transactions on the workstation."),
     ("keygen", "tinyfin.cli.keygen", "Make a key that signs packs."),
-    ("repack", "tinyfin.cli.repack", "Change a pack's decision, key or weight layout."),
+    ("repack", "tinyfin.cli.repack", "Give the pack of a run another decision."),
+    ("sign", "tinyfin.cli.sign", "Sign a pack: key, security counter, weight layouts."),
     ("inspect", "tinyfin.cli.inspect", "Explain a pack or a .tflite."),
     ("codegen", "tinyfin.cli.codegen", "Write the C that a firmware project links."),
     ("build", "tinyfin.cli.build", "Build the firmware of a run for a target."),
@@ -69,11 +72,11 @@ class _Verbs(click.Group):
     """A group whose commands are imported when they are used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [verb for verb, module, _ in VERBS if _exists(module)]
+        return [verb for verb, _, _ in VERBS]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         for verb, module, _ in VERBS:
-            if verb == cmd_name and _exists(module):
+            if verb == cmd_name:
                 command = importlib.import_module(module).command
                 if not isinstance(command, click.Command):
                     raise TypeError(f"{module}.command is not a click command")
@@ -82,10 +85,8 @@ class _Verbs(click.Group):
         return None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        rows = [(verb, line) for verb, module, line in VERBS if _exists(module)]
-        if rows:
-            with formatter.section("Commands"):
-                formatter.write_dl(rows)
+        with formatter.section("Commands"):
+            formatter.write_dl([(verb, line) for verb, _, line in VERBS])
 
     def main(self, args: Sequence[str] | None = None, *rest: Any, **extra: Any) -> Any:
         """Run a command. An error prints ``error: ...`` on stderr and sets the exit code."""
@@ -99,15 +100,15 @@ class _Verbs(click.Group):
                     stream.reconfigure(errors="backslashreplace")
         try:
             with progress.showing(progress.Screen()):
-                return super().main(words, *rest, **extra)
+                return super().main(renewed(words), *rest, **extra)
         except TinyfinError as error:
             _fail(error, as_json)
         except OSError as error:
             if error.filename is None and error.errno not in files.FULL:
                 raise
             where = error.filename or tempfile.gettempdir()
-            told = f"{where}: {error.strerror}; check the path, the right to use it and free space"
-            _fail(InputError(told), as_json)
+            text = f"{where}: {error.strerror}; check the path, the right to use it and free space"
+            _fail(InputError(text), as_json)
         except ModuleNotFoundError as error:
             missing = (error.name or "").split(".")[0]
             if not optional_packages.extra_of(missing):
@@ -120,11 +121,6 @@ class _Verbs(click.Group):
             return super().invoke(ctx)
         except KeyboardInterrupt:
             raise Interrupted("interrupted; unfinished files are removed") from None
-
-
-def _exists(module: str) -> bool:
-    """True when the command's file is there; nothing of it is imported."""
-    return importlib.util.find_spec(module) is not None
 
 
 def _fail(error: TinyfinError, as_json: bool) -> None:

@@ -14,9 +14,7 @@ from tinyfin.progress import stage
 __all__ = ["command"]
 
 
-@click.command(
-    name="bench", short_help="Run any int8 .tflite on a target: bytes, instructions, sizes."
-)
+@click.command()
 @click.argument("model", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.option("--target", "target_name", required=True, help="A name of `tinyfin targets`.")
 @click.option(

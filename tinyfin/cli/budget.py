@@ -30,9 +30,7 @@ class _Size(click.ParamType):  # type: ignore[type-arg,unused-ignore]
             self.fail(str(error), param, ctx)
 
 
-@click.command(
-    name="budget", short_help="Flash, RAM, stack and instructions of a pack on each target."
-)
+@click.command()
 @click.argument("run", type=click.Path(path_type=Path, exists=True), required=False)
 @click.option(
     "--set",

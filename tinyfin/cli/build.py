@@ -19,7 +19,7 @@ from tinyfin.cli.trust import (
 __all__ = ["command"]
 
 
-@click.command(name="build", short_help="Build the firmware of a run for a target.")
+@click.command()
 @click.argument("run", type=click.Path(path_type=Path, exists=True))
 @click.option("--target", "target_name", required=True, help="A name of `tinyfin targets`.")
 @click.option(
@@ -44,7 +44,7 @@ def command(
     """Build the terminal firmware with the pack of RUN, a run folder or a .tfpack.
 
     The image gets the pack in the layout of the target's kernels. A pack of the development key is
-    repacked here; for another key, the file that `tinyfin repack` or `quantize --key` wrote next to
+    repacked here; for another key, the file that `tinyfin sign` or `quantize --key` wrote next to
     the pack is used.
 
     The image is kept in RUN/firmware/TARGET, with its sizes in image.json. Exit code 7 says that

@@ -14,7 +14,7 @@ from tinyfin.cli.trust import public_key_option
 __all__ = ["command"]
 
 
-@click.command(name="codegen", short_help="Write the C that a firmware project links.")
+@click.command()
 @click.argument("run", type=click.Path(path_type=Path, exists=True))
 @click.option(
     "--out",

@@ -13,7 +13,7 @@ from tinyfin.cli.output import DataFile, emit, json_option, note
 __all__ = ["command"]
 
 
-@click.command(name="demo", short_help="Go from transactions to verified verdicts.")
+@click.command()
 @click.option(
     "--data",
     multiple=True,

@@ -13,7 +13,7 @@ from tinyfin.errors import ToolError
 __all__ = ["command"]
 
 
-@click.command(name="doctor", short_help="Say what is missing here and how to get it.")
+@click.command()
 @click.option(
     "--port",
     help="Also ask a terminal what it lets anyone do: a serial port, socket://HOST:PORT or "
@@ -35,8 +35,8 @@ def command(port: str | None, as_json: bool) -> None:
     lines = []
     for finding in findings:
         state = "ok" if finding.found else "MISSING" if finding.needed else "optional"
-        told = finding.version if finding.found else f"{finding.why}; get it with: {finding.get}"
-        lines.append(f"{state:<9} {finding.name:<26} {told}".rstrip())
+        text = finding.version if finding.found else f"{finding.why}; get it with: {finding.get}"
+        lines.append(f"{state:<9} {finding.name:<26} {text}".rstrip())
     lines.append(f"{len(lacking)} missing" if lacking else "everything that is needed is here")
     facts: dict[str, Any] = {}
     if port is not None:

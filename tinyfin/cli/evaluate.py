@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from tinyfin import files
-from tinyfin.cli.output import DataFile, claim, emit, json_option, note
+from tinyfin.cli.output import DataFile, claim, emit, json_option, note, skip_bad_rows_option
 from tinyfin.errors import InputError, MismatchError
 from tinyfin.progress import stage
 
@@ -81,11 +81,7 @@ def data_of(run: Any, data: tuple[str, ...]) -> list[Path]:
     help="TOML of bounds; exit code 4 when one fails.",
 )
 @click.option("--card", type=click.Path(dir_okay=False), help="Also write the model card here.")
-@click.option(
-    "--skip-bad-rows",
-    type=click.Path(dir_okay=False),
-    help="Write bad rows to this CSV file and go on without them.",
-)
+@skip_bad_rows_option
 @json_option
 def command(
     run: str,
@@ -148,11 +144,11 @@ def command(
     emit(facts, as_json, f"{table_text(facts)}\nreport: {page}")
     failed = [row for row in facts.get("gate", []) if not row["ok"]]
     if failed:
-        told = "; ".join(
+        text = "; ".join(
             f"{r['name']} is {_found(r['found'])}, wanted {r['wanted']}" for r in failed
         )
         # the result is out already: an error object on stdout would follow it
-        note(f"error: {gate}: the gate failed: {told}; see {page}")
+        note(f"error: {gate}: the gate failed: {text}; see {page}")
         raise SystemExit(MismatchError.exit_code)
 
 

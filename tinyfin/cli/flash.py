@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@click.command(name="flash", short_help="Put the firmware of a run on a target.")
+@click.command()
 @click.argument("run", type=click.Path(path_type=Path, exists=True))
 @click.option("--target", "target_name", required=True, help="A name of `tinyfin targets`.")
 @click.option("--board", is_flag=True, help="Program a board, not the emulated target.")
@@ -91,7 +91,7 @@ def command(
 
             with at_port(port) as reached:
                 _check(target.name, reached.client.connect(), pack_id)
-        told = f"{target.name}: programmed with {facts['command'][0]}"
+        text = f"{target.name}: programmed with {facts['command'][0]}"
     else:
         from tinyfin.hil.links.session import emulated
 
@@ -100,9 +100,9 @@ def command(
         with emulated(target, image, icount=False) as reached:
             _check(target.name, reached.client.connect(), pack_id)
         facts.update(image=str(image), checked=True)
-        told = f"{target.name}: {image}"
+        text = f"{target.name}: {image}"
     checked = f"answers with pack {pack_id}" if facts["checked"] else "its pack was not checked"
-    emit(facts, as_json, f"{told}; {checked}")
+    emit(facts, as_json, f"{text}; {checked}")
 
 
 def _check(target: str, hello: Hello, pack_id: str) -> None:

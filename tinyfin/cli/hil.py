@@ -38,7 +38,7 @@ run_option = click.option(
 )
 
 
-@click.group(name="hil", short_help="Run the targets of a rig.")
+@click.group()
 def command() -> None:
     """Boards and emulated machines on a bench: find them, flash them, replay, compare, report.
 

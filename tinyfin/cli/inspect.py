@@ -18,7 +18,7 @@ _PACK_MAGIC = b"TFPK"
 _TFLITE_MAGIC = b"TFL3"
 
 
-@click.command("inspect")
+@click.command()
 @click.argument("file", type=click.Path())
 @public_key_option
 @json_option

@@ -12,7 +12,7 @@ from tinyfin.cli.output import claim, emit, json_option
 __all__ = ["command"]
 
 
-@click.command("keygen")
+@click.command()
 @click.argument("file", type=click.Path(dir_okay=False))
 @json_option
 def command(file: str, as_json: bool) -> None:

@@ -23,6 +23,7 @@ __all__ = [
     "forget_claims",
     "json_option",
     "note",
+    "skip_bad_rows_option",
     "unchanged",
 ]
 
@@ -46,6 +47,13 @@ class DataFile(click.Path):
 
             self.fail(folder_text(place), param, ctx)
         return found
+
+
+skip_bad_rows_option = click.option(
+    "--skip-bad-rows",
+    type=click.Path(dir_okay=False),
+    help="Write bad rows to this CSV file and go on without them.",
+)
 
 
 def json_option(command: F) -> F:

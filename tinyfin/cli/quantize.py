@@ -91,8 +91,8 @@ def command(
     Tables and trees (families density and forest) need no .tflite; the oracle is their reference.
 
     With --model a network of your own takes the place of the trained one. It takes the codes of the
-    RUN's input maps over 64 as float32; `tinyfin features DATA --inputs RUN --out FILE` writes the
-    codes to train it on. Rows, features and calibration stay the RUN's.
+    RUN's input maps over 64 as float32; `tinyfin network-inputs` writes the codes to train it
+    on. Rows, features and calibration stay the RUN's.
 
     A RUN signed with --key keeps the public half in public.key, which the other commands trust, and
     the pack in the other layouts of the targets next to model.tfpack, signed too.

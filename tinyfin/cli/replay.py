@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tinyfin.cli.boards import boards_option
-from tinyfin.cli.output import DataFile, claim, emit, json_option, note
+from tinyfin.cli.output import DataFile, claim, emit, json_option, note, skip_bad_rows_option
 from tinyfin.cli.trust import public_key_option
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["command", "text"]
 
 
-@click.command(name="replay", short_help="Replay transactions on a target and compare every byte.")
+@click.command()
 @click.argument("run", type=click.Path(path_type=Path, exists=True))
 @click.argument("data", nargs=-1, required=True, type=DataFile(Path))
 @click.option(
@@ -50,11 +50,7 @@ __all__ = ["command", "text"]
     type=click.Path(path_type=Path, dir_okay=False),
     help="tinyfin.toml with the column mapping; the run's own if not given.",
 )
-@click.option(
-    "--skip-bad-rows",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Set bad rows of DATA aside into this CSV file.",
-)
+@skip_bad_rows_option
 @click.option(
     "--count/--no-count",
     "count",
@@ -100,7 +96,7 @@ def command(
     warmup: tuple[Path, ...],
     warm_until: str | None,
     config_path: Path | None,
-    skip_bad_rows: Path | None,
+    skip_bad_rows: str | None,
     count: bool,
     on_reboot: OnReboot,
     checkpoint_events: int | None,

@@ -17,7 +17,7 @@ __all__ = ["command"]
 _COLUMNS = ("run", "family", "data", "rows", "frauds", "model", "AP", "ECE", "pack bytes")
 
 
-@click.command(name="runs", short_help="List the runs of a folder.")
+@click.command()
 @click.option("--out", default="runs", show_default=True, help="Folder of the runs.")
 @json_option
 def command(out: str, as_json: bool) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from tinyfin.cli.output import DataFile, claim, emit, json_option, note
+from tinyfin.cli.output import DataFile, claim, emit, json_option, note, skip_bad_rows_option
 from tinyfin.cli.trust import public_key_option
 
 __all__ = ["command"]
@@ -48,11 +48,7 @@ __all__ = ["command"]
     type=click.Path(dir_okay=False),
     help="Another tinyfin.toml for the columns of DATA; the run's own if not given.",
 )
-@click.option(
-    "--skip-bad-rows",
-    type=click.Path(dir_okay=False),
-    help="Write bad rows to this CSV file and go on without them.",
-)
+@skip_bad_rows_option
 @public_key_option
 @json_option
 def command(

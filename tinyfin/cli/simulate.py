@@ -16,7 +16,7 @@ _DAY_BYTES = 100
 """Less than a terminal's day takes."""
 
 
-@click.command("simulate")
+@click.command()
 @click.option(
     "--out",
     required=True,

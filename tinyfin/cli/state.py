@@ -113,7 +113,7 @@ def _terminal_options(pack_option: Callable[[Any], Any]) -> Callable[[Any], Any]
     return decorate
 
 
-@click.group("state")
+@click.group()
 def command() -> None:
     """Show, erase, make and move what a terminal remembers.
 

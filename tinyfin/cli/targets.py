@@ -11,7 +11,7 @@ from tinyfin.cli.output import aligned, emit, json_option
 __all__ = ["command"]
 
 
-@click.command(name="targets", short_help="List the targets.")
+@click.command()
 @boards_option
 @json_option
 def command(as_json: bool) -> None:

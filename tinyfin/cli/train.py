@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from tinyfin.cli.boards import boards_option
-from tinyfin.cli.output import DataFile, claim, emit, json_option, note
+from tinyfin.cli.output import DataFile, claim, emit, json_option, note, skip_bad_rows_option
 from tinyfin.errors import ConfigError
 
 __all__ = ["LEGEND", "command", "decision_lines", "table_text"]
@@ -97,11 +97,7 @@ def decision_lines(decision: Mapping[str, Any]) -> list[str]:
     help="Try the shapes of [search], and train the best one that fits.",
 )
 @click.option("--trials", type=click.IntRange(1, 1000), help="Replaces [search] trials.")
-@click.option(
-    "--skip-bad-rows",
-    type=click.Path(dir_okay=False),
-    help="Write bad rows to this CSV file and go on without them.",
-)
+@skip_bad_rows_option
 @boards_option
 @json_option
 def command(
@@ -149,15 +145,12 @@ def command(
         "note": note,
     }
     if searching:
-        from tinyfin.measure.run_costs import measured_on
-        from tinyfin.training.search import search
+        from tinyfin.search import search
 
         if trials is not None:
             wider = config.search.model_copy(update={"trials": trials})
             config = replace(config, search=wider)
-        count = config.search.max_instructions is not None
-        cost = measured_on(config.search.target, count=count)
-        run = search(data, config, cost=cost, **shared)
+        run = search(data, config, **shared)
     else:
         run = train(data, config, **shared)
     metrics = run.read_json("metrics.json")

@@ -7,7 +7,28 @@ from pathlib import Path
 
 import click
 
-__all__ = ["public_key_option", "release_defines", "release_option", "release_replay_option"]
+__all__ = [
+    "key_option",
+    "public_key_option",
+    "release_defines",
+    "release_option",
+    "release_replay_option",
+    "security_counter_option",
+]
+
+key_option = click.option(
+    "--key",
+    "key_path",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="The key to sign with; the development key if not given, for a pack that it signed.",
+)
+
+security_counter_option = click.option(
+    "--security-counter",
+    type=click.IntRange(0, 2**32 - 1),
+    help="Terminals that have run a pack with a higher one refuse this pack; it stays if not "
+    "given.",
+)
 
 public_key_option = click.option(
     "--public-key",

@@ -31,7 +31,7 @@ _MAX_KEYS = 255
 _KEYS_DECLARED = ("extern const uint8_t tinyfin_trusted_keys[32 * TINYFIN_TRUSTED_KEYS];",)
 _DEVELOPMENT_ALONE = (
     "#if defined(TFIN_RELEASE)",
-    '#error "no release opens a pack of the development key: tinyfin repack PACK --key FILE"',
+    '#error "no release opens a pack of the development key: tinyfin sign PACK --key FILE"',
     "#endif",
 )
 _NOTICE = "/* Written by `tinyfin codegen`; do not edit. */\n/* clang-format off */\n"

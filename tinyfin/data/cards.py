@@ -144,7 +144,7 @@ class CardGuard:
 
     That is when more than half of the values that have a card number's prefix and length pass Luhn,
     where one of ten would by chance; three of them, or half of all values, are enough. Counts are
-    kept from piece to piece, so that a small last piece is not judged alone.
+    kept from chunk to chunk, so that a small last chunk is not judged alone.
     """
 
     def __init__(self, file: str) -> None:

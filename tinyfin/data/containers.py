@@ -112,7 +112,7 @@ def look(path: str | Path, encoding: str | None = None) -> Container:
         return Container(path, kind)
     if kind is not None:
         raise DataError(f"{path}: is a {kind} file compressed with {compression}; unpack it first")
-    foreign = next((told for magic, told in _FOREIGN.items() if head.startswith(magic)), None)
+    foreign = next((text for magic, text in _FOREIGN.items() if head.startswith(magic)), None)
     if foreign is not None:
         raise DataError(f"{path}: is neither CSV nor Parquet, but {foreign}")
     if name.endswith((*PARQUET, *ARROW)):
@@ -184,8 +184,8 @@ def explained(path: str | Path, container: Container | None = None) -> Iterator[
         raise DataError(f"{path}: there is no such file; check the path") from error
     except (OSError, EOFError, lzma.LZMAError) as error:
         number = getattr(error, "errno", None)
-        told = os.strerror(number) if number else f"{error}; it may be cut short: copy it again"
-        raise DataError(f"{path}: cannot be read: {told}") from error
+        text = os.strerror(number) if number else f"{error}; it may be cut short: copy it again"
+        raise DataError(f"{path}: cannot be read: {text}") from error
     except (UnicodeError, csv.Error, pa.ArrowException) as error:
         if (
             container is not None
@@ -217,12 +217,12 @@ def _undecodable(container: Container) -> str:
                     re.split(rb"[^\w\x80-\xff]", raw[:at])[-1]
                     + re.split(rb"[^\w\x80-\xff]", raw[at:])[0]
                 )
-                told = f"line {line} is not {encoding.upper()}: it has the byte 0x{raw[at]:02X}"
+                text = f"line {line} is not {encoding.upper()}: it has the byte 0x{raw[at]:02X}"
                 if encoding != "utf-8":
-                    return f"{told}; name the encoding of the file in [data] encoding"
+                    return f"{text}; name the encoding of the file in [data] encoding"
                 guess = hide_pans(word.decode("cp1252", "replace"))
                 return (
-                    f'{told}. In cp1252 (Windows) the word reads "{guess}"; if that is right, set '
+                    f'{text}. In cp1252 (Windows) the word reads "{guess}"; if that is right, set '
                     '[data] encoding = "cp1252", else the encoding that the file has, or save it '
                     "as UTF-8"
                 )

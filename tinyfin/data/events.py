@@ -21,8 +21,8 @@ __all__ = [
     "Notices",
     "Stream",
     "event_stream",
+    "has_notice",
     "stream_in_windows",
-    "told_of",
 ]
 
 SCORE = 0
@@ -57,14 +57,14 @@ class Stream:
         return Stream(self.kind[events], self.index[events], self.t_mono_s[events])
 
 
-def told_of(tx: Transactions, notices: Notices) -> npt.NDArray[np.bool_]:
+def has_notice(tx: Transactions, notices: Notices) -> npt.NDArray[np.bool_]:
     """Which transactions get a notice. Raises ConfigError if ``notices`` is none of the three."""
     if notices not in get_args(Notices):
         raise ConfigError(f"notices = {notices!r}; use one of {', '.join(get_args(Notices))}")
     if notices == "none":
         return np.zeros(len(tx), bool)
-    told: npt.NDArray[np.bool_] = tx.label >= 0 if notices == "both" else tx.label == 1
-    return told
+    noticed: npt.NDArray[np.bool_] = tx.label >= 0 if notices == "both" else tx.label == 1
+    return noticed
 
 
 def event_stream(tx: Transactions, notices: Notices = "both") -> Stream:
@@ -140,13 +140,13 @@ def _masks(
     tx: Transactions, notices: Notices
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
     """Which transactions are scored, have an outcome, have a notice."""
-    told = told_of(tx, notices)
+    noticed = has_notice(tx, notices)
     ended = tx.result != NO_RESULT
     if np.any(ended & (tx.outcome_t_mono_s < tx.t_mono_s)) or np.any(
-        told & (tx.label_known_s < tx.t_mono_s)
+        noticed & (tx.label_known_s < tx.t_mono_s)
     ):
         raise ConfigError("an outcome or a label is earlier than its transaction; check the times")
-    return np.ones(len(tx), bool), ended, told
+    return np.ones(len(tx), bool), ended, noticed
 
 
 def _ordered(

@@ -123,8 +123,8 @@ class BadRows:
         out: dict[int, list[str]] = {}
         for where, column, source, rule, more in self.found:
             for i in where.tolist():
-                told = f"{column} {_show(source, i)}: {rule}{more.get(i, '')}"
-                out.setdefault(i, []).append(told)
+                text = f"{column} {_show(source, i)}: {rule}{more.get(i, '')}"
+                out.setdefault(i, []).append(text)
         return out
 
 

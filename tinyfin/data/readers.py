@@ -18,7 +18,7 @@ from tinyfin.data.memory_tables import Sources, as_files
 from tinyfin.data.problems import report, set_aside
 from tinyfin.data.rows import FileChunk, label_of, parse, source_of, wanted_columns
 from tinyfin.data.seen import Seen
-from tinyfin.data.tables import about_rows, column_names, read_pieces
+from tinyfin.data.tables import about_rows, column_names, read_table_chunks
 from tinyfin.data.transactions import Transactions
 from tinyfin.data.values import joined_values, narrow
 from tinyfin.errors import DataError
@@ -26,7 +26,7 @@ from tinyfin.memory import give_back
 from tinyfin.progress import stage
 from tinyfin.schema import Schema
 
-__all__ = ["PIECE_ROWS", "Survey", "read", "read_in_pieces", "survey"]
+__all__ = ["CHUNK_ROWS", "Survey", "read", "read_chunks", "survey"]
 
 
 def read(
@@ -54,19 +54,19 @@ def read(
         if not files:
             raise DataError("no transactions file was given")
         gathered = _Gathered(config.schema)
-        _surveyed(files, config, labels, skip_bad_rows, PIECE_ROWS, progress, gathered)
+        _surveyed(files, config, labels, skip_bad_rows, CHUNK_ROWS, progress, gathered)
         return gathered.transactions(compact)
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What a first pass over files has found, so that a second one can go piece by piece."""
+    """What a first pass over files has found, so that a second one can go chunk by chunk."""
 
     rows: int
     """Good rows."""
     terminals: tuple[str, ...]
     in_order: bool
-    """No piece begins before the end of the one before it."""
+    """No chunk begins before the end of the one before it."""
     file_rows: tuple[int, ...]
     """Rows of each file, bad ones included."""
     twice: Twice
@@ -77,7 +77,7 @@ class Survey:
     """Whether a file without the column of the labels was refused."""
 
 
-PIECE_ROWS = 1 << 16
+CHUNK_ROWS = 1 << 16
 
 _KNOWN_LATE = ("label", "label_time", "scenario")
 
@@ -88,13 +88,13 @@ def survey(
     *,
     labels: bool = True,
     skip_bad_rows: str | Path | None = None,
-    piece_rows: int = PIECE_ROWS,
+    chunk_rows: int = CHUNK_ROWS,
     progress: Callable[[str], None] | None = None,
 ) -> Survey:
-    """Check every row as :func:`read` does, with the same errors, a piece in memory at a time, and
+    """Check every row as :func:`read` does, with the same errors, a chunk in memory at a time, and
     of what came before it the terminal and id of each row, where there is an id (20 bytes).
     """
-    return _surveyed(paths, config, labels, skip_bad_rows, piece_rows, progress, None)
+    return _surveyed(paths, config, labels, skip_bad_rows, chunk_rows, progress, None)
 
 
 def _surveyed(
@@ -102,7 +102,7 @@ def _surveyed(
     config: Config,
     labels: bool,
     skip_bad_rows: str | Path | None,
-    piece_rows: int,
+    chunk_rows: int,
     progress: Callable[[str], None] | None,
     gathered: _Gathered | None,
 ) -> Survey:
@@ -112,13 +112,13 @@ def _surveyed(
     wanted = wanted_columns(config)
     found, keys = _Found(config, labels, gathered), _Keys()
     for path in paths:
-        rows = found.look(path, config, piece_rows, keys)
+        rows = found.look(path, config, chunk_rows, keys)
         tell(_told(path, rows, wanted, wanted if labels else _known_early(path, wanted, config)))
     twice = keys.twice(paths, found.file_rows)
     if len(twice.rows):
         found = _Found(config, labels, gathered)
         for path in paths:
-            found.look(path, config, piece_rows, None, twice)
+            found.look(path, config, chunk_rows, None, twice)
     total = sum(found.file_rows)
     if found.broken and (skip_bad_rows is None or not found.good):
         raise report([part.bad for part in found.broken], total)
@@ -207,7 +207,7 @@ class _Found:
         self,
         path: str | Path,
         config: Config,
-        piece_rows: int,
+        chunk_rows: int,
         keys: _Keys | None,
         twice: Twice | None = None,
     ) -> int:
@@ -215,9 +215,9 @@ class _Found:
         are bad. Returns how many rows there are."""
         has_id = "id" in config.data.resolved(config.schema)
         before, total = sum(self.file_rows), 0
-        pieces = _pieces(path, config, before, piece_rows, twice, self.labels)
+        chunks = _chunks(path, config, before, chunk_rows, twice, self.labels)
         with stage(f"reading {path}", about_rows(path), "rows") as reading:
-            for part in pieces:
+            for part in chunks:
                 reading.step(len(part) + len(part.bad.ragged))
                 total += len(part) + len(part.bad.ragged)
                 self._take(part, has_id, keys)
@@ -252,19 +252,19 @@ def _codes(
     return code
 
 
-def read_in_pieces(
-    paths: Sequence[str | Path], config: Config, found: Survey, *, piece_rows: int = PIECE_ROWS
+def read_chunks(
+    paths: Sequence[str | Path], config: Config, found: Survey, *, chunk_rows: int = CHUNK_ROWS
 ) -> Iterator[Transactions]:
-    """The good rows of surveyed files, piece by piece; terminals are numbered as in the survey.
+    """The good rows of surveyed files, chunk by chunk; terminals are numbered as in the survey.
 
-    Files whose rows are not in order of time come as one piece. Scenarios are left out.
+    Files whose rows are not in order of time come as one chunk. Scenarios are left out.
     """
     index = {name: i for i, name in enumerate(found.terminals)}
     first_row = 0
     gathered = _Gathered(config.schema)
     for path in paths:
         before = first_row
-        for part in _pieces(path, config, before, piece_rows, found.twice, found.labels):
+        for part in _chunks(path, config, before, chunk_rows, found.twice, found.labels):
             first_row += len(part) + len(part.bad.ragged)
             part.names = {"terminal": part.names["terminal"]}
             fine = ~part.bad.bad
@@ -276,7 +276,7 @@ def read_in_pieces(
         yield gathered.transactions(compact=False)
 
 
-def _pieces(
+def _chunks(
     path: str | Path, config: Config, first_row: int, rows: int, twice: Twice | None, labels: bool
 ) -> Iterator[FileChunk]:
     columns = config.data.resolved(config.schema)
@@ -285,7 +285,7 @@ def _pieces(
     if not labels:
         wanted = _known_early(path, wanted, config)
     guard, decimals = CardGuard(str(path)), set[str]()
-    for table, bad in read_pieces(path, wanted, optional, rows, config.data):
+    for table, bad in read_table_chunks(path, wanted, optional, rows, config.data):
         part = FileChunk(bad, table, first_row, guard, decimals=decimals)
         parse(part, columns, config)
         if twice is not None:
@@ -374,12 +374,12 @@ class _Gathered:
         """All rows, in order; nothing is left here."""
         columns = {}
         for name in list(self._columns):
-            pieces = self._columns.pop(name)
-            whole = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+            chunks = self._columns.pop(name)
+            whole = chunks[0] if len(chunks) == 1 else np.concatenate(chunks)
             columns[name] = np.require(whole, requirements=["C", "W"])
         values = joined_values(self.schema, self._values)
         self._values = []
-        if len(values) > PIECE_ROWS:
+        if len(values) > CHUNK_ROWS:
             give_back()
         return Transactions(
             schema=self.schema,

@@ -50,7 +50,7 @@ class FileChunk:
     arrays: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
     names: dict[str, list[str]] = field(default_factory=dict)
     decimals: set[str] = field(default_factory=set)
-    """Fields that an earlier piece of the file has shown to have a point as decimal mark."""
+    """Fields that an earlier chunk of the file has shown to have a point as decimal mark."""
 
     def __len__(self) -> int:
         return len(self.bad.rows)

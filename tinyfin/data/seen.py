@@ -19,7 +19,7 @@ _DAY_S = 86_400
 
 
 class Seen:
-    """Which fields rows have, counted piece by piece."""
+    """Which fields rows have, counted chunk by chunk."""
 
     def __init__(self, config: Config) -> None:
         self.schema, self._plain = config.schema, config.data.plain
@@ -52,7 +52,7 @@ class Seen:
         return found
 
     def add_rows(self, arrays: Mapping[str, Any], rows: npt.NDArray[np.bool_]) -> None:
-        """The ``rows`` of a parsed piece of a file."""
+        """The ``rows`` of a parsed chunk of a file."""
         names = ("present", "response", "result", "t_mono_s", "t_local_s")
         columns = {
             name: arrays["values"][:, self.schema.index(name)][rows]
@@ -95,22 +95,24 @@ class Seen:
 
     def remarks(self) -> list[str]:
         """What to say of the rows."""
-        told = []
+        lines = []
         amounts = _AMOUNT in self.names or _AMOUNT in self._mapped
         if amounts and self.without_amount:
-            told.append(f"{self.without_amount} of {self.rows} rows have no amount: it counts as 0")
+            lines.append(
+                f"{self.without_amount} of {self.rows} rows have no amount: it counts as 0"
+            )
         if self.rows > 1 and not self._plain and any(self._midnight):
-            told.append(
+            lines.append(
                 "WARNING: every time is midnight: features on gaps, rates and hours mean nothing; "
                 "map a column that has the time of day"
             )
         for name in self.only_other:
             other = self._others[name][1]
-            told.append(
+            lines.append(
                 f'WARNING: every value of {name} is "*" = {other}: no value of the files is '
                 f"listed in values of [data] {name}; list them as the files write them"
             )
-        return told
+        return lines
 
     def _has(self, present: npt.NDArray[np.uint32], name: str) -> npt.NDArray[np.bool_]:
         return np.asarray((present >> np.uint32(self.schema.index(name))) & 1 != 0)

@@ -28,7 +28,7 @@ from tinyfin.data.containers import Container, explained, look, open_file
 from tinyfin.data.problems import BadRows, Ragged
 from tinyfin.errors import DataError
 
-__all__ = ["about_rows", "about_rows_of", "column_names", "read_pieces", "read_table"]
+__all__ = ["about_rows", "about_rows_of", "column_names", "read_table", "read_table_chunks"]
 
 DELIMITERS = (",", ";", "\t", "|")
 """Found by themselves; any other one has to be named in [data]."""
@@ -48,7 +48,7 @@ def read_table(
     container = look(path, data.encoding)
     with explained(path, container):
         if container.kind == "CSV":
-            return next(_csv_pieces(container, wanted, optional, 1 << 62, data))
+            return next(_csv_chunks(container, wanted, optional, 1 << 62, data))
         with _columnar(container) as file:
             table = file.whole(_present(path, file.names, wanted, optional))
     return table, BadRows(str(path), np.arange(1, table.num_rows + 1, dtype=np.int64))
@@ -84,25 +84,25 @@ def about_rows(path: str | Path) -> int | None:
     return None
 
 
-def read_pieces(
+def read_table_chunks(
     path: str | Path, wanted: Mapping[str, str], optional: bool, rows: int, data: Data = _ANY
 ) -> Iterator[tuple[pa.Table, BadRows]]:
-    """:func:`read_table` in pieces of at most ``rows`` rows.
+    """:func:`read_table` in chunks of at most ``rows`` rows.
 
-    Only a piece is in memory at a time.
+    Only a chunk is in memory at a time.
     """
     container = look(path, data.encoding)
     with explained(path, container):
         if container.kind == "CSV":
-            yield from _csv_pieces(container, wanted, optional, rows, data)
+            yield from _csv_chunks(container, wanted, optional, rows, data)
             return
         with _columnar(container) as file:
             columns = _present(path, file.names, wanted, optional)
             first = 1
-            for piece in file.pieces(columns, rows):
-                numbers = np.arange(first, first + piece.num_rows, dtype=np.int64)
-                first += piece.num_rows
-                yield piece, BadRows(str(path), numbers)
+            for chunk in file.chunks(columns, rows):
+                numbers = np.arange(first, first + chunk.num_rows, dtype=np.int64)
+                first += chunk.num_rows
+                yield chunk, BadRows(str(path), numbers)
 
 
 class _Columnar(Protocol):
@@ -112,7 +112,7 @@ class _Columnar(Protocol):
 
     def whole(self, columns: list[str]) -> pa.Table: ...
 
-    def pieces(self, columns: list[str], rows: int) -> Iterator[pa.Table]: ...
+    def chunks(self, columns: list[str], rows: int) -> Iterator[pa.Table]: ...
 
 
 class _Parquet:
@@ -124,7 +124,7 @@ class _Parquet:
     def whole(self, columns: list[str]) -> pa.Table:
         return self._file.read(columns=columns)
 
-    def pieces(self, columns: list[str], rows: int) -> Iterator[pa.Table]:
+    def chunks(self, columns: list[str], rows: int) -> Iterator[pa.Table]:
         for batch in self._file.iter_batches(batch_size=rows, columns=columns):
             yield pa.Table.from_batches([batch])
 
@@ -138,7 +138,7 @@ class _Arrow:
     def whole(self, columns: list[str]) -> pa.Table:
         return self._file.read_all().select([self.names.index(name) for name in columns])
 
-    def pieces(self, columns: list[str], rows: int) -> Iterator[pa.Table]:
+    def chunks(self, columns: list[str], rows: int) -> Iterator[pa.Table]:
         chosen = [self.names.index(name) for name in columns]
         count = None if self._stream else self._file.num_record_batches
         batches = self._file if count is None else map(self._file.get_batch, range(count))
@@ -162,7 +162,7 @@ def _columnar(container: Container) -> Iterator[_Columnar]:
             yield _Arrow(file, stream=container.kind == "Arrow stream")
 
 
-def _csv_pieces(
+def _csv_chunks(
     container: Container, wanted: Mapping[str, str], optional: bool, rows: int, data: Data
 ) -> Iterator[tuple[pa.Table, BadRows]]:
     path = str(container.path)
@@ -206,18 +206,18 @@ def _csv_pieces(
                 held.append(batch)
             table = pa.Table.from_batches(held, schema)
             while table.num_rows >= rows or batch is None:
-                piece = table.slice(0, rows)
+                chunk = table.slice(0, rows)
                 table = table.slice(rows)
                 # the ragged lines of what was read are reported by now, and maybe later ones
-                numbers = _numbers(first, piece.num_rows, ragged)
+                numbers = _numbers(first, chunk.num_rows, ragged)
                 last = int(numbers[-1]) if len(numbers) else first - 1
                 done = table.num_rows == 0 and batch is None
                 broken = [r for r in ragged[given:] if done or r.row <= last]
                 given += len(broken)
                 first = last + 1
-                if piece.num_rows or broken or last == 0:
+                if chunk.num_rows or broken or last == 0:
                     lines = partial(_lines, container, header)
-                    yield piece, BadRows(path, numbers, tuple(broken), lines)
+                    yield chunk, BadRows(path, numbers, tuple(broken), lines)
                 if done:
                     return
             held = list(table.to_batches())
@@ -325,8 +325,8 @@ def _present(
             near = [name for name in names if name.casefold() == column.casefold()]
             near = near or difflib.get_close_matches(column, names, n=1)
             listed = hide_pans(", ".join(names))
-            told = f"did you mean {near[0]!r}?" if near else f"it has {listed[:500]}"
+            advice = f"did you mean {near[0]!r}?" if near else f"it has {listed[:500]}"
             raise DataError(
-                f"{path}: has no column {column!r}, wanted for data.{key}; {hint or told}"
+                f"{path}: has no column {column!r}, wanted for data.{key}; {hint or advice}"
             )
     return [column for column in dict.fromkeys(wanted.values()) if column in names]

@@ -56,24 +56,24 @@ def narrow(
 
 
 def joined_values(
-    schema: Schema, pieces: Iterable[tuple[list[npt.NDArray[Any] | None], int]]
+    schema: Schema, chunks: Iterable[tuple[list[npt.NDArray[Any] | None], int]]
 ) -> Values:
-    """Pieces of :func:`narrow` and their numbers of rows, one after the other; takes the pieces'
+    """Chunks of :func:`narrow` and their numbers of rows, one after the other; takes the chunks'
     columns away from them as it goes, so that only one is held twice."""
-    parts = list(pieces)
+    parts = list(chunks)
     count = sum(rows for _, rows in parts)
     columns: list[Column] = []
     for i, field in enumerate(schema.fields):
         missing = _missing(field)
         held = [part[i] for part, _ in parts]
-        kinds = [piece.dtype for piece in held if piece is not None]
+        kinds = [chunk.dtype for chunk in held if chunk is not None]
         if not kinds:
             columns.append(missing)
             continue
         out = np.empty(count, np.result_type(_smallest(np.array([missing])), *kinds))
         at = 0
-        for piece, (part, rows) in zip(held, parts, strict=True):
-            out[at : at + rows] = missing if piece is None else piece
+        for chunk, (part, rows) in zip(held, parts, strict=True):
+            out[at : at + rows] = missing if chunk is None else chunk
             part[i] = None
             at += rows
         columns.append(out)

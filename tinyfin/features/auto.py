@@ -21,7 +21,7 @@ from tinyfin.features.operators import CARD
 from tinyfin.features.selection import select
 from tinyfin.schema import PAYMENT, Field, Schema
 
-__all__ = ["AUTO_NAME", "fed_names", "settled"]
+__all__ = ["AUTO_NAME", "fed_names", "resolve_names"]
 
 AUTO_NAME = "auto"
 
@@ -34,7 +34,7 @@ _MCC_RISK = {
 }
 
 
-def settled(config: Config, columns: Collection[str], *, labels: bool = True) -> Features:
+def resolve_names(config: Config, columns: Collection[str], *, labels: bool = True) -> Features:
     """[features] with names for files that have ``columns``; as it is unless names are "auto".
 
     Of a payment schema: the catalogue's AUTO (or LABEL_FREE) as far as it is fed, then the fields

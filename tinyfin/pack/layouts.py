@@ -116,19 +116,19 @@ def choose(path: Path, layout: str, keys: Sequence[bytes] = ()) -> bytes:
         return pack.data
     if pack.development:
         return repack_pack(data, layout)
-    beside = layout_file(path, layout)
-    if beside.is_file():
-        other = parse_pack(beside.read_bytes(), keys=keys)
+    file = layout_file(path, layout)
+    if file.is_file():
+        other = parse_pack(file.read_bytes(), keys=keys)
         if other.verified < pack.verified or not is_repack(other, pack):
             raise PackError(
-                f"{beside}: is not {path.name} in another layout; make it again with "
-                "`tinyfin repack --key FILE`"
+                f"{file}: is not {path.name} in another layout; make it again with "
+                "`tinyfin sign PACK --key FILE`"
             )
         return other.data
     if pack.layout:
         raise PackError(
             f"{path}: is in layout {name_of(pack)}, which a target of layout {layout} does not "
-            f"run; make {beside.name} with `tinyfin repack --key FILE`"
+            f"run; make {file.name} with `tinyfin sign PACK --key FILE`"
         )
     return pack.data
 

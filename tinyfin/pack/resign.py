@@ -51,7 +51,7 @@ def resign(
         remove_layouts(place)
         files.write(place, made)
         save_public_key(key.public, remembered)
-        beside = write_layouts(place, key=key, layouts=layouts)
+        written = write_layouts(place, key=key, layouts=layouts)
     return {
         "pack": str(place),
         "model_id": new.model_id.hex(),
@@ -63,5 +63,5 @@ def resign(
         "security_counter_before": old.security_counter,
         "public_key": str(remembered),
         "public_key_replaced": was != public,
-        "layouts": [str(file) for file in beside],
+        "layouts": [str(file) for file in written],
     }

@@ -70,7 +70,7 @@ def require_trusted(
     if release and found.development:
         raise PackError(
             f"{where}: signed by the development key, which a release refuses; sign it with "
-            "`tinyfin repack RUN --key FILE`, a key of `tinyfin keygen`"
+            "`tinyfin sign PACK --key FILE`, a key of `tinyfin keygen`"
         )
     if not found.verified:
         if any(key_id(public_key(key)) == found.key_id for key in keys):

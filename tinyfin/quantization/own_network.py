@@ -73,7 +73,7 @@ def adopting(
     Keras file ``path``. It is there when the ``with`` block ends, and not after an exception.
 
     The network takes float32[n, F]: the int8 codes of the run's input maps over ``INPUT_STEPS``
-    (``tinyfin features DATA --inputs RUN`` writes the codes). ``readout`` says how its score is
+    (``tinyfin network-inputs`` writes the codes). ``readout`` says how its score is
     taken: ``accumulator`` of one output, the logit (a sigmoid at the end is taken off);
     ``sum_of_squares`` of the outputs; ``reconstruction`` of inputs less outputs. Raises ModelError
     for a file that is no Keras network or one of another shape, InputError when a run of that name

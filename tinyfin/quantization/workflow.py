@@ -33,7 +33,7 @@ from tinyfin.pack.trust import PUBLIC_KEY_FILE, save_public_key
 from tinyfin.progress import stage
 from tinyfin.quantization.keras_to_tflite import to_tflite
 from tinyfin.quantization.run_network import Network, compare_with_oracle, network_of
-from tinyfin.training.calibration import Q32, fit_scores, has_frauds, probability
+from tinyfin.training.calibration import fit_scores, has_frauds, probability
 from tinyfin.training.run_folder import RunFolder, changing_run, open_run
 from tinyfin.training.thresholds import Held, decide, realised
 
@@ -194,19 +194,15 @@ def assemble(
     ``section``: takes the place of the configuration's [decision]; ``parent``: id of the pack that
     this one follows. The same arguments give the same bytes on every machine.
     """
-    from tinyfin.twin import Twin
+    from tinyfin.twin import NetworkTwin
 
     calibrated = has_frauds(slices["calibration_label"])
     parts = _parts(run, file, facts, calibrated, parent, security_counter)
     bounds = parts.network.bounds
     if bounds[0] == bounds[1]:
         raise _still(run, slices)
-    width = len(parts.maps)
-    # a first pack reads raw scores; its calibration and decision only have to be valid
-    whole = Calibration.strict(list(bounds), [1, Q32 - 2])
-    nothing = Decision((0,) * width, (0,) * width, never_online=True, never_decline=True)
-    probe = Twin(_build(parts, whole, nothing, None, key), keys=_trusted(key))
-    raw = probe.infer(slices["calibration"])[1]
+    network = NetworkTwin(parts.network.plan, parts.network.readout.encode())
+    raw = network.infer(slices["calibration"])[1]
     if len(raw) > 1 and np.ptp(raw) == 0:
         raise _still(run, slices)
     label = slices["calibration_label"]
@@ -224,7 +220,7 @@ def assemble(
         references=references,
     )
     vectors = _golden_rows(slices["calibration"], raw)
-    golden = Golden(vectors, probe.infer(vectors)[1])
+    golden = Golden(vectors, network.infer(vectors)[1])
     pack = _build(parts, table, decision, golden, key)
     return _Made(parts.network, pack, table, decision, raw)
 
@@ -282,7 +278,7 @@ def _parts(
 
 
 def _build(
-    parts: _Parts, table: Calibration, decision: Decision, golden: Golden | None, key: Any
+    parts: _Parts, table: Calibration, decision: Decision, golden: Golden, key: Any
 ) -> bytes:
     from tinyfin.pack.container import build_pack, model_id
 

@@ -72,7 +72,7 @@ def target_pack(
         if pack.plan is not None and layouts.name_of(pack) != target.layout:
             note(
                 f"{target.name}: runs the canonical layout, which is slower here: the pack is not "
-                f"signed in layout {target.layout} (tinyfin repack --key FILE does that)"
+                f"signed in layout {target.layout} (tinyfin sign PACK --key FILE does that)"
             )
         return path
     made = paths.cache_dir() / "packs" / f"{parse_pack(data).pack_id.hex()}.tfpack"

@@ -36,10 +36,10 @@ def learned_scores(
     rows: Rows,
     label: npt.NDArray[np.int8],
     seed: int,
-    told: list[dict[str, Any]],
+    thinned: list[dict[str, Any]],
 ) -> dict[str, npt.NDArray[np.float32]]:
     """Scores of the test rows by each of the baselines ``names``; higher is more suspicious.
-    ``told`` takes what is to be said of rows that they were not trained on.
+    ``thinned`` takes what is to be said of rows that they were not trained on.
 
     ``inputs``: network inputs int8[n, F] of each slice; ``rows``: its rows among ``features``
     int16[N, F] and ``label`` int8[N]; ``test`` is one of the slices. The same arguments give the
@@ -56,7 +56,7 @@ def learned_scores(
         if not len(rows["test"]) or not (both or name in _UNTAUGHT):
             continue
         taken, weight = _thinned(y, genuine, seed)
-        told += thinned_facts(
+        thinned += thinned_facts(
             f"baseline {name}", label[learned], taken, f"a limit of {genuine:,} genuine rows"
         )
         x: npt.NDArray[Any]
@@ -67,8 +67,8 @@ def learned_scores(
             x, test = features[learned[taken]], features[rows["test"]]
         with stage(f"baseline {name}, {len(taken):,} rows"):
             score = fit(x, y[taken], weight, seed)
-            pieces = [score(test[at : at + _MANY]) for at in range(0, len(test), _MANY)]
-        out[name] = np.asarray(np.concatenate(pieces), np.float32)
+            chunks = [score(test[at : at + _MANY]) for at in range(0, len(test), _MANY)]
+        out[name] = np.asarray(np.concatenate(chunks), np.float32)
     return out
 
 

@@ -101,5 +101,5 @@ def mean_of_parts(replicated: Sequence[npt.NDArray[np.float64]]) -> npt.NDArray[
 
     A part that no draw gives a figure, because it holds no fraud, is left out.
     """
-    told = [values for values in replicated if np.any(np.isfinite(values))]
-    return np.asarray(np.mean(np.stack(told or replicated), axis=0))
+    finite = [values for values in replicated if np.any(np.isfinite(values))]
+    return np.asarray(np.mean(np.stack(finite or replicated), axis=0))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Transactions through the engine piece by piece: memory for a piece, the state of all."""
+"""Transactions through the engine chunk by chunk: memory for a chunk, the state of all."""
 
 from __future__ import annotations
 
@@ -13,45 +13,45 @@ from tinyfin.data.events import SCORE, Notices, Stream, event_stream, stream_in_
 from tinyfin.data.transactions import Transactions
 from tinyfin.memory import give_back
 from tinyfin.progress import stage
-from tinyfin.twin import Replay, Twin
+from tinyfin.twin import FeatureTwin, Replay
 
-__all__ = ["replay_all", "replay_in_pieces"]
+__all__ = ["replay_all", "replay_chunks"]
 
 _END = 2**32
 
 
-def replay_in_pieces(
-    pieces: Iterator[Transactions], twin: Twin, notices: Any
+def replay_chunks(
+    chunks: Iterator[Transactions], twin: FeatureTwin, notices: Any
 ) -> Iterator[tuple[Transactions, Replay]]:
-    """Each piece with what the engine computed for it: the numbers that one run over all of it
+    """Each chunk with what the engine computed for it: the numbers that one run over all of it
     gives.
 
-    No piece may begin before the end of the one before it. What is yet to be said of a transaction
-    (outcome, notice) when its piece ends is carried over.
+    No chunk may begin before the end of the one before it. What is yet to be said of a transaction
+    (outcome, notice) when its chunk ends is carried over.
     """
     carried: Transactions | None = None
     mark = -1
-    following = next(pieces, None)
+    following = next(chunks, None)
     while following is not None:
-        piece, following = following, next(pieces, None)
+        chunk, following = following, next(chunks, None)
         known = 0 if carried is None else len(carried)
-        tx = piece if carried is None else carried.followed_by(piece)
+        tx = chunk if carried is None else carried.followed_by(chunk)
         stream = event_stream(tx, notices)
-        # what happens in the last second of a piece precedes whatever the next one brings: of a
+        # what happens in the last second of a chunk precedes whatever the next one brings: of a
         # transaction of that second only its own score, and what is known at once, can follow
         done = (stream.index < known) & (stream.t_mono_s <= mark)
-        mark = int(piece.t_mono_s.max()) if following is not None else _END
+        mark = int(chunk.t_mono_s.max()) if following is not None else _END
         now = ~done & (stream.t_mono_s <= mark)
         later = np.unique(stream.index[stream.t_mono_s > mark])
         part = Stream(stream.kind[now], stream.index[now], stream.t_mono_s[now])
         found = twin.run(tx, part)
-        yield piece, found.without(known)
+        yield chunk, found.without(known)
         carried = tx.take(later) if len(later) else None
 
 
 def replay_all(
     tx: Transactions,
-    twin: Twin,
+    twin: FeatureTwin,
     notices: Notices,
     names: Sequence[str],
     *,

@@ -22,14 +22,14 @@ from tinyfin.features.compiler import Program, compile_program
 from tinyfin.features.expressions import outcome
 from tinyfin.features.graph import walk
 from tinyfin.features.selection import select
-from tinyfin.pack.container import build_pack
+from tinyfin.pack.sections import encode_schema
 from tinyfin.progress import stage
 from tinyfin.training.chunks import replay_all
 from tinyfin.training.learned_cuts import learn_cuts
 from tinyfin.training.run_folder import file_facts
 from tinyfin.training.split import Split, known_labels
 from tinyfin.training.target_encoding import learn_risks
-from tinyfin.twin import Twin
+from tinyfin.twin import FeatureTwin
 
 __all__ = ["Dataset", "Featured", "as_known", "compute_features", "prepare"]
 
@@ -71,7 +71,7 @@ class Dataset:
         program = compile_program(config.features, config.schema, **config.features.capacities)
         found = self._features.get(program.payload)
         if found is None:
-            _say_what_is_not_told(self.tx, config, note)
+            _note_unmapped_action(self.tx, config, note)
             found = compute_features(self.tx, config, program, note=note)
             self._features.clear()
             self._features[program.payload] = found
@@ -90,7 +90,7 @@ def prepare(
     from tinyfin.data.tables import column_names
 
     tx = read(list(paths), config, compact=True, skip_bad_rows=skip_bad_rows, progress=note)
-    _say_what_labels_lack(tx, note)
+    _warn_of_missing_labels(tx, note)
     columns = frozenset(name for path in paths for name in column_names(path, config.data))
     with stage("hashing the files"):
         return Dataset(tx, tuple(file_facts(paths)), columns)
@@ -104,13 +104,14 @@ def compute_features(
     Labels reach the engine as notices only, when they become known.
     """
     note(f"features: {len(tx)} transactions of {len(tx.terminals)} terminals")
-    twin = Twin(build_pack(config.schema, program), terminals=max(1, len(tx.terminals)))
+    terminals = max(1, len(tx.terminals))
+    twin = FeatureTwin(encode_schema(config.schema), program.payload, terminals=terminals)
     with stage("features"):
         found = replay_all(tx, twin, config.data.notices, ("features",))
     return found.get("features", np.zeros((len(tx), len(program.feature_names)), np.int16))
 
 
-def _say_what_labels_lack(tx: Transactions, note: Note) -> None:
+def _warn_of_missing_labels(tx: Transactions, note: Note) -> None:
     """Labels on frauds alone, or on less than half of the rows."""
     unlabelled, genuine, frauds = (int(np.count_nonzero(tx.label == x)) for x in (-1, 0, 1))
     hint = 'if an empty label means genuine, say so in [data] label: values = {"" = 0}'
@@ -126,7 +127,7 @@ def _say_what_labels_lack(tx: Transactions, note: Note) -> None:
         )
 
 
-def _say_what_is_not_told(tx: Transactions, config: Config, note: Note) -> None:
+def _note_unmapped_action(tx: Transactions, config: Config, note: Note) -> None:
     """Features that learn from what the terminal did, of transactions that were all accepted."""
     action = outcome("action")
     if not len(tx) or tx.action.any():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The matrix of features that training sees, written to Parquet or CSV piece by piece."""
+"""The matrix of features that training sees, written to Parquet or CSV chunk by chunk."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ import numpy.typing as npt
 from tinyfin import files
 from tinyfin.config import Config
 from tinyfin.data.containers import writes_csv
-from tinyfin.data.events import told_of
-from tinyfin.data.readers import PIECE_ROWS, read_in_pieces, survey
+from tinyfin.data.events import has_notice
+from tinyfin.data.readers import CHUNK_ROWS, read_chunks, survey
 from tinyfin.data.tables import about_rows_of, column_names
 from tinyfin.data.transactions import EPOCH_UNIX_S, Transactions
 from tinyfin.errors import ConfigError
-from tinyfin.features.auto import settled
+from tinyfin.features.auto import resolve_names
 from tinyfin.features.compiler import Program, compile_program
 from tinyfin.pack.maps import InputMap, map_inputs
+from tinyfin.pack.sections import encode_schema
 from tinyfin.progress import stage
-from tinyfin.training.chunks import replay_in_pieces
+from tinyfin.training.chunks import replay_chunks
 from tinyfin.training.network_inputs import PARTS, Partition
 from tinyfin.training.notices import label_fed
 from tinyfin.training.score_table import table_writer
-from tinyfin.twin import Twin
+from tinyfin.twin import FeatureTwin
 
 __all__ = ["COLUMNS", "write_matrix"]
 
@@ -43,7 +44,7 @@ def write_matrix(
     with_label: bool = False,
     parting: Partition | None = None,
     skip_bad_rows: str | Path | None = None,
-    piece_rows: int = PIECE_ROWS,
+    chunk_rows: int = CHUNK_ROWS,
     note: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Write one row per transaction, in input order; returns counts and the features' names.
@@ -58,10 +59,8 @@ def write_matrix(
     """
     import pyarrow as pa
 
-    from tinyfin.pack.container import build_pack
-
     there = {name for path in paths for name in column_names(path, config.data)}
-    features = settled(config, there)
+    features = resolve_names(config, there)
     program = compile_program(features, config.schema, **config.features.capacities)
     others = {*COLUMNS, "label"} if parting is None else {*COLUMNS, "label", "part"}
     taken = others & set(program.feature_names)
@@ -79,28 +78,29 @@ def write_matrix(
         config,
         labels=with_label or parting is not None,
         skip_bad_rows=skip_bad_rows,
-        piece_rows=piece_rows,
+        chunk_rows=chunk_rows,
         progress=note,
     )
     if not found.in_order:
         note("rows are not in order of time: all of them are held in memory")
-    twin = Twin(build_pack(config.schema, program), terminals=max(1, len(found.terminals)))
-    pieces = read_in_pieces(paths, config, found, piece_rows=piece_rows)
+    terminals = max(1, len(found.terminals))
+    twin = FeatureTwin(encode_schema(config.schema), program.payload, terminals=terminals)
+    chunks = read_chunks(paths, config, found, chunk_rows=chunk_rows)
     schema = _schema(program, maps is not None, with_label, parting is not None)
-    done = told = 0
+    done = noticed = 0
     with (
         stage("features", found.rows, "rows") as writing,
         files.whole(out, make_folder=True) as unfinished,
         table_writer(unfinished, schema, as_csv=as_csv) as writer,
     ):
-        for tx, replay in replay_in_pieces(pieces, twin, config.data.notices):
+        for tx, replay in replay_chunks(chunks, twin, config.data.notices):
             made = replay.features
             values = made if maps is None else map_inputs(maps, made)
             writer.write_table(pa.table(_columns(tx, values, with_label, parting), schema=schema))
             done += len(tx)
-            told += int(np.count_nonzero(told_of(tx, config.data.notices)))
+            noticed += int(np.count_nonzero(has_notice(tx, config.data.notices)))
             writing.step(len(tx))
-    if not told and (fed := label_fed(features)):
+    if not noticed and (fed := label_fed(features)):
         note(f"WARNING: no notice reaches {', '.join(fed)}: no label is known, or notices = 'none'")
     return {
         "out": str(out),

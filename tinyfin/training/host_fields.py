@@ -36,7 +36,7 @@ from tinyfin.features.expressions import (
 )
 from tinyfin.schema import HOST_FIELDS
 
-__all__ = ["host_columns", "write_as_host"]
+__all__ = ["host_columns", "write_host_fields"]
 
 Columns = dict[str, npt.NDArray[np.int64]]
 
@@ -52,8 +52,8 @@ def host_columns(tx: Transactions, notices: Notices = "both") -> Columns:
 
     Raises ConfigError when the schema has no card or no amount.
     """
-    from tinyfin.pack.container import build_pack
-    from tinyfin.twin import Twin
+    from tinyfin.pack.sections import encode_schema
+    from tinyfin.twin import FeatureTwin
 
     token = next((f.name for f in tx.schema.fields if f.unit == "token"), None)
     if token is None or "amount_minor" not in tx.schema.names:
@@ -75,7 +75,7 @@ def host_columns(tx: Transactions, notices: Notices = "both") -> Columns:
         id=np.arange(1, len(rows) + 1, dtype=np.uint64),
     )
     program = compile_program(_FEATURES, tx.schema, **CAPACITIES)
-    twin = Twin(build_pack(tx.schema, program), terminals=len(cards))
+    twin = FeatureTwin(encode_schema(tx.schema), program.payload, terminals=len(cards))
     found = twin.run(mine, event_stream(mine, notices)).features.astype(np.int64).T
     part = dict(zip((feature.name for feature in _FEATURES), found, strict=True))
     for name, values in (
@@ -90,7 +90,7 @@ def host_columns(tx: Transactions, notices: Notices = "both") -> Columns:
     return out
 
 
-def write_as_host(
+def write_host_fields(
     paths: Sequence[str | Path],
     config: Config,
     out: str | Path,
@@ -134,11 +134,11 @@ def write_as_host(
         table = table.append_column(spec.name, pa.array(values, mask=values < 0).cast(kind))
     with files.whole(out, make_folder=True) as unfinished, unfinished.open("wb") as file:
         pq.write_table(table, file, compression="zstd")
-    told = columns[HOST_FIELDS[0].name] >= 0
+    has_card = columns[HOST_FIELDS[0].name] >= 0
     return {
         "out": str(out),
         "transactions": len(tx),
-        "with_card": int(np.count_nonzero(told)),
+        "with_card": int(np.count_nonzero(has_card)),
         "columns": list(columns),
     }
 

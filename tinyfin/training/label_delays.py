@@ -20,12 +20,12 @@ _SAMPLED = 100_000
 _CHANCE = 0.01
 
 
-def slower_s(tx: Transactions, told: npt.NDArray[np.bool_], until_s: int) -> int:
+def slower_s(tx: Transactions, known: npt.NDArray[np.bool_], until_s: int) -> int:
     """Seconds until nine of ten labels of the slower kind are known, as the labels of the rows
-    ``told`` show it; all of them were known by ``until_s``."""
+    ``known`` show it; all of them were known by ``until_s``."""
     t = tx.t_mono_s.astype(np.int64)
     delay = tx.label_known_s.astype(np.int64) - t
-    kinds = [np.flatnonzero(told & (tx.label == kind)) for kind in (0, 1)]
+    kinds = [np.flatnonzero(known & (tx.label == kind)) for kind in (0, 1)]
     return max(horizon_s(delay[rows], until_s - t[rows]) for rows in kinds)
 
 

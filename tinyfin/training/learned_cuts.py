@@ -22,7 +22,10 @@ from tinyfin.features.definition import OWN_FEATURE_ID, Feature
 from tinyfin.features.expressions import Expression
 from tinyfin.features.graph import walk
 from tinyfin.features.selection import learned_cuts
+from tinyfin.pack.sections import encode_schema
 from tinyfin.progress import stage
+from tinyfin.training.chunks import replay_all
+from tinyfin.twin import FeatureTwin
 
 __all__ = ["best_cut", "computed_numbers", "learn_cuts", "roundest"]
 
@@ -176,16 +179,13 @@ def _computed(
     parts: list[Expression], config: Config, tx: Transactions, fit: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.int64]:
     """Expressions as the terminal's engine computes them, int64[fit, parts]."""
-    from tinyfin.pack.container import build_pack
-    from tinyfin.training.chunks import replay_all
-    from tinyfin.twin import Twin
-
     features = [
         Feature(f"part{i}", OWN_FEATURE_ID + i, 0, "", "", "before", part)
         for i, part in enumerate(parts)
     ]
     program = compile_program(features, config.schema, **config.features.capacities)
-    twin = Twin(build_pack(config.schema, program), terminals=max(1, len(tx.terminals)))
+    terminals = max(1, len(tx.terminals))
+    twin = FeatureTwin(encode_schema(config.schema), program.payload, terminals=terminals)
     with stage("numbers to learn from"):
         found = replay_all(tx, twin, config.data.notices, ("features",))["features"]
     return np.asarray(found[fit], np.int64)

@@ -23,7 +23,7 @@ from tinyfin.pack.maps import map_inputs
 from tinyfin.training.dataset import compute_features
 from tinyfin.training.families import codes_to_float, family
 from tinyfin.training.run_folder import RunFolder, open_run
-from tinyfin.training.split import MIN_FRAUDS, SLICES, known_labels, told_and_clean
+from tinyfin.training.split import MIN_FRAUDS, SLICES, known_and_clean, known_labels
 
 __all__ = ["PARTS", "NetworkInputs", "Partition", "network_inputs"]
 
@@ -65,10 +65,10 @@ class Partition:
     def part(self, tx: Transactions) -> npt.NDArray[np.int8]:
         """Index into :data:`PARTS` of each row, -1 for none."""
         t = tx.t_mono_s.astype(np.int64)
-        told, clean = told_and_clean(tx, self.since_s, self.until_s)
-        told &= t < self.young_s
-        learn = told if self.supervised else clean
-        calibrate = told if self.calibrated_on_labels else clean
+        known, clean = known_and_clean(tx, self.since_s, self.until_s)
+        known &= t < self.young_s
+        learn = known if self.supervised else clean
+        calibrate = known if self.calibrated_on_labels else clean
         part = np.full(len(tx), -1, np.int8)
         part[learn & (t < self.validation_s)] = 0
         part[learn & (t >= self.validation_s) & (t < self.calibration_s)] = 1
@@ -106,8 +106,8 @@ def network_inputs(run: RunFolder | str | Path, paths: Sequence[str | Path]) -> 
     """The inputs of the network of ``run`` for the transactions of files, computed by the
     terminal's own engine, state warm from the first row on.
 
-    All rows are held in memory; ``tinyfin features DATA --inputs RUN --out FILE --with-part``
-    writes the same piece by piece. Raises DataError, ModelError.
+    All rows are held in memory; ``tinyfin network-inputs RUN DATA --out FILE --with-part`` writes
+    the same chunk by chunk. Raises DataError, ModelError.
     """
     from tinyfin.data.readers import read
 

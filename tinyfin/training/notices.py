@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinyfin.config.sections import Features
-from tinyfin.data.events import Notices, told_of
+from tinyfin.data.events import Notices, has_notice
 from tinyfin.data.transactions import Transactions
 from tinyfin.features.graph import walk
 from tinyfin.features.selection import select
@@ -90,29 +90,29 @@ class Feed:
         """What to say of rows that did not have the notices of the calibration; None if all had, or
         all but a few."""
         total, names = sum(counts.values()), ", ".join(self.features)
-        told = []
+        causes = []
         if counts["other"]:
-            told.append(
+            causes.append(
                 f"trained with notices = {self.notices!r}, but {counts['other']} of {total} "
                 f"transactions {what} with {given!r}: {names} mean something else there"
             )
         if counts["missing"] > FEW * total:
-            told.append(
+            causes.append(
                 f"{counts['missing']} of {total} transactions {what} without the notices that "
                 f"calibrated the model: {names} do not move there; give labels as far as they were "
                 "known, and earlier transactions too (--warmup FILE); in the days before the first "
                 "label can be known there are none to give"
             )
-        if not told:
+        if not causes:
             return None
         return (
-            f"WARNING: {'; and '.join(told)}. Probabilities and budgets do not hold for them: "
+            f"WARNING: {'; and '.join(causes)}. Probabilities and budgets do not hold for them: "
             "docs/detection.md, Without notices"
         )
 
 
 class KnownLabels:
-    """How old the newest known label is, over transactions that come in pieces in order of time."""
+    """How old the newest known label is, over transactions that come in chunks in order of time."""
 
     def __init__(self, terminals: int, notices: Notices) -> None:
         self._notices = notices
@@ -123,10 +123,10 @@ class KnownLabels:
         self, tx: Transactions, rows: npt.NDArray[np.int64] | slice = slice(None)
     ) -> tuple[Ages, Ages]:
         """Seconds from the transaction of the newest label that a notice had given by then to each
-        of ``rows`` of the piece: of all terminals, of the own one. FAR_S where there is none."""
-        told = told_of(tx, self._notices)
+        of ``rows`` of the chunk: of all terminals, of the own one. FAR_S where there is none."""
+        noticed = has_notice(tx, self._notices)
         columns = (tx.terminal, tx.t_mono_s, tx.label_known_s)
-        new = np.stack([column[told].astype(np.int64) for column in columns])
+        new = np.stack([column[noticed].astype(np.int64) for column in columns])
         waiting = np.concatenate([self._waiting, new], axis=1)
         terminal, t = tx.terminal[rows].astype(np.int64), tx.t_mono_s[rows].astype(np.int64)
         everywhere = np.zeros_like(terminal)
@@ -168,18 +168,18 @@ def newest_label_ages(
     """How old the newest known label was at the calibration rows, except one in a thousand: of all
     terminals, of the own one. None where more rows than that had none."""
     known = KnownLabels(len(tx.terminals), notices)
-    parts = [known.ages(piece, rows) for piece, rows in _pieces(tx, calibration)]
+    parts = [known.ages(chunk, rows) for chunk, rows in _chunks(tx, calibration)]
     ages = [np.concatenate(part) for part in zip(*parts, strict=True)]
     high = [int(np.quantile(age, _SHARE, method="lower")) if len(age) else FAR_S for age in ages]
     stream, terminal = (None if age == FAR_S else age for age in high)
     return {"stream": stream, "terminal": terminal}
 
 
-def _pieces(
+def _chunks(
     tx: Transactions, rows: npt.NDArray[np.int64]
 ) -> Iterator[tuple[Transactions, npt.NDArray[np.int64]]]:
-    """Transactions in order of time in pieces that share their memory and part no second; of each
-    piece those of ``rows``, ascending. Transactions in another order are one piece."""
+    """Transactions in order of time in chunks that share their memory and part no second; of each
+    chunk those of ``rows``, ascending. Transactions in another order are one chunk."""
     t = tx.t_mono_s
     edges = [0, len(tx)]
     if np.all(t[1:] >= t[:-1]) and np.all(rows[1:] >= rows[:-1]):

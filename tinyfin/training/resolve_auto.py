@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from tinyfin.config import Config
 from tinyfin.errors import DataError
-from tinyfin.features.auto import AUTO_NAME, settled
+from tinyfin.features.auto import AUTO_NAME, resolve_names
 from tinyfin.training.dataset import Dataset
 from tinyfin.training.families import family
 from tinyfin.training.run_folder import RunFolder
@@ -42,7 +42,7 @@ def resolve_auto(
     else:
         split = _split(dataset, config, until_s, family(chosen).supervised)
     if config.features.names == AUTO_NAME:
-        features = settled(config, dataset.columns, labels=family(chosen).supervised)
+        features = resolve_names(config, dataset.columns, labels=family(chosen).supervised)
         added = {k: v for k, v in features.define.items() if k not in config.features.define}
         run.add_features(features.names, added)
         note(f"features: {len(features.names)} that the data can feed")

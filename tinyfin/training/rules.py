@@ -113,21 +113,21 @@ def known_fraud_run(tx: Transactions) -> tuple[npt.NDArray[np.int64], npt.NDArra
     Labels count where their transaction was, once they are known. Returns the run's length and the
     age of its oldest member in seconds (0 where there is no run).
     """
-    told = np.flatnonzero(tx.label >= 0)
-    told = told[np.lexsort((told, tx.label_known_s[told], tx.terminal[told]))]
-    place, t = tx.terminal[told], tx.t_mono_s[told].astype(np.int64)
+    labelled = np.flatnonzero(tx.label >= 0)
+    labelled = labelled[np.lexsort((labelled, tx.label_known_s[labelled], tx.terminal[labelled]))]
+    place, t = tx.terminal[labelled], tx.t_mono_s[labelled].astype(np.int64)
     run = np.zeros(len(tx), np.int64)
     age = np.zeros(len(tx), np.int64)
-    if not len(told):
+    if not len(labelled):
         return run, age
     # of each label: how many frauds end there, and when the first of them was
     first = np.r_[True, place[1:] != place[:-1]]
-    count = np.arange(len(told))
+    count = np.arange(len(labelled))
     reset = np.maximum.accumulate(
-        np.where(tx.label[told] == 1, np.where(first, count - 1, -1), count)
+        np.where(tx.label[labelled] == 1, np.where(first, count - 1, -1), count)
     )
-    oldest = t[np.minimum(reset + 1, len(told) - 1)]
-    known = place.astype(np.int64) << 32 | tx.label_known_s[told]
+    oldest = t[np.minimum(reset + 1, len(labelled) - 1)]
+    known = place.astype(np.int64) << 32 | tx.label_known_s[labelled]
     for start in range(0, len(tx), _ROWS):
         rows = slice(start, start + _ROWS)
         now = tx.t_mono_s[rows].astype(np.int64)
@@ -135,7 +135,7 @@ def known_fraud_run(tx: Transactions) -> tuple[npt.NDArray[np.int64], npt.NDArra
         length = np.where((at >= 0) & (place[at] == tx.terminal[rows]), at - reset[at], 0)
         run[rows], age[rows] = length, np.where(length > 0, now - oldest[at], 0)
     # where labels come in another order than their transactions, they are put in order one by one
-    late = (t[1:] < t[:-1]) | ((t[1:] == t[:-1]) & (told[1:] < told[:-1]))
+    late = (t[1:] < t[:-1]) | ((t[1:] == t[:-1]) & (labelled[1:] < labelled[:-1]))
     mixed = np.unique(place[1:][late & ~first[1:]])
     for start in range(0, len(mixed), _PLACES):
         own = np.flatnonzero(np.isin(tx.terminal, mixed[start : start + _PLACES]))
@@ -147,13 +147,13 @@ def _run_one_by_one(tx: Transactions) -> tuple[npt.NDArray[np.int64], npt.NDArra
     n = len(tx)
     run = np.zeros(n, np.int64)
     age = np.zeros(n, np.int64)
-    told = np.flatnonzero(tx.label >= 0)
+    labelled = np.flatnonzero(tx.label >= 0)
     t = tx.t_mono_s.astype(np.int64)
     known = tx.label_known_s.astype(np.int64)
     # events of one terminal in order of time; what becomes known comes before the scores
-    when = np.concatenate([known[told], t])
-    row = np.concatenate([told, np.arange(n)])
-    is_score = np.concatenate([np.zeros(len(told), bool), np.ones(n, bool)])
+    when = np.concatenate([known[labelled], t])
+    row = np.concatenate([labelled, np.arange(n)])
+    is_score = np.concatenate([np.zeros(len(labelled), bool), np.ones(n, bool)])
     order = np.lexsort((row, is_score, when, tx.terminal[row]))
     labels: list[tuple[int, int, bool]] = []
     current = -1

@@ -75,13 +75,13 @@ def table_of(
     among the calibration rows there are no probabilities, and no figures that judge them.
     """
     label = slices["test_label"]
-    told = has_frauds(slices["calibration_label"])
+    calibrated = has_frauds(slices["calibration_label"])
     scorers: dict[str, tuple[npt.NDArray[Any], npt.NDArray[np.float64] | None]] = {}
     if len(label):
-        p = float_probability(slices) if told else None
+        p = float_probability(slices) if calibrated else None
         scorers["model_float"] = (slices["test_float"], p)
         if int8 is not None:
-            scorers["model_int8"] = (int8[0], int8[1] if told else None)
+            scorers["model_int8"] = (int8[0], int8[1] if calibrated else None)
         scorers |= {name: (score, None) for name, score in baselines_of(slices).items()}
     populations = {"all": np.ones(len(label), bool)}
     if "test_without_known_cards" in slices:

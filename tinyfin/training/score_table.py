@@ -118,7 +118,7 @@ class ScoreTable:
         first_row: int,
         notices: npt.NDArray[np.int8],
     ) -> pa.Table:
-        """The rows ``own`` of a piece and its replay; input rows are counted from ``first_row``."""
+        """The rows ``own`` of a chunk and its replay; input rows are counted from ``first_row``."""
         import pyarrow as pa
 
         label = tx.label[own]

@@ -15,13 +15,13 @@ from tinyfin import files
 from tinyfin.data.containers import writes_csv
 from tinyfin.data.events import Notices
 from tinyfin.data.memory_tables import Sources, as_files
-from tinyfin.data.readers import PIECE_ROWS, read_in_pieces, survey
+from tinyfin.data.readers import CHUNK_ROWS, read_chunks, survey
 from tinyfin.data.tables import about_rows_of
 from tinyfin.data.transactions import Transactions
 from tinyfin.errors import InputError
 from tinyfin.pack.container import parse_pack
 from tinyfin.progress import stage
-from tinyfin.training.chunks import replay_in_pieces
+from tinyfin.training.chunks import replay_chunks
 from tinyfin.training.missing_fields import require_fields
 from tinyfin.training.notices import STATUSES, Feed, KnownLabels
 from tinyfin.training.run_folder import RunFolder, open_run
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["GROUP_ROWS", "score"]
 
 GROUP_ROWS = 1 << 20
-"""Rows of a row group of the file of scores, whatever pieces they came in."""
+"""Rows of a row group of the file of scores, whatever chunks they came in."""
 
 Note = Callable[[str], None]
 _ROW_BYTES = 8
@@ -54,7 +54,7 @@ def score(
     extras: Collection[str] = (),
     skip_bad_rows: str | Path | None = None,
     keys: Sequence[bytes] = (),
-    piece_rows: int = PIECE_ROWS,
+    chunk_rows: int = CHUNK_ROWS,
     note: Note = lambda _: None,
 ) -> dict[str, Any]:
     """Score transactions with the run's pack: a file ``out``, one row per transaction in input
@@ -68,7 +68,7 @@ def score(
     are in UTC. Earlier transactions in
     ``warmup`` build the state, deliver their notices and are not reported. The mapping is the run's
     own unless ``config_path`` gives another; ``notices`` takes the place of its own. Files in order
-    of time go through piece by piece, others as a whole; ``out`` is the same. Raises DataError,
+    of time go through chunk by chunk, others as a whole; ``out`` is the same. Raises DataError,
     ModelError, PackError, and InputError when the schemas differ.
     """
     run = open_run(run)
@@ -83,7 +83,7 @@ def score(
             extras,
             skip_bad_rows,
             keys,
-            piece_rows,
+            chunk_rows,
             note,
         )
 
@@ -98,7 +98,7 @@ def _score(
     extras: Collection[str],
     skip_bad_rows: str | Path | None,
     keys: Sequence[bytes],
-    piece_rows: int,
+    chunk_rows: int,
     note: Note,
 ) -> dict[str, Any]:
     config = _mapping(run, config_path)
@@ -114,7 +114,7 @@ def _score(
         config,
         labels=False,
         skip_bad_rows=skip_bad_rows,
-        piece_rows=piece_rows,
+        chunk_rows=chunk_rows,
         progress=note,
     )
     if not found.in_order:
@@ -129,8 +129,8 @@ def _score(
     counts = _Counts()
 
     def tables() -> Iterator[pa.Table]:
-        pieces = read_in_pieces(sources, config, found, piece_rows=piece_rows)
-        for tx, replay in replay_in_pieces(pieces, twin, given):
+        chunks = read_chunks(sources, config, found, chunk_rows=chunk_rows)
+        for tx, replay in replay_chunks(chunks, twin, given):
             own = tx.row >= first
             status = feed.status(given, *known.ages(tx))
             counts.add(tx, replay, status, own)
@@ -148,8 +148,8 @@ def _score(
         for group in _groups(tables(), shape.schema):
             writer.write_table(group, GROUP_ROWS)
             rows += len(group)
-    if (told := feed.warning(given, counts.notices, "were scored")) is not None:
-        note(told)
+    if (warning := feed.warning(given, counts.notices, "were scored")) is not None:
+        note(warning)
     return {
         "transactions": rows,
         **counts.facts(calibrated=pack.meta.get("score") == "probability"),
@@ -181,7 +181,7 @@ class _Counts:
         status: npt.NDArray[np.int8],
         own: npt.NDArray[np.bool_],
     ) -> None:
-        """The rows ``own`` of a piece; the others are warm-up."""
+        """The rows ``own`` of a chunk; the others are warm-up."""
         self.warmup += int(np.count_nonzero(~own))
         for into, names, codes in (
             (self.actions, ACTIONS, replay.action[own]),

@@ -30,9 +30,9 @@ __all__ = [
     "MIN_FRAUDS",
     "SLICES",
     "Split",
+    "known_and_clean",
     "known_labels",
     "split_by_time",
-    "told_and_clean",
     "unreported",
     "untested",
 ]
@@ -169,13 +169,13 @@ def split_by_time(
         end = reported_s
     before = (t >= start) & (t < until_s)
     labelled = tx.label >= 0
-    told, clean = told_and_clean(tx, start, until_s)
-    horizon_s = slower_s(tx, told, until_s)
+    known, clean = known_and_clean(tx, start, until_s)
+    horizon_s = slower_s(tx, known, until_s)
     young_s = until_s - horizon_s + 1
-    too_recent = int(np.count_nonzero(told & (t >= young_s)))
-    told &= t < young_s
-    immature = int(np.count_nonzero(before & labelled & ~told))
-    usable = _by_time(np.flatnonzero(told), t)
+    too_recent = int(np.count_nonzero(known & (t >= young_s)))
+    known &= t < young_s
+    immature = int(np.count_nonzero(before & labelled & ~known))
+    usable = _by_time(np.flatnonzero(known), t)
     if supervised:
         _require(tx, usable, "to train on", start, until_s, immature, horizon_s)
     stop, cut = _moments(t[usable], shares, tx.label[usable] == 1)
@@ -239,7 +239,7 @@ def _moments(
     return stop, cut
 
 
-def told_and_clean(
+def known_and_clean(
     tx: Transactions, since_s: int, until_s: int
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
     """Masks bool[n] of the rows from ``since_s`` to ``until_s``: those whose label is known by

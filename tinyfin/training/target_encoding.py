@@ -55,10 +55,10 @@ def learn_risks(
         return config, {}
     numbers = computed_numbers([feature.expression for feature in wanted], config, tx, fit)
     known = (tx.label if label is None else label)[fit]
-    told = known >= 0
+    labelled = known >= 0
     risks = {}
     for feature, x in zip(wanted, numbers, strict=True):
-        risks[feature.name] = risk_table(x[told], known[told])
+        risks[feature.name] = risk_table(x[labelled], known[labelled])
         note(f"{feature.name}: {len(risks[feature.name].values)} ranges")
     features = config.features.model_copy(update={"risks": {**config.features.risks, **risks}})
     return replace(config, features=features), risks

@@ -63,7 +63,7 @@ class Begun:
     dataset: Dataset
     split: Split
     config: Config
-    """The run's: with the seed that was asked for, and what the data has settled."""
+    """The run's: with the seed that was asked for, and what the data has decided."""
 
 
 def begin(

@@ -22,8 +22,13 @@ from tinyfin.twin.sources import require_unchanged
 
 require_unchanged()
 
-from tinyfin.twin._native import ENGINE_VERSION, NativeEngine, error_name, pack_memory  # noqa: E402
-from tinyfin.twin._native import run_plan as _run_plan  # noqa: E402
+from tinyfin.twin._native import (  # noqa: E402
+    ENGINE_VERSION,
+    NativeEngine,
+    NativeNetwork,
+    error_name,
+    pack_memory,
+)
 
 if TYPE_CHECKING:
     from tinyfin.data.events import Stream
@@ -31,17 +36,19 @@ if TYPE_CHECKING:
 
 Bounds = npt.NDArray[np.uint32]
 Events = npt.NDArray[np.uint64]
+Inputs = npt.NDArray[np.int8]
 
 __all__ = [
     "ACTIONS",
     "ENGINE_VERSION",
     "FLAGS",
+    "FeatureTwin",
+    "NetworkTwin",
     "Replay",
     "Twin",
     "Verdict",
     "error_name",
     "require_good",
-    "run_plan",
 ]
 
 FLAGS = {1: "COLD", 2: "SATURATED", 4: "CLOCK", 8: "NO_HOST", 16: "SHADOW", 32: "CONTROL"}
@@ -115,40 +122,24 @@ def _parts(bounds: Bounds, parts: int) -> list[int]:
     return sorted({0, *map(int, inner), len(bounds) - 1})
 
 
-class Twin:
-    """One pack, and the state of ``terminals`` terminals that run it.
+class FeatureTwin:
+    """A schema and a feature program without a pack, and the state of ``terminals`` terminals.
 
-    ``keys`` are public keys (32 bytes each) that are trusted like the development key. With
-    ``restarts`` (files do not say when terminals were restarted) a restart is assumed in
-    every pause that is longer than the clock may step ahead within one boot; without it, only
-    where a state was imported or :meth:`rebase_time` called. Raises PackError with the engine's
-    own words when the pack is refused.
+    ``schema`` and ``program`` are the payloads of the sections SCHM and PROG. A restart is assumed
+    as :class:`Twin` does. Raises PackError when the engine refuses them.
     """
 
-    def __init__(
-        self,
-        pack: bytes,
-        *,
-        terminals: int = 1,
-        allow_development_key: bool = True,
-        keys: Sequence[bytes] = (),
-        restarts: bool = True,
-    ) -> None:
+    def __init__(self, schema: bytes, program: bytes, *, terminals: int = 1) -> None:
         try:
-            self._engine = NativeEngine(
-                bytes(pack), terminals, allow_development_key, b"".join(keys), restarts
-            )
+            self._engine = NativeEngine(schema, program, terminals)
         except RuntimeError as error:
-            raise PackError(f"the engine refuses this pack: {error}") from error
+            raise PackError(f"the engine refuses this feature program: {error}") from error
+        self._name_sizes()
+
+    def _name_sizes(self) -> None:
         self.feature_count: int = self._engine.feature_count
         self.input_count: int = self._engine.input_count
         self.output_count: int = self._engine.output_count
-        self.state_size: int = self._engine.state_size
-        """Bytes of a state image."""
-        self.memory_size: int = self._engine.memory_size
-        """Bytes of memory that a terminal needs, state and scratch."""
-        self.pack_id: bytes = self._engine.pack_id
-        self.security_counter: int = self._engine.security_counter
 
     def run(self, tx: Transactions, stream: Stream, *, threads: int = 1) -> Replay:
         """Run a stream of events; state carries on from where it was.
@@ -235,6 +226,40 @@ class Twin:
                     list(pool.map(part, parts[:-1], parts[1:]))
             running.step(stop - start)
 
+
+class Twin(FeatureTwin):
+    """One pack, and the state of ``terminals`` terminals that run it.
+
+    ``keys`` are public keys (32 bytes each) that are trusted like the development key. With
+    ``restarts`` (files do not say when terminals were restarted) a restart is assumed in
+    every pause that is longer than the clock may step ahead within one boot; without it, only
+    where a state was imported or :meth:`rebase_time` called. Raises PackError with the engine's
+    own words when the pack is refused.
+    """
+
+    def __init__(
+        self,
+        pack: bytes,
+        *,
+        terminals: int = 1,
+        allow_development_key: bool = True,
+        keys: Sequence[bytes] = (),
+        restarts: bool = True,
+    ) -> None:
+        try:
+            self._engine = NativeEngine(
+                bytes(pack), terminals, allow_development_key, b"".join(keys), restarts
+            )
+        except RuntimeError as error:
+            raise PackError(f"the engine refuses this pack: {error}") from error
+        self._name_sizes()
+        self.state_size: int = self._engine.state_size
+        """Bytes of a state image."""
+        self.memory_size: int = self._engine.memory_size
+        """Bytes of memory that a terminal needs, state and scratch."""
+        self.pack_id: bytes = self._engine.pack_id
+        self.security_counter: int = self._engine.security_counter
+
     def score(
         self,
         terminal: int,
@@ -276,17 +301,9 @@ class Twin:
         """Network outputs of the last scored event, int8[outputs]."""
         return np.frombuffer(self._engine.outputs(terminal), np.int8)
 
-    def infer(
-        self, inputs: npt.NDArray[np.int8]
-    ) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.int32]]:
+    def infer(self, inputs: Inputs) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.int32]]:
         """Run the network alone: int8[n, inputs] to (int8[n, outputs], raw int32[n])."""
-        rows = np.ascontiguousarray(inputs, np.int8)
-        if rows.ndim != 2 or rows.shape[1] != self.input_count or not self.input_count:
-            raise InputError(f"inputs of shape {rows.shape}; expected (n, {self.input_count})")
-        outputs = np.zeros((len(rows), self.output_count), np.int8)
-        raw = np.zeros(len(rows), np.int32)
-        self._engine.infer(rows, outputs, raw)
-        return outputs, raw
+        return _infer(self._engine, inputs)
 
     def export_state(self, terminal: int) -> bytes:
         """The terminal's state image."""
@@ -326,15 +343,31 @@ class Twin:
         return dict(self._engine.stats(terminal))
 
 
-def run_plan(plan: bytes, inputs: npt.NDArray[np.int8], output_count: int) -> npt.NDArray[np.int8]:
-    """Run a network plan alone: int8[n, inputs] to int8[n, output_count].
+class NetworkTwin:
+    """A network and its read-out without a pack: the payloads of the sections PLAN and READ.
 
-    Raises PackError when the engine refuses the plan or the widths are not the plan's.
+    Raises PackError when the engine refuses them.
     """
+
+    def __init__(self, plan: bytes, readout: bytes) -> None:
+        try:
+            self._network = NativeNetwork(plan, readout)
+        except RuntimeError as error:
+            raise PackError(f"the engine refuses this network: {error}") from error
+
+    def infer(self, inputs: Inputs) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.int32]]:
+        """Run the network: int8[n, inputs] to (int8[n, outputs], raw int32[n])."""
+        return _infer(self._network, inputs)
+
+
+def _infer(
+    network: NativeEngine | NativeNetwork, inputs: Inputs
+) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.int32]]:
     rows = np.ascontiguousarray(inputs, np.int8)
-    outputs = np.zeros((len(rows), output_count), np.int8)
-    try:
-        _run_plan(bytes(plan), rows, outputs)
-    except RuntimeError as error:
-        raise PackError(f"the engine refuses this plan: {error}") from error
-    return outputs
+    width = network.input_count
+    if rows.ndim != 2 or rows.shape[1] != width or not width:
+        raise InputError(f"inputs of shape {rows.shape}; expected (n, {width})")
+    outputs = np.zeros((len(rows), network.output_count), np.int8)
+    raw = np.zeros(len(rows), np.int32)
+    network.infer(rows, outputs, raw)
+    return outputs, raw

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-from typing import Any
+from typing import Any, overload
 
 ENGINE_VERSION: int
 PACK_FORMAT: int
@@ -8,7 +8,13 @@ STATE_FORMAT: int
 def error_name(error: int) -> str: ...
 def log2_q8(x: int) -> int: ...
 def pack_memory(pack: bytes) -> int: ...
-def run_plan(plan: bytes, inputs: Any, outputs: Any) -> None: ...
+
+class NativeNetwork:
+    input_count: int
+    output_count: int
+
+    def __init__(self, plan: bytes, readout: bytes) -> None: ...
+    def infer(self, inputs: Any, outputs: Any, raw: Any) -> None: ...
 
 class NativeEngine:
     feature_count: int
@@ -20,6 +26,9 @@ class NativeEngine:
     pack_id: bytes
     security_counter: int
 
+    @overload
+    def __init__(self, schema: bytes, program: bytes, terminals: int) -> None: ...
+    @overload
     def __init__(
         self, pack: bytes, terminals: int, allow_development_key: bool, keys: bytes, restarts: bool
     ) -> None: ...

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The engine of firmware/lib/tinyfin, called from Python. One NativeEngine holds one pack and the
-// memory of many terminals.
+// The engine of firmware/lib/tinyfin, called from Python. One NativeEngine holds one pack, or a
+// schema and a program without one, and the memory of many terminals.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/string.h>
@@ -15,6 +15,7 @@
 extern "C" {
 #include "internal.h"
 #include "lanes.h"
+#include "sections.h"
 #include "tinyfin_network.h"
 #include "tinyfin_port.h"
 }
@@ -86,9 +87,33 @@ Memory aligned(size_t size)
     return Memory(p);
 }
 
+Memory aligned_copy(nb::bytes data)
+{
+    Memory copy = aligned(data.size());
+    std::memcpy(copy.get(), data.c_str(), data.size());
+    return copy;
+}
+
 [[noreturn]] void refuse(int rc)
 {
     throw std::runtime_error(tfin_error_name(rc));
+}
+
+void infer_rows(tfin_engine *e, Matrix<int8_t> inputs, OutMatrix<int8_t> outputs,
+                OutColumn<int32_t> raw)
+{
+    nb::gil_scoped_release release;
+    for (size_t i = 0; i < inputs.shape(0); i++) {
+        int rc = tfin_infer(e, inputs.data() + i * inputs.shape(1),
+                            static_cast<uint32_t>(inputs.shape(1)), raw.data() + i);
+        if (rc != TFIN_OK) {
+            nb::gil_scoped_acquire acquire;
+            refuse(rc);
+        }
+        uint32_t n;
+        const int8_t *out = tfin_network_output(e, &n);
+        std::memcpy(outputs.data() + i * n, out, n);
+    }
 }
 
 // Where the fields of a record lie, read from the pack's schema; those that the program
@@ -146,11 +171,9 @@ public:
     // say when terminals were restarted.
     NativeEngine(nb::bytes pack, size_t terminals, bool allow_development_key, nb::bytes keys,
                  bool restarts)
-        : pack_size_(pack.size()), pack_(aligned(pack.size())), engines_(terminals),
-          memory_(terminals)
+        : pack_(aligned_copy(pack)), engines_(terminals), memory_(terminals)
     {
-        std::memcpy(pack_.get(), pack.c_str(), pack_size_);
-        int32_t size = tfin_memory_size(pack_.get(), pack_size_);
+        int32_t size = tfin_memory_size(pack_.get(), pack.size());
         // tfin_open says it better than tfin_memory_size when the pack is damaged
         memory_size_ = size < 0 ? 0 : static_cast<size_t>(size);
         if (keys.size() % 32 != 0) {
@@ -163,18 +186,30 @@ public:
         trust.key_count = static_cast<uint8_t>(keys.size() / 32);
         trust.allow_development_key = allow_development_key;
         first_memory_ = aligned(memory_size_);
-        int rc = tfin_open(&prototype_, pack_.get(), pack_size_, first_memory_.get(), memory_size_,
+        int rc = tfin_open(&prototype_, pack_.get(), pack.size(), first_memory_.get(), memory_size_,
                            &trust);
         if (rc != TFIN_OK) {
             refuse(rc);
         }
-        pause_s_ = prototype_.leap_s[1];
-        if (restarts) {
-            prototype_.leap_s[1] = prototype_.leap_s[0];
+        prepare(restarts);
+    }
+
+    // Features only, of a schema and a program without a pack. What a pack's header tells (its id,
+    // the head of a state image, the security counter) must not be asked for.
+    NativeEngine(nb::bytes schema, nb::bytes program, size_t terminals)
+        : schema_(aligned_copy(schema)), pack_(aligned_copy(program)), engines_(terminals),
+          memory_(terminals)
+    {
+        int32_t size =
+            tfin_open_program(&prototype_, schema_.get(), static_cast<uint32_t>(schema.size()),
+                              pack_.get(), static_cast<uint32_t>(program.size()));
+        if (size < 0) {
+            refuse(size);
         }
-        record_ = std::make_unique<RecordLayout>(prototype_.schema, prototype_.program);
-        std::vector<uint64_t> buffer((record_->size + 7) / 8, 0);
-        buffer_.swap(buffer);
+        memory_size_ = static_cast<size_t>(size);
+        first_memory_ = aligned(memory_size_);
+        tfin_start_program(&prototype_, first_memory_.get(), memory_size_);
+        prepare(true);
     }
 
     size_t feature_count() const { return tfin_u16(prototype_.program + PROG_FEATURES); }
@@ -326,19 +361,7 @@ public:
 
     void infer(Matrix<int8_t> inputs, OutMatrix<int8_t> outputs, OutColumn<int32_t> raw)
     {
-        nb::gil_scoped_release release;
-        tfin_engine *e = engine(0);
-        for (size_t i = 0; i < inputs.shape(0); i++) {
-            int rc = tfin_infer(e, inputs.data() + i * inputs.shape(1),
-                                static_cast<uint32_t>(inputs.shape(1)), raw.data() + i);
-            if (rc != TFIN_OK) {
-                nb::gil_scoped_acquire acquire;
-                refuse(rc);
-            }
-            uint32_t n;
-            const int8_t *out = tfin_network_output(e, &n);
-            std::memcpy(outputs.data() + i * n, out, n);
-        }
+        infer_rows(engine(0), inputs, outputs, raw);
     }
 
     nb::bytes export_state(size_t terminal)
@@ -386,6 +409,17 @@ public:
     }
 
 private:
+    void prepare(bool restarts)
+    {
+        pause_s_ = prototype_.leap_s[1];
+        if (restarts) {
+            prototype_.leap_s[1] = prototype_.leap_s[0];
+        }
+        record_ = std::make_unique<RecordLayout>(prototype_.schema, prototype_.program);
+        std::vector<uint64_t> buffer((record_->size + 7) / 8, 0);
+        buffer_.swap(buffer);
+    }
+
     static constexpr size_t AHEAD = 6; // events of a terminal whose rows are fetched early
 
     // An event of the stream: what happens when, and the row of its transaction.
@@ -629,8 +663,8 @@ private:
         }
     }
 
-    size_t pack_size_;
-    Memory pack_;
+    Memory schema_; // null where the pack has it
+    Memory pack_;   // or the program alone
     Memory first_memory_;
     size_t memory_size_ = 0;
     uint32_t pause_s_ = 0; // a longer one holds a restart
@@ -643,42 +677,39 @@ private:
     std::vector<Memory> memory_;
 };
 
-} // namespace
+// A plan and its read-out, without a pack.
+class NativeNetwork {
+public:
+    NativeNetwork(nb::bytes plan, nb::bytes readout)
+        : plan_(aligned_copy(plan)), readout_(aligned_copy(readout))
+    {
+        int rc = tfin_open_network(&engine_, plan_.get(), static_cast<uint32_t>(plan.size()),
+                                   readout_.get(), static_cast<uint32_t>(readout.size()));
+        if (rc != TFIN_OK) {
+            refuse(rc);
+        }
+        arena_ = aligned(tfin_net_arena_size(plan_.get()));
+        engine_.state = arena_.get();
+    }
 
-namespace {
+    size_t input_count() const { return tfin_net_input_length(plan_.get()); }
+    size_t output_count() const { return tfin_net_output_length(plan_.get()); }
 
-// A plan alone, without a pack: for networks that are wider than a feature program, and for tests.
-void run_plan(nb::bytes plan_bytes, Matrix<int8_t> inputs, OutMatrix<int8_t> outputs)
-{
-    Memory plan = aligned(plan_bytes.size());
-    std::memcpy(plan.get(), plan_bytes.c_str(), plan_bytes.size());
-    int rc = tfin_net_check(plan.get(), static_cast<uint32_t>(plan_bytes.size()), TFIN_KERNELS_ALL);
-    if (rc != TFIN_OK) {
-        refuse(rc);
+    void infer(Matrix<int8_t> inputs, OutMatrix<int8_t> outputs, OutColumn<int32_t> raw)
+    {
+        infer_rows(&engine_, inputs, outputs, raw);
     }
-    size_t width = tfin_net_input_length(plan.get());
-    size_t out = tfin_net_output_length(plan.get());
-    if (inputs.shape(1) != width || outputs.shape(1) != out ||
-        outputs.shape(0) != inputs.shape(0)) {
-        throw std::runtime_error("the plan has " + std::to_string(width) + " inputs and " +
-                                 std::to_string(out) + " outputs");
-    }
-    Memory arena = aligned(tfin_net_arena_size(plan.get()));
-    nb::gil_scoped_release release;
-    for (size_t i = 0; i < inputs.shape(0); i++) {
-        std::memcpy(tfin_net_input(plan.get(), arena.get()), inputs.data() + i * width, width);
-        tfin_net_run(plan.get(), arena.get());
-        std::memcpy(outputs.data() + i * out, tfin_net_output(plan.get(), arena.get()), out);
-    }
-}
+
+private:
+    Memory plan_, readout_, arena_;
+    tfin_engine engine_{};
+};
 
 // Checks a pack's frame, sections and their contents, but no signature: memory in bytes, or an
 // error.
 int32_t pack_memory(nb::bytes pack)
 {
-    Memory aligned_pack = aligned(pack.size());
-    std::memcpy(aligned_pack.get(), pack.c_str(), pack.size());
-    return tfin_memory_size(aligned_pack.get(), pack.size());
+    return tfin_memory_size(aligned_copy(pack).get(), pack.size());
 }
 
 } // namespace
@@ -686,14 +717,19 @@ int32_t pack_memory(nb::bytes pack)
 NB_MODULE(_native, m)
 {
     m.def("pack_memory", &pack_memory);
-    m.def("run_plan", &run_plan);
     m.attr("ENGINE_VERSION") = TFIN_VERSION;
     m.attr("PACK_FORMAT") = TFIN_PACK_FORMAT;
     m.attr("STATE_FORMAT") = TFIN_STATE_FORMAT;
     m.def("error_name", &tfin_error_name);
     m.def("log2_q8", &tfin_log2_q8);
+    nb::class_<NativeNetwork>(m, "NativeNetwork")
+        .def(nb::init<nb::bytes, nb::bytes>())
+        .def_prop_ro("input_count", &NativeNetwork::input_count)
+        .def_prop_ro("output_count", &NativeNetwork::output_count)
+        .def("infer", &NativeNetwork::infer);
     nb::class_<NativeEngine>(m, "NativeEngine")
         .def(nb::init<nb::bytes, size_t, bool, nb::bytes, bool>())
+        .def(nb::init<nb::bytes, nb::bytes, size_t>())
         .def_prop_ro("feature_count", &NativeEngine::feature_count)
         .def_prop_ro("input_count", &NativeEngine::input_count)
         .def_prop_ro("output_count", &NativeEngine::output_count)

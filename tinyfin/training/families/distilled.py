@@ -69,14 +69,14 @@ class Distilled:
         options = family_options(DistilledOptions, model)
         rows = thinned(problem.label, options.genuine_rows, model.seed)
         label = problem.label[rows]
-        told = thinned_facts("the model", problem.label, rows, "[model.options] genuine_rows")
-        word = teach(problem.inputs[rows], label, options, model.seed, progress, told)
+        said = thinned_facts("the model", problem.label, rows, "[model.options] genuine_rows")
+        word = teach(problem.inputs[rows], label, options, model.seed, progress, said)
         target = (1.0 - options.trust) * (label == 1) + options.trust * word
         facts: dict[str, Any] = {
             "teacher": f"{options.folds} x {options.trees} trees of {options.leaves} leaves",
             "teacher_average_precision": average_precision(word, label),
             "trust": options.trust,
-            "thinned": told,
+            "thinned": said,
         }
         return fit_dense(
             problem,
@@ -99,10 +99,10 @@ def teach(
     options: DistilledOptions,
     seed: int,
     progress: Callable[[int, int, str], None],
-    told: list[dict[str, Any]] | None = None,
+    said: list[dict[str, Any]] | None = None,
 ) -> npt.NDArray[np.float64]:
     """Probability of fraud of each row, n rows in order of time, by trees that did not see it.
-    ``told`` takes what is to be said of rows that they were not trained on either.
+    ``said`` takes what is to be said of rows that they were not trained on either.
 
     A fold that would leave its teacher no fraud or nothing else gives the base rate of the rest.
     """
@@ -115,9 +115,9 @@ def teach(
     for k in range(options.folds):
         rest = np.flatnonzero(fold != k)
         learn = rest[thinned(label[rest], options.teacher_genuine_rows, seed + k)]
-        if told is not None:
+        if said is not None:
             own = np.searchsorted(rest, learn)
-            told += thinned_facts(
+            said += thinned_facts(
                 f"teacher {k + 1}", label[rest], own, "[model.options] teacher_genuine_rows"
             )
         fraud = label[learn] == 1

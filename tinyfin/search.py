@@ -14,7 +14,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ import numpy as np
 
 from tinyfin.config import Config, Model, Search
 from tinyfin.errors import BudgetError, ConfigError, TinyfinError
+from tinyfin.measure.run_costs import Cost, cost_of, largest_text, require_tools
 from tinyfin.progress import stage
 from tinyfin.training.families import Problem, family, score_rows
 from tinyfin.training.fit import input_maps, learn, map_rows
@@ -30,36 +31,14 @@ from tinyfin.training.run_folder import RunFolder, making_run, new_run
 from tinyfin.training.split import known_labels
 from tinyfin.training.workflow import Begun, begin, finish
 
-__all__ = ["SMALLER", "TRIALS", "Cost", "Trial", "candidates", "largest_text", "search"]
+__all__ = ["TRIALS", "Trial", "candidates", "search"]
 
 Note = Callable[[str], None]
 
 TRIALS = "trials.json"
 
-SMALLER = {
-    "card table": "[features] card_sets, card_ways or card_labels",
-    "label ring": "[features] terminal_labels",
-    "pending table": "[features] pending",
-    "state of the features": "[features] names: fewer, or shorter windows",
-    "scratch of the network": "[search] hidden: narrower layers",
-    "network": "[search] hidden: fewer or narrower layers",
-    "features and calibration": "[features] names: fewer",
-}
-"""What makes a part of flash or RAM smaller; the other parts are the firmware's own."""
 _KEYS = ("family", "hidden", "learning_rate", "l2", "dropout")
 _PROBE_ROWS = 5000
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What a pack of some shape costs on the target of the search."""
-
-    flash_bytes: int
-    ram_bytes: int
-    instructions: int | None
-    """Bound of one scored event; None where nothing counts them."""
-    parts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    """Bytes of what flash and RAM are made of, by ``flash`` and ``RAM with stack``."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +79,6 @@ def search(
     config: Config,
     *,
     name: str,
-    cost: Callable[[RunFolder], Cost],
     out: str | Path = "runs",
     until_s: int | None = None,
     seed: int | None = None,
@@ -109,20 +87,21 @@ def search(
 ) -> RunFolder:
     """Try, train the best that fits, and fill ``out/name`` with it, as ``train`` does.
 
-    ``cost`` measures a run that was trained and not yet quantized. Raises BudgetError when nothing
-    fits, and what training raises.
+    Raises BudgetError when nothing fits, ToolError when something is missing that builds for the
+    target or boots it, and what training raises.
     """
+    require_tools(config.search)
     with making_run(out, name, config) as run:
         begun = begin(run, paths, config, until_s, seed, skip_bad_rows, note, searching=True)
-        chosen = _best(begun, cost, note)
+        chosen = _best(begun, note)
         finish(begun, chosen, note=note)
     return RunFolder(Path(out) / name)
 
 
-def _best(begun: Begun, cost: Callable[[RunFolder], Cost], note: Note) -> Config:
+def _best(begun: Begun, note: Note) -> Config:
     """Try everything; the configuration of the best that fits, which is written into the run."""
     run, config = begun.run, begun.config
-    room = _Room(begun, cost, note)
+    room = _Room(begun)
     tries = candidates(config.search, config.model)
     trials: list[Trial] = []
     with stage("searching", len(tries)) as done:
@@ -131,17 +110,17 @@ def _best(begun: Begun, cost: Callable[[RunFolder], Cost], note: Note) -> Config
             trials.append(room.attempt(number, changes))
             run.write_json(TRIALS, {"trials": [asdict(trial) for trial in trials]})
             done.step()
-            note(f"trial {number} of {len(tries)}: {_told(trials[-1])}")
+            note(f"trial {number} of {len(tries)}: {_text(trials[-1])}")
     ranked = [trial for trial in trials if trial.average_precision is not None]
     if not ranked:
         nearest = min(trials, key=lambda trial: _excess(config.search, trial))
         raise BudgetError(
             f"{run.path / TRIALS}: none of {len(trials)} trials fits {config.search.target}; "
-            f"the nearest: {_told(nearest)}{_why(config.search, nearest)}; or allow more in "
+            f"the nearest: {_text(nearest)}{_why(config.search, nearest)}; or allow more in "
             "[search]"
         )
     best = max(ranked, key=lambda trial: (trial.average_precision or 0.0, -trial.number))
-    note(f"the best is trial {best.number}: {_told(best)}")
+    note(f"the best is trial {best.number}: {_text(best)}")
     run.write_json(TRIALS, {"best": best.number, "trials": [asdict(trial) for trial in trials]})
     run.add_model({"family": config.model.family, **best.model})
     return _changed(config, best.model)
@@ -150,8 +129,6 @@ def _best(begun: Begun, cost: Callable[[RunFolder], Cost], note: Note) -> Config
 @dataclass
 class _Room:
     begun: Begun
-    cost: Callable[[RunFolder], Cost]
-    note: Note
 
     def __post_init__(self) -> None:
         self._costs: dict[str, Cost | str] = {}
@@ -177,7 +154,7 @@ class _Room:
         if shape not in self._costs:
             with tempfile.TemporaryDirectory(dir=self.begun.run.path) as folder:
                 probe = new_run(folder, "shape", config)
-                # with what the data has settled
+                # with what the data has decided
                 shutil.copyfile(self.begun.run.file("config.toml"), probe.path / "config.toml")
                 try:
                     learn(
@@ -187,7 +164,7 @@ class _Room:
                         replace(config, model=model),
                         baselines=(),
                     )
-                    self._costs[shape] = self.cost(probe)
+                    self._costs[shape] = cost_of(probe, self.begun.config.search)
                 except BudgetError as error:
                     self._costs[shape] = str(error)
         return self._costs[shape]
@@ -229,13 +206,13 @@ def _changed(config: Config, changes: Mapping[str, Any]) -> Config:
 
 
 def _over(search: Search, cost: Cost) -> tuple[str, ...]:
-    told = []
+    over = []
     for what, used, limit in _limits(search, cost):
         if limit is not None and used is None:
-            told.append(f"{what} are not counted on {search.target}")
+            over.append(f"{what} are not counted on {search.target}")
         elif limit is not None and used is not None and used > limit:
-            told.append(f"{what} {used:,} of {limit:,}")
-    return tuple(told)
+            over.append(f"{what} {used:,} of {limit:,}")
+    return tuple(over)
 
 
 def _limits(search: Search, cost: Cost) -> tuple[tuple[str, int | None, int | None], ...]:
@@ -272,20 +249,7 @@ def _why(search: Search, trial: Trial) -> str:
     )
 
 
-def largest_text(parts: Mapping[str, int]) -> str:
-    """The largest of some parts in bytes, and the key that makes it, or the next one, smaller."""
-    ranked = sorted(parts.items(), key=lambda part: -part[1])
-    name, size = ranked[0]
-    text = f"the largest part is the {name} with {size:,} B"
-    for other, bytes_ in ranked:
-        if other in SMALLER:
-            if other != name:
-                text += f", which no key changes; then the {other} with {bytes_:,} B"
-            return f"{text}: make it smaller with {SMALLER[other]}"
-    return text
-
-
-def _told(trial: Trial) -> str:
+def _text(trial: Trial) -> str:
     words = ", ".join(f"{key} {value}" for key, value in trial.model.items())
     if trial.failed:
         return f"{words}: failed: {trial.failed}"

@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from tinyfin import search as room
 from tinyfin.cli import main
 from tinyfin.config import Config, Model, Search, load
 from tinyfin.errors import BudgetError, ConfigError, ToolError
-from tinyfin.measure.run_costs import pack_parts
+from tinyfin.measure.run_costs import SMALLER, Cost, largest_text, pack_parts
 from tinyfin.pack.container import parse_pack
 from tinyfin.progress import Stage
 from tinyfin.quantization.workflow import quantize
-from tinyfin.training import search as room
+from tinyfin.search import candidates, search
 from tinyfin.training import workflow as training
 from tinyfin.training.run_folder import RunFolder
-from tinyfin.training.search import SMALLER, Cost, candidates, largest_text, search
 
 
 def configured(small: dict[str, Path], folder: Path, text: str) -> Config:
@@ -30,7 +30,7 @@ def configured(small: dict[str, Path], folder: Path, text: str) -> Config:
     return load(path)
 
 
-def by_parameters(run: RunFolder) -> Cost:
+def by_parameters(run: RunFolder, _: Search) -> Cost:
     """A cost that grows with the network, and depends on nothing but its shape."""
     count = run.read_json("run.json")["model"]["parameters"]
     return Cost(10_000 + count, 5_000, 10 * count)
@@ -51,11 +51,12 @@ def test_what_is_too_large_is_never_trained_and_the_best_is(
     )
     shapes: list[int] = []
 
-    def cost(run: RunFolder) -> Cost:
+    def cost(run: RunFolder, section: Search) -> Cost:
         shapes.append(run.read_json("run.json")["model"]["parameters"])
-        return by_parameters(run)
+        return by_parameters(run, section)
 
-    run = search([small["data"]], config, name="found", out=tmp_path, cost=cost)
+    monkeypatch.setattr(room, "cost_of", cost)
+    run = search([small["data"]], config, name="found", out=tmp_path)
     assert len(shapes) == len(set(shapes)) == 3, "a shape is measured once"
     trials = tried(run)
     assert [t["model"]["hidden"] for t in trials] == [[1], [1], [12], [12], [200], [200]]
@@ -75,26 +76,28 @@ def test_what_is_too_large_is_never_trained_and_the_best_is(
 
 
 def test_nothing_that_fits_is_an_error_that_says_by_how_much(
-    small: dict[str, Path], tmp_path: Path
+    small: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(room, "cost_of", by_parameters)
     config = configured(small, tmp_path, 'hidden = [[4]]\nmax_flash = "1k"\n')
     with pytest.raises(BudgetError, match=r"fits cortex-m4.*flash 1\d,\d+ of 1,024"):
-        search([small["data"]], config, name="found", out=tmp_path, cost=by_parameters)
+        search([small["data"]], config, name="found", out=tmp_path)
     kept = json.loads((tmp_path / "found" / "trials.json").read_text())["trials"]
     assert kept[0]["over"]
 
 
 def test_a_trial_that_fails_is_kept_and_the_others_go_on(
-    small: dict[str, Path], tmp_path: Path
+    small: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = configured(small, tmp_path, "hidden = [[5], [6]]\n")
 
-    def cost(run: RunFolder) -> Cost:
+    def cost(run: RunFolder, section: Search) -> Cost:
         if run.read_json("run.json")["model"]["hidden"] == [5]:
             raise ToolError("the compiler is gone")
-        return by_parameters(run)
+        return by_parameters(run, section)
 
-    run = search([small["data"]], config, name="found", out=tmp_path, cost=cost)
+    monkeypatch.setattr(room, "cost_of", cost)
+    run = search([small["data"]], config, name="found", out=tmp_path)
     first, second = tried(run)
     assert first["failed"] == "the compiler is gone"
     assert second["average_precision"] > 0
@@ -105,6 +108,7 @@ def test_no_label_of_calibration_or_test_takes_part(
     small: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = configured(small, tmp_path, "hidden = [[3]]\n")
+    monkeypatch.setattr(room, "cost_of", by_parameters)
     honest = training.part
 
     def values(name: str, changed: bool) -> list[float]:
@@ -117,7 +121,7 @@ def test_no_label_of_calibration_or_test_takes_part(
 
         monkeypatch.setattr(training, "part", part)
         monkeypatch.setattr(room, "finish", lambda *args, **kwargs: None)
-        run = search([small["data"]], config, name=name, out=tmp_path, cost=by_parameters)
+        run = search([small["data"]], config, name=name, out=tmp_path)
         return [trial["average_precision"] for trial in tried(run)]
 
     # the labels were read into features before they were turned: only learning could see them
@@ -197,11 +201,11 @@ def test_the_largest_part_and_its_key_are_named(parts: dict[str, int], said: str
 
 
 def test_nothing_that_fits_names_what_fills_the_memory(
-    small: dict[str, Path], tmp_path: Path
+    small: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = configured(small, tmp_path, 'hidden = [[4], [9]]\nmax_ram = "1k"\n')
 
-    def cost(run: RunFolder) -> Cost:
+    def cost(run: RunFolder, section: Search) -> Cost:
         quantize(run)
         flash, ram = pack_parts(run)
         program = parse_pack(run.pack_bytes())
@@ -209,8 +213,9 @@ def test_nothing_that_fits_names_what_fills_the_memory(
         assert {*flash, *ram} <= set(SMALLER)
         return Cost(10_000, sum(ram.values()), None, {"flash": flash, "RAM with stack": ram})
 
+    monkeypatch.setattr(room, "cost_of", cost)
     with pytest.raises(BudgetError) as told:
-        search([small["data"]], config, name="found", out=tmp_path, cost=cost)
+        search([small["data"]], config, name="found", out=tmp_path)
     assert "the largest part is the card table with" in str(told.value)
     assert "[features] card_sets, card_ways or card_labels" in str(told.value)
 

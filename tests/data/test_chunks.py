@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A Parquet file in pieces takes the memory of a piece, not of the file."""
+"""A Parquet file in chunks takes the memory of a chunk, not of the file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def peak_bytes(path: Path) -> int:
     start = pa.total_allocated_bytes()
     return max(
         pa.total_allocated_bytes() - start
-        for _ in tables.read_pieces(path, {"a": "a", "b": "b"}, False, 10_000)
+        for _ in tables.read_table_chunks(path, {"a": "a", "b": "b"}, False, 10_000)
     )
 
 
