@@ -126,7 +126,7 @@ def unseen_town(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def judged(small: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The small run, evaluated over two weeks. Its parts may be used again, and are not changed."""
+    """The small run, evaluated over two weeks. Its folds may be used again, and are not changed."""
     from click.testing import CliRunner
 
     from tinyfin.cli import main

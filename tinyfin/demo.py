@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from tinyfin.data.transactions import Transactions
 from tinyfin.errors import InputError
 from tinyfin.hil.replay import ReplayResult
 from tinyfin.output_claims import claimed
+from tinyfin.results.metrics import Metrics
 from tinyfin.training.run_folder import RunFolder, begin_run, checked_path, open_run
 
 __all__ = ["MINIMUM_TRANSACTIONS", "Demo", "run_demo"]
@@ -42,13 +44,15 @@ class Demo:
     @property
     def facts(self) -> dict[str, Any]:
         """Everything, for ``--json``: the replay's own result and what was measured before it."""
-        metrics = self.run.read_json("metrics.json")["populations"]["all"]
-        names = ("average_precision", "recall_at_0.1%")
+        metrics = self.run.read(Metrics).populations["all"]
         return {
             **self.replayed.as_dict(),
             "run": str(self.run.path),
             "detection": {
-                scorer: {name: found.get(name) for name in names}
+                scorer: {
+                    "average_precision": found.average_precision,
+                    "recall_at_0.1%": found.recall_at_0_1_percent,
+                }
                 for scorer, found in metrics.items()
             },
             "pack_bytes": self.run.pack.stat().st_size,
@@ -67,7 +71,7 @@ class Demo:
             figures = [
                 f"{label} {found[name]:.3f}"
                 for label, found in self._shown(facts["detection"])
-                if found.get(name) is not None
+                if math.isfinite(found[name])
             ]
             lines.append(f"{title}: {', '.join(figures) or 'no fraud in the test period'}")
         counted = facts.get("instructions")
@@ -177,7 +181,7 @@ def _demo(
         )
     replayed.options = {"limit": limit} if limit else {}
     if warmup is not None:
-        replayed.options["warm-until"] = run.read_json("run.json")["split"]["until"]
+        replayed.options["warm-until"] = run.facts().split.until
     replayed.flash_bytes, replayed.ram_bytes = built.flash_bytes, built.ram_bytes
     clock.step("report")
     page = report.write(
@@ -234,7 +238,7 @@ def _period(
     from tinyfin.config import parse_moment
 
     stream = event_stream(tx, config.data.notices)
-    until_s = parse_moment(run.read_json("run.json")["split"]["until"])
+    until_s = parse_moment(run.facts().split.until)
     after = stream.t_mono_s >= until_s
     scored = stream.index[after & (stream.kind == SCORE)]
     terminals = len(np.unique(tx.terminal[scored]))

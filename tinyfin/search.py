@@ -14,16 +14,16 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from tinyfin.config import Config, Model, Search
 from tinyfin.errors import BudgetError, ConfigError, TinyfinError
-from tinyfin.measure.run_costs import Cost, cost_of, largest_text, require_tools
+from tinyfin.measure.run_costs import cost_of, largest_text, require_tools
 from tinyfin.progress import stage
+from tinyfin.results.trials import Cost, Trial, Trials
 from tinyfin.training.families import Problem, family, score_rows
 from tinyfin.training.fit import input_maps, learn, map_rows
 from tinyfin.training.metrics import average_precision
@@ -31,32 +31,15 @@ from tinyfin.training.run_folder import RunFolder, making_run, new_run
 from tinyfin.training.split import known_labels
 from tinyfin.training.workflow import Begun, begin, finish
 
-__all__ = ["TRIALS", "Trial", "candidates", "search"]
+__all__ = ["Trial", "candidates", "search"]
 
 Note = Callable[[str], None]
-
-TRIALS = "trials.json"
 
 _KEYS = ("family", "hidden", "learning_rate", "l2", "dropout")
 _PROBE_ROWS = 5000
 
 
-@dataclass(frozen=True)
-class Trial:
-    """One candidate, what it costs, and how well it ranked the validation rows."""
-
-    number: int
-    model: Mapping[str, Any]
-    """Keys of [model] that differ from what is written."""
-    cost: Cost | None
-    over: tuple[str, ...]
-    """Budgets that it exceeds, in words; such a candidate is not trained."""
-    average_precision: float | None
-    failed: str = ""
-    """Why it could not be built or trained."""
-
-
-def candidates(search: Search, model: Model) -> list[dict[str, Any]]:
+def candidates(search: Search, model: Model) -> list[dict[str, object]]:
     """What to try, as changes to ``model``: all combinations, or ``search.trials`` of them."""
     lists = {key: getattr(search, key) for key in _KEYS if getattr(search, key)}
     options = [
@@ -108,20 +91,20 @@ def _best(begun: Begun, note: Note) -> Config:
         for number, changes in enumerate(tries, 1):
             done.text = f"trial {number} of {len(tries)}"
             trials.append(room.attempt(number, changes))
-            run.write_json(TRIALS, {"trials": [asdict(trial) for trial in trials]})
+            run.write(Trials(trials=trials))
             done.step()
             note(f"trial {number} of {len(tries)}: {_text(trials[-1])}")
     ranked = [trial for trial in trials if trial.average_precision is not None]
     if not ranked:
         nearest = min(trials, key=lambda trial: _excess(config.search, trial))
         raise BudgetError(
-            f"{run.path / TRIALS}: none of {len(trials)} trials fits {config.search.target}; "
+            f"{run.path / Trials.NAME}: none of {len(trials)} trials fits {config.search.target}; "
             f"the nearest: {_text(nearest)}{_why(config.search, nearest)}; or allow more in "
             "[search]"
         )
     best = max(ranked, key=lambda trial: (trial.average_precision or 0.0, -trial.number))
     note(f"the best is trial {best.number}: {_text(best)}")
-    run.write_json(TRIALS, {"best": best.number, "trials": [asdict(trial) for trial in trials]})
+    run.write(Trials(best=best.number, trials=trials))
     run.add_model({"family": config.model.family, **best.model})
     return _changed(config, best.model)
 
@@ -133,7 +116,7 @@ class _Room:
     def __post_init__(self) -> None:
         self._costs: dict[str, Cost | str] = {}
 
-    def attempt(self, number: int, changes: Mapping[str, Any]) -> Trial:
+    def attempt(self, number: int, changes: Mapping[str, object]) -> Trial:
         try:
             config = _changed(self.begun.config, changes)
             found = self._cost(config)
@@ -199,7 +182,7 @@ def _probe(model: Model) -> Model:
     return model.model_copy(update={"epochs": 1})
 
 
-def _changed(config: Config, changes: Mapping[str, Any]) -> Config:
+def _changed(config: Config, changes: Mapping[str, object]) -> Config:
     model = Model.model_validate(config.model.model_dump(exclude_unset=True) | dict(changes))
     family(model.family)
     return replace(config, model=model)

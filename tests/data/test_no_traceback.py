@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import os
 import random
 import shutil
@@ -42,6 +43,40 @@ amount = {column = "amt", unit = "major"}
 label = "fraud"
 """
 PAN = "4111111111111111"
+ROWS = {"rows": 9, "frauds": 2}
+DAYS = ("since", "validation_from", "calibration_from", "until", "test_until")
+RUN = {
+    "name": "payment",
+    "data": {
+        "files": [],
+        "fingerprint": "",
+        "known_fingerprint": "",
+        "scenarios": [],
+        "rows": 36,
+        "frauds": 8,
+        "terminals": 1,
+        "label_delay_s": 604800,
+        "notices": "both",
+    },
+    "config_sha256": "",
+    "split": {
+        **dict.fromkeys(DAYS, "2024-01-01T00:00:00"),
+        "warmup_rows": 0,
+        "immature_refused": 0,
+        "unlabelled": 0,
+        **dict.fromkeys(("fit", "validation", "calibration", "test"), ROWS),
+    },
+    "features": {
+        "names": [],
+        "ids": [],
+        "reason_ids": [],
+        "cuts": {},
+        "program_sha256": "",
+        "state_bytes": 0,
+    },
+    "model": {"family": "mlp", "seed": 1, "readout": "accumulator", "weights_sha256": ""},
+    "versions": {},
+}
 HEAD, ROW = "t,sh\u00f6p,card,amt,fraud\n", "2024-07-01,s,c1,1.00,0\n"
 
 
@@ -88,7 +123,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "payment"
     folder.mkdir()
     shutil.copy(PACK, folder)
-    (folder / "run.json").write_text('{"data": {"label_delay_s": 604800, "notices": "both"}}')
+    (folder / "run.json").write_text(json.dumps(RUN))
     (folder / "config.toml").write_text(CONFIG, encoding="utf-8")
     return folder
 

@@ -20,6 +20,9 @@ from tinyfin.evaluation.fold_scores import FoldScores
 from tinyfin.evaluation.folds import Fold
 from tinyfin.evaluation.subgroups import by_slice
 from tinyfin.evaluation.summary import pooled
+from tinyfin.results.evaluation import Promised, SliceFigures
+from tinyfin.results.parity import Distance
+from tinyfin.results.run import RunFacts
 from tinyfin.training.monotone_curve import fit_curve
 from tinyfin.training.run_folder import RunFolder
 from tinyfin.training.split import Split
@@ -41,8 +44,8 @@ def together(seed: int, by_card: float, by_terminal: float) -> tuple[Terms, list
     return Terms(np.arange(n), np.ones(n), chance < p, p), [card, terminal]
 
 
-def held(found: list[dict[str, object]], name: str) -> float:
-    return float(np.mean([bool(f[name]) for f in found]))
+def held(found: list[Promised], name: str) -> float:
+    return float(np.mean([bool(getattr(f, name)) for f in found]))
 
 
 @pytest.mark.parametrize(
@@ -56,8 +59,8 @@ def test_it_holds_however_frauds_come_together(by_card: float, by_terminal: floa
     assert 0.91 <= held(found, "within") <= 0.985
     if by_card or by_terminal:
         assert held(found, "within_independent") < 0.75
-        off = [f["observed"] - f["expected"] for f in found]
-        spread = np.sqrt(np.mean([f["standard_deviation"] ** 2 for f in found]))
+        off = [f.observed - f.expected for f in found]
+        spread = np.sqrt(np.mean([f.standard_deviation**2 for f in found]))
         assert spread == pytest.approx(np.std(off), rel=0.12)
     else:
         assert held(found, "within_independent") >= 0.91
@@ -104,17 +107,17 @@ def test_a_row_that_is_tested_and_learned_from_counts_once() -> None:
     fraud = np.array([True, False, True, True])
     tested = Terms(row, one, fraud, p)
     undone = promise(tested, Terms(row, -one, fraud, p))
-    assert undone["standard_deviation"] == undone["independent_standard_deviation"] == 1.0
+    assert undone.standard_deviation == undone.independent_standard_deviation == 1.0
     twice = joined([tested, tested])
-    assert promise(twice)["standard_deviation"] == pytest.approx(2.0)
-    assert promise(tested)["expected"] == 2.0
-    assert promise(tested)["observed"] == 3
+    assert promise(twice).standard_deviation == pytest.approx(2.0)
+    assert promise(tested).expected == 2.0
+    assert promise(tested).observed == 3
 
 
 def test_nothing_alerted_promises_nothing() -> None:
     nothing = Terms(np.zeros(0, np.int64), np.zeros(0), np.zeros(0, bool), np.zeros(0))
     found = promise(nothing, None, [np.arange(5), np.arange(5)])
-    assert (found["rows"], found["expected"], found["observed"], found["within"]) == (0, 0, 0, True)
+    assert (found.rows, found.expected, found.observed, found.within) == (0, 0, 0, True)
 
 
 def test_a_slice_whose_frauds_come_together_is_not_behind_and_one_that_is_off_is() -> None:
@@ -153,15 +156,17 @@ def test_a_slice_whose_frauds_come_together_is_not_behind_and_one_that_is_off_is
             np.zeros(len(rows), np.uint16),
             None,
             raw[:learned],
-            {},
+            RunFacts.model_construct(),
+            None,
+            Distance(differing_bytes=0, max_abs_difference=0),
         )
 
     rows = np.arange(learned, learned + n)
-    found = pooled(tx, [scored(rows[:1700]), scored(rows[1700:])])["slices"]
+    found = pooled(tx, [scored(rows[:1700]), scored(rows[1700:])]).slices
     alone = by_slice(tx, rows, action[rows] > 0, p[rows], lambda mask: False)
     assert behind(found) == {"up to 1,000": ["calibration"], "over 30,000": []}
     assert behind(alone) == {"up to 1,000": ["calibration"], "over 30,000": ["calibration"]}
 
 
-def behind(slices: list[dict[str, object]]) -> dict[object, object]:
-    return {s["slice"]: s["behind"] for s in slices if str(s["kind"]).startswith("amount")}
+def behind(slices: list[SliceFigures]) -> dict[object, object]:
+    return {s.slice: s.behind for s in slices if s.kind.startswith("amount")}

@@ -19,8 +19,8 @@ from tinyfin.data.readers import read
 from tinyfin.data.transactions import Transactions
 from tinyfin.errors import ConfigError, DataError, InputError
 from tinyfin.evaluation import fold_scores
-from tinyfin.evaluation.fold_scores import imported_files, score_part
-from tinyfin.evaluation.folds import Fold, parts_of
+from tinyfin.evaluation.fold_scores import imported_files, score_fold
+from tinyfin.evaluation.folds import Fold, folds_of
 from tinyfin.pack.container import parse_pack
 from tinyfin.training.calibration import fit_table, probability
 from tinyfin.training.dataset import Dataset
@@ -137,22 +137,22 @@ def test_a_short_history_is_cold_by_itself(stream: tuple[Config, Transactions]) 
     config, tx = stream
     first = int(tx.t_mono_s.min()) // DAY_S * DAY_S
     weeks = [first + 16 * DAY_S, first + 23 * DAY_S]
-    assert [p.cold for p in parts_of(tx, config, protocol="prequential", weeks=weeks)] == [
+    assert [p.cold for p in folds_of(tx, config, protocol="prequential", weeks=weeks)] == [
         True,
         False,
     ]
     long = replace(config, evaluate=config.evaluate.model_copy(update={"warm": 30 * DAY_S}))
-    assert all(p.cold for p in parts_of(tx, long, protocol="prequential", weeks=weeks))
+    assert all(p.cold for p in folds_of(tx, long, protocol="prequential", weeks=weeks))
 
 
 def test_protocols_refuse_what_they_cannot_do(stream: tuple[Config, Transactions]) -> None:
     config, tx = stream
     with pytest.raises(DataError, match="ask for fewer"):
-        parts_of(tx, config, protocol="prequential", weeks=30)
+        folds_of(tx, config, protocol="prequential", weeks=30)
     with pytest.raises(ConfigError, match="halves"):
-        parts_of(tx, config, protocol="halves", weeks=1)
+        folds_of(tx, config, protocol="halves", weeks=1)
     whitening = replace(config, model=config.model.model_copy(update={"family": "whitening"}))
-    halves = parts_of(tx, whitening, protocol="halves", weeks=1)
+    halves = folds_of(tx, whitening, protocol="halves", weeks=1)
     assert len(halves) == config.evaluate.halves
     for part in halves:
         learned = np.concatenate([part.split.fit, part.split.validation, part.split.calibration])
@@ -164,8 +164,8 @@ def test_protocols_refuse_what_they_cannot_do(stream: tuple[Config, Transactions
 
 def made(config: Config, tx: Transactions, folder: Path) -> tuple[Fold, dict[str, bytes]]:
     """The last week's model of some transactions: all bytes that a terminal or a user gets."""
-    part = parts_of(tx, config, protocol="prequential", weeks=1)[0]
-    scored = score_part(folder, Dataset(tx, ()), part, config, baselines=[])
+    part = folds_of(tx, config, protocol="prequential", weeks=1)[0]
+    scored = score_fold(folder, Dataset(tx, ()), part, config, baselines=[])
     names = ("model.tfpack", "model.tflite", "model.keras", "maps.json", "program.bin")
     return part, {name: (scored.run.path / name).read_bytes() for name in names}
 
@@ -196,8 +196,8 @@ def test_class_weights_do_not_reach_the_probabilities(
     config, tx = stream
     options = {**config.model.options, "fraud_weight": 60.0}
     heavy = replace(config, model=config.model.model_copy(update={"options": options}))
-    part = parts_of(tx, heavy, protocol="prequential", weeks=1)[0]
-    run = score_part(tmp_path / "w", Dataset(tx, ()), part, heavy, baselines=[]).run
+    part = folds_of(tx, heavy, protocol="prequential", weeks=1)[0]
+    run = score_fold(tmp_path / "w", Dataset(tx, ()), part, heavy, baselines=[]).run
     slices = run.slices()
     # the calibration rows are the split's, each of them once
     assert np.array_equal(slices["calibration_label"], tx.label[part.split.calibration])

@@ -137,20 +137,20 @@ def test_money_and_workload_by_hand() -> None:
     # lost 8000; with alerts: 2000 missed and two alerts at 500
     assert savings(alert, fraud, amount, 500) == pytest.approx(1 - 3000 / 8000)
     found = alert_figures(alert, fraud, amount, terminals=2, seconds=7 * 86_400, false_alert=500)
-    assert found["alerts_per_terminal_day"] == pytest.approx(2 / 14)
-    assert found["false_alerts_per_terminal_week"] == pytest.approx(0.5)
-    assert found["false_alerts_per_1000"] == pytest.approx(1000 / 3)
-    assert found["value_detected"] == pytest.approx(0.75)
-    assert (found["precision"], found["recall"]) == (0.5, 0.5)
+    assert found.alerts_per_terminal_day == pytest.approx(2 / 14)
+    assert found.false_alerts_per_terminal_week == pytest.approx(0.5)
+    assert found.false_alerts_per_1000 == pytest.approx(1000 / 3)
+    assert found.value_detected == pytest.approx(0.75)
+    assert (found.precision, found.recall) == (0.5, 0.5)
 
 
 def test_expected_frauds_and_their_interval() -> None:
     p = np.full(100, 0.1)
     found = expected_and_observed(p, np.arange(100) < 12)
-    assert found["expected"] == pytest.approx(10)
-    assert found["independent_high"] == pytest.approx(10 + 1.96 * 3)
-    assert found["within_independent"]
-    assert not expected_and_observed(p, np.arange(100) < 17)["within_independent"]
+    assert found.expected == pytest.approx(10)
+    assert found.independent_high == pytest.approx(10 + 1.96 * 3)
+    assert found.within_independent
+    assert not expected_and_observed(p, np.arange(100) < 17).within_independent
 
 
 def test_calibration_error_and_brier_by_hand() -> None:
@@ -194,11 +194,11 @@ def test_hard_negatives_are_false_alerts() -> None:
             "scenario_code": np.array([0, 1, 1, 2, 2, 2], np.int16),
         }
     )
-    found = {r["scenario"]: r for r in by_scenario(tx, np.arange(6), np.array([0, 1, 0, 0, 2, 1]))}
-    assert found["rush"]["false_alerts"] == 1
-    assert "attacks" not in found["rush"]
-    assert (found["x"]["attacks"], found["x"]["attacks_detected"]) == (1, 1)
-    assert found["x"]["transactions_until_detected_median"] == 2
+    found = {r.scenario: r for r in by_scenario(tx, np.arange(6), np.array([0, 1, 0, 0, 2, 1]))}
+    assert found["rush"].false_alerts == 1
+    assert "attacks" not in found["rush"].as_json()
+    assert (found["x"].attacks, found["x"].attacks_detected) == (1, 1)
+    assert found["x"].transactions_until_detected_median == 2
 
 
 def test_a_slice_that_falls_behind_is_named_and_why() -> None:
@@ -210,7 +210,7 @@ def test_a_slice_that_falls_behind_is_named_and_why() -> None:
     alert = fraud & ~(high & (np.arange(n) % 20 == 0))
     p = np.where(high, 0.1, 0.3)
     slices = by_slice(tx, np.arange(n), alert, p, lambda mask: False)
-    found = {s["slice"]: s["behind"] for s in slices if s["kind"].startswith("amount")}
+    found = {s.slice: s.behind for s in slices if s.kind.startswith("amount")}
     assert found == {"up to 1,000": ["calibration"], "over 30,000": ["recall"]}
 
 
@@ -293,7 +293,7 @@ def test_gates_fail_closed(tmp_path: Path) -> None:
         '[gate]\n"means.all.model_int8.recall_at_0.1%" = {min = 0.4, max = 0.6}\n'
         '"means.all.model_int8.ap" = {min = 0.1}\n"means.nobody" = {max = 9}\n'
     )
-    assert [row["ok"] for row in check(facts, load_gate(gate))] == [True, False, False]
+    assert [row.ok for row in check(facts, load_gate(gate))] == [True, False, False]
     for text in ("", "[gate]\n", "[gate]\na = 3\n", '[gate]\n"a" = {least = 3}\n', "gate"):
         gate.write_text(text)
         with pytest.raises(InputError, match=r"gate\.toml"):

@@ -82,14 +82,14 @@ def test_a_pack_is_made_again(name: str, tmp_path: Path, monkeypatch: pytest.Mon
     shipped = (MODELS / name / "model.tfpack").read_bytes()
     lineage = parse_pack(shipped).lineage
     run = features_of(name, tmp_path, monkeypatch)
-    facts, slices = run.read_json("run.json"), run.slices()
+    facts, slices = run.facts(), run.slices()
     if name == "label_free":
         file = run.file("model.json").read_bytes()
         assert file == (MODELS / name / "model.json").read_bytes()
-        assert facts["model"]["weights_sha256"] == lineage["weights"]
+        assert facts.model.weights_sha256 == lineage["weights"]
     else:
         file = (MODELS / name / "model.tflite").read_bytes()
-        facts["model"]["weights_sha256"] = lineage["weights"]
+        facts.model.weights_sha256 = lineage["weights"]
         # only a network that stands still is told by its float scores
         slices["calibration_float"] = np.arange(len(slices["calibration"]), dtype=np.float32)
     assert assemble(run, file, facts, slices).pack == shipped

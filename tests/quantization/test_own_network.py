@@ -17,6 +17,7 @@ from tinyfin.errors import InputError, ModelError
 from tinyfin.pack.container import parse_pack
 from tinyfin.pack.maps import map_inputs
 from tinyfin.quantization.own_network import adopt
+from tinyfin.results.run import SliceSize
 from tinyfin.training.families import codes_to_float
 from tinyfin.training.network_inputs import PARTS, network_inputs
 from tinyfin.training.reproducible import tensorflow
@@ -226,16 +227,16 @@ def test_the_parts_to_train_on_are_the_runs(small: dict[str, Path], tmp_path: Pa
     part = table["part"].to_pylist()
     assert part == [None if i < 0 else PARTS[i] for i in found.part]
     run = open_run(small["run"])
-    facts, slices = run.read_json("run.json"), run.slices()
-    assert table.column_names[4:-2] == list(found.names) == facts["features"]["names"]
+    facts, slices = run.facts(), run.slices()
+    assert table.column_names[4:-2] == list(found.names) == facts.features.names
     for name in PARTS:
         x, y = found.of(name)
-        assert facts["split"][name] == {"rows": len(x), "frauds": int(np.sum(y == 1))}
+        assert getattr(facts.split, name) == SliceSize(rows=len(x), frauds=int(np.sum(y == 1)))
         if name in ("calibration", "test"):
             np.testing.assert_array_equal(np.sort(slices[name], 0), np.sort(x * 64, 0))
             assert np.sort(slices[f"{name}_label"]).tolist() == np.sort(y).tolist()
     immature = (found.part == -1) & (found.transactions.label >= 0)
-    assert np.count_nonzero(immature) == facts["split"]["immature_refused"] > 0
+    assert np.count_nonzero(immature) == facts.split.immature_refused > 0
     assert not np.any(found.label[immature] >= 0), "labels that came too late are not told"
     with pytest.raises(InputError, match="fit, validation, calibration, test"):
         found.of("train")

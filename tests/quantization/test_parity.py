@@ -18,6 +18,7 @@ from tinyfin.errors import InputError, ToolError
 from tinyfin.pack.plan import compile_plan
 from tinyfin.paths import cache_dir
 from tinyfin.quantization.parity import parity
+from tinyfin.results.parity import Distance
 from tinyfin.tflite.model import load
 
 
@@ -33,18 +34,18 @@ def test_the_plan_agrees_and_litert_does_not(net: Native, tmp_path: Path) -> Non
     path, inputs = saved("ae16_pt", tmp_path)
     plan = compile_plan(load(path))
     report = parity(path, inputs, lambda x: net.run(plan, x))
-    assert report["rows"] == len(inputs)
-    assert report["plan"] == {"differing_bytes": 0, "max_abs_difference": 0}
+    assert report.rows == len(inputs)
+    assert report.plan == Distance(differing_bytes=0, max_abs_difference=0)
     # LiteRT since 1.3 requantises FULLY_CONNECTED with one rounding
-    assert 0 < report["litert_auto"]["differing_bytes"] < report["bytes"] // 10
-    assert report["litert_auto"]["max_abs_difference"] <= 3
-    assert report["litert_reference"]["differing_bytes"] > 0
+    assert 0 < report.litert_auto.differing_bytes < report.bytes // 10
+    assert report.litert_auto.max_abs_difference <= 3
+    assert report.litert_reference.differing_bytes > 0
 
 
 def test_a_wrong_plan_is_seen(tmp_path: Path) -> None:
     path, inputs = saved("mlp32_pt", tmp_path)
     report = parity(path, inputs[:8], lambda x: np.zeros((len(x), 1), np.int8))
-    assert report["plan"]["differing_bytes"] > 0
+    assert report.plan.differing_bytes > 0
 
 
 def test_inputs_must_be_codes(tmp_path: Path) -> None:
@@ -81,8 +82,8 @@ def runtime_python() -> Path:
 def test_tflite_runtime_in_its_own_venv(runtime_python: Path, tmp_path: Path) -> None:
     path, inputs = saved("ae16_pt", tmp_path)
     report = parity(path, inputs, interpreter=runtime_python)
-    assert report["interpreter"]["max_abs_difference"] <= 2
-    assert report["interpreter"]["differing_bytes"] < report["bytes"] // 10
+    assert report.interpreter.max_abs_difference <= 2
+    assert report.interpreter.differing_bytes < report.bytes // 10
 
 
 def test_a_missing_tflite_runtime_is_a_tool_error(tmp_path: Path) -> None:
@@ -97,5 +98,5 @@ def test_a_missing_tflite_runtime_is_a_tool_error(tmp_path: Path) -> None:
 def test_this_python_is_an_interpreter_too(tmp_path: Path) -> None:
     path, inputs = saved("mlp32_pt", tmp_path)
     report = parity(path, inputs[:8], interpreter=Path(sys.executable))
-    assert report["interpreter"]["name"].startswith("ai-edge-litert")
-    assert report["interpreter"]["differing_bytes"] == report["litert_auto"]["differing_bytes"]
+    assert report.interpreter.name.startswith("ai-edge-litert")
+    assert report.interpreter.differing_bytes == report.litert_auto.differing_bytes

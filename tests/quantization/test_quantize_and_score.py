@@ -55,7 +55,7 @@ def test_a_byte_that_differs_from_tflm_is_refused(
 
 def test_the_pack_of_a_tflite_is_the_same_bytes_every_time(small: dict[str, Path]) -> None:
     run = open_run(small["run"])
-    facts, slices = run.read_json("run.json"), run.slices()
+    facts, slices = run.facts(), run.slices()
     again = assemble(run, run.tflite.read_bytes(), facts, slices)
     assert again.pack == run.pack_bytes()
 

@@ -108,13 +108,13 @@ def test_it_is_the_largest_number_of_alerts_that_keeps_the_budget(
     assert highest_rate(found, genuine, confidence) <= budget
     assert budget >= 1 or highest_rate(found + 1, genuine, confidence) > budget
     promise = budget_promise(genuine, found, budget, confidence)
-    assert promise["kept"]
-    assert genuine >= promise["genuine_rows_needed"]
+    assert promise.kept
+    assert genuine >= promise.genuine_rows_needed
 
 
 def test_the_rows_that_a_budget_takes_are_enough_and_one_less_is_not() -> None:
     for budget in (0.001, 0.0005, 0.02):
-        needed = budget_promise(10, 0, budget, 0.9)["genuine_rows_needed"]
+        needed = budget_promise(10, 0, budget, 0.9).genuine_rows_needed
         assert cautious_alerts(needed, budget, 0.9) == 0
         assert cautious_alerts(needed - 1, budget, 0.9) is None
 
@@ -135,15 +135,15 @@ def held(genuine: int, weeks: int = 2) -> Held:
 def test_both_budgets_are_promised_as_one_share() -> None:
     rows = held(6000)
     one = promises(Section(go_online_per_1000=2.0), rows)["go_online"]
-    assert (one["alerts"], one["budget_per_1000"]) == (12, 2.0)
+    assert (one.alerts, one.budget_per_1000) == (12, 2.0)
     # half an alert per terminal and week: 10 on these rows
     both = promises(Section(go_online_per_1000=2.0, go_online_per_terminal_week=0.5), rows)
-    assert both["go_online"]["alerts"] == 10
-    assert both["go_online"]["budget_per_1000"] == pytest.approx(10 / 6)
+    assert both["go_online"].alerts == 10
+    assert both["go_online"].budget_per_1000 == pytest.approx(10 / 6)
     cautious = promises(Section(go_online_per_1000=2.0, confidence=0.9), rows)["go_online"]
-    assert cautious["alerts"] == cautious["cautious_alerts"] == one["cautious_alerts"] < 12
-    assert cautious["kept"]
-    assert not one["kept"]
+    assert cautious.alerts == cautious.cautious_alerts == one.cautious_alerts < 12
+    assert cautious.kept
+    assert not one.kept
     for without in (
         {"go_online": 0.5},
         {"costs": {"go_online_minor": 5}},

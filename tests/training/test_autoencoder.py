@@ -49,8 +49,8 @@ def usual() -> Fitted:
 def test_the_usual_one_tells_odd_rows(usual: Fitted) -> None:
     score = usual.score(np.concatenate([clean(500, 3), odd(500, 4)]))
     assert roc_auc(score, np.repeat([0, 1], 500).astype(np.int8)) > 0.95
-    assert usual.history["hidden"] == [2]
-    assert len(usual.history["validation_error"]) == 100, "500 batches would be more"
+    assert usual.history.hidden == [2]
+    assert len(usual.history.validation_error) == 100, "500 batches would be more"
 
 
 def test_far_rows_come_back_in_a_straight_line_only(usual: Fitted) -> None:
@@ -82,9 +82,9 @@ def test_the_same_seed_gives_the_same_weights() -> None:
 def test_patience_stops_it_and_the_best_epoch_stays() -> None:
     hasty = Model(family="autoencoder", epochs=40, batch_size=64, learning_rate=0.5, patience=1)
     history = found(hasty).history
-    errors = history["validation_error"]
-    assert history["best_epoch"] == int(np.argmin(errors))
-    assert len(errors) == history["best_epoch"] + 2 < 40
+    errors = history.validation_error
+    assert history.best_epoch == int(np.argmin(errors))
+    assert len(errors) == history.best_epoch + 2 < 40
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ def test_the_student_is_taught_and_repeats_itself() -> None:
         assert np.array_equal(a, b)
     # the labels themselves are never targets here: what it knows it has from its teachers
     assert average_precision(first.score(later), later_label) > 0.6
-    assert first.history["teacher_average_precision"] > 0.5
+    assert first.history.teacher_average_precision > 0.5
     assert first.readout == "accumulator"
 
 
@@ -93,12 +93,12 @@ def test_the_epoch_that_stays(keep: str) -> None:
         options={"trees": 5, "keep": keep},
     )
     history = family("distilled").fit(problem, model, quiet).history
-    values = history["validation_average_precision"]
+    values = history.validation_average_precision
     if keep == "last":
-        assert (history["best_epoch"], len(values)) == (4, 5), "it never stops early"
+        assert (history.best_epoch, len(values)) == (4, 5), "it never stops early"
     else:
-        assert history["best_epoch"] == int(np.argmax(values))
-        assert len(values) == min(5, history["best_epoch"] + 2)
+        assert history.best_epoch == int(np.argmax(values))
+        assert len(values) == min(5, history.best_epoch + 2)
 
 
 def test_few_rows_are_seen_more_often(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,5 +117,5 @@ def test_few_rows_are_seen_more_often(monkeypatch: pytest.MonkeyPatch) -> None:
             )
             .history
         )
-        epochs.append(history["best_epoch"] + 1)
+        epochs.append(history.best_epoch + 1)
     assert epochs == [60, 20, 14]

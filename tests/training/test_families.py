@@ -83,7 +83,7 @@ def test_the_pack_answers_as_its_reference(run: RunFolder) -> None:
     assert found["model_int8"]["average_precision"] > 3 * chance
     assert abs(found["model_int8"]["roc_auc"] - found["model_float"]["roc_auc"]) < 0.02
     assert metrics["decision"]["calibration"]["false_alerts_per_1000"] <= 1.0
-    facts, slices = run.read_json("run.json"), run.slices()
+    facts, slices = run.facts(), run.slices()
     file = (run.path / "model.json" if integers else run.tflite).read_bytes()
     assert assemble(run, file, facts, slices).pack == run.pack_bytes()
 

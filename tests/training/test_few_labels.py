@@ -11,6 +11,7 @@ import pytest
 
 from tinyfin.cli.train import table_text
 from tinyfin.config import from_table
+from tinyfin.results.metrics import Metrics
 from tinyfin.training.dataset import prepare
 from tinyfin.training.metrics import average_precision, evaluate
 
@@ -45,9 +46,9 @@ def test_frauds_alone_have_no_precision() -> None:
     score, label = np.array([0.2, 0.9]), np.array([1, 1], np.int8)
     assert math.isnan(average_precision(score, label))
     figures = evaluate(score, label, probability=score)
-    assert math.isnan(figures["brier_skill"])
-    text = table_text({"populations": {"all": {"model": figures}}})
+    assert math.isnan(figures.brier_skill)
+    text = table_text(Metrics(populations={"all": {"model": figures}}))
     assert "all 2 test rows are frauds" in text
     assert "1.000" not in text
     mixed = evaluate(score, np.array([0, 1], np.int8), probability=score)
-    assert "1.000" in table_text({"populations": {"all": {"model": mixed}}})
+    assert "1.000" in table_text(Metrics(populations={"all": {"model": mixed}}))

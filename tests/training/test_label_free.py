@@ -54,8 +54,8 @@ def caught(town: Transactions, score: Scores) -> dict[str, float]:
         town.label[rows],
         scenario=town.scenario_code[rows],
         scenario_names=town.scenario or (),
-    )["scenario_recall_at_0.1%"]
-    return {name: found[name]["recall"] for name in RHYTHM}
+    ).scenario_recall
+    return {name: found[name].recall for name in RHYTHM}
 
 
 def beaten(town: Transactions, scores: dict[str, Scores], score: Scores) -> dict[str, bool]:

@@ -44,7 +44,7 @@ def test_false_positives_stay_within_their_rate() -> None:
 
 def test_no_fraud_gives_no_figure_and_no_error() -> None:
     found = evaluate(np.arange(10), np.zeros(10, np.int8), probability=np.zeros(10))
-    assert np.isnan(found["average_precision"])
+    assert np.isnan(found.average_precision)
     assert calibration_error(np.zeros(10), np.zeros(10, np.int8)) == 0
 
 

@@ -25,6 +25,8 @@ from tinyfin.data.readers import read
 from tinyfin.evaluation.card_text import warnings
 from tinyfin.pack.container import parse_pack
 from tinyfin.quantization.workflow import quantize
+from tinyfin.results.evaluation import Evaluation, FoldFacts
+from tinyfin.results.run import LabelAges, SplitFacts
 from tinyfin.training.notices import FAR_S, KnownLabels, newest_label_ages
 from tinyfin.training.run_folder import open_run
 from tinyfin.training.workflow import train
@@ -81,16 +83,16 @@ def test_a_run_remembers_how_its_calibration_was_fed() -> None:
     t = np.arange(4000) * 600
     tx = make(t, np.arange(4000) % 5 == 0, t + 3 * DAY_S)
     rows = np.arange(3000, 4000)
-    assert newest_label_ages(tx, "both", rows) == {"stream": 3 * DAY_S, "terminal": 3 * DAY_S}
-    fraud = newest_label_ages(tx, "fraud_only", rows)["stream"]
+    assert newest_label_ages(tx, "both", rows) == LabelAges(stream=3 * DAY_S, terminal=3 * DAY_S)
+    fraud = newest_label_ages(tx, "fraud_only", rows).stream
     assert fraud == 3 * DAY_S + 4 * 600
-    assert newest_label_ages(tx, "none", rows) == {"stream": None, "terminal": None}
+    assert newest_label_ages(tx, "none", rows) == LabelAges(stream=None, terminal=None)
     # half of the terminals never hear of a label: nothing can be asked of a single one
     tx.terminal[:] = np.arange(4000) % 2
     deaf = make(t, np.where(tx.terminal == 1, -1, tx.label), t + 3 * DAY_S)
     deaf.terminal[:] = tx.terminal
     object.__setattr__(deaf, "terminals", ("0", "1"))
-    assert newest_label_ages(deaf, "both", rows)["terminal"] is None
+    assert newest_label_ages(deaf, "both", rows).terminal is None
 
 
 # ------------------------------------------------------------------------- a world that needs them
@@ -295,10 +297,14 @@ def test_compare_features_and_state_say_so_too(world: dict[str, Path], tmp_path:
 
 def test_an_evaluation_names_parts_whose_test_lacked_notices() -> None:
     fed = {"as_trained": 900, "missing": 0, "other": 0, "unused": 0}
-    parts = [{"name": "a", "notices": fed}, {"name": "b", "notices": {**fed, "missing": 100}}]
-    few = {"name": "c", "notices": {**fed, "missing": 9}}
-    assert warnings({"parts": [parts[0], few]}) == []
-    (text,) = warnings({"parts": parts})
+    full, many, few = (
+        FoldFacts.model_construct(
+            name=name, notices={**fed, "missing": missing}, split=SplitFacts.model_construct()
+        )
+        for name, missing in (("a", 0), ("b", 100), ("c", 9))
+    )
+    assert warnings(Evaluation.model_construct(folds=[full, few])) == []
+    (text,) = warnings(Evaluation.model_construct(folds=[full, many]))
     assert text.startswith("part b: 100 of 1,000 test transactions had no notices")
 
 

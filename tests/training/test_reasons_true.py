@@ -210,9 +210,7 @@ def everything(small: dict[str, Path], tmp_path_factory: pytest.TempPathFactory)
         "[decision]\ngo_online_per_1000 = 150\n[evaluate]\nbaselines = []\n"
     )
     run = train([small["data"]], load(config), name="everything", out=folder)
-    made = assemble(
-        run, (run.path / "model.json").read_bytes(), run.read_json("run.json"), run.slices()
-    )
+    made = assemble(run, (run.path / "model.json").read_bytes(), run.facts(), run.slices())
     run.pack.write_bytes(made.pack)
     return run.path
 
@@ -292,7 +290,7 @@ def test_reasons_on_both_sides_would_be_untrue(
     old = assemble(
         run,
         (run.path / "model.json").read_bytes(),
-        run.read_json("run.json"),
+        run.facts(),
         run.slices(),
         section=DecisionSection(go_online_per_1000=150),
     ).pack

@@ -98,7 +98,7 @@ risk = "learn"
         seen.append((config, from_table(tomllib.loads(text)), made))
         raise Seen
 
-    monkeypatch.setattr("tinyfin.evaluation.workflow.score_part", look)
+    monkeypatch.setattr("tinyfin.evaluation.workflow.score_fold", look)
     with pytest.raises(Seen):
         evaluate(run, [data], weeks=1, seeds=1)
     config, written, made = seen[0]

@@ -128,7 +128,7 @@ def test_rows_are_told_apart_as_they_were_parted(
         )
     except DataError:
         return
-    frauds = split.summary(known_labels(tx, split.until_s))["calibration"]["frauds"]
+    frauds = split.summary(known_labels(tx, split.until_s)).calibration.frauds
     parting = Partition(
         split.since_s,
         split.validation_s,

@@ -22,6 +22,7 @@ from tinyfin.data import events
 from tinyfin.data.events import Stream, event_stream, stream_in_windows
 from tinyfin.data.readers import read
 from tinyfin.data.values import joined_values, narrow
+from tinyfin.results.metrics import Thinned
 from tinyfin.schema import PAYMENT
 from tinyfin.training import chunks, notices
 from tinyfin.training.representative_sample import thinned, thinned_facts, thinned_text
@@ -41,7 +42,7 @@ def test_what_was_thinned_is_in_output_metrics_run_and_card(judged: Path, tmp_pa
     assert model["rows"] == 6000 + model["frauds"]
     assert run.read_json("run.json")["thinned"] == told
     card = (judged / "MODEL_CARD.md").read_text()
-    assert f"In the run itself {thinned_text(model)}." in card
+    assert f"In the run itself {thinned_text(Thinned.model_validate(model))}." in card
     words = [
         "train",
         str(run.read_json("run.json")["data"]["files"][0]["path"]),
@@ -54,7 +55,7 @@ def test_what_was_thinned_is_in_output_metrics_run_and_card(judged: Path, tmp_pa
     ]
     done = CliRunner().invoke(main, words)
     assert done.exit_code == 0, done.output
-    assert thinned_text(model) in done.stderr
+    assert thinned_text(Thinned.model_validate(model)) in done.stderr
 
 
 @given(st.lists(st.integers(-1, 1), min_size=1, max_size=60), st.integers(1, 20))

@@ -47,6 +47,7 @@ def test_counts_and_shares_are_scikit_learns(seed: int, share: float, hit: float
     rng = np.random.default_rng(seed)
     fraud, alert = rng.random(80) < share, rng.random(80) < hit
     found = confusion(alert, fraud, rng.integers(0, 20, 80))
+    found = found.model_dump()
     judged_by_sklearn(alert, fraud, found)
     for name in SHARES:
         low, high = found[f"{name}_interval"]
@@ -70,9 +71,9 @@ def test_intervals_hold_the_true_share_when_cards_come_together() -> None:
         fraud = np.ones(cards * per_card, bool)
         alert = np.repeat(of_card, per_card)
         found = confusion(alert, fraud, np.repeat(np.arange(cards), per_card), seed=1)
-        low, high = found["recall_interval"]
+        low, high = found.recall_interval
         held += low <= 0.7 <= high
-        low, high = wilson(found["recall"], len(fraud))
+        low, high = wilson(found.recall, len(fraud))
         alone += low <= 0.7 <= high
     assert held >= 0.9 * 200
     assert alone < 0.7 * 200
@@ -83,9 +84,9 @@ def test_a_stronger_action_is_an_alert_of_the_weaker_too() -> None:
     fraud = np.array([0, 0, 1, 1, 1], bool)
     masks = {"all": np.ones(5, bool), "some": np.arange(5) < 4}
     found = at_thresholds({"go_online": True, "decline": True}, action, fraud, np.arange(5), masks)
-    assert found["go_online"]["all"]["false_positives"] == 1
-    assert found["decline"]["all"]["false_positives"] == 0
-    assert found["decline"]["some"]["false_negatives"] == 0
+    assert found["go_online"]["all"].false_positives == 1
+    assert found["decline"]["all"].false_positives == 0
+    assert found["decline"]["some"].false_negatives == 0
     assert at_thresholds({"go_online": False}, action, fraud, np.arange(5), masks) == {}
 
 

@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from tinyfin.cli.output import DataFile, claim, emit, json_option, note
 from tinyfin.cli.trust import public_key_option
+
+if TYPE_CHECKING:
+    from tinyfin.evaluation.compare import Comparison
 
 __all__ = ["command"]
 
@@ -60,27 +63,26 @@ def command(
     found = compare_runs(*runs, [*data], warmup=warmup, keys=keys, note=note)
     if changes is not None:
         write_changes(Path(changes), found)
-    emit(found.facts, as_json, _text(found.facts))
+    emit(found.facts.as_json(), as_json, _text(found.facts))
 
 
-def _text(facts: dict[str, Any]) -> str:
+def _text(facts: Comparison) -> str:
     lines = [
-        f"{facts['rows']} transactions later than {facts['since']}, {facts['frauds']} frauds"
-        + (" (COLD: the state had not seen enough)" if facts["state"] == "COLD" else "")
+        f"{facts.rows} transactions later than {facts.since}, {facts.frauds} frauds"
+        + (" (COLD: the state had not seen enough)" if facts.state == "COLD" else "")
     ]
     lines.append("                        A       B       B - A   95% interval")
-    for name, m in facts["figures"].items():
-        span = m.get("interval")
+    for name, m in facts.figures.items():
+        span = m.interval
         between = "" if span is None else f"   {span[0]:+.4f} to {span[1]:+.4f}"
-        lines.append(f"{name:<21}  {_n(m['a'])}  {_n(m['b'])}  {_n(m['difference'])}{between}")
-    lines.append(f"decisions that change: {facts['changed']} of {facts['rows']}")
-    for row in facts["changes"]:
+        lines.append(f"{name:<21}  {_n(m.a)}  {_n(m.b)}  {_n(m.difference)}{between}")
+    lines.append(f"decisions that change: {facts.changed} of {facts.rows}")
+    for row in facts.changes:
         lines.append(
-            f"  {row['a']} -> {row['b']}: {row['genuine']} genuine, {row['fraud']} fraud, "
-            f"{row['unknown']} unknown"
+            f"  {row.a} -> {row.b}: {row.genuine} genuine, {row.fraud} fraud, {row.unknown} unknown"
         )
     return "\n".join(lines)
 
 
-def _n(value: float | None) -> str:
-    return "   -   " if value is None or value != value else f"{value:7.4f}"
+def _n(value: float) -> str:
+    return "   -   " if value != value else f"{value:7.4f}"

@@ -4,9 +4,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,6 +13,10 @@ from tinyfin import files
 from tinyfin.cli.output import DataFile, claim, emit, json_option, note, skip_bad_rows_option
 from tinyfin.errors import InputError, MismatchError
 from tinyfin.progress import stage
+
+if TYPE_CHECKING:
+    from tinyfin.results.evaluation import Evaluation
+    from tinyfin.training.run_folder import RunFolder
 
 __all__ = ["command", "data_of", "weeks_of"]
 
@@ -34,19 +37,19 @@ def weeks_of(text: str | None) -> int | list[int] | None:
         raise InputError(f"--weeks {text!r}: {error}; or give how many") from error
 
 
-def data_of(run: Any, data: tuple[str, ...]) -> list[Path]:
+def data_of(run: RunFolder, data: tuple[str, ...]) -> list[Path]:
     """The files given, or those the run was trained on, if they are still the same."""
     from tinyfin.data import memory_tables
     from tinyfin.training.run_folder import file_facts
 
     if data:
         return [Path(path) for path in data]
-    known = run.read_json("run.json")["data"]["files"]
-    if any(file["path"] == memory_tables.NAME for file in known):
+    known = run.facts().data.files
+    if any(file.path == memory_tables.NAME for file in known):
         raise InputError(f"{run.path} was trained on a table in memory; name the DATA")
-    paths = [Path(file["path"]) for file in known]
+    paths = [Path(file.path) for file in known]
     for path, file in zip(paths, known, strict=True):
-        if not path.is_file() or file_facts([path])[0]["sha256"] != file["sha256"]:
+        if not path.is_file() or file_facts([path])[0].sha256 != file.sha256:
             raise InputError(
                 f"{path}: is not there, or not the file that {run.path} was trained on; name the "
                 "DATA"
@@ -104,7 +107,7 @@ def command(
     so are its thresholds. Weeks are kept in RUN/evaluation and used again. Writes evaluation.json,
     evaluation.html and MODEL_CARD.md.
     """
-    from tinyfin.evaluation.gates import check, load_gate, require_fed
+    from tinyfin.evaluation.gates import check, load_gate, require_fed, require_known
     from tinyfin.evaluation.model_card import model_card
     from tinyfin.evaluation.page import write_page
     from tinyfin.evaluation.workflow import evaluate
@@ -116,6 +119,7 @@ def command(
     bounds = load_gate(gate) if gate is not None else None
     paths = data_of(folder, data)
     if gate is not None and bounds is not None:
+        require_known(gate, bounds)
         require_fed(gate, bounds, fed(folder.asked(), paths))
     found = evaluate(
         folder,
@@ -131,22 +135,20 @@ def command(
     )
     facts = found.facts
     if bounds is not None:
-        facts["gate"] = check(facts, bounds)
+        facts.gate = check(facts.as_json(), bounds)
     text = model_card(facts, folder)
     with changing_run(folder) as changed:
-        changed.write_json("evaluation.json", facts)
+        changed.write(facts)
         with stage("drawing the page"):
             write_page(changed.path / "evaluation.html", found)
         files.write(changed.path / "MODEL_CARD.md", text)
     page = folder.path / "evaluation.html"
     if card is not None:
         files.write(card, text)
-    emit(facts, as_json, f"{table_text(facts)}\nreport: {page}")
-    failed = [row for row in facts.get("gate", []) if not row["ok"]]
+    emit(facts.as_json(), as_json, f"{table_text(facts)}\nreport: {page}")
+    failed = [row for row in facts.gate if not row.ok]
     if failed:
-        text = "; ".join(
-            f"{r['name']} is {_found(r['found'])}, wanted {r['wanted']}" for r in failed
-        )
+        text = "; ".join(f"{r.name} is {_found(r.found)}, wanted {r.wanted}" for r in failed)
         # the result is out already: an error object on stdout would follow it
         note(f"error: {gate}: the gate failed: {text}; see {page}")
         raise SystemExit(MismatchError.exit_code)
@@ -163,7 +165,7 @@ def _delays(text: str | None) -> list[int] | None:
         raise InputError(f"--delays {text!r}: {error}") from error
 
 
-def table_text(facts: Mapping[str, Any]) -> str:
+def table_text(facts: Evaluation) -> str:
     """The means of all scorers, for people."""
     from tinyfin.cli.train import LEGEND
     from tinyfin.evaluation.card_text import warnings
@@ -173,43 +175,40 @@ def table_text(facts: Mapping[str, Any]) -> str:
     from tinyfin.pages.threshold_table import threshold_cells
 
     lines = [f"WARNING: {text}" for text in warnings(facts)]
-    for state, means in (("", facts["means"]), ("COLD: ", facts["cold"])):
+    for state, means in (("", facts.means), ("COLD: ", facts.cold)):
         for population, scorers in means.items():
-            parts = next(iter(scorers.values()))["parts"]
-            mean = f"mean of {parts} part{'s' if parts > 1 else ''}"
+            folds = next(iter(scorers.values())).folds
+            mean = f"mean of {folds} part{'s' if folds > 1 else ''}"
             lines.append(f"{state}{population_name(population)}, {mean}")
             lines.append(
                 "  scorer                 AP     95% interval   worst  ROC AUC  R@0.1%  R@1%   ECE"
             )
             for name, m in scorers.items():
-                span = (facts["intervals"].get(population, {}).get(name) or {}).get(
-                    "average_precision"
-                )
-                inside = state == "" and span is not None
-                between = spread(*span) if inside and span else ""
+                spans = None if state else facts.intervals.get(population, {}).get(name)
+                between = "" if spans is None else spread(*spans.average_precision)
                 lines.append(
-                    f"  {name:<21}  {fixed(m['average_precision']):<5}  {between:<14} "
-                    f"{fixed(m['worst_part']):<5}  {fixed(m['roc_auc'], 4):<6}   "
-                    f"{fixed(m['recall_at_0.1%']):<5}   {fixed(m['recall_at_1%']):<5}  "
-                    f"{fixed(m.get('calibration_error'), 4)}"
+                    f"  {name:<21}  {fixed(m.average_precision):<5}  {between:<14} "
+                    f"{fixed(m.worst_fold):<5}  {fixed(m.roc_auc, 4):<6}   "
+                    f"{fixed(m.recall_at_0_1_percent):<5}   {fixed(m.recall_at_1_percent):<5}  "
+                    f"{fixed(m.calibration_error, 4)}"
                 )
     lines.append(LEGEND)
-    cells = threshold_cells(facts["pooled"]["thresholds"])
+    cells = threshold_cells(facts.pooled.thresholds)
     names, *columns = zip(*cells, strict=True) if cells else [()]
     for head, *found in columns:
         shown = ", ".join(f"{name} {x}" for name, x in zip(names[1:], found, strict=True))
         lines.append(f"{head}: {shown}")
-    for population, loss in facts["int8_loss"].items():
-        seeds = facts["seeds"][population]
+    for population, loss in facts.int8_loss.items():
+        seeds = facts.seeds[population]
         lines.append(
             f"{population_name(population)}: AP lost by int8 against float: {fixed(loss, 4)}; "
-            f"over seeds {spread(seeds['lowest'], seeds['highest'])}"
+            f"over seeds {spread(seeds.lowest, seeds.highest)}"
         )
-    if facts["families"]:
+    if facts.families:
         lines.append(family_text(facts))
-    for row in facts.get("gate", []):
-        sign = "holds" if row["ok"] else "FAILS"
-        lines.append(f"gate {sign}: {row['name']} = {_found(row['found'])}, {row['wanted']}")
+    for row in facts.gate:
+        sign = "holds" if row.ok else "FAILS"
+        lines.append(f"gate {sign}: {row.name} = {_found(row.found)}, {row.wanted}")
     return "\n".join(lines)
 
 

@@ -107,7 +107,7 @@ def _stamp(path: str | Path) -> tuple[int, int, int]:
     return facts.st_ino, facts.st_mtime_ns, facts.st_size
 
 
-def emit(result: Mapping[str, Any], as_json: bool, text: str) -> None:
+def emit(result: Mapping[str, object], as_json: bool, text: str) -> None:
     """Print a command's result: ``result`` as JSON, or ``text`` for people."""
     if as_json:
         click.echo(json_safe(json.dumps(result, indent=2, ensure_ascii=False, default=_plain)))
@@ -126,8 +126,8 @@ def _hush(context: click.Context, parameter: click.Parameter, value: bool) -> No
 
 
 def _plain(value: object) -> object:
-    """numpy scalars and arrays as JSON knows them; anything else (paths) as text."""
-    convert = getattr(value, "tolist", None)
+    """Results, numpy scalars and arrays as JSON knows them; anything else (paths) as text."""
+    convert = getattr(value, "as_json", None) or getattr(value, "tolist", None)
     return str(value) if convert is None else convert()
 
 

@@ -3,44 +3,53 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from tinyfin.cli.output import claim, emit, json_option, note
 
 if TYPE_CHECKING:
+    from tinyfin.results.parity import Parity
     from tinyfin.training.families import Readout
 
 __all__ = ["command", "parity_text"]
 
 
-def parity_text(result: dict[str, Any]) -> str:
+def parity_text(found: Parity) -> str:
     """What was compared with TFLM, for people."""
     lines = [
-        f"network against {result.get('reference', 'TFLM')}: "
-        f"{result['plan']['differing_bytes']} of {result['bytes']} bytes "
-        f"differ ({result['rows']} rows)"
+        f"network against {found.reference}: {found.plan.differing_bytes} of {found.bytes} bytes "
+        f"differ ({found.rows} rows)"
     ]
-    own = result.get("interpreter", {}).get("name")
-    for name, label in (
-        ("litert_auto", "ai-edge-litert"),
-        ("litert_reference", "ai-edge-litert, reference"),
-        ("interpreter", f"--interpreter, {own}"),
+    for distance, label in (
+        (found.litert_auto, "ai-edge-litert"),
+        (found.litert_reference, "ai-edge-litert, reference"),
+        (found.interpreter, f"--interpreter, {found.interpreter and found.interpreter.name}"),
     ):
-        if name in result:
+        if distance is not None:
             lines.append(
-                f"{label}: {result[name]['differing_bytes']} bytes differ from TFLM's, by at most "
-                f"{result[name]['max_abs_difference']} (reported, not followed)"
+                f"{label}: {distance.differing_bytes} bytes differ from TFLM's, by at most "
+                f"{distance.max_abs_difference} (reported, not followed)"
             )
-    sizes = result["sizes"]
-    file = "" if sizes["tflite_bytes"] is None else f", .tflite {sizes['tflite_bytes']}"
+    sizes = found.sizes
+    file = "" if sizes.tflite_bytes is None else f", .tflite {sizes.tflite_bytes}"
     lines.append(
-        f"pack {sizes['pack_bytes']} bytes, plan {sizes['plan_bytes']}{file}, "
-        f"{sizes['macs']} multiplications"
+        f"pack {sizes.pack_bytes} bytes, plan {sizes.plan_bytes}{file}, "
+        f"{sizes.macs} multiplications"
     )
     return "\n".join(lines)
+
+
+def _text(result: Mapping[str, object]) -> str:
+    from tinyfin.cli.train import table_text
+    from tinyfin.results.metrics import Metrics
+    from tinyfin.results.parity import Parity
+
+    found = table_text(Metrics.model_validate(result)), parity_text(Parity.model_validate(result))
+    return "\n".join([*found, f"pack: {result['pack']}"])
 
 
 @click.command()
@@ -97,7 +106,6 @@ def command(
     A RUN signed with --key keeps the public half in public.key, which the other commands trust, and
     the pack in the other layouts of the targets next to model.tfpack, signed too.
     """
-    from tinyfin.cli.train import table_text
     from tinyfin.pack.signing import load_key
     from tinyfin.quantization.workflow import quantize
     from tinyfin.training.run_folder import open_run
@@ -121,4 +129,4 @@ def command(
             result = quantize(
                 made, key=key, security_counter=security_counter, interpreter=interpreter, note=note
             )
-    emit(result, as_json, f"{table_text(result)}\n{parity_text(result)}\npack: {result['pack']}")
+    emit(result, as_json, _text(result))

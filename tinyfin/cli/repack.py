@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from tinyfin.cli.output import emit, json_option
 from tinyfin.cli.trust import key_option, public_key_option, security_counter_option
+
+if TYPE_CHECKING:
+    from tinyfin.quantization.repack import Repacked
 
 __all__ = ["command"]
 
@@ -105,7 +108,7 @@ def command(
     emit(result, as_json, _text(result))
 
 
-def _text(result: dict[str, Any]) -> str:
+def _text(result: Repacked) -> str:
     from tinyfin.cli.train import decision_lines
 
     lines = [
@@ -113,14 +116,14 @@ def _text(result: dict[str, Any]) -> str:
         f"{result['model_id'][:16]} as before"
     ]
     for name, stands in (("before", result["before"]), ("now", result["decision"])):
-        if not stands:
+        if stands is None:
             continue
-        test = stands["test"]
+        test = stands.test
         lines.append(
-            f"{name}: go online from {_from(stands['go_online'])}, decline from "
-            f"{_from(stands['decline'])}; in the test period {_n(test['false_alerts_per_1000'])} "
-            f"false alerts per 1,000 genuine, recall {_n(test['recall'])}, precision "
-            f"{_n(test['precision'])}"
+            f"{name}: go online from {_from(stands.go_online)}, decline from "
+            f"{_from(stands.decline)}; in the test period {_n(test.false_alerts_per_1000)} "
+            f"false alerts per 1,000 genuine, recall {_n(test.recall)}, precision "
+            f"{_n(test.precision)}"
         )
     lines += decision_lines(result["decision"])
     return "\n".join([*lines, f"pack: {result['pack']}"])
@@ -130,5 +133,5 @@ def _from(threshold: float | None) -> str:
     return "never" if threshold is None else f"{threshold:.4g}"
 
 
-def _n(value: float | None) -> str:
-    return "-" if value is None or value != value else f"{value:.4g}"
+def _n(value: float) -> str:
+    return "-" if value != value else f"{value:.4g}"

@@ -3,14 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import click
 
 from tinyfin.cli.output import aligned, emit, json_option
 from tinyfin.errors import InputError, TinyfinError
+from tinyfin.results.facts import Facts, IncompleteError
 
 __all__ = ["command"]
 
@@ -30,67 +31,93 @@ def command(out: str, as_json: bool) -> None:
     folder = Path(out)
     if not folder.is_dir():
         raise InputError(f"{out}: there is no such folder; `tinyfin train` makes runs in it")
-    found = [_facts(path) for path in sorted(folder.iterdir()) if (path / "run.json").is_file()]
+    found = [_listed(path) for path in sorted(folder.iterdir()) if (path / "run.json").is_file()]
     emit({"runs": found}, as_json, _text(found) if found else f"{out}: holds no run")
 
 
-def _facts(path: Path) -> dict[str, Any]:
-    """Of one run; of one whose files cannot be read its name and what is wrong."""
+class Listed(Facts):
+    """A run in the list; None where an older run lacks a figure."""
+
+    run: str
+    family: str | None = None
+    data: tuple[str, ...] = ()
+    rows: int | None = None
+    frauds: int | None = None
+    until: str | None = None
+    model: str | None = None
+    average_precision: float | None = None
+    calibration_error: float | None = None
+    pack_bytes: int | None = None
+    error: str = ""
+    """What is wrong with its files, if they cannot be read; nothing else is known then."""
+
+
+def _listed(path: Path) -> Listed:
+    from tinyfin.results.metrics import Metrics
     from tinyfin.training.run_folder import open_run
 
     try:
         run = open_run(path)
-        facts = run.read_json("run.json")
-        metrics = run.read_json("metrics.json") if (path / "metrics.json").is_file() else {}
+        try:
+            facts = run.facts()
+        except IncompleteError:
+            facts = None
+        metrics = run.read(Metrics) if (path / Metrics.NAME).is_file() else None
     except TinyfinError as error:
-        return {"run": path.name, "error": str(error)}
-    scorers = _at(metrics, "populations", "all") or {}
-    model = next((name for name in ("model_int8", "model_float") if name in scorers), None)
-    return {
-        "run": run.name,
-        "family": _at(facts, "model", "family"),
-        "data": [_at(file, "name") for file in _at(facts, "data", "files") or ()],
-        "rows": _at(facts, "data", "rows"),
-        "frauds": _at(facts, "data", "frauds"),
-        "until": _at(facts, "split", "until"),
-        "model": model,
-        "average_precision": _at(scorers, model, "average_precision"),
-        "calibration_error": _at(scorers, model, "calibration_error"),
-        "pack_bytes": run.pack.stat().st_size if run.pack.is_file() else None,
-    }
+        return Listed(run=path.name, error=str(error))
+    found = Listed(
+        run=run.name,
+        family=None,
+        data=(),
+        rows=None,
+        frauds=None,
+        until=None,
+        model=None,
+        average_precision=None,
+        calibration_error=None,
+        pack_bytes=run.pack.stat().st_size if run.pack.is_file() else None,
+    )
+    if facts is not None:
+        found.family, found.until = facts.model.family, facts.split.until
+        found.data = tuple(file.name for file in facts.data.files)
+        found.rows, found.frauds = facts.data.rows, facts.data.frauds
+    scorers = metrics.populations.get("all", {}) if metrics is not None else {}
+    for model in ("model_float", "model_int8"):
+        if model in scorers:
+            found.model = model
+            found.average_precision = _finite(scorers[model].average_precision)
+            found.calibration_error = _finite(scorers[model].calibration_error)
+    return found
 
 
-def _at(facts: Any, *keys: str | None) -> Any:
-    """The value under ``keys``; None where an older run lacks one."""
-    for key in keys:
-        facts = facts.get(key) if isinstance(facts, Mapping) else None
-    return facts
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
-def _text(found: list[dict[str, Any]]) -> str:
+def _text(found: list[Listed]) -> str:
     from tinyfin.pages.blocks import count, fixed
     from tinyfin.text import one_line
 
     rows = [
         (
-            one_line(facts["run"]),
-            str(facts["family"] or "-"),
-            one_line(_files(facts["data"])),
-            count(facts["rows"]),
-            count(facts["frauds"]),
-            (facts["model"] or "-").removeprefix("model_"),
-            fixed(facts["average_precision"]),
-            fixed(facts["calibration_error"], 4),
-            count(facts["pack_bytes"]),
+            one_line(one.run),
+            one.family or "-",
+            one_line(_files(one.data)),
+            count(one.rows),
+            count(one.frauds),
+            (one.model or "-").removeprefix("model_"),
+            fixed(one.average_precision),
+            fixed(one.calibration_error, 4),
+            count(one.pack_bytes),
         )
-        for facts in found
-        if "error" not in facts
+        for one in found
+        if not one.error
     ]
     lines = aligned([_COLUMNS, *rows]) if rows else []
-    lines += [f"{one_line(f['run'])}: damaged: {f['error']}" for f in found if "error" in f]
+    lines += [f"{one_line(one.run)}: damaged: {one.error}" for one in found if one.error]
     return "\n".join(lines)
 
 
-def _files(names: list[Any]) -> str:
-    first = str(names[0]) if names else "-"
+def _files(names: Sequence[str]) -> str:
+    first = names[0] if names else "-"
     return first if len(names) < 2 else f"{first} and {len(names) - 1} more"

@@ -3,14 +3,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from tinyfin.cli.output import DataFile, claim, emit, json_option, note, skip_bad_rows_option
 from tinyfin.cli.trust import public_key_option
+
+if TYPE_CHECKING:
+    from tinyfin.data.events import Notices
+    from tinyfin.training.scoring import Scored
 
 __all__ = ["command"]
 
@@ -57,7 +60,7 @@ def command(
     warmup: tuple[str, ...],
     out: str,
     extras: str | None,
-    notices: Any,
+    notices: Notices | None,
     config_path: str | None,
     skip_bad_rows: str | None,
     public_keys: tuple[Path, ...],
@@ -97,7 +100,7 @@ def _extras(asked: str | None) -> tuple[str, ...]:
     return () if asked is None else tuple(name.strip() for name in asked.split(","))
 
 
-def _text(result: Mapping[str, Any]) -> str:
+def _text(result: Scored) -> str:
     actions = ", ".join(f"{n} {name}" for name, n in result["actions"].items())
     lines = [f"{result['transactions']} transactions: {actions}"]
     labelled = result["labelled"]

@@ -14,6 +14,7 @@ from tinyfin.cli.trust import key_option, public_key_option, security_counter_op
 
 if TYPE_CHECKING:
     from tinyfin.pack.signing import Key
+    from tinyfin.quantization.repack import Recounted
 
 __all__ = ["command"]
 
@@ -142,7 +143,7 @@ def _signed(result: dict[str, Any]) -> str:
     )
 
 
-def _counted(result: dict[str, Any]) -> str:
+def _counted(result: Recounted) -> str:
     was, now = result["security_counter_before"], result["security_counter"]
     if now < was:
         note(f"terminals that have run a pack with security counter {was} refuse this one")

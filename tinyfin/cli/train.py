@@ -3,16 +3,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from tinyfin.cli.boards import boards_option
 from tinyfin.cli.output import DataFile, claim, emit, json_option, note, skip_bad_rows_option
 from tinyfin.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tinyfin.results.metrics import DecisionFacts, Metrics
 
 __all__ = ["LEGEND", "command", "decision_lines", "table_text"]
 
@@ -24,63 +27,63 @@ LEGEND = (
 """What the columns and rows of the tables of scorers mean."""
 
 
-def table_text(metrics: dict[str, Any]) -> str:
+def table_text(metrics: Metrics) -> str:
     """Models and rules of a ``metrics.json`` as a table for people."""
     from tinyfin.pages.blocks import fixed
     from tinyfin.pages.scorers import population_name
 
     lines = []
-    for population, scorers in metrics["populations"].items():
+    for population, scorers in metrics.populations.items():
         first = next(iter(scorers.values()), None)
         if first is None:
             lines.append(f"{population_name(population)}: no test rows")
             continue
-        if first["rows"] == first["frauds"]:
+        if first.rows == first.frauds:
             lines.append(
-                f"{population_name(population)}: all {first['rows']} test rows are frauds; without "
+                f"{population_name(population)}: all {first.rows} test rows are frauds; without "
                 "a genuine one nothing can be scored"
             )
             continue
-        if not first["frauds"]:
+        if not first.frauds:
             lines.append(
-                f"{population_name(population)}: none of the {first['rows']} test rows is a known "
+                f"{population_name(population)}: none of the {first.rows} test rows is a known "
                 "fraud; without one nothing can be scored"
             )
             continue
         lines.append(
-            f"{population_name(population)}: {first['rows']} test rows, {first['frauds']} frauds"
+            f"{population_name(population)}: {first.rows} test rows, {first.frauds} frauds"
         )
         lines.append("  scorer                 AP     recall at 0.1%  1%     ECE     Brier skill")
         for name, m in sorted(scorers.items(), key=lambda row: not row[0].startswith("model")):
-            ece = m.get("calibration_error")
-            extra = "" if ece is None else f"{fixed(ece, 4)}  {fixed(m['brier_skill'])}"
+            extra = f"{fixed(m.calibration_error, 4)}  {fixed(m.brier_skill)}"
             lines.append(
-                f"  {name:<21}  {fixed(m['average_precision']):<5}  "
-                f"{fixed(m['recall_at_0.1%']):<5}           {fixed(m['recall_at_1%']):<5}  {extra}"
+                f"  {name:<21}  {fixed(m.average_precision):<5}  "
+                f"{fixed(m.recall_at_0_1_percent):<5}           {fixed(m.recall_at_1_percent):<5}  "
+                + (extra if m.has_probabilities else "")
             )
     if any(line.startswith("  scorer") for line in lines):
         lines.append(LEGEND)
-    if "decision" in metrics:
-        lines += decision_lines(metrics["decision"])
+    if metrics.decision is not None:
+        lines += decision_lines(metrics.decision)
     return "\n".join(lines)
 
 
-def decision_lines(decision: Mapping[str, Any]) -> list[str]:
+def decision_lines(decision: DecisionFacts) -> list[str]:
     """What the thresholds in force do in the test period, and what the budgets' rows promise."""
-    from tinyfin.pages.threshold_table import SHARES, share_text
+    from tinyfin.pages.threshold_table import shares
     from tinyfin.training.alert_guarantee import promise_lines
 
     lines = []
-    for action, populations in decision["thresholds"].items():
+    for action, populations in decision.thresholds.items():
         m = populations["all"]
-        shares = ", ".join(f"{label} {share_text(m, name)}" for name, label in SHARES.items())
+        told = ", ".join(f"{name} {share}" for name, share in shares(m).items())
         lines.append(
-            f"{action.replace('_', ' ')} from {decision[action]:.3g}, test period: "
-            f"{m['true_positives']} frauds alerted and {m['false_negatives']} missed, "
-            f"{m['false_positives']} of {m['false_positives'] + m['true_negatives']} genuine "
-            f"alerted; {shares} (95 % intervals: bootstrap over {decision['drawn']})"
+            f"{action.replace('_', ' ')} from {decision.threshold(action):.3g}, test period: "
+            f"{m.true_positives} frauds alerted and {m.false_negatives} missed, "
+            f"{m.false_positives} of {m.false_positives + m.true_negatives} genuine "
+            f"alerted; {told} (95 % intervals: bootstrap over {decision.drawn})"
         )
-    return [*lines, *promise_lines(decision["promise"])]
+    return [*lines, *promise_lines(decision.promise)]
 
 
 @click.command()
@@ -125,6 +128,7 @@ def command(
     RAM and instructions are within its limits; all trials stay in OUT/NAME/trials.json.
     """
     from tinyfin.config import load, parse_moment
+    from tinyfin.results.metrics import Metrics
     from tinyfin.training.alert_guarantee import promise_lines
     from tinyfin.training.workflow import left_out, train
 
@@ -136,35 +140,34 @@ def command(
     if trials is not None and not searching:
         raise click.UsageError("--trials goes with --search")
     claim(skip_bad_rows)
-    shared: dict[str, Any] = {
-        "name": name or _default_name(config_path, data[0]),
-        "out": out,
-        "until_s": until_s,
-        "seed": seed,
-        "skip_bad_rows": skip_bad_rows,
-        "note": note,
-    }
+    name = name or _default_name(config_path, data[0])
     if searching:
         from tinyfin.search import search
 
         if trials is not None:
             wider = config.search.model_copy(update={"trials": trials})
             config = replace(config, search=wider)
-        run = search(data, config, **shared)
+        learn = partial(search, data)
     else:
-        run = train(data, config, **shared)
-    metrics = run.read_json("metrics.json")
-    facts = run.read_json("run.json")
-    result = {"run": str(run.path), "split": facts["split"], "model": facts["model"], **metrics}
-    split = facts["split"]
+        learn = partial(train, data)
+    run = learn(
+        config=config,
+        name=name,
+        out=out,
+        until_s=until_s,
+        seed=seed,
+        skip_bad_rows=skip_bad_rows,
+        note=note,
+    )
+    metrics, facts = run.read(Metrics), run.facts()
     emit(
-        result,
+        {"run": str(run.path), "split": facts.split, "model": facts.model, **metrics.as_json()},
         as_json,
         "\n".join(
             [
                 table_text(metrics),
-                *promise_lines(metrics["calibration_promise"]),
-                left_out(split),
+                *promise_lines(metrics.calibration_promise),
+                left_out(facts.split),
                 f"run: {run.path}",
             ]
         ),

@@ -6,12 +6,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tinyfin.data.transactions import Transactions
+from tinyfin.results.evaluation import ReasonShare, ScenarioFigures, ScenarioReasons
 
 __all__ = ["ATTACK_GAP_S", "EXPECTED_REASONS", "attacks_of", "by_scenario", "reasons_by_scenario"]
 
@@ -35,7 +35,7 @@ Rows = npt.NDArray[np.int64]
 
 def by_scenario(
     tx: Transactions, rows: Rows, action: npt.NDArray[np.uint8]
-) -> list[dict[str, Any]]:
+) -> list[ScenarioFigures]:
     """Per scenario of the data what became of its transactions among ``rows``, in order of codes.
 
     ``action``: one per row; an alert is any but accept. A scenario without fraud is a hard
@@ -54,23 +54,23 @@ def by_scenario(
         mine = code == number
         if not np.any(mine) or not name:
             continue
-        row: dict[str, Any] = {
-            "scenario": name,
-            "transactions": int(np.count_nonzero(mine)),
-            "terminals": len(np.unique(terminal[mine])),
-            "frauds": int(np.count_nonzero(mine & fraud)),
-            "frauds_alerted": int(np.count_nonzero(mine & fraud & alert)),
-            "genuine": int(np.count_nonzero(mine & genuine)),
-            "false_alerts": int(np.count_nonzero(mine & genuine & alert)),
-        }
-        if row["frauds"]:
+        row = ScenarioFigures(
+            scenario=name,
+            transactions=int(np.count_nonzero(mine)),
+            terminals=len(np.unique(terminal[mine])),
+            frauds=int(np.count_nonzero(mine & fraud)),
+            frauds_alerted=int(np.count_nonzero(mine & fraud & alert)),
+            genuine=int(np.count_nonzero(mine & genuine)),
+            false_alerts=int(np.count_nonzero(mine & genuine & alert)),
+        )
+        if row.frauds:
             at = np.flatnonzero(mine & fraud)
             until = attacks_of(terminal[at], t[at], alert[at])
             found = [u for u in until if u is not None]
-            row["attacks"] = len(until)
-            row["attacks_detected"] = len(found)
-            row["transactions_until_detected_median"] = float(np.median(found)) if found else None
-            row["transactions_until_detected_max"] = max(found, default=None)
+            row.attacks = len(until)
+            row.attacks_detected = len(found)
+            row.transactions_until_detected_median = float(np.median(found)) if found else None
+            row.transactions_until_detected_max = max(found, default=None)
         out.append(row)
     return out
 
@@ -97,7 +97,7 @@ def attacks_of(
 
 def reasons_by_scenario(
     tx: Transactions, rows: Rows, action: npt.NDArray[np.uint8], reasons: npt.NDArray[np.uint16]
-) -> list[dict[str, Any]]:
+) -> list[ScenarioReasons]:
     """Per scenario with fraud: how often each reason is among the (first three) reasons of an
     alerted fraud, the most frequent first; and how often one of EXPECTED_REASONS is."""
     if tx.scenario is None:
@@ -111,10 +111,10 @@ def reasons_by_scenario(
         seen: Counter[int] = Counter()
         for given in reasons[mine].tolist():
             seen.update({r for r in given if r})
-        shares = [{"reason": r, "share": n / len(mine)} for r, n in seen.most_common()]
-        row: dict[str, Any] = {"scenario": name, "alerted": len(mine), "reasons": shares}
+        shares = [ReasonShare(reason=r, share=n / len(mine)) for r, n in seen.most_common()]
+        row = ScenarioReasons(scenario=name, alerted=len(mine), reasons=shares)
         if name in EXPECTED_REASONS:
             told = np.isin(reasons[mine], EXPECTED_REASONS[name]).any(axis=1)
-            row |= {"expected": list(EXPECTED_REASONS[name]), "told": float(np.mean(told))}
+            row.expected, row.told = list(EXPECTED_REASONS[name]), float(np.mean(told))
         out.append(row)
     return out

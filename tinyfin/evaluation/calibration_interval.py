@@ -13,11 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from tinyfin.results.evaluation import Promised
 from tinyfin.training.alert_metrics import expected_and_observed
 
 __all__ = ["Terms", "joined", "promise"]
@@ -49,8 +49,8 @@ def joined(terms: Sequence[Terms]) -> Terms:
 
 
 def promise(
-    tested: Terms, learned: Terms | None = None, groups: Sequence[npt.NDArray[Any]] = ()
-) -> dict[str, Any]:
+    tested: Terms, learned: Terms | None = None, groups: Sequence[npt.NDArray[np.integer]] = ()
+) -> Promised:
     """Expected and observed frauds of the rows ``tested`` (weight 1), with two 95 % intervals.
 
     ``low``, ``high``, ``within``: for rows that share the ``groups`` (one or two arrays over the
@@ -64,18 +64,18 @@ def promise(
     terms = tested if learned is None else joined([tested, learned])
     own, shared = _variances(terms, groups)
     spread = float(np.sqrt(max(alone, own) + max(0.0, shared)))
-    low, high = max(0.0, out["expected"] - _Z * spread), out["expected"] + _Z * spread
-    return {
-        **out,
-        "low": low,
-        "high": high,
-        "within": low <= out["observed"] <= high,
-        "standard_deviation": spread,
-        "independent_standard_deviation": float(np.sqrt(alone)),
-    }
+    low, high = max(0.0, out.expected - _Z * spread), out.expected + _Z * spread
+    return Promised(
+        **out.model_dump(),
+        low=low,
+        high=high,
+        within=low <= out.observed <= high,
+        standard_deviation=spread,
+        independent_standard_deviation=float(np.sqrt(alone)),
+    )
 
 
-def _variances(terms: Terms, groups: Sequence[npt.NDArray[Any]]) -> tuple[float, float]:
+def _variances(terms: Terms, groups: Sequence[npt.NDArray[np.integer]]) -> tuple[float, float]:
     """Variance of the sum of weight * (fraud - p), rows taken as independent; and what pairs of
     different rows of one group add."""
     rows, at = np.unique(terms.row, return_inverse=True)
@@ -92,5 +92,5 @@ def _variances(terms: Terms, groups: Sequence[npt.NDArray[Any]]) -> tuple[float,
     return own, shared
 
 
-def _squares(left: Floats, group: npt.NDArray[Any]) -> float:
+def _squares(left: Floats, group: npt.NDArray[np.integer]) -> float:
     return float(np.sum(np.bincount(group, left) ** 2)) if len(left) else 0.0

@@ -3,10 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from tinyfin.pages.scorers import population_name
+from tinyfin.results.evaluation import Evaluation
 from tinyfin.training.notices import FEW
 from tinyfin.training.split import unreported, untested
 
@@ -15,14 +13,14 @@ __all__ = ["beaten_by", "delay_words", "drawn", "limits", "warnings"]
 _SIMPLE = ("amount", "rate", "rule_a", "rule_b", "amount_over_card_mean")
 
 
-def drawn(facts: Mapping[str, Any]) -> str:
+def drawn(facts: Evaluation) -> str:
     """What intervals resample: cards, terminals, or transactions."""
-    return str(facts["drawn"])
+    return facts.drawn
 
 
-def delay_words(facts: Mapping[str, Any]) -> str:
+def delay_words(facts: Evaluation) -> str:
     """How late labels came in the data: one number where all took as long."""
-    delay = facts["quality"]["label_delay_days"]
+    delay = facts.quality.label_delay_days
     if not delay:
         return "no labels"
     if delay["most"] - delay["least"] < 0.01:
@@ -33,40 +31,40 @@ def delay_words(facts: Mapping[str, Any]) -> str:
     )
 
 
-def limits(facts: Mapping[str, Any], these: tuple[str, ...]) -> tuple[str, ...]:
+def limits(facts: Evaluation, these: tuple[str, ...]) -> tuple[str, ...]:
     """The limits, with what intervals resample."""
     return tuple(text.format(drawn=drawn(facts)) for text in these)
 
 
-def warnings(facts: Mapping[str, Any]) -> list[str]:
-    """Rows that lacked fraud reports when the data was written, and parts whose test rows lacked
+def warnings(facts: Evaluation) -> list[str]:
+    """Rows that lacked fraud reports when the data was written, and folds whose test rows lacked
     the notices that their model was calibrated with."""
     out = []
-    for part in facts["parts"][-1:]:
-        if later := untested(part.get("split", {})):
+    for fold in facts.folds[-1:]:
+        if later := untested(fold.split):
             out.append(later)
-    for part in facts["parts"]:
-        if late := unreported(part.get("split", {})):
-            out.append(f"part {part['name']}: {late}")
-        counts = part["notices"]
+    for fold in facts.folds:
+        if late := unreported(fold.split):
+            out.append(f"part {fold.name}: {late}")
+        counts = fold.notices
         if counts["missing"] > FEW * sum(counts.values()):
             out.append(
-                f"part {part['name']}: {counts['missing']:,} of {sum(counts.values()):,} test "
+                f"part {fold.name}: {counts['missing']:,} of {sum(counts.values()):,} test "
                 "transactions had no notices as the calibration rows had, so probabilities and "
                 "budgets do not hold for them"
             )
     return out
 
 
-def beaten_by(facts: Mapping[str, Any]) -> list[str]:
+def beaten_by(facts: Evaluation) -> list[str]:
     """Rules of one or two lines that rank better than the int8 model, beyond chance."""
     out = []
-    for population, scorers in (facts["means"] or facts["cold"]).items():
+    for population, scorers in facts.judged.items():
         for name in _SIMPLE:
-            spans = facts["intervals"].get(population, {}).get(name)
-            if name in scorers and spans is not None and spans["int8_leads_by"][1] < 0:
+            spans = facts.intervals.get(population, {}).get(name)
+            if name in scorers and spans is not None and spans.int8_leads_by[1] < 0:
                 out.append(
                     f"{population_name(population)}: the rule {name} ranks better beyond chance, "
-                    f"AP {scorers[name]['average_precision']:.3f}"
+                    f"AP {scorers[name].average_precision:.3f}"
                 )
     return out

@@ -7,7 +7,7 @@ import csv
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,8 @@ from tinyfin.data.transactions import Transactions, format_time
 from tinyfin.errors import InputError
 from tinyfin.evaluation.folds import warm_s
 from tinyfin.pack.container import parse_pack
+from tinyfin.results.facts import Facts, Figure, Interval
+from tinyfin.results.run import MissingFields, NoticeStatus
 from tinyfin.training.alert_metrics import alert_figures
 from tinyfin.training.bootstrap import draw_groups, interval, replicated_ap
 from tinyfin.training.metrics import at_false_positive_rate, average_precision, roc_auc
@@ -34,11 +36,47 @@ __all__ = ["Compared", "compare_runs", "write_changes"]
 Note = Callable[[str], None]
 
 
+class Pair(Facts):
+    """A figure of both packs."""
+
+    a: Figure
+    b: Figure
+    difference: Figure
+    interval: Interval | None = None
+    """95 %, of the average precision's difference."""
+
+
+class Change(Facts):
+    """Transactions whose action changes from that of ``a`` to that of ``b``."""
+
+    a: str
+    b: str
+    genuine: int
+    fraud: int
+    unknown: int
+
+
+class Comparison(Facts):
+    """Two packs on the same transactions."""
+
+    a: str
+    b: str
+    since: str
+    rows: int
+    frauds: int
+    state: Literal["warm", "COLD"]
+    notices: dict[str, dict[NoticeStatus, int]]
+    fields: dict[str, MissingFields]
+    figures: dict[str, Pair]
+    changed: int
+    changes: list[Change]
+
+
 @dataclass(frozen=True)
 class Compared:
-    """Facts as JSON has them, and the decisions of both, row by row."""
+    """Figures, and the decisions of both, row by row."""
 
-    facts: dict[str, Any]
+    facts: Comparison
     tx: Transactions
     rows: npt.NDArray[np.int64]
     actions: tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]
@@ -70,7 +108,7 @@ def compare_runs(
             f"{a.path} and {b.path} read the files differently (rows, times or labels): compare "
             "runs whose [data] means the same"
         )
-    since = max(parse_moment(run.read_json("run.json")["split"]["until"]) for run in (a, b))
+    since = max(parse_moment(run.facts().split.until) for run in (a, b))
     first = _first_row([*warmup], tx, a)
     rows = np.flatnonzero((tx.t_mono_s.astype(np.int64) >= since) & (tx.row >= first))
     if not len(rows):
@@ -82,22 +120,22 @@ def compare_runs(
     known = rows[tx.label[rows] >= 0]
     history = since - int(tx.t_mono_s.min())
     actions = tuple(replay.action[rows] for replay in replays)
-    facts = {
-        "a": str(a.path),
-        "b": str(b.path),
-        "since": format_time(since),
-        "rows": len(rows),
-        "frauds": int(np.count_nonzero(tx.label[rows] == 1)),
-        "state": "COLD" if history < warm_s(a.config()) else "warm",
-        "notices": {name: _fed(run, tx, rows, note) for name, run in (("a", a), ("b", b))},
-        "fields": {
+    facts = Comparison(
+        a=str(a.path),
+        b=str(b.path),
+        since=format_time(since),
+        rows=len(rows),
+        frauds=int(np.count_nonzero(tx.label[rows] == 1)),
+        state="COLD" if history < warm_s(a.config()) else "warm",
+        notices={name: _fed(run, tx, rows, note) for name, run in (("a", a), ("b", b))},
+        fields={
             name: require_fields(own[2], Seen.of(own[0], run.config()), run, str(run.path), note)
             for name, run, own in zip(("a", "b"), (a, b), seen, strict=True)
         },
-        "figures": _figures(tx, known, replays, seed, a.config().evaluate.false_alert_minor),
-        "changed": int(np.count_nonzero(actions[0] != actions[1])),
-        "changes": _changes(tx.label[rows], actions),
-    }
+        figures=_figures(tx, known, replays, seed, a.config().evaluate.false_alert_minor),
+        changed=int(np.count_nonzero(actions[0] != actions[1])),
+        changes=_changes(tx.label[rows], actions),
+    )
     return Compared(facts, tx, rows, (actions[0], actions[1]))
 
 
@@ -117,7 +155,7 @@ def _replay(
 
 def _fed(
     run: RunFolder, tx: Transactions, rows: npt.NDArray[np.int64], note: Note
-) -> dict[str, int]:
+) -> dict[NoticeStatus, int]:
     """How many of the rows had the notices that the run was calibrated with; says so if not all."""
     feed, given = Feed.of(run), run.config().data.notices
     counts = feed.counts(tx, given, rows)
@@ -139,7 +177,7 @@ def _figures(
     replays: tuple[Replay, Replay],
     seed: int,
     false_alert: float,
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, Pair]:
     label = tx.label[rows]
     fraud = label == 1
     amount = (
@@ -164,45 +202,40 @@ def _figures(
                 "average_precision": average_precision(score, label),
                 "roc_auc": roc_auc(score, label),
                 "recall_at_0.1%": at_false_positive_rate(score, label, 0.001)[0],
-                **{
-                    name: alerts[name]
-                    for name in (
-                        "recall",
-                        "precision",
-                        "false_alerts_per_1000",
-                        "value_detected",
-                        "savings",
-                    )
-                },
+                "recall": alerts.recall,
+                "precision": alerts.precision,
+                "false_alerts_per_1000": alerts.false_alerts_per_1000,
+                "value_detected": alerts.value_detected,
+                "savings": alerts.savings,
             }
         )
-    out: dict[str, dict[str, Any]] = {
-        name: {"a": both[0][name], "b": both[1][name], "difference": both[1][name] - both[0][name]}
+    out = {
+        name: Pair(a=both[0][name], b=both[1][name], difference=both[1][name] - both[0][name])
         for name in both[0]
     }
     groups, group = np.unique(cards_of(tx, rows), return_inverse=True)
     drawn = draw_groups(len(groups), seed)
     a, b = (replicated_ap(replay.raw[rows], fraud, group, drawn) for replay in replays)
-    out["average_precision"]["interval"] = interval(b - a)
+    out["average_precision"].interval = interval(b - a)
     return out
 
 
 def _changes(
     label: npt.NDArray[np.int8], actions: tuple[npt.NDArray[np.uint8], ...]
-) -> list[dict[str, Any]]:
+) -> list[Change]:
     out = []
     for i, a in enumerate(ACTIONS):
         for j, b in enumerate(ACTIONS):
             mask = (actions[0] == i) & (actions[1] == j)
             if i != j and np.any(mask):
                 out.append(
-                    {
-                        "a": a,
-                        "b": b,
-                        "genuine": int(np.count_nonzero(mask & (label == 0))),
-                        "fraud": int(np.count_nonzero(mask & (label == 1))),
-                        "unknown": int(np.count_nonzero(mask & (label < 0))),
-                    }
+                    Change(
+                        a=a,
+                        b=b,
+                        genuine=int(np.count_nonzero(mask & (label == 0))),
+                        fraud=int(np.count_nonzero(mask & (label == 1))),
+                        unknown=int(np.count_nonzero(mask & (label < 0))),
+                    )
                 )
     return out
 

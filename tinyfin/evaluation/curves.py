@@ -4,24 +4,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import numpy.typing as npt
 
+from tinyfin.pages.charts import CalibrationBin, PrecisionRecall, ScoreHistogram
 from tinyfin.training.bootstrap import wilson
 from tinyfin.training.metrics import precision_recall_curve
 
-__all__ = ["curves", "score_histogram"]
+__all__ = ["Curves", "curves", "score_histogram"]
 
 _POINTS = 160
 _BINS = 48
 _LOWEST = 1e-7
 
 
+class Curves(TypedDict, total=False):
+    """By scorer; nothing without both classes."""
+
+    precision_recall: dict[str, PrecisionRecall]
+    calibration: dict[str, list[CalibrationBin]]
+
+
 def score_histogram(
     probability: npt.NDArray[np.float64], label: npt.NDArray[np.int8]
-) -> dict[str, Any] | None:
+) -> ScoreHistogram | None:
     """Counts of genuine (0) and fraud (1) per bin of log10 of the probability; None without rows.
 
     Rows of unknown label are left out.
@@ -41,16 +49,16 @@ def score_histogram(
 
 def curves(
     label: npt.NDArray[np.int8],
-    scores: Mapping[str, npt.NDArray[Any]],
+    scores: Mapping[str, npt.NDArray[np.number]],
     probability: Mapping[str, npt.NDArray[np.float64]],
-) -> dict[str, Any]:
+) -> Curves:
     """Precision over recall of every scorer, best first, and calibration of the probabilities.
 
     Empty without both classes.
     """
     if len(np.unique(label[label >= 0])) < 2:
         return {}
-    by_name = {}
+    by_name: dict[str, PrecisionRecall] = {}
     for name, score in scores.items():
         recall, precision = precision_recall_curve(score, label)
         at = np.unique(np.searchsorted(recall, np.linspace(0, 1, _POINTS + 1)))
@@ -67,14 +75,14 @@ def curves(
     }
 
 
-def _bins(p: npt.NDArray[np.float64], label: npt.NDArray[np.int8]) -> list[dict[str, float]]:
+def _bins(p: npt.NDArray[np.float64], label: npt.NDArray[np.int8]) -> list[CalibrationBin]:
     """Mean probability and share of fraud, three bins per power of ten.
 
     Bins of equally many rows, as the calibration error has them, would nearly all be where there
     is no fraud.
     """
     third = np.floor(3 * np.log10(np.clip(p, _LOWEST, 1 - 1e-12))).astype(np.int64)
-    out = []
+    out: list[CalibrationBin] = []
     for number in np.unique(third).tolist():
         rows = third == number
         n = int(np.count_nonzero(rows))

@@ -3,13 +3,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
 from tinyfin.config import Config
 from tinyfin.data.transactions import NO_RESULT, Transactions, format_time
+from tinyfin.results.evaluation import (
+    DelayQuantile,
+    Drift,
+    FieldQuality,
+    FraudShare,
+    Quality,
+    Suspect,
+)
 from tinyfin.training.metrics import roc_auc
 
 __all__ = ["DRIFT", "SUSPECT_AUC", "population_stability", "quality"]
@@ -29,59 +35,56 @@ def quality(
     names: tuple[str, ...],
     learned: npt.NDArray[np.int64],
     tested: npt.NDArray[np.int64],
-) -> dict[str, Any]:
-    """Facts on the data of an evaluation; ``learned`` and ``tested`` are rows of the last part."""
+) -> Quality:
+    """Facts on the data of an evaluation; ``learned`` and ``tested`` are rows of the last fold."""
     fields = []
     for spec in tx.schema.fields:
         have = tx.has(spec.name)
         values = tx.column(spec.name)[have]
         fields.append(
-            {
-                "field": spec.name,
-                "missing": float(1 - np.mean(have)) if len(have) else 1.0,
-                "distinct": len(np.unique(values)),
-            }
+            FieldQuality(
+                field=spec.name,
+                missing=float(1 - np.mean(have)) if len(have) else 1.0,
+                distinct=len(np.unique(values)),
+            )
         )
     known = tx.label >= 0
     delay = (tx.label_known_s[known].astype(np.int64) - tx.t_mono_s[known]) / 86_400
     quantiles = np.quantile(delay, [0, 0.5, 0.9, 1]).tolist() if len(delay) else []
-    return {
-        "rows": len(tx),
-        "terminals": len(tx.terminals),
-        "from": format_time(int(tx.t_mono_s.min())),
-        "to": format_time(int(tx.t_mono_s.max())),
-        "frauds": int(np.count_nonzero(tx.label == 1)),
-        "genuine": int(np.count_nonzero(tx.label == 0)),
-        "unlabelled": int(np.count_nonzero(~known)),
-        "without_outcome": int(np.count_nonzero(tx.result == NO_RESULT)),
-        "fields": fields,
-        "duplicate_ids": _duplicates(np.column_stack([tx.terminal, tx.id.view(np.int64)])),
-        "duplicate_rows": _duplicates(np.column_stack([tx.terminal, tx.t_mono_s, tx.values])),
-        "duplicates_of_other_label": _contradictions(tx),
-        "label_delay_days": dict(zip(("least", "median", "90 %", "most"), quantiles, strict=False)),
-        "label_delay_configured_days": (config.data.label_delay_s or 0) / 86_400,
-        "leakage": _suspects(tx, features, names, learned),
-        "drift": sorted(
-            (
-                {
-                    "feature": name,
-                    "stability_index": population_stability(
-                        features[learned, i], features[tested, i]
-                    ),
-                }
-                for i, name in enumerate(names)
-            ),
-            key=lambda row: -float(row["stability_index"]),
+    delays: tuple[DelayQuantile, ...] = ("least", "median", "90 %", "most")
+    drift = [
+        Drift(
+            feature=name,
+            stability_index=population_stability(features[learned, i], features[tested, i]),
+        )
+        for i, name in enumerate(names)
+    ]
+    return Quality(
+        rows=len(tx),
+        terminals=len(tx.terminals),
+        from_=format_time(int(tx.t_mono_s.min())),
+        to=format_time(int(tx.t_mono_s.max())),
+        frauds=int(np.count_nonzero(tx.label == 1)),
+        genuine=int(np.count_nonzero(tx.label == 0)),
+        unlabelled=int(np.count_nonzero(~known)),
+        without_outcome=int(np.count_nonzero(tx.result == NO_RESULT)),
+        fields=fields,
+        duplicate_ids=_duplicates(np.column_stack([tx.terminal, tx.id.view(np.int64)])),
+        duplicate_rows=_duplicates(np.column_stack([tx.terminal, tx.t_mono_s, tx.values])),
+        duplicates_of_other_label=_contradictions(tx),
+        label_delay_days=dict(zip(delays, quantiles, strict=False)),
+        label_delay_configured_days=(config.data.label_delay_s or 0) / 86_400,
+        leakage=_suspects(tx, features, names, learned),
+        drift=sorted(drift, key=lambda row: -row.stability_index),
+        fraud_share=FraudShare(
+            learned=float(np.mean(tx.label[learned] == 1)),
+            tested=float(np.mean(tx.label[tested] == 1)),
         ),
-        "fraud_share": {
-            "learned": float(np.mean(tx.label[learned] == 1)),
-            "tested": float(np.mean(tx.label[tested] == 1)),
-        },
-    }
+    )
 
 
 def population_stability(
-    before: npt.NDArray[Any], after: npt.NDArray[Any], bins: int = _BINS
+    before: npt.NDArray[np.number], after: npt.NDArray[np.number], bins: int = _BINS
 ) -> float:
     """Population stability index over bins that hold equally many of ``before``.
 
@@ -118,18 +121,20 @@ def _suspects(
     features: npt.NDArray[np.int16],
     names: tuple[str, ...],
     learned: npt.NDArray[np.int64],
-) -> list[dict[str, Any]]:
+) -> list[Suspect]:
     """Single features, and the mere time and id, that separate frauds suspiciously well."""
     rows = learned
     if len(rows) > _MOST:
         rows = np.sort(np.random.default_rng(0).choice(rows, _MOST, replace=False))
     label = tx.label[rows]
-    columns: dict[str, npt.NDArray[Any]] = {name: features[rows, i] for i, name in enumerate(names)}
+    columns: dict[str, npt.NDArray[np.number]] = {
+        name: features[rows, i] for i, name in enumerate(names)
+    }
     columns |= {"(order of rows)": tx.row[rows], "(transaction id)": tx.id[rows]}
     found = []
     for name, column in columns.items():
         auc = roc_auc(column, label)
         strength = max(auc, 1 - auc) if np.isfinite(auc) else float("nan")
         if strength >= SUSPECT_AUC or (name.startswith("(") and strength >= 0.75):
-            found.append({"column": name, "roc_auc": strength})
+            found.append(Suspect(column=name, roc_auc=strength))
     return found

@@ -3,78 +3,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
 from tinyfin.evaluation.attacks import ATTACK_GAP_S
 from tinyfin.evaluation.data_quality import DRIFT, SUSPECT_AUC
 from tinyfin.features.catalogue import REASONS, reason_code
 from tinyfin.pages.blocks import Block, count, fixed, percent, table
 from tinyfin.pages.scenarios import scenario_blocks
+from tinyfin.results.evaluation import Evaluation, ScenarioReasons
 
 __all__ = ["data_quality", "scenarios"]
 
-Facts = Mapping[str, Any]
 
-
-def scenarios(facts: Facts) -> list[Block]:
+def scenarios(facts: Evaluation) -> list[Block]:
     """Attacks found, reasons given, and alerts where there was no fraud."""
-    pooled = facts["pooled"]
-    reasons = {r["scenario"]: r for r in pooled["reasons"]}
+    pooled = facts.pooled
+    reasons = {r.scenario: r for r in pooled.reasons}
     return scenario_blocks(
-        pooled["scenarios"],
+        pooled.scenarios,
         gap_s=ATTACK_GAP_S,
-        caption=f"Attacks, at {pooled['transactions_per_terminal_day']:.2f} transactions per "
+        caption=f"Attacks, at {pooled.transactions_per_terminal_day:.2f} transactions per "
         "terminal and day",
         more=(
-            (
-                "reasons given most",
-                lambda s: _reasons(reasons.get(s["scenario"], {}).get("reasons", [])),
-            ),
-            ("expected reason given", lambda s: _told(reasons.get(s["scenario"], {}))),
+            ("reasons given most", lambda s: _reasons(reasons.get(s.scenario))),
+            ("expected reason given", lambda s: _told(reasons.get(s.scenario))),
         ),
     )
 
 
-def _told(row: Facts) -> str:
-    if "told" not in row:
+def _told(row: ScenarioReasons | None) -> str:
+    if row is None or row.told is None:
         return "-"
-    return f"{100 * row['told']:.0f} % ({', '.join(reason_code(r) for r in row['expected'])})"
+    return f"{100 * row.told:.0f} % ({', '.join(reason_code(r) for r in row.expected)})"
 
 
-def _reasons(found: Sequence[Facts]) -> str:
+def _reasons(row: ScenarioReasons | None) -> str:
     return "; ".join(
-        f"{reason_code(r['reason'])} {REASONS.get(r['reason'], 'of the user')} "
-        f"({100 * r['share']:.0f} %)"
-        for r in found[:3]
+        f"{reason_code(r.reason)} {REASONS.get(r.reason, 'of the user')} ({100 * r.share:.0f} %)"
+        for r in (row.reasons[:3] if row is not None else ())
     )
 
 
-def data_quality(facts: Facts) -> list[Block]:
+def data_quality(facts: Evaluation) -> list[Block]:
     """Missing, double, late, suspicious, drifting."""
-    q = facts["quality"]
-    delay = q["label_delay_days"]
-    moved = [d for d in q["drift"] if d["stability_index"] >= DRIFT]
-    suspects = ", ".join(f"{s['column']} ({s['roc_auc']:.3f})" for s in q["leakage"])
+    q = facts.quality
+    delay = q.label_delay_days
+    moved = [d for d in q.drift if d.stability_index >= DRIFT]
+    suspects = ", ".join(f"{s.column} ({s.roc_auc:.3f})" for s in q.leakage)
     return [
         table(
             "The data",
             ["", ""],
             [
-                ["transactions", f"{q['rows']:,} of {q['terminals']:,} terminals"],
-                [
-                    "labels",
-                    f"{q['frauds']:,} fraud, {q['genuine']:,} genuine, {q['unlabelled']:,} unknown",
-                ],
+                ["transactions", f"{q.rows:,} of {q.terminals:,} terminals"],
+                ["labels", f"{q.frauds:,} fraud, {q.genuine:,} genuine, {q.unlabelled:,} unknown"],
                 ["label delay, days", ", ".join(f"{k} {v:.1f}" for k, v in delay.items()) or "-"],
-                ["without an outcome", count(q["without_outcome"])],
-                ["ids twice at one terminal", count(q["duplicate_ids"])],
-                ["equal in terminal, time and all fields", count(q["duplicate_rows"])],
-                ["of those with another label", count(q["duplicates_of_other_label"])],
+                ["without an outcome", count(q.without_outcome)],
+                ["ids twice at one terminal", count(q.duplicate_ids)],
+                ["equal in terminal, time and all fields", count(q.duplicate_rows)],
+                ["of those with another label", count(q.duplicates_of_other_label)],
                 [
                     "share of fraud, training and test",
-                    f"{percent(q['fraud_share']['learned'])}, "
-                    f"{percent(q['fraud_share']['tested'])}",
+                    f"{percent(q.fraud_share.learned)}, {percent(q.fraud_share.tested)}",
                 ],
                 [
                     "leakage suspects",
@@ -82,19 +70,18 @@ def data_quality(facts: Facts) -> list[Block]:
                 ],
                 [
                     "features that moved between training and test",
-                    ", ".join(d["feature"] for d in moved)
-                    or f"none (stability index below {DRIFT})",
+                    ", ".join(d.feature for d in moved) or f"none (stability index below {DRIFT})",
                 ],
             ],
         ),
         table(
             "Fields",
             ["field", "missing", "different values"],
-            [[f["field"], percent(f["missing"]), count(f["distinct"])] for f in q["fields"]],
+            [[f.field, percent(f.missing), count(f.distinct)] for f in q.fields],
         ),
         table(
             "Population stability index of features, training rows against the last test",
             ["feature", "index"],
-            [[d["feature"], fixed(d["stability_index"])] for d in q["drift"][:15]],
+            [[d.feature, fixed(d.stability_index)] for d in q.drift[:15]],
         ),
     ]

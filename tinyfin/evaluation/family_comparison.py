@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Other families compared with the one that the configuration names: same parts, rows, features.
+"""Other families compared with the one that the configuration names: same folds, rows, features.
 
 The comparison is for information. The configuration itself says which family it uses; this table,
 whose figures come from test labels, does not choose it.
@@ -7,9 +7,8 @@ whose figures come from test labels, does not choose it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -18,13 +17,20 @@ from tinyfin.errors import InputError
 from tinyfin.evaluation.fold_metrics import MAIN
 from tinyfin.pages.blocks import Block, count, fixed, table
 from tinyfin.pages.scorers import population_name
+from tinyfin.results.evaluation import (
+    Evaluation,
+    FamilyFacts,
+    FamilyFigures,
+    FoldFacts,
+    MeanFigures,
+    Means,
+    Spread,
+)
+from tinyfin.results.metrics import Population
 from tinyfin.training.families import FAMILIES, family
 
 __all__ = ["family_facts", "family_names", "family_sections", "family_text", "with_family"]
 
-Facts = Mapping[str, Any]
-_CAUGHT = "scenario_recall_at_0.1%"
-_SPREAD = ("roc_auc", "average_precision")
 _NOT_BESIDE = ("model_int8", "model_float")
 
 
@@ -53,48 +59,48 @@ def with_family(config: Config, name: str) -> Config:
     return replace(config, model=config.model.model_copy(update=usual))
 
 
-def family_facts(name: str, own: bool, parts: Sequence[Facts], means: Facts) -> dict[str, Any]:
-    """Means of the int8 and the float model over the parts, by population, with the standard
-    deviation of the int8 model's over the parts.
-
-    ``parts``, ``means``: as in ``evaluation.json``.
-    """
-    populations = {}
+def family_facts(name: str, own: bool, folds: Sequence[FoldFacts], means: Means) -> FamilyFacts:
+    """Means of the int8 and the float model over the folds, by population, with the standard
+    deviation of the int8 model's over the folds."""
+    populations: dict[Population, FamilyFigures] = {}
     for population, scorers in means.items():
-        rows = [part["populations"][population][MAIN] for part in parts]
-        populations[population] = {
-            MAIN: scorers[MAIN],
-            "model_float": scorers["model_float"],
-            "standard_deviation": {
-                key: float(np.std([row[key] for row in rows])) for key in _SPREAD
-            },
-        }
-    return {
-        "family": name,
-        "own": own,
-        "parts": len(parts),
-        "pack_bytes": max(part["pack"]["bytes"] for part in parts),
-        "populations": populations,
-    }
+        rows = [fold.populations[population][MAIN] for fold in folds]
+        populations[population] = FamilyFigures(
+            model_int8=scorers[MAIN],
+            model_float=scorers["model_float"],
+            standard_deviation=Spread(
+                roc_auc=float(np.std([row.roc_auc for row in rows])),
+                average_precision=float(np.std([row.average_precision for row in rows])),
+            ),
+        )
+    return FamilyFacts(
+        family=name,
+        own=own,
+        folds=len(folds),
+        pack_bytes=max(fold.pack.bytes for fold in folds),
+        populations=populations,
+    )
 
 
-def _rows(facts: Facts, population: str) -> list[list[str]]:
+def _rows(facts: Evaluation, population: Population) -> list[list[str]]:
     out = []
-    for one in facts["families"]:
-        found = one["populations"][population]
-        m, spread = found[MAIN], found["standard_deviation"]
-        several = one["parts"] > 1
+    for one in facts.families:
+        found = one.populations[population]
+        m, spread, float_ = found.model_int8, found.standard_deviation, found.model_float
+
+        def both(value: float, deviation: float, several: bool = one.folds > 1) -> str:
+            return fixed(value, 4) + (f" ± {fixed(deviation, 4)}" if several else "")
+
         out.append(
             [
-                ("* " if one["own"] else "  ") + one["family"],
-                *(
-                    fixed(m[key], 4) + (f" ± {fixed(spread[key], 4)}" if several else "")
-                    for key in _SPREAD
-                ),
-                *(fixed(found["model_float"][key], 4) for key in _SPREAD),
-                fixed(m["recall_at_0.1%"]),
-                fixed(m["recall_at_1%"]),
-                count(one["pack_bytes"]),
+                ("* " if one.own else "  ") + one.family,
+                both(m.roc_auc, spread.roc_auc),
+                both(m.average_precision, spread.average_precision),
+                fixed(float_.roc_auc, 4),
+                fixed(float_.average_precision, 4),
+                fixed(m.recall_at_0_1_percent),
+                fixed(m.recall_at_1_percent),
+                count(one.pack_bytes),
             ]
         )
     return out
@@ -103,29 +109,31 @@ def _rows(facts: Facts, population: str) -> list[list[str]]:
 _HEAD = ["family", "ROC AUC", "AP", "float: ROC AUC", "AP", "R@0.1%", "R@1%", "pack bytes"]
 
 
-def _caught(facts: Facts, population: str) -> tuple[list[str], list[list[str]]]:
+def _caught(facts: Evaluation, population: Population) -> tuple[list[str], list[list[str]]]:
     """Share of each scenario's frauds in the 0.1% of genuine rows that each scorer ranks highest:
     the rules, then the families."""
-    means = (facts["means"] or facts["cold"])[population]
+    means = facts.judged[population]
     scorers = {n: m for n, m in means.items() if n not in _NOT_BESIDE}
-    scorers |= {one["family"]: one["populations"][population][MAIN] for one in facts["families"]}
-    names = dict.fromkeys(name for m in scorers.values() for name in m.get(_CAUGHT, {}))
-    rows = [
-        [name, *(fixed(m[_CAUGHT].get(name, {}).get("recall"), 2) for m in scorers.values())]
-        for name in names
-    ]
-    rows.append(["average precision", *(fixed(m["average_precision"]) for m in scorers.values())])
+    scorers |= {one.family: one.populations[population].model_int8 for one in facts.families}
+    names = dict.fromkeys(name for m in scorers.values() for name in m.scenario_recall)
+
+    def caught(m: MeanFigures, name: str) -> str:
+        found = m.scenario_recall.get(name)
+        return "-" if found is None else fixed(found.recall, 2)
+
+    rows = [[name, *(caught(m, name) for m in scorers.values())] for name in names]
+    rows.append(["average precision", *(fixed(m.average_precision) for m in scorers.values())])
     return ["scenario", *scorers], rows
 
 
-def family_text(facts: Facts) -> str:
+def family_text(facts: Evaluation) -> str:
     """The tables for people at a terminal; nothing when no other family was asked for."""
-    if not facts["families"]:
+    if not facts.families:
         return ""
     lines = []
-    for population in facts["families"][0]["populations"]:
-        parts = facts["families"][0]["parts"]
-        mean = f"mean of {parts} part{'s' if parts > 1 else ''}"
+    for population in facts.families[0].populations:
+        folds = facts.families[0].folds
+        mean = f"mean of {folds} part{'s' if folds > 1 else ''}"
         lines.append(
             f"families, {population_name(population)}, {mean}, int8 (* is the configuration's own)"
         )
@@ -151,10 +159,10 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     ]
 
 
-def family_sections(facts: Facts) -> list[Block]:
+def family_sections(facts: Evaluation) -> list[Block]:
     """The page's tables."""
     out: list[Block] = []
-    for population in facts["families"][0]["populations"] if facts["families"] else ():
+    for population in facts.families[0].populations if facts.families else ():
         name = population_name(population)
         out.append(
             table(

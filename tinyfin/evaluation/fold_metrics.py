@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The figures of one part: every scorer on every population."""
+"""The figures of one fold: every scorer on every population."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tinyfin.data.transactions import Transactions, format_time
 from tinyfin.evaluation.fold_scores import FoldScores
+from tinyfin.results.evaluation import FoldFacts, FoldFigures, PackFacts
+from tinyfin.results.metrics import Population
 from tinyfin.training.alert_metrics import (
     alert_figures,
     card_precision,
@@ -20,11 +20,10 @@ from tinyfin.training.metrics import evaluate
 from tinyfin.training.notices import Feed
 from tinyfin.twin import FLAGS
 
-__all__ = ["MAIN", "part_figures", "row_weights"]
+__all__ = ["MAIN", "fold_figures", "row_weights"]
 
 MAIN = "model_int8"
 """The scorer that the terminal runs."""
-K = 100
 _COLD = next(bit for bit, name in FLAGS.items() if name == "COLD")
 
 
@@ -39,17 +38,17 @@ def row_weights(
     return np.where(fraud, 1.0, genuine)
 
 
-def part_figures(
+def fold_figures(
     tx: Transactions, scored: FoldScores, *, false_alert: float, prevalence: float | None
-) -> dict[str, Any]:
-    """Figures of all scorers on all populations, JSON-ready.
+) -> FoldFacts:
+    """Figures of all scorers on all populations.
 
     Alerts are the pack's own for the int8 model; another scorer alerts on as many of its highest
     scores, so that all of them make the same work.
     """
-    part, rows = scored.part, scored.rows
+    fold, split, rows = scored.fold, scored.fold.split, scored.rows
     alert = scored.action > 0
-    populations = {}
+    populations: dict[Population, dict[str, FoldFigures]] = {}
     for name, mask in scored.populations().items():
         populations[name] = {
             scorer: _one(
@@ -60,40 +59,40 @@ def part_figures(
                 alert[mask] if scorer == MAIN else _highest(score[mask], alert[mask]),
                 false_alert,
                 prevalence,
-                part.split.until_s,
-                part.split.test_until_s - part.split.until_s,
+                split.until_s,
+                split.test_until_s - split.until_s,
             )
             for scorer, score in scored.scores.items()
             for p in [scored.probability.get(scorer) if scored.calibrated else None]
         }
     cold = (scored.flags & _COLD) != 0
-    return {
-        "name": part.name,
-        "begin": format_time(part.split.until_s),
-        "end": format_time(part.split.test_until_s),
-        "cold": part.cold,
-        "history_days": None if part.history_s is None else part.history_s / 86_400,
-        "cold_verdicts": float(np.mean(cold)) if len(cold) else 0.0,
-        "notices": Feed.of(scored.run).counts(tx, scored.run.config().data.notices, rows),
-        "terminals": len(np.unique(tx.terminal[rows])),
-        "split": scored.facts["split"],
-        "decision": scored.facts.get("decision"),
-        "model": scored.facts["model"],
-        "pack": _pack(scored),
-        "parity": (scored.facts.get("parity") or {}).get("plan"),
-        "populations": populations,
-    }
+    return FoldFacts(
+        name=fold.name,
+        begin=format_time(split.until_s),
+        end=format_time(split.test_until_s),
+        cold=fold.cold,
+        history_days=None if fold.history_s is None else fold.history_s / 86_400,
+        cold_verdicts=float(np.mean(cold)) if len(cold) else 0.0,
+        notices=Feed.of(scored.run).counts(tx, scored.run.config().data.notices, rows),
+        terminals=len(np.unique(tx.terminal[rows])),
+        split=scored.facts.split,
+        decision=scored.decision,
+        model=scored.facts.model,
+        pack=_pack(scored),
+        parity=scored.parity,
+        populations=populations,
+    )
 
 
-def _pack(scored: FoldScores) -> dict[str, Any]:
+def _pack(scored: FoldScores) -> PackFacts:
     from tinyfin.pack.container import parse_pack
 
     data = scored.run.pack_bytes()
     pack = parse_pack(data)
-    return {"bytes": len(data), "pack_id": pack.pack_id.hex(), "model_id": pack.model_id.hex()}
+    return PackFacts(bytes=len(data), pack_id=pack.pack_id.hex(), model_id=pack.model_id.hex())
 
 
-def _highest(score: npt.NDArray[Any], alert: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+def _highest(score: npt.NDArray[np.number], alert: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     """As many alerts as ``alert`` has, on the highest scores, earlier rows first among equals."""
     out = np.zeros(len(score), bool)
     count = int(np.count_nonzero(alert))
@@ -104,17 +103,22 @@ def _highest(score: npt.NDArray[Any], alert: npt.NDArray[np.bool_]) -> npt.NDArr
 def _one(
     tx: Transactions,
     rows: npt.NDArray[np.int64],
-    score: npt.NDArray[Any],
+    score: npt.NDArray[np.number],
     probability: npt.NDArray[np.float64] | None,
     alert: npt.NDArray[np.bool_],
     false_alert: float,
     prevalence: float | None,
     start_s: int,
     seconds: int,
-) -> dict[str, Any]:
+) -> FoldFigures:
     label = tx.label[rows]
     fraud = label == 1
-    out = evaluate(
+    amount = (
+        tx.column("amount_minor")[rows].astype(np.float64)
+        if "amount_minor" in tx.schema.names
+        else np.zeros(len(rows))
+    )
+    ranked = evaluate(
         score,
         label,
         probability=probability,
@@ -122,32 +126,29 @@ def _one(
         scenario_names=tx.scenario or (),
         weight=row_weights(fraud, prevalence),
     )
-    out[f"precision_at_{K}"] = precision_at(score, fraud, K)
+    out = FoldFigures(
+        **ranked.model_dump(exclude_unset=True),
+        precision_at_100=precision_at(score, fraud, 100),
+        alerts=alert_figures(
+            alert,
+            fraud,
+            amount,
+            terminals=len(np.unique(tx.terminal[rows])),
+            seconds=seconds,
+            false_alert=false_alert,
+        ),
+    )
     if "token" in tx.schema.names and bool(np.any(tx.has("token")[rows])):
         own = tx.has("token")[rows]
-        reached, ceiling = card_precision(
+        out.card_precision_100, out.card_precision_100_ceiling = card_precision(
             score[own],
             fraud[own],
             tx.column("token")[rows][own],
             tx.t_mono_s[rows][own].astype(np.int64),
-            k=K,
+            k=100,
             start_s=start_s,
         )
-        out[f"card_precision_{K}"], out[f"card_precision_{K}_ceiling"] = reached, ceiling
-    amount = (
-        tx.column("amount_minor")[rows].astype(np.float64)
-        if "amount_minor" in tx.schema.names
-        else np.zeros(len(rows))
-    )
-    out["alerts"] = alert_figures(
-        alert,
-        fraud,
-        amount,
-        terminals=len(np.unique(tx.terminal[rows])),
-        seconds=seconds,
-        false_alert=false_alert,
-    )
     if probability is not None and prevalence is None:
-        out["above_threshold"] = expected_and_observed(probability[alert], fraud[alert])
-        out["overall"] = expected_and_observed(probability, fraud)
+        out.above_threshold = expected_and_observed(probability[alert], fraud[alert])
+        out.overall = expected_and_observed(probability, fraud)
     return out

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One part of a protocol: a run of its own, quantized, and what its pack answers on the twin.
+"""One fold of a protocol: a run of its own, quantized, and what its pack answers on the twin.
 
-A part's run is an ordinary run folder under ``RUN/evaluation``; it is kept, and used again while
+A fold's run is an ordinary run folder under ``RUN/evaluation``; it is kept, and used again while
 nothing that could change it has changed.
 """
 
@@ -13,8 +13,8 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,17 +27,19 @@ from tinyfin.errors import MismatchError
 from tinyfin.evaluation.folds import Fold
 from tinyfin.progress import stage
 from tinyfin.quantization.workflow import quantize
+from tinyfin.results.metrics import DecisionFacts, Metrics, Population
+from tinyfin.results.parity import Distance, Parity
+from tinyfin.results.run import RunFacts
 from tinyfin.training.calibration import has_frauds
 from tinyfin.training.chunks import replay_all
 from tinyfin.training.dataset import Dataset
 from tinyfin.training.families import FAMILIES
 from tinyfin.training.fit import learn
-from tinyfin.training.run_folder import RunFolder, begin_run, changing_run
+from tinyfin.training.run_folder import Arrays, RunFolder, begin_run, changing_run
 from tinyfin.training.run_metrics import baselines_of, float_probability
 
-__all__ = ["FoldScores", "Scores", "score_part"]
+__all__ = ["FoldScores", "Scores", "score_fold"]
 
-Arrays = dict[str, npt.NDArray[Any]]
 Note = Callable[[str], None]
 
 _LEARNED, _DONE = "learned.json", "part.json"
@@ -49,13 +51,13 @@ _Q32 = float(1 << 32)
 
 @dataclass(frozen=True)
 class FoldScores:
-    """The test rows of one part with everything that was said of them, n rows in order of time."""
+    """The test rows of one fold with everything that was said of them, n rows in order of time."""
 
-    part: Fold
+    fold: Fold
     run: RunFolder
     rows: npt.NDArray[np.int64]
     """Rows of the Transactions."""
-    scores: Mapping[str, npt.NDArray[Any]]
+    scores: Mapping[str, npt.NDArray[np.number]]
     """By scorer: ``model_int8`` (raw, of the twin), ``model_float`` and the baselines."""
     probability: Mapping[str, npt.NDArray[np.float64]]
     """By model: calibrated, or a rank where no fraud was known to calibrate on."""
@@ -68,53 +70,56 @@ class FoldScores:
     """Cards without a known fraud; None when there are no cards."""
     calibration_raw: npt.NDArray[np.int32]
     """Raw scores of the rows that the table of probabilities was fitted to."""
-    facts: Mapping[str, Any]
-    """The run's own, with decision, parity and seconds."""
+    facts: RunFacts
+    """The run's own."""
+    decision: DecisionFacts | None
+    parity: Distance
+    """Of the plan from the reference."""
 
-    def populations(self) -> dict[str, npt.NDArray[np.bool_]]:
+    def populations(self) -> dict[Population, npt.NDArray[np.bool_]]:
         """Masks by name; ``known_cards_removed`` first where there is one."""
-        everybody = {"all": np.ones(len(self.rows), bool)}
+        everybody: dict[Population, npt.NDArray[np.bool_]] = {"all": np.ones(len(self.rows), bool)}
         return everybody if self.stay is None else {"known_cards_removed": self.stay, **everybody}
 
 
 Scores = Sequence[FoldScores]
 
 
-def score_part(
+def score_fold(
     folder: Path,
     dataset: Dataset,
-    part: Fold,
+    fold: Fold,
     config: Config,
     *,
     baselines: Sequence[str],
     cold_start: bool = False,
     note: Note = lambda _: None,
 ) -> FoldScores:
-    """Learn, quantize and score one part; or take what ``folder`` holds when it is the same.
+    """Learn, quantize and score one fold; or take what ``folder`` holds when it is the same.
 
-    ``cold_start``: the state begins with the part. Raises what training and quantizing raise.
+    ``cold_start``: the state begins with the fold. Raises what training and quantizing raise.
     """
-    asked = _asked(dataset.tx, part, config, baselines, cold_start)
+    asked = _asked(dataset.tx, fold, config, baselines, cold_start)
     learned = _hash(asked, _code("tinyfin.training.fit", FAMILIES[config.model.family]))
     key = _hash(learned, _code("tinyfin.quantization.workflow"), _VERDICTS)
     run = RunFolder(folder)
     if _kept(folder / _DONE) == key:
-        note(f"{part.name}: kept from before")
-        return _load(run, dataset.tx, part)
+        note(f"{fold.name}: kept from before")
+        return _load(run, dataset.tx, fold)
     if _kept(folder / _LEARNED) == learned:
-        note(f"{part.name}: the network is kept from before")
+        note(f"{fold.name}: the network is kept from before")
     else:
-        note(f"{part.name}: training on {len(part.split.fit)} rows")
+        note(f"{fold.name}: training on {len(fold.split.fit)} rows")
         with files.folder(folder, empty=True) as made:
             begun = begin_run(RunFolder(made, folder), config)
-            learn(begun, dataset, part.split, config, baselines=baselines, note=note)
-            begun.write_json(_LEARNED, {"key": learned, "part": part.name})
+            learn(begun, dataset, fold.split, config, baselines=baselines, note=note)
+            begun.write_json(_LEARNED, {"key": learned, "part": fold.name})
     with changing_run(run) as changed:
         quantize(changed)
-        arrays = _verdicts(changed, dataset.tx, part, cold_start)
+        arrays = _verdicts(changed, dataset.tx, fold, cold_start)
         changed.write_arrays("verdicts.npz", arrays)
-        changed.write_json(_DONE, {"key": key, "part": part.name})
-    return _load(run, dataset.tx, part)
+        changed.write_json(_DONE, {"key": key, "part": fold.name})
+    return _load(run, dataset.tx, fold)
 
 
 def _hash(*words: str) -> str:
@@ -126,16 +131,14 @@ def _kept(path: Path) -> str | None:
     return json.loads(path.read_text(encoding="utf-8")).get("key") if path.is_file() else None
 
 
-def _load(run: RunFolder, tx: Transactions, part: Fold) -> FoldScores:
+def _load(run: RunFolder, tx: Transactions, fold: Fold) -> FoldScores:
     slices = run.slices()
     with np.load(run.file("verdicts.npz")) as file:
         verdicts = {name: file[name] for name in file.files}
-    facts = run.read_json("run.json")
-    metrics = run.read_json("metrics.json")
     return FoldScores(
-        part=part,
+        fold=fold,
         run=run,
-        rows=part.split.test,
+        rows=fold.split.test,
         scores={
             "model_int8": verdicts["raw"],
             "model_float": slices["test_float"],
@@ -151,27 +154,25 @@ def _load(run: RunFolder, tx: Transactions, part: Fold) -> FoldScores:
         flags=verdicts["flags"],
         stay=slices.get("test_without_known_cards"),
         calibration_raw=verdicts["calibration_raw"],
-        facts={
-            **facts,
-            "decision": metrics.get("decision"),
-            "parity": run.read_json("parity.json"),
-        },
+        facts=run.facts(),
+        decision=run.read(Metrics).decision,
+        parity=run.read(Parity).plan,
     )
 
 
-def _verdicts(run: RunFolder, tx: Transactions, part: Fold, cold_start: bool) -> Arrays:
-    """The pack's verdicts on the test rows: the stream from its first event, or from the part on.
+def _verdicts(run: RunFolder, tx: Transactions, fold: Fold, cold_start: bool) -> Arrays:
+    """The pack's verdicts on the test rows: the stream from its first event, or from the fold on.
 
     Raises MismatchError when the stream gives another raw score than the network alone does on the
     inputs that training computed, unless the state was made cold.
     """
     from tinyfin.twin import Twin
 
-    split = part.split
+    split = fold.split
     config = run.config()
     pack = run.pack_bytes()
     twin = Twin(pack, terminals=max(1, len(tx.terminals)))
-    with stage(f"verdicts of {part.name}"):
+    with stage(f"verdicts of {fold.name}"):
         found = replay_all(
             tx,
             twin,
@@ -199,16 +200,16 @@ def _verdicts(run: RunFolder, tx: Transactions, part: Fold, cold_start: bool) ->
 
 
 def _asked(
-    tx: Transactions, part: Fold, config: Config, baselines: Sequence[str], cold_start: bool
+    tx: Transactions, fold: Fold, config: Config, baselines: Sequence[str], cold_start: bool
 ) -> str:
-    """A hash over everything but code that a part's figures depend on."""
+    """A hash over everything but code that a fold's figures depend on."""
     digest = hashlib.sha256()
-    split = part.split
+    split = fold.split
     for rows in (split.fit, split.validation, split.calibration, split.test):
         digest.update(np.ascontiguousarray(rows).tobytes())
     digest.update(_fingerprint(tx, split.test_until_s).encode())
     sections = (config.features, config.model, config.decision, config.rules, config.data)
-    digest.update(repr((part.name, sections, list(baselines), cold_start)).encode())
+    digest.update(repr((fold.name, sections, list(baselines), cold_start)).encode())
     return digest.hexdigest()
 
 
@@ -230,7 +231,8 @@ def _code(*modules: str) -> str:
 
 
 def imported_files(*modules: str) -> set[Path]:
-    """The source files of ``modules`` and of what they import of tinyfin, however late."""
+    """The source files of ``modules`` and of what they import of tinyfin, however late, but for
+    what only types need."""
     root = Path(tinyfin.__file__).parent.parent
     found: set[Path] = set()
     ahead = list(modules)
@@ -240,9 +242,14 @@ def imported_files(*modules: str) -> set[Path]:
         if path in found or not path.is_file():
             continue
         found.add(path)
-        for node in ast.walk(ast.parse(path.read_bytes())):
+        code = [x for x in ast.parse(path.read_bytes()).body if not _of_types(x)]
+        for node in chain.from_iterable(map(ast.walk, code)):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tinyfin"):
                 ahead += [str(node.module), *(f"{node.module}.{name.name}" for name in node.names)]
             elif isinstance(node, ast.Import):
                 ahead += [name.name for name in node.names if name.name.startswith("tinyfin")]
     return found
+
+
+def _of_types(node: ast.stmt) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"

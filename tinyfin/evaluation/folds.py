@@ -2,7 +2,7 @@
 """The protocols: what is tested, and what is learned before it.
 
 ``prequential``: week after week, each trained again on the labels known when it begins.
-``holdout``: one part, the last share of the time. ``halves``: for tables without a meaning of time,
+``holdout``: one fold, the last share of the time. ``halves``: for tables without a meaning of time,
 seeded halves of the genuine rows, one to train on, the other and all frauds to test.
 """
 
@@ -20,7 +20,7 @@ from tinyfin.training.families import family
 from tinyfin.training.label_delays import reports_end_s
 from tinyfin.training.split import Split, split_by_time
 
-__all__ = ["PROTOCOLS", "WARM_S", "Fold", "parts_of", "warm_s"]
+__all__ = ["PROTOCOLS", "WARM_S", "Fold", "folds_of", "warm_s"]
 
 PROTOCOLS = ("prequential", "holdout", "halves")
 WARM_S = 14 * 86_400
@@ -37,7 +37,7 @@ class Fold:
     history_s: int | None
     """How much older than the test the data is; None where time means nothing."""
     cold: bool
-    """The state has not seen enough: figures of this part are shown separately."""
+    """The state has not seen enough: figures of this fold are shown separately."""
 
 
 def warm_s(config: Config) -> int:
@@ -47,7 +47,7 @@ def warm_s(config: Config) -> int:
     return (config.data.label_delay_s or 0) + WARM_S
 
 
-def parts_of(
+def folds_of(
     tx: Transactions,
     config: Config,
     *,
@@ -55,7 +55,7 @@ def parts_of(
     weeks: int | Sequence[int],
     cold: bool = False,
 ) -> list[Fold]:
-    """The parts of a protocol, in order. ``cold`` starts each part with an empty state.
+    """The folds of a protocol, in order. ``cold`` starts each fold with an empty state.
 
     Raises DataError when there is too little to train on or to test on, ConfigError when the
     family does not go with the protocol.
@@ -74,7 +74,7 @@ def parts_of(
             shares=_shares(config),
             supervised=family(config.model.family).supervised,
         )
-        return [_part(tx, config, "holdout", split, cold)]
+        return [_fold(tx, config, "holdout", split, cold)]
     if family(config.model.family).supervised:
         raise ConfigError(
             f"model.family = {config.model.family!r} trains on frauds, and halves are trained "
@@ -118,10 +118,10 @@ def _week(tx: Transactions, config: Config, start: int, cold: bool) -> Fold:
         shares=_shares(config),
         supervised=family(config.model.family).supervised,
     )
-    return _part(tx, config, format_time(start)[:10], split, cold)
+    return _fold(tx, config, format_time(start)[:10], split, cold)
 
 
-def _part(tx: Transactions, config: Config, name: str, split: Split, cold: bool) -> Fold:
+def _fold(tx: Transactions, config: Config, name: str, split: Split, cold: bool) -> Fold:
     if not len(split.test):
         raise DataError(
             f"from {format_time(split.until_s)} to {format_time(split.test_until_s)} there is no "

@@ -12,16 +12,21 @@ A gate file is TOML; under ``[gate]`` each key is a path into ``evaluation.json`
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tinyfin.config.toml import read_toml
 from tinyfin.errors import InputError
+from tinyfin.results.evaluation import Evaluation, GateRow
 
-__all__ = ["Gate", "check", "load_gate", "look_up", "require_fed"]
+__all__ = ["Gate", "check", "load_gate", "look_up", "require_fed", "require_known"]
 
 Gate = Mapping[str, Mapping[str, float]]
+Schema = dict[str, Any]
 _NEEDED = {"known_cards_removed": "token", "card_precision": "token", "scenario": "scenario"}
 """What a figure of that name is made of."""
 
@@ -53,12 +58,55 @@ def require_fed(path: str | Path, gate: Gate, fed: Collection[str]) -> None:
                 )
 
 
-def check(facts: Mapping[str, Any], gate: Gate) -> list[dict[str, Any]]:
-    """One row per bound: name, wanted, found, ok. What is not there or is no number fails."""
+def require_known(path: str | Path, gate: Gate) -> None:
+    """InputError when a bound is about what no evaluation holds, with the nearest name there is."""
+    schema = Evaluation.model_json_schema(by_alias=True)
+    for key in gate:
+        try:
+            _walk(schema, schema, key.split("."))
+        except _Unknown as error:
+            raise InputError(f"{path}: gate.{key!r}: {error}") from error
+
+
+class _Unknown(Exception):
+    """A path that leads to no number; the text says why."""
+
+
+def _walk(schema: Schema, node: Schema, path: Sequence[str]) -> None:
+    """Follow a path of keys from a node of a JSON schema. Keys may hold dots themselves."""
+    while "$ref" in node or "anyOf" in node:
+        if "$ref" in node:
+            node = schema["$defs"][node["$ref"].removeprefix("#/$defs/")]
+        else:
+            node = next(one for one in node["anyOf"] if one.get("type") != "null")
+    if not path:
+        if not {"number", "integer", "boolean"} & {*np.atleast_1d(node["type"]).tolist()}:
+            raise _Unknown("is no number; give the path of one")
+        return None
+    inner: dict[str, Schema] = dict(node.get("properties", {}))
+    heads = [".".join(path[:n]) for n in range(1, len(path) + 1)]
+    if isinstance(more := node.get("additionalProperties"), dict):
+        inner |= dict.fromkeys(node.get("propertyNames", {}).get("enum", heads), more)
+    wrong = []
+    for n, head in enumerate(heads, 1):
+        if head in inner:
+            try:
+                return _walk(schema, inner[head], path[n:])
+            except _Unknown as error:
+                wrong.append(error)
+    if wrong:
+        raise wrong[0]
+    near = [x for head in (heads[-1], path[0]) for x in difflib.get_close_matches(head, inner)]
+    hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(inner) or 'none'}"
+    raise _Unknown(f"{heads[-1]!r} is no figure of an evaluation; {hint}")
+
+
+def check(facts: Mapping[str, object], gate: Gate) -> list[GateRow]:
+    """One row per bound on the figures of ``evaluation.json``. What is no number there fails."""
     rows = []
     for key, bounds in gate.items():
         value = look_up(facts, key.split("."))
-        number = float(value) if _number(value) or isinstance(value, bool) else None
+        number = float(value) if isinstance(value, (int, float)) else None
         low, high = bounds.get("min"), bounds.get("max")
         ok = (
             number is not None
@@ -74,11 +122,11 @@ def check(facts: Mapping[str, Any], gate: Gate) -> list[dict[str, Any]]:
             )
             if text
         )
-        rows.append({"name": key, "wanted": wanted, "found": number, "ok": ok})
+        rows.append(GateRow(name=key, wanted=wanted, found=number, ok=ok))
     return rows
 
 
-def look_up(facts: Any, path: Sequence[str]) -> Any:
+def look_up(facts: object, path: Sequence[str]) -> object:
     """The value at a path of keys; None if there is none. Keys may hold dots themselves."""
     if not path:
         return facts
@@ -91,5 +139,5 @@ def look_up(facts: Any, path: Sequence[str]) -> Any:
     return None
 
 
-def _number(value: Any) -> bool:
+def _number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)

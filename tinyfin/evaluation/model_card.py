@@ -7,18 +7,22 @@ The headings are those of Mitchell et al., Model Cards for Model Reporting (2019
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TypeVar
 
 from tinyfin.evaluation.card_text import beaten_by, delay_words, drawn, limits, warnings
 from tinyfin.evaluation.fold_metrics import MAIN
 from tinyfin.pages.blocks import fixed, spread
 from tinyfin.pages.scorers import population_name
 from tinyfin.pages.threshold_table import interval_words, threshold_cells
+from tinyfin.results.evaluation import Evaluation, MeanFigures
+from tinyfin.results.metrics import Population, ScorerFigures
 from tinyfin.training.alert_guarantee import promise_lines
 from tinyfin.training.representative_sample import thinned_text
 from tinyfin.training.run_folder import RunFolder
 
 __all__ = ["INTENDED", "LIMITS", "OUT_OF_SCOPE", "made_from", "model_card", "ranked"]
+
+_Figures = TypeVar("_Figures", bound=ScorerFigures)
 
 INTENDED = (
     "Inside a payment terminal, before authorisation: raise caution on a transaction that looks "
@@ -40,43 +44,41 @@ LIMITS = (
 )
 
 
-def ranked(means: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+def ranked(means: Mapping[str, _Figures]) -> list[tuple[str, _Figures]]:
     """Scorers of one population, the models first, then by average precision."""
     return sorted(
         means.items(),
-        key=lambda item: (not item[0].startswith("model"), -item[1]["average_precision"]),
+        key=lambda item: (not item[0].startswith("model"), -item[1].average_precision),
     )
 
 
-def made_from(facts: Mapping[str, Any], run: RunFolder) -> list[tuple[str, str]]:
+def made_from(facts: Evaluation, run: RunFolder) -> list[tuple[str, str]]:
     """Hashes and versions that name this model and what it was made from."""
-    own = run.read_json("run.json")
-    rows = [(f"data, {f['name']}", f"sha256 {f['sha256']}") for f in facts["data"]["files"]]
+    own = run.facts()
+    rows = [(f"data, {f.name}", f"sha256 {f.sha256}") for f in facts.data.files]
     rows += [
-        ("configuration", f"sha256 {own['config_sha256']}"),
-        ("weights of the run", f"sha256 {own['model']['weights_sha256']}"),
-        ("feature program", f"sha256 {own['features']['program_sha256']}"),
+        ("configuration", f"sha256 {own.config_sha256}"),
+        ("weights of the run", f"sha256 {own.model.weights_sha256}"),
+        ("feature program", f"sha256 {own.features.program_sha256}"),
     ]
     if run.pack.is_file():
         from tinyfin.pack.container import parse_pack
 
         pack = parse_pack(run.pack.read_bytes())
         rows += [("model_id", pack.model_id.hex()), ("pack_id", pack.pack_id.hex())]
-    versions = ", ".join(f"{k} {v}" for k, v in own["versions"].items())
+    versions = ", ".join(f"{k} {v}" for k, v in own.versions.items())
     return [*rows, ("versions", versions)]
 
 
-def model_card(facts: Mapping[str, Any], run: RunFolder) -> str:
+def model_card(facts: Evaluation, run: RunFolder) -> str:
     """Markdown, no line of it dependent on the machine."""
-    own = run.read_json("run.json")
-    model = own["model"]
-    found = facts["means"] or facts["cold"]
-    split = facts["parts"][-1]["split"]
+    own = run.facts()
+    split = facts.folds[-1].split
     lines = [
-        f"# Model card: {facts['run']}",
+        f"# Model card: {facts.run}",
         "",
-        f"Family `{model['family']}`, read-out `{model['readout']}`, "
-        f"{len(own['features']['names'])} features; state {facts['state']}.",
+        f"Family `{own.model.family}`, read-out `{own.model.readout}`, "
+        f"{len(own.features.names)} features; state {facts.state}.",
         "",
         "## Intended use",
         "",
@@ -88,22 +90,22 @@ def model_card(facts: Mapping[str, Any], run: RunFolder) -> str:
         "",
         "## Data",
         "",
-        f"{facts['data']['rows']:,} transactions of {facts['data']['terminals']:,} terminals, "
-        f"{facts['quality']['from']} to {facts['quality']['to']}, "
-        f"{facts['quality']['frauds']:,} frauds. The last part was trained on "
-        f"{split['fit']['rows']:,} rows with {split['fit']['frauds']:,} frauds, validated on "
-        f"{split['validation']['rows']:,}, calibrated on {split['calibration']['rows']:,}; "
-        f"{split['immature_refused'] - split['too_recent']:,} rows were left out because their "
-        f"label was not known in time, {split['too_recent']:,} because they were too recent for "
+        f"{facts.data.rows:,} transactions of {facts.data.terminals:,} terminals, "
+        f"{facts.quality.from_} to {facts.quality.to}, "
+        f"{facts.quality.frauds:,} frauds. The last part was trained on "
+        f"{split.fit.rows:,} rows with {split.fit.frauds:,} frauds, validated on "
+        f"{split.validation.rows:,}, calibrated on {split.calibration.rows:,}; "
+        f"{split.immature_refused - split.too_recent:,} rows were left out because their "
+        f"label was not known in time, {split.too_recent:,} because they were too recent for "
         "fraud reports.",
-        *(f"In the run itself {thinned_text(row)}." for row in own.get("thinned", ())),
+        *(f"In the run itself {thinned_text(row)}." for row in own.thinned),
         "",
         "## Metrics",
         "",
         _protocol(facts),
         "",
     ]
-    for population, scorers in found.items():
+    for population, scorers in facts.judged.items():
         lines += [
             f"Population: {population_name(population)}.",
             "",
@@ -118,9 +120,9 @@ def model_card(facts: Mapping[str, Any], run: RunFolder) -> str:
         "compiled into a signed pack; every figure of `model_int8` is that pack's on the twin of "
         "the terminal's engine.",
         "",
-        "    tinyfin train DATA --config tinyfin.toml --name " + str(facts["run"]),
-        f"    tinyfin quantize runs/{facts['run']}",
-        f"    tinyfin evaluate runs/{facts['run']} --protocol {facts['protocol']}",
+        "    tinyfin train DATA --config tinyfin.toml --name " + facts.run,
+        f"    tinyfin quantize runs/{facts.run}",
+        f"    tinyfin evaluate runs/{facts.run} --protocol {facts.protocol}",
         "",
         "| what | name |",
         "|---|---|",
@@ -134,39 +136,41 @@ def _items(texts: Sequence[str]) -> list[str]:
     return [f"* {text}" for text in texts]
 
 
-def _protocol(facts: Mapping[str, Any]) -> str:
-    parts = ", ".join(p["name"] + (" (COLD)" if p["cold"] else "") for p in facts["parts"])
+def _protocol(facts: Evaluation) -> str:
+    folds = ", ".join(fold.name + (" (COLD)" if fold.cold else "") for fold in facts.folds)
     return (
-        f"Protocol {facts['protocol']}: {parts}. Each is trained, quantized, calibrated and given "
+        f"Protocol {facts.protocol}: {folds}. Each is trained, quantized, calibrated and given "
         f"its thresholds from what was known when it begins; {delay_words(facts)}. Means "
         f"over the parts; intervals (95 %): bootstrap over {drawn(facts)}."
     )
 
 
-def _table(facts: Mapping[str, Any], population: str, scorers: Mapping[str, Any]) -> list[str]:
+def _table(
+    facts: Evaluation, population: Population, scorers: Mapping[str, MeanFigures]
+) -> list[str]:
     lines = [
         "| scorer | AP | interval | ROC AUC | recall at 0.1 % FP | at 1 % FP | value detected | "
         "savings |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    spans = facts["intervals"].get(population, {})
+    spans = facts.intervals.get(population, {})
     for name, m in ranked(scorers):
-        span = (spans.get(name) or {}).get("average_precision")
-        between = spread(*span) if span else ""
+        between = spread(*spans[name].average_precision) if name in spans else ""
         lines.append(
-            f"| {name} | {fixed(m['average_precision'])} | {between} | {fixed(m['roc_auc'])} | "
-            f"{fixed(m['recall_at_0.1%'])} | {fixed(m['recall_at_1%'])} | "
-            f"{fixed(m['alerts']['value_detected'])} | {fixed(m['alerts']['savings'])} |"
+            f"| {name} | {fixed(m.average_precision)} | {between} | {fixed(m.roc_auc)} | "
+            f"{fixed(m.recall_at_0_1_percent)} | {fixed(m.recall_at_1_percent)} | "
+            f"{fixed(m.alerts.value_detected)} | {fixed(m.alerts.savings)} |"
         )
     return lines
 
 
-def _thresholds(facts: Mapping[str, Any]) -> list[str]:
-    cells = threshold_cells(facts["pooled"]["thresholds"])
+def _thresholds(facts: Evaluation) -> list[str]:
+    cells = threshold_cells(facts.pooled.thresholds)
     if not cells:
         return ["No threshold is in force: the model never advises anything.", ""]
     head, *rows = cells
-    promised = promise_lines(facts["parts"][-1]["decision"]["promise"])
+    decision = facts.folds[-1].decision
+    promised = [] if decision is None else promise_lines(decision.promise)
     return [
         f"At the thresholds in force, all parts together; {interval_words(drawn(facts))}.",
         "",
@@ -177,31 +181,31 @@ def _thresholds(facts: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _trust(facts: Mapping[str, Any]) -> list[str]:
+def _trust(facts: Evaluation) -> list[str]:
     out = []
-    for population, scorers in (facts["means"] or facts["cold"]).items():
+    for population, scorers in facts.judged.items():
         m = scorers[MAIN]
-        seeds = facts["seeds"][population]
+        seeds = facts.seeds[population]
         text = (
             f"{population_name(population)}: AP lost by int8 "
-            f"against float: {fixed(facts['int8_loss'][population], 4)}; "
-            f"over seeds {spread(seeds['lowest'], seeds['highest'])}"
+            f"against float: {fixed(facts.int8_loss[population], 4)}; "
+            f"over seeds {spread(seeds.lowest, seeds.highest)}"
         )
-        if "calibration_error" in m and facts["prevalence"] is None:
-            above = facts["pooled"]["expected_and_observed"][population]["above_threshold"]
+        if m.has_probabilities and facts.prevalence is None:
+            above = facts.pooled.expected_and_observed[population].above_threshold
             text += (
-                f"; calibration error {fixed(m['calibration_error'], 4)}, Brier skill "
-                f"{fixed(m['brier_skill'])}; above the alert threshold {above['expected']:.0f} "
-                f"frauds expected ({above['low']:.0f} to {above['high']:.0f}; were rows "
-                f"independent {above['independent_low']:.0f} to "
-                f"{above['independent_high']:.0f}), {above['observed']} observed"
+                f"; calibration error {fixed(m.calibration_error, 4)}, Brier skill "
+                f"{fixed(m.brier_skill)}; above the alert threshold {above.expected:.0f} "
+                f"frauds expected ({above.low:.0f} to {above.high:.0f}; were rows "
+                f"independent {above.independent_low:.0f} to "
+                f"{above.independent_high:.0f}), {above.observed} observed"
             )
         out.append(text + ".")
     return _items(out)
 
 
-def _behind(facts: Mapping[str, Any]) -> list[str]:
-    rows = [s for s in facts["pooled"]["slices"] if s["behind"]]
+def _behind(facts: Evaluation) -> list[str]:
+    rows = [s for s in facts.pooled.slices if s.behind]
     beaten = [*beaten_by(facts), *warnings(facts)]
     if not rows and not beaten:
         return ["No slice with enough frauds for a comparison falls behind."]
@@ -209,8 +213,8 @@ def _behind(facts: Mapping[str, Any]) -> list[str]:
         [
             *(f"{text}." for text in beaten),
             *(
-                f"{s['kind']}: {s['slice']} ({', '.join(s['behind'])}; recall {fixed(s['recall'])} "
-                f"of {s['frauds']} frauds, {s['expected']:.0f} expected)"
+                f"{s.kind}: {s.slice} ({', '.join(s.behind)}; recall {fixed(s.recall)} "
+                f"of {s.frauds} frauds, {s.expected:.0f} expected)"
                 for s in rows
             ),
         ]

@@ -3,9 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 
@@ -15,7 +14,9 @@ from tinyfin.evaluation.curves import curves, score_histogram
 from tinyfin.evaluation.fold_metrics import MAIN
 from tinyfin.evaluation.sections import sections_of, spoken
 from tinyfin.pages.blocks import fixed, number, percent, spread
+from tinyfin.pages.charts import CalibrationBin, PrecisionRecall, ScoreHistogram
 from tinyfin.pages.render import Headline, page
+from tinyfin.results.evaluation import Evaluation
 
 if TYPE_CHECKING:
     from tinyfin.evaluation.workflow import Evaluated
@@ -23,6 +24,16 @@ if TYPE_CHECKING:
 __all__ = ["render", "write_page"]
 
 _CURVES = 6
+
+
+class Pictures(TypedDict):
+    """Data of the pictures: curves of the last fold, of its best scorers, and scores of all folds;
+    None of what cannot be drawn."""
+
+    fold: str
+    precision_recall: dict[str, PrecisionRecall]
+    calibration: dict[str, list[CalibrationBin]] | None
+    scores: ScoreHistogram | None
 
 
 def write_page(path: Path, found: Evaluated) -> Path:
@@ -33,8 +44,8 @@ def write_page(path: Path, found: Evaluated) -> Path:
     return files.write(path, text)
 
 
-def pictures(found: Evaluated) -> dict[str, Any]:
-    """Curves of the last part, of its best scorers, and scores of all parts."""
+def pictures(found: Evaluated) -> Pictures:
+    """The pictures of an evaluation."""
     last = found.scored[-1]
     label = found.tx.label[last.rows]
     p = np.concatenate([s.probability[MAIN] for s in found.scored])
@@ -44,22 +55,22 @@ def pictures(found: Evaluated) -> dict[str, Any]:
     if MAIN in last.scores and made and MAIN not in best:
         best[MAIN] = made["precision_recall"][MAIN]
     calibrated = (
-        found.facts["prevalence"] is None
+        found.facts.prevalence is None
         and bool(np.any(all_labels == 1))
         and all(s.calibrated for s in found.scored)
     )
     return {
-        "part": last.part.name,
+        "fold": last.fold.name,
         "precision_recall": best,
         "calibration": curves(all_labels, {}, {MAIN: p}).get("calibration") if calibrated else None,
         "scores": score_histogram(p, all_labels),
     }
 
 
-def render(facts: Mapping[str, Any], drawn: Mapping[str, Any], made: list[tuple[str, str]]) -> str:
+def render(facts: Evaluation, drawn: Pictures, made: list[tuple[str, str]]) -> str:
     """The HTML of an evaluation's facts."""
     return page(
-        f"{facts['run']}: {facts['family']}, {facts['protocol']}",
+        f"{facts.run}: {facts.family}, {facts.protocol}",
         subtitle=_subtitle(facts),
         verdict=_verdict(facts),
         headline=_headline(facts),
@@ -68,71 +79,70 @@ def render(facts: Mapping[str, Any], drawn: Mapping[str, Any], made: list[tuple[
     )
 
 
-def _subtitle(facts: Mapping[str, Any]) -> str:
-    quality = facts["quality"]
-    parts = len(facts["parts"])
+def _subtitle(facts: Evaluation) -> str:
+    quality = facts.quality
+    folds = len(facts.folds)
     return (
-        f"{quality['rows']:,} transactions of {quality['terminals']:,} terminals, "
-        f"{quality['from'][:10]} to {quality['to'][:10]} · {parts} part{'s' * (parts > 1)} · "
-        f"{delay_words(facts)} · state {facts['state']}"
+        f"{quality.rows:,} transactions of {quality.terminals:,} terminals, "
+        f"{quality.from_[:10]} to {quality.to[:10]} · {folds} part{'s' * (folds > 1)} · "
+        f"{delay_words(facts)} · state {facts.state}"
     )
 
 
-def _verdict(facts: Mapping[str, Any]) -> Headline:
-    checks = [{**row, "found": number(row["found"], 4)} for row in facts.get("gate", [])]
+def _verdict(facts: Evaluation) -> Headline:
+    checks = [{**row.as_json(), "found": number(row.found, 4)} for row in facts.gate]
     lines = []
-    for population, scorers in (facts["means"] or facts["cold"]).items():
+    for population, scorers in facts.judged.items():
         others = {n: m for n, m in scorers.items() if not n.startswith("model")}
-        best = max(others, key=lambda n: others[n]["average_precision"], default=None)
+        best = max(others, key=lambda n: others[n].average_precision, default=None)
         text = (
             f"{spoken(population).capitalize()}: average precision "
-            f"{fixed(scorers[MAIN]['average_precision'])}"
+            f"{fixed(scorers[MAIN].average_precision)}"
         )
         if best is not None:
             text += (
                 f"; the best that is not in the terminal's pack is {spoken(best)} with "
-                f"{fixed(others[best]['average_precision'])}"
+                f"{fixed(others[best].average_precision)}"
             )
         if "rule_a" in others:
-            text += f"; rule A {fixed(others['rule_a']['average_precision'])}"
+            text += f"; rule A {fixed(others['rule_a'].average_precision)}"
         lines.append(text + ".")
-    behind = [s for s in facts["pooled"]["slices"] if s["behind"]]
+    behind = [s for s in facts.pooled.slices if s.behind]
     if behind:
-        names = ", ".join(f"{s['kind']} {s['slice']}" for s in behind)
+        names = ", ".join(f"{s.kind} {s.slice}" for s in behind)
         lines.append(f"Falls behind: {names}.")
     told = [*beaten_by(facts), *warnings(facts)]
     lines += [f"{text[0].upper()}{text[1:]}." for text in told]
-    if facts["state"] == "COLD":
+    if facts.state == "COLD":
         lines.append(
             "COLD: the state had not seen enough; these are not the figures of a terminal "
             "in service."
         )
     if not checks:
         return Headline("No gate was given", None, lines)
-    good = all(row["ok"] for row in facts["gate"])
+    good = all(row.ok for row in facts.gate)
     title = "The gate holds" if good else "The gate fails"
     return Headline(title, good, lines, checks, "bound")
 
 
-def _headline(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
-    found = facts["means"] or facts["cold"]
-    population, scorers = next(iter(found.items()))
+def _headline(facts: Evaluation) -> list[tuple[str, str]]:
+    population, scorers = next(iter(facts.judged.items()))
     m = scorers[MAIN]
-    span = facts["intervals"].get(population, {}).get(MAIN, {}).get("average_precision")
-    cold = " (COLD)" if facts["state"] == "COLD" else ""
-    rows = [(f"average precision{cold}", fixed(m["average_precision"]))]
-    if span:
-        rows.append((f"95 % interval, by {drawn(facts)[:-1]}", spread(*span)))
+    span = facts.intervals.get(population, {}).get(MAIN)
+    cold = " (COLD)" if facts.state == "COLD" else ""
+    rows = [(f"average precision{cold}", fixed(m.average_precision))]
+    if span is not None:
+        rows.append((f"95 % interval, by {drawn(facts)[:-1]}", spread(*span.average_precision)))
     rows += [
-        ("recall at 0.1 % false positives", percent(m["recall_at_0.1%"])),
-        ("AP lost by int8", fixed(facts["int8_loss"][population], 4)),
+        ("recall at 0.1 % false positives", percent(m.recall_at_0_1_percent)),
+        ("AP lost by int8", fixed(facts.int8_loss[population], 4)),
     ]
-    if "calibration_error" in m and facts["prevalence"] is None:
-        rows.append(("calibration error", fixed(m["calibration_error"], 4)))
-    alerts = m["alerts"]
+    if m.has_probabilities and facts.prevalence is None:
+        rows.append(("calibration error", fixed(m.calibration_error, 4)))
+    alerts = m.alerts
     rows += [
-        ("alerts per terminal and day", number(alerts["alerts_per_terminal_day"], 2)),
-        ("false alerts per 1,000 genuine", number(alerts["false_alerts_per_1000"], 3)),
-        ("value detected", percent(alerts["value_detected"])),
+        ("alerts per terminal and day", number(alerts.alerts_per_terminal_day, 2)),
+        ("false alerts per 1,000 genuine", number(alerts.false_alerts_per_1000, 3)),
+        ("value detected", percent(alerts.value_detected)),
     ]
     return rows

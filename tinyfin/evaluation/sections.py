@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from tinyfin.evaluation.card_text import drawn as drawn_anew
 from tinyfin.evaluation.card_text import limits
@@ -29,10 +29,14 @@ from tinyfin.pages.blocks import (
 from tinyfin.pages.render import PageSection
 from tinyfin.pages.scorers import POPULATIONS, population_name, scorer_name
 from tinyfin.pages.threshold_table import interval_words, threshold_table
+from tinyfin.results.evaluation import Evaluation, FoldFacts, FoldFigures, MeanFigures, Spans
+from tinyfin.results.metrics import Action, Budget, BudgetPromise
+from tinyfin.results.run import SliceSize
 
 __all__ = ["sections_of", "spoken"]
 
-Facts = Mapping[str, Any]
+if TYPE_CHECKING:
+    from tinyfin.evaluation.page import Pictures
 
 _FEWEST = 50
 
@@ -42,13 +46,15 @@ def spoken(name: str) -> str:
     return population_name(name) if name in POPULATIONS else scorer_name(name)
 
 
-def sections_of(facts: Facts, drawn: Facts, made: Sequence[tuple[str, str]]) -> list[PageSection]:
+def sections_of(
+    facts: Evaluation, drawn: Pictures, made: Sequence[tuple[str, str]]
+) -> list[PageSection]:
     """The sections; empty ones are left out."""
     found = [
         ("Model card", _card(facts, made)),
         ("Figures", _figures(facts)),
         ("Pictures", _pictures(facts, drawn)),
-        ("Week by week", _parts(facts)),
+        ("Week by week", _folds(facts)),
         ("Trust in the probabilities", _trust(facts)),
         ("Decisions", _decisions(facts)),
         ("By kind of transaction", _slices(facts)),
@@ -64,11 +70,10 @@ def sections_of(facts: Facts, drawn: Facts, made: Sequence[tuple[str, str]]) -> 
     ]
 
 
-def _card(facts: Facts, made: Sequence[tuple[str, str]]) -> list[Block]:
-    split = facts["parts"][-1]["split"]
-    recent = split["too_recent"]
-    late = split["immature_refused"] - recent
-    model = facts["parts"][-1]["model"]
+def _card(facts: Evaluation, made: Sequence[tuple[str, str]]) -> list[Block]:
+    split, model = facts.folds[-1].split, facts.folds[-1].model
+    recent = split.too_recent
+    late = split.immature_refused - recent
     return [
         table(
             "What it is for, and what not",
@@ -83,10 +88,10 @@ def _card(facts: Facts, made: Sequence[tuple[str, str]]) -> list[Block]:
             "How it was made",
             ["", ""],
             [
-                ["family", f"{model['family']}, read-out {model['readout']}"],
-                ["trained on (last part)", _rows(split["fit"])],
-                ["validated on", _rows(split["validation"])],
-                ["calibrated on, thresholds set on", _rows(split["calibration"])],
+                ["family", f"{model.family}, read-out {model.readout}"],
+                ["trained on (last part)", _rows(split.fit)],
+                ["validated on", _rows(split.validation)],
+                ["calibrated on, thresholds set on", _rows(split.calibration)],
                 ["left out: label not known in time", count(late)],
                 ["left out: too recent for fraud reports", count(recent)],
                 *[[name, value] for name, value in made],
@@ -94,86 +99,88 @@ def _card(facts: Facts, made: Sequence[tuple[str, str]]) -> list[Block]:
         ),
         code(
             [
-                f"tinyfin train DATA --config tinyfin.toml --name {facts['run']}",
-                f"tinyfin quantize runs/{facts['run']}",
-                f"tinyfin evaluate runs/{facts['run']} --protocol {facts['protocol']}",
+                f"tinyfin train DATA --config tinyfin.toml --name {facts.run}",
+                f"tinyfin quantize runs/{facts.run}",
+                f"tinyfin evaluate runs/{facts.run} --protocol {facts.protocol}",
             ]
         ),
     ]
 
 
-def _rows(part: Facts) -> str:
-    return f"{part['rows']:,} transactions with {part['frauds']:,} frauds"
+def _rows(size: SliceSize) -> str:
+    return f"{size.rows:,} transactions with {size.frauds:,} frauds"
 
 
-def _figures(facts: Facts) -> list[Block]:
+def _figures(facts: Evaluation) -> list[Block]:
     out = []
-    for state, means in (("", facts["means"]), ("COLD, ", facts["cold"])):
+    for state, means in (("", facts.means), ("COLD, ", facts.cold)):
         for population, scorers in means.items():
-            told = not state or not facts["means"]
-            spans = facts["intervals"].get(population, {}) if told else {}
+            told = not state or not facts.means
+            spans = facts.intervals.get(population, {}) if told else {}
             out += _tables(f"{state}{spoken(population)}", scorers, spans)
     out.append(
         text(
             "Work and money: the pack's own alerts for the int8 model, as many of the highest "
             "scores for every other. Savings: a missed fraud costs its amount, an alert "
-            f"{facts['false_alert_minor']:,} minor units. CP@100: of the 100 cards with the "
+            f"{facts.false_alert_minor:,} minor units. CP@100: of the 100 cards with the "
             f"highest score of each day the share with a fraud that day. Intervals: bootstrap over "
             f"{drawn_anew(facts)}, the same resamples for all scorers, so a lead is a paired "
             "comparison."
         )
     )
-    for population, seeds in facts["seeds"].items():
-        values = ", ".join(f"{s}: {fixed(v)}" for s, v in seeds["average_precision"].items())
+    for population, seeds in facts.seeds.items():
+        values = ", ".join(f"{s}: {fixed(v)}" for s, v in seeds.average_precision.items())
         out.append(
             text(
                 f"Seeds, {spoken(population)}: {values}; standard deviation "
-                f"{fixed(seeds['standard_deviation'], 4)}. Float against int8: "
-                f"{fixed(facts['int8_loss'][population], 4)} AP lost."
+                f"{fixed(seeds.standard_deviation, 4)}. Float against int8: "
+                f"{fixed(facts.int8_loss[population], 4)} AP lost."
             )
         )
     return out
 
 
-def _tables(name: str, scorers: Facts, spans: Facts) -> list[Block]:
+def _tables(
+    name: str, scorers: Mapping[str, MeanFigures], spans: Mapping[str, Spans]
+) -> list[Block]:
     """How well each scorer ranks, and what that is worth."""
     ranks, worth = [], []
     for scorer, m in ranked(scorers):
-        span = spans.get(scorer) or {}
+        span = spans.get(scorer)
         ranks.append(
             [
                 spoken(scorer),
-                fixed(m["average_precision"]),
-                _span(span.get("average_precision")),
-                _lead(scorer, span.get("int8_leads_by")),
-                fixed(m["roc_auc"]),
-                percent(m["recall_at_0.1%"]),
-                percent(m["precision_at_0.1%"]),
-                percent(m["recall_at_1%"]),
-                percent(m["precision_at_1%"]),
+                fixed(m.average_precision),
+                "" if span is None else spread(*span.average_precision),
+                "" if span is None or scorer == MAIN else _lead(span),
+                fixed(m.roc_auc),
+                percent(m.recall_at_0_1_percent),
+                percent(m.precision_at_0_1_percent),
+                percent(m.recall_at_1_percent),
+                percent(m.precision_at_1_percent),
             ]
         )
-        alerts = m["alerts"]
+        alerts = m.alerts
         worth.append(
             [
                 spoken(scorer),
-                percent(m["precision_at_100"]),
+                percent(m.precision_at_100),
                 _card_precision(m),
-                number(alerts["alerts_per_terminal_day"], 2),
-                percent(alerts["precision"]),
-                percent(alerts["recall"]),
-                percent(alerts["value_detected"]),
-                fixed(alerts["savings"]),
-                fixed(m.get("calibration_error"), 4),
-                fixed(m.get("brier_skill")),
+                number(alerts.alerts_per_terminal_day, 2),
+                percent(alerts.precision),
+                percent(alerts.recall),
+                percent(alerts.value_detected),
+                fixed(alerts.savings),
+                fixed(m.calibration_error, 4),
+                fixed(m.brier_skill),
             ]
         )
-    n = next(iter(scorers.values()))["parts"]
-    parts = f"mean of {n} part{'s' if n > 1 else ''}"
+    n = next(iter(scorers.values())).folds
+    folds = f"mean of {n} part{'s' if n > 1 else ''}"
     name = name[:1].upper() + name[1:]
     return [
         table(
-            f"{name}: ranking, {parts}; all scorers on the same rows",
+            f"{name}: ranking, {folds}; all scorers on the same rows",
             [
                 "scorer",
                 "average precision",
@@ -188,7 +195,7 @@ def _tables(name: str, scorers: Facts, spans: Facts) -> list[Block]:
             ranks,
         ),
         table(
-            f"{name}: work and money, {parts}",
+            f"{name}: work and money, {folds}",
             [
                 "scorer",
                 "precision at 100",
@@ -206,23 +213,18 @@ def _tables(name: str, scorers: Facts, spans: Facts) -> list[Block]:
     ]
 
 
-def _span(span: Sequence[float] | None) -> str:
-    return "" if not span else spread(span[0], span[1])
+def _lead(span: Spans) -> str:
+    low, high = span.int8_leads_by
+    return f"{low:+.3f} to {high:+.3f}" if math.isfinite(low) else "-"
 
 
-def _lead(name: str, span: Sequence[float] | None) -> str:
-    if name == MAIN or not span:
-        return ""
-    return f"{span[0]:+.3f} to {span[1]:+.3f}" if math.isfinite(span[0]) else "-"
-
-
-def _card_precision(m: Facts) -> str:
-    if "card_precision_100" not in m:
+def _card_precision(m: FoldFigures) -> str:
+    if not m.has_cards:
         return "-"
-    return f"{m['card_precision_100']:.3f} ({m['card_precision_100_ceiling']:.3f})"
+    return f"{m.card_precision_100:.3f} ({m.card_precision_100_ceiling:.3f})"
 
 
-def _pictures(facts: Facts, drawn: Facts) -> list[Block]:
+def _pictures(facts: Evaluation, drawn: Pictures) -> list[Block]:
     out: list[Block] = []
     found = drawn["precision_recall"]
     if found:
@@ -231,17 +233,17 @@ def _pictures(facts: Facts, drawn: Facts) -> list[Block]:
         out.append(
             figure(
                 charts.precision_recall(found, styles),
-                f"Precision and recall, all cards, part {drawn['part']}.",
+                f"Precision and recall, all cards, part {drawn['fold']}.",
                 legend=[
                     (f"{spoken(n)} (AP {found[n]['average_precision']:.3f})", styles[n])
                     for n in order
                 ],
             )
         )
-    for population, spans in facts["intervals"].items():
-        means = (facts["means"] or facts["cold"])[population]
+    for population, spans in facts.intervals.items():
+        means = facts.judged[population]
         rows = [
-            (spoken(name), means[name]["average_precision"], *spans[name]["average_precision"])
+            (spoken(name), means[name].average_precision, *spans[name].average_precision)
             for name, _ in ranked(means)
             if name in spans
         ]
@@ -262,23 +264,24 @@ def _pictures(facts: Facts, drawn: Facts) -> list[Block]:
     if drawn["scores"]:
         out.append(
             figure(
-                charts.scores("scores", drawn["scores"], _thresholds(facts["parts"][-1])),
+                charts.scores("scores", drawn["scores"], _thresholds(facts.folds[-1])),
                 "Scores of all parts, int8. The lines are the thresholds of the last part.",
             )
         )
     return out
 
 
-def _thresholds(part: Facts) -> list[tuple[str, float]]:
-    decision = part["decision"] or {}
-    return [
-        (name, math.log10(decision[key]))
-        for key, name in (("go_online", "go online"), ("decline", "decline"))
-        if isinstance(decision.get(key), float) and decision[key] > 0
-    ]
+def _thresholds(fold: FoldFacts) -> list[tuple[str, float]]:
+    decision = fold.decision
+    found = (
+        []
+        if decision is None
+        else [("go online", decision.go_online), ("decline", decision.decline)]
+    )
+    return [(name, math.log10(at)) for name, at in found if at]
 
 
-def _calibration(found: Facts) -> Block:
+def _calibration(found: Mapping[str, Sequence[charts.CalibrationBin]]) -> Block:
     return figure(
         charts.calibration(
             {n: [p for p in rows if p["rows"] >= _FEWEST] for n, rows in found.items()}
@@ -291,7 +294,7 @@ def _calibration(found: Facts) -> Block:
             [
                 [
                     spoken(n),
-                    *(number(p[k], 3) for k in ("mean", "share", "low", "high")),
+                    *(number(value, 3) for value in (p["mean"], p["share"], p["low"], p["high"])),
                     count(p["rows"]),
                 ]
                 for n, rows in found.items()
@@ -301,23 +304,23 @@ def _calibration(found: Facts) -> Block:
     )
 
 
-def _parts(facts: Facts) -> list[Block]:
-    parts = facts["parts"]
+def _folds(facts: Evaluation) -> list[Block]:
+    folds = facts.folds
     out: list[Block] = []
     tables: list[Block] = []
-    for population in parts[0]["populations"]:
-        first = parts[0]["populations"][population]
+    for population in folds[0].populations:
+        first = folds[0].populations[population]
         names = sorted((n for n, _ in ranked(first)), key=lambda n: n != MAIN)[:6]
         styles = {name: i for i, name in enumerate(names)}
-        if len(parts) > 1:
+        if len(folds) > 1:
             out.append(
                 figure(
-                    charts.parts(
+                    charts.folds(
                         f"parts-{population}",
                         f"Average precision by part, {spoken(population)}",
-                        [p["name"][5:] if p["name"][4:5] == "-" else p["name"] for p in parts],
+                        [fold.name[5:] if fold.name[4:5] == "-" else fold.name for fold in folds],
                         {
-                            n: [p["populations"][population][n]["average_precision"] for p in parts]
+                            n: [fold.populations[population][n].average_precision for fold in folds]
                             for n in names
                         },
                         styles,
@@ -334,45 +337,41 @@ def _parts(facts: Facts) -> list[Block]:
                 ["part", "state", "days of history", "rows", "frauds", *map(spoken, first)],
                 [
                     [
-                        p["name"],
-                        "COLD" if p["cold"] else "warm",
-                        number(p["history_days"], 3),
-                        count(p["populations"][population][MAIN]["rows"]),
-                        count(p["populations"][population][MAIN]["frauds"]),
-                        *(
-                            fixed(p["populations"][population][n]["average_precision"])
-                            for n in first
-                        ),
+                        fold.name,
+                        "COLD" if fold.cold else "warm",
+                        number(fold.history_days, 3),
+                        count(fold.populations[population][MAIN].rows),
+                        count(fold.populations[population][MAIN].frauds),
+                        *(fixed(fold.populations[population][n].average_precision) for n in first),
                     ]
-                    for p in parts
+                    for fold in folds
                 ],
             )
         )
     return out + tables
 
 
-def _trust(facts: Facts) -> list[Block]:
+def _trust(facts: Evaluation) -> list[Block]:
     rows = []
-    means = facts["means"] or facts["cold"]
-    for population, found in facts["pooled"]["expected_and_observed"].items():
-        m = means[population].get(MAIN, {})
-        for where, name in (("above_threshold", "above the alert threshold"), ("overall", "all")):
-            e = found[where]
+    for population, found in facts.pooled.expected_and_observed.items():
+        m = facts.judged[population][MAIN]
+        told = {"above the alert threshold": found.above_threshold, "all": found.overall}
+        for name, e in told.items():
             rows.append(
                 [
                     spoken(population),
                     name,
-                    count(e["rows"]),
-                    fixed(e["expected"], 1),
-                    f"{e['low']:.1f} to {e['high']:.1f}",
-                    count(e["observed"]),
-                    "inside" if e["within"] else "outside",
-                    f"{e['independent_low']:.1f} to {e['independent_high']:.1f}",
-                    fixed(m.get("calibration_error"), 4),
-                    fixed(m.get("brier_skill")),
+                    count(e.rows),
+                    fixed(e.expected, 1),
+                    f"{e.low:.1f} to {e.high:.1f}",
+                    count(e.observed),
+                    "inside" if e.within else "outside",
+                    f"{e.independent_low:.1f} to {e.independent_high:.1f}",
+                    fixed(m.calibration_error, 4),
+                    fixed(m.brier_skill),
                 ]
             )
-    if facts["prevalence"] is not None or not rows:
+    if facts.prevalence is not None or not rows:
         return []
     return [
         table(
@@ -400,31 +399,31 @@ def _trust(facts: Facts) -> list[Block]:
     ]
 
 
-def _decisions(facts: Facts) -> list[Block]:
+def _decisions(facts: Evaluation) -> list[Block]:
     rows = []
-    for p in facts["parts"]:
-        d = p["decision"]
-        if not d or "budget" not in d:
+    for fold in facts.folds:
+        d = fold.decision
+        if d is None or d.budget is None:
             continue
         rows.append(
             [
-                p["name"] + (" (COLD)" if p["cold"] else ""),
-                _budget(d["budget"]),
-                number(d["go_online"], 3),
-                number(d["decline"], 3),
-                number(d["calibration"]["false_alerts_per_1000"], 3),
-                _promised(d["promise"]),
-                number(d["test"]["false_alerts_per_1000"], 3),
-                number(d["test"]["false_alerts_per_terminal_week"], 3),
-                percent(d["test"]["precision"]),
-                percent(d["test"]["recall"]),
-                percent(d["test"]["value_detected"]),
+                fold.name + (" (COLD)" if fold.cold else ""),
+                _budget(d.budget),
+                number(d.go_online, 3),
+                number(d.decline, 3),
+                number(d.calibration.false_alerts_per_1000, 3),
+                _promised(d.promise),
+                number(d.test.false_alerts_per_1000, 3),
+                number(d.test.false_alerts_per_terminal_week, 3),
+                percent(d.test.precision),
+                percent(d.test.recall),
+                percent(d.test.value_detected),
             ]
         )
     out = threshold_table(
         "At the thresholds in force, all parts together, int8; "
         f"{interval_words(drawn_anew(facts))}",
-        facts["pooled"]["thresholds"],
+        facts.pooled.thresholds,
     )
     if not rows:
         return out
@@ -450,44 +449,30 @@ def _decisions(facts: Facts) -> list[Block]:
     ]
 
 
-def _promised(promise: Facts) -> str:
+def _promised(promise: Mapping[Action, BudgetPromise]) -> str:
     """What the calibration rows promise of false alerts per 1,000."""
     return (
-        ", ".join(
-            f"{p['at_most_per_1000']:.3g} ({100 * p['confidence']:g} %)" for p in promise.values()
-        )
+        ", ".join(f"{p.at_most_per_1000:.3g} ({100 * p.confidence:g} %)" for p in promise.values())
         or "-"
     )
 
 
-def _budget(budget: Facts) -> str:
-    told = []
-    for action in ("go_online", "decline"):
-        name = action.replace("_", " ")
-        if budget[action] is not None:
-            told.append(f"{name} from {budget[action]:g}")
-        elif budget["costs"][f"{action}_minor"] is not None:
-            told.append(f"{name}: {budget['costs'][f'{action}_minor']:g} minor per false alert")
-        else:
-            if budget[f"{action}_per_terminal_week"] is not None:
-                told.append(f"{name} {budget[f'{action}_per_terminal_week']:g} per terminal, week")
-            if budget[f"{action}_per_1000"]:
-                told.append(f"{name} {budget[f'{action}_per_1000']:g} per 1,000")
-    return "; ".join(told) or "never"
+def _budget(budget: Budget) -> str:
+    return "; ".join([*budget.text("go_online"), *budget.text("decline")]) or "never"
 
 
-def _slices(facts: Facts) -> list[Block]:
+def _slices(facts: Evaluation) -> list[Block]:
     rows = [
         [
-            f"{s['kind']}: {s['slice']}",
-            count(s["rows"]),
-            count(s["frauds"]),
-            percent(s["recall"]),
-            number(s["false_alerts_per_1000"], 3),
-            fixed(s["expected"], 1),
-            ", ".join(s["behind"]) or "",
+            f"{s.kind}: {s.slice}",
+            count(s.rows),
+            count(s.frauds),
+            percent(s.recall),
+            number(s.false_alerts_per_1000, 3),
+            fixed(s.expected, 1),
+            ", ".join(s.behind) or "",
         ]
-        for s in facts["pooled"]["slices"]
+        for s in facts.pooled.slices
     ]
     return (
         [
@@ -511,14 +496,13 @@ def _slices(facts: Facts) -> list[Block]:
     )
 
 
-def _delays(facts: Facts) -> list[Block]:
-    if not facts["delays"]:
+def _delays(facts: Evaluation) -> list[Block]:
+    if not facts.delays:
         return []
-    means = facts["means"] or facts["cold"]
-    population = next(iter(means))
-    own = {n: m["average_precision"] for n, m in means[population].items()}
-    rows = [(float(facts["label_delay_s"] or 0) / 86_400, own)]
-    rows += [(d["delay_s"] / 86_400, d["average_precision"][population]) for d in facts["delays"]]
+    population, means = next(iter(facts.judged.items()))
+    own = {n: m.average_precision for n, m in means.items()}
+    rows = [(float(facts.label_delay_s or 0) / 86_400, own)]
+    rows += [(d.delay_s / 86_400, d.average_precision[population]) for d in facts.delays]
     rows.sort(key=lambda row: row[0])
     names = [n for n in (MAIN, "rule_b", "rule_a", "amount") if all(n in by for _, by in rows)]
     styles = {name: i for i, name in enumerate(names)}

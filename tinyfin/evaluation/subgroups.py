@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tinyfin.data.transactions import Transactions
+from tinyfin.results.evaluation import SliceFigures
 from tinyfin.training.bootstrap import Z, wilson
 
 __all__ = ["FEWEST", "by_slice", "slices_of"]
@@ -36,7 +36,7 @@ def by_slice(
     alert: Mask,
     probability: npt.NDArray[np.float64],
     kept: Callable[[Mask], bool],
-) -> list[dict[str, Any]]:
+) -> list[SliceFigures]:
     """Per slice: rows, frauds, recall, false alerts per 1,000, expected frauds; ``behind`` why.
 
     A slice with at least FEWEST frauds is behind when its whole 95 % interval of recall (Wilson) is
@@ -63,18 +63,18 @@ def by_slice(
             if off > 0.25 * frauds and off > spread and not kept(mask):
                 why.append("calibration")
         out.append(
-            {
-                "kind": kind,
-                "slice": name,
-                "rows": int(np.count_nonzero(mask)),
-                "frauds": frauds,
-                "recall": recall,
-                "false_alerts_per_1000": 1000.0 * float(np.mean(alert[good]))
+            SliceFigures(
+                kind=kind,
+                slice=name,
+                rows=int(np.count_nonzero(mask)),
+                frauds=frauds,
+                recall=recall,
+                false_alerts_per_1000=1000.0 * float(np.mean(alert[good]))
                 if np.any(good)
                 else float("nan"),
-                "expected": expected,
-                "behind": why,
-            }
+                expected=expected,
+                behind=why,
+            )
         )
     return out
 

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Many parts as one: means, intervals, spread over seeds, and what is shown apart."""
+"""Many folds as one: means, intervals, spread over seeds, and what is shown apart."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +14,18 @@ from tinyfin.evaluation.calibration_interval import Terms, joined, promise
 from tinyfin.evaluation.fold_metrics import MAIN, row_weights
 from tinyfin.evaluation.fold_scores import FoldScores
 from tinyfin.evaluation.subgroups import by_slice
-from tinyfin.training.bootstrap import draw_groups, interval, mean_of_parts, replicated_ap
+from tinyfin.results.evaluation import (
+    FoldFacts,
+    MeanFigures,
+    Means,
+    Pooled,
+    Promised,
+    SeedFigures,
+    Spans,
+    TrustFigures,
+)
+from tinyfin.results.metrics import Action, Population
+from tinyfin.training.bootstrap import draw_groups, interval, mean_of_folds, replicated_ap
 from tinyfin.training.confusion import ACTION_LEVELS, at_thresholds
 from tinyfin.training.metrics import average_precision, calibration_error
 from tinyfin.training.monotone_curve import fit_curve
@@ -25,52 +35,54 @@ from tinyfin.training.split import known_labels
 __all__ = ["intervals", "means", "pooled", "seed_spread"]
 
 
-def means(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Mean of every number over the parts, by population and scorer; ``worst`` AP next to it."""
-    out: dict[str, Any] = {}
-    if not parts:
-        return out
-    for population, scorers in parts[0]["populations"].items():
+def means(folds: Sequence[FoldFacts]) -> Means:
+    """Mean of every number over the folds, by population and scorer; the worst AP next to it."""
+    out: Means = {}
+    for population, scorers in folds[0].populations.items() if folds else ():
         out[population] = {}
         for scorer in scorers:
-            rows = [p["populations"][population][scorer] for p in parts]
-            ranked = [r["average_precision"] for r in rows if np.isfinite(r["average_precision"])]
-            out[population][scorer] = {
-                **_mean(rows),
-                "worst_part": min(ranked, default=float("nan")),
-                "parts": len(ranked) or len(rows),
-            }
+            rows = [fold.populations[population][scorer] for fold in folds]
+            ranked = [r.average_precision for r in rows if np.isfinite(r.average_precision)]
+            out[population][scorer] = MeanFigures.model_validate(
+                _mean([row.model_dump(exclude_unset=True) for row in rows])
+                | {
+                    "worst_fold": min(ranked, default=float("nan")),
+                    "folds": len(ranked) or len(rows),
+                }
+            )
     return out
 
 
-def _mean(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    out: dict[str, Any] = {}
+def _mean(rows: Sequence[Mapping[str, object]]) -> dict[str, object]:
+    out: dict[str, object] = {}
     for key in dict.fromkeys(k for row in rows for k in row):
         values = [row[key] for row in rows if key in row]
-        if all(isinstance(v, Mapping) for v in values):
-            out[key] = _mean(values)
-        elif all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values):
-            out[key] = _finite_mean(values)
+        inner = [v for v in values if isinstance(v, Mapping)]
+        numbers = [v for v in values if isinstance(v, (int, float)) and not isinstance(v, bool)]
+        if len(inner) == len(values):
+            out[key] = _mean(inner)
+        elif len(numbers) == len(values):
+            out[key] = _finite_mean(numbers)
     return out
 
 
 def _finite_mean(values: Sequence[float]) -> float:
-    """The mean of the parts that have the figure: one without a fraud has no average precision."""
+    """The mean of the folds that have the figure: one without a fraud has no average precision."""
     finite = [float(v) for v in values if np.isfinite(v)]
     return float(np.mean(finite)) if finite else float("nan")
 
 
 def intervals(
     tx: Transactions, scored: Sequence[FoldScores], prevalence: float | None, seed: int
-) -> dict[str, Any]:
+) -> dict[Population, dict[str, Spans]]:
     """95 % intervals of the mean AP, and of the int8 model's lead over each other scorer.
 
-    By population and scorer; the same cards are drawn for all parts and scorers, so leads are
+    By population and scorer; the same cards are drawn for all folds and scorers, so leads are
     paired. All scorers in the first population, the int8 model in the others.
     """
     groups = np.unique(np.concatenate([cards_of(tx, s.rows) for s in scored]))
     drawn = draw_groups(len(groups), seed)
-    out: dict[str, Any] = {}
+    out: dict[Population, dict[str, Spans]] = {}
     for i, population in enumerate(scored[0].populations()):
         names = list(scored[0].scores) if i == 0 else [MAIN]
         replicated: dict[str, npt.NDArray[np.float64]] = {}
@@ -86,12 +98,12 @@ def intervals(
                         s.scores[name][mask], fraud, group, drawn, row_weights(fraud, prevalence)
                     )
                 )
-            replicated[name] = mean_of_parts(each)
+            replicated[name] = mean_of_folds(each)
         out[population] = {
-            name: {
-                "average_precision": interval(values),
-                "int8_leads_by": interval(replicated[MAIN] - values),
-            }
+            name: Spans(
+                average_precision=interval(values),
+                int8_leads_by=interval(replicated[MAIN] - values),
+            )
             for name, values in replicated.items()
         }
     return out
@@ -99,95 +111,95 @@ def intervals(
 
 def seed_spread(
     tx: Transactions, by_seed: Mapping[int, Sequence[FoldScores]], prevalence: float | None
-) -> dict[str, Any]:
-    """Mean AP of the int8 model over the parts, for each seed; and how far seeds are apart."""
+) -> dict[Population, SeedFigures]:
+    """Mean AP of the int8 model over the folds, for each seed; and how far seeds are apart."""
     first = next(iter(by_seed.values()))
-    out: dict[str, Any] = {}
+    out: dict[Population, SeedFigures] = {}
     for population in first[0].populations():
         values = {
             str(seed): _finite_mean([_ap(tx, s, population, prevalence) for s in scored])
             for seed, scored in by_seed.items()
         }
         all_ = list(values.values())
-        out[population] = {
-            "average_precision": values,
-            "mean": float(np.mean(all_)),
-            "lowest": min(all_),
-            "highest": max(all_),
-            "standard_deviation": float(np.std(all_, ddof=1)) if len(all_) > 1 else float("nan"),
-        }
+        out[population] = SeedFigures(
+            average_precision=values,
+            mean=float(np.mean(all_)),
+            lowest=min(all_),
+            highest=max(all_),
+            standard_deviation=float(np.std(all_, ddof=1)) if len(all_) > 1 else float("nan"),
+        )
     return out
 
 
-def _ap(tx: Transactions, s: FoldScores, population: str, prevalence: float | None) -> float:
+def _ap(tx: Transactions, s: FoldScores, population: Population, prevalence: float | None) -> float:
     mask = s.populations()[population]
     label = tx.label[s.rows[mask]]
     return average_precision(s.scores[MAIN][mask], label, row_weights(label == 1, prevalence))
 
 
-def pooled(tx: Transactions, scored: Sequence[FoldScores]) -> dict[str, Any]:
-    """What needs all parts at once: slices, scenarios, reasons, frauds expected and observed."""
+def pooled(tx: Transactions, scored: Sequence[FoldScores]) -> Pooled:
+    """What needs all folds at once: slices, scenarios, reasons, frauds expected and observed."""
     rows = np.concatenate([s.rows for s in scored])
     action = np.concatenate([s.action for s in scored])
     reasons = np.concatenate([s.reasons for s in scored])
     p = np.concatenate([s.probability[MAIN] for s in scored])
     alert = action > 0
-    expected: dict[str, Any] = {}
+    expected: dict[Population, TrustFigures] = {}
     calibrated = all(s.calibrated for s in scored)
     if not calibrated:
         p = np.full(len(p), np.nan)
     ends = np.cumsum([len(s.rows) for s in scored])[:-1]
 
     def kept(mask: npt.NDArray[np.bool_]) -> bool:
-        return bool(_promised(tx, scored, np.split(mask, ends))["within"])
+        return _promised(tx, scored, np.split(mask, ends)).within
 
     for population in scored[0].populations() if calibrated else ():
         masks = [s.populations()[population] for s in scored]
         mask = np.concatenate(masks)
-        expected[population] = {
-            "above_threshold": _promised(
+        expected[population] = TrustFigures(
+            above_threshold=_promised(
                 tx, scored, [m & (s.action > 0) for m, s in zip(masks, scored, strict=True)]
             ),
-            "overall": _promised(tx, scored, masks),
-            "calibration_error": calibration_error(p[mask], tx.label[rows[mask]]),
-        }
-    weeks = sum(s.part.split.test_until_s - s.part.split.until_s for s in scored) / (7 * 86_400)
+            overall=_promised(tx, scored, masks),
+            calibration_error=calibration_error(p[mask], tx.label[rows[mask]]),
+        )
+    weeks = sum(s.fold.split.test_until_s - s.fold.split.until_s for s in scored) / (7 * 86_400)
     terminals = len(np.unique(tx.terminal[rows]))
-    in_force = {
-        name: any((s.facts.get("decision") or {}).get(name) is not None for s in scored)
+    in_force: dict[Action, bool] = {
+        name: any(s.decision is not None and s.decision.threshold(name) is not None for s in scored)
         for name in ACTION_LEVELS
     }
-    populations = {
+    populations: dict[Population, npt.NDArray[np.bool_]] = {
         population: np.concatenate([s.populations()[population] for s in scored])
         for population in scored[0].populations()
     }
     cards = np.concatenate([cards_of(tx, s.rows) for s in scored])
-    return {
-        "thresholds": at_thresholds(in_force, action, tx.label[rows] == 1, cards, populations),
-        "expected_and_observed": expected,
-        "slices": by_slice(tx, rows, alert, p, kept),
-        "scenarios": by_scenario(tx, rows, action),
-        "reasons": reasons_by_scenario(tx, rows, action, reasons),
-        "transactions_per_terminal_day": len(rows) / max(terminals, 1) / max(7 * weeks, 1e-9),
-    }
+    return Pooled(
+        thresholds=at_thresholds(in_force, action, tx.label[rows] == 1, cards, populations),
+        expected_and_observed=expected,
+        slices=by_slice(tx, rows, alert, p, kept),
+        scenarios=by_scenario(tx, rows, action),
+        reasons=reasons_by_scenario(tx, rows, action, reasons),
+        transactions_per_terminal_day=len(rows) / max(terminals, 1) / max(7 * weeks, 1e-9),
+    )
 
 
 def _promised(
     tx: Transactions, scored: Sequence[FoldScores], masks: Sequence[npt.NDArray[np.bool_]]
-) -> dict[str, Any]:
-    """Expected and observed frauds of the masked test rows of all parts, cards and terminals as
-    groups, with the uncertainty of every part's table."""
+) -> Promised:
+    """Expected and observed frauds of the masked test rows of all folds, cards and terminals as
+    groups, with the uncertainty of every fold's table."""
     tested, learned = [], []
     for s, mask in zip(scored, masks, strict=True):
         rows = s.rows[mask]
         tested.append(
             Terms(rows, np.ones(len(rows)), tx.label[rows] == 1, s.probability[MAIN][mask])
         )
-        fraud = known_labels(tx, s.part.split.until_s)[s.part.split.calibration] == 1
+        fraud = known_labels(tx, s.fold.split.until_s)[s.fold.split.calibration] == 1
         curve = fit_curve(s.calibration_raw, fraud)
         learned.append(
             Terms(
-                s.part.split.calibration,
+                s.fold.split.calibration,
                 -curve.sensitivity(s.calibration_raw, s.scores[MAIN][mask]),
                 fraud,
                 curve(s.calibration_raw),

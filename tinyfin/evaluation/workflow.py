@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Evaluate a configuration: train every part again, score it on the twin, sum up."""
+"""Evaluate a configuration: train every fold again, score it on the twin, sum up."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -18,12 +17,23 @@ from tinyfin.data.transactions import Transactions
 from tinyfin.errors import InputError
 from tinyfin.evaluation.data_quality import quality
 from tinyfin.evaluation.family_comparison import family_facts, family_names, with_family
-from tinyfin.evaluation.fold_metrics import MAIN, part_figures
-from tinyfin.evaluation.fold_scores import FoldScores, score_part
-from tinyfin.evaluation.folds import PROTOCOLS, Fold, parts_of, warm_s
+from tinyfin.evaluation.fold_metrics import MAIN, fold_figures
+from tinyfin.evaluation.fold_scores import FoldScores, score_fold
+from tinyfin.evaluation.folds import PROTOCOLS, Fold, folds_of, warm_s
 from tinyfin.evaluation.summary import intervals, means, pooled, seed_spread
 from tinyfin.features.compiler import compile_program
 from tinyfin.progress import Stage, stage
+from tinyfin.results.evaluation import (
+    DelayFigures,
+    EvaluatedData,
+    Evaluation,
+    FamilyFacts,
+    FoldFacts,
+    Means,
+    Quality,
+    Settings,
+)
+from tinyfin.results.metrics import Population
 from tinyfin.training.dataset import Dataset, prepare
 from tinyfin.training.missing_fields import require_fields
 from tinyfin.training.populations import LOOK_BACK_DAYS, drawn_anew
@@ -39,13 +49,13 @@ _KINDS = {"prequential": "week", "holdout": "part", "halves": "half"}
 
 @dataclass(frozen=True)
 class Evaluated:
-    """What came out: facts as JSON has them, and the scored rows for pictures."""
+    """What came out: the figures, and the scored rows for pictures."""
 
     run: RunFolder
-    facts: dict[str, Any]
+    facts: Evaluation
     tx: Transactions
     scored: Sequence[FoldScores]
-    """Warm parts, or the cold ones when there are no others."""
+    """Warm folds, or the cold ones when there are no others."""
 
 
 def evaluate(
@@ -63,7 +73,7 @@ def evaluate(
 ) -> Evaluated:
     """Judge the configuration of ``run`` (its weights play no part) on files or tables.
 
-    None takes [evaluate]'s value. Parts are kept in ``run``'s folder and used again. Raises what
+    None takes [evaluate]'s value. Folds are kept in ``run``'s folder and used again. Raises what
     reading, training and quantizing raise, InputError for an unknown protocol.
     """
     with as_files(data) as paths, stage("evaluating", unit="models") as whole:
@@ -108,49 +118,51 @@ def _evaluate(
     asked, tx = config.evaluate, dataset.tx
     program = compile_program(learned.features, learned.schema, **learned.features.capacities)
     fields = require_fields(program.payload, Seen.of(tx, config), run, str(run.path), note)
-    parts = parts_of(tx, config, protocol=asked.protocol, weeks=asked.weeks, cold=cold)
-    whole.total = len(parts) * (asked.seeds + len(asked.delays) + len(others))
+    folds = folds_of(tx, config, protocol=asked.protocol, weeks=asked.weeks, cold=cold)
+    whole.total = len(folds) * (asked.seeds + len(asked.delays) + len(others))
     chain = _Chain(run, config, cold, note, whole)
     seed = config.model.seed
-    by_seed = {seed + i: chain.score(dataset, parts, seed + i, i == 0) for i in range(asked.seeds)}
+    by_seed = {seed + i: chain.score(dataset, folds, seed + i, i == 0) for i in range(asked.seeds)}
     first = by_seed[seed]
     figures = _figures(tx, first, config)
-    warm = [i for i, part in enumerate(parts) if not part.cold]
-    counted = warm or list(range(len(parts)))
-    facts: dict[str, Any] = {
-        "run": run.name,
-        "protocol": asked.protocol,
-        "family": config.model.family,
-        "data": {"files": list(dataset.files), "rows": len(tx), "terminals": len(tx.terminals)},
-        "fields": fields,
-        "label_delay_s": config.data.label_delay_s,
-        "warm_after_s": warm_s(config),
-        "known_cards_look_back_days": LOOK_BACK_DAYS,
-        "prevalence": asked.prevalence,
-        "false_alert_minor": asked.false_alert_minor,
-        "state": "COLD" if not warm and asked.protocol != "halves" else "warm",
-        "parts": figures,
-        "means": means([figures[i] for i in warm]),
-        "cold": means([f for f in figures if f["cold"]]),
-        "intervals": intervals(tx, [first[i] for i in counted], asked.prevalence, seed),
-        "seeds": seed_spread(
+    warm = [i for i, fold in enumerate(folds) if not fold.cold]
+    counted = warm or list(range(len(folds)))
+    of_warm = means([figures[i] for i in warm])
+    of_cold = means([f for f in figures if f.cold])
+    judged = of_warm or of_cold
+    facts = Evaluation(
+        run=run.name,
+        protocol=asked.protocol,
+        family=config.model.family,
+        data=EvaluatedData(files=list(dataset.files), rows=len(tx), terminals=len(tx.terminals)),
+        fields=fields,
+        label_delay_s=config.data.label_delay_s,
+        warm_after_s=warm_s(config),
+        known_cards_look_back_days=LOOK_BACK_DAYS,
+        prevalence=asked.prevalence,
+        false_alert_minor=asked.false_alert_minor,
+        state="COLD" if not warm and asked.protocol != "halves" else "warm",
+        folds=figures,
+        means=of_warm,
+        cold=of_cold,
+        intervals=intervals(tx, [first[i] for i in counted], asked.prevalence, seed),
+        seeds=seed_spread(
             tx, {s: [scored[i] for i in counted] for s, scored in by_seed.items()}, asked.prevalence
         ),
-        "drawn": drawn_anew(tx, first[counted[-1]].rows),
-        "pooled": pooled(tx, [first[i] for i in counted]),
-        "delays": [_delay(chain, dataset, parts, d) for d in asked.delays],
-    }
-    judged = facts["means"] or facts["cold"]
-    facts["families"] = [
-        family_facts(name, True, [figures[i] for i in counted], judged)
-        if name == own
-        else _beside(chain, dataset, parts, name)
-        for name in names
-    ]
-    facts["int8_loss"] = _loss(judged)
-    facts["quality"] = _quality(dataset, config, first[counted[-1]])
-    facts["config"] = _settings(config, run)
-    facts["seconds"] = time.monotonic() - begun
+        drawn=drawn_anew(tx, first[counted[-1]].rows),
+        pooled=pooled(tx, [first[i] for i in counted]),
+        delays=[_delay(chain, dataset, folds, d) for d in asked.delays],
+        families=[
+            family_facts(name, True, [figures[i] for i in counted], judged)
+            if name == own
+            else _beside(chain, dataset, folds, name)
+            for name in names
+        ],
+        int8_loss=_loss(judged),
+        quality=_quality(dataset, config, first[counted[-1]]),
+        config=_settings(config, run),
+        seconds=time.monotonic() - begun,
+    )
     return Evaluated(run, facts, tx, [first[i] for i in counted])
 
 
@@ -174,7 +186,7 @@ def _with(
     }
     update = {name: value for name, value in given.items() if value is not None}
     evaluate = config.evaluate.model_copy(update=update)
-    fixed: dict[str, Any] = {}
+    fixed: dict[str, object] = {}
     if evaluate.protocol == "halves":
         fixed["seeds"] = 1  # every half has a seed of its own
     if evaluate.protocol != "prequential":
@@ -184,7 +196,7 @@ def _with(
 
 @dataclass
 class _Chain:
-    """Parts one after the other; ``whole`` is the stage of all of them."""
+    """Folds one after the other; ``whole`` is the stage of all of them."""
 
     run: RunFolder
     config: Config
@@ -193,22 +205,22 @@ class _Chain:
     whole: Stage
 
     def score(
-        self, dataset: Dataset, parts: Sequence[Fold], seed: int, compared: bool, where: str = ""
+        self, dataset: Dataset, folds: Sequence[Fold], seed: int, compared: bool, where: str = ""
     ) -> list[FoldScores]:
-        """All parts with one seed; ``compared``: with the learned baselines. ``where`` is in
+        """All folds with one seed; ``compared``: with the learned baselines. ``where`` is in
         the folders' names."""
         model = self.config.model.model_copy(update={"seed": seed})
         config = replace(self.config, model=model)
         out = []
         kind = _KINDS[config.evaluate.protocol]
-        for number, part in enumerate(parts, 1):
-            self.whole.text = f"{kind} {number} of {len(parts)}, {part.name}{where}, seed {seed}"
-            name = f"{part.name}{where}-seed{seed}" + ("-cold" if self.cold else "")
+        for number, fold in enumerate(folds, 1):
+            self.whole.text = f"{kind} {number} of {len(folds)}, {fold.name}{where}, seed {seed}"
+            name = f"{fold.name}{where}-seed{seed}" + ("-cold" if self.cold else "")
             out.append(
-                score_part(
+                score_fold(
                     self.run.path / FOLDER / config.evaluate.protocol / name,
                     dataset,
-                    part,
+                    fold,
                     config,
                     note=self.note,
                     cold_start=self.cold,
@@ -220,81 +232,79 @@ class _Chain:
         return out
 
 
-def _delay(chain: _Chain, dataset: Dataset, parts: Sequence[Fold], delay_s: int) -> dict[str, Any]:
+def _delay(chain: _Chain, dataset: Dataset, folds: Sequence[Fold], delay_s: int) -> DelayFigures:
     """The same weeks with labels that take ``delay_s`` instead."""
     tx, config = dataset.tx, chain.config
     late = replace(tx, label_known_s=(tx.t_mono_s.astype(np.int64) + delay_s).astype(np.uint32))
     other = Dataset(late, dataset.files)
-    starts = [part.split.until_s for part in parts]
-    again = parts_of(late, config, protocol="prequential", weeks=starts)
+    starts = [fold.split.until_s for fold in folds]
+    again = folds_of(late, config, protocol="prequential", weeks=starts)
     text = format_duration(delay_s)
     scored = chain.score(other, again, config.model.seed, False, f"-delay-{text}")
     figures = _figures(late, scored, config)
     found = means(figures)
-    return {
-        "delay_s": delay_s,
-        "delay": text,
-        "average_precision": {
-            population: {scorer: m["average_precision"] for scorer, m in scorers.items()}
+    return DelayFigures(
+        delay_s=delay_s,
+        delay=text,
+        average_precision={
+            population: {scorer: m.average_precision for scorer, m in scorers.items()}
             for population, scorers in found.items()
         },
-    }
+    )
 
 
-def _beside(chain: _Chain, dataset: Dataset, parts: Sequence[Fold], name: str) -> dict[str, Any]:
+def _beside(chain: _Chain, dataset: Dataset, folds: Sequence[Fold], name: str) -> FamilyFacts:
     """The same tests with another family, which may be given other slices to train on."""
     config = with_family(chain.config, name)
     other = replace(chain, config=config)
-    again = parts_of(
+    again = folds_of(
         dataset.tx,
         config,
         protocol=config.evaluate.protocol,
         cold=chain.cold,
-        weeks=[part.split.until_s for part in parts],
+        weeks=[fold.split.until_s for fold in folds],
     )
     scored = other.score(dataset, again, config.model.seed, False, f"-{name}")
     figures = _figures(dataset.tx, scored, config)
-    warm = [f for f in figures if not f["cold"]] or figures
+    warm = [f for f in figures if not f.cold] or figures
     return family_facts(name, False, warm, means(warm))
 
 
-def _figures(
-    tx: Transactions, scored: Sequence[FoldScores], config: Config
-) -> list[dict[str, Any]]:
+def _figures(tx: Transactions, scored: Sequence[FoldScores], config: Config) -> list[FoldFacts]:
     asked = config.evaluate
     return [
-        part_figures(tx, s, false_alert=asked.false_alert_minor, prevalence=asked.prevalence)
+        fold_figures(tx, s, false_alert=asked.false_alert_minor, prevalence=asked.prevalence)
         for s in scored
     ]
 
 
-def _quality(dataset: Dataset, config: Config, last: FoldScores) -> dict[str, Any]:
-    """Of the data, with what the last part was trained and tested on."""
-    made = dataset.featured(last.run.config(), last.part.split)
+def _quality(dataset: Dataset, config: Config, last: FoldScores) -> Quality:
+    """Of the data, with what the last fold was trained and tested on."""
+    made = dataset.featured(last.run.config(), last.fold.split)
     return quality(
         dataset.tx,
         config,
         made.features,
         made.program.feature_names,
-        last.part.split.fit,
+        last.fold.split.fit,
         last.rows,
     )
 
 
-def _loss(found: dict[str, Any]) -> dict[str, float]:
+def _loss(found: Means) -> dict[Population, float]:
     """Average precision that int8 loses against float, by population."""
     return {
-        population: scorers["model_float"]["average_precision"] - scorers[MAIN]["average_precision"]
+        population: scorers["model_float"].average_precision - scorers[MAIN].average_precision
         for population, scorers in found.items()
     }
 
 
-def _settings(config: Config, run: RunFolder) -> dict[str, Any]:
+def _settings(config: Config, run: RunFolder) -> Settings:
     """What a reader needs of the configuration."""
-    return {
-        "text": run.file("config.toml").read_text(encoding="utf-8"),
-        "family": config.model.family,
-        "decision": config.decision.model_dump(),
-        "rules": config.rules.model_dump(),
-        "evaluate": config.evaluate.model_dump(),
-    }
+    return Settings(
+        text=run.file("config.toml").read_text(encoding="utf-8"),
+        family=config.model.family,
+        decision=config.decision.model_dump(),
+        rules=config.rules.model_dump(),
+        evaluate=config.evaluate.model_dump(),
+    )

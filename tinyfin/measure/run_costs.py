@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 from tinyfin.config import Search
 from tinyfin.errors import BudgetError
@@ -13,6 +12,7 @@ from tinyfin.features.set_sizes import sizes_of
 from tinyfin.measure.pack_costs import budget
 from tinyfin.pack.container import parse_pack
 from tinyfin.quantization.workflow import quantize
+from tinyfin.results.trials import Cost
 from tinyfin.targets import build as building
 from tinyfin.targets import catalogue
 from tinyfin.training.run_folder import RunFolder
@@ -32,18 +32,6 @@ SMALLER = {
     "features and calibration": "[features] names: fewer",
 }
 """What makes a part of flash or RAM smaller; the other parts are the firmware's own."""
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What a pack of some shape costs on the target of the search."""
-
-    flash_bytes: int
-    ram_bytes: int
-    instructions: int | None
-    """Bound of one scored event; None where nothing counts them."""
-    parts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    """Bytes of what flash and RAM are made of, by ``flash`` and ``RAM with stack``."""
 
 
 def require_tools(search: Search) -> None:

@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import BaseModel
 
 from tinyfin.errors import ModelError
 
@@ -62,7 +63,7 @@ class DensityTables:
         wide = self.tables.astype(np.int64)
         return int(wide.min(axis=1).sum()), int(wide.max(axis=1).sum())
 
-    def arrays(self) -> list[npt.NDArray[Any]]:
+    def arrays(self) -> list[npt.NDArray[np.integer]]:
         """What was learned."""
         return [self.tables]
 
@@ -115,7 +116,7 @@ class Forest:
         wide = self.leaf.astype(np.int64)
         return int(wide.min(axis=1).sum()), int(wide.max(axis=1).sum())
 
-    def arrays(self) -> list[npt.NDArray[Any]]:
+    def arrays(self) -> list[npt.NDArray[np.integer]]:
         """What was learned."""
         return [self.feature, self.threshold, self.leaf]
 
@@ -134,34 +135,48 @@ class Forest:
 
 IntegerModel = DensityTables | Forest
 
+Rows = list[list[int]]
+_Int = TypeVar("_Int", np.uint8, np.int8)
+
+
+class _File(BaseModel):
+    format: int
+    kind: str
+    tables: Rows | None = None
+    inputs: int = 0
+    feature: Rows | None = None
+    threshold: Rows | None = None
+    leaf: Rows | None = None
+
 
 def decode_integer_model(data: bytes, where: str = "model.json") -> IntegerModel:
     """The model in a ``model.json``; ModelError if it is none."""
     try:
-        table = json.loads(data)
-        if table["format"] != _FORMAT:
-            raise ModelError(f"{where}: format {table['format']}; this tinyfin reads {_FORMAT}")
-        if table["kind"] == "density":
-            return DensityTables(_array(table["tables"], np.uint8))
-        if table["kind"] == "forest":
+        file = _File.model_validate_json(data)
+        if file.format != _FORMAT:
+            raise ModelError(f"{where}: format {file.format}; this tinyfin reads {_FORMAT}")
+        if file.kind == "density":
+            return DensityTables(_array(file.tables, np.uint8))
+        if file.kind == "forest":
             return Forest(
-                int(table["inputs"]),
-                _array(table["feature"], np.uint8),
-                _array(table["threshold"], np.int8),
-                _array(table["leaf"], np.uint8),
+                file.inputs,
+                _array(file.feature, np.uint8),
+                _array(file.threshold, np.int8),
+                _array(file.leaf, np.uint8),
             )
-        raise ModelError(f"{where}: kind {table['kind']!r} is neither density nor forest")
-    except (ValueError, KeyError, TypeError, OverflowError) as error:
-        raise ModelError(f"{where}: is no integer model ({error}); train again") from error
+        raise ModelError(f"{where}: kind {file.kind!r} is neither density nor forest")
+    except (ValueError, OverflowError) as error:
+        text = " ".join(str(error).split())
+        raise ModelError(f"{where}: is no integer model ({text}); train again") from error
 
 
-def _array(rows: Any, kind: Any) -> npt.NDArray[Any]:
-    wide = np.asarray(rows, np.int64)
+def _array(rows: Rows | None, kind: type[_Int]) -> npt.NDArray[_Int]:
+    wide = np.asarray(rows or [], np.int64)
     if wide.ndim != 2 or not np.array_equal(wide.astype(kind), wide):
         raise ValueError(f"rows must be a table of {np.dtype(kind).name}")
     return wide.astype(kind)
 
 
-def _json(content: Mapping[str, Any]) -> bytes:
+def _json(content: Mapping[str, object]) -> bytes:
     text = json.dumps({"format": _FORMAT, **content}, sort_keys=True, separators=(",", ":"))
     return (text + "\n").encode()

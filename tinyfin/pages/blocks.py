@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TypeGuard
 
 from markupsafe import Markup
 
@@ -12,7 +12,7 @@ from tinyfin.pages.svg import figure_text
 
 __all__ = ["Block", "code", "count", "figure", "fixed", "number", "percent", "table", "text"]
 
-Block = dict[str, Any]
+Block = dict[str, object]
 
 
 def text(words: str) -> Block:
@@ -60,40 +60,40 @@ def figure(
     }
 
 
-def count(value: Any) -> str:
+def count(value: object) -> str:
     """A whole number with its thousands separated; - if there is none."""
     if not _is_number(value):
         return "-"
     return f"{value:,}" if isinstance(value, int) else f"{value:,.0f}"
 
 
-def number(value: Any, digits: int = 3) -> str:
+def number(value: object, digits: int = 3) -> str:
     """A number with so many significant digits; - if there is none."""
     if not _is_number(value):
         return "-"
     return figure_text(value, digits)
 
 
-def fixed(value: Any, decimals: int = 3) -> str:
+def fixed(value: object, decimals: int = 3) -> str:
     """A number with so many decimals; - if there is none."""
     if not _is_number(value):
         return "-"
     return f"{value:z,.{decimals}f}"
 
 
-def spread(low: Any, high: Any, decimals: int = 3) -> str:
+def spread(low: object, high: object, decimals: int = 3) -> str:
     """From a low to a high number with so many decimals; - if there are none."""
     if not _is_number(low) or not _is_number(high):
         return "-"
     return f"{fixed(low, decimals)} to {fixed(high, decimals)}"
 
 
-def percent(value: Any) -> str:
+def percent(value: object) -> str:
     """A share as per cent; - if there is none."""
     return f"{100 * value:.1f} %" if _is_number(value) else "-"
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> TypeGuard[int | float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and value == value
 
 

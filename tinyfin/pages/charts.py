@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TypedDict
 
 from markupsafe import Markup
 
@@ -13,15 +13,45 @@ from tinyfin.pages.blocks import fixed, spread
 from tinyfin.pages.svg import Axis, Canvas, Mark, count_text, figure_text, power_text
 
 __all__ = [
+    "CalibrationBin",
+    "PrecisionRecall",
+    "ScoreHistogram",
     "calibration",
     "delays",
+    "folds",
     "histogram",
     "horizontal_bars",
-    "parts",
     "precision_recall",
     "scores",
     "whiskers",
 ]
+
+
+class ScoreHistogram(TypedDict):
+    """Counts per bin; ``edges`` are log10 of the probability."""
+
+    edges: list[float]
+    genuine: list[int]
+    fraud: list[int]
+
+
+class PrecisionRecall(TypedDict):
+    """A curve, and the area under it."""
+
+    average_precision: float
+    recall: list[float]
+    precision: list[float]
+
+
+class CalibrationBin(TypedDict):
+    """Mean probability, and share of fraud with its 95 % interval."""
+
+    mean: float
+    share: float
+    low: float
+    high: float
+    rows: int
+
 
 _LEFT, _RIGHT = 62.0, 532.0
 _LINES = ("c1", "c2", "c3", "c4", "c5", "c6")
@@ -61,7 +91,7 @@ def _bars(
             canvas.rect(left, y(count), right - left - gap, y.start - y(count), style)
 
 
-def scores(ident: str, facts: Mapping[str, Any], thresholds: Sequence[tuple[str, float]]) -> Markup:
+def scores(ident: str, facts: ScoreHistogram, thresholds: Sequence[tuple[str, float]]) -> Markup:
     """Scores of genuine and fraudulent transactions, one above the other, thresholds through both.
 
     ``facts``: ``edges`` (log10 of the probability), ``genuine`` and ``fraud`` counts per bin;
@@ -115,7 +145,7 @@ def histogram(
     return canvas.done()
 
 
-def precision_recall(curves: Mapping[str, Mapping[str, Any]], styles: Mapping[str, int]) -> Markup:
+def precision_recall(curves: Mapping[str, PrecisionRecall], styles: Mapping[str, int]) -> Markup:
     """Precision over recall, one line per scorer; ``styles`` numbers them as the legend does."""
     told = ", ".join(f"{n} {fixed(c['average_precision'])}" for n, c in curves.items())
     canvas = Canvas("precision-recall", "Precision and recall", f"Average precision: {told}.", 370)
@@ -132,7 +162,7 @@ def precision_recall(curves: Mapping[str, Mapping[str, Any]], styles: Mapping[st
     return canvas.done()
 
 
-def calibration(series: Mapping[str, Sequence[Mapping[str, Any]]]) -> Markup:
+def calibration(series: Mapping[str, Sequence[CalibrationBin]]) -> Markup:
     """Observed against predicted share of fraud, with 95 % intervals, on logarithmic axes.
 
     Points without any fraud are on the lower edge.
@@ -187,7 +217,7 @@ def horizontal_bars(
     return canvas.done()
 
 
-def parts(
+def folds(
     ident: str,
     title: str,
     names: Sequence[str],
@@ -196,7 +226,7 @@ def parts(
     y_label: str,
     told: str,
 ) -> Markup:
-    """One value per part and series, as lines over the parts in their order."""
+    """One value per fold and series, as lines over the folds in their order."""
     canvas = Canvas(ident, title, told, 304)
     values = [v for row in series.values() for v in row if math.isfinite(v)]
     high = min(1.0, max(values, default=1.0) * 1.12) or 1.0

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from tinyfin.pages.blocks import Block
 from tinyfin.text import printable
@@ -33,7 +32,7 @@ class Headline:
     title: str
     passed: bool | None
     lines: Sequence[str] = ()
-    checks: Sequence[Mapping[str, Any]] = ()
+    checks: Sequence[Mapping[str, object]] = ()
     kind: str = "check"
 
     @property
@@ -84,6 +83,6 @@ def page(
     return text
 
 
-def _shown(value: Any) -> Any:
+def _shown(value: object) -> object:
     """Text without marks that reverse the direction of writing, and the like."""
     return printable(value) if type(value) is str else value

@@ -3,23 +3,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from tinyfin.pages import charts
 from tinyfin.pages.blocks import Block, count, figure, number, table
+from tinyfin.results.evaluation import ScenarioFigures
 
 __all__ = ["scenario_blocks"]
 
-Scenario = Mapping[str, Any]
-
 
 def scenario_blocks(
-    scenarios: Sequence[Scenario],
+    scenarios: Sequence[ScenarioFigures],
     *,
     gap_s: int,
     caption: str = "Attacks",
-    more: Sequence[tuple[str, Callable[[Scenario], str]]] = (),
+    more: Sequence[tuple[str, Callable[[ScenarioFigures], str]]] = (),
 ) -> list[Block]:
     """A picture and a table of the attacks, and a table of scenarios without any fraud.
 
@@ -27,8 +25,8 @@ def scenario_blocks(
     seconds between two frauds of one attack at most. ``more``: further columns of the attacks,
     each a title and what to say of a scenario.
     """
-    attacks = [s for s in scenarios if s["frauds"]]
-    quiet = [s for s in scenarios if not s["frauds"]]
+    attacks = [s for s in scenarios if s.frauds]
+    quiet = [s for s in scenarios if not s.frauds]
     out: list[Block] = []
     if attacks:
         out.append(
@@ -38,9 +36,9 @@ def scenario_blocks(
                     "Attacks with at least one alert",
                     [
                         (
-                            s["scenario"],
-                            s["attacks_detected"] / s["attacks"],
-                            f"{s['attacks_detected']:,} of {s['attacks']:,}",
+                            s.scenario,
+                            s.attacks_detected / s.attacks,
+                            f"{s.attacks_detected:,} of {s.attacks:,}",
                         )
                         for s in attacks
                     ],
@@ -66,14 +64,14 @@ def scenario_blocks(
                 ],
                 [
                     [
-                        s["scenario"],
-                        count(s["attacks"]),
-                        count(s["attacks_detected"]),
-                        number(s["transactions_until_detected_median"]),
-                        count(s["transactions_until_detected_max"]),
-                        count(s["frauds"]),
-                        count(s["frauds_alerted"]),
-                        f"{s['false_alerts']:,} of {s['genuine']:,}" if s["genuine"] else "-",
+                        s.scenario,
+                        count(s.attacks),
+                        count(s.attacks_detected),
+                        number(s.transactions_until_detected_median),
+                        count(s.transactions_until_detected_max),
+                        count(s.frauds),
+                        count(s.frauds_alerted),
+                        f"{s.false_alerts:,} of {s.genuine:,}" if s.genuine else "-",
                         *(told(s) for _, told in more),
                     ]
                     for s in attacks
@@ -87,11 +85,11 @@ def scenario_blocks(
                 ["scenario", "transactions", "terminals", "false alerts", "per 1,000"],
                 [
                     [
-                        s["scenario"],
-                        count(s["transactions"]),
-                        count(s["terminals"]),
-                        count(s["false_alerts"]),
-                        number(1000 * s["false_alerts"] / s["genuine"] if s["genuine"] else None),
+                        s.scenario,
+                        count(s.transactions),
+                        count(s.terminals),
+                        count(s.false_alerts),
+                        number(1000 * s.false_alerts / s.genuine if s.genuine else None),
                     ]
                     for s in quiet
                 ],

@@ -3,23 +3,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from tinyfin.pages.blocks import Block, count, table
 from tinyfin.pages.scorers import population_name
+from tinyfin.results.facts import Interval
+from tinyfin.results.metrics import Confusion, Thresholds
 
-__all__ = ["COUNTS", "SHARES", "interval_words", "share_text", "threshold_cells", "threshold_table"]
+__all__ = ["interval_words", "shares", "threshold_cells", "threshold_table"]
 
-Thresholds = Mapping[str, Mapping[str, Any]]
 
-COUNTS = {
-    "true_positives": "frauds alerted",
-    "false_negatives": "frauds missed",
-    "false_positives": "genuine alerted",
-    "true_negatives": "genuine accepted",
-}
-SHARES = {"precision": "precision", "recall": "recall", "f1": "F1", "accuracy": "accuracy"}
+def _counts(m: Confusion) -> dict[str, int]:
+    return {
+        "frauds alerted": m.true_positives,
+        "frauds missed": m.false_negatives,
+        "genuine alerted": m.false_positives,
+        "genuine accepted": m.true_negatives,
+    }
+
+
+def shares(m: Confusion) -> dict[str, str]:
+    """By name, each with its interval."""
+    return {
+        "precision": _share(m.precision, m.precision_interval),
+        "recall": _share(m.recall, m.recall_interval),
+        "F1": _share(m.f1, m.f1_interval),
+        "accuracy": _share(m.accuracy, m.accuracy_interval),
+    }
 
 
 def interval_words(drawn: str) -> str:
@@ -31,16 +39,15 @@ def threshold_cells(thresholds: Thresholds) -> list[list[str]]:
     """A column per action and population: the head, then a row per count and share. Empty without
     a threshold in force."""
     columns = [
-        [
-            f"{action.replace('_', ' ')}, {population_name(population)}",
-            *(count(m[name]) for name in COUNTS),
-            *(share_text(m, name) for name in SHARES),
-        ]
+        {
+            "": f"{action.replace('_', ' ')}, {population_name(population)}",
+            **{name: count(n) for name, n in _counts(m).items()},
+            **shares(m),
+        }
         for action, populations in thresholds.items()
         for population, m in populations.items()
     ]
-    names = ["", *COUNTS.values(), *SHARES.values()]
-    return [list(row) for row in zip(names, *columns, strict=True)] if columns else []
+    return [[name, *(column[name] for column in columns)] for name in columns[0]] if columns else []
 
 
 def threshold_table(caption: str, thresholds: Thresholds) -> list[Block]:
@@ -49,10 +56,5 @@ def threshold_table(caption: str, thresholds: Thresholds) -> list[Block]:
     return [table(caption, cells[0], cells[1:])] if cells else []
 
 
-def share_text(m: Mapping[str, Any], name: str) -> str:
-    """A share with its interval."""
-    value = m[name]
-    if value is None or value != value:
-        return "-"
-    low, high = m[f"{name}_interval"]
-    return f"{value:.4f} ({low:.4f} to {high:.4f})"
+def _share(value: float, between: Interval) -> str:
+    return f"{value:.4f} ({between[0]:.4f} to {between[1]:.4f})" if value == value else "-"

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from types import ModuleType
 
 import numpy as np
 import numpy.typing as npt
@@ -11,11 +12,12 @@ import numpy.typing as npt
 from tinyfin.errors import ModelError
 from tinyfin.tflite import model as tflite_model
 from tinyfin.training.families import INPUT_STEPS
+from tinyfin.training.keras_types import Function, Network, Tensor
 
 __all__ = ["to_tflite"]
 
 
-def to_tflite(keras_model: Any, representative: npt.NDArray[np.int8]) -> bytes:
+def to_tflite(keras_model: Network, representative: npt.NDArray[np.int8]) -> bytes:
     """Convert; int8 in and out. ``representative`` int8[n, F] as
     :func:`tinyfin.training.representative_sample.representative_rows` gives.
 
@@ -29,7 +31,7 @@ def to_tflite(keras_model: Any, representative: npt.NDArray[np.int8]) -> bytes:
     x = representative.astype(np.float32) / np.float32(INPUT_STEPS)
 
     @tf.function(input_signature=[tf.TensorSpec([1, width], tf.float32, name="inputs")])  # type: ignore[untyped-decorator]
-    def serve(inputs: Any) -> Any:
+    def serve(inputs: Tensor) -> Tensor:
         return keras_model(inputs, training=False)
 
     # without the Keras object the variables are frozen into constants, as the converter needs them
@@ -52,7 +54,7 @@ def to_tflite(keras_model: Any, representative: npt.NDArray[np.int8]) -> bytes:
     return data
 
 
-def _squares_as_products(tf: Any, function: Any) -> Any:
+def _squares_as_products(tf: ModuleType, function: Function) -> Function:
     """The same function with x * x for each square: the converter has no int8 SQUARE and would
     leave it in float, but it has MUL."""
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
@@ -84,7 +86,7 @@ def check_input(tflite: bytes) -> None:
         )
 
 
-def _quietly(call: Any) -> Any:
+def _quietly(call: Callable[[], bytes]) -> bytes:
     """The converter prints from C++ to stdout and stderr, where results and progress belong."""
     import os
     import sys

@@ -12,12 +12,13 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 import numpy as np
 import numpy.typing as npt
 
 from tinyfin.errors import ModelError
+from tinyfin.results.run import FitFacts, ModelFacts, ModelFile, Replaced
 from tinyfin.tflite.refused_layers import on_vectors
 from tinyfin.training.families import (
     INPUT_STEPS,
@@ -27,6 +28,7 @@ from tinyfin.training.families import (
     score_rows,
     weights_sha256,
 )
+from tinyfin.training.keras_types import Layer, Network
 from tinyfin.training.run_folder import RunFolder, making_run, open_run
 
 __all__ = ["FAMILY", "adopt", "adopting", "default_name"]
@@ -81,17 +83,17 @@ def adopting(
     """
     from tinyfin.training.reproducible import tensorflow
 
-    facts = run.read_json("run.json")
-    width = len(facts["features"]["names"])
-    tf = tensorflow(int(facts["model"]["seed"]))
+    facts = run.facts()
+    width = len(facts.features.names)
+    tf = tensorflow(facts.model.seed)
     network = _loaded(tf, path)
     _check_layers(tf, network, path)
     _check_shape(network, path, width, readout)
-    _hold_what_never_varied(tf, network, facts["features"]["names"], note)
+    _hold_what_never_varied(tf, network, facts.features.names, note)
     if readout == "accumulator":
         network = _without_sigmoid(tf, network, note)
         _check_end(tf, network, path)
-    fitted = Fitted(network, readout, {})
+    fitted = Fitted(network, readout, FitFacts())
     slices = run.slices()
     for part in ("calibration", "test"):
         if len(slices[part]):
@@ -104,40 +106,42 @@ def adopting(
             f"{path}: gives one and the same score for every row ({scores[0]:.4g}); "
             f"{_why_still(tf, network, slices['calibration'])}"
         )
-    facts["model"] = {
-        "family": FAMILY,
-        "file": {"name": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()},
-        "in_place_of": {"run": run.name, "weights_sha256": facts["model"]["weights_sha256"]},
-        "seed": facts["model"]["seed"],
-        "readout": readout,
-        "hidden": [],
-        "parameters": int(network.count_params()),
-        "weights_sha256": weights_sha256(fitted),
-    }
+    facts.model = ModelFacts(
+        family=FAMILY,
+        file=ModelFile(name=path.name, sha256=hashlib.sha256(path.read_bytes()).hexdigest()),
+        in_place_of=Replaced(run=run.name, weights_sha256=facts.model.weights_sha256),
+        seed=facts.model.seed,
+        readout=readout,
+        hidden=[],
+        parameters=int(network.count_params()),
+        weights_sha256=weights_sha256(fitted),
+    )
     name = name or default_name(run, path)
     with making_run(run.path.parent, name, run.config()) as made:
         for file in _COPIED:
             shutil.copyfile(run.file(file), made.path / file)
         fitted.save(made.path)
         made.write_arrays("slices.npz", slices)
-        made.write_json("run.json", {**facts, "name": made.name})
+        facts.name = made.name
+        made.write(facts)
         yield made
 
 
-def _loaded(tf: Any, path: Path) -> Any:
+def _loaded(tf: ModuleType, path: Path) -> Network:
     if path.suffix not in (".keras", ".h5"):
         raise ModelError(f"{path}: give a Keras network, saved as .keras or .h5")
     try:
-        return tf.keras.models.load_model(path, compile=False)
+        network: Network = tf.keras.models.load_model(path, compile=False)
     except Exception as error:  # Keras raises many kinds, with the layer in the text
         text = str(error).strip().splitlines() or [type(error).__name__]
         raise ModelError(
             f"{path}: Keras cannot load it: {text[0]}; save it with model.save, without layers of "
             "your own"
         ) from error
+    return network
 
 
-def _without_sigmoid(tf: Any, network: Any, note: Callable[[str], None]) -> Any:
+def _without_sigmoid(tf: ModuleType, network: Network, note: Callable[[str], None]) -> Network:
     """The logit: a sigmoid at the end is taken off, for its 1/256 steps would ruin calibration."""
     last = _last(tf, network)
     if getattr(last, "activation", None) is not tf.keras.activations.sigmoid:
@@ -146,14 +150,16 @@ def _without_sigmoid(tf: Any, network: Any, note: Callable[[str], None]) -> Any:
     if isinstance(last, tf.keras.layers.Activation):
         if last is not network.layers[-1]:
             return network
-        return tf.keras.Model(network.inputs, last.input)
+        before: Network = tf.keras.Model(network.inputs, last.input)
+        return before
     last.activation = tf.keras.activations.linear
     # built again, so that nothing that was traced with the sigmoid is left
-    return tf.keras.models.clone_model(network, clone_function=lambda layer: layer)
+    again: Network = tf.keras.models.clone_model(network, clone_function=lambda layer: layer)
+    return again
 
 
 def _hold_what_never_varied(
-    tf: Any, network: Any, names: list[str], note: Callable[[str], None]
+    tf: ModuleType, network: Network, names: list[str], note: Callable[[str], None]
 ) -> None:
     """Leave out of an adapted Normalization at the front the inputs that were constant there.
 
@@ -174,7 +180,7 @@ def _hold_what_never_varied(
     note(f"{first.name}: never varied where it was adapted, taken as constant: {told}")
 
 
-def _check_shape(network: Any, path: Path, width: int, readout: Readout) -> None:
+def _check_shape(network: Network, path: Path, width: int, readout: Readout) -> None:
     takes, gives = tuple(network.input_shape), tuple(network.output_shape)
     if takes != (None, width):
         raise ModelError(
@@ -188,7 +194,7 @@ def _check_shape(network: Any, path: Path, width: int, readout: Readout) -> None
         )
 
 
-def _check_end(tf: Any, network: Any, path: Path) -> None:
+def _check_end(tf: ModuleType, network: Network, path: Path) -> None:
     """Raises ModelError unless the last layer is a linear Dense(1)."""
     last = _last(tf, network)
     if getattr(last, "units", None) != 1:
@@ -205,7 +211,7 @@ def _check_end(tf: Any, network: Any, path: Path) -> None:
         )
 
 
-def _last(tf: Any, network: Any) -> Any:
+def _last(tf: ModuleType, network: Network) -> Layer:
     """The layer that gives the output, also where it is in a network within the network."""
     last = network.layers[-1]
     while isinstance(last, tf.keras.Model) and last.layers:
@@ -213,15 +219,15 @@ def _last(tf: Any, network: Any) -> Any:
     return last
 
 
-def _why_still(tf: Any, network: Any, codes: npt.NDArray[np.int8]) -> str:
+def _why_still(tf: ModuleType, network: Network, codes: npt.NDArray[np.int8]) -> str:
     """Which layer is the first whose output is the same for all rows, and what to do."""
+    x = codes_to_float(codes[:_STILL_ROWS])
     for layer in _layers(tf, network):
         if isinstance(layer, tf.keras.layers.InputLayer):
             continue
         try:
-            upto = tf.keras.Model(network.inputs, layer.output)
-            out = upto.predict(codes_to_float(codes[:_STILL_ROWS]), verbose=0)
-        except (ValueError, AttributeError, KeyError):
+            out = tf.keras.Model(network.inputs, layer.output).predict(x, verbose=0)
+        except (ValueError, AttributeError, KeyError):  # all of them Keras'
             continue  # a layer of a network within, or one that is used twice
         if np.all(out == out[:1]):
             why = "all weights are 0 or its ReLU is dead" if not out.any() else "it is constant"
@@ -232,7 +238,7 @@ def _why_still(tf: Any, network: Any, codes: npt.NDArray[np.int8]) -> str:
     return "train it again, with a smaller learning rate or another start"
 
 
-def _layers(tf: Any, network: Any) -> Iterator[Any]:
+def _layers(tf: ModuleType, network: Network) -> Iterator[Layer]:
     """The layers, also those of networks within the network."""
     for layer in network.layers:
         if isinstance(layer, tf.keras.Model):
@@ -241,7 +247,7 @@ def _layers(tf: Any, network: Any) -> Iterator[Any]:
             yield layer
 
 
-def _check_layers(tf: Any, network: Any, path: Path) -> None:
+def _check_layers(tf: ModuleType, network: Network, path: Path) -> None:
     """Raises ModelError for a recurrent layer, of which the converter dies, and for a Dense layer
     on more than one vector."""
     for layer in _layers(tf, network):

@@ -11,7 +11,6 @@ import subprocess
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +18,9 @@ from numpy.typing import NDArray
 from tinyfin.errors import InputError, ModelError, ToolError
 from tinyfin.optional_packages import missing
 from tinyfin.progress import shown
+from tinyfin.results.parity import Comparison, Distance, MissingRuntime
 
-__all__ = ["Native", "litert", "other_interpreter", "parity", "tflm"]
+__all__ = ["Native", "distance", "litert", "other_interpreter", "parity", "tflm"]
 
 Codes = NDArray[np.int8]
 #: runs a compiled plan: int8[rows, inputs] to int8[rows, outputs]
@@ -133,11 +133,14 @@ def other_interpreter(
         return np.asarray(np.load(target), np.int8), name
 
 
-def _distance(answer: Codes, expected: Codes) -> dict[str, int]:
+def distance(answer: Codes, expected: Codes) -> Distance:
+    """Bytes that differ, and by how much. Raises ModelError for another shape."""
     if answer.shape != expected.shape:
         raise ModelError(f"answers of shape {answer.shape}, TFLM's are {expected.shape}")
     delta = np.abs(answer.astype(np.int16) - expected.astype(np.int16))
-    return {"differing_bytes": int(np.count_nonzero(delta)), "max_abs_difference": int(delta.max())}
+    return Distance(
+        differing_bytes=int(np.count_nonzero(delta)), max_abs_difference=int(delta.max())
+    )
 
 
 def parity(
@@ -146,7 +149,7 @@ def parity(
     native: Native | None = None,
     *,
     interpreter: Path | None = None,
-) -> dict[str, Any]:
+) -> Comparison:
     """Compares runtimes with TFLM on int8[rows, inputs].
 
     ``native`` runs the plan; ``interpreter`` is a Python whose TFLite interpreter is compared too
@@ -166,18 +169,23 @@ def parity(
             f"parity inputs: {codes.dtype}{list(codes.shape)}; give int8[rows, inputs]"
         )
     expected = tflm(model, codes)
-    runs: dict[str, Callable[[], Codes]] = {}
+    found = Comparison(reference="TFLM", rows=len(codes), bytes=int(expected.size), missing=[])
     if native is not None:
-        runs["plan"] = lambda: native(codes).reshape(expected.shape)
-    runs["litert_auto"] = lambda: litert(model, codes, reference=False)
-    runs["litert_reference"] = lambda: litert(model, codes, reference=True)
-    result: dict[str, Any] = {"rows": len(codes), "bytes": int(expected.size), "missing": []}
-    for name, run in runs.items():
+        found.plan = distance(native(codes).reshape(expected.shape), expected)
+
+    def of_litert(name: str, reference: bool) -> Distance | None:
         try:
-            result[name] = _distance(run(), expected)
+            return distance(litert(model, codes, reference=reference), expected)
         except ToolError as error:
-            result["missing"].append({"runtime": name, "why": str(error)})
+            found.missing.append(MissingRuntime(runtime=name, why=str(error)))
+            return None
+
+    if (auto := of_litert("litert_auto", False)) is not None:
+        found.litert_auto = auto
+    if (built_in := of_litert("litert_reference", True)) is not None:
+        found.litert_reference = built_in
     if interpreter is not None:
         answers, called = other_interpreter(interpreter, path, codes)
-        result["interpreter"] = {**_distance(answers, expected), "name": called}
-    return result
+        found.interpreter = distance(answers, expected)
+        found.interpreter.name = called
+    return found

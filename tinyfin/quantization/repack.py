@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from pydantic import ValidationError
 
@@ -17,12 +17,37 @@ from tinyfin.output_claims import claimed
 from tinyfin.pack.container import parse_pack, sign_again
 from tinyfin.pack.layouts import remove_layouts, write_layouts
 from tinyfin.pack.sections import encode_json
+from tinyfin.pack.signing import Key
 from tinyfin.pack.trust import PUBLIC_KEY_FILE, keys_beside, require_trusted, save_public_key
 from tinyfin.quantization.workflow import assemble
+from tinyfin.results.metrics import DecisionFacts, Metrics
 from tinyfin.training.run_folder import RunFolder, changing_run, open_run
 from tinyfin.training.thresholds import realised
 
-__all__ = ["load_rules", "other_decision", "recount", "repack"]
+__all__ = ["Recounted", "Repacked", "load_rules", "other_decision", "recount", "repack"]
+
+
+class Repacked(TypedDict):
+    """What :func:`repack` did."""
+
+    run: str
+    pack: str
+    model_id: str
+    pack_id: str
+    parent: str
+    before: DecisionFacts | None
+    decision: DecisionFacts
+
+
+class Recounted(TypedDict):
+    """What :func:`recount` did."""
+
+    pack: str
+    model_id: str
+    pack_id: str
+    parent: str
+    security_counter: int
+    security_counter_before: int
 
 
 def load_rules(path: str | Path) -> DecisionSection:
@@ -72,7 +97,7 @@ def other_decision(
     return _checked(table | {k: v for k, v in given.items() if v is not None}, "repack")
 
 
-def _checked(table: Mapping[str, Any], where: str) -> DecisionSection:
+def _checked(table: Mapping[str, object], where: str) -> DecisionSection:
     try:
         return DecisionSection.model_validate(dict(table))
     except ValidationError as error:
@@ -87,10 +112,10 @@ def repack(
     run: RunFolder | str | Path,
     section: DecisionSection,
     *,
-    key: Any = None,
+    key: Key | None = None,
     security_counter: int | None = None,
     keys: Sequence[bytes] | None = None,
-) -> dict[str, Any]:
+) -> Repacked:
     """Write ``model.tfpack`` again with another decision; thresholds are set on the calibration
     rows, as always.
 
@@ -109,10 +134,10 @@ def repack(
 def _repack(
     run: RunFolder,
     section: DecisionSection,
-    key: Any,
+    key: Key | None,
     security_counter: int | None,
     trusted: Sequence[bytes],
-) -> dict[str, Any]:
+) -> Repacked:
     from tinyfin.twin import Twin
 
     old = require_trusted(run.pack_bytes(), trusted, run.pack)
@@ -120,7 +145,7 @@ def _repack(
         raise ModelError(
             f"{run.pack}: is signed by a release key; sign the new one, too, with --key FILE"
         )
-    facts, slices = run.read_json("run.json"), run.slices()
+    facts, slices = run.facts(), run.slices()
     integers = run.path / "model.json"
     file = integers.read_bytes() if integers.is_file() else run.file("model.tflite").read_bytes()
     made = assemble(
@@ -151,12 +176,12 @@ def _repack(
         made.calibration,
         slices,
         {"calibration": made.raw, "test": test},
-        facts["data"].get("drawn", "terminals"),
+        facts.data.drawn,
     )
-    metrics = run.read_json("metrics.json")
-    before = metrics.get("decision")
+    metrics = run.read(Metrics)
+    before, metrics.decision = metrics.decision, stands
     with changing_run(run) as changed:
-        changed.write_json("metrics.json", {**metrics, "decision": stands})
+        changed.write(metrics)
         remembered = changed.path / PUBLIC_KEY_FILE
         remembered.unlink(missing_ok=True)
         remove_layouts(changed.pack)
@@ -175,7 +200,7 @@ def _repack(
     }
 
 
-def recount(path: Path, security_counter: int, *, key: Any = None) -> dict[str, Any]:
+def recount(path: Path, security_counter: int, *, key: Key | None = None) -> Recounted:
     """Write the pack at ``path`` again with another security counter and nothing else changed.
 
     Raises PackError when ``key`` is not the one that signed it.
@@ -184,7 +209,7 @@ def recount(path: Path, security_counter: int, *, key: Any = None) -> dict[str, 
         return _recount(path, security_counter, key)
 
 
-def _recount(path: Path, security_counter: int, key: Any) -> dict[str, Any]:
+def _recount(path: Path, security_counter: int, key: Key | None) -> Recounted:
     keys = keys_beside(path) if key is None else (key.public,)
     old = require_trusted(path.read_bytes(), keys, path)
     lineage = encode_json({**old.lineage, "parent": old.pack_id.hex()})
@@ -193,7 +218,7 @@ def _recount(path: Path, security_counter: int, key: Any) -> dict[str, Any]:
     )
     remove_layouts(path)
     files.write(path, made)
-    if not old.development:
+    if key is not None and not old.development:
         write_layouts(path, key=key)
     new = parse_pack(made, keys=keys)
     return {

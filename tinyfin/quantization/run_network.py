@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +21,8 @@ from tinyfin.pack.plan import compile_plan
 from tinyfin.pack.readout import Readout
 from tinyfin.progress import shown
 from tinyfin.quantization.keras_to_tflite import check_input
-from tinyfin.quantization.parity import parity
+from tinyfin.quantization.parity import distance, parity
+from tinyfin.results.parity import Comparison
 from tinyfin.tflite import model as tflite_model
 
 __all__ = [
@@ -141,13 +141,13 @@ def compare_with_oracle(
     rows: npt.NDArray[np.int8],
     native: Callable[[npt.NDArray[np.int8]], npt.NDArray[np.int8]],
     interpreter: Path | None = None,
-) -> dict[str, Any]:
+) -> Comparison:
     """Bytes of the plan's outputs against the independent reference: TFLM's interpreter for a
     ``.tflite`` (as :func:`tinyfin.quantization.parity.parity` says), the plain-Python oracle for
     ``model.json``. ``native`` runs the plan on int8[n, inputs]. ``interpreter``: a Python whose
     interpreter is compared too; ConfigError for ``model.json``, which none reads."""
     if network.is_tflite:
-        return {"reference": "TFLM", **parity(path, rows, native, interpreter=interpreter)}
+        return parity(path, rows, native, interpreter=interpreter)
     if interpreter is not None:
         raise ConfigError(
             "a family of tables or trees has no .tflite for an interpreter; leave --interpreter out"
@@ -159,12 +159,10 @@ def compare_with_oracle(
     oracle = terms_network(network.file)
     answers = [oracle(row.tolist())[0] for row in shown("comparing with the oracle", some)]
     expected = np.array(answers, np.int8)
-    delta = np.abs(native(some).astype(np.int16) - expected.astype(np.int16))
-    plan = {"differing_bytes": int(np.count_nonzero(delta)), "max_abs_difference": int(delta.max())}
-    return {
-        "reference": "the oracle",
-        "rows": len(some),
-        "bytes": int(expected.size),
-        "missing": [],
-        "plan": plan,
-    }
+    return Comparison(
+        reference="the oracle",
+        rows=len(some),
+        bytes=int(expected.size),
+        missing=[],
+        plan=distance(native(some), expected),
+    )

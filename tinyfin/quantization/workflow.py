@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -29,12 +29,17 @@ from tinyfin.pack.golden import Golden
 from tinyfin.pack.layouts import remove_layouts, write_layouts
 from tinyfin.pack.maps import InputMap
 from tinyfin.pack.plan import describe
+from tinyfin.pack.signing import DEVELOPMENT_KEY, Key
 from tinyfin.pack.trust import PUBLIC_KEY_FILE, save_public_key
 from tinyfin.progress import stage
 from tinyfin.quantization.keras_to_tflite import to_tflite
 from tinyfin.quantization.run_network import Network, compare_with_oracle, network_of
+from tinyfin.results.metrics import Metrics, Population
+from tinyfin.results.parity import Comparison, FloatAndInt8, Pair, Parity, Sizes
+from tinyfin.results.run import RunFacts
 from tinyfin.training.calibration import fit_scores, has_frauds, probability
-from tinyfin.training.run_folder import RunFolder, changing_run, open_run
+from tinyfin.training.populations import LOOK_BACK_DAYS
+from tinyfin.training.run_folder import RunFolder, Slices, changing_run, open_run
 from tinyfin.training.thresholds import Held, decide, realised
 
 if TYPE_CHECKING:
@@ -58,8 +63,8 @@ class _Parts:
     program: Program
     maps: tuple[InputMap, ...]
     network: Network
-    meta: Mapping[str, Any]
-    lineage: Mapping[str, Any]
+    meta: Mapping[str, object]
+    lineage: Mapping[str, object]
     security_counter: int
 
 
@@ -77,33 +82,34 @@ class _Made:
 def quantize(
     run: RunFolder | str | Path,
     *,
-    key: Any = None,
+    key: Key | None = None,
     security_counter: int | None = None,
     interpreter: Path | None = None,
     note: Note = lambda _: None,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Make ``model.tflite``, ``model.tfpack`` and ``parity.json``, and add int8 to the metrics; all
     of them take the places of the old ones at once.
 
     ``key``: a signing key; the public development key if None. ``security_counter``: that of the
     run's pack, or 0 for its first, if None. ``interpreter``: a Python whose TFLite interpreter
-    is compared with TFLM, too, and reported. Raises ModelError for an operator that the plan does
-    not know, MismatchError when a byte of the network differs from TFLM's: the run then has no
-    pack.
+    is compared with TFLM, too, and reported. Returns what metrics and parity
+    hold. Raises ModelError for an operator that the plan does not know, MismatchError when a byte
+    of the network differs from TFLM's: the run then has no pack.
     """
     run = open_run(run)
     with changing_run(run, keep=(MismatchError,)) as changed:
         counter = _counter(changed) if security_counter is None else security_counter
-        result = _quantize(changed, key, counter, interpreter, note)
-    return {"run": str(run.shown), "pack": str(run.shown / run.pack.name), **result}
+        report, metrics = _quantize(changed, key, counter, interpreter, note)
+    names = {"run": str(run.shown), "pack": str(run.shown / run.pack.name)}
+    return {**names, **report.as_json(), **metrics.as_json()}
 
 
 def _quantize(
-    run: RunFolder, key: Any, security_counter: int, interpreter: Path | None, note: Note
-) -> dict[str, Any]:
+    run: RunFolder, key: Key | None, security_counter: int, interpreter: Path | None, note: Note
+) -> tuple[Parity, Metrics]:
     from tinyfin.twin import Twin
 
-    facts = run.read_json("run.json")
+    facts = run.facts()
     slices = run.slices()
     made = assemble(
         run,
@@ -118,17 +124,19 @@ def _quantize(
     remove_layouts(run.pack)
     run.pack.unlink(missing_ok=True)  # neither an older pack nor one that fails is left to be used
     twin = Twin(made.pack, keys=_trusted(key))
-    report = _compare(run, made.network, slices, twin, interpreter)
+    compared = _compare(run, made.network, slices, twin, interpreter)
     metrics = _measure(run, facts, slices, twin, made)
-    report["float_and_int8"] = _differences(metrics)
-    report["sizes"] = _sizes(made)
+    report = Parity.model_validate(
+        compared.model_dump(exclude_unset=True)
+        | {"float_and_int8": _differences(metrics), "sizes": _sizes(made)}
+    )
     _warn(metrics, note)
-    run.write_json("parity.json", report)
-    run.write_json("metrics.json", metrics)
-    if report["plan"]["differing_bytes"]:
+    run.write(report)
+    run.write(metrics)
+    if report.plan.differing_bytes:
         raise MismatchError(
-            f"{run.path}: {report['plan']['differing_bytes']} of {report['bytes']} bytes of the "
-            f"plan differ from {report['reference']}'s on {report['rows']} rows; do not use this "
+            f"{run.path}: {report.plan.differing_bytes} of {report.bytes} bytes of the "
+            f"plan differ from {report.reference}'s on {report.rows} rows; do not use this "
             "pack, and report it with the model's file"
         )
     if key is not None:
@@ -136,7 +144,7 @@ def _quantize(
     files.write(run.pack, made.pack)
     if key is not None:
         write_layouts(run.pack, key=key)
-    return {**report, **metrics}
+    return report, metrics
 
 
 def _counter(run: RunFolder) -> int:
@@ -147,12 +155,12 @@ def _counter(run: RunFolder) -> int:
         return 0
 
 
-def _warn(metrics: Mapping[str, Any], note: Note) -> None:
+def _warn(metrics: Metrics, note: Note) -> None:
     """Say when int8 ranks much worse than float: the figures alone are easily overlooked."""
-    scorers = metrics["populations"]["all"]
+    scorers = metrics.populations["all"]
     if "model_float" not in scorers:
         return  # no labelled row to rank
-    loss = scorers["model_float"]["average_precision"] - scorers["model_int8"]["average_precision"]
+    loss = scorers["model_float"].average_precision - scorers["model_int8"].average_precision
     if loss > MUCH:
         note(
             f"WARNING: int8 loses {loss:.3f} average precision against float; some layer's values "
@@ -161,16 +169,14 @@ def _warn(metrics: Mapping[str, Any], note: Note) -> None:
         )
 
 
-def _model_file(
-    run: RunFolder, facts: Mapping[str, Any], slices: Mapping[str, npt.NDArray[Any]], note: Note
-) -> bytes:
+def _model_file(run: RunFolder, facts: RunFacts, slices: Slices, note: Note) -> bytes:
     """``model.json`` if the family made one, else ``model.tflite``, made now."""
     integers = run.path / "model.json"
     if integers.is_file():
         return integers.read_bytes()
     from tinyfin.training.reproducible import tensorflow
 
-    tf = tensorflow(int(facts["model"]["seed"]))
+    tf = tensorflow(facts.model.seed)
     with stage("converting to int8"):
         network = tf.keras.models.load_model(run.file("model.keras"), compile=False)
         tflite = to_tflite(network, slices["representative"])
@@ -181,10 +187,10 @@ def _model_file(
 def assemble(
     run: RunFolder,
     file: bytes,
-    facts: Mapping[str, Any],
-    slices: Mapping[str, npt.NDArray[Any]],
+    facts: RunFacts,
+    slices: Slices,
     *,
-    key: Any = None,
+    key: Key | None = None,
     section: DecisionSection | None = None,
     parent: str | None = None,
     security_counter: int = 0,
@@ -225,7 +231,7 @@ def assemble(
     return _Made(parts.network, pack, table, decision, raw)
 
 
-def _still(run: RunFolder, slices: Mapping[str, npt.NDArray[Any]]) -> ModelError:
+def _still(run: RunFolder, slices: Slices) -> ModelError:
     """The error of a network that gives every row the same score."""
     if np.ptp(slices["calibration_float"]) > 0:
         why = (
@@ -245,7 +251,7 @@ def _still(run: RunFolder, slices: Mapping[str, npt.NDArray[Any]]) -> ModelError
 def _parts(
     run: RunFolder,
     file: bytes,
-    facts: Mapping[str, Any],
+    facts: RunFacts,
     calibrated: bool,
     parent: str | None,
     security_counter: int,
@@ -257,32 +263,30 @@ def _parts(
             f"{run.path}: this tinyfin makes another feature program of the run's configuration "
             "than the one it was trained with; train again"
         )
-    model_facts = facts["model"]
-    network = network_of(file, run.path, model_facts["readout"])
+    network = network_of(file, run.path, facts.model.readout)
     meta = {
-        "family": model_facts["family"],
-        "readout": model_facts["readout"],
+        "family": facts.model.family,
+        "readout": facts.model.readout,
         "score": "probability" if calibrated else "rank",
     }
     lineage = {
-        "data": facts["data"]["known_fingerprint"],
-        "config": facts["config_sha256"],
-        "weights": model_facts["weights_sha256"],
+        "data": facts.data.known_fingerprint,
+        "config": facts.config_sha256,
+        "weights": facts.model.weights_sha256,
         "tflite" if network.is_tflite else "integers": hashlib.sha256(file).hexdigest(),
-        "code": facts["versions"]["tinyfin"],
-        "until": facts["split"]["until"],
-        "seed": model_facts["seed"],
+        "code": facts.versions["tinyfin"],
+        "until": facts.split.until,
+        "seed": facts.model.seed,
         "parent": parent,
     }
     return _Parts(config, program, run.maps(), network, meta, lineage, security_counter)
 
 
 def _build(
-    parts: _Parts, table: Calibration, decision: Decision, golden: Golden, key: Any
+    parts: _Parts, table: Calibration, decision: Decision, golden: Golden, key: Key | None
 ) -> bytes:
     from tinyfin.pack.container import build_pack, model_id
 
-    signing = {} if key is None else {"key": key}
     return build_pack(
         parts.config.schema,
         parts.program,
@@ -296,11 +300,11 @@ def _build(
         lineage=dict(parts.lineage),
         security_counter=parts.security_counter,
         model=model_id(parts.network.file),
-        **signing,
+        key=key or DEVELOPMENT_KEY,
     )
 
 
-def _trusted(key: Any) -> tuple[bytes, ...]:
+def _trusted(key: Key | None) -> tuple[bytes, ...]:
     return () if key is None else (key.public,)
 
 
@@ -313,12 +317,8 @@ def _golden_rows(inputs: npt.NDArray[np.int8], raw: npt.NDArray[np.int32]) -> np
 
 
 def _compare(
-    run: RunFolder,
-    network: Network,
-    slices: Mapping[str, npt.NDArray[Any]],
-    twin: Twin,
-    interpreter: Path | None,
-) -> dict[str, Any]:
+    run: RunFolder, network: Network, slices: Slices, twin: Twin, interpreter: Path | None
+) -> Comparison:
     """Bytes of the plan, and of other interpreters, against the reference's, on real rows."""
     real = np.concatenate([slices["test"], slices["calibration"], slices["representative"]])
     at = np.linspace(0, len(real) - 1, min(len(real), PARITY_ROWS)).astype(np.int64)
@@ -326,52 +326,54 @@ def _compare(
     return compare_with_oracle(network, run.tflite, rows, lambda x: twin.infer(x)[0], interpreter)
 
 
-def _measure(
-    run: RunFolder,
-    facts: Mapping[str, Any],
-    slices: Mapping[str, npt.NDArray[Any]],
-    twin: Twin,
-    made: _Made,
-) -> dict[str, Any]:
+def _measure(run: RunFolder, facts: RunFacts, slices: Slices, twin: Twin, made: _Made) -> Metrics:
     from tinyfin.training.run_metrics import draw_run, table_of
 
     scores = twin.infer(slices["test"])[1] if len(slices["test"]) else made.raw[:0]
     int8 = (scores, probability(made.calibration, scores))
     with stage("metrics"):
-        metrics = table_of(slices, facts["data"]["scenarios"], int8)
-    metrics["thinned"] = facts.get("thinned", [])
-    metrics["decision"] = realised(
-        run.config().decision,
-        made.decision,
-        made.calibration,
-        slices,
-        {"calibration": made.raw, "test": scores},
-        facts["data"].get("drawn", "terminals"),
-    )
+        metrics = Metrics(
+            known_cards_look_back_days=LOOK_BACK_DAYS,
+            populations=table_of(slices, facts.data.scenarios, int8),
+            thinned=facts.thinned,
+            decision=realised(
+                run.config().decision,
+                made.decision,
+                made.calibration,
+                slices,
+                {"calibration": made.raw, "test": scores},
+                facts.data.drawn,
+            ),
+        )
     with stage("pictures"):
         draw_run(run, slices, int8)
     return metrics
 
 
-def _differences(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    out: dict[str, Any] = {}
-    for population, scorers in metrics["populations"].items():
+def _differences(metrics: Metrics) -> dict[Population, FloatAndInt8]:
+    out: dict[Population, FloatAndInt8] = {}
+    for population, scorers in metrics.populations.items():
         if "model_int8" in scorers:
             a, b = scorers["model_float"], scorers["model_int8"]
-            out[population] = {
-                name: {"float": a[name], "int8": b[name]}
-                for name in ("average_precision", "recall_at_0.1%", "calibration_error")
-                if name in a
-            }
+            out[population] = FloatAndInt8(
+                average_precision=Pair(float_=a.average_precision, int8=b.average_precision),
+                recall_at_0_1_percent=Pair(
+                    float_=a.recall_at_0_1_percent, int8=b.recall_at_0_1_percent
+                ),
+            )
+            if a.has_probabilities:
+                out[population].calibration_error = Pair(
+                    float_=a.calibration_error, int8=b.calibration_error
+                )
     return out
 
 
-def _sizes(made: _Made) -> dict[str, Any]:
+def _sizes(made: _Made) -> Sizes:
     plan = describe(made.network.plan)
-    return {
-        "pack_bytes": len(made.pack),
-        "tflite_bytes": len(made.network.file) if made.network.is_tflite else None,
-        "plan_bytes": plan["plan_bytes"],
-        "arena_bytes": plan["arena_bytes"],
-        "macs": plan["macs"],
-    }
+    return Sizes(
+        pack_bytes=len(made.pack),
+        tflite_bytes=len(made.network.file) if made.network.is_tflite else None,
+        plan_bytes=plan["plan_bytes"],
+        arena_bytes=plan["arena_bytes"],
+        macs=plan["macs"],
+    )

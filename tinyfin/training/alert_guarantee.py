@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+
+from tinyfin.results.metrics import Action, BudgetPromise
 
 __all__ = ["CONFIDENCE", "budget_promise", "cautious_alerts", "highest_rate", "promise_lines"]
 
@@ -47,8 +48,8 @@ def cautious_alerts(genuine: int, budget: float, confidence: float) -> int | Non
 
 def budget_promise(
     genuine: int, alerts: int, budget: float, confidence: float | None
-) -> dict[str, Any]:
-    """What is known of a budget, a share of genuine transactions, before the test: JSON-ready.
+) -> BudgetPromise:
+    """What is known of a budget, a share of genuine transactions, before the test.
 
     ``alerts``: of the genuine calibration rows at the threshold in force. ``confidence``: with
     which the threshold is to keep the budget; None if it was set on the calibration rows alone.
@@ -56,39 +57,37 @@ def budget_promise(
     used = confidence or CONFIDENCE
     highest = highest_rate(alerts, genuine, used)
     needed = math.ceil(math.log(1 - used) / math.log1p(-budget)) if 0 < budget < 1 else 1
-    return {
-        "cautious": confidence is not None,
-        "confidence": used,
-        "genuine_rows": genuine,
-        "genuine_rows_needed": needed,
-        "alerts": alerts,
-        "budget_per_1000": 1000 * budget,
-        "at_most_per_1000": 1000 * highest,
-        "kept": highest <= budget,
-        "cautious_alerts": cautious_alerts(genuine, budget, used),
-    }
+    return BudgetPromise(
+        cautious=confidence is not None,
+        confidence=used,
+        genuine_rows=genuine,
+        genuine_rows_needed=needed,
+        alerts=alerts,
+        budget_per_1000=1000 * budget,
+        at_most_per_1000=1000 * highest,
+        kept=highest <= budget,
+        cautious_alerts=cautious_alerts(genuine, budget, used),
+    )
 
 
-def promise_lines(promises: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def promise_lines(promises: Mapping[Action, BudgetPromise]) -> list[str]:
     """A sentence per action, for people."""
     lines = []
     for action, p in promises.items():
-        rows, sure = f"{p['genuine_rows']:,}", f"{100 * p['confidence']:g} % confidence"
-        most = f"at most {p['at_most_per_1000']:.3g} per 1,000 future transactions with {sure}"
+        rows, sure = f"{p.genuine_rows:,}", f"{100 * p.confidence:g} % confidence"
+        most = f"at most {p.at_most_per_1000:.3g} per 1,000 future transactions with {sure}"
         line = (
-            f"{action.replace('_', ' ')}: budget of false alerts {p['budget_per_1000']:.3g} per "
+            f"{action.replace('_', ' ')}: budget of false alerts {p.budget_per_1000:.3g} per "
             f"1,000 genuine; "
         )
-        if p["cautious"] and p["cautious_alerts"] is None:
+        if p.cautious and p.cautious_alerts is None:
             line += f"the action is never taken: of {rows} genuine calibration rows none may alert"
             line += f", and that still says {most}"
         else:
-            line += f"{p['alerts']} of {rows} genuine calibration rows alert: {most}"
-        if p["cautious_alerts"] is None:
-            line += f"; keeping the budget so needs {p['genuine_rows_needed']:,} genuine rows"
-        elif not p["kept"]:
-            line += (
-                f"; `--confidence {p['confidence']:g}` keeps it, with {p['cautious_alerts']} alerts"
-            )
+            line += f"{p.alerts} of {rows} genuine calibration rows alert: {most}"
+        if p.cautious_alerts is None:
+            line += f"; keeping the budget so needs {p.genuine_rows_needed:,} genuine rows"
+        elif not p.kept:
+            line += f"; `--confidence {p.confidence:g}` keeps it, with {p.cautious_alerts} alerts"
         lines.append(line)
     return lines

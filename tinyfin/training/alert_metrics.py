@@ -6,10 +6,10 @@ All take the rows of one test period. ``alert`` is bool[n]: any action but accep
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
+
+from tinyfin.results.metrics import AlertFigures, ExpectedFrauds
 
 __all__ = ["alert_figures", "card_precision", "expected_and_observed", "precision_at", "savings"]
 
@@ -19,7 +19,7 @@ Mask = npt.NDArray[np.bool_]
 DAY_S = 86_400
 
 
-def precision_at(score: npt.NDArray[Any], fraud: Mask, k: int) -> float:
+def precision_at(score: npt.NDArray[np.number], fraud: Mask, k: int) -> float:
     """Share of frauds among the k highest scores; equal scores in the order of the rows."""
     k = min(k, len(score))
     if not k:
@@ -29,9 +29,9 @@ def precision_at(score: npt.NDArray[Any], fraud: Mask, k: int) -> float:
 
 
 def card_precision(
-    score: npt.NDArray[Any],
+    score: npt.NDArray[np.number],
     fraud: Mask,
-    card: npt.NDArray[Any],
+    card: npt.NDArray[np.generic],
     t_s: npt.NDArray[np.int64],
     *,
     k: int = 100,
@@ -83,7 +83,7 @@ def savings(alert: Mask, fraud: Mask, amount: Floats, false_alert: float) -> flo
     return 1.0 - cost / lost
 
 
-def expected_and_observed(probability: Floats, fraud: Mask) -> dict[str, float | int | bool]:
+def expected_and_observed(probability: Floats, fraud: Mask) -> ExpectedFrauds:
     """Frauds that the probabilities promise, those that came, and the 95 % interval of the promise
     were rows independent and probabilities exact.
 
@@ -95,33 +95,33 @@ def expected_and_observed(probability: Floats, fraud: Mask) -> dict[str, float |
     spread = 1.96 * float(np.sqrt(np.sum(probability * (1.0 - probability))))
     observed = int(np.count_nonzero(fraud))
     low, high = max(0.0, expected - spread), expected + spread
-    return {
-        "rows": len(probability),
-        "expected": expected,
-        "observed": observed,
-        "independent_low": low,
-        "independent_high": high,
-        "within_independent": low <= observed <= high,
-    }
+    return ExpectedFrauds(
+        rows=len(probability),
+        expected=expected,
+        observed=observed,
+        independent_low=low,
+        independent_high=high,
+        within_independent=low <= observed <= high,
+    )
 
 
 def alert_figures(
     alert: Mask, fraud: Mask, amount: Floats, *, terminals: int, seconds: float, false_alert: float
-) -> dict[str, float | int]:
+) -> AlertFigures:
     """What alerting so costs and brings: per terminal and day, per 1,000 genuine, in money."""
     genuine = ~fraud
     days = max(seconds / DAY_S, 1e-9)
     alerts, false = int(np.count_nonzero(alert)), int(np.count_nonzero(alert & genuine))
     worth = float(np.sum(amount[fraud]))
-    return {
-        "alerts": alerts,
-        "false_alerts": false,
-        "alerts_per_day": alerts / days,
-        "alerts_per_terminal_day": alerts / days / max(terminals, 1),
-        "false_alerts_per_terminal_week": 7.0 * false / days / max(terminals, 1),
-        "false_alerts_per_1000": 1000.0 * false / max(int(np.count_nonzero(genuine)), 1),
-        "precision": float(np.mean(fraud[alert])) if alerts else float("nan"),
-        "recall": float(np.mean(alert[fraud])) if np.any(fraud) else float("nan"),
-        "value_detected": float(np.sum(amount[fraud & alert])) / worth if worth else float("nan"),
-        "savings": savings(alert, fraud, amount, false_alert),
-    }
+    return AlertFigures(
+        alerts=alerts,
+        false_alerts=false,
+        alerts_per_day=alerts / days,
+        alerts_per_terminal_day=alerts / days / max(terminals, 1),
+        false_alerts_per_terminal_week=7.0 * false / days / max(terminals, 1),
+        false_alerts_per_1000=1000.0 * false / max(int(np.count_nonzero(genuine)), 1),
+        precision=float(np.mean(fraud[alert])) if alerts else float("nan"),
+        recall=float(np.mean(alert[fraud])) if np.any(fraud) else float("nan"),
+        value_detected=float(np.sum(amount[fraud & alert])) / worth if worth else float("nan"),
+        savings=savings(alert, fraud, amount, false_alert),
+    )

@@ -10,20 +10,22 @@ inputs, whose maps have straightened them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tinyfin.errors import ConfigError
 from tinyfin.progress import stage
+from tinyfin.results.metrics import Thinned
 from tinyfin.training.representative_sample import thinned, thinned_facts
 
 __all__ = ["LEARNED", "learned_scores", "require_known"]
 
 Rows = Mapping[str, npt.NDArray[np.int64]]
-Scorer = Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
-Fit = Callable[[npt.NDArray[Any], npt.NDArray[np.bool_], npt.NDArray[Any], int], Scorer]
+Inputs = npt.NDArray[np.integer]
+Weights = npt.NDArray[np.float64]
+Scorer = Callable[[Inputs], npt.NDArray[np.floating]]
+Fit = Callable[[Inputs, npt.NDArray[np.bool_], Weights, int], Scorer]
 
 _PARTS = ("fit", "validation", "calibration")
 _MANY = 100_000
@@ -36,7 +38,7 @@ def learned_scores(
     rows: Rows,
     label: npt.NDArray[np.int8],
     seed: int,
-    thinned: list[dict[str, Any]],
+    thinned: list[Thinned],
 ) -> dict[str, npt.NDArray[np.float32]]:
     """Scores of the test rows by each of the baselines ``names``; higher is more suspicious.
     ``thinned`` takes what is to be said of rows that they were not trained on.
@@ -59,8 +61,8 @@ def learned_scores(
         thinned += thinned_facts(
             f"baseline {name}", label[learned], taken, f"a limit of {genuine:,} genuine rows"
         )
-        x: npt.NDArray[Any]
-        test: npt.NDArray[Any]
+        x: Inputs
+        test: Inputs
         if which == _INPUTS:
             x, test = _among([inputs[part] for part in _PARTS], taken), inputs["test"]
         else:
@@ -104,14 +106,12 @@ def _thinned(
     return taken, np.where(y[taken], 1.0, max(1.0, others / genuine))
 
 
-def _jobs(x: npt.NDArray[Any]) -> int:
+def _jobs(x: Inputs) -> int:
     """Threads: few rows are not worth a second one, which would only wait for the first."""
     return 2 if len(x) >= _MANY else 1
 
 
-def _logistic(
-    x: npt.NDArray[Any], y: npt.NDArray[np.bool_], weight: npt.NDArray[Any], seed: int
-) -> Scorer:
+def _logistic(x: Inputs, y: npt.NDArray[np.bool_], weight: Weights, seed: int) -> Scorer:
     from sklearn.linear_model import LogisticRegression
 
     model = LogisticRegression(max_iter=300, random_state=seed)
@@ -119,9 +119,7 @@ def _logistic(
     return lambda rows: model.decision_function(rows.astype(np.float32) / 64)
 
 
-def _forest(
-    x: npt.NDArray[Any], y: npt.NDArray[np.bool_], weight: npt.NDArray[Any], seed: int
-) -> Scorer:
+def _forest(x: Inputs, y: npt.NDArray[np.bool_], weight: Weights, seed: int) -> Scorer:
     from sklearn.ensemble import RandomForestClassifier
 
     model = RandomForestClassifier(
@@ -131,9 +129,7 @@ def _forest(
     return lambda rows: model.predict_proba(rows)[:, 1]
 
 
-def _xgboost(
-    x: npt.NDArray[Any], y: npt.NDArray[np.bool_], weight: npt.NDArray[Any], seed: int
-) -> Scorer:
+def _xgboost(x: Inputs, y: npt.NDArray[np.bool_], weight: Weights, seed: int) -> Scorer:
     from xgboost import XGBClassifier
 
     model = XGBClassifier(
@@ -152,9 +148,7 @@ def _xgboost(
     return lambda rows: model.predict(rows, output_margin=True)
 
 
-def _isolation(
-    x: npt.NDArray[Any], y: npt.NDArray[np.bool_], weight: npt.NDArray[Any], seed: int
-) -> Scorer:
+def _isolation(x: Inputs, y: npt.NDArray[np.bool_], weight: Weights, seed: int) -> Scorer:
     from sklearn.ensemble import IsolationForest
 
     model = IsolationForest(n_estimators=100, random_state=seed, n_jobs=_jobs(x))

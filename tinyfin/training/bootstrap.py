@@ -8,7 +8,6 @@ Efron and Tibshirani, An Introduction to the Bootstrap, ch. 8 (data whose units 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +21,7 @@ __all__ = [
     "draw_groups",
     "draws",
     "interval",
-    "mean_of_parts",
+    "mean_of_folds",
     "replicated_ap",
     "wilson",
 ]
@@ -54,7 +53,7 @@ def wilson(share: float, n: float) -> tuple[float, float]:
 
 
 def replicated_ap(
-    score: npt.NDArray[Any],
+    score: npt.NDArray[np.number],
     fraud: npt.NDArray[np.bool_],
     group: npt.NDArray[np.int64],
     drawn: Drawn,
@@ -96,10 +95,10 @@ def interval(values: npt.NDArray[np.float64], share: float = 0.95) -> tuple[floa
     return float(low), float(high)
 
 
-def mean_of_parts(replicated: Sequence[npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
-    """The mean over parts, draw by draw: the same cards were drawn in all of them.
+def mean_of_folds(replicated: Sequence[npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
+    """The mean over folds, draw by draw: the same cards were drawn in all of them.
 
-    A part that no draw gives a figure, because it holds no fraud, is left out.
+    A fold that no draw gives a figure, because it holds no fraud, is left out.
     """
     finite = [values for values in replicated if np.any(np.isfinite(values))]
     return np.asarray(np.mean(np.stack(finite or replicated), axis=0))

@@ -4,15 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from tinyfin.data.events import SCORE, Notices, Stream, event_stream, stream_in_windows
 from tinyfin.data.transactions import Transactions
 from tinyfin.memory import give_back
 from tinyfin.progress import stage
+from tinyfin.training.run_folder import Arrays
 from tinyfin.twin import FeatureTwin, Replay
 
 __all__ = ["replay_all", "replay_chunks"]
@@ -21,7 +20,7 @@ _END = 2**32
 
 
 def replay_chunks(
-    chunks: Iterator[Transactions], twin: FeatureTwin, notices: Any
+    chunks: Iterator[Transactions], twin: FeatureTwin, notices: Notices
 ) -> Iterator[tuple[Transactions, Replay]]:
     """Each chunk with what the engine computed for it: the numbers that one run over all of it
     gives.
@@ -57,13 +56,13 @@ def replay_all(
     *,
     since_s: int = 0,
     until_s: int = _END,
-) -> dict[str, npt.NDArray[Any]]:
+) -> Arrays:
     """What the engine computes for all transactions, arrays of :class:`Replay` by name: what one
     run over all of them gives, in the memory of what is asked for.
 
     Only transactions since ``since_s`` and events before ``until_s``; other rows stay zero.
     """
-    out: dict[str, npt.NDArray[Any]] = {}
+    out: Arrays = {}
     with stage("through the engine", len(tx), "rows") as running:
         windows = stream_in_windows(tx, notices, since_s=since_s, until_s=until_s)
         for rows, stream in windows:

@@ -9,16 +9,16 @@ rows say little. F1 is to Wilson a share of true positives and half of the error
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from tinyfin.results.metrics import Action, Confusion, Population, Thresholds
 from tinyfin.training.bootstrap import draws, interval, wilson
 
 __all__ = ["ACTION_LEVELS", "SHARES", "at_thresholds", "confusion"]
 
-ACTION_LEVELS = {"go_online": 1, "decline": 2}
+ACTION_LEVELS: Mapping[Action, int] = {"go_online": 1, "decline": 2}
 """Actions that a threshold leads to, in order: an alert of the first is one of the second too."""
 SHARES = ("precision", "recall", "f1", "accuracy")
 
@@ -26,12 +26,12 @@ Mask = npt.NDArray[np.bool_]
 
 
 def at_thresholds(
-    in_force: Mapping[str, bool],
+    in_force: Mapping[Action, bool],
     action: npt.NDArray[np.uint8],
     fraud: Mask,
-    group: npt.NDArray[Any],
-    populations: Mapping[str, Mask],
-) -> dict[str, dict[str, Any]]:
+    group: npt.NDArray[np.generic],
+    populations: Mapping[Population, Mask],
+) -> Thresholds:
     """By action whose threshold is ``in_force`` and by population: :func:`confusion`.
 
     ``action``: by score, one per row; an alert is that action or a stronger one.
@@ -46,29 +46,42 @@ def at_thresholds(
     }
 
 
-def confusion(alert: Mask, fraud: Mask, group: npt.NDArray[Any], seed: int = 0) -> dict[str, Any]:
-    """Counts (``true_positives``, ...), and of SHARES value and ``NAME_interval``.
+def confusion(alert: Mask, fraud: Mask, group: npt.NDArray[np.generic], seed: int = 0) -> Confusion:
+    """Counts and shares at a threshold.
 
     ``group``: what is resampled. NaN where there is nothing to divide by.
     """
     cells = np.stack([alert & fraud, alert & ~fraud, ~alert & fraud, ~alert & ~fraud])
-    names = ("true_positives", "false_positives", "false_negatives", "true_negatives")
     counts = np.count_nonzero(cells, axis=1)
-    out: dict[str, Any] = dict(zip(names, counts.tolist(), strict=True))
     value = _shares(counts[None, :].astype(np.float64))[:, 0]
     codes = np.unique(group, return_inverse=True)[1]
     by_group = np.stack([np.bincount(codes, cell) for cell in cells], axis=1)
     drawn = np.stack([times @ by_group for times in draws(len(by_group), seed)])
     replicated = _shares(drawn)
-    tp, fp, fn, _ = counts.tolist()
+    tp, fp, fn, tn = counts.tolist()
     size = (tp + fp, tp + fn, tp + (fp + fn) / 2, counts.sum())
-    for name, one, many, n in zip(SHARES, value.tolist(), replicated, size, strict=True):
+    spans = []
+    for one, many, n in zip(value.tolist(), replicated, size, strict=True):
         low, high = interval(many)
         if n:
             least, most = wilson(one, n)
             low, high = np.fmin(low, least), np.fmax(high, most)
-        out[name], out[f"{name}_interval"] = one, (float(low), float(high))
-    return out
+        spans.append((float(low), float(high)))
+    precision, recall, f1, accuracy = value.tolist()
+    return Confusion(
+        true_positives=tp,
+        false_positives=fp,
+        false_negatives=fn,
+        true_negatives=tn,
+        precision=precision,
+        precision_interval=spans[0],
+        recall=recall,
+        recall_interval=spans[1],
+        f1=f1,
+        f1_interval=spans[2],
+        accuracy=accuracy,
+        accuracy_interval=spans[3],
+    )
 
 
 def _shares(cells: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +23,7 @@ from tinyfin.features.graph import walk
 from tinyfin.features.selection import select
 from tinyfin.pack.sections import encode_schema
 from tinyfin.progress import stage
+from tinyfin.results.run import InputFile
 from tinyfin.training.chunks import replay_all
 from tinyfin.training.learned_cuts import learn_cuts
 from tinyfin.training.run_folder import file_facts
@@ -54,7 +54,7 @@ class Dataset:
     """What any model could be made from."""
 
     tx: Transactions
-    files: tuple[dict[str, Any], ...]
+    files: tuple[InputFile, ...]
     """Name, path, size and SHA-256 of the files."""
     columns: frozenset[str] = frozenset()
     """Names of the files' columns."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -29,10 +29,23 @@ from tinyfin.training.notices import label_fed
 from tinyfin.training.score_table import table_writer
 from tinyfin.twin import FeatureTwin
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 __all__ = ["COLUMNS", "write_matrix"]
 
 COLUMNS = ("input_row", "terminal", "id", "time")
 """Columns before the features; ``label`` and ``part`` follow the features when asked for."""
+
+
+class Exported(TypedDict):
+    """What :func:`write_matrix` wrote."""
+
+    out: str
+    transactions: int
+    terminals: int
+    features: list[str]
+    label: bool
 
 
 def write_matrix(
@@ -46,7 +59,7 @@ def write_matrix(
     skip_bad_rows: str | Path | None = None,
     chunk_rows: int = CHUNK_ROWS,
     note: Callable[[str], None] = lambda _: None,
-) -> dict[str, Any]:
+) -> Exported:
     """Write one row per transaction, in input order; returns counts and the features' names.
 
     ``out`` is a CSV file when its name ends in .csv, else a Parquet file.
@@ -111,7 +124,7 @@ def write_matrix(
     }
 
 
-def _schema(program: Program, as_codes: bool, with_label: bool, with_part: bool) -> Any:
+def _schema(program: Program, as_codes: bool, with_label: bool, with_part: bool) -> pa.Schema:
     import pyarrow as pa
 
     kinds = (pa.int64(), pa.string(), pa.uint64(), pa.timestamp("s"))
@@ -130,7 +143,7 @@ def _columns(
     values: npt.NDArray[np.int16] | npt.NDArray[np.int8],
     with_label: bool,
     parting: Partition | None,
-) -> list[Any]:
+) -> list[pa.Array]:
     import pyarrow as pa
 
     names = pa.array(tx.terminals, pa.string())

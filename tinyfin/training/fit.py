@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +16,8 @@ from tinyfin.data.transactions import Transactions
 from tinyfin.memory import give_back
 from tinyfin.pack.maps import InputMap, map_inputs
 from tinyfin.progress import stage
+from tinyfin.results.metrics import Thinned
+from tinyfin.results.run import DataFacts, FeatureFacts, ModelFacts, RunFacts
 from tinyfin.training.baselines import learned_scores
 from tinyfin.training.dataset import Dataset, Featured, as_known
 from tinyfin.training.families import Family, Learned, Problem, family, score_rows, weights_sha256
@@ -25,14 +26,13 @@ from tinyfin.training.notices import newest_label_ages
 from tinyfin.training.populations import cards_of, drawn_anew, known_cards_removed
 from tinyfin.training.representative_sample import REPRESENTATIVE_ROWS, representative_rows
 from tinyfin.training.rules import rule_scores
-from tinyfin.training.run_folder import RunFolder
+from tinyfin.training.run_folder import Arrays, RunFolder
 from tinyfin.training.run_metrics import BASELINE
 from tinyfin.training.split import SLICES, Split, known_labels
 
 __all__ = ["input_maps", "learn", "map_rows"]
 
 Note = Callable[[str], None]
-Arrays = dict[str, npt.NDArray[Any]]
 _ROWS = 1 << 18
 
 
@@ -99,7 +99,7 @@ def learn(
     names = config.evaluate.baselines if baselines is None else baselines
     if names:
         note(f"baselines on the same rows: {', '.join(names)}")
-    thinned: list[dict[str, Any]] = [*fitted.history.get("thinned", ())]
+    thinned = [*fitted.thinned]
     for name, score in learned_scores(
         names, inputs, features, rows, label, config.model.seed, thinned
     ).items():
@@ -109,7 +109,7 @@ def learn(
     run.write_maps(maps, program.feature_names)
     with stage("writing slices.npz"):
         run.write_arrays("slices.npz", slices)
-    run.write_json("run.json", {**_facts(run, dataset, made, split, fitted), "thinned": thinned})
+    run.write(_facts(run, dataset, made, split, fitted, thinned))
     return slices
 
 
@@ -180,45 +180,53 @@ def _slices(
 
 
 def _facts(
-    run: RunFolder, dataset: Dataset, made: Featured, split: Split, fitted: Learned
-) -> dict[str, Any]:
+    run: RunFolder,
+    dataset: Dataset,
+    made: Featured,
+    split: Split,
+    fitted: Learned,
+    thinned: list[Thinned],
+) -> RunFacts:
     from tinyfin.training.reproducible import versions
 
     tx, config, program = dataset.tx, made.config, made.program
     text = (run.path / "config.toml").read_bytes()
-    return {
-        "name": run.name,
-        "data": {
-            "files": [{**file, "path": run.seen(file["path"])} for file in dataset.files],
-            "fingerprint": tx.fingerprint(),
-            "known_fingerprint": as_known(tx, split.until_s).fingerprint(),
-            "rows": len(tx),
-            "terminals": len(tx.terminals),
-            "frauds": int(np.count_nonzero(tx.label == 1)),
-            "scenarios": list(tx.scenario or ()),
-            "label_delay_s": config.data.label_delay_s,
-            "notices": config.data.notices,
-            "drawn": drawn_anew(tx, split.test),
-            "fields": sorted(Seen.of(tx, config).names),
-            "newest_label_s": newest_label_ages(tx, config.data.notices, split.calibration),
-        },
-        "config_sha256": hashlib.sha256(text).hexdigest(),
-        "split": split.summary(known_labels(tx, split.until_s)),
-        "features": {
-            "names": list(program.feature_names),
-            "ids": list(program.feature_ids),
-            "reason_ids": list(program.reason_ids),
-            "program_sha256": hashlib.sha256(program.payload).hexdigest(),
-            "state_bytes": program.state_bytes,
-            "cuts": dict(config.features.cuts),
-        },
-        "model": {
-            "family": config.model.family,
-            "hidden": list(config.model.hidden),
-            "seed": config.model.seed,
-            "readout": fitted.readout,
-            "weights_sha256": weights_sha256(fitted),
-            **{key: value for key, value in fitted.history.items() if key != "thinned"},
-        },
-        "versions": versions(),
-    }
+    return RunFacts(
+        name=run.name,
+        data=DataFacts(
+            files=[file.model_copy(update={"path": run.seen(file.path)}) for file in dataset.files],
+            fingerprint=tx.fingerprint(),
+            known_fingerprint=as_known(tx, split.until_s).fingerprint(),
+            rows=len(tx),
+            terminals=len(tx.terminals),
+            frauds=int(np.count_nonzero(tx.label == 1)),
+            scenarios=list(tx.scenario or ()),
+            label_delay_s=config.data.label_delay_s,
+            notices=config.data.notices,
+            drawn=drawn_anew(tx, split.test),
+            fields=sorted(Seen.of(tx, config).names),
+            newest_label_s=newest_label_ages(tx, config.data.notices, split.calibration),
+        ),
+        config_sha256=hashlib.sha256(text).hexdigest(),
+        split=split.summary(known_labels(tx, split.until_s)),
+        features=FeatureFacts(
+            names=list(program.feature_names),
+            ids=list(program.feature_ids),
+            reason_ids=list(program.reason_ids),
+            program_sha256=hashlib.sha256(program.payload).hexdigest(),
+            state_bytes=program.state_bytes,
+            cuts=dict(config.features.cuts),
+        ),
+        model=ModelFacts(
+            family=config.model.family,
+            seed=config.model.seed,
+            readout=fitted.readout,
+            weights_sha256=weights_sha256(fitted),
+            **{
+                "hidden": list(config.model.hidden),
+                **fitted.history.model_dump(exclude_unset=True),
+            },
+        ),
+        versions=versions(),
+        thinned=thinned,
+    )

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -90,13 +90,22 @@ def host_columns(tx: Transactions, notices: Notices = "both") -> Columns:
     return out
 
 
+class Written(TypedDict):
+    """What :func:`write_host_fields` wrote."""
+
+    out: str
+    transactions: int
+    with_card: int
+    columns: list[str]
+
+
 def write_host_fields(
     paths: Sequence[str | Path],
     config: Config,
     out: str | Path,
     *,
     note: Callable[[str], None] = lambda _: None,
-) -> dict[str, Any]:
+) -> Written:
     """Write the files' rows and columns, and the host's fields after them, as one Parquet file.
 
     Raises DataError (bad rows among them: fix them first), ConfigError.

@@ -10,8 +10,6 @@ docs/formats/pack.md.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
@@ -51,7 +49,7 @@ def fit_tail_maps(
     )
 
 
-def deviations(code: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+def deviations(code: npt.NDArray[np.number]) -> npt.NDArray[np.float64]:
     """What the codes of a tail map mean: deviations from the median, as far as FAR."""
     return np.asarray(np.sinh(code / 127.0 * np.arcsinh(FAR)), np.float64)
 

@@ -8,10 +8,11 @@ the answer is NaN, not an error.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from tinyfin.results.metrics import ScenarioRecall, ScorerFigures
 
 __all__ = [
     "at_false_positive_rate",
@@ -24,11 +25,10 @@ __all__ = [
     "roc_auc",
 ]
 
-Scores = npt.NDArray[Any]
-Labels = npt.NDArray[Any]
+Scores = npt.NDArray[np.number]
+Labels = npt.NDArray[np.integer]
 
 BINS = 15
-FALSE_POSITIVE_RATES = (0.001, 0.01)
 
 
 def _cumulated(
@@ -124,40 +124,39 @@ def evaluate(
     scenario: npt.NDArray[np.int16] | None = None,
     scenario_names: Sequence[str] = (),
     weight: Scores | None = None,
-) -> dict[str, Any]:
-    """All figures of one scorer on one population, as JSON-ready numbers.
+) -> ScorerFigures:
+    """All figures of one scorer on one population.
 
     ``probability`` adds Brier, ECE, observed and expected frauds; ``scenario`` adds the recall of
-    each scenario at the first false-positive rate. ``weight``: of the rows, for the average
+    each scenario at a false-positive rate of 0.1 %. ``weight``: of the rows, for the average
     precision alone.
     """
-    out: dict[str, Any] = {
-        "rows": len(score),
-        "frauds": int(np.count_nonzero(label == 1)),
-        "average_precision": average_precision(score, label, weight),
-        "roc_auc": roc_auc(score, label),
-    }
-    for rate in FALSE_POSITIVE_RATES:
-        recall, precision, _ = at_false_positive_rate(score, label, rate)
-        name = f"{100 * rate:g}%"
-        out[f"recall_at_{name}"] = recall
-        out[f"precision_at_{name}"] = precision
+    recall, precision, threshold = at_false_positive_rate(score, label, 0.001)
+    more_recall, more_precision, _ = at_false_positive_rate(score, label, 0.01)
+    out = ScorerFigures(
+        rows=len(score),
+        frauds=int(np.count_nonzero(label == 1)),
+        average_precision=average_precision(score, label, weight),
+        roc_auc=roc_auc(score, label),
+        recall_at_0_1_percent=recall,
+        precision_at_0_1_percent=precision,
+        recall_at_1_percent=more_recall,
+        precision_at_1_percent=more_precision,
+    )
     if scenario is not None:
-        threshold = at_false_positive_rate(score, label, FALSE_POSITIVE_RATES[0])[2]
         by_name = {}
         for code, name in enumerate(scenario_names):
             rows = (scenario == code) & (label == 1)
             if name and np.any(rows):
-                by_name[name] = {
-                    "frauds": int(np.count_nonzero(rows)),
-                    "recall": float(np.mean(score[rows] >= threshold)),
-                }
-        out["scenario_recall_at_0.1%"] = by_name
+                by_name[name] = ScenarioRecall(
+                    frauds=int(np.count_nonzero(rows)),
+                    recall=float(np.mean(score[rows] >= threshold)),
+                )
+        out.scenario_recall = by_name
     if probability is not None:
         base = float(np.mean(label == 1))
-        value = brier(probability, label)
-        out["brier"] = value
-        out["brier_skill"] = 1.0 - value / (base * (1.0 - base)) if 0 < base < 1 else float("nan")
-        out["calibration_error"] = calibration_error(probability, label)
-        out["expected_frauds"] = float(np.sum(probability))
+        out.brier = brier(probability, label)
+        out.brier_skill = 1.0 - out.brier / (base * (1.0 - base)) if 0 < base < 1 else float("nan")
+        out.calibration_error = calibration_error(probability, label)
+        out.expected_frauds = float(np.sum(probability))
     return out

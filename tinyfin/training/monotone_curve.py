@@ -14,7 +14,6 @@ and 1 / (genuine + 2), so that scores that fully separate the two classes give n
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -48,26 +47,26 @@ class Curve:
     spread: Floats
     """Inverse of the curvature of what was minimised, among the values at the knots."""
 
-    def __call__(self, score: npt.NDArray[Any]) -> Floats:
+    def __call__(self, score: npt.NDArray[np.number]) -> Floats:
         """Probabilities of scores, n of them."""
         return _sigmoid(self.log_odds(score))
 
-    def log_odds(self, score: npt.NDArray[Any]) -> Floats:
+    def log_odds(self, score: npt.NDArray[np.number]) -> Floats:
         """Log-odds of scores, n of them."""
         return np.asarray(self._hats(score) @ self.z)
 
-    def sensitivity(self, learned: npt.NDArray[Any], at: npt.NDArray[Any]) -> Floats:
+    def sensitivity(self, learned: npt.NDArray[np.number], at: npt.NDArray[np.number]) -> Floats:
         """By how much the sum of the probabilities ``at`` some scores rises with one more fraud
         among each of the scores ``learned`` from, to first order."""
         p = self(at)
         pull = self.spread @ (self._hats(at).T @ (p * (1.0 - p)))
         return np.asarray(self._hats(learned) @ pull)
 
-    def _hats(self, score: npt.NDArray[Any]) -> Floats:
+    def _hats(self, score: npt.NDArray[np.number]) -> Floats:
         return hats((score.astype(np.float64) - self.middle) / self.scale, self.knots)
 
 
-def fit_curve(score: npt.NDArray[Any], fraud: npt.NDArray[np.bool_]) -> Curve:
+def fit_curve(score: npt.NDArray[np.number], fraud: npt.NDArray[np.bool_]) -> Curve:
     """Fit on scores of rows at their true prevalence; both classes have to be there."""
     middle, scale = float(np.mean(score)), float(np.std(score)) or 1.0
     x = (score.astype(np.float64) - middle) / scale
@@ -106,7 +105,7 @@ def _grouped(x: Floats, fraud: npt.NDArray[np.bool_]) -> tuple[Floats, Floats, F
     return np.bincount(group, weights=x) / rows, rows, target / rows
 
 
-def hats(x: npt.NDArray[Any], knots: npt.NDArray[Any]) -> Floats:
+def hats(x: npt.NDArray[np.number], knots: npt.NDArray[np.number]) -> Floats:
     """Weights of the knots' values at x, float64[n, knots]; lines go on beyond the ends."""
     left = np.clip(np.searchsorted(knots, x, side="right") - 1, 0, len(knots) - 2)
     share = (x - knots[left]) / np.diff(knots)[left]

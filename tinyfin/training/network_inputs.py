@@ -7,10 +7,9 @@ calibrates or tests it, and on no label that came too late.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -49,17 +48,17 @@ class Partition:
     @classmethod
     def of(cls, run: RunFolder) -> Partition:
         """That of ``run``. Raises ModelError when the folder is no run."""
-        split: Mapping[str, Any] = run.read_json("run.json")["split"]
+        split = run.facts().split
         supervised = family(run.config().model.family).supervised
         return cls(
-            since_s=parse_moment(split["since"]),
-            validation_s=parse_moment(split["validation_from"]),
-            calibration_s=parse_moment(split["calibration_from"]),
-            until_s=parse_moment(split["until"]),
-            test_until_s=parse_moment(split["test_until"]),
+            since_s=parse_moment(split.since),
+            validation_s=parse_moment(split.validation_from),
+            calibration_s=parse_moment(split.calibration_from),
+            until_s=parse_moment(split.until),
+            test_until_s=parse_moment(split.test_until),
             supervised=supervised,
-            calibrated_on_labels=supervised or split["calibration"]["frauds"] >= MIN_FRAUDS,
-            young_s=parse_moment(split.get("labels_until", split["until"])),
+            calibrated_on_labels=supervised or split.calibration.frauds >= MIN_FRAUDS,
+            young_s=parse_moment(split.labels_until or split.until),
         )
 
     def part(self, tx: Transactions) -> npt.NDArray[np.int8]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -22,11 +22,12 @@ from tinyfin.data.events import Notices, has_notice
 from tinyfin.data.transactions import Transactions
 from tinyfin.features.graph import walk
 from tinyfin.features.selection import select
+from tinyfin.results.run import LabelAges, NoticeStatus
 from tinyfin.training.run_folder import RunFolder
 
 __all__ = ["FEW", "STATUSES", "Feed", "KnownLabels", "label_fed", "newest_label_ages"]
 
-STATUSES = ("as_trained", "missing", "other", "unused")
+STATUSES: tuple[NoticeStatus, ...] = get_args(NoticeStatus)
 """Of a scored row: it had notices as the calibration rows had; it lacked them; it had notices of
 another kind (``[data] notices``); the model has no use for them."""
 
@@ -58,11 +59,10 @@ class Feed:
     @classmethod
     def of(cls, run: RunFolder) -> Feed:
         """That of a run; of one made before it was measured, the label delay and 14 days."""
-        data: Mapping[str, Any] = run.read_json("run.json")["data"]
-        unmeasured = {"stream": (data["label_delay_s"] or 0) + _UNMEASURED_S, "terminal": None}
-        ages = data.get("newest_label_s", unmeasured)
-        fed = label_fed(run.config().features)
-        return cls(data["notices"], fed, ages["stream"], ages["terminal"])
+        data = run.facts().data
+        unmeasured = LabelAges(stream=(data.label_delay_s or 0) + _UNMEASURED_S, terminal=None)
+        ages = data.newest_label_s or unmeasured
+        return cls(data.notices, label_fed(run.config().features), ages.stream, ages.terminal)
 
     def status(self, given: Notices, stream: Ages, terminal: Ages) -> npt.NDArray[np.int8]:
         """Index into :data:`STATUSES` of rows with these ages of the newest known label."""
@@ -80,13 +80,13 @@ class Feed:
 
     def counts(
         self, tx: Transactions, given: Notices, rows: npt.NDArray[np.int64] | slice
-    ) -> dict[str, int]:
+    ) -> dict[NoticeStatus, int]:
         """How many of ``rows`` have each status when all of ``tx`` goes through the engine."""
         ages = KnownLabels(len(tx.terminals), given).ages(tx, rows)
         found = np.bincount(self.status(given, *ages), minlength=len(STATUSES))
         return dict(zip(STATUSES, found.tolist(), strict=True))
 
-    def warning(self, given: Notices, counts: Mapping[str, int], what: str) -> str | None:
+    def warning(self, given: Notices, counts: Mapping[NoticeStatus, int], what: str) -> str | None:
         """What to say of rows that did not have the notices of the calibration; None if all had, or
         all but a few."""
         total, names = sum(counts.values()), ", ".join(self.features)
@@ -164,7 +164,7 @@ def _newest(
 
 def newest_label_ages(
     tx: Transactions, notices: Notices, calibration: npt.NDArray[np.int64]
-) -> dict[str, int | None]:
+) -> LabelAges:
     """How old the newest known label was at the calibration rows, except one in a thousand: of all
     terminals, of the own one. None where more rows than that had none."""
     known = KnownLabels(len(tx.terminals), notices)
@@ -172,7 +172,7 @@ def newest_label_ages(
     ages = [np.concatenate(part) for part in zip(*parts, strict=True)]
     high = [int(np.quantile(age, _SHARE, method="lower")) if len(age) else FAR_S for age in ages]
     stream, terminal = (None if age == FAR_S else age for age in high)
-    return {"stream": stream, "terminal": terminal}
+    return LabelAges(stream=stream, terminal=terminal)
 
 
 def _chunks(

@@ -3,18 +3,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
+import numpy.typing as npt
 
 __all__ = ["log_odds", "probability_of"]
 
 
-def log_odds(p: Any) -> Any:
-    """log(p / (1 - p)), of a number or an array strictly between 0 and 1."""
-    return np.log(p / (1.0 - p))
+def log_odds(p: float) -> float:
+    """log(p / (1 - p)) of a number strictly between 0 and 1."""
+    return float(np.log(p / (1.0 - p)))
 
 
-def probability_of(z: Any) -> Any:
-    """The probability whose log-odds are z, a number or an array."""
-    return 1.0 / (1.0 + np.exp(-z))
+def probability_of(z: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The probabilities whose log-odds are z."""
+    return np.asarray(1.0 / (1.0 + np.exp(-z)))

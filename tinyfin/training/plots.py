@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from tinyfin import files
 from tinyfin.training.metrics import average_precision, calibration_bins, precision_recall_curve
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 __all__ = ["draw"]
 
@@ -27,7 +31,7 @@ _POINTS = 20_000
 def draw(
     folder: Path,
     label: npt.NDArray[np.int8],
-    scores: Mapping[str, npt.NDArray[Any]],
+    scores: Mapping[str, npt.NDArray[np.number]],
     probability: Mapping[str, npt.NDArray[np.float64]],
 ) -> list[Path]:
     """Draw the test period: ``scores`` of models and rules, ``probability`` of models."""
@@ -39,7 +43,7 @@ def draw(
     ]
 
 
-def _figure(title: str, x: str, y: str) -> tuple[Any, Any]:
+def _figure(title: str, x: str, y: str) -> tuple[Figure, Axes]:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=_SIZE, dpi=_DPI, layout="constrained")
@@ -49,7 +53,7 @@ def _figure(title: str, x: str, y: str) -> tuple[Any, Any]:
     return figure, axes
 
 
-def _save(figure: Any, path: Path) -> Path:
+def _save(figure: Figure, path: Path) -> Path:
     with files.whole(path) as unfinished:
         figure.savefig(unfinished, format="png", metadata={"Software": None})
     return path
@@ -61,7 +65,7 @@ def _scores(
     figure, axes = _figure("Scores in the test period", "calibrated probability of fraud", "rows")
     p = list(probability.values())[-1]
     logit = np.log10(np.clip(p, 1e-7, 1.0))
-    edges = np.linspace(float(logit.min()), 0.0, 50)
+    edges = np.linspace(float(logit.min()), 0.0, 50).tolist()
     for name, mask, colour in (
         ("genuine", label != 1, "tab:blue"),
         ("fraud", label == 1, "tab:red"),
@@ -75,7 +79,7 @@ def _scores(
 
 
 def _precision_recall(
-    path: Path, label: npt.NDArray[np.int8], scores: Mapping[str, npt.NDArray[Any]]
+    path: Path, label: npt.NDArray[np.int8], scores: Mapping[str, npt.NDArray[np.number]]
 ) -> Path:
     figure, axes = _figure("Precision and recall in the test period", "recall", "precision")
     for name, score in scores.items():

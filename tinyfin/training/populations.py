@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
@@ -44,7 +42,7 @@ def known_cards_removed(
     return stay
 
 
-def cards_of(tx: Transactions, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+def cards_of(tx: Transactions, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.integer]:
     """What intervals resample: the card; where there is none the terminal, then the row."""
     unit = drawn_anew(tx, rows)
     if unit == "cards":

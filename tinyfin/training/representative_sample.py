@@ -3,11 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
+
+from tinyfin.results.metrics import Thinned
 
 __all__ = ["REPRESENTATIVE_ROWS", "representative_rows", "thinned", "thinned_facts", "thinned_text"]
 
@@ -25,7 +24,7 @@ def thinned(label: npt.NDArray[np.int8], genuine: int, seed: int) -> npt.NDArray
 
 def thinned_facts(
     who: str, label: npt.NDArray[np.int8], rows: npt.NDArray[np.int64], limit: str
-) -> list[dict[str, Any]]:
+) -> list[Thinned]:
     """What ``run.json`` says of rows that ``who`` was not trained on; nothing when it took all.
 
     ``label`` int8[n] of the rows that there are, ``rows`` those that were taken, ``limit`` what
@@ -35,26 +34,26 @@ def thinned_facts(
     if len(rows) == len(label):
         return []
     return [
-        {
-            "who": who,
-            "rows": len(rows),
-            "of": len(label),
-            "frauds": frauds,
-            "of_frauds": int(np.count_nonzero(label == 1)),
-            "limit": limit,
-        }
+        Thinned(
+            who=who,
+            rows=len(rows),
+            of=len(label),
+            frauds=frauds,
+            of_frauds=int(np.count_nonzero(label == 1)),
+            limit=limit,
+        )
     ]
 
 
-def thinned_text(facts: Mapping[str, Any]) -> str:
+def thinned_text(facts: Thinned) -> str:
     """One of :func:`thinned_facts` for people."""
-    genuine, of = facts["rows"] - facts["frauds"], facts["of"] - facts["of_frauds"]
+    genuine, of = facts.rows - facts.frauds, facts.of - facts.of_frauds
     which = ""
-    if facts["of_frauds"]:
-        which = f": all {facts['frauds']:,} frauds and {genuine:,} of {of:,} others"
+    if facts.of_frauds:
+        which = f": all {facts.frauds:,} frauds and {genuine:,} of {of:,} others"
     return (
-        f"{facts['who']} was trained on {facts['rows']:,} of {facts['of']:,} rows{which}, drawn at "
-        f"random; {facts['limit']} bounds them"
+        f"{facts.who} was trained on {facts.rows:,} of {facts.of:,} rows{which}, drawn at "
+        f"random; {facts.limit} bounds them"
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import Any
+from types import ModuleType
 
 from tinyfin.progress import stage
 
@@ -14,7 +14,7 @@ __all__ = ["tensorflow", "versions"]
 _ready = False
 
 
-def tensorflow(seed: int) -> Any:
+def tensorflow(seed: int) -> ModuleType:
     """Import TensorFlow quietly, single-threaded and deterministic, and seed everything."""
     global _ready
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -34,7 +34,8 @@ def tensorflow(seed: int) -> Any:
         logging.getLogger("absl").setLevel(logging.ERROR)
         _ready = True
     tf.keras.utils.set_random_seed(seed % (1 << 32))
-    return tf
+    found: ModuleType = tf
+    return found
 
 
 def versions() -> dict[str, str]:

@@ -7,7 +7,6 @@ They see what a terminal sees: earlier transactions, and labels once they are kn
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -93,7 +92,9 @@ def rate(tx: Transactions, seconds: int = _RULES.rate) -> Values:
     return out
 
 
-def mean_before(key: npt.NDArray[Any], value: Values, t_s: npt.NDArray[Any]) -> Values:
+def mean_before(
+    key: npt.NDArray[np.integer], value: Values, t_s: npt.NDArray[np.integer]
+) -> Values:
     """Mean of the same key's earlier values, n rows; the row's own value where it is the first."""
     order = np.lexsort((t_s, key))
     keys, values = key[order], value[order]

@@ -24,7 +24,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -34,13 +34,17 @@ from tinyfin.data.memory_tables import shown_name
 from tinyfin.errors import BudgetError, InputError, ModelError, TinyfinError
 from tinyfin.output_claims import claimed
 from tinyfin.pack.maps import InputMap
+from tinyfin.results.facts import ResultFile
+from tinyfin.results.run import InputFile, MapRow, MapsFile, RunFacts
 
 if TYPE_CHECKING:
     from tinyfin.config import Config
     from tinyfin.config.sections import Risk
 
 __all__ = [
+    "Arrays",
     "RunFolder",
+    "Slices",
     "begin_run",
     "changing_run",
     "checked_path",
@@ -48,6 +52,12 @@ __all__ = [
     "new_run",
     "open_run",
 ]
+
+Arrays = dict[str, npt.NDArray[Any]]
+Slices = Mapping[str, npt.NDArray[Any]]
+"""Arrays by name, of various types: those of ``slices.npz``."""
+
+_File = TypeVar("_File", bound=ResultFile)
 
 _ASKED = "asked.toml"
 _FOUND = re.compile(r"^\[model\.found\]\n(?:[^\[\n].*\n)*", re.MULTILINE)
@@ -96,11 +106,11 @@ class RunFolder:
             raise ModelError(f"{self.path}: {name} is missing; make it with `tinyfin {verb}`")
         return found
 
-    def read_json(self, name: str) -> dict[str, Any]:
+    def read_json(self, name: str) -> dict[str, object]:
         """One of the folder's JSON files. Raises ModelError if it is missing or damaged."""
         path = self.file(name)
         try:
-            found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            found = json.loads(path.read_text(encoding="utf-8"))
         except (ValueError, RecursionError) as error:
             raise ModelError(
                 f"{path}: is not JSON ({error}); copy the run again, or train it again"
@@ -109,7 +119,19 @@ class RunFolder:
             raise ModelError(f"{path}: holds no JSON object; copy the run again")
         return found
 
-    def write_json(self, name: str, content: Mapping[str, Any]) -> None:
+    def read(self, kind: type[_File]) -> _File:
+        """One of the folder's results. Raises ModelError if it is missing, damaged or newer."""
+        return kind.parse(self.read_json(kind.NAME), str(self.path / kind.NAME))
+
+    def facts(self) -> RunFacts:
+        """``run.json``."""
+        return self.read(RunFacts)
+
+    def write(self, content: ResultFile) -> None:
+        """Write one of the folder's results."""
+        self.write_json(content.NAME, content.as_json())
+
+    def write_json(self, name: str, content: Mapping[str, object]) -> None:
         """Write a JSON file, keys sorted; a NaN becomes null."""
         text = json.dumps(_plain(content), indent=2, sort_keys=True, ensure_ascii=False)
         files.write(self.path / name, text + "\n")
@@ -147,7 +169,9 @@ class RunFolder:
             text += f"\n\n[features.risks]\n{rows}"
         files.write(path, text.lstrip())
 
-    def add_features(self, names: Sequence[str], define: Mapping[str, Mapping[str, Any]]) -> None:
+    def add_features(
+        self, names: Sequence[str], define: Mapping[str, Mapping[str, object]]
+    ) -> None:
         """Write the features that "auto" has chosen into the run's configuration:
         [features.found], and a table for each that was defined on the way."""
         listed = "".join(f"  {json.dumps(name)},\n" for name in names)
@@ -159,7 +183,7 @@ class RunFolder:
         text = path.read_text(encoding="utf-8").rstrip()
         files.write(path, f"{text}\n\n[features.found]\nnames = [\n{listed}]\n{tables}".lstrip())
 
-    def add_model(self, found: Mapping[str, Any]) -> None:
+    def add_model(self, found: Mapping[str, object]) -> None:
         """Write what training or a search found into the run's configuration: [model.found], in
         the place of an earlier one."""
         rows = "".join(f"{key} = {_toml_value(value)}\n" for key, value in found.items())
@@ -169,23 +193,19 @@ class RunFolder:
 
     def maps(self) -> tuple[InputMap, ...]:
         """The input maps, in feature order."""
-        rows = self.read_json("maps.json")["maps"]
-        return tuple(InputMap(tuple(row["x"]), tuple(row["y"])) for row in rows)
+        return tuple(InputMap(row.x, row.y) for row in self.read(MapsFile).maps)
 
     def write_maps(self, maps: Sequence[InputMap], names: Sequence[str]) -> None:
         """Write ``maps.json``."""
-        rows = [
-            {"feature": name, "x": list(m.x), "y": list(m.y)}
-            for name, m in zip(names, maps, strict=True)
-        ]
-        self.write_json("maps.json", {"maps": rows})
+        rows = [MapRow(feature=name, x=m.x, y=m.y) for name, m in zip(names, maps, strict=True)]
+        self.write(MapsFile(maps=rows))
 
-    def write_arrays(self, name: str, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    def write_arrays(self, name: str, arrays: Slices) -> None:
         """Write a ``.npz``."""
         with files.whole(self.path / name) as unfinished, unfinished.open("wb") as file:
             np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # its own keywords
 
-    def slices(self) -> dict[str, npt.NDArray[Any]]:
+    def slices(self) -> Arrays:
         """Arrays of ``slices.npz``."""
         with np.load(self.file("slices.npz")) as arrays:
             return {name: arrays[name] for name in arrays.files}
@@ -262,7 +282,7 @@ def open_run(path: RunFolder | str | Path) -> RunFolder:
     return folder
 
 
-def file_facts(paths: Sequence[str | Path]) -> list[dict[str, Any]]:
+def file_facts(paths: Sequence[str | Path]) -> list[InputFile]:
     """Name, path as given, size and SHA-256 of input files; the path of a table in memory is
     "table"."""
     facts = []
@@ -272,23 +292,23 @@ def file_facts(paths: Sequence[str | Path]) -> list[dict[str, Any]]:
             while chunk := file.read(1 << 20):
                 digest.update(chunk)
         facts.append(
-            {
-                "name": path.name,
-                "path": shown_name(path),
-                "bytes": path.stat().st_size,
-                "sha256": digest.hexdigest(),
-            }
+            InputFile(
+                name=path.name,
+                path=shown_name(path),
+                bytes=path.stat().st_size,
+                sha256=digest.hexdigest(),
+            )
         )
     return facts
 
 
-def _toml_value(value: Any) -> str:
+def _toml_value(value: object) -> str:
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{key} = {_toml_value(x)}" for key, x in value.items()) + "}"
     return json.dumps(value)
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     if isinstance(value, Mapping):
         return {str(key): _plain(entry) for key, entry in value.items()}
     if isinstance(value, np.ndarray):

@@ -3,21 +3,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from tinyfin.results.metrics import Population, ScorerFigures
 from tinyfin.training.calibration import fit_scores, has_frauds, probability
 from tinyfin.training.metrics import evaluate
-from tinyfin.training.populations import LOOK_BACK_DAYS
-from tinyfin.training.run_folder import RunFolder
+from tinyfin.training.run_folder import RunFolder, Slices
 
 __all__ = ["BASELINE", "FloatScale", "baselines_of", "draw_run", "float_probability", "table_of"]
 
-Slices = Mapping[str, npt.NDArray[Any]]
 Int8 = tuple[npt.NDArray[np.int32], npt.NDArray[np.float64]]
 
 BASELINE = "test_baseline_"
@@ -37,7 +35,7 @@ class FloatScale:
     steps: float
 
     @classmethod
-    def of(cls, score: npt.NDArray[Any]) -> FloatScale:
+    def of(cls, score: npt.NDArray[np.number]) -> FloatScale:
         """The scale of the calibration rows' scores."""
         low, high = float(np.min(score)), float(np.max(score))
         return cls((low + high) / 2, _HALF / max(high - low, 1e-6))
@@ -47,7 +45,7 @@ class FloatScale:
         """Smallest and largest whole number."""
         return -_HALF, _HALF
 
-    def __call__(self, score: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
+    def __call__(self, score: npt.NDArray[np.number]) -> npt.NDArray[np.int32]:
         """int32, one per score."""
         steps = np.rint((score.astype(np.float64) - self.middle) * self.steps)
         return np.clip(steps, -_HALF, _HALF).astype(np.int32)
@@ -61,14 +59,14 @@ def float_probability(slices: Slices) -> npt.NDArray[np.float64]:
     return probability(table, scale(slices["test_float"]))
 
 
-def baselines_of(slices: Slices) -> dict[str, npt.NDArray[Any]]:
+def baselines_of(slices: Slices) -> dict[str, npt.NDArray[np.number]]:
     """Scores of rules and learned baselines on the test rows, by name."""
     return {key.removeprefix(BASELINE): slices[key] for key in slices if key.startswith(BASELINE)}
 
 
 def table_of(
     slices: Slices, scenario_names: Sequence[str], int8: Int8 | None = None
-) -> dict[str, Any]:
+) -> dict[Population, dict[str, ScorerFigures]]:
     """Models and baselines side by side: same test rows, same populations.
 
     ``int8``: raw scores and probabilities of the quantized model on the test rows. Without a fraud
@@ -76,31 +74,28 @@ def table_of(
     """
     label = slices["test_label"]
     calibrated = has_frauds(slices["calibration_label"])
-    scorers: dict[str, tuple[npt.NDArray[Any], npt.NDArray[np.float64] | None]] = {}
+    scorers: dict[str, tuple[npt.NDArray[np.number], npt.NDArray[np.float64] | None]] = {}
     if len(label):
         p = float_probability(slices) if calibrated else None
         scorers["model_float"] = (slices["test_float"], p)
         if int8 is not None:
             scorers["model_int8"] = (int8[0], int8[1] if calibrated else None)
         scorers |= {name: (score, None) for name, score in baselines_of(slices).items()}
-    populations = {"all": np.ones(len(label), bool)}
+    populations: dict[Population, npt.NDArray[np.bool_]] = {"all": np.ones(len(label), bool)}
     if "test_without_known_cards" in slices:
         populations["known_cards_removed"] = slices["test_without_known_cards"]
     return {
-        "known_cards_look_back_days": LOOK_BACK_DAYS,
-        "populations": {
-            population: {
-                scorer: evaluate(
-                    score[rows],
-                    label[rows],
-                    probability=None if p is None else p[rows],
-                    scenario=slices["test_scenario"][rows],
-                    scenario_names=scenario_names,
-                )
-                for scorer, (score, p) in scorers.items()
-            }
-            for population, rows in populations.items()
-        },
+        population: {
+            scorer: evaluate(
+                score[rows],
+                label[rows],
+                probability=None if p is None else p[rows],
+                scenario=slices["test_scenario"][rows],
+                scenario_names=scenario_names,
+            )
+            for scorer, (score, p) in scorers.items()
+        }
+        for population, rows in populations.items()
     }
 
 
@@ -111,7 +106,7 @@ def draw_run(run: RunFolder, slices: Slices, int8: Int8 | None = None) -> None:
     label = slices["test_label"]
     if len(np.unique(label)) < 2 or not has_frauds(slices["calibration_label"]):
         return
-    scores: dict[str, npt.NDArray[Any]] = {"model float": slices["test_float"]}
+    scores: dict[str, npt.NDArray[np.number]] = {"model float": slices["test_float"]}
     probabilities = {"model float": float_probability(slices)}
     if int8 is not None:
         scores["model int8"], probabilities["model int8"] = int8

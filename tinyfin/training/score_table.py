@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -46,8 +46,15 @@ def carried(names: Collection[str], schema: Schema) -> tuple[tuple[str, ...], tu
     )
 
 
+class _Writer(Protocol):
+    """Of CSV or Parquet."""
+
+    def write_table(self, table: pa.Table, max_rows: int = ..., /) -> None:
+        """Add rows."""
+
+
 @contextmanager
-def table_writer(path: Path, schema: pa.Schema, *, as_csv: bool) -> Iterator[Any]:
+def table_writer(path: Path, schema: pa.Schema, *, as_csv: bool) -> Iterator[_Writer]:
     """Writes tables to a CSV or Parquet file."""
     if as_csv:
         from pyarrow import csv
@@ -141,7 +148,7 @@ class ScoreTable:
         return pa.table(columns, schema=self.schema)
 
     @staticmethod
-    def _place(tx: Transactions, own: npt.NDArray[np.bool_]) -> dict[str, Any]:
+    def _place(tx: Transactions, own: npt.NDArray[np.bool_]) -> dict[str, pa.Array]:
         import pyarrow as pa
 
         time = pa.array(tx.t_mono_s[own].astype(np.int64) + EPOCH_UNIX_S)
@@ -152,7 +159,7 @@ class ScoreTable:
         }
 
     @staticmethod
-    def _verdicts(replay: Replay, own: npt.NDArray[np.bool_]) -> dict[str, Any]:
+    def _verdicts(replay: Replay, own: npt.NDArray[np.bool_]) -> dict[str, pa.Array]:
         import pyarrow as pa
 
         from tinyfin.features.catalogue import REASONS

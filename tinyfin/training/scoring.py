@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,7 @@ from tinyfin.data.transactions import Transactions
 from tinyfin.errors import InputError
 from tinyfin.pack.container import parse_pack
 from tinyfin.progress import stage
+from tinyfin.results.run import NoticeStatus
 from tinyfin.training.chunks import replay_chunks
 from tinyfin.training.missing_fields import require_fields
 from tinyfin.training.notices import STATUSES, Feed, KnownLabels
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
     from tinyfin.config import Config
 
-__all__ = ["GROUP_ROWS", "score"]
+__all__ = ["GROUP_ROWS", "Scored", "score"]
 
 GROUP_ROWS = 1 << 20
 """Rows of a row group of the file of scores, whatever chunks they came in."""
@@ -41,6 +42,27 @@ GROUP_ROWS = 1 << 20
 Note = Callable[[str], None]
 _ROW_BYTES = 8
 """Less than a row of scores takes."""
+
+
+class _Labelled(TypedDict):
+    transactions: int
+    frauds: int
+    expected_frauds: float | None
+
+
+class Scored(TypedDict):
+    """What :func:`score` counted; frauds are expected only where scores are probabilities."""
+
+    transactions: int
+    warmup: int
+    actions: dict[str, int]
+    expected_frauds: float | None
+    labelled: _Labelled
+    notices: dict[str, object]
+    fields: dict[str, object]
+    model_id: str
+    pack_id: str
+    out: str
 
 
 def score(
@@ -56,7 +78,7 @@ def score(
     keys: Sequence[bytes] = (),
     chunk_rows: int = CHUNK_ROWS,
     note: Note = lambda _: None,
-) -> dict[str, Any]:
+) -> Scored:
     """Score transactions with the run's pack: a file ``out``, one row per transaction in input
     order; returns counts. CSV when its name ends in .csv, else Parquet. ``data`` and ``warmup`` are
     files, or tables of pandas, Polars or Arrow.
@@ -100,7 +122,7 @@ def _score(
     keys: Sequence[bytes],
     chunk_rows: int,
     note: Note,
-) -> dict[str, Any]:
+) -> Scored:
     config = _mapping(run, config_path)
     as_csv = writes_csv(out)
     extras, fields = carried(extras, config.schema)
@@ -150,17 +172,26 @@ def _score(
             rows += len(group)
     if (warning := feed.warning(given, counts.notices, "were scored")) is not None:
         note(warning)
+    calibrated = pack.meta.get("score") == "probability"
     return {
         "transactions": rows,
-        **counts.facts(calibrated=pack.meta.get("score") == "probability"),
+        "warmup": counts.warmup,
+        "actions": dict(counts.actions),
+        "expected_frauds": counts.expected if calibrated else None,
+        "labelled": {
+            "transactions": counts.labelled,
+            "frauds": counts.frauds,
+            "expected_frauds": counts.expected_of_labelled if calibrated else None,
+        },
         "notices": {
             "trained": feed.notices,
             "given": given,
             "features": list(feed.features),
             **{name: counts.notices[name] for name in STATUSES},
         },
-        "fields": fed,
-        **identity,
+        "fields": fed.as_json(),
+        "model_id": identity["model_id"],
+        "pack_id": identity["pack_id"],
         "out": str(out),
     }
 
@@ -172,7 +203,7 @@ class _Counts:
         self.warmup = self.labelled = self.frauds = 0
         self.expected = self.expected_of_labelled = 0.0
         self.actions: Counter[str] = Counter()
-        self.notices: Counter[str] = Counter()
+        self.notices: Counter[NoticeStatus] = Counter()
 
     def add(
         self,
@@ -183,30 +214,15 @@ class _Counts:
     ) -> None:
         """The rows ``own`` of a chunk; the others are warm-up."""
         self.warmup += int(np.count_nonzero(~own))
-        for into, names, codes in (
-            (self.actions, ACTIONS, replay.action[own]),
-            (self.notices, STATUSES, status[own]),
-        ):
-            for i, name in enumerate(names):
-                into[name] += int(np.count_nonzero(codes == i))
+        for i, action in enumerate(ACTIONS):
+            self.actions[action] += int(np.count_nonzero(replay.action[own] == i))
+        for i, kind in enumerate(STATUSES):
+            self.notices[kind] += int(np.count_nonzero(status[own] == i))
         p, label = replay.score_q32[own] / 2.0**32, tx.label[own]
         self.expected += float(p.sum())
         self.expected_of_labelled += float(p[label >= 0].sum())
         self.labelled += int(np.count_nonzero(label >= 0))
         self.frauds += int(np.count_nonzero(label == 1))
-
-    def facts(self, *, calibrated: bool) -> dict[str, Any]:
-        """As JSON has them; frauds expected only where scores are probabilities."""
-        return {
-            "warmup": self.warmup,
-            "actions": dict(self.actions),
-            "expected_frauds": self.expected if calibrated else None,
-            "labelled": {
-                "transactions": self.labelled,
-                "frauds": self.frauds,
-                "expected_frauds": self.expected_of_labelled if calibrated else None,
-            },
-        }
 
 
 def _mapping(run: RunFolder, config_path: str | Path | None) -> Config:

@@ -15,15 +15,14 @@ then: a label that came later counts as no label.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tinyfin.data.transactions import Transactions, format_time
 from tinyfin.errors import DataError
+from tinyfin.results.run import SliceSize, SplitFacts
 from tinyfin.training.label_delays import reports_end_s, slower_s
 
 __all__ = [
@@ -81,51 +80,53 @@ class Split:
     untested: int = 0
     """Labelled rows from there on that are not test rows for that reason."""
 
-    def summary(self, label: npt.NDArray[np.int8]) -> dict[str, Any]:
+    def summary(self, label: npt.NDArray[np.int8]) -> SplitFacts:
         """Sizes, frauds and bounds, for reports."""
-        out: dict[str, Any] = {
-            "since": format_time(self.since_s),
-            "validation_from": format_time(self.validation_s),
-            "calibration_from": format_time(self.calibration_s),
-            "labels_until": format_time(self.young_s),
-            "until": format_time(self.until_s),
-            "test_until": format_time(self.test_until_s),
-            "warmup_rows": self.warmup,
-            "immature_refused": self.immature,
-            "too_recent": self.too_recent,
-            "label_horizon_days": self.horizon_s / 86_400,
-            "reports_end": None if self.reports_end_s is None else format_time(self.reports_end_s),
-            "test_too_recent": self.test_too_recent,
-            "untested": self.untested,
-            "unlabelled": self.unlabelled,
-        }
-        for name in SLICES:
-            rows = getattr(self, name)
-            out[name] = {"rows": len(rows), "frauds": int(np.count_nonzero(label[rows] == 1))}
-        return out
+
+        def size(rows: npt.NDArray[np.int64]) -> SliceSize:
+            return SliceSize(rows=len(rows), frauds=int(np.count_nonzero(label[rows] == 1)))
+
+        return SplitFacts(
+            since=format_time(self.since_s),
+            validation_from=format_time(self.validation_s),
+            calibration_from=format_time(self.calibration_s),
+            labels_until=format_time(self.young_s),
+            until=format_time(self.until_s),
+            test_until=format_time(self.test_until_s),
+            warmup_rows=self.warmup,
+            immature_refused=self.immature,
+            too_recent=self.too_recent,
+            label_horizon_days=self.horizon_s / 86_400,
+            reports_end=None if self.reports_end_s is None else format_time(self.reports_end_s),
+            test_too_recent=self.test_too_recent,
+            untested=self.untested,
+            unlabelled=self.unlabelled,
+            fit=size(self.fit),
+            validation=size(self.validation),
+            calibration=size(self.calibration),
+            test=size(self.test),
+        )
 
 
-def unreported(summary: Mapping[str, Any]) -> str | None:
-    """What to say of a split's ``summary`` whose last test rows lack fraud reports; None of
-    others."""
-    rows = summary.get("test_too_recent", 0)
+def unreported(split: SplitFacts) -> str | None:
+    """What to say of a split whose last test rows lack fraud reports; None of others."""
+    rows = split.test_too_recent
     if not rows:
         return None
-    since = max(summary["until"], summary["reports_end"])
-    end = "" if rows == summary["test"]["rows"] else f', or set test_until = "{since}"'
+    since = max(split.until, split.reports_end or "")
+    end = "" if rows == split.test.rows else f', or set test_until = "{since}"'
     return (
-        f"{rows} of {summary['test']['rows']} test rows, those from {since} on, are too recent for "
+        f"{rows} of {split.test.rows} test rows, those from {since} on, are too recent for "
         "fraud reports: when the data was written, most reports on them were still to come; frauds "
         "not yet reported count as genuine there, so the figures are wrong; give data written "
         f"later, or an earlier until{end}"
     )
 
 
-def untested(summary: Mapping[str, Any]) -> str | None:
-    """What to say of a split's ``summary`` whose test ends before fraud reports do; None of
-    others."""
-    since = summary.get("reports_end")
-    if since is None or summary["test_until"] > since:
+def untested(split: SplitFacts) -> str | None:
+    """What to say of a split whose test ends before fraud reports do; None of others."""
+    since = split.reports_end
+    if since is None or split.test_until > since:
         return None
     return (
         f"rows from {since} on are not tested: when the data was written, most fraud reports on "

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,9 +17,18 @@ from tinyfin.errors import ConfigError
 from tinyfin.features.definition import Feature
 from tinyfin.pack.calibration import Calibration, to_q32
 from tinyfin.pack.decision import MAX_BELOW, NEVER_Q32, Decision
+from tinyfin.results.metrics import (
+    Action,
+    AlertFigures,
+    Budget,
+    BudgetPromise,
+    DecisionFacts,
+    Population,
+)
 from tinyfin.training.alert_guarantee import budget_promise, cautious_alerts
 from tinyfin.training.alert_metrics import alert_figures
 from tinyfin.training.confusion import ACTION_LEVELS, at_thresholds
+from tinyfin.training.run_folder import Slices
 
 __all__ = [
     "Held",
@@ -48,7 +56,7 @@ class Held:
     """Minor units; zeros for events that are no payments."""
 
     @classmethod
-    def of(cls, raw: npt.NDArray[np.int32], slices: Mapping[str, npt.NDArray[Any]]) -> Held:
+    def of(cls, raw: npt.NDArray[np.int32], slices: Slices) -> Held:
         """The calibration rows of a run, with their raw scores."""
         names = ("label", "terminal", "t_s", "amount")
         return cls(raw, *(slices[f"calibration_{name}"] for name in names))
@@ -93,7 +101,7 @@ def _share_allowed(
     return min(allowed, default=None)
 
 
-def _budgets(section: DecisionSection, action: str) -> tuple[float | None, float | None]:
+def _budgets(section: DecisionSection, action: Action) -> tuple[float | None, float | None]:
     """Of an action: per 1,000, and per terminal and week; both None where a probability or costs
     set its threshold, or a budget of 0 says never."""
     fixed = getattr(section, action) is not None
@@ -108,13 +116,15 @@ def _budgets(section: DecisionSection, action: str) -> tuple[float | None, float
 
 
 def promises(
-    section: DecisionSection, held: Held, alert: Mapping[str, npt.NDArray[np.bool_]] | None = None
-) -> dict[str, dict[str, Any]]:
+    section: DecisionSection,
+    held: Held,
+    alert: Mapping[Action, npt.NDArray[np.bool_]] | None = None,
+) -> dict[Action, BudgetPromise]:
     """What the calibration rows promise of each budget (:mod:`tinyfin.training.alert_guarantee`).
 
     ``alert``: by action the rows that alert; as many as the budget allows if not given.
     """
-    out = {}
+    out: dict[Action, BudgetPromise] = {}
     for action in ACTION_LEVELS:
         budgets = _budgets(section, action)
         share = _share_allowed(held, *budgets)
@@ -167,7 +177,7 @@ def decide(
             return None
         return int(table.evaluate(np.asarray([raw], np.int64))[0])
 
-    def find(action: str) -> int | None:
+    def find(action: Action) -> int | None:
         chosen: float | None = getattr(section, action)
         if chosen is not None:
             return to_q32(chosen)
@@ -199,49 +209,51 @@ def realised(
     section: DecisionSection,
     decision: Decision,
     table: Calibration,
-    slices: Mapping[str, npt.NDArray[Any]],
+    slices: Slices,
     raws: Mapping[str, npt.NDArray[np.int32]],
     drawn: str,
-) -> dict[str, Any]:
+) -> DecisionFacts:
     """Thresholds as probabilities, what they were set by, and the alerts they give on the rows
     they were set on (``calibration``) and on those of the test, as ``raws`` names them; what the
     first promise of the budgets, and the confusion counts of the second. ``drawn``: what the
     intervals resample, the slice ``test_group``."""
-    asked = section.model_dump(
-        include={f"{a}{b}" for a in ACTION_LEVELS for b in ("", "_per_1000", "_per_terminal_week")}
-        | {"costs", "confidence"}
-    )
+    asked = section.model_dump(include={*Budget.model_fields})
     actions = {part: decision.evaluate(table.evaluate(raw)) for part, raw in raws.items()}
-    out: dict[str, Any] = {
-        "budget": asked,
-        "go_online": None if decision.never_online else decision.go_online_q32 / _Q32,
-        "decline": None if decision.never_decline else decision.decline_q32 / _Q32,
-    }
     held = Held.of(raws["calibration"], slices)
     alert = {name: actions["calibration"] >= level for name, level in ACTION_LEVELS.items()}
-    out["promise"] = promises(section, held, alert)
-    populations = {"all": np.ones(len(actions["test"]), bool)}
+    populations: dict[Population, npt.NDArray[np.bool_]] = {
+        "all": np.ones(len(actions["test"]), bool)
+    }
     if "test_without_known_cards" in slices:
         populations["known_cards_removed"] = slices["test_without_known_cards"]
-    out["drawn"] = drawn
-    out["thresholds"] = at_thresholds(
-        {"go_online": not decision.never_online, "decline": not decision.never_decline},
-        actions["test"],
-        slices["test_label"] == 1,
-        slices.get("test_group", slices["test_terminal"]),
-        populations,
-    )
-    for part, action in actions.items():
+
+    def alerts(part: str) -> AlertFigures:
         t = slices[f"{part}_t_s"].astype(np.int64)
-        out[part] = alert_figures(
-            action > 0,
+        return alert_figures(
+            actions[part] > 0,
             slices[f"{part}_label"] == 1,
             slices[f"{part}_amount"].astype(np.float64),
             terminals=len(np.unique(slices[f"{part}_terminal"])),
             seconds=max(int(t.max() - t.min()), 86_400) if len(t) else 86_400.0,
             false_alert=section.costs.go_online_minor or 0.0,
         )
-    return out
+
+    return DecisionFacts(
+        budget=Budget.model_validate(asked),
+        go_online=None if decision.never_online else decision.go_online_q32 / _Q32,
+        decline=None if decision.never_decline else decision.decline_q32 / _Q32,
+        promise=promises(section, held, alert),
+        drawn=drawn,
+        thresholds=at_thresholds(
+            {"go_online": not decision.never_online, "decline": not decision.never_decline},
+            actions["test"],
+            slices["test_label"] == 1,
+            slices.get("test_group", slices["test_terminal"]),
+            populations,
+        ),
+        calibration=alerts("calibration"),
+        test=alerts("test"),
+    )
 
 
 def _reasons(chosen: Mapping[str, int], features: Sequence[Feature]) -> list[tuple[int, int]]:

@@ -3,10 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -15,9 +14,12 @@ from tinyfin.data.memory_tables import Sources, as_files
 from tinyfin.features.auto import AUTO_NAME
 from tinyfin.memory import give_back
 from tinyfin.progress import stage
+from tinyfin.results.metrics import Metrics
+from tinyfin.results.run import SliceSize, SplitFacts
 from tinyfin.training.dataset import Dataset, prepare
 from tinyfin.training.families import family
 from tinyfin.training.fit import learn
+from tinyfin.training.populations import LOOK_BACK_DAYS
 from tinyfin.training.representative_sample import thinned_text
 from tinyfin.training.requirements import require_columns, require_packages, require_space
 from tinyfin.training.resolve_auto import resolve_auto
@@ -107,27 +109,27 @@ def part(
     summary = split.summary(known_labels(dataset.tx, split.until_s))
     note(
         "split: "
-        + ", ".join(f"{name} {_size(summary[name])}" for name in SLICES)
+        + ", ".join(f"{name} {_size(getattr(summary, name))}" for name in SLICES)
         + f"; {left_out(summary)}"
     )
     if later := untested(summary):
-        note(f"{summary['untested']} {later}")
+        note(f"{summary.untested} {later}")
     if late := unreported(summary):
         note(f"WARNING: {late}")
     return config, split
 
 
-def _size(part: Mapping[str, int]) -> str:
-    return f"{part['rows']} rows ({part['frauds']} frauds)"
+def _size(part: SliceSize) -> str:
+    return f"{part.rows} rows ({part.frauds} frauds)"
 
 
-def left_out(summary: Mapping[str, Any]) -> str:
-    """Which rows before ``until`` are not trained on, of a split's summary."""
-    late = summary["immature_refused"] - summary["too_recent"]
+def left_out(summary: SplitFacts) -> str:
+    """Which rows before ``until`` are not trained on."""
+    late = summary.immature_refused - summary.too_recent
     return (
-        f"left out: {late} rows whose label was not known by {summary['until']}, "
-        f"{summary['too_recent']} rows too recent for fraud reports (9 of 10 labels are known "
-        f"within {summary['label_horizon_days']:.3g} days), {summary['unlabelled']} rows without a "
+        f"left out: {late} rows whose label was not known by {summary.until}, "
+        f"{summary.too_recent} rows too recent for fraud reports (9 of 10 labels are known "
+        f"within {summary.label_horizon_days:.3g} days), {summary.unlabelled} rows without a "
         "label"
     )
 
@@ -137,16 +139,17 @@ def finish(begun: Begun, config: Config, *, note: Note = lambda _: None) -> None
     pictures."""
     run = begun.run
     slices = learn(run, begun.dataset, begun.split, config, note=note)
-    thinned = run.read_json("run.json")["thinned"]
+    thinned = run.facts().thinned
     for facts in thinned:
         note(thinned_text(facts))
     with stage("metrics"):
         held = Held.of(np.zeros(len(begun.split.calibration), np.int32), slices)
-        metrics = {
-            **table_of(slices, begun.dataset.tx.scenario or ()),
-            "thinned": thinned,
-            "calibration_promise": promises(config.decision, held),
-        }
-    run.write_json("metrics.json", metrics)
+        metrics = Metrics(
+            known_cards_look_back_days=LOOK_BACK_DAYS,
+            populations=table_of(slices, begun.dataset.tx.scenario or ()),
+            thinned=thinned,
+            calibration_promise=promises(config.decision, held),
+        )
+    run.write(metrics)
     with stage("pictures"):
         draw_run(run, slices)

@@ -105,7 +105,7 @@ def replay_run(
         )
         result.baud = reached.baud
         result.flash_bytes, result.ram_bytes = reached.flash_bytes, reached.ram_bytes
-    result.fields = fields
+    result.fields = fields.as_json()
     result.options = _options(
         limit=limit,
         warmup=names,

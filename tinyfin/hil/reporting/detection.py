@@ -50,7 +50,7 @@ def caught(
         "attack_gap_s": ATTACK_GAP_S,
         "scenarios": [],
     }
-    out["scenarios"] = by_scenario(tx, rows, action)
+    out["scenarios"] = [row.as_json() for row in by_scenario(tx, rows, action)]
     return out
 
 

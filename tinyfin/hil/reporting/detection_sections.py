@@ -12,6 +12,8 @@ from tinyfin.pages.blocks import Block, count, figure, fixed, number, percent, t
 from tinyfin.pages.scenarios import scenario_blocks
 from tinyfin.pages.scorers import SCORERS, population_name, scorer_name
 from tinyfin.pages.threshold_table import interval_words, threshold_table
+from tinyfin.results.evaluation import ScenarioFigures
+from tinyfin.results.metrics import DecisionFacts
 
 __all__ = ["alerts", "detection", "scorers"]
 
@@ -65,12 +67,12 @@ def detection(facts: Facts) -> list[Block]:
             )
         )
     out += _recalls(facts)
-    decision = (facts["metrics"] or {}).get("decision") or {}
-    out += threshold_table(
-        "At the thresholds in force, test period; "
-        f"{interval_words(decision.get('drawn', 'terminals'))}",
-        decision.get("thresholds") or {},
-    )
+    if told := (facts["metrics"] or {}).get("decision"):
+        decision = DecisionFacts.model_validate(told)
+        out += threshold_table(
+            f"At the thresholds in force, test period; {interval_words(decision.drawn)}",
+            decision.thresholds,
+        )
     period = facts["test_period"]
     if period:
         out += _curves(period, _thresholds(facts))
@@ -173,7 +175,7 @@ def _curves(period: Facts, thresholds: Sequence[tuple[str, float]]) -> list[Bloc
 
 
 def _scores(
-    ident: str, found: Facts, thresholds: Sequence[tuple[str, float]], caption: str
+    ident: str, found: charts.ScoreHistogram, thresholds: Sequence[tuple[str, float]], caption: str
 ) -> Block:
     edges = found["edges"]
     rows = [
@@ -229,7 +231,9 @@ def alerts(facts: Facts) -> list[Block]:
             ],
         )
     )
-    out += scenario_blocks(c["scenarios"], gap_s=c["attack_gap_s"])
+    out += scenario_blocks(
+        [ScenarioFigures.model_validate(row) for row in c["scenarios"]], gap_s=c["attack_gap_s"]
+    )
     if found.get("scores"):
         out.append(
             _scores(

@@ -14,10 +14,10 @@ import importlib
 import json
 import re
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,9 @@ from pydantic import BaseModel, ValidationError
 from tinyfin.config import Model
 from tinyfin.errors import ConfigError
 from tinyfin.pack.integer_model import IntegerModel
+from tinyfin.results.metrics import Thinned
+from tinyfin.results.run import FitFacts
+from tinyfin.training.keras_types import Network
 
 __all__ = [
     "FAMILIES",
@@ -91,14 +94,18 @@ class Learned(Protocol):
         """How the raw score is taken."""
 
     @property
-    def history(self) -> Mapping[str, Any]:
+    def history(self) -> FitFacts:
         """What is worth knowing of the fit, for ``run.json``."""
+
+    @property
+    def thinned(self) -> Sequence[Thinned]:
+        """Rows that it was not fitted on."""
 
     def score(self, inputs: npt.NDArray[np.int8]) -> npt.NDArray[np.float32]:
         """Float scores of int8 inputs, n rows; the higher, the more suspicious. Of many rows take
         :func:`score_rows`."""
 
-    def weights(self) -> list[npt.NDArray[Any]]:
+    def weights(self) -> list[npt.NDArray[np.generic]]:
         """The arrays that were learned, in a fixed order."""
 
     def save(self, folder: Path) -> None:
@@ -109,9 +116,10 @@ class Learned(Protocol):
 class Fitted:
     """A Keras model and how its score is read."""
 
-    keras_model: Any
+    keras_model: Network
     readout: Readout
-    history: Mapping[str, Any]
+    history: FitFacts
+    thinned: Sequence[Thinned] = ()
 
     def score(self, inputs: npt.NDArray[np.int8]) -> npt.NDArray[np.float32]:
         """Float scores (logits, sums of squares or of squared errors) of int8 inputs, n rows."""
@@ -122,7 +130,7 @@ class Fitted:
         error = out if self.readout == "sum_of_squares" else x - out
         return np.asarray(np.sum(error * error, axis=1), np.float32)
 
-    def weights(self) -> list[npt.NDArray[Any]]:
+    def weights(self) -> list[npt.NDArray[np.generic]]:
         """Of the layers, in Keras' order."""
         return list(self.keras_model.get_weights())
 
@@ -158,7 +166,8 @@ class FittedIntegers:
 
     model: IntegerModel
     float_score: Callable[[npt.NDArray[np.int8]], npt.NDArray[np.float32]]
-    history: Mapping[str, Any]
+    history: FitFacts
+    thinned: Sequence[Thinned] = ()
 
     @property
     def readout(self) -> Readout:
@@ -169,9 +178,9 @@ class FittedIntegers:
         """Scores before they were made whole numbers."""
         return self.float_score(inputs)
 
-    def weights(self) -> list[npt.NDArray[Any]]:
+    def weights(self) -> list[npt.NDArray[np.generic]]:
         """The tables' or trees' bytes."""
-        return self.model.arrays()
+        return [*self.model.arrays()]
 
     def save(self, folder: Path) -> None:
         """Write ``model.json``."""
@@ -190,7 +199,7 @@ class Family(Protocol):
     needs: tuple[str, ...]
     """Modules that it imports when it learns."""
 
-    usual: Mapping[str, Any]
+    usual: Mapping[str, object]
     """[model] keys that suit it where a configuration was written for another family."""
 
     def fit(

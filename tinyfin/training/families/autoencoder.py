@@ -10,16 +10,18 @@ network has learned to copy.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
-from typing import Any, Literal
+from types import MappingProxyType, ModuleType
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
 from tinyfin.config import Model
+from tinyfin.results.run import FitFacts
 from tinyfin.training.families import Fitted, Problem, codes_to_float, family_options
 from tinyfin.training.families.passes import epochs_for, passes
+from tinyfin.training.keras_types import Network, Tensor
 from tinyfin.training.representative_sample import thinned_facts
 from tinyfin.training.reproducible import tensorflow
 
@@ -47,7 +49,7 @@ class Autoencoder:
     name = "autoencoder"
     supervised = False
     needs: tuple[str, ...] = ("tensorflow",)
-    usual: Mapping[str, Any] = MappingProxyType(
+    usual: Mapping[str, object] = MappingProxyType(
         {"hidden": [], "epochs": None, "batch_size": 256, "learning_rate": 1e-2, "patience": 0}
     )
 
@@ -66,7 +68,7 @@ class Autoencoder:
         hidden = way_in(model, x.shape[1])
         network = _network(tf, x.shape[1], hidden, model.l2, options.activation)
 
-        def loss(out: Any, wanted: Any) -> Any:
+        def loss(out: Tensor, wanted: Tensor) -> Tensor:
             return tf.reduce_mean(tf.square(out - wanted))
 
         epochs = epochs_for(len(x), model, _BATCHES, _EPOCHS)
@@ -80,15 +82,15 @@ class Autoencoder:
             if model.patience and number - best >= model.patience:
                 break
         network.set_weights(kept)
-        history = {
-            "hidden": hidden,
-            "fit_rows": len(x),
-            "thinned": thinned_facts("the model", problem.label, rows, "[model.options] rows"),
-            "best_epoch": best,
-            "validation_error": errors,
-            "parameters": int(network.count_params()),
-        }
-        return Fitted(network, "reconstruction", history)
+        history = FitFacts(
+            hidden=hidden,
+            fit_rows=len(x),
+            best_epoch=best,
+            validation_error=errors,
+            parameters=int(network.count_params()),
+        )
+        thinned = thinned_facts("the model", problem.label, rows, "[model.options] rows")
+        return Fitted(network, "reconstruction", history, thinned)
 
 
 FAMILY = Autoencoder()
@@ -103,16 +105,17 @@ def way_in(model: Model, width: int) -> list[int]:
     return list(asked) or [max(1, round(width / 3))]
 
 
-def _network(tf: Any, width: int, hidden: list[int], l2: float, activation: str) -> Any:
+def _network(tf: ModuleType, width: int, hidden: list[int], l2: float, activation: str) -> Network:
     layers = tf.keras.layers
     regularizer = tf.keras.regularizers.L2(l2) if l2 else None
     x = first = tf.keras.Input((width,), name="inputs")
     for i, size in enumerate([*hidden, *hidden[-2::-1]]):
         x = layers.Dense(size, activation, kernel_regularizer=regularizer, name=f"hidden_{i}")(x)
     out = layers.Dense(width, kernel_regularizer=regularizer, name="outputs")(x)
-    return tf.keras.Model(first, out, name="autoencoder")
+    network: Network = tf.keras.Model(first, out, name="autoencoder")
+    return network
 
 
-def _error(network: Any, rows: npt.NDArray[np.float32]) -> float:
+def _error(network: Network, rows: npt.NDArray[np.float32]) -> float:
     back = network(rows, training=False).numpy()
     return float(np.mean((back - rows) ** 2))

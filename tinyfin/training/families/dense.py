@@ -3,15 +3,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from types import ModuleType
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from tinyfin.config import Model
+from tinyfin.results.metrics import Thinned
+from tinyfin.results.run import FitFacts
 from tinyfin.training.families import Fitted, Problem, codes_to_float
 from tinyfin.training.families.passes import epochs_for, passes
+from tinyfin.training.keras_types import Network, Tensor
 from tinyfin.training.metrics import average_precision
 from tinyfin.training.odds import log_odds
 from tinyfin.training.reproducible import tensorflow
@@ -31,7 +35,8 @@ def fit_dense(
     target: npt.NDArray[np.float32],
     weight: npt.NDArray[np.float32],
     progress: Callable[[int, int, str], None],
-    facts: Mapping[str, Any],
+    facts: FitFacts,
+    thinned: Sequence[Thinned],
     *,
     keep: Literal["best", "last"] = "best",
 ) -> Fitted:
@@ -40,14 +45,14 @@ def fit_dense(
     Binary cross-entropy on logits, Adam with a cosine schedule. ``keep``: the epoch with the best
     average precision on the validation rows, or the last one, where the schedule has come to rest:
     what frauds are few says little of epochs, and picks a lucky one that is not done yet. ``facts``
-    go into the history.
+    become the history.
     """
     tf = tensorflow(model.seed)
     network = _network(tf, problem, model)
     epochs = epochs_for(len(rows), model, _BATCHES, _EPOCHS)
     watch = _Watch(network, problem, epochs, model.patience if keep == "best" else None, progress)
 
-    def loss(out: Any, x: Any, wanted: Any, weights: Any) -> Any:
+    def loss(out: Tensor, x: Tensor, wanted: Tensor, weights: Tensor) -> Tensor:
         del x
         each = tf.nn.sigmoid_cross_entropy_with_logits(wanted, out[:, 0])
         return tf.reduce_mean(each * weights)
@@ -61,19 +66,16 @@ def fit_dense(
         if watch.seen(number, mean):
             break
     network.set_weights(watch.best_weights)
-    history = {
-        "fit_rows": len(rows),
-        "fit_frauds": int(np.count_nonzero(problem.label[rows] == 1)),
-        **facts,
-        "best_epoch": watch.best_epoch,
-        "validation_average_precision": watch.values,
-        "loss": watch.losses,
-        "parameters": int(network.count_params()),
-    }
-    return Fitted(network, "accumulator", history)
+    facts.fit_rows = len(rows)
+    facts.fit_frauds = int(np.count_nonzero(problem.label[rows] == 1))
+    facts.best_epoch = watch.best_epoch
+    facts.validation_average_precision = watch.values
+    facts.loss = watch.losses
+    facts.parameters = int(network.count_params())
+    return Fitted(network, "accumulator", facts, thinned)
 
 
-def _network(tf: Any, problem: Problem, model: Model) -> Any:
+def _network(tf: ModuleType, problem: Problem, model: Model) -> Network:
     layers = tf.keras.layers
     l2 = tf.keras.regularizers.L2(model.l2) if model.l2 else None
     x = first = tf.keras.Input((problem.inputs.shape[1],), name="inputs")
@@ -82,7 +84,7 @@ def _network(tf: Any, problem: Problem, model: Model) -> Any:
         if model.dropout:
             x = layers.Dropout(model.dropout, seed=model.seed + i, name=f"dropout_{i}")(x)
     out = layers.Dense(1, kernel_regularizer=l2, name="logit")(x)
-    network = tf.keras.Model(first, out, name="mlp")
+    network: Network = tf.keras.Model(first, out, name="mlp")
     network.get_layer("logit").bias.assign([log_odds(float(np.mean(problem.label == 1))) / 2])
     return network
 
@@ -92,7 +94,7 @@ class _Watch:
 
     def __init__(
         self,
-        network: Any,
+        network: Network,
         problem: Problem,
         epochs: int,
         patience: int | None,
@@ -106,7 +108,7 @@ class _Watch:
         self.values: list[float] = []
         self.losses: list[float] = []
         self.best_epoch = 0
-        self.best_weights: list[Any] = []
+        self.best_weights: list[npt.NDArray[np.float32]] = []
 
     def _logits(self) -> npt.NDArray[np.float32]:
         parts = [self.inputs[at : at + _ROWS] for at in range(0, len(self.inputs), _ROWS)]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tinyfin.config import Model
 from tinyfin.pack.integer_model import DensityTables
+from tinyfin.results.run import FitFacts
 from tinyfin.training.families import FittedIntegers, Problem, family_options
 
 __all__ = ["FAMILY", "density_terms"]
@@ -46,7 +47,7 @@ class Density:
     name = "density"
     supervised = False
     needs: tuple[str, ...] = ()
-    usual: Mapping[str, Any] = MappingProxyType({})
+    usual: Mapping[str, object] = MappingProxyType({})
 
     def fit(
         self, problem: Problem, model: Model, progress: Callable[[int, int, str], None]
@@ -64,11 +65,9 @@ class Density:
             index = (inputs.astype(np.int64) + 128) >> shift
             return np.asarray(np.take_along_axis(terms, index.T, axis=1).sum(axis=0), np.float32)
 
-        history = {
-            "fit_rows": len(problem.inputs),
-            "terms": options.terms,
-            "parameters": int(tables.tables.size),
-        }
+        history = FitFacts(
+            fit_rows=len(problem.inputs), terms=options.terms, parameters=int(tables.tables.size)
+        )
         return FittedIntegers(tables, score, history)
 
 

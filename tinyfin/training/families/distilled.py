@@ -15,13 +15,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
 from tinyfin.config import Model
+from tinyfin.results.metrics import Thinned
+from tinyfin.results.run import FitFacts
 from tinyfin.training.families import Fitted, Problem, family_options
 from tinyfin.training.families.dense import fit_dense
 from tinyfin.training.metrics import average_precision
@@ -60,7 +62,7 @@ class Distilled:
     name = "distilled"
     supervised = True
     needs: tuple[str, ...] = ("tensorflow", "sklearn")
-    usual: Mapping[str, Any] = MappingProxyType({})
+    usual: Mapping[str, object] = MappingProxyType({})
 
     def fit(
         self, problem: Problem, model: Model, progress: Callable[[int, int, str], None]
@@ -72,12 +74,11 @@ class Distilled:
         said = thinned_facts("the model", problem.label, rows, "[model.options] genuine_rows")
         word = teach(problem.inputs[rows], label, options, model.seed, progress, said)
         target = (1.0 - options.trust) * (label == 1) + options.trust * word
-        facts: dict[str, Any] = {
-            "teacher": f"{options.folds} x {options.trees} trees of {options.leaves} leaves",
-            "teacher_average_precision": average_precision(word, label),
-            "trust": options.trust,
-            "thinned": said,
-        }
+        facts = FitFacts(
+            teacher=f"{options.folds} x {options.trees} trees of {options.leaves} leaves",
+            teacher_average_precision=average_precision(word, label),
+            trust=options.trust,
+        )
         return fit_dense(
             problem,
             model,
@@ -86,6 +87,7 @@ class Distilled:
             np.ones(len(rows), np.float32),
             progress,
             facts,
+            said,
             keep=options.keep,
         )
 
@@ -99,7 +101,7 @@ def teach(
     options: DistilledOptions,
     seed: int,
     progress: Callable[[int, int, str], None],
-    said: list[dict[str, Any]] | None = None,
+    said: list[Thinned] | None = None,
 ) -> npt.NDArray[np.float64]:
     """Probability of fraud of each row, n rows in order of time, by trees that did not see it.
     ``said`` takes what is to be said of rows that they were not trained on either.

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from tinyfin.config import Model
 from tinyfin.errors import ConfigError
 from tinyfin.pack.integer_model import Forest
+from tinyfin.results.run import FitFacts
 from tinyfin.training.families import FittedIntegers, Problem, family_options
 from tinyfin.training.input_maps import deviations
 
@@ -32,6 +33,16 @@ __all__ = ["FAMILY", "average_path"]
 
 _ROWS = 1 << 16
 _EULER = 0.5772156649015329
+
+
+class Tree(Protocol):
+    """scikit-learn's, by node."""
+
+    children_left: npt.NDArray[np.int64]
+    children_right: npt.NDArray[np.int64]
+    feature: npt.NDArray[np.int64]
+    threshold: npt.NDArray[np.float64]
+    n_node_samples: npt.NDArray[np.int64]
 
 
 class ForestOptions(BaseModel):
@@ -53,7 +64,7 @@ class IsolationForest:
     name = "forest"
     supervised = False
     needs: tuple[str, ...] = ("sklearn",)
-    usual: Mapping[str, Any] = MappingProxyType({})
+    usual: Mapping[str, object] = MappingProxyType({})
 
     def fit(
         self, problem: Problem, model: Model, progress: Callable[[int, int, str], None]
@@ -82,13 +93,13 @@ class IsolationForest:
             return np.asarray(-grown.score_samples(_on(scale, inputs)), np.float32)
 
         model_bytes = features.size + thresholds.size + leaves.size
-        history = {
-            "fit_rows": len(x),
-            "trees": options.trees,
-            "samples": samples,
-            "depth": depth,
-            "parameters": int(model_bytes),
-        }
+        history = FitFacts(
+            fit_rows=len(x),
+            trees=options.trees,
+            samples=samples,
+            depth=depth,
+            parameters=int(model_bytes),
+        )
         return FittedIntegers(Forest(x.shape[1], features, thresholds, leaves), score, history)
 
 
@@ -112,7 +123,7 @@ def _on(scale: npt.NDArray[np.float32], inputs: npt.NDArray[np.int8]) -> npt.NDA
 
 
 def _whole(
-    tree: Any, depth: int, scale: npt.NDArray[np.float32]
+    tree: Tree, depth: int, scale: npt.NDArray[np.float32]
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int8], npt.NDArray[np.float64]]:
     """Features, thresholds and path lengths of a tree in heap order, filled to its full depth:
     below an early leaf every way ends the same.

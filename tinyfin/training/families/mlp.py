@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from tinyfin.config import Model
+from tinyfin.results.run import FitFacts
 from tinyfin.training.families import Fitted, Problem, family_options
 from tinyfin.training.families.dense import fit_dense
 from tinyfin.training.representative_sample import thinned, thinned_facts
@@ -35,7 +35,7 @@ class Mlp:
     name = "mlp"
     supervised = True
     needs: tuple[str, ...] = ("tensorflow",)
-    usual: Mapping[str, Any] = MappingProxyType({})
+    usual: Mapping[str, object] = MappingProxyType({})
 
     def fit(
         self, problem: Problem, model: Model, progress: Callable[[int, int, str], None]
@@ -53,12 +53,8 @@ class Mlp:
             fraud.astype(np.float32),
             np.where(fraud, weight, 1.0).astype(np.float32),
             progress,
-            {
-                "fraud_weight": weight,
-                "thinned": thinned_facts(
-                    "the model", problem.label, rows, "[model.options] genuine_rows"
-                ),
-            },
+            FitFacts(fraud_weight=weight),
+            thinned_facts("the model", problem.label, rows, "[model.options] genuine_rows"),
         )
 
 

@@ -7,12 +7,13 @@ With networks so small a call per batch would cost more than the batch.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from types import ModuleType
 
 import numpy as np
 import numpy.typing as npt
 
 from tinyfin.config import Model
+from tinyfin.training.keras_types import Network, Tensor
 
 __all__ = ["epochs_for", "passes"]
 
@@ -24,10 +25,10 @@ def epochs_for(rows: int, model: Model, batches: int, bounds: tuple[int, int]) -
 
 
 def passes(
-    tf: Any,
-    network: Any,
+    tf: ModuleType,
+    network: Network,
     columns: Sequence[npt.NDArray[np.float32]],
-    loss: Callable[..., Any],
+    loss: Callable[..., Tensor],
     model: Model,
     epochs: int,
 ) -> Iterator[tuple[int, float]]:
@@ -49,7 +50,7 @@ def passes(
     held = [tf.constant(column) for column in columns]
 
     @tf.function(input_signature=[tf.TensorSpec([rows], tf.int32)])  # type: ignore[untyped-decorator]
-    def run(order: Any) -> Any:
+    def run(order: Tensor) -> Tensor:
         total = tf.constant(0.0)
         for step in tf.range(steps):
             at = order[step * batch : (step + 1) * batch]

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
 from tinyfin.config import Model
+from tinyfin.results.run import FitFacts
 from tinyfin.training.families import INPUT_STEPS, Fitted, Problem, codes_to_float, family_options
 from tinyfin.training.reproducible import tensorflow
 
@@ -44,7 +45,7 @@ class Whitening:
     name = "whitening"
     supervised = False
     needs: tuple[str, ...] = ("tensorflow",)
-    usual: Mapping[str, Any] = MappingProxyType({})
+    usual: Mapping[str, object] = MappingProxyType({})
 
     def fit(
         self, problem: Problem, model: Model, progress: Callable[[int, int, str], None]
@@ -66,12 +67,12 @@ class Whitening:
         layer = tf.keras.layers.Dense(len(rows), name="whiten")
         network = tf.keras.Model(first, layer(first), name="whitening")
         layer.set_weights([rows.T.astype(np.float32), (-rows @ mean).astype(np.float32)])
-        history = {
-            "fit_rows": len(problem.inputs),
-            "rotation": options.rotation,
-            "condition": float((values[-1] + floor) / (max(values[0], 0.0) + floor)),
-            "parameters": int(network.count_params()),
-        }
+        history = FitFacts(
+            fit_rows=len(problem.inputs),
+            rotation=options.rotation,
+            condition=float((values[-1] + floor) / (max(values[0], 0.0) + floor)),
+            parameters=int(network.count_params()),
+        )
         return Fitted(network, "sum_of_squares", history)
 
 

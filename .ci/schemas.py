@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Write docs/schemas again: the JSON schemas of the files that a run holds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tinyfin.results.evaluation import Evaluation
+from tinyfin.results.facts import ResultFile
+from tinyfin.results.metrics import Metrics
+from tinyfin.results.parity import Parity
+from tinyfin.results.run import MapsFile, RunFacts
+from tinyfin.results.trials import Trials
+
+FOLDER = Path(__file__).resolve().parents[1] / "docs" / "schemas"
+KINDS: tuple[type[ResultFile], ...] = (RunFacts, MapsFile, Metrics, Parity, Evaluation, Trials)
+
+
+def schema_text(kind: type[ResultFile]) -> str:
+    """The JSON schema of a file."""
+    head = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$comment": "SPDX-License-Identifier: Apache-2.0; written by .ci/schemas.py",
+    }
+    return _text({**head, **_bare(kind.model_json_schema())}, "\n") + "\n"
+
+
+def _text(value: object, line: str) -> str:
+    """JSON; what fits on a line is on one. ``line`` begins a line of the value's."""
+    text = json.dumps(value)
+    if len(line) + len(text) < 90 or not isinstance(value, dict):
+        return text
+    inner = (f"{line} {json.dumps(key)}: {_text(one, line + ' ')}" for key, one in value.items())
+    return "{" + ",".join(inner) + line + "}"
+
+
+def _bare(schema: dict[str, Any]) -> dict[str, Any]:
+    """Without the titles and defaults of keys: a title says what the key says, and a key that is
+    left out is described in docs/results.md."""
+    found: dict[str, Any] = {}
+    for key, value in schema.items():
+        if key in ("properties", "$defs"):
+            found[key] = {name: _bare(inner) for name, inner in value.items()}
+        elif key not in ("title", "default"):
+            found[key] = value
+    return found
+
+
+if __name__ == "__main__":
+    for kind in KINDS:
+        (FOLDER / kind.NAME).write_text(schema_text(kind), encoding="utf-8")

@@ -1,0 +1,356 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All folds of an evaluation: ``evaluation.json``."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from tinyfin.results.facts import NAN, Facts, Figure, Interval, ResultFile
+from tinyfin.results.metrics import (
+    AlertFigures,
+    DecisionFacts,
+    ExpectedFrauds,
+    Population,
+    ScorerFigures,
+    Thresholds,
+)
+from tinyfin.results.parity import Distance
+from tinyfin.results.run import InputFile, MissingFields, ModelFacts, NoticeStatus, SplitFacts
+
+__all__ = [
+    "DelayFigures",
+    "DelayQuantile",
+    "Drift",
+    "EvaluatedData",
+    "Evaluation",
+    "FamilyFacts",
+    "FamilyFigures",
+    "FieldQuality",
+    "FoldFacts",
+    "FoldFigures",
+    "FraudShare",
+    "GateRow",
+    "MeanFigures",
+    "Means",
+    "PackFacts",
+    "Pooled",
+    "Promised",
+    "Quality",
+    "ReasonShare",
+    "ScenarioFigures",
+    "ScenarioReasons",
+    "SeedFigures",
+    "Settings",
+    "SliceFigures",
+    "Spans",
+    "Spread",
+    "Suspect",
+    "TrustFigures",
+]
+
+DelayQuantile = Literal["least", "median", "90 %", "most"]
+
+
+class FoldFigures(ScorerFigures):
+    """One scorer on one population of a fold."""
+
+    precision_at_100: Figure
+    card_precision_100: Figure = NAN
+    """Left out where the data has no cards, like the ceiling of any ranking."""
+    card_precision_100_ceiling: Figure = NAN
+    alerts: AlertFigures
+    above_threshold: ExpectedFrauds | None = None
+    """Left out where there are no probabilities, like ``overall``."""
+    overall: ExpectedFrauds | None = None
+
+    @property
+    def has_cards(self) -> bool:
+        """Whether there were cards to rank."""
+        return "card_precision_100" in self.model_fields_set
+
+
+class MeanFigures(FoldFigures):
+    """Means over the folds that have the figure."""
+
+    worst_fold: Figure
+    """Lowest average precision of a fold."""
+    folds: int
+
+
+Means = dict[Population, dict[str, MeanFigures]]
+"""By population and scorer; empty when no fold counts."""
+
+
+class PackFacts(Facts):
+    """The pack of a fold."""
+
+    bytes: int
+    pack_id: str
+    model_id: str
+
+
+class FoldFacts(Facts):
+    """A test period, and what was learned for it."""
+
+    name: str
+    begin: str
+    end: str
+    cold: bool
+    history_days: float | None
+    """How much older than the test the data is; None where time means nothing."""
+    cold_verdicts: float
+    notices: dict[NoticeStatus, int]
+    terminals: int
+    split: SplitFacts
+    decision: DecisionFacts | None
+    model: ModelFacts
+    pack: PackFacts
+    parity: Distance | None
+    populations: dict[Population, dict[str, FoldFigures]]
+
+
+class Spans(Facts):
+    """95 % intervals."""
+
+    average_precision: Interval
+    int8_leads_by: Interval
+
+
+class SeedFigures(Facts):
+    """Mean average precision of the int8 model by seed, and how far seeds are apart."""
+
+    average_precision: dict[str, Figure]
+    mean: Figure
+    lowest: Figure
+    highest: Figure
+    standard_deviation: Figure
+
+
+class Promised(ExpectedFrauds):
+    """With the interval that lets frauds of a card or of a terminal come together."""
+
+    low: Figure
+    high: Figure
+    within: bool
+    standard_deviation: Figure
+    independent_standard_deviation: Figure
+
+
+class TrustFigures(Facts):
+    """Whether as many frauds came as the probabilities promise."""
+
+    above_threshold: Promised
+    overall: Promised
+    calibration_error: Figure
+
+
+class SliceFigures(Facts):
+    """A kind of transactions."""
+
+    kind: str
+    slice: str
+    rows: int
+    frauds: int
+    recall: Figure
+    false_alerts_per_1000: Figure
+    expected: Figure
+    behind: list[str]
+    """In what; empty where it does not fall behind."""
+
+
+class ScenarioFigures(Facts):
+    """A scenario of the data; one without frauds has no attacks."""
+
+    scenario: str
+    transactions: int
+    terminals: int
+    frauds: int
+    frauds_alerted: int
+    genuine: int
+    false_alerts: int
+    attacks: int = 0
+    attacks_detected: int = 0
+    transactions_until_detected_median: float | None = None
+    transactions_until_detected_max: int | None = None
+
+
+class ReasonShare(Facts):
+    """Of the alerted frauds of a scenario, how many had a reason."""
+
+    reason: int
+    share: float
+
+
+class ScenarioReasons(Facts):
+    """What people are told of a scenario."""
+
+    scenario: str
+    alerted: int
+    reasons: list[ReasonShare]
+    expected: list[int] = []
+    told: float | None = None
+    """Share with an expected reason; None where none is expected."""
+
+
+class Pooled(Facts):
+    """What needs all folds at once."""
+
+    thresholds: Thresholds
+    expected_and_observed: dict[Population, TrustFigures]
+    slices: list[SliceFigures]
+    scenarios: list[ScenarioFigures]
+    reasons: list[ScenarioReasons]
+    transactions_per_terminal_day: float
+
+
+class DelayFigures(Facts):
+    """The same weeks with labels that take another time."""
+
+    delay_s: int
+    delay: str
+    average_precision: dict[Population, dict[str, Figure]]
+
+
+class Spread(Facts):
+    """Standard deviation over the folds."""
+
+    roc_auc: Figure
+    average_precision: Figure
+
+
+class FamilyFigures(Facts):
+    """A family on one population."""
+
+    model_int8: MeanFigures
+    model_float: MeanFigures
+    standard_deviation: Spread
+
+
+class FamilyFacts(Facts):
+    """A family, on the rows of all others."""
+
+    family: str
+    own: bool
+    """The configuration's."""
+    folds: int
+    pack_bytes: int
+    populations: dict[Population, FamilyFigures]
+
+
+class FieldQuality(Facts):
+    """A field of the schema."""
+
+    field: str
+    missing: float
+    distinct: int
+
+
+class Suspect(Facts):
+    """A column that separates frauds suspiciously well."""
+
+    column: str
+    roc_auc: Figure
+
+
+class Drift(Facts):
+    """How far a feature moved between training and test."""
+
+    feature: str
+    stability_index: Figure
+
+
+class FraudShare(Facts):
+    """Of the rows."""
+
+    learned: Figure
+    tested: Figure
+
+
+class Quality(Facts):
+    """What is the matter with the data."""
+
+    rows: int
+    terminals: int
+    from_: str
+    to: str
+    frauds: int
+    genuine: int
+    unlabelled: int
+    without_outcome: int
+    fields: list[FieldQuality]
+    duplicate_ids: int
+    duplicate_rows: int
+    duplicates_of_other_label: int
+    label_delay_days: dict[DelayQuantile, float]
+    """Empty without labels."""
+    label_delay_configured_days: float
+    leakage: list[Suspect]
+    drift: list[Drift]
+    fraud_share: FraudShare
+
+
+class EvaluatedData(Facts):
+    """The transactions."""
+
+    files: list[InputFile]
+    rows: int
+    terminals: int
+
+
+class Settings(Facts):
+    """What a reader needs of the configuration."""
+
+    text: str
+    family: str
+    decision: dict[str, object]
+    rules: dict[str, object]
+    evaluate: dict[str, object]
+
+
+class GateRow(Facts):
+    """A bound, and whether it holds."""
+
+    name: str
+    wanted: str
+    found: float | None
+    ok: bool
+
+
+class Evaluation(ResultFile):
+    """The file."""
+
+    NAME: ClassVar[str] = "evaluation.json"
+
+    run: str
+    protocol: str
+    family: str
+    data: EvaluatedData
+    fields: MissingFields
+    label_delay_s: int | None
+    warm_after_s: int
+    known_cards_look_back_days: int
+    prevalence: float | None
+    false_alert_minor: int
+    state: Literal["warm", "COLD"]
+    folds: list[FoldFacts]
+    means: Means
+    cold: Means
+    intervals: dict[Population, dict[str, Spans]]
+    seeds: dict[Population, SeedFigures]
+    drawn: str
+    """What intervals resample."""
+    pooled: Pooled
+    delays: list[DelayFigures]
+    families: list[FamilyFacts]
+    int8_loss: dict[Population, Figure]
+    """Average precision that int8 loses against float."""
+    quality: Quality
+    config: Settings
+    seconds: float
+    gate: list[GateRow] = []
+    """Left out where none was given."""
+
+    @property
+    def judged(self) -> Means:
+        """The means of the warm folds, or of the cold ones when there are no others."""
+        return self.means or self.cold

@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Figures of scorers, alerts and thresholds on the test rows: ``metrics.json``."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from tinyfin.config.sections import Costs
+from tinyfin.results.facts import NAN, Facts, Figure, Interval, ResultFile
+
+__all__ = [
+    "Action",
+    "AlertFigures",
+    "Budget",
+    "BudgetPromise",
+    "Confusion",
+    "DecisionFacts",
+    "ExpectedFrauds",
+    "Metrics",
+    "Population",
+    "ScenarioRecall",
+    "ScorerFigures",
+    "Thinned",
+    "Thresholds",
+]
+
+Action = Literal["go_online", "decline"]
+"""What a threshold leads to."""
+
+Population = Literal["known_cards_removed", "all"]
+"""Which test rows: without the cards whose fraud was known, or all of them."""
+
+
+class Thinned(Facts):
+    """Rows that a model was not trained on, because a limit left them out."""
+
+    who: str
+    rows: int
+    of: int
+    frauds: int
+    of_frauds: int
+    limit: str
+
+
+class ScenarioRecall(Facts):
+    """Of the frauds of one scenario, at a false-positive rate of 0.1 %."""
+
+    frauds: int | float
+    recall: Figure
+
+
+class ExpectedFrauds(Facts):
+    """Frauds that probabilities promise, and those that came, rows taken as independent."""
+
+    rows: int | float
+    expected: Figure
+    observed: int | float
+    independent_low: Figure
+    independent_high: Figure
+    within_independent: bool = False
+
+
+class AlertFigures(Facts):
+    """What alerts cost and bring."""
+
+    alerts: int | float
+    false_alerts: int | float
+    alerts_per_day: Figure
+    alerts_per_terminal_day: Figure
+    false_alerts_per_terminal_week: Figure
+    false_alerts_per_1000: Figure
+    precision: Figure
+    recall: Figure
+    value_detected: Figure
+    savings: Figure
+
+
+class ScorerFigures(Facts):
+    """One scorer on one population. What judges probabilities is left out where there are none."""
+
+    rows: int | float
+    frauds: int | float
+    average_precision: Figure
+    roc_auc: Figure
+    recall_at_0_1_percent: Figure
+    precision_at_0_1_percent: Figure
+    recall_at_1_percent: Figure
+    precision_at_1_percent: Figure
+    scenario_recall: dict[str, ScenarioRecall] = {}
+    brier: Figure = NAN
+    brier_skill: Figure = NAN
+    calibration_error: Figure = NAN
+    expected_frauds: Figure = NAN
+
+    @property
+    def has_probabilities(self) -> bool:
+        """Whether the scorer gives probabilities that could be judged."""
+        return self.calibration_error == self.calibration_error
+
+
+class Confusion(Facts):
+    """Counts at a threshold, and shares with their 95 % intervals."""
+
+    true_positives: int
+    false_positives: int
+    false_negatives: int
+    true_negatives: int
+    precision: Figure
+    precision_interval: Interval
+    recall: Figure
+    recall_interval: Interval
+    f1: Figure
+    f1_interval: Interval
+    accuracy: Figure
+    accuracy_interval: Interval
+
+
+Thresholds = dict[Action, dict[Population, Confusion]]
+"""Of the actions whose threshold is in force."""
+
+
+class BudgetPromise(Facts):
+    """What the calibration rows guarantee of a budget of false alerts."""
+
+    cautious: bool
+    confidence: float
+    genuine_rows: int
+    genuine_rows_needed: int
+    alerts: int
+    budget_per_1000: float
+    at_most_per_1000: float
+    kept: bool
+    cautious_alerts: int | None
+
+
+class Budget(Facts):
+    """What thresholds were set by."""
+
+    go_online: float | None = None
+    decline: float | None = None
+    go_online_per_1000: float | None = None
+    decline_per_1000: float | None = None
+    go_online_per_terminal_week: float | None = None
+    decline_per_terminal_week: float | None = None
+    confidence: float | None = None
+    costs: Costs = Costs()
+
+    def text(self, action: Action) -> list[str]:
+        """What set the threshold of ``action``, in words; empty for one that is never taken."""
+        name = action.replace("_", " ")
+        if action == "go_online":
+            share, minor = self.go_online, self.costs.go_online_minor
+            per_1000, per_week = self.go_online_per_1000, self.go_online_per_terminal_week
+        else:
+            share, minor = self.decline, self.costs.decline_minor
+            per_1000, per_week = self.decline_per_1000, self.decline_per_terminal_week
+        if share is not None:
+            return [f"{name} from {share:g}"]
+        if minor is not None:
+            return [f"{name}: {minor:g} minor per false alert"]
+        told = [] if per_week is None else [f"{name} {per_week:g} per terminal, week"]
+        return [*told, f"{name} {per_1000:g} per 1,000"] if per_1000 else told
+
+
+class DecisionFacts(Facts):
+    """Thresholds, and what they do: on the rows they were set on, and on the test rows."""
+
+    budget: Budget | None = None
+    go_online: float | None = None
+    """The probability; None: never."""
+    decline: float | None = None
+    promise: dict[Action, BudgetPromise] = {}
+    drawn: str = "terminals"
+    """What the intervals resample."""
+    thresholds: Thresholds = {}
+    calibration: AlertFigures
+    test: AlertFigures
+
+    def threshold(self, action: Action) -> float | None:
+        """Of an action, as a probability; None: never."""
+        return self.go_online if action == "go_online" else self.decline
+
+
+class Metrics(ResultFile):
+    """The file."""
+
+    NAME: ClassVar[str] = "metrics.json"
+
+    known_cards_look_back_days: int = 14
+    populations: dict[Population, dict[str, ScorerFigures]]
+    thinned: list[Thinned] = []
+    calibration_promise: dict[Action, BudgetPromise] = {}
+    """Before there is a pack."""
+    decision: DecisionFacts | None = None
+    """Once there is a pack."""
