@@ -27,7 +27,7 @@ int32_t tfin_open_program(tfin_engine *e, const uint8_t *schema, uint32_t schema
 
 int tfin_start_program(tfin_engine *e, void *memory, size_t memory_size)
 {
-    return start(e, NULL, memory, memory_size);
+    return give_memory(e, NULL, memory, memory_size);
 }
 
 int tfin_open_network(tfin_engine *e, const uint8_t *plan, uint32_t plan_size,
