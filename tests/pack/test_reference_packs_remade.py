@@ -24,6 +24,7 @@ from tinyfin.config import Config, load
 from tinyfin.evaluation.gates import load_gate
 from tinyfin.pack.container import parse_pack
 from tinyfin.quantization.workflow import assemble
+from tinyfin.results.run import FitFacts
 from tinyfin.simulator.health import simulate_health
 from tinyfin.training import fit
 from tinyfin.training.dataset import prepare
@@ -40,7 +41,8 @@ class Trained:
     """The place of a network that was trained elsewhere."""
 
     readout: str = "accumulator"
-    history: dict[str, Any] = field(default_factory=dict)
+    history: FitFacts = field(default_factory=FitFacts)
+    thinned: tuple[()] = ()
 
     def score(self, inputs: npt.NDArray[np.int8]) -> npt.NDArray[np.float32]:
         return np.zeros(len(inputs), np.float32)

@@ -69,7 +69,7 @@ def test_one_pack_is_signed(small: dict[str, Path], monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr("tinyfin.pack.container.sign", once)
     run = open_run(small["run"])
-    made = assemble(run, run.tflite.read_bytes(), run.read_json("run.json"), run.slices())
+    made = assemble(run, run.tflite.read_bytes(), run.facts(), run.slices())
     assert [made.pack[: len(message)] for message in signed] == signed
     assert len(signed) == 1
 

@@ -147,11 +147,12 @@ def command(
         if trials is not None:
             wider = config.search.model_copy(update={"trials": trials})
             config = replace(config, search=wider)
-        learn = partial(search, data)
+        learn = partial(search)
     else:
-        learn = partial(train, data)
+        learn = partial(train)
     run = learn(
-        config=config,
+        data,
+        config,
         name=name,
         out=out,
         until_s=until_s,
