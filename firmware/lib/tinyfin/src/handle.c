@@ -14,8 +14,7 @@ void tfin_feed(tfin_progress *progress, void *of)
     }
 }
 
-/* Seconds that the clock may step ahead: the program's own, or where it says 0 the usual. */
-static uint32_t leap(const tfin_engine *e, uint32_t at, uint32_t usual_days)
+uint32_t tfin_leap_s(const tfin_engine *e, uint32_t at, uint32_t usual_days)
 {
     uint32_t own = tfin_u32(e->program + at);
     return own != 0 ? own : usual_days * 86400u;
@@ -23,8 +22,7 @@ static uint32_t leap(const tfin_engine *e, uint32_t at, uint32_t usual_days)
 
 void tfin_boot(tfin_engine *e)
 {
-    e->leap_s[0] = leap(e, PROG_LEAP, 400);
-    e->leap_s[1] = leap(e, PROG_BOOT_LEAP, 14);
+    e->leap_s[0] = tfin_leap_s(e, PROG_LEAP, 400);
 }
 
 const uint8_t *tfin_pack_id(const tfin_engine *e)

@@ -250,6 +250,10 @@ int tfin_usable(const tfin_engine *e);
 /* Calls a progress hook, if there is one. */
 void tfin_feed(tfin_progress *progress, void *of);
 
+/* Seconds that the clock may step ahead: the program's own at `at`, or where it says 0 the usual.
+ */
+uint32_t tfin_leap_s(const tfin_engine *e, uint32_t at, uint32_t usual_days);
+
 /* What opening and importing have in common: the next time may be far ahead. */
 void tfin_boot(tfin_engine *e);
 

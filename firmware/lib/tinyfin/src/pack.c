@@ -440,6 +440,7 @@ static int give_memory(tfin_engine *e, const uint8_t *golden, void *memory, size
     int rc = TFIN_E_MEMORY;
     if (memory_size >= e->memory_bytes) {
         e->state = memory;
+        e->leap_s[1] = tfin_leap_s(e, PROG_BOOT_LEAP, 14);
         tfin_boot(e);
         rc = tfin_reset(e);
         rc = rc == TFIN_OK ? run_golden(e, golden) : rc;
