@@ -7,6 +7,7 @@ the link map, those of TFLite Micro from ``reference.json``, emlearn is compiled
 
 from __future__ import annotations
 
+import contextlib
 import re
 import subprocess
 import tempfile
@@ -85,9 +86,10 @@ def emlearn() -> dict[str, Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         net = MLPClassifier((64, 32), max_iter=5, random_state=1).fit(x, x[:, 0] > 0)
-        made = other.convert(net, method="inline")
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
+        with contextlib.chdir(place):  # it compiles into tmp/ of the current folder
+            made = other.convert(net, method="inline")
         made.save(file=str(place / "net.h"), name="net")
         with_net = _sections(place, '#include "net.h"', "net_predict(x, 32)", other.includedir)
         without = _sections(place, "", "(int)x[3]", other.includedir)
