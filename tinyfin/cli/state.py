@@ -131,10 +131,13 @@ def show(image: Path, pack_path: Path, key_path: Path | None, as_json: bool) -> 
     from tinyfin.data.transactions import format_time
     from tinyfin.hil.state_image import describe_state
 
-    facts = describe_state(image.read_bytes(), _pack(pack_path), _keys(key_path, pack_path))
-    first = facts["first_commit_s"]
-    facts["last_time"] = format_time(facts["last_t_s"])
-    facts["first_commit"] = None if first is None else format_time(first)
+    found = describe_state(image.read_bytes(), _pack(pack_path), _keys(key_path, pack_path))
+    first = found["first_commit_s"]
+    facts = {
+        **found,
+        "last_time": format_time(found["last_t_s"]),
+        "first_commit": None if first is None else format_time(first),
+    }
     emit(facts, as_json, _text(facts))
 
 

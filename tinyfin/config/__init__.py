@@ -21,7 +21,6 @@ import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
@@ -88,7 +87,7 @@ class Config:
     rules: Rules
     evaluate: Evaluate
     path: Path | None
-    table: Mapping[str, Any]
+    table: Mapping[str, object]
 
 
 def load(path: str | Path | None = None) -> Config:
@@ -103,7 +102,7 @@ def as_config(config: Config | str | Path | None) -> Config:
     return config if isinstance(config, Config) else load(config)
 
 
-def from_table(table: Mapping[str, Any], path: Path | None = None) -> Config:
+def from_table(table: Mapping[str, object], path: Path | None = None) -> Config:
     """Check a parsed configuration. Raises ConfigError."""
     where = str(path) if path is not None else "configuration"
     rest = dict(table)
@@ -114,8 +113,8 @@ def from_table(table: Mapping[str, Any], path: Path | None = None) -> Config:
             raise ConfigError(f"{where}: schema must be a table, [schema]")
         schema = schema_from_toml(part, where=f"{where}: [schema]")
     try:
-        if isinstance(rest.get("data"), Mapping):
-            rest["data"] = split_columns(rest["data"], schema)
+        if isinstance(data := rest.get("data"), Mapping):
+            rest["data"] = split_columns(data, schema)
         sections = Sections.model_validate(rest)
         check_columns(sections.data, schema)
     except ValidationError as error:

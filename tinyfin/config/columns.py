@@ -7,7 +7,7 @@ import codecs
 import difflib
 import zoneinfo
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -115,7 +115,7 @@ class Column(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _short(cls, value: Any) -> Any:
+    def _short(cls, value: object) -> object:
         return {"column": value} if isinstance(value, str) else value
 
     @model_validator(mode="after")
@@ -232,14 +232,14 @@ def native_columns(schema: Schema) -> dict[str, Column]:
     return columns
 
 
-def split_columns(table: Mapping[str, Any], schema: Schema) -> dict[str, Any]:
+def split_columns(table: Mapping[str, object], schema: Schema) -> dict[str, object]:
     """[data] as written, with its column entries gathered under ``columns`` by field name.
 
     Raises ValueError ("key", "message" as its arguments) for a name that is neither.
     """
     known = [name for name in Data.model_fields if name != "columns"]
-    out: dict[str, Any] = {key: value for key, value in table.items() if key in known}
-    columns: dict[str, Any] = {}
+    out: dict[str, object] = {key: value for key, value in table.items() if key in known}
+    columns: dict[str, object] = {}
     aliases = {short: full for short, full in ALIASES.items() if full in schema.names}
     names = (*known, *SPECIAL_NAMES, *aliases, *schema.names)
     for key, value in table.items():

@@ -93,7 +93,7 @@ class Features(Section):
     cuts: dict[str, Annotated[int, Field(ge=-(2**31), lt=2**31)]] = {}
     risks: dict[str, Risk] = {}
     """Tables that training learned for ``risk = "learn"``, by feature."""
-    define: dict[str, dict[str, Any]] = {}
+    define: dict[str, dict[str, object]] = {}
 
     @property
     def capacities(self) -> dict[str, int]:
@@ -106,7 +106,7 @@ class Features(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _gather(cls, value: Any) -> Any:
+    def _gather(cls, value: object) -> object:
         if not isinstance(value, dict):
             return value
         known = {key: entry for key, entry in value.items() if key in cls.model_fields}
@@ -141,12 +141,12 @@ class Model(Section):
     """Epochs without a better validation score before training stops; 0 never stops early.
     ``distilled`` stops early only with its option ``keep = "best"``."""
     seed: Seed = 1
-    options: dict[str, Any] = {}
+    options: dict[str, object] = {}
     """What only one family knows; checked by that family."""
 
     @model_validator(mode="before")
     @classmethod
-    def _with_what_was_found(cls, value: Any) -> Any:
+    def _with_what_was_found(cls, value: object) -> object:
         """[model.found], which a search writes, goes before [model]."""
         if isinstance(value, dict) and isinstance(value.get("found"), dict):
             return {**{key: x for key, x in value.items() if key != "found"}, **value["found"]}

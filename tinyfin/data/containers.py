@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pyarrow as pa
 
@@ -167,7 +167,7 @@ def _wide(head: bytes) -> str | None:
     return "utf-16-be" if half and not odd and even > half * 0.6 else None
 
 
-def open_file(path: str | Path, compression: str | None = None) -> Any:
+def open_file(path: str | Path, compression: str | None = None) -> pa.NativeFile:
     """The bytes of a file, unpacked. Any name will do, whatever its encoding."""
     if compression == "xz":
         return pa.PythonFile(lzma.open(path))

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import pyarrow as pa
 
@@ -40,7 +40,7 @@ def is_table(value: object) -> bool:
 
 
 @contextmanager
-def as_file(table: Any) -> Iterator[Path]:
+def as_file(table: object) -> Iterator[Path]:
     """A file with the rows of ``table``, which is there inside of the block. A named index of
     pandas becomes a column. Errors that name the file say "table" instead. Raises DataError for
     values that Arrow has no type for."""

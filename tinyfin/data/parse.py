@@ -12,7 +12,7 @@ import re
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from decimal import ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -138,11 +138,11 @@ def _all_match(array: pa.Array, pattern: str) -> bool:
     return pc.all(pc.match_substring_regex(array, f"^(?:{pattern})$")).as_py() is not False
 
 
-def _as_int64(values: npt.NDArray[Any]) -> Ints:
+def _as_int64(values: npt.NDArray[np.integer]) -> Ints:
     return np.asarray(values.view(np.int64) if values.dtype == np.uint64 else values, np.int64)
 
 
-def _outside(values: npt.NDArray[Any], low: int, high: int) -> Mask:
+def _outside(values: npt.NDArray[np.integer], low: int, high: int) -> Mask:
     outside = np.zeros(len(values), np.bool_)
     kind = np.iinfo(values.dtype)
     if low > kind.min:
@@ -152,7 +152,7 @@ def _outside(values: npt.NDArray[Any], low: int, high: int) -> Mask:
     return outside
 
 
-def _spacing(numbers: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def _spacing(numbers: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
     """From each float to the next larger one of its type."""
     sizes = np.where(np.isfinite(numbers), np.abs(numbers), 0)
     return np.asarray(np.spacing(sizes.astype(numbers.dtype)))
@@ -231,7 +231,7 @@ def floats(array: pa.Array, style: Style = ANY) -> Parsed:
 
     A float32 is read as the shortest decimal that it is nearest to: the one that was written.
     """
-    numbers: npt.NDArray[Any] | None = None
+    numbers: npt.NDArray[np.generic] | None = None
     if pa.types.is_string(array.type) and style.mark == "." and _all_match(array, style.plain):
         numbers = to_numpy(array.cast(pa.float64()))
     elif pa.types.is_integer(array.type) or pa.types.is_floating(array.type):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -64,7 +64,9 @@ class BadRows:
     lines: Callable[[Collection[int]], dict[int, int]] = lambda _: {}
     """Of a CSV file, the lines in which data rows begin."""
     bad: npt.NDArray[np.bool_] = field(init=False)
-    found: list[tuple[npt.NDArray[np.int64], str, Any, str, Mapping[int, str]]] = field(init=False)
+    found: list[tuple[npt.NDArray[np.int64], str, pa.Array, str, Mapping[int, str]]] = field(
+        init=False
+    )
 
     def __post_init__(self) -> None:
         self.bad = np.zeros(len(self.rows), np.bool_)
@@ -74,7 +76,7 @@ class BadRows:
         self,
         mask: npt.NDArray[np.bool_],
         column: str,
-        source: Any,
+        source: pa.Array,
         rule: str,
         more: Mapping[int, str] = MappingProxyType({}),
     ) -> None:
@@ -177,7 +179,7 @@ def set_aside(
                 writer.writerow([part.file, int(part.rows[i]), "; ".join(reasons), *cells])
 
 
-def _show(source: Any, i: int) -> str:
+def _show(source: pa.Array, i: int) -> str:
     value = _python(source[i])
     if value is None:
         return "(empty)"
@@ -192,7 +194,7 @@ def _cell(table: pa.Table, name: str, i: int) -> str:
     return "" if value is None else hide_pans(str(value))
 
 
-def _python(value: Any) -> Any:
+def _python(value: object) -> object:
     """An Arrow value as Python's own; times as text, because Python has not all of them."""
     if not isinstance(value, pa.Scalar):
         return value

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -166,7 +166,12 @@ class _Keys:
         self.id: list[npt.NDArray[np.int64]] = []
         self.row: list[npt.NDArray[np.int64]] = []
 
-    def add(self, terminal: npt.NDArray[Any], ids: npt.NDArray[Any], row: npt.NDArray[Any]) -> None:
+    def add(
+        self,
+        terminal: npt.NDArray[np.int64],
+        ids: npt.NDArray[np.int64],
+        row: npt.NDArray[np.int64],
+    ) -> None:
         self.terminal.append(terminal.astype(np.int32))
         self.id.append(ids)
         self.row.append(row)
@@ -317,7 +322,7 @@ def _mark_duplicates(part: FileChunk, columns: Mapping[str, Column], twice: Twic
         part.bad.add(mask, label_of(columns, "id"), source_of(part, columns, "id"), rule, where)
 
 
-_DTYPES: Mapping[str, tuple[str, Any]] = {
+_DTYPES: Mapping[str, tuple[str, type[np.integer]]] = {
     "row": ("row", np.int64),
     "id": ("id", np.int64),
     "t_mono_s": ("t_mono_s", np.uint32),
@@ -342,8 +347,8 @@ class _Gathered:
 
     def clear(self) -> None:
         """Forget everything."""
-        self._columns: dict[str, list[npt.NDArray[Any]]] = {}
-        self._values: list[tuple[list[npt.NDArray[Any] | None], int]] = []
+        self._columns: dict[str, list[npt.NDArray[np.integer]]] = {}
+        self._values: list[tuple[list[npt.NDArray[np.generic] | None], int]] = []
         self._terminals: dict[str, int] = {}
         self._scenarios: dict[str, int] = {}
         self._has_scenario = False
@@ -353,7 +358,7 @@ class _Gathered:
         rows = slice(None) if fine.all() else fine
         self._terminals = terminals
 
-        def keep(name: str, values: npt.NDArray[Any], kind: Any) -> None:
+        def keep(name: str, values: npt.NDArray[np.integer], kind: type[np.integer]) -> None:
             self._columns.setdefault(name, []).append(values.astype(kind))
 
         for name, (source, kind) in _DTYPES.items():

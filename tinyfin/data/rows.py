@@ -14,7 +14,17 @@ import pyarrow as pa
 from tinyfin.config import Column, Config
 from tinyfin.config.columns import TIMES
 from tinyfin.data.cards import CardGuard
-from tinyfin.data.cells import UnreadableType, flat, inexact_ids, joined, mapped, texts, without
+from tinyfin.data.cells import (
+    Ints,
+    Mask,
+    UnreadableType,
+    flat,
+    inexact_ids,
+    joined,
+    mapped,
+    texts,
+    without,
+)
 from tinyfin.data.currencies import EXPONENTS, USUAL_EXPONENT
 from tinyfin.data.numerals import Style, has_decimals
 from tinyfin.data.parse import Parsed, amounts, codes, integers, labels, one_hot, scaled
@@ -145,7 +155,9 @@ def _parse_times(part: FileChunk, columns: Mapping[str, Column], label_delay_s: 
             out[name] = np.where(there, later, default)
 
 
-def _times(part: FileChunk, columns: Mapping[str, Column], name: str, source: pa.Array) -> Any:
+def _times(
+    part: FileChunk, columns: Mapping[str, Column], name: str, source: pa.Array
+) -> tuple[Ints, Ints, Mask]:
     try:
         times: Times = parse_times(source, columns[name])
     except UnreadableType as error:

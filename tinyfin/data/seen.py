@@ -16,6 +16,7 @@ __all__ = ["Seen"]
 
 _AMOUNT = "amount_minor"
 _DAY_S = 86_400
+Arrays = Mapping[str, npt.NDArray[Any]]
 
 
 class Seen:
@@ -51,7 +52,7 @@ class Seen:
         )
         return found
 
-    def add_rows(self, arrays: Mapping[str, Any], rows: npt.NDArray[np.bool_]) -> None:
+    def add_rows(self, arrays: Arrays, rows: npt.NDArray[np.bool_]) -> None:
         """The ``rows`` of a parsed chunk of a file."""
         names = ("present", "response", "result", "t_mono_s", "t_local_s")
         columns = {
@@ -61,7 +62,7 @@ class Seen:
         }
         self.add({name: arrays[name][rows] for name in names}, columns)
 
-    def add(self, arrays: Mapping[str, Any], columns: Mapping[str, Any]) -> None:
+    def add(self, arrays: Arrays, columns: Arrays) -> None:
         """Rows by the columns of Transactions, and of the fields in ``columns`` their values."""
         present = arrays["present"].astype(np.uint32)
         self.rows += len(present)

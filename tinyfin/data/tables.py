@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -116,7 +116,7 @@ class _Columnar(Protocol):
 
 
 class _Parquet:
-    def __init__(self, file: Any) -> None:
+    def __init__(self, file: pa.NativeFile) -> None:
         # what is buffered ahead would be kept until the file is closed: memory would grow with it
         self._file = pq.ParquetFile(file, pre_buffer=False)
         self.names = self._file.schema_arrow.names
@@ -130,7 +130,7 @@ class _Parquet:
 
 
 class _Arrow:
-    def __init__(self, file: Any, stream: bool) -> None:
+    def __init__(self, file: pa.NativeFile, stream: bool) -> None:
         self._stream = stream
         self._file = pa.ipc.open_stream(file) if stream else pa.ipc.open_file(file)
         self.names = self._file.schema.names
@@ -175,7 +175,7 @@ def _csv_chunks(
     held: list[pa.RecordBatch] = []
     first, given = 1, 0
 
-    def keep(row: Any) -> str:
+    def keep(row: pacsv.InvalidRow) -> str:
         # the header is row 1 and every record counts once, also one that holds line breaks
         rule = f"has {row.actual_columns} fields, the header has {row.expected_columns}"
         ragged.append(Ragged(row.number - 1 - header.skip, row.text, rule))

@@ -4,10 +4,9 @@
 from __future__ import annotations
 
 import re
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -140,7 +139,7 @@ def _from_any(array: pa.Array, how: Column, style: Style) -> Times:
 def _from_numbers(array: pa.Array, how: Column, style: Style) -> Times:
     what = "a time in seconds or milliseconds"
     base = -EPOCH_UNIX_S if how.epoch is None else how.epoch
-    per_second: npt.NDArray[Any] | float
+    per_second: Ints | float
     if how.format in _LONG_UNITS:
         found = floats(array, style)
         per_second = 1 / _LONG_UNITS[how.format]

@@ -124,7 +124,7 @@ class Transactions:
         mask: npt.NDArray[np.bool_] = (self.present >> np.uint32(self.schema.index(name))) & 1 != 0
         return mask
 
-    def take(self, rows: npt.NDArray[Any] | slice) -> Transactions:
+    def take(self, rows: npt.NDArray[np.generic] | slice) -> Transactions:
         """The rows of indices, a boolean mask or a slice, keeping ``terminals`` and codes."""
         picked: dict[str, Any] = {name: array[rows] for name, array in self._arrays().items()}
         return Transactions(
@@ -183,7 +183,7 @@ class Transactions:
                 digest.update(np.ascontiguousarray(array[start : start + _HASHED_ROWS]).data)
         return digest.hexdigest()
 
-    def _arrays(self) -> dict[str, npt.NDArray[Any]]:
+    def _arrays(self) -> dict[str, npt.NDArray[np.generic]]:
         return {
             field.name: getattr(self, field.name)
             for field in fields(self)

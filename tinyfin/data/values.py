@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +12,9 @@ from tinyfin.schema import Field, Schema
 
 __all__ = ["Values", "joined_values", "narrow"]
 
-Column = npt.NDArray[Any] | int
+Column = npt.NDArray[np.generic] | int
+Rows = slice | npt.NDArray[np.bool_] | npt.NDArray[np.integer]
+"""Which rows: a slice, a mask, or indices."""
 _TYPES = (np.int8, np.int16, np.int32, np.int64)
 
 
@@ -28,12 +29,12 @@ class Values:
     def __len__(self) -> int:
         return self._count
 
-    def __getitem__(self, rows: Any) -> Values:
+    def __getitem__(self, rows: Rows) -> Values:
         """The rows of a slice, of indices, or of a mask."""
         picked = [c if isinstance(c, int) else c[rows] for c in self._columns]
         return Values(picked, len(np.broadcast_to(np.int8(0), self._count)[rows]))
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[np.int64]:
+    def __array__(self, dtype: object = None, copy: bool | None = None) -> npt.NDArray[np.int64]:
         out = np.empty(self.shape, np.int64)
         for i, column in enumerate(self._columns):
             out[:, i] = column
@@ -46,7 +47,7 @@ class Values:
 
 def narrow(
     schema: Schema, values: npt.NDArray[np.int64], present: npt.NDArray[np.uint32]
-) -> list[npt.NDArray[Any] | None]:
+) -> list[npt.NDArray[np.generic] | None]:
     """The columns of ``values`` int64[n, F], None where no row has the field."""
     there = int(np.bitwise_or.reduce(present, initial=0))
     return [
@@ -56,7 +57,7 @@ def narrow(
 
 
 def joined_values(
-    schema: Schema, chunks: Iterable[tuple[list[npt.NDArray[Any] | None], int]]
+    schema: Schema, chunks: Iterable[tuple[list[npt.NDArray[np.generic] | None], int]]
 ) -> Values:
     """Chunks of :func:`narrow` and their numbers of rows, one after the other; takes the chunks'
     columns away from them as it goes, so that only one is held twice."""
@@ -80,7 +81,7 @@ def joined_values(
     return Values(columns, count)
 
 
-def _smallest(column: npt.NDArray[np.int64]) -> type[np.signedinteger[Any]]:
+def _smallest(column: npt.NDArray[np.int64]) -> type[np.signedinteger]:
     """The type that holds all of the numbers."""
     low, high = (int(column.min()), int(column.max())) if len(column) else (0, 0)
     fits = (t for t in _TYPES if np.iinfo(t).min <= low and high <= np.iinfo(t).max)

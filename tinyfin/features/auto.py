@@ -9,7 +9,6 @@ of the mapping says nothing and counts as not there.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any
 
 from tinyfin.config import Column, Config
 from tinyfin.config.sections import Features
@@ -53,7 +52,7 @@ def resolve_names(config: Config, columns: Collection[str], *, labels: bool = Tr
         these = AUTO if labels else LABEL_FREE
         named = [name for name in these if _is_fed(select([name])[0], fed, notices)]
         rest = rest[len(PAYMENT.fields) :]
-    plain: dict[str, dict[str, Any]] = {}
+    plain: dict[str, dict[str, object]] = {}
     if named and notices and "mcc" in fed:
         plain["mcc_risk"] = _MCC_RISK
     plain |= {f.name: _as_it_stands(f) for f in rest if f.unit != "token" and f.name in fed}
@@ -80,7 +79,7 @@ def _is_payment(schema: Schema) -> bool:
     return schema.fields[: len(PAYMENT.fields)] == PAYMENT.fields
 
 
-def _as_it_stands(field: Field) -> dict[str, Any]:
+def _as_it_stands(field: Field) -> dict[str, object]:
     if field.unit == "minor":
         return {"expression": f"log2({field.name})"}
     return {"op": "field", "name": field.name}

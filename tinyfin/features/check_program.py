@@ -4,9 +4,8 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from tinyfin.errors import PackError
 from tinyfin.features.operators import BY_CODE, CARD, SELF, TERMINAL, Operator
@@ -51,7 +50,7 @@ def _fields_read(program: bytes) -> set[int]:
     return {row[11] for row in rows if BY_CODE[row[0]].name in ("FIELD", "PRESENT")}
 
 
-def check_program(program: bytes, fields: Sequence[Mapping[str, Any]]) -> int:
+def check_program(program: bytes, fields: Sequence[Mapping[str, object]]) -> int:
     """Check a PROG payload against the schema's fields (their ``type`` is read).
 
     Returns the number of features. Raises PackError naming offset and rule.
@@ -73,7 +72,7 @@ def check_program(program: bytes, fields: Sequence[Mapping[str, Any]]) -> int:
     return header.features
 
 
-def _check_header(h: ProgramHeader, program: bytes, fields: Sequence[Mapping[str, Any]]) -> None:
+def _check_header(h: ProgramHeader, program: bytes, fields: Sequence[Mapping[str, object]]) -> None:
     spans = (
         ("format", h.format, 1, 1),
         ("registers", h.registers, 1, 200),
@@ -228,7 +227,7 @@ class _Check:
         if offset % op.state_align(p3) or offset + size > block:
             raise PackError(f"PROG: offset {at}: {op.name}: state outside its block or unaligned")
 
-    def _written(self, at: int, op: Operator, registers: Any) -> None:
+    def _written(self, at: int, op: Operator, registers: Iterable[int]) -> None:
         for register in registers:
             if register != _NONE and register not in self.written:
                 raise PackError(

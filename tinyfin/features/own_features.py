@@ -29,7 +29,7 @@ import ast
 import difflib
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, get_args
+from typing import Any, Protocol, cast, get_args
 
 from tinyfin.errors import ConfigError
 from tinyfin.features import expressions as ex
@@ -113,7 +113,7 @@ class LearnedRisk(Protocol):
 
 def define_feature(
     name: str,
-    table: Mapping[str, Any],
+    table: Mapping[str, object],
     number: int,
     own: Mapping[str, Feature],
     cut: int | None = None,
@@ -153,7 +153,7 @@ def define_feature(
         raise ConfigError(
             f"{where}.reason = {reason!r}: must be 0 or a reason's number, 1 to {max(REASONS)}"
         )
-    side: Any = table.get("side", "both")
+    side = table.get("side", "both")
     if side not in get_args(Side):
         raise ConfigError(f"{where}.side = {side!r}: must be one of {', '.join(get_args(Side))}")
     neutral = table.get("neutral")
@@ -167,12 +167,12 @@ def define_feature(
         _text(table, "catches", where, ""),
         "after" if is_late(expression) else "before",
         expression,
-        side=side,
+        side=cast(Side, side),
         neutral=neutral,
     )
 
 
-def _cut(given: Any, learned: int | None, where: str) -> int:
+def _cut(given: object, learned: int | None, where: str) -> int:
     if given == "learn":
         return learned or 0
     if isinstance(given, int) and not isinstance(given, bool) and -(2**31) <= given < 2**31:
@@ -204,7 +204,7 @@ class _Reader:
         self.known = known
         self.where = where
 
-    def read(self, node: ast.expr) -> Any:
+    def read(self, node: ast.expr) -> object:
         """An Expression, or the constant (number, text, tuple) that the node is."""
         if isinstance(node, ast.Constant) and isinstance(node.value, (bool, int, str)):
             text = node.value  # no word of the schema begins with a digit: this is a duration
@@ -302,7 +302,7 @@ class _Reader:
         }
         return _call(name, arguments, named, self.where)
 
-    def _argument(self, parameter: str, function: str, node: ast.expr) -> Any:
+    def _argument(self, parameter: str, function: str, node: ast.expr) -> object:
         if function in _OF_A_FIELD and isinstance(node, ast.Name):
             return node.id
         value = self.read(node)
@@ -310,13 +310,13 @@ class _Reader:
 
 
 def _from_operator(
-    table: Mapping[str, Any], known: Mapping[str, Expression | int], where: str
+    table: Mapping[str, object], known: Mapping[str, Expression | int], where: str
 ) -> Expression:
     name = _text(table, "op", where)
     function = _function(name, f"{where}.op")
     parameters = list(inspect.signature(function).parameters)
     _known_keys(table, (*parameters, *_TEXT_KEYS), where)
-    values: dict[str, Any] = {}
+    values: dict[str, object] = {}
     for key, value in table.items():
         if key not in parameters:
             continue
@@ -337,7 +337,7 @@ def _function(name: str, where: str) -> Callable[..., Expression]:
     return FUNCTIONS[name]
 
 
-def _call(name: str, arguments: list[Any], named: Mapping[str, Any], where: str) -> Expression:
+def _call(name: str, arguments: list[Any], named: Mapping[str, object], where: str) -> Expression:
     function = _function(name, where)
     signature = inspect.signature(function)
     _known_keys(named, tuple(signature.parameters), f"{where}: {name}")
@@ -360,7 +360,7 @@ def _call(name: str, arguments: list[Any], named: Mapping[str, Any], where: str)
         raise ConfigError(f"{where}: {error}") from None
 
 
-def _fits(kind: str, value: Any) -> bool:
+def _fits(kind: str, value: object) -> bool:
     """True when a value fits an annotation of :mod:`tinyfin.features.expressions`."""
     if isinstance(value, Expression):
         return "Expression" in kind
@@ -377,7 +377,7 @@ def _fits(kind: str, value: Any) -> bool:
     )
 
 
-def _seconds(value: Any, where: str) -> Any:
+def _seconds(value: object, where: str) -> object:
     if not isinstance(value, str):
         return value
     from tinyfin.config.durations import parse_duration
@@ -388,14 +388,14 @@ def _seconds(value: Any, where: str) -> Any:
         raise ConfigError(f"{where} = {value!r}: {error}") from None
 
 
-def _text(table: Mapping[str, Any], key: str, where: str, otherwise: str = "") -> str:
+def _text(table: Mapping[str, object], key: str, where: str, otherwise: str = "") -> str:
     value = table.get(key, otherwise)
     if not isinstance(value, str):
         raise ConfigError(f"{where}.{key} = {value!r}: must be text")
     return value
 
 
-def _known_keys(given: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
+def _known_keys(given: Mapping[str, object], known: tuple[str, ...], where: str) -> None:
     for key in given:
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1)

@@ -12,7 +12,7 @@ import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 from tinyfin.errors import ConfigError
 from tinyfin.features.catalogue import BY_NAME, SETS
@@ -32,7 +32,7 @@ class FeaturesSection(Protocol):
         """Names in the program's order, or one of ``SETS``."""
 
     @property
-    def define(self) -> dict[str, dict[str, Any]]:
+    def define(self) -> dict[str, dict[str, object]]:
         """Tables that define features."""
 
     @property

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ import pytest
 
 if TYPE_CHECKING:
     from tinyfin.hil.pytest_terminal import Bench, Replayer, Terminal
+    from tinyfin.hil.rigs.rigfile import Rig
 
 __all__ = ["replay", "terminal"]
 
@@ -149,13 +150,13 @@ def _said(error: Exception) -> str:
     return printable(str(error))
 
 
-def _rig(config: pytest.Config) -> Any:
+def _rig(config: pytest.Config) -> Rig:
     from tinyfin.hil.rigs import rigfile as rig
 
     given = config.getoption("--tinyfin-rig")
     if given is None:
-        beside = config.rootpath / _DEFAULT
-        return rig.load(beside if beside.is_file() else rig.default_path())
+        own = config.rootpath / _DEFAULT
+        return rig.load(own if own.is_file() else rig.default_path())
     return rig.load(given)
 
 
@@ -176,7 +177,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def tinyfin_target(
     request: pytest.FixtureRequest,
-    record_testsuite_property: Any,
+    record_testsuite_property: Callable[[str, object], None],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Bench]:
     """A target of the rig: leased, flashed and booted for the whole session."""

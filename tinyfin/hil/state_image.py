@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from typing import Any
+from typing import TypedDict
 
 from tinyfin.errors import InputError
 from tinyfin.formats import IMAGE_HEAD_BYTES, ProgramHeader
 from tinyfin.pack.container import parse_pack
 from tinyfin.twin import Twin
 
-__all__ = ["describe_state", "erase_card", "parse_token", "restored"]
+__all__ = ["StateFacts", "describe_state", "erase_card", "parse_token", "restored"]
 
 STATE_HEAD_BYTES = 64
 _MAGIC = b"TFST"
@@ -44,7 +44,17 @@ def restored(image: bytes, pack: bytes, keys: Sequence[bytes] = ()) -> Twin:
     return twin
 
 
-def describe_state(image: bytes, pack: bytes, keys: Sequence[bytes] = ()) -> dict[str, Any]:
+class StateFacts(TypedDict):
+    """What there is to say of a state image."""
+
+    bytes: int
+    last_t_s: int
+    first_commit_s: int | None
+    stats: dict[str, int]
+    occupancy: dict[str, dict[str, int]]
+
+
+def describe_state(image: bytes, pack: bytes, keys: Sequence[bytes] = ()) -> StateFacts:
     """Counters, times (seconds since 2000-01-01), and how full each table is: used and capacity.
 
     Raises as :func:`restored`.

@@ -34,7 +34,7 @@ from tinyfin.pack.container import parse_pack
 from tinyfin.progress import stage
 from tinyfin.targets import build as building
 from tinyfin.targets.build import BuildResult
-from tinyfin.targets.catalogue import Target
+from tinyfin.targets.catalogue import EmulatorSpec, Target
 from tinyfin.targets.emulate import Emulator
 from tinyfin.twin import Replay, Twin
 from tinyfin.wire.event_frames import field_types
@@ -46,7 +46,7 @@ PACK, EVENTS, STATE, PLAN, ROWS, SABOTAGE, MEASURE, KEYS, RESTART, ERASE, INFER 
 DEADLINE_S = 300.0
 ALIGN = 1024
 _HEAD_BYTES = 16
-_FRAME = SimpleNamespace(frame_bytes=1500, max_events=64, max_scores=64)
+_FRAME: Any = SimpleNamespace(frame_bytes=1500, max_events=64, max_scores=64)
 
 
 class Tape:
@@ -113,7 +113,7 @@ class Readings:
     scored: int = 0
     seconds: float = 0.0
     lines: list[tuple[str, tuple[int, ...]]] = field(default_factory=list)
-    _spec: Any = None
+    _spec: EmulatorSpec | None = None
 
     def numbers(self, word: str) -> list[tuple[int, ...]]:
         """The numbers of every line that begins with ``word``."""
@@ -121,7 +121,8 @@ class Readings:
 
     def instructions(self, ticks: int) -> int:
         """Guest instructions behind ticks of this run."""
-        return int(self._spec.instructions(ticks))
+        assert self._spec is not None, "an emulated target"
+        return self._spec.instructions(ticks)
 
 
 def build(
@@ -295,8 +296,7 @@ class _Maker:
     def add(self, tape: Tape, chunk: Chunk) -> int:
         self.twin.reset(0)
         expected = self.twin.run(chunk.tx, chunk.stream)
-        hello: Any = _FRAME
-        sender = Sender(chunk, self.types, hello, self.token)
+        sender = Sender(chunk, self.types, _FRAME, self.token)
         blocks = _answers(expected, bool(self.twin.output_count))
         digest = count = 0
         for _, payload in sender.frames():

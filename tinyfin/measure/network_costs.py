@@ -9,7 +9,6 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -55,7 +54,7 @@ class BenchResult:
         """Network code and plan, weights included."""
         return self.code_bytes + self.plan_bytes
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """The result of ``bench --json``."""
         return {
             "target": self.target,
@@ -144,7 +143,7 @@ def bench(
     )
 
 
-def _rows(array: npt.NDArray[Any], length: int, option: str) -> npt.NDArray[np.int8]:
+def _rows(array: npt.NDArray[np.generic], length: int, option: str) -> npt.NDArray[np.int8]:
     if array.dtype != np.int8 or array.ndim < 1 or not len(array):
         raise InputError(f"{option}: int8 with at least one row is needed, not {array.dtype}")
     rows = np.ascontiguousarray(array).reshape(len(array), -1)

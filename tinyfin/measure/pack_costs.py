@@ -15,7 +15,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -66,7 +65,7 @@ class Instructions:
     largest: tuple[tuple[str, int], ...]
     """Operators by their share of the bound."""
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """For JSON."""
         plain = {key: value for key, value in self.__dict__.items() if key != "largest"}
         return {
@@ -96,7 +95,7 @@ class Budget:
         """Variables and stack."""
         return self.image.ram_bytes + self.stack_bytes
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """The row of ``budget --json``."""
         return {
             "target": self.target,

@@ -8,10 +8,11 @@ The data is invented: use it to try the workflow and compare scenarios, not to c
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
@@ -24,7 +25,7 @@ from tinyfin.progress import shown, stage
 from tinyfin.schema import PAYMENT
 from tinyfin.simulator.attacks import attacks, incidents
 from tinyfin.simulator.finish import NONE, finish
-from tinyfin.simulator.rows import stack, take
+from tinyfin.simulator.rows import Columns, stack, take
 from tinyfin.simulator.traffic import ordinary
 from tinyfin.simulator.world import World
 
@@ -94,7 +95,7 @@ def check_name(path: str | Path) -> None:
         raise DataError(f"{path}: end the name in .parquet or .csv")
 
 
-def _table(world: World, columns: dict[str, Any]) -> pa.Table:
+def _table(world: World, columns: Columns) -> pa.Table:
     arrays: dict[str, pa.Array] = {}
     for name in ("time", "outcome_time"):
         arrays[name] = _array(columns[name] + np.int64(EPOCH_UNIX_S), columns[name]).cast(
@@ -120,10 +121,10 @@ def _table(world: World, columns: dict[str, Any]) -> pa.Table:
     )
 
 
-def _array(values: Any, absent: Any) -> pa.Array:
+def _array(values: npt.NDArray[np.integer], absent: npt.NDArray[np.integer]) -> pa.Array:
     mask = absent == NONE
     return pa.array(np.where(mask, 0, values), pa.int64(), mask=mask)
 
 
-def _words(names: Any, codes: Any) -> pa.Array:
+def _words(names: Iterable[str], codes: npt.NDArray[np.integer]) -> pa.Array:
     return pa.array(list(names), pa.string()).take(_array(codes, codes))

@@ -3,13 +3,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
 from tinyfin.data.transactions import NO_RESULT, RESULTS
-from tinyfin.simulator.rows import CVM, ENTRY, TYPE, Ints, Rows
+from tinyfin.simulator.rows import CVM, ENTRY, TYPE, Columns, Ints, Rows
 from tinyfin.simulator.world import DAY, Terminal, World, mix64
 
 __all__ = ["NONE", "finish"]
@@ -27,7 +25,7 @@ _TVR_LOWER_LIMIT = 0x40 << 8  # B4b7
 _TVR_RANDOM_ONLINE = 0x10 << 8  # B4b5
 
 
-def finish(world: World, rows: Rows) -> dict[str, Any]:
+def finish(world: World, rows: Rows) -> Columns:
     """Native columns of ``rows``, which are sorted by time; int64 with NONE for absent.
 
     Enums, results and scenarios are still codes.
@@ -37,7 +35,7 @@ def finish(world: World, rows: Rows) -> dict[str, Any]:
     profiles = [terminal.profile for terminal in world.terminals]
     terminal = rows["terminal"]
     floor = np.array([profile.floor_limit_minor for profile in profiles])[terminal]
-    out: dict[str, Any] = {
+    out: Columns = {
         "time": rows["time_s"],
         "terminal": terminal,
         "id": np.arange(1, n + 1),
@@ -103,7 +101,7 @@ def _tvr(rows: Rows, floor: Ints, rng: np.random.Generator) -> Ints:
     return np.where(chip, tvr, NONE)
 
 
-def _per_terminal(world: World, rows: Rows, out: dict[str, Any]) -> None:
+def _per_terminal(world: World, rows: Rows, out: Columns) -> None:
     """STAN, operator, boots, links, offline state and queue, one terminal after the other."""
     n = len(rows["time_s"])
     names = ("stan", "operator_hash", "boots", "link_downs", "offline", "queued_minor", "refused")
@@ -124,7 +122,7 @@ def _counters(
     terminal: Terminal,
     rng: np.random.Generator,
     rows: Rows,
-    out: dict[str, Any],
+    out: Columns,
     where: Ints,
     time: Ints,
 ) -> None:
@@ -144,7 +142,7 @@ def _counters(
     out["operator_hash"][where] = np.where(given >= 0, given, badge)
 
 
-def _offline(terminal: Terminal, rows: Rows, out: dict[str, Any], where: Ints, time: Ints) -> None:
+def _offline(terminal: Terminal, rows: Rows, out: Columns, where: Ints, time: Ints) -> None:
     """Without a host a terminal approves up to its limit and queues; above, it must refuse."""
     outages = _merged(terminal.outages)
     if not outages or not len(time):
@@ -174,7 +172,7 @@ def _merged(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
     return out
 
 
-def _outcomes(rows: Rows, out: dict[str, Any], rng: np.random.Generator) -> None:
+def _outcomes(rows: Rows, out: Columns, rng: np.random.Generator) -> None:
     n = len(rows["time_s"])
     offline: npt.NDArray[np.bool_] = out["offline"].astype(np.bool_)
     refused: npt.NDArray[np.bool_] = out.pop("refused").astype(np.bool_)

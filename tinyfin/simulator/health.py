@@ -9,8 +9,6 @@ simulated data: it serves to try the workflow.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -39,7 +37,7 @@ _REPAIR_H = 24
 _BETWEEN_FAILURES_H = 40 * 24
 _BUSY = np.array([0] * 7 + [1, 4, 6, 7, 9, 12, 11, 8, 7, 8, 10, 9, 5, 2] + [0] * 3)
 
-Columns = dict[str, npt.NDArray[Any]]
+Columns = dict[str, npt.NDArray[np.generic]]
 
 
 def simulate_health(settings: Simulate) -> pa.Table:
@@ -69,7 +67,7 @@ def simulate_health(settings: Simulate) -> pa.Table:
     )
 
 
-def _times(start: int, hour: npt.NDArray[Any]) -> pa.Array:
+def _times(start: int, hour: npt.NDArray[np.generic]) -> pa.Array:
     return pa.array(start + _HOUR_S * hour).cast(pa.timestamp("s"))
 
 

@@ -4,17 +4,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tinyfin.schema import CVMS, ENTRY_MODES, TRANSACTION_TYPES
 
-__all__ = ["CVM", "ENTRY", "TYPE", "Ints", "Rows", "stack", "take"]
+__all__ = ["CVM", "ENTRY", "TYPE", "Columns", "Ints", "Rows", "stack", "take"]
 
 Ints = npt.NDArray[np.int64]
 Rows = Mapping[str, Ints]
+Columns = dict[str, Ints | npt.NDArray[np.uint64]]
+"""Of native rows; tokens are uint64."""
 
 ENTRY = {name: i for i, name in enumerate(ENTRY_MODES)}
 TYPE = {name: i for i, name in enumerate(TRANSACTION_TYPES)}
@@ -41,7 +42,7 @@ DEFAULTS = {
 }
 
 
-def make(n: int, **columns: Any) -> Rows:
+def make(n: int, **columns: npt.ArrayLike) -> Rows:
     """n rows; a scalar is repeated, a column that is not given has its default."""
     unknown = columns.keys() - DEFAULTS.keys()
     if unknown:
@@ -57,7 +58,7 @@ def stack(parts: Sequence[Rows]) -> Rows:
     return {name: np.concatenate([part[name] for part in parts]) for name in DEFAULTS}
 
 
-def take(rows: Rows, where: npt.NDArray[Any], **changed: Any) -> Rows:
+def take(rows: Rows, where: npt.NDArray[np.generic], **changed: npt.ArrayLike) -> Rows:
     """Selected rows, with some columns replaced."""
     picked = {name: column[where] for name, column in rows.items()}
     n = len(picked["time_s"])

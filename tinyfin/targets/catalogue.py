@@ -111,9 +111,9 @@ class Target:
             ways.insert(0, "emulated: " + self.emulator.command[0])
         return ", ".join(ways)
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """The row of ``tinyfin targets --json``."""
-        emulator: dict[str, Any] | None = None
+        emulator: dict[str, object] | None = None
         if self.emulator is not None:
             emulator = {
                 "command": list(self.emulator.command),
@@ -173,7 +173,7 @@ def get(name: str, own: Path | None = None) -> Target:
     )
 
 
-def _own_files(own: Path | None) -> Iterator[tuple[Path, dict[str, Any] | None]]:
+def _own_files(own: Path | None) -> Iterator[tuple[Path, dict[str, object] | None]]:
     """The user's board files, the first of each name, and what is in them; None for a board of
     another PlatformIO platform. Raises ConfigError for one that has the name of a built-in."""
     seen = set()
@@ -198,7 +198,7 @@ def _own_files(own: Path | None) -> Iterator[tuple[Path, dict[str, Any] | None]]
             yield path, board
 
 
-def _parsed(path: Path) -> Any:
+def _parsed(path: Path) -> object:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -244,7 +244,7 @@ def _target(path: Path, board: Any) -> Target:
         raise ConfigError(f"{path}: {error}; docs/boards.md lists the keys") from error
 
 
-def _words(command: Any) -> tuple[str, ...]:
+def _words(command: object) -> tuple[str, ...]:
     if not isinstance(command, list) or not command or not all(isinstance(w, str) for w in command):
         raise ValueError(
             f'a command is a list of words, such as ["st-flash", "write"], not {command!r:.80}'
@@ -252,7 +252,7 @@ def _words(command: Any) -> tuple[str, ...]:
     return tuple(command)
 
 
-def _flash_words(command: Any) -> tuple[str, ...]:
+def _flash_words(command: object) -> tuple[str, ...]:
     words = _words(command)
     if (wrong := unknown_placeholder(words, _FLASH_PLACEHOLDERS)) is not None:
         raise ValueError(f"tinyfin.flash: {wrong}")

@@ -13,7 +13,6 @@ import subprocess
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from tinyfin import paths
 from tinyfin.errors import TinyfinError, ToolError
@@ -42,7 +41,7 @@ class Finding:
     why: str
     get: str
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """For ``--json``."""
         return asdict(self)
 

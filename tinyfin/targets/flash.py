@@ -14,7 +14,6 @@ import shlex
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from tinyfin import cache, files, paths
 from tinyfin.command_templates import filled_in, placeholders
@@ -100,7 +99,7 @@ def store_image(build: BuildResult, folder: Path) -> Path:
     an earlier one. Raises InputError when another process keeps that place or the run."""
     place = folder / build.target.name
     elf = build.elf.read_bytes()
-    facts: dict[str, Any] = {
+    facts: dict[str, object] = {
         "target": build.target.name,
         "build_id": firmware_build_id(),
         "board": _board_digest(build.target),

@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tinyfin.codegen.pack_layout import read_layout
 from tinyfin.targets.build import BuildResult, disassembly
@@ -99,10 +98,10 @@ class ImageBudget:
         """The engine's memory."""
         return sum(self.ram[part] for part in LIBRARY_RAM)
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """For JSON."""
 
-        def rows(found: Iterable[Contributor]) -> list[dict[str, Any]]:
+        def rows(found: Iterable[Contributor]) -> list[dict[str, object]]:
             return [{"name": c.name, "part": c.part, "bytes": c.bytes} for c in found]
 
         return {

@@ -8,16 +8,18 @@ The graph says what the file says; what to make of it is the plan compiler's bus
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tinyfin.errors import ModelError
 from tinyfin.tflite.refused_layers import refused_shape
+
+if TYPE_CHECKING:
+    import tflite
 
 __all__ = ["BINARY", "SUPPORTED", "Tensor", "TfliteModel", "TfliteOperator", "load"]
 
@@ -89,7 +91,7 @@ class Tensor:
     scales: NDArray[np.float32]
     zero_points: NDArray[np.int64]
     axis: int = 0
-    data: NDArray[Any] | None = None
+    data: NDArray[np.generic] | None = None
 
     @property
     def size(self) -> int:
@@ -107,6 +109,17 @@ class Tensor:
         return int(self.zero_points[0])
 
 
+class Options(TypedDict, total=False):
+    """What an operator's plan needs to know; absent where the file leaves it out."""
+
+    activation: str
+    alpha: float
+    axis: int
+    beta: float
+    keep_dims: bool
+    weights_format: int
+
+
 @dataclass(frozen=True)
 class TfliteOperator:
     """One operator: schema name, tensor indices (-1: an optional input that is not there)."""
@@ -114,7 +127,7 @@ class TfliteOperator:
     name: str
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Options = field(default_factory=lambda: Options())
 
     @property
     def operands(self) -> tuple[int, ...]:
@@ -246,11 +259,11 @@ def _read(data: bytes, label: str) -> TfliteModel:
     )
 
 
-def _options(name: str, table: Any) -> dict[str, Any]:
+def _options(name: str, table: tflite.Table | None) -> Options:
     """The options a plan needs to know; those that the file leaves out are absent."""
     import tflite
 
-    kinds: dict[str, Any] = {
+    kinds = {
         "ADD": tflite.AddOptions,
         "CONCATENATION": tflite.ConcatenationOptions,
         "FULLY_CONNECTED": tflite.FullyConnectedOptions,
@@ -272,7 +285,7 @@ def _options(name: str, table: Any) -> dict[str, Any]:
     if name in ("MEAN", "SUM"):
         return {"keep_dims": bool(kind.KeepDims())}
     fused = kind.FusedActivationFunction()
-    options: dict[str, Any] = {"activation": _ACTIVATIONS.get(fused, f"activation {fused}")}
+    options: Options = {"activation": _ACTIVATIONS.get(fused, f"activation {fused}")}
     if name == "FULLY_CONNECTED":
         options["weights_format"] = kind.WeightsFormat()
     if name == "CONCATENATION":
@@ -280,10 +293,12 @@ def _options(name: str, table: Any) -> dict[str, Any]:
     return options
 
 
-_DTYPES: dict[str, np.dtype[Any]] = {"INT8": np.dtype("i1"), "INT32": np.dtype("<i4")}
+_DTYPES: dict[str, np.dtype[np.integer]] = {"INT8": np.dtype("i1"), "INT32": np.dtype("<i4")}
 
 
-def _tensor(root: Any, t: Any, index: int, type_names: dict[int, str], limit: int) -> Tensor:
+def _tensor(
+    root: tflite.Model, t: tflite.Tensor, index: int, type_names: dict[int, str], limit: int
+) -> Tensor:
     type_name = type_names.get(t.Type(), f"type {t.Type()}")
     if not 0 <= t.ShapeLength() <= 8:
         raise ValueError("rank")
@@ -302,7 +317,7 @@ def _tensor(root: Any, t: Any, index: int, type_names: dict[int, str], limit: in
             else np.zeros(len(scales), np.int64)
         )
         axis = int(q.QuantizedDimension())
-    values: NDArray[Any] | None = None
+    values: NDArray[np.generic] | None = None
     buffer = root.Buffers(t.Buffer())
     if buffer is not None and buffer.DataLength() > 0:
         raw = bytes(buffer.DataAsNumpy())

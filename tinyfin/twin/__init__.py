@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -197,7 +197,7 @@ class FeatureTwin:
         self,
         tx: Transactions,
         stream: Stream,
-        columns: Sequence[npt.NDArray[Any]],
+        columns: Sequence[npt.NDArray[np.generic]],
         batch: int,
         threads: int,
         running: Stage,

@@ -9,7 +9,7 @@ import select
 import time
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from tinyfin.errors import BenchError, TargetError
@@ -24,6 +24,9 @@ from tinyfin.wire.links import (
     gone,
     no_reset,
 )
+
+if TYPE_CHECKING:
+    import serial
 
 __all__ = ["SerialLink", "open_link"]
 
@@ -48,7 +51,7 @@ class SerialLink:
         baud: int = 115200,
         dtr: bool | None = None,
         rts: bool | None = None,
-        reset: Callable[[Any], None] | None = None,
+        reset: Callable[[serial.SerialBase], None] | None = None,
         locate: Callable[[], str] | None = None,
     ) -> None:
         import serial
@@ -74,7 +77,7 @@ class SerialLink:
         import serial
 
         baud, dtr, rts = self._lines
-        self._port: Any = serial.serial_for_url(self.name, do_not_open=True)
+        self._port: serial.SerialBase = serial.serial_for_url(self.name, do_not_open=True)
         self._port.baudrate = baud
         self._port.timeout = 0
         if "://" not in self.name:  # a URL's port has a deadline of its own, and refuses this one

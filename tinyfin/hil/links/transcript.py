@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from tinyfin.errors import InputError, TargetError
 from tinyfin.text import one_line
@@ -79,7 +79,7 @@ class Writer:
     """
 
     def __init__(
-        self, path: Path, about: Mapping[str, Any], *, most_bytes: int = MOST_BYTES
+        self, path: Path, about: Mapping[str, object], *, most_bytes: int = MOST_BYTES
     ) -> None:
         self.path = path
         self.stopped = ""
@@ -178,7 +178,7 @@ class Record(NamedTuple):
 class Transcript:
     """A transcript as read. ``whole`` is False when it ends in the middle."""
 
-    about: dict[str, Any]
+    about: dict[str, object]
     records: list[Record]
     whole: bool
     fault: str = ""

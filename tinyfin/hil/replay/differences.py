@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any
 
 from tinyfin.errors import ProtocolError
 from tinyfin.wire import messages as m
@@ -16,7 +15,7 @@ _TICKS = 1
 _DETAILS = {0: ("feature", 2), 1: ("network input", 1), 2: ("network output", 1)}
 
 
-def fields(request: int, answer: bytes) -> dict[str, Any]:
+def fields(request: int, answer: bytes) -> dict[str, object]:
     """Name and value of everything in ``answer`` that a playback compares: ticks are another
     time's, and the number expected next is the session's own.
 
@@ -58,7 +57,7 @@ def fields(request: int, answer: bytes) -> dict[str, Any]:
 
 def _numbers(
     name: str, data: bytes, size: int, first: int = 0, *, signed: bool = True
-) -> dict[str, Any]:
+) -> dict[str, object]:
     pieces = [data[at : at + size] for at in range(0, len(data), size)]
     return {
         f"{name} {number}": int.from_bytes(piece, "little", signed=signed)
@@ -66,9 +65,9 @@ def _numbers(
     }
 
 
-def _verdicts(answer: bytes) -> dict[str, Any]:
+def _verdicts(answer: bytes) -> dict[str, object]:
     how, count, digest = m.Reader(answer, "VERDICTS").unpack("BBI")
-    found: dict[str, Any] = {
+    found: dict[str, object] = {
         "events taken": count,
         "digest of features and network output": f"{digest:08x}",
     }

@@ -11,7 +11,7 @@ import contextlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from tinyfin.errors import InputError, PackError
 from tinyfin.hil.links.transcript import Entry, Kind, Transcript, entries
@@ -48,6 +48,25 @@ class Step:
     hello: m.Hello | None = None
 
 
+class Differing(TypedDict):
+    """A field of an answer in which both differ."""
+
+    field: str
+    expected: object
+    found: object
+
+
+class FirstDifference(TypedDict):
+    """The first answer that differed."""
+
+    at_s: float
+    request: str
+    number: int
+    differences: list[Differing]
+    recorded: str
+    got: str
+
+
 @dataclass
 class PlaybackResult:
     """What a playback found."""
@@ -59,15 +78,15 @@ class PlaybackResult:
     whole: bool = True
     fault: str = ""
     """Where the transcript ends early."""
-    first: dict[str, Any] | None = None
-    about: dict[str, Any] = field(default_factory=dict)
+    first: FirstDifference | None = None
+    about: dict[str, object] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
         """Something was compared, all of it was equal, and the transcript was whole."""
         return self.compared > 0 and not self.differing and self.whole
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """For JSON."""
         return {"ok": self.ok, **vars(self)}
 
@@ -278,7 +297,7 @@ def _compare(step: Step, got: bytes, result: PlaybackResult) -> None:
         }
 
 
-def _differences(request: int, recorded: bytes, got: bytes) -> list[dict[str, Any]]:
+def _differences(request: int, recorded: bytes, got: bytes) -> list[Differing]:
     """The fields in which two answers differ, with what was recorded and what came now."""
     if recorded == got:
         return []

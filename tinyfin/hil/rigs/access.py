@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from tinyfin.command_templates import filled_in, placeholders
@@ -26,7 +26,11 @@ from tinyfin.wire.messages import Request
 from tinyfin.wire.serial_link import SerialLink
 
 if TYPE_CHECKING:
+    import serial
+
+    from tinyfin.targets.build import BuildResult
     from tinyfin.targets.catalogue import Target
+    from tinyfin.targets.emulate import Emulator
 
 __all__ = ["Access", "Flashed", "reach", "run_command"]
 
@@ -108,6 +112,8 @@ def _ask(link: Link) -> None:
 class _Emulated(Access):
     """A target in QEMU; its power switch is the emulator's process."""
 
+    _emulator: Emulator | None = None
+
     def prepare(self, run: Path, keys: Sequence[bytes]) -> Flashed:
         from tinyfin.targets import build as building
         from tinyfin.targets import catalogue, flash
@@ -136,7 +142,7 @@ class _Emulated(Access):
             sizes = {"flash_bytes": built.flash_bytes, "ram_bytes": built.ram_bytes}
             known, skipped = building.firmware_build_id(), ""
         self._target = target
-        self._emulator: Any = None
+        self._emulator = None
         return Flashed(
             pack.read_bytes(), tuple(keys), known, **sizes, how=str(self._image), skipped=skipped
         )
@@ -174,13 +180,14 @@ class _Emulated(Access):
     @property
     def pid(self) -> int:
         """Process id of QEMU."""
-        return int(self._emulator.pid)
+        assert self._emulator is not None
+        return self._emulator.pid
 
     def _own_rungs(self) -> list[tuple[str, Callable[[Link], None]]]:
         return [("power", lambda link: link.reset())] if self.spec.reset.power else []
 
     def close(self) -> None:
-        if getattr(self, "_emulator", None) is not None:
+        if self._emulator is not None:
             self._emulator.stop()
             self._emulator = None
 
@@ -267,7 +274,7 @@ class _Board(Access):
                 f"{self.name}: flash: {how[0]} is not on PATH; install it, or fix the rig file"
             )
 
-    def _flash_by(self, how: list[str] | str, built: Any) -> str:
+    def _flash_by(self, how: list[str] | str, built: BuildResult) -> str:
         values = {"elf": str(built.elf), "bin": str(built.binary), **self._values(how)}
         return run_command(how, self.deadlines.flash_s, f"{self.name}: flash", FlashError, values)
 
@@ -312,7 +319,7 @@ class _Board(Access):
         assert parts.port is not None
         return TcpLink(parts.hostname, parts.port, timeout_s=self.deadlines.port_s)
 
-    def _reset(self, port: Any) -> None:
+    def _reset(self, port: serial.SerialBase) -> None:
         """As a reset button: the gentlest that the bench has; the port may vanish by it."""
         spec = self.spec.reset
         if spec.line is not None:
@@ -376,7 +383,7 @@ def reach(
     return kind(name, spec, deadlines, note, boards)
 
 
-def pulse(port: Any, line: Line) -> None:
+def pulse(port: serial.SerialBase, line: Line) -> None:
     """Set a line of a ``serial.Serial``, hold it, and clear it (or the other way round)."""
     try:
         setattr(port, line.set, not line.inverted)

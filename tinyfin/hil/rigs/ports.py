@@ -10,12 +10,15 @@ import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from tinyfin.errors import BenchError
 from tinyfin.hil.rigs.rigfile import Port, TargetSpec
 from tinyfin.text import one_line
+
+if TYPE_CHECKING:
+    from serial.tools.list_ports_common import ListPortInfo
 
 __all__ = [
     "Plugged",
@@ -44,19 +47,23 @@ class Plugged:
     interface: str | None = None
     description: str = ""
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """For JSON."""
         return dict(vars(self))
 
 
-def _comports() -> Iterable[Any]:
+Comports = Callable[[], "Iterable[ListPortInfo]"]
+"""Pyserial's list of ports, or one like it."""
+
+
+def _comports() -> Iterable[ListPortInfo]:
     from serial.tools.list_ports import comports
 
-    found: Iterable[Any] = comports()
+    found: Iterable[ListPortInfo] = comports()
     return found
 
 
-def plugged(comports: Callable[[], Iterable[Any]] | None = None) -> list[Plugged]:
+def plugged(comports: Comports | None = None) -> list[Plugged]:
     """The serial ports of this machine; ``comports`` as pyserial's, for tests."""
     ports = []
     for port in (comports or _comports)():
@@ -90,9 +97,7 @@ def matches(wanted: Port, port: Plugged) -> bool:
     return True
 
 
-def find(
-    wanted: Port, comports: Callable[[], Iterable[Any]] | None = None, *, name: str = "target"
-) -> Plugged | None:
+def find(wanted: Port, comports: Comports | None = None, *, name: str = "target") -> Plugged | None:
     """The port that fits, or None. BenchError when several fit: then it is not clear which."""
     found = [port for port in plugged(comports) if matches(wanted, port)]
     if len(found) > 1:
@@ -105,11 +110,7 @@ def find(
 
 
 def wait_for(
-    wanted: Port,
-    deadline_s: float,
-    comports: Callable[[], Iterable[Any]] | None = None,
-    *,
-    name: str = "target",
+    wanted: Port, deadline_s: float, comports: Comports | None = None, *, name: str = "target"
 ) -> Plugged:
     """The port that fits, waiting for it to appear. BenchError with what is there instead."""
     end = time.monotonic() + deadline_s
@@ -144,7 +145,7 @@ def wait_for_name(path: str, deadline_s: float, *, name: str = "target") -> str:
     return path
 
 
-def lease_names(spec: TargetSpec, comports: Callable[[], Iterable[Any]] | None = None) -> list[str]:
+def lease_names(spec: TargetSpec, comports: Comports | None = None) -> list[str]:
     """What a job that uses this target has to lease; nothing for an emulated one without ``lease``.
 
     A board has several names: two rig files may find it in different ways.
@@ -162,7 +163,7 @@ def lease_names(spec: TargetSpec, comports: Callable[[], Iterable[Any]] | None =
 
 
 def shared(
-    specs: Mapping[str, TargetSpec], comports: Callable[[], Iterable[Any]] | None = None
+    specs: Mapping[str, TargetSpec], comports: Comports | None = None
 ) -> tuple[str, str, str] | None:
     """Two targets that have one port, and its name; None when there are none.
 
@@ -183,7 +184,7 @@ def shared(
     return None
 
 
-def names_at(url: str, comports: Callable[[], Iterable[Any]] | None = None) -> list[str]:
+def names_at(url: str, comports: Comports | None = None) -> list[str]:
     """The same for what ``--port`` names: a device or a URL."""
     if ":" in url and not os.path.exists(url) and not url.startswith("/"):
         return [] if url.startswith("exec:") else [_address(url)]
@@ -219,7 +220,7 @@ def stanza(
     others: Iterable[Plugged],
     *,
     name: str,
-    hello: Mapping[str, Any] | None = None,
+    hello: Mapping[str, object] | None = None,
     silent: str | None = None,
 ) -> str:
     """What to write into a rig file for ``port``, with the fewest keys that none of ``others`` has.

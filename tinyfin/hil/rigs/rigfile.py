@@ -14,7 +14,7 @@ import difflib
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, model_validator
@@ -65,18 +65,18 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-def _command(given: Any) -> Any:
+def _command(given: object) -> object:
     words = [given] if isinstance(given, str) else given
     if not isinstance(words, list) or not words or not all(w and isinstance(w, str) for w in words):
         raise ValueError('write a list of words, ["st-flash", "reset"], or one line for the shell')
     return given
 
 
-def _flash(given: Any) -> Any:
+def _flash(given: object) -> object:
     return given if isinstance(given, bool) else _command(given)
 
 
-def _power(given: Any) -> Any:
+def _power(given: object) -> object:
     return given if isinstance(given, bool) else Power.model_validate(given)
 
 
@@ -106,7 +106,7 @@ class Port(_Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _no_device_name(cls, given: Any) -> Any:
+    def _no_device_name(cls, given: object) -> object:
         name = given if isinstance(given, str) else None
         if isinstance(given, dict) and "device" in given:
             name = str(given["device"])
@@ -231,7 +231,7 @@ class TargetSpec(_Section):
     def commands(self) -> dict[str, list[str] | str]:
         """The commands that are given, by their keys."""
         power = self.reset.power
-        given: dict[str, Any] = {
+        given: dict[str, object] = {
             "flash": self.flash,
             "reset.command": self.reset.command,
             "reset.power.command": power.command if isinstance(power, Power) else None,
@@ -350,7 +350,7 @@ def load(path: str | Path) -> Rig:
     return from_table(table, path)
 
 
-def from_table(table: dict[str, Any], path: Path | None = None) -> Rig:
+def from_table(table: dict[str, object], path: Path | None = None) -> Rig:
     """Check a parsed rig file; paths in it are seen from ``path``. Raises ConfigError."""
     where = str(path or "rig")
     try:
@@ -472,7 +472,7 @@ def explain(error: ValidationError, where: str, root: type[BaseModel]) -> str:
 
 
 def _nearest(loc: list[str], root: type[BaseModel]) -> str:
-    model: Any = root
+    model: object = root
     for part in loc[:-1]:
         fields = getattr(model, "model_fields", {})
         if part in fields:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Required, TypedDict
 
 from tinyfin.errors import ConfigError, FailureKind, TinyfinError
 from tinyfin.hil.failures import kind_of
@@ -20,18 +20,31 @@ from tinyfin.progress import say
 from tinyfin.wire.client import Client
 from tinyfin.wire.refusals import refused_pack
 
-__all__ = ["greet", "probe", "reached"]
+__all__ = ["Probed", "greet", "probe", "reached"]
 
 
-def probe(rig: Rig, name: str, spec: TargetSpec, boot_s: float) -> dict[str, Any]:
+class Probed(TypedDict, total=False):
+    """A line of ``tinyfin hil list``."""
+
+    name: Required[str]
+    target: Required[str]
+    hello: Required[dict[str, object] | None]
+    off: Required[str | None]
+    text: str
+    holder: str
+    port: str
+    failure: str
+
+
+def probe(rig: Rig, name: str, spec: TargetSpec, boot_s: float) -> Probed:
     """One target: where it is, who holds it, and what it says of itself."""
-    row: dict[str, Any] = {"name": name, "target": spec.target, "hello": None, "off": spec.off}
+    row: Probed = {"name": name, "target": spec.target, "hello": None, "off": spec.off}
     if spec.is_emulated:
         row["text"] = f"emulated {spec.target}: boots when it is run"
         return row
     used_by = holder(lease_names(spec))
     if used_by is not None:
-        row.update(holder=used_by, text=f"in use by {used_by}")
+        row["holder"], row["text"] = used_by, f"in use by {used_by}"
         return row
     short = rig.deadlines.model_copy(update={"port_s": min(1.0, rig.deadlines.port_s)})
     way = reach(name, spec, short, boards=rig.boards)
@@ -40,23 +53,21 @@ def probe(rig: Rig, name: str, spec: TargetSpec, boot_s: float) -> dict[str, Any
         row["port"] = link.name
         with session.at_link(link) as found:
             hello = found.client.connect(boot_s)
-        said = row["hello"] = hello_facts(hello)
+        row["hello"] = hello_facts(hello)
         if hello.open_error:
             raise refused_pack(link.name, hello.open_error)
-        row["text"] = (
-            f"{link.name}: {said['target']}, pack {said['pack_id']}, build {said['build_id']}"
-        )
-        if said["target"] != spec.target:
+        row["text"] = f"{link.name}: {hello.target}, pack {hello.pack_id}, build {hello.build_id}"
+        if hello.target != spec.target:
             row["text"] += f"; the rig file says {spec.target}"
             row["failure"] = str(FailureKind.FLASH)
     except TinyfinError as error:
-        row.update(failure=str(kind_of(error)), text=f"{kind_of(error)}: {error}")
+        row["failure"], row["text"] = str(kind_of(error)), f"{kind_of(error)}: {error}"
     finally:
         way.close()
     return row
 
 
-def greet(port: str, boot_s: float) -> dict[str, Any]:
+def greet(port: str, boot_s: float) -> dict[str, object]:
     """What the terminal at a port says of itself. Raises TargetError."""
     with session.at_port(port) as found:
         return hello_facts(found.client.connect(boot_s))

@@ -12,10 +12,10 @@ import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 from zlib import crc32
 
 import numpy as np
+import numpy.typing as npt
 
 from tinyfin.errors import ConfigError
 from tinyfin.simulator.rows import Ints, Rows, make
@@ -66,7 +66,7 @@ class Incident:
         cards = self.rng.choice(self.world.cards, n, replace=False).astype(np.int64)
         return cards, self.world.card_bin[cards]
 
-    def rows(self, n: int, **columns: Any) -> Rows:
+    def rows(self, n: int, **columns: npt.ArrayLike) -> Rows:
         """n rows of this incident; see ``rows.make`` for the columns."""
         given = {
             "terminal": self.terminal.index,
