@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write docs/schemas again: the JSON schemas of the files that a run holds."""
+"""Write docs/schemas again: the JSON schemas of the files that tinyfin writes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from tinyfin.documents import Document
+from tinyfin.hil.reporting.report import ReplayReport
+from tinyfin.hil.runs.results import RigResult
 from tinyfin.results.evaluation import Evaluation
 from tinyfin.results.facts import ResultFile
 from tinyfin.results.metrics import Metrics
@@ -15,16 +18,28 @@ from tinyfin.results.run import MapsFile, RunFacts
 from tinyfin.results.trials import Trials
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "schemas"
-KINDS: tuple[type[ResultFile], ...] = (RunFacts, MapsFile, Metrics, Parity, Evaluation, Trials)
+KINDS: tuple[type[ResultFile | Document], ...] = (
+    RunFacts,
+    MapsFile,
+    Metrics,
+    Parity,
+    Evaluation,
+    Trials,
+    ReplayReport,
+    RigResult,
+)
 
 
-def schema_text(kind: type[ResultFile]) -> str:
-    """The JSON schema of a file."""
+def schema_text(kind: type[ResultFile | Document]) -> str:
+    """The JSON schema of a file; of a document, with what it computes from its own facts."""
+    schema = kind.model_json_schema(
+        mode="serialization" if issubclass(kind, Document) else "validation"
+    )
     head = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$comment": "SPDX-License-Identifier: Apache-2.0; written by .ci/schemas.py",
     }
-    return _text({**head, **_bare(kind.model_json_schema())}, "\n") + "\n"
+    return _text({**head, **_bare(schema)}, "\n") + "\n"
 
 
 def _text(value: object, line: str) -> str:

@@ -18,7 +18,6 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
         "tensorflow",
         "keras",
         "sklearn",
-        "matplotlib",
         "tflite",
         "tflite_micro",
         "ai_edge_litert",

@@ -153,7 +153,7 @@ def test_a_wrong_kernel(wrong_kernel: Path) -> None:
     message = failed(result, "mismatch", "boot", "a kernel of the network is wrong")
     assert "TFIN_E_GOLDEN" in message
     assert "cable" not in message + ADVICE[result.cases[1].failure.kind]  # type: ignore[union-attr]
-    whole = RigResult("r", "r.toml", "run", [], [result])
+    whole = RigResult(rig="r", rig_file="r.toml", run="run", suites=[], targets=[result])
     assert whole.exit_code == 4
     assert b'<failure type="mismatch"' in junit.document(whole)
 
@@ -204,7 +204,11 @@ def test_why_a_pack_is_refused(error: int, kind: str, words: str) -> None:
 def test_a_red_case_does_not_begin_with_what_a_green_one_proves(pack: Path, nobody: str) -> None:
     suite = suites.find("parity").model_copy(update={"name": "small"})
     result = run_target(job(pack, nobody, suite))
-    root = xml.fromstring(junit.document(RigResult("r", "r.toml", "run", [], [result])))
+    root = xml.fromstring(
+        junit.document(
+            RigResult(rig="r", rig_file="r.toml", run="run", suites=[], targets=[result])
+        )
+    )
     (out,) = (
         case.findtext("system-out") for case in root.iter("testcase") if case.get("name") == "small"
     )

@@ -57,7 +57,7 @@ def through(line: Line, pack: Path, *suites: Any, **more: Any) -> TargetResult:
 def test_nothing_wrong_is_a_pass(program: Path, pack: Path) -> None:
     result = through(Line(program), pack)
     assert result.ok, result.cases
-    assert result.cases[3].facts["verdicts"] == 120
+    assert result.cases[3].facts.verdicts == 120
 
 
 def test_one_that_never_answers(pack: Path) -> None:
@@ -65,7 +65,7 @@ def test_one_that_never_answers(pack: Path) -> None:
     message = failed(result, "boot", "boot", "not a byte came")
     assert "flash the tinyfin firmware" in message
     assert "resets tried: soft reset" in message
-    assert [step["rung"] for step in result.ladder] == ["soft reset"]
+    assert [step.rung for step in result.ladder] == ["soft reset"]
 
 
 def test_wrong_firmware_that_prints_text(pack: Path) -> None:
@@ -156,7 +156,7 @@ def test_answers_that_come_after_their_wait(program: Path, pack: Path) -> None:
 
     result = through(Line(program, down=late), pack)
     assert result.ok, result.cases
-    assert result.cases[3].facts["retransmitted"] > 0
+    assert result.cases[3].facts.retransmitted > 0
 
 
 def restarts_once() -> Hook:
@@ -305,8 +305,8 @@ def test_the_ladder_is_climbed_and_told(program: Path, pack: Path, tmp_path: Pat
     reset = {"command": "true", "power": {"command": ["touch", str(mark)], "settle_s": 0}}
     result = through(Line(program, down=hush), pack, reset=reset)
     assert result.ok, result.cases
-    assert [step["rung"] for step in result.ladder] == ["soft reset", "reset command", "power"]
-    assert [step["outcome"][:7] for step in result.ladder] == ["in vain", "in vain", "it answ"]
+    assert [step.rung for step in result.ladder] == ["soft reset", "reset command", "power"]
+    assert [step.outcome[:7] for step in result.ladder] == ["in vain", "in vain", "it answ"]
     assert result.cases[1].note == "answered only after: power"
 
 

@@ -218,7 +218,7 @@ def test_a_full_disk_ends_the_transcript_and_not_the_run(
     assert result.transcript_stopped == (
         f"{path}: cannot be written: No space left on device; the rest is not recorded"
     )
-    written = RigResult("r", "r.toml", "run", [], [result])
+    written = RigResult(rig="r", rig_file="r.toml", run="run", suites=[], targets=[result])
     assert result.transcript_stopped in text(written)
     assert result.transcript_stopped in json.dumps(written.as_dict(), default=str)
 

@@ -149,7 +149,7 @@ def test_a_board_at_a_serial_port_is_found_suggested_and_run(
         limits = SHORT.model_copy(update={"boot_s": 5.0, "silence_s": 10.0, "answer_s": 2.0})
         result = run_target(Job("pty", spec, limits, pack, (), (SMALL,), lease_wait_s=0.0))
     assert result.ok, result.cases
-    assert result.hello["target"] == "host"
+    assert result.hello.target == "host"
 
 
 def test_a_port_of_nobody_says_nothing() -> None:
@@ -290,7 +290,7 @@ def test_a_board_at_a_server_of_rfc_2217(
     assert ("dtr", False) in port.seen
     assert ("dtr", True) not in port.seen
     assert port.resets > 0, "RTS was set over the wire"
-    assert result.cases[4].facts["faults"]["reboot"] > 0
+    assert result.cases[4].facts.faults["reboot"] > 0
     assert not [w for w in recwarn if issubclass(w.category, DeprecationWarning)]
 
 

@@ -14,7 +14,10 @@ import pytest
 
 from tinyfin.data.transactions import Transactions
 from tinyfin.errors import InputError
+from tinyfin.hil.replay import ReplayResult
+from tinyfin.hil.replay.facts import ReplayFacts
 from tinyfin.hil.reporting.page import render, write
+from tinyfin.hil.reporting.report import ExtraSection, ReplayReport, Sizes
 from tinyfin.schema import PAYMENT
 
 VOID = {"area", "base", "br", "col", "hr", "img", "input", "link", "meta", "source", "wbr"}
@@ -61,8 +64,8 @@ class Page(html.parser.HTMLParser):
         return [attrs for name, attrs in self.elements if name == tag]
 
 
-def facts_of_replay(**changes: object) -> dict[str, object]:
-    """A good replay, as ``ReplayResult.as_dict()`` gives it."""
+def facts_of_replay(**changes: object) -> ReplayFacts:
+    """A good replay, as ``ReplayResult.facts()`` gives it."""
     good: dict[str, object] = {
         "target": "cortex-m4",
         "pack": "ab" * 16,
@@ -87,24 +90,25 @@ def facts_of_replay(**changes: object) -> dict[str, object]:
         "device_stats": {"scored": ROWS},
         "instructions": {"median": 5200, "p99_9": 9900, "max": 10400},
     }
-    return {**good, **changes}
+    return ReplayFacts.model_validate({**good, **changes})
 
 
-class Result:
-    """Stands for a ReplayResult: its facts, and its verdicts as arrays."""
+class Result(ReplayResult):
+    """A ReplayResult of given facts, its verdicts made up."""
 
-    def __init__(self, facts: dict[str, object], tx: Transactions) -> None:
+    def __init__(self, facts: ReplayFacts, tx: Transactions) -> None:
+        super().__init__(facts.target, "", "", "")
         rng = np.random.default_rng(7)
         n = len(tx)
-        self.facts = facts
+        self.given = facts
         self.row = np.arange(n)
         p = np.where(tx.label == 1, rng.uniform(0.3, 0.9, n), rng.uniform(1e-4, 0.05, n))
         self.score_q32 = (p * 2**32).astype(np.uint32)
         self.action = (p > 0.5).astype(np.uint8)
         self.instructions = (5000 + rng.integers(0, 900, n) + 4000 * (p > 0.5)).astype(np.int64)
 
-    def as_dict(self) -> dict[str, object]:
-        return self.facts
+    def facts(self) -> ReplayFacts:
+        return self.given
 
 
 def transactions() -> Transactions:
@@ -208,16 +212,18 @@ def full(tmp_path: Path, **changes: object) -> Path:
         tx=tx,
         run_dir=run_folder(tmp_path / "tiny"),
         date="2026-01-02",
-        sizes={"cortex-m4": {"stack_bytes": 904}},
+        sizes={"cortex-m4": Sizes(stack_bytes=904)},
         more=[
-            {
-                "title": "Model card",
-                "blocks": [
-                    {"text": "Intended for payment terminals."},
-                    {"code": ["tinyfin evaluate"]},
-                    {"caption": "Slices", "columns": ["slice", "AP"], "rows": [["keyed", 0.5]]},
-                ],
-            }
+            ExtraSection.model_validate(
+                {
+                    "title": "Model card",
+                    "blocks": [
+                        {"text": "Intended for payment terminals."},
+                        {"code": ["tinyfin evaluate"]},
+                        {"caption": "Slices", "columns": ["slice", "AP"], "rows": [["keyed", 0.5]]},
+                    ],
+                }
+            )
         ],
     )
 
@@ -415,7 +421,7 @@ def test_hostile_words_stay_words(tmp_path: Path) -> None:
         run_dir=run,
         title=HOSTILE,
         date=HOSTILE,
-        more=[{"title": HOSTILE, "blocks": [{"text": HOSTILE}]}],
+        more=[ExtraSection.model_validate({"title": HOSTILE, "blocks": [{"text": HOSTILE}]})],
     )
     text = path.read_text(encoding="utf-8")
     page, _ = read(path)
@@ -440,8 +446,7 @@ def test_hostile_scenarios_stay_words_in_pictures(tmp_path: Path) -> None:
 
 def test_the_html_is_made_of_the_json_alone(tmp_path: Path) -> None:
     path = full(tmp_path)
-    facts = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-    assert render(facts) == path.read_text(encoding="utf-8")
+    assert render(ReplayReport.read(path.with_suffix(".json"))) == path.read_text(encoding="utf-8")
 
 
 def test_the_same_arguments_give_the_same_bytes(tmp_path: Path) -> None:
@@ -473,6 +478,26 @@ def test_damaged_files_of_the_run_are_named(tmp_path: Path) -> None:
     assert all(missing.values())
 
 
+def test_a_bug_is_not_reported_as_not_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_folder(tmp_path / "tiny")
+
+    def wrong(*_: object) -> None:
+        raise KeyError("a typo")
+
+    monkeypatch.setattr("tinyfin.hil.reporting.facts.curves", wrong)
+    with pytest.raises(KeyError, match="a typo"):
+        write(tmp_path / "r.html", replay=facts_of_replay(), run_dir=run)
+
+
+def test_slices_that_lack_an_array_are_named(tmp_path: Path) -> None:
+    run = run_folder(tmp_path / "tiny")
+    np.savez(run / "slices.npz", test_label=np.zeros(3, np.int8))
+    _, facts = read(write(tmp_path / "r.html", replay=facts_of_replay(), run_dir=run))
+    assert any("slices.npz: has no test_float" in row["why"] for row in facts["missing"])
+
+
 def test_html_and_json_need_two_names(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="same name"):
         write(tmp_path / "r.json", replay=None)
@@ -487,27 +512,27 @@ def test_a_path_that_cannot_be_written_is_an_input_error(tmp_path: Path) -> None
 def test_the_wire_shows_damage_and_repair_and_names_what_stayed_zero() -> None:
     from tinyfin.hil.reporting.wire_section import wire_blocks
 
-    calm = {
-        "target": "a",
-        "events": 10,
-        "faults": {},
-        "repaired": {"stray": 0, "timeouts": 0},
-        "device_stats": {"scored": 5, "evictions": 0},
-    }
-    hostile = {
-        "target": "b",
-        "events": 10,
-        "faults": {"flip": 3},
-        "repaired": {"stray": 2, "timeouts": 0},
-        "device_stats": {},
-    }
-    line, damage, device, zeros = wire_blocks({"replays": [calm, hostile]})
+    calm = ReplayFacts(
+        target="a",
+        events=10,
+        faults={},
+        repaired={"stray": 0, "timeouts": 0},
+        device_stats={"scored": 5, "evictions": 0},
+    )
+    hostile = ReplayFacts(
+        target="b",
+        events=10,
+        faults={"flip": 3},
+        repaired={"stray": 2, "timeouts": 0},
+        device_stats={},
+    )
+    line, damage, device, zeros = wire_blocks([calm, hostile])
     assert "events" in str(line)
-    assert [row[0] for row in damage["rows"]] == ["done: flip", "repaired: stray"]
-    assert damage["rows"][0][1:] == ["0", "3"]
-    assert [row[0] for row in device["rows"]] == ["scored"]
-    assert zeros["text"] == "0 everywhere: timeouts, evictions."
-    assert wire_blocks({"replays": [{"target": "c", "error": "gone"}]}) == []
+    assert [row[0] for row in damage.rows] == ["done: flip", "repaired: stray"]
+    assert damage.rows[0][1:] == ["0", "3"]
+    assert [row[0] for row in device.rows] == ["scored"]
+    assert zeros.text == "0 everywhere: timeouts, evictions."
+    assert wire_blocks([ReplayFacts(target="c", error="gone")]) == []
 
 
 def test_a_red_page_begins_with_what_went_wrong(tmp_path: Path) -> None:

@@ -30,11 +30,23 @@ from tinyfin import paths
 from tinyfin.cli import main
 from tinyfin.cli.hil import text
 from tinyfin.data.events import OUTCOME
+from tinyfin.errors import InputError
 from tinyfin.hil.failures import Failure, FailureKind
 from tinyfin.hil.links.transcript import Kind, Writer, describe, entries, read
 from tinyfin.hil.replay.playback import playback
+from tinyfin.hil.rigs import access
+from tinyfin.hil.rigs.rigfile import TargetSpec
 from tinyfin.hil.runs import junit, suites
-from tinyfin.hil.runs.results import FAILED, PASSED, SKIPPED, STEPS, Case, RigResult, TargetResult
+from tinyfin.hil.runs.results import (
+    FAILED,
+    PASSED,
+    SKIPPED,
+    STEPS,
+    Case,
+    Greeting,
+    RigResult,
+    TargetResult,
+)
 from tinyfin.hil.runs.runner import jobs, run_rig, write_results
 from tinyfin.hil.runs.suites import Change
 from tinyfin.hil.runs.suites_data import change
@@ -131,7 +143,7 @@ def test_two_targets_in_parallel_one_of_them_unplugged(
     assert not result.ok
     assert result.exit_code == 5
     assert {event["target"] for event in told} == {"one", "two"}
-    assert one.cases[4].facts["faults"]
+    assert one.cases[4].facts.faults
     root = check_junit((tmp_path / "junit.xml").read_bytes())
     assert [suite.get("errors") for suite in root] == ["0", "4"]
     error = root[1].find("testcase[@name='boot']/error")
@@ -196,21 +208,44 @@ def test_a_process_that_dies_and_one_that_hangs(pack: Path, tmp_path: Path) -> N
 
 def of_every_kind() -> RigResult:
     cases = [
-        Case("flash", status=PASSED),
-        Case("parity", reached=True),
-        Case("soak"),
-        Case("infer", status=SKIPPED, note="not offered"),
+        Case(name="flash", status=PASSED),
+        Case(name="parity", reached=True),
+        Case(name="soak"),
+        Case(name="infer", status=SKIPPED, note="not offered"),
     ]
-    cases[1].failure = Failure(FailureKind.MISMATCH, 'row 3: "a" & <b> \x1b[0m differs', 4)
-    target = TargetResult(
-        "m4",
-        "cortex-m4",
-        True,
-        cases,
-        logs=["\x00boot\ufffe"],
-        hello={"capabilities": ["ticks", "stack"]},
+    cases[1].failure = Failure(
+        kind=FailureKind.MISMATCH, message='row 3: "a" & <b> \x1b[0m differs', exit_code=4
     )
-    return RigResult("rig", "rig.toml", "run", ["parity"], [target], "2026-01-01T00:00:00", 1.5)
+    target = TargetResult(
+        name="m4",
+        target="cortex-m4",
+        emulated=True,
+        cases=cases,
+        logs=["\x00boot\ufffe"],
+        hello=Greeting(capabilities=["ticks", "stack"]),
+    )
+    return RigResult(
+        rig="rig",
+        rig_file="rig.toml",
+        run="run",
+        suites=["parity"],
+        targets=[target],
+        started="2026-01-01T00:00:00",
+        seconds=1.5,
+    )
+
+
+def test_a_result_is_read_again(tmp_path: Path) -> None:
+    result = of_every_kind()
+    path = tmp_path / "result.json"
+    path.write_text(result.text())
+    again = RigResult.read(path)
+    assert again == result
+    assert again.text() == result.text()
+    assert again.exit_code == result.exit_code == 4
+    path.write_text(result.text().replace('"format": 1', '"format": 2'))
+    with pytest.raises(InputError, match="has format 2, and this tinyfin reads up to 1"):
+        RigResult.read(path)
 
 
 def test_junit_of_every_kind_and_of_odd_text() -> None:
@@ -349,15 +384,25 @@ def test_a_run_that_is_not_there_leaves_no_green_result(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_an_emulated_target_that_was_never_prepared_can_be_closed() -> None:
+    spec = TargetSpec.model_validate({"target": "cortex-m4", "emulated": True})
+    way = access.reach("m4", spec, SHORT)
+    assert isinstance(way, access._Emulated)
+    way.close()
+
+
 def test_a_run_of_nothing_is_no_pass() -> None:
-    assert not RigResult("rig", "rig.toml", "run", [], []).ok
-    assert not TargetResult("m4", "cortex-m4", True, []).ok
-    skipped = TargetResult("m4", "cortex-m4", True, [Case("x", status=SKIPPED)])
+    def m4(*cases: Case) -> TargetResult:
+        return TargetResult(name="m4", target="cortex-m4", emulated=True, cases=list(cases))
+
+    assert not RigResult(rig="rig", rig_file="rig.toml", run="run", suites=[], targets=[]).ok
+    assert not m4().ok
+    skipped = m4(Case(name="x", status=SKIPPED))
     assert not skipped.ok
-    steps = [Case(name, status=PASSED) for name in STEPS]
-    without = TargetResult("m4", "cortex-m4", True, [*steps, Case("parity", status=SKIPPED)])
+    steps = [Case(name=name, status=PASSED) for name in STEPS]
+    without = m4(*steps, Case(name="parity", status=SKIPPED))
     assert not without.ok, "every suite was skipped: nothing was replayed"
-    one = TargetResult("m4", "cortex-m4", True, [*without.cases, Case("soak", status=PASSED)])
+    one = m4(*without.cases, Case(name="soak", status=PASSED))
     assert one.ok
 
 
@@ -372,11 +417,11 @@ def test_each_suite_passes_and_does_what_it_says(name: str, program: Path, pack:
     line.close()
     assert done.ok, done.cases
     facts = done.cases[3].facts
-    stats = facts["device_stats"]
+    stats = facts.device_stats
     assert {
-        "reboots": lambda: facts["faults"]["reboot"] > 0 and facts["repaired"]["reboots"] > 0,
+        "reboots": lambda: facts.faults["reboot"] > 0 and facts.repaired["reboots"] > 0,
         "clock": lambda: stats["clock_clamps"] > 0,
-        "malformed": lambda: facts["hostile"]["frames"] == 400 and stats["frames_damaged"] > 0,
+        "malformed": lambda: facts.hostile.frames == 400 and stats["frames_damaged"] > 0,
         "outcomes": lambda: stats["pending_overflows"] > 0 and stats["unknown_outcomes"] > 0,
     }[name]()
 
@@ -531,7 +576,7 @@ def test_what_was_not_flashed_is_skipped_and_says_why(
         assert (flash.status, flash.failure) == (SKIPPED, None)
         assert words in flash.note
         assert result.ok, result.cases
-        whole = RigResult("r", "r.toml", "run", [], [result])
+        whole = RigResult(rig="r", rig_file="r.toml", run="run", suites=[], targets=[result])
         root = check_junit(junit.document(whole))
         (case,) = root.findall(".//testcase[@name='flash']")
         said = case.find("skipped")

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import unicodedata
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree as xml
 
 import pytest
@@ -23,8 +22,10 @@ from tests.hil.faulty_bench import Line, job, log_frame
 from tinyfin import paths, progress
 from tinyfin.cli import main, output
 from tinyfin.cli.hil import text as result_text
+from tinyfin.hil.replay.facts import ReplayFacts
 from tinyfin.hil.replay.localize import Mismatch
 from tinyfin.hil.reporting.page import write
+from tinyfin.hil.reporting.report import ExtraSection
 from tinyfin.hil.runs import junit
 from tinyfin.hil.runs.display import Display
 from tinyfin.hil.runs.report import write_report
@@ -92,7 +93,9 @@ def test_texts_of_a_device(program: Path, pack: Path, tmp_path: Path) -> None:
     line.close()
     result.name = f"b{EVIL}"
     assert result.logs[-1] == r"\x1b[2Jboot\nPASS \u202e"
-    whole = RigResult(EVIL, "r.toml", str(pack), ["small"], [result])
+    whole = RigResult(
+        rig=EVIL, rig_file="r.toml", run=str(pack), suites=["small"], targets=[result]
+    )
     write_report(tmp_path / "report.html", whole)
     shown = {
         "junit": junit.document(whole).decode(),
@@ -117,13 +120,13 @@ def test_a_terminal_cannot_break_the_line_of_a_difference() -> None:
 
 
 def test_pages_of_names_from_files(tmp_path: Path) -> None:
-    facts: dict[str, Any] = {"target": "m4", "error": EVIL, "terminals": 1}
+    facts = ReplayFacts(target="m4", error=EVIL, terminals=1)
     path = write(
         tmp_path / "r.html",
         replay=facts,
         title=EVIL,
         date=EVIL,
-        more=[{"title": EVIL, "blocks": [{"text": EVIL}]}],
+        more=[ExtraSection.model_validate({"title": EVIL, "blocks": [{"text": EVIL}]})],
     )
     assert not obeyed(path.read_text(encoding="utf-8"))
 

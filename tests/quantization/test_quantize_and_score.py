@@ -260,7 +260,7 @@ def test_rows_that_were_set_aside_leave_a_gap_in_the_input_rows(
 def test_score_does_without_tensorflow(small: dict[str, Path], tmp_path: Path) -> None:
     code = (
         "import sys\n"
-        "for name in ('tensorflow', 'keras', 'sklearn', 'matplotlib'): sys.modules[name] = None\n"
+        "for name in ('tensorflow', 'keras', 'sklearn'): sys.modules[name] = None\n"
         "from tinyfin.cli import main\n"
         f"main(['score', {str(small['run'])!r}, {str(small['data'])!r}, '--out', "
         f"{str(tmp_path / 'out.parquet')!r}])\n"

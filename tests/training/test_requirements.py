@@ -63,7 +63,6 @@ def idle(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("train", "xgboost"),
         ("train", "tensorflow"),
-        ("train", "matplotlib"),
         ("train", "sklearn"),
         ("train --search", "tflite_micro"),
         ("evaluate", "tflite"),

@@ -151,8 +151,8 @@ def test_a_replay_on_a_release_names_the_option(
 
 def test_the_self_test_says_what_it_left_out(release: Client, key: Key) -> None:
     facts = self_test(release, rig.make_pack(key=key), (key.public,), "desk")
-    assert "state" in facts["left_out"][0]
-    assert facts["stats"]["scored"] == 0
+    assert "state" in facts.left_out[0]
+    assert facts.stats["scored"] == 0
 
 
 def test_the_doctor_warns_of_terminals_that_obey_anybody(

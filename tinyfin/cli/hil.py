@@ -196,7 +196,7 @@ def suggest(boot_s: float, ask: bool, as_json: bool) -> None:
     from tinyfin.hil.runs.probe import greet
 
     ports = plugged()
-    found = []
+    found, stanzas = [], []
     for at, port in enumerate(ports, 1):
         hello, silent = None, None if ask else "was not asked (--no-ask)"
         if ask and port.vid_pid:
@@ -205,20 +205,15 @@ def suggest(boot_s: float, ask: bool, as_json: bool) -> None:
             except TargetError as error:
                 silent = str(error)
         name = f"board{at}" if hello is None else f"{hello['target']}-{at}"
-        found.append(
-            {
-                **port.as_dict(),
-                "hello": hello,
-                "silent": silent,
-                "stanza": stanza(port, ports, name=name, hello=hello, silent=silent),
-            }
-        )
+        words = stanza(port, ports, name=name, hello=hello, silent=silent)
+        stanzas.append(words)
+        found.append({**port.as_dict(), "hello": hello, "silent": silent, "stanza": words})
     if not any(port.vid_pid for port in ports):
         note(
             "no USB serial port is plugged in; the emulated rig needs none: "
             "tinyfin hil run --rig hil/rig.emulated.toml"
         )
-    emit({"ports": found}, as_json, "\n".join(row["stanza"] for row in found))
+    emit({"ports": found}, as_json, "\n".join(stanzas))
 
 
 @command.command(name="suites")
@@ -346,25 +341,21 @@ def text(result: RigResult) -> str:
             words = str(case.failure) if case.failure else case.note
             if case.failure and not case.reached:
                 words = f"{case.failure.kind}: not reached"
-            if not words and case.facts.get("verdicts"):
-                words = (
-                    f"{case.facts['events']} events, {case.facts['verdicts']} verdicts equal"
-                    + (
-                        f", {sum(case.facts['faults'].values())} faults repaired"
-                        if case.facts.get("faults")
-                        else ""
-                    )
-                )
+            facts = case.facts
+            if not words and facts.verdicts:
+                words = f"{facts.events} events, {facts.verdicts} verdicts equal"
+                if facts.faults:
+                    done = sum(filter(None, facts.faults.values()))
+                    words += f", {done} faults repaired"
             lines.append(f"{target.name:12} {case.name:12} {case.status.upper():8}{words}".rstrip())
         first = target.first_failure
         if first is not None:
             lines.append(f"{'':12} -> {first.advice}")
-    passed = sum(target.ok for target in result.targets)
+    passed, sums = sum(target.ok for target in result.targets), result.totals
     lines += [
         f"targets: {passed} of {len(result.targets)} pass",
-        f"events: {result.total('events')}, lost: {result.total('lost')}, scored twice: "
-        f"{result.total('doubled')}, mismatches: {result.total('mismatches')}, unexplained "
-        f"reboots: {result.total('unexplained_reboots')}",
+        f"events: {sums.events}, lost: {sums.lost}, scored twice: {sums.doubled}, mismatches: "
+        f"{sums.mismatches}, unexplained reboots: {sums.unexplained_reboots}",
     ]
     lines += [f"{key}: {path}" for key, path in result.files.items()]
     lines += [t.transcript_stopped for t in result.targets if t.transcript_stopped]

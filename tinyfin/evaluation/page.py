@@ -10,13 +10,13 @@ import numpy as np
 
 from tinyfin import files
 from tinyfin.evaluation.card_text import beaten_by, delay_words, drawn, warnings
-from tinyfin.evaluation.curves import curves, score_histogram
 from tinyfin.evaluation.fold_metrics import MAIN
 from tinyfin.evaluation.sections import sections_of, spoken
 from tinyfin.pages.blocks import fixed, number, percent, spread
 from tinyfin.pages.charts import CalibrationBin, PrecisionRecall, ScoreHistogram
-from tinyfin.pages.render import Headline, page
+from tinyfin.pages.render import Check, Headline, page
 from tinyfin.results.evaluation import Evaluation
+from tinyfin.training.curves import curves, score_histogram
 
 if TYPE_CHECKING:
     from tinyfin.evaluation.workflow import Evaluated
@@ -51,18 +51,20 @@ def pictures(found: Evaluated) -> Pictures:
     p = np.concatenate([s.probability[MAIN] for s in found.scored])
     all_labels = np.concatenate([found.tx.label[s.rows] for s in found.scored])
     made = curves(label, last.scores, {})
-    best = dict(list((made.get("precision_recall") or {}).items())[:_CURVES])
-    if MAIN in last.scores and made and MAIN not in best:
-        best[MAIN] = made["precision_recall"][MAIN]
+    every = made.precision_recall if made else {}
+    best = dict(list(every.items())[:_CURVES])
+    if MAIN in every:
+        best.setdefault(MAIN, every[MAIN])
     calibrated = (
         found.facts.prevalence is None
         and bool(np.any(all_labels == 1))
         and all(s.calibrated for s in found.scored)
     )
+    bins = curves(all_labels, {}, {MAIN: p}) if calibrated else None
     return {
         "fold": last.fold.name,
         "precision_recall": best,
-        "calibration": curves(all_labels, {}, {MAIN: p}).get("calibration") if calibrated else None,
+        "calibration": bins.calibration if bins else None,
         "scores": score_histogram(p, all_labels),
     }
 
@@ -90,7 +92,7 @@ def _subtitle(facts: Evaluation) -> str:
 
 
 def _verdict(facts: Evaluation) -> Headline:
-    checks = [{**row.as_json(), "found": number(row.found, 4)} for row in facts.gate]
+    checks = [Check(row.name, row.wanted, number(row.found, 4), row.ok) for row in facts.gate]
     lines = []
     for population, scorers in facts.judged.items():
         others = {n: m for n, m in scorers.items() if not n.startswith("model")}

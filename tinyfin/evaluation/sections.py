@@ -13,7 +13,7 @@ from tinyfin.evaluation.data_sections import data_quality, scenarios
 from tinyfin.evaluation.family_comparison import family_sections
 from tinyfin.evaluation.fold_metrics import MAIN
 from tinyfin.evaluation.model_card import INTENDED, LIMITS, OUT_OF_SCOPE, ranked
-from tinyfin.pages import charts
+from tinyfin.pages import charts, detection
 from tinyfin.pages.blocks import (
     Block,
     code,
@@ -29,7 +29,7 @@ from tinyfin.pages.blocks import (
 from tinyfin.pages.render import PageSection
 from tinyfin.pages.scorers import POPULATIONS, population_name, scorer_name
 from tinyfin.pages.threshold_table import interval_words, threshold_table
-from tinyfin.results.evaluation import Evaluation, FoldFacts, FoldFigures, MeanFigures, Spans
+from tinyfin.results.evaluation import Evaluation, FoldFigures, MeanFigures, Spans
 from tinyfin.results.metrics import Action, Budget, BudgetPromise
 from tinyfin.results.run import SliceSize
 
@@ -37,8 +37,6 @@ __all__ = ["sections_of", "spoken"]
 
 if TYPE_CHECKING:
     from tinyfin.evaluation.page import Pictures
-
-_FEWEST = 50
 
 
 def spoken(name: str) -> str:
@@ -228,16 +226,11 @@ def _pictures(facts: Evaluation, drawn: Pictures) -> list[Block]:
     out: list[Block] = []
     found = drawn["precision_recall"]
     if found:
-        order = sorted(found, key=lambda n: (n != MAIN, -found[n]["average_precision"]))
-        styles = {name: i for i, name in enumerate(order)}
+        order = sorted(found, key=lambda n: (n != MAIN, -found[n].average_precision))
         out.append(
-            figure(
-                charts.precision_recall(found, styles),
+            detection.precision_recall(
+                {name: found[name] for name in order},
                 f"Precision and recall, all cards, part {drawn['fold']}.",
-                legend=[
-                    (f"{spoken(n)} (AP {found[n]['average_precision']:.3f})", styles[n])
-                    for n in order
-                ],
             )
         )
     for population, spans in facts.intervals.items():
@@ -260,48 +253,17 @@ def _pictures(facts: Evaluation, drawn: Pictures) -> list[Block]:
                 )
             )
     if drawn["calibration"]:
-        out.append(_calibration(drawn["calibration"]))
+        out.append(detection.calibration(drawn["calibration"], "over all parts"))
     if drawn["scores"]:
+        decision = facts.folds[-1].decision
         out.append(
-            figure(
-                charts.scores("scores", drawn["scores"], _thresholds(facts.folds[-1])),
+            detection.scores(
+                drawn["scores"],
                 "Scores of all parts, int8. The lines are the thresholds of the last part.",
+                detection.thresholds(decision.go_online, decision.decline) if decision else (),
             )
         )
     return out
-
-
-def _thresholds(fold: FoldFacts) -> list[tuple[str, float]]:
-    decision = fold.decision
-    found = (
-        []
-        if decision is None
-        else [("go online", decision.go_online), ("decline", decision.decline)]
-    )
-    return [(name, math.log10(at)) for name, at in found if at]
-
-
-def _calibration(found: Mapping[str, Sequence[charts.CalibrationBin]]) -> Block:
-    return figure(
-        charts.calibration(
-            {n: [p for p in rows if p["rows"] >= _FEWEST] for n, rows in found.items()}
-        ),
-        "Calibration over all parts: three bins per power of ten, 95 % intervals; bins of fewer "
-        f"than {_FEWEST} transactions are left to the numbers.",
-        numbers=table(
-            "Calibration bins",
-            ["scorer", "predicted", "observed", "from", "to", "rows"],
-            [
-                [
-                    spoken(n),
-                    *(number(value, 3) for value in (p["mean"], p["share"], p["low"], p["high"])),
-                    count(p["rows"]),
-                ]
-                for n, rows in found.items()
-                for p in rows
-            ],
-        ),
-    )
 
 
 def _folds(facts: Evaluation) -> list[Block]:

@@ -7,9 +7,9 @@ own (``tinyfin.errors``).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from pydantic import ConfigDict, computed_field
 
+from tinyfin.documents import Facts
 from tinyfin.errors import FailureKind, TargetError, TinyfinError
 
 __all__ = ["ADVICE", "NOT_REACHED", "Failure", "FailureKind", "kind_of"]
@@ -33,9 +33,10 @@ def kind_of(error: BaseException) -> FailureKind:
     return error.kind if isinstance(error, TinyfinError) else FailureKind.BENCH
 
 
-@dataclass(frozen=True)
-class Failure:
+class Failure(Facts):
     """A failure as results carry it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     kind: FailureKind
     message: str
@@ -49,16 +50,13 @@ class Failure:
         text = str(error)
         if not isinstance(error, TinyfinError):
             text = f"{type(error).__name__}: {text}"
-        return cls(kind or kind_of(error), text, code)
+        return cls(kind=kind or kind_of(error), message=text, exit_code=code)
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def advice(self) -> str:
         """Who has to look where."""
         return ADVICE[self.kind]
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return {"kind": str(self.kind), "message": self.message, "advice": self.advice}
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.message}"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tinyfin.data.transactions import RESULTS
+from tinyfin.data.transactions import RESULTS, Transactions
 from tinyfin.errors import InputError, TinyfinError
 from tinyfin.hil.links.transcript import Kind, Transcript, describe, entries
 from tinyfin.hil.replay.result import ReplayResult
@@ -196,7 +196,7 @@ class Bench:
         if not self._up:
             try:
                 for step in (self._target.flash, self._target.boot):
-                    step(Case(step.__name__))
+                    step(Case(name=step.__name__))
             except TinyfinError as error:
                 self._broken = error
                 raise
@@ -231,7 +231,7 @@ class Bench:
 
     def facts(self) -> dict[str, str]:
         """What the JUnit file has in addition to the tests."""
-        hello = self._target.result.hello
+        hello = self._target.result.hello.as_dict()
         return {"target": self._job.spec.target, **{key: str(hello[key]) for key in hello}}
 
     def replayer(self) -> Replayer:
@@ -247,13 +247,13 @@ class Bench:
         from tinyfin.hil.runs.suites_data import rounds
 
         def run(
-            tx: Any = None,
+            tx: Transactions | None = None,
             stream: Any = None,
             *,
             terminals: int = 1,
             days: int = 4,
             seed: int = 1,
-            change: Sequence[dict[str, Any]] = (),
+            change: Sequence[dict[str, object]] = (),
             chaos: str | None = None,
             **more: Any,
         ) -> ReplayResult:

@@ -4,60 +4,111 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeGuard
+from dataclasses import dataclass
+from typing import ClassVar, TypeGuard
 
 from markupsafe import Markup
 
-from tinyfin.pages.svg import figure_text
+from tinyfin.pages.svg import Canvas, figure_text
 
-__all__ = ["Block", "code", "count", "figure", "fixed", "number", "percent", "table", "text"]
+__all__ = [
+    "Block",
+    "Code",
+    "Figure",
+    "Table",
+    "Text",
+    "code",
+    "count",
+    "figure",
+    "fixed",
+    "number",
+    "percent",
+    "spread",
+    "table",
+    "text",
+]
 
-Block = dict[str, object]
 
-
-def text(words: str) -> Block:
+@dataclass(frozen=True)
+class Text:
     """A paragraph."""
-    return {"kind": "text", "text": words}
+
+    kind: ClassVar[str] = "text"
+    text: str
 
 
-def code(lines: Sequence[str]) -> Block:
+@dataclass(frozen=True)
+class Code:
     """Commands, one per line."""
-    return {"kind": "code", "text": "\n".join(lines)}
+
+    kind: ClassVar[str] = "code"
+    text: str
 
 
-def table(caption: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Block:
+@dataclass(frozen=True)
+class Table:
+    """A table; the first cell of a row is its head."""
+
+    kind: ClassVar[str] = "table"
+    caption: str
+    columns: list[str]
+    rows: Sequence[Sequence[str]]
+    numeric: list[bool]
+    """Whether a column aligns right."""
+    headless: bool
+    half: bool
+    """Whether it is narrow enough to stand next to another."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture with its caption; ``legend`` names its lines, with their style."""
+
+    kind: ClassVar[str] = "figure"
+    chart: Canvas
+    caption: str
+    legend: Sequence[tuple[str, int]]
+    numbers: Table | None
+
+    @property
+    def svg(self) -> Markup:
+        """The picture."""
+        return self.chart.done()
+
+
+Block = Text | Code | Table | Figure
+
+
+def text(words: str) -> Text:
+    """A paragraph."""
+    return Text(words)
+
+
+def code(lines: Sequence[str]) -> Code:
+    """Commands, one per line."""
+    return Code("\n".join(lines))
+
+
+def table(caption: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     """A table; the first cell of a row is its head. Columns of numbers align right."""
     width = max([len(columns), *(len(row) for row in rows)], default=0)
     numeric = [
         i > 0 and any(columns) and all(_numeric(row[i]) for row in rows if i < len(row))
         for i in range(width)
     ]
-    return {
-        "kind": "table",
-        "caption": caption,
-        "columns": list(columns),
-        "rows": rows,
-        "numeric": numeric,
-        "headless": not any(columns),
-        "half": max((sum(map(len, row)) + 2 * width for row in [columns, *rows]), default=0) < 66,
-    }
+    longest = max((sum(map(len, row)) + 2 * width for row in [columns, *rows]), default=0)
+    return Table(caption, list(columns), rows, numeric, not any(columns), longest < 66)
 
 
 def figure(
-    svg: Markup,
+    chart: Canvas,
     caption: str,
     *,
     legend: Sequence[tuple[str, int]] = (),
-    numbers: Block | None = None,
-) -> Block:
+    numbers: Table | None = None,
+) -> Figure:
     """A picture with its caption; ``legend`` names its lines, with their style."""
-    return {
-        "kind": "figure",
-        "svg": svg,
-        "caption": caption,
-        "legend": list(legend),
-        "numbers": numbers,
-    }
+    return Figure(chart, caption, legend, numbers)
 
 
 def count(value: object) -> str:
@@ -69,16 +120,12 @@ def count(value: object) -> str:
 
 def number(value: object, digits: int = 3) -> str:
     """A number with so many significant digits; - if there is none."""
-    if not _is_number(value):
-        return "-"
-    return figure_text(value, digits)
+    return figure_text(value, digits) if _is_number(value) else "-"
 
 
 def fixed(value: object, decimals: int = 3) -> str:
     """A number with so many decimals; - if there is none."""
-    if not _is_number(value):
-        return "-"
-    return f"{value:z,.{decimals}f}"
+    return f"{value:z,.{decimals}f}" if _is_number(value) else "-"
 
 
 def spread(low: object, high: object, decimals: int = 3) -> str:

@@ -5,9 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TypedDict
-
-from markupsafe import Markup
+from dataclasses import dataclass
 
 from tinyfin.pages.blocks import fixed, spread
 from tinyfin.pages.svg import Axis, Canvas, Mark, count_text, figure_text, power_text
@@ -27,15 +25,17 @@ __all__ = [
 ]
 
 
-class ScoreHistogram(TypedDict):
-    """Counts per bin; ``edges`` are log10 of the probability."""
+@dataclass(frozen=True)
+class ScoreHistogram:
+    """Counts of genuine and fraud per bin; ``edges`` are log10 of the probability."""
 
     edges: list[float]
     genuine: list[int]
     fraud: list[int]
 
 
-class PrecisionRecall(TypedDict):
+@dataclass(frozen=True)
+class PrecisionRecall:
     """A curve, and the area under it."""
 
     average_precision: float
@@ -43,7 +43,8 @@ class PrecisionRecall(TypedDict):
     precision: list[float]
 
 
-class CalibrationBin(TypedDict):
+@dataclass(frozen=True)
+class CalibrationBin:
     """Mean probability, and share of fraud with its 95 % interval."""
 
     mean: float
@@ -91,19 +92,18 @@ def _bars(
             canvas.rect(left, y(count), right - left - gap, y.start - y(count), style)
 
 
-def scores(ident: str, facts: ScoreHistogram, thresholds: Sequence[tuple[str, float]]) -> Markup:
+def scores(ident: str, found: ScoreHistogram, thresholds: Sequence[tuple[str, float]]) -> Canvas:
     """Scores of genuine and fraudulent transactions, one above the other, thresholds through both.
 
-    ``facts``: ``edges`` (log10 of the probability), ``genuine`` and ``fraud`` counts per bin;
     ``thresholds``: name and log10 of the probability.
     """
-    edges, genuine, fraud = facts["edges"], facts["genuine"], facts["fraud"]
-    told = "; ".join(f"{name} at {figure_text(10**at)}" for name, at in thresholds)
+    edges, genuine, fraud = found.edges, found.genuine, found.fraud
+    said = "; ".join(f"{name} at {figure_text(10**at)}" for name, at in thresholds)
     canvas = Canvas(
         ident,
         "Scores of genuine and fraudulent transactions",
         f"Histogram of calibrated probabilities: {sum(genuine):,} genuine, {sum(fraud):,} fraud. "
-        f"Thresholds: {told or 'none'}. The counts are in the table below the picture.",
+        f"Thresholds: {said or 'none'}. The counts are in the table below the picture.",
         450,
     )
     x = Axis(edges[0], edges[-1], _LEFT, _RIGHT)
@@ -120,7 +120,7 @@ def scores(ident: str, facts: ScoreHistogram, thresholds: Sequence[tuple[str, fl
         canvas.line(_LEFT, below, _RIGHT, below, "axis")
     canvas.marks(x, [Mark(at, name) for name, at in thresholds], -2, panels[1][4])
     _x_axis(canvas, x, panels[1][4], "calibrated probability of fraud", powers=True)
-    return canvas.done()
+    return canvas
 
 
 def histogram(
@@ -130,10 +130,10 @@ def histogram(
     counts: Sequence[int],
     marks: Sequence[tuple[str, float]],
     x_label: str,
-) -> Markup:
+) -> Canvas:
     """Counts per bin on a logarithmic axis, with marked values."""
-    told = ", ".join(f"{name} {figure_text(value)}" for name, value in marks)
-    canvas = Canvas(ident, title, f"{title}: {told}. Counts are in the table below.", 330)
+    said = ", ".join(f"{name} {figure_text(value)}" for name, value in marks)
+    canvas = Canvas(ident, title, f"{title}: {said}. Counts are in the table below.", 330)
     top = 18.0 * len(marks) + 34
     canvas.height = top + 250
     x = Axis(edges[0], edges[-1], _LEFT, _RIGHT)
@@ -142,33 +142,33 @@ def histogram(
     _bars(canvas, x, y, edges, counts, "fill c1")
     canvas.marks(x, [Mark(v, f"{n} {figure_text(v)}") for n, v in marks], -2, top + 195)
     _x_axis(canvas, x, top + 195, x_label)
-    return canvas.done()
+    return canvas
 
 
-def precision_recall(curves: Mapping[str, PrecisionRecall], styles: Mapping[str, int]) -> Markup:
+def precision_recall(curves: Mapping[str, PrecisionRecall], styles: Mapping[str, int]) -> Canvas:
     """Precision over recall, one line per scorer; ``styles`` numbers them as the legend does."""
-    told = ", ".join(f"{n} {fixed(c['average_precision'])}" for n, c in curves.items())
-    canvas = Canvas("precision-recall", "Precision and recall", f"Average precision: {told}.", 370)
+    said = ", ".join(f"{n} {fixed(c.average_precision)}" for n, c in curves.items())
+    canvas = Canvas("precision-recall", "Precision and recall", f"Average precision: {said}.", 370)
     x, y = Axis(0, 1, _LEFT, _RIGHT), Axis(0, 1, 315, 34)
     _y_axis(canvas, y, "precision: share of alerts that are fraud", 5, percent=True)
     for name in sorted(curves, key=lambda name: -styles[name]):
         curve, i = curves[name], styles[name]
-        points = [(x(r), y(p)) for r, p in zip(curve["recall"], curve["precision"], strict=True)]
+        points = [(x(r), y(p)) for r, p in zip(curve.recall, curve.precision, strict=True)]
         canvas.polyline(points, f"line {_LINES[i % len(_LINES)]} d{i % len(_LINES)}")
     canvas.line(x.start, 315, x.end, 315, "axis")
     for value in x.ticks(4):
         canvas.text(x(value), 335, f"{100 * value:.4g} %", "middle")
     canvas.text((_LEFT + _RIGHT) / 2, 357, "recall: share of fraud that alerts", "middle", "label")
-    return canvas.done()
+    return canvas
 
 
-def calibration(series: Mapping[str, Sequence[CalibrationBin]]) -> Markup:
+def calibration(series: Mapping[str, Sequence[CalibrationBin]]) -> Canvas:
     """Observed against predicted share of fraud, with 95 % intervals, on logarithmic axes.
 
     Points without any fraud are on the lower edge.
     """
     points = [p for rows in series.values() for p in rows]
-    lowest = min((p["mean"] for p in points if p["mean"] > 0), default=1e-4)
+    lowest = min((p.mean for p in points if p.mean > 0), default=1e-4)
     low = max(1e-6, 10.0 ** math.floor(math.log10(lowest)))
     canvas = Canvas(
         "calibration",
@@ -189,24 +189,24 @@ def calibration(series: Mapping[str, Sequence[CalibrationBin]]) -> Markup:
         style = _LINES[i % len(_LINES)]
         shift = 5.0 * i
         for p in rows:
-            px = x(p["mean"]) + shift
-            canvas.line(px, y(p["low"]), px, y(p["high"]), f"line thin {style}")
-            canvas.circle(px, y(p["share"]), 4.5, f"{'dot' if i == 0 else 'ring'} {style}")
+            px = x(p.mean) + shift
+            canvas.line(px, y(p.low), px, y(p.high), f"line thin {style}")
+            canvas.circle(px, y(p.share), 4.5, f"{'dot' if i == 0 else 'ring'} {style}")
     canvas.line(x.start, 315, x.end, 315, "axis")
     for value in x.ticks():
         canvas.text(x(value), 335, power_text(round(math.log10(value))), "middle")
     canvas.text(
         (_LEFT + _RIGHT) / 2, 357, "predicted probability (mean of the bin)", "middle", "label"
     )
-    return canvas.done()
+    return canvas
 
 
 def horizontal_bars(
     ident: str, title: str, rows: Sequence[tuple[str, float, str]], highest: float | None = None
-) -> Markup:
+) -> Canvas:
     """One bar per row (name, value, what is written next to it), the name above its bar."""
-    told = ", ".join(f"{name} {text}" for name, _, text in rows)
-    canvas = Canvas(ident, title, f"{title}: {told}.", 40.0 * len(rows) + 6)
+    said = ", ".join(f"{name} {text}" for name, _, text in rows)
+    canvas = Canvas(ident, title, f"{title}: {said}.", 40.0 * len(rows) + 6)
     x = Axis(0, highest or max((v for _, v, _ in rows), default=1) or 1, 2, 400)
     for i, (name, value, text) in enumerate(rows):
         y = 40.0 * i + 15
@@ -214,7 +214,7 @@ def horizontal_bars(
         canvas.rect(2, y + 7, 398, 13, "track")
         canvas.rect(2, y + 7, max(x(value) - 2, 1.0 if value else 0.0), 13, "fill c1")
         canvas.text(408, y + 19, text, "start", "label")
-    return canvas.done()
+    return canvas
 
 
 def folds(
@@ -224,10 +224,10 @@ def folds(
     series: Mapping[str, Sequence[float]],
     styles: Mapping[str, int],
     y_label: str,
-    told: str,
-) -> Markup:
+    said: str,
+) -> Canvas:
     """One value per fold and series, as lines over the folds in their order."""
-    canvas = Canvas(ident, title, told, 304)
+    canvas = Canvas(ident, title, said, 304)
     values = [v for row in series.values() for v in row if math.isfinite(v)]
     high = min(1.0, max(values, default=1.0) * 1.12) or 1.0
     y = Axis(0, high, 270, 34)
@@ -246,15 +246,15 @@ def folds(
     for i, name in enumerate(names):
         if i % every == 0:
             canvas.text(at[i], 290, name, "middle")
-    return canvas.done()
+    return canvas
 
 
 def whiskers(
     ident: str, title: str, rows: Sequence[tuple[str, float, float, float]], x_label: str
-) -> Markup:
+) -> Canvas:
     """One row per name: a value and the interval around it, the name above."""
-    told = ", ".join(f"{n} {fixed(v)} ({spread(a, b)})" for n, v, a, b in rows)
-    canvas = Canvas(ident, title, f"{title}: {told}.", 34.0 * len(rows) + 64)
+    said = ", ".join(f"{n} {fixed(v)} ({spread(a, b)})" for n, v, a, b in rows)
+    canvas = Canvas(ident, title, f"{title}: {said}.", 34.0 * len(rows) + 64)
     left = max([160.0, *(7.5 * len(name) + 14 for name, *_ in rows)])
     high = max((max(v, b) for _, v, _, b in rows if math.isfinite(b)), default=1.0)
     x = Axis(0, min(1.0, high * 1.08) or 1.0, left, _RIGHT)
@@ -271,17 +271,17 @@ def whiskers(
         if math.isfinite(value):
             canvas.circle(x(value), y, 5, f"{'dot c1' if i == 0 else 'ring c6'}")
     canvas.text((left + _RIGHT) / 2, bottom + 40, x_label, "middle", "label")
-    return canvas.done()
+    return canvas
 
 
 def delays(
     ident: str, rows: Sequence[tuple[float, Mapping[str, float]]], styles: Mapping[str, int]
-) -> Markup:
+) -> Canvas:
     """Average precision over the delay of labels in days, one line per scorer."""
-    told = "; ".join(
+    said = "; ".join(
         f"{day:g} days: " + ", ".join(f"{n} {v:.3f}" for n, v in by.items()) for day, by in rows
     )
-    canvas = Canvas(ident, "Average precision over label delay", told, 350)
+    canvas = Canvas(ident, "Average precision over label delay", said, 350)
     x = Axis(0, max(day for day, _ in rows) * 1.05, _LEFT, _RIGHT)
     y = Axis(0, 1, 280, 34)
     _y_axis(canvas, y, "average precision", 5)
@@ -291,4 +291,4 @@ def delays(
         for px, py in points:
             canvas.circle(px, py, 4, f"ring {_LINES[i % len(_LINES)]}")
     _x_axis(canvas, x, 280, "days until a label is known")
-    return canvas.done()
+    return canvas

@@ -1,15 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A page: what it found in one word, its headline figures, and its sections."""
+"""A page: what it found in one word, its headline figures, and its sections. And a figure alone."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from tinyfin.pages.blocks import Block
+from tinyfin.pages.blocks import Block, Figure
 from tinyfin.text import printable
 
-__all__ = ["Headline", "PageSection", "page"]
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+__all__ = ["Check", "Headline", "PageSection", "page", "picture"]
+
+_LINE = 84
+"""Letters of a picture's caption on a line."""
 
 
 @dataclass
@@ -22,17 +30,27 @@ class PageSection:
 
 
 @dataclass(frozen=True)
+class Check:
+    """What was asked for and what was found."""
+
+    name: str
+    wanted: str
+    found: str
+    ok: bool
+
+
+@dataclass(frozen=True)
 class Headline:
     """What a page says first.
 
-    ``passed`` is None where nothing was asked for. ``checks`` are what it rests on, each with
-    ``name``, ``wanted``, ``found`` and ``ok``; ``kind`` is the word for one of them.
+    ``passed`` is None where nothing was asked for. ``checks`` are what it rests on; ``kind`` is the
+    word for one of them.
     """
 
     title: str
     passed: bool | None
     lines: Sequence[str] = ()
-    checks: Sequence[Mapping[str, object]] = ()
+    checks: Sequence[Check] = ()
     kind: str = "check"
 
     @property
@@ -60,9 +78,44 @@ def page(
 
     Everything that is not a picture of this package is escaped. ``headline``: names and values.
     """
+    text: str = (
+        _environment()
+        .get_template("page.html")
+        .render(
+            title=title,
+            window_title=window_title or title,
+            subtitle=subtitle,
+            verdict=verdict,
+            headline=headline,
+            sections=sections,
+            facts_file=facts_file,
+        )
+    )
+    return text
+
+
+def picture(figure: Figure) -> str:
+    """A figure as an SVG file of its own, with its legend and caption."""
+    lines = textwrap.wrap(figure.caption, _LINE)
+    below = round(figure.chart.height) + 62
+    text: str = (
+        _environment()
+        .get_template("picture.svg")
+        .render(
+            figure=figure,
+            lines=lines,
+            below=below,
+            width=round(figure.chart.width) + 32,
+            height=below + 20 * -(-len(figure.legend) // 2) + 18 * len(lines) + 8,
+        )
+    )
+    return text
+
+
+def _environment() -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    environment = Environment(
+    return Environment(
         loader=PackageLoader("tinyfin.pages"),
         autoescape=True,
         undefined=StrictUndefined,
@@ -71,16 +124,6 @@ def page(
         keep_trailing_newline=True,
         finalize=_shown,
     )
-    text: str = environment.get_template("page.html").render(
-        title=title,
-        window_title=window_title or title,
-        subtitle=subtitle,
-        verdict=verdict,
-        headline=headline,
-        sections=sections,
-        facts_file=facts_file,
-    )
-    return text
 
 
 def _shown(value: object) -> object:

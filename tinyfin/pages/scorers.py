@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
-__all__ = ["POPULATIONS", "SCORERS", "population_name", "scorer_name"]
+from collections.abc import Iterable
+
+__all__ = ["POPULATIONS", "SCORERS", "in_order", "population_name", "scorer_name"]
 
 SCORERS = {
     "model_int8": "model, int8",
@@ -24,6 +26,12 @@ POPULATIONS = {
     "known_cards_removed": "cards with a known fraud removed, looking back 14 days",
     "all": "all cards",
 }
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Scorers in the order of the tables, others after them."""
+    known = list(SCORERS)
+    return sorted(names, key=lambda n: (known.index(n) if n in known else len(known), n))
 
 
 def scorer_name(name: str) -> str:

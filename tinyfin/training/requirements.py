@@ -18,7 +18,6 @@ from tinyfin.training.resolve_auto import WITH_LABELS, WITHOUT_LABELS
 
 __all__ = ["fed", "require_columns", "require_packages", "require_space"]
 
-_ALWAYS = ("sklearn", "matplotlib")
 _PACKED = ("tflite", "tflite_micro")
 _RUN_BYTES, _ROW_BYTES = 1_000_000, 10
 """Less than a run takes with 20 features: what has no space for it has no space for more either."""
@@ -44,7 +43,7 @@ def require_packages(
         if auto and labelled:
             why += ', which "auto" takes where labels are known'
         optional_packages.require(modules, why)
-    optional_packages.require(_ALWAYS, "for baselines, metrics and pictures")
+    optional_packages.require(["sklearn"], "for baselines and metrics")
     if "xgboost" in config.evaluate.baselines:
         optional_packages.require(
             ["xgboost"], "for the baseline of that name, which [evaluate] baselines may leave out"

@@ -9,7 +9,7 @@ maps.json         the input maps
 model.keras       the float network
 slices.npz        int8 inputs, labels and scores of the rows that quantize needs
 metrics.json      float model, int8 model (after quantize), rules and baselines, same rows
-plots/*.png       scores, precision and recall, calibration
+plots/*.svg       scores, precision and recall, calibration
 model.tflite      after quantize
 model.tfpack      after quantize
 parity.json       after quantize: what was compared with what

@@ -9,8 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from tinyfin import files
+from tinyfin.pages import detection
+from tinyfin.pages.render import picture
+from tinyfin.pages.scorers import scorer_name
 from tinyfin.results.metrics import Population, ScorerFigures
 from tinyfin.training.calibration import fit_scores, has_frauds, probability
+from tinyfin.training.curves import curves, score_histogram
 from tinyfin.training.metrics import evaluate
 from tinyfin.training.run_folder import RunFolder, Slices
 
@@ -101,13 +106,27 @@ def table_of(
 
 def draw_run(run: RunFolder, slices: Slices, int8: Int8 | None = None) -> None:
     """Draw the test period; nothing when it, or the calibration, holds no fraud."""
-    from tinyfin.training.plots import draw
-
     label = slices["test_label"]
-    if len(np.unique(label)) < 2 or not has_frauds(slices["calibration_label"]):
+    if not has_frauds(slices["calibration_label"]):
         return
-    scores: dict[str, npt.NDArray[np.number]] = {"model float": slices["test_float"]}
-    probabilities = {"model float": float_probability(slices)}
+    scores: dict[str, npt.NDArray[np.number]] = {"model_float": slices["test_float"]}
+    probabilities = {"model_float": float_probability(slices)}
     if int8 is not None:
-        scores["model int8"], probabilities["model int8"] = int8
-    draw(run.path / "plots", label, scores | baselines_of(slices), probabilities)
+        scores = {"model_int8": int8[0], **scores}
+        probabilities = {"model_int8": int8[1], **probabilities}
+    found = curves(label, scores | baselines_of(slices), probabilities)
+    name, p = next(iter(probabilities.items()))
+    histogram = score_histogram(p, label)
+    if found is None or histogram is None:
+        return
+    where = "in the test period"
+    pictures = {
+        "scores": detection.scores(histogram, f"Scores {where}, {scorer_name(name)}."),
+        "precision_recall": detection.precision_recall(
+            found.precision_recall,
+            f"Precision and recall {where}, best average precision (AP) first.",
+        ),
+        "calibration": detection.calibration(found.calibration, where),
+    }
+    for stem, figure in pictures.items():
+        files.write(run.path / "plots" / f"{stem}.svg", picture(figure), make_folder=True)

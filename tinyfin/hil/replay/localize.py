@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -32,13 +31,9 @@ class Mismatch:
     row: int
     id: int
     field: str
-    expected: Any
-    got: Any
+    expected: object
+    got: object
     note: str = ""
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
 
     def __str__(self) -> str:
         note = f" ({self.note})" if self.note else ""
@@ -118,7 +113,7 @@ def _cut(chunk: Chunk, first: int, end: int) -> Chunk:
 def _compare_event(
     client: Client, one: Chunk, expected: Replay, payload: bytes, names: Sequence[str]
 ) -> Mismatch | None:
-    def differs(field: str, want: Any, got: Any) -> Mismatch:
+    def differs(field: str, want: object, got: object) -> Mismatch:
         return Mismatch(one.name, int(one.tx.row[0]), int(one.tx.id[0]), field, want, got)
 
     (got,) = parse_verdicts(payload, 1).verdicts

@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tinyfin.errors import FailureKind, MismatchError
 from tinyfin.hil.links.throttle import bytes_per_second
+from tinyfin.hil.replay.facts import Difference, Instructions, ReplayFacts
 from tinyfin.hil.replay.localize import Mismatch
 
 __all__ = ["Repaired", "ReplayResult"]
@@ -85,16 +85,16 @@ class ReplayResult:
     repaired: Repaired = field(default_factory=Repaired)
     baud: int | None = None
     """Speed of the serial line, where there was one."""
-    options: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, object] = field(default_factory=dict)
     """How to ask for it again: long options of ``tinyfin replay`` and their values."""
-    fields: dict[str, Any] | None = None
+    fields: dict[str, object] | None = None
     """Fields of the pack's program that the data did not fill, where that was looked at."""
     flash_bytes: int | None = None
     ram_bytes: int | None = None
     device_stats: dict[str, int] = field(default_factory=dict)
+    """The terminal's own counters, since it started last."""
     tables: dict[str, int] = field(default_factory=lambda: dict.fromkeys(TABLES, 0))
     """What ran over in all terminals together: pending entries, labels, cards (``tfin_stats``)."""
-    """The terminal's own counters, since it started last."""
     row: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     """Row of the transactions."""
     score_q32: npt.NDArray[np.uint32] = field(default_factory=lambda: np.zeros(0, np.uint32))
@@ -149,51 +149,51 @@ class ReplayResult:
         """None when it is :attr:`ok`, else a mismatch; other failures are raised, not returned."""
         return None if self.ok else FailureKind.MISMATCH
 
-    def as_dict(self) -> dict[str, Any]:
-        """The result of ``replay --json``."""
+    def facts(self) -> ReplayFacts:
+        """The result without the verdicts themselves."""
         n = max(1, self.verdicts)
-        result: dict[str, Any] = {
-            "target": self.target,
-            "pack": self.pack,
-            "device_pack": self.device_pack,
-            "build_id": self.build_id,
-            "transactions": self.transactions,
-            "verdicts": self.verdicts,
-            "terminals": self.terminals,
-            "events": self.events,
-            "checkpoints": self.checkpoints,
-            "compared": list(self.compared),
-            "mismatches": self.mismatches,
-            "first_mismatch": self.first_mismatch.as_dict() if self.first_mismatch else None,
-            "lost": self.lost,
-            "doubled": self.doubled,
-            "retransmitted": self.retransmitted,
-            "seconds": round(self.seconds, 3),
-            "sending_s": round(self.sending_s, 3),
-            "transactions_per_second": round(self.verdicts / max(self.seconds, 1e-9), 1),
-            "bytes_up_per_transaction": round(self.bytes_up / n, 2),
-            "bytes_down_per_transaction": round((self.bytes_down - self.tick_bytes) / n, 2),
-            "state_bytes": self.state_bytes,
-            "baud": self.baud,
-            "line_use": None if self.line_use is None else round(self.line_use, 4),
-            "state_digest": f"{self.state_digest:08x}",
-            "chaos": self.chaos,
-            "faults": dict(sorted(self.faults.items())),
-            "repaired": asdict(self.repaired),
-            "unexplained_reboots": self.unexplained_reboots,
-            "options": dict(self.options),
-            "flash_bytes": self.flash_bytes,
-            "ram_bytes": self.ram_bytes,
-            "device_stats": self.device_stats,
-            "tables": dict(self.tables),
-        }
+        facts = ReplayFacts(
+            target=self.target,
+            pack=self.pack,
+            device_pack=self.device_pack,
+            build_id=self.build_id,
+            transactions=self.transactions,
+            verdicts=self.verdicts,
+            terminals=self.terminals,
+            events=self.events,
+            checkpoints=self.checkpoints,
+            compared=list(self.compared),
+            mismatches=self.mismatches,
+            first_mismatch=Difference(**asdict(first)) if (first := self.first_mismatch) else None,
+            lost=self.lost,
+            doubled=self.doubled,
+            retransmitted=self.retransmitted,
+            seconds=round(self.seconds, 3),
+            sending_s=round(self.sending_s, 3),
+            transactions_per_second=round(self.verdicts / max(self.seconds, 1e-9), 1),
+            bytes_up_per_transaction=round(self.bytes_up / n, 2),
+            bytes_down_per_transaction=round((self.bytes_down - self.tick_bytes) / n, 2),
+            state_bytes=self.state_bytes,
+            baud=self.baud,
+            line_use=None if self.line_use is None else round(self.line_use, 4),
+            state_digest=f"{self.state_digest:08x}",
+            chaos=self.chaos,
+            faults=dict(sorted(self.faults.items())),
+            repaired=asdict(self.repaired),
+            unexplained_reboots=self.unexplained_reboots,
+            options=self.options,
+            flash_bytes=self.flash_bytes,
+            ram_bytes=self.ram_bytes,
+            device_stats=self.device_stats,
+            tables=self.tables,
+        )
         if self.instructions is not None and len(self.instructions):
-            result["instructions"] = {
-                "median": int(np.median(self.instructions)),
-                "p99_9": int(np.percentile(self.instructions, 99.9, method="higher")),
-                "max": int(self.instructions.max()),
-            }
-        return result
+            facts.instructions = Instructions.of(self.instructions)
+        return facts
+
+    def as_dict(self) -> dict[str, object]:
+        """The result of ``replay --json``."""
+        return self.facts().as_dict()
 
     def check(self) -> None:
         """Raise MismatchError when anything differed, was lost or was done twice."""

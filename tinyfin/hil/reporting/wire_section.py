@@ -4,61 +4,69 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
+from tinyfin.documents import Count
+from tinyfin.hil.replay.facts import ReplayFacts
 from tinyfin.pages.blocks import Block, count, number, table, text
 
 __all__ = ["wire_blocks"]
 
-_KEYS = (
-    ("bytes up per transaction", "bytes_up_per_transaction"),
-    ("bytes down per transaction", "bytes_down_per_transaction"),
-    ("seconds", "seconds"),
-    ("transactions per second", "transactions_per_second"),
-    ("terminals", "terminals"),
-    ("events", "events"),
-)
+Counters = Mapping[str, Count]
 
 
-def wire_blocks(facts: Mapping[str, Any]) -> list[Block]:
+def _figures(r: ReplayFacts) -> dict[str, float | None]:
+    return {
+        "bytes up per transaction": r.bytes_up_per_transaction,
+        "bytes down per transaction": r.bytes_down_per_transaction,
+        "seconds": r.seconds,
+        "transactions per second": r.transactions_per_second,
+        "terminals": r.terminals,
+        "events": r.events,
+    }
+
+
+def wire_blocks(given: Sequence[ReplayFacts]) -> list[Block]:
     """Tables with a column per replay. Counters that stayed 0 everywhere are named, not shown."""
-    replays = [r for r in facts["replays"] if any(r.get(key) is not None for _, key in _KEYS)]
+    replays = [r for r in given if any(value is not None for value in _figures(r).values())]
     if not replays:
         return []
-    columns = ["", *(str(r.get("target", "")) for r in replays)]
+    columns = ["", *(r.target for r in replays)]
+    figures = [_figures(r) for r in replays]
     rows = [
-        [name, *(number(r.get(key), 4) for r in replays)]
-        for name, key in _KEYS
-        if any(r.get(key) is not None for r in replays)
+        [name, *(number(one[name], 4) for one in figures)]
+        for name in figures[0]
+        if any(one[name] is not None for one in figures)
     ]
-    out = [table("The line", columns, rows)]
-    faults = _counters(replays, "faults", "done: ")
-    repaired = _counters(replays, "repaired", "repaired: ")
-    if faults or repaired:
-        out.append(
-            table("Damage done on purpose, and what was repaired", columns, [*faults, *repaired])
-        )
-    device = _counters(replays, "device_stats")
-    if device:
-        out.append(
-            table("The terminal's own counters, since its last restart or state", columns, device)
-        )
+    out: list[Block] = [table("The line", columns, rows)]
+    repaired, device = [r.repaired for r in replays], [r.device_stats for r in replays]
+    for caption, found in (
+        (
+            "Damage done on purpose, and what was repaired",
+            _counters([r.faults for r in replays], "done: ") + _counters(repaired, "repaired: "),
+        ),
+        ("The terminal's own counters, since its last restart or state", _counters(device)),
+    ):
+        if found:
+            out.append(table(caption, columns, found))
     still = [
         name.replace("_", " ")
-        for key in ("repaired", "device_stats")
-        for name in dict.fromkeys(n for r in replays for n in r.get(key) or ())
-        if not any((r.get(key) or {}).get(name) for r in replays)
+        for counters in (repaired, device)
+        for name in _names(counters)
+        if not any(one.get(name) for one in counters)
     ]
     if still:
         out.append(text(f"0 everywhere: {', '.join(still)}."))
     return out
 
 
-def _counters(replays: Sequence[Mapping[str, Any]], key: str, head: str = "") -> list[list[str]]:
+def _names(counters: Sequence[Counters]) -> list[str]:
+    return list(dict.fromkeys(name for one in counters for name in one))
+
+
+def _counters(counters: Sequence[Counters], head: str = "") -> list[list[str]]:
     """A row per counter that any replay has above 0."""
-    given = [r.get(key) or {} for r in replays]
     return [
-        [head + name.replace("_", " "), *(count(one.get(name, 0)) for one in given)]
-        for name in dict.fromkeys(n for one in given for n in one)
-        if any(one.get(name) for one in given)
+        [head + name.replace("_", " "), *(count(one.get(name, 0)) for one in counters)]
+        for name in _names(counters)
+        if any(one.get(name) for one in counters)
     ]

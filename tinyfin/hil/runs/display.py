@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 from tinyfin import progress
+from tinyfin.hil.runs.target import Event
 from tinyfin.text import one_line
 
 __all__ = ["Display"]
@@ -19,7 +19,7 @@ class Display:
         self._start = time.monotonic()
         self._cases: dict[str, progress.Stage] = {}
 
-    def __call__(self, event: dict[str, Any]) -> None:
+    def __call__(self, event: Event) -> None:
         name, what = event["target"], event["event"]
         case = self._cases.get(name)
         if what == "progress" and case is not None:

@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import random
-from typing import Any
 
 from tinyfin.errors import MismatchError
+from tinyfin.hil.replay.facts import Hostile
 from tinyfin.wire.client import Client
 from tinyfin.wire.frames import encode_frame
 from tinyfin.wire.messages import Request
@@ -17,7 +17,7 @@ _BATCH = 20
 _UNKNOWN = (0x00, 0x0D, 0x0F, 0x2F, 0x30, 0x55, 0x7F, 0x81, 0x8F, 0xFF)
 
 
-def send_hostile(client: Client, frames: int, seed: int, name: str) -> dict[str, Any]:
+def send_hostile(client: Client, frames: int, seed: int, name: str) -> Hostile:
     """Send hostile frames; MismatchError when state or digest of the terminal changes.
 
     Noise without a checksum, unknown types, wrong sequence numbers, events that break their rules
@@ -40,7 +40,7 @@ def send_hostile(client: Client, frames: int, seed: int, name: str) -> dict[str,
                 f"{name}: hostile frames changed the terminal: {before} became {after} within "
                 f"frames {sent - batch} to {sent} of seed {seed}"
             )
-    return {"frames": sent, "kinds": dict(sorted(kinds.items())), "changed": 0}
+    return Hostile(frames=sent, kinds=dict(sorted(kinds.items())))
 
 
 def _frame(rng: random.Random, expected: int, most: int) -> tuple[str, bytes]:

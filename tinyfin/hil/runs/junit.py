@@ -8,7 +8,6 @@ A case that failed is a ``failure`` when answers differ and an ``error`` for eve
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree as xml
 
 from tinyfin import files
@@ -63,8 +62,9 @@ def document(result: RigResult) -> bytes:
 def _suite(result: RigResult, target: TargetResult, at: int) -> xml.Element:
     bad = [c for c in target.cases if c.failure is not None]
     failures = sum(1 for c in bad if _is_failure(c))
-    told = (PASSED, SKIPPED)
-    unproven = sum(1 for c in target.cases if c.failure is None and c.status not in told)
+    unproven = sum(
+        1 for c in target.cases if c.failure is None and c.status not in (PASSED, SKIPPED)
+    )
     suite = xml.Element(
         "testsuite",
         {
@@ -86,13 +86,13 @@ def _suite(result: RigResult, target: TargetResult, at: int) -> xml.Element:
         "target": target.target,
         "emulated": str(target.emulated).lower(),
         "transcript": target.transcript or "",
-        **{key: _words(value) for key, value in target.hello.items()},
+        **{key: _words(value) for key, value in target.hello.as_dict().items()},
     }
     for name, value in facts.items():
         xml.SubElement(properties, "property", name=name, value=_clean(value))
     for case in target.cases:
         suite.append(_case(result, target, case))
-    lines = [f"{step['at_s']} s: {step['rung']}: {step['outcome']}" for step in target.ladder]
+    lines = [f"{step.at_s} s: {step.rung}: {step.outcome}" for step in target.ladder]
     lines += target.logs
     if lines:
         xml.SubElement(suite, "system-out").text = _clean("\n".join(lines))
@@ -119,7 +119,8 @@ def _case(result: RigResult, target: TargetResult, case: Case) -> xml.Element:
         xml.SubElement(made, "error", type="bench", message="it was never proven")
     out = [case.about if case.status == PASSED else f"to be proven: {case.about}"]
     out = out if case.about else []
-    out += [f"{name}: {case.facts[name]}" for name in _FACTS if case.facts.get(name) is not None]
+    facts = {name: getattr(case.facts, name) for name in _FACTS}
+    out += [f"{name}: {value}" for name, value in facts.items() if value is not None]
     if case.note and case.status != SKIPPED:
         out.append(case.note)
     if out:
@@ -133,7 +134,7 @@ def _is_failure(case: Case) -> bool:
     return case.failure.kind == FailureKind.MISMATCH and case.reached
 
 
-def _words(value: Any) -> str:
+def _words(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 

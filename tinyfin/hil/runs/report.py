@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Any
 
+from tinyfin.hil.replay.facts import ReplayFacts
 from tinyfin.hil.reporting.page import write
+from tinyfin.hil.reporting.report import ExtraBlock, ExtraSection
 from tinyfin.hil.runs.results import RigResult, TargetResult
 
 __all__ = ["write_report"]
@@ -30,7 +31,7 @@ def write_report(path: Path, result: RigResult) -> Path:
     )
 
 
-def _replays(result: RigResult) -> list[dict[str, Any]]:
+def _replays(result: RigResult) -> list[ReplayFacts]:
     """One per case: the replay's own numbers, or the error that kept it from having any."""
     made = []
     for target in result.targets:
@@ -40,14 +41,15 @@ def _replays(result: RigResult) -> list[dict[str, Any]]:
                 continue  # flash, boot and self-test replay nothing
             if case.status == "skipped":
                 continue
-            facts = {**case.facts, "target": f"{target.name}/{case.name}", "emulator": kind}
+            facts = case.facts.model_copy()
+            facts.target, facts.emulator = f"{target.name}/{case.name}", kind
             if case.failure is not None:
-                facts["error"] = str(case.failure)
+                facts.error = str(case.failure)
             made.append(facts)
     return made
 
 
-def _cases(result: RigResult) -> dict[str, Any]:
+def _cases(result: RigResult) -> ExtraSection:
     rows = [
         [
             target.name,
@@ -61,27 +63,21 @@ def _cases(result: RigResult) -> dict[str, Any]:
         for case in target.cases
     ]
     columns = ["target", "case", "status", "kind", "seconds", "what"]
-    return {
-        "title": "Cases",
-        "blocks": [{"caption": "What had to be proven", "columns": columns, "rows": rows}],
-    }
+    block = ExtraBlock(caption="What had to be proven", columns=columns, rows=rows)
+    return ExtraSection(title="Cases", blocks=[block])
 
 
-def _ladders(result: RigResult) -> list[dict[str, Any]]:
+def _ladders(result: RigResult) -> list[ExtraSection]:
     rows = [
-        [target.name, str(step["at_s"]), step["rung"], step["outcome"], step["why"]]
+        [target.name, str(step.at_s), step.rung, step.outcome, step.why]
         for target in result.targets
         for step in target.ladder
     ]
     if not rows:
         return []
     columns = ["target", "at s", "reset", "outcome", "because"]
-    return [
-        {
-            "title": "Resets that were needed",
-            "blocks": [{"caption": "The ladder", "columns": columns, "rows": rows}],
-        }
-    ]
+    block = ExtraBlock(caption="The ladder", columns=columns, rows=rows)
+    return [ExtraSection(title="Resets that were needed", blocks=[block])]
 
 
 def _commands(result: RigResult) -> list[str]:

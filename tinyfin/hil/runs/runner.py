@@ -8,7 +8,6 @@ by ending the process. What a process says comes back as it happens.
 from __future__ import annotations
 
 import contextlib
-import json
 import multiprocessing
 import os
 import signal
@@ -19,17 +18,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any
 
 from tinyfin import files
 from tinyfin.errors import InputError
 from tinyfin.hil.failures import Failure, FailureKind
-from tinyfin.hil.rigs.rigfile import Rig
+from tinyfin.hil.rigs.rigfile import Rig, TargetSpec
 from tinyfin.hil.runs import junit
-from tinyfin.hil.runs.results import Case, RigResult, TargetResult
+from tinyfin.hil.runs.results import STEPS, Case, RigResult, TargetResult
 from tinyfin.hil.runs.suites import Suite
 from tinyfin.hil.runs.target import Job, TargetRun, Tell
-from tinyfin.text import json_safe
 
 __all__ = ["forget_results", "jobs", "run_rig", "write_results"]
 
@@ -40,7 +37,7 @@ _BEAT_S = 2.0
 
 def jobs(
     rig: Rig,
-    names: Mapping[str, Any],
+    names: Mapping[str, TargetSpec],
     suites: Sequence[Suite],
     *,
     run: Path,
@@ -95,13 +92,13 @@ def run_rig(
             worker.stop()
     first = todo[0] if todo else None
     return RigResult(
-        rig.name,
-        rig.where,
-        str(first.run) if first else "",
-        [suite.name for suite in first.suites] if first else [],
-        [worker.result for worker in workers],
-        time.strftime("%Y-%m-%dT%H:%M:%S", started),
-        time.monotonic() - begin,
+        rig=rig.name,
+        rig_file=rig.where,
+        run=str(first.run) if first else "",
+        suites=[suite.name for suite in first.suites] if first else [],
+        targets=[worker.result for worker in workers],
+        started=time.strftime("%Y-%m-%dT%H:%M:%S", started),
+        seconds=time.monotonic() - begin,
     )
 
 
@@ -198,10 +195,14 @@ def longest_s(job: Job) -> float:
 
 
 def _unproven(job: Job, why: str) -> TargetResult:
-    failure = Failure(FailureKind.BENCH, f"{job.name}: {why}")
-    names = ("flash", "boot", "self-test", *(suite.name for suite in job.suites))
-    cases = [Case(name, failure=failure) for name in names]
-    return TargetResult(job.name, job.spec.target, job.spec.is_emulated, cases)
+    failure = Failure(kind=FailureKind.BENCH, message=f"{job.name}: {why}")
+    names = (*STEPS, *(suite.name for suite in job.suites))
+    return TargetResult(
+        name=job.name,
+        target=job.spec.target,
+        emulated=job.spec.is_emulated,
+        cases=[Case(name=name, failure=failure) for name in names],
+    )
 
 
 def _work(job: Job, pipe: Connection) -> None:
@@ -211,7 +212,7 @@ def _work(job: Job, pipe: Connection) -> None:
     signal.signal(signal.SIGTERM, _terminated)
     lock = threading.Lock()
 
-    def send(what: str, value: Any) -> None:
+    def send(what: str, value: object) -> None:
         with lock:
             pipe.send((what, value))
 
@@ -272,8 +273,7 @@ def write_results(result: RigResult, folder: Path, *, junit_path: Path | None = 
     result.files = {key: str(path) for key, path in names.items()}
     write_report(names["report"], result)
     junit.write(names["junit"], result)
-    text = json.dumps(result.as_dict(), indent=1, ensure_ascii=False, default=str)
-    files.write(names["json"], json_safe(text) + "\n")
+    files.write(names["json"], result.text())
 
 
 def with_options(

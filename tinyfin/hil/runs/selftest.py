@@ -7,11 +7,11 @@ The golden vectors of the pack ran when the terminal opened it: HELLO says how t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from tinyfin.errors import BootError, MismatchError
+from tinyfin.hil.replay.facts import ReplayFacts
 from tinyfin.twin import Twin
 from tinyfin.wire.client import Client
 from tinyfin.wire.messages import Capability
@@ -21,17 +21,17 @@ __all__ = ["self_test"]
 _VECTORS = 8
 
 
-def self_test(client: Client, pack: bytes, keys: Sequence[bytes], name: str) -> dict[str, Any]:
+def self_test(client: Client, pack: bytes, keys: Sequence[bytes], name: str) -> ReplayFacts:
     """Cold state, network, state image and stack of a terminal; what was found.
 
     Raises MismatchError when an answer differs from the twin's, BootError when the stack was used
     up. What a release does not offer is left out, and said.
     """
     twin = Twin(pack, keys=keys)
-    facts: dict[str, Any] = {"left_out": []}
+    facts = ReplayFacts(left_out=[])
     if not client.hello.capabilities & Capability.STATE:
-        facts["left_out"].append("cold state, network alone, state image, stack (a release)")
-        facts["stats"] = client.stats()
+        facts.left_out.append("cold state, network alone, state image, stack (a release)")
+        facts.stats = client.stats()
         return facts
     client.reset_state()
     twin.reset(0)
@@ -42,19 +42,19 @@ def self_test(client: Client, pack: bytes, keys: Sequence[bytes], name: str) -> 
             f"{twin.state_digest(0):08x}; is the firmware built from this run's pack?"
         )
     if client.hello.capabilities & Capability.INFER and twin.input_count:
-        facts["network_vectors"] = _network(client, twin, name)
+        facts.network_vectors = _network(client, twin, name)
     else:
-        facts["left_out"].append("network alone (INFER is not offered)")
+        facts.left_out.append("network alone (INFER is not offered)")
     _image(client, twin, name)
     painted, free = client.stack()
     if painted:
-        facts.update(stack_bytes=painted, stack_free_bytes=free)
+        facts.stack_bytes, facts.stack_free_bytes = painted, free
         if not free:
             raise BootError(
                 f"{name}: self-test: its stack of {painted} bytes was used up; it may have "
                 "overwritten variables. Give it more RAM, or a smaller model"
             )
-    facts["stats"] = client.stats()
+    facts.stats = client.stats()
     return facts
 
 

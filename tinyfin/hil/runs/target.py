@@ -9,25 +9,56 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from tinyfin.errors import BenchError, BootError, FlashError, TargetError
 from tinyfin.hil.failures import NOT_REACHED, Failure, FailureKind
 from tinyfin.hil.links.transcript import Kind, Record, Writer
+from tinyfin.hil.replay.facts import ReplayFacts
 from tinyfin.hil.rigs.access import Access, Flashed, reach
 from tinyfin.hil.rigs.lease import Lease
 from tinyfin.hil.rigs.ports import lease_names
 from tinyfin.hil.rigs.rigfile import HOST, Deadlines, TargetSpec
 from tinyfin.hil.runs.link import BenchLink
-from tinyfin.hil.runs.results import PASSED, SKIPPED, STEPS, Case, TargetResult, Totals
+from tinyfin.hil.runs.results import (
+    PASSED,
+    SKIPPED,
+    STEPS,
+    Case,
+    Greeting,
+    Reset,
+    TargetResult,
+    Totals,
+)
 from tinyfin.hil.runs.suites import Suite
 from tinyfin.wire.client import Client
 from tinyfin.wire.links import Deadline, Link
 from tinyfin.wire.messages import Capability, Hello
 
-__all__ = ["Job", "TargetRun", "Tell", "run_target"]
+if TYPE_CHECKING:
+    from tinyfin.data.events import Stream
+    from tinyfin.data.transactions import Transactions
 
-Tell = Callable[[dict[str, Any]], object]
+__all__ = ["Event", "Job", "TargetRun", "Tell", "run_target"]
+
+
+class _What(TypedDict, total=False):
+    case: str
+    status: str
+    text: str
+    seconds: float
+    done: int
+    of: int
+
+
+class Event(_What):
+    """What happens on a target: begin, end, progress, ladder or note, and what belongs to it."""
+
+    target: str
+    event: str
+
+
+Tell = Callable[[Event], object]
 
 _LOG_LINES = 50
 _TELL_S = 0.5
@@ -68,11 +99,12 @@ class TargetRun:
 
     def __init__(self, job: Job, tell: Tell = lambda _: None) -> None:
         self.job, self.tell = job, tell
+        suites = [Case(name=suite.name, about=suite.about) for suite in job.suites]
         self.result = TargetResult(
-            job.name,
-            job.spec.target,
-            job.spec.is_emulated,
-            [Case(name) for name in STEPS] + [Case(s.name, s.about) for s in job.suites],
+            name=job.name,
+            target=job.spec.target,
+            emulated=job.spec.is_emulated,
+            cases=[*(Case(name=name) for name in STEPS), *suites],
         )
         self.reach: Access = reach(job.name, job.spec, job.deadlines, self._note, job.boards)
         self.client: Client | None = None
@@ -127,7 +159,7 @@ class TargetRun:
 
     def _not_reached(self, case: Case, why: Failure) -> None:
         message = f"{NOT_REACHED}{why.message}"
-        case.failure = Failure(why.kind, message, why.exit_code)
+        case.failure = Failure(kind=why.kind, message=message, exit_code=why.exit_code)
         self._say("end", case=case.name, status=case.status, text="not reached", seconds=0.0)
 
     def close(self) -> None:
@@ -154,11 +186,11 @@ class TargetRun:
         )
         self._lease.enter_context(lease)
         self.flashed = self.reach.prepare(self.job.run, self.job.keys)
-        case.facts = {
-            "flash_bytes": self.flashed.flash_bytes,
-            "ram_bytes": self.flashed.ram_bytes,
-            "how": self.flashed.how,
-        }
+        case.facts = ReplayFacts(
+            flash_bytes=self.flashed.flash_bytes,
+            ram_bytes=self.flashed.ram_bytes,
+            how=self.flashed.how,
+        )
         if self.flashed.skipped:
             case.status, case.note = SKIPPED, self.flashed.skipped
             return False
@@ -170,14 +202,14 @@ class TargetRun:
         self.connected(case)
         assert self.client is not None
         hello = self.client.hello
-        self.result.hello = {
-            "target": hello.target,
-            "build_id": hello.build_id,
-            "pack_id": hello.pack_id,
-            "boot_nonce": f"{hello.boot_nonce:08x}",
-            "capabilities": capabilities(hello),
-        }
-        case.facts.update(self.result.hello)
+        self.result.hello = Greeting(
+            target=hello.target,
+            build_id=hello.build_id,
+            pack_id=hello.pack_id,
+            boot_nonce=f"{hello.boot_nonce:08x}",
+            capabilities=capabilities(hello),
+        )
+        case.facts = ReplayFacts(**dict(self.result.hello))
         assert self.flashed is not None
         check_hello(self.job.name, hello, self.job.spec, self.flashed)
         return True
@@ -190,14 +222,14 @@ class TargetRun:
         assert self.flashed is not None
         self._limit(self.job.deadlines.silence_s * 4)
         case.facts = self_test(self.client, self.flashed.pack, self.flashed.keys, self.job.name)
-        return bool(case.facts)
+        return True
 
     def suite(self, case: Case, suite: Suite) -> bool:
         """Replay a suite and compare everything."""
         from tinyfin.hil.runs.suites_data import cut, rounds
 
         assert self.client is not None
-        missing = [c for c in suite.needs if c not in self.result.hello["capabilities"]]
+        missing = [c for c in suite.needs if c not in self.result.hello.capabilities]
         if missing:
             case.status = SKIPPED
             case.note = f"this terminal does not offer {', '.join(missing)}"
@@ -208,7 +240,7 @@ class TargetRun:
         if suite.malformed.frames:
             from tinyfin.hil.runs.hostile import send_hostile
 
-            case.facts["hostile"] = send_hostile(
+            case.facts.hostile = send_hostile(
                 self.client, suite.malformed.frames, suite.malformed.seed, self.job.name
             )
         wanted = suite.data.events
@@ -225,18 +257,19 @@ class TargetRun:
                 if most is not None and time.monotonic() - begin >= most:
                     break
         finally:
-            case.facts.update(totals.as_dict())
-        if case.facts.get("unexplained_reboots"):
+            totals.update(case.facts)
+        if case.facts.unexplained_reboots:
             raise BootError(
-                f"{self.job.name}: restarted {case.facts['unexplained_reboots']} times without "
+                f"{self.job.name}: restarted {case.facts.unexplained_reboots} times without "
                 "a request; every answer was right all the same. Check its power and watchdog"
             )
         # each round has checked itself; what was never asked is not proven
-        wanted_verdicts = case.facts.get("verdicts", 0) > 0
-        return bool(wanted_verdicts and (wanted is None or most or totals.events >= wanted))
+        return totals.sums.verdicts > 0 and (
+            wanted is None or most is not None or totals.events >= wanted
+        )
 
     def _round(
-        self, suite: Suite, totals: Totals, tx: Any, stream: Any, wanted: int | None
+        self, suite: Suite, totals: Totals, tx: Transactions, stream: Stream, wanted: int | None
     ) -> None:
         from tinyfin.data.events import SCORE
         from tinyfin.hil.links.faults import Chaos
@@ -250,17 +283,17 @@ class TargetRun:
             chaos = replace(chaos, seed=chaos.seed + 1000 * self.job.index + totals.rounds)
         scores = max(1, int((stream.kind == SCORE).sum()))
         of = wanted or min(len(stream), int(len(stream) * (suite.data.limit or scores) / scores))
-        done, told, begun = 0, 0.0, totals.events
+        done, said_s, begun = 0, 0.0, totals.events
 
         def progress(verdicts: int) -> None:
-            nonlocal done, told
+            nonlocal done, said_s
             done += verdicts
             now = time.monotonic()
             events = begun + int(done * len(stream) / scores)
             if self._link is not None:
                 self._link.progress = f"{events:,} of {of:,} events"
-            if now - told >= _TELL_S:
-                told = now
+            if now - said_s >= _TELL_S:
+                said_s = now
                 self._say("progress", case=suite.name, done=min(events, of), of=of)
 
         result = replay(
@@ -330,7 +363,7 @@ class TargetRun:
 
     def _climbed(self, rung: str, why: str, outcome: str) -> None:
         at = round(time.monotonic() - self._start, 1)
-        self.result.ladder.append({"at_s": at, "rung": rung, "why": why, "outcome": outcome})
+        self.result.ladder.append(Reset(at_s=at, rung=rung, why=why, outcome=outcome))
         self._say("ladder", text=f"{rung}: {outcome}")
 
     def _revive(self) -> None:
@@ -369,8 +402,8 @@ class TargetRun:
         """The last records of the transcript, if one is written."""
         return [] if self._writer is None else list(self._writer.recent)
 
-    def _say(self, event: str, **facts: Any) -> None:
-        self.tell({"target": self.job.name, "event": event, **facts})
+    def _say(self, event: str, **facts: Unpack[_What]) -> None:
+        self.tell({**facts, "target": self.job.name, "event": event})
 
 
 def capabilities(hello: Hello) -> list[str]:
@@ -404,7 +437,7 @@ def check_hello(name: str, hello: Hello, spec: TargetSpec, flashed: Flashed) -> 
         )
 
 
-def hello_facts(hello: Hello) -> dict[str, Any]:
+def hello_facts(hello: Hello) -> dict[str, object]:
     """HELLO for JSON."""
     facts = asdict(hello)
     facts["capabilities"] = capabilities(hello)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypedDict
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -20,8 +20,9 @@ _BINS = 48
 _LOWEST = 1e-7
 
 
-class Curves(TypedDict, total=False):
-    """By scorer; nothing without both classes."""
+@dataclass(frozen=True)
+class Curves:
+    """Precision over recall of every scorer, best first, and calibration of the probabilities."""
 
     precision_recall: dict[str, PrecisionRecall]
     calibration: dict[str, list[CalibrationBin]]
@@ -30,49 +31,40 @@ class Curves(TypedDict, total=False):
 def score_histogram(
     probability: npt.NDArray[np.float64], label: npt.NDArray[np.int8]
 ) -> ScoreHistogram | None:
-    """Counts of genuine (0) and fraud (1) per bin of log10 of the probability; None without rows.
-
-    Rows of unknown label are left out.
-    """
+    """Genuine (0) and fraud (1) per bin; None without rows. Rows of unknown label are left out."""
     known = label >= 0
     if not np.any(known):
         return None
     logs = np.log10(np.clip(probability[known], _LOWEST, 1.0))
     edges = np.linspace(min(float(np.floor(logs.min())), -1.0), 0.0, _BINS + 1)
     fraud = label[known] == 1
-    return {
-        "edges": edges.tolist(),
-        "genuine": np.histogram(logs[~fraud], edges)[0].tolist(),
-        "fraud": np.histogram(logs[fraud], edges)[0].tolist(),
-    }
+    return ScoreHistogram(
+        edges.tolist(),
+        np.histogram(logs[~fraud], edges)[0].tolist(),
+        np.histogram(logs[fraud], edges)[0].tolist(),
+    )
 
 
 def curves(
     label: npt.NDArray[np.int8],
     scores: Mapping[str, npt.NDArray[np.number]],
     probability: Mapping[str, npt.NDArray[np.float64]],
-) -> Curves:
-    """Precision over recall of every scorer, best first, and calibration of the probabilities.
-
-    Empty without both classes.
-    """
+) -> Curves | None:
+    """Curves of few enough points to be drawn; None without both classes."""
     if len(np.unique(label[label >= 0])) < 2:
-        return {}
-    by_name: dict[str, PrecisionRecall] = {}
+        return None
+    by_name = {}
     for name, score in scores.items():
         recall, precision = precision_recall_curve(score, label)
         at = np.unique(np.searchsorted(recall, np.linspace(0, 1, _POINTS + 1)))
         at = np.minimum(np.r_[0, at], len(recall) - 1)
-        by_name[name] = {
-            "average_precision": float(np.sum(np.diff(np.r_[0.0, recall]) * precision)),
-            "recall": recall[at].tolist(),
-            "precision": precision[at].tolist(),
-        }
-    best_first = sorted(by_name, key=lambda name: -by_name[name]["average_precision"])
-    return {
-        "precision_recall": {name: by_name[name] for name in best_first},
-        "calibration": {name: _bins(p, label) for name, p in probability.items()},
-    }
+        by_name[name] = PrecisionRecall(
+            float(np.sum(np.diff(np.r_[0.0, recall]) * precision)),
+            recall[at].tolist(),
+            precision[at].tolist(),
+        )
+    best_first = sorted(by_name.items(), key=lambda item: -item[1].average_precision)
+    return Curves(dict(best_first), {name: _bins(p, label) for name, p in probability.items()})
 
 
 def _bins(p: npt.NDArray[np.float64], label: npt.NDArray[np.int8]) -> list[CalibrationBin]:
@@ -89,5 +81,5 @@ def _bins(p: npt.NDArray[np.float64], label: npt.NDArray[np.int8]) -> list[Calib
         share = float(np.mean(label[rows] == 1))
         low, high = wilson(share, n)
         mean = float(np.mean(p[rows]))
-        out.append({"mean": mean, "share": share, "low": low, "high": high, "rows": n})
+        out.append(CalibrationBin(mean, share, low, high, n))
     return out
