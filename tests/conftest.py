@@ -15,8 +15,7 @@ from hypothesis import settings
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from tests.engine.network_native import Native
-    from tests.oracle.engine_features import Engine
+    from tests.support.native import Network
 
 # as many workers as cores: threads that wait for each other actively would only be in the way
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -49,37 +48,10 @@ settings.register_profile("no_deadline", deadline=None)
 settings.load_profile("no_deadline")
 
 
-SMALL_RUN = """
-[simulate]
-terminals = 10
-days = 36
-seed = 7
-
-[features]
-names = "default"
-
-[model]
-family = "mlp"
-hidden = [12, 8]
-epochs = 3
-learning_rate = 5e-3
-batch_size = 256
-options = {genuine_rows = 6000}
-
-[evaluate]
-baselines = ["logistic_regression"]
-seeds = 1
-
-[train]
-train = 0.5
-validation = 0.25
-test = 0.25
-"""
-
-
 @pytest.fixture(scope="session")
 def small(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """``data`` and ``config`` of a small simulation, and a quantized ``run``. Read only."""
+    from tests.support.configs import SMALL
     from tinyfin import simulator
     from tinyfin.config import load
     from tinyfin.quantization.workflow import quantize
@@ -87,7 +59,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
     folder = tmp_path_factory.mktemp("training")
     config = folder / "tinyfin.toml"
-    config.write_text(SMALL_RUN)
+    config.write_text(SMALL)
     data = folder / "small.parquet"
     settings = load(config)
     simulator.write(simulator.simulate(settings.simulate), data)
@@ -127,15 +99,11 @@ def unseen_town(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def judged(small: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The small run, evaluated over two weeks. Its folds may be used again, and are not changed."""
-    from click.testing import CliRunner
-
-    from tinyfin.cli import main
+    from tests.support.cli import tinyfin
 
     folder = tmp_path_factory.mktemp("judged") / "small"
     shutil.copytree(small["run"], folder)
-    words = ["evaluate", str(folder), str(small["data"]), "--weeks", "2"]
-    result = CliRunner().invoke(main, words)
-    assert result.exit_code == 0, result.output
+    tinyfin("evaluate", folder, small["data"], "--weeks", 2)
     return folder
 
 
@@ -177,16 +145,17 @@ def town() -> pa.Table:
 
 
 @pytest.fixture(scope="session")
-def net(tmp_path_factory: pytest.TempPathFactory) -> Native:
-    """The network's C, compiled for this machine."""
-    from tests.engine.network_native import Native
+def program() -> Path:
+    """A terminal with the sample's pack, as a program of this machine."""
+    from tests.support.sample import make_pack
+    from tinyfin.hil.links.host_process import build_host_terminal
 
-    return Native(tmp_path_factory.mktemp("net"))
+    return build_host_terminal(make_pack(), cflags=("-O1",))
 
 
 @pytest.fixture(scope="session")
-def engine() -> Engine:
-    """The engine's features in C, compiled when they changed: what the oracle is compared with."""
-    from tests.oracle.engine_features import Engine
+def net() -> Network:
+    """The network's C, compiled for this machine."""
+    from tests.support.native import Network
 
-    return Engine()
+    return Network()

@@ -28,7 +28,7 @@ def sources() -> list[Path]:
     return sorted((paths.project_dir() / "tinyfin").rglob("*.py"))
 
 
-def test_every_child_is_told_what_it_reads() -> None:
+def test_every_child_is_given_its_input() -> None:
     found = [
         f"{path}:{line}"
         for path in sources()
@@ -37,7 +37,7 @@ def test_every_child_is_told_what_it_reads() -> None:
     assert not found
 
 
-def test_one_that_is_not_told_is_found() -> None:
+def test_one_without_input_is_found() -> None:
     """Control."""
     assert list(without_stdin("subprocess.run(['x'], check=True)")) == [1]
     assert not list(without_stdin("subprocess.run(['x'], stdin=subprocess.DEVNULL)"))

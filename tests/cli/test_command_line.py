@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,8 +11,9 @@ import click
 import pytest
 from click.testing import CliRunner
 
-import tinyfin
-from tinyfin import errors
+from tests.support.cli import tinyfin
+from tests.support.process import call, tinyfin_process
+from tinyfin import __version__, errors
 from tinyfin.cli import VERBS, main
 from tinyfin.cli.old_spellings import renewed
 from tinyfin.cli.repack import command
@@ -23,12 +23,6 @@ from tinyfin.pack.signing import generate_key, save_key
 HEAVY = ("tensorflow", "keras", "sklearn", "platformio", "SCons", "pyarrow", "pydantic", "numpy")
 
 
-def run(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "tinyfin", *words], capture_output=True, text=True, timeout=60
-    )
-
-
 def test_help_imports_nothing_heavy() -> None:
     program = (
         "import sys\nfrom tinyfin.cli import main\n"
@@ -36,20 +30,18 @@ def test_help_imports_nothing_heavy() -> None:
         "except SystemExit as end:\n    assert end.code == 0, end.code\n"
         f"print([m for m in {HEAVY!r} if m in sys.modules])\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
-    )
+    done = call(sys.executable, "-c", program)
     assert done.stdout.splitlines()[-1] == "[]"
 
 
 def test_help_documents_every_exit_code() -> None:
-    text = run("--help").stdout
+    text = tinyfin_process("--help").stdout
     for code in (0, 2, 3, 4, 5, 6, 7, 130):
         assert f"\n    {code}  " in text
 
 
 def test_version() -> None:
-    assert run("--version").stdout == f"tinyfin {tinyfin.__version__}\n"
+    assert tinyfin_process("--version").stdout == f"tinyfin {__version__}\n"
 
 
 @pytest.mark.parametrize("verb", [verb for verb, _, _ in VERBS])
@@ -63,9 +55,9 @@ def test_every_verb_of_the_table_exists_and_takes_json(verb: str) -> None:
         assert "--json" in [option for p in leaf.params for option in p.opts], leaf.name
 
 
-@pytest.mark.parametrize("words", [["no-such-verb"], ["build"], ["targets", "--no-such-option"]])
-def test_usage_is_exit_code_2(words: list[str]) -> None:
-    assert run(*words).returncode == 2
+@pytest.mark.parametrize("line", ["no-such-verb", "build", "targets --no-such-option"])
+def test_usage_is_exit_code_2(line: str) -> None:
+    tinyfin_process(line, code=2)
 
 
 @pytest.mark.parametrize(
@@ -88,13 +80,11 @@ def test_an_error_becomes_its_exit_code(
         raise kind("there: that; do this")
 
     monkeypatch.setattr("tinyfin.targets.catalogue.load", fail)
-    done = CliRunner().invoke(main, ["targets"])
-    assert done.exit_code == code
+    done = tinyfin("targets", code=code)
     assert done.stderr == "error: there: that; do this\n"
     assert done.stdout == ""
 
-    done = CliRunner().invoke(main, ["targets", "--json"])
-    assert done.exit_code == code
+    done = tinyfin("targets --json", code=code)
     report = json.loads(done.stdout)["error"]
     assert report == {"kind": kind.__name__, "message": "there: that; do this", "exit_code": code}
 
@@ -104,8 +94,7 @@ def test_a_missing_extra_is_a_missing_tool(monkeypatch: pytest.MonkeyPatch) -> N
         raise ModuleNotFoundError("No module named 'tensorflow'", name="tensorflow.keras")
 
     monkeypatch.setattr("tinyfin.targets.catalogue.load", fail)
-    done = CliRunner().invoke(main, ["targets"])
-    assert done.exit_code == 6
+    done = tinyfin("targets", code=6)
     assert install_command("train") in done.stderr
 
 
@@ -116,12 +105,12 @@ def test_a_missing_module_of_tinyfin_itself_is_a_bug_and_says_so(
         raise ModuleNotFoundError("No module named 'tinyfin.nowhere'", name="tinyfin.nowhere")
 
     monkeypatch.setattr("tinyfin.targets.catalogue.load", fail)
-    assert isinstance(CliRunner().invoke(main, ["targets"]).exception, ModuleNotFoundError)
+    with pytest.raises(ModuleNotFoundError):
+        tinyfin("targets")
 
 
 def test_a_run_that_does_not_exist(tmp_path: Path) -> None:
-    done = run("build", str(tmp_path), "--target", "cortex-m4")
-    assert done.returncode == 3
+    done = tinyfin_process(f"build {tmp_path} --target cortex-m4", code=3)
     assert "model.tfpack" in done.stderr
     assert "tinyfin quantize" in done.stderr
 
@@ -129,8 +118,7 @@ def test_a_run_that_does_not_exist(tmp_path: Path) -> None:
 def test_an_output_that_cannot_be_written_is_bad_input(tmp_path: Path) -> None:
     pack = Path(__file__).parents[2] / "models" / "payment" / "model.tfpack"
     (tmp_path / "file").touch()
-    done = CliRunner().invoke(main, ["codegen", str(pack), "--out", str(tmp_path / "file" / "c")])
-    assert done.exit_code == 3
+    done = tinyfin(f"codegen {pack} --out {tmp_path / 'file' / 'c'}", code=3)
     assert str(tmp_path / "file") in done.stderr
 
 
@@ -180,12 +168,10 @@ def test_what_is_spelled_as_ever_stays(words: str, monkeypatch: pytest.MonkeyPat
 
 def test_old_spellings_work(tmp_path: Path) -> None:
     """In a shell; with --quiet the warning stays."""
-    table = run("features", "--markdown", "reasons")
-    assert table.returncode == 0
+    table = tinyfin_process("features --markdown reasons")
     assert table.stdout.startswith("| reason | text | given for |")
     assert "python -m tinyfin.features.describe reasons" in table.stderr
-    signed = run("repack", PACK, "--key", str(_key(tmp_path)), "--out", str(tmp_path / "p"), "-q")
-    assert signed.returncode == 0, signed.stderr
+    signed = tinyfin_process(f"repack {PACK} --key {_key(tmp_path)} --out {tmp_path}/p -q")
     assert "WARNING: this is spelled `tinyfin sign PACK` now" in signed.stderr
     assert (tmp_path / "p").is_file()
 

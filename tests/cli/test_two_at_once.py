@@ -14,25 +14,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
-from tinyfin.cli import main
+from tests.support.cli import tinyfin
+from tests.support.configs import QUICK
+from tests.support.process import tinyfin_process
 from tinyfin.pack.container import parse_pack
 from tinyfin.training.run_folder import open_run
 
-# a family that needs no TensorFlow, so that a training takes seconds
-CONFIG = """
-[features]
-names = ["amt_log", "hour_of_day", "gap_s"]
-
-[model]
-family = "density"
-
-[evaluate]
-baselines = []
-seeds = 1
-weeks = 1
-"""
 HOLD = """
 import sys, time
 from tinyfin.output_claims import claimed
@@ -49,26 +37,14 @@ main(prog_name="tinyfin")
 """
 
 
-def tinyfin(*words: object) -> None:
-    done = CliRunner().invoke(main, [str(word) for word in words])
-    assert done.exit_code == 0, done.output
-
-
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with data, configuration and a run. Read only."""
     folder = tmp_path_factory.mktemp("made")
-    (folder / "tinyfin.toml").write_text(CONFIG)
+    (folder / "tinyfin.toml").write_text(QUICK + "seeds = 1\nweeks = 1\n")
     tinyfin("simulate", "--out", folder / "tx.parquet", "--terminals", 4, "--days", 30)
     tinyfin(
-        "train",
-        folder / "tx.parquet",
-        "--config",
-        folder / "tinyfin.toml",
-        "--name",
-        "r",
-        "--out",
-        folder / "runs",
+        f"train {folder}/tx.parquet --config {folder}/tinyfin.toml --name r --out {folder}/runs"
     )
     tinyfin("quantize", folder / "runs" / "r")
     return folder
@@ -152,8 +128,7 @@ def test_the_second_verb_ends_at_once_and_says_who_holds_the_name(
             Path(given).touch()
     before = tree(here)
     pid = held(str(name))
-    done = CliRunner().invoke(main, words.split())
-    assert done.exit_code == 3, done.output
+    done = tinyfin(words, code=3)
     assert f"{name}: process {pid} (" in done.output.replace("./", "")
     assert tree(here) == before
 
@@ -161,18 +136,8 @@ def test_the_second_verb_ends_at_once_and_says_who_holds_the_name(
 @pytest.mark.parametrize("locked", [True, False])
 def test_of_two_trainings_of_one_name_one_wins(here: Path, locked: bool) -> None:
     program = ["-m", "tinyfin"] if locked else ["-c", UNLOCKED]
-    command = [
-        sys.executable,
-        *program,
-        "train",
-        "tx.parquet",
-        "--config",
-        "tinyfin.toml",
-        "--name",
-        "both",
-        "--quiet",
-        "--seed",
-    ]
+    line = "train tx.parquet --config tinyfin.toml --name both --quiet --seed"
+    command = [sys.executable, *program, *line.split()]
     both = [
         subprocess.Popen([*command, seed], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         for seed in ("5", "6")
@@ -195,19 +160,11 @@ def test_killed_verbs_leave_the_old_run_or_the_new_one(here: Path) -> None:
     rng = random.Random(3)
     for number in range(3):
         name = Path("runs") / f"killed{number}"
-        kill(
-            rng.uniform(1.0, 4.0),
-            "train",
-            "tx.parquet",
-            "--config",
-            "tinyfin.toml",
-            "--name",
-            name.name,
-        )
+        kill(rng.uniform(1.0, 4.0), f"train tx.parquet --config tinyfin.toml --name {name.name}")
         if name.exists():
             assert (open_run(name).path / "metrics.json").is_file()
     for budget in ("3", "50", "9", "70"):
-        kill(rng.uniform(0.3, 1.2), "repack", "runs/r", "--per-1000", budget)
+        kill(rng.uniform(0.3, 1.2), f"repack runs/r --per-1000 {budget}")
         run = open_run("runs/r")
         told = run.read_json("metrics.json")["decision"]["go_online"]
         decision = parse_pack(run.pack_bytes()).decision
@@ -217,12 +174,9 @@ def test_killed_verbs_leave_the_old_run_or_the_new_one(here: Path) -> None:
     tinyfin("train", "tx.parquet", "--config", "tinyfin.toml", "--name", "killed9")
 
 
-def kill(after_s: float, *words: str) -> None:
-    with subprocess.Popen(
-        [sys.executable, "-m", "tinyfin", *words],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as process:
+def kill(after_s: float, line: str) -> None:
+    command, null = [sys.executable, "-m", "tinyfin", *line.split()], subprocess.DEVNULL
+    with subprocess.Popen(command, stdout=null, stderr=null) as process:
         time.sleep(after_s)
         process.kill()
 
@@ -266,14 +220,11 @@ def test_a_full_disk_is_an_error_and_leaves_nothing(here: Path, words: str) -> N
     """A limit on the size of files gives EFBIG where a full disk gives ENOSPC."""
     before = tree(here)
     limit = FULL[words]
-    done = subprocess.run(
-        [sys.executable, "-m", "tinyfin", *words.split()],
-        capture_output=True,
-        text=True,
-        timeout=240,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
-    )
-    assert done.returncode == 3, done.stderr
+
+    def limited() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    done = tinyfin_process(words, code=3, deadline_s=240, preexec_fn=limited)
     assert "cannot be written: No space left on device" in done.stderr
     assert "Traceback" not in done.stderr
     parts = [name for name in tree(here) if name.startswith("runs/r/evaluation/")]

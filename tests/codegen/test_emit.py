@@ -4,14 +4,13 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.engine.native import Engine
-from tests.wire import rig
+from tests.support import sample
+from tests.support.native import Engine
+from tests.support.process import call, need
 from tinyfin import paths
 from tinyfin.codegen.emit import _c_string, emit
 from tinyfin.codegen.pack_layout import read_layout
@@ -50,7 +49,7 @@ ODD = Schema(
 
 def packs() -> dict[str, bytes]:
     return {
-        "network": rig.make_pack(),
+        "network": sample.make_pack(),
         "features only": build_pack(PAYMENT, compile_program("default", PAYMENT)),
         "two features": build_pack(
             PAYMENT, compile_program(["amt_log", "amt_dev"], PAYMENT, pending=3)
@@ -96,8 +95,8 @@ def test_sizes_equal_the_engines(name: str) -> None:
 
 
 def test_the_same_pack_gives_the_same_bytes(tmp_path: Path) -> None:
-    first = emit(rig.make_pack(), tmp_path / "a", tflite=b"model")
-    second = emit(rig.make_pack(), tmp_path / "b", tflite=b"model")
+    first = emit(sample.make_pack(), tmp_path / "a", tflite=b"model")
+    second = emit(sample.make_pack(), tmp_path / "b", tflite=b"model")
     assert [p.name for p in first] == [
         "tinyfin_pack.h",
         "tinyfin_pack.c",
@@ -107,15 +106,14 @@ def test_the_same_pack_gives_the_same_bytes(tmp_path: Path) -> None:
     for a, b in zip(first, second, strict=True):
         assert a.read_bytes() == b.read_bytes()
     array = re.findall(r"0x([0-9a-f]{2}),", (tmp_path / "a" / "tinyfin_pack.c").read_text())
-    assert bytes.fromhex("".join(array)) == rig.make_pack()
+    assert bytes.fromhex("".join(array)) == sample.make_pack()
 
 
 @pytest.mark.parametrize("compiler", ["gcc -std=c99", "clang -std=c99", "g++ -std=c++11"])
 @pytest.mark.parametrize("schema", [PAYMENT, ODD], ids=["payment", "odd"])
 def test_it_compiles_without_a_warning(compiler: str, schema: Schema, tmp_path: Path) -> None:
     program = compiler.split()
-    if shutil.which(program[0]) is None:
-        pytest.skip(f"{program[0]} is not here")
+    need(program[0])
     names = ["amt_log"] if schema is PAYMENT else [_feature()]
     pack = build_pack(schema, compile_program(names, schema))
     emit(pack, tmp_path, tflite=b"abc")
@@ -127,15 +125,13 @@ def test_it_compiles_without_a_warning(compiler: str, schema: Schema, tmp_path: 
         f"{schema.fields[1].name.upper()} + model_tflite_len + tinyfin_pack[0]; }}\n"
     )
     include = paths.firmware_dir() / "lib" / "tinyfin" / "include"
-    for source in (use, tmp_path / "tinyfin_pack.c", tmp_path / "model_tflite.c"):
-        subprocess.run(
-            [*program, *WARN, f"-I{tmp_path}", f"-I{include}", str(source)], check=True, timeout=60
-        )
+    sources = use, tmp_path / "tinyfin_pack.c", tmp_path / "model_tflite.c"
+    call(*program, *WARN, f"-I{tmp_path}", f"-I{include}", *sources)
 
 
 def test_the_header_names_values_units_and_reasons(tmp_path: Path) -> None:
     """A payment pack has them from tinyfin, without a byte of META."""
-    pack = rig.make_pack()
+    pack = sample.make_pack()
     emit(pack, tmp_path)
     decision = parse_pack(pack).decision
     assert decision is not None
@@ -157,7 +153,7 @@ unsigned only(unsigned reason);
 unsigned only(unsigned reason) {{ switch (reason) {{ {cases} return 1; default: return 0; }} }}
 """
     )
-    subprocess.run(["gcc", "-std=c11", *WARN, f"-I{tmp_path}", str(use)], check=True, timeout=60)
+    call("gcc", "-std=c11", *WARN, f"-I{tmp_path}", use)
     header = (tmp_path / "tinyfin_pack.h").read_text()
     shown = {int(number) for number in re.findall(r"^    X\((\d+), ", header, re.M)}
     assert shown >= set(given)
@@ -169,7 +165,7 @@ def test_the_mask_of_all_fields_has_every_bit(tmp_path: Path) -> None:
     many = Schema("many", tuple(Field(f"f{i}", "i32") for i in range(32)))
     feature = define_feature("first", {"expression": "f0"}, 9000, {})
     for schema, pack in (
-        (PAYMENT, rig.make_pack()),
+        (PAYMENT, sample.make_pack()),
         (many, build_pack(many, compile_program([feature], many))),
     ):
         prefix = f"TINYFIN_{schema.name.upper()}"
@@ -179,9 +175,7 @@ def test_the_mask_of_all_fields_has_every_bit(tmp_path: Path) -> None:
         use.write_text(
             f'#include "tinyfin_pack.h"\n_Static_assert({prefix}_ALL_FIELDS == ({bits}), "");\n'
         )
-        subprocess.run(
-            ["gcc", "-std=c11", *WARN, f"-I{tmp_path}", str(use)], check=True, timeout=60
-        )
+        call("gcc", "-std=c11", *WARN, f"-I{tmp_path}", use)
 
 
 @pytest.mark.parametrize(
@@ -212,27 +206,21 @@ def test_a_release_with_a_development_pack_does_not_compile(tmp_path: Path) -> N
     )
 
     def compiled(*defines: str) -> str:
-        done = subprocess.run(
-            ["gcc", "-std=c99", *WARN, *defines, f"-I{tmp_path}", str(use)],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        done = call("gcc", "-std=c99", *WARN, *defines, f"-I{tmp_path}", use, code=None)
         return done.stderr if done.returncode else "compiled"
 
-    emit(rig.make_pack(), tmp_path)
+    emit(sample.make_pack(), tmp_path)
     assert compiled() == "compiled"
     assert "tinyfin sign PACK --key FILE" in compiled("-DTFIN_RELEASE")
     key = generate_key()
-    emit(rig.make_pack(key=key), tmp_path, keys=[key.public])
+    emit(sample.make_pack(key=key), tmp_path, keys=[key.public])
     assert compiled("-DTFIN_RELEASE") == "compiled"
 
 
 def test_the_development_key_is_no_trusted_key(tmp_path: Path) -> None:
     """A terminal that listed it would open what anybody signs without the mark."""
     with pytest.raises(PackError, match="anybody can sign"):
-        emit(rig.make_pack(), tmp_path, keys=[generate_key().public, DEVELOPMENT_KEY.public])
+        emit(sample.make_pack(), tmp_path, keys=[generate_key().public, DEVELOPMENT_KEY.public])
 
 
 def test_an_own_schema_takes_its_names_along(tmp_path: Path) -> None:
@@ -259,18 +247,13 @@ def test_text_cannot_leave_its_string_or_comment() -> None:
 
 
 def test_a_wrong_layout_does_not_compile(tmp_path: Path) -> None:
-    emit(rig.make_pack(), tmp_path)
+    emit(sample.make_pack(), tmp_path)
     header = tmp_path / "tinyfin_pack.h"
     text = header.read_text()
     assert "    int64_t amount_minor;" in text
     header.write_text(text.replace("    int64_t amount_minor;", "    int32_t amount_minor;"))
-    done = subprocess.run(
-        ["gcc", "-std=c99", *WARN, f"-I{tmp_path}", str(tmp_path / "tinyfin_pack.c")],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    source = tmp_path / "tinyfin_pack.c"
+    done = call("gcc", "-std=c99", *WARN, f"-I{tmp_path}", source, code=None)
     assert done.returncode != 0
     assert "tinyfin_check_" in done.stderr
 
@@ -279,12 +262,12 @@ def test_what_is_no_pack_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PackError, match="no tinyfin pack"):
         emit(b"x" * 500, tmp_path)
     with pytest.raises(PackError, match="header says"):
-        emit(rig.make_pack()[:-16], tmp_path)
+        emit(sample.make_pack()[:-16], tmp_path)
 
 
 def test_it_needs_only_the_standard_library(tmp_path: Path) -> None:
     pack = tmp_path / "p.tfpack"
-    pack.write_bytes(rig.make_pack())
+    pack.write_bytes(sample.make_pack())
     root = Path(__file__).parents[2]
     code = (
         f"import sys; sys.path.insert(0, {str(root)!r})\n"
@@ -292,7 +275,7 @@ def test_it_needs_only_the_standard_library(tmp_path: Path) -> None:
         "from tinyfin.codegen.emit import emit\n"
         f"from pathlib import Path\nemit(Path({str(pack)!r}), {str(tmp_path / 'out')!r})\n"
     )
-    subprocess.run(["python3", "-I", "-S", "-c", code], check=True, timeout=60)
+    call("python3", "-I", "-S", "-c", code)
     assert (tmp_path / "out" / "tinyfin_pack.c").is_file()
 
 

@@ -5,23 +5,20 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
 from tests.codegen.test_own_project import MAIN
+from tests.support.cli import tinyfin
+from tests.support.process import call, need
 from tinyfin import paths
-from tinyfin.cli import main
 from tinyfin.targets import catalogue
 
 LIBRARY = paths.firmware_dir() / "lib" / "tinyfin"
 PAGE = paths.project_dir() / "docs" / "firmware.md"
 BARE = paths.firmware_dir() / "ports"
 PACK = paths.project_dir() / "models" / "payment" / "model.tfpack"
-DEADLINE_S = 120
 ENTRY = "int main(void);\nvoid _start(void);\nvoid _start(void) { (void)main(); }\n"
 MACHINES = {"gcc": "", "arm-none-eabi-gcc": "cortex-m4"}
 """Compilers and the core that the fragments are asked for."""
@@ -54,8 +51,7 @@ def from_page(language: str) -> str:
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A folder with an application and what codegen wrote."""
-    words = ["codegen", str(PACK), "--out", str(tmp_path / "generated"), "--with-monocypher"]
-    assert CliRunner().invoke(main, words).exit_code == 0
+    tinyfin(f"codegen {PACK} --out {tmp_path}/generated --with-monocypher")
     development = "trust.record = tinyfin_record;"
     assert development in MAIN
     (tmp_path / "main.c").write_text(
@@ -65,30 +61,16 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def need(*programs: str) -> None:
-    for program in programs:
-        if shutil.which(program) is None:
-            pytest.skip(f"{program} is not installed")
-
-
-def run(*command: object) -> str:
-    done = subprocess.run(
-        [str(word) for word in command], capture_output=True, text=True, timeout=DEADLINE_S
-    )
-    assert done.returncode == 0, f"{done.stdout}{done.stderr}"
-    return done.stdout
-
-
 def check(firmware: Path, compiler: str) -> None:
     """The image opens its pack on this machine; for another it is of the core's instruction set.
     Of the network only the kernels of the pack are in it."""
-    names = run("nm", firmware)
+    names = call("nm", firmware).stdout
     assert re.search(r" T tfin_open$", names, re.MULTILINE)
     assert not re.search(r"tfin_\w*softmax", names)
     if compiler == "gcc":
-        run(firmware)
+        call(firmware)
     else:
-        assert "v7E-M" in run("arm-none-eabi-readelf", "-A", firmware)
+        assert "v7E-M" in call("arm-none-eabi-readelf", "-A", firmware).stdout
 
 
 @pytest.mark.parametrize("compiler", MACHINES)
@@ -109,27 +91,13 @@ def test_cmake(compiler: str, project: Path) -> None:
         ]
     (project / "CMakeLists.txt").write_text(CMAKE.format(page=from_page("cmake"), more=more))
     build = project / "build"
-    run(
-        "cmake",
-        "-S",
-        project,
-        "-B",
-        build,
-        "-G",
-        "Unix Makefiles",
-        *cross,
-        f"-DCMAKE_C_COMPILER={compiler}",
-        "-DTINYFIN_DEFINES=TFIN_NO_ERROR_TEXT",
-    )
-    run("cmake", "--build", build, "-j", "2")
+    cmake = ["cmake", "-S", project, "-B", build]
+    own = [f"-DCMAKE_C_COMPILER={compiler}", "-DTINYFIN_DEFINES=TFIN_NO_ERROR_TEXT"]
+    call(*cmake, "-G", "Unix Makefiles", *cross, *own)
+    call("cmake", "--build", build, "-j", "2")
     check(build / "firmware", compiler)
     assert b"signature does not verify" not in (build / "firmware").read_bytes()
-    done = subprocess.run(
-        ["cmake", "-S", project, "-B", build, "-DTINYFIN_CORE=z80"],
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE_S,
-    )
+    done = call(*cmake, "-DTINYFIN_CORE=z80", code=None)
     assert done.returncode != 0
     assert "TINYFIN_CORE = z80: not a core of" in done.stderr
 
@@ -147,14 +115,10 @@ def test_make(compiler: str, project: Path) -> None:
             "CFLAGS=-ffreestanding -fbuiltin -fno-tree-loop-distribute-patterns "
             f"-nostdlib -I{BARE / 'include'}",
         ]
-    run("make", "-C", project, "-j2", *words)
+    make = ["make", "-C", project, *words]
+    call(*make, "-j2")
     check(project / "firmware", compiler)
-    done = subprocess.run(
-        ["make", "-C", project, *words, "TINYFIN_CORE=z80"],
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE_S,
-    )
+    done = call(*make, "TINYFIN_CORE=z80", code=None)
     assert done.returncode != 0
     assert "TINYFIN_CORE = z80: not a core of" in done.stderr
 

@@ -6,15 +6,14 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
+from tests.support.cli import tinyfin
+from tests.support.process import call
 from tinyfin import __version__, paths
-from tinyfin.cli import main
 
 ROOT = paths.project_dir()
 LIBRARY = paths.firmware_dir() / "lib" / "tinyfin"
@@ -49,21 +48,13 @@ def test_the_library_says_its_version_and_its_headers() -> None:
 @pytest.mark.skipif(shutil.which("arm-none-eabi-gcc") is None, reason="needs arm-none-eabi-gcc")
 def test_a_project_of_ones_own_links(tmp_path: Path) -> None:
     pack = ROOT / "models" / "payment" / "model.tfpack"
-    words = ["codegen", str(pack), "--out", str(tmp_path / "generated"), "--with-monocypher"]
-    assert CliRunner().invoke(main, words).exit_code == 0
+    tinyfin(f"codegen {pack} --out {tmp_path}/generated --with-monocypher")
     (tmp_path / "src").mkdir()
     (tmp_path / "src" / "main.c").write_text(MAIN)
     (tmp_path / "platformio.ini").write_text(
         f"[env:own]\nplatform = symlink://{paths.firmware_dir() / 'platform'}\n"
         f"board = cortex-m4\n{settings()}"
     )
-    done = subprocess.run(
-        [sys.executable, "-m", "platformio", "run", "-d", str(tmp_path)],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=280,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = call(sys.executable, "-m", "platformio", "run", "-d", tmp_path, deadline_s=280)
     assert "tinyfin @ " + __version__ in done.stdout
     assert (tmp_path / ".pio" / "build" / "own" / "firmware.elf").is_file()

@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-import shutil
 from functools import cache
 
 import pytest
 
+from tests.support.process import need
 from tinyfin import paths
 from tinyfin.codegen.stacks import STACK_BYTES
 from tinyfin.targets import build as building
@@ -46,8 +46,7 @@ def test_every_core_is_in_the_table() -> None:
 @pytest.mark.parametrize("core", STACK_BYTES)
 def test_no_call_takes_more(core: str) -> None:
     target = catalogue.get(cores()[core])
-    if shutil.which(target.compiler) is None:
-        pytest.skip(f"{target.compiler} is not installed")
+    need(target.compiler)
     image = building.build(target, pack=target_pack(PACK, target))
     assembler = frames(building.disassembly(image))
     found = {

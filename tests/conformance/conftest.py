@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-import shutil
 from functools import cache
 from pathlib import Path
 
 import pytest
 
-from tests.wire import rig
+from tests.support import sample
+from tests.support.process import need
 from tinyfin import paths
 from tinyfin.measure import instrument
 from tinyfin.pack.layouts import choose
@@ -35,9 +35,7 @@ def _tools(request: pytest.FixtureRequest) -> None:
         return
     target = catalogue.get(name)
     assert target.emulator is not None
-    for program in (target.compiler, target.emulator.command[0]):
-        if shutil.which(program) is None:
-            pytest.skip(f"{program} is not installed")
+    need(target.compiler, target.emulator.command[0])
 
 
 @cache
@@ -52,6 +50,6 @@ def tapes(layout: str, room: int) -> list[tuple[instrument.Tape, int]]:
 
     The pack is in that layout, in the twin too; there are a little more than ten thousand events.
     """
-    tx = rig.make_transactions(terminals=6, days=30)
+    tx = sample.make_transactions(terminals=6, days=30)
     pack = choose(stock_pack(), layout)
-    return instrument.event_tapes(pack, tx, rig.make_stream(tx), room, limit=EVENTS)
+    return instrument.event_tapes(pack, tx, sample.make_stream(tx), room, limit=EVENTS)

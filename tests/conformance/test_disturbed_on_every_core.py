@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from tests.conformance.conftest import on_target
 from tests.conformance.scripts import Script
 from tests.oracle import payments
-from tests.oracle.assembler import CODES, Assembler
 from tests.oracle.operator_rig import SCHEMA
-from tests.oracle.packing import pack
 from tests.oracle.programs import programs, programs_of
 from tests.oracle.streams import Step, streams
+from tests.support.assembler import CODES, Assembler
+from tests.support.packs import pack
 from tinyfin.measure import instrument
 from tinyfin.schema import PAYMENT
 

@@ -7,9 +7,8 @@ import pytest
 
 from benchmarks import targets as benchmarks
 from tests.conformance.conftest import EVENTS, on_target, stock_pack, tapes
-from tests.wire import rig
+from tests.support import sample
 from tinyfin.hil.links.session import emulated
-from tinyfin.hil.replay import replay
 from tinyfin.measure import instrument
 from tinyfin.targets import build as building
 from tinyfin.targets import catalogue, flash, image_size
@@ -38,17 +37,9 @@ def test_terminal_application_boots_and_replays(name: str) -> None:
     target = catalogue.get(name)
     pack = flash.target_pack(stock_pack(), target)
     image = building.build(target, pack=pack)
-    tx = rig.make_transactions()
     with emulated(target, image.elf, icount=False) as session:
-        result = replay(
-            pack.read_bytes(),
-            tx,
-            rig.make_stream(tx),
-            session.client,
-            limit=120,
-            target=name,
-            checkpoint_events=200,
-        )
+        how = {"limit": 120, "target": name, "checkpoint_events": 200}
+        result = sample.replayed(session.client, pack.read_bytes(), **how)
         total, free = session.client.stack()
     result.check()
     assert result.verdicts == 120
@@ -78,8 +69,8 @@ def test_a_verified_pack_is_opened_within_two_thousand_instructions(name: str) -
 def test_an_operator_off_by_one_is_caught(name: str) -> None:
     """Negative control: the same tape on an image whose operator FIELD adds one."""
     image = instrument.build(name, probe=True)
-    tx = rig.make_transactions()
-    stream = rig.make_stream(tx)
+    tx = sample.make_transactions()
+    stream = sample.make_stream(tx)
     for code, caught in ((None, False), (FIELD, True)):
         [(tape, _)] = instrument.event_tapes(
             stock_pack().read_bytes(), tx, stream, instrument.room(image), limit=50, sabotage=code
@@ -93,9 +84,9 @@ def test_an_operator_off_by_one_is_caught(name: str) -> None:
 def test_one_wrong_answer_is_named(name: str) -> None:
     """Negative control of the comparison: one bit of one expected digest."""
     image = instrument.build(name)
-    tx = rig.make_transactions()
+    tx = sample.make_transactions()
     [(tape, scores)] = instrument.event_tapes(
-        stock_pack().read_bytes(), tx, rig.make_stream(tx), instrument.room(image), limit=40
+        stock_pack().read_bytes(), tx, sample.make_stream(tx), instrument.room(image), limit=40
     )
     assert scores == 40
     records = instrument.digest_positions(tape)

@@ -13,11 +13,11 @@ from tests.conformance.conftest import on_target
 from tests.engine import anchors
 from tests.engine.integer_models import KINDS, answers
 from tests.engine.integer_models import make as make_integer
-from tests.engine.network_native import tflm
 from tests.engine.operator_models import OPERATORS, TABLES, random_inputs
 from tests.engine.test_operators_equal_tflm import autoencoder, residual, whitening
 from tests.engine.test_random_shapes import random_graph
-from tests.tflite.build_tflite import Graph
+from tests.support.graph import Graph
+from tests.support.native import tflm
 from tinyfin.measure import instrument
 from tinyfin.pack.integer_plan import compile_integer_plan
 from tinyfin.pack.plan import compile_plan, repack
@@ -84,7 +84,7 @@ def test_anchors(name: str) -> None:
 
 @pytest.mark.parametrize("name", on_target("cortex-m4"))
 def test_ad01_as_armv6m_code(name: str) -> None:
-    """ad01 does not fit the Cortex-M0's board: the same ARMv6-M code on a machine that has room."""
+    """ad01 does not fit the Cortex-M0's board: the same ARMv6-M code on a larger machine."""
     image = instrument.build(name, code_of="cortex-m0")
     check(image, [repacked(anchor("ad01"), catalogue.get("cortex-m0").layout)])
 

@@ -4,7 +4,6 @@ struct of its own, a plain table, and payments with what a host knows."""
 
 from __future__ import annotations
 
-import shutil
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -12,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.support import sample
+from tests.support.process import needs_cortex_m
 from tests.training.test_any_event import PLAIN
-from tests.wire.rig import network
 from tinyfin import paths, simulator
 from tinyfin.codegen.emit import emit
 from tinyfin.config import Config, Simulate, from_table, load
@@ -25,17 +25,10 @@ from tinyfin.hil.links.session import emulated
 from tinyfin.hil.replay import replay
 from tinyfin.hil.replay.result import ReplayResult
 from tinyfin.oracle.engine import NO_HOST
-from tinyfin.pack.calibration import Calibration
-from tinyfin.pack.container import build_pack, model_id
-from tinyfin.pack.decision import Decision
-from tinyfin.pack.maps import InputMap
-from tinyfin.pack.plan import compile_plan
-from tinyfin.pack.readout import Readout
 from tinyfin.schema import PAYMENT_HOST
 from tinyfin.simulator.health import simulate_health
 from tinyfin.targets import build as building
 from tinyfin.targets.emulate import Emulator
-from tinyfin.tflite.model import load as load_tflite
 from tinyfin.training.host_fields import host_columns
 from tinyfin.twin import Twin
 
@@ -44,12 +37,7 @@ HEALTH, HOST = MODELS / "terminal_health", MODELS / "payment_host"
 APP = paths.firmware_dir() / "test" / "health"
 HOURS, SAGS_FROM = 400, 300
 
-pytestmark = [
-    pytest.mark.skipif(
-        shutil.which("arm-none-eabi-gcc") is None or shutil.which("qemu-system-arm") is None,
-        reason="needs arm-none-eabi-gcc and qemu-system-arm",
-    )
-]
+pytestmark = needs_cortex_m
 
 
 def replayed(pack: Path, name: str, tx: Transactions, limit: int) -> ReplayResult:
@@ -107,11 +95,7 @@ def test_a_terminal_watches_itself_through_its_own_struct(name: str, tmp_path: P
     emit(HEALTH / "model.tfpack", generated)
     image = building.build(name, app=APP, generated_dir=generated, build_dir=tmp_path / "pio")
     with Emulator(image.target, image.elf, seed=1) as emulator, emulator.connect(20) as link:
-        said = b""
-        while not said.endswith(b"\n"):
-            piece = link.recv(200)
-            assert piece, said
-            said += piece
+        said = sample.line_of(link)
     assert said == f"health {first} {crc}\n".encode()
 
 
@@ -127,17 +111,7 @@ def test_terminal_health_is_replayed(name: str, tmp_path: Path) -> None:
 
 def plain_pack(config: Config) -> bytes:
     program = compile_program(config.features, config.schema, **config.features.capacities)
-    tflite = network(3)
-    return build_pack(
-        config.schema,
-        program,
-        maps=[InputMap((-1000, 1000), (-128, 127))] * 3,
-        plan=compile_plan(load_tflite(tflite)),
-        readout=Readout.logit(0, 5),
-        calibration=Calibration.strict([-140, 140], [1 << 20, 1 << 31]),
-        decision=Decision((38,) * 3, (0,) * 3, cold_events=0, go_online_q32=1 << 30),
-        model=model_id(tflite),
-    )
+    return sample.answering_pack(config.schema, program, -1000, 1000)
 
 
 @pytest.mark.parametrize("name", ["cortex-m4"])

@@ -18,11 +18,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinyfin.cli import main
+from tests.support.cli import tinyfin
 from tinyfin.config import from_table, load
 from tinyfin.data import cards
 from tinyfin.data.cards import CardGuard, hide_pans, is_card, is_luhn
@@ -191,9 +190,7 @@ def test_a_file_with_card_numbers_is_not_copied(tmp_path: Path, numbers: list[st
     ):
         pq.write_table(pa.table({**base, "note": extra}), tmp_path / "a.parquet")
         out = tmp_path / "out.parquet"
-        words = ["host-fields", str(tmp_path / "a.parquet"), "--out", str(out)]
-        answer = CliRunner().invoke(main, words)
-        assert answer.exit_code == 3, answer.output
+        answer = tinyfin(f"host-fields {tmp_path}/a.parquet --out {out}", code=3)
         assert "column note: holds card numbers" in answer.output
         assert not out.exists()
 

@@ -11,45 +11,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.transactions import transactions
 from tinyfin.data.events import NOTICE, OUTCOME, SCORE, Notices, Stream, event_stream
 from tinyfin.data.transactions import NO_RESULT, Transactions
 from tinyfin.errors import ConfigError
-from tinyfin.schema import PAYMENT
 
 
-def transactions(
+def plain_rows(
     times: list[int],
     *,
-    delays: list[int] | None = None,
-    labels: list[int] | None = None,
-    known: list[int] | None = None,
-    result: list[int] | None = None,
+    delays: list[int] | int = 0,
+    labels: list[int] | int = -1,
+    known: list[int] | int = 0,
+    result: list[int] | int = 0,
 ) -> Transactions:
     """Rows with the given times, outcome delays, labels and label delays."""
-    n = len(times)
-    t = np.array(times, np.uint32)
-
-    def later(steps: list[int] | None) -> Any:
-        return t + np.array(steps if steps is not None else [0] * n, np.uint32)
-
-    return Transactions(
-        schema=PAYMENT,
-        row=np.arange(n, dtype=np.int64),
-        terminal=np.zeros(n, np.int32),
-        terminals=("0",),
-        id=np.arange(n, dtype=np.uint64),
-        t_mono_s=t,
-        t_local_s=t,
-        values=np.zeros((n, len(PAYMENT.fields)), np.int64),
-        present=np.zeros(n, np.uint32),
-        result=np.array(result if result is not None else [0] * n, np.uint8),
-        response=np.full(n, -1, np.int32),
-        action=np.zeros(n, np.uint8),
-        outcome_t_mono_s=later(delays),
-        label=np.array(labels if labels is not None else [-1] * n, np.int8),
-        label_known_s=later(known),
-        scenario=None,
-        scenario_code=np.zeros(n, np.int16),
+    t = np.array(times)
+    every = np.zeros(len(t), int)
+    return transactions(
+        t,
+        outcome_t_mono_s=t + delays,
+        label=every + labels,
+        label_known_s=t + known,
+        result=every + result,
     )
 
 
@@ -60,7 +44,7 @@ def events(stream: Stream) -> list[tuple[int, int, int]]:
 
 
 def test_unsorted_rows_are_played_in_order_of_time() -> None:
-    stream = event_stream(transactions([30, 10, 20], delays=[1, 1, 1]))
+    stream = event_stream(plain_rows([30, 10, 20], delays=[1, 1, 1]))
     assert events(stream) == [
         (10, SCORE, 1),
         (11, OUTCOME, 1),
@@ -72,7 +56,7 @@ def test_unsorted_rows_are_played_in_order_of_time() -> None:
 
 
 def test_ties_go_notice_outcome_score_and_by_row() -> None:
-    tx = transactions(
+    tx = plain_rows(
         [100, 90, 80, 100], delays=[5, 10, 1, 5], labels=[-1, -1, 1, -1], known=[0, 0, 20, 0]
     )
     at_100 = [event[1:] for event in events(event_stream(tx)) if event[0] == 100]
@@ -80,7 +64,7 @@ def test_ties_go_notice_outcome_score_and_by_row() -> None:
 
 
 def test_what_is_known_at_once_follows_its_own_score() -> None:
-    tx = transactions([5, 5], labels=[1, 0])
+    tx = plain_rows([5, 5], labels=[1, 0])
     assert [event[1:] for event in events(event_stream(tx))] == [
         (SCORE, 0),
         (OUTCOME, 0),
@@ -92,13 +76,13 @@ def test_what_is_known_at_once_follows_its_own_score() -> None:
 
 
 def test_no_result_means_no_outcome() -> None:
-    stream = event_stream(transactions([1, 2], result=[NO_RESULT, 1]))
+    stream = event_stream(plain_rows([1, 2], result=[NO_RESULT, 1]))
     assert stream.index[stream.kind == OUTCOME].tolist() == [1]
 
 
 @pytest.mark.parametrize(("notices", "told"), [("both", [0, 1]), ("fraud_only", [1]), ("none", [])])
 def test_notices(notices: Notices, told: list[int]) -> None:
-    tx = transactions([1, 2, 3], labels=[0, 1, -1], known=[100, 100, 100])
+    tx = plain_rows([1, 2, 3], labels=[0, 1, -1], known=[100, 100, 100])
     stream = event_stream(tx, notices)
     assert stream.index[stream.kind == NOTICE].tolist() == told
     assert len(stream) == 6 + len(told)
@@ -106,11 +90,11 @@ def test_notices(notices: Notices, told: list[int]) -> None:
 
 def test_unknown_setting_is_refused() -> None:
     with pytest.raises(ConfigError, match="fraud_only"):
-        event_stream(transactions([1]), "all")  # type: ignore[arg-type]
+        event_stream(plain_rows([1]), "all")  # type: ignore[arg-type]
 
 
 def test_no_transactions_no_events() -> None:
-    assert len(event_stream(transactions([]))) == 0
+    assert len(event_stream(plain_rows([]))) == 0
 
 
 rows = st.lists(
@@ -128,7 +112,7 @@ rows = st.lists(
 
 def build(data: list[tuple[int, int, int, int, int]]) -> Transactions:
     times, delays, labels, known, result = (list(column) for column in zip(*data, strict=True))
-    return transactions(times, delays=delays, labels=labels, known=known, result=result)
+    return plain_rows(times, delays=delays, labels=labels, known=known, result=result)
 
 
 @given(rows)
@@ -161,7 +145,7 @@ def test_labels_that_become_known_later_change_nothing_before(data: Any, horizon
 
 def test_a_stream_that_leaks_labels_is_caught() -> None:
     # negative control: the same comparison, on notices sent too early, must differ
-    tx = transactions([1, 2, 3], labels=[0, 1, 0], known=[50, 50, 50])
+    tx = plain_rows([1, 2, 3], labels=[0, 1, 0], known=[50, 50, 50])
     leaking = replace(tx, label_known_s=tx.t_mono_s)
     flipped = replace(leaking, label=np.array([0, 0, 0], np.int8))
     before = events(event_stream(leaking, "fraud_only"))

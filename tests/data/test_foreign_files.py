@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
-from tinyfin.cli import main
+from tests.support.cli import tinyfin
 from tinyfin.config import from_table
 from tinyfin.data import tables
 from tinyfin.data.readers import read
@@ -151,8 +150,6 @@ def test_a_replay_sets_bad_rows_aside(tmp_path: Path) -> None:
     data, aside = tmp_path / "two.csv", tmp_path / "bad.csv"
     data.write_text("time,amount_minor\n2024-01-01,5\n2024-01-02,-5\n")
     words = ["replay", str(pack), str(data), "--port", "exec:/bin/false"]
-    answer = CliRunner().invoke(main, words)
-    assert answer.exit_code == 3
-    answer = CliRunner().invoke(main, [*words, "--skip-bad-rows", str(aside)])
-    assert answer.exit_code == 5, "the rows are read, and nobody answers"
+    tinyfin(*words, code=3)
+    tinyfin(*words, "--skip-bad-rows", aside, code=5)  # the rows are read, and no terminal answers
     assert aside.read_text().count("\n") == 2

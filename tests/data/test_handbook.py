@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from tests.handbook import CONFIG, PUBLISHED, write_world
+from tests.support.handbook import CONFIG, PUBLISHED, write_world
 from tinyfin.config import load
 from tinyfin.data.events import NOTICE, event_stream
 from tinyfin.data.readers import read

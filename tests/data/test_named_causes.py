@@ -13,11 +13,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinyfin.cli import main
+from tests.support.cli import tinyfin
 from tinyfin.config import from_table
 from tinyfin.data.readers import read
 from tinyfin.data.tables import read_table
@@ -25,10 +24,6 @@ from tinyfin.errors import DataError, InputError
 from tinyfin.features.auto import resolve_names
 
 Write = Callable[..., Path]
-
-
-def run(*words: object) -> Result:
-    return CliRunner().invoke(main, [*map(str, words)])
 
 
 def refused(paths: list[Path], data: dict[str, Any]) -> str:
@@ -76,7 +71,7 @@ def test_a_folder_is_refused_with_the_names_in_it(tmp_path: Path, verb: str) -> 
         "compare": ["a", "b", tmp_path],
         "replay": [tmp_path, tmp_path, "--target", "host"],
     }
-    answer = run(verb, *words[verb])
+    answer = tinyfin(verb, *words[verb], code=None)
     assert answer.exit_code in (2, 3)
     shown = re.sub(r"\s+", " ", answer.stderr)
     assert f"is a folder; name its files: {tmp_path}/*.parquet" in shown
@@ -107,8 +102,7 @@ def test_tables_of_other_kinds_are_not_written(csv: Write, tmp_path: Path, endin
         ["simulate", "--out", out],
         ["host-fields", data, "--out", out],
     ):
-        answer = run(*words)
-        assert answer.exit_code == 3, answer.output
+        answer = tinyfin(*words, code=3)
         assert ".csv" in answer.stderr
         assert ".parquet" in answer.stderr
         assert not out.exists()
@@ -121,14 +115,12 @@ def test_rows_set_aside_are_csv(csv: Write, tmp_path: Path) -> None:
 
 def test_an_output_that_a_failure_leaves_alone_is_named(csv: Write, tmp_path: Path) -> None:
     out, data = tmp_path / "o.csv", csv("time", "never")
-    answer = run("features", data, "--out", out)
-    assert answer.exit_code == 3
+    answer = tinyfin("features", data, "--out", out, code=3)
     assert "unchanged" not in answer.stderr
     out.write_text("old")
-    answer = run("features", data, "--out", out)
-    assert answer.exit_code == 3
+    answer = tinyfin("features", data, "--out", out, code=3)
     assert f"{out} is unchanged" in answer.stderr
-    assert "unchanged" not in run("features", csv("time", "2024-01-01"), "--out", out).stderr
+    assert "unchanged" not in tinyfin("features", csv("time", "2024-01-01"), "--out", out).stderr
 
 
 def test_a_line_of_dashes_is_named(csv: Write) -> None:

@@ -8,7 +8,6 @@ import json
 import os
 import random
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from decimal import Decimal
@@ -19,11 +18,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from click.testing import CliRunner, Result
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tinyfin.cli import main
+from tests.support.cli import tinyfin
+from tests.support.process import call
 from tinyfin.config import from_table, load
 from tinyfin.config.sections import Sections
 from tinyfin.data.cards import is_luhn
@@ -149,10 +148,9 @@ def verbs(run: Path, file: Path, out: Path) -> dict[str, list[str]]:
 VERBS = tuple(verbs(Path(), Path(), Path()))
 
 
-def refused(answer: Result) -> str:
+def refused(words: list[str]) -> str:
     """What a verb says; it ends with 3, and not by an exception of another kind."""
-    assert isinstance(answer.exception, SystemExit), answer.exc_info
-    assert answer.exit_code == 3, answer.output
+    answer = tinyfin(*words, code=3)
     assert "Traceback" not in answer.output
     assert PAN[:9] not in answer.output
     return answer.output
@@ -170,7 +168,7 @@ def write(path: Path, content: bytes | pa.Table) -> Path:
 def test_every_hostile_file_is_refused_by_name(kind: str, run: Path, tmp_path: Path) -> None:
     name, content, told = HOSTILE[kind]
     path = write(tmp_path / name, content)
-    text = refused(CliRunner().invoke(main, verbs(run, path, tmp_path)["features"]))
+    text = refused(verbs(run, path, tmp_path)["features"])
     assert str(path) in text
     assert told in text
     with pytest.raises(TinyfinError) as caught:
@@ -185,7 +183,7 @@ def test_every_verb_refuses_them(verb: str, run: Path, tmp_path: Path) -> None:
     for kind in ("header in cp1252", "card numbers", "struct", "bytes", "noise"):
         name, content, told = HOSTILE[kind]
         path = write(tmp_path / name, content)
-        text = refused(CliRunner().invoke(main, verbs(run, path, tmp_path)[verb]))
+        text = refused(verbs(run, path, tmp_path)[verb])
         assert str(path) in text
         assert told in text
 
@@ -195,7 +193,7 @@ def test_a_damaged_run_is_named(run: Path, tmp_path: Path) -> None:
     (damaged / "run.json").write_text('{"data": ')
     data = write(tmp_path / "a.csv", (HEAD + ROW).encode())
     words = verbs(damaged, data, tmp_path)["score"]
-    assert f"{damaged / 'run.json'}: is not JSON" in refused(CliRunner().invoke(main, words))
+    assert f"{damaged / 'run.json'}: is not JSON" in refused(words)
 
 
 @pytest.mark.parametrize("verb", ["features", "score", "replay"])
@@ -206,20 +204,14 @@ def test_names_that_are_not_utf8_from_the_shell(verb: str, run: Path, tmp_path: 
     bad.write_bytes((HEAD + ROW.replace("1.00", "one")).encode())
     for more in ([], ["--json"]):
         words = [*verbs(run, bad, tmp_path)[verb], *more]
-        done = subprocess.run(
-            [sys.executable, "-c", "from tinyfin.cli import main; main()", *words],
-            capture_output=True,
-            timeout=120,
-            check=False,
-            env={**os.environ, "LC_ALL": "C.UTF-8"},
-        )
-        assert done.returncode == 3
+        start = sys.executable, "-c", "from tinyfin.cli import main; main()"
+        env = {**os.environ, "LC_ALL": "C.UTF-8"}
+        done = call(*start, *words, code=3, text=False, env=env)
         assert b"Traceback" not in done.stderr
         assert b"h\\udce9.csv, row 1 (line 2), column amt" in done.stderr
     good = Path(os.fsdecode(folder + b"/g\xe9.csv"))
     good.write_bytes((HEAD + ROW).encode())
-    answer = CliRunner().invoke(main, [*verbs(run, good, tmp_path)["features"], "--json"])
-    assert answer.exit_code == 0, answer.output
+    tinyfin(*verbs(run, good, tmp_path)["features"], "--json")
 
 
 def said_by(attempt: Callable[[], object]) -> str:
@@ -265,20 +257,8 @@ VALUES: dict[str, Any] = {
     "uuid": pa.array([b"0" * 16, None], pa.uuid()),
     "json": pa.array(['{"a": 1}', None], pa.json_()),
 }
-NAMES = [
-    "time",
-    "local_time",
-    "terminal",
-    "id",
-    "result",
-    "response",
-    "action",
-    "outcome_time",
-    "label",
-    "label_time",
-    "scenario",
-    *PAYMENT.names,
-]
+NAMES = ["time", "local_time", "terminal", "id", "result", "response", "action", "outcome_time"]
+NAMES += ["label", "label_time", "scenario", *PAYMENT.names]
 
 
 @pytest.mark.parametrize("kind", VALUES)
@@ -310,6 +290,8 @@ def test_every_type_in_every_column(kind: str, tmp_path: Path) -> None:
             assert not said or ("a.arrow, " in said and "column x" in said)
 
 
+ODD_NUMBERS = ["1.500,00", "1,5E+07", "-", "+", "(", "()", "E5", "-.", ".", "\u2212", "1e400"]
+ODD_NUMBERS += ["9" * 30, "0x1", "\N{ARABIC-INDIC DIGIT ONE}"]
 FIELDS = st.lists(
     st.one_of(
         st.text(max_size=12),
@@ -317,24 +299,7 @@ FIELDS = st.lists(
         st.integers().map(str),
         st.dates().map(str),
         st.datetimes(timezones=st.timezones() | st.none()).map(str),
-        st.sampled_from(
-            [
-                "1.500,00",
-                "1,5E+07",
-                "-",
-                "+",
-                "(",
-                "()",
-                "E5",
-                "-.",
-                ".",
-                "\u2212",
-                "1e400",
-                "9" * 30,
-                "0x1",
-                "\N{ARABIC-INDIC DIGIT ONE}",
-            ]
-        ),
+        st.sampled_from(ODD_NUMBERS),
     ),
     min_size=3,
     max_size=3,
@@ -439,44 +404,15 @@ def test_values_of_a_wrong_type_are_config_errors(table: dict[str, Any]) -> None
         from_table(table)
 
 
+SOURCE_KEYS = ["column", "constant", "values", "columns", "one_hot", "scale", "epoch", "format"]
+SOURCE_KEYS += ["pattern", "strip", "decimal", "unit", "exponent", "hash", "utc_offset", "zone"]
+SOURCE_KEYS += ["empty", "negative", "x"]
+OTHER_KEYS = ["amount", "label_delay", "notices", "plain", "encoding", "delimiter"]
+OTHER_KEYS += ["token_key_file"]
+
+
 @settings(deadline=None)
-@given(
-    toml_values(
-        [
-            "column",
-            "constant",
-            "values",
-            "columns",
-            "one_hot",
-            "scale",
-            "epoch",
-            "format",
-            "pattern",
-            "strip",
-            "decimal",
-            "unit",
-            "exponent",
-            "hash",
-            "utc_offset",
-            "zone",
-            "empty",
-            "negative",
-            "x",
-        ]
-    ),
-    st.sampled_from(
-        [
-            *NAMES,
-            "amount",
-            "label_delay",
-            "notices",
-            "plain",
-            "encoding",
-            "delimiter",
-            "token_key_file",
-        ]
-    ),
-)
+@given(toml_values(SOURCE_KEYS), st.sampled_from([*NAMES, *OTHER_KEYS]))
 def test_any_value_in_the_configuration(
     tmp_path_factory: pytest.TempPathFactory, value: Any, key: str
 ) -> None:

@@ -8,9 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
-from tinyfin.cli import main
+from tests.support.cli import tinyfin
 from tinyfin.config import from_table, load
 from tinyfin.data.readers import read
 from tinyfin.data.tokens import DEVELOPMENT_KEY
@@ -74,8 +73,7 @@ def test_a_run_holds_no_key(csv: Write, tmp_path: Path) -> None:
         "--out",
         str(tmp_path / "runs" / "f.csv"),
     ]
-    answer = CliRunner().invoke(main, words)
-    assert answer.exit_code == 0, answer.output
+    tinyfin(*words)
     for file in (tmp_path / "runs").rglob("*"):
         if file.is_file():
             content = file.read_bytes().lower()
@@ -85,6 +83,6 @@ def test_a_run_holds_no_key(csv: Write, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("verb", ["train", "features"])
 def test_help_says_what_a_public_key_means(verb: str) -> None:
-    text = " ".join(CliRunner().invoke(main, [verb, "--help"]).output.split())
+    text = " ".join(tinyfin(verb, "--help").output.split())
     assert "whoever knows a card number can compute its token" in text
     assert "token_key_file" in text

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.engine.network_native import tflm
+from tests.support.native import tflm
 from tinyfin.training.reproducible import tensorflow
 
 __all__ = ["NAMES", "Anchor", "anchor"]

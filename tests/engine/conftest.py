@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine import packs
 from tests.engine.corpus import golden_mirror
+from tests.support import packs
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import random
 
-from tests.engine import packs
-from tests.engine.native import TEST, Engine
+from tests.support import packs
+from tests.support.native import TEST, Engine
 
 CORPUS = TEST / "corpus"
 

@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.tflite.build_tflite import Graph
+from tests.support.graph import Graph
 
 LENGTHS = (1, 2, 3, 15, 16, 17, 64)
 

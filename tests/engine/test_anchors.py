@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.engine.anchors import NAMES, anchor
-from tests.engine.network_native import ROOT, Native, tflm
+from tests.support.native import ROOT, Network, tflm
 from tinyfin.pack.plan import compile_plan, describe
 from tinyfin.pack.readout import Readout
 from tinyfin.tflite.model import load
@@ -20,7 +20,7 @@ FILES = Path(os.environ.get("TINYFIN_SHARED", ROOT.parent / "shared")) / "anchor
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_engine_and_twin_give_tflms_bytes(net: Native, name: str) -> None:
+def test_engine_and_twin_give_tflms_bytes(net: Network, name: str) -> None:
     model = anchor(name)
     plan = compile_plan(load(model.tflite))
     assert len(np.unique(model.y)) > 64, "too few different answers to show a rounding"
@@ -28,7 +28,7 @@ def test_engine_and_twin_give_tflms_bytes(net: Native, name: str) -> None:
     assert np.array_equal(NetworkTwin(plan, Readout.logit(0).encode()).infer(model.x)[0], model.y)
 
 
-def test_files_with_stored_answers(net: Native) -> None:
+def test_files_with_stored_answers(net: Network) -> None:
     """Models that were trained elsewhere, and the bytes that TFLM gave there."""
     if not FILES.is_dir():
         pytest.skip(f"{FILES} is not part of the repository; TINYFIN_SHARED names its parent")
@@ -43,7 +43,7 @@ def test_files_with_stored_answers(net: Native) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_single_rounding_is_caught(tmp_path_factory: pytest.TempPathFactory, name: str) -> None:
-    wrong = Native(tmp_path_factory.mktemp("wrong"), "TFIN_TEST_SINGLE_ROUNDING")
+    wrong = Network("TFIN_TEST_SINGLE_ROUNDING")
     model = anchor(name)
     assert not np.array_equal(wrong.run(compile_plan(load(model.tflite)), model.x), model.y)
 
@@ -58,7 +58,7 @@ def test_plans_are_deterministic_and_small(name: str) -> None:
     assert all(op.get("narrow", True) for op in about["operators"])
 
 
-def test_accumulators_are_those_before_requantisation(net: Native) -> None:
+def test_accumulators_are_those_before_requantisation(net: Network) -> None:
     tflite, inputs, _ = anchor("mlp32_pt")
     model = load(tflite)
     plan = compile_plan(model, accumulators=True)

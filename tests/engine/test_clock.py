@@ -4,14 +4,13 @@
 from __future__ import annotations
 
 import ctypes
-import struct
 from collections.abc import Callable
 
 import pytest
 
-from tests.engine import packs
-from tests.engine.native import Engine, Refused, library
-from tests.pack.test_refusals import RECORD
+from tests.support import packs
+from tests.support.native import Engine, Refused, library
+from tests.support.packs import RECORD, patched
 
 DAY = 86_400
 NOW = 800_000_000
@@ -62,14 +61,13 @@ def test_a_time_that_is_too_far_ahead_moves_nothing(name: str, t: int) -> None:
         assert engine.stats("clock_clamps") == 0
     else:
         assert said == "TFIN_E_TIME"
-        after = bytearray(engine.export())
-        struct.pack_into("<I", after, 64 + 16, 0)  # clock_clamps alone has moved
+        after = patched(engine.export(), 64 + 16, "I", 0)  # clock_clamps alone has moved
         assert after[64:] == before[64:]
     assert engine.score(902, NOW + 1, RECORD).flags & CLOCK == 0, "the next honest time is taken"
 
 
 @pytest.mark.parametrize("name", ["score", "outcome", "notice"])
-def test_a_refused_call_may_be_told_again(name: str) -> None:
+def test_a_refused_call_may_be_repeated(name: str) -> None:
     engine = engine_at(NOW)
     try_call(CALLS[name], engine, NEVER)
     assert try_call(CALLS[name], engine, NOW + 5) == "OK"
@@ -122,9 +120,8 @@ def test_a_step_back_across_the_end_is_one_back() -> None:
 
 def test_a_pack_may_have_limits_of_its_own() -> None:
     parts = packs.rich()
-    program = bytearray(parts["PROG"])
-    struct.pack_into("<2I", program, 56, 1000, 10)
-    engine = Engine(packs.build({**parts, "PROG": bytes(program)}))
+    program = patched(parts["PROG"], 56, "2I", 1000, 10)
+    engine = Engine(packs.build({**parts, "PROG": program}))
     engine.score(1, NOW, RECORD)
     assert engine.score(2, NOW + 10, RECORD).flags & CLOCK == 0
     assert engine.score(3, NOW + 21, RECORD).flags & CLOCK

@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.engine import packs
-from tests.engine.native import (
+from tests.support import packs
+from tests.support.native import (
     LIBRARY,
     Buffer,
     Engine,
@@ -22,7 +22,7 @@ from tests.engine.native import (
     code,
     library,
 )
-from tests.pack.test_refusals import RECORD
+from tests.support.packs import RECORD
 
 NULL = ctypes.c_void_p(None)
 CLOSED, ARGUMENT = code("TFIN_E_CLOSED"), code("TFIN_E_ARGUMENT")
@@ -32,14 +32,14 @@ def arguments() -> dict[str, list[object]]:
     """What each function takes behind its engine; every argument is one that it would take."""
     held = Buffer(len(RECORD), RECORD)
     event, outcome, notice = Event(1, 5, 5, held.address, len(RECORD)), Outcome(1, 6), Notice(1)
-    room = Buffer(4096)
+    space = Buffer(4096)
     count = ctypes.byref(ctypes.c_uint32(7))
-    keep = (held, event, outcome, notice, room)
+    keep = (held, event, outcome, notice, space)
     found: dict[str, list[object]] = {
         "tfin_pack_id": [],
         "tfin_security_counter": [],
         "tfin_rebase_time": [5],
-        "tfin_recheck_pack": [room.pointer, 16],
+        "tfin_recheck_pack": [space, 16],
         "tfin_reset": [],
         "tfin_score": [ctypes.byref(event), ctypes.byref(Verdict())],
         "tfin_apply_outcome": [ctypes.byref(outcome)],
@@ -47,11 +47,11 @@ def arguments() -> dict[str, list[object]]:
         "tfin_features": [count],
         "tfin_network_input": [count],
         "tfin_network_output": [count],
-        "tfin_infer": [room.pointer, 3, room.pointer],
-        "tfin_get_stats": [room.pointer],
+        "tfin_infer": [space, 3, space],
+        "tfin_get_stats": [space],
         "tfin_state_size": [],
-        "tfin_export_state": [0, room.pointer, 16],
-        "tfin_import_state": [0, room.pointer, 64],
+        "tfin_export_state": [0, space, 16],
+        "tfin_import_state": [0, space, 64],
         "tfin_erase_card": [ctypes.c_uint64(7)],
         "tfin_state_digest": [],
         "tfin_event_schema": [],
@@ -101,20 +101,16 @@ def failed_open(engine: Buffer, how: str) -> None:
     pack[300] ^= 1
     held, memory = Buffer(len(pack), bytes(pack)), Buffer(8192)
     lib = library()
-    from tests.engine.native import RECORD_OF_PACK, Trust
+    from tests.support.native import RECORD_OF_PACK, Trust
 
     trust = Trust(b"", 0, True, 0, RECORD_OF_PACK)
-    size, room = ctypes.c_size_t(len(pack)), ctypes.c_size_t(8192)
+    size, space = ctypes.c_size_t(len(pack)), ctypes.c_size_t(8192)
     if how == "open":
-        rc = lib.tfin_open(
-            engine.pointer, held.pointer, size, memory.pointer, room, ctypes.byref(trust)
-        )
+        rc = lib.tfin_open(engine, held, size, memory, space, ctypes.byref(trust))
         assert rc == code("TFIN_E_DIGEST")
     else:
         receipt = Buffer(512)
-        assert lib.tfin_bind(engine.pointer, receipt.pointer, memory.pointer, room) == code(
-            "TFIN_E_UNVERIFIED"
-        )
+        assert lib.tfin_bind(engine, receipt, memory, space) == code("TFIN_E_UNVERIFIED")
 
 
 STATES: dict[str, Callable[[Buffer], object]] = {
@@ -130,7 +126,7 @@ STATES: dict[str, Callable[[Buffer], object]] = {
 def test_an_engine_that_is_not_open(name: str, state: str) -> None:
     engine = Buffer(512)
     STATES[state](engine)
-    expect(name, engine.pointer, CLOSED)
+    expect(name, engine, CLOSED)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -153,4 +149,4 @@ def test_a_null_count_is_left_out(name: str, small: bytes) -> None:
     engine = Engine(small)
     function = library()[name]
     function.restype = ctypes.c_void_p
-    assert function(engine._engine.pointer, NULL)
+    assert function(engine._engine, NULL)

@@ -9,16 +9,15 @@ events gives the same CRC-32 of every verdict, feature, network output and state
 from __future__ import annotations
 
 import shutil
-import subprocess
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import pytest
 
-from tests.engine import packs
-from tests.engine.native import LIBRARY, SOURCES, TEST, WARNINGS
-from tests.wire import rig
+from tests.support import packs, sample
+from tests.support.native import LIBRARY, SOURCES, TEST, WARNINGS
+from tests.support.process import call, need
 from tinyfin.codegen.emit import emit
 from tinyfin.paths import firmware_dir
 
@@ -40,9 +39,7 @@ class Compiler:
     """A command that runs its programs; () is this machine, None nothing."""
 
     def need(self) -> None:
-        for program in (self.program, *(self.run or ())[:1]):
-            if shutil.which(program) is None:
-                pytest.skip(f"{program} is not installed; `tinyfin doctor` says how")
+        need(self.program, *(self.run or ())[:1])
 
 
 ARM, CROSS_ARM = "arm-none-eabi-gcc", "arm-linux-gnueabi-gcc"
@@ -90,18 +87,10 @@ RUN = {
 }
 
 
-def call(*command: str | Path, cwd: Path | None = None) -> str:
-    done = subprocess.run(
-        [str(word) for word in command], cwd=cwd, capture_output=True, text=True, timeout=DEADLINE_S
-    )
-    assert done.returncode == 0, f"{' '.join(map(str, command))}\n{done.stdout}{done.stderr}"
-    return done.stdout + done.stderr
-
-
 @pytest.fixture(scope="module")
 def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("generated")
-    emit(rig.make_pack(), folder)
+    emit(sample.make_pack(), folder)
     return folder
 
 
@@ -109,49 +98,26 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_not_a_warning(name: str, generated: Path, tmp_path: Path) -> None:
     compiler = COMPILE[name]
     compiler.need()
-    includes = (
-        LIBRARY / "include",
-        FIRMWARE / "src",
-        FIRMWARE / "ports",
-        FIRMWARE / "ports" / "common",
-        generated,
-        FIRMWARE / "ports" / "include",
-    )
+    ports = FIRMWARE / "ports"
+    includes = LIBRARY / "include", FIRMWARE / "src", ports, ports / "common", generated
     sources = [
         *SOURCES,
         *sorted((FIRMWARE / "src").glob("*.c")),
         generated / "tinyfin_pack.c",
-        *(FIRMWARE / "ports" / "common" / f"{file}.c" for file in ("ring", "memory")),
+        *(ports / "common" / f"{file}.c" for file in ("ring", "memory")),
     ]
-    said = call(
-        compiler.program,
-        "-std=c11",
-        "-Os",
-        *BARE,
-        *WARNINGS,
-        *compiler.flags,
-        '-DTFIN_TARGET="x"',
-        *(f"-I{path}" for path in includes),
-        "-c",
-        *sources,
-        cwd=tmp_path,
-    )
-    assert said == ""
+    flags = ["-std=c11", "-Os", *BARE, *WARNINGS, *compiler.flags, '-DTFIN_TARGET="x"']
+    flags += [f"-I{path}" for path in (*includes, ports / "include")]
+    said = call(compiler.program, *flags, "-c", *sources, cwd=tmp_path)
+    assert said.stdout + said.stderr == ""
 
 
 @pytest.mark.parametrize("standard", ["c99", "c11", "c17", "c2x"])
 def test_every_standard_of_c(standard: str) -> None:
+    flags = [f"-std={standard}", *WARNINGS, f"-I{LIBRARY / 'include'}", "-fsyntax-only"]
     for program in ("gcc", CLANG):
-        Compiler(program).need()
-        for source in SOURCES:
-            call(
-                program,
-                f"-std={standard}",
-                *WARNINGS,
-                f"-I{LIBRARY / 'include'}",
-                "-fsyntax-only",
-                source,
-            )
+        need(program)
+        call(program, *flags, *SOURCES)
 
 
 @pytest.mark.parametrize("standard", ["c++11", "c++14", "c++17", "c++20"])
@@ -161,42 +127,17 @@ def test_the_headers_in_every_standard_of_cpp(
     names = [*sorted(p.name for p in (LIBRARY / "include").glob("*.h")), "tinyfin_pack.h"]
     use = tmp_path / "use.cpp"
     use.write_text("".join(f'#include "{name}"\n' for name in names))
-    for program in ("g++", f"{CLANG.replace('clang-', 'clang++-')}"):
-        Compiler(program).need()
-        call(
-            program,
-            f"-std={standard}",
-            "-Wall",
-            "-Wextra",
-            "-Werror",
-            "-pedantic",
-            f"-I{LIBRARY / 'include'}",
-            f"-I{generated}",
-            "-fsyntax-only",
-            use,
-        )
+    flags = [f"-std={standard}", "-Wall", "-Wextra", "-Werror", "-pedantic", "-fsyntax-only"]
+    for program in ("g++", CLANG.replace("clang-", "clang++-")):
+        need(program)
+        call(program, *flags, f"-I{LIBRARY / 'include'}", f"-I{generated}", use)
 
 
 def test_a_core_of_the_other_byte_order_is_refused(tmp_path: Path) -> None:
-    Compiler(CLANG).need()
-    done = subprocess.run(
-        [
-            CLANG,
-            "--target=armeb-none-eabi",
-            "-mcpu=cortex-r5",
-            *BARE,
-            f"-I{LIBRARY / 'include'}",
-            f"-I{FIRMWARE / 'ports' / 'include'}",
-            "-c",
-            str(LIBRARY / "src" / "pack.c"),
-            "-o",
-            "x.o",
-        ],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE_S,
-    )
+    need(CLANG)
+    flags = ["--target=armeb-none-eabi", "-mcpu=cortex-r5", *BARE, f"-I{LIBRARY / 'include'}"]
+    flags += [f"-I{FIRMWARE / 'ports' / 'include'}", "-c", "-o", tmp_path / "x.o"]
+    done = call(CLANG, *flags, LIBRARY / "src" / "pack.c", code=None)
     assert done.returncode != 0
     assert "little-endian" in done.stderr
 
@@ -210,27 +151,17 @@ def crcs(compiler: Compiler, folder: Path, *defines: str) -> list[str]:
     """CRC-32 over the stream, of the reference pack and of one with every operator."""
     compiler.need()
     program = folder / "hash_events"
-    call(
-        compiler.program,
-        "-std=c11",
-        "-D_GNU_SOURCE",
-        *WARNINGS,
-        *compiler.flags,
-        "-DTFIN_OWN_CRYPTO",
-        *(f"-D{define}" for define in defines),
-        f"-I{LIBRARY / 'include'}",
-        f"-I{LIBRARY / 'src'}",
-        f"-I{TEST}",
-        *SOURCES,
-        *(TEST / f"{file}.c" for file in ("rig", "port_accept", "hash_events")),
-        "-o",
-        program,
-    )
+    flags = ["-std=c11", "-D_GNU_SOURCE", *WARNINGS, *compiler.flags, "-DTFIN_OWN_CRYPTO"]
+    flags += [f"-D{define}" for define in defines]
+    flags += [f"-I{path}" for path in (LIBRARY / "include", LIBRARY / "src", TEST)]
+    driver = [TEST / f"{file}.c" for file in ("rig", "port_accept", "hash_events")]
+    call(compiler.program, *flags, *SOURCES, *driver, "-o", program)
     found = []
     for name, pack in (("payment", payment()), ("rich", packs.build(packs.rich()))):
         path = folder / name
         path.write_bytes(pack)
-        found.append(call(*(compiler.run or ()), program, path, str(EVENTS)).strip())
+        run = call(*(compiler.run or ()), program, path, EVENTS, deadline_s=DEADLINE_S)
+        found.append(run.stdout.strip())
     return found
 
 

@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from tests.engine.native import HEADER
-from tests.wire import rig
+from tests.support import sample
+from tests.support.native import HEADER
 from tinyfin.codegen.emit import emit
 from tinyfin.paths import firmware_dir
 
@@ -19,7 +19,7 @@ NAME = re.compile(r"\b(?:TFIN|TINYFIN)_[A-Z0-9_]+\b")
 
 def sources(generated: Path) -> list[str]:
     """What is compiled for a terminal, the generated C too, without comments."""
-    emit(rig.make_pack(), generated)
+    emit(sample.make_pack(), generated)
     places = [firmware_dir() / name for name in ("lib", "src", "ports")]
     files = sorted(path for place in places for path in place.rglob("*.[chS]"))
     return [plain(path.read_text()) for path in [*files, *generated.glob("*.[ch]")]]
@@ -72,7 +72,7 @@ def test_every_macro_is_in_the_list_and_no_other(tmp_path: Path) -> None:
 
 
 def test_the_defaults_are_those_of_the_code(tmp_path: Path) -> None:
-    """Macros without a default in the code are unset, or there is none; small sizes beside."""
+    """Macros without a default in the code are unset, or there is none; also small sizes."""
     rows, names = listed(), {}
     for text in sources(tmp_path):
         names.update(re.findall(r"#define (TFIN_\w+) (\w+)$", text, re.MULTILINE))

@@ -9,13 +9,12 @@ then do mutated bytes reach the checks behind the signature.
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.engine.native import DEADLINE_S, SANITIZERS, compiler, program, run
+from tests.support.native import SANITIZERS, call, compiler, program, run
 
 
 def _counts(binary: Path, mode: str, pack: Path, rounds: int, seed: int = 1) -> tuple[int, ...]:
@@ -88,10 +87,10 @@ def test_the_same_with_pointers_of_32_bits(rich_file: Path, tmp_path: Path) -> N
     """Sums of offsets wrap there as they do on a terminal."""
     probe = tmp_path / "probe.c"
     probe.write_text("#include <stdlib.h>\nint main(void) { return sizeof(void *) != 4; }\n")
-    command = [compiler(), "-m32", *SANITIZERS, str(probe), "-o", str(tmp_path / "probe")]
-    if subprocess.run(command, capture_output=True, timeout=DEADLINE_S).returncode != 0:
+    command = [compiler(), "-m32", *SANITIZERS, probe, "-o", tmp_path / "probe"]
+    if call(*command, code=None).returncode != 0:
         pytest.skip("no 32-bit libc on this host: apt-get install libc6-dev-i386 lib32gcc-12-dev")
-    assert subprocess.run([str(tmp_path / "probe")], timeout=DEADLINE_S).returncode == 0
+    call(tmp_path / "probe")
     binary = program("engine_check.c", machine=["-m32"])
     for mode, rounds in (("packs", 6_000), ("states", 2_000), ("events", 20_000)):
         assert min(_counts(binary, mode, rich_file, rounds)[:2]) > 0

@@ -3,15 +3,14 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.engine.native import DEADLINE_S, LIBRARY, SOURCES, WARNINGS, compiler
-from tests.wire import rig
+from tests.support import sample
+from tests.support.native import LIBRARY, PORT, SOURCES, WARNINGS, compiler
+from tests.support.process import call, need
 from tinyfin.codegen import monocypher
 from tinyfin.codegen.emit import emit
 from tinyfin.features.compiler import compile_program
@@ -23,7 +22,6 @@ from tinyfin.schema import PAYMENT
 from tinyfin.twin import Twin
 
 EXAMPLES = firmware_dir() / "examples"
-PORT = LIBRARY / "src" / "tinyfin_port_monocypher.c"
 DRIVER = """
 #include <stdio.h>
 #include <stdlib.h>
@@ -71,14 +69,6 @@ int main(int count, char **files)
 """
 
 
-def call(*command: object) -> str:
-    done = subprocess.run(
-        [str(word) for word in command], capture_output=True, text=True, timeout=DEADLINE_S
-    )
-    assert done.returncode == 0, f"{done.returncode} {done.stdout}{done.stderr}"
-    return done.stdout
-
-
 @pytest.fixture(scope="module")
 def key() -> Key:
     return generate_key()
@@ -98,17 +88,17 @@ def wrong_golden(pack: bytes, key: Key) -> bytes:
 
 
 def test_a_pack_is_replaced_while_another_one_runs(key: Key, tmp_path: Path) -> None:
-    first = rig.make_pack(key=key)
+    first = sample.make_pack(key=key)
     other_program = build_pack(
         PAYMENT, compile_program(["amt_log", "amt_dev"], PAYMENT, pending=3), key=key
     )
-    second = with_counter(rig.make_pack(key=key, tweak=1), key, 3)
+    second = with_counter(sample.make_pack(key=key, tweak=1), key, 3)
     damaged = bytearray(first)
     damaged[-20] ^= 1
     arriving = {
         "damaged": bytes(damaged),
         "other scores": wrong_golden(first, key),
-        "another key": rig.make_pack(key=generate_key()),
+        "another key": sample.make_pack(key=generate_key()),
         "same program": second,
         "an older counter": with_counter(first, key, 2),
         "other program": with_counter(other_program, key, 3),
@@ -122,35 +112,12 @@ def test_a_pack_is_replaced_while_another_one_runs(key: Key, tmp_path: Path) -> 
     (tmp_path / "driver.c").write_text(DRIVER)
     crypto = monocypher.put_beside(tmp_path / "monocypher")[0]
     binary = tmp_path / "driver"
-    call(
-        compiler(),
-        "-std=c11",
-        *WARNINGS,
-        "-Wno-unused-function",
-        "-DBLAKE2_NO_UNROLLING",
-        *(f"-I{folder}" for folder in (LIBRARY / "include", tmp_path, crypto.parent, EXAMPLES)),
-        tmp_path / "driver.c",
-        tmp_path / "tinyfin_pack.c",
-        *SOURCES,
-        PORT,
-        "-c",
-        "-fsyntax-only",
-    )
-    call(
-        compiler(),
-        "-std=c11",
-        "-O1",
-        "-DBLAKE2_NO_UNROLLING",
-        *(f"-I{folder}" for folder in (LIBRARY / "include", tmp_path, crypto.parent, EXAMPLES)),
-        tmp_path / "driver.c",
-        tmp_path / "tinyfin_pack.c",
-        *SOURCES,
-        PORT,
-        crypto,
-        "-o",
-        binary,
-    )
-    lines = [line.split("|") for line in call(binary, *files).splitlines()]
+    folders = LIBRARY / "include", tmp_path, crypto.parent, EXAMPLES
+    common = compiler(), "-std=c11", "-O1", "-DBLAKE2_NO_UNROLLING", *(f"-I{f}" for f in folders)
+    sources = tmp_path / "driver.c", tmp_path / "tinyfin_pack.c", *SOURCES, PORT
+    call(*common, *WARNINGS, "-Wno-unused-function", *sources, "-fsyntax-only")
+    call(*common, *sources, crypto, "-o", binary)
+    lines = [line.split("|") for line in call(binary, *files).stdout.splitlines()]
     said = dict(zip(arriving, lines, strict=True))
 
     def ids(pack: bytes) -> str:
@@ -174,61 +141,24 @@ def test_a_pack_is_replaced_while_another_one_runs(key: Key, tmp_path: Path) -> 
 @pytest.mark.parametrize("standard", ["c++11", "c++20"])
 @pytest.mark.parametrize("program", ["g++", "clang++-19", "arm-none-eabi-g++"])
 def test_the_example_in_cpp(program: str, standard: str, tmp_path: Path) -> None:
-    if shutil.which(program) is None:
-        pytest.skip(f"{program} is not installed")
-    emit(rig.make_pack(), tmp_path)
+    need(program)
+    emit(sample.make_pack(), tmp_path)
     includes = [f"-I{folder}" for folder in (LIBRARY / "include", tmp_path)]
-    bare = (
-        [
-            f"-I{firmware_dir() / 'ports' / 'include'}",
-            "-ffreestanding",
-            "-mcpu=cortex-m4",
-            "-mthumb",
-        ]
-        if program.startswith("arm")
-        else []
-    )
-    flags = [
-        "-Wall",
-        "-Wextra",
-        "-Wconversion",
-        "-Wshadow",
-        "-pedantic",
-        "-Werror",
-        "-fno-exceptions",
-        "-fno-rtti",
-    ]
+    bare = program.startswith("arm")
+    flags = [f"-std={standard}", *WARNINGS, "-pedantic", "-fno-exceptions", "-fno-rtti", *includes]
+    if bare:
+        flags += [f"-I{firmware_dir() / 'ports' / 'include'}", "-ffreestanding"]
+        flags += ["-mcpu=cortex-m4", "-mthumb"]
     built = tmp_path / "terminal.o"
-    call(
-        program,
-        f"-std={standard}",
-        *flags,
-        *bare,
-        *includes,
-        "-c",
-        EXAMPLES / "terminal.cpp",
-        "-o",
-        built,
-    )
+    call(program, *flags, "-c", EXAMPLES / "terminal.cpp", "-o", built)
     if bare:
         return
     main = tmp_path / "main.cpp"
     main.write_text("int check_transaction();\nint main() { return -check_transaction(); }\n")
     crypto = monocypher.put_beside(tmp_path / "monocypher")[0]
-    objects = []
-    for source in [*SOURCES, PORT, crypto, tmp_path / "tinyfin_pack.c"]:
-        objects.append(tmp_path / f"{source.stem}.o")
-        call(
-            compiler(),
-            "-std=c99",
-            "-O1",
-            "-DBLAKE2_NO_UNROLLING",
-            *includes,
-            f"-I{crypto.parent}",
-            "-c",
-            source,
-            "-o",
-            objects[-1],
-        )
+    flags = ["-std=c99", "-O1", "-DBLAKE2_NO_UNROLLING", *includes, f"-I{crypto.parent}"]
+    sources = [*SOURCES, PORT, crypto, tmp_path / "tinyfin_pack.c"]
+    call(compiler(), *flags, "-c", *sources, cwd=tmp_path)
+    objects = [tmp_path / f"{source.stem}.o" for source in sources]
     call(program, main, built, *objects, "-o", tmp_path / "terminal")
     call(tmp_path / "terminal")

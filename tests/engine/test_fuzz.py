@@ -5,14 +5,11 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import subprocess
 import sys
 
-import pytest
-
 from tests.engine.corpus import CORPUS
-from tests.engine.native import BUILD, DEADLINE_S, TEST, Engine
+from tests.support.native import BUILD, TEST, Engine
+from tests.support.process import call, need
 
 SECONDS = 2
 
@@ -26,22 +23,9 @@ def test_the_corpus_is_of_today() -> None:
 
 
 def test_a_few_seconds_of_fuzzing_find_nothing() -> None:
-    if shutil.which("clang") is None:
-        pytest.skip("clang is not installed: it has libFuzzer")
-    environment = {
-        **os.environ,
-        "FUZZ_SEED": "1",
-        "FUZZ_BUILD": str(BUILD / "fuzz"),
-        "PYTHON": sys.executable,
-    }
-    done = subprocess.run(
-        [str(TEST / "fuzz.sh"), str(SECONDS)],
-        capture_output=True,
-        text=True,
-        timeout=2 * DEADLINE_S,
-        env=environment,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    need("clang")
+    own = {"FUZZ_SEED": "1", "FUZZ_BUILD": str(BUILD / "fuzz"), "PYTHON": sys.executable}
+    done = call(TEST / "fuzz.sh", SECONDS, deadline_s=240, env=os.environ | own)
     ran = [int(n) for n in re.findall(r"number_of_executed_units: (\d+)", done.stderr)]
     assert len(ran) == 4
     assert done.stdout.endswith("fuzz_control: found\n"), "a terminal that repeats its work"

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import shutil
 import struct
-import subprocess
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -20,8 +19,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine import packs
-from tests.engine.native import LIBRARY, TEST
+from tests.support import packs
+from tests.support.native import LIBRARY, TEST
+from tests.support.process import call
 from tinyfin.hil.links.host_process import _monocypher
 from tinyfin.paths import firmware_dir
 
@@ -37,21 +37,9 @@ STOP = FLASH - 0x1000
 DEADLINE_US = 20_000_000
 OFTEN = 3
 """Of an instruction in a loop only the first and the last passes are skipped."""
-ON_THE_WAY = (
-    "tfin_open",
-    "integrity_ok",
-    "key_of",
-    "damage",
-    "differs",
-    "hash_differs",
-    "open_trusted",
-    "examine",
-    "start",
-    "state_layout_differs",
-    "set_id",
-    "tfin_usable",
-    "tfin_port_verify",
-)
+ON_THE_WAY = ("tfin_open", "integrity_ok", "key_of", "damage", "differs", "hash_differs")
+ON_THE_WAY += ("open_trusted", "examine", "start", "state_layout_differs", "set_id")
+ON_THE_WAY += ("tfin_usable", "tfin_port_verify")
 
 
 @dataclass
@@ -72,38 +60,16 @@ def build(folder: Path, *defines: str) -> Image:
         firmware_dir() / "ports" / "common" / "memory.c",
     ]
     elf, binary = folder / "glitch.elf", folder / "glitch.bin"
-    subprocess.run(
-        [
-            COMPILER,
-            "-mcpu=cortex-m4",
-            "-mthumb",
-            "-Os",
-            "-std=gnu11",
-            "-w",
-            "-ffreestanding",
-            "-fno-tree-loop-distribute-patterns",
-            "-ffunction-sections",
-            "-fdata-sections",
-            "-nostdlib",
-            "-DBLAKE2_NO_UNROLLING",
-            *(f"-D{define}" for define in defines),
-            f"-I{LIBRARY / 'include'}",
-            f"-I{monocypher}",
-            f"-I{firmware_dir() / 'ports' / 'include'}",
-            *map(str, sources),
-            "-Wl,--gc-sections,-e,glitch_run,--wrap=crypto_eddsa_check",
-            f"-Wl,-Ttext={FLASH:#x},-Tbss={RAM:#x},-z,max-page-size=4096",
-            "-lgcc",
-            "-o",
-            str(elf),
-        ],
-        check=True,
-        timeout=120,
-    )
-    subprocess.run(["arm-none-eabi-objcopy", "-O", "binary", str(elf), str(binary)], check=True)
-    listed = subprocess.run(
-        ["arm-none-eabi-nm", "-S", str(elf)], check=True, capture_output=True, text=True
-    ).stdout
+    includes = LIBRARY / "include", monocypher, firmware_dir() / "ports" / "include"
+    flags = ["-mcpu=cortex-m4", "-mthumb", "-Os", "-std=gnu11", "-w", "-ffreestanding"]
+    flags += ["-fno-tree-loop-distribute-patterns", "-ffunction-sections", "-fdata-sections"]
+    flags += ["-nostdlib", "-DBLAKE2_NO_UNROLLING", *(f"-D{define}" for define in defines)]
+    flags += [f"-I{path}" for path in includes]
+    link = ["-Wl,--gc-sections,-e,glitch_run,--wrap=crypto_eddsa_check"]
+    link += [f"-Wl,-Ttext={FLASH:#x},-Tbss={RAM:#x},-z,max-page-size=4096", "-lgcc"]
+    call(COMPILER, *flags, *sources, *link, "-o", elf)
+    call("arm-none-eabi-objcopy", "-O", "binary", elf, binary)
+    listed = call("arm-none-eabi-nm", "-S", elf).stdout
     symbols = {}
     for line in listed.splitlines():
         words = line.split()

@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
-from tests.engine.native import DEADLINE_S, HEADER, LIBRARY, SOURCES, TEST, WARNINGS, compiler
-from tinyfin.cli import main as main_command
+from tests.support import sample
+from tests.support.cli import tinyfin
+from tests.support.native import HEADER, LIBRARY, PORT, SOURCES, TEST, WARNINGS, compiler
+from tests.support.process import call, need
 from tinyfin.codegen import monocypher
 from tinyfin.codegen.emit import emit
 from tinyfin.features.compiler import compile_program
@@ -20,7 +20,6 @@ from tinyfin.pack.container import build_pack
 from tinyfin.schema import PAYMENT
 
 PAYMENT_PACK = Path(__file__).resolve().parents[2] / "models" / "payment" / "model.tfpack"
-PORT = LIBRARY / "src" / "tinyfin_port_monocypher.c"
 
 
 def example() -> str:
@@ -42,34 +41,24 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_on_this_host(generated: Path, tmp_path: Path) -> None:
     main = tmp_path / "main.c"
-    call = "int main(void) { return -check_transaction(); }\n"
-    main.write_text("int check_transaction(void);\n" + call)
-    answer = CliRunner().invoke(
-        main_command,
-        ["codegen", str(PAYMENT_PACK), "--out", str(tmp_path / "c"), "--with-monocypher"],
-    )
-    assert answer.exit_code == 0, answer.output
+    body = "int main(void) { return -check_transaction(); }\n"
+    main.write_text("int check_transaction(void);\n" + body)
+    answer = tinyfin("codegen", PAYMENT_PACK, "--out", tmp_path / "c", "--with-monocypher")
     folder = tmp_path / "c" / "monocypher"
     assert str(folder / "monocypher.c") in answer.output
     flags = ["-std=c99", *WARNINGS, f"-I{LIBRARY / 'include'}", f"-I{generated}", f"-I{folder}"]
     sources = [main, generated / "example.c", generated / "tinyfin_pack.c", *SOURCES, PORT]
     defines = [f"-D{define}" for define in monocypher.DEFINES]
     binary = tmp_path / "example"
-    command = [compiler(), *flags, *map(str, sources), "-o", str(binary), *defines]
-    done = subprocess.run(
-        [*command, str(folder / "monocypher.c")], capture_output=True, text=True, timeout=DEADLINE_S
-    )
-    assert done.returncode == 0, done.stderr
-    assert subprocess.run([str(binary)], timeout=DEADLINE_S).returncode == 0
+    call(compiler(), *flags, *sources, "-o", binary, *defines, folder / "monocypher.c")
+    call(binary)
 
 
 def test_on_the_emulated_terminal(generated: Path, tmp_path: Path) -> None:
     from tinyfin.targets.build import build
     from tinyfin.targets.emulate import Emulator
 
-    for program in ("arm-none-eabi-gcc", "qemu-system-arm"):
-        if shutil.which(program) is None:
-            pytest.skip(f"{program} is not installed; `tinyfin doctor` says how to install it")
+    need("arm-none-eabi-gcc", "qemu-system-arm")
     app = tmp_path / "app"
     app.mkdir()
     shutil.copy(TEST / "example" / "main.c", app)
@@ -80,10 +69,6 @@ def test_on_the_emulated_terminal(generated: Path, tmp_path: Path) -> None:
         shutil.copy(path, pack)
     image = build("cortex-m4", app=app, generated_dir=pack, build_dir=tmp_path / "pio")
     with Emulator(image.target, image.elf, seed=1) as emulator, emulator.connect(20) as link:
-        said = b""
-        while not said.endswith(b"\n"):
-            piece = link.recv(200)
-            assert piece, said
-            said += piece
+        said = sample.line_of(link)
         assert said == b"example TFIN_OK: done\n"
         assert emulator.wait(20) == 0

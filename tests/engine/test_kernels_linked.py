@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.engine.network_native import LIBRARY, SOURCES
+from tests.support.native import LIBRARY, NETWORK
+from tests.support.process import call
 from tinyfin.codegen.emit import kernel_lines
 from tinyfin.errors import ToolError
 from tinyfin.formats import KERNEL_NAMES, KERNELS
@@ -29,12 +29,10 @@ def link(folder: Path, mask: int) -> tuple[int, str]:
     command += ["-fbuiltin", "-ffunction-sections", "-fdata-sections", "-Wall", "-Wextra"]
     command += ["-Werror", "-nostartfiles", "-nostdlib", "-Wl,--gc-sections,-e,tfin_net_run"]
     command += ["-Wl,-u,tfin_net_check", f"-DTFIN_KERNELS={mask}u", f"-I{LIBRARY / 'include'}"]
-    command += map(str, SOURCES)
-    subprocess.run([*command, "-lgcc", "-o", str(image)], check=True, timeout=120)
-    sizes = subprocess.run([SIZE, "-A", str(image)], check=True, capture_output=True, text=True)
-    found = re.findall(r"^\.(?:text|rodata)\s+(\d+)", sizes.stdout, re.MULTILINE)
-    symbols = subprocess.run([NM, str(image)], check=True, capture_output=True, text=True).stdout
-    return sum(int(size) for size in found), symbols
+    call(*command, *NETWORK, "-lgcc", "-o", image)
+    sizes = call(SIZE, "-A", image).stdout
+    found = re.findall(r"^\.(?:text|rodata)\s+(\d+)", sizes, re.MULTILINE)
+    return sum(int(size) for size in found), call(NM, image).stdout
 
 
 def test_the_lists_of_kernels_agree() -> None:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import struct
 import subprocess
 from dataclasses import dataclass
@@ -15,8 +14,9 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.engine.anchors import NAMES, anchor
-from tests.engine.network_native import LIBRARY, ROOT, SOURCES, Native, tflm
 from tests.engine.test_random_shapes import random_graph, random_inputs
+from tests.support.native import LIBRARY, NETWORK, TEST, Network, compile_object, tflm
+from tests.support.process import ROOT, call, need
 from tinyfin.pack.plan import compile_plan, repack
 from tinyfin.targets import catalogue
 from tinyfin.tflite.model import load
@@ -25,7 +25,7 @@ FIRMWARE = ROOT / "firmware"
 RANDOM_MODELS = 40
 #: rows longer than 256 columns, where the Cortex-M3's sums are taken apart in between
 LONG = {1004: 260, 1005: 300, 1011: 700}
-FAMILY = [path for path in SOURCES if path.parent.name == "kernels"]
+FAMILY = [path for path in NETWORK if path.parent.name == "kernels"]
 CASE = struct.Struct("<6I")
 
 
@@ -66,7 +66,7 @@ class Case:
 
 
 @pytest.fixture(scope="module")
-def random_cases(net: Native) -> list[Case]:
+def random_cases(net: Network) -> list[Case]:
     """Canonical plans; every other one keeps accumulators."""
     made = []
     for seed in range(1000, 1000 + RANDOM_MODELS):
@@ -112,18 +112,15 @@ def _bundle(cases: list[Case], layouts: tuple[str, ...]) -> bytes:
 
 
 class Image:
-    """The network's code for one core, compiled once, linked to several bundles of cases."""
+    """The network's code for one core, linked to several bundles of cases."""
 
     def __init__(self, core: Core, folder: Path) -> None:
         self.core, self.folder = core, folder
         self.target = catalogue.get(core.target)
         self.build = core.board["build"]
-        if shutil.which(self.target.compiler) is None:
-            pytest.skip(f"needs {self.target.compiler}")
-        emulator = self.target.emulator
-        assert emulator is not None
-        if shutil.which(emulator.command[0]) is None:
-            pytest.skip(f"needs {emulator.command[0]}")
+        assert self.target.emulator is not None
+        self.emulator = self.target.emulator.command
+        need(self.target.compiler, self.emulator[0])
         ports = [FIRMWARE / "ports" / "common", FIRMWARE / "ports" / self.build["port"]]
         self.flags = self.build["cpu_flags"].split()
         self.flags += ["-Os", "-std=gnu11", "-Wall", "-Wextra", "-Wshadow", "-Wconversion"]
@@ -136,10 +133,8 @@ class Image:
         common += ["cortex_m.c"] if self.build["arch"] == "arm" else []
         sources = [ports[0] / name for name in common]
         sources += [*ports[1].glob("*.c"), *ports[1].glob("*.S")]
-        rest = [path for path in SOURCES if path not in FAMILY]
-        self.objects = self._compile(
-            "rest", [*sources, *rest, FIRMWARE / "test" / "net_on_target.c"]
-        )
+        rest = [path for path in NETWORK if path not in FAMILY]
+        self.objects = self.compile([*sources, *rest, TEST / "net_on_target.c"])
         self.watch = self.watching()
         (folder / "memory.ld").write_text(
             "MEMORY {\n"
@@ -149,25 +144,20 @@ class Image:
             f" LENGTH = {self.target.ram_bytes}\n}}\n"
         )
 
-    def _compile(self, name: str, sources: list[Path], *defines: str) -> list[str]:
-        place = self.folder / name
-        place.mkdir()
-        command = [self.target.compiler, *self.flags, *[f"-D{d}" for d in defines], "-c"]
-        subprocess.run([*command, *map(str, sources)], cwd=place, check=True, timeout=120)
-        return [str(p) for p in sorted(place.glob("*.o"))]
+    def compile(self, sources: list[Path], *defines: str) -> list[Path]:
+        flags = [*self.flags, *(f"-D{define}" for define in defines)]
+        return [compile_object(path, flags, self.target.compiler) for path in sources]
 
-    def kernels(self, *defines: str) -> list[str]:
+    def kernels(self, *defines: str) -> list[Path]:
         """Objects of the FULLY_CONNECTED family."""
-        name = "kernels" + "".join(defines)
-        return self._compile(name, FAMILY, *defines)
+        return self.compile(FAMILY, *defines)
 
-    def watching(self, spoil: str = "") -> list[str]:
+    def watching(self, spoil: str = "") -> list[Path]:
         """What looks at the registers around a kernel; `spoil` is an instruction that ruins one."""
-        name = "watching" + "".join(c for c in spoil if c.isalnum())
         define = [f'TFIN_TEST_SPOIL="{spoil}"'] if spoil else []
-        return self._compile(name, [FIRMWARE / "test" / "registers_kept.c"], *define)
+        return self.compile([TEST / "registers_kept.c"], *define)
 
-    def run(self, kernels: list[str], bundle: bytes) -> subprocess.CompletedProcess[str]:
+    def run(self, kernels: list[Path], bundle: bytes) -> subprocess.CompletedProcess[str]:
         (self.folder / "cases.bin").write_bytes(bundle)
         assembler = self.folder / "cases.S"
         assembler.write_text(
@@ -175,21 +165,13 @@ class Image:
             f'.incbin "{self.folder / "cases.bin"}"\n'
         )
         image = self.folder / "net.elf"
-        link = [self.target.compiler, *self.flags, "-nostdlib", "-nostartfiles", f"-L{self.folder}"]
-        link += ["-Wl,--gc-sections", "-Wl,--defsym=TFIN_STACK_MINIMUM=1024"]
-        link += ["-Wl,--wrap=tfin_fully_connected"]
-        link += ["-T", str(FIRMWARE / "platform" / "ldscripts" / "tinyfin.ld")]
-        link += [str(assembler), *self.objects, *self.watch, *kernels, "-lgcc", "-o", str(image)]
-        subprocess.run(link, check=True, timeout=60)
-        assert self.target.emulator is not None
-        emulate = [*self.target.emulator.command, "-display", "none", "-monitor", "none"]
-        return subprocess.run(
-            [*emulate, "-serial", "stdio", "-kernel", str(image)],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
+        link = [*self.flags, "-nostdlib", "-nostartfiles", f"-L{self.folder}", "-Wl,--gc-sections"]
+        link += ["-Wl,--defsym=TFIN_STACK_MINIMUM=1024", "-Wl,--wrap=tfin_fully_connected"]
+        link += ["-T", FIRMWARE / "platform" / "ldscripts" / "tinyfin.ld"]
+        link += [assembler, *self.objects, *self.watch, *kernels, "-lgcc"]
+        call(self.target.compiler, *link, "-o", image)
+        silent = ["-display", "none", "-monitor", "none", "-serial", "stdio"]
+        return call(*self.emulator, *silent, "-kernel", image, code=None)
 
 
 @pytest.mark.parametrize("name", CORES)
@@ -199,8 +181,8 @@ def test_every_byte_on_the_core(
     image = Image(CORES[name], tmp_path)
     kernels = image.kernels()
     layouts = CORES[name].layouts
-    room = image.target.flash_bytes - (24 << 10)
-    anchor_cases = [case for case in anchor_cases if len(case.plan) < room // 2]
+    space = image.target.flash_bytes - (24 << 10)
+    anchor_cases = [case for case in anchor_cases if len(case.plan) < space // 2]
     for cases in (random_cases, anchor_cases):
         for some in {layouts, layouts[:1]} if cases is anchor_cases else {layouts}:
             done = image.run(kernels, _bundle(cases, some))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every operator beside FULLY_CONNECTED gives TFLM's bytes, alone and in graphs with branches."""
+"""Every operator except FULLY_CONNECTED gives TFLM's bytes, alone and in graphs with branches."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tests.engine.network_native import Native, tflm
 from tests.engine.operator_models import OPERATORS, random_inputs
-from tests.tflite.build_tflite import Graph
+from tests.support.graph import Graph
+from tests.support.native import Network, tflm
 from tinyfin.pack.plan import compile_plan, describe
 from tinyfin.quantization.parity import litert
 from tinyfin.tflite.model import load
@@ -20,13 +20,13 @@ MODELS = 48
 CODES = np.arange(-128, 128).astype(np.int8).reshape(1, 256)
 
 
-def differing(net: Native, model: bytes, inputs: NDArray[np.int8]) -> int:
+def differing(net: Network, model: bytes, inputs: NDArray[np.int8]) -> int:
     answer = net.run(compile_plan(load(model)), inputs)
     return int(np.count_nonzero(answer != tflm(model, inputs)))
 
 
 @pytest.mark.parametrize("name", OPERATORS)
-def test_random_models(net: Native, name: str) -> None:
+def test_random_models(net: Network, name: str) -> None:
     for seed in range(MODELS):
         rng = np.random.default_rng([seed, len(name)])
         graph = OPERATORS[name](rng)
@@ -39,7 +39,7 @@ def test_a_kernel_that_does_not_round_is_caught(
     tmp_path_factory: pytest.TempPathFactory, name: str
 ) -> None:
     """Negative control: CONCATENATION has nothing to round, there one code is off by one."""
-    wrong = Native(tmp_path_factory.mktemp("wrong"), "TFIN_TEST_NO_ROUNDING")
+    wrong = Network("TFIN_TEST_NO_ROUNDING")
     found = 0
     for seed in range(10):
         rng = np.random.default_rng([seed, len(name)])
@@ -51,7 +51,7 @@ def test_a_kernel_that_does_not_round_is_caught(
 
 @pytest.mark.parametrize("name", ["ADD", "SUB", "MUL", "SQUARED_DIFFERENCE"])
 @pytest.mark.parametrize("constant_first", [False, True])
-def test_every_code_with_a_constant(net: Native, name: str, constant_first: bool) -> None:
+def test_every_code_with_a_constant(net: Network, name: str, constant_first: bool) -> None:
     rng = np.random.default_rng(len(name))
     for value in (-128, -1, 0, 77, 127):
         graph = Graph()
@@ -63,7 +63,7 @@ def test_every_code_with_a_constant(net: Native, name: str, constant_first: bool
         assert differing(net, graph.build(), CODES) == 0, f"{name} with {value}"
 
 
-def test_softmax_of_every_difference(net: Native) -> None:
+def test_softmax_of_every_difference(net: Network) -> None:
     x = np.array([[a, b] for a in range(-128, 128, 5) for b in range(-128, 128)], np.int8)
     for input_scale, beta in ((0.01, 1.0), (0.1, 1.0), (0.5, 2.0), (4.0, 1.0), (1e-7, 1.0)):
         graph = Graph()
@@ -72,14 +72,14 @@ def test_softmax_of_every_difference(net: Native) -> None:
         assert differing(net, graph.build(), x) == 0
 
 
-def test_softmax_of_many_equal_classes(net: Native) -> None:
+def test_softmax_of_many_equal_classes(net: Network) -> None:
     graph = Graph()
     x = graph.tensor("x", [1, 511], scales=[0.1], zero_points=[0])
     graph.operator("SOFTMAX", [x], [1, 511], 1 / 256, -128, beta=1.0)
     assert differing(net, graph.build(), np.full((1, 511), 5, np.int8)) == 0
 
 
-def test_relu_n1_to_1_alone(net: Native) -> None:
+def test_relu_n1_to_1_alone(net: Network) -> None:
     """TFLM has no kernel for it; TFLite's own is the reference."""
     rng = np.random.default_rng(4)
     for _ in range(40):
@@ -154,7 +154,7 @@ def residual(rng: np.random.Generator) -> Graph:
 
 
 @pytest.mark.parametrize("make", [autoencoder, whitening, residual])
-def test_graphs_with_branches(net: Native, make: Callable[[np.random.Generator], Graph]) -> None:
+def test_graphs_with_branches(net: Network, make: Callable[[np.random.Generator], Graph]) -> None:
     for seed in range(40):
         rng = np.random.default_rng(seed)
         graph = make(rng)

@@ -7,22 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
-from tests.engine.network_native import tflm
 from tests.engine.operator_models import random_inputs
-from tests.tflite.build_tflite import Graph
-from tinyfin.cli import main
+from tests.support import sample
+from tests.support.cli import tinyfin
+from tests.support.graph import Graph
+from tests.support.native import tflm
 from tinyfin.codegen.emit import emit
 from tinyfin.features.compiler import compile_program
-from tinyfin.pack.calibration import Calibration
-from tinyfin.pack.container import build_pack, model_id
-from tinyfin.pack.decision import Decision
-from tinyfin.pack.maps import InputMap
-from tinyfin.pack.plan import compile_plan
-from tinyfin.pack.readout import Readout
 from tinyfin.schema import PAYMENT
-from tinyfin.tflite.model import load
 from tinyfin.twin import Twin
 
 
@@ -44,25 +37,7 @@ def made() -> tuple[bytes, bytes, int]:
     program = compile_program("default", PAYMENT)
     n = len(program.feature_names)
     model = reconstruction(n)
-    pack = build_pack(
-        PAYMENT,
-        program,
-        maps=[InputMap((-2000, 0, 500, 3000), (-128, -20, 40, 127)) for _ in range(n)],
-        plan=compile_plan(load(model)),
-        readout=Readout.logit(0, 5),
-        calibration=Calibration.strict([-140, 0, 140], [1 << 20, 1 << 28, 1 << 31]),
-        decision=Decision(
-            program.reason_ids,
-            (0,) * n,
-            go_online_q32=1 << 28,
-            decline_q32=3 << 28,
-            control_share_q16=3000,
-            cold_events=20,
-            cold_s=86400,
-        ),
-        model=model_id(model),
-    )
-    return pack, model, n
+    return sample.pack_of(PAYMENT, program, model), model, n
 
 
 def test_the_twin_gives_tflms_bytes(made: tuple[bytes, bytes, int]) -> None:
@@ -77,8 +52,7 @@ def test_the_twin_gives_tflms_bytes(made: tuple[bytes, bytes, int]) -> None:
 def test_inspect_lists_the_operators(made: tuple[bytes, bytes, int], tmp_path: Path) -> None:
     path = tmp_path / "model.tfpack"
     path.write_bytes(made[0])
-    told = CliRunner().invoke(main, ["inspect", str(path)])
-    assert told.exit_code == 0, told.output
+    told = tinyfin(f"inspect {path}")
     assert f"SQUARED_DIFFERENCE {made[2]}x{made[2]}, MEAN {made[2]}x1" in told.output
 
 

@@ -11,10 +11,10 @@ import pytest
 
 from tests.engine import integer_models
 from tests.engine.integer_models import KINDS
-from tests.engine.network_native import SOURCES, tflm
 from tests.engine.operator_models import OPERATORS, random_inputs
 from tests.engine.test_kernels_on_targets import CORES, Case, Image, _bundle
 from tests.engine.test_operators_equal_tflm import autoencoder, residual, whitening
+from tests.support.native import NETWORK, tflm
 from tinyfin.pack.integer_plan import compile_integer_plan
 from tinyfin.pack.plan import compile_plan
 from tinyfin.tflite.model import load
@@ -46,11 +46,11 @@ def models() -> dict[str, list[Case]]:
     return made
 
 
-def spoilt(image: Image) -> list[str]:
+def spoilt(image: Image) -> list[Path]:
     """The image's objects with operators that do not round."""
-    sources = [path for path in SOURCES if path.stem.startswith("net_")]
-    kept = [o for o in image.objects if Path(o).stem not in {p.stem for p in sources}]
-    return [*kept, *image._compile("spoilt", sources, "TFIN_TEST_NO_ROUNDING")]
+    sources = [path for path in NETWORK if path.name.startswith("net_")]
+    kept = [o for o in image.objects if o.stem not in {p.stem for p in sources}]
+    return [*kept, *image.compile(sources, "TFIN_TEST_NO_ROUNDING")]
 
 
 @pytest.mark.parametrize("name", SABOTAGED)

@@ -3,43 +3,43 @@
 
 from __future__ import annotations
 
-import re
 import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.engine.network_native import KERNELS_ALL, Native
-from tests.engine.test_plan_safety import E_KERNEL, E_PLAN, _build, _fuzz
-from tests.tflite.build_tflite import Graph
+from tests.engine.test_plan_safety import E_KERNEL, E_PLAN, stays_in_its_memory
+from tests.support.graph import Graph
+from tests.support.native import KERNELS_ALL, Network
+from tests.support.packs import patched
 from tinyfin.formats import kernel_names
 from tinyfin.pack.plan import compile_plan, describe
 from tinyfin.tflite.model import load
 
 #: where the last bytes of each record are that the check must not pass over: opcode, offset, value
 WRONG = (
-    (3, 20, "<HH", (4, 0)),  # SOFTMAX: rows, depth
-    (3, 24, "<I", (257,)),  # more entries than differences
-    (3, 24, "<I", (0,)),
-    (3, 16, "<I", (1 << 20,)),  # its table
-    (4, 1, "<B", (8,)),  # ADD: an unknown flag
-    (4, 16, "<I", (1 << 20,)),  # second operand
-    (4, 20, "<H", (0,)),
-    (4, 28, "<i", (-1,)),  # a negative multiplier
-    (4, 32, "<i", (31,)),  # shifts
-    (4, 40, "<i", (-32,)),
-    (4, 48, "<i", (1000,)),
-    (5, 1, "<B", (2,)),  # MUL has no sign
-    (5, 32, "<i", (-99,)),
-    (6, 40, "<i", (31,)),  # SQUARED_DIFFERENCE
-    (6, 20, "<H", (65535,)),
-    (7, 20, "<H", (9,)),  # SUM: count
-    (7, 1, "<B", (2,)),
-    (7, 28, "<i", (31,)),
-    (8, 16, "<H", (2,)),  # COPY: rows, length, stride, at
-    (8, 18, "<H", (99,)),
-    (8, 22, "<H", (60000,)),
+    (3, 20, "HH", (4, 0)),  # SOFTMAX: rows, depth
+    (3, 24, "I", (257,)),  # more entries than differences
+    (3, 24, "I", (0,)),
+    (3, 16, "I", (1 << 20,)),  # its table
+    (4, 1, "B", (8,)),  # ADD: an unknown flag
+    (4, 16, "I", (1 << 20,)),  # second operand
+    (4, 20, "H", (0,)),
+    (4, 28, "i", (-1,)),  # a negative multiplier
+    (4, 32, "i", (31,)),  # shifts
+    (4, 40, "i", (-32,)),
+    (4, 48, "i", (1000,)),
+    (5, 1, "B", (2,)),  # MUL has no sign
+    (5, 32, "i", (-99,)),
+    (6, 40, "i", (31,)),  # SQUARED_DIFFERENCE
+    (6, 20, "H", (65535,)),
+    (7, 20, "H", (9,)),  # SUM: count
+    (7, 1, "B", (2,)),
+    (7, 28, "i", (31,)),
+    (8, 16, "H", (2,)),  # COPY: rows, length, stride, at
+    (8, 18, "H", (99,)),
+    (8, 22, "H", (60000,)),
 )
 
 
@@ -70,58 +70,36 @@ def nodes(plan: bytes) -> list[tuple[int, int]]:
     return found
 
 
-def test_the_plan_has_every_opcode(net: Native, plan: bytes) -> None:
+def test_the_plan_has_every_opcode(net: Network, plan: bytes) -> None:
     assert {opcode for opcode, _ in nodes(plan)} == set(range(1, 9))
     assert describe(plan)["kernels"] == 255
     assert net.check(plan) == 0
 
 
-def test_mutated_plans_stay_inside_their_memory(
-    plan: bytes, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    folder = tmp_path_factory.mktemp("operators")
-    binary = folder / "plan_fuzz"
-    _build(binary)
-    done = _fuzz(binary, plan, folder, 100_000)
-    assert done.returncode == 0, done.stderr[-2000:]
-    counts = re.fullmatch(r"refused (\d+) ran (\d+)\n", done.stdout)
-    assert counts is not None
-    assert int(counts[1]) > 10_000
-    assert int(counts[2]) > 10_000
-
-
-def test_a_missing_bounds_check_is_caught(plan: bytes, tmp_path: Path) -> None:
-    binary = tmp_path / "plan_fuzz"
-    _build(binary, "TFIN_TEST_NO_BOUNDS")
-    assert _fuzz(binary, plan, tmp_path, 100_000).returncode != 0
+def test_mutated_plans_stay_inside_their_memory(plan: bytes, tmp_path: Path) -> None:
+    stays_in_its_memory(plan, tmp_path)
 
 
 @pytest.mark.parametrize(("opcode", "offset", "kind", "values"), WRONG)
 def test_a_wrong_field_is_refused(
-    net: Native, plan: bytes, opcode: int, offset: int, kind: str, values: tuple[int, ...]
+    net: Network, plan: bytes, opcode: int, offset: int, kind: str, values: tuple[int, ...]
 ) -> None:
     at = next(position for number, position in nodes(plan) if number == opcode)
-    wrong = bytearray(plan)
-    struct.pack_into(kind, wrong, at + offset, *values)
-    assert net.check(bytes(wrong)) == E_PLAN
+    assert net.check(patched(plan, at + offset, kind, *values)) == E_PLAN
 
 
-def test_records_cut_short_are_refused(net: Native, plan: bytes) -> None:
+def test_records_cut_short_are_refused(net: Network, plan: bytes) -> None:
     for _, at in nodes(plan):
-        wrong = bytearray(plan)
-        struct.pack_into("<H", wrong, at + 2, 20 if wrong[at] != 2 else 24)
-        assert net.check(bytes(wrong)) == E_PLAN
+        short = patched(plan, at + 2, "H", 20 if plan[at] != 2 else 24)
+        assert net.check(short) == E_PLAN
 
 
-def test_kernels_that_are_not_linked(
-    net: Native, plan: bytes, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_kernels_that_are_not_linked(net: Network, plan: bytes) -> None:
     """A build of the `fc` profile refuses the plan, whatever the caller allows."""
     assert net.check(plan, kernels=KERNELS_ALL & ~64) == E_KERNEL
-    small = Native(tmp_path_factory.mktemp("fc"), "TFIN_KERNELS=3u")
+    small = Network("TFIN_KERNELS=3u")
     assert small.check(plan) == E_KERNEL
-    hidden = bytearray(plan)
-    struct.pack_into("<I", hidden, 12, 3)  # the header keeps silent about them
-    assert small.check(bytes(hidden)) == E_PLAN
+    hidden = patched(plan, 12, "I", 3)  # the header keeps silent about them
+    assert small.check(hidden) == E_PLAN
     assert kernel_names(3) == ["FULLY_CONNECTED", "TABLE"]
     assert kernel_names(1 << 31 | 64) == ["REDUCE", "kernel 2^31"]

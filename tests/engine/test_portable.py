@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from tests.engine.native import DEADLINE_S, HEADER, LIBRARY, ROOT, SOURCES, WARNINGS
+from tests.support.native import HEADER, LIBRARY, ROOT, SOURCES, WARNINGS
+from tests.support.process import call, need
 
 ARM, RISCV, XTENSA = "arm-none-eabi-", "riscv64-unknown-elf-", "xtensa-lx106-elf-"
 TARGETS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -50,14 +50,6 @@ class Built:
     calls: dict[str, set[str]] = field(default_factory=dict)
 
 
-def _tool(*command: str | Path) -> str:
-    done = subprocess.run(
-        [str(word) for word in command], capture_output=True, text=True, timeout=DEADLINE_S
-    )
-    assert done.returncode == 0, f"{' '.join(map(str, command))}\n{done.stderr}"
-    return done.stdout
-
-
 def _plain(name: str) -> str:
     """A function's name in a call graph: without its file and the compiler's suffixes."""
     return re.sub(r"\.(constprop|isra|part|cold)\.\d+", "", name.rpartition(":")[2])
@@ -65,23 +57,21 @@ def _plain(name: str) -> str:
 
 def _built(name: str, folder: Path) -> Built:
     prefix, machine = TARGETS[name]
-    if shutil.which(prefix + "gcc") is None:
-        pytest.skip(f"{prefix}gcc is not installed; `tinyfin doctor` says how to install it")
+    need(prefix + "gcc")
     flags = ["-std=c99", "-Os", "-ffreestanding", "-fbuiltin", "-ffunction-sections", *WARNINGS]
     flags += ["-fstack-usage", "-fcallgraph-info=su", *machine]
     flags += [f"-I{LIBRARY / 'include'}", f"-I{ROOT / 'firmware' / 'ports' / 'include'}"]
     built = Built()
-    command = [prefix + "gcc", *flags, "-c", *map(str, SOURCES)]
-    subprocess.run(command, check=True, cwd=folder, timeout=DEADLINE_S)
+    call(prefix + "gcc", *flags, "-c", *SOURCES, cwd=folder)
     for source in SOURCES:
         made = folder / (source.stem + ".o")
-        for line in _tool(prefix + "nm", made).splitlines():
+        for line in call(prefix + "nm", made).stdout.splitlines():
             kind, symbol = line[-1:] and line.split()[-2:]
             (built.undefined if kind == "U" else built.defined).add(symbol)
         built.sizes[source.name] = {
             section: int(size)
             for section, size in re.findall(
-                r"^(\.\S+)\s+(\d+)", _tool(prefix + "size", "-A", "-d", made), re.MULTILINE
+                r"^(\.\S+)\s+(\d+)", call(prefix + "size", "-A", "-d", made).stdout, re.MULTILINE
             )
         }
         graph = made.with_suffix(".ci").read_text()
@@ -155,11 +145,10 @@ def test_the_check_for_recursion_can_fail(tmp_path: Path) -> None:
     code = "int kept; double half(double);\n"
     code += "int f(int n) { kept += n; return n ? f(n - 1) + (int)half(n) : 0; }\n"
     (tmp_path / "bad.c").write_text(code)
-    flags = ["-O0", "-fcallgraph-info=su", "-c", "bad.c"]
-    subprocess.run([gcc + "gcc", *flags], check=True, cwd=tmp_path, timeout=DEADLINE_S)
+    call(gcc + "gcc", "-O0", "-fcallgraph-info=su", "-c", "bad.c", cwd=tmp_path)
     graph = (tmp_path / "bad.ci").read_text()
     assert 'sourcename: "f" targetname: "f"' in graph
-    symbols = _tool(gcc + "nm", tmp_path / "bad.o")
+    symbols = call(gcc + "nm", tmp_path / "bad.o").stdout
     assert "U half" in symbols
     assert re.search(r"[BDCS] kept", symbols)
 
@@ -168,11 +157,10 @@ def test_the_check_for_recursion_can_fail(tmp_path: Path) -> None:
     ("compiler", "language"), [("cc", "c99"), ("c++", "c++17"), ("clang", "c99"), ("g++", "c++17")]
 )
 def test_headers_compile_alone(compiler: str, language: str, tmp_path: Path) -> None:
-    if shutil.which(compiler) is None:
-        pytest.skip(f"{compiler} is not installed")
+    need(compiler)
     for header in (HEADER.name, "tinyfin_port.h"):
         source = tmp_path / ("alone.cpp" if "+" in language else "alone.c")
         include = f'#include "{header}"\n'
         source.write_text(include * 2 + "int main(void) { return 0; }\n")
         strict = ["-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror"]
-        _tool(compiler, f"-std={language}", *strict, f"-I{HEADER.parent}", "-fsyntax-only", source)
+        call(compiler, f"-std={language}", *strict, f"-I{HEADER.parent}", "-fsyntax-only", source)

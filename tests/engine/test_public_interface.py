@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine import packs
-from tests.engine.native import LIBRARY, ROOT, Buffer, Engine, library
+from tests.support import packs
+from tests.support.native import LIBRARY, ROOT, Buffer, Engine, library
 from tinyfin.pack.container import parse_pack
 from tinyfin.paths import firmware_dir
 

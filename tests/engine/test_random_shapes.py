@@ -6,8 +6,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.engine.network_native import Native, tflm
-from tests.tflite.build_tflite import ACTIVATIONS, Graph
+from tests.support.graph import ACTIVATIONS, Graph
+from tests.support.native import Network, tflm
 from tinyfin.pack.plan import compile_plan, describe
 from tinyfin.tflite.model import load
 
@@ -58,7 +58,7 @@ def random_graph(rng: np.random.Generator, *, layers: int, width: int | None = N
 
 
 @pytest.mark.parametrize("seed", range(120))
-def test_dense_layers(net: Native, seed: int) -> None:
+def test_dense_layers(net: Network, seed: int) -> None:
     rng = np.random.default_rng(seed)
     model = random_graph(rng, layers=1 + seed % 3).build()
     parsed = load(model)
@@ -68,7 +68,7 @@ def test_dense_layers(net: Native, seed: int) -> None:
     assert np.count_nonzero(answer != expected) == 0, f"seed {seed}"
 
 
-def test_the_generator_reaches_both_sums(net: Native) -> None:
+def test_the_generator_reaches_both_sums(net: Network) -> None:
     """Some generated layers keep the promise of a narrow sum and some cannot: both are tested."""
     seen = set()
     for seed in range(120):
@@ -79,7 +79,7 @@ def test_the_generator_reaches_both_sums(net: Native) -> None:
 
 
 @pytest.mark.parametrize("per_channel", [False, True])
-def test_long_rows_of_extreme_weights(net: Native, per_channel: bool) -> None:
+def test_long_rows_of_extreme_weights(net: Network, per_channel: bool) -> None:
     """Row sums beyond 24 bits: 700 inputs of weights at +-127."""
     rng = np.random.default_rng(5)
     w = np.full((6, 700), 127, np.int8)
@@ -96,7 +96,7 @@ def test_long_rows_of_extreme_weights(net: Native, per_channel: bool) -> None:
 
 
 @pytest.mark.parametrize("name", ["LOGISTIC", "TANH", "RELU", "RELU6", "LEAKY_RELU", "QUANTIZE"])
-def test_tables_on_every_code(net: Native, name: str) -> None:
+def test_tables_on_every_code(net: Network, name: str) -> None:
     rng = np.random.default_rng(11)
     codes = np.arange(-128, 128).astype(np.int8).reshape(1, 256)
     for trial in range(60):
@@ -127,7 +127,7 @@ def test_tables_on_every_code(net: Native, name: str) -> None:
         )
 
 
-def test_chains_of_tables_and_reshapes(net: Native) -> None:
+def test_chains_of_tables_and_reshapes(net: Network) -> None:
     rng = np.random.default_rng(3)
     graph = Graph()
     x = graph.tensor("x", [1, 12], scales=[0.05], zero_points=[4])

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine import packs
-from tests.engine.native import Engine, Receipt, Refused, code, library
+from tests.support import packs
+from tests.support.native import Engine, Receipt, Refused, code, library
 from tinyfin.codegen.emit import emit
 from tinyfin.codegen.pack_layout import read_layout
 
@@ -56,14 +56,12 @@ def test_payments_do_not_fit_another_schema(small: bytes) -> None:
 
 
 def test_no_record_is_an_argument_that_is_missing(small: bytes) -> None:
-    from tests.engine.native import Buffer, Trust
+    from tests.support.native import Buffer, Trust
 
     trust = Trust(b"", 0, True, 0, None)
     held = Buffer(len(small), small)
     receipt = Buffer(512)
-    rc = library().tfin_verify(
-        receipt.pointer, held.pointer, ctypes.c_size_t(len(small)), ctypes.byref(trust)
-    )
+    rc = library().tfin_verify(receipt, held, ctypes.c_size_t(len(small)), ctypes.byref(trust))
     assert rc == code("TFIN_E_ARGUMENT")
     assert Receipt(packs.build(packs.small()))
 

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.engine import packs
-from tests.engine.native import Engine, Refused
+from tests.support import packs
+from tests.support.native import Engine, Refused
 from tinyfin.errors import InputError
 from tinyfin.twin import Twin
 
@@ -369,7 +369,7 @@ def test_an_erased_card_does_not_come_back_with_the_rest_of_an_import(kept_pack:
 
 
 @pytest.mark.parametrize("at", [48, 52], ids=["card tick", "pending sequence"])
-def test_counters_that_order_entries_have_room_to_grow(rich: bytes, at: int) -> None:
+def test_counters_that_order_entries_can_grow(rich: bytes, at: int) -> None:
     """At 2^32 - 1 the next entry would get 0, which is a free one's: its outcome was unknown."""
     engine, image, cold = _warm(rich)
     for value, taken in ((2**31 - 1, True), (2**31, False), (2**32 - 1, False)):

@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The engine reads no byte that nobody wrote: MemorySanitizer, over memory that is not cleared."""
+"""The engine reads no unwritten byte: MemorySanitizer, over memory that is not cleared."""
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.engine import packs
 from tests.engine.corpus import golden_mirror
-from tests.engine.native import DEADLINE_S, LIBRARY, ROOT, TEST
+from tests.support import packs
+from tests.support.native import LIBRARY, ROOT, TEST
+from tests.support.process import call, need
 from tinyfin import paths
 from tinyfin.codegen import monocypher
 from tinyfin.codegen.emit import emit
@@ -24,35 +24,16 @@ PACKS = {
 
 
 def run(pack: bytes, folder: Path, *defines: str) -> subprocess.CompletedProcess[str]:
-    clang = shutil.which("clang")
-    if clang is None:
-        pytest.skip("clang is not here; `tinyfin doctor` says how to get it")
+    need("clang")
     emit(pack, folder)
     crypto = monocypher.obtain(ROOT / ".pio" / "tinyfin")
     program = folder / "uninitialised"
-    subprocess.run(
-        [
-            clang,
-            "-std=c11",
-            "-O1",
-            "-g",
-            "-fsanitize=memory",
-            *defines,
-            *(f"-D{define}" for define in monocypher.DEFINES),
-            *(f"-I{path}" for path in (folder, LIBRARY / "include", crypto)),
-            TEST / "uninitialised.c",
-            folder / "tinyfin_pack.c",
-            crypto / "monocypher.c",
-            *sorted((LIBRARY / "src").rglob("*.c")),
-            "-o",
-            program,
-        ],
-        check=True,
-        timeout=DEADLINE_S,
-    )
-    return subprocess.run(
-        [program], capture_output=True, text=True, timeout=DEADLINE_S, check=False
-    )
+    flags = ["-std=c11", "-O1", "-g", "-fsanitize=memory", *defines]
+    flags += [f"-D{define}" for define in monocypher.DEFINES]
+    flags += [f"-I{path}" for path in (folder, LIBRARY / "include", crypto)]
+    sources = [TEST / "uninitialised.c", folder / "tinyfin_pack.c", crypto / "monocypher.c"]
+    call("clang", *flags, *sources, *sorted((LIBRARY / "src").rglob("*.c")), "-o", program)
+    return call(program, code=None)
 
 
 @pytest.mark.parametrize("name", PACKS)

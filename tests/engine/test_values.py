@@ -3,13 +3,11 @@
 
 from __future__ import annotations
 
-import struct
-
-from tests.engine.native import Engine
+from tests.support.native import Engine, record_of
 from tinyfin.features.compiler import compile_program
 from tinyfin.features.own_features import define_feature
 from tinyfin.pack.container import build_pack
-from tinyfin.schema import Field, Schema, record_offsets, record_size
+from tinyfin.schema import Field, Schema
 
 SCHEMA = Schema(
     "till",
@@ -46,12 +44,7 @@ def opened() -> Engine:
 
 
 def record(present: int = ALL, **values: int) -> bytes:
-    made = bytearray(record_size(SCHEMA))
-    struct.pack_into("<I", made, 0, present)
-    for field, offset in zip(SCHEMA.fields, record_offsets(SCHEMA), strict=True):
-        code = {"enum": "<i", "i32": "<i", "i64": "<q", "u64": "<Q"}[field.type]
-        struct.pack_into(code, made, offset, values.get(field.name, 0))
-    return bytes(made)
+    return record_of(SCHEMA, [values.get(field.name, 0) for field in SCHEMA.fields], present)
 
 
 class Terminal:

@@ -7,10 +7,10 @@ import ctypes
 
 import pytest
 
-from tests.engine import packs
 from tests.engine.corpus import golden_mirror
-from tests.engine.native import Buffer, Engine, Receipt, Refused, code, library
-from tests.pack.test_refusals import RECORD
+from tests.support import packs
+from tests.support.native import Buffer, Engine, Receipt, Refused, code, library
+from tests.support.packs import RECORD
 
 
 def drive(engine: Engine) -> bytes:
@@ -38,7 +38,7 @@ def test_bound_is_opened(name: str) -> None:
 def test_memory_is_asked_for_as_in_open(small: bytes) -> None:
     receipt = Receipt(small)
     needed = ctypes.c_uint32.from_address(receipt.buffer.address + 4).value
-    assert needed == receipt.lib.tfin_memory_size(receipt.pack.pointer, ctypes.c_size_t(len(small)))
+    assert needed == receipt.lib.tfin_memory_size(receipt.pack, ctypes.c_size_t(len(small)))
     for name, change in (
         ("TFIN_E_MEMORY", {"memory_less": 1}),
         ("TFIN_E_ALIGN", {"memory_shift": 8}),
@@ -47,7 +47,7 @@ def test_memory_is_asked_for_as_in_open(small: bytes) -> None:
             Engine(small, receipt=receipt, **change)
     null = ctypes.c_void_p(None)
     size = ctypes.c_size_t(1 << 16)
-    good = [receipt.buffer.pointer] * 3
+    good = [receipt.buffer] * 3
     for missing in range(3):
         given = [null if i == missing else p for i, p in enumerate(good)]
         assert receipt.lib.tfin_bind(*given, size) == code("TFIN_E_ARGUMENT")
@@ -115,10 +115,10 @@ def test_a_round_that_began_with_another_pack_begins_again(small: bytes) -> None
     longer = Engine(packs.build({**packs.small(), "LINE": bytes(9000)}))
     engine, held = Engine(small), Buffer(512)
     recheck = longer.lib.tfin_recheck_pack
-    assert recheck(longer._engine.pointer, held.pointer, 8000) > 0
+    assert recheck(longer._engine, held, 8000) > 0
     whole = len(small) - 224
-    assert recheck(engine._engine.pointer, held.pointer, 100) == whole - 100
-    assert recheck(engine._engine.pointer, held.pointer, 1 << 20) == 0
+    assert recheck(engine._engine, held, 100) == whole - 100
+    assert recheck(engine._engine, held, 1 << 20) == 0
 
 
 def test_rechecking_feeds_the_watchdog(small: bytes) -> None:

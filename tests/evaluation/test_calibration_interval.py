@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.training.test_split_by_time import make
+from tests.support.transactions import labelled
 from tinyfin.evaluation.calibration_interval import Terms, joined, promise
 from tinyfin.evaluation.fold_metrics import MAIN
 from tinyfin.evaluation.fold_scores import FoldScores
@@ -66,7 +66,7 @@ def test_it_holds_however_frauds_come_together(by_card: float, by_terminal: floa
         assert held(found, "within_independent") >= 0.91
 
 
-def test_a_group_that_is_not_told_is_not_seen() -> None:
+def test_a_group_that_is_not_named_is_not_seen() -> None:
     found = [
         promise(terms, None, groups[:1])
         for terms, groups in (together(seed, 0.0, 0.5) for seed in range(WORLDS))
@@ -132,7 +132,7 @@ def test_a_slice_whose_frauds_come_together_is_not_behind_and_one_that_is_off_is
     )
     t = np.arange(learned + n)
     tx = replace(
-        make(t, fraud, t),
+        labelled(t, fraud, t),
         terminal=terminal.astype(np.int32),
         terminals=tuple(map(str, range(terminals))),
     )

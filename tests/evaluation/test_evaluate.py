@@ -10,10 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
 
+from tests.support.cli import tinyfin, tinyfin_json
 from tinyfin import paths
-from tinyfin.cli import main
 from tinyfin.config import Config, load
 from tinyfin.data.readers import read
 from tinyfin.data.transactions import Transactions
@@ -28,12 +27,6 @@ from tinyfin.training.run_folder import open_run
 from tinyfin.training.scoring import score
 
 DAY_S = 86_400
-
-
-def tinyfin(*words: object, code: int = 0) -> Result:
-    result = CliRunner().invoke(main, [*map(str, words)])
-    assert result.exit_code == code, result.output
-    return result
 
 
 @pytest.fixture(scope="module")
@@ -219,11 +212,7 @@ def test_class_weights_do_not_reach_the_probabilities(
 
 def test_repack_changes_the_decision_and_nothing_else(run_copy: Path, tmp_path: Path) -> None:
     old = parse_pack((run_copy / "model.tfpack").read_bytes())
-    result = json.loads(
-        tinyfin(
-            "repack", run_copy, "--threshold", "0.5", "--decline-threshold", "0.9", "--json"
-        ).stdout
-    )
+    result = tinyfin_json(f"repack {run_copy} --threshold 0.5 --decline-threshold 0.9")
     new = parse_pack((run_copy / "model.tfpack").read_bytes())
     assert new.verified
     assert (new.model_id, new.plan, new.calibration, new.state_layout) == (
@@ -265,11 +254,7 @@ def test_a_run_compared_with_its_repack_ranks_the_same_and_decides_otherwise(
 ) -> None:
     tinyfin("repack", run_copy, "--per-1000", "20")
     changes = tmp_path / "changes.csv"
-    found = json.loads(
-        tinyfin(
-            "compare", small["run"], run_copy, small["data"], "--changes", changes, "--json"
-        ).stdout
-    )
+    found = tinyfin_json(f"compare {small['run']} {run_copy} {small['data']} --changes {changes}")
     assert found["figures"]["average_precision"]["difference"] == 0
     assert found["figures"]["average_precision"]["interval"] == [0, 0]
     assert found["figures"]["recall"]["difference"] >= 0

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.training.test_split_by_time import make
+from tests.support.transactions import labelled
 from tinyfin.config import DecisionSection as Section
 from tinyfin.errors import ConfigError, InputError
 from tinyfin.evaluation.attacks import attacks_of, by_scenario
@@ -186,7 +186,7 @@ def test_attacks_end_when_the_terminal_was_quiet_for_three_days() -> None:
 
 
 def test_hard_negatives_are_false_alerts() -> None:
-    tx = make(np.arange(6), np.array([0, 0, 0, 1, 1, 0]), np.arange(6))
+    tx = labelled(np.arange(6), np.array([0, 0, 0, 1, 1, 0]), np.arange(6))
     tx = type(tx)(
         **{
             **{k: getattr(tx, k) for k in tx.__dataclass_fields__},
@@ -203,7 +203,7 @@ def test_hard_negatives_are_false_alerts() -> None:
 
 def test_a_slice_that_falls_behind_is_named_and_why() -> None:
     n = 4000
-    tx = make(np.arange(n) * 60, np.arange(n) % 10 == 0, np.arange(n) * 60)
+    tx = labelled(np.arange(n) * 60, np.arange(n) % 10 == 0, np.arange(n) * 60)
     high = np.arange(n) >= n // 2
     tx.values[:, tx.schema.index("amount_minor")] = np.where(high, 50_000, 500)
     fraud = tx.label == 1

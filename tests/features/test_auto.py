@@ -108,7 +108,7 @@ def test_all_columns_of_a_field_have_to_be_there() -> None:
     assert fed_names(mapping, ["U", "C"]) == {"token"}
 
 
-def test_what_is_left_out_would_have_told_nothing(tmp_path: Path) -> None:
+def test_what_is_left_out_would_have_said_nothing(tmp_path: Path) -> None:
     """On a file with the stream's columns alone, what is not chosen is constant, and no more."""
     columns = ["time", "terminal", "token", "amount_minor", "label"]
     path = tmp_path / "little.parquet"

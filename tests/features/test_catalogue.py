@@ -6,9 +6,8 @@ from __future__ import annotations
 import json
 
 import numpy as np
-from click.testing import CliRunner
 
-from tinyfin.cli import main
+from tests.support.cli import tinyfin
 from tinyfin.features.catalogue import BY_NAME, DEFAULT, FEATURES, REASONS
 from tinyfin.features.compiler import compile_program
 from tinyfin.features.graph import is_late
@@ -153,8 +152,7 @@ def test_every_feature_is_the_oracles_and_moves() -> None:
 
 
 def test_the_list_names_definition_bytes_moment_and_catches() -> None:
-    result = CliRunner().invoke(main, ["features", "--json"])
-    assert result.exit_code == 0
+    result = tinyfin("features --json")
     rows = {row["name"]: row for row in json.loads(result.stdout)["features"]}
     assert set(rows) == set(BY_NAME)
     assert rows["decl_run"]["moment"] == "R"
@@ -164,5 +162,5 @@ def test_the_list_names_definition_bytes_moment_and_catches() -> None:
     assert rows["tok_gap_s"]["card_bytes"] == 24
     assert rows["amt_log"]["definition"]
     assert rows["amt_log"]["catches"]
-    text = CliRunner().invoke(main, ["features", "--set", "default"])
+    text = tinyfin("features --set default")
     assert "29 features together" in text.stdout

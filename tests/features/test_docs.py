@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -12,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from click.testing import CliRunner
 
+from tests.support.cli import tinyfin
+from tests.support.process import call
 from tinyfin import simulator
-from tinyfin.cli import main
 from tinyfin.config import Simulate, from_table
 from tinyfin.features.compiler import compile_program
 
@@ -31,8 +30,7 @@ def block(name: str) -> str:
 
 @pytest.mark.parametrize("table", ["catalogue", "reasons", "functions"])
 def test_tables_are_what_the_script_prints(table: str) -> None:
-    words = [sys.executable, "-m", "tinyfin.features.describe", table]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=True)
+    done = call(sys.executable, "-m", "tinyfin.features.describe", table)
     hint = f"bring the page up to date: python -m tinyfin.features.describe {table}"
     assert block(table) == done.stdout.strip(), hint
 
@@ -42,13 +40,9 @@ def test_the_example_runs_and_counts(tmp_path: Path) -> None:
     config, data, out = tmp_path / "tinyfin.toml", tmp_path / "t.parquet", tmp_path / "f.parquet"
     config.write_text(block("example").removeprefix("```toml").removesuffix("```"))
     simulator.write(simulator.simulate(Simulate(terminals=6, days=10, seed=5)), data)
-    listed = CliRunner().invoke(main, ["features", "--config", str(config)])
-    assert listed.exit_code == 0, listed.output
+    listed = tinyfin(f"features --config {config}")
     assert "keyed sales of at most 5.00" in listed.output
-    made = CliRunner().invoke(
-        main, ["features", str(data), "--config", str(config), "--out", str(out)]
-    )
-    assert made.exit_code == 0, made.output
+    tinyfin(f"features {data} --config {config} --out {out}")
     table, rows = pq.read_table(out), pq.read_table(data)
     night = table["night_amount"].to_numpy()
     amount = rows["amount_minor"].to_numpy()
@@ -72,10 +66,7 @@ def test_the_rows_give_the_answer(tmp_path: Path) -> None:
     config, data, out = (tmp_path / x for x in ("tinyfin.toml", "three.csv", "out.csv"))
     config.write_text(fenced("example"))
     data.write_text(fenced("rows"))
-    made = CliRunner().invoke(
-        main, ["features", str(data), "--config", str(config), "--out", str(out)]
-    )
-    assert made.exit_code == 0, made.output
+    tinyfin(f"features {data} --config {config} --out {out}")
     assert out.read_text() == fenced("answer")
 
 
@@ -97,8 +88,5 @@ def test_a_plain_field(tmp_path: Path) -> None:
         f'[features]\nnames = ["supply"]\n{fields[0]}'
     )
     data.write_text("time,supply_mv\n1700000000,4990\n1700000060,70000\n1700000120,\n")
-    made = CliRunner().invoke(
-        main, ["features", str(data), "--config", str(config), "--out", str(out)]
-    )
-    assert made.exit_code == 0, made.output
+    tinyfin(f"features {data} --config {config} --out {out}")
     assert pq.read_table(out)["supply"].to_pylist() == [4990, 32767, 0]

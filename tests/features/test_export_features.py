@@ -11,10 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from click.testing import CliRunner
 
+from tests.support.cli import tinyfin
 from tinyfin import simulator
-from tinyfin.cli import main
 from tinyfin.config import Config, Simulate, load
 from tinyfin.data.readers import read
 from tinyfin.errors import DataError
@@ -88,7 +87,7 @@ def test_chunks_give_what_one_run_gives(
 def test_a_notice_that_is_not_carried_over_would_be_seen(
     town: pa.Table, config: Config, tmp_path: Path
 ) -> None:
-    """The negative control: the data tells chunks with notices from chunks without."""
+    """The negative control: the data differs between chunks with notices and without."""
     data = tmp_path / "town.parquet"
     simulator.write(town.sort_by("time"), data)
     deaf = replace(config, data=config.data.model_copy(update={"notices": "none"}))
@@ -121,11 +120,7 @@ def test_a_bad_row_leaves_no_file(config: Config, tmp_path: Path) -> None:
 def test_the_command(town: pa.Table, config: Config, tmp_path: Path) -> None:
     data, out = tmp_path / "town.parquet", tmp_path / "features.parquet"
     simulator.write(town, data)
-    answer = CliRunner().invoke(
-        main, ["features", str(data), "--config", str(config.path), "--out", str(out)]
-    )
-    assert answer.exit_code == 0, answer.output
+    tinyfin(f"features {data} --config {config.path} --out {out}")
     assert "label" not in pq.read_schema(out).names
-    forgot = CliRunner().invoke(main, ["features", str(data)])
-    assert forgot.exit_code == 2
+    forgot = tinyfin(f"features {data}", code=2)
     assert "--out" in forgot.output

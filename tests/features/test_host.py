@@ -11,11 +11,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from click.testing import CliRunner
 
 from tests.oracle.twin_terminal import TwinTerminal
-from tests.wire.rig import network
-from tinyfin.cli import main
+from tests.support import sample
+from tests.support.cli import tinyfin
 from tinyfin.config import from_table, load
 from tinyfin.data.readers import read
 from tinyfin.data.transactions import Transactions
@@ -25,15 +24,9 @@ from tinyfin.features.definition import Feature
 from tinyfin.features.expressions import field
 from tinyfin.oracle import OracleEngine
 from tinyfin.oracle.decision import Model
-from tinyfin.pack.calibration import Calibration
-from tinyfin.pack.container import build_pack, model_id, parse_pack
-from tinyfin.pack.decision import Decision
-from tinyfin.pack.maps import InputMap
-from tinyfin.pack.plan import compile_plan
-from tinyfin.pack.readout import Readout
+from tinyfin.pack.container import build_pack, parse_pack
 from tinyfin.pack.sections import decode_schema, encode_schema
 from tinyfin.schema import HOST_FIELDS, PAYMENT, PAYMENT_HOST, record_offsets
-from tinyfin.tflite.model import load as load_tflite
 from tinyfin.training.host_fields import host_columns
 from tinyfin.twin import Twin
 
@@ -109,8 +102,7 @@ def test_nothing_later_takes_part(tmp_path: Path) -> None:
 def test_the_command_keeps_what_was_there(tmp_path: Path) -> None:
     data, out, config = (tmp_path / x for x in ("cards.csv", "host.parquet", "tinyfin.toml"))
     tx = cards_of(data)
-    answer = CliRunner().invoke(main, ["host-fields", str(data), "--out", str(out)])
-    assert answer.exit_code == 0, answer.output
+    tinyfin(f"host-fields {data} --out {out}")
     config.write_text('[schema]\nextends = "payment_host"\n')
     again = read([out], load(config))
     assert again.schema == PAYMENT_HOST
@@ -119,10 +111,7 @@ def test_the_command_keeps_what_was_there(tmp_path: Path) -> None:
         assert np.array_equal(again.column(name), values)
         assert np.array_equal(again.has(name), values >= 0)
     assert pq.read_schema(out).names[:5] == ["time", "terminal", "token", "amount_minor", "label"]
-    twice = CliRunner().invoke(
-        main, ["host-fields", str(out), "--out", str(tmp_path / "x.parquet")]
-    )
-    assert twice.exit_code == 3
+    twice = tinyfin(f"host-fields {out} --out {tmp_path}/x.parquet", code=3)
     assert "already" in twice.output
 
 
@@ -146,18 +135,7 @@ def pack_of(*names: str, plan: bool = True) -> bytes:
     program = compile_program(features, PAYMENT_HOST)
     if not plan:
         return build_pack(PAYMENT_HOST, program)
-    n = len(names)
-    tflite = network(n)
-    return build_pack(
-        PAYMENT_HOST,
-        program,
-        maps=[InputMap((-1, 100), (-128, 127))] * n,
-        plan=compile_plan(load_tflite(tflite)),
-        readout=Readout.logit(0, 5),
-        calibration=Calibration.strict([-140, 140], [1 << 20, 1 << 31]),
-        decision=Decision((38,) * n, (0,) * n, cold_events=0, go_online_q32=1 << 30),
-        model=model_id(tflite),
-    )
+    return sample.answering_pack(PAYMENT_HOST, program, -1, 100)
 
 
 ALL = (1 << len(PAYMENT_HOST.fields)) - 1

@@ -15,13 +15,12 @@ from typing import Any
 from xml.etree import ElementTree as xml
 
 import pytest
-from click.testing import CliRunner
 
 from tests.hil.faulty_bench import SHORT, SMALL, Line, job
 from tests.hil.test_failure_kinds import failed, through
-from tests.wire import rig
+from tests.support import sample
+from tests.support.cli import tinyfin
 from tinyfin import paths
-from tinyfin.cli import main
 from tinyfin.errors import InputError, LinkError, MismatchError
 from tinyfin.hil.failures import ADVICE
 from tinyfin.hil.links.host_process import build_host_terminal
@@ -171,12 +170,9 @@ def test_a_wrong_kernel_as_every_verb_says_it(
         words = ["hil", "list", "--rig", str(tmp_path / "rig.toml"), "--json"]
     else:
         data = tmp_path / "data.parquet"
-        made = CliRunner().invoke(
-            main, ["simulate", "--terminals", "1", "--days", "4", "--out", str(data)]
-        )
-        assert made.exit_code == 0, made.output
+        tinyfin(f"simulate --terminals 1 --days 4 --out {data}")
         words[2] = str(data)
-    done = CliRunner().invoke(main, words)
+    done = tinyfin(*words, code=None)
     line.close()
     assert "a kernel of the network is wrong" in done.output, done
     assert done.exit_code == (5 if verb == "hil list" else 4)
@@ -201,9 +197,11 @@ def test_why_a_pack_is_refused(error: int, kind: str, words: str) -> None:
     assert isinstance(made, MismatchError) == (error == -22)
 
 
-def test_a_red_case_does_not_begin_with_what_a_green_one_proves(pack: Path, nobody: str) -> None:
+def test_a_red_case_does_not_begin_with_what_a_green_one_proves(
+    pack: Path, silent_url: str
+) -> None:
     suite = suites.find("parity").model_copy(update={"name": "small"})
-    result = run_target(job(pack, nobody, suite))
+    result = run_target(job(pack, silent_url, suite))
     root = xml.fromstring(
         junit.document(
             RigResult(rig="r", rig_file="r.toml", run="run", suites=[], targets=[result])
@@ -220,7 +218,7 @@ def wrong_feature() -> Path:
     """Firmware of the same pack that computes one feature of some events wrong."""
     sabotage = Path(__file__).parent.parent / "wire" / "sabotage_feature.c"
     return build_host_terminal(
-        rig.make_pack(), cflags=("-O1", "-Wl,--wrap=tfin_score", str(sabotage))
+        sample.make_pack(), cflags=("-O1", "-Wl,--wrap=tfin_score", str(sabotage))
     )
 
 
@@ -231,11 +229,10 @@ def test_a_playback_of_another_pack_compares_no_answers(
     assert run_target(job(pack, line.url, folder=tmp_path)).ok
     line.close()
     path = tmp_path / "board.transcript.gz"
-    recorded, others = rig.make_pack(), rig.make_pack(tweak=1)
+    recorded, others = sample.make_pack(), sample.make_pack(tweak=1)
     (tmp_path / "other.tfpack").write_bytes(others)
     for more in (["--run", str(tmp_path / "other.tfpack")], ["--port", f"exec:{other_program()}"]):
-        done = CliRunner().invoke(main, ["hil", "playback", str(path), *more])
-        assert done.exit_code == 3, done
+        done = tinyfin(f"hil playback {path}", *more, code=3)
         assert f"{path}: the transcript was recorded with pack {pack_id(recorded)}" in done.stderr
         assert f"runs pack {pack_id(others)}" in done.stderr
         assert "compared" not in done.stdout
@@ -250,7 +247,7 @@ def test_a_playback_of_another_pack_compares_no_answers(
 
 
 def other_program() -> Path:
-    return build_host_terminal(rig.make_pack(tweak=1), cflags=("-O1",))
+    return build_host_terminal(sample.make_pack(tweak=1), cflags=("-O1",))
 
 
 def pack_id(pack: bytes) -> str:
@@ -267,7 +264,7 @@ def test_a_playback_of_the_same_model_in_another_layout_is_compared(
     found = read(tmp_path / "board.transcript.gz")
     here, there = (
         parse_pack(one).pack_id
-        for one in (rig.make_pack(), repack_pack(rig.make_pack(), "columns"))
+        for one in (sample.make_pack(), repack_pack(sample.make_pack(), "columns"))
     )
     records = [
         Record(
@@ -294,8 +291,7 @@ def test_a_playback_names_fields(program: Path, pack: Path, tmp_path: Path) -> N
     line.close()
     path = tmp_path / "board.transcript.gz"
     other = wrong_feature()
-    done = CliRunner().invoke(main, ["hil", "playback", str(path), "--port", f"exec:{other}"])
-    assert done.exit_code == 4, done
+    done = tinyfin(f"hil playback {path} --port exec:{other}", code=4)
     assert re.search(r"first difference: the answer to \w+ at [\d.]+ s, request \d+\n", done.output)
     rows = re.findall(r"^  (.+): expected (.+), found (.+)$", done.output, re.M)
     assert rows

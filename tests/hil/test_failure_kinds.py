@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.hil.faulty_bench import SHORT, SMALL, Hook, Line, job, log_frame
-from tests.wire import rig
+from tests.support import sample
 from tinyfin import paths
 from tinyfin.errors import BenchError, MissingToolError
 from tinyfin.hil.failures import ADVICE, Failure, FailureKind
@@ -81,7 +81,7 @@ def test_wrong_firmware_of_another_protocol(pack: Path) -> None:
 
 
 def test_another_pack(pack: Path) -> None:
-    other = build_host_terminal(rig.make_pack(tweak=1), cflags=("-O1",))
+    other = build_host_terminal(sample.make_pack(tweak=1), cflags=("-O1",))
     message = failed(through(Line(other), pack), "flash", "boot", "runs pack")
     assert "Flash it again" in message
 
@@ -160,7 +160,7 @@ def test_answers_that_come_after_their_wait(program: Path, pack: Path) -> None:
 
 
 def restarts_once() -> Hook:
-    """The terminal restarts in the middle of the suite, without being told to."""
+    """The terminal restarts in the middle of the suite, without being asked to."""
     seen: list[int] = []
 
     def restart(line: Line, data: bytes) -> bytes:
@@ -177,7 +177,7 @@ def test_it_restarts_by_itself(program: Path, pack: Path) -> None:
     failed(result, "boot", "small", "restarted in the middle")
 
 
-def test_a_restart_that_is_resumed_from_is_told_all_the_same(program: Path, pack: Path) -> None:
+def test_a_restart_that_is_resumed_from_is_reported_too(program: Path, pack: Path) -> None:
     resume = SMALL.replay.model_copy(update={"on_reboot": "resume"})
     suite = SMALL.model_copy(update={"replay": resume})
     result = through(Line(program, down=restarts_once()), pack, suite)
@@ -188,15 +188,15 @@ def test_a_restart_that_is_resumed_from_is_told_all_the_same(program: Path, pack
 def test_wrong_answers_are_the_only_mismatch(pack: Path) -> None:
     sabotage = Path(__file__).parent.parent / "wire" / "sabotage_feature.c"
     wrong = build_host_terminal(
-        rig.make_pack(), cflags=("-O1", "-Wl,--wrap=tfin_score", str(sabotage))
+        sample.make_pack(), cflags=("-O1", "-Wl,--wrap=tfin_score", str(sabotage))
     )
     suite = SMALL.with_data(limit=400)
     message = failed(through(Line(wrong), pack, suite), "mismatch", "small", "feature ")
     assert "differs" in message
 
 
-def test_no_port(pack: Path, nobody: str) -> None:
-    result = run_target(job(pack, nobody))
+def test_no_port(pack: Path, silent_url: str) -> None:
+    result = run_target(job(pack, silent_url))
     failed(result, "bench", "boot", "nothing listens")
 
 
@@ -295,7 +295,7 @@ def test_what_proves_nothing_does_not_pass(
     failed(through(Line(program), pack), "bench", "small", "without any proof")
 
 
-def test_the_ladder_is_climbed_and_told(program: Path, pack: Path, tmp_path: Path) -> None:
+def test_the_ladder_is_climbed_and_reported(program: Path, pack: Path, tmp_path: Path) -> None:
     """A terminal that answers only after its power was cut: every rung is in the result."""
     mark = tmp_path / "power"
 

@@ -17,6 +17,7 @@ from xml.etree import ElementTree as xml
 import pytest
 
 from tests.hil.test_ports import usb
+from tests.support.process import call
 from tinyfin import paths
 from tinyfin.errors import BenchError, ConfigError
 from tinyfin.hil.links.transcript import read
@@ -91,34 +92,15 @@ def test_rules_are_well_formed() -> None:
 
 
 def test_udev_finds_no_fault() -> None:
-    udevadm = shutil.which("udevadm")
-    version = (
-        subprocess.run([udevadm, "--version"], capture_output=True, text=True).stdout
-        if udevadm
-        else "0"
-    )
+    version = call("udevadm", "--version").stdout if shutil.which("udevadm") else "0"
     if int(version or 0) < 254:
         return  # it has no `verify` yet; the tests around this one read the rules themselves
-    assert udevadm is not None
-    done = subprocess.run([udevadm, "verify", str(RULES)], capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
+    call("udevadm", "verify", RULES)
 
 
-DEBUGGERS = [
-    "0483:374b",
-    "0483:3748",
-    "0483:374e",
-    "0483:3752",
-    "0483:df11",
-    "1366:0101",
-    "0d28:0204",
-    "2e8a:0003",
-    "2e8a:000c",
-    "1915:521f",
-    "0403:6010",
-    "303a:1001",
-    "1fc9:0143",
-]
+DEBUGGERS = ["0483:374b", "0483:3748", "0483:374e", "0483:3752", "0483:df11", "1366:0101"]
+DEBUGGERS += ["0d28:0204", "2e8a:0003", "2e8a:000c", "1915:521f", "0403:6010", "303a:1001"]
+DEBUGGERS += ["1fc9:0143"]
 
 
 @pytest.mark.parametrize("vid_pid", DEBUGGERS)

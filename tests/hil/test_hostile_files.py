@@ -16,13 +16,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.hil.faulty_bench import SMALL, Line, job
+from tests.support.cli import tinyfin
 from tinyfin import config
-from tinyfin.cli import main
 from tinyfin.cli.hil import text
 from tinyfin.errors import InputError, ModelError, TinyfinError
 from tinyfin.evaluation.gates import load_gate
@@ -90,8 +89,7 @@ def test_a_transcript(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     path = tmp_path / "hostile.transcript.gz"
     path.write_bytes(data)
     for verb in (["transcript", str(path)], ["playback", str(path), "--target", "host"]):
-        done = CliRunner().invoke(main, ["hil", *verb])
-        assert done.exit_code == 3, done
+        done = tinyfin("hil", *verb, code=3)
         assert f"{path}: " in done.stderr
         assert words in done.stderr
 
@@ -140,8 +138,7 @@ def test_more_rows_than_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert path.stat().st_size < 20_000
     monkeypatch.setattr(memory_limit, "_memory_bytes", lambda: 100_000_000)
     pack = Path("models/payment/model.tfpack").resolve()
-    done = CliRunner().invoke(main, ["replay", str(pack), str(path), "--target", "host"])
-    assert done.exit_code == 3, done
+    done = tinyfin(f"replay {pack} {path} --target host", code=3)
     assert f"{path}: 1,000,000 rows need about 0.3 GB, and this machine has 0.1" in done.stderr
     suite = SMALL.with_data(files=[path.name]).model_copy(update={"folder": tmp_path})
     with pytest.raises(InputError, match=r"bomb\.parquet: 1,000,000 rows"):
@@ -239,32 +236,28 @@ def recorded(program: Path, pack: Path, folder: Path) -> Path:
     return folder / "board.transcript.gz"
 
 
-def test_a_truncated_transcript_is_told_by_both_verbs(
+def test_a_truncated_transcript_is_named_by_both_verbs(
     program: Path, pack: Path, tmp_path: Path
 ) -> None:
     path = recorded(program, pack, tmp_path)
     data = path.read_bytes()
-    whole = CliRunner().invoke(main, ["hil", "transcript", str(path)])
-    assert (whole.exit_code, whole.stderr) == (0, "")
+    whole = tinyfin(f"hil transcript {path}")
+    assert whole.stderr == ""
     size = len(data) - 900
     path.write_bytes(data[:size])
     words = f"error: {path}: is truncated: it ends at byte {size:,}; "
     for more in ([], ["--last", "3"], ["--quiet"]):
-        cut = CliRunner().invoke(main, ["hil", "transcript", str(path), *more])
-        assert cut.exit_code == 3
+        cut = tinyfin(f"hil transcript {path}", *more, code=3)
         assert words in cut.stderr
         assert cut.stdout
         assert whole.stdout.startswith(cut.stdout) or more == ["--last", "3"]
-    facts = CliRunner().invoke(main, ["hil", "transcript", str(path), "--json"])
-    assert facts.exit_code == 3
+    facts = tinyfin(f"hil transcript {path} --json", code=3)
     assert json.loads(facts.stdout)["fault"] in facts.stderr
-    again = CliRunner().invoke(main, ["hil", "playback", str(path), "--port", f"exec:{program}"])
-    assert again.exit_code == 3, again.output
+    again = tinyfin(f"hil playback {path} --port exec:{program}", code=3)
     assert ", 0 differ" in again.stdout
     assert words in again.stderr
     path.write_bytes(data)
-    again = CliRunner().invoke(main, ["hil", "playback", str(path), "--port", f"exec:{program}"])
-    assert again.exit_code == 0, again.output
+    tinyfin(f"hil playback {path} --port exec:{program}")
 
 
 def test_which_byte_is_wrong(tmp_path: Path) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A board belongs to one job at a time, whichever user's, and to nobody when its job is gone."""
+"""A board belongs to one job at a time, whichever user's, and to none when its job is gone."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 
 from tests.hil.faulty_bench import spec
 from tests.hil.test_ports import BUS
-from tests.hil.users import ANNA, BEN, Other, Say, needs_root
+from tests.support.users import ANNA, BEN, Other, Say, needs_root
 from tinyfin.errors import BenchError
 from tinyfin.hil.links import session
 from tinyfin.hil.rigs import lease
@@ -39,7 +39,7 @@ def taken(*names: str, wait_s: float = 0.0) -> None:
         pass
 
 
-def test_one_at_a_time_and_the_other_is_told_who(board: str) -> None:
+def test_one_at_a_time_and_the_other_hears_who(board: str) -> None:
     with Lease([board], "nightly"):
         with pytest.raises(BenchError, match=rf"process {os.getpid()} .*: nightly, since \d\d:"):
             taken(board)
@@ -229,23 +229,23 @@ def test_what_needs_no_lease_and_what_needs_another_one() -> None:
     assert names_at("exec:./terminal") == []
 
 
-def test_a_verb_leases_the_port_that_it_is_given(nobody: str) -> None:
+def test_a_verb_leases_the_port_that_it_is_given(silent_url: str) -> None:
     with (
-        Lease([nobody], "a rig's job"),
+        Lease([silent_url], "a rig's job"),
         pytest.raises(BenchError, match=r"in use by .*a rig's job"),
-        session.at_port(nobody),
+        session.at_port(silent_url),
     ):
         pass
 
 
-def test_a_playback_leases_the_target_of_its_rig(nobody: str) -> None:
+def test_a_playback_leases_the_target_of_its_rig(silent_url: str) -> None:
     table = {
         "deadlines": {"lease_s": 0},
-        "targets": {"net": {"target": "host", "flash": False, "port": {"url": nobody}}},
+        "targets": {"net": {"target": "host", "flash": False, "port": {"url": silent_url}}},
     }
     rig = from_table(table, Path("rig.toml"))
     with (
-        Lease([nobody], "a rig's job"),
+        Lease([silent_url], "a rig's job"),
         pytest.raises(BenchError, match=r"in use by .*a rig's job"),
         reached(rig, Path("models/payment/model.tfpack"), (), name="net"),
     ):

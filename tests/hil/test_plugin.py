@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.process import call
+
 pytestmark = pytest.mark.live
 
 TESTS = "def test_a(terminal):\n    assert terminal.stats()\n\ndef test_b(replay):\n    pass\n"
@@ -22,15 +24,8 @@ def ran(
     env = {key: value for key, value in os.environ.items() if key != "PYTEST_ADDOPTS"}
     if environment is not None:
         env["PYTEST_ADDOPTS"] = environment
-    return subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *words],
-        cwd=cwd or folder,
-        env=env,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=200,
-    )
+    command = sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *words
+    return call(*command, code=None, cwd=cwd or folder, env=env, deadline_s=200)
 
 
 @pytest.fixture
@@ -128,9 +123,11 @@ def test_in_processes_of_xdist_it_is_short_too(project: Path) -> None:
     assert "INTERNALERROR" not in done.stdout + done.stderr
 
 
-def test_a_terminal_that_cannot_be_reached_shows_no_inside(project: Path, nobody: str) -> None:
+def test_a_terminal_that_cannot_be_reached_shows_no_inside(project: Path, silent_url: str) -> None:
     rig = project / "rigs" / "desk.toml"
-    rig.write_text(rig.read_text() + f'port = {{ url = "{nobody}" }}\n[deadlines]\nport_s = 0.2\n')
+    rig.write_text(
+        rig.read_text() + f'port = {{ url = "{silent_url}" }}\n[deadlines]\nport_s = 0.2\n'
+    )
     done = ran(project, "--tinyfin-rig=rigs/desk.toml")
     assert done.returncode == 1
     assert "nothing listens there" in done.stdout

@@ -152,7 +152,7 @@ def test_a_board_at_a_serial_port_is_found_suggested_and_run(
     assert result.hello.target == "host"
 
 
-def test_a_port_of_nobody_says_nothing() -> None:
+def test_a_free_port_says_nothing() -> None:
     master, slave = pty.openpty()
     with pytest.raises(BootError, match="not a byte came"):
         greet(os.ttyname(slave), 0.3)

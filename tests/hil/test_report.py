@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.support.transactions import transactions
 from tinyfin.data.transactions import Transactions
 from tinyfin.errors import InputError
 from tinyfin.hil.replay import ReplayResult
 from tinyfin.hil.replay.facts import ReplayFacts
 from tinyfin.hil.reporting.page import render, write
 from tinyfin.hil.reporting.report import ExtraSection, ReplayReport, Sizes
-from tinyfin.schema import PAYMENT
 
 VOID = {"area", "base", "br", "col", "hr", "img", "input", "link", "meta", "source", "wbr"}
 HOSTILE = "<script>alert('x')</script>\"'&\x00\x1b[31m\ud800 onload=\"x\" {{ 7 * 7 }}"
@@ -111,34 +111,19 @@ class Result(ReplayResult):
         return self.given
 
 
-def transactions() -> Transactions:
+def attacked() -> Transactions:
     """Two attacks on terminal 0, one on terminal 1, and a hard negative without fraud."""
-    n = ROWS
-    scenario = np.zeros(n, np.int16)
-    terminal = (np.arange(n) % 4).astype(np.int32)
-    t = 600_000_000 + 3600 * np.arange(n)
-    scenario[(terminal == 0) & (np.arange(n) < 40)] = 1
-    scenario[(terminal == 0) & (np.arange(n) >= 360)] = 1
-    scenario[(terminal == 1) & (np.arange(n) >= 380)] = 1
+    row = np.arange(ROWS)
+    terminal = row % 4
+    scenario = np.zeros(ROWS)
+    scenario[(terminal == 0) & ((row < 40) | (row >= 360))] = 1
+    scenario[(terminal == 1) & (row >= 380)] = 1
     scenario[terminal == 2] = 2
-    u32 = t.astype(np.uint32)
-    fields = len(PAYMENT.fields)
-    return Transactions(
-        schema=PAYMENT,
-        row=np.arange(n),
+    return transactions(
+        600_000_000 + 3600 * row,
         terminal=terminal,
         terminals=("a", "b", "c", "d"),
-        id=np.arange(n).astype(np.uint64),
-        t_mono_s=u32,
-        t_local_s=u32,
-        values=np.zeros((n, fields), np.int64),
-        present=np.zeros(n, np.uint32),
-        result=np.zeros(n, np.uint8),
-        response=np.full(n, -1, np.int32),
-        action=np.zeros(n, np.uint8),
-        outcome_t_mono_s=u32,
-        label=(scenario == 1).astype(np.int8),
-        label_known_s=u32,
+        label=scenario == 1,
         scenario=("genuine", "card_testing", "lunch_rush"),
         scenario_code=scenario,
     )
@@ -205,7 +190,7 @@ def read(path: Path) -> tuple[Page, dict[str, object]]:
 
 
 def full(tmp_path: Path, **changes: object) -> Path:
-    tx = transactions()
+    tx = attacked()
     return write(
         tmp_path / "full.html",
         replay=Result(facts_of_replay(**changes), tx),
@@ -435,7 +420,7 @@ def test_hostile_words_stay_words(tmp_path: Path) -> None:
 
 
 def test_hostile_scenarios_stay_words_in_pictures(tmp_path: Path) -> None:
-    tx = transactions()
+    tx = attacked()
     object.__setattr__(tx, "scenario", ("genuine", HOSTILE, "lunch_rush"))
     object.__setattr__(tx, "fingerprint", lambda: "f")
     path = write(tmp_path / "r.html", replay=Result(facts_of_replay(), tx), tx=tx)

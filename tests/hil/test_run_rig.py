@@ -12,12 +12,12 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 from xml.etree import ElementTree as xml
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from junitparser import Error as Error_
 from junitparser import Failure as Failure_
 from junitparser import JUnitXml, TestSuite
@@ -25,9 +25,10 @@ from junitparser import Skipped as Skipped_
 
 from tests.hil.faulty_bench import SHORT, SMALL, Line, from_table, job
 from tests.hil.test_culprits import wrong_feature
-from tests.wire import rig as wire_rig
+from tests.support import sample
+from tests.support.cli import tinyfin
+from tests.support.process import call, tinyfin_process
 from tinyfin import paths
-from tinyfin.cli import main
 from tinyfin.cli.hil import text
 from tinyfin.data.events import OUTCOME
 from tinyfin.errors import InputError
@@ -35,7 +36,7 @@ from tinyfin.hil.failures import Failure, FailureKind
 from tinyfin.hil.links.transcript import Kind, Writer, describe, entries, read
 from tinyfin.hil.replay.playback import playback
 from tinyfin.hil.rigs import access
-from tinyfin.hil.rigs.rigfile import TargetSpec
+from tinyfin.hil.rigs.rigfile import Deadlines, TargetSpec
 from tinyfin.hil.runs import junit, suites
 from tinyfin.hil.runs.results import (
     FAILED,
@@ -60,22 +61,8 @@ pytestmark = pytest.mark.live
 JUNIT = {
     "testsuites": ({"name", "time", "tests", "failures", "errors"}, {"testsuite"}),
     "testsuite": (
-        {
-            "name!",
-            "tests!",
-            "failures!",
-            "errors!",
-            "group",
-            "time",
-            "skipped",
-            "timestamp",
-            "hostname",
-            "id",
-            "package",
-            "file",
-            "log",
-            "url",
-        },
+        {*("name!", "tests!", "failures!", "errors!", "group", "time", "skipped", "timestamp")}
+        | {*("hostname", "id", "package", "file", "log", "url")},
         {"testsuite", "properties", "testcase", "system-out", "system-err"},
     ),
     "properties": (set(), {"property"}),
@@ -91,6 +78,11 @@ JUNIT = {
     "system-err": (set(), set()),
 }
 SECONDS = re.compile(r"(([0-9]{0,3},)*[0-9]{3}|[0-9]{0,3})*(\.[0-9]*)?")
+
+
+def slower(boot_s: float = 10.0, answer_s: float = 5.0) -> Deadlines:
+    update = {"boot_s": boot_s, "silence_s": 20.0, "answer_s": answer_s}
+    return SHORT.model_copy(update=update)
 
 
 def check_junit(data: bytes) -> xml.Element:
@@ -120,16 +112,10 @@ def two(pack: Path, second: dict[str, Any] | None = None) -> Any:
 
 
 def test_two_targets_in_parallel_one_of_them_unplugged(
-    pack: Path, nobody: str, tmp_path: Path
+    pack: Path, program: Path, silent_url: str, tmp_path: Path
 ) -> None:
-    gone = {"target": "host", "flash": False, "port": {"url": nobody}}
-    rig = two(pack, gone).model_copy(
-        update={
-            "deadlines": SHORT.model_copy(
-                update={"boot_s": 20.0, "silence_s": 20.0, "answer_s": 5.0}
-            )
-        }
-    )
+    gone = {"target": "host", "flash": False, "port": {"url": silent_url}}
+    rig = two(pack, gone).model_copy(update={"deadlines": slower(boot_s=20.0)})
     noisy = SMALL.model_copy(
         update={"name": "noisy", "replay": suites.SuiteReplay(chaos="fault=1/1000")}
     )
@@ -160,18 +146,10 @@ def test_two_targets_in_parallel_one_of_them_unplugged(
     transcript = read(tmp_path / "one.transcript.gz")
     assert transcript.whole
     assert any("suite noisy" in describe(entry) for entry in entries(transcript))
-    program = str(wire_rig_program())
-    client = Client(ProcessLink([program]))
-    again = playback(transcript, client)
-    client.close()
+    with sample.terminal(program) as client:
+        again = playback(transcript, client)
     assert again.ok, again.first
     assert again.compared > 20
-
-
-def wire_rig_program() -> Path:
-    from tinyfin.hil.links.host_process import build_host_terminal
-
-    return build_host_terminal(wire_rig.make_pack(), cflags=("-O1",))
 
 
 def test_a_process_that_dies_and_one_that_hangs(pack: Path, tmp_path: Path) -> None:
@@ -308,7 +286,7 @@ def test_the_independent_parser_can_fail(harm: tuple[bytes, bytes]) -> None:
 
 
 def test_a_list_with_a_silent_board_is_no_success(
-    program: Path, nobody: str, tmp_path: Path
+    program: Path, silent_url: str, tmp_path: Path
 ) -> None:
     rig_file = tmp_path / "rig.toml"
     line = Line(program)
@@ -318,7 +296,7 @@ def test_a_list_with_a_silent_board_is_no_success(
             f'[targets.there]\ntarget = "{there}"\nflash = false\n'
             f'port = {{ url = "{line.url}" }}\n{more}'
         )
-        return CliRunner().invoke(main, ["hil", "list", "--rig", str(rig_file)])
+        return tinyfin(f"hil list --rig {rig_file}", code=None)
 
     found = listed("host")
     assert found.exit_code == 0, found.output
@@ -326,7 +304,7 @@ def test_a_list_with_a_silent_board_is_no_success(
     other = listed("cortex-m4")
     assert other.exit_code == 5
     assert "the rig file says cortex-m4" in other.stdout
-    gone = f'[targets.gone]\ntarget = "host"\nport = {{ url = "{nobody}" }}\n'
+    gone = f'[targets.gone]\ntarget = "host"\nport = {{ url = "{silent_url}" }}\n'
     silent = listed("host", gone)
     assert silent.exit_code == 5
     assert "1 of 2 not there: gone; check power and cable" in silent.stderr
@@ -341,11 +319,10 @@ def test_a_run_that_breaks_off_leaves_no_older_result(tmp_path: Path) -> None:
     for name in [*names, "other.xml"]:
         (tmp_path / name).write_text("green")
     words = ["hil", "run", "--rig", str(wrong), "--out", str(tmp_path)]
-    ended = CliRunner().invoke(main, words)
-    assert ended.exit_code == 3, ended.output
+    tinyfin(*words, code=3)
     assert not [name for name in names if (tmp_path / name).exists()]
     assert (tmp_path / "other.xml").exists()
-    CliRunner().invoke(main, [*words, "--junit", str(tmp_path / "other.xml")])
+    tinyfin(*words, "--junit", tmp_path / "other.xml", code=None)
     assert not (tmp_path / "other.xml").exists()
 
 
@@ -363,23 +340,19 @@ def test_two_runs_do_not_share_a_folder_of_results(tmp_path: Path) -> None:
     out.mkdir()
     (out / "junit.xml").write_text("theirs")
     words = ["hil", "run", "--rig", str(tmp_path / "none.toml"), "--out", str(out)]
-    refused = CliRunner().invoke(main, words)
-    assert refused.exit_code == 3
+    refused = tinyfin(*words, code=3)
     assert f"process {holder.pid} (-c, since " in refused.stderr
     assert (out / "junit.xml").read_text() == "theirs"
     holder.kill()
     holder.wait()
     holder.stdout.close()
-    assert CliRunner().invoke(main, words).exit_code == 3, "nobody holds it any more"
+    tinyfin(*words, code=3)
 
 
 def test_a_run_that_is_not_there_leaves_no_green_result(tmp_path: Path) -> None:
     for name in ("junit.xml", "result.json", "report.html", "report.json"):
         (tmp_path / name).write_text("an earlier run's")
-    done = CliRunner().invoke(
-        main, ["hil", "run", "--run", str(tmp_path / "nope.tfpack"), "--out", str(tmp_path)]
-    )
-    assert done.exit_code == 3
+    done = tinyfin(f"hil run --run {tmp_path}/nope.tfpack --out {tmp_path}", code=3)
     assert "--run: " in done.stderr
     assert not list(tmp_path.iterdir())
 
@@ -412,8 +385,7 @@ def test_each_suite_passes_and_does_what_it_says(name: str, program: Path, pack:
         simulate=suites.Simulated(terminals=1, days=2, seed=1), limit=None
     )
     line = Line(program)
-    slower = SHORT.model_copy(update={"boot_s": 10.0, "silence_s": 20.0, "answer_s": 1.0})
-    done = run_target(replace(job(pack, line.url, suite), deadlines=slower))
+    done = run_target(replace(job(pack, line.url, suite), deadlines=slower(answer_s=1.0)))
     line.close()
     assert done.ok, done.cases
     facts = done.cases[3].facts
@@ -451,8 +423,8 @@ def test_hostile_frames_that_change_something_are_found(program: Path) -> None:
 
 
 def test_changes_of_a_stream() -> None:
-    tx = wire_rig.make_transactions()
-    stream = wire_rig.make_stream(tx)
+    tx = sample.make_transactions()
+    stream = sample.make_stream(tx)
     late = change(tx, stream, [Change(kind="late-outcomes", share=0.5, by_events=9)])[1]
     assert len(late) == len(stream)
     for terminal in np.unique(tx.terminal):
@@ -472,8 +444,7 @@ def test_playback_finds_other_firmware_and_a_cut_file_is_read_up_to_there(
     program: Path, pack: Path, tmp_path: Path
 ) -> None:
     line = Line(program)
-    slower = SHORT.model_copy(update={"boot_s": 10.0, "silence_s": 20.0, "answer_s": 5.0})
-    done = run_target(replace(job(pack, line.url, folder=tmp_path), deadlines=slower))
+    done = run_target(replace(job(pack, line.url, folder=tmp_path), deadlines=slower()))
     line.close()
     assert done.ok, done.cases
     path = tmp_path / "board.transcript.gz"
@@ -504,31 +475,13 @@ def test_the_plugin_costs_nothing_and_the_examples_pass(tmp_path: Path, pack: Pa
         "print([m for m in ('numpy', 'pydantic', 'serial', 'pyarrow', 'tinyfin.twin', 'click')"
         " if m in sys.modules])"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
-    )
+    done = call(sys.executable, "-c", script)
     assert done.stdout.strip() == "[]"
     hil = paths.project_dir() / "hil"
-    words = [
-        sys.executable,
-        "-m",
-        "pytest",
-        str(hil / "tests"),
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "--tinyfin-rig",
-        str(hil / "rig.emulated.toml"),
-        "--tinyfin-target",
-        "host",
-        "--junit-xml",
-        str(tmp_path / "junit.xml"),
-        "-c",
-        os.devnull,
-        f"--rootdir={tmp_path}",
-    ]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=280, check=False)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
+    words = ["-q", "-p", "no:cacheprovider", "--tinyfin-rig", hil / "rig.emulated.toml"]
+    words += ["--tinyfin-target", "host", "--junit-xml", tmp_path / "junit.xml"]
+    words += ["-c", os.devnull, f"--rootdir={tmp_path}"]
+    call(sys.executable, "-m", "pytest", hil / "tests", *words, deadline_s=280)
     text = (tmp_path / "junit.xml").read_text()
     assert "test_state_outlives_a_restart[host]" in text
     assert 'name="host.pack_id"' in text
@@ -539,24 +492,18 @@ def test_the_command_line(pack: Path, tmp_path: Path) -> None:
     rig_file.write_text(
         f'[rig]\nrun = "{pack}"\n[deadlines]\nboot_s = 20\n[targets.here]\ntarget = "host"\n'
     )
-    words = [sys.executable, "-m", "tinyfin", "hil"]
 
-    def hil(*more: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*words, *more], capture_output=True, text=True, timeout=200, cwd=tmp_path, check=False
-        )
+    def hil(line: str, code: int = 0) -> CompletedProcess[str]:
+        return tinyfin_process(f"hil {line}", code=code, cwd=tmp_path, deadline_s=200)
 
-    done = hil("run", "--rig", str(rig_file), "--events", "150", "--out", "results", "--json")
-    assert done.returncode == 0, done.stderr
+    done = hil(f"run --rig {rig_file} --events 150 --out results --json")
     facts = json.loads(done.stdout)
     assert facts["ok"]
     assert facts["totals"]["events"] == 150
     assert "here         parity PASSED" in done.stderr
-    assert hil("run", "--rig", str(rig_file), "--suite", "nothing").returncode == 3
-    assert hil("run", "--rig", "none.toml").returncode == 3
-    listed = hil("list", "--rig", str(rig_file))
-    assert listed.returncode == 0
-    assert "emulated host" in listed.stdout
+    hil(f"run --rig {rig_file} --suite nothing", code=3)
+    hil("run --rig none.toml", code=3)
+    assert "emulated host" in hil(f"list --rig {rig_file}").stdout
     again = json.loads((tmp_path / "results" / "report.json").read_text())["commands"][0]
     assert again.startswith(f"tinyfin hil run --rig {rig_file} --run {pack} --suite parity")
     assert again.endswith("--events 150")
@@ -570,8 +517,7 @@ def test_what_was_not_flashed_is_skipped_and_says_why(
     line = Line(program)
     for more, words in (({}, "flash = false or --no-flash"), ({"flash": True}, "is no board")):
         one = job(pack, line.url, **more)  # type: ignore[arg-type]
-        slower = SHORT.model_copy(update={"boot_s": 10.0, "silence_s": 20.0, "answer_s": 5.0})
-        result = run_target(replace(one, deadlines=slower))
+        result = run_target(replace(one, deadlines=slower()))
         flash = result.cases[0]
         assert (flash.status, flash.failure) == (SKIPPED, None)
         assert words in flash.note
@@ -588,6 +534,5 @@ def test_what_was_not_flashed_is_skipped_and_says_why(
     rig_file.write_text(f'[rig]\nrun = "{pack}"\n[targets.here]\ntarget = "host"\n')
     words = ["hil", "run", "--rig", str(rig_file), "--events", "50", "--out", str(tmp_path)]
     for more, status in (([], PASSED), (["--no-flash"], SKIPPED)):
-        done = CliRunner().invoke(main, [*words, *more])
-        assert done.exit_code == 0, done.output
+        done = tinyfin(*words, *more)
         assert f"here         flash        {status.upper()}" in done.stdout

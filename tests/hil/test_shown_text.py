@@ -14,13 +14,13 @@ from pathlib import Path
 from xml.etree import ElementTree as xml
 
 import pytest
-from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.hil.faulty_bench import Line, job, log_frame
+from tests.support.cli import tinyfin
 from tinyfin import paths, progress
-from tinyfin.cli import main, output
+from tinyfin.cli import output
 from tinyfin.cli.hil import text as result_text
 from tinyfin.hil.replay.facts import ReplayFacts
 from tinyfin.hil.replay.localize import Mismatch
@@ -79,8 +79,7 @@ def test_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
 def test_an_error_that_names_a_file(tmp_path: Path) -> None:
     path = tmp_path / "a\x1b[2J\u202eb.toml"
     path.write_text("[")
-    done = CliRunner().invoke(main, ["hil", "list", "--rig", str(path)])
-    assert done.exit_code == 3
+    done = tinyfin(f"hil list --rig {path}", code=3)
     assert r"a\x1b[2J\u202eb.toml" in done.stderr
     assert not obeyed(done.stderr)
 
@@ -106,8 +105,7 @@ def test_texts_of_a_device(program: Path, pack: Path, tmp_path: Path) -> None:
     for where, text in shown.items():
         assert not obeyed(text), where
     xml.fromstring(shown["junit"])
-    done = CliRunner().invoke(main, ["hil", "transcript", str(tmp_path / "board.transcript.gz")])
-    assert done.exit_code == 0
+    done = tinyfin(f"hil transcript {tmp_path}/board.transcript.gz")
     assert not obeyed(done.output)
     assert "PASS" in done.output
     assert not any(row.startswith("PASS") for row in done.output.splitlines())

@@ -4,14 +4,14 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
-from tests.engine.native import code
-from tests.wire import rig
+from tests.support import sample
+from tests.support.native import code
+from tests.support.process import needs_cortex_m
 from tinyfin import paths
 from tinyfin.cli.budget import command
 from tinyfin.errors import BudgetError, PackError
@@ -26,13 +26,7 @@ from tinyfin.targets.stack_bound import frames, interrupt_entry_bytes, stack_bou
 NAME = "stm32vldiscovery"
 PACK = paths.project_dir() / "models" / "payment" / "model.tfpack"
 
-pytestmark = [
-    pytest.mark.xdist_group(f"target-{NAME}"),
-    pytest.mark.skipif(
-        shutil.which("arm-none-eabi-gcc") is None or shutil.which("qemu-system-arm") is None,
-        reason="needs arm-none-eabi-gcc and qemu-system-arm",
-    ),
-]
+pytestmark = [pytest.mark.xdist_group(f"target-{NAME}"), needs_cortex_m]
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +54,7 @@ def test_parts_add_up_to_the_image(sizes: Budget) -> None:
 
 
 def test_a_set_of_features_alone(tmp_path: Path) -> None:
-    """The default program fits eight kilobytes; what the whole catalogue needs is told."""
+    """The default program fits eight kilobytes; what the whole catalogue needs is named."""
     words = ["--set", "default", "--target", NAME, "--no-measure", "--max-ram", "8k", "--json"]
     answer = CliRunner().invoke(command, words)
     assert answer.exit_code == 0, answer.output
@@ -185,7 +179,7 @@ def test_what_an_interrupt_takes_is_of_the_core() -> None:
 
 
 def test_the_linker_keeps_free_what_the_stack_may_take(sizes: Budget) -> None:
-    """An image that links has room for the deepest calls: on the smallest part too."""
+    """An image that links has memory for the deepest calls: on the smallest part too."""
     board = json.loads((paths.firmware_dir() / "platform" / "boards" / f"{NAME}.json").read_text())
     bound = sizes.image.stack_bound_bytes
     assert bound is not None
@@ -233,7 +227,7 @@ def test_counts_hold() -> None:
 def test_a_release_pack_is_budgeted_with_its_key(tmp_path: Path) -> None:
     """By the key that the run remembers; image, twin and instrument trust it, and no other."""
     key = generate_key()
-    pack = rig.make_pack(key=key)
+    pack = sample.make_pack(key=key)
     (tmp_path / "model.tfpack").write_bytes(pack)
     with pytest.raises(PackError, match="--public-key"):
         budget(tmp_path, NAME, measure=False)
@@ -241,9 +235,9 @@ def test_a_release_pack_is_budgeted_with_its_key(tmp_path: Path) -> None:
     found = budget(tmp_path, NAME, measure=False)
     assert found.image.flash["plan"] + found.image.flash["pack"] == len(pack) + len(key.public)
     image = instrument.build(NAME)
-    tx = rig.make_transactions()
+    tx = sample.make_transactions()
     [(tape, scores)] = instrument.event_tapes(
-        pack, tx, rig.make_stream(tx), instrument.room(image), limit=40, keys=[key.public]
+        pack, tx, sample.make_stream(tx), instrument.room(image), limit=40, keys=[key.public]
     )
     counted = instrument.run(image, tape)
     assert (counted.differing, counted.scored) == (0, scores) == (0, 40)

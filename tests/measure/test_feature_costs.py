@@ -4,30 +4,22 @@
 from __future__ import annotations
 
 import json
-import shutil
 
 import pytest
-from click.testing import CliRunner
 
-from tinyfin.cli import main
+from tests.support.cli import tinyfin
+from tests.support.process import needs_cortex_m
 from tinyfin.config import from_table
 from tinyfin.errors import InputError
 from tinyfin.features.selection import select
 from tinyfin.measure.feature_costs import feature_instructions
 
-pytestmark = [
-    pytest.mark.xdist_group("target-cortex-m4"),
-    pytest.mark.skipif(
-        shutil.which("arm-none-eabi-gcc") is None or shutil.which("qemu-system-arm") is None,
-        reason="needs arm-none-eabi-gcc and qemu-system-arm",
-    ),
-]
+pytestmark = [pytest.mark.xdist_group("target-cortex-m4"), needs_cortex_m]
 
 
 def test_what_does_more_costs_more() -> None:
     words = ["features", "hour_of_day", "amt_log", "amt_dev", "--target", "cortex-m4", "--json"]
-    answer = CliRunner().invoke(main, words)
-    assert answer.exit_code == 0, answer.output
+    answer = tinyfin(*words)
     cost = {row["name"]: row["instructions"] for row in json.loads(answer.stdout)["features"]}
     assert 0 < cost["hour_of_day"] < cost["amt_log"] < cost["amt_dev"] < 5000
 

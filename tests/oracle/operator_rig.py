@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tests.oracle.assembler import ALL_RESULTS, CARD, TERMINAL, Assembler
+from tests.support.assembler import ALL_RESULTS, CARD, STATEFUL, TERMINAL, Assembler
 from tinyfin.oracle import OracleEngine, OracleVerdict
 from tinyfin.schema import Field, Schema
 
@@ -24,20 +24,7 @@ SCHEMA = Schema(
 SMALL, AMOUNT, TOKEN, KIND, FLAG, GATE, SECRET = range(7)
 EVERYTHING = 2 ** len(SCHEMA.fields) - 1
 
-STATEFUL = (
-    "WINDOW",
-    "LAST_N",
-    "RUN",
-    "SINCE",
-    "MEAN",
-    "DEVIATION",
-    "SHARE",
-    "RARITY",
-    "REPEAT",
-    "MODE",
-    "PREVIOUS",
-    "DISTINCT",
-)
+WITH_STATE = [name for name in STATEFUL if name not in ("KNOWN", "SEEN")]
 
 
 def alone(

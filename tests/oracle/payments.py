@@ -91,16 +91,16 @@ MOVES = {
 
 
 def program(names: Sequence[str] = ALL) -> Program:
-    """The catalogue (or some of it) in a terminal that has little room."""
+    """The catalogue (or some of it) in a terminal that has little memory."""
     return compile_program(list(names), PAYMENT, **TIGHT)
 
 
-class _Teller:
+class _Writer:
     def __init__(self) -> None:
         self.steps: list[Step] = [("start", BEGIN)]
         self.now = BEGIN
         self.number = 0
-        self.told: list[tuple[int, int, int]] = []
+        self.scored: list[tuple[int, int, int]] = []
 
     def move(self, kind: str, seed: int) -> None:
         rng = random.Random(seed)
@@ -128,7 +128,7 @@ class _Teller:
             self._score(rng, self.number, 1)
         elif kind == "answer":
             self._answer(rng, max(1, self.number - rng.randrange(6)), rng.choice((0, 5, 4000)))
-        elif kind in ("notice", "notice twice", "late notice") and self.told:
+        elif kind in ("notice", "notice twice", "late notice") and self.scored:
             self._notice(rng, kind)
         elif kind == "far":
             self.steps.append(("far", rng.choice(FAR)))
@@ -137,7 +137,7 @@ class _Teller:
                 self._score(rng, self.number, 3)
             else:
                 self._answer(rng, self.number, 1)
-            if self.told:
+            if self.scored:
                 self.steps.append(("far", rng.choice(FAR)))
                 self._notice(rng, "notice")
         elif kind == "set":
@@ -166,7 +166,7 @@ class _Teller:
             present |= (rng.random() < 0.93) << i
         local = self.now + rng.choice((0, 0, 0, 3600, -7200)) + rng.choice((0, 0, 6, 11)) * 3600
         self.steps.append(("score", leap, id, local, tuple(values), present))
-        self.told.append((id, self.now, values[PAYMENT.index("token")]))
+        self.scored.append((id, self.now, values[PAYMENT.index("token")]))
 
     def _answer(self, rng: random.Random, id: int, leap: int) -> None:
         result = rng.choice((0, 0, 0, 0, 1, 1, 2, 3, 4))
@@ -174,21 +174,21 @@ class _Teller:
         self.steps.append(("outcome", self._leap(leap), id, result, response, rng.randrange(3)))
 
     def _notice(self, rng: random.Random, kind: str) -> None:
-        early = self.told[: max(1, len(self.told) // 3)]
-        id, t, token = rng.choice(early if kind == "late notice" else self.told[-12:])
+        early = self.scored[: max(1, len(self.scored) // 3)]
+        id, t, token = rng.choice(early if kind == "late notice" else self.scored[-12:])
         leap = self._leap(rng.choice((0, 3, 600)))
-        told = (id, token, self.now - t, rng.randrange(2))
-        self.steps.append(("notice", leap, *told))
+        notice = (id, token, self.now - t, rng.randrange(2))
+        self.steps.append(("notice", leap, *notice))
         if kind == "notice twice":
-            self.steps.append(("notice", 0, *told))
+            self.steps.append(("notice", 0, *notice))
 
 
-def tell(moves: Iterable[tuple[str, int]]) -> list[Step]:
+def steps_of(moves: Iterable[tuple[str, int]]) -> list[Step]:
     """The steps that moves make; each move has a seed of its own."""
-    teller = _Teller()
+    writer = _Writer()
     for kind, seed in moves:
-        teller.move(kind, seed)
-    return teller.steps
+        writer.move(kind, seed)
+    return writer.steps
 
 
 def stream(seed: int, count: int, without: Sequence[str] = ()) -> list[Step]:
@@ -196,7 +196,7 @@ def stream(seed: int, count: int, without: Sequence[str] = ()) -> list[Step]:
     rng = random.Random(seed)
     weights = {kind: n for kind, n in MOVES.items() if kind not in without}
     kinds = rng.choices([*weights], [*weights.values()], k=count)
-    return tell((kind, rng.getrandbits(32)) for kind in kinds)
+    return steps_of((kind, rng.getrandbits(32)) for kind in kinds)
 
 
 @st.composite
@@ -204,7 +204,7 @@ def streams(draw: Callable[[Any], Any], max_size: int = 40) -> list[Step]:
     """Random streams of payments."""
     kinds = [kind for kind, n in MOVES.items() for _ in range(n)]
     move = st.tuples(st.sampled_from(kinds), st.integers(0, 2**32 - 1))
-    return tell(draw(st.lists(move, min_size=8, max_size=max_size)))
+    return steps_of(draw(st.lists(move, min_size=8, max_size=max_size)))
 
 
 def happened(payload: bytes, steps: Sequence[Step]) -> Counter[str]:

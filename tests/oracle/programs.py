@@ -8,51 +8,13 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from tests.oracle.assembler import CARD, RAM_ONLY, SELF, TERMINAL, Assembler, state_bytes
 from tests.oracle.operator_rig import AMOUNT, FLAG, GATE, KIND, SCHEMA, SECRET, SMALL, TOKEN
+from tests.support import assembler
+from tests.support.assembler import CARD, RAM_ONLY, SELF, STATEFUL, TERMINAL, Assembler, state_bytes
 
 Draw = Callable[[Any], Any]
 
-PURE = (
-    "PRESENT",
-    "CONST",
-    "TIME",
-    "LOG2",
-    "BUCKET",
-    "LOOKUP",
-    "COMPARE",
-    "AND",
-    "OR",
-    "NOT",
-    "ADD",
-    "SUB",
-    "MIN",
-    "MAX",
-    "ABS",
-    "DIV",
-    "RATIO",
-    "DIVISIBLE",
-    "POPCOUNT",
-    "SELECT",
-    "MUL",
-    "IN",
-)
-STATEFUL = (
-    "WINDOW",
-    "LAST_N",
-    "RUN",
-    "SINCE",
-    "MEAN",
-    "DEVIATION",
-    "SHARE",
-    "RARITY",
-    "REPEAT",
-    "MODE",
-    "PREVIOUS",
-    "DISTINCT",
-    "KNOWN",
-    "SEEN",
-)
+PURE = [name for name in assembler.PURE if name not in ("FIELD", "OUTCOME")]
 _NO_FIELDS = ("PRESENT", "CONST", "TIME")  # need the event, or nothing
 _TWO = ("ADD", "SUB", "MIN", "MAX", "MUL", "COMPARE")
 
@@ -202,12 +164,12 @@ def begin(draw: Draw) -> tuple[Assembler, list[int]]:
 def outcome_registers(draw: Draw, p: Assembler) -> list[int]:
     """Registers of the outcome phase: what came back, and comparisons of it."""
     late = [
-        p.op("OUTCOME", p2=draw(st.integers(0, 3)), phase="outcome")
+        p.op("OUTCOME", p2=draw(st.integers(0, 3)), late=True)
         for _ in range(draw(st.integers(0, 2)))
     ]
     for name in draw(st.lists(st.sampled_from(PURE), max_size=2)) if late else ():
         if name not in _NO_FIELDS:
-            late.append(pure(draw, p, name, late, phase="outcome"))
+            late.append(pure(draw, p, name, late, late=True))
     return late
 
 
@@ -241,7 +203,7 @@ def programs(draw: Draw) -> Assembler:
     kept = [register for register, _, _ in p.keeps]
     if kept and draw(st.booleans()):  # the outcome phase may replace what was kept
         name = draw(st.sampled_from([name for name in PURE if name not in _NO_FIELDS]))
-        pure(draw, p, name, kept + late, phase="outcome", out=draw(st.sampled_from(kept)))
+        pure(draw, p, name, kept + late, late=True, out=draw(st.sampled_from(kept)))
     return finish(draw, p, registers, always=made or registers[:1])
 
 
@@ -254,8 +216,8 @@ def programs_of(draw: Draw, name: str) -> Assembler:
     if name == "FIELD":
         return finish(draw, p, registers, always=registers)
     if name == "OUTCOME":
-        late = [p.op("OUTCOME", p2=i, phase="outcome") for i in range(4)]
-        made = [p.op("PREVIOUS", x, key=TERMINAL, when=31, p0=-9, p3=4) for x in late]
+        late = [p.op("OUTCOME", p2=i, late=True) for i in range(4)]
+        made = [p.op("PREVIOUS", x, key=TERMINAL, p0=-9, p3=4) for x in late]
     elif name in PURE:
         made = [pure(draw, p, name, registers)]
     else:

@@ -11,13 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.oracle.assembler import Assembler
 from tests.oracle.operator_rig import AMOUNT, FLAG, GATE, KIND, SCHEMA, SMALL, TOKEN
-from tests.oracle.packing import pack
-from tests.oracle.streams import Step, side_by_side, streams
-from tests.oracle.test_engine import SETTINGS
+from tests.oracle.streams import SETTINGS, Step, side_by_side, streams
 from tests.oracle.twin_terminal import TwinTerminal
-from tests.tflite.build_tflite import Graph
+from tests.support.assembler import Assembler
+from tests.support.graph import Graph
+from tests.support.packs import pack
 from tinyfin.oracle import Model, OracleEngine
 from tinyfin.oracle.decision import calibrate, map_feature, mix, read_decision, read_out
 from tinyfin.pack.calibration import Calibration

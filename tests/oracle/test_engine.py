@@ -7,63 +7,46 @@ the environment the same examples come every time.
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.oracle.assembler import Assembler
-from tests.oracle.engine_features import Engine
 from tests.oracle.operator_rig import SCHEMA
-from tests.oracle.packing import pack
-from tests.oracle.programs import PURE, STATEFUL, programs, programs_of
-from tests.oracle.streams import Step, side_by_side, streams
+from tests.oracle.programs import PURE, programs, programs_of
+from tests.oracle.streams import SETTINGS, Step, compare, side_by_side, streams
 from tests.oracle.twin_terminal import TwinTerminal
+from tests.support.assembler import STATEFUL, Assembler
+from tests.support.native import NativeTerminal
 from tinyfin.oracle import OracleEngine
-
-SETTINGS = settings(
-    derandomize=bool(os.environ.get("CI")),
-    deadline=None,
-    print_blob=True,
-    phases=(Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink),
-    suppress_health_check=list(HealthCheck),
-)
-
-
-def compare(engine: Engine, program: Assembler, steps: list[Step]) -> None:
-    payload = program.payload()
-    packed = pack(SCHEMA, payload)
-    side_by_side(OracleEngine(payload, SCHEMA), lambda: engine.open(packed, SCHEMA), steps)
 
 
 @settings(SETTINGS, max_examples=100)
 @given(program=programs(), steps=streams())
 def test_random_programs_on_the_twin(program: Assembler, steps: list[Step]) -> None:
-    payload = program.payload()
-    packed = pack(SCHEMA, payload)
-    side_by_side(OracleEngine(payload, SCHEMA), lambda: TwinTerminal(packed), steps)
+    compare(TwinTerminal, program.payload(), steps)
 
 
 @settings(SETTINGS, max_examples=150)
 @given(program=programs(), steps=streams())
-def test_random_programs(engine: Engine, program: Assembler, steps: list[Step]) -> None:
-    compare(engine, program, steps)
+def test_random_programs(program: Assembler, steps: list[Step]) -> None:
+    compare(NativeTerminal, program.payload(), steps)
 
 
 @pytest.mark.parametrize("name", STATEFUL)
 @settings(SETTINGS, max_examples=25)
 @given(data=st.data())
-def test_stateful_operator(engine: Engine, name: str, data: st.DataObject) -> None:
-    compare(engine, data.draw(programs_of(name)), data.draw(streams()))
+def test_stateful_operator(name: str, data: st.DataObject) -> None:
+    compare(NativeTerminal, data.draw(programs_of(name)).payload(), data.draw(streams()))
 
 
 @pytest.mark.parametrize("name", ["FIELD", "OUTCOME", *PURE])
 @settings(SETTINGS, max_examples=10)
 @given(data=st.data())
-def test_pure_operator(engine: Engine, name: str, data: st.DataObject) -> None:
-    compare(engine, data.draw(programs_of(name)), data.draw(streams(max_size=12)))
+def test_pure_operator(name: str, data: st.DataObject) -> None:
+    program, steps = data.draw(programs_of(name)), data.draw(streams(max_size=12))
+    compare(NativeTerminal, program.payload(), steps)
 
 
 def test_the_streams_reach_every_counter() -> None:

@@ -4,35 +4,33 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
 
-from tests.oracle.assembler import CODES, SELF, TERMINAL, Assembler
-from tests.oracle.engine_features import Engine
-from tests.oracle.operator_rig import AMOUNT, EVERYTHING, FLAG, KIND, SCHEMA, SMALL, STATEFUL, TOKEN
-from tests.oracle.packing import pack
-from tests.oracle.streams import Step, side_by_side
-from tinyfin.oracle import OracleEngine
+from tests.oracle.operator_rig import AMOUNT, EVERYTHING, FLAG, KIND, SMALL, TOKEN, WITH_STATE
+from tests.oracle.streams import Step, compare
+from tests.support.assembler import CODES, SELF, TERMINAL, Assembler
+from tests.support.native import NativeTerminal
 from tinyfin.oracle.state import FAMILIES
 from tinyfin.oracle.stateful import Inputs, State
 
 
 @pytest.fixture
-def saboteur(engine: Engine) -> Iterator[Engine]:
-    """The engine, made right again whatever the test did."""
-    yield engine
-    engine.sabotage = 0
+def sabotage() -> Iterator[Callable[[int], None]]:
+    """Makes an operator wrong, until the test ends."""
+    yield NativeTerminal.sabotage
+    NativeTerminal.sabotage(0)
 
 
 def every_operator() -> Assembler:
     """One program in which every operator is read by a feature."""
     p = Assembler(token_field=TOKEN, sets=2, ways=2, terminal_labels=3, card_labels=2)
-    small, amount, kind, flag = (p.op("FIELD", p2=i) for i in (SMALL, AMOUNT, KIND, FLAG))
-    for register in (small, amount, kind, flag):
-        p.keep(register)
-        p.feature(register)
+    fields = [p.op("FIELD", p2=i) for i in (SMALL, AMOUNT, KIND, FLAG)]
+    _, amount, kind, flag = fields
+    p.feature(*(p.keep(register) for register in fields))
     for name in ("PRESENT", "TIME"):
         p.feature(p.op(name, p2=2))
     p.feature(p.op("CONST", p0=5))
@@ -48,8 +46,8 @@ def every_operator() -> Assembler:
     p.feature(p.op("POPCOUNT", amount, p0=p.u64(2**64 - 1)))
     p.feature(p.op("SELECT", amount, kind, flag))
     p.feature(p.op("IN", kind, p0=p.i64(1, 2), p2=2))
-    seconds = p.op("OUTCOME", p2=3, phase="outcome")
-    p.feature(p.op("PREVIOUS", seconds, key=TERMINAL, when=31, p0=-9, p3=4))
+    seconds = p.op("OUTCOME", p2=3, late=True)
+    p.feature(p.op("PREVIOUS", seconds, key=TERMINAL, p0=-9, p3=4))
     for name, extra in {
         "WINDOW": {"p0": 100, "p2": 3, "p3": 2, "flags": SELF},
         "LAST_N": {"p2": 5},
@@ -68,7 +66,7 @@ def every_operator() -> Assembler:
         a = 255 if name in ("LAST_N", "RUN", "SINCE", "KNOWN", "SEEN") else kind
         c = 255 if name in ("KNOWN", "SEEN") else flag
         key = 2 if name == "SEEN" else TERMINAL
-        p.feature(p.op(name, a, 255, c, key=key, when=31, **extra))
+        p.feature(p.op(name, a, 255, c, key=key, **extra))
     return p
 
 
@@ -77,15 +75,8 @@ def calm_stream(count: int = 12) -> list[Step]:
     rng = random.Random(1)
     steps: list[Step] = [("start", 5000)]
     for id in range(1, count):
-        record = (
-            rng.randrange(9),
-            rng.randrange(40),
-            rng.randrange(1, 4),
-            rng.randrange(4),
-            1,
-            1,
-            0,
-        )
+        some = rng.randrange(9), rng.randrange(40), rng.randrange(1, 4), rng.randrange(4)
+        record = (*some, 1, 1, 0)
         steps.append(("score", rng.randrange(90), id, 40_000, record, EVERYTHING))
         steps.append(("outcome", 2, id, rng.randrange(2), 0, 0))
         steps.append(("notice", 1, id, record[2], 3, rng.randrange(2)))
@@ -98,16 +89,12 @@ def test_the_program_uses_every_operator_and_agrees() -> None:
 
 
 @pytest.mark.parametrize("name", [None, *CODES])
-def test_an_operator_wrong_by_one_is_caught(saboteur: Engine, name: str | None) -> None:
-    payload = every_operator().payload()
-    packed = pack(SCHEMA, payload)
-    oracle = OracleEngine(payload, SCHEMA)
-    saboteur.sabotage = CODES[name] if name else 0
-    if name is None:
-        side_by_side(oracle, lambda: saboteur.open(packed, SCHEMA), calm_stream())
-    else:
-        with pytest.raises(AssertionError, match="step"):
-            side_by_side(oracle, lambda: saboteur.open(packed, SCHEMA), calm_stream())
+def test_an_operator_wrong_by_one_is_caught(
+    sabotage: Callable[[int], None], name: str | None
+) -> None:
+    sabotage(CODES[name] if name else 0)
+    with pytest.raises(AssertionError, match="step") if name else nullcontext():
+        compare(NativeTerminal, every_operator().payload(), calm_stream())
 
 
 LARGE = (0, -(2**31) - 1, 2**31, 3 * 2**40, -(2**61), 2**62 - 1, 7)
@@ -121,11 +108,11 @@ def stores_in_few_bytes() -> Assembler:
     for width in (1, 2, 4):
         p.keep(p.op("ADD", amount, p0=width), width)
     for key in (TERMINAL, 2):
-        p.feature(p.op("PREVIOUS", amount, key=key, when=31, p3=4))
+        p.feature(p.op("PREVIOUS", amount, key=key, p3=4))
         for width in (1, 2, 4):
-            p.feature(p.op("WINDOW", amount, key=key, when=31, p0=100, p2=3, p3=width))
-        p.feature(p.op("MEAN", amount, key=key, when=31, p2=2, p3=4))
-        p.feature(p.op("DEVIATION", amount, key=key, when=31, p0=1, p1=8, p2=2, p3=2))
+            p.feature(p.op("WINDOW", amount, key=key, p0=100, p2=3, p3=width))
+        p.feature(p.op("MEAN", amount, key=key, p2=2, p3=4))
+        p.feature(p.op("DEVIATION", amount, key=key, p0=1, p1=8, p2=2, p3=2))
     return p
 
 
@@ -138,16 +125,13 @@ def large_stream() -> list[Step]:
     return steps
 
 
-def test_what_saturates_is_counted_on_both_sides(engine: Engine) -> None:
-    payload = stores_in_few_bytes().payload()
-    packed = pack(SCHEMA, payload)
-    oracle = OracleEngine(payload, SCHEMA)
-    side_by_side(oracle, lambda: engine.open(packed, SCHEMA), large_stream())
+def test_what_saturates_is_counted_on_both_sides() -> None:
+    compare(NativeTerminal, stores_in_few_bytes().payload(), large_stream())
 
 
 @pytest.mark.parametrize("name", ["WINDOW", "PREVIOUS"])
 def test_a_saturation_that_is_not_counted_is_caught(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch, name: str
+    monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     family = FAMILIES[CODES[name]]
     right = family.commit
@@ -156,18 +140,13 @@ def test_a_saturation_that_is_not_counted_is_caught(
         right(op, state, x)  # type: ignore[arg-type]
         return 0
 
-    payload = stores_in_few_bytes().payload()
-    packed = pack(SCHEMA, payload)
     monkeypatch.setattr(type(family), "commit", staticmethod(commit))
-    oracle = OracleEngine(payload, SCHEMA)
     with pytest.raises(AssertionError, match="step"):
-        side_by_side(oracle, lambda: engine.open(packed, SCHEMA), large_stream())
+        compare(NativeTerminal, stores_in_few_bytes().payload(), large_stream())
 
 
-@pytest.mark.parametrize("name", STATEFUL)
-def test_a_commit_wrong_by_one_is_caught(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
+@pytest.mark.parametrize("name", WITH_STATE)
+def test_a_commit_wrong_by_one_is_caught(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """The other way round: the oracle learns one too many, or one second later."""
     family = FAMILIES[CODES[name]]
     right = family.commit
@@ -178,9 +157,6 @@ def test_a_commit_wrong_by_one_is_caught(
             wrong = replace(x, c=not x.c)
         return right(op, state, wrong)  # type: ignore[arg-type]
 
-    payload = every_operator().payload()
-    packed = pack(SCHEMA, payload)
     monkeypatch.setattr(type(family), "commit", staticmethod(commit))
-    oracle = OracleEngine(payload, SCHEMA)
     with pytest.raises(AssertionError, match="step"):
-        side_by_side(oracle, lambda: engine.open(packed, SCHEMA), calm_stream())
+        compare(NativeTerminal, every_operator().payload(), calm_stream())

@@ -11,13 +11,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from tests.features.actions import (
+from tests.support.actions import (
     ACTION_FEATURES,
     program_with_actions,
     with_actions,
     without_actions,
 )
-from tests.oracle.packing import pack
+from tests.support.packs import pack
 from tinyfin import simulator
 from tinyfin.config import Simulate, load
 from tinyfin.data.events import NOTICE, OUTCOME, Stream, event_stream

@@ -7,7 +7,6 @@ import math
 
 import pytest
 
-from tests.oracle.assembler import CARD, INVERT, SELF, Assembler
 from tests.oracle.operator_rig import (
     AMOUNT,
     EVERYTHING,
@@ -19,6 +18,7 @@ from tests.oracle.operator_rig import (
     Terminal,
     alone,
 )
+from tests.support.assembler import CARD, INVERT, SELF, Assembler
 from tinyfin.oracle import OracleEngine
 from tinyfin.oracle.numbers import fold64, log2_q8
 
@@ -381,7 +381,7 @@ def test_known_labels_are_kept_once_sorted_and_bounded() -> None:
     assert oracle.stats()["notices"] == 7
 
 
-def test_cards_have_their_own_state_and_the_least_used_makes_room() -> None:
+def test_cards_have_their_own_state_and_the_least_used_is_replaced() -> None:
     program = alone("WINDOW", key=CARD, p0=1000, p2=2, p3=4)
     program.sets, program.ways = 1, 2
     program.feature(program.op("SEEN", key=CARD))
@@ -466,11 +466,11 @@ def test_outcome_operators_see_the_outcome() -> None:
     program = Assembler()
     register = program.op("FIELD", p2=AMOUNT)
     program.keep(register)
-    seconds = program.op("OUTCOME", p2=3, phase="outcome")
-    code = program.op("OUTCOME", p2=1, phase="outcome")
-    declined = program.op("COMPARE", code, p0=51, p2=2, phase="outcome")
-    program.feature(program.op("PREVIOUS", seconds, key=1, when=31, p3=4))
-    program.feature(program.op("RUN", c=declined, key=1, when=31))
+    seconds = program.op("OUTCOME", p2=3, late=True)
+    code = program.op("OUTCOME", p2=1, late=True)
+    declined = program.op("COMPARE", code, p0=51, p2=2, late=True)
+    program.feature(program.op("PREVIOUS", seconds, key=1, p3=4))
+    program.feature(program.op("RUN", c=declined, key=1))
     # an operator of the score phase may only read what an earlier one wrote
     t = Terminal.of(program)
     t.score(10)
@@ -495,7 +495,7 @@ def test_features_saturate_and_say_so() -> None:
 def test_a_state_image_restores_everything_but_what_lives_in_ram_alone() -> None:
     program = alone("PREVIOUS", p0=-9, p3=8)
     secret = program.keep(program.op("FIELD", p2=SECRET), 4, ram_only=True)
-    hidden = program.op("PREVIOUS", secret, key=1, when=31, flags=4, p0=-8, p3=4)
+    hidden = program.op("PREVIOUS", secret, key=1, flags=4, p0=-8, p3=4)
     program.feature(hidden)
     first = OracleEngine(program.payload(), SCHEMA)
     first.score(1, 1, 1, (0, 5, 0, 0, 1, 1, 66), EVERYTHING)

@@ -5,18 +5,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tinyfin.errors import PackError
+from tinyfin.schema import Schema
 from tinyfin.twin import Twin, Verdict
 
 
 class TwinTerminal:
     """The second of two terminals; the first must stay as cold as it began."""
 
-    def __init__(self, pack: bytes) -> None:
-        try:
-            self.twin = Twin(pack, terminals=2, restarts=False)
-        except PackError as error:
-            raise AssertionError(str(error)) from error
+    def __init__(self, pack: bytes, schema: Schema | None = None) -> None:
+        self.twin = Twin(pack, terminals=2, restarts=False)
         self._cold = self.twin.export_state(0)
 
     def score(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.tflite.build_tflite import Graph
+from tests.support.graph import Graph
 from tinyfin.features.compiler import compile_program
 from tinyfin.pack.calibration import Calibration
 from tinyfin.pack.container import model_id

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from tests.pack.conftest import tiny_tflite
-from tinyfin.cli import main
+from tests.support.cli import tinyfin
 from tinyfin.pack.container import build_pack, model_id
 from tinyfin.pack.signing import generate_key
 from tinyfin.pack.trust import save_public_key
@@ -20,7 +20,7 @@ from tinyfin.twin import Twin
 
 
 def inspect(path: Path, *options: str) -> Result:
-    return CliRunner().invoke(main, ["inspect", str(path), *options])
+    return tinyfin(f"inspect {path}", *options, code=None)
 
 
 @pytest.fixture

@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.engine import packs
 from tests.engine.corpus import golden_mirror
-from tests.engine.hostile_packs import STRUCTURE
-from tests.engine.native import Engine, Refused
-from tests.engine.packs import build
+from tests.pack.hostile_packs import STRUCTURE
+from tests.support import packs
+from tests.support.native import opening
+from tests.support.packs import build
 from tinyfin.errors import PackError
 from tinyfin.pack.container import parse_pack
 
@@ -30,16 +30,12 @@ ONLY_THE_WORKSTATION = re.compile(
 
 OPENS = ("", "TFIN_E_MEMORY", "TFIN_E_GOLDEN")
 """What the terminal may say of a good pack: nothing, or that its caller gave too little memory, or
-that a run came to another result, for which nobody asked the workstation."""
+that a run came to another result, which the workstation does not compute."""
 
 
 def terminal(pack: bytes) -> str:
     """ "" or the error's name."""
-    try:
-        Engine(pack, memory_size=1 << 20)
-    except Refused as refused:
-        return str(refused)
-    return ""
+    return opening(pack, memory_size=1 << 20)
 
 
 def workstation(pack: bytes) -> str:
@@ -98,5 +94,5 @@ def test_one_changed_byte_is_judged_alike() -> None:
 def test_without_the_engine_the_two_would_differ(monkeypatch: pytest.MonkeyPatch) -> None:
     """Negative control: what the engine alone knows of a plan."""
     monkeypatch.setattr("tinyfin.twin.require_good", lambda pack: None)
-    arena = next(make for _, name, make in STRUCTURE if name == "no room for the arena")
+    arena = next(make for _, name, make in STRUCTURE if name == "no space for the arena")
     assert disagreement(arena())

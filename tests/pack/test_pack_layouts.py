@@ -9,10 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
-from tests.wire import rig
-from tinyfin.cli import main
+from tests.support import sample
+from tests.support.cli import tinyfin
 from tinyfin.errors import PackError
 from tinyfin.formats import LAYOUTS
 from tinyfin.hil.links.host_process import build_host_terminal
@@ -38,7 +37,7 @@ def key() -> Key:
 def released(key: Key, tmp_path: Path) -> Path:
     """A run folder with a pack of a release key."""
     path = tmp_path / "model.tfpack"
-    path.write_bytes(rig.make_pack(key=key))
+    path.write_bytes(sample.make_pack(key=key))
     save_public_key(key.public, tmp_path / "public.key")
     return path
 
@@ -57,7 +56,7 @@ def with_layout_number(pack: bytes, number: int) -> bytes:
 
 @pytest.mark.parametrize("layout", OTHER)
 def test_the_same_model_in_another_pack(layout: str) -> None:
-    pack = rig.make_pack()
+    pack = sample.make_pack()
     made = layouts.repack_pack(pack, layout)
     one, other = parse_pack(pack), parse_pack(made)
     assert other.verified
@@ -72,10 +71,10 @@ def test_the_same_model_in_another_pack(layout: str) -> None:
 
 @pytest.mark.parametrize("layout", OTHER)
 def test_the_twin_runs_it_and_the_state_survives(layout: str) -> None:
-    tx = rig.make_transactions()
-    stream = rig.make_stream(tx)
-    one = Twin(rig.make_pack(), terminals=len(tx.terminals))
-    other = Twin(layouts.repack_pack(rig.make_pack(), layout), terminals=len(tx.terminals))
+    tx = sample.make_transactions()
+    stream = sample.make_stream(tx)
+    one = Twin(sample.make_pack(), terminals=len(tx.terminals))
+    other = Twin(layouts.repack_pack(sample.make_pack(), layout), terminals=len(tx.terminals))
     expected, found = one.run(tx, stream), other.run(tx, stream)
     for name, values in vars(expected).items():
         assert np.array_equal(values, getattr(found, name)), name
@@ -89,7 +88,7 @@ def test_the_twin_runs_it_and_the_state_survives(layout: str) -> None:
 
 def test_a_layouts_number_on_other_bytes_is_noticed() -> None:
     """Negative control: comparing with the twin, and ``is_repack``, would see a lie."""
-    pack = rig.make_pack()
+    pack = sample.make_pack()
     lie = with_layout_number(pack, LAYOUTS.index("rows"))
     assert not layouts.is_repack(parse_pack(lie), parse_pack(pack))
     x = np.random.default_rng(2).integers(-128, 128, (8, Twin(pack).input_count)).astype(np.int8)
@@ -98,20 +97,20 @@ def test_a_layouts_number_on_other_bytes_is_noticed() -> None:
 
 def test_the_engine_names_a_layout_that_it_does_not_know() -> None:
     with pytest.raises(PackError, match="TFIN_E_LAYOUT"):
-        Twin(with_layout_number(rig.make_pack(), 9))
+        Twin(with_layout_number(sample.make_pack(), 9))
     with pytest.raises(PackError, match=r"'diagonal'.*canonical, rows, columns"):
-        layouts.repack_pack(rig.make_pack(), "diagonal")
+        layouts.repack_pack(sample.make_pack(), "diagonal")
 
 
 def test_a_development_pack_is_repacked_for_the_target(tmp_path: Path) -> None:
     path = tmp_path / "model.tfpack"
-    path.write_bytes(rig.make_pack())
+    path.write_bytes(sample.make_pack())
     assert target_pack(path, M4) == path
     for target in (M55, M0):
         data = target_pack(path, target).read_bytes()
-        assert data == layouts.repack_pack(rig.make_pack(), target.layout)
+        assert data == layouts.repack_pack(sample.make_pack(), target.layout)
         assert layouts.running(path, parse_pack(data).pack_id.hex()) == data
-    assert layouts.running(path, "00" * 16) == rig.make_pack()
+    assert layouts.running(path, "00" * 16) == sample.make_pack()
 
 
 def test_a_release_pack_needs_its_key(key: Key, released: Path) -> None:
@@ -138,8 +137,8 @@ def test_a_release_pack_needs_its_key(key: Key, released: Path) -> None:
 def test_a_file_of_another_pack_is_not_taken(key: Key, released: Path) -> None:
     """A repack left from an older model, a damaged one, one that somebody else signed."""
     beside = layouts.layout_file(released, "rows")
-    other = rig.make_pack(seed=2, key=key)
-    stranger = layouts.repack_pack(rig.make_pack(), "rows")
+    other = sample.make_pack(seed=2, key=key)
+    stranger = layouts.repack_pack(sample.make_pack(), "rows")
     beside.write_bytes(layouts.repack_pack(other, "rows", key=key))
     for data in (beside.read_bytes(), stranger):
         beside.write_bytes(data)
@@ -159,21 +158,17 @@ def test_a_file_of_another_pack_is_not_taken(key: Key, released: Path) -> None:
 def test_verbs(key: Key, released: Path, tmp_path: Path) -> None:
     file = tmp_path / "key"
     save_key(key, file)
-    refused = CliRunner().invoke(main, ["sign", str(released)])
-    assert refused.exit_code == 3
+    refused = tinyfin(f"sign {released}", code=3)
     assert "--key" in refused.stderr
     words = ["sign", str(tmp_path), "--key", str(file), "--target", "cortex-m55", "--json"]
-    done = CliRunner().invoke(main, words)
-    assert done.exit_code == 0, done.output
+    done = tinyfin(*words)
     rows = layouts.layout_file(released, "rows")
     assert json.loads(done.stdout) == {"files": [str(rows)]}
-    done = CliRunner().invoke(main, ["inspect", str(rows), "--json"])
+    done = tinyfin(f"inspect {rows} --json")
     facts = json.loads(done.stdout)
     assert (facts["layout"], facts["signature"]) == ("rows", "verified")
     out = tmp_path / "generated"
-    done = CliRunner().invoke(
-        main, ["codegen", str(tmp_path), "--out", str(out), "--target", "cortex-m55", "--json"]
-    )
+    done = tinyfin(f"codegen {tmp_path} --out {out} --target cortex-m55 --json")
     assert json.loads(done.stdout)["pack_id"] == facts["pack_id"]
 
 
@@ -181,14 +176,14 @@ def test_replay_compares_with_the_pack_that_the_terminal_runs(tmp_path: Path) ->
     from tinyfin import config, simulator
 
     path = tmp_path / "model.tfpack"
-    path.write_bytes(rig.make_pack())
+    path.write_bytes(sample.make_pack())
     data = tmp_path / "data.parquet"
     settings = config.load(None).simulate.model_copy(update={"terminals": 1, "days": 2})
     simulator.write(simulator.simulate(settings), data)
     words = ["replay", str(path), str(data), "--limit", "30", "--json", "--port"]
-    for pack in (layouts.repack_pack(rig.make_pack(), "columns"), rig.make_pack(tweak=1)):
+    for pack in (layouts.repack_pack(sample.make_pack(), "columns"), sample.make_pack(tweak=1)):
         program = build_host_terminal(pack, cflags=("-O1",))
-        done = CliRunner().invoke(main, [*words, f"exec:{program}"])
+        done = tinyfin(*words, f"exec:{program}", code=None)
         facts = json.loads(done.stdout)
         assert facts["device_pack"] == parse_pack(pack).pack_id.hex()
         same = facts["pack"] == facts["device_pack"]

@@ -6,8 +6,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.engine.network_native import Native, tflm
 from tests.engine.test_random_shapes import random_graph, random_inputs
+from tests.support.native import Network, tflm
 from tinyfin.errors import PackError
 from tinyfin.formats import LAYOUTS
 from tinyfin.pack.plan import compile_plan, describe, layout_of, repack
@@ -15,7 +15,7 @@ from tinyfin.tflite.model import load
 
 
 @pytest.mark.parametrize("seed", range(24))
-def test_every_layout_answers_alike(net: Native, seed: int) -> None:
+def test_every_layout_answers_alike(net: Network, seed: int) -> None:
     rng = np.random.default_rng(seed)
     model = random_graph(rng, layers=1 + seed % 3).build()
     parsed = load(model)
@@ -32,7 +32,7 @@ def test_every_layout_answers_alike(net: Native, seed: int) -> None:
             assert repack(plan, other) == repack(canonical, other)
 
 
-def test_a_wrong_layout_is_noticed(net: Native) -> None:
+def test_a_wrong_layout_is_noticed(net: Network) -> None:
     """The layout's number alone does not make the answer right: the bytes have to match it."""
     model = random_graph(np.random.default_rng(3), layers=1).build()
     parsed = load(model)
@@ -42,7 +42,7 @@ def test_a_wrong_layout_is_noticed(net: Native) -> None:
     assert not np.array_equal(net.run(bytes(plan), inputs), tflm(model, inputs))
 
 
-def test_unknown_layouts_are_refused_by_name(net: Native) -> None:
+def test_unknown_layouts_are_refused_by_name(net: Network) -> None:
     plan = compile_plan(load(random_graph(np.random.default_rng(4), layers=1).build()))
     with pytest.raises(PackError, match=r"'diagonal'.*canonical, rows, columns"):
         repack(plan, "diagonal")

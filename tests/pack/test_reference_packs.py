@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The packs of models/ are what the configuration beside them says."""
+"""The packs of models/ are what the configuration next to them says."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every pack of models/ is made again, byte for byte, from what stands beside it.
+"""Every pack of models/ is made again, byte for byte, from what stands next to it.
 
 The transactions are simulated again, and features, input maps, calibration, thresholds, golden
 vectors and signature follow from them on any machine. A float network does not: TensorFlow adds in
@@ -124,7 +124,7 @@ def test_the_index_lists_every_pack_as_it_is() -> None:
         assert hashlib.sha256(data).hexdigest()[:16] in row
 
 
-def test_a_card_and_a_gate_stand_beside_every_pack() -> None:
+def test_a_card_and_a_gate_stand_next_to_every_pack() -> None:
     for path in MODELS.glob("*/model.tfpack"):
         assert load_gate(path.with_name("gate.toml"))
         card = path.with_name("MODEL_CARD.md").read_text()

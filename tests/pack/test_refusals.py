@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every error of tinyfin.h can happen, and has its name.
 
-Packs are put together by hand (tests/engine/packs.py), signed as they are and given to the engine's
-C with the real hash and signature.
+Packs are put together by hand (tests/support/packs.py), signed as they are and given to the
+engine's C with the real hash and signature.
 """
 
 from __future__ import annotations
@@ -13,15 +13,14 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.engine import packs
-from tests.engine.hostile_packs import STRUCTURE, changed
-from tests.engine.native import ERRORS, Engine, Refused, error_name, library
-from tests.engine.packs import build, small
+from tests.pack.hostile_packs import STRUCTURE, changed
+from tests.support import packs
+from tests.support.native import ERRORS, Engine, Refused, error_name, library, opening
+from tests.support.packs import RECORD, build, small
 from tinyfin.pack.signing import DEVELOPMENT_KEY, Key, key_from_seed
 
 RELEASE = key_from_seed(bytes(range(32)))
 OTHER = key_from_seed(bytes(range(1, 33)))
-RECORD = struct.pack("<IIqQii", 15, 0, 1999, 7, 1, 2)
 
 
 @pytest.mark.parametrize(
@@ -31,9 +30,7 @@ RECORD = struct.pack("<IIqQii", 15, 0, 1999, 7, 1, 2)
 def test_a_signed_pack_that_breaks_a_rule_is_refused_by_name(
     error: str, make: Callable[[], bytes]
 ) -> None:
-    with pytest.raises(Refused) as refused:
-        Engine(make(), memory_size=1 << 16)
-    assert str(refused.value) == error
+    assert opening(make(), memory_size=1 << 16) == error
 
 
 def test_the_small_pack_itself_opens() -> None:
@@ -110,12 +107,8 @@ def test_truncated_and_damaged() -> None:
 
 
 def _opens(key: Key, *, development: bool | None = None, **trust: object) -> str:
-    """ "" or the error's name."""
-    try:
-        Engine(build(small(), key=key, development=development), memory_size=4096, **trust)  # type: ignore[arg-type]
-    except Refused as refused:
-        return str(refused)
-    return ""
+    pack = build(small(), key=key, development=development)
+    return opening(pack, memory_size=4096, **trust)
 
 
 def test_the_development_key_opens_only_where_it_is_allowed() -> None:
@@ -270,8 +263,8 @@ def test_every_error_is_produced_by_a_test() -> None:
     """Some errors have a file of their own in tests/engine."""
     from pathlib import Path
 
-    here = Path(__file__)
-    others = here.parents[1] / "engine"
-    said = "".join(path.read_text() for path in (here, *others.glob("*.py")))
+    here = Path(__file__).parent
+    files = here / "test_refusals.py", here / "hostile_packs.py", *here.glob("../engine/*.py")
+    said = "".join(path.read_text() for path in files)
     missing = [name for name in ERRORS if name != "TFIN_OK" and name not in said]
     assert not missing

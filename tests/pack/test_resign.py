@@ -3,16 +3,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import pytest
-from click.testing import CliRunner
 
-from tests.engine.native import Engine, Refused, library
-from tests.wire import rig
-from tinyfin.cli import main
+from tests.support import sample
+from tests.support.cli import tinyfin, tinyfin_json
+from tests.support.native import Engine, Refused, library
 from tinyfin.errors import PackError
 from tinyfin.pack import layouts
 from tinyfin.pack.container import SIGNED_BYTES, parse_pack, sign_with
@@ -24,16 +21,9 @@ HEADER_MAY_CHANGE = {*range(20, 24), *range(28, 32)}
 COUNTER = {*range(16, 20)}
 
 
-def tinyfin(*words: object, code: int = 0) -> Any:
-    done = CliRunner().invoke(main, [*map(str, words), *(["--json"] if code == 0 else [])])
-    assert done.exit_code == code, done.output
-    assert "Traceback" not in done.output
-    return json.loads(done.stdout) if code == 0 else done.stderr
-
-
 @pytest.fixture(scope="module")
 def keys(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Key files, their public halves beside them (.pub)."""
+    """Key files, their public halves next to them (.pub)."""
     folder = tmp_path_factory.mktemp("keys")
     for name in ("first", "second"):
         tinyfin("keygen", folder / name)
@@ -44,13 +34,13 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def pack(tmp_path: Path) -> Path:
     """A lone development pack, not in a run."""
     path = tmp_path / "till.tfpack"
-    path.write_bytes(rig.make_pack())
+    path.write_bytes(sample.make_pack())
     return path
 
 
 def test_nothing_but_the_signature_changes(keys: dict[str, Path], pack: Path) -> None:
     before = parse_pack(pack.read_bytes())
-    facts = tinyfin("sign", pack, "--key", keys["first"])
+    facts = tinyfin_json("sign", pack, "--key", keys["first"])
     [public] = keys_beside(pack)
     after = parse_pack(pack.read_bytes(), keys=[public])
     assert (after.verified, after.development) == (True, False)
@@ -93,19 +83,19 @@ def test_only_the_signed_pack_opens_in_a_release(keys: dict[str, Path], pack: Pa
     release = library("TFIN_RELEASE")
     Engine(pack.read_bytes(), lib=release, keys=[public])
     with pytest.raises(Refused, match="TFIN_E_KEY"):
-        Engine(rig.make_pack(), lib=release, keys=[public])
+        Engine(sample.make_pack(), lib=release, keys=[public])
 
 
 def test_out_leaves_the_pack_alone(keys: dict[str, Path], pack: Path, tmp_path: Path) -> None:
     (tmp_path / "release").mkdir()
     out = tmp_path / "release" / "model.tfpack"
     tinyfin("sign", pack, "--key", keys["first"], "--out", out, "--target", "cortex-m55")
-    assert pack.read_bytes() == rig.make_pack()
+    assert pack.read_bytes() == sample.make_pack()
     assert not (tmp_path / "public.key").exists()
     names = {path.name for path in out.parent.iterdir()}
     assert names == {"model.tfpack", "model.rows.tfpack", "public.key"}
-    assert tinyfin("inspect", out)["signature"] == "verified"
-    assert "--out goes with --key" in tinyfin("sign", pack, "--out", out, code=2)
+    assert tinyfin_json("inspect", out)["signature"] == "verified"
+    assert "--out goes with --key" in tinyfin("sign", pack, "--out", out, code=2).stderr
 
 
 def test_a_key_gives_way_to_another_only_where_it_is_trusted(
@@ -116,11 +106,11 @@ def test_a_key_gives_way_to_another_only_where_it_is_trusted(
     alone.mkdir()
     (alone / "till.tfpack").write_bytes(pack.read_bytes())
     words = ("sign", alone / "till.tfpack", "--key", keys["second"])
-    assert "--public-key FILE" in tinyfin(*words, code=3)
+    assert "--public-key FILE" in tinyfin(*words, code=3).stderr
     assert (alone / "till.tfpack").read_bytes() == pack.read_bytes()
-    facts = tinyfin(*words, "--public-key", f"{keys['first']}.pub")
+    facts = tinyfin_json(*words, "--public-key", f"{keys['first']}.pub")
     assert facts["key_before"] == f"{parse_pack(pack.read_bytes()).key_id:08x}"
-    facts = tinyfin("sign", pack, "--key", keys["second"])
+    facts = tinyfin_json("sign", pack, "--key", keys["second"])
     assert facts["public_key_replaced"] is True
     assert pack.read_bytes() == (alone / "till.tfpack").read_bytes()
     assert parse_pack(pack.read_bytes(), keys=keys_beside(pack)).verified
@@ -133,9 +123,9 @@ def test_a_damaged_or_forged_pack_is_not_signed(keys: dict[str, Path], pack: Pat
         bad = bytearray(good)
         bad[at] ^= 1
         pack.write_bytes(bad)
-        assert told in tinyfin("sign", pack, "--key", keys["first"], code=3)
+        assert told in tinyfin("sign", pack, "--key", keys["first"], code=3).stderr
         assert pack.read_bytes() == bad
-    stranger = parse_pack(rig.make_pack(key=generate_key()))
+    stranger = parse_pack(sample.make_pack(key=generate_key()))
     assert not stranger.verified
     with pytest.raises(PackError, match="not trusted here"):
         sign_with(stranger, generate_key())
@@ -146,7 +136,7 @@ def test_the_development_key_makes_no_release(
 ) -> None:
     """Whoever writes its seed or its public half into a file does not get around the mark."""
     own = generate_key()
-    signed = parse_pack(rig.make_pack(key=own), keys=[own.public])
+    signed = parse_pack(sample.make_pack(key=own), keys=[own.public])
     assert parse_pack(sign_with(signed, DEVELOPMENT_KEY)).development
     seed, public = tmp_path / "seed", tmp_path / "pub"
     save_key(Key(DEVELOPMENT_KEY.seed, DEVELOPMENT_KEY.public), seed)
@@ -157,5 +147,5 @@ def test_the_development_key_makes_no_release(
         ("codegen", pack, "--out", tmp_path / "c", "--public-key", public),
         ("build", pack, "--target", "cortex-m4", "--public-key", public),
     ):
-        assert "anybody can sign" in tinyfin(*words, code=3)
-    assert pack.read_bytes() == rig.make_pack()
+        assert "anybody can sign" in tinyfin(*words, code=3).stderr
+    assert pack.read_bytes() == sample.make_pack()

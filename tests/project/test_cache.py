@@ -44,7 +44,7 @@ def test_what_is_in_use_stays(tmp_path: Path) -> None:
 
 
 def test_many_at_once(tmp_path: Path) -> None:
-    """Who was told that an entry is there finds it until the hour is over."""
+    """A process that was given an entry is there finds it until the hour is over."""
 
     def work(number: int) -> bool:
         entry = tmp_path / f"e{number % 7}"

@@ -6,13 +6,16 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import sys
 import tarfile
 import zipfile
 from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
 
 import pytest
+
+from tests.support import process
 
 ROOT = Path(__file__).resolve().parents[2]
 # the pinned tools of this environment, and no optimisation: the same steps as a user's, but quicker
@@ -23,19 +26,9 @@ DATED = {
 }
 
 
-def call(*command: str | Path, **extra: object) -> subprocess.CompletedProcess[str]:
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "TINYFIN"))}
-    done = subprocess.run(
-        [str(word) for word in command],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=280,
-        env={**environment, **extra.pop("env", {})},  # type: ignore[dict-item]
-        **extra,  # type: ignore[call-overload]
-    )
-    assert done.returncode == extra.get("code", 0), f"{command}: {done.stdout}{done.stderr}"
-    return done
+def call(*command: object, env: dict[str, str] | None = None, **how: Any) -> CompletedProcess[str]:
+    plain = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "TINYFIN"))}
+    return process.call(*command, deadline_s=280, env={**plain, **(env or {})}, **how)
 
 
 @pytest.fixture(scope="module")

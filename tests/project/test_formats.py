@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.process import call
 from tinyfin import formats
 from tinyfin.data.transactions import ACTIONS, RESULTS
 from tinyfin.pack import plan
@@ -166,8 +167,7 @@ def compiled(
     headers = "\n".join(f'#include "{name}"' for name in included)
     source.write_text(f"#include <stddef.h>\n{headers}\n{asserts}\n")
     includes = [f"-I{path}" for path in (LIBRARY / "src", LIBRARY / "include", APPLICATION)]
-    command = ["gcc", "-std=c11", "-fsyntax-only", "-w", *includes, str(source)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+    return call("gcc", "-std=c11", "-fsyntax-only", "-w", *includes, source, code=None)
 
 
 def test_python_and_c_have_the_same_numbers(tmp_path: Path) -> None:

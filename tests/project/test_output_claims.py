@@ -83,7 +83,7 @@ def line(process: subprocess.Popen[str]) -> str:
     return process.stdout.readline().strip()
 
 
-def test_a_second_process_is_told_who_holds_the_name(tmp_path: Path) -> None:
+def test_a_second_process_hears_who_holds_the_name(tmp_path: Path) -> None:
     place = tmp_path / "scores.parquet"
     with program(HOLD, place) as holder:
         assert line(holder) == "held"

@@ -50,7 +50,7 @@ def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
     return capsys.readouterr().err.splitlines()
 
 
-def test_what_is_short_is_not_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_short_is_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
     with watched() as screen, stage("reading", 100, "rows") as reading:
         screen.passes(1.75)
         reading.step(100)
@@ -82,7 +82,7 @@ def test_what_how_much_and_how_long(capsys: pytest.CaptureFixture[str]) -> None:
     ]
 
 
-def test_an_unknown_end_is_told_by_the_time_so_far(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_end_is_shown_by_the_time_so_far(capsys: pytest.CaptureFixture[str]) -> None:
     with watched() as screen, stage("converting"):
         screen.passes(2.0)
     assert lines(capsys) == ["converting: 2 s so far"]

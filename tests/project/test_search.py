@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
-from tinyfin import search as room
-from tinyfin.cli import main
+from tests.support.cli import tinyfin
+from tinyfin import search as searching
 from tinyfin.config import Config, Model, Search, load
 from tinyfin.errors import BudgetError, ConfigError, ToolError
 from tinyfin.measure.run_costs import SMALLER, Cost, largest_text, pack_parts
@@ -55,7 +54,7 @@ def test_what_is_too_large_is_never_trained_and_the_best_is(
         shapes.append(run.read_json("run.json")["model"]["parameters"])
         return by_parameters(run, section)
 
-    monkeypatch.setattr(room, "cost_of", cost)
+    monkeypatch.setattr(searching, "cost_of", cost)
     run = search([small["data"]], config, name="found", out=tmp_path)
     assert len(shapes) == len(set(shapes)) == 3, "a shape is measured once"
     trials = tried(run)
@@ -78,7 +77,7 @@ def test_what_is_too_large_is_never_trained_and_the_best_is(
 def test_nothing_that_fits_is_an_error_that_says_by_how_much(
     small: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(room, "cost_of", by_parameters)
+    monkeypatch.setattr(searching, "cost_of", by_parameters)
     config = configured(small, tmp_path, 'hidden = [[4]]\nmax_flash = "1k"\n')
     with pytest.raises(BudgetError, match=r"fits cortex-m4.*flash 1\d,\d+ of 1,024"):
         search([small["data"]], config, name="found", out=tmp_path)
@@ -96,7 +95,7 @@ def test_a_trial_that_fails_is_kept_and_the_others_go_on(
             raise ToolError("the compiler is gone")
         return by_parameters(run, section)
 
-    monkeypatch.setattr(room, "cost_of", cost)
+    monkeypatch.setattr(searching, "cost_of", cost)
     run = search([small["data"]], config, name="found", out=tmp_path)
     first, second = tried(run)
     assert first["failed"] == "the compiler is gone"
@@ -108,7 +107,7 @@ def test_no_label_of_calibration_or_test_takes_part(
     small: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = configured(small, tmp_path, "hidden = [[3]]\n")
-    monkeypatch.setattr(room, "cost_of", by_parameters)
+    monkeypatch.setattr(searching, "cost_of", by_parameters)
     honest = training.part
 
     def values(name: str, changed: bool) -> list[float]:
@@ -120,7 +119,7 @@ def test_no_label_of_calibration_or_test_takes_part(
             return settled, split
 
         monkeypatch.setattr(training, "part", part)
-        monkeypatch.setattr(room, "finish", lambda *args, **kwargs: None)
+        monkeypatch.setattr(searching, "finish", lambda *args, **kwargs: None)
         run = search([small["data"]], config, name=name, out=tmp_path)
         return [trial["average_precision"] for trial in tried(run)]
 
@@ -154,21 +153,7 @@ def test_the_command_measures_on_the_target(small: dict[str, Path], tmp_path: Pa
     config = configured(small, tmp_path, 'hidden = [[4], [600, 300]]\nmax_flash = "100k"\n')
     assert config.path is not None
     config.path.write_text(config.path.read_text().replace('[features]\nnames = "default"\n', ""))
-    answer = CliRunner().invoke(
-        main,
-        [
-            "train",
-            str(small["data"]),
-            "--config",
-            str(config.path),
-            "--search",
-            "--out",
-            str(tmp_path),
-            "--name",
-            "found",
-        ],
-    )
-    assert answer.exit_code == 0, answer.output
+    tinyfin(f"train {small['data']} --config {config.path} --search --out {tmp_path} --name found")
     fits, over = tried(RunFolder(tmp_path / "found"))
     assert 20_000 < fits["cost"]["flash_bytes"] < 100 << 10 < over["cost"]["flash_bytes"]
     assert 5_000 < fits["cost"]["ram_bytes"] <= over["cost"]["ram_bytes"]
@@ -213,14 +198,14 @@ def test_nothing_that_fits_names_what_fills_the_memory(
         assert {*flash, *ram} <= set(SMALLER)
         return Cost(10_000, sum(ram.values()), None, {"flash": flash, "RAM with stack": ram})
 
-    monkeypatch.setattr(room, "cost_of", cost)
+    monkeypatch.setattr(searching, "cost_of", cost)
     with pytest.raises(BudgetError) as told:
         search([small["data"]], config, name="found", out=tmp_path)
     assert "the largest part is the card table with" in str(told.value)
     assert "[features] card_sets, card_ways or card_labels" in str(told.value)
 
 
-def test_validation_rows_without_fraud_are_told_once_and_no_ap_is_shown(
+def test_validation_rows_without_fraud_are_named_once_and_no_ap_is_shown(
     small: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     honest = training.part

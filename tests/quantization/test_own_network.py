@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from click.testing import CliRunner
 
-from tinyfin.cli import main
+from tests.support.cli import tinyfin
+from tests.support.process import call
 from tinyfin.errors import InputError, ModelError
 from tinyfin.pack.container import parse_pack
 from tinyfin.pack.maps import map_inputs
@@ -43,11 +43,10 @@ def width_of(run: Path) -> int:
     return len(open_run(run).read_json("run.json")["features"]["names"])
 
 
-def test_it_is_quantized_compared_and_packed_beside_the_run(run_copy: Path) -> None:
+def test_it_is_quantized_compared_and_packed_next_to_the_run(run_copy: Path) -> None:
     before = {p.name: p.read_bytes() for p in run_copy.iterdir() if p.is_file()}
     mine = saved(run_copy.parent, width_of(run_copy))
-    answer = CliRunner().invoke(main, ["quantize", str(run_copy), "--model", str(mine)])
-    assert answer.exit_code == 0, answer.output
+    answer = tinyfin(f"quantize {run_copy} --model {mine}")
     assert "0 of" in answer.output
     made = open_run(run_copy.parent / "run-mine_linear")
     assert made.read_json("parity.json")["plan"]["differing_bytes"] == 0
@@ -64,8 +63,7 @@ def test_it_is_quantized_compared_and_packed_beside_the_run(run_copy: Path) -> N
     raw = Twin(made.pack_bytes()).infer(rows)[1]
     assert np.corrcoef(logit, raw)[0, 1] > 0.99
     assert before == {p.name: p.read_bytes() for p in run_copy.iterdir() if p.is_file()}
-    again = CliRunner().invoke(main, ["quantize", str(run_copy), "--model", str(mine)])
-    assert again.exit_code == 3
+    again = tinyfin(f"quantize {run_copy} --model {mine}", code=3)
     assert "there is a run of that name" in again.output
 
 
@@ -76,8 +74,7 @@ def test_a_layer_that_no_terminal_knows_leaves_no_run(run_copy: Path) -> None:
     tf.keras.Sequential(
         [tf.keras.Input((width_of(run_copy),)), layers.Dense(4, "gelu"), layers.Dense(1)]
     ).save(path)
-    answer = CliRunner().invoke(main, ["quantize", str(run_copy), "--model", str(path)])
-    assert answer.exit_code == 3
+    answer = tinyfin(f"quantize {run_copy} --model {path}", code=3)
     assert "GELU" in answer.output
     assert not list(run_copy.parent.glob("run-*")), "the name is free for the next attempt"
 
@@ -89,8 +86,7 @@ def test_a_square_is_a_product(run_copy: Path) -> None:
     squared = tf.keras.ops.square(tf.keras.layers.Dense(5)(first))
     path = run_copy.parent / "square.keras"
     tf.keras.Model(first, tf.keras.layers.Dense(1)(squared)).save(path)
-    answer = CliRunner().invoke(main, ["quantize", str(run_copy), "--model", str(path)])
-    assert answer.exit_code == 0, answer.output
+    tinyfin(f"quantize {run_copy} --model {path}")
     made = open_run(run_copy.parent / "run-square")
     assert made.read_json("parity.json")["plan"]["differing_bytes"] == 0
     network = parse_pack(made.pack_bytes()).network
@@ -128,8 +124,7 @@ def test_an_input_that_never_varied_does_not_take_the_256_steps_of_the_others(
             layers.Dense(1),
         ]
     ).save(path)
-    answer = CliRunner().invoke(main, ["quantize", str(run_copy), "--model", str(path)])
-    assert answer.exit_code == 0, answer.output
+    answer = tinyfin(f"quantize {run_copy} --model {path}")
     names = open_run(run_copy).read_json("run.json")["features"]["names"]
     assert f"taken as constant: {names[2]}\n" in answer.output
     made = open_run(run_copy.parent / "run-norm")
@@ -189,9 +184,7 @@ def test_what_does_not_fit_is_refused_with_the_reason(run_copy: Path) -> None:
 
 def test_the_inputs_to_train_on_are_the_runs(small: dict[str, Path], tmp_path: Path) -> None:
     out = tmp_path / "inputs.parquet"
-    call = ["network-inputs", str(small["run"]), str(small["data"]), "--out", str(out)]
-    answer = CliRunner().invoke(main, [*call, "--with-label"])
-    assert answer.exit_code == 0, answer.output
+    tinyfin(f"network-inputs {small['run']} {small['data']} --out {out} --with-label")
     table = pq.read_table(out)
     run = open_run(small["run"])
     names = run.read_json("run.json")["features"]["names"]
@@ -200,28 +193,16 @@ def test_the_inputs_to_train_on_are_the_runs(small: dict[str, Path], tmp_path: P
     slices = run.slices()
     assert np.array_equal(codes[slices["test_row"]], slices["test"])
     plain = tmp_path / "features.parquet"
-    CliRunner().invoke(
-        main,
-        [
-            "features",
-            str(small["data"]),
-            "--config",
-            str(run.file("config.toml")),
-            "--out",
-            str(plain),
-        ],
-    )
+    tinyfin(f"features {small['data']} --config {run.file('config.toml')} --out {plain}")
     features = np.column_stack([pq.read_table(plain)[name].to_numpy() for name in names])
     assert np.array_equal(map_inputs(run.maps(), features), codes)
-    both = CliRunner().invoke(main, [*call, "--config", str(small["config"])])
-    assert both.exit_code == 2
+    tinyfin(*call, "--config", small["config"], code=2)
 
 
 def test_the_parts_to_train_on_are_the_runs(small: dict[str, Path], tmp_path: Path) -> None:
     out = tmp_path / "inputs.parquet"
-    words = [str(small["data"]), "--out", str(out), "--with-label", "--with-part"]
-    answer = CliRunner().invoke(main, ["network-inputs", str(small["run"]), *words])
-    assert answer.exit_code == 0, answer.output
+    line = f"{small['data']} --out {out} --with-label --with-part"
+    tinyfin(f"network-inputs {small['run']} {line}")
     table = pq.read_table(out)
     found = network_inputs(small["run"], [small["data"]])
     part = table["part"].to_pylist()
@@ -240,8 +221,7 @@ def test_the_parts_to_train_on_are_the_runs(small: dict[str, Path], tmp_path: Pa
     assert not np.any(found.label[immature] >= 0), "labels that came too late are not told"
     with pytest.raises(InputError, match="fit, validation, calibration, test"):
         found.of("train")
-    alone = CliRunner().invoke(main, ["features", *words, "--config", str(small["config"])])
-    assert alone.exit_code == 2
+    alone = tinyfin(f"features {line} --config {small['config']}", code=2)
     assert "--with-part" in alone.output
 
 
@@ -310,8 +290,7 @@ def test_a_network_that_tells_no_row_from_another_is_named_with_its_layer(
     network.set_weights(weights)
     path = run_copy.parent / "dead.keras"
     network.save(path)
-    answer = CliRunner().invoke(main, ["quantize", str(run_copy), "--model", str(path)])
-    assert answer.exit_code == 3
+    answer = tinyfin(f"quantize {run_copy} --model {path}", code=3)
     assert "gives one and the same score for every row" in answer.output
     assert re.search(said, answer.output)
     assert not (run_copy.parent / "run-dead").exists()
@@ -331,7 +310,6 @@ def test_a_dense_layer_on_more_than_two_dimensions_is_named(run_copy: Path) -> N
             layers.Dense(1),
         ]
     ).save(path)
-    answer = CliRunner().invoke(main, ["quantize", str(run_copy), "--model", str(path)])
-    assert answer.exit_code == 3
+    answer = tinyfin(f"quantize {run_copy} --model {path}", code=3)
     assert "layer 'wide' is a Dense layer on" in answer.output
     assert "batch" not in answer.output

@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.engine.anchors import anchor
-from tests.engine.network_native import Native
+from tests.support.native import Network
 from tinyfin.errors import InputError, ToolError
 from tinyfin.pack.plan import compile_plan
 from tinyfin.paths import cache_dir
@@ -29,7 +29,7 @@ def saved(name: str, folder: Path) -> tuple[Path, NDArray[np.int8]]:
     return path, anchor(name).x
 
 
-def test_the_plan_agrees_and_litert_does_not(net: Native, tmp_path: Path) -> None:
+def test_the_plan_agrees_and_litert_does_not(net: Network, tmp_path: Path) -> None:
     pytest.importorskip("ai_edge_litert")
     path, inputs = saved("ae16_pt", tmp_path)
     plan = compile_plan(load(path))

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,15 +12,15 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
-from click.testing import CliRunner
 
-from tinyfin.cli import main
+from tests.support.cli import tinyfin
+from tests.support.process import call, tinyfin_process
 from tinyfin.data.events import event_stream
 from tinyfin.data.readers import read
 from tinyfin.errors import MismatchError, ModelError
 from tinyfin.pack.container import parse_pack
 from tinyfin.pack.signing import Key, sign
-from tinyfin.quantization import workflow as room
+from tinyfin.quantization import workflow
 from tinyfin.quantization.workflow import assemble
 from tinyfin.training.run_folder import RunFolder, open_run
 from tinyfin.training.scoring import score
@@ -41,16 +40,16 @@ def test_network_equals_tflm_and_int8_stays_near_float(small: dict[str, Path]) -
 def test_a_byte_that_differs_from_tflm_is_refused(
     run_copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = room.compare_with_oracle
+    honest = workflow.compare_with_oracle
 
     def lying(
         network: object, path: Path, rows: np.ndarray, native: object, *interpreter: object
     ) -> object:
         return honest(network, path, rows, lambda x: native(x) ^ np.int8(1), *interpreter)  # type: ignore[operator, arg-type]
 
-    monkeypatch.setattr(room, "compare_with_oracle", lying)
+    monkeypatch.setattr(workflow, "compare_with_oracle", lying)
     with pytest.raises(MismatchError, match="differ from TFLM"):
-        room.quantize(open_run(run_copy))
+        workflow.quantize(open_run(run_copy))
 
 
 def test_the_pack_of_a_tflite_is_the_same_bytes_every_time(small: dict[str, Path]) -> None:
@@ -93,24 +92,8 @@ def test_thresholds_keep_the_budget_where_they_were_set(small: dict[str, Path]) 
 def test_same_seed_same_weights(small: dict[str, Path], tmp_path: Path) -> None:
     # a process of its own, as a second run of the command would be
     out = tmp_path / "runs"
-    subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "tinyfin",
-            "train",
-            str(small["data"]),
-            "--config",
-            str(small["config"]),
-            "--out",
-            str(out),
-            "--name",
-            "small",
-        ],
-        check=True,
-        capture_output=True,
-        timeout=240,
-    )
+    line = f"train {small['data']} --config {small['config']} --out {out} --name small"
+    tinyfin_process(line, deadline_s=240)
     first = json.loads((small["run"] / "run.json").read_text())
     second = json.loads((out / "small" / "run.json").read_text())
     assert first["model"]["weights_sha256"] == second["model"]["weights_sha256"]
@@ -128,8 +111,7 @@ def test_an_operator_the_plan_does_not_know_is_refused_by_name(run_copy: Path, l
     x = getattr(tf.keras.layers, layer)()(x)
     model = tf.keras.Model(inputs, tf.keras.layers.Dense(1)(x))
     model.save(run_copy / "model.keras")
-    result = CliRunner().invoke(main, ["quantize", str(run_copy), "--json"])
-    assert result.exit_code == 3
+    result = tinyfin(f"quantize {run_copy} --json", code=3)
     assert layer.upper() in result.output
 
 
@@ -149,20 +131,8 @@ def test_score_keeps_the_input_order_and_leaves_warmup_out(
     shuffled = np.random.default_rng(0).permutation(np.arange(cut, whole.num_rows))
     pq.write_table(whole.slice(0, cut), tmp_path / "early.parquet")
     pq.write_table(whole.take(pa.array(shuffled)), tmp_path / "late.parquet")
-    result = CliRunner().invoke(
-        main,
-        [
-            "score",
-            str(small["run"]),
-            str(tmp_path / "late.parquet"),
-            "--warmup",
-            str(tmp_path / "early.parquet"),
-            "--out",
-            str(tmp_path / "out.parquet"),
-            "--json",
-        ],
-    )
-    assert result.exit_code == 0, result.output
+    line = f"score {small['run']} {tmp_path}/late.parquet --warmup {tmp_path}/early.parquet"
+    tinyfin(f"{line} --out {tmp_path}/out.parquet --json")
     out = pq.read_table(tmp_path / "out.parquet")
     assert out.column("input_row").to_pylist() == list(range(len(shuffled)))
     straight = at_once(open_run(small["run"]), small["data"])
@@ -241,18 +211,10 @@ def test_rows_that_were_set_aside_leave_a_gap_in_the_input_rows(
     at = late.schema.get_field_index("amount_minor")
     late = late.set_column(at, "amount_minor", pa.array(amount, pa.int64()))
     pq.write_table(late, tmp_path / "late.parquet")
-    arguments = [
-        "score",
-        str(small["run"]),
-        str(tmp_path / "late.parquet"),
-        "--warmup",
-        str(tmp_path / "early.parquet"),
-        "--out",
-        str(tmp_path / "out.parquet"),
-    ]
-    assert CliRunner().invoke(main, arguments).exit_code == 3
-    result = CliRunner().invoke(main, [*arguments, "--skip-bad-rows", str(tmp_path / "bad.csv")])
-    assert result.exit_code == 0, result.output
+    line = f"score {small['run']} {tmp_path}/late.parquet --warmup {tmp_path}/early.parquet"
+    line += f" --out {tmp_path}/out.parquet"
+    tinyfin(line, code=3)
+    tinyfin(line, "--skip-bad-rows", tmp_path / "bad.csv")
     rows = pq.read_table(tmp_path / "out.parquet")["input_row"].to_pylist()
     assert rows == [i for i in range(40) if i != 3]
 
@@ -265,7 +227,7 @@ def test_score_does_without_tensorflow(small: dict[str, Path], tmp_path: Path) -
         f"main(['score', {str(small['run'])!r}, {str(small['data'])!r}, '--out', "
         f"{str(tmp_path / 'out.parquet')!r}])\n"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=120)
+    call(sys.executable, "-c", code)
     assert (tmp_path / "out.parquet").is_file()
 
 
@@ -296,8 +258,5 @@ def test_missing_pieces_are_named(tmp_path: Path, run_copy: Path) -> None:
     with pytest.raises(ModelError, match="tinyfin train"):
         open_run(tmp_path / "nothing")
     (run_copy / "model.tfpack").unlink()
-    result = CliRunner().invoke(
-        main, ["score", str(run_copy), __file__, "--out", str(tmp_path / "x.parquet")]
-    )
-    assert result.exit_code == 3
+    result = tinyfin(f"score {run_copy} {__file__} --out {tmp_path}/x.parquet", code=3)
     assert "tinyfin quantize" in result.output

@@ -3,25 +3,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import pytest
-from click.testing import CliRunner
 
-from tests.engine.native import Engine, Refused
-from tinyfin.cli import main
+from tests.support.cli import tinyfin, tinyfin_json
+from tests.support.native import Engine, Refused
 from tinyfin.codegen.emit import emit
 from tinyfin.pack.container import Pack, parse_pack
 from tinyfin.pack.trust import keys_beside
 from tinyfin.twin import Twin
-
-
-def tinyfin(*words: object, code: int = 0) -> Any:
-    result = CliRunner().invoke(main, [*map(str, words), "--json"])
-    assert result.exit_code == code, result.output
-    return json.loads(result.stdout) if code == 0 else result.output
 
 
 def pack_of(run: Path, name: str = "model.tfpack") -> Pack:
@@ -33,7 +24,7 @@ def test_a_terminal_that_has_seen_a_higher_counter_refuses_the_older_pack(
 ) -> None:
     old = pack_of(run_copy)
     assert old.security_counter == 0
-    made = tinyfin("sign", run_copy, "--security-counter", 3)
+    made = tinyfin_json("sign", run_copy, "--security-counter", 3)
     new = pack_of(run_copy)
     assert (new.security_counter, new.model_id, new.plan, new.decision) == (
         3,
@@ -78,8 +69,9 @@ def test_the_counter_stays_until_it_is_set(run_copy: Path, tmp_path: Path) -> No
     tinyfin("keygen", key)
     tinyfin("quantize", run_copy, "--key", key)
     assert pack_of(run_copy).security_counter == 6, "another key does not set it back"
-    assert "needs that key's signature" in tinyfin(
-        "sign", run_copy, "--security-counter", 7, code=3
+    assert (
+        "needs that key's signature"
+        in tinyfin(f"sign {run_copy} --security-counter 7", code=3).output
     )
     tinyfin("sign", run_copy, "--security-counter", 7, "--key", key)
     for name in ("model.tfpack", "model.rows.tfpack"):
@@ -87,4 +79,4 @@ def test_the_counter_stays_until_it_is_set(run_copy: Path, tmp_path: Path) -> No
         assert pack_of(run_copy, name).security_counter == 7
     tinyfin("quantize", run_copy, "--security-counter", 2, "--key", key)
     assert pack_of(run_copy).security_counter == 2
-    assert "4294967295" in tinyfin("sign", run_copy, "--security-counter", 2**32, code=2)
+    assert "4294967295" in tinyfin("sign", run_copy, "--security-counter", 2**32, code=2).output

@@ -10,10 +10,9 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from click.testing import CliRunner
 
+from tests.support.cli import tinyfin
 from tinyfin import paths
-from tinyfin.cli import main
 from tinyfin.errors import InputError
 from tinyfin.evaluation.gates import load_gate, require_known
 from tinyfin.results import facts
@@ -95,8 +94,7 @@ def test_what_is_missing_is_named(small: dict[str, Path]) -> None:
 def test_a_command_says_so_of_a_run(run_copy: Path) -> None:
     found = json.loads((run_copy / "run.json").read_text())
     (run_copy / "run.json").write_text(json.dumps({**found, "schema_version": 7}))
-    answer = CliRunner().invoke(main, ["quantize", str(run_copy)])
-    assert answer.exit_code == 3
+    answer = tinyfin("quantize", run_copy, code=3)
     assert re.search(r"run\.json: has schema version 7, and this tinyfin reads", answer.output)
 
 
@@ -125,9 +123,7 @@ def test_a_misspelt_figure_is_refused_before_the_evaluation(
 ) -> None:
     gate = tmp_path / "gate.toml"
     gate.write_text(f'[gate]\n"{key}" = {{min = 0.5}}\n')
-    words = ["evaluate", str(small["run"]), "--gate", str(gate)]
-    answer = CliRunner().invoke(main, words)
-    assert answer.exit_code == 3, answer.output
+    answer = tinyfin("evaluate", small["run"], "--gate", gate, code=3)
     assert f"gate.toml: gate.'{key}'" in answer.output
     assert told in answer.output
 

@@ -10,10 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from click.testing import CliRunner
 
+from tests.support.cli import tinyfin
 from tinyfin import simulator
-from tinyfin.cli import main
 from tinyfin.config import Simulate, load
 from tinyfin.data.readers import read
 from tinyfin.errors import ConfigError
@@ -153,19 +152,18 @@ def test_merchant_weights() -> None:
 def test_the_verb(tmp_path: Path) -> None:
     out = tmp_path / "town.csv"
     args = ["simulate", "--out", str(out), "--terminals", "3", "--days", "2", "--seed", "9"]
-    result = CliRunner().invoke(main, [*args, "--json"])
-    assert result.exit_code == 0, result.output
+    result = tinyfin(*args, "--json")
     report = json.loads(result.stdout)
     assert report["transactions"] == sum(
         row["transactions"] for row in report["scenarios"].values()
     )
     assert set(report["scenarios"]) >= WANTED
     assert len(read(out, load())) == report["transactions"]
-    text = CliRunner().invoke(main, args).stdout
+    text = tinyfin(*args).stdout
     assert "card_testing" in text
     assert str(out) in text
 
 
 def test_the_verb_refuses_other_formats(tmp_path: Path) -> None:
     args = ["simulate", "--out", str(tmp_path / "town.xlsx"), "--terminals", "1", "--days", "1"]
-    assert CliRunner().invoke(main, args).exit_code == 3
+    tinyfin(*args, code=3)

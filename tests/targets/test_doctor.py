@@ -6,15 +6,14 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from click.testing import CliRunner
 
-from tinyfin.cli import main
+from tests.support.cli import tinyfin
+from tests.support.process import call
 from tinyfin.optional_packages import install_command
 from tinyfin.targets import system
 
@@ -22,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def examine(*words: str) -> tuple[int, dict]:
-    done = CliRunner().invoke(main, ["doctor", "--json", *words])
+    done = tinyfin("doctor --json", *words, code=None)
     return done.exit_code, json.loads(done.stdout)
 
 
@@ -78,14 +77,8 @@ def test_every_program_has_a_way_to_get_it(manager: str) -> None:
 
 def test_bootstrap_without_the_right_to_install_prints_the_command(tmp_path: Path) -> None:
     """No program and no package manager on PATH: it names what to run, and stops."""
-    done = subprocess.run(
-        [sys.executable, str(ROOT / ".ci" / "bootstrap.py"), "demo"],
-        env={"PATH": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == 6
+    script, path = ROOT / ".ci" / "bootstrap.py", {"PATH": str(tmp_path)}
+    done = call(sys.executable, script, "demo", code=6, env=path)
     assert "qemu-system-arm: runs Cortex-M firmware without a board" in done.stderr
     assert "install -y" in done.stderr
     assert "gcc-arm-none-eabi" in done.stderr

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 
+from tests.support.cli import tinyfin
 from tinyfin import paths
-from tinyfin.cli import main
 from tinyfin.targets import catalogue, flash
 
 pytestmark = pytest.mark.live
@@ -33,8 +32,7 @@ def run(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("name", ["cortex-m4", "stm32f405"])
 def test_an_emulated_target_keeps_the_image(run: Path, name: str) -> None:
     assert flash.flashed_image(run, catalogue.get(name)) is None
-    done = CliRunner().invoke(main, ["flash", str(run), "--target", name, "--json"])
-    assert done.exit_code == 0, done.stderr
+    done = tinyfin(f"flash {run} --target {name} --json")
     facts = json.loads(done.stdout)
     assert facts["checked"] is True
     image = flash.flashed_image(run, catalogue.get(name))
@@ -66,8 +64,7 @@ def test_another_pack_on_the_target_is_noticed(run: Path, monkeypatch: pytest.Mo
             yield reached
 
     monkeypatch.setattr(session, "emulated", another)
-    done = CliRunner().invoke(main, ["flash", str(run), "--target", "cortex-m4"])
-    assert done.exit_code == 5
+    done = tinyfin(f"flash {run} --target cortex-m4", code=5)
     assert f"runs pack {bytes(16).hex()}, not " in done.stderr
 
 
@@ -76,8 +73,7 @@ def test_a_board_without_a_flash_tool_names_them(
 ) -> None:
     monkeypatch.setattr(catalogue.Target, "flash_tool", None)
     words = ["flash", str(run), "--target", "stm32f405", "--board"]
-    done = CliRunner().invoke(main, words)
-    assert done.exit_code == 6
+    done = tinyfin(*words, code=6)
     for tool in ("st-flash", "openocd", "dfu-util"):
         assert f"{tool}: " in done.stderr
 
@@ -88,6 +84,5 @@ def test_a_flash_tool_that_fails_is_a_target_that_does_not_answer(
     failing = ("sh", "-c", "echo no probe; exit 1")
     monkeypatch.setattr(catalogue.Target, "flash_tool", failing)
     words = ["flash", str(run), "--target", "stm32f405", "--board"]
-    done = CliRunner().invoke(main, words)
-    assert done.exit_code == 5
+    done = tinyfin(*words, code=5)
     assert "no probe" in done.stderr

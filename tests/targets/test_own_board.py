@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 
+from tests.support.cli import tinyfin
+from tests.support.process import call
 from tinyfin import paths
-from tinyfin.cli import main
 from tinyfin.errors import ConfigError, FlashError, InputError, ToolError
 from tinyfin.hil.rigs import rigfile
 from tinyfin.targets import boards, build, catalogue, flash, system
@@ -72,16 +72,8 @@ def tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]
 def shell(line: str) -> subprocess.CompletedProcess[str]:
     words = shlex.split(line)
     module = {"tinyfin": "tinyfin", "pio": "platformio"}[words[0]]
-    done = subprocess.run(
-        [sys.executable, "-m", module, *words[1:]],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE_S,
-        env={**os.environ, "PLATFORMIO_SETTING_ENABLE_TELEMETRY": "no"},
-    )
-    assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
-    return done
+    env = {**os.environ, "PLATFORMIO_SETTING_ENABLE_TELEMETRY": "no"}
+    return call(sys.executable, "-m", module, *words[1:], deadline_s=DEADLINE_S, env=env)
 
 
 def test_the_page_is_followed_in_a_strangers_folder(
@@ -143,7 +135,7 @@ def test_boards_are_found_where_platformio_finds_them(
     monkeypatch.setenv("TINYFIN_BOARDS", f"{other}{os.pathsep}{project / 'mine'}")
     assert names() == {"third", "pos_f407"}
     monkeypatch.delenv("TINYFIN_BOARDS")
-    done = CliRunner().invoke(main, ["targets", "--boards", str(other), "--json"])
+    done = tinyfin(f"targets --boards {other} --json")
     assert "third" in {row["name"] for row in json.loads(done.stdout)["targets"]}
     assert names() == set(), "the option holds for its verb"
     monkeypatch.setenv("TINYFIN_BOARDS", str(tmp_path / "none"))
@@ -196,15 +188,14 @@ def test_a_name_that_is_taken_and_files_that_are_no_json(project: Path) -> None:
     ):
         path = project / "boards" / name
         path.write_bytes(text.encode() if isinstance(text, str) else text)
-        done = CliRunner().invoke(main, ["targets"])
-        assert done.exit_code == 3, done.output
+        done = tinyfin("targets", code=3)
         assert words in done.stderr
         assert name in done.stderr
         path.unlink()
 
 
 def test_a_port_that_comes_with_the_board_file(project: Path) -> None:
-    """The folder beside the board file is compiled; a change of it is another image."""
+    """The folder next to the board file is compiled; a change of it is another image."""
     shutil.copytree(paths.firmware_dir() / "ports" / "stm32f4", project / "boards" / "port")
     edited(project, lambda board: board["build"].update(port="./port"))
     target = catalogue.get("pos_f407")

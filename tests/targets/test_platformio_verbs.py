@@ -17,7 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.wire import rig
+from tests.support import sample
+from tests.support.process import call
 from tinyfin import paths
 from tinyfin.hil.links.host_process import build_host_terminal
 from tinyfin.wire.frames import encode_frame
@@ -31,15 +32,9 @@ DEADLINE_S = 280
 
 
 def pio(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "platformio", *words],
-        cwd=ROOT,
-        env={**os.environ, "PLATFORMIO_SETTING_ENABLE_TELEMETRY": "no", **environment},
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        timeout=DEADLINE_S,
-    )
+    env = {**os.environ, "PLATFORMIO_SETTING_ENABLE_TELEMETRY": "no", **environment}
+    command = sys.executable, "-m", "platformio", *words
+    return call(*command, code=None, cwd=ROOT, env=env, deadline_s=DEADLINE_S)
 
 
 @pytest.fixture
@@ -112,26 +107,11 @@ def test_the_monitor_shows_frames_as_text(tmp_path: Path, workspace: dict[str, s
     assert pio("pkg", "install", "-e", "cortex-m4", **workspace).returncode == 0
     line, line_name = pty.openpty()
     terminal, mine = pty.openpty()
-    link = ProcessLink([str(build_host_terminal(rig.make_pack(), cflags=("-O1",)))])
-    monitor = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "platformio",
-            "device",
-            "monitor",
-            "-e",
-            "cortex-m4",
-            "--port",
-            os.ttyname(line_name),
-            "--no-reconnect",
-        ],
-        cwd=ROOT,
-        env={**os.environ, **workspace},
-        stdin=mine,
-        stdout=mine,
-        stderr=mine,
-    )
+    link = ProcessLink([str(build_host_terminal(sample.make_pack(), cflags=("-O1",)))])
+    words = ["device", "monitor", "-e", "cortex-m4", "--port", os.ttyname(line_name)]
+    command = [sys.executable, "-m", "platformio", *words, "--no-reconnect"]
+    env = {**os.environ, **workspace}
+    monitor = subprocess.Popen(command, cwd=ROOT, env=env, stdin=mine, stdout=mine, stderr=mine)
     try:
         until("Terminal on", terminal, lambda: None)
         log = encode_frame(Answer.LOG, 0, bytes([1, 10]) + b"low \x1b power")

@@ -7,10 +7,9 @@ import configparser
 import json
 
 import pytest
-from click.testing import CliRunner
 
+from tests.support.cli import tinyfin
 from tinyfin import paths
-from tinyfin.cli import main
 from tinyfin.errors import ConfigError
 from tinyfin.targets import catalogue
 
@@ -31,8 +30,7 @@ def test_every_board_has_an_environment_of_its_name_and_the_other_way_round() ->
 
 
 def test_list_as_json() -> None:
-    done = CliRunner().invoke(main, ["targets", "--json"])
-    assert done.exit_code == 0
+    done = tinyfin("targets --json")
     rows = {row["name"]: row for row in json.loads(done.stdout)["targets"]}
     assert rows["cortex-m4"]["core"] == "Cortex-M4"
     assert rows["stm32f405"]["flash_bytes"] == 1 << 20

@@ -9,12 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom, binomtest, norm
 
-from tinyfin.cli import main
+from tests.support.cli import tinyfin, tinyfin_json
 from tinyfin.config import DecisionSection as Section
 from tinyfin.errors import ConfigError
 from tinyfin.quantization.repack import other_decision
@@ -185,26 +184,21 @@ def test_a_confidence_goes_with_a_budget() -> None:
 def test_train_quantize_and_repack_say_it_and_repack_keeps_it(
     small: dict[str, Path], run_copy: Path, tmp_path: Path
 ) -> None:
-    def tinyfin(*words: object) -> str:
-        result = CliRunner().invoke(main, [*map(str, words)])
-        assert result.exit_code == 0, result.output
-        return result.stdout
-
     config = tmp_path / "tinyfin.toml"
     config.write_text(
         '[features]\nnames = ["amt_log", "gap_s", "rate_60"]\n[model]\n'
         'family = "density"\n[evaluate]\nbaselines = []\n'
     )
-    said = tinyfin("train", small["data"], "--config", config, "--name", "d", "--out", tmp_path)
+    said = tinyfin(
+        "train", small["data"], "--config", config, "--name", "d", "--out", tmp_path
+    ).stdout
     assert "go online: budget of false alerts 1 per 1,000 genuine; " in said
-    said = tinyfin("quantize", tmp_path / "d")
+    said = tinyfin("quantize", tmp_path / "d").stdout
     assert "future transactions with 90 % confidence" in said
     assert "test period: " in said
     assert "F1 " in said
     before = json.loads((run_copy / "metrics.json").read_text())["decision"]
-    result = json.loads(
-        tinyfin("repack", run_copy, "--per-1000", "4", "--confidence", "0.9", "--json")
-    )
+    result = tinyfin_json("repack", run_copy, "--per-1000", "4", "--confidence", "0.9")
     now = result["decision"]
     assert now["budget"]["confidence"] == 0.9
     assert now["promise"]["go_online"]["kept"]

@@ -10,10 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from click.testing import CliRunner, Result
 
+from tests.support.cli import tinyfin
 from tinyfin import simulator
-from tinyfin.cli import main
 from tinyfin.config import Simulate, load
 from tinyfin.data.readers import read
 from tinyfin.errors import ConfigError
@@ -22,12 +21,6 @@ from tinyfin.simulator.health import HORIZON_H, SCENARIOS, simulate_health
 
 HEALTH = Path(__file__).parents[2] / "models" / "terminal_health" / "tinyfin.toml"
 SMALL = Simulate(terminals=12, days=60, seed=4)
-
-
-def tinyfin(*words: object) -> Result:
-    result = CliRunner().invoke(main, [*map(str, words)])
-    assert result.exit_code == 0, result.output
-    return result
 
 
 @pytest.fixture(scope="module")

@@ -42,7 +42,7 @@ def found(model: Model) -> Fitted:
 
 @pytest.fixture(scope="module")
 def usual() -> Fitted:
-    """As it stands beside a configuration that names another family."""
+    """As it stands next to a configuration that names another family."""
     return found(with_family(from_table({"model": {"family": "density"}}), "autoencoder").model)
 
 

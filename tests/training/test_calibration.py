@@ -69,7 +69,7 @@ def test_mean_probability_is_the_prevalence_and_the_curve_is_close() -> None:
 
 
 def bend(seed: int, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Most rows tell nothing, few are sure, few lie between: the odds leap within a short way."""
+    """Most rows say nothing, few are sure, few lie between: the odds leap within a short way."""
     rng = np.random.default_rng(seed)
     score = np.where(rng.random(n) < 0.97, rng.normal(-5, 0.3, n), rng.uniform(-5, 6, n))
     odds = np.exp(np.interp(score, [-6, -4.5, -1.5, 0, 6], [-7, -6.5, -4, 3, 6]))

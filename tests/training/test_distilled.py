@@ -17,7 +17,7 @@ OPTIONS = DistilledOptions(trees=60, teacher_genuine_rows=1500)
 
 
 def rows(n: int, seed: int) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.int8]]:
-    """Fraud where two of six inputs agree, which no single input tells; a tenth is noise."""
+    """Fraud where two of six inputs agree, which no single input shows; a tenth is noise."""
     rng = np.random.default_rng(seed)
     inputs = rng.integers(-128, 128, (n, 6)).astype(np.int8)
     fraud = (inputs[:, 0] > 60) & (inputs[:, 1] > 60)

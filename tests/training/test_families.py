@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from click.testing import CliRunner
 
-from tinyfin.cli import main
+from tests.support.cli import tinyfin
 from tinyfin.config import from_table, load
 from tinyfin.data.readers import read
 from tinyfin.errors import ConfigError
@@ -117,8 +116,7 @@ def test_it_learns_without_a_single_label(small: dict[str, Path], tmp_path: Path
         tmp_path,
     ]
     for line in (words, ["quantize", tmp_path / "bare"]):
-        result = CliRunner().invoke(main, [str(word) for word in line])
-        assert result.exit_code == 0, result.output
+        tinyfin(*line)
     made = open_run(tmp_path / "bare")
     pack = parse_pack(made.pack_bytes())
     assert pack.meta["score"] == "rank"

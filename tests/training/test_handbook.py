@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.handbook import CONFIG, PUBLISHED, write_world
+from tests.support.handbook import CONFIG, PUBLISHED, write_world
 from tinyfin.config import load
 from tinyfin.data.readers import read
 from tinyfin.quantization.workflow import quantize

@@ -12,12 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 import pytest
-from click.testing import CliRunner
 
-from tinyfin.cli import main
+from tests.support.cli import tinyfin
+from tests.support.transactions import labelled
 from tinyfin.data.transactions import Transactions
 from tinyfin.errors import DataError
-from tinyfin.schema import PAYMENT
 from tinyfin.training.fit import constants
 from tinyfin.training.label_delays import horizon_s
 from tinyfin.training.split import split_by_time, unreported, untested
@@ -47,26 +46,7 @@ def make(
     if written_day is not None:
         late = fraud & (known > written_day * DAY_S)
         fraud[late], known[late] = False, t[late] + 7 * DAY_S
-    clock = t.astype(np.uint32)
-    return Transactions(
-        PAYMENT,
-        np.arange(rows),
-        np.zeros(rows, np.int32),
-        ("0",),
-        np.arange(rows, dtype=np.uint64),
-        clock,
-        clock,
-        np.zeros((rows, len(PAYMENT.fields)), np.int64),
-        np.zeros(rows, np.uint32),
-        np.zeros(rows, np.uint8),
-        np.full(rows, -1, np.int32),
-        np.zeros(rows, np.uint8),
-        clock,
-        fraud.astype(np.int8),
-        known.astype(np.uint32),
-        None,
-        np.zeros(rows, np.int16),
-    )
+    return labelled(t, fraud, known)
 
 
 def after(days: float) -> Any:
@@ -201,20 +181,7 @@ def test_train_and_evaluate_say_what_is_too_recent(tmp_path: Path) -> None:
         'amount = {column = "amount", unit = "major"}\nlabel_time = "reported"\n'
         '[model]\nfamily = "density"\n[evaluate]\nbaselines = []\n'
     )
-    done = CliRunner().invoke(
-        main,
-        [
-            "train",
-            str(data),
-            "--config",
-            str(config),
-            "--name",
-            "slow",
-            "--out",
-            str(tmp_path / "runs"),
-        ],
-    )
-    assert done.exit_code == 0, done.output
+    done = tinyfin(f"train {data} --config {config} --name slow --out {tmp_path}/runs")
     assert "rows too recent for fraud reports (9 of 10 labels are known within 30 days)" in (
         done.output
     )
@@ -222,15 +189,13 @@ def test_train_and_evaluate_say_what_is_too_recent(tmp_path: Path) -> None:
     assert "none of the 1200 test rows is a known fraud" in done.output
     run = tmp_path / "runs" / "slow"
     weeks = "2026-02-10,2026-02-17"
-    judged = CliRunner().invoke(main, ["evaluate", str(run), str(data), "--weeks", weeks])
-    assert judged.exit_code == 0, judged.output
+    judged = tinyfin(f"evaluate {run} {data} --weeks {weeks}")
     page, card = (run / "evaluation.html").read_text(), (run / "MODEL_CARD.md").read_text()
     for text in (judged.output, page, card):
         assert "too recent for fraud reports" in text
         # without a known fraud there are no figures
         assert not re.search(r"\bnan\b", text)
-    judged = CliRunner().invoke(main, ["evaluate", str(run), str(data), "--weeks", "1"])
-    assert judged.exit_code == 0, judged.output
+    judged = tinyfin(f"evaluate {run} {data} --weeks 1")
     assert "rows from 2026-01-" in judged.output
     assert "on are not tested" in judged.output
 

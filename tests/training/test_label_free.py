@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What models without labels are worth where rhythm is what an attack changes, and families beside
+"""What models without labels are worth where rhythm is what an attack changes, and families next to
 one another."""
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from click.testing import CliRunner
 
-from tinyfin.cli import main
+from tests.support.cli import tinyfin
 from tinyfin.config import from_table, load
 from tinyfin.data.events import event_stream
 from tinyfin.data.readers import read
@@ -110,24 +109,12 @@ def test_halves_of_every_family_asked_for(tmp_path: Path) -> None:
     )
     (tmp_path / "gate.toml").write_text('[gate]\n"means.all.model_int8.roc_auc" = {min = 0.9}\n')
 
-    def tinyfin(*words: object, code: int = 0) -> str:
-        result = CliRunner().invoke(main, [*map(str, words)])
-        assert result.exit_code == code, result.output
-        return result.stdout
-
     tinyfin(
-        "train",
-        tmp_path / "t.parquet",
-        "--config",
-        tmp_path / "tinyfin.toml",
-        "--name",
-        "t",
-        "--out",
-        tmp_path,
+        f"train {tmp_path}/t.parquet --config {tmp_path}/tinyfin.toml --name t --out {tmp_path}"
     )
     told = tinyfin(
-        "evaluate", tmp_path / "t", "--families", "density,forest", "--gate", tmp_path / "gate.toml"
-    )
+        f"evaluate {tmp_path}/t --families density,forest --gate {tmp_path}/gate.toml"
+    ).stdout
     assert "* density" in told
     facts = json.loads((tmp_path / "t" / "evaluation.json").read_text())
     own, forest = facts["families"]

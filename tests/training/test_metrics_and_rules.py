@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from tests.training.test_split_by_time import make
+from tests.support.transactions import labelled
 from tinyfin.training.input_maps import fit_maps
 from tinyfin.training.metrics import (
     at_false_positive_rate,
@@ -57,7 +57,7 @@ def test_mean_before_is_causal() -> None:
 
 def test_rate_counts_one_terminals_window() -> None:
     t = np.array([0, 599, 600, 600, 1300, 5])
-    tx = make(t, np.zeros(6), t)
+    tx = labelled(t, np.zeros(6), t)
     tx.terminal[5] = 1
     np.testing.assert_array_equal(rate(tx, 600), [1, 2, 2, 3, 1, 1])
 
@@ -67,7 +67,7 @@ def test_known_fraud_run_waits_for_labels_and_counts_where_they_were() -> None:
     label = np.array([1, 0, 1, 1, 0, 0])
     # the label of row 1 comes last: until then rows 0, 2 and 3 make a run of three
     known = np.array([50, 150, 40, 60, 1000, 1000])
-    run, age = known_fraud_run(make(t, label, known))
+    run, age = known_fraud_run(labelled(t, label, known))
     np.testing.assert_array_equal(run, [0, 0, 0, 0, 3, 2])
     np.testing.assert_array_equal(age, [0, 0, 0, 0, 100, 180])
 

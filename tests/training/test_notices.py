@@ -13,12 +13,12 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
-from click.testing import CliRunner, Result
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.training.test_split_by_time import make
-from tinyfin.cli import main
+from tests.support.cli import tinyfin
+from tests.support.configs import QUICK
+from tests.support.transactions import labelled
 from tinyfin.config import load
 from tinyfin.data.events import has_notice
 from tinyfin.data.readers import read
@@ -32,12 +32,6 @@ from tinyfin.training.run_folder import open_run
 from tinyfin.training.workflow import train
 
 DAY_S = 86_400
-
-
-def tinyfin(*words: object, code: int = 0) -> Result:
-    result = CliRunner().invoke(main, [*map(str, words)])
-    assert result.exit_code == code, result.output
-    return result
 
 
 def asked(*words: object) -> tuple[dict[str, Any], str]:
@@ -59,7 +53,7 @@ def test_ages_in_pieces_are_those_of_counting(seed: int, notices: Any, cuts: lis
     rng = np.random.default_rng(seed)
     n = 60
     t = np.sort(rng.choice(np.arange(0, 300), n, replace=False))
-    tx = make(t, rng.choice([-1, 0, 1], n), t + rng.integers(0, 90, n))
+    tx = labelled(t, rng.choice([-1, 0, 1], n), t + rng.integers(0, 90, n))
     tx.terminal[:] = rng.integers(0, 3, n)
     told = has_notice(tx, notices)
     expected = []
@@ -81,7 +75,7 @@ def test_ages_in_pieces_are_those_of_counting(seed: int, notices: Any, cuts: lis
 
 def test_a_run_remembers_how_its_calibration_was_fed() -> None:
     t = np.arange(4000) * 600
-    tx = make(t, np.arange(4000) % 5 == 0, t + 3 * DAY_S)
+    tx = labelled(t, np.arange(4000) % 5 == 0, t + 3 * DAY_S)
     rows = np.arange(3000, 4000)
     assert newest_label_ages(tx, "both", rows) == LabelAges(stream=3 * DAY_S, terminal=3 * DAY_S)
     fraud = newest_label_ages(tx, "fraud_only", rows).stream
@@ -89,7 +83,7 @@ def test_a_run_remembers_how_its_calibration_was_fed() -> None:
     assert newest_label_ages(tx, "none", rows) == LabelAges(stream=None, terminal=None)
     # half of the terminals never hear of a label: nothing can be asked of a single one
     tx.terminal[:] = np.arange(4000) % 2
-    deaf = make(t, np.where(tx.terminal == 1, -1, tx.label), t + 3 * DAY_S)
+    deaf = labelled(t, np.where(tx.terminal == 1, -1, tx.label), t + 3 * DAY_S)
     deaf.terminal[:] = tx.terminal
     object.__setattr__(deaf, "terminals", ("0", "1"))
     assert newest_label_ages(deaf, "both", rows).terminal is None
@@ -100,7 +94,7 @@ def test_a_run_remembers_how_its_calibration_was_fed() -> None:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Terminals that are compromised for 20 days: nothing but known labels tells. Trained on 70
+    """Terminals that are compromised for 20 days: only known labels show it. Trained on 70
     days; ``week`` is what follows, ``before`` what precedes it."""
     folder = tmp_path_factory.mktemp("notices")
     rng = np.random.default_rng(3)
@@ -167,7 +161,7 @@ def test_with_notices_the_frauds_promised_come_and_without_they_do_not(
     ("name", "more"),
     [
         ("bare.parquet", ()),  # no labels at all
-        ("week.parquet", ()),  # labels, but nobody knows them before the file ends
+        ("week.parquet", ()),  # labels that become known after the file ends
         ("week.parquet", ("--notices", "none")),
     ],
 )
@@ -235,14 +229,11 @@ def test_a_model_without_label_fed_features_needs_none(
     small: dict[str, Path], tmp_path: Path
 ) -> None:
     config = tmp_path / "tinyfin.toml"
-    config.write_text(
-        '[features]\nnames = ["amt_log", "gap_s"]\n[model]\nfamily = "density"\n'
-        "[evaluate]\nbaselines = []\n"
-    )
+    config.write_text(QUICK)
     run = train([small["data"]], load(config), name="run", out=tmp_path)
     quantize(run)
     result, said = asked(
-        "score", run.path, small["data"], "--out", tmp_path / "o.parquet", "--notices", "none"
+        f"score {run.path} {small['data']} --out {tmp_path}/o.parquet --notices none"
     )
     assert result["notices"]["unused"] == result["transactions"]
     assert "WARNING" not in said
@@ -258,7 +249,7 @@ def test_compare_features_and_state_say_so_too(world: dict[str, Path], tmp_path:
     assert facts["notices"]["a"]["missing"] > 0
     assert f"of {run} were compared without the notices" in said
     facts, said = asked(
-        "compare", run, run, folder / "week.parquet", "--warmup", folder / "before.parquet"
+        f"compare {run} {run} {folder}/week.parquet --warmup {folder}/before.parquet"
     )
     assert facts["notices"]["a"]["missing"] == 0
     assert "WARNING" not in said
@@ -282,9 +273,7 @@ def test_compare_features_and_state_say_so_too(world: dict[str, Path], tmp_path:
     assert "no notice reaches" not in asked(*fed)[1]
     for name, known in (("bare", False), ("before", True)):
         facts, said = asked(
-            "state",
-            "export",
-            run,
+            f"state export {run}",
             folder / f"{name}.parquet",
             "--terminal",
             "T7",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The reference model tells a person what the attack is, not only that there is one."""
+"""The reference model says what the attack is, not only that there is one."""
 
 from __future__ import annotations
 

@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from click.testing import CliRunner
 
-from tinyfin.cli import main
+from tests.support.cli import tinyfin
 from tinyfin.config import Config, from_table, load
 from tinyfin.config.sections import Risk
 from tinyfin.evaluation.folds import Fold
@@ -49,10 +48,6 @@ def write(path: Path, *, frauds: float, rows: int = 3000, label: bool = True) ->
     return path
 
 
-def invoke(*arguments: object) -> Any:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
-
-
 @pytest.fixture(scope="module")
 def mapping(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("mapping") / "tinyfin.toml"
@@ -64,7 +59,7 @@ class Seen(Exception):
     """Ends an evaluation where its first part would be learned."""
 
 
-def test_every_week_learns_its_cuts_and_tables_anew(
+def test_every_week_learns_its_cuts_and_tables_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a run has learned knows labels that came after the weeks it is judged on began."""
@@ -120,19 +115,14 @@ def test_where_no_fraud_is_known_nothing_is_learned_from_labels(
     if not label:
         text = "\n".join(line for line in text.splitlines() if not line.startswith("label"))
     (tmp_path / "tinyfin.toml").write_text(text)
-    made = invoke(
-        "train", data, "--config", tmp_path / "tinyfin.toml", "--name", "shop", "--out", tmp_path
-    )
-    assert made.exit_code == 0, made.output
+    made = tinyfin(f"train {data} --config {tmp_path}/tinyfin.toml --name shop --out {tmp_path}")
     assert "so no labels are used: family density" in made.output
     run = open_run(tmp_path / "shop")
     assert run.config().model.family == "density"
     assert not [name for name in run.config().features.names if name.startswith("known_")]
     assert "mcc_risk" not in run.config().features.names
-    made = invoke("quantize", run.path)
-    assert made.exit_code == 0, made.output
-    made = invoke("score", run.path, data, "--out", tmp_path / "scores.parquet")
-    assert made.exit_code == 0, made.output
+    tinyfin("quantize", run.path)
+    tinyfin("score", run.path, data, "--out", tmp_path / "scores.parquet")
     assert pq.read_table(tmp_path / "scores.parquet").num_rows == 1500
     facts = json.loads((run.path / "run.json").read_text())
     assert facts["split"]["fit"]["frauds"] == 0
@@ -150,8 +140,8 @@ def test_nothing_clean_is_said_plainly(
 ) -> None:
     path = tmp_path / "one.csv"
     path.write_text("t,shop,card,cents,kind,bad\n1600000000,S1,1,100,food," + (bad or "Y") + "\n")
-    made = invoke(*verb, path, "--config", mapping, "--name", "one", "--out", tmp_path)
-    assert made.exit_code == 3
+    line = f"--config {mapping} --name one --out {tmp_path}"
+    made = tinyfin(*verb, path, *line.split(), code=3)
     assert told in made.output
     assert "Traceback" not in made.output
 

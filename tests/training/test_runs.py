@@ -8,16 +8,14 @@ import shutil
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
-from tinyfin.cli import main
+from tests.support.cli import tinyfin
 from tinyfin.training.run_folder import open_run
 
 
 def runs(folder: Path, *more: str, code: int = 0) -> Result:
-    result = CliRunner().invoke(main, ["runs", "--out", str(folder), *more])
-    assert result.exit_code == code, result.output
-    return result
+    return tinyfin(f"runs --out {folder}", *more, code=code)
 
 
 @pytest.fixture

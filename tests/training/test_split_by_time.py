@@ -10,35 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tinyfin.data.transactions import Transactions
+from tests.support.transactions import labelled
 from tinyfin.errors import DataError
-from tinyfin.schema import PAYMENT
 from tinyfin.training.network_inputs import PARTS, Partition
 from tinyfin.training.split import known_labels, split_by_time
-
-
-def make(t: np.ndarray, label: np.ndarray, known: np.ndarray) -> Transactions:
-    n = len(t)
-    values = np.zeros((n, len(PAYMENT.fields)), np.int64)
-    return Transactions(
-        PAYMENT,
-        np.arange(n),
-        np.zeros(n, np.int32),
-        ("0",),
-        np.arange(n, dtype=np.uint64),
-        t.astype(np.uint32),
-        t.astype(np.uint32),
-        values,
-        np.zeros(n, np.uint32),
-        np.zeros(n, np.uint8),
-        np.full(n, -1, np.int32),
-        np.zeros(n, np.uint8),
-        t.astype(np.uint32),
-        label.astype(np.int8),
-        known.astype(np.uint32),
-        None,
-        np.zeros(n, np.int16),
-    )
 
 
 @settings(max_examples=60, deadline=None)
@@ -48,7 +23,7 @@ def test_no_slice_sees_later_than_it_may(seed: int, until: int, delay: int) -> N
     n = 400
     t = rng.integers(0, 10_000, n)
     label = rng.choice([-1, 0, 1], n, p=[0.1, 0.5, 0.4])
-    tx = make(t, label, t + rng.integers(0, delay + 1, n))
+    tx = labelled(t, label, t + rng.integers(0, delay + 1, n))
     try:
         split = split_by_time(tx, until_s=until)
     except DataError:
@@ -75,9 +50,9 @@ def test_labels_known_later_change_no_slice_to_learn_from() -> None:
     t = np.sort(rng.integers(0, 10_000, 500))
     label = rng.integers(0, 2, 500)
     known = t + 1500
-    first = split_by_time(make(t, label, known), until_s=6000)
+    first = split_by_time(labelled(t, label, known), until_s=6000)
     flipped = np.where(known > 6000, 1 - label, label)
-    second = split_by_time(make(t, flipped, known), until_s=6000)
+    second = split_by_time(labelled(t, flipped, known), until_s=6000)
     np.testing.assert_array_equal(first.fit, second.fit)
     np.testing.assert_array_equal(first.validation, second.validation)
     np.testing.assert_array_equal(first.calibration, second.calibration)
@@ -91,7 +66,7 @@ def test_labels_of_one_kind_that_come_late_do_not_change_the_share_of_fraud(
     rng = np.random.default_rng(1)
     t = np.sort(rng.integers(0, 10_000, 20_000))
     label = (rng.random(20_000) < 0.1).astype(np.int8)
-    tx = make(t, label, t + np.where(label == 1, of_fraud, of_genuine))
+    tx = labelled(t, label, t + np.where(label == 1, of_fraud, of_genuine))
     split = split_by_time(tx, until_s=6000)
     for rows in (split.fit, split.validation, split.calibration):
         assert np.mean(label[rows]) == pytest.approx(0.1, abs=0.03)
@@ -104,7 +79,7 @@ def test_labels_of_one_kind_that_come_late_do_not_change_the_share_of_fraud(
 def test_a_slice_without_frauds_is_refused_with_counts() -> None:
     t = np.arange(1000)
     with pytest.raises(DataError, match=r"1000 refused|at least 5 frauds"):
-        split_by_time(make(t, t % 2, t + 5000), until_s=900)
+        split_by_time(labelled(t, t % 2, t + 5000), until_s=900)
 
 
 @settings(max_examples=60, deadline=None)
@@ -114,14 +89,14 @@ def test_a_slice_without_frauds_is_refused_with_counts() -> None:
     fraud=st.sampled_from([0.02, 0.3]),
     supervised=st.booleans(),
 )
-def test_rows_are_told_apart_as_they_were_parted(
+def test_rows_are_parted_as_they_were_split(
     seed: int, until: int, fraud: float, supervised: bool
 ) -> None:
     rng = np.random.default_rng(seed)
     n = 400
     t = rng.integers(0, 10_000, n)
     label = rng.choice([-1, 0, 1], n, p=[0.1, 0.9 - fraud, fraud])
-    tx = make(t, label, t + rng.integers(0, 1500, n))
+    tx = labelled(t, label, t + rng.integers(0, 1500, n))
     try:
         split = split_by_time(
             tx, since_s=500, until_s=until, test_until_s=9500, supervised=supervised
@@ -129,16 +104,9 @@ def test_rows_are_told_apart_as_they_were_parted(
     except DataError:
         return
     frauds = split.summary(known_labels(tx, split.until_s)).calibration.frauds
-    parting = Partition(
-        split.since_s,
-        split.validation_s,
-        split.calibration_s,
-        split.until_s,
-        split.test_until_s,
-        supervised,
-        supervised or frauds >= 5,
-        split.young_s,
-    )
+    bounds = split.since_s, split.validation_s, split.calibration_s, split.until_s
+    learns = supervised, supervised or frauds >= 5
+    parting = Partition(*bounds, split.test_until_s, *learns, split.young_s)
     part = parting.part(tx)
     for i, name in enumerate(PARTS):
         assert set(np.flatnonzero(part == i)) == set(getattr(split, name)), name

@@ -60,7 +60,7 @@ def test_ranges_hold_the_odds_of_their_rows() -> None:
         assert (found[x == code][0] > 0) == (np.mean(label[x == code]) > base)
 
 
-def test_noise_is_not_told_apart() -> None:
+def test_noise_is_not_separated() -> None:
     rng = np.random.default_rng(2)
     x = rng.integers(0, 500, 30_000)
     label = (rng.random(30_000) < 0.01).astype(np.int8)

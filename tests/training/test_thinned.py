@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,11 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinyfin.cli import main
+from tests.support.cli import tinyfin
+from tests.support.configs import QUICK
+from tests.support.process import call
 from tinyfin.config import load
 from tinyfin.data import events
 from tinyfin.data.events import Stream, event_stream, stream_in_windows
@@ -43,18 +43,10 @@ def test_what_was_thinned_is_in_output_metrics_run_and_card(judged: Path, tmp_pa
     assert run.read_json("run.json")["thinned"] == told
     card = (judged / "MODEL_CARD.md").read_text()
     assert f"In the run itself {thinned_text(Thinned.model_validate(model))}." in card
-    words = [
-        "train",
-        str(run.read_json("run.json")["data"]["files"][0]["path"]),
-        "--config",
-        str(judged / "config.toml"),
-        "--name",
-        "again",
-        "--out",
-        str(tmp_path),
-    ]
-    done = CliRunner().invoke(main, words)
-    assert done.exit_code == 0, done.output
+    (data,) = run.read_json("run.json")["data"]["files"]
+    done = tinyfin(
+        f"train {data['path']} --config {judged}/config.toml --name again --out {tmp_path}"
+    )
     assert thinned_text(Thinned.model_validate(model)) in done.stderr
 
 
@@ -147,30 +139,17 @@ from tinyfin.training.workflow import train
 train([sys.argv[1]], load(sys.argv[2]), name=sys.argv[3], out=sys.argv[4])
 print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024))
 """
-MEMORY = """
-[features]
-names = ["amt_log", "hour_of_day", "gap_s"]
-[model]
-family = "density"
-[evaluate]
-baselines = []
-"""
 
 
 def test_memory_for_a_row(small: dict[str, Path], tmp_path: Path) -> None:
     config = tmp_path / "tinyfin.toml"
-    config.write_text(MEMORY)
+    config.write_text(QUICK)
     table = pq.read_table(small["data"]).drop_columns(["id"])
     peaks, sizes = [], []
     for times in (10, 40):
         data = tmp_path / f"{times}.parquet"
         pq.write_table(pa.concat_tables([table] * times), data)
-        done = subprocess.run(
-            [sys.executable, "-c", TRAIN, data, config, str(times), tmp_path],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        done = call(sys.executable, "-c", TRAIN, data, config, times, tmp_path)
         peaks.append(json.loads(done.stdout.splitlines()[-1]))
         sizes.append(table.num_rows * times)
     each = (peaks[1] - peaks[0]) / (sizes[1] - sizes[0])

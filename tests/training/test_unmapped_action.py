@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training says where a feature learns from actions that the file does not tell."""
+"""Training says where a feature learns from actions that the file does not have."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.features.actions import without_actions
-from tests.wire.rig import make_transactions
+from tests.support.actions import without_actions
+from tests.support.sample import make_transactions
 from tinyfin.config import from_table
 from tinyfin.data.transactions import Transactions
 from tinyfin.training.dataset import Dataset

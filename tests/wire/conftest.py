@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fixtures of the wire's tests: one terminal program, a fresh process of it per test."""
+"""Fixtures of the wire's tests: a fresh terminal for each."""
 
 from __future__ import annotations
 
@@ -8,20 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.wire import rig
-from tinyfin.hil.links.host_process import build_host_terminal
+from tests.support import sample
 from tinyfin.wire.client import Client
-from tinyfin.wire.links import ProcessLink
-
-
-@pytest.fixture(scope="session")
-def program() -> Path:
-    return build_host_terminal(rig.make_pack(), cflags=("-O1",))
 
 
 @pytest.fixture
 def client(program: Path) -> Iterator[Client]:
-    client = Client(ProcessLink([str(program)]), deadline_s=10.0)
-    client.connect()
-    yield client
-    client.close()
+    with sample.terminal(program, deadline_s=10.0) as client:
+        client.connect()
+        yield client

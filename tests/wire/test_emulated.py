@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.wire import rig
+from tests.support import sample
 from tinyfin.codegen import monocypher
 from tinyfin.hil.links.session import emulated
-from tinyfin.hil.replay import replay
 from tinyfin.measure.network_costs import bench
 from tinyfin.targets import build as building
 from tinyfin.targets import catalogue
@@ -24,21 +23,12 @@ pytestmark = pytest.mark.live
 @pytest.mark.parametrize("name", ["cortex-m4", "stm32f405"])
 def test_replay_is_equal_on_the_target(name: str, tmp_path: Path) -> None:
     pack = tmp_path / "model.tfpack"
-    pack.write_bytes(rig.make_pack())
+    pack.write_bytes(sample.make_pack())
     target = catalogue.get(name)
     image = building.build(target, pack=pack)
-    tx = rig.make_transactions()
     with emulated(target, image.elf) as session:
-        result = replay(
-            rig.make_pack(),
-            tx,
-            rig.make_stream(tx),
-            session.client,
-            limit=300,
-            instructions=session.instructions,
-            target=name,
-            checkpoint_events=300,
-        )
+        how = {"limit": 300, "target": name, "checkpoint_events": 300}
+        result = sample.replayed(session.client, instructions=session.instructions, **how)
         painted, free = session.client.stack()
     result.check()
     facts = result.as_dict()
@@ -58,7 +48,7 @@ def test_replay_is_equal_on_the_target(name: str, tmp_path: Path) -> None:
 def test_bench_counts_and_compares(tmp_path: Path) -> None:
     model = tmp_path / "net.tflite"
     n = 16
-    model.write_bytes(rig.network(n))
+    model.write_bytes(sample.network(n))
     inputs = np.random.default_rng(0).integers(-128, 128, (20, n)).astype(np.int8)
     first = bench(model, "cortex-m4", inputs)
     assert first.mismatched_bytes is None
@@ -82,7 +72,7 @@ def test_another_model_compiles_only_its_plan(
         n: np.random.default_rng(n).integers(-128, 128, (4, n)).astype(np.int8) for n in (12, 20)
     }
     for n in inputs:
-        (tmp_path / f"{n}.tflite").write_bytes(rig.network(n))
+        (tmp_path / f"{n}.tflite").write_bytes(sample.network(n))
     compiled: list[set[str]] = []
     measure = building._measure
 
@@ -106,10 +96,10 @@ def test_another_model_compiles_only_its_plan(
 def test_infer_through_the_pack_is_the_bench(tmp_path: Path) -> None:
     """Inside the whole terminal the network costs the same: nothing else is counted."""
     pack = tmp_path / "model.tfpack"
-    pack.write_bytes(rig.make_pack())
-    twin = Twin(rig.make_pack())
+    pack.write_bytes(sample.make_pack())
+    twin = Twin(sample.make_pack())
     model = tmp_path / "net.tflite"
-    model.write_bytes(rig.network(twin.input_count))
+    model.write_bytes(sample.network(twin.input_count))
     inputs = np.random.default_rng(1).integers(-128, 128, (5, twin.input_count)).astype(np.int8)
     outputs, _ = twin.infer(inputs)
     alone = bench(model, "cortex-m4", inputs, outputs)

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from tests.wire import rig
+from tests.support import sample
 from tests.wire.test_terminal import small_frame
 from tinyfin.hil.links.host_process import build_host_terminal
 from tinyfin.wire.client import Client
@@ -21,7 +21,7 @@ HARMLESS_END = (0x01, 0x0B, 0x0C)  # these begin a session, restart or end the t
 
 
 def test_hostile_payloads_never_leave_the_buffers() -> None:
-    program = build_host_terminal(rig.make_pack(), cflags=SANITIZE)
+    program = build_host_terminal(sample.make_pack(), cflags=SANITIZE)
     client = Client(ProcessLink([str(program)]))
     rng = random.Random(1)
     base = small_frame()

@@ -13,10 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.wire import rig
+from tests.support import sample
 from tinyfin.hil.links.host_process import build_host_line
 from tinyfin.hil.links.throttle import LineLink, bytes_per_second
-from tinyfin.hil.replay import replay
 from tinyfin.wire.client import Client
 
 pytestmark = pytest.mark.live
@@ -83,7 +82,7 @@ def test_what_a_program_says_last_is_heard() -> None:
     assert len(heard) == 1003
 
 
-def test_a_reset_starts_both_anew(echo: LineLink) -> None:
+def test_a_reset_restarts_both(echo: LineLink) -> None:
     before = echo.name
     echo.write(b"lost")
     echo.reset()
@@ -92,12 +91,8 @@ def test_a_reset_starts_both_anew(echo: LineLink) -> None:
 
 
 def test_a_replay_over_it_is_equal_and_its_use_is_known(program: Path) -> None:
-    tx = rig.make_transactions()
-    client = Client(LineLink([str(program)], BAUD))
-    try:
-        result = replay(rig.make_pack(), tx, rig.make_stream(tx), client, limit=300)
-    finally:
-        client.close()
+    with closing(Client(LineLink([str(program)], BAUD))) as client:
+        result = sample.replayed(client, limit=300)
     result.check()
     result.baud = BAUD
     assert result.line_use is not None

@@ -8,10 +8,10 @@ import json
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
-from tests.features.actions import ACTION_FEATURES, without_actions
-from tests.wire import rig
+from tests.support import sample
+from tests.support.actions import ACTION_FEATURES, without_actions
+from tests.support.cli import tinyfin
 from tinyfin.data.events import Stream
 from tinyfin.errors import MismatchError
 from tinyfin.hil.links.host_process import build_host_terminal
@@ -20,24 +20,18 @@ from tinyfin.hil.replay.sender import Sender
 from tinyfin.twin import Twin
 from tinyfin.wire.client import Client
 from tinyfin.wire.event_frames import Outcome
-from tinyfin.wire.links import ProcessLink
 
 pytestmark = pytest.mark.live
 
 
 def run(program: Path, limit: int = 600, **options: int) -> tuple[object, object]:
-    client = Client(ProcessLink([str(program)]))
-    try:
-        tx = rig.make_transactions()
-        pack = rig.make_pack()
-        return replay(pack, tx, rig.make_stream(tx), client, limit=limit, **options), tx
-    finally:
-        client.close()
+    with sample.terminal(program) as client:
+        return sample.replayed(client, limit=limit, **options), sample.make_transactions()
 
 
 @pytest.fixture(scope="session")
 def tampered() -> Path:
-    return build_host_terminal(rig.make_pack(tweak=1), cflags=("-O1",))
+    return build_host_terminal(sample.make_pack(tweak=1), cflags=("-O1",))
 
 
 def test_one_weight_changed_is_found_and_named(tampered: Path) -> None:
@@ -46,11 +40,11 @@ def test_one_weight_changed_is_found_and_named(tampered: Path) -> None:
     assert found is not None
     assert found.field == "network output 0"
     # it is the first event whose output differs, by an engine that runs the other pack
-    twins = [Twin(rig.make_pack()), Twin(rig.make_pack(tweak=1))]
+    twins = [Twin(sample.make_pack()), Twin(sample.make_pack(tweak=1))]
     row = int(found.row)
     one = tx.take(tx.terminal == 0)
-    answers = [t.run(one, rig.make_stream(one)).outputs for t in twins]
-    order = [int(i) for i in rig.make_stream(one).index[rig.make_stream(one).kind == 0]]
+    answers = [t.run(one, sample.make_stream(one)).outputs for t in twins]
+    order = [int(i) for i in sample.make_stream(one).index[sample.make_stream(one).kind == 0]]
     first = next(i for i in order if (answers[0][i] != answers[1][i]).any())
     assert row == one.row[first]
     assert (found.expected, found.got) == (answers[0][first][0], answers[1][first][0])
@@ -61,7 +55,7 @@ def test_one_weight_changed_is_found_and_named(tampered: Path) -> None:
 def test_actions_that_are_not_sent_are_seen(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tx = rig.make_transactions()
+    tx = sample.make_transactions()
     assert tx.action.any()
     said = Sender._outcome
 
@@ -69,12 +63,12 @@ def test_actions_that_are_not_sent_are_seen(
         return dataclasses.replace(said(sender, at), action_taken=0)
 
     monkeypatch.setattr(Sender, "_outcome", unsaid)
-    result = replay(rig.make_pack(), tx, rig.make_stream(tx), client, limit=300)
+    result = sample.replayed(client, limit=300)
     found = result.first_mismatch
     assert found is not None
     assert found.field in [f"feature {name}" for name in ACTION_FEATURES]
     mute = without_actions(tx)
-    replay(rig.make_pack(), mute, rig.make_stream(mute), client, limit=300).check()
+    replay(sample.make_pack(), mute, sample.make_stream(mute), client, limit=300).check()
 
 
 def test_it_is_the_first_difference_whatever_was_sent_behind_it(tampered: Path) -> None:
@@ -88,14 +82,14 @@ def test_it_is_the_first_difference_whatever_was_sent_behind_it(tampered: Path) 
 def test_a_feature_that_changes_no_score_is_found_and_named() -> None:
     sabotage = Path(__file__).with_name("sabotage_feature.c")
     program = build_host_terminal(
-        rig.make_pack(), cflags=("-O1", "-Wl,--wrap=tfin_score", str(sabotage))
+        sample.make_pack(), cflags=("-O1", "-Wl,--wrap=tfin_score", str(sabotage))
     )
     result, tx = run(program)
     found = result.first_mismatch
     assert found is not None
     from tinyfin.pack.container import parse_pack
 
-    assert found.field == f"feature {parse_pack(rig.make_pack()).meta['features'][5]}"
+    assert found.field == f"feature {parse_pack(sample.make_pack()).meta['features'][5]}"
     assert found.id % 97 == 41
     own = tx.id[tx.terminal == 0]
     assert found.id == min(int(i) for i in own if i % 97 == 41)
@@ -107,22 +101,21 @@ def test_a_source_that_was_changed_is_compiled_again(tmp_path: Path) -> None:
     built = []
     for text in ("int more = 1;\n", "int more = 2;\n", "int more = 1;\n"):
         source.write_text(text)
-        built.append(build_host_terminal(rig.make_pack(), cflags=("-O0", str(source))))
+        built.append(build_host_terminal(sample.make_pack(), cflags=("-O0", str(source))))
     assert built[0] == built[2] != built[1]
 
 
 def test_the_command_line_says_so(tampered: Path, program: Path, tmp_path: Path) -> None:
     from tinyfin import config, simulator
-    from tinyfin.cli import main
 
     pack = tmp_path / "model.tfpack"
-    pack.write_bytes(rig.make_pack())
+    pack.write_bytes(sample.make_pack())
     data = tmp_path / "data.parquet"
     settings = config.load(None).simulate.model_copy(update={"terminals": 3, "days": 8, "seed": 5})
     simulator.write(simulator.simulate(settings), data)
 
     def verb(*words: str) -> tuple[int, str, str]:
-        done = CliRunner().invoke(main, ["replay", str(pack), str(data), *words])
+        done = tinyfin(f"replay {pack} {data}", *words, code=None)
         return done.exit_code, done.stdout, done.stderr
 
     code, out, _ = verb("--port", f"exec:{program}", "--limit", "300", "--json")
@@ -143,15 +136,12 @@ def test_the_command_line_says_so(tampered: Path, program: Path, tmp_path: Path)
 
 
 def test_a_replay_that_compared_nothing_is_no_success(program: Path) -> None:
-    tx = rig.make_transactions()
-    stream = rig.make_stream(tx)
+    tx = sample.make_transactions()
+    stream = sample.make_stream(tx)
     notices = stream.kind == 2
     unscored = Stream(stream.kind[notices], stream.index[notices], stream.t_mono_s[notices])
-    client = Client(ProcessLink([str(program)]))
-    try:
-        result = replay(rig.make_pack(), tx, unscored, client)
-    finally:
-        client.close()
+    with sample.terminal(program) as client:
+        result = replay(sample.make_pack(), tx, unscored, client)
     assert result.transactions == result.verdicts == result.lost == 0
     assert not result.ok
     with pytest.raises(MismatchError, match="nothing was compared"):

@@ -5,17 +5,17 @@ from __future__ import annotations
 
 import ctypes
 import re
-import shutil
-import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
+from tests.support.native import compiler
+from tests.support.process import call
 from tinyfin import paths
 
 TURNS = 100_000
-"""How often a port looks for room before it gives up."""
+"""How often a port looks for space before it gives up."""
 
 
 @dataclass(frozen=True)
@@ -24,76 +24,46 @@ class Uart:
 
     port: str
     address: int
-    data: int
-    status: int
-    can_send: int
+    data: int = 0
+    status: int = 0
+    can_send: int = 0
     """Value of the status at which a byte may be sent."""
-    received: int
-    overrun: int
+    received: int = 0
+    overrun: int = 0
     interrupt: str = "receive"
     more: tuple[int, ...] = ()
     """Where other registers are that the interrupt looks at."""
     sent: int | None = None
     """Where a byte goes out, if not to ``data``."""
     source: int | None = None
-    """Register that tells what the loss was, where the status only says that there is one."""
+    """Register that says what the loss was, where the status only says that there is one."""
     event: int | None = None
-    """Where the UART says that a byte has gone out, if it does that anew for every byte."""
+    """Where the UART says that a byte has gone out, if it does that for every byte."""
     defines: tuple[str, ...] = ("F_CPU=24000000L",)
 
 
-NRF51 = Uart(
-    "nrf51",
-    0x40002000,
-    0x518,
-    0x108,
-    0,
-    1,
-    0,
-    sent=0x51C,
-    source=0x480,
-    event=0x11C,
-    defines=("F_CPU=16000000L", "TFIN_PORT_TX=9", "TFIN_PORT_RX=11"),
-)
+PINS = ("F_CPU=16000000L", "TFIN_PORT_TX=9", "TFIN_PORT_RX=11")
+NRF51 = Uart("nrf51", 0x40002000, 0x518, 0x108, 0, 1, 0, defines=PINS)
+NRF51 = replace(NRF51, sent=0x51C, source=0x480, event=0x11C)
 """Events in place of a status: a byte came in (0x108), one went out (0x11C), an error (0x124)."""
 NRF51_ERROR, NRF51_UNMASK, NRF51_MASK = 0x124, 0x304, 0x308
 RING = 4096
 
 F1 = ("F_CPU=24000000L", "TFIN_PORT_USART=1")
 F4 = ("F_CPU=168000000L", "TFIN_PORT_USART=1", "TFIN_PORT_TX=PA9", "TFIN_PORT_RX=PA10")
+MPS2 = ("TFIN_MPS2_UART=0x40004000u", "TFIN_MPS2_UART_INTERRUPT=0u", "F_CPU=25000000L")
+RISCV = Uart("riscv_virt", 0x10000000, 0x00, 0x05, 0x20, 0x01, 0x02, "tfin_riscv_interrupt")
 UARTS = [
     Uart("stm32f4", 0x40011000, 0x04, 0x00, 0x80, 0x20, 0x08, defines=F4),
     Uart("stm32f1", 0x40013800, 0x04, 0x00, 0x80, 0x20, 0x08, defines=F1),
-    Uart(
-        "riscv_virt",
-        0x10000000,
-        0x00,
-        0x05,
-        0x20,
-        0x01,
-        0x02,
-        "tfin_riscv_interrupt",
-        (0x0C200000,),
-    ),
-    Uart(
-        "cmsis_mps2",
-        0x40004000,
-        0x00,
-        0x04,
-        0x00,
-        0x02,
-        0x08,
-        defines=("TFIN_MPS2_UART=0x40004000u", "TFIN_MPS2_UART_INTERRUPT=0u", "F_CPU=25000000L"),
-    ),
+    replace(RISCV, more=(0x0C200000,)),
+    Uart("cmsis_mps2", 0x40004000, 0x00, 0x04, 0x00, 0x02, 0x08, defines=MPS2),
     NRF51,
 ]
 
 
 def build(uart: Uart, folder: Path) -> ctypes.CDLL:
     """The port as a library of this machine; what only its own core understands is left out."""
-    compiler = shutil.which("cc") or shutil.which("gcc")
-    if compiler is None:
-        pytest.skip("needs a C compiler")
     firmware = paths.firmware_dir()
     source = (firmware / "ports" / uart.port / "port.c").read_text()
     common = (firmware / "ports" / "common" / "stm32.h").read_text()
@@ -107,27 +77,12 @@ def build(uart: Uart, folder: Path) -> ctypes.CDLL:
     (folder / "port.c").write_text(source)
     out = folder / f"{uart.port}.so"
     starts = ", ".join(str(at) for at in (uart.address, *uart.more))
-    subprocess.run(
-        [
-            compiler,
-            "-std=c99",
-            "-O2",
-            "-w",
-            "-shared",
-            "-fPIC",
-            f"-DREGISTERS={starts}",
-            f'-DPORT="{folder / "port.c"}"',
-            f"-DTFIN_PORT_SEND_TURNS={TURNS}u",
-            *(f"-D{define}" for define in uart.defines),
-            f"-I{firmware / 'ports'}",
-            f"-I{firmware / 'ports' / 'common'}",
-            str(firmware / "test" / "port_registers.c"),
-            str(firmware / "ports" / "common" / "ring.c"),
-            "-o",
-            str(out),
-        ],
-        check=True,
-    )
+    own = f"REGISTERS={starts}", f'PORT="{folder / "port.c"}"', f"TFIN_PORT_SEND_TURNS={TURNS}u"
+    flags = ["-std=c99", "-O2", "-w", "-shared", "-fPIC"]
+    flags += [f"-D{define}" for define in (*own, *uart.defines)]
+    flags += [f"-I{path}" for path in (firmware / "ports", firmware / "ports" / "common")]
+    ring = firmware / "ports" / "common" / "ring.c"
+    call(compiler(), *flags, firmware / "test" / "port_registers.c", ring, "-o", out)
     return ctypes.CDLL(str(out))
 
 
@@ -214,7 +169,7 @@ def test_a_full_ring_leaves_the_uart_its_bytes(uart: tuple[Uart, ctypes.CDLL]) -
     assert library.peek(base + NRF51.status) == NRF51.received, "not taken"
     library.poke(base + NRF51_UNMASK, 0)
     assert library.tfin_port_read() == 0
-    assert library.peek(base + NRF51_UNMASK) == 4, "there is room again"
+    assert library.peek(base + NRF51_UNMASK) == 4, "there is space again"
     library.receive()
     assert [library.tfin_port_read() for _ in range(RING - 1)] == [i & 0xFF for i in range(1, RING)]
     assert library.tfin_port_read() == ord("x")

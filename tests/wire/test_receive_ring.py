@@ -4,16 +4,15 @@
 from __future__ import annotations
 
 import ctypes
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.wire import rig
+from tests.support import sample
+from tests.support.native import WARNINGS, compiler
+from tests.support.process import call
 from tinyfin import paths
 from tinyfin.hil.links.session import emulated
-from tinyfin.hil.replay import replay
 from tinyfin.targets import build as building
 from tinyfin.targets import catalogue
 
@@ -25,31 +24,11 @@ BOOT_DEADLINE_S = 60.0
 
 @pytest.fixture(scope="module")
 def ring(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
-    compiler = shutil.which("cc") or shutil.which("gcc")
-    if compiler is None:
-        pytest.skip("needs a C compiler")
     out = tmp_path_factory.mktemp("ring") / "ring.so"
     ports = paths.firmware_dir() / "ports"
-    subprocess.run(
-        [
-            compiler,
-            "-std=c99",
-            "-Wall",
-            "-Wextra",
-            "-Wconversion",
-            "-Wshadow",
-            "-Werror",
-            "-O2",
-            "-shared",
-            "-fPIC",
-            f"-DTFIN_PORT_RECEIVE_BYTES={SIZE}",
-            f"-I{ports}",
-            str(ports / "common" / "ring.c"),
-            "-o",
-            str(out),
-        ],
-        check=True,
-    )
+    flags = ["-std=c99", *WARNINGS, "-O2", "-shared", "-fPIC", f"-I{ports}"]
+    flags += [f"-DTFIN_PORT_RECEIVE_BYTES={SIZE}"]
+    call(compiler(), *flags, ports / "common" / "ring.c", "-o", out)
     return ctypes.CDLL(str(out))
 
 
@@ -84,13 +63,10 @@ def test_frames_under_way_arrive_whole(name: str, credit: int, tmp_path: Path) -
     pack.write_bytes(data.read_bytes())
     target = catalogue.get(name)
     image = building.build(target, pack=pack)
-    tx = rig.make_transactions()
     with emulated(target, image.elf, icount=False) as session:
         session.client.connect(BOOT_DEADLINE_S)
         before = session.client.stats()
-        result = replay(
-            pack.read_bytes(), tx, rig.make_stream(tx), session.client, limit=400, target=name
-        )
+        result = sample.replayed(session.client, pack.read_bytes(), limit=400, target=name)
         assert session.client.hello.credit_bytes == credit
         stats = session.client.stats()
     result.check()

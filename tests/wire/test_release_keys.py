@@ -1,25 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a key file to a release terminal that trusts it, and nobody else."""
+"""From a key file to a release terminal that trusts this key alone."""
 
 from __future__ import annotations
 
-import json
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
-from tests.wire import rig
+from tests.support import sample
+from tests.support.cli import tinyfin, tinyfin_json
 from tinyfin import config, simulator
-from tinyfin.cli import main
 from tinyfin.errors import PackError, ToolError
 from tinyfin.hil.links.host_process import build_host_terminal
-from tinyfin.hil.replay import replay
 from tinyfin.pack.signing import load_key
 from tinyfin.pack.trust import keys_beside, load_public_key, require_trusted, trusted_keys
 from tinyfin.twin import error_name
 from tinyfin.wire.client import Client
-from tinyfin.wire.links import ProcessLink
 
 pytestmark = pytest.mark.live
 
@@ -27,47 +24,39 @@ pytestmark = pytest.mark.live
 @pytest.fixture(scope="module")
 def key_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("keys") / "release"
-    done = CliRunner().invoke(main, ["keygen", str(file), "--json"])
-    assert done.exit_code == 0, done.stderr
-    assert load_public_key(f"{file}.pub").hex() == json.loads(done.stdout)["public_key"]
+    made = tinyfin_json(f"keygen {file}")
+    assert load_public_key(f"{file}.pub").hex() == made["public_key"]
     return file
 
 
 @pytest.fixture(scope="module")
 def signed(key_file: Path) -> bytes:
-    return rig.make_pack(key=load_key(key_file))
+    return sample.make_pack(key=load_key(key_file))
 
 
-def terminal(pack: bytes, keys: tuple[bytes, ...]) -> Client:
+def terminal(pack: bytes, keys: tuple[bytes, ...]) -> AbstractContextManager[Client]:
     defines = ("TFIN_RELEASE", "TFIN_RELEASE_REPLAY")
     program = build_host_terminal(pack, keys=keys, cflags=("-O1",), defines=defines)
-    return Client(ProcessLink([str(program)]), deadline_s=10.0)
+    return sample.terminal(program, deadline_s=10.0)
 
 
 def test_a_release_terminal_opens_and_replays(key_file: Path, signed: bytes) -> None:
     keys = trusted_keys(".", [f"{key_file}.pub"])
-    tx = rig.make_transactions()
-    client = terminal(signed, keys)
-    try:
-        result = replay(signed, tx, rig.make_stream(tx), client, limit=200, keys=keys)
-    finally:
-        client.close()
+    with terminal(signed, keys) as client:
+        result = sample.replayed(client, signed, limit=200, keys=keys)
     result.check()
     assert result.verdicts == 200
 
 
 def test_without_its_key_a_release_terminal_refuses_the_pack(signed: bytes) -> None:
-    client = terminal(signed, ())
-    try:
+    with terminal(signed, ()) as client:
         assert "TFIN_E_KEY" in error_name(client.connect().open_error)
-    finally:
-        client.close()
 
 
 def test_a_release_terminal_is_not_built_with_the_development_key(key_file: Path) -> None:
     """Its engine would refuse the pack at boot (tests/pack/test_refusals.py)."""
     with pytest.raises(ToolError, match="no release opens a pack of the development key"):
-        terminal(rig.make_pack(), trusted_keys(".", [f"{key_file}.pub"]))
+        terminal(sample.make_pack(), trusted_keys(".", [f"{key_file}.pub"]))
 
 
 def test_the_workstation_names_the_option(key_file: Path, signed: bytes) -> None:
@@ -78,7 +67,7 @@ def test_the_workstation_names_the_option(key_file: Path, signed: bytes) -> None
     public = load_public_key(f"{key_file}.pub")
     assert require_trusted(signed, (public,), "run", release=True).verified
     with pytest.raises(PackError, match="development key"):
-        require_trusted(rig.make_pack(), (public,), "run", release=True)
+        require_trusted(sample.make_pack(), (public,), "run", release=True)
 
 
 def test_verbs_take_the_key_or_the_runs_own(key_file: Path, signed: bytes, tmp_path: Path) -> None:
@@ -91,32 +80,23 @@ def test_verbs_take_the_key_or_the_runs_own(key_file: Path, signed: bytes, tmp_p
     public = f"{key_file}.pub"
     program = build_host_terminal(signed, keys=(load_public_key(public),), cflags=("-O1",))
     out = tmp_path / "generated"
-    verbs = {
-        "codegen": ["codegen", str(run), "--out", str(out)],
-        "replay": ["replay", str(run), str(data), "--port", f"exec:{program}", "--limit", "20"],
-        "build": ["build", str(run), "--target", "cortex-m4"],
-        "flash": ["flash", str(run), "--target", "cortex-m4"],
-    }
-    for words in verbs.values():
-        done = CliRunner().invoke(main, words)
-        assert done.exit_code == 3, done.output
-        assert "--public-key FILE" in done.stderr
-    for name in ("codegen", "replay"):
-        done = CliRunner().invoke(main, [*verbs[name], "--public-key", public])
-        assert done.exit_code == 0, done.stderr
+    codegen = f"codegen {run} --out {out}"
+    replay = f"replay {run} {data} --port exec:{program} --limit 20"
+    others = [f"{verb} {run} --target cortex-m4" for verb in ("build", "flash")]
+    for line in (codegen, replay, *others):
+        assert "--public-key FILE" in tinyfin(line, code=3).stderr
+    for line in (codegen, replay):
+        tinyfin(line, "--public-key", public)
     assert "#define TINYFIN_TRUSTED_KEYS 1" in (out / "tinyfin_pack.h").read_text()
     assert keys_beside(run) == ()
     (run / "public.key").write_text(Path(public).read_text())
     assert keys_beside(run / "model.tfpack") == keys_beside(run) != ()
-    done = CliRunner().invoke(main, verbs["replay"])
-    assert done.exit_code == 0, done.stderr
+    tinyfin(replay)
 
 
 def test_an_image_for_a_target_has_the_key(key_file: Path, signed: bytes, tmp_path: Path) -> None:
     """Built by PlatformIO and booted: `flash --release` asks the image which pack it runs."""
     pack = tmp_path / "model.tfpack"
     pack.write_bytes(signed)
-    words = ["flash", str(tmp_path), "--target", "stm32f405", "--release"]
-    done = CliRunner().invoke(main, [*words, "--public-key", f"{key_file}.pub", "--json"])
-    assert done.exit_code == 0, done.stderr
-    assert json.loads(done.stdout)["checked"] is True
+    line = f"flash {tmp_path} --target stm32f405 --release --public-key {key_file}.pub"
+    assert tinyfin_json(line)["checked"] is True

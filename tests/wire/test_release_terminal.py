@@ -6,10 +6,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
-from click.testing import CliRunner
 
-from tests.wire import rig
-from tinyfin.cli import main
+from tests.support import sample
+from tests.support.cli import tinyfin
 from tinyfin.errors import ConfigError, TargetError
 from tinyfin.hil.links.host_process import build_host_terminal
 from tinyfin.hil.replay.replayer import replay
@@ -25,7 +24,10 @@ pytestmark = pytest.mark.live
 def program(key: Key, *defines: str) -> str:
     return str(
         build_host_terminal(
-            rig.make_pack(key=key), keys=(key.public,), cflags=("-O1", "-Werror"), defines=defines
+            sample.make_pack(key=key),
+            keys=(key.public,),
+            cflags=("-O1", "-Werror"),
+            defines=defines,
         )
     )
 
@@ -115,18 +117,18 @@ def test_a_release_for_acceptance_tests_replays(acceptance: Client, key: Key) ->
     assert acceptance.hello.capabilities == (
         Capability.TICKS | Capability.REBOOT | Capability.REPLAY
     )
-    tx = rig.make_transactions()
-    pack = rig.make_pack(key=key)
-    result = replay(pack, tx, rig.make_stream(tx), acceptance, keys=(key.public,))
+    tx = sample.make_transactions()
+    pack = sample.make_pack(key=key)
+    result = replay(pack, tx, sample.make_stream(tx), acceptance, keys=(key.public,))
     result.check()
     assert result.terminals == len(set(tx.terminals)) > 1
     assert result.verdicts == len(tx)
 
 
 def test_a_difference_on_a_release_is_seen(acceptance: Client, key: Key) -> None:
-    tx = rig.make_transactions()
-    other = rig.make_pack(tweak=1, key=key)
-    result = replay(other, tx, rig.make_stream(tx), acceptance, keys=(key.public,))
+    tx = sample.make_transactions()
+    other = sample.make_pack(tweak=1, key=key)
+    result = replay(other, tx, sample.make_stream(tx), acceptance, keys=(key.public,))
     assert result.mismatches > 0
     assert "takes no state" in str(result.first_mismatch)
 
@@ -134,9 +136,9 @@ def test_a_difference_on_a_release_is_seen(acceptance: Client, key: Key) -> None
 def test_a_replay_on_a_release_names_the_option(
     release: Client, acceptance: Client, key: Key
 ) -> None:
-    tx = rig.make_transactions()
-    stream = rig.make_stream(tx)
-    pack = rig.make_pack(key=key)
+    tx = sample.make_transactions()
+    stream = sample.make_stream(tx)
+    pack = sample.make_pack(key=key)
 
     def run(client: Client, **options: object) -> None:
         replay(pack, tx, stream, client, keys=(key.public,), **options)  # type: ignore[arg-type]  # any option
@@ -150,7 +152,7 @@ def test_a_replay_on_a_release_names_the_option(
 
 
 def test_the_self_test_says_what_it_left_out(release: Client, key: Key) -> None:
-    facts = self_test(release, rig.make_pack(key=key), (key.public,), "desk")
+    facts = self_test(release, sample.make_pack(key=key), (key.public,), "desk")
     assert "state" in facts.left_out[0]
     assert facts.stats["scored"] == 0
 
@@ -159,14 +161,14 @@ def test_the_doctor_warns_of_terminals_that_obey_anybody(
     release_program: str, acceptance_program: str
 ) -> None:
     def told(path: str) -> str:
-        done = CliRunner().invoke(main, ["doctor", "--port", f"exec:{path}"])
+        done = tinyfin(f"doctor --port exec:{path}", code=None)
         (line,) = [line for line in done.stdout.splitlines() if " terminal at " in line]
         return line
 
     assert told(release_program).startswith("ok")
     assert told(acceptance_program).startswith("WARNING")
     assert "acceptance" in told(acceptance_program)
-    rigs = str(build_host_terminal(rig.make_pack()))
+    rigs = str(build_host_terminal(sample.make_pack()))
     assert "read and write its state" in told(rigs)
 
 

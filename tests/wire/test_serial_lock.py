@@ -17,10 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.hil.users import ANNA, BEN, Other, Say, needs_root
-from tests.wire import rig
+from tests.support.users import ANNA, BEN, Other, Say, needs_root
 from tinyfin.errors import BenchError, TargetError
-from tinyfin.hil.links.host_process import build_host_terminal
 from tinyfin.wire import devices
 from tinyfin.wire.client import Client
 from tinyfin.wire.links import LinkAround, ProcessLink
@@ -38,11 +36,6 @@ def port() -> Iterator[str]:
     os.close(slave)
     yield name
     os.close(master)
-
-
-@pytest.fixture(scope="module")
-def program() -> Path:
-    return build_host_terminal(rig.make_pack(), cflags=("-O1",))
 
 
 @pytest.fixture
@@ -80,7 +73,7 @@ def tries(port: str) -> str:
         return other.line()
 
 
-def test_a_second_program_is_refused_and_told_who_has_it(port: str) -> None:
+def test_a_second_program_is_refused_and_hears_who_has_it(port: str) -> None:
     with opens(port) as first:
         assert f"{port}: in use by " in (said := tries(port))
         assert f"process {first.pid}" in said
@@ -191,7 +184,7 @@ def child(script: str, word: str) -> Iterator[tuple[int, str]]:
     ("comes", "words"), [("", "not a byte came"), ("login: ", "bytes came, but no frame")]
 )
 def test_a_program_that_has_it_open_and_locks_nothing_is_named(comes: str, words: str) -> None:
-    """At a pseudo-terminal it keeps nobody out, so it is named where answers are missing."""
+    """At a pseudo-terminal it keeps no program out, so it is named where answers are missing."""
     with child(MAKE, comes) as (maker, device):
 
         def said() -> str:
@@ -210,7 +203,7 @@ def test_a_program_that_has_it_open_and_locks_nothing_is_named(comes: str, words
             assert f"The port is also open in {devices.process_words(holder)}: end that" in text
             assert f"process {holder} (" in text
             assert f"process {maker} " not in text, "its far end is no user of it"
-        assert "also open" not in said(), "control: nobody else has it"
+        assert "also open" not in said(), "control: no other program has it"
 
 
 def test_it_is_named_in_the_middle_of_a_session_too(program: Path) -> None:
@@ -241,7 +234,7 @@ def test_what_is_no_port_says_what_it_is(port: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("group", "words"), [(20, "sudo usermod -aG dialout"), (0, "copy hil/70-tinyfin.rules")]
 )
-def test_who_may_not_open_it_is_told_how_to_be_let_in(
+def test_who_may_not_open_it_hears_how_to_be_let_in(
     port: str, group: int, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     os.chown(port, 0, group)

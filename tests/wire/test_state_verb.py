@@ -5,17 +5,16 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
 
-from tests.wire import rig
+from tests.support import sample
+from tests.support.cli import tinyfin, tinyfin_json
+from tests.support.process import needs_cortex_m
 from tinyfin import simulator
-from tinyfin.cli import main
 from tinyfin.config import Simulate, load
 from tinyfin.data.readers import read
 from tinyfin.hil.links import session
@@ -27,16 +26,10 @@ from tinyfin.wire.client import Client
 pytestmark = pytest.mark.live
 
 
-def tinyfin(*words: object, code: int = 0) -> Result:
-    result = CliRunner().invoke(main, ["state", *map(str, words)])
-    assert result.exit_code == code, result.output
-    return result
-
-
 @pytest.fixture(scope="module")
 def pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("state") / "model.tfpack"
-    path.write_bytes(rig.make_pack())
+    path.write_bytes(sample.make_pack())
     return path
 
 
@@ -56,7 +49,7 @@ def terminal(town: Path) -> str:
 @pytest.fixture(scope="module")
 def image(pack: Path, town: Path, terminal: str) -> Path:
     path = pack.with_name("terminal.state")
-    tinyfin("export", pack, town, "--terminal", terminal, "--out", path)
+    tinyfin("state export", pack, town, "--terminal", terminal, "--out", path)
     return path
 
 
@@ -72,7 +65,7 @@ def test_export_is_the_state_of_that_terminal_among_all(
 
 
 def test_show_agrees_with_the_oracle(pack: Path, image: Path) -> None:
-    facts = json.loads(tinyfin("show", image, "--pack", pack, "--json").stdout)
+    facts = tinyfin_json("state show", image, "--pack", pack)
     parsed = parse_pack(pack.read_bytes())
     oracle = OracleEngine(parsed.program, parsed.sections["SCHM"])
     oracle.import_state(image.read_bytes())
@@ -84,7 +77,7 @@ def test_show_agrees_with_the_oracle(pack: Path, image: Path) -> None:
     assert cards > 10
     labels = facts["occupancy"]["terminal_labels"]
     assert labels == {"used": len(oracle.state.labels), "capacity": 32}
-    assert "evictions" in tinyfin("show", image, "--pack", pack).output
+    assert "evictions" in tinyfin("state show", image, "--pack", pack).output
 
 
 def test_an_erased_card_leaves_no_byte_of_its_token(
@@ -96,15 +89,17 @@ def test_an_erased_card_leaves_no_byte_of_its_token(
     before = image.read_bytes()
     kept = next(t for t in tokens if t.to_bytes(8, "little") in before)
     out = tmp_path / "erased.state"
-    answer = tinyfin("erase", image, "--pack", pack, "--token", f"{kept:x}", "--out", out, "--json")
+    answer = tinyfin(
+        "state erase", image, "--pack", pack, "--token", f"{kept:x}", "--out", out, "--json"
+    )
     assert json.loads(answer.stdout)["erased"]["slots"] == 1
     assert kept.to_bytes(8, "little") not in out.read_bytes()
     used = [
-        json.loads(tinyfin("show", path, "--pack", pack, "--json").stdout)["occupancy"]["cards"]
+        tinyfin_json("state show", path, "--pack", pack)["occupancy"]["cards"]
         for path in (image, out)
     ]
     assert used[0]["used"] == used[1]["used"] + 1
-    again = tinyfin("erase", out, "--pack", pack, "--token", f"0x{kept:x}", "--out", out)
+    again = tinyfin("state erase", out, "--pack", pack, "--token", f"0x{kept:x}", "--out", out)
     assert "was not in the state" in again.output
 
 
@@ -117,18 +112,20 @@ def test_what_is_wrong_is_named(pack: Path, town: Path, image: Path, tmp_path: P
     from tinyfin.schema import PAYMENT
 
     other.write_bytes(build_pack(PAYMENT, compile_program(["amt_log"], PAYMENT)))
-    assert "state" in tinyfin("show", image, "--pack", other, code=3).output
+    assert "state" in tinyfin("state show", image, "--pack", other, code=3).output
     damaged = tmp_path / "damaged.state"
     data = bytearray(image.read_bytes())
     data[200] ^= 1
     damaged.write_bytes(data)
-    assert "refused" in tinyfin("show", damaged, "--pack", pack, code=3).output
-    assert "no state image" in tinyfin("show", pack, "--pack", pack, code=3).output
+    assert "refused" in tinyfin("state show", damaged, "--pack", pack, code=3).output
+    assert "no state image" in tinyfin("state show", pack, "--pack", pack, code=3).output
     out = tmp_path / "out.state"
     for token in ("0", "xyz", "1" * 17):
-        wrong = tinyfin("erase", image, "--pack", pack, "--token", token, "--out", out, code=3)
+        wrong = tinyfin(
+            "state erase", image, "--pack", pack, "--token", token, "--out", out, code=3
+        )
         assert "hexadecimal" in wrong.output
-    nobody = tinyfin("export", pack, town, "--terminal", "nobody", "--out", out, code=3)
+    nobody = tinyfin("state export", pack, town, "--terminal", "nobody", "--out", out, code=3)
     assert "no terminal 'nobody'" in nobody.output
     assert not out.exists()
 
@@ -150,41 +147,37 @@ def test_over_the_wire_and_back(
 
     monkeypatch.setattr(session, "at_port", here)
     back = tmp_path / "back.state"
-    tinyfin("write", image, "--port", "here")
-    tinyfin("read", "--port", "here", "--out", back)
+    tinyfin("state write", image, "--port", "here")
+    tinyfin("state read", "--port", "here", "--out", back)
     assert back.read_bytes() == image.read_bytes()
-    shown = json.loads(tinyfin("digest", "--port", "here", "--json").stdout)
-    assert shown["state_digest"] == tinyfin("digest", image).output.split()[1]
-    on_image = json.loads(tinyfin("show", image, "--pack", pack, "--json").stdout)["stats"]
+    shown = tinyfin_json("state digest", "--port", "here")
+    assert shown["state_digest"] == tinyfin("state digest", image).output.split()[1]
+    on_image = tinyfin_json("state show", image, "--pack", pack)["stats"]
     assert {name: shown["stats"][name] for name in on_image} == on_image
     assert on_image["label_overflows"] > 0
     token = card_of(image.read_bytes(), pack)
-    words = ("erase", "--pack", pack, "--token", f"{token:x}", "--port", "here")
+    words = ("state erase", "--pack", pack, "--token", f"{token:x}", "--port", "here")
     assert "erased 1 slot" in tinyfin(*words).output
     assert "was not in the state" in tinyfin(*words).output
-    tinyfin("read", "--port", "here", "--out", back)
+    tinyfin("state read", "--port", "here", "--out", back)
     assert token.to_bytes(8, "little") not in back.read_bytes()
-    tinyfin("erase", image, "--pack", pack, "--token", f"{token:x}", "--out", tmp_path / "e")
+    tinyfin("state erase", image, "--pack", pack, "--token", f"{token:x}", "--out", tmp_path / "e")
     assert back.read_bytes() == (tmp_path / "e").read_bytes()
     short = tmp_path / "short.state"
     short.write_bytes(image.read_bytes()[:-16])
-    assert "another pack" in tinyfin("write", short, "--port", "here", code=3).output
+    assert "another pack" in tinyfin("state write", short, "--port", "here", code=3).output
 
 
-@pytest.mark.skipif(
-    shutil.which("arm-none-eabi-gcc") is None or shutil.which("qemu-system-arm") is None,
-    reason="needs arm-none-eabi-gcc and qemu-system-arm",
-)
+@needs_cortex_m
 def test_on_an_emulated_target(pack: Path, image: Path, tmp_path: Path) -> None:
-    """The target takes the state, and gives it back byte for byte; booted anew it is cold."""
-    built = CliRunner().invoke(main, ["build", str(pack), "--target", "cortex-m4"])
-    assert built.exit_code == 0, built.output
+    """The target takes the state, and gives it back byte for byte; booted again it is cold."""
+    tinyfin(f"build {pack} --target cortex-m4")
     words = ("--target", "cortex-m4", "--pack", pack)
-    written = json.loads(tinyfin("write", image, *words, "--json").stdout)
-    assert written["state_digest"] == tinyfin("digest", image).output.split()[1]
+    written = tinyfin_json("state write", image, *words)
+    assert written["state_digest"] == tinyfin("state digest", image).output.split()[1]
     cold = tmp_path / "cold.state"
-    tinyfin("read", *words, "--out", cold)
+    tinyfin("state read", *words, "--out", cold)
     assert cold.read_bytes() == Twin(pack.read_bytes()).export_state(0)
-    nameless = tinyfin("read", "--target", "cortex-m4", "--out", cold, code=2)
+    nameless = tinyfin("state read", "--target", "cortex-m4", "--out", cold, code=2)
     assert "name it with --pack" in nameless.output
-    assert "either --port or --target" in tinyfin("read", "--out", cold, code=2).output
+    assert "either --port or --target" in tinyfin("state read", "--out", cold, code=2).output

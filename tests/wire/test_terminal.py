@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.wire import rig
+from tests.support import sample
 from tinyfin.errors import ProtocolError, TargetError
 from tinyfin.hil.replay import replay
 from tinyfin.hil.replay.chunks import by_terminal, chunks
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.live
 
 
 def small_frame(first_id: int = 1, count: int = 3, outcome: bool = True) -> bytes:
-    frame = EventsFrame(field_types(rig.make_pack()), 1000, 64, 32, 1000)
+    frame = EventsFrame(field_types(sample.make_pack()), 1000, 64, 32, 1000)
     values = [500, 77, *[0] * 18]
     for i in range(count):
         end = Outcome(1000 + i, 0, 3, 0) if outcome else None
@@ -41,8 +41,8 @@ def raw_answer(client: Client, frame: bytes) -> tuple[int, int, bytes]:
 
 
 def test_thousands_of_events_are_equal_and_small(client: Client) -> None:
-    tx = rig.make_transactions()
-    result = replay(rig.make_pack(), tx, rig.make_stream(tx), client)
+    tx = sample.make_transactions()
+    result = replay(sample.make_pack(), tx, sample.make_stream(tx), client)
     result.check()
     facts = result.as_dict()
     print(
@@ -50,7 +50,7 @@ def test_thousands_of_events_are_equal_and_small(client: Client) -> None:
         f"{facts['bytes_down_per_transaction']} down, {facts['transactions_per_second']}/s"
     )
     assert facts["verdicts"] == facts["transactions"] == len(tx) > 1000
-    assert facts["events"] == len(rig.make_stream(tx))
+    assert facts["events"] == len(sample.make_stream(tx))
     assert facts["mismatches"] == facts["lost"] == facts["retransmitted"] == 0
     assert facts["bytes_up_per_transaction"] <= 40
     assert facts["bytes_down_per_transaction"] <= 16
@@ -142,17 +142,11 @@ def test_nothing_is_sent_on_top_of_requests_in_the_ring(program: Path, ask: str)
 
 
 def test_warm_state_comes_over_the_wire(client: Client) -> None:
-    tx = rig.make_transactions()
+    tx = sample.make_transactions()
     split = int(sorted(tx.t_mono_s.tolist())[len(tx) // 2])
     early, late = tx.take(tx.t_mono_s < split), tx.take(tx.t_mono_s >= split)
-    result = replay(
-        rig.make_pack(),
-        late,
-        rig.make_stream(late),
-        client,
-        warmup=(early, rig.make_stream(early)),
-        limit=300,
-    )
+    warmup = early, sample.make_stream(early)
+    result = sample.replayed(client, tx=late, warmup=warmup, limit=300)
     result.check()
     assert result.verdicts == 300
 
@@ -160,19 +154,14 @@ def test_warm_state_comes_over_the_wire(client: Client) -> None:
 def test_a_small_terminal_does_the_same() -> None:
     from tinyfin.hil.links.host_process import build_host_terminal
 
-    program = build_host_terminal(
-        rig.make_pack(), cflags=("-O1",), defines=("TFIN_WIRE_SMALL", "TFIN_WIRE_FRAME_BYTES=160")
-    )
-    client = Client(ProcessLink([str(program)]))
-    try:
-        tx = rig.make_transactions()
-        result = replay(rig.make_pack(), tx, rig.make_stream(tx), client, limit=200)
+    small = "TFIN_WIRE_SMALL", "TFIN_WIRE_FRAME_BYTES=160"
+    program = build_host_terminal(sample.make_pack(), cflags=("-O1",), defines=small)
+    with sample.terminal(program) as client:
+        result = sample.replayed(client, limit=200)
         result.check()
         assert result.verdicts == 200
         assert client.hello.frame_bytes == 160
         assert len(client.read_state()) == client.hello.state_bytes
-    finally:
-        client.close()
 
 
 def test_a_repeated_number_gets_the_stored_answer_and_touches_nothing(client: Client) -> None:
@@ -264,7 +253,7 @@ def test_a_foreign_state_image_is_refused_by_name(client: Client) -> None:
 def test_infer_equals_the_twin(client: Client) -> None:
     import numpy as np
 
-    twin = Twin(rig.make_pack())
+    twin = Twin(sample.make_pack())
     inputs = np.random.default_rng(3).integers(-128, 128, (20, twin.input_count)).astype(np.int8)
     outputs, raw = twin.infer(inputs)
     for i, row in enumerate(inputs):
@@ -275,9 +264,9 @@ def test_infer_equals_the_twin(client: Client) -> None:
 
 def test_save_reboot_restore_in_mid_replay(client: Client) -> None:
     """The same bytes as never having stopped, at several places of a stream."""
-    pack = rig.make_pack()
-    tx = rig.make_transactions()
-    chunk = next(by_terminal(tx, rig.make_stream(tx), 400))
+    pack = sample.make_pack()
+    tx = sample.make_transactions()
+    chunk = next(by_terminal(tx, sample.make_stream(tx), 400))
     twin = Twin(pack)
     reference = twin.run(chunk.tx, chunk.stream)
     place = {int(row): i for i, row in enumerate(chunk.rows)}

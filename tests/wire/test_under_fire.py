@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.wire import rig
+from tests.support import sample
 from tests.wire.test_terminal import small_frame
 from tinyfin.errors import BenchError, ConfigError, LinkError, TargetError, TinyfinError
 from tinyfin.hil.links.faults import PRESETS, SHARES, Chaos, ChaosLink
@@ -33,21 +33,8 @@ HERE = Path(__file__).parent
 
 
 def run(program: Path, chaos: str | None, limit: int = 900, **options: Any) -> ReplayResult:
-    client = Client(ProcessLink([str(program)]), deadline_s=10.0)
-    tx = rig.make_transactions()
-    try:
-        return replay(
-            rig.make_pack(),
-            tx,
-            rig.make_stream(tx),
-            client,
-            limit=limit,
-            chaos=chaos,
-            on_reboot="resume",
-            **options,
-        )
-    finally:
-        client.close()
+    with sample.terminal(program, deadline_s=10.0) as client:
+        return sample.replayed(client, limit=limit, chaos=chaos, on_reboot="resume", **options)
 
 
 @pytest.fixture(scope="module")
@@ -88,26 +75,14 @@ def test_every_kind_of_fault_is_repaired(kind: str, program: Path, calm: ReplayR
 
 def test_an_emulated_target_under_fire(tmp_path: Path) -> None:
     pack = tmp_path / "model.tfpack"
-    pack.write_bytes(rig.make_pack())
+    pack.write_bytes(sample.make_pack())
     target = catalogue.get("cortex-m4")
     image = building.build(target, pack=pack)
-    tx = rig.make_transactions()
+    how = {"limit": 200, "target": "cortex-m4", "on_reboot": "resume", "checkpoint_events": 256}
     results = []
     for chaos in (None, "hostile,disconnect=1/4000,reboot=1/300,seed=5"):
         with emulated(target, image.elf, icount=False) as session:
-            results.append(
-                replay(
-                    rig.make_pack(),
-                    tx,
-                    rig.make_stream(tx),
-                    session.client,
-                    limit=200,
-                    target="cortex-m4",
-                    chaos=chaos,
-                    on_reboot="resume",
-                    checkpoint_events=256,
-                )
-            )
+            results.append(sample.replayed(session.client, chaos=chaos, **how))
     assert_same(results[1], results[0])
     assert results[1].repaired.reboots >= 1
     assert results[1].repaired.reconnects >= 1
@@ -125,12 +100,12 @@ def fails(make: Callable[[], ReplayResult]) -> bool:
 
 def sabotaged(source: str, *wraps: str) -> Path:
     flags = [f"-Wl,--wrap={name}" for name in wraps]
-    return build_host_terminal(rig.make_pack(), cflags=("-O1", *flags, str(HERE / source)))
+    return build_host_terminal(sample.make_pack(), cflags=("-O1", *flags, str(HERE / source)))
 
 
 def test_without_deduplication_events_count_twice() -> None:
     program = sabotaged("sabotage_repeats.c", "tfin_deframe", "tfin_frame_send")
-    run(program, None, limit=100).check()  # on a clean line nobody would notice
+    run(program, None, limit=100).check()  # on a clean line it would not be noticed
     result = run(program, "fault=1/1000,seed=3")
     assert not result.ok
     assert result.mismatches
@@ -178,11 +153,11 @@ def test_a_resume_that_restores_nothing_is_found(
 
 
 def test_a_restart_fails_unless_it_may_be_resumed(program: Path) -> None:
-    tx = rig.make_transactions()
+    tx = sample.make_transactions()
     link = ChaosLink(ProcessLink([str(program)]), Chaos.parse("reboot=1/200,seed=2"))
 
     class Counting:
-        """As the replay does: tells the line how many events are coming."""
+        """As the replay does: says to the line how many events are coming."""
 
         def __getattr__(self, name: str) -> Any:
             return getattr(link, name)
@@ -194,11 +169,11 @@ def test_a_restart_fails_unless_it_may_be_resumed(program: Path) -> None:
     client = Client(Counting())
     try:
         with pytest.raises(TargetRebooted, match="restarted in the middle"):
-            replay(rig.make_pack(), tx, rig.make_stream(tx), client)
+            replay(sample.make_pack(), tx, sample.make_stream(tx), client)
     finally:
         client.close()
     with pytest.raises(ConfigError, match="on-reboot resume"):
-        replay(rig.make_pack(), tx, rig.make_stream(tx), client, chaos="hostile")
+        replay(sample.make_pack(), tx, sample.make_stream(tx), client, chaos="hostile")
 
 
 # ------------------------------------------------------------------- sessions, links and doubts
@@ -341,8 +316,8 @@ def test_faults_depend_on_the_seed_alone(seed: int, pieces: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_a_line_that_was_told_to_be_quiet_drops_nothing(seed: int) -> None:
-    """Not even the rest of what it was dropping when it was told."""
+def test_a_line_that_was_asked_to_be_quiet_drops_nothing(seed: int) -> None:
+    """Not even the rest of what it was dropping when it was asked."""
     echo = Echo(random.Random(1))
     link = ChaosLink(echo, Chaos.parse(f"drop=1/10,seed={seed}"))
     link.write(bytes(9))

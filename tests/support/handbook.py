@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 __all__ = ["CONFIG", "PUBLISHED", "write_world"]
 
-_ROOT = Path(__file__).resolve().parents[1]
+_ROOT = Path(__file__).resolve().parents[2]
 CONFIG = _ROOT / "models" / "handbook" / "tinyfin.toml"
 PUBLISHED = (
     Path(os.environ.get("TINYFIN_SHARED", _ROOT.parent / "shared"))

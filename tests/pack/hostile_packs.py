@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Mapping
+from typing import Any
 
-from tests.engine import packs
-from tests.engine.packs import build, small
+from tests.support import packs
+from tests.support.packs import build, patched, small
 from tinyfin.features.operators import BY_CODE
 
 Parts = Mapping[str, bytes]
@@ -19,13 +20,20 @@ Parts = Mapping[str, bytes]
 def changed(tag: str, offset: int, code: str, *values: int) -> Parts:
     """The small pack's sections with numbers written over one payload."""
     parts = small()
-    payload = bytearray(parts[tag])
-    struct.pack_into("<" + code, payload, offset, *values)
-    return {**parts, tag: bytes(payload)}
+    return {**parts, tag: patched(parts[tag], offset, code, *values)}
 
 
 def without(*tags: str) -> Parts:
     return {tag: payload for tag, payload in small().items() if tag not in tags}
+
+
+def with_(tag: str, payload: bytes, **how: Any) -> bytes:
+    return build({**small(), tag: payload}, **how)
+
+
+def section(tag: bytes, size: int, flag: int = 0) -> bytes:
+    """The header of a section."""
+    return struct.pack("<4sIHHI", tag, size, flag, 1, 0)
 
 
 def operator(number: int) -> int:
@@ -36,56 +44,38 @@ def operator(number: int) -> int:
 FIELD, LOG2, WINDOW, LOG2_SUM, KNOWN = range(5)
 
 STRUCTURE: list[tuple[str, str, Callable[[], bytes]]] = [
-    # header
-    ("TFIN_E_MAGIC", "magic", lambda: build(small(), magic=0x4B504655)),
-    ("TFIN_E_FORMAT", "format 2", lambda: build(small(), version=2)),
-    ("TFIN_E_FORMAT", "format 65535", lambda: build(small(), version=65535)),
-    ("TFIN_E_HEADER", "format 0", lambda: build(small(), version=0)),
-    ("TFIN_E_HEADER", "header size", lambda: build(small(), header=240)),
-    ("TFIN_E_HEADER", "reserved", lambda: build(small(), reserved=bytes(23) + b"\1")),
-    ("TFIN_E_HEADER", "flags", lambda: build(small(), flags=3)),
-    ("TFIN_E_HEADER", "no sections", lambda: build(small(), count=0)),
-    ("TFIN_E_HEADER", "33 sections", lambda: build(small(), count=33)),
-    ("TFIN_E_ENGINE_VERSION", "newer engine", lambda: build(small(), engine=0x7F0000)),
-    ("TFIN_E_ALGORITHM", "signature 2", lambda: build(small(), algorithms=(2, 1))),
-    ("TFIN_E_ALGORITHM", "hash 0", lambda: build(small(), algorithms=(1, 0))),
-    # sections
-    ("TFIN_E_SECTION", "one too many named", lambda: build(small(), count=len(small()) + 1)),
-    ("TFIN_E_SECTION", "one too few named", lambda: build(small(), count=len(small()) - 1)),
-    ("TFIN_E_SECTION", "section version", lambda: build(small(), section_version=2)),
-    ("TFIN_E_SECTION", "flag 2", lambda: build(small(), critical={"META": 2})),
-    ("TFIN_E_SECTION", "known but not critical", lambda: build(small(), critical={"PLAN": 0})),
-    (
-        "TFIN_E_SECTION",
-        "twice",
-        lambda: build(small(), count=10, tail=struct.pack("<4sIHHI", b"SCHM", 0, 1, 1, 0)),
-    ),
-    (
-        "TFIN_E_SECTION",
-        "length",
-        lambda: build(small(), count=10, tail=struct.pack("<4sIHHI", b"DRFT", 16, 0, 1, 0)),
-    ),
-    (
-        "TFIN_E_SECTION",
-        "length wraps",
-        lambda: build(small(), count=10, tail=struct.pack("<4sIHHI", b"DRFT", 0xFFFFFFF8, 0, 1, 0)),
-    ),
-    ("TFIN_E_SECTION", "no schema", lambda: build(without("SCHM"))),
-    ("TFIN_E_SECTION", "no program", lambda: build(without("PROG"))),
+    # header and sections
+    *[
+        (error, name, lambda how=how: build(small(), **how))
+        for error, name, how in (
+            ("TFIN_E_MAGIC", "magic", {"magic": 0x4B504655}),
+            ("TFIN_E_FORMAT", "format 2", {"version": 2}),
+            ("TFIN_E_FORMAT", "format 65535", {"version": 65535}),
+            ("TFIN_E_HEADER", "format 0", {"version": 0}),
+            ("TFIN_E_HEADER", "header size", {"header": 240}),
+            ("TFIN_E_HEADER", "reserved", {"reserved": bytes(23) + b"\1"}),
+            ("TFIN_E_HEADER", "flags", {"flags": 3}),
+            ("TFIN_E_HEADER", "no sections", {"count": 0}),
+            ("TFIN_E_HEADER", "33 sections", {"count": 33}),
+            ("TFIN_E_ENGINE_VERSION", "newer engine", {"engine": 0x7F0000}),
+            ("TFIN_E_ALGORITHM", "signature 2", {"algorithms": (2, 1)}),
+            ("TFIN_E_ALGORITHM", "hash 0", {"algorithms": (1, 0)}),
+            ("TFIN_E_SECTION", "one too many named", {"count": len(small()) + 1}),
+            ("TFIN_E_SECTION", "one too few named", {"count": len(small()) - 1}),
+            ("TFIN_E_SECTION", "section version", {"section_version": 2}),
+            ("TFIN_E_SECTION", "flag 2", {"critical": {"META": 2}}),
+            ("TFIN_E_SECTION", "known but not critical", {"critical": {"PLAN": 0}}),
+            ("TFIN_E_SECTION", "twice", {"count": 10, "tail": section(b"SCHM", 0, 1)}),
+            ("TFIN_E_SECTION", "length", {"count": 10, "tail": section(b"DRFT", 16)}),
+            ("TFIN_E_SECTION", "length wraps", {"count": 10, "tail": section(b"DRFT", 0xFFFFFFF8)}),
+            ("TFIN_E_UNKNOWN_SECTION", "META marked critical", {"critical": {"META": 1}}),
+        )
+    ],
     *[
         ("TFIN_E_SECTION", f"no {tag}", lambda tag=tag: build(without(tag)))
-        for tag in ("MAPS", "READ", "CALI", "DECI", "PLAN")
+        for tag in ("SCHM", "PROG", "MAPS", "READ", "CALI", "DECI", "PLAN")
     ],
-    (
-        "TFIN_E_UNKNOWN_SECTION",
-        "critical",
-        lambda: build({**small(), "XTRA": b"1"}, critical={"XTRA": 1}),
-    ),
-    (
-        "TFIN_E_UNKNOWN_SECTION",
-        "META marked critical",
-        lambda: build(small(), critical={"META": 1}),
-    ),
+    ("TFIN_E_UNKNOWN_SECTION", "critical", lambda: with_("XTRA", b"1", critical={"XTRA": 1})),
     # schema
     ("TFIN_E_SCHEMA", "no fields", lambda: build(changed("SCHM", 0, "H", 0))),
     ("TFIN_E_SCHEMA", "33 fields", lambda: build(changed("SCHM", 0, "H", 33))),
@@ -93,7 +83,7 @@ STRUCTURE: list[tuple[str, str, Callable[[], bytes]]] = [
     ("TFIN_E_SCHEMA", "type 4", lambda: build(changed("SCHM", 8, "B", 4))),
     ("TFIN_E_SCHEMA", "flag 4", lambda: build(changed("SCHM", 9, "B", 4))),
     ("TFIN_E_SCHEMA", "field moved", lambda: build(changed("SCHM", 10, "H", 16))),
-    ("TFIN_E_SCHEMA", "short", lambda: build({**small(), "SCHM": small()["SCHM"][:-1]})),
+    ("TFIN_E_SCHEMA", "short", lambda: with_("SCHM", small()["SCHM"][:-1])),
     # program
     *[
         ("TFIN_E_PROGRAM", name, lambda c=(offset, code, value): build(changed("PROG", *c)))
@@ -151,8 +141,8 @@ STRUCTURE: list[tuple[str, str, Callable[[], bytes]]] = [
     ],
     # network
     ("TFIN_E_PLAN", "magic", lambda: build(changed("PLAN", 0, "I", 1))),
-    ("TFIN_E_PLAN", "short", lambda: build({**small(), "PLAN": small()["PLAN"][:-16]})),
-    ("TFIN_E_PLAN", "no room for the arena", lambda: build(changed("PLAN", 16, "I", 0))),
+    ("TFIN_E_PLAN", "short", lambda: with_("PLAN", small()["PLAN"][:-16])),
+    ("TFIN_E_PLAN", "no space for the arena", lambda: build(changed("PLAN", 16, "I", 0))),
     ("TFIN_E_LAYOUT", "layout 9", lambda: build(changed("PLAN", 6, "H", 9))),
     ("TFIN_E_KERNEL", "kernel 2^31", lambda: build(changed("PLAN", 12, "I", 1 << 31 | 3))),
     # around the network
@@ -181,19 +171,7 @@ STRUCTURE: list[tuple[str, str, Callable[[], bytes]]] = [
         )
     ],
     ("TFIN_E_MODEL", "reconstruction of another length", lambda: build(changed("READ", 0, "B", 3))),
-    (
-        "TFIN_E_SECTION",
-        "golden of another length",
-        lambda: build({**small(), "GOLD": packs.golden(4, [1])}),
-    ),
-    (
-        "TFIN_E_SECTION",
-        "golden too short",
-        lambda: build({**small(), "GOLD": packs.golden(3, [1])[:-4]}),
-    ),
-    (
-        "TFIN_E_SECTION",
-        "65 golden vectors",
-        lambda: build({**small(), "GOLD": packs.golden(3, [0] * 65)}),
-    ),
+    ("TFIN_E_SECTION", "golden of another length", lambda: with_("GOLD", packs.golden(4, [1]))),
+    ("TFIN_E_SECTION", "golden too short", lambda: with_("GOLD", packs.golden(3, [1])[:-4])),
+    ("TFIN_E_SECTION", "65 golden vectors", lambda: with_("GOLD", packs.golden(3, [0] * 65))),
 ]

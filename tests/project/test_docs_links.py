@@ -10,19 +10,9 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-PAGES = sorted(
-    page
-    for pattern in (
-        "*.md",
-        "docs/**/*.md",
-        "models/**/*.md",
-        "hil/*.md",
-        "notebooks/*.md",
-        "notebooks/*.ipynb",
-    )
-    for page in ROOT.glob(pattern)
-)
+ROOT = Path(__file__).parents[2]
+PLACES = ("*.md", "docs/**/*.md", "models/**/*.md", "hil/*.md", "notebooks/*.md")
+PAGES = sorted(page for place in (*PLACES, "notebooks/*.ipynb") for page in ROOT.glob(place))
 LINK = re.compile(r"\[[^\]]*\]\(\s*<?([^)\s>]+)")
 FENCE = re.compile(r"^ *(```|~~~).*?^ *\1", re.MULTILINE | re.DOTALL)
 

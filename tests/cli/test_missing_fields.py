@@ -4,14 +4,13 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from click.testing import CliRunner
 
-from tinyfin.cli import main
+from tests.support.cli import filled, tinyfin
+from tests.support.process import need
 from tinyfin.config import from_table
 from tinyfin.data.readers import read
 from tinyfin.data.seen import Seen
@@ -47,15 +46,10 @@ def narrow(small: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> 
 def test_missing_fields_are_named(
     small: dict[str, Path], run_copy: Path, narrow: Path, tmp_path: Path, words: str
 ) -> None:
-    if "host" in words and shutil.which("cc") is None:
-        pytest.skip("needs a C compiler")
-    names = {"RUN": str(run_copy), "OUT": str(tmp_path)}
+    need("cc") if "host" in words else None
     for data, missing in ((narrow, True), (small["data"], False)):
-        line = words.replace("DATA", str(data))
-        for name, path in names.items():
-            line = line.replace(name, path)
-        answer = CliRunner().invoke(main, [*line.split(), "--json"])
-        assert answer.exit_code == 0, answer.output
+        line = filled(words, DATA=data, RUN=run_copy, OUT=tmp_path)
+        answer = tinyfin(line, "--json")
         facts = json.loads(answer.stdout)["fields"]
         found = facts.get("a", facts)["missing"]
         assert set(found) == (set(read_by(small["run"])) & set(LOST) if missing else set())
@@ -85,8 +79,7 @@ def test_what_training_lacked_is_not_missed(run_copy: Path, narrow: Path, tmp_pa
     facts["data"]["fields"] = [x for x in facts["data"]["fields"] if x not in LOST]
     (run_copy / "run.json").write_text(json.dumps(facts))
     words = ["score", str(run_copy), str(narrow), "--out", str(tmp_path / "s.csv")]
-    answer = CliRunner().invoke(main, words)
-    assert answer.exit_code == 0
+    answer = tinyfin(*words)
     assert "no row has" not in answer.stderr
 
 

@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.oracle.assembler import TERMINAL, Assembler
 from tests.oracle.operator_rig import SCHEMA
-from tests.oracle.packing import pack
 from tests.oracle.programs import programs
 from tests.oracle.test_sabotage import every_operator
+from tests.support.assembler import TERMINAL, Assembler
+from tests.support.packs import pack
+from tests.support.transactions import transactions
 from tinyfin.data.events import NOTICE, OUTCOME, SCORE, event_stream
 from tinyfin.data.transactions import NO_RESULT, Transactions
 from tinyfin.twin import Twin
@@ -23,7 +24,7 @@ TOKEN_COLUMN = SCHEMA.index("token")
 
 
 def crowd(seed: int, terminals: int, n: int) -> Transactions:
-    """Busy and idle terminals, few cards, lost and late outcomes, labels, ids told twice."""
+    """Busy and idle terminals, few cards, lost and late outcomes, labels, ids that come twice."""
     rng = np.random.default_rng(seed)
     terminal = (rng.random(n) ** 2 * terminals).astype(np.int32)
     t = np.sort(rng.integers(0, rng.choice([400, 40_000, 4_000_000]), n)).astype(np.uint32)
@@ -40,32 +41,29 @@ def crowd(seed: int, terminals: int, n: int) -> Transactions:
         ],
         axis=1,
     ).astype(np.int64)
-    return Transactions(
-        schema=SCHEMA,
-        row=np.arange(n),
+    return transactions(
+        t,
+        SCHEMA,
         terminal=terminal,
         terminals=tuple(map(str, range(terminals))),
-        id=rng.integers(0, n, n).astype(np.uint64),
-        t_mono_s=t,
-        t_local_s=rng.integers(0, 2**32, n).astype(np.uint32),
+        id=rng.integers(0, n, n),
+        t_local_s=rng.integers(0, 2**32, n),
         values=values,
-        present=rng.choice(np.array([127, 126, 123, 0], np.uint32), n, p=[0.7, 0.1, 0.1, 0.1]),
-        result=rng.choice(np.array([0, 1, 2, 3, 4, NO_RESULT], np.uint8), n),
-        response=rng.integers(-1, 100, n).astype(np.int32),
-        action=rng.integers(0, 3, n).astype(np.uint8),
-        outcome_t_mono_s=t + rng.choice(np.array([0, 0, 1, 900], np.uint32), n),
-        label=rng.integers(-1, 2, n).astype(np.int8),
-        label_known_s=t + rng.choice(np.array([0, 60, 5000], np.uint32), n),
-        scenario=None,
-        scenario_code=np.zeros(n, np.int16),
+        present=rng.choice([127, 126, 123, 0], n, p=[0.7, 0.1, 0.1, 0.1]),
+        result=rng.choice([0, 1, 2, 3, 4, NO_RESULT], n),
+        response=rng.integers(-1, 100, n),
+        action=rng.integers(0, 3, n),
+        outcome_t_mono_s=t + rng.choice([0, 0, 1, 900], n),
+        label=rng.integers(-1, 2, n),
+        label_known_s=t + rng.choice([0, 60, 5000], n),
     )
 
 
 def learns_actions() -> Assembler:
     """The sum of all codes of actions at the terminal, whatever became of the events."""
     p = Assembler(token_field=TOKEN_COLUMN)
-    taken = p.op("OUTCOME", p2=2, phase="outcome")
-    p.feature(p.op("WINDOW", taken, key=TERMINAL, when=31, p0=2**30, p2=2, p3=4))
+    taken = p.op("OUTCOME", p2=2, late=True)
+    p.feature(p.op("WINDOW", taken, key=TERMINAL, p0=2**30, p2=2, p3=4))
     return p
 
 

@@ -5,17 +5,15 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import subprocess
-import sys
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
+from tests.support.cli import filled, tinyfin
+from tests.support.process import tinyfin_process
 from tinyfin import files
-from tinyfin.cli import main
 from tinyfin.data import readers
 from tinyfin.optional_packages import install_command
 from tinyfin.targets import build as building
@@ -29,10 +27,9 @@ amount = {column = "amount", unit = "minor"}
 """
 
 
-def tinyfin(*words: object) -> tuple[int, str]:
-    done = CliRunner().invoke(main, [str(word) for word in words])
-    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
-    return done.exit_code, " ".join(done.output.split())
+def refusal(line: str, *words: str, code: int = 3) -> str:
+    """What a verb says that ends with ``code``, on one line."""
+    return " ".join(tinyfin(line, *words, code=code).output.split())
 
 
 class WorkError(AssertionError):
@@ -90,24 +87,11 @@ def test_packages(
         return None if name == package else honest(name, *rest)
 
     monkeypatch.setattr(importlib.util, "find_spec", without)
-    words: dict[str, list[object]] = {
-        "train": [
-            "train",
-            small["data"],
-            "--config",
-            tmp_path / "tinyfin.toml",
-            "--name",
-            "x",
-            "--out",
-            tmp_path,
-        ],
-        "evaluate": ["evaluate", run_copy, small["data"]],
-        "demo": ["demo", "--name", "x", "--out", tmp_path],
-    }
     first, *options = verb.split()
     more = [*options, "forest"] if options == ["--families"] else options
-    code, said = tinyfin(*words[first], *more)
-    assert code == 6, said
+    line = {**VERBS, "demo": "demo --name x --out OUT"}[first]
+    own = {"DATA": small["data"], "CONFIG": tmp_path / "tinyfin.toml"}
+    said = refusal(filled(line, **own, RUN=run_copy, OUT=tmp_path), *more, code=6)
     assert f"package {package} is not installed, needed for" in said
     assert install_command("train") in said
     assert not (tmp_path / "x").exists()
@@ -123,12 +107,8 @@ VERBS = {
 }
 
 
-def filled(words: str, small: dict[str, Path], run: Path, out: Path) -> list[str]:
-    names = {"DATA": small["data"], "CONFIG": small["config"], "RUN": run, "OUT": out}
-    filled = words
-    for name, path in names.items():
-        filled = filled.replace(name, str(path))
-    return filled.split()
+def line_of(words: str, small: dict[str, Path], run: Path, out: Path) -> str:
+    return filled(words, DATA=small["data"], CONFIG=small["config"], RUN=run, OUT=out)
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -142,12 +122,11 @@ def test_space(
 ) -> None:
     out = tmp_path / "out"
     out.mkdir()
-    words = filled(VERBS[verb], small, run_copy, out)
+    line = line_of(VERBS[verb], small, run_copy, out)
     with pytest.raises(WorkError):  # the control: with space the work begins
-        CliRunner().invoke(main, words, catch_exceptions=False)
+        tinyfin(line)
     monkeypatch.setattr(files, "_free", lambda path: 1000)
-    code, said = tinyfin(*words)
-    assert code == 3, said
+    said = refusal(line)
     assert "will need about" in said
     assert "1 kB are free there; free some space, or choose another path" in said
 
@@ -156,8 +135,7 @@ def test_space(
 @pytest.mark.usefixtures("idle")
 def test_folders(small: dict[str, Path], run_copy: Path, tmp_path: Path, verb: str) -> None:
     (tmp_path / "file").touch()
-    code, said = tinyfin(*filled(VERBS[verb], small, run_copy, tmp_path / "file" / "in"))
-    assert code == 3, said
+    said = refusal(line_of(VERBS[verb], small, run_copy, tmp_path / "file" / "in"))
     assert "cannot be written" in said
 
 
@@ -190,18 +168,9 @@ def test_columns(
     (run_copy / "config.toml").write_text(mapped)
     gate = tmp_path / "gate.toml"
     gate.write_text('[gate]\n"means.scenario.takeover" = {min = 0.1}\n')
-    names = {
-        "LABELLED": labelled,
-        "LABEL_FREE": run_copy,
-        "GATE": gate,
-        "DATA": data,
-        "RUN": run_copy,
-        "CONFIG": config,
-        "OUT": tmp_path,
-    }
-    code, answer = tinyfin(*(names.get(word, word) for word in words.split()))
-    assert code == 3, answer
-    assert said in answer
+    files = {"LABELLED": labelled, "DATA": data, "GATE": gate, "CONFIG": config}
+    places = {"RUN": run_copy, "LABEL_FREE": run_copy, "OUT": tmp_path}
+    assert said in refusal(filled(words, **files, **places))
 
 
 @pytest.mark.parametrize(
@@ -225,8 +194,7 @@ def test_tools(
 ) -> None:
     np.save(tmp_path / "x.npy", np.zeros((1, 1), np.int8))
     monkeypatch.setenv("PATH", str(tmp_path))
-    code, said = tinyfin(*filled(words, small, run_copy, tmp_path))
-    assert code == 6, said
+    refusal(line_of(words, small, run_copy, tmp_path), code=6)
     assert not (tmp_path / "x").exists()
 
 
@@ -238,13 +206,7 @@ def test_a_rig_s_flash_tool_is_asked_for_before_the_build(
         f'[rig]\nname = "r"\nrun = "{small["run"]}"\n[targets.board]\ntarget = "stm32f405"\n'
         'port = {url = "socket://127.0.0.1:9"}\nflash = ["no-such-flasher", "{elf}"]\n'
     )
-    done = subprocess.run(
-        [sys.executable, "-m", "tinyfin", "hil", "run", "--rig", rig, "--out", tmp_path / "o"],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env=os.environ | {"TINYFIN_CACHE": str(tmp_path / "cache")},
-    )
+    env = os.environ | {"TINYFIN_CACHE": str(tmp_path / "cache")}
+    done = tinyfin_process(f"hil run --rig {rig} --out {tmp_path}/o", code=6, env=env)
     assert "no-such-flasher is not on PATH" in done.stdout + done.stderr
-    assert done.returncode == 6, done.stderr
     assert not list((tmp_path / "cache").rglob("*.elf"))

@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from tests.support.process import call
+
+ROOT = Path(__file__).parents[2]
 WIDTH = 100
 GENERATED = {"MODEL_CARD.md"}
 """Written by ``tinyfin evaluate --card``: one sentence a line, so that a diff shows each figure."""
@@ -61,14 +62,7 @@ def prose_of(page: Path) -> list[str]:
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a clone: git names the pages")
 @pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
 def test_prose_is_wrapped() -> None:
-    listed = subprocess.run(
-        ["git", "-C", str(ROOT), "ls-files", "*.md", "*.ipynb"],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
+    listed = call("git", "-C", ROOT, "ls-files", "*.md", "*.ipynb")
     pages = [ROOT / name for name in listed.stdout.splitlines()]
     assert {"README.md", "data.md", "first_hour.ipynb"} <= {page.name for page in pages}
     found = {

@@ -4,14 +4,14 @@
 from __future__ import annotations
 
 import re
-import shutil
 from pathlib import Path
 
 import click
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
+from tests.support.cli import filled, tinyfin
+from tests.support.process import need
 from tinyfin.cli import VERBS, main
 from tinyfin.progress import Screen, Stage
 
@@ -70,8 +70,7 @@ def test_stages(
     words: str,
 ) -> None:
     tool = "arm-none-eabi-gcc" if "cortex-m4" in words else "sh"
-    if shutil.which(tool) is None:
-        pytest.skip(f"needs {tool}")
+    need(tool)
     begun: list[str] = []
     honest = Screen.begin
 
@@ -83,16 +82,8 @@ def test_stages(
     monkeypatch.setenv("TINYFIN_CACHE", str(tmp_path / "cache"))
     width = len(np.load(run_copy / "slices.npz")["calibration"][0])
     np.save(tmp_path / "x.npy", np.zeros((3, width), np.int8))
-    text = words
-    for name, path in {
-        "DATA": small["data"],
-        "CONFIG": small["config"],
-        "RUN": run_copy,
-        "OUT": tmp_path,
-    }.items():
-        text = text.replace(name, str(path))
-    done = CliRunner().invoke(main, text.split())
-    assert done.exit_code == 0, done.output
+    own = {"DATA": small["data"], "CONFIG": small["config"]}
+    tinyfin(filled(words, **own, RUN=run_copy, OUT=tmp_path))
     for wanted in WORDS[words]:
         assert any(re.search(wanted, stage) for stage in begun), (wanted, begun)
 
@@ -107,10 +98,8 @@ def test_every_verb_can_be_quiet(verb: str) -> None:
 
 
 def test_quiet_says_nothing_but_the_result(small: dict[str, Path], tmp_path: Path) -> None:
-    words = ["features", str(small["data"]), "--config", str(small["config"]), "--out"]
-    loud = CliRunner().invoke(main, [*words, str(tmp_path / "a.parquet")])
-    quiet = CliRunner().invoke(main, [*words, str(tmp_path / "b.parquet"), "--quiet"])
-    assert loud.exit_code == quiet.exit_code == 0
+    line = f"features {small['data']} --config {small['config']} --out {tmp_path}"
+    loud, quiet = tinyfin(f"{line}/a.parquet"), tinyfin(f"{line}/b.parquet --quiet")
     assert loud.stderr
     assert quiet.stderr == ""
     assert quiet.stdout.replace("b.parquet", "a.parquet") == loud.stdout

@@ -9,46 +9,19 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass, field
 
+_OPERATORS = """
+1 FIELD PRESENT CONST TIME LOG2 BUCKET LOOKUP COMPARE AND OR NOT ADD SUB MIN MAX ABS DIV RATIO
+19 DIVISIBLE POPCOUNT SELECT OUTCOME MUL IN
+40 WINDOW LAST_N RUN SINCE MEAN DEVIATION SHARE RARITY REPEAT MODE PREVIOUS DISTINCT KNOWN SEEN
+"""
+"""The code of the first name of a line; the next names count up."""
 CODES = {
-    "FIELD": 1,
-    "PRESENT": 2,
-    "CONST": 3,
-    "TIME": 4,
-    "LOG2": 5,
-    "BUCKET": 6,
-    "LOOKUP": 7,
-    "COMPARE": 8,
-    "AND": 9,
-    "OR": 10,
-    "NOT": 11,
-    "ADD": 12,
-    "SUB": 13,
-    "MIN": 14,
-    "MAX": 15,
-    "ABS": 16,
-    "DIV": 17,
-    "RATIO": 18,
-    "DIVISIBLE": 19,
-    "POPCOUNT": 20,
-    "SELECT": 21,
-    "OUTCOME": 22,
-    "MUL": 23,
-    "IN": 24,
-    "WINDOW": 40,
-    "LAST_N": 41,
-    "RUN": 42,
-    "SINCE": 43,
-    "MEAN": 44,
-    "DEVIATION": 45,
-    "SHARE": 46,
-    "RARITY": 47,
-    "REPEAT": 48,
-    "MODE": 49,
-    "PREVIOUS": 50,
-    "DISTINCT": 51,
-    "KNOWN": 52,
-    "SEEN": 53,
+    name: int(first) + i
+    for first, *names in map(str.split, _OPERATORS.strip().splitlines())
+    for i, name in enumerate(names)
 }
+PURE = [name for name, code in CODES.items() if code < 40]
+STATEFUL = [name for name, code in CODES.items() if code >= 40]
 NAMES = {code: name for name, code in CODES.items()}
 
 ALL_RESULTS = 0b11111
@@ -56,24 +29,22 @@ SELF, INVERT, RAM_ONLY = 1, 2, 4
 NONE, TERMINAL, CARD = 0, 1, 2
 
 
+def up(value: int, multiple: int) -> int:
+    """The next multiple."""
+    return -(-value // multiple) * multiple
+
+
 def state_bytes(name: str, p2: int, p3: int) -> tuple[int, int]:
     """Size and alignment of an operator's state."""
-    return {
-        "WINDOW": (max(4, p3) + p2 * p3, max(4, p3)),
-        "LAST_N": (4, 4),
-        "RUN": (4, 4),
-        "SINCE": (4, 4),
-        "MEAN": (p3 + 4, max(4, p3)),
-        "DEVIATION": (12, 4),
-        "SHARE": (-(-(2 + 2 * p2) // 4) * 4, 4),
-        "RARITY": (-(-(2 + 2 * p2) // 4) * 4, 4),
-        "REPEAT": (8 + 4 * p2, 4),
-        "MODE": (8 + 4 * p2, 4),
-        "PREVIOUS": (p3 + 4, max(4, p3)),
-        "DISTINCT": (8 * p2, 4),
-        "KNOWN": (0, 4),
-        "SEEN": (0, 4),
-    }[name]
+    if name == "WINDOW":
+        return max(4, p3) + p2 * p3, max(4, p3)
+    if name in ("MEAN", "PREVIOUS"):
+        return p3 + 4, max(4, p3)
+    if name in ("SHARE", "RARITY"):
+        return up(2 + 2 * p2, 4), 4
+    if name in ("REPEAT", "MODE"):
+        return 8 + 4 * p2, 4
+    return {"DISTINCT": 8 * p2, "DEVIATION": 12, "KNOWN": 0, "SEEN": 0}.get(name, 4), 4
 
 
 @dataclass
@@ -103,28 +74,27 @@ class Assembler:
         c: int = 255,
         *,
         key: int = NONE,
-        when: int = 0,
+        when: int = ALL_RESULTS,
         flags: int = 0,
         p0: int = 0,
         p1: int = 0,
         p2: int = 0,
         p3: int = 0,
         out: int | None = None,
-        phase: str = "score",
+        late: bool = False,
     ) -> int:
-        """Append an operator; the register it writes."""
+        """Append an operator, to the outcome phase if ``late``; the register it writes."""
         if out is None:
             out = self.registers
             self.registers += 1
         offset = 0
         if key != NONE:
             size, align = state_bytes(name, p2, p3)
-            offset = -(-self.used[key] // align) * align if size else 0
+            offset = up(self.used[key], align)
             self.used[key] = max(self.used[key], offset + size)
-        code = struct.pack(
-            "<8BIiiHH", CODES[name], key, out, a, b, c, when, flags, offset, p0, p1, p2, p3
-        )
-        (self.score if phase == "score" else self.outcome).append(code)
+        head = CODES[name], key, out, a, b, c, when if key else 0, flags
+        code = struct.pack("<8BIiiHH", *head, offset, p0, p1, p2, p3)
+        (self.outcome if late else self.score).append(code)
         return out
 
     def i64(self, *values: int) -> int:
@@ -150,10 +120,10 @@ class Assembler:
             self.keeps.append((register, width, ram_only))
         return register
 
-    def feature(self, register: int) -> int:
-        """Make a register a feature; its index."""
-        self.features.append((register, 100 + len(self.features)))
-        return len(self.features) - 1
+    def feature(self, *registers: int) -> None:
+        """Make registers features."""
+        for register in registers:
+            self.features.append((register, 100 + len(self.features)))
 
     def payload(self) -> bytes:
         """The payload of PROG."""
@@ -163,42 +133,19 @@ class Assembler:
             keeps += struct.pack("<BBH", register, width, entry | (0x8000 if ram_only else 0))
             entry += width
         features = b"".join(struct.pack("<BBH", r, 0, number) for r, number in self.features)
-        slot = 0
-        if self.sets:
-            slot = 16 + -(-self.used[CARD] // 8) * 8
-            slot += 8 + 8 * self.card_labels if self.card_labels else 0
+        ring = 8 + 8 * self.card_labels if self.card_labels else 0
+        slot = 16 + up(self.used[CARD], 8) + ring if self.sets else 0
 
-        at_score = 64
-        at_outcome = at_score + 24 * len(self.score)
-        at_keep = at_outcome + 24 * len(self.outcome)
-        keeps += bytes(-len(keeps) % 8)
-        at_features = at_keep + len(keeps)
-        end = at_features + len(features)
-        at_pool = -(-end // 8) * 8
-        head = struct.pack(
-            "<8H",
-            1,
-            self.registers,
-            len(self.score),
-            len(self.outcome),
-            len(self.keeps),
-            len(self.features),
-            self.pending,
-            -(-entry // 8) * 8,
-        )
-        head += struct.pack(
-            "<IHHBBHHH",
-            -(-self.used[TERMINAL] // 8) * 8,
-            slot,
-            self.sets,
-            self.ways,
-            self.token_field,
-            self.terminal_labels,
-            self.card_labels if self.sets else 0,
-            0,
-        )
-        head += struct.pack(
-            "<6I", at_score, at_outcome, at_keep, at_features, at_pool, len(self.pool)
-        )
-        out = head.ljust(64, b"\0") + b"".join(self.score) + b"".join(self.outcome)
-        return (out + keeps + features).ljust(at_pool, b"\0") + bytes(self.pool)
+        body, places = b"", []
+        operators = b"".join(self.score), b"".join(self.outcome)
+        for part in (*operators, keeps, features, bytes(self.pool)):
+            body = body.ljust(up(len(body), 8), b"\0")
+            places.append(64 + len(body))
+            body += part
+        counts = [len(x) for x in (self.score, self.outcome, self.keeps, self.features)]
+        head = struct.pack("<8H", 1, self.registers, *counts, self.pending, up(entry, 8))
+        cards = slot, self.sets, self.ways, self.token_field
+        labels = self.terminal_labels, self.card_labels if self.sets else 0, 0
+        head += struct.pack("<IHHBBHHH", up(self.used[TERMINAL], 8), *cards, *labels)
+        head += struct.pack("<6I", *places, len(self.pool))
+        return head.ljust(64, b"\0") + body

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line, called in this process."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+from click.testing import CliRunner, Result
+
+from tinyfin.cli import main
+
+
+def tinyfin(line: object, *words: object, code: int | None = 0) -> Result:
+    """Run a verb that must end with ``code`` (None: any) and without a traceback.
+
+    ``line`` is split as a shell splits it; what may hold blanks comes after it, a word each.
+    """
+    done = CliRunner().invoke(main, [*shlex.split(str(line)), *map(str, words)])
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    assert code is None or done.exit_code == code, f"{done.exit_code}: {done.output}"
+    return done
+
+
+def filled(line: str, **paths: Path) -> str:
+    """The line with paths in place of their names in capitals."""
+    return re.sub(r"\b[A-Z_]+\b", lambda found: str(paths.get(found[0], found[0])), line)
+
+
+def tinyfin_json(line: object, *words: object) -> Any:
+    """What a verb answers with ``--json``."""
+    return json.loads(tinyfin(line, *words, "--json").stdout)
