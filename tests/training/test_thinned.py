@@ -124,7 +124,7 @@ def test_ages_of_labels_do_not_depend_on_the_pieces(
     tx = read([small["data"]], load(small["config"])).take(slice(0, 3000))
     rows = np.arange(900, 3000, 2)
     known = notices.KnownLabels(len(tx.terminals), "both").ages(tx, rows)
-    monkeypatch.setattr(notices, "_PIECE_ROWS", count)
+    monkeypatch.setattr(notices, "_CHUNK_ROWS", count)
     parts = notices.KnownLabels(len(tx.terminals), "both")
     ages = [parts.ages(piece, some) for piece, some in notices._chunks(tx, rows)]
     assert len(ages) > 1

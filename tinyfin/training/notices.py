@@ -39,7 +39,7 @@ Ages = npt.NDArray[np.int64]
 DAY_S = 86_400
 FAR_S = np.iinfo(np.int64).max
 _SHARE = 0.999
-_PIECE_ROWS = 1 << 20
+_CHUNK_ROWS = 1 << 20
 _KEY_BITS = 33
 _UNMEASURED_S = 14 * DAY_S
 
@@ -183,7 +183,7 @@ def _chunks(
     t = tx.t_mono_s
     edges = [0, len(tx)]
     if np.all(t[1:] >= t[:-1]) and np.all(rows[1:] >= rows[:-1]):
-        edges = [0, *np.unique(np.searchsorted(t, t[_PIECE_ROWS::_PIECE_ROWS])).tolist(), len(tx)]
+        edges = [0, *np.unique(np.searchsorted(t, t[_CHUNK_ROWS::_CHUNK_ROWS])).tolist(), len(tx)]
     for low, high in pairwise(edges):
         first, last = np.searchsorted(rows, (low, high)) if len(edges) > 2 else (0, len(rows))
         yield tx.take(slice(low, high)), rows[first:last] - low
