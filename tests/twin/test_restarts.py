@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.engine import packs
+from tests.support import packs
 from tinyfin.twin import FLAGS, Twin
 
 DAY_S = 86_400
