@@ -167,7 +167,9 @@ def test_columns(
         mapped = mapped.replace('"mlp"', '"density"')
     (run_copy / "config.toml").write_text(mapped)
     gate = tmp_path / "gate.toml"
-    gate.write_text('[gate]\n"means.scenario.takeover" = {min = 0.1}\n')
+    gate.write_text(
+        '[gate]\n"means.all.model_int8.scenario_recall_at_0.1%.takeover.recall" = {min = 0.1}\n'
+    )
     files = {"LABELLED": labelled, "DATA": data, "GATE": gate, "CONFIG": config}
     places = {"RUN": run_copy, "LABEL_FREE": run_copy, "OUT": tmp_path}
     assert said in refusal(filled(words, **files, **places))
