@@ -72,16 +72,16 @@ def test_the_schema_and_the_plan_are_the_packs(payment: Engine) -> None:
     sections = parse_pack(payment._pack.data).sections
     for name, tag in (("tfin_event_schema", "SCHM"), ("tfin_network_plan", "PLAN")):
         section = sections[tag]
-        assert ctypes.string_at(given(name, payment._engine.pointer), len(section)) == section
+        assert ctypes.string_at(given(name, payment._engine), len(section)) == section
 
 
 def test_a_pack_without_a_network_has_no_plan() -> None:
     pack = packs.build({tag: packs.small()[tag] for tag in ("SCHM", "PROG")})
-    assert given("tfin_network_plan", Engine(pack)._engine.pointer) == 0
+    assert given("tfin_network_plan", Engine(pack)._engine) == 0
 
 
 def test_the_plan_runs_again_in_the_engines_arena(payment: Engine) -> None:
-    engine, plan = payment._engine.pointer, given("tfin_network_plan", payment._engine.pointer)
+    engine, plan = payment._engine, given("tfin_network_plan", payment._engine)
     number = struct.unpack_from("<12I", ctypes.string_at(plan, 48))
     arena = given("tfin_network_input", engine, None) - number[6]
     output = given("tfin_network_output", engine, None)
@@ -97,7 +97,7 @@ def test_the_model_id_is_read_of_any_pack(payment: Engine) -> None:
     pack[-1] ^= 1  # refused by tfin_open
     held = Buffer(len(pack), bytes(pack))
     assert (
-        ctypes.string_at(given("tfin_model_id", held.pointer), 16)
+        ctypes.string_at(given("tfin_model_id", held), 16)
         == parse_pack(payment._pack.data).model_id
     )
     assert given("tfin_model_id", None) == 0

@@ -12,7 +12,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.support.cli import tinyfin
-from tests.support.process import call
 from tinyfin.errors import InputError, ModelError
 from tinyfin.pack.container import parse_pack
 from tinyfin.pack.maps import map_inputs
@@ -196,7 +195,8 @@ def test_the_inputs_to_train_on_are_the_runs(small: dict[str, Path], tmp_path: P
     tinyfin(f"features {small['data']} --config {run.file('config.toml')} --out {plain}")
     features = np.column_stack([pq.read_table(plain)[name].to_numpy() for name in names])
     assert np.array_equal(map_inputs(run.maps(), features), codes)
-    tinyfin(*call, "--config", small["config"], code=2)
+    line = f"network-inputs {small['run']} {small['data']} --out {out}"
+    tinyfin(f"{line} --config {small['config']}", code=2)
 
 
 def test_the_parts_to_train_on_are_the_runs(small: dict[str, Path], tmp_path: Path) -> None:
