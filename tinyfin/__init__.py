@@ -35,7 +35,7 @@ __all__ = [
     "simulate",
     "train",
 ]
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "Transactions": "tinyfin.data.transactions:Transactions",

@@ -207,7 +207,7 @@ extern "C" {
 /* The library. Major: calls changed; minor: calls added; patch: neither. A pack names
  * the oldest it runs on. */
 #define TFIN_VERSION_MAJOR 0
-#define TFIN_VERSION_MINOR 1
+#define TFIN_VERSION_MINOR 2
 #define TFIN_VERSION_PATCH 0
 #define TFIN_VERSION ((TFIN_VERSION_MAJOR << 16) | (TFIN_VERSION_MINOR << 8) | TFIN_VERSION_PATCH)
 
