@@ -191,6 +191,7 @@ def test_no_colour_where_none_is_wanted(more: dict[str, str]) -> None:
 PROJECT = "[tool.pytest.ini_options]\naddopts = '--this-is-another-project'\n"
 
 
+@pytest.mark.timeout(900)  # eight runs of pytest, each with a deadline
 def test_pytest_does_not_take_the_root_of_the_rig(pack: Path, tmp_path: Path) -> None:
     rig_folder, mine = tmp_path / "theirs" / "hil", tmp_path / "mine"
     rig_folder.mkdir(parents=True)

@@ -22,7 +22,7 @@ from tests.support.transactions import labelled
 from tinyfin.config import load
 from tinyfin.data.events import has_notice
 from tinyfin.data.readers import read
-from tinyfin.evaluation.card_text import warnings
+from tinyfin.evaluation.data_remarks import warnings
 from tinyfin.pack.container import parse_pack
 from tinyfin.quantization.workflow import quantize
 from tinyfin.results.evaluation import Evaluation, FoldFacts

@@ -168,7 +168,7 @@ def _delays(text: str | None) -> list[int] | None:
 def table_text(facts: Evaluation) -> str:
     """The means of all scorers, for people."""
     from tinyfin.cli.train import LEGEND
-    from tinyfin.evaluation.card_text import warnings
+    from tinyfin.evaluation.data_remarks import warnings
     from tinyfin.evaluation.family_comparison import family_text
     from tinyfin.pages.blocks import fixed, spread
     from tinyfin.pages.scorers import population_name

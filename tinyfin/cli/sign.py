@@ -70,11 +70,11 @@ def command(
     if out_path is not None and key is None:
         raise click.UsageError("--out goes with --key")
     if key is not None and (out_path is not None or _is_others(pack, key)):
-        from tinyfin.pack.resign import resign
+        from tinyfin.pack.change_key import change_key
 
         claim(pack)
         claim(out_path)
-        signed = resign(
+        signed = change_key(
             run_pack(pack),
             key,
             keys=trusted_keys(pack, public_keys),

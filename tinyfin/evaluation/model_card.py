@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
-from tinyfin.evaluation.card_text import beaten_by, delay_words, drawn, limits, warnings
+from tinyfin.evaluation.data_remarks import beaten_by, delay_words, drawn, limits, warnings
 from tinyfin.evaluation.fold_metrics import MAIN
 from tinyfin.pages.blocks import fixed, spread
 from tinyfin.pages.scorers import population_name

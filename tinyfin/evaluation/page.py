@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypedDict
 import numpy as np
 
 from tinyfin import files
-from tinyfin.evaluation.card_text import beaten_by, delay_words, drawn, warnings
+from tinyfin.evaluation.data_remarks import beaten_by, delay_words, drawn, warnings
 from tinyfin.evaluation.fold_metrics import MAIN
 from tinyfin.evaluation.sections import sections_of, spoken
 from tinyfin.pages.blocks import fixed, number, percent, spread

@@ -7,8 +7,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from tinyfin.evaluation.card_text import drawn as drawn_anew
-from tinyfin.evaluation.card_text import limits
+from tinyfin.evaluation.data_remarks import drawn as drawn_anew
+from tinyfin.evaluation.data_remarks import limits
 from tinyfin.evaluation.data_sections import data_quality, scenarios
 from tinyfin.evaluation.family_comparison import family_sections
 from tinyfin.evaluation.fold_metrics import MAIN

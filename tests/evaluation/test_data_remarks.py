@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinyfin.evaluation.card_text import beaten_by, delay_words, drawn, limits
+from tinyfin.evaluation.data_remarks import beaten_by, delay_words, drawn, limits
 from tinyfin.evaluation.model_card import LIMITS
 from tinyfin.evaluation.summary import means
 from tinyfin.results.evaluation import (

@@ -20,10 +20,10 @@ from tinyfin.pack.layouts import remove_layouts, write_layouts
 from tinyfin.pack.signing import Key
 from tinyfin.pack.trust import PUBLIC_KEY_FILE, require_trusted, save_public_key
 
-__all__ = ["resign"]
+__all__ = ["change_key"]
 
 
-def resign(
+def change_key(
     path: Path,
     key: Key,
     *,
