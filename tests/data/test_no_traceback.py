@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 
 from tests.support.cli import tinyfin
 from tests.support.process import call
+from tests.support.run_json import RUN
 from tinyfin.config import from_table, load
 from tinyfin.config.sections import Sections
 from tinyfin.data.cards import is_luhn
@@ -42,40 +43,6 @@ amount = {column = "amt", unit = "major"}
 label = "fraud"
 """
 PAN = "4111111111111111"
-ROWS = {"rows": 9, "frauds": 2}
-DAYS = ("since", "validation_from", "calibration_from", "until", "test_until")
-RUN = {
-    "name": "payment",
-    "data": {
-        "files": [],
-        "fingerprint": "",
-        "known_fingerprint": "",
-        "scenarios": [],
-        "rows": 36,
-        "frauds": 8,
-        "terminals": 1,
-        "label_delay_s": 604800,
-        "notices": "both",
-    },
-    "config_sha256": "",
-    "split": {
-        **dict.fromkeys(DAYS, "2024-01-01T00:00:00"),
-        "warmup_rows": 0,
-        "immature_refused": 0,
-        "unlabelled": 0,
-        **dict.fromkeys(("fit", "validation", "calibration", "test"), ROWS),
-    },
-    "features": {
-        "names": [],
-        "ids": [],
-        "reason_ids": [],
-        "cuts": {},
-        "program_sha256": "",
-        "state_bytes": 0,
-    },
-    "model": {"family": "mlp", "seed": 1, "readout": "accumulator", "weights_sha256": ""},
-    "versions": {},
-}
 HEAD, ROW = "t,sh\u00f6p,card,amt,fraud\n", "2024-07-01,s,c1,1.00,0\n"
 
 

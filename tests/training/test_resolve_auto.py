@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.support.cli import tinyfin
+from tests.support.run_json import RUN
 from tinyfin.config import Config, from_table, load
 from tinyfin.config.sections import Risk
 from tinyfin.evaluation.folds import Fold
@@ -78,7 +79,7 @@ risk = "learn"
     )
     run = new_run(tmp_path, "run", load(tmp_path / "tinyfin.toml"))
     later = {"kind_risk": Risk(cuts=[7], values=[1, 2])}
-    run.write_json("run.json", {"data": {}})
+    run.write_json("run.json", RUN)
     run.add_learned({"amt_over_learned": 1234}, later)
     assert (run.config().features.cuts, run.config().features.risks) == (
         {"amt_over_learned": 1234},
