@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.support.run_json import RUN
 from tests.support.transactions import transactions
 from tinyfin.data.transactions import Transactions
 from tinyfin.errors import InputError
@@ -143,17 +144,26 @@ def run_folder(path: Path, *, differing: int = 0) -> Path:
         calibration_float=score,
         test_rule_amount=rng.normal(size=3000),
     )
-    rates = {"recall_at_0.1%": 0.5, "recall_at_1%": 0.7, "roc_auc": 0.9, "rows": 3000}
-    model = {
-        **rates,
+    rule = {
+        "rows": 3000,
         "frauds": 60,
+        "average_precision": 0.33,
+        "roc_auc": 0.9,
+        "recall_at_0.1%": 0.5,
+        "precision_at_0.1%": None,
+        "recall_at_1%": 0.7,
+        "precision_at_1%": 0.2,
+    }
+    model = {
+        **rule,
         "average_precision": 0.61,
         "calibration_error": 0.001,
         "brier_skill": 0.4,
         "expected_frauds": 58.2,
         "scenario_recall_at_0.1%": {"card_testing": {"frauds": 60, "recall": 0.5}},
     }
-    rule = {**rates, "frauds": 60, "average_precision": 0.33, "precision_at_0.1%": None}
+    sizes = ("pack_bytes", "tflite_bytes", "plan_bytes", "arena_bytes", "macs")
+    recall = {"float": 0.5, "int8": None}
     files = {
         "metrics.json": {
             "populations": {"all": {"model_int8": model, "model_float": model, "amount": rule}}
@@ -163,13 +173,25 @@ def run_folder(path: Path, *, differing: int = 0) -> Path:
             "bytes": 4000,
             "plan": {"differing_bytes": differing, "max_abs_difference": differing},
             "litert_auto": {"differing_bytes": 44, "max_abs_difference": 1},
-            "float_and_int8": {"all": {"average_precision": {"float": 0.6123, "int8": 0.6119}}},
+            "float_and_int8": {
+                "all": {
+                    "average_precision": {"float": 0.6123, "int8": 0.6119},
+                    "recall_at_0.1%": recall,
+                }
+            },
+            "sizes": dict.fromkeys(sizes, 1000),
         },
         "run.json": {
+            **RUN,
             "name": "tiny",
-            "model": {"family": "mlp", "hidden": [32, 16], "seed": 5, "parameters": 1345},
-            "data": {"files": [{"name": "data set.parquet"}], "fingerprint": "f1" * 32},
+            "model": {**RUN["model"], "hidden": [32, 16], "seed": 5, "parameters": 1345},
+            "data": {
+                **RUN["data"],
+                "files": [{"name": "data set.parquet", "path": "d", "bytes": 1, "sha256": ""}],
+                "fingerprint": "f1" * 32,
+            },
             "split": {
+                **RUN["split"],
                 "until": "2019-01-08T00:00:00",
                 "test_until": "2019-02-01T00:00:00",
                 "fit": {"rows": 10, "frauds": 2},
@@ -247,6 +269,7 @@ def test_a_full_report_says_everything(tmp_path: Path) -> None:
     assert "cycles" not in page.text.replace("They are not cycles", "")
     assert len(page.of("svg")) >= 6
     assert "stack on cortex-m4" not in page.text
+    assert "nan" not in page.text.lower().split()
     # the run has no pack: that is said
     assert "model.tfpack" in page.text
 
@@ -322,6 +345,37 @@ def test_network_bytes_that_differ_fail(tmp_path: Path) -> None:
     assert facts["verdict"]["pass"] is False
 
 
+@pytest.mark.parametrize("change", [{"plan": None}, {"schema_version": 2}])
+def test_a_parity_that_cannot_be_read_proves_nothing(
+    tmp_path: Path, change: dict[str, object]
+) -> None:
+    run = run_folder(tmp_path / "tiny")
+    parity = json.loads((run / "parity.json").read_text())
+
+    def failed() -> tuple[list[str], list[str]]:
+        _, facts = read(write(tmp_path / "r.html", replay=facts_of_replay(), run_dir=run))
+        checks = [check["name"] for check in facts["verdict"]["checks"] if not check["ok"]]
+        why = {row["what"]: row["why"] for row in facts["missing"]}
+        return checks, [why[what] for what in why if what == "parity.json of the run"]
+
+    assert failed() == ([], [])
+    (run / "parity.json").write_text(json.dumps({**parity, **change}))
+    checks, (why,) = failed()
+    assert checks == ["network bytes that differ from TFLM"]
+    assert why.startswith("parity.json: ")
+    (run / "parity.json").unlink()
+    checks, (why,) = failed()
+    assert checks == []  # not quantized: there is nothing to prove
+    assert "parity.json is missing" in why
+
+
+def test_what_the_files_of_a_run_say_is_in_the_json_as_it_was_given(tmp_path: Path) -> None:
+    _, facts = read(full(tmp_path))
+    for name in ("run", "metrics", "parity"):
+        given = json.loads((tmp_path / "tiny" / f"{name}.json").read_text())
+        assert facts[name] == {**given, "schema_version": 1}
+
+
 def test_the_first_difference_is_named_on_top(tmp_path: Path) -> None:
     first = {
         "terminal": "T-7",
@@ -386,7 +440,8 @@ def test_hostile_words_stay_words(tmp_path: Path) -> None:
     facts["versions"] = {HOSTILE.replace("\ud800", ""): "1"}
     (run / "run.json").write_text(json.dumps(facts))
     metrics = json.loads((run / "metrics.json").read_text())
-    metrics["populations"]["all"][HOSTILE.replace("\ud800", "")] = {"rows": 1}
+    scorers = metrics["populations"]["all"]
+    scorers[HOSTILE.replace("\ud800", "")] = scorers["amount"]
     (run / "metrics.json").write_text(json.dumps(metrics))
     names = ("terminal", "row", "id", "field", "expected", "got", "note")
     mismatch = dict.fromkeys(names, HOSTILE)

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-from tinyfin.hil.reporting.report import Replayed, ReplayReport, Scorer, TestPeriod
+from tinyfin.hil.reporting.report import Replayed, ReplayReport, TestPeriod
 from tinyfin.pages import detection as figures
 from tinyfin.pages.blocks import Block, count, fixed, number, percent, table, text
 from tinyfin.pages.scenarios import scenario_blocks
 from tinyfin.pages.scorers import in_order, population_name, scorer_name
 from tinyfin.pages.threshold_table import interval_words, threshold_table
+from tinyfin.results.metrics import ScorerFigures
 
 __all__ = ["alerts", "detection"]
 
@@ -20,7 +21,7 @@ def detection(report: ReplayReport) -> list[Block]:
     if metrics:
         for population, found in metrics.populations.items():
             out += _scorers(population, found)
-        out += _recalls(metrics.scorers())
+        out += _recalls(metrics.populations.get("all", {}))
         if metrics.decision:
             out += threshold_table(
                 "At the thresholds in force, test period; "
@@ -32,7 +33,7 @@ def detection(report: ReplayReport) -> list[Block]:
     return out
 
 
-def _scorers(population: str, found: dict[str, Scorer]) -> list[Block]:
+def _scorers(population: str, found: dict[str, ScorerFigures]) -> list[Block]:
     if not found:
         return []
     first = next(iter(found.values()))
@@ -55,25 +56,24 @@ def _scorers(population: str, found: dict[str, Scorer]) -> list[Block]:
     ]
 
 
-def _figures(m: Scorer) -> list[str]:
-    expected = m.expected_frauds
+def _figures(m: ScorerFigures) -> list[str]:
     return [
         fixed(m.average_precision),
-        percent(m.recall_at_01),
-        percent(m.recall_at_1),
+        percent(m.recall_at_0_1_percent),
+        percent(m.recall_at_1_percent),
         fixed(m.roc_auc),
         fixed(m.calibration_error, 4),
         fixed(m.brier_skill),
-        "-" if expected is None else f"{expected:,.0f} / {count(m.frauds)}",
+        f"{count(m.expected_frauds)} / {count(m.frauds)}" if m.has_probabilities else "-",
     ]
 
 
-def _recalls(found: dict[str, Scorer]) -> list[Block]:
+def _recalls(found: dict[str, ScorerFigures]) -> list[Block]:
     """Recall of each scenario at the false-positive rate of the first column."""
     order = in_order(found)
     rows = []
-    for name in dict.fromkeys(s for m in found.values() for s in m.scenarios_at_01):
-        cells = [found[scorer].scenarios_at_01.get(name) for scorer in order]
+    for name in dict.fromkeys(s for m in found.values() for s in m.scenario_recall):
+        cells = [found[scorer].scenario_recall.get(name) for scorer in order]
         frauds = next((cell.frauds for cell in cells if cell), None)
         rows.append([name, count(frauds), *(percent(cell and cell.recall) for cell in cells)])
     if not rows:

@@ -12,32 +12,33 @@ from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import ValidationError
 
 from tinyfin.data.transactions import Transactions, format_time
-from tinyfin.documents import Partial, first_fault
+from tinyfin.documents import plain
 from tinyfin.errors import InputError, TinyfinError
 from tinyfin.hil.replay.facts import ReplayFacts
 from tinyfin.hil.replay.result import ReplayResult
 from tinyfin.hil.reporting import detection
 from tinyfin.hil.reporting.judge import checks, passed
 from tinyfin.hil.reporting.report import (
-    DataFacts,
     ExtraSection,
     InstructionFacts,
-    Metrics,
     Missing,
     PackFacts,
-    Parity,
     Replayed,
+    ReplayedData,
     ReplayReport,
-    RunFacts,
     Sizes,
     TargetFacts,
     TestPeriod,
     Verdict,
 )
+from tinyfin.results.facts import ResultFile
+from tinyfin.results.metrics import Metrics
+from tinyfin.results.parity import Parity
+from tinyfin.results.run import RunFacts
 from tinyfin.training.curves import curves, score_histogram
+from tinyfin.training.run_folder import RunFolder
 
 __all__ = ["collect"]
 
@@ -45,7 +46,7 @@ EXAMPLE_HZ = 100_000_000
 """The clock at which instructions are shown as a time, an assumption named as such."""
 
 T = TypeVar("T")
-P = TypeVar("P", bound=Partial)
+F = TypeVar("F", bound=ResultFile)
 Numbers = npt.NDArray[np.number]
 
 
@@ -88,9 +89,10 @@ def collect(
     if run_dir is None:
         missing("training, metrics and sizes of the pack", "no run folder was given")
     else:
-        run = _part(RunFacts, run_dir / "run.json", missing)
-        metrics = _part(Metrics, run_dir / "metrics.json", missing)
-        parity = _part(Parity, run_dir / "parity.json", missing)
+        folder = RunFolder(run_dir)
+        run = _part(RunFacts, folder, missing)
+        metrics = _part(Metrics, folder, missing)
+        parity = _part(Parity, folder, missing)
         pack = missing.attempt("the pack's contents", lambda: _pack(run_dir / "model.tfpack"))
     targets = [_target(one, run_dir, sizes) for one in given]
     for target in targets:
@@ -107,7 +109,8 @@ def collect(
             "score, precision-recall and calibration pictures of the test period",
             lambda: _test_period(run_dir, missing),
         )
-    found = checks(given, parity, pack.pack_id if pack else None)
+    quantized = run_dir is not None and (run_dir / Parity.NAME).exists()
+    found = checks(given, parity, pack.pack_id if pack else None, quantized=quantized)
     return ReplayReport(
         title=title,
         date=date,
@@ -123,24 +126,20 @@ def collect(
         data=_data(tx),
         test_period=period,
         replayed=_replayed(results, tx, run, missing),
-        commands=list(commands) or _commands(given, run, run_dir),
+        commands=list(commands) or _commands(given, run),
         more=list(more),
         missing=missing.rows,
     )
 
 
-def _part(model: type[P], path: Path, missing: _Notes) -> P | None:
+def _part(kind: type[F], run: RunFolder, missing: _Notes) -> F | None:
     """What a JSON file of the run says."""
 
-    def read() -> P:
-        try:
-            return model.model_validate(json.loads(path.read_text(encoding="utf-8")))
-        except ValidationError as error:
-            raise InputError(f"{path.name}: {first_fault(error)}") from error
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{path.name}: is not JSON ({error})") from error
+    def read() -> F:
+        found = {key: plain(value) for key, value in run.read_json(kind.NAME).items()}
+        return kind.parse(found, kind.NAME)
 
-    return missing.attempt(f"{path.name} of the run", read)
+    return missing.attempt(f"{kind.NAME} of the run", read)
 
 
 def _pack(path: Path) -> PackFacts:
@@ -216,10 +215,10 @@ def _measured(
     return out
 
 
-def _data(tx: Transactions | None) -> DataFacts | None:
+def _data(tx: Transactions | None) -> ReplayedData | None:
     if tx is None or not len(tx):
         return None
-    return DataFacts(
+    return ReplayedData(
         rows=len(tx),
         terminals=len(np.unique(tx.terminal)),
         frauds=int(np.count_nonzero(tx.label == 1)),
@@ -326,29 +325,26 @@ def _later(
     """Which replayed rows are later than everything that the model was trained on."""
     from tinyfin.config import parse_moment
 
-    until = run.split.until if run else None
+    if run is None:
+        return np.zeros(len(row), bool), None
+    until = run.split.until
     try:
-        at = parse_moment(until) if until is not None else None
+        at = parse_moment(until)
     except ValueError:
-        at = None
-    if at is None:
         return np.zeros(len(row), bool), None
     return tx.t_mono_s[row].astype(np.int64) >= at, until
 
 
-def _commands(
-    replays: Sequence[ReplayFacts], run: RunFacts | None, run_dir: Path | None
-) -> list[str]:
-    if run is None or run_dir is None:
+def _commands(replays: Sequence[ReplayFacts], run: RunFacts | None) -> list[str]:
+    if run is None:
         return []
-    name = shlex.quote(run.name or run_dir.name)
-    files = " ".join(shlex.quote(str(file.name)) for file in run.data.files) or "DATA"
-    train = f"tinyfin train {files} --config runs/{name}/config.toml --name {name}-again"
-    if run.split.until is not None:
-        train += f" --until {shlex.quote(run.split.until)}"
-    if run.model is not None and run.model.seed is not None:
-        train += f" --seed {run.model.seed}"
-    lines = [train, f"tinyfin quantize runs/{name}"]
+    name = shlex.quote(run.name)
+    files = " ".join(shlex.quote(file.name) for file in run.data.files) or "DATA"
+    lines = [
+        f"tinyfin train {files} --config runs/{name}/config.toml --name {name}-again "
+        f"--until {shlex.quote(run.split.until)} --seed {run.model.seed}",
+        f"tinyfin quantize runs/{name}",
+    ]
     for replay in replays:
         target = shlex.quote(replay.target)
         lines.append(f"tinyfin flash runs/{name} --target {target}")

@@ -6,16 +6,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tinyfin.hil.replay.facts import ReplayFacts
-from tinyfin.hil.reporting.report import Parity
 from tinyfin.pages.render import Check
+from tinyfin.results.parity import Parity
 
 __all__ = ["checks", "passed"]
 
 
 def checks(
-    replays: Sequence[ReplayFacts], parity: Parity | None, pack_id: str | None
+    replays: Sequence[ReplayFacts], parity: Parity | None, pack_id: str | None, *, quantized: bool
 ) -> list[Check]:
-    """What was checked. A number that is not there fails its check."""
+    """What was checked. A number that is not there fails its check: of a ``quantized`` run, a
+    parity that cannot be read, too."""
     out: list[Check] = []
 
     def check(name: str, wanted: str, found: int | str | None, ok: bool) -> None:
@@ -45,8 +46,8 @@ def checks(
             check(where + "pack of the run", pack_id, r.pack, r.pack == pack_id)
         if r.error:
             check(where + "error", "none", r.error, False)
-    if parity is not None:
-        differing = parity.plan.differing_bytes if parity.plan else None
+    if quantized:
+        differing = parity.plan.differing_bytes if parity else None
         check("network bytes that differ from TFLM", "0", differing, differing == 0)
     return out
 

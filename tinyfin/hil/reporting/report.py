@@ -4,16 +4,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from pydantic import AliasChoices, Field
+from pydantic import AliasChoices, Field, PlainSerializer
 
 from tinyfin.documents import Count, Document, Facts, Partial, Quantity, Reported
 from tinyfin.hil.replay.facts import Instructions, ReplayFacts
 from tinyfin.pages.charts import CalibrationBin, PrecisionRecall, ScoreHistogram
 from tinyfin.pages.render import Check
 from tinyfin.results.evaluation import ScenarioFigures
-from tinyfin.results.metrics import Thresholds
+from tinyfin.results.metrics import Metrics
+from tinyfin.results.parity import Parity
+from tinyfin.results.run import RunFacts
 
 
 class Verdict(Facts):
@@ -69,122 +71,6 @@ class InstructionFacts(Reported, Instructions):
     alerted: CountedPart | None = None
 
 
-class InputFile(Partial):
-    """A file of transactions."""
-
-    name: str | None = None
-
-
-class TrainingData(Partial):
-    """What the run was trained on."""
-
-    files: list[InputFile] = Field(default_factory=list)
-    fingerprint: str | None = None
-
-
-class ModelFacts(Partial):
-    """The network."""
-
-    family: str = "?"
-    hidden: list[int] | None = None
-    parameters: Count = None
-    seed: Count = None
-
-
-class RowCount(Partial):
-    """Rows of a part of the data."""
-
-    rows: int
-    frauds: int
-
-
-class SplitFacts(Partial):
-    """Which rows did what."""
-
-    until: str | None = None
-    test_until: str | None = None
-    fit: RowCount | None = None
-    calibration: RowCount | None = None
-
-
-class RunFacts(Partial):
-    """What is said of ``run.json``."""
-
-    name: str | None = None
-    data: TrainingData = TrainingData()
-    model: ModelFacts | None = None
-    split: SplitFacts = SplitFacts()
-    versions: dict[str, str] = Field(default_factory=dict)
-    config_sha256: str | None = None
-
-
-class ScenarioRecall(Partial):
-    """Recall of one scenario."""
-
-    frauds: Count = None
-    recall: Quantity = None
-
-
-class Scorer(Partial):
-    """What is said of a model or rule in ``metrics.json``."""
-
-    rows: Count = None
-    frauds: Count = None
-    average_precision: Quantity = None
-    recall_at_01: Quantity = Field(None, alias="recall_at_0.1%")
-    recall_at_1: Quantity = Field(None, alias="recall_at_1%")
-    roc_auc: Quantity = None
-    calibration_error: Quantity = None
-    brier_skill: Quantity = None
-    expected_frauds: Quantity = None
-    scenarios_at_01: dict[str, ScenarioRecall] = Field({}, alias="scenario_recall_at_0.1%")
-
-
-class RunDecision(Partial):
-    """Thresholds in force, judged in the test period."""
-
-    drawn: str = "terminals"
-    thresholds: Thresholds = Field(default_factory=dict)
-
-
-class Metrics(Partial):
-    """What is said of ``metrics.json``: scorers by population."""
-
-    populations: dict[str, dict[str, Scorer]] = Field(default_factory=dict)
-    decision: RunDecision | None = None
-
-    def scorers(self, population: str = "all") -> dict[str, Scorer]:
-        """Those of a population; none where it was not judged."""
-        return self.populations.get(population, {})
-
-
-class Compared(Partial):
-    """How one runtime's network outputs differ."""
-
-    differing_bytes: Count = None
-    max_abs_difference: Count = None
-
-
-class FloatAndInt8(Partial):
-    """A metric of the float and of the int8 model."""
-
-    float_: Quantity = Field(None, alias="float")
-    int8: Quantity = None
-
-
-class Parity(Partial):
-    """What is said of ``parity.json``."""
-
-    reference: str | None = None
-    rows: Count = None
-    bytes_: Count = Field(None, alias="bytes")
-    plan: Compared | None = None
-    litert_auto: Compared | None = None
-    litert_reference: Compared | None = None
-    interpreter: Compared | None = None
-    float_and_int8: dict[str, dict[str, FloatAndInt8]] = Field(default_factory=dict)
-
-
 class NetworkFacts(Partial):
     """The network of a pack."""
 
@@ -217,7 +103,7 @@ class PackFacts(Partial):
     decision: PackThresholds | None = None
 
 
-class DataFacts(Facts):
+class ReplayedData(Facts):
     """The replayed data."""
 
     rows: int
@@ -294,6 +180,10 @@ class Missing(Facts):
     why: str
 
 
+_AS_JSON = PlainSerializer(lambda part: part.as_json())
+"""As the run's own file: without the keys that were not given."""
+
+
 class ReplayReport(Document):
     """Everything that a report says."""
 
@@ -306,11 +196,11 @@ class ReplayReport(Document):
     targets: list[TargetFacts]
     instructions: list[InstructionFacts]
     example_hz: int
-    run: RunFacts | None
-    metrics: Metrics | None
-    parity: Parity | None
+    run: Annotated[RunFacts, _AS_JSON] | None
+    metrics: Annotated[Metrics, _AS_JSON] | None
+    parity: Annotated[Parity, _AS_JSON] | None
     pack: PackFacts | None
-    data: DataFacts | None
+    data: ReplayedData | None
     test_period: TestPeriod | None
     replayed: Replayed | None
     commands: list[str]

@@ -4,27 +4,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isfinite
 
 from tinyfin.hil.replay.facts import Instructions, ReplayFacts
 from tinyfin.hil.reporting.detection_sections import alerts, detection
 from tinyfin.hil.reporting.report import (
-    DataFacts,
     ExtraSection,
-    FloatAndInt8,
     Histogram,
     InstructionFacts,
-    ModelFacts,
     NetworkFacts,
     PackFacts,
-    Parity,
+    ReplayedData,
     ReplayReport,
-    SplitFacts,
 )
 from tinyfin.hil.reporting.wire_section import wire_blocks
 from tinyfin.pages import charts
 from tinyfin.pages.blocks import Block, code, count, figure, fixed, number, percent, table, text
 from tinyfin.pages.render import PageSection
 from tinyfin.pages.scorers import population_name
+from tinyfin.results.parity import Pair, Parity
+from tinyfin.results.run import ModelFacts, SplitFacts
 
 __all__ = ["first_differences", "headline", "sections"]
 
@@ -41,10 +40,10 @@ def headline(report: ReplayReport) -> list[tuple[str, str]]:
     add("transactions replayed", [r.transactions for r in report.replays])
     add("mismatches", [r.mismatches for r in report.replays])
     add("lost", [r.lost for r in report.replays])
-    scorer = report.metrics.scorers().get("model_int8") if report.metrics else None
-    if scorer is not None:
+    scorers = report.metrics.populations.get("all", {}) if report.metrics else {}
+    if scorer := scorers.get("model_int8"):
         out.append(("average precision, int8", fixed(scorer.average_precision)))
-        out.append(("recall at 0.1 % false positives", percent(scorer.recall_at_01)))
+        out.append(("recall at 0.1 % false positives", percent(scorer.recall_at_0_1_percent)))
     for counted in report.instructions[:1]:
         out.append(("instructions per transaction, median", count(counted.median)))
         out.append(("instructions per transaction, most", count(counted.max)))
@@ -123,11 +122,11 @@ def _about(report: ReplayReport) -> list[list[str]]:
             ("signed by", pack.signed_by),
             ("engine, at least", pack.minimum_engine),
         ]
-    if run and run.model:
+    if run:
         known.append(("network", _network(run.model)))
     if pack and pack.features:
         known.append(("features", len(pack.features)))
-    if run and run.model:
+    if run:
         known.append(("seed", run.model.seed))
     if data:
         known += [
@@ -137,13 +136,10 @@ def _about(report: ReplayReport) -> list[list[str]]:
     if run:
         split = run.split
         known += [
-            ("training data", ", ".join(str(file.name) for file in run.data.files)),
+            ("training data", ", ".join(file.name for file in run.data.files)),
             ("fingerprint of the training data", run.data.fingerprint),
             ("learned from", _learned(split)),
-            (
-                "test period",
-                split.until and split.test_until and f"{split.until} to {split.test_until}",
-            ),
+            ("test period", f"{split.until} to {split.test_until}"),
             ("configuration, SHA-256", run.config_sha256),
             ("versions", ", ".join(f"{k} {v}" for k, v in run.versions.items())),
         ]
@@ -151,22 +147,19 @@ def _about(report: ReplayReport) -> list[list[str]]:
 
 
 def _network(model: ModelFacts) -> str:
-    hidden = " + ".join(str(units) for units in model.hidden or ())
-    parameters = "?" if model.parameters is None else model.parameters
-    return f"{model.family}, hidden {hidden or 'none'}, {parameters} parameters"
+    hidden = " + ".join(map(str, model.hidden))
+    return f"{model.family}, hidden {hidden or 'none'}, {model.parameters or '?'} parameters"
 
 
-def _span(data: DataFacts) -> str:
+def _span(data: ReplayedData) -> str:
     return (
         f"{data.rows:,} transactions of {data.terminals:,} terminals, {data.begin} to {data.to}, "
         f"{data.frauds:,} frauds"
     )
 
 
-def _learned(split: SplitFacts) -> str | None:
+def _learned(split: SplitFacts) -> str:
     fit, held = split.fit, split.calibration
-    if fit is None or held is None:
-        return None
     return (
         f"{fit.rows:,} transactions with {fit.frauds:,} frauds, calibrated on "
         f"{held.rows:,} with {held.frauds:,}"
@@ -233,7 +226,7 @@ def _network_parity(parity: Parity) -> list[Block]:
         out.append(
             table(
                 f"Network outputs against {reference}: {count(parity.rows)} inputs, "
-                f"{count(parity.bytes_)} bytes",
+                f"{count(parity.bytes)} bytes",
                 ["interpreter", "bytes differ", "by at most"],
                 rows,
             )
@@ -241,13 +234,18 @@ def _network_parity(parity: Parity) -> list[Block]:
     rows = [
         [
             population_name(population),
-            metric.replace("_", " "),
+            metric,
             fixed(pair.float_, 4),
             fixed(pair.int8, 4),
             _difference(pair),
         ]
-        for population, metrics in parity.float_and_int8.items()
-        for metric, pair in metrics.items()
+        for population, found in parity.float_and_int8.items()
+        for metric, pair in (
+            ("average precision", found.average_precision),
+            ("calibration error", found.calibration_error),
+            ("recall at 0.1%", found.recall_at_0_1_percent),
+        )
+        if pair.model_fields_set
     ]
     if rows:
         out.append(
@@ -263,10 +261,9 @@ def _network_parity(parity: Parity) -> list[Block]:
     return out
 
 
-def _difference(pair: FloatAndInt8) -> str:
-    if pair.float_ is None or pair.int8 is None:
-        return "-"
-    return f"{pair.int8 - pair.float_:+.4f}"
+def _difference(pair: Pair) -> str:
+    change = pair.int8 - pair.float_
+    return f"{change:+.4f}" if isfinite(change) else "-"
 
 
 def _instructions(report: ReplayReport) -> list[Block]:
