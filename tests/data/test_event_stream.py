@@ -90,7 +90,7 @@ def test_notices(notices: Notices, told: list[int]) -> None:
 
 def test_unknown_setting_is_refused() -> None:
     with pytest.raises(ConfigError, match="fraud_only"):
-        event_stream(plain_rows([1]), "all")  # type: ignore[arg-type]
+        event_stream(plain_rows([1]), "all")  # type: ignore[arg-type]  # what is refused
 
 
 def test_no_transactions_no_events() -> None:

@@ -32,11 +32,6 @@ def example() -> str:
 def test_the_page_has_every_name() -> None:
     named = re.findall(r"^\| `(\w+)[(.]", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
     assert sorted(named) == sorted(tinyfin.__all__) == sorted(tinyfin._HOMES)
-    assert f"offers {_in_words(len(named))} names" in PAGE.read_text(encoding="utf-8")
-
-
-def _in_words(number: int) -> str:
-    return {10: "ten", 11: "eleven", 12: "twelve"}[number]
 
 
 @pytest.mark.parametrize("name", tinyfin.__all__)
@@ -85,5 +80,5 @@ def test_the_example_runs(
     with pytest.raises(InputError, match="table in memory"):
         data_of(run, ())
     assert len(pd.read_parquet("scores.parquet")) == 12_000
-    rows = tinyfin.Transactions.from_table(space["table"], "tinyfin.toml")  # type: ignore[arg-type]
+    rows = tinyfin.Transactions.from_table(space["table"], "tinyfin.toml")  # type: ignore[arg-type]  # exec
     assert len(rows) == 12_000

@@ -118,7 +118,7 @@ def test_features_do_not_depend_on_the_windows(
 
 
 @pytest.mark.parametrize("count", [1, 7, 1000])
-def test_ages_of_labels_do_not_depend_on_the_pieces(
+def test_ages_of_labels_do_not_depend_on_the_chunks(
     small: dict[str, Path], monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
     tx = read([small["data"]], load(small["config"])).take(slice(0, 3000))

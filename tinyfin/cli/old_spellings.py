@@ -11,16 +11,6 @@ from tinyfin import progress
 
 __all__ = ["renewed"]
 
-_DECISION = (
-    "--threshold",
-    "--decline-threshold",
-    "--per-1000",
-    "--per-terminal-week",
-    "--confidence",
-    "--false-alert-cost",
-    "--rules",
-)
-
 
 def renewed(words: list[str]) -> list[str]:
     """``words`` as they are spelled now."""
@@ -53,9 +43,14 @@ def _take(words: list[str], option: str) -> str | None:
 
 
 def _asks(words: list[str]) -> bool:
-    """Whether a decision, or only help, is asked for."""
-    named = {word.partition("=")[0] for word in words}
-    return bool(named & {*_DECISION, "-h", "--help"})
+    """Whether ``repack`` is asked for a decision, which ``sign`` has no option for, or for help."""
+    from tinyfin.cli import repack, sign
+
+    own, moved = (
+        {option for parameter in verb.command.params for option in parameter.opts}
+        for verb in (repack, sign)
+    )
+    return bool({word.partition("=")[0] for word in words} & {*(own - moved), "-h", "--help"})
 
 
 def _warned(words: list[str], now: str) -> list[str]:

@@ -7,18 +7,19 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import pyarrow as pa
 
 from tinyfin.errors import DataError
 
-__all__ = ["NAME", "Source", "Sources", "Table", "as_file", "as_files", "is_table", "shown_name"]
+__all__ = ["NAME", "Source", "Sources", "Table", "as_file", "as_files", "shown_name"]
 
 NAME = "table"
 """What stands in place of a path where the rows come from memory."""
 
 
+@runtime_checkable
 class Table(Protocol):
     """A table that exports Arrow's C stream: of Arrow, pandas 2.2, Polars 1."""
 
@@ -33,14 +34,8 @@ _made: set[Path] = set()
 """Files that hold tables at this moment."""
 
 
-def is_table(value: object) -> bool:
-    """Whether it is a table: of Arrow, or of a library that exports Arrow's C stream (pandas 2.2,
-    Polars 1)."""
-    return isinstance(value, pa.Table) or hasattr(value, "__arrow_c_stream__")
-
-
 @contextmanager
-def as_file(table: object) -> Iterator[Path]:
+def as_file(table: Table) -> Iterator[Path]:
     """A file with the rows of ``table``, which is there inside of the block. A named index of
     pandas becomes a column. Errors that name the file say "table" instead. Raises DataError for
     values that Arrow has no type for."""
@@ -52,9 +47,9 @@ def as_file(table: object) -> Iterator[Path]:
             raise DataError(
                 f"table: {error}; give every column one type, for example with astype(str)"
             ) from error
-        _made.add(path)
         with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, rows.schema) as writer:
             writer.write_table(rows)
+        _made.add(path)
         try:
             yield path
         except DataError as error:
@@ -66,12 +61,11 @@ def as_file(table: object) -> Iterator[Path]:
 @contextmanager
 def as_files(sources: Sources) -> Iterator[list[Path]]:
     """Paths of files that hold what ``sources`` hold, in their order, inside of the block."""
-    if isinstance(sources, (str, Path)) or is_table(sources):
-        sources = [sources]  # type: ignore[list-item]
+    given = [sources] if isinstance(sources, (str, Path, Table)) else list(sources)
     with ExitStack() as stack:
         yield [
-            stack.enter_context(as_file(source)) if is_table(source) else Path(source)  # type: ignore[arg-type]
-            for source in sources  # type: ignore[union-attr]
+            stack.enter_context(as_file(source)) if isinstance(source, Table) else Path(source)
+            for source in given
         ]
 
 

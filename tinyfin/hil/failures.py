@@ -52,7 +52,7 @@ class Failure(Facts):
             text = f"{type(error).__name__}: {text}"
         return cls(kind=kind or kind_of(error), message=text, exit_code=code)
 
-    @computed_field  # type: ignore[prop-decorator]
+    @computed_field  # type: ignore[prop-decorator]  # mypy knows no decorated property
     @property
     def advice(self) -> str:
         """Who has to look where."""

@@ -38,10 +38,10 @@ def learned_scores(
     rows: Rows,
     label: npt.NDArray[np.int8],
     seed: int,
-    told: list[Thinned],
+    thinned: list[Thinned],
 ) -> dict[str, npt.NDArray[np.float32]]:
     """Scores of the test rows by each of the baselines ``names``; higher is more suspicious.
-    ``told`` takes what is to be said of rows that they were not trained on.
+    ``thinned`` takes what is to be said of rows that they were not trained on.
 
     ``inputs``: network inputs int8[n, F] of each slice; ``rows``: its rows among ``features``
     int16[N, F] and ``label`` int8[N]; ``test`` is one of the slices. The same arguments give the
@@ -58,7 +58,7 @@ def learned_scores(
         if not len(rows["test"]) or not (both or name in _UNTAUGHT):
             continue
         taken, weight = _thinned(y, genuine, seed)
-        told += thinned_facts(
+        thinned += thinned_facts(
             f"baseline {name}", label[learned], taken, f"a limit of {genuine:,} genuine rows"
         )
         x: Inputs

@@ -99,9 +99,9 @@ def learn(
     names = config.evaluate.baselines if baselines is None else baselines
     if names:
         note(f"baselines on the same rows: {', '.join(names)}")
-    told = [*fitted.thinned]
+    thinned = [*fitted.thinned]
     for name, score in learned_scores(
-        names, inputs, features, rows, label, config.model.seed, told
+        names, inputs, features, rows, label, config.model.seed, thinned
     ).items():
         slices[BASELINE + name] = score
     fitted.save(run.path)
@@ -109,7 +109,7 @@ def learn(
     run.write_maps(maps, program.feature_names)
     with stage("writing slices.npz"):
         run.write_arrays("slices.npz", slices)
-    run.write(_facts(run, dataset, made, split, fitted, told))
+    run.write(_facts(run, dataset, made, split, fitted, thinned))
     return slices
 
 

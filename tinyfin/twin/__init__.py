@@ -22,7 +22,7 @@ from tinyfin.twin.sources import require_unchanged
 
 require_unchanged()
 
-from tinyfin.twin._native import (  # noqa: E402
+from tinyfin.twin._native import (  # noqa: E402  # another engine is refused first
     ENGINE_VERSION,
     NativeEngine,
     NativeNetwork,

@@ -189,11 +189,11 @@ class _Run:
                 "start warm; leave --warmup and --warm-until out"
             )
         warm = self._warm_states(tx, warmup)
-        self._source = self._pieces(tx, stream, limit, warm)
-        piece = next(self._source, None)
+        self._source = self._chunk_replays(tx, stream, limit, warm)
+        chunk_replay = next(self._source, None)
         sending = time.monotonic()
-        if piece is not None:
-            self._retry.append(piece)
+        if chunk_replay is not None:
+            self._retry.append(chunk_replay)
             self._send()
         if self._differs is not None:
             if isinstance(self.client.link, ChaosLink):
@@ -245,7 +245,7 @@ class _Run:
                 states[chunk.name] = self.twin.export_state(0)
         return states
 
-    def _pieces(
+    def _chunk_replays(
         self, tx: Transactions, stream: Stream, limit: int | None, warm: dict[str, bytes]
     ) -> Iterator[ChunkReplay]:
         """Everything in chunks, the twin's answers with each. Runs the twin when it is drawn."""
@@ -296,7 +296,7 @@ class _Run:
                 for payload in answers:
                     self._take(payload)
                 if self._stopped and self._differs is None:
-                    # a piece that was not sent to its end asked for no checkpoint
+                    # a chunk that was not sent to its end asked for no checkpoint
                     device = self.client.checkpoint()
                     self._finish(self._under_way[0], Mark(device.state_digest, device.scored))
                 if self._stopped or not self._retry:
@@ -330,12 +330,12 @@ class _Run:
         self.standing = Standing()
 
     def _begin_again(self) -> None:
-        """What was under way comes first; its first piece begins with the state before it."""
+        """What was under way comes first; its first chunk begins with the state before it."""
         while self._under_way:
-            piece = self._under_way.pop()
-            self.result.repaired.events_again += piece.events_sent
-            piece.again(self._sender(piece.chunk, piece.restarts))
-            self._retry.appendleft(piece)
+            chunk_replay = self._under_way.pop()
+            self.result.repaired.events_again += chunk_replay.events_sent
+            chunk_replay.again(self._sender(chunk_replay.chunk, chunk_replay.restarts))
+            self._retry.appendleft(chunk_replay)
         self._asked.clear()
 
     def _after(self, reboot: TargetRebooted) -> None:
@@ -346,89 +346,89 @@ class _Run:
         self.hello = self.client.connect()
         refuse_other_pack(self.result.target, self.pack, self.twin, self.types, self.hello)
 
-    def _state_requests(self, piece: ChunkReplay) -> Iterator[tuple[int, bytes]]:
-        """What puts the device into the state before a piece."""
-        return self.client.state_requests(piece.image)
+    def _state_requests(self, chunk_replay: ChunkReplay) -> Iterator[tuple[int, bytes]]:
+        """What puts the device into the state before a chunk."""
+        return self.client.state_requests(chunk_replay.image)
 
     def _requests(self, restore: bool) -> Iterator[tuple[int, bytes]]:
         """Requests of all chunks that are left, for a release of the next terminal's. Notes what
         each asks, for :meth:`_take`."""
         cold = True
         while not self._stopped:
-            piece = self._retry.popleft() if self._retry else next(self._source, None)
-            if piece is None:
+            chunk_replay = self._retry.popleft() if self._retry else next(self._source, None)
+            if chunk_replay is None:
                 return
-            if piece.first and not self.takes_state and not cold:
-                self._retry.appendleft(piece)
+            if chunk_replay.first and not self.takes_state and not cold:
+                self._retry.appendleft(chunk_replay)
                 return
             cold = False
-            self._under_way.append(piece)
-            self.result.terminals += piece.first and not piece.counted
-            piece.counted = True
-            if self.takes_state and (piece.first or restore):
-                for request in self._state_requests(piece):
-                    self._asked.append((piece, None))
+            self._under_way.append(chunk_replay)
+            self.result.terminals += chunk_replay.first and not chunk_replay.counted
+            chunk_replay.counted = True
+            if self.takes_state and (chunk_replay.first or restore):
+                for request in self._state_requests(chunk_replay):
+                    self._asked.append((chunk_replay, None))
                     yield request
             restore = False
-            for frame in piece.sender.frames():
-                sent = piece.sender.sent.pop()
-                piece.events_sent += sent.end - sent.first
+            for frame in chunk_replay.sender.frames():
+                sent = chunk_replay.sender.sent.pop()
+                chunk_replay.events_sent += sent.end - sent.first
                 if isinstance(self.client.link, ChaosLink):
                     self.client.link.count(sent.end - sent.first)
-                self._asked.append((piece, sent))
+                self._asked.append((chunk_replay, sent))
                 yield frame
 
     def _take(self, payload: bytes) -> None:
-        """Compare one answer. Behind a piece that differs nothing is looked at."""
-        piece, sent = self._asked.popleft()
+        """Compare one answer. Behind a chunk that differs nothing is looked at."""
+        chunk_replay, sent = self._asked.popleft()
         if self._differs is not None:
             return
         if sent is None:
             self.client.acknowledged(payload)
             self.standing = Standing()
             return
-        if not piece.begun:
-            piece.begun = True
-            piece.comparer.begin(self.standing.digest)
+        if not chunk_replay.begun:
+            chunk_replay.begun = True
+            chunk_replay.comparer.begin(self.standing.digest)
         answer = parse_verdicts(payload, len(sent.scored))
         self.result.tick_bytes += answer.tick_bytes
-        piece.got += zip(sent.scored, answer.verdicts, strict=True)
-        found = piece.comparer.frame(sent, answer)
+        chunk_replay.got += zip(sent.scored, answer.verdicts, strict=True)
+        found = chunk_replay.comparer.frame(sent, answer)
         if found:
-            piece.differing += found
-            piece.bad = piece.bad or sent
-            piece.sender.stopped = self._stopped = True
-        if len(piece.got) > piece.shown:
-            self.shown.step(len(piece.got) - piece.shown)
+            chunk_replay.differing += found
+            chunk_replay.bad = chunk_replay.bad or sent
+            chunk_replay.sender.stopped = self._stopped = True
+        if len(chunk_replay.got) > chunk_replay.shown:
+            self.shown.step(len(chunk_replay.got) - chunk_replay.shown)
             if self.progress is not None:
-                self.progress(len(piece.got) - piece.shown)
-            piece.shown = len(piece.got)
+                self.progress(len(chunk_replay.got) - chunk_replay.shown)
+            chunk_replay.shown = len(chunk_replay.got)
         if answer.mark is not None:
-            self._finish(piece, answer.mark)
+            self._finish(chunk_replay, answer.mark)
 
-    def _finish(self, piece: ChunkReplay, device: Mark) -> None:
+    def _finish(self, chunk_replay: ChunkReplay, device: Mark) -> None:
         """A checkpoint: the state has to be the twin's, and everything scored exactly once."""
-        result, got = self.result, piece.got
+        result, got = self.result, chunk_replay.got
         self._under_way.popleft()
         # after a difference the rest is not sent; else whatever was not answered is lost
-        result.transactions += piece.chunk.scores if piece.bad is None else len(got)
+        result.transactions += chunk_replay.chunk.scores if chunk_replay.bad is None else len(got)
         result.verdicts += len(got)
-        result.events += piece.events_sent
-        result.mismatches += piece.differing
+        result.events += chunk_replay.events_sent
+        result.mismatches += chunk_replay.differing
         result.checkpoints += 1
-        if piece.last:
+        if chunk_replay.last:
             ends = device.state_digest.to_bytes(4, "little")
             result.state_digest = zlib.crc32(ends, result.state_digest)
-        self.rows += [int(piece.chunk.rows[row]) for row, _ in got]
+        self.rows += [int(chunk_replay.chunk.rows[row]) for row, _ in got]
         self.got += [verdict for _, verdict in got]
         due = self.standing.scored + sum(1 for _, v in got if not v.error)
         result.doubled += max(0, device.scored - due)
-        self.standing = Standing(piece.comparer.digest, due)
-        same = device.state_digest == piece.state_digest and device.scored == due
-        if piece.bad is None and same:
+        self.standing = Standing(chunk_replay.comparer.digest, due)
+        same = device.state_digest == chunk_replay.state_digest and device.scored == due
+        if chunk_replay.bad is None and same:
             return
-        result.mismatches += piece.bad is None
-        self._differs, self._stopped = piece, True
+        result.mismatches += chunk_replay.bad is None
+        self._differs, self._stopped = chunk_replay, True
 
     def _sender(self, chunk: Chunk, restarts: frozenset[tuple[int, int]]) -> Sender:
         return Sender(
@@ -442,15 +442,15 @@ class _Run:
         )
 
     def _localize(self) -> Mismatch:
-        piece = self._differs
-        assert piece is not None
+        chunk_replay = self._differs
+        assert chunk_replay is not None
         self.twin.reset(0)
         return localize(
             self.client,
             self.twin,
-            piece.chunk,
-            piece.image or self.twin.export_state(0),
-            piece.bad,
+            chunk_replay.chunk,
+            chunk_replay.image or self.twin.export_state(0),
+            chunk_replay.bad,
             self.names,
             self.types,
             self.token,

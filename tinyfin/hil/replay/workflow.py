@@ -22,7 +22,6 @@ from tinyfin.hil.replay.replayer import OnReboot, replay
 from tinyfin.hil.replay.result import ReplayResult
 from tinyfin.hil.reporting import page
 from tinyfin.pack import layouts
-from tinyfin.pack.container import parse_pack
 from tinyfin.pack.trust import keys_beside, require_trusted
 from tinyfin.targets import flash
 from tinyfin.training.missing_fields import require_fields
@@ -66,21 +65,20 @@ def replay_run(
     """
     if (target is None) == (port is None):
         raise InputError("give either a target or a port")
-    if warm_until is not None and not _is_empty(warmup):
-        raise InputError("give either earlier data to warm up with, or a moment of these data")
     faults = None if chaos is None else Chaos.parse(chaos)
     place = run.path if isinstance(run, RunFolder) else Path(run)
     own = open_run(place) if (place / "run.json").is_file() else None
     path = flash.run_pack(place)
     keys = keys_beside(place) if keys is None else keys
-    require_trusted(path.read_bytes(), keys, place)
+    program = require_trusted(path.read_bytes(), keys, place).program
     config = load(config_path or _config_of(place))
     with as_files(data) as files, as_files(warmup) as earlier_files:
+        if earlier_files and warm_until is not None:
+            raise InputError("give either earlier data to warm up with, or a moment of these data")
         require_memory([*files, *earlier_files])
         tx = read(files, config, labels=False, skip_bad_rows=skip_bad_rows, progress=note)
         before = read(earlier_files, config, labels=False) if earlier_files else None
         names = [file.name for file in earlier_files]
-    program = parse_pack(path.read_bytes()).program
     fields = require_fields(program, Seen.of(tx, config), own, str(place), note)
     if before is None and own is not None:
         _say_what_is_missing(own, tx, config, note)
@@ -120,10 +118,6 @@ def replay_run(
         )
         note(f"report: {written}")
     return result
-
-
-def _is_empty(sources: Sources) -> bool:
-    return isinstance(sources, (list, tuple)) and not sources
 
 
 def _config_of(place: Path) -> Path | None:

@@ -175,7 +175,7 @@ class TargetResult(Facts):
     """Why the transcript ends before the run does."""
     seconds: float = 0.0
 
-    @computed_field  # type: ignore[prop-decorator]
+    @computed_field  # type: ignore[prop-decorator]  # mypy knows no decorated property
     @property
     def ok(self) -> bool:
         """Every case is proven that was not skipped, and where suites were asked for, one of
@@ -190,7 +190,7 @@ class TargetResult(Facts):
         """Of the first case that failed."""
         return next((case.failure for case in self.cases if case.failure), None)
 
-    @computed_field  # type: ignore[prop-decorator]
+    @computed_field  # type: ignore[prop-decorator]  # mypy knows no decorated property
     @property
     def failure(self) -> str | None:
         """The kind of the first failure."""
@@ -217,13 +217,13 @@ class RigResult(Document):
     options: Annotated[dict[str, object], PlainSerializer(_given)] = Field(default_factory=dict)
     """What else shaped it: long options of ``tinyfin hil run`` and their values."""
 
-    @computed_field  # type: ignore[prop-decorator]
+    @computed_field  # type: ignore[prop-decorator]  # mypy knows no decorated property
     @property
     def ok(self) -> bool:
         """There are targets, and every one is proven."""
         return bool(self.targets) and all(target.ok for target in self.targets)
 
-    @computed_field  # type: ignore[prop-decorator]
+    @computed_field  # type: ignore[prop-decorator]  # mypy knows no decorated property
     @property
     def exit_code(self) -> int:
         """0, or 4 when any answer differed, else the code of the first failure."""
@@ -232,7 +232,7 @@ class RigResult(Document):
             return 4
         return 0 if self.ok else failures[0].exit_code if failures else 5
 
-    @computed_field  # type: ignore[prop-decorator]
+    @computed_field  # type: ignore[prop-decorator]  # mypy knows no decorated property
     @property
     def totals(self) -> RigTotals:
         """What the replays add up to."""
