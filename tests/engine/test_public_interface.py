@@ -16,7 +16,8 @@ from tinyfin.pack.container import parse_pack
 from tinyfin.paths import firmware_dir
 
 USERS = ("src", "instrument", "network_only", "examples", "ports")
-PRIVATE = {path.name for path in (LIBRARY / "src").rglob("*.h")}
+PUBLIC = {path.name for path in (LIBRARY / "include").glob("*.h")}
+PRIVATE = {path.name for path in (LIBRARY / "src").rglob("*.h")} - PUBLIC
 
 
 def trespasses(path: Path) -> list[str]:

@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+# What plain CMake, ESP-IDF and Zephyr compile. Reads TINYFIN_GENERATED, the absolute path of a folder
+# of `tinyfin codegen --with-monocypher` (empty: the engine alone), and the CONFIG_TINYFIN_... of
+# Kconfig; sets tinyfin_sources, tinyfin_include, tinyfin_private_include and tinyfin_defines.
+get_filename_component(tinyfin_dir "${CMAKE_CURRENT_LIST_DIR}" DIRECTORY)
+file(GLOB_RECURSE tinyfin_sources CONFIGURE_DEPENDS "${tinyfin_dir}/src/*.c")
+set(tinyfin_include "${tinyfin_dir}/include")
+set(tinyfin_private_include "")
+
+set(tinyfin_defines "")
+foreach(name RELEASE NO_ERROR_TEXT OWN_CRYPTO)
+  if(CONFIG_TINYFIN_${name})
+    list(APPEND tinyfin_defines TFIN_${name})
+  endif()
+endforeach()
+if(CONFIG_TINYFIN_MINIMUM_SECURITY_COUNTER)
+  list(APPEND tinyfin_defines "TFIN_MINIMUM_SECURITY_COUNTER=${CONFIG_TINYFIN_MINIMUM_SECURITY_COUNTER}")
+endif()
+
+if(TINYFIN_GENERATED)
+  set(header "${TINYFIN_GENERATED}/tinyfin_pack.h")
+  if(NOT EXISTS "${header}")
+    message(FATAL_ERROR "tinyfin: there is no ${header}; write it with "
+      "`tinyfin codegen RUN --out ${TINYFIN_GENERATED} --with-monocypher`, or set TINYFIN_GENERATED "
+      "to the folder that has it")
+  endif()
+  file(GLOB generated CONFIGURE_DEPENDS "${TINYFIN_GENERATED}/*.c" "${TINYFIN_GENERATED}/monocypher/*.c")
+  list(APPEND tinyfin_sources ${generated})
+  list(APPEND tinyfin_include "${TINYFIN_GENERATED}")
+  if(IS_DIRECTORY "${TINYFIN_GENERATED}/monocypher")
+    set(tinyfin_private_include "${TINYFIN_GENERATED}/monocypher")
+  endif()
+  file(STRINGS "${header}" kernels REGEX "define TINYFIN_KERNELS ")
+  string(REGEX REPLACE ".* " "TFIN_KERNELS=" kernels "${kernels}")
+  set_property(SOURCE "${tinyfin_dir}/src/network/net.c" APPEND PROPERTY COMPILE_DEFINITIONS "${kernels}")
+  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS "${header}")
+endif()
