@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A CMake project and a makefile that are not this one build with the engine, by its fragments."""
+"""A CMake project and a makefile that are not this one build with the engine for a core, by its
+fragments. tests/ecosystems/test_page.py runs them on this machine."""
 
 from __future__ import annotations
 
@@ -17,35 +18,24 @@ from tinyfin.targets import catalogue
 
 LIBRARY = paths.firmware_dir() / "lib" / "tinyfin"
 PAGE = paths.project_dir() / "docs" / "firmware.md"
+ECOSYSTEMS = paths.project_dir() / "docs" / "ecosystems.md"
 BARE = paths.firmware_dir() / "ports"
 PACK = paths.project_dir() / "models" / "payment" / "model.tfpack"
 ENTRY = "int main(void);\nvoid _start(void);\nvoid _start(void) { (void)main(); }\n"
-MACHINES = {"gcc": "", "arm-none-eabi-gcc": "cortex-m4"}
-"""Compilers and the core that the fragments are asked for."""
-
-CMAKE = """
-cmake_minimum_required(VERSION 3.13)
-project(own C)
-add_executable(firmware main.c {more})
-{page}
-target_link_options(firmware PRIVATE -Wl,--gc-sections)
-"""
-MAKE = """
-{page}
-OBJECTS := $(addsuffix .o,$(notdir $(basename main.c $(TINYFIN_SOURCES) $(MORE))))
-VPATH := $(sort $(dir $(TINYFIN_SOURCES) $(MORE)))
-firmware: $(OBJECTS)
-\t$(CC) $(CFLAGS) $(TINYFIN_CFLAGS) -Wl,--gc-sections $^ $(LIBS) -o $@
-%.o: %.c
-\t$(CC) -Os $(CFLAGS) $(TINYFIN_CFLAGS) -c $< -o $@
-"""
+COMPILER = "arm-none-eabi-gcc"
 
 
-def from_page(language: str) -> str:
-    """What docs/firmware.md gives such a project."""
-    [found] = re.findall(rf"```{language}\n(.*?)```", PAGE.read_text(), re.DOTALL)
-    assert "../tinyfin/firmware/lib/tinyfin" in found
-    return str(found.replace("../tinyfin/firmware/lib/tinyfin", str(LIBRARY)))
+def from_page(language: str, sources: str) -> str:
+    """The first project file of docs/ecosystems.md in that language, of these sources."""
+    page = ECOSYSTEMS.read_text(encoding="utf-8")
+    found = re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)[0]
+    for old, new in (
+        ("../tinyfin/firmware/lib/tinyfin", str(LIBRARY)),
+        ("src/main.c src/payment.c", sources),
+    ):
+        assert old in found
+        found = found.replace(old, new)
+    return str(found)
 
 
 @pytest.fixture
@@ -61,63 +51,53 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def check(firmware: Path, compiler: str) -> None:
-    """The image opens its pack on this machine; for another it is of the core's instruction set.
-    Of the network only the kernels of the pack are in it."""
+def check(firmware: Path) -> None:
+    """The image is of the core's instruction set; of the network only the kernels of the pack are
+    in it."""
     names = call("nm", firmware).stdout
     assert re.search(r" T tfin_open$", names, re.MULTILINE)
     assert not re.search(r"tfin_\w*softmax", names)
-    if compiler == "gcc":
-        call(firmware)
-    else:
-        assert "v7E-M" in call("arm-none-eabi-readelf", "-A", firmware).stdout
+    assert "v7E-M" in call("arm-none-eabi-readelf", "-A", firmware).stdout
 
 
-@pytest.mark.parametrize("compiler", MACHINES)
-def test_cmake(compiler: str, project: Path) -> None:
-    need(compiler, "cmake", "make")
-    cross = []
-    more = ""
-    if compiler != "gcc":
-        more = f"entry.c {BARE / 'common' / 'memory.c'}"
-        quiet = "-ffreestanding -fbuiltin -fno-tree-loop-distribute-patterns"
-        cross = [
-            "-DCMAKE_SYSTEM_NAME=Generic",
-            "-DCMAKE_TRY_COMPILE_TARGET_TYPE=STATIC_LIBRARY",
-            f"-DTINYFIN_CORE={MACHINES[compiler]}",
-            f"-DCMAKE_C_FLAGS={quiet} -I{BARE / 'include'}",
-            "-DCMAKE_EXE_LINKER_FLAGS=-nostdlib",
-            "-DCMAKE_C_STANDARD_LIBRARIES=-lgcc",
-        ]
-    (project / "CMakeLists.txt").write_text(CMAKE.format(page=from_page("cmake"), more=more))
+def test_cmake(project: Path) -> None:
+    need(COMPILER, "cmake", "make")
+    sources = f"main.c entry.c {BARE / 'common' / 'memory.c'}"
+    (project / "CMakeLists.txt").write_text(from_page("cmake", sources))
+    quiet = "-ffreestanding -fbuiltin -fno-tree-loop-distribute-patterns"
     build = project / "build"
     cmake = ["cmake", "-S", project, "-B", build]
-    own = [f"-DCMAKE_C_COMPILER={compiler}", "-DTINYFIN_DEFINES=TFIN_NO_ERROR_TEXT"]
-    call(*cmake, "-G", "Unix Makefiles", *cross, *own)
+    call(
+        *cmake,
+        *("-G", "Unix Makefiles"),
+        f"-DCMAKE_C_COMPILER={COMPILER}",
+        "-DCMAKE_SYSTEM_NAME=Generic",
+        "-DCMAKE_TRY_COMPILE_TARGET_TYPE=STATIC_LIBRARY",
+        "-DTINYFIN_CORE=cortex-m4",
+        "-DTINYFIN_DEFINES=TFIN_NO_ERROR_TEXT",
+        f"-DCMAKE_C_FLAGS={quiet} -I{BARE / 'include'}",
+        "-DCMAKE_EXE_LINKER_FLAGS=-nostdlib",
+        "-DCMAKE_C_STANDARD_LIBRARIES=-lgcc",
+    )
     call("cmake", "--build", build, "-j", "2")
-    check(build / "firmware", compiler)
-    assert b"signature does not verify" not in (build / "firmware").read_bytes()
+    check(build / "pos")
+    assert b"signature does not verify" not in (build / "pos").read_bytes()
     done = call(*cmake, "-DTINYFIN_CORE=z80", code=None)
     assert done.returncode != 0
     assert "TINYFIN_CORE = z80: not a core of" in done.stderr
 
 
-@pytest.mark.parametrize("compiler", MACHINES)
-def test_make(compiler: str, project: Path) -> None:
-    need(compiler, "make")
-    (project / "Makefile").write_text(MAKE.replace("{page}", from_page("make")))
-    words = [f"CC={compiler}"]
-    if compiler != "gcc":
-        words += [
-            f"TINYFIN_CORE={MACHINES[compiler]}",
-            f"MORE=entry.c {BARE / 'common' / 'memory.c'}",
-            "LIBS=-lgcc",
-            "CFLAGS=-ffreestanding -fbuiltin -fno-tree-loop-distribute-patterns "
-            f"-nostdlib -I{BARE / 'include'}",
-        ]
-    make = ["make", "-C", project, *words]
+def test_make(project: Path) -> None:
+    need(COMPILER, "make")
+    sources = f"main.c entry.c {BARE / 'common' / 'memory.c'}"
+    (project / "Makefile").write_text(from_page("make", sources))
+    make = [
+        *("make", "-C", project, "pos", f"CC={COMPILER}", "TINYFIN_CORE=cortex-m4", "LIBS=-lgcc"),
+        "CFLAGS=-ffreestanding -fbuiltin -fno-tree-loop-distribute-patterns "
+        f"-nostdlib -I{BARE / 'include'}",
+    ]
     call(*make, "-j2")
-    check(project / "firmware", compiler)
+    check(project / "pos")
     done = call(*make, "TINYFIN_CORE=z80", code=None)
     assert done.returncode != 0
     assert "TINYFIN_CORE = z80: not a core of" in done.stderr

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A PlatformIO project of one's own, set up as docs/firmware.md says, builds with the engine."""
+"""A PlatformIO project of one's own, set up as docs/ecosystems.md says, builds with the engine."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ int main(void)
 
 
 def settings() -> str:
-    """The lines that docs/firmware.md gives such a project."""
-    page = (ROOT / "docs" / "firmware.md").read_text(encoding="utf-8")
-    found = re.search(r"```ini\n(lib_deps.*?)```", page, re.DOTALL)
-    assert found, "docs/firmware.md has lost its lines for platformio.ini"
+    """The lines that docs/ecosystems.md gives such a project."""
+    page = (ROOT / "docs" / "ecosystems.md").read_text(encoding="utf-8")
+    found = re.search(r"```ini\n[^`]*?(lib_deps[^`]*)```", page)
+    assert found, "docs/ecosystems.md has lost its lines for platformio.ini"
     return found[1].replace("../tinyfin/firmware", str(paths.firmware_dir()))
 
 

@@ -164,6 +164,14 @@ PROGRAMS: tuple[SystemProgram, ...] = (
         "arm-none-eabi-newlib",
         "",
     ),
+    _program(
+        "arduino-builder",
+        "builds the library's Arduino sketch in the tests",
+        "test",
+        "arduino-builder",
+        "",
+        "",
+    ),
     _program("cppcheck", "what `pio check` runs", "test", "cppcheck", "cppcheck", "cppcheck"),
     _program(
         "stress-ng",
