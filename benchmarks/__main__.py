@@ -174,7 +174,7 @@ def problems(results: list[Found]) -> list[str]:
 
 
 def main() -> int:
-    names = sys.argv[1:] or list(catalogue.load())
+    names = sys.argv[1:] or list(catalogue.emulated())
     cases = anchors()
     with ThreadPoolExecutor(max_workers=2) as pool:
         results = list(pool.map(lambda name: measure(name, cases), names))

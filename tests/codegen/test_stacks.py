@@ -34,7 +34,7 @@ CALLS = (
 def cores() -> dict[str, str]:
     """A target by the name that its core has in the table."""
     found: dict[str, str] = {}
-    for target in catalogue.load().values():
+    for target in catalogue.emulated().values():
         found.setdefault(target.core.upper().replace("-", "_"), target.name)
     return found
 

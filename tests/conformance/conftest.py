@@ -16,7 +16,7 @@ from tinyfin.pack.layouts import choose
 from tinyfin.targets import catalogue
 
 EVENTS = 10_000
-TARGETS = tuple(catalogue.load())
+TARGETS = tuple(catalogue.emulated())
 
 
 def on_target(*names: str) -> list[object]:

@@ -19,7 +19,7 @@ from tinyfin.targets.emulate import Emulator
 pytestmark = pytest.mark.live
 
 APP = Path(__file__).parent / "boot"
-TARGETS = catalogue.load()
+TARGETS = catalogue.emulated()
 
 
 def line(link: socket.socket) -> bytes:

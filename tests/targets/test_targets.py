@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import configparser
 import json
+from pathlib import Path
 
 import pytest
 
@@ -39,12 +40,38 @@ def test_list_as_json() -> None:
     assert rows["stm32vldiscovery"]["ram_bytes"] == 8 * 1024
 
 
+def test_list_for_people_is_by_family_and_says_what_was_executed() -> None:
+    lines = tinyfin("targets").stdout.splitlines()
+    at = lines.index("STM32")
+    assert lines[at + 1].startswith(("bluepill ", "stm32f405 "))
+    [row] = [line for line in lines if line.startswith("stm32f405 ")]
+    assert "qemu: self-test, conformance, replay" in row
+    assert lines.index("QEMU machine") < lines.index(next(x for x in lines if "cortex-m4 " in x))
+
+
+def test_what_was_executed_is_true_of_the_board_file() -> None:
+    """QEMU can only have run what has an emulator, and nothing claims hardware."""
+    for target in TARGETS.values():
+        claims = [one.where for one in target.executed]
+        assert target.emulator is not None or "qemu" not in claims, target.name
+        assert not any("hardware" in one.what for one in target.executed)
+
+
+@pytest.mark.parametrize("claim", [{"where": "hardware", "what": "replay"}, {"where": "qemu"}, 7])
+def test_a_claim_of_no_emulator_is_refused(claim: object, tmp_path: Path) -> None:
+    board = json.loads(TARGETS["stm32f405"].board_file.read_text())
+    board["tinyfin"]["executed"] = [claim]
+    (tmp_path / "mine.json").write_text(json.dumps(board))
+    with pytest.raises(ConfigError, match=r"mine\.json: tinyfin\.executed: .*qemu, unicorn"):
+        catalogue.load(tmp_path)
+
+
 def test_an_unknown_target_is_named_with_its_neighbours() -> None:
     with pytest.raises(ConfigError, match=r"'cortex-m5' .* cortex-m55"):
         catalogue.get("cortex-m5")
 
 
-@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize("name", catalogue.emulated())
 def test_counting_is_exact(name: str) -> None:
     """Every phase of the tick counter gives the same number of instructions."""
     emulator = TARGETS[name].emulator

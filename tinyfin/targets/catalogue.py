@@ -13,7 +13,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,10 @@ from tinyfin.command_templates import unknown_placeholder
 from tinyfin.errors import ConfigError
 from tinyfin.targets import boards
 
-__all__ = ["COMPILERS", "EmulatorSpec", "Target", "get", "load"]
+__all__ = ["COMPILERS", "EmulatorSpec", "Execution", "Target", "emulated", "get", "load"]
 
 _FLASH_PLACEHOLDERS = ("elf", "bin", "port")
+_WHERE = ("qemu", "unicorn", "renode")
 
 # architecture: compiler prefix, Debian/Ubuntu package
 COMPILERS = {
@@ -59,6 +60,15 @@ class EmulatorSpec:
 
 
 @dataclass(frozen=True)
+class Execution:
+    """That this project's tests, or a run that the docs tell of, executed a board's image: where,
+    and what of it."""
+
+    where: str
+    what: str
+
+
+@dataclass(frozen=True)
 class Target:
     """One board or emulated machine; sizes in bytes."""
 
@@ -69,7 +79,9 @@ class Target:
     flash_bytes: int
     ram_bytes: int
     ram_origin: int
-    status: tuple[str, ...]
+    family: str
+    """What people call its kind: "STM32", "QEMU machine"."""
+    executed: tuple[Execution, ...]
     emulator: EmulatorSpec | None
     flash_commands: tuple[tuple[str, ...], ...]
     port: str
@@ -89,6 +101,18 @@ class Target:
         if not self.port.startswith("."):
             return None
         return Path(os.path.normpath(self.board_file.parent / self.port))
+
+    @property
+    def status(self) -> tuple[str, ...]:
+        """The same in the words of earlier versions."""
+        if self.is_own:
+            return ("own",)
+        emulated = ("emulated",) if self.emulator is not None else ()
+        return (*emulated, "built for hardware") if self.flash_commands else emulated
+
+    def where_executed(self) -> str:
+        """One line for people. Nothing has run on hardware."""
+        return "; ".join(f"{one.where}: {one.what}" for one in self.executed) or "built only"
 
     @property
     def compiler(self) -> str:
@@ -128,6 +152,8 @@ class Target:
             "architecture": self.architecture,
             "flash_bytes": self.flash_bytes,
             "ram_bytes": self.ram_bytes,
+            "family": self.family,
+            "executed": [asdict(one) for one in self.executed],
             "status": list(self.status),
             "emulator": emulator,
             "compiler": self.compiler,
@@ -151,6 +177,15 @@ def load(own: Path | None = None) -> dict[str, Target]:
         if board is not None:
             targets[path.stem] = _target(path, board)
     return targets
+
+
+def emulated() -> dict[str, Target]:
+    """Those of tinyfin's targets that QEMU runs."""
+    return {
+        name: target
+        for name, target in load().items()
+        if target.emulator is not None and not target.is_own
+    }
 
 
 def get(name: str, own: Path | None = None) -> Target:
@@ -224,7 +259,8 @@ def _target(path: Path, board: Any) -> Target:
             flash_bytes=int(upload["maximum_size"]),
             ram_bytes=int(upload["maximum_ram_size"]),
             ram_origin=int(build["ram_origin"], 0),
-            status=tuple(word.strip() for word in str(extra.get("status", "own")).split(",")),
+            family=str(extra.get("family", "own")),
+            executed=tuple(_execution(one) for one in extra.get("executed", [])),
             emulator=None
             if emulator is None
             else EmulatorSpec(
@@ -242,6 +278,15 @@ def _target(path: Path, board: Any) -> Target:
         ) from error
     except (ValueError, TypeError, AttributeError) as error:
         raise ConfigError(f"{path}: {error}; docs/boards.md lists the keys") from error
+
+
+def _execution(one: Any) -> Execution:
+    if not isinstance(one, dict) or set(one) != {"where", "what"} or one["where"] not in _WHERE:
+        raise ValueError(
+            f'tinyfin.executed: an entry is such as {{"where": "qemu", "what": "replay"}}, where '
+            f"one of {', '.join(_WHERE)}, not {one!r:.80}"
+        )
+    return Execution(one["where"], str(one["what"]))
 
 
 def _words(command: object) -> tuple[str, ...]:
