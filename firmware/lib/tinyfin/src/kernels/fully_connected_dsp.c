@@ -8,7 +8,9 @@
  *   p = (x1 - 127, x3 - 127)      q = (256 x0 - p0, 256 x2 - p1)
  *
  * p lies in [-255, 0] and 256 x in [-32768, 32512], so q lies in
- * [-32768, 32767]: it just fits. Then
+ * [-32768, 32767]: it just fits. Its low byte, 127 - x1 modulo 256, is x1 with the lowest seven
+ * bits inverted: bytes exchanged, then one exclusive or. (SSUB16 would do as well, but Renode up
+ * to 1.12 adds there.) Then
  *
  *   SMLAD(word, p) + SMLAD(UXTB16(word), q) = 256 (u0 x0 + s1 (x1 - 127) + u2 x2 + s3 (x3 - 127))
  *
@@ -98,16 +100,16 @@ __attribute__((naked, noinline)) static void groups(const tfin_node *node __attr
         "mov r8, r7\n"
         "mov r6, r3\n"
         "movs r5, #0\n"
-        "mov r9, #0x007F007F\n"
-        "mov r10, #0xFF00FF00\n"
+        "mvn r9, #0x007E007E\n" /* -127 twice */
+        "mov r10, #0x007F007F\n"
         "mov r11, #0x00800080\n"
         "1:\n"
         "ldr r12, [r4], #4\n"
-        "sxtb16 lr, r12, ror #8\n"
-        "ssub16 lr, lr, r9\n" /* p */
-        "and r12, r10, r12, lsl #8\n"
+        "sxtab16 lr, r9, r12, ror #8\n" /* p */
+        "rev16 r12, r12\n"
+        "eor r12, r12, r10\n" /* q */
+        "smlad r5, lr, r11, r5\n"
         "smlad r5, r12, r11, r5\n"
-        "ssub16 r12, r12, lr\n" /* q */
         "strd lr, r12, [r6], #8\n"
         "subs r7, r7, #1\n"
         "bne 1b\n"
