@@ -42,7 +42,8 @@ enum tfin_port_ability {
     /* tfin_port_exit ends an emulator or a process; never of a port that runs on a chip */
     TFIN_PORT_EXIT = 1,
     TFIN_PORT_REBOOT = 2, /* tfin_port_reset restarts */
-    TFIN_PORT_STACK = 4   /* the stack functions measure */
+    TFIN_PORT_STACK = 4,  /* the stack functions measure */
+    TFIN_PORT_SPEED = 8   /* there are speeds that tfin_port_set_baud() can set */
 };
 extern const uint32_t tfin_port_abilities;
 
@@ -76,6 +77,12 @@ uint32_t tfin_port_receive_overruns(void);
  * size * 10 / TFIN_PORT_BAUD seconds; a UART that takes no byte for TFIN_PORT_SEND_TURNS looks is
  * given up and the rest is not sent: the host sees a damaged frame, asks again. */
 void tfin_port_write(const uint8_t *data, size_t size);
+
+/* Waits until the last byte has left, as long as tfin_port_write waits for one at most, then
+ * changes the UART's speed. 1: done; what comes in at another speed from now on is noise. 0: this
+ * port, or its clock, cannot do that speed within 2%, or the last byte does not leave; nothing has
+ * changed. TFIN_PORT_BAUD always works where TFIN_PORT_SPEED is set. */
+int tfin_port_set_baud(uint32_t baud);
 
 /* -------------------------------------------------------------------------------------- time -- */
 

@@ -19,6 +19,9 @@ static uintptr_t memory_at(uint32_t address);
 #include PORT
 
 #define WINDOW_BYTES 0x2000u
+#ifndef SWITCH_BITS
+#define SWITCH_BITS 2
+#endif
 
 static const uint32_t starts[] = {REGISTERS};
 static uint32_t accessed; /* how often a register was read or written */
@@ -30,10 +33,11 @@ static uintptr_t memory_at(uint32_t address)
         if (address - starts[i] < WINDOW_BYTES) {
             uint32_t *word = &windows[i][(address - starts[i]) / 4u];
             accessed++;
-/* a clock controller's register whose bits 2 and 3 say that what bits 0 and 1 ask for is done */
+/* a clock controller's register whose next bits (2 and 3, if SWITCH_BITS is 2) say that what
+ * its lowest bits ask for is done */
 #ifdef SWITCH
             if (address == SWITCH) {
-                *word |= (*word & 3u) << 2;
+                *word |= (*word & ((1u << SWITCH_BITS) - 1u)) << SWITCH_BITS;
             }
 #endif
             return (uintptr_t)word + address % 4u;

@@ -46,19 +46,25 @@ PINS = ("F_CPU=16000000L", "TFIN_PORT_TX=9", "TFIN_PORT_RX=11")
 NRF51 = Uart("nrf51", 0x40002000, 0x518, 0x108, 0, 1, 0, defines=PINS)
 NRF51 = replace(NRF51, sent=0x51C, source=0x480, event=0x11C)
 """Events in place of a status: a byte came in (0x108), one went out (0x11C), an error (0x124)."""
+NRF52 = replace(NRF51, port="nrf52", defines=("F_CPU=64000000L", *PINS[1:]))
 NRF51_ERROR, NRF51_UNMASK, NRF51_MASK = 0x124, 0x304, 0x308
 RING = 4096
 
 F1 = ("F_CPU=24000000L", "TFIN_PORT_USART=1")
 F4 = ("F_CPU=168000000L", "TFIN_PORT_USART=1", "TFIN_PORT_TX=PA9", "TFIN_PORT_RX=PA10")
+L4 = ("F_CPU=80000000L", "TFIN_PORT_USART=2", "TFIN_PORT_TX=PA2", "TFIN_PORT_RX=PA3")
+H7 = ("F_CPU=400000000L", "TFIN_PORT_USART=3", "TFIN_PORT_TX=PD8", "TFIN_PORT_RX=PD9")
 MPS2 = ("TFIN_MPS2_UART=0x40004000u", "TFIN_MPS2_UART_INTERRUPT=0u", "F_CPU=25000000L")
 RISCV = Uart("riscv_virt", 0x10000000, 0x00, 0x05, 0x20, 0x01, 0x02, "tfin_riscv_interrupt")
 UARTS = [
     Uart("stm32f4", 0x40011000, 0x04, 0x00, 0x80, 0x20, 0x08, defines=F4),
     Uart("stm32f1", 0x40013800, 0x04, 0x00, 0x80, 0x20, 0x08, defines=F1),
+    Uart("stm32l4", 0x40004400, 0x24, 0x1C, 0x80, 0x20, 0x08, sent=0x28, defines=L4),
+    Uart("stm32h7", 0x40004800, 0x24, 0x1C, 0x80, 0x20, 0x08, sent=0x28, defines=H7),
     replace(RISCV, more=(0x0C200000,)),
     Uart("cmsis_mps2", 0x40004000, 0x00, 0x04, 0x00, 0x02, 0x08, defines=MPS2),
     NRF51,
+    NRF52,
 ]
 
 
@@ -66,11 +72,13 @@ def build(uart: Uart, folder: Path) -> ctypes.CDLL:
     """The port as a library of this machine; what only its own core understands is left out."""
     firmware = paths.firmware_dir()
     source = (firmware / "ports" / uart.port / "port.c").read_text()
-    common = (firmware / "ports" / "common" / "stm32.h").read_text()
-    source = source.replace('#include "stm32.h"', common)
+    for name in ("stm32.h", "nrf5.h"):
+        common = (firmware / "ports" / "common" / name).read_text()
+        source = source.replace(f'#include "{name}"', common)
     source = re.sub(r"__asm volatile\(.*?\);", ";", source, flags=re.DOTALL)
     # the interrupt is called by the test, and once per byte: memory does not empty itself
     source = source.replace("static void receive", "void receive").replace("while (((", "if (((")
+    source = source.replace("while ((TFIN_REG(UART_FLAGS)", "if ((TFIN_REG(UART_FLAGS)")
     # a register that is memory does not say by itself that a byte has gone out
     send = "TFIN_REG(TXD) = data[i];"
     source = source.replace(send, f"{send} gone_out(TXDRDY);")
@@ -174,3 +182,25 @@ def test_a_full_ring_leaves_the_uart_its_bytes(uart: tuple[Uart, ctypes.CDLL]) -
     assert [library.tfin_port_read() for _ in range(RING - 1)] == [i & 0xFF for i in range(1, RING)]
     assert library.tfin_port_read() == ord("x")
     assert library.tfin_port_receive_overruns() == lost
+
+
+def test_an_rp2040_gives_a_dead_uart_up_and_counts_what_it_lost(tmp_path: Path) -> None:
+    """Its flags say that there is no byte, and a loss comes with the byte behind it."""
+    flags, empty, full, lost = 0x40034018, 1 << 4, 1 << 5, 1 << 11
+    defines = "F_CPU=125000000L", "TFIN_PORT_UART=0", "TFIN_PORT_TX=0", "TFIN_PORT_RX=1"
+    library = build(Uart("rp2040", 0x40034000, defines=defines), tmp_path)
+    library.poke(flags, empty | full)
+    start = library.accesses()
+    library.tfin_port_write(bytes(1000), 1000)
+    assert library.accesses() - start < 1.5 * TURNS, "one wait, not one per byte"
+    library.poke(flags, empty)
+    library.tfin_port_write(b"ab", 2)
+    assert library.peek(0x40034000) == ord("b")
+    library.receive()
+    assert library.tfin_port_read() == -1, "no byte"
+    library.poke(flags, 0)
+    library.poke(0x40034000, lost | ord("x"))
+    library.receive()
+    assert library.tfin_port_receive_overruns() == 1
+    assert library.tfin_port_read() == ord("x")
+    assert library.tfin_port_read() == -1

@@ -54,7 +54,8 @@ void tfin_cortex_m_fault(void)
     }
 }
 
-void tfin_port_reset(void)
+/* weak: a chip may need more than its core's reset request */
+__attribute__((weak)) void tfin_port_reset(void)
 {
     __asm volatile("dsb" ::: "memory");
     TFIN_REG(SCB_AIRCR) = 0x05FA0004u; /* VECTKEY, SYSRESETREQ */

@@ -61,22 +61,6 @@ as its data sheet allows"
 
 #include "stm32.h"
 
-/* Pins as the data sheet names them: the port in the high digit, the number in the low one. */
-#define PORT_PINS(port, at)                                                                \
-    P##port##0 = 16 * (at), P##port##1, P##port##2, P##port##3, P##port##4, P##port##5,    \
-    P##port##6, P##port##7, P##port##8, P##port##9, P##port##10, P##port##11, P##port##12, \
-    P##port##13, P##port##14, P##port##15
-enum {
-    PORT_PINS(A, 0),
-    PORT_PINS(B, 1),
-    PORT_PINS(C, 2),
-    PORT_PINS(D, 3),
-    PORT_PINS(E, 4),
-    PORT_PINS(F, 5),
-    PORT_PINS(G, 6),
-    PORT_PINS(H, 7)
-};
-
 /* The PLL makes 100 to 432 MHz of 1 MHz, which it divides by 2 or 4 for the core, and by whatever
  * gives 48 MHz at most for the random number generator. */
 #define CPU_MHZ ((uint32_t)F_CPU / 1000000u)
@@ -115,34 +99,15 @@ static uint32_t clock_init(void)
     return wait_for(RCC_CFGR, 3u << 2, 2u << 2) ? (uint32_t)F_CPU >> shift : HSI_HZ;
 }
 
-/* Gives pins of one GPIO to the USART: `first` and `second`, which may be the same; both
- * below 8 or both above. */
-static inline void alternate(uint32_t first, uint32_t second)
-{
-    const uint32_t gpio = GPIOA + 0x400u * (first / 16u);
-    const uint32_t select = gpio + (first % 16u < 8u ? 0x20u : 0x24u);
-    const uint32_t nibbles = 1u << 4u * (first % 8u) | 1u << 4u * (second % 8u);
-    const uint32_t pairs = 1u << 2u * (first % 16u) | 1u << 2u * (second % 16u);
-    TFIN_REG(select) = (TFIN_REG(select) & ~(0xFu * nibbles)) | USART_FUNCTION * nibbles;
-    TFIN_REG(gpio + 0x0Cu) = (TFIN_REG(gpio + 0x0Cu) & ~(3u * pairs)) | pairs; /* pull up */
-    /* alternate function */
-    TFIN_REG(gpio) = (TFIN_REG(gpio) & ~(3u * pairs)) | 2u * pairs;
-}
-
 void tfin_port_init(void)
 {
     const uint32_t tx = TFIN_PORT_TX, rx = TFIN_PORT_RX;
-    uint32_t usart_hz = clock_init();
+    uint32_t hz = clock_init();
     TFIN_REG(RCC_AHB1ENR) |= 1u << tx / 16u | 1u << rx / 16u;
     TFIN_REG(USART_ENABLE) |= USART_ENABLE_BIT;
     (void)TFIN_REG(USART_ENABLE); /* the clock runs two cycles after the write */
-    if (tx / 8u == rx / 8u) {
-        alternate(tx, rx);
-    } else {
-        alternate(tx, tx);
-        alternate(rx, rx);
-    }
-    usart_start(usart_hz);
+    stm32_pins(GPIOA, USART_FUNCTION, tx, rx);
+    usart_start(hz);
 #ifdef TFIN_PORT_RNG
     if (has_noise) {
         TFIN_REG(RCC_AHB2ENR) |= 1u << 6;
