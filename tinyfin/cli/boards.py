@@ -11,8 +11,9 @@ from typing import Any, TypeVar
 import click
 
 from tinyfin.targets.boards import ENVIRONMENT
+from tinyfin.targets.emulate import EMULATORS
 
-__all__ = ["boards_option"]
+__all__ = ["boards_option", "emulator_option"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -45,4 +46,15 @@ def boards_option(command: F) -> F:
         type=click.Path(path_type=Path, exists=True, file_okay=False),
         help="A folder with your own board files, in addition to boards in the current folder. "
         "May be repeated.",
+    )(command)
+
+
+def emulator_option(command: F) -> F:
+    """Add ``--emulator`` to a command that runs emulated targets."""
+    return click.option(
+        "--emulator",
+        type=click.Choice(EMULATORS),
+        help="What emulates the target: qemu [default], or renode, for the boards that "
+        "`tinyfin targets --json` gives a description for. In Renode instructions are not counted "
+        "by transaction.",
     )(command)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tinyfin.cli.boards import boards_option
+from tinyfin.cli.boards import boards_option, emulator_option
 from tinyfin.cli.output import claim, emit, json_option, note
 from tinyfin.cli.trust import (
     public_key_option,
@@ -32,6 +32,7 @@ __all__ = ["command"]
     help="With --board: where it answers afterwards, to check its pack. Tools that flash through "
     "the serial port use it too.",
 )
+@emulator_option
 @release_option
 @release_replay_option
 @public_key_option
@@ -42,6 +43,7 @@ def command(
     target_name: str,
     board: bool,
     port: str | None,
+    emulator: str | None,
     release: bool,
     release_replay: bool,
     public_keys: tuple[Path, ...],
@@ -56,15 +58,19 @@ def command(
     from tinyfin.pack.container import parse_pack
     from tinyfin.pack.trust import require_trusted, trusted_keys
     from tinyfin.targets import build as building
-    from tinyfin.targets import catalogue, flash
+    from tinyfin.targets import catalogue, flash, renode
 
     target = catalogue.get(target_name)
-    board = board or target.emulator is None
+    if emulator is not None and board:
+        raise click.UsageError("--emulator is for an emulated target: leave out --board")
+    board = board or (target.emulator is None and emulator != "renode")
     if port is not None and not board:
         raise click.UsageError("--port is for a board: give --board too")
     if board:
         flash.require_flash_tool(target)
-    building.require_tools(target, emulated=not board)
+    building.require_tools(target, emulated=not board and emulator != "renode")
+    if emulator == "renode":
+        renode.require(target)
     pack = flash.run_pack(run)
     if run.is_dir():
         claim(run, shared=True)
@@ -97,7 +103,7 @@ def command(
 
         image = flash.store_image(built, flash.run_folder(run))
         note("booting")
-        with emulated(target, image, icount=False) as reached:
+        with emulated(target, image, icount=False, emulator=emulator) as reached:
             _check(target.name, reached.client.connect(), pack_id)
         facts.update(image=str(image), checked=True)
         text = f"{target.name}: {image}"

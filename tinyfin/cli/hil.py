@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tinyfin.cli.boards import boards_option
+from tinyfin.cli.boards import boards_option, emulator_option
 from tinyfin.cli.output import claim, emit, json_option, note
 from tinyfin.cli.trust import public_key_option
 from tinyfin.progress import stage
@@ -79,6 +79,7 @@ def command() -> None:
 )
 @click.option("--chaos", help="Faults on the line, for every suite; see `tinyfin replay --help`.")
 @click.option("--wait", "wait_s", type=float, help="Seconds to wait for a board that is in use.")
+@emulator_option
 @boards_option
 @public_key_option
 @json_option
@@ -94,6 +95,7 @@ def run(
     minutes: float | None,
     chaos: str | None,
     wait_s: float | None,
+    emulator: str | None,
     public_keys: tuple[Path, ...],
     as_json: bool,
 ) -> None:
@@ -120,6 +122,8 @@ def run(
     wanted = [suite_files.find(name, rig) for name in suites]
     wanted = running.with_options(wanted, events=events, minutes=minutes, chaos=chaos)
     todo = running.jobs(rig, chosen, wanted, run=what, keys=keys, folder=out, lease_wait_s=wait_s)
+    if emulator is not None:
+        todo = running.emulated_by(todo, emulator, rig.boards)
     if not flash:
         todo = running.without_flash(todo)
     display = Display()
@@ -135,6 +139,7 @@ def run(
         "minutes": minutes,
         "chaos": chaos,
         "wait": wait_s,
+        "emulator": emulator,
         "boards": tuple(str(path) for path in boards.named()),
         "public-key": tuple(str(path) for path in public_keys),
     }

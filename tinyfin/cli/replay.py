@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tinyfin.cli.boards import boards_option
+from tinyfin.cli.boards import boards_option, emulator_option
 from tinyfin.cli.output import DataFile, claim, emit, json_option, note, skip_bad_rows_option
 from tinyfin.cli.trust import public_key_option
 
@@ -83,6 +83,7 @@ __all__ = ["command", "text"]
     type=click.Path(path_type=Path, dir_okay=False),
     help="Write the report here: one HTML file, and its facts as JSON next to it.",
 )
+@emulator_option
 @public_key_option
 @boards_option
 @json_option
@@ -102,6 +103,7 @@ def command(
     checkpoint_events: int | None,
     chaos: str | None,
     report: Path | None,
+    emulator: str | None,
     public_keys: tuple[Path, ...],
     as_json: bool,
 ) -> None:
@@ -119,6 +121,8 @@ def command(
 
     if (target_name is None) == (port is None):
         raise click.UsageError("give either --target or --port")
+    if emulator is not None and target_name in (None, "host"):
+        raise click.UsageError("--emulator is for an emulated target: give --target")
     if warmup and warm_until:
         raise click.UsageError("give either --warmup or --warm-until")
     claim(report, make_folder=True)
@@ -135,6 +139,7 @@ def command(
         config_path=config_path,
         skip_bad_rows=skip_bad_rows,
         count=count,
+        emulator=emulator,
         on_reboot=on_reboot,
         checkpoint_events=checkpoint_events,
         chaos=chaos,

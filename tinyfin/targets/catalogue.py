@@ -21,7 +21,16 @@ from tinyfin.command_templates import unknown_placeholder
 from tinyfin.errors import ConfigError
 from tinyfin.targets import boards
 
-__all__ = ["COMPILERS", "EmulatorSpec", "Execution", "Target", "emulated", "get", "load"]
+__all__ = [
+    "COMPILERS",
+    "EmulatorSpec",
+    "Execution",
+    "RenodeSpec",
+    "Target",
+    "emulated",
+    "get",
+    "load",
+]
 
 _FLASH_PLACEHOLDERS = ("elf", "bin", "port")
 _WHERE = ("qemu", "unicorn", "renode")
@@ -60,6 +69,20 @@ class EmulatorSpec:
 
 
 @dataclass(frozen=True)
+class RenodeSpec:
+    """How Renode runs the target.
+
+    platform: its description of the machine, a .repl file
+    uart: the UART in it that leads to the host, as Renode's monitor names it
+    mips: million instructions in a second of the guest's time
+    """
+
+    platform: Path
+    uart: str
+    mips: int
+
+
+@dataclass(frozen=True)
 class Execution:
     """That this project's tests, or a run that the docs tell of, executed a board's image: where,
     and what of it."""
@@ -87,6 +110,7 @@ class Target:
     port: str
     note: str
     board_file: Path
+    renode: RenodeSpec | None = None
     layout: str = "canonical"
     """How this core's kernels like their weights (docs/formats/plan.md)."""
 
@@ -133,6 +157,8 @@ class Target:
         ways = [command[0] for command in self.flash_commands]
         if self.emulator is not None:
             ways.insert(0, "emulated: " + self.emulator.command[0])
+        elif self.renode is not None:
+            ways.insert(0, "emulated: renode")
         return ", ".join(ways)
 
     def as_dict(self) -> dict[str, object]:
@@ -156,6 +182,9 @@ class Target:
             "executed": [asdict(one) for one in self.executed],
             "status": list(self.status),
             "emulator": emulator,
+            "renode": None
+            if self.renode is None
+            else {**asdict(self.renode), "platform": str(self.renode.platform)},
             "compiler": self.compiler,
             "compiler_installed": shutil.which(self.compiler) is not None,
             "flash": self.how_to_flash(),
@@ -270,6 +299,7 @@ def _target(path: Path, board: Any) -> Target:
             port=str(build["port"]),
             note=str(extra.get("note", "")),
             board_file=path,
+            renode=_renode(path, extra.get("renode")),
             layout=str(extra.get("layout", "canonical")),
         )
     except KeyError as error:
@@ -278,6 +308,18 @@ def _target(path: Path, board: Any) -> Target:
         ) from error
     except (ValueError, TypeError, AttributeError) as error:
         raise ConfigError(f"{path}: {error}; docs/boards.md lists the keys") from error
+
+
+def _renode(board_file: Path, given: Any) -> RenodeSpec | None:
+    """The platform is a file of firmware/platform/renode, or ./one next to the board file."""
+    if given is None:
+        return None
+    name = str(given["platform"])
+    folder = board_file.parent if name.startswith(".") else boards.built_in().parent / "renode"
+    platform = Path(os.path.normpath(folder.resolve() / name))
+    if not platform.is_file():
+        raise ValueError(f"tinyfin.renode.platform: {platform}: no such file")
+    return RenodeSpec(platform, str(given["uart"]), int(given["mips"]))
 
 
 def _execution(one: Any) -> Execution:

@@ -17,7 +17,10 @@ from typing import IO
 from tinyfin.errors import BenchError, TargetError, ToolError
 from tinyfin.targets.catalogue import EmulatorSpec, Target
 
-__all__ = ["Emulator"]
+__all__ = ["EMULATORS", "Emulator", "boot"]
+
+EMULATORS = ("qemu", "renode")
+"""What ``--emulator`` may say."""
 
 START_DEADLINE_S = 20.0
 STOP_DEADLINE_S = 5.0
@@ -207,3 +210,14 @@ class Emulator:
         trace: TracebackType | None,
     ) -> None:
         self.stop()
+
+
+def boot(
+    target: Target, image: Path, *, icount: bool = True, emulator: str | None = None
+) -> Emulator:
+    """A target running an image in one of :data:`EMULATORS`, QEMU if None; not started yet."""
+    if emulator == "renode":
+        from tinyfin.targets.renode import Renode
+
+        return Renode(target, image)
+    return Emulator(target, image, icount)

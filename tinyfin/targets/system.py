@@ -32,14 +32,18 @@ class SystemProgram:
     apt: str
     dnf: str
     brew: str
+    url: str = ""
+    """Where to get it when no package manager has it."""
 
     def package(self, manager: str) -> str:
         """The package's names for ``apt-get``, ``dnf`` or ``brew``; empty when none is known."""
         return {"apt-get": self.apt, "dnf": self.dnf, "brew": self.brew}[manager]
 
 
-def _program(name: str, why: str, goals: str, apt: str, dnf: str, brew: str) -> SystemProgram:
-    return SystemProgram(name, why, frozenset(goals.split()), apt, dnf, brew)
+def _program(
+    name: str, why: str, goals: str, apt: str, dnf: str, brew: str, url: str = ""
+) -> SystemProgram:
+    return SystemProgram(name, why, frozenset(goals.split()), apt, dnf, brew, url)
 
 
 PROGRAMS: tuple[SystemProgram, ...] = (
@@ -174,6 +178,15 @@ PROGRAMS: tuple[SystemProgram, ...] = (
     ),
     _program("cppcheck", "what `pio check` runs", "test", "cppcheck", "cppcheck", "cppcheck"),
     _program(
+        "renode",
+        "runs some boards with --emulator renode",
+        "",
+        "",
+        "",
+        "",
+        "https://github.com/renode/renode/releases",
+    ),
+    _program(
         "stress-ng",
         "keeps every core busy under the tests that have deadlines",
         "loaded",
@@ -220,7 +233,11 @@ def install_command(programs: list[SystemProgram], manager: str | None = None) -
     """What to type to install these programs, with sudo where it is needed."""
     chosen = manager or package_manager() or "apt-get"
     packages = sorted({word for p in programs for word in p.package(chosen).split()})
-    by_hand = [program.name for program in programs if not program.package(chosen)]
+    by_hand = [
+        program.name + (f" (from {program.url})" if program.url else "")
+        for program in programs
+        if not program.package(chosen)
+    ]
     command = install_words(packages, chosen)
     if by_hand:
         told = f"put {' and '.join(by_hand)} on PATH ({chosen} has no package that is known here)"

@@ -21,7 +21,7 @@ from tinyfin.pack.trust import keys_beside
 from tinyfin.targets import build as building
 from tinyfin.targets import catalogue, flash
 from tinyfin.targets.catalogue import Target
-from tinyfin.targets.emulate import Emulator
+from tinyfin.targets.emulate import boot
 from tinyfin.wire.client import Client
 from tinyfin.wire.links import Link, ProcessLink, TcpLink
 from tinyfin.wire.serial_link import SerialLink, open_link
@@ -40,6 +40,8 @@ class Session:
     target: str
     instructions: Callable[[int], int] | None = None
     """Ticks to guest instructions, where the target counts them."""
+    executed: Callable[[], int] | None = None
+    """All guest instructions so far, where only their sum is known."""
     flash_bytes: int | None = None
     ram_bytes: int | None = None
     baud: int | None = None
@@ -68,9 +70,11 @@ def reach(
     keys: Sequence[bytes] | None = None,
     icount: bool = True,
     baud: int | None = None,
+    emulator: str | None = None,
 ) -> Iterator[Session]:
     """The run's firmware on an emulated target, or on this machine (``host``). Not yet connected.
 
+    emulator: one of :data:`tinyfin.targets.emulate.EMULATORS`.
     baud: speed of a serial line in front of ``host``; None is a pipe.
     Raises ConfigError for an unknown target, TargetError for one that cannot be emulated, and what
     building raises.
@@ -81,25 +85,29 @@ def reach(
             yield session
         return
     target = catalogue.get(target_name)
-    with emulated(target, image_of(run, target, keys), icount=icount) as session:
+    image = image_of(run, target, keys)
+    with emulated(target, image, icount=icount, emulator=emulator) as session:
         yield session
 
 
 @contextlib.contextmanager
-def emulated(target: Target | str, image: Path, *, icount: bool = True) -> Iterator[Session]:
+def emulated(
+    target: Target | str, image: Path, *, icount: bool = True, emulator: str | None = None
+) -> Iterator[Session]:
     """Boot an image in the emulator; it ends with the context. Not yet connected."""
     chosen = catalogue.get(target) if isinstance(target, str) else target
     sizes: dict[str, int] = {}
     with contextlib.suppress(OSError, ValueError):
         sizes = json.loads((image.parent / "image.json").read_text(encoding="utf-8"))
-    with Emulator(chosen, image, icount=icount) as emulator:
-        link = TcpLink(*emulator.address, restart=emulator.restart)
-        spec = chosen.emulator if icount else None
+    with boot(chosen, image, icount=icount, emulator=emulator) as running:
+        link = TcpLink(*running.address, restart=running.restart)
+        spec = chosen.emulator if running.icount else None
         with at_link(link, chosen.name) as session:
             yield Session(
                 session.client,
                 chosen.name,
                 spec.instructions if spec else None,
+                getattr(running, "executed", None),
                 sizes.get("flash_bytes"),
                 sizes.get("ram_bytes"),
             )

@@ -46,6 +46,7 @@ def replay_run(
     config_path: str | Path | None = None,
     skip_bad_rows: str | Path | None = None,
     count: bool = True,
+    emulator: str | None = None,
     on_reboot: OnReboot = "fail",
     checkpoint_events: int | None = None,
     chaos: str | None = None,
@@ -57,7 +58,8 @@ def replay_run(
     and compare every byte of its answers with the twin's.
 
     target: an emulated target, or "host"; port: a serial port or URL where a terminal answers; one
-    of the two. data, warmup: files, or tables of pandas, Polars or Arrow; terminals start from the
+    of the two. emulator: "qemu" (if None) or "renode". data, warmup: files, or tables of pandas,
+    Polars or Arrow; terminals start from the
     state that ``warmup``, or the events before ``warm_until``, leave. keys: public keys that are
     trusted; the run's own if None. report: an HTML file to write. The other arguments are those of
     ``tinyfin replay``. A difference is in the result: :meth:`ReplayResult.check` raises it. Raises
@@ -83,7 +85,7 @@ def replay_run(
     if before is None and own is not None:
         _say_what_is_missing(own, tx, config, note)
     warm, stream = _warming(tx, before, config, warm_until)
-    with _reached(place, target, port, baud, keys, count) as reached:
+    with _reached(place, target, port, baud, keys, count, emulator) as reached:
         reached.client.on_log = lambda level, line: note(f"terminal: {line}")
         # the twin runs the very pack that the terminal runs, in the terminal's layout
         pack = layouts.running(path, reached.client.connect().pack_id, keys)
@@ -101,6 +103,8 @@ def replay_run(
             checkpoint_events=checkpoint_events,
             chaos=faults,
         )
+        if reached.executed is not None:
+            note(f"{reached.executed():,} instructions were executed, start-up included")
         result.baud = reached.baud
         result.flash_bytes, result.ram_bytes = reached.flash_bytes, reached.ram_bytes
     result.fields = fields.as_json()
@@ -111,6 +115,7 @@ def replay_run(
         on_reboot=None if on_reboot == "fail" else on_reboot,
         checkpoint=checkpoint_events,
         chaos=chaos,
+        emulator=emulator,
     )
     if report is not None:
         written = page.write(
@@ -132,9 +137,10 @@ def _reached(
     baud: int | None,
     keys: Sequence[bytes],
     count: bool,
+    emulator: str | None,
 ) -> AbstractContextManager[Session]:
     if target is not None:
-        return session.reach(place, target, keys=keys, icount=count, baud=baud)
+        return session.reach(place, target, keys=keys, icount=count, baud=baud, emulator=emulator)
     assert port is not None
     return session.at_port(port, baud=baud or 115200)
 

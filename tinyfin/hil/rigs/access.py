@@ -110,17 +110,19 @@ def _ask(link: Link) -> None:
 
 
 class _Emulated(Access):
-    """A target in QEMU; its power switch is the emulator's process."""
+    """A target in QEMU or Renode; its power switch is the emulator's process."""
 
     _emulator: Emulator | None = None
 
     def prepare(self, run: Path, keys: Sequence[bytes]) -> Flashed:
         from tinyfin.targets import build as building
-        from tinyfin.targets import catalogue, flash
+        from tinyfin.targets import catalogue, flash, renode
 
         target = catalogue.get(self.spec.target, self.boards)
         if self.spec.flash is not False:
-            building.require_tools(target, emulated=True)
+            building.require_tools(target, emulated=self.spec.emulator == "qemu")
+        if self.spec.emulator == "renode":
+            renode.require(target)
         pack = flash.target_pack(run, target, keys, self.note)
         if self.spec.flash is False:
             found = flash.flashed_image(run, target)
@@ -148,10 +150,13 @@ class _Emulated(Access):
         )
 
     def open(self) -> Link:
-        from tinyfin.targets.emulate import Emulator
+        from tinyfin.targets.emulate import boot
 
         if self._emulator is None:
-            self._emulator = Emulator(self._target, self._image, icount=self.spec.count).start()
+            spec = self.spec
+            self._emulator = boot(
+                self._target, self._image, icount=spec.count, emulator=spec.emulator
+            ).start()
         return TcpLink(*self._emulator.address, restart=self._emulator.restart)
 
     def check(self, lost: bool = False) -> None:
@@ -171,7 +176,9 @@ class _Emulated(Access):
 
     @property
     def counts(self) -> bool:
-        return self.spec.count and self._target.emulator is not None
+        return (
+            self.spec.count and self.spec.emulator == "qemu" and self._target.emulator is not None
+        )
 
     def instructions(self, ticks: int) -> int | None:
         spec = self._target.emulator
@@ -179,7 +186,7 @@ class _Emulated(Access):
 
     @property
     def pid(self) -> int:
-        """Process id of QEMU."""
+        """Process id of the emulator."""
         assert self._emulator is not None
         return self._emulator.pid
 

@@ -14,7 +14,7 @@ import difflib
 import os
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, model_validator
@@ -22,6 +22,9 @@ from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationErr
 from tinyfin.command_templates import placeholders, unknown_placeholder
 from tinyfin.config.toml import read_toml
 from tinyfin.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tinyfin.targets.catalogue import Target
 
 __all__ = [
     "HOST",
@@ -211,6 +214,8 @@ class TargetSpec(_Section):
     target: str
     """A name of `tinyfin targets`, or ``host``."""
     emulated: bool = False
+    emulator: Literal["qemu", "renode"] = "qemu"
+    """What runs it when it is emulated."""
     port: Port | None = None
     baud: Annotated[int, Field(ge=1200, le=12_000_000)] = 115_200
     dtr: bool | None = None
@@ -404,14 +409,22 @@ def _check_target(where: str, name: str, spec: TargetSpec, boards: Path | None) 
         target = catalogue.get(spec.target, boards)
     except ConfigError as error:
         raise ConfigError(f"{where}: targets.{name}.target: {error}") from error
-    if spec.emulated and target.emulator is None:
-        raise ConfigError(
-            f"{where}: targets.{name}.emulated: {target.name} has no emulator; give its port"
-        )
+    require_emulator(f"{where}: targets.{name}", spec, target)
     if not spec.emulated and spec.flash is True and not target.flash_commands:
         raise ConfigError(
             f"{where}: targets.{name}.flash: {target.name} has no flash tool of its own; write "
             'flash = ["tool", "{bin}"], or flash = false when it is flashed already'
+        )
+
+
+def require_emulator(where: str, spec: TargetSpec, target: Target) -> None:
+    """ConfigError when a target is to be emulated by what cannot do that."""
+    if spec.emulated and (target.emulator if spec.emulator == "qemu" else target.renode) is None:
+        other = target.renode if spec.emulator == "qemu" else target.emulator
+        hint = "" if other is None else ", or another emulator"
+        raise ConfigError(
+            f"{where}.emulated: {target.name} has no emulator ({spec.emulator}); give its port"
+            f"{hint}"
         )
 
 

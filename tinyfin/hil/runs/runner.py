@@ -298,4 +298,18 @@ def without_flash(todo: Sequence[Job]) -> list[Job]:
     return [replace(job, spec=job.spec.model_copy(update={"flash": False})) for job in todo]
 
 
+def emulated_by(todo: Sequence[Job], emulator: str, boards: Path | None) -> list[Job]:
+    """The jobs, emulated targets in that emulator. ConfigError for one that it cannot run."""
+    from tinyfin.hil.rigs.rigfile import require_emulator
+    from tinyfin.targets import catalogue
+
+    done = []
+    for job in todo:
+        if job.spec.emulated:
+            job = replace(job, spec=job.spec.model_copy(update={"emulator": emulator}))
+            require_emulator(job.name, job.spec, catalogue.get(job.spec.target, boards))
+        done.append(job)
+    return done
+
+
 Note = Callable[[str], object]
