@@ -18,10 +18,13 @@ from typing import Any
 
 import pytest
 
+from tests.support import sample
 from tests.support.cli import tinyfin
+from tests.support.cortex_m_chips import nucleo_g071rb
 from tests.support.process import call
 from tinyfin import paths
 from tinyfin.errors import ConfigError, FlashError, InputError, ToolError
+from tinyfin.hil.links.session import at_link
 from tinyfin.hil.rigs import rigfile
 from tinyfin.targets import boards, build, catalogue, flash, system
 from tinyfin.targets.emulate import Emulator
@@ -43,7 +46,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A stranger's folder, as the page says; it is the current one."""
     folder = tmp_path / "terminal"
     (folder / "boards").mkdir(parents=True)
-    (board,), (ini,) = blocks("json"), blocks("ini")
+    (board, _), (ini,) = blocks("json"), blocks("ini")
     (folder / "boards" / "pos_f407.json").write_text(board)
     (folder / "platformio.ini").write_text(ini.replace("../tinyfin", str(ROOT)))
     monkeypatch.chdir(folder)
@@ -80,7 +83,7 @@ def test_the_page_is_followed_in_a_strangers_folder(
     project: Path, tool: Callable[..., Path]
 ) -> None:
     words = tool("openocd")
-    emulated, on_a_board, pio = (block.splitlines() for block in blocks("sh"))
+    emulated, on_a_board, pio, _ = (block.splitlines() for block in blocks("sh"))
     said = [shell(line.replace("RUN", str(PACK))).stdout for line in emulated]
     assert re.search(r"^pos_f407 .* openocd, dfu-util$", said[0], re.MULTILINE)
     assert "200 of 200 transactions answered by pos_f407" in said[3]
@@ -103,6 +106,33 @@ def test_the_page_is_followed_in_a_strangers_folder(
     assert "12 test cases: 12 succeeded" in said[1]
     assert ".pio/build/pos_f407/firmware.elf verify" in words.read_text().splitlines()[-1]
     assert not [path for path in project.rglob("*.json") if ".pio" not in path.parts][1:]
+
+
+def test_a_family_is_added_as_the_page_says(project: Path) -> None:
+    """The port's text and the board file, copied from the page; the image starts on a model of the
+    chip and replays."""
+    (port,), (_, board), command = blocks("c"), blocks("json"), blocks("sh")[3]
+    (project / "boards" / "stm32g0").mkdir()
+    (project / "boards" / "stm32g0" / "port.c").write_text(port)
+    (project / "boards" / "nucleo-g071rb.json").write_text(board)
+    shell(command.replace("RUN", str(PACK)))
+    target = catalogue.get("nucleo-g071rb")
+    pack = flash.target_pack(PACK, target)
+    chip = nucleo_g071rb(build.build(target, pack=pack).binary)
+    with at_link(chip.machine, target.name) as session:
+        how = {"limit": 60, "target": target.name, "checkpoint_events": 50}
+        result = sample.replayed(session.client, pack.read_bytes(), **how)
+    result.check()
+    assert result.verdicts == 60
+
+
+def test_the_table_of_boards_is_that_of_the_board_files() -> None:
+    rows = re.findall(r"^\| `([\w-]+)` \| .* \| .* \| (.*) \|$", DOC, re.MULTILINE)
+    programs = {"OpenOCD": "openocd", "pyOCD": "pyocd"}
+    told = {name: [programs.get(t, t) for t in tools.split(", ")] for name, tools in rows}
+    ours = [target for target in catalogue.load().values() if target.flash_commands]
+    ours = [target for target in ours if target.family != "Espressif"]
+    assert told == {target.name: [c[0] for c in target.flash_commands] for target in ours}
 
 
 def test_the_rig_file_of_the_page_takes_the_board(project: Path, tmp_path: Path) -> None:
