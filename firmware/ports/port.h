@@ -5,8 +5,8 @@
  *
  * Bytes go through one UART (115200 8N1 unless TFIN_PORT_BAUD says otherwise). Sending is polled;
  * an interrupt fills a ring with what is received (common/ring.h), but for ports whose bytes wait
- * in a pipe. No call blocks except tfin_port_write, whose waits end, and tfin_port_idle, none may
- * be called from an interrupt, none allocates.
+ * in a pipe. No call blocks except tfin_port_write and tfin_port_set_baud, whose waits end, and
+ * tfin_port_idle, none may be called from an interrupt, none allocates.
  *
  * To add a target of a family that is here: one board file. To add a family: a folder with
  *   - startup code: a vector table or reset entry that sets the stack pointer, calls

@@ -10,7 +10,7 @@ int main(void)
         int byte = tfin_port_read();
         if (byte >= 0) {
             tfin_wire_byte((uint8_t)byte);
-        } else {
+        } else if (!tfin_wire_idle()) {
             tfin_port_idle();
         }
     }

@@ -72,6 +72,12 @@ static uint32_t scored; /* the number of these events */
 static uint32_t repeated;
 static uint32_t out_of_order;
 
+static uint32_t speed = TFIN_PORT_BAUD; /* of the line */
+static uint8_t doubted;        /* bytes came at another speed than that, and no frame yet */
+static uint32_t looked_at;     /* in ticks, when the doubt was looked at last */
+static uint32_t doubted_ticks; /* how long it lasts */
+static uint32_t looks;         /* how often it was looked at */
+
 /* -------------------------------------------------------------------------------------- answers */
 
 static tfin_writer begin(uint8_t *frame, uint32_t capacity, uint8_t type, uint16_t sequence)
@@ -140,6 +146,11 @@ static int can_exit(void)
     return RIG && (tfin_port_abilities & TFIN_PORT_EXIT) != 0;
 }
 
+static int can_change_speed(void)
+{
+    return RIG && (tfin_port_abilities & TFIN_PORT_SPEED) != 0 && tfin_port_tick_hz != 0;
+}
+
 static void send_hello(uint16_t sequence)
 {
     uint32_t capabilities = 0;
@@ -163,6 +174,9 @@ static void send_hello(uint16_t sequence)
     }
     if (RIG) {
         capabilities |= TFIN_CAN_STATE;
+    }
+    if (can_change_speed()) {
+        capabilities |= TFIN_CAN_SPEED;
     }
     static const uint8_t nothing[16];
     int opened = open_error == TFIN_OK;
@@ -531,6 +545,54 @@ static void on_stack(uint16_t sequence)
     send_reply(&w);
 }
 
+/* ---------------------------------------------------------------------------------------- speed */
+
+static void doubt(void)
+{
+    doubted = 1;
+    doubted_ticks = 0;
+    looks = 0;
+    looked_at = tfin_port_ticks();
+}
+
+/* A host that starts again speaks at TFIN_PORT_BAUD, and one that asked for a speed that the cable
+ * does not carry goes back to it: after a second without a frame, so does this side. The number of
+ * looks ends a doubt where the tick counter stands still. */
+static void look_at_speed(void)
+{
+    if (!doubted) {
+        return;
+    }
+    uint32_t now = tfin_port_ticks();
+    doubted_ticks += (now - looked_at) & tfin_port_tick_mask;
+    looked_at = now;
+    looks++;
+    if ((doubted_ticks >= tfin_port_tick_hz || looks >= TFIN_PORT_SEND_TURNS) &&
+        tfin_port_set_baud(TFIN_PORT_BAUD)) {
+        speed = TFIN_PORT_BAUD;
+        doubted = 0;
+    }
+}
+
+static void on_speed(uint16_t sequence, tfin_reader *in)
+{
+    uint32_t wanted = (uint32_t)tfin_get(in, 4);
+    if (in->bad) {
+        send_error(sequence, TFIN_WIRE_MALFORMED, 0);
+        return;
+    }
+    /* the answer leaves at the present speed, and says whether the port can do the other one:
+     * there and back again, while the host waits and nothing is on the line */
+    int can = wanted != speed && tfin_port_set_baud(wanted) && tfin_port_set_baud(speed);
+    tfin_writer w = begin_reply(TFIN_SPEED, sequence);
+    tfin_put(&w, can ? wanted : speed, 4);
+    send_reply(&w);
+    if (can && tfin_port_set_baud(wanted)) {
+        speed = wanted;
+        doubt();
+    }
+}
+
 /* ------------------------------------------------------------------------------------- dispatch */
 
 static void on_ordered(uint8_t type, uint16_t sequence, tfin_reader *in)
@@ -570,6 +632,7 @@ static int offered(uint8_t type)
     case TFIN_CHECKPOINT_REQUEST: return REPLAY;
     case TFIN_REBOOT: return can_reboot();
     case TFIN_EXIT: return can_exit();
+    case TFIN_SPEED_REQUEST: return can_change_speed();
     default: return RIG;
     }
 }
@@ -581,7 +644,8 @@ static void on_frame(uint8_t type, uint16_t sequence, tfin_reader *in)
         on_hello(sequence, in);
         return;
     }
-    if (type < TFIN_HELLO_REQUEST || type > TFIN_EXIT) {
+    int known = type >= TFIN_HELLO_REQUEST && (type <= TFIN_EXIT || type == TFIN_SPEED_REQUEST);
+    if (!known) {
         send_error(sequence, TFIN_WIRE_UNKNOWN, 0);
         return;
     }
@@ -610,6 +674,10 @@ static void on_frame(uint8_t type, uint16_t sequence, tfin_reader *in)
     }
     if (RIG && type == TFIN_STACK_REQUEST) {
         on_stack(sequence);
+        return;
+    }
+    if (RIG && type == TFIN_SPEED_REQUEST) {
+        on_speed(sequence, in);
         return;
     }
     if (open_error != TFIN_OK) {
@@ -669,11 +737,24 @@ void tfin_wire_start(void)
     send_hello(0);
 }
 
+int tfin_wire_idle(void)
+{
+    look_at_speed();
+    return doubted;
+}
+
 void tfin_wire_byte(uint8_t byte)
 {
+    if (RIG && speed != TFIN_PORT_BAUD) {
+        if (!doubted) {
+            doubt();
+        }
+        look_at_speed();
+    }
     enum tfin_deframed what = tfin_deframe(&rx, byte);
     if (what == TFIN_FRAME_GOOD) {
         complained = 0;
+        doubted = 0;
         tfin_reader in = {rx_frame + TFIN_FRAME_HEAD, rx_frame + rx.size, 0};
         on_frame(rx_frame[0], (uint16_t)(rx_frame[1] | (uint32_t)rx_frame[2] << 8), &in);
     } else if (what == TFIN_FRAME_BAD && session != 0 && !complained) {

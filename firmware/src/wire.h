@@ -28,7 +28,8 @@ enum tfin_request {
     TFIN_STATS_REQUEST = 0x09,
     TFIN_STACK_REQUEST = 0x0A,
     TFIN_REBOOT = 0x0B,
-    TFIN_EXIT = 0x0C
+    TFIN_EXIT = 0x0C,
+    TFIN_SPEED_REQUEST = 0x0E
 };
 
 /* Device to host. */
@@ -42,6 +43,7 @@ enum tfin_answer {
     TFIN_INFERRED = 0x87,
     TFIN_STATS = 0x88,
     TFIN_STACK = 0x89,
+    TFIN_SPEED = 0x8A,
     TFIN_LOG = 0x8E,
     TFIN_ERROR = 0x8F
 };
@@ -70,7 +72,9 @@ enum tfin_capability {
     /* EVENTS and CHECKPOINT; a release without TFIN_RELEASE_REPLAY has neither */
     TFIN_CAN_REPLAY = 32,
     /* STATE_RESET, STATE_WRITE, STATE_READ and DETAIL_READ; no release has them */
-    TFIN_CAN_STATE = 64
+    TFIN_CAN_STATE = 64,
+    /* SPEED_REQUEST changes the speed of the line; no release has it */
+    TFIN_CAN_SPEED = 128
 };
 
 /* Opens the pack, starts cold and says HELLO. Called once. */
@@ -78,6 +82,10 @@ void tfin_wire_start(void);
 
 /* Takes one received byte; works and answers when it ends a frame. */
 void tfin_wire_byte(uint8_t byte);
+
+/* To be called when there was no byte. 1: come back at once, something is timed; 0: sleep if you
+ * like. */
+int tfin_wire_idle(void);
 
 /* Sends a line of log as a frame of its own; at most 120 bytes of it. */
 void tfin_wire_log(uint8_t level, const char *text);

@@ -18,7 +18,7 @@
 
 enum { LONGEST = TFIN_WIRE_FRAME_BYTES + 64, OP_RAW = 0, OP_FRAME, OP_AGAIN, OP_DAMAGED, OPS };
 
-const uint32_t tfin_port_abilities = TFIN_PORT_EXIT | TFIN_PORT_REBOOT;
+const uint32_t tfin_port_abilities = TFIN_PORT_EXIT | TFIN_PORT_REBOOT | TFIN_PORT_SPEED;
 const uint32_t tfin_port_receive_bytes = TFIN_PORT_RECEIVE_BYTES;
 const uint32_t tfin_port_tick_hz = 1000000u;
 const uint32_t tfin_port_tick_mask = 0xFFFFFFu;
@@ -250,6 +250,11 @@ void tfin_port_exit(int code)
 {
     (void)code;
     restart();
+}
+
+int tfin_port_set_baud(uint32_t baud)
+{
+    return baud % 100u == 0;
 }
 
 uint32_t tfin_port_entropy(void)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tests.support import sample
+from tests.wire.test_speed import ask
 from tinyfin.codegen import monocypher
 from tinyfin.hil.links.session import emulated
 from tinyfin.measure.network_costs import bench
@@ -30,6 +31,9 @@ def test_replay_is_equal_on_the_target(name: str, tmp_path: Path) -> None:
         how = {"limit": 300, "target": name, "checkpoint_events": 300}
         result = sample.replayed(session.client, instructions=session.instructions, **how)
         painted, free = session.client.stack()
+        assert ask(session.client, 10_000_000) == 115_200
+        assert ask(session.client, 230_400) == 230_400
+        assert session.client.stats()["frames_damaged"] == 0
     result.check()
     facts = result.as_dict()
     print(

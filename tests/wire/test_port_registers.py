@@ -77,6 +77,7 @@ def build(uart: Uart, folder: Path) -> ctypes.CDLL:
         source = source.replace(f'#include "{name}"', common)
     source = re.sub(r"__asm volatile\(.*?\);", ";", source, flags=re.DOTALL)
     # the interrupt is called by the test, and once per byte: memory does not empty itself
+    source = source.replace("static uint32_t usart_hz", "uint32_t usart_hz")
     source = source.replace("static void receive", "void receive").replace("while (((", "if (((")
     source = source.replace("while ((TFIN_REG(UART_FLAGS)", "if ((TFIN_REG(UART_FLAGS)")
     # a register that is memory does not say by itself that a byte has gone out
@@ -204,3 +205,100 @@ def test_an_rp2040_gives_a_dead_uart_up_and_counts_what_it_lost(tmp_path: Path) 
     assert library.tfin_port_receive_overruns() == 1
     assert library.tfin_port_read() == ord("x")
     assert library.tfin_port_read() == -1
+
+
+@dataclass(frozen=True)
+class Speeds:
+    """What a port's UART makes of a speed, as its reference manual says it."""
+
+    divisors: dict[int, int]
+    """Speed to the register's value."""
+    refused: tuple[int, ...]
+    idle: int
+    """Value of the status when the last byte has left; 0 where the port waits in another way."""
+
+
+SPEEDS = {
+    # USARTDIV in sixteenths is clock / baud: 84 MHz of APB2; 16 at least
+    "stm32f4": Speeds({115_200: 729, 921_600: 91, 3_000_000: 28}, (5_500_000, 0, 1000), 0xC0),
+    # the same at 24 MHz; 921600 would be 24e6 / 26 = 923,077
+    "stm32f1": Speeds({115_200: 208, 460_800: 52, 921_600: 26}, (2_000_000, 0, 300), 0xC0),
+    # 16550: 3.6864 MHz / 16 / baud, in two bytes
+    "riscv_virt": Speeds({115_200: 2, 230_400: 1, 600: 384}, (460_800, 160_000, 0), 0x60),
+    # clock / baud, 16 at least
+    "cmsis_mps2": Speeds({115_200: 217, 921_600: 27, 1_500_000: 17}, (2_000_000, 0), 0),
+    # 80 MHz; 16 at least, 65535 at most
+    "stm32l4": Speeds({115_200: 694, 921_600: 87, 4_000_000: 20}, (5_500_000, 0, 1000), 0xC0),
+    # 100 MHz of a peripheral bus
+    "stm32h7": Speeds({115_200: 868, 921_600: 109, 3_000_000: 33}, (6_500_000, 0, 1000), 0xC0),
+    # the reference manual's table, to the 4096 that the chip keeps clear
+    "nrf51": Speeds(
+        {115_200: 0x01D7E000, 921_600: 0x0EBEE000, 1_000_000: 0x10000000}, (1_500_000, 300, 0), 0
+    ),
+}
+SPEEDS["nrf52"] = SPEEDS["nrf51"]
+DIVISOR_AT = {
+    "stm32l4": 0x0C,
+    "stm32h7": 0x0C,
+    "nrf52": 0x524,
+    "stm32f4": 0x08,
+    "stm32f1": 0x08,
+    "cmsis_mps2": 0x10,
+    "nrf51": 0x524,
+}
+
+
+def divisor(spec: Uart, library: ctypes.CDLL) -> int:
+    if spec.port == "riscv_virt":  # memory has kept what was written while the divisor was open
+        return int(library.peek(spec.address)) & 0xFFFF
+    return int(library.peek(spec.address + DIVISOR_AT[spec.port]))
+
+
+def clocked(spec: Uart, library: ctypes.CDLL) -> Speeds:
+    if spec.port.startswith("stm32"):
+        hz = {"stm32f4": 84, "stm32f1": 24, "stm32l4": 80, "stm32h7": 100}[spec.port] * 1_000_000
+        ctypes.c_uint32.in_dll(library, "usart_hz").value = hz
+    speeds = SPEEDS[spec.port]
+    set_status(spec, library, speeds.idle)
+    return speeds
+
+
+def test_a_speed_is_set_as_the_manual_says(uart: tuple[Uart, ctypes.CDLL]) -> None:
+    spec, library = uart
+    speeds = clocked(spec, library)
+    for baud, value in speeds.divisors.items():
+        assert library.tfin_port_set_baud(baud) == 1, baud
+        assert divisor(spec, library) == value, baud
+    if spec.port == "riscv_virt":
+        assert library.peek(spec.address) >> 24 == 3, "8N1, and the data register is back"
+
+
+def test_a_speed_that_the_clock_cannot_make_changes_nothing(uart: tuple[Uart, ctypes.CDLL]) -> None:
+    spec, library = uart
+    speeds = clocked(spec, library)
+    assert library.tfin_port_set_baud(115_200) == 1
+    before = divisor(spec, library)
+    for baud in speeds.refused:
+        assert library.tfin_port_set_baud(baud) == 0, baud
+        assert divisor(spec, library) == before, baud
+
+
+WAITING = [one for one in UARTS if one.event is None]
+"""An nRF51 port's tfin_port_write returns when the byte has left."""
+
+
+@pytest.mark.parametrize("uart", WAITING, indirect=True, ids=lambda uart: uart.port)
+def test_the_last_byte_leaves_before_the_speed_changes(uart: tuple[Uart, ctypes.CDLL]) -> None:
+    """A line that never gets idle is given up, and keeps its speed."""
+    spec, library = uart
+    speeds = clocked(spec, library)
+    assert library.tfin_port_set_baud(115_200) == 1
+    before = divisor(spec, library)
+    busy = 0x80 if spec.port.startswith("stm32") else 0x20 if spec.port == "riscv_virt" else 1
+    set_status(spec, library, busy)
+    start = library.accesses()
+    assert library.tfin_port_set_baud(230_400) == 0
+    assert TURNS <= library.accesses() - start < 1.5 * TURNS
+    assert divisor(spec, library) == before
+    set_status(spec, library, speeds.idle)
+    assert library.tfin_port_set_baud(230_400) == 1

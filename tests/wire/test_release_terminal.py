@@ -16,7 +16,7 @@ from tinyfin.hil.runs.selftest import self_test
 from tinyfin.pack.signing import Key, generate_key
 from tinyfin.wire.client import Client
 from tinyfin.wire.links import ProcessLink
-from tinyfin.wire.messages import Capability, Request
+from tinyfin.wire.messages import Answer, Capability, Request
 
 pytestmark = pytest.mark.live
 
@@ -74,6 +74,7 @@ STATE: dict[str, Ask] = {
     "INFER": lambda client: client.infer(bytes(client.hello.inputs)),
     "STACK_REQUEST": lambda client: client.stack(),
     "EXIT": lambda client: client.exit(3),
+    "SPEED_REQUEST": lambda client: client.request(Request.SPEED_REQUEST, Answer.SPEED, bytes(4)),
 }
 REPLAY: dict[str, Ask] = {
     "EVENTS": lambda client: client.ordered(Request.EVENTS, b"\0"),

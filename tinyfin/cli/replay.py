@@ -32,6 +32,11 @@ __all__ = ["command", "text"]
     type=click.IntRange(min=1200),
     help="Speed of a serial port [115200]; with --target host, of a line put in front of it.",
 )
+@click.option(
+    "--baud-up-to",
+    type=click.IntRange(min=1200),
+    help="With --port: make the line faster, up to this speed, as far as both ends can.",
+)
 @click.option("--limit", type=click.IntRange(min=1), help="Replay at most this many transactions.")
 @click.option(
     "--warmup",
@@ -93,6 +98,7 @@ def command(
     target_name: str | None,
     port: str | None,
     baud: int | None,
+    baud_up_to: int | None,
     limit: int | None,
     warmup: tuple[Path, ...],
     warm_until: str | None,
@@ -123,6 +129,8 @@ def command(
         raise click.UsageError("give either --target or --port")
     if emulator is not None and target_name in (None, "host"):
         raise click.UsageError("--emulator is for an emulated target: give --target")
+    if baud_up_to is not None and port is None:
+        raise click.UsageError("--baud-up-to is for a serial port: give --port")
     if warmup and warm_until:
         raise click.UsageError("give either --warmup or --warm-until")
     claim(report, make_folder=True)
@@ -133,6 +141,7 @@ def command(
         target=target_name,
         port=port,
         baud=baud,
+        baud_up_to=baud_up_to,
         limit=limit,
         warmup=warmup,
         warm_until=warm_until,

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import time
 from collections import deque
@@ -12,14 +13,18 @@ from dataclasses import dataclass, field, replace
 from tinyfin.errors import BootError, LinkError, ProtocolError, TargetError, TinyfinError
 from tinyfin.wire import messages as m
 from tinyfin.wire.frames import Deframer, Frame, encode_frame
-from tinyfin.wire.links import Deadline, Link, LinkLost, others_at
+from tinyfin.wire.links import Deadline, Link, LinkLost, others_at, speed_of
 from tinyfin.wire.messages import Answer, Request, WireError
 from tinyfin.wire.refusals import refused_pack
 from tinyfin.wire.timing import AnswerTime
 
-__all__ = ["Channel", "Counters", "Doubt", "TargetRebooted"]
+__all__ = ["BACK_S", "Channel", "Counters", "Doubt", "TargetRebooted"]
 
 _SYNC_S = 0.25
+_RAISED_S = 0.6
+"""How long HELLO is waited for at a speed that the terminal may have left."""
+BACK_S = 3.0
+"""The terminal goes back to its first speed within 1 s; then it has to answer."""
 _FLOOD_LOGS = 1000
 """Lines of log without a single answer between them, that are no accident."""
 
@@ -71,6 +76,8 @@ class Channel:
     deadline_s: float = 30.0
     on_log: Callable[[int, str], None] | None = None
     reconnect: bool = False
+    speed_up_to: int = 0
+    """The highest speed in baud to try, on a serial line to a terminal that can change it."""
     counters: Counters = field(default_factory=Counters)
 
     def __post_init__(self) -> None:
@@ -113,16 +120,66 @@ class Channel:
         self._hello = None
         while True:
             try:
-                self._hello = self._greet(deadline)
+                self._hello = self._greet_at_its_speed(deadline)
                 return self._hello
             except LinkLost:
                 if not self.reconnect:
                     raise
                 self._reopen(deadline)
 
+    @property
+    def baud(self) -> int | None:
+        """The speed of the line now, where it has one."""
+        line = speed_of(self.link)
+        return None if line is None else line.baud
+
     def close(self) -> None:
         """Close the link."""
         self.link.close()
+
+    # ------------------------------------------------------------------ the speed
+
+    @property
+    def _is_raised(self) -> bool:
+        line = speed_of(self.link)
+        return line is not None and line.baud != line.first_baud
+
+    def _change_speed(self, baud: int | None = None) -> None:
+        """Change the host's side; None: to the speed at which the line opens. ValueError when the
+        port cannot do it."""
+        line = speed_of(self.link)
+        assert line is not None
+        line.set_baud(line.first_baud if baud is None else baud)
+        self._deframer.restart()
+        self._frames.clear()
+        troubled = self.timing.troubled
+        self.timing = AnswerTime(self.answer_timeout_s)
+        self.timing.troubled = troubled
+
+    def _lower_speed(self) -> None:
+        if self._is_raised:
+            with contextlib.suppress(ValueError):  # then the port is gone: the next read says so
+                self._change_speed()
+
+    def _greet_at_its_speed(self, deadline: Deadline) -> m.Hello:
+        """HELLO; a terminal that does not answer at a raised speed has left it, or does so when it
+        hears nothing but noise."""
+        if self._is_raised:
+            try:
+                return self._greet(Deadline(_RAISED_S))
+            except LinkLost:
+                raise
+            except TargetError:
+                self._lower_speed()
+                deadline = Deadline(max(BACK_S, deadline.left()))
+        return self._greet(deadline)
+
+    def _missed(self) -> None:
+        """A wait ended without an answer. Doubt at a raised speed: it may be the reason."""
+        self.counters.timeouts += 1
+        self.timing.missed()
+        if self._is_raised:
+            raise Doubt
 
     # ------------------------------------------------------------------ the session
 
@@ -224,7 +281,7 @@ class Channel:
             try:
                 if isinstance(why, LinkLost):
                     self._reopen(deadline)
-                hello = self._greet(deadline)
+                hello = self._greet_at_its_speed(deadline)
                 break
             except LinkLost as error:
                 if deadline.passed:

@@ -5,18 +5,27 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from tinyfin.errors import ProtocolError
 from tinyfin.wire import messages as m
-from tinyfin.wire.channel import Counters, Doubt, TargetRebooted
+from tinyfin.wire.channel import BACK_S, Counters, Doubt, TargetRebooted
 from tinyfin.wire.frames import OVERHEAD_BYTES, Frame, encode_frame
-from tinyfin.wire.links import Deadline, LinkLost
-from tinyfin.wire.messages import Answer, Request, WireError
+from tinyfin.wire.links import Deadline, LinkLost, SerialSpeed, speed_of
+from tinyfin.wire.messages import Answer, Capability, Request, WireError
 from tinyfin.wire.pipeline import Pipelined
 from tinyfin.wire.state_frames import state_frames
 
-__all__ = ["Client", "Counters", "TargetRebooted"]
+__all__ = ["SPEEDS", "Client", "Counters", "TargetRebooted", "speeds_between"]
+
+SPEEDS = (3_000_000, 2_000_000, 1_500_000, 1_000_000, 921_600, 460_800, 230_400)
+"""Speeds in baud that adapters and chips have in common."""
+
+_CHECKS = 4
+_CHECK_S = 0.8
+"""How long an answer may take at a new speed, apart from its bytes. The terminal needs a second to
+go back, so a shorter wait would save nothing."""
+_BITS_PER_BYTE = 10
 
 _STATE_DATA_HEAD = 4
 _REQUEST_WAIT_S = 0.1
@@ -25,12 +34,83 @@ _REQUEST_BYTES = 1536
 """As if so many bytes were under way: an answer may be a whole frame."""
 
 
+def speeds_between(first: int, highest: int) -> list[int]:
+    """Speeds above ``first`` to try, from ``highest`` down."""
+    return sorted({baud for baud in (highest, *SPEEDS) if first < baud <= highest}, reverse=True)
+
+
 @dataclass
 class Client(Pipelined):
     """One session with one terminal; see :class:`tinyfin.wire.channel.Channel` for what it raises.
 
     ``pipeline`` and ``ordered`` send what changes state, the rest of the methods what only asks.
     """
+
+    _too_fast: set[int] = field(default_factory=set, repr=False)
+    """Speeds that were tried in vain."""
+
+    def connect(self, deadline_s: float = 15.0) -> m.Hello:
+        """As of :class:`Channel`; then the line is made as fast as both ends, the cable and
+        ``speed_up_to`` allow."""
+        deadline = Deadline(deadline_s)
+        while True:
+            super().connect(deadline_s)
+            if not self.speed_up_to or not self.hello.capabilities & Capability.SPEED:
+                return self.hello
+            try:
+                self._raise_speed()
+                return self.hello
+            except TargetRebooted:  # there is nothing yet that it could have lost
+                if deadline.passed:
+                    raise
+
+    def _raise_speed(self) -> None:
+        """Try speeds from the highest down; the first that carries frames both ways stays."""
+        line = speed_of(self.link)
+        if line is None or self._is_raised:
+            return
+        for baud in speeds_between(line.first_baud, self.speed_up_to):
+            if baud in self._too_fast:
+                continue
+            if not self._both_can(line, baud):
+                self._too_fast.add(baud)
+                continue
+            with contextlib.suppress(ValueError):  # it could a moment ago: now it carries nothing
+                self._change_speed(baud)
+            if self._carries(baud):
+                return
+            self._too_fast.add(baud)
+            self._lower_speed()
+            hello = self._greet(Deadline(BACK_S))
+            if hello.boot_nonce != self.hello.boot_nonce:
+                raise self._rebooted(hello.boot_nonce, hello.reset_cause)
+
+    def _both_can(self, line: SerialSpeed, baud: int) -> bool:
+        """Whether this port and the terminal's can do a speed; then the terminal has it."""
+        try:  # there and back, before the terminal is asked
+            line.set_baud(baud)
+            line.set_baud(line.first_baud)
+        except ValueError:
+            return False
+        answer = self.request(Request.SPEED_REQUEST, Answer.SPEED, baud.to_bytes(4, "little"))
+        return m.Reader(answer, "SPEED").unpack("I") == (baud,)
+
+    def _carries(self, baud: int) -> bool:
+        """Whether the longest frames get through at the present speed, whole and in time."""
+        ask = baud.to_bytes(4, "little")
+        most = self.hello.frame_bytes - OVERHEAD_BYTES
+        ask += bytes(at & 0xFF for at in range(most - len(ask)))
+        wait_s = _CHECK_S + 2 * self.hello.frame_bytes * _BITS_PER_BYTE / baud
+        self._write(b"\0")  # ends what the change of speed looked like
+        for _ in range(_CHECKS):
+            damaged, tag, end = self.damaged, self._next_tag(), Deadline(wait_s)
+            self._write(encode_frame(Request.SPEED_REQUEST, tag, ask))
+            while (frame := self._receive(end, alive=False)) is not None:
+                if (frame.type, frame.sequence) == (Answer.SPEED, tag):
+                    break
+            if frame is None or self.damaged != damaged:
+                return False
+        return True
 
     def request(self, request: int, answer: int, payload: bytes = b"") -> bytes:
         """A request that changes no state, asked again until its answer comes.
@@ -64,8 +144,7 @@ class Client(Pipelined):
                 else:
                     if found is not None:
                         return found
-                    self.counters.timeouts += 1
-                    self.timing.missed()
+                    self._missed()
             except (LinkLost, Doubt) as error:
                 if isinstance(error, LinkLost) and not self.reconnect:
                     raise
@@ -187,6 +266,7 @@ class Client(Pipelined):
         with contextlib.suppress(TargetRebooted):  # then the answer was lost, the restart was not
             self.request(Request.REBOOT, Answer.ACK)
         self._hello = None
+        self._lower_speed()
 
     def exit(self, code: int = 0) -> None:
         """End the emulator or the process on the other side."""

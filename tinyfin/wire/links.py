@@ -15,7 +15,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from tinyfin.errors import BenchError, LinkError, TargetError
 
@@ -25,10 +25,12 @@ __all__ = [
     "LinkAround",
     "LinkLost",
     "ProcessLink",
+    "SerialSpeed",
     "TcpLink",
     "gone",
     "no_reset",
     "others_at",
+    "speed_of",
 ]
 
 CHUNK_BYTES = 65536
@@ -124,11 +126,37 @@ class LinkAround:
         self.inner.reset()
 
 
-def others_at(link: Link) -> list[str]:
-    """The other programs that have the port of a link open, in words, where that can be known."""
+@runtime_checkable
+class SerialSpeed(Protocol):
+    """What a link has whose line has a speed."""
+
+    @property
+    def baud(self) -> int:
+        """The speed now."""
+
+    @property
+    def first_baud(self) -> int:
+        """The speed at which it opens, which is the terminal's after a restart."""
+
+    def set_baud(self, baud: int) -> None:
+        """Change the speed when all bytes have left. ValueError when this port cannot do it."""
+
+
+def _innermost(link: Link) -> Link:
     while isinstance(link, LinkAround):
         link = link.inner
-    others: Callable[[], list[str]] | None = getattr(link, "others", None)
+    return link
+
+
+def speed_of(link: Link) -> SerialSpeed | None:
+    """The speed of the line under a link, where it has one."""
+    inner = _innermost(link)
+    return inner if isinstance(inner, SerialSpeed) else None
+
+
+def others_at(link: Link) -> list[str]:
+    """The other programs that have the port of a link open, in words, where that can be known."""
+    others: Callable[[], list[str]] | None = getattr(_innermost(link), "others", None)
     return others() if others is not None else []
 
 

@@ -58,6 +58,7 @@ class Request(IntEnum):
     STACK_REQUEST = 0x0A
     REBOOT = 0x0B
     EXIT = 0x0C
+    SPEED_REQUEST = 0x0E
 
 
 class Answer(IntEnum):
@@ -72,6 +73,7 @@ class Answer(IntEnum):
     INFERRED = 0x87
     STATS = 0x88
     STACK = 0x89
+    SPEED = 0x8A
     LOG = 0x8E
     ERROR = 0x8F
 
@@ -101,6 +103,7 @@ class Capability(IntFlag):
     EXIT = 16
     REPLAY = 32
     STATE = 64
+    SPEED = 128
 
 
 STATS = (

@@ -205,10 +205,9 @@ class Pipelined(Channel):
             self._resend([waiting[0]])
 
     def _ask_again(self) -> None:
-        self.counters.timeouts += 1
-        self.timing.missed()
         self._nacked = None
         self._shrink()
+        self._missed()
         self._resend(self._waiting)
 
     def _shrink(self) -> None:

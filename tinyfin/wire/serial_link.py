@@ -60,7 +60,8 @@ class SerialLink:
         self.can_reset = reset is not None
         self._reset = reset
         self._locate = locate
-        self._lines = (baud, dtr, rts)
+        self.first_baud = baud
+        self._lines = (dtr, rts)
         self._errors: tuple[type[Exception], ...] = (
             serial.SerialException,
             OSError,
@@ -76,9 +77,9 @@ class SerialLink:
     def _open(self) -> None:
         import serial
 
-        baud, dtr, rts = self._lines
+        dtr, rts = self._lines
         self._port: serial.SerialBase = serial.serial_for_url(self.name, do_not_open=True)
-        self._port.baudrate = baud
+        self._port.baudrate = self.first_baud
         self._port.timeout = 0
         if "://" not in self.name:  # a URL's port has a deadline of its own, and refuses this one
             self._port.write_timeout = WRITE_TIMEOUT_S
@@ -122,9 +123,27 @@ class SerialLink:
                     raise gone(self.name, error) from error
                 time.sleep(0.05)
 
+    @property
+    def baud(self) -> int:
+        """The speed now; it is the first one again after ``reopen`` and ``reset``."""
+        return int(self._port.baudrate)
+
+    def set_baud(self, baud: int) -> None:
+        """Change the speed when all bytes have left. ValueError when this port cannot do it."""
+        before = self.baud
+        try:
+            self._port.flush()
+            self._port.baudrate = baud
+        except self._errors as error:
+            with contextlib.suppress(*self._errors):
+                self._port.baudrate = before
+            raise ValueError(f"{self.name}: cannot do {baud} baud: {error}") from error
+
     def reset(self) -> None:
         if self._reset is None:
             raise no_reset(self.name)
+        if self.baud != self.first_baud:
+            self.set_baud(self.first_baud)
         self._unlock()
         self._reset(self._port)
         if self._port.is_open:

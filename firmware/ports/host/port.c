@@ -4,6 +4,8 @@
  * it with the application and the engine by any C compiler on a POSIX system. A reset runs the
  * program again on the same two pipes, so the other side sees what a rebooting board shows:
  * state gone, another boot nonce. End of input ends the process.
+ *
+ * With TFIN_PORT_OWN_SPEED another source has tfin_port_set_baud(), for what is behind the pipes.
  */
 #define _POSIX_C_SOURCE 200809L
 #include "port.h"
@@ -24,7 +26,17 @@ static uint8_t out[4096];
 static size_t out_size;
 static char **arguments;
 
+#ifdef TFIN_PORT_OWN_SPEED
+const uint32_t tfin_port_abilities = TFIN_PORT_EXIT | TFIN_PORT_REBOOT | TFIN_PORT_SPEED;
+#else
 const uint32_t tfin_port_abilities = TFIN_PORT_EXIT | TFIN_PORT_REBOOT;
+
+int tfin_port_set_baud(uint32_t baud)
+{
+    (void)baud;
+    return 0; /* a pipe has no speed */
+}
+#endif
 /* a pipe holds its sender back */
 const uint32_t tfin_port_receive_bytes = 4 * TFIN_PORT_RECEIVE_BYTES;
 const uint32_t tfin_port_tick_hz = 1000000000u;

@@ -3,6 +3,7 @@
  * the machine, and minstret as the counter: under -icount shift=0 one tick is one instruction. */
 #include "port.h"
 
+#include "divisor.h"
 #include "registers.h"
 #include "ring.h"
 
@@ -11,6 +12,10 @@
 #define LSR_DATA_READY 0x01u
 #define LSR_OVERRUN 0x02u
 #define LSR_TX_EMPTY 0x20u
+#define LSR_LINE_IDLE 0x40u
+#define LCR_8N1 0x03u
+#define LCR_DIVISOR 0x80u
+#define UART_BIT_HZ (3686400u / 16u) /* the fastest bit of this machine's UART */
 
 #define UART_INTERRUPT 10u
 #define PLIC 0x0C000000u
@@ -25,7 +30,8 @@ void tfin_riscv_interrupt(void);
 
 static uint32_t overruns_sending; /* seen while sending; the interrupt counts its own in the ring */
 
-const uint32_t tfin_port_abilities = TFIN_PORT_EXIT | TFIN_PORT_REBOOT | TFIN_PORT_STACK;
+const uint32_t tfin_port_abilities =
+    TFIN_PORT_EXIT | TFIN_PORT_REBOOT | TFIN_PORT_STACK | TFIN_PORT_SPEED;
 const uint32_t tfin_port_receive_bytes = TFIN_PORT_RECEIVE_BYTES;
 const uint32_t tfin_port_tick_hz = F_CPU;
 const uint32_t tfin_port_tick_mask = 0xFFFFFFFFu;
@@ -35,7 +41,7 @@ void tfin_port_init(void)
     /* FIFO; the trigger level says how many bytes QEMU may deliver at once; fewer
      * come after a short time */
     TFIN_REG8(UART + 2u) = 0xC1;
-    TFIN_REG8(UART + 3u) = 3; /* 8N1 */
+    TFIN_REG8(UART + 3u) = LCR_8N1;
     TFIN_REG8(UART + 1u) = 1; /* an interrupt when there is data */
     PLIC_PRIORITY = 1;
     PLIC_ENABLE = 1u << UART_INTERRUPT;
@@ -89,18 +95,37 @@ static uint32_t line_status(void)
     return status;
 }
 
+static int wait_for(uint32_t bit)
+{
+    for (uint32_t turns = 0; turns < TFIN_PORT_SEND_TURNS; turns++) {
+        if ((line_status() & bit) != 0) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
 void tfin_port_write(const uint8_t *data, size_t size)
 {
-    for (size_t i = 0; i < size; i++) {
-        uint32_t status = line_status();
-        for (uint32_t turns = 0; (status & LSR_TX_EMPTY) == 0; turns++) {
-            if (turns == TFIN_PORT_SEND_TURNS) {
-                return;
-            }
-            status = line_status();
-        }
+    for (size_t i = 0; i < size && wait_for(LSR_TX_EMPTY); i++) {
         TFIN_REG8(UART + 0u) = data[i];
     }
+}
+
+int tfin_port_set_baud(uint32_t baud)
+{
+    uint32_t divisor = tfin_divisor(UART_BIT_HZ, baud);
+    if (divisor == 0 || divisor > 0xFFFFu || !wait_for(LSR_LINE_IDLE)) {
+        return 0;
+    }
+    /* an interrupt would read the divisor in place of a byte */
+    __asm volatile("csrc mstatus, %0" ::"r"(MSTATUS_INTERRUPTS) : "memory");
+    TFIN_REG8(UART + 3u) = LCR_DIVISOR | LCR_8N1;
+    TFIN_REG8(UART + 0u) = (uint8_t)divisor;
+    TFIN_REG8(UART + 1u) = (uint8_t)(divisor >> 8);
+    TFIN_REG8(UART + 3u) = LCR_8N1;
+    __asm volatile("csrs mstatus, %0" ::"r"(MSTATUS_INTERRUPTS) : "memory");
+    return 1;
 }
 
 uint32_t tfin_port_ticks(void)

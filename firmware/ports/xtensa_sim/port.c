@@ -57,6 +57,12 @@ void tfin_port_write(const uint8_t *data, size_t size)
     }
 }
 
+int tfin_port_set_baud(uint32_t baud)
+{
+    (void)baud;
+    return 0; /* a console, not a line */
+}
+
 uint32_t tfin_port_ticks(void)
 {
     uint32_t count;

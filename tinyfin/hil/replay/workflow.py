@@ -40,6 +40,7 @@ def replay_run(
     target: str | None = None,
     port: str | None = None,
     baud: int | None = None,
+    baud_up_to: int | None = None,
     limit: int | None = None,
     warmup: Sources = (),
     warm_until: str | None = None,
@@ -86,6 +87,7 @@ def replay_run(
         _say_what_is_missing(own, tx, config, note)
     warm, stream = _warming(tx, before, config, warm_until)
     with _reached(place, target, port, baud, keys, count, emulator) as reached:
+        reached.client.speed_up_to = baud_up_to or 0
         reached.client.on_log = lambda level, line: note(f"terminal: {line}")
         # the twin runs the very pack that the terminal runs, in the terminal's layout
         pack = layouts.running(path, reached.client.connect().pack_id, keys)
@@ -105,7 +107,7 @@ def replay_run(
         )
         if reached.executed is not None:
             note(f"{reached.executed():,} instructions were executed, start-up included")
-        result.baud = reached.baud
+        result.baud = reached.baud if baud_up_to is None else reached.client.baud
         result.flash_bytes, result.ram_bytes = reached.flash_bytes, reached.ram_bytes
     result.fields = fields.as_json()
     result.options = _options(

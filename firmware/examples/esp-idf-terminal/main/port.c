@@ -69,11 +69,10 @@ void tfin_port_write(const uint8_t *data, size_t size)
     (void)uart_write_bytes(UART_NUM_0, data, size);
 }
 
-int tfin_port_set_baud(uint32_t baud); /* the line keeps the speed it has */
 int tfin_port_set_baud(uint32_t baud)
 {
     (void)baud;
-    return 0;
+    return 0; /* the line keeps the speed it has */
 }
 
 /* The counter is the core's own: the main task stays on core 0. */
