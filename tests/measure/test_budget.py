@@ -16,7 +16,8 @@ from tinyfin import paths
 from tinyfin.cli.budget import command
 from tinyfin.errors import BudgetError, PackError
 from tinyfin.measure import instrument
-from tinyfin.measure.pack_costs import Budget, budget, overruns
+from tinyfin.measure.estimates import Estimate, parse_clock
+from tinyfin.measure.pack_costs import Budget, Instructions, budget, overruns
 from tinyfin.pack.signing import generate_key
 from tinyfin.pack.trust import save_public_key
 from tinyfin.targets import build as building
@@ -117,6 +118,42 @@ def test_an_overrun_is_named_with_exit_code_7() -> None:
     assert "state" in ram
     assert "stack" in ram
     assert flash in result.stderr
+
+
+COUNTED = Instructions(100, 8000, 16_000, 20_000, 1, 1, 1, 1, 1, 1, 40_000, ())
+
+
+def test_an_estimate_is_arithmetic_and_says_that_it_is_one() -> None:
+    """8,000 instructions at 80 MHz take 100 µs, at 0.1 nJ each 0.8 µJ."""
+    made = Estimate.of(COUNTED, 80_000_000, 0.1)
+    assert (made.median_us, made.p99_9_us, made.bound_us) == (100.0, 200.0, 500.0)
+    assert (made.median_uj, made.p99_9_uj) == (0.8, 1.6)
+    assert str(made).startswith("estimate, at one cycle an instruction, not measured: 100.0 µs")
+    alone = Estimate.of(COUNTED, None, 0.1)
+    assert alone.median_us is None
+    assert "µs" not in str(alone)
+    assert "at 0.1 nJ" in str(alone)
+
+
+@pytest.mark.parametrize(
+    ("said", "hz"),
+    [("80M", 80_000_000), ("16MHz", 16_000_000), ("1.5 M", 1_500_000), ("32k", 32_000)],
+)
+def test_a_clock_is_in_powers_of_1000(said: str, hz: int) -> None:
+    assert parse_clock(said) == hz
+
+
+@pytest.mark.parametrize("said", ["fast", "0", "-80M", "80MB", ""])
+def test_what_is_no_clock(said: str) -> None:
+    with pytest.raises(ValueError, match="is no clock; write Hz, 80M or 16MHz"):
+        parse_clock(said)
+    assert invoke("--clock", said).exit_code == 2
+
+
+def test_an_estimate_needs_counted_instructions() -> None:
+    answer = invoke("--clock", "80M")  # with --no-measure
+    assert answer.exit_code == 2
+    assert "--no-measure" in answer.output
 
 
 def test_a_limit_is_a_size() -> None:

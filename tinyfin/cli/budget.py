@@ -15,6 +15,7 @@ from tinyfin.config.sizes import parse_size
 from tinyfin.progress import stage
 
 if TYPE_CHECKING:
+    from tinyfin.measure.estimates import Estimate
     from tinyfin.measure.pack_costs import Budget
 
 __all__ = ["command"]
@@ -26,6 +27,18 @@ class _Size(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         try:
             return parse_size(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class _Clock(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    name = "Hz"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        from tinyfin.measure.estimates import parse_clock
+
+        try:
+            return parse_clock(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
 
@@ -46,6 +59,14 @@ class _Size(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     default="image",
     show_default=True,
     help="What these two limit: the rig's whole image, or what a firmware of your own links of it.",
+)
+@click.option(
+    "--clock", "clock_hz", type=_Clock(), help="Estimate the time of a verdict at this clock: 80M."
+)
+@click.option(
+    "--nj-per-instruction",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Estimate the energy of a verdict: 0.1, by the chip's data sheet.",
 )
 @click.option(
     "--data",
@@ -69,6 +90,8 @@ def command(
     max_flash: int | None,
     max_ram: int | None,
     judge: str,
+    clock_hz: int | None,
+    nj_per_instruction: float | None,
     data_path: Path | None,
     config: Path | None,
     measure: bool,
@@ -83,6 +106,9 @@ def command(
     the program. A target that is too small has a row, too. Below the table is the memory that the
     catalogue's sets need. --max-flash and --max-ram make it a check for continuous integration.
 
+    --clock and --nj-per-instruction add an estimate, at one cycle an instruction; the suites
+    latency and energy of `tinyfin hil run` measure a board.
+
     "library" is what a firmware of your own links: engine, network, plan, the rest of the pack and
     the signature check; of RAM the engine's memory and the stack. The rest of the image is the
     rig's terminal. Export is reading the whole state image.
@@ -91,6 +117,10 @@ def command(
 
     if (run is None) == (which is None):
         raise click.UsageError("give either RUN or --set")
+    if not measure and (clock_hz is not None or nj_per_instruction is not None):
+        raise click.UsageError(
+            "an estimate is made of counted instructions: leave out --no-measure"
+        )
     with tempfile.TemporaryDirectory() as folder:
         chosen = run or _alone(which or "", Path(folder))
         _tell(
@@ -99,6 +129,8 @@ def command(
             max_flash,
             max_ram,
             judge,
+            clock_hz,
+            nj_per_instruction,
             data_path,
             config,
             measure,
@@ -124,6 +156,8 @@ def _tell(
     max_flash: int | None,
     max_ram: int | None,
     judge: str,
+    clock_hz: int | None,
+    nj_per_instruction: float | None,
     data_path: Path | None,
     config: Path | None,
     measure: bool,
@@ -166,20 +200,40 @@ def _tell(
     if targets or max_flash is not None or max_ram is not None:
         over += misfits.values()
     sets = set_sizes()
+    estimates = _estimates(found, clock_hz, nj_per_instruction)
     facts = {
         "fits": not over,
         "overruns": over,
-        "targets": [row.as_dict() for row in found],
+        "targets": [
+            {**row.as_dict(), "estimate": vars(made) if (made := estimates[row.target]) else None}
+            for row in found
+        ],
         "does_not_fit": [{"target": name, "why": why} for name, why in misfits.items()],
         "max_flash_bytes": max_flash,
         "max_ram_bytes": max_ram,
         "sets": sets,
     }
-    emit(facts, as_json, _table(found, misfits, sets))
+    said = [f"{name}: {made}" for name, made in estimates.items() if made is not None]
+    emit(facts, as_json, "\n".join([_table(found, misfits, sets), *said]))
     if over:
         for text in over:
             note(f"error: {text}")
         raise SystemExit(BudgetError.exit_code)
+
+
+def _estimates(
+    found: list[Budget], clock_hz: int | None, nj_per_instruction: float | None
+) -> dict[str, Estimate | None]:
+    """Of each target whose instructions were counted, if an estimate is wanted."""
+    from tinyfin.measure.estimates import Estimate
+
+    wanted = clock_hz is not None or nj_per_instruction is not None
+    return {
+        row.target: Estimate.of(row.instructions, clock_hz, nj_per_instruction)
+        if wanted and row.instructions is not None
+        else None
+        for row in found
+    }
 
 
 _COLUMNS = (
