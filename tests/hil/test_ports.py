@@ -19,6 +19,7 @@ import pytest
 from serial import rfc2217
 
 from tests.hil.faulty_bench import SHORT, SMALL, Line, SuiteReplay
+from tests.support.cable import Cable, build_terminal
 from tinyfin.errors import BenchError, BootError
 from tinyfin.hil.rigs import ports as rig_ports
 from tinyfin.hil.rigs.ports import find, plugged, stanza, wait_for
@@ -26,7 +27,7 @@ from tinyfin.hil.rigs.rigfile import Port, TargetSpec
 from tinyfin.hil.runs.probe import greet
 from tinyfin.hil.runs.target import Job, run_target
 from tinyfin.wire.links import LinkLost, ProcessLink
-from tinyfin.wire.serial_link import open_link
+from tinyfin.wire.serial_link import SerialLink, open_link
 
 pytestmark = pytest.mark.live
 
@@ -292,6 +293,32 @@ def test_a_board_at_a_server_of_rfc_2217(
     assert port.resets > 0, "RTS was set over the wire"
     assert result.cases[4].facts.faults["reboot"] > 0
     assert not [w for w in recwarn if issubclass(w.category, DeprecationWarning)]
+
+
+def test_the_speed_of_a_served_port_is_changed(served: tuple[Server, ServedPort]) -> None:
+    server, port = served
+    link = open_link(server.url)
+    assert isinstance(link, SerialLink)
+    assert link.baud == port.baudrate == 115_200
+    link.set_baud(460_800)
+    assert link.baud == port.baudrate == 460_800
+    link.close()
+
+
+def test_a_board_at_a_high_speed_goes_through_a_rig(pack: Path, tmp_path: Path) -> None:
+    with Cable(build_terminal(pack.read_bytes()), tmp_path / "port") as cable:
+        restarts = SMALL.model_copy(
+            update={
+                "name": "restarts",
+                "replay": SuiteReplay(chaos="fault=1/3000,reboot=1/60", on_reboot="resume"),
+            }
+        )
+        suites = [s.model_copy(update={"deadline_s": 60.0}) for s in (SMALL, restarts)]
+        spec = at(cable.name, baud_up_to=921_600)
+        result = run_target(Job("left", spec, PATIENT, pack, (), tuple(suites), lease_wait_s=0.0))
+        assert result.ok, [str(case.failure) for case in result.cases]
+        assert "speed" in result.hello.capabilities
+        assert result.cases[3].facts.baud == 921_600
 
 
 def test_a_server_of_rfc_2217_that_goes_away(served: tuple[Server, ServedPort]) -> None:

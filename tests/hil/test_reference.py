@@ -24,13 +24,16 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "`reset`": rigfile.Reset,
     "`reset.line`": rigfile.Line,
     "`reset.power`": rigfile.Power,
+    "`meter`": rigfile.MeterSpec,
     "Keys of a suite": suites.Suite,
     "`[data]` of a suite": suites.SuiteData,
     "`[replay]` of a suite": suites.SuiteReplay,
     "`[malformed]` of a suite": suites.Malformed,
+    "`[latency]` of a suite": suites.LatencyGate,
+    "`[energy]` of a suite": suites.EnergyGate,
     "`[[change]]` of a suite": suites.Change,
 }
-TABLES = {"Keys of a suite": {"data", "replay", "malformed", "change"}}
+TABLES = {"Keys of a suite": {"data", "replay", "malformed", "latency", "energy", "change"}}
 """Keys that are sections of their own."""
 
 

@@ -193,11 +193,19 @@ def list_targets(
     show_default=True,
     help="Open every port and ask who is there; opening resets some boards.",
 )
+@click.option(
+    "--udev",
+    is_flag=True,
+    help="Print rules of udev instead, which give every port a name of its own.",
+)
 @json_option
-def suggest(boot_s: float, ask: bool, as_json: bool) -> None:
-    """Print the stanza of a rig file for what is plugged in."""
+def suggest(boot_s: float, ask: bool, udev: bool, as_json: bool) -> None:
+    """Print the stanza of a rig file for what is plugged in.
+
+    With --udev, print rules for a file in /etc/udev/rules.d.
+    """
     from tinyfin.errors import TargetError
-    from tinyfin.hil.rigs.ports import plugged, stanza
+    from tinyfin.hil.rigs.ports import plugged, stanza, udev_rule
     from tinyfin.hil.runs.probe import greet
 
     ports = plugged()
@@ -211,8 +219,10 @@ def suggest(boot_s: float, ask: bool, as_json: bool) -> None:
                 silent = str(error)
         name = f"board{at}" if hello is None else f"{hello['target']}-{at}"
         words = stanza(port, ports, name=name, hello=hello, silent=silent)
-        stanzas.append(words)
-        found.append({**port.as_dict(), "hello": hello, "silent": silent, "stanza": words})
+        rule = udev_rule(port, ports, name=name)
+        stanzas.append(rule if udev else words)
+        facts = {"hello": hello, "silent": silent, "stanza": words, "udev": rule}
+        found.append({**port.as_dict(), **facts})
     if not any(port.vid_pid for port in ports):
         note(
             "no USB serial port is plugged in; the emulated rig needs none: "

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from tinyfin.documents import Count, Facts, Quantity, Reported
 
-__all__ = ["Difference", "Hostile", "Instructions", "ReplayFacts"]
+__all__ = ["Difference", "Energy", "Hostile", "Instructions", "Latency", "ReplayFacts"]
 
 
 class Difference(Facts):
@@ -47,6 +47,41 @@ class Hostile(Facts):
     frames: int
     kinds: dict[str, int]
     changed: int = 0
+
+
+class Latency(Facts):
+    """How long verdicts took by the terminal's own counter, in microseconds."""
+
+    verdicts: int
+    tick_hz: int
+    median_us: float
+    p99_us: float
+    max_us: float
+
+    @classmethod
+    def of(cls, ticks: npt.NDArray[np.int64], tick_hz: int) -> Self:
+        """Those of one count per verdict."""
+        us = ticks * (1e6 / tick_hz)
+        return cls(
+            verdicts=len(us),
+            tick_hz=tick_hz,
+            median_us=round(float(np.median(us)), 3),
+            p99_us=round(float(np.percentile(us, 99, method="higher")), 3),
+            max_us=round(float(us.max()), 3),
+        )
+
+
+class Energy(Facts):
+    """What the board drew, by its meter."""
+
+    volts: float
+    sleep_ua: float
+    """While nothing was asked of it, with its state kept."""
+    sleep_s: float
+    replay_s: float
+    uj_per_verdict: float
+    """Without what it would have drawn asleep in the same time."""
+    uj_per_verdict_in_all: float
 
 
 class ReplayFacts(Reported):
@@ -97,6 +132,8 @@ class ReplayFacts(Reported):
     events_per_second: Quantity = None
     receive_overruns: Count = None
     hostile: Hostile | None = None
+    latency: Latency | None = None
+    energy: Energy | None = None
     how: str | None = None
     """How it was flashed."""
     pack_id: str | None = None

@@ -18,7 +18,8 @@ from urllib.parse import urlsplit
 
 from tinyfin.command_templates import filled_in, placeholders
 from tinyfin.errors import BenchError, BudgetError, FlashError, MissingToolError, TargetError
-from tinyfin.hil.rigs.rigfile import HOST, Deadlines, Line, Power, TargetSpec
+from tinyfin.hil.rigs.lines import pulse, touch_1200
+from tinyfin.hil.rigs.rigfile import HOST, Deadlines, Port, Power, TargetSpec
 from tinyfin.text import one_line
 from tinyfin.wire.frames import encode_frame
 from tinyfin.wire.links import Link, ProcessLink, TcpLink
@@ -28,6 +29,7 @@ from tinyfin.wire.serial_link import SerialLink
 if TYPE_CHECKING:
     import serial
 
+    from tinyfin.hil.rigs.meters import Meter
     from tinyfin.targets.build import BuildResult
     from tinyfin.targets.catalogue import Target
     from tinyfin.targets.emulate import Emulator
@@ -68,6 +70,12 @@ class Access:
     ) -> None:
         self.name, self.spec, self.deadlines, self.note = name, spec, deadlines, note
         self.boards = boards
+
+    meter: Meter | None = None
+    """What measures the board's current, once it has power."""
+
+    def power(self) -> None:
+        """Give the board its power through its meter, where it has one; before anything else."""
 
     def prepare(self, run: Path, keys: Sequence[bytes]) -> Flashed:
         """Build the firmware of a run and put it on the target. Raises FlashError, ToolError."""
@@ -228,6 +236,9 @@ class _Host(Access):
 class _Board(Access):
     """A board at a serial port, found again after every reset, or at a URL."""
 
+    _boot_loader: str | None = None
+    """Its port while it is flashed, where that is another one."""
+
     def prepare(self, run: Path, keys: Sequence[bytes]) -> Flashed:
         from tinyfin.targets import build as building
         from tinyfin.targets import catalogue, flash
@@ -255,11 +266,14 @@ class _Board(Access):
             built = building.build(target, pack=pack, keys=keys, deadline_s=self.deadlines.build_s)
         except BudgetError as error:
             raise FlashError(f"{self.name}: {error}") from error
+        if self.spec.touch_1200:
+            self._boot_loader = touch_1200(self._locate(), self.deadlines.port_s, name=self.name)
         if how is True:
             port = self._port_for(target.flash_tool)
             command = shlex.join(flash.flash_board(target, built, port))
         else:
             command = self._flash_by(how, built)
+        self._boot_loader = None
         return Flashed(
             pack.read_bytes(),
             tuple(keys),
@@ -292,18 +306,34 @@ class _Board(Access):
 
     def _port_for(self, command: Sequence[str] | None) -> str | None:
         """The board's port if a command names it; it is not searched for otherwise."""
-        return self._locate() if "port" in placeholders(command or ()) else None
+        if "port" not in placeholders(command or ()):
+            return None
+        return self._boot_loader or self._locate()
 
     def _locate(self) -> str:
+        assert self.spec.port is not None
+        return self._locate_port(self.spec.port)
+
+    def _locate_port(self, port: Port) -> str:
         from tinyfin.hil.rigs.ports import wait_for, wait_for_name
 
-        port = self.spec.port
-        assert port is not None
         if port.url is None:
             return wait_for(port, self.deadlines.port_s, name=self.name).device
         if port.url.startswith("/"):
             return wait_for_name(port.url, self.deadlines.port_s, name=self.name)
         return port.url
+
+    def power(self) -> None:
+        from tinyfin.hil.rigs.meters import open_meter
+
+        spec = self.spec.meter
+        if spec is not None and self.meter is None:
+            self.meter = open_meter(spec, lambda: self._locate_port(spec.port), self.name)
+
+    def close(self) -> None:
+        if self.meter is not None:
+            self.meter.close()
+            self.meter = None
 
     def open(self) -> Link:
         port, spec = self.spec.port, self.spec
@@ -388,19 +418,6 @@ def reach(
     if spec.target == HOST and spec.port is None:
         kind = _Host
     return kind(name, spec, deadlines, note, boards)
-
-
-def pulse(port: serial.SerialBase, line: Line) -> None:
-    """Set a line of a ``serial.Serial``, hold it, and clear it (or the other way round)."""
-    try:
-        setattr(port, line.set, not line.inverted)
-        time.sleep(line.hold_s)
-        setattr(port, line.set, line.inverted)
-    except (OSError, ValueError) as error:
-        raise BenchError(
-            f"{getattr(port, 'port', 'port')}: its {line.set.upper()} line cannot be set: {error}; "
-            "this adapter may not have it: remove reset.line"
-        ) from error
 
 
 def run_command(

@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -29,11 +30,13 @@ __all__ = [
     "plugged",
     "shared",
     "stanza",
+    "udev_rule",
     "wait_for",
     "wait_for_name",
 ]
 
 _POLL_S = 0.2
+BY_ID = Path("/dev/serial/by-id")
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,8 @@ class Plugged:
     vid_pid: str | None = None
     interface: str | None = None
     description: str = ""
+    by_id: str | None = None
+    """Its name in /dev/serial/by-id, which udev keeps for it."""
 
     def as_dict(self) -> dict[str, object]:
         """For JSON."""
@@ -66,6 +71,7 @@ def _comports() -> Iterable[ListPortInfo]:
 def plugged(comports: Comports | None = None) -> list[Plugged]:
     """The serial ports of this machine; ``comports`` as pyserial's, for tests."""
     ports = []
+    links = _by_id()
     for port in (comports or _comports)():
         known = getattr(port, "vid", None) is not None
         vid_pid = f"{port.vid:04x}:{port.pid:04x}" if known and port.pid is not None else None
@@ -77,9 +83,17 @@ def plugged(comports: Comports | None = None) -> list[Plugged]:
                 vid_pid,
                 getattr(port, "interface", None) or None,
                 getattr(port, "description", "") or "",
+                links.get(os.path.realpath(port.device)),
             )
         )
     return sorted(ports, key=lambda p: p.device)
+
+
+def _by_id() -> dict[str, str]:
+    """Devices, and their names in :data:`BY_ID`."""
+    with contextlib.suppress(OSError):
+        return {os.path.realpath(link): str(link) for link in sorted(BY_ID.iterdir())}
+    return {}
 
 
 def matches(wanted: Port, port: Plugged) -> bool:
@@ -151,13 +165,17 @@ def lease_names(spec: TargetSpec, comports: Comports | None = None) -> list[str]
     A board has several names: two rig files may find it in different ways.
     """
     names = [f"lease {spec.lease}"] if spec.lease else []
-    if spec.port is None:
-        return names
-    if spec.port.url is not None:
-        return [*names, *names_at(spec.port.url)]
-    names.append(str(spec.port))
+    for port in (spec.port, spec.meter.port if spec.meter else None):
+        names += _port_names(port, comports) if port is not None else []
+    return names
+
+
+def _port_names(wanted: Port, comports: Comports | None) -> list[str]:
+    if wanted.url is not None:
+        return names_at(wanted.url)
+    names = [str(wanted)]
     with contextlib.suppress(BenchError):  # several fit; finding the port will say so
-        port = find(spec.port, comports)
+        port = find(wanted, comports)
         names += _names(port) if port is not None else []
     return names
 
@@ -228,8 +246,6 @@ def stanza(
     hello: what answered there (``target``, ``pack_id``, ``build_id``), if something did; silent:
     why nothing did.
     """
-    keys = [(key, getattr(port, key)) for key in ("serial_number", "location", "vid_pid")]
-    chosen: dict[str, str] = {}
     if not port.vid_pid:
         return (
             f"# {port.device}: no USB device, so only its name distinguishes it.\n"
@@ -237,11 +253,7 @@ def stanza(
             '# port = { url = "/dev/NAME" }; or serve it (ser2net): url = "rfc2217://...".\n'
         )
     rest = [other for other in others if other.device != port.device]
-    for key, value in keys:
-        if value and not (chosen and not _same(chosen, rest)):
-            chosen[key] = value
-    if _same(chosen, rest) and port.interface:
-        chosen["interface"] = port.interface
+    chosen = _chosen(port, rest)
     words = ", ".join(f'{key} = "{_escape(value)}"' for key, value in chosen.items())
     said = f"answers as {hello['target']}, pack {hello['pack_id']}" if hello else "does not answer"
     reason = [] if silent is None else [f"# {one_line(silent)}"]
@@ -253,10 +265,106 @@ def stanza(
         f"[targets.{re.sub(r'[^A-Za-z0-9_-]', '-', name)}]",
         f'target = "{_escape(target)}"{guess}',
         f"port = {{ {words} }}",
+        *([f'# or port = {{ url = "{_escape(port.by_id)}" }}'] if port.by_id else []),
+        *_hints(port),
     ]
     if _same(chosen, rest):
         lines.insert(1, "# several ports look the same: name the one by its location")
     return "\n".join(lines) + "\n"
+
+
+def _chosen(port: Plugged, rest: Iterable[Plugged]) -> dict[str, str]:
+    """The fewest keys that none of the others has, as far as there are such."""
+    rest = list(rest)
+    chosen: dict[str, str] = {}
+    for key in ("serial_number", "location", "vid_pid"):
+        value = getattr(port, key)
+        if value and not (chosen and not _same(chosen, rest)):
+            chosen[key] = value
+    if _same(chosen, rest) and port.interface:
+        chosen["interface"] = port.interface
+    return chosen
+
+
+ADAPTERS = {
+    "10c4": "CP210x",
+    "1a86": "CH340",
+    "303a": "Espressif's USB port",
+    "2341": "Arduino",
+    "2a03": "Arduino",
+    "0483": "ST-LINK",
+    "1366": "J-Link",
+    "0d28": "DAPLink",
+    "2e8a": "Raspberry Pi",
+}
+"""Vendors of USB ports whose lines behave in a known way."""
+
+_ESP = ("# dtr = false", "# rts = false", '# reset = { line = { set = "rts" } }')
+_ARDUINO = ("# dtr = false", '# reset = { line = { set = "dtr" } }')
+_HINTS = {
+    "CP210x": ("# if an ESP32 or ESP8266 is behind it:", *_ESP),
+    "CH340": (
+        "# if an ESP32 or ESP8266 is behind it:",
+        *_ESP,
+        "# if an Arduino is behind it:",
+        *_ARDUINO,
+    ),
+    "Espressif's USB port": _ESP,
+    "Arduino": (
+        *_ARDUINO,
+        "# if its chip has USB itself (Leonardo, Zero, MKR):",
+        "# touch_1200 = true",
+        "# dtr = true",
+    ),
+    "ST-LINK": (
+        "# it has no DTR and RTS; its debugger resets the board:",
+        """# reset = { command = ["st-flash", "--serial", "{serial_number}", "reset"] }""",
+    ),
+    "J-Link": ("# its port is silent until DTR is set", "# dtr = true"),
+    "DAPLink": ("# it has no DTR and RTS; a debugger resets the board (reset.command)",),
+    "Raspberry Pi": ("# its port is silent until DTR is set", "# dtr = true"),
+}
+
+
+def _hints(port: Plugged) -> tuple[str, ...]:
+    """Comments for a stanza: what the lines of such a port do."""
+    return _HINTS.get(ADAPTERS.get((port.vid_pid or "").partition(":")[0], ""), ())
+
+
+def udev_rule(port: Plugged, others: Iterable[Plugged], *, name: str) -> str:
+    """A rule of udev that gives ``port`` the name ``/dev/tinyfin-NAME``, by what :func:`stanza`
+    distinguishes it."""
+    if not port.vid_pid:
+        return f"# {port.device}: no USB device, so udev knows no more of it than its name\n"
+    rest = [other for other in others if other.device != port.device]
+    chosen = _chosen(port, rest)
+    vendor, _, product = port.vid_pid.partition(":")
+    matched = ['SUBSYSTEM=="tty"']
+    socket_name, _, interface = (port.location or "").partition(":")
+    # what begins with KERNELS or ATTRS must be true of one and the same device above the port
+    if "location" in chosen:
+        matched.append(f'KERNELS=="{_pattern(socket_name)}"')
+    matched += [f'ATTRS{{idVendor}}=="{vendor}"', f'ATTRS{{idProduct}}=="{product}"']
+    if "serial_number" in chosen:
+        matched.append(f'ATTRS{{serial}}=="{_pattern(chosen["serial_number"])}"')
+    number = interface.rpartition(".")[2]
+    siblings = [p for p in rest if (p.location or "").partition(":")[0] == socket_name]
+    if siblings and number.isdigit():
+        matched.append(f'ENV{{ID_USB_INTERFACE_NUM}}=="{int(number):02x}"')
+    link = re.sub(r"[^A-Za-z0-9_-]", "-", name)
+    lines = [
+        f"# {port.device} now: {one_line(port.description) or 'no description'}",
+        f'# port = {{ url = "/dev/tinyfin-{link}" }}',
+        ", ".join([*matched, f'SYMLINK+="tinyfin-{link}"']),
+    ]
+    if _same(chosen, rest):
+        lines.insert(1, "# several ports look the same: this rule fits each of them")
+    return "\n".join(lines) + "\n"
+
+
+def _pattern(text: str) -> str:
+    """Text in a pattern of udev: a character that means something there matches as any one."""
+    return "".join(c if c.isalnum() or c in " .,:;=+-_/()@#" else "?" for c in text)
 
 
 def _same(chosen: Mapping[str, str], others: Iterable[Plugged]) -> bool:

@@ -31,6 +31,7 @@ __all__ = [
     "PLACEHOLDERS",
     "Deadlines",
     "Line",
+    "MeterSpec",
     "Port",
     "Power",
     "Reset",
@@ -208,6 +209,29 @@ class Reset(_Section):
     """``true`` restarts an emulated target; a board needs a command."""
 
 
+class MeterSpec(_Section):
+    """A meter that the board gets its power through."""
+
+    kind: Literal["ppk2", "scpi"]
+    port: Port
+    volts: Annotated[float, Field(ge=0.8, le=60)] = 3.3
+    """Of the board's supply."""
+    supplies: bool = False
+    """Whether a PPK2 is the supply itself, not only the meter."""
+    query: Words = "MEAS:CURR?"
+    """What an SCPI meter answers with a current in amperes."""
+
+    @model_validator(mode="after")
+    def _sane(self) -> MeterSpec:
+        if self.kind == "ppk2" and self.volts > 5:
+            raise ValueError(f"volts = {self.volts:g}: a PPK2 takes 0.8 to 5")
+        if self.kind == "scpi" and self.supplies:
+            raise ValueError(
+                "supplies is for a ppk2; switch the supply of an scpi meter on yourself"
+            )
+        return self
+
+
 class TargetSpec(_Section):
     """One target of the rig."""
 
@@ -218,13 +242,19 @@ class TargetSpec(_Section):
     """What runs it when it is emulated."""
     port: Port | None = None
     baud: Annotated[int, Field(ge=1200, le=12_000_000)] = 115_200
+    baud_up_to: Annotated[int, Field(ge=1200, le=12_000_000)] | None = None
+    """Make the line faster than that once the terminal answers, as far as both ends can."""
     dtr: bool | None = None
     """The line as it is to be while the port opens; left to the driver if not given."""
     rts: bool | None = None
     flash: Annotated[list[str] | str | bool, PlainValidator(_flash)] = True
     """``true``: the first of the target's flash tools on PATH; a command, with the names of
     :data:`PLACEHOLDERS` in braces; ``false``: it is flashed already."""
+    touch_1200: bool = False
+    """Start an Arduino's boot loader before the flash command, by opening its port at 1200 baud."""
     reset: Reset = Reset()
+    meter: MeterSpec | None = None
+    """What measures its current, for suites with ``[energy]``."""
     count: bool = False
     """Count instructions on an emulated target; it is slower."""
     lease: str | None = None
@@ -262,16 +292,34 @@ class TargetSpec(_Section):
                 'reset.power = true is for emulated targets; a board needs { command = "..." }, '
                 "such as uhubctl or a relay"
             )
+        if self.is_emulated and self.meter is not None:
+            raise ValueError("a meter is for boards; an emulated target draws no current")
+        if self.touch_1200 and (
+            self.port is None or not self.port.is_serial or (self.port.url or "").startswith("rfc")
+        ):
+            raise ValueError("touch_1200 needs a serial port of this machine; remove it")
+        if self.touch_1200 and self.flash is False:
+            raise ValueError("touch_1200 is for the flash command, and flash = false; remove one")
+        if self.is_emulated and self.baud_up_to is not None:
+            raise ValueError("baud_up_to needs a serial port; an emulated target has none")
+        if self.baud_up_to is not None and self.baud_up_to <= self.baud:
+            raise ValueError(
+                f"baud_up_to = {self.baud_up_to} is not above baud = {self.baud}; remove it, or "
+                "write the highest speed to try, such as 921600"
+            )
         if self.is_emulated and self.reset.line is not None:
             raise ValueError("reset.line needs a serial port; an emulated target has none")
         if (
             self.port is not None
             and not self.port.is_serial
-            and (self.reset.line is not None or self.dtr is not None or self.rts is not None)
+            and any(
+                given is not None
+                for given in (self.reset.line, self.dtr, self.rts, self.baud_up_to)
+            )
         ):
             raise ValueError(
-                f"reset.line, dtr and rts need a serial port; {self.port.url} has no such lines. "
-                "Remove them, or serve the port as rfc2217://host:port"
+                f"reset.line, dtr, rts and baud_up_to need a serial port; {self.port.url} has no "
+                "such lines. Remove them, or serve the port as rfc2217://host:port"
             )
         if not isinstance(self.flash, bool) and (self.is_emulated or self.target == HOST):
             raise ValueError(

@@ -49,6 +49,7 @@ def probe(rig: Rig, name: str, spec: TargetSpec, boot_s: float) -> Probed:
     short = rig.deadlines.model_copy(update={"port_s": min(1.0, rig.deadlines.port_s)})
     way = reach(name, spec, short, boards=rig.boards)
     try:
+        way.power()
         link = way.open()
         row["port"] = link.name
         with session.at_link(link) as found:
@@ -112,6 +113,7 @@ def _of_rig(
 ) -> Iterator[Client]:
     way = reach(name, spec, rig.deadlines, boards=rig.boards)
     try:
+        way.power()
         way.prepare(run, keys)
         client = Client(way.open())
         try:

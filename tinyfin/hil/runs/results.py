@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, ClassVar
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import ConfigDict, Field, PlainSerializer, computed_field
 
 from tinyfin.documents import Document, Facts, Reported
@@ -104,6 +106,8 @@ class Totals:
         self._bytes = [0, 0]
         self._last: ReplayFacts | None = None
         self._instructions: list[Instructions] = []
+        self.ticks: list[npt.NDArray[np.int64] | None] = []
+        """Of each replay, where verdicts were timed."""
 
     @property
     def events(self) -> int:

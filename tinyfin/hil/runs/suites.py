@@ -6,6 +6,8 @@ about, needs, deadline_s
 [[change]]   what happens to them: clocks that jump, outcomes that come late or never
 [replay]     faults on the line, restarts
 [malformed]  hostile frames before the replay
+[latency]    how long a verdict may take
+[energy]     what a verdict may cost
 """
 
 from __future__ import annotations
@@ -20,7 +22,17 @@ from tinyfin.config.toml import read_toml
 from tinyfin.errors import ConfigError
 from tinyfin.hil.rigs.rigfile import Rig, explain
 
-__all__ = ["Change", "Malformed", "Simulated", "Suite", "SuiteData", "find", "places"]
+__all__ = [
+    "Change",
+    "EnergyGate",
+    "LatencyGate",
+    "Malformed",
+    "Simulated",
+    "Suite",
+    "SuiteData",
+    "find",
+    "places",
+]
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -108,12 +120,30 @@ class Malformed(_Section):
     seed: Annotated[int, Field(ge=0)] = 1
 
 
+class LatencyGate(_Section):
+    """How long a verdict may take, by the terminal's own counter."""
+
+    p99_us: Annotated[float, Field(gt=0)] | None = None
+    max_us: Annotated[float, Field(gt=0)] | None = None
+
+
+class EnergyGate(_Section):
+    """What a verdict may cost, and what may be drawn between two, by the board's meter."""
+
+    idle_s: Annotated[float, Field(gt=0, le=3600)] = 10.0
+    """How long the terminal is left alone."""
+    uj_per_verdict: Annotated[float, Field(gt=0)] | None = None
+    sleep_ua: Annotated[float, Field(gt=0)] | None = None
+
+
 class Suite(_Section):
     """One suite, as its file says it."""
 
     name: str = ""
     about: str = ""
-    needs: list[Literal["ticks", "stack", "infer", "reboot", "exit", "replay", "state"]] = []
+    needs: list[
+        Literal["ticks", "stack", "infer", "reboot", "exit", "replay", "state", "speed"]
+    ] = []
     """Capabilities; a target without them is skipped, and the result says so."""
     deadline_s: Annotated[float, Field(gt=0, le=7 * 86_400)] = 600.0
     """For the whole suite on one target."""
@@ -121,6 +151,8 @@ class Suite(_Section):
     change: list[Change] = []
     replay: SuiteReplay = SuiteReplay()
     malformed: Malformed = Malformed()
+    latency: LatencyGate | None = None
+    energy: EnergyGate | None = None
     folder: Path = Field(default=Path(), exclude=True)
     """Where the suite's file is."""
 

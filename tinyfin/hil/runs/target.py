@@ -20,6 +20,7 @@ from tinyfin.hil.rigs.lease import Lease
 from tinyfin.hil.rigs.ports import lease_names
 from tinyfin.hil.rigs.rigfile import HOST, Deadlines, TargetSpec
 from tinyfin.hil.runs.link import BenchLink
+from tinyfin.hil.runs.measured import asleep, drawn, energy, latency
 from tinyfin.hil.runs.results import (
     PASSED,
     SKIPPED,
@@ -185,6 +186,7 @@ class TargetRun:
             wait_s=self.job.deadlines.lease_s if wait is None else wait,
         )
         self._lease.enter_context(lease)
+        self.reach.power()
         self.flashed = self.reach.prepare(self.job.run, self.job.keys)
         case.facts = ReplayFacts(
             flash_bytes=self.flashed.flash_bytes,
@@ -234,6 +236,10 @@ class TargetRun:
             case.status = SKIPPED
             case.note = f"this terminal does not offer {', '.join(missing)}"
             return False
+        if suite.energy is not None and self.reach.meter is None:
+            case.status = SKIPPED
+            case.note = f"there is no meter: targets.{self.job.name}.meter is not given"
+            return False
         self._limit(suite.deadline_s)
         self.remark(f"suite {suite.name}")
         self.client.connect(self.job.deadlines.boot_s)
@@ -247,17 +253,35 @@ class TargetRun:
         if wanted is not None and suite.data.shared:
             wanted = wanted // self.job.of + (self.job.index < wanted % self.job.of)
         totals, begin, most = Totals(), time.monotonic(), suite.data.duration_s
-        try:
-            for tx, stream in rounds(suite, self.job.index):
-                if wanted is not None:
-                    stream = cut(stream, wanted - totals.events)
-                self._round(suite, totals, tx, stream, wanted)
-                if wanted is not None and totals.events >= wanted:
-                    break
-                if most is not None and time.monotonic() - begin >= most:
-                    break
-        finally:
-            totals.update(case.facts)
+        name, meter, sleep, awake = self.job.name, self.reach.meter, None, None
+        with contextlib.ExitStack() as measuring:
+            if suite.energy is not None and meter is not None:
+                sleep = asleep(suite.energy, meter, self.client, name)
+                awake = measuring.enter_context(drawn(meter))
+            try:
+                for tx, stream in rounds(suite, self.job.index):
+                    if wanted is not None:
+                        stream = cut(stream, wanted - totals.events)
+                    self._round(suite, totals, tx, stream, wanted)
+                    if wanted is not None and totals.events >= wanted:
+                        break
+                    if most is not None and time.monotonic() - begin >= most:
+                        break
+            finally:
+                totals.update(case.facts)
+        if suite.latency is not None:
+            timed = latency(suite.latency, totals.ticks, self.client.hello.tick_hz, name)
+            case.facts.latency = timed
+            case.note = f"p99 {timed.p99_us:,.0f} µs, at most {timed.max_us:,.0f} µs"
+            if self.job.spec.is_emulated:
+                case.note += ", by the clock of this machine: no chip's time"
+        if suite.energy is not None and meter is not None and sleep and awake:
+            verdicts = totals.sums.verdicts
+            spent = energy(suite.energy, sleep, awake[0], meter.volts, verdicts, name)
+            case.facts.energy = spent
+            case.note = (
+                f"{spent.uj_per_verdict:,.1f} µJ per verdict, {spent.sleep_ua:,.1f} µA asleep"
+            )
         if case.facts.unexplained_reboots:
             raise BootError(
                 f"{self.job.name}: restarted {case.facts.unexplained_reboots} times without "
@@ -302,7 +326,7 @@ class TargetRun:
             stream,
             self.client,
             limit=suite.data.limit,
-            instructions=self._instructions() if self.reach.counts else None,
+            instructions=self._instructions(suite.latency is not None),
             target=self.job.name,
             progress=progress,
             keys=self.flashed.keys,
@@ -310,11 +334,21 @@ class TargetRun:
             on_reboot=suite.replay.on_reboot,
             chaos=chaos,
         )
+        if suite.latency is not None:
+            totals.ticks.append(result.instructions)
+            result.instructions = None
+        result.baud = self.client.baud
         result.flash_bytes, result.ram_bytes = self.flashed.flash_bytes, self.flashed.ram_bytes
         totals.add(result)
         result.check()
 
-    def _instructions(self) -> Callable[[int], int]:
+    def _instructions(self, timed: bool) -> Callable[[int], int] | None:
+        """What is made of the ticks of each verdict; None: they are not asked for."""
+        if timed:
+            return int
+        if not self.reach.counts:
+            return None
+
         def count(ticks: int) -> int:
             return self.reach.instructions(ticks) or 0
 
@@ -331,6 +365,7 @@ class TargetRun:
             answer_timeout_s=deadlines.answer_s,
             deadline_s=deadlines.silence_s,
             on_log=self._log,
+            speed_up_to=self.job.spec.baud_up_to or 0,
         )
 
     def connected(self, case: Case | None = None) -> Hello:
