@@ -24,6 +24,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
         "xgboost",
     ),
     "build": ("platformio", "SCons"),
+    "espressif": ("esptool",),
 }
 """Modules that come with each extra of the package."""
 

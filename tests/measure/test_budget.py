@@ -210,7 +210,7 @@ def test_what_an_interrupt_takes_is_of_the_core() -> None:
     thumb = "00000010 <f>:\n  10:\tb500      \tpush\t{lr}\n"
     assert interrupt_entry_bytes(thumb) == 36
     assert interrupt_entry_bytes(thumb + "  12:\ted2d 8b0c \tvpush\t{d8-d13}\n") == 108
-    riscv = "80000030 <trap>:\n80000030:\t7139  \tadd\tsp,sp,-64\n"
+    riscv = "80000030 <tfin_riscv_trap>:\n80000030:\t7139  \tadd\tsp,sp,-64\n"
     assert interrupt_entry_bytes(riscv + "80000070:\t6121  \tadd\tsp,sp,64\n") == 64
     assert interrupt_entry_bytes("50000000 <f>:\n50000000:\t136f\taddi\ta1, a1, -16\n") == 0
 

@@ -41,7 +41,7 @@ LOCK_DEADLINE_S = 600.0
 _KEPT_BUILDS = 128
 _KEPT_IMAGES = 12
 
-_FLASH_SECTIONS = (".vectors", ".text", ".rodata", ".ARM.extab", ".ARM.exidx", ".data")
+_FLASH_SECTIONS = (".loader", ".vectors", ".text", ".rodata", ".ARM.extab", ".ARM.exidx", ".data")
 _RAM_SECTIONS = (".boot_seed", ".data", ".bss")
 _DOES_NOT_FIT = re.compile(
     r"region \S+ overflowed by \d+ bytes|section \S+ will not fit in region \S+"
@@ -145,7 +145,10 @@ def build(
         keys = keys_beside(pack) if pack not in (None, "none") else ()
     settings["TINYFIN_PUBLIC_KEYS"] = " ".join(key.hex() for key in keys)
     if code_of is not None:
-        settings["TINYFIN_CODE_OF"] = catalogue.get(code_of).name
+        other = catalogue.get(code_of)
+        settings["TINYFIN_CODE_OF"] = other.name
+        if other.is_own:
+            settings["PLATFORMIO_BOARDS_DIR"] = str(other.board_file.parent)
     if chosen.is_own:
         settings["PLATFORMIO_BOARDS_DIR"] = str(chosen.board_file.parent)
         settings["TINYFIN_PORT_DIR"] = str(chosen.own_port or "")  # for the fingerprint
@@ -232,9 +235,9 @@ def _kind(settings: dict[str, str]) -> str:
 def require_tools(target: Target, *, emulated: bool = False) -> None:
     """ToolError when something is missing that builds for ``target``, or that boots it here."""
     _require_tools(target)
-    program = target.emulator.command[0] if emulated and target.emulator is not None else None
-    if program is not None and shutil.which(program) is None:
-        raise ToolError(f"{program} is not on PATH; `tinyfin doctor` says how to install it")
+    why = target.emulator.why_missing() if emulated and target.emulator is not None else ""
+    if why:
+        raise ToolError(f"{target.name}: {why}; `tinyfin doctor` says how to install it")
 
 
 def _environment_of(target: Target, workspace: Path, project: Path) -> list[str]:

@@ -33,11 +33,12 @@ LIBRARY_FLASH = ("engine", "network", "plan", "pack", "signature check")
 LIBRARY_RAM = ("state", "scratch", "engine handle")
 
 _SECTION = re.compile(
-    r"^ (\.(?:vectors|init|text|literal|s?rodata|s?data|s?bss|boot_seed|ARM\.ex)\S*|COMMON)"
+    r"^ (\.(?:loader|vectors|init|text|literal|s?rodata|s?data|s?bss|boot_seed|ARM\.ex)\S*|COMMON)"
     r"\s+0x([0-9a-f]+)\s+0x([0-9a-f]+)[ \t]+(\S.*)$",
     re.MULTILINE,
 )
 _FLASH = (
+    ".loader",
     ".vectors",
     ".init",
     ".text",

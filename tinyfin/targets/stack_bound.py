@@ -26,8 +26,8 @@ LIBRARY_STACK_BYTES = 64
 _START = ("main", "tfin_port_boot", "tfin_start")
 _HANDLERS = ("receive", "tfin_riscv_interrupt")
 """What the ports call their interrupt."""
-_TRAP = "trap"
-"""Where the RISC-V port's start.S saves registers for it."""
+_TRAP = "tfin_riscv_trap"
+"""Where the RISC-V ports save registers for it."""
 _ARM_EXCEPTION = 8 * 4 + 4
 _ARM_EXCEPTION_VECTOR = 26 * 4 + 4
 """What Cortex-M stacks by itself, and a word to align it (Armv8-M Architecture Reference Manual,

@@ -2,6 +2,7 @@
 """Builds one image: port of the board's family, application, libraries. All data is in the board
 file; see ../boards."""
 
+import importlib.util
 import json
 import os
 import shlex
@@ -46,7 +47,7 @@ env.Replace(
     ARFLAGS=["rc"],
     PROGNAME="firmware",
     PROGSUFFIX=".elf",
-    SIZEPROGREGEXP=r"^(?:\.vectors|\.text|\.rodata|\.ARM\.exidx|\.ARM\.extab|\.data)\s+(\d+).*",
+    SIZEPROGREGEXP=r"^(?:\.loader|\.vectors|\.text|\.rodata|\.ARM\.exidx|\.ARM\.extab|\.data)\s+(\d+).*",
     SIZEDATAREGEXP=r"^(?:\.boot_seed|\.data|\.bss)\s+(\d+).*",
     SIZECHECKCMD="$SIZETOOL -A -d $SOURCES",
     SIZEPRINTCMD="$SIZETOOL -A -d $SOURCES",
@@ -96,6 +97,7 @@ env.Append(
         )
     },
 )
+loader = board.get("build.loader", {})
 if os.environ.get("TINYFIN_WERROR"):
     env.Append(CCFLAGS=["-Werror"])
 
@@ -105,6 +107,8 @@ def write_memory(target, source, env):
         ("FLASH", "rx", board.get("build.flash_origin"), board.get("upload.maximum_size")),
         ("RAM", "rwx", board.get("build.ram_origin"), board.get("upload.maximum_ram_size")),
     ]
+    for name, (origin, length) in board.get("build.memory", {}).items():
+        regions.append((name, "rx", origin, length))
     with open(str(target[0]), "w", encoding="utf-8") as file:
         file.write("MEMORY\n{\n")
         for name, access, origin, length in regions:
@@ -128,8 +132,11 @@ def plain_loops(env, node):
 env.AddBuildMiddleware(plain_loops, "*memory.c")
 
 sources = ["-<*>", "+<common/boot.c>", "+<common/memory.c>", "+<common/ring.c>"]
-if arch == "arm":
-    sources.append("+<common/cortex_m.c>")
+sources += {
+    "arm": ["+<common/cortex_m.c>"],
+    "riscv": ["+<common/riscv_trap.S>"],
+    "xtensa": ["+<common/lx106_integer.c>"],
+}[arch]
 if own_port is None:
     sources.append(f"+<{port}/>")
 else:
@@ -144,12 +151,60 @@ if shared:
     application = os.path.join(firmware, "src")
     env.BuildSources(os.path.join("$BUILD_DIR", "shared"), application, shared)
 
-if not board.get("build.ldscript", ""):
-    env.Replace(LDSCRIPT_PATH=os.path.join(here, "ldscripts", "tinyfin.ld"))
+# one of ours by its name, or PlatformIO finds it
+ldscripts = os.path.join(here, "ldscripts")
+ldscript = os.path.join(ldscripts, board.get("build.ldscript", "") or "tinyfin.ld")
+if os.path.isfile(ldscript):
+    env.Replace(LDSCRIPT_PATH=ldscript)
+    env.Append(LIBPATH=[ldscripts])
 
 elf = env.BuildProgram()
 env.Depends(elf, [memory, env.subst("$LDSCRIPT_PATH")])
-image = env.ElfToBin(os.path.join("$BUILD_DIR", "firmware"), elf)
+
+
+def esptool(*words):
+    python = [sys.executable, "-m", "esptool"] if importlib.util.find_spec("esptool") else None
+    command = python or [shutil.which("esptool")]
+    if command == [None]:
+        sys.stderr.write(
+            "error: the image of this chip is made by esptool; get it with: pip install esptool\n"
+        )
+        return 6
+    done = subprocess.run([*command, "--chip", loader["chip"], *words], stdout=subprocess.PIPE)
+    if done.returncode != 0:
+        sys.stderr.write(done.stdout.decode(errors="replace"))
+    return done.returncode
+
+
+def flash_content(target, source, env):
+    """The flash from its start: what the ROM copies to RAM, as an image, and the program."""
+    folder = os.path.dirname(str(target[0]))
+    ram, boot, program = (
+        os.path.join(folder, name) for name in ("boot.elf", "boot.bin", "program.bin")
+    )
+    for words in (
+        ["-j", ".loader", str(source[0]), ram],
+        ["-O", "binary", "-R", ".loader", str(source[0]), program],
+    ):
+        # it warns of segments that it leaves empty, as it was told to
+        done = subprocess.run([env.subst("$OBJCOPY"), *words], stderr=subprocess.PIPE)
+        if done.returncode != 0:
+            sys.stderr.write(done.stderr.decode(errors="replace"))
+            return done.returncode
+    parts = [loader["at"], boot, loader["program_at"], program]
+    return esptool("elf2image", *loader["flags"], "-o", boot, ram) or esptool(
+        "merge-bin", "--flash-mode", "keep", "-o", str(target[0]), *parts
+    )
+
+
+if loader:
+    image = env.Command(
+        os.path.join("$BUILD_DIR", "firmware.bin"),
+        elf,
+        env.VerboseAction(flash_content, "Building $TARGET"),
+    )
+else:
+    image = env.ElfToBin(os.path.join("$BUILD_DIR", "firmware"), elf)
 env.Depends(image, "checkprogsize")
 AlwaysBuild(env.Alias("size", elf, env.VerboseAction("$SIZEPRINTCMD", "Sizes of $SOURCE")))
 
