@@ -26,6 +26,7 @@ ALLOWED = (
     "not a git checkout",
     "tflite-runtime cannot be installed",
     "needs root to be two users",
+    "Espressif's QEMU is not here",
 )
 
 

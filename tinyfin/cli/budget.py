@@ -175,9 +175,8 @@ def _tell(
     from tinyfin.targets import catalogue
 
     keys = trusted_keys(run, public_keys)
-    names = targets or tuple(
-        name for name, target in catalogue.load().items() if target.emulator or target.is_own
-    )
+    own = (name for name, target in catalogue.load().items() if target.is_own)
+    names = targets or (*catalogue.emulated(), *own)
     tx = None if data_path is None else read(data_path, configuration.load(config))
     if tx is None and measure:
         tx = default_data()

@@ -14,6 +14,7 @@ from tinyfin.measure import instrument
 from tinyfin.measure.pack_costs import default_data
 from tinyfin.pack.container import build_pack
 from tinyfin.schema import PAYMENT, Schema
+from tinyfin.targets import catalogue
 from tinyfin.targets.build import BuildResult
 
 __all__ = ["feature_instructions"]
@@ -36,9 +37,10 @@ def feature_instructions(
         raise InputError(f"schema {schema.name!r}: instructions are counted on simulated payments")
     tx = default_data()
     stream = event_stream(tx)
-    image = instrument.build(target)
-    if image.target.emulator is None:
+    counting = catalogue.counting(catalogue.get(target))
+    if counting is None:
         raise TargetError(f"{target}: has no emulator; take one that has (tinyfin targets)")
+    image = instrument.build(counting[0], code_of=counting[1])
     most: list[int] = []
     tape = instrument.Tape()
     for feature in (_NOTHING, *features):

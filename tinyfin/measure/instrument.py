@@ -39,7 +39,17 @@ from tinyfin.targets.emulate import Emulator
 from tinyfin.twin import Replay, Twin
 from tinyfin.wire.event_frames import field_types
 
-__all__ = ["Readings", "Tape", "build", "digest_positions", "event_tapes", "room", "run"]
+__all__ = [
+    "Readings",
+    "Tape",
+    "build",
+    "digest_positions",
+    "event_tapes",
+    "readings",
+    "room",
+    "run",
+    "tape_address",
+]
 
 MAGIC = 0x50415454
 PACK, EVENTS, STATE, PLAN, ROWS, SABOTAGE, MEASURE, KEYS, RESTART, ERASE, INFER = range(1, 12)
@@ -146,7 +156,8 @@ def build(
     )
 
 
-def _tape_address(image: BuildResult) -> int:
+def tape_address(image: BuildResult) -> int:
+    """Where the image looks for its tape: the guest's address."""
     nm = building.symbol_addresses(image)
     # the ELF's last segment: initialised variables, then zeroed ones, which loaders take along
     variables = nm["tfin_ld_bss_end"] - nm["tfin_ld_data"]
@@ -156,7 +167,7 @@ def _tape_address(image: BuildResult) -> int:
 def room(image: BuildResult) -> int:
     """Bytes of tape that fit behind the image."""
     nm = building.symbol_addresses(image)
-    return image.target.flash_bytes - (_tape_address(image) - nm["tfin_ld_flash"])
+    return image.target.flash_bytes - (tape_address(image) - nm["tfin_ld_flash"])
 
 
 def run(
@@ -173,8 +184,11 @@ def run(
     never wraps, and is exact to one tick. Raises TargetError when the guest does not finish.
     """
     target = image.target
-    if target.emulator is None:
-        raise TargetError(f"{target.name}: has no emulator; choose one that has (tinyfin targets)")
+    if target.emulator is None or not target.emulator.loads_elf:
+        raise TargetError(
+            f"{target.name}: has no emulator that takes a tape; choose a target that QEMU runs as "
+            "it is (tinyfin targets)"
+        )
     if shift is not None:
         target = replace(target, emulator=replace(target.emulator, icount_shift=shift))
     data = tape.bytes()
@@ -184,15 +198,15 @@ def run(
     with tempfile.NamedTemporaryFile(suffix=".tape") as file:
         file.write(data)
         file.flush()
-        loader = f"loader,file={file.name},addr={_tape_address(image):#x},force-raw=on"
+        loader = f"loader,file={file.name},addr={tape_address(image):#x},force-raw=on"
         with (
             stage(f"running on {target.name}"),
             Emulator(target, image.elf, icount, extra=("-device", loader)) as emulator,
         ):
             text = _listen(emulator, deadline_s)
-    finding = _read(target.name, text)
+    assert target.emulator is not None
+    finding = readings(target.name, text, target.emulator)
     finding.seconds = time.monotonic() - start
-    finding._spec = target.emulator
     return finding
 
 
@@ -216,7 +230,9 @@ def _listen(emulator: Emulator, deadline_s: float) -> str:
     return text.decode(errors="replace")
 
 
-def _read(target: str, text: str) -> Readings:
+def readings(target: str, text: str, spec: EmulatorSpec) -> Readings:
+    """What a guest printed; spec: how its ticks become instructions. TargetError when it did not
+    finish."""
     lines: list[tuple[str, tuple[int, ...]]] = []
     first = ""
     for row in text.splitlines():
@@ -238,7 +254,7 @@ def _read(target: str, text: str) -> Readings:
         first = f"refused with engine error {opened}"
     if done[0][0] and not first:
         first = f"{done[0][0]} output bytes"
-    return Readings(target, done[0][0], first, done[0][1], lines=lines)
+    return Readings(target, done[0][0], first, done[0][1], lines=lines, _spec=spec)
 
 
 def event_tapes(

@@ -81,8 +81,10 @@ class Budget:
     target: str
     image: sizes.ImageBudget
     stack_painted_bytes: int | None = None
-    """What boot, signature check and a replay touched; None without an emulator."""
+    """What boot, signature check and a replay touched; None without an emulator of its own."""
     instructions: Instructions | None = None
+    counted_on: str | None = None
+    """The target whose machine has run this one's code to count it; None for its own."""
     not_measured: list[str] = field(default_factory=list)
 
     @property
@@ -105,6 +107,7 @@ class Budget:
             "stack_painted_bytes": self.stack_painted_bytes,
             **self.image.as_dict(),
             "instructions": self.instructions.as_dict() if self.instructions else None,
+            "counted_on": self.counted_on,
             "not_measured": self.not_measured,
         }
 
@@ -137,7 +140,9 @@ def budget(
     keys: Sequence[bytes] | None = None,
     note: Callable[[str], object] = lambda _: None,
 ) -> Budget:
-    """Build, take apart, and (with an emulator) measure. ``run``: a run folder or a pack.
+    """Build, take apart, and (where instructions can be counted) measure. ``run``: a run folder or
+    a pack. The code of a target without an emulator is counted on the machine that its board file
+    names (``counted_on``).
 
     tx: the events that are replayed; by default :func:`default_data`. measure: False leaves stack
     painting and instructions out. keys: public keys that are trusted; the run's own if None. The
@@ -151,14 +156,22 @@ def budget(
     pack = path.read_bytes()
     image = building.build(target, pack=path, keys=keys)
     found = Budget(target.name, sizes.image_budget(image, path))
-    if not measure or target.emulator is None:
+    counting = catalogue.counting(target) if measure else None
+    if counting is None:
         why = "not asked for" if not measure else f"{target.name} has no emulator"
         found.not_measured = [f"painted stack and instructions: {why}"]
         return found
+    machine, code_of = counting
     data = default_data() if tx is None else tx
     stream = event_stream(data, "both")
-    found.stack_painted_bytes = _painted_stack(target, image.elf, pack, data, stream, keys)
-    found.instructions = _instructions(target, pack, data, stream, events, keys)
+    if code_of is None:
+        found.stack_painted_bytes = _painted_stack(target, image.elf, pack, data, stream, keys)
+    else:
+        found.counted_on = machine.name
+        found.not_measured = [
+            f"painted stack: not run on {target.name}; its code was counted on {machine.name}"
+        ]
+    found.instructions = _instructions(machine, pack, data, stream, events, keys, code_of)
     return found
 
 
@@ -191,10 +204,11 @@ def count(
     stream: Stream,
     events: int,
     keys: Sequence[bytes] = (),
+    code_of: str | None = None,
 ) -> Counted:
     """Replay ``events`` transactions on the instrument and count each; MismatchError when an
-    answer differs from the twin's."""
-    plain = instrument.build(target)
+    answer differs from the twin's. code_of: the target whose code runs, as in a build."""
+    plain = instrument.build(target, code_of=code_of)
     tapes = instrument.event_tapes(
         pack,
         tx,
@@ -229,9 +243,10 @@ def _instructions(
     stream: Stream,
     events: int,
     keys: Sequence[bytes],
+    code_of: str | None,
 ) -> Instructions:
-    counted = count(target, pack, tx, stream, events, keys)
-    operators, rest = _operators(target, pack, tx, stream, events, keys)
+    counted = count(target, pack, tx, stream, events, keys, code_of)
+    operators, rest = _operators(target, pack, tx, stream, events, keys, code_of)
     return _summary(pack, counted, operators, rest)
 
 
@@ -242,9 +257,10 @@ def _operators(
     stream: Stream,
     events: int,
     keys: Sequence[bytes],
+    code_of: str | None,
 ) -> tuple[dict[int, int], int]:
     """Worst instructions by operator code, and of the rest of a score without reasons."""
-    probing = instrument.build(target, probe=True)
+    probing = instrument.build(target, probe=True, code_of=code_of)
     worst: dict[int, int] = {}
     rest = 0
     for tape, _ in instrument.event_tapes(

@@ -12,8 +12,10 @@ import json
 import os
 import re
 import shutil
+import subprocess
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +29,14 @@ __all__ = [
     "Execution",
     "RenodeSpec",
     "Target",
+    "counting",
     "emulated",
     "get",
     "load",
 ]
 
 _FLASH_PLACEHOLDERS = ("elf", "bin", "port")
+_ASK_S = 10.0
 _WHERE = ("qemu", "unicorn", "renode")
 
 # architecture: compiler prefix, Debian/Ubuntu package
@@ -48,6 +52,8 @@ class EmulatorSpec:
     """How QEMU runs the target.
 
     command: QEMU and its machine options, without serial port, image and -icount
+    flash_file_bytes: None when QEMU loads the ELF; else the size of the chip's flash, which is a
+        file that the machine boots from, as Espressif's QEMU wants it
     icount_shift: S of ``-icount shift=S``: every instruction takes 2**S ns of guest time
     tick_hz: frequency of ``tfin_port_ticks`` under this emulator
     """
@@ -55,6 +61,27 @@ class EmulatorSpec:
     command: tuple[str, ...]
     icount_shift: int
     tick_hz: int
+    flash_file_bytes: int | None = None
+
+    @property
+    def loads_elf(self) -> bool:
+        """Whether QEMU can place bytes in the guest's memory before it starts."""
+        return self.flash_file_bytes is None
+
+    @property
+    def machine(self) -> str:
+        """What QEMU calls the board."""
+        return self.command[self.command.index("-M") + 1]
+
+    def why_missing(self) -> str:
+        """Empty when this emulator is installed here; else what is missing."""
+        program = self.command[0]
+        where = shutil.which(program)
+        if where is None:
+            return f"{program} is not on PATH"
+        if self.flash_file_bytes is not None and self.machine not in _machines(where):
+            return f"{where} has no machine {self.machine}, it is not Espressif's QEMU"
+        return ""
 
     def instructions(self, ticks: int) -> int:
         """Guest instructions behind a difference of ticks, exact under ``-icount``.
@@ -66,6 +93,22 @@ class EmulatorSpec:
         scaled = ticks * 1_000_000_000
         divisor = self.tick_hz * ns_per_instruction
         return (2 * scaled + divisor) // (2 * divisor)
+
+
+@cache
+def _machines(program: str) -> frozenset[str]:
+    """The machines that a QEMU knows."""
+    try:
+        done = subprocess.run(
+            [program, "-M", "help"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_ASK_S,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return frozenset()
+    return frozenset(line.split()[0] for line in done.stdout.splitlines() if line.split())
 
 
 @dataclass(frozen=True)
@@ -111,6 +154,8 @@ class Target:
     note: str
     board_file: Path
     renode: RenodeSpec | None = None
+    counted_on: str = ""
+    """The emulated target whose machine runs this one's code, where no emulator counts it."""
     layout: str = "canonical"
     """How this core's kernels like their weights (docs/formats/plan.md)."""
 
@@ -169,7 +214,8 @@ class Target:
                 "command": list(self.emulator.command),
                 "icount_shift": self.emulator.icount_shift,
                 "tick_hz": self.emulator.tick_hz,
-                "installed": shutil.which(self.emulator.command[0]) is not None,
+                "flash_file_bytes": self.emulator.flash_file_bytes,
+                "installed": not self.emulator.why_missing(),
             }
         return {
             "name": self.name,
@@ -189,6 +235,7 @@ class Target:
             "compiler_installed": shutil.which(self.compiler) is not None,
             "flash": self.how_to_flash(),
             "note": self.note,
+            "counted_on": self.counted_on or None,
             "layout": self.layout,
             "board_file": str(self.board_file),
         }
@@ -209,12 +256,36 @@ def load(own: Path | None = None) -> dict[str, Target]:
 
 
 def emulated() -> dict[str, Target]:
-    """Those of tinyfin's targets that QEMU runs."""
+    """Those of tinyfin's targets that QEMU runs, as it is in distributions."""
     return {
         name: target
         for name, target in load().items()
-        if target.emulator is not None and not target.is_own
+        if target.emulator is not None and target.emulator.loads_elf and not target.is_own
     }
+
+
+def counting(target: Target) -> tuple[Target, str | None] | None:
+    """Where instructions of a target are counted: the emulated target, and as ``code_of`` of a
+    build the name of the target whose code that one's machine then runs, or None for its own.
+
+    None when there is no such target. Raises ConfigError for a ``counted_on`` that is none.
+    """
+    if target.emulator is not None and target.emulator.loads_elf:
+        return target, None
+    if not target.counted_on:
+        return None
+    machine = load(target.board_file.parent if target.is_own else None).get(target.counted_on)
+    if machine is None or machine.emulator is None or not machine.emulator.loads_elf:
+        raise ConfigError(
+            f"{target.board_file}: tinyfin.counted_on = {target.counted_on!r} is no emulated "
+            "target; `tinyfin targets` lists them"
+        )
+    if machine.architecture != target.architecture:
+        raise ConfigError(
+            f"{target.board_file}: tinyfin.counted_on = {target.counted_on!r} is not of "
+            f"architecture {target.architecture}; choose one that is"
+        )
+    return machine, target.name
 
 
 def get(name: str, own: Path | None = None) -> Target:
@@ -293,13 +364,19 @@ def _target(path: Path, board: Any) -> Target:
             emulator=None
             if emulator is None
             else EmulatorSpec(
-                _words(emulator["command"]), int(emulator["icount_shift"]), int(emulator["tick_hz"])
+                _emulator_words(emulator["command"]),
+                int(emulator["icount_shift"]),
+                int(emulator["tick_hz"]),
+                None
+                if emulator.get("flash_file_bytes") is None
+                else int(emulator["flash_file_bytes"]),
             ),
             flash_commands=tuple(_flash_words(command) for command in extra.get("flash", [])),
             port=str(build["port"]),
             note=str(extra.get("note", "")),
             board_file=path,
             renode=_renode(path, extra.get("renode")),
+            counted_on=str(extra.get("counted_on", "")),
             layout=str(extra.get("layout", "canonical")),
         )
     except KeyError as error:
@@ -337,6 +414,13 @@ def _words(command: object) -> tuple[str, ...]:
             f'a command is a list of words, such as ["st-flash", "write"], not {command!r:.80}'
         )
     return tuple(command)
+
+
+def _emulator_words(command: object) -> tuple[str, ...]:
+    words = _words(command)
+    if "-M" not in words[:-1]:
+        raise ValueError('tinyfin.emulator.command: names no machine; add "-M" and its name')
+    return words
 
 
 def _flash_words(command: object) -> tuple[str, ...]:

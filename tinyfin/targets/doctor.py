@@ -17,12 +17,13 @@ from pathlib import Path
 from tinyfin import paths
 from tinyfin.errors import TinyfinError, ToolError
 from tinyfin.optional_packages import install_command
-from tinyfin.targets import system
+from tinyfin.targets import catalogue, system
 from tinyfin.wire.devices import how_to_be_let_in
 
 __all__ = ["Finding", "examine"]
 
-EXTRAS = ("", "train", "build", "dev")
+EXTRAS = ("", "train", "build", "espressif", "dev")
+_ESPRESSIFS_QEMU = "https://github.com/espressif/qemu/releases; put it before other QEMUs on PATH"
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ def examine() -> list[Finding]:
         _native(),
         _project(),
         *_programs(),
+        *_machines(),
         _ports(),
     ]
 
@@ -85,11 +87,12 @@ def _packages() -> list[Finding]:
                 f"package of [{extra}]" if extra else "package",
                 bool(version),
                 version,
-                extra != "dev",
+                extra not in ("espressif", "dev"),
                 {
                     "": "core",
                     "train": "training and quantizing",
                     "build": "building firmware",
+                    "espressif": "images of ESP32 and ESP32-S3, flashing chips of Espressif",
                     "dev": "changing tinyfin",
                 }[extra],
                 "" if version else install_command(extra),
@@ -213,6 +216,32 @@ def _programs() -> list[Finding]:
         )
         for program in system.PROGRAMS
     ]
+
+
+def _machines() -> list[Finding]:
+    """The machines of Espressif's QEMU, one for each target that it runs."""
+    found: list[Finding] = []
+    try:
+        targets = catalogue.load()
+    except TinyfinError:  # said by another finding
+        return found
+    for name, target in targets.items():
+        spec = target.emulator
+        if spec is None or spec.loads_elf:
+            continue
+        missing = spec.why_missing()
+        found.append(
+            Finding(
+                f"{spec.command[0]} -M {spec.machine}",
+                "machine",
+                not missing,
+                "" if missing else _version(spec.command[0]),
+                False,
+                f"runs {name} without a board",
+                f"{missing}: {_ESPRESSIFS_QEMU}" if missing else "",
+            )
+        )
+    return found
 
 
 def _version(program: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-import shutil
 import socket
 import subprocess
 import tempfile
@@ -34,6 +33,17 @@ def _is_stopped(pid: int) -> bool:
     return False
 
 
+def _flash_file(image: Path, size: int) -> IO[bytes]:
+    """The content of a flash of that size: an image, then what is erased."""
+    content = image.read_bytes()
+    if len(content) > size:
+        raise TargetError(f"{image}: {len(content)} B are more than the flash of {size} B")
+    file = tempfile.NamedTemporaryFile(suffix=".flash")  # noqa: SIM115  closed by stop()
+    file.write(content.ljust(size, b"\xff"))
+    file.flush()
+    return file
+
+
 class Emulator:
     """A target running an image; use as a context manager, which ends it.
 
@@ -41,7 +51,9 @@ class Emulator:
     guest does not run until somebody connects, so nothing that it sends is lost. One connection at
     a time; a later one finds the guest where the earlier one left it. With ``icount`` ticks are
     instructions (see :class:`tinyfin.targets.catalogue.EmulatorSpec`); without, the guest runs in
-    host time. ``seed`` (32 bits, random when None) is what the boot nonce is made from.
+    host time. ``seed`` (32 bits, random when None) is what the boot nonce is made from. A machine
+    that boots from a flash file gets one of its own, kept over :meth:`restart`; it takes no seed,
+    because its chip has a random number generator.
 
     Raises ToolError when QEMU is missing, TargetError when it does not start.
     """
@@ -62,18 +74,23 @@ class Emulator:
         self._extra = extra
         self._process: subprocess.Popen[bytes] | None = None
         self._log: IO[bytes] | None = None
+        self._flash: IO[bytes] | None = None
         self._port = 0
 
     def command(self, listener_fd: int) -> list[str]:
         """QEMU's command line; ``listener_fd`` is an inherited, listening TCP socket."""
         spec = self._spec()
         words = [*spec.command, "-display", "none", "-monitor", "none"]
-        words += ["-kernel", str(self.elf)]
-        # a word that differs from boot to boot, where startup takes material for the boot nonce
-        words += [
-            "-device",
-            f"loader,addr={self.target.ram_origin:#x},data={self.seed:#x},data-len=4",
-        ]
+        if self._flash is not None:
+            file = self._flash.name.replace(",", ",,")
+            words += ["-nic", "none", "-drive", f"file={file},if=mtd,format=raw"]
+        else:
+            words += ["-kernel", str(self.elf)]
+            # a word that differs from boot to boot, where startup takes material for the nonce
+            words += [
+                "-device",
+                f"loader,addr={self.target.ram_origin:#x},data={self.seed:#x},data-len=4",
+            ]
         if self.icount:
             words += ["-icount", f"shift={spec.icount_shift}"]
         words += ["-chardev", f"socket,id=uart,fd={listener_fd},server=on,wait=on"]
@@ -89,8 +106,10 @@ class Emulator:
         program = self._spec().command[0]
         if not self.elf.is_file():
             raise TargetError(f"{self.elf}: no such image; build it with `tinyfin build`")
-        if shutil.which(program) is None:
-            raise ToolError(f"{program} is not on PATH; `tinyfin doctor` says how to install it")
+        if why := self._spec().why_missing():
+            raise ToolError(f"{self.target.name}: {why}; `tinyfin doctor` says how to install it")
+        if self._flash is None and (size := self._spec().flash_file_bytes) is not None:
+            self._flash = _flash_file(self.elf.with_suffix(".bin"), size)
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
             listener.bind(("127.0.0.1", 0))
             listener.listen(1)
@@ -183,12 +202,18 @@ class Emulator:
 
     def restart(self) -> tuple[str, int]:
         """Cut the power and start again, with another boot nonce; returns the new address."""
-        self.stop()
+        self._end()
         self.seed = (self.seed * 0x9E3779B1 + 0x85EBCA6B) & 0xFFFFFFFF
         return self.start().address
 
     def stop(self) -> None:
         """End this emulator, and nothing else. May be called again."""
+        self._end()
+        if self._flash is not None:
+            self._flash.close()
+            self._flash = None
+
+    def _end(self) -> None:
         if self._process is not None:
             if self._process.poll() is None:
                 self._process.terminate()
