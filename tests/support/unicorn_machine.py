@@ -236,8 +236,7 @@ class Machine:
 
         Raises Crash when the guest does what its chip cannot do.
         """
-        limit = self.instructions + instructions
-        self._counter.limit = limit
+        limit = self.allow(instructions)
         try:
             self.uc.emu_start(self.core.resume_at(self.uc), NOWHERE)
         except unicorn.UcError as error:
@@ -250,6 +249,11 @@ class Machine:
             self.power_on()
             return True
         return self.instructions == limit
+
+    def allow(self, instructions: int) -> int:
+        """Stop after so many more; returns the count at which that is."""
+        self._counter.limit = self.instructions + instructions
+        return self.instructions + instructions
 
     def power_on(self) -> None:
         """Start at the reset vector; RAM stays as it is, as at a reset."""

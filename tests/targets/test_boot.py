@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.boot_app import expected_arithmetic
 from tinyfin.errors import BudgetError, TargetError, ToolError
 from tinyfin.targets import catalogue
 from tinyfin.targets.build import BuildResult, build, symbols
@@ -39,15 +40,6 @@ def ask(link: socket.socket, question: bytes) -> int:
 
 def image(name: str, **extra: object) -> BuildResult:
     return build(name, pack="none", app=APP, **extra)  # type: ignore[arg-type]
-
-
-def expected_arithmetic() -> int:
-    a, b, d = -987654321012345, 0xFEDCBA9876543210, 1000003
-    quotient = -(-a // d)
-    rest = a - quotient * d
-    mask = (1 << 64) - 1
-    mix = (quotient & mask) ^ (rest & mask) ^ (b * d & mask) ^ (b // d + b % d) ^ (b >> (d & 31))
-    return ((mix ^ mix >> 32) & 0xFFFFFFFF) ^ (d // 7) ^ (d % 7)
 
 
 @pytest.mark.parametrize("name", TARGETS)
