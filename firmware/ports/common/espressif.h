@@ -121,7 +121,7 @@ ESP32C6, ESP32H2"
 #endif
 
 /* a chip has nowhere to exit to */
-const uint32_t tfin_port_abilities = TFIN_PORT_REBOOT | TFIN_PORT_STACK;
+const uint32_t tfin_port_abilities = TFIN_PORT_REBOOT | TFIN_PORT_STACK | TFIN_PORT_SPEED;
 const uint32_t tfin_port_tick_hz = F_CPU;
 const uint32_t tfin_port_tick_mask = 0xFFFFFFFFu;
 
