@@ -83,6 +83,12 @@ def emulated(**more: Any) -> dict[str, Any]:
             ["targets.a", "need a serial port", "rfc2217://"],
         ),
         (board(port={"url": "exec:x"}, dtr=False), ["targets.a", "need a serial port"]),
+        (board(image="x.elf", flash=False), ["targets.a", "image is what is flashed"]),
+        (board(image=""), ["targets.a.image", "at least 1 character"]),
+        (
+            board(target="host", image="x"),
+            ["targets.a", "was started elsewhere; remove image, or port"],
+        ),
         (emulated(flash=["x"]), ["targets.a", "a flash command is for boards"]),
         (emulated(reset={"command": "x"}), ["targets.a", "reset.command is for boards"]),
         (emulated(reset={"power": {"command": "x"}}), ["targets.a", "reset.power = true"]),

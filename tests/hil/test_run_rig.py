@@ -536,3 +536,29 @@ def test_what_was_not_flashed_is_skipped_and_says_why(
     for more, status in (([], PASSED), (["--no-flash"], SKIPPED)):
         done = tinyfin(*words, *more)
         assert f"here         flash        {status.upper()}" in done.stdout
+
+
+def test_an_image_of_ones_own_is_what_is_flashed_and_booted(
+    program: Path, pack: Path, tmp_path: Path
+) -> None:
+    """In place of tinyfin's firmware: on this machine, and by a flash command of a board."""
+    (tmp_path / "bin").mkdir()
+    own = tmp_path / "bin" / "own.elf"
+    rig_file = tmp_path / "rig.toml"
+    line = Line(program)
+    flasher = f"echo {{elf}} {{bin}} > {tmp_path}/flashed"
+    rig_file.write_text(
+        f'[rig]\nrun = "{pack}"\n[targets.here]\ntarget = "host"\nimage = "bin/own.elf"\n'
+        f'[targets.board]\ntarget = "stm32f405"\nport = {{ url = "{line.url}" }}\n'
+        f'image = "bin/own.elf"\nflash = "{flasher}"\noff = "not for the first part"\n'
+    )
+    words = ["hil", "run", "--rig", str(rig_file), "--events", "50", "--out", str(tmp_path)]
+    gone = tinyfin(*words, code=5)
+    assert f"image: {own}: no such file; build it first" in gone.stdout
+    own.symlink_to(program)
+    assert "here         parity       PASSED" in tinyfin(*words).stdout
+    done = tinyfin(*words, "--target", "board", code=5)  # flashed, and what answers is the host's
+    assert "board        flash        PASSED" in done.stdout
+    assert "a host answers, not a stm32f405" in done.stdout
+    assert (tmp_path / "flashed").read_text().split() == [str(own), str(own.with_suffix(".bin"))]
+    line.close()

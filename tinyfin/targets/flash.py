@@ -14,6 +14,7 @@ import shlex
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from tinyfin import cache, files, paths
 from tinyfin.command_templates import filled_in, placeholders
@@ -27,6 +28,7 @@ from tinyfin.targets.build import BuildResult, firmware_build_id
 from tinyfin.targets.catalogue import Target
 
 __all__ = [
+    "Image",
     "flash_board",
     "flashed_image",
     "how_to_get",
@@ -42,6 +44,18 @@ FLASH_DEADLINE_S = 180.0
 _KEPT_PACKS = 64
 _STORE_S = 60.0
 _KEPT_IMAGES = 16
+
+
+class Image(Protocol):
+    """What a flash tool is given, in both forms."""
+
+    @property
+    def elf(self) -> Path:
+        """The image with its symbols."""
+
+    @property
+    def binary(self) -> Path:
+        """The raw image, from the start of flash."""
 
 
 def run_pack(run: Path) -> Path:
@@ -172,7 +186,7 @@ def how_to_get(tool: str) -> str:
     return known.get("url", "see its documentation")
 
 
-def flash_board(target: Target, build: BuildResult, port: str | None = None) -> list[str]:
+def flash_board(target: Target, build: Image, port: str | None = None) -> list[str]:
     """Program a board with the first flash tool on PATH; returns the command that ran.
 
     port: what ``{port}`` in the command means. Raises InputError when it is needed and not

@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     import serial
 
     from tinyfin.hil.rigs.meters import Meter
-    from tinyfin.targets.build import BuildResult
     from tinyfin.targets.catalogue import Target
     from tinyfin.targets.emulate import Emulator
+    from tinyfin.targets.flash import Image
 
 __all__ = ["Access", "Flashed", "reach", "run_command"]
 
@@ -61,6 +61,17 @@ class Flashed:
     """Why nothing was flashed, where that was not asked for."""
 
 
+@dataclass(frozen=True)
+class _OwnImage:
+    """The image that a rig file names; its raw form lies next to it."""
+
+    elf: Path
+
+    @property
+    def binary(self) -> Path:
+        return self.elf.with_suffix(".bin")
+
+
 class Access:
     """One target of a rig. ``prepare`` builds and flashes, ``open`` gives its line, ``rungs`` are
     the resets that it has, from gentle to hard; ``close`` lets go of everything."""
@@ -80,6 +91,14 @@ class Access:
     def prepare(self, run: Path, keys: Sequence[bytes]) -> Flashed:
         """Build the firmware of a run and put it on the target. Raises FlashError, ToolError."""
         raise NotImplementedError
+
+    def _own_image(self) -> _OwnImage | None:
+        """The image that the rig file names. FlashError when it is not there."""
+        if self.spec.image is None:
+            return None
+        if not Path(self.spec.image).is_file():
+            raise FlashError(f"{self.name}: image: {self.spec.image}: no such file; build it first")
+        return _OwnImage(Path(self.spec.image))
 
     def open(self) -> Link:
         """Its line, powered and open."""
@@ -127,12 +146,16 @@ class _Emulated(Access):
         from tinyfin.targets import catalogue, flash, renode
 
         target = catalogue.get(self.spec.target, self.boards)
-        if self.spec.flash is not False:
+        own = self._own_image()
+        if self.spec.flash is not False and own is None:
             building.require_tools(target, emulated=self.spec.emulator == "qemu")
         if self.spec.emulator == "renode":
             renode.require(target)
         pack = flash.target_pack(run, target, keys, self.note)
-        if self.spec.flash is False:
+        sizes: dict[str, int] = {}
+        if own is not None:
+            self._image, known, skipped = own.elf, None, ""
+        elif self.spec.flash is False:
             found = flash.flashed_image(run, target)
             if found is None:
                 raise FlashError(
@@ -140,7 +163,7 @@ class _Emulated(Access):
                     "false) says to flash nothing; run without it, or run "
                     f"`tinyfin flash {run} --target {target.name}` first"
                 )
-            self._image, sizes, known, skipped = found, {}, None, _NOT_ASKED
+            self._image, known, skipped = found, None, _NOT_ASKED
         else:
             try:
                 built = building.build(
@@ -215,7 +238,8 @@ class _Host(Access):
         from tinyfin.targets.flash import run_pack
 
         pack = run_pack(run).read_bytes()
-        self._program = build_host_terminal(pack, keys=keys)
+        own = self._own_image()
+        self._program = build_host_terminal(pack, keys=keys) if own is None else own.elf
         skipped = (
             ""
             if self.spec.flash is not False
@@ -262,18 +286,14 @@ class _Board(Access):
             )
             return Flashed(pack.read_bytes(), tuple(keys), how="not flashed here", skipped=skipped)
         self._require_flash_tool(target)
+        if (own := self._own_image()) is not None:
+            command = self._flash_by(how, target, own)
+            return Flashed(pack.read_bytes(), tuple(keys), how=command)
         try:
             built = building.build(target, pack=pack, keys=keys, deadline_s=self.deadlines.build_s)
         except BudgetError as error:
             raise FlashError(f"{self.name}: {error}") from error
-        if self.spec.touch_1200:
-            self._boot_loader = touch_1200(self._locate(), self.deadlines.port_s, name=self.name)
-        if how is True:
-            port = self._port_for(target.flash_tool)
-            command = shlex.join(flash.flash_board(target, built, port))
-        else:
-            command = self._flash_by(how, built)
-        self._boot_loader = None
+        command = self._flash_by(how, target, built)
         return Flashed(
             pack.read_bytes(),
             tuple(keys),
@@ -295,9 +315,20 @@ class _Board(Access):
                 f"{self.name}: flash: {how[0]} is not on PATH; install it, or fix the rig file"
             )
 
-    def _flash_by(self, how: list[str] | str, built: BuildResult) -> str:
-        values = {"elf": str(built.elf), "bin": str(built.binary), **self._values(how)}
-        return run_command(how, self.deadlines.flash_s, f"{self.name}: flash", FlashError, values)
+    def _flash_by(self, how: list[str] | str | bool, target: Target, image: Image) -> str:
+        from tinyfin.targets import flash
+
+        if self.spec.touch_1200:
+            self._boot_loader = touch_1200(self._locate(), self.deadlines.port_s, name=self.name)
+        if isinstance(how, bool):
+            port = self._port_for(target.flash_tool)
+            done = shlex.join(flash.flash_board(target, image, port))
+        else:
+            values = {"elf": str(image.elf), "bin": str(image.binary), **self._values(how)}
+            what = f"{self.name}: flash"
+            done = run_command(how, self.deadlines.flash_s, what, FlashError, values)
+        self._boot_loader = None
+        return done
 
     def _values(self, command: list[str] | str) -> dict[str, str]:
         """What the board's own words mean in a command of the rig file."""

@@ -252,6 +252,8 @@ class TargetSpec(_Section):
     :data:`PLACEHOLDERS` in braces; ``false``: it is flashed already."""
     touch_1200: bool = False
     """Start an Arduino's boot loader before the flash command, by opening its port at 1200 baud."""
+    image: Words | None = None
+    """An image of your own, seen from the rig file, in place of tinyfin's firmware."""
     reset: Reset = Reset()
     meter: MeterSpec | None = None
     """What measures its current, for suites with ``[energy]``."""
@@ -325,6 +327,10 @@ class TargetSpec(_Section):
             raise ValueError(
                 "a flash command is for boards; write flash = true, or false to flash nothing"
             )
+        if self.image is not None and self.flash is False:
+            raise ValueError("image is what is flashed; remove it, or flash = false")
+        if self.image is not None and self.target == HOST and self.port is not None:
+            raise ValueError("what answers at a port was started elsewhere; remove image, or port")
         if self.is_emulated and self.reset.command is not None:
             raise ValueError("reset.command is for boards; an emulated target has reset.power")
         if self.is_emulated and isinstance(self.reset.power, Power):
@@ -416,7 +422,13 @@ def from_table(table: dict[str, object], path: Path | None = None) -> Rig:
         return None if name is None else Path(os.path.normpath(folder / name))
 
     boards = seen(file.rig.boards)
-    for name, spec in file.targets.items():
+    targets = {
+        name: spec
+        if spec.image is None
+        else spec.model_copy(update={"image": str(seen(spec.image))})
+        for name, spec in file.targets.items()
+    }
+    for name, spec in targets.items():
         _check_commands(where, name, spec)
         if spec.target != HOST:
             _check_target(where, name, spec, boards)
@@ -426,7 +438,7 @@ def from_table(table: dict[str, object], path: Path | None = None) -> Rig:
         run=seen(file.rig.run),
         boards=boards,
         deadlines=file.deadlines,
-        targets=file.targets,
+        targets=targets,
     )
 
 
