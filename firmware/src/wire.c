@@ -763,6 +763,11 @@ void tfin_wire_byte(uint8_t byte)
     }
 }
 
+tfin_engine *tfin_wire_engine(void)
+{
+    return &engine;
+}
+
 void tfin_wire_log(uint8_t level, const char *text)
 {
     tfin_writer w = begin_reply(TFIN_LOG, 0);

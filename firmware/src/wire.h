@@ -12,6 +12,8 @@
 
 #include <stdint.h>
 
+#include "tinyfin.h"
+
 enum { TFIN_WIRE_VERSION = 4 };
 
 /* Host to device. The sequence field of an ordered frame counts; of any other it is a tag that
@@ -86,6 +88,10 @@ void tfin_wire_byte(uint8_t byte);
 /* To be called when there was no byte. 1: come back at once, something is timed; 0: sleep if you
  * like. */
 int tfin_wire_idle(void);
+
+/* The engine that the wire serves, for an application in the same loop: one engine has one owner.
+ * When the pack was refused its calls answer TFIN_E_CLOSED. */
+tfin_engine *tfin_wire_engine(void);
 
 /* Sends a line of log as a frame of its own; at most 120 bytes of it. */
 void tfin_wire_log(uint8_t level, const char *text);

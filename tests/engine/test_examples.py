@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from tests.support import sample
-from tests.support.native import LIBRARY, PORT, SOURCES, WARNINGS, compiler
+from tests.support.native import LIBRARY, PORT, SOURCES, WARNINGS, compiler, engine_objects
 from tests.support.process import call, need
 from tinyfin.codegen import monocypher
 from tinyfin.codegen.emit import emit
 from tinyfin.features.compiler import compile_program
 from tinyfin.pack.container import build_pack, parse_pack, sign_again
+from tinyfin.pack.decision import Decision
 from tinyfin.pack.golden import Golden
 from tinyfin.pack.signing import Key, generate_key
 from tinyfin.paths import firmware_dir
@@ -162,3 +163,127 @@ def test_the_example_in_cpp(program: str, standard: str, tmp_path: Path) -> None
     objects = [tmp_path / f"{source.stem}.o" for source in sources]
     call(program, main, built, *objects, "-o", tmp_path / "terminal")
     call(tmp_path / "terminal")
+
+
+def example_program(
+    tmp_path: Path, main: Path, *flags: str, pack: bytes | None = None, more: tuple[Path, ...] = ()
+) -> Path:
+    """An example with a pack, the engine and Monocypher; it compiles without a warning."""
+    emit(pack or sample.make_pack(), tmp_path)
+    folders = LIBRARY / "include", tmp_path, EXAMPLES, EXAMPLES / "starter"
+    command = compiler(), "-std=c11", "-O1", *flags, *WARNINGS, *(f"-I{f}" for f in folders)
+    sources = main, *more, tmp_path / "tinyfin_pack.c"
+    binary = tmp_path / "program"
+    call(*command, *sources, *engine_objects(*flags), "-o", binary)
+    return binary
+
+
+def test_one_thread_owns_the_engine_and_others_send_to_it(tmp_path: Path) -> None:
+    """ThreadSanitizer finds nothing; the control, in which every thread calls the engine itself,
+    shows that it looks."""
+    main = EXAMPLES / "threads.c"
+    flags = "-fsanitize=thread", "-pthread"
+    need("setarch")
+    fixed = "setarch", "-R"  # ThreadSanitizer knows no address space that is laid out at random
+    good = example_program(tmp_path, main, *flags)
+    assert call(*fixed, good).stdout == "200 scored, 200 committed\n"
+    main = tmp_path / "sabotaged.c"
+    main.write_text(f'#define TFIN_SABOTAGE_OWNER\n#include "{EXAMPLES / "threads.c"}"\n')
+    bad = example_program(tmp_path, main, *flags)
+    done = call(*fixed, bad, code=None)
+    assert done.returncode == 66
+    assert "WARNING: ThreadSanitizer: data race" in done.stderr
+
+
+SLEEPER = """
+#include <stdio.h>
+#include <string.h>
+#include "sleep.c"
+static unsigned fed;
+void feed_watchdog(void) { fed++; }
+static int pay(uint64_t id)
+{
+    tinyfin_payment_t tx = {.present = TINYFIN_PAYMENT_AMOUNT_MINOR, .amount_minor = 700};
+    tfin_event event = {.id = id, .t_mono_s = 1000 + (uint32_t)id, .record = &tx};
+    event.record_size = sizeof tx;
+    tfin_verdict verdict;
+    int rc = tfin_score(&engine, &event, &verdict);
+    tfin_outcome outcome = {.id = id, .t_mono_s = event.t_mono_s};
+    return rc == TFIN_OK ? tfin_apply_outcome(&engine, &outcome) : rc;
+}
+int main(void)
+{
+    memset(retained, 0xA5, sizeof retained);
+    unsigned before = fed;
+    if (wake() != TFIN_OK || fed == before) { return 1; } /* the first time: cold, and fed */
+    unsigned cold = tfin_state_digest(&engine);
+    if (pay(1) != TFIN_OK || pay(2) != TFIN_OK) { return 2; }
+    unsigned warm = tfin_state_digest(&engine);
+    before = fed;
+    if (prepare_sleep() != TFIN_OK || fed == before) { return 3; }
+    memset(&engine, 0xA5, sizeof engine); /* the RAM loses its power */
+    memset(memory, 0xA5, sizeof memory);
+    if (wake() != TFIN_OK || warm == cold || tfin_state_digest(&engine) != warm) { return 4; }
+    if (pay(3) != TFIN_OK || clock_was_set(100u * 86400u) != TFIN_OK) { return 5; }
+    if (prepare_sleep() != TFIN_OK) { return 6; }
+    retained[sizeof retained - 1] ^= 1; /* the retained memory, too */
+    if (wake() != TFIN_OK || tfin_state_digest(&engine) != cold) { return 7; }
+    return 0;
+}
+"""
+
+
+def test_a_terminal_sleeps_and_its_watchdog_is_fed(tmp_path: Path) -> None:
+    main = tmp_path / "main.c"
+    main.write_text(SLEEPER)
+    call(example_program(tmp_path, main))
+    # the control: a terminal that does not feed it
+    main.write_text(SLEEPER.replace("fed++;", ""))
+    done = call(example_program(tmp_path, main), code=None)
+    assert done.returncode == 1
+
+
+PAYER = """
+#include <stdio.h>
+#include "payment.h"
+static uint8_t memory[TINYFIN_MEMORY_BYTES + 4096] __attribute__((aligned(TFIN_ALIGN)));
+static uint8_t pack[1 << 16] __attribute__((aligned(TFIN_ALIGN)));
+static tfin_engine engine;
+int main(int count, char **files)
+{
+    payment tx = {.id = 7, .t_mono_s = 1000, .t_local_s = 815000000};
+    tx.record.present = TINYFIN_PAYMENT_AMOUNT_MINOR;
+    tx.record.amount_minor = 1999;
+    if (payment_advice(&engine, &tx) != TFIN_ACTION_ACCEPT) { return 1; } /* not open: no advice */
+    tfin_trust trust = {.record = tinyfin_record, .allow_development_key = 1};
+    FILE *file = count == 2 ? fopen(files[1], "rb") : NULL;
+    if (file == NULL || fread(pack, 1, sizeof pack, file) == 0) { return 2; }
+    if (tfin_open(&engine, pack, sizeof pack, memory, sizeof memory, &trust)) { return 3; }
+    enum tfin_action advice = payment_advice(&engine, &tx);
+    if (payment_ended(&engine, &tx, 1003, TFIN_RESULT_APPROVED, advice, 0) != TFIN_OK) { return 4; }
+    if (payment_ended(&engine, &tx, 1003, TFIN_RESULT_APPROVED, advice, 0) != TFIN_E_UNKNOWN_ID) {
+        return 5;
+    }
+    return 10 + (int)advice;
+}
+"""
+
+
+def test_the_payment_application_of_a_new_project(tmp_path: Path) -> None:
+    """Advice is what the engine says; of a control event, and without an engine, there is none."""
+    main = tmp_path / "main.c"
+    main.write_text(PAYER)
+    payer = example_program(tmp_path, main, more=(EXAMPLES / "starter" / "payment.c",))
+    program = compile_program(["amt_log", "amt_dev"], PAYMENT)
+    all_declined = {"go_online_q32": 0, "decline_q32": 0}
+    wanted: list[tuple[dict[str, int], int]] = [
+        ({}, 0),
+        ({"go_online_q32": 0}, 1),
+        (all_declined, 2),
+        ({**all_declined, "control_share_q16": 65535}, 0),
+    ]
+    for thresholds, advice in wanted:
+        decision = Decision((0, 0), (0, 0), **thresholds)
+        pack = tmp_path / "model.tfpack"
+        pack.write_bytes(sample.pack_of(PAYMENT, program, sample.network(2), decision=decision))
+        assert call(payer, pack, code=None).returncode == 10 + advice, thresholds

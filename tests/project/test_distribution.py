@@ -75,6 +75,12 @@ def test_the_sdist_carries_the_engine_and_the_wheel_every_module(
     assert modules
     assert not modules - in_sdist
     assert not modules - in_wheel
+    templates = files("*", "tinyfin", "starter", "templates")
+    templates = {name for name in templates if (checkout / name).is_file()}
+    assert len(templates) > 10
+    assert not templates - in_sdist
+    assert not templates - in_wheel
+    assert "tinyfin/_project/firmware/examples/starter/main.c" in in_wheel
 
 
 def test_two_builds_in_two_folders_are_the_same_bytes(

@@ -112,6 +112,12 @@ def _crypto(flags: Sequence[str]) -> list[Path]:
     ]
 
 
+def engine_objects(*more: str) -> list[Path]:
+    """Objects of the engine with the real port, as :func:`library` has them."""
+    flags = ["-std=c99", "-O1", "-fPIC", *WARNINGS, *more]
+    return _engine(flags, ()) + _crypto(flags)
+
+
 def program(
     *sources: str,
     port: str = "port_accept.c",

@@ -29,6 +29,7 @@ __all__ = ["VERBS", "main"]
 # command, module with ``command``, one line for --help; in the order in which a user meets them
 VERBS: tuple[tuple[str, str, str], ...] = (
     ("demo", "tinyfin.cli.demo", "The whole workflow, from transactions to verified verdicts."),
+    ("init", "tinyfin.cli.init", "Write a firmware project of your own to begin with."),
     ("simulate", "tinyfin.cli.simulate", "Make transactions with labelled attacks."),
     ("features", "tinyfin.cli.features", "List the catalogue of features; compute features."),
     ("host-fields", "tinyfin.cli.host_fields", "Add to transactions what a host would have sent."),

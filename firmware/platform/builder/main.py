@@ -86,7 +86,7 @@ env.Append(
         "-Wl,--gc-sections",
         "-Wl,--no-warn-rwx-segments",
         f"-Wl,--defsym=TFIN_STACK_MINIMUM={stack_minimum}",
-        "-Wl,-Map=" + os.path.join("$BUILD_DIR", "firmware.map"),
+        "-Wl,-Map=" + env.subst(os.path.join("$BUILD_DIR", "firmware.map")),
     ],
     LIBS=["gcc"],
     LIBPATH=["$BUILD_DIR"],
