@@ -15,7 +15,7 @@ from tests.support.native import LIBRARY, ROOT, Buffer, Engine, library
 from tinyfin.pack.container import parse_pack
 from tinyfin.paths import firmware_dir
 
-USERS = ("src", "instrument", "network_only", "examples", "ports")
+USERS = ("src", "instrument", "network_only", "examples", "ports", "tflm")
 PUBLIC = {path.name for path in (LIBRARY / "include").glob("*.h")}
 PRIVATE = {path.name for path in (LIBRARY / "src").rglob("*.h")} - PUBLIC
 

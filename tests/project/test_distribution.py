@@ -81,6 +81,7 @@ def test_the_sdist_carries_the_engine_and_the_wheel_every_module(
     assert not templates - in_sdist
     assert not templates - in_wheel
     assert "tinyfin/_project/firmware/examples/starter/main.c" in in_wheel
+    assert "tinyfin/_project/firmware/tflm/tinyfin_tflm.cpp" in in_wheel
 
 
 def test_two_builds_in_two_folders_are_the_same_bytes(

@@ -35,6 +35,12 @@ __all__ = ["command"]
     help="Write OUT/monocypher/monocypher.c and .h too: the hash and the signature that the engine "
     "asks a project for. Compile them with BLAKE2_NO_UNROLLING.",
 )
+@click.option(
+    "--tflm",
+    is_flag=True,
+    help="Write tinyfin_tflm.cpp, its model and facts too: with them TensorFlow Lite Micro runs "
+    "the network, in place of tinyfin's kernels. Needs a run folder.",
+)
 @public_key_option
 @boards_option
 @json_option
@@ -43,6 +49,7 @@ def command(
     out_dir: Path,
     target_name: str | None,
     with_monocypher: bool,
+    tflm: bool,
     public_keys: tuple[Path, ...],
     as_json: bool,
 ) -> None:
@@ -51,14 +58,17 @@ def command(
     tinyfin_pack.h has the sizes, the event's struct and the checks that both hold; tinyfin_pack.c
     the pack as an aligned array, and the public keys that the terminal trusts.
     From a run folder with a model.tflite come model_tflite.h and .c
-    too, for those who run the network in TensorFlow Lite Micro.
+    too, for those who run the network alone in another interpreter; --tflm is for the whole engine
+    with TensorFlow Lite Micro in it (docs/firmware.md).
     """
     from tinyfin import files
+    from tinyfin.codegen import tflm as interpreter
     from tinyfin.codegen.emit import FILES
     from tinyfin.codegen.emit import emit as write
     from tinyfin.codegen.monocypher import FOLDER as MONOCYPHER
     from tinyfin.codegen.monocypher import put_beside
     from tinyfin.codegen.pack_layout import read_layout
+    from tinyfin.errors import InputError
     from tinyfin.pack.trust import require_trusted, trusted_keys
     from tinyfin.targets import catalogue
     from tinyfin.targets.flash import run_pack, target_pack
@@ -72,8 +82,15 @@ def command(
     pack = path.read_bytes()
     tflite = run / "model.tflite" if run.is_dir() else None
     model = tflite.read_bytes() if tflite is not None and tflite.is_file() else None
-    with files.folder(out_dir, ours=(*FILES, MONOCYPHER)) as made:
+    if tflm and model is None:
+        raise InputError(
+            f"{run}: --tflm needs the folder of a run with model.tflite next to model.tfpack; "
+            "models that are no network of layers (density, forest) have none"
+        )
+    with files.folder(out_dir, ours=(*FILES, MONOCYPHER, *interpreter.FILES)) as made:
         written = write(pack, made, tflite=model, keys=keys)
+        if tflm and model is not None:
+            written += interpreter.emit_tflm(pack, model, made)
         if with_monocypher:
             written += put_beside(made / MONOCYPHER)
     written = [out_dir / path.relative_to(made) for path in written]

@@ -101,6 +101,22 @@ static inline uint8_t *tfin_network_arena(const tfin_engine *engine)
                               tfin_plan_u32(plan, TFIN_PLAN_INPUT);
 }
 
+/* ------------------------------------------------------------------------- another interpreter */
+
+/* What the engine asks of a network: tfin_net_check, tfin_net_run and the two functions below. A
+ * project that compiles none of the library's src/network and src/kernels brings all four itself;
+ * features, read-out, calibration, decision and golden vectors stay the engine's. firmware/tflm
+ * does so with TensorFlow Lite Micro. tfin_net_run leaves the output and, when the plan has
+ * accumulators, the int32 sums of the last dense layer where the plan's header says. */
+
+/* 1 when the score is a sum of terms, one per input, and what an input adds to it is known without
+ * a run: the plan is one DENSITY over the input. 0: reasons are made by running the network. */
+int tfin_net_terms_known(const uint8_t *plan);
+
+/* What accumulator 0 would change by if input `index` were `to` instead of `from`; only when
+ * tfin_net_terms_known, and index < the input's length. */
+int32_t tfin_net_change(const uint8_t *plan, uint32_t index, int8_t from, int8_t to);
+
 #ifdef __cplusplus
 }
 #endif

@@ -2,7 +2,7 @@
 /* What happens to an event: clock, features, pending table, network, verdict; later outcome and
  * notice. */
 #include "internal.h"
-#include "network/net.h"
+#include "network/net_plan.h"
 
 /* The state and labels of an unknown card. */
 static const uint8_t no_card[MAX_CARD_SLOT] __attribute__((aligned(8)));

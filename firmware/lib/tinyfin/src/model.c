@@ -2,7 +2,7 @@
 /* Everything between the features and the verdict: input maps, read-out,
  * calibration, decision, reasons. */
 #include "internal.h"
-#include "network/net.h"
+#include "network/net_plan.h"
 
 enum { KNOT_SIZE = 8, CALIBRATION_KNOT = 16, READOUT_SIZE = 16, MAX_RECONSTRUCTION = 4096 };
 enum { READ_LOGIT = 1, READ_ACCUMULATOR = 2, READ_RECONSTRUCTION = 3, READ_SQUARES = 4 };

@@ -3,7 +3,7 @@
  * this file the pack is not checked again. */
 #include "development_key.h"
 #include "internal.h"
-#include "network/net.h"
+#include "network/net_plan.h"
 #include "tinyfin_port.h"
 
 enum {

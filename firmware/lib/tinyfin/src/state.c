@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Export and import of the state image, in pieces; the same bytes on every core. */
 #include "internal.h"
-#include "network/net.h"
+#include "network/net_plan.h"
 
 enum { IMAGE_HEADER = 64, IMAGE_MAGIC = 0x54534654, PIECE = 64, FED = 4096 };
 

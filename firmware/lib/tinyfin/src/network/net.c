@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Checks a plan, and runs its nodes. */
-#include "net.h"
-
 #include "net_operators.h"
 
 /* A constant: the call of a kernel that is left out is not compiled. */
