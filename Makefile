@@ -12,6 +12,8 @@
 #                their gates, soak, fuzz, test-loaded (STAGES: some of them)
 #   make bench   sizes and instructions on the targets, and the features against Polars and pandas
 #   make notebooks  execute the notebooks anew and write their outputs into them
+#   make powercut  STEPS of random power cuts over the slots (10,000,000), and STATES of a small flash
+#   make killtest  the emulated terminal killed KILLS times (2000) while packs are replaced
 #   make fuzz    fuzz targets under sanitizers, FUZZ_SECONDS each
 #   make clean   removes everything that the others made, but for your runs in runs/
 
@@ -28,7 +30,7 @@ native := $(wildcard firmware/lib/tinyfin/src/*.[ch] firmware/lib/tinyfin/src/*/
 export PLATFORMIO_SETTING_ENABLE_TELEMETRY := no
 export PLATFORMIO_DISABLE_UPGRADE_CHECK := true
 
-.PHONY: demo test test-loaded nightly lint rig soak bench notebooks fuzz clean install system-demo system-test system-loaded system-bench system-fuzz
+.PHONY: demo test test-loaded nightly lint rig soak bench notebooks fuzz powercut killtest clean install system-demo system-test system-loaded system-bench system-fuzz
 .DELETE_ON_ERROR:
 
 demo: system-demo install
@@ -64,6 +66,12 @@ bench: system-bench install $(VENV)/.bench
 
 notebooks: system-demo install $(VENV)/.notebooks
 	$(BIN)/python .ci/notebooks.py
+
+powercut: system-test install
+	POWERCUT_STEPS=$(or $(STEPS),10000000) POWERCUT_STATES=$(or $(STATES),20000) $(BIN)/python -m pytest -q -s tests/engine/test_power_cuts.py -k violate_nothing
+
+killtest: system-test install
+	KILLS=$(or $(KILLS),2000) $(BIN)/python -m pytest -q -s tests/wire/test_install.py -k killed
 
 fuzz: system-fuzz
 	firmware/test/fuzz.sh $(FUZZ_SECONDS)

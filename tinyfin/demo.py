@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tinyfin import files
-from tinyfin.config import Config
+from tinyfin.config import Config, from_table
 from tinyfin.data.events import SCORE, Stream, event_stream
 from tinyfin.data.transactions import Transactions
 from tinyfin.errors import InputError
@@ -29,7 +29,11 @@ MINIMUM_TRANSACTIONS = 20_000
 MAXIMUM_TRANSACTIONS = 21_000
 BUSY = 100
 """Transactions per terminal in the test period that make it worth a state image."""
+INSTALLED_TRANSACTIONS = 2_000
+"""Replayed with the second pack after it was installed."""
 MARK = "made-by-demo"
+SECOND = "second"
+"""The folder, in the run's, of the run with another seed."""
 SIMULATED = "transactions.parquet"
 
 
@@ -37,9 +41,16 @@ class Demo:
     """What the demo did. ``facts`` is its JSON, :meth:`text` its last lines."""
 
     def __init__(
-        self, run: RunFolder, replayed: ReplayResult, report: Path, seconds: dict[str, float]
+        self,
+        run: RunFolder,
+        replayed: ReplayResult,
+        installed: ReplayResult | None,
+        report: Path,
+        seconds: dict[str, float],
     ) -> None:
         self.run, self.replayed, self.report, self.seconds = run, replayed, report, seconds
+        self.installed = installed
+        """Of the second pack; None where the target keeps no packs in flash."""
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -56,6 +67,7 @@ class Demo:
                 for scorer, found in metrics.items()
             },
             "pack_bytes": self.run.pack.stat().st_size,
+            "installed": None if self.installed is None else self.installed.as_dict(),
             "report": str(self.report),
             "steps_s": {step: round(value, 1) for step, value in self.seconds.items()},
         }
@@ -84,9 +96,13 @@ class Demo:
             f"transactions replayed: {facts['verdicts']}",
             f"mismatches: {facts['mismatches']}",
             f"lost: {facts['lost']}",
-            f"report: {facts['report']}",
         ]
-        return "\n".join(lines)
+        if (second := facts["installed"]) is not None:
+            lines.append(
+                "second pack, installed over the wire and confirmed: "
+                f"{second['verdicts']} transactions, {second['mismatches']} mismatches"
+            )
+        return "\n".join([*lines, f"report: {facts['report']}"])
 
     @staticmethod
     def _shown(detection: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
@@ -108,7 +124,8 @@ def run_demo(
     target_name: str = "cortex-m4",
     note: Note = lambda _: None,
 ) -> Demo:
-    """Simulate (or read ``data``), train, quantize, generate, build, boot, replay, report.
+    """Simulate (or read ``data``), train, quantize, generate, build, boot, replay; then train with
+    another seed, install that pack in the running terminal, replay, confirm; report.
 
     A run of the same name that an earlier demo made is replaced when the new one is trained;
     another one is refused with InputError. Raises what the steps raise; a mismatch is in the
@@ -179,6 +196,10 @@ def _demo(
             instructions=reached.instructions,
             target=reached.target,
         )
+    installed = None
+    if target.emulator is not None and target.emulator.kept:
+        clock.step("install")
+        installed = _install(config, data, run, target_name, tx, note)
     replayed.options = {"limit": limit} if limit else {}
     if warmup is not None:
         replayed.options["warm-until"] = run.facts().split.until
@@ -192,7 +213,47 @@ def _demo(
         title=f"tinyfin {run.name}",
     )
     clock.step(None)
-    return Demo(run, replayed, page, clock.seconds)
+    return Demo(run, replayed, installed, page, clock.seconds)
+
+
+def _install(
+    config: Config, data: list[Path], run: RunFolder, target_name: str, tx: Transactions, note: Note
+) -> ReplayResult:
+    """Another seed's pack, into the slot of a terminal that runs the first one's firmware."""
+    from tinyfin.hil.links import session
+    from tinyfin.hil.replay import replay
+    from tinyfin.quantization.workflow import quantize
+    from tinyfin.targets import catalogue, flash
+    from tinyfin.training.workflow import begin, finish
+    from tinyfin.wire import slot_frames
+
+    table = dict(config.table)
+    table["model"] = {**table.get("model", {}), "seed": config.model.seed + 1}  # type: ignore[dict-item]
+    other = from_table(table, path=config.path)
+    with files.folder(run.path / SECOND, empty=True) as made:
+        begun = begin(begin_run(RunFolder(made, run.path / SECOND), other), data, other, note=note)
+        finish(begun, begun.config, note=note)
+    second = open_run(run.path / SECOND)
+    quantize(second, note=note)
+    pack = flash.target_pack(second.path, catalogue.get(target_name)).read_bytes()
+    with session.reach(run.path, target_name) as reached:
+        client = reached.client
+        client.connect()
+        slot_frames.install(client, pack)
+        slot_frames.command(client, slot_frames.Command.ACTIVATE)
+        client.reboot()
+        result = replay(
+            pack,
+            tx,
+            event_stream(tx, config.data.notices),
+            client,
+            limit=INSTALLED_TRANSACTIONS,
+            instructions=reached.instructions,
+            target=reached.target,
+        )
+        slots = slot_frames.command(client, slot_frames.Command.CONFIRM)
+    note(f"pack {slots.active_tag}... is confirmed, in {slots.active.name.lower()}")
+    return result
 
 
 class _Clock:

@@ -113,6 +113,10 @@ uint32_t tfin_port_entropy(void);
 /* The chip's own noise (a random number generator, a device id), or 0. */
 uint32_t tfin_port_noise(void);
 
+/* Whether this boot is the first one with power: RAM was lost. [common] A word of RAM that startup
+ * leaves alone says so. */
+int tfin_port_power_was_lost(void);
+
 /* Restarts the chip, as the reset button does. Does not return. */
 void tfin_port_reset(void);
 

@@ -10,7 +10,11 @@
 #include "frame.h"
 #include "port.h"
 #include "tinyfin.h"
+#include "tinyfin_network.h"
 #include "tinyfin_pack.h"
+#ifdef TFIN_PORT_FLASH
+#include "slots/transfer.h"
+#endif
 
 #if TFIN_WIRE_FRAME_BYTES < 160
 #error "TFIN_WIRE_FRAME_BYTES: HELLO needs 160"
@@ -55,7 +59,15 @@ static int32_t before[(TINYFIN_RECORD_BYTES - 8) / 4];
 static tfin_events events;
 static int8_t infer_input[INPUT_BYTES];
 
+#ifdef TFIN_PORT_FLASH
+/* a payload begins where a pack's header may */
+static uint8_t rx_memory[TFIN_ALIGN + TFIN_WIRE_FRAME_BYTES] __attribute__((aligned(TFIN_ALIGN)));
+static uint8_t *const rx_frame = rx_memory + TFIN_ALIGN - TFIN_FRAME_HEAD;
+static tfin_transfer transfer;
+static tfin_trust trust;
+#else
 static uint8_t rx_frame[TFIN_WIRE_FRAME_BYTES];
+#endif
 static uint8_t tx_frame[TFIN_WIRE_FRAME_BYTES];
 static tfin_deframer rx;
 static answer answers[TFIN_WIRE_WINDOW]; /* by sequence, modulo the window */
@@ -178,8 +190,18 @@ static void send_hello(uint16_t sequence)
     if (can_change_speed()) {
         capabilities |= TFIN_CAN_SPEED;
     }
+#ifdef TFIN_PORT_FLASH
+    capabilities |= TFIN_CAN_INSTALL;
+#endif
     static const uint8_t nothing[16];
     int opened = open_error == TFIN_OK;
+#ifdef TFIN_PORT_FLASH
+    const void *pack = opened ? tfin_slots_running(&transfer.slots, tinyfin_pack) : tinyfin_pack;
+#else
+    const void *pack = tinyfin_pack;
+#endif
+    const uint8_t *plan = opened ? tfin_network_plan(&engine) : 0;
+    uint32_t inputs = plan != 0 ? tfin_net_input_length(plan) : 0;
     tfin_hello hello = {
         .capabilities = capabilities,
         .session = session,
@@ -187,7 +209,7 @@ static void send_hello(uint16_t sequence)
         .expected = expected,
         .open_error = open_error,
         .pack_id = opened ? tfin_pack_id(&engine) : nothing,
-        .model_id = tfin_model_id(tinyfin_pack),
+        .model_id = tfin_model_id(pack),
         .state_bytes = opened ? tfin_state_size(&engine) : 0,
         .memory_bytes = sizeof memory,
         .pack_bytes = TINYFIN_PACK_BYTES,
@@ -197,9 +219,10 @@ static void send_hello(uint16_t sequence)
         .events = TFIN_WIRE_EVENTS,
         .scores = TFIN_WIRE_SCORES,
         .fields = fields.count,
-        .features = TINYFIN_FEATURE_COUNT,
-        .inputs = TINYFIN_INPUT_COUNT,
-        .outputs = TINYFIN_OUTPUT_COUNT,
+        /* one feature per input */
+        .features = plan != 0 ? inputs : TINYFIN_FEATURE_COUNT,
+        .inputs = inputs,
+        .outputs = plan != 0 ? tfin_net_output_length(plan) : 0,
     };
     tfin_writer w = begin_reply(TFIN_HELLO, sequence);
     tfin_put_hello(&w, &hello);
@@ -305,6 +328,9 @@ static void on_events(const uint8_t *payload, uint32_t size)
             }
             digest = tfin_digest_scored(digest, &engine);
             scored++;
+#ifdef TFIN_PORT_FLASH
+            tfin_transfer_scored(&transfer);
+#endif
             put_verdict(&w, &verdict, &last_flags);
             if (ticks_wanted) {
                 tfin_put_varint(&w, ticks);
@@ -637,6 +663,26 @@ static int offered(uint8_t type)
     }
 }
 
+#ifdef TFIN_PORT_FLASH
+static void on_slots(uint8_t type, uint16_t sequence, tfin_reader *in)
+{
+    tfin_writer w = begin_reply(TFIN_PACK_STATUS, sequence);
+    if (type == TFIN_SLOT_INFO_REQUEST) {
+        w = begin_reply(TFIN_SLOT_INFO, sequence);
+        tfin_transfer_info(&transfer, &w);
+    } else {
+        int rc = tfin_transfer_take(&transfer, type, sequence, in, events.last_t_s, &w);
+        if (rc < 0) {
+            send_error(sequence, TFIN_WIRE_MALFORMED, 0);
+        }
+        if (rc <= 0) {
+            return;
+        }
+    }
+    send_reply(&w);
+}
+#endif
+
 static void on_frame(uint8_t type, uint16_t sequence, tfin_reader *in)
 {
     int ordered = type == TFIN_EVENTS || type == TFIN_STATE_RESET || type == TFIN_STATE_WRITE;
@@ -644,6 +690,18 @@ static void on_frame(uint8_t type, uint16_t sequence, tfin_reader *in)
         on_hello(sequence, in);
         return;
     }
+#ifdef TFIN_PORT_FLASH
+    if (type >= TFIN_SLOT_INFO_REQUEST && type <= TFIN_SLOT_COMMAND) {
+        if (session == 0) {
+            send_error(sequence, TFIN_WIRE_NO_SESSION, 0);
+        } else if (!RIG && type == TFIN_SLOT_COMMAND) {
+            send_error(sequence, TFIN_WIRE_NOT_OFFERED, 0);
+        } else {
+            on_slots(type, sequence, in);
+        }
+        return;
+    }
+#endif
     int known = type >= TFIN_HELLO_REQUEST && (type <= TFIN_EXIT || type == TFIN_SPEED_REQUEST);
     if (!known) {
         send_error(sequence, TFIN_WIRE_UNKNOWN, 0);
@@ -715,7 +773,9 @@ static void on_frame(uint8_t type, uint16_t sequence, tfin_reader *in)
 
 void tfin_wire_start(void)
 {
+#ifndef TFIN_PORT_FLASH
     tfin_trust trust;
+#endif
     memset(&trust, 0, sizeof trust);
 #if TINYFIN_TRUSTED_KEYS > 0
     trust.keys = tinyfin_trusted_keys;
@@ -725,10 +785,17 @@ void tfin_wire_start(void)
     trust.record = &record_of_pack;
     /* a build with TFIN_RELEASE refuses that key whatever this says */
     trust.allow_development_key = 1;
-    tfin_deframer_open(&rx, rx_frame, sizeof rx_frame);
+    tfin_deframer_open(&rx, rx_frame, TFIN_WIRE_FRAME_BYTES);
     boot_nonce = tfin_port_entropy();
+#ifdef TFIN_PORT_FLASH
+    open_error = tfin_transfer_open(&transfer, &engine, memory, sizeof memory, &trust);
+    if (open_error == TFIN_OK && tfin_event_schema(&engine)->record_bytes > sizeof record) {
+        open_error = TFIN_E_OTHER_RECORD; /* of an image with other events than the one before it */
+    }
+#else
     open_error =
         tfin_open(&engine, tinyfin_pack, TINYFIN_PACK_BYTES, memory, sizeof memory, &trust);
+#endif
     if (open_error == TFIN_OK) {
         tfin_fields_open(&fields, &engine, record, before);
     }
@@ -741,6 +808,22 @@ int tfin_wire_idle(void)
 {
     look_at_speed();
     return doubted;
+}
+
+enum tfin_wire_work tfin_wire_step(void)
+{
+#ifdef TFIN_PORT_FLASH
+    int due;
+    tfin_writer w = begin_reply(TFIN_PACK_STATUS, transfer.sequence);
+    int more = tfin_transfer_step(&transfer, &w, &due);
+    if (due) {
+        send_reply(&w);
+    }
+    if (more) {
+        return transfer.holds ? TFIN_WIRE_HOLDS : TFIN_WIRE_WORKS;
+    }
+#endif
+    return TFIN_WIRE_RESTS;
 }
 
 void tfin_wire_byte(uint8_t byte)

@@ -31,7 +31,12 @@ enum tfin_request {
     TFIN_STACK_REQUEST = 0x0A,
     TFIN_REBOOT = 0x0B,
     TFIN_EXIT = 0x0C,
-    TFIN_SPEED_REQUEST = 0x0E
+    TFIN_SPEED_REQUEST = 0x0E,
+    TFIN_SLOT_INFO_REQUEST = 0x20,
+    TFIN_PACK_BEGIN = 0x21,
+    TFIN_PACK_DATA = 0x22,
+    TFIN_PACK_END = 0x23,
+    TFIN_SLOT_COMMAND = 0x24
 };
 
 /* Device to host. */
@@ -47,7 +52,9 @@ enum tfin_answer {
     TFIN_STACK = 0x89,
     TFIN_SPEED = 0x8A,
     TFIN_LOG = 0x8E,
-    TFIN_ERROR = 0x8F
+    TFIN_ERROR = 0x8F,
+    TFIN_SLOT_INFO = 0xA0,
+    TFIN_PACK_STATUS = 0xA1
 };
 
 enum tfin_wire_error {
@@ -76,11 +83,21 @@ enum tfin_capability {
     /* STATE_RESET, STATE_WRITE, STATE_READ and DETAIL_READ; no release has them */
     TFIN_CAN_STATE = 64,
     /* SPEED_REQUEST changes the speed of the line; no release has it */
-    TFIN_CAN_SPEED = 128
+    TFIN_CAN_SPEED = 128,
+    /* SLOT_INFO and PACK_...; SLOT_COMMAND too, but of a release */
+    TFIN_CAN_INSTALL = 256
 };
 
 /* Opens the pack, starts cold and says HELLO. Called once. */
 void tfin_wire_start(void);
+
+/* To be called between bytes: one operation on flash, where there is one to do. What comes back: */
+enum tfin_wire_work {
+    TFIN_WIRE_RESTS, /* nothing to do: wait for a byte */
+    TFIN_WIRE_WORKS, /* call it again; bytes may be given meanwhile */
+    TFIN_WIRE_HOLDS  /* call it again before the next byte is given */
+};
+enum tfin_wire_work tfin_wire_step(void);
 
 /* Takes one received byte; works and answers when it ends a frame. */
 void tfin_wire_byte(uint8_t byte);

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Builds the libFuzzer targets (clang, ASan, UBSan) and runs each for a time.
 #
-#   firmware/test/fuzz.sh [SECONDS [TARGET...]]      60 seconds each of: pack state events wire; and control
+#   firmware/test/fuzz.sh [SECONDS [TARGET...]]      60 seconds each of: pack state events wire slots; and control
 #
 # control is the target wire with a terminal that does repeated frames again: if that is not found, the fuzzing of the wire
 # proves nothing.
@@ -14,7 +14,7 @@ set -eu
 cd "$(dirname "$0")"
 seconds=${1:-60}
 [ $# -gt 0 ] && shift
-[ $# -gt 0 ] || set -- pack state events wire control
+[ $# -gt 0 ] || set -- pack state events wire slots control
 build=${FUZZ_BUILD:-../../build/fuzz}
 clang=${CLANG:-clang}
 python=${PYTHON:-python3}
@@ -37,13 +37,16 @@ firmware=$(cd .. && pwd)
 for target in "$@"; do
     more=""
     source=$target
-    if [ "$target" = wire ] || [ "$target" = control ]; then
+    if [ "$target" = wire ] || [ "$target" = slots ] || [ "$target" = control ]; then
         source=wire
         "$python" -c 'import sys; sys.path.insert(0, sys.argv[1])
 from tinyfin.codegen.emit import emit; emit(open(sys.argv[2], "rb").read(), sys.argv[3])' \
             "$firmware/.." "$here/corpus/pack/rich" "$build/generated"
         more="-I$build/generated -I$firmware/src -I$firmware/ports -DFUZZ_PACK_BYTES=$(wc -c <"$here/corpus/pack/rich")"
         more="$more $firmware/src/wire.c $firmware/src/events.c $firmware/src/frame.c $firmware/src/bytes.c $firmware/ports/host/no_stack.c"
+    fi
+    if [ "$target" = slots ]; then
+        more="$more -DTFIN_PORT_FLASH $firmware/src/slots/*.c $here/flash_in_ram.c"
     fi
     if [ "$target" = control ]; then
         more="$more $firmware/../tests/wire/sabotage_repeats.c -Wl,--wrap=tfin_deframe,--wrap=tfin_frame_send"

@@ -3,7 +3,8 @@
  * libFuzzer: any bytes and any frames, to the terminal application with FUZZ_PACK. An input is a
  * row of commands: raw bytes, a frame with the right CRC, one with a byte changed, or the last
  * ordered frame again, whose answer and state must then be the same. Every answer has to be a frame
- * that the host could take.
+ * that the host could take. With slots (TFIN_PORT_FLASH) also a changed pack that is installed as a
+ * host would, and what becomes of it.
  */
 #include <setjmp.h>
 #include <stdlib.h>
@@ -16,7 +17,15 @@
 #include "tinyfin.h"
 #include "wire.h"
 
-enum { LONGEST = TFIN_WIRE_FRAME_BYTES + 64, OP_RAW = 0, OP_FRAME, OP_AGAIN, OP_DAMAGED, OPS };
+enum {
+    LONGEST = TFIN_WIRE_FRAME_BYTES + 64,
+    OP_RAW = 0,
+    OP_FRAME,
+    OP_AGAIN,
+    OP_DAMAGED,
+    OP_INSTALL,
+    OPS
+};
 
 const uint32_t tfin_port_abilities = TFIN_PORT_EXIT | TFIN_PORT_REBOOT | TFIN_PORT_SPEED;
 const uint32_t tfin_port_receive_bytes = TFIN_PORT_RECEIVE_BYTES;
@@ -106,6 +115,8 @@ static void push(const uint8_t *line, uint32_t size)
 {
     for (uint32_t i = 0; i < size; i++) {
         tfin_wire_byte(line[i]);
+        while (tfin_wire_step() == TFIN_WIRE_HOLDS) {
+        }
     }
 }
 
@@ -158,10 +169,51 @@ static uint32_t take(const uint8_t **data, size_t *left, uint32_t bytes)
     return value;
 }
 
+#ifdef TFIN_PORT_FLASH
+/* A pack with some bytes changed, its header made good again; then a command for it. */
+static void install(const uint8_t **data, size_t *left)
+{
+    static uint8_t pack[FUZZ_PACK_BYTES];
+    uint8_t piece[4 + 256];
+    memcpy(pack, tinyfin_pack, sizeof pack);
+    for (uint32_t changes = take(data, left, 1) % 8u; changes > 0; changes--) {
+        uint32_t at = take(data, left, 2);
+        pack[at % sizeof pack] ^= (uint8_t)take(data, left, 1);
+    }
+    uint32_t counter = take(data, left, 1);
+    uint32_t ends_at = take(data, left, 1) * 64u; /* more often than not behind the pack */
+    rig_accept(pack, sizeof pack);
+    memcpy(pack + 16, &counter, 1);
+    frame(TFIN_PACK_BEGIN, 3, pack, TFIN_PACK_HEADER_BYTES);
+    while (tfin_wire_step() != TFIN_WIRE_RESTS) {
+    }
+    for (uint32_t at = TFIN_PACK_HEADER_BYTES; at < sizeof pack && at < ends_at; at += 256) {
+        uint32_t size = sizeof pack - at < 256 ? (uint32_t)sizeof pack - at : 256;
+        memcpy(piece, &at, 4);
+        memcpy(piece + 4, pack + at, size);
+        frame(TFIN_PACK_DATA, 4, piece, 4 + size);
+    }
+    frame(TFIN_PACK_END, 5, pack, TFIN_PACK_HEADER_BYTES);
+    uint8_t what = (uint8_t)(take(data, left, 1) % 5u);
+    frame(TFIN_SLOT_COMMAND, 6, &what, 1);
+    while (tfin_wire_step() != TFIN_WIRE_RESTS) {
+    }
+}
+#else
+static void install(const uint8_t **data, size_t *left)
+{
+    (void)take(data, left, 1);
+}
+#endif
+
 static void command(const uint8_t **data, size_t *left)
 {
     uint8_t payload[LONGEST];
     uint32_t op = take(data, left, 1) % OPS;
+    if (op == OP_INSTALL) {
+        install(data, left);
+        return;
+    }
     if (op == OP_AGAIN) {
         again();
         return;

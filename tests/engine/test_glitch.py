@@ -37,7 +37,15 @@ STOP = FLASH - 0x1000
 DEADLINE_US = 20_000_000
 OFTEN = 3
 """Of an instruction in a loop only the first and the last passes are skipped."""
-ON_THE_WAY = ("tfin_open", "integrity_ok", "key_of", "damage", "differs", "hash_differs")
+ON_THE_WAY = (
+    "tfin_open",
+    "integrity_ok",
+    "trust_header",
+    "key_of",
+    "damage",
+    "differs",
+    "hash_differs",
+)
 ON_THE_WAY += ("open_trusted", "examine", "start", "state_layout_differs", "set_id")
 ON_THE_WAY += ("tfin_usable", "tfin_port_verify")
 

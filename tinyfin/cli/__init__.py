@@ -48,6 +48,8 @@ VERBS: tuple[tuple[str, str, str], ...] = (
     ("build", "tinyfin.cli.build", "Build the firmware of a run for a target."),
     ("budget", "tinyfin.cli.budget", "Flash, RAM, stack and instructions of a pack, per target."),
     ("flash", "tinyfin.cli.flash", "Put the firmware of a run on a target."),
+    ("install", "tinyfin.cli.install", "Put a pack into a terminal in service, over the wire."),
+    ("slots", "tinyfin.cli.slots", "Show the packs that a terminal holds; confirm or revert one."),
     ("replay", "tinyfin.cli.replay", "Replay transactions on a target and compare every byte."),
     ("hil", "tinyfin.cli.hil", "Run the targets of a rig: flash, replay, compare, report."),
     ("state", "tinyfin.cli.state", "Show, erase, make and move what a terminal remembers."),

@@ -244,6 +244,7 @@ _COLUMNS = (
     ("plan", 6),
     ("pack", 6),
     ("sign.", 6),
+    ("slots", 6),
     ("app", 6),
     ("RAM", 6),
     ("state", 6),
@@ -277,6 +278,7 @@ def _table(found: list[Budget], misfits: dict[str, str], sets: dict[str, dict[st
             flash["plan"],
             flash["pack"],
             flash["signature check"],
+            flash["slots and journal"],
             flash["application"]
             + flash["startup"]
             + flash["compiler library"]

@@ -71,9 +71,10 @@ def command(
         note=note,
     )
     emit(demo.facts, as_json, demo.text())
-    if not demo.replayed.ok:
-        try:
-            demo.replayed.check()
-        except MismatchError as error:
-            note(f"error: {error}")
-        raise SystemExit(4)
+    for replayed in (demo.replayed, demo.installed):
+        if replayed is not None and not replayed.ok:
+            try:
+                replayed.check()
+            except MismatchError as error:
+                note(f"error: {error}")
+            raise SystemExit(4)

@@ -28,6 +28,11 @@ __all__ = ["command", "text"]
 )
 @click.option("--port", help="Serial port, socket://HOST:PORT or exec:PROGRAM of a terminal.")
 @click.option(
+    "--terminal",
+    type=click.Path(path_type=Path, exists=True),
+    help="With --target: the run whose firmware the terminal runs; RUN was installed there.",
+)
+@click.option(
     "--baud",
     type=click.IntRange(min=1200),
     help="Speed of a serial port [115200]; with --target host, of a line put in front of it.",
@@ -97,6 +102,7 @@ def command(
     data: tuple[Path, ...],
     target_name: str | None,
     port: str | None,
+    terminal: Path | None,
     baud: int | None,
     baud_up_to: int | None,
     limit: int | None,
@@ -140,6 +146,7 @@ def command(
         data,
         target=target_name,
         port=port,
+        terminal=terminal,
         baud=baud,
         baud_up_to=baud_up_to,
         limit=limit,

@@ -56,12 +56,14 @@ class EmulatorSpec:
         file that the machine boots from, as Espressif's QEMU wants it
     icount_shift: S of ``-icount shift=S``: every instruction takes 2**S ns of guest time
     tick_hz: frequency of ``tfin_port_ticks`` under this emulator
+    kept: options that keep the machine's flash in a file, ``{file}``; none without such a flash
     """
 
     command: tuple[str, ...]
     icount_shift: int
     tick_hz: int
     flash_file_bytes: int | None = None
+    kept: tuple[str, ...] = ()
 
     @property
     def loads_elf(self) -> bool:
@@ -370,6 +372,7 @@ def _target(path: Path, board: Any) -> Target:
                 None
                 if emulator.get("flash_file_bytes") is None
                 else int(emulator["flash_file_bytes"]),
+                _words(emulator["kept"]) if "kept" in emulator else (),
             ),
             flash_commands=tuple(_flash_words(command) for command in extra.get("flash", [])),
             port=str(build["port"]),

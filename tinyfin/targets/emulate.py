@@ -53,7 +53,9 @@ class Emulator:
     instructions (see :class:`tinyfin.targets.catalogue.EmulatorSpec`); without, the guest runs in
     host time. ``seed`` (32 bits, random when None) is what the boot nonce is made from. A machine
     that boots from a flash file gets one of its own, kept over :meth:`restart`; it takes no seed,
-    because its chip has a random number generator.
+    because its chip has a random number generator. ``kept`` is the file that
+    holds the machine's flash where the machine has one beside its image, made when it is not there:
+    it outlives the emulator. Without one, that flash is erased at every start.
 
     Raises ToolError when QEMU is missing, TargetError when it does not start.
     """
@@ -65,12 +67,14 @@ class Emulator:
         icount: bool = True,
         *,
         seed: int | None = None,
+        kept: Path | None = None,
         extra: tuple[str, ...] = (),
     ) -> None:
         self.target = target
         self.elf = Path(elf)
         self.icount = icount
         self.seed = secrets.randbits(32) if seed is None else seed
+        self.kept = kept
         self._extra = extra
         self._process: subprocess.Popen[bytes] | None = None
         self._log: IO[bytes] | None = None
@@ -93,6 +97,8 @@ class Emulator:
             ]
         if self.icount:
             words += ["-icount", f"shift={spec.icount_shift}"]
+        if self.kept is not None:
+            words += [word.replace("{file}", str(self.kept)) for word in spec.kept]
         words += ["-chardev", f"socket,id=uart,fd={listener_fd},server=on,wait=on"]
         return [*words, "-serial", "chardev:uart", *self._extra]
 
@@ -240,9 +246,11 @@ class Emulator:
 def boot(
     target: Target, image: Path, *, icount: bool = True, emulator: str | None = None
 ) -> Emulator:
-    """A target running an image in one of :data:`EMULATORS`, QEMU if None; not started yet."""
+    """A target running an image in one of :data:`EMULATORS`, QEMU if None; not started yet. Flash
+    that outlives the emulator is in ``flash.bin`` next to the image."""
     if emulator == "renode":
         from tinyfin.targets.renode import Renode
 
         return Renode(target, image)
-    return Emulator(target, image, icount)
+    kept = image.parent / "flash.bin" if target.emulator and target.emulator.kept else None
+    return Emulator(target, image, icount, kept=kept)

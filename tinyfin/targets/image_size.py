@@ -23,12 +23,21 @@ FLASH_PARTS = (
     "plan",
     "pack",
     "signature check",
+    "slots and journal",
     "application",
     "startup",
     "compiler library",
     "alignment",
 )
-RAM_PARTS = ("state", "scratch", "frame buffers", "engine handle", "application", "startup")
+RAM_PARTS = (
+    "state",
+    "scratch",
+    "frame buffers",
+    "engine handle",
+    "slots and journal",
+    "application",
+    "startup",
+)
 LIBRARY_FLASH = ("engine", "network", "plan", "pack", "signature check")
 LIBRARY_RAM = ("state", "scratch", "engine handle")
 
@@ -51,7 +60,10 @@ _FLASH = (
 )
 _RAM = (".data", ".sdata", ".bss", ".sbss", "COMMON", ".boot_seed")
 _NETWORK = ("net", "fully_connected")
-_FRAME_BUFFERS = ("rx_frame", "tx_frame", "answers")
+_FRAME_BUFFERS = ("rx_frame", "rx_memory", "tx_frame", "answers")
+# of the engine, and called by the slots alone
+_SLOTS = ("seal_of", "tfin_security_counter", "tfin_verify", "tfin_verify_header", "verify_trusted")
+_SLOTS_RAM = ("transfer", "trust")
 _LARGEST = 8
 _IMAGE_HEAD_BYTES = 64  # of a state image, which memory does not hold
 
@@ -125,7 +137,7 @@ def image_budget(result: BuildResult, pack: Path | None = None) -> ImageBudget:
     found_flash, found_ram = [], []
     for section, size, origin in _pieces(result.map_path):
         name = section.split(".", 2)[2] if section.count(".") > 1 else section
-        part = _part(origin)
+        part = _part(origin, name)
         if section.startswith(_FLASH):
             flash[part] += size
             found_flash.append(Contributor(name, part, size))
@@ -162,7 +174,7 @@ def _pieces(map_path: Path) -> list[tuple[str, int, str]]:
     ]
 
 
-def _part(origin: str) -> str:
+def _part(origin: str, section: str) -> str:
     member = re.search(r"lib(\w+)\.a\(([^)]+)\)", origin)
     if member and member[1] == "gcc":
         return "compiler library"
@@ -170,6 +182,8 @@ def _part(origin: str) -> str:
     if "monocypher" in name:
         return "signature check"
     inside = origin.rpartition("/build/")[2]  # the cache's own folder may be called tinyfin too
+    if "/slots/" in inside or section in _SLOTS:
+        return "slots and journal"
     if (member and member[1] == "tinyfin") or "/tinyfin/" in inside:
         return "network" if name.startswith(_NETWORK) else "engine"
     if "tinyfin_pack" in name:
@@ -185,6 +199,8 @@ def _ram_part(name: str, part: str) -> str:
         return "frame buffers"
     if name == "engine":
         return "engine handle"
+    if name in _SLOTS_RAM or part == "slots and journal":
+        return "slots and journal"
     return "startup" if part == "startup" else "application"
 
 

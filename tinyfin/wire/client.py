@@ -112,13 +112,16 @@ class Client(Pipelined):
                 return False
         return True
 
-    def request(self, request: int, answer: int, payload: bytes = b"") -> bytes:
-        """A request that changes no state, asked again until its answer comes.
+    def request(
+        self, request: int, answer: int, payload: bytes = b"", *, work_s: float = 0
+    ) -> bytes:
+        """A request that may be repeated, asked again until its answer comes. work_s: how long the
+        terminal may work on it.
 
         When an earlier copy is answered first, the answer to the last one is waited for, too: only
         then is the terminal's ring empty again.
         """
-        progress = Deadline(self.deadline_s)
+        progress = Deadline(self.deadline_s + work_s)
         before = replace(self.counters)
         tags: list[int] = []
         found: bytes | None = None
@@ -131,7 +134,7 @@ class Client(Pipelined):
                 self.counters.retransmitted += bool(tags)
                 tags.append(self._next_tag())
                 self._write(encode_frame(request, tags[-1], payload))
-                wait = Deadline(max(_REQUEST_WAIT_S, self.timing.wait_s(_REQUEST_BYTES)))
+                wait = Deadline(max(_REQUEST_WAIT_S, self.timing.wait_s(_REQUEST_BYTES)) + work_s)
                 while not progress.passed and (frame := self._receive(wait)) is not None:
                     if frame.sequence in tags and frame.type == answer:
                         found = frame.payload

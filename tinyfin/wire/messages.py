@@ -59,6 +59,11 @@ class Request(IntEnum):
     REBOOT = 0x0B
     EXIT = 0x0C
     SPEED_REQUEST = 0x0E
+    SLOT_INFO_REQUEST = 0x20
+    PACK_BEGIN = 0x21
+    PACK_DATA = 0x22
+    PACK_END = 0x23
+    SLOT_COMMAND = 0x24
 
 
 class Answer(IntEnum):
@@ -76,6 +81,8 @@ class Answer(IntEnum):
     SPEED = 0x8A
     LOG = 0x8E
     ERROR = 0x8F
+    SLOT_INFO = 0xA0
+    PACK_STATUS = 0xA1
 
 
 class WireError(IntEnum):
@@ -104,6 +111,7 @@ class Capability(IntFlag):
     REPLAY = 32
     STATE = 64
     SPEED = 128
+    INSTALL = 256
 
 
 STATS = (

@@ -7,7 +7,12 @@
 
 int main(void);
 
+#define POWERED 0x8C2F54E1u
+
 __attribute__((section(".boot_seed"))) volatile uint32_t tfin_boot_seed;
+__attribute__((
+    section(".boot_kept"))) static volatile uint32_t powered; /* POWERED since power-up */
+static uint8_t power_was_lost;
 
 __attribute__((noreturn)) void tfin_port_boot(void)
 {
@@ -20,12 +25,19 @@ __attribute__((noreturn)) void tfin_port_boot(void)
     for (uint32_t *to = tfin_ld_bss; to < tfin_ld_bss_end; to++) {
         *to = 0;
     }
+    power_was_lost = powered != POWERED;
+    powered = POWERED;
     tfin_boot_seed = tfin_boot_seed * 0x9E3779B1u + 0x85EBCA6Bu;
     tfin_port_stack_paint();
     tfin_port_init();
     tfin_port_exit(main());
     for (;;) {
     }
+}
+
+int tfin_port_power_was_lost(void)
+{
+    return power_was_lost;
 }
 
 uint32_t tfin_port_entropy(void)

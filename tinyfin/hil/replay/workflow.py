@@ -39,6 +39,7 @@ def replay_run(
     *,
     target: str | None = None,
     port: str | None = None,
+    terminal: str | Path | None = None,
     baud: int | None = None,
     baud_up_to: int | None = None,
     limit: int | None = None,
@@ -59,9 +60,10 @@ def replay_run(
     and compare every byte of its answers with the twin's.
 
     target: an emulated target, or "host"; port: a serial port or URL where a terminal answers; one
-    of the two. emulator: "qemu" (if None) or "renode". data, warmup: files, or tables of pandas,
-    Polars or Arrow; terminals start from the
-    state that ``warmup``, or the events before ``warm_until``, leave. keys: public keys that are
+    of the two. emulator: "qemu" (if None) or "renode". terminal: the run whose firmware the
+    emulated target runs, where the pack of ``run`` was installed later; ``run`` itself if None.
+    data, warmup: files, or tables of pandas, Polars or Arrow; terminals start from the state that
+    ``warmup``, or the events before ``warm_until``, leave. keys: public keys that are
     trusted; the run's own if None. report: an HTML file to write. The other arguments are those of
     ``tinyfin replay``. A difference is in the result: :meth:`ReplayResult.check` raises it. Raises
     what reading, building and reaching the terminal raise.
@@ -86,7 +88,8 @@ def replay_run(
     if before is None and own is not None:
         _say_what_is_missing(own, tx, config, note)
     warm, stream = _warming(tx, before, config, warm_until)
-    with _reached(place, target, port, baud, keys, count, emulator) as reached:
+    runs = place if terminal is None else Path(terminal)
+    with _reached(runs, target, port, baud, keys, count, emulator) as reached:
         reached.client.speed_up_to = baud_up_to or 0
         reached.client.on_log = lambda level, line: note(f"terminal: {line}")
         # the twin runs the very pack that the terminal runs, in the terminal's layout

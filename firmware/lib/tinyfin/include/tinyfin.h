@@ -520,6 +520,13 @@ int tfin_open(tfin_engine *engine, const void *pack, size_t pack_size, void *mem
 int tfin_verify(tfin_verified *verified, const void *pack, size_t pack_size,
                 const tfin_trust *trust);
 
+/* Of a pack that is yet to come: its first 224 bytes alone, so that nothing is erased for a pack
+ * that would not open. Where it begins (ALIGN, MAGIC, FORMAT, HEADER), trust (KEY, SIGNATURE,
+ * ENGINE_VERSION, ROLLBACK). TFIN_OK says nothing of the rest: the header holds its digest, and
+ * tfin_verify compares it. Linked only when called. */
+#define TFIN_PACK_HEADER_BYTES 224
+int tfin_verify_header(const void *header, const tfin_trust *trust);
+
 /* Opens a pack that was verified: takes the parts from the receipt, runs the golden vectors
  * (TFIN_E_GOLDEN), starts a cold state in `memory` (TFIN_E_ALIGN, TFIN_E_MEMORY). As many engines
  * as you like may be bound to one pack, each with memory of its own, and one engine again and

@@ -22,7 +22,7 @@ enum {
     AT_MODEL = 88,
     AT_RESERVED = 104
 };
-enum { PACK_MAGIC = 0x4B504654, DEVELOPMENT = 1, CRITICAL = 1 };
+enum { PACK_MAGIC = 0x4B504654, DEVELOPMENT = 1, CRITICAL = 1, EDDSA = 1, BLAKE2B = 1 };
 
 #define TAG(a, b, c, d) \
     ((uint32_t)(a) | (uint32_t)(b) << 8 | (uint32_t)(c) << 16 | (uint32_t)(d) << 24)
@@ -240,16 +240,36 @@ static int hashes_ok(const uint8_t *p, const section *schema, const section *pro
             differs(program->payload, program->size, p + AT_PROGRAM, 16, trust)) == 0;
 }
 
-/* Digest, signature and trust of a pack in `size` bytes. For a good one *open becomes TFIN_OPEN. It
- * is computed from the results themselves: if a fault skips a branch, the number opens nothing. */
+/* Key, signature, engine version and security counter of a header. *open is 0 before; after a good
+ * one it is TFIN_OPEN, computed from the results themselves: if a fault skips a branch, the number
+ * opens nothing. */
+static int trust_header(const uint8_t *p, const tfin_trust *trust, volatile uint32_t *open)
+{
+    const uint8_t *key = key_of(p, trust);
+    if (key == NULL) {
+        return TFIN_E_KEY;
+    }
+    *open |= tfin_port_verify(p + HEADER_SIGNED, key, p, HEADER_SIGNED) ^ TFIN_PORT_VERIFIED;
+    if (*open != 0) {
+        return TFIN_E_SIGNATURE;
+    }
+    if (tfin_u32(p + AT_ENGINE) > TFIN_VERSION) {
+        return TFIN_E_ENGINE_VERSION;
+    }
+    uint32_t too_low = trust->minimum_security_counter > tfin_u32(p + AT_COUNTER);
+#ifdef TFIN_SABOTAGE_GLITCH
+    *open = TFIN_OPEN;
+#else
+    *open = (*open | too_low) ^ TFIN_OPEN;
+#endif
+    return too_low != 0 ? TFIN_E_ROLLBACK : TFIN_OK;
+}
+
+/* Digest, signature and trust of a pack in `size` bytes. For a good one *open becomes TFIN_OPEN. */
 static int integrity_ok(const uint8_t *p, size_t size, const tfin_trust *trust,
                         volatile uint32_t *open)
 {
-    volatile uint32_t wrong; /* every use reads it from memory */
     *open = 0;
-#ifdef TFIN_SABOTAGE_GLITCH
-    *open = TFIN_OPEN;
-#endif
     if (trust->record == NULL) {
         return TFIN_E_ARGUMENT;
     }
@@ -257,7 +277,7 @@ static int integrity_ok(const uint8_t *p, size_t size, const tfin_trust *trust,
     if (rc != TFIN_OK) {
         return rc;
     }
-    if (p[AT_SIGNATURE_ALGORITHM] != 1 || p[AT_HASH_ALGORITHM] != 1) {
+    if (tfin_u16(p + AT_SIGNATURE_ALGORITHM) != (EDDSA | BLAKE2B << 8)) {
         return TFIN_E_ALGORITHM;
     }
     for (uint32_t i = AT_RESERVED; i < HEADER_DIGEST; i++) {
@@ -268,27 +288,18 @@ static int integrity_ok(const uint8_t *p, size_t size, const tfin_trust *trust,
     if (tfin_u32(p + AT_FLAGS) > DEVELOPMENT) {
         return TFIN_E_HEADER;
     }
-    wrong = damage(p, trust);
-    if (wrong != 0) {
-        return TFIN_E_DIGEST;
+    *open = damage(p, trust);
+    return *open != 0 ? TFIN_E_DIGEST : trust_header(p, trust, open);
+}
+
+int tfin_verify_header(const void *header, const tfin_trust *trust)
+{
+    volatile uint32_t open = 0;
+    if (header == NULL || trust == NULL) {
+        return TFIN_E_ARGUMENT;
     }
-    const uint8_t *key = key_of(p, trust);
-    if (key == NULL) {
-        return TFIN_E_KEY;
-    }
-    wrong |= tfin_port_verify(p + HEADER_SIGNED, key, p, HEADER_SIGNED) ^ TFIN_PORT_VERIFIED;
-    if (wrong != 0) {
-        return TFIN_E_SIGNATURE;
-    }
-    if (tfin_u32(p + AT_ENGINE) > TFIN_VERSION) {
-        return TFIN_E_ENGINE_VERSION;
-    }
-    wrong |= trust->minimum_security_counter > tfin_u32(p + AT_COUNTER);
-    if (wrong != 0) {
-        return TFIN_E_ROLLBACK;
-    }
-    *open = TFIN_OPEN ^ wrong;
-    return TFIN_OK;
+    int rc = frame_ok(header, MAX_PACK_BYTES);
+    return rc == TFIN_OK ? trust_header(header, trust, &open) : rc;
 }
 
 /* ---- structure */

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Packs that are replaced in the field: two slots in flash next to the pack of the image (the
+ * factory pack), and a journal that says which one runs. Guide: docs/field.md.
+ *
+ *     tfin_slots_open()              in place of tfin_open; never a pack below the floor
+ *     tfin_slots_begin(header)       its signature is checked before anything is erased
+ *     tfin_slots_data(offset, ...)   in order, into erased flash
+ *     tfin_slots_end(header)         the header comes last; then the whole pack is verified: STAGED
+ *     tfin_slots_command(ACTIVATE)   TRIAL: runs from the next boot on
+ *     tfin_slots_command(ALIVE)      it has worked for a while
+ *     tfin_slots_command(CONFIRM)    it stays, and the floor rises to its security counter
+ *
+ * Flash is touched by tfin_slots_open, and from then on by tfin_slots_step alone, one operation in
+ * a call: call it while there is nothing else to do. The calls that change something only begin
+ * it; `busy` says that it is not done yet.
+ *
+ * A trial ends, and the pack before it runs again, when the application reverts it, when the pack
+ * no longer verifies, or when it has used its tries up. A boot costs a try when a watchdog or a
+ * fault ended the one before it, or when that one ended before ALIVE for another reason
+ * than a pulled plug. A pulled plug never costs one.
+ */
+#ifndef TFIN_SLOTS_H
+#define TFIN_SLOTS_H
+
+#include "journal.h"
+#include "tinyfin.h"
+
+enum tfin_slots_place { TFIN_SLOT_0, TFIN_SLOT_1, TFIN_SLOT_FACTORY, TFIN_SLOT_NONE };
+
+enum tfin_slots_phase {
+    TFIN_PHASE_NONE,
+    TFIN_PHASE_ERASING, /* the other slot's contents mean nothing */
+    TFIN_PHASE_LOADING, /* it was erased, and holds the beginning of a pack, but for its header */
+    TFIN_PHASE_STAGED,  /* it holds a pack that was verified */
+    TFIN_PHASE_TRIAL = 5
+};
+
+/* Why the phase is what it is; kept in the journal. */
+enum tfin_slots_reason {
+    TFIN_REASON_NONE,
+    TFIN_REASON_JOURNAL_LOST, /* no valid record: the factory pack runs */
+    TFIN_REASON_ABORTED,
+    TFIN_REASON_REVERTED,
+    TFIN_REASON_TRIES,   /* the trial used its tries up */
+    TFIN_REASON_DAMAGED, /* the pack did not verify after it was written, or in trial */
+    TFIN_REASON_CONFIRMED
+};
+
+/* X(name, value, text): what the calls return. */
+#define TFIN_SLOTS_RESULTS(X)                                                        \
+    X(TFIN_SLOTS_OK, 0, "done, or begun")                                            \
+    X(TFIN_SLOTS_BUSY, 1, "the operation before it is not done yet")                 \
+    X(TFIN_SLOTS_PHASE, 2, "not in this phase")                                      \
+    X(TFIN_SLOTS_HERE, 3, "this pack is in a slot already")                          \
+    X(TFIN_SLOTS_REFUSED, 4, "this pack was given up before")                        \
+    X(TFIN_SLOTS_TOO_OFTEN, 5, "more than four installs a day")                      \
+    X(TFIN_SLOTS_TOO_LARGE, 6, "the pack is larger than a slot")                     \
+    X(TFIN_SLOTS_KERNELS, 7, "the pack needs network kernels that are not linked")   \
+    X(TFIN_SLOTS_OFFSET, 8, "not the next bytes of the pack")                        \
+    X(TFIN_SLOTS_OTHER_HEADER, 9, "not the header that the install began with")      \
+    X(TFIN_SLOTS_NOT_ALIVE, 10, "the pack in trial has not worked for long enough")  \
+    X(TFIN_SLOTS_ENGINE, 11, "the engine refuses the pack; `engine_error` says why") \
+    X(TFIN_SLOTS_FLASH, 12, "the flash does not take what is written")
+enum tfin_slots_result {
+#define X(name, value, text) name = (value),
+    TFIN_SLOTS_RESULTS(X)
+#undef X
+};
+
+/* Why the boot before this one ended, as far as the chip can tell. */
+enum tfin_slots_cause { TFIN_CAUSE_POWER, TFIN_CAUSE_FAULT, TFIN_CAUSE_OTHER };
+
+typedef struct tfin_slots {
+    tfin_journal journal;
+    tfin_trust *trust;
+    uint32_t memory_bytes;
+    const uint8_t *data; /* what is being programmed */
+    uint32_t next;       /* LOADING: the offset that the next data has */
+    uint32_t end;        /* where `data` ends, or what is erased */
+    uint32_t total;      /* size of the pack that is loaded */
+    uint32_t counter;    /* of the pack that runs */
+    uint8_t job;
+    uint8_t running;     /* enum tfin_slots_place: what this boot runs */
+    uint8_t known;       /* `next` and `total` are known */
+    uint8_t result;      /* of the last operation, when it is not busy */
+    int8_t engine_error; /* of TFIN_SLOTS_ENGINE */
+} tfin_slots;
+
+/* In place of tfin_open: opens the pack that the journal names; when it does not open, the one
+ * before it; then `factory`, the pack of the image. `trust` is kept, and its
+ * minimum_security_counter rises to the floor. TFIN_OK, or the error of the last one that was
+ * tried: then there is no advice, and a pack can still be installed. Takes as long as tfin_open, up
+ * to three times. */
+int tfin_slots_open(tfin_slots *slots, const tfin_flash_map *map, tfin_engine *engine, void *memory,
+                    size_t memory_size, tfin_trust *trust, const void *factory, size_t factory_size,
+                    enum tfin_slots_cause cause);
+
+/* One operation on flash. 1 while there is more to do, 0 when the last operation has its result. */
+int tfin_slots_step(tfin_slots *slots);
+int tfin_slots_busy(const tfin_slots *slots);
+
+/* An install begins, or goes on where it stopped: when it is no longer busy, `next` says where.
+ * `header` is the first TFIN_PACK_HEADER_BYTES of the pack, aligned to TFIN_ALIGN. t_s is the
+ * application's clock (as t_mono_s): at most four installs a day begin. */
+int tfin_slots_begin(tfin_slots *slots, const void *header, uint32_t t_s);
+
+/* The next bytes: at slots->next, a multiple of 32 or up to the pack's end. `data` must stay as it
+ * is until it is no longer busy, and be followed by up to 31 bytes that may be read. */
+int tfin_slots_data(tfin_slots *slots, uint32_t offset, const void *data, uint32_t size);
+
+/* All data is there; header as in tfin_slots_begin, to stay as it is until it is no longer busy. */
+int tfin_slots_end(tfin_slots *slots, const void *header);
+
+/* What becomes of the other pack. */
+enum tfin_slots_command {
+    TFIN_SLOTS_ACTIVATE, /* STAGED to TRIAL, from the next boot on */
+    TFIN_SLOTS_CONFIRM,  /* the pack in trial, which runs, stays */
+    TFIN_SLOTS_REVERT,   /* TRIAL: the pack before it, from the next boot on */
+    TFIN_SLOTS_ABORT,    /* ERASING, LOADING, STAGED: forget that pack */
+    TFIN_SLOTS_ALIVE     /* the pack in trial, which runs, works */
+};
+int tfin_slots_command(tfin_slots *slots, enum tfin_slots_command command);
+
+/* The pack that runs; null when none does. */
+const void *tfin_slots_running(const tfin_slots *slots, const void *factory);
+
+enum tfin_slots_phase tfin_slots_phase(const tfin_slots *slots);
+enum tfin_slots_place tfin_slots_active(const tfin_slots *slots);
+enum tfin_slots_place tfin_slots_other(const tfin_slots *slots);
+uint32_t tfin_slots_tries(const tfin_slots *slots);
+
+#endif

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "transfer.h"
+
+#include <string.h>
+
+#include "port.h"
+#include "tinyfin_pack.h"
+#include "wire.h"
+
+enum { HEADER_BYTES = TFIN_PACK_HEADER_BYTES, AT_COUNTER = 16, AT_SCHEMA = 40, SCHEMA_BYTES = 16 };
+
+int tfin_transfer_open(tfin_transfer *t, tfin_engine *engine, void *memory, uint32_t memory_bytes,
+                       tfin_trust *trust)
+{
+    memset(t, 0, sizeof *t);
+    /* a chip whose port cannot tell keeps a word in RAM that is lost with the power */
+    enum tfin_slots_cause cause = tfin_port_power_was_lost() ? TFIN_CAUSE_POWER : TFIN_CAUSE_OTHER;
+    return tfin_slots_open(&t->slots, tfin_port_flash_map(), engine, memory, memory_bytes, trust,
+                           tinyfin_pack, TINYFIN_PACK_BYTES, cause);
+}
+
+static void put_status(const tfin_transfer *t, int result, tfin_writer *w)
+{
+    tfin_put(w, (uint64_t)result, 1);
+    tfin_put_signed(w, result == TFIN_SLOTS_ENGINE ? t->slots.engine_error : 0);
+    tfin_put(w, (uint64_t)tfin_slots_phase(&t->slots), 1);
+    tfin_put_varint(w, tfin_slots_phase(&t->slots) == TFIN_PHASE_LOADING ? t->slots.next : 0);
+}
+
+void tfin_transfer_info(const tfin_transfer *t, tfin_writer *w)
+{
+    const tfin_slots *s = &t->slots;
+    const tfin_flash_map *map = s->journal.map;
+    tfin_put(w, 1, 1); /* version of this payload */
+    tfin_put(w, s->running, 1);
+    tfin_put(w, s->journal.found, 1);
+    tfin_put(w, map->program_bytes, 1);
+    tfin_put(w, map->worst_erase_ms, 2);
+    tfin_put(w, map->slot[0].erase_bytes, 4);
+    tfin_put(w, map->slot[0].size, 4);
+    tfin_put(w, s->counter, 4);
+    tfin_put_bytes(w, &s->journal.now, sizeof s->journal.now);
+}
+
+static int begin(tfin_transfer *t, tfin_reader *in, uint32_t t_s)
+{
+    if (memcmp(in->at + AT_SCHEMA, (const uint8_t *)tinyfin_pack + AT_SCHEMA, SCHEMA_BYTES) != 0) {
+        return TFIN_TRANSFER_SCHEMA;
+    }
+    return tfin_slots_begin(&t->slots, in->at, t_s);
+}
+
+int tfin_transfer_take(tfin_transfer *t, uint8_t type, uint16_t sequence, tfin_reader *in,
+                       uint32_t t_s, tfin_writer *answer)
+{
+    int result;
+    if (type == TFIN_PACK_DATA) {
+        uint32_t offset = (uint32_t)tfin_get(in, 4);
+        if (in->bad || tfin_left(in) == 0) {
+            return -1;
+        }
+        result = tfin_slots_data(&t->slots, offset, in->at, tfin_left(in));
+    } else if (type == TFIN_SLOT_COMMAND) {
+        uint64_t which = tfin_get(in, 1);
+        if (in->bad || which > TFIN_SLOTS_ABORT) {
+            return -1;
+        }
+        result = tfin_slots_command(&t->slots, (enum tfin_slots_command)which);
+    } else if (tfin_left(in) != HEADER_BYTES) {
+        return -1;
+    } else {
+        result = type == TFIN_PACK_BEGIN ? begin(t, in, t_s) : tfin_slots_end(&t->slots, in->at);
+    }
+    if (result == TFIN_SLOTS_OK && tfin_slots_busy(&t->slots)) {
+        t->sequence = sequence;
+        t->answering = 1;
+        t->holds = type == TFIN_PACK_DATA || type == TFIN_PACK_END;
+        return 0;
+    }
+    put_status(t, result, answer);
+    return 1;
+}
+
+int tfin_transfer_step(tfin_transfer *t, tfin_writer *answer, int *due)
+{
+    tfin_slots *s = &t->slots;
+    *due = 0;
+    if (!tfin_slots_busy(s)) {
+        if (t->scored == TFIN_ALIVE_EVENTS) {
+            t->scored++; /* once in a boot */
+            (void)tfin_slots_command(s, TFIN_SLOTS_ALIVE);
+        }
+        if (!tfin_slots_busy(s)) {
+            return 0;
+        }
+    }
+    if (tfin_slots_step(s)) {
+        return 1;
+    }
+    t->holds = 0;
+    if (t->answering) {
+        t->answering = 0;
+        put_status(t, s->result, answer);
+        *due = 1;
+    }
+    return 0;
+}

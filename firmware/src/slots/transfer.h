@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Packs over the wire: PACK_BEGIN, PACK_DATA, PACK_END, SLOT_COMMAND and SLOT_INFO, over the slots.
+ * An image has them when its board defines TFIN_PORT_FLASH and its port has a flash.c.
+ *
+ * These frames are not ordered. Each says what it wants in full, so a repeated one does nothing
+ * that was not done; and the terminal goes on to score between the steps of a long one.
+ */
+#ifndef TFIN_TRANSFER_H
+#define TFIN_TRANSFER_H
+
+#include "bytes.h"
+#include "slots.h"
+
+/* beyond enum tfin_slots_result */
+enum { TFIN_TRANSFER_SCHEMA = 20 /* the pack's events are not those of this firmware */ };
+
+typedef struct tfin_transfer {
+    tfin_slots slots;
+    uint16_t sequence; /* of the request that is worked on; its answer has it too */
+    uint8_t answering; /* that answer is still to come */
+    uint8_t holds;     /* the frame buffer holds what is programmed: no byte may be read */
+    uint8_t scored;    /* events since boot, up to TFIN_ALIVE_EVENTS; one more: it was said */
+} tfin_transfer;
+
+/* So many scored events after a boot a pack in trial counts as working. */
+enum { TFIN_ALIVE_EVENTS = 8 };
+
+/* In place of tfin_open; as tfin_slots_open. */
+int tfin_transfer_open(tfin_transfer *transfer, tfin_engine *engine, void *memory,
+                       uint32_t memory_bytes, tfin_trust *trust);
+
+/* Takes a request; `sequence` and the payload as they came. The payload of PACK_BEGIN and PACK_END
+ * is aligned to TFIN_ALIGN. Returns 1 when `answer` was filled and is to be sent, 0 when the answer
+ * comes from tfin_transfer_step. -1: the payload breaks the rules of its type. */
+int tfin_transfer_take(tfin_transfer *transfer, uint8_t type, uint16_t sequence, tfin_reader *in,
+                       uint32_t t_s, tfin_writer *answer);
+
+/* One operation on flash. 1 while there is more to do. An answer that is due by then is written to
+ * `answer`, behind its head, and *due is 1; it goes out with transfer->sequence. */
+int tfin_transfer_step(tfin_transfer *transfer, tfin_writer *answer, int *due);
+
+/* An event was scored. */
+static inline void tfin_transfer_scored(tfin_transfer *transfer)
+{
+    if (transfer->scored < TFIN_ALIVE_EVENTS) {
+        transfer->scored++;
+    }
+}
+
+/* The payload of SLOT_INFO. */
+void tfin_transfer_info(const tfin_transfer *transfer, tfin_writer *answer);
+
+#endif

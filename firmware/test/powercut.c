@@ -1,0 +1,1034 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A terminal whose power is cut at any flash operation, over the slots and the journal of
+ * firmware/src as they are linked into an image. The flash is simulated; so is the engine, for
+ * which a pack is good when its bytes are.
+ *
+ *     powercut walk STEPS [SEED]   random walks over many shapes of flash
+ *     powercut all [LIMIT]         every reachable state of a small flash, until none is new
+ *     powercut headers TIMES       genuine headers of one day, over and over
+ *
+ * What a cut leaves of the interrupted operation: nothing, a part, noise, all of it, or cells that
+ * read now as one thing and now as another, at every reading anew, until they are erased.
+ *
+ * Checked throughout: docs/field.md, "What is certain". Ends with 0, or 1 and what was violated.
+ */
+#include <setjmp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "slots.h"
+#include "tinyfin_port.h"
+
+enum { MAX_FLASH = 4 * 128 * 1024, MAX_PACK = 4096, PACKS = 3, HEADER = TFIN_PACK_HEADER_BYTES };
+enum { MAX_UNITS = MAX_FLASH / 2, RECORD = 32, NOISE = 0xA5 };
+
+/* ------------------------------------------------------------------------------------- choices */
+
+/* A walk takes them at random. The exhaustive search takes the first ones from `script`, then 0;
+ * counting the script up leads through all of them. */
+enum { MAX_CHOICES = 4096 };
+static int exhaustive;
+static uint64_t random_state = 1;
+static struct {
+    uint8_t taken, of;
+} script[MAX_CHOICES];
+static uint32_t scripted, choices;
+
+static uint32_t random_number(void)
+{
+    random_state ^= random_state << 13;
+    random_state ^= random_state >> 7;
+    random_state ^= random_state << 17;
+    return (uint32_t)(random_state >> 16);
+}
+
+static uint32_t choose(uint32_t of)
+{
+    if (!exhaustive) {
+        return random_number() % of;
+    }
+    if (choices == MAX_CHOICES || of > 255u) {
+        fprintf(stderr, "powercut: too many choices\n");
+        exit(2);
+    }
+    if (choices == scripted) {
+        script[scripted].taken = 0;
+        script[scripted++].of = (uint8_t)of;
+    }
+    return script[choices++].taken;
+}
+
+/* The next script; 0 when there is no other. */
+static int next_script(void)
+{
+    scripted = choices;
+    while (scripted > 0 && script[scripted - 1].taken + 1 == script[scripted - 1].of) {
+        scripted--;
+    }
+    if (scripted == 0) {
+        return 0;
+    }
+    script[scripted - 1].taken++;
+    return 1;
+}
+
+/* --------------------------------------------------------------------------------------- flash */
+
+static tfin_flash_map map;
+/* what a unit reads as; both are the same but for uncertain units */
+static uint8_t flash[2][MAX_FLASH];
+static uint8_t uncertain[MAX_UNITS];
+static uint32_t flash_bytes;
+static uint64_t operations, cuts, erasures;
+static uint32_t cut_in; /* operations until a cut in a walk; 0: none */
+static jmp_buf power;
+
+static tfin_slots slots;
+static enum tfin_slots_cause cause; /* why the boot before this one ended */
+static int powered;                 /* tfin_slots_open has come back */
+static int appended;         /* this boot has appended what it read: only now may it act on it */
+static volatile int reading; /* in tfin_journal_open */
+
+__attribute__((noreturn)) static void violated(const char *rule)
+{
+    printf("violated: %s\n", rule);
+    printf("  after %llu operations, phase %u, active %u, other %u, running %u\n",
+           (unsigned long long)operations, tfin_slots_phase(&slots), tfin_slots_active(&slots),
+           tfin_slots_other(&slots), slots.running);
+    exit(1);
+}
+
+const tfin_flash_map *tfin_port_flash_map(void)
+{
+    return &map;
+}
+
+const void *tfin_port_flash_at(uint32_t address)
+{
+    return flash[0] + address;
+}
+
+int tfin_port_flash_read(uint32_t address, void *out, uint32_t size)
+{
+    uint8_t *to = out;
+    for (uint32_t at = address; at < address + size;) {
+        uint32_t unit = at / map.program_bytes;
+        uint32_t end = (unit + 1u) * map.program_bytes;
+        end = end < address + size ? end : address + size;
+        memcpy(to, flash[uncertain[unit] ? choose(2) : 0] + at, end - at);
+        to += end - at;
+        at = end;
+    }
+    return 1;
+}
+
+static int erased(const uint8_t *bytes, uint32_t size)
+{
+    while (size-- != 0) {
+        if (bytes[size] != map.erased) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+static void noise(uint8_t *to, uint32_t size)
+{
+    for (uint32_t i = 0; i < size; i++) {
+        to[i] = exhaustive ? NOISE : (uint8_t)random_number();
+    }
+}
+
+static int in(uint32_t address, const tfin_flash_area *area)
+{
+    return address >= area->address && address - area->address < area->size;
+}
+
+static void before_operation(uint32_t address);
+static void after_record(const uint8_t *record);
+static int may_cut(void);
+
+static int cut_here(void)
+{
+    operations++;
+    if (!may_cut()) {
+        return 0;
+    }
+    if (exhaustive) {
+        return choose(2) != 0;
+    }
+    return cut_in != 0 && --cut_in == 0;
+}
+
+__attribute__((noreturn)) static void cut(void)
+{
+    cuts++;
+    longjmp(power, 1);
+}
+
+enum { NOTHING, PART, OTHER, ALL, NOW_ALL, NOW_NOTHING, OUTCOMES };
+
+int tfin_port_flash_program(uint32_t address, const void *data)
+{
+    uint32_t size = map.program_bytes, unit = address / size;
+    int slot = in(address, &map.slot[0]) || in(address, &map.slot[1]);
+    before_operation(address);
+    if (address % size != 0) {
+        violated("a unit is programmed at its beginning");
+    }
+    if (!erased(flash[0] + address, size) &&
+        (!uncertain[unit] || !erased(flash[1] + address, size))) {
+        violated("what is programmed was erased before");
+    }
+    if (uncertain[unit] && slot) {
+        violated("what a cut left uncertain is erased before it is programmed");
+    }
+    /* over cells that are no longer quite erased anything may come out */
+    int quality = uncertain[unit] ? (int)choose(3) : 0;
+    int cut_now = cut_here();
+    int outcome = cut_now ? (int)choose(OUTCOMES) : ALL;
+    uint8_t before[2][RECORD];
+    memcpy(before[0], flash[0] + address, size);
+    memcpy(before[1], flash[1] + address, size);
+    for (int version = 0; version < 2; version++) {
+        uint8_t *to = flash[version] + address;
+        uint32_t part = exhaustive ? size / 2u : choose(size + 1u);
+        switch (outcome) {
+        case NOTHING: break;
+        case PART:
+            if (version == 0) {
+                memcpy(to, data, part);
+            } else {
+                memcpy(to, flash[0] + address, size);
+            }
+            break;
+        case OTHER:
+            if (version == 0) {
+                noise(to, size);
+            } else {
+                memcpy(to, flash[0] + address, size);
+            }
+            break;
+        case ALL: memcpy(to, data, size); break;
+        default:
+            if ((version == 0) == (outcome == NOW_ALL)) {
+                memcpy(to, data, size);
+            } else if (outcome == NOW_ALL || version == 1) {
+                noise(to, size);
+            } else {
+                memcpy(to, before[0], size);
+            }
+        }
+    }
+    if (outcome == NOW_NOTHING) {
+        memset(flash[0] + address, map.erased, size);
+        noise(flash[1] + address, size);
+    }
+    if (outcome != NOTHING) {
+        uncertain[unit] = outcome == NOW_ALL || outcome == NOW_NOTHING;
+    }
+    if (quality == 1) {
+        noise(flash[1] + address, size);
+        uncertain[unit] = 1;
+    } else if (quality == 2) {
+        noise(flash[0] + address, size);
+        memcpy(flash[1] + address, flash[0] + address, size);
+        uncertain[unit] = 0;
+    }
+    if (cut_now) {
+        cut();
+    }
+    if (!slot && (address + size) % RECORD == 0) {
+        after_record(flash[0] + address + size - RECORD);
+    }
+    return 1;
+}
+
+int tfin_port_flash_erase(uint32_t address)
+{
+    const tfin_flash_area *area = &map.slot[0];
+    const tfin_flash_area *areas[] = {&map.slot[0], &map.slot[1], &map.journal[0], &map.journal[1]};
+    for (int i = 0; i < 4; i++) {
+        area = in(address, areas[i]) ? areas[i] : area;
+    }
+    uint32_t size = area->erase_bytes;
+    erasures++;
+    before_operation(address);
+    if (!in(address, area) || (address - area->address) % size != 0) {
+        violated("a unit is erased at its beginning");
+    }
+    int cut_now = cut_here();
+    int outcome = cut_now ? (int)choose(OUTCOMES) : ALL;
+    uint32_t part = outcome == PART ? (exhaustive ? size / 2u : choose(size)) : size;
+    part -= part % map.program_bytes;
+    for (uint32_t at = address; at < address + size; at += map.program_bytes) {
+        uint8_t *now = flash[0] + at, *later = flash[1] + at;
+        uint32_t unit = at / map.program_bytes;
+        switch (outcome) {
+        case NOTHING: break;
+        case PART:
+        case ALL:
+            if (at < address + part) {
+                memset(now, map.erased, map.program_bytes);
+                memset(later, map.erased, map.program_bytes);
+                uncertain[unit] = 0;
+            }
+            break;
+        case OTHER:
+            noise(now, map.program_bytes);
+            memcpy(later, now, map.program_bytes);
+            uncertain[unit] = 0;
+            break;
+        case NOW_ALL: /* reads erased, and otherwise */
+            memset(now, map.erased, map.program_bytes);
+            noise(later, map.program_bytes);
+            uncertain[unit] = 1;
+            break;
+        default: /* reads as before, and otherwise */
+            if (!erased(now, map.program_bytes)) {
+                noise(later, map.program_bytes);
+                uncertain[unit] = 1;
+            }
+        }
+    }
+    if (cut_now) {
+        cut();
+    }
+    return 1;
+}
+
+/* -------------------------------------------------------------------------------------- engine */
+
+uint32_t tfin_crc32(uint32_t crc, const void *data, size_t size)
+{
+    static uint32_t table[256];
+    const uint8_t *at = data;
+    for (uint32_t i = table[1] != 0 ? 256 : 0; i < 256; i++) {
+        table[i] = i;
+        for (int bit = 0; bit < 8; bit++) {
+            table[i] = table[i] >> 1 ^ (table[i] & 1u ? 0xEDB88320u : 0);
+        }
+    }
+    crc = ~crc;
+    while (size-- != 0) {
+        crc = crc >> 8 ^ table[(crc ^ *at++) & 0xFFu];
+    }
+    return ~crc;
+}
+
+/* the first one is the factory's as well */
+static uint8_t packs[PACKS][MAX_PACK] __attribute__((aligned(TFIN_ALIGN)));
+static const uint32_t counters[PACKS] = {1, 2, 2};
+static uint32_t pack_bytes;
+enum { FACTORY = 0, AT_COUNTER = 16 };
+
+static void make_packs(void)
+{
+    for (uint32_t i = 0; i < PACKS; i++) {
+        for (uint32_t at = 0; at < pack_bytes; at++) {
+            packs[i][at] = (uint8_t)(at * 31u + i * 101u + 7u);
+            if (packs[i][at] == map.erased) {
+                packs[i][at] ^= 0x55u;
+            }
+        }
+        memset(packs[i] + 32, 0, 4); /* kernels */
+        memcpy(packs[i] + 8, &pack_bytes, 4);
+        memcpy(packs[i] + AT_COUNTER, &counters[i], 4);
+    }
+}
+
+static int genuine(const uint8_t *header)
+{
+    for (int i = 0; i < PACKS; i++) {
+        if (memcmp(packs[i], header, HEADER) == 0) {
+            return i;
+        }
+    }
+    return -1;
+}
+
+int tfin_verify_header(const void *header, const tfin_trust *trust)
+{
+    int pack = genuine(header);
+    return pack < 0                                           ? TFIN_E_SIGNATURE
+           : counters[pack] < trust->minimum_security_counter ? TFIN_E_ROLLBACK
+                                                              : TFIN_OK;
+}
+
+static int opened = -1; /* which pack */
+
+static int examine(const void *where, const tfin_trust *trust)
+{
+    static uint8_t copy[MAX_PACK];
+    const uint8_t *at = where;
+    if (at >= flash[0] && at < flash[0] + MAX_FLASH) {
+        (void)tfin_port_flash_read((uint32_t)(at - flash[0]), copy, pack_bytes);
+    } else {
+        memcpy(copy, where, pack_bytes);
+    }
+    int pack = genuine(copy);
+    if (pack < 0 || memcmp(copy, packs[pack], pack_bytes) != 0) {
+        return TFIN_E_DIGEST;
+    }
+    if (counters[pack] < trust->minimum_security_counter) {
+        return TFIN_E_ROLLBACK;
+    }
+    opened = pack;
+    return TFIN_OK;
+}
+
+int tfin_verify(tfin_verified *verified, const void *pack, size_t size, const tfin_trust *trust)
+{
+    int before = opened;
+    int rc = size < pack_bytes ? TFIN_E_TRUNCATED : examine(pack, trust);
+    opened = before;
+    verified->memory_bytes = 0;
+    return rc;
+}
+
+int tfin_open(tfin_engine *engine, const void *pack, size_t size, void *memory, size_t memory_size,
+              const tfin_trust *trust)
+{
+    (void)engine, (void)size, (void)memory, (void)memory_size;
+    return examine(pack, trust);
+}
+
+void tfin_port_hash_begin(tfin_port_hash *hash)
+{
+    hash->words[0] = 0xCBF29CE484222325u;
+}
+
+void tfin_port_hash_update(tfin_port_hash *hash, const uint8_t *data, size_t size)
+{
+    for (size_t i = 0; i < size; i++) {
+        hash->words[0] = (hash->words[0] ^ data[i]) * 0x100000001B3u;
+    }
+}
+
+void tfin_port_hash_end(tfin_port_hash *hash, uint8_t digest[32])
+{
+    memset(digest, 0, 32);
+    memcpy(digest, hash->words, 8);
+}
+
+static void id_of(int pack, uint8_t digest[32])
+{
+    tfin_port_hash hash;
+    tfin_port_hash_begin(&hash);
+    tfin_port_hash_update(&hash, packs[pack], 160);
+    tfin_port_hash_end(&hash, digest);
+}
+
+static int pack_of(const uint8_t *tag)
+{
+    uint8_t id[32];
+    int pack = 0;
+    do {
+        id_of(pack, id);
+    } while (memcmp(id, tag, 5) != 0 && ++pack < PACKS);
+    return pack % PACKS;
+}
+
+const uint8_t *tfin_pack_id(const tfin_engine *engine)
+{
+    static uint8_t id[32];
+    (void)engine;
+    id_of(opened, id);
+    return id;
+}
+
+uint32_t tfin_security_counter(const tfin_engine *engine)
+{
+    (void)engine;
+    return counters[opened];
+}
+
+/* ------------------------------------------------------------------------------ what is certain */
+
+/* What the journal may say at the next boot: what it said last, or what was being written when the
+ * power went. Which of the two counts is settled by the first boot that gets as far as running. */
+typedef struct certain {
+    tfin_journal_record last, writing;
+    uint8_t is_writing;
+    uint8_t begun;      /* there has been a boot that ended well */
+    uint8_t trial_dead; /* boots in a row that a fault ended in trial */
+    uint8_t chain;      /* boots in a row that were cut in their first append */
+} certain;
+static certain sure;
+
+static int same(const tfin_journal_record *a, const tfin_journal_record *b)
+{
+    return memcmp(a, b, 4) == 0 && memcmp(&a->floor, &b->floor, 20) == 0;
+}
+
+static int is_trial(const tfin_journal_record *r)
+{
+    return r->places >> 4 == TFIN_PHASE_TRIAL;
+}
+
+/* A record is complete, and no cut has touched it. */
+static void after_record(const uint8_t *record)
+{
+    tfin_journal_record now;
+    memcpy(&now, record, sizeof now);
+    for (uint32_t i = 0; i < RECORD / map.program_bytes; i++) {
+        if (uncertain[(uint32_t)(record - flash[0]) / map.program_bytes + i]) {
+            return;
+        }
+    }
+    if (now.crc != tfin_crc32(0, &now, 28)) {
+        return; /* programmed where an earlier cut had begun: it will be noticed when read back */
+    }
+    appended = 1;
+    if (sure.begun && now.floor < sure.last.floor) {
+        violated("the floor never falls");
+    }
+    if (sure.begun && is_trial(&sure.last) && !is_trial(&now) &&
+        (now.places & 3u) != (sure.last.places & 3u) && (sure.last.detail & 0x20u) == 0) {
+        violated("a pack is confirmed only after it has worked");
+    }
+    if (!is_trial(&now)) {
+        sure.trial_dead = 0;
+    }
+    sure.last = now;
+    sure.is_writing = 0;
+    sure.begun = 1;
+}
+
+/* Boots in a row that are cut while they append what they read fill a sector with records that are
+ * all uncertain, so no journal of two sectors outlives as many of them as it has places. */
+static int may_cut(void)
+{
+    return appended || sure.chain + 2u < map.journal[0].size / RECORD;
+}
+
+/* What the first reading at boot made of the journal. */
+static void check_reading(const tfin_journal_record *now)
+{
+    if (sure.begun && !same(now, &sure.last) && !(sure.is_writing && same(now, &sure.writing))) {
+        violated("the journal says what it said, or what was being written");
+    }
+}
+
+/* Called before every operation, with what the code holds in RAM. */
+static void before_operation(uint32_t address)
+{
+    const tfin_journal *j = &slots.journal;
+    if (powered && slots.running < 2 && in(address, &map.slot[slots.running])) {
+        violated("the pack that runs is not touched");
+    }
+    if (sure.begun) {
+        uint32_t active = sure.last.places & 3u;
+        if (active < 2 && in(address, &map.slot[active])) {
+            violated("the active pack is not touched");
+        }
+    }
+    if (!reading && j->copies != 0 && (!sure.begun || !same(&j->now, &sure.last))) {
+        sure.writing = j->now;
+        sure.is_writing = 1;
+    }
+}
+
+void __real_tfin_journal_open(tfin_journal *journal, const tfin_flash_map *in_map);
+void __wrap_tfin_journal_open(tfin_journal *journal, const tfin_flash_map *in_map);
+
+void __wrap_tfin_journal_open(tfin_journal *journal, const tfin_flash_map *in_map)
+{
+    reading = 1;
+    __real_tfin_journal_open(journal, in_map);
+    reading = 0;
+    check_reading(&journal->now);
+}
+
+static void after_boot(const certain *before, int rc)
+{
+    const tfin_journal_record *now = &slots.journal.now;
+    if (rc != TFIN_OK || opened < 0) {
+        violated("a pack runs after every boot");
+    }
+    if (counters[opened] < now->floor) {
+        violated("no pack below the floor runs");
+    }
+    if (!same(now, &sure.last)) {
+        violated("a boot acts on what is certain");
+    }
+    if (slots.running < 2) {
+        uint8_t id[32];
+        id_of(opened, id);
+        if (memcmp(id, slots.running == tfin_slots_active(&slots) ? now->active : now->other, 5) !=
+            0) {
+            violated("the pack that runs is the one that the journal names");
+        }
+    } else if (tfin_slots_active(&slots) != TFIN_SLOT_FACTORY) {
+        violated("an active pack still opens");
+    }
+    if (before->begun && is_trial(&before->last) && !before->is_writing &&
+        cause == TFIN_CAUSE_POWER && (now->detail & 0xFu) != (before->last.detail & 0xFu)) {
+        violated("a pulled plug costs no try");
+    }
+    sure.chain = 0;
+    if (is_trial(now) && slots.running == tfin_slots_other(&slots)) {
+        sure.trial_dead =
+            cause == TFIN_CAUSE_FAULT ? (uint8_t)(sure.trial_dead + 1) : sure.trial_dead;
+        if (sure.trial_dead > 3) {
+            violated("a pack in trial that keeps failing is given up after three boots");
+        }
+    }
+}
+
+/* ------------------------------------------------------------------------------------- sessions */
+
+static tfin_trust trust;
+static tfin_engine engine;
+static uint32_t now_s;
+static uint64_t installs, trials, confirms, reverts;
+
+static void finish(void)
+{
+    while (tfin_slots_step(&slots)) {
+    }
+}
+
+static void boot(void)
+{
+    memset(&trust, 0, sizeof trust);
+    opened = -1;
+    powered = appended = reading = 0;
+    memset(&slots, 0, sizeof slots);
+    const certain before = sure;
+    int rc =
+        tfin_slots_open(&slots, &map, &engine, NULL, 0, &trust, packs[FACTORY], pack_bytes, cause);
+    powered = appended = 1;
+    after_boot(&before, rc);
+}
+
+static void install(int pack, int whole)
+{
+    static uint8_t header[HEADER] __attribute__((aligned(TFIN_ALIGN)));
+    memcpy(header, packs[pack], HEADER);
+    now_s += 86400;
+    int rc = tfin_slots_begin(&slots, header, now_s);
+    if (rc != TFIN_SLOTS_OK) {
+        return;
+    }
+    finish();
+    if (slots.result != TFIN_SLOTS_OK || !slots.known) {
+        return;
+    }
+    while (slots.next < pack_bytes) {
+        uint32_t size = exhaustive ? 32u : 32u * (1u + choose(8));
+        if (size > pack_bytes - slots.next) {
+            size = pack_bytes - slots.next;
+        }
+        if (!whole && choose(8) == 0) {
+            return;
+        }
+        if (tfin_slots_data(&slots, slots.next, packs[pack] + slots.next, size) != TFIN_SLOTS_OK) {
+            violated("the next data is taken");
+        }
+        finish();
+    }
+    if (tfin_slots_end(&slots, header) == TFIN_SLOTS_OK) {
+        finish();
+        installs += tfin_slots_phase(&slots) == TFIN_PHASE_STAGED;
+    }
+}
+
+static uint32_t obeyed(enum tfin_slots_command command)
+{
+    if (tfin_slots_command(&slots, command) != TFIN_SLOTS_OK) {
+        return 0;
+    }
+    finish();
+    return 1;
+}
+
+enum action { IDLE, ACTIVATE, ALIVE, CONFIRM, REVERT, ABORT, FORGED, INSTALL };
+
+static void act(enum action action)
+{
+    static uint8_t forged[HEADER] __attribute__((aligned(TFIN_ALIGN)));
+    uint64_t before = operations;
+    switch (action) {
+    case ACTIVATE: trials += obeyed(TFIN_SLOTS_ACTIVATE); break;
+    case CONFIRM: confirms += obeyed(TFIN_SLOTS_CONFIRM); break;
+    case REVERT: reverts += obeyed(TFIN_SLOTS_REVERT); break;
+    case ABORT: (void)obeyed(TFIN_SLOTS_ABORT); break;
+    case ALIVE:
+        if (obeyed(TFIN_SLOTS_ALIVE)) {
+            sure.trial_dead = 0;
+        }
+        break;
+    case FORGED:
+        memcpy(forged, packs[1], HEADER);
+        forged[HEADER - 1] ^= 1u;
+        (void)tfin_slots_begin(&slots, forged, now_s);
+        if (tfin_slots_busy(&slots) || operations != before) {
+            violated("a forged header causes no operation on flash");
+        }
+        break;
+    case IDLE: break;
+    default: install((int)action - INSTALL, exhaustive || choose(4) != 0); break;
+    }
+}
+
+/* A walk does what leads on half of the time, so that it sees confirmations, not only attempts. */
+static enum action next_action(void)
+{
+    if (!exhaustive && choose(2) != 0) {
+        switch (tfin_slots_phase(&slots)) {
+        case TFIN_PHASE_ERASING:
+        case TFIN_PHASE_LOADING: return (enum action)(INSTALL + pack_of(slots.journal.now.other));
+        case TFIN_PHASE_STAGED: return ACTIVATE;
+        case TFIN_PHASE_TRIAL: return choose(2) != 0 ? ALIVE : CONFIRM;
+        default: break;
+        }
+    }
+    return (enum action)choose(INSTALL + PACKS);
+}
+
+/* From power-up to the next end: a cut, a fault, or the plug while nothing is written. */
+static void session(void)
+{
+    volatile uint32_t left = exhaustive ? 1u : choose(6);
+    if (setjmp(power) != 0) {
+        cause = TFIN_CAUSE_POWER;
+        sure.chain = (uint8_t)(appended ? 0 : sure.chain + 1);
+        return;
+    }
+    boot();
+    for (; left > 0; left--) {
+        act(next_action());
+    }
+    cause = choose(2) != 0 ? TFIN_CAUSE_POWER : TFIN_CAUSE_FAULT;
+    if (cause == TFIN_CAUSE_POWER) {
+        sure.trial_dead = 0;
+    }
+}
+
+/* ---------------------------------------------------------------------------------------- walks */
+
+static uint32_t lay_out(uint32_t at, tfin_flash_area area[2], uint32_t size, uint32_t erase_bytes)
+{
+    for (int i = 0; i < 2; i++) {
+        area[i] = (tfin_flash_area){at, size, erase_bytes};
+        at += size;
+    }
+    return at;
+}
+
+static void new_flash(uint32_t slot_erase, uint32_t slot_units, uint32_t journal_erase,
+                      uint32_t program_bytes, uint8_t erased_byte)
+{
+    map.program_bytes = (uint8_t)program_bytes;
+    map.erased = erased_byte;
+    flash_bytes = lay_out(0, map.slot, slot_erase * slot_units, slot_erase);
+    flash_bytes = lay_out(flash_bytes, map.journal, journal_erase, journal_erase);
+    memset(flash[0], erased_byte, flash_bytes);
+    memset(flash[1], erased_byte, flash_bytes);
+    memset(uncertain, 0, flash_bytes / program_bytes);
+    memset(&sure, 0, sizeof sure);
+    now_s = 0;
+    cause = TFIN_CAUSE_POWER;
+    make_packs();
+}
+
+static void new_shape(void)
+{
+    static const uint32_t erase[] = {256, 1024, 4096, 16384, 131072};
+    uint32_t size = choose(60) == 0 ? erase[4] : choose(10) == 0 ? erase[3] : erase[choose(3)];
+    uint32_t units = size < 4096 ? 1u + choose(4096 / size) : 1;
+    uint32_t limit = size * units < MAX_PACK ? size * units : MAX_PACK;
+    if (limit < 288u) {
+        limit = 512;
+        units = 2;
+    }
+    pack_bytes = 288u + 16u * choose((limit - 288u) / 16u + 1u);
+    new_flash(size, units, size, 2u << choose(5), choose(2) != 0 ? 0xFF : 0);
+}
+
+static void walk(uint64_t steps)
+{
+    enum { STEPS_OF_A_WALK = 100 };
+    uint64_t walks = 0;
+    for (uint64_t step = 0; step < steps; step++) {
+        if (step % STEPS_OF_A_WALK == 0) {
+            new_shape();
+            walks++;
+        }
+        cut_in = choose(2) != 0 ? 1u + choose(1u << choose(12)) : 0;
+        session();
+    }
+    printf("%llu steps in %llu walks: %llu operations on flash, %llu cut; %llu packs staged, "
+           "%llu trials, %llu confirmed, %llu reverted; nothing violated\n",
+           (unsigned long long)steps, (unsigned long long)walks, (unsigned long long)operations,
+           (unsigned long long)cuts, (unsigned long long)installs, (unsigned long long)trials,
+           (unsigned long long)confirms, (unsigned long long)reverts);
+}
+
+/* ---------------------------------------------------------------------------- every reachable
+ * state */
+
+/* A flash of two slots of two blocks and a journal of two sectors of six records. A unit is one of
+ * a few hundred patterns, so a state is a list of their numbers. */
+enum { SLOT_BYTES = 512, PLACES = 6, ALL_BYTES = 2 * SLOT_BYTES + 2 * PLACES * RECORD };
+enum { ALL_UNITS = ALL_BYTES / RECORD, MAX_PATTERNS = 65536 };
+
+typedef struct state {
+    uint16_t now[ALL_UNITS], later[ALL_UNITS];
+    certain sure;
+    uint8_t cause;
+} __attribute__((aligned(8))) state;
+
+static uint8_t patterns[MAX_PATTERNS][RECORD];
+static uint32_t pattern_count;
+static state *states;
+static uint32_t state_count, state_limit;
+static uint32_t *table; /* 1 + index of a state; a power of two of places */
+static uint32_t table_size;
+
+static uint64_t hash_of(const void *data, size_t size) /* a multiple of 8 */
+{
+    const uint8_t *at = data;
+    uint64_t hash = 0xCBF29CE484222325u, word;
+    for (size_t i = 0; i < size; i += 8) {
+        memcpy(&word, at + i, 8);
+        hash = (hash ^ word) * 0x9E3779B97F4A7C15u;
+        hash ^= hash >> 32;
+    }
+    return hash;
+}
+
+static uint16_t pattern_of(const uint8_t *unit)
+{
+    static uint32_t places[4 * MAX_PATTERNS];
+    uint32_t at = (uint32_t)hash_of(unit, RECORD) % (4 * MAX_PATTERNS);
+    while (places[at] != 0) {
+        if (memcmp(patterns[places[at] - 1], unit, RECORD) == 0) {
+            return (uint16_t)(places[at] - 1);
+        }
+        at = (at + 1u) % (4 * MAX_PATTERNS);
+    }
+    if (pattern_count == MAX_PATTERNS) {
+        fprintf(stderr, "powercut: too many patterns\n");
+        exit(2);
+    }
+    memcpy(patterns[pattern_count], unit, RECORD);
+    places[at] = ++pattern_count;
+    return (uint16_t)(pattern_count - 1u);
+}
+
+static int is_record(const uint8_t *unit)
+{
+    tfin_journal_record r;
+    memcpy(&r, unit, sizeof r);
+    return r.version == TFIN_JOURNAL_VERSION && r.crc == tfin_crc32(0, &r, 28);
+}
+
+/* Day and installs of the day do not decide anything here: every install begins on a new day. */
+static void forget_day(tfin_journal_record *r)
+{
+    r->day = 0;
+    r->reason &= 0x1Fu;
+}
+
+/* Sequence numbers count only by their order. What is older than a certain record never counts
+ * again, so it is noise. */
+static void renumber(uint8_t unit[2][2 * PLACES][RECORD])
+{
+    uint32_t certain_one = 0;
+    tfin_journal_record r;
+    for (int i = 0; i < 2 * PLACES; i++) {
+        memcpy(&r, unit[0][i], sizeof r);
+        if (memcmp(unit[0][i], unit[1][i], RECORD) == 0 && is_record(unit[0][i]) &&
+            r.sequence > certain_one) {
+            certain_one = r.sequence;
+        }
+    }
+    uint32_t seen[4 * PLACES], count = 0;
+    for (int pass = 0; pass < 2; pass++) {
+        for (int i = 0; i < 4 * PLACES; i++) {
+            uint8_t *at = unit[i % 2][i / 2];
+            memcpy(&r, at, sizeof r);
+            if (!is_record(at)) {
+                continue;
+            }
+            if (pass == 0) {
+                if (r.sequence < certain_one) {
+                    memset(at, NOISE, RECORD);
+                } else {
+                    seen[count++] = r.sequence;
+                }
+                continue;
+            }
+            uint32_t rank = 1;
+            for (uint32_t k = 0; k < count; k++) { /* how many different numbers are below */
+                uint32_t m = 0;
+                while (seen[m] != seen[k]) {
+                    m++;
+                }
+                rank += m == k && seen[k] < r.sequence;
+            }
+            r.sequence = rank;
+            forget_day(&r);
+            r.crc = tfin_crc32(0, &r, 28);
+            memcpy(at, &r, sizeof r);
+        }
+    }
+}
+
+/* What is neither erased nor right is all the same. */
+static int means_something(uint32_t at, const uint8_t *unit)
+{
+    if (at >= map.journal[0].address) {
+        return erased(unit, RECORD) || is_record(unit);
+    }
+    for (int i = 0; i < PACKS; i++) {
+        if (at % SLOT_BYTES < pack_bytes && memcmp(packs[i] + at % SLOT_BYTES, unit, RECORD) == 0) {
+            return 1;
+        }
+    }
+    return erased(unit, RECORD);
+}
+
+static void keep_state(void)
+{
+    state s;
+    uint8_t unit[2][2 * PLACES][RECORD];
+    memset(&s, 0, sizeof s);
+    for (uint32_t at = 0; at < ALL_BYTES; at += RECORD) {
+        for (int version = 0; version < 2; version++) {
+            if (!means_something(at, flash[version] + at)) {
+                memset(flash[version] + at, NOISE, RECORD);
+            }
+        }
+    }
+    for (int version = 0; version < 2; version++) {
+        for (uint32_t i = 0; i < 2u * PLACES; i++) {
+            uint32_t at = map.journal[0].address + i * RECORD;
+            memcpy(unit[version][i], flash[uncertain[at / RECORD] ? version : 0] + at, RECORD);
+        }
+    }
+    renumber(unit);
+    for (uint32_t i = 0; i < ALL_UNITS; i++) {
+        uint32_t at = i * RECORD;
+        uint32_t place = (at - map.journal[0].address) / RECORD;
+        int journal = at >= map.journal[0].address;
+        s.now[i] = pattern_of(journal ? unit[0][place] : flash[0] + at);
+        s.later[i] = pattern_of(journal ? unit[1][place] : flash[uncertain[i] ? 1 : 0] + at);
+    }
+    s.sure = sure;
+    forget_day(&s.sure.last);
+    forget_day(&s.sure.writing);
+    s.sure.last.sequence = s.sure.writing.sequence = 0;
+    s.sure.last.crc = s.sure.writing.crc = 0;
+    if (!sure.is_writing) {
+        memset(&s.sure.writing, 0, sizeof s.sure.writing);
+    }
+    s.cause = (uint8_t)cause;
+    uint32_t at = (uint32_t)hash_of(&s, sizeof s) & (table_size - 1u);
+    while (table[at] != 0) {
+        if (memcmp(&states[table[at] - 1], &s, sizeof s) == 0) {
+            return;
+        }
+        at = (at + 1u) & (table_size - 1u);
+    }
+    if (state_count == state_limit) {
+        return;
+    }
+    states[state_count] = s;
+    table[at] = ++state_count;
+}
+
+static void take_state(const state *s)
+{
+    for (uint32_t i = 0; i < ALL_UNITS; i++) {
+        memcpy(flash[0] + i * RECORD, patterns[s->now[i]], RECORD);
+        memcpy(flash[1] + i * RECORD, patterns[s->later[i]], RECORD);
+        uncertain[i] = s->now[i] != s->later[i];
+    }
+    sure = s->sure;
+    cause = (enum tfin_slots_cause)s->cause;
+    now_s = 0;
+}
+
+static int all(uint32_t limit)
+{
+    uint64_t runs = 0;
+    state_limit = limit;
+    for (table_size = 1; table_size < 2u * limit; table_size *= 2u) {
+    }
+    states = malloc((size_t)limit * sizeof *states);
+    table = calloc(table_size, sizeof *table);
+    if (states == NULL || table == NULL) {
+        fprintf(stderr, "powercut: not enough memory for %u states\n", limit);
+        return 2;
+    }
+    pack_bytes = 288;
+    new_flash(SLOT_BYTES / 2, 2, PLACES * RECORD, RECORD, 0xFF);
+    exhaustive = 1;
+    keep_state();
+    uint32_t next = 0;
+    for (; next < state_count && state_count < state_limit; next++) {
+        scripted = 0;
+        do {
+            choices = 0;
+            take_state(&states[next]);
+            session();
+            keep_state();
+            runs++;
+        } while (next_script());
+        if (next % 512 == 0) {
+            fprintf(stderr, "\r%u of %u states, %llu sessions", next, state_count,
+                    (unsigned long long)runs);
+        }
+    }
+    fprintf(stderr, "\n");
+    printf(
+        "%u states, %u looked at, %llu sessions, %llu operations on flash, %llu cut; %s; nothing "
+        "violated\n",
+        state_count, next, (unsigned long long)runs, (unsigned long long)operations,
+        (unsigned long long)cuts, next == state_count ? "no state is new" : "not all of them");
+    return 0;
+}
+
+/* An attacker who has genuine headers, but may not command, wears the flash out no faster than four
+ * installs a day do. */
+static int headers(uint32_t times)
+{
+    static uint8_t header[HEADER] __attribute__((aligned(TFIN_ALIGN)));
+    pack_bytes = 4096;
+    new_flash(1024, 4, 1024, 4, 0xFF);
+    boot();
+    for (uint32_t i = 0; i < times; i++) {
+        memcpy(header, packs[random_number() % PACKS], HEADER);
+        (void)tfin_slots_begin(&slots, header, 100 + i);
+        finish();
+        if (random_number() % 2u) {
+            (void)tfin_slots_data(&slots, slots.next, packs[1] + slots.next, 32);
+            finish();
+        }
+    }
+    printf("%u headers: %llu units erased\n", times, (unsigned long long)erasures);
+    return erasures > 4u * 4u + 2u;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 2 && strcmp(argv[1], "headers") == 0) {
+        return headers((uint32_t)strtoul(argv[2], NULL, 10));
+    }
+
+    if (argc > 2 && strcmp(argv[1], "walk") == 0) {
+        random_state = argc > 3 ? strtoull(argv[3], NULL, 10) * 2u + 1u : 1u;
+        walk(strtoull(argv[2], NULL, 10));
+        return 0;
+    }
+    if (argc > 1 && strcmp(argv[1], "all") == 0) {
+        return all(argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 10) : 10000000u);
+    }
+    fprintf(stderr, "usage: powercut walk STEPS [SEED] | all [LIMIT] | headers TIMES\n");
+    return 2;
+}

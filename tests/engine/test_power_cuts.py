@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A terminal whose power is cut at any flash operation keeps a pack that runs.
+
+``firmware/test/powercut.c`` walks slots.c and journal.c, as they are linked into an image, over a
+simulated flash. Each rule of theirs is switched off in turn, and must be missed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.support.native import LIBRARY, TEST, WARNINGS, compiler
+from tests.support.process import ROOT, call
+
+SOURCE = ROOT / "firmware" / "src" / "slots"
+STEPS = int(os.environ.get("POWERCUT_STEPS", "300000"))
+STATES = int(os.environ.get("POWERCUT_STATES", "20000"))
+
+
+def build(folder: Path, sources: Path = SOURCE, *flags: str) -> Path:
+    program = folder / "powercut"
+    includes = [f"-I{path}" for path in (LIBRARY / "include", sources, ROOT / "firmware" / "ports")]
+    files = [TEST / "powercut.c", sources / "slots.c", sources / "journal.c"]
+    call(
+        compiler(), "-O2", "-std=gnu11", *WARNINGS, *flags, *includes, *files,
+        "-Wl,--wrap=tfin_journal_open", "-o", program,
+    )  # fmt: skip
+    return program
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("powercut"))
+
+
+def test_random_walks_violate_nothing(program: Path) -> None:
+    said = call(program, "walk", STEPS, deadline_s=1200).stdout
+    print(said)
+    counts = [int(n) for n in re.findall(r"\d+", said)]
+    assert said.rstrip().endswith("nothing violated")
+    steps, _, operations, cut, staged, trials, confirmed, reverted = counts
+    assert steps == STEPS
+    assert min(operations, cut, staged, trials, confirmed, reverted) > STEPS // 500
+
+
+def test_the_first_states_of_a_small_flash_violate_nothing(program: Path) -> None:
+    said = call(program, "all", STATES, deadline_s=1200).stdout
+    print(said)
+    assert said.rstrip().endswith("nothing violated")
+
+
+def test_under_sanitizers(tmp_path: Path) -> None:
+    checked = build(tmp_path, SOURCE, "-g", "-fsanitize=address,undefined")
+    assert "nothing violated" in call(checked, "walk", 3000, 7, deadline_s=600).stdout
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule that is switched off: in a copy of ``file``, ``text`` becomes ``instead``."""
+
+    name: str
+    file: str
+    text: str
+    instead: str
+    violates: str
+
+
+AGAIN = "        tfin_journal_write(j);\n        while (tfin_journal_step(j)) {\n        }\n"
+RULES = [
+    Rule(
+        "read at boot, not appended again", "journal.c", AGAIN, "", "a boot acts on what is certain"
+    ),
+    Rule("written once", "journal.c", "COPIES = 2", "COPIES = 1", ""),
+    Rule(
+        "numbers without places",
+        "journal.c",
+        "j->now.sequence += j->used - 1u - place_of_newest;",
+        "(void)place_of_newest;",
+        "",
+    ),
+    Rule(
+        "two readings in place of one",
+        "journal.c",
+        "                j->now = r;\n",
+        "                (void)tfin_port_flash_read(address_of(j, sector, place), &j->now, 32);\n",
+        "",
+    ),
+    Rule(
+        "the floor rises at activation",
+        "slots.c",
+        "        now->detail = TRIES | ALIVE;\n",
+        "        now->detail = TRIES | ALIVE;\n"
+        "        now->floor = u32_at((const uint8_t *)tfin_port_flash_at(slot_of(s)->address)"
+        " + 16);\n",
+        "a pack runs after every boot",
+    ),
+    Rule(
+        "the header before the journal says so",
+        "slots.c",
+        "    return mark(s, MARK_HEADER);",
+        "    set_places(s, tfin_slots_active(s), tfin_slots_other(s), TFIN_PHASE_LOADING);\n"
+        "    s->job = MARK_HEADER;\n"
+        "    s->result = TFIN_SLOTS_OK;\n"
+        "    return TFIN_SLOTS_OK;",
+        "what is programmed was erased before",
+    ),
+    Rule(
+        "the last unit is trusted",
+        "slots.c",
+        "uint32_t unit = at / slot->erase_bytes;",
+        "uint32_t unit = at / slot->erase_bytes + 1u;",
+        "",
+    ),
+    Rule(
+        "a load is resumed without a mark",
+        "slots.c",
+        "        now->detail = unit_to_resume(s);\n    }\n",
+        "        now->detail = 0;\n"
+        "        s->next = unit_to_resume(s) * s->journal.map->slot[slot].erase_bytes;\n"
+        "        s->next = s->next < HEADER_BYTES ? HEADER_BYTES : s->next;\n"
+        "        s->known = 1;\n"
+        "        s->result = TFIN_SLOTS_OK;\n"
+        "        return TFIN_SLOTS_OK;\n    }\n",
+        "",
+    ),
+    Rule(
+        "the units behind it are not erased again",
+        "slots.c",
+        "        s->end = s->total + slot->erase_bytes - 1u;\n",
+        "        s->end = s->journal.now.detail == 0\n"
+        "            ? s->total + slot->erase_bytes - 1u\n"
+        "            : (s->journal.now.detail + 1u) * slot->erase_bytes;\n",
+        "",
+    ),
+    Rule(
+        "no try is counted",
+        "slots.c",
+        "tfin_slots_tries(s) - (costs != 0)",
+        "tfin_slots_tries(s) - (costs == 2)",
+        "a pack in trial that keeps failing is given up after three boots",
+    ),
+    Rule(
+        "a pulled plug costs a try",
+        "slots.c",
+        "    int costs =\n        cause == TFIN_CAUSE_FAULT ||",
+        "    int costs = cause == TFIN_CAUSE_FAULT || cause == TFIN_CAUSE_POWER ||",
+        "a pulled plug costs no try",
+    ),
+    Rule(
+        "confirmed before it has worked",
+        "slots.c",
+        "            return TFIN_SLOTS_NOT_ALIVE;\n",
+        "            s->result = TFIN_SLOTS_OK;\n",
+        "a pack is confirmed only after it has worked",
+    ),
+    Rule(
+        "the signature after the erasure",
+        "slots.c",
+        "    int rc = tfin_verify_header(header, s->trust);\n",
+        "    int rc = TFIN_OK;\n",
+        "a forged header causes no operation on flash",
+    ),
+    Rule(
+        "the slot that runs is as good as another",
+        "slots.c",
+        "phase == TFIN_PHASE_TRIAL || slot == s->running",
+        "phase == TFIN_PHASE_TRIAL",
+        "the pack that runs is not touched",
+    ),
+]
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+def test_a_rule_that_is_switched_off_is_missed(rule: Rule, tmp_path: Path) -> None:
+    copy = tmp_path / "src"
+    copy.mkdir()
+    for path in SOURCE.glob("*.[ch]"):
+        shutil.copy(path, copy)
+    text = (copy / rule.file).read_text()
+    assert text.count(rule.text) == 1
+    (copy / rule.file).write_text(text.replace(rule.text, rule.instead))
+    sabotaged = build(tmp_path, copy, "-Wno-error")
+    for how in (("walk", 10 * STEPS), ("all", STATES)):
+        done = call(sabotaged, *how, code=None, deadline_s=1200)
+        if done.returncode == 1:
+            assert "violated: " + rule.violates in done.stdout
+            return
+    pytest.fail(f"nothing violated: {rule.name}")

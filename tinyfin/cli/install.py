@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``tinyfin install``: a pack into a slot of a terminal, over the wire."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from tinyfin.cli.boards import boards_option
+from tinyfin.cli.output import emit, json_option, note
+from tinyfin.cli.slots import as_dict, reached, terminal_options, text
+from tinyfin.cli.trust import public_key_option
+
+__all__ = ["command"]
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path, exists=True))
+@terminal_options
+@click.option(
+    "--activate", is_flag=True, help="Then start the trial: the terminal restarts with the pack."
+)
+@public_key_option
+@boards_option
+@json_option
+def command(
+    run: Path,
+    target_name: str | None,
+    terminal: Path | None,
+    port: str | None,
+    activate: bool,
+    public_keys: tuple[Path, ...],
+    as_json: bool,
+) -> None:
+    """Put the pack of RUN, a run folder or a .tfpack, into the free slot of a terminal.
+
+    The terminal checks the signature before it erases anything, goes on scoring meanwhile, and
+    verifies the pack when it is complete. When line or power fail, the same command goes on where
+    it stopped. The pack runs from the next start after `--activate`, or after
+    `tinyfin slots --activate`; `tinyfin slots --confirm` makes it stay. Exit code 5: the terminal
+    refuses it, or does not answer.
+    """
+    from tinyfin.pack.trust import require_trusted, trusted_keys
+    from tinyfin.progress import stage
+    from tinyfin.targets import catalogue, flash
+    from tinyfin.wire import slot_frames
+
+    keys = trusted_keys(run, public_keys)
+    path = flash.run_pack(run)
+    require_trusted(path.read_bytes(), keys, path)
+    with reached(target_name, terminal, port) as session:
+        hello = session.client.connect()
+        target = catalogue.load().get(hello.target)
+        if target is not None:
+            path = flash.target_pack(run, target, keys, note)
+        pack = path.read_bytes()
+        with stage("installing", len(pack), "bytes") as shown:
+            slots = slot_frames.install(
+                session.client, pack, lambda at, of: shown.at(at, of, "bytes")
+            )
+        if activate and slots.phase == slot_frames.Phase.STAGED:
+            slot_frames.command(session.client, slot_frames.Command.ACTIVATE)
+            session.client.reboot()
+            session.client.connect()
+            slots = slot_frames.info(session.client)
+    emit(as_dict(slots), as_json, text(slots))

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``tinyfin slots``: which packs a terminal holds, and what becomes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import asdict
+from enum import IntEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from tinyfin.cli.boards import boards_option
+from tinyfin.cli.output import emit, json_option
+
+if TYPE_CHECKING:
+    from tinyfin.hil.links.session import Session
+    from tinyfin.wire.slot_frames import SlotInfo
+
+__all__ = ["as_dict", "command", "reached", "terminal_options", "text"]
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def terminal_options(function: Function) -> Function:
+    """``--target`` with ``--terminal``, or ``--port``."""
+    for option in (
+        click.option("--port", help="Serial port, or socket://HOST:PORT, of a terminal."),
+        click.option(
+            "--terminal",
+            type=click.Path(path_type=Path, exists=True),
+            help="With --target: the run whose firmware the emulated terminal runs.",
+        ),
+        click.option("--target", "target_name", help="An emulated target of `tinyfin targets`."),
+    ):
+        function = option(function)
+    return function
+
+
+def reached(
+    target_name: str | None, terminal: Path | None, port: str | None
+) -> AbstractContextManager[Session]:
+    """The terminal of :func:`terminal_options`; UsageError unless it is named in one way."""
+    from tinyfin.hil.links import session
+
+    if (target_name is None) == (port is None):
+        raise click.UsageError("give either --target or --port")
+    if port is not None:
+        return session.at_port(port)
+    if terminal is None or target_name is None:
+        raise click.UsageError(
+            "--target needs --terminal RUN: the run whose firmware the emulated terminal runs"
+        )
+    return session.reach(terminal, target_name, icount=False)
+
+
+@click.command()
+@terminal_options
+@click.option("--activate", "act", flag_value="activate", help="STAGED: start its trial.")
+@click.option("--confirm", "act", flag_value="confirm", help="TRIAL: the pack stays.")
+@click.option("--revert", "act", flag_value="revert", help="TRIAL: back to the pack before it.")
+@click.option("--abort", "act", flag_value="abort", help="Not yet in trial: forget that pack.")
+@boards_option
+@json_option
+def command(
+    target_name: str | None, terminal: Path | None, port: str | None, act: str | None, as_json: bool
+) -> None:
+    """Show the slots of a terminal: active pack, the other one and its phase, floor, tries.
+
+    After --activate and --revert the terminal restarts. A build with --release takes none of the
+    four from here: its application calls them.
+    """
+    from tinyfin.wire import slot_frames
+
+    with reached(target_name, terminal, port) as session:
+        session.client.connect()
+        if act is not None:
+            slot_frames.command(session.client, slot_frames.Command[act.upper()])
+            if act in ("activate", "revert"):
+                session.client.reboot()
+                session.client.connect()
+        slots = slot_frames.info(session.client)
+    emit(as_dict(slots), as_json, text(slots))
+
+
+def as_dict(slots: SlotInfo) -> dict[str, object]:
+    """The facts of ``--json``."""
+    facts = {
+        name: value.name.lower() if isinstance(value, IntEnum) else value
+        for name, value in asdict(slots).items()
+        if name != "detail"
+    }
+    return {**facts, "tries": slots.tries, "worked": slots.worked}
+
+
+def text(slots: SlotInfo) -> str:
+    """The slots for people."""
+    from tinyfin.wire.slot_frames import Phase, Place
+
+    def place(which: Place) -> str:
+        return {Place.FACTORY: "the image"}.get(which, which.name.lower().replace("_", " "))
+
+    lines = [f"active: pack {slots.active_tag}..., in {place(slots.active)}"]
+    if slots.phase != Phase.NONE:
+        state = slots.phase.name.lower()
+        if slots.phase == Phase.TRIAL:
+            state = f"in trial, {slots.tries} tries left"
+            state += ", has worked" if slots.worked else ", has not scored eight events yet"
+        lines.append(f"other: pack {slots.other_tag}..., in {place(slots.other)}: {state}")
+    elif slots.reason not in ("none", "confirmed", "journal lost"):
+        lines.append(f"given up: pack {slots.other_tag}...: {slots.reason}")
+    lines += [
+        f"running: {place(slots.running)}, security counter {slots.counter}, floor {slots.floor}",
+        f"installs begun today: {slots.installs_today} of 4",
+    ]
+    if slots.journal == "lost":
+        lines.append("the journal was unreadable at the last start: it began again")
+    return "\n".join(lines)

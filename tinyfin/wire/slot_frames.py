@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Packs over the wire: what the terminal says of its slots, and the installation of a pack.
+
+See ``docs/formats/wire.md`` and ``firmware/src/slots/slots.h``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import IntEnum
+
+from tinyfin.errors import LinkError, TargetError
+from tinyfin.formats import PACK_HEADER
+from tinyfin.wire.client import Client
+from tinyfin.wire.frames import OVERHEAD_BYTES
+from tinyfin.wire.messages import Answer, Capability, Reader, Request
+
+__all__ = ["Command", "Phase", "Place", "Result", "SlotInfo", "command", "info", "install"]
+
+
+class Phase(IntEnum):
+    """What the slot that does not hold the active pack is used for."""
+
+    NONE = 0
+    ERASING = 1
+    LOADING = 2
+    STAGED = 3
+    TRIAL = 5
+
+
+class Place(IntEnum):
+    """Where a pack lies."""
+
+    SLOT_0 = 0
+    SLOT_1 = 1
+    FACTORY = 2
+    NONE = 3
+
+
+class Command(IntEnum):
+    """What can be done with a pack that was installed."""
+
+    ACTIVATE = 0
+    CONFIRM = 1
+    REVERT = 2
+    ABORT = 3
+
+
+class Result(IntEnum):
+    """What the terminal answers."""
+
+    OK = 0
+    BUSY = 1
+    PHASE = 2
+    HERE = 3
+    REFUSED = 4
+    TOO_OFTEN = 5
+    TOO_LARGE = 6
+    KERNELS = 7
+    OFFSET = 8
+    OTHER_HEADER = 9
+    NOT_ALIVE = 10
+    ENGINE = 11
+    FLASH = 12
+    SCHEMA = 20
+
+
+_WHY = {
+    Result.BUSY: "it is still at work; try again in a minute",
+    Result.REFUSED: "this pack was aborted or reverted here before; install another one",
+    Result.TOO_OFTEN: "four installs have begun today; try again tomorrow",
+    Result.TOO_LARGE: "the pack is larger than a slot",
+    Result.KERNELS: "the pack's network needs kernels that its firmware does not have; build the "
+    "firmware with custom_tinyfin_kernels = all",
+    Result.OTHER_HEADER: "another pack is being installed at the same time",
+    Result.NOT_ALIVE: "the pack in trial has not scored eight events yet",
+    Result.FLASH: "its flash does not take what is written: the terminal is to be replaced",
+    Result.SCHEMA: "the pack's events have other fields than its firmware",
+}
+REASONS = ("none", "journal lost", "aborted", "reverted", "tries used up", "damaged", "confirmed")
+
+
+@dataclass(frozen=True)
+class SlotInfo:
+    """SLOT_INFO. Tags are the first five bytes of pack ids, hexadecimal."""
+
+    phase: Phase
+    active: Place
+    other: Place
+    running: Place
+    reason: str
+    installs_today: int
+    detail: int
+    journal: str
+    """``blank``, ``lost`` or ``found``, at the last start."""
+    active_tag: str
+    other_tag: str
+    floor: int
+    """No pack with a lower security counter runs."""
+    sequence: int
+    counter: int
+    """Security counter of the pack that runs."""
+    slot_bytes: int
+    erase_bytes: int
+    worst_erase_ms: int
+
+    @property
+    def tries(self) -> int | None:
+        """Tries left to the pack in trial."""
+        return self.detail & 15 if self.phase == Phase.TRIAL else None
+
+    @property
+    def worked(self) -> bool:
+        """Whether the pack in trial has scored eight events in a boot of this trial."""
+        return self.phase == Phase.TRIAL and bool(self.detail & 32)
+
+
+@dataclass(frozen=True)
+class _Status:
+    result: Result
+    engine_error: int
+    phase: Phase
+    next: int
+
+
+def info(client: Client) -> SlotInfo:
+    """What the terminal's slots hold. Raises TargetError when its firmware has no slots."""
+    if not client.hello.capabilities & Capability.INSTALL:
+        raise TargetError(
+            f"{client.link.name}: its firmware keeps no pack in flash (docs/field.md says which "
+            "boards do); replace the pack with the firmware: `tinyfin flash`"
+        )
+    r = Reader(client.request(Request.SLOT_INFO_REQUEST, Answer.SLOT_INFO), "SLOT_INFO")
+    _, running, found, _, worst_ms, erase, slot, counter = r.unpack("BBBBHIII")
+    _, places, detail, reason, sequence, floor, _, _ = r.unpack("BBBBIIIH")
+    active_tag, other_tag = r.take(5).hex(), r.take(5).hex()
+    return SlotInfo(
+        phase=Phase(places >> 4),
+        active=Place(places & 3),
+        other=Place(places >> 2 & 3),
+        running=Place(running),
+        reason=REASONS[min(reason & 31, len(REASONS) - 1)],
+        installs_today=reason >> 5,
+        detail=detail,
+        journal=("blank", "lost", "found")[found],
+        active_tag=active_tag,
+        other_tag=other_tag,
+        floor=floor,
+        sequence=sequence,
+        counter=counter,
+        slot_bytes=slot,
+        erase_bytes=erase,
+        worst_erase_ms=worst_ms,
+    )
+
+
+@dataclass
+class _Asking:
+    """Asks until the terminal has done it. Every request may be repeated."""
+
+    client: Client
+    info: SlotInfo
+
+    def __call__(self, request: Request, payload: bytes, bytes_erased: int = 0) -> _Status:
+        units = -(-bytes_erased // self.info.erase_bytes)
+        work_s = 5.0 + units * self.info.worst_erase_ms / 1000
+        deadline = time.monotonic() + self.client.deadline_s + work_s
+        while True:
+            answer = self.client.request(request, Answer.PACK_STATUS, payload, work_s=work_s)
+            r = Reader(answer, "PACK_STATUS")
+            (result,) = r.unpack("B")
+            error = r.signed()
+            (phase,) = r.unpack("B")
+            status = _Status(Result(result), error, Phase(phase), r.varint())
+            if status.result != Result.BUSY or time.monotonic() > deadline:
+                return status
+            time.sleep(0.02)
+
+
+def install(
+    client: Client, pack: bytes, progress: Callable[[int, int], object] = lambda done, of: None
+) -> SlotInfo:
+    """Put a pack into the terminal's free slot, to STAGED; goes on where an earlier call stopped.
+
+    progress: is called with bytes done and bytes in all. Raises TargetError with the terminal's
+    reason when it refuses the pack, LinkError when it takes no more data.
+    """
+    before = info(client)
+    ask = _Asking(client, before)
+    header = pack[: PACK_HEADER.size]
+    status = ask(Request.PACK_BEGIN, header, len(pack))
+    if status.result == Result.HERE:
+        return info(client)
+    _check(client, status, Result.OK)
+    piece = (client.frame_bytes - OVERHEAD_BYTES - 4) // 32 * 32
+    stuck = 0
+    while status.next < len(pack):
+        progress(status.next, len(pack))
+        at = status.next
+        data = pack[at : at + piece]
+        status = ask(Request.PACK_DATA, at.to_bytes(4, "little") + data, 0)
+        _check(client, status, Result.OK, Result.OFFSET)
+        stuck = stuck + 1 if status.next <= at else 0
+        if stuck > 8:
+            raise LinkError(f"{client.link.name}: takes no more of the pack, at byte {at}")
+    progress(len(pack), len(pack))
+    status = ask(Request.PACK_END, header, 0)
+    if status.phase != Phase.STAGED:
+        _check(client, status, Result.OK)
+    return info(client)
+
+
+def command(client: Client, which: Command) -> SlotInfo:
+    """Activate, confirm, revert or abort. Raises TargetError with the terminal's reason."""
+    before = info(client)
+    status = _Asking(client, before)(Request.SLOT_COMMAND, bytes([which]), 0)
+    after = info(client)
+    if status.result == Result.PHASE and after.sequence != before.sequence:
+        return after  # a repeated request: the first one did it
+    _check(client, status, Result.OK)
+    return after
+
+
+def _check(client: Client, status: _Status, *good: Result) -> None:
+    if status.result in good:
+        return
+    if status.result == Result.ENGINE:
+        from tinyfin.twin import error_name
+
+        why = f"its engine refuses the pack: {error_name(status.engine_error)}"
+    elif status.result == Result.PHASE:
+        why = f"not in phase {status.phase.name}; `tinyfin slots` shows what it is doing"
+    else:
+        why = _WHY.get(status.result, status.result.name)
+    raise TargetError(f"{client.link.name}: {why}")
