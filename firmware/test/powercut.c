@@ -7,6 +7,7 @@
  *     powercut walk STEPS [SEED]   random walks over many shapes of flash
  *     powercut all [LIMIT]         every reachable state of a small flash, until none is new
  *     powercut headers TIMES       genuine headers of one day, over and over
+ *     powercut damage              flash that is worn out, and packs that are damaged in it
  *
  * What a cut leaves of the interrupted operation: nothing, a part, noise, all of it, or cells that
  * read now as one thing and now as another, at every reading anew, until they are erased.
@@ -21,7 +22,7 @@
 #include "slots.h"
 #include "tinyfin_port.h"
 
-enum { MAX_FLASH = 4 * 128 * 1024, MAX_PACK = 4096, PACKS = 3, HEADER = TFIN_PACK_HEADER_BYTES };
+enum { MAX_FLASH = 8 * 128 * 1024, MAX_PACK = 4096, PACKS = 3, HEADER = TFIN_PACK_HEADER_BYTES };
 enum { MAX_UNITS = MAX_FLASH / 2, RECORD = 32, NOISE = 0xA5 };
 
 /* ------------------------------------------------------------------------------------- choices */
@@ -110,12 +111,23 @@ const void *tfin_port_flash_at(uint32_t address)
     return flash[0] + address;
 }
 
+static void noise(uint8_t *to, uint32_t size)
+{
+    for (uint32_t i = 0; i < size; i++) {
+        to[i] = exhaustive ? NOISE : (uint8_t)random_number();
+    }
+}
+
 int tfin_port_flash_read(uint32_t address, void *out, uint32_t size)
 {
     uint8_t *to = out;
     for (uint32_t at = address; at < address + size;) {
         uint32_t unit = at / map.program_bytes;
         uint32_t end = (unit + 1u) * map.program_bytes;
+        if (uncertain[unit] && !exhaustive && choose(4) == 0) {
+            noise(out, size); /* an error that its code cannot correct */
+            return 0;
+        }
         end = end < address + size ? end : address + size;
         memcpy(to, flash[uncertain[unit] ? choose(2) : 0] + at, end - at);
         to += end - at;
@@ -132,13 +144,6 @@ static int erased(const uint8_t *bytes, uint32_t size)
         }
     }
     return 1;
-}
-
-static void noise(uint8_t *to, uint32_t size)
-{
-    for (uint32_t i = 0; i < size; i++) {
-        to[i] = exhaustive ? NOISE : (uint8_t)random_number();
-    }
 }
 
 static int in(uint32_t address, const tfin_flash_area *area)
@@ -170,17 +175,45 @@ __attribute__((noreturn)) static void cut(void)
 
 enum { NOTHING, PART, OTHER, ALL, NOW_ALL, NOW_NOTHING, OUTCOMES };
 
+/* Flash that is worn out: operations that are refused, or that say they are done and are not. */
+enum { SOUND, NO_PROGRAM, NO_ERASE, NEITHER, KEEPS_NOTHING, KEEPS_NOISE, CONDITIONS };
+static int condition;
+static uint32_t operations_left;
+
+static void wear(void)
+{
+    if (condition != SOUND && operations_left-- == 0) {
+        violated("flash that is worn out ends in an error, not in endless operations");
+    }
+}
+
 int tfin_port_flash_program(uint32_t address, const void *data)
 {
     uint32_t size = map.program_bytes, unit = address / size;
     int slot = in(address, &map.slot[0]) || in(address, &map.slot[1]);
     before_operation(address);
+    wear();
+    if (condition >= KEEPS_NOTHING) {
+        if (condition == KEEPS_NOISE && !slot) {
+            noise(flash[0] + address, size);
+        }
+        return 1;
+    }
+    if (condition == NO_PROGRAM || condition == NEITHER) {
+        return 0;
+    }
     if (address % size != 0) {
         violated("a unit is programmed at its beginning");
     }
     if (!erased(flash[0] + address, size) &&
         (!uncertain[unit] || !erased(flash[1] + address, size))) {
         violated("what is programmed was erased before");
+    }
+    if (slot) {
+        const tfin_flash_area *other = &map.slot[tfin_slots_other(&slots)];
+        if (!in(address, other) || address - other->address >= (slots.total + 31u) / 32u * 32u) {
+            violated("a load stays within its pack");
+        }
     }
     if (uncertain[unit] && slot) {
         violated("what a cut left uncertain is erased before it is programmed");
@@ -259,6 +292,10 @@ int tfin_port_flash_erase(uint32_t address)
     if (!in(address, area) || (address - area->address) % size != 0) {
         violated("a unit is erased at its beginning");
     }
+    wear();
+    if (condition == NO_ERASE || condition == NEITHER) {
+        return 0;
+    }
     int cut_now = cut_here();
     int outcome = cut_now ? (int)choose(OUTCOMES) : ALL;
     uint32_t part = outcome == PART ? (exhaustive ? size / 2u : choose(size)) : size;
@@ -321,8 +358,9 @@ uint32_t tfin_crc32(uint32_t crc, const void *data, size_t size)
 /* the first one is the factory's as well */
 static uint8_t packs[PACKS][MAX_PACK] __attribute__((aligned(TFIN_ALIGN)));
 static const uint32_t counters[PACKS] = {1, 2, 2};
-static uint32_t pack_bytes;
-enum { FACTORY = 0, AT_COUNTER = 16 };
+static uint32_t pack_bytes; /* of the largest */
+static uint32_t size_of[PACKS];
+enum { FACTORY = 0, AT_COUNTER = 16, SIGNED = 160 };
 
 static void make_packs(void)
 {
@@ -334,7 +372,9 @@ static void make_packs(void)
             }
         }
         memset(packs[i] + 32, 0, 4); /* kernels */
-        memcpy(packs[i] + 8, &pack_bytes, 4);
+        size_of[i] =
+            exhaustive || i == FACTORY ? pack_bytes : 288u + 16u * choose((pack_bytes - 272u) / 16u);
+        memcpy(packs[i] + 8, &size_of[i], 4);
         memcpy(packs[i] + AT_COUNTER, &counters[i], 4);
     }
 }
@@ -359,17 +399,27 @@ int tfin_verify_header(const void *header, const tfin_trust *trust)
 
 static int opened = -1; /* which pack */
 
-static int examine(const void *where, const tfin_trust *trust)
+static int copied(const uint8_t *from, uint8_t *to, uint32_t size)
+{
+    if (from >= flash[0] && from < flash[0] + MAX_FLASH) {
+        return tfin_port_flash_read((uint32_t)(from - flash[0]), to, size);
+    }
+    memcpy(to, from, size);
+    return 1;
+}
+
+/* Nothing behind the pack is read. */
+static int examine(const uint8_t *where, const tfin_trust *trust)
 {
     static uint8_t copy[MAX_PACK];
-    const uint8_t *at = where;
-    if (at >= flash[0] && at < flash[0] + MAX_FLASH) {
-        (void)tfin_port_flash_read((uint32_t)(at - flash[0]), copy, pack_bytes);
-    } else {
-        memcpy(copy, where, pack_bytes);
+    int pack = copied(where, copy, HEADER) ? genuine(copy) : -1;
+    for (int i = 0; pack < 0 && i < PACKS; i++) {
+        if (memcmp(packs[i], copy, SIGNED) == 0) {
+            return TFIN_E_SIGNATURE;
+        }
     }
-    int pack = genuine(copy);
-    if (pack < 0 || memcmp(copy, packs[pack], pack_bytes) != 0) {
+    if (pack < 0 || !copied(where + HEADER, copy + HEADER, size_of[pack] - HEADER) ||
+        memcmp(copy, packs[pack], size_of[pack]) != 0) {
         return TFIN_E_DIGEST;
     }
     if (counters[pack] < trust->minimum_security_counter) {
@@ -417,7 +467,7 @@ static void id_of(int pack, uint8_t digest[32])
 {
     tfin_port_hash hash;
     tfin_port_hash_begin(&hash);
-    tfin_port_hash_update(&hash, packs[pack], 160);
+    tfin_port_hash_update(&hash, packs[pack], SIGNED);
     tfin_port_hash_end(&hash, digest);
 }
 
@@ -453,7 +503,8 @@ typedef struct certain {
     tfin_journal_record last, writing;
     uint8_t is_writing;
     uint8_t begun;      /* there has been a boot that ended well */
-    uint8_t trial_dead; /* boots in a row that a fault ended in trial */
+    uint8_t trial_dead; /* boots in a row in trial that cost a try */
+    uint8_t alive;      /* the boot in trial has worked, or is yet to come */
     uint8_t chain;      /* boots in a row that were cut in their first append */
 } certain;
 static certain sure;
@@ -501,7 +552,7 @@ static void after_record(const uint8_t *record)
  * all uncertain, so no journal of two sectors outlives as many of them as it has places. */
 static int may_cut(void)
 {
-    return appended || sure.chain + 2u < map.journal[0].size / RECORD;
+    return appended || sure.chain + 2u < map.journal[1].size / RECORD;
 }
 
 /* What the first reading at boot made of the journal. */
@@ -570,9 +621,10 @@ static void after_boot(const certain *before, int rc)
     }
     sure.chain = 0;
     if (is_trial(now) && slots.running == tfin_slots_other(&slots)) {
-        sure.trial_dead =
-            cause == TFIN_CAUSE_FAULT ? (uint8_t)(sure.trial_dead + 1) : sure.trial_dead;
-        if (sure.trial_dead > 3) {
+        int failed = cause == TFIN_CAUSE_FAULT || (cause == TFIN_CAUSE_OTHER && !sure.alive);
+        sure.trial_dead = (uint8_t)(sure.trial_dead + (failed != 0));
+        sure.alive = 0;
+        if (sure.trial_dead > 2) { /* the third is the one that gives it up */
             violated("a pack in trial that keeps failing is given up after three boots");
         }
     }
@@ -604,25 +656,38 @@ static void boot(void)
     after_boot(&before, rc);
 }
 
+static uint8_t header[HEADER] __attribute__((aligned(TFIN_ALIGN)));
+
+static int begin(uint32_t pack)
+{
+    memcpy(header, packs[pack], HEADER);
+    int rc = tfin_slots_begin(&slots, header, now_s);
+    if (rc == TFIN_SLOTS_OK && counters[pack] < slots.journal.now.floor) {
+        violated("a pack below the floor causes no operation on flash");
+    }
+    return rc;
+}
+
 static void install(int pack, int whole)
 {
-    static uint8_t header[HEADER] __attribute__((aligned(TFIN_ALIGN)));
-    memcpy(header, packs[pack], HEADER);
-    now_s += 86400;
-    int rc = tfin_slots_begin(&slots, header, now_s);
-    if (rc != TFIN_SLOTS_OK) {
+    now_s += exhaustive || choose(3) != 0 ? 86400u : 0;
+    if (begin((uint32_t)pack) != TFIN_SLOTS_OK) {
         return;
     }
     finish();
     if (slots.result != TFIN_SLOTS_OK || !slots.known) {
         return;
     }
-    while (slots.next < pack_bytes) {
+    while (slots.next < size_of[pack]) {
         uint32_t size = exhaustive ? 32u : 32u * (1u + choose(8));
-        if (size > pack_bytes - slots.next) {
-            size = pack_bytes - slots.next;
+        if (size > size_of[pack] - slots.next) {
+            size = size_of[pack] - slots.next;
         }
         if (!whole && choose(8) == 0) {
+            return;
+        }
+        if (!whole && choose(4) == 0 && begin(choose(PACKS)) == TFIN_SLOTS_OK) {
+            finish();
             return;
         }
         if (tfin_slots_data(&slots, slots.next, packs[pack] + slots.next, size) != TFIN_SLOTS_OK) {
@@ -630,6 +695,7 @@ static void install(int pack, int whole)
         }
         finish();
     }
+    memcpy(header, packs[pack], HEADER);
     if (tfin_slots_end(&slots, header) == TFIN_SLOTS_OK) {
         finish();
         installs += tfin_slots_phase(&slots) == TFIN_PHASE_STAGED;
@@ -652,13 +718,19 @@ static void act(enum action action)
     static uint8_t forged[HEADER] __attribute__((aligned(TFIN_ALIGN)));
     uint64_t before = operations;
     switch (action) {
-    case ACTIVATE: trials += obeyed(TFIN_SLOTS_ACTIVATE); break;
+    case ACTIVATE:
+        if (obeyed(TFIN_SLOTS_ACTIVATE)) {
+            sure.alive = 1;
+            trials++;
+        }
+        break;
     case CONFIRM: confirms += obeyed(TFIN_SLOTS_CONFIRM); break;
     case REVERT: reverts += obeyed(TFIN_SLOTS_REVERT); break;
     case ABORT: (void)obeyed(TFIN_SLOTS_ABORT); break;
     case ALIVE:
         if (obeyed(TFIN_SLOTS_ALIVE)) {
             sure.trial_dead = 0;
+            sure.alive = 1;
         }
         break;
     case FORGED:
@@ -702,7 +774,7 @@ static void session(void)
     for (; left > 0; left--) {
         act(next_action());
     }
-    cause = choose(2) != 0 ? TFIN_CAUSE_POWER : TFIN_CAUSE_FAULT;
+    cause = (enum tfin_slots_cause)choose(exhaustive ? 2 : 3);
     if (cause == TFIN_CAUSE_POWER) {
         sure.trial_dead = 0;
     }
@@ -725,7 +797,11 @@ static void new_flash(uint32_t slot_erase, uint32_t slot_units, uint32_t journal
     map.program_bytes = (uint8_t)program_bytes;
     map.erased = erased_byte;
     flash_bytes = lay_out(0, map.slot, slot_erase * slot_units, slot_erase);
-    flash_bytes = lay_out(flash_bytes, map.journal, journal_erase, journal_erase);
+    uint32_t units = exhaustive ? 1u : 1u + choose(3);
+    flash_bytes = lay_out(flash_bytes, map.journal, journal_erase * units, journal_erase);
+    if (units > 1u) { /* sectors of different size */
+        map.journal[1].size -= journal_erase;
+    }
     memset(flash[0], erased_byte, flash_bytes);
     memset(flash[1], erased_byte, flash_bytes);
     memset(uncertain, 0, flash_bytes / program_bytes);
@@ -737,13 +813,13 @@ static void new_flash(uint32_t slot_erase, uint32_t slot_units, uint32_t journal
 
 static void new_shape(void)
 {
-    static const uint32_t erase[] = {256, 1024, 4096, 16384, 131072};
-    uint32_t size = choose(60) == 0 ? erase[4] : choose(10) == 0 ? erase[3] : erase[choose(3)];
+    static const uint32_t erase[] = {128, 256, 1024, 4096, 16384, 131072};
+    uint32_t size = choose(60) == 0 ? erase[5] : choose(10) == 0 ? erase[4] : erase[choose(4)];
     uint32_t units = size < 4096 ? 1u + choose(4096 / size) : 1;
     uint32_t limit = size * units < MAX_PACK ? size * units : MAX_PACK;
     if (limit < 288u) {
         limit = 512;
-        units = 2;
+        units = 512u / size;
     }
     pack_bytes = 288u + 16u * choose((limit - 288u) / 16u + 1u);
     new_flash(size, units, size, 2u << choose(5), choose(2) != 0 ? 0xFF : 0);
@@ -967,8 +1043,8 @@ static int all(uint32_t limit)
         return 2;
     }
     pack_bytes = 288;
-    new_flash(SLOT_BYTES / 2, 2, PLACES * RECORD, RECORD, 0xFF);
     exhaustive = 1;
+    new_flash(SLOT_BYTES / 2, 2, PLACES * RECORD, RECORD, 0xFF);
     keep_state();
     uint32_t next = 0;
     for (; next < state_count && state_count < state_limit; next++) {
@@ -998,25 +1074,129 @@ static int all(uint32_t limit)
  * installs a day do. */
 static int headers(uint32_t times)
 {
-    static uint8_t header[HEADER] __attribute__((aligned(TFIN_ALIGN)));
+    enum { HEADERS_OF_A_DAY = 100 };
+    uint64_t most = 0;
     pack_bytes = 4096;
-    new_flash(1024, 4, 1024, 4, 0xFF);
-    boot();
     for (uint32_t i = 0; i < times; i++) {
-        memcpy(header, packs[random_number() % PACKS], HEADER);
-        (void)tfin_slots_begin(&slots, header, 100 + i);
+        if (i % HEADERS_OF_A_DAY == 0) {
+            new_flash(1024, 4, 1024, 4, 0xFF);
+            boot();
+            erasures = 0;
+        }
+        (void)begin(choose(PACKS));
         finish();
-        if (random_number() % 2u) {
-            (void)tfin_slots_data(&slots, slots.next, packs[1] + slots.next, 32);
+        if (choose(2) != 0) {
+            uint32_t size = 32u * (1u + choose(64));
+            if (slots.next + size <= MAX_PACK) {
+                (void)tfin_slots_data(&slots, slots.next, packs[1] + slots.next, size);
+            }
             finish();
         }
+        most = most < erasures ? erasures : most;
     }
-    printf("%u headers: %llu units erased\n", times, (unsigned long long)erasures);
-    return erasures > 4u * 4u + 2u;
+    printf("%u headers: at most %llu units erased in a day\n", times, (unsigned long long)most);
+    return most > 4u * 4u + 4u;
+}
+
+/* A boot of which nothing is certain. */
+static int boot_anyhow(void)
+{
+    memset(&trust, 0, sizeof trust);
+    memset(&sure, 0, sizeof sure);
+    powered = 0;
+    return tfin_slots_open(&slots, &map, &engine, NULL, 0, &trust, packs[FACTORY], pack_bytes,
+                           TFIN_CAUSE_POWER);
+}
+
+static void require(int condition_holds, const char *rule)
+{
+    if (!condition_holds) {
+        violated(rule);
+    }
+}
+
+static void activate_and_boot(uint32_t place)
+{
+    require(obeyed(TFIN_SLOTS_ACTIVATE) != 0 && boot_anyhow() == TFIN_OK && slots.running == place,
+            "a pack that was installed runs");
+}
+
+static void damage_byte(uint32_t place)
+{
+    flash[0][map.slot[place].address + HEADER + 1u] ^= 0x10u;
+    flash[1][map.slot[place].address + HEADER + 1u] ^= 0x10u;
+}
+
+static void stage(int pack)
+{
+    install(pack, 1);
+    require(tfin_slots_phase(&slots) == TFIN_PHASE_STAGED, "a damaged pack may come again");
+}
+
+/* The header of END has the bytes of that of BEGIN, but for its signature. */
+static void forged_end(int pack)
+{
+    now_s += 86400;
+    require(begin((uint32_t)pack) == TFIN_SLOTS_OK, "an install begins");
+    finish();
+    require(tfin_slots_data(&slots, slots.next, packs[pack] + slots.next,
+                            size_of[pack] - slots.next) == TFIN_SLOTS_OK,
+            "the next data is taken");
+    finish();
+    header[HEADER - 1] ^= 1u;
+    (void)tfin_slots_end(&slots, header);
+    finish();
+    require(slots.result == TFIN_SLOTS_ENGINE && tfin_slots_phase(&slots) == TFIN_PHASE_NONE,
+            "a signature that does not verify stages nothing");
+}
+
+static int damage(void)
+{
+    static const struct {
+        uint32_t erase, units, program;
+    } shapes[] = {{256, 4, 2}, {4096, 1, 4}, {1024, 4, 8}, {256, 4, 32}, {4096, 1, 32}};
+    pack_bytes = 800;
+    for (uint32_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
+        for (int how = SOUND + 1; how < CONDITIONS; how++) {
+            new_flash(shapes[i].erase, shapes[i].units, shapes[i].erase, shapes[i].program, 0xFF);
+            for (int from = 0; from < 2; from++) {
+                condition = from == 0 ? SOUND : how;
+                operations_left = 2000;
+                require(boot_anyhow() == TFIN_OK && slots.running == TFIN_SLOT_FACTORY,
+                        "worn flash does not stop the pack of the image");
+            }
+            install(1, 1);
+            require(tfin_slots_phase(&slots) != TFIN_PHASE_STAGED || slots.result != TFIN_SLOTS_OK,
+                    "nothing is staged in flash that keeps nothing");
+            condition = SOUND;
+        }
+        new_flash(shapes[i].erase, shapes[i].units, shapes[i].erase, shapes[i].program, 0xFF);
+        (void)boot_anyhow();
+        stage(1);
+        activate_and_boot(0);
+        damage_byte(0); /* in trial */
+        require(boot_anyhow() == TFIN_OK && slots.running == TFIN_SLOT_FACTORY,
+                "the pack before a damaged one runs");
+        stage(1);
+        activate_and_boot(0);
+        require(obeyed(TFIN_SLOTS_ALIVE) && obeyed(TFIN_SLOTS_CONFIRM), "a trial ends");
+        damage_byte(0); /* active, and that of the image is below the floor */
+        require(boot_anyhow() == TFIN_E_ROLLBACK, "no pack below the floor runs");
+        stage(1);
+        activate_and_boot(1);
+        require(obeyed(TFIN_SLOTS_REVERT) && boot_anyhow() == TFIN_E_ROLLBACK, "a trial ends");
+        forged_end(2);
+        stage(2);
+    }
+    printf("nothing violated\n");
+    return 0;
 }
 
 int main(int argc, char **argv)
 {
+    if (argc > 1 && strcmp(argv[1], "damage") == 0) {
+        return damage();
+    }
     if (argc > 2 && strcmp(argv[1], "headers") == 0) {
         return headers((uint32_t)strtoul(argv[2], NULL, 10));
     }
@@ -1029,6 +1209,6 @@ int main(int argc, char **argv)
     if (argc > 1 && strcmp(argv[1], "all") == 0) {
         return all(argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 10) : 10000000u);
     }
-    fprintf(stderr, "usage: powercut walk STEPS [SEED] | all [LIMIT] | headers TIMES\n");
+    fprintf(stderr, "usage: powercut walk STEPS [SEED] | all [LIMIT] | headers TIMES | damage\n");
     return 2;
 }

@@ -55,8 +55,18 @@ def test_the_first_states_of_a_small_flash_violate_nothing(program: Path) -> Non
     assert said.rstrip().endswith("nothing violated")
 
 
+def test_genuine_headers_do_not_wear_the_flash_out(program: Path) -> None:
+    """Nor do they lead a load out of its slot."""
+    print(call(program, "headers", 20000).stdout)
+
+
+def test_worn_flash_and_damaged_packs(program: Path) -> None:
+    assert call(program, "damage").stdout == "nothing violated\n"
+
+
 def test_under_sanitizers(tmp_path: Path) -> None:
     checked = build(tmp_path, SOURCE, "-g", "-fsanitize=address,undefined")
+    assert "nothing violated" in call(checked, "damage", deadline_s=600).stdout
     assert "nothing violated" in call(checked, "walk", 3000, 7, deadline_s=600).stdout
 
 
@@ -69,6 +79,8 @@ class Rule:
     text: str
     instead: str
     violates: str
+    how: tuple[str | int, ...] = ()
+    """What finds it; without: a walk, or the first states."""
 
 
 AGAIN = "        tfin_journal_write(j);\n        while (tfin_journal_step(j)) {\n        }\n"
@@ -173,6 +185,63 @@ RULES = [
         "phase == TFIN_PHASE_TRIAL",
         "the pack that runs is not touched",
     ),
+    Rule(
+        "a refused header leaves its size behind",
+        "slots.c",
+        "    if (!is_other) {\n        if (!count_install",
+        "    s->total = total;\n    if (!is_other) {\n        if (!count_install",
+        "a load stays within its pack",
+        ("headers", 20000),
+    ),
+    Rule(
+        "the floor counts from the next boot on",
+        "slots.c",
+        "    case MARK: raise_floor(s); return",
+        "    case MARK: return",
+        "a pack below the floor causes no operation on flash",
+    ),
+    Rule(
+        "one try more",
+        "slots.c",
+        "TRIES = 3, ",
+        "TRIES = 4, ",
+        "a pack in trial that keeps failing is given up after three boots",
+    ),
+    Rule(
+        "what the chip accepts was done",
+        "journal.c",
+        "    if (!(j->erasing ? turn_over(j) : program_unit(j)) &&\n"
+        "        ++j->failures == TFIN_JOURNAL_GIVES_UP) {",
+        "    if (j->erasing ? turn_over(j) : program_unit(j)) {\n"
+        "        j->failures = 0;\n"
+        "    } else if (++j->failures == TFIN_JOURNAL_GIVES_UP) {",
+        "flash that is worn out ends in an error, not in endless operations",
+        ("damage",),
+    ),
+    Rule(
+        "an active pack is there, whether it opens or not",
+        "slots.c",
+        " && s->running == tfin_slots_active(s);",
+        ";",
+        "a damaged pack may come again",
+        ("damage",),
+    ),
+    Rule(
+        "what was damaged in trial never comes again",
+        "slots.c",
+        "        give_up_damaged(s, rc);\n    }\n    while",
+        "        (void)give_up(s, TFIN_REASON_DAMAGED);\n    }\n    while",
+        "a damaged pack may come again",
+        ("damage",),
+    ),
+    Rule(
+        "another signature at the end spoils the pack",
+        "slots.c",
+        "rc == TFIN_E_DIGEST || rc == TFIN_E_SIGNATURE",
+        "rc == TFIN_E_DIGEST",
+        "a damaged pack may come again",
+        ("damage",),
+    ),
 ]
 
 
@@ -186,7 +255,7 @@ def test_a_rule_that_is_switched_off_is_missed(rule: Rule, tmp_path: Path) -> No
     assert text.count(rule.text) == 1
     (copy / rule.file).write_text(text.replace(rule.text, rule.instead))
     sabotaged = build(tmp_path, copy, "-Wno-error")
-    for how in (("walk", 10 * STEPS), ("all", STATES)):
+    for how in [rule.how] if rule.how else (("walk", 10 * STEPS), ("all", STATES)):
         done = call(sabotaged, *how, code=None, deadline_s=1200)
         if done.returncode == 1:
             assert "violated: " + rule.violates in done.stdout

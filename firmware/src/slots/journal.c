@@ -130,6 +130,7 @@ static int program_unit(tfin_journal *j)
         return 0;
     }
     j->copies--;
+    j->failures = 0;
     return 1;
 }
 
@@ -142,9 +143,10 @@ int tfin_journal_step(tfin_journal *j)
         j->erasing = 1;
         j->erased = 0;
     }
-    if (j->erasing ? turn_over(j) : program_unit(j)) {
-        j->failures = 0;
-    } else if (++j->failures == TFIN_JOURNAL_GIVES_UP) {
+    /* only a copy that reads back right ends a row of failures: a chip may accept every operation
+     * and keep nothing */
+    if (!(j->erasing ? turn_over(j) : program_unit(j)) &&
+        ++j->failures == TFIN_JOURNAL_GIVES_UP) {
         j->copies = 0;
         j->erasing = 0;
     }

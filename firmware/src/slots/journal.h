@@ -48,7 +48,7 @@ typedef struct tfin_journal {
     uint8_t unit;            /* of the present copy, that is programmed next */
     uint8_t erasing;         /* the other sector is being erased, */
     uint16_t erased;         /* and so many of its units are */
-    uint8_t failures; /* operations in a row that the chip refused, or that read back wrong */
+    uint8_t failures; /* what the chip refused or that read back wrong, since a copy was right */
     uint8_t found;    /* enum tfin_journal_found, at boot */
 } tfin_journal;
 

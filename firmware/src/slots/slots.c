@@ -101,6 +101,16 @@ static int give_up(tfin_slots *s, enum tfin_slots_reason reason)
     return mark(s, MARK);
 }
 
+/* The header verified before the load, so a digest or a signature that does not is what became of
+ * it in flash, or another END: that pack may come again. */
+static void give_up_damaged(tfin_slots *s, int rc)
+{
+    if (rc == TFIN_E_DIGEST || rc == TFIN_E_SIGNATURE) {
+        memset(s->journal.now.other, 0, TAG_BYTES);
+    }
+    (void)give_up(s, TFIN_REASON_DAMAGED);
+}
+
 /* ----------------------------------------------------------------------------------------- boot */
 
 typedef struct opening {
@@ -148,10 +158,11 @@ static int try_trial(tfin_slots *s, const opening *o, enum tfin_slots_cause caus
             while (tfin_slots_step(s)) {
             }
         }
-        if (open_place(s, o, tfin_slots_other(s), now->other) == TFIN_OK) {
+        int rc = open_place(s, o, tfin_slots_other(s), now->other);
+        if (rc == TFIN_OK) {
             return 1;
         }
-        (void)give_up(s, TFIN_REASON_DAMAGED);
+        give_up_damaged(s, rc);
     }
     while (tfin_slots_step(s)) {
     }
@@ -279,7 +290,9 @@ int tfin_slots_begin(tfin_slots *s, const void *header, uint32_t t_s)
     uint8_t tag[TAG_BYTES];
     tag_of(header, tag);
     int is_other = memcmp(tag, now->other, TAG_BYTES) == 0;
-    if (memcmp(tag, now->active, TAG_BYTES) == 0 || (is_other && phase == TFIN_PHASE_STAGED)) {
+    /* an active pack that no longer opens may come again, into the other slot */
+    int runs = memcmp(tag, now->active, TAG_BYTES) == 0 && s->running == tfin_slots_active(s);
+    if (runs || (is_other && phase == TFIN_PHASE_STAGED)) {
         return TFIN_SLOTS_HERE;
     }
     if (is_other && phase == TFIN_PHASE_NONE) {
@@ -289,14 +302,16 @@ int tfin_slots_begin(tfin_slots *s, const void *header, uint32_t t_s)
         s->result = TFIN_SLOTS_OK;
         return TFIN_SLOTS_OK;
     }
-    s->total = total;
     if (!is_other) {
         if (!count_install(s, t_s)) {
             return TFIN_SLOTS_TOO_OFTEN;
         }
         memcpy(now->other, tag, TAG_BYTES);
         now->detail = 0;
-    } else if (phase == TFIN_PHASE_LOADING) {
+    }
+    s->total = total;
+    s->known = 0;
+    if (is_other && phase == TFIN_PHASE_LOADING) {
         now->detail = unit_to_resume(s);
     }
     set_places(s, tfin_slots_active(s), slot, TFIN_PHASE_ERASING);
@@ -463,10 +478,7 @@ static int verify(tfin_slots *s)
         (void)mark(s, MARK);
         return 1;
     }
-    if (rc == TFIN_E_DIGEST) { /* the flash, not the pack: it may come again */
-        memset(s->journal.now.other, 0, TAG_BYTES);
-    }
-    (void)give_up(s, TFIN_REASON_DAMAGED);
+    give_up_damaged(s, rc);
     s->result = (uint8_t)refused(s, rc);
     return 1;
 }
@@ -481,7 +493,7 @@ int tfin_slots_step(tfin_slots *s)
         return done(s, TFIN_SLOTS_FLASH);
     }
     switch (s->job) {
-    case MARK: return done(s, (enum tfin_slots_result)s->result);
+    case MARK: raise_floor(s); return done(s, (enum tfin_slots_result)s->result);
     case MARK_ERASING:
         slot = slot_of(s);
         s->end = s->total + slot->erase_bytes - 1u;
