@@ -6,6 +6,8 @@
  *
  * Flash is read where it lies. It is erased in units, all bits to one value, and programmed in
  * units, each at most once between two erasures: chips with error-correcting codes allow no more.
+ * But a place of the journal that reads erased after a cut is programmed; what the chip refuses
+ * then, the journal writes to the next place.
  * A unit whose operation a power cut interrupted may read differently from one moment to the next;
  * the callers expect that, a port need not notice it.
  */
@@ -41,9 +43,10 @@ const tfin_flash_map *tfin_port_flash_map(void);
  * code, after a cut): then `out` is undefined. */
 int tfin_port_flash_read(uint32_t address, void *out, uint32_t size);
 
-/* Programs program_bytes bytes. Erases the unit of erase_bytes that begins at address. Each returns
- * when the chip is done, within worst_erase_ms. 1, or 0 where the chip reports an error or the
- * address is outside of the map: nothing is known about the unit then. */
+/* Programs program_bytes bytes from `data`, which may lie at any address. Erases the unit of
+ * erase_bytes that begins at address. Each returns when the chip is done, within worst_erase_ms. 1,
+ * or 0 where the chip reports an error or the address is outside of the map: nothing is known about
+ * the unit then. */
 int tfin_port_flash_program(uint32_t address, const void *data);
 int tfin_port_flash_erase(uint32_t address);
 

@@ -29,8 +29,8 @@
 #define INPUT_BYTES (TINYFIN_INPUT_COUNT > 0 ? TINYFIN_INPUT_COUNT : 1)
 
 /* A rig may do everything. In the field strangers can reach the line: TFIN_RELEASE answers
- * HELLO and STATS alone. TFIN_RELEASE_REPLAY adds what an acceptance test needs: EVENTS,
- * CHECKPOINT and REBOOT. */
+ * HELLO and STATS alone, and with packs in slots SLOT_INFO and PACK_... TFIN_RELEASE_REPLAY adds
+ * what an acceptance test needs: EVENTS, CHECKPOINT and REBOOT. */
 #ifndef TFIN_RELEASE
 enum { RIG = 1, REPLAY = 1 };
 #elif defined TFIN_RELEASE_REPLAY
@@ -61,7 +61,9 @@ static int8_t infer_input[INPUT_BYTES];
 
 #ifdef TFIN_PORT_FLASH
 /* a payload begins where a pack's header may */
-static uint8_t rx_memory[TFIN_ALIGN + TFIN_WIRE_FRAME_BYTES] __attribute__((aligned(TFIN_ALIGN)));
+enum { READ_BEHIND = 32 }; /* of data that is programmed, tfin_slots_data may read as much */
+static uint8_t rx_memory[TFIN_ALIGN + TFIN_WIRE_FRAME_BYTES + READ_BEHIND]
+    __attribute__((aligned(TFIN_ALIGN)));
 static uint8_t *const rx_frame = rx_memory + TFIN_ALIGN - TFIN_FRAME_HEAD;
 static tfin_transfer transfer;
 static tfin_trust trust;
@@ -664,6 +666,18 @@ static int offered(uint8_t type)
 }
 
 #ifdef TFIN_PORT_FLASH
+/* The engine's clock, whoever scores: it does not leap, and a frame that was refused or a release
+ * without EVENTS has no other. 0 while it has not begun. */
+static uint32_t clock_s(void)
+{
+    enum { AT_CLOCK = 64 }; /* behind the header of a state image: docs/formats/program.md */
+    uint8_t t[4] = {0, 0, 0, 0};
+    if (open_error != TFIN_OK || tfin_export_state(&engine, AT_CLOCK, t, sizeof t) != TFIN_OK) {
+        return 0;
+    }
+    return (uint32_t)t[0] | (uint32_t)t[1] << 8 | (uint32_t)t[2] << 16 | (uint32_t)t[3] << 24;
+}
+
 static void on_slots(uint8_t type, uint16_t sequence, tfin_reader *in)
 {
     tfin_writer w = begin_reply(TFIN_PACK_STATUS, sequence);
@@ -671,7 +685,7 @@ static void on_slots(uint8_t type, uint16_t sequence, tfin_reader *in)
         w = begin_reply(TFIN_SLOT_INFO, sequence);
         tfin_transfer_info(&transfer, &w);
     } else {
-        int rc = tfin_transfer_take(&transfer, type, sequence, in, events.last_t_s, &w);
+        int rc = tfin_transfer_take(&transfer, type, sequence, in, clock_s(), &w);
         if (rc < 0) {
             send_error(sequence, TFIN_WIRE_MALFORMED, 0);
         }

@@ -372,8 +372,8 @@ static void make_packs(void)
             }
         }
         memset(packs[i] + 32, 0, 4); /* kernels */
-        size_of[i] =
-            exhaustive || i == FACTORY ? pack_bytes : 288u + 16u * choose((pack_bytes - 272u) / 16u);
+        size_of[i] = exhaustive || i == FACTORY ? pack_bytes
+                                                : 288u + 16u * choose((pack_bytes - 272u) / 16u);
         memcpy(packs[i] + 8, &size_of[i], 4);
         memcpy(packs[i] + AT_COUNTER, &counters[i], 4);
     }

@@ -210,8 +210,8 @@ RULES = [
     Rule(
         "what the chip accepts was done",
         "journal.c",
-        "    if (!(j->erasing ? turn_over(j) : program_unit(j)) &&\n"
-        "        ++j->failures == TFIN_JOURNAL_GIVES_UP) {",
+        "    if (!(j->erasing ? turn_over(j) : program_unit(j)) && ++j->failures == "
+        "TFIN_JOURNAL_GIVES_UP) {",
         "    if (j->erasing ? turn_over(j) : program_unit(j)) {\n"
         "        j->failures = 0;\n"
         "    } else if (++j->failures == TFIN_JOURNAL_GIVES_UP) {",

@@ -235,6 +235,35 @@ def one_action(client: Client, rng: random.Random) -> int:
     return 0
 
 
+def clock(t_s: int) -> bytes:
+    """A frame of events that sets the clock."""
+    return bytes([0, 1]) + t_s.to_bytes(4, "little") + b"\x82\x00"
+
+
+def test_installs_of_a_day_count_by_the_clock_of_the_engine(terminal: Terminal) -> None:
+    """A frame that was refused does not move it."""
+    with terminal.on() as (client, _):
+        with pytest.raises(TargetError):
+            client.ordered(Request.EVENTS, clock(2**32 - 1)[:-2])
+        for pack in (PACKS[1], PACKS[2], PACKS[1], PACKS[2]):
+            assert slot_frames.install(client, pack).phase == Phase.STAGED
+        with pytest.raises(TargetError, match="four installs"):
+            slot_frames.install(client, PACKS[0])
+        client.ordered(Request.EVENTS, clock(86400))
+        assert slot_frames.install(client, PACKS[0]).phase == Phase.STAGED
+
+
+def test_the_floor_counts_from_confirmation_on(terminal: Terminal) -> None:
+    with terminal.on() as (client, _):
+        slot_frames.install(client, PACKS[1])
+        slot_frames.command(client, Command.ACTIVATE)
+        restart(client)
+        score_some(client)
+        slot_frames.command(client, Command.CONFIRM)
+        with pytest.raises(TargetError, match="TFIN_E_ROLLBACK"):
+            slot_frames.install(client, PACKS[0])
+
+
 def test_the_verbs(tmp_path: Path) -> None:
     run, new = tmp_path / "run", tmp_path / "new.tfpack"
     run.mkdir()

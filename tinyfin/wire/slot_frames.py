@@ -10,8 +10,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import TypeVar
 
-from tinyfin.errors import LinkError, TargetError
+from tinyfin.errors import LinkError, ProtocolError, TargetError
 from tinyfin.formats import PACK_HEADER
 from tinyfin.wire.client import Client
 from tinyfin.wire.frames import OVERHEAD_BYTES
@@ -37,6 +38,14 @@ class Place(IntEnum):
     SLOT_1 = 1
     FACTORY = 2
     NONE = 3
+
+
+class Journal(IntEnum):
+    """What the journal was at the last start."""
+
+    BLANK = 0
+    LOST = 1
+    FOUND = 2
 
 
 class Command(IntEnum):
@@ -67,9 +76,24 @@ class Result(IntEnum):
     SCHEMA = 20
 
 
+Number = TypeVar("Number", bound=IntEnum)
+
+
+def _known(what: type[Number], value: int) -> Number:
+    """A number of the terminal's as ours; ProtocolError when it is none."""
+    try:
+        return what(value)
+    except ValueError:
+        raise ProtocolError(
+            f"the terminal says {what.__name__.lower()} {value}, which this version of tinyfin "
+            "does not know; update tinyfin, or flash the firmware of this version"
+        ) from None
+
+
 _WHY = {
     Result.BUSY: "it is still at work; try again in a minute",
-    Result.REFUSED: "this pack was aborted or reverted here before; install another one",
+    Result.REFUSED: "this pack was aborted or reverted here before, or its trial failed; "
+    "install another one",
     Result.TOO_OFTEN: "four installs have begun today; try again tomorrow",
     Result.TOO_LARGE: "the pack is larger than a slot",
     Result.KERNELS: "the pack's network needs kernels that its firmware does not have; build the "
@@ -137,14 +161,14 @@ def info(client: Client) -> SlotInfo:
     _, places, detail, reason, sequence, floor, _, _ = r.unpack("BBBBIIIH")
     active_tag, other_tag = r.take(5).hex(), r.take(5).hex()
     return SlotInfo(
-        phase=Phase(places >> 4),
-        active=Place(places & 3),
-        other=Place(places >> 2 & 3),
-        running=Place(running),
+        phase=_known(Phase, places >> 4),
+        active=_known(Place, places & 3),
+        other=_known(Place, places >> 2 & 3),
+        running=_known(Place, running),
         reason=REASONS[min(reason & 31, len(REASONS) - 1)],
         installs_today=reason >> 5,
         detail=detail,
-        journal=("blank", "lost", "found")[found],
+        journal=_known(Journal, found).name.lower(),
         active_tag=active_tag,
         other_tag=other_tag,
         floor=floor,
@@ -173,7 +197,7 @@ class _Asking:
             (result,) = r.unpack("B")
             error = r.signed()
             (phase,) = r.unpack("B")
-            status = _Status(Result(result), error, Phase(phase), r.varint())
+            status = _Status(_known(Result, result), error, _known(Phase, phase), r.varint())
             if status.result != Result.BUSY or time.monotonic() > deadline:
                 return status
             time.sleep(0.02)
@@ -207,9 +231,17 @@ def install(
             raise LinkError(f"{client.link.name}: takes no more of the pack, at byte {at}")
     progress(len(pack), len(pack))
     status = ask(Request.PACK_END, header, 0)
-    if status.phase != Phase.STAGED:
+    if not (status.result == Result.PHASE and status.phase == Phase.STAGED):  # asked again: it is
         _check(client, status, Result.OK)
     return info(client)
+
+
+_DONE: dict[Command, Callable[[SlotInfo], bool]] = {
+    Command.ACTIVATE: lambda now: now.phase == Phase.TRIAL,
+    Command.CONFIRM: lambda now: now.reason == "confirmed",
+    Command.REVERT: lambda now: now.reason == "reverted",
+    Command.ABORT: lambda now: now.reason == "aborted",
+}
 
 
 def command(client: Client, which: Command) -> SlotInfo:
@@ -217,7 +249,7 @@ def command(client: Client, which: Command) -> SlotInfo:
     before = info(client)
     status = _Asking(client, before)(Request.SLOT_COMMAND, bytes([which]), 0)
     after = info(client)
-    if status.result == Result.PHASE and after.sequence != before.sequence:
+    if status.result == Result.PHASE and after.sequence != before.sequence and _DONE[which](after):
         return after  # a repeated request: the first one did it
     _check(client, status, Result.OK)
     return after
@@ -231,7 +263,7 @@ def _check(client: Client, status: _Status, *good: Result) -> None:
 
         why = f"its engine refuses the pack: {error_name(status.engine_error)}"
     elif status.result == Result.PHASE:
-        why = f"not in phase {status.phase.name}; `tinyfin slots` shows what it is doing"
+        why = f"it cannot do that now (phase {status.phase.name}): see `tinyfin slots`"
     else:
         why = _WHY.get(status.result, status.result.name)
     raise TargetError(f"{client.link.name}: {why}")

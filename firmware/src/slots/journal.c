@@ -145,8 +145,7 @@ int tfin_journal_step(tfin_journal *j)
     }
     /* only a copy that reads back right ends a row of failures: a chip may accept every operation
      * and keep nothing */
-    if (!(j->erasing ? turn_over(j) : program_unit(j)) &&
-        ++j->failures == TFIN_JOURNAL_GIVES_UP) {
+    if (!(j->erasing ? turn_over(j) : program_unit(j)) && ++j->failures == TFIN_JOURNAL_GIVES_UP) {
         j->copies = 0;
         j->erasing = 0;
     }
