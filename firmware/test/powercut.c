@@ -1098,13 +1098,15 @@ static int headers(uint32_t times)
     return most > 4u * 4u + 4u;
 }
 
+static int factory = FACTORY; /* whose pack is in the image */
+
 /* A boot of which nothing is certain. */
 static int boot_anyhow(void)
 {
     memset(&trust, 0, sizeof trust);
     memset(&sure, 0, sizeof sure);
     powered = 0;
-    return tfin_slots_open(&slots, &map, &engine, NULL, 0, &trust, packs[FACTORY], pack_bytes,
+    return tfin_slots_open(&slots, &map, &engine, NULL, 0, &trust, packs[factory], pack_bytes,
                            TFIN_CAUSE_POWER);
 }
 
@@ -1187,6 +1189,13 @@ static int damage(void)
         require(obeyed(TFIN_SLOTS_REVERT) && boot_anyhow() == TFIN_E_ROLLBACK, "a trial ends");
         forged_end(2);
         stage(2);
+        new_flash(shapes[i].erase, shapes[i].units, shapes[i].erase, shapes[i].program, 0xFF);
+        (void)boot_anyhow();
+        factory = 1; /* another image */
+        require(boot_anyhow() == TFIN_OK && begin(1) == TFIN_SLOTS_HERE,
+                "the pack of the image is here");
+        stage(0);
+        factory = FACTORY;
     }
     printf("nothing violated\n");
     return 0;

@@ -227,6 +227,14 @@ RULES = [
         ("damage",),
     ),
     Rule(
+        "the pack of another image is taken for that of this one",
+        "slots.c",
+        "rc == TFIN_OK && active == TFIN_SLOT_FACTORY",
+        "rc == TFIN_OK && active == TFIN_SLOT_NONE",
+        "the pack of the image is here",
+        ("damage",),
+    ),
+    Rule(
         "what was damaged in trial never comes again",
         "slots.c",
         "        give_up_damaged(s, rc);\n    }\n    while",

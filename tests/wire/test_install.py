@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import random
 import signal
@@ -33,6 +34,7 @@ from tinyfin.wire.slot_frames import Command, Phase, Place, SlotInfo
 
 pytestmark = [pytest.mark.live, needs_cortex_m]
 KILLS = int(os.environ.get("KILLS", "25"))
+DAYS = itertools.count(1)
 
 
 def signed(seed: int, counter: int) -> bytes:
@@ -230,6 +232,7 @@ def one_action(client: Client, rng: random.Random) -> int:
     elif phase == Phase.STAGED:
         slot_frames.command(client, Command.ACTIVATE)
     else:
+        client.ordered(Request.EVENTS, clock(86400 * next(DAYS)))  # only four installs a day begin
         with contextlib.suppress(TargetError):
             slot_frames.install(client, rng.choice(PACKS))
     return 0

@@ -210,7 +210,11 @@ int tfin_slots_open(tfin_slots *s, const tfin_flash_map *map, tfin_engine *engin
     if (active != TFIN_SLOT_FACTORY && open_place(s, &o, active, now->active) == TFIN_OK) {
         return TFIN_OK;
     }
-    return open_place(s, &o, TFIN_SLOT_FACTORY, NULL);
+    int rc = open_place(s, &o, TFIN_SLOT_FACTORY, NULL);
+    if (rc == TFIN_OK && active == TFIN_SLOT_FACTORY) { /* of an image that came since, too */
+        memcpy(now->active, tfin_pack_id(engine), TAG_BYTES);
+    }
+    return rc;
 }
 
 /* ------------------------------------------------------------------------------------- install */
