@@ -193,12 +193,16 @@ static void send_hello(uint16_t sequence)
         capabilities |= TFIN_CAN_SPEED;
     }
 #ifdef TFIN_PORT_FLASH
-    capabilities |= TFIN_CAN_INSTALL;
+    if (tfin_transfer_works(&transfer)) {
+        capabilities |= TFIN_CAN_INSTALL;
+    }
 #endif
     static const uint8_t nothing[16];
     int opened = open_error == TFIN_OK;
 #ifdef TFIN_PORT_FLASH
-    const void *pack = opened ? tfin_slots_running(&transfer.slots, tinyfin_pack) : tinyfin_pack;
+    const void *pack = opened && tfin_transfer_works(&transfer)
+                           ? tfin_slots_running(&transfer.slots, tinyfin_pack)
+                           : tinyfin_pack;
 #else
     const void *pack = tinyfin_pack;
 #endif
@@ -708,7 +712,7 @@ static void on_frame(uint8_t type, uint16_t sequence, tfin_reader *in)
     if (type >= TFIN_SLOT_INFO_REQUEST && type <= TFIN_SLOT_COMMAND) {
         if (session == 0) {
             send_error(sequence, TFIN_WIRE_NO_SESSION, 0);
-        } else if (!RIG && type == TFIN_SLOT_COMMAND) {
+        } else if (!tfin_transfer_works(&transfer) || (!RIG && type == TFIN_SLOT_COMMAND)) {
             send_error(sequence, TFIN_WIRE_NOT_OFFERED, 0);
         } else {
             on_slots(type, sequence, in);

@@ -11,6 +11,7 @@
 #endif
 
 #define TFIN_REG(address) (*(volatile uint32_t *)TFIN_REGISTER(address))
+#define TFIN_REG16(address) (*(volatile uint16_t *)TFIN_REGISTER(address))
 #define TFIN_REG8(address) (*(volatile uint8_t *)TFIN_REGISTER(address))
 
 #endif

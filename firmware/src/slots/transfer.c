@@ -14,9 +14,13 @@ int tfin_transfer_open(tfin_transfer *t, tfin_engine *engine, void *memory, uint
 {
     memset(t, 0, sizeof *t);
     /* a chip whose port cannot tell keeps a word in RAM that is lost with the power */
+    const tfin_flash_map *map = tfin_port_flash_map();
+    if (map == NULL) {
+        return tfin_open(engine, tinyfin_pack, TINYFIN_PACK_BYTES, memory, memory_bytes, trust);
+    }
     enum tfin_slots_cause cause = tfin_port_power_was_lost() ? TFIN_CAUSE_POWER : TFIN_CAUSE_OTHER;
-    return tfin_slots_open(&t->slots, tfin_port_flash_map(), engine, memory, memory_bytes, trust,
-                           tinyfin_pack, TINYFIN_PACK_BYTES, cause);
+    return tfin_slots_open(&t->slots, map, engine, memory, memory_bytes, trust, tinyfin_pack,
+                           TINYFIN_PACK_BYTES, cause);
 }
 
 static void put_status(const tfin_transfer *t, int result, tfin_writer *w)

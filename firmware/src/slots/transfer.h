@@ -26,7 +26,8 @@ typedef struct tfin_transfer {
 /* So many scored events after a boot a pack in trial counts as working. */
 enum { TFIN_ALIVE_EVENTS = 8 };
 
-/* In place of tfin_open; as tfin_slots_open. */
+/* In place of tfin_open; as tfin_slots_open where the port has a map, and otherwise as tfin_open.
+ */
 int tfin_transfer_open(tfin_transfer *transfer, tfin_engine *engine, void *memory,
                        uint32_t memory_bytes, tfin_trust *trust);
 
@@ -39,6 +40,12 @@ int tfin_transfer_take(tfin_transfer *transfer, uint8_t type, uint16_t sequence,
 /* One operation on flash. 1 while there is more to do. An answer that is due by then is written to
  * `answer`, behind its head, and *due is 1; it goes out with transfer->sequence. */
 int tfin_transfer_step(tfin_transfer *transfer, tfin_writer *answer, int *due);
+
+/* Whether there are slots. */
+static inline int tfin_transfer_works(const tfin_transfer *transfer)
+{
+    return transfer->slots.journal.map != 0;
+}
 
 /* An event was scored. */
 static inline void tfin_transfer_scored(tfin_transfer *transfer)

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Where a chip keeps packs, of its board file: TFIN_FLASH_AT, behind what upload.maximum_size
+ * leaves to the image, and TFIN_FLASH_SLOT, the bytes of a slot. Two slots follow each other, then
+ * two journal sectors. Flash is read where it is programmed.
+ */
+#ifndef TFIN_FLASH_MAP_H
+#define TFIN_FLASH_MAP_H
+
+#include <string.h>
+
+#include "flash.h"
+#include "registers.h"
+
+#if !defined(TFIN_FLASH_AT) || !defined(TFIN_FLASH_SLOT)
+#error "the board file lacks where packs lie: \"defines\": \
+[\"TFIN_FLASH_AT=0x08010000u\", \"TFIN_FLASH_SLOT=20480u\"]"
+#endif
+
+#define TFIN_FLASH_JOURNAL (TFIN_FLASH_AT + 2u * TFIN_FLASH_SLOT)
+
+/* The map of a chip whose erase units, of `page` bytes, are all alike. */
+#define TFIN_FLASH_PAGES(page, journal_bytes, program, worst_ms)               \
+    {.slot = {{TFIN_FLASH_AT, TFIN_FLASH_SLOT, page},                          \
+              {TFIN_FLASH_AT + TFIN_FLASH_SLOT, TFIN_FLASH_SLOT, page}},       \
+     .journal = {{TFIN_FLASH_JOURNAL, journal_bytes, page},                    \
+                 {TFIN_FLASH_JOURNAL + (journal_bytes), journal_bytes, page}}, \
+     .program_bytes = (program),                                               \
+     .erased = 0xFF,                                                           \
+     .worst_erase_ms = (worst_ms)}
+
+/* `size` bytes at this address are inside of the slots and the journal. */
+static inline int flash_holds(const tfin_flash_map *map, uint32_t address, uint32_t size)
+{
+    uint32_t end = map->journal[1].address + map->journal[1].size;
+    return address >= TFIN_FLASH_AT && address % size == 0 && address <= end - size;
+}
+
+const void *tfin_port_flash_at(uint32_t address)
+{
+    return (const void *)TFIN_REGISTER(address);
+}
+
+int tfin_port_flash_read(uint32_t address, void *out, uint32_t size)
+{
+    memcpy(out, tfin_port_flash_at(address), size);
+    return 1;
+}
+
+#endif
