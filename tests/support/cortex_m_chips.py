@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import unicorn
+
 from tests.support.unicorn_cortex_m import CortexM, SystemControl
 from tests.support.unicorn_machine import Crash, Device, Machine, Memory, Registers
 
@@ -101,6 +103,30 @@ def machine(
     return made
 
 
+def programmable(
+    made: Machine, flash: Memory, unit: int, page: int, programs: Callable[[], bool]
+) -> Callable[[int], None]:
+    """Let the guest program erased flash, ``unit`` bytes at once, while its controller
+    ``programs``; any other write is a fault, as without one. Returns what erases a page."""
+    uc = made.uc
+    uc.mem_write(flash.base, flash.data + b"\xff" * (flash.size - len(flash.data)))
+
+    def write(_uc: object, _access: int, at: int, size: int, value: int, _: object) -> bool:
+        erased = bytes(uc.mem_read(at, size)) == b"\xff" * size
+        if not (programs() and erased and size == unit and at % unit == 0):
+            return False
+        uc.mem_write(at, value.to_bytes(size, "little"))
+        return True
+
+    def erase(at: int) -> None:
+        if at % page or not flash.base <= at < flash.base + flash.size:
+            raise Crash(f"{made.name}: {at:#x} is no page")
+        uc.mem_write(at, b"\xff" * page)
+
+    uc.hook_add(unicorn.UC_HOOK_MEM_WRITE_PROT, write)
+    return erase
+
+
 def near(baud: float) -> bool:
     return abs(baud / BAUD - 1) < TOLERANCE
 
@@ -171,9 +197,19 @@ def slow_enough(name: str, hz: float, waits: int, steps: tuple[float, ...]) -> N
 
 def bluepill(image: Path) -> Chip:
     """An STM32F103C8; USART1 on PA9 and PA10."""
+    return stm32f1(image, "bluepill", 20 * KIB)
+
+
+def stm32vldiscovery(image: Path) -> Chip:
+    """An STM32F100RB; USART1 on PA9 and PA10."""
+    return stm32f1(image, "stm32vldiscovery", 8 * KIB)
+
+
+def stm32f1(image: Path, name: str, ram_bytes: int) -> Chip:
+    """A chip with 128 kB of flash in pages of 1 kB, and USART1 on PA9 and PA10."""
     wire = Wire()
     rcc = Block(0x4002_1000, 0x1000, {0x00: 0x83})
-    flash = Block(0x4002_2000, 0x1000)
+    flash = Block(0x4002_2000, 0x1000, {0x10: 0x80})
     gpio = Block(0x4001_0000, 0x2000, on=lambda: bool(rcc.bit(0x18, 2)))
     usart, asks = old_usart(0x4001_3800, wire, lambda: bool(rcc.bit(0x18, 14)))
     ready_with(rcc, 0x00, (0, 1), (16, 17), (24, 25))
@@ -186,7 +222,7 @@ def bluepill(image: Path) -> Chip:
         return 8e6 if source() == 0 else 4e6 * (rcc.bits(0x04, 18, 4) + 2)
 
     def switched(_: int) -> None:
-        slow_enough("bluepill", core_hz(), flash.bits(0x00, 0, 3), (24, 48))
+        slow_enough(name, core_hz(), flash.bits(0x00, 0, 3), (24, 48))
 
     rcc.on_write[0x04] = switched
     rcc.on_read[0x04] = lambda: rcc.values.get(0x04, 0) & ~0xC | source() << 2
@@ -195,16 +231,23 @@ def bluepill(image: Path) -> Chip:
         return core_hz() / max(1, usart.values.get(0x808, 0))
 
     wire.hears = lambda: near(baud()) and gpio.bits(0x804, 4, 8) == 0x4B
-    made = machine(
-        "bluepill",
-        "M3",
-        Memory(0x0800_0000, 128 * KIB, image.read_bytes(), keeps=True),
-        20 * KIB,
-        [rcc, flash, gpio, usart],
-        wire,
-        37,
-        asks,
-    )
+    memory = Memory(0x0800_0000, 128 * KIB, image.read_bytes(), keeps=True)
+    made = machine(name, "M3", memory, ram_bytes, [rcc, flash, gpio, usart], wire, 37, asks)
+    keys: deque[int] = deque(maxlen=2)
+    erase = programmable(made, memory, 2, KIB, lambda: flash.values[0x10] == 0x01)
+
+    def control(value: int) -> None:
+        """Locked until both keys came; a lock lasts until they come again."""
+        if list(keys) != [0x4567_0123, 0xCDEF_89AB]:
+            flash.values[0x10] = 0x80
+        elif value & 0x80:
+            keys.clear()
+        elif value == 0x42:
+            erase(flash.values.get(0x14, 0))
+
+    flash.on_write[0x04] = keys.append
+    flash.on_write[0x10] = control
+    flash.on_read[0x0C] = lambda: 0x20
     return Chip(made, core_hz, baud)
 
 
@@ -414,12 +457,15 @@ def nrf(image: Path, name: str, model: str, core_hz: float, sizes: tuple[int, in
         )
 
     uart.wire.hears = lambda: near(baud()) and wired()
+    memory = Memory(0, flash_bytes, image.read_bytes(), keeps=True)
+    nvmc = Registers(0x4001_E000, 0x1000, {0x400: 1})
+    chip_id = Registers(0x1000_0000, 0x1000, {0x060: 0xCAFE})
     made = machine(
         name,
         model,
-        Memory(0, flash_bytes, image.read_bytes(), keeps=True),
+        memory,
         ram_bytes,
-        [clock, uart, gpio, timer, noise, Registers(0x1000_0000, 0x1000, {0x060: 0xCAFE})],
+        [clock, uart, gpio, timer, noise, nvmc, chip_id],
         uart.wire,
         2,
         uart.asks,
@@ -434,6 +480,9 @@ def nrf(image: Path, name: str, model: str, core_hz: float, sizes: tuple[int, in
             timer.values[0x540] = made.instructions & (1 << width) - 1
 
     timer.on_write[0x040] = capture
+    page = flash_bytes // 256
+    erase = programmable(made, memory, 4, page, lambda: nvmc.values.get(0x504) == 1)
+    nvmc.on_write[0x508] = lambda at: erase(at) if nvmc.values.get(0x504) == 2 else None
     return Chip(made, lambda: core_hz, baud)
 
 
@@ -574,4 +623,5 @@ CHIPS: dict[str, Callable[[Path], Chip]] = {
     "nucleo-h743zi": nucleo_h743zi,
     "nucleo-l476rg": nucleo_l476rg,
     "rp2040": rp2040,
+    "stm32vldiscovery": stm32vldiscovery,
 }
