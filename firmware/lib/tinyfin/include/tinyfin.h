@@ -184,6 +184,20 @@
  *     TFIN_PORT_RX                  none      stm32f4, nrf51: the pin that receives
  *     TFIN_PORT_RNG                 unset     stm32f4: the chip has a random number generator
  *     TFIN_PORT_CRYSTAL_HZ          unset     nrf51: start this crystal, 16000000 or 32000000
+ *     TFIN_PORT_EMULATED            unset     nrf51: the image is for QEMU's machine, which can be
+ *                                             left
+ *     TFIN_PORT_UART                none      rp2040: number of the UART that leads to the host
+ *     TFIN_PORT_USB                 unset     espressif: the host is at the chip's USB port
+ *     TFIN_CHIP_ESP32               unset     espressif: which chip it is
+ *     TFIN_CHIP_ESP32C3             unset     espressif: the same
+ *     TFIN_CHIP_ESP32C6             unset     espressif: the same
+ *     TFIN_CHIP_ESP32H2             unset     espressif: the same
+ *     TFIN_CHIP_ESP32S3             unset     espressif: the same
+ *     TFIN_PORT_OWN_SPEED           unset     host: another source has tfin_port_set_baud
+ *     TFIN_PORT_FLASH               unset     the port keeps packs in flash (ports/X/flash.c)
+ *     TFIN_FLASH_AT                 none      nrf51, nrf52, stm32f1: where they begin
+ *     TFIN_FLASH_SLOT               none      bytes of a slot, whole pages
+ *     TFIN_FLASH_PAGE               1024u     stm32f1: bytes of a page; 2048u in large chips
  *     TFIN_REGISTER                 (address) macro with the register's address; a test puts memory
  *                                             in its place
  *   [/configuration]
