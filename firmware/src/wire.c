@@ -838,7 +838,7 @@ enum tfin_wire_work tfin_wire_step(void)
         send_reply(&w);
     }
     if (more) {
-        return transfer.holds ? TFIN_WIRE_HOLDS : TFIN_WIRE_WORKS;
+        return tfin_slots_reads(&transfer.slots) ? TFIN_WIRE_HOLDS : TFIN_WIRE_WORKS;
     }
 #endif
     return TFIN_WIRE_RESTS;

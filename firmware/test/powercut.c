@@ -656,16 +656,22 @@ static void boot(void)
     after_boot(&before, rc);
 }
 
-static uint8_t header[HEADER] __attribute__((aligned(TFIN_ALIGN)));
+static uint8_t header[TFIN_SLOTS_WORK_BYTES] __attribute__((aligned(TFIN_ALIGN)));
 
 static int begin(uint32_t pack)
 {
     memcpy(header, packs[pack], HEADER);
+    uint64_t before = operations;
+    int below = counters[pack] < slots.journal.now.floor;
     int rc = tfin_slots_begin(&slots, header, now_s);
-    if (rc == TFIN_SLOTS_OK && counters[pack] < slots.journal.now.floor) {
+    if (rc != TFIN_SLOTS_OK) {
+        return rc;
+    }
+    finish();
+    if (below && operations != before) {
         violated("a pack below the floor causes no operation on flash");
     }
-    return rc;
+    return slots.result;
 }
 
 static void install(int pack, int whole)
@@ -736,8 +742,10 @@ static void act(enum action action)
     case FORGED:
         memcpy(forged, packs[1], HEADER);
         forged[HEADER - 1] ^= 1u;
-        (void)tfin_slots_begin(&slots, forged, now_s);
-        if (tfin_slots_busy(&slots) || operations != before) {
+        if (tfin_slots_begin(&slots, forged, now_s) == TFIN_SLOTS_OK) {
+            finish();
+        }
+        if (operations != before) {
             violated("a forged header causes no operation on flash");
         }
         break;

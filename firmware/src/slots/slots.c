@@ -15,6 +15,7 @@ enum { TAG_BYTES = sizeof((tfin_journal_record *)0)->active };
 
 enum job {
     AT_REST,
+    CHECK,        /* whether an install may begin */
     MARK,         /* a record, and nothing after it */
     MARK_ERASING, /* before anything of the slot is erased */
     ERASE,
@@ -63,7 +64,8 @@ static const tfin_flash_area *slot_of(const tfin_slots *s)
     return &s->journal.map->slot[tfin_slots_other(s)];
 }
 
-static void tag_of(const uint8_t *header, uint8_t tag[TAG_BYTES])
+/* A hash takes 200 bytes of stack, which a check of a signature after it must not find taken. */
+__attribute__((noinline)) static void tag_of(const uint8_t *header, uint8_t tag[TAG_BYTES])
 {
     uint8_t digest[32];
     tfin_port_hash hash;
@@ -113,6 +115,14 @@ static void give_up_damaged(tfin_slots *s, int rc)
 
 /* ----------------------------------------------------------------------------------------- boot */
 
+/* At boot a record is written at once. */
+static void settle(tfin_slots *s)
+{
+    while (tfin_journal_step(&s->journal)) {
+    }
+    s->job = AT_REST;
+}
+
 typedef struct opening {
     tfin_engine *engine;
     void *memory;
@@ -155,8 +165,7 @@ static int try_trial(tfin_slots *s, const opening *o, enum tfin_slots_cause caus
         if (now->detail != detail) {
             now->detail = (uint8_t)detail;
             (void)mark(s, MARK);
-            while (tfin_slots_step(s)) {
-            }
+            settle(s);
         }
         int rc = open_place(s, o, tfin_slots_other(s), now->other);
         if (rc == TFIN_OK) {
@@ -164,8 +173,7 @@ static int try_trial(tfin_slots *s, const opening *o, enum tfin_slots_cause caus
         }
         give_up_damaged(s, rc);
     }
-    while (tfin_slots_step(s)) {
-    }
+    settle(s);
     return 0;
 }
 
@@ -198,8 +206,7 @@ int tfin_slots_open(tfin_slots *s, const tfin_flash_map *map, tfin_engine *engin
             memcpy(now->active, tfin_pack_id(engine), TAG_BYTES);
         }
         (void)mark(s, MARK);
-        while (tfin_slots_step(s)) {
-        }
+        settle(s);
         raise_floor(s);
         return rc;
     }
@@ -224,10 +231,9 @@ int tfin_slots_busy(const tfin_slots *s)
     return s->job != AT_REST;
 }
 
-static int refused(tfin_slots *s, int engine_error)
+int tfin_slots_reads(const tfin_slots *s)
 {
-    s->engine_error = (int8_t)engine_error;
-    return TFIN_SLOTS_ENGINE;
+    return s->job == CHECK || s->job >= DATA;
 }
 
 /* The erase unit where a load goes on after a restart: the one that holds the last byte that was
@@ -252,14 +258,18 @@ static uint8_t unit_to_resume(const tfin_slots *s)
     return 0;
 }
 
+static uint32_t free_slot(const tfin_slots *s)
+{
+    return tfin_slots_active(s) == TFIN_SLOT_0 ? TFIN_SLOT_1 : TFIN_SLOT_0;
+}
+
 /* Counts an install that erases a slot. 0 when there were enough of them today. A clock that stands
  * or runs backwards begins no new day. */
-static int count_install(tfin_slots *s, uint32_t t_s)
+static int count_install(tfin_slots *s)
 {
     tfin_journal_record *now = &s->journal.now;
-    uint32_t day = t_s / DAY_S;
-    if (day > now->day) {
-        now->day = (uint16_t)day;
+    if (s->day > now->day) {
+        now->day = s->day;
         now->reason &= REASON_MASK;
     }
     if (now->reason >> INSTALLS_SHIFT == INSTALLS_A_DAY) {
@@ -271,56 +281,16 @@ static int count_install(tfin_slots *s, uint32_t t_s)
 
 int tfin_slots_begin(tfin_slots *s, const void *header, uint32_t t_s)
 {
-    tfin_journal_record *now = &s->journal.now;
-    enum tfin_slots_phase phase = tfin_slots_phase(s);
-    uint32_t slot = tfin_slots_active(s) == TFIN_SLOT_0 ? TFIN_SLOT_1 : TFIN_SLOT_0;
     if (tfin_slots_busy(s)) {
         return TFIN_SLOTS_BUSY;
     }
-    if (phase == TFIN_PHASE_TRIAL || slot == s->running) {
+    if (tfin_slots_phase(s) == TFIN_PHASE_TRIAL || free_slot(s) == s->running) {
         return TFIN_SLOTS_PHASE;
     }
-    int rc = tfin_verify_header(header, s->trust);
-    if (rc != TFIN_OK) {
-        return refused(s, rc);
-    }
-    uint32_t total = u32_at((const uint8_t *)header + AT_TOTAL);
-    if (total > s->journal.map->slot[slot].size) {
-        return TFIN_SLOTS_TOO_LARGE;
-    }
-    if ((u32_at((const uint8_t *)header + AT_KERNELS) & ~TFIN_KERNELS) != 0) {
-        return TFIN_SLOTS_KERNELS;
-    }
-    uint8_t tag[TAG_BYTES];
-    tag_of(header, tag);
-    int is_other = memcmp(tag, now->other, TAG_BYTES) == 0;
-    /* an active pack that no longer opens may come again, into the other slot */
-    int runs = memcmp(tag, now->active, TAG_BYTES) == 0 && s->running == tfin_slots_active(s);
-    if (runs || (is_other && phase == TFIN_PHASE_STAGED)) {
-        return TFIN_SLOTS_HERE;
-    }
-    if (is_other && phase == TFIN_PHASE_NONE) {
-        return TFIN_SLOTS_REFUSED;
-    }
-    if (is_other && phase == TFIN_PHASE_LOADING && s->known) {
-        s->result = TFIN_SLOTS_OK;
-        return TFIN_SLOTS_OK;
-    }
-    if (!is_other) {
-        if (!count_install(s, t_s)) {
-            return TFIN_SLOTS_TOO_OFTEN;
-        }
-        memcpy(now->other, tag, TAG_BYTES);
-        now->detail = 0;
-    }
-    s->total = total;
-    s->known = 0;
-    if (is_other && phase == TFIN_PHASE_LOADING) {
-        now->detail = unit_to_resume(s);
-    }
-    set_places(s, tfin_slots_active(s), slot, TFIN_PHASE_ERASING);
-    set_reason(s, TFIN_REASON_NONE);
-    return mark(s, MARK_ERASING);
+    s->data = header;
+    s->day = (uint16_t)(t_s / DAY_S);
+    s->job = CHECK;
+    return TFIN_SLOTS_OK;
 }
 
 int tfin_slots_data(tfin_slots *s, uint32_t offset, const void *data, uint32_t size)
@@ -342,7 +312,7 @@ int tfin_slots_data(tfin_slots *s, uint32_t offset, const void *data, uint32_t s
     return TFIN_SLOTS_OK;
 }
 
-int tfin_slots_end(tfin_slots *s, const void *header)
+int tfin_slots_end(tfin_slots *s, void *header)
 {
     uint8_t tag[TAG_BYTES];
     if (tfin_slots_busy(s)) {
@@ -427,6 +397,57 @@ static int done(tfin_slots *s, enum tfin_slots_result result)
     return 0;
 }
 
+/* Whether the install may begin. Called from a step, not when the header comes: the check of a
+ * signature takes the deepest stack, and here the least is in use. */
+__attribute__((noinline)) static int check(tfin_slots *s)
+{
+    tfin_journal_record *now = &s->journal.now;
+    enum tfin_slots_phase phase = tfin_slots_phase(s);
+    uint32_t slot = free_slot(s);
+    uint8_t tag[TAG_BYTES];
+    int rc = tfin_verify_header(s->data, s->trust);
+    if (rc != TFIN_OK) {
+        s->engine_error = (int8_t)rc;
+        return done(s, TFIN_SLOTS_ENGINE);
+    }
+    uint32_t total = u32_at(s->data + AT_TOTAL);
+    if (total > s->journal.map->slot[slot].size) {
+        return done(s, TFIN_SLOTS_TOO_LARGE);
+    }
+    if ((u32_at(s->data + AT_KERNELS) & ~TFIN_KERNELS) != 0) {
+        return done(s, TFIN_SLOTS_KERNELS);
+    }
+    tag_of(s->data, tag);
+    int is_other = memcmp(tag, now->other, TAG_BYTES) == 0;
+    /* an active pack that no longer opens may come again, into the other slot */
+    int runs = memcmp(tag, now->active, TAG_BYTES) == 0 && s->running == tfin_slots_active(s);
+    if (runs || (is_other && phase == TFIN_PHASE_STAGED)) {
+        return done(s, TFIN_SLOTS_HERE);
+    }
+    if (is_other && phase == TFIN_PHASE_NONE) {
+        return done(s, TFIN_SLOTS_REFUSED);
+    }
+    if (is_other && phase == TFIN_PHASE_LOADING && s->known) {
+        return done(s, TFIN_SLOTS_OK);
+    }
+    if (!is_other) {
+        if (!count_install(s)) {
+            return done(s, TFIN_SLOTS_TOO_OFTEN);
+        }
+        memcpy(now->other, tag, TAG_BYTES);
+        now->detail = 0;
+    }
+    s->total = total;
+    s->known = 0;
+    if (is_other && phase == TFIN_PHASE_LOADING) {
+        now->detail = unit_to_resume(s);
+    }
+    set_places(s, tfin_slots_active(s), slot, TFIN_PHASE_ERASING);
+    set_reason(s, TFIN_REASON_NONE);
+    (void)mark(s, MARK_ERASING);
+    return 1;
+}
+
 /* The last unit first: what a cut leaves does not look like the beginning of a pack. */
 static int erase_unit(tfin_slots *s)
 {
@@ -472,9 +493,10 @@ static int program_header(tfin_slots *s)
 static int verify(tfin_slots *s)
 {
     const tfin_flash_area *slot = slot_of(s);
-    tfin_verified verified;
-    int rc = tfin_verify(&verified, tfin_port_flash_at(slot->address), slot->size, s->trust);
-    if (rc == TFIN_OK && verified.memory_bytes > s->memory_bytes) {
+    /* of tfin_slots_end, which may write there */
+    tfin_verified *verified = (tfin_verified *)(uintptr_t)s->data;
+    int rc = tfin_verify(verified, tfin_port_flash_at(slot->address), slot->size, s->trust);
+    if (rc == TFIN_OK && verified->memory_bytes > s->memory_bytes) {
         rc = TFIN_E_MEMORY;
     }
     if (rc == TFIN_OK) {
@@ -483,7 +505,8 @@ static int verify(tfin_slots *s)
         return 1;
     }
     give_up_damaged(s, rc);
-    s->result = (uint8_t)refused(s, rc);
+    s->engine_error = (int8_t)rc;
+    s->result = TFIN_SLOTS_ENGINE;
     return 1;
 }
 
@@ -497,6 +520,7 @@ int tfin_slots_step(tfin_slots *s)
         return done(s, TFIN_SLOTS_FLASH);
     }
     switch (s->job) {
+    case CHECK: return check(s);
     case MARK: raise_floor(s); return done(s, (enum tfin_slots_result)s->result);
     case MARK_ERASING:
         slot = slot_of(s);

@@ -80,6 +80,7 @@ typedef struct tfin_slots {
     uint32_t end;        /* where `data` ends, or what is erased */
     uint32_t total;      /* size of the pack that is loaded */
     uint32_t counter;    /* of the pack that runs */
+    uint16_t day;        /* of the install that begins */
     uint8_t job;
     uint8_t running;     /* enum tfin_slots_place: what this boot runs */
     uint8_t known;       /* `next` and `total` are known */
@@ -99,6 +100,8 @@ int tfin_slots_open(tfin_slots *slots, const tfin_flash_map *map, tfin_engine *e
 /* One operation on flash. 1 while there is more to do, 0 when the last operation has its result. */
 int tfin_slots_step(tfin_slots *slots);
 int tfin_slots_busy(const tfin_slots *slots);
+/* Whether it still reads the bytes that the last call was given. */
+int tfin_slots_reads(const tfin_slots *slots);
 
 /* An install begins, or goes on where it stopped: when it is no longer busy, `next` says where.
  * `header` is the first TFIN_PACK_HEADER_BYTES of the pack, aligned to TFIN_ALIGN. t_s is the
@@ -109,8 +112,12 @@ int tfin_slots_begin(tfin_slots *slots, const void *header, uint32_t t_s);
  * is until it is no longer busy, and be followed by up to 31 bytes that may be read. */
 int tfin_slots_data(tfin_slots *slots, uint32_t offset, const void *data, uint32_t size);
 
-/* All data is there; header as in tfin_slots_begin, to stay as it is until it is no longer busy. */
-int tfin_slots_end(tfin_slots *slots, const void *header);
+/* All data is there; header as in tfin_slots_begin, in TFIN_SLOTS_WORK_BYTES, which are used for
+ * other things when the header is in flash. */
+#define TFIN_SLOTS_WORK_BYTES                                               \
+    (sizeof(tfin_verified) > TFIN_PACK_HEADER_BYTES ? sizeof(tfin_verified) \
+                                                    : TFIN_PACK_HEADER_BYTES)
+int tfin_slots_end(tfin_slots *slots, void *header);
 
 /* What becomes of the other pack. */
 enum tfin_slots_command {

@@ -3,11 +3,16 @@
 
 #include <string.h>
 
+#include "config.h"
+#include "frame.h"
 #include "port.h"
 #include "tinyfin_pack.h"
 #include "wire.h"
 
 enum { HEADER_BYTES = TFIN_PACK_HEADER_BYTES, AT_COUNTER = 16, AT_SCHEMA = 40, SCHEMA_BYTES = 16 };
+
+_Static_assert(TFIN_WIRE_FRAME_BYTES - TFIN_FRAME_HEAD >= TFIN_SLOTS_WORK_BYTES,
+               "a frame that holds a header has room to verify its pack");
 
 int tfin_transfer_open(tfin_transfer *t, tfin_engine *engine, void *memory, uint32_t memory_bytes,
                        tfin_trust *trust)
@@ -73,12 +78,13 @@ int tfin_transfer_take(tfin_transfer *t, uint8_t type, uint16_t sequence, tfin_r
     } else if (tfin_left(in) != HEADER_BYTES) {
         return -1;
     } else {
-        result = type == TFIN_PACK_BEGIN ? begin(t, in, t_s) : tfin_slots_end(&t->slots, in->at);
+        /* the payload lies in the frame buffer, which is larger than its frame */
+        result = type == TFIN_PACK_BEGIN ? begin(t, in, t_s)
+                                         : tfin_slots_end(&t->slots, (void *)(uintptr_t)in->at);
     }
     if (result == TFIN_SLOTS_OK && tfin_slots_busy(&t->slots)) {
         t->sequence = sequence;
         t->answering = 1;
-        t->holds = type == TFIN_PACK_DATA || type == TFIN_PACK_END;
         return 0;
     }
     put_status(t, result, answer);
@@ -101,7 +107,6 @@ int tfin_transfer_step(tfin_transfer *t, tfin_writer *answer, int *due)
     if (tfin_slots_step(s)) {
         return 1;
     }
-    t->holds = 0;
     if (t->answering) {
         t->answering = 0;
         put_status(t, s->result, answer);

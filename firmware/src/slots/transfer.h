@@ -19,7 +19,6 @@ typedef struct tfin_transfer {
     tfin_slots slots;
     uint16_t sequence; /* of the request that is worked on; its answer has it too */
     uint8_t answering; /* that answer is still to come */
-    uint8_t holds;     /* the frame buffer holds what is programmed: no byte may be read */
     uint8_t scored;    /* events since boot, up to TFIN_ALIVE_EVENTS; one more: it was said */
 } tfin_transfer;
 
