@@ -12,8 +12,8 @@ STACK_BYTES = {
     "CORTEX_M7": 1736,
     "CORTEX_M33": 1736,
     "CORTEX_M55": 1768,
-    "RV32IMC": 1824,
-    "LX106": 2016,
+    "RV32IMC": 1808,
+    "LX106": 2000,
 }
 """Bytes of ``tfin_open``, by core: the deepest path through GCC's call graph with the board's flags
 (:func:`tinyfin.targets.stack_bound.stack_bound`). The signature check decides it, not the pack."""
