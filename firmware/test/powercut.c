@@ -836,13 +836,17 @@ static void new_shape(void)
 static void walk(uint64_t steps)
 {
     enum { STEPS_OF_A_WALK = 100 };
-    uint64_t walks = 0;
+    uint64_t walks = 0, seen = 0;
     for (uint64_t step = 0; step < steps; step++) {
         if (step % STEPS_OF_A_WALK == 0) {
             new_shape();
             walks++;
         }
+        /* a third of the boots after a cut are cut while they append what they read */
+        uint32_t soon = 2u * RECORD / map.program_bytes;
         cut_in = choose(2) != 0 ? 1u + choose(1u << choose(12)) : 0;
+        cut_in = cuts != seen && choose(3) == 0 ? 1u + choose(soon) : cut_in;
+        seen = cuts;
         session();
     }
     printf("%llu steps in %llu walks: %llu operations on flash, %llu cut; %llu packs staged, "

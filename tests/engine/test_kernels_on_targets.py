@@ -130,7 +130,8 @@ class Image:
         self.flags += [f"-I{path}" for path in (LIBRARY / "include", LIBRARY / "src", *ports)]
         self.flags += [f"-I{FIRMWARE / 'ports'}", f"-I{FIRMWARE / 'ports' / 'include'}"]
         common = ["boot.c", "memory.c", "ring.c"]
-        common += ["cortex_m.c"] if self.build["arch"] == "arm" else []
+        of = {"arm": "cortex_m.c", "riscv": "riscv_trap.S", "xtensa": "lx106_integer.c"}
+        common.append(of[self.build["arch"]])
         sources = [ports[0] / name for name in common]
         sources += [*ports[1].glob("*.c"), *ports[1].glob("*.S")]
         rest = [path for path in NETWORK if path not in FAMILY]

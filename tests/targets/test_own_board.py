@@ -83,7 +83,7 @@ def test_the_page_is_followed_in_a_strangers_folder(
     project: Path, tool: Callable[..., Path]
 ) -> None:
     words = tool("openocd")
-    emulated, on_a_board, pio, _ = (block.splitlines() for block in blocks("sh"))
+    emulated, on_a_board, pio = (block.splitlines() for block in blocks("sh")[:3])
     said = [shell(line.replace("RUN", str(PACK))).stdout for line in emulated]
     assert re.search(r"^pos_f407 .* openocd, dfu-util$", said[0], re.MULTILINE)
     assert "200 of 200 transactions answered by pos_f407" in said[3]
@@ -131,7 +131,9 @@ def test_the_table_of_boards_is_that_of_the_board_files() -> None:
     programs = {"OpenOCD": "openocd", "pyOCD": "pyocd"}
     told = {name: [programs.get(t, t) for t in tools.split(", ")] for name, tools in rows}
     ours = [target for target in catalogue.load().values() if target.flash_commands]
-    ours = [target for target in ours if target.family != "Espressif"]
+    espressif = {target.name for target in ours if target.family == "Espressif"}
+    ours = [target for target in ours if target.name not in espressif]
+    told = {name: tools for name, tools in told.items() if name not in espressif}
     assert told == {target.name: [c[0] for c in target.flash_commands] for target in ours}
 
 

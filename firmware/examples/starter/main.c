@@ -39,10 +39,11 @@ int main(void)
         if (card_presented(&tx)) {
             pay(tfin_wire_engine(), &tx);
         }
-        int byte = tfin_port_read();
+        enum tfin_wire_work work = tfin_wire_step(); /* a pack that is being installed */
+        int byte = work == TFIN_WIRE_HOLDS ? -1 : tfin_port_read();
         if (byte >= 0) {
             tfin_wire_byte((uint8_t)byte);
-        } else if (!tfin_wire_idle()) {
+        } else if (work == TFIN_WIRE_RESTS && !tfin_wire_idle()) {
             tfin_port_idle();
         }
     }

@@ -158,9 +158,6 @@ if os.path.isfile(ldscript):
     env.Replace(LDSCRIPT_PATH=ldscript)
     env.Append(LIBPATH=[ldscripts])
 
-if "TFIN_PORT_FLASH" not in board.get("build.defines", []):
-    env.Replace(SRC_FILTER=[*env.get("SRC_FILTER", ["+<*>"]), "-<slots/>"])
-
 elf = env.BuildProgram()
 env.Depends(elf, [memory, env.subst("$LDSCRIPT_PATH")])
 

@@ -29,6 +29,4 @@ if os.environ.get("TINYFIN_WERROR"):
 env.BuildSources(
     os.path.join("$BUILD_DIR", "port"), os.path.join(ports, "host"), "+<port.c> +<no_stack.c>"
 )
-# the host keeps no packs in flash
-env.Replace(SRC_FILTER=[*env.get("SRC_FILTER", ["+<*>"]), "-<slots/>"])
 Default([env.BuildProgram()])

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#ifdef TFIN_PORT_FLASH /* nothing of it is in an image whose port keeps no packs */
 #include "journal.h"
 
 #include <stddef.h>
@@ -151,3 +152,5 @@ int tfin_journal_step(tfin_journal *j)
     }
     return j->copies != 0;
 }
+
+#endif

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#ifdef TFIN_PORT_FLASH /* nothing of it is in an image whose port keeps no packs */
 #include "slots.h"
 
 #include <string.h>
@@ -544,3 +545,5 @@ int tfin_slots_step(tfin_slots *s)
     default: return 0;
     }
 }
+
+#endif

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#ifdef TFIN_PORT_FLASH /* nothing of it is in an image whose port keeps no packs */
 #include "transfer.h"
 
 #include <string.h>
@@ -114,3 +115,5 @@ int tfin_transfer_step(tfin_transfer *t, tfin_writer *answer, int *due)
     }
     return 0;
 }
+
+#endif

@@ -257,11 +257,7 @@ static int trust_header(const uint8_t *p, const tfin_trust *trust, volatile uint
         return TFIN_E_ENGINE_VERSION;
     }
     uint32_t too_low = trust->minimum_security_counter > tfin_u32(p + AT_COUNTER);
-#ifdef TFIN_SABOTAGE_GLITCH
-    *open = TFIN_OPEN;
-#else
     *open = (*open | too_low) ^ TFIN_OPEN;
-#endif
     return too_low != 0 ? TFIN_E_ROLLBACK : TFIN_OK;
 }
 
@@ -269,7 +265,7 @@ static int trust_header(const uint8_t *p, const tfin_trust *trust, volatile uint
 static int integrity_ok(const uint8_t *p, size_t size, const tfin_trust *trust,
                         volatile uint32_t *open)
 {
-    *open = 0;
+    *open = 1; /* if the next store is skipped, this is still not TFIN_OPEN, nor 0 */
     if (trust->record == NULL) {
         return TFIN_E_ARGUMENT;
     }
@@ -289,7 +285,11 @@ static int integrity_ok(const uint8_t *p, size_t size, const tfin_trust *trust,
         return TFIN_E_HEADER;
     }
     *open = damage(p, trust);
-    return *open != 0 ? TFIN_E_DIGEST : trust_header(p, trust, open);
+    rc = *open != 0 ? TFIN_E_DIGEST : trust_header(p, trust, open);
+#ifdef TFIN_SABOTAGE_GLITCH
+    *open = TFIN_OPEN;
+#endif
+    return rc;
 }
 
 int tfin_verify_header(const void *header, const tfin_trust *trust)
