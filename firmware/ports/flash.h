@@ -36,8 +36,8 @@ typedef struct tfin_flash_map {
     uint16_t worst_erase_ms;
 } tfin_flash_map;
 
-/* The port's map; null when this chip or emulator turns out to have no controller: then there are no
- * slots, and the pack of the image runs. */
+/* The port's map; null when this chip or emulator turns out to have no controller: then there are
+ * no slots, and the pack of the image runs. */
 const tfin_flash_map *tfin_port_flash_map(void);
 
 /* Copies bytes out. 1, or 0 where the chip reports that it cannot read them (a double error of its

@@ -39,7 +39,7 @@ def main() -> None:
             time.sleep(60)
         if FAULT == "closes" and "LoadELF" in line:
             link.close()
-            print("Fatal: out of memory")
+            print("Fatal: out of memory", flush=True)
             os._exit(1)
         answer = obey(line, state, number)
         link.sendall(f"\x1b[33;1m(tinyfin) \x1b[0m{line}\r\n{answer}\x1b[33;1m(tinyfin) ".encode())
