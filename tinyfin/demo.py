@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -228,7 +228,8 @@ def _install(
     from tinyfin.wire import slot_frames
 
     table = dict(config.table)
-    table["model"] = {**table.get("model", {}), "seed": config.model.seed + 1}  # type: ignore[dict-item]
+    model = cast("Mapping[str, object]", table.get("model", {}))
+    table["model"] = {**model, "seed": config.model.seed + 1}
     other = from_table(table, path=config.path)
     with files.folder(run.path / SECOND, empty=True) as made:
         begun = begin(begin_run(RunFolder(made, run.path / SECOND), other), data, other, note=note)

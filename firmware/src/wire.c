@@ -43,6 +43,7 @@ enum { RIG = 0, REPLAY = 0 };
 #endif
 
 enum { IMAGE_PIECE = 64 };
+enum { AT_PACK_TOTAL = 8 }; /* of a pack's header: docs/formats/pack.md */
 
 typedef struct answer {
     uint16_t size; /* 0: none */
@@ -200,12 +201,13 @@ static void send_hello(uint16_t sequence)
     static const uint8_t nothing[16];
     int opened = open_error == TFIN_OK;
 #ifdef TFIN_PORT_FLASH
-    const void *pack = opened && tfin_transfer_works(&transfer)
-                           ? tfin_slots_running(&transfer.slots, tinyfin_pack)
-                           : tinyfin_pack;
+    const uint8_t *pack = opened && tfin_transfer_works(&transfer)
+                              ? tfin_slots_running(&transfer.slots, tinyfin_pack)
+                              : tinyfin_pack;
 #else
-    const void *pack = tinyfin_pack;
+    const uint8_t *pack = tinyfin_pack;
 #endif
+    tfin_reader total = {pack + AT_PACK_TOTAL, pack + AT_PACK_TOTAL + 4, 0};
     const uint8_t *plan = opened ? tfin_network_plan(&engine) : 0;
     uint32_t inputs = plan != 0 ? tfin_net_input_length(plan) : 0;
     tfin_hello hello = {
@@ -218,7 +220,7 @@ static void send_hello(uint16_t sequence)
         .model_id = tfin_model_id(pack),
         .state_bytes = opened ? tfin_state_size(&engine) : 0,
         .memory_bytes = sizeof memory,
-        .pack_bytes = TINYFIN_PACK_BYTES,
+        .pack_bytes = (uint32_t)tfin_get(&total, 4),
         .frame_bytes = TFIN_WIRE_FRAME_BYTES,
         .receive_bytes = tfin_port_receive_bytes,
         .window = TFIN_WIRE_WINDOW,
@@ -675,11 +677,12 @@ static int offered(uint8_t type)
 static uint32_t clock_s(void)
 {
     enum { AT_CLOCK = 64 }; /* behind the header of a state image: docs/formats/program.md */
-    uint8_t t[4] = {0, 0, 0, 0};
+    uint8_t t[4];
     if (open_error != TFIN_OK || tfin_export_state(&engine, AT_CLOCK, t, sizeof t) != TFIN_OK) {
         return 0;
     }
-    return (uint32_t)t[0] | (uint32_t)t[1] << 8 | (uint32_t)t[2] << 16 | (uint32_t)t[3] << 24;
+    tfin_reader clock = {t, t + sizeof t, 0};
+    return (uint32_t)tfin_get(&clock, sizeof t);
 }
 
 static void on_slots(uint8_t type, uint16_t sequence, tfin_reader *in)

@@ -856,8 +856,7 @@ static void walk(uint64_t steps)
            (unsigned long long)confirms, (unsigned long long)reverts);
 }
 
-/* ---------------------------------------------------------------------------- every reachable
- * state */
+/* ------------------------------------------------------------------------ every reachable state */
 
 /* A flash of two slots of two blocks and a journal of two sectors of six records. A unit is one of
  * a few hundred patterns, so a state is a list of their numbers. */
@@ -1221,7 +1220,6 @@ int main(int argc, char **argv)
     if (argc > 2 && strcmp(argv[1], "headers") == 0) {
         return headers((uint32_t)strtoul(argv[2], NULL, 10));
     }
-
     if (argc > 2 && strcmp(argv[1], "walk") == 0) {
         random_state = argc > 3 ? strtoull(argv[3], NULL, 10) * 2u + 1u : 1u;
         walk(strtoull(argv[2], NULL, 10));

@@ -43,11 +43,12 @@ def idle(monkeypatch: pytest.MonkeyPatch) -> None:
     def begun(*_: object, **__: object) -> None:
         raise WorkError
 
-    for name in ("read", "survey", "read_chunks"):
-        monkeypatch.setattr(readers, name, begun)
+    # imported before anything is replaced: they keep what they import
     from tinyfin import simulator
     from tinyfin.training import export_features, scoring
 
+    for name in ("read", "survey", "read_chunks"):
+        monkeypatch.setattr(readers, name, begun)
     for module in (export_features, scoring):
         for name in ("survey", "read_chunks"):
             monkeypatch.setattr(module, name, begun)

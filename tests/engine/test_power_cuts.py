@@ -27,10 +27,8 @@ def build(folder: Path, sources: Path = SOURCE, *flags: str) -> Path:
     program = folder / "powercut"
     includes = [f"-I{path}" for path in (LIBRARY / "include", sources, ROOT / "firmware" / "ports")]
     files = [TEST / "powercut.c", sources / "slots.c", sources / "journal.c"]
-    call(
-        compiler(), "-O2", "-std=gnu11", "-DTFIN_PORT_FLASH", *WARNINGS, *flags, *includes, *files,
-        "-Wl,--wrap=tfin_journal_open", "-o", program,
-    )  # fmt: skip
+    options = ["-O2", "-std=gnu11", "-DTFIN_PORT_FLASH", "-Wl,--wrap=tfin_journal_open"]
+    call(compiler(), *options, *WARNINGS, *flags, *includes, *files, "-o", program)
     return program
 
 
@@ -88,20 +86,27 @@ RULES = [
     Rule(
         "read at boot, not appended again", "journal.c", AGAIN, "", "a boot acts on what is certain"
     ),
-    Rule("written once", "journal.c", "COPIES = 2", "COPIES = 1", ""),
+    Rule(
+        "written once",
+        "journal.c",
+        "COPIES = 2",
+        "COPIES = 1",
+        "a boot acts on what is certain",
+        ("all", STATES),
+    ),
     Rule(
         "numbers without places",
         "journal.c",
         "j->now.sequence += j->used - 1u - place_of_newest;",
         "(void)place_of_newest;",
-        "",
+        "a pulled plug costs no try",
     ),
     Rule(
         "two readings in place of one",
         "journal.c",
         "                j->now = r;\n",
         "                (void)tfin_port_flash_read(address_of(j, sector, place), &j->now, 32);\n",
-        "",
+        "a pack runs after every boot",
     ),
     Rule(
         "the floor rises at activation",
@@ -127,7 +132,8 @@ RULES = [
         "slots.c",
         "uint32_t unit = at / slot->erase_bytes;",
         "uint32_t unit = at / slot->erase_bytes + 1u;",
-        "",
+        "a unit is erased at its beginning",
+        ("all", STATES),
     ),
     Rule(
         "a load is resumed without a mark",
@@ -139,7 +145,7 @@ RULES = [
         "        s->known = 1;\n"
         "        s->result = TFIN_SLOTS_OK;\n"
         "        return TFIN_SLOTS_OK;\n    }\n",
-        "",
+        "what is programmed was erased before",
     ),
     Rule(
         "the units behind it are not erased again",
@@ -148,7 +154,7 @@ RULES = [
         "        s->end = s->journal.now.detail == 0\n"
         "            ? s->total + slot->erase_bytes - 1u\n"
         "            : (s->journal.now.detail + 1u) * slot->erase_bytes;\n",
-        "",
+        "what a cut left uncertain is erased before it is programmed",
     ),
     Rule(
         "no try is counted",
@@ -176,7 +182,8 @@ RULES = [
         "slots.c",
         "    int rc = tfin_verify_header(s->data, s->trust);\n",
         "    int rc = TFIN_OK;\n",
-        "",
+        "a forged header causes no operation on flash",
+        ("all", STATES),
     ),
     Rule(
         "the slot that runs is as good as another",

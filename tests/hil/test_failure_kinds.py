@@ -222,7 +222,7 @@ def test_a_flash_tool_that_fails_and_one_that_hangs(pack: Path) -> None:
         built = type("Built", (), {"elf": "firmware.elf", "binary": "firmware.bin"})()
         begin = time.monotonic()
         with pytest.raises(Exception, match=words) as told:
-            way._flash_by(command, None, built)  # type: ignore[attr-defined]
+            way._flash_by(command, None, built)  # type: ignore[attr-defined]  # of a board
         assert time.monotonic() - begin < 5
         assert getattr(told.value, "kind", None) == FailureKind.FLASH
         run.close()
@@ -245,7 +245,7 @@ def test_a_flash_tool_that_is_missing(command: object, pack: Path) -> None:
     run = TargetRun(Job("board", _board(command), SHORT, pack, (), (SMALL,)))
     built = type("Built", (), {"elf": "firmware.elf", "binary": "firmware.bin"})()
     with pytest.raises(MissingToolError, match=r"no-such-flasher.*install") as told:
-        run.reach._flash_by(command, None, built)  # type: ignore[attr-defined]
+        run.reach._flash_by(command, None, built)  # type: ignore[attr-defined]  # of a board
     run.close()
     assert Failure.of(told.value).exit_code == 6
     assert told.value.kind == FailureKind.BENCH

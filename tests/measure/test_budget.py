@@ -21,6 +21,7 @@ from tinyfin.measure.pack_costs import Budget, Instructions, budget, overruns
 from tinyfin.pack.signing import generate_key
 from tinyfin.pack.trust import save_public_key
 from tinyfin.targets import build as building
+from tinyfin.targets.image_size import _SLOTS as SLOTS
 from tinyfin.targets.image_size import FLASH_PARTS, RAM_PARTS, image_budget
 from tinyfin.targets.stack_bound import frames, interrupt_entry_bytes, stack_bound
 
@@ -52,6 +53,16 @@ def test_parts_add_up_to_the_image(sizes: Budget) -> None:
     assert parts.flash["signature check"] > 5000
     assert parts.flash["engine"] > parts.flash["network"] > 500
     assert sizes.image == parts
+
+
+def test_what_is_counted_as_slots_comes_with_them() -> None:
+    """Functions of the engine that the slots alone call: an image without slots has none."""
+    with_slots, without = (
+        {one.name for one in building.symbols(building.build(name, pack=PACK))}
+        for name in ("cortex-m4", "stm32f405")
+    )
+    assert set(SLOTS) <= with_slots
+    assert not set(SLOTS) & without
 
 
 def test_a_set_of_features_alone(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from tinyfin import formats
 from tinyfin.data.transactions import ACTIONS, RESULTS
 from tinyfin.pack import plan
 from tinyfin.twin import FLAGS
-from tinyfin.wire import messages
+from tinyfin.wire import messages, slot_frames
 
 FIRMWARE = Path(__file__).parents[2] / "firmware"
 LIBRARY, APPLICATION = FIRMWARE / "lib" / "tinyfin", FIRMWARE / "src"
@@ -152,6 +152,20 @@ WIRE = {
     **{f"TFIN_FLAG_{name}": bit for bit, name in FLAGS.items()},
     **{f"TFIN_ACTION_{name.upper()}": code for code, name in enumerate(ACTIONS)},
     **{f"TFIN_RESULT_{name.upper()}": code for code, name in enumerate(RESULTS)},
+    **{f"TFIN_PHASE_{one.name}": one.value for one in slot_frames.Phase},
+    **{f"TFIN_JOURNAL_{one.name}": one.value for one in slot_frames.Journal},
+    **{f"TFIN_SLOTS_{one.name}": one.value for one in slot_frames.Command},
+    **{f"TFIN_REASON_{one.name}": one.value for one in slot_frames.Reason},
+    **{
+        f"TFIN_SLOTS_{one.name}": one.value
+        for one in slot_frames.Result
+        if one != slot_frames.Result.SCHEMA
+    },
+    "TFIN_TRANSFER_SCHEMA": slot_frames.Result.SCHEMA.value,
+    "TFIN_SLOT_0": slot_frames.Place.SLOT_0.value,
+    "TFIN_SLOT_1": slot_frames.Place.SLOT_1.value,
+    "TFIN_SLOT_FACTORY": slot_frames.Place.FACTORY.value,
+    "TFIN_SLOT_NONE": slot_frames.Place.NONE.value,
     **{f"offsetof(tfin_stats, {name})": 4 * i for i, name in enumerate(messages.STATS[:10])},
 }
 
@@ -166,14 +180,21 @@ def compiled(
     )
     headers = "\n".join(f'#include "{name}"' for name in included)
     source.write_text(f"#include <stddef.h>\n{headers}\n{asserts}\n")
-    includes = [f"-I{path}" for path in (LIBRARY / "src", LIBRARY / "include", APPLICATION)]
+    folders = (
+        LIBRARY / "src",
+        LIBRARY / "include",
+        APPLICATION,
+        APPLICATION / "slots",
+        FIRMWARE / "ports",
+    )
+    includes = [f"-I{path}" for path in folders]
     return call("gcc", "-std=c11", "-fsyntax-only", "-w", *includes, source, code=None)
 
 
 def test_python_and_c_have_the_same_numbers(tmp_path: Path) -> None:
     done = compiled(tmp_path, EQUAL, "pack.c")
     assert done.returncode == 0, done.stderr
-    done = compiled(tmp_path, WIRE, "tinyfin.h", "wire.h")
+    done = compiled(tmp_path, WIRE, "tinyfin.h", "wire.h", "transfer.h")
     assert done.returncode == 0, done.stderr
 
 

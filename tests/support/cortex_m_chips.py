@@ -431,7 +431,9 @@ class NrfUart(Registers):
         return bool(self.arrived() and self.values.get(0x304, 0) & 1 << 2)
 
 
-def nrf(image: Path, name: str, model: str, core_hz: float, sizes: tuple[int, int], **how: Any):
+def nrf(
+    image: Path, name: str, model: str, core_hz: float, sizes: tuple[int, int], **how: Any
+) -> Chip:
     """A chip of Nordic's; the pins are those of its board."""
     tx, rx = how.pop("pins")
     flash_bytes, ram_bytes = sizes

@@ -37,9 +37,8 @@ class Uart:
     """
 
     base, size = UART, 0x1000
-    RAW, PENDING, ENABLED, CLEAR, DIVIDER, STATUS, CONF1, UPDATE = (
-        0x04, 0x08, 0x0C, 0x10, 0x14, 0x1C, 0x24, 0x98,
-    )  # fmt: skip
+    RAW, PENDING, ENABLED, CLEAR = 0x04, 0x08, 0x0C, 0x10
+    DIVIDER, STATUS, CONF1, UPDATE = 0x14, 0x1C, 0x24, 0x98
 
     def __init__(self, clock_hz: Callable[[Mapping[int, int]], int], needs_update: bool) -> None:
         self.received: deque[int] = deque()

@@ -85,7 +85,7 @@ class CortexM:
     def start(self, uc: Any, address: int) -> None:
         """From the vector table at ``address``."""
         for device, values in zip(self.devices, self._initial, strict=True):
-            device.values = dict(values)  # type: ignore[attr-defined]
+            device.values = dict(values)  # type: ignore[attr-defined]  # of Registers
         self.control.values[VTOR] = address
         stack, entry = struct.unpack("<2I", uc.mem_read(address, 8))
         self.jump(uc, stack, entry)

@@ -134,18 +134,15 @@ class _Counter(ctypes.Structure):
 
 
 @cache
-def _count_function() -> int:
-    """The address of the C function that counts."""
+def _counting() -> ctypes.CDLL:
+    """The library with the C function that counts; it stays loaded."""
     out = ROOT / "build" / "unicorn" / "count.so"
     out.parent.mkdir(parents=True, exist_ok=True)
     made = out.with_name(f"count.{time.monotonic_ns()}.so")
     call(compiler(), "-O2", "-shared", "-fPIC", COUNT_C, "-o", made)
     library = ctypes.CDLL(str(made))
     made.unlink()
-    _count_function.library = library  # type: ignore[attr-defined]
-    address = ctypes.cast(library.count_instruction, ctypes.c_void_p).value
-    assert address is not None
-    return address
+    return library
 
 
 class Machine:
@@ -209,7 +206,7 @@ class Machine:
             self.uc._uch,
             ctypes.byref(handle),
             unicorn.UC_HOOK_CODE,
-            ctypes.c_void_p(_count_function()),
+            ctypes.cast(_counting().count_instruction, ctypes.c_void_p),
             ctypes.cast(ctypes.byref(self._counter), ctypes.c_void_p),
             ctypes.c_uint64(1),
             ctypes.c_uint64(0),

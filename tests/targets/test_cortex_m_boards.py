@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.support import sample
+from tests.support.boot_app import expected_arithmetic
 from tests.support.cortex_m_chips import CHIPS, checksum
 from tests.support.unicorn_machine import Crash, Machine
-from tests.targets.test_boot import expected_arithmetic
 from tinyfin import paths
 from tinyfin.hil.links.session import at_link
 from tinyfin.targets import catalogue, flash

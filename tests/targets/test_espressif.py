@@ -42,7 +42,7 @@ def on_chip(*names: str) -> list[object]:
 
 
 def machine(name: str, image: BuildResult, **how: object) -> Espressif:
-    return Espressif(CHIPS[name], image.binary.read_bytes(), **how)  # type: ignore[arg-type]
+    return Espressif(CHIPS[name], image.binary.read_bytes(), **how)  # type: ignore[arg-type]  # any option
 
 
 def said(chip: Espressif) -> str:

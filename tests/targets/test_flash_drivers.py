@@ -17,7 +17,7 @@ from tinyfin.pack.container import parse_pack, sign_with
 from tinyfin.pack.signing import DEVELOPMENT_KEY
 from tinyfin.targets import catalogue
 from tinyfin.wire import slot_frames
-from tinyfin.wire.slot_frames import Command, Phase, Place
+from tinyfin.wire.slot_frames import Command, Journal, Phase, Place, Reason
 
 BOARDS = [
     pytest.param(name, marks=pytest.mark.xdist_group(f"target-{name}"))
@@ -39,7 +39,7 @@ def test_a_pack_is_installed_tried_and_confirmed(name: str, tmp_path: Path) -> N
     with at_link(chip.machine, name) as session:
         client = session.client
         client.connect()
-        assert slot_frames.info(client).journal == "blank"
+        assert slot_frames.info(client).journal == Journal.BLANK
         before = chip.machine.instructions
         assert slot_frames.install(client, pack).phase == Phase.STAGED
         print(f"{name}: {chip.machine.instructions - before:,} instructions of an install")
@@ -52,7 +52,8 @@ def test_a_pack_is_installed_tried_and_confirmed(name: str, tmp_path: Path) -> N
         client.reboot()
         client.connect()
         again = slot_frames.info(client)
-        assert (again.journal, again.running, again.reason) == ("found", Place.SLOT_0, "confirmed")
+        assert (again.journal, again.running) == (Journal.FOUND, Place.SLOT_0)
+        assert again.reason == Reason.CONFIRMED
 
 
 @pytest.mark.parametrize("address", [0x0801_0000, 0x0800_0000])

@@ -23,7 +23,7 @@ from tests.wire.test_terminal import raw_answer, small_frame
 from tinyfin.errors import TargetError
 from tinyfin.hil.links.session import at_link
 from tinyfin.pack.container import parse_pack, sign_with
-from tinyfin.pack.signing import DEVELOPMENT_KEY
+from tinyfin.pack.signing import DEVELOPMENT_KEY, generate_key
 from tinyfin.targets import build, catalogue
 from tinyfin.targets.emulate import Emulator
 from tinyfin.wire import slot_frames
@@ -31,7 +31,7 @@ from tinyfin.wire.client import Client
 from tinyfin.wire.frames import encode_frame
 from tinyfin.wire.links import TcpLink
 from tinyfin.wire.messages import Answer, Request
-from tinyfin.wire.slot_frames import Command, Phase, Place, SlotInfo
+from tinyfin.wire.slot_frames import Command, Journal, Phase, Place, Reason, SlotInfo
 
 pytestmark = [pytest.mark.live, needs_cortex_m]
 KILLS = int(os.environ.get("KILLS", "25"))
@@ -88,7 +88,8 @@ def score_some(client: Client) -> None:
 def test_a_pack_is_installed_tried_and_confirmed(terminal: Terminal) -> None:
     with terminal.on() as (client, _):
         first = slot_frames.info(client)
-        assert (first.active, first.phase, first.journal) == (Place.FACTORY, Phase.NONE, "blank")
+        assert (first.active, first.phase) == (Place.FACTORY, Phase.NONE)
+        assert first.journal == Journal.BLANK
         staged = slot_frames.install(client, PACKS[1])
         assert (staged.phase, staged.other_tag) == (Phase.STAGED, TAGS[1])
         assert staged.running == Place.FACTORY
@@ -103,7 +104,7 @@ def test_a_pack_is_installed_tried_and_confirmed(terminal: Terminal) -> None:
         assert (confirmed.active, confirmed.phase, confirmed.floor) == (Place.SLOT_0, Phase.NONE, 2)
     with terminal.on() as (client, _):
         again = slot_frames.info(client)
-        assert (again.active, again.journal, again.floor) == (Place.SLOT_0, "found", 2)
+        assert (again.active, again.journal, again.floor) == (Place.SLOT_0, Journal.FOUND, 2)
         with pytest.raises(TargetError, match="TFIN_E_ROLLBACK"):
             slot_frames.install(client, PACKS[0])
         assert slot_frames.install(client, PACKS[1]).phase == Phase.NONE, "it is active already"
@@ -125,7 +126,7 @@ def test_a_damaged_body_is_found_and_may_come_again(terminal: Terminal) -> None:
     with terminal.on() as (client, _):
         with pytest.raises(TargetError, match="TFIN_E_DIGEST"):
             slot_frames.install(client, bytes(damaged))
-        assert slot_frames.info(client).reason == "damaged"
+        assert slot_frames.info(client).reason == Reason.DAMAGED
         assert slot_frames.install(client, PACKS[1]).phase == Phase.STAGED
 
 
@@ -136,7 +137,7 @@ def test_a_trial_that_never_works_ends_after_three_restarts(terminal: Terminal) 
         tries = [restart(client).tries for _ in range(3)]
         assert tries == [3, 2, 1]
         after = restart(client)
-        assert (after.running, after.reason) == (Place.FACTORY, "tries used up")
+        assert (after.running, after.reason) == (Place.FACTORY, Reason.TRIES_USED_UP)
         with pytest.raises(TargetError, match="aborted or reverted here before"):
             slot_frames.install(client, PACKS[1])
 
@@ -277,10 +278,28 @@ def test_the_verbs(tmp_path: Path) -> None:
     tinyfin(f"install {new} --target cortex-m4", code=2)
     tinyfin("slots", code=2)
     assert "in trial, 3 tries left" in tinyfin(f"install {new} {where} --activate").stdout
+    again = tinyfin(f"install {new} {where} --activate")
+    assert "holds this pack already, and there is nothing to activate" in again.stderr
     facts = tinyfin_json(f"slots {where}")
     assert (facts["phase"], facts["running"], facts["worked"]) == ("trial", "slot_0", False)
     assert "given up" in tinyfin(f"slots {where} --revert").stdout
     assert tinyfin_json(f"slots {where}")["reason"] == "reverted"
+
+
+def test_a_release_takes_packs_and_leaves_what_becomes_of_them_to_its_application(
+    tmp_path: Path,
+) -> None:
+    key = generate_key()
+    pack = tmp_path / "model.tfpack"
+    pack.write_bytes(sample.make_pack(key=key))
+    image = build.build("cortex-m4", pack=pack, keys=(key.public,), defines=("TFIN_RELEASE",)).elf
+    with Terminal(image, tmp_path / "flash.bin").on() as (client, _):
+        other = sign_with(parse_pack(sample.make_pack(3)), key)
+        assert slot_frames.install(client, other).phase == Phase.STAGED
+        for which in Command:
+            with pytest.raises(TargetError, match="NOT_OFFERED"):
+                slot_frames.command(client, which)
+        assert slot_frames.info(client).phase == Phase.STAGED
 
 
 def test_a_terminal_without_slots_says_so(client: Client) -> None:

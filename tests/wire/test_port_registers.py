@@ -72,7 +72,7 @@ def build(uart: Uart, folder: Path) -> ctypes.CDLL:
     """The port as a library of this machine; what only its own core understands is left out."""
     firmware = paths.firmware_dir()
     source = (firmware / "ports" / uart.port / "port.c").read_text()
-    for name in ("stm32.h", "nrf5.h"):
+    for name in ("stm32.h", "nrf5.h", "riscv.h"):
         common = (firmware / "ports" / "common" / name).read_text()
         source = source.replace(f'#include "{name}"', common)
     source = re.sub(r"__asm volatile\(.*?\);", ";", source, flags=re.DOTALL)

@@ -86,7 +86,7 @@ REPLAY: dict[str, Ask] = {
 def test_every_request_is_tried() -> None:
     """A request that is added to the wire must be judged here, too."""
     always = {"HELLO", "STATS"}
-    # of terminals with slots, which the host's is not
+    # of terminals with slots, which the host's is not: test_install
     always |= {"SLOT_INFO", "PACK_BEGIN", "PACK_DATA", "PACK_END", "SLOT_COMMAND"}
     named = {name.removesuffix("_REQUEST") for name in (*STATE, *REPLAY)}
     assert named | always == {request.name.removesuffix("_REQUEST") for request in Request}

@@ -87,7 +87,7 @@ def test_a_repeated_command_is_done_when_the_first_one_did_it(which: Command, af
         slot_frames.command(client, which)
 
 
-@pytest.mark.parametrize("answer", [slot_info(phase=4), slot_info(found=9)])
+@pytest.mark.parametrize("answer", [slot_info(phase=4), slot_info(found=9), slot_info(reason=9)])
 def test_an_unknown_number_in_slot_info_is_an_error_of_the_terminal(answer: bytes) -> None:
     with pytest.raises(ProtocolError, match="does not know"):
         slot_frames.info(scripted(SLOT_INFO_REQUEST=[answer]))

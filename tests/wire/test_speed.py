@@ -48,10 +48,12 @@ def test_the_line_becomes_as_fast_as_both_ends_can(cable: Cable) -> None:
     with client_at(cable, speed_up_to=3_000_000) as client:
         assert client.connect().capabilities & Capability.SPEED
         assert client.baud == cable.host_baud == cable.terminal_baud == 921_600
+        # on a busy machine the host may have changed its speed before the terminal runs again
+        at_the_change = cable.noise_bytes
         sample.replayed(client).check()
         assert client.baud == 921_600
         assert client.damaged == 0
-    assert cable.noise_bytes == 0
+    assert cable.noise_bytes == at_the_change
 
 
 def test_it_stays_as_it_is_unless_that_is_asked_for(cable: Cable) -> None:

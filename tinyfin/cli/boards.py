@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from tinyfin.targets.boards import ENVIRONMENT
-from tinyfin.targets.emulate import EMULATORS
+from tinyfin.targets.catalogue import EMULATORS
 
 __all__ = ["boards_option", "emulator_option"]
 

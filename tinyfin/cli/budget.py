@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-class _Size(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+class _Size(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # click 8.2
     name = "bytes"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
@@ -31,7 +31,7 @@ class _Size(click.ParamType):  # type: ignore[type-arg,unused-ignore]
             self.fail(str(error), param, ctx)
 
 
-class _Clock(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+class _Clock(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # click 8.2
     name = "Hz"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:

@@ -55,11 +55,18 @@ def command(
         if target is not None:
             path = flash.target_pack(run, target, keys, note)
         pack = path.read_bytes()
+        before = slot_frames.info(session.client)
         with stage("installing", len(pack), "bytes") as shown:
             slots = slot_frames.install(
                 session.client, pack, lambda at, of: shown.at(at, of, "bytes")
             )
-        if activate and slots.phase == slot_frames.Phase.STAGED:
+        staged = slots.phase == slot_frames.Phase.STAGED
+        if slots == before:
+            note(
+                "nothing was installed: the terminal holds this pack already"
+                + ("" if staged or not activate else ", and there is nothing to activate")
+            )
+        if activate and staged:
             slot_frames.command(session.client, slot_frames.Command.ACTIVATE)
             session.client.reboot()
             session.client.connect()

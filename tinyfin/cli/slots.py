@@ -97,24 +97,27 @@ def as_dict(slots: SlotInfo) -> dict[str, object]:
 
 def text(slots: SlotInfo) -> str:
     """The slots for people."""
-    from tinyfin.wire.slot_frames import Phase, Place
+    from tinyfin.wire.slot_frames import Journal, Phase, Place, Reason
+
+    def words(number: IntEnum) -> str:
+        return number.name.lower().replace("_", " ")
 
     def place(which: Place) -> str:
-        return {Place.FACTORY: "the image"}.get(which, which.name.lower().replace("_", " "))
+        return "the image" if which == Place.FACTORY else words(which)
 
     lines = [f"active: pack {slots.active_tag}..., in {place(slots.active)}"]
     if slots.phase != Phase.NONE:
-        state = slots.phase.name.lower()
+        state = words(slots.phase)
         if slots.phase == Phase.TRIAL:
             state = f"in trial, {slots.tries} tries left"
             state += ", has worked" if slots.worked else ", has not scored eight events yet"
         lines.append(f"other: pack {slots.other_tag}..., in {place(slots.other)}: {state}")
-    elif slots.reason not in ("none", "confirmed", "journal lost"):
-        lines.append(f"given up: pack {slots.other_tag}...: {slots.reason}")
+    elif slots.reason not in (Reason.NONE, Reason.CONFIRMED, Reason.JOURNAL_LOST):
+        lines.append(f"given up: pack {slots.other_tag}...: {words(slots.reason)}")
     lines += [
         f"running: {place(slots.running)}, security counter {slots.counter}, floor {slots.floor}",
         f"installs begun today: {slots.installs_today} of 4",
     ]
-    if slots.journal == "lost":
+    if slots.journal == Journal.LOST:
         lines.append("the journal was unreadable at the last start: it began again")
     return "\n".join(lines)

@@ -13,18 +13,21 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
+from tinyfin import paths
 from tinyfin.command_templates import unknown_placeholder
 from tinyfin.errors import ConfigError
 from tinyfin.targets import boards
 
 __all__ = [
     "COMPILERS",
+    "EMULATORS",
+    "EmulatorName",
     "EmulatorSpec",
     "Execution",
     "RenodeSpec",
@@ -38,6 +41,19 @@ __all__ = [
 _FLASH_PLACEHOLDERS = ("elf", "bin", "port")
 _ASK_S = 10.0
 _WHERE = ("qemu", "unicorn", "renode")
+_KEYS = [
+    "core",
+    "counted_on",
+    "emulator",
+    "executed",
+    "family",
+    "flash",
+    "layout",
+    "note",
+    "renode",
+]
+_EMULATOR_KEYS = ["command", "flash_file_bytes", "icount_shift", "kept", "tick_hz"]
+_RENODE_KEYS = ["mips", "platform", "uart"]
 
 # architecture: compiler prefix, Debian/Ubuntu package
 COMPILERS = {
@@ -45,6 +61,10 @@ COMPILERS = {
     "riscv": ("riscv64-unknown-elf-", "gcc-riscv64-unknown-elf"),
     "xtensa": ("xtensa-lx106-elf-", "gcc-xtensa-lx106"),
 }
+
+EmulatorName = Literal["qemu", "renode"]
+EMULATORS: tuple[EmulatorName, ...] = get_args(EmulatorName)
+"""What ``--emulator`` may say."""
 
 
 @dataclass(frozen=True)
@@ -348,6 +368,13 @@ def _target(path: Path, board: Any) -> Target:
     try:
         build, upload, extra = board["build"], board["upload"], board["tinyfin"]
         emulator = extra.get("emulator")
+        for section, given, keys in (
+            ("tinyfin", extra, _KEYS),
+            ("tinyfin.emulator", emulator, _EMULATOR_KEYS),
+            ("tinyfin.renode", extra.get("renode"), _RENODE_KEYS),
+        ):
+            _refuse_unknown(section, given or {}, keys)
+        _refuse_no_port(path, str(build["port"]))
         if build["arch"] not in COMPILERS:
             raise ConfigError(
                 f"{path}: build.arch = {build['arch']!r}; it has to be one of "
@@ -388,6 +415,25 @@ def _target(path: Path, board: Any) -> Target:
         ) from error
     except (ValueError, TypeError, AttributeError) as error:
         raise ConfigError(f"{path}: {error}; docs/boards.md lists the keys") from error
+
+
+def _refuse_unknown(section: str, given: Mapping[str, object], keys: Sequence[str]) -> None:
+    for key in given:
+        if key not in keys:
+            near = difflib.get_close_matches(key, keys, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(keys)}"
+            raise ValueError(f"{section}.{key} is no key; {hint}")
+
+
+def _refuse_no_port(board_file: Path, port: str) -> None:
+    ports = paths.firmware_dir() / "ports"
+    folder = board_file.parent / port if port.startswith(".") else ports / port
+    if not any(folder.glob("*.c")):
+        ours = sorted({one.parent.name for one in ports.glob("*/port.c")} - {"host"})
+        raise ValueError(
+            f"build.port = {port!r}: there is no C file in {folder}; the ports of tinyfin are "
+            f"{', '.join(ours)}"
+        )
 
 
 def _renode(board_file: Path, given: Any) -> RenodeSpec | None:

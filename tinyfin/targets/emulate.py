@@ -16,10 +16,7 @@ from typing import IO
 from tinyfin.errors import BenchError, TargetError, ToolError
 from tinyfin.targets.catalogue import EmulatorSpec, Target
 
-__all__ = ["EMULATORS", "Emulator", "boot"]
-
-EMULATORS = ("qemu", "renode")
-"""What ``--emulator`` may say."""
+__all__ = ["Emulator", "boot"]
 
 START_DEADLINE_S = 20.0
 STOP_DEADLINE_S = 5.0
@@ -246,8 +243,11 @@ class Emulator:
 def boot(
     target: Target, image: Path, *, icount: bool = True, emulator: str | None = None
 ) -> Emulator:
-    """A target running an image in one of :data:`EMULATORS`, QEMU if None; not started yet. Flash
-    that outlives the emulator is in ``flash.bin`` next to the image."""
+    """A target running an image; not started yet. Flash that outlives the emulator is in
+    ``flash.bin`` next to the image.
+
+    emulator: one of :data:`tinyfin.targets.catalogue.EMULATORS`; QEMU if None
+    """
     if emulator == "renode":
         from tinyfin.targets.renode import Renode
 

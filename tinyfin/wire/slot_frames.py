@@ -13,12 +13,26 @@ from enum import IntEnum
 from typing import TypeVar
 
 from tinyfin.errors import LinkError, ProtocolError, TargetError
-from tinyfin.formats import PACK_HEADER
+from tinyfin.formats import PACK_HEADER, SIGNED_BYTES
+from tinyfin.pack.signing import hash32
 from tinyfin.wire.client import Client
 from tinyfin.wire.frames import OVERHEAD_BYTES
 from tinyfin.wire.messages import Answer, Capability, Reader, Request
 
-__all__ = ["Command", "Phase", "Place", "Result", "SlotInfo", "command", "info", "install"]
+__all__ = [
+    "Command",
+    "Journal",
+    "Phase",
+    "Place",
+    "Reason",
+    "Result",
+    "SlotInfo",
+    "command",
+    "info",
+    "install",
+]
+
+_TAG_BYTES = 5
 
 
 class Phase(IntEnum):
@@ -76,6 +90,18 @@ class Result(IntEnum):
     SCHEMA = 20
 
 
+class Reason(IntEnum):
+    """Why the phase is what it is."""
+
+    NONE = 0
+    JOURNAL_LOST = 1
+    ABORTED = 2
+    REVERTED = 3
+    TRIES_USED_UP = 4
+    DAMAGED = 5
+    CONFIRMED = 6
+
+
 Number = TypeVar("Number", bound=IntEnum)
 
 
@@ -103,7 +129,6 @@ _WHY = {
     Result.FLASH: "its flash does not take what is written: the terminal is to be replaced",
     Result.SCHEMA: "the pack's events have other fields than its firmware",
 }
-REASONS = ("none", "journal lost", "aborted", "reverted", "tries used up", "damaged", "confirmed")
 
 
 @dataclass(frozen=True)
@@ -114,11 +139,10 @@ class SlotInfo:
     active: Place
     other: Place
     running: Place
-    reason: str
+    reason: Reason
     installs_today: int
     detail: int
-    journal: str
-    """``blank``, ``lost`` or ``found``, at the last start."""
+    journal: Journal
     active_tag: str
     other_tag: str
     floor: int
@@ -159,16 +183,16 @@ def info(client: Client) -> SlotInfo:
     r = Reader(client.request(Request.SLOT_INFO_REQUEST, Answer.SLOT_INFO), "SLOT_INFO")
     _, running, found, _, worst_ms, erase, slot, counter = r.unpack("BBBBHIII")
     _, places, detail, reason, sequence, floor, _, _ = r.unpack("BBBBIIIH")
-    active_tag, other_tag = r.take(5).hex(), r.take(5).hex()
+    active_tag, other_tag = r.take(_TAG_BYTES).hex(), r.take(_TAG_BYTES).hex()
     return SlotInfo(
         phase=_known(Phase, places >> 4),
         active=_known(Place, places & 3),
         other=_known(Place, places >> 2 & 3),
         running=_known(Place, running),
-        reason=REASONS[min(reason & 31, len(REASONS) - 1)],
+        reason=_known(Reason, reason & 31),
         installs_today=reason >> 5,
         detail=detail,
-        journal=_known(Journal, found).name.lower(),
+        journal=_known(Journal, found),
         active_tag=active_tag,
         other_tag=other_tag,
         floor=floor,
@@ -180,27 +204,23 @@ def info(client: Client) -> SlotInfo:
     )
 
 
-@dataclass
-class _Asking:
-    """Asks until the terminal has done it. Every request may be repeated."""
-
-    client: Client
-    info: SlotInfo
-
-    def __call__(self, request: Request, payload: bytes, bytes_erased: int = 0) -> _Status:
-        units = -(-bytes_erased // self.info.erase_bytes)
-        work_s = 5.0 + units * self.info.worst_erase_ms / 1000
-        deadline = time.monotonic() + self.client.deadline_s + work_s
-        while True:
-            answer = self.client.request(request, Answer.PACK_STATUS, payload, work_s=work_s)
-            r = Reader(answer, "PACK_STATUS")
-            (result,) = r.unpack("B")
-            error = r.signed()
-            (phase,) = r.unpack("B")
-            status = _Status(_known(Result, result), error, _known(Phase, phase), r.varint())
-            if status.result != Result.BUSY or time.monotonic() > deadline:
-                return status
-            time.sleep(0.02)
+def _ask(
+    client: Client, info: SlotInfo, request: Request, payload: bytes, bytes_erased: int = 0
+) -> _Status:
+    """Ask until the terminal has done it. Every request may be repeated."""
+    units = -(-bytes_erased // info.erase_bytes)
+    work_s = 5.0 + units * info.worst_erase_ms / 1000
+    deadline = time.monotonic() + client.deadline_s + work_s
+    while True:
+        answer = client.request(request, Answer.PACK_STATUS, payload, work_s=work_s)
+        r = Reader(answer, "PACK_STATUS")
+        (result,) = r.unpack("B")
+        error = r.signed()
+        (phase,) = r.unpack("B")
+        status = _Status(_known(Result, result), error, _known(Phase, phase), r.varint())
+        if status.result != Result.BUSY or time.monotonic() > deadline:
+            return status
+        time.sleep(0.02)
 
 
 def install(
@@ -212,9 +232,11 @@ def install(
     reason when it refuses the pack, LinkError when it takes no more data.
     """
     before = info(client)
-    ask = _Asking(client, before)
+    tag = hash32(pack[:SIGNED_BYTES])[:_TAG_BYTES].hex()
+    if before.phase == Phase.TRIAL and before.other_tag == tag:
+        return before
     header = pack[: PACK_HEADER.size]
-    status = ask(Request.PACK_BEGIN, header, len(pack))
+    status = _ask(client, before, Request.PACK_BEGIN, header, len(pack))
     if status.result == Result.HERE:
         return info(client)
     _check(client, status, Result.OK)
@@ -224,13 +246,13 @@ def install(
         progress(status.next, len(pack))
         at = status.next
         data = pack[at : at + piece]
-        status = ask(Request.PACK_DATA, at.to_bytes(4, "little") + data, 0)
+        status = _ask(client, before, Request.PACK_DATA, at.to_bytes(4, "little") + data)
         _check(client, status, Result.OK, Result.OFFSET)
         stuck = stuck + 1 if status.next <= at else 0
         if stuck > 8:
             raise LinkError(f"{client.link.name}: takes no more of the pack, at byte {at}")
     progress(len(pack), len(pack))
-    status = ask(Request.PACK_END, header, 0)
+    status = _ask(client, before, Request.PACK_END, header)
     if not (status.result == Result.PHASE and status.phase == Phase.STAGED):  # asked again: it is
         _check(client, status, Result.OK)
     return info(client)
@@ -238,16 +260,16 @@ def install(
 
 _DONE: dict[Command, Callable[[SlotInfo], bool]] = {
     Command.ACTIVATE: lambda now: now.phase == Phase.TRIAL,
-    Command.CONFIRM: lambda now: now.reason == "confirmed",
-    Command.REVERT: lambda now: now.reason == "reverted",
-    Command.ABORT: lambda now: now.reason == "aborted",
+    Command.CONFIRM: lambda now: now.reason == Reason.CONFIRMED,
+    Command.REVERT: lambda now: now.reason == Reason.REVERTED,
+    Command.ABORT: lambda now: now.reason == Reason.ABORTED,
 }
 
 
 def command(client: Client, which: Command) -> SlotInfo:
     """Activate, confirm, revert or abort. Raises TargetError with the terminal's reason."""
     before = info(client)
-    status = _Asking(client, before)(Request.SLOT_COMMAND, bytes([which]), 0)
+    status = _ask(client, before, Request.SLOT_COMMAND, bytes([which]))
     after = info(client)
     if status.result == Result.PHASE and after.sequence != before.sequence and _DONE[which](after):
         return after  # a repeated request: the first one did it

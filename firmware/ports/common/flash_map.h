@@ -20,13 +20,13 @@
 #define TFIN_FLASH_JOURNAL (TFIN_FLASH_AT + 2u * TFIN_FLASH_SLOT)
 
 /* The map of a chip whose erase units, of `page` bytes, are all alike. */
-#define TFIN_FLASH_PAGES(page, journal_bytes, program, worst_ms)               \
+#define TFIN_FLASH_PAGES(page, journal_bytes, program, erased_byte, worst_ms)  \
     {.slot = {{TFIN_FLASH_AT, TFIN_FLASH_SLOT, page},                          \
               {TFIN_FLASH_AT + TFIN_FLASH_SLOT, TFIN_FLASH_SLOT, page}},       \
      .journal = {{TFIN_FLASH_JOURNAL, journal_bytes, page},                    \
                  {TFIN_FLASH_JOURNAL + (journal_bytes), journal_bytes, page}}, \
      .program_bytes = (program),                                               \
-     .erased = 0xFF,                                                           \
+     .erased = (erased_byte),                                                  \
      .worst_erase_ms = (worst_ms)}
 
 /* `size` bytes at this address are inside of the slots and the journal. */

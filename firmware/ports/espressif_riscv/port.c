@@ -8,7 +8,7 @@
 
 #if defined(TFIN_CHIP_ESP32C3) && !defined(TFIN_PORT_USB)
 #define INTERRUPTS
-#include "ring.h"
+#include "riscv.h"
 #endif
 
 #ifdef TFIN_CHIP_ESP32C3
@@ -42,7 +42,6 @@
 #define LINE_PRIORITY(n) (MATRIX + 0x114u + 4u * (n))
 #define LINE_THRESHOLD (MATRIX + 0x194u)
 #define LINE 1u
-#define MSTATUS_INTERRUPTS 0x8u
 
 void tfin_riscv_interrupt(void);
 
@@ -98,21 +97,6 @@ void tfin_riscv_interrupt(void)
         tfin_ring_overrun();
     }
     TFIN_REG(UART_CLEAR) = why;
-}
-
-int tfin_port_read(void)
-{
-    return tfin_ring_get();
-}
-
-void tfin_port_idle(void)
-{
-    /* masked, an interrupt still ends the wait, so none falls between the look and the sleep */
-    __asm volatile("csrc mstatus, %0" ::"r"(MSTATUS_INTERRUPTS) : "memory");
-    if (tfin_ring_empty()) {
-        __asm volatile("wfi" ::: "memory");
-    }
-    __asm volatile("csrs mstatus, %0" ::"r"(MSTATUS_INTERRUPTS) : "memory");
 }
 
 uint32_t tfin_port_receive_overruns(void)

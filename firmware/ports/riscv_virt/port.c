@@ -5,7 +5,7 @@
 
 #include "divisor.h"
 #include "registers.h"
-#include "ring.h"
+#include "riscv.h"
 
 #define UART 0x10000000u
 #define TEST_DEVICE TFIN_REG(0x100000u)
@@ -24,7 +24,6 @@
 #define PLIC_THRESHOLD TFIN_REG(PLIC + 0x200000u)
 #define PLIC_CLAIM TFIN_REG(PLIC + 0x200004u)
 #define MIE_EXTERNAL 0x800u
-#define MSTATUS_INTERRUPTS 0x8u
 
 void tfin_riscv_interrupt(void);
 
@@ -64,21 +63,6 @@ void tfin_riscv_interrupt(void)
     if (source != 0) {
         PLIC_CLAIM = source;
     }
-}
-
-int tfin_port_read(void)
-{
-    return tfin_ring_get();
-}
-
-void tfin_port_idle(void)
-{
-    /* masked, an interrupt still ends the wait, so none falls between the look and the sleep */
-    __asm volatile("csrc mstatus, %0" ::"r"(MSTATUS_INTERRUPTS) : "memory");
-    if (tfin_ring_empty()) {
-        __asm volatile("wfi" ::: "memory");
-    }
-    __asm volatile("csrs mstatus, %0" ::"r"(MSTATUS_INTERRUPTS) : "memory");
 }
 
 uint32_t tfin_port_receive_overruns(void)

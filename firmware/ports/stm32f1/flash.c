@@ -27,7 +27,7 @@
 #define TFIN_FLASH_PAGE 1024u
 #endif
 
-static const tfin_flash_map map = TFIN_FLASH_PAGES(TFIN_FLASH_PAGE, 2048u, 2, 40);
+static const tfin_flash_map map = TFIN_FLASH_PAGES(TFIN_FLASH_PAGE, 2048u, 2, 0xFF, 40);
 
 const tfin_flash_map *tfin_port_flash_map(void)
 {

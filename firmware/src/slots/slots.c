@@ -160,7 +160,7 @@ static int try_trial(tfin_slots *s, const opening *o, enum tfin_slots_cause caus
         cause == TFIN_CAUSE_FAULT || (cause == TFIN_CAUSE_OTHER && (now->detail & ALIVE) == 0);
     uint32_t tries = tfin_slots_tries(s) - (costs != 0);
     if (tries == 0) {
-        (void)give_up(s, TFIN_REASON_TRIES);
+        (void)give_up(s, TFIN_REASON_TRIES_USED_UP);
     } else {
         uint32_t detail = (now->detail & WORKED) | tries;
         if (now->detail != detail) {
@@ -388,8 +388,7 @@ int tfin_slots_command(tfin_slots *s, enum tfin_slots_command command)
     return TFIN_SLOTS_PHASE;
 }
 
-/* --------------------------------------------------------------------------------------- steps --
- */
+/* ---------------------------------------------------------------------------------------- steps */
 
 static int done(tfin_slots *s, enum tfin_slots_result result)
 {

@@ -42,30 +42,26 @@ enum tfin_slots_reason {
     TFIN_REASON_JOURNAL_LOST, /* no valid record: the factory pack runs */
     TFIN_REASON_ABORTED,
     TFIN_REASON_REVERTED,
-    TFIN_REASON_TRIES,   /* the trial used its tries up */
+    TFIN_REASON_TRIES_USED_UP,
     TFIN_REASON_DAMAGED, /* the pack did not verify after it was written, or in trial */
     TFIN_REASON_CONFIRMED
 };
 
-/* X(name, value, text): what the calls return. */
-#define TFIN_SLOTS_RESULTS(X)                                                        \
-    X(TFIN_SLOTS_OK, 0, "done, or begun")                                            \
-    X(TFIN_SLOTS_BUSY, 1, "the operation before it is not done yet")                 \
-    X(TFIN_SLOTS_PHASE, 2, "not in this phase")                                      \
-    X(TFIN_SLOTS_HERE, 3, "this pack is in a slot already")                          \
-    X(TFIN_SLOTS_REFUSED, 4, "this pack was given up before")                        \
-    X(TFIN_SLOTS_TOO_OFTEN, 5, "more than four installs a day")                      \
-    X(TFIN_SLOTS_TOO_LARGE, 6, "the pack is larger than a slot")                     \
-    X(TFIN_SLOTS_KERNELS, 7, "the pack needs network kernels that are not linked")   \
-    X(TFIN_SLOTS_OFFSET, 8, "not the next bytes of the pack")                        \
-    X(TFIN_SLOTS_OTHER_HEADER, 9, "not the header that the install began with")      \
-    X(TFIN_SLOTS_NOT_ALIVE, 10, "the pack in trial has not worked for long enough")  \
-    X(TFIN_SLOTS_ENGINE, 11, "the engine refuses the pack; `engine_error` says why") \
-    X(TFIN_SLOTS_FLASH, 12, "the flash does not take what is written")
+/* What the calls return. */
 enum tfin_slots_result {
-#define X(name, value, text) name = (value),
-    TFIN_SLOTS_RESULTS(X)
-#undef X
+    TFIN_SLOTS_OK, /* done, or begun */
+    TFIN_SLOTS_BUSY,
+    TFIN_SLOTS_PHASE,        /* not in this phase */
+    TFIN_SLOTS_HERE,         /* this pack is in a slot already */
+    TFIN_SLOTS_REFUSED,      /* this pack was given up before */
+    TFIN_SLOTS_TOO_OFTEN,    /* more than four installs a day */
+    TFIN_SLOTS_TOO_LARGE,    /* for a slot */
+    TFIN_SLOTS_KERNELS,      /* the pack needs network kernels that are not linked */
+    TFIN_SLOTS_OFFSET,       /* not the next bytes of the pack */
+    TFIN_SLOTS_OTHER_HEADER, /* not the header that the install began with */
+    TFIN_SLOTS_NOT_ALIVE,    /* the pack in trial has not worked for long enough */
+    TFIN_SLOTS_ENGINE,       /* the engine refuses the pack; `engine_error` says why */
+    TFIN_SLOTS_FLASH         /* the flash does not take what is written */
 };
 
 /* Why the boot before this one ended, as far as the chip can tell. */

@@ -10,7 +10,7 @@
 #include "tinyfin_pack.h"
 #include "wire.h"
 
-enum { HEADER_BYTES = TFIN_PACK_HEADER_BYTES, AT_COUNTER = 16, AT_SCHEMA = 40, SCHEMA_BYTES = 16 };
+enum { HEADER_BYTES = TFIN_PACK_HEADER_BYTES, AT_SCHEMA = 40, SCHEMA_BYTES = 16 };
 
 _Static_assert(TFIN_WIRE_FRAME_BYTES - TFIN_FRAME_HEAD >= TFIN_SLOTS_WORK_BYTES,
                "a frame that holds a header has room to verify its pack");
@@ -19,7 +19,6 @@ int tfin_transfer_open(tfin_transfer *t, tfin_engine *engine, void *memory, uint
                        tfin_trust *trust)
 {
     memset(t, 0, sizeof *t);
-    /* a chip whose port cannot tell keeps a word in RAM that is lost with the power */
     const tfin_flash_map *map = tfin_port_flash_map();
     if (map == NULL) {
         return tfin_open(engine, tinyfin_pack, TINYFIN_PACK_BYTES, memory, memory_bytes, trust);

@@ -25,8 +25,7 @@ typedef struct tfin_transfer {
 /* So many scored events after a boot a pack in trial counts as working. */
 enum { TFIN_ALIVE_EVENTS = 8 };
 
-/* In place of tfin_open; as tfin_slots_open where the port has a map, and otherwise as tfin_open.
- */
+/* In place of tfin_open: as tfin_slots_open where the port has a map, else as tfin_open. */
 int tfin_transfer_open(tfin_transfer *transfer, tfin_engine *engine, void *memory,
                        uint32_t memory_bytes, tfin_trust *trust);
 

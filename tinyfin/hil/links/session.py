@@ -74,7 +74,7 @@ def reach(
 ) -> Iterator[Session]:
     """The run's firmware on an emulated target, or on this machine (``host``). Not yet connected.
 
-    emulator: one of :data:`tinyfin.targets.emulate.EMULATORS`.
+    emulator: one of :data:`tinyfin.targets.catalogue.EMULATORS`.
     baud: speed of a serial line in front of ``host``; None is a pipe.
     Raises ConfigError for an unknown target, TargetError for one that cannot be emulated, and what
     building raises.

@@ -320,15 +320,15 @@ class _Board(Access):
 
         if self.spec.touch_1200:
             self._boot_loader = touch_1200(self._locate(), self.deadlines.port_s, name=self.name)
-        if isinstance(how, bool):
-            port = self._port_for(target.flash_tool)
-            done = shlex.join(flash.flash_board(target, image, port))
-        else:
+        try:
+            if isinstance(how, bool):
+                port = self._port_for(target.flash_tool)
+                return shlex.join(flash.flash_board(target, image, port))
             values = {"elf": str(image.elf), "bin": str(image.binary), **self._values(how)}
             what = f"{self.name}: flash"
-            done = run_command(how, self.deadlines.flash_s, what, FlashError, values)
-        self._boot_loader = None
-        return done
+            return run_command(how, self.deadlines.flash_s, what, FlashError, values)
+        finally:
+            self._boot_loader = None
 
     def _values(self, command: list[str] | str) -> dict[str, str]:
         """What the board's own words mean in a command of the rig file."""

@@ -91,6 +91,8 @@ class _Sampling:
         assert self._thread is not None
         self._ended.set()
         self._thread.join(_JOIN_S)
+        if self._thread.is_alive():
+            raise self._wrong(f"it does not end its measurement within {_JOIN_S:g} s")
         self._thread = None
         if self._failed is not None:
             raise self._wrong(str(self._failed)) from self._failed

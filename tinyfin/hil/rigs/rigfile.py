@@ -14,7 +14,7 @@ import difflib
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, model_validator
@@ -22,9 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationErr
 from tinyfin.command_templates import placeholders, unknown_placeholder
 from tinyfin.config.toml import read_toml
 from tinyfin.errors import ConfigError
-
-if TYPE_CHECKING:
-    from tinyfin.targets.catalogue import Target
+from tinyfin.targets.catalogue import EmulatorName, Target
 
 __all__ = [
     "HOST",
@@ -238,7 +236,7 @@ class TargetSpec(_Section):
     target: str
     """A name of `tinyfin targets`, or ``host``."""
     emulated: bool = False
-    emulator: Literal["qemu", "renode"] = "qemu"
+    emulator: EmulatorName = "qemu"
     """What runs it when it is emulated."""
     port: Port | None = None
     baud: Annotated[int, Field(ge=1200, le=12_000_000)] = 115_200

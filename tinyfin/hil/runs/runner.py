@@ -22,11 +22,12 @@ from pathlib import Path
 from tinyfin import files
 from tinyfin.errors import InputError
 from tinyfin.hil.failures import Failure, FailureKind
-from tinyfin.hil.rigs.rigfile import Rig, TargetSpec
+from tinyfin.hil.rigs.rigfile import Rig, TargetSpec, require_emulator
 from tinyfin.hil.runs import junit
 from tinyfin.hil.runs.results import STEPS, Case, RigResult, TargetResult
 from tinyfin.hil.runs.suites import Suite
 from tinyfin.hil.runs.target import Job, TargetRun, Tell
+from tinyfin.targets import catalogue
 
 __all__ = ["forget_results", "jobs", "run_rig", "write_results"]
 
@@ -300,9 +301,6 @@ def without_flash(todo: Sequence[Job]) -> list[Job]:
 
 def emulated_by(todo: Sequence[Job], emulator: str, boards: Path | None) -> list[Job]:
     """The jobs, emulated targets in that emulator. ConfigError for one that it cannot run."""
-    from tinyfin.hil.rigs.rigfile import require_emulator
-    from tinyfin.targets import catalogue
-
     done = []
     for job in todo:
         if job.spec.emulated:

@@ -269,19 +269,22 @@ class TargetRun:
                         break
             finally:
                 totals.update(case.facts)
+        notes = []
         if suite.latency is not None:
             timed = latency(suite.latency, totals.ticks, self.client.hello.tick_hz, name)
             case.facts.latency = timed
-            case.note = f"p99 {timed.p99_us:,.0f} µs, at most {timed.max_us:,.0f} µs"
+            notes.append(f"p99 {timed.p99_us:,.0f} µs, at most {timed.max_us:,.0f} µs")
             if self.job.spec.is_emulated:
-                case.note += ", by the clock of this machine: no chip's time"
+                notes[-1] += ", by the clock of this machine: no chip's time"
         if suite.energy is not None and meter is not None and sleep and awake:
             verdicts = totals.sums.verdicts
             spent = energy(suite.energy, sleep, awake[0], meter.volts, verdicts, name)
             case.facts.energy = spent
-            case.note = (
+            notes.append(
                 f"{spent.uj_per_verdict:,.1f} µJ per verdict, {spent.sleep_ua:,.1f} µA asleep"
             )
+        if notes:
+            case.note = "; ".join(notes)
         if case.facts.unexplained_reboots:
             raise BootError(
                 f"{self.job.name}: restarted {case.facts.unexplained_reboots} times without "

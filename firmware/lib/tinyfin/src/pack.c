@@ -164,27 +164,32 @@ static void hash_more(tfin_port_hash *hash, const uint8_t *data, uint32_t size,
     }
 }
 
-/* 0 when the hash of what has been hashed begins with these bytes. */
-static TFIN_NOINLINE uint32_t hash_differs(tfin_port_hash *hash, const uint8_t *expected,
+/* What a comparison of digests gives when they are the same. A register in which a fault has left
+ * something else rarely holds it, and often 0. */
+#define SAME 0x55555555u
+
+/* SAME when the hash of what has been hashed begins with these bytes; more for each that differs,
+ * and for each that a fault left out. */
+static TFIN_NOINLINE uint32_t compare_hash(tfin_port_hash *hash, const uint8_t *expected,
                                            uint32_t size)
 {
     uint8_t digest[32];
-    uint32_t differing = 0;
+    uint32_t found = SAME + size;
     tfin_port_hash_end(hash, digest);
     while (size-- != 0) {
-        differing |= (uint32_t)digest[size] ^ expected[size];
+        found += (((uint32_t)digest[size] ^ expected[size]) << 8) - 1u;
     }
-    return differing;
+    return found;
 }
 
-static TFIN_NOINLINE uint32_t differs(const uint8_t *data, uint32_t data_size,
+static TFIN_NOINLINE uint32_t compare(const uint8_t *data, uint32_t data_size,
                                       const uint8_t *expected, uint32_t size,
                                       const tfin_trust *trust)
 {
     tfin_port_hash hash;
     tfin_port_hash_begin(&hash);
     hash_more(&hash, data, data_size, trust);
-    return hash_differs(&hash, expected, size);
+    return compare_hash(&hash, expected, size);
 }
 
 /* Which of the trusted keys the pack names, or null. */
@@ -200,25 +205,25 @@ static TFIN_NOINLINE const uint8_t *key_of(const uint8_t *p, const tfin_trust *t
 #endif
     }
     for (; count != 0; count--, key += 32) {
-        if (differs(key, 32, p + AT_KEY_ID, 4, trust) == 0) {
+        if (compare(key, 32, p + AT_KEY_ID, 4, trust) == SAME) {
             return key;
         }
     }
     return NULL;
 }
 
-/* 0 when the pack's bytes have the digest of its header. */
-static TFIN_NOINLINE uint32_t damage(const uint8_t *p, const tfin_trust *trust)
+/* SAME when the pack's bytes have the digest of its header. */
+static TFIN_NOINLINE uint32_t compare_body(const uint8_t *p, const tfin_trust *trust)
 {
 /* tests prove that they would notice this and the other TFIN_SABOTAGE_... */
 #ifdef TFIN_SABOTAGE_DIGEST
-    return 0;
+    return SAME;
 #endif
-    return differs(p + HEADER_SIZE, tfin_u32(p + AT_TOTAL) - HEADER_SIZE, p + HEADER_DIGEST, 32,
+    return compare(p + HEADER_SIZE, tfin_u32(p + AT_TOTAL) - HEADER_SIZE, p + HEADER_DIGEST, 32,
                    trust);
 }
 
-static TFIN_NOINLINE uint32_t state_layout_differs(const uint8_t *p, const section *schema,
+static TFIN_NOINLINE uint32_t compare_state_layout(const uint8_t *p, const section *schema,
                                                    const section *program, const tfin_trust *trust)
 {
     static const uint8_t label[5] = {'t', 'f', 's', 't', '1'};
@@ -227,7 +232,7 @@ static TFIN_NOINLINE uint32_t state_layout_differs(const uint8_t *p, const secti
     tfin_port_hash_update(&hash, label, sizeof label);
     hash_more(&hash, schema->payload, schema->size, trust);
     hash_more(&hash, program->payload, program->size, trust);
-    return hash_differs(&hash, p + HEADER_STATE_LAYOUT, 16);
+    return compare_hash(&hash, p + HEADER_STATE_LAYOUT, 16);
 }
 
 /* The header's hashes are those of its sections. Each releases its 200 bytes of stack before the
@@ -235,37 +240,46 @@ static TFIN_NOINLINE uint32_t state_layout_differs(const uint8_t *p, const secti
 static int hashes_ok(const uint8_t *p, const section *schema, const section *program,
                      const tfin_trust *trust)
 {
-    return (state_layout_differs(p, schema, program, trust) |
-            differs(schema->payload, schema->size, p + AT_SCHEMA, 16, trust) |
-            differs(program->payload, program->size, p + AT_PROGRAM, 16, trust)) == 0;
+    return compare_state_layout(p, schema, program, trust) +
+               compare(schema->payload, schema->size, p + AT_SCHEMA, 16, trust) +
+               compare(program->payload, program->size, p + AT_PROGRAM, 16, trust) ==
+           3u * SAME;
 }
 
-/* Key, signature, engine version and security counter of a header. *open is 0 before; after a good
- * one it is TFIN_OPEN, computed from the results themselves: if a fault skips a branch, the number
- * opens nothing. */
+/* TFIN_OPEN is computed from what the checks gave: where a fault skips a check, its store or the
+ * branch behind it, another number is left, which opens nothing. Each check works on the numbers of
+ * those before it in *open. The lowest counter is compared once more in examine(). */
+enum { VERIFIED_SAME = SAME ^ TFIN_PORT_VERIFIED, VERIFIED_OPEN = VERIFIED_SAME ^ TFIN_OPEN };
+
+static uint32_t is_too_low(const uint8_t *p, const tfin_trust *trust)
+{
+    return trust->minimum_security_counter > tfin_u32(p + AT_COUNTER);
+}
+
+/* Key, signature, engine version and security counter of a header. *open is SAME before, and
+ * TFIN_OPEN after a good one. */
 static int trust_header(const uint8_t *p, const tfin_trust *trust, volatile uint32_t *open)
 {
     const uint8_t *key = key_of(p, trust);
     if (key == NULL) {
         return TFIN_E_KEY;
     }
-    *open |= tfin_port_verify(p + HEADER_SIGNED, key, p, HEADER_SIGNED) ^ TFIN_PORT_VERIFIED;
-    if (*open != 0) {
+    *open ^= tfin_port_verify(p + HEADER_SIGNED, key, p, HEADER_SIGNED);
+    if (*open != VERIFIED_SAME) {
         return TFIN_E_SIGNATURE;
     }
     if (tfin_u32(p + AT_ENGINE) > TFIN_VERSION) {
         return TFIN_E_ENGINE_VERSION;
     }
-    uint32_t too_low = trust->minimum_security_counter > tfin_u32(p + AT_COUNTER);
-    *open = (*open | too_low) ^ TFIN_OPEN;
-    return too_low != 0 ? TFIN_E_ROLLBACK : TFIN_OK;
+    *open ^= VERIFIED_OPEN;
+    return is_too_low(p, trust) ? TFIN_E_ROLLBACK : TFIN_OK;
 }
 
 /* Digest, signature and trust of a pack in `size` bytes. For a good one *open becomes TFIN_OPEN. */
 static int integrity_ok(const uint8_t *p, size_t size, const tfin_trust *trust,
                         volatile uint32_t *open)
 {
-    *open = 1; /* if the next store is skipped, this is still not TFIN_OPEN, nor 0 */
+    *open = 0;
     if (trust->record == NULL) {
         return TFIN_E_ARGUMENT;
     }
@@ -284,17 +298,13 @@ static int integrity_ok(const uint8_t *p, size_t size, const tfin_trust *trust,
     if (tfin_u32(p + AT_FLAGS) > DEVELOPMENT) {
         return TFIN_E_HEADER;
     }
-    *open = damage(p, trust);
-    rc = *open != 0 ? TFIN_E_DIGEST : trust_header(p, trust, open);
-#ifdef TFIN_SABOTAGE_GLITCH
-    *open = TFIN_OPEN;
-#endif
-    return rc;
+    *open = compare_body(p, trust);
+    return *open != SAME ? TFIN_E_DIGEST : trust_header(p, trust, open);
 }
 
 int tfin_verify_header(const void *header, const tfin_trust *trust)
 {
-    volatile uint32_t open = 0;
+    volatile uint32_t open = SAME;
     if (header == NULL || trust == NULL) {
         return TFIN_E_ARGUMENT;
     }
@@ -441,7 +451,10 @@ static int examine(tfin_engine *e, section s[S_COUNT], const uint8_t *pack, cons
     e->progress = trust->progress;
     e->progress_context = trust->progress_context;
     set_id(e);
-    e->open = open;
+    e->open = open ^ is_too_low(pack, trust);
+#ifdef TFIN_SABOTAGE_GLITCH
+    e->open = TFIN_OPEN;
+#endif
     return TFIN_OK;
 }
 
@@ -602,19 +615,19 @@ uint32_t tfin_security_counter(const tfin_engine *e)
 typedef char
     tfin_recheck_holds_a_hash[sizeof((tfin_recheck *)0)->hash == sizeof(tfin_port_hash) ? 1 : -1];
 
-/* 0 when the header is that of the open pack, by its hash; keeps size and digest from it. */
+/* SAME when the header is that of the open pack, by its hash; keeps size and digest from it. */
 static uint32_t begin_recheck(const tfin_engine *e, tfin_recheck *r)
 {
     tfin_port_hash *hash = (tfin_port_hash *)(void *)r->hash;
     tfin_port_hash_begin(hash);
     tfin_port_hash_update(hash, e->pack, HEADER_SIGNED);
-    uint32_t differing = hash_differs(hash, e->pack_id, sizeof e->pack_id);
+    uint32_t found = compare_hash(hash, e->pack_id, sizeof e->pack_id);
     memcpy(r->digest, e->pack + HEADER_DIGEST, sizeof r->digest);
     memcpy(r->pack_id, e->pack_id, sizeof r->pack_id);
     r->read = 0;
     r->size = tfin_u32(e->pack + AT_TOTAL) - HEADER_SIZE;
     tfin_port_hash_begin(hash);
-    return differing;
+    return found;
 }
 
 int32_t tfin_recheck_pack(tfin_engine *e, tfin_recheck *r, uint32_t bytes)
@@ -625,10 +638,10 @@ int32_t tfin_recheck_pack(tfin_engine *e, tfin_recheck *r, uint32_t bytes)
     }
     const tfin_trust watchdog = {.progress = e->progress, .progress_context = e->progress_context};
     tfin_port_hash *hash = (tfin_port_hash *)(void *)r->hash;
-    uint32_t differing = r->read == 0 || memcmp(r->pack_id, e->pack_id, sizeof r->pack_id) != 0
-                             ? begin_recheck(e, r)
-                             : 0;
-    if (differing == 0) {
+    uint32_t found = r->read == 0 || memcmp(r->pack_id, e->pack_id, sizeof r->pack_id) != 0
+                         ? begin_recheck(e, r)
+                         : SAME;
+    if (found == SAME) {
         uint32_t left = r->size - r->read;
         uint32_t piece = bytes < left ? bytes : left;
         hash_more(hash, e->pack + HEADER_SIZE + r->read, piece, &watchdog);
@@ -636,10 +649,10 @@ int32_t tfin_recheck_pack(tfin_engine *e, tfin_recheck *r, uint32_t bytes)
         if (piece != left) {
             return (int32_t)(left - piece);
         }
-        differing = hash_differs(hash, (const uint8_t *)r->digest, sizeof r->digest);
+        found = compare_hash(hash, (const uint8_t *)r->digest, sizeof r->digest);
         r->read = 0;
     }
-    if (differing != 0) {
+    if (found != SAME) {
         e->open = 0;
         return TFIN_E_DIGEST;
     }
