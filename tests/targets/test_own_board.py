@@ -29,7 +29,8 @@ from tinyfin.hil.rigs import rigfile
 from tinyfin.targets import boards, build, catalogue, flash, system
 from tinyfin.targets.emulate import Emulator
 
-pytestmark = pytest.mark.live
+# these share the folder of one target's images for one pack
+pytestmark = [pytest.mark.live, pytest.mark.xdist_group("target-pos_f407")]
 
 ROOT = paths.project_dir()
 PACK = ROOT / "models" / "payment" / "model.tfpack"
@@ -198,6 +199,10 @@ def edited(project: Path, change: Callable[[dict[str, Any]], object]) -> None:
         (lambda b: b["tinyfin"]["emulator"].update(command="qemu"), "a command is a list of words"),
         (lambda b: b["upload"].update(maximum_size="big"), "docs/boards.md lists the keys"),
         (lambda b: b.update(build=[]), "docs/boards.md lists the keys"),
+        (lambda b: b["tinyfin"].update(flsh=[]), "tinyfin.flsh is no key; did you mean flash?"),
+        (lambda b: b["tinyfin"]["emulator"].update(speed=1), "speed is no key; there are command"),
+        (lambda b: b["build"].update(port="stm32f9"), "there is no C file in "),
+        (lambda b: b["build"].update(port="./port"), "there is no C file in "),
     ],
 )
 def test_a_board_file_that_is_wrong_is_named(

@@ -368,19 +368,12 @@ def _target(path: Path, board: Any) -> Target:
     try:
         build, upload, extra = board["build"], board["upload"], board["tinyfin"]
         emulator = extra.get("emulator")
-        for section, given, keys in (
-            ("tinyfin", extra, _KEYS),
-            ("tinyfin.emulator", emulator, _EMULATOR_KEYS),
-            ("tinyfin.renode", extra.get("renode"), _RENODE_KEYS),
-        ):
-            _refuse_unknown(section, given or {}, keys)
-        _refuse_no_port(path, str(build["port"]))
         if build["arch"] not in COMPILERS:
             raise ConfigError(
                 f"{path}: build.arch = {build['arch']!r}; it has to be one of "
                 f"{', '.join(COMPILERS)}"
             )
-        return Target(
+        target = Target(
             name=path.stem,
             title=str(board["name"]),
             core=str(extra.get("core", build["cpu"])),
@@ -409,6 +402,14 @@ def _target(path: Path, board: Any) -> Target:
             counted_on=str(extra.get("counted_on", "")),
             layout=str(extra.get("layout", "canonical")),
         )
+        for section, given, keys in (
+            ("tinyfin", extra, _KEYS),
+            ("tinyfin.emulator", emulator, _EMULATOR_KEYS),
+            ("tinyfin.renode", extra.get("renode"), _RENODE_KEYS),
+        ):
+            _refuse_unknown(section, given or {}, keys)
+        _refuse_no_port(path, target.port)
+        return target
     except KeyError as error:
         raise ConfigError(
             f"{path}: key {error} is missing; docs/boards.md lists the keys"
