@@ -190,7 +190,11 @@ def test_one_thread_owns_the_engine_and_others_send_to_it(tmp_path: Path) -> Non
     main = tmp_path / "sabotaged.c"
     main.write_text(f'#define TFIN_SABOTAGE_OWNER\n#include "{EXAMPLES / "threads.c"}"\n')
     bad = example_program(tmp_path, main, *flags)
-    done = call(*fixed, bad, code=None)
+    # on a busy machine the threads may run one after the other, and the race is not recorded
+    for _ in range(50):
+        done = call(*fixed, bad, code=None)
+        if done.returncode == 66:
+            break
     assert done.returncode == 66
     assert "WARNING: ThreadSanitizer: data race" in done.stderr
 

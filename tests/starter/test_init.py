@@ -176,6 +176,7 @@ def test_what_is_refused(tmp_path: Path) -> None:
     table["build"].update(port="../elsewhere")
     (boards / "own.json").write_text(json.dumps(table))
     (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "port.c").touch()
     done = tinyfin(f"init {tmp_path}/p --board own --boards {boards}", code=3)
     assert "lies outside of the board file's folder" in done.stderr
     health = sorted(paths.project_dir().glob("models/terminal_health/*.tfpack"))[0]

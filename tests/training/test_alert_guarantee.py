@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom, binomtest, norm
 
@@ -94,6 +94,7 @@ def test_the_bound_is_the_exact_binomials() -> None:
 
 
 @settings(max_examples=200, deadline=None)
+@example(genuine=1, budget=0.847877515376356, confidence=0.847877515376356)
 @given(
     genuine=st.integers(1, 20_000), budget=st.floats(1e-5, 1.2), confidence=st.floats(0.5, 0.999)
 )

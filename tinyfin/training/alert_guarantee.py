@@ -57,6 +57,8 @@ def budget_promise(
     used = confidence or CONFIDENCE
     highest = highest_rate(alerts, genuine, used)
     needed = math.ceil(math.log(1 - used) / math.log1p(-budget)) if 0 < budget < 1 else 1
+    if needed > 1 and highest_rate(0, needed - 1, used) <= budget:  # rounded up from one row less
+        needed -= 1
     return BudgetPromise(
         cautious=confidence is not None,
         confidence=used,

@@ -116,17 +116,19 @@ static uint64_t patience(const way *w)
     return left < STEP_NS ? left : STEP_NS;
 }
 
-/* Closing a pseudo-terminal throws away what its other side has not read: gives the
- * host a moment for it. */
+/* Closing a pseudo-terminal throws away what its other side has not read: gives the host a moment
+ * for it. On a busy machine bytes take some time from one side to the other. */
 static void linger(int other)
 {
     const struct timespec nap = {0, 5 * 1000 * 1000};
-    int unread = 1;
-    for (int naps = 0; naps < 200 && unread > 0; naps++) {
+    int quiet = 0;
+    for (int naps = 0; naps < 1000 && quiet < 20; naps++) {
+        int unread;
         nanosleep(&nap, NULL);
         if (ioctl(other, FIONREAD, &unread) != 0) {
             return;
         }
+        quiet = unread == 0 ? quiet + 1 : 0;
     }
 }
 
