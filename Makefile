@@ -13,7 +13,9 @@
 #   make bench   sizes and instructions on the targets, and the features against Polars and pandas
 #   make notebooks  execute the notebooks anew and write their outputs into them
 #   make powercut  STEPS of random power cuts over the slots (10,000,000), and STATES of a small flash
-#   make killtest  the emulated terminal killed KILLS times (2000) while packs are replaced
+#   make statecut  the same over the state log
+#   make killtest  the emulated terminal killed KILLS times (2000) while packs are replaced, and while
+#                it keeps what it learns
 #   make fuzz    fuzz targets under sanitizers, FUZZ_SECONDS each
 #   make clean   removes everything that the others made, but for your runs in runs/
 
@@ -30,7 +32,7 @@ native := $(wildcard firmware/lib/tinyfin/src/*.[ch] firmware/lib/tinyfin/src/*/
 export PLATFORMIO_SETTING_ENABLE_TELEMETRY := no
 export PLATFORMIO_DISABLE_UPGRADE_CHECK := true
 
-.PHONY: demo test test-loaded nightly lint rig soak bench notebooks fuzz powercut killtest clean install system-demo system-test system-loaded system-bench system-fuzz
+.PHONY: demo test test-loaded nightly lint rig soak bench notebooks fuzz powercut statecut killtest clean install system-demo system-test system-loaded system-bench system-fuzz
 .DELETE_ON_ERROR:
 
 demo: system-demo install
@@ -70,8 +72,11 @@ notebooks: system-demo install $(VENV)/.notebooks
 powercut: system-test install
 	POWERCUT_STEPS=$(or $(STEPS),10000000) POWERCUT_STATES=$(or $(STATES),20000) $(BIN)/python -m pytest -q -s tests/engine/test_power_cuts.py -k violate_nothing
 
+statecut: system-test install
+	STATECUT_STEPS=$(or $(STEPS),10000000) $(BIN)/python -m pytest -q -s tests/engine/test_state_cuts.py -k comes_back
+
 killtest: system-test install
-	KILLS=$(or $(KILLS),2000) $(BIN)/python -m pytest -q -s tests/wire/test_install.py -k killed
+	KILLS=$(or $(KILLS),2000) STATE_KILLS=$(or $(KILLS),2000) $(BIN)/python -m pytest -q -s tests/wire/test_install.py tests/wire/test_state_log.py -k kill
 
 fuzz: system-fuzz
 	firmware/test/fuzz.sh $(FUZZ_SECONDS)

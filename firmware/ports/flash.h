@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Flash that holds packs and what is known about them. A port implements it (firmware/ports/X/
- * flash.c); tests link memory in its place. Only tfin_slots_open and tfin_slots_step touch it, one
- * operation at a time, so nothing here needs a lock.
+ * flash.c); tests link memory in its place. Only the functions of slots and of the state log touch
+ * it, from one task, so nothing here needs a lock.
  *
  * Flash is read where it lies. It is erased in units, all bits to one value, and programmed in
  * units, each at most once between two erasures: chips with error-correcting codes allow no more.
@@ -28,6 +28,8 @@ typedef struct tfin_flash_map {
     tfin_flash_area slot[2];
     /* at least four records of 32 bytes each; of the smallest erase units that the chip has */
     tfin_flash_area journal[2];
+    /* an image of the state and what came since, each; size 0: the state is not kept */
+    tfin_flash_area state[2];
     /* what is programmed at once: 2, 4, 8, 16 or 32 bytes, at a multiple of as many */
     uint8_t program_bytes;
     /* what an erased byte reads as: 0xFF or 0x00 */

@@ -15,6 +15,12 @@
 #ifdef TFIN_PORT_FLASH
 #include "slots/transfer.h"
 #endif
+#ifdef TFIN_STATE_LOG
+#ifndef TFIN_PORT_FLASH
+#error "TFIN_STATE_LOG: the state is kept in flash, and this board has no TFIN_PORT_FLASH"
+#endif
+#include "slots/state_log.h"
+#endif
 
 #if TFIN_WIRE_FRAME_BYTES < 160
 #error "TFIN_WIRE_FRAME_BYTES: HELLO needs 160"
@@ -71,7 +77,7 @@ static tfin_trust trust;
 #else
 static uint8_t rx_frame[TFIN_WIRE_FRAME_BYTES];
 #endif
-static uint8_t tx_frame[TFIN_WIRE_FRAME_BYTES];
+static uint8_t tx_frame[TFIN_WIRE_FRAME_BYTES] __attribute__((aligned(8)));
 static tfin_deframer rx;
 static answer answers[TFIN_WIRE_WINDOW]; /* by sequence, modulo the window */
 
@@ -92,6 +98,55 @@ static uint8_t doubted;        /* bytes came at another speed than that, and no 
 static uint32_t looked_at;     /* in ticks, when the doubt was looked at last */
 static uint32_t doubted_ticks; /* how long it lasts */
 static uint32_t looks;         /* how often it was looked at */
+
+/* -------------------------------------------------------------------- what is kept of the state */
+
+#ifdef TFIN_STATE_LOG
+static tfin_state_log state_log;
+
+static int score(const tfin_event *event, tfin_verdict *verdict)
+{
+    return tfin_state_log_score(&state_log, event, verdict);
+}
+
+static int apply_outcome(const tfin_outcome *outcome)
+{
+    return tfin_state_log_outcome(&state_log, outcome);
+}
+
+static int apply_notice(const tfin_notice *notice)
+{
+    return tfin_state_log_notice(&state_log, notice);
+}
+
+static int save(int rc)
+{
+    if (rc == TFIN_OK) {
+        (void)tfin_state_log_save(&state_log);
+    }
+    return rc;
+}
+#else
+static int score(const tfin_event *event, tfin_verdict *verdict)
+{
+    return tfin_score(&engine, event, verdict);
+}
+
+static int apply_outcome(const tfin_outcome *outcome)
+{
+    return tfin_apply_outcome(&engine, outcome);
+}
+
+static int apply_notice(const tfin_notice *notice)
+{
+    return tfin_apply_notice(&engine, notice);
+}
+
+static int save(int rc)
+{
+    return rc;
+}
+#endif
 
 /* -------------------------------------------------------------------------------------- answers */
 
@@ -327,7 +382,7 @@ static void on_events(const uint8_t *payload, uint32_t size)
         if (e->kind <= TFIN_KIND_SCORE_OUTCOME) {
             tfin_verdict verdict;
             uint32_t start = tfin_port_ticks();
-            rc = tfin_score(&engine, &e->event, &verdict);
+            rc = score(&e->event, &verdict);
             uint32_t ticks = (tfin_port_ticks() - start) & tfin_port_tick_mask;
             if (rc != TFIN_OK) {
                 tfin_put(&w, VERDICT_FAILED, 1);
@@ -347,14 +402,14 @@ static void on_events(const uint8_t *payload, uint32_t size)
                 if (e->outcome.action_taken == TFIN_ACTION_AS_ADVISED) {
                     e->outcome.action_taken = verdict.action;
                 }
-                rc = tfin_apply_outcome(&engine, &e->outcome);
+                rc = apply_outcome(&e->outcome);
             }
         } else if (e->kind == TFIN_KIND_OUTCOME) {
-            rc = tfin_apply_outcome(&engine, &e->outcome);
+            rc = apply_outcome(&e->outcome);
         } else if (e->kind == TFIN_KIND_CLOCK) {
-            rc = tfin_rebase_time(&engine, e->clock_s);
+            rc = save(tfin_rebase_time(&engine, e->clock_s));
         } else {
-            rc = tfin_apply_notice(&engine, &e->notice);
+            rc = apply_notice(&e->notice);
         }
         if (rc != TFIN_OK) {
             failed_at[failures] = (uint8_t)(e->taken - 1);
@@ -425,8 +480,9 @@ static int write_image(tfin_reader *in, int apply)
     }
     if (rc == TFIN_OK && filled > 0 && apply) {
         rc = tfin_import_state(&engine, (uint32_t)at, piece, filled);
+        at += filled;
     }
-    return rc;
+    return apply && at == total ? save(rc) : rc;
 }
 
 static void on_state_write(uint16_t sequence, const tfin_reader *in)
@@ -652,7 +708,7 @@ static void on_ordered(uint8_t type, uint16_t sequence, tfin_reader *in)
         on_events(in->at, tfin_left(in));
     } else if (RIG && type == TFIN_STATE_RESET) {
         forget_digest();
-        acknowledge(tfin_reset(&engine));
+        acknowledge(save(tfin_reset(&engine)));
     } else if (RIG) {
         on_state_write(sequence, in);
     }
@@ -691,6 +747,13 @@ static void on_slots(uint8_t type, uint16_t sequence, tfin_reader *in)
     if (type == TFIN_SLOT_INFO_REQUEST) {
         w = begin_reply(TFIN_SLOT_INFO, sequence);
         tfin_transfer_info(&transfer, &w);
+#ifdef TFIN_STATE_LOG
+        tfin_put(&w, (uint64_t)state_log.found | (tfin_state_log_works(&state_log) ? 0x80u : 0u),
+                 1);
+        tfin_put(&w, state_log.sequence, 4);
+        tfin_put(&w, state_log.events, 2);
+        tfin_put(&w, state_log.restored, 2);
+#endif
     } else {
         int rc = tfin_transfer_take(&transfer, type, sequence, in, clock_s(), &w);
         if (rc < 0) {
@@ -819,6 +882,10 @@ void tfin_wire_start(void)
 #endif
     if (open_error == TFIN_OK) {
         tfin_fields_open(&fields, &engine, record, before);
+#ifdef TFIN_STATE_LOG
+        tfin_state_log_open(&state_log, tfin_port_flash_map(), &engine, tx_frame, sizeof tx_frame,
+                            &trust);
+#endif
     }
     static const uint8_t delimiter = 0; /* ends whatever a boot loader has said on this line */
     tfin_port_write(&delimiter, 1);
@@ -842,6 +909,11 @@ enum tfin_wire_work tfin_wire_step(void)
     }
     if (more) {
         return tfin_slots_reads(&transfer.slots) ? TFIN_WIRE_HOLDS : TFIN_WIRE_WORKS;
+    }
+#endif
+#ifdef TFIN_STATE_LOG
+    if (tfin_state_log_step(&state_log)) {
+        return TFIN_WIRE_WORKS;
     }
 #endif
     return TFIN_WIRE_RESTS;

@@ -154,6 +154,7 @@ WIRE = {
     **{f"TFIN_RESULT_{name.upper()}": code for code, name in enumerate(RESULTS)},
     **{f"TFIN_PHASE_{one.name}": one.value for one in slot_frames.Phase},
     **{f"TFIN_JOURNAL_{one.name}": one.value for one in slot_frames.Journal},
+    **{f"TFIN_STATE_{one.name}": one.value for one in slot_frames.StateFound},
     **{f"TFIN_SLOTS_{one.name}": one.value for one in slot_frames.Command},
     **{f"TFIN_REASON_{one.name}": one.value for one in slot_frames.Reason},
     **{
@@ -194,7 +195,7 @@ def compiled(
 def test_python_and_c_have_the_same_numbers(tmp_path: Path) -> None:
     done = compiled(tmp_path, EQUAL, "pack.c")
     assert done.returncode == 0, done.stderr
-    done = compiled(tmp_path, WIRE, "tinyfin.h", "wire.h", "transfer.h")
+    done = compiled(tmp_path, WIRE, "tinyfin.h", "wire.h", "transfer.h", "state_log.h")
     assert done.returncode == 0, done.stderr
 
 

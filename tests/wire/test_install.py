@@ -9,27 +9,22 @@ import os
 import random
 import signal
 import threading
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.support import sample
 from tests.support.cli import tinyfin, tinyfin_json
+from tests.support.kept_terminal import Terminal, until_ended
 from tests.support.process import ROOT, needs_cortex_m
 from tests.wire.test_terminal import raw_answer, small_frame
 from tinyfin.errors import TargetError
-from tinyfin.hil.links.session import at_link
 from tinyfin.pack.container import parse_pack, sign_with
 from tinyfin.pack.signing import DEVELOPMENT_KEY, generate_key
 from tinyfin.targets import build, catalogue
-from tinyfin.targets.emulate import Emulator
 from tinyfin.wire import slot_frames
 from tinyfin.wire.client import Client
 from tinyfin.wire.frames import encode_frame
-from tinyfin.wire.links import TcpLink
 from tinyfin.wire.messages import Answer, Request
 from tinyfin.wire.slot_frames import Command, Journal, Phase, Place, Reason, SlotInfo
 
@@ -44,23 +39,6 @@ def signed(seed: int, counter: int) -> bytes:
 
 PACKS = [signed(2, 1), signed(3, 2), signed(4, 2)]
 TAGS = [parse_pack(pack).pack_id.hex()[:10] for pack in PACKS]
-
-
-@dataclass
-class Terminal:
-    """An image, and the file that is its flash."""
-
-    image: Path
-    kept: Path
-
-    @contextlib.contextmanager
-    def on(self) -> Iterator[tuple[Client, Emulator]]:
-        target = catalogue.get("cortex-m4")
-        with Emulator(target, self.image, icount=False, kept=self.kept) as emulator:
-            link = TcpLink(*emulator.address, restart=emulator.restart)
-            with at_link(link, target.name) as session:
-                session.client.connect()
-                yield session.client, emulator
 
 
 @pytest.fixture(scope="module")
@@ -209,15 +187,9 @@ def test_killed_at_any_moment_it_runs_a_signed_pack_afterwards(terminal: Termina
                 pass
             finally:
                 timer.join()
-                _until_ended(emulator)
+                until_ended(emulator)
     print(f"{KILLS} kills: {sequence} records, floor {floor}, {confirmed} confirmed")
     assert sequence > 2 * KILLS
-
-
-def _until_ended(emulator: Emulator) -> None:
-    deadline = time.monotonic() + 10
-    while emulator.wait(0.1) is None and time.monotonic() < deadline:
-        pass
 
 
 def one_action(client: Client, rng: random.Random) -> int:

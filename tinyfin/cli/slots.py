@@ -87,17 +87,20 @@ def command(
 
 def as_dict(slots: SlotInfo) -> dict[str, object]:
     """The facts of ``--json``."""
-    facts = {
-        name: value.name.lower() if isinstance(value, IntEnum) else value
-        for name, value in asdict(slots).items()
-        if name != "detail"
-    }
+    facts = asdict(slots, dict_factory=_plain)
+    del facts["detail"]
     return {**facts, "tries": slots.tries, "worked": slots.worked}
+
+
+def _plain(items: list[tuple[str, object]]) -> dict[str, object]:
+    return {
+        name: value.name.lower() if isinstance(value, IntEnum) else value for name, value in items
+    }
 
 
 def text(slots: SlotInfo) -> str:
     """The slots for people."""
-    from tinyfin.wire.slot_frames import Journal, Phase, Place, Reason
+    from tinyfin.wire.slot_frames import Journal, Phase, Place, Reason, StateFound
 
     def words(number: IntEnum) -> str:
         return number.name.lower().replace("_", " ")
@@ -120,4 +123,11 @@ def text(slots: SlotInfo) -> str:
     ]
     if slots.journal == Journal.LOST:
         lines.append("the journal was unreadable at the last start: it began again")
+    if (log := slots.state_log) is not None:
+        if not log.works:
+            lines.append("state: not kept; the flash has no space for it, or does not take it")
+        else:
+            kept = f"state: image {log.images} and {log.events} events since"
+            lost = "; it could not be read at the last start" * (log.found == StateFound.LOST)
+            lines.append(f"{kept}, {log.restored} of them restored at the last start{lost}")
     return "\n".join(lines)

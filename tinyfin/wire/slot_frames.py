@@ -6,6 +6,7 @@ See ``docs/formats/wire.md`` and ``firmware/src/slots/slots.h``.
 
 from __future__ import annotations
 
+import struct
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,12 +28,16 @@ __all__ = [
     "Reason",
     "Result",
     "SlotInfo",
+    "StateFound",
+    "StateLog",
     "command",
     "info",
     "install",
 ]
 
 _TAG_BYTES = 5
+_CRC_BYTES = 4
+_STATE_LOG = struct.Struct("<BIHH")
 
 
 class Phase(IntEnum):
@@ -56,6 +61,14 @@ class Place(IntEnum):
 
 class Journal(IntEnum):
     """What the journal was at the last start."""
+
+    BLANK = 0
+    LOST = 1
+    FOUND = 2
+
+
+class StateFound(IntEnum):
+    """What the state log was at the last start."""
 
     BLANK = 0
     LOST = 1
@@ -132,6 +145,21 @@ _WHY = {
 
 
 @dataclass(frozen=True)
+class StateLog:
+    """What the terminal keeps in flash of what it has learned."""
+
+    found: StateFound
+    works: bool
+    """False when the pack's state has no space, or the flash is worn out."""
+    images: int
+    """Number of the newest image; it never falls, unless flash was put back."""
+    events: int
+    """Outcomes and notices behind it."""
+    restored: int
+    """Of them, at the last start."""
+
+
+@dataclass(frozen=True)
 class SlotInfo:
     """SLOT_INFO. Tags are the first five bytes of pack ids, hexadecimal."""
 
@@ -153,6 +181,8 @@ class SlotInfo:
     slot_bytes: int
     erase_bytes: int
     worst_erase_ms: int
+    state_log: StateLog | None
+    """None when the firmware keeps no state."""
 
     @property
     def tries(self) -> int | None:
@@ -181,9 +211,14 @@ def info(client: Client) -> SlotInfo:
             "boards do); replace the pack with the firmware: `tinyfin flash`"
         )
     r = Reader(client.request(Request.SLOT_INFO_REQUEST, Answer.SLOT_INFO), "SLOT_INFO")
-    _, running, found, _, worst_ms, erase, slot, counter = r.unpack("BBBBHIII")
+    _, running, journal, _, worst_ms, erase, slot, counter = r.unpack("BBBBHIII")
     _, places, detail, reason, sequence, floor, _, _ = r.unpack("BBBBIIIH")
     active_tag, other_tag = r.take(_TAG_BYTES).hex(), r.take(_TAG_BYTES).hex()
+    log = r.rest()[_CRC_BYTES:]
+    state_log = None
+    if len(log) >= _STATE_LOG.size:
+        found, images, events, restored = _STATE_LOG.unpack_from(log)
+        state_log = StateLog(_known(StateFound, found & 127), found > 127, images, events, restored)
     return SlotInfo(
         phase=_known(Phase, places >> 4),
         active=_known(Place, places & 3),
@@ -192,7 +227,7 @@ def info(client: Client) -> SlotInfo:
         reason=_known(Reason, reason & 31),
         installs_today=reason >> 5,
         detail=detail,
-        journal=_known(Journal, found),
+        journal=_known(Journal, journal),
         active_tag=active_tag,
         other_tag=other_tag,
         floor=floor,
@@ -201,6 +236,7 @@ def info(client: Client) -> SlotInfo:
         slot_bytes=slot,
         erase_bytes=erase,
         worst_erase_ms=worst_ms,
+        state_log=state_log,
     )
 
 

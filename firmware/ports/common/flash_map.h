@@ -2,7 +2,8 @@
 /*
  * Where a chip keeps packs, of its board file: TFIN_FLASH_AT, behind what upload.maximum_size
  * leaves to the image, and TFIN_FLASH_SLOT, the bytes of a slot. Two slots follow each other, then
- * two journal sectors. Flash is read where it is programmed.
+ * two journal sectors, then two halves of TFIN_FLASH_STATE bytes for the state, if there is that
+ * define. Flash is read where it is programmed.
  */
 #ifndef TFIN_FLASH_MAP_H
 #define TFIN_FLASH_MAP_H
@@ -17,22 +18,29 @@
 [\"TFIN_FLASH_AT=0x08010000u\", \"TFIN_FLASH_SLOT=20480u\"]"
 #endif
 
+#ifndef TFIN_FLASH_STATE
+#define TFIN_FLASH_STATE 0u
+#endif
+
 #define TFIN_FLASH_JOURNAL (TFIN_FLASH_AT + 2u * TFIN_FLASH_SLOT)
 
 /* The map of a chip whose erase units, of `page` bytes, are all alike. */
-#define TFIN_FLASH_PAGES(page, journal_bytes, program, erased_byte, worst_ms)  \
-    {.slot = {{TFIN_FLASH_AT, TFIN_FLASH_SLOT, page},                          \
-              {TFIN_FLASH_AT + TFIN_FLASH_SLOT, TFIN_FLASH_SLOT, page}},       \
-     .journal = {{TFIN_FLASH_JOURNAL, journal_bytes, page},                    \
-                 {TFIN_FLASH_JOURNAL + (journal_bytes), journal_bytes, page}}, \
-     .program_bytes = (program),                                               \
-     .erased = (erased_byte),                                                  \
+#define TFIN_FLASH_PAGES(page, journal_bytes, program, erased_byte, worst_ms)                   \
+    {.slot = {{TFIN_FLASH_AT, TFIN_FLASH_SLOT, page},                                           \
+              {TFIN_FLASH_AT + TFIN_FLASH_SLOT, TFIN_FLASH_SLOT, page}},                        \
+     .journal = {{TFIN_FLASH_JOURNAL, journal_bytes, page},                                     \
+                 {TFIN_FLASH_JOURNAL + (journal_bytes), journal_bytes, page}},                  \
+     .state = {{TFIN_FLASH_JOURNAL + 2u * (journal_bytes), TFIN_FLASH_STATE, page},             \
+               {TFIN_FLASH_JOURNAL + 2u * (journal_bytes) + TFIN_FLASH_STATE, TFIN_FLASH_STATE, \
+                page}},                                                                         \
+     .program_bytes = (program),                                                                \
+     .erased = (erased_byte),                                                                   \
      .worst_erase_ms = (worst_ms)}
 
-/* `size` bytes at this address are inside of the slots and the journal. */
+/* `size` bytes at this address are inside of the areas of the map. */
 static inline int flash_holds(const tfin_flash_map *map, uint32_t address, uint32_t size)
 {
-    uint32_t end = map->journal[1].address + map->journal[1].size;
+    uint32_t end = map->state[1].address + map->state[1].size;
     return address >= TFIN_FLASH_AT && address % size == 0 && address <= end - size;
 }
 

@@ -195,8 +195,10 @@
  *     TFIN_CHIP_ESP32S3             unset     espressif: the same
  *     TFIN_PORT_OWN_SPEED           unset     host: another source has tfin_port_set_baud
  *     TFIN_PORT_FLASH               unset     the port keeps packs in flash (ports/X/flash.c)
- *     TFIN_FLASH_AT                 none      nrf51, nrf52, stm32f1: where they begin
+ *     TFIN_FLASH_AT                 none      where they begin
  *     TFIN_FLASH_SLOT               none      bytes of a slot, whole pages
+ *     TFIN_FLASH_STATE              0u        bytes of a half of the state log, whole pages
+ *     TFIN_STATE_LOG                unset     the terminal application keeps what it has learned
  *     TFIN_FLASH_PAGE               1024u     stm32f1: bytes of a page; 2048u in large chips
  *     TFIN_REGISTER                 (address) macro with the register's address; a test puts memory
  *                                             in its place
@@ -664,6 +666,23 @@ int tfin_import_state(tfin_engine *engine, uint32_t offset, const void *image, u
  * waits for its outcome goes on without it. State images exported before still hold the card:
  * export again, and destroy them. An import that is not finished is abandoned. */
 int tfin_erase_card(tfin_engine *engine, uint64_t token);
+
+/* What came since the last image, one outcome or notice at a time; firmware/src/slots/state_log.h
+ * keeps images and these in flash. Before tfin_apply_outcome, tfin_export_waiting copies out what
+ * the engine keeps of the event: tfin_waiting_size() bytes, without what is marked as RAM-only.
+ * Aligned to 8, a later tfin_restore_outcome does with them what tfin_apply_outcome did,
+ * tfin_restore_notice what tfin_apply_notice did; restore in the order in which they came. Times
+ * are the engine's clock then and are not limited. TFIN_E_ARGUMENT for another size, and for values
+ * that the other calls refuse; TFIN_E_UNKNOWN_ID for an event that does not wait.
+ *
+ * tfin_pushed_out: 1 when tfin_score of a new event `id` would commit the oldest one that waits, as
+ * timed out, because the table is full; *oldest is its id. It is restored with a null outcome. */
+uint32_t tfin_waiting_size(const tfin_engine *engine);
+int tfin_export_waiting(const tfin_engine *engine, uint64_t id, void *out, uint32_t size);
+int tfin_pushed_out(const tfin_engine *engine, uint64_t id, uint64_t *oldest);
+int tfin_restore_outcome(tfin_engine *engine, const void *waiting, uint32_t size,
+                         const tfin_outcome *outcome);
+int tfin_restore_notice(tfin_engine *engine, const tfin_notice *notice);
 
 /* CRC-32 (ISO-HDLC, as in zlib) over the image's body: two cores hold the same state exactly when
  * it is equal. 0 when not open. */

@@ -544,6 +544,89 @@ int tfin_apply_notice(tfin_engine *e, const tfin_notice *notice)
     return TFIN_OK;
 }
 
+/* ---- what was learned, kept by the application */
+
+uint32_t tfin_waiting_size(const tfin_engine *e)
+{
+    return tfin_usable(e) == TFIN_OK ? tfin_u16(e->program + PROG_PENDING_SIZE) : 0;
+}
+
+int tfin_export_waiting(const tfin_engine *e, uint64_t id, void *out, uint32_t size)
+{
+    int rc = tfin_usable(e);
+    if (rc != TFIN_OK || out == NULL || size != tfin_waiting_size(e)) {
+        return rc != TFIN_OK ? rc : TFIN_E_ARGUMENT;
+    }
+    uint8_t *place;
+    const uint8_t *entry = find_pending(e, id, &place);
+    if (entry == NULL) {
+        return TFIN_E_UNKNOWN_ID;
+    }
+    return tfin_export_state(e, STATE_HEADER + (uint32_t)(entry - e->state), out, size);
+}
+
+int tfin_pushed_out(const tfin_engine *e, uint64_t id, uint64_t *oldest)
+{
+    uint8_t *place;
+    if (tfin_usable(e) != TFIN_OK || find_pending(e, id, &place) != NULL ||
+        tfin_u32(place + PENDING_SEQUENCE) == 0) {
+        return 0;
+    }
+    *oldest = tfin_u64(place + PENDING_ID);
+    return 1;
+}
+
+/* The clock as it was then, whatever the limits say: they were looked at then. */
+static void restore_clock(tfin_engine *e, uint32_t t)
+{
+    if (t > tfin_u32(e->state + HEAD_LAST_T)) {
+        tfin_put32(e->state + HEAD_LAST_T, t);
+    }
+}
+
+int tfin_restore_outcome(tfin_engine *e, const void *waiting, uint32_t size,
+                         const tfin_outcome *outcome)
+{
+    static const tfin_outcome timed_out = {.result = TFIN_RESULT_TIMED_OUT, .response = -1};
+    int rc = tfin_usable(e);
+    if (rc != TFIN_OK || waiting == NULL || ((uintptr_t)waiting & 7u) != 0 ||
+        size != tfin_waiting_size(e) ||
+        (outcome != NULL &&
+         (outcome->result > TFIN_RESULT_REVERSED || outcome->action_taken > TFIN_ACTION_DECLINE))) {
+        return rc != TFIN_OK ? rc : TFIN_E_ARGUMENT;
+    }
+    abandon_import(e);
+    const uint8_t *entry = waiting;
+    uint8_t *place;
+    uint8_t *same = find_pending(e, tfin_u64(entry + PENDING_ID), &place);
+    if (same != NULL) {
+        memset(same, 0, size);
+    }
+    uint32_t t = tfin_u32(entry + PENDING_T);
+    restore_clock(e, t);
+    if (outcome == NULL) {
+        tfin_count(e->state, HEAD_PENDING_OVERFLOWS, 1);
+        commit(e, entry, &timed_out, 0);
+    } else {
+        restore_clock(e, outcome->t_mono_s);
+        commit(e, entry, outcome, outcome->t_mono_s > t ? outcome->t_mono_s - t : 0);
+    }
+    return TFIN_OK;
+}
+
+int tfin_restore_notice(tfin_engine *e, const tfin_notice *notice)
+{
+    int rc = tfin_usable(e);
+    if (rc != TFIN_OK || notice == NULL) {
+        return rc != TFIN_OK ? rc : TFIN_E_ARGUMENT;
+    }
+    abandon_import(e);
+    restore_clock(e, notice->t_mono_s);
+    rc = tfin_apply_notice(e, notice);
+    tfin_boot(e); /* that the next event may come after a long time is not used up by it */
+    return rc;
+}
+
 /* ---- looking inside */
 
 enum { COUNTERS_BYTES = HEAD_EVICTIONS + 4 - HEAD_SCORED };

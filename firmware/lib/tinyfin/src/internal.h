@@ -230,6 +230,7 @@ enum {
     PENDING_TOKEN = 16,
     PENDING_KEPT = 24
 };
+enum { STATE_HEADER = 64 }; /* of an image; the state lies behind it as in memory */
 enum { SLOT_TOKEN = 0, SLOT_USED = 8, SLOT_STATE = 16 };
 enum { MAX_CARD_SLOT = 272 };
 enum { LABELS_ENTRIES = 8, LABEL_SIZE = 8 };

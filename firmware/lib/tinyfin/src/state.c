@@ -3,7 +3,7 @@
 #include "internal.h"
 #include "network/net_plan.h"
 
-enum { IMAGE_HEADER = 64, IMAGE_MAGIC = 0x54534654, PIECE = 64, FED = 4096 };
+enum { IMAGE_HEADER = STATE_HEADER, IMAGE_MAGIC = 0x54534654, PIECE = 64, FED = 4096 };
 
 /* Part of the image's body, `size` bytes from `offset` on. */
 typedef struct piece {

@@ -1,0 +1,559 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifdef TFIN_PORT_FLASH
+#include "state_log.h"
+
+#include <stddef.h>
+#include <string.h>
+
+/* A half: the header twice, the image, then records. Sizes are multiples of the program unit. */
+typedef struct header {
+    uint32_t magic;
+    uint32_t version;
+    uint32_t sequence;
+    uint32_t image_bytes;
+    uint32_t alone; /* 1: what the other half holds is to be erased */
+    uint32_t zero[2];
+    uint32_t crc; /* over the bytes before it */
+} header;
+
+enum {
+    MAGIC = 0x4C534654,
+    VERSION = 1,
+    HEADER_BYTES = sizeof(header),
+    IMAGE_AT = 2 * HEADER_BYTES
+};
+_Static_assert(HEADER_BYTES == 32, "a header is one program unit of the widest flash");
+
+/* A record: kind, 0, bytes of its payload (2), payload, CRC-32 (4) over all before. */
+enum { OUTCOME = 0xA1, PUSHED_OUT, NOTICE };
+enum { HEAD_BYTES = 4, CRC_BYTES = 4, OUTCOME_BYTES = 8, NOTICE_BYTES = 25 };
+enum { CLOCK_AT = 64, PIECE = 32 };
+
+enum { REST, ERASE, IMAGE, COPY_1, COPY_2, ERASE_OLD };
+
+static uint32_t u16_at(const uint8_t *p)
+{
+    return p[0] | (uint32_t)p[1] << 8;
+}
+
+static uint32_t u32_at(const uint8_t *p)
+{
+    return u16_at(p) | u16_at(p + 2) << 16;
+}
+
+static void put16(uint8_t *p, uint32_t v)
+{
+    p[0] = (uint8_t)v;
+    p[1] = (uint8_t)(v >> 8);
+}
+
+static void put32(uint8_t *p, uint32_t v)
+{
+    put16(p, v);
+    put16(p + 2, v >> 16);
+}
+
+static uint32_t in_units(const tfin_state_log *log, uint32_t bytes)
+{
+    uint32_t unit = log->map->program_bytes;
+    return (bytes + unit - 1u) / unit * unit;
+}
+
+static const tfin_flash_area *area_of(const tfin_state_log *log, uint32_t half)
+{
+    return &log->map->state[half];
+}
+
+static uint32_t records_at(const tfin_state_log *log)
+{
+    return IMAGE_AT + in_units(log, tfin_state_size(log->engine));
+}
+
+/* The largest record of an event: each 8 bytes of what waits take a mask more. */
+static uint32_t record_bytes(const tfin_engine *e)
+{
+    uint32_t waiting = tfin_waiting_size(e);
+    uint32_t outcome = OUTCOME_BYTES + waiting + waiting / 8u;
+    return HEAD_BYTES + CRC_BYTES + (outcome > NOTICE_BYTES ? outcome : NOTICE_BYTES);
+}
+
+uint32_t tfin_state_log_work_bytes(const tfin_engine *e)
+{
+    return tfin_waiting_size(e) + record_bytes(e);
+}
+
+static uint8_t *record_of(const tfin_state_log *log)
+{
+    return log->work + tfin_waiting_size(log->engine);
+}
+
+static void feed(const tfin_state_log *log)
+{
+    if (log->trust != NULL && log->trust->progress != NULL) {
+        log->trust->progress(log->trust->progress_context);
+    }
+}
+
+/* Programs and reads back; what the last unit has beyond `size` becomes 0. */
+static int write(const tfin_state_log *log, uint32_t half, uint32_t at, const void *data,
+                 uint32_t size)
+{
+    const uint8_t *from = data;
+    uint32_t address = area_of(log, half)->address + at;
+    uint32_t unit = log->map->program_bytes;
+    for (uint32_t i = 0; i < size; i += unit) {
+        uint8_t bytes[PIECE] = {0};
+        uint8_t back[PIECE];
+        memcpy(bytes, from + i, size - i < unit ? size - i : unit);
+        if (!tfin_port_flash_program(address + i, bytes) ||
+            !tfin_port_flash_read(address + i, back, unit) || memcmp(bytes, back, unit) != 0) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+/* ------------------------------------------------------------------------------------- records */
+
+static uint32_t space(const tfin_state_log *log)
+{
+    return area_of(log, log->half)->size - log->end;
+}
+
+/* An image of the state as it is now. */
+static void renew(tfin_state_log *log, uint32_t alone)
+{
+    log->wanted = 1;
+    log->alone = (uint8_t)alone;
+    while (tfin_state_log_step(log)) {
+        feed(log);
+    }
+}
+
+/* An event happened: the record whose payload lies in its place is appended, or an image that has
+ * the event is written. */
+static void keep(tfin_state_log *log, uint32_t kind, uint32_t payload)
+{
+    uint8_t *record = record_of(log);
+    uint32_t size = HEAD_BYTES + payload;
+    record[0] = (uint8_t)kind;
+    record[1] = 0;
+    put16(record + 2, payload);
+    put32(record + size, tfin_crc32(0, record, size));
+    size += CRC_BYTES;
+    log->grows = (uint8_t)(log->grows && space(log) >= in_units(log, size) &&
+                           write(log, log->half, log->end, record, size));
+    if (!log->grows) {
+        renew(log, 0);
+        return;
+    }
+    log->end += in_units(log, size);
+    log->events++;
+    if (space(log) < 2u * record_bytes(log->engine)) {
+        log->wanted = 1;
+    }
+}
+
+/* What waits, without its zero bytes: for each 8 bytes a mask of those that are not, and those. */
+static uint32_t squeeze(uint8_t *to, const uint8_t *from, uint32_t size)
+{
+    uint8_t *at = to;
+    for (uint32_t i = 0; i < size; i += 8u) {
+        uint8_t *mask = at++;
+        *mask = 0;
+        for (uint32_t k = 0; k < 8u; k++) {
+            if (from[i + k] != 0) {
+                *mask |= (uint8_t)(1u << k);
+                *at++ = from[i + k];
+            }
+        }
+    }
+    return (uint32_t)(at - to);
+}
+
+/* 0 when the bytes do not say all of it, or more. */
+static int expand(uint8_t *to, uint32_t size, const uint8_t *from, uint32_t length)
+{
+    const uint8_t *end = from + length;
+    memset(to, 0, size);
+    for (uint32_t i = 0; i < size; i += 8u) {
+        if (from == end) {
+            return 0;
+        }
+        uint8_t mask = *from++;
+        for (uint32_t k = 0; k < 8u; k++) {
+            if ((mask >> k & 1u) != 0) {
+                if (from == end) {
+                    return 0;
+                }
+                to[i + k] = *from++;
+            }
+        }
+    }
+    return from == end;
+}
+
+static void keep_waiting(tfin_state_log *log, uint32_t kind, const tfin_outcome *outcome)
+{
+    uint8_t *payload = record_of(log) + HEAD_BYTES;
+    uint32_t size = 0;
+    if (outcome != NULL) {
+        /* the engine's clock: that of the outcome may have gone back */
+        (void)tfin_export_state(log->engine, CLOCK_AT, payload, 4);
+        payload[4] = outcome->result;
+        payload[5] = outcome->action_taken;
+        put16(payload + 6, (uint16_t)outcome->response);
+        size = OUTCOME_BYTES;
+    }
+    size += squeeze(payload + size, log->work, tfin_waiting_size(log->engine));
+    keep(log, kind, size);
+}
+
+/* ---------------------------------------------------------------------------------------- calls */
+
+/* What is written of an image is of the state of now: the next change comes behind it. */
+static void settle(tfin_state_log *log)
+{
+    while (log->job >= IMAGE && log->job <= COPY_2) {
+        (void)tfin_state_log_step(log);
+        feed(log);
+    }
+}
+
+int tfin_state_log_score(tfin_state_log *log, const tfin_event *event, tfin_verdict *verdict)
+{
+    uint64_t oldest;
+    if (event == NULL || !tfin_state_log_works(log)) {
+        return tfin_score(log->engine, event, verdict);
+    }
+    settle(log);
+    int pushed_out = tfin_pushed_out(log->engine, event->id, &oldest) &&
+                     tfin_export_waiting(log->engine, oldest, log->work,
+                                         tfin_waiting_size(log->engine)) == TFIN_OK;
+    int rc = tfin_score(log->engine, event, verdict);
+    if (rc == TFIN_OK && pushed_out) {
+        keep_waiting(log, PUSHED_OUT, NULL);
+    }
+    /* its outcome will follow, and can then be appended */
+    log->wanted |= (uint8_t)(rc == TFIN_OK && !log->grows);
+    return rc;
+}
+
+int tfin_state_log_outcome(tfin_state_log *log, const tfin_outcome *outcome)
+{
+    if (outcome == NULL || !tfin_state_log_works(log)) {
+        return tfin_apply_outcome(log->engine, outcome);
+    }
+    settle(log);
+    (void)tfin_export_waiting(log->engine, outcome->id, log->work, tfin_waiting_size(log->engine));
+    int rc = tfin_apply_outcome(log->engine, outcome);
+    if (rc == TFIN_OK) {
+        keep_waiting(log, OUTCOME, outcome);
+    }
+    return rc;
+}
+
+int tfin_state_log_notice(tfin_state_log *log, const tfin_notice *notice)
+{
+    int works = tfin_state_log_works(log);
+    if (works) {
+        settle(log);
+    }
+    int rc = tfin_apply_notice(log->engine, notice);
+    if (rc == TFIN_OK && works) {
+        uint8_t *payload = record_of(log) + HEAD_BYTES;
+        memcpy(payload, &notice->id, 8);
+        memcpy(payload + 8, &notice->token, 8);
+        (void)tfin_export_state(log->engine, CLOCK_AT, payload + 16, 4);
+        put32(payload + 20, notice->t_tx_mono_s);
+        payload[24] = notice->fraud;
+        keep(log, NOTICE, NOTICE_BYTES);
+    }
+    return rc;
+}
+
+int tfin_state_log_erase_card(tfin_state_log *log, uint64_t token)
+{
+    if (tfin_state_log_works(log)) {
+        settle(log);
+        memset(log->work, 0, tfin_state_log_work_bytes(log->engine));
+    }
+    int rc = tfin_erase_card(log->engine, token);
+    if (rc == TFIN_OK && log->map != NULL && !tfin_state_log_save(log)) {
+        rc = TFIN_STATE_LOG_FLASH;
+    }
+    return rc;
+}
+
+int tfin_state_log_save(tfin_state_log *log)
+{
+    if (!tfin_state_log_works(log)) {
+        return 0;
+    }
+    settle(log);
+    renew(log, 1);
+    return tfin_state_log_works(log);
+}
+
+/* ---------------------------------------------------------------------------------------- steps */
+
+/* The image cannot be written: from the beginning. */
+static void fail(tfin_state_log *log)
+{
+    log->failures++;
+    log->wanted = 1;
+    log->job = REST;
+}
+
+static void erase_unit(tfin_state_log *log)
+{
+    const tfin_flash_area *area = area_of(log, 1u - log->half);
+    if (!tfin_port_flash_erase(area->address + log->at)) {
+        fail(log);
+        return;
+    }
+    log->at += area->erase_bytes;
+    if (log->at == area->size) {
+        log->job = log->job == ERASE ? IMAGE : REST;
+        log->at = 0;
+    }
+}
+
+static void write_image(tfin_state_log *log)
+{
+    uint32_t total = tfin_state_size(log->engine);
+    uint32_t size = total - log->at < PIECE ? total - log->at : PIECE;
+    uint8_t piece[PIECE];
+    if (tfin_export_state(log->engine, log->at, piece, size) != TFIN_OK ||
+        !write(log, 1u - log->half, IMAGE_AT + log->at, piece, size)) {
+        fail(log);
+        return;
+    }
+    log->at += size;
+    if (log->at == total) {
+        log->job = COPY_1;
+    }
+}
+
+static void write_header(tfin_state_log *log)
+{
+    header h = {.magic = MAGIC,
+                .version = VERSION,
+                .sequence = log->sequence + 1u,
+                .image_bytes = tfin_state_size(log->engine),
+                .alone = log->alone};
+    h.crc = tfin_crc32(0, &h, offsetof(header, crc));
+    if (!write(log, 1u - log->half, log->job == COPY_1 ? 0 : HEADER_BYTES, &h, sizeof h)) {
+        fail(log);
+        return;
+    }
+    if (log->job == COPY_1) {
+        log->job = COPY_2;
+        return;
+    }
+    log->half = (uint8_t)(1u - log->half);
+    log->sequence++;
+    log->end = records_at(log);
+    log->events = 0;
+    log->failures = 0;
+    log->grows = 1;
+    log->wanted = 0;
+    log->at = 0;
+    log->job = log->alone ? ERASE_OLD : REST;
+    log->alone = 0;
+}
+
+int tfin_state_log_step(tfin_state_log *log)
+{
+    uint8_t nothing;
+    if (!tfin_state_log_works(log)) {
+        return 0;
+    }
+    if (tfin_export_state(log->engine, CLOCK_AT, &nothing, 0) != TFIN_OK) {
+        log->job = REST; /* an image is being imported: it is saved when it is complete */
+        return 0;
+    }
+    switch (log->job) {
+    case ERASE:
+    case ERASE_OLD: erase_unit(log); break;
+    case IMAGE: write_image(log); break;
+    case COPY_1:
+    case COPY_2: write_header(log); break;
+    default:
+        if (!log->wanted) {
+            return 0;
+        }
+        log->job = ERASE;
+        log->at = 0;
+    }
+    return log->job != REST || log->wanted;
+}
+
+/* --------------------------------------------------------------------------------- coming back */
+
+static int is_erased(const tfin_state_log *log, const void *data, uint32_t size)
+{
+    const uint8_t *bytes = data;
+    while (size-- != 0) {
+        if (bytes[size] != log->map->erased) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+static int read(const tfin_state_log *log, uint32_t half, uint32_t at, void *out, uint32_t size)
+{
+    return tfin_port_flash_read(area_of(log, half)->address + at, out, size);
+}
+
+/* What a half's header says; sequence 0 without a valid one. Returns whether the second copy is
+ * valid: then the first one was written before it, and one of them stays. */
+static int read_header(tfin_state_log *log, uint32_t half, header *found)
+{
+    int second = 0;
+    found->sequence = 0;
+    for (uint32_t copy = 0; copy < 2; copy++) {
+        header h; /* one reading decides: a second one may differ */
+        if (!read(log, half, copy * HEADER_BYTES, &h, sizeof h)) {
+            log->found = TFIN_STATE_LOST;
+        } else if (!is_erased(log, &h, sizeof h)) {
+            log->found = TFIN_STATE_LOST;
+            if (h.magic == MAGIC && h.version == VERSION &&
+                h.image_bytes == tfin_state_size(log->engine) &&
+                h.crc == tfin_crc32(0, &h, offsetof(header, crc))) {
+                *found = h;
+                second = copy == 1;
+            }
+        }
+    }
+    return second;
+}
+
+static int import_image(const tfin_state_log *log, uint32_t half)
+{
+    uint8_t piece[2 * PIECE]; /* an image's header comes in one piece */
+    uint32_t total = tfin_state_size(log->engine);
+    for (uint32_t at = 0, size; at < total; at += size) {
+        size = total - at < sizeof piece ? total - at : (uint32_t)sizeof piece;
+        if (!read(log, half, IMAGE_AT + at, piece, size) ||
+            tfin_import_state(log->engine, at, piece, size) != TFIN_OK) {
+            return 0;
+        }
+    }
+    feed(log);
+    return 1;
+}
+
+/* Does what a record says. */
+static int restore(tfin_state_log *log, uint32_t kind, const uint8_t *payload, uint32_t size)
+{
+    tfin_engine *e = log->engine;
+    uint32_t waiting = tfin_waiting_size(e);
+    if (kind == NOTICE) {
+        tfin_notice n;
+        if (size != NOTICE_BYTES) {
+            return 0;
+        }
+        memcpy(&n.id, payload, 8);
+        memcpy(&n.token, payload + 8, 8);
+        n.t_mono_s = u32_at(payload + 16);
+        n.t_tx_mono_s = u32_at(payload + 20);
+        n.fraud = payload[24];
+        return tfin_restore_notice(e, &n) == TFIN_OK;
+    }
+    if (kind != OUTCOME && kind != PUSHED_OUT) {
+        return 0;
+    }
+    tfin_outcome outcome;
+    uint32_t head = kind == OUTCOME ? OUTCOME_BYTES : 0;
+    if (size < head || !expand(log->work, waiting, payload + head, size - head)) {
+        return 0;
+    }
+    outcome.id = 0;
+    outcome.t_mono_s = u32_at(payload);
+    outcome.result = payload[4];
+    outcome.action_taken = payload[5];
+    outcome.response = (int16_t)u16_at(payload + 6);
+    return tfin_restore_outcome(e, log->work, waiting, kind == OUTCOME ? &outcome : NULL) ==
+           TFIN_OK;
+}
+
+/* The events behind the image, to the first record that is none: that is where a cut came. The last
+ * of them may read otherwise tomorrow. So nothing is appended to them; the next event goes behind a
+ * new image. */
+static void restore_events(tfin_state_log *log)
+{
+    uint8_t *record = record_of(log);
+    uint32_t size = area_of(log, log->half)->size;
+    for (uint32_t at = records_at(log); at + HEAD_BYTES + CRC_BYTES <= size;) {
+        if (!read(log, log->half, at, record, HEAD_BYTES)) {
+            return;
+        }
+        uint32_t payload = u16_at(record + 2);
+        uint32_t bytes = HEAD_BYTES + payload + CRC_BYTES;
+        if (bytes > record_bytes(log->engine) || bytes > size - at ||
+            !read(log, log->half, at, record, bytes) || u16_at(record + 2) != payload ||
+            u32_at(record + bytes - CRC_BYTES) != tfin_crc32(0, record, bytes - CRC_BYTES) ||
+            !restore(log, record[0], record + HEAD_BYTES, payload)) {
+            return;
+        }
+        log->events++;
+        log->restored++;
+        at += in_units(log, bytes);
+    }
+}
+
+/* The other half is blank, as far as can be seen. */
+static int other_is_blank(const tfin_state_log *log)
+{
+    uint32_t other = 1u - log->half;
+    for (uint32_t at = 0; at < area_of(log, other)->size; at += PIECE) {
+        uint8_t bytes[PIECE];
+        if (!read(log, other, at, bytes, PIECE) || !is_erased(log, bytes, PIECE)) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+void tfin_state_log_open(tfin_state_log *log, const tfin_flash_map *map, tfin_engine *engine,
+                         void *work, uint32_t work_bytes, const tfin_trust *trust)
+{
+    memset(log, 0, sizeof *log);
+    log->engine = engine;
+    log->trust = trust;
+    log->work = work;
+    log->map = map;
+    if (map == NULL || tfin_state_size(engine) == 0 ||
+        work_bytes < tfin_state_log_work_bytes(engine) ||
+        map->state[0].size < records_at(log) + 4u * record_bytes(engine)) {
+        log->map = NULL;
+        return;
+    }
+    header h[2];
+    int second[2];
+    for (uint32_t half = 0; half < 2; half++) {
+        second[half] = read_header(log, half, &h[half]);
+    }
+    uint32_t newer = h[1].sequence > h[0].sequence;
+    log->sequence = h[newer].sequence;
+    /* An image whose second header is missing may not be there tomorrow. Nothing was appended to
+     * it, and the half before it says the same. */
+    uint32_t half = second[newer] ? newer : 1u - newer;
+    for (uint32_t tried = 0; tried < 2; tried++, half = 1u - half) {
+        if (h[half].sequence != 0 && import_image(log, half)) {
+            log->found = TFIN_STATE_FOUND;
+            log->half = (uint8_t)half;
+            restore_events(log);
+            if (h[half].alone && !other_is_blank(log)) {
+                log->job = ERASE_OLD;
+            }
+            return;
+        }
+    }
+    (void)tfin_reset(engine);
+    log->half = 1;
+}
+
+#endif

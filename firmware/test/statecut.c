@@ -1,0 +1,456 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A terminal whose power is cut at any flash operation of its state log. The log and the engine are
+ * those of an image, the pack is tinyfin_pack; the flash is simulated.
+ *
+ *     statecut STEPS [SEED]    random walks over many shapes of flash
+ *
+ * What a cut leaves of the interrupted operation: nothing, a part, noise, all of it, or cells that
+ * read now as one thing and now as another, until they are erased.
+ *
+ * Checked: after every boot the state is that of before the cut, or, when it came during a call,
+ * that of before the call; flash is programmed once between
+ * two erasures; after an erasure of a card no byte of its token is in flash. Ends with 0, or 1 and
+ * what was violated.
+ */
+#include <setjmp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "internal.h"
+#include "state_log.h"
+#include "tinyfin_pack.h"
+
+enum { HALF_LIMIT = 1 << 15, FLASH = 2 * HALF_LIMIT, CARDS = 24, WAITING = 6, WORK = 4096 };
+
+static uint64_t random_state;
+static tfin_flash_map map;
+static uint8_t flash[2][FLASH]; /* both are the same but for uncertain units */
+static uint8_t uncertain[FLASH / 2];
+static uint64_t operations, cuts, erasures, events, images, came_back;
+static uint32_t cut_in;     /* operations until a cut; 0: none */
+static uint32_t cut_in_job; /* a cut comes in this job of the log; 0: none */
+/* of the log: erase, image, first and second header, erase the half before */
+enum { JOBS = 5, HEADERS = 3 };
+static jmp_buf power;
+
+static tfin_engine engine, fresh_engine;
+static uint8_t memory[TINYFIN_MEMORY_BYTES] __attribute__((aligned(TFIN_ALIGN)));
+static uint8_t fresh_memory[TINYFIN_MEMORY_BYTES];
+static uint8_t work[WORK] __attribute__((aligned(8)));
+static tfin_state_log state_log;
+static uint64_t record[TINYFIN_RECORD_BYTES / 8];
+
+static uint32_t random_number(void)
+{
+    random_state ^= random_state << 13;
+    random_state ^= random_state >> 7;
+    random_state ^= random_state << 17;
+    return (uint32_t)(random_state >> 16);
+}
+
+static uint32_t choose(uint32_t of)
+{
+    return random_number() % of;
+}
+
+__attribute__((noreturn)) static void violated(const char *rule)
+{
+    printf("violated: %s\n  after %llu operations, %llu cuts; units of %u, half %u, image %u, "
+           "event %u, job %u\n",
+           rule, (unsigned long long)operations, (unsigned long long)cuts, map.program_bytes,
+           state_log.half, state_log.sequence, state_log.events, state_log.job);
+    exit(1);
+}
+
+/* --------------------------------------------------------------------------------------- flash */
+
+static void noise(uint8_t *to, uint32_t size)
+{
+    while (size-- != 0) {
+        *to++ = (uint8_t)random_number();
+    }
+}
+
+static int erased(const uint8_t *bytes, uint32_t size)
+{
+    while (size-- != 0) {
+        if (bytes[size] != map.erased) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+const tfin_flash_map *tfin_port_flash_map(void)
+{
+    return &map;
+}
+
+const void *tfin_port_flash_at(uint32_t address)
+{
+    return flash[0] + address;
+}
+
+int tfin_port_flash_read(uint32_t address, void *out, uint32_t size)
+{
+    uint8_t *to = out;
+    for (uint32_t at = address; at < address + size;) {
+        uint32_t unit = at / map.program_bytes;
+        uint32_t end = (unit + 1u) * map.program_bytes;
+        if (uncertain[unit] && choose(4) == 0) {
+            noise(out, size);
+            return 0;
+        }
+        end = end < address + size ? end : address + size;
+        memcpy(to, flash[uncertain[unit] ? choose(2) : 0] + at, end - at);
+        to += end - at;
+        at = end;
+    }
+    return 1;
+}
+
+static int cut_here(void)
+{
+    operations++;
+    if (cut_in_job != 0 && state_log.job == cut_in_job && choose(4) == 0) {
+        cut_in_job = 0;
+        return 1;
+    }
+    return cut_in != 0 && --cut_in == 0;
+}
+
+__attribute__((noreturn)) static void cut(void)
+{
+    cuts++;
+    longjmp(power, 1);
+}
+
+enum { NOTHING, PART, NOISE, ALL, NOW_DONE, NOW_NOT, OUTCOMES };
+
+int tfin_port_flash_program(uint32_t address, const void *data)
+{
+    uint32_t size = map.program_bytes, unit = address / size;
+    uint8_t *now = flash[0] + address, *later = flash[1] + address;
+    if (address % size != 0) {
+        violated("a unit is programmed at its beginning");
+    }
+    if (!erased(now, size) || !erased(later, size) || uncertain[unit]) {
+        violated("what is programmed was erased before, and surely");
+    }
+    int cut_now = cut_here();
+    int outcome = cut_now ? (int)choose(OUTCOMES) : ALL;
+    if (cut_now && state_log.job >= HEADERS && choose(2)) {
+        outcome = NOW_DONE + (int)choose(2);
+    }
+    switch (outcome) {
+    case NOTHING: break;
+    case PART: memcpy(now, data, choose(size + 1u)); break;
+    case NOISE: noise(now, size); break;
+    case ALL: memcpy(now, data, size); break;
+    default: uncertain[unit] = 1; memcpy(outcome == NOW_DONE ? now : later, data, size);
+    }
+    if (!uncertain[unit]) {
+        memcpy(later, now, size);
+    }
+    if (cut_now) {
+        cut();
+    }
+    return 1;
+}
+
+int tfin_port_flash_erase(uint32_t address)
+{
+    uint32_t size = map.state[0].erase_bytes;
+    erasures++;
+    if (address % size != 0) {
+        violated("a unit is erased at its beginning");
+    }
+    int cut_now = cut_here();
+    int outcome = cut_now ? (int)choose(OUTCOMES) : ALL;
+    uint32_t part = outcome == PART ? choose(size) : size;
+    for (uint32_t at = address; at < address + size; at += map.program_bytes) {
+        uint8_t *now = flash[0] + at, *later = flash[1] + at;
+        uint32_t unit = at / map.program_bytes;
+        if (outcome == NOTHING || (outcome == PART && at >= address + part)) {
+            continue;
+        }
+        uncertain[unit] = outcome >= NOW_DONE;
+        if (outcome == NOISE) {
+            noise(now, map.program_bytes);
+            memcpy(later, now, map.program_bytes);
+        } else if (outcome != NOW_NOT) {
+            memset(now, map.erased, map.program_bytes);
+            memset(later, map.erased, map.program_bytes);
+        }
+        if (outcome >= NOW_DONE) {
+            noise(later, map.program_bytes);
+        }
+    }
+    if (cut_now) {
+        cut();
+    }
+    return 1;
+}
+
+/* -------------------------------------------------------------------------------------- terminal
+ */
+
+/* A number for all that commits have left: the state without what waits, and without the clock and
+ * the counters that a score moves too. */
+static uint32_t learned(void)
+{
+    static uint8_t image[TINYFIN_STATE_BYTES];
+    static const uint8_t of_scores[] = {HEAD_LAST_T,           HEAD_SCORED,
+                                        HEAD_CLAMPS,           HEAD_SATURATIONS,
+                                        HEAD_UNKNOWN_OUTCOMES, HEAD_PENDING_SEQUENCE};
+    if (tfin_export_state(&engine, 0, image, sizeof image) != TFIN_OK) {
+        violated("the state can be exported");
+    }
+    uint8_t *state = image + STATE_HEADER;
+    for (uint32_t i = 0; i < sizeof of_scores; i++) {
+        memset(state + of_scores[i], 0, 4);
+    }
+    memset(state + engine.layout.pending, 0, engine.layout.terminal - engine.layout.pending);
+    return tfin_crc32(0, state, sizeof image - STATE_HEADER);
+}
+
+static int in_flash(uint64_t token)
+{
+    for (uint32_t at = 0; at + 8u <= 2u * map.state[0].size; at++) {
+        if (memcmp(flash[0] + at, &token, 8) == 0 || memcmp(flash[1] + at, &token, 8) == 0) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+static uint64_t cards[CARDS], next_card;
+static uint64_t waiting[WAITING], next_id;
+static uint32_t clock_s;
+static uint64_t forgotten; /* a card that was erased, or 0 */
+
+/* Eight bytes, none of them 0, as a keyed hash has them but for few. */
+static uint64_t new_card(void)
+{
+    uint64_t token = ++next_card * 0x9E3779B97F4A7C15u;
+    for (uint32_t i = 0; i < 64u; i += 8u) {
+        if ((token >> i & 0xFFu) == 0) {
+            token |= 0x55ull << i;
+        }
+    }
+    return token;
+}
+
+static int score(void)
+{
+    const tfin_schema *schema = tfin_event_schema(&engine);
+    const tfin_field *field = (const tfin_field *)(const void *)(schema + 1);
+    uint8_t *bytes = (uint8_t *)record;
+    uint64_t token = cards[choose(CARDS)];
+    for (uint32_t i = 8; i < sizeof record; i++) {
+        bytes[i] = (uint8_t)choose(4);
+    }
+    uint32_t mask = UINT32_MAX;
+    memcpy(bytes, &mask, 4);
+    memcpy(bytes + field[engine.program[PROG_TOKEN_FIELD]].offset, &token, 8);
+    clock_s += choose(900);
+    uint64_t id = ++next_id;
+    waiting[id % WAITING] = id;
+    tfin_event event = {.id = id,
+                        .t_mono_s = clock_s,
+                        .t_local_s = clock_s,
+                        .record = record,
+                        .record_size = sizeof record};
+    tfin_verdict verdict;
+    return tfin_state_log_score(&state_log, &event, &verdict);
+}
+
+static int outcome(void)
+{
+    clock_s += choose(5);
+    tfin_outcome o = {.id = waiting[choose(WAITING)],
+                      .t_mono_s = choose(8) == 0 ? clock_s - choose(100) : clock_s,
+                      .result = (uint8_t)choose(TFIN_RESULT_REVERSED + 1),
+                      .action_taken = (uint8_t)choose(TFIN_ACTION_DECLINE + 1),
+                      .response = (int16_t)((int)choose(100) - 1)};
+    return tfin_state_log_outcome(&state_log, &o);
+}
+
+static int notice(void)
+{
+    tfin_notice n = {.id = 1u + choose((uint32_t)next_id + 1u),
+                     .token = choose(3) == 0 ? 0 : cards[choose(CARDS)],
+                     .t_mono_s = clock_s,
+                     .t_tx_mono_s = clock_s - choose(clock_s + 1u),
+                     .fraud = (uint8_t)choose(2)};
+    return tfin_state_log_notice(&state_log, &n);
+}
+
+static int forget(void)
+{
+    uint32_t which = choose(CARDS);
+    forgotten = cards[which];
+    cards[which] = new_card();
+    if (tfin_state_log_erase_card(&state_log, forgotten) != TFIN_OK || in_flash(forgotten)) {
+        violated("a card that is erased is not in flash");
+    }
+    return 0;
+}
+
+static void act(void)
+{
+    uint32_t what = choose(100);
+    uint32_t sequence = state_log.sequence;
+    if (what < 35) {
+        events += score() == TFIN_OK;
+    } else if (what < 60) {
+        events += outcome() == TFIN_OK;
+    } else if (what < 66) {
+        events += notice() == TFIN_OK;
+    } else if (what == 66 && choose(4) == 0) {
+        (void)forget();
+    } else if (what == 67) {
+        while (tfin_state_log_step(&state_log)) {
+        }
+    } else {
+        (void)tfin_state_log_step(&state_log);
+    }
+    images += state_log.sequence != sequence;
+}
+
+static void boot(void)
+{
+    engine = fresh_engine;
+    memcpy(memory, fresh_memory, sizeof memory);
+    tfin_state_log_open(&state_log, &map, &engine, work, sizeof work, NULL);
+}
+
+/* What may come back: the state of before the cut and, when it came during a call, that of behind
+ * the call. What a cut left to chance may read otherwise at a later boot, until there is a new
+ * image. */
+enum { POSSIBLE = 64 };
+static uint32_t possible[POSSIBLE], possible_count;
+
+static void allow(uint32_t state)
+{
+    if (possible_count == POSSIBLE) {
+        violated("not so many cuts without an image");
+    }
+    possible[possible_count++] = state;
+}
+
+static int is_possible(uint32_t state)
+{
+    for (uint32_t i = 0; i < possible_count; i++) {
+        if (possible[i] == state) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* Boots until a boot is not cut. */
+static void come_back(uint32_t before, uint32_t now)
+{
+    volatile int boots = 0;
+    volatile uint32_t erased_card = now;
+    allow(before);
+    allow(now);
+    if (setjmp(power) != 0) {
+        boots++;
+    }
+    cut_in_job = 0;
+    cut_in = boots < 3 && choose(3) == 0 ? 1u + choose(12) : 0;
+    boot();
+    cut_in = 0;
+    uint32_t found = learned();
+    if (!is_possible(found)) {
+        violated("the state of before the cut comes back");
+    }
+    came_back += state_log.restored;
+    if (choose(8) == 0) {
+        while (tfin_state_log_step(&state_log)) {
+        }
+        if (forgotten != 0 && found == erased_card && in_flash(forgotten)) {
+            violated("a card that is erased is not in flash");
+        }
+    }
+    forgotten = 0;
+    cut_in_job = choose(3) == 0 ? 1u + choose(HEADERS - 1u) : 0;
+}
+
+static void new_terminal(void)
+{
+    static const uint16_t pages[] = {256, 1024, 2048, 4096};
+    static const uint8_t units[] = {2, 4, 8, 16, 32};
+    uint32_t page = pages[choose(4)];
+    uint32_t needs = 64u + TINYFIN_STATE_BYTES + 2048u + choose(6000);
+    uint32_t half = (needs + page - 1u) / page * page;
+    memset(&map, 0, sizeof map);
+    map.program_bytes = units[choose(5)];
+    map.erased = choose(2) ? 0xFF : 0x00;
+    map.state[0] = (tfin_flash_area){0, half, page};
+    map.state[1] = (tfin_flash_area){half, half, page};
+    memset(flash, map.erased, sizeof flash);
+    memset(uncertain, 0, sizeof uncertain);
+    for (uint32_t i = 0; i < CARDS; i++) {
+        cards[i] = new_card();
+    }
+    memset(waiting, 0, sizeof waiting);
+    clock_s = 1000;
+    forgotten = 0;
+    possible_count = 0;
+    boot();
+}
+
+static void walk(uint64_t steps)
+{
+    for (volatile uint64_t step = 0; step < steps; step++) {
+        if (step % 20000u == 0) {
+            new_terminal();
+        }
+        cut_in = choose(40) == 0 ? 1u + choose(choose(3) == 0 ? 400 : 30) : 0;
+        if (choose(100) == 0) {
+            cut_in_job = 1u + choose(JOBS);
+        }
+        volatile uint32_t before = learned();
+        possible_count = state_log.grows ? 0 : possible_count;
+        if (setjmp(power) == 0) {
+            act();
+            cut_in = 0;
+            if (choose(300) == 0) {
+                uint32_t now = learned();
+                forgotten = 0;
+                cuts++; /* between two operations */
+                come_back(now, now);
+            }
+        } else {
+            cut_in = 0;
+            come_back(before, learned());
+        }
+    }
+}
+
+int main(int argc, char **argv)
+{
+    tfin_trust trust = {.record = tinyfin_record, .allow_development_key = 1};
+    int rc = tfin_open(&engine, tinyfin_pack, TINYFIN_PACK_BYTES, memory, sizeof memory, &trust);
+    if (argc < 2 || rc != TFIN_OK || tfin_state_log_work_bytes(&engine) > sizeof work) {
+        fprintf(stderr, "usage: statecut STEPS [SEED] (open: %d)\n", rc);
+        return 2;
+    }
+    fresh_engine = engine;
+    memcpy(fresh_memory, memory, sizeof memory);
+    random_state = argc > 2 ? strtoull(argv[2], NULL, 10) * 2u + 1u : 1u;
+    for (int i = 0; i < 16; i++) {
+        (void)random_number();
+    }
+    walk(strtoull(argv[1], NULL, 10));
+    printf("%llu operations, %llu cuts, %llu erasures, %llu events, %llu images, %llu came back: "
+           "nothing violated\n",
+           (unsigned long long)operations, (unsigned long long)cuts, (unsigned long long)erasures,
+           (unsigned long long)events, (unsigned long long)images, (unsigned long long)came_back);
+    return 0;
+}

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The state log of the firmware, cut at any flash operation by a simulator that links it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.support import sample
+from tests.support.native import LIBRARY, ROOT, TEST, compiler
+from tests.support.process import call
+from tinyfin.codegen import monocypher
+from tinyfin.codegen.emit import emit
+
+SOURCE = ROOT / "firmware" / "src" / "slots"
+WARNINGS = ["-Wall", "-Wextra", "-Wshadow", "-Werror"]
+STEPS = int(os.environ.get("STATECUT_STEPS", "300000"))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The generated C of a pack, and the objects of the engine."""
+    made = tmp_path_factory.mktemp("statecut")
+    emit(sample.make_pack(), made)
+    crypto = monocypher.obtain(ROOT / ".pio" / "tinyfin")
+    flags = [f"-D{define}" for define in monocypher.DEFINES]
+    flags += [f"-I{path}" for path in (made, LIBRARY / "include", crypto)]
+    sources = [made / "tinyfin_pack.c", crypto / "monocypher.c"]
+    sources += sorted((LIBRARY / "src").rglob("*.c"))
+    for number, source in enumerate(sources):
+        call(compiler(), "-O2", "-std=gnu11", *flags, "-c", source, "-o", made / f"{number}.o")
+    return made
+
+
+def build(folder: Path, into: Path, sources: Path = SOURCE, *flags: str) -> Path:
+    program = into / "statecut"
+    includes = (folder, LIBRARY / "include", LIBRARY / "src", sources, ROOT / "firmware" / "ports")
+    options = ["-O2", "-std=gnu11", "-DTFIN_PORT_FLASH", *flags, *(f"-I{p}" for p in includes)]
+    files = [TEST / "statecut.c", sources / "state_log.c", *sorted(folder.glob("*.o"))]
+    call(compiler(), *options, *files, "-o", program)
+    return program
+
+
+def test_the_state_comes_back_from_any_cut(folder: Path, tmp_path: Path) -> None:
+    program = build(folder, tmp_path, SOURCE, *WARNINGS)
+    for seed in ("1", "2"):
+        done = call(program, str(STEPS // 2), seed, deadline_s=3000)
+        assert "nothing violated" in done.stdout
+        numbers = [int(number) for number in re.findall(r"\d+", done.stdout)]
+        operations, cuts, _, events, images, came_back = numbers
+        assert operations > STEPS
+        assert min(cuts, images) > STEPS / 1000
+        assert events > STEPS / 4
+        assert came_back > STEPS / 100
+        print(f"seed {seed}: {done.stdout.strip()}")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule that is switched off: in a copy of the source, ``text`` becomes ``instead``."""
+
+    name: str
+    text: str
+    instead: str
+    violates: str
+
+
+BACK = "the state of before the cut comes back"
+ERASED = "what is programmed was erased before, and surely"
+FORGOTTEN = "a card that is erased is not in flash"
+RULES = [
+    Rule(
+        "an image goes over what a cut has left",
+        "        log->job = ERASE;\n        log->at = 0;\n    }\n    return",
+        "        log->job = IMAGE;\n        log->at = 0;\n    }\n    return",
+        ERASED,
+    ),
+    Rule("appended behind a cut", "(uint8_t)(log->grows && space", "(uint8_t)(space", ERASED),
+    Rule("one header", "if (log->job == COPY_1) {\n", "if (0) {\n", BACK),
+    Rule(
+        "an image without its second header is taken",
+        "second[newer] ? newer : 1u - newer",
+        "newer",
+        BACK,
+    ),
+    Rule(
+        "a change while an image is written",
+        "    while (log->job >= IMAGE && log->job <= COPY_2) {\n",
+        "    while (0) {\n",
+        BACK,
+    ),
+    Rule(
+        "written before the engine has done it",
+        "    int rc = tfin_apply_outcome(log->engine, outcome);\n    if (rc == TFIN_OK) {\n"
+        "        keep_waiting(log, OUTCOME, outcome);\n    }\n",
+        "    keep_waiting(log, OUTCOME, outcome);\n"
+        "    int rc = tfin_apply_outcome(log->engine, outcome);\n",
+        BACK,
+    ),
+    Rule("the half with the card stays", "log->alone ? ERASE_OLD : REST", "REST", FORGOTTEN),
+    Rule(
+        "the half with the card stays after a cut",
+        "h[half].alone && !other_is_blank(log)",
+        "0",
+        FORGOTTEN,
+    ),
+    Rule(
+        "what is pushed out is not written",
+        "    if (rc == TFIN_OK && pushed_out) {\n",
+        "    if (0 && pushed_out) {\n",
+        BACK,
+    ),
+]
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+def test_a_rule_that_is_switched_off_is_missed(rule: Rule, folder: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "src"
+    copy.mkdir()
+    for path in SOURCE.glob("*.[ch]"):
+        shutil.copy(path, copy)
+    source = copy / "state_log.c"
+    text = source.read_text()
+    assert text.count(rule.text) == 1
+    source.write_text(text.replace(rule.text, rule.instead))
+    program = build(folder, tmp_path, copy, "-w")
+    done = call(program, str(3 * STEPS), code=None, deadline_s=1200)
+    assert done.returncode == 1, done.stdout
+    assert "violated: " + rule.violates in done.stdout

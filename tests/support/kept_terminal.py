@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An emulated terminal whose flash is a file that outlives it."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tinyfin.hil.links.session import at_link
+from tinyfin.targets import catalogue
+from tinyfin.targets.emulate import Emulator
+from tinyfin.wire.client import Client
+from tinyfin.wire.links import TcpLink
+
+
+@dataclass
+class Terminal:
+    """An image, and the file that is its flash."""
+
+    image: Path
+    kept: Path
+
+    @contextlib.contextmanager
+    def on(self) -> Iterator[tuple[Client, Emulator]]:
+        target = catalogue.get("cortex-m4")
+        with Emulator(target, self.image, icount=False, kept=self.kept) as emulator:
+            link = TcpLink(*emulator.address, restart=emulator.restart)
+            with at_link(link, target.name) as session:
+                session.client.connect()
+                yield session.client, emulator
+
+
+def until_ended(emulator: Emulator) -> None:
+    deadline = time.monotonic() + 10
+    while emulator.wait(0.1) is None and time.monotonic() < deadline:
+        pass
