@@ -59,7 +59,7 @@ def test_what_is_counted_as_slots_comes_with_them() -> None:
     """Functions of the engine that the slots alone call: an image without slots has none."""
     with_slots, without = (
         {one.name for one in building.symbols(building.build(name, pack=PACK))}
-        for name in ("cortex-m4", "stm32f405")
+        for name in ("cortex-m4", "bluepill")
     )
     assert set(SLOTS) <= with_slots
     assert not set(SLOTS) & without

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Chips with a Cortex-M for :mod:`tests.support.unicorn_machine`, each written from its manual:
 
-STM32F1 RM0008, STM32L4 RM0351, STM32H7 RM0433, STM32G0 RM0444, nRF51 Series Reference Manual 3.0,
-nRF52840 Product Specification 1.7, RP2040 Datasheet. A block without a clock, or in reset, does not
-answer. A UART whose speed or pins are wrong hears and says nothing.
+STM32F1 RM0008, STM32F4 RM0090, STM32L4 RM0351, STM32H7 RM0433, STM32G0 RM0444, nRF51 Series
+Reference Manual 3.0, nRF52840 Product Specification 1.7, RP2040 Datasheet. A block without a clock,
+or in reset, does not answer. A UART whose speed or pins are wrong hears and says nothing.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import unicorn
+from unicorn import arm_const
 
 from tests.support.unicorn_cortex_m import CortexM, SystemControl
 from tests.support.unicorn_machine import Crash, Device, Machine, Memory, Registers
@@ -72,6 +73,8 @@ class Chip:
     machine: Machine
     core_hz: Callable[[], float]
     baud: Callable[[], float]
+    flash: StFlash | RomFlash | None = None
+    """Its flash controller, where that is a model of this class."""
 
 
 def machine(
@@ -86,6 +89,7 @@ def machine(
     *,
     systick: bool = True,
     core: type[CortexM] = CortexM,
+    rom: Memory | None = None,
 ) -> Machine:
     """A chip with one UART that interrupts."""
     control = SystemControl(systick)
@@ -93,7 +97,7 @@ def machine(
     made = Machine(
         name,
         core(model, control, devices),
-        [flash, Memory(RAM, ram_bytes)],
+        [flash, Memory(RAM, ram_bytes), *([rom] if rom else [])],
         [control, *devices],
         wire,
         flash.base,
@@ -125,6 +129,210 @@ def programmable(
 
     uc.hook_add(unicorn.UC_HOOK_MEM_WRITE_PROT, write)
     return erase
+
+
+@dataclass(eq=False, repr=False)
+class StFlash:
+    """The flash controller of an STM32F4, L4 or H7, at offsets of the registers of a page, locked
+    after a reset. What it refuses sets a flag and changes nothing; what hangs or faults on the chip
+    is a Crash."""
+
+    made: Machine
+    registers: Block
+    memory: Memory
+    keys: int
+    status: int
+    clear: int
+    control: int
+    busy: int
+    word: int
+    """Bytes that are programmed at once."""
+    programs: Callable[[int], bool]
+    """Whether the control register's value lets the guest program."""
+    erases: Callable[[int], tuple[int, int] | None]
+    """What a value that is written there erases: address and bytes."""
+    sequence_error: int
+    align_error: int
+    size_error: int
+    has_code: bool = False
+    """Whether a word has a code, and so is programmed once: a Crash, or ``twice_error``."""
+    twice_error: int = 0
+    access: int | None = None
+    """Offset of ACR, where there is a data cache."""
+    lock: int = 1 << 31
+    BUSY_LOOKS = 3
+
+    def __post_init__(self) -> None:
+        self.errors = 0
+        self.looks = 0
+        self.stuck = False
+        """Whether the next operation never ends."""
+        self.refuses = 0
+        """Flags that the next operation sets in place of what it does."""
+        self.spoiled: set[int] = set()
+        """Words that cannot be read: two bits of their code are wrong."""
+        self.on_spoiled: Callable[[int], None] = lambda _: None
+        self._programmed: set[int] = set()
+        self._taken: list[int] = []
+        self._opened = -1
+        """In which life of the chip the lock was opened: a reset closes it."""
+        self._buffer: dict[int, int] = {}
+        self._stale: tuple[int, int] | None = None
+        self._pages: dict[int, bytearray] = {}
+        uc, memory, on = self.made.uc, self.memory, self.registers
+        uc.mem_write(memory.base, memory.data + b"\xff" * (memory.size - len(memory.data)))
+        on.on_write[self.keys] = self._key
+        on.on_write[self.control] = self._control
+        on.on_read[self.status] = self._look
+        on.on_write[self.clear] = self._cleared
+        if self.access is not None:
+            on.on_write[self.access] = self._accessed
+        uc.hook_add(unicorn.UC_HOOK_MEM_WRITE_PROT, self._write)
+
+    def spoil(self, at: int) -> None:
+        """Let the word at an address be one that a power cut has left unreadable: two of its bits
+        read wrong. Its page becomes registers, so that every load is seen: a hook on loads confuses
+        unicorn where one is conditional."""
+        uc, page = self.made.uc, at - at % 4096
+        if page not in self._pages:
+            held = bytearray(self.peek(page, 4096))
+            uc.mem_unmap(page, 4096)
+            self._pages[page] = held
+
+            def load(_uc: object, offset: int, size: int, _: object) -> int:
+                word = page + offset - offset % self.word
+                if word in self.spoiled:
+                    self.on_spoiled(word)
+                return int.from_bytes(held[offset : offset + size], "little")
+
+            def store(_uc: object, offset: int, size: int, value: int, _: object) -> None:
+                self._write(uc, 0, page + offset, size, value, None)
+
+            uc.mmio_map(page, 4096, load, None, store, None)
+        self.spoiled.add(at - at % self.word)
+        self.poke(at, bytes([self.peek(at, 1)[0] ^ 0x18]))
+
+    def peek(self, at: int, size: int) -> bytes:
+        """What flash holds, whether it can be read or not."""
+        if not self._pages:
+            return bytes(self.made.uc.mem_read(at, size))
+        return b"".join(self._piece(one) for one in range(at, at + size))
+
+    def _piece(self, at: int) -> bytes:
+        held = self._pages.get(at - at % 4096)
+        return held[at % 4096 :][:1] if held else bytes(self.made.uc.mem_read(at, 1))
+
+    def poke(self, at: int, data: bytes) -> None:
+        for page in range(at - at % 4096, at + len(data), 4096):
+            begin, end = max(at, page), min(at + len(data), page + 4096)
+            piece = data[begin - at : end - at]
+            if page in self._pages:
+                self._pages[page][begin - page : end - page] = piece
+            else:
+                self.made.uc.mem_write(begin, piece)
+
+    def _crash(self, what: str) -> Crash:
+        return Crash(f"{self.made.name}: {what}")
+
+    def _rests(self) -> None:
+        if self.looks:
+            raise self._crash("its flash controller is used while it is busy")
+
+    def _key(self, value: int) -> None:
+        self._rests()
+        self._taken.append(value)
+        if not self.registers.values[self.control] & self.lock or self._taken not in (
+            [0x4567_0123],
+            [0x4567_0123, 0xCDEF_89AB],
+        ):
+            raise self._crash("a wrong key locks its flash until a reset")
+        if len(self._taken) == 2:
+            self._taken.clear()
+            self.registers.values[self.control] &= ~self.lock
+            self._opened = self.made.resets
+
+    def _control(self, value: int) -> None:
+        self._rests()
+        if self._opened != self.made.resets or value & self.lock:
+            self._opened = -1
+            self.registers.values[self.control] = self.lock
+            return
+        erased = self.erases(value)
+        if erased is not None and not self._refused():
+            at, size = erased
+            if at % size or not self.memory.base <= at < self.memory.base + self.memory.size:
+                raise self._crash(f"{at:#x} cannot be erased")
+            self.spoiled -= set(range(at, at + size, self.word))
+            self._programmed -= set(range(at, at + size, self.word))
+            self._stale = erased
+            if self.access is None:
+                self._see()
+
+    def _see(self) -> None:
+        """The core sees what was erased; until then its data cache may show what was there."""
+        if self._stale is not None:
+            at, size = self._stale
+            self.poke(at, b"\xff" * size)
+            self._stale = None
+
+    def _refused(self) -> bool:
+        self.looks = self.BUSY_LOOKS
+        self.errors |= self.refuses
+        refused, self.refuses = self.refuses != 0, 0
+        return refused
+
+    def _look(self) -> int:
+        if self.looks and not self.stuck:
+            self.looks -= 1
+            return self.errors | self.busy
+        return self.errors | (self.busy if self.stuck and self.looks else 0)
+
+    def _cleared(self, value: int) -> None:
+        self.errors &= ~value
+
+    def _accessed(self, value: int) -> None:
+        if value >> 12 & 1:
+            if value >> 10 & 1:
+                raise self._crash("the data cache is on while it is emptied")
+            self._see()
+
+    def _write(self, uc: Any, _access: int, at: int, size: int, value: int, _: object) -> bool:
+        if self.looks:
+            self.made.crash("its flash is written while it is busy")
+        value &= (1 << 8 * size) - 1
+        if not self.programs(self.registers.values[self.control]):
+            self.errors |= self.sequence_error
+        elif size != 4:
+            self.errors |= self.size_error
+        elif at % 4 or (self._buffer and at - at % self.word != min(self._buffer) // 4 * 4):
+            self.errors |= self.align_error
+            self._buffer.clear()
+        elif self._buffer or at % self.word == 0:
+            self._buffer[at] = value
+            if len(self._buffer) * 4 == self.word:
+                self._program()
+        else:
+            self.errors |= self.align_error
+        return True
+
+    def _program(self) -> None:
+        at = min(self._buffer)
+        data = b"".join(self._buffer[one].to_bytes(4, "little") for one in sorted(self._buffer))
+        self._buffer.clear()
+        before = self.peek(at, self.word)
+        if self._refused():
+            return
+        if self._stale is not None:
+            self.made.crash("flash is programmed while the data cache holds what was there before")
+            return
+        used = at in self.spoiled | self._programmed or before != b"\xff" * self.word
+        if self.has_code and used:
+            self.errors |= self.twice_error
+            if not self.twice_error:
+                self.made.crash(f"{at:#x} is programmed twice, which spoils its code")
+            return
+        self._programmed.add(at)
+        self.poke(at, bytes(a & b for a, b in zip(before, data, strict=True)))
 
 
 def near(baud: float) -> bool:
@@ -251,11 +459,85 @@ def stm32f1(image: Path, name: str, ram_bytes: int) -> Chip:
     return Chip(made, core_hz, baud)
 
 
+def stm32f405(image: Path) -> Chip:
+    """An STM32F405RG; USART1 on PA9 and PA10. RCC and flash controller are in one page."""
+    wire = Wire()
+    rcc = Block(0x4002_3000, 0x1000, {0x800: 0x83, 0x804: 0x2400_3010, 0xC10: 1 << 31})
+    gpio = Block(0x4002_0000, 0x1000, on=lambda: bool(rcc.bit(0x830, 0)))
+    usart, asks = old_usart(0x4001_1000, wire, lambda: bool(rcc.bit(0x844, 4)))
+    noise = Block(0x5006_0000, 0x1000, on=lambda: bool(rcc.bit(0x834, 6)))
+    noise.on_read[0x804] = lambda: noise.bit(0x800, 2)
+    noise.on_read[0x808] = lambda: 0x1234_5678
+    identity = Registers(0x1FFF_7000, 0x1000, {0xA10: 1, 0xA14: 2, 0xA18: 3})
+    ready_with(rcc, 0x800, (0, 1), (16, 17), (24, 25))
+
+    def source() -> int:
+        asked = rcc.bits(0x808, 0, 2)
+        return asked if asked == 0 or (asked == 2 and rcc.bit(0x800, 24)) else 0
+
+    def core_hz() -> float:
+        reference = 16e6 / max(1, rcc.bits(0x804, 0, 6))
+        vco = reference * rcc.bits(0x804, 6, 9)
+        core = vco / (2 * rcc.bits(0x804, 16, 2) + 2)
+        noise_hz = vco / max(1, rcc.bits(0x804, 24, 4))
+        limits = 1e6 <= reference <= 2e6 and 100e6 <= vco <= 432e6 and core <= 168e6
+        if source() == 2 and (rcc.bit(0x804, 22) or not limits or noise_hz > 48e6):
+            raise Crash("the PLL has no source, or a clock out of its range")
+        return {0: 16e6, 2: core}[source()]
+
+    def bus_hz(low: int) -> float:
+        shift = rcc.bits(0x808, low, 3)
+        return core_hz() / (1 << max(0, shift - 3))
+
+    def switched(_: int) -> None:
+        slow_enough("stm32f405", core_hz(), rcc.bits(0xC00, 0, 3), (30, 60, 90, 120, 150))
+        if bus_hz(10) > 42e6 or bus_hz(13) > 84e6:
+            raise Crash("a clock is above its limit")
+
+    rcc.on_write[0x808] = switched
+    rcc.on_read[0x808] = lambda: rcc.values.get(0x808, 0) & ~0xC | source() << 2
+
+    def baud() -> float:
+        return bus_hz(13) / max(1, usart.values.get(0x008, 0))
+
+    wire.hears = lambda: near(baud()) and has_function(gpio, 9, 7) and has_function(gpio, 10, 7)
+    memory = Memory(0x0800_0000, 1024 * KIB, image.read_bytes(), keeps=True)
+    devices = [rcc, gpio, usart, noise, identity]
+    made = machine("stm32f405", "M4", memory, 128 * KIB, devices, wire, 37, asks)
+
+    def erases(value: int) -> tuple[int, int] | None:
+        """A sector: 4 of 16 kB, one of 64 kB, 7 of 128 kB."""
+        if value & (1 << 16 | 1 << 2 | 1 << 1) != 1 << 16 | 1 << 1:
+            return None
+        number = value >> 3 & 15
+        sizes = [16, 16, 16, 16, 64, *[128] * 7]
+        return memory.base + sum(sizes[:number]) * KIB, sizes[number] * KIB
+
+    controller = StFlash(
+        made,
+        rcc,
+        memory,
+        keys=0xC04,
+        status=0xC0C,
+        clear=0xC0C,
+        control=0xC10,
+        busy=1 << 16,
+        word=4,
+        programs=lambda value: value & 0x1_0307 == 0x201,  # PG, words
+        erases=erases,
+        sequence_error=1 << 7,
+        align_error=1 << 5,
+        size_error=1 << 6,
+        access=0xC00,
+    )
+    return Chip(made, core_hz, baud, controller)
+
+
 def nucleo_l476rg(image: Path) -> Chip:
     """An STM32L476RG; USART2 on PA2 and PA3."""
     wire = Wire()
     rcc = Block(0x4002_1000, 0x1000, {0x00: 0x63})
-    flash = Block(0x4002_2000, 0x1000)
+    flash = Block(0x4002_2000, 0x1000, {0x14: 1 << 31})
     gpio = Block(0x4800_0000, 0x2000, on=lambda: bool(rcc.bit(0x4C, 0)))
     usart, asks = young_usart(0x4000_4400, wire, lambda: bool(rcc.bit(0x58, 17)))
     noise = Block(0x5006_0000, 0x1000, on=lambda: bool(rcc.bit(0x4C, 18)))
@@ -288,24 +570,57 @@ def nucleo_l476rg(image: Path) -> Chip:
         return core_hz() / max(1, usart.values.get(0x40C, 0))
 
     wire.hears = lambda: near(baud()) and has_function(gpio, 2, 7) and has_function(gpio, 3, 7)
-    made = machine(
-        "nucleo-l476rg",
-        "M4",
-        Memory(0x0800_0000, 1024 * KIB, image.read_bytes(), keeps=True),
-        96 * KIB,
-        [rcc, flash, gpio, usart, noise, identity],
-        wire,
-        38,
-        asks,
+    memory = Memory(0x0800_0000, 1024 * KIB, image.read_bytes(), keeps=True)
+    devices = [rcc, flash, gpio, usart, noise, identity]
+    made = machine("nucleo-l476rg", "M4", memory, 96 * KIB, devices, wire, 38, asks)
+
+    def erases(value: int) -> tuple[int, int] | None:
+        """A page of one of two banks."""
+        if value & (1 << 16 | 1 << 15 | 1 << 2 | 1 << 1) != 1 << 16 | 1 << 1:
+            return None
+        return memory.base + (value >> 11 & 1) * 512 * KIB + (value >> 3 & 0xFF) * 2 * KIB, 2 * KIB
+
+    controller = StFlash(
+        made,
+        flash,
+        memory,
+        keys=0x08,
+        status=0x10,
+        clear=0x10,
+        control=0x14,
+        busy=1 << 16,
+        word=8,
+        programs=lambda value: value & 0x7_8007 == 1,
+        erases=erases,
+        sequence_error=1 << 7,
+        align_error=1 << 5,
+        size_error=1 << 6,
+        has_code=True,
+        twice_error=1 << 3,
+        access=0x00,
     )
-    return Chip(made, core_hz, baud)
+
+    def spoiled(word: int) -> None:
+        """The first one is kept, and the NMI comes, until the flag is cleared."""
+        if not flash.bit(0x18, 31):
+            flash.values[0x18] = 1 << 31 | word - memory.base
+            made.interrupt_now(2)
+
+    def cleared(value: int) -> None:
+        if not value >> 31:
+            raise Crash("ECCR is written, and its flag stays: the NMI would come again for ever")
+        flash.values[0x18] = 0
+
+    flash.on_write[0x18] = cleared
+    controller.on_spoiled = spoiled
+    return Chip(made, core_hz, baud, controller)
 
 
 def nucleo_h743zi(image: Path) -> Chip:
     """An STM32H743ZI, its supply the LDO; USART3 on PD8 and PD9. RAM is the DTCM."""
     wire = Wire()
     rcc = Block(0x5802_4000, 0x1000, {0x400: 0x83})  # PWR is in the same page, at 0x800
-    flash = Block(0x5200_2000, 0x1000)
+    flash = Block(0x5200_2000, 0x1000, {0x10C: 0x31})
     gpio = Block(0x5802_0000, 0x2000, on=lambda: bool(rcc.bit(0x4E0, 3)))
     usart, asks = young_usart(0x4000_4800, wire, lambda: bool(rcc.bit(0x4E8, 18)))
     noise = Block(0x4802_1000, 0x1000, on=lambda: bool(rcc.bit(0x4DC, 6)))
@@ -361,17 +676,44 @@ def nucleo_h743zi(image: Path) -> Chip:
     port_d = Block(0, 0x1000)
     for offset in (0x00, 0x20, 0x24):
         gpio.on_write[0xC00 + offset] = lambda value, at=offset: port_d.values.update({at: value})
-    made = machine(
-        "nucleo-h743zi",
-        "M7",
-        Memory(0x0800_0000, 2048 * KIB, image.read_bytes(), keeps=True),
-        128 * KIB,
-        [rcc, flash, gpio, usart, noise, identity],
-        wire,
-        39,
-        asks,
+    memory = Memory(0x0800_0000, 2048 * KIB, image.read_bytes(), keeps=True)
+    devices = [rcc, flash, gpio, usart, noise, identity]
+    made = machine("nucleo-h743zi", "M7", memory, 128 * KIB, devices, wire, 39, asks)
+
+    def erases(value: int) -> tuple[int, int] | None:
+        """A sector of bank 2."""
+        if value & (1 << 7 | 1 << 3 | 1 << 2) != 1 << 7 | 1 << 2:
+            return None
+        return memory.base + 1024 * KIB + (value >> 8 & 7) * 128 * KIB, 128 * KIB
+
+    controller = StFlash(
+        made,
+        flash,
+        memory,
+        keys=0x104,
+        status=0x110,
+        clear=0x114,
+        control=0x10C,
+        busy=1 << 2,
+        word=32,
+        programs=lambda value: value & 0x8E == 2,
+        erases=erases,
+        sequence_error=1 << 18,
+        align_error=1 << 21,
+        size_error=1 << 19,
+        has_code=True,
+        lock=1,
     )
-    return Chip(made, core_hz, baud)
+
+    def spoiled(word: int) -> None:
+        """A bus fault, which a core that masks faults may ignore."""
+        controller.errors |= 1 << 26
+        ignores = made.core.control.values.get(0xD14, 0) >> 8 & 1
+        if not (ignores and made.uc.reg_read(arm_const.UC_ARM_REG_FAULTMASK) & 1):
+            made.crash(f"bus fault, {word:#x} cannot be read")
+
+    controller.on_spoiled = spoiled
+    return Chip(made, core_hz, baud, controller)
 
 
 def nucleo_g071rb(image: Path) -> Chip:
@@ -527,6 +869,81 @@ class BootRom(CortexM):
         self.jump(uc, self.AT, self.AT | 1)
 
 
+@dataclass(eq=False, repr=False)
+class RomFlash:
+    """The functions of the RP2040's ROM that write to flash (datasheet, 2.8.3.1.3). They say
+    nothing of what they did. Flash is away from when XIP ends until its cache is flushed and XIP
+    begins anew."""
+
+    made: Machine
+    memory: Memory
+    interface: Registers
+    """The SSI, which the ROM sets up as it likes."""
+    TABLE, LOOKUP, FUNCTIONS = 0x100, 0x200, 0x204
+    NAMES = ("IF", "EX", "RE", "RP", "FC", "CX")
+
+    @classmethod
+    def rom(cls) -> Memory:
+        """16 kB: magic, two pointers, a table of names and addresses, and functions that return."""
+        data = bytearray(0x300)
+        data[0x10:0x14] = b"Mu\x01\x00"
+        struct.pack_into("<HH", data, 0x14, cls.TABLE, 0)
+        struct.pack_into("<H", data, 0x18, cls.LOOKUP | 1)
+        for at in range(cls.LOOKUP, cls.FUNCTIONS + 4 * len(cls.NAMES), 4):
+            data[at : at + 2] = b"\x70\x47"  # bx lr
+        return Memory(0, 16 * KIB, bytes(data), keeps=True)
+
+    def __post_init__(self) -> None:
+        self.steps: list[str] = []
+        self.broken = False
+        """Whether flash takes nothing any more."""
+        uc, memory = self.made.uc, self.memory
+        uc.mem_write(memory.base, memory.data + b"\xff" * (memory.size - len(memory.data)))
+        end = self.FUNCTIONS + 4 * len(self.NAMES)
+        uc.hook_add(unicorn.UC_HOOK_CODE, self._called, begin=self.LOOKUP, end=end)
+
+    def peek(self, at: int, size: int) -> bytes:
+        return bytes(self.made.uc.mem_read(at, size))
+
+    def _called(self, uc: Any, at: int, _size: int, _: object) -> None:
+        r = [uc.reg_read(arm_const.UC_ARM_REG_R0 + i) for i in range(4)]
+        if at == self.LOOKUP:
+            name = bytes([r[1] & 0xFF, r[1] >> 8]).decode()
+            known = r[0] == self.TABLE and name in self.NAMES
+            found = self.FUNCTIONS + 4 * self.NAMES.index(name) | 1 if known else 0
+            uc.reg_write(arm_const.UC_ARM_REG_R0, found)
+        else:
+            self._operate(uc, self.NAMES[(at - self.FUNCTIONS) // 4], r)
+
+    def _operate(self, uc: Any, name: str, r: list[int]) -> None:
+        before = self.steps[-1] if self.steps else ""
+        after = {"EX": ("IF",), "RE": ("EX",), "RP": ("EX",), "FC": ("RE", "RP"), "CX": ("FC",)}
+        if name in after and before not in after[name]:
+            self.made.crash(f"the ROM's {name} comes after {before or 'nothing'}")
+        if not uc.reg_read(arm_const.UC_ARM_REG_PRIMASK) & 1:
+            self.made.crash("an interrupt may come while flash is away")
+        self.steps.append(name)
+        memory, (offset, second, third, _) = self.memory, r
+        if name == "EX":
+            self.made.show(memory, False)
+            self.interface.values.clear()
+        elif name == "CX":
+            self.made.show(memory, True)
+            self.interface.values.update({0x00: 0x001F_0300, 0x14: 6, 0xF4: 0x0300_0218})
+        elif name == "RE" and not self.broken:
+            if offset % 4096 or second % 4096 or offset + second > memory.size:
+                self.made.crash(f"{offset:#x} is no sector")
+            uc.mem_write(memory.base + offset, b"\xff" * second)
+        elif name == "RP" and not self.broken:
+            if offset % 256 or third % 256 or offset + third > memory.size:
+                self.made.crash(f"{offset:#x} is no page")
+            if memory.base <= second < memory.base + memory.size:
+                self.made.crash("what is programmed lies in flash, which is away")
+            old, new = self.peek(memory.base + offset, third), bytes(uc.mem_read(second, third))
+            both = bytes(a & b for a, b in zip(old, new, strict=True))
+            uc.mem_write(memory.base + offset, both)
+
+
 @dataclass
 class Aliased(Block):
     """Four addresses of each register: plain, XOR, set, clear."""
@@ -598,16 +1015,18 @@ def rp2040(image: Path) -> Chip:
             raise Crash(f"flash does not appear: {flash.values}")
 
     flash.on_write[8] = lambda value: through_flash() if value else None
+    memory = Memory(0x1000_0000, 2048 * KIB, image.read_bytes(), keeps=True)
     made = machine(
         "rp2040",
         "M0",
-        Memory(0x1000_0000, 2048 * KIB, image.read_bytes(), keeps=True),
+        memory,
         264 * KIB,
         [resets, clocks, crystal, pll, functions, pads, uart, power, oscillator, flash, watchdog],
         wire,
         20,
         asks,
         core=BootRom,
+        rom=RomFlash.rom(),
     )
 
     def triggered(value: int) -> None:
@@ -615,7 +1034,7 @@ def rp2040(image: Path) -> Chip:
             made.ask_reset()
 
     watchdog.on_write[0] = triggered
-    return Chip(made, core_hz, baud)
+    return Chip(made, core_hz, baud, RomFlash(made, memory, flash))
 
 
 CHIPS: dict[str, Callable[[Path], Chip]] = {
@@ -625,5 +1044,6 @@ CHIPS: dict[str, Callable[[Path], Chip]] = {
     "nucleo-h743zi": nucleo_h743zi,
     "nucleo-l476rg": nucleo_l476rg,
     "rp2040": rp2040,
+    "stm32f405": stm32f405,
     "stm32vldiscovery": stm32vldiscovery,
 }

@@ -9,10 +9,15 @@ on, and the UART at a speed of its own.
 
 from __future__ import annotations
 
+import ctypes
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import count
+from typing import Any
+
+import unicorn
+from unicorn import riscv_const
 
 from tests.support.unicorn_machine import Device, Machine, Memory, Registers
 from tests.support.unicorn_riscv import RiscV
@@ -174,6 +179,10 @@ class Chip:
     uart_source: int | None
     """Where the UART's clock is chosen; None: in the UART itself."""
     matrix: int | None
+    rom: dict[int, str]
+    """Functions of the ROM that write to flash, by their place in it."""
+    alias: int = 0
+    """From where internal RAM holds data to where it is executed, if that differs."""
     more: tuple[int, ...] = ()
     """Other registers that start-up writes."""
 
@@ -199,6 +208,15 @@ C3 = Chip(
     reset=0x6000_8000,
     uart_source=None,
     matrix=0x600C_2000,
+    rom={
+        0x128: "erase",
+        0x12C: "write",
+        0x140: "unlock",
+        0x4D4: "invalidate",
+        0x524: "suspend",
+        0x528: "resume",
+    },
+    alias=0x70_0000,
     more=(0x600C_0000,),
 )
 C6 = Chip(
@@ -216,6 +234,14 @@ C6 = Chip(
     reset=0x600B_1034,
     uart_source=0x6009_6004,
     matrix=None,
+    rom={
+        0x144: "erase",
+        0x14C: "write",
+        0x154: "unlock",
+        0x648: "invalidate",
+        0x698: "suspend",
+        0x69C: "resume",
+    },
 )
 H2 = replace(
     C6,
@@ -225,8 +251,108 @@ H2 = replace(
     timer_groups=(0x6000_9000, 0x6000_A000),
     rtc_watchdog=(0x600B_1C00, 0x600B_1C1C, WDT_KEY),
     super_watchdog=(0x600B_1C20, 0x600B_1C24, WDT_KEY),
+    rom={
+        0x13C: "erase",
+        0x144: "write",
+        0x14C: "unlock",
+        0x61C: "invalidate",
+        0x66C: "suspend",
+        0x670: "resume",
+    },
 )
 CHIPS = {chip.name: chip for chip in (C3, C6, H2)}
+
+
+class RomFlash:
+    """The functions of a ROM that write to flash, at the addresses that Espressif publishes. While
+    the cache is suspended, no window of flash is there; what the cache holds stays in it until it
+    is invalidated."""
+
+    AT = 0x4000_0000
+    FAILED = 1
+
+    @classmethod
+    def rom(cls, chip: Chip) -> Memory:
+        data = bytearray(0x1000)
+        for at in chip.rom:
+            data[at : at + 2] = b"\x82\x80"  # ret
+        return Memory(cls.AT, len(data), bytes(data), keeps=True)
+
+    def __init__(self, made: Machine, chip: Chip, windows: list[Memory]) -> None:
+        self.made = made
+        self.names = chip.rom
+        self.windows = windows
+        self.content = bytearray(windows[0].data)
+        self.steps: list[str] = []
+        self.suspended = self.unlocked = False
+        self.broken = False
+        """Whether flash takes nothing any more, and the ROM does not notice."""
+        self.refuses = False
+        """Whether the ROM fails."""
+        ends = min(self.names), max(self.names) + 2
+        uc = made.uc
+        uc.hook_add(
+            unicorn.UC_HOOK_CODE, self._called, begin=self.AT + ends[0], end=self.AT + ends[1]
+        )
+
+    @property
+    def memory(self) -> Memory:
+        """The window for data."""
+        return self.windows[-1]
+
+    def peek(self, at: int, size: int) -> bytes:
+        return bytes(self.made.uc.mem_read(at, size))
+
+    def _called(self, uc: Any, at: int, _size: int, _: object) -> None:
+        name = self.names[at - self.AT]
+        a = [uc.reg_read(riscv_const.UC_RISCV_REG_X10 + i) for i in range(3)]
+        self.steps.append(name)
+        if uc.reg_read(riscv_const.UC_RISCV_REG_MSTATUS) & 8:
+            self.made.crash("an interrupt may come while flash is away")
+        if name != "suspend" and not self.suspended:
+            self.made.crash(f"the ROM's {name} while the cache reads flash")
+        uc.reg_write(riscv_const.UC_RISCV_REG_X10, getattr(self, f"_{name}")(uc, *a))
+
+    def _suspend(self, _uc: Any, *_: int) -> int:
+        self.suspended = True
+        for window in self.windows[::-1]:
+            self.made.show(window, False)
+        return 0x1_2345
+
+    def _resume(self, _uc: Any, autoload: int, *_: int) -> int:
+        if autoload != 0x1_2345:
+            self.made.crash("the cache is resumed with another setting")
+        self.suspended = False
+        for window in self.windows[::-1]:
+            self.made.show(window, True)
+        return 0
+
+    def _unlock(self, _uc: Any, *_: int) -> int:
+        self.unlocked = True
+        return 0
+
+    def _erase(self, _uc: Any, sector: int, *_: int) -> int:
+        return self._change(4096 * sector, b"\xff" * 4096)
+
+    def _write(self, uc: Any, at: int, data: int, size: int) -> int:
+        if at % 4 or data % 4 or size % 4:
+            return self.FAILED
+        new = bytes(uc.mem_read(data, size))
+        old = self.content[at : at + size]
+        return self._change(at, bytes(a & b for a, b in zip(old, new, strict=True)))
+
+    def _change(self, at: int, data: bytes) -> int:
+        if self.refuses or not self.unlocked or at + len(data) > len(self.content):
+            return self.FAILED
+        if not self.broken:
+            self.content[at : at + len(data)] = data
+        return 0
+
+    def _invalidate(self, uc: Any, at: int, size: int, *_: int) -> int:
+        offset = at - self.windows[-1].base
+        for window in self.windows:
+            uc.mem_write(window.base + offset, bytes(self.content[offset : offset + size]))
+        return 0
 
 
 class Espressif(Machine):
@@ -252,15 +378,25 @@ class Espressif(Machine):
             windows = [replace(windows[0], readable=False)]
             windows += [Memory(chip.constants, FLASH_BYTES, bytes(flash), keeps=True)]
         devices: list[Device] = [self.uart, *self.registers.values()]
+        ram = Memory(chip.ram, chip.ram_bytes)
         super().__init__(
             chip.name,
             RiscV(),
-            [*windows, Memory(chip.ram, chip.ram_bytes)],
+            [*windows, RomFlash.rom(chip), *([] if chip.alias else [ram])],
             [*devices, line] if usb else devices,
             line,
             CODE + len(DIRECT_BOOT),
             interrupt=self._asked,
         )
+        if chip.alias:
+            # RAM has two addresses, and code runs at one of them only
+            self._ram = ctypes.create_string_buffer(chip.ram_bytes + 4096)
+            at = -(-ctypes.addressof(self._ram) // 4096) * 4096
+            data = unicorn.UC_PROT_READ | unicorn.UC_PROT_WRITE
+            self.uc.mem_map_ptr(chip.ram, chip.ram_bytes, data, at)
+            code = chip.ram + chip.alias
+            self.uc.mem_map_ptr(code, chip.ram_bytes, unicorn.UC_PROT_EXEC, at)
+        self.flash = RomFlash(self, chip, windows)
 
     def _registers(self) -> dict[int, Guarded]:
         """By page: everything but UART and USB."""

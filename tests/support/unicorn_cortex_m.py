@@ -95,9 +95,25 @@ class CortexM:
         assert entry & 1, "a vector is the address of Thumb code"
         uc.reg_write(reg.UC_ARM_REG_XPSR, THUMB)
         uc.reg_write(reg.UC_ARM_REG_PRIMASK, 0)
+        uc.reg_write(reg.UC_ARM_REG_FAULTMASK, 0)
         uc.reg_write(reg.UC_ARM_REG_SP, stack)
         uc.reg_write(reg.UC_ARM_REG_LR, 0xFFFF_FFFF)
         uc.reg_write(reg.UC_ARM_REG_PC, entry)
+
+    def call(self, machine: Machine, address: int, *arguments: int) -> int:
+        """What a function of the guest answers, called while the guest is between two
+        instructions of its own program."""
+        uc, kept = machine.uc, machine.uc.context_save()
+        back = self.control.values[VTOR]  # the vectors are never executed
+        self.jump(uc, (uc.reg_read(reg.UC_ARM_REG_SP) & ~7) - 64, address | 1)
+        uc.reg_write(reg.UC_ARM_REG_LR, back | 1)
+        for number, value in enumerate(arguments):
+            uc.reg_write(reg.UC_ARM_REG_R0 + number, value)
+        while uc.reg_read(reg.UC_ARM_REG_PC) != back:
+            machine.run(until=back)
+        answer = int(uc.reg_read(reg.UC_ARM_REG_R0))
+        uc.context_restore(kept)
+        return answer
 
     def resume_at(self, uc: Any) -> int:
         return int(uc.reg_read(reg.UC_ARM_REG_PC)) | 1

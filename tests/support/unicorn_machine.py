@@ -130,7 +130,14 @@ class Memory:
 
 
 class _Counter(ctypes.Structure):
-    _fields_ = [("count", ctypes.c_uint64), ("limit", ctypes.c_uint64), ("stop", ctypes.c_void_p)]
+    _fields_ = [
+        ("count", ctypes.c_uint64),
+        ("limit", ctypes.c_uint64),
+        ("stop", ctypes.c_void_p),
+        ("closed_from", ctypes.c_uint64),
+        ("closed_to", ctypes.c_uint64),
+        ("trespass", ctypes.c_uint64),
+    ]
 
 
 @cache
@@ -171,6 +178,8 @@ class Machine:
         self._interrupt = interrupt
         self._pending_reset = False
         self._crash: str | None = None
+        self._urgent: int | None = None
+        self._between: list[Callable[[], object]] = []
         self.resets = 0
         self.uc = unicorn.Uc(core.architecture, core.mode, getattr(core, "model", None))
         for part in memory:
@@ -181,7 +190,7 @@ class Machine:
             self.uc.mem_write(part.base, part.data)
         for device in devices:
             self._map(device)
-        self._counter = _Counter(0, 0, None)
+        self._counter = _Counter()
         self._count_instructions()
         self.uc.hook_add(unicorn.UC_HOOK_INTR, self._exception)
         core.start(self.uc, entry)
@@ -228,24 +237,65 @@ class Machine:
         self._pending_reset = True
         self.uc.emu_stop()
 
-    def run(self, instructions: int = SLICE) -> bool:
-        """Execute at most so many; False when the core sleeps until an interrupt comes.
+    def crash(self, what: str) -> None:
+        """For a hook of memory, whose own exceptions unicorn hides."""
+        self._crash = what
+        self.uc.emu_stop()
+
+    def show(self, memory: Memory, there: bool) -> None:
+        """For a hook: from the next instruction on this flash is there for the guest, or a load or
+        an instruction from it is a crash."""
+
+        def change() -> None:
+            rights = unicorn.UC_PROT_EXEC | (unicorn.UC_PROT_READ if memory.readable else 0)
+            self.uc.mem_protect(memory.base, memory.size, rights if there else 0)
+            self._counter.closed_from = memory.base
+            self._counter.closed_to = memory.base + (0 if there else memory.size)
+            self.uc.ctl(unicorn.UC_CTL_TLB_FLUSH, unicorn.UC_CTL_IO_WRITE)
+
+        self._between.append(change)  # unicorn does not survive it in a hook
+        self._counter.limit = self._counter.count
+
+    def interrupt_now(self, line: int) -> None:
+        """For a device: an interrupt that nothing masks, after the present instruction."""
+        self._urgent = line
+        self._counter.limit = self._counter.count  # prompt, unlike emu_stop outside of that hook
+
+    def run(self, instructions: int = SLICE, until: int = NOWHERE) -> bool:
+        """Execute at most so many, or until an address; False when the core sleeps until an
+        interrupt comes.
 
         Raises Crash when the guest does what its chip cannot do.
         """
         limit = self.allow(instructions)
-        try:
-            self.uc.emu_start(self.core.resume_at(self.uc), NOWHERE)
-        except unicorn.UcError as error:
-            where = self.uc.reg_read(self.core.pc)
-            raise Crash(f"{self.name}: {error} at {where:#x}") from None
-        if self._crash is not None:
-            raise Crash(f"{self.name}: {self._crash}")
+        while True:
+            self._start(until)
+            if self._urgent is None and not self._between:
+                break
+            while self._between:
+                self._between.pop(0)()
+            if self._urgent is not None:
+                line, self._urgent = self._urgent, None
+                self.core.interrupt(self.uc, line)
+            self._counter.limit = limit
         if self._pending_reset:
             self._pending_reset = False
             self.power_on()
             return True
         return self.instructions == limit
+
+    def _start(self, until: int) -> None:
+        try:
+            self.uc.emu_start(self.core.resume_at(self.uc), until)
+        except unicorn.UcError as error:
+            where = self.uc.reg_read(self.core.pc)
+            raise Crash(f"{self.name}: {error} at {where:#x}") from None
+        if self._counter.trespass:
+            where, self._counter.trespass = self._counter.trespass, 0
+            raise Crash(f"{self.name}: an instruction at {where:#x}, which is away")
+        if self._crash is not None:
+            what, self._crash = self._crash, None
+            raise Crash(f"{self.name}: {what}")
 
     def allow(self, instructions: int) -> int:
         """Stop after so many more; returns the count at which that is."""

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.unicorn_machine import Machine
+
 unicorn = pytest.importorskip("unicorn")
 from unicorn import riscv_const as reg  # noqa: E402  after the skip
 
@@ -29,9 +31,11 @@ class RiscV:
 
     def __init__(self) -> None:
         self.counting = [0, 0]
+        self.entry = 0
 
     def start(self, uc: Any, address: int) -> None:
         self.counting = [0, 0]
+        self.entry = address
         uc.reg_write(reg.UC_RISCV_REG_MSTATUS, 0)
         uc.reg_write(reg.UC_RISCV_REG_PC, address)
 
@@ -50,13 +54,17 @@ class RiscV:
         uc.reg_write(reg.UC_RISCV_REG_MSTATUS, status & ~MIE | MPIE | MPP)
         uc.reg_write(reg.UC_RISCV_REG_PC, (vectors & ~3) + 4 * line)
 
-    def call(self, uc: Any, address: int, argument: int, back: int) -> int:
-        """What a function of the guest answers, called from outside of the guest's own program;
-        ``back`` is an address that this never executes."""
-        kept = uc.context_save()
+    def call(self, machine: Machine, address: int, *arguments: int) -> int:
+        """What a function of the guest answers, called while the guest is between two
+        instructions of its own program."""
+        uc, kept = machine.uc, machine.uc.context_save()
+        back = self.entry - 8  # what the ROM looks for is never executed
+        uc.reg_write(reg.UC_RISCV_REG_PC, address)
         uc.reg_write(reg.UC_RISCV_REG_X1, back)
-        uc.reg_write(reg.UC_RISCV_REG_X10, argument)
-        uc.emu_start(address, back)
+        for number, value in enumerate(arguments):
+            uc.reg_write(reg.UC_RISCV_REG_X10 + number, value)
+        while uc.reg_read(reg.UC_RISCV_REG_PC) != back:
+            machine.run(until=back)
         answer = int(uc.reg_read(reg.UC_RISCV_REG_X10))
         uc.context_restore(kept)
         return answer

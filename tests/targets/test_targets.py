@@ -34,7 +34,7 @@ def test_list_as_json() -> None:
     done = tinyfin("targets --json")
     rows = {row["name"]: row for row in json.loads(done.stdout)["targets"]}
     assert rows["cortex-m4"]["core"] == "Cortex-M4"
-    assert rows["stm32f405"]["flash_bytes"] == 1 << 20
+    assert rows["stm32f405"]["flash_bytes"] == 512 << 10
     assert rows["stm32f405"]["ram_bytes"] == 128 * 1024
     assert "st-flash" in rows["stm32f405"]["flash"]
     assert rows["stm32vldiscovery"]["ram_bytes"] == 8 * 1024

@@ -42,7 +42,8 @@ LIBRARY_FLASH = ("engine", "network", "plan", "pack", "signature check")
 LIBRARY_RAM = ("state", "scratch", "engine handle")
 
 _SECTION = re.compile(
-    r"^ (\.(?:loader|vectors|init|text|literal|s?rodata|s?data|s?bss|boot_seed|ARM\.ex)\S*|COMMON)"
+    r"^ (\.(?:loader|vectors|init|text|literal|s?rodata|s?data|s?bss|boot_seed|ram_code|ARM\.ex)\S*"
+    r"|COMMON)"
     r"\s+0x([0-9a-f]+)\s+0x([0-9a-f]+)[ \t]+(\S.*)$",
     re.MULTILINE,
 )
@@ -54,11 +55,12 @@ _FLASH = (
     ".literal",
     ".rodata",
     ".srodata",
+    ".ram_code",
     ".data",
     ".sdata",
     ".ARM.ex",
 )
-_RAM = (".data", ".sdata", ".bss", ".sbss", "COMMON", ".boot_seed")
+_RAM = (".ram_code", ".data", ".sdata", ".bss", ".sbss", "COMMON", ".boot_seed")
 _NETWORK = ("net", "fully_connected")
 _FRAME_BUFFERS = ("rx_frame", "rx_memory", "tx_frame", "answers")
 # of the engine, and called by the slots alone

@@ -14,14 +14,13 @@
 #define SYSTICK_MAX 0xFFFFFFu
 
 void tfin_start(void);
-void tfin_cortex_m_fault(void);
 
 /* The system's exceptions; a port's interrupts, if it enables any, follow in
  * .vectors.interrupts. */
 __attribute__((section(".vectors"), used)) const tfin_vector tfin_vectors[16] = {
     (tfin_vector)(uintptr_t)tfin_ld_stack_top,
     tfin_start,
-    tfin_cortex_m_fault, /* NMI */
+    tfin_cortex_m_nmi,
     tfin_cortex_m_fault, /* HardFault */
     tfin_cortex_m_fault, /* MemManage */
     tfin_cortex_m_fault, /* BusFault */
@@ -53,6 +52,9 @@ void tfin_cortex_m_fault(void)
     for (;;) {
     }
 }
+
+/* weak: where flash has codes, an error of one may raise it */
+void tfin_cortex_m_nmi(void) __attribute__((weak, alias("tfin_cortex_m_fault")));
 
 /* weak: a chip may need more than its core's reset request */
 __attribute__((weak)) void tfin_port_reset(void)
