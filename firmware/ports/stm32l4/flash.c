@@ -36,7 +36,7 @@
 #include "stm32_flash.h"
 
 #ifndef TFIN_FLASH_BANK
-#define TFIN_FLASH_BANK 0x80000u
+#define TFIN_FLASH_BANK 524288u
 #endif
 #define FLASH 0x08000000u
 #define PAGE 2048u
