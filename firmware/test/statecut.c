@@ -4,6 +4,7 @@
  * those of an image, the pack is tinyfin_pack; the flash is simulated.
  *
  *     statecut STEPS [SEED]    random walks over many shapes of flash
+ *     statecut noise TIMES     boots from flash whose bytes were changed, checksums made good
  *
  * What a cut leaves of the interrupted operation: nothing, a part, noise, all of it, or cells that
  * read now as one thing and now as another, until they are erased.
@@ -433,6 +434,41 @@ static void walk(uint64_t steps)
     }
 }
 
+/* Flash in which a program, not a cut, changed something: nothing is read or written beside its
+ * place, which the sanitizers see. */
+static void noisy(uint64_t times)
+{
+    for (uint64_t time = 0; time < times; time++) {
+        if (time % 50u == 0) {
+            new_terminal();
+            for (uint32_t i = 0; i < 400; i++) {
+                act();
+            }
+        }
+        uint32_t at = state_log.map->state[state_log.half].address;
+        uint32_t records = at + 64u + (tfin_state_size(&engine) + 31u) / 32u * 32u;
+        for (uint32_t i = choose(4); i < 4; i++) {
+            uint32_t where = choose(2) ? records + choose(600) : at + choose(4200);
+            flash[0][where] = flash[1][where] = (uint8_t)random_number();
+        }
+        for (uint32_t i = records; i + 12u < records + 2000u;) { /* makes good what is a record */
+            uint32_t size = 4u + (flash[0][i + 2] | (uint32_t)flash[0][i + 3] << 8);
+            if (flash[0][i] < 0xA1 || flash[0][i] > 0xA3 || size > 400u) {
+                i += map.program_bytes;
+                continue;
+            }
+            uint32_t crc = tfin_crc32(0, flash[0] + i, size);
+            memcpy(flash[0] + i + size, &crc, 4);
+            memcpy(flash[1] + i, flash[0] + i, size + 4u);
+            i += (size + 4u + map.program_bytes - 1u) / map.program_bytes * map.program_bytes;
+        }
+        boot();
+        came_back += state_log.restored;
+    }
+    printf("%llu boots, %llu came back\n", (unsigned long long)times,
+           (unsigned long long)came_back);
+}
+
 int main(int argc, char **argv)
 {
     tfin_trust trust = {.record = tinyfin_record, .allow_development_key = 1};
@@ -443,6 +479,11 @@ int main(int argc, char **argv)
     }
     fresh_engine = engine;
     memcpy(fresh_memory, memory, sizeof memory);
+    if (argc > 2 && strcmp(argv[1], "noise") == 0) {
+        random_state = 1;
+        noisy(strtoull(argv[2], NULL, 10));
+        return 0;
+    }
     random_state = argc > 2 ? strtoull(argv[2], NULL, 10) * 2u + 1u : 1u;
     for (int i = 0; i < 16; i++) {
         (void)random_number();

@@ -132,3 +132,14 @@ def test_a_rule_that_is_switched_off_is_missed(rule: Rule, folder: Path, tmp_pat
     done = call(program, str(3 * STEPS), code=None, deadline_s=1200)
     assert done.returncode == 1, done.stdout
     assert "violated: " + rule.violates in done.stdout
+
+
+def test_flash_that_was_tampered_with_harms_nothing(folder: Path, tmp_path: Path) -> None:
+    """AddressSanitizer and UndefinedBehaviorSanitizer watch the log; the engine is that of the
+    other tests."""
+    sanitizers = "-fsanitize=address,undefined", "-fno-sanitize-recover=all"
+    program = build(folder, tmp_path, SOURCE, *sanitizers)
+    done = call(program, "noise", "20000", deadline_s=600)
+    boots, came_back = (int(number) for number in re.findall(r"\d+", done.stdout))
+    assert boots == 20_000
+    assert came_back > 1_000

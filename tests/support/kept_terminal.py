@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tinyfin.formats import PROGRAM_HEADER, ProgramHeader
 from tinyfin.hil.links.session import at_link
+from tinyfin.pack.container import parse_pack
 from tinyfin.targets import catalogue
 from tinyfin.targets.emulate import Emulator
 from tinyfin.wire.client import Client
@@ -37,3 +39,14 @@ def until_ended(emulator: Emulator) -> None:
     deadline = time.monotonic() + 10
     while emulator.wait(0.1) is None and time.monotonic() < deadline:
         pass
+
+
+def learned(image: bytes, pack: bytes) -> bytes:
+    """A state image without its header, clock, counters of scores, and the events that wait."""
+    h = ProgramHeader(*PROGRAM_HEADER.unpack_from(parse_pack(pack).sections["PROG"]))
+    state = bytearray(image[64:])
+    for at in (0, 8, 16, 20, 28, 52):
+        state[at : at + 4] = bytes(4)
+    waiting = h.pending * h.pending_entry_bytes
+    state[64 : 64 + waiting] = bytes(waiting)
+    return bytes(state)

@@ -14,6 +14,7 @@ from unicorn import UcError, arm_const, riscv_const
 from tests.support import espressif_chips, sample
 from tests.support.cortex_m_chips import CHIPS, Chip
 from tests.support.espressif_chips import Espressif
+from tests.support.kept_terminal import learned
 from tests.support.unicorn_machine import Crash, Machine
 from tests.targets.test_cortex_m_boards import PACK, image_of
 from tinyfin.hil.links.session import at_link
@@ -23,7 +24,7 @@ from tinyfin.pack.signing import DEVELOPMENT_KEY
 from tinyfin.targets import build as building
 from tinyfin.targets import catalogue, flash
 from tinyfin.wire import slot_frames
-from tinyfin.wire.slot_frames import Command, Journal, Phase, Place, Reason
+from tinyfin.wire.slot_frames import Command, Journal, Phase, Place, Reason, StateFound
 
 BOARDS = [
     pytest.param(name, marks=pytest.mark.xdist_group(f"target-{name}"))
@@ -49,8 +50,13 @@ def newer(target: str, folder: Path) -> bytes:
     return layouts.choose(path, catalogue.get(target).layout, [])
 
 
-def machine_of(name: str) -> Machine:
-    binary = image_of(name).binary
+def machine_of(name: str, *defines: str) -> Machine:
+    if defines:
+        target = catalogue.get(name)
+        pack = flash.target_pack(PACK, target)
+        binary = building.build(target, pack=pack, defines=defines).binary
+    else:
+        binary = image_of(name).binary
     if name in espressif_chips.CHIPS:
         return Espressif(espressif_chips.CHIPS[name], binary.read_bytes())
     return CHIPS[name](binary).machine
@@ -78,6 +84,31 @@ def test_a_pack_is_installed_tried_and_confirmed(name: str, tmp_path: Path) -> N
         again = slot_frames.info(client)
         assert (again.journal, again.running) == (Journal.FOUND, Place.SLOT_0)
         assert again.reason == Reason.CONFIRMED
+
+
+LARGE_SECTORS = ("stm32f405", "nucleo-h743zi")
+"""Slots and journal fill their flash: there is no space for the state."""
+
+
+@pytest.mark.parametrize("name", [one for one in BOARDS if one.values[0] not in LARGE_SECTORS])
+def test_what_was_learned_outlives_a_restart(name: str) -> None:
+    pack = flash.target_pack(PACK, catalogue.get(name)).read_bytes()
+    machine = machine_of(name, "TFIN_STATE_LOG")
+    with at_link(machine, name) as session:
+        client = session.client
+        client.connect()
+        sample.replayed(client, pack, limit=20, target=name).check()
+        before = learned(client.read_state(), pack)
+        log = slot_frames.info(client).state_log
+        assert log is not None
+        assert log.works
+        assert log.events > 0
+        client.reboot()
+        client.connect()
+        again = slot_frames.info(client).state_log
+        assert again is not None
+        assert (again.found, again.restored) == (StateFound.FOUND, log.events)
+        assert learned(client.read_state(), pack) == before
 
 
 @pytest.mark.parametrize("address", [0x0801_0000, 0x0800_0000])

@@ -4,16 +4,18 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import asdict
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
+from tinyfin.cli.slots import as_dict, text
 from tinyfin.errors import ProtocolError, TargetError
 from tinyfin.wire import slot_frames
 from tinyfin.wire.client import Client
 from tinyfin.wire.messages import Capability, Request
-from tinyfin.wire.slot_frames import Command, Phase, Result
+from tinyfin.wire.slot_frames import Command, Phase, Result, StateFound, StateLog
 
 PACK = bytes(256)
 
@@ -24,7 +26,8 @@ def slot_info(
     head = struct.pack("<BBBBHIII", 1, 2, found, 4, 1, 4096, 65536, 0)
     other = 3 if phase == Phase.NONE else 0
     record = struct.pack("<BBBBIIIH", 1, 2 | other << 2 | phase << 4, 0, reason, sequence, 0, 0, 0)
-    return head + record + bytes(14)
+    tags_and_crc = bytes(14)
+    return head + record + tags_and_crc
 
 
 def status(result: int, phase: int = Phase.NONE, offset: int = 0) -> bytes:
@@ -85,6 +88,20 @@ def test_a_repeated_command_is_done_when_the_first_one_did_it(which: Command, af
     client = scripted(SLOT_INFO_REQUEST=[slot_info(), other], SLOT_COMMAND=refused)
     with pytest.raises(TargetError, match=r"cannot do that now \(phase NONE\)"):
         slot_frames.command(client, which)
+
+
+def test_a_state_log_is_told_from_none() -> None:
+    kept = slot_info() + struct.pack("<BIHH", 0x80 | StateFound.FOUND, 7, 12, 3)
+    log = StateLog(StateFound.FOUND, True, images=7, events=12, restored=3)
+    slots = slot_frames.info(scripted(SLOT_INFO_REQUEST=[kept]))
+    assert slots.state_log == log
+    assert "state: image 7 and 12 events since, 3 of them restored" in text(slots)
+    assert as_dict(slots)["state_log"] == {**asdict(log), "found": "found"}
+    slots = slot_frames.info(scripted(SLOT_INFO_REQUEST=[slot_info()]))
+    assert slots.state_log is None
+    assert "state" not in text(slots)
+    worn = slot_info() + struct.pack("<BIHH", StateFound.BLANK, 0, 0, 0)
+    assert "not kept" in text(slot_frames.info(scripted(SLOT_INFO_REQUEST=[worn])))
 
 
 @pytest.mark.parametrize("answer", [slot_info(phase=4), slot_info(found=9), slot_info(reason=9)])

@@ -13,14 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.support.kept_terminal import Terminal, until_ended
+from tests.support.kept_terminal import Terminal, learned, until_ended
 from tests.support.process import ROOT, needs_cortex_m
 from tinyfin import config, simulator
 from tinyfin.data.readers import read
 from tinyfin.data.transactions import Transactions
 from tinyfin.errors import TargetError
-from tinyfin.formats import PROGRAM_HEADER, ProgramHeader
-from tinyfin.pack.container import parse_pack
 from tinyfin.targets import build
 from tinyfin.wire import slot_frames
 from tinyfin.wire.client import Client
@@ -88,16 +86,8 @@ def log_of(client: Client) -> StateLog:
     return log
 
 
-def learned(image: bytes) -> bytes:
-    """A state image without its header, clock, counters of scores, and the events that wait."""
-    pack = parse_pack(PACK.read_bytes())
-    h = ProgramHeader(*PROGRAM_HEADER.unpack_from(pack.sections["PROG"]))
-    state = bytearray(image[64:])
-    for at in (0, 8, 16, 20, 28, 52):
-        state[at : at + 4] = bytes(4)
-    waiting = h.pending * h.pending_entry_bytes
-    state[64 : 64 + waiting] = bytes(waiting)
-    return bytes(state)
+def learned_of(client: Client) -> bytes:
+    return learned(client.read_state(), PACK.read_bytes())
 
 
 def test_what_was_learned_is_there_after_a_pulled_plug(
@@ -107,13 +97,13 @@ def test_what_was_learned_is_there_after_a_pulled_plug(
     with terminal.on() as (client, _):
         assert log_of(client) == StateLog(StateFound.BLANK, True, 0, 0, 0)
         score(client, town, rows[:200])
-        before = client.read_state()
+        before = learned_of(client)
     with terminal.on() as (client, _):
         log = log_of(client)
         assert (log.found, log.works) == (StateFound.FOUND, True)
         assert log.restored == log.events > 0
-        assert learned(client.read_state()) == learned(before)
-        assert any(learned(before))
+        assert learned_of(client) == before
+        assert any(before)
         again = score(client, town, rows[200:])
     with Terminal(terminal.image, terminal.kept.with_suffix(".other")).on() as (client, _):
         assert score(client, town, rows)[200:] == again
@@ -122,10 +112,10 @@ def test_what_was_learned_is_there_after_a_pulled_plug(
 def test_a_kill_loses_at_most_the_last_outcome(terminal: Terminal, town: Transactions) -> None:
     rows = np.flatnonzero(town.terminal == 1)[:150]
     with Terminal(terminal.image, terminal.kept.with_suffix(".whole")).on() as (client, _):
-        states = [learned(client.read_state())]
+        states = [learned_of(client)]
         for row in rows:
             score(client, town, [row])
-            states.append(learned(client.read_state()))
+            states.append(learned_of(client))
     rng = random.Random(int(os.environ.get("KILL_SEED", "1")))
     known = images = 0
     for _ in range(KILLS):
@@ -133,7 +123,7 @@ def test_a_kill_loses_at_most_the_last_outcome(terminal: Terminal, town: Transac
             log = log_of(client)
             assert log.images >= images
             images = log.images
-            now = learned(client.read_state())
+            now = learned_of(client)
             assert now in states[known : known + 2]
             known += now != states[known]
             timer = threading.Timer(rng.uniform(0.0, 0.4), os.kill, (emulator.pid, signal.SIGKILL))

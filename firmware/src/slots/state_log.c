@@ -500,6 +500,7 @@ static void restore_events(tfin_state_log *log)
         }
         log->events++;
         log->restored++;
+        feed(log);
         at += in_units(log, bytes);
     }
 }

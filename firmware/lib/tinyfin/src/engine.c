@@ -579,7 +579,7 @@ int tfin_pushed_out(const tfin_engine *e, uint64_t id, uint64_t *oldest)
 /* The clock as it was then, whatever the limits say: they were looked at then. */
 static void restore_clock(tfin_engine *e, uint32_t t)
 {
-    if (t > tfin_u32(e->state + HEAD_LAST_T)) {
+    if (t > tfin_u32(e->state + HEAD_LAST_T) && t != UINT32_MAX) {
         tfin_put32(e->state + HEAD_LAST_T, t);
     }
 }
