@@ -17,7 +17,7 @@ from tests.support.kept_terminal import Terminal, learned, until_ended
 from tests.support.process import ROOT, needs_cortex_m
 from tinyfin import config, simulator
 from tinyfin.data.readers import read
-from tinyfin.data.transactions import Transactions
+from tinyfin.data.transactions import NO_RESULT, Transactions
 from tinyfin.errors import TargetError
 from tinyfin.targets import build
 from tinyfin.wire import slot_frames
@@ -66,9 +66,10 @@ def score(client: Client, tx: Transactions, rows: Sequence[int]) -> list[WireVer
         frame = EventsFrame(types, room, 12, 12, int(tx.t_mono_s[rows[0]]))
         while frame.count < len(rows):
             row = rows[frame.count]
-            end = Outcome(
-                int(tx.outcome_t_mono_s[row]), int(tx.result[row]), 3, int(tx.response[row])
-            )
+            end = None
+            if tx.result[row] != NO_RESULT:
+                t_s, result = int(tx.outcome_t_mono_s[row]), int(tx.result[row])
+                end = Outcome(t_s, result, 3, int(tx.response[row]))
             at = int(tx.t_mono_s[row]), int(tx.t_local_s[row])
             values = [int(value) for value in tx.values[row]]
             if not frame.score(int(tx.id[row]), *at, values, int(tx.present[row]), end):
