@@ -10,9 +10,9 @@
  * read now as one thing and now as another, until they are erased.
  *
  * Checked: after every boot the state is that of before the cut, or, when it came during a call,
- * that of before the call; flash is programmed once between
- * two erasures; after an erasure of a card no byte of its token is in flash. Ends with 0, or 1 and
- * what was violated.
+ * that of before the call, also when one of an image's two headers has rotted; flash is programmed
+ * once between two erasures; after an erasure of a card no byte of its token is in flash. Ends with
+ * 0, or 1 and what was violated.
  */
 #include <setjmp.h>
 #include <stdio.h>
@@ -195,8 +195,7 @@ int tfin_port_flash_erase(uint32_t address)
     return 1;
 }
 
-/* -------------------------------------------------------------------------------------- terminal
- */
+/* ------------------------------------------------------------------------------------ terminal */
 
 /* A number for all that commits have left: the state without what waits, and without the clock and
  * the counters that a score moves too. */
@@ -246,8 +245,7 @@ static uint64_t new_card(void)
 
 static int score(void)
 {
-    const tfin_schema *schema = tfin_event_schema(&engine);
-    const tfin_field *field = (const tfin_field *)(const void *)(schema + 1);
+    const tfin_field *field = tfin_schema_fields(tfin_event_schema(&engine));
     uint8_t *bytes = (uint8_t *)record;
     uint64_t token = cards[choose(CARDS)];
     for (uint32_t i = 8; i < sizeof record; i++) {
@@ -289,7 +287,7 @@ static int notice(void)
     return tfin_state_log_notice(&state_log, &n);
 }
 
-static int forget(void)
+static void forget(void)
 {
     uint32_t which = choose(CARDS);
     forgotten = cards[which];
@@ -297,7 +295,6 @@ static int forget(void)
     if (tfin_state_log_erase_card(&state_log, forgotten) != TFIN_OK || in_flash(forgotten)) {
         violated("a card that is erased is not in flash");
     }
-    return 0;
 }
 
 static void act(void)
@@ -311,7 +308,7 @@ static void act(void)
     } else if (what < 66) {
         events += notice() == TFIN_OK;
     } else if (what == 66 && choose(4) == 0) {
-        (void)forget();
+        forget();
     } else if (what == 67) {
         while (tfin_state_log_step(&state_log)) {
         }
@@ -406,6 +403,16 @@ static void new_terminal(void)
     boot();
 }
 
+/* Spoils one header of the image that counts, when both were written. */
+static void rot_a_header(void)
+{
+    if (state_log.grows && choose(2)) {
+        uint32_t at = map.state[state_log.half].address + choose(2u * 32u);
+        flash[0][at] ^= 0x10;
+        flash[1][at] = flash[0][at];
+    }
+}
+
 static void walk(uint64_t steps)
 {
     for (volatile uint64_t step = 0; step < steps; step++) {
@@ -424,6 +431,7 @@ static void walk(uint64_t steps)
             if (choose(300) == 0) {
                 uint32_t now = learned();
                 forgotten = 0;
+                rot_a_header();
                 cuts++; /* between two operations */
                 come_back(now, now);
             }
@@ -474,7 +482,7 @@ int main(int argc, char **argv)
     tfin_trust trust = {.record = tinyfin_record, .allow_development_key = 1};
     int rc = tfin_open(&engine, tinyfin_pack, TINYFIN_PACK_BYTES, memory, sizeof memory, &trust);
     if (argc < 2 || rc != TFIN_OK || tfin_state_log_work_bytes(&engine) > sizeof work) {
-        fprintf(stderr, "usage: statecut STEPS [SEED] (open: %d)\n", rc);
+        fprintf(stderr, "usage: statecut STEPS [SEED] | noise TIMES (open: %d)\n", rc);
         return 2;
     }
     fresh_engine = engine;

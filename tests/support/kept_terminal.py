@@ -45,6 +45,7 @@ def learned(image: bytes, pack: bytes) -> bytes:
     """A state image without its header, clock, counters of scores, and the events that wait."""
     h = ProgramHeader(*PROGRAM_HEADER.unpack_from(parse_pack(pack).sections["PROG"]))
     state = bytearray(image[64:])
+    # docs/formats/program.md: last_t_mono, scored, clamps, saturations, unknown, sequence
     for at in (0, 8, 16, 20, 28, 52):
         state[at : at + 4] = bytes(4)
     waiting = h.pending * h.pending_entry_bytes

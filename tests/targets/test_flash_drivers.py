@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from tests.support.espressif_chips import Espressif
 from tests.support.kept_terminal import learned
 from tests.support.unicorn_machine import Crash, Machine
 from tests.targets.test_cortex_m_boards import PACK, image_of
+from tinyfin.errors import ToolError
 from tinyfin.hil.links.session import at_link
 from tinyfin.pack import layouts
 from tinyfin.pack.container import parse_pack, sign_with
@@ -109,6 +111,27 @@ def test_what_was_learned_outlives_a_restart(name: str) -> None:
         assert again is not None
         assert (again.found, again.restored) == (StateFound.FOUND, log.events)
         assert learned(client.read_state(), pack) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "define", "words"),
+    [
+        ("stm32vldiscovery", "TFIN_FLASH_STATE=1000u", "whole erase units"),
+        ("nrf52840dk", "TFIN_FLASH_SLOT=20000u", "whole erase units"),
+        ("stm32f405", "TFIN_FLASH_STATE=131072u", "sectors of 128 kB from 0x08020000"),
+        ("nucleo-h743zi", "TFIN_FLASH_STATE=524288u", "sectors of 128 kB of bank 2"),
+    ],
+)
+def test_areas_that_are_no_erase_units_or_not_there_do_not_compile(
+    name: str, define: str, words: str, tmp_path: Path
+) -> None:
+    board = json.loads(catalogue.get(name).board_file.read_text())
+    key = define.partition("=")[0]
+    kept = [one for one in board["build"]["defines"] if not one.startswith(key)]
+    board["build"]["defines"] = [*kept, define]
+    (tmp_path / "odd.json").write_text(json.dumps(board))
+    with pytest.raises(ToolError, match=words):
+        building.build(catalogue.get("odd", tmp_path), pack=PACK)
 
 
 @pytest.mark.parametrize("address", [0x0801_0000, 0x0800_0000])

@@ -9,6 +9,7 @@
 
 enum { PAGE = 4096, WORD = 4 };
 
+TFIN_FLASH_CHECK(PAGE);
 static const tfin_flash_map map = TFIN_FLASH_PAGES(PAGE, PAGE, WORD, 0x00, 1);
 
 const tfin_flash_map *tfin_port_flash_map(void)

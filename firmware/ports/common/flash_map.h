@@ -23,6 +23,15 @@
 #endif
 
 #define TFIN_FLASH_JOURNAL (TFIN_FLASH_AT + 2u * TFIN_FLASH_SLOT)
+/* Where all of it ends, with so many bytes of a journal sector. */
+#define TFIN_FLASH_END(journal_bytes) \
+    (TFIN_FLASH_JOURNAL + 2u * (journal_bytes) + 2u * TFIN_FLASH_STATE)
+
+/* Stands before the map of a driver, with the bytes of its erase unit. */
+#define TFIN_FLASH_CHECK(page)                                                     \
+    _Static_assert(TFIN_FLASH_AT % (page) == 0 && TFIN_FLASH_SLOT % (page) == 0 && \
+                       TFIN_FLASH_STATE % (page) == 0,                             \
+                   "TFIN_FLASH_AT, TFIN_FLASH_SLOT, TFIN_FLASH_STATE: whole erase units")
 
 /* The map of a chip whose erase units, of `page` bytes, are all alike. */
 #define TFIN_FLASH_PAGES(page, journal_bytes, program, erased_byte, worst_ms)                   \

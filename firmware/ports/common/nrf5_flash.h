@@ -14,6 +14,7 @@
 #define ERASES 2u
 #define WAIT_TURNS 4000000u
 
+TFIN_FLASH_CHECK(NRF5_PAGE);
 static const tfin_flash_map map = TFIN_FLASH_PAGES(NRF5_PAGE, NRF5_JOURNAL, 4, 0xFF, NRF5_ERASE_MS);
 
 const tfin_flash_map *tfin_port_flash_map(void)

@@ -3,8 +3,8 @@
  * What the flash controllers of the STM32 have in common: a lock that two keys open, and a status
  * that says what is busy and what went wrong. Part of one flash.c, which first defines the
  * registers FLASH_KEYR, FLASH_SR, FLASH_CR and FLASH_CLEAR (where a one clears a flag), of their
- * bits CR_LOCK, SR_BUSY, SR_DONE and SR_ERRORS, and FLASH_ERASE_MS; FLASH_ACR where the flash has a
- * data cache.
+ * bits CR_LOCK, CR_STRT, SR_BUSY, SR_DONE and SR_ERRORS, and FLASH_ERASE_MS; FLASH_ACR where the
+ * flash has a data cache.
  */
 #ifndef TFIN_STM32_FLASH_H
 #define TFIN_STM32_FLASH_H
@@ -82,5 +82,22 @@ static inline void stm32_flash_cache_on(uint32_t acr)
     TFIN_REG(FLASH_ACR) = acr;
 }
 #endif
+
+/* Erases what a value of FLASH_CR without CR_STRT says. */
+static inline int stm32_flash_erase(uint32_t mode)
+{
+    if (!stm32_flash_begin(mode)) {
+        return 0;
+    }
+#ifdef FLASH_ACR
+    uint32_t acr = stm32_flash_cache_off();
+#endif
+    TFIN_REG(FLASH_CR) = mode | CR_STRT;
+    int done = stm32_flash_finish();
+#ifdef FLASH_ACR
+    stm32_flash_cache_on(acr);
+#endif
+    return done;
+}
 
 #endif

@@ -45,11 +45,11 @@
 #define ROM_CACHE_RESUME 0x40000670u
 #endif
 
-#if TFIN_FLASH_AT < WINDOW || TFIN_FLASH_AT % SECTOR != 0 || TFIN_FLASH_SLOT % SECTOR != 0
-#error "TFIN_FLASH_AT and TFIN_FLASH_SLOT: whole sectors of 4 kB, in the window for data: \
-from 0x3C000000 on, of a C6 or H2 0x42000000"
+#if TFIN_FLASH_AT < WINDOW
+#error "TFIN_FLASH_AT: in the window for data, from 0x3C000000 on, of a C6 or H2 0x42000000"
 #endif
 
+TFIN_FLASH_CHECK(SECTOR);
 static const tfin_flash_map map = TFIN_FLASH_PAGES(SECTOR, SECTOR, UNIT, 0xFF, ERASE_MS);
 
 static uint8_t unlocked; /* once: what the ROM writes for it outlasts a reset */

@@ -29,10 +29,11 @@
 #define SSI_BAUDR (SSI + 0x14u)
 #define SSI_SPI_CTRLR0 (SSI + 0xF4u)
 
-#if TFIN_FLASH_AT < XIP || TFIN_FLASH_AT % SECTOR != 0 || TFIN_FLASH_SLOT % SECTOR != 0
-#error "TFIN_FLASH_AT and TFIN_FLASH_SLOT: whole sectors of 4 kB from 0x10000000 on"
+#if TFIN_FLASH_AT < XIP
+#error "TFIN_FLASH_AT: from 0x10000000 on"
 #endif
 
+TFIN_FLASH_CHECK(SECTOR);
 static const tfin_flash_map map = TFIN_FLASH_PAGES(SECTOR, SECTOR, UNIT, 0xFF, ERASE_MS);
 
 typedef struct rom {

@@ -25,6 +25,7 @@
 #define TFIN_FLASH_PAGE 1024u
 #endif
 
+TFIN_FLASH_CHECK(TFIN_FLASH_PAGE);
 static const tfin_flash_map map = TFIN_FLASH_PAGES(TFIN_FLASH_PAGE, 2048u, 2, 0xFF, FLASH_ERASE_MS);
 
 const tfin_flash_map *tfin_port_flash_map(void)

@@ -32,13 +32,13 @@
 #define FIRST_LARGE 0x08020000u
 #define FIRST_LARGE_NUMBER 5u
 
-#if TFIN_FLASH_AT < FIRST_LARGE || TFIN_FLASH_AT % SECTOR != 0 || TFIN_FLASH_SLOT % SECTOR != 0 || \
-    TFIN_FLASH_JOURNAL + 2u * SECTOR > 0x08100000u
+#if TFIN_FLASH_AT < FIRST_LARGE || TFIN_FLASH_END(SECTOR) > 0x08100000u
 #error \
-    "TFIN_FLASH_AT and TFIN_FLASH_SLOT: whole sectors of 128 kB from 0x08020000 to 0x08100000, \
-two more behind the slots for the journal"
+    "TFIN_FLASH_AT, TFIN_FLASH_SLOT: sectors of 128 kB from 0x08020000 to 0x08100000, two more \
+behind the slots for the journal"
 #endif
 
+TFIN_FLASH_CHECK(SECTOR);
 static const tfin_flash_map map = TFIN_FLASH_PAGES(SECTOR, SECTOR, 4, 0xFF, FLASH_ERASE_MS);
 
 const tfin_flash_map *tfin_port_flash_map(void)
@@ -63,14 +63,6 @@ int tfin_port_flash_erase(uint32_t address)
         return 0;
     }
     uint32_t sector = FIRST_LARGE_NUMBER + (address - FIRST_LARGE) / SECTOR;
-    uint32_t mode = CR_SER | CR_SECTOR(sector) | CR_PSIZE_X32;
-    if (!stm32_flash_begin(mode)) {
-        return 0;
-    }
-    uint32_t acr = stm32_flash_cache_off();
-    TFIN_REG(FLASH_CR) = mode | CR_STRT;
-    int done = stm32_flash_finish();
-    stm32_flash_cache_on(acr);
-    return done;
+    return stm32_flash_erase(CR_SER | CR_SECTOR(sector) | CR_PSIZE_X32);
 }
 #endif

@@ -18,7 +18,7 @@
 #define CR_PG (1u << 1)
 #define CR_SER (1u << 2)
 #define CR_PSIZE_X64 (3u << 4)
-#define CR_START (1u << 7)
+#define CR_STRT (1u << 7)
 #define CR_SECTOR(number) ((number) << 8)
 #define SR_BUSY (1u << 0 | 1u << 2) /* BSY, and QW: it waits to begin */
 #define SR_DONE (1u << 16)
@@ -37,13 +37,13 @@
 #define SCB_CCR 0xE000ED14u
 #define CCR_BFHFNMIGN (1u << 8)
 
-#if TFIN_FLASH_AT < BANK_2 || TFIN_FLASH_AT % SECTOR != 0 || TFIN_FLASH_SLOT % SECTOR != 0 || \
-    TFIN_FLASH_JOURNAL + 2u * SECTOR > BANK_2 + 8u * SECTOR
+#if TFIN_FLASH_AT < BANK_2 || TFIN_FLASH_END(SECTOR) > BANK_2 + 8u * SECTOR
 #error \
-    "TFIN_FLASH_AT and TFIN_FLASH_SLOT: whole sectors of 128 kB of bank 2, from 0x08100000 on, \
-two more behind the slots for the journal"
+    "TFIN_FLASH_AT, TFIN_FLASH_SLOT: sectors of 128 kB of bank 2, from 0x08100000 on, two more \
+behind the slots for the journal"
 #endif
 
+TFIN_FLASH_CHECK(SECTOR);
 static const tfin_flash_map map = TFIN_FLASH_PAGES(SECTOR, SECTOR, WORD, 0xFF, FLASH_ERASE_MS);
 
 const tfin_flash_map *tfin_port_flash_map(void)
@@ -122,11 +122,6 @@ int tfin_port_flash_erase(uint32_t address)
     if (!flash_holds(&map, address, SECTOR)) {
         return 0;
     }
-    uint32_t mode = CR_SER | CR_PSIZE_X64 | CR_SECTOR((address - BANK_2) / SECTOR);
-    if (!stm32_flash_begin(mode)) {
-        return 0;
-    }
-    TFIN_REG(FLASH_CR) = mode | CR_START;
-    return stm32_flash_finish();
+    return stm32_flash_erase(CR_SER | CR_PSIZE_X64 | CR_SECTOR((address - BANK_2) / SECTOR));
 }
 #endif

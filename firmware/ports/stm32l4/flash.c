@@ -42,10 +42,11 @@
 #define PAGE 2048u
 #define WORD 8u
 
-#if TFIN_FLASH_AT < FLASH || TFIN_FLASH_AT % PAGE != 0 || TFIN_FLASH_SLOT % PAGE != 0
-#error "TFIN_FLASH_AT and TFIN_FLASH_SLOT: whole pages of 2 kB from 0x08000000 on"
+#if TFIN_FLASH_AT < FLASH
+#error "TFIN_FLASH_AT: from 0x08000000 on"
 #endif
 
+TFIN_FLASH_CHECK(PAGE);
 static const tfin_flash_map map = TFIN_FLASH_PAGES(PAGE, 2u * PAGE, WORD, 0xFF, FLASH_ERASE_MS);
 
 static volatile uint8_t unreadable; /* something of the map was, since this was cleared */
@@ -104,14 +105,6 @@ int tfin_port_flash_erase(uint32_t address)
     }
     uint32_t offset = address - FLASH;
     uint32_t page = offset % TFIN_FLASH_BANK / PAGE, bank = offset / TFIN_FLASH_BANK;
-    uint32_t mode = CR_PER | CR_PAGE(page) | CR_BANK(bank);
-    if (!stm32_flash_begin(mode)) {
-        return 0;
-    }
-    uint32_t acr = stm32_flash_cache_off();
-    TFIN_REG(FLASH_CR) = mode | CR_STRT;
-    int done = stm32_flash_finish();
-    stm32_flash_cache_on(acr);
-    return done;
+    return stm32_flash_erase(CR_PER | CR_PAGE(page) | CR_BANK(bank));
 }
 #endif

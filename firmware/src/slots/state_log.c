@@ -5,6 +5,8 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "bytes.h"
+
 /* A half: the header twice, the image, then records. Sizes are multiples of the program unit. */
 typedef struct header {
     uint32_t magic;
@@ -30,28 +32,6 @@ enum { HEAD_BYTES = 4, CRC_BYTES = 4, OUTCOME_BYTES = 8, NOTICE_BYTES = 25 };
 enum { CLOCK_AT = 64, PIECE = 32 };
 
 enum { REST, ERASE, IMAGE, COPY_1, COPY_2, ERASE_OLD };
-
-static uint32_t u16_at(const uint8_t *p)
-{
-    return p[0] | (uint32_t)p[1] << 8;
-}
-
-static uint32_t u32_at(const uint8_t *p)
-{
-    return u16_at(p) | u16_at(p + 2) << 16;
-}
-
-static void put16(uint8_t *p, uint32_t v)
-{
-    p[0] = (uint8_t)v;
-    p[1] = (uint8_t)(v >> 8);
-}
-
-static void put32(uint8_t *p, uint32_t v)
-{
-    put16(p, v);
-    put16(p + 2, v >> 16);
-}
 
 static uint32_t in_units(const tfin_state_log *log, uint32_t bytes)
 {
@@ -130,16 +110,32 @@ static void renew(tfin_state_log *log, uint32_t alone)
     }
 }
 
-/* An event happened: the record whose payload lies in its place is appended, or an image that has
- * the event is written. */
-static void keep(tfin_state_log *log, uint32_t kind, uint32_t payload)
+/* Where the payload of an event is written to. */
+static tfin_writer begin_payload(const tfin_state_log *log)
 {
     uint8_t *record = record_of(log);
-    uint32_t size = HEAD_BYTES + payload;
-    record[0] = (uint8_t)kind;
-    record[1] = 0;
-    put16(record + 2, payload);
-    put32(record + size, tfin_crc32(0, record, size));
+    tfin_writer w = {record + HEAD_BYTES, record + record_bytes(log->engine), 0};
+    return w;
+}
+
+/* The engine's clock: that of an event may have gone back. */
+static void put_clock(const tfin_state_log *log, tfin_writer *w)
+{
+    uint8_t t[4] = {0};
+    (void)tfin_export_state(log->engine, CLOCK_AT, t, sizeof t);
+    tfin_put_bytes(w, t, sizeof t);
+}
+
+/* An event happened: the record with this payload is appended, or an image that has the event is
+ * written. */
+static void keep(tfin_state_log *log, uint32_t kind, tfin_writer *w)
+{
+    uint8_t *record = record_of(log);
+    tfin_writer head = {record, record + HEAD_BYTES, 0};
+    uint32_t size = (uint32_t)(w->at - record);
+    tfin_put(&head, kind, 2);
+    tfin_put(&head, size - HEAD_BYTES, 2);
+    tfin_put(w, tfin_crc32(0, record, size), CRC_BYTES);
     size += CRC_BYTES;
     log->grows = (uint8_t)(log->grows && space(log) >= in_units(log, size) &&
                            write(log, log->half, log->end, record, size));
@@ -155,66 +151,43 @@ static void keep(tfin_state_log *log, uint32_t kind, uint32_t payload)
 }
 
 /* What waits, without its zero bytes: for each 8 bytes a mask of those that are not, and those. */
-static uint32_t squeeze(uint8_t *to, const uint8_t *from, uint32_t size)
+static void put_waiting(const tfin_state_log *log, tfin_writer *w)
 {
-    uint8_t *at = to;
+    uint32_t size = tfin_waiting_size(log->engine);
     for (uint32_t i = 0; i < size; i += 8u) {
-        uint8_t *mask = at++;
-        *mask = 0;
+        uint32_t mask = 0;
         for (uint32_t k = 0; k < 8u; k++) {
-            if (from[i + k] != 0) {
-                *mask |= (uint8_t)(1u << k);
-                *at++ = from[i + k];
-            }
+            mask |= (uint32_t)(log->work[i + k] != 0) << k;
+        }
+        tfin_put(w, mask, 1);
+        for (uint32_t k = 0; k < 8u; k++) {
+            tfin_put(w, log->work[i + k], mask >> k & 1u);
         }
     }
-    return (uint32_t)(at - to);
 }
 
-/* 0 when the bytes do not say all of it, or more. */
-static int expand(uint8_t *to, uint32_t size, const uint8_t *from, uint32_t length)
+static void get_waiting(const tfin_state_log *log, tfin_reader *r)
 {
-    const uint8_t *end = from + length;
-    memset(to, 0, size);
+    uint32_t size = tfin_waiting_size(log->engine);
     for (uint32_t i = 0; i < size; i += 8u) {
-        if (from == end) {
-            return 0;
-        }
-        uint8_t mask = *from++;
+        uint32_t mask = (uint32_t)tfin_get(r, 1);
         for (uint32_t k = 0; k < 8u; k++) {
-            if ((mask >> k & 1u) != 0) {
-                if (from == end) {
-                    return 0;
-                }
-                to[i + k] = *from++;
-            }
+            log->work[i + k] = (uint8_t)tfin_get(r, mask >> k & 1u);
         }
     }
-    return from == end;
-}
-
-static void keep_waiting(tfin_state_log *log, uint32_t kind, const tfin_outcome *outcome)
-{
-    uint8_t *payload = record_of(log) + HEAD_BYTES;
-    uint32_t size = 0;
-    if (outcome != NULL) {
-        /* the engine's clock: that of the outcome may have gone back */
-        (void)tfin_export_state(log->engine, CLOCK_AT, payload, 4);
-        payload[4] = outcome->result;
-        payload[5] = outcome->action_taken;
-        put16(payload + 6, (uint16_t)outcome->response);
-        size = OUTCOME_BYTES;
-    }
-    size += squeeze(payload + size, log->work, tfin_waiting_size(log->engine));
-    keep(log, kind, size);
 }
 
 /* ---------------------------------------------------------------------------------------- calls */
 
+static int writes_image(const tfin_state_log *log)
+{
+    return log->job >= IMAGE && log->job <= COPY_2;
+}
+
 /* What is written of an image is of the state of now: the next change comes behind it. */
 static void settle(tfin_state_log *log)
 {
-    while (log->job >= IMAGE && log->job <= COPY_2) {
+    while (writes_image(log)) {
         (void)tfin_state_log_step(log);
         feed(log);
     }
@@ -232,7 +205,9 @@ int tfin_state_log_score(tfin_state_log *log, const tfin_event *event, tfin_verd
                                          tfin_waiting_size(log->engine)) == TFIN_OK;
     int rc = tfin_score(log->engine, event, verdict);
     if (rc == TFIN_OK && pushed_out) {
-        keep_waiting(log, PUSHED_OUT, NULL);
+        tfin_writer w = begin_payload(log);
+        put_waiting(log, &w);
+        keep(log, PUSHED_OUT, &w);
     }
     /* its outcome will follow, and can then be appended */
     log->wanted |= (uint8_t)(rc == TFIN_OK && !log->grows);
@@ -248,7 +223,13 @@ int tfin_state_log_outcome(tfin_state_log *log, const tfin_outcome *outcome)
     (void)tfin_export_waiting(log->engine, outcome->id, log->work, tfin_waiting_size(log->engine));
     int rc = tfin_apply_outcome(log->engine, outcome);
     if (rc == TFIN_OK) {
-        keep_waiting(log, OUTCOME, outcome);
+        tfin_writer w = begin_payload(log);
+        put_clock(log, &w);
+        tfin_put(&w, outcome->result, 1);
+        tfin_put(&w, outcome->action_taken, 1);
+        tfin_put(&w, (uint16_t)outcome->response, 2);
+        put_waiting(log, &w);
+        keep(log, OUTCOME, &w);
     }
     return rc;
 }
@@ -261,13 +242,13 @@ int tfin_state_log_notice(tfin_state_log *log, const tfin_notice *notice)
     }
     int rc = tfin_apply_notice(log->engine, notice);
     if (rc == TFIN_OK && works) {
-        uint8_t *payload = record_of(log) + HEAD_BYTES;
-        memcpy(payload, &notice->id, 8);
-        memcpy(payload + 8, &notice->token, 8);
-        (void)tfin_export_state(log->engine, CLOCK_AT, payload + 16, 4);
-        put32(payload + 20, notice->t_tx_mono_s);
-        payload[24] = notice->fraud;
-        keep(log, NOTICE, NOTICE_BYTES);
+        tfin_writer w = begin_payload(log);
+        tfin_put(&w, notice->id, 8);
+        tfin_put(&w, notice->token, 8);
+        put_clock(log, &w);
+        tfin_put(&w, notice->t_tx_mono_s, 4);
+        tfin_put(&w, notice->fraud, 1);
+        keep(log, NOTICE, &w);
     }
     return rc;
 }
@@ -370,7 +351,8 @@ int tfin_state_log_step(tfin_state_log *log)
         return 0;
     }
     if (tfin_export_state(log->engine, CLOCK_AT, &nothing, 0) != TFIN_OK) {
-        log->job = REST; /* an image is being imported: it is saved when it is complete */
+        /* an image is being imported: it is saved when it is complete */
+        log->job = writes_image(log) ? REST : log->job;
         return 0;
     }
     switch (log->job) {
@@ -407,24 +389,24 @@ static int read(const tfin_state_log *log, uint32_t half, uint32_t at, void *out
     return tfin_port_flash_read(area_of(log, half)->address + at, out, size);
 }
 
-/* What a half's header says; sequence 0 without a valid one. Returns whether the second copy is
- * valid: then the first one was written before it, and one of them stays. */
+/* What a half's header says; sequence 0 without a valid one. Returns whether the second copy was
+ * begun: the first one was certain by then. */
 static int read_header(tfin_state_log *log, uint32_t half, header *found)
 {
     int second = 0;
     found->sequence = 0;
     for (uint32_t copy = 0; copy < 2; copy++) {
         header h; /* one reading decides: a second one may differ */
-        if (!read(log, half, copy * HEADER_BYTES, &h, sizeof h)) {
-            log->found = TFIN_STATE_LOST;
-        } else if (!is_erased(log, &h, sizeof h)) {
-            log->found = TFIN_STATE_LOST;
-            if (h.magic == MAGIC && h.version == VERSION &&
-                h.image_bytes == tfin_state_size(log->engine) &&
-                h.crc == tfin_crc32(0, &h, offsetof(header, crc))) {
-                *found = h;
-                second = copy == 1;
-            }
+        int readable = read(log, half, copy * HEADER_BYTES, &h, sizeof h);
+        if (readable && is_erased(log, &h, sizeof h)) {
+            continue;
+        }
+        log->found = TFIN_STATE_LOST;
+        second = copy == 1;
+        if (readable && h.magic == MAGIC && h.version == VERSION &&
+            h.image_bytes == tfin_state_size(log->engine) &&
+            h.crc == tfin_crc32(0, &h, offsetof(header, crc))) {
+            *found = h;
         }
     }
     return second;
@@ -445,38 +427,38 @@ static int import_image(const tfin_state_log *log, uint32_t half)
     return 1;
 }
 
-/* Does what a record says. */
-static int restore(tfin_state_log *log, uint32_t kind, const uint8_t *payload, uint32_t size)
+static uint32_t payload_of(const uint8_t *record)
+{
+    return record[2] | (uint32_t)record[3] << 8;
+}
+
+/* Does what a record says; 0 when it says nothing that can be done. */
+static int restore(tfin_state_log *log, const uint8_t *record, uint32_t size)
 {
     tfin_engine *e = log->engine;
-    uint32_t waiting = tfin_waiting_size(e);
-    if (kind == NOTICE) {
+    tfin_reader r = {record + HEAD_BYTES, record + size, 0};
+    tfin_outcome outcome = {0};
+    if (record[0] == NOTICE) {
         tfin_notice n;
-        if (size != NOTICE_BYTES) {
-            return 0;
-        }
-        memcpy(&n.id, payload, 8);
-        memcpy(&n.token, payload + 8, 8);
-        n.t_mono_s = u32_at(payload + 16);
-        n.t_tx_mono_s = u32_at(payload + 20);
-        n.fraud = payload[24];
-        return tfin_restore_notice(e, &n) == TFIN_OK;
+        n.id = tfin_get(&r, 8);
+        n.token = tfin_get(&r, 8);
+        n.t_mono_s = (uint32_t)tfin_get(&r, 4);
+        n.t_tx_mono_s = (uint32_t)tfin_get(&r, 4);
+        n.fraud = (uint8_t)tfin_get(&r, 1);
+        return !r.bad && r.at == r.end && tfin_restore_notice(e, &n) == TFIN_OK;
     }
-    if (kind != OUTCOME && kind != PUSHED_OUT) {
+    if (record[0] == OUTCOME) {
+        outcome.t_mono_s = (uint32_t)tfin_get(&r, 4);
+        outcome.result = (uint8_t)tfin_get(&r, 1);
+        outcome.action_taken = (uint8_t)tfin_get(&r, 1);
+        outcome.response = (int16_t)tfin_get(&r, 2);
+    } else if (record[0] != PUSHED_OUT) {
         return 0;
     }
-    tfin_outcome outcome;
-    uint32_t head = kind == OUTCOME ? OUTCOME_BYTES : 0;
-    if (size < head || !expand(log->work, waiting, payload + head, size - head)) {
-        return 0;
-    }
-    outcome.id = 0;
-    outcome.t_mono_s = u32_at(payload);
-    outcome.result = payload[4];
-    outcome.action_taken = payload[5];
-    outcome.response = (int16_t)u16_at(payload + 6);
-    return tfin_restore_outcome(e, log->work, waiting, kind == OUTCOME ? &outcome : NULL) ==
-           TFIN_OK;
+    get_waiting(log, &r);
+    return !r.bad && r.at == r.end &&
+           tfin_restore_outcome(e, log->work, tfin_waiting_size(e),
+                                record[0] == OUTCOME ? &outcome : NULL) == TFIN_OK;
 }
 
 /* The events behind the image, to the first record that is none: that is where a cut came. The last
@@ -485,23 +467,26 @@ static int restore(tfin_state_log *log, uint32_t kind, const uint8_t *payload, u
 static void restore_events(tfin_state_log *log)
 {
     uint8_t *record = record_of(log);
-    uint32_t size = area_of(log, log->half)->size;
-    for (uint32_t at = records_at(log); at + HEAD_BYTES + CRC_BYTES <= size;) {
+    uint32_t end = area_of(log, log->half)->size;
+    for (uint32_t at = records_at(log); at + HEAD_BYTES + CRC_BYTES <= end;) {
         if (!read(log, log->half, at, record, HEAD_BYTES)) {
             return;
         }
-        uint32_t payload = u16_at(record + 2);
-        uint32_t bytes = HEAD_BYTES + payload + CRC_BYTES;
-        if (bytes > record_bytes(log->engine) || bytes > size - at ||
-            !read(log, log->half, at, record, bytes) || u16_at(record + 2) != payload ||
-            u32_at(record + bytes - CRC_BYTES) != tfin_crc32(0, record, bytes - CRC_BYTES) ||
-            !restore(log, record[0], record + HEAD_BYTES, payload)) {
+        uint32_t size = HEAD_BYTES + payload_of(record);
+        if (size + CRC_BYTES > record_bytes(log->engine) || size + CRC_BYTES > end - at ||
+            !read(log, log->half, at, record, size + CRC_BYTES) ||
+            size != HEAD_BYTES + payload_of(record)) {
+            return;
+        }
+        tfin_reader crc = {record + size, record + size + CRC_BYTES, 0};
+        if (tfin_get(&crc, CRC_BYTES) != tfin_crc32(0, record, size) ||
+            !restore(log, record, size)) {
             return;
         }
         log->events++;
         log->restored++;
         feed(log);
-        at += in_units(log, bytes);
+        at += in_units(log, size + CRC_BYTES);
     }
 }
 
@@ -539,8 +524,8 @@ void tfin_state_log_open(tfin_state_log *log, const tfin_flash_map *map, tfin_en
     }
     uint32_t newer = h[1].sequence > h[0].sequence;
     log->sequence = h[newer].sequence;
-    /* An image whose second header is missing may not be there tomorrow. Nothing was appended to
-     * it, and the half before it says the same. */
+    /* An image without a second header may not be there tomorrow. Nothing was appended to it, and
+     * the half before it says the same. */
     uint32_t half = second[newer] ? newer : 1u - newer;
     for (uint32_t tried = 0; tried < 2; tried++, half = 1u - half) {
         if (h[half].sequence != 0 && import_image(log, half)) {

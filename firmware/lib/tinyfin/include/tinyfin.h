@@ -669,15 +669,20 @@ int tfin_import_state(tfin_engine *engine, uint32_t offset, const void *image, u
 int tfin_erase_card(tfin_engine *engine, uint64_t token);
 
 /* What came since the last image, one outcome or notice at a time; firmware/src/slots/state_log.h
- * keeps images and these in flash. Before tfin_apply_outcome, tfin_export_waiting copies out what
- * the engine keeps of the event: tfin_waiting_size() bytes, without what is marked as RAM-only.
- * Aligned to 8, a later tfin_restore_outcome does with them what tfin_apply_outcome did,
- * tfin_restore_notice what tfin_apply_notice did; restore in the order in which they came. Times
- * are the engine's clock then and are not limited. TFIN_E_ARGUMENT for another size, and for values
- * that the other calls refuse; TFIN_E_UNKNOWN_ID for an event that does not wait.
+ * keeps both in flash.
  *
- * tfin_pushed_out: 1 when tfin_score of a new event `id` would commit the oldest one that waits, as
- * timed out, because the table is full; *oldest is its id. It is restored with a null outcome. */
+ * Before tfin_apply_outcome, tfin_export_waiting copies out what the engine keeps of the event:
+ * tfin_waiting_size() bytes, without what is marked as RAM-only. TFIN_E_UNKNOWN_ID when no such
+ * event waits.
+ *
+ * tfin_pushed_out: 1 when tfin_score of a new event `id` would push out the oldest one that waits,
+ * because the table is full; *oldest is its id. It is committed as timed out.
+ *
+ * After a restart and tfin_import_state, tfin_restore_outcome commits such bytes, aligned to 8, as
+ * tfin_apply_outcome did; with a null outcome, as an event that was pushed out. tfin_restore_notice
+ * does what tfin_apply_notice did. Restore in the order of the first time, with the engine's clock
+ * of then: it is not limited. TFIN_E_ARGUMENT for another size, and for values that the other calls
+ * refuse. */
 uint32_t tfin_waiting_size(const tfin_engine *engine);
 int tfin_export_waiting(const tfin_engine *engine, uint64_t id, void *out, uint32_t size);
 int tfin_pushed_out(const tfin_engine *engine, uint64_t id, uint64_t *oldest);
