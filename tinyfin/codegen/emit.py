@@ -51,11 +51,13 @@ def emit(
     *,
     tflite: bytes | None = None,
     keys: Sequence[bytes] = (),
+    root: bytes | None = None,
 ) -> list[Path]:
     """Write ``tinyfin_pack.h`` and ``.c``, and with ``tflite`` also ``model_tflite.h`` and ``.c``.
 
     ``pack`` is a pack or the path of one; ``keys`` are public keys of 32 bytes that the terminal
-    trusts (``tinyfin_trusted_keys``, for ``tfin_trust``). Files that would not change are left as
+    trusts (``tinyfin_trusted_keys``, for ``tfin_trust``), ``root`` the one that signs key manifests
+    (without: the development key). Files that would not change are left as
     they are. Returns the paths. Raises PackError when the bytes are no pack that this version
     knows.
     """
@@ -64,14 +66,15 @@ def emit(
     folder = Path(out_dir)
     folder.mkdir(parents=True, exist_ok=True)
     files = {
-        "tinyfin_pack.h": _header(layout, len(keys)),
+        "tinyfin_pack.h": _header(layout, len(keys), root is not None),
         "tinyfin_pack.c": c_array(
             _CHECKED_INCLUDES,
             "const uint8_t tinyfin_pack[TINYFIN_PACK_BYTES] __attribute__((aligned(16)))",
             data,
         )
         + _record(layout)
-        + _keys(keys),
+        + _keys(keys)
+        + _root_key(root),
     }
     if tflite is not None:
         files["model_tflite.h"] = _tflite_header(len(tflite))
@@ -125,13 +128,22 @@ def _keys(keys: Sequence[bytes]) -> str:
             "the development key, with which anybody can sign, is among the trusted keys; a "
             "development build sets tfin_trust.allow_development_key instead"
         )
+    return _key_array("tinyfin_trusted_keys[32 * TINYFIN_TRUSTED_KEYS]", keys)
+
+
+def _root_key(root: bytes | None) -> str:
+    if root is not None and (len(root) != _KEY_BYTES or root.hex() == DEVELOPMENT_KEY_HEX):
+        raise PackError("the root key is a public key of your own, of 32 bytes")
+    return _key_array("tinyfin_root_key[32]", [root or bytes.fromhex(DEVELOPMENT_KEY_HEX)])
+
+
+def _key_array(name: str, keys: Sequence[bytes]) -> str:
     rows = [
         "    " + " ".join(f"0x{byte:02x}," for byte in key[at : at + 16])
         for key in keys
         for at in (0, 16)
     ]
-    declaration = "const uint8_t tinyfin_trusted_keys[32 * TINYFIN_TRUSTED_KEYS]"
-    return f"\n{declaration} = {{\n" + "\n".join(rows) + "\n};\n"
+    return f"\nconst uint8_t {name} = {{\n" + "\n".join(rows) + "\n};\n"
 
 
 def _tflite_header(size: int) -> str:
@@ -152,7 +164,7 @@ extern const unsigned int model_tflite_len;
 """
 
 
-def _header(pack: PackLayout, keys: int) -> str:
+def _header(pack: PackLayout, keys: int, root: bool) -> str:
     name = pack.schema_name
     prefix = f"TINYFIN_{name.upper()}"
     _refuse_clashes(pack, prefix)
@@ -177,6 +189,10 @@ def _header(pack: PackLayout, keys: int) -> str:
         "/* public keys of 32 bytes, one after another, for tfin_trust.keys and key_count */",
         f"#define TINYFIN_TRUSTED_KEYS {keys}",
         *(_KEYS_DECLARED if keys else ("#define tinyfin_trusted_keys ((const uint8_t *)0)",)),
+        "",
+        "/* the key that signs key manifests; without one the development key, and 0 */",
+        f"#define TINYFIN_ROOT_KEY {int(root)}",
+        "extern const uint8_t tinyfin_root_key[32];",
         "",
         *_enums(pack, prefix),
         *_struct(pack, prefix),
