@@ -29,6 +29,7 @@ _ALL = "ALL_FIELDS"
 _KEY_BYTES = 32
 _MAX_KEYS = 255
 _KEYS_DECLARED = ("extern const uint8_t tinyfin_trusted_keys[32 * TINYFIN_TRUSTED_KEYS];",)
+_ROOT_DECLARED = ("#define TINYFIN_ROOT_KEY 1", "extern const uint8_t tinyfin_root_key[32];")
 _DEVELOPMENT_ALONE = (
     "#if defined(TFIN_RELEASE)",
     '#error "no release opens a pack of the development key: tinyfin sign PACK --key FILE"',
@@ -51,27 +52,30 @@ def emit(
     *,
     tflite: bytes | None = None,
     keys: Sequence[bytes] = (),
+    root_key: bytes | None = None,
 ) -> list[Path]:
     """Write ``tinyfin_pack.h`` and ``.c``, and with ``tflite`` also ``model_tflite.h`` and ``.c``.
 
     ``pack`` is a pack or the path of one; ``keys`` are public keys of 32 bytes that the terminal
-    trusts (``tinyfin_trusted_keys``, for ``tfin_trust``). Files that would not change are left as
-    they are. Returns the paths. Raises PackError when the bytes are no pack that this version
-    knows.
+    trusts (``tinyfin_trusted_keys``, for ``tfin_trust``); ``root_key`` is that of the root key,
+    whose key manifests and commands it takes (``tinyfin_root_key``). Files that would not change
+    are left as they are. Returns the paths. Raises PackError when the bytes are no pack that this
+    version knows.
     """
     data = Path(pack).read_bytes() if isinstance(pack, (str, Path)) else bytes(pack)
     layout = read_layout(data)
     folder = Path(out_dir)
     folder.mkdir(parents=True, exist_ok=True)
     files = {
-        "tinyfin_pack.h": _header(layout, len(keys)),
+        "tinyfin_pack.h": _header(layout, len(keys), root_key is not None),
         "tinyfin_pack.c": c_array(
             _CHECKED_INCLUDES,
             "const uint8_t tinyfin_pack[TINYFIN_PACK_BYTES] __attribute__((aligned(16)))",
             data,
         )
         + _record(layout)
-        + _keys(keys),
+        + _keys("trusted_keys", "32 * TINYFIN_TRUSTED_KEYS", keys)
+        + _keys("root_key", "32", () if root_key is None else (root_key,)),
     }
     if tflite is not None:
         files["model_tflite.h"] = _tflite_header(len(tflite))
@@ -115,23 +119,22 @@ def _record(pack: PackLayout) -> str:
     return f"\nconst uint32_t tinyfin_record[TINYFIN_FIELDS + 1] = {{\n    {body}\n}};\n"
 
 
-def _keys(keys: Sequence[bytes]) -> str:
+def _keys(name: str, size: str, keys: Sequence[bytes]) -> str:
     if not keys:
         return ""
     if len(keys) > _MAX_KEYS or any(len(key) != _KEY_BYTES for key in keys):
         raise ValueError(f"at most {_MAX_KEYS} public keys of {_KEY_BYTES} bytes each")
     if any(key.hex() == DEVELOPMENT_KEY_HEX for key in keys):
         raise PackError(
-            "the development key, with which anybody can sign, is among the trusted keys; a "
-            "development build sets tfin_trust.allow_development_key instead"
+            "the development key, with which anybody can sign, is among the keys that the image "
+            "trusts; leave it out: a development build trusts it anyway"
         )
     rows = [
         "    " + " ".join(f"0x{byte:02x}," for byte in key[at : at + 16])
         for key in keys
         for at in (0, 16)
     ]
-    declaration = "const uint8_t tinyfin_trusted_keys[32 * TINYFIN_TRUSTED_KEYS]"
-    return f"\n{declaration} = {{\n" + "\n".join(rows) + "\n};\n"
+    return f"\nconst uint8_t tinyfin_{name}[{size}] = {{\n" + "\n".join(rows) + "\n};\n"
 
 
 def _tflite_header(size: int) -> str:
@@ -152,7 +155,7 @@ extern const unsigned int model_tflite_len;
 """
 
 
-def _header(pack: PackLayout, keys: int) -> str:
+def _header(pack: PackLayout, keys: int, root: bool) -> str:
     name = pack.schema_name
     prefix = f"TINYFIN_{name.upper()}"
     _refuse_clashes(pack, prefix)
@@ -177,6 +180,9 @@ def _header(pack: PackLayout, keys: int) -> str:
         "/* public keys of 32 bytes, one after another, for tfin_trust.keys and key_count */",
         f"#define TINYFIN_TRUSTED_KEYS {keys}",
         *(_KEYS_DECLARED if keys else ("#define tinyfin_trusted_keys ((const uint8_t *)0)",)),
+        "",
+        "/* the public key that signs key manifests; the development key where there is none */",
+        *(_ROOT_DECLARED if root else ("#define TINYFIN_ROOT_KEY 0",)),
         "",
         *_enums(pack, prefix),
         *_struct(pack, prefix),
