@@ -3,21 +3,19 @@
 
 from __future__ import annotations
 
-import struct
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from tests.support import field_oracle as oracle
+from tests.support.modelled_terminal import REASONS, Modelled
 from tinyfin.errors import InputError, TargetError
 from tinyfin.field.commands import Command, Opcode, sign_command
 from tinyfin.field.keys import KeyManifest, sign_manifest, terminal_keys
 from tinyfin.field.notices import Notice, Page, make_pages, sign_page
 from tinyfin.pack.signing import hash32, key_from_seed
 from tinyfin.wire import field_frames
-from tinyfin.wire.channel import TargetRebooted
 from tinyfin.wire.client import Client
 from tinyfin.wire.messages import Capability, Request
 from tinyfin.wire.slot_frames import Reason, Result
@@ -27,7 +25,6 @@ ROOT, RELEASE, KEY, STRANGER = (key_from_seed(hash32(name)) for name in NAMES)
 ID = bytes(range(1, 9))
 FLEET = hash32(b"fleet")
 PACK = hash32(b"pack")[:16]
-REASONS = {Opcode.CONFIRM: 6, Opcode.REVERT: 3, Opcode.ABORT: 2}
 
 
 def pages(*numbers: int) -> list[tuple[Page, bytes]]:
@@ -39,61 +36,6 @@ def terminal(**fields: Any) -> oracle.Terminal:
     keys = terminal_keys(FLEET, ID)
     given = {"id": ID, "report_key": keys.report, "audit_key": keys.audit, **fields}
     return oracle.Terminal(ROOT.public, **given)
-
-
-class Modelled:
-    """A client of a modelled terminal; the first answers to some requests are lost, so that they
-    are asked again."""
-
-    def __init__(self, terminal: oracle.Terminal, *lost: Request) -> None:
-        self.terminal, self.lost = terminal, list(lost)
-        self.asked: list[Request] = []
-        self.link = SimpleNamespace(name="modelled")
-        self.hello = SimpleNamespace(
-            capabilities=Capability.INSTALL | Capability.COMMAND, boot_nonce=terminal.boot_nonce
-        )
-        self.deadline_s = 1.0
-
-    def request(self, request: Request, answer: int, payload: bytes = b"", **_: Any) -> bytes:
-        if request in self.lost:
-            self.lost.remove(request)
-            self.answer(request, payload)
-            if self.hello.boot_nonce != self.terminal.boot_nonce:
-                raise TargetRebooted("it restarted")
-        return self.answer(request, payload)
-
-    def answer(self, request: Request, payload: bytes) -> bytes:
-        self.asked.append(request)
-        if request == Request.CHALLENGE_REQUEST:
-            return self.terminal.challenge()
-        if request == Request.SLOT_INFO_REQUEST:
-            return self.slots()
-        take = {
-            Request.COMMAND: self.terminal.take_command,
-            Request.KEYS: self.terminal.take_keys,
-            Request.PROVISION: self.terminal.take_provision,
-            Request.NOTICES: self.terminal.take_notices,
-        }
-        return bytes([take[request](payload), 0, self.terminal.phase, 0])
-
-    def slots(self) -> bytes:
-        t = self.terminal
-        last = t.obeyed[-1][0] if t.obeyed else 0
-        active = PACK if last == Opcode.CONFIRM else bytes(5)
-        other = bytes(5) if last == Opcode.CONFIRM else t.other
-        places = 2 | (0 if t.phase else 3) << 2 | t.phase << 4
-        head = struct.pack("<BBBBHIII", 1, 2, 2, 4, 1, 4096, 65536, t.running_counter)
-        reason = REASONS.get(cast("Opcode", last), 0)
-        record = struct.pack(
-            "<BBBBIIIH", 1, places, 0, reason, t.sequence, t.floor, t.commands, t.day
-        )
-        return head + record + active[:5] + other[:5] + bytes(4)
-
-    def restarts(self) -> None:
-        self.hello.boot_nonce = 0
-
-    def connect(self) -> None:
-        self.hello.boot_nonce = self.terminal.boot_nonce
 
 
 def client_of(modelled: Modelled) -> Client:

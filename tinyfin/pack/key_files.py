@@ -16,7 +16,16 @@ from tinyfin import files
 from tinyfin.errors import InputError
 from tinyfin.output_claims import claimed
 
-__all__ = ["KEY_BYTES", "KINDS", "Kind", "read_public", "read_secret", "save_secret", "text_of"]
+__all__ = [
+    "KEY_BYTES",
+    "KINDS",
+    "Kind",
+    "kind_of",
+    "read_public",
+    "read_secret",
+    "save_secret",
+    "text_of",
+]
 
 Kind = Literal["release", "root", "command", "fleet"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -25,9 +34,17 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 KEY_BYTES = 32
 
 
-def text_of(key: bytes, kind: str) -> str:
-    """What a file of a key says; the kind of a public half ends in ``-public``."""
-    return f"{key.hex() if kind.startswith('release') else f'{kind} {key.hex()}'}\n"
+def text_of(key: bytes, kind: str, uri: str = "") -> str:
+    """What a file of a key says. The kind of a public half ends in ``-public``, that of a secret
+    which an HSM has sealed in ``-sealed``; ``uri`` names the HSM's key."""
+    if kind in ("release", "release-public"):
+        return f"{key.hex()}\n"
+    return " ".join(filter(None, (kind, key.hex(), uri))) + "\n"
+
+
+def kind_of(path: str | Path) -> str:
+    """Of which kind the secret key of a file is. Raises InputError."""
+    return _words(path, "a signing key")[0].removesuffix("-sealed")
 
 
 def read_secret(path: str | Path, kind: Kind, what: str) -> bytes:

@@ -33,11 +33,12 @@ _AES_BITS = 256
 
 
 def sealed(secret: bytes, kind: str, uri: str) -> bytes:
-    """The 32 secret bytes of a key of this kind, encrypted (AES-GCM) by the AES key that ``uri``
-    names (RFC 7512: ``pkcs11:token=...;object=...``), which is made when the HSM has none.
+    """The 32 secret bytes of a key, encrypted (AES-GCM, ``kind`` is authenticated too) by the AES
+    key that ``uri`` names (RFC 7512: ``pkcs11:token=...;object=...``); it is made if need be.
 
     The module of the HSM is ``?module-path=`` of the uri, or PKCS11_MODULE of the environment; the
-    PIN is PKCS11_PIN, or asked for. Raises InputError for the uri, ToolError for the HSM.
+    PIN is PKCS11_PIN, or asked for. Raises InputError for the uri or a key that could leave the
+    HSM, ToolError for the HSM.
     """
     optional_packages.require(["pkcs11"], "for a key in an HSM")
     from pkcs11 import Attribute, KeyType, NoSuchKey
@@ -50,6 +51,11 @@ def sealed(secret: bytes, kind: str, uri: str) -> bytes:
             stays = {Attribute.SENSITIVE: True, Attribute.EXTRACTABLE: False}
             key = session.generate_key(
                 KeyType.AES, _AES_BITS, label=label, store=True, template=stays
+            )
+        if key[Attribute.EXTRACTABLE]:
+            raise InputError(
+                f"{uri}: that key may leave the HSM (CKA_EXTRACTABLE); name one that may not, or a "
+                "new name, and it is made"
             )
         return nonce + bytes(key.encrypt(secret, **_how(nonce, kind)))
 
@@ -96,7 +102,8 @@ def _session(uri: str, *, write: bool = False) -> Iterator[tuple[Session, str]]:
     scheme, _, rest = uri.partition(":")
     path, _, query = rest.partition("?")
     named = {k: unquote(v) for k, _, v in (x.partition("=") for x in path.split(";"))}
-    if scheme != "pkcs11" or not {"token", "object"} <= named.keys():
+    plain = uri.isascii() and not set(uri) & set(" \t\n")
+    if not plain or scheme != "pkcs11" or not {"token", "object"} <= named.keys():
         raise InputError(f"{uri}: name token and key of the HSM: pkcs11:token=TOKEN;object=KEY")
     module = dict(parse_qsl(query)).get("module-path") or os.environ.get("PKCS11_MODULE")
     if not module:

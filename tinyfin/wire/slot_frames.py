@@ -16,6 +16,7 @@ from typing import TypeVar
 from tinyfin.errors import LinkError, ProtocolError, TargetError
 from tinyfin.formats import PACK_HEADER, SIGNED_BYTES
 from tinyfin.pack.signing import hash32
+from tinyfin.wire.channel import NotOffered
 from tinyfin.wire.client import Client
 from tinyfin.wire.frames import OVERHEAD_BYTES
 from tinyfin.wire.messages import Answer, Capability, Reader, Request
@@ -337,7 +338,15 @@ _DONE: dict[Command, Callable[[SlotInfo], bool]] = {
 def command(client: Client, which: Command) -> SlotInfo:
     """Activate, confirm, revert or abort. Raises TargetError with the terminal's reason."""
     before = info(client)
-    status = ask(client, before, Request.SLOT_COMMAND, bytes([which]))
+    try:
+        status = ask(client, before, Request.SLOT_COMMAND, bytes([which]))
+    except NotOffered as error:
+        if not client.hello.capabilities & Capability.COMMAND:
+            raise
+        raise TargetError(
+            f"{client.link.name}: a release takes signed commands alone (NOT_OFFERED): "
+            f"`tinyfin command {which.name.lower()} PACK --key FILE`"
+        ) from error
     after = info(client)
     if status.result == Result.PHASE and after.sequence != before.sequence and _DONE[which](after):
         return after  # a repeated request: the first one did it
