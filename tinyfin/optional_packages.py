@@ -25,6 +25,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     ),
     "build": ("platformio", "SCons"),
     "espressif": ("esptool",),
+    "hsm": ("pkcs11",),
 }
 """Modules that come with each extra of the package."""
 

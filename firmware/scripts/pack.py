@@ -6,7 +6,8 @@ or C generated here from a pack (option custom_tinyfin_pack, or TINYFIN_PACK; "n
 one). The kernels that the pack's network needs, and no others, are linked
 (option custom_tinyfin_kernels, or TINYFIN_KERNELS: "pack"; "fc" for FULLY_CONNECTED and tables;
 "all"). Option custom_tinyfin_public_keys, or TINYFIN_PUBLIC_KEYS: the public keys that the image
-trusts, as files of 64 hex digits or as the digits themselves, separated by blanks.
+trusts, as files of 64 hex digits or as the digits themselves, separated by blanks. Option
+custom_tinyfin_root_key, or TINYFIN_ROOT_KEY: the public root key, in the same way.
 When model.LAYOUT.tfpack of `tinyfin repack` lies next to the pack and the board's kernels like that
 layout of weights, it is taken instead. Generated files lie in the build folder and are only written
 again when the pack, the keys or the generator change. Needs only the standard library: tinyfin need
@@ -32,22 +33,22 @@ def _setting(env, name):
     return env.GetProjectOption("custom_tinyfin_" + name, "") if text is None else text
 
 
-def _public_keys(env, root):
+def _public_keys(env, root, option="public_keys", kind=""):
     keys = []
-    for word in _setting(env, "public_keys").split():
+    for word in _setting(env, option).split():
         text = word
         if not re.fullmatch("[0-9a-fA-F]{64}", word):
             path = root / word
             if not path.is_file():
                 _refuse(
                     env,
-                    f"custom_tinyfin_public_keys = {word}: no such file; give a .pub file "
+                    f"custom_tinyfin_{option} = {word}: no such file; give a .pub file "
                     "of `tinyfin keygen`",
                 )
             text = path.read_text().strip()
-            if not re.fullmatch("[0-9a-fA-F]{64}", text):
-                _refuse(env, f"{path}: holds no public key; it is 64 hex digits")
-        keys.append(bytes.fromhex(text))
+            if not re.fullmatch(kind + "[0-9a-fA-F]{64}", text):
+                _refuse(env, f"{path}: holds no public key for custom_tinyfin_{option}")
+        keys.append(bytes.fromhex(text.removeprefix(kind)))
     return keys
 
 
@@ -72,12 +73,15 @@ def _generate(env, root, pack):
     for source in (*sorted((package / "codegen").glob("*.py")), *names):
         digest.update(source.read_bytes())
     keys = _public_keys(env, root)
-    digest.update(repr(keys).encode())
+    root_keys = _public_keys(env, root, "root_key", "root-public ")
+    if len(root_keys) > 1:
+        _refuse(env, "custom_tinyfin_root_key: give one key")
+    digest.update(repr((keys, root_keys)).encode())
     stamp = folder / "made_from.sha256"
     if not stamp.is_file() or stamp.read_text() != digest.hexdigest():
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            emit.emit(pack, folder, keys=keys)
+            emit.emit(pack, folder, keys=keys, root_key=root_keys[0] if root_keys else None)
         except Exception as error:
             _refuse(env, f"{pack}: {error}")
         stamp.write_text(digest.hexdigest())

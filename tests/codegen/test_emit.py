@@ -223,6 +223,19 @@ def test_the_development_key_is_no_trusted_key(tmp_path: Path) -> None:
         emit(sample.make_pack(), tmp_path, keys=[generate_key().public, DEVELOPMENT_KEY.public])
 
 
+def test_a_root_key_is_compiled_in(tmp_path: Path) -> None:
+    emit(sample.make_pack(), tmp_path)
+    assert "#define TINYFIN_ROOT_KEY 0\n" in (tmp_path / "tinyfin_pack.h").read_text()
+    key = generate_key().public
+    emit(sample.make_pack(), tmp_path, root_key=key)
+    header, source = ((tmp_path / f"tinyfin_pack.{x}").read_text() for x in "hc")
+    assert "#define TINYFIN_ROOT_KEY 1\nextern const uint8_t tinyfin_root_key[32];\n" in header
+    rows = source.partition("const uint8_t tinyfin_root_key[32] = {")[2]
+    assert bytes(int(x, 16) for x in re.findall("0x([0-9a-f]{2})", rows)) == key
+    with pytest.raises(PackError, match="anybody can sign"):
+        emit(sample.make_pack(), tmp_path, root_key=DEVELOPMENT_KEY.public)
+
+
 def test_an_own_schema_takes_its_names_along(tmp_path: Path) -> None:
     schema = Schema(
         "till", (Field("kind", "enum", -1, ("one", "two")), Field("cash", "i64", unit="minor"))

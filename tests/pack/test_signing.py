@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 from tinyfin.cli.keygen import command
 from tinyfin.errors import InputError
+from tinyfin.pack.key_files import KINDS, Kind
 from tinyfin.pack.signing import (
     DEVELOPMENT_KEY,
     development_key_header,
@@ -23,6 +24,7 @@ from tinyfin.pack.signing import (
     sign,
     verify,
 )
+from tinyfin.pack.trust import load_public_key, save_public_key
 
 HEADER = Path(__file__).parents[2] / "firmware/lib/tinyfin/src/development_key.h"
 
@@ -64,6 +66,36 @@ def test_key_files_are_private_and_never_replaced(tmp_path: Path) -> None:
     for name in ("short", "missing"):
         with pytest.raises(InputError, match=name):
             load_key(tmp_path / name)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_key_of_one_kind_is_no_other_one(kind: Kind, tmp_path: Path) -> None:
+    key, path, public = generate_key(), tmp_path / "k", tmp_path / "k.pub"
+    save_key(key, path, kind)
+    save_public_key(key.public, public, kind)
+    assert load_key(path, kind) == key
+    assert load_public_key(public, kind) == key.public
+    for other in set(KINDS) - {kind}:
+        with pytest.raises(InputError, match=f"secret {kind} key; a {other} key is wanted here"):
+            load_key(path, other)
+        with pytest.raises(InputError, match=f"a public {other} key is wanted here"):
+            load_public_key(public, other)
+    if kind != "release":
+        with pytest.raises(InputError, match=f"holds the public half of a {kind} key"):
+            load_key(public, kind)
+        with pytest.raises(InputError, match=r"give its public half, the \.pub next to it"):
+            load_public_key(path, kind)
+
+
+def test_a_release_key_is_bare_digits_as_it_always_was(tmp_path: Path) -> None:
+    key = generate_key()
+    (tmp_path / "old").write_text(key.seed.hex().upper() + "\n")
+    assert load_key(tmp_path / "old") == key
+    save_key(key, tmp_path / "new")
+    assert (tmp_path / "new").read_text() == key.seed.hex() + "\n"
+    (tmp_path / "other").write_text(f"visa {key.seed.hex()}")
+    with pytest.raises(InputError, match="holds a key of the kind 'visa'"):
+        load_key(tmp_path / "other")
 
 
 def test_keygen(tmp_path: Path) -> None:

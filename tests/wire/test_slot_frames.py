@@ -13,6 +13,7 @@ import pytest
 from tinyfin.cli.slots import as_dict, text
 from tinyfin.errors import ProtocolError, TargetError
 from tinyfin.wire import slot_frames
+from tinyfin.wire.channel import NotOffered
 from tinyfin.wire.client import Client
 from tinyfin.wire.messages import Capability, Request
 from tinyfin.wire.slot_frames import Command, Phase, Result, StateFound, StateLog
@@ -88,6 +89,23 @@ def test_a_repeated_command_is_done_when_the_first_one_did_it(which: Command, af
     client = scripted(SLOT_INFO_REQUEST=[slot_info(), other], SLOT_COMMAND=refused)
     with pytest.raises(TargetError, match=r"cannot do that now \(phase NONE\)"):
         slot_frames.command(client, which)
+
+
+def test_a_release_says_which_command_to_type() -> None:
+    client = scripted(SLOT_INFO_REQUEST=[slot_info()])
+    answer = client.request
+
+    def request(request: int, *rest: Any, **more: Any) -> bytes:
+        if request == Request.SLOT_COMMAND:
+            raise NotOffered("the terminal does not offer this")
+        return answer(request, *rest, **more)
+
+    client.request = request  # type: ignore[method-assign]
+    with pytest.raises(NotOffered):
+        slot_frames.command(client, Command.ACTIVATE)
+    client.hello.capabilities = Capability.INSTALL | Capability.COMMAND  # type: ignore[misc]
+    with pytest.raises(TargetError, match="`tinyfin command activate PACK --key FILE`"):
+        slot_frames.command(client, Command.ACTIVATE)
 
 
 def test_a_state_log_is_told_from_none() -> None:

@@ -14,6 +14,8 @@ from tinyfin.cli.trust import (
     release_defines,
     release_option,
     release_replay_option,
+    root_key_option,
+    root_public_key,
 )
 
 __all__ = ["command"]
@@ -30,6 +32,7 @@ __all__ = ["command"]
 @release_option
 @release_replay_option
 @public_key_option
+@root_key_option
 @boards_option
 @json_option
 def command(
@@ -39,6 +42,7 @@ def command(
     release: bool,
     release_replay: bool,
     public_keys: tuple[Path, ...],
+    root_key: Path | None,
     as_json: bool,
 ) -> None:
     """Build the terminal firmware with the pack of RUN, a run folder or a .tfpack.
@@ -61,17 +65,21 @@ def command(
         claim(run, shared=True)
         claim(flash.run_folder(run) / target.name, make_folder=True)
     keys = None
+    root = root_public_key(root_key)
     if pack is not None:
         keys = trusted_keys(run, public_keys)
         require_trusted(pack.read_bytes(), keys, pack, release=release or release_replay)
         pack = flash.target_pack(run, target, keys, note)
-    elif public_keys:
-        raise click.UsageError("--generated has its keys already: give --public-key to codegen")
+    elif public_keys or root:
+        raise click.UsageError(
+            "--generated has its keys already: give --public-key and --root-key to codegen"
+        )
     result = building.build(
         target,
         generated_dir=generated,
         pack=pack,
         keys=keys,
+        root_key=root,
         defines=release_defines(release, release_replay),
     )
     elf = flash.store_image(result, flash.run_folder(run))

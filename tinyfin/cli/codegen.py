@@ -9,7 +9,7 @@ import click
 
 from tinyfin.cli.boards import boards_option
 from tinyfin.cli.output import claim, emit, json_option, note
-from tinyfin.cli.trust import public_key_option
+from tinyfin.cli.trust import public_key_option, root_key_option, root_public_key
 
 __all__ = ["command"]
 
@@ -42,6 +42,7 @@ __all__ = ["command"]
     "the network, in place of tinyfin's kernels. Needs a run folder.",
 )
 @public_key_option
+@root_key_option
 @boards_option
 @json_option
 def command(
@@ -51,12 +52,13 @@ def command(
     with_monocypher: bool,
     tflm: bool,
     public_keys: tuple[Path, ...],
+    root_key: Path | None,
     as_json: bool,
 ) -> None:
     """Write the pack of RUN, a run folder or a .tfpack, as C.
 
     tinyfin_pack.h has the sizes, the event's struct and the checks that both hold; tinyfin_pack.c
-    the pack as an aligned array, and the public keys that the terminal trusts.
+    the pack as an aligned array, and the public keys that the terminal trusts, with the root key.
     From a run folder with a model.tflite come model_tflite.h and .c
     too, for those who run the network alone in another interpreter; --tflm is for the whole engine
     with TensorFlow Lite Micro in it (docs/firmware.md).
@@ -76,6 +78,7 @@ def command(
     claim(out_dir, make_folder=True)
     path = run_pack(run)
     keys = trusted_keys(run, public_keys)
+    root = root_public_key(root_key)
     require_trusted(path.read_bytes(), keys, run)
     if target_name is not None:
         path = target_pack(run, catalogue.get(target_name), keys, note)
@@ -88,7 +91,7 @@ def command(
             "models that are no network of layers (density, forest) have none"
         )
     with files.folder(out_dir, ours=(*FILES, MONOCYPHER, *interpreter.FILES)) as made:
-        written = write(pack, made, tflite=model, keys=keys)
+        written = write(pack, made, tflite=model, keys=keys, root_key=root)
         if tflm and model is not None:
             written += interpreter.emit_tflm(pack, model, made)
         if with_monocypher:

@@ -15,6 +15,8 @@ from tinyfin.cli.trust import (
     release_defines,
     release_option,
     release_replay_option,
+    root_key_option,
+    root_public_key,
 )
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ __all__ = ["command"]
 @release_option
 @release_replay_option
 @public_key_option
+@root_key_option
 @boards_option
 @json_option
 def command(
@@ -47,6 +50,7 @@ def command(
     release: bool,
     release_replay: bool,
     public_keys: tuple[Path, ...],
+    root_key: Path | None,
     as_json: bool,
 ) -> None:
     """Build the firmware of RUN, a run folder or a .tfpack, and put it on a target.
@@ -77,11 +81,16 @@ def command(
         if not board:
             claim(flash.run_folder(run) / target.name, make_folder=True)
     keys = trusted_keys(run, public_keys)
+    root = root_public_key(root_key)
     require_trusted(pack.read_bytes(), keys, pack, release=release or release_replay)
     pack = flash.target_pack(run, target, keys, note)
     pack_id = parse_pack(pack.read_bytes()).pack_id.hex()
     built = building.build(
-        target, pack=pack, keys=keys, defines=release_defines(release, release_replay)
+        target,
+        pack=pack,
+        keys=keys,
+        root_key=root,
+        defines=release_defines(release, release_replay),
     )
     facts: dict[str, Any] = {
         "target": target.name,

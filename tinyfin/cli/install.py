@@ -38,8 +38,9 @@ def command(
     The terminal checks the signature before it erases anything, goes on scoring meanwhile, and
     verifies the pack when it is complete. When line or power fail, the same command goes on where
     it stopped. The pack runs from the next start after `--activate`, or after
-    `tinyfin slots --activate`; `tinyfin slots --confirm` makes it stay. Exit code 5: the terminal
-    refuses it, or does not answer.
+    `tinyfin slots --activate`; `tinyfin slots --confirm` makes it stay. A release takes both as
+    signed commands alone: `tinyfin command`. Exit code 5: the terminal refuses it, or does not
+    answer.
     """
     from tinyfin.pack.trust import require_trusted, trusted_keys
     from tinyfin.progress import stage

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``tinyfin keygen``: a key that signs release packs."""
+"""``tinyfin keygen``: a key that signs, or from which the secrets of terminals are made."""
 
 from __future__ import annotations
 
@@ -14,27 +14,59 @@ __all__ = ["command"]
 
 @click.command()
 @click.argument("file", type=click.Path(dir_okay=False))
+@click.option(
+    "--kind",
+    type=click.Choice(["release", "root", "command", "fleet"]),
+    default="release",
+    show_default=True,
+    help="What it is for: release signs packs; command commands and notices; root the list of "
+    "these keys; from fleet come the secrets of terminals.",
+)
+@click.option(
+    "--hsm",
+    "uri",
+    help="Have an HSM seal FILE: pkcs11:token=TOKEN;object=KEY names its AES key, which is made if "
+    "need be. PKCS11_MODULE is the HSM's library, PKCS11_PIN its PIN.",
+)
 @json_option
-def command(file: str, as_json: bool) -> None:
-    """Make a signing key in FILE, and its public half in FILE.pub.
+def command(file: str, kind: str, uri: str | None, as_json: bool) -> None:
+    """Make a key in FILE, and the public half of one that signs in FILE.pub.
 
-    FILE holds 64 hex digits, readable by you alone; keep it off shared machines. FILE.pub
-    is for --public-key: it goes into the firmware's list of trusted keys. An existing file is
-    never replaced.
+    FILE is readable by you alone; keep it off shared machines, and a root key off the network. An
+    existing file is never replaced. FILE.pub of a release key is for --public-key, that of a root
+    key for --root-key: they go into the firmware.
+
+    With --hsm the AES key never leaves the HSM, and FILE is of no use without it. No HSM computes
+    the signatures of tinyfin: the secret is in the memory of a command while it signs.
     """
+    import secrets
+    from typing import cast
+
     from tinyfin.errors import InputError
-    from tinyfin.pack.signing import generate_key, save_key
+    from tinyfin.pack.key_files import KEY_BYTES, Kind, save_secret, text_of
+    from tinyfin.pack.sealed_keys import sealed
+    from tinyfin.pack.signing import key_from_seed
     from tinyfin.pack.trust import save_public_key
 
-    public_file = Path(f"{file}.pub")
+    chosen = cast("Kind", kind)
+    public_file = None if kind == "fleet" else Path(f"{file}.pub")
     claim(file, public_file)
-    if public_file.exists():
-        raise InputError(f"{public_file}: exists already; a key is never replaced")
-    key = generate_key()
-    save_key(key, file)
-    save_public_key(key.public, public_file)
-    result = {
-        "file": file,
+    for path in filter(None, (Path(file), public_file)):
+        if path.exists():
+            raise InputError(f"{path}: exists already; a key is never replaced")
+    secret = secrets.token_bytes(KEY_BYTES)
+    if uri is None:
+        save_secret(file, text_of(secret, kind))
+    else:
+        word = f"{kind}-sealed"
+        save_secret(file, text_of(sealed(secret, word, uri), word, uri))
+    result = {"file": file, "kind": kind, "sealed": uri is not None}
+    if public_file is None:
+        emit(result, as_json, f"{file}: fleet key")
+        return
+    key = key_from_seed(secret)
+    save_public_key(key.public, public_file, chosen)
+    result |= {
         "public_file": str(public_file),
         "public_key": key.public.hex(),
         "key_id": f"{key.key_id:08x}",
@@ -42,5 +74,5 @@ def command(file: str, as_json: bool) -> None:
     emit(
         result,
         as_json,
-        f"{file}: key {key.key_id:08x}\n{public_file}: public key {key.public.hex()}",
+        f"{file}: {kind} key {key.key_id:08x}\n{public_file}: public key {key.public.hex()}",
     )

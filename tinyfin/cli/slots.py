@@ -70,7 +70,7 @@ def command(
     """Show the slots of a terminal: active pack, the other one and its phase, floor, tries.
 
     After --activate and --revert the terminal restarts. A build with --release takes none of the
-    four from here: its application calls them.
+    four from here: `tinyfin command` signs them, or its application calls them.
     """
     from tinyfin.wire import slot_frames
 

@@ -8,11 +8,15 @@ from pathlib import Path
 import click
 
 __all__ = [
+    "command_key_option",
     "key_option",
+    "keys_option",
     "public_key_option",
     "release_defines",
     "release_option",
     "release_replay_option",
+    "root_key_option",
+    "root_public_key",
     "security_counter_option",
 ]
 
@@ -39,10 +43,34 @@ public_key_option = click.option(
     "key that the run was signed with if not given.",
 )
 
+command_key_option = click.option(
+    "--key",
+    "key_path",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="The command key to sign with, of `tinyfin keygen --kind command`; the root key for a "
+    "terminal without a key manifest. The development key, for a rig, if not given.",
+)
+
+keys_option = click.option(
+    "--keys",
+    "keys_path",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="The key manifest of the terminals, a .tfkeys file; needed where --key is not the first "
+    "command key in it.",
+)
+
+root_key_option = click.option(
+    "--root-key",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="The .pub file of the root key, of `tinyfin keygen --kind root`: terminals take the keys "
+    "and commands that it has signed. The development key, in no release, if not given.",
+)
+
 release_option = click.option(
     "--release",
     is_flag=True,
-    help="Build for the field: trust release keys alone, and answer HELLO and STATS alone.",
+    help="Build for the field: trust release keys alone, and take packs and commands that are "
+    "signed, but nothing else that changes them.",
 )
 
 release_replay_option = click.option(
@@ -50,6 +78,13 @@ release_replay_option = click.option(
     is_flag=True,
     help="As --release, but also answer EVENTS, CHECKPOINT and REBOOT, for acceptance tests.",
 )
+
+
+def root_public_key(path: Path | None) -> bytes | None:
+    """The 32 bytes of :data:`root_key_option`. Raises InputError."""
+    from tinyfin.pack.trust import load_public_key
+
+    return None if path is None else load_public_key(path, "root")
 
 
 def release_defines(release: bool, replay: bool) -> tuple[str, ...]:

@@ -51,30 +51,34 @@ def emit(
     *,
     tflite: bytes | None = None,
     keys: Sequence[bytes] = (),
-    root: bytes | None = None,
+    root_key: bytes | None = None,
 ) -> list[Path]:
     """Write ``tinyfin_pack.h`` and ``.c``, and with ``tflite`` also ``model_tflite.h`` and ``.c``.
 
     ``pack`` is a pack or the path of one; ``keys`` are public keys of 32 bytes that the terminal
-    trusts (``tinyfin_trusted_keys``, for ``tfin_trust``), ``root`` the one that signs key manifests
-    (without: the development key). Files that would not change are left as
-    they are. Returns the paths. Raises PackError when the bytes are no pack that this version
-    knows.
+    trusts (``tinyfin_trusted_keys``, for ``tfin_trust``); ``root_key`` is that of the root key,
+    whose key manifests and commands it takes (``tinyfin_root_key``). Files that would not change
+    are left as they are. Returns the paths. Raises PackError when the bytes are no pack that this
+    version knows.
     """
     data = Path(pack).read_bytes() if isinstance(pack, (str, Path)) else bytes(pack)
     layout = read_layout(data)
     folder = Path(out_dir)
     folder.mkdir(parents=True, exist_ok=True)
     files = {
-        "tinyfin_pack.h": _header(layout, len(keys), root is not None),
+        "tinyfin_pack.h": _header(layout, len(keys), root_key is not None),
         "tinyfin_pack.c": c_array(
             _CHECKED_INCLUDES,
             "const uint8_t tinyfin_pack[TINYFIN_PACK_BYTES] __attribute__((aligned(16)))",
             data,
         )
         + _record(layout)
-        + _keys(keys)
-        + _root_key(root),
+        + _keys("trusted_keys", "32 * TINYFIN_TRUSTED_KEYS", keys)
+        + (
+            _key_array("root_key", "32", (bytes.fromhex(DEVELOPMENT_KEY_HEX),))
+            if root_key is None
+            else _keys("root_key", "32", (root_key,))
+        ),
     }
     if tflite is not None:
         files["model_tflite.h"] = _tflite_header(len(tflite))
@@ -118,32 +122,26 @@ def _record(pack: PackLayout) -> str:
     return f"\nconst uint32_t tinyfin_record[TINYFIN_FIELDS + 1] = {{\n    {body}\n}};\n"
 
 
-def _keys(keys: Sequence[bytes]) -> str:
+def _keys(name: str, size: str, keys: Sequence[bytes]) -> str:
     if not keys:
         return ""
     if len(keys) > _MAX_KEYS or any(len(key) != _KEY_BYTES for key in keys):
         raise ValueError(f"at most {_MAX_KEYS} public keys of {_KEY_BYTES} bytes each")
     if any(key.hex() == DEVELOPMENT_KEY_HEX for key in keys):
         raise PackError(
-            "the development key, with which anybody can sign, is among the trusted keys; a "
-            "development build sets tfin_trust.allow_development_key instead"
+            "the development key, with which anybody can sign, is among the keys that the image "
+            "trusts; leave it out: a development build trusts it anyway"
         )
-    return _key_array("tinyfin_trusted_keys[32 * TINYFIN_TRUSTED_KEYS]", keys)
+    return _key_array(name, size, keys)
 
 
-def _root_key(root: bytes | None) -> str:
-    if root is not None and (len(root) != _KEY_BYTES or root.hex() == DEVELOPMENT_KEY_HEX):
-        raise PackError("the root key is a public key of your own, of 32 bytes")
-    return _key_array("tinyfin_root_key[32]", [root or bytes.fromhex(DEVELOPMENT_KEY_HEX)])
-
-
-def _key_array(name: str, keys: Sequence[bytes]) -> str:
+def _key_array(name: str, size: str, keys: Sequence[bytes]) -> str:
     rows = [
         "    " + " ".join(f"0x{byte:02x}," for byte in key[at : at + 16])
         for key in keys
         for at in (0, 16)
     ]
-    return f"\nconst uint8_t {name} = {{\n" + "\n".join(rows) + "\n};\n"
+    return f"\nconst uint8_t tinyfin_{name}[{size}] = {{\n" + "\n".join(rows) + "\n};\n"
 
 
 def _tflite_header(size: int) -> str:
@@ -190,7 +188,7 @@ def _header(pack: PackLayout, keys: int, root: bool) -> str:
         f"#define TINYFIN_TRUSTED_KEYS {keys}",
         *(_KEYS_DECLARED if keys else ("#define tinyfin_trusted_keys ((const uint8_t *)0)",)),
         "",
-        "/* the key that signs key manifests; without one the development key, and 0 */",
+        "/* the public key that signs key manifests; 0: it is the development key */",
         f"#define TINYFIN_ROOT_KEY {int(root)}",
         "extern const uint8_t tinyfin_root_key[32];",
         "",

@@ -130,8 +130,11 @@ class BadRows:
         return out
 
 
-def report(parts: Sequence[BadRows], total: int) -> DataError:
-    """The error that names the first bad rows and counts all."""
+ADVICE = "Correct the rows or their mapping in [data], or set them aside: --skip-bad-rows FILE"
+
+
+def report(parts: Sequence[BadRows], total: int, advice: str = ADVICE) -> DataError:
+    """The error that names the first bad rows, counts all, and ends with what to do."""
     count = sum(part.count for part in parts)
     rules: Counter[str] = Counter()
     for part in parts:
@@ -149,9 +152,7 @@ def report(parts: Sequence[BadRows], total: int) -> DataError:
         for problem in shown[:1]
         if problem.row == 1 and _DASHES.fullmatch(problem.value)
     ]
-    lines.append(
-        "Correct the rows or their mapping in [data], or set them aside: --skip-bad-rows FILE"
-    )
+    lines.append(advice)
     error = DataError("\n".join(lines))
     error.add_note(f"{count} bad rows")
     return error

@@ -8,20 +8,20 @@ ceremony; a release build of the engine refuses whatever it signed.
 from __future__ import annotations
 
 import hashlib
-import os
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
-from tinyfin import files
 from tinyfin.errors import InputError
 from tinyfin.formats import DEVELOPMENT_KEY_HEX
-from tinyfin.output_claims import claimed
+from tinyfin.pack.key_files import Kind, read_secret, save_secret, text_of
 
 __all__ = [
     "DEVELOPMENT_KEY",
     "DEVELOPMENT_KEY_TEXT",
     "Key",
+    "Signer",
     "development_key_header",
     "generate_key",
     "hash32",
@@ -42,6 +42,17 @@ def hash32(data: bytes) -> bytes:
     return hashlib.blake2b(data, digest_size=32).digest()
 
 
+class Signer(Protocol):
+    """Whatever signs: a :class:`Key`, or a device that computes EdDSA with BLAKE2b itself."""
+
+    @property
+    def public(self) -> bytes:
+        """The public key, 32 bytes."""
+
+    def sign(self, message: bytes) -> bytes:
+        """The signature of 64 bytes."""
+
+
 @dataclass(frozen=True)
 class Key:
     """A signing key: 32 secret bytes and the public key that belongs to them."""
@@ -53,6 +64,10 @@ class Key:
     def key_id(self) -> int:
         """First four bytes of the hash of the public key, little-endian."""
         return key_id(self.public)
+
+    def sign(self, message: bytes) -> bytes:
+        """As :func:`sign`."""
+        return sign(message, self)
 
     def __repr__(self) -> str:
         return f"Key({self.public.hex()})"
@@ -122,24 +137,15 @@ DEVELOPMENT_KEY_TEXT = (
 )
 
 
-def save_key(key: Key, path: str | Path) -> None:
+def save_key(key: Key, path: str | Path, kind: Kind = "release") -> None:
     """Write the seed as hex, readable by the owner alone. Refuses to replace a file."""
-    with claimed(path):
-        if os.path.lexists(path):
-            raise InputError(f"{path}: exists already; a key is never replaced")
-        with files.whole(path, private=True) as unfinished:
-            unfinished.write_text(key.seed.hex() + "\n", encoding="ascii")
+    save_secret(path, text_of(key.seed, kind))
 
 
-def load_key(path: str | Path) -> Key:
-    """Read a key file. Raises InputError when it is not one."""
-    try:
-        text = Path(path).read_text(encoding="ascii").strip()
-        seed = bytes.fromhex(text)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read as a signing key: {error}") from error
-    if len(seed) != SEED_BYTES:
-        raise InputError(f"{path}: holds {len(seed)} bytes; a signing key is 64 hex digits")
+def load_key(path: str | Path, kind: Kind = "release") -> Key:
+    """Read a key file. Raises InputError when it is not one of this kind, ToolError when it needs
+    an HSM that is not there."""
+    seed = read_secret(path, kind, "a signing key")
     if seed == DEVELOPMENT_KEY.seed:
         raise InputError(f"{path}: {DEVELOPMENT_KEY_TEXT}")
     return key_from_seed(seed)

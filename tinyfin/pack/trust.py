@@ -9,6 +9,7 @@ from pathlib import Path
 from tinyfin import files
 from tinyfin.errors import InputError, PackError
 from tinyfin.pack.container import Pack, parse_pack
+from tinyfin.pack.key_files import Kind, read_public, text_of
 from tinyfin.pack.signing import DEVELOPMENT_KEY, DEVELOPMENT_KEY_TEXT, key_id, public_key
 
 __all__ = [
@@ -23,25 +24,18 @@ __all__ = [
 PUBLIC_KEY_FILE = "public.key"
 """What a run remembers of the release key that signed its pack, next to the pack."""
 
-_PUBLIC_BYTES = 32
 
-
-def load_public_key(path: str | Path) -> bytes:
-    """The 32 bytes of a public key file: 64 hex digits. Raises InputError when it is not one."""
-    try:
-        public = bytes.fromhex(Path(path).read_text(encoding="ascii").strip())
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read as a public key: {error}") from error
-    if len(public) != _PUBLIC_BYTES:
-        raise InputError(f"{path}: holds {len(public)} bytes; a public key is 64 hex digits")
+def load_public_key(path: str | Path, kind: Kind = "release") -> bytes:
+    """The 32 bytes of a public key file. Raises InputError when it is not one of this kind."""
+    public = read_public(path, kind)
     if public == DEVELOPMENT_KEY.public:
         raise InputError(f"{path}: {DEVELOPMENT_KEY_TEXT}")
     return public
 
 
-def save_public_key(public: bytes, path: str | Path) -> None:
-    """Write 64 hex digits. Raises InputError when the file cannot be written."""
-    files.write(path, public.hex() + "\n")
+def save_public_key(public: bytes, path: str | Path, kind: Kind = "release") -> None:
+    """Write a public key file. Raises InputError when it cannot be written."""
+    files.write(path, text_of(public, f"{kind}-public"))
 
 
 def keys_beside(run: str | Path) -> tuple[bytes, ...]:

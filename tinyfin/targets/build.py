@@ -104,6 +104,7 @@ def build(
     generated_dir: Path | None = None,
     pack: Path | str | None = None,
     keys: Sequence[bytes] | None = None,
+    root_key: bytes | None = None,
     app: Path | None = None,
     shared: Sequence[str] = (),
     defines: Sequence[str] = (),
@@ -119,6 +120,7 @@ def build(
         "none" for an image without one; with neither, the reference pack of ``platformio.ini``.
     keys: public keys of 32 bytes that the image trusts, with the development key; if None, the one
         that is next to the pack (``public.key``). C of generated_dir has its own.
+    root_key: the public key of 32 bytes whose key manifests and commands the image takes.
     app: a folder of C sources built instead of ``firmware/src``.
     shared: names of files of ``firmware/src`` that it is built with.
     defines: ``NAME`` or ``NAME=value``, for all sources.
@@ -144,6 +146,7 @@ def build(
     if keys is None:
         keys = keys_beside(pack) if pack not in (None, "none") else ()
     settings["TINYFIN_PUBLIC_KEYS"] = " ".join(key.hex() for key in keys)
+    settings["TINYFIN_ROOT_KEY"] = "" if root_key is None else root_key.hex()
     if code_of is not None:
         other = catalogue.get(code_of)
         settings["TINYFIN_CODE_OF"] = other.name

@@ -176,6 +176,14 @@ PROGRAMS: tuple[SystemProgram, ...] = (
         "",
         "",
     ),
+    _program(
+        "softhsm2-util",
+        "stands in for an HSM in the tests",
+        "test",
+        "softhsm2",
+        "softhsm",
+        "softhsm",
+    ),
     _program("cppcheck", "what `pio check` runs", "test", "cppcheck", "cppcheck", "cppcheck"),
     _program(
         "renode",

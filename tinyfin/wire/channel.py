@@ -18,7 +18,7 @@ from tinyfin.wire.messages import Answer, Request, WireError
 from tinyfin.wire.refusals import refused_pack
 from tinyfin.wire.timing import AnswerTime
 
-__all__ = ["BACK_S", "Channel", "Counters", "Doubt", "TargetRebooted"]
+__all__ = ["BACK_S", "Channel", "Counters", "Doubt", "NotOffered", "TargetRebooted"]
 
 _SYNC_S = 0.25
 _RAISED_S = 0.6
@@ -31,6 +31,10 @@ _FLOOD_LOGS = 1000
 
 class TargetRebooted(BootError):
     """The terminal has restarted and lost what it knew of this session."""
+
+
+class NotOffered(ProtocolError):
+    """The terminal's firmware was built without what it was asked for."""
 
 
 class Doubt(Exception):
@@ -362,10 +366,11 @@ class Channel:
         if report.code == WireError.NO_PACK:
             return refused_pack(self.link.name, report.engine_error)
         if report.code == WireError.NOT_OFFERED:
-            return ProtocolError(
+            return NotOffered(
                 f"{self.link.name}: the terminal does not offer this: {report}; a release "
-                "answers HELLO and STATS alone, with --release-replay also EVENTS, CHECKPOINT and "
-                "REBOOT, and a chip has no EXIT; use a terminal built without --release"
+                "answers HELLO and STATS and takes what is signed, with --release-replay also "
+                "EVENTS, CHECKPOINT and REBOOT, and a chip has no EXIT; use a terminal built "
+                "without --release"
             )
         return ProtocolError(
             f"{self.link.name}: the terminal refused a frame: {report}; "

@@ -268,6 +268,11 @@ class Client(Pipelined):
         """Restart the terminal; the session ends. Call :meth:`connect` again."""
         with contextlib.suppress(TargetRebooted):  # then the answer was lost, the restart was not
             self.request(Request.REBOOT, Answer.ACK)
+        self.restarts()
+
+    def restarts(self) -> None:
+        """The terminal restarts because of what it was told: the session ends, as of
+        :meth:`reboot`."""
         self._hello = None
         self._lower_speed()
 

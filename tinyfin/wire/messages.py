@@ -64,6 +64,11 @@ class Request(IntEnum):
     PACK_DATA = 0x22
     PACK_END = 0x23
     SLOT_COMMAND = 0x24
+    CHALLENGE_REQUEST = 0x25
+    COMMAND = 0x26
+    KEYS = 0x27
+    PROVISION = 0x28
+    NOTICES = 0x29
 
 
 class Answer(IntEnum):
@@ -83,6 +88,7 @@ class Answer(IntEnum):
     ERROR = 0x8F
     SLOT_INFO = 0xA0
     PACK_STATUS = 0xA1
+    CHALLENGE = 0xA2
 
 
 class WireError(IntEnum):
@@ -112,6 +118,7 @@ class Capability(IntFlag):
     STATE = 64
     SPEED = 128
     INSTALL = 256
+    COMMAND = 512
 
 
 STATS = (

@@ -16,6 +16,7 @@ from typing import TypeVar
 from tinyfin.errors import LinkError, ProtocolError, TargetError
 from tinyfin.formats import PACK_HEADER, SIGNED_BYTES
 from tinyfin.pack.signing import hash32
+from tinyfin.wire.channel import NotOffered
 from tinyfin.wire.client import Client
 from tinyfin.wire.frames import OVERHEAD_BYTES
 from tinyfin.wire.messages import Answer, Capability, Reader, Request
@@ -30,9 +31,13 @@ __all__ = [
     "SlotInfo",
     "StateFound",
     "StateLog",
+    "Status",
+    "ask",
     "command",
     "info",
     "install",
+    "known",
+    "require",
 ]
 
 _TAG_BYTES = 5
@@ -101,6 +106,15 @@ class Result(IntEnum):
     ENGINE = 11
     FLASH = 12
     SCHEMA = 20
+    KEY = 21
+    SIGNATURE = 22
+    NONCE = 23
+    COUNTER = 24
+    TERMINAL = 25
+    IDENTITY = 26
+    PACK = 27
+    VALUE = 28
+    VERSION = 29
 
 
 class Reason(IntEnum):
@@ -118,7 +132,7 @@ class Reason(IntEnum):
 Number = TypeVar("Number", bound=IntEnum)
 
 
-def _known(what: type[Number], value: int) -> Number:
+def known(what: type[Number], value: int) -> Number:
     """A number of the terminal's as ours; ProtocolError when it is none."""
     try:
         return what(value)
@@ -141,6 +155,19 @@ _WHY = {
     Result.NOT_ALIVE: "the pack in trial has not scored eight events yet",
     Result.FLASH: "its flash does not take what is written: the terminal is to be replaced",
     Result.SCHEMA: "the pack's events have other fields than its firmware",
+    Result.KEY: "it does not trust the key: sign with a command key of its key manifest and give "
+    "the manifest with --keys; a manifest itself needs the root key of its firmware",
+    Result.SIGNATURE: "the signature is not that of the key it knows under this index; sign with a "
+    "command key of its key manifest, and give the manifest with --keys",
+    Result.NONCE: "the command was made before something else was done; make it again",
+    Result.COUNTER: "it has done this one, or one with a higher number; make it with a higher one",
+    Result.TERMINAL: "it is made for another terminal; make it for the id of this one",
+    Result.IDENTITY: "it has no id yet (`tinyfin provision`), or has one already, which stays",
+    Result.PACK: "it holds another pack than the one that is named; see `tinyfin slots`",
+    Result.VALUE: "it does not take this value: a floor is at most the security counter of the "
+    "pack that runs, a time not before the day of its journal",
+    Result.VERSION: "it has a newer key manifest, or another one of this version; make one with a "
+    "higher version",
 }
 
 
@@ -196,11 +223,14 @@ class SlotInfo:
 
 
 @dataclass(frozen=True)
-class _Status:
+class Status:
+    """PACK_STATUS."""
+
     result: Result
     engine_error: int
     phase: Phase
     next: int
+    """Offset of the data that an install goes on with."""
 
 
 def info(client: Client) -> SlotInfo:
@@ -218,16 +248,16 @@ def info(client: Client) -> SlotInfo:
     state_log = None
     if len(log) >= _STATE_LOG.size:
         found, images, events, restored = _STATE_LOG.unpack_from(log)
-        state_log = StateLog(_known(StateFound, found & 127), found > 127, images, events, restored)
+        state_log = StateLog(known(StateFound, found & 127), found > 127, images, events, restored)
     return SlotInfo(
-        phase=_known(Phase, places >> 4),
-        active=_known(Place, places & 3),
-        other=_known(Place, places >> 2 & 3),
-        running=_known(Place, running),
-        reason=_known(Reason, reason & 31),
+        phase=known(Phase, places >> 4),
+        active=known(Place, places & 3),
+        other=known(Place, places >> 2 & 3),
+        running=known(Place, running),
+        reason=known(Reason, reason & 31),
         installs_today=reason >> 5,
         detail=detail,
-        journal=_known(Journal, journal),
+        journal=known(Journal, journal),
         active_tag=active_tag,
         other_tag=other_tag,
         floor=floor,
@@ -240,10 +270,13 @@ def info(client: Client) -> SlotInfo:
     )
 
 
-def _ask(
+def ask(
     client: Client, info: SlotInfo, request: Request, payload: bytes, bytes_erased: int = 0
-) -> _Status:
-    """Ask until the terminal has done it. Every request may be repeated."""
+) -> Status:
+    """Ask until the terminal is no longer at work. Every request may be repeated.
+
+    bytes_erased: how much flash it erases for this, at most.
+    """
     units = -(-bytes_erased // info.erase_bytes)
     work_s = 5.0 + units * info.worst_erase_ms / 1000
     deadline = time.monotonic() + client.deadline_s + work_s
@@ -253,7 +286,7 @@ def _ask(
         (result,) = r.unpack("B")
         error = r.signed()
         (phase,) = r.unpack("B")
-        status = _Status(_known(Result, result), error, _known(Phase, phase), r.varint())
+        status = Status(known(Result, result), error, known(Phase, phase), r.varint())
         if status.result != Result.BUSY or time.monotonic() > deadline:
             return status
         time.sleep(0.02)
@@ -272,25 +305,25 @@ def install(
     if before.phase == Phase.TRIAL and before.other_tag == tag:
         return before
     header = pack[: PACK_HEADER.size]
-    status = _ask(client, before, Request.PACK_BEGIN, header, len(pack))
+    status = ask(client, before, Request.PACK_BEGIN, header, len(pack))
     if status.result == Result.HERE:
         return info(client)
-    _check(client, status, Result.OK)
+    require(client, status, Result.OK)
     piece = (client.frame_bytes - OVERHEAD_BYTES - 4) // 32 * 32
     stuck = 0
     while status.next < len(pack):
         progress(status.next, len(pack))
         at = status.next
         data = pack[at : at + piece]
-        status = _ask(client, before, Request.PACK_DATA, at.to_bytes(4, "little") + data)
-        _check(client, status, Result.OK, Result.OFFSET)
+        status = ask(client, before, Request.PACK_DATA, at.to_bytes(4, "little") + data)
+        require(client, status, Result.OK, Result.OFFSET)
         stuck = stuck + 1 if status.next <= at else 0
         if stuck > 8:
             raise LinkError(f"{client.link.name}: takes no more of the pack, at byte {at}")
     progress(len(pack), len(pack))
-    status = _ask(client, before, Request.PACK_END, header)
+    status = ask(client, before, Request.PACK_END, header)
     if not (status.result == Result.PHASE and status.phase == Phase.STAGED):  # asked again: it is
-        _check(client, status, Result.OK)
+        require(client, status, Result.OK)
     return info(client)
 
 
@@ -305,15 +338,24 @@ _DONE: dict[Command, Callable[[SlotInfo], bool]] = {
 def command(client: Client, which: Command) -> SlotInfo:
     """Activate, confirm, revert or abort. Raises TargetError with the terminal's reason."""
     before = info(client)
-    status = _ask(client, before, Request.SLOT_COMMAND, bytes([which]))
+    try:
+        status = ask(client, before, Request.SLOT_COMMAND, bytes([which]))
+    except NotOffered as error:
+        if not client.hello.capabilities & Capability.COMMAND:
+            raise
+        raise TargetError(
+            f"{client.link.name}: a release takes signed commands alone (NOT_OFFERED): "
+            f"`tinyfin command {which.name.lower()} PACK --key FILE`"
+        ) from error
     after = info(client)
     if status.result == Result.PHASE and after.sequence != before.sequence and _DONE[which](after):
         return after  # a repeated request: the first one did it
-    _check(client, status, Result.OK)
+    require(client, status, Result.OK)
     return after
 
 
-def _check(client: Client, status: _Status, *good: Result) -> None:
+def require(client: Client, status: Status, *good: Result) -> None:
+    """TargetError with the terminal's reason unless its result is one of ``good``."""
     if status.result in good:
         return
     if status.result == Result.ENGINE:
