@@ -76,15 +76,32 @@ static int has_value(uint32_t opcode)
     return opcode >= TFIN_OP_RAISE_FLOOR && opcode <= TFIN_OP_SET_TIME;
 }
 
-/* Every byte that says nothing is zero, so that one command has one form. */
+/* Every byte that says nothing is zero, and what says something is not, so that one command has one
+ * form. */
 static int command_is_formed(const uint8_t *m, uint32_t size)
 {
     return size == COMMAND_BYTES && number_at(m, 4) == COMMAND_MAGIC && m[AT_FLAGS] <= BROADCAST &&
            m[AT_KEY + 1] == 0 && is_zero(m + AT_SPARE, SIGNED_BYTES - AT_SPARE) &&
            (m[AT_FLAGS] == BROADCAST ? is_zero(m + AT_TERMINAL, ID_BYTES + NONCE_BYTES)
                                      : is_zero(m + AT_COUNTER, 4)) &&
-           (names_pack(m[AT_OPCODE]) || is_zero(m + AT_PACK, PACK_BYTES)) &&
-           (has_value(m[AT_OPCODE]) || is_zero(m + AT_VALUE, AT_SPARE - AT_VALUE));
+           names_pack(m[AT_OPCODE]) != is_zero(m + AT_PACK, PACK_BYTES) &&
+           has_value(m[AT_OPCODE]) != is_zero(m + AT_VALUE, AT_SPARE - AT_VALUE);
+}
+
+static int page_is_formed(const uint8_t *m, uint32_t size)
+{
+    uint32_t end = AT_NOTICES;
+    if (size < AT_NOTICES || number_at(m, 4) != NOTICES_MAGIC || m[AT_COUNT] == 0 ||
+        size != AT_NOTICES + m[AT_COUNT] * (uint32_t)NOTICE_BYTES + SIGNATURE_BYTES) {
+        return 0;
+    }
+    while (end < size - SIGNATURE_BYTES) {
+        end += NOTICE_BYTES;
+        if (m[end - 1u] > 1u) {
+            return 0;
+        }
+    }
+    return 1;
 }
 
 static int is_formed(enum tfin_command_kind kind, const uint8_t *m, uint32_t size)
@@ -93,10 +110,7 @@ static int is_formed(enum tfin_command_kind kind, const uint8_t *m, uint32_t siz
     case TFIN_COMMAND: return command_is_formed(m, size);
     case TFIN_NEW_KEYS: return size == TFIN_MANIFEST_BYTES;
     case TFIN_NEW_IDENTITY: return size == TFIN_IDENTITY_BYTES && !is_zero(m, ID_BYTES);
-    default:
-        return size > AT_NOTICES + SIGNATURE_BYTES && number_at(m, 4) == NOTICES_MAGIC &&
-               m[AT_COUNT] != 0 &&
-               size == AT_NOTICES + m[AT_COUNT] * (uint32_t)NOTICE_BYTES + SIGNATURE_BYTES;
+    default: return page_is_formed(m, size);
     }
 }
 
@@ -184,7 +198,7 @@ static int may_be_done(const tfin_commands *c, uint32_t opcode, uint64_t value)
     switch (opcode) {
     case TFIN_OP_ACTIVATE:
     case TFIN_OP_ABORT: return 1;
-    case TFIN_OP_RAISE_FLOOR: return value > s->journal.now.floor && value <= s->counter;
+    case TFIN_OP_RAISE_FLOOR: return value <= s->counter;
     case TFIN_OP_SET_TIME:
         return !broadcast && value < UINT32_MAX && value / DAY_S >= s->journal.now.day;
     case TFIN_OP_REBOOT: return !broadcast && c->effects->can_reboot();
@@ -210,7 +224,7 @@ static int begin_command(tfin_commands *c)
         now->commands = (uint32_t)number_at(m + AT_COUNTER, 4);
     }
     if (opcode == TFIN_OP_RAISE_FLOOR) {
-        now->floor = (uint32_t)value;
+        now->floor = value > now->floor ? (uint32_t)value : now->floor;
     } else if (opcode == TFIN_OP_SET_TIME) {
         tfin_slots_set_day(c->slots, (uint16_t)(value / DAY_S));
     }

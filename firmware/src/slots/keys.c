@@ -11,7 +11,7 @@ enum { AT_IDENTITY = 0, AT_SECRETS = 32, AT_AUDIT_KEY = 64, AT_MANIFEST = 96 };
 /* of the identity's first piece */
 enum { IDENTITY_MAGIC = 0x44494654, AT_ID = 4, ID_BYTES = 8, AT_STEP = 12, AT_CRC = 28 };
 /* of a manifest */
-enum { MANIFEST_MAGIC = 0x4D4B4654, AT_VERSION = 4, AT_RELEASE = 6, AT_COMMAND = 7 };
+enum { MANIFEST_MAGIC = 0x4D4B4654, AT_VERSION = 4, AT_RELEASE = 6, AT_COMMAND = 7, AT_SPARE = 8 };
 enum { AT_RELEASE_KEYS = 32, AT_COMMAND_KEYS = 96, AT_SIGNATURE = 160, KEYS_OF_A_KIND = 2 };
 
 static uint32_t u32_at(const uint8_t *p)
@@ -96,7 +96,8 @@ int tfin_keys_is_manifest(const uint8_t m[TFIN_MANIFEST_BYTES])
     }
     uint32_t crc = tfin_crc32(0, m, AT_CRC);
     crc = tfin_crc32(crc, m + AT_RELEASE_KEYS, AT_SIGNATURE - AT_RELEASE_KEYS);
-    return u32_at(m + AT_CRC) == crc && keys_are_right(m);
+    return u32_at(m + AT_CRC) == crc && is_zero(m + AT_SPARE, AT_CRC - AT_SPARE) &&
+           keys_are_right(m);
 }
 
 /* The manifest that counts; null without one. */
