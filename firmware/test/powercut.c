@@ -6,6 +6,7 @@
  *
  *     powercut walk STEPS [SEED]   random walks over many shapes of flash
  *     powercut all [LIMIT]         every reachable state of a small flash, until none is new
+ *     powercut plain [LIMIT]       the same without changes of the sheet
  *     powercut headers TIMES       genuine headers of one day, over and over
  *     powercut damage              flash that is worn out, and packs that are damaged in it
  *
@@ -808,7 +809,18 @@ static uint32_t obeyed(enum tfin_slots_command command)
     return 1;
 }
 
-enum action { IDLE, ACTIVATE, ALIVE, CONFIRM, REVERT, ABORT, FORGED, RENEW, INSTALL };
+enum action {
+    IDLE,
+    ACTIVATE,
+    ALIVE,
+    CONFIRM,
+    REVERT,
+    ABORT,
+    FORGED,
+    INSTALL,
+    RENEW = INSTALL + PACKS
+};
+static int renews = 1; /* the sheet is changed too */
 
 static void act(enum action action)
 {
@@ -868,7 +880,7 @@ static enum action next_action(void)
         default: break;
         }
     }
-    return (enum action)choose(INSTALL + PACKS);
+    return (enum action)choose((uint32_t)(RENEW + renews));
 }
 
 /* From power-up to the next end: a cut, a fault, or the plug while nothing is written. */
@@ -907,7 +919,7 @@ static void new_flash(uint32_t slot_erase, uint32_t slot_units, uint32_t journal
     map.program_bytes = (uint8_t)program_bytes;
     map.erased = erased_byte;
     flash_bytes = lay_out(0, map.slot, slot_erase * slot_units, slot_erase);
-    uint32_t least = (RECORDS_AT + 4u * RECORD + journal_erase - 1u) / journal_erase;
+    uint32_t least = (RECORDS_AT + 12u * RECORD + journal_erase - 1u) / journal_erase;
     uint32_t units = exhaustive ? 1u : least + choose(3);
     flash_bytes = lay_out(flash_bytes, map.journal, journal_erase * units, journal_erase);
     if (units > least) { /* sectors of different size */
@@ -940,12 +952,12 @@ static void walk(uint64_t steps)
 {
     enum { STEPS_OF_A_WALK = 100 };
     uint64_t walks = 0, seen = 0;
+    /* a third of the boots after a cut are cut while they append what they read */
     for (uint64_t step = 0; step < steps; step++) {
         if (step % STEPS_OF_A_WALK == 0) {
             new_shape();
             walks++;
         }
-        /* a third of the boots after a cut are cut while they append what they read */
         uint32_t soon = 2u * RECORD / map.program_bytes;
         cut_in = choose(2) != 0 ? 1u + choose(1u << choose(12)) : 0;
         cut_in = cuts != seen && choose(3) == 0 ? 1u + choose(soon) : cut_in;
@@ -1297,6 +1309,30 @@ static void forged_end(int pack)
             "a signature that does not verify stages nothing");
 }
 
+/* A change, and boots that appended it, were all cut in their record. None of these reads right at
+ * the next boot, which acts on what was before; then all of them read right. */
+static void late_records(void)
+{
+    const tfin_journal *j = &slots.journal;
+    uint8_t late[3][RECORD];
+    tfin_journal_record r = j->now;
+    uint32_t at = map.journal[j->sector].address + RECORDS_AT + j->used * (uint32_t)RECORD;
+    if (at + 6u * RECORD > map.journal[j->sector].address + map.journal[j->sector].size) {
+        return;
+    }
+    r.floor++;
+    for (uint32_t i = 0; i < 3; i++) {
+        r.sequence++;
+        r.crc = tfin_crc32(0, &r, 28);
+        memcpy(late[i], &r, RECORD);
+        noise(flash[0] + at + i * RECORD, RECORD);
+    }
+    (void)boot_anyhow();
+    memcpy(flash[0] + at, late, sizeof late);
+    (void)boot_anyhow();
+    require(j->now.floor == r.floor - 1u, "what a boot has acted on stays");
+}
+
 static int damage(void)
 {
     static const struct {
@@ -1336,6 +1372,7 @@ static int damage(void)
         stage(2);
         new_flash(shapes[i].erase, shapes[i].units, shapes[i].erase, shapes[i].program, 0xFF);
         (void)boot_anyhow();
+        late_records();
         factory = 1; /* another image */
         require(boot_anyhow() == TFIN_OK && begin(1) == TFIN_SLOTS_HERE,
                 "the pack of the image is here");
@@ -1359,9 +1396,11 @@ int main(int argc, char **argv)
         walk(strtoull(argv[2], NULL, 10));
         return 0;
     }
-    if (argc > 1 && strcmp(argv[1], "all") == 0) {
+    if (argc > 1 && (strcmp(argv[1], "all") == 0 || strcmp(argv[1], "plain") == 0)) {
+        renews = strcmp(argv[1], "all") == 0;
         return all(argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 10) : 10000000u);
     }
-    fprintf(stderr, "usage: powercut walk STEPS [SEED] | all [LIMIT] | headers TIMES | damage\n");
+    fprintf(stderr,
+            "usage: powercut walk STEPS [SEED] | all|plain [LIMIT] | headers TIMES | damage\n");
     return 2;
 }

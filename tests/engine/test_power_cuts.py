@@ -83,10 +83,14 @@ class Rule:
     """What finds it; without: a walk, or the first states."""
 
 
-AGAIN = "        tfin_journal_write(j);\n        while (tfin_journal_step(j)) {\n        }\n"
+AGAIN = "        tfin_journal_write(j);\n        j->job = "
 RULES = [
     Rule(
-        "read at boot, not appended again", "journal.c", AGAIN, "", "a boot acts on what is certain"
+        "read at boot, not appended again",
+        "journal.c",
+        AGAIN,
+        "        j->job = ",
+        "a boot acts on what is certain",
     ),
     Rule(
         "written once",
@@ -94,21 +98,22 @@ RULES = [
         "COPIES = 2",
         "COPIES = 1",
         "a boot acts on what is certain",
-        ("all", STATES),
+        ("plain", STATES),
     ),
     Rule(
         "numbers without places",
         "journal.c",
         "j->now.sequence += j->used - 1u - place_of_newest;",
         "(void)place_of_newest;",
-        "a pulled plug costs no try",
+        "what a boot has acted on stays",
+        ("damage",),
     ),
     Rule(
         "two readings in place of one",
         "journal.c",
         "                j->now = r;\n",
         "                (void)tfin_port_flash_read(address_of(j, sector, place), &j->now, 32);\n",
-        "a pack runs after every boot",
+        "the journal says what it said",
     ),
     Rule(
         "a sheet counts without its seal",
@@ -226,8 +231,8 @@ RULES = [
     Rule(
         "the floor counts from the next boot on",
         "slots.c",
-        "    case MARK: raise_floor(s); return",
-        "    case MARK: return",
+        "    case MARK_SHEET: raise_floor(s); return",
+        "    case MARK_SHEET: return",
         "a pack below the floor causes no operation on flash",
     ),
     Rule(
@@ -240,11 +245,10 @@ RULES = [
     Rule(
         "what the chip accepts was done",
         "journal.c",
-        "    if (!(j->erasing ? turn_over(j) : program_unit(j)) && ++j->failures == "
-        "TFIN_JOURNAL_GIVES_UP) {",
-        "    if (j->erasing ? turn_over(j) : program_unit(j)) {\n"
+        "    if (!operation(j) && ++j->failures == TFIN_JOURNAL_GIVES_UP) {\n",
+        "    if (operation(j)) {\n"
         "        j->failures = 0;\n"
-        "    } else if (++j->failures == TFIN_JOURNAL_GIVES_UP) {",
+        "    } else if (++j->failures == TFIN_JOURNAL_GIVES_UP) {\n",
         "flash that is worn out ends in an error, not in endless operations",
         ("damage",),
     ),
