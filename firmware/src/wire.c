@@ -44,6 +44,8 @@ enum { RIG = 0, REPLAY = 1 };
 #else
 enum { RIG = 0, REPLAY = 0 };
 #endif
+/* Commands obey keys that the root key signed; a release has no root key but its maker's. */
+enum { COMMANDS = RIG || TINYFIN_ROOT_KEY };
 #if defined TFIN_RELEASE_REPLAY && !defined TFIN_RELEASE
 #error "TFIN_RELEASE_REPLAY adds to TFIN_RELEASE: define both"
 #endif
@@ -250,7 +252,7 @@ static void send_hello(uint16_t sequence)
     }
 #ifdef TFIN_PORT_FLASH
     if (tfin_transfer_works(&transfer)) {
-        capabilities |= TFIN_CAN_INSTALL;
+        capabilities |= TFIN_CAN_INSTALL | (COMMANDS ? (uint32_t)TFIN_CAN_COMMAND : 0u);
     }
 #endif
     static const uint8_t nothing[16];
@@ -741,6 +743,40 @@ static uint32_t clock_s(void)
     return (uint32_t)tfin_get(&clock, sizeof t);
 }
 
+static int erase_card(uint64_t token)
+{
+#ifdef TFIN_STATE_LOG
+    return tfin_state_log_erase_card(&state_log, token);
+#else
+    return tfin_erase_card(&engine, token);
+#endif
+}
+
+static int set_time(uint32_t t_mono_s)
+{
+    return save(tfin_rebase_time(&engine, t_mono_s));
+}
+
+static int erase_state(void)
+{
+    forget_digest();
+    return save(tfin_reset(&engine));
+}
+
+static int apply_late_notice(tfin_notice *notice)
+{
+    notice->t_mono_s = clock_s();
+    return apply_notice(notice);
+}
+
+static int port_can_reboot(void)
+{
+    return (tfin_port_abilities & TFIN_PORT_REBOOT) != 0;
+}
+
+static const tfin_effects effects = {erase_card, set_time, erase_state, apply_late_notice,
+                                     port_can_reboot};
+
 static void on_slots(uint8_t type, uint16_t sequence, tfin_reader *in)
 {
     tfin_writer w = begin_reply(TFIN_PACK_STATUS, sequence);
@@ -754,6 +790,9 @@ static void on_slots(uint8_t type, uint16_t sequence, tfin_reader *in)
         tfin_put(&w, state_log.events, 2);
         tfin_put(&w, state_log.restored, 2);
 #endif
+    } else if (type == TFIN_CHALLENGE_REQUEST) {
+        w = begin_reply(TFIN_CHALLENGE, sequence);
+        tfin_transfer_challenge(&transfer, &w);
     } else {
         int rc = tfin_transfer_take(&transfer, type, sequence, in, clock_s(), &w);
         if (rc < 0) {
@@ -767,6 +806,15 @@ static void on_slots(uint8_t type, uint16_t sequence, tfin_reader *in)
 }
 #endif
 
+static void restart(void)
+{
+    /* a UART holds two bytes that it was given and has not sent: when these are in it, the answer
+     * is out */
+    static const uint8_t delimiters[2] = {0, 0};
+    tfin_port_write(delimiters, sizeof delimiters);
+    tfin_port_reset();
+}
+
 static void on_frame(uint8_t type, uint16_t sequence, tfin_reader *in)
 {
     int ordered = type == TFIN_EVENTS || type == TFIN_STATE_RESET || type == TFIN_STATE_WRITE;
@@ -775,10 +823,11 @@ static void on_frame(uint8_t type, uint16_t sequence, tfin_reader *in)
         return;
     }
 #ifdef TFIN_PORT_FLASH
-    if (type >= TFIN_SLOT_INFO_REQUEST && type <= TFIN_SLOT_COMMAND) {
+    if (type >= TFIN_SLOT_INFO_REQUEST && type <= TFIN_NOTICES_REQUEST) {
         if (session == 0) {
             send_error(sequence, TFIN_WIRE_NO_SESSION, 0);
-        } else if (!tfin_transfer_works(&transfer) || (!RIG && type == TFIN_SLOT_COMMAND)) {
+        } else if (!tfin_transfer_works(&transfer) || (!RIG && type == TFIN_SLOT_COMMAND) ||
+                   (!COMMANDS && type >= TFIN_CHALLENGE_REQUEST)) {
             send_error(sequence, TFIN_WIRE_NOT_OFFERED, 0);
         } else {
             on_slots(type, sequence, in);
@@ -800,11 +849,7 @@ static void on_frame(uint8_t type, uint16_t sequence, tfin_reader *in)
         tfin_put_signed(&w, 0);
         send_reply(&w);
         if (REPLAY && type == TFIN_REBOOT) {
-            /* a UART holds two bytes that it was given and has not sent: when these are in
-             * it, the answer is out */
-            static const uint8_t delimiters[2] = {0, 0};
-            tfin_port_write(delimiters, sizeof delimiters);
-            tfin_port_reset();
+            restart();
         }
         if (RIG) {
             tfin_port_exit((int)tfin_get(in, 1));
@@ -872,7 +917,8 @@ void tfin_wire_start(void)
     tfin_deframer_open(&rx, rx_frame, TFIN_WIRE_FRAME_BYTES);
     boot_nonce = tfin_port_entropy();
 #ifdef TFIN_PORT_FLASH
-    open_error = tfin_transfer_open(&transfer, &engine, memory, sizeof memory, &trust);
+    open_error =
+        tfin_transfer_open(&transfer, &engine, memory, sizeof memory, &trust, &effects, boot_nonce);
     if (open_error == TFIN_OK && tfin_event_schema(&engine)->record_bytes > sizeof record) {
         open_error = TFIN_E_OTHER_RECORD; /* of an image with other events than the one before it */
     }
@@ -906,9 +952,12 @@ enum tfin_wire_work tfin_wire_step(void)
     int more = tfin_transfer_step(&transfer, &w, &due);
     if (due) {
         send_reply(&w);
+        if (transfer.commands.reboot) {
+            restart();
+        }
     }
     if (more) {
-        return tfin_slots_reads(&transfer.slots) ? TFIN_WIRE_HOLDS : TFIN_WIRE_WORKS;
+        return tfin_transfer_reads(&transfer) ? TFIN_WIRE_HOLDS : TFIN_WIRE_WORKS;
     }
 #endif
 #ifdef TFIN_STATE_LOG

@@ -36,7 +36,12 @@ enum tfin_request {
     TFIN_PACK_BEGIN = 0x21,
     TFIN_PACK_DATA = 0x22,
     TFIN_PACK_END = 0x23,
-    TFIN_SLOT_COMMAND = 0x24
+    TFIN_SLOT_COMMAND = 0x24,
+    TFIN_CHALLENGE_REQUEST = 0x25,
+    TFIN_COMMAND_REQUEST = 0x26,
+    TFIN_KEYS_REQUEST = 0x27,
+    TFIN_PROVISION_REQUEST = 0x28,
+    TFIN_NOTICES_REQUEST = 0x29
 };
 
 /* Device to host. */
@@ -54,7 +59,8 @@ enum tfin_answer {
     TFIN_LOG = 0x8E,
     TFIN_ERROR = 0x8F,
     TFIN_SLOT_INFO = 0xA0,
-    TFIN_PACK_STATUS = 0xA1
+    TFIN_PACK_STATUS = 0xA1,
+    TFIN_CHALLENGE = 0xA2
 };
 
 enum tfin_wire_error {
@@ -85,7 +91,9 @@ enum tfin_capability {
     /* SPEED_REQUEST changes the speed of the line; no release has it */
     TFIN_CAN_SPEED = 128,
     /* SLOT_INFO and PACK_...; SLOT_COMMAND too, but of a release */
-    TFIN_CAN_INSTALL = 256
+    TFIN_CAN_INSTALL = 256,
+    /* CHALLENGE, COMMAND, KEYS, PROVISION, NOTICES; of a release that knows a root key */
+    TFIN_CAN_COMMAND = 512
 };
 
 /* Opens the pack, starts cold and says HELLO. Called once. */

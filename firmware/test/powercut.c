@@ -24,6 +24,9 @@
 
 enum { MAX_FLASH = 8 * 128 * 1024, MAX_PACK = 4096, PACKS = 3, HEADER = TFIN_PACK_HEADER_BYTES };
 enum { MAX_UNITS = MAX_FLASH / 2, RECORD = 32, NOISE = 0xA5 };
+enum {
+    RECORDS_AT = TFIN_SHEET_BYTES + TFIN_SHEET_PIECE
+}; /* of a journal sector, behind the seal */
 
 /* ------------------------------------------------------------------------------------- choices */
 
@@ -279,6 +282,17 @@ int tfin_port_flash_program(uint32_t address, const void *data)
     return 1;
 }
 
+/* The exhaustive search uses one piece of a sheet, so that the states stay few; the others are
+ * blank. */
+static int says_nothing(uint32_t address)
+{
+    if (!exhaustive || address < map.journal[0].address) {
+        return 0;
+    }
+    uint32_t at = (address - map.journal[0].address) % map.journal[0].size;
+    return at >= TFIN_SHEET_PIECE && at < TFIN_SHEET_BYTES;
+}
+
 int tfin_port_flash_erase(uint32_t address)
 {
     const tfin_flash_area *area = &map.slot[0];
@@ -303,7 +317,7 @@ int tfin_port_flash_erase(uint32_t address)
     for (uint32_t at = address; at < address + size; at += map.program_bytes) {
         uint8_t *now = flash[0] + at, *later = flash[1] + at;
         uint32_t unit = at / map.program_bytes;
-        switch (outcome) {
+        switch (says_nothing(at) ? NOTHING : outcome) {
         case NOTHING: break;
         case PART:
         case ALL:
@@ -477,7 +491,7 @@ static int pack_of(const uint8_t *tag)
     int pack = 0;
     do {
         id_of(pack, id);
-    } while (memcmp(id, tag, 5) != 0 && ++pack < PACKS);
+    } while (memcmp(id, tag, sizeof slots.journal.now.other) != 0 && ++pack < PACKS);
     return pack % PACKS;
 }
 
@@ -500,7 +514,8 @@ uint32_t tfin_security_counter(const tfin_engine *engine)
 /* What the journal may say at the next boot: what it said last, or what was being written when the
  * power went. Which of the two counts is settled by the first boot that gets as far as running. */
 typedef struct certain {
-    tfin_journal_record last, writing;
+    tfin_journal_record last, writing, read;
+    uint8_t sheet, sheet_writing, sheet_read; /* what their sheets hold, below */
     uint8_t is_writing;
     uint8_t begun;      /* there has been a boot that ended well */
     uint8_t trial_dead; /* boots in a row in trial that cost a try */
@@ -512,6 +527,44 @@ static certain sure;
 static int same(const tfin_journal_record *a, const tfin_journal_record *b)
 {
     return memcmp(a, b, 4) == 0 && memcmp(&a->floor, &b->floor, 20) == 0;
+}
+
+/* A sheet holds a number, or is blank: 0. */
+enum { SHEETS = 3 };
+
+static void make_sheet(uint32_t at, uint8_t *piece, const void *number)
+{
+    if (at == 0) {
+        memset(piece, 0xC0 + *(const uint8_t *)number, TFIN_SHEET_PIECE);
+    }
+}
+
+static uint8_t number_of(const uint8_t *sheet)
+{
+    return *sheet == map.erased ? 0 : (uint8_t)(*sheet - 0xC0);
+}
+
+/* The number of a sector's sheet, which is certain. */
+static uint8_t sheet_of(uint32_t sector)
+{
+    uint32_t at = map.journal[sector].address;
+    for (uint32_t i = 0; i < TFIN_SHEET_BYTES; i++) {
+        uint8_t wanted =
+            i < TFIN_SHEET_PIECE && flash[0][at] != map.erased ? flash[0][at] : map.erased;
+        if (flash[0][at + i] != wanted || uncertain[(at + i) / map.program_bytes]) {
+            violated("the sheet that counts is whole");
+        }
+    }
+    return number_of(flash[0] + at);
+}
+
+/* The sector before is erased when the journal is at rest. */
+static void check_old_sector(void)
+{
+    const tfin_flash_area *old = &map.journal[1 - slots.journal.sector];
+    if (sure.begun && !erased(flash[0] + old->address, old->size)) {
+        violated("nothing of an older sector is left");
+    }
 }
 
 static int is_trial(const tfin_journal_record *r)
@@ -533,6 +586,15 @@ static void after_record(const uint8_t *record)
         return; /* programmed where an earlier cut had begun: it will be noticed when read back */
     }
     appended = 1;
+    uint8_t sheet = sheet_of((uint32_t)in((uint32_t)(record - flash[0]), &map.journal[1]));
+    if (sure.begun && sheet != sure.sheet && !(sure.is_writing && sheet == sure.sheet_writing)) {
+        violated("a sheet is the one of before, or the one that was being written");
+    }
+    if (reading) { /* until tfin_journal_open comes back, the other of the two may be read again */
+        sure.read = now;
+        sure.sheet_read = sheet;
+        return;
+    }
     if (sure.begun && now.floor < sure.last.floor) {
         violated("the floor never falls");
     }
@@ -544,6 +606,7 @@ static void after_record(const uint8_t *record)
         sure.trial_dead = 0;
     }
     sure.last = now;
+    sure.sheet = sheet;
     sure.is_writing = 0;
     sure.begun = 1;
 }
@@ -552,13 +615,18 @@ static void after_record(const uint8_t *record)
  * all uncertain, so no journal of two sectors outlives as many of them as it has places. */
 static int may_cut(void)
 {
-    return appended || sure.chain + 2u < map.journal[1].size / RECORD;
+    return appended || sure.chain + 2u < (map.journal[1].size - RECORDS_AT) / RECORD;
 }
 
 /* What the first reading at boot made of the journal. */
-static void check_reading(const tfin_journal_record *now)
+static void check_reading(const tfin_journal *j)
 {
-    if (sure.begun && !same(now, &sure.last) && !(sure.is_writing && same(now, &sure.writing))) {
+    if (!sure.begun) {
+        return;
+    }
+    uint8_t sheet = sheet_of(j->sector);
+    if (!(same(&j->now, &sure.last) && sheet == sure.sheet) &&
+        !(sure.is_writing && same(&j->now, &sure.writing) && sheet == sure.sheet_writing)) {
         violated("the journal says what it said, or what was being written");
     }
 }
@@ -576,8 +644,14 @@ static void before_operation(uint32_t address)
             violated("the active pack is not touched");
         }
     }
-    if (!reading && j->copies != 0 && (!sure.begun || !same(&j->now, &sure.last))) {
+    if (reading || j->copies == 0) {
+        return;
+    }
+    uint8_t sheet = j->change != NULL ? *(const uint8_t *)j->context
+                                      : number_of(flash[0] + map.journal[j->sector].address);
+    if (!sure.begun || !same(&j->now, &sure.last) || sheet != sure.sheet) {
         sure.writing = j->now;
+        sure.sheet_writing = sheet;
         sure.is_writing = 1;
     }
 }
@@ -590,7 +664,13 @@ void __wrap_tfin_journal_open(tfin_journal *journal, const tfin_flash_map *in_ma
     reading = 1;
     __real_tfin_journal_open(journal, in_map);
     reading = 0;
-    check_reading(&journal->now);
+    check_reading(journal);
+    if (appended) {
+        sure.begun = 1;
+        sure.last = sure.read;
+        sure.sheet = sure.sheet_read;
+        sure.is_writing = 0;
+    }
 }
 
 static void after_boot(const certain *before, int rc)
@@ -605,11 +685,15 @@ static void after_boot(const certain *before, int rc)
     if (!same(now, &sure.last)) {
         violated("a boot acts on what is certain");
     }
+    if (sheet_of(slots.journal.sector) != sure.sheet) {
+        violated("a boot acts on what is certain");
+    }
+    check_old_sector();
     if (slots.running < 2) {
         uint8_t id[32];
         id_of(opened, id);
-        if (memcmp(id, slots.running == tfin_slots_active(&slots) ? now->active : now->other, 5) !=
-            0) {
+        if (memcmp(id, slots.running == tfin_slots_active(&slots) ? now->active : now->other,
+                   sizeof now->active) != 0) {
             violated("the pack that runs is the one that the journal names");
         }
     } else if (tfin_slots_active(&slots) != TFIN_SLOT_FACTORY) {
@@ -635,11 +719,18 @@ static void after_boot(const certain *before, int rc)
 static tfin_trust trust;
 static tfin_engine engine;
 static uint32_t now_s;
-static uint64_t installs, trials, confirms, reverts;
+static uint64_t installs, trials, confirms, reverts, renewals;
 
 static void finish(void)
 {
     while (tfin_slots_step(&slots)) {
+    }
+}
+
+static void require(int condition_holds, const char *rule)
+{
+    if (!condition_holds) {
+        violated(rule);
     }
 }
 
@@ -717,11 +808,12 @@ static uint32_t obeyed(enum tfin_slots_command command)
     return 1;
 }
 
-enum action { IDLE, ACTIVATE, ALIVE, CONFIRM, REVERT, ABORT, FORGED, INSTALL };
+enum action { IDLE, ACTIVATE, ALIVE, CONFIRM, REVERT, ABORT, FORGED, RENEW, INSTALL };
 
 static void act(enum action action)
 {
     static uint8_t forged[HEADER] __attribute__((aligned(TFIN_ALIGN)));
+    static uint8_t number;
     uint64_t before = operations;
     switch (action) {
     case ACTIVATE:
@@ -747,6 +839,16 @@ static void act(enum action action)
         }
         if (operations != before) {
             violated("a forged header causes no operation on flash");
+        }
+        break;
+    case RENEW:
+        number = (uint8_t)(1 + sure.sheet % (SHEETS - 1));
+        if (tfin_slots_renew(&slots, make_sheet, &number) == TFIN_SLOTS_OK) {
+            finish();
+            require(slots.result == TFIN_SLOTS_OK && sheet_of(slots.journal.sector) == number,
+                    "a sheet that was written counts");
+            check_old_sector();
+            renewals++;
         }
         break;
     case IDLE: break;
@@ -805,9 +907,10 @@ static void new_flash(uint32_t slot_erase, uint32_t slot_units, uint32_t journal
     map.program_bytes = (uint8_t)program_bytes;
     map.erased = erased_byte;
     flash_bytes = lay_out(0, map.slot, slot_erase * slot_units, slot_erase);
-    uint32_t units = exhaustive ? 1u : 1u + choose(3);
+    uint32_t least = (RECORDS_AT + 4u * RECORD + journal_erase - 1u) / journal_erase;
+    uint32_t units = exhaustive ? 1u : least + choose(3);
     flash_bytes = lay_out(flash_bytes, map.journal, journal_erase * units, journal_erase);
-    if (units > 1u) { /* sectors of different size */
+    if (units > least) { /* sectors of different size */
         map.journal[1].size -= journal_erase;
     }
     memset(flash[0], erased_byte, flash_bytes);
@@ -850,17 +953,18 @@ static void walk(uint64_t steps)
         session();
     }
     printf("%llu steps in %llu walks: %llu operations on flash, %llu cut; %llu packs staged, "
-           "%llu trials, %llu confirmed, %llu reverted; nothing violated\n",
+           "%llu trials, %llu confirmed, %llu reverted, %llu sheets written; nothing violated\n",
            (unsigned long long)steps, (unsigned long long)walks, (unsigned long long)operations,
            (unsigned long long)cuts, (unsigned long long)installs, (unsigned long long)trials,
-           (unsigned long long)confirms, (unsigned long long)reverts);
+           (unsigned long long)confirms, (unsigned long long)reverts, (unsigned long long)renewals);
 }
 
 /* ------------------------------------------------------------------------ every reachable state */
 
-/* A flash of two slots of two blocks and a journal of two sectors of six records. A unit is one of
- * a few hundred patterns, so a state is a list of their numbers. */
-enum { SLOT_BYTES = 512, PLACES = 6, ALL_BYTES = 2 * SLOT_BYTES + 2 * PLACES * RECORD };
+/* A flash of two slots of two blocks and a journal of two sectors of a sheet and six records. A
+ * unit is one of a few hundred patterns, so a state is a list of their numbers. */
+enum { SLOT_BYTES = 512, PLACES = 6, SECTOR_BYTES = RECORDS_AT + PLACES * RECORD };
+enum { ALL_BYTES = 2 * SLOT_BYTES + 2 * SECTOR_BYTES };
 enum { ALL_UNITS = ALL_BYTES / RECORD, MAX_PATTERNS = 65536 };
 
 typedef struct state {
@@ -966,11 +1070,44 @@ static void renumber(uint8_t unit[2][2 * PLACES][RECORD])
     }
 }
 
+static int is_in_sheet(uint32_t at)
+{
+    return at >= map.journal[0].address &&
+           (at - map.journal[0].address) % SECTOR_BYTES < RECORDS_AT;
+}
+
+static int is_sheet(const uint8_t *unit)
+{
+    for (int i = 1; i < RECORD; i++) {
+        if (unit[i] != unit[0]) {
+            return 0;
+        }
+    }
+    return unit[0] > 0xC0 && unit[0] < 0xC0 + SHEETS;
+}
+
+/* All zero but for its first bytes. */
+static int is_seal(const uint8_t *unit)
+{
+    for (int i = 4; i < RECORD; i++) {
+        if (unit[i] != 0) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+static uint32_t address_of_record(uint32_t i)
+{
+    return map.journal[i / PLACES].address + RECORDS_AT + i % PLACES * RECORD;
+}
+
 /* What is neither erased nor right is all the same. */
 static int means_something(uint32_t at, const uint8_t *unit)
 {
     if (at >= map.journal[0].address) {
-        return erased(unit, RECORD) || is_record(unit);
+        return erased(unit, RECORD) ||
+               (is_in_sheet(at) ? is_sheet(unit) || is_seal(unit) : is_record(unit));
     }
     for (int i = 0; i < PACKS; i++) {
         if (at % SLOT_BYTES < pack_bytes && memcmp(packs[i] + at % SLOT_BYTES, unit, RECORD) == 0) {
@@ -994,25 +1131,29 @@ static void keep_state(void)
     }
     for (int version = 0; version < 2; version++) {
         for (uint32_t i = 0; i < 2u * PLACES; i++) {
-            uint32_t at = map.journal[0].address + i * RECORD;
+            uint32_t at = address_of_record(i);
             memcpy(unit[version][i], flash[uncertain[at / RECORD] ? version : 0] + at, RECORD);
         }
     }
     renumber(unit);
     for (uint32_t i = 0; i < ALL_UNITS; i++) {
-        uint32_t at = i * RECORD;
-        uint32_t place = (at - map.journal[0].address) / RECORD;
-        int journal = at >= map.journal[0].address;
-        s.now[i] = pattern_of(journal ? unit[0][place] : flash[0] + at);
-        s.later[i] = pattern_of(journal ? unit[1][place] : flash[uncertain[i] ? 1 : 0] + at);
+        s.now[i] = pattern_of(flash[0] + i * RECORD);
+        s.later[i] = pattern_of(flash[uncertain[i] ? 1 : 0] + i * RECORD);
+    }
+    for (uint32_t i = 0; i < 2u * PLACES; i++) {
+        s.now[address_of_record(i) / RECORD] = pattern_of(unit[0][i]);
+        s.later[address_of_record(i) / RECORD] = pattern_of(unit[1][i]);
     }
     s.sure = sure;
+    memset(&s.sure.read, 0, sizeof s.sure.read);
+    s.sure.sheet_read = 0;
     forget_day(&s.sure.last);
     forget_day(&s.sure.writing);
     s.sure.last.sequence = s.sure.writing.sequence = 0;
     s.sure.last.crc = s.sure.writing.crc = 0;
     if (!sure.is_writing) {
         memset(&s.sure.writing, 0, sizeof s.sure.writing);
+        s.sure.sheet_writing = 0;
     }
     s.cause = (uint8_t)cause;
     uint32_t at = (uint32_t)hash_of(&s, sizeof s) & (table_size - 1u);
@@ -1055,7 +1196,7 @@ static int all(uint32_t limit)
     }
     pack_bytes = 288;
     exhaustive = 1;
-    new_flash(SLOT_BYTES / 2, 2, PLACES * RECORD, RECORD, 0xFF);
+    new_flash(SLOT_BYTES / 2, 2, SECTOR_BYTES, RECORD, 0xFF);
     keep_state();
     uint32_t next = 0;
     for (; next < state_count && state_count < state_limit; next++) {
@@ -1119,13 +1260,6 @@ static int boot_anyhow(void)
     powered = 0;
     return tfin_slots_open(&slots, &map, &engine, NULL, 0, &trust, packs[factory], pack_bytes,
                            TFIN_CAUSE_POWER);
-}
-
-static void require(int condition_holds, const char *rule)
-{
-    if (!condition_holds) {
-        violated(rule);
-    }
 }
 
 static void activate_and_boot(uint32_t place)

@@ -26,7 +26,9 @@ STATES = int(os.environ.get("POWERCUT_STATES", "20000"))
 def build(folder: Path, sources: Path = SOURCE, *flags: str) -> Path:
     program = folder / "powercut"
     includes = [f"-I{path}" for path in (LIBRARY / "include", sources, ROOT / "firmware" / "ports")]
-    files = [TEST / "powercut.c", sources / "slots.c", sources / "journal.c"]
+    files = [TEST / "powercut.c", *(sources / f"{name}.c" for name in ("slots", "journal", "keys"))]
+    files.append(SOURCE.parent / "bytes.c")
+    includes.append(f"-I{SOURCE.parent}")
     options = ["-O2", "-std=gnu11", "-DTFIN_PORT_FLASH", "-Wl,--wrap=tfin_journal_open"]
     call(compiler(), *options, *WARNINGS, *flags, *includes, *files, "-o", program)
     return program
@@ -42,9 +44,9 @@ def test_random_walks_violate_nothing(program: Path) -> None:
     print(said)
     counts = [int(n) for n in re.findall(r"\d+", said)]
     assert said.rstrip().endswith("nothing violated")
-    steps, _, operations, cut, staged, trials, confirmed, reverted = counts
+    steps, _, operations, cut, staged, trials, confirmed, reverted, sheets = counts
     assert steps == STEPS
-    assert min(operations, cut, staged, trials, confirmed, reverted) > STEPS // 500
+    assert min(operations, cut, staged, trials, confirmed, reverted, sheets) > STEPS // 500
 
 
 def test_the_first_states_of_a_small_flash_violate_nothing(program: Path) -> None:
@@ -107,6 +109,27 @@ RULES = [
         "                j->now = r;\n",
         "                (void)tfin_port_flash_read(address_of(j, sector, place), &j->now, 32);\n",
         "a pack runs after every boot",
+    ),
+    Rule(
+        "a sheet counts without its seal",
+        "journal.c",
+        "        int is = is_sealed(j, sector);\n",
+        "        int is = is_sealed(j, sector) * 0;\n",
+        "the sheet that counts is whole",
+    ),
+    Rule(
+        "the sector before is left as it is",
+        "journal.c",
+        "        j->job = ERASE_OLD;",
+        "        j->job = REST;",
+        "nothing of an older sector is left",
+    ),
+    Rule(
+        "what a cut left in the other sector stays there",
+        "journal.c",
+        "is_blank(j, other, used[other]) ? REST : ERASE_OLD",
+        "is_blank(j, other, used[other]) ? REST : REST",
+        "nothing of an older sector is left",
     ),
     Rule(
         "the floor rises at activation",

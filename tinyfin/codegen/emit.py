@@ -29,7 +29,6 @@ _ALL = "ALL_FIELDS"
 _KEY_BYTES = 32
 _MAX_KEYS = 255
 _KEYS_DECLARED = ("extern const uint8_t tinyfin_trusted_keys[32 * TINYFIN_TRUSTED_KEYS];",)
-_ROOT_DECLARED = ("#define TINYFIN_ROOT_KEY 1", "extern const uint8_t tinyfin_root_key[32];")
 _DEVELOPMENT_ALONE = (
     "#if defined(TFIN_RELEASE)",
     '#error "no release opens a pack of the development key: tinyfin sign PACK --key FILE"',
@@ -75,7 +74,11 @@ def emit(
         )
         + _record(layout)
         + _keys("trusted_keys", "32 * TINYFIN_TRUSTED_KEYS", keys)
-        + _keys("root_key", "32", () if root_key is None else (root_key,)),
+        + (
+            _key_array("root_key", "32", (bytes.fromhex(DEVELOPMENT_KEY_HEX),))
+            if root_key is None
+            else _keys("root_key", "32", (root_key,))
+        ),
     }
     if tflite is not None:
         files["model_tflite.h"] = _tflite_header(len(tflite))
@@ -129,6 +132,10 @@ def _keys(name: str, size: str, keys: Sequence[bytes]) -> str:
             "the development key, with which anybody can sign, is among the keys that the image "
             "trusts; leave it out: a development build trusts it anyway"
         )
+    return _key_array(name, size, keys)
+
+
+def _key_array(name: str, size: str, keys: Sequence[bytes]) -> str:
     rows = [
         "    " + " ".join(f"0x{byte:02x}," for byte in key[at : at + 16])
         for key in keys
@@ -181,8 +188,9 @@ def _header(pack: PackLayout, keys: int, root: bool) -> str:
         f"#define TINYFIN_TRUSTED_KEYS {keys}",
         *(_KEYS_DECLARED if keys else ("#define tinyfin_trusted_keys ((const uint8_t *)0)",)),
         "",
-        "/* the public key that signs key manifests; the development key where there is none */",
-        *(_ROOT_DECLARED if root else ("#define TINYFIN_ROOT_KEY 0",)),
+        "/* the public key that signs key manifests; 0: it is the development key */",
+        f"#define TINYFIN_ROOT_KEY {int(root)}",
+        "extern const uint8_t tinyfin_root_key[32];",
         "",
         *_enums(pack, prefix),
         *_struct(pack, prefix),

@@ -40,7 +40,7 @@ __all__ = [
     "require",
 ]
 
-_TAG_BYTES = 5
+_TAG_BYTES = 4
 _CRC_BYTES = 4
 _STATE_LOG = struct.Struct("<BIHH")
 
@@ -188,7 +188,7 @@ class StateLog:
 
 @dataclass(frozen=True)
 class SlotInfo:
-    """SLOT_INFO. Tags are the first five bytes of pack ids, hexadecimal."""
+    """SLOT_INFO. Tags are the first four bytes of pack ids, hexadecimal."""
 
     phase: Phase
     active: Place
@@ -242,7 +242,7 @@ def info(client: Client) -> SlotInfo:
         )
     r = Reader(client.request(Request.SLOT_INFO_REQUEST, Answer.SLOT_INFO), "SLOT_INFO")
     _, running, journal, _, worst_ms, erase, slot, counter = r.unpack("BBBBHIII")
-    _, places, detail, reason, sequence, floor, _, _ = r.unpack("BBBBIIIH")
+    _, places, detail, reason, sequence, floor, _, _, _ = r.unpack("BBBBIIIHH")
     active_tag, other_tag = r.take(_TAG_BYTES).hex(), r.take(_TAG_BYTES).hex()
     log = r.rest()[_CRC_BYTES:]
     state_log = None

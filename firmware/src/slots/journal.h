@@ -28,13 +28,18 @@ typedef struct tfin_journal_record {
     uint32_t sequence; /* goes up by one from place to place, also over what cannot be read */
     uint32_t floor;    /* no pack with a lower security counter runs */
     uint32_t commands; /* the highest counter of a command that was obeyed */
-    uint16_t day;      /* of these installs */
-    uint8_t active[5]; /* how the id of the active pack begins */
-    uint8_t other[5];  /* of the other one; of the one given up last, when there is none */
+    uint16_t day;      /* of these installs; no clock is set to an earlier one */
+    uint16_t notices;  /* number of the newest page of notices that was applied */
+    uint8_t active[4]; /* how the id of the active pack begins */
+    uint8_t other[4];  /* of the other one; of the one given up last, when there is none */
     uint32_t crc;      /* over the bytes before it */
 } tfin_journal_record;
 
-enum { TFIN_JOURNAL_VERSION = 1 };
+enum { TFIN_JOURNAL_VERSION = 2, TFIN_SHEET_BYTES = 320, TFIN_SHEET_PIECE = 32 };
+
+/* Makes of a piece of the sheet, at this offset, what it is to become. It is called more than once
+ * for a piece, each time with what the sheet holds. */
+typedef void tfin_sheet_change(uint32_t at, uint8_t piece[TFIN_SHEET_PIECE], const void *context);
 
 /* Never written; written, and no record is valid; a valid record. */
 enum tfin_journal_found { TFIN_JOURNAL_BLANK, TFIN_JOURNAL_LOST, TFIN_JOURNAL_FOUND };
@@ -46,8 +51,10 @@ typedef struct tfin_journal {
     uint8_t sector;          /* that holds the newest */
     uint8_t copies;          /* of `now` that are still to be written; 0: at rest */
     uint8_t unit;            /* of the present copy, that is programmed next */
-    uint8_t erasing;         /* the other sector is being erased, */
-    uint16_t erased;         /* and so many of its units are */
+    uint8_t job;             /* what becomes of the other sector, */
+    uint16_t done;           /* and so many units of it are done */
+    tfin_sheet_change *change; /* null: the sheet stays as it is */
+    const void *context;
     uint8_t failures; /* what the chip refused or that read back wrong, since a copy was right */
     uint8_t found;    /* enum tfin_journal_found, at boot */
 } tfin_journal;
@@ -59,6 +66,13 @@ void tfin_journal_open(tfin_journal *journal, const tfin_flash_map *map);
 /* Begins to write journal->now, which the caller has changed, as the newest, twice. Not while one
  * is being written. */
 void tfin_journal_write(tfin_journal *journal);
+
+/* The same, in the other sector, whose sheet is changed; `context` must stay as it is until the
+ * journal is at rest. By then nothing of the sheet before it is left in flash. */
+void tfin_journal_renew(tfin_journal *journal, tfin_sheet_change *change, const void *context);
+
+/* Where the sheet lies that counts. */
+uint32_t tfin_journal_sheet(const tfin_journal *journal);
 
 /* One operation on flash. 1 while there is more to do. After many failures in a row it gives up,
  * and `failures` is TFIN_JOURNAL_GIVES_UP: then the change may or may not stand. */

@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "keys.h"
 #include "tinyfin_build.h"
 #include "tinyfin_port.h"
 
@@ -24,7 +25,8 @@ enum job {
     DATA,
     MARK_HEADER, /* from here on the slot is no beginning of a pack that could be continued */
     HEADER,
-    VERIFY
+    VERIFY,
+    MARK_SHEET
 };
 
 static uint32_t u32_at(const uint8_t *p)
@@ -66,14 +68,19 @@ static const tfin_flash_area *slot_of(const tfin_slots *s)
 }
 
 /* A hash takes 200 bytes of stack, which a check of a signature after it must not find taken. */
-__attribute__((noinline)) static void tag_of(const uint8_t *header, uint8_t tag[TAG_BYTES])
+__attribute__((noinline)) static void id_of(const uint8_t *header, uint8_t *id, uint32_t size)
 {
     uint8_t digest[32];
     tfin_port_hash hash;
     tfin_port_hash_begin(&hash);
     tfin_port_hash_update(&hash, header, SIGNED_BYTES);
     tfin_port_hash_end(&hash, digest);
-    memcpy(tag, digest, TAG_BYTES);
+    memcpy(id, digest, size);
+}
+
+static void tag_of(const uint8_t *header, uint8_t tag[TAG_BYTES])
+{
+    id_of(header, tag, TAG_BYTES);
 }
 
 static void set_places(tfin_slots *s, uint32_t active, uint32_t other, uint32_t phase)
@@ -195,6 +202,7 @@ int tfin_slots_open(tfin_slots *s, const tfin_flash_map *map, tfin_engine *engin
     s->memory_bytes = (uint32_t)memory_size;
     s->running = TFIN_SLOT_NONE;
     tfin_journal_open(&s->journal, map);
+    tfin_keys_trust(&s->journal, trust);
     raise_floor(s);
     tfin_journal_record *now = &s->journal.now;
     if (s->journal.found != TFIN_JOURNAL_FOUND) {
@@ -264,15 +272,21 @@ static uint32_t free_slot(const tfin_slots *s)
     return tfin_slots_active(s) == TFIN_SLOT_0 ? TFIN_SLOT_1 : TFIN_SLOT_0;
 }
 
+void tfin_slots_set_day(tfin_slots *s, uint16_t day)
+{
+    tfin_journal_record *now = &s->journal.now;
+    if (day > now->day) {
+        now->day = day;
+        now->reason &= REASON_MASK;
+    }
+}
+
 /* Counts an install that erases a slot. 0 when there were enough of them today. A clock that stands
  * or runs backwards begins no new day. */
 static int count_install(tfin_slots *s)
 {
     tfin_journal_record *now = &s->journal.now;
-    if (s->day > now->day) {
-        now->day = s->day;
-        now->reason &= REASON_MASK;
-    }
+    tfin_slots_set_day(s, s->day);
     if (now->reason >> INSTALLS_SHIFT == INSTALLS_A_DAY) {
         return 0;
     }
@@ -388,6 +402,43 @@ int tfin_slots_command(tfin_slots *s, enum tfin_slots_command command)
     return TFIN_SLOTS_PHASE;
 }
 
+int tfin_slots_record(tfin_slots *s)
+{
+    return tfin_slots_busy(s) ? TFIN_SLOTS_BUSY : mark(s, MARK);
+}
+
+int tfin_slots_renew(tfin_slots *s, tfin_sheet_change *change, const void *context)
+{
+    if (tfin_slots_busy(s)) {
+        return TFIN_SLOTS_BUSY;
+    }
+    (void)mark(s, MARK_SHEET);
+    tfin_journal_renew(&s->journal, change, context);
+    return TFIN_SLOTS_OK;
+}
+
+int tfin_slots_allow(tfin_slots *s)
+{
+    if (tfin_slots_phase(s) != TFIN_PHASE_NONE) {
+        return TFIN_SLOTS_PHASE;
+    }
+    memset(s->journal.now.other, 0, TAG_BYTES);
+    s->journal.now.reason &= REASON_MASK;
+    return tfin_slots_record(s);
+}
+
+/* A slot that is complete says it in full. */
+int tfin_slots_other_is(const tfin_slots *s, const uint8_t *pack_id)
+{
+    uint8_t id[16];
+    memcpy(id, pack_id, sizeof id);
+    if (tfin_slots_phase(s) >= TFIN_PHASE_STAGED) {
+        id_of(tfin_port_flash_at(slot_of(s)->address), id, sizeof id);
+    }
+    return memcmp(id, pack_id, sizeof id) == 0 &&
+           memcmp(s->journal.now.other, pack_id, TAG_BYTES) == 0;
+}
+
 /* ---------------------------------------------------------------------------------------- steps */
 
 static int done(tfin_slots *s, enum tfin_slots_result result)
@@ -405,6 +456,7 @@ __attribute__((noinline)) static int check(tfin_slots *s)
     enum tfin_slots_phase phase = tfin_slots_phase(s);
     uint32_t slot = free_slot(s);
     uint8_t tag[TAG_BYTES];
+    tfin_keys_trust(&s->journal, s->trust);
     int rc = tfin_verify_header(s->data, s->trust);
     if (rc != TFIN_OK) {
         s->engine_error = (int8_t)rc;
@@ -495,6 +547,7 @@ static int verify(tfin_slots *s)
     const tfin_flash_area *slot = slot_of(s);
     /* of tfin_slots_end, which may write there */
     tfin_verified *verified = (tfin_verified *)(uintptr_t)s->data;
+    tfin_keys_trust(&s->journal, s->trust);
     int rc = tfin_verify(verified, tfin_port_flash_at(slot->address), slot->size, s->trust);
     if (rc == TFIN_OK && verified->memory_bytes > s->memory_bytes) {
         rc = TFIN_E_MEMORY;
@@ -521,7 +574,8 @@ int tfin_slots_step(tfin_slots *s)
     }
     switch (s->job) {
     case CHECK: return check(s);
-    case MARK: raise_floor(s); return done(s, (enum tfin_slots_result)s->result);
+    case MARK:
+    case MARK_SHEET: raise_floor(s); return done(s, (enum tfin_slots_result)s->result);
     case MARK_ERASING:
         slot = slot_of(s);
         s->end = s->total + slot->erase_bytes - 1u;

@@ -125,6 +125,22 @@ enum tfin_slots_command {
 };
 int tfin_slots_command(tfin_slots *slots, enum tfin_slots_command command);
 
+/* Writes slots->journal.now, which the caller has changed. */
+int tfin_slots_record(tfin_slots *slots);
+
+/* A later day than that of journal.now begins with no installs. Writes nothing. */
+void tfin_slots_set_day(tfin_slots *slots, uint16_t day);
+
+/* As tfin_journal_renew. It reads `context` until it is no longer busy. */
+int tfin_slots_renew(tfin_slots *slots, tfin_sheet_change *change, const void *context);
+
+/* A pack that was given up may be installed again, and the installs of the day are forgotten. Not
+ * while there is another pack. */
+int tfin_slots_allow(tfin_slots *slots);
+
+/* Whether the other pack, or the one that was given up last, has this id, of 16 bytes. */
+int tfin_slots_other_is(const tfin_slots *slots, const uint8_t *pack_id);
+
 /* The pack that runs; null when none does. */
 const void *tfin_slots_running(const tfin_slots *slots, const void *factory);
 

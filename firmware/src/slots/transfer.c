@@ -16,22 +16,23 @@ _Static_assert(TFIN_WIRE_FRAME_BYTES - TFIN_FRAME_HEAD >= TFIN_SLOTS_WORK_BYTES,
                "a frame that holds a header has room to verify its pack");
 
 int tfin_transfer_open(tfin_transfer *t, tfin_engine *engine, void *memory, uint32_t memory_bytes,
-                       tfin_trust *trust)
+                       tfin_trust *trust, const tfin_effects *effects, uint32_t boot_nonce)
 {
     memset(t, 0, sizeof *t);
     const tfin_flash_map *map = tfin_port_flash_map();
     if (map == NULL) {
         return tfin_open(engine, tinyfin_pack, TINYFIN_PACK_BYTES, memory, memory_bytes, trust);
     }
+    tfin_commands_open(&t->commands, &t->slots, effects, tinyfin_root_key, boot_nonce);
     enum tfin_slots_cause cause = tfin_port_power_was_lost() ? TFIN_CAUSE_POWER : TFIN_CAUSE_OTHER;
     return tfin_slots_open(&t->slots, map, engine, memory, memory_bytes, trust, tinyfin_pack,
                            TINYFIN_PACK_BYTES, cause);
 }
 
-static void put_status(const tfin_transfer *t, int result, tfin_writer *w)
+static void put_status(const tfin_transfer *t, int result, int engine_error, tfin_writer *w)
 {
     tfin_put(w, (uint64_t)result, 1);
-    tfin_put_signed(w, result == TFIN_SLOTS_ENGINE ? t->slots.engine_error : 0);
+    tfin_put_signed(w, result == TFIN_SLOTS_ENGINE ? engine_error : 0);
     tfin_put(w, (uint64_t)tfin_slots_phase(&t->slots), 1);
     tfin_put_varint(w, tfin_slots_phase(&t->slots) == TFIN_PHASE_LOADING ? t->slots.next : 0);
 }
@@ -40,7 +41,7 @@ void tfin_transfer_info(const tfin_transfer *t, tfin_writer *w)
 {
     const tfin_slots *s = &t->slots;
     const tfin_flash_map *map = s->journal.map;
-    tfin_put(w, 1, 1); /* version of this payload */
+    tfin_put(w, 2, 1); /* version of this payload */
     tfin_put(w, s->running, 1);
     tfin_put(w, s->journal.found, 1);
     tfin_put(w, map->program_bytes, 1);
@@ -49,6 +50,21 @@ void tfin_transfer_info(const tfin_transfer *t, tfin_writer *w)
     tfin_put(w, map->slot[0].size, 4);
     tfin_put(w, s->counter, 4);
     tfin_put_bytes(w, &s->journal.now, sizeof s->journal.now);
+}
+
+void tfin_transfer_challenge(const tfin_transfer *t, tfin_writer *w)
+{
+    const tfin_journal *j = &t->slots.journal;
+    uint8_t id[8], nonce[16];
+    int known = tfin_commands_nonce(&t->commands, nonce) && tfin_keys_id(j, id);
+    tfin_put(w, 1, 1); /* version of this payload */
+    for (uint32_t i = 0; i < sizeof id; i++) {
+        tfin_put(w, known ? id[i] : 0, 1);
+    }
+    tfin_put_bytes(w, nonce, sizeof nonce);
+    tfin_put(w, j->now.commands, 4);
+    tfin_put(w, j->now.notices, 2);
+    tfin_put(w, tfin_keys_version(j), 2);
 }
 
 static int begin(tfin_transfer *t, tfin_reader *in, uint32_t t_s)
@@ -75,6 +91,15 @@ int tfin_transfer_take(tfin_transfer *t, uint8_t type, uint16_t sequence, tfin_r
             return -1;
         }
         result = tfin_slots_command(&t->slots, (enum tfin_slots_command)which);
+    } else if (type >= TFIN_COMMAND_REQUEST) {
+        static const uint8_t kinds[] = {TFIN_COMMAND, TFIN_NEW_KEYS, TFIN_NEW_IDENTITY,
+                                        TFIN_NOTICES};
+        result = tfin_commands_take(&t->commands,
+                                    (enum tfin_command_kind)kinds[type - TFIN_COMMAND_REQUEST],
+                                    in->at, tfin_left(in));
+        if (result < 0) {
+            return -1;
+        }
     } else if (tfin_left(in) != HEADER_BYTES) {
         return -1;
     } else {
@@ -82,20 +107,22 @@ int tfin_transfer_take(tfin_transfer *t, uint8_t type, uint16_t sequence, tfin_r
         result = type == TFIN_PACK_BEGIN ? begin(t, in, t_s)
                                          : tfin_slots_end(&t->slots, (void *)(uintptr_t)in->at);
     }
-    if (result == TFIN_SLOTS_OK && tfin_slots_busy(&t->slots)) {
+    if (result == TFIN_SLOTS_OK &&
+        (tfin_slots_busy(&t->slots) || tfin_commands_busy(&t->commands))) {
         t->sequence = sequence;
         t->answering = 1;
         return 0;
     }
-    put_status(t, result, answer);
+    put_status(t, result, t->slots.engine_error, answer);
     return 1;
 }
 
 int tfin_transfer_step(tfin_transfer *t, tfin_writer *answer, int *due)
 {
     tfin_slots *s = &t->slots;
+    int result, engine_error;
     *due = 0;
-    if (!tfin_slots_busy(s)) {
+    if (!tfin_slots_busy(s) && !tfin_commands_busy(&t->commands)) {
         if (t->scored == TFIN_ALIVE_EVENTS) {
             t->scored++; /* once in a boot */
             (void)tfin_slots_command(s, TFIN_SLOTS_ALIVE);
@@ -104,12 +131,21 @@ int tfin_transfer_step(tfin_transfer *t, tfin_writer *answer, int *due)
             return 0;
         }
     }
-    if (tfin_slots_step(s)) {
+    if (tfin_slots_busy(s) && tfin_slots_step(s)) {
         return 1;
+    }
+    result = s->result;
+    engine_error = s->engine_error;
+    if (tfin_commands_busy(&t->commands)) {
+        result = tfin_commands_step(&t->commands);
+        engine_error = t->commands.engine_error;
+        if (result < 0) {
+            return 1;
+        }
     }
     if (t->answering) {
         t->answering = 0;
-        put_status(t, s->result, answer);
+        put_status(t, result, engine_error, answer);
         *due = 1;
     }
     return 0;

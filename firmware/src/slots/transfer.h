@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Packs over the wire: PACK_BEGIN, PACK_DATA, PACK_END, SLOT_COMMAND and SLOT_INFO, over the slots.
- * An image has them when its board defines TFIN_PORT_FLASH and its port has a flash.c.
+ * Packs over the wire: PACK_BEGIN, PACK_DATA, PACK_END, SLOT_COMMAND and SLOT_INFO, over the slots;
+ * and what is signed: CHALLENGE, COMMAND, KEYS, PROVISION, NOTICES, over tfin_commands. An image
+ * has them when its board defines TFIN_PORT_FLASH and its port has a flash.c.
  *
  * These frames are not ordered. Each says what it wants in full, so a repeated one does nothing
  * that was not done; and the terminal goes on to score between the steps of a long one.
@@ -10,6 +11,7 @@
 #define TFIN_TRANSFER_H
 
 #include "bytes.h"
+#include "commands.h"
 #include "slots.h"
 
 /* beyond enum tfin_slots_result */
@@ -17,6 +19,7 @@ enum { TFIN_TRANSFER_SCHEMA = 20 /* the pack's events are not those of this firm
 
 typedef struct tfin_transfer {
     tfin_slots slots;
+    tfin_commands commands;
     uint16_t sequence; /* of the request that is worked on; its answer has it too */
     uint8_t answering; /* that answer is still to come */
     uint8_t scored;    /* events since boot, up to TFIN_ALIVE_EVENTS; one more: it was said */
@@ -25,9 +28,11 @@ typedef struct tfin_transfer {
 /* So many scored events after a boot a pack in trial counts as working. */
 enum { TFIN_ALIVE_EVENTS = 8 };
 
-/* In place of tfin_open: as tfin_slots_open where the port has a map, else as tfin_open. */
+/* In place of tfin_open: as tfin_slots_open where the port has a map, else as tfin_open. The rest
+ * is for tfin_commands_open. */
 int tfin_transfer_open(tfin_transfer *transfer, tfin_engine *engine, void *memory,
-                       uint32_t memory_bytes, tfin_trust *trust);
+                       uint32_t memory_bytes, tfin_trust *trust, const tfin_effects *effects,
+                       uint32_t boot_nonce);
 
 /* Takes a request; `sequence` and the payload as they came. The payload of PACK_BEGIN and PACK_END
  * is aligned to TFIN_ALIGN. Returns 1 when `answer` was filled and is to be sent, 0 when the answer
@@ -45,6 +50,12 @@ static inline int tfin_transfer_works(const tfin_transfer *transfer)
     return transfer->slots.journal.map != 0;
 }
 
+/* Whether the last request's payload is still read. */
+static inline int tfin_transfer_reads(const tfin_transfer *transfer)
+{
+    return tfin_slots_reads(&transfer->slots) || tfin_commands_busy(&transfer->commands);
+}
+
 /* An event was scored. */
 static inline void tfin_transfer_scored(tfin_transfer *transfer)
 {
@@ -53,7 +64,8 @@ static inline void tfin_transfer_scored(tfin_transfer *transfer)
     }
 }
 
-/* The payload of SLOT_INFO. */
+/* The payloads of SLOT_INFO and CHALLENGE. */
 void tfin_transfer_info(const tfin_transfer *transfer, tfin_writer *answer);
+void tfin_transfer_challenge(const tfin_transfer *transfer, tfin_writer *answer);
 
 #endif

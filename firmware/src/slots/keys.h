@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Who this terminal is, and whom it obeys: its identity with two secrets, and the key manifest that
+ * the root key signed. Both lie in the sheet of the journal. Format: docs/formats/keys.md.
+ *
+ * An identity is written once, in the factory. A manifest names at most two release keys, which
+ * sign packs, and two command keys; the next one has a higher version and replaces it, which is how
+ * a key is revoked. Without a manifest packs verify under the keys of the image, and the root key
+ * is the only command key.
+ */
+#ifndef TFIN_KEYS_H
+#define TFIN_KEYS_H
+
+#include "journal.h"
+#include "tinyfin.h"
+#include "tinyfin_port.h"
+
+enum { TFIN_IDENTITY_BYTES = 72, TFIN_MANIFEST_BYTES = 224, TFIN_KEY_BYTES = 32 };
+
+/* 1 and the 8 bytes of the terminal's id, or 0: it has no identity. */
+int tfin_keys_id(const tfin_journal *journal, uint8_t id[8]);
+
+/* Version of the manifest; 0: there is none, or it was damaged. */
+uint32_t tfin_keys_version(const tfin_journal *journal);
+
+/* Of a manifest that was received: its version; whether it is the one that is there. */
+uint32_t tfin_keys_version_of(const uint8_t manifest[TFIN_MANIFEST_BYTES]);
+int tfin_keys_is_here(const tfin_journal *journal, const uint8_t manifest[TFIN_MANIFEST_BYTES]);
+
+/* A command key: number 0 or 1 of the manifest, or `root` when there is none. Null when there is no
+ * such key. */
+const uint8_t *tfin_keys_command(const tfin_journal *journal, const uint8_t *root, uint32_t number);
+
+/* Puts the manifest's release keys into `trust`; leaves it as it is when there is none. */
+void tfin_keys_trust(const tfin_journal *journal, tfin_trust *trust);
+
+/* What is right of a manifest but for its signature. */
+int tfin_keys_is_manifest(const uint8_t manifest[TFIN_MANIFEST_BYTES]);
+
+/* What tfin_journal_renew takes to write an identity (the 72 bytes of PROVISION), a manifest, and
+ * the next audit key. */
+void tfin_keys_set_identity(uint32_t at, uint8_t piece[TFIN_SHEET_PIECE], const void *identity);
+void tfin_keys_set_manifest(uint32_t at, uint8_t piece[TFIN_SHEET_PIECE], const void *manifest);
+void tfin_keys_step_audit(uint32_t at, uint8_t piece[TFIN_SHEET_PIECE], const void *nothing);
+
+/* How often the audit key was stepped. */
+uint32_t tfin_keys_audit_step(const tfin_journal *journal);
+
+enum tfin_secret { TFIN_SECRET_REPORT, TFIN_SECRET_AUDIT };
+
+/* Begins a MAC under a secret of the terminal: BLAKE2b-256 of the secret, 96 bytes of zero, and
+ * what follows through tfin_port_hash_update and tfin_port_hash_end. 0 without an identity. */
+int tfin_keys_mac_begin(const tfin_journal *journal, enum tfin_secret secret, tfin_port_hash *hash);
+
+#endif
