@@ -155,10 +155,11 @@ _WHY = {
     Result.NOT_ALIVE: "the pack in trial has not scored eight events yet",
     Result.FLASH: "its flash does not take what is written: the terminal is to be replaced",
     Result.SCHEMA: "the pack's events have other fields than its firmware",
-    Result.KEY: "it does not trust the key: sign with a command key of its key manifest and give "
-    "the manifest with --keys; a manifest itself needs the root key of its firmware",
-    Result.SIGNATURE: "the signature is not that of the key it knows under this index; sign with a "
-    "command key of its key manifest, and give the manifest with --keys",
+    Result.KEY: "it has no command key of this number; sign with one of its key manifest, and give "
+    "the manifest with --keys",
+    Result.SIGNATURE: "the signature is not that of the key it knows: sign with a command key of "
+    "its key manifest and give the manifest with --keys, a manifest with the root key of its "
+    "firmware",
     Result.NONCE: "the command was made before something else was done; make it again",
     Result.COUNTER: "it has done this one, or one with a higher number; make it with a higher one",
     Result.TERMINAL: "it is made for another terminal; make it for the id of this one",
