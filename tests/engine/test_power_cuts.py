@@ -26,7 +26,10 @@ STATES = int(os.environ.get("POWERCUT_STATES", "20000"))
 def build(folder: Path, sources: Path = SOURCE, *flags: str) -> Path:
     program = folder / "powercut"
     includes = [f"-I{path}" for path in (LIBRARY / "include", sources, ROOT / "firmware" / "ports")]
-    files = [TEST / "powercut.c", *(sources / f"{name}.c" for name in ("slots", "journal", "keys"))]
+    files = [
+        TEST / "powercut.c",
+        *(sources / f"{name}.c" for name in ("slots", "journal", "keys", "commands")),
+    ]
     files.append(SOURCE.parent / "bytes.c")
     includes.append(f"-I{SOURCE.parent}")
     options = ["-O2", "-std=gnu11", "-DTFIN_PORT_FLASH", "-Wl,--wrap=tfin_journal_open"]
@@ -64,10 +67,20 @@ def test_worn_flash_and_damaged_packs(program: Path) -> None:
     assert call(program, "damage").stdout == "nothing violated\n"
 
 
+def test_commands_are_done_once(program: Path) -> None:
+    said = call(program, "commands", STEPS, deadline_s=1200).stdout
+    print(said)
+    steps, _, operations, cut, cards, pages, manifests = map(int, re.findall(r"\d+", said))
+    assert said.rstrip().endswith("nothing violated")
+    assert steps == STEPS
+    assert min(operations, cut, cards, pages, manifests) > STEPS // 50
+
+
 def test_under_sanitizers(tmp_path: Path) -> None:
     checked = build(tmp_path, SOURCE, "-g", "-fsanitize=address,undefined")
     assert "nothing violated" in call(checked, "damage", deadline_s=600).stdout
     assert "nothing violated" in call(checked, "walk", 3000, 7, deadline_s=600).stdout
+    assert "nothing violated" in call(checked, "commands", 3000, 7, deadline_s=600).stdout
 
 
 @dataclass(frozen=True)
@@ -283,6 +296,64 @@ RULES = [
         "rc == TFIN_E_DIGEST",
         "a damaged pack may come again",
         ("damage",),
+    ),
+    Rule(
+        "the counter is not in the record of the effect",
+        "commands.c",
+        "    if (m[AT_FLAGS] == BROADCAST) {\n"
+        "        now->commands = (uint32_t)number_at(m + AT_COUNTER, 4);\n    }\n    int rc",
+        "    int rc",
+        "a command is done once",
+        ("commands", STEPS),
+    ),
+    Rule(
+        "an effect without a record",
+        "commands.c",
+        "    return tfin_slots_record(c->slots);\n}\n\nstatic int finish_command(",
+        "    return opcode == TFIN_OP_ERASE_CARD ? TFIN_SLOTS_OK : tfin_slots_record(c->slots);\n"
+        "}\n\nstatic int finish_command(",
+        "a command is done once",
+        ("commands", STEPS),
+    ),
+    Rule(
+        "a nonce of the boot alone",
+        "commands.c",
+        "    tfin_put(&w, c->slots->journal.now.sequence, 4);\n",
+        "    tfin_put(&w, 0, 4);\n",
+        "a command is done once",
+        ("commands", STEPS),
+    ),
+    Rule(
+        "a page as often as it comes",
+        "commands.c",
+        "number_at(c->work + AT_NUMBER, 2) <= c->slots->journal.now.notices",
+        "number_at(c->work + AT_NUMBER, 2) < c->slots->journal.now.notices",
+        "a page of notices that was answered is not applied again",
+        ("commands", STEPS),
+    ),
+    Rule(
+        "an older broadcast",
+        "commands.c",
+        "return number_at(m + AT_COUNTER, 4) > c->slots->journal.now.commands",
+        "return number_at(m + AT_COUNTER, 4) != c->slots->journal.now.commands",
+        "no counter falls",
+        ("commands", STEPS),
+    ),
+    Rule(
+        "any keys that the root signed",
+        "commands.c",
+        "tfin_keys_version_of(c->work) > tfin_keys_version(j) ||",
+        "tfin_keys_version_of(c->work) != tfin_keys_version(j) ||",
+        "no version of keys falls",
+        ("commands", STEPS),
+    ),
+    Rule(
+        "the floor above the pack that a trial may end with",
+        "commands.c",
+        "s->running == tfin_slots_active(s) && value <= s->counter",
+        "value <= s->counter",
+        "a pack runs after every boot",
+        ("commands", STEPS),
     ),
 ]
 

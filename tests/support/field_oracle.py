@@ -62,6 +62,8 @@ class Terminal:
     floor: int = 0
     running_counter: int = 0
     """Security counter of the pack that runs."""
+    trial_runs: bool = False
+    """That is the pack in trial."""
     phase: int = PHASE_NONE
     other: bytes = bytes(16)
     """Id of the pack that is loaded, staged or in trial."""
@@ -192,7 +194,7 @@ class Terminal:
                 return PHASE
         if opcode == CONFIRM and not self.alive:
             return NOT_ALIVE
-        if opcode == RAISE_FLOOR and value > self.running_counter:
+        if opcode == RAISE_FLOOR and (self.trial_runs or value > self.running_counter):
             return VALUE
         if opcode == SET_TIME and (value >= 1 << 32 or value // DAY_S < self.day):
             return VALUE

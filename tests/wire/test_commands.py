@@ -60,6 +60,7 @@ class Both:
         self.model.sequence = now.sequence
         self.model.boot_nonce = self.client.hello.boot_nonce
         self.model.running_counter = now.counter
+        self.model.trial_runs = now.running != now.active
         self.model.phase = now.phase
         self.model.floor = now.floor
         self.model.alive = now.worked

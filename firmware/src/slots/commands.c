@@ -198,7 +198,8 @@ static int may_be_done(const tfin_commands *c, uint32_t opcode, uint64_t value)
     switch (opcode) {
     case TFIN_OP_ACTIVATE:
     case TFIN_OP_ABORT: return 1;
-    case TFIN_OP_RAISE_FLOOR: return value <= s->counter;
+    case TFIN_OP_RAISE_FLOOR: /* no trial may end with a pack below the floor */
+        return s->running == tfin_slots_active(s) && value <= s->counter;
     case TFIN_OP_SET_TIME:
         return !broadcast && value < UINT32_MAX && value / DAY_S >= s->journal.now.day;
     case TFIN_OP_REBOOT: return !broadcast && c->effects->can_reboot();

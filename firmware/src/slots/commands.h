@@ -29,7 +29,7 @@ enum tfin_opcode {
     TFIN_OP_CONFIRM,
     TFIN_OP_REVERT,
     TFIN_OP_ABORT,
-    TFIN_OP_RAISE_FLOOR, /* value: at most the security counter of the pack that runs */
+    TFIN_OP_RAISE_FLOOR, /* value: at most the security counter of the active pack, which runs */
     TFIN_OP_ERASE_CARD,  /* value: its token */
     TFIN_OP_SET_TIME,    /* value: t_mono_s, not of a day before the journal's */
     TFIN_OP_STAGE,       /* names a pack that was given up: it may be installed again */
