@@ -1010,7 +1010,7 @@ static sent new_page(void)
 
 static sent new_manifest(void)
 {
-    sent s = {TFIN_NEW_KEYS, TFIN_MANIFEST_BYTES, {0}};
+    sent s = {TFIN_NEW_KEYS, sizeof(tfin_manifest), {0}};
     number(s.bytes, 0x4D4B4654, 4);
     number(s.bytes + 4, ++newest_keys, 2);
     s.bytes[6] = s.bytes[7] = 1;
@@ -1022,9 +1022,15 @@ static sent new_manifest(void)
     return s;
 }
 
+static uint32_t version_of_keys(void)
+{
+    const tfin_manifest *m = tfin_keys_manifest(&slots.journal);
+    return m != NULL ? m->version : 0;
+}
+
 static int take(const sent *s)
 {
-    static uint8_t payload[LONGEST];
+    static uint8_t payload[LONGEST] __attribute__((aligned(4)));
     int rc;
     memcpy(payload, s->bytes, s->size);
     rc = tfin_commands_take(&told, s->kind, payload, s->size);
@@ -1070,7 +1076,7 @@ static void command(void)
     uint8_t id[32];
     uint8_t own[8];
     if (!tfin_keys_id(&slots.journal, own)) {
-        sent s = {TFIN_NEW_IDENTITY, TFIN_IDENTITY_BYTES, {7, 0}};
+        sent s = {TFIN_NEW_IDENTITY, sizeof(tfin_new_identity), {7, 0}};
         check_answer(&s, take(&s));
         return;
     }
@@ -1092,14 +1098,14 @@ static void command(void)
         s->bytes[choose(s->size)] ^= (uint8_t)(1u << choose(8));
     }
     check_answer(s, take(s));
-    require(tfin_keys_version(&slots.journal) >= keys_answered, "no version of keys falls");
+    require(version_of_keys() >= keys_answered, "no version of keys falls");
 }
 
 static void booted(void)
 {
     if (commanding) {
         tfin_commands_open(&told, &slots, &effects, root_key, random_number());
-        uint32_t version = tfin_keys_version(&slots.journal);
+        uint32_t version = version_of_keys();
         require(version >= keys_answered, "no version of keys falls");
         keys_answered = version;
     }

@@ -196,7 +196,7 @@ class Terminal:
             return NOT_ALIVE
         if opcode == RAISE_FLOOR and (self.trial_runs or value > self.running_counter):
             return VALUE
-        if opcode == SET_TIME and (value >= 1 << 32 or value // DAY_S < self.day):
+        if opcode == SET_TIME and (value >= (1 << 32) - 1 or value // DAY_S < self.day):
             return VALUE
         return OK
 
