@@ -14,7 +14,8 @@
  * the same notice twice changes nothing.
  *
  * A check of a signature takes the time that docs/benchmarks.md gives, and scoring waits for it. It
- * comes last of all checks but those of what is asked.
+ * comes last of all checks but those of what is asked; the progress function of tfin_trust is
+ * called right before and right after it.
  */
 #ifndef TFIN_COMMANDS_H
 #define TFIN_COMMANDS_H
