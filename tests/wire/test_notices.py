@@ -24,7 +24,8 @@ from tinyfin.errors import TargetError
 from tinyfin.field.commands import Opcode
 from tinyfin.field.keys import terminal_keys
 from tinyfin.field.notices import Notice, Page, make_pages, sign_page
-from tinyfin.hil.replay.chunks import by_terminal
+from tinyfin.hil.replay.chunks import by_terminal, chunks
+from tinyfin.hil.replay.with_notices import replay_with_notices
 from tinyfin.pack.container import parse_pack
 from tinyfin.pack.signing import DEVELOPMENT_KEY
 from tinyfin.targets import build
@@ -143,6 +144,26 @@ def test_a_page_that_a_cut_interrupts_is_done_when_it_comes_again(
         assert client.stats()["notices"] == PAGE + int(share * PAGE)
         field_frames.send_notices(client, pages)
         assert uncounted(client.read_state()) == uncounted(past.twin.export_state(0))
+
+
+def test_verdicts_behind_notices_are_the_twins_and_a_difference_is_found(
+    terminal: Terminal,
+) -> None:
+    tx = sample.make_transactions()
+    chunk = next(by_terminal(tx, event_stream(tx, "none")))
+    past, later = chunks(chunk, len(chunk.stream) // 2 + 1)
+    pages = signed(Past().notices[:96], 8)
+    others = [replace(page, notices=page.notices[1:]) for page, _ in pages]
+    with terminal.on() as (client, _):
+        field_frames.provision(client, ID, terminal_keys(bytes(range(32)), ID))
+        told = replay_with_notices(PACK, past, pages, later, client)
+    assert (told.notices, told.pages, told.mismatches) == (96, 12, 0)
+    assert 0 < told.changed <= told.verdicts == later.scores
+    terminal.kept.unlink()
+    with terminal.on() as (client, _):
+        field_frames.provision(client, ID, terminal_keys(bytes(range(32)), ID))
+        sent = [(other, data) for other, (_, data) in zip(others, pages, strict=True)]
+        assert replay_with_notices(PACK, past, sent, later, client).mismatches > 1
 
 
 def kill_when_written(emulator: Emulator, kept: Path, wait_s: float) -> None:
