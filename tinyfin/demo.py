@@ -123,10 +123,10 @@ class Demo:
             )
         if (told := self.noticed) is not None:
             lines += [
-                f"notices over the wire, signed: {told.notices} in {told.pages} pages, "
+                f"notices, signed, over the wire: {told.notices} in {told.pages} pages, "
                 f"{told.fraud} of fraud",
-                f"behind them: {told.verdicts} transactions, {told.mismatches} mismatches, "
-                f"{told.changed} verdicts that differ without notices",
+                f"after them: {told.verdicts} transactions, {told.mismatches} mismatches; "
+                f"{told.changed} verdicts differ from those without notices",
             ]
         return "\n".join([*lines, f"report: {facts['report']}"])
 
