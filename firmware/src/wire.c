@@ -951,6 +951,8 @@ enum tfin_wire_work tfin_wire_step(void)
     tfin_writer w = begin_reply(TFIN_PACK_STATUS, transfer.sequence);
     int more = tfin_transfer_step(&transfer, &w, &due);
     if (due) {
+        /* the state log has worked in the same memory */
+        (void)begin_reply(TFIN_PACK_STATUS, transfer.sequence);
         send_reply(&w);
         if (transfer.commands.reboot) {
             restart();
