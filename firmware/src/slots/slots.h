@@ -138,7 +138,8 @@ int tfin_slots_renew(tfin_slots *slots, tfin_sheet_change *change, const void *c
  * while there is another pack. */
 int tfin_slots_allow(tfin_slots *slots);
 
-/* Whether the other pack, or the one that was given up last, has this id, of 16 bytes. */
+/* Whether the other pack, or the one that was given up last, has this id, of 16 bytes. Of a pack
+ * that is not complete, or was given up, the first four are known. */
 int tfin_slots_other_is(const tfin_slots *slots, const uint8_t *pack_id);
 
 /* The pack that runs; null when none does. */
