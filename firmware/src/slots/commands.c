@@ -342,6 +342,9 @@ int tfin_commands_step(tfin_commands *c)
             rc = finish_command(c);
         }
     }
+    if (rc == TFIN_SLOTS_OK) {
+        c->effects->obeyed((enum tfin_command_kind)c->kind, c->work);
+    }
     c->work = NULL;
     return rc;
 }

@@ -9,7 +9,8 @@
 /* in the sheet */
 enum { AT_IDENTITY = 0, AT_SECRETS = 32, AT_AUDIT_KEY = 64, AT_MANIFEST = 96 };
 /* of the identity's first piece */
-enum { IDENTITY_MAGIC = 0x44494654, AT_ID = 4, ID_BYTES = 8, AT_STEP = 12, AT_CRC = 28 };
+enum { IDENTITY_MAGIC = 0x44494654, AT_ID = 4, ID_BYTES = 8, AT_STEP = 12, AT_HEAD = 16 };
+enum { AT_CRC = 28, SEQUENCE_BYTES = 4, AT_RECORD_MAC = 24, HEAD_MAC_BYTES = 8 };
 /* of a manifest */
 enum { MANIFEST_MAGIC = 0x4D4B4654, AT_VERSION = 4, AT_RELEASE = 6, AT_COMMAND = 7 };
 enum { AT_RELEASE_KEYS = 32, AT_COMMAND_KEYS = 96, AT_SIGNATURE = 160, KEYS_OF_A_KIND = 2 };
@@ -45,6 +46,14 @@ uint32_t tfin_keys_audit_step(const tfin_journal *j)
 {
     uint8_t piece[TFIN_SHEET_PIECE];
     return read_identity(j, piece) ? u32_at(piece + AT_STEP) : 0;
+}
+
+int tfin_keys_audit_head(const tfin_journal *j, uint8_t head[12])
+{
+    uint8_t piece[TFIN_SHEET_PIECE];
+    int there = read_identity(j, piece);
+    memcpy(head, piece + AT_HEAD, SEQUENCE_BYTES + HEAD_MAC_BYTES);
+    return there;
 }
 
 /* ------------------------------------------------------------------------------------ manifest */
@@ -169,10 +178,14 @@ void tfin_keys_set_identity(uint32_t at, uint8_t piece[TFIN_SHEET_PIECE], const 
     }
 }
 
-void tfin_keys_step_audit(uint32_t at, uint8_t piece[TFIN_SHEET_PIECE], const void *nothing)
+void tfin_keys_step_audit(uint32_t at, uint8_t piece[TFIN_SHEET_PIECE], const void *context)
 {
-    (void)nothing;
+    const uint8_t *record = context;
     if (at == AT_IDENTITY) {
+        if (record != NULL) {
+            memcpy(piece + AT_HEAD, record, SEQUENCE_BYTES);
+            memcpy(piece + AT_HEAD + SEQUENCE_BYTES, record + AT_RECORD_MAC, HEAD_MAC_BYTES);
+        }
         seal_identity(piece, u32_at(piece + AT_STEP) + 1u);
     } else if (at == AT_AUDIT_KEY) {
         tfin_port_hash hash;

@@ -38,13 +38,16 @@ void tfin_keys_trust(const tfin_journal *journal, tfin_trust *trust);
 int tfin_keys_is_manifest(const uint8_t manifest[TFIN_MANIFEST_BYTES]);
 
 /* What tfin_journal_renew takes to write an identity (the 72 bytes of PROVISION), a manifest, and
- * the next audit key. */
+ * the next audit key with the head of the chain so far: a record of the audit log, or null: the
+ * head stays as it is. */
 void tfin_keys_set_identity(uint32_t at, uint8_t piece[TFIN_SHEET_PIECE], const void *identity);
 void tfin_keys_set_manifest(uint32_t at, uint8_t piece[TFIN_SHEET_PIECE], const void *manifest);
-void tfin_keys_step_audit(uint32_t at, uint8_t piece[TFIN_SHEET_PIECE], const void *nothing);
+void tfin_keys_step_audit(uint32_t at, uint8_t piece[TFIN_SHEET_PIECE], const void *record);
 
-/* How often the audit key was stepped. */
+/* How often the audit key was stepped; the head that was given then: sequence number and MAC of a
+ * record, zeros before the first step. 0: there is no identity. */
 uint32_t tfin_keys_audit_step(const tfin_journal *journal);
+int tfin_keys_audit_head(const tfin_journal *journal, uint8_t head[12]);
 
 enum tfin_secret { TFIN_SECRET_REPORT, TFIN_SECRET_AUDIT };
 
