@@ -126,9 +126,7 @@ class AuditLog:
     @property
     def units(self) -> list[list[bytes]]:
         """The places of each erase unit, 32 bytes each."""
-        every = [
-            self.data[at : at + RECORD_BYTES] for at in range(0, len(self.data), RECORD_BYTES)
-        ]
+        every = [self.data[at : at + RECORD_BYTES] for at in range(0, len(self.data), RECORD_BYTES)]
         return [every[at : at + self.unit_places] for at in range(0, len(every), self.unit_places)]
 
     def encode(self) -> bytes:
@@ -270,13 +268,10 @@ def verify(log: AuditLog, audit_key: bytes, heads: Sequence[Head] = ()) -> Verif
         return Verification(Verdict.CORRUPT, why + "fleet key, or damaged throughout", ())
     by_step = {unit.step: unit for unit in found if unit and unit.step > newest - len(places)}
     oldest = max(0, newest - len(places) + 1)
+    if newest + 1 >= len(places) and not _Chain().takes(by_step, oldest, oldest + 1):
+        oldest += 1  # it is the one that is erased next
     chain = _Chain()
-    if oldest in by_step and (oldest + 1 not in by_step or chain.take(by_step[oldest])):
-        if oldest < newest and not _Chain(list(chain.records)).take(by_step[oldest + 1]):
-            chain = _Chain()  # it may be half erased
-    if not chain.records and oldest < newest:
-        oldest += 1
-    for step in range(oldest + bool(chain.records), newest + 1):
+    for step in range(oldest, newest + 1):
         if step not in by_step:
             missing = f"unit {step % len(places)} does not begin with its record of key {step}"
             return chain.ends(Verdict.CORRUPT, f"{missing}: what it held is missing or damaged")
@@ -320,6 +315,10 @@ class _Chain:
                 return False
         self.records += records
         return True
+
+    def takes(self, by_step: dict[int, _Unit], *steps: int) -> bool:
+        """Append the units of these steps, as long as each goes on from the one before it."""
+        return all(step in by_step and self.take(by_step[step]) for step in steps)
 
     def _broken(self, last: int, before: Head) -> None:
         if last < before.sequence:
