@@ -10,8 +10,8 @@
  * read now as one thing and now as another, until they are erased.
  *
  * Checked here: what is programmed in the ring was erased before, and surely; a record that is not
- * written is counted; the key of a full unit is gone. FILE gets, now and then: u16 number of heads
- * and the heads that were acknowledged since the last time, u32 size and the ring as `tinyfin audit
+ * written is counted; the key of a full unit is gone. FILE gets, now and then: u16 size and heads
+ * that were acknowledged since the last time, u32 size and the ring as `tinyfin audit
  * read` writes it, u16 size and a report. tests/engine/test_audit_cuts.py verifies each of them.
  * Ends with 0, or 1 and what was violated.
  */
@@ -318,8 +318,9 @@ static uint32_t acknowledged(void)
     }
     uint32_t more = number_of(head) - number_of(last);
     memcpy(last, head, sizeof last);
-    if (more != 0 && head_count < HEADS) {
-        memcpy(heads[head_count++], head, sizeof head);
+    if (more != 0) {
+        head_count += head_count < HEADS;
+        memcpy(heads[head_count - 1u], head, sizeof head);
     }
     return more;
 }
