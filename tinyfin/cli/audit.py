@@ -176,6 +176,7 @@ def _words(record: Record) -> str:
     from tinyfin.field.commands import Opcode
 
     pack = f"pack {record.pack.hex()}..."
+    packs = f"active pack {record.alias.hex()}..., other {record.pack.hex()}..."
     low = record.value & 0xFFFF
     match record.kind:
         case Kind.VERDICT:
@@ -190,7 +191,7 @@ def _words(record: Record) -> str:
             return f"key {record.value}{lost}"
         case Kind.RESTART:
             cause = {0: "power", 1: "fault"}.get(record.detail & 3, "other")
-            return f"cause {cause}, boot nonce {record.value:08x}, {pack}"
+            return f"cause {cause}, boot nonce {record.value:08x}, {packs}"
         case Kind.SLOTS:
             from tinyfin.wire.slot_frames import Phase, Reason
 
@@ -199,14 +200,13 @@ def _words(record: Record) -> str:
                 {int(one): one.name for one in kind}.get(number, str(number)).lower()
                 for kind, number in ((Phase, phase), (Reason, reason))
             ]
-            floor = int.from_bytes(record.alias, "little")
-            return f"phase {names[0]}, reason {names[1]}, floor {floor}, {pack}"
+            return f"phase {names[0]}, reason {names[1]}, {packs}"
         case Kind.STATE:
             return {0: "erased", 1: "replaced", 2: "clock set"}.get(record.detail, "changed")
         case Kind.COMMAND:
             opcode = record.value & 0xFF
             name = Opcode(opcode).words if opcode in list(Opcode) else str(opcode)
-            return f"{name}{', to all terminals' if record.value >> 8 & 1 else ''}, {pack}"
+            return f"{name}{', to all terminals' if record.value >> 8 & 1 else ''}, {packs}"
         case Kind.KEYS:
             return f"key manifest, version {low}"
         case Kind.NOTICES:

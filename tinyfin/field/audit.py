@@ -91,9 +91,10 @@ class Record:
     note: int
     value: int
     alias: bytes
-    """Of a card, for a day; zeros without one."""
+    """Of a verdict: of the card, for a day; zeros without one. Else how the id of the active pack
+    begins, 4 bytes."""
     pack: bytes
-    """How the id of a pack begins, 4 bytes."""
+    """How the id of a pack begins, 4 bytes: of a verdict the one that ran, else the other one."""
     mac: bytes
 
     @property
@@ -268,15 +269,12 @@ def verify(log: AuditLog, audit_key: bytes, heads: Sequence[Head] = ()) -> Verif
         return Verification(Verdict.CORRUPT, why + "fleet key, or damaged throughout", ())
     by_step = {unit.step: unit for unit in found if unit and unit.step > newest - len(places)}
     oldest = max(0, newest - len(places) + 1)
-    if newest + 1 >= len(places) and not _Chain().takes(by_step, oldest, oldest + 1):
-        oldest += 1  # it is the one that is erased next
-    chain = _Chain()
-    for step in range(oldest, newest + 1):
-        if step not in by_step:
-            missing = f"unit {step % len(places)} does not begin with its record of key {step}"
-            return chain.ends(Verdict.CORRUPT, f"{missing}: what it held is missing or damaged")
-        if not chain.take(by_step[step]):
-            return chain.ends(chain.verdict, chain.why)
+    is_full = newest + 1 >= len(places)
+    chain = _linked(by_step, oldest + (is_full and oldest not in by_step), newest)
+    if is_full and chain.verdict != Verdict.VALID and chain.units < 2:
+        chain = _linked(by_step, oldest + 1, newest)  # the oldest unit is the one erased next
+    if chain.verdict != Verdict.VALID:
+        return chain.ends(chain.verdict, chain.why)
     unit = by_step[newest]
     for place in range(unit.last_place + 1, log.unit_places):
         data = places[newest % len(places)][place]
@@ -289,50 +287,74 @@ def verify(log: AuditLog, audit_key: bytes, heads: Sequence[Head] = ()) -> Verif
     return chain.compared(heads)
 
 
+def _linked(by_step: dict[int, _Unit], first: int, newest: int) -> _Chain:
+    """The units of these steps, up to the first that does not go on from those before it."""
+    chain = _Chain()
+    for step in range(first, newest + 1):
+        if step not in by_step:
+            chain.missing.append(step)
+        elif not chain.take(by_step[step]):
+            break
+    return chain
+
+
 @dataclass
 class _Chain:
     """Units in their order, as far as each goes on from the one before it."""
 
+    units: int = 0
+    missing: list[int] = field(default_factory=list)
+    """Steps of units, since the last one, that do not begin with their record."""
     records: list[Record] = field(default_factory=list)
     torn: list[int] = field(default_factory=list)
     verdict: Verdict = Verdict.VALID
     why: str = ""
 
     def take(self, unit: _Unit) -> bool:
-        """Append a unit; False when it does not go on from the last one."""
+        """Append a unit; False when it does not go on from the last one.
+
+        Before a unit that was entered at a boot, a cut may have torn the last record; and that is
+        the only one of a unit that does not begin.
+        """
         records = unit.records
         first = records[0]
         before = first.before
-        if self.records and self.records[-1].head != before:
+        at_boot = first.kind == Kind.UNIT_AT_BOOT
+        if not self.records:
+            if self.missing:
+                return self._broken(self.missing[0], before)
+        elif self.records[-1].head != before:
             last = self.records[-1].sequence
-            at_boot = first.kind == Kind.UNIT_AT_BOOT
             if at_boot and len(self.records) > 1 and self.records[-2].head == before:
                 self.torn.append(self.records.pop().sequence)
-            elif at_boot and last == before.sequence - 1:
-                self.torn.append(before.sequence)
+            elif at_boot and last < before.sequence <= last + 1 + len(self.missing):
+                self.torn += range(last + 1, before.sequence + 1)
             else:
-                self._broken(last, before)
-                return False
+                return self._broken(unit.step - len(self.missing), before)
         self.records += records
+        self.missing.clear()
+        self.units += 1
         return True
 
-    def takes(self, by_step: dict[int, _Unit], *steps: int) -> bool:
-        """Append the units of these steps, as long as each goes on from the one before it."""
-        return all(step in by_step and self.take(by_step[step]) for step in steps)
-
-    def _broken(self, last: int, before: Head) -> None:
-        if last < before.sequence:
+    def _broken(self, step: int, before: Head) -> bool:
+        last = self.records[-1].sequence if self.records else None
+        there = f"record {before.sequence + 1} is there again"
+        if last is None:
             self.verdict = Verdict.CORRUPT
-            name = f"record {last + 1}"
+            self.why = f"the unit of key {step} is damaged or missing; {there}"
+        elif last < before.sequence:
+            self.verdict = Verdict.CORRUPT
+            name = f"record {last + 1} is"
             if before.sequence > last + 1:
-                name = f"records {last + 1} to {before.sequence}"
-            self.why = f"{name}: damaged or missing; record {before.sequence + 1} is there again"
+                name = f"records {last + 1} to {before.sequence} are"
+            self.why = f"{name} damaged or missing; {there}"
         else:
             self.verdict = Verdict.FORKED
             self.why = (
                 f"record {before.sequence + 1} goes on from another record {before.sequence} than "
                 "the one that is there"
             )
+        return False
 
     @property
     def lost(self) -> int:

@@ -56,16 +56,11 @@ static int erase(const tfin_audit *a, uint32_t unit)
 static int make_mac(const tfin_audit *a, const uint8_t before[MAC_BYTES], const record *r,
                     uint8_t mac[MAC_BYTES])
 {
-    tfin_port_hash hash;
-    uint8_t digest[32];
-    if (!tfin_keys_mac_begin(&a->slots->journal, TFIN_SECRET_AUDIT, &hash)) {
-        return 0;
-    }
-    tfin_port_hash_update(&hash, before, MAC_BYTES);
-    tfin_port_hash_update(&hash, (const uint8_t *)r, offsetof(record, mac));
-    tfin_port_hash_end(&hash, digest);
-    memcpy(mac, digest, MAC_BYTES);
-    return 1;
+    uint8_t message[RECORD_BYTES];
+    memcpy(message, before, MAC_BYTES);
+    memcpy(message + MAC_BYTES, r, offsetof(record, mac));
+    return tfin_keys_mac(&a->slots->journal, TFIN_SECRET_AUDIT, message, sizeof message, mac,
+                         MAC_BYTES);
 }
 
 int tfin_audit_head(const tfin_audit *a, uint8_t head[TFIN_AUDIT_HEAD_BYTES])
@@ -125,47 +120,22 @@ static int append(tfin_audit *a, record *r)
 
 /* ------------------------------------------------------------------------------------- records */
 
-/* Of the pack that runs. */
-static void put_running(const tfin_audit *a, record *r)
+/* All but a verdict and the first one of a unit: with the tags of both packs. */
+static void note(tfin_audit *a, uint32_t t_s, uint32_t kind, uint32_t detail, uint32_t value)
 {
-    const tfin_slots *s = a->slots;
-    int is_other = s->running == tfin_slots_other(s) && s->running != TFIN_SLOT_NONE;
-    memcpy(r->pack, is_other ? s->journal.now.other : s->journal.now.active, sizeof r->pack);
-}
-
-/* Of the pack that a change was about. */
-static void put_changed(const tfin_audit *a, record *r)
-{
-    static const uint8_t none[sizeof r->pack];
-    const tfin_journal_record *now = &a->slots->journal.now;
-    memcpy(r->pack, now->other, sizeof r->pack);
-    if (memcmp(r->pack, none, sizeof none) == 0) {
-        memcpy(r->pack, now->active, sizeof r->pack);
+    record r = {.t_s = t_s, .kind = (uint8_t)kind, .detail = (uint8_t)detail, .value = value};
+    if (a->slots != NULL) {
+        memcpy(&r.alias, a->slots->journal.now.active, MAC_BYTES);
+        (void)append(a, &r);
     }
-}
-
-/* The same card has the same alias for a day. */
-static uint32_t alias_of(const tfin_audit *a, uint32_t t_s, uint64_t token)
-{
-    uint8_t message[5 + 4 + 8] = "alias";
-    uint8_t digest[32];
-    uint32_t alias = 0;
-    tfin_port_hash hash;
-    tfin_writer w = {message + 5, message + sizeof message, 0};
-    tfin_put(&w, t_s / DAY_S, 4);
-    tfin_put(&w, token, 8);
-    if (token != 0 && tfin_keys_mac_begin(&a->slots->journal, TFIN_SECRET_REPORT, &hash)) {
-        tfin_port_hash_update(&hash, message, sizeof message);
-        tfin_port_hash_end(&hash, digest);
-        memcpy(&alias, digest, sizeof alias);
-    }
-    return alias;
 }
 
 void tfin_audit_verdict(tfin_audit *a, uint32_t t_s, const tfin_verdict *v, uint64_t token)
 {
-    if (a->slots == NULL ||
-        (v->action == TFIN_ACTION_ACCEPT && (v->flags & TFIN_FLAG_CONTROL) == 0)) {
+    uint8_t message[5 + 4 + 8] = "alias";
+    const uint32_t day = t_s / DAY_S;
+    const tfin_slots *s = a->slots;
+    if (s == NULL || (v->action == TFIN_ACTION_ACCEPT && (v->flags & TFIN_FLAG_CONTROL) == 0)) {
         return;
     }
     record r = {.t_s = t_s, .kind = TFIN_AUDIT_VERDICT};
@@ -174,38 +144,29 @@ void tfin_audit_verdict(tfin_audit *a, uint32_t t_s, const tfin_verdict *v, uint
     for (uint32_t i = 0; i < 2u && i < v->reason_count; i++) {
         r.value |= (uint32_t)v->reasons[i] << 16u * i;
     }
-    r.alias = alias_of(a, t_s, token);
-    put_running(a, &r);
+    memcpy(message + 5, &day, 4);
+    memcpy(message + 9, &token, 8);
+    if (token != 0) {
+        (void)tfin_keys_mac(&s->journal, TFIN_SECRET_REPORT, message, sizeof message,
+                            (uint8_t *)&r.alias, sizeof r.alias);
+    }
+    memcpy(r.pack,
+           s->running == tfin_slots_active(s) ? s->journal.now.active : s->journal.now.other,
+           sizeof r.pack);
     (void)append(a, &r);
 }
 
 void tfin_audit_obeyed(tfin_audit *a, uint32_t t_s, enum tfin_command_kind kind,
                        const uint8_t *payload)
 {
-    if (a->slots != NULL) {
-        record r = {.t_s = t_s, .kind = (uint8_t)(TFIN_AUDIT_OBEYED + (uint32_t)kind)};
-        memcpy(&r.value, payload + 4, sizeof r.value);
-        r.alias = a->slots->journal.now.commands;
-        put_changed(a, &r);
-        (void)append(a, &r);
-    }
+    uint32_t value;
+    memcpy(&value, payload + 4, sizeof value);
+    note(a, t_s, TFIN_AUDIT_OBEYED + (uint32_t)kind, 0, value);
 }
 
 void tfin_audit_state(tfin_audit *a, uint32_t t_s, enum tfin_audit_state what)
 {
-    if (a->slots != NULL) {
-        record r = {.t_s = t_s, .kind = TFIN_AUDIT_STATE, .detail = (uint8_t)what};
-        (void)append(a, &r);
-    }
-}
-
-static void append_slots(tfin_audit *a, uint32_t t_s)
-{
-    record r = {.t_s = t_s, .kind = TFIN_AUDIT_SLOTS};
-    memcpy(&r.value, &a->slots->journal.now, sizeof r.value);
-    r.alias = a->slots->journal.now.floor;
-    put_changed(a, &r);
-    (void)append(a, &r);
+    note(a, t_s, TFIN_AUDIT_STATE, (uint32_t)what, 0);
 }
 
 /* --------------------------------------------------------------------------------------- units */
@@ -262,7 +223,9 @@ int tfin_audit_step(tfin_audit *a, uint32_t t_s)
         return 0;
     }
     if ((a->state & RENEWING) == 0 && a->noted != (uint16_t)a->slots->journal.now.sequence) {
-        append_slots(a, t_s);
+        uint32_t value; /* phase, detail and reason of the journal */
+        memcpy(&value, &a->slots->journal.now, sizeof value);
+        note(a, t_s, TFIN_AUDIT_SLOTS, 0, value);
         return 1;
     }
     uint32_t places = places_of(a->slots->journal.map);
@@ -340,15 +303,10 @@ void tfin_audit_open(tfin_audit *a, tfin_slots *slots, enum tfin_slots_cause cau
     }
     while (a->state != 0 && a->slots != NULL) {
         move(a, a->next != 0 ? &last : NULL, TFIN_AUDIT_UNIT_AT_BOOT, t_s);
-        while (tfin_slots_step(slots)) {
-        }
+        tfin_slots_settle(slots);
     }
-    if (a->slots != NULL) {
-        record r = {.t_s = t_s, .kind = TFIN_AUDIT_RESTART, .value = boot_nonce};
-        r.detail = (uint8_t)((uint32_t)cause | (uint32_t)slots->journal.now.reason << 4);
-        put_running(a, &r);
-        (void)append(a, &r);
-    }
+    note(a, t_s, TFIN_AUDIT_RESTART, (uint32_t)cause | (uint32_t)slots->journal.now.reason << 4,
+         boot_nonce);
 }
 
 /* --------------------------------------------------------------------------------------- AUDIT */

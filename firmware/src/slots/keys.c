@@ -212,4 +212,20 @@ int tfin_keys_mac_begin(const tfin_journal *j, enum tfin_secret secret, tfin_por
     return 1;
 }
 
+/* A hash takes 200 bytes of stack, which what comes after it must not find taken. */
+__attribute__((noinline)) int tfin_keys_mac(const tfin_journal *j, enum tfin_secret secret,
+                                            const uint8_t *message, uint32_t size, uint8_t *mac,
+                                            uint32_t mac_bytes)
+{
+    tfin_port_hash hash;
+    uint8_t digest[32];
+    if (!tfin_keys_mac_begin(j, secret, &hash)) {
+        return 0;
+    }
+    tfin_port_hash_update(&hash, message, size);
+    tfin_port_hash_end(&hash, digest);
+    memcpy(mac, digest, mac_bytes);
+    return 1;
+}
+
 #endif

@@ -55,4 +55,8 @@ enum tfin_secret { TFIN_SECRET_REPORT, TFIN_SECRET_AUDIT };
  * what follows through tfin_port_hash_update and tfin_port_hash_end. 0 without an identity. */
 int tfin_keys_mac_begin(const tfin_journal *journal, enum tfin_secret secret, tfin_port_hash *hash);
 
+/* The first bytes, up to 32, of the MAC of a message. 0 without an identity. */
+int tfin_keys_mac(const tfin_journal *journal, enum tfin_secret secret, const uint8_t *message,
+                  uint32_t size, uint8_t *mac, uint32_t mac_bytes);
+
 #endif
