@@ -262,7 +262,7 @@ uint32_t tfin_security_counter(const tfin_engine *engine)
 /* ------------------------------------------------------------------------------------ terminal */
 
 static uint32_t now_s;
-static uint8_t heads[HEADS][TFIN_AUDIT_HEAD_BYTES]; /* acknowledged, and in no dump yet */
+static tfin_audit_head heads[HEADS]; /* acknowledged, and in no dump yet */
 static uint32_t head_count;
 static uint8_t key[32]; /* of the unit that is written to */
 static uint32_t key_step;
@@ -300,27 +300,20 @@ static void check_key(void)
     memcpy(key, sheet() + AT_AUDIT_KEY, sizeof key);
 }
 
-static uint32_t number_of(const uint8_t *head)
-{
-    uint32_t number;
-    memcpy(&number, head, sizeof number);
-    return number;
-}
-
-static uint8_t last[TFIN_AUDIT_HEAD_BYTES];
+static uint32_t last; /* number of the head */
 
 /* What has become of the head since the last time. */
 static uint32_t acknowledged(void)
 {
-    uint8_t head[TFIN_AUDIT_HEAD_BYTES];
-    if (!tfin_audit_head(&audit, head)) {
+    tfin_audit_head head;
+    if (!tfin_audit_read_head(&audit, &head)) {
         return 0;
     }
-    uint32_t more = number_of(head) - number_of(last);
-    memcpy(last, head, sizeof last);
+    uint32_t more = head.sequence - last;
+    last = head.sequence;
     if (more != 0) {
         head_count += head_count < HEADS;
-        memcpy(heads[head_count - 1u], head, sizeof head);
+        heads[head_count - 1u] = head;
     }
     return more;
 }
@@ -349,8 +342,7 @@ static void dump(void)
     memcpy(kept, file + HEADER - AUDIT_HEAD, sizeof kept);
     (void)tfin_audit_read(&audit, &map, 0, &ring);
     memcpy(file + HEADER - AUDIT_HEAD, kept, sizeof kept);
-    uint32_t count = head_count * TFIN_AUDIT_HEAD_BYTES;
-    put(heads, count, 2);
+    put(heads, head_count * (uint32_t)sizeof heads[0], 2);
     put(file, HEADER + size, 4);
     static const uint32_t counters[] = {1, 300, UINT32_MAX};
     const tfin_report of = {.slots = &slots,
@@ -450,7 +442,7 @@ static void session(void)
 {
     static tfin_engine engine;
     static tfin_trust trust;
-    static uint8_t identity[TFIN_IDENTITY_BYTES];
+    static uint8_t identity[sizeof(tfin_new_identity)];
     static volatile uint32_t in_a_row;
     volatile uint32_t left = choose(2) ? choose(12) : choose(100);
     if (setjmp(power) != 0) {
@@ -500,8 +492,7 @@ static void lay_out(void)
     map.audit.address += (ring - map.audit.address % ring) % ring;
     memset(flash, map.erased, sizeof flash);
     memset(uncertain, 0, sizeof uncertain);
-    memset(last, 0, sizeof last);
-    head_count = key_step = 0;
+    last = head_count = key_step = 0;
     now_s = 86000;
 }
 

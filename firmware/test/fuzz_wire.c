@@ -4,7 +4,7 @@
  * row of commands: raw bytes, a frame with the right CRC, one with a byte changed, or the last
  * ordered frame again, whose answer and state must then be the same. Every answer has to be a frame
  * that the host could take. With slots (TFIN_PORT_FLASH) also a changed pack that is installed as a
- * host would, and what becomes of it.
+ * host would, and what becomes of it; and what is signed, with fields that mean something.
  */
 #include <setjmp.h>
 #include <stdlib.h>
@@ -24,6 +24,7 @@ enum {
     OP_AGAIN,
     OP_DAMAGED,
     OP_INSTALL,
+    OP_SIGNED,
     OPS
 };
 
@@ -199,8 +200,85 @@ static void install(const uint8_t **data, size_t *left)
     while (tfin_wire_step() != TFIN_WIRE_RESTS) {
     }
 }
+
+const uint8_t tinyfin_root_key[32] = {1};
+
+static void put(uint8_t *to, uint32_t value, uint32_t size)
+{
+    memcpy(to, &value, size);
+}
+
+/* A command, keys, an identity or notices; then some of its bytes are changed. */
+static void sign(const uint8_t **data, size_t *left)
+{
+    static const uint8_t id[8] = {7};
+    uint8_t m[LONGEST] = {0};
+    uint32_t size, crc;
+    uint8_t type = (uint8_t)(TFIN_COMMAND_REQUEST + take(data, left, 1) % 4u);
+    switch (type) {
+    case TFIN_COMMAND_REQUEST:
+        size = 128;
+        put(m, 0x4D434654, 4);
+        m[4] = (uint8_t)(take(data, left, 1) % 12u);
+        m[5] = (uint8_t)(take(data, left, 1) & 1u);
+        if (m[5] != 0) {
+            put(m + 32, take(data, left, 4), 4);
+        } else {
+            memcpy(m + 8, id, sizeof id);
+            memset(m + 16, 0x5A, 16); /* the nonce of port_accept.c */
+        }
+        if (m[4] <= 4u || m[4] == 8u) {
+            memset(m + 36, 0x5A, 16);
+            m[36] ^= (uint8_t)take(data, left, 1);
+        } else if (m[4] <= 7u) {
+            put(m + 52, take(data, left, 4), 4);
+        }
+        break;
+    case TFIN_KEYS_REQUEST:
+        size = 224;
+        put(m, 0x4D4B4654, 4);
+        put(m + 4, take(data, left, 2), 2);
+        m[6] = (uint8_t)(take(data, left, 1) % 4u);
+        m[7] = (uint8_t)(take(data, left, 1) % 4u);
+        for (uint32_t i = 0; i < 4; i++) {
+            m[32 + 32 * i] = (uint8_t)take(data, left, 1);
+        }
+        crc = tfin_crc32(0, m, 28);
+        put(m + 28, tfin_crc32(crc, m + 32, 128), 4);
+        break;
+    case TFIN_PROVISION_REQUEST:
+        size = 72;
+        memcpy(m, id, sizeof id);
+        break;
+    default:
+        put(m, 0x544E4654, 4);
+        m[4] = (uint8_t)(take(data, left, 1) % 16u);
+        put(m + 6, take(data, left, 2), 2);
+        memcpy(m + 8, id, sizeof id);
+        size = 16u + 21u * m[4] + 64u;
+        for (uint32_t i = 0; i < m[4]; i++) {
+            put(m + 16 + 21 * i, take(data, left, 1), 4);
+            put(m + 24 + 21 * i, take(data, left, 1), 4);
+            put(m + 32 + 21 * i, take(data, left, 4), 4);
+            m[36 + 21 * i] = (uint8_t)(take(data, left, 1) & 1u);
+        }
+    }
+    for (uint32_t changes = take(data, left, 1) % 4u; changes > 0; changes--) {
+        m[take(data, left, 1) % size] ^= (uint8_t)take(data, left, 1);
+    }
+    frame(type, 8, m, size + take(data, left, 1) % 2u);
+    while (tfin_wire_step() != TFIN_WIRE_RESTS) {
+    }
+    frame(TFIN_CHALLENGE_REQUEST, 9, NULL, 0);
+    require(answer[0] == TFIN_CHALLENGE);
+}
 #else
 static void install(const uint8_t **data, size_t *left)
+{
+    (void)take(data, left, 1);
+}
+
+static void sign(const uint8_t **data, size_t *left)
 {
     (void)take(data, left, 1);
 }
@@ -212,6 +290,10 @@ static void command(const uint8_t **data, size_t *left)
     uint32_t op = take(data, left, 1) % OPS;
     if (op == OP_INSTALL) {
         install(data, left);
+        return;
+    }
+    if (op == OP_SIGNED) {
+        sign(data, left);
         return;
     }
     if (op == OP_AGAIN) {

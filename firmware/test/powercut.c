@@ -6,6 +6,8 @@
  *
  *     powercut walk STEPS [SEED]   random walks over many shapes of flash
  *     powercut all [LIMIT]         every reachable state of a small flash, until none is new
+ *     powercut plain [LIMIT]       the same without changes of the sheet
+ *     powercut commands STEPS [SEED]  random walks with signed commands, new and old, among them
  *     powercut headers TIMES       genuine headers of one day, over and over
  *     powercut damage              flash that is worn out, and packs that are damaged in it
  *
@@ -19,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "commands.h"
 #include "slots.h"
 #include "tinyfin_port.h"
 
@@ -529,7 +532,8 @@ static int same(const tfin_journal_record *a, const tfin_journal_record *b)
     return memcmp(a, b, 4) == 0 && memcmp(&a->floor, &b->floor, 20) == 0;
 }
 
-/* A sheet holds a number, or is blank: 0. */
+/* Sheets hold an identity and keys; else a number, or they are blank: 0. */
+static int commanding;
 enum { SHEETS = 3 };
 
 static void make_sheet(uint32_t at, uint8_t *piece, const void *number)
@@ -541,21 +545,22 @@ static void make_sheet(uint32_t at, uint8_t *piece, const void *number)
 
 static uint8_t number_of(const uint8_t *sheet)
 {
-    return *sheet == map.erased ? 0 : (uint8_t)(*sheet - 0xC0);
+    return commanding || *sheet == map.erased ? 0 : (uint8_t)(*sheet - 0xC0);
 }
 
 /* The number of a sector's sheet, which is certain. */
 static uint8_t sheet_of(uint32_t sector)
 {
-    uint32_t at = map.journal[sector].address;
-    for (uint32_t i = 0; i < TFIN_SHEET_BYTES; i++) {
-        uint8_t wanted =
-            i < TFIN_SHEET_PIECE && flash[0][at] != map.erased ? flash[0][at] : map.erased;
-        if (flash[0][at + i] != wanted || uncertain[(at + i) / map.program_bytes]) {
-            violated("the sheet that counts is whole");
-        }
+    const uint8_t *sheet = flash[0] + map.journal[sector].address;
+    uint32_t crc = tfin_crc32(0, sheet, TFIN_SHEET_BYTES);
+    int whole = memcmp(sheet + TFIN_SHEET_BYTES, &crc, sizeof crc) == 0;
+    for (uint32_t i = 0; i < RECORDS_AT; i++) {
+        whole &= !uncertain[((uint32_t)(sheet - flash[0]) + i) / map.program_bytes];
     }
-    return number_of(flash[0] + at);
+    if (!whole) {
+        violated("the sheet that counts is whole");
+    }
+    return number_of(sheet);
 }
 
 /* The sector before is erased when the journal is at rest. */
@@ -582,8 +587,9 @@ static void after_record(const uint8_t *record)
             return;
         }
     }
-    if (now.crc != tfin_crc32(0, &now, 28)) {
-        return; /* programmed where an earlier cut had begun: it will be noticed when read back */
+    if (now.version != TFIN_JOURNAL_VERSION || now.crc != tfin_crc32(0, &now, 28)) {
+        return; /* a sheet, or programmed where an earlier cut had begun: it will be noticed when
+                   read back */
     }
     appended = 1;
     uint8_t sheet = sheet_of((uint32_t)in((uint32_t)(record - flash[0]), &map.journal[1]));
@@ -597,6 +603,9 @@ static void after_record(const uint8_t *record)
     }
     if (sure.begun && now.floor < sure.last.floor) {
         violated("the floor never falls");
+    }
+    if (sure.begun && (now.commands < sure.last.commands || now.notices < sure.last.notices)) {
+        violated("no counter falls");
     }
     if (sure.begun && is_trial(&sure.last) && !is_trial(&now) &&
         (now.places & 3u) != (sure.last.places & 3u) && (sure.last.detail & 0x20u) == 0) {
@@ -647,8 +656,9 @@ static void before_operation(uint32_t address)
     if (reading || j->copies == 0) {
         return;
     }
-    uint8_t sheet = j->change != NULL ? *(const uint8_t *)j->context
-                                      : number_of(flash[0] + map.journal[j->sector].address);
+    uint8_t sheet = j->change != NULL && !commanding
+                        ? *(const uint8_t *)j->context
+                        : number_of(flash[0] + map.journal[j->sector].address);
     if (!sure.begun || !same(&j->now, &sure.last) || sheet != sure.sheet) {
         sure.writing = j->now;
         sure.sheet_writing = sheet;
@@ -734,6 +744,8 @@ static void require(int condition_holds, const char *rule)
     }
 }
 
+static void booted(void);
+
 static void boot(void)
 {
     memset(&trust, 0, sizeof trust);
@@ -745,6 +757,7 @@ static void boot(void)
         tfin_slots_open(&slots, &map, &engine, NULL, 0, &trust, packs[FACTORY], pack_bytes, cause);
     powered = appended = 1;
     after_boot(&before, rc);
+    booted();
 }
 
 static uint8_t header[TFIN_SLOTS_WORK_BYTES] __attribute__((aligned(TFIN_ALIGN)));
@@ -808,7 +821,18 @@ static uint32_t obeyed(enum tfin_slots_command command)
     return 1;
 }
 
-enum action { IDLE, ACTIVATE, ALIVE, CONFIRM, REVERT, ABORT, FORGED, RENEW, INSTALL };
+enum action {
+    IDLE,
+    ACTIVATE,
+    ALIVE,
+    CONFIRM,
+    REVERT,
+    ABORT,
+    FORGED,
+    INSTALL,
+    RENEW = INSTALL + PACKS
+};
+static int renews = 1; /* the sheet is changed too */
 
 static void act(enum action action)
 {
@@ -868,8 +892,232 @@ static enum action next_action(void)
         default: break;
         }
     }
-    return (enum action)choose(INSTALL + PACKS);
+    return (enum action)choose((uint32_t)(RENEW + renews));
 }
+
+/* ------------------------------------------------------------------------------------ commands */
+
+/* Signed by whoever knows the first byte of the key. */
+uint32_t tfin_port_verify(const uint8_t signature[64], const uint8_t public_key[32],
+                          const uint8_t *message, size_t size)
+{
+    uint8_t digest[32];
+    tfin_port_hash hash;
+    tfin_port_hash_begin(&hash);
+    tfin_port_hash_update(&hash, public_key, 1);
+    tfin_port_hash_update(&hash, message, size);
+    tfin_port_hash_end(&hash, digest);
+    return memcmp(signature, digest, sizeof digest) == 0 ? TFIN_PORT_VERIFIED : 0;
+}
+
+static void sign(uint8_t key, const uint8_t *message, uint32_t size, uint8_t *signature)
+{
+    tfin_port_hash hash;
+    tfin_port_hash_begin(&hash);
+    tfin_port_hash_update(&hash, &key, 1);
+    tfin_port_hash_update(&hash, message, size);
+    memset(signature, 0, 64);
+    tfin_port_hash_end(&hash, signature);
+}
+
+enum { ROOT = 0x11, COMMANDER = 0x22, RELEASER = 0x33, CARDS = 1 << 16, KEPT = 32, LONGEST = 256 };
+static const uint8_t root_key[32] = {ROOT};
+static tfin_commands told;
+static uint8_t erasures_of[CARDS]; /* of a card, by its token */
+static uint8_t broadcasts[CARDS];  /* that were answered, by their counter */
+static uint8_t pages_answered[CARDS];
+static uint32_t cards, counter, page, newest_keys, keys_answered;
+static uint64_t done_once, pages_done, manifests_done;
+
+typedef struct sent {
+    enum tfin_command_kind kind;
+    uint32_t size;
+    uint8_t bytes[LONGEST];
+} sent;
+static sent kept[KEPT]; /* to be sent again */
+
+static int erase_a_card(uint64_t token)
+{
+    if (++erasures_of[token % CARDS] > 1) {
+        violated("a command is done once");
+    }
+    return TFIN_OK;
+}
+
+static int do_nothing(uint32_t t_mono_s)
+{
+    (void)t_mono_s;
+    return TFIN_OK;
+}
+
+static int reset_nothing(void)
+{
+    return TFIN_OK;
+}
+
+static int apply_a_notice(tfin_notice *notice)
+{
+    if (pages_answered[notice->id % CARDS]) {
+        violated("a page of notices that was answered is not applied again");
+    }
+    return TFIN_OK;
+}
+
+static void note_nothing(enum tfin_command_kind kind, const uint8_t *payload)
+{
+    (void)kind, (void)payload;
+}
+
+static const tfin_effects effects = {erase_a_card,   do_nothing,    reset_nothing,
+                                     apply_a_notice, reset_nothing, note_nothing};
+
+static uint8_t *number(uint8_t *to, uint64_t value, uint32_t size)
+{
+    memcpy(to, &value, size);
+    return to;
+}
+
+static const uint8_t terminal_id[8] = {7};
+
+/* For now, to this terminal; or to all. */
+static sent new_command(uint32_t opcode, int to_all, uint64_t value, const uint8_t *pack_id)
+{
+    sent s = {TFIN_COMMAND, 128, {0}};
+    number(s.bytes, 0x4D434654, 4);
+    s.bytes[4] = (uint8_t)opcode;
+    s.bytes[5] = (uint8_t)to_all;
+    if (to_all) {
+        number(s.bytes + 32, ++counter, 4);
+    } else {
+        memcpy(s.bytes + 8, terminal_id, sizeof terminal_id);
+        (void)tfin_commands_nonce(&told, s.bytes + 16);
+    }
+    if (pack_id != NULL) {
+        memcpy(s.bytes + 36, pack_id, 16);
+    }
+    number(s.bytes + 52, value, 8);
+    sign(keys_answered != 0 ? COMMANDER : ROOT, s.bytes, 64, s.bytes + 64);
+    return s;
+}
+
+static sent new_page(void)
+{
+    sent s = {TFIN_NOTICES, 16 + 21 + 64, {0}};
+    page++;
+    number(s.bytes, 0x544E4654, 4);
+    s.bytes[4] = 1;
+    number(s.bytes + 6, page, 2);
+    memcpy(s.bytes + 8, terminal_id, sizeof terminal_id);
+    number(s.bytes + 16, page, 8); /* the transaction says which page it is */
+    sign(keys_answered != 0 ? COMMANDER : ROOT, s.bytes, 16 + 21, s.bytes + 16 + 21);
+    return s;
+}
+
+static sent new_manifest(void)
+{
+    sent s = {TFIN_NEW_KEYS, sizeof(tfin_manifest), {0}};
+    number(s.bytes, 0x4D4B4654, 4);
+    number(s.bytes + 4, ++newest_keys, 2);
+    s.bytes[6] = s.bytes[7] = 1;
+    s.bytes[32] = RELEASER;
+    s.bytes[96] = COMMANDER;
+    uint32_t crc = tfin_crc32(0, s.bytes, 28);
+    number(s.bytes + 28, tfin_crc32(crc, s.bytes + 32, 128), 4);
+    sign(ROOT, s.bytes, 160, s.bytes + 160);
+    return s;
+}
+
+static uint32_t version_of_keys(void)
+{
+    const tfin_manifest *m = tfin_keys_manifest(&slots.journal);
+    return m != NULL ? m->version : 0;
+}
+
+static int take(const sent *s)
+{
+    static uint8_t payload[LONGEST] __attribute__((aligned(4)));
+    int rc;
+    memcpy(payload, s->bytes, s->size);
+    rc = tfin_commands_take(&told, s->kind, payload, s->size);
+    if (rc != TFIN_SLOTS_OK) {
+        return rc;
+    }
+    do {
+        finish();
+        rc = tfin_commands_step(&told);
+    } while (rc < 0);
+    return rc;
+}
+
+static void check_answer(const sent *s, int rc)
+{
+    uint64_t value = 0;
+    if (rc != TFIN_SLOTS_OK) {
+        return;
+    }
+    memcpy(&value, s->bytes + 32, 4);
+    if (s->kind == TFIN_COMMAND && s->bytes[5] != 0 && broadcasts[(uint32_t)value % CARDS]++ != 0) {
+        violated("a command is done once");
+    }
+    memcpy(&value, s->bytes + 52, 8);
+    if (s->kind == TFIN_COMMAND && s->bytes[4] == TFIN_OP_ACTIVATE) {
+        sure.alive = 1;
+    } else if (s->kind == TFIN_COMMAND && s->bytes[4] == TFIN_OP_ERASE_CARD) {
+        require(erasures_of[value % CARDS] == 1, "a command that was answered was done");
+        done_once++;
+    } else if (s->kind == TFIN_NOTICES) {
+        memcpy(&value, s->bytes + 16, 8);
+        pages_answered[value % CARDS] = 1;
+        pages_done++;
+    } else if (s->kind == TFIN_NEW_KEYS) {
+        memcpy(&keys_answered, s->bytes + 4, 2);
+        manifests_done++;
+    }
+}
+
+static void command(void)
+{
+    uint32_t which = choose(8);
+    uint8_t id[32];
+    uint8_t own[8];
+    if (!tfin_keys_id(&slots.journal, own)) {
+        sent s = {TFIN_NEW_IDENTITY, sizeof(tfin_new_identity), {7, 0}};
+        check_answer(&s, take(&s));
+        return;
+    }
+    require(memcmp(own, terminal_id, sizeof own) == 0, "an identity stays");
+    id_of((int)choose(PACKS), id);
+    sent *s = &kept[choose(KEPT)];
+    switch (which) {
+    case 0: *s = new_command(TFIN_OP_ERASE_CARD, 0, ++cards, NULL); break;
+    case 1: *s = new_command(TFIN_OP_ACTIVATE + 3u * choose(2), 1, 0, id); break;
+    case 2: *s = new_command(TFIN_OP_RAISE_FLOOR, 1, 1u + choose(3), NULL); break;
+    case 3: *s = new_page(); break;
+    case 4: *s = new_manifest(); break;
+    default:
+        if (s->size == 0) {
+            return;
+        }
+    }
+    if (s->kind == TFIN_NEW_KEYS && choose(4) == 0) {
+        s->bytes[choose(s->size)] ^= (uint8_t)(1u << choose(8));
+    }
+    check_answer(s, take(s));
+    require(version_of_keys() >= keys_answered, "no version of keys falls");
+}
+
+static void booted(void)
+{
+    if (commanding) {
+        tfin_commands_open(&told, &slots, &effects, root_key, random_number());
+        uint32_t version = version_of_keys();
+        require(version >= keys_answered, "no version of keys falls");
+        keys_answered = version;
+    }
+}
+
+/* ---------------------------------------------------------------------------------- power and plug
+ */
 
 /* From power-up to the next end: a cut, a fault, or the plug while nothing is written. */
 static void session(void)
@@ -882,7 +1130,11 @@ static void session(void)
     }
     boot();
     for (; left > 0; left--) {
-        act(next_action());
+        if (commanding && choose(2) != 0) {
+            command();
+        } else {
+            act(next_action());
+        }
     }
     cause = (enum tfin_slots_cause)choose(exhaustive ? 2 : 3);
     if (cause == TFIN_CAUSE_POWER) {
@@ -907,7 +1159,7 @@ static void new_flash(uint32_t slot_erase, uint32_t slot_units, uint32_t journal
     map.program_bytes = (uint8_t)program_bytes;
     map.erased = erased_byte;
     flash_bytes = lay_out(0, map.slot, slot_erase * slot_units, slot_erase);
-    uint32_t least = (RECORDS_AT + 4u * RECORD + journal_erase - 1u) / journal_erase;
+    uint32_t least = (RECORDS_AT + 12u * RECORD + journal_erase - 1u) / journal_erase;
     uint32_t units = exhaustive ? 1u : least + choose(3);
     flash_bytes = lay_out(flash_bytes, map.journal, journal_erase * units, journal_erase);
     if (units > least) { /* sectors of different size */
@@ -940,17 +1192,30 @@ static void walk(uint64_t steps)
 {
     enum { STEPS_OF_A_WALK = 100 };
     uint64_t walks = 0, seen = 0;
+    /* a third of the boots after a cut are cut while they append what they read */
     for (uint64_t step = 0; step < steps; step++) {
         if (step % STEPS_OF_A_WALK == 0) {
             new_shape();
+            memset(kept, 0, sizeof kept);
+            memset(pages_answered, 0, sizeof pages_answered);
+            memset(broadcasts, 0, sizeof broadcasts);
+            counter = page = newest_keys = keys_answered = 0;
             walks++;
         }
-        /* a third of the boots after a cut are cut while they append what they read */
         uint32_t soon = 2u * RECORD / map.program_bytes;
         cut_in = choose(2) != 0 ? 1u + choose(1u << choose(12)) : 0;
         cut_in = cuts != seen && choose(3) == 0 ? 1u + choose(soon) : cut_in;
         seen = cuts;
         session();
+    }
+    if (commanding) {
+        printf(
+            "%llu steps in %llu walks: %llu operations on flash, %llu cut; %llu cards erased, %llu "
+            "pages of notices, %llu key manifests; nothing violated\n",
+            (unsigned long long)steps, (unsigned long long)walks, (unsigned long long)operations,
+            (unsigned long long)cuts, (unsigned long long)done_once, (unsigned long long)pages_done,
+            (unsigned long long)manifests_done);
+        return;
     }
     printf("%llu steps in %llu walks: %llu operations on flash, %llu cut; %llu packs staged, "
            "%llu trials, %llu confirmed, %llu reverted, %llu sheets written; nothing violated\n",
@@ -1297,6 +1562,30 @@ static void forged_end(int pack)
             "a signature that does not verify stages nothing");
 }
 
+/* A change, and boots that appended it, were all cut in their record. None of these reads right at
+ * the next boot, which acts on what was before; then all of them read right. */
+static void late_records(void)
+{
+    const tfin_journal *j = &slots.journal;
+    uint8_t late[3][RECORD];
+    tfin_journal_record r = j->now;
+    uint32_t at = map.journal[j->sector].address + RECORDS_AT + j->used * (uint32_t)RECORD;
+    if (at + 6u * RECORD > map.journal[j->sector].address + map.journal[j->sector].size) {
+        return;
+    }
+    r.floor++;
+    for (uint32_t i = 0; i < 3; i++) {
+        r.sequence++;
+        r.crc = tfin_crc32(0, &r, 28);
+        memcpy(late[i], &r, RECORD);
+        noise(flash[0] + at + i * RECORD, RECORD);
+    }
+    (void)boot_anyhow();
+    memcpy(flash[0] + at, late, sizeof late);
+    (void)boot_anyhow();
+    require(j->now.floor == r.floor - 1u, "what a boot has acted on stays");
+}
+
 static int damage(void)
 {
     static const struct {
@@ -1336,6 +1625,7 @@ static int damage(void)
         stage(2);
         new_flash(shapes[i].erase, shapes[i].units, shapes[i].erase, shapes[i].program, 0xFF);
         (void)boot_anyhow();
+        late_records();
         factory = 1; /* another image */
         require(boot_anyhow() == TFIN_OK && begin(1) == TFIN_SLOTS_HERE,
                 "the pack of the image is here");
@@ -1354,14 +1644,18 @@ int main(int argc, char **argv)
     if (argc > 2 && strcmp(argv[1], "headers") == 0) {
         return headers((uint32_t)strtoul(argv[2], NULL, 10));
     }
-    if (argc > 2 && strcmp(argv[1], "walk") == 0) {
+    if (argc > 2 && (strcmp(argv[1], "walk") == 0 || strcmp(argv[1], "commands") == 0)) {
+        commanding = strcmp(argv[1], "commands") == 0;
+        renews = !commanding;
         random_state = argc > 3 ? strtoull(argv[3], NULL, 10) * 2u + 1u : 1u;
         walk(strtoull(argv[2], NULL, 10));
         return 0;
     }
-    if (argc > 1 && strcmp(argv[1], "all") == 0) {
+    if (argc > 1 && (strcmp(argv[1], "all") == 0 || strcmp(argv[1], "plain") == 0)) {
+        renews = strcmp(argv[1], "all") == 0;
         return all(argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 10) : 10000000u);
     }
-    fprintf(stderr, "usage: powercut walk STEPS [SEED] | all [LIMIT] | headers TIMES | damage\n");
+    fprintf(stderr, "usage: powercut walk|commands STEPS [SEED] | all|plain [LIMIT] | headers "
+                    "TIMES | damage\n");
     return 2;
 }

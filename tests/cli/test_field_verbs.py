@@ -116,7 +116,7 @@ def test_commands_to_one_terminal(terminal: Modelled) -> None:
     tinyfin(f"command set-time 86400 {how}")
     tinyfin(f"command set-time 2000-01-03T00:00:00 {how}")
     tinyfin(f"command set-time now {how}")
-    tinyfin(f"command stage {'ab' * 16} {how}")
+    tinyfin(f"command stage {t.other.hex()} {how}")
     tinyfin(f"command erase-state {how}")
     names = [Opcode(opcode).words for opcode, _, _ in t.obeyed]
     assert names == [

@@ -291,8 +291,8 @@ RULES = [
     Rule(
         "an alias does not change with the day",
         "audit.c",
-        "tfin_put(&w, t_s / DAY_S, 4);",
-        "tfin_put(&w, t_s / DAY_S * 0, 4);",
+        "const uint32_t day = t_s / DAY_S;",
+        "const uint32_t day = t_s / DAY_S * 0u;",
         "an alias is that of the card and the day",
     ),
     Rule(

@@ -26,7 +26,10 @@ STATES = int(os.environ.get("POWERCUT_STATES", "20000"))
 def build(folder: Path, sources: Path = SOURCE, *flags: str) -> Path:
     program = folder / "powercut"
     includes = [f"-I{path}" for path in (LIBRARY / "include", sources, ROOT / "firmware" / "ports")]
-    files = [TEST / "powercut.c", *(sources / f"{name}.c" for name in ("slots", "journal", "keys"))]
+    files = [
+        TEST / "powercut.c",
+        *(sources / f"{name}.c" for name in ("slots", "journal", "keys", "commands")),
+    ]
     files.append(SOURCE.parent / "bytes.c")
     includes.append(f"-I{SOURCE.parent}")
     options = ["-O2", "-std=gnu11", "-DTFIN_PORT_FLASH", "-Wl,--wrap=tfin_journal_open"]
@@ -64,10 +67,20 @@ def test_worn_flash_and_damaged_packs(program: Path) -> None:
     assert call(program, "damage").stdout == "nothing violated\n"
 
 
+def test_commands_are_done_once(program: Path) -> None:
+    said = call(program, "commands", STEPS, deadline_s=1200).stdout
+    print(said)
+    steps, _, operations, cut, cards, pages, manifests = map(int, re.findall(r"\d+", said))
+    assert said.rstrip().endswith("nothing violated")
+    assert steps == STEPS
+    assert min(operations, cut, cards, pages, manifests) > STEPS // 50
+
+
 def test_under_sanitizers(tmp_path: Path) -> None:
     checked = build(tmp_path, SOURCE, "-g", "-fsanitize=address,undefined")
     assert "nothing violated" in call(checked, "damage", deadline_s=600).stdout
     assert "nothing violated" in call(checked, "walk", 3000, 7, deadline_s=600).stdout
+    assert "nothing violated" in call(checked, "commands", 3000, 7, deadline_s=600).stdout
 
 
 @dataclass(frozen=True)
@@ -83,10 +96,14 @@ class Rule:
     """What finds it; without: a walk, or the first states."""
 
 
-AGAIN = "        tfin_journal_write(j);\n        while (tfin_journal_step(j)) {\n        }\n"
+AGAIN = "        tfin_journal_write(j);\n        j->job = "
 RULES = [
     Rule(
-        "read at boot, not appended again", "journal.c", AGAIN, "", "a boot acts on what is certain"
+        "read at boot, not appended again",
+        "journal.c",
+        AGAIN,
+        "        j->job = ",
+        "a boot acts on what is certain",
     ),
     Rule(
         "written once",
@@ -94,21 +111,22 @@ RULES = [
         "COPIES = 2",
         "COPIES = 1",
         "a boot acts on what is certain",
-        ("all", STATES),
+        ("plain", STATES),
     ),
     Rule(
         "numbers without places",
         "journal.c",
         "j->now.sequence += j->used - 1u - place_of_newest;",
         "(void)place_of_newest;",
-        "a pulled plug costs no try",
+        "what a boot has acted on stays",
+        ("damage",),
     ),
     Rule(
         "two readings in place of one",
         "journal.c",
         "                j->now = r;\n",
         "                (void)tfin_port_flash_read(address_of(j, sector, place), &j->now, 32);\n",
-        "a pack runs after every boot",
+        "the journal says what it said",
     ),
     Rule(
         "a sheet counts without its seal",
@@ -226,8 +244,8 @@ RULES = [
     Rule(
         "the floor counts from the next boot on",
         "slots.c",
-        "    case MARK: raise_floor(s); return",
-        "    case MARK: return",
+        "    case MARK_SHEET: raise_floor(s); return",
+        "    case MARK_SHEET: return",
         "a pack below the floor causes no operation on flash",
     ),
     Rule(
@@ -240,11 +258,10 @@ RULES = [
     Rule(
         "what the chip accepts was done",
         "journal.c",
-        "    if (!(j->erasing ? turn_over(j) : program_unit(j)) && ++j->failures == "
-        "TFIN_JOURNAL_GIVES_UP) {",
-        "    if (j->erasing ? turn_over(j) : program_unit(j)) {\n"
+        "    if (!operation(j) && ++j->failures == TFIN_JOURNAL_GIVES_UP) {\n",
+        "    if (operation(j)) {\n"
         "        j->failures = 0;\n"
-        "    } else if (++j->failures == TFIN_JOURNAL_GIVES_UP) {",
+        "    } else if (++j->failures == TFIN_JOURNAL_GIVES_UP) {\n",
         "flash that is worn out ends in an error, not in endless operations",
         ("damage",),
     ),
@@ -279,6 +296,63 @@ RULES = [
         "rc == TFIN_E_DIGEST",
         "a damaged pack may come again",
         ("damage",),
+    ),
+    Rule(
+        "the counter is not in the record of the effect",
+        "commands.c",
+        "        now->commands = m->counter;\n    }\n    int which",
+        "    }\n    int which",
+        "a command is done once",
+        ("commands", STEPS),
+    ),
+    Rule(
+        "an effect without a record",
+        "commands.c",
+        "    return tfin_slots_record(c->slots);\n}\n\nstatic int finish_command(",
+        "    return m->opcode == TFIN_OP_ERASE_CARD ? 0 : tfin_slots_record(c->slots);\n"
+        "}\n\nstatic int finish_command(",
+        "a command is done once",
+        ("commands", STEPS),
+    ),
+    Rule(
+        "a nonce of the boot alone",
+        "commands.c",
+        "        tfin_port_hash_update(&hash, (const uint8_t *)&c->slots->journal.now.sequence, 4);\n",
+        "",
+        "a command is done once",
+        ("commands", STEPS),
+    ),
+    Rule(
+        "a page as often as it comes",
+        "commands.c",
+        "page->number <= c->slots->journal.now.notices",
+        "page->number < c->slots->journal.now.notices",
+        "a page of notices that was answered is not applied again",
+        ("commands", STEPS),
+    ),
+    Rule(
+        "an older broadcast",
+        "commands.c",
+        "m->counter > c->slots->journal.now.commands",
+        "m->counter != c->slots->journal.now.commands",
+        "no counter falls",
+        ("commands", STEPS),
+    ),
+    Rule(
+        "any keys that the root signed",
+        "commands.c",
+        "m->version > version ||",
+        "m->version != version ||",
+        "no version of keys falls",
+        ("commands", STEPS),
+    ),
+    Rule(
+        "the floor above the pack that a trial may end with",
+        "commands.c",
+        "s->running == tfin_slots_active(s) && m->value[1] == 0",
+        "m->value[1] == 0",
+        "a pack runs after every boot",
+        ("commands", STEPS),
     ),
 ]
 

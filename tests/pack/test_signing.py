@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import stat
 from pathlib import Path
@@ -10,6 +11,8 @@ from pathlib import Path
 import monocypher
 import pytest
 from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tinyfin.cli.keygen import command
 from tinyfin.errors import InputError
@@ -96,6 +99,21 @@ def test_a_release_key_is_bare_digits_as_it_always_was(tmp_path: Path) -> None:
     (tmp_path / "other").write_text(f"visa {key.seed.hex()}")
     with pytest.raises(InputError, match="holds a key of the kind 'visa'"):
         load_key(tmp_path / "other")
+
+
+@given(
+    data=st.binary(max_size=200)
+    | st.text(st.sampled_from("rot-public sealed0af\n")).map(str.encode)
+)
+def test_whatever_a_key_file_holds_only_an_input_error_goes(
+    data: bytes, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.key"
+    path.write_bytes(data)
+    for kind in KINDS:
+        for load in (load_key, load_public_key):
+            with contextlib.suppress(InputError):
+                load(path, kind)
 
 
 def test_keygen(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tests.support.process import call
 from tinyfin import formats
 from tinyfin.data.transactions import ACTIONS, RESULTS
+from tinyfin.field import commands
 from tinyfin.pack import plan
 from tinyfin.twin import FLAGS
 from tinyfin.wire import messages, slot_frames
@@ -144,9 +145,14 @@ EQUAL = {
 }
 
 
+SIGNED = tuple(messages.Request[x] for x in ("COMMAND", "KEYS", "PROVISION", "NOTICES"))
+"""In C these names alone are kinds of what is signed."""
 WIRE = {
     "TFIN_WIRE_VERSION": messages.VERSION,
-    **{f"TFIN_{one.name}": one.value for one in (*messages.Request, *messages.Answer)},
+    **{
+        f"TFIN_{one.name}{'_REQUEST' * (one in SIGNED)}": one.value
+        for one in (*messages.Request, *messages.Answer)
+    },
     **{f"TFIN_WIRE_{one.name.removesuffix('_TYPE')}": one.value for one in messages.WireError},
     **{f"TFIN_CAN_{one.name}": one.value for one in messages.Capability},
     **{f"TFIN_FLAG_{name}": bit for bit, name in FLAGS.items()},
@@ -158,10 +164,11 @@ WIRE = {
     **{f"TFIN_SLOTS_{one.name}": one.value for one in slot_frames.Command},
     **{f"TFIN_REASON_{one.name}": one.value for one in slot_frames.Reason},
     **{
-        f"TFIN_SLOTS_{one.name}": one.value
+        f"TFIN_{'SLOTS' if one < slot_frames.Result.SCHEMA else 'COMMANDS'}_{one.name}": one.value
         for one in slot_frames.Result
         if one != slot_frames.Result.SCHEMA
     },
+    **{f"TFIN_OP_{one.name}": one.value for one in commands.Opcode},
     "TFIN_TRANSFER_SCHEMA": slot_frames.Result.SCHEMA.value,
     "TFIN_SLOT_0": slot_frames.Place.SLOT_0.value,
     "TFIN_SLOT_1": slot_frames.Place.SLOT_1.value,

@@ -27,7 +27,7 @@ TO_ALL = (ACTIVATE, ABORT, RAISE_FLOOR)
 
 PHASE_NONE, ERASING, LOADING, STAGED, TRIAL = 0, 1, 2, 3, 5
 DAY_S = 86400
-TAG_BYTES = 5
+TAG_BYTES = 4
 
 
 def number(data: bytes, at: int, size: int) -> int:
@@ -62,6 +62,8 @@ class Terminal:
     floor: int = 0
     running_counter: int = 0
     """Security counter of the pack that runs."""
+    trial_runs: bool = False
+    """That is the pack in trial."""
     phase: int = PHASE_NONE
     other: bytes = bytes(16)
     """Id of the pack that is loaded, staged or in trial."""
@@ -107,12 +109,10 @@ class Terminal:
         self.sequence += 1
 
     def take_provision(self, data: bytes) -> int:
-        if len(data) != 72:
+        if len(data) != 72 or not any(data[:8]):
             return MALFORMED
         if any(self.id):
             return IDENTITY
-        if not any(data[:8]):
-            return VALUE
         self.id, self.report_key, self.audit_key = data[:8], data[8:40], data[40:]
         self.changed()
         return OK
@@ -122,7 +122,7 @@ class Terminal:
             return MALFORMED
         if data[:4] != b"TFKM" or number(data, 28, 4) != zlib.crc32(data[:28] + data[32:160]):
             return KEY
-        if any(data[8:28]) or number(data, 4, 2) == 0:
+        if any(data[8:28]):
             return KEY
         used = []
         for at, count in ((32, data[6]), (96, data[7])):
@@ -131,12 +131,12 @@ class Terminal:
             used += [data[at + 32 * i :][:32] for i in range(count)]
         if not all(map(any, used)) or len(set(used)) < len(used):
             return KEY
+        if data != self.manifest and number(data, 4, 2) <= number(self.manifest, 4, 2):
+            return VERSION
+        if not signed_by(self.root, data):
+            return SIGNATURE
         if data == self.manifest:
             return OK
-        if not signed_by(self.root, data):
-            return KEY
-        if self.manifest and number(data, 4, 2) <= number(self.manifest, 4, 2):
-            return VERSION
         self.manifest = data
         self.changed()
         return OK
@@ -149,13 +149,11 @@ class Terminal:
         counter, value = number(data, 32, 4), number(data, 52, 8)
         to_all = flags == 1
         if data[:4] != b"TFCM" or flags > 1 or data[7] or any(data[60:64]):
-            return VALUE
-        if not ACTIVATE <= opcode <= ERASE_STATE or (to_all and opcode not in TO_ALL):
-            return VALUE
+            return MALFORMED
         if any(pack) != (opcode in OF_PACK) or bool(value) != (opcode in OF_VALUE):
-            return VALUE
+            return MALFORMED
         if any(terminal + nonce) if to_all else counter:
-            return VALUE
+            return MALFORMED
         if index >= len(self.command_keys()):
             return KEY
         if to_all:
@@ -169,6 +167,8 @@ class Terminal:
             return NONCE
         if not signed_by(self.command_keys()[index], data):
             return SIGNATURE
+        if not ACTIVATE <= opcode <= ERASE_STATE or (to_all and opcode not in TO_ALL):
+            return VALUE
         refused = self.why_not(opcode, pack, value)
         if refused:
             return refused
@@ -185,17 +185,18 @@ class Terminal:
             CONFIRM: (TRIAL,),
             REVERT: (TRIAL,),
             ABORT: (ERASING, LOADING, STAGED),
+            STAGE: (PHASE_NONE,),
         }
         if opcode in phases:
-            if self.phase not in phases[opcode]:
-                return PHASE
             if pack[:TAG_BYTES] != self.other[:TAG_BYTES]:
                 return PACK
+            if self.phase not in phases[opcode]:
+                return PHASE
         if opcode == CONFIRM and not self.alive:
             return NOT_ALIVE
-        if opcode == RAISE_FLOOR and value > self.running_counter:
+        if opcode == RAISE_FLOOR and (self.trial_runs or value > self.running_counter):
             return VALUE
-        if opcode == SET_TIME and (value >= 1 << 32 or value // DAY_S < self.day):
+        if opcode == SET_TIME and (value >= (1 << 32) - 1 or value // DAY_S < self.day):
             return VALUE
         return OK
 
@@ -207,6 +208,8 @@ class Terminal:
             self.phase = PHASE_NONE
         elif opcode == RAISE_FLOOR:
             self.floor = max(self.floor, value)
+        elif opcode == SET_TIME:
+            self.day = value // DAY_S
         elif opcode == REBOOT:
             self.restart()
 
@@ -215,7 +218,7 @@ class Terminal:
             return MALFORMED
         rows = [data[at : at + 21] for at in range(16, len(data) - 64, 21)]
         if data[:4] != b"TFNT" or not rows or any(row[20] > 1 for row in rows):
-            return VALUE
+            return MALFORMED
         if data[5] >= len(self.command_keys()):
             return KEY
         if not any(self.id):

@@ -60,9 +60,9 @@ class Modelled:
         head = struct.pack("<BBBBHIII", 1, 2, 2, 4, 1, 4096, 65536, t.running_counter)
         reason = REASONS.get(last, 0)
         record = struct.pack(
-            "<BBBBIIIH", 1, places, 0, reason, t.sequence, t.floor, t.commands, t.day
+            "<BBBBIIIHH", 2, places, 0, reason, t.sequence, t.floor, t.commands, t.day, t.notices
         )
-        return head + record + active[:5] + other[:5] + bytes(4)
+        return head + record + active[:4] + other[:4] + bytes(4)
 
     def restarts(self) -> None:
         self.hello.boot_nonce = 0

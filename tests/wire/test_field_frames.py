@@ -92,7 +92,7 @@ def test_a_nonce_that_something_else_made_void_is_asked_for_anew() -> None:
     ("t", "said"),
     [
         (terminal(id=bytes(8)), "it has no id yet"),
-        (terminal(phase=oracle.TRIAL), "cannot do that now"),
+        (terminal(phase=oracle.TRIAL, other=PACK), "cannot do that now"),
         (terminal(phase=oracle.STAGED, other=ID * 2), "holds another pack"),
     ],
 )
@@ -105,7 +105,7 @@ def test_a_refused_command_says_why(t: oracle.Terminal, said: str) -> None:
 def test_a_key_that_the_terminal_does_not_know() -> None:
     manifest = sign_manifest(KeyManifest(1, (RELEASE.public,), (KEY.public,)), ROOT)
     m = Modelled(terminal(manifest=manifest))
-    for index, said in ((0, "signature is not that"), (1, "does not trust the key")):
+    for index, said in ((0, "signature is not that"), (1, "no command key of this number")):
         with pytest.raises(TargetError, match=said):
             field_frames.command(client_of(m), Opcode.REBOOT, ROOT, key_index=index)
     field_frames.command(client_of(m), Opcode.REBOOT, KEY)
@@ -137,7 +137,7 @@ def test_a_key_manifest_is_installed(lost: bool) -> None:
     with pytest.raises(InputError, match="is no key manifest"):
         field_frames.install_keys(client_of(m), b"")
     forged = sign_manifest(KeyManifest(4, (RELEASE.public,), (KEY.public,)), STRANGER)
-    with pytest.raises(TargetError, match="needs the root key of its firmware"):
+    with pytest.raises(TargetError, match="with the root key of its firmware"):
         field_frames.install_keys(client_of(m), forged)
 
 

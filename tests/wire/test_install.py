@@ -25,7 +25,7 @@ from tinyfin.targets import build, catalogue
 from tinyfin.wire import slot_frames
 from tinyfin.wire.client import Client
 from tinyfin.wire.frames import encode_frame
-from tinyfin.wire.messages import Answer, Request
+from tinyfin.wire.messages import Answer, Capability, Request
 from tinyfin.wire.slot_frames import Command, Journal, Phase, Place, Reason, SlotInfo
 
 pytestmark = [pytest.mark.live, needs_cortex_m]
@@ -38,7 +38,7 @@ def signed(seed: int, counter: int) -> bytes:
 
 
 PACKS = [signed(2, 1), signed(3, 2), signed(4, 2)]
-TAGS = [parse_pack(pack).pack_id.hex()[:10] for pack in PACKS]
+TAGS = [parse_pack(pack).pack_id.hex()[:8] for pack in PACKS]
 
 
 @pytest.fixture(scope="module")
@@ -271,6 +271,13 @@ def test_a_release_takes_packs_and_leaves_what_becomes_of_them_to_its_applicatio
         for which in Command:
             with pytest.raises(TargetError, match="NOT_OFFERED"):
                 slot_frames.command(client, which)
+        assert not client.hello.capabilities & Capability.COMMAND, "it knows no root key"
+        for request, answer in (
+            (Request.CHALLENGE_REQUEST, Answer.CHALLENGE),
+            *((Request(number), Answer.PACK_STATUS) for number in range(0x26, 0x2A)),
+        ):
+            with pytest.raises(TargetError, match="NOT_OFFERED"):
+                client.request(request, answer, bytes(128))
         assert slot_frames.info(client).phase == Phase.STAGED
 
 

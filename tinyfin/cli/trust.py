@@ -69,8 +69,8 @@ root_key_option = click.option(
 release_option = click.option(
     "--release",
     is_flag=True,
-    help="Build for the field: trust release keys alone, and take packs and commands that are "
-    "signed, but nothing else that changes them.",
+    help="Build for the field: trust release keys alone, answer HELLO and STATS, and take only "
+    "what is signed.",
 )
 
 release_replay_option = click.option(

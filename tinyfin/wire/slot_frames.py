@@ -40,7 +40,7 @@ __all__ = [
     "require",
 ]
 
-_TAG_BYTES = 5
+_TAG_BYTES = 4
 _CRC_BYTES = 4
 _STATE_LOG = struct.Struct("<BIHH")
 
@@ -155,10 +155,11 @@ _WHY = {
     Result.NOT_ALIVE: "the pack in trial has not scored eight events yet",
     Result.FLASH: "its flash does not take what is written: the terminal is to be replaced",
     Result.SCHEMA: "the pack's events have other fields than its firmware",
-    Result.KEY: "it does not trust the key: sign with a command key of its key manifest and give "
-    "the manifest with --keys; a manifest itself needs the root key of its firmware",
-    Result.SIGNATURE: "the signature is not that of the key it knows under this index; sign with a "
-    "command key of its key manifest, and give the manifest with --keys",
+    Result.KEY: "it has no command key of this number; sign with one of its key manifest, and give "
+    "the manifest with --keys",
+    Result.SIGNATURE: "the signature is not that of the key it knows: sign with a command key of "
+    "its key manifest and give the manifest with --keys, a manifest with the root key of its "
+    "firmware",
     Result.NONCE: "the command was made before something else was done; make it again",
     Result.COUNTER: "it has done this one, or one with a higher number; make it with a higher one",
     Result.TERMINAL: "it is made for another terminal; make it for the id of this one",
@@ -188,7 +189,7 @@ class StateLog:
 
 @dataclass(frozen=True)
 class SlotInfo:
-    """SLOT_INFO. Tags are the first five bytes of pack ids, hexadecimal."""
+    """SLOT_INFO. Tags are the first four bytes of pack ids, hexadecimal."""
 
     phase: Phase
     active: Place
@@ -242,7 +243,7 @@ def info(client: Client) -> SlotInfo:
         )
     r = Reader(client.request(Request.SLOT_INFO_REQUEST, Answer.SLOT_INFO), "SLOT_INFO")
     _, running, journal, _, worst_ms, erase, slot, counter = r.unpack("BBBBHIII")
-    _, places, detail, reason, sequence, floor, _, _ = r.unpack("BBBBIIIH")
+    _, places, detail, reason, sequence, floor, _, _, _ = r.unpack("BBBBIIIHH")
     active_tag, other_tag = r.take(_TAG_BYTES).hex(), r.take(_TAG_BYTES).hex()
     log = r.rest()[_CRC_BYTES:]
     state_log = None

@@ -5,8 +5,6 @@
 #include <stddef.h>
 #include <string.h>
 
-#include "keys.h"
-
 /* As it lies in flash; 32 bytes, the largest program unit of any chip. */
 typedef struct record {
     uint32_t sequence; /* from 1; one more than that of the record before it */
@@ -63,7 +61,7 @@ static int make_mac(const tfin_audit *a, const uint8_t before[MAC_BYTES], const 
                          MAC_BYTES);
 }
 
-int tfin_audit_head(const tfin_audit *a, uint8_t head[TFIN_AUDIT_HEAD_BYTES])
+int tfin_audit_read_head(const tfin_audit *a, tfin_audit_head *head)
 {
     record r;
     if (a->slots == NULL) {
@@ -75,8 +73,8 @@ int tfin_audit_head(const tfin_audit *a, uint8_t head[TFIN_AUDIT_HEAD_BYTES])
     if (!tfin_port_flash_read(address_of(a, a->unit, a->next - 1u), &r, sizeof r)) {
         return 0;
     }
-    memcpy(head, &r.sequence, 4);
-    memcpy(head + 4, r.mac, MAC_BYTES);
+    head->sequence = r.sequence;
+    memcpy(head->mac, r.mac, MAC_BYTES);
     return 1;
 }
 
@@ -98,16 +96,15 @@ static int write(const tfin_audit *a, uint32_t place, const record *r)
 static int append(tfin_audit *a, record *r)
 {
     const tfin_journal *j = &a->slots->journal;
-    uint8_t head[TFIN_AUDIT_HEAD_BYTES];
+    tfin_audit_head head;
     if (r->kind != TFIN_AUDIT_VERDICT) {
         a->noted = (uint16_t)j->now.sequence;
         r->note = a->noted;
     }
     if ((a->state & (CLOSED | RENEWING)) == 0 && a->next < places_of(j->map)) {
-        if (tfin_audit_head(a, head)) {
-            memcpy(&r->sequence, head, 4);
-            r->sequence++;
-            if (make_mac(a, head + 4, r, r->mac) && write(a, a->next, r)) {
+        if (tfin_audit_read_head(a, &head)) {
+            r->sequence = head.sequence + 1u;
+            if (make_mac(a, head.mac, r, r->mac) && write(a, a->next, r)) {
                 a->next++;
                 return 1;
             }
@@ -182,11 +179,11 @@ static void fail(tfin_audit *a)
 /* The first record of the unit whose turn it is by the key. */
 static void enter(tfin_audit *a, enum tfin_audit_kind kind, uint32_t t_s)
 {
-    uint8_t head[TFIN_AUDIT_HEAD_BYTES] = {0};
+    tfin_audit_head head = {0};
     record r = {.t_s = t_s, .kind = (uint8_t)kind, .detail = a->lost};
     r.value = tfin_keys_audit_step(&a->slots->journal);
-    (void)tfin_keys_audit_head(&a->slots->journal, head);
-    memcpy(&r.alias, head + 4, MAC_BYTES);
+    (void)tfin_keys_audit_head(&a->slots->journal, &head);
+    memcpy(&r.alias, head.mac, MAC_BYTES);
     a->unit = (uint8_t)(r.value % units_of(a));
     a->next = 0;
     a->state = 0;
@@ -246,11 +243,12 @@ int tfin_audit_step(tfin_audit *a, uint32_t t_s)
 static void find_end(tfin_audit *a, record *last)
 {
     record before = {0}, r;
-    uint8_t head[TFIN_AUDIT_HEAD_BYTES] = {0}, mac[MAC_BYTES];
+    tfin_audit_head head = {0};
+    uint8_t mac[MAC_BYTES];
     memset(last, 0, sizeof *last);
-    (void)tfin_keys_audit_head(&a->slots->journal, head);
-    memcpy(&last->sequence, head, 4);
-    memcpy(last->mac, head + 4, MAC_BYTES);
+    (void)tfin_keys_audit_head(&a->slots->journal, &head);
+    last->sequence = head.sequence;
+    memcpy(last->mac, head.mac, MAC_BYTES);
     for (uint32_t place = 0; place < places_of(a->slots->journal.map); place++) {
         if (!tfin_port_flash_read(address_of(a, a->unit, place), &r, sizeof r)) {
             continue; /* one reading decides: a second one may differ */

@@ -29,6 +29,7 @@
 
 #include "bytes.h"
 #include "commands.h"
+#include "keys.h"
 #include "slots.h"
 
 /* What became of the state, of tfin_audit_state. */
@@ -43,8 +44,6 @@ enum tfin_audit_kind {
     TFIN_AUDIT_STATE,
     TFIN_AUDIT_OBEYED /* and enum tfin_command_kind */
 };
-
-enum { TFIN_AUDIT_HEAD_BYTES = 12 };
 
 typedef struct tfin_audit {
     tfin_slots *slots; /* null: nothing is written */
@@ -72,8 +71,8 @@ void tfin_audit_state(tfin_audit *audit, uint32_t t_s, enum tfin_audit_state wha
  * there is more to do. */
 int tfin_audit_step(tfin_audit *audit, uint32_t t_s);
 
-/* Sequence number (4 bytes) and MAC (8 bytes) of the newest record. 0: nothing is written. */
-int tfin_audit_head(const tfin_audit *audit, uint8_t head[TFIN_AUDIT_HEAD_BYTES]);
+/* 0: nothing is written, and there is no head. */
+int tfin_audit_read_head(const tfin_audit *audit, tfin_audit_head *head);
 
 /* The payload of AUDIT from this place on, as much as fits. 0: there is no such place. */
 int tfin_audit_read(const tfin_audit *audit, const tfin_flash_map *map, uint32_t first,

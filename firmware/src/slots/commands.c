@@ -2,37 +2,16 @@
 #ifdef TFIN_PORT_FLASH
 #include "commands.h"
 
+#include <stddef.h>
 #include <string.h>
 
 #include "bytes.h"
 
-/* of a command */
-enum { COMMAND_MAGIC = 0x4D434654, AT_OPCODE = 4, AT_FLAGS = 5, AT_KEY = 6, AT_TERMINAL = 8 };
-enum { AT_NONCE = 16, AT_COUNTER = 32, AT_PACK = 36, AT_VALUE = 52, AT_SPARE = 60 };
-enum { SIGNED_BYTES = 64, SIGNATURE_BYTES = 64, COMMAND_BYTES = SIGNED_BYTES + SIGNATURE_BYTES };
-enum { BROADCAST = 1, ID_BYTES = 8, NONCE_BYTES = 16, PACK_BYTES = 16, DAY_S = 86400 };
-/* of a page of notices */
-enum { NOTICES_MAGIC = 0x544E4654, AT_COUNT = 4, AT_NOTICES_KEY = 5, AT_NUMBER = 6 };
-enum { AT_NOTICES = 16, NOTICE_BYTES = 21 };
-enum { AT_ROOT_SIGNATURE = 160 };
+_Static_assert(sizeof(tfin_command) == 128 && sizeof(tfin_page) == 16, "as on the wire");
+
+enum { DAY_S = 86400, NONCE_BYTES = 16 };
 
 enum stage { CHECK, EFFECT, ANSWER };
-
-static uint64_t number_at(const uint8_t *p, uint32_t bytes)
-{
-    tfin_reader r = {p, p + bytes, 0};
-    return tfin_get(&r, bytes);
-}
-
-static int is_zero(const uint8_t *bytes, uint32_t size)
-{
-    while (size-- != 0) {
-        if (bytes[size] != 0) {
-            return 0;
-        }
-    }
-    return 1;
-}
 
 void tfin_commands_open(tfin_commands *c, tfin_slots *slots, const tfin_effects *effects,
                         const uint8_t *root, uint32_t boot_nonce)
@@ -47,24 +26,20 @@ void tfin_commands_open(tfin_commands *c, tfin_slots *slots, const tfin_effects 
 __attribute__((noinline)) int tfin_commands_nonce(const tfin_commands *c,
                                                   uint8_t nonce[NONCE_BYTES])
 {
-    uint8_t message[5 + 4 + 4] = "nonce";
-    uint8_t mac[32];
+    uint8_t mac[32] = {0};
     tfin_port_hash hash;
-    memset(nonce, 0, NONCE_BYTES);
-    if (!tfin_keys_mac_begin(&c->slots->journal, TFIN_SECRET_REPORT, &hash)) {
-        return 0;
+    int known = tfin_keys_mac_begin(&c->slots->journal, TFIN_SECRET_REPORT, &hash);
+    if (known) {
+        tfin_port_hash_update(&hash, (const uint8_t *)"nonce", 5);
+        tfin_port_hash_update(&hash, (const uint8_t *)&c->slots->journal.now.sequence, 4);
+        tfin_port_hash_update(&hash, (const uint8_t *)&c->boot_nonce, 4);
+        tfin_port_hash_end(&hash, mac);
     }
-    tfin_writer w = {message + 5, message + sizeof message, 0};
-    tfin_put(&w, c->slots->journal.now.sequence, 4);
-    tfin_put(&w, c->boot_nonce, 4);
-    tfin_port_hash_update(&hash, message, sizeof message);
-    tfin_port_hash_end(&hash, mac);
     memcpy(nonce, mac, NONCE_BYTES);
-    return 1;
+    return known;
 }
 
-/* ---------------------------------------------------------------------------------------- checks
- */
+/* -------------------------------------------------------------------------------------- checks */
 
 static int names_pack(uint32_t opcode)
 {
@@ -76,79 +51,97 @@ static int has_value(uint32_t opcode)
     return opcode >= TFIN_OP_RAISE_FLOOR && opcode <= TFIN_OP_SET_TIME;
 }
 
-/* Every byte that says nothing is zero, so that one command has one form. */
-static int command_is_formed(const uint8_t *m, uint32_t size)
+/* Every byte that says nothing is zero, and what says something is not, so that one command has one
+ * form. */
+static int command_is_formed(const tfin_command *m)
 {
-    return size == COMMAND_BYTES && number_at(m, 4) == COMMAND_MAGIC && m[AT_FLAGS] <= BROADCAST &&
-           m[AT_KEY + 1] == 0 && is_zero(m + AT_SPARE, SIGNED_BYTES - AT_SPARE) &&
-           (m[AT_FLAGS] == BROADCAST ? is_zero(m + AT_TERMINAL, ID_BYTES + NONCE_BYTES)
-                                     : is_zero(m + AT_COUNTER, 4)) &&
-           (names_pack(m[AT_OPCODE]) || is_zero(m + AT_PACK, PACK_BYTES)) &&
-           (has_value(m[AT_OPCODE]) || is_zero(m + AT_VALUE, AT_SPARE - AT_VALUE));
+    return m->magic == TFIN_COMMAND_MAGIC && m->broadcast <= 1u && m->zero == 0 && m->spare == 0 &&
+           (m->broadcast ? tfin_is_zero(m->terminal, sizeof m->terminal + sizeof m->nonce)
+                         : m->counter == 0) &&
+           names_pack(m->opcode) != tfin_is_zero(m->pack, sizeof m->pack) &&
+           has_value(m->opcode) != tfin_is_zero(m->value, sizeof m->value);
 }
 
-static int is_formed(enum tfin_command_kind kind, const uint8_t *m, uint32_t size)
+static uint32_t signed_bytes(const tfin_page *page)
+{
+    return (uint32_t)sizeof *page + page->count * (uint32_t)TFIN_PAGE_NOTICE_BYTES;
+}
+
+static int page_is_formed(const tfin_page *page, uint32_t size)
+{
+    if (size < sizeof *page || page->magic != TFIN_PAGE_MAGIC || page->count == 0 ||
+        size != signed_bytes(page) + TFIN_SIGNATURE_BYTES) {
+        return 0;
+    }
+    const uint8_t *fraud = (const uint8_t *)page + sizeof *page - 1u;
+    for (uint32_t i = 0; i < page->count; i++) {
+        fraud += TFIN_PAGE_NOTICE_BYTES;
+        if (*fraud > 1u) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+static int is_formed(enum tfin_command_kind kind, const void *m, uint32_t size)
 {
     switch (kind) {
-    case TFIN_COMMAND: return command_is_formed(m, size);
-    case TFIN_NEW_KEYS: return size == TFIN_MANIFEST_BYTES;
-    case TFIN_NEW_IDENTITY: return size == TFIN_IDENTITY_BYTES && !is_zero(m, ID_BYTES);
-    default:
-        return size > AT_NOTICES + SIGNATURE_BYTES && number_at(m, 4) == NOTICES_MAGIC &&
-               m[AT_COUNT] != 0 &&
-               size == AT_NOTICES + m[AT_COUNT] * (uint32_t)NOTICE_BYTES + SIGNATURE_BYTES;
+    case TFIN_COMMAND: return size == sizeof(tfin_command) && command_is_formed(m);
+    case TFIN_NEW_KEYS: return size == sizeof(tfin_manifest);
+    case TFIN_NEW_IDENTITY: return size == sizeof(tfin_new_identity) && !tfin_is_zero(m, 8);
+    default: return page_is_formed(m, size);
     }
 }
 
 static int is_for_this(const tfin_commands *c, const uint8_t *id)
 {
-    uint8_t own[ID_BYTES];
+    uint8_t own[8];
     if (!tfin_keys_id(&c->slots->journal, own)) {
         return TFIN_COMMANDS_IDENTITY;
     }
-    return memcmp(own, id, ID_BYTES) == 0 ? TFIN_SLOTS_OK : TFIN_COMMANDS_TERMINAL;
+    return memcmp(own, id, sizeof own) == 0 ? TFIN_SLOTS_OK : TFIN_COMMANDS_TERMINAL;
 }
 
 /* For whom it is, and that it was not done before. */
-static int check_command(const tfin_commands *c)
+static int check_command(const tfin_commands *c, const tfin_command *m)
 {
-    const uint8_t *m = c->work;
     uint8_t nonce[NONCE_BYTES];
-    if (m[AT_FLAGS] == BROADCAST) {
-        return number_at(m + AT_COUNTER, 4) > c->slots->journal.now.commands
-                   ? TFIN_SLOTS_OK
-                   : TFIN_COMMANDS_COUNTER;
+    if (m->broadcast) {
+        return m->counter > c->slots->journal.now.commands ? TFIN_SLOTS_OK : TFIN_COMMANDS_COUNTER;
     }
-    int rc = is_for_this(c, m + AT_TERMINAL);
+    int rc = is_for_this(c, m->terminal);
     if (rc == TFIN_SLOTS_OK &&
-        (!tfin_commands_nonce(c, nonce) || memcmp(nonce, m + AT_NONCE, sizeof nonce) != 0)) {
+        (!tfin_commands_nonce(c, nonce) || memcmp(nonce, m->nonce, sizeof nonce) != 0)) {
         rc = TFIN_COMMANDS_NONCE;
     }
     return rc;
 }
 
-static int check_notices(const tfin_commands *c)
+static int check_page(const tfin_commands *c, const tfin_page *page)
 {
-    int rc = is_for_this(c, c->work + AT_TERMINAL);
-    if (rc == TFIN_SLOTS_OK && number_at(c->work + AT_NUMBER, 2) <= c->slots->journal.now.notices) {
+    int rc = is_for_this(c, page->terminal);
+    if (rc == TFIN_SLOTS_OK && page->number <= c->slots->journal.now.notices) {
         rc = TFIN_COMMANDS_COUNTER;
     }
     return rc;
 }
 
-static int check_keys(const tfin_commands *c)
+static int is_here(const tfin_manifest *here, const tfin_manifest *m)
 {
-    const tfin_journal *j = &c->slots->journal;
-    if (!tfin_keys_is_manifest(c->work)) {
-        return TFIN_COMMANDS_KEY;
-    }
-    return tfin_keys_version_of(c->work) > tfin_keys_version(j) || tfin_keys_is_here(j, c->work)
-               ? TFIN_SLOTS_OK
-               : TFIN_COMMANDS_VERSION;
+    return here != NULL && memcmp(here, m, sizeof *m) == 0;
 }
 
-/* ---------------------------------------------------------------------------------------- effects
- */
+static int check_manifest(const tfin_commands *c, const tfin_manifest *m)
+{
+    const tfin_manifest *here = tfin_keys_manifest(&c->slots->journal);
+    if (!tfin_keys_is_manifest(m)) {
+        return TFIN_COMMANDS_KEY;
+    }
+    uint32_t version = here != NULL ? here->version : 0;
+    return m->version > version || is_here(here, m) ? TFIN_SLOTS_OK : TFIN_COMMANDS_VERSION;
+}
+
+/* ------------------------------------------------------------------------------------- effects */
 
 /* Above 0: the flash of the state log does not take it. */
 static int of_engine(tfin_commands *c, int rc)
@@ -158,82 +151,83 @@ static int of_engine(tfin_commands *c, int rc)
 }
 
 /* What becomes of a pack is one record, which uses the counter up too. */
-static int command_slots(tfin_commands *c, enum tfin_slots_command command)
+static int command_slots(tfin_commands *c, const tfin_command *m)
 {
     tfin_journal_record *now = &c->slots->journal.now;
-    const uint8_t *m = c->work;
     uint32_t before = now->commands;
-    if (!tfin_slots_other_is(c->slots, m + AT_PACK)) {
+    if (!tfin_slots_other_is(c->slots, m->pack)) {
         return TFIN_COMMANDS_PACK;
     }
-    if (m[AT_FLAGS] == BROADCAST) {
-        now->commands = (uint32_t)number_at(m + AT_COUNTER, 4);
+    if (m->broadcast) {
+        now->commands = m->counter;
     }
-    int rc = m[AT_OPCODE] == TFIN_OP_STAGE ? tfin_slots_allow(c->slots)
-                                           : tfin_slots_command(c->slots, command);
+    int which = m->opcode - TFIN_OP_ACTIVATE + TFIN_SLOTS_ACTIVATE;
+    int rc = m->opcode == TFIN_OP_STAGE
+                 ? tfin_slots_allow(c->slots)
+                 : tfin_slots_command(c->slots, (enum tfin_slots_command)which);
     if (rc != TFIN_SLOTS_OK) {
         now->commands = before;
     }
     return rc;
 }
 
-static int may_be_done(const tfin_commands *c, uint32_t opcode, uint64_t value)
+static int may_be_done(const tfin_commands *c, const tfin_command *m)
 {
     const tfin_slots *s = c->slots;
-    int broadcast = c->work[AT_FLAGS] == BROADCAST;
-    switch (opcode) {
-    case TFIN_OP_ACTIVATE:
-    case TFIN_OP_ABORT: return 1;
-    case TFIN_OP_RAISE_FLOOR: return value > s->journal.now.floor && value <= s->counter;
+    if (m->broadcast && m->opcode != TFIN_OP_ACTIVATE && m->opcode != TFIN_OP_ABORT &&
+        m->opcode != TFIN_OP_RAISE_FLOOR) {
+        return 0;
+    }
+    switch (m->opcode) {
+    case TFIN_OP_RAISE_FLOOR: /* no trial may end with a pack below the floor */
+        return s->running == tfin_slots_active(s) && m->value[1] == 0 && m->value[0] <= s->counter;
     case TFIN_OP_SET_TIME:
-        return !broadcast && value < UINT32_MAX && value / DAY_S >= s->journal.now.day;
-    case TFIN_OP_REBOOT: return !broadcast && c->effects->can_reboot();
-    default: return !broadcast && opcode >= TFIN_OP_ACTIVATE && opcode <= TFIN_OP_ERASE_STATE;
+        return m->value[1] == 0 && m->value[0] != UINT32_MAX &&
+               m->value[0] / DAY_S >= s->journal.now.day;
+    case TFIN_OP_REBOOT: return c->effects->can_reboot();
+    default: return m->opcode != 0 && m->opcode <= TFIN_OP_ERASE_STATE;
     }
 }
 
 /* Nonce or counter are used up. */
-static int begin_command(tfin_commands *c)
+static int begin_command(tfin_commands *c, const tfin_command *m)
 {
-    const uint8_t *m = c->work;
     tfin_journal_record *now = &c->slots->journal.now;
-    uint32_t opcode = m[AT_OPCODE];
-    uint64_t value = number_at(m + AT_VALUE, 8);
-    if (!may_be_done(c, opcode, value)) {
+    if (!may_be_done(c, m)) {
         return TFIN_COMMANDS_VALUE;
     }
-    if (names_pack(opcode)) {
-        c->stage = ANSWER;
-        return command_slots(c, (enum tfin_slots_command)(opcode - TFIN_OP_ACTIVATE));
+    if (names_pack(m->opcode)) {
+        return command_slots(c, m);
     }
-    if (m[AT_FLAGS] == BROADCAST) {
-        now->commands = (uint32_t)number_at(m + AT_COUNTER, 4);
+    c->stage = EFFECT;
+    if (m->broadcast) {
+        now->commands = m->counter;
     }
-    if (opcode == TFIN_OP_RAISE_FLOOR) {
-        now->floor = (uint32_t)value;
-    } else if (opcode == TFIN_OP_SET_TIME) {
-        tfin_slots_set_day(c->slots, (uint16_t)(value / DAY_S));
+    if (m->opcode == TFIN_OP_RAISE_FLOOR && m->value[0] > now->floor) {
+        now->floor = m->value[0];
+    } else if (m->opcode == TFIN_OP_SET_TIME) {
+        tfin_slots_set_day(c->slots, (uint16_t)(m->value[0] / DAY_S));
     }
     return tfin_slots_record(c->slots);
 }
 
-static int finish_command(tfin_commands *c)
+static int finish_command(tfin_commands *c, const tfin_command *m)
 {
-    uint64_t value = number_at(c->work + AT_VALUE, 8);
-    switch (c->work[AT_OPCODE]) {
-    case TFIN_OP_ERASE_CARD: return of_engine(c, c->effects->erase_card(value));
-    case TFIN_OP_SET_TIME: return of_engine(c, c->effects->set_time((uint32_t)value));
+    switch (m->opcode) {
+    case TFIN_OP_ERASE_CARD:
+        return of_engine(c, c->effects->erase_card(m->value[0] | (uint64_t)m->value[1] << 32));
+    case TFIN_OP_SET_TIME: return of_engine(c, c->effects->set_time(m->value[0]));
     case TFIN_OP_ERASE_STATE: return of_engine(c, c->effects->erase_state());
     case TFIN_OP_REBOOT: c->reboot = 1; return TFIN_SLOTS_OK;
     default: return TFIN_SLOTS_OK;
     }
 }
 
-static int apply_notices(tfin_commands *c)
+static int apply_notices(tfin_commands *c, const tfin_page *page)
 {
-    for (uint32_t i = 0; i < c->work[AT_COUNT]; i++) {
-        const uint8_t *at = c->work + AT_NOTICES + i * NOTICE_BYTES;
-        tfin_reader r = {at, at + NOTICE_BYTES, 0};
+    const uint8_t *at = (const uint8_t *)page + sizeof *page;
+    tfin_reader r = {at, (const uint8_t *)page + signed_bytes(page), 0};
+    while (tfin_left(&r) != 0) {
         tfin_notice notice = {0};
         notice.id = tfin_get(&r, 8);
         notice.token = tfin_get(&r, 8);
@@ -244,16 +238,11 @@ static int apply_notices(tfin_commands *c)
             return of_engine(c, rc);
         }
     }
-    c->slots->journal.now.notices = (uint16_t)number_at(c->work + AT_NUMBER, 2);
+    c->slots->journal.now.notices = page->number;
     return tfin_slots_record(c->slots);
 }
 
-/* ---------------------------------------------------------------------------------------- steps */
-
-static uint32_t verified(const tfin_commands *c, const uint8_t *key, uint32_t size)
-{
-    return tfin_port_verify(c->work + c->size - SIGNATURE_BYTES, key, c->work, size);
-}
+/* --------------------------------------------------------------------------------------- steps */
 
 enum { BEGUN = -1 };
 
@@ -262,56 +251,65 @@ static int begun(int rc)
     return rc == TFIN_SLOTS_OK ? BEGUN : rc;
 }
 
+/* Whose signature it needs, and over how much; null without such a key. */
+static const uint8_t *signer_of(const tfin_commands *c, uint32_t *size)
+{
+    const tfin_command *m = c->work;
+    const tfin_page *page = c->work;
+    uint32_t number = m->key;
+    *size = offsetof(tfin_command, signature);
+    if (c->kind == TFIN_NEW_KEYS) {
+        *size = offsetof(tfin_manifest, signature);
+        return c->root;
+    }
+    if (c->kind == TFIN_NOTICES) {
+        *size = signed_bytes(page);
+        number = page->key;
+    }
+    return tfin_keys_command(&c->slots->journal, c->root, number);
+}
+
+static int check_kind(const tfin_commands *c)
+{
+    return c->kind == TFIN_COMMAND    ? check_command(c, c->work)
+           : c->kind == TFIN_NEW_KEYS ? check_manifest(c, c->work)
+                                      : check_page(c, c->work);
+}
+
 /* BEGUN, or the result. */
 static int check(tfin_commands *c)
 {
-    tfin_journal *j = &c->slots->journal;
-    const uint8_t *key = c->root;
-    uint32_t size = AT_ROOT_SIGNATURE;
-    int rc;
+    const tfin_journal *j = &c->slots->journal;
+    const uint8_t *message = c->work;
+    uint32_t size;
+    uint8_t id[8];
+    c->stage = ANSWER;
     if (c->kind == TFIN_NEW_IDENTITY) {
-        uint8_t id[ID_BYTES];
-        c->stage = ANSWER;
         return tfin_keys_id(j, id)
                    ? TFIN_COMMANDS_IDENTITY
-                   : begun(tfin_slots_renew(c->slots, tfin_keys_set_identity, c->work));
+                   : begun(tfin_slots_renew(c->slots, tfin_keys_set_identity, message));
     }
-    if (c->kind == TFIN_NEW_KEYS) {
-        rc = check_keys(c);
-    } else {
-        size = c->size - (uint32_t)SIGNATURE_BYTES;
-        key = tfin_keys_command(j, c->root,
-                                c->work[c->kind == TFIN_COMMAND ? AT_KEY : AT_NOTICES_KEY]);
-        if (key == NULL) {
-            return TFIN_COMMANDS_KEY;
-        }
-        rc = c->kind == TFIN_COMMAND ? check_command(c) : check_notices(c);
-    }
+    const uint8_t *key = signer_of(c, &size);
+    int rc = key == NULL ? TFIN_COMMANDS_KEY : check_kind(c);
     if (rc != TFIN_SLOTS_OK) {
         return rc;
     }
-    volatile uint32_t proof = verified(c, key, size);
-    if (proof != TFIN_PORT_VERIFIED) {
-        return TFIN_COMMANDS_SIGNATURE;
-    }
-    c->stage = EFFECT;
-    if (c->kind != TFIN_COMMAND) {
-        c->stage = ANSWER;
-    }
-    if (proof != TFIN_PORT_VERIFIED) { /* an instruction was skipped */
+    volatile uint32_t proof = tfin_port_verify(message + size, key, message, size);
+    /* twice: an instruction may be skipped */
+    if (proof != TFIN_PORT_VERIFIED || proof != TFIN_PORT_VERIFIED) {
         return TFIN_COMMANDS_SIGNATURE;
     }
     switch (c->kind) {
-    case TFIN_NEW_KEYS:
-        return tfin_keys_is_here(j, c->work)
+    case TFIN_COMMAND: return begun(begin_command(c, c->work));
+    case TFIN_NOTICES: return begun(apply_notices(c, c->work));
+    default:
+        return is_here(tfin_keys_manifest(j), c->work)
                    ? TFIN_SLOTS_OK
-                   : begun(tfin_slots_renew(c->slots, tfin_keys_set_manifest, c->work));
-    case TFIN_NOTICES: return begun(apply_notices(c));
-    default: return begun(begin_command(c));
+                   : begun(tfin_slots_renew(c->slots, tfin_keys_set_manifest, message));
     }
 }
 
-int tfin_commands_take(tfin_commands *c, enum tfin_command_kind kind, const uint8_t *payload,
+int tfin_commands_take(tfin_commands *c, enum tfin_command_kind kind, const void *payload,
                        uint32_t size)
 {
     if (!is_formed(kind, payload, size)) {
@@ -321,7 +319,6 @@ int tfin_commands_take(tfin_commands *c, enum tfin_command_kind kind, const uint
         return TFIN_SLOTS_BUSY;
     }
     c->work = payload;
-    c->size = (uint16_t)size;
     c->kind = (uint8_t)kind;
     c->stage = CHECK;
     c->engine_error = 0;
@@ -330,17 +327,14 @@ int tfin_commands_take(tfin_commands *c, enum tfin_command_kind kind, const uint
 
 int tfin_commands_step(tfin_commands *c)
 {
-    int rc;
+    int rc = c->slots->result; /* of the journal */
     if (c->stage == CHECK) {
         rc = check(c);
         if (rc == BEGUN) {
             return BEGUN;
         }
-    } else {
-        rc = c->slots->result; /* of the journal */
-        if (rc == TFIN_SLOTS_OK && c->stage == EFFECT) {
-            rc = finish_command(c);
-        }
+    } else if (rc == TFIN_SLOTS_OK && c->stage == EFFECT) {
+        rc = finish_command(c, c->work);
     }
     if (rc == TFIN_SLOTS_OK) {
         c->effects->obeyed((enum tfin_command_kind)c->kind, c->work);

@@ -29,13 +29,41 @@ enum tfin_opcode {
     TFIN_OP_CONFIRM,
     TFIN_OP_REVERT,
     TFIN_OP_ABORT,
-    TFIN_OP_RAISE_FLOOR, /* value: at most the security counter of the pack that runs */
+    TFIN_OP_RAISE_FLOOR, /* value: at most the security counter of the active pack, which runs */
     TFIN_OP_ERASE_CARD,  /* value: its token */
     TFIN_OP_SET_TIME,    /* value: t_mono_s, not of a day before the journal's */
     TFIN_OP_STAGE,       /* names a pack that was given up: it may be installed again */
     TFIN_OP_REBOOT,
     TFIN_OP_ERASE_STATE
 };
+
+/* What an opcode does not use is zero. */
+typedef struct __attribute__((may_alias)) tfin_command {
+    uint32_t magic;    /* TFIN_COMMAND_MAGIC */
+    uint8_t opcode;    /* enum tfin_opcode */
+    uint8_t broadcast; /* 1: to all terminals; then a counter, but no terminal and no nonce */
+    uint8_t key;       /* which command key signed it */
+    uint8_t zero;
+    uint8_t terminal[8];
+    uint8_t nonce[16];
+    uint32_t counter;
+    uint8_t pack[16];
+    uint32_t value[2]; /* the lower half first */
+    uint32_t spare;
+    uint8_t signature[64]; /* over all before */
+} tfin_command;
+enum { TFIN_COMMAND_MAGIC = 0x4D434654 };
+
+/* A page: this, `count` notices of 21 bytes (id 8, token 8, t_tx_mono_s 4, fraud 1), and a
+ * signature of 64 over all before. */
+typedef struct __attribute__((may_alias)) tfin_page {
+    uint32_t magic; /* TFIN_PAGE_MAGIC */
+    uint8_t count;  /* not 0 */
+    uint8_t key;
+    uint16_t number; /* above that of the page before */
+    uint8_t terminal[8];
+} tfin_page;
+enum { TFIN_PAGE_MAGIC = 0x544E4654, TFIN_PAGE_NOTICE_BYTES = 21, TFIN_SIGNATURE_BYTES = 64 };
 
 /* Results beyond enum tfin_slots_result. */
 enum {
@@ -66,9 +94,8 @@ typedef struct tfin_commands {
     tfin_slots *slots;
     const tfin_effects *effects;
     const uint8_t *root; /* public key of 32 bytes */
-    const uint8_t *work; /* the payload that is worked on; null: at rest */
+    const void *work;    /* the payload that is worked on; null: at rest */
     uint32_t boot_nonce;
-    uint16_t size; /* of it */
     uint8_t kind;
     uint8_t stage;
     uint8_t reboot;      /* a command asked for a restart: once its answer is out */
@@ -82,8 +109,9 @@ void tfin_commands_open(tfin_commands *commands, tfin_slots *slots, const tfin_e
 /* What a command to this terminal has to hold now; 0 and zeros without an identity. */
 int tfin_commands_nonce(const tfin_commands *commands, uint8_t nonce[16]);
 
-/* Begins. TFIN_SLOTS_OK, TFIN_SLOTS_BUSY, or -1: the payload breaks the rules of its kind. */
-int tfin_commands_take(tfin_commands *commands, enum tfin_command_kind kind, const uint8_t *payload,
+/* Begins; `payload` is aligned to 4. TFIN_SLOTS_OK, TFIN_SLOTS_BUSY, or -1: the payload breaks the
+ * rules of its kind. */
+int tfin_commands_take(tfin_commands *commands, enum tfin_command_kind kind, const void *payload,
                        uint32_t size);
 
 /* Goes on, while the slots are not busy. -1 while there is more to do, then the result. */

@@ -15,17 +15,33 @@
 #include "tinyfin.h"
 #include "tinyfin_port.h"
 
-enum { TFIN_IDENTITY_BYTES = 72, TFIN_MANIFEST_BYTES = 224, TFIN_KEY_BYTES = 32 };
+enum { TFIN_KEY_BYTES = 32, TFIN_KEYS_OF_A_KIND = 2 };
+
+/* As PROVISION brings it. */
+typedef struct __attribute__((may_alias)) tfin_new_identity {
+    uint8_t id[8]; /* not all zero */
+    uint8_t report_key[32];
+    uint8_t audit_key[32];
+} tfin_new_identity;
+
+typedef struct __attribute__((may_alias)) tfin_manifest {
+    uint32_t magic;       /* TFIN_MANIFEST_MAGIC */
+    uint16_t version;     /* never falls */
+    uint8_t release_keys; /* so many are used, 1 or 2; the others are zero */
+    uint8_t command_keys;
+    uint32_t zero[5];
+    uint32_t crc; /* over all but itself and the signature */
+    uint8_t release[TFIN_KEYS_OF_A_KIND][TFIN_KEY_BYTES];
+    uint8_t command[TFIN_KEYS_OF_A_KIND][TFIN_KEY_BYTES];
+    uint8_t signature[64]; /* of the root key, over all before */
+} tfin_manifest;
+enum { TFIN_MANIFEST_MAGIC = 0x4D4B4654 };
 
 /* 1 and the 8 bytes of the terminal's id, or 0: it has no identity. */
 int tfin_keys_id(const tfin_journal *journal, uint8_t id[8]);
 
-/* Version of the manifest; 0: there is none, or it was damaged. */
-uint32_t tfin_keys_version(const tfin_journal *journal);
-
-/* Of a manifest that was received: its version; whether it is the one that is there. */
-uint32_t tfin_keys_version_of(const uint8_t manifest[TFIN_MANIFEST_BYTES]);
-int tfin_keys_is_here(const tfin_journal *journal, const uint8_t manifest[TFIN_MANIFEST_BYTES]);
+/* The manifest that counts; null when there is none, or it was damaged. */
+const tfin_manifest *tfin_keys_manifest(const tfin_journal *journal);
 
 /* A command key: number 0 or 1 of the manifest, or `root` when there is none. Null when there is no
  * such key. */
@@ -35,7 +51,7 @@ const uint8_t *tfin_keys_command(const tfin_journal *journal, const uint8_t *roo
 void tfin_keys_trust(const tfin_journal *journal, tfin_trust *trust);
 
 /* What is right of a manifest but for its signature. */
-int tfin_keys_is_manifest(const uint8_t manifest[TFIN_MANIFEST_BYTES]);
+int tfin_keys_is_manifest(const tfin_manifest *manifest);
 
 /* What tfin_journal_renew takes to write an identity (the 72 bytes of PROVISION), a manifest, and
  * the next audit key with the head of the chain so far: a record of the audit log, or null: the
@@ -44,10 +60,19 @@ void tfin_keys_set_identity(uint32_t at, uint8_t piece[TFIN_SHEET_PIECE], const 
 void tfin_keys_set_manifest(uint32_t at, uint8_t piece[TFIN_SHEET_PIECE], const void *manifest);
 void tfin_keys_step_audit(uint32_t at, uint8_t piece[TFIN_SHEET_PIECE], const void *record);
 
-/* How often the audit key was stepped; the head that was given then: sequence number and MAC of a
- * record, zeros before the first step. 0: there is no identity. */
+/* Whether all of it is zero. */
+int tfin_is_zero(const void *bytes, uint32_t size);
+
+/* The newest record of the audit log. */
+typedef struct tfin_audit_head {
+    uint32_t sequence;
+    uint8_t mac[8];
+} tfin_audit_head;
+
+/* How often the audit key was stepped; the head that was given then, zeros before the first step.
+ * 0: there is no identity. */
 uint32_t tfin_keys_audit_step(const tfin_journal *journal);
-int tfin_keys_audit_head(const tfin_journal *journal, uint8_t head[12]);
+int tfin_keys_audit_head(const tfin_journal *journal, tfin_audit_head *head);
 
 enum tfin_secret { TFIN_SECRET_REPORT, TFIN_SECRET_AUDIT };
 

@@ -2,7 +2,7 @@
 #ifdef TFIN_PORT_FLASH
 #include "report.h"
 
-#include "keys.h"
+#include <stddef.h>
 
 enum { MAGIC = 0x50524654, VERSION = 1, ID_BYTES = 8, PACK_BYTES = 8, MAC_BYTES = 16 };
 enum { COUNTERS = 1, RESETS, SLOTS, AUDIT }; /* tags of sections */
@@ -54,6 +54,7 @@ static void put_slots(const tfin_report *r, output *o)
 {
     const tfin_slots *s = r->slots;
     const tfin_journal_record *now = &s->journal.now;
+    const tfin_manifest *keys = tfin_keys_manifest(&s->journal);
     tfin_put(&o->w, s->running, 1);
     tfin_put(&o->w, now->places, 1);
     tfin_put(&o->w, now->reason, 1);
@@ -62,14 +63,15 @@ static void put_slots(const tfin_report *r, output *o)
     tfin_put(&o->w, now->floor, 4);
     tfin_put(&o->w, now->commands, 4);
     tfin_put(&o->w, now->notices, 2);
-    tfin_put(&o->w, tfin_keys_version(&s->journal), 2);
+    tfin_put(&o->w, keys != NULL ? keys->version : 0u, 2);
 }
 
 uint32_t tfin_report_piece(const tfin_report *r, uint32_t offset, tfin_writer *answer)
 {
     static const uint8_t prefix[] = {'r', 'e', 'p', 'o', 'r', 't'};
     const tfin_journal *j = &r->slots->journal;
-    uint8_t id[ID_BYTES], head[TFIN_AUDIT_HEAD_BYTES], digest[32];
+    uint8_t id[ID_BYTES], digest[32];
+    tfin_audit_head head;
     tfin_writer frame = *answer;
     output o;
     o.answer = answer;
@@ -101,9 +103,10 @@ uint32_t tfin_report_piece(const tfin_report *r, uint32_t offset, tfin_writer *a
     begin_section(&o, SLOTS);
     put_slots(r, &o);
     end_section(&o);
-    if (tfin_audit_head(r->audit, head)) {
+    if (tfin_audit_read_head(r->audit, &head)) {
         begin_section(&o, AUDIT);
-        tfin_put_bytes(&o.w, head, sizeof head);
+        tfin_put(&o.w, head.sequence, 4);
+        tfin_put_bytes(&o.w, head.mac, sizeof head.mac);
         tfin_put(&o.w, r->audit->lost, 1);
         end_section(&o);
     }

@@ -55,6 +55,7 @@ void tfin_transfer_info(const tfin_transfer *t, tfin_writer *w)
 void tfin_transfer_challenge(const tfin_transfer *t, tfin_writer *w)
 {
     const tfin_journal *j = &t->slots.journal;
+    const tfin_manifest *keys = tfin_keys_manifest(j);
     uint8_t id[8], nonce[16];
     int known = tfin_commands_nonce(&t->commands, nonce) && tfin_keys_id(j, id);
     tfin_put(w, 1, 1); /* version of this payload */
@@ -64,7 +65,7 @@ void tfin_transfer_challenge(const tfin_transfer *t, tfin_writer *w)
     tfin_put_bytes(w, nonce, sizeof nonce);
     tfin_put(w, j->now.commands, 4);
     tfin_put(w, j->now.notices, 2);
-    tfin_put(w, tfin_keys_version(j), 2);
+    tfin_put(w, keys != NULL ? keys->version : 0, 2);
 }
 
 static int begin(tfin_transfer *t, tfin_reader *in, uint32_t t_s)
