@@ -5,6 +5,7 @@
  * engine, whose pack always opens.
  *
  *     auditcut STEPS SEED FILE     random walks over many shapes of flash
+ *     auditcut worn                flash whose ring takes nothing, or does not erase
  *
  * What a cut leaves of the interrupted operation: nothing, a part, noise, all of it, or cells that
  * read now as one thing and now as another, until they are erased.
@@ -35,6 +36,9 @@ static uint8_t flash[2][MAX_FLASH]; /* both are the same but for uncertain units
 static uint8_t uncertain[MAX_FLASH / 2];
 static uint64_t operations, cuts, records, lost, restarts, units, dumps;
 static uint32_t cut_in; /* operations until a cut; 0: none */
+/* of the ring: operations that are refused, or that are said to be done and are not */
+enum { SOUND, NO_PROGRAM, NO_ERASE, KEEPS_NOTHING, CONDITIONS, SOMETIMES = CONDITIONS };
+static int condition;
 static jmp_buf power;
 
 static tfin_slots slots;
@@ -128,6 +132,16 @@ int tfin_port_flash_program(uint32_t address, const void *data)
 {
     uint32_t size = map.program_bytes, unit = address / size;
     uint8_t *now = flash[0] + address, *later = flash[1] + address;
+    if (address >= map.audit.address && (condition == NO_PROGRAM || condition == KEEPS_NOTHING)) {
+        operations++;
+        return condition == KEEPS_NOTHING;
+    }
+    if (address >= map.audit.address && condition == SOMETIMES && choose(400) == 0) {
+        operations++;
+        noise(now, size);
+        memcpy(later, now, size);
+        return (int)choose(2);
+    }
     if (address >= map.audit.address &&
         (!erased(now, size) || !erased(later, size) || uncertain[unit])) {
         violated("what is programmed was erased before, and surely");
@@ -181,6 +195,10 @@ int tfin_port_flash_erase(uint32_t address)
     uint32_t size = area->erase_bytes;
     if ((address - area->address) % size != 0) {
         violated("a unit is erased at its beginning");
+    }
+    if (address >= map.audit.address && condition == NO_ERASE) {
+        operations++;
+        return 0;
     }
     int cut_now = cut_here();
     int outcome = cut_now ? (int)choose(OUTCOMES) : ALL;
@@ -464,7 +482,7 @@ static void session(void)
         finish();
     }
     tfin_audit_open(&audit, &slots, TFIN_CAUSE_OTHER, boots, now_s);
-    if (audit.slots == NULL || acknowledged() == 0) {
+    if ((audit.slots == NULL || acknowledged() == 0) && condition == SOUND) {
         violated("a restart is written");
     }
     restarts++;
@@ -475,6 +493,11 @@ static void session(void)
     }
     if (choose(40) == 0) {
         cut_in = 0;
+        for (uint32_t i = 0; audit.state != 0 && i < 100; i++) { /* a failure closes a unit */
+            (void)tfin_audit_step(&audit, now_s);
+            finish();
+        }
+        records += acknowledged();
         dump();
     }
 }
@@ -482,6 +505,7 @@ static void session(void)
 static void lay_out(void)
 {
     static const uint8_t programs[] = {2, 4, 8, 16, 32};
+    condition = choose(8) == 0 ? SOMETIMES : SOUND;
     uint32_t erase = 512u << choose(4), ring = 256u << choose(5);
     map.program_bytes = programs[choose(5)];
     map.erased = choose(2) ? 0xFF : 0x00;
@@ -496,10 +520,47 @@ static void lay_out(void)
     now_s = 86000;
 }
 
+/* A ring that takes nothing is given up after a few operations, also when it did so before. */
+static int worn(void)
+{
+    static const uint8_t identity[sizeof(tfin_new_identity)] = {1, 2, 3};
+    static tfin_engine engine;
+    static tfin_trust trust;
+    for (uint32_t i = 0; i < 400; i++) {
+        lay_out();
+        condition = SOUND;
+        (void)tfin_slots_open(&slots, &map, &engine, NULL, 0, &trust, "", 0, TFIN_CAUSE_POWER);
+        (void)tfin_slots_renew(&slots, tfin_keys_set_identity, identity);
+        finish();
+        if (i % 2u != 0) {
+            tfin_audit_open(&audit, &slots, TFIN_CAUSE_OTHER, i, 0);
+        }
+        condition = 1 + (int)choose(CONDITIONS - 1);
+        if (i % 2u == 0) {
+            tfin_audit_open(&audit, &slots, TFIN_CAUSE_OTHER, i, 0);
+        }
+        uint64_t before = operations;
+        for (uint32_t k = 0; k < 2000; k++) {
+            forget();
+            (void)tfin_audit_step(&audit, 0);
+            finish();
+        }
+        if (operations - before > 10000u || audit.slots != NULL) {
+            violated("flash that is worn out is given up, not worn further");
+        }
+    }
+    printf("nothing violated\n");
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
+    if (argc == 2 && strcmp(argv[1], "worn") == 0) {
+        random_state = 1;
+        return worn();
+    }
     if (argc != 4 || (out = fopen(argv[3], "wb")) == NULL) {
-        fprintf(stderr, "usage: auditcut STEPS SEED FILE\n");
+        fprintf(stderr, "usage: auditcut STEPS SEED FILE | worn\n");
         return 2;
     }
     uint64_t steps = strtoull(argv[1], NULL, 10);

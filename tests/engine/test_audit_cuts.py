@@ -101,8 +101,13 @@ def test_the_log_is_valid_after_any_cut(program: Path, tmp_path: Path) -> None:
         print(dict(verdicts))
 
 
+def test_a_worn_ring_is_given_up(program: Path) -> None:
+    assert call(program, "worn").stdout == "nothing violated\n"
+
+
 def test_under_sanitizers(tmp_path: Path) -> None:
     checked = build(tmp_path, SOURCE, "-g", "-fsanitize=address,undefined")
+    assert call(checked, "worn", deadline_s=600).stdout == "nothing violated\n"
     said = call(checked, 3000, 7, tmp_path / "dumps", deadline_s=600).stdout
     assert said.rstrip().endswith("nothing violated")
 

@@ -118,6 +118,7 @@ def test_what_was_learned_outlives_a_restart(name: str) -> None:
     [
         ("stm32vldiscovery", "TFIN_FLASH_STATE=1000u", "whole erase units"),
         ("nrf52840dk", "TFIN_FLASH_SLOT=20000u", "whole erase units"),
+        ("nrf52840dk", "TFIN_FLASH_AUDIT=4096u", "two erase units, or none"),
         ("stm32f405", "TFIN_FLASH_STATE=131072u", "sectors of 128 kB from 0x08020000"),
         ("nucleo-h743zi", "TFIN_FLASH_STATE=524288u", "sectors of 128 kB of bank 2"),
     ],
