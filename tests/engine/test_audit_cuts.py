@@ -291,7 +291,7 @@ RULES = [
         "a->next != 0 ? &last : NULL, TFIN_AUDIT_UNIT_AT_BOOT",
         "a->next != 0 ? tfin_port_flash_at(address_of(a, a->unit, a->next - 1u)) : NULL, "
         "TFIN_AUDIT_UNIT_AT_BOOT",
-        "TRUNCATED",
+        "CORRUPT",
     ),
     Rule(
         "an alias does not change with the day",

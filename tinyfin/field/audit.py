@@ -78,6 +78,10 @@ class Head:
     """8 bytes."""
 
 
+_NOTHING = Head(0, bytes(_MAC_BYTES))
+"""Of a log without a record."""
+
+
 @dataclass(frozen=True)
 class Record:
     """One record; the MAC is not checked. What the fields say depends on the kind."""
@@ -321,7 +325,7 @@ class _Chain:
         before = first.before
         at_boot = first.kind == Kind.UNIT_AT_BOOT
         if not self.records:
-            if self.missing:
+            if self.missing and before != _NOTHING:
                 return self._broken(self.missing[0], before)
         elif self.records[-1].head != before:
             last = self.records[-1].sequence

@@ -13,7 +13,6 @@ from typing import Any
 from tinyfin.errors import InputError
 from tinyfin.field.audit import Head
 from tinyfin.field.keys import ID_BYTES, mac
-from tinyfin.wire.messages import put_varint
 
 __all__ = [
     "COUNTERS",
@@ -218,7 +217,11 @@ def encode_counters(values: list[int]) -> bytes:
     """The section of :data:`COUNTERS`, each 0 or more."""
     data = bytearray()
     for value in values:
-        put_varint(data, value)
+        rest = value
+        while rest > 0x7F:
+            data.append(rest & 0x7F | 0x80)
+            rest >>= 7
+        data.append(rest)
     return bytes(data)
 
 
