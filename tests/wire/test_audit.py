@@ -23,12 +23,13 @@ from tinyfin.field.audit import Kind, Record, Verdict, Verification, alias_of, v
 from tinyfin.field.commands import Opcode
 from tinyfin.field.keys import terminal_keys
 from tinyfin.field.notices import Notice, make_pages, sign_page
-from tinyfin.field.report import COUNTERS, Report, parse_report, require_genuine
+from tinyfin.field.report import COUNTERS, Report, encode, parse_report, require_genuine
 from tinyfin.pack.container import parse_pack
 from tinyfin.pack.signing import DEVELOPMENT_KEY, hash32
 from tinyfin.targets import build
 from tinyfin.wire import audit_frames, field_frames, slot_frames
 from tinyfin.wire.client import Client
+from tinyfin.wire.event_frames import EventsFrame, field_types
 from tinyfin.wire.messages import STATS, Answer, Capability, Request
 
 __all__ = ["town"]
@@ -51,6 +52,7 @@ def terminal(image: Path, tmp_path: Path) -> Terminal:
 def report_of(client: Client) -> Report:
     report = parse_report(audit_frames.read_report(client))
     require_genuine(report, KEYS.report)
+    assert encode(report, KEYS.report) == report
     return report
 
 
@@ -136,6 +138,25 @@ def test_a_report_counts_what_stats_count(terminal: Terminal, town: Transactions
     assert report.slots is not None
     assert (report.slots.running, report.slots.floor) == (info.running, info.floor)
     assert report.pack == parse_pack(PACK.read_bytes()).pack_id[:8]
+
+
+def test_a_ring_that_has_come_round_is_whole(terminal: Terminal) -> None:
+    """The line waits while a key is replaced, so no record is lost."""
+    with terminal.on() as (client, _):
+        field_frames.provision(client, ID, KEYS)
+        reports = []
+        for second in range(80):
+            frame = EventsFrame(field_types(PACK.read_bytes()), 100, 10, 0, second)
+            while frame.clock(second):  # each of them is a record
+                pass
+            client.ordered(Request.EVENTS, frame.payload())
+            if second % 10 == 9:
+                reports.append(report_of(client))
+        found = verified(client, *reports)
+    assert max(record.value for record in found.records if record.starts_unit) > 5
+    assert found.records[-1].sequence > 800
+    assert found.lost == 0
+    assert reports[-1].audit_lost == 0
 
 
 def test_a_log_is_valid_after_any_kill(terminal: Terminal, town: Transactions) -> None:

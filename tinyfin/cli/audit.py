@@ -75,7 +75,7 @@ def read(
     "report_paths",
     type=_FILE,
     multiple=True,
-    help="A report of the terminal, which has such a head. May be repeated.",
+    help="A report that the terminal made before, which has such a head. May be repeated.",
 )
 @json_option
 def verify(
