@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,10 +14,12 @@ import numpy as np
 
 from tinyfin import files
 from tinyfin.config import Config, from_table
-from tinyfin.data.events import SCORE, Stream, event_stream
+from tinyfin.data.events import SCORE, Stream, event_stream, has_notice
 from tinyfin.data.transactions import Transactions
 from tinyfin.errors import InputError
+from tinyfin.hil.links.session import Session
 from tinyfin.hil.replay import ReplayResult
+from tinyfin.hil.replay.with_notices import Noticed
 from tinyfin.output_claims import claimed
 from tinyfin.results.metrics import Metrics
 from tinyfin.training.run_folder import RunFolder, begin_run, checked_path, open_run
@@ -31,6 +34,18 @@ BUSY = 100
 """Transactions per terminal in the test period that make it worth a state image."""
 INSTALLED_TRANSACTIONS = 2_000
 """Replayed with the second pack after it was installed."""
+PAST_TRANSACTIONS = 2_000
+"""Of one terminal, replayed before it gets notices of them."""
+LATER_TRANSACTIONS = 1_000
+"""Of the same terminal, replayed after that."""
+BURST_S = 3_600
+"""From the fraud that is chosen until the notices are made: a card tester's others are known, too.
+"""
+MOST_NOTICES = 200
+"""The newest ones of those that are known by then."""
+FLEET_KEY = bytes(range(32))
+"""No secret: what the demo signs is signed by the development key too."""
+NOTICES = "demo.tfnotices"
 MARK = "made-by-demo"
 SECOND = "second"
 """The folder, in the run's, of the run with another seed."""
@@ -45,12 +60,15 @@ class Demo:
         run: RunFolder,
         replayed: ReplayResult,
         installed: ReplayResult | None,
+        noticed: Noticed | None,
         report: Path,
         seconds: dict[str, float],
     ) -> None:
         self.run, self.replayed, self.report, self.seconds = run, replayed, report, seconds
         self.installed = installed
         """Of the second pack; None where the target keeps no packs in flash."""
+        self.noticed = noticed
+        """None as above, and where no fraud becomes known in time."""
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -68,6 +86,7 @@ class Demo:
             },
             "pack_bytes": self.run.pack.stat().st_size,
             "installed": None if self.installed is None else self.installed.as_dict(),
+            "noticed": None if self.noticed is None else asdict(self.noticed),
             "report": str(self.report),
             "steps_s": {step: round(value, 1) for step, value in self.seconds.items()},
         }
@@ -102,6 +121,13 @@ class Demo:
                 "second pack, installed over the wire and confirmed: "
                 f"{second['verdicts']} transactions, {second['mismatches']} mismatches"
             )
+        if (told := self.noticed) is not None:
+            lines += [
+                f"notices, signed, over the wire: {told.notices} in {told.pages} pages, "
+                f"{told.fraud} of fraud",
+                f"after them: {told.verdicts} transactions, {told.mismatches} mismatches; "
+                f"{told.changed} verdicts differ from those without notices",
+            ]
         return "\n".join([*lines, f"report: {facts['report']}"])
 
     @staticmethod
@@ -125,7 +151,8 @@ def run_demo(
     note: Note = lambda _: None,
 ) -> Demo:
     """Simulate (or read ``data``), train, quantize, generate, build, boot, replay; then train with
-    another seed, install that pack in the running terminal, replay, confirm; report.
+    another seed, install that pack in the running terminal, replay, confirm, tell the terminal of
+    frauds, replay; report.
 
     A run of the same name that an earlier demo made is replaced when the new one is trained;
     another one is refused with InputError. Raises what the steps raise; a mismatch is in the
@@ -196,10 +223,14 @@ def _demo(
             instructions=reached.instructions,
             target=reached.target,
         )
-    installed = None
+    installed = noticed = None
     if target.emulator is not None and target.emulator.kept:
         clock.step("install")
-        installed = _install(config, data, run, target_name, tx, note)
+        other = _second_pack(config, data, run, target_name, note)
+        with session.reach(run.path, target_name) as reached:
+            installed = _install(config, other, tx, reached, note)
+            clock.step("notices")
+            noticed = _notify(config, run, other, tx, reached, note)
     replayed.options = {"limit": limit} if limit else {}
     if warmup is not None:
         replayed.options["warm-until"] = run.facts().split.until
@@ -213,19 +244,16 @@ def _demo(
         title=f"tinyfin {run.name}",
     )
     clock.step(None)
-    return Demo(run, replayed, installed, page, clock.seconds)
+    return Demo(run, replayed, installed, noticed, page, clock.seconds)
 
 
-def _install(
-    config: Config, data: list[Path], run: RunFolder, target_name: str, tx: Transactions, note: Note
-) -> ReplayResult:
-    """Another seed's pack, into the slot of a terminal that runs the first one's firmware."""
-    from tinyfin.hil.links import session
-    from tinyfin.hil.replay import replay
+def _second_pack(
+    config: Config, data: list[Path], run: RunFolder, target_name: str, note: Note
+) -> bytes:
+    """A pack for the target, trained with another seed."""
     from tinyfin.quantization.workflow import quantize
     from tinyfin.targets import catalogue, flash
     from tinyfin.training.workflow import begin, finish
-    from tinyfin.wire import slot_frames
 
     table = dict(config.table)
     model = cast("Mapping[str, object]", table.get("model", {}))
@@ -236,25 +264,78 @@ def _install(
         finish(begun, begun.config, note=note)
     second = open_run(run.path / SECOND)
     quantize(second, note=note)
-    pack = flash.target_pack(second.path, catalogue.get(target_name)).read_bytes()
-    with session.reach(run.path, target_name) as reached:
-        client = reached.client
-        client.connect()
-        slot_frames.install(client, pack)
-        slot_frames.command(client, slot_frames.Command.ACTIVATE)
-        client.reboot()
-        result = replay(
-            pack,
-            tx,
-            event_stream(tx, config.data.notices),
-            client,
-            limit=INSTALLED_TRANSACTIONS,
-            instructions=reached.instructions,
-            target=reached.target,
-        )
-        slots = slot_frames.command(client, slot_frames.Command.CONFIRM)
+    return flash.target_pack(second.path, catalogue.get(target_name)).read_bytes()
+
+
+def _install(
+    config: Config, pack: bytes, tx: Transactions, reached: Session, note: Note
+) -> ReplayResult:
+    """A pack into the slot of a terminal that runs another one's firmware."""
+    from tinyfin.hil.replay import replay
+    from tinyfin.wire import slot_frames
+
+    client = reached.client
+    client.connect()
+    slot_frames.install(client, pack)
+    slot_frames.command(client, slot_frames.Command.ACTIVATE)
+    client.reboot()
+    result = replay(
+        pack,
+        tx,
+        event_stream(tx, config.data.notices),
+        client,
+        limit=INSTALLED_TRANSACTIONS,
+        instructions=reached.instructions,
+        target=reached.target,
+    )
+    slots = slot_frames.command(client, slot_frames.Command.CONFIRM)
     note(f"pack {slots.active_tag}... is confirmed, in {slots.active.name.lower()}")
     return result
+
+
+def _notify(
+    config: Config, run: RunFolder, pack: bytes, tx: Transactions, reached: Session, note: Note
+) -> Noticed | None:
+    """Signed notices to the terminal with the most known frauds, of what it has replayed."""
+    from tinyfin.field.keys import terminal_keys
+    from tinyfin.field.notices import Notice, make_pages, parse_pages, sign_page
+    from tinyfin.hil.replay.chunks import by_terminal
+    from tinyfin.hil.replay.with_notices import replay_with_notices
+    from tinyfin.pack.container import parse_pack
+    from tinyfin.pack.signing import DEVELOPMENT_KEY
+    from tinyfin.wire import field_frames
+
+    fraud = has_notice(tx, config.data.notices) & (tx.label == 1)
+    fraud &= tx.label_known_s < tx.t_mono_s.max()
+    most = int(np.bincount(tx.terminal[fraud], minlength=len(tx.terminals)).argmax())
+    rows = np.flatnonzero(tx.terminal == most)
+    rows = rows[np.argsort(tx.t_mono_s[rows], kind="stable")]
+    frauds_known_s = np.sort(tx.label_known_s[rows[fraud[rows]]])
+    now_s = int(frauds_known_s[len(frauds_known_s) // 4]) + BURST_S if len(frauds_known_s) else 0
+    middle = int(np.searchsorted(tx.t_mono_s[rows], now_s))
+    if not 0 < middle < len(rows):
+        return None
+    own = tx.take(rows[max(0, middle - PAST_TRANSACTIONS) : middle + LATER_TRANSACTIONS])
+    stream = event_stream(own, "none")
+    (past,) = by_terminal(own, stream.part(stream.t_mono_s < now_s))
+    (later,) = by_terminal(own, stream.part(stream.t_mono_s >= now_s))
+    known = has_notice(past.tx, config.data.notices) & (past.tx.label_known_s <= now_s)
+    at = np.flatnonzero(known)[-MOST_NOTICES:]
+    field = parse_pack(pack).token_field
+    tokens = past.tx.values[:, field].view(np.uint64) if field is not None else past.tx.id * 0
+    id = (most + 1).to_bytes(8, "big")
+    notices = [
+        Notice(int(past.tx.id[i]), int(past.tx.t_mono_s[i]), bool(past.tx.label[i]), int(tokens[i]))
+        for i in at
+    ]
+    pages = make_pages(notices, id, first=1)
+    file = run.path / NOTICES
+    files.write(file, b"".join(sign_page(page, DEVELOPMENT_KEY) for page in pages))
+    field_frames.provision(reached.client, id, terminal_keys(FLEET_KEY, id))
+    note(f"terminal {past.name} is provisioned as {id.hex()}; its notices: {file}")
+    return replay_with_notices(
+        pack, past, parse_pages(file.read_bytes(), file), later, reached.client
+    )
 
 
 class _Clock:

@@ -37,7 +37,8 @@
 #define INPUT_BYTES (TINYFIN_INPUT_COUNT > 0 ? TINYFIN_INPUT_COUNT : 1)
 
 /* A rig may do everything. In the field strangers can reach the line: TFIN_RELEASE answers
- * HELLO and STATS alone, and with packs in slots SLOT_INFO and PACK_... TFIN_RELEASE_REPLAY adds
+ * HELLO and STATS alone, with packs in slots SLOT_INFO and PACK_..., and with a root key what is
+ * signed. TFIN_RELEASE_REPLAY adds
  * what an acceptance test needs: EVENTS, CHECKPOINT and REBOOT. */
 #ifndef TFIN_RELEASE
 enum { RIG = 1, REPLAY = 1 };
@@ -844,7 +845,8 @@ static int erase_state(void)
 static int apply_late_notice(tfin_notice *notice)
 {
     notice->t_mono_s = clock_s();
-    return apply_notice(notice);
+    /* a clock that has not begun would date every notice to its beginning */
+    return notice->t_mono_s != 0 || open_error != TFIN_OK ? apply_notice(notice) : TFIN_E_TIME;
 }
 
 static int port_can_reboot(void)
@@ -1068,6 +1070,8 @@ enum tfin_wire_work tfin_wire_step(void)
     tfin_writer w = begin_reply(TFIN_PACK_STATUS, transfer.sequence);
     int more = tfin_transfer_step(&transfer, &w, &due);
     if (due) {
+        /* the state log has worked in the same memory */
+        (void)begin_reply(TFIN_PACK_STATUS, transfer.sequence);
         send_reply(&w);
         if (transfer.commands.reboot) {
             restart();

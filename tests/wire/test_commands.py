@@ -171,6 +171,7 @@ def test_everything_at_random_is_answered_as_by_the_model(terminal: Terminal) ->
     chance = random.Random(int.from_bytes(b"seed", "little"))
     with terminal.on() as (client, _):
         both = provisioned(client)
+        score_some(client)
         slot_frames.install(client, PACKS[1])
         both.look()
         old: list[tuple[Request, bytes]] = []

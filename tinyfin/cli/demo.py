@@ -78,3 +78,6 @@ def command(
             except MismatchError as error:
                 note(f"error: {error}")
             raise SystemExit(4)
+    if demo.noticed is not None and demo.noticed.mismatches:
+        note("error: after the same notices the terminal's answers differ from the workstation's")
+        raise SystemExit(4)

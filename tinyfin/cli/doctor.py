@@ -76,5 +76,5 @@ def _terminal(port: str) -> dict[str, Any]:
             "what goes into the field with --release alone"
         )
     else:
-        state, text = "ok", "a release: it answers HELLO and STATS alone"
+        state, text = "ok", "a release: it takes no events"
     return {"name": f"terminal at {session.target}", "state": state, "text": text}

@@ -82,7 +82,7 @@ PROGRAMS: tuple[SystemProgram, ...] = (
     _program(
         "riscv64-unknown-elf-gcc",
         "compiles firmware for rv32imc",
-        "test",
+        "test bench",
         "gcc-riscv64-unknown-elf",
         "",
         "",
@@ -90,7 +90,7 @@ PROGRAMS: tuple[SystemProgram, ...] = (
     _program(
         "qemu-system-riscv32",
         "runs rv32imc firmware without a board",
-        "test",
+        "test bench",
         "qemu-system-misc",
         "qemu-system-riscv-core",
         "qemu",
@@ -98,7 +98,7 @@ PROGRAMS: tuple[SystemProgram, ...] = (
     _program(
         "xtensa-lx106-elf-gcc",
         "compiles firmware for xtensa-lx106",
-        "test",
+        "test bench",
         "gcc-xtensa-lx106",
         "",
         "",
@@ -106,7 +106,7 @@ PROGRAMS: tuple[SystemProgram, ...] = (
     _program(
         "qemu-system-xtensa",
         "runs xtensa-lx106 firmware without a board",
-        "test",
+        "test bench",
         "qemu-system-misc",
         "qemu-system-xtensa-core",
         "qemu",

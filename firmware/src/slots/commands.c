@@ -276,6 +276,14 @@ static int check_kind(const tfin_commands *c)
                                       : check_page(c, c->work);
 }
 
+static void feed(const tfin_commands *c)
+{
+    const tfin_trust *trust = c->slots->trust;
+    if (trust->progress != NULL) {
+        trust->progress(trust->progress_context);
+    }
+}
+
 /* BEGUN, or the result. */
 static int check(tfin_commands *c)
 {
@@ -294,7 +302,9 @@ static int check(tfin_commands *c)
     if (rc != TFIN_SLOTS_OK) {
         return rc;
     }
+    feed(c);
     volatile uint32_t proof = tfin_port_verify(message + size, key, message, size);
+    feed(c);
     /* twice: an instruction may be skipped */
     if (proof != TFIN_PORT_VERIFIED || proof != TFIN_PORT_VERIFIED) {
         return TFIN_COMMANDS_SIGNATURE;

@@ -11,10 +11,11 @@
  * the journal makes void. A broadcast holds a counter above that of the one before it. Nonce or
  * counter are used up in the journal before anything is done, so no command is done twice; a cut
  * in between loses it, and the host asks again with a new one. A page of notices is applied first:
- * the same notice twice changes nothing.
+ * the same notice twice changes no label, only the engine's counters of notices.
  *
  * A check of a signature takes the time that docs/benchmarks.md gives, and scoring waits for it. It
- * comes last of all checks but those of what is asked.
+ * comes last of all checks but those of what is asked; the progress function of tfin_trust is
+ * called right before and right after it.
  */
 #ifndef TFIN_COMMANDS_H
 #define TFIN_COMMANDS_H
