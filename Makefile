@@ -14,6 +14,7 @@
 #   make notebooks  execute the notebooks anew and write their outputs into them
 #   make powercut  STEPS of random power cuts over the slots (10,000,000), and STATES of a small flash
 #   make statecut  the same over the state log
+#   make auditcut  the same over the audit log
 #   make killtest  the emulated terminal killed KILLS times (2000) while packs are replaced, and while
 #                it keeps what it learns
 #   make fuzz    fuzz targets under sanitizers, FUZZ_SECONDS each
@@ -32,7 +33,7 @@ native := $(wildcard firmware/lib/tinyfin/src/*.[ch] firmware/lib/tinyfin/src/*/
 export PLATFORMIO_SETTING_ENABLE_TELEMETRY := no
 export PLATFORMIO_DISABLE_UPGRADE_CHECK := true
 
-.PHONY: demo test test-loaded nightly lint rig soak bench notebooks fuzz powercut statecut killtest clean install system-demo system-test system-loaded system-bench system-fuzz
+.PHONY: demo test test-loaded nightly lint rig soak bench notebooks fuzz powercut statecut auditcut killtest clean install system-demo system-test system-loaded system-bench system-fuzz
 .DELETE_ON_ERROR:
 
 demo: system-demo install
@@ -74,6 +75,9 @@ powercut: system-test install
 
 statecut: system-test install
 	STATECUT_STEPS=$(or $(STEPS),10000000) $(BIN)/python -m pytest -q -s tests/engine/test_state_cuts.py -k comes_back
+
+auditcut: system-test install
+	AUDITCUT_STEPS=$(or $(STEPS),10000000) $(BIN)/python -m pytest -q -s tests/engine/test_audit_cuts.py -k any_cut
 
 killtest: system-test install
 	KILLS=$(or $(KILLS),2000) STATE_KILLS=$(or $(KILLS),2000) $(BIN)/python -m pytest -q -s tests/wire/test_install.py tests/wire/test_state_log.py -k kill

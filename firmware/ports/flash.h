@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Flash that holds packs and what is known about them. A port implements it (firmware/ports/X/
- * flash.c); tests link memory in its place. Only the functions of slots and of the state log touch
- * it, from one task, so nothing here needs a lock.
+ * flash.c); tests link memory in its place. Only the functions of firmware/src/slots touch it,
+ * from one task, so nothing here needs a lock.
  *
  * Flash is read where it lies. It is erased in units, all bits to one value, and programmed in
  * units, each at most once between two erasures: chips with error-correcting codes allow no more.
@@ -31,6 +31,9 @@ typedef struct tfin_flash_map {
     tfin_flash_area journal[2];
     /* an image of the state and what came since, each; size 0: the state is not kept */
     tfin_flash_area state[2];
+    /* at least two erase units, at most 255, a unit at least eight records of 32 bytes; size 0:
+     * there is no audit log */
+    tfin_flash_area audit;
     /* what is programmed at once: 2, 4, 8, 16 or 32 bytes, at a multiple of as many */
     uint8_t program_bytes;
     /* what an erased byte reads as: 0xFF or 0x00 */

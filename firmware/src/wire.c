@@ -13,6 +13,8 @@
 #include "tinyfin_network.h"
 #include "tinyfin_pack.h"
 #ifdef TFIN_PORT_FLASH
+#include "slots/audit.h"
+#include "slots/report.h"
 #include "slots/transfer.h"
 #endif
 #ifdef TFIN_STATE_LOG
@@ -77,6 +79,8 @@ static uint8_t rx_memory[TFIN_ALIGN + TFIN_WIRE_FRAME_BYTES + READ_BEHIND]
 static uint8_t *const rx_frame = rx_memory + TFIN_ALIGN - TFIN_FRAME_HEAD;
 static tfin_transfer transfer;
 static tfin_trust trust;
+static tfin_audit audit;
+static uint32_t reports; /* begun in this boot */
 #else
 static uint8_t rx_frame[TFIN_WIRE_FRAME_BYTES];
 #endif
@@ -146,6 +150,75 @@ static int apply_notice(const tfin_notice *notice)
 static int save(int rc)
 {
     return rc;
+}
+#endif
+
+/* --------------------------------------------------------------------- what is kept for an auditor
+ */
+
+#ifdef TFIN_PORT_FLASH
+/* The engine's clock, whoever scores: it does not leap, and a frame that was refused or a release
+ * without EVENTS has no other. 0 while it has not begun. */
+static uint32_t clock_s(void)
+{
+    enum { AT_CLOCK = 64 }; /* behind the header of a state image: docs/formats/program.md */
+    uint8_t t[4];
+    if (open_error != TFIN_OK || tfin_export_state(&engine, AT_CLOCK, t, sizeof t) != TFIN_OK) {
+        return 0;
+    }
+    tfin_reader clock = {t, t + sizeof t, 0};
+    return (uint32_t)tfin_get(&clock, sizeof t);
+}
+
+/* The token is that of the event that waits for its outcome. */
+static void audit_verdict(const tfin_verdict *verdict)
+{
+    enum { AT_TOKEN = 16 }; /* of a pending entry: docs/formats/program.md */
+    uint32_t size = tfin_waiting_size(&engine);
+    uint64_t token = 0;
+    if (size <= sizeof tx_frame &&
+        tfin_export_waiting(&engine, verdict->id, tx_frame, size) == TFIN_OK) {
+        tfin_reader waiting = {tx_frame + AT_TOKEN, tx_frame + AT_TOKEN + 8, 0};
+        token = tfin_get(&waiting, 8);
+    }
+    tfin_audit_verdict(&audit, clock_s(), verdict, token);
+}
+
+static void audit_state(enum tfin_audit_state what)
+{
+    tfin_audit_state(&audit, clock_s(), what);
+}
+
+static enum tfin_slots_cause cause(void)
+{
+    return tfin_port_power_was_lost() ? TFIN_CAUSE_POWER : TFIN_CAUSE_OTHER;
+}
+
+static void open_audit(void)
+{
+    if (tfin_transfer_works(&transfer)) {
+        tfin_audit_open(&audit, &transfer.slots, cause(), boot_nonce, clock_s());
+    }
+}
+
+static void obeyed(enum tfin_command_kind kind, const uint8_t *payload)
+{
+    if (kind == TFIN_NEW_IDENTITY) {
+        open_audit();
+    }
+    tfin_audit_obeyed(&audit, clock_s(), kind, payload);
+}
+#else
+enum tfin_audit_state { TFIN_AUDIT_ERASED, TFIN_AUDIT_IMPORTED, TFIN_AUDIT_CLOCK };
+
+static void audit_verdict(const tfin_verdict *verdict)
+{
+    (void)verdict;
+}
+
+static void audit_state(enum tfin_audit_state what)
+{
+    (void)what;
 }
 #endif
 
@@ -252,6 +325,8 @@ static void send_hello(uint16_t sequence)
 #ifdef TFIN_PORT_FLASH
     if (tfin_transfer_works(&transfer)) {
         capabilities |= TFIN_CAN_INSTALL | (COMMANDS ? (uint32_t)TFIN_CAN_COMMAND : 0u);
+        capabilities |=
+            TFIN_CAN_REPORT | (tfin_port_flash_map()->audit.size ? (uint32_t)TFIN_CAN_AUDIT : 0u);
     }
 #endif
     static const uint8_t nothing[16];
@@ -395,6 +470,7 @@ static void on_events(const uint8_t *payload, uint32_t size)
 #ifdef TFIN_PORT_FLASH
             tfin_transfer_scored(&transfer);
 #endif
+            audit_verdict(&verdict);
             put_verdict(&w, &verdict, &last_flags);
             if (ticks_wanted) {
                 tfin_put_varint(&w, ticks);
@@ -409,6 +485,7 @@ static void on_events(const uint8_t *payload, uint32_t size)
             rc = apply_outcome(&e->outcome);
         } else if (e->kind == TFIN_KIND_CLOCK) {
             rc = save(tfin_rebase_time(&engine, e->clock_s));
+            audit_state(TFIN_AUDIT_CLOCK);
         } else {
             rc = apply_notice(&e->notice);
         }
@@ -494,8 +571,11 @@ static void on_state_write(uint16_t sequence, const tfin_reader *in)
         send_error(sequence, TFIN_WIRE_MALFORMED, 0);
         return;
     }
-    tfin_reader real = *in;
+    tfin_reader real = *in, first = *in;
     int rc = write_image(&real, 1);
+    if (tfin_get_varint(&first) == 0) {
+        audit_state(TFIN_AUDIT_IMPORTED);
+    }
     forget_digest();
     acknowledge(rc);
 }
@@ -599,30 +679,40 @@ static void on_infer(uint16_t sequence, tfin_reader *in)
 
 /* -------------------------------------------------------------------------------------- numbers */
 
-static void on_stats(uint16_t sequence)
+/* as STATS has them, and the one that a request itself counts up */
+enum { COUNTERS = 16, GOOD_FRAMES = 10 };
+
+static void read_counters(uint32_t all[COUNTERS])
 {
     tfin_stats stats;
     memset(&stats, 0, sizeof stats);
     (void)tfin_get_stats(&engine, &stats);
+    const uint32_t values[COUNTERS] = {stats.scored,
+                                       stats.committed,
+                                       stats.clock_clamps,
+                                       stats.saturations,
+                                       stats.pending_overflows,
+                                       stats.unknown_outcomes,
+                                       stats.notices,
+                                       stats.notice_duplicates,
+                                       stats.label_overflows,
+                                       stats.evictions,
+                                       rx.good,
+                                       rx.damaged,
+                                       rx.overlong,
+                                       repeated,
+                                       out_of_order,
+                                       tfin_port_receive_overruns()};
+    memcpy(all, values, sizeof values);
+}
+
+static void on_stats(uint16_t sequence)
+{
+    uint32_t all[COUNTERS];
+    read_counters(all);
     tfin_writer w = begin_reply(TFIN_STATS, sequence);
-    const uint32_t all[] = {stats.scored,
-                            stats.committed,
-                            stats.clock_clamps,
-                            stats.saturations,
-                            stats.pending_overflows,
-                            stats.unknown_outcomes,
-                            stats.notices,
-                            stats.notice_duplicates,
-                            stats.label_overflows,
-                            stats.evictions,
-                            rx.good,
-                            rx.damaged,
-                            rx.overlong,
-                            repeated,
-                            out_of_order,
-                            tfin_port_receive_overruns()};
-    tfin_put(&w, sizeof all / sizeof all[0], 1);
-    for (uint32_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+    tfin_put(&w, COUNTERS, 1);
+    for (uint32_t i = 0; i < COUNTERS; i++) {
         tfin_put(&w, all[i], 4);
     }
     send_reply(&w);
@@ -710,6 +800,7 @@ static void on_ordered(uint8_t type, uint16_t sequence, tfin_reader *in)
     } else if (RIG && type == TFIN_STATE_RESET) {
         forget_digest();
         acknowledge(save(tfin_reset(&engine)));
+        audit_state(TFIN_AUDIT_ERASED);
     } else if (RIG) {
         on_state_write(sequence, in);
     }
@@ -729,19 +820,6 @@ static int offered(uint8_t type)
 }
 
 #ifdef TFIN_PORT_FLASH
-/* The engine's clock, whoever scores: it does not leap, and a frame that was refused or a release
- * without EVENTS has no other. 0 while it has not begun. */
-static uint32_t clock_s(void)
-{
-    enum { AT_CLOCK = 64 }; /* behind the header of a state image: docs/formats/program.md */
-    uint8_t t[4];
-    if (open_error != TFIN_OK || tfin_export_state(&engine, AT_CLOCK, t, sizeof t) != TFIN_OK) {
-        return 0;
-    }
-    tfin_reader clock = {t, t + sizeof t, 0};
-    return (uint32_t)tfin_get(&clock, sizeof t);
-}
-
 static int erase_card(uint64_t token)
 {
 #ifdef TFIN_STATE_LOG
@@ -774,8 +852,34 @@ static int port_can_reboot(void)
     return (tfin_port_abilities & TFIN_PORT_REBOOT) != 0;
 }
 
-static const tfin_effects effects = {erase_card, set_time, erase_state, apply_late_notice,
-                                     port_can_reboot};
+static const tfin_effects effects = {erase_card,        set_time,        erase_state,
+                                     apply_late_notice, port_can_reboot, obeyed};
+
+static int put_report(uint32_t offset, tfin_writer *w)
+{
+    uint32_t counters[COUNTERS];
+    uint32_t count = 0;
+    read_counters(counters);
+    for (uint32_t i = 0; i < COUNTERS; i++) {
+        if (i != GOOD_FRAMES) { /* asking for the next piece must not change the report */
+            counters[count++] = counters[i];
+        }
+    }
+    reports += offset == 0;
+    static const uint8_t nothing[16];
+    const tfin_report report = {
+        .slots = &transfer.slots,
+        .audit = &audit,
+        .counters = counters,
+        .counter_count = count,
+        .boot_nonce = boot_nonce,
+        .number = reports,
+        .t_s = clock_s(),
+        .pack_id = open_error == TFIN_OK ? tfin_pack_id(&engine) : nothing,
+        .cause = (uint8_t)cause(),
+    };
+    return tfin_report_piece(&report, offset, w) >= offset;
+}
 
 static void on_slots(uint8_t type, uint16_t sequence, tfin_reader *in)
 {
@@ -793,6 +897,15 @@ static void on_slots(uint8_t type, uint16_t sequence, tfin_reader *in)
     } else if (type == TFIN_CHALLENGE_REQUEST) {
         w = begin_reply(TFIN_CHALLENGE, sequence);
         tfin_transfer_challenge(&transfer, &w);
+    } else if (type >= TFIN_AUDIT_READ) {
+        uint32_t first = (uint32_t)tfin_get(in, 2);
+        int is_audit = type == TFIN_AUDIT_READ;
+        w = begin_reply(is_audit ? TFIN_AUDIT : TFIN_REPORT, sequence);
+        if (in->bad || !(is_audit ? tfin_audit_read(&audit, tfin_port_flash_map(), first, &w)
+                                  : put_report(first, &w))) {
+            send_error(sequence, in->bad ? TFIN_WIRE_MALFORMED : TFIN_WIRE_RANGE, 0);
+            return;
+        }
     } else {
         int rc = tfin_transfer_take(&transfer, type, sequence, in, clock_s(), &w);
         if (rc < 0) {
@@ -823,11 +936,12 @@ static void on_frame(uint8_t type, uint16_t sequence, tfin_reader *in)
         return;
     }
 #ifdef TFIN_PORT_FLASH
-    if (type >= TFIN_SLOT_INFO_REQUEST && type <= TFIN_NOTICES_REQUEST) {
+    if (type >= TFIN_SLOT_INFO_REQUEST && type <= TFIN_REPORT_READ) {
         if (session == 0) {
             send_error(sequence, TFIN_WIRE_NO_SESSION, 0);
         } else if (!tfin_transfer_works(&transfer) || (!RIG && type == TFIN_SLOT_COMMAND) ||
-                   (!COMMANDS && type >= TFIN_CHALLENGE_REQUEST)) {
+                   (!COMMANDS && type >= TFIN_CHALLENGE_REQUEST && type < TFIN_AUDIT_READ) ||
+                   (type == TFIN_AUDIT_READ && tfin_port_flash_map()->audit.size == 0)) {
             send_error(sequence, TFIN_WIRE_NOT_OFFERED, 0);
         } else {
             on_slots(type, sequence, in);
@@ -933,6 +1047,9 @@ void tfin_wire_start(void)
                             &trust);
 #endif
     }
+#ifdef TFIN_PORT_FLASH
+    open_audit();
+#endif
     static const uint8_t delimiter = 0; /* ends whatever a boot loader has said on this line */
     tfin_port_write(&delimiter, 1);
     send_hello(0);
@@ -960,6 +1077,9 @@ enum tfin_wire_work tfin_wire_step(void)
     }
     if (more) {
         return tfin_transfer_reads(&transfer) ? TFIN_WIRE_HOLDS : TFIN_WIRE_WORKS;
+    }
+    if (tfin_audit_step(&audit, clock_s())) {
+        return TFIN_WIRE_WORKS;
     }
 #endif
 #ifdef TFIN_STATE_LOG

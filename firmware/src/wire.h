@@ -41,7 +41,9 @@ enum tfin_request {
     TFIN_COMMAND_REQUEST = 0x26,
     TFIN_KEYS_REQUEST = 0x27,
     TFIN_PROVISION_REQUEST = 0x28,
-    TFIN_NOTICES_REQUEST = 0x29
+    TFIN_NOTICES_REQUEST = 0x29,
+    TFIN_AUDIT_READ = 0x2A,
+    TFIN_REPORT_READ = 0x2B
 };
 
 /* Device to host. */
@@ -60,7 +62,9 @@ enum tfin_answer {
     TFIN_ERROR = 0x8F,
     TFIN_SLOT_INFO = 0xA0,
     TFIN_PACK_STATUS = 0xA1,
-    TFIN_CHALLENGE = 0xA2
+    TFIN_CHALLENGE = 0xA2,
+    TFIN_AUDIT = 0xA4,
+    TFIN_REPORT = 0xA5
 };
 
 enum tfin_wire_error {
@@ -93,7 +97,11 @@ enum tfin_capability {
     /* SLOT_INFO and PACK_...; SLOT_COMMAND too, but of a release */
     TFIN_CAN_INSTALL = 256,
     /* CHALLENGE, COMMAND, KEYS, PROVISION, NOTICES; of a release that knows a root key */
-    TFIN_CAN_COMMAND = 512
+    TFIN_CAN_COMMAND = 512,
+    /* AUDIT_READ; also of a release */
+    TFIN_CAN_AUDIT = 1024,
+    /* REPORT_READ; also of a release */
+    TFIN_CAN_REPORT = 2048
 };
 
 /* Opens the pack, starts cold and says HELLO. Called once. */

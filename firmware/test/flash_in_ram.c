@@ -6,7 +6,7 @@
 #include "flash.h"
 #include "port.h"
 
-enum { ERASE = 1024, PROGRAM = 8, SLOT = 16 * ERASE, ALL = 2 * SLOT + 2 * ERASE };
+enum { ERASE = 1024, PROGRAM = 8, SLOT = 16 * ERASE, ALL = 2 * SLOT + 4 * ERASE };
 
 static uint8_t flash[ALL] __attribute__((aligned(16)));
 static int made;
@@ -16,6 +16,7 @@ const tfin_flash_map *tfin_port_flash_map(void)
     static const tfin_flash_map map = {
         .slot = {{0, SLOT, ERASE}, {SLOT, SLOT, ERASE}},
         .journal = {{2 * SLOT, ERASE, ERASE}, {2 * SLOT + ERASE, ERASE, ERASE}},
+        .audit = {2 * SLOT + 2 * ERASE, 2 * ERASE, ERASE},
         .program_bytes = PROGRAM,
         .erased = 0xFF,
         .worst_erase_ms = 1,

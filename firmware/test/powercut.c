@@ -969,8 +969,13 @@ static int apply_a_notice(tfin_notice *notice)
     return TFIN_OK;
 }
 
-static const tfin_effects effects = {erase_a_card, do_nothing, reset_nothing, apply_a_notice,
-                                     reset_nothing};
+static void note_nothing(enum tfin_command_kind kind, const uint8_t *payload)
+{
+    (void)kind, (void)payload;
+}
+
+static const tfin_effects effects = {erase_a_card,   do_nothing,    reset_nothing,
+                                     apply_a_notice, reset_nothing, note_nothing};
 
 static uint8_t *number(uint8_t *to, uint64_t value, uint32_t size)
 {

@@ -118,6 +118,7 @@ def test_what_was_learned_outlives_a_restart(name: str) -> None:
     [
         ("stm32vldiscovery", "TFIN_FLASH_STATE=1000u", "whole erase units"),
         ("nrf52840dk", "TFIN_FLASH_SLOT=20000u", "whole erase units"),
+        ("nrf52840dk", "TFIN_FLASH_AUDIT=4096u", "two erase units, or none"),
         ("stm32f405", "TFIN_FLASH_STATE=131072u", "sectors of 128 kB from 0x08020000"),
         ("nucleo-h743zi", "TFIN_FLASH_STATE=524288u", "sectors of 128 kB of bank 2"),
     ],
@@ -176,11 +177,11 @@ class Driver:
             if not machine.step():
                 break
         self.data = self.addresses["tfin_ld_bss_end"] + 0x100
-        raw = self.memory(self.call("map"), 76)
-        words = struct.unpack("<18I", raw[:72])
-        areas = [Area(*words[i : i + 3]) for i in range(0, 18, 3)]
-        self.slots, self.journal, self.state = areas[:2], areas[2:4], areas[4:]
-        self.unit, self.erased, self.worst_ms = struct.unpack("<BBH", raw[72:])
+        raw = self.memory(self.call("map"), 88)
+        words = struct.unpack("<21I", raw[:84])
+        areas = [Area(*words[i : i + 3]) for i in range(0, 21, 3)]
+        self.slots, self.journal, self.audit = areas[:2], areas[2:4], areas[6]
+        self.unit, self.erased, self.worst_ms = struct.unpack("<BBH", raw[84:])
 
     def call(self, name: str, *arguments: int) -> int:
         core: Any = self.chip.machine.core
@@ -257,9 +258,9 @@ def test_a_driver_programs_erases_and_locks(name: str) -> None:
     assert chip.read(at, 5 * unit) == data * 4 + b"\xff" * unit
     assert chip.erase(at) == 1
     assert chip.read(at, 5 * unit) == b"\xff" * 5 * unit
-    last = chip.state[1].address + chip.state[1].size - unit  # of the journal without a state
+    last = chip.audit.address + chip.audit.size - unit  # of what is before it without a log
     assert chip.program(last, data) == 1
-    assert chip.erase(last - last % chip.state[1].erase_bytes) == 1
+    assert chip.erase(last - last % chip.audit.erase_bytes) == 1
     assert chip.read(last, unit) == b"\xff" * unit
     if name in MODES:
         assert chip.flash.registers.values[chip.flash.control] == chip.flash.lock
@@ -270,7 +271,7 @@ def test_a_driver_touches_nothing_outside_of_its_map(name: str) -> None:
     chip = driver(name)
     size = chip.flash.memory.size
     first, page = chip.slots[0].address, chip.slots[0].erase_bytes
-    end = chip.state[1].address + chip.state[1].size
+    end = chip.audit.address + chip.audit.size
     base = chip.flash.memory.base
     before = chip.memory(base, size)
     for at in (0, base, first - chip.unit, first + chip.unit // 2, end, 0xFFFF_FFF0):

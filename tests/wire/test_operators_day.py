@@ -60,3 +60,11 @@ def test_an_operators_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert (
         "up to 0; these begin with 4" in tinyfin(f"notices send n.tfnotices {where}", code=3).stderr
     )
+
+    tinyfin(f"report read {where} --out a.tfreport")
+    tinyfin(f"audit read {where} --out a.tfaudit")
+    verify = "audit verify a.tfaudit --fleet-key fleet.key --report a.tfreport"
+    assert tinyfin_json(verify)["verdict"] == "VALID"
+    records = tinyfin_json("audit show a.tfaudit")["records"]
+    kinds = {record["kind"] for record in records}
+    assert kinds >= {"restart", "identity", "keys", "slots", "command", "notices"}

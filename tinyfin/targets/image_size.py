@@ -65,7 +65,7 @@ _NETWORK = ("net", "fully_connected")
 _FRAME_BUFFERS = ("rx_frame", "rx_memory", "tx_frame", "answers")
 # of the engine, and called by the slots alone
 _SLOTS = ("seal_of", "tfin_security_counter", "tfin_verify", "tfin_verify_header", "verify_trusted")
-_SLOTS_RAM = ("transfer", "trust")
+_SLOTS_RAM = ("audit", "reports", "transfer", "trust")
 _LARGEST = 8
 _IMAGE_HEAD_BYTES = 64  # of a state image, which memory does not hold
 

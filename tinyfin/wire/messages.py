@@ -69,6 +69,8 @@ class Request(IntEnum):
     KEYS = 0x27
     PROVISION = 0x28
     NOTICES = 0x29
+    AUDIT_READ = 0x2A
+    REPORT_READ = 0x2B
 
 
 class Answer(IntEnum):
@@ -89,6 +91,8 @@ class Answer(IntEnum):
     SLOT_INFO = 0xA0
     PACK_STATUS = 0xA1
     CHALLENGE = 0xA2
+    AUDIT = 0xA4
+    REPORT = 0xA5
 
 
 class WireError(IntEnum):
@@ -119,6 +123,8 @@ class Capability(IntFlag):
     SPEED = 128
     INSTALL = 256
     COMMAND = 512
+    AUDIT = 1024
+    REPORT = 2048
 
 
 STATS = (

@@ -345,6 +345,9 @@ int tfin_commands_step(tfin_commands *c)
     } else if (rc == TFIN_SLOTS_OK && c->stage == EFFECT) {
         rc = finish_command(c, c->work);
     }
+    if (rc == TFIN_SLOTS_OK) {
+        c->effects->obeyed((enum tfin_command_kind)c->kind, c->work);
+    }
     c->work = NULL;
     return rc;
 }

@@ -89,6 +89,8 @@ typedef struct tfin_effects {
     int (*erase_state)(void);
     int (*apply_notice)(tfin_notice *notice); /* all but t_mono_s, which is now */
     int (*can_reboot)(void);                  /* 1: it can */
+    /* what this payload asked for was done */
+    void (*obeyed)(enum tfin_command_kind kind, const uint8_t *payload);
 } tfin_effects;
 
 typedef struct tfin_commands {

@@ -145,6 +145,7 @@ void tfin_journal_open(tfin_journal *j, const tfin_flash_map *map)
         j->job = is_blank(j, other, used[other]) ? REST : ERASE_OLD;
         while (tfin_journal_step(j)) {
         }
+        j->opened = (uint16_t)j->now.sequence;
         return;
     }
     /* The first record goes to sector 1. Of what cannot be read now nothing may come back. */

@@ -57,6 +57,7 @@ typedef struct tfin_journal {
     const void *context;
     uint8_t failures; /* what the chip refused or that read back wrong, since a copy was right */
     uint8_t found;    /* enum tfin_journal_found, at boot */
+    uint16_t opened;  /* of now.sequence, when it was opened */
 } tfin_journal;
 
 /* Reads both sectors, each record once, and appends the newest again. Called once, at boot; without

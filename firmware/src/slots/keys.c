@@ -7,13 +7,14 @@
 
 /* in the sheet */
 enum { AT_IDENTITY = 0, AT_SECRETS = 32, AT_AUDIT_KEY = 64, AT_MANIFEST = 96 };
+enum { AT_RECORD_MAC = 24 }; /* of a record of the audit log, which begins with its number */
 
 typedef struct identity {
     uint32_t magic;
     uint8_t id[8];
     uint32_t audit_step;
-    uint32_t zero[3];
-    uint32_t crc; /* over the bytes before it */
+    tfin_audit_head head; /* of the log, when the key was stepped last */
+    uint32_t crc;         /* over the bytes before it */
 } identity;
 enum { IDENTITY_MAGIC = 0x44494654 };
 _Static_assert(sizeof(identity) == TFIN_SHEET_PIECE, "an identity is a piece of the sheet");
@@ -38,6 +39,14 @@ uint32_t tfin_keys_audit_step(const tfin_journal *j)
 {
     identity i;
     return read_identity(j, &i) ? i.audit_step : 0;
+}
+
+int tfin_keys_audit_head(const tfin_journal *j, tfin_audit_head *head)
+{
+    identity i;
+    int there = read_identity(j, &i);
+    *head = i.head;
+    return there;
 }
 
 /* ------------------------------------------------------------------------------------ manifest */
@@ -144,13 +153,17 @@ void tfin_keys_set_identity(uint32_t at, uint8_t piece[TFIN_SHEET_PIECE], const 
     }
 }
 
-void tfin_keys_step_audit(uint32_t at, uint8_t piece[TFIN_SHEET_PIECE], const void *nothing)
+void tfin_keys_step_audit(uint32_t at, uint8_t piece[TFIN_SHEET_PIECE], const void *context)
 {
-    (void)nothing;
+    const uint8_t *record = context;
     if (at == AT_IDENTITY) {
         identity i;
         memcpy(&i, piece, sizeof i);
         i.audit_step++;
+        if (record != NULL) {
+            memcpy(&i.head.sequence, record, sizeof i.head.sequence);
+            memcpy(i.head.mac, record + AT_RECORD_MAC, sizeof i.head.mac);
+        }
         write_identity(piece, &i);
     } else if (at == AT_AUDIT_KEY) {
         tfin_port_hash hash;
@@ -175,6 +188,22 @@ int tfin_keys_mac_begin(const tfin_journal *j, enum tfin_secret secret, tfin_por
     for (uint32_t k = 1; k < 4; k++) { /* the secret fills a block of BLAKE2b */
         tfin_port_hash_update(hash, piece, sizeof piece);
     }
+    return 1;
+}
+
+/* A hash takes 200 bytes of stack, which what comes after it must not find taken. */
+__attribute__((noinline)) int tfin_keys_mac(const tfin_journal *j, enum tfin_secret secret,
+                                            const uint8_t *message, uint32_t size, uint8_t *mac,
+                                            uint32_t mac_bytes)
+{
+    tfin_port_hash hash;
+    uint8_t digest[32];
+    if (!tfin_keys_mac_begin(j, secret, &hash)) {
+        return 0;
+    }
+    tfin_port_hash_update(&hash, message, size);
+    tfin_port_hash_end(&hash, digest);
+    memcpy(mac, digest, mac_bytes);
     return 1;
 }
 

@@ -58,21 +58,34 @@ void tfin_keys_trust(const tfin_journal *journal, tfin_trust *trust);
 int tfin_keys_is_manifest(const tfin_manifest *manifest);
 
 /* What tfin_journal_renew takes to write an identity (the 72 bytes of PROVISION), a manifest, and
- * the next audit key. */
+ * the next audit key with the head of the chain so far: a record of the audit log, or null: the
+ * head stays as it is. */
 void tfin_keys_set_identity(uint32_t at, uint8_t piece[TFIN_SHEET_PIECE], const void *identity);
 void tfin_keys_set_manifest(uint32_t at, uint8_t piece[TFIN_SHEET_PIECE], const void *manifest);
-void tfin_keys_step_audit(uint32_t at, uint8_t piece[TFIN_SHEET_PIECE], const void *nothing);
+void tfin_keys_step_audit(uint32_t at, uint8_t piece[TFIN_SHEET_PIECE], const void *record);
 
 /* Whether all of it is zero. */
 int tfin_is_zero(const void *bytes, uint32_t size);
 
-/* How often the audit key was stepped. */
+/* The newest record of the audit log. */
+typedef struct tfin_audit_head {
+    uint32_t sequence;
+    uint8_t mac[8];
+} tfin_audit_head;
+
+/* How often the audit key was stepped; the head that was given then, zeros before the first step.
+ * 0: there is no identity. */
 uint32_t tfin_keys_audit_step(const tfin_journal *journal);
+int tfin_keys_audit_head(const tfin_journal *journal, tfin_audit_head *head);
 
 enum tfin_secret { TFIN_SECRET_REPORT, TFIN_SECRET_AUDIT };
 
 /* Begins a MAC under a secret of the terminal: BLAKE2b-256 of the secret, 96 bytes of zero, and
  * what follows through tfin_port_hash_update and tfin_port_hash_end. 0 without an identity. */
 int tfin_keys_mac_begin(const tfin_journal *journal, enum tfin_secret secret, tfin_port_hash *hash);
+
+/* The first bytes, up to 32, of the MAC of a message. 0 without an identity. */
+int tfin_keys_mac(const tfin_journal *journal, enum tfin_secret secret, const uint8_t *message,
+                  uint32_t size, uint8_t *mac, uint32_t mac_bytes);
 
 #endif

@@ -131,6 +131,14 @@ static void settle(tfin_slots *s)
     s->job = AT_REST;
 }
 
+void tfin_slots_settle(tfin_slots *s)
+{
+    settle(s);
+    if (s->journal.failures == TFIN_JOURNAL_GIVES_UP) {
+        s->result = TFIN_SLOTS_FLASH;
+    }
+}
+
 typedef struct opening {
     tfin_engine *engine;
     void *memory;

@@ -134,6 +134,9 @@ void tfin_slots_set_day(tfin_slots *slots, uint16_t day);
 /* As tfin_journal_renew. It reads `context` until it is no longer busy. */
 int tfin_slots_renew(tfin_slots *slots, tfin_sheet_change *change, const void *context);
 
+/* Finishes what tfin_slots_record or tfin_slots_renew began, at once: at boot. */
+void tfin_slots_settle(tfin_slots *slots);
+
 /* A pack that was given up may be installed again, and the installs of the day are forgotten. Not
  * while there is another pack. */
 int tfin_slots_allow(tfin_slots *slots);
