@@ -26,7 +26,8 @@ typedef struct tfin_flash_area {
 typedef struct tfin_flash_map {
     /* a pack each: aligned to TFIN_ALIGN, where the core can read it as memory */
     tfin_flash_area slot[2];
-    /* at least four records of 32 bytes each; of the smallest erase units that the chip has */
+    /* at least 480 bytes each: a sheet of 352 and four records; of the smallest erase units that
+     * the chip has */
     tfin_flash_area journal[2];
     /* an image of the state and what came since, each; size 0: the state is not kept */
     tfin_flash_area state[2];

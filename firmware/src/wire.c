@@ -128,10 +128,8 @@ static int apply_notice(const tfin_notice *notice)
 
 static int save(int rc)
 {
-    if (rc == TFIN_OK) {
-        (void)tfin_state_log_save(&state_log);
-    }
-    return rc;
+    int kept = rc != TFIN_OK || state_log.map == NULL || tfin_state_log_save(&state_log);
+    return kept ? rc : TFIN_STATE_LOG_FLASH;
 }
 #else
 static int score(const tfin_event *event, tfin_verdict *verdict)

@@ -238,6 +238,7 @@ static void sign(const uint8_t **data, size_t *left)
         size = 224;
         put(m, 0x4D4B4654, 4);
         put(m + 4, take(data, left, 2), 2);
+        m[8] = 1; /* the root key */
         m[6] = (uint8_t)(take(data, left, 1) % 4u);
         m[7] = (uint8_t)(take(data, left, 1) % 4u);
         for (uint32_t i = 0; i < 4; i++) {

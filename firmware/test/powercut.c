@@ -414,7 +414,9 @@ int tfin_verify_header(const void *header, const tfin_trust *trust)
                                                               : TFIN_OK;
 }
 
+static int commanding;  /* walks with signed commands */
 static int opened = -1; /* which pack */
+enum { RELEASER = 0x33 };
 
 static int copied(const uint8_t *from, uint8_t *to, uint32_t size)
 {
@@ -429,6 +431,10 @@ static int copied(const uint8_t *from, uint8_t *to, uint32_t size)
 static int examine(const uint8_t *where, const tfin_trust *trust)
 {
     static uint8_t copy[MAX_PACK];
+    if (commanding && tfin_keys_manifest(&slots.journal) != NULL &&
+        (trust->keys == NULL || trust->keys[0] != RELEASER)) {
+        violated("packs verify under the keys that count");
+    }
     int pack = copied(where, copy, HEADER) ? genuine(copy) : -1;
     for (int i = 0; pack < 0 && i < PACKS; i++) {
         if (memcmp(packs[i], copy, SIGNED) == 0) {
@@ -532,8 +538,8 @@ static int same(const tfin_journal_record *a, const tfin_journal_record *b)
     return memcmp(a, b, 4) == 0 && memcmp(&a->floor, &b->floor, 20) == 0;
 }
 
-/* Sheets hold an identity and keys; else a number, or they are blank: 0. */
-static int commanding;
+/* Sheets hold a number, or they are blank: 0; or, where there are commands, an identity and keys.
+ */
 enum { SHEETS = 3 };
 
 static void make_sheet(uint32_t at, uint8_t *piece, const void *number)
@@ -920,8 +926,8 @@ static void sign(uint8_t key, const uint8_t *message, uint32_t size, uint8_t *si
     tfin_port_hash_end(&hash, signature);
 }
 
-enum { ROOT = 0x11, COMMANDER = 0x22, RELEASER = 0x33, CARDS = 1 << 16, KEPT = 32, LONGEST = 256 };
-static const uint8_t root_key[32] = {ROOT};
+enum { ROOT = 0x11, COMMANDER = 0x22, CARDS = 1 << 16, KEPT = 32, LONGEST = 256 };
+const uint8_t tinyfin_root_key[32] = {ROOT};
 static tfin_commands told;
 static uint8_t erasures_of[CARDS]; /* of a card, by its token */
 static uint8_t broadcasts[CARDS];  /* that were answered, by their counter */
@@ -1019,6 +1025,7 @@ static sent new_manifest(void)
     number(s.bytes, 0x4D4B4654, 4);
     number(s.bytes + 4, ++newest_keys, 2);
     s.bytes[6] = s.bytes[7] = 1;
+    s.bytes[8] = ROOT;
     s.bytes[32] = RELEASER;
     s.bytes[96] = COMMANDER;
     uint32_t crc = tfin_crc32(0, s.bytes, 28);
@@ -1109,7 +1116,7 @@ static void command(void)
 static void booted(void)
 {
     if (commanding) {
-        tfin_commands_open(&told, &slots, &effects, root_key, random_number());
+        tfin_commands_open(&told, &slots, &effects, random_number());
         uint32_t version = version_of_keys();
         require(version >= keys_answered, "no version of keys falls");
         keys_answered = version;

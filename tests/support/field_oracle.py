@@ -122,7 +122,7 @@ class Terminal:
             return MALFORMED
         if data[:4] != b"TFKM" or number(data, 28, 4) != zlib.crc32(data[:28] + data[32:160]):
             return KEY
-        if any(data[8:28]):
+        if data[8:16] != self.root[:8] or any(data[16:28]):
             return KEY
         used = []
         for at, count in ((32, data[6]), (96, data[7])):
@@ -225,7 +225,7 @@ class Terminal:
             return IDENTITY
         if data[8:16] != self.id:
             return TERMINAL
-        if number(data, 6, 2) <= self.notices:
+        if number(data, 6, 2) != self.notices + 1:
             return COUNTER
         if not signed_by(self.command_keys()[data[5]], data):
             return SIGNATURE

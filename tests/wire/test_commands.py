@@ -145,6 +145,8 @@ def test_keys_are_rotated_and_revoked(terminal: Terminal) -> None:
         both = provisioned(client)
         manifest = signed_keys(2, ROOT, FIRST, SECOND)
         forged = signed_keys(3, STRANGER, FIRST)
+        assert both.take(Request.KEYS, forged) == oracle.KEY, "it names another root key"
+        forged = manifest[:-1] + bytes([manifest[-1] ^ 1])
         assert both.take(Request.KEYS, forged) == oracle.SIGNATURE
         assert both.take(Request.COMMAND, broadcast(oracle.RAISE_FLOOR, 1, value=1)) == oracle.OK
         assert both.take(Request.KEYS, manifest) == oracle.OK

@@ -34,7 +34,8 @@ MOST_KEYS = 2
 """Release keys in a manifest, and command keys."""
 
 _MAGIC = 0x4D4B4654  # TFKM
-_HEAD = struct.Struct("<IHBB20x")
+_ROOT_BYTES = 8
+_HEAD = struct.Struct(f"<IHBB{_ROOT_BYTES}s12x")
 _CRC = struct.Struct("<I")
 _AT_KEYS = _HEAD.size + _CRC.size
 _SIGNED_BYTES = _AT_KEYS + 2 * MOST_KEYS * KEY_BYTES
@@ -138,7 +139,8 @@ def sign_manifest(manifest: KeyManifest, root: Signer) -> bytes:
             "key manifest: the root key is among its keys; it signs manifests alone, so give "
             "another key"
         )
-    head = _HEAD.pack(_MAGIC, manifest.version, len(manifest.release), len(manifest.command))
+    counts = (len(manifest.release), len(manifest.command))
+    head = _HEAD.pack(_MAGIC, manifest.version, *counts, root.public[:_ROOT_BYTES])
     size = MOST_KEYS * KEY_BYTES
     keys = b"".join(b"".join(x).ljust(size, b"\0") for x in (manifest.release, manifest.command))
     signed = head + _CRC.pack(zlib.crc32(head + keys)) + keys
@@ -163,10 +165,12 @@ def parse_manifest(
             f"{where}: its signature is not the root key's; give the public half of the key that "
             "signed it, or copy it again"
         )
-    _, version, releases, commands = _HEAD.unpack(head)
+    _, version, releases, commands, of_root = _HEAD.unpack(head)
+    if root is not None and of_root != root[:_ROOT_BYTES]:
+        raise InputError(f"{where}: names another root key than the one that signed it")
     rows = [keys[at : at + KEY_BYTES] for at in range(0, len(keys), KEY_BYTES)]
     unused = rows[releases:MOST_KEYS] + rows[MOST_KEYS + commands :]
-    if max(releases, commands) > MOST_KEYS or any(head[8:]) or any(map(any, unused)):
+    if max(releases, commands) > MOST_KEYS or any(head[16:]) or any(map(any, unused)):
         raise InputError(
             f"{where}: says that it has {releases} release and {commands} command keys, or has "
             "bytes in unused places; make it with this version of tinyfin"

@@ -32,6 +32,7 @@ __all__ = [
     "send_notices",
 ]
 
+_TFIN_E_TIME = -33
 _ATTEMPTS = 3
 """Nonces for one command: something else may be written to the journal meanwhile."""
 
@@ -143,6 +144,11 @@ def install_keys(client: Client, manifest: bytes) -> Challenge:
     parse_manifest(manifest)
     challenge(client)
     status = slot_frames.ask(client, slot_frames.info(client), Request.KEYS, manifest)
+    if status.result == Result.KEY:
+        raise TargetError(
+            f"{client.link.name}: the manifest is made for another root key; make it with the root "
+            "key of its firmware"
+        )
     slot_frames.require(client, status, Result.OK)
     return challenge(client)
 
@@ -198,6 +204,11 @@ def send_notices(
         if page.number <= now.notices:
             continue
         status = slot_frames.ask(client, before, Request.NOTICES, data)
+        if status.result == Result.ENGINE and status.engine_error == _TFIN_E_TIME:
+            raise TargetError(
+                f"{client.link.name}: its clock has not begun, so it cannot date notices; send "
+                "them after its first event, or set it: `tinyfin command set-time now`"
+            )
         if not (
             status.result == Result.COUNTER and challenge(client).notices == page.number
         ):  # asked again: it is done

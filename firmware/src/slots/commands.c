@@ -14,12 +14,11 @@ enum { DAY_S = 86400, NONCE_BYTES = 16 };
 enum stage { CHECK, EFFECT, ANSWER };
 
 void tfin_commands_open(tfin_commands *c, tfin_slots *slots, const tfin_effects *effects,
-                        const uint8_t *root, uint32_t boot_nonce)
+                        uint32_t boot_nonce)
 {
     memset(c, 0, sizeof *c);
     c->slots = slots;
     c->effects = effects;
-    c->root = root;
     c->boot_nonce = boot_nonce;
 }
 
@@ -120,7 +119,7 @@ static int check_command(const tfin_commands *c, const tfin_command *m)
 static int check_page(const tfin_commands *c, const tfin_page *page)
 {
     int rc = is_for_this(c, page->terminal);
-    if (rc == TFIN_SLOTS_OK && page->number <= c->slots->journal.now.notices) {
+    if (rc == TFIN_SLOTS_OK && page->number != c->slots->journal.now.notices + 1u) {
         rc = TFIN_COMMANDS_COUNTER;
     }
     return rc;
@@ -260,13 +259,13 @@ static const uint8_t *signer_of(const tfin_commands *c, uint32_t *size)
     *size = offsetof(tfin_command, signature);
     if (c->kind == TFIN_NEW_KEYS) {
         *size = offsetof(tfin_manifest, signature);
-        return c->root;
+        return tinyfin_root_key;
     }
     if (c->kind == TFIN_NOTICES) {
         *size = signed_bytes(page);
         number = page->key;
     }
-    return tfin_keys_command(&c->slots->journal, c->root, number);
+    return tfin_keys_command(&c->slots->journal, number);
 }
 
 static int check_kind(const tfin_commands *c)

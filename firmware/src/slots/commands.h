@@ -11,7 +11,8 @@
  * the journal makes void. A broadcast holds a counter above that of the one before it. Nonce or
  * counter are used up in the journal before anything is done, so no command is done twice; a cut
  * in between loses it, and the host asks again with a new one. A page of notices is applied first:
- * the same notice twice changes no label, only the engine's counters of notices.
+ * the same notice twice changes no label, only the engine's counters of notices (but for one of a
+ * transaction in the terminal's future, which counts as of now).
  *
  * A check of a signature takes the time that docs/benchmarks.md gives, and scoring waits for it. It
  * comes last of all checks but those of what is asked; the progress function of tfin_trust is
@@ -32,7 +33,8 @@ enum tfin_opcode {
     TFIN_OP_ABORT,
     TFIN_OP_RAISE_FLOOR, /* value: at most the security counter of the active pack, which runs */
     TFIN_OP_ERASE_CARD,  /* value: its token */
-    TFIN_OP_SET_TIME,    /* value: t_mono_s, not of a day before the journal's */
+    TFIN_OP_SET_TIME,    /* value: t_mono_s, not of a day before the journal's; before the
+                          * engine's clock the state begins cold */
     TFIN_OP_STAGE,       /* names a pack that was given up: it may be installed again */
     TFIN_OP_REBOOT,
     TFIN_OP_ERASE_STATE
@@ -61,7 +63,7 @@ typedef struct __attribute__((may_alias)) tfin_page {
     uint32_t magic; /* TFIN_PAGE_MAGIC */
     uint8_t count;  /* not 0 */
     uint8_t key;
-    uint16_t number; /* above that of the page before */
+    uint16_t number; /* one more than that of the page before */
     uint8_t terminal[8];
 } tfin_page;
 enum { TFIN_PAGE_MAGIC = 0x544E4654, TFIN_PAGE_NOTICE_BYTES = 21, TFIN_SIGNATURE_BYTES = 64 };
@@ -71,7 +73,7 @@ enum {
     TFIN_COMMANDS_KEY = 21,  /* no such command key; not a set of keys */
     TFIN_COMMANDS_SIGNATURE, /* does not verify */
     TFIN_COMMANDS_NONCE,     /* void by now */
-    TFIN_COMMANDS_COUNTER,   /* not above the last one */
+    TFIN_COMMANDS_COUNTER,   /* not above the last one; of a page, not the next one */
     TFIN_COMMANDS_TERMINAL,  /* for another terminal */
     TFIN_COMMANDS_IDENTITY,  /* the terminal has none; or it has one already */
     TFIN_COMMANDS_PACK,      /* not the pack that is there */
@@ -94,8 +96,7 @@ typedef struct tfin_effects {
 typedef struct tfin_commands {
     tfin_slots *slots;
     const tfin_effects *effects;
-    const uint8_t *root; /* public key of 32 bytes */
-    const void *work;    /* the payload that is worked on; null: at rest */
+    const void *work; /* the payload that is worked on; null: at rest */
     uint32_t boot_nonce;
     uint8_t kind;
     uint8_t stage;
@@ -105,7 +106,7 @@ typedef struct tfin_commands {
 
 /* boot_nonce: differs from boot to boot. */
 void tfin_commands_open(tfin_commands *commands, tfin_slots *slots, const tfin_effects *effects,
-                        const uint8_t *root, uint32_t boot_nonce);
+                        uint32_t boot_nonce);
 
 /* What a command to this terminal has to hold now; 0 and zeros without an identity. */
 int tfin_commands_nonce(const tfin_commands *commands, uint8_t nonce[16]);

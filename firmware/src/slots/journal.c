@@ -258,9 +258,6 @@ int tfin_journal_step(tfin_journal *j)
     /* only a copy that reads back right ends a row of failures: a chip may accept every operation
      * and keep nothing */
     if (!operation(j) && ++j->failures == TFIN_JOURNAL_GIVES_UP) {
-        if (j->job == ERASE_OLD && j->copies == 0) {
-            j->failures = 0; /* what was written stands */
-        }
         j->copies = 0;
         j->job = REST;
         j->change = NULL;

@@ -69,7 +69,8 @@ void tfin_journal_open(tfin_journal *journal, const tfin_flash_map *map);
 void tfin_journal_write(tfin_journal *journal);
 
 /* The same, in the other sector, whose sheet is changed; `context` must stay as it is until the
- * journal is at rest. By then nothing of the sheet before it is left in flash. */
+ * journal is at rest. By then nothing of the sheet before it is left in flash, as far as it can be
+ * read. */
 void tfin_journal_renew(tfin_journal *journal, tfin_sheet_change *change, const void *context);
 
 /* Where the sheet lies that counts. */

@@ -90,20 +90,28 @@ int tfin_keys_is_manifest(const tfin_manifest *m)
     uint32_t crc = tfin_crc32(0, m, offsetof(tfin_manifest, crc));
     crc = tfin_crc32(crc, m->release,
                      offsetof(tfin_manifest, signature) - offsetof(tfin_manifest, release));
-    return m->crc == crc && tfin_is_zero(m->zero, sizeof m->zero) && keys_are_right(m);
+    return m->crc == crc && memcmp(m->root, tinyfin_root_key, sizeof m->root) == 0 &&
+           tfin_is_zero(m->zero, sizeof m->zero) && keys_are_right(m);
 }
 
 const tfin_manifest *tfin_keys_manifest(const tfin_journal *j)
 {
-    const tfin_manifest *m = tfin_port_flash_at(tfin_journal_sheet(j) + AT_MANIFEST);
+    uint32_t at = tfin_journal_sheet(j) + AT_MANIFEST;
+    const tfin_manifest *m = tfin_port_flash_at(at);
+    for (uint32_t i = 0; i < sizeof *m; i += TFIN_SHEET_PIECE) {
+        uint8_t piece[TFIN_SHEET_PIECE]; /* what cannot be read must not be looked at in place */
+        if (!tfin_port_flash_read(at + i, piece, sizeof piece)) {
+            return NULL;
+        }
+    }
     return tfin_keys_is_manifest(m) ? m : NULL;
 }
 
-const uint8_t *tfin_keys_command(const tfin_journal *j, const uint8_t *root, uint32_t number)
+const uint8_t *tfin_keys_command(const tfin_journal *j, uint32_t number)
 {
     const tfin_manifest *m = tfin_keys_manifest(j);
     if (m == NULL) {
-        return number == 0 ? root : NULL;
+        return number == 0 ? tinyfin_root_key : NULL;
     }
     return number < m->command_keys ? m->command[number] : NULL;
 }

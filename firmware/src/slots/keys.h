@@ -17,6 +17,9 @@
 
 enum { TFIN_KEY_BYTES = 32, TFIN_KEYS_OF_A_KIND = 2 };
 
+/* The public root key; of the generated C. */
+extern const uint8_t tinyfin_root_key[TFIN_KEY_BYTES];
+
 /* As PROVISION brings it. */
 typedef struct __attribute__((may_alias)) tfin_new_identity {
     uint8_t id[8]; /* not all zero */
@@ -29,7 +32,8 @@ typedef struct __attribute__((may_alias)) tfin_manifest {
     uint16_t version;     /* never falls */
     uint8_t release_keys; /* so many are used, 1 or 2; the others are zero */
     uint8_t command_keys;
-    uint32_t zero[5];
+    uint8_t root[8]; /* how the root key begins: another image may have another one */
+    uint32_t zero[3];
     uint32_t crc; /* over all but itself and the signature */
     uint8_t release[TFIN_KEYS_OF_A_KIND][TFIN_KEY_BYTES];
     uint8_t command[TFIN_KEYS_OF_A_KIND][TFIN_KEY_BYTES];
@@ -43,9 +47,9 @@ int tfin_keys_id(const tfin_journal *journal, uint8_t id[8]);
 /* The manifest that counts; null when there is none, or it was damaged. */
 const tfin_manifest *tfin_keys_manifest(const tfin_journal *journal);
 
-/* A command key: number 0 or 1 of the manifest, or `root` when there is none. Null when there is no
- * such key. */
-const uint8_t *tfin_keys_command(const tfin_journal *journal, const uint8_t *root, uint32_t number);
+/* A command key: number 0 or 1 of the manifest, or the root key when there is none. Null when there
+ * is no such key. */
+const uint8_t *tfin_keys_command(const tfin_journal *journal, uint32_t number);
 
 /* Puts the manifest's release keys into `trust`; leaves it as it is when there is none. */
 void tfin_keys_trust(const tfin_journal *journal, tfin_trust *trust);

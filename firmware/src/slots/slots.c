@@ -156,6 +156,7 @@ static int open_place(tfin_slots *s, const opening *o, enum tfin_slots_place pla
         pack = tfin_port_flash_at(slot->address);
         size = slot->size;
     }
+    tfin_keys_trust(&s->journal, s->trust); /* a record may have moved the sheet */
     int rc = tfin_open(o->engine, pack, size, o->memory, s->memory_bytes, s->trust);
     if (rc == TFIN_OK && tag != NULL && memcmp(tfin_pack_id(o->engine), tag, TAG_BYTES) != 0) {
         rc = TFIN_E_DIGEST;
@@ -210,7 +211,6 @@ int tfin_slots_open(tfin_slots *s, const tfin_flash_map *map, tfin_engine *engin
     s->memory_bytes = (uint32_t)memory_size;
     s->running = TFIN_SLOT_NONE;
     tfin_journal_open(&s->journal, map);
-    tfin_keys_trust(&s->journal, trust);
     raise_floor(s);
     tfin_journal_record *now = &s->journal.now;
     if (s->journal.found != TFIN_JOURNAL_FOUND) {
@@ -578,6 +578,7 @@ int tfin_slots_step(tfin_slots *s)
         return 1;
     }
     if (s->journal.failures == TFIN_JOURNAL_GIVES_UP) {
+        s->journal.failures = 0; /* the next one may be taken again */
         return done(s, TFIN_SLOTS_FLASH);
     }
     switch (s->job) {

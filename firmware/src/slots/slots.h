@@ -141,7 +141,8 @@ void tfin_slots_settle(tfin_slots *slots);
  * while there is another pack. */
 int tfin_slots_allow(tfin_slots *slots);
 
-/* Whether the other pack, or the one that was given up last, has this id, of 16 bytes. */
+/* Whether the other pack, or the one that was given up last, has this id, of 16 bytes. Of a pack
+ * that is not complete, or was given up, the first four are known. */
 int tfin_slots_other_is(const tfin_slots *slots, const uint8_t *pack_id);
 
 /* The pack that runs; null when none does. */

@@ -23,7 +23,7 @@ int tfin_transfer_open(tfin_transfer *t, tfin_engine *engine, void *memory, uint
     if (map == NULL) {
         return tfin_open(engine, tinyfin_pack, TINYFIN_PACK_BYTES, memory, memory_bytes, trust);
     }
-    tfin_commands_open(&t->commands, &t->slots, effects, tinyfin_root_key, boot_nonce);
+    tfin_commands_open(&t->commands, &t->slots, effects, boot_nonce);
     enum tfin_slots_cause cause = tfin_port_power_was_lost() ? TFIN_CAUSE_POWER : TFIN_CAUSE_OTHER;
     return tfin_slots_open(&t->slots, map, engine, memory, memory_bytes, trust, tinyfin_pack,
                            TINYFIN_PACK_BYTES, cause);
