@@ -86,9 +86,9 @@ def test_verdicts_commands_and_restarts_are_in_the_log(
         verdicts = score(client, town, rows)
         alerts = [i for i, verdict in enumerate(verdicts) if verdict.action]
         assert len(alerts) > 4
-        field_frames.command(client, Opcode.ERASE_STATE, DEVELOPMENT_KEY)
         pages = make_pages([Notice(1, 2, True)], ID, 1)
         field_frames.send_notices(client, [(p, sign_page(p, DEVELOPMENT_KEY)) for p in pages])
+        field_frames.command(client, Opcode.ERASE_STATE, DEVELOPMENT_KEY)
         first = report_of(client)
         records = verified(client, first).records
         assert first.audit_head == records[-1].head
@@ -99,9 +99,9 @@ def test_verdicts_commands_and_restarts_are_in_the_log(
         assert second.audit_head == records[-1].head
     begin = [Kind.UNIT_AT_BOOT, Kind.RESTART, Kind.IDENTITY]
     assert kinds(records[:3]) == begin
-    assert kinds(records[-3:]) == [Kind.COMMAND, Kind.NOTICES, Kind.RESTART]
-    assert records[-3].value & 0xFF == Opcode.ERASE_STATE
-    assert records[-2].value == struct.unpack("<I", bytes([1, 0, 1, 0]))[0]
+    assert kinds(records[-3:]) == [Kind.NOTICES, Kind.COMMAND, Kind.RESTART]
+    assert records[-2].value & 0xFF == Opcode.ERASE_STATE
+    assert records[-3].value == struct.unpack("<I", bytes([1, 0, 1, 0]))[0]
     pack = parse_pack(PACK.read_bytes())
     seen = [record for record in records if record.kind == Kind.VERDICT]
     assert [record.detail & 3 for record in seen] == [verdicts[i].action for i in alerts]
