@@ -128,8 +128,8 @@ static int apply_notice(const tfin_notice *notice)
 
 static int save(int rc)
 {
-    int kept = rc != TFIN_OK || state_log.map == NULL || tfin_state_log_save(&state_log);
-    return kept ? rc : TFIN_STATE_LOG_FLASH;
+    int failed = rc == TFIN_OK && state_log.map != NULL && !tfin_state_log_save(&state_log);
+    return failed ? TFIN_STATE_LOG_FLASH : rc;
 }
 #else
 static int score(const tfin_event *event, tfin_verdict *verdict)
