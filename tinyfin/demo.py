@@ -17,6 +17,7 @@ from tinyfin.config import Config, from_table
 from tinyfin.data.events import SCORE, Stream, event_stream, has_notice
 from tinyfin.data.transactions import Transactions
 from tinyfin.errors import InputError
+from tinyfin.field.audit import Verification
 from tinyfin.hil.links.session import Session
 from tinyfin.hil.replay import ReplayResult
 from tinyfin.hil.replay.with_notices import Noticed
@@ -46,6 +47,7 @@ MOST_NOTICES = 200
 FLEET_KEY = bytes(range(32))
 """No secret: what the demo signs is signed by the development key too."""
 NOTICES = "demo.tfnotices"
+AUDIT = "demo.tfaudit"
 MARK = "made-by-demo"
 SECOND = "second"
 """The folder, in the run's, of the run with another seed."""
@@ -61,6 +63,7 @@ class Demo:
         replayed: ReplayResult,
         installed: ReplayResult | None,
         noticed: Noticed | None,
+        audited: Verification | None,
         report: Path,
         seconds: dict[str, float],
     ) -> None:
@@ -69,6 +72,8 @@ class Demo:
         """Of the second pack; None where the target keeps no packs in flash."""
         self.noticed = noticed
         """None as above, and where no fraud becomes known in time."""
+        self.audited = audited
+        """The terminal's audit log after the notices; None as above."""
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -87,6 +92,9 @@ class Demo:
             "pack_bytes": self.run.pack.stat().st_size,
             "installed": None if self.installed is None else self.installed.as_dict(),
             "noticed": None if self.noticed is None else asdict(self.noticed),
+            "audit": None
+            if self.audited is None
+            else {"verdict": self.audited.verdict, "records": len(self.audited.records)},
             "report": str(self.report),
             "steps_s": {step: round(value, 1) for step, value in self.seconds.items()},
         }
@@ -128,6 +136,8 @@ class Demo:
                 f"after them: {told.verdicts} transactions, {told.mismatches} mismatches; "
                 f"{told.changed} verdicts differ from those without notices",
             ]
+        if (log := self.audited) is not None:
+            lines.append(f"audit log: {log.verdict}, {len(log.records)} records {log.why}".rstrip())
         return "\n".join([*lines, f"report: {facts['report']}"])
 
     @staticmethod
@@ -152,7 +162,7 @@ def run_demo(
 ) -> Demo:
     """Simulate (or read ``data``), train, quantize, generate, build, boot, replay; then train with
     another seed, install that pack in the running terminal, replay, confirm, tell the terminal of
-    frauds, replay; report.
+    frauds, replay, verify its audit log; report.
 
     A run of the same name that an earlier demo made is replaced when the new one is trained;
     another one is refused with InputError. Raises what the steps raise; a mismatch is in the
@@ -223,7 +233,7 @@ def _demo(
             instructions=reached.instructions,
             target=reached.target,
         )
-    installed = noticed = None
+    installed = noticed = audited = None
     if target.emulator is not None and target.emulator.kept:
         clock.step("install")
         other = _second_pack(config, data, run, target_name, note)
@@ -231,6 +241,9 @@ def _demo(
             installed = _install(config, other, tx, reached, note)
             clock.step("notices")
             noticed = _notify(config, run, other, tx, reached, note)
+            if noticed is not None:
+                clock.step("audit")
+                audited = _audit(run, reached, note)
     replayed.options = {"limit": limit} if limit else {}
     if warmup is not None:
         replayed.options["warm-until"] = run.facts().split.until
@@ -244,7 +257,7 @@ def _demo(
         title=f"tinyfin {run.name}",
     )
     clock.step(None)
-    return Demo(run, replayed, installed, noticed, page, clock.seconds)
+    return Demo(run, replayed, installed, noticed, audited, page, clock.seconds)
 
 
 def _second_pack(
@@ -336,6 +349,22 @@ def _notify(
     return replay_with_notices(
         pack, past, parse_pages(file.read_bytes(), file), later, reached.client
     )
+
+
+def _audit(run: RunFolder, reached: Session, note: Note) -> Verification:
+    """The terminal's audit log, held to the head in its report."""
+    from tinyfin.field.audit import verify
+    from tinyfin.field.keys import terminal_keys
+    from tinyfin.field.report import parse_report, require_genuine
+    from tinyfin.wire import audit_frames
+
+    report = parse_report(audit_frames.read_report(reached.client))
+    log = audit_frames.read_audit(reached.client)
+    keys = terminal_keys(FLEET_KEY, log.terminal)
+    require_genuine(report, keys.report)
+    files.write(run.path / AUDIT, log.encode())
+    note(f"its audit log: {run.path / AUDIT}")
+    return verify(log, keys.audit, [report.audit_head] if report.audit_head else [])
 
 
 class _Clock:

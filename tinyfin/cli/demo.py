@@ -58,6 +58,7 @@ def command(
     from tinyfin.config import load
     from tinyfin.demo import run_demo
     from tinyfin.errors import MismatchError
+    from tinyfin.field.audit import Verdict
     from tinyfin.paths import project_dir
 
     if config_path is None and not data:
@@ -80,4 +81,7 @@ def command(
             raise SystemExit(4)
     if demo.noticed is not None and demo.noticed.mismatches:
         note("error: after the same notices the terminal's answers differ from the workstation's")
+        raise SystemExit(4)
+    if demo.audited is not None and demo.audited.verdict != Verdict.VALID:
+        note("error: the terminal's audit log is not what it should be")
         raise SystemExit(4)
