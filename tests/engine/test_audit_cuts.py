@@ -248,7 +248,7 @@ RULES = [
         "audit.c",
         "(void)tfin_slots_renew(a->slots, tfin_keys_step_audit, last);",
         "(void)last;",
-        "what is programmed was erased before, and surely",
+        "a restart is written",
     ),
     Rule(
         "a unit is entered that was not erased",

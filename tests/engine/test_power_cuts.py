@@ -284,8 +284,8 @@ RULES = [
     Rule(
         "what was damaged in trial never comes again",
         "slots.c",
-        "        give_up_damaged(s, rc);\n    }\n    settle",
-        "        (void)give_up(s, TFIN_REASON_DAMAGED);\n    }\n    settle",
+        "        give_up_damaged(s, rc);\n    }\n    tfin_slots_settle",
+        "        (void)give_up(s, TFIN_REASON_DAMAGED);\n    }\n    tfin_slots_settle",
         "a damaged pack may come again",
         ("damage",),
     ),

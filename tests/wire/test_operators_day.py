@@ -67,4 +67,4 @@ def test_an_operators_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert tinyfin_json(verify)["verdict"] == "VALID"
     records = tinyfin_json("audit show a.tfaudit")["records"]
     kinds = {record["kind"] for record in records}
-    assert kinds >= {"restart", "identity", "keys", "slots", "command", "notices"}
+    assert kinds >= {"restart", "identity", "keys", "slots", "command"}

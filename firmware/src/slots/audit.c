@@ -40,6 +40,12 @@ static uint32_t next_unit(const tfin_audit *a)
     return (a->unit + 1u) % units_of(a);
 }
 
+/* Whose turn it is by the key. */
+static uint32_t unit_of_key(const tfin_audit *a)
+{
+    return tfin_keys_audit_step(&a->slots->journal) % units_of(a);
+}
+
 static uint32_t address_of(const tfin_audit *a, uint32_t unit, uint32_t place)
 {
     const tfin_flash_area *area = &a->slots->journal.map->audit;
@@ -184,7 +190,7 @@ static void enter(tfin_audit *a, enum tfin_audit_kind kind, uint32_t t_s)
     r.value = tfin_keys_audit_step(&a->slots->journal);
     (void)tfin_keys_audit_head(&a->slots->journal, &head);
     memcpy(&r.alias, head.mac, MAC_BYTES);
-    a->unit = (uint8_t)(r.value % units_of(a));
+    a->unit = (uint8_t)unit_of_key(a);
     a->next = 0;
     a->state = 0;
     if (append(a, &r)) {
@@ -199,7 +205,7 @@ static void enter(tfin_audit *a, enum tfin_audit_kind kind, uint32_t t_s)
 static void move(tfin_audit *a, const void *last, enum tfin_audit_kind kind, uint32_t t_s)
 {
     if ((a->state & RENEWING) != 0) {
-        if (a->slots->result == TFIN_SLOTS_OK) {
+        if (a->unit != unit_of_key(a)) { /* a change that the journal gave up may stand */
             enter(a, kind, t_s);
         } else {
             fail(a);
@@ -292,7 +298,7 @@ void tfin_audit_open(tfin_audit *a, tfin_slots *slots, enum tfin_slots_cause cau
         return;
     }
     a->slots = slots;
-    a->unit = (uint8_t)(tfin_keys_audit_step(&slots->journal) % units_of(a));
+    a->unit = (uint8_t)unit_of_key(a);
     find_end(a, &last);
     if (a->next == 0 && erase(a, a->unit)) {
         enter(a, TFIN_AUDIT_UNIT_AT_BOOT, t_s);

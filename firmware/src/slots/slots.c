@@ -123,20 +123,11 @@ static void give_up_damaged(tfin_slots *s, int rc)
 
 /* ----------------------------------------------------------------------------------------- boot */
 
-/* At boot a record is written at once. */
-static void settle(tfin_slots *s)
+void tfin_slots_settle(tfin_slots *s)
 {
     while (tfin_journal_step(&s->journal)) {
     }
     s->job = AT_REST;
-}
-
-void tfin_slots_settle(tfin_slots *s)
-{
-    settle(s);
-    if (s->journal.failures == TFIN_JOURNAL_GIVES_UP) {
-        s->result = TFIN_SLOTS_FLASH;
-    }
 }
 
 typedef struct opening {
@@ -182,7 +173,7 @@ static int try_trial(tfin_slots *s, const opening *o, enum tfin_slots_cause caus
         if (now->detail != detail) {
             now->detail = (uint8_t)detail;
             (void)mark(s, MARK);
-            settle(s);
+            tfin_slots_settle(s);
         }
         int rc = open_place(s, o, tfin_slots_other(s), now->other);
         if (rc == TFIN_OK) {
@@ -190,7 +181,7 @@ static int try_trial(tfin_slots *s, const opening *o, enum tfin_slots_cause caus
         }
         give_up_damaged(s, rc);
     }
-    settle(s);
+    tfin_slots_settle(s);
     return 0;
 }
 
@@ -223,7 +214,7 @@ int tfin_slots_open(tfin_slots *s, const tfin_flash_map *map, tfin_engine *engin
             memcpy(now->active, tfin_pack_id(engine), TAG_BYTES);
         }
         (void)mark(s, MARK);
-        settle(s);
+        tfin_slots_settle(s);
         raise_floor(s);
         return rc;
     }
