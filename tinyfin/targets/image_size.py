@@ -63,8 +63,17 @@ _FLASH = (
 _RAM = (".ram_code", ".data", ".sdata", ".bss", ".sbss", "COMMON", ".boot_seed")
 _NETWORK = ("net", "fully_connected")
 _FRAME_BUFFERS = ("rx_frame", "rx_memory", "tx_frame", "answers")
-# of the engine, and called by the slots alone
-_SLOTS = ("seal_of", "tfin_security_counter", "tfin_verify", "tfin_verify_header", "verify_trusted")
+# called by the slots alone, or read by them
+_SLOTS = (
+    "seal_of",
+    "tfin_erase_card",
+    "tfin_erase_value",
+    "tfin_security_counter",
+    "tfin_verify",
+    "tfin_verify_header",
+    "tinyfin_root_key",
+    "verify_trusted",
+)
 _SLOTS_RAM = ("audit", "reports", "transfer", "trust")
 _LARGEST = 8
 _IMAGE_HEAD_BYTES = 64  # of a state image, which memory does not hold
