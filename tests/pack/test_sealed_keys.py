@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import shutil
 import stat
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.cli import tinyfin, tinyfin_json
+from tests.support.native import compiler
 from tests.support.process import call
 from tinyfin.errors import InputError, ToolError
 from tinyfin.field.keys import load_fleet_key
@@ -29,11 +31,18 @@ pytestmark = pytest.mark.skipif(
     TOOL is None or MODULE is None, reason="SoftHSM is not installed: apt-get install softhsm2"
 )
 URI = "pkcs11:token=tinyfin%20test;object=seal"
+MAKE_A_LOOSE_KEY = """
+import sys, pkcs11
+token = pkcs11.lib(sys.argv[1]).get_token(token_label="tinyfin test")
+with token.open(user_pin="5678", rw=True) as session:
+    leaves = {pkcs11.Attribute.EXTRACTABLE: True}
+    session.generate_key(pkcs11.KeyType.AES, 256, label="loose", store=True, template=leaves)
+"""
 
 
 @pytest.fixture(scope="module", autouse=True)
 def hsm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A token; one for all tests, because its library reads its configuration once."""
+    """A token."""
     folder = tmp_path_factory.mktemp("hsm")
     conf = folder / "softhsm2.conf"
     conf.write_text(f"directories.tokendir = {folder}\nobjectstore.backend = file\n")
@@ -88,6 +97,7 @@ def test_a_sealed_key_is_of_no_use_without_the_hsm(
     monkeypatch.delenv("PKCS11_PIN")
     with pytest.raises(InputError, match="set PKCS11_PIN"):
         load_key(sealed, "command")
+    monkeypatch.setenv("PKCS11_PIN", "5678")
     monkeypatch.setenv("PKCS11_MODULE", "/nowhere.so")
     with pytest.raises(ToolError, match=r"/nowhere\.so"):
         load_key(sealed, "command")
@@ -97,12 +107,7 @@ def test_a_sealed_key_is_of_no_use_without_the_hsm(
 
 
 def test_the_key_of_the_hsm_stays_there(tmp_path: Path) -> None:
-    import pkcs11
-
-    token = pkcs11.lib(str(MODULE)).get_token(token_label="tinyfin test")
-    with token.open(user_pin="5678", rw=True) as session:
-        leaves = {pkcs11.Attribute.EXTRACTABLE: True}
-        session.generate_key(pkcs11.KeyType.AES, 256, label="loose", store=True, template=leaves)
+    call(sys.executable, "-c", MAKE_A_LOOSE_KEY, MODULE)
     for uri, said in ((URI.replace("seal", "loose"), "may leave the HSM"), ("a b", "name token")):
         assert said in tinyfin("keygen", tmp_path / "k", "--hsm", uri, code=3).stderr
         assert not list(tmp_path.iterdir())
@@ -119,3 +124,16 @@ def test_every_kind_can_be_sealed(tmp_path: Path) -> None:
             tmp_path / f"{kind}.pub",
             kind,  # type: ignore[arg-type]
         )
+
+
+def test_a_module_that_crashes_is_said_so(sealed: Path, tmp_path: Path) -> None:
+    """It ends its own process, and not this one."""
+    source = tmp_path / "crash.c"
+    source.write_text(
+        "__attribute__((constructor)) static void f(void) { *(volatile int *)0 = 1; }"
+    )
+    call(compiler(), "-shared", "-fPIC", source, "-o", tmp_path / "crash.so")
+    kind, digits, uri = sealed.read_text().split()
+    sealed.write_text(f"{kind} {digits} {uri}?module-path={tmp_path / 'crash.so'}\n")
+    with pytest.raises(ToolError, match="the module of the HSM failed: exit code -"):
+        load_key(sealed, "command")

@@ -9,8 +9,10 @@ this process signs with it: it is in this process's memory while a command runs,
 from __future__ import annotations
 
 import getpass
+import json
 import os
 import secrets
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,6 +32,7 @@ __all__ = ["opened", "sealed"]
 _NONCE_BYTES, _TAG_BYTES = 12, 16
 _SEALED_BYTES = _NONCE_BYTES + KEY_BYTES + _TAG_BYTES
 _AES_BITS = 256
+_DEADLINE_S = 60
 
 
 def sealed(secret: bytes, kind: str, uri: str) -> bytes:
@@ -41,10 +44,69 @@ def sealed(secret: bytes, kind: str, uri: str) -> bytes:
     HSM, ToolError for the HSM.
     """
     optional_packages.require(["pkcs11"], "for a key in an HSM")
+    return _in_a_process_of_its_own("seal", uri, kind, secret)
+
+
+def opened(path: str | Path, kind: str, data: bytes, uri: str) -> bytes:
+    """The 32 secret bytes of what :func:`sealed` has made. Raises as it does; InputError, with
+    ``path``, too when the HSM does not open it."""
+    optional_packages.require(["pkcs11"], f"to open {path}")
+    if len(data) != _SEALED_BYTES:
+        raise InputError(f"{path}: holds {len(data)} sealed bytes, not {_SEALED_BYTES}; it is cut")
+    try:
+        return _in_a_process_of_its_own("open", uri, kind, data)
+    except _NotOpened as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+class _NotOpened(InputError):
+    """The key of the HSM does not open a file."""
+
+
+def _in_a_process_of_its_own(what: str, uri: str, kind: str, data: bytes) -> bytes:
+    """Modules of HSMs bring libraries of their own, which do not go together with everything that
+    this process has loaded."""
+    asked = {"what": what, "uri": uri, "kind": kind, "data": data.hex()}
+    _, named = _parts(uri)
+    asked["pin"] = _pin(named["token"])
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", __name__],
+            input=json.dumps(asked),
+            capture_output=True,
+            text=True,
+            timeout=_DEADLINE_S,
+        )
+    except subprocess.TimeoutExpired:
+        raise ToolError(f"{uri}: the HSM does not answer within {_DEADLINE_S} s") from None
+    try:
+        answer = json.loads(done.stdout)
+    except ValueError:
+        told = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
+        raise ToolError(f"{uri}: the module of the HSM failed: {told[0]}") from None
+    if "error" in answer:
+        raises = {"InputError": InputError, "_NotOpened": _NotOpened}
+        raise raises.get(answer["error"], ToolError)(answer["message"])
+    return bytes.fromhex(answer["data"])
+
+
+def _main() -> None:
+    """The other process: reads what is asked from stdin, writes the answer to stdout."""
+    asked = json.load(sys.stdin)
+    do = {"seal": _seal, "open": _open}[asked["what"]]
+    try:
+        data = do(bytes.fromhex(asked["data"]), asked["kind"], asked["uri"], asked["pin"])
+        answer = {"data": data.hex()}
+    except (InputError, ToolError) as error:
+        answer = {"error": type(error).__name__, "message": str(error)}
+    json.dump(answer, sys.stdout)
+
+
+def _seal(secret: bytes, kind: str, uri: str, pin: str) -> bytes:
     from pkcs11 import Attribute, KeyType, NoSuchKey
 
     nonce = secrets.token_bytes(_NONCE_BYTES)
-    with _session(uri, write=True) as (session, label):
+    with _session(uri, pin, write=True) as (session, label):
         try:
             key = _key(session, label)
         except NoSuchKey:
@@ -60,23 +122,18 @@ def sealed(secret: bytes, kind: str, uri: str) -> bytes:
         return nonce + bytes(key.encrypt(secret, **_how(nonce, kind)))
 
 
-def opened(path: str | Path, kind: str, data: bytes, uri: str) -> bytes:
-    """The 32 secret bytes of what :func:`sealed` has made. Raises as it does; InputError, with
-    ``path``, too when the HSM does not open it."""
-    optional_packages.require(["pkcs11"], f"to open {path}")
+def _open(data: bytes, kind: str, uri: str, pin: str) -> bytes:
     from pkcs11 import PKCS11Error
 
-    if len(data) != _SEALED_BYTES:
-        raise InputError(f"{path}: holds {len(data)} sealed bytes, not {_SEALED_BYTES}; it is cut")
     nonce, text = data[:_NONCE_BYTES], data[_NONCE_BYTES:]
-    with _session(uri) as (session, label):
+    with _session(uri, pin) as (session, label):
         key = _key(session, label)
         try:
             return bytes(key.decrypt(text, **_how(nonce, kind)))
         except PKCS11Error as error:
-            raise InputError(
-                f"{path}: key {label!r} of the HSM does not open it ({type(error).__name__}); it "
-                "was sealed by another key, or is damaged"
+            raise _NotOpened(
+                f"key {label!r} of the HSM does not open it ({type(error).__name__}); it was "
+                "sealed by another key, or is damaged"
             ) from error
 
 
@@ -94,11 +151,8 @@ def _how(nonce: bytes, kind: str) -> dict[str, Any]:
     return {"mechanism": Mechanism.AES_GCM, "mechanism_param": params}
 
 
-@contextmanager
-def _session(uri: str, *, write: bool = False) -> Iterator[tuple[Session, str]]:
-    """A session with the token of a uri, and the label of its key."""
-    import pkcs11
-
+def _parts(uri: str) -> tuple[str, dict[str, str]]:
+    """The module for a uri, and its names. Raises InputError."""
     scheme, _, rest = uri.partition(":")
     path, _, query = rest.partition("?")
     named = {k: unquote(v) for k, _, v in (x.partition("=") for x in path.split(";"))}
@@ -111,9 +165,18 @@ def _session(uri: str, *, write: bool = False) -> Iterator[tuple[Session, str]]:
             f"{uri}: set PKCS11_MODULE to the library of the HSM, such as "
             "/usr/lib/softhsm/libsofthsm2.so"
         )
+    return module, named
+
+
+@contextmanager
+def _session(uri: str, pin: str, *, write: bool = False) -> Iterator[tuple[Session, str]]:
+    """A session with the token of a uri, and the label of its key."""
+    import pkcs11
+
+    module, named = _parts(uri)
     try:
         token = pkcs11.lib(module).get_token(token_label=named["token"])
-        with token.open(user_pin=_pin(named["token"]), rw=write) as session:
+        with token.open(user_pin=pin, rw=write) as session:
             yield session, named["object"]
     except pkcs11.PKCS11Error as error:
         told = f"{type(error).__name__} {error}".strip()
@@ -127,3 +190,7 @@ def _pin(token: str) -> str:
     if pin is None:
         raise InputError(f"token {token} of the HSM needs its PIN: set PKCS11_PIN")
     return pin
+
+
+if __name__ == "__main__":
+    _main()
