@@ -128,7 +128,8 @@ static void note(tfin_audit *a, uint32_t t_s, uint32_t kind, uint32_t detail, ui
 {
     record r = {.t_s = t_s, .kind = (uint8_t)kind, .detail = (uint8_t)detail, .value = value};
     if (a->slots != NULL) {
-        memcpy(&r.alias, a->slots->journal.now.active, MAC_BYTES);
+        memcpy(&r.alias, a->slots->journal.now.active, sizeof r.alias);
+        memcpy(r.pack, a->slots->journal.now.other, sizeof r.pack);
         (void)append(a, &r);
     }
 }
@@ -189,7 +190,8 @@ static void enter(tfin_audit *a, enum tfin_audit_kind kind, uint32_t t_s)
     record r = {.t_s = t_s, .kind = (uint8_t)kind, .detail = a->lost};
     r.value = tfin_keys_audit_step(&a->slots->journal);
     (void)tfin_keys_audit_head(&a->slots->journal, &head);
-    memcpy(&r.alias, head.mac, MAC_BYTES);
+    memcpy(&r.alias, head.mac, sizeof r.alias);
+    memcpy(r.pack, head.mac + sizeof r.alias, sizeof r.pack);
     a->unit = (uint8_t)unit_of_key(a);
     a->next = 0;
     a->state = 0;
