@@ -142,7 +142,20 @@ class Suite(_Section):
     name: str = ""
     about: str = ""
     needs: list[
-        Literal["ticks", "stack", "infer", "reboot", "exit", "replay", "state", "speed", "install"]
+        Literal[
+            "ticks",
+            "stack",
+            "infer",
+            "reboot",
+            "exit",
+            "replay",
+            "state",
+            "speed",
+            "install",
+            "command",
+            "audit",
+            "report",
+        ]
     ] = []
     """Capabilities; a target without them is skipped, and the result says so."""
     deadline_s: Annotated[float, Field(gt=0, le=7 * 86_400)] = 600.0
