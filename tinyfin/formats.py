@@ -20,12 +20,14 @@ __all__ = [
     "DECISION_ENTRY",
     "DECISION_HEAD",
     "DEVELOPMENT_KEY_HEX",
+    "ENGINE_COUNTERS",
     "FIELD_ENTRY",
     "FIELD_TYPES",
     "IMAGE_HEAD_BYTES",
     "KERNELS",
     "KERNEL_NAMES",
     "LAYOUTS",
+    "LINE_COUNTERS",
     "OPCODES",
     "OPERATOR",
     "PACK_FORMAT",
@@ -85,6 +87,28 @@ DEVELOPMENT = 1
 """The header's flag of packs that are signed by the public development key."""
 DEVELOPMENT_KEY_HEX = "d616f324c9ad4d62e34167c396a67fc10f9fd7af51e0068b1d6638736b8a9f8d"
 """The public half of that key."""
+
+ENGINE_COUNTERS = (
+    "scored",
+    "committed",
+    "clock_clamps",
+    "saturations",
+    "pending_overflows",
+    "unknown_outcomes",
+    "notices",
+    "notice_duplicates",
+    "label_overflows",
+    "evictions",
+)
+"""Of ``tfin_stats``, in their order."""
+LINE_COUNTERS = (
+    "frames_damaged",
+    "frames_overlong",
+    "frames_repeated",
+    "frames_out_of_order",
+    "receive_overruns",
+)
+"""What goes wrong on the line, as STATS and reports have it."""
 
 
 class PackHeader(NamedTuple):

@@ -12,8 +12,8 @@
 #include "tinyfin.h"
 #include "tinyfin_network.h"
 #include "tinyfin_pack.h"
+#include "slots/audit.h" /* names, where nothing is kept */
 #ifdef TFIN_PORT_FLASH
-#include "slots/audit.h"
 #include "slots/report.h"
 #include "slots/transfer.h"
 #endif
@@ -37,9 +37,9 @@
 #define INPUT_BYTES (TINYFIN_INPUT_COUNT > 0 ? TINYFIN_INPUT_COUNT : 1)
 
 /* A rig may do everything. In the field strangers can reach the line: TFIN_RELEASE answers
- * HELLO and STATS alone, with packs in slots SLOT_INFO and PACK_..., and with a root key what is
- * signed. TFIN_RELEASE_REPLAY adds
- * what an acceptance test needs: EVENTS, CHECKPOINT and REBOOT. */
+ * HELLO and STATS alone, with packs in slots SLOT_INFO, PACK_..., AUDIT_READ and REPORT_READ, and
+ * with a root key what is signed. TFIN_RELEASE_REPLAY adds what an acceptance test needs: EVENTS,
+ * CHECKPOINT and REBOOT. */
 #ifndef TFIN_RELEASE
 enum { RIG = 1, REPLAY = 1 };
 #elif defined TFIN_RELEASE_REPLAY
@@ -209,8 +209,6 @@ static void obeyed(enum tfin_command_kind kind, const uint8_t *payload)
     tfin_audit_obeyed(&audit, clock_s(), kind, payload);
 }
 #else
-enum tfin_audit_state { TFIN_AUDIT_ERASED, TFIN_AUDIT_IMPORTED, TFIN_AUDIT_CLOCK };
-
 static void audit_verdict(const tfin_verdict *verdict)
 {
     (void)verdict;
@@ -1064,19 +1062,19 @@ int tfin_wire_idle(void)
 enum tfin_wire_work tfin_wire_step(void)
 {
 #ifdef TFIN_PORT_FLASH
-    int due;
-    tfin_writer w = begin_reply(TFIN_PACK_STATUS, transfer.sequence);
-    int more = tfin_transfer_step(&transfer, &w, &due);
-    if (due) {
-        /* the state log has worked in the same memory */
-        (void)begin_reply(TFIN_PACK_STATUS, transfer.sequence);
+    switch (tfin_transfer_step(&transfer)) {
+    case TFIN_TRANSFER_WORKS:
+        return tfin_transfer_reads(&transfer) ? TFIN_WIRE_HOLDS : TFIN_WIRE_WORKS;
+    case TFIN_TRANSFER_ANSWERS: {
+        tfin_writer w = begin_reply(TFIN_PACK_STATUS, transfer.sequence);
+        tfin_transfer_answer(&transfer, &w);
         send_reply(&w);
         if (transfer.commands.reboot) {
             restart();
         }
+        break;
     }
-    if (more) {
-        return tfin_transfer_reads(&transfer) ? TFIN_WIRE_HOLDS : TFIN_WIRE_WORKS;
+    default: break;
     }
     if (tfin_audit_step(&audit, clock_s())) {
         return TFIN_WIRE_WORKS;

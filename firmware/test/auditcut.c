@@ -16,49 +16,31 @@
  * read` writes it, u16 size and a report. tests/engine/test_audit_cuts.py verifies each of them.
  * Ends with 0, or 1 and what was violated.
  */
-#include <setjmp.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "audit.h"
 #include "keys.h"
 #include "report.h"
 #include "tinyfin_port.h"
 
-enum { MAX_FLASH = 1 << 16, RECORD = 32, STEPS_OF_A_WALK = 300, HEADS = 512 };
+#define CUT_FLASH_BYTES (1 << 16)
+#include "cut.h"
+
+enum { RECORD = 32, STEPS_OF_A_WALK = 300, HEADS = 512 };
 /* so many boots in a row are cut: the journal has more places than they take */
 enum { BOOTS_CUT = 5 };
 
-static uint64_t random_state;
-static tfin_flash_map map;
-static uint8_t flash[2][MAX_FLASH]; /* both are the same but for uncertain units */
-static uint8_t uncertain[MAX_FLASH / 2];
-static uint64_t operations, cuts, records, lost, restarts, units, dumps;
-static uint32_t cut_in; /* operations until a cut; 0: none */
+static uint64_t records, lost, restarts, units, dumps;
 /* of the ring: operations that are refused, or that are said to be done and are not */
 enum { SOUND, NO_PROGRAM, NO_ERASE, KEEPS_NOTHING, CONDITIONS, SOMETIMES = CONDITIONS };
 static int condition;
 static uint32_t refused; /* erasures of the journal that are still refused */
-static jmp_buf power;
 
 static tfin_slots slots;
 static tfin_audit audit;
 static uint32_t boots;
 static FILE *out;
-
-static uint32_t random_number(void)
-{
-    random_state ^= random_state << 13;
-    random_state ^= random_state >> 7;
-    random_state ^= random_state << 17;
-    return (uint32_t)(random_state >> 16);
-}
-
-static uint32_t choose(uint32_t of)
-{
-    return random_number() % of;
-}
 
 __attribute__((noreturn)) static void violated(const char *rule)
 {
@@ -70,64 +52,11 @@ __attribute__((noreturn)) static void violated(const char *rule)
 
 /* --------------------------------------------------------------------------------------- flash */
 
-static void noise(uint8_t *to, uint32_t size)
-{
-    while (size-- != 0) {
-        *to++ = (uint8_t)random_number();
-    }
-}
-
-static int erased(const uint8_t *bytes, uint32_t size)
-{
-    while (size-- != 0) {
-        if (bytes[size] != map.erased) {
-            return 0;
-        }
-    }
-    return 1;
-}
-
-const tfin_flash_map *tfin_port_flash_map(void)
-{
-    return &map;
-}
-
-const void *tfin_port_flash_at(uint32_t address)
-{
-    return flash[0] + address;
-}
-
-int tfin_port_flash_read(uint32_t address, void *to, uint32_t size)
-{
-    uint8_t *byte = to;
-    for (uint32_t at = address; at < address + size;) {
-        uint32_t unit = at / map.program_bytes;
-        uint32_t end = (unit + 1u) * map.program_bytes;
-        if (uncertain[unit] == 1 && choose(4) == 0) {
-            noise(to, size);
-            return 0;
-        }
-        end = end < address + size ? end : address + size;
-        memcpy(byte, flash[uncertain[unit] ? choose(2) : 0] + at, end - at);
-        byte += end - at;
-        at = end;
-    }
-    return 1;
-}
-
 static int cut_here(void)
 {
     operations++;
     return cut_in != 0 && --cut_in == 0;
 }
-
-__attribute__((noreturn)) static void cut(void)
-{
-    cuts++;
-    longjmp(power, 1);
-}
-
-enum { NOTHING, PART, NOISE, ALL, NOW_DONE, NOW_NOT, OUTCOMES };
 
 int tfin_port_flash_program(uint32_t address, const void *data)
 {
@@ -137,7 +66,7 @@ int tfin_port_flash_program(uint32_t address, const void *data)
         operations++;
         return condition == KEEPS_NOTHING;
     }
-    /* a first record of a unit that fails leaves a unit without one, which is told as damage */
+    /* a first record of a unit that fails leaves a unit without one, which counts as damage */
     if (address >= map.audit.address && condition == SOMETIMES &&
         (address - map.audit.address) % map.audit.erase_bytes >= RECORD && choose(400) == 0) {
         operations++;
@@ -210,25 +139,7 @@ int tfin_port_flash_erase(uint32_t address)
     }
     int cut_now = cut_here();
     int outcome = cut_now ? (int)choose(OUTCOMES) : ALL;
-    uint32_t part = outcome == PART ? choose(size) : size;
-    for (uint32_t at = address; at < address + size; at += map.program_bytes) {
-        uint8_t *now = flash[0] + at, *later = flash[1] + at;
-        uint32_t unit = at / map.program_bytes;
-        if (outcome == NOTHING || (outcome == PART && at >= address + part)) {
-            continue;
-        }
-        uncertain[unit] = outcome >= NOW_DONE;
-        if (outcome == NOISE) {
-            noise(now, map.program_bytes);
-            memcpy(later, now, map.program_bytes);
-        } else if (outcome != NOW_NOT) {
-            memset(now, map.erased, map.program_bytes);
-            memset(later, map.erased, map.program_bytes);
-        }
-        if (outcome >= NOW_DONE) {
-            noise(later, map.program_bytes);
-        }
-    }
+    erase_units(address, size, outcome);
     if (cut_now) {
         cut();
     }
@@ -238,23 +149,6 @@ int tfin_port_flash_erase(uint32_t address)
 /* -------------------------------------------------------------------------------------- engine */
 
 const uint8_t tinyfin_root_key[TFIN_KEY_BYTES] = {1};
-
-uint32_t tfin_crc32(uint32_t crc, const void *data, size_t size)
-{
-    static uint32_t table[256];
-    const uint8_t *at = data;
-    for (uint32_t i = table[1] != 0 ? 256 : 0; i < 256; i++) {
-        table[i] = i;
-        for (int bit = 0; bit < 8; bit++) {
-            table[i] = table[i] >> 1 ^ (table[i] & 1u ? 0xEDB88320u : 0);
-        }
-    }
-    crc = ~crc;
-    while (size-- != 0) {
-        crc = crc >> 8 ^ table[(crc ^ *at++) & 0xFFu];
-    }
-    return ~crc;
-}
 
 int tfin_open(tfin_engine *engine, const void *pack, size_t size, void *memory, size_t memory_size,
               const tfin_trust *trust)
@@ -357,7 +251,7 @@ static void put(const void *data, uint32_t size, uint32_t size_bytes)
 static void dump(void)
 {
     enum { HEADER = 32, AUDIT_HEAD = 7 };
-    static uint8_t file[HEADER + AUDIT_HEAD + MAX_FLASH], report[512];
+    static uint8_t file[HEADER + AUDIT_HEAD + CUT_FLASH_BYTES], report[512];
     uint32_t size = map.audit.size;
     memset(file, 0, HEADER);
     memcpy(file, "TFAU\1", 5);

@@ -14,27 +14,23 @@
  * once between two erasures; after an erasure of a card no byte of its token is in flash. Ends with
  * 0, or 1 and what was violated.
  */
-#include <setjmp.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "internal.h"
 #include "state_log.h"
 #include "tinyfin_pack.h"
 
-enum { HALF_LIMIT = 1 << 15, FLASH = 2 * HALF_LIMIT, CARDS = 24, WAITING = 6, WORK = 4096 };
+#define HALF_LIMIT (1 << 15)
+#define CUT_FLASH_BYTES (2 * HALF_LIMIT)
+#include "cut.h"
 
-static uint64_t random_state;
-static tfin_flash_map map;
-static uint8_t flash[2][FLASH]; /* both are the same but for uncertain units */
-static uint8_t uncertain[FLASH / 2];
-static uint64_t operations, cuts, erasures, events, images, came_back;
-static uint32_t cut_in;     /* operations until a cut; 0: none */
+enum { CARDS = 24, WAITING = 6, WORK = 4096 };
+
+static uint64_t erasures, events, images, came_back;
 static uint32_t cut_in_job; /* a cut comes in this job of the log; 0: none */
 /* of the log: erase, image, first and second header, erase the half before */
 enum { JOBS = 5, HEADERS = 3 };
-static jmp_buf power;
 
 static tfin_engine engine, fresh_engine;
 static uint8_t memory[TINYFIN_MEMORY_BYTES] __attribute__((aligned(TFIN_ALIGN)));
@@ -42,19 +38,6 @@ static uint8_t fresh_memory[TINYFIN_MEMORY_BYTES];
 static uint8_t work[WORK] __attribute__((aligned(8)));
 static tfin_state_log state_log;
 static uint64_t record[TINYFIN_RECORD_BYTES / 8];
-
-static uint32_t random_number(void)
-{
-    random_state ^= random_state << 13;
-    random_state ^= random_state >> 7;
-    random_state ^= random_state << 17;
-    return (uint32_t)(random_state >> 16);
-}
-
-static uint32_t choose(uint32_t of)
-{
-    return random_number() % of;
-}
 
 __attribute__((noreturn)) static void violated(const char *rule)
 {
@@ -67,51 +50,6 @@ __attribute__((noreturn)) static void violated(const char *rule)
 
 /* --------------------------------------------------------------------------------------- flash */
 
-static void noise(uint8_t *to, uint32_t size)
-{
-    while (size-- != 0) {
-        *to++ = (uint8_t)random_number();
-    }
-}
-
-static int erased(const uint8_t *bytes, uint32_t size)
-{
-    while (size-- != 0) {
-        if (bytes[size] != map.erased) {
-            return 0;
-        }
-    }
-    return 1;
-}
-
-const tfin_flash_map *tfin_port_flash_map(void)
-{
-    return &map;
-}
-
-const void *tfin_port_flash_at(uint32_t address)
-{
-    return flash[0] + address;
-}
-
-int tfin_port_flash_read(uint32_t address, void *out, uint32_t size)
-{
-    uint8_t *to = out;
-    for (uint32_t at = address; at < address + size;) {
-        uint32_t unit = at / map.program_bytes;
-        uint32_t end = (unit + 1u) * map.program_bytes;
-        if (uncertain[unit] && choose(4) == 0) {
-            noise(out, size);
-            return 0;
-        }
-        end = end < address + size ? end : address + size;
-        memcpy(to, flash[uncertain[unit] ? choose(2) : 0] + at, end - at);
-        to += end - at;
-        at = end;
-    }
-    return 1;
-}
-
 static int cut_here(void)
 {
     operations++;
@@ -121,14 +59,6 @@ static int cut_here(void)
     }
     return cut_in != 0 && --cut_in == 0;
 }
-
-__attribute__((noreturn)) static void cut(void)
-{
-    cuts++;
-    longjmp(power, 1);
-}
-
-enum { NOTHING, PART, NOISE, ALL, NOW_DONE, NOW_NOT, OUTCOMES };
 
 int tfin_port_flash_program(uint32_t address, const void *data)
 {
@@ -170,25 +100,7 @@ int tfin_port_flash_erase(uint32_t address)
     }
     int cut_now = cut_here();
     int outcome = cut_now ? (int)choose(OUTCOMES) : ALL;
-    uint32_t part = outcome == PART ? choose(size) : size;
-    for (uint32_t at = address; at < address + size; at += map.program_bytes) {
-        uint8_t *now = flash[0] + at, *later = flash[1] + at;
-        uint32_t unit = at / map.program_bytes;
-        if (outcome == NOTHING || (outcome == PART && at >= address + part)) {
-            continue;
-        }
-        uncertain[unit] = outcome >= NOW_DONE;
-        if (outcome == NOISE) {
-            noise(now, map.program_bytes);
-            memcpy(later, now, map.program_bytes);
-        } else if (outcome != NOW_NOT) {
-            memset(now, map.erased, map.program_bytes);
-            memset(later, map.erased, map.program_bytes);
-        }
-        if (outcome >= NOW_DONE) {
-            noise(later, map.program_bytes);
-        }
-    }
+    erase_units(address, size, outcome);
     if (cut_now) {
         cut();
     }

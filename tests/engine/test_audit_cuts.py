@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +18,7 @@ import pytest
 from tests.support.audit_dumps import AUDIT_KEY, COUNTERS, ID, REPORT_KEY, Dump, read_dumps
 from tests.support.native import LIBRARY, PORT, TEST, WARNINGS, compiler
 from tests.support.process import ROOT, call
+from tests.support.switched_off import switched_off
 from tinyfin.codegen import monocypher
 from tinyfin.errors import InputError
 from tinyfin.field.audit import (
@@ -45,7 +45,8 @@ def build(folder: Path, sources: Path = SOURCE, *flags: str) -> Path:
     includes = [f"-I{path}" for path in (LIBRARY / "include", sources, SOURCE.parent)]
     includes += [f"-I{ROOT / 'firmware' / 'ports'}", f"-isystem{crypto}"]
     files = [TEST / "auditcut.c", *(sources / f"{name}.c" for name in NAMES)]
-    files += [SOURCE.parent / "bytes.c", PORT, crypto / "monocypher.c"]
+    files += [SOURCE.parent / "bytes.c", LIBRARY / "src" / "crc32.c", PORT]
+    files.append(crypto / "monocypher.c")
     options = ["-O2", "-std=gnu11", "-DTFIN_PORT_FLASH", *(f"-D{d}" for d in monocypher.DEFINES)]
     call(compiler(), *options, *flags, *includes, *files, "-o", program)
     return program
@@ -321,13 +322,7 @@ def complaint(dump: Dump) -> str:
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
 def test_a_rule_that_is_switched_off_is_missed(rule: Rule, tmp_path: Path) -> None:
-    copy = tmp_path / "src"
-    copy.mkdir()
-    for path in SOURCE.glob("*.[ch]"):
-        shutil.copy(path, copy)
-    text = (copy / rule.file).read_text()
-    assert text.count(rule.text) == 1
-    (copy / rule.file).write_text(text.replace(rule.text, rule.instead))
+    copy = switched_off(SOURCE, rule.file, rule.text, rule.instead, tmp_path)
     sabotaged = build(tmp_path, copy, "-w")
     done = call(sabotaged, 60000, 1, tmp_path / "dumps", code=None, deadline_s=600)
     if done.returncode != 0:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pytest
 from tests.support import sample
 from tests.support.native import LIBRARY, ROOT, TEST, compiler
 from tests.support.process import call
+from tests.support.switched_off import switched_off
 from tinyfin.codegen import monocypher
 from tinyfin.codegen.emit import emit
 
@@ -127,14 +127,7 @@ RULES = [
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
 def test_a_rule_that_is_switched_off_is_missed(rule: Rule, folder: Path, tmp_path: Path) -> None:
-    copy = tmp_path / "src"
-    copy.mkdir()
-    for path in SOURCE.glob("*.[ch]"):
-        shutil.copy(path, copy)
-    source = copy / "state_log.c"
-    text = source.read_text()
-    assert text.count(rule.text) == 1
-    source.write_text(text.replace(rule.text, rule.instead))
+    copy = switched_off(SOURCE, "state_log.c", rule.text, rule.instead, tmp_path)
     program = build(folder, tmp_path, copy, "-w")
     done = call(program, str(3 * STEPS), code=None, deadline_s=1200)
     assert done.returncode == 1, done.stdout

@@ -54,7 +54,7 @@ def test_an_operators_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     Path("n.csv").write_text("id,time,label\n" + "".join(f"{i},5,fraud\n" for i in range(1, 12)))
     make = f"notices make n.csv --terminal {ID} --key command.key --out n.tfnotices"
     tinyfin(f"{make} --first 1")
-    # the emulated terminal starts anew with each command, and no event has set its clock
+    # the emulated terminal starts again with each command, and no event has set its clock
     assert "clock has not begun" in tinyfin(f"notices send n.tfnotices {where}", code=5).stderr
     tinyfin(f"{make} --first 4")
     assert (

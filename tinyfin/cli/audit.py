@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``tinyfin audit``: what a terminal decided and was told, read and verified."""
+"""``tinyfin audit``: what a terminal decided and obeyed, read and verified."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tinyfin.cli.boards import boards_option
-from tinyfin.cli.output import aligned, claim, emit, json_option
+from tinyfin.cli.output import aligned, claim, emit, json_option, out_option
 from tinyfin.cli.slots import reached, terminal_options
 
 if TYPE_CHECKING:
@@ -28,13 +28,7 @@ def command() -> None:
 
 @command.command("read")
 @terminal_options
-@click.option(
-    "--out",
-    "out_path",
-    type=click.Path(path_type=Path, dir_okay=False),
-    required=True,
-    help="The log, a .tfaudit file.",
-)
+@out_option("The log, a .tfaudit file.")
 @boards_option
 @json_option
 def read(
@@ -87,8 +81,8 @@ def verify(
 ) -> None:
     """Say whether a log is VALID, or GAP, TRUNCATED, FORKED or CORRUPT, and where.
 
-    Only a head that the terminal told before shows that the newest records were removed: give the
-    reports that you keep. Exit code 4 when the log is not VALID.
+    Only a head that the terminal reported before shows that the newest records were removed: give
+    the reports that you keep. Exit code 4 when the log is not VALID.
     """
     from tinyfin.errors import InputError, MismatchError
     from tinyfin.field import audit

@@ -29,8 +29,8 @@ _maybe_pack_argument = click.argument("pack", required=False)
 
 
 @dataclass(frozen=True)
-class _Order:
-    """To whom a command goes, and who signs it."""
+class _Options:
+    """What the options say: to whom a command goes, and who signs it."""
 
     target_name: str | None
     terminal: Path | None
@@ -43,7 +43,7 @@ class _Order:
     counter: int | None = None
     out_path: Path | None = None
 
-    def give(self, name: str, pack: str | None = None, value: int = 0) -> None:
+    def run(self, name: str, pack: str | None = None, value: int = 0) -> None:
         """Sign the command and have it done, or write it for all terminals."""
         from tinyfin.field.commands import Opcode
         from tinyfin.field.signers import command_signer
@@ -123,15 +123,15 @@ class _Order:
         return found or ids[0]
 
 
-def _order(verb: Callable[..., None]) -> Callable[..., None]:
-    """The options of every command to a terminal, handed over as one ``order``."""
+def _with_options(verb: Callable[..., None]) -> Callable[..., None]:
+    """The options of every command to a terminal, handed over as one."""
     taken = ("target_name", "terminal", "port", "key_path", "keys_path", "as_json")
     more = ("public_keys", "broadcast", "counter", "out_path")
 
     @functools.wraps(verb)
     def given(**all_: Any) -> None:
-        order = _Order(**{name: all_.pop(name) for name in (*taken, *more) if name in all_})
-        verb(order=order, **all_)
+        options = _Options(**{name: all_.pop(name) for name in (*taken, *more) if name in all_})
+        verb(options=options, **all_)
 
     for option in (json_option, boards_option, keys_option, command_key_option, terminal_options):
         given = option(given)
@@ -174,91 +174,91 @@ def command() -> None:
 @_pack_argument
 @public_key_option
 @_to_all
-@_order
-def activate(order: _Order, pack: str) -> None:
+@_with_options
+def activate(options: _Options, pack: str) -> None:
     """Start the trial of PACK, which is staged, at the next start."""
-    order.give("activate", pack)
+    options.run("activate", pack)
 
 
 @command.command("confirm")
 @_maybe_pack_argument
 @public_key_option
-@_order
-def confirm(order: _Order, pack: str | None) -> None:
+@_with_options
+def confirm(options: _Options, pack: str | None) -> None:
     """Keep PACK, which is in trial; the floor rises to its security counter."""
-    order.give("confirm", pack)
+    options.run("confirm", pack)
 
 
 @command.command("revert")
 @_maybe_pack_argument
 @public_key_option
-@_order
-def revert(order: _Order, pack: str | None) -> None:
+@_with_options
+def revert(options: _Options, pack: str | None) -> None:
     """Go back from PACK, which is in trial, to the pack before it, at the next start."""
-    order.give("revert", pack)
+    options.run("revert", pack)
 
 
 @command.command("abort")
 @_pack_argument
 @public_key_option
 @_to_all
-@_order
-def abort(order: _Order, pack: str) -> None:
+@_with_options
+def abort(options: _Options, pack: str) -> None:
     """Forget PACK, which is being loaded or staged."""
-    order.give("abort", pack)
+    options.run("abort", pack)
 
 
 @command.command("stage")
 @_pack_argument
 @public_key_option
-@_order
-def stage(order: _Order, pack: str) -> None:
-    """Let PACK be installed although it was given up before, and installs of today begin anew."""
-    order.give("stage", pack)
+@_with_options
+def stage(options: _Options, pack: str) -> None:
+    """Let PACK be installed although it was given up before, and forget today's installs."""
+    options.run("stage", pack)
 
 
 @command.command("raise-floor")
 @click.argument("counter_value", metavar="SECURITY_COUNTER", type=click.IntRange(1, 2**32 - 1))
 @_to_all
-@_order
-def raise_floor(order: _Order, counter_value: int) -> None:
+@_with_options
+def raise_floor(options: _Options, counter_value: int) -> None:
     """Let no pack with a lower SECURITY_COUNTER run again; at most that of the pack that runs."""
-    order.give("raise-floor", value=counter_value)
+    options.run("raise-floor", value=counter_value)
 
 
 @command.command("erase-card")
 @click.argument("token")
-@_order
-def erase_card(order: _Order, token: str) -> None:
+@_with_options
+def erase_card(options: _Options, token: str) -> None:
     """Forget the card of TOKEN, 64 bits in hexadecimal, in memory and flash."""
     from tinyfin.hil.state_image import parse_token
 
-    order.give("erase-card", value=parse_token(token))
+    options.run("erase-card", value=parse_token(token))
 
 
 @command.command("set-time")
 @click.argument("time")
-@_order
-def set_time(order: _Order, time: str) -> None:
+@_with_options
+def set_time(options: _Options, time: str) -> None:
     """Set the clock to TIME: seconds since 2000-01-01, ISO 8601, or `now` (UTC).
 
     Not to a day before the newest one of the journal.
     """
-    order.give("set-time", value=_seconds(time))
+    options.run("set-time", value=_seconds(time))
 
 
 @command.command("reboot")
-@_order
-def reboot(order: _Order) -> None:
+@_with_options
+def reboot(options: _Options) -> None:
     """Restart the terminal."""
-    order.give("reboot")
+    options.run("reboot")
 
 
 @command.command("erase-state")
-@_order
-def erase_state(order: _Order) -> None:
+@_with_options
+def erase_state(options: _Options) -> None:
     """Forget all that the terminal has learned."""
-    order.give("erase-state")
+    options.run("erase-state")
 
 
 @command.command("send")
@@ -288,15 +288,14 @@ def _seconds(time: str) -> int:
     """Seconds since 2000-01-01, UTC."""
     import datetime as dt
 
+    from tinyfin.config import parse_moment
     from tinyfin.errors import InputError
 
     if time.isdecimal():
         return int(time)
     try:
-        at = dt.datetime.now(dt.UTC) if time == "now" else dt.datetime.fromisoformat(time)
+        return parse_moment(dt.datetime.now(dt.UTC) if time == "now" else time)
     except ValueError as error:
         raise InputError(
             f"time {time!r}: give seconds since 2000-01-01, ISO 8601, or `now`"
         ) from error
-    at = at if at.tzinfo else at.replace(tzinfo=dt.UTC)
-    return int((at - dt.datetime(2000, 1, 1, tzinfo=dt.UTC)).total_seconds())

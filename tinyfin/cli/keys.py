@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tinyfin.cli.boards import boards_option
-from tinyfin.cli.output import claim, emit, json_option
+from tinyfin.cli.output import claim, emit, json_option, out_option
 from tinyfin.cli.slots import reached, terminal_options
 from tinyfin.cli.trust import root_key_option
 
@@ -58,13 +58,7 @@ def command() -> None:
     required=True,
     help="Higher than that of every manifest before.",
 )
-@click.option(
-    "--out",
-    "out_path",
-    type=click.Path(path_type=Path, dir_okay=False),
-    required=True,
-    help="The manifest, a .tfkeys file.",
-)
+@out_option("The manifest, a .tfkeys file.")
 @json_option
 def make(
     root_path: Path | None,

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from tinyfin.cli.boards import boards_option
-from tinyfin.cli.output import DataFile, aligned, claim, emit, json_option, note
+from tinyfin.cli.output import DataFile, aligned, claim, emit, json_option, note, out_option
 from tinyfin.cli.slots import reached, terminal_options
 from tinyfin.cli.trust import command_key_option, keys_option
 
@@ -41,13 +41,7 @@ def command() -> None:
 )
 @command_key_option
 @keys_option
-@click.option(
-    "--out",
-    "out_path",
-    type=click.Path(path_type=Path, dir_okay=False),
-    required=True,
-    help="The pages, a .tfnotices file.",
-)
+@out_option("The pages, a .tfnotices file.")
 @json_option
 def make(
     file: Path,

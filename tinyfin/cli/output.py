@@ -23,6 +23,7 @@ __all__ = [
     "forget_claims",
     "json_option",
     "note",
+    "out_option",
     "skip_bad_rows_option",
     "unchanged",
 ]
@@ -54,6 +55,17 @@ skip_bad_rows_option = click.option(
     type=click.Path(dir_okay=False),
     help="Write bad rows to this CSV file and go on without them.",
 )
+
+
+def out_option(what: str) -> Callable[[F], F]:
+    """``--out`` of a command that always writes a file, given to it as ``out_path``."""
+    return click.option(
+        "--out",
+        "out_path",
+        type=click.Path(path_type=Path, dir_okay=False),
+        required=True,
+        help=what,
+    )
 
 
 def json_option(command: F) -> F:

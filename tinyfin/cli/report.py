@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from tinyfin.cli.boards import boards_option
-from tinyfin.cli.output import aligned, claim, emit, json_option
+from tinyfin.cli.output import aligned, claim, emit, json_option, out_option
 from tinyfin.cli.slots import reached, terminal_options
 
 __all__ = ["command"]
@@ -21,13 +21,7 @@ def command() -> None:
 
 @command.command("read")
 @terminal_options
-@click.option(
-    "--out",
-    "out_path",
-    type=click.Path(path_type=Path, dir_okay=False),
-    required=True,
-    help="The report, a .tfreport file.",
-)
+@out_option("The report, a .tfreport file.")
 @boards_option
 @json_option
 def read(

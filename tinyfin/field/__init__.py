@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a terminal in service is told: keys, commands and notices, each of them signed."""
+"""Signed messages to a terminal in service (keys, commands, notices), its audit log and report."""

@@ -258,11 +258,11 @@ def _follow(places: Sequence[bytes], index: int, units: int, keys: _Keys) -> _Un
 
 
 def verify(log: AuditLog, audit_key: bytes, heads: Sequence[Head] = ()) -> Verification:
-    """Follow the chain of a log, and compare it with heads that the terminal had told before.
+    """Follow the chain of a log, and compare it with heads that the terminal reported before.
 
     audit_key: the terminal's first one, 32 bytes (``terminal_keys(fleet, terminal).audit``). Heads
-    older than the log say nothing. Of the unit that is erased next, damage is not told: an erasure
-    may have begun.
+    older than the log say nothing. Of the unit that is erased next, damage does not count: an
+    erasure may have begun.
     """
     keys = _Keys([audit_key])
     places = log.units
@@ -368,13 +368,13 @@ class _Chain:
         return Verification(verdict, why, tuple(self.records), self.lost, tuple(self.torn))
 
     def compared(self, heads: Sequence[Head]) -> Verification:
-        """The verdict on a whole chain, with what the terminal had told of it."""
+        """The verdict on a whole chain, with the heads that the terminal reported."""
         first, last = self.records[0], self.records[-1]
         macs = {record.sequence: record.mac for record in self.records}
         macs.setdefault(first.before.sequence, first.before.mac)
         for head in sorted(heads, key=lambda head: head.sequence):
             if head.sequence in macs and macs[head.sequence] != head.mac:
-                why = f"record {head.sequence} is another one than the terminal had told of"
+                why = f"record {head.sequence} is another one than the terminal had reported"
                 return self.ends(Verdict.FORKED, why)
             if head.sequence > last.sequence:
                 why = f"it ends with record {last.sequence}; the terminal had {head.sequence}"

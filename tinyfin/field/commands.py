@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tinyfin.errors import InputError
 from tinyfin.field.keys import ID_BYTES, mac
-from tinyfin.pack.signing import Signer, verify
+from tinyfin.pack.signing import Key, verify
 
 __all__ = [
     "BROADCAST",
@@ -136,7 +136,7 @@ def nonce_of(report_key: bytes, sequence: int, boot_nonce: int) -> bytes:
     return mac(report_key, b"nonce" + struct.pack("<II", sequence, boot_nonce), NONCE_BYTES)
 
 
-def sign_command(command: Command, signer: Signer) -> bytes:
+def sign_command(command: Command, signer: Key) -> bytes:
     """The 128 bytes of a command."""
     signed = _LAYOUT.pack(
         _MAGIC,

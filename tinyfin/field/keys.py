@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tinyfin.errors import InputError
 from tinyfin.pack.key_files import KEY_BYTES, read_secret
-from tinyfin.pack.signing import DEVELOPMENT_KEY, Signer, verify
+from tinyfin.pack.signing import DEVELOPMENT_KEY, Key, verify
 
 __all__ = [
     "ID_BYTES",
@@ -132,7 +132,7 @@ def _name(manifest: KeyManifest, place: int) -> str:
     return f"release key {place + 1}" if place < count else f"command key {place - count + 1}"
 
 
-def sign_manifest(manifest: KeyManifest, root: Signer) -> bytes:
+def sign_manifest(manifest: KeyManifest, root: Key) -> bytes:
     """The 224 bytes of a manifest. Raises InputError when the root key is one of its keys."""
     if root.public in manifest.release + manifest.command:
         raise InputError(

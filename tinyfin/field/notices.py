@@ -12,7 +12,7 @@ import numpy as np
 
 from tinyfin.errors import DataError, InputError
 from tinyfin.field.keys import ID_BYTES
-from tinyfin.pack.signing import Signer, verify
+from tinyfin.pack.signing import Key, verify
 
 __all__ = [
     "PAGE_NOTICES",
@@ -128,7 +128,7 @@ def make_pages(
     return [Page(first + i, terminal, part, key_index) for i, part in enumerate(parts)]
 
 
-def sign_page(page: Page, signer: Signer) -> bytes:
+def sign_page(page: Page, signer: Key) -> bytes:
     """The bytes of a page: 80 and 21 for each notice."""
     signed = _HEAD.pack(_MAGIC, len(page.notices), page.key_index, page.number, page.terminal)
     signed += b"".join(_NOTICE.pack(x.id, x.token, x.t_tx_mono_s, x.fraud) for x in page.notices)

@@ -13,6 +13,7 @@ from typing import Any
 from tinyfin.errors import InputError
 from tinyfin.field.audit import Head
 from tinyfin.field.keys import ID_BYTES, mac
+from tinyfin.formats import ENGINE_COUNTERS, LINE_COUNTERS
 
 __all__ = [
     "COUNTERS",
@@ -35,23 +36,7 @@ _SLOTS = struct.Struct("<BBB4s4sIIHH")
 _AUDIT = struct.Struct("<I8sB")
 _MOST_SECTION = 255
 
-COUNTERS = (
-    "scored",
-    "committed",
-    "clock_clamps",
-    "saturations",
-    "pending_overflows",
-    "unknown_outcomes",
-    "notices",
-    "notice_duplicates",
-    "label_overflows",
-    "evictions",
-    "frames_damaged",
-    "frames_overlong",
-    "frames_repeated",
-    "frames_out_of_order",
-    "receive_overruns",
-)
+COUNTERS = (*ENGINE_COUNTERS, *LINE_COUNTERS)
 """Names of the counters, in their order; a terminal may send more."""
 
 

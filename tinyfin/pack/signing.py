@@ -11,7 +11,6 @@ import hashlib
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from tinyfin.errors import InputError
 from tinyfin.formats import DEVELOPMENT_KEY_HEX
@@ -21,7 +20,6 @@ __all__ = [
     "DEVELOPMENT_KEY",
     "DEVELOPMENT_KEY_TEXT",
     "Key",
-    "Signer",
     "development_key_header",
     "generate_key",
     "hash32",
@@ -40,17 +38,6 @@ _PRIME = 2**255 - 19
 def hash32(data: bytes) -> bytes:
     """BLAKE2b-256."""
     return hashlib.blake2b(data, digest_size=32).digest()
-
-
-class Signer(Protocol):
-    """Whatever signs: a :class:`Key`, or a device that computes EdDSA with BLAKE2b itself."""
-
-    @property
-    def public(self) -> bytes:
-        """The public key, 32 bytes."""
-
-    def sign(self, message: bytes) -> bytes:
-        """The signature of 64 bytes."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from tinyfin.errors import InputError, TargetError
 from tinyfin.field.commands import NONCE_BYTES, Command, Opcode, nonce_of, sign_command
 from tinyfin.field.keys import ID_BYTES, TerminalKeys, parse_manifest
 from tinyfin.field.notices import Page
-from tinyfin.pack.signing import Signer
+from tinyfin.pack.signing import Key
 from tinyfin.wire import slot_frames
 from tinyfin.wire.channel import TargetRebooted
 from tinyfin.wire.client import Client
@@ -84,7 +84,7 @@ def _is(tag: str, command: Command) -> bool:
 def command(
     client: Client,
     opcode: Opcode,
-    signer: Signer,
+    signer: Key,
     *,
     key_index: int = 0,
     pack: bytes = bytes(16),

@@ -12,6 +12,7 @@ from enum import IntEnum, IntFlag
 from typing import NamedTuple
 
 from tinyfin.errors import ProtocolError
+from tinyfin.formats import ENGINE_COUNTERS, LINE_COUNTERS
 from tinyfin.text import one_line
 
 __all__ = [
@@ -127,24 +128,7 @@ class Capability(IntFlag):
     REPORT = 2048
 
 
-STATS = (
-    "scored",
-    "committed",
-    "clock_clamps",
-    "saturations",
-    "pending_overflows",
-    "unknown_outcomes",
-    "notices",
-    "notice_duplicates",
-    "label_overflows",
-    "evictions",
-    "frames_good",
-    "frames_damaged",
-    "frames_overlong",
-    "frames_repeated",
-    "frames_out_of_order",
-    "receive_overruns",
-)
+STATS = (*ENGINE_COUNTERS, "frames_good", *LINE_COUNTERS)
 """Names of the counters in STATS, in their order; a device may send more."""
 
 

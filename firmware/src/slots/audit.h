@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the terminal decided and what it was told, in flash, for an auditor: a ring of records. Each
- * has a MAC over itself and the MAC of the one before it. Guide: docs/field.md. Format:
- * docs/formats/audit.md.
+ * What the terminal decided and which commands it obeyed, in flash, for an auditor: a ring of
+ * records. Each has a MAC over itself and the MAC of the one before it. Guide: docs/field.md.
+ * Format: docs/formats/audit.md.
  *
  *     tfin_audit_open()       once, after tfin_slots_open, when the clock is known: RESTART
  *     tfin_audit_verdict()    a verdict that is not ACCEPT, or of a control event

@@ -25,17 +25,12 @@ void tfin_commands_open(tfin_commands *c, tfin_slots *slots, const tfin_effects 
 __attribute__((noinline)) int tfin_commands_nonce(const tfin_commands *c,
                                                   uint8_t nonce[NONCE_BYTES])
 {
-    uint8_t mac[32] = {0};
-    tfin_port_hash hash;
-    int known = tfin_keys_mac_begin(&c->slots->journal, TFIN_SECRET_REPORT, &hash);
-    if (known) {
-        tfin_port_hash_update(&hash, (const uint8_t *)"nonce", 5);
-        tfin_port_hash_update(&hash, (const uint8_t *)&c->slots->journal.now.sequence, 4);
-        tfin_port_hash_update(&hash, (const uint8_t *)&c->boot_nonce, 4);
-        tfin_port_hash_end(&hash, mac);
-    }
-    memcpy(nonce, mac, NONCE_BYTES);
-    return known;
+    uint8_t message[5 + 4 + 4] = "nonce";
+    memset(nonce, 0, NONCE_BYTES);
+    memcpy(message + 5, &c->slots->journal.now.sequence, 4);
+    memcpy(message + 9, &c->boot_nonce, 4);
+    return tfin_keys_mac(&c->slots->journal, TFIN_SECRET_REPORT, message, sizeof message, nonce,
+                         NONCE_BYTES);
 }
 
 /* -------------------------------------------------------------------------------------- checks */
@@ -143,9 +138,9 @@ static int check_manifest(const tfin_commands *c, const tfin_manifest *m)
 /* ------------------------------------------------------------------------------------- effects */
 
 /* Above 0: the flash of the state log does not take it. */
-static int of_engine(tfin_commands *c, int rc)
+static int of_engine(const tfin_commands *c, int rc)
 {
-    c->engine_error = (int8_t)rc;
+    c->slots->engine_error = (int8_t)rc;
     return rc == TFIN_OK ? TFIN_SLOTS_OK : rc < 0 ? TFIN_SLOTS_ENGINE : TFIN_SLOTS_FLASH;
 }
 
@@ -330,7 +325,6 @@ int tfin_commands_take(tfin_commands *c, enum tfin_command_kind kind, const void
     c->work = payload;
     c->kind = (uint8_t)kind;
     c->stage = CHECK;
-    c->engine_error = 0;
     return TFIN_SLOTS_OK;
 }
 

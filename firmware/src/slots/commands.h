@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a terminal in service is told, signed and done once: commands, pages of notices, key
+ * What a terminal in service obeys, signed and done once: commands, pages of notices, key
  * manifests; and its identity, once, in the factory. Guide: docs/field.md. Formats:
  * docs/formats/commands.md, notices.md, keys.md.
  *
@@ -100,8 +100,7 @@ typedef struct tfin_commands {
     uint32_t boot_nonce;
     uint8_t kind;
     uint8_t stage;
-    uint8_t reboot;      /* a command asked for a restart: once its answer is out */
-    int8_t engine_error; /* of TFIN_SLOTS_ENGINE */
+    uint8_t reboot; /* a command asked for a restart: once its answer is out */
 } tfin_commands;
 
 /* boot_nonce: differs from boot to boot. */
@@ -116,7 +115,8 @@ int tfin_commands_nonce(const tfin_commands *commands, uint8_t nonce[16]);
 int tfin_commands_take(tfin_commands *commands, enum tfin_command_kind kind, const void *payload,
                        uint32_t size);
 
-/* Goes on, while the slots are not busy. -1 while there is more to do, then the result. */
+/* Goes on, while the slots are not busy. -1 while there is more to do, then the result; of
+ * TFIN_SLOTS_ENGINE slots->engine_error says why. */
 int tfin_commands_step(tfin_commands *commands);
 
 static inline int tfin_commands_busy(const tfin_commands *commands)

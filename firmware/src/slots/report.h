@@ -3,8 +3,8 @@
  * What a terminal says of itself to those who look after it: counters, slots, the head of its audit
  * log, with a MAC under its report key. Format: docs/formats/report.md.
  *
- * A report is made anew for every piece of it that is asked for, and never held whole: as long as
- * what it tells is the same, so are its bytes.
+ * A report is made again for every piece of it that is asked for, and never held whole: its bytes
+ * are the same as long as its figures are.
  */
 #ifndef TFIN_REPORT_H
 #define TFIN_REPORT_H

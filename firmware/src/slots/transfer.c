@@ -29,10 +29,10 @@ int tfin_transfer_open(tfin_transfer *t, tfin_engine *engine, void *memory, uint
                            TINYFIN_PACK_BYTES, cause);
 }
 
-static void put_status(const tfin_transfer *t, int result, int engine_error, tfin_writer *w)
+static void put_status(const tfin_transfer *t, int result, tfin_writer *w)
 {
     tfin_put(w, (uint64_t)result, 1);
-    tfin_put_signed(w, result == TFIN_SLOTS_ENGINE ? engine_error : 0);
+    tfin_put_signed(w, result == TFIN_SLOTS_ENGINE ? t->slots.engine_error : 0);
     tfin_put(w, (uint64_t)tfin_slots_phase(&t->slots), 1);
     tfin_put_varint(w, tfin_slots_phase(&t->slots) == TFIN_PHASE_LOADING ? t->slots.next : 0);
 }
@@ -56,12 +56,12 @@ void tfin_transfer_challenge(const tfin_transfer *t, tfin_writer *w)
 {
     const tfin_journal *j = &t->slots.journal;
     const tfin_manifest *keys = tfin_keys_manifest(j);
-    uint8_t id[8], nonce[16];
-    int known = tfin_commands_nonce(&t->commands, nonce) && tfin_keys_id(j, id);
-    tfin_put(w, 1, 1); /* version of this payload */
-    for (uint32_t i = 0; i < sizeof id; i++) {
-        tfin_put(w, known ? id[i] : 0, 1);
+    uint8_t id[8] = {0}, nonce[16];
+    if (tfin_commands_nonce(&t->commands, nonce)) {
+        (void)tfin_keys_id(j, id);
     }
+    tfin_put(w, 1, 1); /* version of this payload */
+    tfin_put_bytes(w, id, sizeof id);
     tfin_put_bytes(w, nonce, sizeof nonce);
     tfin_put(w, j->now.commands, 4);
     tfin_put(w, j->now.notices, 2);
@@ -93,11 +93,9 @@ int tfin_transfer_take(tfin_transfer *t, uint8_t type, uint16_t sequence, tfin_r
         }
         result = tfin_slots_command(&t->slots, (enum tfin_slots_command)which);
     } else if (type >= TFIN_COMMAND_REQUEST) {
-        static const uint8_t kinds[] = {TFIN_COMMAND, TFIN_NEW_KEYS, TFIN_NEW_IDENTITY,
-                                        TFIN_NOTICES};
-        result = tfin_commands_take(&t->commands,
-                                    (enum tfin_command_kind)kinds[type - TFIN_COMMAND_REQUEST],
-                                    in->at, tfin_left(in));
+        result =
+            tfin_commands_take(&t->commands, (enum tfin_command_kind)(type - TFIN_COMMAND_REQUEST),
+                               in->at, tfin_left(in));
         if (result < 0) {
             return -1;
         }
@@ -114,42 +112,40 @@ int tfin_transfer_take(tfin_transfer *t, uint8_t type, uint16_t sequence, tfin_r
         t->answering = 1;
         return 0;
     }
-    put_status(t, result, t->slots.engine_error, answer);
+    put_status(t, result, answer);
     return 1;
 }
 
-int tfin_transfer_step(tfin_transfer *t, tfin_writer *answer, int *due)
+void tfin_transfer_answer(const tfin_transfer *t, tfin_writer *answer)
+{
+    put_status(t, t->slots.result, answer);
+}
+
+enum tfin_transfer_work tfin_transfer_step(tfin_transfer *t)
 {
     tfin_slots *s = &t->slots;
-    int result, engine_error;
-    *due = 0;
     if (!tfin_slots_busy(s) && !tfin_commands_busy(&t->commands)) {
         if (t->scored == TFIN_ALIVE_EVENTS) {
             t->scored++; /* once in a boot */
             (void)tfin_slots_command(s, TFIN_SLOTS_ALIVE);
         }
         if (!tfin_slots_busy(s)) {
-            return 0;
+            return TFIN_TRANSFER_RESTS;
         }
     }
     if (tfin_slots_busy(s) && tfin_slots_step(s)) {
-        return 1;
+        return TFIN_TRANSFER_WORKS;
     }
-    result = s->result;
-    engine_error = s->engine_error;
     if (tfin_commands_busy(&t->commands)) {
-        result = tfin_commands_step(&t->commands);
-        engine_error = t->commands.engine_error;
+        int result = tfin_commands_step(&t->commands);
         if (result < 0) {
-            return 1;
+            return TFIN_TRANSFER_WORKS;
         }
+        s->result = (uint8_t)result;
     }
-    if (t->answering) {
-        t->answering = 0;
-        put_status(t, result, engine_error, answer);
-        *due = 1;
-    }
-    return 0;
+    int answers = t->answering;
+    t->answering = 0;
+    return answers ? TFIN_TRANSFER_ANSWERS : TFIN_TRANSFER_RESTS;
 }
 
 #endif

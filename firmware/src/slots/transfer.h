@@ -40,9 +40,16 @@ int tfin_transfer_open(tfin_transfer *transfer, tfin_engine *engine, void *memor
 int tfin_transfer_take(tfin_transfer *transfer, uint8_t type, uint16_t sequence, tfin_reader *in,
                        uint32_t t_s, tfin_writer *answer);
 
-/* One operation on flash. 1 while there is more to do. An answer that is due by then is written to
- * `answer`, behind its head, and *due is 1; it goes out with transfer->sequence. */
-int tfin_transfer_step(tfin_transfer *transfer, tfin_writer *answer, int *due);
+/* One operation on flash. What comes back: */
+enum tfin_transfer_work {
+    TFIN_TRANSFER_RESTS,  /* there is nothing to do */
+    TFIN_TRANSFER_WORKS,  /* there is more to do */
+    TFIN_TRANSFER_ANSWERS /* the request with transfer->sequence is done: send its answer */
+};
+enum tfin_transfer_work tfin_transfer_step(tfin_transfer *transfer);
+
+/* The payload of PACK_STATUS after TFIN_TRANSFER_ANSWERS. */
+void tfin_transfer_answer(const tfin_transfer *transfer, tfin_writer *answer);
 
 /* Whether there are slots. */
 static inline int tfin_transfer_works(const tfin_transfer *transfer)
