@@ -104,9 +104,9 @@ extern const uint32_t tfin_port_tick_mask;
 /* ---------------------------------------------------------------------------- boot and reset -- */
 
 /*
- * Differs from boot to boot: material for the boot nonce, not for keys. [common] It mixes a word of
- * RAM that startup leaves alone (random at power-up, counted up at every reset; the emulator's
- * command line writes a random word there) with the tick counter and tfin_port_noise().
+ * Differs from boot to boot: material for the boot nonce, not for keys. [common] It mixes two words
+ * of RAM that startup leaves alone (one is random at power-up, and an emulator's command line writes
+ * it; one counts the resets since) with the tick counter and tfin_port_noise().
  */
 uint32_t tfin_port_entropy(void);
 

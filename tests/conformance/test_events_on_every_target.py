@@ -55,6 +55,19 @@ def test_terminal_application_boots_and_replays(name: str) -> None:
     assert slots <= 10 << 10
 
 
+@pytest.mark.parametrize("name", on_target("cortex-m4", "stm32f405", "rv32imc"))
+def test_boots_that_take_equally_long_have_different_nonces(name: str) -> None:
+    """QEMU writes the seed again at a reset, and -icount makes the ticks the same."""
+    target = catalogue.get(name)
+    image = building.build(target, pack=flash.target_pack(stock_pack(), target))
+    nonces = []
+    with emulated(target, image.elf, icount=True) as session:
+        for _ in range(5):
+            nonces.append(session.client.connect().boot_nonce)
+            session.client.reboot()
+    assert len(set(nonces)) == 5, nonces
+
+
 @pytest.mark.parametrize("name", on_target("cortex-m0", "cortex-m4", "xtensa-lx106"))
 def test_a_verified_pack_is_opened_within_two_thousand_instructions(name: str) -> None:
     """The golden vectors apart; everything that reads the whole pack was the integrity pass."""

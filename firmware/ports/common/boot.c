@@ -7,11 +7,12 @@
 
 int main(void);
 
-#define POWERED 0x8C2F54E1u
+#define POWERED 0x8C2F5400u
+#define BOOTS_MASK 0xFFu
 
 __attribute__((section(".boot_seed"))) volatile uint32_t tfin_boot_seed;
-__attribute__((
-    section(".boot_kept"))) static volatile uint32_t powered; /* POWERED since power-up */
+/* POWERED since power-up, and in the low byte the boots since then */
+__attribute__((section(".boot_kept"))) static volatile uint32_t powered;
 static uint8_t power_was_lost;
 
 __attribute__((noreturn)) void tfin_port_boot(void)
@@ -25,8 +26,8 @@ __attribute__((noreturn)) void tfin_port_boot(void)
     for (uint32_t *to = tfin_ld_bss; to < tfin_ld_bss_end; to++) {
         *to = 0;
     }
-    power_was_lost = powered != POWERED;
-    powered = POWERED;
+    power_was_lost = (powered & ~BOOTS_MASK) != POWERED;
+    powered = power_was_lost ? POWERED : POWERED | ((powered + 1u) & BOOTS_MASK);
     tfin_boot_seed = tfin_boot_seed * 0x9E3779B1u + 0x85EBCA6Bu;
     tfin_port_stack_paint();
     tfin_port_init();
@@ -42,9 +43,11 @@ int tfin_port_power_was_lost(void)
 
 uint32_t tfin_port_entropy(void)
 {
-    /* every step is a bijection of the seed: two seeds that differ stay different when the rest
-     * is the same, which on an emulator with -icount it is */
-    uint32_t mix = tfin_boot_seed ^ (tfin_port_ticks() * 0x9E3779B1u) ^ tfin_port_noise();
+    /* Every step is a bijection: what differs in one of the words differs in the result. QEMU writes
+     * the seed again at every reset, and its ticks may be those of the boot before: then it is the
+     * count of boots that differs, beside the 24 bits of SysTick. */
+    uint32_t since = tfin_port_ticks() ^ powered << 24;
+    uint32_t mix = tfin_boot_seed ^ (since * 0x9E3779B1u) ^ tfin_port_noise();
     mix ^= mix >> 16;
     mix *= 0x7FEB352Du;
     mix ^= mix >> 15;
