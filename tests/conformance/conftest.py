@@ -6,14 +6,19 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.support import sample
 from tests.support.process import need
 from tinyfin import paths
+from tinyfin.features.compiler import compile_program
+from tinyfin.features.compromise import COMPROMISE_FEATURES
 from tinyfin.measure import instrument
-from tinyfin.pack.layouts import choose
+from tinyfin.pack.layouts import choose, repack_pack
+from tinyfin.schema import PAYMENT
 from tinyfin.targets import catalogue
+from tinyfin.twin import Twin
 
 EVENTS = 10_000
 TARGETS = tuple(catalogue.emulated())
@@ -42,6 +47,18 @@ def _tools(request: pytest.FixtureRequest) -> None:
 def stock_pack() -> Path:
     """The pack that `pio run` builds in when no other is named."""
     return paths.project_dir() / "models" / "payment" / "model.tfpack"
+
+
+@cache
+def labelled_tapes(layout: str, room: int) -> list[tuple[instrument.Tape, int]]:
+    """Tapes of transactions with labels, for a pack that weighs them day by day."""
+    program = compile_program(("amt_log", *COMPROMISE_FEATURES), PAYMENT)
+    pack = sample.pack_of(PAYMENT, program, sample.network(len(program.feature_names)))
+    tx = sample.make_transactions(terminals=2, days=45)
+    stream = sample.make_stream(tx)
+    found = Twin(pack, terminals=2).run(tx, stream).features
+    assert all(len(np.unique(column)) > 20 for column in found.T[2:]), "labels move the odds"
+    return instrument.event_tapes(repack_pack(pack, layout), tx, stream, room)
 
 
 @cache

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks import targets as benchmarks
-from tests.conformance.conftest import EVENTS, on_target, stock_pack, tapes
+from tests.conformance.conftest import EVENTS, labelled_tapes, on_target, stock_pack, tapes
 from tests.support import sample
 from tinyfin.hil.links.session import emulated
 from tinyfin.measure import instrument
@@ -29,6 +29,16 @@ def test_ten_thousand_events(name: str) -> None:
         assert found.scored == scores
         scored += scores
     assert scored >= EVENTS
+
+
+@pytest.mark.parametrize("name", on_target())
+def test_labels_weigh_the_same(name: str) -> None:
+    image = instrument.build(name)
+    room = min(instrument.room(image), LARGE)
+    for tape, scores in labelled_tapes(image.target.layout, room):
+        found = instrument.run(image, tape)
+        assert not found.differing, f"{name}: {found.first}"
+        assert found.scored == scores > 0
 
 
 @pytest.mark.parametrize("name", on_target())

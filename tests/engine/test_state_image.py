@@ -294,7 +294,7 @@ def test_an_image_outlives_a_new_model(rich: bytes) -> None:
     """Another network and other thresholds, the same program: state goes on."""
     parts = packs.rich()
     parts["CALI"] = packs.calibration(-5000, 5000)
-    parts["DECI"] = packs.decision(54, online=1 << 29)
+    parts["DECI"] = packs.decision(56, online=1 << 29)
     _, image, _ = _warm(rich)
     other = Engine(packs.build(parts))
     other.take(image)

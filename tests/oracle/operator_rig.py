@@ -24,7 +24,8 @@ SCHEMA = Schema(
 SMALL, AMOUNT, TOKEN, KIND, FLAG, GATE, SECRET = range(7)
 EVERYTHING = 2 ** len(SCHEMA.fields) - 1
 
-WITH_STATE = [name for name in STATEFUL if name not in ("KNOWN", "SEEN")]
+WITH_STATE = [name for name in STATEFUL if name not in ("KNOWN", "SEEN", "COMPROMISED")]
+"""What only outcomes change."""
 
 
 def alone(

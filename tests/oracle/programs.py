@@ -21,6 +21,8 @@ _TWO = ("ADD", "SUB", "MIN", "MAX", "MUL", "COMPARE")
 _I32 = st.sampled_from((0, 1, 2, 3, -1, 5, 60, 255, 1000, -40000, 2**31 - 1, -(2**31)))
 _I64 = st.sampled_from((0, 1, -1, 2, 100, 5000, -7, 2**40, 2**62 - 1, 2**63 - 1, -(2**63)))
 _SPAN = st.sampled_from((1, 2, 10, 60, 3600, 86400, 1_000_000, 2**31 - 1))
+_REMEMBERED = st.sampled_from((0, 1, 3, 64))
+_EVIDENCE = st.sampled_from((0, -1, 1, 16, -100, 100, 2**15 - 1, -(2**15)))
 _MANY = (100, 5000, 2**33)
 
 
@@ -98,6 +100,7 @@ def parameters(draw: Draw, name: str) -> dict[str, int]:
         "DISTINCT": {"p0": draw(_SPAN), "p2": small},
         "KNOWN": {"p0": draw(_SPAN), "p1": any_i32, "p2": draw(st.integers(0, 6))},
         "SEEN": {},
+        "COMPROMISED": {"p2": draw(st.sampled_from((2, 5, 42, 128))), "p3": draw(_REMEMBERED)},
     }[name]
     if draw(st.integers(0, 7)) == 0 and name not in ("KNOWN", "SEEN"):
         flags |= RAM_ONLY
@@ -106,7 +109,7 @@ def parameters(draw: Draw, name: str) -> dict[str, int]:
 
 def reads_late(name: str, flags: int) -> tuple[bool, bool, bool]:
     """Whether a, b and c may be registers that exist only in the outcome phase."""
-    a = name in ("MEAN", "PREVIOUS")
+    a = name in ("MEAN", "PREVIOUS", "COMPROMISED")
     a = a or (name in ("WINDOW", "MODE", "DISTINCT") and not flags & SELF)
     return a, name in ("LAST_N", "RUN"), not flags & SELF
 
@@ -123,7 +126,14 @@ def stateful(draw: Draw, p: Assembler, name: str, registers: list[int], late: li
         key = TERMINAL
         if name == "SEEN":
             name, chosen = "RUN", {"flags": 0}
-    if name == "KNOWN":  # a program with KNOWN has the ring that it reads
+    if name == "COMPROMISED":
+        chosen["p1"] = draw(st.integers(1, 4))
+        pairs = [
+            (draw(st.sampled_from((1, 2, 9, 300))), draw(_EVIDENCE)) for _ in range(chosen["p1"])
+        ]
+        constants = draw(_EVIDENCE), draw(_EVIDENCE), draw(st.sampled_from((0, 3, 60, 256)))
+        chosen["p0"] = p.i16(*constants, *(x for pair in pairs for x in pair))
+    if name in ("KNOWN", "COMPROMISED"):  # a program has the ring that they read
         p.terminal_labels = p.terminal_labels or 1
         p.card_labels = p.card_labels or 1 if p.sets else 0
 
@@ -143,7 +153,15 @@ def stateful(draw: Draw, p: Assembler, name: str, registers: list[int], late: li
     b = pick(late_b) if name in ("LAST_N", "RUN") and draw(st.booleans()) else 255
     c = pick(late_c) if name not in ("KNOWN", "SEEN") and draw(st.booleans()) else 255
     when = draw(st.sampled_from((1, 2, 3, 31, 31, 8, 16, 21)))
-    return p.op(name, a, b, c, key=key, when=when, **chosen)
+    out = p.op(name, a, b, c, key=key, when=when, **chosen)
+    return unpacked(p, out)[draw(st.integers(0, 1))] if name == "COMPROMISED" else out
+
+
+def unpacked(p: Assembler, odds: int) -> tuple[int, int]:
+    """The two numbers of COMPROMISED: that it lasts, that it happened."""
+    ever = p.op("DIV", odds, p0=1 << 16)
+    lasts = p.op("SUB", odds, p.op("MUL", ever, p0=1 << 16))
+    return p.op("SUB", lasts, p0=1 << 15), p.op("SUB", ever, p0=1 << 15)
 
 
 def begin(draw: Draw) -> tuple[Assembler, list[int]]:

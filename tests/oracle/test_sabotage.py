@@ -11,6 +11,7 @@ from dataclasses import replace
 import pytest
 
 from tests.oracle.operator_rig import AMOUNT, EVERYTHING, FLAG, KIND, SMALL, TOKEN, WITH_STATE
+from tests.oracle.programs import unpacked
 from tests.oracle.streams import Step, compare
 from tests.support.assembler import CODES, SELF, TERMINAL, Assembler
 from tests.support.native import NativeTerminal
@@ -23,6 +24,9 @@ def sabotage() -> Iterator[Callable[[int], None]]:
     """Makes an operator wrong, until the test ends."""
     yield NativeTerminal.sabotage
     NativeTerminal.sabotage(0)
+
+
+DAYS = {"p1": 1, "p2": 4, "p3": 3}
 
 
 def every_operator() -> Assembler:
@@ -67,6 +71,8 @@ def every_operator() -> Assembler:
         c = 255 if name in ("KNOWN", "SEEN") else flag
         key = 2 if name == "SEEN" else TERMINAL
         p.feature(p.op(name, a, 255, c, key=key, **extra))
+    odds = p.op("COMPROMISED", kind, 255, flag, key=TERMINAL, p0=p.i16(60, -9, 2, 3, -40), **DAYS)
+    p.feature(*unpacked(p, odds))
     return p
 
 

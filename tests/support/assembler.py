@@ -13,6 +13,7 @@ _OPERATORS = """
 1 FIELD PRESENT CONST TIME LOG2 BUCKET LOOKUP COMPARE AND OR NOT ADD SUB MIN MAX ABS DIV RATIO
 19 DIVISIBLE POPCOUNT SELECT OUTCOME MUL IN
 40 WINDOW LAST_N RUN SINCE MEAN DEVIATION SHARE RARITY REPEAT MODE PREVIOUS DISTINCT KNOWN SEEN
+54 COMPROMISED
 """
 """The code of the first name of a line; the next names count up."""
 CODES = {
@@ -44,6 +45,8 @@ def state_bytes(name: str, p2: int, p3: int) -> tuple[int, int]:
         return up(2 + 2 * p2, 4), 4
     if name in ("REPEAT", "MODE"):
         return 8 + 4 * p2, 4
+    if name == "COMPROMISED":
+        return up(8 + 2 * p2, 4) + 4 * p3, 4
     return {"DISTINCT": 8 * p2, "DEVIATION": 12, "KNOWN": 0, "SEEN": 0}.get(name, 4), 4
 
 

@@ -134,6 +134,10 @@ def rich_program(*, ram_only: bool = True) -> bytes:
         p.op("SEEN", key=CARD),
         *[p.op("KNOWN", key=TERMINAL, p0=86400, p1=7, p2=what) for what in range(7)],
     )
+    constants = p.i16(90, -20, 2, 1, -60, 9, -80)
+    for key, days in ((TERMINAL, 42), (CARD, 5)):
+        odds = p.op("COMPROMISED", key=key, a=bucket, p0=constants, p1=2, p2=days, p3=4)
+        p.feature(p.op("SUB", a=odds, b=p.op("MUL", p.op("DIV", odds, p0=1 << 16), p0=1 << 16)))
     return p.payload()
 
 

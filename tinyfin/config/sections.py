@@ -12,6 +12,7 @@ from tinyfin.config.columns import Data, Duration, Moment
 from tinyfin.config.sizes import parse_size
 
 __all__ = [
+    "Compromise",
     "Costs",
     "DecisionSection",
     "Evaluate",
@@ -66,6 +67,36 @@ class Risk(Section):
         return self
 
 
+Odds = Annotated[int, Field(ge=-32768, le=32767)]
+Evidence = Annotated[int, Field(ge=0, le=255)]
+
+
+class Compromise(Section):
+    """What training learned of compromised terminals. Odds are 64 * log2; evidence is 16 * log2 of
+    how much likelier something is where a terminal is compromised."""
+
+    base: Odds
+    """Odds of fraud of an event, before the tables."""
+    odds: dict[str, Risk]
+    """Tables of odds that are added up, by feature."""
+    evidence: Risk
+    """From the odds of an event to the evidence of its fraud, 0 to 255."""
+    usual: Evidence
+    """Evidence of a fraud of which nothing is remembered."""
+    genuine: Annotated[int, Field(ge=-32768, le=0)]
+    """Evidence of a genuine transaction."""
+    limit: Annotated[int, Field(ge=0, le=256)]
+    """Events with less evidence are remembered."""
+    durations: Annotated[
+        list[tuple[Annotated[int, Field(ge=1, le=128)], Odds]], Field(min_length=1, max_length=4)
+    ]
+    """Days, and evidence of a compromise that begins on a given day and lasts so long."""
+    days: Annotated[int, Field(ge=2, le=128)]
+    """Days of labels that are read."""
+    remembered: Annotated[int, Field(ge=0, le=64)]
+    """Events that are remembered."""
+
+
 ClockStep = Annotated[Duration, Field(ge=3600, lt=2**31)]
 
 
@@ -93,6 +124,8 @@ class Features(Section):
     cuts: dict[str, Annotated[int, Field(ge=-(2**31), lt=2**31)]] = {}
     risks: dict[str, Risk] = {}
     """Tables that training learned for ``risk = "learn"``, by feature."""
+    compromise: Compromise | None = None
+    """What training learned for ``event_odds``, ``compromised_odds``, ``compromised_ever_odds``."""
     define: dict[str, dict[str, object]] = {}
 
     @property

@@ -16,7 +16,7 @@ from tinyfin.features.catalogue import AUTO, LABEL_FREE
 from tinyfin.features.catalogue.base import SALE_TYPES
 from tinyfin.features.definition import Feature
 from tinyfin.features.graph import walk
-from tinyfin.features.operators import CARD
+from tinyfin.features.operators import CARD, LABELLED
 from tinyfin.features.selection import select
 from tinyfin.schema import PAYMENT, Field, Schema
 
@@ -100,6 +100,6 @@ def _is_fed(feature: Feature, fed: Collection[str], notices: bool) -> bool:
             return False
         if operator == "OUTCOME" and not {"response", "result"} & there:
             return False
-        if operator == "KNOWN" and not notices:
+        if operator in LABELLED and not notices:
             return False
     return True

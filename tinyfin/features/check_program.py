@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tinyfin.errors import PackError
-from tinyfin.features.operators import BY_CODE, CARD, SELF, TERMINAL, Operator
+from tinyfin.features.operators import BY_CODE, CARD, LABELLED, SELF, TERMINAL, Operator
 from tinyfin.formats import NO_FIELD, OPERATOR, PROGRAM_HEADER, ProgramHeader
 from tinyfin.schema import Schema
 
@@ -194,11 +194,11 @@ class _Check:
         for slot, rule in op.parameters.items():
             if not rule.allows(slots[slot]):
                 raise PackError(f"{where}: {rule.name} = {slots[slot]} is out of range")
-        self._pool(where, op, p0, p2)
+        self._pool(where, op, p0, op.pool_constants(p1, p2))
         if op.name == "FIELD" or op.name == "PRESENT":
             if p2 >= self.fields:
                 raise PackError(f"{where}: field {p2} of {self.fields}")
-        elif op.name == "KNOWN":
+        elif op.name in LABELLED:
             ring = self.header.terminal_labels if key == TERMINAL else self.header.card_labels
             if not ring:
                 raise PackError(f"{where}: there is no label ring")
@@ -207,7 +207,7 @@ class _Check:
     def _pool(self, where: str, op: Operator, offset: int, count: int) -> None:
         if not op.pool:
             return
-        size = op.pool * (1 if op.name == "POPCOUNT" else count)
+        size = op.pool * count
         if offset % op.pool or offset + size > self.header.pool_bytes:
             raise PackError(f"{where}: its constants are outside the pool")
         start = self.header.pool_at + offset

@@ -15,7 +15,7 @@ from tinyfin.errors import ConfigError
 from tinyfin.features.definition import Feature
 from tinyfin.features.graph import NONE, Graph, Node
 from tinyfin.features.layout import Kept, allot_registers, keep_list, lay_out_pool, lay_out_state
-from tinyfin.features.operators import CARD, TERMINAL
+from tinyfin.features.operators import CARD, LABELLED, TERMINAL
 from tinyfin.features.selection import Selection, select
 from tinyfin.formats import OPERATOR, PROGRAM_HEADER, ProgramHeader
 from tinyfin.schema import Schema
@@ -272,7 +272,7 @@ def _token_index(schema: Schema) -> int:
 
 
 def _asks_labels(graph: Graph, key: int) -> bool:
-    return any(node.operator.name == "KNOWN" and node.key == key for node in graph.nodes)
+    return any(node.operator.name in LABELLED and node.key == key for node in graph.nodes)
 
 
 def _check_limits(pending: int, sets: int, ways: int, terminal: int, card: int) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 from tinyfin.features.catalogue import FEATURES, REASONS, reason_code
 from tinyfin.features.compiler import compile_program
 from tinyfin.features.definition import Feature
+from tinyfin.features.operators import LABELLED
 from tinyfin.features.own_features import FUNCTIONS
 from tinyfin.schema import PAYMENT, Schema
 
@@ -28,7 +29,7 @@ def describe(features: Sequence[Feature], schema: Schema) -> list[dict[str, Any]
 
 def _row(feature: Feature, schema: Schema) -> dict[str, Any]:
     program = compile_program([feature], schema)
-    if "KNOWN" in program.operators:
+    if LABELLED & set(program.operators):
         moment = "after a notice"
     else:
         moment = "R" if feature.moment == "after" else "P"  # it learns responses, or only events

@@ -30,6 +30,7 @@ __all__ = [
     "any_of",
     "bucket",
     "compare",
+    "compromised",
     "const",
     "day_of_week",
     "deviation",
@@ -334,6 +335,19 @@ def either(condition: Expression, x: Expression, y: Expression | int) -> Express
 # ----------------------------------------------------------------------------------- with state
 
 
+def _key(name: str, key: Key) -> int:
+    if key not in _KEYS:
+        raise ConfigError(f'{name}: key = {key!r} must be "terminal" or "card"')
+    return _KEYS[key]
+
+
+def _when(name: str, when: Sequence[str]) -> int:
+    for result in when:
+        if result not in RESULT_BITS:
+            raise ConfigError(f"{name}: when = {result!r} must be among {', '.join(RESULT_BITS)}")
+    return sum({RESULT_BITS[r] for r in when})
+
+
 def _stateful(
     name: str,
     key: Key,
@@ -347,23 +361,8 @@ def _stateful(
     p2: int = 0,
     p3: int = 0,
 ) -> Expression:
-    if key not in _KEYS:
-        raise ConfigError(f'{name}: key = {key!r} must be "terminal" or "card"')
-    for result in when:
-        if result not in RESULT_BITS:
-            raise ConfigError(f"{name}: when = {result!r} must be among {', '.join(RESULT_BITS)}")
     return Expression(
-        BY_NAME[name],
-        a,
-        b,
-        c,
-        _KEYS[key],
-        sum({RESULT_BITS[r] for r in when}),
-        flags,
-        p0,
-        p1,
-        p2,
-        p3,
+        BY_NAME[name], a, b, c, _key(name, key), _when(name, when), flags, p0, p1, p2, p3
     )
 
 
@@ -551,6 +550,43 @@ def known(key: Key, what: str, *, span_s: int = 0, otherwise: int = 0) -> Expres
     if what not in _KNOWN:
         raise ConfigError(f"KNOWN: what = {what!r} must be among {', '.join(_KNOWN)}")
     return _stateful("KNOWN", key, (), p0=span_s, p1=otherwise, p2=_KNOWN.index(what))
+
+
+def compromised(
+    key: Key,
+    evidence: Expression,
+    *,
+    usual: int,
+    genuine: int,
+    limit: int,
+    durations: Sequence[tuple[int, int]],
+    days: int,
+    remembered: int,
+    where: Expression | None = None,
+    when: Sequence[str] = ALWAYS,
+) -> tuple[Expression, Expression]:
+    """256 * log2 of the odds that the key is in the wrong hands, and that it was in ``days`` days.
+
+    Evidence is 16 * log2 of a likelihood ratio: ``evidence`` (0 to 255) of this event if it is a
+    fraud, ``usual`` of a fraud of which nothing is remembered, ``genuine`` (negative) of a genuine
+    transaction. Events with less evidence than ``limit`` are remembered, the last ``remembered`` of
+    them. ``durations`` are pairs of days and evidence for a compromise that begins on a given day
+    and lasts so long.
+    """
+    pool = (usual, genuine, limit, *(x for pair in durations for x in pair))
+    odds = Expression(
+        BY_NAME["COMPROMISED"],
+        a=evidence,
+        c=where,
+        key=_key("COMPROMISED", key),
+        when=_when("COMPROMISED", when),
+        p1=len(durations),
+        p2=days,
+        p3=remembered,
+        pool=pool,
+    )
+    ever = odds // 65536
+    return odds - (ever * 65536 + 32768), ever - 32768
 
 
 def seen() -> Expression:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from tinyfin.errors import ConfigError
 from tinyfin.features.expressions import Expression
-from tinyfin.features.operators import RAM_ONLY, RESULT_BITS, SELF, Operator
+from tinyfin.features.operators import LABELLED, RAM_ONLY, RESULT_BITS, SELF, Operator
 from tinyfin.features.ranges import FULL, Interval, result_range
 from tinyfin.schema import Schema
 
@@ -194,7 +194,8 @@ def required_fields(expression: Expression) -> Mapping[str, None]:
 def is_late(expression: Expression) -> bool:
     """True when it learns from responses or notices, and not from what was approved alone."""
     return any(
-        x.operator.name in ("OUTCOME", "KNOWN")
+        x.operator.name == "OUTCOME"
+        or x.operator.name in LABELLED
         or (x.operator.commits and x.when and not x.when & RESULT_BITS["approved"])
         for x in walk(expression)
     )

@@ -15,6 +15,7 @@ __all__ = [
     "BY_NAME",
     "CARD",
     "INVERT",
+    "LABELLED",
     "MAX_REGISTER",
     "OPERATORS",
     "RAM_ONLY",
@@ -79,13 +80,19 @@ class Operator:
     keys: tuple[int, ...] = (0,)
     flags: int = 0
     pool: int = 0
-    """Bytes per constant in the pool (8 or 2), 0 without one; p0 or p0 then is its offset."""
+    """Bytes per constant in the pool (8 or 2), 0 without one; p0 then is its offset."""
     state: Callable[[int, int], int] | None = None
     """State bytes from (p2, p3), a multiple of 4."""
     reads: str = ""
     """Inputs that are used while scoring even without SELF; with SELF a and c are too."""
     commits: bool = True
     """False for operators whose state only notices change."""
+
+    def pool_constants(self, p1: int, p2: int) -> int:
+        """How many constants of the pool it reads."""
+        if self.name == "COMPROMISED":
+            return 3 + 2 * p1
+        return 1 if self.name == "POPCOUNT" else p2 if self.pool else 0
 
     def state_bytes(self, p2: int, p3: int) -> int:
         """Bytes of state inside the key's block."""
@@ -110,6 +117,9 @@ _WIDTH = _p("width", 1, 8, 1, 2, 4, 8)
 _WIDTH48 = _p("width", 4, 8, 4, 8)
 _SHIFT = _p("shift", 1, 14)
 _OPERAND = {"p0": _p("value", *_I32)}
+
+LABELLED = frozenset({"KNOWN", "COMPROMISED"})
+"""Operators that read what notices said; their key has a label ring."""
 
 OPERATORS: tuple[Operator, ...] = (
     Operator(
@@ -376,6 +386,23 @@ OPERATORS: tuple[Operator, ...] = (
         },
     ),
     Operator(53, "SEEN", "1 when the card has a slot", stateful=True, keys=(CARD,), commits=False),
+    Operator(
+        54,
+        "COMPROMISED",
+        "log2 odds that the key is, and was, in the wrong hands",
+        a="required",
+        c="optional",
+        stateful=True,
+        keys=_BOTH,
+        pool=2,
+        parameters={
+            "p0": _p("pool", 0, 2**31 - 1),
+            "p1": _p("durations", 1, 4),
+            "p2": _p("days", 2, 128),
+            "p3": _p("remembered", 0, 64),
+        },
+        state=lambda p2, p3: _pad4(8 + 2 * p2) + 4 * p3,
+    ),
 )
 
 BY_NAME: Mapping[str, Operator] = {operator.name: operator for operator in OPERATORS}

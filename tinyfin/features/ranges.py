@@ -90,6 +90,7 @@ _RULES: dict[str, Rule] = {
     "DISTINCT": lambda a, b, p, pool: (0, p[2] + 1),
     "KNOWN": lambda a, b, p, pool: _hull(0, 1, 128, p[0], p[1]),
     "SEEN": lambda a, b, p, pool: _BIT,
+    "COMPROMISED": lambda a, b, p, pool: (0, 2**32 - 1),
 }
 
 

@@ -9,13 +9,18 @@ A feature with a number, ``amt_over``, is also there at another, ``amt_over_2200
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
 from tinyfin.errors import ConfigError
 from tinyfin.features.catalogue import BY_NAME, SETS
+from tinyfin.features.compromise import (
+    COMPROMISE_FEATURES,
+    LearnedCompromise,
+    compromise_expressions,
+)
 from tinyfin.features.definition import OWN_FEATURE_ID, Feature
 from tinyfin.features.own_features import LearnedRisk, define_feature
 
@@ -43,6 +48,10 @@ class FeaturesSection(Protocol):
     def risks(self) -> Mapping[str, LearnedRisk]:
         """Tables that training learned, by feature."""
 
+    @property
+    def compromise(self) -> LearnedCompromise | None:
+        """What training learned of compromised terminals."""
+
 
 Selection = str | Sequence[str | Feature] | FeaturesSection
 
@@ -60,7 +69,8 @@ def select(features: Selection) -> tuple[Feature, ...]:
         if isinstance(names, str)
         else _distinct([_named(name, own) for name in names])
     )
-    return tuple(_at(feature, features.cuts) for feature in chosen)
+    made = [_at(feature, features.cuts) for feature in chosen]
+    return tuple(_with_compromise(made, features.compromise))
 
 
 def learned_cuts(features: FeaturesSection) -> dict[str, Callable[[int], Feature]]:
@@ -122,6 +132,24 @@ def _own(section: FeaturesSection) -> dict[str, Callable[[int | None], Feature]]
         )
         own[name] = makers[name](section.cuts.get(name))
     return makers
+
+
+def _with_compromise(
+    features: list[Feature], learned: LearnedCompromise | None
+) -> Iterator[Feature]:
+    inputs = {feature.name: feature.expression for feature in features}
+    for name in learned.odds if learned is not None else ():
+        if name not in inputs:
+            raise ConfigError(
+                f"features.compromise.odds.{name}: the feature is not among names; name it, or "
+                "remove [features.compromise] and train again"
+            )
+    made = compromise_expressions(learned, inputs)
+    for feature in features:
+        if feature.name in COMPROMISE_FEATURES:
+            yield replace(feature, expression=made[feature.name])
+        else:
+            yield feature
 
 
 def _at(feature: Feature, cuts: Mapping[str, int]) -> Feature:

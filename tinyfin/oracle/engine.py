@@ -7,7 +7,7 @@ import hashlib
 import struct
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tinyfin.oracle import state as st
 from tinyfin.oracle.decision import Model
@@ -16,7 +16,7 @@ from tinyfin.oracle.numbers import U32_MAX, fold64, pattern64, saturate_register
 from tinyfin.oracle.program import NONE, OracleOperator, read_program, read_schema, schema_payload
 from tinyfin.oracle.pure import Event, Outcome, evaluate
 from tinyfin.oracle.rings import forget_value
-from tinyfin.oracle.stateful import Inputs
+from tinyfin.oracle.stateful import Inputs, Label, State
 from tinyfin.schema import Schema
 
 __all__ = ["ARGUMENT", "OK", "TIME", "UNKNOWN_ID", "OracleEngine", "OracleVerdict"]
@@ -150,15 +150,26 @@ class OracleEngine:
             return TIME
         t_tx = min(t_tx_mono_s, t)
         tag = make_tag(id, fraud)
-        accepted, over = learn(self.state.labels, self.program.terminal_labels, t_tx, tag)
-        self._count("label_overflows", int(over))
+        of_terminal = self.state.states, self.state.labels
+        accepted = self._learn(st.TERMINAL, *of_terminal, t_tx, tag)
         card = self._card(pattern64(token))
         if card is not None:
-            by_card, over = learn(card.labels, self.program.card_labels, t_tx, tag)
-            self._count("label_overflows", int(over))
-            accepted = accepted or by_card
+            accepted |= self._learn(st.CARD, card.states, card.labels, t_tx, tag)
         self._count("notices" if accepted else "notice_duplicates")
         return OK
+
+    def _learn(
+        self, key: int, states: dict[int, State], labels: list[Label], t: int, tag: int
+    ) -> bool:
+        program = self.program
+        replaces = (t, tag ^ 1) in labels
+        capacity = program.terminal_labels if key == st.TERMINAL else program.card_labels
+        accepted, over = learn(labels, capacity, t, tag)
+        self._count("label_overflows", int(over))
+        for i, op in st.stateful(program, key).items() if accepted else ():
+            if st.FAMILIES[op.code] is st.COMPROMISED:
+                st.COMPROMISED.learn(op, states[i], t, tag, replaces)
+        return accepted
 
     def rebase_time(self, t_mono_s: int) -> int:
         """Set the clock; a step back begins with a cold state. The engine's error code."""
@@ -318,7 +329,7 @@ class OracleEngine:
             else:
                 continue
             if op.code not in _NEVER_COMMITTED:
-                x = _inputs(op, registers, entry.t)
+                x = replace(_inputs(op, registers, entry.t), id=entry.id)
                 self._count("saturations", st.FAMILIES[op.code].commit(op, state, x))
         self.state.pending[place] = None
         if self.state.head["committed"] == 0:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tinyfin.schema import Schema, record_offsets, record_size
 
@@ -41,6 +41,8 @@ class OracleOperator:
     p1: int
     p2: int
     p3: int
+    constants: tuple[int, ...] = ()
+    """Of COMPROMISED, from the pool."""
 
     @property
     def self_(self) -> bool:
@@ -137,10 +139,15 @@ def read_program(payload: bytes) -> OracleProgram:
     )
 
     def operators(at: int, count: int) -> tuple[OracleOperator, ...]:
-        return tuple(
-            OracleOperator(*struct.unpack_from("<8BIiiHH", payload, at + 24 * i))
-            for i in range(count)
-        )
+        found = []
+        for i in range(count):
+            row = struct.unpack_from("<8BIiiHH", payload, at + 24 * i)
+            op = OracleOperator(*row)
+            if op.code == 54:
+                numbers = struct.unpack_from(f"<{3 + 2 * op.p1}h", payload, at_pool + op.p0)
+                op = replace(op, constants=numbers)
+            found.append(op)
+        return tuple(found)
 
     kept = []
     for i in range(n_kept):

@@ -6,6 +6,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass, field
 
+from tinyfin.oracle.compromised import Compromised
 from tinyfin.oracle.ewma import Deviation, Mean, Share
 from tinyfin.oracle.known import Known, Seen
 from tinyfin.oracle.program import OracleOperator, OracleProgram
@@ -17,6 +18,7 @@ from tinyfin.oracle.windows import Window
 
 __all__ = [
     "CARD",
+    "COMPROMISED",
     "COUNTERS",
     "FAMILIES",
     "TERMINAL",
@@ -29,6 +31,9 @@ __all__ = [
 
 TERMINAL = 1
 CARD = 2
+
+COMPROMISED = Compromised()
+"""Notices change its state too."""
 
 FAMILIES: dict[int, Family] = {
     40: Window(),
@@ -45,6 +50,7 @@ FAMILIES: dict[int, Family] = {
     51: Distinct(),
     52: Known(),
     53: Seen(),
+    54: COMPROMISED,
 }
 """Stateful operators by code."""
 

@@ -32,6 +32,8 @@ class Inputs:
     """Known labels of the key, ascending."""
     seen: bool = False
     """The card has a slot."""
+    id: int = 0
+    """Of the event, when it is committed."""
 
 
 class Family(Protocol):

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinyfin.config import Config
-from tinyfin.config.sections import Risk
+from tinyfin.config.sections import Compromise, Risk
 from tinyfin.data.transactions import Transactions
 from tinyfin.features.compiler import Program, compile_program
 from tinyfin.features.expressions import outcome
@@ -25,6 +25,7 @@ from tinyfin.pack.sections import encode_schema
 from tinyfin.progress import stage
 from tinyfin.results.run import InputFile
 from tinyfin.training.chunks import replay_all
+from tinyfin.training.compromise import learn_compromise
 from tinyfin.training.learned_cuts import learn_cuts
 from tinyfin.training.run_folder import file_facts
 from tinyfin.training.split import Split, known_labels
@@ -44,6 +45,7 @@ class Featured:
     """With what was learned."""
     cuts: Mapping[str, int]
     risks: Mapping[str, Risk]
+    compromise: Compromise | None
     program: Program
     features: npt.NDArray[np.int16]
     """[n, F], one row per transaction, state warm from the first of them on."""
@@ -68,6 +70,7 @@ class Dataset:
         label = known_labels(self.tx, split.until_s)
         config, cuts = learn_cuts(config, self.tx, split.fit, label, note=note)
         config, risks = learn_risks(config, self.tx, split.fit, label, note=note)
+        config, compromise = learn_compromise(config, self.tx, split.fit, label, note=note)
         program = compile_program(config.features, config.schema, **config.features.capacities)
         found = self._features.get(program.payload)
         if found is None:
@@ -75,7 +78,7 @@ class Dataset:
             found = compute_features(self.tx, config, program, note=note)
             self._features.clear()
             self._features[program.payload] = found
-        return Featured(config, cuts, risks, program, found)
+        return Featured(config, cuts, risks, compromise, program, found)
 
 
 def prepare(

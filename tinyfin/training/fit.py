@@ -55,7 +55,7 @@ def learn(
     give_back()
     made = dataset.featured(config, split, note=note)
     config, features, program = made.config, made.features, made.program
-    run.add_learned(made.cuts, made.risks)
+    run.add_learned(made.cuts, made.risks, made.compromise)
     label = known_labels(tx, split.until_s)
     chosen = family(config.model.family)
     rows = {part: getattr(split, part) for part in SLICES}

@@ -21,6 +21,7 @@ from tinyfin.config.sections import Features
 from tinyfin.data.events import Notices, has_notice
 from tinyfin.data.transactions import Transactions
 from tinyfin.features.graph import walk
+from tinyfin.features.operators import LABELLED
 from tinyfin.features.selection import select
 from tinyfin.results.run import LabelAges, NoticeStatus
 from tinyfin.training.run_folder import RunFolder
@@ -194,5 +195,5 @@ def label_fed(features: Features) -> tuple[str, ...]:
     return tuple(
         feature.name
         for feature in select(features)
-        if any(x.operator.name == "KNOWN" for x in walk(feature.expression))
+        if any(x.operator.name in LABELLED for x in walk(feature.expression))
     )

@@ -39,7 +39,7 @@ from tinyfin.results.run import InputFile, MapRow, MapsFile, RunFacts
 
 if TYPE_CHECKING:
     from tinyfin.config import Config
-    from tinyfin.config.sections import Risk
+    from tinyfin.config.sections import Compromise, Risk
 
 __all__ = [
     "Arrays",
@@ -150,10 +150,12 @@ class RunFolder:
         asked = self.path / _ASKED
         return load(asked) if asked.is_file() else self.config()
 
-    def add_learned(self, cuts: Mapping[str, int], risks: Mapping[str, Risk]) -> None:
-        """Write what training learned of features into the run's configuration: [features.cuts]
-        and [features.risks]."""
-        if not cuts and not risks:
+    def add_learned(
+        self, cuts: Mapping[str, int], risks: Mapping[str, Risk], compromise: Compromise | None
+    ) -> None:
+        """Write what training learned of features into the run's configuration: [features.cuts],
+        [features.risks] and [features.compromise]."""
+        if not cuts and not risks and compromise is None:
             return
         path = self.file("config.toml")
         text = path.read_text(encoding="utf-8")
@@ -167,6 +169,11 @@ class RunFolder:
                 f"{name} = {_toml_value(risk.model_dump())}\n" for name, risk in risks.items()
             )
             text += f"\n\n[features.risks]\n{rows}"
+        if compromise is not None:
+            rows = "".join(
+                f"{name} = {_toml_value(x)}\n" for name, x in compromise.model_dump().items()
+            )
+            text += f"\n\n[features.compromise]\n{rows}"
         files.write(path, text.lstrip())
 
     def add_features(

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from tinyfin.features.compromise import UNFITTED
 from tinyfin.features.definition import Feature
 from tinyfin.features.expressions import DAY_S, HOUR_S, Expression, all_of, equal, known, ratio
 
@@ -148,6 +149,36 @@ FEATURES: tuple[Feature, ...] = (
         "how much is known",
         "after",
         known("terminal", "count", span_s=_MONTH_S),
+    ),
+    Feature(
+        "event_odds",
+        231,
+        0,
+        "64 * log2 odds of fraud by tables over the features that need no notices; training fits "
+        "them",
+        "what the transaction itself says",
+        "before",
+        UNFITTED["event_odds"],
+    ),
+    Feature(
+        "compromised_odds",
+        232,
+        35,
+        "256 * log2 odds that the terminal is compromised now, by its known labels; training fits "
+        "how often, how long and how completely terminals are",
+        "compromised terminal",
+        "after",
+        UNFITTED["compromised_odds"],
+        side="above",
+    ),
+    Feature(
+        "compromised_ever_odds",
+        233,
+        0,
+        "256 * log2 odds that the terminal was compromised in the days that are read",
+        "compromised terminal",
+        "after",
+        UNFITTED["compromised_ever_odds"],
     ),
     Feature(
         "card_known_last",

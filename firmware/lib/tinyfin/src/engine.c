@@ -286,6 +286,11 @@ static void write_pending(const tfin_engine *e, const context *x, uint8_t *entry
     tfin_count(e->state, HEAD_SATURATIONS, saturated);
 }
 
+static uint32_t folded(uint64_t id)
+{
+    return (uint32_t)(id ^ (id >> 32));
+}
+
 static void count_commit(const tfin_engine *e, uint32_t t, uint32_t saturated)
 {
     tfin_count(e->state, HEAD_SATURATIONS, saturated);
@@ -303,7 +308,8 @@ static void commit(tfin_engine *e, const uint8_t *entry, const tfin_outcome *out
     context x = {.r = registers(e),
                  .pool = program + tfin_u32(program + PROG_POOL_AT),
                  .t = t,
-                 .outcome_s = outcome_s};
+                 .outcome_s = outcome_s,
+                 .id = folded(tfin_u64(entry + PENDING_ID))};
     x.outcome[0] = outcome->result;
     x.outcome[1] = outcome->response;
     x.outcome[2] = outcome->action_taken;
@@ -509,6 +515,19 @@ int tfin_apply_outcome(tfin_engine *e, const tfin_outcome *outcome)
     return TFIN_OK;
 }
 
+static void count_evidence(const tfin_engine *e, uint32_t key, uint8_t *state, uint32_t t,
+                           uint32_t tag, int change)
+{
+    const op *o = tfin_ops(e->program, PROG_SCORE_AT);
+    const uint8_t *pool = e->program + tfin_u32(e->program + PROG_POOL_AT);
+    for (uint32_t n = tfin_u16(e->program + PROG_SCORE_OPS); change != LABEL_KNOWN && n != 0;
+         n--, o++) {
+        if (o->code == COMPROMISED && o->key == key) {
+            tfin_compromised_notice(o, state + o->state, pool + o->p0, t, tag, change);
+        }
+    }
+}
+
 int tfin_apply_notice(tfin_engine *e, const tfin_notice *notice)
 {
     if (notice == NULL || notice->fraud > 1u) {
@@ -525,19 +544,23 @@ int tfin_apply_notice(tfin_engine *e, const tfin_notice *notice)
         return rc;
     }
     uint32_t t = notice->t_tx_mono_s < now ? notice->t_tx_mono_s : now;
-    uint32_t tag = (uint32_t)(notice->id ^ (notice->id >> 32)) << 1 | notice->fraud;
+    uint32_t tag = folded(notice->id) << 1 | notice->fraud;
     uint32_t terminal_labels = tfin_u16(e->program + PROG_TERMINAL_LABELS);
     uint32_t card_labels = tfin_u16(e->program + PROG_CARD_LABELS);
     int accepted = 0;
     int dropped = 0;
     if (terminal_labels != 0) {
-        accepted |= tfin_labels_insert(e->state + e->layout.terminal_labels, terminal_labels, t,
-                                       tag, &dropped);
+        int change = tfin_labels_insert(e->state + e->layout.terminal_labels, terminal_labels, t,
+                                        tag, &dropped);
+        count_evidence(e, KEY_TERMINAL, e->state + e->layout.terminal, t, tag, change);
+        accepted |= change;
         tfin_count(e->state, HEAD_LABEL_OVERFLOWS, (uint32_t)dropped);
     }
     uint8_t *card = card_labels == 0 ? NULL : find_card(e, notice->token);
     if (card != NULL) {
-        accepted |= tfin_labels_insert(card + card_labels_at(e), card_labels, t, tag, &dropped);
+        int change = tfin_labels_insert(card + card_labels_at(e), card_labels, t, tag, &dropped);
+        count_evidence(e, KEY_CARD, card + SLOT_STATE, t, tag, change);
+        accepted |= change;
         tfin_count(e->state, HEAD_LABEL_OVERFLOWS, (uint32_t)dropped);
     }
     tfin_count(e->state, accepted ? HEAD_NOTICES : HEAD_NOTICE_DUPLICATES, 1);

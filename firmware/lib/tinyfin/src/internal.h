@@ -185,7 +185,8 @@ enum {
     DISTINCT,
     KNOWN,
     SEEN,
-    LAST_STATEFUL = SEEN
+    COMPROMISED,
+    LAST_STATEFUL = COMPROMISED
 };
 
 /* An operator, read where it lies in the pack. */
@@ -270,6 +271,7 @@ typedef struct context {
     uint32_t card_known;
     int32_t outcome[3]; /* result, response, action taken */
     uint32_t outcome_s;
+    uint32_t id;              /* folded; in the outcome phase */
     const uint8_t *state[3];  /* operator state by key, for reading; of an unknown card: zeros */
     const uint8_t *labels[3]; /* label ring by key */
 } context;
@@ -310,8 +312,13 @@ uint32_t tfin_distinct_read(const op *o, const uint8_t *s, int64_t a, uint32_t t
 void tfin_distinct_commit(const op *o, uint8_t *s, int64_t a, uint32_t t);
 int32_t tfin_known_read(const op *o, const uint8_t *labels, uint32_t t);
 
-/* Inserts a label. Returns 1 when something changed, 0 for a duplicate; *dropped is set when
- * the oldest had to go. */
+int64_t tfin_compromised_read(const op *o, const uint8_t *s, const uint8_t *table, uint32_t t);
+void tfin_compromised_commit(const op *o, uint8_t *s, const uint8_t *table, int64_t a, uint32_t id);
+void tfin_compromised_notice(const op *o, uint8_t *s, const uint8_t *table, uint32_t t,
+                             uint32_t tag, int change);
+
+/* Inserts a label. Returns what changed; *dropped is set when the oldest had to go. */
+enum { LABEL_KNOWN = 0, LABEL_NEW = 1, LABEL_REPLACED = 2 };
 int tfin_labels_insert(uint8_t *labels, uint32_t capacity, uint32_t t, uint32_t tag, int *dropped);
 
 /* model.c */

@@ -240,7 +240,8 @@ static int64_t amount(const op *o, const int64_t *r)
     X(PREVIOUS, previous(o, s))                                 \
     X(DISTINCT, tfin_distinct_read(o, s, A, x->t, SELF))        \
     X(KNOWN, tfin_known_read(o, x->labels[o->key], x->t))       \
-    X(SEEN, x->card_known)
+    X(SEEN, x->card_known)                                      \
+    X(COMPROMISED, tfin_compromised_read(o, s, x->pool + o->p0, x->t))
 /* X(operator, what an event that counts does to its state); a: AMOUNT */
 #define COMMITS(X)                                             \
     X(WINDOW, saturated += tfin_window_commit(o, s, EPOCH, a)) \
@@ -252,7 +253,8 @@ static int64_t amount(const op *o, const int64_t *r)
     X(REPEAT, tfin_repeat_commit(o, s, a))                     \
     X(MODE, tfin_repeat_commit(o, s, a))                       \
     X(PREVIOUS, saturated += previous_commit(o, s, a))         \
-    X(DISTINCT, tfin_distinct_commit(o, s, a, x->t))
+    X(DISTINCT, tfin_distinct_commit(o, s, a, x->t))           \
+    X(COMPROMISED, tfin_compromised_commit(o, s, x->pool + o->p0, a, x->id))
 
 static int64_t operand_b(const op *o, const int64_t *r)
 {

@@ -85,16 +85,16 @@ int tfin_labels_insert(uint8_t *labels, uint32_t capacity, uint32_t t, uint32_t 
     uint8_t *e = labels + LABELS_ENTRIES + LABEL_SIZE * place;
     *dropped = 0;
     if (place != 0 && tfin_u32(e - LABEL_SIZE) == t && tfin_u32(e - 4) >> 1 == tag >> 1) {
-        int changed = tfin_u32(e - 4) != tag;
+        int change = tfin_u32(e - 4) != tag ? LABEL_REPLACED : LABEL_KNOWN;
         tfin_put32(e - 4, tag); /* the other label: neighbours keep their order */
-        return changed;
+        return change;
     }
     const uint8_t *last = labels + LABELS_ENTRIES;
     int32_t step = LABEL_SIZE;
     if (n == capacity) {
         *dropped = 1;
         if (place == 0) {
-            return 1; /* older than all entries: it is the one that is dropped */
+            return LABEL_NEW; /* older than all entries: it is the one that is dropped */
         }
         e -= LABEL_SIZE; /* the smallest is dropped */
         step = -LABEL_SIZE;
@@ -108,7 +108,7 @@ int tfin_labels_insert(uint8_t *labels, uint32_t capacity, uint32_t t, uint32_t 
         tfin_put64(e, carried);
         carried = next;
         if (e == last) {
-            return 1;
+            return LABEL_NEW;
         }
     }
 }

@@ -37,7 +37,8 @@ enum kind {
     A_SHARE,
     A_RARITY,
     OF_LABELS,
-    OF_CARD
+    OF_CARD,
+    OF_DAYS /* 3 + 2 * p1 of 2 bytes in the pool at p0 */
 };
 
 /* One row per operator: what reading in the score phase requires of a, b and c, and with SELF also
@@ -94,6 +95,7 @@ static const rule rules[RULES] = {
                           P2(1, 64)},
     STATEFUL(KNOWN) = {ANY, ANY, ANY, ANY, ANY, SCORE, OF_LABELS, P2(0, 6)},
     STATEFUL(SEEN) = {ANY, ANY, ANY, ANY, ANY, SCORE, OF_CARD, FREE},
+    STATEFUL(COMPROMISED) = {REGISTER, ANY, ANY, ANY, ANY, SCORE, OF_DAYS, P2(2, 128)},
 };
 
 static int within(uint32_t v, uint32_t low, uint32_t high)
@@ -123,6 +125,12 @@ static int divisors_ok(const limits *l, const op *o)
     return 1;
 }
 
+static int has_labels(const op *o, const limits *l)
+{
+    return tfin_u16(l->program +
+                    (o->key == KEY_TERMINAL ? PROG_TERMINAL_LABELS : PROG_CARD_LABELS)) != 0;
+}
+
 static int width_ok(uint32_t w)
 {
     return w == 4 || w == 8;
@@ -145,10 +153,10 @@ static int parameters_ok(const op *o, const limits *l, uint32_t kind)
     case A_DEVIATION: return o->p3 >= 1 && p0_within(o, 1, 1 << 22) && o->p1 >= 1 && o->p1 <= 1024;
     case A_SHARE: return within(o->p3, 1, 14);
     case A_RARITY: return p0_within(o, 2, 60000);
-    case OF_LABELS:
-        return o->p0 >= 0 &&
-               tfin_u16(l->program +
-                        (o->key == KEY_TERMINAL ? PROG_TERMINAL_LABELS : PROG_CARD_LABELS)) != 0;
+    case OF_LABELS: return o->p0 >= 0 && has_labels(o, l);
+    case OF_DAYS:
+        return o->p1 >= 1 && o->p1 <= 4 && o->p3 <= 64u &&
+               in_pool(l, o, 6u + 4u * (uint32_t)o->p1, 2) && has_labels(o, l);
     default: return o->key == KEY_CARD;
     }
 }
@@ -169,6 +177,7 @@ uint32_t tfin_operator_state_size(const op *o)
     case REPEAT:
     case MODE: return 8u + 4u * n;
     case DISTINCT: return 8u * n;
+    case COMPROMISED: return tfin_round_up(8u + 2u * n, 4) + 4u * o->p3;
     default: return 0;
     }
 }

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Features that weigh each label by what it says of the terminal.
+
+A fraud says little of the terminal where its amount explains it, and much where nothing does. So
+training fits two things on labels that were known, and writes them into ``[features.compromise]``:
+tables that give the odds of fraud of an event from features that need no notices, and how often,
+how long and how completely terminals were in the wrong hands. COMPROMISED then weighs the labels
+(docs/formats/program.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from tinyfin.features.expressions import Expression, bucket, compromised, const, field, lookup
+
+__all__ = ["COMPROMISE_FEATURES", "UNFITTED", "LearnedCompromise", "compromise_expressions"]
+
+COMPROMISE_FEATURES = ("event_odds", "compromised_odds", "compromised_ever_odds")
+"""Names in the catalogue."""
+
+
+class Table(Protocol):
+    """``values[i]`` where i of the ascending ``cuts`` are not above the number."""
+
+    @property
+    def cuts(self) -> Sequence[int]: ...
+
+    @property
+    def values(self) -> Sequence[int]: ...
+
+
+class LearnedCompromise(Protocol):
+    """What training learned; odds are 64 * log2, evidence is 16 * log2 of a likelihood ratio."""
+
+    @property
+    def base(self) -> int:
+        """Odds of fraud before any table."""
+
+    @property
+    def odds(self) -> Mapping[str, Table]:
+        """Tables of odds to add up, by feature."""
+
+    @property
+    def evidence(self) -> Table:
+        """From the sum of odds to the evidence of a fraud, 0 to 255."""
+
+    @property
+    def usual(self) -> int:
+        """Evidence of a fraud of which nothing is remembered."""
+
+    @property
+    def genuine(self) -> int:
+        """Evidence of a genuine transaction."""
+
+    @property
+    def limit(self) -> int:
+        """Events with less evidence are remembered."""
+
+    @property
+    def durations(self) -> Sequence[tuple[int, int]]:
+        """Pairs of days and evidence, of a compromise that begins on a given day."""
+
+    @property
+    def days(self) -> int:
+        """Days of labels that are read."""
+
+    @property
+    def remembered(self) -> int:
+        """Events that are remembered."""
+
+
+def compromise_expressions(
+    learned: LearnedCompromise | None, inputs: Mapping[str, Expression]
+) -> dict[str, Expression]:
+    """The features' expressions by name; ``inputs`` are the features that the tables name."""
+    if learned is None:
+        return UNFITTED
+    odds = const(learned.base)
+    for name, table in learned.odds.items():
+        odds = odds + _looked_up(inputs[name], table)
+    lasts, ever = compromised(
+        "terminal",
+        _looked_up(odds, learned.evidence),
+        usual=learned.usual,
+        genuine=learned.genuine,
+        limit=learned.limit,
+        durations=learned.durations,
+        days=learned.days,
+        remembered=learned.remembered,
+    )
+    return dict(zip(COMPROMISE_FEATURES, (odds, lasts, ever), strict=True))
+
+
+def _looked_up(x: Expression, table: Table) -> Expression:
+    return lookup(bucket(x, table.cuts), table.values, 0)
+
+
+def _unfitted() -> dict[str, Expression]:
+    """One transaction in 500 is fraud, one in 250 from 100.00 and one in 125 from 500.00; in a
+    compromise it is one of two. One begins in 5,000 days and lasts one week or four."""
+    size = bucket(field("amount_minor"), (10_000, 50_000))
+    odds = const(-574) + lookup(size, (0, 64, 128), 0)
+    lasts, ever = compromised(
+        "terminal",
+        lookup(size, (128, 112, 96), 0),
+        usual=128,
+        genuine=-16,
+        limit=128,
+        durations=((7, -213), (28, -213)),
+        days=42,
+        remembered=8,
+    )
+    return dict(zip(COMPROMISE_FEATURES, (odds, lasts, ever), strict=True))
+
+
+UNFITTED = _unfitted()
+"""The features where training has fitted nothing."""

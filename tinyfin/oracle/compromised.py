@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""COMPROMISED (54): a compromise of any first day and duration, weighed by the known labels."""
+
+from __future__ import annotations
+
+import struct
+
+from tinyfin.oracle.numbers import clamp, fold64, log2_q8, saturate_signed
+from tinyfin.oracle.program import OracleOperator
+from tinyfin.oracle.stateful import Inputs, State
+
+__all__ = ["Compromised", "weight"]
+
+_DAY_S = 86_400
+_POWERS = tuple(round(2 ** (15 + i / 16)) for i in range(16))
+
+
+def weight(evidence: int) -> int:
+    """2^15 * 2^(evidence / 16) of evidence that is not above 0."""
+    return _POWERS[evidence % 16] >> -(evidence // 16) if evidence > -256 else 0
+
+
+class Compromised:
+    """State: ``newest`` (a day or None), ``sums`` (evidence by day), ``remembered`` (pairs of the
+    low 24 bits of a folded id and evidence, by place) and ``next``."""
+
+    def size(self, op: OracleOperator) -> int:
+        return -(-(8 + 2 * op.p2) // 4) * 4 + 4 * op.p3
+
+    def fresh(self, op: OracleOperator) -> State:
+        return {"newest": None, "sums": {}, "remembered": [], "next": 0}
+
+    def read(self, op: OracleOperator, state: State, x: Inputs) -> int:
+        today = x.t // _DAY_S
+        first = max(0, today - op.p2 + 1)
+        found = []
+        for days, prior in _durations(op):
+            for start in range(first, today + 1):
+                last = min(start + days - 1, today)
+                known = sum(state["sums"].get(day, 0) for day in range(start, last + 1))
+                found.append((prior + known, start + days - 1 >= today))
+        best = max(0, *(evidence for evidence, _ in found))
+        lasts = sum(weight(evidence - best) for evidence, now in found if now)
+        over = sum(weight(evidence - best) for evidence, now in found if not now)
+        never = weight(-best)
+        now_q8 = log2_q8(lasts) - log2_q8(over + never)
+        ever_q8 = log2_q8(lasts + over) - log2_q8(never)
+        return (ever_q8 + 32768) * 65536 + now_q8 + 32768
+
+    def commit(self, op: OracleOperator, state: State, x: Inputs) -> int:
+        evidence = clamp(x.a or 0, 0, 255)
+        if x.c and evidence < op.constants[2] and op.p3:
+            entry = (fold64(x.id) % 2**24, evidence)
+            remembered, place = state["remembered"], state["next"]
+            remembered[place : place + 1] = [entry]
+            state["next"] = (place + 1) % op.p3
+        return 0
+
+    def learn(self, op: OracleOperator, state: State, t: int, tag: int, replaces: bool) -> None:
+        """A notice of a transaction at ``t``; ``replaces``: the other label was known before."""
+        evidence = _evidence(op, state, tag)
+        if replaces:
+            evidence -= _evidence(op, state, tag ^ 1)
+        day = t // _DAY_S
+        if state["newest"] is None or day > state["newest"]:
+            state["newest"] = day
+        oldest = state["newest"] - op.p2 + 1
+        sums = {d: known for d, known in state["sums"].items() if d >= oldest}
+        if day >= oldest:
+            sums[day] = saturate_signed(sums.get(day, 0) + evidence, 2)
+        state["sums"] = sums
+
+    def to_bytes(self, op: OracleOperator, state: State) -> bytes:
+        newest = 0 if state["newest"] is None else state["newest"] + 1
+        ring = [0] * op.p2
+        for day, known in state["sums"].items():
+            ring[day % op.p2] = known
+        out = struct.pack("<IHH", newest, len(state["remembered"]), state["next"])
+        out += struct.pack(f"<{op.p2}h", *ring)
+        out = out.ljust(self.size(op) - 4 * op.p3, b"\0")
+        for number, evidence in state["remembered"]:
+            out += struct.pack("<I", number << 8 | evidence)
+        return out.ljust(self.size(op), b"\0")
+
+    def from_bytes(self, op: OracleOperator, data: bytes) -> State:
+        newest, count, place = struct.unpack_from("<IHH", data)
+        ring = struct.unpack_from(f"<{op.p2}h", data, 8)
+        days = range(max(0, newest - op.p2), newest)
+        at = self.size(op) - 4 * op.p3
+        entries = [struct.unpack_from("<I", data, at + 4 * i)[0] for i in range(count)]
+        return {
+            "newest": newest - 1 if newest else None,
+            "sums": {day: ring[day % op.p2] for day in days if ring[day % op.p2]},
+            "remembered": [divmod(entry, 256) for entry in entries],
+            "next": place,
+        }
+
+
+def _durations(op: OracleOperator) -> list[tuple[int, int]]:
+    pairs = op.constants[3:]
+    return list(zip(pairs[::2], pairs[1::2], strict=True))
+
+
+def _evidence(op: OracleOperator, state: State, tag: int) -> int:
+    if tag % 2 == 0:
+        return op.constants[1]
+    numbers = [number for number, _ in state["remembered"]]
+    if tag // 2 % 2**24 in numbers:
+        evidence: int = state["remembered"][numbers.index(tag // 2 % 2**24)][1]
+        return evidence
+    return op.constants[0]

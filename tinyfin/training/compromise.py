@@ -1,0 +1,343 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the features of compromised terminals learn: the odds of an event, and how compromises go.
+
+A terminal is compromised from some day on, for some days; meanwhile a share r of its transactions
+is fraud of the compromise, and the others are what they always are: fraud with the probability q
+that the event itself gives it. A known label then multiplies the odds of the compromise by
+
+    (r + (1 - r) q) / q    for a fraud
+    1 - r                  for a genuine transaction
+
+q comes from boosted stumps over the features that need no notices, so that it is a sum of one table
+per feature. Share, durations and the rate at which compromises begin are those under which the
+labels are most likely (expectation maximisation, each share of a grid; Dempster, Laird and Rubin
+1977). Frauds that belong to a compromise with more than one half are then set aside, and all is
+fitted again: they say nothing of the events of terminals that are not compromised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from tinyfin.config import Config
+from tinyfin.config.sections import Compromise, Risk
+from tinyfin.data.transactions import Transactions
+from tinyfin.features.compiler import compile_program
+from tinyfin.features.compromise import COMPROMISE_FEATURES
+from tinyfin.features.definition import Feature
+from tinyfin.features.graph import walk
+from tinyfin.features.operators import LABELLED
+from tinyfin.features.selection import select
+from tinyfin.pack.sections import encode_schema
+from tinyfin.progress import stage
+from tinyfin.training.chunks import replay_all
+from tinyfin.training.target_encoding import risk_table
+from tinyfin.twin import FeatureTwin
+
+__all__ = ["Durations", "event_tables", "fit_durations", "learn_compromise"]
+
+DAY_S = 86_400
+_ODDS, _EVIDENCE = 64.0, 16.0
+_SHARES = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.85, 0.95, 0.99)
+_DAYS = (1, 2, 3, 5, 7, 10, 14, 21, 28, 42, 56)
+_MOST_DURATIONS = 4
+_LEAST_RATE = 1e-7
+_MOST_FEATURES, _MOST_CUTS = 8, 32
+_STUMPS, _GENUINE_ROWS = 200, 300_000
+_REMEMBERED = 24
+_MOST_DAYS = 128
+_ROUNDS, _STEPS = 2, 60
+
+Note = Callable[[str], None]
+Matrix = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Durations:
+    """How compromises go."""
+
+    share: float
+    """Of the transactions of a compromised terminal that are fraud of the compromise."""
+    rates: Mapping[int, float]
+    """By days that a compromise lasts, how many begin in a day of a terminal."""
+    gain: float
+    """Nats by which the labels are likelier than without compromises."""
+
+
+def learn_compromise(
+    config: Config,
+    tx: Transactions,
+    fit: npt.NDArray[np.int64],
+    label: npt.NDArray[np.int8],
+    *,
+    note: Note = lambda _: None,
+) -> tuple[Config, Compromise | None]:
+    """The configuration with what its features learn from the labels of the rows ``fit``, and it.
+
+    Nothing where no feature asks for it, where it is there already, or without labels of both
+    kinds.
+    """
+    chosen = select(config.features)
+    if config.features.compromise is not None or not any(
+        feature.name in COMPROMISE_FEATURES for feature in chosen
+    ):
+        return config, None
+    rows = fit[label[fit] >= 0]
+    fraud = label[rows] == 1
+    if fraud.all() or not fraud.any():
+        note("compromised terminals: no labels of both kinds to learn from; the usual is taken")
+        return config, None
+    inputs = [feature for feature in chosen if not _needs_notices(feature)]
+    features = _features(inputs, config, tx)[rows]
+    terminal = np.unique(tx.terminal[rows], return_inverse=True)[1]
+    day = (tx.t_mono_s[rows] // DAY_S).astype(np.int64)
+    genuine_known = config.data.notices == "both"
+    own = np.ones(len(rows), np.bool_)
+    with stage("compromised terminals"):
+        for _ in range(_ROUNDS):
+            base, tables, odds = event_tables(features, fraud, own, [f.name for f in inputs])
+            q = 1.0 / (1.0 + np.exp2(-odds / _ODDS))
+            durations, belongs = fit_durations(terminal, day, fraud, q, genuine_known=genuine_known)
+            own = ~(fraud & (belongs > 0.5))
+    learned = _integers(base, tables, odds, fraud & own, durations, _busy(config, tx, rows))
+    learned = learned if genuine_known else learned.model_copy(update={"genuine": 0})
+    note(_words(durations, int((~own).sum()), int(fraud.sum())))
+    features_section = config.features.model_copy(update={"compromise": learned})
+    return replace(config, features=features_section), learned
+
+
+def _needs_notices(feature: Feature) -> bool:
+    return feature.name in COMPROMISE_FEATURES or any(
+        x.operator.name in LABELLED for x in walk(feature.expression)
+    )
+
+
+def _features(inputs: list[Feature], config: Config, tx: Transactions) -> npt.NDArray[np.int16]:
+    """int16[n, inputs] of all transactions, by the terminal's engine."""
+    program = compile_program(inputs, config.schema, **config.features.capacities)
+    terminals = max(1, len(tx.terminals))
+    twin = FeatureTwin(encode_schema(config.schema), program.payload, terminals=terminals)
+    with stage("features that need no notices"):
+        found = replay_all(tx, twin, config.data.notices, ("features",))
+    return np.asarray(found["features"])
+
+
+def event_tables(
+    features: npt.NDArray[np.int16],
+    fraud: npt.NDArray[np.bool_],
+    own: npt.NDArray[np.bool_],
+    names: list[str],
+) -> tuple[int, dict[str, Risk], npt.NDArray[np.int64]]:
+    """Base, tables by name, and the odds int64[n] that they give; all 64 * log2.
+
+    ``features`` int16[n, F], ``fraud`` bool[n]; rows that are not ``own`` are not learned from. At
+    most eight features get a table, those that move the odds most.
+    """
+    rng = np.random.default_rng(1)
+    genuine = np.flatnonzero(own & ~fraud)
+    taken = rng.permutation(genuine)[:_GENUINE_ROWS]
+    shift = float(np.log(len(taken) / max(len(genuine), 1)))
+    rows = np.sort(np.r_[np.flatnonzero(own & fraud), taken])
+    found = [risk_table(features[rows, j].astype(np.int64), fraud[rows]) for j in range(len(names))]
+    split = {j: np.array(risk.cuts) for j, risk in enumerate(found) if any(risk.values)}
+    for most in (_MOST_FEATURES, None):
+        place = np.stack(
+            [
+                np.zeros(len(rows), np.int64),
+                *(
+                    np.searchsorted(cuts, features[rows, j], side="right")
+                    for j, cuts in split.items()
+                ),
+            ],
+            axis=1,
+        )
+        sizes = [1, *(len(cuts) + 1 for cuts in split.values())]
+        base, added = _stumps(place, sizes, fraud[rows])
+        if most is not None:
+            moved = [np.var(x[place[:, i]]) for i, x in enumerate(added[1:], 1)]
+            best = np.argsort(-np.array(moved), kind="stable")[:most]
+            split = {j: split[j] for i, j in enumerate(list(split)) if i in best and moved[i] > 0}
+    whole = round(_ODDS * (base + shift) / np.log(2))
+    odds = np.full(len(features), whole, np.int64)
+    tables = {}
+    for (j, cuts), values in zip(split.items(), added[1:], strict=True):
+        entries = np.round(_ODDS * values / np.log(2)).astype(np.int64)
+        tables[names[j]] = Risk(cuts=cuts.tolist(), values=entries.tolist())
+        odds += entries[np.searchsorted(cuts, features[:, j], side="right")]
+    return whole, tables, odds
+
+
+def _stumps(
+    place: npt.NDArray[np.int64], sizes: Sequence[int], fraud: npt.NDArray[np.bool_]
+) -> tuple[float, list[Matrix]]:
+    """Log-odds where every place is 0, and what each place of each column adds to them; column i
+    has places from 0 to sizes[i] - 1.
+
+    A sum of stumps is a sum over the columns, so it is read off by moving one column alone.
+    """
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    model = HistGradientBoostingClassifier(
+        max_iter=_STUMPS,
+        max_leaf_nodes=2,
+        learning_rate=0.1,
+        min_samples_leaf=40,
+        l2_regularization=1.0,
+        early_stopping=False,
+        random_state=1,
+    ).fit(place, fraud)
+    zero = np.zeros((1, place.shape[1]))
+    base = float(model.decision_function(zero)[0])
+    added = []
+    for i, n in enumerate(sizes):
+        probe = np.repeat(zero, n, axis=0)
+        probe[:, i] = np.arange(n)
+        added.append(model.decision_function(probe) - base)
+    return base, added
+
+
+def fit_durations(
+    terminal: npt.NDArray[np.int64],
+    day: npt.NDArray[np.int64],
+    fraud: npt.NDArray[np.bool_],
+    q: Matrix,
+    *,
+    genuine_known: bool = True,
+) -> tuple[Durations, Matrix]:
+    """How compromises go, and for each row the probability that one lasted then (0 for terminals
+    without fraud).
+
+    ``terminal`` (0, 1, ...), ``day``, ``fraud`` and ``q`` (probability of fraud without a
+    compromise) have one entry per labelled transaction.
+    """
+    marked = np.unique(terminal[fraud])
+    place = np.full(int(terminal.max()) + 1, -1)
+    place[marked] = np.arange(len(marked))
+    first, days = int(day.min()), int(day.max() - day.min()) + 1
+    inside = place[terminal] >= 0
+    cell = place[terminal[inside]] * days + day[inside] - first
+    exposure = float(int(terminal.max()) + 1) * days
+    best: tuple[float, float, Matrix, Matrix] | None = None
+    for share in _SHARES:
+        says = np.where(fraud, np.log((share + (1 - share) * q) / q), np.log1p(-share))
+        says = np.where(fraud | genuine_known, says, 0.0)[inside]
+        known = np.bincount(cell, weights=says, minlength=len(marked) * days).astype(np.float64)
+        windows = _windows(known.reshape(len(marked), days))
+        rates, gain = _rates(windows, exposure)
+        if best is None or gain > best[0]:
+            best = gain, share, rates, windows
+    assert best is not None
+    gain, share, rates, windows = best
+    if np.count_nonzero(rates) > _MOST_DURATIONS:
+        kept = np.zeros(len(_DAYS), np.bool_)
+        kept[np.argsort(-rates, kind="stable")[:_MOST_DURATIONS]] = True
+        rates, gain = _rates(windows, exposure, kept)
+    belongs = np.zeros(len(terminal))
+    belongs[inside] = _lasting(windows, rates).reshape(-1)[cell]
+    found = {n: float(rate) for n, rate in zip(_DAYS, rates, strict=True) if rate > 0}
+    return Durations(share, found, gain), belongs
+
+
+def _windows(known: Matrix) -> Matrix:
+    """Log-likelihood ratio [durations, terminals, first days] of a compromise."""
+    days = known.shape[1]
+    total = np.concatenate([np.zeros((len(known), 1)), np.cumsum(known, axis=1)], axis=1)
+    start = np.arange(days)
+    return np.stack([total[:, np.minimum(start + n, days)] - total[:, start] for n in _DAYS])
+
+
+def _rates(
+    windows: Matrix, exposure: float, kept: npt.NDArray[np.bool_] | None = None
+) -> tuple[Matrix, float]:
+    """The rates [durations] of a Poisson process under which the labels are most likely, and the
+    nats gained. ``exposure`` is in days of terminals, of those without fraud too."""
+    kept = np.ones(len(windows), np.bool_) if kept is None else kept
+    rates = np.where(kept, 1e-4 / np.count_nonzero(kept), 0.0)
+    likelihood = np.exp(np.minimum(windows, 200.0)).sum(axis=2)
+    for _ in range(_STEPS):
+        terms = rates[:, None] * likelihood
+        expected = (terms / (1.0 + terms.sum(axis=0))).sum(axis=1)
+        rates = np.where(expected > 0.5, expected / exposure, 0.0)
+    gain = np.log1p((rates[:, None] * likelihood).sum(axis=0)).sum() - exposure * rates.sum()
+    return rates, float(gain)
+
+
+def _lasting(windows: Matrix, rates: Matrix) -> Matrix:
+    """Probability [terminals, days] that a compromise lasted on a day, with all labels known."""
+    weights = rates[:, None, None] * np.exp(np.minimum(windows, 200.0))
+    days = windows.shape[2]
+    out = np.zeros(windows.shape[1:])
+    for n, part in zip(_DAYS, weights, strict=True):
+        for back in range(min(n, days)):
+            out[:, back:] += part[:, : days - back]
+    return np.asarray(out / (1.0 + weights.sum(axis=(0, 2)))[:, None])
+
+
+def _busy(config: Config, tx: Transactions, rows: npt.NDArray[np.int64]) -> float:
+    """Transactions of a terminal that wait for their label, at nine of ten transactions."""
+    t = tx.t_mono_s[rows].astype(np.int64)
+    delay = float(np.quantile(tx.label_known_s[rows].astype(np.int64) - t, 0.9)) + DAY_S
+    _, place, number = np.unique(tx.terminal[rows], return_inverse=True, return_counts=True)
+    span = max(float(t.max() - t.min()), delay)
+    return float(np.quantile(number[place] * delay / span, 0.9))
+
+
+def _integers(
+    base: int,
+    tables: dict[str, Risk],
+    odds: npt.NDArray[np.int64],
+    own_fraud: npt.NDArray[np.bool_],
+    durations: Durations,
+    waiting: float,
+) -> Compromise:
+    share = durations.share
+
+    def evidence(odds_q6: Matrix) -> npt.NDArray[np.int64]:
+        q = 1.0 / (1.0 + np.exp2(-odds_q6 / _ODDS))
+        found = _EVIDENCE * np.log2((share + (1 - share) * q) / q)
+        return np.clip(np.round(found), 0, 255).astype(np.int64)
+
+    low, high = int(odds.min()), int(odds.max())
+    edges = np.unique(np.round(np.linspace(low, high, _MOST_CUTS + 2)).astype(np.int64))
+    middle = (edges[:-1] + edges[1:]) / 2.0
+    cuts = edges[1:-1].tolist() or [low]
+    values = (
+        evidence(middle).tolist() if len(edges) > 2 else [int(evidence(np.array([low]))[0])] * 2
+    )
+    says = np.array(values)[np.searchsorted(cuts, odds, side="right")]
+    limit = 256
+    if waiting > _REMEMBERED:
+        limit = int(np.quantile(says, _REMEMBERED / waiting, method="lower"))
+    rest = says[own_fraud & (says >= limit)]
+    usual = int(np.median(rest if len(rest) else says))
+    rates = durations.rates or {_DAYS[-1]: _LEAST_RATE}
+    return Compromise(
+        base=base,
+        odds=tables,
+        evidence=Risk(cuts=cuts, values=values),
+        usual=usual,
+        genuine=round(_EVIDENCE * float(np.log2(1.0 - share))),
+        limit=limit,
+        durations=[
+            (n, round(_EVIDENCE * float(np.log2(max(rate, _LEAST_RATE)))))
+            for n, rate in sorted(rates.items())
+        ],
+        days=min(_MOST_DAYS, max(rates) + 14),
+        remembered=min(_REMEMBERED, max(1, round(waiting))),
+    )
+
+
+def _words(durations: Durations, explained: int, frauds: int) -> str:
+    if not durations.rates:
+        return "compromised terminals: the labels show none"
+    spans = ", ".join(f"{n} d" for n in sorted(durations.rates))
+    rate = sum(durations.rates.values())
+    return (
+        f"compromised terminals: one begins in {1 / rate:,.0f} days of a terminal and lasts "
+        f"{spans}; {durations.share:.0%} of its transactions are fraud; {explained} of {frauds} "
+        "known frauds belong to one"
+    )
