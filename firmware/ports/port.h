@@ -105,8 +105,8 @@ extern const uint32_t tfin_port_tick_mask;
 
 /*
  * Differs from boot to boot: material for the boot nonce, not for keys. [common] It mixes two words
- * of RAM that startup leaves alone (one is random at power-up, and an emulator's command line writes
- * it; one counts the resets since) with the tick counter and tfin_port_noise().
+ * of RAM that startup leaves alone (one is random at power-up, and an emulator's command line
+ * writes it; one counts the resets since) with the tick counter and tfin_port_noise().
  */
 uint32_t tfin_port_entropy(void);
 
