@@ -81,6 +81,8 @@ class Compromise(Section):
     """Tables of odds that are added up, by feature."""
     evidence: Risk
     """From the odds of an event to the evidence of its fraud, 0 to 255."""
+    probability: Risk
+    """From the odds of an event to 4096 times its probability of fraud."""
     usual: Evidence
     """Evidence of a fraud of which nothing is remembered."""
     genuine: Annotated[int, Field(ge=-32768, le=0)]

@@ -13,11 +13,29 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from tinyfin.features.expressions import Expression, bucket, compromised, const, field, lookup
+from tinyfin.features.expressions import (
+    DAY_S,
+    HOUR_S,
+    Expression,
+    bucket,
+    compromised,
+    const,
+    field,
+    log2,
+    lookup,
+    window,
+)
 
 __all__ = ["COMPROMISE_FEATURES", "UNFITTED", "LearnedCompromise", "compromise_expressions"]
 
-COMPROMISE_FEATURES = ("event_odds", "compromised_odds", "compromised_ever_odds")
+COMPROMISE_FEATURES = (
+    "event_odds",
+    "compromised_odds",
+    "compromised_ever_odds",
+    "expected_frauds_1h",
+    "expected_frauds_1d",
+    "card_expected_frauds_7d",
+)
 """Names in the catalogue."""
 
 
@@ -45,6 +63,10 @@ class LearnedCompromise(Protocol):
     @property
     def evidence(self) -> Table:
         """From the sum of odds to the evidence of a fraud, 0 to 255."""
+
+    @property
+    def probability(self) -> Table:
+        """From the sum of odds to 4096 times the probability of fraud."""
 
     @property
     def usual(self) -> int:
@@ -80,7 +102,7 @@ def compromise_expressions(
     odds = const(learned.base)
     for name, table in learned.odds.items():
         odds = odds + _looked_up(inputs[name], table)
-    lasts, ever = compromised(
+    found = compromised(
         "terminal",
         _looked_up(odds, learned.evidence),
         usual=learned.usual,
@@ -90,7 +112,20 @@ def compromise_expressions(
         days=learned.days,
         remembered=learned.remembered,
     )
-    return dict(zip(COMPROMISE_FEATURES, (odds, lasts, ever), strict=True))
+    return _named(odds, found, _looked_up(odds, learned.probability))
+
+
+def _named(
+    odds: Expression, compromised_odds: tuple[Expression, Expression], probability: Expression
+) -> dict[str, Expression]:
+    """``probability``: 4096 is 1; the sums over it are round(256 * log2(1 + sum))."""
+    sums = (
+        window("terminal", seconds=HOUR_S, buckets=6, value=probability),
+        window("terminal", seconds=DAY_S, buckets=24, value=probability),
+        window("card", seconds=7 * DAY_S, buckets=7, value=probability),
+    )
+    found = (odds, *compromised_odds, *(log2(x) for x in sums))
+    return dict(zip(COMPROMISE_FEATURES, found, strict=True))
 
 
 def _looked_up(x: Expression, table: Table) -> Expression:
@@ -102,7 +137,7 @@ def _unfitted() -> dict[str, Expression]:
     compromise it is one of two. One begins in 5,000 days and lasts one week or four."""
     size = bucket(field("amount_minor"), (10_000, 50_000))
     odds = const(-574) + lookup(size, (0, 64, 128), 0)
-    lasts, ever = compromised(
+    found = compromised(
         "terminal",
         lookup(size, (128, 112, 96), 0),
         usual=128,
@@ -112,7 +147,7 @@ def _unfitted() -> dict[str, Expression]:
         days=42,
         remembered=8,
     )
-    return dict(zip(COMPROMISE_FEATURES, (odds, lasts, ever), strict=True))
+    return _named(odds, found, lookup(size, (8, 16, 33), 0))
 
 
 UNFITTED = _unfitted()

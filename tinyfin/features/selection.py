@@ -30,11 +30,11 @@ _LEARNED = "_learned"
 
 
 class FeaturesSection(Protocol):
-    """The [features] section: names or the name of a set, and definitions of your own."""
+    """The [features] section: names of features and sets, and definitions of your own."""
 
     @property
     def names(self) -> str | list[str]:
-        """Names in the program's order, or one of ``SETS``."""
+        """Names in the program's order, of features or of ``SETS``; or one of ``SETS``."""
 
     @property
     def define(self) -> dict[str, dict[str, object]]:
@@ -61,13 +61,15 @@ def select(features: Selection) -> tuple[Feature, ...]:
     if isinstance(features, str):
         return _set(features)
     if isinstance(features, Sequence):
-        return _distinct([x if isinstance(x, Feature) else _named(x, {}) for x in features])
+        return _distinct(
+            [x for f in features for x in ((f,) if isinstance(f, Feature) else _listed(f, {}))]
+        )
     own = {name: make(features.cuts.get(name)) for name, make in _own(features).items()}
     names = features.names
     chosen = (
         (*_set(names), *own.values())
         if isinstance(names, str)
-        else _distinct([_named(name, own) for name in names])
+        else _distinct([x for name in names for x in _listed(name, own)])
     )
     made = [_at(feature, features.cuts) for feature in chosen]
     return tuple(_with_compromise(made, features.compromise))
@@ -162,6 +164,16 @@ def _set(name: str) -> tuple[Feature, ...]:
     if name not in SETS:
         raise ConfigError(f"features.names = {name!r}; sets are {', '.join(SETS)}")
     return tuple(_named(feature, {}) for feature in SETS[name])
+
+
+def _listed(name: str, own: Mapping[str, Feature]) -> tuple[Feature, ...]:
+    """What an entry of a list names: a feature, or all of a set."""
+    if name == "auto":
+        raise ConfigError(
+            'features.names: "auto" cannot be in a list, because the data says what it is; give '
+            "the set that you mean, or the names"
+        )
+    return _set(name) if name in SETS else (_named(name, own),)
 
 
 def _named(name: str, own: Mapping[str, Feature]) -> Feature:

@@ -46,8 +46,8 @@ _SHARES = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.85, 0.95, 0.99)
 _DAYS = (1, 2, 3, 5, 7, 10, 14, 21, 28, 42, 56)
 _MOST_DURATIONS = 4
 _LEAST_RATE = 1e-7
-_MOST_FEATURES, _MOST_CUTS = 8, 32
-_STUMPS, _GENUINE_ROWS = 200, 300_000
+_MOST_FEATURES, _CUTS = 8, 32
+_STUMPS, _GENUINE_ROWS = 200, 100_000
 _REMEMBERED = 24
 _MOST_DAYS = 128
 _ROUNDS, _STEPS = 2, 60
@@ -296,19 +296,13 @@ def _integers(
 ) -> Compromise:
     share = durations.share
 
-    def evidence(odds_q6: Matrix) -> npt.NDArray[np.int64]:
-        q = 1.0 / (1.0 + np.exp2(-odds_q6 / _ODDS))
-        found = _EVIDENCE * np.log2((share + (1 - share) * q) / q)
-        return np.clip(np.round(found), 0, 255).astype(np.int64)
-
     low, high = int(odds.min()), int(odds.max())
-    edges = np.unique(np.round(np.linspace(low, high, _MOST_CUTS + 2)).astype(np.int64))
-    middle = (edges[:-1] + edges[1:]) / 2.0
-    cuts = edges[1:-1].tolist() or [low]
-    values = (
-        evidence(middle).tolist() if len(edges) > 2 else [int(evidence(np.array([low]))[0])] * 2
-    )
-    says = np.array(values)[np.searchsorted(cuts, odds, side="right")]
+    cuts = np.unique(np.linspace(low, high, _CUTS + 2).astype(np.int64)[1:-1])
+    middle = (np.r_[low, cuts] + np.r_[cuts, high]) / 2.0
+    q = 1.0 / (1.0 + np.exp2(-middle / _ODDS))
+    evidence = _EVIDENCE * np.log2((share + (1 - share) * q) / q)
+    values = np.clip(np.round(evidence), 0, 255).astype(np.int64)
+    says = values[np.searchsorted(cuts, odds, side="right")]
     limit = 256
     if waiting > _REMEMBERED:
         limit = int(np.quantile(says, _REMEMBERED / waiting, method="lower"))
@@ -318,7 +312,8 @@ def _integers(
     return Compromise(
         base=base,
         odds=tables,
-        evidence=Risk(cuts=cuts, values=values),
+        evidence=Risk(cuts=cuts.tolist(), values=values.tolist()),
+        probability=Risk(cuts=cuts.tolist(), values=np.round(4096 * q).astype(np.int64).tolist()),
         usual=usual,
         genuine=round(_EVIDENCE * float(np.log2(1.0 - share))),
         limit=limit,

@@ -52,6 +52,7 @@ REASONS: Mapping[int, str] = {
     37: "unusual amount for this card",
     38: "feature defined by the user",
     39: "several expiry dates for one card",
+    40: "more doubtful transactions lately than usual",
 }
 
 
