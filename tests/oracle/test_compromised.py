@@ -121,7 +121,6 @@ def test_what_was_remembered_is_forgotten_in_its_order() -> None:
         terminal.both(START, amount)
     state = terminal.oracle.state.states[2]
     assert state["remembered"] == [(3, 30), (2, 20)]
-    assert state["next"] == 1
 
 
 def test_a_label_that_is_replaced_is_taken_back() -> None:

@@ -46,7 +46,7 @@ def state_bytes(name: str, p2: int, p3: int) -> tuple[int, int]:
     if name in ("REPEAT", "MODE"):
         return 8 + 4 * p2, 4
     if name == "COMPROMISED":
-        return up(8 + 2 * p2, 4) + 4 * p3, 4
+        return up(4 + 2 * p2, 4) + 4 * p3, 4
     return {"DISTINCT": 8 * p2, "DEVIATION": 12, "KNOWN": 0, "SEEN": 0}.get(name, 4), 4
 
 

@@ -160,6 +160,25 @@ def test_the_odds_tell_compromised_terminals_from_large_amounts() -> None:
     assert event[explained].min() > event[compromised].max()
 
 
+def test_both_odds_together_are_those_of_either() -> None:
+    """1 - (1 - q)(1 - r P), in floating point from the features that it is made of."""
+    config, tx = town()
+    learned, found = learn_compromise(config, tx, np.arange(10_000), tx.label)
+    assert found is not None
+    both = learned.features.model_copy(update={"names": [*NAMES, "fraud_odds"]})
+    program = compile_program(both, learned.schema, **learned.features.capacities)
+    x = compute_features(tx, learned, program)[2000::17].astype(np.float64)
+    column = dict(zip(program.feature_names, x.T, strict=True))
+    q = 1 / (1 + np.exp2(-column["event_odds"] / 64))
+    p = 1 / (1 + np.exp2(-column["compromised_odds"] / 256))
+    exact = 1 - (1 - q) * (1 - 2 ** (found.share / 64) * p)
+    log_odds = np.log2(exact) - np.log2(1 - exact)
+    # odds are added, not probabilities: up to one bit apart where both are likely
+    off = np.abs(column["fraud_odds"] / 256 - log_odds)
+    assert off[np.minimum(q, p) < 0.05].max() < 0.15
+    assert off.max() < 1.1
+
+
 def test_without_labels_of_both_kinds_the_usual_is_taken() -> None:
     config, tx = town()
     said: list[str] = []

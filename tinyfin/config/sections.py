@@ -83,6 +83,8 @@ class Compromise(Section):
     """From the odds of an event to the evidence of its fraud, 0 to 255."""
     probability: Risk
     """From the odds of an event to 4096 times its probability of fraud."""
+    share: Annotated[int, Field(ge=-1024, le=-1)]
+    """64 * log2 of the share of a compromised terminal's transactions that is fraud."""
     usual: Evidence
     """Evidence of a fraud of which nothing is remembered."""
     genuine: Annotated[int, Field(ge=-32768, le=0)]

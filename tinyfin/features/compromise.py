@@ -10,6 +10,7 @@ how long and how completely terminals were in the wrong hands. COMPROMISED then 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -17,10 +18,12 @@ from tinyfin.features.expressions import (
     DAY_S,
     HOUR_S,
     Expression,
+    absolute,
     bucket,
     compromised,
     const,
     field,
+    larger,
     log2,
     lookup,
     window,
@@ -32,11 +35,18 @@ COMPROMISE_FEATURES = (
     "event_odds",
     "compromised_odds",
     "compromised_ever_odds",
+    "fraud_odds",
     "expected_frauds_1h",
     "expected_frauds_1d",
     "card_expected_frauds_7d",
 )
 """Names in the catalogue."""
+
+
+_LEVELS = 33
+_ADDS = [round(256 * (i + 0.5) / _LEVELS) for i in reversed(range(_LEVELS))]
+_APART = [round(-256 * math.log2(2 ** (i / _LEVELS) - 1)) for i in reversed(range(1, _LEVELS))]
+"""What the smaller of two odds adds, and how far apart they are where it adds the next less."""
 
 
 class Table(Protocol):
@@ -67,6 +77,10 @@ class LearnedCompromise(Protocol):
     @property
     def probability(self) -> Table:
         """From the sum of odds to 4096 times the probability of fraud."""
+
+    @property
+    def share(self) -> int:
+        """64 * log2 of the share of a compromised terminal's transactions that is fraud."""
 
     @property
     def usual(self) -> int:
@@ -112,20 +126,34 @@ def compromise_expressions(
         days=learned.days,
         remembered=learned.remembered,
     )
-    return _named(odds, found, _looked_up(odds, learned.probability))
+    return _named(odds, found, learned.share, _looked_up(odds, learned.probability))
 
 
 def _named(
-    odds: Expression, compromised_odds: tuple[Expression, Expression], probability: Expression
+    odds: Expression,
+    compromised_odds: tuple[Expression, Expression],
+    share: int,
+    probability: Expression,
 ) -> dict[str, Expression]:
     """``probability``: 4096 is 1; the sums over it are round(256 * log2(1 + sum))."""
+    # the odds of r P are those of P times r, and never above r / (1 - r)
+    r = 2.0 ** (share / 64)
+    most = round(256 * math.log2(r / (1 - r)))
+    by_compromise = const(0) - _added(const(-4 * share) - compromised_odds[0], const(-most))
+    together = _added(odds * 4, by_compromise)
     sums = (
         window("terminal", seconds=HOUR_S, buckets=6, value=probability),
         window("terminal", seconds=DAY_S, buckets=24, value=probability),
         window("card", seconds=7 * DAY_S, buckets=7, value=probability),
     )
-    found = (odds, *compromised_odds, *(log2(x) for x in sums))
+    found = (odds, *compromised_odds, together, *(log2(x) for x in sums))
     return dict(zip(COMPROMISE_FEATURES, found, strict=True))
+
+
+def _added(x: Expression, y: Expression) -> Expression:
+    """256 * log2(2^(x/256) + 2^(y/256)), within 5: the larger one, and what the other one adds."""
+    apart = absolute(x - y)
+    return larger(x, y) + lookup(bucket(apart, _APART), _ADDS, 0)
 
 
 def _looked_up(x: Expression, table: Table) -> Expression:
@@ -147,7 +175,7 @@ def _unfitted() -> dict[str, Expression]:
         days=42,
         remembered=8,
     )
-    return _named(odds, found, lookup(size, (8, 16, 33), 0))
+    return _named(odds, found, -64, lookup(size, (8, 16, 33), 0))
 
 
 UNFITTED = _unfitted()

@@ -401,7 +401,7 @@ OPERATORS: tuple[Operator, ...] = (
             "p2": _p("days", 2, 128),
             "p3": _p("remembered", 0, 64),
         },
-        state=lambda p2, p3: _pad4(8 + 2 * p2) + 4 * p3,
+        state=lambda p2, p3: _pad4(4 + 2 * p2) + 4 * p3,
     ),
 )
 

@@ -21,18 +21,18 @@ def weight(evidence: int) -> int:
 
 
 class Compromised:
-    """State: ``newest`` (a day or None), ``sums`` (evidence by day), ``remembered`` (pairs of the
-    low 24 bits of a folded id and evidence, by place) and ``next``."""
+    """State: ``newest`` (a day or None), ``sums`` (evidence by day) and ``remembered`` (p3 pairs of
+    the low 24 bits of a folded id and evidence, newest first)."""
 
     def size(self, op: OracleOperator) -> int:
-        return -(-(8 + 2 * op.p2) // 4) * 4 + 4 * op.p3
+        return -(-(4 + 2 * op.p2) // 4) * 4 + 4 * op.p3
 
     def fresh(self, op: OracleOperator) -> State:
-        return {"newest": None, "sums": {}, "remembered": [], "next": 0}
+        return {"newest": None, "sums": {}, "remembered": [(0, 0)] * op.p3}
 
     def read(self, op: OracleOperator, state: State, x: Inputs) -> int:
         today = x.t // _DAY_S
-        first = max(0, today - op.p2 + 1)
+        first = today - op.p2 + 1
         found = []
         for days, prior in _durations(op):
             for start in range(first, today + 1):
@@ -49,11 +49,9 @@ class Compromised:
 
     def commit(self, op: OracleOperator, state: State, x: Inputs) -> int:
         evidence = clamp(x.a or 0, 0, 255)
-        if x.c and evidence < op.constants[2] and op.p3:
+        if x.c and evidence < op.constants[2]:
             entry = (fold64(x.id) % 2**24, evidence)
-            remembered, place = state["remembered"], state["next"]
-            remembered[place : place + 1] = [entry]
-            state["next"] = (place + 1) % op.p3
+            state["remembered"] = [entry, *state["remembered"]][: op.p3]
         return 0
 
     def learn(self, op: OracleOperator, state: State, t: int, tag: int, replaces: bool) -> None:
@@ -71,28 +69,21 @@ class Compromised:
         state["sums"] = sums
 
     def to_bytes(self, op: OracleOperator, state: State) -> bytes:
-        newest = 0 if state["newest"] is None else state["newest"] + 1
-        ring = [0] * op.p2
-        for day, known in state["sums"].items():
-            ring[day % op.p2] = known
-        out = struct.pack("<IHH", newest, len(state["remembered"]), state["next"])
-        out += struct.pack(f"<{op.p2}h", *ring)
+        newest = -1 if state["newest"] is None else state["newest"]
+        known = [state["sums"].get(newest - age, 0) for age in range(op.p2)]
+        out = struct.pack(f"<I{op.p2}h", newest + 1, *known)
         out = out.ljust(self.size(op) - 4 * op.p3, b"\0")
         for number, evidence in state["remembered"]:
             out += struct.pack("<I", number << 8 | evidence)
-        return out.ljust(self.size(op), b"\0")
+        return out
 
     def from_bytes(self, op: OracleOperator, data: bytes) -> State:
-        newest, count, place = struct.unpack_from("<IHH", data)
-        ring = struct.unpack_from(f"<{op.p2}h", data, 8)
-        days = range(max(0, newest - op.p2), newest)
-        at = self.size(op) - 4 * op.p3
-        entries = [struct.unpack_from("<I", data, at + 4 * i)[0] for i in range(count)]
+        newest, *known = struct.unpack_from(f"<I{op.p2}h", data)
+        entries = struct.unpack_from(f"<{op.p3}I", data, self.size(op) - 4 * op.p3)
         return {
             "newest": newest - 1 if newest else None,
-            "sums": {day: ring[day % op.p2] for day in days if ring[day % op.p2]},
+            "sums": {newest - 1 - age: x for age, x in enumerate(known) if x},
             "remembered": [divmod(entry, 256) for entry in entries],
-            "next": place,
         }
 
 

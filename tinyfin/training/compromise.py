@@ -314,6 +314,7 @@ def _integers(
         odds=tables,
         evidence=Risk(cuts=cuts.tolist(), values=values.tolist()),
         probability=Risk(cuts=cuts.tolist(), values=np.round(4096 * q).astype(np.int64).tolist()),
+        share=min(-1, round(_ODDS * float(np.log2(share)))),
         usual=usual,
         genuine=round(_EVIDENCE * float(np.log2(1.0 - share))),
         limit=limit,

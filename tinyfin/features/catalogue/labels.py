@@ -181,6 +181,15 @@ FEATURES: tuple[Feature, ...] = (
         UNFITTED["compromised_ever_odds"],
     ),
     Feature(
+        "fraud_odds",
+        237,
+        35,
+        "256 * log2 odds of fraud by event_odds and compromised_odds together",
+        "compromised terminal",
+        "after",
+        UNFITTED["fraud_odds"],
+    ),
+    Feature(
         "expected_frauds_1h",
         234,
         40,

@@ -312,7 +312,7 @@ uint32_t tfin_distinct_read(const op *o, const uint8_t *s, int64_t a, uint32_t t
 void tfin_distinct_commit(const op *o, uint8_t *s, int64_t a, uint32_t t);
 int32_t tfin_known_read(const op *o, const uint8_t *labels, uint32_t t);
 
-int64_t tfin_compromised_read(const op *o, const uint8_t *s, const uint8_t *table, uint32_t t);
+uint32_t tfin_compromised_read(const op *o, const uint8_t *s, const uint8_t *table, uint32_t t);
 void tfin_compromised_commit(const op *o, uint8_t *s, const uint8_t *table, int64_t a, uint32_t id);
 void tfin_compromised_notice(const op *o, uint8_t *s, const uint8_t *table, uint32_t t,
                              uint32_t tag, int change);

@@ -177,7 +177,7 @@ uint32_t tfin_operator_state_size(const op *o)
     case REPEAT:
     case MODE: return 8u + 4u * n;
     case DISTINCT: return 8u * n;
-    case COMPROMISED: return tfin_round_up(8u + 2u * n, 4) + 4u * o->p3;
+    case COMPROMISED: return tfin_round_up(4u + 2u * n, 4) + 4u * o->p3;
     default: return 0;
     }
 }
