@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from tinyfin.evaluation.data_remarks import beaten_by, delay_words, drawn, limits, warnings
 from tinyfin.evaluation.fold_metrics import MAIN
+from tinyfin.evaluation.group_sections import group_card
 from tinyfin.pages.blocks import fixed, spread
 from tinyfin.pages.scorers import population_name
 from tinyfin.pages.threshold_table import interval_words, threshold_cells
@@ -113,7 +114,7 @@ def model_card(facts: Evaluation, run: RunFolder) -> str:
             "",
         ]
     lines += [*_thresholds(facts), *_trust(facts), "", "## Where it falls behind", ""]
-    lines += [*_behind(facts), ""]
+    lines += [*_behind(facts), "", *group_card(facts)]
     lines += ["## Limits", "", *_items(limits(facts, LIMITS)), "", "## How it was made", ""]
     lines += [
         "Trained in Keras or fitted as an integer model, quantized after training to int8, "
