@@ -200,6 +200,7 @@ def table_text(facts: Evaluation) -> str:
     from tinyfin.pages.blocks import fixed, spread
     from tinyfin.pages.scorers import population_name
     from tinyfin.pages.threshold_table import threshold_cells
+    from tinyfin.training.capacities import capacity_lines
 
     lines = [f"WARNING: {text}" for text in warnings(facts)]
     for state, means in (("", facts.means), ("COLD: ", facts.cold)):
@@ -234,6 +235,8 @@ def table_text(facts: Evaluation) -> str:
     if facts.families:
         lines.append(family_text(facts))
     lines += group_lines(facts)
+    if facts.capacities is not None:
+        lines += capacity_lines(facts.capacities)
     for row in facts.gate:
         sign = "holds" if row.ok else "FAILS"
         lines.append(f"gate {sign}: {row.name} = {_found(row.found)}, {row.wanted}")

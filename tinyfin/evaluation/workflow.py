@@ -171,6 +171,7 @@ def _evaluate(
         ],
         int8_loss=_loss(judged),
         quality=_quality(dataset, config, made, scored[-1]),
+        capacities=dataset.capacities(made),
         config=_settings(config, run),
         seconds=time.monotonic() - begun,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
+from tinyfin.results.capacities import Capacities
 from tinyfin.results.facts import NAN, Facts, Figure, Interval, ResultFile
 from tinyfin.results.metrics import (
     AlertFigures,
@@ -423,6 +424,8 @@ class Evaluation(ResultFile):
     int8_loss: dict[Population, Figure]
     """Average precision that int8 loses against float."""
     quality: Quality
+    capacities: Capacities | None = None
+    """Of all rows, with the features of the last fold."""
     config: Settings
     seconds: float
     gate: list[GateRow] = []

@@ -230,4 +230,5 @@ def _facts(
         ),
         versions=versions(),
         thinned=thinned,
+        capacities=dataset.capacities(made),
     )
