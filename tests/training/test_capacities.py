@@ -167,6 +167,35 @@ def test_the_advice_loses_nothing_that_features_look_back_on() -> None:
     assert worse >= 8
 
 
+@pytest.mark.parametrize(("name", "needed"), [("known_run", 20), ("known_run_age_h", 7)])
+def test_a_run_of_frauds_is_looked_at_beyond_the_span(name: str, needed: int) -> None:
+    """A fraud every five days: six within 28 days, and the run began before them."""
+    t = (np.arange(20) * 5 * 86_400)[:, None] + np.array([0, 60])
+    tx = transactions(t.ravel(), label=np.tile([1, -1], 20), label_known_s=t.ravel())
+    _, ideal, _ = through(tx, [name], **LARGEST)
+    _, _, said = through(tx, [name], terminal_labels=1)
+    assert said.labels is not None
+    assert said.labels.enough == {"terminal_labels": needed}
+    assert np.array_equal(through(tx, [name], terminal_labels=needed)[1], ideal)
+    assert not np.array_equal(through(tx, [name], terminal_labels=needed - 1)[1], ideal)
+
+
+def test_what_never_ends_counts_while_it_is_newer_than_what_waits() -> None:
+    """Four that never end, one that waits, three that never end: of eight, four entries."""
+    comes = np.array([0, 0, 0, 0, 1, 0, 0, 0], bool)
+    t = np.arange(8) * 60
+    tx = transactions(
+        t, result=np.where(comes, 0, NO_RESULT), outcome_t_mono_s=t + 6000, label=-np.ones(8)
+    )
+    _, _, said = through(tx, CARDS, pending=3)
+    assert said.pending.enough == {"pending": 4}
+    for pending, lost in ((4, 0), (3, 1)):
+        program = compile_program(CARDS, PAYMENT, pending=pending)
+        twin = FeatureTwin(encode_schema(PAYMENT), program.payload)
+        twin.run(tx, event_stream(tx))
+        assert twin.counters()["unknown_outcomes"] == lost
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_the_advice_for_what_has_no_end_never_overflows(seed: int) -> None:
     tx = crowd(seed, lost=False)
