@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tinyfin.results.evaluation import Evaluation
     from tinyfin.training.run_folder import RunFolder
 
-__all__ = ["command", "data_of", "weeks_of"]
+__all__ = ["command", "data_of", "slices_of", "weeks_of"]
 
 
 def weeks_of(text: str | None) -> int | list[int] | None:
@@ -74,6 +74,10 @@ def data_of(run: RunFolder, data: tuple[str, ...]) -> list[Path]:
     "all: those of the same kind, with labels or without.",
 )
 @click.option(
+    "--slices",
+    help="Groups to compare, NAME=COLUMN separated by commas, instead of [evaluate] slices.",
+)
+@click.option(
     "--cold",
     is_flag=True,
     help="Start each part with an empty state, as a terminal without memory would.",
@@ -94,6 +98,7 @@ def command(
     seeds: int | None,
     delays: str | None,
     families: str | None,
+    slices: str | None,
     cold: bool,
     gate: str | None,
     card: str | None,
@@ -107,7 +112,13 @@ def command(
     so are its thresholds. Weeks are kept in RUN/evaluation and used again. Writes evaluation.json,
     evaluation.html and MODEL_CARD.md.
     """
-    from tinyfin.evaluation.gates import check, load_gate, require_fed, require_known
+    from tinyfin.evaluation.gates import (
+        check,
+        load_gate,
+        require_fed,
+        require_groups,
+        require_known,
+    )
     from tinyfin.evaluation.model_card import model_card
     from tinyfin.evaluation.page import write_page
     from tinyfin.evaluation.workflow import evaluate
@@ -118,8 +129,11 @@ def command(
     claim(run, card, skip_bad_rows)
     bounds = load_gate(gate) if gate is not None else None
     paths = data_of(folder, data)
+    groups = slices_of(slices)
     if gate is not None and bounds is not None:
         require_known(gate, bounds)
+        known = folder.asked().evaluate.slices if groups is None else groups
+        require_groups(gate, bounds, known)
         require_fed(gate, bounds, fed(folder.asked(), paths))
     found = evaluate(
         folder,
@@ -128,6 +142,7 @@ def command(
         weeks=weeks_of(weeks),
         seeds=seeds,
         delays=_delays(delays),
+        slices=groups,
         cold=cold,
         families=None if families is None else [name.strip() for name in families.split(",")],
         skip_bad_rows=skip_bad_rows,
@@ -165,14 +180,27 @@ def _delays(text: str | None) -> list[int] | None:
         raise InputError(f"--delays {text!r}: {error}") from error
 
 
+def slices_of(text: str | None) -> dict[str, str] | None:
+    """``--slices``: column by name."""
+    if text is None:
+        return None
+    pairs = [part.partition("=") for part in text.split(",")]
+    for name, _, column in pairs:
+        if not name.strip() or not column.strip():
+            raise click.UsageError(f"--slices {text!r}: give NAME=COLUMN, such as region=REGION")
+    return {name.strip(): column.strip() for name, _, column in pairs}
+
+
 def table_text(facts: Evaluation) -> str:
     """The means of all scorers, for people."""
     from tinyfin.cli.train import LEGEND
     from tinyfin.evaluation.data_remarks import warnings
     from tinyfin.evaluation.family_comparison import family_text
+    from tinyfin.evaluation.group_sections import group_lines
     from tinyfin.pages.blocks import fixed, spread
     from tinyfin.pages.scorers import population_name
     from tinyfin.pages.threshold_table import threshold_cells
+    from tinyfin.training.capacities import capacity_lines
 
     lines = [f"WARNING: {text}" for text in warnings(facts)]
     for state, means in (("", facts.means), ("COLD: ", facts.cold)):
@@ -206,6 +234,9 @@ def table_text(facts: Evaluation) -> str:
         )
     if facts.families:
         lines.append(family_text(facts))
+    lines += group_lines(facts)
+    if facts.capacities is not None:
+        lines += capacity_lines(facts.capacities)
     for row in facts.gate:
         sign = "holds" if row.ok else "FAILS"
         lines.append(f"gate {sign}: {row.name} = {_found(row.found)}, {row.wanted}")

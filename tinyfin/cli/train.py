@@ -130,6 +130,7 @@ def command(
     from tinyfin.config import load, parse_moment
     from tinyfin.results.metrics import Metrics
     from tinyfin.training.alert_guarantee import promise_lines
+    from tinyfin.training.capacities import capacity_lines
     from tinyfin.training.workflow import left_out, train
 
     config = load(config_path)
@@ -162,13 +163,20 @@ def command(
     )
     metrics, facts = run.read(Metrics), run.facts()
     emit(
-        {"run": str(run.path), "split": facts.split, "model": facts.model, **metrics.as_json()},
+        {
+            "run": str(run.path),
+            "split": facts.split,
+            "model": facts.model,
+            "capacities": facts.capacities,
+            **metrics.as_json(),
+        },
         as_json,
         "\n".join(
             [
                 table_text(metrics),
                 *promise_lines(metrics.calibration_promise),
                 left_out(facts.split),
+                *([] if facts.capacities is None else capacity_lines(facts.capacities)),
                 f"run: {run.path}",
             ]
         ),

@@ -10,7 +10,7 @@
     [train]     time bounds and split
     [search]    what `train --search` tries, and what the model may cost
     [rules]     numbers of the rules that every model has to beat
-    [evaluate]  weeks, seeds, baselines, label delays
+    [evaluate]  weeks, seeds, baselines, label delays, groups to compare
 
 Every section and every key may be left out.
 """

@@ -26,6 +26,7 @@ __all__ = [
 
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Name = Annotated[str, Field(min_length=1)]
 Size = Annotated[int, BeforeValidator(parse_size)]
 
 
@@ -337,6 +338,8 @@ class Evaluate(Section):
     """What a false alert costs, for the savings."""
     families: list[str] = []
     """Families to compare with the run's own; ``all`` is those of the same kind."""
+    slices: dict[Name, Name] = {}
+    """Groups whose figures are compared: column of the file by name. No model sees them."""
 
 
 class Sections(Section):

@@ -23,7 +23,15 @@ from tinyfin.config.toml import read_toml
 from tinyfin.errors import InputError
 from tinyfin.results.evaluation import Evaluation, GateRow
 
-__all__ = ["Gate", "check", "load_gate", "look_up", "require_fed", "require_known"]
+__all__ = [
+    "Gate",
+    "check",
+    "load_gate",
+    "look_up",
+    "require_fed",
+    "require_groups",
+    "require_known",
+]
 
 Gate = Mapping[str, Mapping[str, float]]
 Schema = dict[str, Any]
@@ -66,6 +74,19 @@ def require_known(path: str | Path, gate: Gate) -> None:
             _walk(schema, schema, key.split("."))
         except _Unknown as error:
             raise InputError(f"{path}: gate.{key!r}: {error}") from error
+
+
+def require_groups(path: str | Path, gate: Gate, groups: Collection[str]) -> None:
+    """InputError when a bound is about a group that [evaluate] slices does not name."""
+    for key in gate:
+        head, _, rest = key.partition(".")
+        if head != "groups" or any(rest.startswith(f"{name}.") for name in groups):
+            continue
+        near = difflib.get_close_matches(rest.split(".")[0], groups, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(groups) or 'none'}"
+        raise InputError(
+            f"{path}: gate.{key!r} is about no group of [evaluate] slices or --slices; {hint}"
+        )
 
 
 class _Unknown(Exception):

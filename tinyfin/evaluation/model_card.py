@@ -11,12 +11,14 @@ from typing import TypeVar
 
 from tinyfin.evaluation.data_remarks import beaten_by, delay_words, drawn, limits, warnings
 from tinyfin.evaluation.fold_metrics import MAIN
+from tinyfin.evaluation.group_sections import group_card
 from tinyfin.pages.blocks import fixed, spread
 from tinyfin.pages.scorers import population_name
 from tinyfin.pages.threshold_table import interval_words, threshold_cells
 from tinyfin.results.evaluation import Evaluation, MeanFigures
 from tinyfin.results.metrics import Population, ScorerFigures
 from tinyfin.training.alert_guarantee import promise_lines
+from tinyfin.training.capacities import capacity_rows
 from tinyfin.training.representative_sample import thinned_text
 from tinyfin.training.run_folder import RunFolder
 
@@ -113,8 +115,16 @@ def model_card(facts: Evaluation, run: RunFolder) -> str:
             "",
         ]
     lines += [*_thresholds(facts), *_trust(facts), "", "## Where it falls behind", ""]
-    lines += [*_behind(facts), ""]
-    lines += ["## Limits", "", *_items(limits(facts, LIMITS)), "", "## How it was made", ""]
+    lines += [*_behind(facts), "", *group_card(facts)]
+    lines += [
+        *_capacities(facts),
+        "## Limits",
+        "",
+        *_items(limits(facts, LIMITS)),
+        "",
+        "## How it was made",
+        "",
+    ]
     lines += [
         "Trained in Keras or fitted as an integer model, quantized after training to int8, "
         "compiled into a signed pack; every figure of `model_int8` is that pack's on the twin of "
@@ -202,6 +212,19 @@ def _trust(facts: Evaluation) -> list[str]:
             )
         out.append(text + ".")
     return _items(out)
+
+
+def _capacities(facts: Evaluation) -> list[str]:
+    if facts.capacities is None:
+        return []
+    return [
+        "## Memory of a terminal",
+        "",
+        "| table | full | lost |",
+        "|---|---|---|",
+        *(f"| {' | '.join(row)} |" for row in capacity_rows(facts.capacities)),
+        "",
+    ]
 
 
 def _behind(facts: Evaluation) -> list[str]:

@@ -12,6 +12,7 @@ from tinyfin.evaluation.data_remarks import limits
 from tinyfin.evaluation.data_sections import data_quality, scenarios
 from tinyfin.evaluation.family_comparison import family_sections
 from tinyfin.evaluation.fold_metrics import MAIN
+from tinyfin.evaluation.group_sections import group_blocks
 from tinyfin.evaluation.model_card import INTENDED, LIMITS, OUT_OF_SCOPE, ranked
 from tinyfin.pages import charts, detection
 from tinyfin.pages.blocks import (
@@ -56,6 +57,7 @@ def sections_of(
         ("Trust in the probabilities", _trust(facts)),
         ("Decisions", _decisions(facts)),
         ("By kind of transaction", _slices(facts)),
+        ("By group of your own", group_blocks(facts)),
         ("By scenario", scenarios(facts)),
         ("Families", family_sections(facts)),
         ("Label delay", _delays(facts)),

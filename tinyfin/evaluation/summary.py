@@ -32,7 +32,7 @@ from tinyfin.training.monotone_curve import fit_curve
 from tinyfin.training.populations import cards_of
 from tinyfin.training.split import known_labels
 
-__all__ = ["intervals", "means", "pooled", "seed_spread"]
+__all__ = ["intervals", "means", "pooled", "promised", "seed_spread"]
 
 
 def means(folds: Sequence[FoldFacts]) -> Means:
@@ -151,16 +151,16 @@ def pooled(tx: Transactions, scored: Sequence[FoldScores]) -> Pooled:
     ends = np.cumsum([len(s.rows) for s in scored])[:-1]
 
     def kept(mask: npt.NDArray[np.bool_]) -> bool:
-        return _promised(tx, scored, np.split(mask, ends)).within
+        return promised(tx, scored, np.split(mask, ends)).within
 
     for population in scored[0].populations() if calibrated else ():
         masks = [s.populations()[population] for s in scored]
         mask = np.concatenate(masks)
         expected[population] = TrustFigures(
-            above_threshold=_promised(
+            above_threshold=promised(
                 tx, scored, [m & (s.action > 0) for m, s in zip(masks, scored, strict=True)]
             ),
-            overall=_promised(tx, scored, masks),
+            overall=promised(tx, scored, masks),
             calibration_error=calibration_error(p[mask], tx.label[rows[mask]]),
         )
     weeks = sum(s.fold.split.test_until_s - s.fold.split.until_s for s in scored) / (7 * 86_400)
@@ -184,7 +184,7 @@ def pooled(tx: Transactions, scored: Sequence[FoldScores]) -> Pooled:
     )
 
 
-def _promised(
+def promised(
     tx: Transactions, scored: Sequence[FoldScores], masks: Sequence[npt.NDArray[np.bool_]]
 ) -> Promised:
     """Expected and observed frauds of the masked test rows of all folds, cards and terminals as

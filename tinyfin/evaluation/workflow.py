@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,6 +20,8 @@ from tinyfin.evaluation.family_comparison import family_facts, family_names, wit
 from tinyfin.evaluation.fold_metrics import MAIN, fold_figures
 from tinyfin.evaluation.fold_scores import FoldScores, score_fold
 from tinyfin.evaluation.folds import PROTOCOLS, Fold, folds_of, warm_s
+from tinyfin.evaluation.groups import Group, group_figures, read_groups, require_groups
+from tinyfin.evaluation.proxies import proxy_figures
 from tinyfin.evaluation.summary import intervals, means, pooled, seed_spread
 from tinyfin.features.compiler import compile_program
 from tinyfin.progress import Stage, stage
@@ -30,11 +32,12 @@ from tinyfin.results.evaluation import (
     FamilyFacts,
     FoldFacts,
     Means,
+    ProxyFigures,
     Quality,
     Settings,
 )
 from tinyfin.results.metrics import Population
-from tinyfin.training.dataset import Dataset, prepare
+from tinyfin.training.dataset import Dataset, Featured, prepare
 from tinyfin.training.missing_fields import require_fields
 from tinyfin.training.populations import LOOK_BACK_DAYS, drawn_anew
 from tinyfin.training.requirements import require_columns, require_packages, require_space
@@ -67,6 +70,7 @@ def evaluate(
     seeds: int | None = None,
     delays: Sequence[int] | None = None,
     families: Sequence[str] | None = None,
+    slices: Mapping[str, str] | None = None,
     cold: bool = False,
     skip_bad_rows: str | Path | None = None,
     note: Note = lambda _: None,
@@ -85,6 +89,7 @@ def evaluate(
             seeds,
             delays,
             families,
+            slices,
             cold,
             skip_bad_rows,
             note,
@@ -100,12 +105,13 @@ def _evaluate(
     seeds: int | None,
     delays: Sequence[int] | None,
     families: Sequence[str] | None,
+    slices: Mapping[str, str] | None,
     cold: bool,
     skip_bad_rows: str | Path | None,
     note: Note,
     whole: Stage,
 ) -> Evaluated:
-    config = _with(run.asked(), protocol, weeks, seeds, delays, families)
+    config = _with(run.asked(), protocol, weeks, seeds, delays, families, slices)
     begun = time.monotonic()
     learned = run.config()
     own = learned.model.family  # what "auto" came to
@@ -114,8 +120,10 @@ def _evaluate(
     require_columns(config, paths, names, judged=True)
     require_packages(config, paths, others, packed=True)
     require_space(run.path, paths)
+    require_groups(config, paths)
     dataset = prepare(paths, config, skip_bad_rows=skip_bad_rows, note=note)
     asked, tx = config.evaluate, dataset.tx
+    groups = read_groups(config, paths, tx)
     program = compile_program(learned.features, learned.schema, **learned.features.capacities)
     fields = require_fields(program.payload, Seen.of(tx, config), run, str(run.path), note)
     folds = folds_of(tx, config, protocol=asked.protocol, weeks=asked.weeks, cold=cold)
@@ -130,6 +138,8 @@ def _evaluate(
     of_warm = means([figures[i] for i in warm])
     of_cold = means([f for f in figures if f.cold])
     judged = of_warm or of_cold
+    scored = [first[i] for i in counted]
+    made = dataset.featured(scored[-1].run.config(), scored[-1].fold.split)
     facts = Evaluation(
         run=run.name,
         protocol=asked.protocol,
@@ -145,12 +155,13 @@ def _evaluate(
         folds=figures,
         means=of_warm,
         cold=of_cold,
-        intervals=intervals(tx, [first[i] for i in counted], asked.prevalence, seed),
+        intervals=intervals(tx, scored, asked.prevalence, seed),
         seeds=seed_spread(
             tx, {s: [scored[i] for i in counted] for s, scored in by_seed.items()}, asked.prevalence
         ),
-        drawn=drawn_anew(tx, first[counted[-1]].rows),
-        pooled=pooled(tx, [first[i] for i in counted]),
+        drawn=drawn_anew(tx, scored[-1].rows),
+        pooled=pooled(tx, scored),
+        groups=group_figures(tx, scored, groups, _proxies(tx, groups, made, scored[-1], seed)),
         delays=[_delay(chain, dataset, folds, d) for d in asked.delays],
         families=[
             family_facts(name, True, [figures[i] for i in counted], judged)
@@ -159,11 +170,12 @@ def _evaluate(
             for name in names
         ],
         int8_loss=_loss(judged),
-        quality=_quality(dataset, config, first[counted[-1]]),
+        quality=_quality(dataset, config, made, scored[-1]),
+        capacities=dataset.capacities(made),
         config=_settings(config, run),
         seconds=time.monotonic() - begun,
     )
-    return Evaluated(run, facts, tx, [first[i] for i in counted])
+    return Evaluated(run, facts, tx, scored)
 
 
 def _with(
@@ -173,6 +185,7 @@ def _with(
     seeds: int | None,
     delays: Sequence[int] | None,
     families: Sequence[str] | None,
+    slices: Mapping[str, str] | None,
 ) -> Config:
     """The configuration with what was asked for in place of what [evaluate] says."""
     if protocol is not None and protocol not in PROTOCOLS:
@@ -183,6 +196,7 @@ def _with(
         "seeds": seeds,
         "delays": delays,
         "families": families,
+        "slices": slices,
     }
     update = {name: value for name, value in given.items() if value is not None}
     evaluate = config.evaluate.model_copy(update=update)
@@ -278,9 +292,19 @@ def _figures(tx: Transactions, scored: Sequence[FoldScores], config: Config) -> 
     ]
 
 
-def _quality(dataset: Dataset, config: Config, last: FoldScores) -> Quality:
+def _proxies(
+    tx: Transactions, groups: Mapping[str, Group], made: Featured, last: FoldScores, seed: int
+) -> dict[str, ProxyFigures | None]:
+    """By group, of the features of the last fold's test rows."""
+    names = made.program.feature_names
+    return {
+        name: proxy_figures(made.features, names, group, last.rows, tx.terminal, seed)
+        for name, group in groups.items()
+    }
+
+
+def _quality(dataset: Dataset, config: Config, made: Featured, last: FoldScores) -> Quality:
     """Of the data, with what the last fold was trained and tested on."""
-    made = dataset.featured(last.run.config(), last.fold.split)
     return quality(
         dataset.tx,
         config,

@@ -20,6 +20,7 @@ __all__ = [
     "histogram",
     "horizontal_bars",
     "precision_recall",
+    "ratios",
     "scores",
     "whiskers",
 ]
@@ -271,6 +272,45 @@ def whiskers(
         if math.isfinite(value):
             canvas.circle(x(value), y, 5, f"{'dot c1' if i == 0 else 'ring c6'}")
     canvas.text((left + _RIGHT) / 2, bottom + 40, x_label, "middle", "label")
+    return canvas
+
+
+def ratios(
+    ident: str,
+    title: str,
+    rows: Sequence[tuple[str, Sequence[tuple[float, float, float]]]],
+    names: Sequence[str],
+    x_label: str,
+) -> Canvas:
+    """One row per value: for each of ``names`` a ratio and the interval around it, on a logarithmic
+    axis with a line at 1. What does not exist is not drawn."""
+    said = "; ".join(
+        f"{value}: " + ", ".join(f"{n} {fixed(r)} ({spread(a, b)})" for n, (r, a, b) in found)
+        for value, each in rows
+        for found in [list(zip(names, each, strict=True))]
+    )
+    step = 18.0 * len(names) + 14
+    canvas = Canvas(ident, title, f"{title}: {said}.", step * len(rows) + 66)
+    short = [name if len(name) <= 24 else f"{name[:23]}…" for name, _ in rows]
+    left = max([90.0, *(7.5 * len(name) + 18 for name in short)])
+    ends = [x for _, each in rows for one in each for x in one if math.isfinite(x) and x > 0]
+    reach = min(max([2.0, *(max(x, 1 / x) for x in ends)]) * 1.1, 100.0)
+    x = Axis(1 / reach, reach, left, _RIGHT, log=True)
+    bottom = step * len(rows) + 12
+    ticks = [0.01, 0.1, 0.2, 0.5, 1, 2, 5, 10, 100] if reach < 30 else [0.01, 0.1, 1, 10, 100]
+    for value in (t for t in ticks if 1 / reach <= t <= reach):
+        canvas.line(x(value), 8, x(value), bottom, "mark" if value == 1 else "grid")
+        canvas.text(x(value), bottom + 18, count_text(value), "middle")
+    for i, (name, (_, each)) in enumerate(zip(short, rows, strict=True)):
+        top = step * i + 24
+        canvas.text(left - 12, top + 9.0 * (len(names) - 1) + 5, name, "end", "label")
+        for k, (ratio, low, high) in enumerate(each):
+            y, style = top + 18.0 * k, _LINES[k % len(_LINES)]
+            if math.isfinite(low) and math.isfinite(high):
+                canvas.line(x(low), y, x(high), y, f"line {style} d{k % len(_LINES)}")
+            if math.isfinite(ratio):
+                canvas.circle(x(ratio), y, 5, f"{'dot' if k == 0 else 'ring'} {style}")
+    canvas.text((left + _RIGHT) / 2, bottom + 42, x_label, "middle", "label")
     return canvas
 
 

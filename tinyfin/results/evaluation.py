@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
+from tinyfin.results.capacities import Capacities
 from tinyfin.results.facts import NAN, Facts, Figure, Interval, ResultFile
 from tinyfin.results.metrics import (
     AlertFigures,
@@ -30,12 +31,17 @@ __all__ = [
     "FoldFigures",
     "FraudShare",
     "GateRow",
+    "GroupFeature",
+    "GroupFigures",
+    "GroupValue",
     "MeanFigures",
     "Means",
     "PackFacts",
     "Pooled",
     "Promised",
+    "ProxyFigures",
     "Quality",
+    "Ratio",
     "ReasonShare",
     "ScenarioFigures",
     "ScenarioReasons",
@@ -46,6 +52,7 @@ __all__ = [
     "Spread",
     "Suspect",
     "TrustFigures",
+    "WorstRatios",
 ]
 
 DelayQuantile = Literal["least", "median", "90 %", "most"]
@@ -156,6 +163,76 @@ class SliceFigures(Facts):
     expected: Figure
     behind: list[str]
     """In what; empty where it does not fall behind."""
+
+
+class Ratio(Facts):
+    """Of a share in one value of a group to that of all other rows, with its 95 % interval."""
+
+    ratio: Figure
+    low: Figure
+    high: Figure
+
+
+class GroupValue(Facts):
+    """The rows of a group that have one value."""
+
+    rows: int
+    frauds: int
+    alerts: int
+    alert_share: Figure
+    """Of all alerts."""
+    recall: Figure
+    recall_ratio: Ratio
+    false_alerts_per_1000: Figure
+    false_alert_ratio: Ratio
+    calibration: Promised | None
+    """None where there are no probabilities."""
+
+
+class WorstRatios(Facts):
+    """What a gate holds: ratios beyond which chance does not explain the worst value."""
+
+    false_alert_ratio_at_least: Figure
+    """0 where no value has enough false alerts to say more."""
+    false_alert_value: str | None
+    """The value that it is of; None where none has enough."""
+    recall_ratio_at_most: Figure
+    """1 / recall of the rest where no value has enough frauds to say more."""
+    recall_value: str | None
+
+
+class GroupFeature(Facts):
+    """How well one feature of the model tells one value of a group from all others."""
+
+    feature: str
+    value: str
+    roc_auc: Figure
+    """At least 0.5: low or high values may be the ones that tell."""
+
+
+class ProxyFigures(Facts):
+    """How well all features of the model together tell the values of a group."""
+
+    roc_auc: Figure
+    """Mean over the values, each against all others; 0.5: not at all, 1: always."""
+    interval: Interval
+    held_out: Literal["terminals", "transactions"]
+    """What a classifier has not seen when it is asked."""
+    rows: int
+    values: list[str]
+    """Those with rows enough."""
+    features: list[GroupFeature]
+    """Those that tell most on their own, first."""
+
+
+class GroupFigures(Facts):
+    """A group of one's own: a column that no model sees."""
+
+    column: str
+    values: dict[str, GroupValue]
+    worst: WorstRatios
+    proxies: ProxyFigures | None
+    """None where fewer than two values have rows enough."""
 
 
 class ScenarioFigures(Facts):
@@ -340,11 +417,15 @@ class Evaluation(ResultFile):
     drawn: str
     """What intervals resample."""
     pooled: Pooled
+    groups: dict[str, GroupFigures] = {}
+    """By name in [evaluate] slices."""
     delays: list[DelayFigures]
     families: list[FamilyFacts]
     int8_loss: dict[Population, Figure]
     """Average precision that int8 loses against float."""
     quality: Quality
+    capacities: Capacities | None = None
+    """Of all rows, with the features of the last fold."""
     config: Settings
     seconds: float
     gate: list[GateRow] = []

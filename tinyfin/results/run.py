@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
+from tinyfin.results.capacities import Capacities
 from tinyfin.results.facts import NAN, Facts, Figure, ResultFile
 from tinyfin.results.metrics import Thinned
 
@@ -195,3 +196,5 @@ class RunFacts(ResultFile):
     model: ModelFacts
     versions: dict[str, str]
     thinned: list[Thinned] = []
+    capacities: Capacities | None = None
+    """Of all rows; None in runs that an earlier tinyfin trained."""

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from tinyfin.config import Config
 from tinyfin.config.sections import Compromise, Risk
+from tinyfin.data.events import Notices
 from tinyfin.data.transactions import Transactions
 from tinyfin.features.compiler import Program, compile_program
 from tinyfin.features.expressions import outcome
@@ -23,7 +24,9 @@ from tinyfin.features.graph import walk
 from tinyfin.features.selection import select
 from tinyfin.pack.sections import encode_schema
 from tinyfin.progress import stage
+from tinyfin.results.capacities import Capacities
 from tinyfin.results.run import InputFile
+from tinyfin.training.capacities import CapacityRows, capacities
 from tinyfin.training.chunks import replay_all
 from tinyfin.training.compromise import learn_compromise
 from tinyfin.training.learned_cuts import learn_cuts
@@ -49,6 +52,8 @@ class Featured:
     program: Program
     features: npt.NDArray[np.int16]
     """[n, F], one row per transaction, state warm from the first of them on."""
+    counters: Mapping[str, int]
+    """The engine's own, summed over all terminals."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,17 @@ class Dataset:
     """Name, path, size and SHA-256 of the files."""
     columns: frozenset[str] = frozenset()
     """Names of the files' columns."""
-    _features: dict[bytes, npt.NDArray[np.int16]] = field(default_factory=dict, repr=False)
+    _features: dict[bytes, tuple[npt.NDArray[np.int16], dict[str, int]]] = field(
+        default_factory=dict, repr=False
+    )
+    _rows: dict[Notices, CapacityRows] = field(default_factory=dict, repr=False)
+
+    def capacities(self, made: Featured) -> Capacities:
+        """How often the tables of the terminals' memory were full."""
+        notices = made.config.data.notices
+        if notices not in self._rows:
+            self._rows[notices] = CapacityRows.of(self.tx, notices)
+        return capacities(made.program.payload, made.counters, self._rows[notices])
 
     def featured(self, config: Config, split: Split, *, note: Note = lambda _: None) -> Featured:
         """Cuts and tables fitted on the split's fit rows, the program and the features of all rows.
@@ -75,10 +90,10 @@ class Dataset:
         found = self._features.get(program.payload)
         if found is None:
             _note_unmapped_action(self.tx, config, note)
-            found = compute_features(self.tx, config, program, note=note)
+            found = _through_engine(self.tx, config, program, note)
             self._features.clear()
             self._features[program.payload] = found
-        return Featured(config, cuts, risks, compromise, program, found)
+        return Featured(config, cuts, risks, compromise, program, *found)
 
 
 def prepare(
@@ -106,12 +121,20 @@ def compute_features(
 
     Labels reach the engine as notices only, when they become known.
     """
+    return _through_engine(tx, config, program, note)[0]
+
+
+def _through_engine(
+    tx: Transactions, config: Config, program: Program, note: Note
+) -> tuple[npt.NDArray[np.int16], dict[str, int]]:
+    """Features, and the engine's counters."""
     note(f"features: {len(tx)} transactions of {len(tx.terminals)} terminals")
     terminals = max(1, len(tx.terminals))
     twin = FeatureTwin(encode_schema(config.schema), program.payload, terminals=terminals)
     with stage("features"):
         found = replay_all(tx, twin, config.data.notices, ("features",))
-    return found.get("features", np.zeros((len(tx), len(program.feature_names)), np.int16))
+    none = np.zeros((len(tx), len(program.feature_names)), np.int16)
+    return found.get("features", none), twin.counters()
 
 
 def _warn_of_missing_labels(tx: Transactions, note: Note) -> None:

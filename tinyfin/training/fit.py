@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from tinyfin import files
 from tinyfin.config import Config
+from tinyfin.config.lineage import without_slices
 from tinyfin.data.seen import Seen
 from tinyfin.data.transactions import Transactions
 from tinyfin.memory import give_back
@@ -190,7 +191,7 @@ def _facts(
     from tinyfin.training.reproducible import versions
 
     tx, config, program = dataset.tx, made.config, made.program
-    text = (run.path / "config.toml").read_bytes()
+    text = without_slices((run.path / "config.toml").read_bytes().decode())
     return RunFacts(
         name=run.name,
         data=DataFacts(
@@ -207,7 +208,7 @@ def _facts(
             fields=sorted(Seen.of(tx, config).names),
             newest_label_s=newest_label_ages(tx, config.data.notices, split.calibration),
         ),
-        config_sha256=hashlib.sha256(text).hexdigest(),
+        config_sha256=hashlib.sha256(text.encode()).hexdigest(),
         split=split.summary(known_labels(tx, split.until_s)),
         features=FeatureFacts(
             names=list(program.feature_names),
@@ -229,4 +230,5 @@ def _facts(
         ),
         versions=versions(),
         thinned=thinned,
+        capacities=dataset.capacities(made),
     )

@@ -22,6 +22,7 @@ from tinyfin.errors import InputError
 from tinyfin.pack.container import parse_pack
 from tinyfin.progress import stage
 from tinyfin.results.run import NoticeStatus
+from tinyfin.training.capacities import CapacityRows, capacities, capacity_lines
 from tinyfin.training.chunks import replay_chunks
 from tinyfin.training.missing_fields import require_fields
 from tinyfin.training.notices import STATUSES, Feed, KnownLabels
@@ -60,6 +61,7 @@ class Scored(TypedDict):
     labelled: _Labelled
     notices: dict[str, object]
     fields: dict[str, object]
+    capacities: dict[str, object]
     model_id: str
     pack_id: str
     out: str
@@ -149,10 +151,12 @@ def _score(
     identity = {"model_id": pack.model_id.hex(), "pack_id": pack.pack_id.hex()}
     shape = ScoreTable(extras, fields, as_csv, identity)
     counts = _Counts()
+    seen: list[CapacityRows] = []
 
     def tables() -> Iterator[pa.Table]:
         chunks = read_chunks(sources, config, found, chunk_rows=chunk_rows)
         for tx, replay in replay_chunks(chunks, twin, given):
+            seen.append(CapacityRows.of(tx, given))
             own = tx.row >= first
             status = feed.status(given, *known.ages(tx))
             counts.add(tx, replay, status, own)
@@ -172,6 +176,9 @@ def _score(
             rows += len(group)
     if (warning := feed.warning(given, counts.notices, "were scored")) is not None:
         note(warning)
+    full = capacities(pack.program, twin.counters(), CapacityRows.joined(seen))
+    for line in capacity_lines(full):
+        note(line)
     calibrated = pack.meta.get("score") == "probability"
     return {
         "transactions": rows,
@@ -190,6 +197,7 @@ def _score(
             **{name: counts.notices[name] for name in STATUSES},
         },
         "fields": fed.as_json(),
+        "capacities": full.as_json(),
         "model_id": identity["model_id"],
         "pack_id": identity["pack_id"],
         "out": str(out),

@@ -7,6 +7,7 @@ the terminal computes. Training takes its features from here.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
@@ -140,6 +141,17 @@ class FeatureTwin:
         self.feature_count: int = self._engine.feature_count
         self.input_count: int = self._engine.input_count
         self.output_count: int = self._engine.output_count
+
+    def stats(self, terminal: int) -> dict[str, int]:
+        """``tfin_stats`` of the terminal."""
+        return dict(self._engine.stats(terminal))
+
+    def counters(self) -> dict[str, int]:
+        """``tfin_stats``, summed over all terminals."""
+        total: Counter[str] = Counter()
+        for terminal in range(self._engine.terminals):
+            total.update(self._engine.stats(terminal))
+        return dict(total)
 
     def run(self, tx: Transactions, stream: Stream, *, threads: int = 1) -> Replay:
         """Run a stream of events; state carries on from where it was.
@@ -337,10 +349,6 @@ class Twin(FeatureTwin):
     def state_digest(self, terminal: int) -> int:
         """CRC-32 of the state image's body."""
         return int(self._engine.state_digest(terminal))
-
-    def stats(self, terminal: int) -> dict[str, int]:
-        """``tfin_stats`` of the terminal."""
-        return dict(self._engine.stats(terminal))
 
 
 class NetworkTwin:

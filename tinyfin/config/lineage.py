@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The part of a configuration that a model can come from."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from itertools import dropwhile
+
+__all__ = ["without_slices"]
+
+_HEADER = re.compile(r"\s*\[")
+_OWN = re.compile(r"\s*\[\s*evaluate\s*\.\s*slices\s*\]")
+_EVALUATE = re.compile(r"\s*\[\s*evaluate\s*\]")
+_KEY = re.compile(r"\s*slices\s*[.=]")
+
+
+def without_slices(text: str) -> str:
+    """A configuration as it would be without [evaluate] slices, by which no model is made.
+
+    The text as it is where there are none, or where they cannot be taken out by whole lines.
+    """
+    table = tomllib.loads(text.removeprefix("\ufeff"))
+    evaluate = table.get("evaluate", {})
+    if "slices" not in evaluate:
+        return text
+    del evaluate["slices"]
+    sections: list[list[str]] = [[]]
+    for line in text.splitlines(keepends=True):
+        if _HEADER.match(line):
+            sections.append([])
+        sections[-1].append(line)
+    kept = [section for section in sections if not (section and _OWN.match(section[0]))]
+    for i, section in enumerate(kept):
+        if section and _EVALUATE.match(section[0]):
+            rest = [line for line in section if not _KEY.match(line)]
+            kept[i] = rest if any(line.strip() for line in rest[1:]) else []
+    lines = [line for section in kept for line in section]
+    if kept[-1] != sections[-1]:
+        lines = list(dropwhile(lambda line: not line.strip(), reversed(lines)))[::-1]
+    found = "".join(lines)
+    left = tomllib.loads(found.removeprefix("\ufeff"))
+    same = {k: v for k, v in table.items() if v} == {k: v for k, v in left.items() if v}
+    return found if same else text
