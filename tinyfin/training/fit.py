@@ -24,6 +24,7 @@ from tinyfin.training.families import Family, Learned, Problem, family, score_ro
 from tinyfin.training.input_maps import fit_maps, fit_tail_maps
 from tinyfin.training.notices import newest_label_ages
 from tinyfin.training.populations import cards_of, drawn_anew, known_cards_removed
+from tinyfin.training.reference import field_bins, reference_of_slices
 from tinyfin.training.representative_sample import REPRESENTATIVE_ROWS, representative_rows
 from tinyfin.training.rules import rule_scores
 from tinyfin.training.run_folder import Arrays, RunFolder
@@ -109,6 +110,9 @@ def learn(
     run.write_maps(maps, program.feature_names)
     with stage("writing slices.npz"):
         run.write_arrays("slices.npz", slices)
+    reference = reference_of_slices(program.feature_names, slices)
+    reference.fields = field_bins(tx, split.calibration, program.payload)
+    run.write(reference)
     run.write(_facts(run, dataset, made, split, fitted, thinned))
     return slices
 

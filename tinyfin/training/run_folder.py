@@ -8,6 +8,7 @@ program.bin       the feature program
 maps.json         the input maps
 model.keras       the float network
 slices.npz        int8 inputs, labels and scores of the rows that quantize needs
+reference.json    bins of the inputs, fields and scores of the calibration rows
 metrics.json      float model, int8 model (after quantize), rules and baselines, same rows
 plots/*.svg       scores, precision and recall, calibration
 model.tflite      after quantize
