@@ -57,7 +57,7 @@ def command(
     """Look at the pack of a RUN on DATA that came after its training.
 
     Scores DATA as `tinyfin score` does and compares inputs, fields, scores and alerts with the rows
-    that the pack was calibrated on; where labels are known and old enough, also false alerts with
+    that the model was made from; where labels are known and old enough, also false alerts with
     the budget, frauds with the probabilities, recall and average precision. Each check is ok, a
     warning, failed, or has too few rows; exit code 4 when one failed. Writes monitor.json and
     monitor.html.
@@ -71,7 +71,7 @@ def command(
     keys = trusted_keys(folder.path, public_keys)
     require_trusted(folder.pack_bytes(), keys, folder.pack)
     place = folder.path / "monitor" if out is None else Path(out)
-    claim(place, make_folder=True)
+    claim(run if out is None else place, make_folder=True)
     claim(skip_bad_rows)
     found = monitor(
         folder,

@@ -15,11 +15,12 @@ from tinyfin.results.monitor import (
     Monitoring,
     State,
 )
+from tinyfin.training.bootstrap import wilson
 from tinyfin.training.notices import FEW
 
 __all__ = ["checks_of", "worst"]
 
-_ORDER: tuple[State, ...] = ("failed", "warning", "too few rows", "ok")
+_ORDER: tuple[State, ...] = ("failed", "warning", "too_few_rows", "ok")
 _COLD = 0.2
 """Share of verdicts with the flag COLD from which it is said."""
 
@@ -30,7 +31,7 @@ def worst(checks: Sequence[CheckResult]) -> State:
     for state in ("failed", "warning", "ok"):
         if state in found:
             return state
-    return "too few rows"
+    return "too_few_rows"
 
 
 def checks_of(found: Monitoring, limits: Monitor, label_fed: Collection[str]) -> list[CheckResult]:
@@ -58,13 +59,17 @@ def _too_low(figure: Bounded, limits: Monitor) -> State:
 
 
 def _of_labels(labels: LabelFigures, limits: Monitor) -> Iterator[CheckResult]:
+    if not labels.rows:
+        text = f"none of {labels.immature:,} labels is old enough"
+        yield CheckResult(check="labels", state="too_few_rows", text=text)
+        return
     genuine = labels.rows - labels.frauds
     enough = genuine >= limits.min_rows
     for action, figure in labels.false_alerts_per_1000.items():
         if math.isfinite(figure.expected):
             yield CheckResult(
                 check=f"false alerts, {action.replace('_', ' ')}",
-                state=_too_high(figure, figure.expected, limits) if enough else "too few rows",
+                state=_too_high(figure, figure.expected, limits) if enough else "too_few_rows",
                 text=f"{_figure(figure)} false alerts per 1,000 genuine transactions; the budget "
                 f"is {figure.expected:.3g}, of {genuine:,} genuine transactions",
             )
@@ -75,23 +80,32 @@ def _of_labels(labels: LabelFigures, limits: Monitor) -> Iterator[CheckResult]:
             check="frauds promised",
             state=_promised(promised.expected, promised.observed, promised.within, limits)
             if labels.rows >= limits.min_rows and many
-            else "too few rows",
+            else "too_few_rows",
             text=f"{promised.observed:,} frauds came, and the probabilities promised "
             f"{promised.expected:,.1f} ({promised.low:,.1f} to {promised.high:,.1f})",
         )
-    frauds = labels.frauds >= limits.min_frauds
-    for action, figure in labels.recall.items():
-        yield CheckResult(
-            check=f"recall, {action.replace('_', ' ')}",
-            state=_too_low(figure, limits) if frauds else "too few rows",
-            text=f"{_figure(figure)} of {labels.frauds:,} frauds got an alert{_on_test(figure)}",
-        )
-    ranking = labels.average_precision
-    yield CheckResult(
-        check="average precision",
-        state=_too_low(ranking, limits) if frauds and genuine else "too few rows",
-        text=f"average precision is {_figure(ranking)}{_on_test(ranking)}",
-    )
+    yield from _against_test(labels, limits)
+
+
+def _against_test(labels: LabelFigures, limits: Monitor) -> Iterator[CheckResult]:
+    """Recall and average precision, where the test rows of the run have them, too."""
+    figures = {
+        f"recall, {action.replace('_', ' ')}": (figure, f"of {labels.frauds:,} frauds got an alert")
+        for action, figure in labels.recall.items()
+    }
+    said = f"with {labels.frauds:,} frauds"
+    for name, (figure, what) in {
+        **figures,
+        "average precision": (labels.average_precision, said),
+    }.items():
+        if math.isfinite(figure.expected):
+            yield CheckResult(
+                check=name,
+                state=_too_low(figure, limits)
+                if labels.frauds >= limits.min_frauds and labels.rows > labels.frauds
+                else "too_few_rows",
+                text=f"{_figure(figure)} {what}; {figure.expected:.3g} on the test rows of the run",
+            )
 
 
 def _promised(expected: float, observed: float, within: bool, limits: Monitor) -> State:
@@ -101,24 +115,20 @@ def _promised(expected: float, observed: float, within: bool, limits: Monitor) -
     return "failed" if far else "warning"
 
 
-def _on_test(figure: Bounded) -> str:
-    if not math.isfinite(figure.expected):
-        return ""
-    return f"; {figure.expected:.3g} on the test rows of the run"
-
-
 def _figure(figure: Bounded) -> str:
     low, high = figure.interval
     if not math.isfinite(figure.value):
-        return "an unknown share" if figure.value != figure.value else "-"
+        return "no figure"
     return f"{figure.value:.3g} ({low:.3g} to {high:.3g})"
 
 
 def _alerts(found: Monitoring, limits: Monitor) -> CheckResult:
     figure = found.alerts_per_1000
     budget = sum(found.budget_per_1000.values())
-    usual = max(figure.expected, budget) if math.isfinite(figure.expected) else budget
-    state: State = "too few rows"
+    usual = budget
+    if math.isfinite(figure.expected):  # few calibration rows do not say it exactly
+        usual = max(budget, 1000 * wilson(figure.expected / 1000, found.calibration_rows)[1])
+    state: State = "too_few_rows"
     if found.data.rows >= limits.min_rows:
         state = _too_high(figure, usual, limits)
         if state == "ok" and figure.interval[1] < usual / limits.factor:
@@ -149,7 +159,9 @@ def _notices(found: Monitoring, limits: Monitor, label_fed: Collection[str]) -> 
                 "and earlier transactions with --warmup"
             )
     state: State = "ok"
-    if missing > FEW:
+    if label_fed and total < limits.min_rows:
+        state = "too_few_rows"
+    elif missing > FEW:
         state = "failed" if missing >= limits.missing_notices else "warning"
     return CheckResult(check="notices", state=state, text=text)
 
@@ -159,8 +171,8 @@ def _drift(column: ColumnDrift, found: Monitoring, limits: Monitor) -> CheckResu
         f"population stability index {column.stability_index:.3f}, Jensen-Shannon distance "
         f"{column.jensen_shannon:.3f}"
     )
-    if column.state == "too few rows":
-        text = f"{column.rows:,} rows to compare with {found.reference_rows:,}"
+    if column.state == "too_few_rows":
+        text = f"{column.rows:,} rows to compare with {column.trained_rows:,}"
     elif column.state != "ok":
         limit = limits.psi_failed if column.state == "failed" else limits.psi_warning
         above = [

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,15 +20,25 @@ from tinyfin.training.bootstrap import draw_groups, interval, replicated_ap
 from tinyfin.training.confusion import ACTION_LEVELS, share
 from tinyfin.training.label_delays import slower_of
 from tinyfin.training.metrics import average_precision
+from tinyfin.training.monotone_curve import fit_curve
 from tinyfin.training.scoring import ScoredPart
 
-__all__ = ["LabelledRows"]
+__all__ = ["CalibrationRows", "LabelledRows"]
 
 DAY_S = 86_400
 _MOST_GROUPS = 20_000
 """Groups of a draw; of more cards some are drawn together, and are still independent of others."""
 
 Arrays = dict[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class CalibrationRows:
+    """The rows that the table of probabilities was fitted to."""
+
+    raw: npt.NDArray[np.int32]
+    fraud: npt.NDArray[np.bool_]
+    terminal: npt.NDArray[np.int32]
 
 
 class LabelledRows:
@@ -54,6 +65,7 @@ class LabelledRows:
                 "card": tx.column("token")[rows] if cards else np.zeros(len(rows), np.uint64),
                 "has_card": tx.has("token")[rows] if cards else np.zeros(len(rows), bool),
                 "q32": replay.score_q32[rows],
+                "raw": replay.raw[rows],
                 "action": replay.action[rows],
             }
         )
@@ -66,11 +78,13 @@ class LabelledRows:
         *,
         budgets: Mapping[Action, float],
         calibrated: bool,
+        learned: CalibrationRows | None,
     ) -> LabelFigures | None:
         """Figures of the rows whose label was known at ``as_of_s``, and that were old enough then
         for the slower kind of label; None without labels.
 
-        ``horizon_s``: age that training took for old enough; here at least that.
+        ``horizon_s``: age that training took for old enough; here at least that. ``learned``: the
+        calibration rows, if they were kept: few frauds there make a promise less certain.
         """
         if not any(len(part["t"]) for part in self._parts):
             return None
@@ -108,7 +122,11 @@ class LabelledRows:
                     1000,
                 ),
             ),
-            **({"frauds_promised": _promised(mature, fraud)} if calibrated and len(fraud) else {}),
+            **(
+                {"frauds_promised": _promised(mature, fraud, learned)}
+                if calibrated and len(fraud)
+                else {}
+            ),
         )
 
     def _groups(self, rows: Arrays) -> tuple[npt.NDArray[np.int64], str]:
@@ -170,8 +188,19 @@ def _average_precision(
     return Bounded(value=value, interval=between, expected=expected)
 
 
-def _promised(rows: Arrays, fraud: npt.NDArray[np.bool_]) -> Promised:
-    n = len(fraud)
-    terms = Terms(np.arange(n), np.ones(n), fraud, rows["q32"] / 2.0**32)
-    groups = [rows["terminal"], *([rows["card"]] if rows["has_card"].all() else [])]
-    return promise(terms, groups=groups)
+def _promised(
+    rows: Arrays, fraud: npt.NDArray[np.bool_], learned: CalibrationRows | None
+) -> Promised:
+    """Rows of one terminal, and of one card, go the same way; a row without a card shares one with
+    no other, and so do calibration rows."""
+    n, m = len(fraud), 0 if learned is None else len(learned.raw)
+    tested = Terms(np.arange(n), np.ones(n), fraud, rows["q32"] / 2.0**32)
+    card = np.unique(rows["card"], return_inverse=True)[1]
+    cards = np.r_[np.where(rows["has_card"], card, n + np.arange(n)), 2 * n + np.arange(m)]
+    if learned is None:
+        return promise(tested, groups=[rows["terminal"], cards])
+    curve = fit_curve(learned.raw, learned.fraud)
+    weight = -curve.sensitivity(learned.raw, rows["raw"])
+    fitted = Terms(n + np.arange(m), weight, learned.fraud, curve(learned.raw))
+    terminals = np.r_[rows["terminal"], rows["terminal"].max(initial=0) + 1 + learned.terminal]
+    return promise(tested, fitted, [terminals, cards])

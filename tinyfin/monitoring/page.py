@@ -21,7 +21,7 @@ _TITLES = {
     "ok": (True, "All checks hold"),
     "warning": (None, "Warnings, and no check failed"),
     "failed": (False, "Failed on these transactions"),
-    "too few rows": (None, "Too few rows for a verdict"),
+    "too_few_rows": (None, "Too few rows for a verdict"),
 }
 
 
@@ -36,7 +36,7 @@ def render(found: Monitoring) -> str:
     return page(
         f"{found.run}: monitor",
         subtitle=f"{data.rows:,} transactions of {data.terminals:,} terminals, {data.from_[:10]} "
-        f"to {data.to[:10]} · compared with {found.reference_rows:,} calibration rows · pack "
+        f"to {data.to[:10]} · compared with {found.trained_rows:,} of the training · pack "
         f"{found.pack_id[:8]}",
         verdict=_verdict(found),
         headline=_headline(found),
@@ -155,8 +155,7 @@ def _weeks(found: Monitoring) -> list[Block]:
                     {column.name: column.by_week for column in columns},
                     {} if ident == "inputs" else limits,
                     "population stability index",
-                    f"{title}, each week against the calibration rows; weeks of too few rows are "
-                    "left out.",
+                    f"{title}, each week against the training; weeks of too few rows are left out.",
                 )
             )
     rows = [
@@ -192,12 +191,12 @@ def _columns(found: Monitoring) -> list[Block]:
                     for row in zip(column.bins, column.trained, column.found, strict=True)
                     if any(row[1:])
                 ],
-                ("calibration rows", "these transactions"),
+                ("training", "these transactions"),
             ),
             f"{column.kind.capitalize()}{'' if column.kind == 'score' else ' ' + column.name}: "
             f"stability index {fixed(column.stability_index)}, Jensen-Shannon distance "
             f"{fixed(column.jensen_shannon)}.",
-            legend=[("calibration rows", 0), ("these transactions", 1)],
+            legend=[("training", 0), ("these transactions", 1)],
         )
         for i, column in enumerate(shown)
     ]
@@ -209,7 +208,7 @@ def _columns(found: Monitoring) -> list[Block]:
                 [
                     column.name,
                     column.kind,
-                    column.state,
+                    column.state.replace("_", " "),
                     fixed(column.stability_index),
                     fixed(column.jensen_shannon),
                     count(column.rows),

@@ -26,7 +26,7 @@ def check_rows(found: Monitoring) -> list[list[str]]:
                     rest.append(check.check)
                     continue
                 named -= 1
-            rows.append([state, check.check, check.text])
+            rows.append([state.replace("_", " "), check.check, check.text])
         if rest and state in ("failed", "warning"):
             rows.append([state, f"{len(rest)} more", ", ".join(rest)])
         elif rest:
@@ -34,7 +34,7 @@ def check_rows(found: Monitoring) -> list[list[str]]:
             inputs = sum(name.startswith("input ") for name in rest)
             counts = ((inputs, "input"), (len(rest) - inputs, "field"))
             names = [f"{n} {name}{'s' * (n > 1)}" for n, name in counts if n]
-            rows.append([state, ", ".join(names), said])
+            rows.append([state.replace("_", " "), ", ".join(names), said])
     return rows
 
 

@@ -18,7 +18,7 @@ from tinyfin.data.memory_tables import Sources, as_files
 from tinyfin.data.transactions import format_time
 from tinyfin.errors import ConfigError, DataError, ModelError
 from tinyfin.monitoring.checks import checks_of, worst
-from tinyfin.monitoring.labels import LabelledRows
+from tinyfin.monitoring.labels import CalibrationRows, LabelledRows
 from tinyfin.progress import stage
 from tinyfin.results.metrics import Action, Metrics
 from tinyfin.results.monitor import Bounded, DayFigures, MonitoredData, Monitoring, WeekFigures
@@ -27,7 +27,7 @@ from tinyfin.training.bootstrap import wilson
 from tinyfin.training.confusion import share
 from tinyfin.training.drift import DriftCount, week_begin_s, week_of
 from tinyfin.training.notices import STATUSES
-from tinyfin.training.reference import fields_of_data, reference_of
+from tinyfin.training.reference import kept_reference, reference_of, reference_of_data
 from tinyfin.training.run_folder import RunFolder, file_facts, open_run
 from tinyfin.training.scoring import ScoredPart, Scoring
 
@@ -51,7 +51,7 @@ def monitor(
     note: Note = lambda _: None,
 ) -> Monitoring:
     """Score transactions as :func:`tinyfin.training.scoring.score` does, and compare them with the
-    rows that the pack was calibrated on.
+    rows that the model was made from.
 
     ``limits``: keys of [monitor] that take the place of the configuration's. ``as_of_s``: labels
     that became known later are not used; the last transaction if None. Raises what ``score``
@@ -93,6 +93,7 @@ def monitor(
             metrics,
             budgets=budgets,
             calibrated=scoring.calibrated,
+            learned=_calibration_rows(run, scoring),
         )
     counts = scoring.counts
     found = Monitoring(
@@ -116,7 +117,8 @@ def monitor(
         cold_rows=counts.cold,
         weeks=volume.weeks(drift),
         days=volume.by_day(),
-        reference_rows=reference.rows,
+        trained_rows=reference.rows,
+        calibration_rows=run.facts().split.calibration.rows,
         columns=drift.measure(bounds),
     )
     if labels is not None:
@@ -137,26 +139,36 @@ def _limits(section: Monitor, given: Mapping[str, object]) -> Monitor:
 
 
 def _reference(run: RunFolder, scoring: Scoring, note: Note) -> Reference:
-    """What the run has kept; the fields, if it has not, from its files if they are still there."""
-    found = reference_of(run, scoring.twin, scoring.pack.calibration)
-    if found is None:
-        raise ModelError(
-            f"{run.path}: has neither {Reference.NAME} nor slices.npz, so nothing is known of the "
-            "rows that its pack was calibrated on; copy the whole run here, or train it again"
-        )
-    if found.fields is None:
+    """What the run has kept; if it has kept none, what the files that it was trained on say, or
+    else its slices."""
+    table = scoring.pack.calibration
+    if kept_reference(run) is None:
         known = run.facts().data.files
         paths = [Path(file.path) for file in known]
         there = all(path.is_file() for path in paths) and memory_tables.NAME not in map(str, paths)
         if there and [f.sha256 for f in file_facts(paths)] == [f.sha256 for f in known]:
-            with stage("fields of the run's data"):
-                found.fields = fields_of_data(run, paths)
-        else:
-            note(
-                f"{run.path}: an earlier tinyfin made it, and the files that it was trained on are "
-                "not there: fields are not compared, only inputs and scores"
-            )
+            note(f"{run.path}: an earlier tinyfin made it; its reference is computed from its data")
+            return reference_of_data(run, paths, scoring.twin, table)
+        note(
+            f"{run.path}: an earlier tinyfin made it, and the files that it was trained on are not "
+            "there: inputs are compared with the calibration rows alone, and fields not at all"
+        )
+    found = reference_of(run, scoring.twin, table)
+    if found is None:
+        raise ModelError(
+            f"{run.path}: has neither {Reference.NAME} nor slices.npz, and the files that it was "
+            "trained on are not there, so nothing is known of its training; copy the whole run "
+            "here, or train it again"
+        )
     return found
+
+
+def _calibration_rows(run: RunFolder, scoring: Scoring) -> CalibrationRows | None:
+    if not scoring.calibrated or not (run.path / "slices.npz").is_file():
+        return None
+    names = ("calibration", "calibration_label", "calibration_terminal")
+    codes, label, terminal = run.slices(*names).values()
+    return CalibrationRows(scoring.twin.infer(codes)[1], label == 1, terminal)
 
 
 def _usual_alerts(run: RunFolder, metrics: Metrics) -> float:

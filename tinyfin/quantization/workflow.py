@@ -36,11 +36,10 @@ from tinyfin.quantization.keras_to_tflite import to_tflite
 from tinyfin.quantization.run_network import Network, compare_with_oracle, network_of
 from tinyfin.results.metrics import Metrics, Population
 from tinyfin.results.parity import Comparison, FloatAndInt8, Pair, Parity, Sizes
-from tinyfin.results.reference import Reference
 from tinyfin.results.run import RunFacts
 from tinyfin.training.calibration import fit_scores, has_frauds, probability
 from tinyfin.training.populations import LOOK_BACK_DAYS
-from tinyfin.training.reference import reference_of_slices, score_bins
+from tinyfin.training.reference import kept_reference, score_bins
 from tinyfin.training.run_folder import RunFolder, Slices, changing_run, open_run
 from tinyfin.training.thresholds import Held, decide, realised
 
@@ -128,7 +127,7 @@ def _quantize(
     twin = Twin(made.pack, keys=_trusted(key))
     compared = _compare(run, made.network, slices, twin, interpreter)
     metrics = _measure(run, facts, slices, twin, made)
-    _keep_scores(run, facts, slices, made)
+    _keep_scores(run, made)
     report = Parity.model_validate(
         compared.model_dump(exclude_unset=True)
         | {"float_and_int8": _differences(metrics), "sizes": _sizes(made)}
@@ -150,12 +149,12 @@ def _quantize(
     return report, metrics
 
 
-def _keep_scores(run: RunFolder, facts: RunFacts, slices: Slices, made: _Made) -> None:
+def _keep_scores(run: RunFolder, made: _Made) -> None:
     """How the scores are distributed that ``tinyfin monitor`` compares later ones with."""
-    is_kept = (run.path / Reference.NAME).is_file()
-    found = run.read(Reference) if is_kept else reference_of_slices(facts.features.names, slices)
-    found.score = score_bins(made.raw, made.calibration)
-    run.write(found)
+    found = kept_reference(run)
+    if found is not None:
+        found.score = score_bins(made.raw, made.calibration)
+        run.write(found)
 
 
 def _counter(run: RunFolder) -> int:

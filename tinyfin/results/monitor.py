@@ -23,7 +23,7 @@ __all__ = [
     "WeekFigures",
 ]
 
-State = Literal["ok", "warning", "failed", "too few rows"]
+State = Literal["ok", "warning", "failed", "too_few_rows"]
 
 
 class CheckResult(Facts):
@@ -45,19 +45,21 @@ class Bounded(Facts):
 
 
 class ColumnDrift(Facts):
-    """A column against the calibration rows."""
+    """A column against the rows that the model was made from; inputs that notices move, and the
+    score, against the calibration rows among them."""
 
     name: str
     kind: ColumnKind
     state: State
     rows: int
+    trained_rows: int
     stability_index: Figure
     jensen_shannon: Figure
     by_week: list[Figure]
     """Stability index; null where a week has too few rows."""
     bins: list[str]
     trained: list[float]
-    """Shares of the calibration rows by bin."""
+    """Shares of those rows by bin."""
     found: list[float]
 
 
@@ -131,7 +133,10 @@ class Monitoring(ResultFile):
     cold_rows: int
     weeks: list[WeekFigures]
     days: list[DayFigures]
-    reference_rows: int
+    trained_rows: int
+    """That the model was made from."""
+    calibration_rows: int
+    """Of those."""
     columns: list[ColumnDrift]
     labels: LabelFigures | None = None
     """Left out without labels."""

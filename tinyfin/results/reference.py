@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How the rows were distributed that a model was calibrated on: ``reference.json``."""
+"""How the rows were distributed that a model was made from: ``reference.json``."""
 
 from __future__ import annotations
 
 from typing import ClassVar, Literal
+
+from pydantic import model_validator
 
 from tinyfin.results.facts import Facts, ResultFile
 
@@ -24,8 +26,20 @@ class ColumnBins(Facts):
     """Of a category: each has a bin; the bins of rarer ones and of unseen ones follow."""
     rare: list[int] = []
     """Of a category: values that share a bin."""
-    rows: list[int]
+    rows: list[int] = []
     """By bin; the last bin of a field are rows without it."""
+
+    @property
+    def bins(self) -> int:
+        """How many there are."""
+        own = len(self.values) + 2 if self.values else len(self.edges) + 1
+        return own + (self.kind == "field")
+
+    @model_validator(mode="after")
+    def _whole(self) -> ColumnBins:
+        if self.rows and len(self.rows) != self.bins:
+            raise ValueError(f"has {len(self.rows)} bins, not {self.bins}")
+        return self
 
 
 class Reference(ResultFile):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How far transactions are from those that a model was calibrated on, column by column.
+"""How far transactions are from those that a model was made from, column by column.
 
 Both statistics compare the shares of the same bins. The population stability index is the sum of
 (q - p) ln(q / p): N. Siddiqi, Credit Risk Scorecards (2006), ch. 9, which also has the usual
@@ -159,7 +159,7 @@ class DriftCount:
         if fed and self._lacking > FEW * self._rows:
             by_week = {week: np.zeros_like(counts) for week, counts in by_week.items()}
         found = sum(by_week.values(), np.zeros(len(column.rows), np.int64))
-        trained = np.array(column.rows)
+        trained = np.array(column.rows, np.int64)
         weekly = [
             stability_index(trained, row) if _enough(trained, row, limits) else float("nan")
             for row in by_week.values()
@@ -170,6 +170,7 @@ class DriftCount:
             kind=column.kind,
             state=_state(trained, found, limits),
             rows=m,
+            trained_rows=n,
             stability_index=stability_index(trained, found),
             jensen_shannon=jensen_shannon(trained, found),
             by_week=weekly,
@@ -223,7 +224,7 @@ def _enough(before: Counts, after: Counts, limits: Monitor) -> bool:
 
 def _state(before: Counts, after: Counts, limits: Monitor) -> State:
     if not _enough(before, after, limits):
-        return "too few rows"
+        return "too_few_rows"
     index = stability_index(before, after)
     if index >= limits.psi_failed:
         return "failed"
@@ -238,6 +239,6 @@ def far_warning(drift: DriftCount, limits: Monitor) -> str | None:
     named = ", ".join(f"{c.name} {c.stability_index:.2f}" for c in far[:_NAMED])
     more = f" and {len(far) - _NAMED} more" if len(far) > _NAMED else ""
     return (
-        "WARNING: these transactions are far from those that the model was calibrated on "
+        "WARNING: these transactions are far from those that the model was made from "
         f"(population stability index: {named}{more}); `tinyfin monitor` says more"
     )

@@ -1,24 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The reference of a run: bins of the rows that its probabilities and thresholds were set on.
+"""The reference of a run: bins of the rows that its model was made from.
 
-Those are the calibration rows: the last ones before the model went live whose labels were known, so
-their state was warm and their notices came, as in service. Earlier rows of the training are from
-days when terminals knew nothing yet.
+Inputs and fields are those of the rows to fit, to stop and to calibrate on. Inputs that notices
+move, and scores, are those of the calibration rows alone: in the first days no notice can come yet,
+and rows that a model was fitted to are not scored as others are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from tinyfin.data.transactions import Transactions, format_time
+from tinyfin.errors import ModelError
 from tinyfin.features.check_program import names_read
+from tinyfin.features.compiler import Program, compile_program
 from tinyfin.pack.calibration import Calibration
 from tinyfin.results.reference import ColumnBins, ColumnKind, Reference
 from tinyfin.schema import Field
+from tinyfin.training.notices import label_fed
 from tinyfin.training.run_folder import RunFolder, Slices
 from tinyfin.twin import Twin
 
@@ -26,10 +29,12 @@ __all__ = [
     "Binning",
     "category_bins",
     "field_bins",
-    "fields_of_data",
     "input_bins",
+    "kept_reference",
     "number_bins",
     "reference_of",
+    "reference_of_data",
+    "reference_of_rows",
     "reference_of_slices",
     "score_bins",
 ]
@@ -48,8 +53,8 @@ class Binning:
     """Values to bins, as the columns of a :class:`~tinyfin.results.reference.Reference` say."""
 
     def __init__(self, column: ColumnBins) -> None:
-        self.bins = len(column.rows)
-        self._missing = self.bins - 1 if column.kind == "field" else -1
+        self.bins = column.bins
+        self._missing = self.bins - 1
         self._edges = np.array(column.edges, np.int64)
         own = {value: i for i, value in enumerate(column.values)}
         known = sorted({*column.values, *column.rare})
@@ -82,7 +87,7 @@ def number_bins(
     if len(inside):
         at = np.linspace(0, 1, BINS + 1)[1:-1]
         edges = np.unique(np.quantile(inside.astype(np.int64), at, method="lower")).tolist()
-    return _counted(ColumnBins(name=name, kind=kind, edges=edges, rows=[]), values, there)
+    return _counted(ColumnBins(name=name, kind=kind, edges=edges), values, there)
 
 
 def category_bins(
@@ -96,17 +101,15 @@ def category_bins(
     found, count = np.unique(values if there is None else values[there], return_counts=True)
     order = found[np.argsort(-count, kind="stable")].tolist()
     own, rare = (list(known), []) if known else (order[:_MOST_VALUES], order[_MOST_VALUES:])
-    empty = ColumnBins(name=name, kind=kind, values=sorted(own), rare=sorted(rare), rows=[])
+    empty = ColumnBins(name=name, kind=kind, values=sorted(own), rare=sorted(rare))
     return _counted(empty, values, there)
 
 
 def _counted(
     column: ColumnBins, values: npt.NDArray[np.integer], there: npt.NDArray[np.bool_] | None
 ) -> ColumnBins:
-    bins = len(column.values) + 2 if column.values else len(column.edges) + 1
-    column.rows = [0] * (bins + (column.kind == "field"))
     found = Binning(column).of(values, there)
-    column.rows = np.bincount(found, minlength=len(column.rows)).tolist()
+    column.rows = np.bincount(found, minlength=column.bins).tolist()
     return column
 
 
@@ -136,7 +139,7 @@ def _field(field: Field, values: npt.NDArray[np.int64], there: npt.NDArray[np.bo
         return category_bins(field.name, "field", values, there)
     if field.unit == "minor":
         return number_bins(field.name, "field", values, there)
-    return _counted(ColumnBins(name=field.name, kind="field", rows=[]), values, there)
+    return _counted(ColumnBins(name=field.name, kind="field"), values, there)
 
 
 def score_bins(raw: npt.NDArray[np.int32], table: Calibration) -> ColumnBins:
@@ -144,37 +147,81 @@ def score_bins(raw: npt.NDArray[np.int32], table: Calibration) -> ColumnBins:
     return number_bins("score", "score", table.evaluate(raw))
 
 
+def reference_of_rows(
+    tx: Transactions,
+    rows: npt.NDArray[np.int64],
+    codes: npt.NDArray[np.int8],
+    calibration: npt.NDArray[np.bool_],
+    program: Program,
+    fed: Collection[str],
+) -> Reference:
+    """The reference of the ``rows`` of a training, n of them, without scores.
+
+    ``codes``: their network inputs int8[n, F]; ``calibration``: which of them are calibration rows.
+    """
+    names = program.feature_names
+    late = {column.name: column for column in input_bins(names, codes[calibration])}
+    t = tx.t_mono_s[rows]
+    return Reference(
+        rows=len(rows),
+        since=format_time(int(t.min())),
+        until=format_time(int(t.max())),
+        inputs=[late[c.name] if c.name in fed else c for c in input_bins(names, codes)],
+        fields=field_bins(tx, rows, program.payload),
+    )
+
+
 def reference_of_slices(names: Sequence[str], slices: Slices) -> Reference:
-    """What the calibration rows of ``slices.npz`` say of the inputs."""
+    """What ``slices.npz`` says of the inputs of the calibration rows, in a run that has kept no
+    more."""
     t = slices["calibration_t_s"]
     return Reference(
         rows=len(t),
-        since=format_time(int(t.min(initial=2**32 - 1)) if len(t) else 0),
-        until=format_time(int(t.max(initial=0))),
+        since=format_time(int(t.min())),
+        until=format_time(int(t.max())),
         inputs=input_bins(names, slices["calibration"]),
     )
 
 
+def reference_of_data(
+    run: RunFolder, paths: Sequence[Path], twin: Twin, table: Calibration | None
+) -> Reference:
+    """What a run would have kept, from the files that it was trained on. Raises DataError."""
+    from tinyfin.training.network_inputs import PARTS, network_inputs
+
+    found, features = network_inputs(run, paths), run.config().features
+    program = compile_program(features, found.transactions.schema, **features.capacities)
+    learned = [PARTS.index(part) for part in ("fit", "validation", "calibration")]
+    rows = np.flatnonzero(np.isin(found.part, learned))
+    late = found.part[rows] == PARTS.index("calibration")
+    codes = found.codes[rows]
+    out = reference_of_rows(found.transactions, rows, codes, late, program, label_fed(features))
+    if table is not None:
+        out.score = score_bins(twin.infer(np.ascontiguousarray(codes[late]))[1], table)
+    return out
+
+
+def kept_reference(run: RunFolder) -> Reference | None:
+    """What a run has kept; None for one of an earlier tinyfin. Raises ModelError for a damaged
+    file."""
+    if not (run.path / Reference.NAME).is_file():
+        return None
+    kept = run.read(Reference)
+    if [column.name for column in kept.inputs] != run.facts().features.names:
+        raise ModelError(f"{run.path / Reference.NAME}: is not of this run; copy the run again")
+    return kept
+
+
 def reference_of(run: RunFolder, twin: Twin, table: Calibration | None) -> Reference | None:
-    """What a run has kept; of one made before it was kept, what ``slices.npz`` says. None where
-    neither is there. Raises ModelError for a damaged file."""
-    kept = run.read(Reference) if (run.path / Reference.NAME).is_file() else None
+    """What a run has kept, or else what its ``slices.npz`` says. None where neither is there.
+    Raises ModelError for a damaged file."""
+    kept = kept_reference(run)
     if kept is not None and (kept.score is not None or table is None):
         return kept
     if not (run.path / "slices.npz").is_file():
         return kept
-    slices = run.slices()
+    slices = run.slices("calibration", "calibration_t_s")
     found = kept or reference_of_slices(run.facts().features.names, slices)
-    if table is not None and len(slices["calibration"]):
+    if table is not None:
         found.score = score_bins(twin.infer(slices["calibration"])[1], table)
     return found
-
-
-def fields_of_data(run: RunFolder, paths: Sequence[Path]) -> list[ColumnBins]:
-    """Fields of the calibration rows, from the files that the run was trained on."""
-    from tinyfin.data.readers import read
-    from tinyfin.training.network_inputs import PARTS, Partition
-
-    tx = read(list(paths), run.config(), compact=True)
-    rows = np.flatnonzero(Partition.of(run).part(tx) == PARTS.index("calibration"))
-    return field_bins(tx, rows, run.file("program.bin").read_bytes())
