@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.distance import jensenshannon
-from scipy.stats import entropy
+from scipy.stats import chi2, entropy
 
 from tinyfin.results.reference import ColumnBins
 from tinyfin.training.drift import (
@@ -70,6 +70,9 @@ def test_the_same_distribution_passes_the_bound_of_chance_once_in_a_hundred(rows
     """Of 400 pairs more than 12 are above it once in 1,000 times (binomial)."""
     share = np.array([0.3, 0.2, 0.1, 0.1, 0.08, 0.07, 0.05, 0.04, 0.03, 0.03])
     bound = chance_index(len(share), 5000, rows)
+    for bins in range(2, 20):
+        exact = chi2.ppf(0.99, bins - 1) * (1 / 5000 + 1 / rows)
+        assert chance_index(bins, 5000, rows) == pytest.approx(exact, rel=0.01)
     rng = np.random.default_rng(5)
 
     def above(later: np.ndarray) -> int:

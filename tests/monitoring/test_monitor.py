@@ -8,6 +8,7 @@ import datetime as dt
 import json
 import re
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from sklearn.metrics import average_precision_score
 
 from tests.support.cli import tinyfin
+from tests.support.process import call
 from tinyfin import monitor
 from tinyfin.results.monitor import ColumnDrift, Monitoring
 from tinyfin.results.reference import Reference
@@ -137,6 +140,8 @@ def test_figures_are_those_of_the_scores(
     assert labels.frauds == len(frauds)
     caught = sum(row["action"] != "accept" for row in frauds)
     assert labels.recall["go_online"].value == pytest.approx(caught / len(frauds))
+    ranked = average_precision_score([row["label"] for row in rows], [r["score"] for r in rows])
+    assert labels.average_precision.value == pytest.approx(ranked)
     assert labels.frauds_promised is not None
     assert labels.frauds_promised.expected == pytest.approx(sum(row["score"] for row in rows))
     statuses = [row["notices"] for row in rows]
@@ -182,7 +187,7 @@ def test_without_labels_the_rest_is_said(
     assert found.labels is None
     assert not any(row.check.startswith(("false", "frauds", "recall")) for row in found.checks)
     assert state(found, "input amt_log") == state(found, "score") == "ok"
-    assert state(found, "notices") == state(found, "input known_rate_28d") == "ok"
+    assert state(found, "notices") == "ok"  # labels of the rows before the file
     alone = monitor(small["run"], [worlds["bare"]])  # no labels of earlier rows either
     assert alone.notices["missing"] == alone.data.rows
     assert state(alone, "notices") == "failed"
@@ -280,6 +285,20 @@ def test_the_page_has_weeks_and_the_columns_that_drifted_most(
     assert "Input amt_to_floor: stability index" in page
     assert not re.search(r"(src|href)=\"http", page)
     assert not (small["run"] / "monitor").exists()
+
+
+def test_monitor_does_without_the_packages_of_training(
+    small: dict[str, Path], worlds: dict[str, Path], tmp_path: Path
+) -> None:
+    words = ["monitor", str(small["run"]), str(worlds["late"]), "--out", str(tmp_path), "-q"]
+    code = (
+        "import sys\n"
+        "for name in ('tensorflow', 'keras', 'sklearn', 'scipy'): sys.modules[name] = None\n"
+        "from tinyfin.cli import main\n"
+        f"main({[*words, '--warmup', str(worlds['early']), '--as-of', AS_OF]!r})\n"
+    )
+    call(sys.executable, "-c", code)
+    assert json.loads((tmp_path / "monitor.json").read_text())["state"] == "warning"
 
 
 def test_results_go_into_the_run_and_score_writes_the_same_bytes(

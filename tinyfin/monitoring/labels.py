@@ -19,7 +19,6 @@ from tinyfin.results.monitor import Bounded, LabelFigures
 from tinyfin.training.bootstrap import draw_groups, interval, replicated_ap
 from tinyfin.training.confusion import ACTION_LEVELS, share
 from tinyfin.training.label_delays import slower_of
-from tinyfin.training.metrics import average_precision
 from tinyfin.training.monotone_curve import fit_curve
 from tinyfin.training.scoring import ScoredPart
 
@@ -181,9 +180,12 @@ def _average_precision(
     trained = metrics.populations.get("all", {}).get("model_int8")
     value, between = NAN, (NAN, NAN)
     if fraud.any() and not fraud.all():
-        value = average_precision(score.astype(np.float64), fraud.astype(np.int8))
         drawn = draw_groups(int(group.max()) + 1, 0)
-        between = interval(replicated_ap(score.astype(np.int64), fraud, group, drawn))
+        once = np.ones((1, drawn.shape[1]), np.float32)  # every group once: the figure itself
+        value, *drawn_anew = replicated_ap(
+            score.astype(np.int64), fraud, group, np.concatenate([once, drawn])
+        ).tolist()
+        between = interval(np.array(drawn_anew))
     expected = NAN if trained is None else trained.average_precision
     return Bounded(value=value, interval=between, expected=expected)
 

@@ -242,7 +242,7 @@ def _labels(found: Monitoring) -> list[Block]:
     said = remarks(found)[-1]
     return [
         text(f"{said[0].upper()}{said[1:]}. Intervals resample {labels.drawn}."),
-        table("", ["figure", "found", "95 % interval", "expected"], rows),
+        table("With labels", ["figure", "found", "95 % interval", "expected"], rows),
     ]
 
 
@@ -252,7 +252,8 @@ def _row(name: str, found: Bounded) -> list[str]:
 
 def _days(found: Monitoring) -> list[Block]:
     names = [day.day for day in found.days]
-    share = percent(found.notices["as_trained"] / max(sum(found.notices.values()), 1))
+    asked = sum(found.notices.values()) - found.notices["unused"]
+    share = percent(found.notices["as_trained"] / asked) if asked else "-"
     said = remarks(found)[: 1 if found.labels is None else -1]
     return [
         _lines(
