@@ -13,7 +13,9 @@ from tinyfin.hil.runs.results import RigResult
 from tinyfin.results.evaluation import Evaluation
 from tinyfin.results.facts import ResultFile
 from tinyfin.results.metrics import Metrics
+from tinyfin.results.monitor import Monitoring
 from tinyfin.results.parity import Parity
+from tinyfin.results.reference import Reference
 from tinyfin.results.run import MapsFile, RunFacts
 from tinyfin.results.trials import Trials
 
@@ -24,6 +26,8 @@ KINDS: tuple[type[ResultFile | Document], ...] = (
     Metrics,
     Parity,
     Evaluation,
+    Reference,
+    Monitoring,
     Trials,
     ReplayReport,
     RigResult,

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tinyfin.data.transactions import Transactions
     from tinyfin.evaluation.workflow import evaluate
     from tinyfin.hil.replay.workflow import replay_run as replay
+    from tinyfin.monitoring.workflow import monitor
     from tinyfin.pack.container import open_pack
     from tinyfin.quantization.workflow import quantize
     from tinyfin.simulator import simulate
@@ -27,6 +28,7 @@ __all__ = [
     "Twin",
     "evaluate",
     "load_config",
+    "monitor",
     "open_pack",
     "open_run",
     "quantize",
@@ -42,6 +44,7 @@ _HOMES = {
     "Twin": "tinyfin.twin:Twin",
     "evaluate": "tinyfin.evaluation.workflow:evaluate",
     "load_config": "tinyfin.config:load",
+    "monitor": "tinyfin.monitoring.workflow:monitor",
     "open_pack": "tinyfin.pack.container:open_pack",
     "open_run": "tinyfin.training.run_folder:open_run",
     "quantize": "tinyfin.quantization.workflow:quantize",

@@ -40,6 +40,7 @@ VERBS: tuple[tuple[str, str, str], ...] = (
     ("runs", "tinyfin.cli.runs", "List the runs of a folder."),
     ("compare", "tinyfin.cli.compare", "Compare two runs on the same transactions."),
     ("score", "tinyfin.cli.score", "Score transactions on the workstation."),
+    ("monitor", "tinyfin.cli.monitor", "Look at the pack of a run on later transactions."),
     ("keygen", "tinyfin.cli.keygen", "Make a key: for packs, for commands, for terminals."),
     ("keys", "tinyfin.cli.keys", "Say which keys terminals trust: make, show, install."),
     ("repack", "tinyfin.cli.repack", "Give the pack of a run another decision."),
@@ -69,7 +70,7 @@ Exit codes:
   0  done
   2  usage
   3  bad input: data, config, pack or model
-  4  answers differ, or a gate failed
+  4  answers differ, or a gate or check failed
   5  target or link does not answer
   6  a needed tool is missing or failed
   7  does not fit

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -15,18 +16,45 @@ if TYPE_CHECKING:
     from tinyfin.data.events import Notices
     from tinyfin.training.scoring import Scored
 
-__all__ = ["command"]
+__all__ = ["command", "scoring_options"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_SCORING = (
+    click.option(
+        "--warmup",
+        multiple=True,
+        type=DataFile(),
+        help="Earlier transactions: they build state and are not reported. May be repeated.",
+    ),
+    click.option(
+        "--notices",
+        type=click.Choice(["both", "fraud_only", "none"]),
+        help="Which labels of DATA reach the terminal as notices; as the mapping says if not "
+        "given.",
+    ),
+    click.option(
+        "--config",
+        "config_path",
+        type=click.Path(dir_okay=False),
+        help="Another tinyfin.toml for the columns of DATA and for [monitor]; the run's own if not "
+        "given.",
+    ),
+    skip_bad_rows_option,
+    public_key_option,
+)
+
+
+def scoring_options(verb: F) -> F:
+    """The options of every command that scores transactions with the pack of a run."""
+    for option in reversed(_SCORING):
+        verb = option(verb)
+    return verb
 
 
 @click.command()
 @click.argument("run", type=click.Path(file_okay=False))
 @click.argument("data", nargs=-1, required=True, type=DataFile())
-@click.option(
-    "--warmup",
-    multiple=True,
-    type=DataFile(),
-    help="Earlier transactions: they build state and are not reported. May be repeated.",
-)
 @click.option(
     "--out",
     required=True,
@@ -40,19 +68,7 @@ __all__ = ["command"]
     help="Add these columns, separated by commas: terminal, id, time, label, model (model_id "
     "and pack_id), fields of the schema such as amount_minor; or all.",
 )
-@click.option(
-    "--notices",
-    type=click.Choice(["both", "fraud_only", "none"]),
-    help="Which labels of DATA reach the terminal as notices; as the mapping says if not given.",
-)
-@click.option(
-    "--config",
-    "config_path",
-    type=click.Path(dir_okay=False),
-    help="Another tinyfin.toml for the columns of DATA; the run's own if not given.",
-)
-@skip_bad_rows_option
-@public_key_option
+@scoring_options
 @json_option
 def command(
     run: str,

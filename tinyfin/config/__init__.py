@@ -11,6 +11,7 @@
     [search]    what `train --search` tries, and what the model may cost
     [rules]     numbers of the rules that every model has to beat
     [evaluate]  weeks, seeds, baselines, label delays, groups to compare
+    [monitor]   from where on a check of a pack on later data warns or fails
 
 Every section and every key may be left out.
 """
@@ -38,6 +39,7 @@ from tinyfin.config.sections import (
     Evaluate,
     Features,
     Model,
+    Monitor,
     Rules,
     Search,
     Sections,
@@ -56,6 +58,7 @@ __all__ = [
     "Evaluate",
     "Features",
     "Model",
+    "Monitor",
     "Rules",
     "Search",
     "Simulate",
@@ -86,6 +89,7 @@ class Config:
     search: Search
     rules: Rules
     evaluate: Evaluate
+    monitor: Monitor
     path: Path | None
     table: Mapping[str, object]
 

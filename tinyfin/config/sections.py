@@ -18,6 +18,7 @@ __all__ = [
     "Evaluate",
     "Features",
     "Model",
+    "Monitor",
     "Risk",
     "Rules",
     "Simulate",
@@ -342,6 +343,29 @@ class Evaluate(Section):
     """Groups whose figures are compared: column of the file by name. No model sees them."""
 
 
+class Monitor(Section):
+    """[monitor]: from where on a check of ``tinyfin monitor`` warns or fails."""
+
+    psi_warning: Annotated[float, Field(gt=0)] = 0.1
+    """Population stability index from which a column drifts."""
+    psi_failed: Annotated[float, Field(gt=0)] = 0.25
+    factor: Annotated[float, Field(gt=1)] = 2.0
+    """A figure fails when all of its interval is so many times worse than expected; it warns when
+    all of it is worse."""
+    missing_notices: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Share of transactions without the notices of training from which the check fails."""
+    min_rows: Annotated[int, Field(ge=1)] = 1000
+    """With fewer transactions there is no verdict."""
+    min_frauds: Annotated[int, Field(ge=1)] = 20
+    """With fewer known frauds there is no verdict on what is said of frauds."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Monitor:
+        if self.psi_warning > self.psi_failed:
+            raise ValueError("psi_warning must not exceed psi_failed")
+        return self
+
+
 class Sections(Section):
     """The whole file, except [schema]."""
 
@@ -354,3 +378,4 @@ class Sections(Section):
     search: Search = Search()
     rules: Rules = Rules()
     evaluate: Evaluate = Evaluate()
+    monitor: Monitor = Monitor()

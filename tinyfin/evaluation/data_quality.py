@@ -16,6 +16,7 @@ from tinyfin.results.evaluation import (
     Quality,
     Suspect,
 )
+from tinyfin.training.drift import stability_index
 from tinyfin.training.metrics import roc_auc
 
 __all__ = ["DRIFT", "SUSPECT_AUC", "population_stability", "quality"]
@@ -88,16 +89,14 @@ def population_stability(
 ) -> float:
     """Population stability index over bins that hold equally many of ``before``.
 
-    Sum of (q - p) ln(q / p), shares of empty bins taken as half a row (Siddiqi, Credit Risk
-    Scorecards, ch. 9).
+    :func:`~tinyfin.training.drift.stability_index` has the formula.
     """
     edges = np.unique(np.quantile(before, np.linspace(0, 1, bins + 1)[1:-1], method="lower"))
     p, q = (
-        np.bincount(np.searchsorted(edges, x, side="left"), minlength=len(edges) + 1).astype(float)
+        np.bincount(np.searchsorted(edges, x, side="left"), minlength=len(edges) + 1)
         for x in (before, after)
     )
-    p, q = np.maximum(p, 0.5) / len(before), np.maximum(q, 0.5) / len(after)
-    return float(np.sum((q - p) * np.log(q / p)))
+    return stability_index(p, q)
 
 
 def _duplicates(rows: npt.NDArray[np.int64]) -> int:

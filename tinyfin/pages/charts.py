@@ -22,6 +22,7 @@ __all__ = [
     "precision_recall",
     "ratios",
     "scores",
+    "two_shares",
     "whiskers",
 ]
 
@@ -56,6 +57,7 @@ class CalibrationBin:
 
 
 _LEFT, _RIGHT = 62.0, 532.0
+_MOST_RINGS = 40
 _LINES = ("c1", "c2", "c3", "c4", "c5", "c6")
 
 
@@ -226,27 +228,62 @@ def folds(
     styles: Mapping[str, int],
     y_label: str,
     said: str,
+    *,
+    most: float = 1.0,
+    levels: Mapping[str, float] | None = None,
+    spans: Sequence[tuple[float, float]] = (),
 ) -> Canvas:
-    """One value per fold and series, as lines over the folds in their order."""
+    """One value per fold (or week, or day) and series, as lines over them in their order.
+
+    ``most``: end of the axis at most. ``levels``: values that are lines from end to end, numbered
+    by ``styles`` as series are. ``spans``: intervals around the values of the first series.
+    """
     canvas = Canvas(ident, title, said, 304)
     values = [v for row in series.values() for v in row if math.isfinite(v)]
-    high = min(1.0, max(values, default=1.0) * 1.12) or 1.0
+    values += [high for _, high in spans if math.isfinite(high)] + [*(levels or {}).values()]
+    high = min(most, max(values, default=1.0) * 1.12) or 1.0
     y = Axis(0, high, 270, 34)
     _y_axis(canvas, y, y_label, 5)
     step = (_RIGHT - _LEFT) / max(len(names), 1)
     at = [_LEFT + step * (i + 0.5) for i in range(len(names))]
+    for name, value in (levels or {}).items():
+        i = styles[name] % len(_LINES)
+        canvas.polyline([(_LEFT, y(value)), (_RIGHT, y(value))], f"line {_LINES[i]} d{i}")
+    for x, (low, top) in zip(at, spans, strict=False):
+        if math.isfinite(low) and math.isfinite(top):
+            canvas.line(x, y(low), x, y(top), "line thin c1")
     for name in sorted(series, key=lambda name: -styles[name]):
         i = styles[name]
         points = [(x, y(v)) for x, v in zip(at, series[name], strict=True) if math.isfinite(v)]
         if len(points) > 1:
             canvas.polyline(points, f"line {_LINES[i % len(_LINES)]} d{i % len(_LINES)}")
-        for px, py in points:
+        for px, py in points if len(names) <= _MOST_RINGS else ():
             canvas.circle(px, py, 4, f"ring {_LINES[i % len(_LINES)]}")
     canvas.line(_LEFT, 270, _RIGHT, 270, "axis")
-    every = max(1, math.ceil(len(names) / 8))
+    every = max(
+        1, math.ceil(len(names) / max(1, int(480 / (8 * max(map(len, names), default=0) + 14))))
+    )
     for i, name in enumerate(names):
         if i % every == 0:
             canvas.text(at[i], 290, name, "middle")
+    return canvas
+
+
+def two_shares(
+    ident: str, title: str, rows: Sequence[tuple[str, float, float]], names: tuple[str, str]
+) -> Canvas:
+    """Two shares per bin (its name, the first, the second) as bars one below the other."""
+    said = "; ".join(f"{bin_}: {100 * a:.1f} and {100 * b:.1f} %" for bin_, a, b in rows)
+    canvas = Canvas(ident, title, f"{title}, {names[0]} and {names[1]}: {said}.", 38.0 * len(rows))
+    left = min(230.0, max([60.0, *(7.2 * len(name) + 14 for name, *_ in rows)]))
+    x = Axis(0, max([0.01, *(max(a, b) for _, a, b in rows)]), left, _RIGHT - 50)
+    for i, (name, *both) in enumerate(rows):
+        y = 38.0 * i + 4
+        canvas.text(left - 8, y + 19, name, "end", "label")
+        for value, top, style in zip(both, (y, y + 15), ("fill c1", "fill c2"), strict=True):
+            width = x(value) - left
+            canvas.rect(left, top, max(width, 1.0 if value else 0.0), 12, style)
+            canvas.text(left + width + 6, top + 10, f"{100 * value:.1f} %")
     return canvas
 
 

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinyfin.errors import ModelError
+from tinyfin.results.reference import Reference
 from tinyfin.results.run import FitFacts, ModelFacts, ModelFile, Replaced
 from tinyfin.tflite.refused_layers import on_vectors
 from tinyfin.training.families import (
@@ -120,6 +121,8 @@ def adopting(
     with making_run(run.path.parent, name, run.config()) as made:
         for file in _COPIED:
             shutil.copyfile(run.file(file), made.path / file)
+        if (run.path / Reference.NAME).is_file():
+            shutil.copyfile(run.path / Reference.NAME, made.path / Reference.NAME)
         fitted.save(made.path)
         made.write_arrays("slices.npz", slices)
         facts.name = made.name

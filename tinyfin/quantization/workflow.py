@@ -39,6 +39,7 @@ from tinyfin.results.parity import Comparison, FloatAndInt8, Pair, Parity, Sizes
 from tinyfin.results.run import RunFacts
 from tinyfin.training.calibration import fit_scores, has_frauds, probability
 from tinyfin.training.populations import LOOK_BACK_DAYS
+from tinyfin.training.reference import kept_reference, score_bins
 from tinyfin.training.run_folder import RunFolder, Slices, changing_run, open_run
 from tinyfin.training.thresholds import Held, decide, realised
 
@@ -126,6 +127,7 @@ def _quantize(
     twin = Twin(made.pack, keys=_trusted(key))
     compared = _compare(run, made.network, slices, twin, interpreter)
     metrics = _measure(run, facts, slices, twin, made)
+    _keep_scores(run, made)
     report = Parity.model_validate(
         compared.model_dump(exclude_unset=True)
         | {"float_and_int8": _differences(metrics), "sizes": _sizes(made)}
@@ -145,6 +147,14 @@ def _quantize(
     if key is not None:
         write_layouts(run.pack, key=key)
     return report, metrics
+
+
+def _keep_scores(run: RunFolder, made: _Made) -> None:
+    """How the scores are distributed that ``tinyfin monitor`` compares later ones with."""
+    found = kept_reference(run)
+    if found is not None:
+        found.score = score_bins(made.raw, made.calibration)
+        run.write(found)
 
 
 def _counter(run: RunFolder) -> int:

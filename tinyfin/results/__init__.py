@@ -7,5 +7,7 @@ metrics     figures of scorers, alerts and thresholds; metrics.json
 run         data, split, features, model; run.json, maps.json
 parity      what was compared with what; parity.json
 evaluation  all folds of an evaluation; evaluation.json
+reference   bins of the rows of the training; reference.json
+monitor     the pack on later transactions; monitor.json
 trials      what a search tried; trials.json
 """

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from tinyfin.results.metrics import Action, Confusion, Population, Thresholds
 from tinyfin.training.bootstrap import draws, interval, wilson
 
-__all__ = ["ACTION_LEVELS", "SHARES", "at_thresholds", "confusion"]
+__all__ = ["ACTION_LEVELS", "SHARES", "at_thresholds", "confusion", "share"]
 
 ACTION_LEVELS: Mapping[Action, int] = {"go_online": 1, "decline": 2}
 """Actions that a threshold leads to, in order: an alert of the first is one of the second too."""
@@ -82,6 +82,21 @@ def confusion(alert: Mask, fraud: Mask, group: npt.NDArray[np.generic], seed: in
         accuracy=accuracy,
         accuracy_interval=spans[3],
     )
+
+
+def share(
+    hits: npt.NDArray[np.integer], rows: npt.NDArray[np.integer], seed: int = 0
+) -> tuple[float, tuple[float, float]]:
+    """``hits`` among ``rows``, both int[groups], with the interval; NaN without rows."""
+    n, found = int(rows.sum()), int(hits.sum())
+    if not n:
+        return float("nan"), (float("nan"), float("nan"))
+    some = rows > 0
+    by_group = np.stack([hits[some], rows[some]], axis=1)
+    drawn = np.stack([times @ by_group for times in draws(len(by_group), seed)])
+    low, high = interval(drawn[:, 0] / drawn[:, 1])
+    least, most = wilson(found / n, n)
+    return found / n, (min(low, least), max(high, most))
 
 
 def _shares(cells: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

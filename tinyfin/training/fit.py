@@ -18,13 +18,15 @@ from tinyfin.memory import give_back
 from tinyfin.pack.maps import InputMap, map_inputs
 from tinyfin.progress import stage
 from tinyfin.results.metrics import Thinned
+from tinyfin.results.reference import Reference
 from tinyfin.results.run import DataFacts, FeatureFacts, ModelFacts, RunFacts
 from tinyfin.training.baselines import learned_scores
 from tinyfin.training.dataset import Dataset, Featured, as_known
 from tinyfin.training.families import Family, Learned, Problem, family, score_rows, weights_sha256
 from tinyfin.training.input_maps import fit_maps, fit_tail_maps
-from tinyfin.training.notices import newest_label_ages
+from tinyfin.training.notices import label_fed, newest_label_ages
 from tinyfin.training.populations import cards_of, drawn_anew, known_cards_removed
+from tinyfin.training.reference import reference_of_rows
 from tinyfin.training.representative_sample import REPRESENTATIVE_ROWS, representative_rows
 from tinyfin.training.rules import rule_scores
 from tinyfin.training.run_folder import Arrays, RunFolder
@@ -110,6 +112,7 @@ def learn(
     run.write_maps(maps, program.feature_names)
     with stage("writing slices.npz"):
         run.write_arrays("slices.npz", slices)
+    run.write(_reference(tx, made, rows, inputs))
     run.write(_facts(run, dataset, made, split, fitted, thinned))
     return slices
 
@@ -178,6 +181,24 @@ def _slices(
     cards = np.unique(cards_of(tx, split.test), return_inverse=True)[1]
     slices["test_group"] = cards.astype(np.int32)
     return slices
+
+
+def _reference(
+    tx: Transactions,
+    made: Featured,
+    rows: Mapping[str, npt.NDArray[np.int64]],
+    inputs: Mapping[str, npt.NDArray[np.int8]],
+) -> Reference:
+    parts = [part for part in SLICES if part != "test"]
+    late = np.repeat([part == "calibration" for part in parts], [len(rows[p]) for p in parts])
+    return reference_of_rows(
+        tx,
+        np.concatenate([rows[part] for part in parts]),
+        np.concatenate([inputs[part] for part in parts]),
+        late,
+        made.program,
+        label_fed(made.config.features),
+    )
 
 
 def _facts(

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from tinyfin.data.transactions import Transactions
 
-__all__ = ["horizon_s", "reports_end_s", "slower_s"]
+__all__ = ["horizon_s", "reports_end_s", "slower_of", "slower_s"]
 
 _MATURE = 0.9
 _LEAST_AT_RISK = 10
@@ -23,9 +23,19 @@ _CHANCE = 0.01
 def slower_s(tx: Transactions, known: npt.NDArray[np.bool_], until_s: int) -> int:
     """Seconds until nine of ten labels of the slower kind are known, as the labels of the rows
     ``known`` show it; all of them were known by ``until_s``."""
-    t = tx.t_mono_s.astype(np.int64)
-    delay = tx.label_known_s.astype(np.int64) - t
-    kinds = [np.flatnonzero(known & (tx.label == kind)) for kind in (0, 1)]
+    return slower_of(tx.t_mono_s[known], tx.label_known_s[known], tx.label[known], until_s)
+
+
+def slower_of(
+    t_s: npt.NDArray[np.integer],
+    known_s: npt.NDArray[np.integer],
+    label: npt.NDArray[np.int8],
+    until_s: int,
+) -> int:
+    """The same of rows by their time, the time at which their label became known, and the label."""
+    t = t_s.astype(np.int64)
+    delay = known_s.astype(np.int64) - t
+    kinds = [np.flatnonzero(label == kind) for kind in (0, 1)]
     return max(horizon_s(delay[rows], until_s - t[rows]) for rows in kinds)
 
 

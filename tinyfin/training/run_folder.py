@@ -8,6 +8,7 @@ program.bin       the feature program
 maps.json         the input maps
 model.keras       the float network
 slices.npz        int8 inputs, labels and scores of the rows that quantize needs
+reference.json    bins of inputs, fields and scores of the training, for tinyfin monitor
 metrics.json      float model, int8 model (after quantize), rules and baselines, same rows
 plots/*.svg       scores, precision and recall, calibration
 model.tflite      after quantize
@@ -212,10 +213,10 @@ class RunFolder:
         with files.whole(self.path / name) as unfinished, unfinished.open("wb") as file:
             np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # its own keywords
 
-    def slices(self) -> Arrays:
-        """Arrays of ``slices.npz``."""
+    def slices(self, *names: str) -> Arrays:
+        """Arrays of ``slices.npz``: those of the names, or all."""
         with np.load(self.file("slices.npz")) as arrays:
-            return {name: arrays[name] for name in arrays.files}
+            return {name: arrays[name] for name in names or arrays.files}
 
     def pack_bytes(self) -> bytes:
         """The pack; ModelError if the run has none yet."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -19,23 +20,25 @@ from tinyfin.data.readers import CHUNK_ROWS, read_chunks, survey
 from tinyfin.data.tables import about_rows_of
 from tinyfin.data.transactions import Transactions
 from tinyfin.errors import InputError
-from tinyfin.pack.container import parse_pack
+from tinyfin.pack.container import Pack, parse_pack
 from tinyfin.progress import stage
-from tinyfin.results.run import NoticeStatus
+from tinyfin.results.run import MissingFields, NoticeStatus
 from tinyfin.training.capacities import CapacityRows, capacities, capacity_lines
 from tinyfin.training.chunks import replay_chunks
+from tinyfin.training.drift import DriftCount, far_warning
 from tinyfin.training.missing_fields import require_fields
 from tinyfin.training.notices import STATUSES, Feed, KnownLabels
+from tinyfin.training.reference import reference_of
 from tinyfin.training.run_folder import RunFolder, open_run
 from tinyfin.training.score_table import ScoreTable, carried, table_writer
-from tinyfin.twin import ACTIONS, Replay, Twin
+from tinyfin.twin import ACTIONS, FLAGS, Replay, Twin
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from tinyfin.config import Config
 
-__all__ = ["GROUP_ROWS", "Scored", "score"]
+__all__ = ["GROUP_ROWS", "Scored", "ScoredPart", "Scoring", "score"]
 
 GROUP_ROWS = 1 << 20
 """Rows of a row group of the file of scores, whatever chunks they came in."""
@@ -43,6 +46,8 @@ GROUP_ROWS = 1 << 20
 Note = Callable[[str], None]
 _ROW_BYTES = 8
 """Less than a row of scores takes."""
+_MISSING, _OTHER = STATUSES.index("missing"), STATUSES.index("other")
+_COLD = next(bit for bit, name in FLAGS.items() if name == "COLD")
 
 
 class _Labelled(TypedDict):
@@ -125,86 +130,183 @@ def _score(
     chunk_rows: int,
     note: Note,
 ) -> Scored:
-    config = _mapping(run, config_path)
     as_csv = writes_csv(out)
-    extras, fields = carried(extras, config.schema)
-    given = config.data.notices if notices is None else notices
-    feed = Feed.of(run)
-    pack = parse_pack(run.pack_bytes(), keys=keys)
-    sources = [*warmup, *paths]
+    extras, fields = carried(extras, run.config().schema)
     files.require_space(out, _ROW_BYTES * about_rows_of(paths), "the scores")
-    found = survey(
-        sources,
-        config,
-        labels=False,
+    scoring = Scoring.open(
+        run,
+        paths,
+        warmup=warmup,
+        config_path=config_path,
+        notices=notices,
         skip_bad_rows=skip_bad_rows,
+        keys=keys,
         chunk_rows=chunk_rows,
-        progress=note,
+        note=note,
     )
-    if not found.in_order:
-        note("rows are not in order of time: all of them are held in memory")
-    twin = Twin(pack.data, terminals=max(1, len(found.terminals)), keys=keys)
-    if not twin.input_count:
-        raise InputError(f"{run.pack}: the pack holds no network; run `tinyfin quantize` first")
-    first = sum(found.file_rows[: len(warmup)])
-    known = KnownLabels(len(found.terminals), given)
-    identity = {"model_id": pack.model_id.hex(), "pack_id": pack.pack_id.hex()}
-    shape = ScoreTable(extras, fields, as_csv, identity)
-    counts = _Counts()
+    reference = reference_of(run, scoring.twin, scoring.pack.calibration)
+    drift = None if reference is None else DriftCount(reference, run.maps(), scoring.feed.features)
+    shape = ScoreTable(extras, fields, as_csv, scoring.identity)
+
     seen: list[CapacityRows] = []
 
     def tables() -> Iterator[pa.Table]:
-        chunks = read_chunks(sources, config, found, chunk_rows=chunk_rows)
-        for tx, replay in replay_chunks(chunks, twin, given):
-            seen.append(CapacityRows.of(tx, given))
-            own = tx.row >= first
-            status = feed.status(given, *known.ages(tx))
-            counts.add(tx, replay, status, own)
-            scoring.step(len(tx))
-            yield shape.of(tx, replay, own, first, status)
+        for part in scoring.parts():
+            seen.append(CapacityRows.of(part.tx, scoring.given))
+            if drift is not None:
+                drift.add(part.tx, part.replay, part.own, part.lacking)
+            yield shape.of(part.tx, part.replay, part.own, scoring.first, part.status)
 
-    fed = require_fields(pack.program, found.seen, run, str(run.path), note)
-    note(f"scoring {sum(found.file_rows) - first} transactions, {first} of warm-up before them")
     rows = 0
     with (
-        stage("scoring", found.rows, "rows") as scoring,
         files.whole(out, make_folder=True) as unfinished,
         table_writer(unfinished, shape.schema, as_csv=as_csv) as writer,
     ):
         for group in _groups(tables(), shape.schema):
             writer.write_table(group, GROUP_ROWS)
             rows += len(group)
-    if (warning := feed.warning(given, counts.notices, "were scored")) is not None:
-        note(warning)
-    full = capacities(pack.program, twin.counters(), CapacityRows.joined(seen))
+    counts, feed = scoring.counts, scoring.feed
+    for warning in (
+        feed.warning(scoring.given, counts.notices, "were scored"),
+        None if drift is None else far_warning(drift, scoring.config.monitor),
+    ):
+        if warning is not None:
+            note(warning)
+    full = capacities(scoring.pack.program, scoring.twin.counters(), CapacityRows.joined(seen))
     for line in capacity_lines(full):
         note(line)
-    calibrated = pack.meta.get("score") == "probability"
     return {
         "transactions": rows,
         "warmup": counts.warmup,
         "actions": dict(counts.actions),
-        "expected_frauds": counts.expected if calibrated else None,
+        "expected_frauds": counts.expected if scoring.calibrated else None,
         "labelled": {
             "transactions": counts.labelled,
             "frauds": counts.frauds,
-            "expected_frauds": counts.expected_of_labelled if calibrated else None,
+            "expected_frauds": counts.expected_of_labelled if scoring.calibrated else None,
         },
         "notices": {
             "trained": feed.notices,
-            "given": given,
+            "given": scoring.given,
             "features": list(feed.features),
             **{name: counts.notices[name] for name in STATUSES},
         },
-        "fields": fed.as_json(),
+        "fields": scoring.fed.as_json(),
         "capacities": full.as_json(),
-        "model_id": identity["model_id"],
-        "pack_id": identity["pack_id"],
+        "model_id": scoring.identity["model_id"],
+        "pack_id": scoring.identity["pack_id"],
         "out": str(out),
     }
 
 
-class _Counts:
+class ScoredPart(NamedTuple):
+    """A chunk of transactions, and what the pack answered."""
+
+    tx: Transactions
+    replay: Replay
+    own: npt.NDArray[np.bool_]
+    """Rows that are reported; the others are warm-up."""
+    status: npt.NDArray[np.int8]
+    """Index into :data:`~tinyfin.training.notices.STATUSES`."""
+
+    @property
+    def lacking(self) -> npt.NDArray[np.bool_]:
+        """Rows without the notices of the calibration."""
+        return np.isin(self.status, (_MISSING, _OTHER))
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """Transactions that are about to go through the pack of a run."""
+
+    config: Config
+    """With the mapping of the transactions."""
+    pack: Pack
+    twin: Twin
+    feed: Feed
+    given: Notices
+    """Which labels reach the terminal."""
+    fed: MissingFields
+    terminals: tuple[str, ...]
+    first: int
+    """Input rows before it are warm-up."""
+    counts: Counts
+    _chunks: Callable[[], Iterator[Transactions]]
+    _rows: int
+
+    @classmethod
+    def open(
+        cls,
+        run: RunFolder,
+        paths: Sequence[Path],
+        *,
+        warmup: Sequence[Path] = (),
+        config_path: str | Path | None = None,
+        notices: Notices | None = None,
+        skip_bad_rows: str | Path | None = None,
+        keys: Sequence[bytes] = (),
+        chunk_rows: int = CHUNK_ROWS,
+        note: Note = lambda _: None,
+    ) -> Scoring:
+        """Read the files once; :func:`score` has arguments and errors."""
+        config = _mapping(run, config_path)
+        given = config.data.notices if notices is None else notices
+        feed = Feed.of(run)
+        pack = parse_pack(run.pack_bytes(), keys=keys)
+        sources = [*warmup, *paths]
+        found = survey(
+            sources,
+            config,
+            labels=False,
+            skip_bad_rows=skip_bad_rows,
+            chunk_rows=chunk_rows,
+            progress=note,
+        )
+        if not found.in_order:
+            note("rows are not in order of time: all of them are held in memory")
+        twin = Twin(pack.data, terminals=max(1, len(found.terminals)), keys=keys)
+        if not twin.input_count:
+            raise InputError(f"{run.pack}: the pack holds no network; run `tinyfin quantize` first")
+        first = sum(found.file_rows[: len(warmup)])
+        fed = require_fields(pack.program, found.seen, run, str(run.path), note)
+        note(f"scoring {sum(found.file_rows) - first} transactions, {first} of warm-up before them")
+        return cls(
+            config,
+            pack,
+            twin,
+            feed,
+            given,
+            fed,
+            tuple(found.terminals),
+            first,
+            Counts(),
+            lambda: read_chunks(sources, config, found, chunk_rows=chunk_rows),
+            found.rows,
+        )
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether scores are probabilities."""
+        return self.pack.meta.get("score") == "probability"
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """Of model and pack."""
+        return {"model_id": self.pack.model_id.hex(), "pack_id": self.pack.pack_id.hex()}
+
+    def parts(self) -> Iterator[ScoredPart]:
+        """All rows, chunk by chunk; ``counts`` follows. Only once: the twin keeps its state."""
+        known = KnownLabels(len(self.terminals), self.given)
+        with stage("scoring", self._rows, "rows") as scoring:
+            for tx, replay in replay_chunks(self._chunks(), self.twin, self.given):
+                status = self.feed.status(self.given, *known.ages(tx))
+                part = ScoredPart(tx, replay, tx.row >= self.first, status)
+                self.counts.add(part)
+                scoring.step(len(tx))
+                yield part
+
+
+class Counts:
     """What the reported rows sum up to."""
 
     def __init__(self) -> None:
@@ -212,20 +314,17 @@ class _Counts:
         self.expected = self.expected_of_labelled = 0.0
         self.actions: Counter[str] = Counter()
         self.notices: Counter[NoticeStatus] = Counter()
+        self.cold = 0
 
-    def add(
-        self,
-        tx: Transactions,
-        replay: Replay,
-        status: npt.NDArray[np.int8],
-        own: npt.NDArray[np.bool_],
-    ) -> None:
-        """The rows ``own`` of a chunk; the others are warm-up."""
+    def add(self, part: ScoredPart) -> None:
+        """The reported rows of a chunk."""
+        tx, replay, own, status = part
         self.warmup += int(np.count_nonzero(~own))
         for i, action in enumerate(ACTIONS):
             self.actions[action] += int(np.count_nonzero(replay.action[own] == i))
         for i, kind in enumerate(STATUSES):
             self.notices[kind] += int(np.count_nonzero(status[own] == i))
+        self.cold += int(np.count_nonzero(replay.flags[own] & _COLD))
         p, label = replay.score_q32[own] / 2.0**32, tx.label[own]
         self.expected += float(p.sum())
         self.expected_of_labelled += float(p[label >= 0].sum())
