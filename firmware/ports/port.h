@@ -105,8 +105,8 @@ extern const uint32_t tfin_port_tick_mask;
 
 /*
  * Differs from boot to boot: material for the boot nonce, not for keys. [common] It mixes two words
- * of RAM that startup leaves alone (one is random at power-up, and an emulator's command line writes
- * it; one counts the resets since) with the tick counter and tfin_port_noise().
+ * of RAM that startup leaves alone (one is random at power-up, and an emulator's command line
+ * writes it; one counts the resets since) with the tick counter and tfin_port_noise().
  */
 uint32_t tfin_port_entropy(void);
 
@@ -123,6 +123,13 @@ void tfin_port_reset(void);
 /* Ends the emulator with this exit code, 0..255. A real chip has nowhere to go and stays here
  * until it is reset. Does not return. */
 void tfin_port_exit(int code);
+
+/* ----------------------------------------------------------------------------------- secrets -- */
+
+/* With TFIN_SEALED: the keys of sealed packs and state images (docs/formats/sealed.md), from where
+ * the chip keeps secrets. Writes key `number`, counted from 0; 1, or 0 where there are no more of
+ * them. [common] A default that has none is in firmware/src/slots/seal.c. */
+int tfin_port_seal_key(uint32_t number, uint8_t key[32]);
 
 /* ------------------------------------------------------------------------------------- stack -- */
 
