@@ -43,7 +43,7 @@ NONCE_BYTES = 24
 
 _MAGIC = b"TFSD"
 _VERSION = 1
-_HEAD = struct.Struct(f"<4sHBxI4x{KEY_ID_BYTES}s{NONCE_BYTES}s")
+_HEAD = struct.Struct(f"<4sHBBII{KEY_ID_BYTES}s{NONCE_BYTES}s")
 _CHECK_BYTES = 16
 
 
@@ -86,7 +86,8 @@ class Sealed:
 
     def encode(self) -> bytes:
         """The file."""
-        head = _HEAD.pack(_MAGIC, _VERSION, self.kind, len(self.content), self.key_id, self.nonce)
+        size = len(self.content)
+        head = _HEAD.pack(_MAGIC, _VERSION, self.kind, 0, size, 0, self.key_id, self.nonce)
         return head + self.content + _check(head + self.content)
 
 
@@ -137,28 +138,23 @@ def parse_sealed(data: bytes, where: str | Path) -> Sealed:
         raise PackError(f"{where}: is not sealed: byte 0: it does not begin with TFSD")
     if len(data) < _HEAD.size + _CHECK_BYTES:
         raise PackError(f"{where}: ends at byte {len(data)}, within its head; copy it again")
-    _, version, kind, size, named, nonce = _HEAD.unpack_from(data)
-    if version > _VERSION:
+    _, version, kind, zero, size, zeros, named, nonce = _HEAD.unpack_from(data)
+    if version != _VERSION:
         raise PackError(
-            f"{where}: byte 4: a sealed file of version {version}, newer than this tinyfin knows "
-            f"({_VERSION}); update tinyfin"
+            f"{where}: byte 4: a sealed file of version {version}; this tinyfin knows {_VERSION}; "
+            "update tinyfin, or make the file with this one"
         )
-    if len(data) != _HEAD.size + size + _CHECK_BYTES:
-        raise PackError(
-            f"{where}: has {len(data)} bytes and says {_HEAD.size + size + _CHECK_BYTES}; copy it "
-            "again"
-        )
+    whole = _HEAD.size + size + _CHECK_BYTES
+    if len(data) != whole:
+        raise PackError(f"{where}: has {len(data)} bytes and says {whole}; copy it again")
     if not hmac.compare_digest(data[-_CHECK_BYTES:], _check(data[:-_CHECK_BYTES])):
         raise PackError(f"{where}: its checksum is wrong, so it is damaged; copy it again")
-    try:
-        found = Sealed(Kind(kind), named, nonce, data[_HEAD.size : -_CHECK_BYTES])
-    except ValueError:
+    if zero or zeros or kind not in list(Kind):
         raise PackError(
-            f"{where}: byte 6: kind {kind}; this tinyfin knows 1, a pack, and 2, a state image"
-        ) from None
-    if found.encode() != data:
-        raise PackError(f"{where}: unused bytes of its head are not 0; make it again")
-    return found
+            f"{where}: byte 6: kind {kind}, or bytes that are not 0 where none are used; this "
+            "tinyfin knows 1, a pack, and 2, a state image"
+        )
+    return Sealed(Kind(kind), named, nonce, data[_HEAD.size : -_CHECK_BYTES])
 
 
 def open_sealed(sealed: Sealed, key: bytes, where: str | Path) -> bytes:
