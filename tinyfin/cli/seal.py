@@ -72,6 +72,8 @@ def command(
         else:
             keys = trusted_keys(file, public_keys)
             path = flash.run_pack(file)
+            if not path.read_bytes().startswith(b"TFPK"):
+                raise InputError(f"{path}: is neither a pack (TFPK) nor a state image (TFST)")
             require_trusted(path.read_bytes(), keys, path)
             if target is not None:
                 path = flash.target_pack(file, catalogue.get(target), keys, note)
