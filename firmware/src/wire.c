@@ -624,6 +624,10 @@ static void on_sealed_state_read(uint16_t sequence, tfin_reader *in)
     uint32_t offset = (uint32_t)tfin_get(in, 4);
     uint32_t size = (uint32_t)tfin_get(in, 2);
     uint32_t total = tfin_state_size(&engine);
+    if (!tfin_transfer_works(&transfer)) { /* there is no journal, which keys are looked for in */
+        send_error(sequence, TFIN_WIRE_NOT_OFFERED, 0);
+        return;
+    }
     if (tfin_left(in) != TFIN_SEAL_ID_BYTES || offset > total || size > total - offset ||
         size > TFIN_WIRE_FRAME_BYTES - TFIN_FRAME_HEAD - TFIN_FRAME_CRC - 4 - sizeof nonce) {
         send_error(sequence, TFIN_WIRE_RANGE, 0);

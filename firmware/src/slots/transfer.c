@@ -83,6 +83,10 @@ static int begin(tfin_transfer *t, tfin_reader *in, uint32_t t_s)
 }
 
 #ifdef TFIN_SEALED
+_Static_assert(TFIN_WIRE_FRAME_BYTES - TFIN_FRAME_HEAD - TFIN_FRAME_CRC >=
+                   HEADER_BYTES + TFIN_SEAL_ANNOUNCED_BYTES,
+               "a frame holds a header and what it is sealed by");
+
 static int begin_sealed(tfin_transfer *t, tfin_reader *in, uint32_t t_s)
 {
     tfin_seal seal = {.used = 0};
