@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import shutil
 import signal
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,7 +33,9 @@ from tinyfin.field.sealing import (
     seal_state,
     terminal_sealing_key,
 )
+from tinyfin.hil.links import session
 from tinyfin.pack.container import parse_pack, sign_with
+from tinyfin.pack.key_files import save_secret, text_of
 from tinyfin.pack.signing import DEVELOPMENT_KEY, generate_key, hash32
 from tinyfin.targets import build, catalogue
 from tinyfin.targets.image_size import _pieces, image_budget
@@ -276,7 +280,10 @@ def test_a_state_that_changes_while_it_is_read_is_read_again(terminal: Terminal)
             read_sealed_state(client, key_id(OWN))
 
 
-def test_a_release_gives_its_state_sealed_or_not_at_all(tmp_path: Path) -> None:
+def test_a_release_gives_its_state_sealed_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     key = generate_key()
     pack = tmp_path / "model.tfpack"
     pack.write_bytes(sample.make_pack(key=key))
@@ -289,9 +296,20 @@ def test_a_release_gives_its_state_sealed_or_not_at_all(tmp_path: Path) -> None:
             client.read_state()
         with pytest.raises(NotOffered):
             client.write_state(bytes(client.hello.state_bytes))
-        opened = open_sealed(read_sealed_state(client, key_id(OWN)), OWN, "x")
-        assert opened[:4] == b"TFST"
-        assert len(opened) == client.hello.state_bytes
+
+        @contextlib.contextmanager
+        def here(url: str, *, baud: int = 115200) -> Iterator[session.Session]:
+            yield session.Session(client, url)
+
+        monkeypatch.setattr(session, "at_port", here)
+        save_secret("own.key", text_of(OWN, "seal"))
+        told = tinyfin("state read --port here --out plain.state", code=5).stderr
+        assert "gives its state sealed alone" in told
+        for words in ("--seal-key own.key", f"--seal-id {key_id(OWN).hex()}"):
+            tinyfin(f"state read --port here {words} --out a.tfsealed")
+            kind, opened = oracle.opened(Path("a.tfsealed").read_bytes(), OWN)
+            assert (kind, opened[:4]) == (oracle.STATE, b"TFST")
+            assert len(opened) == client.hello.state_bytes
         new = sign_with(parse_pack(sample.make_pack(3)), key, security_counter=2)
         assert slot_frames.install(client, seal_pack(new, OWN)).phase == Phase.STAGED
 

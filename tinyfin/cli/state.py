@@ -271,7 +271,7 @@ def read_(
         raise click.UsageError("give either --seal-key or --seal-id")
     if seal_key is None and seal_id is None:
         with terminal.reached() as client:
-            image = client.read_state()
+            image = _read(client)
         files.write(out, image)
         emit({"out": str(out), "bytes": len(image)}, as_json, f"{len(image)} bytes: {out}")
         return
@@ -348,6 +348,23 @@ def digest(image: Path | None, terminal: _Terminal, seal_key: Path | None, as_js
 def _one_of(image: Path | None, terminal: _Terminal) -> None:
     if (image is None) == (terminal.named is None):
         raise click.UsageError("give either IMAGE or a terminal (--port, --target)")
+
+
+def _read(client: Client) -> bytes:
+    """The state of a terminal, as it is."""
+    from tinyfin.errors import TargetError
+    from tinyfin.wire.channel import NotOffered
+    from tinyfin.wire.messages import Capability
+
+    try:
+        return client.read_state()
+    except NotOffered as error:
+        if not client.hello.capabilities & Capability.SEAL:
+            raise
+        raise TargetError(
+            f"{client.link.name}: gives its state sealed alone (NOT_OFFERED): name a key of it "
+            "with --seal-key or --seal-id"
+        ) from error
 
 
 def _image(path: Path, seal_key: Path | None) -> bytes:
