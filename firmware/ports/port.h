@@ -124,6 +124,13 @@ void tfin_port_reset(void);
  * until it is reset. Does not return. */
 void tfin_port_exit(int code);
 
+/* ----------------------------------------------------------------------------------- secrets -- */
+
+/* With TFIN_SEALED: the keys of sealed packs and state images (docs/formats/sealed.md), from where
+ * the chip keeps secrets. Writes key `number`, counted from 0; 1, or 0 where there are no more of
+ * them. [common] A default that has none is in firmware/src/slots/seal.c. */
+int tfin_port_seal_key(uint32_t number, uint8_t key[32]);
+
 /* ------------------------------------------------------------------------------------- stack -- */
 
 /*

@@ -24,6 +24,13 @@
 #include "slots/state_log.h"
 #endif
 
+#if defined TFIN_SEALED && !defined TFIN_PORT_FLASH
+#error "TFIN_SEALED: sealed packs go into slots, and this board has no TFIN_PORT_FLASH"
+#endif
+#if defined TFIN_SEALED_ONLY && !defined TFIN_SEALED
+#error "TFIN_SEALED_ONLY adds to TFIN_SEALED: define both"
+#endif
+
 #if TFIN_WIRE_FRAME_BYTES < 160
 #error "TFIN_WIRE_FRAME_BYTES: HELLO needs 160"
 #endif
@@ -53,7 +60,16 @@ enum { COMMANDS = RIG || TINYFIN_ROOT_KEY };
 #error "TFIN_RELEASE_REPLAY adds to TFIN_RELEASE: define both"
 #endif
 
-enum { IMAGE_PIECE = 64 };
+/* Whether images of the state are sealed, and whether they are given as they are. */
+#ifndef TFIN_SEALED
+enum { SEALED = 0, PLAIN = RIG };
+#elif !defined TFIN_SEALED_ONLY
+enum { SEALED = 1, PLAIN = RIG };
+#else
+enum { SEALED = 1, PLAIN = 0 };
+#endif
+
+enum { IMAGE_PIECE = 64, PLAIN_READ_BYTES = 6 };
 enum { AT_PACK_TOTAL = 8 }; /* of a pack's header: docs/formats/pack.md */
 
 typedef struct answer {
@@ -325,6 +341,7 @@ static void send_hello(uint16_t sequence)
         capabilities |= TFIN_CAN_INSTALL | (COMMANDS ? (uint32_t)TFIN_CAN_COMMAND : 0u);
         capabilities |=
             TFIN_CAN_REPORT | (tfin_port_flash_map()->audit.size ? (uint32_t)TFIN_CAN_AUDIT : 0u);
+        capabilities |= SEALED ? (uint32_t)TFIN_CAN_SEAL : 0u;
     }
 #endif
     static const uint8_t nothing[16];
@@ -599,6 +616,37 @@ static void on_state_read(uint16_t sequence, tfin_reader *in)
     send_reply(&w);
 }
 
+#ifdef TFIN_SEALED
+static void on_sealed_state_read(uint16_t sequence, tfin_reader *in)
+{
+    uint8_t nonce[TFIN_SEAL_NONCE_BYTES];
+    tfin_seal seal;
+    uint32_t offset = (uint32_t)tfin_get(in, 4);
+    uint32_t size = (uint32_t)tfin_get(in, 2);
+    uint32_t total = tfin_state_size(&engine);
+    if (!tfin_transfer_works(&transfer)) { /* there is no journal, which keys are looked for in */
+        send_error(sequence, TFIN_WIRE_NOT_OFFERED, 0);
+        return;
+    }
+    if (tfin_left(in) != TFIN_SEAL_ID_BYTES || offset > total || size > total - offset ||
+        size > TFIN_WIRE_FRAME_BYTES - TFIN_FRAME_HEAD - TFIN_FRAME_CRC - 4 - sizeof nonce) {
+        send_error(sequence, TFIN_WIRE_RANGE, 0);
+        return;
+    }
+    if (!tfin_seal_state(&seal, &transfer.slots.journal, in->at, &engine, nonce)) {
+        send_error(sequence, TFIN_WIRE_SEALING_KEY, 0);
+        return;
+    }
+    tfin_writer w = begin_reply(TFIN_STATE_DATA, sequence);
+    tfin_put(&w, offset, 4);
+    tfin_put_bytes(&w, nonce, sizeof nonce);
+    (void)tfin_export_state(&engine, offset, w.at, size);
+    tfin_seal_apply(&seal, offset, w.at, size);
+    w.at += size;
+    send_reply(&w);
+}
+#endif
+
 static void on_checkpoint(uint16_t sequence)
 {
     tfin_writer w = begin_reply(TFIN_CHECKPOINT, sequence);
@@ -810,6 +858,7 @@ static int offered(uint8_t type)
     case TFIN_STATS_REQUEST: return 1;
     case TFIN_EVENTS:
     case TFIN_CHECKPOINT_REQUEST: return REPLAY;
+    case TFIN_STATE_READ: return PLAIN || SEALED;
     case TFIN_REBOOT: return can_reboot();
     case TFIN_EXIT: return can_exit();
     case TFIN_SPEED_REQUEST: return can_change_speed();
@@ -989,8 +1038,16 @@ static void on_frame(uint8_t type, uint16_t sequence, tfin_reader *in)
     }
     switch (type) {
     case TFIN_STATE_READ:
-        if (RIG) {
+#ifdef TFIN_SEALED
+        if (tfin_left(in) > PLAIN_READ_BYTES) {
+            on_sealed_state_read(sequence, in);
+            break;
+        }
+#endif
+        if (PLAIN) {
             on_state_read(sequence, in);
+        } else if (SEALED) {
+            send_error(sequence, TFIN_WIRE_NOT_OFFERED, 0);
         }
         break;
     case TFIN_CHECKPOINT_REQUEST:

@@ -79,7 +79,8 @@ enum tfin_wire_error {
     TFIN_WIRE_NO_PACK = 8,         /* the pack was refused at boot; engine_error says why */
     TFIN_WIRE_VERSION_REFUSED = 9, /* HELLO_REQUEST asks for another protocol version */
     /* the frame type is known, but a release leaves it out, or the port cannot do it */
-    TFIN_WIRE_NOT_OFFERED = 10
+    TFIN_WIRE_NOT_OFFERED = 10,
+    TFIN_WIRE_SEALING_KEY = 11 /* the terminal has no sealing key of this id */
 };
 
 enum tfin_capability {
@@ -101,7 +102,9 @@ enum tfin_capability {
     /* AUDIT_READ; also of a release */
     TFIN_CAN_AUDIT = 1024,
     /* REPORT_READ; also of a release */
-    TFIN_CAN_REPORT = 2048
+    TFIN_CAN_REPORT = 2048,
+    /* PACK_BEGIN takes sealed packs, STATE_READ gives sealed images; also of a release */
+    TFIN_CAN_SEAL = 4096
 };
 
 /* Opens the pack, starts cold and says HELLO. Called once. */

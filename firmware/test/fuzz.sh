@@ -46,7 +46,7 @@ from tinyfin.codegen.emit import emit; emit(open(sys.argv[2], "rb").read(), sys.
         more="$more $firmware/src/wire.c $firmware/src/events.c $firmware/src/frame.c $firmware/src/bytes.c $firmware/ports/host/no_stack.c"
     fi
     if [ "$target" = slots ]; then
-        more="$more -DTFIN_PORT_FLASH $firmware/src/slots/*.c $here/flash_in_ram.c"
+        more="$more -DTFIN_PORT_FLASH -DTFIN_SEALED $firmware/src/slots/*.c $here/flash_in_ram.c"
     fi
     if [ "$target" = control ]; then
         more="$more $firmware/../tests/wire/sabotage_repeats.c -Wl,--wrap=tfin_deframe,--wrap=tfin_frame_send"

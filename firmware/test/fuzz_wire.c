@@ -4,7 +4,8 @@
  * row of commands: raw bytes, a frame with the right CRC, one with a byte changed, or the last
  * ordered frame again, whose answer and state must then be the same. Every answer has to be a frame
  * that the host could take. With slots (TFIN_PORT_FLASH) also a changed pack that is installed as a
- * host would, and what becomes of it; and what is signed, with fields that mean something.
+ * host would, sealed or not, and what becomes of it; what is signed, with fields that mean
+ * something; and pieces of the state, sealed, which must open to what the state is.
  */
 #include <setjmp.h>
 #include <stdlib.h>
@@ -15,6 +16,7 @@
 #include "port.h"
 #include "rig.h"
 #include "tinyfin.h"
+#include "tinyfin_port.h"
 #include "wire.h"
 
 enum {
@@ -171,13 +173,58 @@ static uint32_t take(const uint8_t **data, size_t *left, uint32_t bytes)
 }
 
 #ifdef TFIN_PORT_FLASH
+int tfin_port_seal_key(uint32_t number, uint8_t key[32])
+{
+    memset(key, 7, 32);
+    return number == 0;
+}
+
+/* The key, its id and every key that is made of it, by the hash of port_accept.c; and a nonce. */
+static const uint8_t announced[32] = {
+    0x5A, 0x5A, 0x5A, 0x5A, 0x5A, 0x5A, 0x5A, 0x5A, 1, 2, 3, 4, 5, 6, 7, 8, 9,
+};
+
+static void apply(const uint8_t nonce[24], uint32_t offset, uint8_t *bytes, uint32_t size)
+{
+    uint8_t key[32], block[64];
+    memset(key, 0x5A, sizeof key);
+    tfin_port_stream_key(key, key, nonce);
+    for (uint32_t i = 0; i < size; i++) {
+        tfin_port_stream_block(block, key, nonce + 16, (offset + i) / 64u);
+        bytes[i] ^= block[(offset + i) % 64u];
+    }
+}
+
+/* A piece of the state: sealed by the terminal, then as it is. */
+static void read_sealed(const uint8_t **data, size_t *left)
+{
+    enum { AT_PIECE = TFIN_FRAME_HEAD + 4, NONCE = 24 };
+    uint8_t asked[14], opened[LONGEST];
+    uint32_t offset = take(data, left, 2), size = take(data, left, 2);
+    memcpy(asked, &offset, 4);
+    memcpy(asked + 4, &size, 2);
+    memcpy(asked + 6, announced, 8);
+    asked[6] ^= (uint8_t)(take(data, left, 1) % 16u == 1u);
+    frame(TFIN_STATE_READ, 5, asked, sizeof asked);
+    require(answer[0] == TFIN_STATE_DATA || answer[0] == TFIN_ERROR);
+    if (answer[0] == TFIN_STATE_DATA) {
+        require(answer_size == AT_PIECE + NONCE + size);
+        memcpy(opened, answer + AT_PIECE + NONCE, size);
+        apply(answer + AT_PIECE, offset, opened, size);
+        frame(TFIN_STATE_READ, 6, asked, 6);
+        require(answer_size == AT_PIECE + size && memcmp(opened, answer + AT_PIECE, size) == 0);
+    }
+}
+
 /* A pack with some bytes changed, its header made good again; then a command for it. */
 static void install(const uint8_t **data, size_t *left)
 {
     static uint8_t pack[FUZZ_PACK_BYTES];
     uint8_t piece[4 + 256];
     memcpy(pack, tinyfin_pack, sizeof pack);
-    for (uint32_t changes = take(data, left, 1) % 8u; changes > 0; changes--) {
+    uint32_t how = take(data, left, 1);
+    uint32_t announces = how & 8u ? sizeof announced : 0; /* 0: it is not sealed */
+    for (uint32_t changes = how % 8u; changes > 0; changes--) {
         uint32_t at = take(data, left, 2);
         pack[at % sizeof pack] ^= (uint8_t)take(data, left, 1);
     }
@@ -185,7 +232,12 @@ static void install(const uint8_t **data, size_t *left)
     uint32_t ends_at = take(data, left, 1) * 64u; /* more often than not behind the pack */
     rig_accept(pack, sizeof pack);
     memcpy(pack + 16, &counter, 1);
-    frame(TFIN_PACK_BEGIN, 3, pack, TFIN_PACK_HEADER_BYTES);
+    if (announces) {
+        apply(announced + 8, 0, pack, sizeof pack);
+    }
+    memcpy(piece, pack, TFIN_PACK_HEADER_BYTES);
+    memcpy(piece + TFIN_PACK_HEADER_BYTES, announced, announces);
+    frame(TFIN_PACK_BEGIN, 3, piece, TFIN_PACK_HEADER_BYTES + announces);
     while (tfin_wire_step() != TFIN_WIRE_RESTS) {
     }
     for (uint32_t at = TFIN_PACK_HEADER_BYTES; at < sizeof pack && at < ends_at; at += 256) {
@@ -198,6 +250,9 @@ static void install(const uint8_t **data, size_t *left)
     uint8_t what = (uint8_t)(take(data, left, 1) % 5u);
     frame(TFIN_SLOT_COMMAND, 6, &what, 1);
     while (tfin_wire_step() != TFIN_WIRE_RESTS) {
+    }
+    if (how & 16u) {
+        read_sealed(data, left);
     }
 }
 

@@ -69,6 +69,7 @@ def test_keys_of_each_kind(folder: Path) -> None:
         (f"provision {ID} --fleet-key root.key --port x", "a fleet key is wanted here"),
         ("command reboot --port x --key release.key", "a command key is wanted here"),
         ("sign new.tfpack --key command.key", "a release key is wanted here"),
+        ("seal new.tfpack --seal-key fleet.key --out x", "a seal key is wanted here"),
         ("codegen new.tfpack --out c --root-key release.key.pub", "a public root key is wanted"),
         ("codegen new.tfpack --out c --public-key root.key.pub", "a public release key is wanted"),
         ("build new.tfpack --target cortex-m4 --root-key root.key", "give its public half"),

@@ -147,6 +147,8 @@ EQUAL = {
 
 SIGNED = tuple(messages.Request[x] for x in ("COMMAND", "KEYS", "PROVISION", "NOTICES"))
 """In C these names alone are kinds of what is signed."""
+TRANSFER = tuple(slot_frames.Result[x] for x in ("SCHEMA", "SEALING_KEY", "PLAIN"))
+"""Results of the transfer over the wire, not of slots or commands."""
 WIRE = {
     "TFIN_WIRE_VERSION": messages.VERSION,
     **{
@@ -166,10 +168,10 @@ WIRE = {
     **{
         f"TFIN_{'SLOTS' if one < slot_frames.Result.SCHEMA else 'COMMANDS'}_{one.name}": one.value
         for one in slot_frames.Result
-        if one != slot_frames.Result.SCHEMA
+        if one not in TRANSFER
     },
+    **{f"TFIN_TRANSFER_{one.name}": one.value for one in TRANSFER},
     **{f"TFIN_OP_{one.name}": one.value for one in commands.Opcode},
-    "TFIN_TRANSFER_SCHEMA": slot_frames.Result.SCHEMA.value,
     "TFIN_SLOT_0": slot_frames.Place.SLOT_0.value,
     "TFIN_SLOT_1": slot_frames.Place.SLOT_1.value,
     "TFIN_SLOT_FACTORY": slot_frames.Place.FACTORY.value,

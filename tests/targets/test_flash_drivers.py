@@ -19,13 +19,16 @@ from tests.support.kept_terminal import learned
 from tests.support.unicorn_machine import Crash, Machine
 from tests.targets.test_cortex_m_boards import PACK, image_of
 from tinyfin.errors import ToolError
+from tinyfin.field.keys import terminal_keys
+from tinyfin.field.sealing import key_id, open_sealed, seal_pack, terminal_sealing_key
 from tinyfin.hil.links.session import at_link
 from tinyfin.pack import layouts
 from tinyfin.pack.container import parse_pack, sign_with
-from tinyfin.pack.signing import DEVELOPMENT_KEY
+from tinyfin.pack.signing import DEVELOPMENT_KEY, hash32
 from tinyfin.targets import build as building
 from tinyfin.targets import catalogue, flash
-from tinyfin.wire import slot_frames
+from tinyfin.wire import field_frames, slot_frames
+from tinyfin.wire.sealed_frames import read_sealed_state
 from tinyfin.wire.slot_frames import Command, Journal, Phase, Place, Reason, StateFound
 
 BOARDS = [
@@ -86,6 +89,28 @@ def test_a_pack_is_installed_tried_and_confirmed(name: str, tmp_path: Path) -> N
         again = slot_frames.info(client)
         assert (again.journal, again.running) == (Journal.FOUND, Place.SLOT_0)
         assert again.reason == Reason.CONFIRMED
+
+
+@pytest.mark.xdist_group("target-stm32vldiscovery")
+def test_small_frames_have_room_for_what_is_sealed(tmp_path: Path) -> None:
+    """A board with 8 kB of RAM installs a sealed pack, and seals its state."""
+    name, fleet, terminal = "stm32vldiscovery", hash32(b"fleet"), b"terminal"
+    key = terminal_sealing_key(fleet, terminal)
+    pack = newer(name, tmp_path)
+    machine = machine_of(name, "TFIN_SEALED")
+    with at_link(machine, name) as session:
+        client = session.client
+        client.connect()
+        field_frames.provision(client, terminal, terminal_keys(fleet, terminal))
+        before = machine.instructions
+        assert slot_frames.install(client, seal_pack(pack, key)).phase == Phase.STAGED
+        print(f"{name}: {machine.instructions - before:,} instructions of a sealed install")
+        before = machine.instructions
+        sealed = read_sealed_state(client, key_id(key))
+        print(f"{name}: {machine.instructions - before:,} instructions of a sealed state")
+        before = machine.instructions
+        assert open_sealed(sealed, key, name) == client.read_state()
+        print(f"{name}: {machine.instructions - before:,} instructions of a state")
 
 
 LARGE_SECTORS = ("stm32f405", "nucleo-h743zi")

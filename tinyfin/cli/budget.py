@@ -10,7 +10,7 @@ import click
 
 from tinyfin.cli.boards import boards_option
 from tinyfin.cli.output import emit, json_option, note
-from tinyfin.cli.trust import public_key_option
+from tinyfin.cli.trust import public_key_option, sealed_option
 from tinyfin.config.sizes import parse_size
 from tinyfin.progress import stage
 
@@ -80,6 +80,7 @@ class _Clock(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # click 
     default=True,
     help="Boot each target and count; without, sizes and the stack's bound only.",
 )
+@sealed_option
 @public_key_option
 @boards_option
 @json_option
@@ -95,6 +96,7 @@ def command(
     data_path: Path | None,
     config: Path | None,
     measure: bool,
+    sealed: bool,
     public_keys: tuple[Path, ...],
     as_json: bool,
 ) -> None:
@@ -112,6 +114,9 @@ def command(
     "library" is what a firmware of your own links: engine, network, plan, the rest of the pack and
     the signature check; of RAM the engine's memory and the stack. The rest of the image is the
     rig's terminal. Export is reading the whole state image.
+
+    --sealed shows the image with sealed packs and state images, and what these add to it, on each
+    target that keeps packs in flash.
     """
     import tempfile
 
@@ -134,6 +139,7 @@ def command(
             data_path,
             config,
             measure,
+            sealed,
             public_keys,
             as_json,
         )
@@ -161,6 +167,7 @@ def _tell(
     data_path: Path | None,
     config: Path | None,
     measure: bool,
+    sealed: bool,
     public_keys: tuple[Path, ...],
     as_json: bool,
 ) -> None:
@@ -184,7 +191,7 @@ def _tell(
     def one(name: str) -> Budget | BudgetError:
         try:
             with stage(name):
-                return budget(run, name, tx=tx, measure=measure, keys=keys)
+                return budget(run, name, tx=tx, measure=measure, keys=keys, sealed=sealed)
         except BudgetError as error:
             return error
         finally:
@@ -212,7 +219,13 @@ def _tell(
         "max_ram_bytes": max_ram,
         "sets": sets,
     }
-    said = [f"{name}: {made}" for name, made in estimates.items() if made is not None]
+    said = [
+        f"{row.target}: sealing adds {row.sealing.flash_bytes} B of flash, "
+        f"{row.sealing.ram_bytes} B of variables, {row.sealing.stack_bytes} B of stack"
+        for row in found
+        if row.sealing is not None
+    ]
+    said += [f"{name}: {made}" for name, made in estimates.items() if made is not None]
     emit(facts, as_json, "\n".join([_table(found, misfits, sets), *said]))
     if over:
         for text in over:

@@ -16,6 +16,7 @@ from tinyfin.cli.trust import (
     release_replay_option,
     root_key_option,
     root_public_key,
+    sealed_option,
 )
 
 __all__ = ["command"]
@@ -31,6 +32,7 @@ __all__ = ["command"]
 )
 @release_option
 @release_replay_option
+@sealed_option
 @public_key_option
 @root_key_option
 @boards_option
@@ -41,6 +43,7 @@ def command(
     generated: Path | None,
     release: bool,
     release_replay: bool,
+    sealed: bool,
     public_keys: tuple[Path, ...],
     root_key: Path | None,
     as_json: bool,
@@ -80,7 +83,7 @@ def command(
         pack=pack,
         keys=keys,
         root_key=root,
-        defines=release_defines(release, release_replay),
+        defines=release_defines(target, release, release_replay, sealed),
     )
     elf = flash.store_image(result, flash.run_folder(run))
     emit(

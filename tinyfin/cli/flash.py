@@ -17,6 +17,7 @@ from tinyfin.cli.trust import (
     release_replay_option,
     root_key_option,
     root_public_key,
+    sealed_option,
 )
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ __all__ = ["command"]
 @emulator_option
 @release_option
 @release_replay_option
+@sealed_option
 @public_key_option
 @root_key_option
 @boards_option
@@ -49,6 +51,7 @@ def command(
     emulator: str | None,
     release: bool,
     release_replay: bool,
+    sealed: bool,
     public_keys: tuple[Path, ...],
     root_key: Path | None,
     as_json: bool,
@@ -90,7 +93,7 @@ def command(
         pack=pack,
         keys=keys,
         root_key=root,
-        defines=release_defines(release, release_replay),
+        defines=release_defines(target, release, release_replay, sealed),
     )
     facts: dict[str, Any] = {
         "target": target.name,

@@ -9,23 +9,27 @@ from typing import Any
 import click
 
 from tinyfin.cli.output import emit, json_option
-from tinyfin.cli.trust import public_key_option
+from tinyfin.cli.trust import public_key_option, seal_key_option
 from tinyfin.errors import InputError
 
 __all__ = ["command"]
 
+_SEALED_MAGIC = b"TFSD"
 _PACK_MAGIC = b"TFPK"
 _TFLITE_MAGIC = b"TFL3"
 
 
 @click.command()
 @click.argument("file", type=click.Path())
+@seal_key_option
 @public_key_option
 @json_option
-def command(file: str, public_keys: tuple[Path, ...], as_json: bool) -> None:
+def command(file: str, seal_key: Path | None, public_keys: tuple[Path, ...], as_json: bool) -> None:
     """Explain FILE, a pack, a .tflite or a run folder: contents, sizes, memory.
 
-    A damaged file is refused with the offset and the rule it breaks (exit code 3).
+    A sealed file says what is sealed in it and by which key; with that key a sealed pack is
+    explained as any other. A damaged file is refused with the offset and the rule it breaks (exit
+    code 3).
     """
     if Path(file).is_dir():
         from tinyfin.training.run_folder import open_run
@@ -36,6 +40,13 @@ def command(file: str, public_keys: tuple[Path, ...], as_json: bool) -> None:
         data = Path(file).read_bytes()
     except OSError as error:
         raise InputError(f"{file}: cannot be read: {error.strerror}; check the path") from error
+    by: dict[str, Any] = {}
+    said = ""
+    if data[:4] == _SEALED_MAGIC:
+        by, said, data = _sealed(Path(file), seal_key, data)
+        if data[:4] != _PACK_MAGIC:
+            emit({"kind": "sealed", **by}, as_json, said)
+            return
     if data[4:8] == _TFLITE_MAGIC:
         result = _tflite(data, file)
         emit(result, as_json, _tflite_text(file, result))
@@ -43,7 +54,23 @@ def command(file: str, public_keys: tuple[Path, ...], as_json: bool) -> None:
     if data[:4] != _PACK_MAGIC:
         raise InputError(f"{file}: is neither a pack (TFPK) nor a .tflite (TFL3)")
     result = _pack(data, file, public_keys)
-    emit(result, as_json, _pack_text(file, result))
+    text = _pack_text(file, result)
+    emit({**by, **result}, as_json, f"{said}\n{text}" if said else text)
+
+
+def _sealed(path: Path, seal_key: Path | None, data: bytes) -> tuple[dict[str, Any], str, bytes]:
+    """What to say of a sealed file, and what is in it: empty without the key."""
+    from tinyfin.cli.sealing import contents
+    from tinyfin.field.sealing import parse_sealed
+
+    sealed = parse_sealed(data, path)
+    named, size = sealed.key_id.hex(), len(sealed.content)
+    facts = {"sealed": sealed.kind.name.lower(), "sealed_by": named, "bytes": size}
+    said = f"{path}: sealed {sealed.what} of {size} bytes, by key {named}"
+    if seal_key is None:
+        return facts, said, b""
+    opened = contents(path, seal_key, sealed.kind)
+    return facts, f"{said}; it opens with {seal_key}", opened
 
 
 def _pack(data: bytes, file: str, public_keys: tuple[Path, ...]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import click
 from tinyfin import files
 from tinyfin.cli.boards import boards_option
 from tinyfin.cli.output import DataFile, claim, emit, json_option, note
+from tinyfin.cli.trust import seal_key_option
 
 if TYPE_CHECKING:
     from tinyfin.wire.client import Client
@@ -117,7 +118,8 @@ def _terminal_options(pack_option: Callable[[Any], Any]) -> Callable[[Any], Any]
 def command() -> None:
     """Show, erase, make and move what a terminal remembers.
 
-    A state image belongs to one pack: another pack refuses it by name, and nothing is changed.
+    A state image belongs to one pack: another pack refuses it by name, and nothing is changed. With
+    --seal-key an image is sealed: what comes in may be, and what is written is.
     """
 
 
@@ -125,13 +127,17 @@ def command() -> None:
 @click.argument("image", type=_FILE)
 @_pack_option
 @_key_option
+@seal_key_option
 @json_option
-def show(image: Path, pack_path: Path, key_path: Path | None, as_json: bool) -> None:
+def show(
+    image: Path, pack_path: Path, key_path: Path | None, seal_key: Path | None, as_json: bool
+) -> None:
     """Counters of IMAGE, and how full its tables are."""
     from tinyfin.data.transactions import format_time
     from tinyfin.hil.state_image import describe_state
 
-    found = describe_state(image.read_bytes(), _pack(pack_path), _keys(key_path, pack_path))
+    data = _image(image, seal_key)
+    found = describe_state(data, _pack(pack_path), _keys(key_path, pack_path))
     first = found["first_commit_s"]
     facts = {
         **found,
@@ -146,9 +152,15 @@ def show(image: Path, pack_path: Path, key_path: Path | None, as_json: bool) -> 
 @_terminal_options(_pack_option)
 @click.option("--token", required=True, help="The card's 64-bit token, hexadecimal.")
 @click.option("--out", type=_OUT, help="The image without the card; needed for IMAGE.")
+@seal_key_option
 @json_option
 def erase(
-    image: Path | None, terminal: _Terminal, token: str, out: Path | None, as_json: bool
+    image: Path | None,
+    terminal: _Terminal,
+    token: str,
+    out: Path | None,
+    seal_key: Path | None,
+    as_json: bool,
 ) -> None:
     """Forget one card, as its holder may ask: its slot, its labels, its name on what is pending.
 
@@ -166,13 +178,13 @@ def erase(
     keys = _keys(terminal.key, terminal.pack)
     pack = _pack(terminal.pack)
     if image is not None:
-        data, found = erase_card(image.read_bytes(), pack, value, keys)
+        data, found = erase_card(_image(image, seal_key), pack, value, keys)
     else:
         with terminal.reached() as client:
             data, found = erase_card(client.read_state(), pack, value, keys)
             _put(client, data)
     if out is not None:
-        files.write(out, data)
+        _save(out, data, seal_key)
     was = "the card was not in the state"
     if any(found.values()):
         was = f"erased {found['slots']} slot and {found['pending']} pending transactions"
@@ -193,6 +205,7 @@ def erase(
 )
 @_key_option
 @click.option("--out", required=True, type=_OUT, help="The image.")
+@seal_key_option
 @json_option
 def export(
     run: Path,
@@ -201,6 +214,7 @@ def export(
     config_path: Path | None,
     key_path: Path | None,
     out: Path,
+    seal_key: Path | None,
     as_json: bool,
 ) -> None:
     """The state of one terminal after DATA went through the pack of RUN (a folder or .tfpack)."""
@@ -217,7 +231,7 @@ def export(
     keys = _keys(key_path, run)
     twin, events = _replayed(tx, terminal, settings.data.notices, _pack(run), keys)
     image = twin.export_state(0)
-    files.write(out, image)
+    _save(out, image, seal_key)
     labels = describe_state(image, _pack(run), keys)["occupancy"]["terminal_labels"]
     if labels["capacity"] and not labels["used"]:
         note(
@@ -238,25 +252,57 @@ def export(
 @command.command("read")
 @_terminal_options(_maybe_pack_option)
 @click.option("--out", required=True, type=_OUT, help="The image.")
+@seal_key_option
+@click.option(
+    "--seal-id",
+    help="In place of --seal-key, where that key is not: its id, 16 hexadecimal digits.",
+)
 @json_option
-def read_(terminal: _Terminal, out: Path, as_json: bool) -> None:
-    """Read the state of a terminal."""
+def read_(
+    terminal: _Terminal, out: Path, seal_key: Path | None, seal_id: str | None, as_json: bool
+) -> None:
+    """Read the state of a terminal.
+
+    With --seal-key or --seal-id the terminal seals it: nothing on the line is readable. A release
+    that was built with --sealed gives no other image.
+    """
     claim(out)
+    if seal_key is not None and seal_id is not None:
+        raise click.UsageError("give either --seal-key or --seal-id")
+    if seal_key is None and seal_id is None:
+        with terminal.reached() as client:
+            image = _read(client)
+        files.write(out, image)
+        emit({"out": str(out), "bytes": len(image)}, as_json, f"{len(image)} bytes: {out}")
+        return
+    from tinyfin.field import sealing
+    from tinyfin.wire.sealed_frames import read_sealed_state
+
+    key = None if seal_key is None else sealing.load_sealing_key(seal_key)
+    named = sealing.key_id(key) if key is not None else sealing.parse_key_id(seal_id or "")
     with terminal.reached() as client:
-        image = client.read_state()
-    files.write(out, image)
-    emit({"out": str(out), "bytes": len(image)}, as_json, f"{len(image)} bytes: {out}")
+        sealed = read_sealed_state(client, named)
+        if key is not None:
+            sealing.open_sealed(sealed, key, client.link.name)
+    files.write(out, sealed.encode())
+    size = len(sealed.content)
+    facts = {"out": str(out), "bytes": size, "sealed_by": named.hex()}
+    emit(facts, as_json, f"{size} bytes, sealed by key {named.hex()}: {out}")
 
 
 @command.command("write")
 @click.argument("image", type=_FILE)
 @_terminal_options(_maybe_pack_option)
+@seal_key_option
 @json_option
-def write(image: Path, terminal: _Terminal, as_json: bool) -> None:
-    """Put IMAGE on a terminal that runs its pack, and compare; its own state is gone."""
+def write(image: Path, terminal: _Terminal, seal_key: Path | None, as_json: bool) -> None:
+    """Put IMAGE on a terminal that runs its pack, and compare; its own state is gone.
+
+    A sealed image is opened here, and goes over the line as it is.
+    """
     from tinyfin.errors import InputError
 
-    data = image.read_bytes()
+    data = _image(image, seal_key)
     with terminal.reached() as client:
         hello = client.hello
         if len(data) != hello.state_bytes:
@@ -276,8 +322,9 @@ def write(image: Path, terminal: _Terminal, as_json: bool) -> None:
 @command.command("digest")
 @click.argument("image", type=_FILE, required=False)
 @_terminal_options(_maybe_pack_option)
+@seal_key_option
 @json_option
-def digest(image: Path | None, terminal: _Terminal, as_json: bool) -> None:
+def digest(image: Path | None, terminal: _Terminal, seal_key: Path | None, as_json: bool) -> None:
     """The digest of IMAGE, or of a terminal's state with its counters.
 
     It is the same wherever the state is the same: engine, twin, wire.
@@ -287,7 +334,7 @@ def digest(image: Path | None, terminal: _Terminal, as_json: bool) -> None:
     _one_of(image, terminal)
     facts: dict[str, Any] = {}
     if image is not None:
-        value = zlib.crc32(image.read_bytes()[_IMAGE_HEADER:])
+        value = zlib.crc32(_image(image, seal_key)[_IMAGE_HEADER:])
     else:
         with terminal.reached() as client:
             value = client.checkpoint().state_digest
@@ -301,6 +348,40 @@ def digest(image: Path | None, terminal: _Terminal, as_json: bool) -> None:
 def _one_of(image: Path | None, terminal: _Terminal) -> None:
     if (image is None) == (terminal.named is None):
         raise click.UsageError("give either IMAGE or a terminal (--port, --target)")
+
+
+def _read(client: Client) -> bytes:
+    """The state of a terminal, as it is."""
+    from tinyfin.errors import TargetError
+    from tinyfin.wire.channel import NotOffered
+    from tinyfin.wire.messages import Capability
+
+    try:
+        return client.read_state()
+    except NotOffered as error:
+        if not client.hello.capabilities & Capability.SEAL:
+            raise
+        raise TargetError(
+            f"{client.link.name}: gives its state sealed alone (NOT_OFFERED): name a key of it "
+            "with --seal-key or --seal-id"
+        ) from error
+
+
+def _image(path: Path, seal_key: Path | None) -> bytes:
+    """The image in a file, opened when it is sealed."""
+    from tinyfin.cli.sealing import contents
+    from tinyfin.field.sealing import Kind
+
+    return contents(path, seal_key, Kind.STATE)
+
+
+def _save(path: Path, image: bytes, seal_key: Path | None) -> None:
+    """Write an image, sealed when there is a key for it."""
+    from tinyfin.field.sealing import load_sealing_key, seal_state
+
+    if seal_key is not None:
+        image = seal_state(image, load_sealing_key(seal_key)).encode()
+    files.write(path, image)
 
 
 def _put(client: Client, data: bytes) -> None:

@@ -4,8 +4,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from tinyfin.targets.catalogue import Target
 
 __all__ = [
     "command_key_option",
@@ -17,6 +21,8 @@ __all__ = [
     "release_replay_option",
     "root_key_option",
     "root_public_key",
+    "seal_key_option",
+    "sealed_option",
     "security_counter_option",
 ]
 
@@ -80,6 +86,20 @@ release_replay_option = click.option(
 )
 
 
+sealed_option = click.option(
+    "--sealed",
+    is_flag=True,
+    help="With sealed packs and state images (TFIN_SEALED), for a board that keeps packs in flash.",
+)
+
+seal_key_option = click.option(
+    "--seal-key",
+    "seal_key",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="The sealing key, of `tinyfin keygen --kind seal`, that opens what is sealed.",
+)
+
+
 def root_public_key(path: Path | None) -> bytes | None:
     """The 32 bytes of :data:`root_key_option`. Raises InputError."""
     from tinyfin.pack.trust import load_public_key
@@ -87,8 +107,19 @@ def root_public_key(path: Path | None) -> bytes | None:
     return None if path is None else load_public_key(path, "root")
 
 
-def release_defines(release: bool, replay: bool) -> tuple[str, ...]:
-    """What the firmware is compiled with under these two options."""
-    if replay:
-        return ("TFIN_RELEASE", "TFIN_RELEASE_REPLAY")
-    return ("TFIN_RELEASE",) if release else ()
+def release_defines(target: Target, release: bool, replay: bool, sealed: bool) -> tuple[str, ...]:
+    """What the firmware is compiled with under these three options. Raises InputError for a target
+    that cannot take sealed packs."""
+    from tinyfin.errors import InputError
+
+    if sealed and not target.keeps_packs:
+        raise InputError(
+            f"--sealed: {target.name} keeps no pack in flash, so it takes none that is sealed; "
+            "docs/field.md says which boards do"
+        )
+    asked = (
+        ("TFIN_RELEASE", release or replay),
+        ("TFIN_RELEASE_REPLAY", replay),
+        ("TFIN_SEALED", sealed),
+    )
+    return tuple(name for name, given in asked if given)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
 
@@ -34,7 +34,16 @@ from tinyfin.targets import catalogue, flash
 from tinyfin.targets import image_size as sizes
 from tinyfin.targets.catalogue import Target
 
-__all__ = ["Budget", "Counted", "Instructions", "budget", "count", "default_data", "overruns"]
+__all__ = [
+    "Budget",
+    "Counted",
+    "Instructions",
+    "SealingCost",
+    "budget",
+    "count",
+    "default_data",
+    "overruns",
+]
 
 EVENTS = 1500
 """Transactions of the file that are counted."""
@@ -74,6 +83,16 @@ class Instructions:
         }
 
 
+@dataclass(frozen=True)
+class SealingCost:
+    """What sealed packs and state images add to an image: of flash, of variables, of the bound of
+    its stack."""
+
+    flash_bytes: int
+    ram_bytes: int
+    stack_bytes: int
+
+
 @dataclass
 class Budget:
     """One pack on one target."""
@@ -86,6 +105,8 @@ class Budget:
     counted_on: str | None = None
     """The target whose machine has run this one's code to count it; None for its own."""
     not_measured: list[str] = field(default_factory=list)
+    sealing: SealingCost | None = None
+    """None when it was not asked for, or the target keeps no packs in flash."""
 
     @property
     def stack_bytes(self) -> int:
@@ -109,6 +130,7 @@ class Budget:
             "instructions": self.instructions.as_dict() if self.instructions else None,
             "counted_on": self.counted_on,
             "not_measured": self.not_measured,
+            "sealing": None if self.sealing is None else asdict(self.sealing),
         }
 
 
@@ -138,6 +160,7 @@ def budget(
     measure: bool = True,
     events: int = EVENTS,
     keys: Sequence[bytes] | None = None,
+    sealed: bool = False,
     note: Callable[[str], object] = lambda _: None,
 ) -> Budget:
     """Build, take apart, and (where instructions can be counted) measure. ``run``: a run folder or
@@ -145,9 +168,10 @@ def budget(
     names (``counted_on``).
 
     tx: the events that are replayed; by default :func:`default_data`. measure: False leaves stack
-    painting and instructions out. keys: public keys that are trusted; the run's own if None. The
-    pack is taken in the target's layout, as `build` takes it. Raises PackError for a pack that is
-    not trusted, and what the build and the emulator raise.
+    painting and instructions out. keys: public keys that are trusted; the run's own if None.
+    sealed: take the image with sealing, and what sealing adds to it, where the target keeps packs
+    in flash. The pack is taken in the target's layout, as `build` takes it. Raises PackError for a
+    pack that is not trusted, and what the build and the emulator raise.
     """
     target = catalogue.get(target_name)
     keys = keys_beside(run) if keys is None else tuple(keys)
@@ -156,6 +180,15 @@ def budget(
     pack = path.read_bytes()
     image = building.build(target, pack=path, keys=keys)
     found = Budget(target.name, sizes.image_budget(image, path))
+    if sealed and target.keeps_packs:
+        plain = found.image
+        image = building.build(target, pack=path, keys=keys, defines=("TFIN_SEALED",))
+        found.image = sizes.image_budget(image, path)
+        found.sealing = SealingCost(
+            found.image.flash_bytes - plain.flash_bytes,
+            found.image.ram_bytes - plain.ram_bytes,
+            (found.image.stack_bound_bytes or 0) - (plain.stack_bound_bytes or 0),
+        )
     counting = catalogue.counting(target) if measure else None
     if counting is None:
         why = "not asked for" if not measure else f"{target.name} has no emulator"

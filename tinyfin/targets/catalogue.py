@@ -180,6 +180,8 @@ class Target:
     """The emulated target whose machine runs this one's code, where no emulator counts it."""
     layout: str = "canonical"
     """How this core's kernels like their weights (docs/formats/plan.md)."""
+    keeps_packs: bool = False
+    """Whether it has slots for packs in flash (docs/field.md)."""
 
     @property
     def is_own(self) -> bool:
@@ -401,6 +403,7 @@ def _target(path: Path, board: Any) -> Target:
             renode=_renode(path, extra.get("renode")),
             counted_on=str(extra.get("counted_on", "")),
             layout=str(extra.get("layout", "canonical")),
+            keeps_packs="TFIN_PORT_FLASH" in build.get("defines", []),
         )
         for section, given, keys in (
             ("tinyfin", extra, _KEYS),

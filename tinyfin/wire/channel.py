@@ -18,7 +18,7 @@ from tinyfin.wire.messages import Answer, Request, WireError
 from tinyfin.wire.refusals import refused_pack
 from tinyfin.wire.timing import AnswerTime
 
-__all__ = ["BACK_S", "Channel", "Counters", "Doubt", "NotOffered", "TargetRebooted"]
+__all__ = ["BACK_S", "Channel", "Counters", "Doubt", "NoSealingKey", "NotOffered", "TargetRebooted"]
 
 _SYNC_S = 0.25
 _RAISED_S = 0.6
@@ -35,6 +35,10 @@ class TargetRebooted(BootError):
 
 class NotOffered(ProtocolError):
     """The terminal's firmware was built without what it was asked for."""
+
+
+class NoSealingKey(ProtocolError):
+    """The terminal has not the sealing key that it was asked to use."""
 
 
 class Doubt(Exception):
@@ -372,6 +376,8 @@ class Channel:
                 "EVENTS, CHECKPOINT and REBOOT, and a chip has no EXIT; use a terminal built "
                 "without --release"
             )
+        if report.code == WireError.SEALING_KEY:
+            return NoSealingKey(f"{self.link.name}: {report}; name a sealing key that it has")
         return ProtocolError(
             f"{self.link.name}: the terminal refused a frame: {report}; "
             "is its firmware of this version of tinyfin?"

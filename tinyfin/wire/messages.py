@@ -109,6 +109,7 @@ class WireError(IntEnum):
     NO_PACK = 8
     VERSION_REFUSED = 9
     NOT_OFFERED = 10
+    SEALING_KEY = 11
 
 
 class Capability(IntFlag):
@@ -126,6 +127,7 @@ class Capability(IntFlag):
     COMMAND = 512
     AUDIT = 1024
     REPORT = 2048
+    SEAL = 4096
 
 
 STATS = (*ENGINE_COUNTERS, "frames_good", *LINE_COUNTERS)

@@ -14,12 +14,14 @@ from enum import IntEnum
 from typing import TypeVar
 
 from tinyfin.errors import LinkError, ProtocolError, TargetError
+from tinyfin.field.sealing import Sealed
 from tinyfin.formats import PACK_HEADER, SIGNED_BYTES
 from tinyfin.pack.signing import hash32
 from tinyfin.wire.channel import NotOffered
 from tinyfin.wire.client import Client
 from tinyfin.wire.frames import OVERHEAD_BYTES
 from tinyfin.wire.messages import Answer, Capability, Reader, Request
+from tinyfin.wire.sealed_frames import require_sealing, without_key
 
 __all__ = [
     "Command",
@@ -115,6 +117,8 @@ class Result(IntEnum):
     PACK = 27
     VALUE = 28
     VERSION = 29
+    SEALING_KEY = 30
+    PLAIN = 31
 
 
 class Reason(IntEnum):
@@ -169,6 +173,7 @@ _WHY = {
     "pack that runs, a time not before the day of its journal",
     Result.VERSION: "it has a newer key manifest, or another one of this version; make one with a "
     "higher version",
+    Result.PLAIN: "it takes no pack that is not sealed; seal this one with `tinyfin seal`",
 }
 
 
@@ -294,21 +299,31 @@ def ask(
 
 
 def install(
-    client: Client, pack: bytes, progress: Callable[[int, int], object] = lambda done, of: None
+    client: Client,
+    pack: bytes | Sealed,
+    progress: Callable[[int, int], object] = lambda done, of: None,
 ) -> SlotInfo:
     """Put a pack into the terminal's free slot, to STAGED; goes on where an earlier call stopped.
 
-    progress: is called with bytes done and bytes in all. Raises TargetError with the terminal's
-    reason when it refuses the pack, LinkError when it takes no more data.
+    A sealed pack stays sealed: no key is needed here. progress: is called with bytes done and bytes
+    in all. Raises TargetError with the terminal's reason when it refuses the pack, or has no
+    sealing or not this key, LinkError when it takes no more data.
     """
     before = info(client)
-    tag = hash32(pack[:SIGNED_BYTES])[:_TAG_BYTES].hex()
-    if before.phase == Phase.TRIAL and before.other_tag == tag:
-        return before
+    announced = b""
+    if isinstance(pack, Sealed):
+        require_sealing(client)
+        sealed, announced, pack = pack, pack.announced, pack.content
+    else:
+        tag = hash32(pack[:SIGNED_BYTES])[:_TAG_BYTES].hex()
+        if before.phase == Phase.TRIAL and before.other_tag == tag:
+            return before
     header = pack[: PACK_HEADER.size]
-    status = ask(client, before, Request.PACK_BEGIN, header, len(pack))
+    status = ask(client, before, Request.PACK_BEGIN, header + announced, len(pack))
     if status.result == Result.HERE:
         return info(client)
+    if status.result == Result.SEALING_KEY:
+        raise without_key(client, sealed.key_id)
     require(client, status, Result.OK)
     piece = (client.frame_bytes - OVERHEAD_BYTES - 4) // 32 * 32
     stuck = 0

@@ -68,6 +68,12 @@ void tfin_transfer_challenge(const tfin_transfer *t, tfin_writer *w)
     tfin_put(w, keys != NULL ? keys->version : 0, 2);
 }
 
+/* The payload lies in the frame buffer, which is larger than its frame. */
+static uint8_t *frame_of(const tfin_reader *in)
+{
+    return (uint8_t *)(uintptr_t)in->at;
+}
+
 static int begin(tfin_transfer *t, tfin_reader *in, uint32_t t_s)
 {
     if (memcmp(in->at + AT_SCHEMA, (const uint8_t *)tinyfin_pack + AT_SCHEMA, SCHEMA_BYTES) != 0) {
@@ -75,6 +81,96 @@ static int begin(tfin_transfer *t, tfin_reader *in, uint32_t t_s)
     }
     return tfin_slots_begin(&t->slots, in->at, t_s);
 }
+
+#ifdef TFIN_SEALED
+_Static_assert(TFIN_WIRE_FRAME_BYTES - TFIN_FRAME_HEAD - TFIN_FRAME_CRC >=
+                   HEADER_BYTES + TFIN_SEAL_ANNOUNCED_BYTES,
+               "a frame holds a header and what it is sealed by");
+
+static int begin_sealed(tfin_transfer *t, tfin_reader *in, uint32_t t_s)
+{
+    tfin_seal seal = {.used = 0};
+    if (tfin_left(in) > HEADER_BYTES) {
+        if (!tfin_seal_begin(&seal, &t->slots.journal, in->at + HEADER_BYTES)) {
+            return TFIN_TRANSFER_SEALING_KEY;
+        }
+        tfin_seal_apply(&seal, 0, frame_of(in), HEADER_BYTES);
+    }
+#ifdef TFIN_SEALED_ONLY
+    if (!seal.used) {
+        return TFIN_TRANSFER_PLAIN;
+    }
+#endif
+    int result = begin(t, in, t_s);
+    if (result == TFIN_SLOTS_OK) {
+        t->seal = seal;
+        t->begins = 1;
+    }
+    return result;
+}
+
+/* The slots do not look at the bytes before their next step. */
+static int take_data(tfin_transfer *t, tfin_reader *in, uint32_t offset)
+{
+    if (t->unknown) {
+        return TFIN_SLOTS_PHASE;
+    }
+    int result = tfin_slots_data(&t->slots, offset, in->at, tfin_left(in));
+    if (result == TFIN_SLOTS_OK && t->seal.used) {
+        tfin_seal_apply(&t->seal, offset, frame_of(in), tfin_left(in));
+    }
+    return result;
+}
+
+static int take_header(tfin_transfer *t, uint8_t type, tfin_reader *in, uint32_t t_s)
+{
+    if (type == TFIN_PACK_BEGIN) {
+        return begin_sealed(t, in, t_s);
+    }
+    if (t->unknown) {
+        return TFIN_SLOTS_PHASE;
+    }
+    if (t->seal.used) {
+        tfin_seal_apply(&t->seal, 0, frame_of(in), HEADER_BYTES);
+    }
+    return tfin_slots_end(&t->slots, frame_of(in));
+}
+
+static int header_is_whole(uint8_t type, uint32_t size)
+{
+    return size == HEADER_BYTES ||
+           (type == TFIN_PACK_BEGIN && size == HEADER_BYTES + TFIN_SEAL_ANNOUNCED_BYTES);
+}
+
+static void note_done(tfin_transfer *t)
+{
+    if (t->begins) {
+        t->unknown = t->slots.result != TFIN_SLOTS_OK;
+        t->begins = 0;
+    }
+}
+#else
+static int take_data(tfin_transfer *t, tfin_reader *in, uint32_t offset)
+{
+    return tfin_slots_data(&t->slots, offset, in->at, tfin_left(in));
+}
+
+static int take_header(tfin_transfer *t, uint8_t type, tfin_reader *in, uint32_t t_s)
+{
+    return type == TFIN_PACK_BEGIN ? begin(t, in, t_s) : tfin_slots_end(&t->slots, frame_of(in));
+}
+
+static int header_is_whole(uint8_t type, uint32_t size)
+{
+    (void)type;
+    return size == HEADER_BYTES;
+}
+
+static void note_done(tfin_transfer *t)
+{
+    (void)t;
+}
+#endif
 
 int tfin_transfer_take(tfin_transfer *t, uint8_t type, uint16_t sequence, tfin_reader *in,
                        uint32_t t_s, tfin_writer *answer)
@@ -85,7 +181,7 @@ int tfin_transfer_take(tfin_transfer *t, uint8_t type, uint16_t sequence, tfin_r
         if (in->bad || tfin_left(in) == 0) {
             return -1;
         }
-        result = tfin_slots_data(&t->slots, offset, in->at, tfin_left(in));
+        result = take_data(t, in, offset);
     } else if (type == TFIN_SLOT_COMMAND) {
         uint64_t which = tfin_get(in, 1);
         if (in->bad || which > TFIN_SLOTS_ABORT) {
@@ -99,12 +195,10 @@ int tfin_transfer_take(tfin_transfer *t, uint8_t type, uint16_t sequence, tfin_r
         if (result < 0) {
             return -1;
         }
-    } else if (tfin_left(in) != HEADER_BYTES) {
+    } else if (!header_is_whole(type, tfin_left(in))) {
         return -1;
     } else {
-        /* the payload lies in the frame buffer, which is larger than its frame */
-        result = type == TFIN_PACK_BEGIN ? begin(t, in, t_s)
-                                         : tfin_slots_end(&t->slots, (void *)(uintptr_t)in->at);
+        result = take_header(t, type, in, t_s);
     }
     if (result == TFIN_SLOTS_OK &&
         (tfin_slots_busy(&t->slots) || tfin_commands_busy(&t->commands))) {
@@ -143,6 +237,7 @@ enum tfin_transfer_work tfin_transfer_step(tfin_transfer *t)
         }
         s->result = (uint8_t)result;
     }
+    note_done(t);
     int answers = t->answering;
     t->answering = 0;
     return answers ? TFIN_TRANSFER_ANSWERS : TFIN_TRANSFER_RESTS;

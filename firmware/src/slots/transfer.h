@@ -4,6 +4,9 @@
  * and what is signed: CHALLENGE, COMMAND, KEYS, PROVISION, NOTICES, over tfin_commands. An image
  * has them when its board defines TFIN_PORT_FLASH and its port has a flash.c.
  *
+ * With TFIN_SEALED, a pack may come sealed: PACK_BEGIN says so, and the header and data that follow
+ * are opened where they lie in the frame.
+ *
  * These frames are not ordered. Each says what it wants in full, so a repeated one does nothing
  * that was not done; and the terminal goes on to score between the steps of a long one.
  */
@@ -12,10 +15,15 @@
 
 #include "bytes.h"
 #include "commands.h"
+#include "seal.h"
 #include "slots.h"
 
-/* beyond enum tfin_slots_result */
-enum { TFIN_TRANSFER_SCHEMA = 20 /* the pack's events are not those of this firmware */ };
+/* beyond enum tfin_slots_result, and those of tfin_commands */
+enum {
+    TFIN_TRANSFER_SCHEMA = 20,      /* the pack's events are not those of this firmware */
+    TFIN_TRANSFER_SEALING_KEY = 30, /* the terminal has not the key that sealed the pack */
+    TFIN_TRANSFER_PLAIN             /* a pack that is not sealed, and it takes no other */
+};
 
 typedef struct tfin_transfer {
     tfin_slots slots;
@@ -23,6 +31,11 @@ typedef struct tfin_transfer {
     uint16_t sequence; /* of the request that is worked on; its answer has it too */
     uint8_t answering; /* that answer is still to come */
     uint8_t scored;    /* events since boot, up to TFIN_ALIVE_EVENTS; one more: it was said */
+#ifdef TFIN_SEALED
+    tfin_seal seal;  /* of the pack that is loaded */
+    uint8_t begins;  /* PACK_BEGIN is worked on */
+    uint8_t unknown; /* it was refused, so `seal` may not be that of the load */
+#endif
 } tfin_transfer;
 
 /* So many scored events after a boot a pack in trial counts as working. */

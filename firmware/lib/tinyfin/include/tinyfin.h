@@ -200,6 +200,9 @@
  *     TFIN_FLASH_STATE              0u        bytes of a half of the state log, whole pages
  *     TFIN_FLASH_AUDIT              0u        bytes of the audit log, two whole pages or more
  *     TFIN_STATE_LOG                unset     the terminal application keeps what it has learned
+ *     TFIN_SEALED                   unset     the terminal application opens sealed packs, seals
+ *                                             images of its state
+ *     TFIN_SEALED_ONLY              unset     it takes no other pack and gives no other image
  *     TFIN_FLASH_PAGE               1024u     stm32f1: bytes of a page; 2048u in large chips
  *     TFIN_FLASH_BANK               524288u   stm32l4: bytes of a bank; 262144u in chips of 512 kB
  *     TFIN_REGISTER                 (address) macro with the register's address; a test puts memory

@@ -33,6 +33,13 @@ void tfin_port_hash_end(tfin_port_hash *hash, uint8_t digest[32]);
 uint32_t tfin_port_verify(const uint8_t signature[64], const uint8_t public_key[32],
                           const uint8_t *message, size_t size);
 
+/* Of a terminal application with TFIN_SEALED alone: XChaCha20 in its two steps. HChaCha20 makes the
+ * key for a nonce from its first 16 bytes; under that key and its last 8 bytes ChaCha20 gives the
+ * stream, here block `number` of it, 64 bytes. */
+void tfin_port_stream_key(uint8_t made[32], const uint8_t key[32], const uint8_t nonce[16]);
+void tfin_port_stream_block(uint8_t block[64], const uint8_t key[32], const uint8_t nonce[8],
+                            uint32_t number);
+
 #ifdef __cplusplus
 }
 #endif

@@ -43,6 +43,19 @@ uint32_t tfin_port_verify(const uint8_t signature[64], const uint8_t public_key[
     return TFIN_PORT_VERIFIED ^ (uint32_t)crypto_eddsa_check(signature, public_key, message, size);
 }
 
+#ifdef TFIN_SEALED
+void tfin_port_stream_key(uint8_t made[32], const uint8_t key[32], const uint8_t nonce[16])
+{
+    crypto_chacha20_h(made, key, nonce);
+}
+
+void tfin_port_stream_block(uint8_t block[64], const uint8_t key[32], const uint8_t nonce[8],
+                            uint32_t number)
+{
+    (void)crypto_chacha20_djb(block, NULL, 64, key, nonce, number);
+}
+#endif
+
 #else
 
 typedef int tfin_port_monocypher_is_left_out; /* ISO C requires a declaration */
