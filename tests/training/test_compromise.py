@@ -16,8 +16,9 @@ from tinyfin.errors import ConfigError
 from tinyfin.features.compiler import compile_program
 from tinyfin.features.selection import select
 from tinyfin.schema import PAYMENT
-from tinyfin.training.compromise import event_tables, fit_durations, learn_compromise
+from tinyfin.training.compromise import fit_durations, learn_compromise
 from tinyfin.training.dataset import compute_features
+from tinyfin.training.event_odds import EventOdds, fit_event_odds
 from tinyfin.training.run_folder import RunFolder
 
 DAY_S = 86_400
@@ -66,25 +67,37 @@ def test_where_there_are_none_none_are_found() -> None:
 
 
 def test_tables_give_the_odds_of_events_and_leave_out_what_is_set_aside() -> None:
+    """Two features and one pair of them decide; the third is noise."""
     rng = np.random.default_rng(2)
+    names = ["a", "b", "noise"]
     x = rng.integers(0, 100, (60_000, 3)).astype(np.int16)
-    truth = 1 / (1 + np.exp(5.5 - 3.0 * (x[:, 0] > 70) - 1.5 * (x[:, 1] > 40)))
+    corner = (x[:, 0] > 70) & (x[:, 1] <= 40)
+    log_odds = -5.0 + 2.0 * (x[:, 0] > 70) + 1.0 * (x[:, 1] > 40) + 2.5 * corner
+    truth = 1 / (1 + np.exp(-log_odds))
     fraud = rng.random(len(x)) < truth
-    aside = fraud & (x[:, 0] > 70) & (rng.random(len(x)) < 0.5)
-    base, tables, odds = event_tables(x, fraud, np.ones(len(x), np.bool_), ["a", "b", "noise"])
-    q = 1 / (1 + np.exp2(-odds / 64))
-    assert {"a", "b"} <= set(tables)
+    every = np.ones(len(x), np.bool_)
+    found = fit_event_odds(x, fraud, every, names)
+    q = 1 / (1 + np.exp2(-found.of(x, names) / 64))
+    assert {"a", "b"} <= set(found.tables)
+    assert [pair.features for pair in found.pairs] == [("a", "b")]
     for high in (False, True):
-        rows = (x[:, 0] > 70) == high
-        assert q[rows].mean() == pytest.approx(truth[rows].mean(), rel=0.1)
-    total = np.full(len(x), base)
-    for name, table in tables.items():
-        column = x[:, ["a", "b", "noise"].index(name)]
-        total += np.array(table.values)[np.searchsorted(table.cuts, column, side="right")]
-    assert np.array_equal(total, odds)
-    _, _, fewer = event_tables(x, fraud, ~aside, ["a", "b", "noise"])
-    rows = x[:, 0] > 70
-    assert 1 / (1 + np.exp2(-fewer[rows] / 64)).mean() < q[rows].mean()
+        for low in (False, True):
+            rows = ((x[:, 0] > 70) == high) & ((x[:, 1] > 40) == low)
+            assert q[rows].mean() == pytest.approx(truth[rows].mean(), rel=0.2)
+    aside = corner & fraud & (rng.random(len(x)) < 0.5)
+    fewer = fit_event_odds(x, fraud, ~aside, names).of(x, names)
+    assert 1 / (1 + np.exp2(-fewer[corner] / 64)).mean() < 0.8 * q[corner].mean()
+
+
+def test_the_engine_adds_up_the_tables_as_training_does() -> None:
+    config, tx = town()
+    learned, found = learn_compromise(config, tx, np.arange(10_000), tx.label)
+    assert found is not None
+    odds = EventOdds(found.base, found.odds, found.pairs)
+    program = compile_program(learned.features, learned.schema, **learned.features.capacities)
+    x = compute_features(tx, learned, program)
+    names = list(program.feature_names)
+    assert np.array_equal(x[:, names.index("event_odds")], odds.of(x, names))
 
 
 NAMES = [

@@ -73,6 +73,13 @@ Odds = Annotated[int, Field(ge=-32768, le=32767)]
 Evidence = Annotated[int, Field(ge=0, le=255)]
 
 
+class Pair(Section):
+    """A table over two features: the ranges of the second follow each other."""
+
+    features: tuple[str, str]
+    values: Annotated[list[Odds], Field(min_length=1, max_length=256)]
+
+
 class Compromise(Section):
     """What training learned of compromised terminals. Odds are 64 * log2; evidence is 16 * log2 of
     how much likelier something is where a terminal is compromised."""
@@ -81,6 +88,8 @@ class Compromise(Section):
     """Odds of fraud of an event, before the tables."""
     odds: dict[str, Risk]
     """Tables of odds that are added up, by feature."""
+    pairs: list[Pair] = []
+    """Tables over pairs of these features, added too."""
     evidence: Risk
     """From the odds of an event to the evidence of its fraud, 0 to 255."""
     probability: Risk
@@ -101,6 +110,17 @@ class Compromise(Section):
     """Days of labels that are read."""
     remembered: Annotated[int, Field(ge=0, le=64)]
     """Events that are remembered."""
+
+    @model_validator(mode="after")
+    def _whole(self) -> Compromise:
+        for pair in self.pairs:
+            sizes = [len(self.odds[x].values) if x in self.odds else 0 for x in pair.features]
+            if sizes[0] * sizes[1] != len(pair.values):
+                raise ValueError(
+                    f"pairs: {' and '.join(pair.features)} have tables of {sizes[0]} and "
+                    f"{sizes[1]} values in odds, and {len(pair.values)} together"
+                )
+        return self
 
 
 ClockStep = Annotated[Duration, Field(ge=3600, lt=2**31)]

@@ -59,6 +59,16 @@ class Table(Protocol):
     def values(self) -> Sequence[int]: ...
 
 
+class PairTable(Protocol):
+    """A table over two features: the ranges of the second follow each other."""
+
+    @property
+    def features(self) -> tuple[str, str]: ...
+
+    @property
+    def values(self) -> Sequence[int]: ...
+
+
 class LearnedCompromise(Protocol):
     """What training learned; odds are 64 * log2, evidence is 16 * log2 of a likelihood ratio."""
 
@@ -69,6 +79,10 @@ class LearnedCompromise(Protocol):
     @property
     def odds(self) -> Mapping[str, Table]:
         """Tables of odds to add up, by feature."""
+
+    @property
+    def pairs(self) -> Sequence[PairTable]:
+        """Tables over pairs of these features, added too."""
 
     @property
     def evidence(self) -> Table:
@@ -114,8 +128,13 @@ def compromise_expressions(
     if learned is None:
         return UNFITTED
     odds = const(learned.base)
+    place = {name: bucket(inputs[name], table.cuts) for name, table in learned.odds.items()}
     for name, table in learned.odds.items():
-        odds = odds + _looked_up(inputs[name], table)
+        odds = odds + lookup(place[name], table.values, 0)
+    for pair in learned.pairs:
+        a, b = pair.features
+        both = place[a] * len(learned.odds[b].values) + place[b]
+        odds = odds + lookup(both, pair.values, 0)
     found = compromised(
         "terminal",
         _looked_up(odds, learned.evidence),

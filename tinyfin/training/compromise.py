@@ -8,16 +8,16 @@ that the event itself gives it. A known label then multiplies the odds of the co
     (r + (1 - r) q) / q    for a fraud
     1 - r                  for a genuine transaction
 
-q comes from boosted stumps over the features that need no notices, so that it is a sum of one table
-per feature. Share, durations and the rate at which compromises begin are those under which the
-labels are most likely (expectation maximisation, each share of a grid; Dempster, Laird and Rubin
-1977). Frauds that belong to a compromise with more than one half are then set aside, and all is
-fitted again: they say nothing of the events of terminals that are not compromised.
+q comes from the features that need no notices (:mod:`tinyfin.training.event_odds`). Share,
+durations and the rate at which compromises begin are those under which the labels are most likely
+(expectation maximisation, each share of a grid; Dempster, Laird and Rubin 1977). Frauds that belong
+to a compromise with more than one half are then set aside, and all is fitted again: they say
+nothing of the events of terminals that are not compromised.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -35,19 +35,18 @@ from tinyfin.features.selection import select
 from tinyfin.pack.sections import encode_schema
 from tinyfin.progress import stage
 from tinyfin.training.chunks import replay_all
-from tinyfin.training.target_encoding import risk_table
+from tinyfin.training.event_odds import SCALE, EventOdds, fit_event_odds
 from tinyfin.twin import FeatureTwin
 
-__all__ = ["Durations", "event_tables", "fit_durations", "learn_compromise"]
+__all__ = ["Durations", "fit_durations", "learn_compromise"]
 
 DAY_S = 86_400
-_ODDS, _EVIDENCE = 64.0, 16.0
+_EVIDENCE = 16.0
 _SHARES = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.85, 0.95, 0.99)
 _DAYS = (1, 2, 3, 5, 7, 10, 14, 21, 28, 42, 56)
 _MOST_DURATIONS = 4
 _LEAST_RATE = 1e-7
-_MOST_FEATURES, _CUTS = 8, 32
-_STUMPS, _GENUINE_ROWS = 200, 100_000
+_CUTS = 32
 _REMEMBERED = 24
 _MOST_DAYS = 128
 _ROUNDS, _STEPS = 2, 60
@@ -96,14 +95,16 @@ def learn_compromise(
     terminal = np.unique(tx.terminal[rows], return_inverse=True)[1]
     day = (tx.t_mono_s[rows] // DAY_S).astype(np.int64)
     genuine_known = config.data.notices == "both"
+    names = [feature.name for feature in inputs]
     own = np.ones(len(rows), np.bool_)
     with stage("compromised terminals"):
         for _ in range(_ROUNDS):
-            base, tables, odds = event_tables(features, fraud, own, [f.name for f in inputs])
-            q = 1.0 / (1.0 + np.exp2(-odds / _ODDS))
+            events = fit_event_odds(features, fraud, own, names)
+            odds = events.of(features, names)
+            q = 1.0 / (1.0 + np.exp2(-odds / SCALE))
             durations, belongs = fit_durations(terminal, day, fraud, q, genuine_known=genuine_known)
             own = ~(fraud & (belongs > 0.5))
-    learned = _integers(base, tables, odds, fraud & own, durations, _busy(config, tx, rows))
+    learned = _integers(events, odds, fraud & own, durations, _busy(config, tx, rows))
     learned = learned if genuine_known else learned.model_copy(update={"genuine": 0})
     note(_words(durations, int((~own).sum()), int(fraud.sum())))
     features_section = config.features.model_copy(update={"compromise": learned})
@@ -124,80 +125,6 @@ def _features(inputs: list[Feature], config: Config, tx: Transactions) -> npt.ND
     with stage("features that need no notices"):
         found = replay_all(tx, twin, config.data.notices, ("features",))
     return np.asarray(found["features"])
-
-
-def event_tables(
-    features: npt.NDArray[np.int16],
-    fraud: npt.NDArray[np.bool_],
-    own: npt.NDArray[np.bool_],
-    names: list[str],
-) -> tuple[int, dict[str, Risk], npt.NDArray[np.int64]]:
-    """Base, tables by name, and the odds int64[n] that they give; all 64 * log2.
-
-    ``features`` int16[n, F], ``fraud`` bool[n]; rows that are not ``own`` are not learned from. At
-    most eight features get a table, those that move the odds most.
-    """
-    rng = np.random.default_rng(1)
-    genuine = np.flatnonzero(own & ~fraud)
-    taken = rng.permutation(genuine)[:_GENUINE_ROWS]
-    shift = float(np.log(len(taken) / max(len(genuine), 1)))
-    rows = np.sort(np.r_[np.flatnonzero(own & fraud), taken])
-    found = [risk_table(features[rows, j].astype(np.int64), fraud[rows]) for j in range(len(names))]
-    split = {j: np.array(risk.cuts) for j, risk in enumerate(found) if any(risk.values)}
-    for most in (_MOST_FEATURES, None):
-        place = np.stack(
-            [
-                np.zeros(len(rows), np.int64),
-                *(
-                    np.searchsorted(cuts, features[rows, j], side="right")
-                    for j, cuts in split.items()
-                ),
-            ],
-            axis=1,
-        )
-        sizes = [1, *(len(cuts) + 1 for cuts in split.values())]
-        base, added = _stumps(place, sizes, fraud[rows])
-        if most is not None:
-            moved = [np.var(x[place[:, i]]) for i, x in enumerate(added[1:], 1)]
-            best = np.argsort(-np.array(moved), kind="stable")[:most]
-            split = {j: split[j] for i, j in enumerate(list(split)) if i in best and moved[i] > 0}
-    whole = round(_ODDS * (base + shift) / np.log(2))
-    odds = np.full(len(features), whole, np.int64)
-    tables = {}
-    for (j, cuts), values in zip(split.items(), added[1:], strict=True):
-        entries = np.round(_ODDS * values / np.log(2)).astype(np.int64)
-        tables[names[j]] = Risk(cuts=cuts.tolist(), values=entries.tolist())
-        odds += entries[np.searchsorted(cuts, features[:, j], side="right")]
-    return whole, tables, odds
-
-
-def _stumps(
-    place: npt.NDArray[np.int64], sizes: Sequence[int], fraud: npt.NDArray[np.bool_]
-) -> tuple[float, list[Matrix]]:
-    """Log-odds where every place is 0, and what each place of each column adds to them; column i
-    has places from 0 to sizes[i] - 1.
-
-    A sum of stumps is a sum over the columns, so it is read off by moving one column alone.
-    """
-    from sklearn.ensemble import HistGradientBoostingClassifier
-
-    model = HistGradientBoostingClassifier(
-        max_iter=_STUMPS,
-        max_leaf_nodes=2,
-        learning_rate=0.1,
-        min_samples_leaf=40,
-        l2_regularization=1.0,
-        early_stopping=False,
-        random_state=1,
-    ).fit(place, fraud)
-    zero = np.zeros((1, place.shape[1]))
-    base = float(model.decision_function(zero)[0])
-    added = []
-    for i, n in enumerate(sizes):
-        probe = np.repeat(zero, n, axis=0)
-        probe[:, i] = np.arange(n)
-        added.append(model.decision_function(probe) - base)
-    return base, added
 
 
 def fit_durations(
@@ -287,8 +214,7 @@ def _busy(config: Config, tx: Transactions, rows: npt.NDArray[np.int64]) -> floa
 
 
 def _integers(
-    base: int,
-    tables: dict[str, Risk],
+    events: EventOdds,
     odds: npt.NDArray[np.int64],
     own_fraud: npt.NDArray[np.bool_],
     durations: Durations,
@@ -299,7 +225,7 @@ def _integers(
     low, high = int(odds.min()), int(odds.max())
     cuts = np.unique(np.linspace(low, high, _CUTS + 2).astype(np.int64)[1:-1])
     middle = (np.r_[low, cuts] + np.r_[cuts, high]) / 2.0
-    q = 1.0 / (1.0 + np.exp2(-middle / _ODDS))
+    q = 1.0 / (1.0 + np.exp2(-middle / SCALE))
     evidence = _EVIDENCE * np.log2((share + (1 - share) * q) / q)
     values = np.clip(np.round(evidence), 0, 255).astype(np.int64)
     says = values[np.searchsorted(cuts, odds, side="right")]
@@ -310,11 +236,12 @@ def _integers(
     usual = int(np.median(rest if len(rest) else says))
     rates = durations.rates or {_DAYS[-1]: _LEAST_RATE}
     return Compromise(
-        base=base,
-        odds=tables,
+        base=events.base,
+        odds=dict(events.tables),
+        pairs=list(events.pairs),
         evidence=Risk(cuts=cuts.tolist(), values=values.tolist()),
         probability=Risk(cuts=cuts.tolist(), values=np.round(4096 * q).astype(np.int64).tolist()),
-        share=min(-1, round(_ODDS * float(np.log2(share)))),
+        share=min(-1, round(SCALE * float(np.log2(share)))),
         usual=usual,
         genuine=round(_EVIDENCE * float(np.log2(1.0 - share))),
         limit=limit,

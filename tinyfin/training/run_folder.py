@@ -152,7 +152,10 @@ class RunFolder:
         return load(asked) if asked.is_file() else self.config()
 
     def add_learned(
-        self, cuts: Mapping[str, int], risks: Mapping[str, Risk], compromise: Compromise | None
+        self,
+        cuts: Mapping[str, int],
+        risks: Mapping[str, Risk],
+        compromise: Compromise | None = None,
     ) -> None:
         """Write what training learned of features into the run's configuration: [features.cuts],
         [features.risks] and [features.compromise]."""

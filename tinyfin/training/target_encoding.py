@@ -64,8 +64,14 @@ def learn_risks(
     return replace(config, features=features), risks
 
 
-def risk_table(x: npt.NDArray[np.int64], label: npt.NDArray[np.int8]) -> Risk:
-    """The table of x[n] for label[n] (0 or 1); zeros when nothing is known."""
+def risk_table(
+    x: npt.NDArray[np.int64],
+    label: npt.NDArray[np.int8] | npt.NDArray[np.bool_],
+    *,
+    most: int = _RANGES,
+) -> Risk:
+    """The table of x[n] for label[n] (0 or 1), of at most so many ranges; zeros when nothing is
+    known."""
     fraud = label == 1
     total, bad = float(len(x)), float(np.count_nonzero(fraud))
     if not 0 < bad < total:
@@ -78,7 +84,7 @@ def risk_table(x: npt.NDArray[np.int64], label: npt.NDArray[np.int8]) -> Risk:
     rows = np.bincount(code, minlength=len(values)).astype(np.float64)
     frauds = np.bincount(code, weights=fraud, minlength=len(values))
     n, k = np.r_[0.0, np.cumsum(rows)], np.r_[0.0, np.cumsum(frauds)]
-    edges = sorted(_split(n, k))
+    edges = sorted(_split(n, k, most))
     # a cut is the lowest number of the range above it, as round as what is between allows
     cuts = [roundest(int(values[i - 1]) + 1, int(values[i])) for i in edges]
     bounds = [0, *edges, len(values)]
@@ -94,7 +100,7 @@ def risk_table(x: npt.NDArray[np.int64], label: npt.NDArray[np.int8]) -> Risk:
     return Risk(cuts=cuts, values=entries)
 
 
-def _split(n: npt.NDArray[np.float64], k: npt.NDArray[np.float64]) -> list[int]:
+def _split(n: npt.NDArray[np.float64], k: npt.NDArray[np.float64], most: int) -> list[int]:
     """Positions between values where ranges part; n and k count rows and frauds before each."""
     found: list[int] = []
     heap: list[tuple[float, int, int, int]] = []
@@ -115,7 +121,7 @@ def _split(n: npt.NDArray[np.float64], k: npt.NDArray[np.float64]) -> list[int]:
             heapq.heappush(heap, (-float(gain[best]), low, int(at[best]), high))
 
     offer(0, len(n) - 1)
-    while heap and len(found) < _RANGES - 1:
+    while heap and len(found) < most - 1:
         _, low, at, high = heapq.heappop(heap)
         found.append(at)
         offer(low, at)
