@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.transactions import transactions
 from tinyfin.config import Config, from_table
+from tinyfin.config.sections import Pair
 from tinyfin.data.transactions import Transactions
 from tinyfin.errors import ConfigError
 from tinyfin.features.compiler import compile_program
@@ -215,6 +216,9 @@ def test_what_was_learned_is_read_again_from_the_run(tmp_path: Path) -> None:
     config, tx = town()
     _, found = learn_compromise(config, tx, np.arange(10_000), tx.label)
     assert found is not None
+    sizes = [len(found.odds[name].values) for name in ("amt_log", "gap_s")]
+    pair = Pair(features=("amt_log", "gap_s"), values=list(range(sizes[0] * sizes[1])))
+    found = found.model_copy(update={"pairs": [pair]})
     path = tmp_path / "tinyfin.toml"
     path.write_text(f"[features]\nnames = {NAMES!r}\n")
     run = RunFolder(tmp_path)

@@ -316,6 +316,8 @@ def file_facts(paths: Sequence[str | Path]) -> list[InputFile]:
 def _toml_value(value: object) -> str:
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{key} = {_toml_value(x)}" for key, x in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(_toml_value, value)) + "]"
     return json.dumps(value)
 
 
