@@ -139,8 +139,8 @@ def test_the_engine_s_counters_are_those_of_counting(seed: int, names: list[str]
     assert said.cards.overflows == count["evictions"] > 0
     if said.labels is not None:
         assert said.labels.overflows == count["label_overflows"] > 0
-        assert said.labels.of == count["notices"]
-        assert said.labels.share == count["label_overflows"] / count["notices"]
+        assert said.labels.of == count["notices"] * len(said.labels.now)
+        assert said.labels.share == count["label_overflows"] / said.labels.of
     assert (said.labels is None) == (names == FOR_EVER)
 
 

@@ -279,10 +279,11 @@ def capacities(program: bytes, counters: Mapping[str, int], rows: CapacityRows) 
 
     rings = {"terminal_labels": header.terminal_labels, "card_labels": header.card_labels}
     rings = {key: value for key, value in rings.items() if value}
+    entries = counters["notices"] * len(rings)
     slots = {"card_sets": header.card_sets, "card_ways": header.card_ways}
     has_cards = header.card_sets > 0
     return Capacities(
-        labels=one("labels", "label_overflows", counters["notices"], rings) if rings else None,
+        labels=one("labels", "label_overflows", entries, rings) if rings else None,
         cards=one("cards", "evictions", rows.card_commits, slots) if has_cards else None,
         pending=one(
             "pending", "pending_overflows", counters["scored"], {"pending": header.pending}
@@ -291,7 +292,7 @@ def capacities(program: bytes, counters: Mapping[str, int], rows: CapacityRows) 
 
 
 _WORDS = {
-    "labels": ("label rings", "labels", "labels that features look back on were dropped"),
+    "labels": ("label rings", "entries", "labels that features look back on were dropped"),
     "cards": (
         "card table",
         "transactions with a card",
