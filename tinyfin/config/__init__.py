@@ -11,6 +11,7 @@
     [search]    what `train --search` tries, and what the model may cost
     [rules]     numbers of the rules that every model has to beat
     [evaluate]  weeks, seeds, baselines, label delays, groups to compare
+    [card]      owner, approval, intended use, origin and licence of the data
 
 Every section and every key may be left out.
 """
@@ -34,6 +35,7 @@ from tinyfin.config.columns import (
 )
 from tinyfin.config.durations import format_duration, parse_duration, parse_moment
 from tinyfin.config.sections import (
+    Card,
     DecisionSection,
     Evaluate,
     Features,
@@ -49,6 +51,7 @@ from tinyfin.errors import ConfigError
 from tinyfin.schema import PAYMENT, Schema, schema_from_toml
 
 __all__ = [
+    "Card",
     "Column",
     "Config",
     "Data",
@@ -86,6 +89,7 @@ class Config:
     search: Search
     rules: Rules
     evaluate: Evaluate
+    card: Card
     path: Path | None
     table: Mapping[str, object]
 

@@ -7,12 +7,46 @@ import re
 import tomllib
 from itertools import dropwhile
 
-__all__ = ["without_slices"]
+__all__ = ["of_the_model", "without_card", "without_slices"]
 
 _HEADER = re.compile(r"\s*\[")
 _OWN = re.compile(r"\s*\[\s*evaluate\s*\.\s*slices\s*\]")
 _EVALUATE = re.compile(r"\s*\[\s*evaluate\s*\]")
 _KEY = re.compile(r"\s*slices\s*[.=]")
+_CARD = re.compile(r"\ufeff?\s*\[\s*card\s*\]|\s*card\s*[.=]")
+
+
+def of_the_model(text: str) -> str:
+    """A configuration without what no model is made by: [card] and [evaluate] slices."""
+    return without_slices(without_card(text))
+
+
+def without_card(text: str) -> str:
+    """A configuration as it would be without [card].
+
+    The text as it is where there is none, or where it cannot be taken out by whole lines.
+    """
+    table = tomllib.loads(text.removeprefix("\ufeff"))
+    if "card" not in table:
+        return text
+    del table["card"]
+    mark = "\ufeff" * text.startswith("\ufeff")
+    lines = text.splitlines(keepends=True)
+    begins = [i for i, line in enumerate(lines) if _CARD.match(line)]
+    headers = [i for i, line in enumerate(lines) if _HEADER.match(line)]
+    for begin in begins:
+        last = [i + 1 for i in begins if "[" not in lines[i].split("=")[0]][-1:]  # card.owner = ...
+        for end in [*last, *(i for i in headers if i > begin), len(lines)]:
+            kept = lines[:begin] + lines[end:]
+            if end == len(lines):
+                while kept and not kept[-1].strip():
+                    kept.pop()
+            try:
+                if tomllib.loads("".join(kept).removeprefix("\ufeff")) == table:
+                    return mark * (begin == 0) + "".join(kept)
+            except tomllib.TOMLDecodeError:
+                continue
+    return text
 
 
 def without_slices(text: str) -> str:

@@ -7,6 +7,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from tinyfin.evaluation.card_sections import given, responsible, risk_sections
+from tinyfin.evaluation.data_card import data_sections
 from tinyfin.evaluation.data_remarks import drawn as drawn_anew
 from tinyfin.evaluation.data_remarks import limits
 from tinyfin.evaluation.data_sections import data_quality, scenarios
@@ -61,10 +63,12 @@ def sections_of(
         ("By scenario", scenarios(facts)),
         ("Families", family_sections(facts)),
         ("Label delay", _delays(facts)),
+        *risk_sections(facts),
         ("Data quality", data_quality(facts)),
+        *((f"Data card: {title.lower()}", blocks) for title, blocks in data_sections(facts)),
     ]
     return [
-        PageSection(title.lower().replace(" ", "-"), title, blocks)
+        PageSection(title.lower().replace(":", "").replace(" ", "-"), title, blocks)
         for title, blocks in found
         if blocks
     ]
@@ -75,10 +79,13 @@ def _card(facts: Evaluation, made: Sequence[tuple[str, str]]) -> list[Block]:
     recent = split.too_recent
     late = split.immature_refused - recent
     return [
+        text("As plain text: MODEL_CARD.md and DATA_CARD.md, next to this page."),
+        *responsible(facts),
         table(
             "What it is for, and what not",
             ["", ""],
             [
+                ["intended use", given(facts.card, "intended_use")],
                 *[["intended use", t] for t in INTENDED],
                 *[["out of scope", t] for t in OUT_OF_SCOPE],
                 *[["limit", t] for t in limits(facts, LIMITS)],

@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The data card: what a model was trained and tested on, where it comes from, what is wrong with it.
+
+The questions are those of Gebru et al., Datasheets for Datasets (2021), as far as data can answer.
+"""
+
+from __future__ import annotations
+
+from tinyfin.evaluation.card_sections import Sections, given
+from tinyfin.evaluation.data_quality import DRIFT, SUSPECT_AUC
+from tinyfin.pages.blocks import Block, count, fixed, percent, table, text
+from tinyfin.pages.markdown import as_markdown, readable
+from tinyfin.results.evaluation import Evaluation
+from tinyfin.results.run import SliceSize
+
+__all__ = ["data_card", "data_sections"]
+
+_MOST = 12
+
+
+def data_card(facts: Evaluation) -> str:
+    """Markdown, no line of it dependent on the machine."""
+    lines = [f"# Data card: {facts.run}", ""]
+    for title, blocks in data_sections(facts):
+        lines += [f"## {title}", "", *as_markdown(blocks)]
+    return readable([*lines, "The model: MODEL_CARD.md. Every number: evaluation.json."])
+
+
+def data_sections(facts: Evaluation) -> Sections:
+    """The card's sections, for card and page."""
+    return [
+        ("Origin and licence", _origin(facts)),
+        ("Period and population", _population(facts)),
+        ("Labels", _labels(facts)),
+        ("Fraud by week", _weeks(facts)),
+        ("Splits", _splits(facts)),
+        ("Faults found in the data", _faults(facts)),
+        ("Fields", _fields(facts)),
+        ("Files", _files(facts)),
+    ]
+
+
+def _origin(facts: Evaluation) -> list[Block]:
+    return [
+        table(
+            "Where the data comes from",
+            ["", ""],
+            [
+                ["origin", given(facts.card, "data_origin")],
+                ["licence", given(facts.card, "data_licence")],
+            ],
+        )
+    ]
+
+
+def _population(facts: Evaluation) -> list[Block]:
+    q, held = facts.quality, facts.contents
+    rows = [
+        ["first transaction", q.from_],
+        ["last transaction", q.to],
+        ["transactions", count(q.rows)],
+        ["terminals", count(q.terminals)],
+    ]
+    if held is not None:
+        rows += [
+            ["cards", "no column of cards" if held.cards is None else count(held.cards)],
+            ["currencies (ISO 4217)", _shares(held.currencies)],
+            ["transaction types", _shares(held.transaction_types)],
+        ]
+    return [table("Contents", ["", ""], rows)]
+
+
+def _shares(counts: dict[str, int]) -> str:
+    shown = [f"{name}: {count(n)}" for name, n in list(counts.items())[:_MOST]]
+    more = [f"and {len(counts) - _MOST} more"] if len(counts) > _MOST else []
+    return ", ".join([*shown, *more]) or "no row has one"
+
+
+def _labels(facts: Evaluation) -> list[Block]:
+    q = facts.quality
+    rows = [
+        ["fraud", count(q.frauds)],
+        ["genuine", count(q.genuine)],
+        ["unknown", count(q.unlabelled)],
+    ]
+    delays = {} if facts.contents is None else facts.contents.label_delay_days
+    out: list[Block] = [table("Labels", ["label", "transactions"], rows)]
+    if delays:
+        names = list(next(iter(delays.values())))
+        out.append(
+            table(
+                "Days from the transaction until its label is known",
+                ["label", *names],
+                [[kind, *(fixed(v, 1) for v in found.values())] for kind, found in delays.items()],
+            )
+        )
+    return out
+
+
+def _weeks(facts: Evaluation) -> list[Block]:
+    if facts.contents is None:
+        return []
+    return [
+        table(
+            "Fraud by week",
+            ["seven days from", "transactions", "labelled", "frauds", "share of the labelled"],
+            [
+                [w.begin, count(w.rows), count(w.labelled), count(w.frauds), _percent(w.share)]
+                for w in facts.contents.weeks
+            ],
+        )
+    ]
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3f} %" if share == share else "-"
+
+
+def _splits(facts: Evaluation) -> list[Block]:
+    said = (
+        "A part is a test period, and what was learned before it. Dates are first seconds; a split "
+        "ends where the next one begins."
+    )
+    if facts.folds[0].history_days is None:
+        said = (
+            "Rows were drawn with a seed: time has no meaning here, and the dates are of all rows."
+        )
+    out: list[Block] = [text(said)]
+    for fold in facts.folds:
+        s = fold.split
+        rows = [
+            ["fit", s.since, s.validation_from, *_size(s.fit)],
+            ["validation", s.validation_from, s.calibration_from, *_size(s.validation)],
+            ["calibration", s.calibration_from, s.labels_until or s.until, *_size(s.calibration)],
+            ["test", s.until, s.test_until, *_size(s.test)],
+            ["left out: label late", "", "", count(s.immature_refused - s.too_recent), ""],
+            ["left out: too recent", "", "", count(s.too_recent), ""],
+        ]
+        head = ["split", "from", "to", "transactions", "frauds"]
+        out.append(table(f"Part {fold.name}", head, rows))
+    return out
+
+
+def _size(size: SliceSize) -> list[str]:
+    return [count(size.rows), count(size.frauds)]
+
+
+def _faults(facts: Evaluation) -> list[Block]:
+    q = facts.quality
+    suspects = ", ".join(f"{s.column} ({fixed(s.roc_auc)})" for s in q.leakage)
+    moved = [d for d in q.drift if d.stability_index >= DRIFT]
+    missing = facts.fields.missing
+    return [
+        table(
+            "Checks",
+            ["check", "found"],
+            [
+                ["without an outcome", count(q.without_outcome)],
+                ["ids twice at one terminal", count(q.duplicate_ids)],
+                ["equal in terminal, time and all fields", count(q.duplicate_rows)],
+                ["of those with another label", count(q.duplicates_of_other_label)],
+                ["fields that the model reads and no row has", ", ".join(missing) or "none"],
+                [f"columns that separate frauds alone (ROC AUC from {SUSPECT_AUC} on)", "none"]
+                if not suspects
+                else ["columns that separate frauds alone", suspects],
+                [f"features that moved (stability index from {DRIFT} on)", count(len(moved))],
+                [
+                    "share of fraud, training and last test",
+                    f"{percent(q.fraud_share.learned)}, {percent(q.fraud_share.tested)}",
+                ],
+            ],
+        )
+    ]
+
+
+def _fields(facts: Evaluation) -> list[Block]:
+    return [
+        table(
+            "Fields of the schema",
+            ["field", "missing", "different values"],
+            [[f.field, percent(f.missing), count(f.distinct)] for f in facts.quality.fields],
+        )
+    ]
+
+
+def _files(facts: Evaluation) -> list[Block]:
+    return [
+        table("Files", ["file", "bytes"], [[f.name, count(f.bytes)] for f in facts.data.files]),
+        table("SHA-256", ["file", "digest"], [[f.name, f.sha256] for f in facts.data.files]),
+    ]
