@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from tinyfin.config import format_duration
 from tinyfin.evaluation.data_quality import DRIFT, MOVES
 from tinyfin.evaluation.fold_metrics import MAIN
 from tinyfin.pages.blocks import Block, count, fixed, number, spread, table, text
@@ -36,28 +37,22 @@ _DIRECTIONS = {
     "none": "no effect",
 }
 _WATCHED: dict[Measure, tuple[str, str]] = {
-    "alerts_per_1000": (
-        "alerts per 1,000 transactions",
-        "compare stability indices, then terminals and merchants that are new",
-    ),
+    "alerts_per_1000": ("alerts per 1,000 transactions", "see the indices below; new merchants?"),
     "false_alerts_per_1000": (
         "false alerts per 1,000 genuine",
-        "tinyfin repack with a lower budget; at the second limit train again",
+        "repack with a lower budget, then train",
     ),
-    "observed_to_expected": ("frauds observed / expected", "calibrate again: train on newer data"),
-    "average_precision": ("average precision, known labels", "train again; compare with the best"),
-    "score_stability_index": (
-        "stability index (PSI) of the score",
-        "look for the feature that moved; at the second limit train again",
+    "observed_to_expected": (
+        "frauds observed / expected",
+        "train again: probabilities do not hold",
     ),
+    "average_precision": ("average precision, known labels", "train again; compare challengers"),
+    "score_stability_index": ("stability index of the score", "look for the feature that moved"),
     "feature_stability_index": (
-        "stability index (PSI), worst feature",
-        "check the source of its fields; at the second limit train again",
+        "stability index, worst feature",
+        "check where its fields come from",
     ),
-    "without_notices_per_1000": (
-        "rows without notices per 1,000",
-        "repair the way of notices: probabilities do not hold without them",
-    ),
+    "without_notices_per_1000": ("rows without notices per 1,000", "repair the way of notices"),
 }
 
 
@@ -182,9 +177,9 @@ def _features(facts: Evaluation) -> list[Block]:
             f"Average precision that the int8 network loses when one of its inputs is permuted, "
             f"mean of {e.repeats} permutations; nothing is trained again. {count(e.rows)} of "
             f"{count(e.of_rows)} test rows of part {e.part} ({population_name(e.population)}), "
-            f"with {count(e.frauds)} of {count(e.of_frauds)} frauds, weighted to the share of fraud "
-            f"of all: average precision {fixed(e.average_precision)}. The {LARGEST} largest of "
-            f"{len(e.features)}; {none} change the score nowhere. Features that tell the same "
+            f"with {count(e.frauds)} of {count(e.of_frauds)} frauds, weighted to the share of "
+            f"fraud of all: average precision {fixed(e.average_precision)}. The {LARGEST} largest "
+            f"of {len(e.features)}; {none} change the score nowhere. Features that tell the same "
             "replace each other, so a small effect does not say that a feature is useless."
         ),
         table(
@@ -241,10 +236,11 @@ def _challengers(facts: Evaluation) -> list[Block]:
         table(
             f"The best of each kind, {population_name(facts.challengers[0].population)}; int8 "
             f"model {fixed(own)}",
-            ["challenger", "average precision", "int8 leads by", "95 % interval, paired", ""],
+            ["challenger", "kind", "average precision", "int8 leads by", "95 %, paired", "verdict"],
             [
                 [
-                    f"{scorer_name(c.scorer)} ({c.kind})",
+                    scorer_name(c.scorer),
+                    c.kind,
                     fixed(c.average_precision),
                     _signed(c.int8_leads_by),
                     _signed_spread(c.interval),
@@ -267,15 +263,16 @@ def _decision(found: Sequence[Challenger]) -> str:
             "int8 is worse": "ranks worse than",
             "not shown to differ": "is not shown to differ from",
         }[c.verdict]
-        beyond = "" if c.verdict == "not shown to differ" else " beyond chance"
+        beyond = "" if c.verdict == "not shown to differ" else ", beyond chance"
         said.append(
-            f"The int8 model {words} the best {kind}, {name},{beyond} "
-            f"({_signed(c.int8_leads_by)}, {_signed_spread(c.interval)})."
+            f"The int8 model {words} the best {kind}, {name}{beyond}; its lead is "
+            f"{_signed(c.int8_leads_by)} ({_signed_spread(c.interval)})."
         )
     verdicts = {c.kind: c.verdict for c in found}
     if verdicts.get("rule") != "int8 is better" and "rule" in verdicts:
         said.append(
-            "These figures do not speak for the model: a rule of a line or two does as well."
+            "These figures do not speak for the model: a rule of a line or two is not shown to be "
+            "worse."
         )
     elif verdicts.get("learned") == "int8 is worse":
         said.append(
@@ -307,16 +304,17 @@ def _sensitivity(facts: Evaluation) -> list[Block]:
     out: list[Block] = []
     population, means = next(iter(facts.judged.items()))
     if facts.delays:
-        own = [[_days(facts.label_delay_s), fixed(means[MAIN].average_precision), "as configured"]]
+        configured = format_duration(facts.label_delay_s or 0)
+        own = [[f"{configured}, as configured", fixed(means[MAIN].average_precision)]]
         rows = own + [
-            [_days(d.delay_s), fixed(d.average_precision[population][MAIN]), ""]
+            [d.delay, fixed(d.average_precision[population][MAIN])]
             for d in facts.delays
             if population in d.average_precision
         ]
         out.append(
             table(
                 "Label delay: every part trained again on what is known then",
-                ["days", "average precision", ""],
+                ["delay", "average precision"],
                 rows,
             )
         )
@@ -336,18 +334,15 @@ def _sensitivity(facts: Evaluation) -> list[Block]:
         *out,
         text(
             f"Missing notices: the test rows of part {w.part} alone, scored again by a terminal "
-            f"that no notice ever reaches, with the same pack and thresholds. {len(w.features)} "
+            f"that no notice ever reaches, with the same pack and thresholds; average precision "
+            f"of {population_name(w.population)}. {len(w.features)} "
             f"features move with notices: {', '.join(w.features)}."
         ),
         table(
             "With and without notices",
             ["figure", "with notices", "without"],
             [
-                [
-                    f"average precision, {population_name(w.population)}",
-                    fixed(w.with_notices),
-                    fixed(w.average_precision),
-                ],
+                ["average precision", fixed(w.with_notices), fixed(w.average_precision)],
                 ["recall at the thresholds", fixed(w.recall_with_notices), fixed(w.recall)],
                 [
                     "false alerts per 1,000 genuine",
@@ -360,13 +355,9 @@ def _sensitivity(facts: Evaluation) -> list[Block]:
     ]
 
 
-def _days(seconds: int | None) -> str:
-    return f"{(seconds or 0) / 86_400:g}"
-
-
 def _monitoring(facts: Evaluation) -> list[Block]:
     rows = [
-        [_WATCHED[name][0], number(limit.expected), _limit(limit), _WATCHED[name][1]]
+        [_WATCHED[name][0], _expected(limit), _limit(limit), _WATCHED[name][1]]
         for name, limit in facts.monitoring.items()
     ]
     if not rows:
@@ -375,13 +366,18 @@ def _monitoring(facts: Evaluation) -> list[Block]:
         text(
             "`tinyfin monitor` compares what terminals do with limits ([monitor] in tinyfin.toml). "
             "Expected and limits are computed from the test rows of this evaluation, at its "
-            f"thresholds; stability indices have the customary limits of {MOVES:g} and {DRIFT:g}. "
-            "Limits of shares are 95 % intervals for as many transactions as were tested here: "
-            "fewer vary more. The second limit of false alerts is what the calibration rows of "
+            "thresholds; stability indices (PSI) have the customary limits of "
+            f"{MOVES:g} and {DRIFT:g}. Limits of shares are 95 % intervals for as many transactions as were tested here: "
+            "fewer vary more. A second limit of false alerts is what the calibration rows of "
             "the last part promise."
         ),
         table("What to watch", ["measure", "expected", "limit", "what to do"], rows),
     ]
+
+
+def _expected(limit: Limit) -> str:
+    outside = limit.expected < limit.low or limit.expected > limit.high
+    return number(limit.expected) + (" (beyond)" if outside else "")
 
 
 def _limit(limit: Limit) -> str:

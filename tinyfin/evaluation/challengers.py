@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The int8 model against the best of what it was compared with, and without the notices it needs."""
+"""The int8 model against the best that it was compared with, and without the notices it needs."""
 
 from __future__ import annotations
 

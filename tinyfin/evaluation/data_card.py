@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The data card: what a model was trained and tested on, where it comes from, what is wrong with it.
+"""The data card: what a model was trained and tested on, its origin, and what is wrong with it.
 
 The questions are those of Gebru et al., Datasheets for Datasets (2021), as far as data can answer.
 """
@@ -62,18 +62,19 @@ def _population(facts: Evaluation) -> list[Block]:
         ["terminals", count(q.terminals)],
     ]
     if held is not None:
-        rows += [
-            ["cards", "no column of cards" if held.cards is None else count(held.cards)],
-            ["currencies (ISO 4217)", _shares(held.currencies)],
-            ["transaction types", _shares(held.transaction_types)],
-        ]
-    return [table("Contents", ["", ""], rows)]
-
-
-def _shares(counts: dict[str, int]) -> str:
-    shown = [f"{name}: {count(n)}" for name, n in list(counts.items())[:_MOST]]
-    more = [f"and {len(counts) - _MOST} more"] if len(counts) > _MOST else []
-    return ", ".join([*shown, *more]) or "no row has one"
+        rows += [["cards", "no column of cards" if held.cards is None else count(held.cards)]]
+    out: list[Block] = [table("Contents", ["", ""], rows)]
+    if held is not None:
+        kinds = (
+            ("currency (ISO 4217)", held.currencies),
+            ("transaction type", held.transaction_types),
+        )
+        for name, counts in kinds:
+            shown = [[value, count(n)] for value, n in [*counts.items()][:_MOST]]
+            caption = f"By {name}" + (f", the {_MOST} most frequent" * (len(counts) > _MOST))
+            found = [*shown] or [["no row has one", ""]]
+            out.append(table(caption, [name, "transactions"], found))
+    return out
 
 
 def _labels(facts: Evaluation) -> list[Block]:
@@ -84,7 +85,7 @@ def _labels(facts: Evaluation) -> list[Block]:
         ["unknown", count(q.unlabelled)],
     ]
     delays = {} if facts.contents is None else facts.contents.label_delay_days
-    out: list[Block] = [table("Labels", ["label", "transactions"], rows)]
+    out: list[Block] = [table("Transactions by label", ["label", "transactions"], rows)]
     if delays:
         names = list(next(iter(delays.values())))
         out.append(
@@ -102,7 +103,7 @@ def _weeks(facts: Evaluation) -> list[Block]:
         return []
     return [
         table(
-            "Fraud by week",
+            "Seven days each",
             ["seven days from", "transactions", "labelled", "frauds", "share of the labelled"],
             [
                 [w.begin, count(w.rows), count(w.labelled), count(w.frauds), _percent(w.share)]
@@ -133,8 +134,8 @@ def _splits(facts: Evaluation) -> list[Block]:
             ["validation", s.validation_from, s.calibration_from, *_size(s.validation)],
             ["calibration", s.calibration_from, s.labels_until or s.until, *_size(s.calibration)],
             ["test", s.until, s.test_until, *_size(s.test)],
-            ["left out: label late", "", "", count(s.immature_refused - s.too_recent), ""],
-            ["left out: too recent", "", "", count(s.too_recent), ""],
+            ["left out: label not known in time", "", "", count(s.immature_refused), ""],
+            ["of those too recent for reports", "", "", count(s.too_recent), ""],
         ]
         head = ["split", "from", "to", "transactions", "frauds"]
         out.append(table(f"Part {fold.name}", head, rows))
@@ -185,6 +186,6 @@ def _fields(facts: Evaluation) -> list[Block]:
 
 def _files(facts: Evaluation) -> list[Block]:
     return [
-        table("Files", ["file", "bytes"], [[f.name, count(f.bytes)] for f in facts.data.files]),
+        table("Sizes", ["file", "bytes"], [[f.name, count(f.bytes)] for f in facts.data.files]),
         table("SHA-256", ["file", "digest"], [[f.name, f.sha256] for f in facts.data.files]),
     ]

@@ -112,8 +112,9 @@ def model_card(facts: Evaluation, run: RunFolder) -> str:
         "fraud reports.",
         *(f"In the run itself {thinned_text(row)}." for row in own.thinned),
         "",
-        f"Origin: {given(facts.card, 'data_origin')}. Licence: {given(facts.card, 'data_licence')}. "
-        "Population, labels, splits and faults: DATA_CARD.md.",
+        f"* Origin: {given(facts.card, 'data_origin')}",
+        f"* Licence: {given(facts.card, 'data_licence')}",
+        "* Population, labels, splits and faults: DATA_CARD.md",
         "",
         "## Metrics",
         "",
@@ -141,6 +142,7 @@ def model_card(facts: Evaluation, run: RunFolder) -> str:
         "## How it was made",
         "",
     ]
+    *names, (_, versions) = made_from(facts, run)
     lines += [
         "Trained in Keras or fitted as an integer model, quantized after training to int8, "
         "compiled into a signed pack; every figure of `model_int8` is that pack's on the twin of "
@@ -152,7 +154,9 @@ def model_card(facts: Evaluation, run: RunFolder) -> str:
         "",
         "| what | name |",
         "|---|---|",
-        *(f"| {name} | `{value}` |" for name, value in made_from(facts, run)),
+        *(f"| {name} | `{value}` |" for name, value in names),
+        "",
+        f"Versions: {versions}.",
         "",
     ]
     return readable(lines)

@@ -155,10 +155,12 @@ def limits(
     low, high = share_interval(alert, genuine, cards)
     promise = decision.promise.get("go_online") if decision is not None else None
     found["false_alerts_per_1000"] = _limit(
-        1000 * _ratio(np.count_nonzero(alert & genuine), np.count_nonzero(genuine)),
+        1000 * float(np.mean(alert[genuine])) if np.any(genuine) else NAN,
         NAN,
         1000 * high,
-        promise.at_most_per_1000 if promise is not None else NAN,
+        promise.at_most_per_1000
+        if promise is not None and promise.at_most_per_1000 > 1000 * high
+        else NAN,
     )
     if prevalence is None and all(s.calibrated for s in scored):
         whole = promised(

@@ -83,8 +83,9 @@ def evaluate(
 ) -> Evaluated:
     """Judge the configuration of ``run`` (its weights play no part) on files or tables.
 
-    None takes [evaluate]'s value, and [card]'s. Folds are kept in ``run``'s folder and used again. Raises what
-    reading, training and quantizing raise, InputError for an unknown protocol.
+    None takes [evaluate]'s value; ``card`` goes before the run's [card]. Folds are kept in
+    ``run``'s folder and used again. Raises what reading, training and quantizing raise, InputError
+    for an unknown protocol.
     """
     with as_files(data) as paths, stage("evaluating", unit="models") as whole:
         return _evaluate(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Blocks of a page as Markdown that reads well as it is: lines of 100 columns, tables in columns."""
+"""Blocks of a page as Markdown that reads well as it is: lines of 100 columns, aligned tables."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from collections.abc import Iterable, Sequence
 
 from tinyfin.pages.blocks import Block, Code, Table, Text
 
-__all__ = ["WIDTH", "as_markdown", "readable"]
+__all__ = ["TABLE_WIDTH", "WIDTH", "as_markdown", "readable"]
 
 WIDTH = 100
+TABLE_WIDTH = 120
+"""Wider tables are not aligned: their cells would be far apart."""
 
 
 def as_markdown(blocks: Iterable[Block]) -> list[str]:
@@ -31,7 +33,7 @@ def as_markdown(blocks: Iterable[Block]) -> list[str]:
 
 def readable(lines: Iterable[str]) -> str:
     """Markdown with its prose wrapped; headings, tables and code stay as they are. Tables get
-    columns of one width where they then fit into 100 columns."""
+    aligned columns unless that makes them wider than TABLE_WIDTH."""
     out: list[str] = []
     rows: list[list[str]] = []
     text = [part for line in lines for part in line.splitlines() or [""]]
@@ -56,7 +58,7 @@ def _table(rows: Sequence[Sequence[str]]) -> list[str]:
     """The rows of a table, the second of them the rule below its head."""
     columns = [*zip(*rows, strict=True)] if len({len(row) for row in rows}) == 1 else []
     widths = [max(3, *map(len, column)) for column in columns]
-    if not widths or sum(widths) + 3 * len(widths) + 1 > WIDTH:
+    if not widths or sum(widths) + 3 * len(widths) + 1 > TABLE_WIDTH:
         return [f"| {' | '.join(row)} |" for row in rows]
     return [
         "| "
