@@ -59,7 +59,8 @@ _WATCHED: dict[Measure, tuple[str, str]] = {
 def given(card: CardFacts, key: str) -> str:
     """What [card] says, or that it does not."""
     value: str | None = getattr(card, key)
-    return f"not given: [card] {key} in tinyfin.toml" if value is None else value
+    missing = f"not given: [card] {key} in tinyfin.toml"
+    return missing if value is None else " ".join(value.split())
 
 
 def responsible(facts: Evaluation) -> list[Block]:
@@ -167,20 +168,21 @@ def _features(facts: Evaluation) -> list[Block]:
     if e is None:
         return [
             text(
-                "Not computed: the state began with each part (--cold), and the inputs that "
-                "training kept are those of a warm one. Evaluate without --cold."
+                "Not computed: no part has a fraud, or the state began with each part (--cold), "
+                "and the inputs that training kept are those of a warm one."
             )
         ]
     none = sum(one.direction == "none" for one in e.features)
     return [
         text(
             f"Average precision that the int8 network loses when one of its inputs is permuted, "
-            f"mean of {e.repeats} permutations; nothing is trained again. {count(e.rows)} of "
-            f"{count(e.of_rows)} test rows of part {e.part} ({population_name(e.population)}), "
-            f"with {count(e.frauds)} of {count(e.of_frauds)} frauds, weighted to the share of "
-            f"fraud of all: average precision {fixed(e.average_precision)}. The {LARGEST} largest "
-            f"of {len(e.features)}; {none} change the score nowhere. Features that tell the same "
-            "replace each other, so a small effect does not say that a feature is useless."
+            f"mean of {e.repeats} permutations and of the parts {', '.join(e.parts)}; nothing is "
+            f"trained again. {count(e.rows)} of {count(e.of_rows)} test rows "
+            f"({population_name(e.population)}), with {count(e.frauds)} of {count(e.of_frauds)} "
+            f"frauds, weighted to the share of fraud of all: average precision "
+            f"{fixed(e.average_precision)}. The {min(LARGEST, len(e.features))} largest "
+            f"of {len(e.features)}; features that change no score: {none}. Features that tell "
+            "the same replace each other: a small effect does not say that a feature is useless."
         ),
         table(
             "The largest effects",
@@ -367,9 +369,9 @@ def _monitoring(facts: Evaluation) -> list[Block]:
             "`tinyfin monitor` compares what terminals do with limits ([monitor] in tinyfin.toml). "
             "Expected and limits are computed from the test rows of this evaluation, at its "
             "thresholds; stability indices (PSI) have the customary limits of "
-            f"{MOVES:g} and {DRIFT:g}. Limits of shares are 95 % intervals for as many transactions as were tested here: "
-            "fewer vary more. A second limit of false alerts is what the calibration rows of "
-            "the last part promise."
+            f"{MOVES:g} and {DRIFT:g}. Limits of shares are 95 % intervals for as many "
+            "transactions as were tested here: fewer vary more. A second limit of false alerts is "
+            "what the calibration rows of the last part promise."
         ),
         table("What to watch", ["measure", "expected", "limit", "what to do"], rows),
     ]

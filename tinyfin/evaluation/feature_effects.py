@@ -25,7 +25,7 @@ from tinyfin.features.operators import LABELLED
 from tinyfin.features.selection import select
 from tinyfin.progress import stage
 from tinyfin.results.model_risk import Ablation, Direction, Effects, FeatureEffect
-from tinyfin.training.bootstrap import Drawn, draw_groups, interval, replicated_ap
+from tinyfin.training.bootstrap import Drawn, draw_groups, interval, mean_of_folds, replicated_ap
 from tinyfin.training.metrics import average_precision
 from tinyfin.training.populations import cards_of
 
@@ -42,6 +42,7 @@ _STEP = 0.01
 
 Inputs = npt.NDArray[np.int8]
 Score = Callable[[Inputs], npt.NDArray[np.int32]]
+Replicates = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -66,70 +67,127 @@ class Drawing:
         return replicated_ap(score, self.fraud, self.group, self.drawn[some], self.weight)
 
 
-Replicates = npt.NDArray[np.float64]
+@dataclass(frozen=True)
+class _Part:
+    """A fold to ask about: its network, the rows, and what it says of them as they are."""
+
+    score: Score
+    sample: Drawing
+    usual: Sequence[int]
+    base: npt.NDArray[np.int32]
 
 
 def effects(
-    tx: Transactions, scored: FoldScores, config: Config, prevalence: float | None, seed: int
-) -> Effects:
-    """Effects on the test rows of a fold whose state is warm, in its first population.
+    tx: Transactions,
+    scored: Sequence[FoldScores],
+    config: Config,
+    prevalence: float | None,
+    seed: int,
+) -> Effects | None:
+    """Effects on the test rows of folds whose state is warm, in their first population: means over
+    the folds that have frauds, each with its own network; None where none has.
 
-    At most 10,000 rows are drawn, fewer where there are many features, as many frauds as there are
-    up to half of them; weights make their average precision that of all rows.
+    At most 10,000 rows are drawn of all folds together (2,000 of each are left to it), fewer where
+    there are many features; of each fold as many frauds as there are, up to half of its rows.
+    Weights make their average precision that of all rows.
     """
-    from tinyfin.pack.container import parse_pack
-    from tinyfin.twin import Twin
-
-    data = scored.run.pack_bytes()
-    pack = parse_pack(data)
-    assert pack.decision is not None  # every pack of a run has one
-    twin = Twin(data, terminals=1)
-    population, mask = next(iter(scored.populations().items()))
-    inputs = scored.run.slices()["test"]
-    fraud = tx.label[scored.rows] == 1
-    limit = max(_FEWEST_ROWS, min(_ROWS, _NETWORK_RUNS // (REPEATS * inputs.shape[1])))
+    population, _ = next(iter(scored[0].populations().items()))
+    masks = [s.populations()[population] for s in scored]
+    able = [
+        (s, mask)
+        for s, mask in zip(scored, masks, strict=True)
+        if len(np.unique(tx.label[s.rows][mask] == 1)) == 2
+    ]
+    if not able:
+        return None
     rng = np.random.default_rng(seed)
-    chosen = _chosen(np.flatnonzero(mask & fraud), np.flatnonzero(mask & ~fraud), limit, rng)
-    of = np.flatnonzero(mask)
-    sample = _drawing(inputs, fraud, chosen, of, cards_of(tx, scored.rows), prevalence, seed)
-
-    def score(codes: Inputs) -> npt.NDArray[np.int32]:
-        return twin.infer(codes)[1]
-
-    names = scored.facts.features.names
-    base = score(sample.inputs)
+    units = np.unique(np.concatenate([cards_of(tx, s.rows)[mask] for s, mask in able]))
+    drawn = draw_groups(len(units), seed)
+    names = scored[0].facts.features.names
+    limit = min(_ROWS, _NETWORK_RUNS // (REPEATS * len(names))) // len(able)
+    parts = [
+        _part(tx, s, mask, units, drawn, max(_FEWEST_ROWS, limit), prevalence, rng)
+        for s, mask in able
+    ]
     with stage("effects of features", len(names), "features") as running:
         found = []
         for i, name in enumerate(names):
-            effect, span = permuted(score, sample, i, base, rng)
-            way = direction(score, sample.inputs, i)
-            found.append(FeatureEffect(feature=name, effect=effect, interval=span, direction=way))
+            lost, replicated = _mean([permuted(p.score, p.sample, i, p.base, rng) for p in parts])
+            way = _common({direction(p.score, p.sample.inputs, i) for p in parts})
+            span = interval(replicated)
+            found.append(FeatureEffect(feature=name, effect=lost, interval=span, direction=way))
             running.step()
+    whole = float(np.mean([p.sample.precision(p.base) for p in parts]))
     groups = []
     for name, members in needs(config).items():
         columns = [names.index(member) for member in members]
-        held = ablation(score, sample, columns, pack.decision.references, base)
+        lost, replicated = _mean(
+            [ablation(p.score, p.sample, columns, p.usual, p.base) for p in parts]
+        )
         groups.append(
             Ablation(
                 group=name,
                 features=members,
-                average_precision=held[0],
-                effect=held[1],
-                interval=held[2],
+                average_precision=whole - lost,
+                effect=lost,
+                interval=interval(replicated),
             )
         )
     return Effects(
-        part=scored.fold.name,
+        parts=[s.fold.name for s, _ in able],
         population=population,
-        rows=len(chosen),
-        of_rows=len(of),
-        frauds=int(np.count_nonzero(sample.fraud)),
-        of_frauds=int(np.count_nonzero(fraud[of])),
+        rows=sum(len(p.sample.fraud) for p in parts),
+        of_rows=sum(int(np.count_nonzero(mask)) for _, mask in able),
+        frauds=sum(int(np.count_nonzero(p.sample.fraud)) for p in parts),
+        of_frauds=sum(int(np.count_nonzero(tx.label[s.rows[mask]] == 1)) for s, mask in able),
         repeats=REPEATS,
-        average_precision=sample.precision(base),
-        features=sorted(found, key=lambda one: -np.nan_to_num(one.effect)),
-        groups=sorted(groups, key=lambda one: -np.nan_to_num(one.effect)),
+        average_precision=whole,
+        features=sorted(found, key=lambda one: -one.effect),
+        groups=sorted(groups, key=lambda one: -one.effect),
     )
+
+
+def _part(
+    tx: Transactions,
+    scored: FoldScores,
+    mask: npt.NDArray[np.bool_],
+    units: npt.NDArray[np.integer],
+    drawn: Drawn,
+    limit: int,
+    prevalence: float | None,
+    rng: np.random.Generator,
+) -> _Part:
+    from tinyfin.pack.container import parse_pack
+    from tinyfin.twin import Twin
+
+    data = scored.run.pack_bytes()
+    decision = parse_pack(data).decision
+    assert decision is not None  # every pack of a run has one
+    twin = Twin(data, terminals=1)
+    fraud = tx.label[scored.rows] == 1
+    rows = _chosen(np.flatnonzero(mask & fraud), np.flatnonzero(mask & ~fraud), limit, rng)
+    sample = Drawing(
+        inputs=scored.run.slices()["test"][rows],
+        fraud=fraud[rows],
+        weight=_weights(fraud[rows], fraud[mask], prevalence),
+        group=np.searchsorted(units, cards_of(tx, scored.rows)[rows]),
+        drawn=drawn,
+    )
+
+    def score(codes: Inputs) -> npt.NDArray[np.int32]:
+        return twin.infer(codes)[1]
+
+    return _Part(score, sample, decision.references, score(sample.inputs))
+
+
+def _mean(each: Sequence[tuple[float, Replicates]]) -> tuple[float, Replicates]:
+    """Over the folds, draw by draw."""
+    return float(np.mean([lost for lost, _ in each])), mean_of_folds([x for _, x in each])
+
+
+def _common(found: set[Direction]) -> Direction:
+    told = found - {"none"}
+    return told.pop() if len(told) == 1 else "both" if told else "none"
 
 
 def _chosen(
@@ -147,30 +205,17 @@ def _chosen(
     return np.sort(np.concatenate(drawn))
 
 
-def _drawing(
-    inputs: Inputs,
-    fraud: npt.NDArray[np.bool_],
-    chosen: npt.NDArray[np.int64],
-    of: npt.NDArray[np.int64],
-    unit: npt.NDArray[np.integer],
-    prevalence: float | None,
-    seed: int,
-) -> Drawing:
-    own = fraud[chosen]
-    weight = row_weights(own, prevalence)
-    if weight is None:
-        weight = np.empty(len(chosen))
-        for kind in (False, True):
-            drawn = max(int(np.count_nonzero(own == kind)), 1)
-            weight[own == kind] = np.count_nonzero(fraud[of] == kind) / drawn
-    units, group = np.unique(unit[chosen], return_inverse=True)
-    return Drawing(
-        inputs=inputs[chosen],
-        fraud=own,
-        weight=weight,
-        group=group.astype(np.int64),
-        drawn=draw_groups(max(len(units), 1), seed),
+def _weights(
+    drawn: npt.NDArray[np.bool_], of: npt.NDArray[np.bool_], prevalence: float | None
+) -> npt.NDArray[np.float64]:
+    """With which frauds and genuine rows that were drawn stand for all of them."""
+    weight = row_weights(drawn, prevalence)
+    if weight is not None:
+        return weight
+    fraud, genuine = (
+        np.count_nonzero(of == kind) / np.count_nonzero(drawn == kind) for kind in (True, False)
     )
+    return np.where(drawn, fraud, genuine)
 
 
 def permuted(
@@ -180,14 +225,14 @@ def permuted(
     base: npt.NDArray[np.int32],
     rng: np.random.Generator,
     repeats: int = REPEATS,
-) -> tuple[float, tuple[float, float]]:
-    """Mean loss of average precision over ``repeats`` permutations of an input, and its 95 %
-    interval: each permutation is judged on its own share of the bootstrap's draws, so that the
-    interval knows both the rows and the permutations. 0 for a constant."""
+) -> tuple[float, Replicates]:
+    """Mean loss of average precision over ``repeats`` permutations of an input, and the loss under
+    each draw: every permutation is judged on its own share of the draws, so that an interval knows
+    both the rows and the permutations. 0 for a constant."""
     values = sample.inputs[:, column]
-    if not np.ptp(values):
-        return 0.0, (0.0, 0.0)
     share = len(sample.drawn) // repeats
+    if not np.ptp(values):
+        return 0.0, np.zeros(share * repeats)
     whole = sample.precision(base)
     lost, replicated = [], []
     for i in range(repeats):
@@ -197,7 +242,7 @@ def permuted(
         some = slice(i * share, (i + 1) * share)
         lost.append(whole - sample.precision(again))
         replicated.append(sample.replicated(base, some) - sample.replicated(again, some))
-    return float(np.mean(lost)), interval(np.concatenate(replicated))
+    return float(np.mean(lost)), np.concatenate(replicated)
 
 
 def direction(score: Score, inputs: Inputs, column: int) -> Direction:
@@ -223,16 +268,15 @@ def ablation(
     columns: Sequence[int],
     usual: Sequence[int],
     base: npt.NDArray[np.int32],
-) -> tuple[float, float, tuple[float, float]]:
-    """Average precision with the inputs of ``columns`` held at ``usual`` (int8, one per input), how
-    much less that is, and its paired 95 % interval."""
+) -> tuple[float, Replicates]:
+    """Loss of average precision where the inputs of ``columns`` are held at ``usual`` (int8, one
+    per input), and the loss under each draw."""
     other = sample.inputs.copy()
     for i in columns:
         other[:, i] = usual[i]
     held = score(other)
-    left = sample.precision(held)
-    span = interval(sample.replicated(base) - sample.replicated(held))
-    return left, sample.precision(base) - left, span
+    lost = sample.precision(base) - sample.precision(held)
+    return lost, sample.replicated(base) - sample.replicated(held)
 
 
 def needs(config: Config) -> Mapping[str, list[str]]:

@@ -15,7 +15,7 @@ from tinyfin.evaluation.data_remarks import beaten_by, delay_words, drawn, limit
 from tinyfin.evaluation.fold_metrics import MAIN
 from tinyfin.evaluation.group_sections import group_card
 from tinyfin.pages.blocks import fixed, spread
-from tinyfin.pages.markdown import as_markdown, readable
+from tinyfin.pages.markdown import as_markdown, escaped, readable
 from tinyfin.pages.scorers import population_name
 from tinyfin.pages.threshold_table import interval_words, threshold_cells
 from tinyfin.results.evaluation import Evaluation, MeanFigures
@@ -94,7 +94,7 @@ def model_card(facts: Evaluation, run: RunFolder) -> str:
         *as_markdown(responsible(facts)),
         "## Intended use",
         "",
-        *_items([given(facts.card, "intended_use"), *INTENDED]),
+        *_items([escaped(given(facts.card, "intended_use")), *INTENDED]),
         "",
         "## Out of scope",
         "",
@@ -112,8 +112,8 @@ def model_card(facts: Evaluation, run: RunFolder) -> str:
         "fraud reports.",
         *(f"In the run itself {thinned_text(row)}." for row in own.thinned),
         "",
-        f"* Origin: {given(facts.card, 'data_origin')}",
-        f"* Licence: {given(facts.card, 'data_licence')}",
+        f"* Origin: {escaped(given(facts.card, 'data_origin'))}",
+        f"* Licence: {escaped(given(facts.card, 'data_licence'))}",
         "* Population, labels, splits and faults: DATA_CARD.md",
         "",
         "## Metrics",

@@ -189,7 +189,7 @@ def _evaluate(
         card=CardFacts(**(card or config.card).model_dump()),
         contents=contents(tx),
         stability=stability(tx, scored, told, asked.prevalence, seed),
-        effects=None if cold else effects(tx, last, last.run.config(), asked.prevalence, seed),
+        effects=None if cold else effects(tx, scored, last.run.config(), asked.prevalence, seed),
         challengers=challengers(judged, spans),
         without_notices=without_notices(tx, last, asked.prevalence, cold, seed),
         monitoring=limits(tx, scored, told, judged, spans, found, asked.prevalence),

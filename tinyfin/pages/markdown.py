@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from tinyfin.pages.blocks import Block, Code, Table, Text
 
-__all__ = ["TABLE_WIDTH", "WIDTH", "as_markdown", "readable"]
+__all__ = ["TABLE_WIDTH", "WIDTH", "as_markdown", "escaped", "readable"]
 
 WIDTH = 100
 TABLE_WIDTH = 120
@@ -20,11 +20,11 @@ def as_markdown(blocks: Iterable[Block]) -> list[str]:
     lines: list[str] = []
     for block in blocks:
         if isinstance(block, Text):
-            lines += [_escaped(block.text), ""]
+            lines += [escaped(block.text), ""]
         elif isinstance(block, Code):
             lines += [*(f"    {line}" for line in block.text.splitlines()), ""]
         elif isinstance(block, Table) and block.rows:
-            lines += [f"{_escaped(block.caption)}:", ""] * bool(block.caption)
+            lines += [f"{escaped(block.caption)}:", ""] * bool(block.caption)
             head = [_cell(name) for name in block.columns]
             rows = [[_cell(cell) for cell in row] for row in block.rows]
             lines += [*_table([head, ["---"] * len(head), *rows]), ""]
@@ -39,10 +39,10 @@ def readable(lines: Iterable[str]) -> str:
     text = [part for line in lines for part in line.splitlines() or [""]]
     for line in [*text, ""]:
         if line.startswith("|") and line.endswith("|"):
-            rows.append([cell.strip() for cell in line[1:-1].replace("\\|", "\0").split("|")])
+            rows.append([cell.strip() for cell in line[1:-1].replace("\\|", "\0\0").split("|")])
             continue
         if rows:
-            out += [row.replace("\0", "\\|") for row in _table(rows)]
+            out += [row.replace("\0\0", "\\|") for row in _table(rows)]
             rows = []
         if len(line) <= WIDTH or line.startswith(("#", "    ", "|")):
             out.append(line)
@@ -72,9 +72,9 @@ def _table(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _cell(words: str) -> str:
-    return _escaped(words).replace("|", "\\|")
+    return escaped(words).replace("|", "\\|")
 
 
-def _escaped(words: str) -> str:
+def escaped(words: str) -> str:
     """On one line, with what Markdown would take for markup of HTML escaped."""
     return " ".join(words.split()).replace("<", "&lt;")

@@ -434,7 +434,8 @@ class Evaluation(ResultFile):
     """None, like what follows, in files that an earlier tinyfin wrote."""
     stability: Stability | None = None
     effects: Effects | None = None
-    """None where the state began with the part: the inputs are those of a warm one."""
+    """None where the state began with the part (the inputs are those of a warm one), or where no
+    part has a fraud."""
     challengers: list[Challenger] = []
     """The best rule and the best learned baseline."""
     without_notices: WithoutNotices | None = None

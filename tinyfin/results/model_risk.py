@@ -113,7 +113,8 @@ class Ablation(Facts):
 class Effects(Facts):
     """Of features on the int8 model, without training again."""
 
-    part: str
+    parts: list[str]
+    """Those with frauds; figures are means over them."""
     population: Population
     rows: int
     """Drawn; weighted so that the share of fraud is that of all."""
