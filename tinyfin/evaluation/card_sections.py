@@ -138,7 +138,7 @@ def _stability(facts: Evaluation) -> list[Block]:
         ),
         text(
             "Slope: least squares over the parts in order of time, interval of Student's t. It "
-            "takes three parts to have an interval; ask for more with --weeks."
+            "takes three parts to have an interval (--weeks)."
         ),
     ]
 
