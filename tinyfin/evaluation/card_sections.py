@@ -271,11 +271,9 @@ def _decision(found: Sequence[Challenger]) -> str:
             f"{_signed(c.int8_leads_by)} ({_signed_spread(c.interval)})."
         )
     verdicts = {c.kind: c.verdict for c in found}
-    if verdicts.get("rule") != "int8 is better" and "rule" in verdicts:
-        said.append(
-            "These figures do not speak for the model: a rule of a line or two is not shown to be "
-            "worse."
-        )
+    if verdicts.get("rule") in ("int8 is worse", "not shown to differ"):
+        does = "ranks better" if verdicts["rule"] == "int8 is worse" else "is not shown to be worse"
+        said.append(f"These figures do not speak for the model: a rule of a line or two {does}.")
     elif verdicts.get("learned") == "int8 is worse":
         said.append(
             "These figures speak for the model only where the score has to be computed in the "
@@ -323,8 +321,8 @@ def _sensitivity(facts: Evaluation) -> list[Block]:
     else:
         out.append(
             text(
-                "Label delay: not computed. `tinyfin evaluate --delays 2d,14d,30d` trains every "
-                "part again with labels that take so long."
+                "Label delay: not computed. `tinyfin evaluate --protocol prequential --delays "
+                "2d,14d,30d` trains every week again with labels that take so long."
             )
         )
     w = facts.without_notices
@@ -337,8 +335,8 @@ def _sensitivity(facts: Evaluation) -> list[Block]:
         text(
             f"Missing notices: the test rows of part {w.part} alone, scored again by a terminal "
             f"that no notice ever reaches, with the same pack and thresholds; average precision "
-            f"of {population_name(w.population)}. {len(w.features)} "
-            f"features move with notices: {', '.join(w.features)}."
+            f"of {population_name(w.population)}. Features "
+            f"that move with notices: {', '.join(w.features)}."
         ),
         table(
             "With and without notices",

@@ -72,8 +72,10 @@ def _population(facts: Evaluation) -> list[Block]:
         for name, counts in kinds:
             shown = [[value, count(n)] for value, n in [*counts.items()][:_MOST]]
             caption = f"By {name}" + (f", the {_MOST} most frequent" * (len(counts) > _MOST))
-            found = [*shown] or [["no row has one", ""]]
-            out.append(table(caption, [name, "transactions"], found))
+            if shown:
+                out.append(table(caption, [name, "transactions"], shown))
+            else:
+                out.append(text(f"No row has a {name}."))
     return out
 
 
@@ -122,9 +124,9 @@ def _splits(facts: Evaluation) -> list[Block]:
         "A part is a test period, and what was learned before it. Dates are first seconds; a split "
         "ends where the next one begins."
     )
-    if facts.folds[0].history_days is None:
+    if facts.protocol == "halves":
         said = (
-            "Rows were drawn with a seed: time has no meaning here, and the dates are of all rows."
+            "A part is a half of the genuine rows to learn from, drawn with a seed, and the rest."
         )
     out: list[Block] = [text(said)]
     for fold in facts.folds:
@@ -137,6 +139,8 @@ def _splits(facts: Evaluation) -> list[Block]:
             ["left out: label not known in time", "", "", count(s.immature_refused), ""],
             ["of those too recent for reports", "", "", count(s.too_recent), ""],
         ]
+        if facts.protocol == "halves":
+            rows = [[row[0], "drawn", "", *row[3:]] for row in rows[:4]]
         head = ["split", "from", "to", "transactions", "frauds"]
         out.append(table(f"Part {fold.name}", head, rows))
     return out
