@@ -387,12 +387,7 @@ def test_cards_say_what_was_not_given_and_what_was(judged: Path, tmp_path: Path)
     assert "not given: [card] approved_by" in said
     assert "not given: [card] owner" not in said
     page = (run / "evaluation.html").read_text()
-    for words in (
-        "Risk | &lt;b&gt;Ana",
-        "Stability over time",
-        "Data card: splits",
-        "DATA_CARD.md",
-    ):
+    for words in ("Risk | &lt;b&gt;Ana", "Stability over time", "Splits", "DATA_CARD.md"):
         assert words in page
     ids = re.findall(r'id="([^"]+)"', page)
     assert len(ids) == len(set(ids))

@@ -36,7 +36,7 @@ def without_card(text: str) -> str:
     headers = [i for i, line in enumerate(lines) if _HEADER.match(line)]
     for begin in begins:
         last = [i + 1 for i in begins if "[" not in lines[i].split("=")[0]][-1:]  # card.owner = ...
-        for end in [*last, *(i for i in headers if i > begin), len(lines)]:
+        for end in [i for i in [*last, *headers, len(lines)] if i > begin]:
             kept = lines[:begin] + lines[end:]
             if end == len(lines):
                 while kept and not kept[-1].strip():

@@ -321,8 +321,8 @@ def _sensitivity(facts: Evaluation) -> list[Block]:
     else:
         out.append(
             text(
-                "Label delay: not computed. `tinyfin evaluate --protocol prequential --delays "
-                "2d,14d,30d` trains every week again with labels that take so long."
+                "Label delay: not computed. tinyfin evaluate --protocol prequential --delays "
+                "2d,14d,30d trains every week again with labels that take so long."
             )
         )
     w = facts.without_notices
@@ -364,7 +364,7 @@ def _monitoring(facts: Evaluation) -> list[Block]:
         return []
     return [
         text(
-            "`tinyfin monitor` compares what terminals do with limits ([monitor] in tinyfin.toml). "
+            "tinyfin monitor compares what terminals do with limits ([monitor] in tinyfin.toml). "
             "Expected and limits are computed from the test rows of this evaluation, at its "
             "thresholds; stability indices (PSI) have the customary limits of "
             f"{MOVES:g} and {DRIFT:g}. Limits of shares are 95 % intervals for as many "
@@ -391,4 +391,5 @@ def _limit(limit: Limit) -> str:
         if high
         else "-"
     )
-    return words + (f", then {number(limit.acts_at)}" if math.isfinite(limit.acts_at) else "")
+    second = number(limit.acts_at)
+    return words if second in ("-", number(limit.high)) else f"{words}, then {second}"

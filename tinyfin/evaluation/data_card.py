@@ -7,8 +7,8 @@ The questions are those of Gebru et al., Datasheets for Datasets (2021), as far 
 from __future__ import annotations
 
 from tinyfin.evaluation.card_sections import Sections, given
-from tinyfin.evaluation.data_quality import DRIFT, SUSPECT_AUC
-from tinyfin.pages.blocks import Block, count, fixed, percent, table, text
+from tinyfin.evaluation.data_sections import data_quality
+from tinyfin.pages.blocks import Block, count, fixed, table, text
 from tinyfin.pages.markdown import as_markdown, readable
 from tinyfin.results.evaluation import Evaluation
 from tinyfin.results.run import SliceSize
@@ -34,8 +34,7 @@ def data_sections(facts: Evaluation) -> Sections:
         ("Labels", _labels(facts)),
         ("Fraud by week", _weeks(facts)),
         ("Splits", _splits(facts)),
-        ("Faults found in the data", _faults(facts)),
-        ("Fields", _fields(facts)),
+        ("Data quality", data_quality(facts)),
         ("Files", _files(facts)),
     ]
 
@@ -148,44 +147,6 @@ def _splits(facts: Evaluation) -> list[Block]:
 
 def _size(size: SliceSize) -> list[str]:
     return [count(size.rows), count(size.frauds)]
-
-
-def _faults(facts: Evaluation) -> list[Block]:
-    q = facts.quality
-    suspects = ", ".join(f"{s.column} ({fixed(s.roc_auc)})" for s in q.leakage)
-    moved = [d for d in q.drift if d.stability_index >= DRIFT]
-    missing = facts.fields.missing
-    return [
-        table(
-            "Checks",
-            ["check", "found"],
-            [
-                ["without an outcome", count(q.without_outcome)],
-                ["ids twice at one terminal", count(q.duplicate_ids)],
-                ["equal in terminal, time and all fields", count(q.duplicate_rows)],
-                ["of those with another label", count(q.duplicates_of_other_label)],
-                ["fields that the model reads and no row has", ", ".join(missing) or "none"],
-                [f"columns that separate frauds alone (ROC AUC from {SUSPECT_AUC} on)", "none"]
-                if not suspects
-                else ["columns that separate frauds alone", suspects],
-                [f"features that moved (stability index from {DRIFT} on)", count(len(moved))],
-                [
-                    "share of fraud, training and last test",
-                    f"{percent(q.fraud_share.learned)}, {percent(q.fraud_share.tested)}",
-                ],
-            ],
-        )
-    ]
-
-
-def _fields(facts: Evaluation) -> list[Block]:
-    return [
-        table(
-            "Fields of the schema",
-            ["field", "missing", "different values"],
-            [[f.field, percent(f.missing), count(f.distinct)] for f in facts.quality.fields],
-        )
-    ]
 
 
 def _files(facts: Evaluation) -> list[Block]:

@@ -11,7 +11,7 @@ from tinyfin.evaluation.card_sections import given, responsible, risk_sections
 from tinyfin.evaluation.data_card import data_sections
 from tinyfin.evaluation.data_remarks import drawn as drawn_anew
 from tinyfin.evaluation.data_remarks import limits
-from tinyfin.evaluation.data_sections import data_quality, scenarios
+from tinyfin.evaluation.data_sections import scenarios
 from tinyfin.evaluation.family_comparison import family_sections
 from tinyfin.evaluation.fold_metrics import MAIN
 from tinyfin.evaluation.group_sections import group_blocks
@@ -64,11 +64,10 @@ def sections_of(
         ("Families", family_sections(facts)),
         ("Label delay", _delays(facts)),
         *risk_sections(facts),
-        ("Data quality", data_quality(facts)),
-        *((f"Data card: {title.lower()}", blocks) for title, blocks in data_sections(facts)),
+        *data_sections(facts),
     ]
     return [
-        PageSection(title.lower().replace(":", "").replace(" ", "-"), title, blocks)
+        PageSection(title.lower().replace(" ", "-"), title, blocks)
         for title, blocks in found
         if blocks
     ]
