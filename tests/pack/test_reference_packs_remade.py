@@ -21,6 +21,7 @@ import pytest
 
 from tinyfin import paths, simulator
 from tinyfin.config import Config, load
+from tinyfin.config.lineage import of_the_model
 from tinyfin.evaluation.gates import load_gate
 from tinyfin.pack.container import parse_pack
 from tinyfin.quantization.workflow import assemble
@@ -129,5 +130,6 @@ def test_a_card_and_a_gate_stand_next_to_every_pack() -> None:
     for path in MODELS.glob("*/model.tfpack"):
         assert load_gate(path.with_name("gate.toml"))
         card = path.with_name("MODEL_CARD.md").read_text()
-        config = hashlib.sha256(path.with_name("tinyfin.toml").read_bytes()).hexdigest()
+        text = of_the_model(path.with_name("tinyfin.toml").read_bytes().decode())
+        config = hashlib.sha256(text.encode()).hexdigest()
         assert f"sha256 {config}" in card, f"{path.parent.name}: evaluate its tinyfin.toml again"

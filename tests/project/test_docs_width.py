@@ -18,7 +18,7 @@ from tests.support.process import call
 ROOT = Path(__file__).parents[2]
 WIDTH = 100
 GENERATED = {"MODEL_CARD.md"}
-"""Written by ``tinyfin evaluate --card``: one sentence a line, so that a diff shows each figure."""
+"""Written by ``tinyfin evaluate --card``; an earlier tinyfin wrote one sentence a line."""
 
 FENCE = re.compile(r" *(```|~~~)")
 ITEM = re.compile(r" *([*+-]|\d+\.) +")

@@ -41,7 +41,7 @@ def test_what_was_thinned_is_in_output_metrics_run_and_card(judged: Path, tmp_pa
     assert (model["of"], model["of_frauds"]) == (split["rows"], split["frauds"])
     assert model["rows"] == 6000 + model["frauds"]
     assert run.read_json("run.json")["thinned"] == told
-    card = (judged / "MODEL_CARD.md").read_text()
+    card = " ".join((judged / "MODEL_CARD.md").read_text().split())
     assert f"In the run itself {thinned_text(Thinned.model_validate(model))}." in card
     (data,) = run.read_json("run.json")["data"]["files"]
     done = tinyfin(

@@ -88,6 +88,12 @@ def data_of(run: RunFolder, data: tuple[str, ...]) -> list[Path]:
     help="TOML of bounds; exit code 4 when one fails.",
 )
 @click.option("--card", type=click.Path(dir_okay=False), help="Also write the model card here.")
+@click.option("--data-card", type=click.Path(dir_okay=False), help="Also write the data card here.")
+@click.option(
+    "--card-config",
+    type=click.Path(exists=True, dir_okay=False),
+    help="TOML file whose [card] both cards take instead of the run's.",
+)
 @skip_bad_rows_option
 @json_option
 def command(
@@ -102,6 +108,8 @@ def command(
     cold: bool,
     gate: str | None,
     card: str | None,
+    data_card: str | None,
+    card_config: str | None,
     skip_bad_rows: str | None,
     as_json: bool,
 ) -> None:
@@ -110,8 +118,10 @@ def command(
     Without DATA it takes the files that the run was trained on. The run's weights are not used. For
     each week a model is trained, quantized and calibrated on labels known when the week begins, and
     so are its thresholds. Weeks are kept in RUN/evaluation and used again. Writes evaluation.json,
-    evaluation.html and MODEL_CARD.md.
+    evaluation.html, MODEL_CARD.md and DATA_CARD.md.
     """
+    from tinyfin.config import load
+    from tinyfin.evaluation.data_card import data_card as data_card_of
     from tinyfin.evaluation.gates import (
         check,
         load_gate,
@@ -126,7 +136,8 @@ def command(
     from tinyfin.training.run_folder import changing_run, open_run
 
     folder = open_run(run)
-    claim(run, card, skip_bad_rows)
+    claim(run, card, data_card, skip_bad_rows)
+    who = None if card_config is None else load(card_config).card
     bounds = load_gate(gate) if gate is not None else None
     paths = data_of(folder, data)
     groups = slices_of(slices)
@@ -143,6 +154,7 @@ def command(
         seeds=seeds,
         delays=_delays(delays),
         slices=groups,
+        card=who,
         cold=cold,
         families=None if families is None else [name.strip() for name in families.split(",")],
         skip_bad_rows=skip_bad_rows,
@@ -157,9 +169,12 @@ def command(
         with stage("drawing the page"):
             write_page(changed.path / "evaluation.html", found)
         files.write(changed.path / "MODEL_CARD.md", text)
+        files.write(changed.path / "DATA_CARD.md", data_card_of(facts))
     page = folder.path / "evaluation.html"
     if card is not None:
         files.write(card, text)
+    if data_card is not None:
+        files.write(data_card, data_card_of(facts))
     emit(facts.as_json(), as_json, f"{table_text(facts)}\nreport: {page}")
     failed = [row for row in facts.gate if not row.ok]
     if failed:

@@ -12,6 +12,7 @@
     [rules]     numbers of the rules that every model has to beat
     [evaluate]  weeks, seeds, baselines, label delays, groups to compare
     [monitor]   from where on a check of a pack on later data warns or fails
+    [card]      owner, approval, intended use, origin and licence of the data
 
 Every section and every key may be left out.
 """
@@ -35,6 +36,7 @@ from tinyfin.config.columns import (
 )
 from tinyfin.config.durations import format_duration, parse_duration, parse_moment
 from tinyfin.config.sections import (
+    Card,
     DecisionSection,
     Evaluate,
     Features,
@@ -51,6 +53,7 @@ from tinyfin.errors import ConfigError
 from tinyfin.schema import PAYMENT, Schema, schema_from_toml
 
 __all__ = [
+    "Card",
     "Column",
     "Config",
     "Data",
@@ -90,6 +93,7 @@ class Config:
     rules: Rules
     evaluate: Evaluate
     monitor: Monitor
+    card: Card
     path: Path | None
     table: Mapping[str, object]
 

@@ -3,15 +3,24 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from itertools import pairwise
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
 
 from tinyfin.config.columns import Data, Duration, Moment
 from tinyfin.config.sizes import parse_size
 
 __all__ = [
+    "Card",
     "Compromise",
     "Costs",
     "DecisionSection",
@@ -29,6 +38,21 @@ Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Name = Annotated[str, Field(min_length=1)]
 Size = Annotated[int, BeforeValidator(parse_size)]
+
+
+def _parse_day(value: object) -> str:
+    """The day as ISO 8601 writes it. Raises ValueError with the rule."""
+    if isinstance(value, str):
+        try:
+            value = dt.date.fromisoformat(value)
+        except ValueError:
+            value = None
+    if not isinstance(value, dt.date) or isinstance(value, dt.datetime):
+        raise ValueError('a day is written like "2026-03-31"')
+    return value.isoformat()
+
+
+Day = Annotated[str, BeforeValidator(_parse_day)]
 
 
 class Section(BaseModel):
@@ -386,6 +410,29 @@ class Monitor(Section):
         return self
 
 
+Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2000)]
+
+
+class Card(Section):
+    """[card]: what model card and data card say that no data can; no model is made by it."""
+
+    owner: Words | None = None
+    """Who answers for the model."""
+    approved_by: Words | None = None
+    approved_on: Day | None = None
+    review_by: Day | None = None
+    """Day by which it has to be approved again."""
+    intended_use: Words | None = None
+    data_origin: Words | None = None
+    data_licence: Words | None = None
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Card:
+        if self.approved_on and self.review_by and self.review_by <= self.approved_on:
+            raise ValueError("review_by must be after approved_on")
+        return self
+
+
 class Sections(Section):
     """The whole file, except [schema]."""
 
@@ -399,3 +446,4 @@ class Sections(Section):
     rules: Rules = Rules()
     evaluate: Evaluate = Evaluate()
     monitor: Monitor = Monitor()
+    card: Card = Card()

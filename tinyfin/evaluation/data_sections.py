@@ -48,6 +48,7 @@ def data_quality(facts: Evaluation) -> list[Block]:
     delay = q.label_delay_days
     moved = [d for d in q.drift if d.stability_index >= DRIFT]
     suspects = ", ".join(f"{s.column} ({s.roc_auc:.3f})" for s in q.leakage)
+    missing = ", ".join(facts.fields.missing)
     return [
         table(
             "The data",
@@ -65,13 +66,14 @@ def data_quality(facts: Evaluation) -> list[Block]:
                     f"{percent(q.fraud_share.learned)}, {percent(q.fraud_share.tested)}",
                 ],
                 [
-                    "leakage suspects",
-                    suspects or f"none: no single feature reaches a ROC AUC of {SUSPECT_AUC}",
+                    f"leakage suspects: ROC AUC of {SUSPECT_AUC} or more",
+                    suspects or "no single feature",
                 ],
                 [
-                    "features that moved between training and test",
-                    ", ".join(d.feature for d in moved) or f"none (stability index below {DRIFT})",
+                    f"features that moved from training to test: index of {DRIFT} or more",
+                    ", ".join(d.feature for d in moved) or "none",
                 ],
+                ["fields that the model reads and no row has", missing or "none"],
             ],
         ),
         table(

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The model card: what a run is for, what it was made from, what it can do and what it cannot.
 
-The headings are those of Mitchell et al., Model Cards for Model Reporting (2019).
+The headings are those of Mitchell et al., Model Cards for Model Reporting (2019), and what SR 11-7
+asks for in between (card_sections).
 """
 
 from __future__ import annotations
@@ -9,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
+from tinyfin.evaluation.card_sections import given, responsible, risk_sections
 from tinyfin.evaluation.data_remarks import beaten_by, delay_words, drawn, limits, warnings
 from tinyfin.evaluation.fold_metrics import MAIN
 from tinyfin.evaluation.group_sections import group_card
 from tinyfin.pages.blocks import fixed, spread
+from tinyfin.pages.markdown import as_markdown, escaped, readable
 from tinyfin.pages.scorers import population_name
 from tinyfin.pages.threshold_table import interval_words, threshold_cells
 from tinyfin.results.evaluation import Evaluation, MeanFigures
@@ -22,7 +25,7 @@ from tinyfin.training.capacities import capacity_rows
 from tinyfin.training.representative_sample import thinned_text
 from tinyfin.training.run_folder import RunFolder
 
-__all__ = ["INTENDED", "LIMITS", "OUT_OF_SCOPE", "made_from", "model_card", "ranked"]
+__all__ = ["INTENDED", "LIMITS", "NO_GROUPS", "OUT_OF_SCOPE", "made_from", "model_card", "ranked"]
 
 _Figures = TypeVar("_Figures", bound=ScorerFigures)
 
@@ -43,6 +46,10 @@ LIMITS = (
     "Fraud that shows only through labels is found only as fast as labels arrive.",
     "State must be warm: figures of a terminal without memory are another model's (named COLD).",
     "Intervals: bootstrap over {drawn}; they say nothing of kinds of fraud that the data lacks.",
+)
+NO_GROUPS = (
+    "No groups were compared, so nothing is known of proxies: name columns that no model sees in "
+    "`[evaluate] slices`, and evaluate again."
 )
 
 
@@ -82,9 +89,12 @@ def model_card(facts: Evaluation, run: RunFolder) -> str:
         f"Family `{own.model.family}`, read-out `{own.model.readout}`, "
         f"{len(own.features.names)} features; state {facts.state}.",
         "",
+        "## Responsible",
+        "",
+        *as_markdown(responsible(facts)),
         "## Intended use",
         "",
-        *_items(INTENDED),
+        *_items([escaped(given(facts.card, "intended_use")), *INTENDED]),
         "",
         "## Out of scope",
         "",
@@ -102,6 +112,10 @@ def model_card(facts: Evaluation, run: RunFolder) -> str:
         "fraud reports.",
         *(f"In the run itself {thinned_text(row)}." for row in own.thinned),
         "",
+        f"* Origin: {escaped(given(facts.card, 'data_origin'))}",
+        f"* Licence: {escaped(given(facts.card, 'data_licence'))}",
+        "* Population, labels, splits and faults: DATA_CARD.md",
+        "",
         "## Metrics",
         "",
         _protocol(facts),
@@ -115,7 +129,10 @@ def model_card(facts: Evaluation, run: RunFolder) -> str:
             "",
         ]
     lines += [*_thresholds(facts), *_trust(facts), "", "## Where it falls behind", ""]
-    lines += [*_behind(facts), "", *group_card(facts)]
+    lines += [*_behind(facts), ""]
+    for title, blocks in risk_sections(facts):
+        lines += [f"## {title}", "", *as_markdown(blocks)]
+    lines += group_card(facts) or ["## Groups", "", NO_GROUPS, ""]
     lines += [
         *_capacities(facts),
         "## Limits",
@@ -125,6 +142,7 @@ def model_card(facts: Evaluation, run: RunFolder) -> str:
         "## How it was made",
         "",
     ]
+    *names, (_, versions) = made_from(facts, run)
     lines += [
         "Trained in Keras or fitted as an integer model, quantized after training to int8, "
         "compiled into a signed pack; every figure of `model_int8` is that pack's on the twin of "
@@ -136,10 +154,12 @@ def model_card(facts: Evaluation, run: RunFolder) -> str:
         "",
         "| what | name |",
         "|---|---|",
-        *(f"| {name} | `{value}` |" for name, value in made_from(facts, run)),
+        *(f"| {name} | `{value}` |" for name, value in names),
+        "",
+        f"Versions: {versions}.",
         "",
     ]
-    return "\n".join(lines)
+    return readable(lines)
 
 
 def _items(texts: Sequence[str]) -> list[str]:

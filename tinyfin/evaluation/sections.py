@@ -7,9 +7,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from tinyfin.evaluation.card_sections import given, responsible, risk_sections
+from tinyfin.evaluation.data_card import data_sections
 from tinyfin.evaluation.data_remarks import drawn as drawn_anew
 from tinyfin.evaluation.data_remarks import limits
-from tinyfin.evaluation.data_sections import data_quality, scenarios
+from tinyfin.evaluation.data_sections import scenarios
 from tinyfin.evaluation.family_comparison import family_sections
 from tinyfin.evaluation.fold_metrics import MAIN
 from tinyfin.evaluation.group_sections import group_blocks
@@ -61,7 +63,8 @@ def sections_of(
         ("By scenario", scenarios(facts)),
         ("Families", family_sections(facts)),
         ("Label delay", _delays(facts)),
-        ("Data quality", data_quality(facts)),
+        *risk_sections(facts),
+        *data_sections(facts),
     ]
     return [
         PageSection(title.lower().replace(" ", "-"), title, blocks)
@@ -75,10 +78,13 @@ def _card(facts: Evaluation, made: Sequence[tuple[str, str]]) -> list[Block]:
     recent = split.too_recent
     late = split.immature_refused - recent
     return [
+        text("As plain text: MODEL_CARD.md and DATA_CARD.md, next to this page."),
+        *responsible(facts),
         table(
             "What it is for, and what not",
             ["", ""],
             [
+                ["intended use", given(facts.card, "intended_use")],
                 *[["intended use", t] for t in INTENDED],
                 *[["out of scope", t] for t in OUT_OF_SCOPE],
                 *[["limit", t] for t in limits(facts, LIMITS)],

@@ -10,18 +10,22 @@ from pathlib import Path
 
 import numpy as np
 
-from tinyfin.config import Config, format_duration
+from tinyfin.config import Card, Config, format_duration
 from tinyfin.data.memory_tables import Sources, as_files
 from tinyfin.data.seen import Seen
 from tinyfin.data.transactions import Transactions
 from tinyfin.errors import InputError
+from tinyfin.evaluation.challengers import challengers, without_notices
+from tinyfin.evaluation.data_contents import contents
 from tinyfin.evaluation.data_quality import quality
 from tinyfin.evaluation.family_comparison import family_facts, family_names, with_family
+from tinyfin.evaluation.feature_effects import effects
 from tinyfin.evaluation.fold_metrics import MAIN, fold_figures
 from tinyfin.evaluation.fold_scores import FoldScores, score_fold
 from tinyfin.evaluation.folds import PROTOCOLS, Fold, folds_of, warm_s
 from tinyfin.evaluation.groups import Group, group_figures, read_groups, require_groups
 from tinyfin.evaluation.proxies import proxy_figures
+from tinyfin.evaluation.stability import limits, stability
 from tinyfin.evaluation.summary import intervals, means, pooled, seed_spread
 from tinyfin.features.compiler import compile_program
 from tinyfin.progress import Stage, stage
@@ -37,6 +41,7 @@ from tinyfin.results.evaluation import (
     Settings,
 )
 from tinyfin.results.metrics import Population
+from tinyfin.results.model_risk import CardFacts
 from tinyfin.training.dataset import Dataset, Featured, prepare
 from tinyfin.training.missing_fields import require_fields
 from tinyfin.training.populations import LOOK_BACK_DAYS, drawn_anew
@@ -71,14 +76,16 @@ def evaluate(
     delays: Sequence[int] | None = None,
     families: Sequence[str] | None = None,
     slices: Mapping[str, str] | None = None,
+    card: Card | None = None,
     cold: bool = False,
     skip_bad_rows: str | Path | None = None,
     note: Note = lambda _: None,
 ) -> Evaluated:
     """Judge the configuration of ``run`` (its weights play no part) on files or tables.
 
-    None takes [evaluate]'s value. Folds are kept in ``run``'s folder and used again. Raises what
-    reading, training and quantizing raise, InputError for an unknown protocol.
+    None takes [evaluate]'s value; ``card`` goes before the run's [card]. Folds are kept in
+    ``run``'s folder and used again. Raises what reading, training and quantizing raise, InputError
+    for an unknown protocol.
     """
     with as_files(data) as paths, stage("evaluating", unit="models") as whole:
         return _evaluate(
@@ -90,6 +97,7 @@ def evaluate(
             delays,
             families,
             slices,
+            card,
             cold,
             skip_bad_rows,
             note,
@@ -106,6 +114,7 @@ def _evaluate(
     delays: Sequence[int] | None,
     families: Sequence[str] | None,
     slices: Mapping[str, str] | None,
+    card: Card | None,
     cold: bool,
     skip_bad_rows: str | Path | None,
     note: Note,
@@ -139,7 +148,11 @@ def _evaluate(
     of_cold = means([f for f in figures if f.cold])
     judged = of_warm or of_cold
     scored = [first[i] for i in counted]
-    made = dataset.featured(scored[-1].run.config(), scored[-1].fold.split)
+    last = scored[-1]
+    made = dataset.featured(last.run.config(), last.fold.split)
+    spans = intervals(tx, scored, asked.prevalence, seed)
+    found = _quality(dataset, config, made, last)
+    told = [figures[i] for i in counted]
     facts = Evaluation(
         run=run.name,
         protocol=asked.protocol,
@@ -155,24 +168,31 @@ def _evaluate(
         folds=figures,
         means=of_warm,
         cold=of_cold,
-        intervals=intervals(tx, scored, asked.prevalence, seed),
+        intervals=spans,
         seeds=seed_spread(
             tx, {s: [scored[i] for i in counted] for s, scored in by_seed.items()}, asked.prevalence
         ),
-        drawn=drawn_anew(tx, scored[-1].rows),
+        drawn=drawn_anew(tx, last.rows),
         pooled=pooled(tx, scored),
-        groups=group_figures(tx, scored, groups, _proxies(tx, groups, made, scored[-1], seed)),
+        groups=group_figures(tx, scored, groups, _proxies(tx, groups, made, last, seed)),
         delays=[_delay(chain, dataset, folds, d) for d in asked.delays],
         families=[
-            family_facts(name, True, [figures[i] for i in counted], judged)
+            family_facts(name, True, told, judged)
             if name == own
             else _beside(chain, dataset, folds, name)
             for name in names
         ],
         int8_loss=_loss(judged),
-        quality=_quality(dataset, config, made, scored[-1]),
+        quality=found,
         capacities=dataset.capacities(made),
         config=_settings(config, run),
+        card=CardFacts(**(card or config.card).model_dump()),
+        contents=contents(tx),
+        stability=stability(tx, scored, told, asked.prevalence, seed),
+        effects=None if cold else effects(tx, scored, last.run.config(), asked.prevalence, seed),
+        challengers=challengers(judged, spans),
+        without_notices=without_notices(tx, last, asked.prevalence, cold, seed),
+        monitoring=limits(tx, scored, told, judged, spans, found, asked.prevalence),
         seconds=time.monotonic() - begun,
     )
     return Evaluated(run, facts, tx, scored)

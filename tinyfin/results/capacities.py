@@ -16,7 +16,8 @@ class Capacity(Facts):
     overflows: int
     """Times that one was full and lost its oldest entry: the engine's own counter."""
     of: int
-    """Labels times kinds of ring (of terminals, of cards) in use, transactions with a card and an outcome, or transactions."""
+    """Labels times the kinds of ring in use (of terminals, of cards), transactions with a card and
+    an outcome, or transactions."""
     share: Figure
     enough: dict[str, int] | None = None
     """Keys of [features] with which no terminal loses what its features look back on; a number

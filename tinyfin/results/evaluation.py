@@ -12,8 +12,19 @@ from tinyfin.results.metrics import (
     DecisionFacts,
     ExpectedFrauds,
     Population,
+    Promised,
     ScorerFigures,
     Thresholds,
+)
+from tinyfin.results.model_risk import (
+    CardFacts,
+    Challenger,
+    DataContents,
+    Effects,
+    Limit,
+    Measure,
+    Stability,
+    WithoutNotices,
 )
 from tinyfin.results.parity import Distance
 from tinyfin.results.run import InputFile, MissingFields, ModelFacts, NoticeStatus, SplitFacts
@@ -131,16 +142,6 @@ class SeedFigures(Facts):
     lowest: Figure
     highest: Figure
     standard_deviation: Figure
-
-
-class Promised(ExpectedFrauds):
-    """With the interval that lets frauds of a card or of a terminal come together."""
-
-    low: Figure
-    high: Figure
-    within: bool
-    standard_deviation: Figure
-    independent_standard_deviation: Figure
 
 
 class TrustFigures(Facts):
@@ -428,6 +429,17 @@ class Evaluation(ResultFile):
     """Of all rows, with the features of the last fold."""
     config: Settings
     seconds: float
+    card: CardFacts = CardFacts()
+    contents: DataContents | None = None
+    """None, like what follows, in files that an earlier tinyfin wrote."""
+    stability: Stability | None = None
+    effects: Effects | None = None
+    """None where the state began with the part (the inputs are those of a warm one), or where no
+    part has a fraud."""
+    challengers: list[Challenger] = []
+    """The best rule and the best learned baseline."""
+    without_notices: WithoutNotices | None = None
+    monitoring: dict[Measure, Limit] = {}
     gate: list[GateRow] = []
     """Left out where none was given."""
 

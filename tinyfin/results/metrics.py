@@ -18,6 +18,7 @@ __all__ = [
     "ExpectedFrauds",
     "Metrics",
     "Population",
+    "Promised",
     "ScenarioRecall",
     "ScorerFigures",
     "Thinned",
@@ -58,6 +59,16 @@ class ExpectedFrauds(Facts):
     independent_low: Figure
     independent_high: Figure
     within_independent: bool = False
+
+
+class Promised(ExpectedFrauds):
+    """With the interval that lets frauds of a card or of a terminal come together."""
+
+    low: Figure
+    high: Figure
+    within: bool
+    standard_deviation: Figure
+    independent_standard_deviation: Figure
 
 
 class AlertFigures(Facts):

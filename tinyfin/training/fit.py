@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from tinyfin import files
 from tinyfin.config import Config
-from tinyfin.config.lineage import without_slices
+from tinyfin.config.lineage import of_the_model
 from tinyfin.data.seen import Seen
 from tinyfin.data.transactions import Transactions
 from tinyfin.memory import give_back
@@ -212,7 +212,7 @@ def _facts(
     from tinyfin.training.reproducible import versions
 
     tx, config, program = dataset.tx, made.config, made.program
-    text = without_slices((run.path / "config.toml").read_bytes().decode())
+    text = of_the_model((run.path / "config.toml").read_bytes().decode())
     return RunFacts(
         name=run.name,
         data=DataFacts(
