@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import struct
 
-from tinyfin.oracle.numbers import clamp, fold64, log2_q8, saturate_signed
+from tinyfin.oracle.numbers import fold64, log2_q8, saturate_signed
 from tinyfin.oracle.program import OracleOperator
 from tinyfin.oracle.stateful import Inputs, State
 
@@ -48,9 +48,8 @@ class Compromised:
         return (ever_q8 + 32768) * 65536 + now_q8 + 32768
 
     def commit(self, op: OracleOperator, state: State, x: Inputs) -> int:
-        evidence = clamp(x.a or 0, 0, 255)
-        if x.c and evidence < op.constants[2]:
-            entry = (fold64(x.id) % 2**24, evidence)
+        if x.c and x.a is not None and x.a < op.constants[2]:
+            entry = (fold64(x.id) % 2**24, x.a % 256)
             state["remembered"] = [entry, *state["remembered"]][: op.p3]
         return 0
 
