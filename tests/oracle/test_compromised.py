@@ -140,6 +140,28 @@ def test_a_notice_that_comes_again_counts_once() -> None:
     assert read(once, START) == read(twice, START)
 
 
+def test_a_label_that_comes_again_when_its_ring_has_dropped_it_counts_no_more() -> None:
+    """The ring holds 16 labels; the oldest is a fraud that is told again and again."""
+    terminal = Terminal.of(program())
+    terminal.oracle.notice(77, 0, START, START - 10, 1)
+    for number in range(1000, 1016):
+        terminal.oracle.notice(number, 0, START + 20, START + number - 1000, 0)
+    before = read(terminal, START + 30)
+    for label in (1, 1, 0):
+        terminal.oracle.notice(77, 0, START + 40, START - 10, label)
+    assert read(terminal, START + 50) == before
+
+
+def test_an_empty_place_is_no_event() -> None:
+    """An id whose low 24 bits are 0 is not found in what was never remembered."""
+    found = []
+    for number in (1001, 1 << 24):
+        terminal = Terminal.of(program())
+        terminal.oracle.notice(number, 0, START, START - 10, 1)
+        found.append(read(terminal, START))
+    assert found[0] == found[1]
+
+
 def labelled_stream() -> list[Step]:
     """Frauds and genuine transactions of many days, told a day later."""
     steps: list[Step] = [("start", START)]

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import struct
+from contextlib import nullcontext
 
 import pytest
 
@@ -12,6 +13,8 @@ from tests.oracle.test_sabotage import every_operator
 from tests.support.assembler import CODES, TERMINAL, state_bytes
 from tests.support.native import opening
 from tests.support.packs import pack
+from tinyfin.errors import PackError
+from tinyfin.features.check_program import check_program
 
 A, B, C, WHEN, STATE, P2 = 3, 4, 5, 6, 8, 20
 _TERMINAL_SIZE = 16
@@ -35,7 +38,7 @@ class Draft:
         return said == ""
 
 
-@pytest.mark.parametrize("name", [*WITH_STATE, "KNOWN"])
+@pytest.mark.parametrize("name", [*WITH_STATE, "KNOWN", "COMPROMISED"])
 def test_a_commit_uses_only_what_was_kept(name: str) -> None:
     for place in (A, B, C):
         draft = Draft(name)
@@ -45,7 +48,7 @@ def test_a_commit_uses_only_what_was_kept(name: str) -> None:
         assert draft.opens(), "without a commit nothing has to be kept"
 
 
-@pytest.mark.parametrize("name", WITH_STATE)
+@pytest.mark.parametrize("name", [*WITH_STATE, "COMPROMISED"])
 def test_state_ends_inside_its_block(name: str) -> None:
     draft = Draft(name)
     p2, p3 = struct.unpack_from("<HH", draft.payload, draft.at + P2)
@@ -56,3 +59,24 @@ def test_state_ends_inside_its_block(name: str) -> None:
     assert draft.opens()
     struct.pack_into("<I", draft.payload, draft.at + STATE, last + align)
     assert not draft.opens(), f"{name} would write {size} bytes beyond its block"
+
+
+@pytest.mark.parametrize(
+    ("days", "right"), [(1, True), (128, True), (0, False), (-1, False), (-(2**15), False)]
+)
+def test_a_duration_is_a_day_or_more(days: int, right: bool) -> None:
+    draft = Draft("COMPROMISED")
+    (pool,) = struct.unpack_from("<I", draft.payload, 48)
+    (at,) = struct.unpack_from("<i", draft.payload, draft.at + 12)
+    struct.pack_into("<h", draft.payload, pool + at + 6, days)
+    assert draft.opens() == right
+    refused = pytest.raises(PackError, match="a duration is below 1 day")
+    with nullcontext() if right else refused:
+        check_program(bytes(draft.payload), [{"type": field.type} for field in SCHEMA.fields])
+
+
+@pytest.mark.parametrize(("offset", "form", "value"), [(16, "<i", 0), (16, "<i", 5), (20, "<H", 1)])
+def test_durations_and_days_have_limits(offset: int, form: str, value: int) -> None:
+    draft = Draft("COMPROMISED")
+    struct.pack_into(form, draft.payload, draft.at + offset, value)
+    assert not draft.opens()

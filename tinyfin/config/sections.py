@@ -175,7 +175,7 @@ class Features(Section):
     risks: dict[str, Risk] = {}
     """Tables that training learned for ``risk = "learn"``, by feature."""
     compromise: Compromise | None = None
-    """What training learned for ``event_odds``, ``compromised_odds``, ``compromised_ever_odds``."""
+    """What training learned of compromised terminals and of the odds of an event."""
     define: dict[str, dict[str, object]] = {}
 
     @property

@@ -216,6 +216,10 @@ class _Check:
             if (op.pool == 8)
             else []
         )
+        if op.name == "COMPROMISED":
+            numbers = struct.unpack(f"<{count}h", self.program[start : start + size])
+            if min(numbers[3::2]) < 1:
+                raise PackError(f"{where}: a duration is below 1 day")
         if op.name == "DIVISIBLE" and min(values) < 1:
             raise PackError(f"{where}: a divisor is below 1")
 

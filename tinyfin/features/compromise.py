@@ -161,8 +161,8 @@ def _named(
     by_compromise = const(0) - _added(const(-4 * share) - compromised_odds[0], const(-most))
     together = _added(odds * 4, by_compromise)
     sums = (
-        window("terminal", seconds=HOUR_S, buckets=6, value=probability),
-        window("terminal", seconds=DAY_S, buckets=24, value=probability),
+        window("terminal", seconds=HOUR_S, buckets=6, value=probability, width=4),
+        window("terminal", seconds=DAY_S, buckets=24, value=probability, width=4),
         window("card", seconds=7 * DAY_S, buckets=7, value=probability),
     )
     found = (odds, *compromised_odds, together, *(log2(x) for x in sums))

@@ -94,8 +94,8 @@ def _durations(op: OracleOperator) -> list[tuple[int, int]]:
 def _evidence(op: OracleOperator, state: State, tag: int) -> int:
     if tag % 2 == 0:
         return op.constants[1]
-    numbers = [number for number, _ in state["remembered"]]
-    if tag // 2 % 2**24 in numbers:
-        evidence: int = state["remembered"][numbers.index(tag // 2 % 2**24)][1]
-        return evidence
+    for number, evidence in state["remembered"]:
+        if (number, evidence) != (0, 0) and number == tag // 2 % 2**24:
+            found: int = evidence
+            return found
     return op.constants[0]

@@ -166,7 +166,8 @@ class OracleEngine:
         capacity = program.terminal_labels if key == st.TERMINAL else program.card_labels
         accepted, over = learn(labels, capacity, t, tag)
         self._count("label_overflows", int(over))
-        for i, op in st.stateful(program, key).items() if accepted else ():
+        entered = accepted and (t, tag) in labels
+        for i, op in st.stateful(program, key).items() if entered else ():
             if st.FAMILIES[op.code] is st.COMPROMISED:
                 st.COMPROMISED.learn(op, states[i], t, tag, replaces)
         return accepted

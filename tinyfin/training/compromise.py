@@ -17,7 +17,7 @@ nothing of the events of terminals that are not compromised.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -26,6 +26,7 @@ import numpy.typing as npt
 from tinyfin.config import Config
 from tinyfin.config.sections import Compromise, Risk
 from tinyfin.data.transactions import Transactions
+from tinyfin.errors import ConfigError
 from tinyfin.features.compiler import compile_program
 from tinyfin.features.compromise import COMPROMISE_FEATURES
 from tinyfin.features.definition import Feature
@@ -50,9 +51,15 @@ _CUTS = 32
 _REMEMBERED = 24
 _MOST_DAYS = 128
 _ROUNDS, _STEPS = 2, 60
+_LEAST_GAIN = 5.0
+"""Nats; with less the labels show no compromises."""
+_USUAL_SHARE = 0.5
+_BLOCK_CELLS = 400_000
+"""Days of terminals that are looked at together: memory is some hundred bytes for each."""
 
 Note = Callable[[str], None]
 Matrix = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -91,10 +98,15 @@ def learn_compromise(
         note("compromised terminals: no labels of both kinds to learn from; the usual is taken")
         return config, None
     inputs = [feature for feature in chosen if not _needs_notices(feature)]
-    features = _features(inputs, config, tx)[rows]
+    if not inputs:
+        raise ConfigError(
+            "features.names: event_odds and its like need a feature that needs no notices, such as "
+            "amt_log; name one more"
+        )
+    until_s = int(tx.t_mono_s[fit].max()) + 1
+    features = _features(inputs, config, tx, until_s)[rows]
     terminal = np.unique(tx.terminal[rows], return_inverse=True)[1]
     day = (tx.t_mono_s[rows] // DAY_S).astype(np.int64)
-    genuine_known = config.data.notices == "both"
     names = [feature.name for feature in inputs]
     own = np.ones(len(rows), np.bool_)
     with stage("compromised terminals"):
@@ -102,10 +114,11 @@ def learn_compromise(
             events = fit_event_odds(features, fraud, own, names)
             odds = events.of(features, names)
             q = 1.0 / (1.0 + np.exp2(-odds / SCALE))
-            durations, belongs = fit_durations(terminal, day, fraud, q, genuine_known=genuine_known)
+            durations, belongs = fit_durations(terminal, day, fraud, q)
             own = ~(fraud & (belongs > 0.5))
-    learned = _integers(events, odds, fraud & own, durations, _busy(config, tx, rows))
-    learned = learned if genuine_known else learned.model_copy(update={"genuine": 0})
+    learned = _integers(events, odds, fraud & own, durations, _waiting(tx, fit, rows))
+    if config.data.notices != "both":  # genuine transactions are never reported
+        learned = learned.model_copy(update={"genuine": 0})
     note(_words(durations, int((~own).sum()), int(fraud.sum())))
     features_section = config.features.model_copy(update={"compromise": learned})
     return replace(config, features=features_section), learned
@@ -117,23 +130,20 @@ def _needs_notices(feature: Feature) -> bool:
     )
 
 
-def _features(inputs: list[Feature], config: Config, tx: Transactions) -> npt.NDArray[np.int16]:
-    """int16[n, inputs] of all transactions, by the terminal's engine."""
+def _features(
+    inputs: list[Feature], config: Config, tx: Transactions, until_s: int
+) -> npt.NDArray[np.int16]:
+    """int16[n, inputs] of the transactions before ``until_s``, by the terminal's engine."""
     program = compile_program(inputs, config.schema, **config.features.capacities)
     terminals = max(1, len(tx.terminals))
     twin = FeatureTwin(encode_schema(config.schema), program.payload, terminals=terminals)
     with stage("features that need no notices"):
-        found = replay_all(tx, twin, config.data.notices, ("features",))
+        found = replay_all(tx, twin, config.data.notices, ("features",), until_s=until_s)
     return np.asarray(found["features"])
 
 
 def fit_durations(
-    terminal: npt.NDArray[np.int64],
-    day: npt.NDArray[np.int64],
-    fraud: npt.NDArray[np.bool_],
-    q: Matrix,
-    *,
-    genuine_known: bool = True,
+    terminal: npt.NDArray[np.int64], day: npt.NDArray[np.int64], fraud: Flags, q: Matrix
 ) -> tuple[Durations, Matrix]:
     """How compromises go, and for each row the probability that one lasted then (0 for terminals
     without fraud).
@@ -141,82 +151,137 @@ def fit_durations(
     ``terminal`` (0, 1, ...), ``day``, ``fraud`` and ``q`` (probability of fraud without a
     compromise) have one entry per labelled transaction.
     """
-    marked = np.unique(terminal[fraud])
-    place = np.full(int(terminal.max()) + 1, -1)
-    place[marked] = np.arange(len(marked))
-    first, days = int(day.min()), int(day.max() - day.min()) + 1
-    inside = place[terminal] >= 0
-    cell = place[terminal[inside]] * days + day[inside] - first
-    exposure = float(int(terminal.max()) + 1) * days
-    best: tuple[float, float, Matrix, Matrix] | None = None
+    labels = _Labels.of(terminal, day, fraud)
+    exposure = float(int(terminal.max()) + 1) * labels.days
+    every = np.ones(len(_DAYS), np.bool_)
+    best: tuple[float, float, Matrix] | None = None
     for share in _SHARES:
-        says = np.where(fraud, np.log((share + (1 - share) * q) / q), np.log1p(-share))
-        says = np.where(fraud | genuine_known, says, 0.0)[inside]
-        known = np.bincount(cell, weights=says, minlength=len(marked) * days).astype(np.float64)
-        windows = _windows(known.reshape(len(marked), days))
-        rates, gain = _rates(windows, exposure)
+        expected, gain = _expected(labels.likelihood(_says(share, fraud, q)), exposure, every)
         if best is None or gain > best[0]:
-            best = gain, share, rates, windows
+            best = gain, share, expected
     assert best is not None
-    gain, share, rates, windows = best
-    if np.count_nonzero(rates) > _MOST_DURATIONS:
-        kept = np.zeros(len(_DAYS), np.bool_)
-        kept[np.argsort(-rates, kind="stable")[:_MOST_DURATIONS]] = True
-        rates, gain = _rates(windows, exposure, kept)
+    gain, share, expected = best
+    if gain < _LEAST_GAIN:
+        return Durations(_USUAL_SHARE, {}, gain), np.zeros(len(terminal))
+    kept = expected > 0.5
+    kept[np.argsort(-expected, kind="stable")[_MOST_DURATIONS:]] = False
+    kept[np.argmax(expected)] = True
+    says = _says(share, fraud, q)
+    expected, gain = _expected(labels.likelihood(says), exposure, kept)
+    rates = expected / exposure
     belongs = np.zeros(len(terminal))
-    belongs[inside] = _lasting(windows, rates).reshape(-1)[cell]
+    for rows, cell, windows in labels.windows(says):
+        belongs[rows] = _lasting(windows, rates).reshape(-1)[cell]
     found = {n: float(rate) for n, rate in zip(_DAYS, rates, strict=True) if rate > 0}
     return Durations(share, found, gain), belongs
 
 
-def _windows(known: Matrix) -> Matrix:
-    """Log-likelihood ratio [durations, terminals, first days] of a compromise."""
-    days = known.shape[1]
-    total = np.concatenate([np.zeros((len(known), 1)), np.cumsum(known, axis=1)], axis=1)
-    start = np.arange(days)
-    return np.stack([total[:, np.minimum(start + n, days)] - total[:, start] for n in _DAYS])
+def _says(share: float, fraud: Flags, q: Matrix) -> Matrix:
+    """Nats that each label says for a compromise."""
+    return np.where(fraud, np.log((share + (1 - share) * q) / q), np.log1p(-share))
 
 
-def _rates(
-    windows: Matrix, exposure: float, kept: npt.NDArray[np.bool_] | None = None
+@dataclass(frozen=True)
+class _Labels:
+    """Labels of the terminals with fraud, terminal by terminal."""
+
+    rows: npt.NDArray[np.int64]
+    place: npt.NDArray[np.int64]
+    """Of each row the terminal, ascending: 0, 1, ..."""
+    day: npt.NDArray[np.int64]
+    """Of each row, from 0 on."""
+    days: int
+
+    @classmethod
+    def of(
+        cls, terminal: npt.NDArray[np.int64], day: npt.NDArray[np.int64], fraud: Flags
+    ) -> _Labels:
+        marked = np.unique(terminal[fraud])
+        rows = np.flatnonzero(np.isin(terminal, marked))
+        rows = rows[np.argsort(terminal[rows], kind="stable")]
+        place = np.searchsorted(marked, terminal[rows])
+        first = int(day.min())
+        return cls(rows, place, day[rows] - first, int(day.max()) - first + 1)
+
+    def windows(
+        self, says: Matrix
+    ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Matrix]]:
+        """Block by block: rows, their cell [terminal of the block, day], and the log-likelihood
+        ratio [durations, terminals of the block, first days] of a compromise."""
+        step = max(1, _BLOCK_CELLS // self.days)
+        start = np.arange(self.days)
+        for low in range(0, int(self.place[-1]) + 1, step):
+            part = slice(*np.searchsorted(self.place, (low, low + step)).tolist())
+            rows = self.rows[part]
+            cell = (self.place[part] - low) * self.days + self.day[part]
+            terminals = int(self.place[part][-1]) - low + 1
+            known = np.bincount(cell, weights=says[rows], minlength=terminals * self.days)
+            total = np.zeros((terminals, self.days + 1))
+            np.cumsum(known.reshape(terminals, self.days), axis=1, out=total[:, 1:])
+            yield (
+                rows,
+                cell,
+                np.stack(
+                    [total[:, np.minimum(start + n, self.days)] - total[:, start] for n in _DAYS]
+                ),
+            )
+
+    def likelihood(self, says: Matrix) -> tuple[Matrix, Matrix]:
+        """Per terminal the largest log-likelihood ratio, 0 among them, and the sums over first days
+        [durations, terminals] of the ratios divided by it."""
+        largest, sums = [], []
+        for _, _, windows in self.windows(says):
+            most = np.maximum(windows.max(axis=(0, 2)), 0.0)
+            largest.append(most)
+            sums.append(np.exp(windows - most[:, None]).sum(axis=2))
+        return np.concatenate(largest), np.concatenate(sums, axis=1)
+
+
+def _expected(
+    likelihood: tuple[Matrix, Matrix], exposure: float, kept: Flags
 ) -> tuple[Matrix, float]:
-    """The rates [durations] of a Poisson process under which the labels are most likely, and the
-    nats gained. ``exposure`` is in days of terminals, of those without fraud too."""
-    kept = np.ones(len(windows), np.bool_) if kept is None else kept
-    rates = np.where(kept, 1e-4 / np.count_nonzero(kept), 0.0)
-    likelihood = np.exp(np.minimum(windows, 200.0)).sum(axis=2)
+    """How many compromises of each duration began, under the Poisson process that makes the labels
+    most likely, and the nats gained. ``exposure`` is in days of terminals, of those without fraud
+    too."""
+    most, sums = likelihood
+    never = np.exp(-most)
+    expected = np.where(kept, 1.0, 0.0)
     for _ in range(_STEPS):
-        terms = rates[:, None] * likelihood
-        expected = (terms / (1.0 + terms.sum(axis=0))).sum(axis=1)
-        rates = np.where(expected > 0.5, expected / exposure, 0.0)
-    gain = np.log1p((rates[:, None] * likelihood).sum(axis=0)).sum() - exposure * rates.sum()
-    return rates, float(gain)
+        terms = (expected / exposure)[:, None] * sums
+        expected = (terms / (never + terms.sum(axis=0))).sum(axis=1)
+    terms = (expected / exposure)[:, None] * sums
+    gain = (most + np.log(never + terms.sum(axis=0))).sum() - expected.sum()
+    return expected, float(gain)
 
 
 def _lasting(windows: Matrix, rates: Matrix) -> Matrix:
     """Probability [terminals, days] that a compromise lasted on a day, with all labels known."""
-    weights = rates[:, None, None] * np.exp(np.minimum(windows, 200.0))
+    most = np.maximum(windows.max(axis=(0, 2)), 0.0)
+    weights = rates[:, None, None] * np.exp(windows - most[:, None])
     days = windows.shape[2]
     out = np.zeros(windows.shape[1:])
     for n, part in zip(_DAYS, weights, strict=True):
-        for back in range(min(n, days)):
+        for back in range(min(n, days) if part.any() else 0):
             out[:, back:] += part[:, : days - back]
-    return np.asarray(out / (1.0 + weights.sum(axis=(0, 2)))[:, None])
+    return np.asarray(out / (np.exp(-most) + weights.sum(axis=(0, 2)))[:, None])
 
 
-def _busy(config: Config, tx: Transactions, rows: npt.NDArray[np.int64]) -> float:
-    """Transactions of a terminal that wait for their label, at nine of ten transactions."""
-    t = tx.t_mono_s[rows].astype(np.int64)
-    delay = float(np.quantile(tx.label_known_s[rows].astype(np.int64) - t, 0.9)) + DAY_S
-    _, place, number = np.unique(tx.terminal[rows], return_inverse=True, return_counts=True)
-    span = max(float(t.max() - t.min()), delay)
+def _waiting(
+    tx: Transactions, fit: npt.NDArray[np.int64], labelled: npt.NDArray[np.int64]
+) -> float:
+    """How many transactions of a terminal come before the label of one is known. Nine of ten of the
+    rows ``fit`` have no more."""
+    t = tx.t_mono_s.astype(np.int64)
+    delay = np.quantile(tx.label_known_s[labelled].astype(np.int64) - t[labelled], 0.9) + DAY_S
+    _, place, number = np.unique(tx.terminal[fit], return_inverse=True, return_counts=True)
+    span = max(float(np.ptp(t[fit])), float(delay))
     return float(np.quantile(number[place] * delay / span, 0.9))
 
 
 def _integers(
     events: EventOdds,
     odds: npt.NDArray[np.int64],
-    own_fraud: npt.NDArray[np.bool_],
+    own_fraud: Flags,
     durations: Durations,
     waiting: float,
 ) -> Compromise:

@@ -2,9 +2,9 @@
 """The odds of fraud of an event, as a sum of tables over features and over pairs of features.
 
 Features are split into at most 16 ranges where they say most about the labels, then at quantiles.
-Boosted trees of at
-most three splits, each over one feature or over one of few pairs, give a generalised additive model
-with interactions (Lou, Caruana, Gehrke and Hooker 2013), which is read off as tables of integers.
+Boosted trees of at most three splits, each over one feature or over one of few pairs, give a
+generalised additive model with interactions (Lou, Caruana, Gehrke and Hooker 2013), which is read
+off as tables of integers.
 """
 
 from __future__ import annotations
@@ -63,13 +63,15 @@ def fit_event_odds(
     """Tables for features int16[n, F] and labels bool[n]; rows that are not ``own`` take no part.
 
     At most four pairs get a table, those whose cells have most that the sum leaves unexplained, and
-    about eight features: those of the pairs, and those that move the odds most.
+    at most eight features: those of the pairs, and those that move the odds most.
     """
     genuine = np.flatnonzero(own & ~fraud)
     taken = np.random.default_rng(1).permutation(genuine)[:_GENUINE_ROWS]
     shift = float(np.log(len(taken) / max(len(genuine), 1)))
     rows = np.sort(np.r_[np.flatnonzero(own & fraud), taken])
     x, y = features[rows].astype(np.int64), fraud[rows]
+    if not y.any():
+        return EventOdds(round(-SCALE * float(np.log2(len(genuine) + 1))), {}, [])
     cuts = [_cuts(x[:, j], y) for j in range(len(names))]
     place = np.stack(
         [np.searchsorted(c, x[:, j], side="right") for j, c in enumerate(cuts)], axis=1
@@ -80,7 +82,10 @@ def fit_event_odds(
     pairs = _pairs(place, sizes, y, model.predict_proba(place)[:, 1])
     paired = {j for pair in pairs for j in pair}
     alone = [j for j in np.argsort(-np.array(moved), kind="stable").tolist() if j not in paired]
-    kept = sorted([*paired, *(j for j in alone if moved[j] > 0)][: max(_FEATURES, len(paired))])
+    kept = sorted([*paired, *(j for j in alone if moved[j] > 0)][:_FEATURES])
+    if not kept:  # nothing parts the labels
+        share = (np.count_nonzero(own & fraud) + 1) / (np.count_nonzero(own) + 2)
+        return EventOdds(round(SCALE * float(np.log2(share / (1 - share)))), {}, [])
     place, sizes = place[:, kept], [sizes[j] for j in kept]
     pairs = [(kept.index(a), kept.index(b)) for a, b in pairs]
     model = _trees(place, y, pairs)

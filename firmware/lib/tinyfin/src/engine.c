@@ -515,13 +515,16 @@ int tfin_apply_outcome(tfin_engine *e, const tfin_outcome *outcome)
     return TFIN_OK;
 }
 
+/* Of a label that entered its ring: one that comes again is then known, or too old. */
 static void count_evidence(const tfin_engine *e, uint32_t key, uint8_t *state, uint32_t t,
                            uint32_t tag, int change)
 {
     const op *o = tfin_ops(e->program, PROG_SCORE_AT);
     const uint8_t *pool = e->program + tfin_u32(e->program + PROG_POOL_AT);
-    for (uint32_t n = tfin_u16(e->program + PROG_SCORE_OPS); change != LABEL_KNOWN && n != 0;
-         n--, o++) {
+    uint32_t n = change == LABEL_KNOWN || change == LABEL_TOO_OLD
+                     ? 0
+                     : tfin_u16(e->program + PROG_SCORE_OPS);
+    for (; n != 0; n--, o++) {
         if (o->code == COMPROMISED && o->key == key) {
             tfin_compromised_notice(o, state + o->state, pool + o->p0, t, tag, change);
         }

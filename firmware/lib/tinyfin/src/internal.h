@@ -318,7 +318,7 @@ void tfin_compromised_notice(const op *o, uint8_t *s, const uint8_t *table, uint
                              uint32_t tag, int change);
 
 /* Inserts a label. Returns what changed; *dropped is set when the oldest had to go. */
-enum { LABEL_KNOWN = 0, LABEL_NEW = 1, LABEL_REPLACED = 2 };
+enum { LABEL_KNOWN = 0, LABEL_NEW, LABEL_REPLACED, LABEL_TOO_OLD };
 int tfin_labels_insert(uint8_t *labels, uint32_t capacity, uint32_t t, uint32_t tag, int *dropped);
 
 /* model.c */

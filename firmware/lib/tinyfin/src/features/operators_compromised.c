@@ -80,7 +80,7 @@ static int32_t evidence_of(const op *o, uint8_t *s, const uint8_t *table, uint32
         return tfin_i16(table + GENUINE);
     }
     for (uint32_t n = o->p3; n != 0; n--, e += 4) {
-        if (tfin_u32(e) >> 8 == (tag << 7) >> 8) {
+        if (tfin_u32(e) != 0 && tfin_u32(e) >> 8 == (tag << 7) >> 8) {
             return (int32_t)(tfin_u32(e) & 255u);
         }
     }

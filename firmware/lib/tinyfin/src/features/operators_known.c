@@ -94,7 +94,7 @@ int tfin_labels_insert(uint8_t *labels, uint32_t capacity, uint32_t t, uint32_t 
     if (n == capacity) {
         *dropped = 1;
         if (place == 0) {
-            return LABEL_NEW; /* older than all entries: it is the one that is dropped */
+            return LABEL_TOO_OLD; /* older than all entries: it is the one that is dropped */
         }
         e -= LABEL_SIZE; /* the smallest is dropped */
         step = -LABEL_SIZE;

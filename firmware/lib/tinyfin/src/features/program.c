@@ -125,6 +125,17 @@ static int divisors_ok(const limits *l, const op *o)
     return 1;
 }
 
+static int durations_ok(const limits *l, const op *o)
+{
+    const uint8_t *p = l->program + tfin_u32(l->program + PROG_POOL_AT) + o->p0 + 6;
+    for (const uint8_t *end = p + 4u * (uint32_t)o->p1; p != end; p += 4) {
+        if (tfin_i16(p) < 1) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
 static int has_labels(const op *o, const limits *l)
 {
     return tfin_u16(l->program +
@@ -156,7 +167,8 @@ static int parameters_ok(const op *o, const limits *l, uint32_t kind)
     case OF_LABELS: return o->p0 >= 0 && has_labels(o, l);
     case OF_DAYS:
         return o->p1 >= 1 && o->p1 <= 4 && o->p3 <= 64u &&
-               in_pool(l, o, 6u + 4u * (uint32_t)o->p1, 2) && has_labels(o, l);
+               in_pool(l, o, 6u + 4u * (uint32_t)o->p1, 2) && durations_ok(l, o) &&
+               has_labels(o, l);
     default: return o->key == KEY_CARD;
     }
 }
