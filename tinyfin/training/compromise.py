@@ -45,7 +45,7 @@ DAY_S = 86_400
 _EVIDENCE = 16.0
 _SHARES = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.85, 0.95, 0.99)
 _DAYS = (1, 2, 3, 5, 7, 10, 14, 21, 28, 42, 56)
-_MOST_DURATIONS = 4
+_MOST_DURATIONS, _LEAST_PART = 4, 0.02
 _LEAST_RATE = 1e-7
 _CUTS = 32
 _REMEMBERED = 24
@@ -152,7 +152,8 @@ def fit_durations(
     compromise) have one entry per labelled transaction.
     """
     labels = _Labels.of(terminal, day, fraud)
-    exposure = float(int(terminal.max()) + 1) * labels.days
+    # those that began up to their length before the first day too
+    exposure = (int(terminal.max()) + 1) * (labels.days - 1.0 + np.array(_DAYS))
     every = np.ones(len(_DAYS), np.bool_)
     best: tuple[float, float, Matrix] | None = None
     for share in _SHARES:
@@ -163,7 +164,7 @@ def fit_durations(
     gain, share, expected = best
     if gain < _LEAST_GAIN:
         return Durations(_USUAL_SHARE, {}, gain), np.zeros(len(terminal))
-    kept = expected > 0.5
+    kept = expected > max(0.5, _LEAST_PART * float(expected.sum()))
     kept[np.argsort(-expected, kind="stable")[_MOST_DURATIONS:]] = False
     kept[np.argmax(expected)] = True
     says = _says(share, fraud, q)
@@ -207,9 +208,13 @@ class _Labels:
         self, says: Matrix
     ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Matrix]]:
         """Block by block: rows, their cell [terminal of the block, day], and the log-likelihood
-        ratio [durations, terminals of the block, first days] of a compromise."""
+        ratio [durations, terminals of the block, first days] of a compromise. The first days begin
+        where the longest duration has its last day on day 0; minus infinity: over before that."""
         step = max(1, _BLOCK_CELLS // self.days)
-        start = np.arange(self.days)
+        start = np.arange(1 - _DAYS[-1], self.days)
+        ends = [np.clip(start + n, 0, self.days) for n in _DAYS]
+        begin = np.maximum(start, 0)
+        before = [np.where(start + n > 0, 0.0, -np.inf) for n in _DAYS]
         for low in range(0, int(self.place[-1]) + 1, step):
             part = slice(*np.searchsorted(self.place, (low, low + step)).tolist())
             rows = self.rows[part]
@@ -222,7 +227,10 @@ class _Labels:
                 rows,
                 cell,
                 np.stack(
-                    [total[:, np.minimum(start + n, self.days)] - total[:, start] for n in _DAYS]
+                    [
+                        total[:, end] - total[:, begin] + out
+                        for end, out in zip(ends, before, strict=True)
+                    ]
                 ),
             )
 
@@ -238,11 +246,11 @@ class _Labels:
 
 
 def _expected(
-    likelihood: tuple[Matrix, Matrix], exposure: float, kept: Flags
+    likelihood: tuple[Matrix, Matrix], exposure: Matrix, kept: Flags
 ) -> tuple[Matrix, float]:
     """How many compromises of each duration began, under the Poisson process that makes the labels
-    most likely, and the nats gained. ``exposure`` is in days of terminals, of those without fraud
-    too."""
+    most likely, and the nats gained. ``exposure`` is in days of terminals [durations], of those
+    without fraud too."""
     most, sums = likelihood
     never = np.exp(-most)
     expected = np.where(kept, 1.0, 0.0)
@@ -258,11 +266,12 @@ def _lasting(windows: Matrix, rates: Matrix) -> Matrix:
     """Probability [terminals, days] that a compromise lasted on a day, with all labels known."""
     most = np.maximum(windows.max(axis=(0, 2)), 0.0)
     weights = rates[:, None, None] * np.exp(windows - most[:, None])
-    days = windows.shape[2]
-    out = np.zeros(windows.shape[1:])
+    zero = _DAYS[-1] - 1  # where first days are day 0
+    days = windows.shape[2] - zero
+    out = np.zeros((windows.shape[1], days))
     for n, part in zip(_DAYS, weights, strict=True):
-        for back in range(min(n, days) if part.any() else 0):
-            out[:, back:] += part[:, : days - back]
+        for back in range(n if part.any() else 0):
+            out += part[:, zero - back : zero - back + days]
     return np.asarray(out / (np.exp(-most) + weights.sum(axis=(0, 2)))[:, None])
 
 
