@@ -137,6 +137,9 @@ TRUE: Mapping[int, Mapping[str, Truth]] = {
     36: {"card_known_last": _at_least(1), "card_known_frauds_28d": _at_least(1)},
     37: {"amt_to_card_mean": _other_than(64), "amt_to_card_avg": _other_than(64)},
     39: {"exp_spread": _at_least(2)},
+    40: dict.fromkeys(
+        ("expected_frauds_1h", "expected_frauds_1d", "card_expected_frauds_7d"), _more_than(0)
+    ),
 }
 
 

@@ -163,13 +163,12 @@ FEATURES: tuple[Feature, ...] = (
     Feature(
         "compromised_odds",
         232,
-        35,
+        0,
         "256 * log2 odds that the terminal is compromised now, by its known labels; training fits "
         "how often, how long and how completely terminals are",
         "compromised terminal",
         "after",
         UNFITTED["compromised_odds"],
-        side="above",
     ),
     Feature(
         "compromised_ever_odds",
@@ -183,7 +182,7 @@ FEATURES: tuple[Feature, ...] = (
     Feature(
         "fraud_odds",
         237,
-        35,
+        0,
         "256 * log2 odds of fraud by event_odds and compromised_odds together",
         "compromised terminal",
         "after",

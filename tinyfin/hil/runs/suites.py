@@ -155,6 +155,7 @@ class Suite(_Section):
             "command",
             "audit",
             "report",
+            "seal",
         ]
     ] = []
     """Capabilities; a target without them is skipped, and the result says so."""
