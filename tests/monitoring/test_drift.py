@@ -6,6 +6,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 from collections import Counter
+from random import Random
 
 import numpy as np
 import pytest
@@ -87,7 +88,9 @@ def test_the_same_distribution_passes_the_bound_of_chance_once_in_a_hundred(rows
 
 
 @given(st.lists(st.integers(-40, 40), min_size=1, max_size=300), st.randoms())
-def test_bins_of_numbers_count_each_value_once_in_any_order(values: list[int], random) -> None:  # type: ignore[no-untyped-def]
+def test_bins_of_numbers_count_each_value_once_in_any_order(
+    values: list[int], random: Random
+) -> None:
     column = number_bins("x", "input", np.array(values))
     edges = [-math.inf, *column.edges, math.inf]
     for i, rows in enumerate(column.rows):

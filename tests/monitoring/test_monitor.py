@@ -109,11 +109,26 @@ def test_what_drifted_is_named_and_a_transferred_pack_fails(
     figure = found.labels.false_alerts_per_1000["go_online"] if found.labels else None
     assert figure is not None
     assert figure.interval[0] > 2 * figure.expected == 2
-    done = tinyfin("score", small["run"], worlds["dear"], "--warmup", worlds["early"], "-q",
-                   "--out", tmp_path / "s.parquet")  # fmt: skip
+    done = tinyfin(
+        "score",
+        small["run"],
+        worlds["dear"],
+        "--warmup",
+        worlds["early"],
+        "-q",
+        "--out",
+        tmp_path / "s.parquet",
+    )
     assert re.search(r"far from those.*amt_to_floor 1\.9", done.stderr)
-    done = tinyfin("score", small["run"], worlds["late"], "--warmup", worlds["early"],
-                   "--out", tmp_path / "s.parquet")  # fmt: skip
+    done = tinyfin(
+        "score",
+        small["run"],
+        worlds["late"],
+        "--warmup",
+        worlds["early"],
+        "--out",
+        tmp_path / "s.parquet",
+    )
     assert "far from" not in done.stderr
 
 
@@ -122,8 +137,17 @@ def test_figures_are_those_of_the_scores(
 ) -> None:
     """Plain Python over the file that `tinyfin score` writes."""
     found = look("dear", "--as-of", AS_OF, code=4)
-    tinyfin("score", small["run"], worlds["dear"], "--warmup", worlds["early"], "--with",
-            "label,time", "--out", tmp_path / "s.parquet")  # fmt: skip
+    tinyfin(
+        "score",
+        small["run"],
+        worlds["dear"],
+        "--warmup",
+        worlds["early"],
+        "--with",
+        "label,time",
+        "--out",
+        tmp_path / "s.parquet",
+    )
     rows = pq.read_table(tmp_path / "s.parquet").to_pylist()
     alerts = [row for row in rows if row["action"] != "accept"]
     genuine = [row for row in rows if row["label"] == 0]
@@ -222,8 +246,9 @@ def test_limits_are_those_of_the_configuration_or_of_options(
 def test_limits_that_make_no_sense_are_refused(
     small: dict[str, Path], worlds: dict[str, Path], tmp_path: Path
 ) -> None:
-    done = tinyfin("monitor", small["run"], worlds["few"], "--psi-warning", 2, "--out", tmp_path,
-                   code=3)  # fmt: skip
+    done = tinyfin(
+        "monitor", small["run"], worlds["few"], "--psi-warning", 2, "--out", tmp_path, code=3
+    )
     assert "psi_warning must not exceed psi_failed" in done.output
 
 

@@ -16,6 +16,8 @@ from tests.oracle.streams import SETTINGS, Step, compare
 from tests.support.assembler import TERMINAL, Assembler
 from tests.support.native import NativeTerminal
 from tinyfin.oracle.compromised import Compromised, weight
+from tinyfin.oracle.program import OracleOperator
+from tinyfin.oracle.stateful import State
 
 DAY = 86_400
 START = 500 * DAY
@@ -185,7 +187,9 @@ def test_a_notice_that_counts_wrongly_is_caught(
 ) -> None:
     right = Compromised.learn
 
-    def learn(self: Compromised, op, state, t: int, tag: int, replaces: bool) -> None:  # type: ignore[no-untyped-def]
+    def learn(
+        self: Compromised, op: OracleOperator, state: State, t: int, tag: int, replaces: bool
+    ) -> None:
         right(
             self,
             op,

@@ -254,7 +254,9 @@ def test_a_terminal_seals_its_state_as_the_host_does(terminal: Terminal) -> None
         assert warm.nonce != cold.nonce
 
 
-def test_a_state_that_changes_while_it_is_read_is_read_again(terminal: Terminal) -> None:
+def test_a_state_that_changes_while_it_is_read_is_read_again(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Never is a piece of one state taken for that of another, nor sealed by its stream."""
     with terminal.on() as (client, _):
         answered = client.request
@@ -271,7 +273,7 @@ def test_a_state_that_changes_while_it_is_read_is_read_again(terminal: Terminal)
                 client.ordered(Request.EVENTS, small_frame(first_id=100 * changes, count=3))
             return piece
 
-        client.request = between  # type: ignore[method-assign]
+        monkeypatch.setattr(client, "request", between)
         sealed = read_sealed_state(client, key_id(OWN))
         assert open_sealed(sealed, OWN, "x") == client.read_state()
         assert len({nonce for _, nonce in seen}) == 4

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Columns that no model reads, beside the transactions of the same files."""
+"""Columns that no model reads, from the files of the transactions and in their order."""
 
 from __future__ import annotations
 

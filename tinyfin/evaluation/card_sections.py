@@ -12,7 +12,6 @@ import math
 from collections.abc import Sequence
 
 from tinyfin.config import format_duration
-from tinyfin.evaluation.data_quality import DRIFT, MOVES
 from tinyfin.evaluation.fold_metrics import MAIN
 from tinyfin.pages.blocks import Block, count, fixed, number, spread, table, text
 from tinyfin.pages.scorers import population_name, scorer_name
@@ -366,10 +365,10 @@ def _monitoring(facts: Evaluation) -> list[Block]:
         text(
             "tinyfin monitor compares what terminals do with limits ([monitor] in tinyfin.toml). "
             "Expected and limits are computed from the test rows of this evaluation, at its "
-            "thresholds; stability indices (PSI) have the customary limits of "
-            f"{MOVES:g} and {DRIFT:g}. Limits of shares are 95 % intervals for as many "
-            "transactions as were tested here: fewer vary more. A second limit of false alerts is "
-            "what the calibration rows of the last part promise."
+            "thresholds; the limits of stability indices (PSI) are those of [monitor]. Limits of "
+            "shares are 95 % intervals for as many transactions as were tested here: fewer vary "
+            "more. A second limit of false alerts is what the calibration rows of the last part "
+            "promise."
         ),
         table("What to watch", ["measure", "expected", "limit", "what to do"], rows),
     ]

@@ -19,11 +19,10 @@ from tinyfin.results.evaluation import (
 from tinyfin.training.drift import stability_index
 from tinyfin.training.metrics import roc_auc
 
-__all__ = ["DRIFT", "MOVES", "SUSPECT_AUC", "population_stability", "quality"]
+__all__ = ["DRIFT", "SUSPECT_AUC", "population_stability", "quality"]
 
 SUSPECT_AUC = 0.98
 """A single feature that separates the classes so well is suspicious."""
-MOVES = 0.1
 DRIFT = 0.25
 """Population stability index from which a feature has moved (0.1 to 0.25: it moves)."""
 _BINS = 10

@@ -148,7 +148,8 @@ def proxy_words(proxies: ProxyFigures | None) -> str:
         best = ", ".join(f"{f.feature} ({f.value}, {fixed(f.roc_auc, 2)})" for f in told)
         return (
             f"The features tell it well ({auc}): they are proxies of it. The model does not see "
-            f"the column, and can still treat its values differently. Most is told by {best}."
+            f"the column, and can still treat its values differently. The features that separate "
+            f"its values best: {best}."
         )
     if low > 0.5:
         return f"The features tell a little of it ({auc}): they are weak proxies of it."

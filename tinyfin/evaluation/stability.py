@@ -8,15 +8,17 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from tinyfin.config import Config
 from tinyfin.data.transactions import Transactions
-from tinyfin.evaluation.data_quality import DRIFT, MOVES, population_stability
+from tinyfin.evaluation.data_quality import population_stability
 from tinyfin.evaluation.fold_metrics import MAIN, row_weights
 from tinyfin.evaluation.fold_scores import FoldScores
 from tinyfin.evaluation.summary import promised
 from tinyfin.results.evaluation import FoldFacts, Means, Quality, Spans
 from tinyfin.results.metrics import Population
 from tinyfin.results.model_risk import Limit, Measure, PartStability, Stability, Trend
-from tinyfin.training.bootstrap import draw_groups, draws, interval, replicated_ap, wilson
+from tinyfin.training.bootstrap import draw_groups, interval, replicated_ap
+from tinyfin.training.confusion import share
 from tinyfin.training.notices import FEW
 from tinyfin.training.populations import cards_of
 
@@ -98,16 +100,8 @@ def share_interval(
 ) -> tuple[float, float]:
     """95 % interval of the share of ``mask`` that is ``event``: bootstrap over groups, never
     narrower than Wilson's. NaN without a row."""
-    n = int(np.count_nonzero(mask))
-    if not n:
-        return NAN, NAN
     code = np.unique(group, return_inverse=True)[1]
-    counts = np.stack([np.bincount(code, event & mask), np.bincount(code, mask)], axis=1)
-    drawn = np.stack([times @ counts for times in draws(len(counts), seed)])
-    with np.errstate(divide="ignore", invalid="ignore"):
-        low, high = interval(drawn[:, 0] / drawn[:, 1])
-    least, most = wilson(float(np.count_nonzero(event & mask)) / n, n)
-    return float(np.fmin(low, least)), float(np.fmax(high, most))
+    return share(np.bincount(code, event & mask), np.bincount(code, mask), seed)[1]
 
 
 def trend(values: Sequence[float], ordered: bool = True) -> Trend:
@@ -138,10 +132,11 @@ def limits(
     judged: Means,
     spans: dict[Population, dict[str, Spans]],
     quality: Quality,
-    prevalence: float | None,
+    config: Config,
 ) -> dict[Measure, Limit]:
     """What to expect in service, of rows like the test rows of all parts; thresholds and their
-    promise are the last part's."""
+    promise are the last part's. The limits of drift are those of [monitor]."""
+    prevalence, drift = config.evaluate.prevalence, config.monitor
     rows = np.concatenate([s.rows for s in scored])
     alert = np.concatenate([s.action for s in scored]) > 0
     cards = np.concatenate([cards_of(tx, s.rows) for s in scored])
@@ -176,10 +171,10 @@ def limits(
     found["average_precision"] = _limit(judged[population][MAIN].average_precision, span[0], NAN)
     if len(last.calibration_raw):
         index = population_stability(last.calibration_raw, last.scores[MAIN])
-        found["score_stability_index"] = _limit(index, NAN, MOVES, DRIFT)
+        found["score_stability_index"] = _limit(index, NAN, drift.psi_warning, drift.psi_failed)
     if quality.drift:
         found["feature_stability_index"] = _limit(
-            quality.drift[0].stability_index, NAN, MOVES, DRIFT
+            quality.drift[0].stability_index, NAN, drift.psi_warning, drift.psi_failed
         )
     notices = folds[-1].notices
     if not notices["unused"]:

@@ -192,7 +192,7 @@ def _evaluate(
         effects=None if cold else effects(tx, scored, last.run.config(), asked.prevalence, seed),
         challengers=challengers(judged, spans),
         without_notices=without_notices(tx, last, asked.prevalence, cold, seed),
-        monitoring=limits(tx, scored, told, judged, spans, found, asked.prevalence),
+        monitoring=limits(tx, scored, told, judged, spans, found, config),
         seconds=time.monotonic() - begun,
     )
     return Evaluated(run, facts, tx, scored)

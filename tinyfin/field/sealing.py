@@ -100,7 +100,7 @@ def parse_key_id(text: str) -> bytes:
     """8 bytes from 16 hexadecimal digits. Raises InputError."""
     if not re.fullmatch(f"[0-9a-fA-F]{{{2 * KEY_ID_BYTES}}}", text):
         raise InputError(
-            f"sealing key id {text!r}: give the 16 hexadecimal digits that `tinyfin keygen` told"
+            f"sealing key id {text!r}: give the 16 hexadecimal digits that `tinyfin keygen` printed"
         )
     return bytes.fromhex(text)
 

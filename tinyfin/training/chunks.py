@@ -6,15 +6,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
+from tinyfin.config import Config
 from tinyfin.data.events import SCORE, Notices, Stream, event_stream, stream_in_windows
 from tinyfin.data.transactions import Transactions
+from tinyfin.features.compiler import Program
 from tinyfin.memory import give_back
+from tinyfin.pack.sections import encode_schema
 from tinyfin.progress import stage
 from tinyfin.training.run_folder import Arrays
 from tinyfin.twin import FeatureTwin, Replay
 
-__all__ = ["replay_all", "replay_chunks"]
+__all__ = ["computed_features", "replay_all", "replay_chunks"]
 
 _END = 2**32
 
@@ -76,3 +80,16 @@ def replay_all(
             running.step(len(scored))
     give_back()
     return out
+
+
+def computed_features(
+    tx: Transactions, config: Config, program: Program, name: str, *, until_s: int = _END
+) -> tuple[npt.NDArray[np.int16], dict[str, int]]:
+    """Features int16[n, F] of all transactions before ``until_s``, state warm, and the counters of
+    the engine; ``name`` says on the progress line what they are for. Other rows stay zero."""
+    terminals = max(1, len(tx.terminals))
+    twin = FeatureTwin(encode_schema(config.schema), program.payload, terminals=terminals)
+    with stage(name):
+        found = replay_all(tx, twin, config.data.notices, ("features",), until_s=until_s)
+    none = np.zeros((len(tx), len(program.feature_names)), np.int16)
+    return found.get("features", none), twin.counters()

@@ -29,19 +29,15 @@ from tinyfin.data.transactions import Transactions
 from tinyfin.errors import ConfigError
 from tinyfin.features.compiler import compile_program
 from tinyfin.features.compromise import COMPROMISE_FEATURES
-from tinyfin.features.definition import Feature
-from tinyfin.features.graph import walk
-from tinyfin.features.operators import LABELLED
+from tinyfin.features.expressions import DAY_S
 from tinyfin.features.selection import select
-from tinyfin.pack.sections import encode_schema
 from tinyfin.progress import stage
-from tinyfin.training.chunks import replay_all
-from tinyfin.training.event_odds import SCALE, EventOdds, fit_event_odds
-from tinyfin.twin import FeatureTwin
+from tinyfin.training.chunks import computed_features
+from tinyfin.training.event_odds import SCALE, EventOdds, Flags, Matrix, fit_event_odds
+from tinyfin.training.notices import label_fed
 
 __all__ = ["Durations", "fit_durations", "learn_compromise"]
 
-DAY_S = 86_400
 _EVIDENCE = 16.0
 _SHARES = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.85, 0.95, 0.99)
 _DAYS = (1, 2, 3, 5, 7, 10, 14, 21, 28, 42, 56)
@@ -58,8 +54,6 @@ _BLOCK_CELLS = 400_000
 """Days of terminals that are looked at together: memory is some hundred bytes for each."""
 
 Note = Callable[[str], None]
-Matrix = npt.NDArray[np.float64]
-Flags = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -97,14 +91,17 @@ def learn_compromise(
     if fraud.all() or not fraud.any():
         note("compromised terminals: no labels of both kinds to learn from; the usual is taken")
         return config, None
-    inputs = [feature for feature in chosen if not _needs_notices(feature)]
+    left_out = {*label_fed(config.features), *COMPROMISE_FEATURES}
+    inputs = [feature for feature in chosen if feature.name not in left_out]
     if not inputs:
         raise ConfigError(
             "features.names: event_odds and its like need a feature that needs no notices, such as "
             "amt_log; name one more"
         )
     until_s = int(tx.t_mono_s[fit].max()) + 1
-    features = _features(inputs, config, tx, until_s)[rows]
+    program = compile_program(inputs, config.schema, **config.features.capacities)
+    name = "features that need no notices"
+    features = computed_features(tx, config, program, name, until_s=until_s)[0][rows]
     terminal = np.unique(tx.terminal[rows], return_inverse=True)[1]
     day = (tx.t_mono_s[rows] // DAY_S).astype(np.int64)
     names = [feature.name for feature in inputs]
@@ -122,24 +119,6 @@ def learn_compromise(
     note(_words(durations, int((~own).sum()), int(fraud.sum())))
     features_section = config.features.model_copy(update={"compromise": learned})
     return replace(config, features=features_section), learned
-
-
-def _needs_notices(feature: Feature) -> bool:
-    return feature.name in COMPROMISE_FEATURES or any(
-        x.operator.name in LABELLED for x in walk(feature.expression)
-    )
-
-
-def _features(
-    inputs: list[Feature], config: Config, tx: Transactions, until_s: int
-) -> npt.NDArray[np.int16]:
-    """int16[n, inputs] of the transactions before ``until_s``, by the terminal's engine."""
-    program = compile_program(inputs, config.schema, **config.features.capacities)
-    terminals = max(1, len(tx.terminals))
-    twin = FeatureTwin(encode_schema(config.schema), program.payload, terminals=terminals)
-    with stage("features that need no notices"):
-        found = replay_all(tx, twin, config.data.notices, ("features",), until_s=until_s)
-    return np.asarray(found["features"])
 
 
 def fit_durations(

@@ -22,18 +22,16 @@ from tinyfin.features.compiler import Program, compile_program
 from tinyfin.features.expressions import outcome
 from tinyfin.features.graph import walk
 from tinyfin.features.selection import select
-from tinyfin.pack.sections import encode_schema
 from tinyfin.progress import stage
 from tinyfin.results.capacities import Capacities
 from tinyfin.results.run import InputFile
 from tinyfin.training.capacities import CapacityRows, capacities
-from tinyfin.training.chunks import replay_all
+from tinyfin.training.chunks import computed_features
 from tinyfin.training.compromise import learn_compromise
 from tinyfin.training.learned_cuts import learn_cuts
 from tinyfin.training.run_folder import file_facts
 from tinyfin.training.split import Split, known_labels
 from tinyfin.training.target_encoding import learn_risks
-from tinyfin.twin import FeatureTwin
 
 __all__ = ["Dataset", "Featured", "as_known", "compute_features", "prepare"]
 
@@ -129,12 +127,7 @@ def _through_engine(
 ) -> tuple[npt.NDArray[np.int16], dict[str, int]]:
     """Features, and the engine's counters."""
     note(f"features: {len(tx)} transactions of {len(tx.terminals)} terminals")
-    terminals = max(1, len(tx.terminals))
-    twin = FeatureTwin(encode_schema(config.schema), program.payload, terminals=terminals)
-    with stage("features"):
-        found = replay_all(tx, twin, config.data.notices, ("features",))
-    none = np.zeros((len(tx), len(program.feature_names)), np.int16)
-    return found.get("features", none), twin.counters()
+    return computed_features(tx, config, program, "features")
 
 
 def _warn_of_missing_labels(tx: Transactions, note: Note) -> None:

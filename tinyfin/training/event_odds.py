@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +20,7 @@ import numpy.typing as npt
 from tinyfin.config.sections import Pair, Risk
 from tinyfin.training.target_encoding import risk_table
 
-__all__ = ["SCALE", "EventOdds", "fit_event_odds"]
+__all__ = ["SCALE", "EventOdds", "Flags", "Matrix", "fit_event_odds"]
 
 SCALE = 64
 """Odds are 64 * log2."""
@@ -32,6 +33,16 @@ _GENUINE_ROWS = 150_000
 
 Matrix = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
+
+
+class Trees(Protocol):
+    """Boosted trees, fitted: what is used of scikit-learn's."""
+
+    def decision_function(self, x: npt.NDArray[np.number], /) -> Matrix:
+        """Log-odds float64[n] of x[n, F]."""
+
+    def predict_proba(self, x: npt.NDArray[np.number], /) -> Matrix:
+        """Probabilities float64[n, 2]."""
 
 
 @dataclass(frozen=True)
@@ -117,10 +128,10 @@ def _cuts(x: npt.NDArray[np.int64], fraud: Flags) -> list[int]:
     return sorted(cuts) or [int(x.max()) + 1]
 
 
-def _trees(place: npt.NDArray[np.int64], fraud: Flags, pairs: Sequence[tuple[int, int]]):  # type: ignore[no-untyped-def]
+def _trees(place: npt.NDArray[np.int64], fraud: Flags, pairs: Sequence[tuple[int, int]]) -> Trees:
     from sklearn.ensemble import HistGradientBoostingClassifier
 
-    return HistGradientBoostingClassifier(
+    trees: Trees = HistGradientBoostingClassifier(
         max_iter=_TREES,
         max_leaf_nodes=4 if pairs else 2,
         learning_rate=0.1,
@@ -130,6 +141,7 @@ def _trees(place: npt.NDArray[np.int64], fraud: Flags, pairs: Sequence[tuple[int
         early_stopping=False,
         random_state=1,
     ).fit(place, fraud)
+    return trees
 
 
 def _pairs(
@@ -149,7 +161,7 @@ def _pairs(
     return [(a, b) for deviations, _, a, b in gains if deviations > _DEVIATIONS][:_PAIRS]
 
 
-def _alone(model, i: int, sizes: Sequence[int]) -> Matrix:  # type: ignore[no-untyped-def]
+def _alone(model: Trees, i: int, sizes: Sequence[int]) -> Matrix:
     """What each place of column i adds, the others at 0."""
     probe = np.zeros((sizes[i], len(sizes)))
     probe[:, i] = np.arange(sizes[i])
@@ -157,7 +169,7 @@ def _alone(model, i: int, sizes: Sequence[int]) -> Matrix:  # type: ignore[no-un
     return np.asarray(found - found[0])
 
 
-def _together(model, a: int, b: int, sizes: Sequence[int]) -> Matrix:  # type: ignore[no-untyped-def]
+def _together(model: Trees, a: int, b: int, sizes: Sequence[int]) -> Matrix:
     """What each place of both columns adds to what they add alone, row by row."""
     probe = np.zeros((sizes[a] * sizes[b], len(sizes)))
     probe[:, a] = np.repeat(np.arange(sizes[a]), sizes[b])

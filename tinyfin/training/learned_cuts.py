@@ -22,10 +22,7 @@ from tinyfin.features.definition import OWN_FEATURE_ID, Feature
 from tinyfin.features.expressions import Expression
 from tinyfin.features.graph import walk
 from tinyfin.features.selection import learned_cuts
-from tinyfin.pack.sections import encode_schema
-from tinyfin.progress import stage
-from tinyfin.training.chunks import replay_all
-from tinyfin.twin import FeatureTwin
+from tinyfin.training.chunks import computed_features
 
 __all__ = ["best_cut", "computed_numbers", "learn_cuts", "roundest"]
 
@@ -184,8 +181,5 @@ def _computed(
         for i, part in enumerate(parts)
     ]
     program = compile_program(features, config.schema, **config.features.capacities)
-    terminals = max(1, len(tx.terminals))
-    twin = FeatureTwin(encode_schema(config.schema), program.payload, terminals=terminals)
-    with stage("numbers to learn from"):
-        found = replay_all(tx, twin, config.data.notices, ("features",))["features"]
+    found, _ = computed_features(tx, config, program, "numbers to learn from")
     return np.asarray(found[fit], np.int64)

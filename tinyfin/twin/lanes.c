@@ -396,7 +396,7 @@ void tfin_lanes_outcome(tfin_lanes *l, uint32_t n, tfin_engine *const *engines,
         x->pool = e->program + tfin_u32(e->program + PROG_POOL_AT);
         x->t = tfin_u32(entry + PENDING_T);
         x->outcome_s = t - x->t;
-        x->id = folded(outcomes[i].id);
+        x->id = tfin_folded(outcomes[i].id);
         x->outcome[0] = outcomes[i].result;
         x->outcome[1] = outcomes[i].response;
         x->outcome[2] = outcomes[i].action_taken;

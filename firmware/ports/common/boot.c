@@ -45,7 +45,7 @@ uint32_t tfin_port_entropy(void)
 {
     /* Every step is a bijection: what differs in one of the words differs in the result. QEMU
      * writes the seed again at every reset, and its ticks may be those of the boot before: then it
-     * is the count of boots that differs, beside the 24 bits of SysTick. */
+     * is the count of boots that differs, above the 24 bits of SysTick. */
     uint32_t since = tfin_port_ticks() ^ powered << 24;
     uint32_t mix = tfin_boot_seed ^ (since * 0x9E3779B1u) ^ tfin_port_noise();
     mix ^= mix >> 16;

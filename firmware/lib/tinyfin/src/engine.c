@@ -71,7 +71,7 @@ int tfin_rebase_time(tfin_engine *e, uint32_t t_mono_s)
 
 static uint8_t *card_set(const tfin_engine *e, uint64_t token)
 {
-    uint32_t set = (uint32_t)(token ^ (token >> 32)) & (tfin_u16(e->program + PROG_CARD_SETS) - 1u);
+    uint32_t set = tfin_folded(token) & (tfin_u16(e->program + PROG_CARD_SETS) - 1u);
     return e->state + e->layout.cards +
            set * e->program[PROG_CARD_WAYS] * tfin_u16(e->program + PROG_CARD_SLOT);
 }
@@ -286,11 +286,6 @@ static void write_pending(const tfin_engine *e, const context *x, uint8_t *entry
     tfin_count(e->state, HEAD_SATURATIONS, saturated);
 }
 
-static uint32_t folded(uint64_t id)
-{
-    return (uint32_t)(id ^ (id >> 32));
-}
-
 static void count_commit(const tfin_engine *e, uint32_t t, uint32_t saturated)
 {
     tfin_count(e->state, HEAD_SATURATIONS, saturated);
@@ -309,7 +304,7 @@ static void commit(tfin_engine *e, const uint8_t *entry, const tfin_outcome *out
                  .pool = program + tfin_u32(program + PROG_POOL_AT),
                  .t = t,
                  .outcome_s = outcome_s,
-                 .id = folded(tfin_u64(entry + PENDING_ID))};
+                 .id = tfin_folded(tfin_u64(entry + PENDING_ID))};
     x.outcome[0] = outcome->result;
     x.outcome[1] = outcome->response;
     x.outcome[2] = outcome->action_taken;
@@ -547,7 +542,7 @@ int tfin_apply_notice(tfin_engine *e, const tfin_notice *notice)
         return rc;
     }
     uint32_t t = notice->t_tx_mono_s < now ? notice->t_tx_mono_s : now;
-    uint32_t tag = folded(notice->id) << 1 | notice->fraud;
+    uint32_t tag = tfin_folded(notice->id) << 1 | notice->fraud;
     uint32_t terminal_labels = tfin_u16(e->program + PROG_TERMINAL_LABELS);
     uint32_t card_labels = tfin_u16(e->program + PROG_CARD_LABELS);
     int accepted = 0;

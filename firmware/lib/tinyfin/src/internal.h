@@ -67,6 +67,12 @@ static inline void tfin_put64(uint8_t *p, uint64_t v)
     memcpy(__builtin_assume_aligned(p, 8), &v, sizeof v);
 }
 
+/* 64 bits in 32: of ids, tokens and values. */
+static inline uint32_t tfin_folded(uint64_t v)
+{
+    return (uint32_t)(v ^ (v >> 32));
+}
+
 static inline uint32_t tfin_round_up(uint32_t value, uint32_t multiple)
 {
     return (value + multiple - 1u) & ~(multiple - 1u);

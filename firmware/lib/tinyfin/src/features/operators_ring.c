@@ -75,17 +75,11 @@ void tfin_repeat_commit(const op *o, uint8_t *s, int64_t a)
     tfin_put32(s, n < o->p2 ? n + 1u : n);
 }
 
-static uint32_t hash_of(int64_t v)
-{
-    uint64_t u = (uint64_t)v;
-    return (uint32_t)(u ^ (u >> 32));
-}
-
 void tfin_erase_value(const op *o, uint8_t *s, uint64_t value)
 {
     /* DISTINCT: pairs of a hash and a time, both 0 when empty; REPEAT and MODE: the low words,
      * behind two counts; PREVIOUS: the value itself */
-    uint32_t looked_for = o->code == DISTINCT ? hash_of((int64_t)value) : (uint32_t)value;
+    uint32_t looked_for = o->code == DISTINCT ? tfin_folded(value) : (uint32_t)value;
     uint32_t each = o->code == DISTINCT ? 8 : 4;
     if (o->code == PREVIOUS && o->p3 == 8 && tfin_u64(s) == value) {
         tfin_put64(s, 0);
@@ -103,7 +97,7 @@ void tfin_erase_value(const op *o, uint8_t *s, uint64_t value)
 /* {u32 h, u32 last}[p2]; last is 0 in an empty entry, else t + 1 */
 uint32_t tfin_distinct_read(const op *o, const uint8_t *s, int64_t a, uint32_t t, uint32_t self)
 {
-    uint32_t h = hash_of(a);
+    uint32_t h = tfin_folded((uint64_t)a);
     /* no entry up to this counts, no empty one either */
     uint32_t stale = t + 1u > (uint32_t)o->p0 ? t + 1u - (uint32_t)o->p0 : 0;
     uint32_t n = 0;
@@ -118,7 +112,7 @@ uint32_t tfin_distinct_read(const op *o, const uint8_t *s, int64_t a, uint32_t t
 
 void tfin_distinct_commit(const op *o, uint8_t *s, int64_t a, uint32_t t)
 {
-    uint32_t h = hash_of(a);
+    uint32_t h = tfin_folded((uint64_t)a);
     uint32_t stamp = t + 1u;
     uint8_t *victim = s;
     uint32_t oldest = UINT32_MAX;
