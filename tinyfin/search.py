@@ -162,11 +162,12 @@ class _Room:
             fit = fit[label[fit] != 1]
         maps = input_maps(chosen, made.features, fit, label[fit])
         inputs = map_rows(maps, made.features, later)
+        held_back = slice(0) if chosen.takes_validation(config.model) else slice(None)
         problem = Problem(
             map_rows(maps, made.features, fit),
             label[fit],
-            inputs,
-            label[later],
+            inputs[held_back],
+            label[later][held_back],
             made.program.feature_names,
         )
         fitted = chosen.fit(problem, config.model, lambda done, of, text: None)

@@ -14,7 +14,7 @@ from tinyfin import simulator
 from tinyfin.config import Config, Simulate, from_table
 from tinyfin.data.readers import read
 from tinyfin.features.auto import fed_names, resolve_names
-from tinyfin.features.catalogue import AUTO, DEFAULT, STREAM
+from tinyfin.features.catalogue import AUTO, COMPROMISED, DEFAULT, STREAM
 from tinyfin.features.compiler import compile_program
 from tinyfin.features.selection import select
 from tinyfin.training.dataset import compute_features
@@ -37,7 +37,7 @@ def names_of(data: dict[str, Any], *, labels: bool = True, **more: Any) -> list[
 def test_a_file_with_everything_gets_everything() -> None:
     columns = simulator.simulate(Simulate(terminals=2, days=4)).column_names
     assert tuple(resolve_names(from_table({}), columns).names) == (*AUTO, "mcc_risk")
-    assert set(AUTO) == {*DEFAULT, *STREAM}
+    assert set(AUTO) == {*DEFAULT, *STREAM, *COMPROMISED}
     assert [feature.name for feature in select("auto")] == list(AUTO)
 
 

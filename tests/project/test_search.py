@@ -20,7 +20,9 @@ from tinyfin.progress import Stage
 from tinyfin.quantization.workflow import quantize
 from tinyfin.search import candidates, search
 from tinyfin.training import workflow as training
+from tinyfin.training.families import Problem, family
 from tinyfin.training.run_folder import RunFolder
+from tinyfin.training.split import Split
 
 
 def configured(small: dict[str, Path], folder: Path, text: str) -> Config:
@@ -125,6 +127,37 @@ def test_no_label_of_calibration_or_test_takes_part(
 
     # the labels were read into features before they were turned: only learning could see them
     assert values("as_it_is", False) == values("turned", True)
+
+
+@pytest.mark.parametrize("name", ["boosted", "distilled"])
+def test_no_trial_is_fitted_on_the_rows_that_rank_it(
+    small: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    config = configured(small, tmp_path, f'family = ["{name}"]\n')
+    chosen = family(name)
+    assert chosen.takes_validation(config.model.model_copy(update={"family": name}))
+    splits: list[Split] = []
+    problems: list[Problem] = []
+    part, fit = training.part, type(chosen).fit
+
+    def parted(*args: Any, **kwargs: Any) -> tuple[Config, Split]:
+        splits.append((found := part(*args, **kwargs))[1])
+        return found
+
+    def fitted(self: Any, problem: Problem, *args: Any) -> Any:
+        problems.append(problem)
+        return fit(self, problem, *args)
+
+    monkeypatch.setattr(searching, "cost_of", by_parameters)
+    monkeypatch.setattr(training, "part", parted)
+    monkeypatch.setattr(type(chosen), "fit", fitted)
+    search([small["data"]], config, name=name, out=tmp_path)
+    trial, final = problems[-2:]
+    split = splits[0]
+    assert len(trial.inputs) == len(split.fit)
+    assert len(final.inputs) == len(split.fit) + len(split.validation)
+    assert not len(trial.validation_inputs)
+    assert not len(final.validation_inputs)
 
 
 def test_candidates_are_all_combinations_or_so_many_of_them() -> None:

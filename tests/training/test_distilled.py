@@ -10,10 +10,10 @@ import pytest
 from tinyfin.config import Model
 from tinyfin.errors import ConfigError
 from tinyfin.training.families import Problem, family
-from tinyfin.training.families.distilled import DistilledOptions, teach
+from tinyfin.training.families.distilled import DistilledOptions, mixed, teach
 from tinyfin.training.metrics import average_precision
 
-OPTIONS = DistilledOptions(trees=60, teacher_genuine_rows=1500)
+OPTIONS = DistilledOptions(trees=60)
 
 
 def rows(n: int, seed: int) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.int8]]:
@@ -30,7 +30,7 @@ def quiet(done: int, of: int, text: str) -> None:
 
 def judged(label: npt.NDArray[np.int8]) -> npt.NDArray[np.float64]:
     inputs, _ = rows(len(label), 1)
-    return teach(inputs, label, OPTIONS, 1, quiet)
+    return teach(inputs, label, OPTIONS, 1, quiet)[0]
 
 
 def test_a_row_does_not_teach_its_own_teacher() -> None:
@@ -43,13 +43,52 @@ def test_a_row_does_not_teach_its_own_teacher() -> None:
     assert not np.array_equal(before[500:], after[500:])
 
 
-def test_thinned_rows_leave_no_trace_in_the_odds() -> None:
+def test_the_odds_are_those_of_the_data() -> None:
     _, label = rows(9000, 1)
     word = judged(label)
-    kept = np.mean(label == 1) * 6000 / (np.mean(label == 1) * 6000 + 1500)
-    assert kept > 2 * np.mean(label), "the teachers were to see fraud far more often than it is"
     assert np.mean(word) == pytest.approx(np.mean(label), rel=0.15)
     assert average_precision(word, label) > 0.5
+
+
+def test_mixed_rows_are_rows_with_some_inputs_of_others() -> None:
+    inputs = np.tile(np.arange(-100, 100, dtype=np.int8)[:, None], 20)
+    word = np.where(np.arange(200) < 2, 0.98, 1e-4)
+    found = mixed(inputs, word, 10_000, 0.1, 1)
+    own = np.array([np.bincount(row + 100, minlength=200).max() for row in found.astype(np.int64)])
+    # a swapped input is the row's own again once in 200
+    assert np.mean(20 - own) == pytest.approx(2.0, rel=0.05)
+    suspicious = np.mean(np.median(found, axis=1) < -98)
+    root = np.sqrt(word)
+    assert suspicious == pytest.approx((0.01 + root[:2].sum() / root.sum()) / 2, rel=0.1)
+    assert np.array_equal(found, mixed(inputs, word, 10_000, 0.1, 1))
+    assert not np.array_equal(found, mixed(inputs, word, 10_000, 0.1, 2))
+    assert np.isin(mixed(inputs, word, 50, 0.0, 1), inputs).all()
+
+
+def test_mixed_rows_teach_what_few_rows_cannot() -> None:
+    """Many seeds, for one student may be lucky."""
+    gains = []
+    for seed in range(6):
+        inputs, label = rows(1500, 10 + seed)
+        later, later_label = rows(4000, 100 + seed)
+        problem = Problem(inputs, label, later, later_label, tuple("abcdef"))
+        found = []
+        for share in (0.0, 4.0):
+            model = Model(
+                family="distilled",
+                hidden=[16],
+                epochs=12,
+                batch_size=64,
+                learning_rate=1e-2,
+                seed=seed,
+                options={"trees": 60, "mixed": share},
+            )
+            student = family("distilled").fit(problem, model, quiet)
+            assert student.history.mixed_rows == share * 1500
+            found.append(average_precision(student.score(later), later_label))
+        gains.append(found[1] - found[0])
+    assert np.mean(gains) > 0.02
+    assert np.count_nonzero(np.array(gains) > 0) >= 4
 
 
 def test_the_student_is_taught_and_repeats_itself() -> None:
@@ -112,7 +151,9 @@ def test_few_rows_are_seen_more_often(monkeypatch: pytest.MonkeyPatch) -> None:
             family("distilled")
             .fit(
                 problem,
-                Model(family="distilled", hidden=[2], batch_size=50, options={"trees": 2}),
+                Model(
+                    family="distilled", hidden=[2], batch_size=50, options={"trees": 2, "mixed": 0}
+                ),
                 quiet,
             )
             .history

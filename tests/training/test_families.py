@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Families that learn without labels: from data to a pack, with labels and without."""
+"""Families that are no network trained on labels: from data to a pack, with labels and without."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ from tinyfin.training.split import known_labels, split_by_time
 from tinyfin.training.workflow import train
 from tinyfin.twin import Twin
 
-LABEL_FREE = {
+FAMILIES = {
+    "boosted": {"options": {"trees": 30, "depth": 3}},
     "density": {},
     "forest": {"options": {"trees": 16, "samples": 32}},
     "whitening": {},
@@ -41,7 +42,7 @@ def config_of(name: str, small: dict[str, Path], **changes: object) -> str:
     import tomllib
 
     table = tomllib.loads(small["config"].read_text())
-    table["model"] = {"family": name, **LABEL_FREE[name]}
+    table["model"] = {"family": name, **FAMILIES[name]}
     table["evaluate"] = {"baselines": []}
     return _toml(table | changes)
 
@@ -59,7 +60,7 @@ def _toml(table: dict[str, object]) -> str:
     return "\n".join(lines) + "\n"
 
 
-@pytest.fixture(scope="module", params=list(LABEL_FREE))
+@pytest.fixture(scope="module", params=list(FAMILIES))
 def run(
     request: pytest.FixtureRequest, small: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
 ) -> RunFolder:
@@ -83,6 +84,8 @@ def test_the_pack_answers_as_its_reference(run: RunFolder) -> None:
     assert abs(found["model_int8"]["roc_auc"] - found["model_float"]["roc_auc"]) < 0.02
     assert metrics["decision"]["calibration"]["false_alerts_per_1000"] <= 1.0
     facts, slices = run.facts(), run.slices()
+    if facts.model.family == "boosted":
+        assert facts.model.fit_rows == facts.split.fit.rows + facts.split.validation.rows
     file = (run.path / "model.json" if integers else run.tflite).read_bytes()
     assert assemble(run, file, facts, slices).pack == run.pack_bytes()
 
@@ -150,7 +153,7 @@ def test_a_label_that_comes_later_changes_nothing_that_is_learned(small: dict[st
         assert not np.any((tx.label[fit] == 1) & ~late[fit]), "known frauds are left out"
 
 
-@pytest.mark.parametrize("name", list(LABEL_FREE))
+@pytest.mark.parametrize("name", list(FAMILIES))
 def test_a_wrong_option_is_named(name: str) -> None:
     config = from_table({"model": {"family": name, "options": {"wings": 2}}})
     rows = np.zeros((10, 3), np.int8)

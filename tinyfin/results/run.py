@@ -139,6 +139,7 @@ class FitFacts(Facts):
     teacher: str = ""
     teacher_average_precision: Figure = NAN
     trust: float = NAN
+    mixed_rows: int = 0
 
 
 class ModelFile(Facts):

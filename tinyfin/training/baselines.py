@@ -10,6 +10,7 @@ inputs, whose maps have straightened them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,7 @@ import numpy.typing as npt
 from tinyfin.errors import ConfigError
 from tinyfin.progress import stage
 from tinyfin.results.metrics import Thinned
+from tinyfin.training.metrics import average_precision
 from tinyfin.training.representative_sample import thinned, thinned_facts
 
 __all__ = ["LEARNED", "learned_scores", "require_known"]
@@ -25,7 +27,20 @@ Rows = Mapping[str, npt.NDArray[np.int64]]
 Inputs = npt.NDArray[np.integer]
 Weights = npt.NDArray[np.float64]
 Scorer = Callable[[Inputs], npt.NDArray[np.floating]]
-Fit = Callable[[Inputs, npt.NDArray[np.bool_], Weights, int], Scorer]
+Fit = Callable[[Inputs, npt.NDArray[np.bool_], Weights, int, npt.NDArray[np.int8]], Scorer]
+
+
+class Boosted(Protocol):
+    """What is used of XGBoost's classifier."""
+
+    def fit(self, x: Inputs, y: npt.NDArray[np.bool_], *, sample_weight: Weights) -> object:
+        """Learn."""
+
+    def predict(
+        self, x: Inputs, *, output_margin: bool, iteration_range: tuple[int, int] = ...
+    ) -> npt.NDArray[np.float32]:
+        """Scores of rows; ``iteration_range``: by those trees alone."""
+
 
 _PARTS = ("fit", "validation", "calibration")
 _MANY = 100_000
@@ -51,6 +66,7 @@ def learned_scores(
     names = list(names)
     require_known(names)
     learned = np.concatenate([rows[part] for part in _PARTS])
+    part_of = np.repeat(np.arange(len(_PARTS), dtype=np.int8), [len(rows[p]) for p in _PARTS])
     y = label[learned] == 1
     for name in names:
         which, genuine, fit = LEARNED[name]
@@ -68,7 +84,7 @@ def learned_scores(
         else:
             x, test = features[learned[taken]], features[rows["test"]]
         with stage(f"baseline {name}, {len(taken):,} rows"):
-            score = fit(x, y[taken], weight, seed)
+            score = fit(x, y[taken], weight, seed, part_of[taken])
             chunks = [score(test[at : at + _MANY]) for at in range(0, len(test), _MANY)]
         out[name] = np.asarray(np.concatenate(chunks), np.float32)
     return out
@@ -111,7 +127,9 @@ def _jobs(x: Inputs) -> int:
     return 2 if len(x) >= _MANY else 1
 
 
-def _logistic(x: Inputs, y: npt.NDArray[np.bool_], weight: Weights, seed: int) -> Scorer:
+def _logistic(
+    x: Inputs, y: npt.NDArray[np.bool_], weight: Weights, seed: int, part: npt.NDArray[np.int8]
+) -> Scorer:
     from sklearn.linear_model import LogisticRegression
 
     model = LogisticRegression(max_iter=300, random_state=seed)
@@ -119,7 +137,9 @@ def _logistic(x: Inputs, y: npt.NDArray[np.bool_], weight: Weights, seed: int) -
     return lambda rows: model.decision_function(rows.astype(np.float32) / 64)
 
 
-def _forest(x: Inputs, y: npt.NDArray[np.bool_], weight: Weights, seed: int) -> Scorer:
+def _forest(
+    x: Inputs, y: npt.NDArray[np.bool_], weight: Weights, seed: int, part: npt.NDArray[np.int8]
+) -> Scorer:
     from sklearn.ensemble import RandomForestClassifier
 
     model = RandomForestClassifier(
@@ -129,12 +149,34 @@ def _forest(x: Inputs, y: npt.NDArray[np.bool_], weight: Weights, seed: int) -> 
     return lambda rows: model.predict_proba(rows)[:, 1]
 
 
-def _xgboost(x: Inputs, y: npt.NDArray[np.bool_], weight: Weights, seed: int) -> Scorer:
+def _xgboost(
+    x: Inputs, y: npt.NDArray[np.bool_], weight: Weights, seed: int, part: npt.NDArray[np.int8]
+) -> Scorer:
+    """Depth and number of trees are those that rank the validation rows best, of trees that were
+    fitted on the rows before them; then all rows are fitted on."""
+    depth, trees = _USUAL_TREES
+    fit, later = np.flatnonzero(part == 0), part == 1
+    if np.any(y[fit]) and np.any(y[later]):
+        fit = fit[_thinned(y[fit], _TRIAL_ROWS, seed)[0]]
+        tried = {}
+        for deep in _DEPTHS:
+            model = _grown(x[fit], y[fit], weight[fit], seed, deep, max(_TREES))
+            for n in _TREES:
+                score = model.predict(x[later], output_margin=True, iteration_range=(0, n))
+                tried[deep, n] = average_precision(score, y[later].astype(np.int8))
+        depth, trees = max(tried, key=lambda shape: (tried[shape], shape == _USUAL_TREES))
+    model = _grown(x, y, weight, seed, depth, trees)
+    return lambda rows: model.predict(rows, output_margin=True)
+
+
+def _grown(
+    x: Inputs, y: npt.NDArray[np.bool_], weight: Weights, seed: int, depth: int, trees: int
+) -> Boosted:
     from xgboost import XGBClassifier
 
-    model = XGBClassifier(
-        n_estimators=200,
-        max_depth=5,
+    model: Boosted = XGBClassifier(
+        n_estimators=trees,
+        max_depth=depth,
         learning_rate=0.1,
         min_child_weight=5,
         subsample=0.8,
@@ -145,10 +187,12 @@ def _xgboost(x: Inputs, y: npt.NDArray[np.bool_], weight: Weights, seed: int) ->
         random_state=seed,
     )
     model.fit(x, y, sample_weight=weight)
-    return lambda rows: model.predict(rows, output_margin=True)
+    return model
 
 
-def _isolation(x: Inputs, y: npt.NDArray[np.bool_], weight: Weights, seed: int) -> Scorer:
+def _isolation(
+    x: Inputs, y: npt.NDArray[np.bool_], weight: Weights, seed: int, part: npt.NDArray[np.int8]
+) -> Scorer:
     from sklearn.ensemble import IsolationForest
 
     model = IsolationForest(n_estimators=100, random_state=seed, n_jobs=_jobs(x))
@@ -157,12 +201,14 @@ def _isolation(x: Inputs, y: npt.NDArray[np.bool_], weight: Weights, seed: int) 
 
 
 _INPUTS, _FEATURES = 0, 1
+_DEPTHS, _TREES, _USUAL_TREES = (4, 5, 6), (100, 200, 300, 400), (5, 200)
+_TRIAL_ROWS = 250_000
 _UNTAUGHT = ("isolation_forest",)
 
 LEARNED: Mapping[str, tuple[int, int, Fit]] = {
     "logistic_regression": (_INPUTS, 100_000, _logistic),
     "random_forest": (_FEATURES, 80_000, _forest),
-    "xgboost": (_FEATURES, 250_000, _xgboost),
+    "xgboost": (_FEATURES, 4_000_000, _xgboost),
     "isolation_forest": (_FEATURES, 50_000, _isolation),
 }
 """Name of each: what it sees, genuine rows it trains on at most, how it is fitted."""

@@ -71,23 +71,23 @@ def learn(
     with stage("input maps"):
         maps = input_maps(chosen, features, split.fit, label[split.fit])
         inputs = {part: map_rows(maps, features, rows[part]) for part in rows}
-    if chosen.supervised and not np.any(label[split.validation] == 1):
+    everything = chosen.takes_validation(config.model)
+    if chosen.supervised and not everything and not np.any(label[split.validation] == 1):
         note(
             f"the {len(split.validation)} validation rows hold no fraud, so they cannot "
             "compare epochs: the last one is kept; a larger [train] validation may hold some"
         )
+    problem = Problem(
+        inputs["fit"],
+        label[split.fit],
+        inputs["validation"],
+        label[split.validation],
+        program.feature_names,
+    )
+    if everything:
+        problem = problem.with_validation()
     with stage(f"training {config.model.family}") as training:
-        fitted = chosen.fit(
-            Problem(
-                inputs["fit"],
-                label[split.fit],
-                inputs["validation"],
-                label[split.validation],
-                program.feature_names,
-            ),
-            config.model,
-            training.at,
-        )
+        fitted = chosen.fit(problem, config.model, training.at)
     slices = _slices(tx, split, label, inputs, config)
     slices |= {BASELINE + rule: score.astype(np.float32) for rule, score in rules.items()}
     if (stay := known_cards_removed(tx, split.test, split.until_s)) is not None:

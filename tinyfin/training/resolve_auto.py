@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a configuration leaves to the data: ``features.names`` and ``model.family`` = "auto"."""
+"""What a configuration leaves to the data: ``features.names`` and ``model.family`` = "auto", and
+capacities."""
 
 from __future__ import annotations
 
@@ -9,7 +10,8 @@ from dataclasses import replace
 from tinyfin.config import Config
 from tinyfin.errors import DataError
 from tinyfin.features.auto import AUTO_NAME, resolve_names
-from tinyfin.training.dataset import Dataset
+from tinyfin.training.chosen_capacities import choose_capacities
+from tinyfin.training.dataset import Dataset, as_known
 from tinyfin.training.families import family
 from tinyfin.training.run_folder import RunFolder
 from tinyfin.training.split import Split, split_by_time
@@ -18,6 +20,9 @@ __all__ = ["WITHOUT_LABELS", "WITH_LABELS", "resolve_auto"]
 
 WITH_LABELS, WITHOUT_LABELS = "distilled", "density"
 """Families that "auto" takes."""
+USUAL_STATE_BYTES = 16 << 10
+"""What a terminal's state may take where ``max_state`` does not say: half of the RAM of a small
+Cortex-M4."""
 
 
 def resolve_auto(
@@ -41,13 +46,25 @@ def resolve_auto(
         config = replace(config, model=config.model.model_copy(update={"family": chosen}))
     else:
         split = _split(dataset, config, until_s, family(chosen).supervised)
-    if config.features.names == AUTO_NAME:
-        features = resolve_names(config, dataset.columns, labels=family(chosen).supervised)
-        added = {k: v for k, v in features.define.items() if k not in config.features.define}
-        run.add_features(features.names, added)
+    features = resolve_names(config, dataset.columns, labels=family(chosen).supervised)
+    named = features is not config.features
+    if named:
         note(f"features: {len(features.names)} that the data can feed")
-        config = replace(config, features=features)
-    return config, split
+    capacities: dict[str, int] = {}
+    if named or features.max_state is not None:
+        capacities = choose_capacities(
+            features,
+            config.schema,
+            as_known(dataset.tx, split.until_s),
+            config.data.notices,
+            features.max_state or USUAL_STATE_BYTES,
+            note=note,
+        )
+        features = features.model_copy(update=capacities)
+    if named or capacities:
+        added = {k: v for k, v in features.define.items() if k not in config.features.define}
+        run.add_features(features.names if named else None, capacities, added)
+    return replace(config, features=features), split
 
 
 def _chosen(

@@ -181,18 +181,25 @@ class RunFolder:
         files.write(path, text.lstrip())
 
     def add_features(
-        self, names: Sequence[str], define: Mapping[str, Mapping[str, object]]
+        self,
+        names: Sequence[str] | None,
+        capacities: Mapping[str, int],
+        define: Mapping[str, Mapping[str, object]],
     ) -> None:
-        """Write the features that "auto" has chosen into the run's configuration:
-        [features.found], and a table for each that was defined on the way."""
-        listed = "".join(f"  {json.dumps(name)},\n" for name in names)
+        """Write features and capacities that the data has chosen into the run's configuration:
+        [features.found], and a table for each feature that was defined on the way. ``names`` None:
+        the configuration's stay."""
+        listed = ""
+        if names is not None:
+            listed = "names = [\n" + "".join(f"  {json.dumps(name)},\n" for name in names) + "]\n"
+        listed += "".join(f"{key} = {value}\n" for key, value in capacities.items())
         tables = "".join(
             f"\n[features.{name}]\n" + "".join(f"{k} = {_toml_value(x)}\n" for k, x in rows.items())
             for name, rows in define.items()
         )
         path = self.file("config.toml")
         text = path.read_text(encoding="utf-8").rstrip()
-        files.write(path, f"{text}\n\n[features.found]\nnames = [\n{listed}]\n{tables}".lstrip())
+        files.write(path, f"{text}\n\n[features.found]\n{listed}{tables}".lstrip())
 
     def add_model(self, found: Mapping[str, object]) -> None:
         """Write what training or a search found into the run's configuration: [model.found], in

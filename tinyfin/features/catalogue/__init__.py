@@ -111,7 +111,15 @@ STREAM: tuple[str, ...] = (
 data they say more than exponential ones; how the labels of the terminal came, because that says
 most; and an amount whose cut training learns."""
 
-AUTO: tuple[str, ...] = (*STREAM, *(name for name in DEFAULT if name not in STREAM))
+COMPROMISED: tuple[str, ...] = (
+    "event_odds",
+    "compromised_odds",
+    "compromised_ever_odds",
+    "fraud_odds",
+)
+"""What labels say of the terminal, each weighed by what explains it."""
+
+AUTO: tuple[str, ...] = (*STREAM, *COMPROMISED, *(name for name in DEFAULT if name not in STREAM))
 """What ``names = "auto"`` chooses from: those whose fields the file has (features/auto.py)."""
 
 LABEL_FREE: tuple[str, ...] = (

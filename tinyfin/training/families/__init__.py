@@ -15,7 +15,7 @@ import json
 import re
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol, TypeVar
 
@@ -62,6 +62,7 @@ the trees. ``sum_of_squares``: of the outputs. ``reconstruction``: of inputs les
 FAMILIES: Mapping[str, str] = {
     "mlp": "tinyfin.training.families.mlp",
     "distilled": "tinyfin.training.families.distilled",
+    "boosted": "tinyfin.training.families.boosted",
     "density": "tinyfin.training.families.density",
     "forest": "tinyfin.training.families.forest",
     "whitening": "tinyfin.training.families.whitening",
@@ -75,8 +76,8 @@ class Problem:
     """What there is to learn. Inputs int8[n, F]; labels 1 fraud, 0 genuine, -1 not known; in order
     of time.
 
-    The validation rows are later than the fit rows and say when to stop. A family that is not
-    supervised gets no row that is known to be fraud.
+    The validation rows are later than the fit rows and say when to stop; a family that has no use
+    for them gets none. A family that is not supervised gets no row that is known to be fraud.
     """
 
     inputs: npt.NDArray[np.int8]
@@ -84,6 +85,16 @@ class Problem:
     validation_inputs: npt.NDArray[np.int8]
     validation_label: npt.NDArray[np.int8]
     feature_names: tuple[str, ...]
+
+    def with_validation(self) -> Problem:
+        """The same with the validation rows behind the rows to fit on, and none held back."""
+        return replace(
+            self,
+            inputs=np.concatenate([self.inputs, self.validation_inputs]),
+            label=np.concatenate([self.label, self.validation_label]),
+            validation_inputs=self.validation_inputs[:0],
+            validation_label=self.validation_label[:0],
+        )
 
 
 class Learned(Protocol):
@@ -201,6 +212,10 @@ class Family(Protocol):
 
     usual: Mapping[str, object]
     """[model] keys that suit it where a configuration was written for another family."""
+
+    def takes_validation(self, model: Model) -> bool:
+        """Whether it is given the validation rows to fit on, too: it stops where it was told to,
+        so rows that are held back would be wasted."""
 
     def fit(
         self, problem: Problem, model: Model, progress: Callable[[int, int, str], None]

@@ -53,6 +53,10 @@ class Autoencoder:
         {"hidden": [], "epochs": None, "batch_size": 256, "learning_rate": 1e-2, "patience": 0}
     )
 
+    def takes_validation(self, model: Model) -> bool:
+        """No: they say which epoch is kept."""
+        return False
+
     def fit(
         self, problem: Problem, model: Model, progress: Callable[[int, int, str], None]
     ) -> Fitted:

@@ -39,17 +39,22 @@ def fit_dense(
     thinned: Sequence[Thinned],
     *,
     keep: Literal["best", "last"] = "best",
+    more: tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]] | None = None,
 ) -> Fitted:
     """Fit ``model.hidden`` to ``target`` of the problem's ``rows``; all arrays of their length.
 
     Binary cross-entropy on logits, Adam with a cosine schedule. ``keep``: the epoch with the best
     average precision on the validation rows, or the last one, where the schedule has come to rest:
     what frauds are few says little of epochs, and picks a lucky one that is not done yet. ``facts``
-    become the history.
+    become the history. ``more``: inputs that are not the problem's, and their targets.
     """
     tf = tensorflow(model.seed)
     network = _network(tf, problem, model)
-    epochs = epochs_for(len(rows), model, _BATCHES, _EPOCHS)
+    inputs = problem.inputs[rows]
+    if more is not None:
+        inputs, target = np.concatenate([inputs, more[0]]), np.concatenate([target, more[1]])
+        weight = np.concatenate([weight, np.ones(len(more[1]), np.float32)])
+    epochs = epochs_for(len(inputs), model, _BATCHES, _EPOCHS)
     watch = _Watch(network, problem, epochs, model.patience if keep == "best" else None, progress)
 
     def loss(out: Tensor, x: Tensor, wanted: Tensor, weights: Tensor) -> Tensor:
@@ -57,11 +62,7 @@ def fit_dense(
         each = tf.nn.sigmoid_cross_entropy_with_logits(wanted, out[:, 0])
         return tf.reduce_mean(each * weights)
 
-    columns = (
-        codes_to_float(problem.inputs[rows]),
-        target,
-        (weight / np.mean(weight)).astype(np.float32),
-    )
+    columns = (codes_to_float(inputs), target, (weight / np.mean(weight)).astype(np.float32))
     for number, mean in passes(tf, network, columns, loss, model, epochs):
         if watch.seen(number, mean):
             break

@@ -49,6 +49,10 @@ class Density:
     needs: tuple[str, ...] = ()
     usual: Mapping[str, object] = MappingProxyType({})
 
+    def takes_validation(self, model: Model) -> bool:
+        """No."""
+        return False
+
     def fit(
         self, problem: Problem, model: Model, progress: Callable[[int, int, str], None]
     ) -> FittedIntegers:

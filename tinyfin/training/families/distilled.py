@@ -9,11 +9,15 @@ and each block is judged by trees that were fitted on the others. A row's target
 
 after Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network" (2015), with
 probabilities in place of softened logits: fraud is so rare that its logits are soft as they are.
+
+Labels are needed of the data's rows alone; a teacher can judge any row. So as many rows again are
+mixed from those that there are, and teach the student what its teachers say where the data has few
+rows (Bucila, Caruana and Niculescu-Mizil, "Model Compression", KDD 2006).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Literal
 
@@ -22,17 +26,20 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
 from tinyfin.config import Model
-from tinyfin.results.metrics import Thinned
 from tinyfin.results.run import FitFacts
 from tinyfin.training.families import Fitted, Problem, family_options
 from tinyfin.training.families.dense import fit_dense
+from tinyfin.training.families.trees import Trees, grow
 from tinyfin.training.metrics import average_precision
-from tinyfin.training.odds import log_odds, probability_of
+from tinyfin.training.odds import probability_of
 from tinyfin.training.representative_sample import thinned, thinned_facts
 
-__all__ = ["FAMILY", "teach"]
+__all__ = ["FAMILY", "mixed", "teach"]
 
 _BLOCKS_PER_FOLD = 3
+_RATE = 0.1
+
+Floats = npt.NDArray[np.float64]
 
 
 class DistilledOptions(BaseModel):
@@ -46,14 +53,16 @@ class DistilledOptions(BaseModel):
     """How much of a target is the teacher's word; the rest is the label."""
     folds: int = Field(default=3, ge=2, le=10)
     """Teachers; each judges what the others were trained on."""
-    trees: int = Field(default=120, ge=1, le=2000)
+    trees: int = Field(default=200, ge=1, le=2000)
     """Trees of a teacher."""
-    leaves: int = Field(default=15, ge=2, le=255)
-    """Leaves of a tree at most."""
+    depth: int = Field(default=4, ge=1, le=10)
+    """Splits on the way to a leaf."""
+    mixed: float = Field(default=1.0, ge=0.0, le=10.0)
+    """Mixed rows per row."""
+    swap: float = Field(default=0.1, ge=0.0, le=0.5)
+    """Share of a mixed row's inputs that come from another row."""
     keep: Literal["last", "best"] = "last"
     """The epoch that stays: the last one, or the best on the validation rows, with patience."""
-    teacher_genuine_rows: int = Field(default=150_000, ge=100)
-    """Genuine rows that a teacher is fitted on at most; its odds are put right afterwards."""
 
 
 class Distilled:
@@ -61,8 +70,12 @@ class Distilled:
 
     name = "distilled"
     supervised = True
-    needs: tuple[str, ...] = ("tensorflow", "sklearn")
+    needs: tuple[str, ...] = ("tensorflow", "xgboost")
     usual: Mapping[str, object] = MappingProxyType({})
+
+    def takes_validation(self, model: Model) -> bool:
+        """Where the last epoch is kept."""
+        return family_options(DistilledOptions, model).keep == "last"
 
     def fit(
         self, problem: Problem, model: Model, progress: Callable[[int, int, str], None]
@@ -70,14 +83,19 @@ class Distilled:
         """See :class:`tinyfin.training.families.Family`."""
         options = family_options(DistilledOptions, model)
         rows = thinned(problem.label, options.genuine_rows, model.seed)
-        label = problem.label[rows]
-        said = thinned_facts("the model", problem.label, rows, "[model.options] genuine_rows")
-        word = teach(problem.inputs[rows], label, options, model.seed, progress, said)
+        inputs, label = problem.inputs[rows], problem.label[rows]
+        word, teachers = teach(inputs, label, options, model.seed, progress)
         target = (1.0 - options.trust) * (label == 1) + options.trust * word
+        n = round(options.mixed * len(rows)) if teachers else 0
+        more = mixed(inputs, word, n, options.swap, model.seed)
+        judged = np.zeros(n, np.float32)
+        for trees in teachers:
+            judged += probability_of(trees.log_odds(more)) / len(teachers)
         facts = FitFacts(
-            teacher=f"{options.folds} x {options.trees} trees of {options.leaves} leaves",
+            teacher=f"{options.folds} x {options.trees} trees of depth {options.depth}",
             teacher_average_precision=average_precision(word, label),
             trust=options.trust,
+            mixed_rows=n,
         )
         return fit_dense(
             problem,
@@ -87,8 +105,9 @@ class Distilled:
             np.ones(len(rows), np.float32),
             progress,
             facts,
-            said,
+            thinned_facts("the model", problem.label, rows, "[model.options] genuine_rows"),
             keep=options.keep,
+            more=(more, judged),
         )
 
 
@@ -101,42 +120,54 @@ def teach(
     options: DistilledOptions,
     seed: int,
     progress: Callable[[int, int, str], None],
-    said: list[Thinned] | None = None,
-) -> npt.NDArray[np.float64]:
-    """Probability of fraud of each row, n rows in order of time, by trees that did not see it.
-    ``said`` takes what is to be said of rows that they were not trained on either.
+) -> tuple[Floats, Sequence[Trees]]:
+    """Probability of fraud of each row, n rows in order of time, by trees that did not see it; and
+    the trees.
 
     A fold that would leave its teacher no fraud or nothing else gives the base rate of the rest.
     """
-    from sklearn.ensemble import HistGradientBoostingClassifier
-
     n = len(label)
     block = np.arange(n) * (_BLOCKS_PER_FOLD * options.folds) // max(n, 1)
     fold = block % options.folds
     out = np.empty(n)
+    teachers = []
     for k in range(options.folds):
-        rest = np.flatnonzero(fold != k)
-        learn = rest[thinned(label[rest], options.teacher_genuine_rows, seed + k)]
-        if said is not None:
-            own = np.searchsorted(rest, learn)
-            said += thinned_facts(
-                f"teacher {k + 1}", label[rest], own, "[model.options] teacher_genuine_rows"
-            )
-        fraud = label[learn] == 1
-        base = float(np.mean(label[rest] == 1)) if len(rest) else 0.0
+        rest = fold != k
+        fraud = label[rest] == 1
         if fraud.all() or not fraud.any():
-            out[fold == k] = base
+            out[~rest] = float(np.mean(fraud)) if len(fraud) else 0.0
         else:
-            trees = HistGradientBoostingClassifier(
-                max_iter=options.trees,
-                max_leaf_nodes=options.leaves,
-                learning_rate=0.08,
-                min_samples_leaf=40,
-                l2_regularization=1.0,
-                early_stopping=False,
-                random_state=seed,
-            ).fit(inputs[learn], fraud)
-            shift = log_odds(base) - log_odds(float(np.mean(fraud)))
-            out[fold == k] = probability_of(trees.decision_function(inputs[fold == k]) + shift)
+            teachers.append(
+                grow(
+                    inputs[rest],
+                    fraud,
+                    trees=options.trees,
+                    depth=options.depth,
+                    rate=_RATE,
+                    seed=seed,
+                )
+            )
+            out[~rest] = probability_of(teachers[-1].log_odds(inputs[~rest]))
         progress(k + 1, options.folds, "teachers")
+    return out, teachers
+
+
+def mixed(
+    inputs: npt.NDArray[np.int8], word: Floats, n: int, swap: float, seed: int
+) -> npt.NDArray[np.int8]:
+    """n rows of the data, in each of which a share ``swap`` of the inputs is another row's.
+
+    Half of them are drawn evenly, half by the root of the probability ``word``: where nothing looks
+    like fraud there is little to learn.
+    """
+    rng = np.random.default_rng([seed, 2006])
+    even = n // 2
+    root = np.sqrt(np.maximum(word, 1e-12))
+    rows = np.concatenate(
+        [rng.integers(0, len(word), even), rng.choice(len(word), n - even, p=root / root.sum())]
+    )
+    out: npt.NDArray[np.int8] = inputs[rows]
+    other = inputs[rng.integers(0, len(word), n)]
+    swapped = rng.random(out.shape, dtype=np.float32) < swap
+    out[swapped] = other[swapped]
     return out

@@ -66,6 +66,10 @@ class IsolationForest:
     needs: tuple[str, ...] = ("sklearn",)
     usual: Mapping[str, object] = MappingProxyType({})
 
+    def takes_validation(self, model: Model) -> bool:
+        """No."""
+        return False
+
     def fit(
         self, problem: Problem, model: Model, progress: Callable[[int, int, str], None]
     ) -> FittedIntegers:

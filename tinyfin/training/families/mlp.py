@@ -37,6 +37,10 @@ class Mlp:
     needs: tuple[str, ...] = ("tensorflow",)
     usual: Mapping[str, object] = MappingProxyType({})
 
+    def takes_validation(self, model: Model) -> bool:
+        """No: they say which epoch is kept."""
+        return False
+
     def fit(
         self, problem: Problem, model: Model, progress: Callable[[int, int, str], None]
     ) -> Fitted:

@@ -47,6 +47,10 @@ class Whitening:
     needs: tuple[str, ...] = ("tensorflow",)
     usual: Mapping[str, object] = MappingProxyType({})
 
+    def takes_validation(self, model: Model) -> bool:
+        """No."""
+        return False
+
     def fit(
         self, problem: Problem, model: Model, progress: Callable[[int, int, str], None]
     ) -> Fitted:

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Label ring and card table of a terminal, chosen from the data within a number of bytes.
+
+The ring gets what loses no label that features look back on, within an eighth of the bytes. The
+card table gets what evicts no card that they look back on, or all bytes that are left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from tinyfin.config.sections import Features
+from tinyfin.data.events import Notices
+from tinyfin.data.transactions import Transactions
+from tinyfin.errors import ConfigError
+from tinyfin.features.compiler import Program, compile_program
+from tinyfin.formats import ProgramHeader
+from tinyfin.schema import Schema
+from tinyfin.training.capacities import MOST, CapacityRows, LookBack
+
+__all__ = ["choose_capacities"]
+
+_LABEL_BYTES = 8
+_RING_PART = 8
+_WAYS = 4
+"""Cards of a set at least, where there is space for as many."""
+
+
+def choose_capacities(
+    features: Features,
+    schema: Schema,
+    tx: Transactions,
+    notices: Notices,
+    most_bytes: int,
+    *,
+    note: Callable[[str], None] = lambda _: None,
+) -> dict[str, int]:
+    """``terminal_labels``, ``card_sets`` and ``card_ways`` as far as the section does not give
+    them, for transactions ``tx`` with the labels that are known; the state then takes
+    ``most_bytes`` at most.
+
+    Raises ConfigError when the features take more than that with the smallest tables.
+    """
+
+    def program(changes: Mapping[str, int]) -> Program:
+        return compile_program(features, schema, **{**features.capacities, **changes})
+
+    usual = program({})
+    header, look = ProgramHeader.read(usual.payload), LookBack.of(usual.payload)
+    rows = CapacityRows.of(tx, notices)
+    free = {"terminal_labels", "card_sets", "card_ways"} - features.model_fields_set
+    found: dict[str, int] = {}
+    if usual.terminal_labels and "terminal_labels" in free:
+        enough = rows.enough("labels", look, header)["terminal_labels"]
+        fits = max(1, most_bytes // _RING_PART // _LABEL_BYTES)
+        found["terminal_labels"] = min(
+            max(enough, usual.terminal_labels), MOST["terminal_labels"], fits
+        )
+    if usual.card_sets and {"card_sets", "card_ways"} <= free:
+        without = program(found).state_bytes - usual.card_table_bytes
+        fits = max(1, (most_bytes - without) // usual.card_slot_bytes)
+        found |= _cards(rows.enough("cards", look, header), usual, fits)
+    now = program(found)
+    if now.state_bytes > most_bytes:
+        raise ConfigError(
+            f"features.max_state: {len(now.feature_names)} features take {now.state_bytes:,} bytes "
+            f"of state, more than {most_bytes:,}; name fewer, give smaller capacities, or allow "
+            "more"
+        )
+    sizes = "".join(f", {key} = {value}" for key, value in found.items())
+    note(f"state of a terminal: {now.state_bytes:,} bytes, at most {most_bytes:,}{sizes}")
+    return found
+
+
+def _cards(enough: Mapping[str, int], usual: Program, fits: int) -> dict[str, int]:
+    """Sets and ways of what is enough, and no less than usual; of what ``fits`` if that is less."""
+    least = {"card_sets": usual.card_sets, "card_ways": usual.card_ways}
+    wanted = max(dict(enough), least, key=_cards_of)
+    if _cards_of(wanted) <= fits and wanted["card_sets"] <= MOST["card_sets"]:
+        return wanted
+    sets = min(1 << max(0, (fits // _WAYS).bit_length() - 1), MOST["card_sets"])
+    return {"card_sets": sets, "card_ways": min(fits // sets, MOST["card_ways"])}
+
+
+def _cards_of(keys: Mapping[str, int]) -> int:
+    return keys["card_sets"] * keys["card_ways"]

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``boosted``: gradient-boosted trees that the terminal itself runs.
+
+XGBoost grows complete trees of few levels on the int8 codes, so each split is a whole code and
+nothing is lost there. A leaf becomes a byte: its height above the lowest leaf of its tree, in steps
+that use the whole byte for the tree with the widest range. The sum over the trees is then the
+log-odds, scaled and moved, up to the rounding of leaves; calibration undoes scale and place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field
+
+from tinyfin.config import Model
+from tinyfin.errors import ConfigError
+from tinyfin.pack.integer_model import MAX_DEPTH, Forest
+from tinyfin.results.run import FitFacts
+from tinyfin.training.families import FittedIntegers, Problem, family_options
+from tinyfin.training.families.trees import Node, grow
+from tinyfin.training.representative_sample import thinned, thinned_facts
+
+__all__ = ["FAMILY"]
+
+
+class BoostedOptions(BaseModel):
+    """[model.options] of this family."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    trees: int = Field(default=200, ge=1, le=1024)
+    depth: int = Field(default=4, ge=1, le=MAX_DEPTH)
+    """Splits on the way to a leaf; a tree takes 3 * 2^depth bytes."""
+    rate: float = Field(default=0.1, gt=0, le=1)
+    """How much of what is left unexplained each tree takes."""
+    genuine_rows: int = Field(default=1_000_000, ge=100)
+    """Genuine rows to fit on at most; of more, so many are drawn at random."""
+    rising: list[str] = []
+    """Features that may only raise the score as they grow, the others being equal."""
+    falling: list[str] = []
+    """Features that may only lower it."""
+
+
+class Boosted:
+    """XGBoost's trees in integers."""
+
+    name = "boosted"
+    supervised = True
+    needs: tuple[str, ...] = ("xgboost",)
+    usual: Mapping[str, object] = MappingProxyType({})
+
+    def takes_validation(self, model: Model) -> bool:
+        """Always: the number of trees is an option."""
+        return True
+
+    def fit(
+        self, problem: Problem, model: Model, progress: Callable[[int, int, str], None]
+    ) -> FittedIntegers:
+        """See :class:`tinyfin.training.families.Family`."""
+        options = family_options(BoostedOptions, model)
+        inputs, label = problem.inputs, problem.label
+        features = inputs.shape[1]
+        if features > 256:
+            raise ConfigError(f"family boosted: {features} features; trees take at most 256")
+        rows = thinned(label, options.genuine_rows, model.seed)
+        fraud = label[rows] == 1
+        trees = grow(
+            inputs[rows],
+            fraud,
+            trees=options.trees,
+            depth=options.depth,
+            rate=options.rate,
+            seed=model.seed,
+            directions=_directions(options, problem.feature_names),
+        )
+        whole = [_whole(root, options.depth) for root in trees.roots()]
+        feature, threshold, value = (np.stack(part) for part in zip(*whole, strict=True))
+        value -= value.min(axis=1, keepdims=True)
+        step = 255.0 / max(float(value.max()), 1e-9)
+        leaf = np.rint(value * step).astype(np.uint8)
+        progress(options.trees, options.trees, "grown")
+        history = FitFacts(
+            fit_rows=len(rows),
+            fit_frauds=int(np.count_nonzero(fraud)),
+            trees=options.trees,
+            depth=options.depth,
+            parameters=int(feature.size + threshold.size + leaf.size),
+        )
+        said = thinned_facts("the model", label, rows, "[model.options] genuine_rows")
+        return FittedIntegers(
+            Forest(features, feature, threshold, leaf),
+            lambda codes: trees.log_odds(codes).astype(np.float32),
+            history,
+            said,
+        )
+
+
+FAMILY = Boosted()
+
+
+def _directions(options: BoostedOptions, names: tuple[str, ...]) -> tuple[int, ...]:
+    for name in (*options.rising, *options.falling):
+        if name not in names:
+            raise ConfigError(
+                f"model.options: no feature is called {name!r}; there are {', '.join(names)}"
+            )
+    if both := sorted({*options.rising} & {*options.falling}):
+        raise ConfigError(f"model.options: {', '.join(both)} cannot be both rising and falling")
+    return tuple((name in options.rising) - (name in options.falling) for name in names)
+
+
+def _whole(
+    root: Node, depth: int
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int8], npt.NDArray[np.float64]]:
+    """Features, thresholds and leaves of a tree in heap order, filled to its full depth: below an
+    early leaf every way ends the same.
+
+    XGBoost goes left when x < split_condition; here that is every code up to the last one below it.
+    """
+    feature = np.zeros((1 << depth) - 1, np.uint8)
+    threshold = np.full((1 << depth) - 1, 127, np.int8)
+    leaf = np.zeros(1 << depth)
+    todo = [(root, 0, 0)]  # the node, its depth, its position among that depth's nodes
+    while todo:
+        node, level, place = todo.pop()
+        if node.leaf is not None:
+            left = depth - level
+            leaf[place << left : (place + 1) << left] = node.leaf
+            continue
+        at = (1 << level) - 1 + place
+        feature[at] = int(node.split.removeprefix("f"))
+        threshold[at] = np.clip(np.ceil(node.split_condition) - 1, -128, 127)
+        below = {child.nodeid: child for child in node.children}
+        todo.append((below[node.yes], level + 1, 2 * place))
+        todo.append((below[node.no], level + 1, 2 * place + 1))
+    return feature, threshold, leaf
