@@ -21,7 +21,7 @@ from tinyfin.training.chosen_capacities import choose_capacities
 from tinyfin.training.chunks import computed_features
 from tinyfin.training.run_folder import open_run
 
-NAMES = ["amt_log", "known_labels_28d", "tok_seen_cnt"]
+NAMES = ["amt_log", "known_labels_28d", "amt_to_card_mean"]
 
 
 @pytest.fixture(scope="module")
