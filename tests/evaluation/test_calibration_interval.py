@@ -162,7 +162,7 @@ def test_a_slice_whose_frauds_come_together_is_not_behind_and_one_that_is_off_is
         )
 
     rows = np.arange(learned, learned + n)
-    found = pooled(tx, [scored(rows[:1700]), scored(rows[1700:])]).slices
+    found = pooled(tx, [scored(rows[:1700]), scored(rows[1700:])], {}).slices
     alone = by_slice(tx, rows, action[rows] > 0, p[rows], lambda mask: False)
     assert behind(found) == {"up to 1,000": ["calibration"], "over 30,000": []}
     assert behind(alone) == {"up to 1,000": ["calibration"], "over 30,000": ["calibration"]}

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from math import log2
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,20 @@ import pyarrow.parquet as pq
 import pytest
 
 from tinyfin import simulator
-from tinyfin.config import Config, Simulate, from_table
+from tinyfin.config import Config, Simulate, from_table, load
 from tinyfin.data.readers import read
 from tinyfin.features.auto import fed_names, resolve_names
-from tinyfin.features.catalogue import AUTO, COMPROMISED, DEFAULT, STREAM
+from tinyfin.features.catalogue import AUTO, BY_NAME, COMPROMISED, DEFAULT, HOST, STREAM
 from tinyfin.features.compiler import compile_program
+from tinyfin.features.definition import OWN_FEATURE_ID
 from tinyfin.features.selection import select
+from tinyfin.oracle import OracleEngine
+from tinyfin.schema import HOST_FIELDS
 from tinyfin.training.dataset import compute_features
+from tinyfin.training.run_folder import RunFolder
 
+HOSTED = {"schema": {"extends": "payment_host"}}
+HOST_COLUMNS = {field.name: field.name for field in HOST_FIELDS}
 LITTLE = {"time": "T", "amount": "A", "token": "C", "label": "F"}
 
 
@@ -84,7 +91,7 @@ def test_own_features_and_appended_fields_follow() -> None:
         features={"mine": {"expression": "age * 2"}},
     )
     found = resolve_names(config, ["T", "A", "C", "F", "B", "G"])
-    assert found.names[-3:] == ["balance", "age", "mine"]
+    assert found.names[-4:] == ["balance", "amount_to_balance", "age", "mine"]
     compile_program(found, config.schema, **found.capacities)
     assert resolve_names(config, ["T", "A", "C", "F", "G"]).names[-2:] == ["age", "mine"]
 
@@ -94,7 +101,112 @@ def test_a_schema_of_ones_own_gives_its_fields() -> None:
     config = config_of(
         {"plain": True, "v": "V", "door": "D"}, schema={"name": "x", "fields": fields}
     )
-    assert resolve_names(config, ["V", "D"]).names == ["v", "door"]
+    found = resolve_names(config, ["V", "D"])
+    assert found.names == ["v", "door"]
+    assert {feature.texts[feature.reason] for feature in select(found)} == {
+        "unusual or missing: v",
+        "unusual or missing: door",
+    }
+
+
+def test_a_hosts_fields_give_the_catalogues_features() -> None:
+    columns = [*LITTLE.values(), *HOST_COLUMNS]
+    found = resolve_names(config_of({**LITTLE, **HOST_COLUMNS}, **HOSTED), columns)
+    assert found.names[-len(HOST) :] == list(HOST)
+    assert not found.define
+    assert 38 not in {feature.reason for feature in select(found)}
+    without = resolve_names(config_of(LITTLE, **HOSTED), list(LITTLE.values()))
+    assert not set(HOST) & set(without.names)
+    # a host that knows the week only
+    week = ["host_card_mean_7d_minor", "host_card_count_7d"]
+    data = {**LITTLE, **{name: name for name in week}}
+    found = resolve_names(config_of(data, **HOSTED), [*LITTLE.values(), *week])
+    assert found.names[-2:] == ["amt_to_host_week", "host_7d"]
+    assert not found.define
+
+
+def test_a_table_of_ones_own_takes_the_catalogues_place() -> None:
+    own = {"host_1d": {"expression": "host_card_count_1d > 3", "reason": 7}}
+    config = config_of({**LITTLE, **HOST_COLUMNS}, **HOSTED, features=own)
+    found = resolve_names(config, [*LITTLE.values(), *HOST_COLUMNS])
+    assert found.names.count("host_1d") == 1
+    made = {feature.name: feature for feature in select(found)}
+    assert made["host_1d"].id == OWN_FEATURE_ID
+    assert made["host_1d"].definition == "host_card_count_1d > 3"
+    assert made["host_7d"] is BY_NAME["host_7d"]
+    in_a_set = from_table({"features": {"names": "host", **own}, **HOSTED}).features
+    assert [feature.name for feature in select(in_a_set)] == list(HOST)
+    assert select(in_a_set)[HOST.index("host_1d")].id == OWN_FEATURE_ID
+    listed = from_table({"features": {"names": ["host"], **own}, **HOSTED}).features
+    assert [f.id for f in select(listed)] == [f.id for f in select(in_a_set)]
+
+
+UNITS = [
+    {"name": "limit", "type": "i64", "unit": "minor", "doc": "credit limit of the card"},
+    {"name": "odd", "type": "i64", "unit": "minor", "missing": 500},
+    {"name": "since_visit", "type": "i64", "unit": "s", "doc": "x" * 71},
+    {"name": "gap_s", "type": "i32", "doc": "two\nlines"},
+]
+
+
+def test_units_say_what_becomes_of_a_field() -> None:
+    names = [str(field["name"]) for field in UNITS]
+    data = {**LITTLE, **{name: name for name in names}}
+    schema = {"extends": "payment", "fields": UNITS}
+    found = resolve_names(config_of(data, schema=schema), [*LITTLE.values(), *names])
+    texts = {f.name: f.texts.get(f.reason) for f in select(found) if f.name in found.define}
+    assert texts == {
+        "limit": "unusual or missing: credit limit of the card",
+        "amount_to_limit": "unusual amount against: credit limit of the card",
+        "odd": "unusual or missing: odd",  # a missing one would be an amount of 500
+        "since_visit": "unusual or missing: since visit",
+        "gap_s_field": "unusual or missing: gap s",
+    }
+    assert "gap_s" in found.names
+    program = compile_program(found, config_of(data, schema=schema).schema)
+    oracle = OracleEngine(program.payload, config_of(data, schema=schema).schema)
+
+    def values(*own: int, present: int = 2**25 - 1) -> list[int]:
+        oracle.score(1, 0, 0, [*(0,) * 21, *own], present & ~(2**21) if own[0] < 0 else present)
+        return list(oracle.features()[-5:])
+
+    assert values(0, 1, 70_000, 5) == [0, 64, 256, round(256 * log2(70_001)), 5]
+    no_amount = round(256 * log2(1001))
+    assert values(1000, 0, 0, 0)[:2] == [no_amount, 0]
+    assert values(-1, 0, 0, 0)[:2] == [0, 64]
+
+
+def test_a_runs_configuration_gives_the_same_program(tmp_path: Path) -> None:
+    """What was found is written after what was given, and ids of own features and reasons go by
+    order."""
+    text = """[schema]
+extends = "payment"
+fields = [{name = "limit", type = "i64", unit = "minor"}, {name = "age", type = "i32"}]
+[data]
+time = "time"
+amount = "amount_minor"
+label = "label"
+mcc = "mcc"
+limit = "limit"
+age = "age"
+[features.mine]
+expression = "age * 2"
+reason = "older than most"
+"""
+    (tmp_path / "config.toml").write_text(text)
+    config = load(tmp_path / "config.toml")
+    columns = ["time", "terminal", "token", "amount_minor", "label", "mcc", "limit", "age"]
+    found = resolve_names(config, columns)
+    added = {k: v for k, v in found.define.items() if k not in config.features.define}
+    assert list(added) == ["mcc_risk", "limit", "amount_to_limit", "age"]
+    RunFolder(tmp_path).add_features(found.names, {}, added)
+    again = compile_program(load(tmp_path / "config.toml").features, config.schema)
+    program = compile_program(found, config.schema)
+    assert again == program
+    assert program.reason_texts[128] == "older than most"
+    # the negative control: another order is another program
+    turned = found.model_copy(update={"define": dict(reversed(found.define.items()))})
+    assert compile_program(turned, config.schema).payload != program.payload
 
 
 def test_names_that_are_given_stay() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from tinyfin.config import from_table
 from tinyfin.errors import ConfigError
+from tinyfin.features.catalogue.reasons import own_texts
 from tinyfin.features.compiler import Program, compile_program
 from tinyfin.features.definition import Feature
 from tinyfin.features.expressions import (
@@ -26,6 +27,7 @@ from tinyfin.features.expressions import (
     window,
 )
 from tinyfin.features.selection import select
+from tinyfin.pack.container import build_pack, parse_pack
 from tinyfin.schema import PAYMENT
 
 
@@ -152,6 +154,10 @@ def test_a_learned_cut_is_part_of_the_name() -> None:
         ('op = "since"\nkey = "card"', r"missing a required.*argument: 'cap_s'"),
         ('op = "since"\nkey = "card"\ncap_s = true', r"cap_s = True must be of type int"),
         ('op = "log2"\nx = "amount_minor"\nreason = 999', r"features\.f\.reason = 999"),
+        ('op = "log2"\nx = "amount_minor"\nreason = true', r"features\.f\.reason = True"),
+        ('op = "log2"\nx = "amount_minor"\nreason = " "', r"reason = ' ': must be one line"),
+        ("op = 'log2'\nx = 'amount_minor'\nreason = \"a\\nb\"", r"must be one line"),
+        (f'op = "log2"\nx = "mcc"\nreason = "{"x" * 101}"', r"of 1 to 100 letters"),
         ('op = "log2"\nx = "amount_minor"\nside = "left"', r"features\.f\.side = 'left'"),
         ('op = "log2"\nx = "amount_minor"\nneutral = 0.5', r"features\.f\.neutral = 0\.5"),
         ('op = "log2"\nexpression = "1"', r"give either op"),
@@ -182,6 +188,47 @@ def test_refusals_name_key_and_fix(text: str, message: str) -> None:
         compiled(f'[features]\nnames = ["f"]\n[features.f]\n{text}')
 
 
-def test_names_of_the_catalogue_are_taken() -> None:
-    with pytest.raises(ConfigError, match=r"features\.amt_log: the catalogue has a feature"):
-        compiled('[features.amt_log]\nexpression = "1"')
+def test_what_training_fits_cannot_be_replaced() -> None:
+    with pytest.raises(ConfigError, match=r"features\.event_odds: training fits"):
+        compiled('[features.event_odds]\nexpression = "1"')
+
+
+def test_texts_of_ones_own_are_numbered_in_order() -> None:
+    features = """
+        [features]
+        names = ["c", "b", "a", "d", "e"]
+        [features.a]
+        expression = "mcc"
+        reason = "not a shop that we know"
+        [features.b]
+        expression = "mcc * 2"
+        reason = "not a shop that we know"
+        side = "below"
+        [features.c]
+        expression = "mcc * 3"
+        reason = "same card again"
+        [features.d]
+        expression = "mcc * 4"
+        reason = 7
+        [features.e]
+        expression = "mcc * 5"
+        reason = "three <\\"times\\"> é"
+        """
+    program = compiled(features)
+    assert program.reason_ids == (7, 128, 128, 7, 129)
+    assert program.reason_texts == {128: "not a shop that we know", 129: 'three <"times"> é'}
+    assert chosen(features)[1].reasons == (0, 128)
+    pack = parse_pack(build_pack(PAYMENT, program))
+    assert own_texts(pack.meta) == program.reason_texts
+    assert compiled('[features.a]\nexpression = "mcc"').reason_texts == {}
+
+
+@pytest.mark.parametrize("reasons", [7, ["x"], {"7": "y", "127": "y", "255": "y", "128": 3}])
+def test_what_is_no_text_of_a_pack_is_passed_over(reasons: object) -> None:
+    assert own_texts({"reasons": reasons}) == {}
+
+
+def test_too_many_texts_are_refused() -> None:
+    tables = "".join(f'[features.f{i}]\nexpression = "{i}"\nreason = "x{i}"\n' for i in range(128))
+    with pytest.raises(ConfigError, match=r"features\.f127\.reason = 'x127': there may be 127"):
+        compiled(f'[features]\nnames = ["f0"]\n{tables}')

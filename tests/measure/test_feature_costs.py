@@ -24,6 +24,12 @@ def test_what_does_more_costs_more() -> None:
     assert 0 < cost["hour_of_day"] < cost["amt_log"] < cost["amt_dev"] < 5000
 
 
+def test_fields_that_a_host_sends_are_there() -> None:
+    answer = tinyfin("features", "host_1d", "host_rise", "--target", "cortex-m4", "--json")
+    cost = {row["name"]: row["instructions"] for row in json.loads(answer.stdout)["features"]}
+    assert 0 < cost["host_1d"] < cost["host_rise"] < 1000
+
+
 def test_only_payments_are_simulated() -> None:
     schema = from_table({"schema": {"name": "x", "fields": [{"name": "a", "type": "i32"}]}}).schema
     with pytest.raises(InputError, match="simulated payments"):

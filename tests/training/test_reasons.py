@@ -28,7 +28,7 @@ def told(unseen_town: Path) -> dict[str, ScenarioReasons]:
     counted = np.arange(3)[None, :] < replay.reason_count[:, None]
     reasons = np.where(counted, replay.reasons, 0).astype(np.uint16)
     rows = np.flatnonzero(tx.t_mono_s >= tx.t_mono_s.min() + 10 * 86_400)
-    found = reasons_by_scenario(tx, rows, replay.action[rows], reasons[rows])
+    found = reasons_by_scenario(tx, rows, replay.action[rows], reasons[rows], {})
     return {row.scenario: row for row in found}
 
 

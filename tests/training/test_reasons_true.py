@@ -22,6 +22,7 @@ from tinyfin.features.catalogue import REASONS
 from tinyfin.features.definition import Feature
 from tinyfin.pack.container import parse_pack
 from tinyfin.quantization.workflow import assemble
+from tinyfin.training.host_fields import write_host_fields
 from tinyfin.training.run_folder import open_run
 from tinyfin.training.workflow import train
 from tinyfin.twin import Twin
@@ -74,6 +75,7 @@ TRUE: Mapping[int, Mapping[str, Truth]] = {
         "card_visits": _at_least(1),
         "tok_gap_s": _less_than(ABSENT_S),
         "card_age_h": _less_than(ABSENT_CARD_H),
+        **dict.fromkeys(("host_1d", "host_7d", "host_30d"), _at_least(1)),
     },
     8: {"tok_distinct_300": _more_than(1), "tok_distinct_3600": _more_than(1)},
     9: {
@@ -134,12 +136,16 @@ TRUE: Mapping[int, Mapping[str, Truth]] = {
         "known_run_age_h": _less_than(ABSENT_LABEL_H),
         "known_fraud_age_h": _less_than(ABSENT_LABEL_H),
     },
-    36: {"card_known_last": _at_least(1), "card_known_frauds_28d": _at_least(1)},
-    37: {"amt_to_card_mean": _other_than(64), "amt_to_card_avg": _other_than(64)},
+    36: dict.fromkeys(("card_known_last", "card_known_frauds_28d", "host_frauds"), _at_least(1)),
+    37: dict.fromkeys(
+        ("amt_to_card_mean", "amt_to_card_avg", "amt_to_host_mean", "amt_to_host_week"),
+        _other_than(64),
+    ),
     39: {"exp_spread": _at_least(2)},
     40: dict.fromkeys(
         ("expected_frauds_1h", "expected_frauds_1d", "card_expected_frauds_7d"), _more_than(0)
     ),
+    41: {"host_rise": _more_than(64)},
 }
 
 
@@ -202,20 +208,39 @@ def alerts_of(pack: bytes, config_path: Path, data: Path) -> Alerts:
     )
 
 
-@pytest.fixture(scope="module")
-def everything(small: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of all features of the catalogue: tables of density, to which both ends of a feature
-    are rare, and a budget of many alerts."""
-    folder = tmp_path_factory.mktemp("everything")
+def trained(data: Path, names: str, folder: Path, more: str = "") -> Path:
+    """A run of many features: tables of density, to which both ends of a feature are rare, and a
+    budget of many alerts."""
     config = folder / "tinyfin.toml"
     config.write_text(
-        '[features]\nnames = "all"\ncard_labels = 4\n[model]\nfamily = "density"\n'
-        "[decision]\ngo_online_per_1000 = 150\n[evaluate]\nbaselines = []\n"
+        f'[features]\nnames = {names}\ncard_labels = 4\n[model]\nfamily = "density"\n'
+        f"[decision]\ngo_online_per_1000 = 150\n[evaluate]\nbaselines = []\n{more}"
     )
-    run = train([small["data"]], load(config), name="everything", out=folder)
+    run = train([data], load(config), name="many", out=folder)
     made = assemble(run, (run.path / "model.json").read_bytes(), run.facts(), run.slices())
     run.pack.write_bytes(made.pack)
     return run.path
+
+
+@pytest.fixture(scope="module")
+def everything(small: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of all features of the catalogue that a terminal alone feeds."""
+    return trained(small["data"], '"all"', tmp_path_factory.mktemp("everything"))
+
+
+@pytest.fixture(scope="module")
+def host_town(unseen_town: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The unseen town with what a host knows."""
+    path = tmp_path_factory.mktemp("host_town") / "host.parquet"
+    write_host_fields([unseen_town], load(None), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def host(host_town: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of what a host knows, and of nothing else."""
+    folder = tmp_path_factory.mktemp("host")
+    return trained(host_town, '["host"]', folder, '[schema]\nextends = "payment_host"\n')
 
 
 def of_everything(run: Path, data: Path, pack: bytes | None = None) -> Alerts:
@@ -226,12 +251,19 @@ def of_everything(run: Path, data: Path, pack: bytes | None = None) -> Alerts:
     return Alerts(found.pack, found.names, found.features, medians, found.reasons)
 
 
-@pytest.fixture(scope="module", params=["payment", "label_free", "small", "everything"])
+@pytest.fixture(scope="module", params=["payment", "label_free", "small", "everything", "host"])
 def alerts(
-    request: pytest.FixtureRequest, small: dict[str, Path], everything: Path, unseen_town: Path
+    request: pytest.FixtureRequest,
+    small: dict[str, Path],
+    everything: Path,
+    host: Path,
+    unseen_town: Path,
+    host_town: Path,
 ) -> Alerts:
     if request.param == "everything":
         return of_everything(everything, unseen_town)
+    if request.param == "host":
+        return of_everything(host, host_town)
     if request.param == "small":
         return alerts_of(open_run(small["run"]).pack_bytes(), small["config"], unseen_town)
     folder = MODELS / request.param
@@ -248,7 +280,9 @@ def test_reasons_are_distinct_and_given(alerts: Alerts) -> None:
     assert all(len(set(given)) == len(given) for given in alerts.reasons)
     texts = [[REASONS[r] for r in given] for given in alerts.reasons]
     assert all(len(set(given)) == len(given) for given in texts)
-    assert np.mean([len(given) for given in alerts.reasons]) > 2
+    # a host's eight features have four reasons
+    least = 2 if len(alerts.names) > 8 else 1
+    assert np.mean([len(given) for given in alerts.reasons]) > least
 
 
 def test_reasons_are_true_of_the_event(alerts: Alerts) -> None:
@@ -283,13 +317,25 @@ def test_the_order_is_that_of_the_strongest_feature_of_each(
     assert repeated > len(found.reasons) / 10
 
 
+def test_the_hosts_reasons_are_given(host: Path, host_town: Path) -> None:
+    given = {reason for row in of_everything(host, host_town).reasons for reason in row}
+    assert given == {7, 36, 37, 41}
+
+
+@pytest.mark.parametrize("which", ["everything", "host"])
 def test_reasons_on_both_sides_would_be_untrue(
-    everything: Path, small: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+    which: str,
+    everything: Path,
+    host: Path,
+    small: dict[str, Path],
+    host_town: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The negative control: every feature's reason on both sides of its median, as packs had it."""
     monkeypatch.setattr(Feature, "reasons", property(lambda self: (self.reason, self.reason)))
     monkeypatch.setattr(Feature, "usual", lambda self, median: median)
-    run = open_run(everything)
+    folder, data = {"everything": (everything, small["data"]), "host": (host, host_town)}[which]
+    run = open_run(folder)
     old = assemble(
         run,
         (run.path / "model.json").read_bytes(),
@@ -297,6 +343,6 @@ def test_reasons_on_both_sides_would_be_untrue(
         run.slices(),
         section=DecisionSection(go_online_per_1000=150),
     ).pack
-    untrue = of_everything(everything, small["data"], old).untrue()
-    assert len({text for text, _ in untrue}) >= 5
+    untrue = of_everything(folder, data, old).untrue()
+    assert len({text for text, _ in untrue}) >= (5 if which == "everything" else 2)
     assert len(untrue) > 50

@@ -48,7 +48,7 @@ class _Clock(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # click 
 @click.option(
     "--set",
     "which",
-    help="Instead of RUN: a set of features (default, stream, all), without a network.",
+    help="Instead of RUN: a set of features (default, stream, host, all), without a network.",
 )
 @click.option("--target", "targets", multiple=True, help="Only this target; may be repeated.")
 @click.option("--max-flash", type=_Size(), help="Exit code 7 when an image is larger: 64k.")
@@ -149,10 +149,11 @@ def _alone(which: str, folder: Path) -> Path:
     """A pack of a set of features, without a network."""
     from tinyfin.features.compiler import compile_program
     from tinyfin.pack.container import build_pack
-    from tinyfin.schema import PAYMENT
+    from tinyfin.schema import PAYMENT, PAYMENT_HOST
 
     path = folder / "features.tfpack"
-    path.write_bytes(build_pack(PAYMENT, compile_program(which, PAYMENT)))
+    schema = PAYMENT_HOST if which == "host" else PAYMENT
+    path.write_bytes(build_pack(schema, compile_program(which, schema)))
     return path
 
 

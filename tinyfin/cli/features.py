@@ -21,7 +21,7 @@ MOMENTS = {
 
 @click.command()
 @click.argument("names", nargs=-1, metavar="[NAME|DATA]...")
-@click.option("--set", "which", help="Only a set: auto, default, stream or all.")
+@click.option("--set", "which", help="Only a set: auto, default, stream, host or all.")
 @click.option(
     "--config",
     type=click.Path(dir_okay=False),
@@ -110,10 +110,12 @@ def _list(
     from tinyfin.features.describe import describe
     from tinyfin.features.selection import select
     from tinyfin.features.set_sizes import sizes_of
+    from tinyfin.schema import PAYMENT_HOST
 
     if sum(map(bool, (names, which, config))) > 1:
         raise click.UsageError("give NAMES, --set or --config, one of them")
     settings = load(config)
+    schema = settings.schema if config else PAYMENT_HOST  # it has what each feature reads
     if names:
         chosen = select(names)
     elif which:
@@ -121,16 +123,16 @@ def _list(
     else:
         mapped = wanted_columns(settings).values()
         chosen = select(resolve_names(settings, set(mapped))) if config else FEATURES
-    rows = describe(chosen, settings.schema)
+    rows = describe(chosen, schema)
     if target is not None:
         from tinyfin.measure.feature_costs import feature_instructions
 
-        counted = feature_instructions(chosen, settings.schema, target)
+        counted = feature_instructions(chosen, schema, target)
         for row in rows:
             row["instructions"] = counted[row["name"]]
     program: Program | None = None
     if len(chosen) <= MAX_FEATURES:
-        program = compile_program(list(chosen), settings.schema, **settings.features.capacities)
+        program = compile_program(list(chosen), schema, **settings.features.capacities)
     result: dict[str, Any] = {"features": rows, "sets": {k: list(v) for k, v in SETS.items()}}
     if program is not None:
         result["together"] = sizes_of(program)
@@ -164,5 +166,5 @@ def _text(rows: list[dict[str, Any]], together: dict[str, int] | None) -> str:
             f"cards {together['card_table_bytes']})"
         )
     else:
-        lines.append(f"\n{len(rows)} features; the sets are auto, default, stream and all")
+        lines.append(f"\n{len(rows)} features; the sets are auto, default, stream, host and all")
     return "\n".join(lines)

@@ -11,11 +11,12 @@ import hashlib
 import json
 import re
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from tinyfin.errors import PackError
-from tinyfin.features.catalogue.reasons import REASONS
+from tinyfin.features.catalogue.reasons import own_texts, reason_text
 from tinyfin.formats import (
     DECISION_ENTRY,
     DECISION_HEAD,
@@ -130,7 +131,7 @@ def read_layout(pack: bytes) -> PackLayout:
         schema_name=name,
         fields=fields,
         feature_names=tuple(str(feature) for feature in meta.get("features", ())),
-        reasons=_reasons(sections.get("DECI")),
+        reasons=_reasons(sections.get("DECI"), own_texts(meta)),
         kernels=plan.kernels if plan else 0,
         layout=header.layout,
         security_counter=header.security_counter,
@@ -142,7 +143,7 @@ def read_layout(pack: bytes) -> PackLayout:
     )
 
 
-def _reasons(decision: bytes | None) -> tuple[tuple[int, str], ...]:
+def _reasons(decision: bytes | None, own: Mapping[int, str]) -> tuple[tuple[int, str], ...]:
     """Reasons that the pack can give, by number, with their texts."""
     if decision is None:
         return ()
@@ -151,7 +152,7 @@ def _reasons(decision: bytes | None) -> tuple[tuple[int, str], ...]:
     numbers = set()
     for above, _, below in DECISION_ENTRY.iter_unpack(entries):
         numbers |= {above, above if below in (REASON_AS_ABOVE, NO_REASON_BELOW) else below}
-    return tuple((number, REASONS.get(number, "")) for number in sorted(numbers - {0}))
+    return tuple((number, reason_text(number, own) or "") for number in sorted(numbers - {0}))
 
 
 def _meta(section: bytes | None) -> dict[str, Any]:

@@ -154,14 +154,13 @@ class Features(Section):
     """[features]: which features the model sees.
 
     ``names`` lists features of the catalogue, takes the schema's fields themselves (``"fields"``),
-    names one of its sets (``"default"``, ``"stream"``, ``"all"``), or takes what the files can feed
-    (``"auto"``; training writes the names into ``[features.found]`` of the run). The capacities are
-    the terminal's memory: transactions that wait for their outcome, cards, labels;
-    ``max_state`` lets the data choose them. The terminal's
-    clock may step ahead by ``clock_step`` after a restart, by ``clock_step_in_boot`` from then on;
-    what claims more is not believed. ``cuts`` has the
-    numbers that training chose. Every other entry of the section is a table that defines a feature
-    of your own, kept as written in ``define``.
+    names one of its sets (``"default"``, ``"stream"``, ``"host"``, ``"all"``), or takes what the
+    files can feed (``"auto"``; training writes the names into ``[features.found]`` of the run). The
+    capacities are the terminal's memory: transactions that wait for their outcome, cards, labels;
+    ``max_state`` lets the data choose them. The terminal's clock may step ahead by ``clock_step``
+    after a restart, by ``clock_step_in_boot`` from then on; what claims more is not believed.
+    ``cuts`` has the numbers that training chose. Every other entry of the section is a table that
+    defines a feature of your own, kept as written in ``define``.
     """
 
     names: str | list[str] = "auto"

@@ -96,10 +96,15 @@ def attacks_of(
 
 
 def reasons_by_scenario(
-    tx: Transactions, rows: Rows, action: npt.NDArray[np.uint8], reasons: npt.NDArray[np.uint16]
+    tx: Transactions,
+    rows: Rows,
+    action: npt.NDArray[np.uint8],
+    reasons: npt.NDArray[np.uint16],
+    own: Mapping[int, str],
 ) -> list[ScenarioReasons]:
     """Per scenario with fraud: how often each reason is among the (first three) reasons of an
-    alerted fraud, the most frequent first; and how often one of EXPECTED_REASONS is."""
+    alerted fraud, the most frequent first; and how often one of EXPECTED_REASONS is. ``own``:
+    texts of reasons of the user's own."""
     if tx.scenario is None:
         return []
     out = []
@@ -112,6 +117,9 @@ def reasons_by_scenario(
         for given in reasons[mine].tolist():
             seen.update({r for r in given if r})
         shares = [ReasonShare(reason=r, share=n / len(mine)) for r, n in seen.most_common()]
+        for given in shares:
+            if given.reason in own:
+                given.text = own[given.reason]
         row = ScenarioReasons(scenario=name, alerted=len(mine), reasons=shares)
         if name in EXPECTED_REASONS:
             told = np.isin(reasons[mine], EXPECTED_REASONS[name]).any(axis=1)

@@ -37,7 +37,8 @@ def _told(row: ScenarioReasons | None) -> str:
 
 def _reasons(row: ScenarioReasons | None) -> str:
     return "; ".join(
-        f"{reason_code(r.reason)} {REASONS.get(r.reason, 'of the user')} ({100 * r.share:.0f} %)"
+        f"{reason_code(r.reason)} {r.text or REASONS.get(r.reason, 'of the user')} "
+        f"({100 * r.share:.0f} %)"
         for r in (row.reasons[:3] if row is not None else ())
     )
 

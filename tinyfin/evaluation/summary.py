@@ -137,8 +137,11 @@ def _ap(tx: Transactions, s: FoldScores, population: Population, prevalence: flo
     return average_precision(s.scores[MAIN][mask], label, row_weights(label == 1, prevalence))
 
 
-def pooled(tx: Transactions, scored: Sequence[FoldScores]) -> Pooled:
-    """What needs all folds at once: slices, scenarios, reasons, frauds expected and observed."""
+def pooled(
+    tx: Transactions, scored: Sequence[FoldScores], own_reasons: Mapping[int, str]
+) -> Pooled:
+    """What needs all folds at once: slices, scenarios, reasons, frauds expected and observed.
+    ``own_reasons``: texts of reasons of the user's own."""
     rows = np.concatenate([s.rows for s in scored])
     action = np.concatenate([s.action for s in scored])
     reasons = np.concatenate([s.reasons for s in scored])
@@ -179,7 +182,7 @@ def pooled(tx: Transactions, scored: Sequence[FoldScores]) -> Pooled:
         expected_and_observed=expected,
         slices=by_slice(tx, rows, alert, p, kept),
         scenarios=by_scenario(tx, rows, action),
-        reasons=reasons_by_scenario(tx, rows, action, reasons),
+        reasons=reasons_by_scenario(tx, rows, action, reasons, own_reasons),
         transactions_per_terminal_day=len(rows) / max(terminals, 1) / max(7 * weeks, 1e-9),
     )
 

@@ -173,7 +173,7 @@ def _evaluate(
             tx, {s: [scored[i] for i in counted] for s, scored in by_seed.items()}, asked.prevalence
         ),
         drawn=drawn_anew(tx, last.rows),
-        pooled=pooled(tx, scored),
+        pooled=pooled(tx, scored, program.reason_texts),
         groups=group_figures(tx, scored, groups, _proxies(tx, groups, made, last, seed)),
         delays=[_delay(chain, dataset, folds, d) for d in asked.delays],
         families=[

@@ -3,7 +3,8 @@
 
 A feature is taken when the file has every field that it reads, a card where it remembers cards,
 responses where it learns from them, labels where it learns from notices. A field that is a constant
-of the mapping says nothing and counts as not there.
+of the mapping says nothing and counts as not there. Fields of the user's own become features by
+their unit, with a reason that names the field.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Collection, Mapping
 
 from tinyfin.config import Column, Config
 from tinyfin.config.sections import Features
-from tinyfin.features.catalogue import AUTO, LABEL_FREE
+from tinyfin.features.catalogue import AUTO, BY_NAME, HOST, LABEL_FREE
 from tinyfin.features.catalogue.base import SALE_TYPES
 from tinyfin.features.definition import Feature
 from tinyfin.features.graph import walk
@@ -25,6 +26,10 @@ __all__ = ["AUTO_NAME", "fed_names", "resolve_names"]
 AUTO_NAME = "auto"
 
 
+_LOGARITHMIC = ("minor", "s", "seconds")
+"""Units of numbers that leave the range of a feature."""
+_DOC_LETTERS = 70
+
 _MCC_RISK = {
     "expression": "mcc",
     "risk": "learn",
@@ -36,9 +41,9 @@ _MCC_RISK = {
 def resolve_names(config: Config, columns: Collection[str], *, labels: bool = True) -> Features:
     """[features] with names for files that have ``columns``; as it is unless names are "auto".
 
-    Of a payment schema: the catalogue's AUTO (or LABEL_FREE) as far as it is fed, then the fields
-    that the schema appends. Of another schema: its fields as they are. What the section itself
-    defines follows.
+    Of a payment schema: the catalogue's AUTO (or LABEL_FREE) and HOST as far as they are fed, then
+    the fields that the schema appends and HOST does not read. Of another schema: its fields. What
+    the section itself defines follows.
     ``labels=False``: for a family that learns without labels.
     """
     section = config.features
@@ -48,16 +53,23 @@ def resolve_names(config: Config, columns: Collection[str], *, labels: bool = Tr
     notices = labels and config.data.notices != "none" and "label" in fed
     named: list[str] = []
     rest = config.schema.fields
-    if _is_payment(config.schema):
-        these = AUTO if labels else LABEL_FREE
+    payment = _is_payment(config.schema)
+    if payment:
+        these = (*(AUTO if labels else LABEL_FREE), *HOST)
         named = [name for name in these if _is_fed(select([name])[0], fed, notices)]
-        rest = rest[len(PAYMENT.fields) :]
+        read = {field for name in named if name in HOST for field in BY_NAME[name].fields}
+        rest = tuple(f for f in rest[len(PAYMENT.fields) :] if f.name not in read)
     plain: dict[str, dict[str, object]] = {}
     if named and notices and "mcc" in fed:
         plain["mcc_risk"] = _MCC_RISK
-    plain |= {f.name: _as_it_stands(f) for f in rest if f.unit != "token" and f.name in fed}
-    define = {**{k: v for k, v in plain.items() if k not in section.define}, **section.define}
-    return section.model_copy(update={"names": [*named, *define], "define": define})
+    for field in rest:
+        if field.unit != "token" and field.name in fed:
+            plain |= _of_a_field(field, payment and "amount_minor" in fed)
+    # in the order of a run's configuration, where what was found follows what was given
+    define = {**section.define, **{k: v for k, v in plain.items() if k not in section.define}}
+    ahead = [*named, *plain]
+    names = [*(k for k in ahead if k not in section.define), *section.define]
+    return section.model_copy(update={"names": names, "define": define})
 
 
 def fed_names(mapping: Mapping[str, Column], columns: Collection[str]) -> set[str]:
@@ -79,10 +91,37 @@ def _is_payment(schema: Schema) -> bool:
     return schema.fields[: len(PAYMENT.fields)] == PAYMENT.fields
 
 
-def _as_it_stands(field: Field) -> dict[str, object]:
-    if field.unit == "minor":
-        return {"expression": f"log2({field.name})"}
-    return {"op": "field", "name": field.name}
+def _of_a_field(field: Field, amounts: bool) -> dict[str, dict[str, object]]:
+    """Features of a field of the user's own; ``amounts``: transactions have them."""
+    name = field.name if field.name not in BY_NAME else f"{field.name}_field"
+    # "or missing": an absent field reads as a number that may be any
+    reason = f"unusual or missing: {_words(field)}"
+    if field.unit not in _LOGARITHMIC:
+        return {name: {"op": "field", "name": field.name, "reason": reason}}
+    found: dict[str, dict[str, object]] = {
+        name: {"expression": f"log2(field({field.name}))", "reason": reason}
+    }
+    if amounts and field.unit == "minor" and field.missing <= 0:  # else a missing one is an amount
+        found[f"amount_to_{field.name}"] = _amount_to(field)
+    return found
+
+
+def _amount_to(field: Field) -> dict[str, object]:
+    times = f"ratio(amount_minor, field({field.name}), scale=64, otherwise=64)"
+    return {
+        "expression": f"smaller({times}, 16384)",
+        "doc": f"64 * amount / {field.name}, at most 16384; 64 without one",
+        "reason": f"unusual amount against: {_words(field)}",
+        "neutral": 64,
+    }
+
+
+def _words(field: Field) -> str:
+    """What a field is, in a reason: its doc, if that is short, or its name."""
+    doc = field.doc.strip()
+    if doc and doc.isprintable() and len(doc) <= _DOC_LETTERS:
+        return doc
+    return field.name.replace("_", " ")
 
 
 def _is_fed(feature: Feature, fed: Collection[str], notices: bool) -> bool:

@@ -55,6 +55,8 @@ class Program:
     card_ways: int
     card_slot_bytes: int
     card_labels: int
+    reason_texts: Mapping[int, str]
+    """Texts of reason ids that are not the catalogue's."""
 
     @property
     def pending_bytes(self) -> int:
@@ -144,6 +146,7 @@ def compile_program(
         card_ways=card_ways,
         card_slot_bytes=slot,
         card_labels=int(card_ring),
+        reason_texts={i: text for feature in chosen for i, text in feature.texts.items()},
     )
     places = _Places(
         registers,

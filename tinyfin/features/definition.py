@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
@@ -43,6 +43,8 @@ class Feature:
     """Reason id on the other side; 0 for none."""
     neutral: int | None = None
     """The value that says nothing (no history, this transaction alone), if there is one."""
+    texts: Mapping[int, str] = field(default_factory=dict)
+    """Texts of reason ids that are not the catalogue's."""
 
     @property
     def reasons(self) -> tuple[int, int]:

@@ -12,12 +12,12 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from tinyfin.features.catalogue import FEATURES, REASONS, reason_code
+from tinyfin.features.catalogue import FEATURES, REASONS, reason_code, reason_text
 from tinyfin.features.compiler import compile_program
 from tinyfin.features.definition import Feature
 from tinyfin.features.operators import LABELLED
 from tinyfin.features.own_features import FUNCTIONS
-from tinyfin.schema import PAYMENT, Schema
+from tinyfin.schema import PAYMENT_HOST, Schema
 
 __all__ = ["TABLES", "describe", "markdown", "reasons_text"]
 
@@ -41,7 +41,7 @@ def _row(feature: Feature, schema: Schema) -> dict[str, Any]:
         "moment": moment,
         "catches": feature.catches,
         "reason": reason_code(feature.reason) if feature.reason else None,
-        "reason_text": REASONS.get(feature.reason),
+        "reason_text": reason_text(feature.reason, feature.texts),
         "reason_above": reason_code(above) if above else None,
         "reason_below": reason_code(below) if below else None,
         "fields": list(feature.fields),
@@ -116,7 +116,7 @@ TABLES = {"catalogue": _catalogue, "reasons": _reasons, "functions": _functions}
 
 def markdown(table: str) -> str:
     """A table of docs/features.md, one of :data:`TABLES`."""
-    return TABLES[table](describe(FEATURES, PAYMENT))
+    return TABLES[table](describe(FEATURES, PAYMENT_HOST))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,8 @@ above; ``cut`` is the number that ``cut = 500`` gives, or that training learns f
 ``cut = "learn"``. With ``risk = "learn"`` training turns the number into how likely fraud is at it.
 Operators are those of :mod:`tinyfin.features.expressions`. ``doc``, ``catches`` and ``reason`` (an
 id of the reasons) may be added; with ``side`` ("above" or "below") and ``neutral`` the reason is
-given only where its text is true (:class:`tinyfin.features.definition.Feature`).
+given only where its text is true (:class:`tinyfin.features.definition.Feature`). ``reason`` may
+also be a text of your own.
 """
 
 from __future__ import annotations
@@ -34,13 +35,15 @@ from typing import Any, Protocol, cast, get_args
 from tinyfin.errors import ConfigError
 from tinyfin.features import expressions as ex
 from tinyfin.features.catalogue import BY_NAME, REASONS
+from tinyfin.features.catalogue.reasons import OWN_REASONS
 from tinyfin.features.definition import Feature, Side
 from tinyfin.features.expressions import Expression
 from tinyfin.features.graph import is_late
 
-__all__ = ["FUNCTIONS", "define_feature", "parse_expression"]
+__all__ = ["FUNCTIONS", "define_feature", "number_reasons", "parse_expression"]
 
 OWN_REASON = 38
+_REASON_LETTERS = 100
 _TEXT_KEYS = ("op", "expression", "doc", "catches", "reason", "side", "neutral", "cut", "risk")
 _WORDS = ("key", "what")
 _OF_A_FIELD = ("present", "field")
@@ -111,6 +114,31 @@ class LearnedRisk(Protocol):
         """The entries."""
 
 
+def number_reasons(tables: Mapping[str, Mapping[str, object]]) -> dict[str, int]:
+    """Ids of the texts that ``reason`` gives in [features] tables: the catalogue's where it has
+    the text, else those of the user's own in the order of the tables.
+
+    Raises ConfigError for a text that is none, and when there are too many.
+    """
+    numbers = {text: number for number, text in REASONS.items()}
+    free = iter(OWN_REASONS)
+    for name, table in tables.items():
+        text = table.get("reason")
+        if not isinstance(text, str) or text in numbers:
+            continue
+        where = f"features.{name}.reason = {text!r}"
+        if not text.strip() or not text.isprintable() or len(text) > _REASON_LETTERS:
+            raise ConfigError(f"{where}: must be one line of 1 to {_REASON_LETTERS} letters")
+        number = next(free, None)
+        if number is None:
+            raise ConfigError(
+                f"{where}: there may be {len(OWN_REASONS)} texts of your own; give features that "
+                "say the same thing the same text"
+            )
+        numbers[text] = number
+    return numbers
+
+
 def define_feature(
     name: str,
     table: Mapping[str, object],
@@ -118,12 +146,13 @@ def define_feature(
     own: Mapping[str, Feature],
     cut: int | None = None,
     risk: LearnedRisk | None = None,
+    reasons: Mapping[str, int] | None = None,
 ) -> Feature:
     """The feature that ``[features.NAME]`` describes; ``own`` are those defined before it.
 
     ``cut`` takes the place of the table's ``cut = "learn"``; 0 until training has learned it.
     ``risk`` puts the number into the table learned for ``risk = "learn"``; until then the feature
-    is the number itself.
+    is the number itself. ``reasons``: what :func:`number_reasons` says of all tables.
 
     Raises ConfigError naming key and fix.
     """
@@ -149,9 +178,16 @@ def define_feature(
     if "risk" in table and risk is not None:
         expression = ex.lookup(ex.bucket(expression, tuple(risk.cuts)), tuple(risk.values), 0)
     reason = table.get("reason", OWN_REASON)
-    if isinstance(reason, bool) or not isinstance(reason, int) or reason not in {0, *REASONS}:
+    texts: dict[int, str] = {}
+    if isinstance(reason, str):
+        numbers = number_reasons({name: table}) if reasons is None else reasons
+        said, reason = reason, numbers[reason]
+        texts = {reason: said} if reason in OWN_REASONS else {}
+    numbered = isinstance(reason, int) and not isinstance(reason, bool)
+    if not numbered or reason not in {0, *REASONS, *texts}:
         raise ConfigError(
-            f"{where}.reason = {reason!r}: must be 0 or a reason's number, 1 to {max(REASONS)}"
+            f"{where}.reason = {reason!r}: must be 0, a reason's number, 1 to {max(REASONS)}, or a "
+            "text of your own"
         )
     side = table.get("side", "both")
     if side not in get_args(Side):
@@ -169,6 +205,7 @@ def define_feature(
         expression,
         side=cast(Side, side),
         neutral=neutral,
+        texts=texts,
     )
 
 

@@ -3,7 +3,8 @@
 
 A feature with a number, ``amt_over``, is also there at another, ``amt_over_22000``, and as
 ``amt_over_learned``, whose number training chooses; so is a feature of your own with
-``cut = "learn"``. What was chosen is in ``[features.cuts]`` of the run's configuration.
+``cut = "learn"``. What was chosen is in ``[features.cuts]`` of the run's configuration. A feature
+of your own takes the place of the catalogue's that has its name.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from tinyfin.features.compromise import (
     compromise_expressions,
 )
 from tinyfin.features.definition import OWN_FEATURE_ID, Feature
-from tinyfin.features.own_features import LearnedRisk, define_feature
+from tinyfin.features.own_features import LearnedRisk, define_feature, number_reasons
 
 __all__ = ["FeaturesSection", "Selection", "learned_cuts", "learned_risks", "select"]
 
@@ -59,18 +60,18 @@ Selection = str | Sequence[str | Feature] | FeaturesSection
 def select(features: Selection) -> tuple[Feature, ...]:
     """The features asked for, in order. Raises ConfigError with the nearest name."""
     if isinstance(features, str):
-        return _set(features)
+        return _set(features, {})
     if isinstance(features, Sequence):
         return _distinct(
             [x for f in features for x in ((f,) if isinstance(f, Feature) else _listed(f, {}))]
         )
     own = {name: make(features.cuts.get(name)) for name, make in _own(features).items()}
     names = features.names
-    chosen = (
-        (*_set(names), *own.values())
-        if isinstance(names, str)
-        else _distinct([x for name in names for x in _listed(name, own)])
-    )
+    if isinstance(names, str):
+        of_set = _set(names, own)
+        chosen = (*of_set, *(feature for feature in own.values() if feature not in of_set))
+    else:
+        chosen = _distinct([x for name in names for x in _listed(name, own)])
     made = [_at(feature, features.cuts) for feature in chosen]
     return tuple(_with_compromise(made, features.compromise))
 
@@ -119,10 +120,12 @@ def _own(section: FeaturesSection) -> dict[str, Callable[[int | None], Feature]]
     """Makers of the features that the section defines; without a cut, at the one that it gives."""
     own: dict[str, Feature] = {}
     makers: dict[str, Callable[[int | None], Feature]] = {}
+    reasons = number_reasons(section.define)
     for number, (name, table) in enumerate(section.define.items()):
-        if name in BY_NAME:
+        if name in COMPROMISE_FEATURES:
             raise ConfigError(
-                f"features.{name}: the catalogue has a feature of that name; choose another"
+                f"features.{name}: training fits the catalogue's feature of that name; choose "
+                "another"
             )
         makers[name] = partial(
             define_feature,
@@ -131,6 +134,7 @@ def _own(section: FeaturesSection) -> dict[str, Callable[[int | None], Feature]]
             OWN_FEATURE_ID + number,
             dict(own),
             risk=section.risks.get(name),
+            reasons=reasons,
         )
         own[name] = makers[name](section.cuts.get(name))
     return makers
@@ -160,10 +164,10 @@ def _at(feature: Feature, cuts: Mapping[str, int]) -> Feature:
     return feature
 
 
-def _set(name: str) -> tuple[Feature, ...]:
+def _set(name: str, own: Mapping[str, Feature]) -> tuple[Feature, ...]:
     if name not in SETS:
         raise ConfigError(f"features.names = {name!r}; sets are {', '.join(SETS)}")
-    return tuple(_named(feature, {}) for feature in SETS[name])
+    return tuple(_named(feature, own) for feature in SETS[name])
 
 
 def _listed(name: str, own: Mapping[str, Feature]) -> tuple[Feature, ...]:
@@ -173,7 +177,7 @@ def _listed(name: str, own: Mapping[str, Feature]) -> tuple[Feature, ...]:
             'features.names: "auto" cannot be in a list, because the data says what it is; give '
             "the set that you mean, or the names"
         )
-    return _set(name) if name in SETS else (_named(name, own),)
+    return _set(name, own) if name in SETS else (_named(name, own),)
 
 
 def _named(name: str, own: Mapping[str, Feature]) -> Feature:

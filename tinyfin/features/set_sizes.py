@@ -5,14 +5,14 @@ from __future__ import annotations
 
 from tinyfin.features.catalogue import SETS
 from tinyfin.features.compiler import Program, compile_program
-from tinyfin.schema import PAYMENT
+from tinyfin.schema import PAYMENT_HOST
 
 __all__ = ["set_sizes", "sizes_of"]
 
 
 def set_sizes() -> dict[str, dict[str, int]]:
     """By set: :func:`sizes_of` with the default capacities, of payments."""
-    return {name: sizes_of(compile_program(name, PAYMENT)) for name in SETS}
+    return {name: sizes_of(compile_program(name, PAYMENT_HOST)) for name in SETS}
 
 
 def sizes_of(program: Program) -> dict[str, int]:

@@ -4,8 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
 
 from tinyfin.data.events import event_stream
+from tinyfin.data.transactions import Transactions
 from tinyfin.errors import InputError, MismatchError, TargetError
 from tinyfin.features.compiler import compile_program
 from tinyfin.features.definition import OWN_FEATURE_ID, Feature
@@ -35,7 +39,7 @@ def feature_instructions(
     """
     if schema.names[: len(PAYMENT.names)] != PAYMENT.names:
         raise InputError(f"schema {schema.name!r}: instructions are counted on simulated payments")
-    tx = default_data()
+    tx = _with_fields(default_data(), schema)
     stream = event_stream(tx)
     counting = catalogue.counting(catalogue.get(target))
     if counting is None:
@@ -54,6 +58,19 @@ def feature_instructions(
         tape.extend(part)
     most += _dearest(image, tape)
     return {f.name: n - most[0] for f, n in zip(features, most[1:], strict=True)}
+
+
+def _with_fields(tx: Transactions, schema: Schema) -> Transactions:
+    """Payments with the fields that the schema appends: an amount each, or 1; 0 of an enum."""
+    appended = schema.fields[len(PAYMENT.fields) :]
+    values = np.empty((len(tx), len(schema.fields)), np.int64)
+    values[:, : len(PAYMENT.fields)] = tx.values[:, :]
+    present = tx.present
+    for i, spec in enumerate(appended, len(PAYMENT.fields)):
+        amount = tx.column("amount_minor").astype(np.int64) if spec.unit == "minor" else 1
+        values[:, i] = 0 if spec.type == "enum" else np.minimum(amount, spec.bounds[1])
+        present = present | np.uint32(1 << i)
+    return replace(tx, schema=schema, values=values, present=present)
 
 
 def _dearest(image: BuildResult, tape: instrument.Tape) -> list[int]:

@@ -220,16 +220,19 @@ def _mark(key: Key) -> int:
 
 
 def _names(schema: Schema, program: Program) -> dict[str, Any]:
-    """What the generated C calls things; of built-in fields it knows values and units itself."""
+    """What the generated C calls things; of built-in fields it knows values and units itself, and
+    of the catalogue's reasons the texts."""
     own = [field for field in schema.fields if built_in(schema.name).get(field.name) != field]
     values = {field.name: list(field.values) for field in own if field.values}
     units = {field.name: field.unit for field in own if field.unit}
+    texts = {str(number): text for number, text in program.reason_texts.items()}
     return {
         "features": list(program.feature_names),
         "schema": schema.name,
         "fields": list(schema.names),
         **({"values": values} if values else {}),
         **({"units": units} if units else {}),
+        **({"reasons": texts} if texts else {}),
     }
 
 

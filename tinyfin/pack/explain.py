@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tinyfin.features.catalogue import FEATURES, REASONS, reason_code
+from tinyfin.features.catalogue import FEATURES, reason_code, reason_text
+from tinyfin.features.catalogue.reasons import own_texts
 from tinyfin.features.operators import BY_CODE
 from tinyfin.formats import OPERATOR, PACK_HEADER, ProgramHeader
 from tinyfin.pack.container import Pack
@@ -129,6 +130,7 @@ def _decision(pack: Pack) -> dict[str, Any] | None:
     decision = pack.decision
     if decision is None:
         return None
+    own = own_texts(pack.meta)
     never_decline = decision.never_decline
     online = decision.go_online_q32
     return {
@@ -140,7 +142,7 @@ def _decision(pack: Pack) -> dict[str, Any] | None:
         "cold_events": decision.cold_events,
         "cold_s": decision.cold_s,
         "reasons": {
-            reason_code(reason): REASONS.get(reason, "unknown to this version")
+            reason_code(reason): reason_text(reason, own) or "unknown to this version"
             for reason in sorted({*decision.reasons, *decision.below} - {0})
         },
     }

@@ -257,6 +257,8 @@ class ReasonShare(Facts):
 
     reason: int
     share: float
+    text: str | None = None
+    """Of a reason of the user's own."""
 
 
 class ScenarioReasons(Facts):

@@ -85,6 +85,8 @@ class ScoreTable:
     """Lists are texts then, separated by "; "."""
     identity: Mapping[str, str] = field(default_factory=dict)
     """model_id and pack_id."""
+    reasons: Mapping[int, str] = field(default_factory=dict)
+    """Texts of reason ids that are not the catalogue's."""
 
     @property
     def schema(self) -> pa.Schema:
@@ -158,18 +160,18 @@ class ScoreTable:
             "time": time.cast(pa.timestamp("s", "UTC")),
         }
 
-    @staticmethod
-    def _verdicts(replay: Replay, own: npt.NDArray[np.bool_]) -> dict[str, pa.Array]:
+    def _verdicts(self, replay: Replay, own: npt.NDArray[np.bool_]) -> dict[str, pa.Array]:
         import pyarrow as pa
 
-        from tinyfin.features.catalogue import REASONS
+        from tinyfin.features.catalogue import reason_text
 
         q32 = replay.score_q32[own]
         ids = replay.reasons[own]
         counts = replay.reason_count[own].astype(np.int32)
         flat = ids[np.arange(ids.shape[1])[None, :] < counts[:, None]]
         offsets = pa.array(np.r_[0, np.cumsum(counts)].astype(np.int32))
-        texts = {int(i): REASONS.get(int(i), f"reason {i}") for i in np.unique(flat)}
+        given = np.unique(flat).tolist()
+        texts = {i: reason_text(i, self.reasons) or f"reason {i}" for i in given}
         bits = replay.flags[own]
         named = {
             int(b): [name for bit, name in FLAGS.items() if int(b) & bit] for b in np.unique(bits)

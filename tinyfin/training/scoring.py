@@ -20,6 +20,7 @@ from tinyfin.data.readers import CHUNK_ROWS, read_chunks, survey
 from tinyfin.data.tables import about_rows_of
 from tinyfin.data.transactions import Transactions
 from tinyfin.errors import InputError
+from tinyfin.features.catalogue.reasons import own_texts
 from tinyfin.pack.container import Pack, parse_pack
 from tinyfin.progress import stage
 from tinyfin.results.run import MissingFields, NoticeStatus
@@ -146,7 +147,7 @@ def _score(
     )
     reference = reference_of(run, scoring.twin, scoring.pack.calibration)
     drift = None if reference is None else DriftCount(reference, run.maps(), scoring.feed.features)
-    shape = ScoreTable(extras, fields, as_csv, scoring.identity)
+    shape = ScoreTable(extras, fields, as_csv, scoring.identity, own_texts(scoring.pack.meta))
 
     seen: list[CapacityRows] = []
 

@@ -13,12 +13,13 @@ from tinyfin.features.catalogue import (
     cards,
     device,
     entry,
+    host,
     labels,
     refunds,
     responses,
     rhythm,
 )
-from tinyfin.features.catalogue.reasons import REASONS, reason_code
+from tinyfin.features.catalogue.reasons import REASONS, reason_code, reason_text
 from tinyfin.features.definition import Feature
 
 __all__ = [
@@ -27,11 +28,13 @@ __all__ = [
     "BY_NAME",
     "DEFAULT",
     "FEATURES",
+    "HOST",
     "LABEL_FREE",
     "REASONS",
     "SETS",
     "STREAM",
     "reason_code",
+    "reason_text",
 ]
 
 FEATURES: tuple[Feature, ...] = (
@@ -43,6 +46,7 @@ FEATURES: tuple[Feature, ...] = (
     *refunds.FEATURES,
     *device.FEATURES,
     *labels.FEATURES,
+    *host.FEATURES,
 )
 
 BY_NAME: Mapping[str, Feature] = {feature.name: feature for feature in FEATURES}
@@ -131,12 +135,16 @@ LABEL_FREE: tuple[str, ...] = (
 )
 """For families without labels: features that merely describe would hide those that distinguish."""
 
-ALL: tuple[str, ...] = tuple(feature.name for feature in FEATURES)
-"""The whole catalogue, to see what it needs; no model wants all of it."""
+HOST: tuple[str, ...] = tuple(feature.name for feature in host.FEATURES)
+"""What an authorisation host knows of the card, of the schema ``payment_host``."""
+
+ALL: tuple[str, ...] = tuple(feature.name for feature in FEATURES if feature.name not in HOST)
+"""All that the payment schema can feed, to see what it needs; no model wants all of it."""
 
 SETS: Mapping[str, tuple[str, ...]] = {
     "auto": AUTO,
     "default": DEFAULT,
     "stream": STREAM,
+    "host": HOST,
     "all": ALL,
 }

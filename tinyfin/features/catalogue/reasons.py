@@ -4,13 +4,16 @@
 A text speaks of what its features measure and compares it with the usual value of the pack
 (:meth:`tinyfin.features.definition.Feature.usual`). It must be true of every event in which one of
 its features is on the side that the catalogue names.
+
+Texts of the user's own have the ids :data:`OWN_REASONS`. Those belong to a pack, which has the
+texts in META.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-__all__ = ["REASONS", "reason_code"]
+__all__ = ["OWN_REASONS", "REASONS", "own_texts", "reason_code", "reason_text"]
 
 REASONS: Mapping[int, str] = {
     1: "unusual amount",
@@ -53,7 +56,29 @@ REASONS: Mapping[int, str] = {
     38: "feature defined by the user",
     39: "several expiry dates for one card",
     40: "more doubtful transactions lately than usual",
+    41: "higher amounts for this card lately than usual",
 }
+
+
+OWN_REASONS = range(128, 255)
+"""Ids of the user's own texts: with the catalogue's, all that fit a reason below a reference."""
+
+
+def own_texts(meta: Mapping[str, object]) -> dict[int, str]:
+    """The user's own texts by id, of a pack's META (of anyone's making: what is no text is not
+    there)."""
+    found = meta.get("reasons")
+    texts = {str(i): i for i in OWN_REASONS}
+    return {
+        texts[key]: text
+        for key, text in (found.items() if isinstance(found, dict) else ())
+        if key in texts and isinstance(text, str)
+    }
+
+
+def reason_text(reason: int, own: Mapping[int, str]) -> str | None:
+    """Text of a reason; ``own`` has the user's."""
+    return own.get(reason, REASONS.get(reason))
 
 
 def reason_code(reason: int) -> str:
