@@ -4,6 +4,7 @@
     python .ci/nightly.py [STAGE ...]        every stage if none is named
 
     gates    the shipped models trained again from their configurations, held to their gates
+    worlds   the recipe that nobody tuned, against XGBoost in five worlds with rules of their own
     soak     a million events over two emulated terminals, with faults and restarts
     fuzz     every fuzz target for five minutes
     loaded   the tests with deadlines, ten times on a busy machine
@@ -29,6 +30,7 @@ FUZZ_S = 300
 def main() -> int:
     stages: dict[str, Callable[[], Iterator[list[str]]]] = {
         "gates": gates,
+        "worlds": worlds,
         "soak": lambda: make("soak"),
         "fuzz": lambda: make("fuzz", f"FUZZ_SECONDS={FUZZ_S}"),
         "loaded": lambda: make("test-loaded"),
@@ -85,6 +87,11 @@ def gates() -> Iterator[list[str]]:
             "--gate",
             str(gate),
         ]
+
+
+def worlds() -> Iterator[list[str]]:
+    """Without a bound: a table to look at."""
+    yield [sys.executable, str(ROOT / "benchmarks" / "worlds.py"), "--out", "worlds"]
 
 
 if __name__ == "__main__":
