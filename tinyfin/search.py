@@ -161,6 +161,7 @@ class _Room:
         if not chosen.supervised:
             fit = fit[label[fit] != 1]
         maps = input_maps(chosen, made.features, fit, label[fit])
+        amount = dataset.tx.amount
         inputs = map_rows(maps, made.features, later)
         problem = Problem(
             map_rows(maps, made.features, fit),
@@ -168,6 +169,8 @@ class _Room:
             inputs,
             label[later],
             made.program.feature_names,
+            None if amount is None else amount[fit],
+            None if amount is None else amount[later],
         )
         fitted = chosen.fit(problem, config.model, lambda done, of, text: None)
         return average_precision(score_rows(fitted, inputs), label[later])

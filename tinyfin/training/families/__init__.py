@@ -84,6 +84,9 @@ class Problem:
     validation_inputs: npt.NDArray[np.int8]
     validation_label: npt.NDArray[np.int8]
     feature_names: tuple[str, ...]
+    amount: npt.NDArray[np.int64] | None = None
+    """Minor units of the fit rows; None for events that are no payments."""
+    validation_amount: npt.NDArray[np.int64] | None = None
 
 
 class Learned(Protocol):

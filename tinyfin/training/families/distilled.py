@@ -24,6 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from tinyfin.config import Model
 from tinyfin.results.metrics import Thinned
 from tinyfin.results.run import FitFacts
+from tinyfin.training.amount_weights import amount_weights
 from tinyfin.training.families import Fitted, Problem, family_options
 from tinyfin.training.families.dense import fit_dense
 from tinyfin.training.metrics import average_precision
@@ -40,6 +41,9 @@ class DistilledOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    amount_power: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Frauds weigh by their amounts to this power, for teachers and student
+    (:mod:`tinyfin.training.amount_weights`)."""
     genuine_rows: int = Field(default=400_000, ge=100)
     """Genuine rows to fit on at most; of more, so many are drawn at random."""
     trust: float = Field(default=0.75, ge=0.0, le=1.0)
@@ -72,7 +76,17 @@ class Distilled:
         rows = thinned(problem.label, options.genuine_rows, model.seed)
         label = problem.label[rows]
         said = thinned_facts("the model", problem.label, rows, "[model.options] genuine_rows")
-        word = teach(problem.inputs[rows], label, options, model.seed, progress, said)
+        amount = None if problem.amount is None else problem.amount[rows]
+        weight = amount_weights(label == 1, amount, options.amount_power)
+        word = teach(
+            problem.inputs[rows],
+            label,
+            options,
+            model.seed,
+            progress,
+            said,
+            weight if options.amount_power else None,
+        )
         target = (1.0 - options.trust) * (label == 1) + options.trust * word
         facts = FitFacts(
             teacher=f"{options.folds} x {options.trees} trees of {options.leaves} leaves",
@@ -84,11 +98,12 @@ class Distilled:
             model,
             rows,
             target.astype(np.float32),
-            np.ones(len(rows), np.float32),
+            weight.astype(np.float32),
             progress,
             facts,
             said,
             keep=options.keep,
+            amount_power=options.amount_power,
         )
 
 
@@ -102,9 +117,11 @@ def teach(
     seed: int,
     progress: Callable[[int, int, str], None],
     said: list[Thinned] | None = None,
+    weight: npt.NDArray[np.float64] | None = None,
 ) -> npt.NDArray[np.float64]:
     """Probability of fraud of each row, n rows in order of time, by trees that did not see it.
-    ``said`` takes what is to be said of rows that they were not trained on either.
+    ``said`` takes what is to be said of rows that they were not trained on either; ``weight``: of
+    the rows, float64[n], all alike if None.
 
     A fold that would leave its teacher no fraud or nothing else gives the base rate of the rest.
     """
@@ -135,7 +152,7 @@ def teach(
                 l2_regularization=1.0,
                 early_stopping=False,
                 random_state=seed,
-            ).fit(inputs[learn], fraud)
+            ).fit(inputs[learn], fraud, None if weight is None else weight[learn])
             shift = log_odds(base) - log_odds(float(np.mean(fraud)))
             out[fold == k] = probability_of(trees.decision_function(inputs[fold == k]) + shift)
         progress(k + 1, options.folds, "teachers")
