@@ -269,18 +269,18 @@ def test_savings_and_their_intervals_are_those_of_plain_python() -> None:
 
 def test_the_metrics_hold_the_savings_of_the_packs_alerts(run_copy: Path) -> None:
     run = open_run(run_copy)
-    result = tinyfin_json("repack", run_copy, "--per-1000", "20", "--false-alert-cost", "90")
+    result = tinyfin_json("repack", run_copy, "--per-1000", "500", "--false-alert-cost", "4")
     metrics = run.read(Metrics)
     decision = metrics.decision
     assert decision is not None
     assert decision.budget is not None
     assert decision.budget.text("go_online") == [
-        "go online: 90 minor per alert",
-        "go online 20 per 1,000",
+        "go online: 4 minor per alert",
+        "go online 500 per 1,000",
     ]
     assert decision.promise["go_online"].bound_by in ("budget", "costs")
     assert result["decision"]["promise"]["go_online"]["bound_by"] is not None
-    assert metrics.alert_minor == 90
+    assert metrics.alert_minor == 4
     slices = run.slices()
     fraud, amount = slices["test_label"] == 1, slices["test_amount"]
     for population, found in metrics.savings.items():
@@ -293,14 +293,14 @@ def test_the_metrics_hold_the_savings_of_the_packs_alerts(run_copy: Path) -> Non
         top = np.argsort(-rule, kind="stable")[:alerts]
         stopped = np.isin(np.arange(len(rule)), top)
         lost = amount[rows][fraud[rows]].sum()
-        cost = amount[rows][fraud[rows] & ~stopped].sum() + 90 * alerts
+        cost = amount[rows][fraud[rows] & ~stopped].sum() + 4 * alerts
         assert found["amount"].savings == pytest.approx(1 - cost / lost)
         low, high = found["model_int8"].interval
         assert low <= found["model_int8"].savings <= high
     assert decision.test.savings == pytest.approx(metrics.savings["all"]["model_int8"].savings)
-    said = tinyfin("repack", run_copy, "--per-1000", "20", "--false-alert-cost", "90").stdout
+    said = tinyfin("repack", run_copy, "--per-1000", "500", "--false-alert-cost", "4").stdout
     assert "bound" in said
-    assert "where an alert costs 90 minor units: model, int8 " in said
+    assert "where an alert costs 4 minor units: model, int8 " in said
     assert "as many alerts by the best rule, " in said
 
 

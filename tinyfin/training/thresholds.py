@@ -190,7 +190,8 @@ def threshold_cost(held: Held, alert_minor: float, allowed: int | None = None) -
     ``allowed`` genuine rows alert (any number if None); None when it never pays.
 
     A missed fraud costs its amount, an alert ``alert_minor`` minor units: the savings of
-    :func:`tinyfin.training.alert_metrics.savings`. Of equal ones the highest.
+    :func:`tinyfin.training.alert_metrics.savings`. Of those that are equal on these rows because
+    none lies between them the lowest, as that of a budget is.
     """
     return _best(held, alert_minor, held.genuine if allowed is None else allowed)[1]
 
@@ -207,7 +208,9 @@ def _best(held: Held, alert_minor: float, allowed: int) -> tuple[float, int | No
     if not len(inside) or inside.max() <= 0:
         return 0.0, None
     best = int(np.argmax(inside))
-    return float(inside[best]), int(raw[last[best]])
+    at = int(last[best])
+    lowest = int(raw[at + 1]) + 1 if at + 1 < len(raw) else int(raw[at])
+    return float(inside[best]), lowest
 
 
 def decide(
