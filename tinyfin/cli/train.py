@@ -77,10 +77,10 @@ def table_text(metrics: Metrics) -> str:
 
 
 def savings_lines(found: Mapping[str, Savings], alert_minor: float) -> list[str]:
-    """What the alerts of the model, the first scorer, save, and what saves more."""
+    """What the alerts of the model save, and what saves more."""
     from tinyfin.pages.savings import saved_more, savings_line
 
-    model = next(iter(found))
+    model = "model_int8" if "model_int8" in found else "model_float"
     more = saved_more(found, model)
     return [savings_line(found, model, alert_minor), *([more] if more else [])]
 

@@ -230,5 +230,6 @@ class Metrics(ResultFile):
     alert_minor: float | None = None
     """What an alert costs, for the savings."""
     savings: dict[Population, dict[str, Savings]] = {}
-    """By scorer, the model first: ``model_int8`` once there is a pack, before that ``model_float``
-    by the thresholds that it would have. Populations without a fraudulent amount are left out."""
+    """By scorer, with as many alerts as ``model_int8`` once there is a pack, before that as
+    ``model_float`` by the thresholds that it would have. Populations without a fraudulent amount
+    are left out."""

@@ -140,7 +140,7 @@ def savings_of(
         groups, group = np.unique(
             slices.get("test_group", slices["test_terminal"])[rows], return_inverse=True
         )
-        scores = {model: score, **baselines_of(slices)}
+        scores = {"model_float": slices["test_float"], model: score, **baselines_of(slices)}
         found = compare_savings(
             model,
             [
