@@ -31,8 +31,8 @@ def savings_line(found: Mapping[str, Savings], model: str, alert_minor: float) -
     other = found[rule]
     return (
         f"{line}; as many alerts by the best rule, {scorer_name(rule)}: {fixed(other.savings)} "
-        f"({spread(*other.interval)}), the model saves {signed(other.model_saves_more_by)} "
-        f"({signed_spread(other)}) more"
+        f"({spread(*other.interval)}), the model leads by {signed(other.model_saves_more_by)} "
+        f"({signed_spread(other)})"
     )
 
 

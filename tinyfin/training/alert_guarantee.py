@@ -118,6 +118,9 @@ def promise_lines(promises: Mapping[Action, BudgetPromise]) -> list[str]:
         if p.cautious_alerts is None:
             line += f"; keeping the budget so needs {p.genuine_rows_needed:,} genuine rows"
         elif not p.kept:
-            line += f"; `--confidence {p.confidence:g}` keeps it, with {p.cautious_alerts} alerts"
+            up_to = "with" if p.alerts_allowed is None else "with up to"
+            line += (
+                f"; `--confidence {p.confidence:g}` keeps it, {up_to} {p.cautious_alerts} alerts"
+            )
         lines.append(line)
     return lines
