@@ -29,6 +29,7 @@ from tinyfin.results.evaluation import Evaluation
 from tinyfin.results.metrics import Metrics
 from tinyfin.training.alert_guarantee import highest_rate, promise_lines
 from tinyfin.training.run_folder import open_run
+from tinyfin.training.run_metrics import float_alerts
 from tinyfin.training.savings import Period, compare_savings
 from tinyfin.training.thresholds import Held, levels, promises, threshold_cost, threshold_raw
 
@@ -265,6 +266,23 @@ def test_savings_and_their_intervals_are_those_of_plain_python() -> None:
     assert compare_savings("model_int8", [nothing], 9, 5, 250.0) == {}
     both = compare_savings("model_int8", [nothing, periods[1]], 9, 5, 250.0)
     assert both == compare_savings("model_int8", periods[1:], 9, 5, 250.0)
+
+
+def test_before_there_is_a_pack_the_float_model_alerts_as_the_budget_lets_it() -> None:
+    rng = np.random.default_rng(6)
+    score, label = rng.normal(0, 1, 2000), (rng.random(2000) < 0.05).astype(np.int8)
+    score += 2 * label
+    zeros = np.zeros(2000, np.int32)
+    slices = {"calibration_float": score.astype(np.float32), "calibration_label": label}
+    slices |= {f"calibration_{name}": zeros for name in ("terminal", "t_s", "amount")}
+    slices["test_float"] = rng.normal(1, 1, 500).astype(np.float32)
+    genuine = np.sort(slices["calibration_float"][label == 0])
+    allowed = len(genuine) * 20 // 1000
+    found = float_alerts(Section(go_online_per_1000=20.0), slices)
+    assert np.array_equal(found, slices["test_float"] > genuine[-allowed - 1])
+    assert 0 < found.sum() < 500
+    assert not float_alerts(Section(go_online_per_1000=0.0), slices).any()
+    assert np.array_equal(float_alerts(Section(go_online=0.0), slices), np.ones(500, bool))
 
 
 def test_the_metrics_hold_the_savings_of_the_packs_alerts(run_copy: Path) -> None:

@@ -28,7 +28,7 @@ __all__ = [
     "FloatScale",
     "baselines_of",
     "draw_run",
-    "float_action",
+    "float_alerts",
     "float_probability",
     "savings_of",
     "table_of",
@@ -114,7 +114,7 @@ def table_of(
     }
 
 
-def float_action(section: DecisionSection, slices: Slices) -> npt.NDArray[np.bool_]:
+def float_alerts(section: DecisionSection, slices: Slices) -> npt.NDArray[np.bool_]:
     """The test rows that the float model would alert, by thresholds set as the pack's will be."""
     if not len(slices["test_float"]) or not len(slices["calibration_float"]):
         return np.zeros(len(slices["test_float"]), bool)

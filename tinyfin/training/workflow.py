@@ -24,7 +24,7 @@ from tinyfin.training.representative_sample import thinned_text
 from tinyfin.training.requirements import require_columns, require_packages, require_space
 from tinyfin.training.resolve_auto import resolve_auto
 from tinyfin.training.run_folder import RunFolder, making_run
-from tinyfin.training.run_metrics import draw_run, float_action, savings_of, table_of
+from tinyfin.training.run_metrics import draw_run, float_alerts, savings_of, table_of
 from tinyfin.training.split import SLICES, Split, known_labels, unreported, untested
 from tinyfin.training.thresholds import Held, promises
 
@@ -155,7 +155,7 @@ def finish(begun: Begun, config: Config, *, note: Note = lambda _: None) -> None
                 slices,
                 "model_float",
                 slices["test_float"],
-                float_action(config.decision, slices),
+                float_alerts(config.decision, slices),
                 alert_minor,
             ),
         )
