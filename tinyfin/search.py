@@ -161,6 +161,7 @@ class _Room:
         if not chosen.supervised:
             fit = fit[label[fit] != 1]
         maps = input_maps(chosen, made.features, fit, label[fit])
+        amount = dataset.tx.amount
         inputs = map_rows(maps, made.features, later)
         held_back = slice(0) if chosen.takes_validation(config.model) else slice(None)
         problem = Problem(
@@ -169,6 +170,8 @@ class _Room:
             inputs[held_back],
             label[later][held_back],
             made.program.feature_names,
+            None if amount is None else amount[fit],
+            None if amount is None else amount[later][held_back],
         )
         fitted = chosen.fit(problem, config.model, lambda done, of, text: None)
         return average_precision(score_rows(fitted, inputs), label[later])

@@ -183,11 +183,15 @@ def test_labels_that_become_known_later_change_no_byte_of_a_weeks_model(
     assert all(first[name] != third[name] for name in ("model.tfpack", "model.tflite"))
 
 
+@pytest.mark.parametrize("weights", [{"fraud_weight": 60.0}, {"amount_power": 1.0}], ids=str)
 def test_class_weights_do_not_reach_the_probabilities(
-    small: dict[str, Path], stream: tuple[Config, Transactions], tmp_path: Path
+    small: dict[str, Path],
+    stream: tuple[Config, Transactions],
+    tmp_path: Path,
+    weights: dict[str, float],
 ) -> None:
     config, tx = stream
-    options = {**config.model.options, "fraud_weight": 60.0}
+    options = {**config.model.options, **weights}
     heavy = replace(config, model=config.model.model_copy(update={"options": options}))
     part = folds_of(tx, heavy, protocol="prequential", weeks=1)[0]
     run = score_fold(tmp_path / "w", Dataset(tx, ()), part, heavy, baselines=[]).run

@@ -136,7 +136,7 @@ def test_money_and_workload_by_hand() -> None:
     amount = np.array([6000.0, 50.0, 2000.0, 70.0, 90.0])
     # lost 8000; with alerts: 2000 missed and two alerts at 500
     assert savings(alert, fraud, amount, 500) == pytest.approx(1 - 3000 / 8000)
-    found = alert_figures(alert, fraud, amount, terminals=2, seconds=7 * 86_400, false_alert=500)
+    found = alert_figures(alert, fraud, amount, terminals=2, seconds=7 * 86_400, alert_minor=500)
     assert found.alerts_per_terminal_day == pytest.approx(2 / 14)
     assert found.false_alerts_per_terminal_week == pytest.approx(0.5)
     assert found.false_alerts_per_1000 == pytest.approx(1000 / 3)
@@ -249,14 +249,14 @@ def test_the_threshold_by_cost_is_the_cheapest(seed: int, cost: float) -> None:
     def price(cut: float) -> float:
         alert = rows.raw >= cut
         missed = rows.amount[(rows.label == 1) & ~alert].sum()
-        return float(missed) + cost * np.count_nonzero(alert & (rows.label == 0))
+        return float(missed) + cost * np.count_nonzero(alert)
 
-    found = threshold_cost(rows, cost, 1.0)
+    found = threshold_cost(rows, cost)
     best = min(price(cut) for cut in [*np.unique(rows.raw), math.inf])
     assert price(math.inf if found is None else found) == pytest.approx(best)
 
 
-def test_what_was_chosen_goes_before_costs_and_costs_before_budgets() -> None:
+def test_what_was_chosen_goes_before_costs_and_costs_before_the_default_budget() -> None:
     rows = held(1)
     table = Calibration.strict([-60, 60], [1000, 2**31])
     features = [BY_NAME[name] for name in ("amt_log", "gap_s", "tok_known", "hour_of_day")]

@@ -194,7 +194,9 @@ def test_train_quantize_and_repack_say_it_and_repack_keeps_it(
         "train", small["data"], "--config", config, "--name", "d", "--out", tmp_path
     ).stdout
     assert "go online: budget of false alerts 1 per 1,000 genuine; " in said
+    assert "where an alert costs 500 minor units: model, float " in said
     said = tinyfin("quantize", tmp_path / "d").stdout
+    assert "where an alert costs 500 minor units: model, int8 " in said
     assert "future transactions with 90 % confidence" in said
     assert "test period: " in said
     assert "F1 " in said

@@ -30,7 +30,7 @@ def quiet(done: int, of: int, text: str) -> None:
 
 def judged(label: npt.NDArray[np.int8]) -> npt.NDArray[np.float64]:
     inputs, _ = rows(len(label), 1)
-    return teach(inputs, label, OPTIONS, 1, quiet)[0]
+    return teach(inputs, label, np.ones(len(label)), OPTIONS, 1, quiet)[0]
 
 
 def test_a_row_does_not_teach_its_own_teacher() -> None:

@@ -209,7 +209,7 @@ def slices_of(text: str | None) -> dict[str, str] | None:
 def table_text(facts: Evaluation) -> str:
     """The means of all scorers, for people."""
     from tinyfin.cli.train import LEGEND
-    from tinyfin.evaluation.data_remarks import warnings
+    from tinyfin.evaluation.data_remarks import money, warnings
     from tinyfin.evaluation.family_comparison import family_text
     from tinyfin.evaluation.group_sections import group_lines
     from tinyfin.pages.blocks import fixed, spread
@@ -224,17 +224,21 @@ def table_text(facts: Evaluation) -> str:
             mean = f"mean of {folds} part{'s' if folds > 1 else ''}"
             lines.append(f"{state}{population_name(population)}, {mean}")
             lines.append(
-                "  scorer                 AP     95% interval   worst  ROC AUC  R@0.1%  R@1%   ECE"
+                "  scorer                 AP     95% interval   savings  worst  ROC AUC  R@0.1%  "
+                "R@1%   ECE"
             )
             for name, m in scorers.items():
                 spans = None if state else facts.intervals.get(population, {}).get(name)
                 between = "" if spans is None else spread(*spans.average_precision)
                 lines.append(
                     f"  {name:<21}  {fixed(m.average_precision):<5}  {between:<14} "
-                    f"{fixed(m.worst_fold):<5}  {fixed(m.roc_auc, 4):<6}   "
+                    f"{fixed(m.alerts.savings):<7}  {fixed(m.worst_fold):<5}  "
+                    f"{fixed(m.roc_auc, 4):<6}   "
                     f"{fixed(m.recall_at_0_1_percent):<5}   {fixed(m.recall_at_1_percent):<5}  "
                     f"{fixed(m.calibration_error, 4)}"
                 )
+            if means is facts.judged:
+                lines += [f"  {said}" for said in money(facts, population)]
     lines.append(LEGEND)
     cells = threshold_cells(facts.pooled.thresholds)
     names, *columns = zip(*cells, strict=True) if cells else [()]

@@ -44,7 +44,8 @@ __all__ = ["command"]
 @click.option(
     "--false-alert-cost",
     type=click.FloatRange(0, min_open=True),
-    help="Minor units that a false alert costs; a missed fraud costs its amount.",
+    help="Minor units that an alert costs, where a missed fraud costs its amount. With a budget: "
+    "of the thresholds that keep it, the one that saves most.",
 )
 @click.option(
     "--rules",
@@ -109,7 +110,8 @@ def command(
 
 
 def _text(result: Repacked) -> str:
-    from tinyfin.cli.train import decision_lines
+    from tinyfin.cli.train import decision_lines, savings_lines
+    from tinyfin.pages.scorers import population_name
 
     lines = [
         f"pack {result['pack_id'][:16]} follows {result['parent'][:16]}, model "
@@ -123,9 +125,14 @@ def _text(result: Repacked) -> str:
             f"{name}: go online from {_from(stands.go_online)}, decline from "
             f"{_from(stands.decline)}; in the test period {_n(test.false_alerts_per_1000)} "
             f"false alerts per 1,000 genuine, recall {_n(test.recall)}, precision "
-            f"{_n(test.precision)}"
+            f"{_n(test.precision)}, savings {_n(test.savings)}"
         )
     lines += decision_lines(result["decision"])
+    lines += [
+        f"{population_name(population)}: {line}"
+        for population, found in result["savings"].items()
+        for line in savings_lines(found, result["alert_minor"])
+    ]
     return "\n".join([*lines, f"pack: {result['pack']}"])
 
 

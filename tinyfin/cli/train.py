@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,14 +16,15 @@ from tinyfin.cli.output import DataFile, claim, emit, json_option, note, skip_ba
 from tinyfin.errors import ConfigError
 
 if TYPE_CHECKING:
-    from tinyfin.results.metrics import DecisionFacts, Metrics
+    from tinyfin.results.metrics import DecisionFacts, Metrics, Savings
 
-__all__ = ["LEGEND", "command", "decision_lines", "table_text"]
+__all__ = ["LEGEND", "command", "decision_lines", "savings_lines", "table_text"]
 
 LEGEND = (
-    "  AP: average precision. Recall: share of the frauds alerted when 0.1% or 1% of the genuine "
-    "transactions are.\n  ECE: calibration error. rule_a, rule_b: rules of two lines, without "
-    "training."
+    "  AP: average precision. Savings: share of what the frauds would cost that the model's alerts "
+    "save, or as many of\n  another scorer. Recall: share of the frauds alerted when 0.1% or 1% of "
+    "the genuine transactions are.\n  ECE: calibration error. rule_a, rule_b: rules of two lines, "
+    "without training."
 )
 """What the columns and rows of the tables of scorers mean."""
 
@@ -53,19 +55,34 @@ def table_text(metrics: Metrics) -> str:
         lines.append(
             f"{population_name(population)}: {first.rows} test rows, {first.frauds} frauds"
         )
-        lines.append("  scorer                 AP     recall at 0.1%  1%     ECE     Brier skill")
+        lines.append(
+            "  scorer                 AP     savings  recall at 0.1%  1%     ECE     Brier skill"
+        )
+        saved = metrics.savings.get(population, {})
         for name, m in sorted(scorers.items(), key=lambda row: not row[0].startswith("model")):
             extra = f"{fixed(m.calibration_error, 4)}  {fixed(m.brier_skill)}"
             lines.append(
                 f"  {name:<21}  {fixed(m.average_precision):<5}  "
+                f"{fixed(saved[name].savings) if name in saved else '-':<7}  "
                 f"{fixed(m.recall_at_0_1_percent):<5}           {fixed(m.recall_at_1_percent):<5}  "
                 + (extra if m.has_probabilities else "")
             )
+        if saved and metrics.alert_minor is not None:
+            lines += [f"  {line}" for line in savings_lines(saved, metrics.alert_minor)]
     if any(line.startswith("  scorer") for line in lines):
         lines.append(LEGEND)
     if metrics.decision is not None:
         lines += decision_lines(metrics.decision)
     return "\n".join(lines)
+
+
+def savings_lines(found: Mapping[str, Savings], alert_minor: float) -> list[str]:
+    """What the alerts of the model save, and what saves more."""
+    from tinyfin.pages.savings import saved_more, savings_line
+
+    model = "model_int8" if "model_int8" in found else "model_float"
+    more = saved_more(found, model)
+    return [savings_line(found, model, alert_minor), *([more] if more else [])]
 
 
 def decision_lines(decision: DecisionFacts) -> list[str]:

@@ -272,12 +272,13 @@ class Search(Section):
 
 
 class Costs(Section):
-    """[decision.costs]: what errors cost; thresholds are then set where they cost least."""
+    """[decision.costs]: what errors cost; thresholds are then set where the most is saved, within
+    the budgets that are given beside the costs."""
 
     go_online_minor: Annotated[float, Field(gt=0)] | None = None
-    """Minor units: a genuine transaction sent online."""
+    """Minor units: a transaction sent online, fraud or genuine."""
     decline_minor: Annotated[float, Field(gt=0)] | None = None
-    """Minor units: a genuine transaction declined."""
+    """Minor units: a transaction declined, fraud or genuine."""
     missed: Annotated[float, Field(gt=0)] = 1.0
     """Share of the amount that a missed fraud costs."""
 
@@ -286,12 +287,13 @@ class DecisionSection(Section):
     """[decision]: from score to action.
 
     Budgets of false alerts (per 1000 genuine transactions, per terminal and week; both hold when
-    both are given), or costs weighted by amount, from which the thresholds are set; or the
-    thresholds themselves as probabilities.
+    both are given), costs weighted by amount, or both, from which the thresholds are set; or the
+    thresholds themselves as probabilities. A budget per 1000 that is not given is the default one,
+    or None where something else sets the threshold.
     """
 
-    go_online_per_1000: Annotated[float, Field(ge=0, le=1000)] = 1.0
-    decline_per_1000: Annotated[float, Field(ge=0, le=1000)] = 0.0
+    go_online_per_1000: Annotated[float, Field(ge=0, le=1000)] | None = 1.0
+    decline_per_1000: Annotated[float, Field(ge=0, le=1000)] | None = 0.0
     """0: the model never declines by itself."""
     go_online_per_terminal_week: Annotated[float, Field(ge=0)] | None = None
     decline_per_terminal_week: Annotated[float, Field(ge=0)] | None = None
@@ -312,13 +314,25 @@ class DecisionSection(Section):
 
     @model_validator(mode="after")
     def _ordered(self) -> DecisionSection:
-        if self.decline_per_1000 > self.go_online_per_1000:
-            raise ValueError("decline_per_1000 must not exceed go_online_per_1000")
-        if self.confidence is not None and (self.go_online, self.costs.go_online_minor) != (
-            None,
-            None,
+        for action in ("go_online", "decline"):
+            name = f"{action}_per_1000"
+            others = (action, f"{action}_per_terminal_week")
+            if name not in self.model_fields_set and (
+                getattr(self.costs, f"{action}_minor") is not None
+                or any(getattr(self, other) is not None for other in others)
+            ):
+                self.__dict__[name] = None  # the section is frozen, and the key stays unset
+        if (self.decline_per_1000 or 0) > (
+            1000 if self.go_online_per_1000 is None else self.go_online_per_1000
         ):
-            raise ValueError("confidence keeps a budget: leave out go_online and its costs")
+            raise ValueError("decline_per_1000 must not exceed go_online_per_1000")
+        if self.confidence is not None and (
+            self.go_online is not None
+            or (self.go_online_per_1000, self.go_online_per_terminal_week) == (None, None)
+        ):
+            raise ValueError(
+                "confidence keeps a budget: leave out go_online, and give a budget beside costs"
+            )
         low, high = self.go_online, self.decline
         if low is not None and high is not None and low > high:
             raise ValueError("go_online must not exceed decline")
@@ -383,12 +397,20 @@ class Evaluate(Section):
     """Label delays of the curve."""
     warm: Duration | None = None
     """State this much older than the test counts as warm; label_delay and 14 days if not given."""
-    false_alert_minor: Annotated[int, Field(ge=0)] = 500
-    """What a false alert costs, for the savings."""
+    false_alert_minor: Annotated[float, Field(ge=0)] | None = None
+    """What an alert costs, false or not, for the savings; see :meth:`alert_minor`."""
     families: list[str] = []
     """Families to compare with the run's own; ``all`` is those of the same kind."""
     slices: dict[Name, Name] = {}
     """Groups whose figures are compared: column of the file by name. No model sees them."""
+
+    def alert_minor(self, decision: DecisionSection) -> float:
+        """Minor units that an alert costs where a missed fraud costs its amount; where
+        ``false_alert_minor`` is not given, that of [decision.costs], and 500 without any."""
+        if self.false_alert_minor is not None:
+            return self.false_alert_minor
+        costs = decision.costs
+        return 500.0 if costs.go_online_minor is None else costs.go_online_minor / costs.missed
 
 
 class Monitor(Section):

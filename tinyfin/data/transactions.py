@@ -110,6 +110,13 @@ class Transactions:
                 f"expected ({n}, {len(self.schema.fields)})"
             )
 
+    @property
+    def amount(self) -> npt.NDArray[np.int64] | None:
+        """Minor units; None for events that are no payments."""
+        if "amount_minor" not in self.schema.names:
+            return None
+        return self.column("amount_minor").astype(np.int64, copy=False)
+
     def column(self, name: str) -> npt.NDArray[np.int64] | npt.NDArray[np.uint64]:
         """Values of one field, n rows; uint64 for a u64 field."""
         i = self.schema.index(name)

@@ -10,6 +10,7 @@ import numpy as np
 from tinyfin.data.transactions import Transactions
 from tinyfin.evaluation.fold_metrics import MAIN, row_weights
 from tinyfin.evaluation.fold_scores import FoldScores
+from tinyfin.pages.scorers import RULES
 from tinyfin.progress import stage
 from tinyfin.results.evaluation import Means, Spans
 from tinyfin.results.metrics import Population
@@ -20,10 +21,7 @@ from tinyfin.training.metrics import average_precision
 from tinyfin.training.notices import Feed
 from tinyfin.training.populations import cards_of
 
-__all__ = ["RULES", "challengers", "without_notices"]
-
-RULES = ("amount", "rate", "rule_a", "rule_b", "amount_over_card_mean")
-"""Scorers of one or two lines; every other one that is no model is learned."""
+__all__ = ["challengers", "without_notices"]
 
 
 def challengers(judged: Means, spans: Mapping[Population, Mapping[str, Spans]]) -> list[Challenger]:

@@ -29,6 +29,7 @@ from tinyfin.training.missing_fields import require_fields
 from tinyfin.training.notices import Feed
 from tinyfin.training.populations import cards_of
 from tinyfin.training.run_folder import RunFolder
+from tinyfin.training.savings import amounts_of
 from tinyfin.twin import ACTIONS, Replay, Twin
 
 __all__ = ["Compared", "compare_runs", "write_changes"]
@@ -117,6 +118,8 @@ def compare_runs(
             "data"
         )
     replays = (seen[0][1], seen[1][1])
+    first_config = a.config()
+    alert_minor = first_config.evaluate.alert_minor(first_config.decision)
     known = rows[tx.label[rows] >= 0]
     history = since - int(tx.t_mono_s.min())
     actions = tuple(replay.action[rows] for replay in replays)
@@ -132,7 +135,7 @@ def compare_runs(
             name: require_fields(own[2], Seen.of(own[0], run.config()), run, str(run.path), note)
             for name, run, own in zip(("a", "b"), (a, b), seen, strict=True)
         },
-        figures=_figures(tx, known, replays, seed, a.config().evaluate.false_alert_minor),
+        figures=_figures(tx, known, replays, seed, alert_minor),
         changed=int(np.count_nonzero(actions[0] != actions[1])),
         changes=_changes(tx.label[rows], actions),
     )
@@ -176,15 +179,11 @@ def _figures(
     rows: npt.NDArray[np.int64],
     replays: tuple[Replay, Replay],
     seed: int,
-    false_alert: float,
+    alert_minor: float,
 ) -> dict[str, Pair]:
     label = tx.label[rows]
     fraud = label == 1
-    amount = (
-        tx.column("amount_minor")[rows].astype(np.float64)
-        if "amount_minor" in tx.schema.names
-        else np.zeros(len(rows))
-    )
+    amount = amounts_of(tx, rows)
     seconds = max(int(tx.t_mono_s[rows].max()) - int(tx.t_mono_s[rows].min()), 86_400)
     both = []
     for replay in replays:
@@ -194,7 +193,7 @@ def _figures(
             fraud,
             amount,
             seconds=seconds,
-            false_alert=false_alert,
+            alert_minor=alert_minor,
             terminals=len(np.unique(tx.terminal[rows])),
         )
         both.append(

@@ -18,6 +18,7 @@ from tinyfin.training.alert_metrics import (
 )
 from tinyfin.training.metrics import evaluate
 from tinyfin.training.notices import Feed
+from tinyfin.training.savings import amounts_of, highest
 from tinyfin.twin import FLAGS
 
 __all__ = ["MAIN", "fold_figures", "row_weights"]
@@ -39,7 +40,7 @@ def row_weights(
 
 
 def fold_figures(
-    tx: Transactions, scored: FoldScores, *, false_alert: float, prevalence: float | None
+    tx: Transactions, scored: FoldScores, *, alert_minor: float, prevalence: float | None
 ) -> FoldFacts:
     """Figures of all scorers on all populations.
 
@@ -56,8 +57,10 @@ def fold_figures(
                 rows[mask],
                 score[mask],
                 None if p is None else p[mask],
-                alert[mask] if scorer == MAIN else _highest(score[mask], alert[mask]),
-                false_alert,
+                alert[mask]
+                if scorer == MAIN
+                else highest(score[mask], int(np.count_nonzero(alert[mask]))),
+                alert_minor,
                 prevalence,
                 split.until_s,
                 split.test_until_s - split.until_s,
@@ -92,32 +95,20 @@ def _pack(scored: FoldScores) -> PackFacts:
     return PackFacts(bytes=len(data), pack_id=pack.pack_id.hex(), model_id=pack.model_id.hex())
 
 
-def _highest(score: npt.NDArray[np.number], alert: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """As many alerts as ``alert`` has, on the highest scores, earlier rows first among equals."""
-    out = np.zeros(len(score), bool)
-    count = int(np.count_nonzero(alert))
-    out[np.argsort(-score.astype(np.float64), kind="stable")[:count]] = True
-    return out
-
-
 def _one(
     tx: Transactions,
     rows: npt.NDArray[np.int64],
     score: npt.NDArray[np.number],
     probability: npt.NDArray[np.float64] | None,
     alert: npt.NDArray[np.bool_],
-    false_alert: float,
+    alert_minor: float,
     prevalence: float | None,
     start_s: int,
     seconds: int,
 ) -> FoldFigures:
     label = tx.label[rows]
     fraud = label == 1
-    amount = (
-        tx.column("amount_minor")[rows].astype(np.float64)
-        if "amount_minor" in tx.schema.names
-        else np.zeros(len(rows))
-    )
+    amount = amounts_of(tx, rows)
     ranked = evaluate(
         score,
         label,
@@ -135,7 +126,7 @@ def _one(
             amount,
             terminals=len(np.unique(tx.terminal[rows])),
             seconds=seconds,
-            false_alert=false_alert,
+            alert_minor=alert_minor,
         ),
     )
     if "token" in tx.schema.names and bool(np.any(tx.has("token")[rows])):

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from tinyfin.evaluation.card_sections import given, responsible, risk_sections
-from tinyfin.evaluation.data_remarks import beaten_by, delay_words, drawn, limits, warnings
+from tinyfin.evaluation.data_remarks import beaten_by, delay_words, drawn, limits, money, warnings
 from tinyfin.evaluation.fold_metrics import MAIN
 from tinyfin.evaluation.group_sections import group_card
 from tinyfin.pages.blocks import fixed, spread
@@ -125,6 +125,8 @@ def model_card(facts: Evaluation, run: RunFolder) -> str:
         lines += [
             f"Population: {population_name(population)}.",
             "",
+            *_items([f"{said[0].upper()}{said[1:]}." for said in money(facts, population)]),
+            *([""] if population in facts.savings else []),
             *_table(facts, population, scorers),
             "",
         ]
@@ -180,16 +182,18 @@ def _table(
 ) -> list[str]:
     lines = [
         "| scorer | AP | interval | ROC AUC | recall at 0.1 % FP | at 1 % FP | value detected | "
-        "savings |",
-        "|---|---|---|---|---|---|---|---|",
+        "savings | interval |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     spans = facts.intervals.get(population, {})
+    saved = facts.savings.get(population, {})
     for name, m in ranked(scorers):
         between = spread(*spans[name].average_precision) if name in spans else ""
+        of_savings = spread(*saved[name].interval) if name in saved else ""
         lines.append(
             f"| {name} | {fixed(m.average_precision)} | {between} | {fixed(m.roc_auc)} | "
             f"{fixed(m.recall_at_0_1_percent)} | {fixed(m.recall_at_1_percent)} | "
-            f"{fixed(m.alerts.value_detected)} | {fixed(m.alerts.savings)} |"
+            f"{fixed(m.alerts.value_detected)} | {fixed(m.alerts.savings)} | {of_savings} |"
         )
     return lines
 

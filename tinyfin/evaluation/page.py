@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, TypedDict
 import numpy as np
 
 from tinyfin import files
-from tinyfin.evaluation.data_remarks import beaten_by, delay_words, drawn, warnings
+from tinyfin.evaluation.data_remarks import beaten_by, delay_words, drawn, money, warnings
 from tinyfin.evaluation.fold_metrics import MAIN
 from tinyfin.evaluation.sections import sections_of, spoken
 from tinyfin.pages.blocks import fixed, number, percent, spread
 from tinyfin.pages.charts import CalibrationBin, PrecisionRecall, ScoreHistogram
 from tinyfin.pages.render import Check, Headline, page
+from tinyfin.pages.savings import best_rule
 from tinyfin.results.evaluation import Evaluation
 from tinyfin.training.curves import curves, score_histogram
 
@@ -109,6 +110,7 @@ def _verdict(facts: Evaluation) -> Headline:
         if "rule_a" in others:
             text += f"; rule A {fixed(others['rule_a'].average_precision)}"
         lines.append(text + ".")
+        lines += [f"{said[0].upper()}{said[1:]}." for said in money(facts, population)]
     behind = [s for s in facts.pooled.slices if s.behind]
     if behind:
         names = ", ".join(f"{s.kind} {s.slice}" for s in behind)
@@ -135,6 +137,12 @@ def _headline(facts: Evaluation) -> list[tuple[str, str]]:
     rows = [(f"average precision{cold}", fixed(m.average_precision))]
     if span is not None:
         rows.append((f"95 % interval, by {drawn(facts)[:-1]}", spread(*span.average_precision)))
+    saved = facts.savings.get(population)
+    if saved is not None:
+        rows.append((f"savings{cold}", fixed(saved[MAIN].savings)))
+        rows.append(("savings, 95 % interval", spread(*saved[MAIN].interval)))
+        if (rule := best_rule(saved)) is not None:
+            rows.append((f"savings of {spoken(rule)}", fixed(saved[rule].savings)))
     rows += [
         ("recall at 0.1 % false positives", percent(m.recall_at_0_1_percent)),
         ("AP lost by int8", fixed(facts.int8_loss[population], 4)),

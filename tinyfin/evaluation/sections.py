@@ -30,10 +30,11 @@ from tinyfin.pages.blocks import (
     text,
 )
 from tinyfin.pages.render import PageSection
+from tinyfin.pages.savings import signed_spread
 from tinyfin.pages.scorers import POPULATIONS, population_name, scorer_name
 from tinyfin.pages.threshold_table import interval_words, threshold_table
 from tinyfin.results.evaluation import Evaluation, FoldFigures, MeanFigures, Spans
-from tinyfin.results.metrics import Action, Budget, BudgetPromise
+from tinyfin.results.metrics import Action, Budget, BudgetPromise, Savings
 from tinyfin.results.run import SliceSize
 
 __all__ = ["sections_of", "spoken"]
@@ -123,12 +124,13 @@ def _figures(facts: Evaluation) -> list[Block]:
         for population, scorers in means.items():
             told = not state or not facts.means
             spans = facts.intervals.get(population, {}) if told else {}
-            out += _tables(f"{state}{spoken(population)}", scorers, spans)
+            saved = facts.savings.get(population, {}) if told else {}
+            out += _tables(f"{state}{spoken(population)}", scorers, spans, saved)
     out.append(
         text(
             "Work and money: the pack's own alerts for the int8 model, as many of the highest "
             "scores for every other. Savings: a missed fraud costs its amount, an alert "
-            f"{facts.false_alert_minor:,} minor units. CP@100: of the 100 cards with the "
+            f"{facts.false_alert_minor:g} minor units. CP@100: of the 100 cards with the "
             f"highest score of each day the share with a fraud that day. Intervals: bootstrap over "
             f"{drawn_anew(facts)}, the same resamples for all scorers, so a lead is a paired "
             "comparison."
@@ -147,7 +149,10 @@ def _figures(facts: Evaluation) -> list[Block]:
 
 
 def _tables(
-    name: str, scorers: Mapping[str, MeanFigures], spans: Mapping[str, Spans]
+    name: str,
+    scorers: Mapping[str, MeanFigures],
+    spans: Mapping[str, Spans],
+    saved: Mapping[str, Savings],
 ) -> list[Block]:
     """How well each scorer ranks, and what that is worth."""
     ranks, worth = [], []
@@ -177,6 +182,8 @@ def _tables(
                 percent(alerts.recall),
                 percent(alerts.value_detected),
                 fixed(alerts.savings),
+                spread(*saved[scorer].interval) if scorer in saved else "",
+                signed_spread(saved[scorer]) if scorer in saved and scorer != MAIN else "",
                 fixed(m.calibration_error, 4),
                 fixed(m.brier_skill),
             ]
@@ -211,6 +218,8 @@ def _tables(
                 "recall",
                 "value detected",
                 "savings",
+                "95 % interval",
+                "int8 saves more by",
                 "calibration error",
                 "Brier skill",
             ],

@@ -24,15 +24,16 @@ from tinyfin.results.evaluation import (
     Spans,
     TrustFigures,
 )
-from tinyfin.results.metrics import Action, Population
+from tinyfin.results.metrics import Action, Population, Savings
 from tinyfin.training.bootstrap import draw_groups, interval, mean_of_folds, replicated_ap
 from tinyfin.training.confusion import ACTION_LEVELS, at_thresholds
 from tinyfin.training.metrics import average_precision, calibration_error
 from tinyfin.training.monotone_curve import fit_curve
 from tinyfin.training.populations import cards_of
+from tinyfin.training.savings import Period, amounts_of, compare_savings
 from tinyfin.training.split import known_labels
 
-__all__ = ["intervals", "means", "pooled", "promised", "seed_spread"]
+__all__ = ["intervals", "means", "pooled", "promised", "savings_of_folds", "seed_spread"]
 
 
 def means(folds: Sequence[FoldFacts]) -> Means:
@@ -106,6 +107,32 @@ def intervals(
             )
             for name, values in replicated.items()
         }
+    return out
+
+
+def savings_of_folds(
+    tx: Transactions, scored: Sequence[FoldScores], alert_minor: float, seed: int
+) -> dict[Population, dict[str, Savings]]:
+    """Mean savings over the folds, by population and scorer, with intervals; the same cards are
+    drawn for all folds and scorers."""
+    groups = np.unique(np.concatenate([cards_of(tx, s.rows) for s in scored]))
+    out: dict[Population, dict[str, Savings]] = {}
+    for population in scored[0].populations():
+        periods = []
+        for s in scored:
+            mask = s.populations()[population]
+            rows = s.rows[mask]
+            periods.append(
+                Period(
+                    s.action[mask] > 0,
+                    {name: score[mask] for name, score in s.scores.items()},
+                    tx.label[rows] == 1,
+                    amounts_of(tx, rows),
+                    np.searchsorted(groups, cards_of(tx, s.rows)[mask]),
+                )
+            )
+        if found := compare_savings(MAIN, periods, len(groups), seed, alert_minor):
+            out[population] = found
     return out
 
 

@@ -26,7 +26,7 @@ from tinyfin.evaluation.folds import PROTOCOLS, Fold, folds_of, warm_s
 from tinyfin.evaluation.groups import Group, group_figures, read_groups, require_groups
 from tinyfin.evaluation.proxies import proxy_figures
 from tinyfin.evaluation.stability import limits, stability
-from tinyfin.evaluation.summary import intervals, means, pooled, seed_spread
+from tinyfin.evaluation.summary import intervals, means, pooled, savings_of_folds, seed_spread
 from tinyfin.features.compiler import compile_program
 from tinyfin.progress import Stage, stage
 from tinyfin.results.evaluation import (
@@ -153,6 +153,7 @@ def _evaluate(
     spans = intervals(tx, scored, asked.prevalence, seed)
     found = _quality(dataset, config, made, last)
     told = [figures[i] for i in counted]
+    alert_minor = asked.alert_minor(config.decision)
     facts = Evaluation(
         run=run.name,
         protocol=asked.protocol,
@@ -163,7 +164,7 @@ def _evaluate(
         warm_after_s=warm_s(config),
         known_cards_look_back_days=LOOK_BACK_DAYS,
         prevalence=asked.prevalence,
-        false_alert_minor=asked.false_alert_minor,
+        false_alert_minor=alert_minor,
         state="COLD" if not warm and asked.protocol != "halves" else "warm",
         folds=figures,
         means=of_warm,
@@ -182,6 +183,7 @@ def _evaluate(
             else _beside(chain, dataset, folds, name)
             for name in names
         ],
+        savings=savings_of_folds(tx, scored, alert_minor, seed),
         int8_loss=_loss(judged),
         quality=found,
         capacities=dataset.capacities(made),
@@ -307,7 +309,9 @@ def _beside(chain: _Chain, dataset: Dataset, folds: Sequence[Fold], name: str) -
 def _figures(tx: Transactions, scored: Sequence[FoldScores], config: Config) -> list[FoldFacts]:
     asked = config.evaluate
     return [
-        fold_figures(tx, s, false_alert=asked.false_alert_minor, prevalence=asked.prevalence)
+        fold_figures(
+            tx, s, alert_minor=asked.alert_minor(config.decision), prevalence=asked.prevalence
+        )
         for s in scored
     ]
 

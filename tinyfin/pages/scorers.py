@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-__all__ = ["POPULATIONS", "SCORERS", "in_order", "population_name", "scorer_name"]
+__all__ = ["POPULATIONS", "RULES", "SCORERS", "in_order", "population_name", "scorer_name"]
 
 SCORERS = {
     "model_int8": "model, int8",
@@ -21,6 +21,9 @@ SCORERS = {
     "isolation_forest": "isolation forest",
 }
 """In the order of the tables."""
+
+RULES = ("amount", "rate", "rule_a", "rule_b", "amount_over_card_mean")
+"""Scorers of one or two lines; every other one that is no model is learned."""
 
 POPULATIONS = {
     "known_cards_removed": "cards with a known fraud removed, looking back 14 days",

@@ -20,8 +20,9 @@ from tinyfin.pack.sections import encode_json
 from tinyfin.pack.signing import Key
 from tinyfin.pack.trust import PUBLIC_KEY_FILE, keys_beside, require_trusted, save_public_key
 from tinyfin.quantization.workflow import assemble
-from tinyfin.results.metrics import DecisionFacts, Metrics
+from tinyfin.results.metrics import DecisionFacts, Metrics, Population, Savings
 from tinyfin.training.run_folder import RunFolder, changing_run, open_run
+from tinyfin.training.run_metrics import savings_of
 from tinyfin.training.thresholds import realised
 
 __all__ = ["Recounted", "Repacked", "load_rules", "other_decision", "recount", "repack"]
@@ -37,6 +38,8 @@ class Repacked(TypedDict):
     parent: str
     before: DecisionFacts | None
     decision: DecisionFacts
+    alert_minor: float
+    savings: dict[Population, dict[str, Savings]]
 
 
 class Recounted(TypedDict):
@@ -71,19 +74,17 @@ def other_decision(
     """``section`` with what is not None. Raises ConfigError.
 
     What is given is meant to take effect: a budget or a cost takes the place of a probability that
-    was chosen, a budget that of costs, and one budget alone that of the other; a probability or a
-    cost that of a confidence.
+    was chosen, a budget alone that of costs and of the other budget, a cost alone that of the
+    budgets; a probability, or a cost alone, that of a confidence. A budget and a cost go together.
     """
     table = section.model_dump(exclude_unset=True)
     budget = per_1000 is not None or per_terminal_week is not None
     if budget or false_alert_cost is not None:
-        table.pop("go_online", None)
+        for name in ("go_online", "go_online_per_1000", "go_online_per_terminal_week"):
+            table.pop(name, None)
     if budget and false_alert_cost is None:
         table.pop("costs", None)
-    if budget:
-        table.pop("go_online_per_1000", None)
-        table.pop("go_online_per_terminal_week", None)
-    if threshold is not None or false_alert_cost is not None:
+    if threshold is not None or (false_alert_cost is not None and not budget):
         table.pop("confidence", None)
     if false_alert_cost is not None:
         table["costs"] = {**table.get("costs", {}), "go_online_minor": false_alert_cost}
@@ -170,6 +171,7 @@ def _repack(
         if len(slices["test"])
         else (made.raw[:0])
     )
+    alert_minor = run.config().evaluate.alert_minor(section)
     stands = realised(
         section,
         made.decision,
@@ -177,9 +179,12 @@ def _repack(
         slices,
         {"calibration": made.raw, "test": test},
         facts.data.drawn,
+        alert_minor,
     )
     metrics = run.read(Metrics)
     before, metrics.decision = metrics.decision, stands
+    metrics.alert_minor = alert_minor
+    metrics.savings = savings_of(slices, "model_int8", test, made.alerts(test), alert_minor)
     with changing_run(run) as changed:
         changed.write(metrics)
         remembered = changed.path / PUBLIC_KEY_FILE
@@ -197,6 +202,8 @@ def _repack(
         "parent": old.pack_id.hex(),
         "before": before,
         "decision": stands,
+        "alert_minor": alert_minor,
+        "savings": metrics.savings,
     }
 
 

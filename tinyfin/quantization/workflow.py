@@ -79,6 +79,10 @@ class _Made:
     decision: Decision
     raw: npt.NDArray[np.int32]
 
+    def alerts(self, raw: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
+        """Of raw scores, those that lead to any action but accept."""
+        return self.decision.evaluate(self.calibration.evaluate(raw)) > 0
+
 
 def quantize(
     run: RunFolder | str | Path,
@@ -337,23 +341,28 @@ def _compare(
 
 
 def _measure(run: RunFolder, facts: RunFacts, slices: Slices, twin: Twin, made: _Made) -> Metrics:
-    from tinyfin.training.run_metrics import draw_run, table_of
+    from tinyfin.training.run_metrics import draw_run, savings_of, table_of
 
     scores = twin.infer(slices["test"])[1] if len(slices["test"]) else made.raw[:0]
     int8 = (scores, probability(made.calibration, scores))
+    config = run.config()
+    alert_minor = config.evaluate.alert_minor(config.decision)
     with stage("metrics"):
         metrics = Metrics(
             known_cards_look_back_days=LOOK_BACK_DAYS,
             populations=table_of(slices, facts.data.scenarios, int8),
             thinned=facts.thinned,
             decision=realised(
-                run.config().decision,
+                config.decision,
                 made.decision,
                 made.calibration,
                 slices,
                 {"calibration": made.raw, "test": scores},
                 facts.data.drawn,
+                alert_minor,
             ),
+            alert_minor=alert_minor,
+            savings=savings_of(slices, "model_int8", scores, made.alerts(scores), alert_minor),
         )
     with stage("pictures"):
         draw_run(run, slices, int8)

@@ -13,6 +13,7 @@ from tinyfin.results.metrics import (
     ExpectedFrauds,
     Population,
     Promised,
+    Savings,
     ScorerFigures,
     Thresholds,
 )
@@ -410,7 +411,8 @@ class Evaluation(ResultFile):
     warm_after_s: int
     known_cards_look_back_days: int
     prevalence: float | None
-    false_alert_minor: int
+    false_alert_minor: float
+    """What an alert costs, for the savings."""
     state: Literal["warm", "COLD"]
     folds: list[FoldFacts]
     means: Means
@@ -424,6 +426,8 @@ class Evaluation(ResultFile):
     """By name in [evaluate] slices."""
     delays: list[DelayFigures]
     families: list[FamilyFacts]
+    savings: dict[Population, dict[str, Savings]] = {}
+    """By scorer; populations without a fraudulent amount are left out."""
     int8_loss: dict[Population, Figure]
     """Average precision that int8 loses against float."""
     quality: Quality

@@ -11,6 +11,7 @@ from tinyfin.results.facts import NAN, Facts, Figure, Interval, ResultFile
 __all__ = [
     "Action",
     "AlertFigures",
+    "Bound",
     "Budget",
     "BudgetPromise",
     "Confusion",
@@ -19,6 +20,7 @@ __all__ = [
     "Metrics",
     "Population",
     "Promised",
+    "Savings",
     "ScenarioRecall",
     "ScorerFigures",
     "Thinned",
@@ -27,6 +29,9 @@ __all__ = [
 
 Action = Literal["go_online", "decline"]
 """What a threshold leads to."""
+
+Bound = Literal["budget", "costs"]
+"""Which of the two keeps a threshold from being lower."""
 
 Population = Literal["known_cards_removed", "all"]
 """Which test rows: without the cards whose fraud was known, or all of them."""
@@ -142,6 +147,11 @@ class BudgetPromise(Facts):
     at_most_per_1000: float
     kept: bool
     cautious_alerts: int | None
+    alerts_allowed: int | None = None
+    """Genuine calibration rows that the budget lets alert, where costs chose among the thresholds
+    with so many or fewer; ``at_most_per_1000`` is then the limit of so many."""
+    bound_by: Bound | None = None
+    """Where costs chose within the budget."""
 
 
 class Budget(Facts):
@@ -167,10 +177,23 @@ class Budget(Facts):
             per_1000, per_week = self.decline_per_1000, self.decline_per_terminal_week
         if share is not None:
             return [f"{name} from {share:g}"]
-        if minor is not None:
-            return [f"{name}: {minor:g} minor per false alert"]
-        told = [] if per_week is None else [f"{name} {per_week:g} per terminal, week"]
+        told = [] if minor is None else [f"{name}: {minor:g} minor per alert"]
+        if per_week is not None:
+            told.append(f"{name} {per_week:g} per terminal, week")
         return [*told, f"{name} {per_1000:g} per 1,000"] if per_1000 else told
+
+
+class Savings(Facts):
+    """Share of what the frauds would cost that alerts save, with its 95 % interval.
+
+    The model alerts by its thresholds; every other scorer on as many of its highest scores.
+    """
+
+    savings: Figure
+    interval: Interval
+    model_saves_more_by: Figure
+    model_saves_more_by_interval: Interval
+    """Paired: the same groups are drawn for both."""
 
 
 class DecisionFacts(Facts):
@@ -204,3 +227,9 @@ class Metrics(ResultFile):
     """Before there is a pack."""
     decision: DecisionFacts | None = None
     """Once there is a pack."""
+    alert_minor: float | None = None
+    """What an alert costs, for the savings."""
+    savings: dict[Population, dict[str, Savings]] = {}
+    """By scorer, with as many alerts as ``model_int8`` once there is a pack, before that as
+    ``model_float`` by the thresholds that it would have. Populations without a fraudulent amount
+    are left out."""

@@ -126,6 +126,7 @@ class FitFacts(Facts):
     fit_rows: int = 0
     fit_frauds: int = 0
     fraud_weight: float = NAN
+    amount_power: float = 0.0
     best_epoch: int = 0
     validation_average_precision: list[Figure] = []
     loss: list[Figure] = []

@@ -8,6 +8,10 @@ the scores (S. S. Wilks, Determination of sample sizes for setting tolerance lim
 it is smaller still, H. Scheffe and J. W. Tukey, Non-parametric estimation, 1945). Its quantile is
 the one-sided exact binomial limit of C. J. Clopper and E. S. Pearson (1934). False alerts that come
 in bursts, and a world that changes, are not in it.
+
+Where costs choose among the thresholds at which at most a of the rows alert, the count at the one
+that was chosen guarantees nothing: it was chosen by the same rows. But none of them is below the
+threshold of rank a, so the limit of that rank holds for whichever was chosen.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from tinyfin.results.metrics import Action, BudgetPromise
+from tinyfin.results.metrics import Action, Bound, BudgetPromise
 
 __all__ = ["CONFIDENCE", "budget_promise", "cautious_alerts", "highest_rate", "promise_lines"]
 
@@ -47,19 +51,27 @@ def cautious_alerts(genuine: int, budget: float, confidence: float) -> int | Non
 
 
 def budget_promise(
-    genuine: int, alerts: int, budget: float, confidence: float | None
+    genuine: int,
+    alerts: int,
+    budget: float,
+    confidence: float | None,
+    *,
+    allowed: int | None = None,
+    bound_by: Bound | None = None,
 ) -> BudgetPromise:
     """What is known of a budget, a share of genuine transactions, before the test.
 
     ``alerts``: of the genuine calibration rows at the threshold in force. ``confidence``: with
     which the threshold is to keep the budget; None if it was set on the calibration rows alone.
+    ``allowed``: the most alerts among which costs chose the threshold, None where they did not;
+    ``bound_by``: what kept it from being lower, if that is known.
     """
     used = confidence or CONFIDENCE
-    highest = highest_rate(alerts, genuine, used)
+    highest = highest_rate(max(alerts, allowed or 0), genuine, used)
     needed = math.ceil(math.log(1 - used) / math.log1p(-budget)) if 0 < budget < 1 else 1
     if needed > 1 and highest_rate(0, needed - 1, used) <= budget:  # rounded up from one row less
         needed -= 1
-    return BudgetPromise(
+    found = BudgetPromise(
         cautious=confidence is not None,
         confidence=used,
         genuine_rows=genuine,
@@ -70,6 +82,11 @@ def budget_promise(
         kept=highest <= budget,
         cautious_alerts=cautious_alerts(genuine, budget, used),
     )
+    if allowed is not None:
+        found.alerts_allowed = allowed
+    if bound_by is not None:
+        found.bound_by = bound_by
+    return found
 
 
 def promise_lines(promises: Mapping[Action, BudgetPromise]) -> list[str]:
@@ -82,14 +99,28 @@ def promise_lines(promises: Mapping[Action, BudgetPromise]) -> list[str]:
             f"{action.replace('_', ' ')}: budget of false alerts {p.budget_per_1000:.3g} per "
             f"1,000 genuine; "
         )
+        if p.bound_by == "budget":
+            line += "the budget bounds the threshold, costs alone would alert on more; "
+        elif p.bound_by == "costs":
+            line += "the costs bound the threshold, which the budget lets be lower; "
         if p.cautious and p.cautious_alerts is None:
             line += f"the action is never taken: of {rows} genuine calibration rows none may alert"
             line += f", and that still says {most}"
         else:
-            line += f"{p.alerts} of {rows} genuine calibration rows alert: {most}"
+            chosen = p.alerts_allowed is not None
+            up_to = "up to " if chosen and p.bound_by is None else ""
+            line += f"{up_to}{p.alerts} of {rows} genuine calibration rows alert"
+            if up_to:
+                line += ", as costs choose"
+            elif chosen:
+                line += f", chosen by costs from 0 to {p.alerts_allowed}"
+            line += f": {most}"
         if p.cautious_alerts is None:
             line += f"; keeping the budget so needs {p.genuine_rows_needed:,} genuine rows"
         elif not p.kept:
-            line += f"; `--confidence {p.confidence:g}` keeps it, with {p.cautious_alerts} alerts"
+            up_to = "with" if p.alerts_allowed is None else "with up to"
+            line += (
+                f"; `--confidence {p.confidence:g}` keeps it, {up_to} {p.cautious_alerts} alerts"
+            )
         lines.append(line)
     return lines

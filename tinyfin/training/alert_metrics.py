@@ -70,16 +70,17 @@ def card_precision(
     return float(np.mean(reached)), float(np.mean(ceilings))
 
 
-def savings(alert: Mask, fraud: Mask, amount: Floats, false_alert: float) -> float:
-    """1 - cost / cost without any alert: a missed fraud costs its amount, a false alert its price.
+def savings(alert: Mask, fraud: Mask, amount: Floats, alert_minor: float) -> float:
+    """1 - cost / cost without any alert: a missed fraud costs its amount, an alert ``alert_minor``.
 
-    Every alert costs its price, the fraud it stops costs no more than that (Bahnsen et al., cost
-    matrix by example). NaN without any fraudulent amount.
+    Every alert costs that, the fraud it stops costs no more (A. C. Bahnsen et al., Improving Credit
+    Card Fraud Detection with Calibrated Probabilities, 2014: cost matrix by example, and savings).
+    NaN without any fraudulent amount.
     """
     lost = float(np.sum(amount[fraud]))
     if lost <= 0:
         return float("nan")
-    cost = float(np.sum(amount[fraud & ~alert])) + false_alert * float(np.count_nonzero(alert))
+    cost = float(np.sum(amount[fraud & ~alert])) + alert_minor * float(np.count_nonzero(alert))
     return 1.0 - cost / lost
 
 
@@ -106,7 +107,7 @@ def expected_and_observed(probability: Floats, fraud: Mask) -> ExpectedFrauds:
 
 
 def alert_figures(
-    alert: Mask, fraud: Mask, amount: Floats, *, terminals: int, seconds: float, false_alert: float
+    alert: Mask, fraud: Mask, amount: Floats, *, terminals: int, seconds: float, alert_minor: float
 ) -> AlertFigures:
     """What alerting so costs and brings: per terminal and day, per 1,000 genuine, in money."""
     genuine = ~fraud
@@ -123,5 +124,5 @@ def alert_figures(
         precision=float(np.mean(fraud[alert])) if alerts else float("nan"),
         recall=float(np.mean(alert[fraud])) if np.any(fraud) else float("nan"),
         value_detected=float(np.sum(amount[fraud & alert])) / worth if worth else float("nan"),
-        savings=savings(alert, fraud, amount, false_alert),
+        savings=savings(alert, fraud, amount, alert_minor),
     )

@@ -77,12 +77,15 @@ def learn(
             f"the {len(split.validation)} validation rows hold no fraud, so they cannot "
             "compare epochs: the last one is kept; a larger [train] validation may hold some"
         )
+    amount = tx.amount
     problem = Problem(
         inputs["fit"],
         label[split.fit],
         inputs["validation"],
         label[split.validation],
         program.feature_names,
+        None if amount is None else amount[split.fit],
+        None if amount is None else amount[split.validation],
     )
     if everything:
         problem = problem.with_validation()
@@ -166,11 +169,7 @@ def _slices(
         "test_scenario": tx.scenario_code[split.test],
         "test_row": tx.row[split.test],
     }
-    amount = (
-        tx.column("amount_minor")
-        if "amount_minor" in tx.schema.names
-        else np.zeros(len(tx), np.int64)
-    )
+    amount = np.zeros(len(tx), np.int64) if tx.amount is None else tx.amount
     for part in ("calibration", "test"):
         rows = getattr(split, part)
         slices[part] = inputs[part]

@@ -7,8 +7,10 @@ import numpy as np
 import numpy.typing as npt
 
 from tinyfin.data.transactions import Transactions
+from tinyfin.results.metrics import Population
+from tinyfin.training.run_folder import Slices
 
-__all__ = ["LOOK_BACK_DAYS", "cards_of", "drawn_anew", "known_cards_removed"]
+__all__ = ["LOOK_BACK_DAYS", "cards_of", "drawn_anew", "known_cards_removed", "populations_of"]
 
 DAY_S = 86400
 LOOK_BACK_DAYS = 14
@@ -55,3 +57,11 @@ def drawn_anew(tx: Transactions, rows: npt.NDArray[np.int64]) -> str:
     if "token" in tx.schema.names and bool(np.all(tx.has("token")[rows])):
         return "cards"
     return "terminals" if len(tx.terminals) > 1 else "transactions"
+
+
+def populations_of(slices: Slices) -> dict[Population, npt.NDArray[np.bool_]]:
+    """Masks of a run's test rows: ``all``, and ``known_cards_removed`` where there are cards."""
+    out: dict[Population, npt.NDArray[np.bool_]] = {"all": np.ones(len(slices["test_label"]), bool)}
+    if "test_without_known_cards" in slices:
+        out["known_cards_removed"] = slices["test_without_known_cards"]
+    return out

@@ -10,16 +10,29 @@ import numpy as np
 import numpy.typing as npt
 
 from tinyfin import files
+from tinyfin.config import DecisionSection
 from tinyfin.pages import detection
 from tinyfin.pages.render import picture
 from tinyfin.pages.scorers import scorer_name
-from tinyfin.results.metrics import Population, ScorerFigures
+from tinyfin.results.metrics import Population, Savings, ScorerFigures
 from tinyfin.training.calibration import fit_scores, has_frauds, probability
 from tinyfin.training.curves import curves, score_histogram
 from tinyfin.training.metrics import evaluate
+from tinyfin.training.populations import populations_of
 from tinyfin.training.run_folder import RunFolder, Slices
+from tinyfin.training.savings import Period, compare_savings
+from tinyfin.training.thresholds import Held, levels
 
-__all__ = ["BASELINE", "FloatScale", "baselines_of", "draw_run", "float_probability", "table_of"]
+__all__ = [
+    "BASELINE",
+    "FloatScale",
+    "baselines_of",
+    "draw_run",
+    "float_alerts",
+    "float_probability",
+    "savings_of",
+    "table_of",
+]
 
 Int8 = tuple[npt.NDArray[np.int32], npt.NDArray[np.float64]]
 
@@ -86,9 +99,6 @@ def table_of(
         if int8 is not None:
             scorers["model_int8"] = (int8[0], int8[1] if calibrated else None)
         scorers |= {name: (score, None) for name, score in baselines_of(slices).items()}
-    populations: dict[Population, npt.NDArray[np.bool_]] = {"all": np.ones(len(label), bool)}
-    if "test_without_known_cards" in slices:
-        populations["known_cards_removed"] = slices["test_without_known_cards"]
     return {
         population: {
             scorer: evaluate(
@@ -100,8 +110,55 @@ def table_of(
             )
             for scorer, (score, p) in scorers.items()
         }
-        for population, rows in populations.items()
+        for population, rows in populations_of(slices).items()
     }
+
+
+def float_alerts(section: DecisionSection, slices: Slices) -> npt.NDArray[np.bool_]:
+    """The test rows that the float model would alert, by thresholds set as the pack's will be."""
+    if not len(slices["test_float"]) or not len(slices["calibration_float"]):
+        return np.zeros(len(slices["test_float"]), bool)
+    scale = FloatScale.of(slices["calibration_float"])
+    raw = scale(slices["calibration_float"])
+    table = fit_scores(raw, slices["calibration_label"], scale.bounds)
+    found = [q32 for q32 in levels(section, table, Held.of(raw, slices)) if q32 is not None]
+    score = table.evaluate(scale(slices["test_float"]))
+    return score >= min(found) if found else np.zeros(len(score), bool)
+
+
+def savings_of(
+    slices: Slices,
+    model: str,
+    score: npt.NDArray[np.number],
+    alert: npt.NDArray[np.bool_],
+    alert_minor: float,
+) -> dict[Population, dict[str, Savings]]:
+    """What ``model``'s alerts on the test rows save, and as many of every rule and baseline."""
+    label = slices["test_label"]
+    out: dict[Population, dict[str, Savings]] = {}
+    for population, rows in populations_of(slices).items():
+        groups, group = np.unique(
+            slices.get("test_group", slices["test_terminal"])[rows], return_inverse=True
+        )
+        scores = {"model_float": slices["test_float"], model: score, **baselines_of(slices)}
+        found = compare_savings(
+            model,
+            [
+                Period(
+                    alert[rows],
+                    {name: values[rows] for name, values in scores.items()},
+                    label[rows] == 1,
+                    slices["test_amount"][rows].astype(np.float64),
+                    group,
+                )
+            ],
+            len(groups),
+            0,
+            alert_minor,
+        )
+        if found:
+            out[population] = found
+    return out
 
 
 def draw_run(run: RunFolder, slices: Slices, int8: Int8 | None = None) -> None:

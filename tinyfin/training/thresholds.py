@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Thresholds: from budgets of false alerts, from what errors cost, or as probabilities.
+"""Thresholds: from budgets of false alerts, from what errors cost, from both, or as probabilities.
 
 All are set on the calibration rows, before the test begins.
 """
@@ -20,20 +20,22 @@ from tinyfin.pack.decision import MAX_BELOW, NEVER_Q32, Decision
 from tinyfin.results.metrics import (
     Action,
     AlertFigures,
+    Bound,
     Budget,
     BudgetPromise,
     DecisionFacts,
-    Population,
 )
 from tinyfin.training.alert_guarantee import budget_promise, cautious_alerts
 from tinyfin.training.alert_metrics import alert_figures
 from tinyfin.training.confusion import ACTION_LEVELS, at_thresholds
+from tinyfin.training.populations import populations_of
 from tinyfin.training.run_folder import Slices
 
 __all__ = [
     "Held",
     "decide",
     "false_alerts_allowed",
+    "levels",
     "promises",
     "realised",
     "threshold_cost",
@@ -101,18 +103,40 @@ def _share_allowed(
     return min(allowed, default=None)
 
 
-def _budgets(section: DecisionSection, action: Action) -> tuple[float | None, float | None]:
-    """Of an action: per 1,000, and per terminal and week; both None where a probability or costs
-    set its threshold, or a budget of 0 says never."""
-    fixed = getattr(section, action) is not None
-    if fixed or getattr(section.costs, f"{action}_minor") is not None:
-        return None, None
-    per_1000: float | None = getattr(section, f"{action}_per_1000")
-    per_week: float | None = getattr(section, f"{action}_per_terminal_week")
-    # the default budget steps back when the other one is given
-    if per_week is not None and f"{action}_per_1000" not in section.model_fields_set:
-        per_1000 = None
-    return (None, None) if per_1000 == 0 or per_week == 0 else (per_1000, per_week)
+@dataclass(frozen=True)
+class _Asked:
+    """What sets the threshold of an action."""
+
+    probability: float | None
+    per_1000: float | None
+    per_terminal_week: float | None
+    cost: float | None
+    """Minor units of an alert where a missed fraud costs its amount."""
+
+    @classmethod
+    def of(cls, section: DecisionSection, action: Action) -> _Asked:
+        """By [decision]."""
+        cost = getattr(section.costs, f"{action}_minor")
+        return cls(
+            getattr(section, action),
+            getattr(section, f"{action}_per_1000"),
+            getattr(section, f"{action}_per_terminal_week"),
+            None if cost is None else cost / section.costs.missed,
+        )
+
+    @property
+    def budgets(self) -> tuple[float | None, float | None]:
+        """Per 1,000, and per terminal and week; both None where a probability was chosen."""
+        return (
+            (None, None)
+            if self.probability is not None
+            else (self.per_1000, self.per_terminal_week)
+        )
+
+    @property
+    def never(self) -> bool:
+        """Whether a budget of 0 says so."""
+        return 0 in self.budgets
 
 
 def promises(
@@ -126,14 +150,31 @@ def promises(
     """
     out: dict[Action, BudgetPromise] = {}
     for action in ACTION_LEVELS:
-        budgets = _budgets(section, action)
-        share = _share_allowed(held, *budgets)
-        if share is not None and held.genuine:
-            count = false_alerts_allowed(held, *budgets, section.confidence)
-            if alert is not None:
-                count = int(np.count_nonzero(alert[action] & (held.label != 1)))
-            out[action] = budget_promise(held.genuine, count or 0, share, section.confidence)
+        asked = _Asked.of(section, action)
+        share = _share_allowed(held, *asked.budgets)
+        if share is None or asked.never or not held.genuine:
+            continue
+        allowed = false_alerts_allowed(held, *asked.budgets, section.confidence)
+        count = allowed or 0
+        bound: Bound | None = None
+        if alert is not None:
+            count = int(np.count_nonzero(alert[action] & (held.label != 1)))
+            bound = None if asked.cost is None else _bound(held, asked.cost, allowed)
+        out[action] = budget_promise(
+            held.genuine,
+            count,
+            share,
+            section.confidence,
+            allowed=None if asked.cost is None else allowed or 0,
+            bound_by=bound,
+        )
     return out
+
+
+def _bound(held: Held, cost: float, allowed: int | None) -> Bound:
+    """``budget`` where a threshold beyond it would save more on these rows."""
+    within = 0.0 if allowed is None else _best(held, cost, allowed)[0]
+    return "budget" if _best(held, cost, held.genuine)[0] > within else "costs"
 
 
 def threshold_raw(raw: npt.NDArray[np.int32], label: npt.NDArray[np.int8], allowed: int) -> int:
@@ -144,18 +185,32 @@ def threshold_raw(raw: npt.NDArray[np.int32], label: npt.NDArray[np.int8], allow
     return int(genuine[-1]) if allowed >= len(genuine) else int(genuine[allowed]) + 1
 
 
-def threshold_cost(held: Held, false_alert: float, missed: float) -> int | None:
-    """The raw score from which alerting costs least on these rows; None when it never pays.
+def threshold_cost(held: Held, alert_minor: float, allowed: int | None = None) -> int | None:
+    """The raw score from which alerting saves most on these rows, among those at which at most
+    ``allowed`` genuine rows alert (any number if None); None when it never pays.
 
-    A missed fraud costs ``missed`` times its amount, an alert on a genuine row ``false_alert``
-    minor units.
+    A missed fraud costs its amount, an alert ``alert_minor`` minor units: the savings of
+    :func:`tinyfin.training.alert_metrics.savings`. Of those that are equal on these rows because
+    none lies between them the lowest, as that of a budget is.
     """
+    return _best(held, alert_minor, held.genuine if allowed is None else allowed)[1]
+
+
+def _best(held: Held, alert_minor: float, allowed: int) -> tuple[float, int | None]:
+    """Minor units saved at :func:`threshold_cost`, and the threshold."""
+    if not len(held.raw):
+        return 0.0, None
     order = np.argsort(-held.raw.astype(np.int64), kind="stable")
     raw, fraud = held.raw[order], held.label[order] == 1
-    gain = np.cumsum(np.where(fraud, missed * held.amount[order], -false_alert))
     last = np.r_[np.flatnonzero(np.diff(raw)), len(raw) - 1]
-    best = int(np.argmax(gain[last]))
-    return int(raw[last[best]]) if gain[last[best]] > 0 else None
+    saved = np.cumsum(np.where(fraud, held.amount[order], 0) - alert_minor)[last]
+    inside = saved[np.cumsum(~fraud)[last] <= allowed]  # alerts only become more
+    if not len(inside) or inside.max() <= 0:
+        return 0.0, None
+    best = int(np.argmax(inside))
+    at = int(last[best])
+    lowest = int(raw[at + 1]) + 1 if at + 1 < len(raw) else int(raw[at])
+    return float(inside[best]), lowest
 
 
 def decide(
@@ -166,28 +221,11 @@ def decide(
     features: Sequence[Feature],
     references: Sequence[int],
 ) -> Decision:
-    """The decision of a pack, thresholds set on the calibration rows.
+    """The decision of a pack, thresholds set on the calibration rows (:func:`levels`).
 
-    ``references`` are int8 codes of the features' usual values. For each action a probability that
-    was chosen goes before costs, and costs before budgets. Raises ConfigError.
+    ``references`` are int8 codes of the features' usual values. Raises ConfigError.
     """
-
-    def q32(raw: int | None) -> int | None:
-        if raw is None or raw > table.raw[-1]:
-            return None
-        return int(table.evaluate(np.asarray([raw], np.int64))[0])
-
-    def find(action: Action) -> int | None:
-        chosen: float | None = getattr(section, action)
-        if chosen is not None:
-            return to_q32(chosen)
-        cost: float | None = getattr(section.costs, f"{action}_minor")
-        if cost is not None:
-            return q32(threshold_cost(held, cost, section.costs.missed))
-        allowed = false_alerts_allowed(held, *_budgets(section, action), section.confidence)
-        return None if allowed is None else q32(threshold_raw(held.raw, held.label, allowed))
-
-    online, decline = find("go_online"), find("decline")
+    online, decline = levels(section, table, held)
     low = NEVER_Q32 if online is None else online
     high = NEVER_Q32 if decline is None else max(low if online is not None else 0, decline)
     reasons = _reasons(section.reasons, features)
@@ -205,6 +243,37 @@ def decide(
     )
 
 
+def levels(
+    section: DecisionSection, table: Calibration, held: Held
+) -> tuple[int | None, int | None]:
+    """Probabilities times 2^32 from which on rows go online and are declined; None: never.
+
+    For each action a probability that was chosen goes before all else; costs choose within the
+    budgets that are given beside them.
+    """
+
+    def q32(raw: int | None) -> int | None:
+        if raw is None or raw > table.raw[-1]:
+            return None
+        return int(table.evaluate(np.asarray([raw], np.int64))[0])
+
+    def find(action: Action) -> int | None:
+        asked = _Asked.of(section, action)
+        if asked.probability is not None:
+            return to_q32(asked.probability)
+        if asked.never:
+            return None
+        bounded = asked.budgets != (None, None)
+        allowed = false_alerts_allowed(held, *asked.budgets, section.confidence)
+        if bounded and allowed is None:
+            return None
+        if asked.cost is not None:
+            return q32(threshold_cost(held, asked.cost, allowed))
+        return None if allowed is None else q32(threshold_raw(held.raw, held.label, allowed))
+
+    return find("go_online"), find("decline")
+
+
 def realised(
     section: DecisionSection,
     decision: Decision,
@@ -212,20 +281,16 @@ def realised(
     slices: Slices,
     raws: Mapping[str, npt.NDArray[np.int32]],
     drawn: str,
+    alert_minor: float,
 ) -> DecisionFacts:
     """Thresholds as probabilities, what they were set by, and the alerts they give on the rows
     they were set on (``calibration``) and on those of the test, as ``raws`` names them; what the
     first promise of the budgets, and the confusion counts of the second. ``drawn``: what the
-    intervals resample, the slice ``test_group``."""
+    intervals resample, the slice ``test_group``; ``alert_minor``: what an alert costs."""
     asked = section.model_dump(include={*Budget.model_fields})
     actions = {part: decision.evaluate(table.evaluate(raw)) for part, raw in raws.items()}
     held = Held.of(raws["calibration"], slices)
     alert = {name: actions["calibration"] >= level for name, level in ACTION_LEVELS.items()}
-    populations: dict[Population, npt.NDArray[np.bool_]] = {
-        "all": np.ones(len(actions["test"]), bool)
-    }
-    if "test_without_known_cards" in slices:
-        populations["known_cards_removed"] = slices["test_without_known_cards"]
 
     def alerts(part: str) -> AlertFigures:
         t = slices[f"{part}_t_s"].astype(np.int64)
@@ -235,7 +300,7 @@ def realised(
             slices[f"{part}_amount"].astype(np.float64),
             terminals=len(np.unique(slices[f"{part}_terminal"])),
             seconds=max(int(t.max() - t.min()), 86_400) if len(t) else 86_400.0,
-            false_alert=section.costs.go_online_minor or 0.0,
+            alert_minor=alert_minor,
         )
 
     return DecisionFacts(
@@ -249,7 +314,7 @@ def realised(
             actions["test"],
             slices["test_label"] == 1,
             slices.get("test_group", slices["test_terminal"]),
-            populations,
+            populations_of(slices),
         ),
         calibration=alerts("calibration"),
         test=alerts("test"),

@@ -24,7 +24,7 @@ from tinyfin.training.representative_sample import thinned_text
 from tinyfin.training.requirements import require_columns, require_packages, require_space
 from tinyfin.training.resolve_auto import resolve_auto
 from tinyfin.training.run_folder import RunFolder, making_run
-from tinyfin.training.run_metrics import draw_run, table_of
+from tinyfin.training.run_metrics import draw_run, float_alerts, savings_of, table_of
 from tinyfin.training.split import SLICES, Split, known_labels, unreported, untested
 from tinyfin.training.thresholds import Held, promises
 
@@ -144,11 +144,20 @@ def finish(begun: Begun, config: Config, *, note: Note = lambda _: None) -> None
         note(thinned_text(facts))
     with stage("metrics"):
         held = Held.of(np.zeros(len(begun.split.calibration), np.int32), slices)
+        alert_minor = config.evaluate.alert_minor(config.decision)
         metrics = Metrics(
             known_cards_look_back_days=LOOK_BACK_DAYS,
             populations=table_of(slices, begun.dataset.tx.scenario or ()),
             thinned=thinned,
             calibration_promise=promises(config.decision, held),
+            alert_minor=alert_minor,
+            savings=savings_of(
+                slices,
+                "model_float",
+                slices["test_float"],
+                float_alerts(config.decision, slices),
+                alert_minor,
+            ),
         )
     run.write(metrics)
     with stage("pictures"):

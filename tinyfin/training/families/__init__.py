@@ -85,15 +85,21 @@ class Problem:
     validation_inputs: npt.NDArray[np.int8]
     validation_label: npt.NDArray[np.int8]
     feature_names: tuple[str, ...]
+    amount: npt.NDArray[np.int64] | None = None
+    """Minor units of the fit rows; None for events that are no payments."""
+    validation_amount: npt.NDArray[np.int64] | None = None
 
     def with_validation(self) -> Problem:
         """The same with the validation rows behind the rows to fit on, and none held back."""
+        amount, later = self.amount, self.validation_amount
         return replace(
             self,
             inputs=np.concatenate([self.inputs, self.validation_inputs]),
             label=np.concatenate([self.label, self.validation_label]),
+            amount=None if amount is None or later is None else np.concatenate([amount, later]),
             validation_inputs=self.validation_inputs[:0],
             validation_label=self.validation_label[:0],
+            validation_amount=None if later is None else later[:0],
         )
 
 

@@ -20,6 +20,7 @@ from tinyfin.config import Model
 from tinyfin.errors import ConfigError
 from tinyfin.pack.integer_model import MAX_DEPTH, Forest
 from tinyfin.results.run import FitFacts
+from tinyfin.training.amount_weights import amount_weights
 from tinyfin.training.families import FittedIntegers, Problem, family_options
 from tinyfin.training.families.trees import Node, grow
 from tinyfin.training.representative_sample import thinned, thinned_facts
@@ -37,6 +38,8 @@ class BoostedOptions(BaseModel):
     """Splits on the way to a leaf; a tree takes 3 * 2^depth bytes."""
     rate: float = Field(default=0.1, gt=0, le=1)
     """How much of what is left unexplained each tree takes."""
+    amount_power: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Frauds weigh by their amounts to this power (:mod:`tinyfin.training.amount_weights`)."""
     genuine_rows: int = Field(default=1_000_000, ge=100)
     """Genuine rows to fit on at most; of more, so many are drawn at random."""
     rising: list[str] = []
@@ -68,9 +71,11 @@ class Boosted:
             raise ConfigError(f"family boosted: {features} features; trees take at most 256")
         rows = thinned(label, options.genuine_rows, model.seed)
         fraud = label[rows] == 1
+        amount = None if problem.amount is None else problem.amount[rows]
         trees = grow(
             inputs[rows],
             fraud,
+            amount_weights(fraud, amount, options.amount_power),
             trees=options.trees,
             depth=options.depth,
             rate=options.rate,
@@ -88,6 +93,7 @@ class Boosted:
             fit_frauds=int(np.count_nonzero(fraud)),
             trees=options.trees,
             depth=options.depth,
+            amount_power=options.amount_power,
             parameters=int(feature.size + threshold.size + leaf.size),
         )
         said = thinned_facts("the model", label, rows, "[model.options] genuine_rows")

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from tinyfin.config import Model
 from tinyfin.results.metrics import Thinned
 from tinyfin.results.run import FitFacts
+from tinyfin.training.amount_weights import amount_weights
 from tinyfin.training.families import Fitted, Problem, codes_to_float
 from tinyfin.training.families.passes import epochs_for, passes
 from tinyfin.training.keras_types import Network, Tensor
@@ -40,13 +41,16 @@ def fit_dense(
     *,
     keep: Literal["best", "last"] = "best",
     more: tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]] | None = None,
+    amount_power: float = 0.0,
 ) -> Fitted:
     """Fit ``model.hidden`` to ``target`` of the problem's ``rows``; all arrays of their length.
 
     Binary cross-entropy on logits, Adam with a cosine schedule. ``keep``: the epoch with the best
     average precision on the validation rows, or the last one, where the schedule has come to rest:
-    what frauds are few says little of epochs, and picks a lucky one that is not done yet. ``facts``
-    become the history. ``more``: inputs that are not the problem's, and their targets.
+    what frauds are few says little of epochs, and picks a lucky one that is not done yet. ``more``:
+    inputs that are not the problem's, and their targets. ``amount_power``: weighs the frauds among
+    the validation rows by their amounts, as ``weight`` does those of ``rows``. ``facts`` become the
+    history.
     """
     tf = tensorflow(model.seed)
     network = _network(tf, problem, model)
@@ -55,7 +59,8 @@ def fit_dense(
         inputs, target = np.concatenate([inputs, more[0]]), np.concatenate([target, more[1]])
         weight = np.concatenate([weight, np.ones(len(more[1]), np.float32)])
     epochs = epochs_for(len(inputs), model, _BATCHES, _EPOCHS)
-    watch = _Watch(network, problem, epochs, model.patience if keep == "best" else None, progress)
+    patience = model.patience if keep == "best" else None
+    watch = _Watch(network, problem, epochs, patience, amount_power, progress)
 
     def loss(out: Tensor, x: Tensor, wanted: Tensor, weights: Tensor) -> Tensor:
         del x
@@ -67,6 +72,8 @@ def fit_dense(
         if watch.seen(number, mean):
             break
     network.set_weights(watch.best_weights)
+    if amount_power:
+        facts.amount_power = amount_power
     facts.fit_rows = len(rows)
     facts.fit_frauds = int(np.count_nonzero(problem.label[rows] == 1))
     facts.best_epoch = watch.best_epoch
@@ -99,6 +106,7 @@ class _Watch:
         problem: Problem,
         epochs: int,
         patience: int | None,
+        amount_power: float,
         progress: Callable[[int, int, str], None],
     ) -> None:
         """``patience`` None: the last epoch is kept, whatever it is."""
@@ -106,6 +114,11 @@ class _Watch:
         self.progress = progress
         self.inputs = problem.validation_inputs
         self.label = problem.validation_label
+        self.weight = (
+            amount_weights(self.label == 1, problem.validation_amount, amount_power)
+            if amount_power
+            else None
+        )
         self.values: list[float] = []
         self.losses: list[float] = []
         self.best_epoch = 0
@@ -120,7 +133,7 @@ class _Watch:
         """Look at the network after an epoch; True when it is time to stop."""
         value = float("nan")
         if len(self.inputs):
-            value = average_precision(self._logits(), self.label)
+            value = average_precision(self._logits(), self.label, self.weight)
         # without a fraud among the later rows nothing distinguishes epochs: the last one stays
         last = self.patience is None or np.isnan(value)
         if not self.best_weights or last or value > max(self.values):

@@ -27,6 +27,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tinyfin.config import Model
 from tinyfin.results.run import FitFacts
+from tinyfin.training.amount_weights import amount_weights
 from tinyfin.training.families import Fitted, Problem, family_options
 from tinyfin.training.families.dense import fit_dense
 from tinyfin.training.families.trees import Trees, grow
@@ -47,6 +48,9 @@ class DistilledOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    amount_power: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Frauds weigh by their amounts to this power, for teachers and student
+    (:mod:`tinyfin.training.amount_weights`)."""
     genuine_rows: int = Field(default=400_000, ge=100)
     """Genuine rows to fit on at most; of more, so many are drawn at random."""
     trust: float = Field(default=0.75, ge=0.0, le=1.0)
@@ -84,7 +88,9 @@ class Distilled:
         options = family_options(DistilledOptions, model)
         rows = thinned(problem.label, options.genuine_rows, model.seed)
         inputs, label = problem.inputs[rows], problem.label[rows]
-        word, teachers = teach(inputs, label, options, model.seed, progress)
+        amount = None if problem.amount is None else problem.amount[rows]
+        weight = amount_weights(label == 1, amount, options.amount_power)
+        word, teachers = teach(inputs, label, weight, options, model.seed, progress)
         target = (1.0 - options.trust) * (label == 1) + options.trust * word
         n = round(options.mixed * len(rows)) if teachers else 0
         more = mixed(inputs, word, n, options.swap, model.seed)
@@ -102,12 +108,13 @@ class Distilled:
             model,
             rows,
             target.astype(np.float32),
-            np.ones(len(rows), np.float32),
+            weight.astype(np.float32),
             progress,
             facts,
             thinned_facts("the model", problem.label, rows, "[model.options] genuine_rows"),
             keep=options.keep,
             more=(more, judged),
+            amount_power=options.amount_power,
         )
 
 
@@ -117,12 +124,13 @@ FAMILY = Distilled()
 def teach(
     inputs: npt.NDArray[np.int8],
     label: npt.NDArray[np.int8],
+    weight: Floats,
     options: DistilledOptions,
     seed: int,
     progress: Callable[[int, int, str], None],
 ) -> tuple[Floats, Sequence[Trees]]:
     """Probability of fraud of each row, n rows in order of time, by trees that did not see it; and
-    the trees.
+    the trees. ``weight`` float64[n] is the rows'.
 
     A fold that would leave its teacher no fraud or nothing else gives the base rate of the rest.
     """
@@ -141,6 +149,7 @@ def teach(
                 grow(
                     inputs[rest],
                     fraud,
+                    weight[rest],
                     trees=options.trees,
                     depth=options.depth,
                     rate=_RATE,

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tinyfin.config import Model
 from tinyfin.results.run import FitFacts
+from tinyfin.training.amount_weights import amount_weights
 from tinyfin.training.families import Fitted, Problem, family_options
 from tinyfin.training.families.dense import fit_dense
 from tinyfin.training.representative_sample import thinned, thinned_facts
@@ -25,6 +26,8 @@ class MlpOptions(BaseModel):
 
     fraud_weight: float | None = Field(default=None, gt=0)
     """Weight of a fraud against a genuine row; the root of the odds if not given."""
+    amount_power: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Frauds weigh by their amounts to this power (:mod:`tinyfin.training.amount_weights`)."""
     genuine_rows: int = Field(default=400_000, ge=100)
     """Genuine rows to fit on at most; of more, so many are drawn at random."""
 
@@ -49,16 +52,19 @@ class Mlp:
         rows = thinned(problem.label, options.genuine_rows, model.seed)
         fraud = problem.label[rows] == 1
         frauds = int(np.count_nonzero(fraud))
+        amount = None if problem.amount is None else problem.amount[rows]
+        by_amount = amount_weights(fraud, amount, options.amount_power)
         weight = options.fraud_weight or float(np.sqrt((len(rows) - frauds) / frauds))
         return fit_dense(
             problem,
             model,
             rows,
             fraud.astype(np.float32),
-            np.where(fraud, weight, 1.0).astype(np.float32),
+            np.where(fraud, weight * by_amount, 1.0).astype(np.float32),
             progress,
             FitFacts(fraud_weight=weight),
             thinned_facts("the model", problem.label, rows, "[model.options] genuine_rows"),
+            amount_power=options.amount_power,
         )
 
 

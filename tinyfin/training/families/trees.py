@@ -63,6 +63,7 @@ class Trees:
 def grow(
     inputs: npt.NDArray[np.int8],
     fraud: npt.NDArray[np.bool_],
+    weight: npt.NDArray[np.float64],
     *,
     trees: int,
     depth: int,
@@ -70,8 +71,8 @@ def grow(
     seed: int,
     directions: Sequence[int] = (),
 ) -> Trees:
-    """Trees for rows int8[n, F]; of ``directions`` 1 lets a feature only raise the log-odds, -1
-    only lower them."""
+    """Trees for rows int8[n, F] with weights float64[n]; of ``directions`` 1 lets a feature only
+    raise the log-odds, -1 only lower them."""
     from xgboost import DMatrix, train
 
     options = {
@@ -89,4 +90,4 @@ def grow(
     }
     if any(directions):
         options["monotone_constraints"] = tuple(directions)
-    return Trees(train(options, DMatrix(inputs, label=fraud), num_boost_round=trees))
+    return Trees(train(options, DMatrix(inputs, fraud, weight=weight), num_boost_round=trees))
