@@ -135,26 +135,32 @@ class CapacityRows:
             }[table](look, header)
         return self._found[key]
 
+    def terminal_labels(self, look: LookBack) -> int:
+        """Entries of a terminal's label ring that are enough."""
+        rows = self._notices()
+        return self._needed(rows, self.terminal[rows], look.terminal, MOST["terminal_labels"])
+
     def _labels(self, look: LookBack, header: ProgramHeader) -> dict[str, int]:
-        rows = np.flatnonzero(self.label >= 0)
-        rows = rows[np.argsort(self.known_s[rows], kind="stable")]
-        known, t, fraud, owner = (
-            column[rows].astype(np.int64)
-            for column in (self.known_s, self.t_s, self.label, self.terminal)
-        )
         out = {}
         if header.terminal_labels:
-            out["terminal_labels"] = labels_needed(
-                owner, known, t, fraud, look.terminal, MOST["terminal_labels"]
-            )
+            out["terminal_labels"] = self.terminal_labels(look)
         if header.card_labels:
-            own = self.token[rows] != 0
-            card = np.unique(self.token[rows][own], return_inverse=True)[1]
-            owner = owner[own] * (int(card.max(initial=0)) + 1) + card
-            out["card_labels"] = labels_needed(
-                owner, known[own], t[own], fraud[own], look.card, MOST["card_labels"]
-            )
+            rows = self._notices()
+            rows = rows[self.token[rows] != 0]
+            card = np.unique(self.token[rows], return_inverse=True)[1]
+            owner = self.terminal[rows].astype(np.int64) * (int(card.max(initial=0)) + 1) + card
+            out["card_labels"] = self._needed(rows, owner, look.card, MOST["card_labels"])
         return out
+
+    def _notices(self) -> Ints:
+        rows = np.flatnonzero(self.label >= 0)
+        return rows[np.argsort(self.known_s[rows], kind="stable")]
+
+    def _needed(self, rows: Ints, owner: npt.NDArray[np.integer], look: Labels, most: int) -> int:
+        known, t, fraud = (
+            column[rows].astype(np.int64) for column in (self.known_s, self.t_s, self.label)
+        )
+        return labels_needed(owner.astype(np.int64), known, t, fraud, look, most)
 
     def _cards(self, look: LookBack, header: ProgramHeader) -> dict[str, int]:
         own = self.token != 0

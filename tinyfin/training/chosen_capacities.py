@@ -51,11 +51,9 @@ def choose_capacities(
     free = {"terminal_labels", "card_sets", "card_ways"} - features.model_fields_set
     found: dict[str, int] = {}
     if usual.terminal_labels and "terminal_labels" in free:
-        enough = rows.enough("labels", look, header)["terminal_labels"]
+        enough = max(rows.terminal_labels(look), usual.terminal_labels)
         fits = max(1, most_bytes // _RING_PART // _LABEL_BYTES)
-        found["terminal_labels"] = min(
-            max(enough, usual.terminal_labels), MOST["terminal_labels"], fits
-        )
+        found["terminal_labels"] = min(enough, MOST["terminal_labels"], fits)
     if usual.card_sets and {"card_sets", "card_ways"} <= free:
         without = program(found).state_bytes - usual.card_table_bytes
         fits = max(1, (most_bytes - without) // usual.card_slot_bytes)
