@@ -53,6 +53,7 @@ REASONS: Mapping[int, str] = {
     38: "feature defined by the user",
     39: "several expiry dates for one card",
     40: "more doubtful transactions lately than usual",
+    41: "more keyed, refunded, voided or forced transactions than usual",
 }
 
 

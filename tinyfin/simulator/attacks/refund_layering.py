@@ -8,6 +8,7 @@ import numpy as np
 
 from tinyfin.simulator.attacks import Attack, Incident
 from tinyfin.simulator.rows import CVM, ENTRY, TYPE, Rows
+from tinyfin.simulator.traffic import cvms
 
 
 def _inject(incident: Incident) -> Rows:
@@ -20,15 +21,17 @@ def _inject(incident: Incident) -> Rows:
     step = np.tile(np.arange(3), n)
     which = (np.repeat(np.arange(n), 3) + step) % len(cards)
     paid = np.flatnonzero(amount)
+    entry = rng.choice([ENTRY["chip"], ENTRY["contactless_chip"]], len(paid))
+    sale = step[paid] == 0
     return incident.rows(
         len(paid),
         time_s=incident.times(len(paid), 120, 900),
         card=cards[which[paid]],
         bin=bins[which[paid]],
         amount_minor=amount[paid],
-        type=np.where(step[paid] == 0, TYPE["purchase"], TYPE["refund"]),
-        entry=rng.choice([ENTRY["chip"], ENTRY["contactless_chip"]], len(paid)),
-        cvm=CVM["none"],
+        type=np.where(sale, TYPE["purchase"], TYPE["refund"]),
+        entry=entry,
+        cvm=np.where(sale, cvms(entry, amount[paid], rng), CVM["none"]),
     )
 
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 import numpy as np
 
 from tinyfin.simulator.attacks import Attack, Incident
-from tinyfin.simulator.rows import CVM, ENTRY, Rows
-from tinyfin.simulator.traffic import NO_PIN_LIMIT_MINOR
+from tinyfin.simulator.rows import ENTRY, Rows
+from tinyfin.simulator.traffic import NO_PIN_LIMIT_MINOR, cvms
 
 
 def _inject(incident: Incident) -> Rows:
@@ -19,14 +19,16 @@ def _inject(incident: Incident) -> Rows:
     n = len(day)
     cards, bins = incident.strangers(int(rng.integers(1, 3)))
     which = rng.integers(0, len(cards), n)
+    entry = rng.choice([ENTRY["chip"], ENTRY["contactless_chip"]], n)
+    amount = incident.priced(limit * rng.uniform(0.90, 0.999, n))
     return incident.rows(
         n,
         time_s=incident.on_days(day),
         card=cards[which],
         bin=bins[which],
-        amount_minor=incident.priced(limit * rng.uniform(0.90, 0.999, n)),
-        entry=rng.choice([ENTRY["chip"], ENTRY["contactless_chip"]], n),
-        cvm=CVM["none"],
+        amount_minor=amount,
+        entry=entry,
+        cvm=cvms(entry, amount, rng),
     )
 
 
