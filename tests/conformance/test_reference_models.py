@@ -172,7 +172,7 @@ def test_scoring_uses_only_what_travelled(told: Transactions) -> None:
     other = Twin(pack, terminals=terminals).run(mute, event_stream(mute))
     assert (other.flags & NO_HOST != 0).all()
     assert np.array_equal(other.score_q32[~sent], right.score_q32[~sent])
-    assert (other.score_q32[sent] != right.score_q32[sent]).mean() > 0.5
+    assert (other.score_q32[sent] != right.score_q32[sent]).mean() > 0.4
 
 
 def test_a_model_without_host_fields_needs_none(told: Transactions) -> None:

