@@ -15,7 +15,7 @@ from tinyfin import simulator
 from tinyfin.config import Config, Simulate, from_table, load
 from tinyfin.data.readers import read
 from tinyfin.features.auto import fed_names, resolve_names
-from tinyfin.features.catalogue import AUTO, BY_NAME, COMPROMISED, DEFAULT, HOST, STREAM
+from tinyfin.features.catalogue import AUTO, BY_NAME, COMPROMISED, DEFAULT, HOST, OVER_DAYS, STREAM
 from tinyfin.features.compiler import compile_program
 from tinyfin.features.definition import OWN_FEATURE_ID
 from tinyfin.features.selection import select
@@ -44,7 +44,7 @@ def names_of(data: dict[str, Any], *, labels: bool = True, **more: Any) -> list[
 def test_a_file_with_everything_gets_everything() -> None:
     columns = simulator.simulate(Simulate(terminals=2, days=4)).column_names
     assert tuple(resolve_names(from_table({}), columns).names) == (*AUTO, "mcc_risk")
-    assert set(AUTO) == {*DEFAULT, *STREAM, *COMPROMISED}
+    assert set(AUTO) == {*DEFAULT, *STREAM, *COMPROMISED, *OVER_DAYS}
     assert [feature.name for feature in select("auto")] == list(AUTO)
 
 

@@ -44,6 +44,9 @@ LASTING = {
     "host_30d": (306, 7),
     "host_frauds": (307, 36),
     "host_mean_log": (308, 0),
+    "near_floor_repeat": (238, 7),
+    "refund_card_repeat": (239, 7),
+    "exceptions_8h": (240, 42),
 }
 
 
@@ -92,7 +95,7 @@ def test_restarts_lose_nothing_of_the_default() -> None:
 
 def _random_values(rng: np.random.Generator) -> tuple[list[int], int]:
     choices = {
-        "amount_minor": (0, 1, 50, 199, 200, 201, 1000, 1999, 250_000, 2**45, -5),
+        "amount_minor": (0, 1, 50, 199, 200, 201, 1000, 1999, 2400, 2400, 250_000, 2**45, -5),
         "token": (0, 1, 2, 2, 3, 2**64 - 1),
         "tvr": (0, 2**40 - 1, 0x8000048000, -1),
         "floor_limit_minor": (0, 0, 2500, 10_000),
@@ -134,7 +137,7 @@ def test_every_feature_is_the_oracles_and_moves() -> None:
     rng = np.random.default_rng(0)
     t, changed = 800_000_000, np.zeros(len(FEATURES), bool)
     first: list[int] = []
-    for number in range(150):
+    for number in range(400):
         t += int(rng.choice([0, 1, 1, 7, 7, 60, 299, 3600, 90_000, -5]))
         values, present = _random_values(rng)
         local = t + int(rng.choice([0, 0, 3600, -7200]))

@@ -16,6 +16,8 @@ from tinyfin.results.evaluation import ScenarioReasons
 from tinyfin.twin import Twin
 
 PAYMENT = Path(__file__).parents[2] / "models" / "payment"
+REFUNDING = {"distraction_refund", "stolen_terminal", "refund_layering", "colluding_operator"}
+"""Attacks that pay out by refunds: what is true of one is true of all."""
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +47,6 @@ def test_a_reason_is_not_given_to_everything(told: dict[str, ScenarioReasons]) -
     for scenario, row in told.items():
         given = {one.reason: one.share for one in row.reasons}
         for other in ("forced_post", "fallback", "distraction_refund"):
-            if other != scenario and (other, scenario) != ("distraction_refund", "stolen_terminal"):
+            if other != scenario and not {other, scenario} <= REFUNDING:
                 share = sum(given.get(reason, 0.0) for reason in EXPECTED_REASONS[other])
                 assert share < 0.5, (scenario, other, given)

@@ -71,6 +71,8 @@ TRUE: Mapping[int, Mapping[str, Truth]] = {
     6: {"hour_rare": _at_least(256 * 23 / 24), "day_rare": _at_least(256 * 6 / 7)},
     7: {
         "tok_seen_cnt": _at_least(1),
+        "near_floor_repeat": _at_least(1),
+        "refund_card_repeat": _at_least(1),
         "tok_known": _at_least(1),
         "card_visits": _at_least(1),
         "tok_gap_s": _less_than(ABSENT_S),
@@ -146,6 +148,7 @@ TRUE: Mapping[int, Mapping[str, Truth]] = {
         ("expected_frauds_1h", "expected_frauds_1d", "card_expected_frauds_7d"), _more_than(0)
     ),
     41: {"host_rise": _more_than(64)},
+    42: {"exceptions_8h": _more_than(1)},
 }
 
 

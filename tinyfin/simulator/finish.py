@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
 from tinyfin.data.transactions import NO_RESULT, RESULTS
+from tinyfin.simulator.attacks import ONE_STREAM, attacks
 from tinyfin.simulator.rows import CVM, ENTRY, TYPE, Columns, Ints, Rows
 from tinyfin.simulator.world import DAY, Terminal, World, mix64
 
@@ -30,7 +33,7 @@ def finish(world: World, rows: Rows) -> Columns:
 
     Enums, results and scenarios are still codes.
     """
-    rng = world.rng("finish")
+    chances = _chances(world, rows)
     n = len(rows["time_s"])
     profiles = [terminal.profile for terminal in world.terminals]
     terminal = rows["terminal"]
@@ -55,11 +58,43 @@ def finish(world: World, rows: Rows) -> Columns:
         "label": rows["label"],
         "scenario": rows["scenario"],
     }
-    out["atc"] = _atc(world, rows, rng)
-    out["tvr"] = _tvr(rows, floor, rng)
+    out["atc"] = _atc(world, rows, chances.steps)
+    out["tvr"] = _tvr(rows, floor, chances)
     _per_terminal(world, rows, out)
-    _outcomes(rows, out, rng)
+    _outcomes(rows, out, chances.delay)
     return out
+
+
+@dataclass(frozen=True)
+class _Chances:
+    """What chance adds to each row."""
+
+    steps: Ints
+    """How far the card's counter moved since the row before."""
+    no_oda: npt.NDArray[np.bool_]
+    lower_limit: npt.NDArray[np.bool_]
+    random_online: npt.NDArray[np.bool_]
+    delay: npt.NDArray[np.float64]
+    """Seconds until the outcome, by and large."""
+
+
+def _chances(world: World, rows: Rows) -> _Chances:
+    n = len(rows["time_s"])
+    steps, delay = np.zeros(n, np.int64), np.zeros(n)
+    no_oda, lower_limit, random_online = np.zeros((3, n), np.bool_)
+    streams = ["", *("" if name in ONE_STREAM else name for name in attacks())]
+    for stream in sorted(set(streams)):
+        codes = [code for code, name in enumerate(streams) if name == stream]
+        where = np.flatnonzero(np.isin(rows["scenario"], codes))
+        m = len(where)
+        rng = world.rng("finish", *filter(None, [stream]))
+        by_card = where[np.lexsort((rows["time_s"][where], rows["card"][where]))]
+        steps[by_card] = rng.geometric(0.25, m)
+        no_oda[where] = rng.random(m) < 0.006
+        lower_limit[where] = rng.random(m) < 0.004
+        random_online[where] = rng.random(m) < 0.012
+        delay[where] = np.exp(rng.normal(0.8, 0.45, m))
+    return _Chances(steps, no_oda, lower_limit, random_online, delay)
 
 
 def _expiry(world: World, rows: Rows) -> Ints:
@@ -69,13 +104,12 @@ def _expiry(world: World, rows: Rows) -> Ints:
     return np.where(rows["entry"] == ENTRY["keyed"], given, NONE)
 
 
-def _atc(world: World, rows: Rows, rng: np.random.Generator) -> Ints:
+def _atc(world: World, rows: Rows, steps: Ints) -> Ints:
     """The card's own counter: it also grows where we do not look. Only a chip has one."""
     n = len(rows["card"])
     order = np.lexsort((rows["time_s"], rows["card"]))
     card = rows["card"][order]
-    steps = rng.geometric(0.25, n)
-    total = np.cumsum(steps)
+    total = np.cumsum(steps[order])
     first = np.flatnonzero(np.r_[True, card[1:] != card[:-1]]) if n else np.zeros(0, np.int64)
     base = np.repeat(total[first] - 1, np.diff(np.r_[first, n]))
     start = (mix64(world.seed + 2, card) % np.uint64(3000)).astype(np.int64) + 3
@@ -85,16 +119,16 @@ def _atc(world: World, rows: Rows, rng: np.random.Generator) -> Ints:
     return np.where(chip, atc, NONE)
 
 
-def _tvr(rows: Rows, floor: Ints, rng: np.random.Generator) -> Ints:
+def _tvr(rows: Rows, floor: Ints, chances: _Chances) -> Ints:
     n = len(floor)
     tvr = np.zeros(n, np.int64)
     for bit, where in (
-        (_TVR_ODA_NOT_PERFORMED, rng.random(n) < 0.006),
+        (_TVR_ODA_NOT_PERFORMED, chances.no_oda),
         (_TVR_CVM_FAILED, rows["cvm"] == CVM["failed"]),
         (_TVR_ONLINE_PIN, rows["cvm"] == CVM["online_pin"]),
         (_TVR_OVER_FLOOR, rows["amount_minor"] >= floor),
-        (_TVR_LOWER_LIMIT, rng.random(n) < 0.004),
-        (_TVR_RANDOM_ONLINE, rng.random(n) < 0.012),
+        (_TVR_LOWER_LIMIT, chances.lower_limit),
+        (_TVR_RANDOM_ONLINE, chances.random_online),
     ):
         tvr |= np.where(where, bit, 0)
     chip = np.isin(rows["entry"], (ENTRY["chip"], ENTRY["contactless_chip"]))
@@ -172,15 +206,14 @@ def _merged(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
     return out
 
 
-def _outcomes(rows: Rows, out: Columns, rng: np.random.Generator) -> None:
-    n = len(rows["time_s"])
+def _outcomes(rows: Rows, out: Columns, usual_s: npt.NDArray[np.float64]) -> None:
     offline: npt.NDArray[np.bool_] = out["offline"].astype(np.bool_)
     refused: npt.NDArray[np.bool_] = out.pop("refused").astype(np.bool_)
     result = np.where(rows["result"] >= 0, rows["result"], np.where(rows["response"] != 0, 1, 0))
     result = np.where(offline, np.where(refused, CANCELLED, 0), result)
     silent = offline | np.isin(result, (CANCELLED, TIMED_OUT, NO_RESULT))
     forced = rows["type"] == TYPE["forced_post"]
-    delay = np.minimum(np.rint(np.exp(rng.normal(0.8, 0.45, n))), 20).astype(np.int64)
+    delay = np.minimum(np.rint(usual_s), 20).astype(np.int64)
     delay = np.where(rows["cvm"] == CVM["online_pin"], delay + 3, delay)
     delay = np.where(result == TIMED_OUT, 45, np.where(offline, 1, np.maximum(delay, 1)))
     out["result"] = np.where(result == NO_RESULT, NONE, result)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from tinyfin.simulator.rows import CVM, ENTRY, TYPE, Ints, Rows, make, stack, take
 from tinyfin.simulator.world import DAY, Terminal, World, mix64
 
-__all__ = ["DECLINES", "amounts", "cvms", "declines", "ordinary"]
+__all__ = ["DECLINES", "NO_PIN_LIMIT_MINOR", "amounts", "cvms", "declines", "ordinary"]
 
 DECLINES = {
     51: 0.42,
@@ -26,7 +26,8 @@ DECLINES = {
 }
 """Response codes (DE39) of genuine declines and their shares, by and large."""
 
-_NO_PIN_LIMIT_MINOR = 5000
+NO_PIN_LIMIT_MINOR = 5000
+"""Below it a tap needs no PIN."""
 _MIN_GAP_S = 7
 
 
@@ -109,7 +110,7 @@ def cvms(
     tap = np.where(
         draw < 0.35,
         CVM["cdcvm"],
-        np.where(amount < _NO_PIN_LIMIT_MINOR, CVM["none"], CVM["online_pin"]),
+        np.where(amount < NO_PIN_LIMIT_MINOR, CVM["none"], CVM["online_pin"]),
     )
     chip = np.where(
         draw < 0.72,

@@ -123,7 +123,15 @@ COMPROMISED: tuple[str, ...] = (
 )
 """What labels say of the terminal, each weighed by what explains it."""
 
-AUTO: tuple[str, ...] = (*STREAM, *COMPROMISED, *(name for name in DEFAULT if name not in STREAM))
+OVER_DAYS: tuple[str, ...] = ("near_floor_repeat", "refund_card_repeat", "exceptions_8h")
+"""What remembers cards and exceptions longer than the card table of a small terminal."""
+
+AUTO: tuple[str, ...] = (
+    *STREAM,
+    *COMPROMISED,
+    *(name for name in DEFAULT if name not in STREAM),
+    *OVER_DAYS,
+)
 """What ``names = "auto"`` chooses from: those whose fields the file has (features/auto.py)."""
 
 LABEL_FREE: tuple[str, ...] = (

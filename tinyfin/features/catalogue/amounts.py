@@ -39,6 +39,8 @@ _TERMINAL_MEAN = mean("terminal", AMOUNT, shift=5, width=8, where=SALE)
 CARD_MEAN = mean("card", AMOUNT, shift=2, width=4, where=SALE)
 _AVERAGED_S = 128 * DAY_S
 _BEFORE = previous("terminal", AMOUNT, otherwise=-1_000_000)
+_TO_FLOOR = smaller(ratio(AMOUNT, _FLOOR, scale=256), 1024)
+_BELOW_FLOOR = all_of(HAS_CARD, SALE, _TO_FLOOR >= 230, _TO_FLOOR < 256)
 _NEAR = all_of(HAS_CARD, absolute(AMOUNT - _BEFORE) <= 100, CARD_GAP > GAP)
 
 
@@ -164,7 +166,7 @@ FEATURES: tuple[Feature, ...] = (
         "256 * amount / floor limit, at most 1024; 0 without a limit",
         "just under the limit, offline burst",
         "before",
-        smaller(ratio(AMOUNT, _FLOOR, scale=256), 1024),
+        _TO_FLOOR,
         side="above",
         neutral=0,
     ),
@@ -192,6 +194,22 @@ FEATURES: tuple[Feature, ...] = (
                 scale=256,
             ),
             1024,
+        ),
+        side="above",
+        neutral=0,
+    ),
+    Feature(
+        "near_floor_repeat",
+        238,
+        7,
+        "for a sale with amt_to_floor 230 to 255: how many of the last 32 such sales here were "
+        "this card's; else 0",
+        "structuring over days",
+        "before",
+        either(
+            _BELOW_FLOOR,
+            repeat("terminal", field("token"), 32, where=_BELOW_FLOOR, when=APPROVED),
+            0,
         ),
         side="above",
         neutral=0,

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from tinyfin.features.catalogue.base import CAP_S, growth
+from tinyfin.features.catalogue.base import CAP_S, KEYED, growth
 from tinyfin.features.definition import Feature
 from tinyfin.features.expressions import (
     ALWAYS,
@@ -158,5 +158,23 @@ FEATURES: tuple[Feature, ...] = (
         all_of(_SUPERVISOR, any_of(_CHANGED, since("terminal", cap_s=CAP_S, where=_CHANGED) < 600)),
         side="above",
         neutral=0,
+    ),
+    Feature(
+        "exceptions_8h",
+        240,
+        42,
+        "keyed transactions, refunds, voids and forced posts in the last 8 h, this one included",
+        "insider",
+        "before",
+        window(
+            "terminal",
+            seconds=8 * HOUR_S,
+            buckets=8,
+            where=any_of(KEYED, _SUPERVISOR),
+            itself=True,
+            width=1,
+        ),
+        side="above",
+        neutral=1,
     ),
 )

@@ -57,6 +57,7 @@ REASONS: Mapping[int, str] = {
     39: "several expiry dates for one card",
     40: "more doubtful transactions lately than usual",
     41: "higher amounts for this card lately than usual",
+    42: "more keyed, refunded, voided or forced transactions than usual",
 }
 
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from tinyfin.features.catalogue.amounts import CARD_MEAN
-from tinyfin.features.catalogue.base import AMOUNT, CAP_S, REFUND, SALE
+from tinyfin.features.catalogue.base import AMOUNT, CAP_S, HAS_CARD, REFUND, SALE
 from tinyfin.features.definition import Feature
 from tinyfin.features.expressions import (
     APPROVED,
@@ -39,6 +39,7 @@ _REFUNDED = window(
     width=4,
 )
 _SALES_12H = window("terminal", seconds=12 * HOUR_S, buckets=6, where=SALE, when=APPROVED, width=2)
+_CARD_REFUND = all_of(REFUND, HAS_CARD)
 _VOID = is_value("transaction_type", "void")
 _FORCED = all_of(is_value("transaction_type", "forced_post"), present("approval_hash"))
 
@@ -86,6 +87,19 @@ FEATURES: tuple[Feature, ...] = (
         "before",
         window(
             "terminal", seconds=DAY_S, buckets=6, where=REFUND, itself=True, when=APPROVED, width=1
+        ),
+        side="above",
+        neutral=0,
+    ),
+    Feature(
+        "refund_card_repeat",
+        239,
+        7,
+        "how many of the last 16 refunds here went to this card",
+        "refund layering, refunds to a cashier's own card",
+        "before",
+        either(
+            HAS_CARD, repeat("terminal", field("token"), 16, where=_CARD_REFUND, when=APPROVED), 0
         ),
         side="above",
         neutral=0,
