@@ -8,21 +8,17 @@ import pytest
 from numpy.typing import NDArray
 
 from tinyfin.training import baselines
-from tinyfin.training.baselines import learned_scores
+from tinyfin.training.baselines import Shape, learned_scores
 
 PARTS = ("fit", "validation", "calibration", "test")
 ROWS = {"fit": 6000, "validation": 1500, "calibration": 1500, "test": 3000}
 
 
-def scores(
-    features: NDArray[np.int16], label: NDArray[np.int8], skip: str = ""
-) -> NDArray[np.float32]:
+def scores(features: NDArray[np.int16], label: NDArray[np.int8]) -> NDArray[np.float32]:
     ends = np.cumsum(list(ROWS.values()))
     rows = {
         part: np.arange(end - n, end) for (part, n), end in zip(ROWS.items(), ends, strict=True)
     }
-    if skip:
-        rows[skip] = rows[skip][:0]
     inputs = {part: features[at].astype(np.int8) for part, at in rows.items()}
     return learned_scores(["xgboost"], inputs, features, rows, label, 1, [])["xgboost"]
 
@@ -38,39 +34,59 @@ def world(deep: bool) -> tuple[NDArray[np.int16], NDArray[np.int8]]:
 
 @pytest.mark.parametrize("deep", [True, False])
 def test_the_validation_rows_choose_the_depth(deep: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    grown: list[tuple[int, int, int]] = []
+    grown: list[tuple[int, Shape]] = []
     honest = baselines._grown
 
-    def seen(x: NDArray[np.int16], *args: int) -> baselines.Boosted:
-        grown.append((len(x), args[-2], args[-1]))
-        return honest(x, *args)  # type: ignore[arg-type]
+    def seen(
+        x: NDArray[np.int16],
+        y: NDArray[np.bool_],
+        weight: NDArray[np.float64],
+        seed: int,
+        shape: Shape,
+    ) -> baselines.Boosted:
+        grown.append((len(x), shape))
+        return honest(x, y, weight, seed, shape)
 
     monkeypatch.setattr(baselines, "_grown", seen)
     features, label = world(deep)
     scores(features, label)
-    trials, (rows, depth, trees) = grown[:-1], grown[-1]
-    assert [shape[1:] for shape in trials] == [(4, 400), (5, 400), (6, 400)]
-    assert {shape[0] for shape in trials} == {ROWS["fit"]}
+    trials, (rows, chosen) = grown[:-1], grown[-1]
+    assert {shape for _, shape in trials} == {
+        Shape(narrow, depth, 400) for narrow in (True, False) for depth in (4, 5, 6)
+    }
+    assert {count for count, _ in trials} == {ROWS["fit"]}
     assert rows == ROWS["fit"] + ROWS["validation"] + ROWS["calibration"]
-    assert trees in (100, 200, 300, 400)
+    assert chosen.trees in (100, 200, 300, 400)
     if deep:
-        assert depth == 6
+        assert chosen.depth == 6
         turned = label.copy()
         at = slice(ROWS["fit"], ROWS["fit"] + ROWS["validation"])
         turned[at] = features[at, 0]  # the negative control: there one split says all
         grown.clear()
         scores(features, turned)
-        assert grown[-1][1:] != (depth, trees)
+        assert grown[-1][1] != chosen
 
 
-def test_without_validation_rows_the_usual_shape_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    grown: list[tuple[int, ...]] = []
+@pytest.mark.parametrize("frauds", [0, 19])
+def test_with_too_few_validation_frauds_the_usual_shape_is_taken(
+    frauds: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    features, label = world(False)
+    later = np.arange(ROWS["fit"], ROWS["fit"] + ROWS["validation"])
+    label[later] = np.arange(len(later)) < frauds
+    grown: list[Shape] = []
     honest = baselines._grown
 
-    def seen(x: NDArray[np.int16], *args: int) -> baselines.Boosted:
-        grown.append(args[-2:])
-        return honest(x, *args)  # type: ignore[arg-type]
+    def seen(
+        x: NDArray[np.int16],
+        y: NDArray[np.bool_],
+        weight: NDArray[np.float64],
+        seed: int,
+        shape: Shape,
+    ) -> baselines.Boosted:
+        grown.append(shape)
+        return honest(x, y, weight, seed, shape)
 
     monkeypatch.setattr(baselines, "_grown", seen)
-    scores(*world(False), skip="validation")
-    assert grown == [(5, 200)]
+    scores(features, label)
+    assert grown == [Shape(True, 5, 200)]
