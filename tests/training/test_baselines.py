@@ -41,7 +41,7 @@ def test_the_validation_rows_choose_the_depth(deep: bool, monkeypatch: pytest.Mo
     grown: list[tuple[int, int, int]] = []
     honest = baselines._grown
 
-    def seen(x: NDArray[np.int16], *args: int) -> baselines.Boosted:
+    def seen(x: NDArray[np.int16], *args: int) -> baselines.Trees:
         grown.append((len(x), args[-2], args[-1]))
         return honest(x, *args)  # type: ignore[arg-type]
 
@@ -67,7 +67,7 @@ def test_without_validation_rows_the_usual_shape_is_taken(monkeypatch: pytest.Mo
     grown: list[tuple[int, ...]] = []
     honest = baselines._grown
 
-    def seen(x: NDArray[np.int16], *args: int) -> baselines.Boosted:
+    def seen(x: NDArray[np.int16], *args: int) -> baselines.Trees:
         grown.append(args[-2:])
         return honest(x, *args)  # type: ignore[arg-type]
 

@@ -36,8 +36,8 @@ def config(**features: object) -> Config:
 
 
 def chosen(tx: Transactions, most: int, **features: object) -> dict[str, int]:
-    section = config(**features)
-    return choose_capacities(section.features, section.schema, tx, "both", most)
+    section = config(max_state=most, **features)
+    return choose_capacities(section.features, section.schema, tx, "both")
 
 
 def lost(tx: Transactions, capacities: dict[str, int]) -> tuple[int, int, int]:
@@ -82,6 +82,19 @@ def test_what_is_given_stays(tx: Transactions) -> None:
 def test_too_little_is_an_error_that_says_what_to_do(tx: Transactions) -> None:
     with pytest.raises(ConfigError, match=r"3 features take .* of state, more than 300; name"):
         chosen(tx, 300)
+
+
+def test_without_a_limit_of_the_users_own_a_large_state_is_no_error(tx: Transactions) -> None:
+    """With ``names = "auto"`` nobody asked for 16 kB: tables that were given may take more."""
+
+    def usual(**features: object) -> dict[str, int]:
+        section = config(**features)
+        return choose_capacities(section.features, section.schema, tx, "both")
+
+    assert usual(card_sets=512, card_ways=8) == {}
+    assert usual() == chosen(tx, 16 << 10)
+    with pytest.raises(ConfigError, match="more than 16,384; name fewer"):
+        chosen(tx, 16 << 10, card_sets=512, card_ways=8)
 
 
 def test_the_run_keeps_what_was_chosen(tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ inputs, whose maps have straightened them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +17,7 @@ import numpy.typing as npt
 from tinyfin.errors import ConfigError
 from tinyfin.progress import stage
 from tinyfin.results.metrics import Thinned
+from tinyfin.training.families.trees import Trees, grow
 from tinyfin.training.metrics import average_precision
 from tinyfin.training.representative_sample import thinned, thinned_facts
 
@@ -28,19 +28,6 @@ Inputs = npt.NDArray[np.integer]
 Weights = npt.NDArray[np.float64]
 Scorer = Callable[[Inputs], npt.NDArray[np.floating]]
 Fit = Callable[[Inputs, npt.NDArray[np.bool_], Weights, int, npt.NDArray[np.int8]], Scorer]
-
-
-class Boosted(Protocol):
-    """What is used of XGBoost's classifier."""
-
-    def fit(self, x: Inputs, y: npt.NDArray[np.bool_], *, sample_weight: Weights) -> object:
-        """Learn."""
-
-    def predict(
-        self, x: Inputs, *, output_margin: bool, iteration_range: tuple[int, int] = ...
-    ) -> npt.NDArray[np.float32]:
-        """Scores of rows; ``iteration_range``: by those trees alone."""
-
 
 _PARTS = ("fit", "validation", "calibration")
 _MANY = 100_000
@@ -152,8 +139,8 @@ def _forest(
 def _xgboost(
     x: Inputs, y: npt.NDArray[np.bool_], weight: Weights, seed: int, part: npt.NDArray[np.int8]
 ) -> Scorer:
-    """Depth and number of trees are those that rank the validation rows best, of trees that were
-    fitted on the rows before them; then all rows are fitted on."""
+    """Fitted on all rows, with the depth and the number of trees that rank the validation rows best
+    when the trees are fitted on the rows before those."""
     depth, trees = _USUAL_TREES
     fit, later = np.flatnonzero(part == 0), part == 1
     if np.any(y[fit]) and np.any(y[later]):
@@ -162,32 +149,16 @@ def _xgboost(
         for deep in _DEPTHS:
             model = _grown(x[fit], y[fit], weight[fit], seed, deep, max(_TREES))
             for n in _TREES:
-                score = model.predict(x[later], output_margin=True, iteration_range=(0, n))
+                score = model.log_odds(x[later], n)
                 tried[deep, n] = average_precision(score, y[later].astype(np.int8))
         depth, trees = max(tried, key=lambda shape: (tried[shape], shape == _USUAL_TREES))
-    model = _grown(x, y, weight, seed, depth, trees)
-    return lambda rows: model.predict(rows, output_margin=True)
+    return _grown(x, y, weight, seed, depth, trees).log_odds
 
 
 def _grown(
     x: Inputs, y: npt.NDArray[np.bool_], weight: Weights, seed: int, depth: int, trees: int
-) -> Boosted:
-    from xgboost import XGBClassifier
-
-    model: Boosted = XGBClassifier(
-        n_estimators=trees,
-        max_depth=depth,
-        learning_rate=0.1,
-        min_child_weight=5,
-        subsample=0.8,
-        colsample_bytree=0.8,
-        tree_method="hist",
-        base_score=0.5,
-        n_jobs=_jobs(x),
-        random_state=seed,
-    )
-    model.fit(x, y, sample_weight=weight)
-    return model
+) -> Trees:
+    return grow(x, y, weight, trees=trees, depth=depth, rate=0.1, seed=seed, threads=_jobs(x))
 
 
 def _isolation(
