@@ -229,13 +229,15 @@ def test_what_is_said_of_a_budget_with_costs() -> None:
 
     budget = said(100, 1.0, 9)
     assert "the budget bounds the threshold, costs alone would alert on more" in budget
-    assert "0 of 999 genuine calibration rows alert, chosen by costs from 0 to 0: at" in budget
+    assert "0 of 999 genuine calibration rows alert (costs could choose 0 to 0): at" in budget
     costs = said(100, 5.0, 7)
-    assert "the costs bound the threshold, which the budget lets be lower" in costs
-    assert "1 of 999 genuine calibration rows alert, chosen by costs from 0 to 4: at" in costs
+    assert "the costs bound the threshold, the budget would allow a lower one" in costs
+    assert "1 of 999 genuine calibration rows alert (costs could choose 0 to 4): at" in costs
     section = Section.model_validate({"go_online_per_1000": 5, "costs": {"go_online_minor": 9}})
     (before,) = promise_lines(promises(section, rows))
-    assert "; up to 4 of 999 genuine calibration rows alert, as costs choose: at most" in before
+    assert (
+        "; up to 4 of 999 genuine calibration rows alert (costs choose how many): at most" in before
+    )
 
 
 # -------------------------------------------------------------------------------- the savings

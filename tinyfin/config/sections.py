@@ -157,10 +157,10 @@ class Features(Section):
     names one of its sets (``"default"``, ``"stream"``, ``"host"``, ``"all"``), or takes what the
     files can feed (``"auto"``; training writes the names into ``[features.found]`` of the run). The
     capacities are the terminal's memory: transactions that wait for their outcome, cards, labels;
-    with ``max_state`` training chooses them from the data. The terminal's clock may step ahead by ``clock_step``
-    after a restart, by ``clock_step_in_boot`` from then on; what claims more is not believed.
-    ``cuts`` has the numbers that training chose. Every other entry of the section is a table that
-    defines a feature of your own, kept as written in ``define``.
+    with ``max_state`` training chooses them from the data. The terminal's clock may step ahead by
+    ``clock_step`` after a restart, by ``clock_step_in_boot`` from then on; what claims more is not
+    believed. ``cuts`` has the numbers that training chose. Every other entry of the section is a
+    table that defines a feature of your own, kept as written in ``define``.
     """
 
     names: str | list[str] = "auto"

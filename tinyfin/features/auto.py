@@ -27,7 +27,7 @@ AUTO_NAME = "auto"
 
 _LOGARITHMIC = ("minor", "s", "seconds")
 """Units whose numbers are often too large for a feature, so that it takes their logarithm."""
-_DOC_LETTERS = 70
+_DOC_LENGTH = 70
 _TAKEN = frozenset({*BY_NAME, *Features.model_fields, "found", "mcc_risk"})
 """Names that a feature of a field cannot have: of the catalogue, and keys of [features]."""
 _MCC_RISK = {
@@ -129,7 +129,7 @@ def _amount_to(field: Field) -> dict[str, object]:
 def _words(field: Field) -> str:
     """What a reason calls a field: its doc, if that is short, or its name."""
     doc = field.doc.strip()
-    if doc and doc.isprintable() and len(doc) <= _DOC_LETTERS:
+    if doc and doc.isprintable() and len(doc) <= _DOC_LENGTH:
         return doc
     return field.name.replace("_", " ")
 

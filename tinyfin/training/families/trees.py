@@ -54,7 +54,7 @@ class Trees:
     booster: Booster
 
     def log_odds(self, inputs: Inputs, first: int = 0) -> npt.NDArray[np.float64]:
-        """Natural log-odds of fraud float64[n] of rows [n, F], by the ``first`` trees; 0: by all."""
+        """Natural log-odds of fraud float64[n] of rows [n, F], by ``first`` trees; 0: by all."""
         return self.booster.inplace_predict(
             inputs, predict_type="margin", iteration_range=(0, first)
         ).astype(np.float64)
