@@ -113,6 +113,11 @@ def test_the_run_keeps_what_was_chosen(tmp_path: Path) -> None:
     assert 1000 < run.facts().features.state_bytes <= 2048
     program = compile_program(features, run.config().schema, **features.capacities)
     assert np.array_equal(program.payload, run.file("program.bin").read_bytes())
+    known = "card_sets, card_ways have their defaults here, training chooses them"
+    out = tmp_path / "f.parquet"
+    assert known in tinyfin("features", data, "--config", path, "--out", out).output
+    same = tinyfin("features", data, "--config", run.path / "config.toml", "--out", out)
+    assert "have their defaults" not in same.output
     again = ("train", data, "--config", run.path / "config.toml", "--name", "b", "--out", tmp_path)
     tinyfin(*again)
     assert (tmp_path / "b/program.bin").read_bytes() == program.payload

@@ -19,7 +19,7 @@ from tinyfin.formats import ProgramHeader
 from tinyfin.schema import Schema
 from tinyfin.training.capacities import MOST, CapacityRows, LookBack
 
-__all__ = ["choose_capacities"]
+__all__ = ["choose_capacities", "left_open"]
 
 _USUAL_BYTES = 16 << 10
 """Without ``max_state``: half of the RAM of a small Cortex-M4."""
@@ -55,13 +55,13 @@ def choose_capacities(
         return {}
     header, look = ProgramHeader.read(usual.payload), LookBack.of(usual.payload)
     rows = CapacityRows.of(tx, notices)
-    free = {"terminal_labels", "card_sets", "card_ways"} - features.model_fields_set
+    free = left_open(features, usual)
     found: dict[str, int] = {}
-    if usual.terminal_labels and "terminal_labels" in free:
+    if "terminal_labels" in free:
         enough = max(rows.terminal_labels(look), usual.terminal_labels)
         fits = max(1, most_bytes // _RING_PART // _LABEL_BYTES)
         found["terminal_labels"] = min(enough, MOST["terminal_labels"], fits)
-    if usual.card_sets and {"card_sets", "card_ways"} <= free:
+    if "card_sets" in free:
         without = program(found).state_bytes - usual.card_table_bytes
         fits = max(1, (most_bytes - without) // usual.card_slot_bytes)
         found |= _cards(rows.enough("cards", look, header), usual, fits)
@@ -75,6 +75,14 @@ def choose_capacities(
     sizes = "".join(f", {key} = {value}" for key, value in found.items())
     note(f"state of a terminal: {now.state_bytes:,} bytes, at most {most_bytes:,}{sizes}")
     return found
+
+
+def left_open(features: Features, program: Program) -> list[str]:
+    """The capacities of the program's tables that the section does not give."""
+    given = features.model_fields_set
+    labels = program.terminal_labels and "terminal_labels" not in given
+    cards = program.card_sets and not given & {"card_sets", "card_ways"}
+    return [*["terminal_labels"] * bool(labels), *["card_sets", "card_ways"] * bool(cards)]
 
 
 def _cards(enough: Mapping[str, int], usual: Program, fits: int) -> dict[str, int]:
