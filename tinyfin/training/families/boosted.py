@@ -67,8 +67,6 @@ class Boosted:
         options = family_options(BoostedOptions, model)
         inputs, label = problem.inputs, problem.label
         features = inputs.shape[1]
-        if features > 256:
-            raise ConfigError(f"family boosted: {features} features; trees take at most 256")
         rows = thinned(label, options.genuine_rows, model.seed)
         fraud = label[rows] == 1
         amount = None if problem.amount is None else problem.amount[rows]
