@@ -4,7 +4,7 @@
     python .ci/nightly.py [STAGE ...]        every stage if none is named
 
     gates    the shipped models trained again from their configurations, held to their gates
-    worlds   the recipe that nobody tuned, against XGBoost in five worlds with rules of their own
+    worlds   the default recipe against XGBoost, in five simulated worlds
     soak     a million events over two emulated terminals, with faults and restarts
     fuzz     every fuzz target for five minutes
     loaded   the tests with deadlines, ten times on a busy machine
@@ -90,7 +90,7 @@ def gates() -> Iterator[list[str]]:
 
 
 def worlds() -> Iterator[list[str]]:
-    """Without a bound: a table to look at."""
+    """A table to look at; no figure fails it."""
     yield [sys.executable, str(ROOT / "benchmarks" / "worlds.py"), "--out", "worlds"]
 
 

@@ -163,6 +163,7 @@ class _Room:
         maps = input_maps(chosen, made.features, fit, label[fit])
         amount = dataset.tx.amount
         inputs = map_rows(maps, made.features, later)
+        # the validation rows rank the trials, so no family is fitted on them here
         held_back = slice(0) if chosen.takes_validation(config.model) else slice(None)
         problem = Problem(
             map_rows(maps, made.features, fit),

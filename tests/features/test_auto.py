@@ -96,6 +96,35 @@ def test_own_features_and_appended_fields_follow() -> None:
     assert resolve_names(config, ["T", "A", "C", "F", "G"]).names[-2:] == ["age", "mine"]
 
 
+def test_no_feature_of_a_field_takes_the_name_of_another(tmp_path: Path) -> None:
+    """Of the catalogue, of a key of [features], of another field, or of what is made of one."""
+    names = ["rent", "amount_to_rent", "gap_s", "gap_s_field", "pending", "mcc_risk"]
+    units = {"rent": "minor", "gap_s": "s"}
+    fields = [{"name": n, "type": "i64", "unit": units.get(n, "")} for n in names]
+    config = config_of(
+        {**LITTLE, "mcc": "M", **{n: n for n in names}},
+        schema={"extends": "payment", "fields": fields},
+    )
+    found = resolve_names(config, [*LITTLE.values(), "M", *names])
+    made = {
+        "mcc_risk": "mcc",
+        "rent": "log2(field(rent))",
+        "amount_to_rent_field": found.define["amount_to_rent_field"]["expression"],
+        "amount_to_rent": "amount_to_rent",
+        "gap_s_field_field": "log2(field(gap_s))",
+        "gap_s_field": "gap_s_field",
+        "pending_field": "pending",
+        "mcc_risk_field": "mcc_risk",
+    }
+    assert {k: v.get("expression", v.get("name")) for k, v in found.define.items()} == made
+    path = tmp_path / "run"
+    path.mkdir()
+    (path / "config.toml").write_text("")
+    run = RunFolder(path)
+    run.add_features(found.names, {}, found.define)
+    assert run.config().features.names == found.names
+
+
 def test_a_schema_of_ones_own_gives_its_fields() -> None:
     fields = [{"name": "v", "type": "i32"}, {"name": "door", "type": "enum", "values": ["a", "b"]}]
     config = config_of(

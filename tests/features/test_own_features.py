@@ -157,7 +157,7 @@ def test_a_learned_cut_is_part_of_the_name() -> None:
         ('op = "log2"\nx = "amount_minor"\nreason = true', r"features\.f\.reason = True"),
         ('op = "log2"\nx = "amount_minor"\nreason = " "', r"reason = ' ': must be one line"),
         ("op = 'log2'\nx = 'amount_minor'\nreason = \"a\\nb\"", r"must be one line"),
-        (f'op = "log2"\nx = "mcc"\nreason = "{"x" * 101}"', r"of 1 to 100 letters"),
+        (f'op = "log2"\nx = "mcc"\nreason = "{"x" * 101}"', r"of 1 to 100 characters"),
         ('op = "log2"\nx = "amount_minor"\nside = "left"', r"features\.f\.side = 'left'"),
         ('op = "log2"\nx = "amount_minor"\nneutral = 0.5', r"features\.f\.neutral = 0\.5"),
         ('op = "log2"\nexpression = "1"', r"give either op"),

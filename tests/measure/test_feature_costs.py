@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 from tests.support.cli import tinyfin
@@ -12,7 +13,7 @@ from tests.support.process import needs_cortex_m
 from tinyfin.config import from_table
 from tinyfin.errors import InputError
 from tinyfin.features.selection import select
-from tinyfin.measure.feature_costs import feature_instructions
+from tinyfin.measure.feature_costs import _with_fields, default_data, feature_instructions
 
 pytestmark = [pytest.mark.xdist_group("target-cortex-m4"), needs_cortex_m]
 
@@ -28,6 +29,15 @@ def test_fields_that_a_host_sends_are_there() -> None:
     answer = tinyfin("features", "host_1d", "host_rise", "--target", "cortex-m4", "--json")
     cost = {row["name"]: row["instructions"] for row in json.loads(answer.stdout)["features"]}
     assert 0 < cost["host_1d"] < cost["host_rise"] < 1000
+
+
+@pytest.mark.parametrize("type_", ["i32", "i64", "u64"])
+def test_appended_fields_of_each_type_are_there(type_: str) -> None:
+    field = {"name": "rent", "type": type_, "unit": "minor"}
+    schema = from_table({"schema": {"extends": "payment", "fields": [field]}}).schema
+    tx = _with_fields(default_data(), schema)
+    assert tx.has("rent").all()
+    assert np.array_equal(tx.column("rent"), tx.column("amount_minor"))
 
 
 def test_only_payments_are_simulated() -> None:

@@ -43,7 +43,7 @@ def test_the_validation_rows_choose_the_depth(deep: bool, monkeypatch: pytest.Mo
         weight: NDArray[np.float64],
         seed: int,
         shape: Shape,
-    ) -> baselines.Boosted:
+    ) -> baselines.Trees:
         grown.append((len(x), shape))
         return honest(x, y, weight, seed, shape)
 
@@ -83,7 +83,7 @@ def test_with_too_few_validation_frauds_the_usual_shape_is_taken(
         weight: NDArray[np.float64],
         seed: int,
         shape: Shape,
-    ) -> baselines.Boosted:
+    ) -> baselines.Trees:
         grown.append(shape)
         return honest(x, y, weight, seed, shape)
 

@@ -36,8 +36,8 @@ def config(**features: object) -> Config:
 
 
 def chosen(tx: Transactions, most: int, **features: object) -> dict[str, int]:
-    section = config(**features)
-    return choose_capacities(section.features, section.schema, tx, "both", most)
+    section = config(max_state=most, **features)
+    return choose_capacities(section.features, section.schema, tx, "both")
 
 
 def lost(tx: Transactions, capacities: dict[str, int]) -> tuple[int, int, int]:
@@ -84,6 +84,19 @@ def test_too_little_is_an_error_that_says_what_to_do(tx: Transactions) -> None:
         chosen(tx, 300)
 
 
+def test_without_a_limit_of_the_users_own_a_large_state_is_no_error(tx: Transactions) -> None:
+    """With ``names = "auto"`` nobody asked for 16 kB: tables that were given may take more."""
+
+    def usual(**features: object) -> dict[str, int]:
+        section = config(**features)
+        return choose_capacities(section.features, section.schema, tx, "both")
+
+    assert usual(card_sets=512, card_ways=8) == {}
+    assert usual() == chosen(tx, 16 << 10)
+    with pytest.raises(ConfigError, match="more than 16,384; name fewer"):
+        chosen(tx, 16 << 10, card_sets=512, card_ways=8)
+
+
 def test_the_run_keeps_what_was_chosen(tmp_path: Path) -> None:
     data = tmp_path / "t.parquet"
     simulator.write(simulator.simulate(Simulate(terminals=3, days=40, seed=3)), data)
@@ -100,6 +113,11 @@ def test_the_run_keeps_what_was_chosen(tmp_path: Path) -> None:
     assert 1000 < run.facts().features.state_bytes <= 2048
     program = compile_program(features, run.config().schema, **features.capacities)
     assert np.array_equal(program.payload, run.file("program.bin").read_bytes())
+    known = "card_sets, card_ways have their defaults here, training chooses them"
+    out = tmp_path / "f.parquet"
+    assert known in tinyfin("features", data, "--config", path, "--out", out).output
+    same = tinyfin("features", data, "--config", run.path / "config.toml", "--out", out)
+    assert "have their defaults" not in same.output
     again = ("train", data, "--config", run.path / "config.toml", "--name", "b", "--out", tmp_path)
     tinyfin(*again)
     assert (tmp_path / "b/program.bin").read_bytes() == program.payload

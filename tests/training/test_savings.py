@@ -137,6 +137,27 @@ def test_a_default_budget_steps_back_and_one_that_is_given_does_not() -> None:
     assert promises(both, rows)["go_online"].alerts_allowed == 0
 
 
+def test_before_the_pack_no_row_alerts_that_the_pack_would_accept() -> None:
+    """The threshold of declining is raised to that of going online, for the float model, too."""
+    rng = np.random.default_rng(6)
+    n = 2000
+    slices: dict[str, np.ndarray] = {}
+    for part in ("calibration", "test"):
+        label = (rng.random(n) < 0.05).astype(np.int8)
+        slices[f"{part}_float"] = (rng.normal(0, 1, n) + 2 * label).astype(np.float32)
+        slices[f"{part}_label"] = label
+        for name in ("terminal", "t_s", "amount"):
+            slices[f"{part}_{name}"] = np.zeros(n, np.int64)
+    online = float_alerts(Section(go_online_per_1000=10), slices)
+    assert 0 < np.count_nonzero(online) < 0.1 * n
+    for decline in (0.0001, 0.9999):
+        both = float_alerts(Section(go_online_per_1000=10, decline=decline), slices)
+        assert np.array_equal(both, online)
+    assert np.count_nonzero(float_alerts(Section(go_online_per_1000=0, decline=0.0001), slices)) > (
+        np.count_nonzero(online)
+    ), "without a threshold of going online that of declining counts"
+
+
 def test_repack_takes_a_budget_and_a_cost_together() -> None:
     given = Section(go_online_per_1000=3.0, confidence=0.95)
     alone = other_decision(given, false_alert_cost=200)
@@ -208,13 +229,15 @@ def test_what_is_said_of_a_budget_with_costs() -> None:
 
     budget = said(100, 1.0, 9)
     assert "the budget bounds the threshold, costs alone would alert on more" in budget
-    assert "0 of 999 genuine calibration rows alert, chosen by costs from 0 to 0: at" in budget
+    assert "0 of 999 genuine calibration rows alert (costs could choose 0 to 0): at" in budget
     costs = said(100, 5.0, 7)
-    assert "the costs bound the threshold, which the budget lets be lower" in costs
-    assert "1 of 999 genuine calibration rows alert, chosen by costs from 0 to 4: at" in costs
+    assert "the costs bound the threshold, the budget would allow a lower one" in costs
+    assert "1 of 999 genuine calibration rows alert (costs could choose 0 to 4): at" in costs
     section = Section.model_validate({"go_online_per_1000": 5, "costs": {"go_online_minor": 9}})
     (before,) = promise_lines(promises(section, rows))
-    assert "; up to 4 of 999 genuine calibration rows alert, as costs choose: at most" in before
+    assert (
+        "; up to 4 of 999 genuine calibration rows alert (costs choose how many): at most" in before
+    )
 
 
 # -------------------------------------------------------------------------------- the savings

@@ -157,10 +157,10 @@ class Features(Section):
     names one of its sets (``"default"``, ``"stream"``, ``"host"``, ``"all"``), or takes what the
     files can feed (``"auto"``; training writes the names into ``[features.found]`` of the run). The
     capacities are the terminal's memory: transactions that wait for their outcome, cards, labels;
-    ``max_state`` lets the data choose them. The terminal's clock may step ahead by ``clock_step``
-    after a restart, by ``clock_step_in_boot`` from then on; what claims more is not believed.
-    ``cuts`` has the numbers that training chose. Every other entry of the section is a table that
-    defines a feature of your own, kept as written in ``define``.
+    with ``max_state`` training chooses them from the data. The terminal's clock may step ahead by
+    ``clock_step`` after a restart, by ``clock_step_in_boot`` from then on; what claims more is not
+    believed. ``cuts`` has the numbers that training chose. Every other entry of the section is a
+    table that defines a feature of your own, kept as written in ``define``.
     """
 
     names: str | list[str] = "auto"
@@ -170,9 +170,9 @@ class Features(Section):
     terminal_labels: Annotated[int, Field(ge=1, le=128)] = 32
     card_labels: Annotated[int, Field(ge=0, le=16)] = 0
     max_state: Size | None = None
-    """Bytes that a terminal's state may take: capacities that are not given are chosen from the
-    data within it, those of ``names = "auto"`` in any case; training writes them into
-    ``[features.found]`` of the run."""
+    """Bytes that a terminal's state may take. Within it training chooses the capacities that are
+    not given from the data and writes them into ``[features.found]`` of the run; with ``names =
+    "auto"`` it does so without ``max_state``, too, within 16 kB."""
     clock_step: ClockStep = 400 * 86_400
     clock_step_in_boot: ClockStep = 14 * 86_400
     cuts: dict[str, Annotated[int, Field(ge=-(2**31), lt=2**31)]] = {}

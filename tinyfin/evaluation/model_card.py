@@ -22,10 +22,20 @@ from tinyfin.results.evaluation import Evaluation, MeanFigures
 from tinyfin.results.metrics import Population, ScorerFigures
 from tinyfin.training.alert_guarantee import promise_lines
 from tinyfin.training.capacities import capacity_rows
+from tinyfin.training.families import family
 from tinyfin.training.representative_sample import thinned_text
 from tinyfin.training.run_folder import RunFolder
 
-__all__ = ["INTENDED", "LIMITS", "NO_GROUPS", "OUT_OF_SCOPE", "made_from", "model_card", "ranked"]
+__all__ = [
+    "INTENDED",
+    "LIMITS",
+    "NO_GROUPS",
+    "OUT_OF_SCOPE",
+    "made_from",
+    "model_card",
+    "ranked",
+    "trained_on",
+]
 
 _Figures = TypeVar("_Figures", bound=ScorerFigures)
 
@@ -59,6 +69,17 @@ def ranked(means: Mapping[str, _Figures]) -> list[tuple[str, _Figures]]:
         means.items(),
         key=lambda item: (not item[0].startswith("model"), -item[1].average_precision),
     )
+
+
+def trained_on(facts: Evaluation, run: RunFolder) -> list[tuple[str, str]]:
+    """The rows that the model of the last part was trained on, and those that chose its epoch."""
+    split, model = facts.folds[-1].split, run.config().model
+    rows, frauds = split.fit.rows, split.fit.frauds
+    validated = f"{split.validation.rows:,} rows"
+    if family(model.family).takes_validation(model):
+        rows, frauds = rows + split.validation.rows, frauds + split.validation.frauds
+        validated = "no rows of their own"
+    return [("trained on", f"{rows:,} rows with {frauds:,} frauds"), ("validated on", validated)]
 
 
 def made_from(facts: Evaluation, run: RunFolder) -> list[tuple[str, str]]:
@@ -104,9 +125,9 @@ def model_card(facts: Evaluation, run: RunFolder) -> str:
         "",
         f"{facts.data.rows:,} transactions of {facts.data.terminals:,} terminals, "
         f"{facts.quality.from_} to {facts.quality.to}, "
-        f"{facts.quality.frauds:,} frauds. The last part was trained on "
-        f"{split.fit.rows:,} rows with {split.fit.frauds:,} frauds, validated on "
-        f"{split.validation.rows:,}, calibrated on {split.calibration.rows:,}; "
+        f"{facts.quality.frauds:,} frauds. The model of the last part was "
+        f"{', '.join(' '.join(words) for words in trained_on(facts, run))}, calibrated on "
+        f"{split.calibration.rows:,} rows; "
         f"{split.immature_refused - split.too_recent:,} rows were left out because their "
         f"label was not known in time, {split.too_recent:,} because they were too recent for "
         "fraud reports.",

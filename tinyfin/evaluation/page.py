@@ -39,9 +39,10 @@ class Pictures(TypedDict):
 
 def write_page(path: Path, found: Evaluated) -> Path:
     """Write the page; its facts are in ``found``. Raises InputError when it cannot be written."""
-    from tinyfin.evaluation.model_card import made_from
+    from tinyfin.evaluation.model_card import made_from, trained_on
 
-    text = render(found.facts, pictures(found), made_from(found.facts, found.run))
+    made = [*trained_on(found.facts, found.run), *made_from(found.facts, found.run)]
+    text = render(found.facts, pictures(found), made)
     return files.write(path, text)
 
 

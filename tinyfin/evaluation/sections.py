@@ -96,9 +96,7 @@ def _card(facts: Evaluation, made: Sequence[tuple[str, str]]) -> list[Block]:
             ["", ""],
             [
                 ["family", f"{model.family}, read-out {model.readout}"],
-                ["trained on (last part)", _rows(split.fit)],
-                ["validated on", _rows(split.validation)],
-                ["calibrated on, thresholds set on", _rows(split.calibration)],
+                ["calibrated on, thresholds set on (last part)", _rows(split.calibration)],
                 ["left out: label not known in time", count(late)],
                 ["left out: too recent for fraud reports", count(recent)],
                 *[[name, value] for name, value in made],

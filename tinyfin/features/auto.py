@@ -3,8 +3,8 @@
 
 A feature is taken when the file has every field that it reads, a card where it remembers cards,
 responses where it learns from them, labels where it learns from notices. A field that is a constant
-of the mapping says nothing and counts as not there. Fields of the user's own become features by
-their unit, with a reason that names the field.
+of the mapping says nothing and counts as not there. What becomes of a field of the user's own
+depends on its unit; its reason names the field.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ __all__ = ["AUTO_NAME", "fed_names", "resolve_names"]
 
 AUTO_NAME = "auto"
 
-
 _LOGARITHMIC = ("minor", "s", "seconds")
-"""Units of numbers that leave the range of a feature."""
-_DOC_LETTERS = 70
-
+"""Units whose numbers are often too large for a feature, so that it takes their logarithm."""
+_DOC_LENGTH = 70
+_TAKEN = frozenset({*BY_NAME, *Features.model_fields, "found", "mcc_risk"})
+"""Names that a feature of a field cannot have: of the catalogue, and keys of [features]."""
 _MCC_RISK = {
     "expression": "mcc",
     "risk": "learn",
@@ -42,9 +42,8 @@ def resolve_names(config: Config, columns: Collection[str], *, labels: bool = Tr
     """[features] with names for files that have ``columns``; as it is unless names are "auto".
 
     Of a payment schema: the catalogue's AUTO (or LABEL_FREE) and HOST as far as they are fed, then
-    the fields that the schema appends and HOST does not read. Of another schema: its fields. What
-    the section itself defines follows.
-    ``labels=False``: for a family that learns without labels.
+    the appended fields that those of HOST do not read. Of another schema: its fields. What the
+    section itself defines comes last. ``labels=False``: for a family that learns without labels.
     """
     section = config.features
     if section.names != AUTO_NAME:
@@ -64,8 +63,9 @@ def resolve_names(config: Config, columns: Collection[str], *, labels: bool = Tr
         plain["mcc_risk"] = _MCC_RISK
     for field in rest:
         if field.unit != "token" and field.name in fed:
-            plain |= _of_a_field(field, payment and "amount_minor" in fed)
-    # in the order of a run's configuration, where what was found follows what was given
+            taken = _TAKEN.union(plain, config.schema.names) - ({field.name} - _TAKEN)
+            plain |= _of_a_field(field, payment and "amount_minor" in fed, taken)
+    # ids follow this order, and in a run's configuration what was found comes after what was given
     define = {**section.define, **{k: v for k, v in plain.items() if k not in section.define}}
     ahead = [*named, *plain]
     names = [*(k for k in ahead if k not in section.define), *section.define]
@@ -91,19 +91,29 @@ def _is_payment(schema: Schema) -> bool:
     return schema.fields[: len(PAYMENT.fields)] == PAYMENT.fields
 
 
-def _of_a_field(field: Field, amounts: bool) -> dict[str, dict[str, object]]:
-    """Features of a field of the user's own; ``amounts``: transactions have them."""
-    name = field.name if field.name not in BY_NAME else f"{field.name}_field"
-    # "or missing": an absent field reads as a number that may be any
+def _of_a_field(
+    field: Field, amounts: bool, taken: Collection[str]
+) -> dict[str, dict[str, object]]:
+    """Features of a field of the user's own, with names that are not ``taken``; ``amounts``:
+    whether transactions have amounts."""
+    name = _free(field.name, taken)
+    # "or missing": an absent field reads as its number for missing, which may be unusual
     reason = f"unusual or missing: {_words(field)}"
     if field.unit not in _LOGARITHMIC:
         return {name: {"op": "field", "name": field.name, "reason": reason}}
     found: dict[str, dict[str, object]] = {
         name: {"expression": f"log2(field({field.name}))", "reason": reason}
     }
-    if amounts and field.unit == "minor" and field.missing <= 0:  # else a missing one is an amount
-        found[f"amount_to_{field.name}"] = _amount_to(field)
+    # where the number for missing is above 0, a missing amount could not be told from a real one
+    if amounts and field.unit == "minor" and field.missing <= 0:
+        found[_free(f"amount_to_{field.name}", taken)] = _amount_to(field)
     return found
+
+
+def _free(name: str, taken: Collection[str]) -> str:
+    while name in taken:
+        name += "_field"
+    return name
 
 
 def _amount_to(field: Field) -> dict[str, object]:
@@ -117,9 +127,9 @@ def _amount_to(field: Field) -> dict[str, object]:
 
 
 def _words(field: Field) -> str:
-    """What a field is, in a reason: its doc, if that is short, or its name."""
+    """What a reason calls a field: its doc, if that is short, or its name."""
     doc = field.doc.strip()
-    if doc and doc.isprintable() and len(doc) <= _DOC_LETTERS:
+    if doc and doc.isprintable() and len(doc) <= _DOC_LENGTH:
         return doc
     return field.name.replace("_", " ")
 

@@ -43,7 +43,7 @@ from tinyfin.features.graph import is_late
 __all__ = ["FUNCTIONS", "define_feature", "number_reasons", "parse_expression"]
 
 OWN_REASON = 38
-_REASON_LETTERS = 100
+_REASON_LENGTH = 100
 _TEXT_KEYS = ("op", "expression", "doc", "catches", "reason", "side", "neutral", "cut", "risk")
 _WORDS = ("key", "what")
 _OF_A_FIELD = ("present", "field")
@@ -115,10 +115,10 @@ class LearnedRisk(Protocol):
 
 
 def number_reasons(tables: Mapping[str, Mapping[str, object]]) -> dict[str, int]:
-    """Ids of the texts that ``reason`` gives in [features] tables: the catalogue's where it has
-    the text, else those of the user's own in the order of the tables.
+    """Ids of the texts that ``reason`` gives in [features] tables: that of the catalogue where it
+    has the text, else the next of OWN_REASONS in the order of the tables.
 
-    Raises ConfigError for a text that is none, and when there are too many.
+    Raises ConfigError for a text that is empty, too long or not printable, and for too many texts.
     """
     numbers = {text: number for number, text in REASONS.items()}
     free = iter(OWN_REASONS)
@@ -127,8 +127,8 @@ def number_reasons(tables: Mapping[str, Mapping[str, object]]) -> dict[str, int]
         if not isinstance(text, str) or text in numbers:
             continue
         where = f"features.{name}.reason = {text!r}"
-        if not text.strip() or not text.isprintable() or len(text) > _REASON_LETTERS:
-            raise ConfigError(f"{where}: must be one line of 1 to {_REASON_LETTERS} letters")
+        if not text.strip() or not text.isprintable() or len(text) > _REASON_LENGTH:
+            raise ConfigError(f"{where}: must be one line of 1 to {_REASON_LENGTH} characters")
         number = next(free, None)
         if number is None:
             raise ConfigError(

@@ -61,14 +61,16 @@ def feature_instructions(
 
 
 def _with_fields(tx: Transactions, schema: Schema) -> Transactions:
-    """Payments with the fields that the schema appends: an amount each, or 1; 0 of an enum."""
+    """Payments with values for the fields that the schema appends: the payment's amount for an
+    amount, 0 for an enum, else 1."""
     appended = schema.fields[len(PAYMENT.fields) :]
     values = np.empty((len(tx), len(schema.fields)), np.int64)
     values[:, : len(PAYMENT.fields)] = tx.values[:, :]
     present = tx.present
     for i, spec in enumerate(appended, len(PAYMENT.fields)):
         amount = tx.column("amount_minor").astype(np.int64) if spec.unit == "minor" else 1
-        values[:, i] = 0 if spec.type == "enum" else np.minimum(amount, spec.bounds[1])
+        most = min(spec.bounds[1], np.iinfo(np.int64).max)
+        values[:, i] = 0 if spec.type == "enum" else np.minimum(amount, most)
         present = present | np.uint32(1 << i)
     return replace(tx, schema=schema, values=values, present=present)
 

@@ -67,18 +67,19 @@ def finish(world: World, rows: Rows) -> Columns:
 
 @dataclass(frozen=True)
 class _Chances:
-    """What chance adds to each row."""
+    """Random numbers of each row, n of them."""
 
     steps: Ints
-    """How far the card's counter moved since the row before."""
+    """By how much the card's counter has grown since its row before."""
     no_oda: npt.NDArray[np.bool_]
     lower_limit: npt.NDArray[np.bool_]
     random_online: npt.NDArray[np.bool_]
     delay: npt.NDArray[np.float64]
-    """Seconds until the outcome, by and large."""
+    """Seconds until the outcome, before what the kind of transaction adds."""
 
 
 def _chances(world: World, rows: Rows) -> _Chances:
+    """One stream for ordinary business and ONE_STREAM, one for each other scenario."""
     n = len(rows["time_s"])
     steps, delay = np.zeros(n, np.int64), np.zeros(n)
     no_oda, lower_limit, random_online = np.zeros((3, n), np.bool_)

@@ -9,9 +9,9 @@ it is smaller still, H. Scheffe and J. W. Tukey, Non-parametric estimation, 1945
 the one-sided exact binomial limit of C. J. Clopper and E. S. Pearson (1934). False alerts that come
 in bursts, and a world that changes, are not in it.
 
-Where costs choose among the thresholds at which at most a of the rows alert, the count at the one
-that was chosen guarantees nothing: it was chosen by the same rows. But none of them is below the
-threshold of rank a, so the limit of that rank holds for whichever was chosen.
+Where costs choose one of the thresholds at which at most a genuine rows alert, the number of alerts
+at the chosen one guarantees nothing, because the same rows chose it. But none of these thresholds
+is below the one at which a rows alert, so the limit for a alerts holds for each of them.
 """
 
 from __future__ import annotations
@@ -102,19 +102,17 @@ def promise_lines(promises: Mapping[Action, BudgetPromise]) -> list[str]:
         if p.bound_by == "budget":
             line += "the budget bounds the threshold, costs alone would alert on more; "
         elif p.bound_by == "costs":
-            line += "the costs bound the threshold, which the budget lets be lower; "
+            line += "the costs bound the threshold, the budget would allow a lower one; "
         if p.cautious and p.cautious_alerts is None:
             line += f"the action is never taken: of {rows} genuine calibration rows none may alert"
             line += f", and that still says {most}"
         else:
-            chosen = p.alerts_allowed is not None
-            up_to = "up to " if chosen and p.bound_by is None else ""
-            line += f"{up_to}{p.alerts} of {rows} genuine calibration rows alert"
-            if up_to:
-                line += ", as costs choose"
-            elif chosen:
-                line += f", chosen by costs from 0 to {p.alerts_allowed}"
-            line += f": {most}"
+            count = f"{p.alerts} of {rows} genuine calibration rows alert"
+            if p.alerts_allowed is not None and p.bound_by is None:
+                count = f"up to {count} (costs choose how many)"
+            elif p.alerts_allowed is not None:
+                count += f" (costs could choose 0 to {p.alerts_allowed})"
+            line += f"{count}: {most}"
         if p.cautious_alerts is None:
             line += f"; keeping the budget so needs {p.genuine_rows_needed:,} genuine rows"
         elif not p.kept:

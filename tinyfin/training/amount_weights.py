@@ -9,7 +9,8 @@ amount a is
 
     clip(a, q05, q95) ** power / mean over the frauds of clip(a, q05, q95) ** power
 
-where q05 and q95 are quantiles of the frauds' amounts: none of a few large ones decides alone.
+where q05 and q95 are quantiles of the frauds' amounts, so that a few large frauds do not decide
+alone.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from tinyfin.errors import ConfigError
 __all__ = ["BOUNDS", "amount_weights"]
 
 BOUNDS = (0.05, 0.95)
-"""Quantiles of the frauds' amounts beyond which an amount weighs no less and no more."""
+"""Quantiles of the frauds' amounts to which amounts are clipped."""
 
 
 def amount_weights(

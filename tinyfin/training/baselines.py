@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import product
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,7 @@ import numpy.typing as npt
 from tinyfin.errors import ConfigError
 from tinyfin.progress import stage
 from tinyfin.results.metrics import Thinned
-from tinyfin.training.families.trees import share_of_features
+from tinyfin.training.families.trees import Trees, grow
 from tinyfin.training.metrics import average_precision
 from tinyfin.training.representative_sample import thinned, thinned_facts
 
@@ -32,24 +32,12 @@ Scorer = Callable[[Inputs], npt.NDArray[np.floating]]
 Fit = Callable[[Inputs, npt.NDArray[np.bool_], Weights, int, npt.NDArray[np.int8]], Scorer]
 
 
-class Boosted(Protocol):
-    """What is used of XGBoost's classifier."""
-
-    def fit(self, x: Inputs, y: npt.NDArray[np.bool_], *, sample_weight: Weights) -> object:
-        """Learn."""
-
-    def predict(
-        self, x: Inputs, *, output_margin: bool, iteration_range: tuple[int, int] = ...
-    ) -> npt.NDArray[np.float32]:
-        """Scores of rows; ``iteration_range``: by those trees alone."""
-
-
 class Shape(NamedTuple):
     """How XGBoost's trees grow."""
 
     narrow: bool
-    """Each tree sees 40 % of the features (eight, if that is more) instead of 80 %, and leaves may
-    hold fewer frauds."""
+    """As those of the families (:func:`tinyfin.training.families.trees.grow`), or with 80 % of the
+    features for each tree and leaves that hold more rows."""
     depth: int
     trees: int
 
@@ -164,8 +152,8 @@ def _forest(
 def _xgboost(
     x: Inputs, y: npt.NDArray[np.bool_], weight: Weights, seed: int, part: npt.NDArray[np.int8]
 ) -> Scorer:
-    """The shape that ranks the validation rows best, of trees that were fitted on the rows before
-    them; it is then fitted on all rows."""
+    """Fitted on all rows, with the shape that ranks the validation rows best when the trees are
+    fitted on the rows before those."""
     shape = _USUAL
     fit, later = np.flatnonzero(part == 0), part == 1
     if np.any(y[fit]) and np.count_nonzero(y[later]) >= _ENOUGH_FRAUDS:
@@ -175,34 +163,25 @@ def _xgboost(
             most = Shape(narrow, depth, max(_TREES))
             model = _grown(x[fit], y[fit], weight[fit], seed, most)
             for trees in _TREES:
-                score = model.predict(x[later], output_margin=True, iteration_range=(0, trees))
+                score = model.log_odds(x[later], trees)
                 value = average_precision(score, y[later].astype(np.int8))
                 tried[most._replace(trees=trees)] = value
         shape = max(tried, key=lambda one: (tried[one], one == _USUAL))
-    model = _grown(x, y, weight, seed, shape)
-    return lambda rows: model.predict(rows, output_margin=True)
+    return _grown(x, y, weight, seed, shape).log_odds
 
 
-def _grown(
-    x: Inputs, y: npt.NDArray[np.bool_], weight: Weights, seed: int, shape: Shape
-) -> Boosted:
-    from xgboost import XGBClassifier
-
-    model: Boosted = XGBClassifier(
-        n_estimators=shape.trees,
-        max_depth=shape.depth,
-        learning_rate=0.1,
-        min_child_weight=0.3 if shape.narrow else 5,
-        reg_lambda=5 if shape.narrow else 1,
-        subsample=0.8,
-        colsample_bytree=share_of_features(x.shape[1]) if shape.narrow else 0.8,
-        tree_method="hist",
-        base_score=0.5,
-        n_jobs=_jobs(x),
-        random_state=seed,
+def _grown(x: Inputs, y: npt.NDArray[np.bool_], weight: Weights, seed: int, shape: Shape) -> Trees:
+    return grow(
+        x,
+        y,
+        weight,
+        trees=shape.trees,
+        depth=shape.depth,
+        rate=0.1,
+        seed=seed,
+        narrow=shape.narrow,
+        threads=_jobs(x),
     )
-    model.fit(x, y, sample_weight=weight)
-    return model
 
 
 def _isolation(

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Label ring and card table of a terminal, chosen from the data within a number of bytes.
+"""Sizes of a terminal's label ring and card table, chosen from the data within a number of bytes.
 
-The ring gets what loses no label that features look back on, within an eighth of the bytes. The
-card table gets what evicts no card that they look back on, or all bytes that are left.
+The ring is large enough to keep every label that features look back on, or takes an eighth of the
+bytes. The card table is large enough to keep every card that they look back on, or takes the bytes
+that are left.
 """
 
 from __future__ import annotations
@@ -18,12 +19,14 @@ from tinyfin.formats import ProgramHeader
 from tinyfin.schema import Schema
 from tinyfin.training.capacities import MOST, CapacityRows, LookBack
 
-__all__ = ["choose_capacities"]
+__all__ = ["choose_capacities", "left_open"]
 
+_USUAL_BYTES = 16 << 10
+"""Without ``max_state``: half of the RAM of a small Cortex-M4."""
 _LABEL_BYTES = 8
 _RING_PART = 8
 _WAYS = 4
-"""Cards of a set at least, where there is space for as many."""
+"""Cards in a set at least, where there is space for as many."""
 
 
 def choose_capacities(
@@ -31,30 +34,34 @@ def choose_capacities(
     schema: Schema,
     tx: Transactions,
     notices: Notices,
-    most_bytes: int,
     *,
     note: Callable[[str], None] = lambda _: None,
 ) -> dict[str, int]:
     """``terminal_labels``, ``card_sets`` and ``card_ways`` as far as the section does not give
-    them, for transactions ``tx`` with the labels that are known; the state then takes
-    ``most_bytes`` at most.
+    them, for transactions ``tx`` with the labels that are known, so that the state takes
+    ``max_state`` bytes at most.
 
-    Raises ConfigError when the features take more than that with the smallest tables.
+    Without ``max_state`` the limit is 16 kB, and nothing is chosen where the default and the given
+    capacities already take more. Raises ConfigError when the features take more than ``max_state``
+    with the smallest tables.
     """
+    most_bytes = features.max_state or _USUAL_BYTES
 
     def program(changes: Mapping[str, int]) -> Program:
         return compile_program(features, schema, **{**features.capacities, **changes})
 
     usual = program({})
+    if features.max_state is None and usual.state_bytes > most_bytes:
+        return {}
     header, look = ProgramHeader.read(usual.payload), LookBack.of(usual.payload)
     rows = CapacityRows.of(tx, notices)
-    free = {"terminal_labels", "card_sets", "card_ways"} - features.model_fields_set
+    free = left_open(features, usual)
     found: dict[str, int] = {}
-    if usual.terminal_labels and "terminal_labels" in free:
+    if "terminal_labels" in free:
         enough = max(rows.terminal_labels(look), usual.terminal_labels)
         fits = max(1, most_bytes // _RING_PART // _LABEL_BYTES)
         found["terminal_labels"] = min(enough, MOST["terminal_labels"], fits)
-    if usual.card_sets and {"card_sets", "card_ways"} <= free:
+    if "card_sets" in free:
         without = program(found).state_bytes - usual.card_table_bytes
         fits = max(1, (most_bytes - without) // usual.card_slot_bytes)
         found |= _cards(rows.enough("cards", look, header), usual, fits)
@@ -70,8 +77,17 @@ def choose_capacities(
     return found
 
 
+def left_open(features: Features, program: Program) -> list[str]:
+    """The capacities of the program's tables that the section does not give."""
+    given = features.model_fields_set
+    labels = program.terminal_labels and "terminal_labels" not in given
+    cards = program.card_sets and not given & {"card_sets", "card_ways"}
+    return [*["terminal_labels"] * bool(labels), *["card_sets", "card_ways"] * bool(cards)]
+
+
 def _cards(enough: Mapping[str, int], usual: Program, fits: int) -> dict[str, int]:
-    """Sets and ways of what is enough, and no less than usual; of what ``fits`` if that is less."""
+    """Sets and ways of a table with ``enough`` cards, and no fewer than usual, or with the
+    ``fits`` cards that there is space for if that is less."""
     least = {"card_sets": usual.card_sets, "card_ways": usual.card_ways}
     wanted = max(dict(enough), least, key=_cards_of)
     if _cards_of(wanted) <= fits and wanted["card_sets"] <= MOST["card_sets"]:

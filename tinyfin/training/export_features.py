@@ -23,6 +23,7 @@ from tinyfin.features.compiler import Program, compile_program
 from tinyfin.pack.maps import InputMap, map_inputs
 from tinyfin.pack.sections import encode_schema
 from tinyfin.progress import stage
+from tinyfin.training.chosen_capacities import left_open
 from tinyfin.training.chunks import replay_chunks
 from tinyfin.training.network_inputs import PARTS, Partition
 from tinyfin.training.notices import label_fed
@@ -113,6 +114,12 @@ def write_matrix(
             done += len(tx)
             noticed += int(np.count_nonzero(has_notice(tx, config.data.notices)))
             writing.step(len(tx))
+    chosen = features is not config.features or features.max_state is not None
+    if chosen and (capacities := left_open(features, program)):
+        note(
+            f"{', '.join(capacities)} have their defaults here, training chooses them from its "
+            "rows; with the config.toml of a run the features are those of the run"
+        )
     if not noticed and (fed := label_fed(features)):
         note(f"WARNING: no notice reaches {', '.join(fed)}: no label is known, or notices = 'none'")
     return {

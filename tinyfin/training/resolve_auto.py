@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a configuration leaves to the data: ``features.names`` and ``model.family`` = "auto", and
-capacities."""
+"""What a configuration leaves to the data: ``features.names = "auto"``, ``model.family = "auto"``
+and the capacities of a terminal's tables."""
 
 from __future__ import annotations
 
@@ -20,9 +20,6 @@ __all__ = ["WITHOUT_LABELS", "WITH_LABELS", "resolve_auto"]
 
 WITH_LABELS, WITHOUT_LABELS = "distilled", "density"
 """Families that "auto" takes."""
-USUAL_STATE_BYTES = 16 << 10
-"""What a terminal's state may take where ``max_state`` does not say: half of the RAM of a small
-Cortex-M4."""
 
 
 def resolve_auto(
@@ -57,7 +54,6 @@ def resolve_auto(
             config.schema,
             as_known(dataset.tx, split.until_s),
             config.data.notices,
-            features.max_state or USUAL_STATE_BYTES,
             note=note,
         )
         features = features.model_copy(update=capacities)

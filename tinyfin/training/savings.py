@@ -2,7 +2,7 @@
 """What alerts save, for the model and for every other scorer that alerts on as many rows.
 
 Savings are those of :func:`tinyfin.training.alert_metrics.savings` (Bahnsen et al.); their 95 %
-intervals resample groups (:mod:`tinyfin.training.bootstrap`) while the alerts stay what they are.
+intervals resample groups (:mod:`tinyfin.training.bootstrap`); the alerts stay as they are.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ def highest(score: npt.NDArray[np.number], count: int) -> Mask:
 
 @dataclass(frozen=True)
 class Period:
-    """Test rows of one period, n of them, and what was said of them."""
+    """Test rows of one period, n of them, with scores and alerts."""
 
     alert: Mask
-    """Of the model whose thresholds are in force."""
+    """Rows that the model alerts by the thresholds in force."""
     scores: Mapping[str, npt.NDArray[np.number]]
     """By scorer, the model included."""
     fraud: Mask
     amount: npt.NDArray[np.float64]
     """Minor units."""
     group: npt.NDArray[np.integer]
-    """Of each row, from 0: what is drawn."""
+    """Number of each row's group, from 0; groups are resampled."""
 
 
 def compare_savings(
@@ -56,7 +56,7 @@ def compare_savings(
     """By scorer the mean savings of the periods that have a fraudulent amount; empty without any.
 
     ``model`` alerts as it does; every other scorer on as many of its highest scores in each period,
-    so all make the same work. ``groups``: how many there are to draw from; a draw is the same for
+    so all make the same work. ``groups``: how many there are; each bootstrap sample is the same for
     all periods and scorers. ``alert_minor``: what an alert costs.
     """
     judged = [p for p in periods if np.sum(p.amount[p.fraud]) > 0]

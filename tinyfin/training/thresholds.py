@@ -44,6 +44,7 @@ __all__ = [
 
 WEEK_S = 7 * 86_400
 _Q32 = float(1 << 32)
+_UNITS = ("1000", "terminal_week")
 
 
 @dataclass(frozen=True)
@@ -108,35 +109,20 @@ class _Asked:
     """What sets the threshold of an action."""
 
     probability: float | None
-    per_1000: float | None
-    per_terminal_week: float | None
+    budgets: tuple[float | None, float | None]
+    """Per 1,000, and per terminal and week; 0 in one of them: the action is never taken."""
     cost: float | None
     """Minor units of an alert where a missed fraud costs its amount."""
 
     @classmethod
     def of(cls, section: DecisionSection, action: Action) -> _Asked:
-        """By [decision]."""
+        """By [decision]; where a probability is given, it alone counts."""
+        probability = getattr(section, action)
+        if probability is not None:
+            return cls(probability, (None, None), None)
+        budgets = tuple(getattr(section, f"{action}_per_{unit}") for unit in _UNITS)
         cost = getattr(section.costs, f"{action}_minor")
-        return cls(
-            getattr(section, action),
-            getattr(section, f"{action}_per_1000"),
-            getattr(section, f"{action}_per_terminal_week"),
-            None if cost is None else cost / section.costs.missed,
-        )
-
-    @property
-    def budgets(self) -> tuple[float | None, float | None]:
-        """Per 1,000, and per terminal and week; both None where a probability was chosen."""
-        return (
-            (None, None)
-            if self.probability is not None
-            else (self.per_1000, self.per_terminal_week)
-        )
-
-    @property
-    def never(self) -> bool:
-        """Whether a budget of 0 says so."""
-        return 0 in self.budgets
+        return cls(None, budgets, None if cost is None else cost / section.costs.missed)
 
 
 def promises(
@@ -152,7 +138,7 @@ def promises(
     for action in ACTION_LEVELS:
         asked = _Asked.of(section, action)
         share = _share_allowed(held, *asked.budgets)
-        if share is None or asked.never or not held.genuine:
+        if not share or not held.genuine:
             continue
         allowed = false_alerts_allowed(held, *asked.budgets, section.confidence)
         count = allowed or 0
@@ -172,7 +158,7 @@ def promises(
 
 
 def _bound(held: Held, cost: float, allowed: int | None) -> Bound:
-    """``budget`` where a threshold beyond it would save more on these rows."""
+    """``budget`` where a threshold that exceeds the budget would save more on these rows."""
     within = 0.0 if allowed is None else _best(held, cost, allowed)[0]
     return "budget" if _best(held, cost, held.genuine)[0] > within else "costs"
 
@@ -190,21 +176,22 @@ def threshold_cost(held: Held, alert_minor: float, allowed: int | None = None) -
     ``allowed`` genuine rows alert (any number if None); None when it never pays.
 
     A missed fraud costs its amount, an alert ``alert_minor`` minor units: the savings of
-    :func:`tinyfin.training.alert_metrics.savings`. Of those that are equal on these rows because
-    none lies between them the lowest, as that of a budget is.
+    :func:`tinyfin.training.alert_metrics.savings`. Thresholds with no row between them are equal
+    here; the lowest of them is returned, as :func:`threshold_raw` does.
     """
     return _best(held, alert_minor, held.genuine if allowed is None else allowed)[1]
 
 
 def _best(held: Held, alert_minor: float, allowed: int) -> tuple[float, int | None]:
-    """Minor units saved at :func:`threshold_cost`, and the threshold."""
+    """Minor units that :func:`threshold_cost` saves, and that threshold."""
     if not len(held.raw):
         return 0.0, None
     order = np.argsort(-held.raw.astype(np.int64), kind="stable")
     raw, fraud = held.raw[order], held.label[order] == 1
     last = np.r_[np.flatnonzero(np.diff(raw)), len(raw) - 1]
     saved = np.cumsum(np.where(fraud, held.amount[order], 0) - alert_minor)[last]
-    inside = saved[np.cumsum(~fraud)[last] <= allowed]  # alerts only become more
+    # going down, false alerts only become more: what keeps the budget is a beginning of ``saved``
+    inside = saved[np.cumsum(~fraud)[last] <= allowed]
     if not len(inside) or inside.max() <= 0:
         return 0.0, None
     best = int(np.argmax(inside))
@@ -227,7 +214,7 @@ def decide(
     """
     online, decline = levels(section, table, held)
     low = NEVER_Q32 if online is None else online
-    high = NEVER_Q32 if decline is None else max(low if online is not None else 0, decline)
+    high = NEVER_Q32 if decline is None else decline
     reasons = _reasons(section.reasons, features)
     return Decision(
         reasons=tuple(above for above, _ in reasons),
@@ -246,10 +233,10 @@ def decide(
 def levels(
     section: DecisionSection, table: Calibration, held: Held
 ) -> tuple[int | None, int | None]:
-    """Probabilities times 2^32 from which on rows go online and are declined; None: never.
+    """Thresholds of going online and of declining, probabilities times 2^32; None: never.
 
-    For each action a probability that was chosen goes before all else; costs choose within the
-    budgets that are given beside them.
+    For each action a probability that is given goes before all else; costs choose within the
+    budgets that are given beside them. The second is never below the first.
     """
 
     def q32(raw: int | None) -> int | None:
@@ -261,17 +248,17 @@ def levels(
         asked = _Asked.of(section, action)
         if asked.probability is not None:
             return to_q32(asked.probability)
-        if asked.never:
-            return None
-        bounded = asked.budgets != (None, None)
         allowed = false_alerts_allowed(held, *asked.budgets, section.confidence)
-        if bounded and allowed is None:
+        if asked.budgets != (None, None) and (allowed is None or 0 in asked.budgets):
             return None
         if asked.cost is not None:
             return q32(threshold_cost(held, asked.cost, allowed))
         return None if allowed is None else q32(threshold_raw(held.raw, held.label, allowed))
 
-    return find("go_online"), find("decline")
+    online, decline = find("go_online"), find("decline")
+    if online is not None and decline is not None:
+        decline = max(online, decline)
+    return online, decline
 
 
 def realised(

@@ -121,10 +121,10 @@ COMPROMISED: tuple[str, ...] = (
     "compromised_ever_odds",
     "fraud_odds",
 )
-"""What labels say of the terminal, each weighed by what explains it."""
+"""What labels say of the terminal: a fraud that its amount explains says less than another."""
 
 OVER_DAYS: tuple[str, ...] = ("near_floor_repeat", "refund_card_repeat", "exceptions_8h")
-"""What remembers cards and exceptions longer than the card table of a small terminal."""
+"""Rings of the terminal that remember cards for days, and a count of exceptions in a shift."""
 
 AUTO: tuple[str, ...] = (
     *STREAM,

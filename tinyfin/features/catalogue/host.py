@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an authorisation host knows of the card, at all terminals.
 
-Their fields are -1 where the host says nothing: no mean is then compared, no count is above 0.
+A field is -1 where the host does not supply it. A ratio to a mean that is -1 is 64, and a count of
+-1 gives no reason.
 """
 
 from __future__ import annotations

@@ -5,8 +5,7 @@ A text speaks of what its features measure and compares it with the usual value 
 (:meth:`tinyfin.features.definition.Feature.usual`). It must be true of every event in which one of
 its features is on the side that the catalogue names.
 
-Texts of the user's own have the ids :data:`OWN_REASONS`. Those belong to a pack, which has the
-texts in META.
+Texts of the user's own have the ids :data:`OWN_REASONS`; each pack has its own, in META.
 """
 
 from __future__ import annotations
@@ -62,12 +61,12 @@ REASONS: Mapping[int, str] = {
 
 
 OWN_REASONS = range(128, 255)
-"""Ids of the user's own texts: with the catalogue's, all that fit a reason below a reference."""
+"""Ids of the user's own texts; 254 is the largest that a reason below the usual value can have."""
 
 
 def own_texts(meta: Mapping[str, object]) -> dict[int, str]:
-    """The user's own texts by id, of a pack's META (of anyone's making: what is no text is not
-    there)."""
+    """The user's own texts by id, from a pack's META; entries that are no texts are left out, for a
+    pack may come from anyone."""
     found = meta.get("reasons")
     texts = {str(i): i for i in OWN_REASONS}
     return {

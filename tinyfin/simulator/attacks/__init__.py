@@ -2,9 +2,9 @@
 """Scenarios laid over the ordinary business: attacks, and hard negatives that look like them.
 
 To add one, add one file here that defines ``ATTACK = Attack(...)``; it is found by itself. Its
-``inject`` draws from ``incident.rng`` only, so that no scenario disturbs another; what is added
-when all rows are in order (``finish``) is drawn from a stream of the scenario's own. Only counters
-of terminals and cards go on counting, and a queue grows, where there are more transactions.
+``inject`` draws from ``incident.rng`` only, and ``finish``, which completes the rows, draws from a
+stream of the scenario's own. So no scenario changes the rows of another, but for what counts
+transactions: counters of terminals and cards, and the offline queue.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ ONE_STREAM = frozenset(
         "voice_approvals",
     }
 )
-"""Scenarios for which ``finish`` draws from the stream of ordinary business: those that were there
-before a scenario had a stream of its own. To move one out would change every file of a seed."""
+"""Scenarios for which ``finish`` draws from the stream of ordinary business, because they are older
+than the streams. Do not change it: that would change the file of every seed."""
 
 
 @dataclass(frozen=True)
@@ -103,8 +103,8 @@ class Incident:
         return self.start_s + np.floor(np.cumsum(gaps)).astype(np.int64)
 
     def on_days(self, days: npt.ArrayLike, hours: Sequence[int] = ()) -> Ints:
-        """Sorted times, one on each of ``days`` (0: the day of the start), in ``hours``; without
-        them when the merchant is busy."""
+        """Sorted times, one on each of ``days`` (0: the day of the start), in one of ``hours``;
+        without ``hours``, when the merchant is busy."""
         day = np.asarray(days, np.int64)
         busy = None if hours else self.terminal.hours
         hour = self.rng.choice(hours or 24, len(day), p=busy)
@@ -113,7 +113,7 @@ class Incident:
         return np.sort(midnight + day * DAY + hour * 3600 + second)
 
     def shift(self, n: int) -> Ints:
-        """n sorted times of one operator's shift: the half of the day of the start."""
+        """n sorted times in one operator's shift: the half of the day that holds the start."""
         half = (self.start_s - self.world.start_s) % DAY // (DAY // 2)
         open_hours = np.flatnonzero(self.terminal.hours)
         return self.on_days(np.zeros(n), open_hours[open_hours // 12 == half].tolist())

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Refund layering: money goes round a ring of cards, in by a sale, out by refunds to the next ones;
-in the end the amounts balance."""
+"""Refund layering: one card of a ring pays a sale, and refunds return the amount to the next cards
+of the ring, so that in the end the amounts balance."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A week of returns, a hard negative: after a busy day many goods come back, and each refund goes
-to the card that paid, or a gift's to that of who was given it."""
+"""A week of returns, a hard negative: many goods of a busy day come back. Each refund goes to the
+card that paid; that of a gift goes to the card of whoever got it."""
 
 from __future__ import annotations
 

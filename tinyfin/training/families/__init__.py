@@ -76,8 +76,9 @@ class Problem:
     """What there is to learn. Inputs int8[n, F]; labels 1 fraud, 0 genuine, -1 not known; in order
     of time.
 
-    The validation rows are later than the fit rows and say when to stop; a family that has no use
-    for them gets none. A family that is not supervised gets no row that is known to be fraud.
+    The validation rows are later than the fit rows and choose the epoch; for a family that
+    ``takes_validation`` they are among the rows to fit on, and none are held back. A family that is
+    not supervised gets no row that is known to be fraud.
     """
 
     inputs: npt.NDArray[np.int8]
@@ -90,7 +91,7 @@ class Problem:
     validation_amount: npt.NDArray[np.int64] | None = None
 
     def with_validation(self) -> Problem:
-        """The same with the validation rows behind the rows to fit on, and none held back."""
+        """The same with the validation rows behind the fit rows, and none held back."""
         amount, later = self.amount, self.validation_amount
         return replace(
             self,
@@ -220,8 +221,8 @@ class Family(Protocol):
     """[model] keys that suit it where a configuration was written for another family."""
 
     def takes_validation(self, model: Model) -> bool:
-        """Whether it is given the validation rows to fit on, too: it stops where it was told to,
-        so rows that are held back would be wasted."""
+        """Whether it is fitted on the validation rows, too: with these options they would choose
+        nothing."""
 
     def fit(
         self, problem: Problem, model: Model, progress: Callable[[int, int, str], None]

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """``boosted``: gradient-boosted trees that the terminal itself runs.
 
-XGBoost grows complete trees of few levels on the int8 codes, so each split is a whole code and
-nothing is lost there. A leaf becomes a byte: its height above the lowest leaf of its tree, in steps
-that use the whole byte for the tree with the widest range. The sum over the trees is then the
-log-odds, scaled and moved, up to the rounding of leaves; calibration undoes scale and place.
+XGBoost grows shallow trees on the int8 codes, so each split is between two codes and exact in
+integers. A leaf becomes a byte: the leaf less the lowest leaf of its tree, times 255 over the
+widest range of any tree. But for the rounding of leaves, the sum over the trees is then a linear
+function of the log-odds; calibration undoes its scale and offset.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class BoostedOptions(BaseModel):
     depth: int = Field(default=4, ge=1, le=MAX_DEPTH)
     """Splits on the way to a leaf; a tree takes 3 * 2^depth bytes."""
     rate: float = Field(default=0.1, gt=0, le=1)
-    """How much of what is left unexplained each tree takes."""
+    """Learning rate: the factor by which the leaves of each tree are multiplied."""
     amount_power: float = Field(default=0.0, ge=0.0, le=1.0)
     """Frauds weigh by their amounts to this power (:mod:`tinyfin.training.amount_weights`)."""
     genuine_rows: int = Field(default=1_000_000, ge=100)
@@ -57,7 +57,7 @@ class Boosted:
     usual: Mapping[str, object] = MappingProxyType({})
 
     def takes_validation(self, model: Model) -> bool:
-        """Always: the number of trees is an option."""
+        """Yes: the number of trees is an option, so nothing is left to choose."""
         return True
 
     def fit(
@@ -67,8 +67,6 @@ class Boosted:
         options = family_options(BoostedOptions, model)
         inputs, label = problem.inputs, problem.label
         features = inputs.shape[1]
-        if features > 256:
-            raise ConfigError(f"family boosted: {features} features; trees take at most 256")
         rows = thinned(label, options.genuine_rows, model.seed)
         fraud = label[rows] == 1
         amount = None if problem.amount is None else problem.amount[rows]
@@ -122,10 +120,10 @@ def _directions(options: BoostedOptions, names: tuple[str, ...]) -> tuple[int, .
 def _whole(
     root: Node, depth: int
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int8], npt.NDArray[np.float64]]:
-    """Features, thresholds and leaves of a tree in heap order, filled to its full depth: below an
-    early leaf every way ends the same.
+    """Features, thresholds and leaves of a tree as a complete tree of ``depth`` levels, in heap
+    order; a leaf above the last level is repeated below.
 
-    XGBoost goes left when x < split_condition; here that is every code up to the last one below it.
+    XGBoost goes left when x < split_condition, FOREST when x <= threshold.
     """
     feature = np.zeros((1 << depth) - 1, np.uint8)
     threshold = np.full((1 << depth) - 1, 127, np.int8)

@@ -46,11 +46,10 @@ def fit_dense(
     """Fit ``model.hidden`` to ``target`` of the problem's ``rows``; all arrays of their length.
 
     Binary cross-entropy on logits, Adam with a cosine schedule. ``keep``: the epoch with the best
-    average precision on the validation rows, or the last one, where the schedule has come to rest:
-    what frauds are few says little of epochs, and picks a lucky one that is not done yet. ``more``:
-    inputs that are not the problem's, and their targets. ``amount_power``: weighs the frauds among
-    the validation rows by their amounts, as ``weight`` does those of ``rows``. ``facts`` become the
-    history.
+    average precision on the validation rows, or the last one, when the learning rate has fallen to
+    its end; with few frauds the best epoch is best by chance. ``more``: inputs int8[m, F] of
+    further rows, and their targets float32[m]; they have weight 1. ``amount_power``: the frauds
+    among the validation rows weigh by their amounts, too. ``facts`` become the history.
     """
     tf = tensorflow(model.seed)
     network = _network(tf, problem, model)

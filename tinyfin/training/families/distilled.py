@@ -10,9 +10,10 @@ and each block is judged by trees that were fitted on the others. A row's target
 after Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network" (2015), with
 probabilities in place of softened logits: fraud is so rare that its logits are soft as they are.
 
-Labels are needed of the data's rows alone; a teacher can judge any row. So as many rows again are
-mixed from those that there are, and teach the student what its teachers say where the data has few
-rows (Bucila, Caruana and Niculescu-Mizil, "Model Compression", KDD 2006).
+A teacher can judge any row, and needs no label for it. So the student also learns from mixed rows,
+as many as there are rows: each is a row in which some inputs are replaced with those of another
+row, and its target is what the teachers say. They show the student what its teachers say where the
+data has few rows (Bucila, Caruana and Niculescu-Mizil, "Model Compression", KDD 2006).
 """
 
 from __future__ import annotations
@@ -60,9 +61,9 @@ class DistilledOptions(BaseModel):
     trees: int = Field(default=200, ge=1, le=2000)
     """Trees of a teacher."""
     depth: int = Field(default=4, ge=1, le=10)
-    """Splits on the way to a leaf."""
+    """Splits on the way to a leaf of theirs."""
     mixed: float = Field(default=1.0, ge=0.0, le=10.0)
-    """Mixed rows per row."""
+    """Mixed rows for each row."""
     swap: float = Field(default=0.1, ge=0.0, le=0.5)
     """Share of a mixed row's inputs that come from another row."""
     keep: Literal["last", "best"] = "last"
@@ -78,7 +79,7 @@ class Distilled:
     usual: Mapping[str, object] = MappingProxyType({})
 
     def takes_validation(self, model: Model) -> bool:
-        """Where the last epoch is kept."""
+        """Yes, unless they choose the epoch."""
         return family_options(DistilledOptions, model).keep == "last"
 
     def fit(
@@ -129,10 +130,11 @@ def teach(
     seed: int,
     progress: Callable[[int, int, str], None],
 ) -> tuple[Floats, Sequence[Trees]]:
-    """Probability of fraud of each row, n rows in order of time, by trees that did not see it; and
-    the trees. ``weight`` float64[n] is the rows'.
+    """Probability of fraud float64[n] of each row, by a teacher that did not see it; and the
+    teachers. The n rows are in order of time and have weights ``weight`` float64[n].
 
-    A fold that would leave its teacher no fraud or nothing else gives the base rate of the rest.
+    Where the other folds hold no fraud, or nothing else, there is no teacher; the rows of the fold
+    get the share of fraud in the other folds.
     """
     n = len(label)
     block = np.arange(n) * (_BLOCKS_PER_FOLD * options.folds) // max(n, 1)
@@ -164,10 +166,10 @@ def teach(
 def mixed(
     inputs: npt.NDArray[np.int8], word: Floats, n: int, swap: float, seed: int
 ) -> npt.NDArray[np.int8]:
-    """n rows of the data, in each of which a share ``swap`` of the inputs is another row's.
+    """n rows of ``inputs``, in each of which a share ``swap`` of the inputs is another row's.
 
-    Half of them are drawn evenly, half by the root of the probability ``word``: where nothing looks
-    like fraud there is little to learn.
+    Half of them are drawn uniformly, half in proportion to the square root of ``word``, the
+    probability of fraud: from rows that are surely genuine there is little to learn.
     """
     rng = np.random.default_rng([seed, 2006])
     even = n // 2

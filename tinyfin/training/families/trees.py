@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Gradient-boosted trees on int8 codes: XGBoost on one thread, so that equal calls give equal
-trees.
-Chen, Guestrin: XGBoost, KDD 2016.
+"""Gradient-boosted trees on integers, grown by XGBoost (T. Chen and C. Guestrin, XGBoost, KDD
+2016).
+
+Equal calls give equal trees.
 """
 
 from __future__ import annotations
@@ -14,14 +15,16 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel
 
-__all__ = ["Node", "Trees", "grow", "share_of_features"]
+__all__ = ["Node", "Trees", "grow"]
+
+Inputs = npt.NDArray[np.integer]
 
 
 class Booster(Protocol):
-    """What is used of XGBoost's."""
+    """The methods of XGBoost's Booster that are used here."""
 
     def inplace_predict(
-        self, data: npt.NDArray[np.int8], /, *, predict_type: str
+        self, data: Inputs, /, *, predict_type: str, iteration_range: tuple[int, int]
     ) -> npt.NDArray[np.float32]:
         """Scores of rows."""
 
@@ -30,8 +33,8 @@ class Booster(Protocol):
 
 
 class Node(BaseModel):
-    """A split or a leaf of a tree, as XGBoost writes it: ``yes`` is the child where the feature is
-    below the condition."""
+    """A split or a leaf of a tree, as XGBoost writes it; ``yes`` is the child for values below the
+    condition."""
 
     nodeid: int
     leaf: float | None = None
@@ -49,24 +52,21 @@ class Trees:
 
     booster: Booster
 
-    def log_odds(self, inputs: npt.NDArray[np.int8]) -> npt.NDArray[np.float64]:
-        """Natural log-odds of fraud float64[n] of int8[n, F]."""
-        return self.booster.inplace_predict(inputs, predict_type="margin").astype(np.float64)
+    def log_odds(self, inputs: Inputs, first: int = 0) -> npt.NDArray[np.float64]:
+        """Natural log-odds of fraud float64[n] of rows [n, F], by ``first`` trees; 0: by all."""
+        return self.booster.inplace_predict(
+            inputs, predict_type="margin", iteration_range=(0, first)
+        ).astype(np.float64)
 
     def roots(self) -> list[Node]:
-        """Each tree."""
+        """The root of each tree."""
         return [
             Node.model_validate_json(text) for text in self.booster.get_dump(dump_format="json")
         ]
 
 
-def share_of_features(features: int) -> float:
-    """How much of the features each tree sees: 40 %, or eight of them, or all."""
-    return max(0.4, min(1.0, 8 / features))
-
-
 def grow(
-    inputs: npt.NDArray[np.int8],
+    inputs: Inputs,
     fraud: npt.NDArray[np.bool_],
     weight: npt.NDArray[np.float64],
     *,
@@ -75,25 +75,34 @@ def grow(
     rate: float,
     seed: int,
     directions: Sequence[int] = (),
+    narrow: bool = True,
+    threads: int = 1,
 ) -> Trees:
-    """Trees for rows int8[n, F] with weights float64[n]; of ``directions`` 1 lets a feature only
-    raise the log-odds, -1 only lower them."""
+    """``trees`` trees for rows [n, F] with labels bool[n] and weights float64[n].
+
+    ``directions``, one per feature: 1 lets it only raise the log-odds, -1 only lower them, 0 both.
+    ``narrow``: each tree sees 40 % of the features, or eight if that is more, and leaves may hold
+    few rows; else 80 %, and leaves hold more. Where frauds are few, trees that see nearly all
+    features agree on what one fraud happens to show.
+    """
     from xgboost import DMatrix, train
 
+    share = max(0.4, min(1.0, 8 / inputs.shape[1])) if narrow else 0.8
     options = {
         "objective": "binary:logistic",
-        "base_score": 0.5,  # from the base rate on, leaves of few frauds would weigh too little
+        # at the base rate the hessian p (1 - p) of a row is so small that leaves of few frauds
+        # would not reach min_child_weight
+        "base_score": 0.5,
         "tree_method": "hist",
         "max_bin": 256,
         "max_depth": depth,
         "eta": rate,
-        # where frauds are few, trees of all features agree on what one of them happens to show
-        "min_child_weight": 0.3,
-        "lambda": 5,
+        "min_child_weight": 0.3 if narrow else 5,
+        "lambda": 5 if narrow else 1,
         "subsample": 0.8,
-        "colsample_bytree": share_of_features(inputs.shape[1]),
+        "colsample_bytree": share,
         "seed": seed % (1 << 31),
-        "nthread": 1,
+        "nthread": threads,
     }
     if any(directions):
         options["monotone_constraints"] = tuple(directions)
