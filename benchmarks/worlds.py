@@ -102,8 +102,9 @@ class World:
 
 
 def short_compromises(w: World) -> None:
-    """A terminal is compromised for two to nine days; six of ten of its transactions are fraud."""
-    for span in w.spans(0.25, lambda: float(w.rng.uniform(2, 9)), TERMINALS):
+    """A terminal is compromised for 9 to 18 days; six of ten of its transactions are fraud. Its
+    first label comes after a week."""
+    for span in w.spans(0.15, lambda: float(w.rng.uniform(9, 18)), TERMINALS):
         w.fraud[w.rows(w.terminal, span, 0.6)] = True
 
 
