@@ -81,7 +81,7 @@ def test_families_are_named_and_take_what_suits_them() -> None:
     free = ["density", "forest", "whitening", "autoencoder"]
     assert family_names(["all"], "forest") == free
     assert family_names(["forest", "all"], "density")[0] == "forest"
-    assert family_names(["all"], "mlp") == ["mlp", "distilled"]
+    assert family_names(["all"], "mlp") == ["mlp", "distilled", "boosted"]
     with pytest.raises(InputError, match="known are all, mlp"):
         family_names(["trees"], "mlp")
     config = from_table({"model": {"family": "forest", "seed": 3, "options": {"trees": 9}}})
