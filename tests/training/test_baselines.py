@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from tinyfin.training import baselines
 from tinyfin.training.baselines import Shape, learned_scores
 
-PARTS = ("fit", "validation", "calibration", "test")
 ROWS = {"fit": 6000, "validation": 1500, "calibration": 1500, "test": 3000}
 
 
@@ -32,9 +31,10 @@ def world(deep: bool) -> tuple[NDArray[np.int16], NDArray[np.int8]]:
     return x, ((odd == 1) ^ noise).astype(np.int8)
 
 
-@pytest.mark.parametrize("deep", [True, False])
-def test_the_validation_rows_choose_the_depth(deep: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    grown: list[tuple[int, Shape]] = []
+@pytest.fixture
+def grown(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, Shape]]:
+    """Rows and shape of each model that XGBoost is asked for."""
+    asked: list[tuple[int, Shape]] = []
     honest = baselines._grown
 
     def seen(
@@ -44,10 +44,15 @@ def test_the_validation_rows_choose_the_depth(deep: bool, monkeypatch: pytest.Mo
         seed: int,
         shape: Shape,
     ) -> baselines.Trees:
-        grown.append((len(x), shape))
+        asked.append((len(x), shape))
         return honest(x, y, weight, seed, shape)
 
     monkeypatch.setattr(baselines, "_grown", seen)
+    return asked
+
+
+@pytest.mark.parametrize("deep", [True, False])
+def test_the_validation_rows_choose_the_depth(deep: bool, grown: list[tuple[int, Shape]]) -> None:
     features, label = world(deep)
     scores(features, label)
     trials, (rows, chosen) = grown[:-1], grown[-1]
@@ -69,24 +74,10 @@ def test_the_validation_rows_choose_the_depth(deep: bool, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("frauds", [0, 19])
 def test_with_too_few_validation_frauds_the_usual_shape_is_taken(
-    frauds: int, monkeypatch: pytest.MonkeyPatch
+    frauds: int, grown: list[tuple[int, Shape]]
 ) -> None:
     features, label = world(False)
     later = np.arange(ROWS["fit"], ROWS["fit"] + ROWS["validation"])
     label[later] = np.arange(len(later)) < frauds
-    grown: list[Shape] = []
-    honest = baselines._grown
-
-    def seen(
-        x: NDArray[np.int16],
-        y: NDArray[np.bool_],
-        weight: NDArray[np.float64],
-        seed: int,
-        shape: Shape,
-    ) -> baselines.Trees:
-        grown.append(shape)
-        return honest(x, y, weight, seed, shape)
-
-    monkeypatch.setattr(baselines, "_grown", seen)
     scores(features, label)
-    assert grown == [Shape(True, 5, 200)]
+    assert [shape for _, shape in grown] == [Shape(True, 5, 200)]

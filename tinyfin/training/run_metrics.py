@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from tinyfin import files
 from tinyfin.config import DecisionSection
+from tinyfin.pack.calibration import Calibration
 from tinyfin.pages import detection
 from tinyfin.pages.render import picture
 from tinyfin.pages.scorers import scorer_name
@@ -71,10 +72,15 @@ class FloatScale:
 
 def float_probability(slices: Slices) -> npt.NDArray[np.float64]:
     """Calibrated probabilities of the float model on the test rows."""
+    scale, _, table = _calibrated(slices)
+    return probability(table, scale(slices["test_float"]))
+
+
+def _calibrated(slices: Slices) -> tuple[FloatScale, npt.NDArray[np.int32], Calibration]:
+    """Scale of the float scores, the calibration rows' whole numbers, and their table."""
     scale = FloatScale.of(slices["calibration_float"])
     raw = scale(slices["calibration_float"])
-    table = fit_scores(raw, slices["calibration_label"], scale.bounds)
-    return probability(table, scale(slices["test_float"]))
+    return scale, raw, fit_scores(raw, slices["calibration_label"], scale.bounds)
 
 
 def baselines_of(slices: Slices) -> dict[str, npt.NDArray[np.number]]:
@@ -118,9 +124,7 @@ def float_alerts(section: DecisionSection, slices: Slices) -> npt.NDArray[np.boo
     """The test rows that the float model would alert, by thresholds set as the pack's will be."""
     if not len(slices["test_float"]) or not len(slices["calibration_float"]):
         return np.zeros(len(slices["test_float"]), bool)
-    scale = FloatScale.of(slices["calibration_float"])
-    raw = scale(slices["calibration_float"])
-    table = fit_scores(raw, slices["calibration_label"], scale.bounds)
+    scale, raw, table = _calibrated(slices)
     found = [q32 for q32 in levels(section, table, Held.of(raw, slices)) if q32 is not None]
     score = table.evaluate(scale(slices["test_float"]))
     return score >= min(found) if found else np.zeros(len(score), bool)

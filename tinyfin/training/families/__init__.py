@@ -222,7 +222,8 @@ class Family(Protocol):
 
     def takes_validation(self, model: Model) -> bool:
         """Whether it is fitted on the validation rows, too: with these options they would choose
-        nothing."""
+        nothing. Families that learn without labels are not, whatever they choose: the published
+        figures are of models that were fitted on the fit rows alone."""
 
     def fit(
         self, problem: Problem, model: Model, progress: Callable[[int, int, str], None]

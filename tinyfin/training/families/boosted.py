@@ -9,11 +9,11 @@ function of the log-odds; calibration undoes its scale and offset.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
 from tinyfin.config import Model
@@ -22,6 +22,7 @@ from tinyfin.pack.integer_model import MAX_DEPTH, Forest
 from tinyfin.results.run import FitFacts
 from tinyfin.training.amount_weights import amount_weights
 from tinyfin.training.families import FittedIntegers, Problem, family_options
+from tinyfin.training.families.complete_tree import complete_tree
 from tinyfin.training.families.trees import Node, grow
 from tinyfin.training.representative_sample import thinned, thinned_facts
 
@@ -80,7 +81,7 @@ class Boosted:
             seed=model.seed,
             directions=_directions(options, problem.feature_names),
         )
-        whole = [_whole(root, options.depth) for root in trees.roots()]
+        whole = [complete_tree(root, options.depth, _look) for root in trees.roots()]
         feature, threshold, value = (np.stack(part) for part in zip(*whole, strict=True))
         value -= value.min(axis=1, keepdims=True)
         step = 255.0 / max(float(value.max()), 1e-9)
@@ -117,28 +118,11 @@ def _directions(options: BoostedOptions, names: tuple[str, ...]) -> tuple[int, .
     return tuple((name in options.rising) - (name in options.falling) for name in names)
 
 
-def _whole(
-    root: Node, depth: int
-) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int8], npt.NDArray[np.float64]]:
-    """Features, thresholds and leaves of a tree as a complete tree of ``depth`` levels, in heap
-    order; a leaf above the last level is repeated below.
-
-    XGBoost goes left when x < split_condition, FOREST when x <= threshold.
-    """
-    feature = np.zeros((1 << depth) - 1, np.uint8)
-    threshold = np.full((1 << depth) - 1, 127, np.int8)
-    leaf = np.zeros(1 << depth)
-    todo = [(root, 0, 0)]  # the node, its depth, its position among that depth's nodes
-    while todo:
-        node, level, place = todo.pop()
-        if node.leaf is not None:
-            left = depth - level
-            leaf[place << left : (place + 1) << left] = node.leaf
-            continue
-        at = (1 << level) - 1 + place
-        feature[at] = int(node.split.removeprefix("f"))
-        threshold[at] = np.clip(np.ceil(node.split_condition) - 1, -128, 127)
-        below = {child.nodeid: child for child in node.children}
-        todo.append((below[node.yes], level + 1, 2 * place))
-        todo.append((below[node.no], level + 1, 2 * place + 1))
-    return feature, threshold, leaf
+def _look(node: Node, _: int) -> float | tuple[int, int, Node, Node]:
+    """For :func:`complete_tree`. XGBoost goes left when x < split_condition: up to the last code
+    below it."""
+    if node.leaf is not None:
+        return node.leaf
+    below = {child.nodeid: child for child in node.children}
+    last = math.ceil(node.split_condition) - 1
+    return int(node.split.removeprefix("f")), last, below[node.yes], below[node.no]

@@ -50,7 +50,7 @@ class Density:
     usual: Mapping[str, object] = MappingProxyType({})
 
     def takes_validation(self, model: Model) -> bool:
-        """No."""
+        """No, as all families that learn without labels."""
         return False
 
     def fit(

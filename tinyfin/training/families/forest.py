@@ -27,6 +27,7 @@ from tinyfin.errors import ConfigError
 from tinyfin.pack.integer_model import Forest
 from tinyfin.results.run import FitFacts
 from tinyfin.training.families import FittedIntegers, Problem, family_options
+from tinyfin.training.families.complete_tree import CompleteTree, complete_tree
 from tinyfin.training.input_maps import deviations
 
 __all__ = ["FAMILY", "average_path"]
@@ -67,7 +68,7 @@ class IsolationForest:
     usual: Mapping[str, object] = MappingProxyType({})
 
     def takes_validation(self, model: Model) -> bool:
-        """No."""
+        """No, as all families that learn without labels."""
         return False
 
     def fit(
@@ -126,30 +127,15 @@ def _on(scale: npt.NDArray[np.float32], inputs: npt.NDArray[np.int8]) -> npt.NDA
     return out
 
 
-def _whole(
-    tree: Tree, depth: int, scale: npt.NDArray[np.float32]
-) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int8], npt.NDArray[np.float64]]:
-    """Features, thresholds and path lengths of a tree in heap order, filled to its full depth:
-    below an early leaf every way ends the same.
+def _whole(tree: Tree, depth: int, scale: npt.NDArray[np.float32]) -> CompleteTree:
+    """The tree, its leaves path lengths. ``scale``: the value of each code, rising."""
 
-    scikit-learn goes left when x <= threshold; here that is every code up to the last whose value
-    is not above it. ``scale``: the value of each code, rising.
-    """
-    feature = np.zeros((1 << depth) - 1, np.uint8)
-    threshold = np.full((1 << depth) - 1, 127, np.int8)
-    leaf = np.zeros(1 << depth)
-    todo = [(0, 0, 0)]  # the tree's node, depth, position among that depth's nodes
-    while todo:
-        node, level, place = todo.pop()
-        if tree.children_left[node] >= 0 and level < depth:
-            at = (1 << level) - 1 + place
-            feature[at] = tree.feature[node]
-            below = int(np.searchsorted(scale, tree.threshold[node], side="right"))
-            threshold[at] = np.clip(below - 129, -128, 127)
-            todo.append((int(tree.children_left[node]), level + 1, 2 * place))
-            todo.append((int(tree.children_right[node]), level + 1, 2 * place + 1))
-            continue
-        path = level + average_path(int(tree.n_node_samples[node]))
-        left = depth - level
-        leaf[place << left : (place + 1) << left] = path
-    return feature, threshold, leaf
+    def look(node: int, level: int) -> float | tuple[int, int, int, int]:
+        if tree.children_left[node] < 0 or level == depth:
+            return level + average_path(int(tree.n_node_samples[node]))
+        # scikit-learn goes left when x <= threshold: up to the last code not above it
+        below = int(np.searchsorted(scale, tree.threshold[node], side="right"))
+        children = int(tree.children_left[node]), int(tree.children_right[node])
+        return int(tree.feature[node]), below - 129, *children
+
+    return complete_tree(0, depth, look)

@@ -48,7 +48,7 @@ class Whitening:
     usual: Mapping[str, object] = MappingProxyType({})
 
     def takes_validation(self, model: Model) -> bool:
-        """No."""
+        """No, as all families that learn without labels."""
         return False
 
     def fit(
