@@ -493,6 +493,7 @@ typedef struct tfin_engine {
     const uint8_t *readout;
     const uint8_t *calibration;
     const uint8_t *decision;
+    const uint8_t *thresholds;
     uint8_t *state;
     struct tfin_places layout;
     tfin_progress *progress;

@@ -100,6 +100,13 @@ enum {
     MAX_MEMORY_BYTES = 1 << 26
 };
 
+#define SECTION_TAG(a, b, c, d) \
+    ((uint32_t)(a) | (uint32_t)(b) << 8 | (uint32_t)(c) << 16 | (uint32_t)(d) << 24)
+
+/* pack.c: the payload of a section that the engine itself does not need, of a pack that was
+ * verified, and its size; null and 0 without it. */
+const uint8_t *tfin_optional_section(const uint8_t *pack, uint32_t tag, uint32_t *size);
+
 /* offsets in the DECI payload; of each feature u16 reason, i8 reference, u8 reason
  * below the reference */
 enum {
@@ -334,6 +341,8 @@ uint8_t *tfin_arena(const tfin_engine *e);
 void tfin_map_inputs(const tfin_engine *e, const int16_t *features, int8_t *inputs);
 int32_t tfin_raw_score(const tfin_engine *e);
 uint32_t tfin_calibrate(const tfin_engine *e, int32_t raw);
+/* The action that the thresholds give; `thresholds` begins as DECI does. */
+uint8_t tfin_advise(const tfin_engine *e, uint32_t score_q32);
 void tfin_decide(tfin_engine *e, tfin_verdict *v);
 
 /* state.c */

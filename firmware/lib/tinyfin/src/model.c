@@ -315,15 +315,22 @@ static void find_reasons(tfin_engine *e, tfin_verdict *v)
     v->reason_count = (uint8_t)best.count;
 }
 
+uint8_t tfin_advise(const tfin_engine *e, uint32_t score_q32)
+{
+    uint16_t flags = tfin_u16(e->decision + DECISION_FLAGS);
+    if (score_q32 >= tfin_u32(e->thresholds + DECISION_DECLINE) && (flags & NEVER_DECLINE) == 0) {
+        return TFIN_ACTION_DECLINE;
+    }
+    int online =
+        score_q32 >= tfin_u32(e->thresholds + DECISION_ONLINE) && (flags & NEVER_ONLINE) == 0;
+    return online ? TFIN_ACTION_GO_ONLINE : TFIN_ACTION_ACCEPT;
+}
+
 void tfin_decide(tfin_engine *e, tfin_verdict *v)
 {
     const uint8_t *d = e->decision;
     uint16_t flags = tfin_u16(d + DECISION_FLAGS);
-    if (v->score_q32 >= tfin_u32(d + DECISION_DECLINE) && (flags & NEVER_DECLINE) == 0) {
-        v->action = TFIN_ACTION_DECLINE;
-    } else if (v->score_q32 >= tfin_u32(d + DECISION_ONLINE) && (flags & NEVER_ONLINE) == 0) {
-        v->action = TFIN_ACTION_GO_ONLINE;
-    }
+    v->action = tfin_advise(e, v->score_q32);
     if (v->action != TFIN_ACTION_ACCEPT) {
         find_reasons(e, v);
     }

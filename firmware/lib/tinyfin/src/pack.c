@@ -24,9 +24,6 @@ enum {
 };
 enum { PACK_MAGIC = 0x4B504654, DEVELOPMENT = 1, CRITICAL = 1, EDDSA = 1, BLAKE2B = 1 };
 
-#define TAG(a, b, c, d) \
-    ((uint32_t)(a) | (uint32_t)(b) << 8 | (uint32_t)(c) << 16 | (uint32_t)(d) << 24)
-
 typedef struct section {
     uint32_t tag;
     const uint8_t *payload;
@@ -48,9 +45,10 @@ enum {
 static void name_sections(section s[S_COUNT])
 {
     static const uint32_t tags[S_COUNT] = {
-        TAG('S', 'C', 'H', 'M'), TAG('P', 'R', 'O', 'G'), TAG('M', 'A', 'P', 'S'),
-        TAG('P', 'L', 'A', 'N'), TAG('R', 'E', 'A', 'D'), TAG('C', 'A', 'L', 'I'),
-        TAG('D', 'E', 'C', 'I'), TAG('G', 'O', 'L', 'D'),
+        SECTION_TAG('S', 'C', 'H', 'M'), SECTION_TAG('P', 'R', 'O', 'G'),
+        SECTION_TAG('M', 'A', 'P', 'S'), SECTION_TAG('P', 'L', 'A', 'N'),
+        SECTION_TAG('R', 'E', 'A', 'D'), SECTION_TAG('C', 'A', 'L', 'I'),
+        SECTION_TAG('D', 'E', 'C', 'I'), SECTION_TAG('G', 'O', 'L', 'D'),
     };
     for (uint32_t i = 0; i < S_COUNT; i++) {
         s[i].tag = tags[i];
@@ -125,6 +123,20 @@ static int walk_sections(const uint8_t *p, section s[S_COUNT])
         at += tfin_round_up(length, TFIN_ALIGN); /* total is a multiple of 16: still inside */
     }
     return at == total ? TFIN_OK : TFIN_E_SECTION;
+}
+
+const uint8_t *tfin_optional_section(const uint8_t *p, uint32_t tag, uint32_t *size)
+{
+    const uint8_t *h = p + HEADER_SIZE;
+    for (uint32_t count = tfin_u16(p + AT_SECTIONS); count != 0; count--) {
+        *size = tfin_u32(h + 4);
+        if (tfin_u32(h) == tag) {
+            return h + SECTION_HEADER;
+        }
+        h += SECTION_HEADER + tfin_round_up(*size, TFIN_ALIGN);
+    }
+    *size = 0;
+    return NULL;
 }
 
 static int schema_ok(const tfin_schema *schema, uint32_t size)
@@ -381,6 +393,7 @@ static int find_parts(tfin_engine *e, const section s[S_COUNT], const uint32_t *
     e->readout = s[S_READOUT].payload;
     e->calibration = s[S_CALIBRATION].payload;
     e->decision = s[S_DECISION].payload;
+    e->thresholds = e->decision;
     if (e->plan == NULL) {
         return e->maps || e->readout || e->calibration || e->decision || s[S_GOLDEN].payload
                    ? TFIN_E_SECTION
