@@ -368,18 +368,6 @@ static int is_cold(const tfin_engine *e, uint32_t t)
             t - tfin_u32(e->state + HEAD_FIRST_T) < tfin_u32(e->decision + DECISION_COLD_S));
 }
 
-static void judge(tfin_engine *e, tfin_verdict *v)
-{
-    uint8_t *arena = tfin_arena(e);
-    const int16_t *features =
-        (const int16_t *)(const void *)__builtin_assume_aligned(e->state + e->layout.features, 2);
-    tfin_map_inputs(e, features, tfin_net_input(e->plan, arena));
-    tfin_net_run(e->plan, arena);
-    v->raw = tfin_raw_score(e);
-    v->score_q32 = tfin_calibrate(e, v->raw);
-    tfin_decide(e, v);
-}
-
 static void remember(tfin_engine *e, const context *x, uint8_t *place, uint64_t id, uint64_t token)
 {
     if (tfin_u32(place + PENDING_SEQUENCE) == 0) {
@@ -454,7 +442,8 @@ static void answer(tfin_engine *e, uint64_t id, tfin_verdict *v)
     v->reserved = 0;
     e->has_verdict = 1;
     if (e->plan != NULL) {
-        judge(e, v);
+        tfin_judge(e, v);
+        tfin_decide(e, v);
     }
 }
 

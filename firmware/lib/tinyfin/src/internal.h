@@ -345,6 +345,16 @@ uint32_t tfin_calibrate(const tfin_engine *e, int32_t raw);
 uint8_t tfin_advise(const tfin_engine *e, uint32_t score_q32);
 void tfin_decide(tfin_engine *e, tfin_verdict *v);
 
+/* Input maps, network, read-out and calibration: from the features that are in memory to `raw` and
+ * `score_q32`. */
+void tfin_judge(const tfin_engine *e, tfin_verdict *v);
+
+/* pack.c */
+/* TFIN_OK for what tfin_verify filled, of a pack that is still there. */
+int tfin_receipt(const tfin_verified *v);
+/* `golden` may be null. TFIN_OK or TFIN_E_GOLDEN. */
+int tfin_run_golden(tfin_engine *e, const uint8_t *golden);
+
 /* state.c */
 void tfin_count(uint8_t *head, uint32_t counter, uint32_t by);
 

@@ -214,6 +214,17 @@ uint32_t tfin_calibrate(const tfin_engine *e, int32_t raw)
     return p + (rise > most ? most : (uint32_t)rise);
 }
 
+void tfin_judge(const tfin_engine *e, tfin_verdict *v)
+{
+    uint8_t *arena = tfin_arena(e);
+    const int16_t *features =
+        (const int16_t *)(const void *)__builtin_assume_aligned(e->state + e->layout.features, 2);
+    tfin_map_inputs(e, features, tfin_net_input(e->plan, arena));
+    tfin_net_run(e->plan, arena);
+    v->raw = tfin_raw_score(e);
+    v->score_q32 = tfin_calibrate(e, v->raw);
+}
+
 /* ---- decision and reasons */
 
 static uint64_t mix(uint64_t x)

@@ -411,7 +411,7 @@ static int find_parts(tfin_engine *e, const section s[S_COUNT], const uint32_t *
     return rc != TFIN_OK || golden_ok(e, &s[S_GOLDEN]) ? rc : TFIN_E_SECTION;
 }
 
-static int run_golden(tfin_engine *e, const uint8_t *golden)
+int tfin_run_golden(tfin_engine *e, const uint8_t *golden)
 {
     if (golden == NULL) {
         return TFIN_OK;
@@ -480,7 +480,7 @@ static int give_memory(tfin_engine *e, const uint8_t *golden, void *memory, size
         e->leap_s[1] = tfin_leap_s(e, PROG_BOOT_LEAP, 14);
         tfin_boot(e);
         rc = tfin_reset(e);
-        rc = rc == TFIN_OK ? run_golden(e, golden) : rc;
+        rc = rc == TFIN_OK ? tfin_run_golden(e, golden) : rc;
     }
     if (rc != TFIN_OK) {
         e->open = 0;
@@ -589,6 +589,13 @@ static uint32_t replaced(const tfin_verified *v)
     return differing;
 }
 
+int tfin_receipt(const tfin_verified *v)
+{
+    return v->unbound.open != TFIN_OPEN || v->seal != seal_of(v) ? TFIN_E_UNVERIFIED
+           : replaced(v) != 0                                    ? TFIN_E_DIGEST
+                                                                 : TFIN_OK;
+}
+
 int tfin_bind(tfin_engine *e, const tfin_verified *v, void *memory, size_t memory_size)
 {
     if (e == NULL) {
@@ -601,13 +608,11 @@ int tfin_bind(tfin_engine *e, const tfin_verified *v, void *memory, size_t memor
     if (((uintptr_t)memory & (TFIN_ALIGN - 1u)) != 0) {
         return TFIN_E_ALIGN;
     }
-    if (v->unbound.open != TFIN_OPEN || v->seal != seal_of(v)) {
-        return TFIN_E_UNVERIFIED;
+    int rc = tfin_receipt(v);
+    if (rc != TFIN_OK) {
+        return rc;
     }
     volatile uint32_t differing = replaced(v);
-    if (differing != 0) {
-        return TFIN_E_DIGEST;
-    }
     *e = v->unbound;
     e->open ^= differing;
     return give_memory(e, v->golden, memory, memory_size);

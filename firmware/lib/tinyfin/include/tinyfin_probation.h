@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Would the new pack have been better? Before a pack replaces another one, it scores every event
+ * in the shadow of it: the same features, its own network and calibration, after the verdict is
+ * out. Two tables of 16 counts say whether its scores are those that it was released with. Then it
+ * is on trial: it runs, and its alerts are counted. The bounds are in the pack itself, under its
+ * signature (section PROB; `tinyfin release` writes it). Format: docs/formats/probation.md.
+ *
+ *   [example]
+ *   static tfin_probation probation;
+ *
+ *   int rc = tfin_verify(&verified, new_pack, new_pack_bytes, &trust);
+ *   if (rc == TFIN_OK) {
+ *       rc = tfin_probation_shadow(&probation, &engine, &verified);
+ *   }
+ *   ...
+ *   rc = tfin_score(&engine, &event, &verdict);
+ *   // act on the verdict first: what follows changes nothing of it
+ *   if (rc == TFIN_OK && tfin_probation_count(&probation, &verdict) > 0) {
+ *       passed = tfin_probation_result(&probation) == TFIN_PROBATION_PASSED;
+ *   }
+ *   [/example]
+ *
+ * The shadow changes no byte of state and none of a verdict. What it does change: the network's
+ * input and output of the last event are then those of the pack in shadow (tfin_network_input,
+ * tfin_network_output). Without a call nothing of this is linked.
+ */
+#ifndef TINYFIN_PROBATION_H
+#define TINYFIN_PROBATION_H
+
+#include "tinyfin.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum tfin_probation_result {
+    TFIN_PROBATION_NONE, /* there is none */
+    TFIN_PROBATION_GOES_ON,
+    TFIN_PROBATION_PASSED,
+    TFIN_PROBATION_FAR,       /* too many scores lie far from those of the pack that runs */
+    TFIN_PROBATION_DIFFERS,   /* too many differ from them */
+    TFIN_PROBATION_STABILITY, /* its scores are distributed otherwise */
+    TFIN_PROBATION_ALERTS,
+    TFIN_PROBATION_SATURATED
+};
+
+enum { TFIN_PROBATION_BODY_BYTES = 56, TFIN_PROBATION_IMAGE_BYTES = 72 };
+
+/* Do not rely on the contents of this type; only sizeof matters. All zero: no probation. */
+typedef struct tfin_probation {
+    tfin_engine *engine;
+    const uint8_t *bounds;
+    const uint8_t *maps; /* of the pack in shadow, as are the next four */
+    const uint8_t *plan;
+    const uint8_t *readout;
+    const uint8_t *calibration;
+    const uint8_t *decision;
+    uint32_t body[TFIN_PROBATION_BODY_BYTES / 4];
+} tfin_probation;
+
+/* Whether `candidate`, a pack that was verified, can run in the shadow of the pack that is open: it
+ * has bounds, computes the same features, and was released to replace a pack with this model. 1 or
+ * 0. */
+int tfin_probation_possible(const tfin_engine *running, const void *candidate);
+
+/* Begins: `candidate` is a receipt of tfin_verify, and need not be kept; its pack must stay where
+ * it is. `running` is open, and the probation ends when another pack is opened with it. The golden
+ * vectors are run. TFIN_E_ARGUMENT, TFIN_E_CLOSED, TFIN_E_UNVERIFIED, TFIN_E_DIGEST as tfin_bind;
+ * TFIN_E_SECTION: it has no bounds, or they break a rule; TFIN_E_STATE_LAYOUT: another feature
+ * program; TFIN_E_MODEL: it was not released to replace the pack that runs; TFIN_E_NO_MODEL;
+ * TFIN_E_MEMORY: its network needs more than the engine has; TFIN_E_GOLDEN. On an error there is no
+ * probation. */
+int tfin_probation_shadow(tfin_probation *probation, tfin_engine *running,
+                          const tfin_verified *candidate);
+
+/* Begins for the pack that is open and on trial. TFIN_E_ARGUMENT, TFIN_E_CLOSED; TFIN_E_SECTION
+ * when it has no bounds for a trial. */
+int tfin_probation_trial(tfin_probation *probation, tfin_engine *running);
+
+/* After each tfin_score that returned TFIN_OK, with its verdict, before any other call of the
+ * engine. In shadow it takes as long as a score without features and reasons. 1: this event has
+ * brought the result; 0: it goes on, or ended before. TFIN_E_ARGUMENT for null. */
+int tfin_probation_count(tfin_probation *probation, const tfin_verdict *verdict);
+
+enum tfin_probation_result tfin_probation_result(const tfin_probation *probation);
+
+/* 1 when it has passed, and its bounds say that no command is needed for what comes next. */
+int tfin_probation_advances(const tfin_probation *probation);
+
+/* An image outlives restarts; it is taken when probation has begun again, and is that of this pack
+ * in this phase. `out` and `image` have TFIN_PROBATION_IMAGE_BYTES bytes. TFIN_OK, TFIN_E_ARGUMENT;
+ * TFIN_E_STATE_MAGIC, TFIN_E_STATE_FORMAT, TFIN_E_STATE_DIGEST; TFIN_E_STATE_LAYOUT: of another
+ * pack or phase. What is refused changes nothing. */
+int tfin_probation_export(const tfin_probation *probation, void *out);
+int tfin_probation_import(tfin_probation *probation, const void *image);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
