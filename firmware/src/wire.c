@@ -200,6 +200,15 @@ static void audit_verdict(const tfin_verdict *verdict)
     tfin_audit_verdict(&audit, clock_s(), verdict, token);
 }
 
+/* What the verdict does not wait for. */
+static void after_verdict(const tfin_verdict *verdict)
+{
+    if (tfin_transfer_scored(&transfer, verdict)) {
+        tfin_audit_probation(&audit, clock_s(), &transfer.probation);
+    }
+    audit_verdict(verdict);
+}
+
 static void audit_state(enum tfin_audit_state what)
 {
     tfin_audit_state(&audit, clock_s(), what);
@@ -225,7 +234,7 @@ static void obeyed(enum tfin_command_kind kind, const uint8_t *payload)
     tfin_audit_obeyed(&audit, clock_s(), kind, payload);
 }
 #else
-static void audit_verdict(const tfin_verdict *verdict)
+static void after_verdict(const tfin_verdict *verdict)
 {
     (void)verdict;
 }
@@ -482,14 +491,11 @@ static void on_events(const uint8_t *payload, uint32_t size)
             }
             digest = tfin_digest_scored(digest, &engine);
             scored++;
-#ifdef TFIN_PORT_FLASH
-            tfin_transfer_scored(&transfer);
-#endif
-            audit_verdict(&verdict);
             put_verdict(&w, &verdict, &last_flags);
             if (ticks_wanted) {
                 tfin_put_varint(&w, ticks);
             }
+            after_verdict(&verdict);
             if (e->kind == TFIN_KIND_SCORE_OUTCOME) {
                 if (e->outcome.action_taken == TFIN_ACTION_AS_ADVISED) {
                     e->outcome.action_taken = verdict.action;
@@ -917,6 +923,7 @@ static int put_report(uint32_t offset, tfin_writer *w)
     const tfin_report report = {
         .slots = &transfer.slots,
         .audit = &audit,
+        .probation = &transfer.probation,
         .counters = counters,
         .counter_count = count,
         .boot_nonce = boot_nonce,
@@ -944,6 +951,9 @@ static void on_slots(uint8_t type, uint16_t sequence, tfin_reader *in)
     } else if (type == TFIN_CHALLENGE_REQUEST) {
         w = begin_reply(TFIN_CHALLENGE, sequence);
         tfin_transfer_challenge(&transfer, &w);
+    } else if (type == TFIN_PROBATION_READ) {
+        w = begin_reply(TFIN_PROBATION, sequence);
+        tfin_transfer_probation(&transfer, &w);
     } else if (type >= TFIN_AUDIT_READ) {
         uint32_t first = (uint32_t)tfin_get(in, 2);
         int is_audit = type == TFIN_AUDIT_READ;
@@ -983,7 +993,8 @@ static void on_frame(uint8_t type, uint16_t sequence, tfin_reader *in)
         return;
     }
 #ifdef TFIN_PORT_FLASH
-    if (type >= TFIN_SLOT_INFO_REQUEST && type <= TFIN_REPORT_READ) {
+    if (type >= TFIN_SLOT_INFO_REQUEST && type <= TFIN_PROBATION_READ &&
+        type != TFIN_REPORT_READ + 1) {
         if (session == 0) {
             send_error(sequence, TFIN_WIRE_NO_SESSION, 0);
         } else if (!tfin_transfer_works(&transfer) || (!RIG && type == TFIN_SLOT_COMMAND) ||
@@ -1097,6 +1108,9 @@ void tfin_wire_start(void)
 #endif
     if (open_error == TFIN_OK) {
         tfin_fields_open(&fields, &engine, record, before);
+#ifdef TFIN_PORT_FLASH
+        tfin_transfer_watch(&transfer, tx_frame);
+#endif
 #ifdef TFIN_STATE_LOG
         tfin_state_log_open(&state_log, tfin_port_flash_map(), &engine, tx_frame, sizeof tx_frame,
                             &trust);

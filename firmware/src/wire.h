@@ -43,7 +43,8 @@ enum tfin_request {
     TFIN_PROVISION_REQUEST = 0x28,
     TFIN_NOTICES_REQUEST = 0x29,
     TFIN_AUDIT_READ = 0x2A,
-    TFIN_REPORT_READ = 0x2B
+    TFIN_REPORT_READ = 0x2B,
+    TFIN_PROBATION_READ = 0x2D
 };
 
 /* Device to host. */
@@ -64,7 +65,8 @@ enum tfin_answer {
     TFIN_PACK_STATUS = 0xA1,
     TFIN_CHALLENGE = 0xA2,
     TFIN_AUDIT = 0xA4,
-    TFIN_REPORT = 0xA5
+    TFIN_REPORT = 0xA5,
+    TFIN_PROBATION = 0xA7
 };
 
 enum tfin_wire_error {

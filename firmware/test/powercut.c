@@ -512,6 +512,40 @@ const uint8_t *tfin_pack_id(const tfin_engine *engine)
     return id;
 }
 
+/* The last pack was released with bounds. */
+int tfin_probation_possible(const tfin_engine *running, const void *candidate)
+{
+    (void)running;
+    return genuine(candidate) == PACKS - 1;
+}
+
+static int bounds_broken; /* what the probation of this boot has come to */
+
+int tfin_probation_shadow(tfin_probation *p, tfin_engine *running, const tfin_verified *candidate)
+{
+    (void)candidate;
+    p->engine = running;
+    return TFIN_OK;
+}
+
+int tfin_probation_trial(tfin_probation *p, tfin_engine *running)
+{
+    p->engine = running;
+    return TFIN_OK;
+}
+
+enum tfin_probation_result tfin_probation_result(const tfin_probation *p)
+{
+    (void)p;
+    return bounds_broken ? TFIN_PROBATION_FAR : TFIN_PROBATION_PASSED;
+}
+
+int tfin_probation_advances(const tfin_probation *p)
+{
+    (void)p;
+    return 1;
+}
+
 uint32_t tfin_security_counter(const tfin_engine *engine)
 {
     (void)engine;
@@ -532,6 +566,8 @@ typedef struct certain {
     uint8_t chain;      /* boots in a row that were cut in their first append */
 } certain;
 static certain sure;
+static tfin_probation watched; /* in this boot */
+static uint32_t watched_slot;
 
 static int same(const tfin_journal_record *a, const tfin_journal_record *b)
 {
@@ -578,6 +614,11 @@ static void check_old_sector(void)
     }
 }
 
+static int is_shadow(const tfin_journal_record *r)
+{
+    return r->places >> 4 == TFIN_PHASE_SHADOW;
+}
+
 static int is_trial(const tfin_journal_record *r)
 {
     return r->places >> 4 == TFIN_PHASE_TRIAL;
@@ -619,6 +660,12 @@ static void after_record(const uint8_t *record)
     }
     if (!is_trial(&now)) {
         sure.trial_dead = 0;
+    } else if (sure.begun && is_shadow(&sure.last)) {
+        sure.alive = 1; /* its trial begins */
+    }
+    if (sure.begun && is_shadow(&now) && !is_shadow(&sure.last) &&
+        sure.last.places >> 4 != TFIN_PHASE_STAGED) {
+        violated("only a pack that is whole comes into the shadow");
     }
     sure.last = now;
     sure.sheet = sheet;
@@ -652,6 +699,10 @@ static void before_operation(uint32_t address)
     const tfin_journal *j = &slots.journal;
     if (powered && slots.running < 2 && in(address, &map.slot[slots.running])) {
         violated("the pack that runs is not touched");
+    }
+    const tfin_flash_area *shadow = watched.engine != NULL ? &map.slot[watched_slot] : NULL;
+    if (shadow != NULL && in(address, shadow) && tfin_slots_watches(&slots, &watched)) {
+        violated("the pack in shadow is not touched");
     }
     if (sure.begun) {
         uint32_t active = sure.last.places & 3u;
@@ -735,7 +786,7 @@ static void after_boot(const certain *before, int rc)
 static tfin_trust trust;
 static tfin_engine engine;
 static uint32_t now_s;
-static uint64_t installs, trials, confirms, reverts, renewals;
+static uint64_t installs, trials, follows, confirms, reverts, renewals;
 
 static void finish(void)
 {
@@ -752,10 +803,23 @@ static void require(int condition_holds, const char *rule)
 
 static void booted(void);
 
+/* What runs goes on running, whatever becomes of the pack in its shadow. */
+static void watch(void)
+{
+    static uint64_t work[TFIN_SLOTS_WORK_BYTES / 8 + 1];
+    int before = opened;
+    tfin_slots_watch(&slots, &watched, work);
+    opened = before;
+    watched_slot = tfin_slots_other(&slots);
+    require(watched.engine == NULL || tfin_slots_watches(&slots, &watched),
+            "a probation is of a pack in its phase");
+}
+
 static void boot(void)
 {
     memset(&trust, 0, sizeof trust);
     opened = -1;
+    watched.engine = NULL;
     powered = appended = reading = 0;
     memset(&slots, 0, sizeof slots);
     const certain before = sure;
@@ -763,6 +827,7 @@ static void boot(void)
         tfin_slots_open(&slots, &map, &engine, NULL, 0, &trust, packs[FACTORY], pack_bytes, cause);
     powered = appended = 1;
     after_boot(&before, rc);
+    watch();
     booted();
 }
 
@@ -834,6 +899,7 @@ enum action {
     CONFIRM,
     REVERT,
     ABORT,
+    FOLLOW,
     FORGED,
     INSTALL,
     RENEW = INSTALL + PACKS
@@ -855,6 +921,12 @@ static void act(enum action action)
     case CONFIRM: confirms += obeyed(TFIN_SLOTS_CONFIRM); break;
     case REVERT: reverts += obeyed(TFIN_SLOTS_REVERT); break;
     case ABORT: (void)obeyed(TFIN_SLOTS_ABORT); break;
+    case FOLLOW:
+        bounds_broken = choose(2) != 0;
+        tfin_slots_follow(&slots, &watched);
+        finish();
+        follows += operations != before;
+        break;
     case ALIVE:
         if (obeyed(TFIN_SLOTS_ALIVE)) {
             sure.trial_dead = 0;
@@ -894,6 +966,7 @@ static enum action next_action(void)
         case TFIN_PHASE_ERASING:
         case TFIN_PHASE_LOADING: return (enum action)(INSTALL + pack_of(slots.journal.now.other));
         case TFIN_PHASE_STAGED: return ACTIVATE;
+        case TFIN_PHASE_SHADOW: return choose(2) != 0 ? FOLLOW : IDLE;
         case TFIN_PHASE_TRIAL: return choose(2) != 0 ? ALIVE : CONFIRM;
         default: break;
         }
@@ -1225,10 +1298,12 @@ static void walk(uint64_t steps)
         return;
     }
     printf("%llu steps in %llu walks: %llu operations on flash, %llu cut; %llu packs staged, "
-           "%llu trials, %llu confirmed, %llu reverted, %llu sheets written; nothing violated\n",
+           "%llu trials, %llu followed from bounds, %llu confirmed, %llu reverted, %llu sheets "
+           "written; nothing violated\n",
            (unsigned long long)steps, (unsigned long long)walks, (unsigned long long)operations,
            (unsigned long long)cuts, (unsigned long long)installs, (unsigned long long)trials,
-           (unsigned long long)confirms, (unsigned long long)reverts, (unsigned long long)renewals);
+           (unsigned long long)follows, (unsigned long long)confirms, (unsigned long long)reverts,
+           (unsigned long long)renewals);
 }
 
 /* ------------------------------------------------------------------------ every reachable state */

@@ -47,9 +47,9 @@ def test_random_walks_violate_nothing(program: Path) -> None:
     print(said)
     counts = [int(n) for n in re.findall(r"\d+", said)]
     assert said.rstrip().endswith("nothing violated")
-    steps, _, operations, cut, staged, trials, confirmed, reverted, sheets = counts
+    steps, _, operations, cut, staged, trials, followed, confirmed, reverted, sheets = counts
     assert steps == STEPS
-    assert min(operations, cut, staged, trials, confirmed, reverted, sheets) > STEPS // 500
+    assert min(operations, cut, staged, trials, followed, confirmed, reverted, sheets) > STEPS // 500
 
 
 def test_the_first_states_of_a_small_flash_violate_nothing(program: Path) -> None:
@@ -98,6 +98,13 @@ class Rule:
 
 AGAIN = "        tfin_journal_write(j);\n        j->job = "
 RULES = [
+    Rule(
+        "a probation goes on when its pack has left the slot",
+        "slots.c",
+        "((phase == TFIN_PHASE_SHADOW && s->running == tfin_slots_active(s)) ||",
+        "(phase != TFIN_PHASE_TRIAL ||",
+        "the pack in shadow is not touched",
+    ),
     Rule(
         "read at boot, not appended again",
         "journal.c",

@@ -7,6 +7,7 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <map>
 #include <mutex>
 #include <memory>
 #include <stdexcept>
@@ -18,6 +19,7 @@ extern "C" {
 #include "sections.h"
 #include "tinyfin_network.h"
 #include "tinyfin_port.h"
+#include "tinyfin_probation.h"
 }
 
 namespace nb = nanobind;
@@ -390,6 +392,65 @@ public:
     void erase_card(size_t terminal, uint64_t token) { tfin_erase_card(engine(terminal), token); }
     uint32_t state_digest(size_t terminal) { return tfin_state_digest(engine(terminal)); }
 
+    // The terminal's probation: `pack` in the shadow of the pack that runs. The engine's error.
+    int begin_shadow(size_t terminal, nb::bytes pack, bool allow_development_key, nb::bytes keys)
+    {
+        static const uint32_t record_of_pack = 0;
+        Probation &p = probations_[terminal];
+        p.pack = aligned_copy(pack);
+        tfin_trust trust{};
+        trust.record = &record_of_pack;
+        trust.keys = reinterpret_cast<const uint8_t *>(keys.c_str());
+        trust.key_count = static_cast<uint8_t>(keys.size() / 32);
+        trust.allow_development_key = allow_development_key;
+        tfin_verified verified;
+        int rc = tfin_verify(&verified, p.pack.get(), pack.size(), &trust);
+        return rc == TFIN_OK ? tfin_probation_shadow(&p.of, engine(terminal), &verified) : rc;
+    }
+
+    int begin_trial(size_t terminal)
+    {
+        return tfin_probation_trial(&probations_[terminal].of, engine(terminal));
+    }
+
+    int count_probation(size_t terminal, uint32_t score, int32_t raw, uint8_t action,
+                        uint16_t flags)
+    {
+        tfin_verdict v{};
+        v.score_q32 = score;
+        v.raw = raw;
+        v.action = action;
+        v.flags = flags;
+        return tfin_probation_count(&probations_.at(terminal).of, &v);
+    }
+
+    int probation_result(size_t terminal) const
+    {
+        return tfin_probation_result(&probations_.at(terminal).of);
+    }
+
+    bool probation_advances(size_t terminal) const
+    {
+        return tfin_probation_advances(&probations_.at(terminal).of) != 0;
+    }
+
+    nb::bytes export_probation(size_t terminal) const
+    {
+        uint8_t image[TFIN_PROBATION_IMAGE_BYTES];
+        int rc = tfin_probation_export(&probations_.at(terminal).of, image);
+        if (rc != TFIN_OK) {
+            refuse(rc);
+        }
+        return nb::bytes(reinterpret_cast<const char *>(image), sizeof image);
+    }
+
+    int import_probation(size_t terminal, nb::bytes image)
+    {
+        return image.size() == TFIN_PROBATION_IMAGE_BYTES
+                   ? tfin_probation_import(&probations_.at(terminal).of, image.c_str())
+                   : TFIN_E_ARGUMENT;
+    }
+
     nb::dict stats(size_t terminal)
     {
         tfin_stats s;
@@ -456,6 +517,11 @@ private:
         uint16_t *flags;
         size_t n_features;
         size_t n_outputs;
+    };
+
+    struct Probation {
+        Memory pack;
+        tfin_probation of{};
     };
 
     // The events of one terminal that are still to run.
@@ -675,6 +741,7 @@ private:
     std::vector<uint64_t> buffer_;
     std::vector<tfin_engine> engines_;
     std::vector<Memory> memory_;
+    std::map<size_t, Probation> probations_; // by terminal
 };
 
 // A plan and its read-out, without a pack.
@@ -755,5 +822,12 @@ NB_MODULE(_native, m)
         .def("reset", &NativeEngine::reset)
         .def("erase_card", &NativeEngine::erase_card)
         .def("state_digest", &NativeEngine::state_digest)
+        .def("begin_shadow", &NativeEngine::begin_shadow)
+        .def("begin_trial", &NativeEngine::begin_trial)
+        .def("count_probation", &NativeEngine::count_probation)
+        .def("probation_result", &NativeEngine::probation_result)
+        .def("probation_advances", &NativeEngine::probation_advances)
+        .def("export_probation", &NativeEngine::export_probation)
+        .def("import_probation", &NativeEngine::import_probation)
         .def("stats", &NativeEngine::stats);
 }

@@ -173,6 +173,20 @@ void tfin_audit_state(tfin_audit *a, uint32_t t_s, enum tfin_audit_state what)
     note(a, t_s, TFIN_AUDIT_STATE, (uint32_t)what, 0);
 }
 
+void tfin_audit_probation(tfin_audit *a, uint32_t t_s, const tfin_probation *probation)
+{
+    /* of an image: docs/formats/probation.md */
+    enum { AT_EVENTS = 16 + 44, AT_ALERTS = 16 + 48, AT_PHASE = 16 + 52 };
+    uint8_t image[TFIN_PROBATION_IMAGE_BYTES];
+    if (tfin_probation_export(probation, image) == TFIN_OK) {
+        uint32_t events = image[AT_EVENTS] | (uint32_t)image[AT_EVENTS + 1] << 8;
+        uint32_t alerts = image[AT_ALERTS] | (uint32_t)image[AT_ALERTS + 1] << 8;
+        note(a, t_s, TFIN_AUDIT_PROBATION,
+             image[AT_PHASE] | (uint32_t)tfin_probation_result(probation) << 2,
+             events | alerts << 16);
+    }
+}
+
 /* --------------------------------------------------------------------------------------- units */
 
 static void fail(tfin_audit *a)

@@ -42,7 +42,8 @@ enum tfin_audit_kind {
     TFIN_AUDIT_RESTART,
     TFIN_AUDIT_SLOTS, /* the journal has changed */
     TFIN_AUDIT_STATE,
-    TFIN_AUDIT_OBEYED /* and enum tfin_command_kind */
+    TFIN_AUDIT_OBEYED, /* and enum tfin_command_kind */
+    TFIN_AUDIT_PROBATION = 12
 };
 
 typedef struct tfin_audit {
@@ -66,6 +67,8 @@ void tfin_audit_verdict(tfin_audit *audit, uint32_t t_s, const tfin_verdict *ver
 void tfin_audit_obeyed(tfin_audit *audit, uint32_t t_s, enum tfin_command_kind kind,
                        const uint8_t *payload);
 void tfin_audit_state(tfin_audit *audit, uint32_t t_s, enum tfin_audit_state what);
+/* The probation has its result. */
+void tfin_audit_probation(tfin_audit *audit, uint32_t t_s, const tfin_probation *probation);
 
 /* One operation on flash, or it begins a change of the journal, which tfin_slots_step does. 1 while
  * there is more to do. */

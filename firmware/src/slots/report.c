@@ -5,8 +5,8 @@
 #include <stddef.h>
 
 enum { MAGIC = 0x50524654, VERSION = 1, ID_BYTES = 8, PACK_BYTES = 8, MAC_BYTES = 16 };
-enum { COUNTERS = 1, RESETS, SLOTS, AUDIT }; /* tags of sections */
-enum { PIECE = 124 };                        /* holds 24 varints of 32 bits */
+enum { COUNTERS = 1, RESETS, SLOTS, AUDIT, PROBATION = 6 }; /* tags of sections */
+enum { PIECE = 124 };                                       /* holds 24 varints of 32 bits */
 
 typedef struct output {
     tfin_port_hash hash;
@@ -66,6 +66,18 @@ static void put_slots(const tfin_report *r, output *o)
     tfin_put(&o->w, keys != NULL ? keys->version : 0u, 2);
 }
 
+/* Without the head of its image. */
+static void put_probation(const tfin_report *r, output *o)
+{
+    enum { HEAD_BYTES = TFIN_PROBATION_IMAGE_BYTES - TFIN_PROBATION_BODY_BYTES };
+    uint8_t image[TFIN_PROBATION_IMAGE_BYTES];
+    if (tfin_probation_export(r->probation, image) == TFIN_OK) {
+        begin_section(o, PROBATION);
+        tfin_put_bytes(&o->w, image + HEAD_BYTES, TFIN_PROBATION_BODY_BYTES);
+        end_section(o);
+    }
+}
+
 uint32_t tfin_report_piece(const tfin_report *r, uint32_t offset, tfin_writer *answer)
 {
     static const uint8_t prefix[] = {'r', 'e', 'p', 'o', 'r', 't'};
@@ -110,6 +122,7 @@ uint32_t tfin_report_piece(const tfin_report *r, uint32_t offset, tfin_writer *a
         tfin_put(&o.w, r->audit->lost, 1);
         end_section(&o);
     }
+    put_probation(r, &o);
     tfin_port_hash_end(&o.hash, digest);
     emit(&o, digest, MAC_BYTES);
     tfin_put(&frame, o.at, 2);

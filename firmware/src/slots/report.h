@@ -14,6 +14,7 @@
 typedef struct tfin_report {
     const tfin_slots *slots;
     const tfin_audit *audit;
+    const tfin_probation *probation;
     const uint32_t *counters; /* those of tfin_stats, then the wire's: docs/formats/report.md */
     uint32_t counter_count;   /* at most 24 */
     uint32_t boot_nonce;

@@ -199,6 +199,7 @@ int tfin_slots_open(tfin_slots *s, const tfin_flash_map *map, tfin_engine *engin
     const opening o = {engine, memory, factory, factory_size};
     memset(s, 0, sizeof *s);
     s->trust = trust;
+    s->engine = engine;
     s->memory_bytes = (uint32_t)memory_size;
     s->running = TFIN_SLOT_NONE;
     tfin_journal_open(&s->journal, map);
@@ -298,7 +299,7 @@ int tfin_slots_begin(tfin_slots *s, const void *header, uint32_t t_s)
     if (tfin_slots_busy(s)) {
         return TFIN_SLOTS_BUSY;
     }
-    if (tfin_slots_phase(s) == TFIN_PHASE_TRIAL || free_slot(s) == s->running) {
+    if (tfin_slots_phase(s) >= TFIN_PHASE_SHADOW || free_slot(s) == s->running) {
         return TFIN_SLOTS_PHASE;
     }
     s->data = header;
@@ -359,8 +360,13 @@ int tfin_slots_command(tfin_slots *s, enum tfin_slots_command command)
     }
     switch (command) {
     case TFIN_SLOTS_ACTIVATE:
-        if (phase != TFIN_PHASE_STAGED) {
+        if (phase != TFIN_PHASE_STAGED && phase != TFIN_PHASE_SHADOW) {
             break;
+        }
+        if (phase == TFIN_PHASE_STAGED && s->running == active &&
+            tfin_probation_possible(s->engine, tfin_port_flash_at(slot_of(s)->address))) {
+            set_places(s, active, other, TFIN_PHASE_SHADOW);
+            return mark(s, MARK);
         }
         set_places(s, active, other, TFIN_PHASE_TRIAL);
         now->detail = TRIES | ALIVE;
@@ -396,9 +402,63 @@ int tfin_slots_command(tfin_slots *s, enum tfin_slots_command command)
         }
         now->detail |= ALIVE | WORKED;
         return mark(s, MARK);
+    case TFIN_SLOTS_FAIL:
+        if (phase != TFIN_PHASE_SHADOW && !runs_in_trial) {
+            break;
+        }
+        return give_up(s, phase == TFIN_PHASE_SHADOW ? TFIN_REASON_SHADOW : TFIN_REASON_TRIAL);
     default: break;
     }
     return TFIN_SLOTS_PHASE;
+}
+
+void tfin_slots_watch(tfin_slots *s, tfin_probation *probation, void *work)
+{
+    memset(probation, 0, sizeof *probation);
+    if (tfin_slots_phase(s) == TFIN_PHASE_TRIAL && s->running == tfin_slots_other(s)) {
+        (void)tfin_probation_trial(probation, s->engine);
+    }
+    if (tfin_slots_phase(s) != TFIN_PHASE_SHADOW || s->running != tfin_slots_active(s)) {
+        return;
+    }
+    const void *pack = tfin_port_flash_at(slot_of(s)->address);
+    uint8_t tag[TAG_BYTES];
+    tfin_keys_trust(&s->journal, s->trust);
+    int rc = tfin_verify(work, pack, slot_of(s)->size, s->trust);
+    tag_of(pack, tag);
+    if (rc == TFIN_OK && memcmp(tag, s->journal.now.other, TAG_BYTES) != 0) {
+        rc = TFIN_E_DIGEST;
+    }
+    if (rc == TFIN_OK) {
+        rc = tfin_probation_shadow(probation, s->engine, work);
+    }
+    if (rc != TFIN_OK) {
+        give_up_damaged(s, rc);
+        tfin_slots_settle(s);
+    }
+}
+
+int tfin_slots_watches(const tfin_slots *s, const tfin_probation *probation)
+{
+    enum tfin_slots_phase phase = tfin_slots_phase(s);
+    return probation->engine != NULL &&
+           ((phase == TFIN_PHASE_SHADOW && s->running == tfin_slots_active(s)) ||
+            (phase == TFIN_PHASE_TRIAL && s->running == tfin_slots_other(s)));
+}
+
+void tfin_slots_follow(tfin_slots *s, const tfin_probation *probation)
+{
+    enum tfin_probation_result result = tfin_probation_result(probation);
+    if (tfin_slots_busy(s) || result <= TFIN_PROBATION_GOES_ON ||
+        !tfin_slots_watches(s, probation)) {
+        return;
+    }
+    int shadows = tfin_slots_phase(s) == TFIN_PHASE_SHADOW;
+    if (result != TFIN_PROBATION_PASSED) {
+        (void)tfin_slots_command(s, TFIN_SLOTS_FAIL);
+    } else if (tfin_probation_advances(probation)) {
+        (void)tfin_slots_command(s, shadows ? TFIN_SLOTS_ACTIVATE : TFIN_SLOTS_CONFIRM);
+    }
 }
 
 int tfin_slots_record(tfin_slots *s)

@@ -7,6 +7,9 @@
  *     tfin_slots_begin(header)       its signature is checked before anything is erased
  *     tfin_slots_data(offset, ...)   in order, into erased flash
  *     tfin_slots_end(header)         the header comes last; then the whole pack is verified: STAGED
+ *     tfin_slots_command(ACTIVATE)   SHADOW: from the next boot on it scores what the pack scores
+ *                                    that runs, and nobody sees it; for packs that were released
+ *                                    with bounds for that (tinyfin_probation.h)
  *     tfin_slots_command(ACTIVATE)   TRIAL: runs from the next boot on
  *     tfin_slots_command(ALIVE)      it has worked for a while
  *     tfin_slots_command(CONFIRM)    it stays, and the floor rises to its security counter
@@ -15,7 +18,8 @@
  * a call: call it while there is nothing else to do. The calls that change something only begin
  * it; `busy` says that it is not done yet.
  *
- * A trial ends, and the pack before it runs again, when the application reverts it, when the pack
+ * A pack in shadow is given up when it leaves its bounds. A trial ends, and the pack before it runs
+ * again, when the pack leaves them, when the application reverts it, when the pack
  * no longer verifies, or when it has used its tries up. A boot costs a try when a watchdog or a
  * fault ended the one before it, or when that one ended before ALIVE for another reason
  * than a pulled plug. A pulled plug never costs one.
@@ -24,7 +28,7 @@
 #define TFIN_SLOTS_H
 
 #include "journal.h"
-#include "tinyfin.h"
+#include "tinyfin_probation.h"
 
 enum tfin_slots_place { TFIN_SLOT_0, TFIN_SLOT_1, TFIN_SLOT_FACTORY, TFIN_SLOT_NONE };
 
@@ -33,7 +37,8 @@ enum tfin_slots_phase {
     TFIN_PHASE_ERASING, /* the other slot's contents mean nothing */
     TFIN_PHASE_LOADING, /* it was erased, and holds the beginning of a pack, but for its header */
     TFIN_PHASE_STAGED,  /* it holds a pack that was verified */
-    TFIN_PHASE_TRIAL = 5
+    TFIN_PHASE_SHADOW,  /* that pack scores in the shadow of the active one */
+    TFIN_PHASE_TRIAL
 };
 
 /* Why the phase is what it is; kept in the journal. */
@@ -44,7 +49,9 @@ enum tfin_slots_reason {
     TFIN_REASON_REVERTED,
     TFIN_REASON_TRIES_USED_UP,
     TFIN_REASON_DAMAGED, /* the pack did not verify after it was written, or in trial */
-    TFIN_REASON_CONFIRMED
+    TFIN_REASON_CONFIRMED,
+    TFIN_REASON_SHADOW, /* the pack left its bounds in shadow, */
+    TFIN_REASON_TRIAL   /* or in trial */
 };
 
 /* What the calls return. */
@@ -70,6 +77,7 @@ enum tfin_slots_cause { TFIN_CAUSE_POWER, TFIN_CAUSE_FAULT, TFIN_CAUSE_OTHER };
 typedef struct tfin_slots {
     tfin_journal journal;
     tfin_trust *trust;
+    tfin_engine *engine;
     uint32_t memory_bytes;
     const uint8_t *data; /* what is being programmed */
     uint32_t next;       /* LOADING: the offset that the next data has */
@@ -86,9 +94,9 @@ typedef struct tfin_slots {
 
 /* In place of tfin_open: opens the pack that the journal names; when it does not open, the one
  * before it; then `factory`, the pack of the image. `trust` is kept, and its
- * minimum_security_counter rises to the floor. TFIN_OK, or the error of the last one that was
- * tried: then there is no advice, and a pack can still be installed. Takes as long as tfin_open, up
- * to three times. */
+ * minimum_security_counter rises to the floor. `engine` is kept, too. TFIN_OK, or the error of the
+ * last one that was tried: then there is no advice, and a pack can still be installed. Takes as
+ * long as tfin_open, up to three times. */
 int tfin_slots_open(tfin_slots *slots, const tfin_flash_map *map, tfin_engine *engine, void *memory,
                     size_t memory_size, tfin_trust *trust, const void *factory, size_t factory_size,
                     enum tfin_slots_cause cause);
@@ -117,13 +125,29 @@ int tfin_slots_end(tfin_slots *slots, void *header);
 
 /* What becomes of the other pack. */
 enum tfin_slots_command {
-    TFIN_SLOTS_ACTIVATE, /* STAGED to TRIAL, from the next boot on */
-    TFIN_SLOTS_CONFIRM,  /* the pack in trial, which runs, stays */
-    TFIN_SLOTS_REVERT,   /* TRIAL: the pack before it, from the next boot on */
-    TFIN_SLOTS_ABORT,    /* ERASING, LOADING, STAGED: forget that pack */
-    TFIN_SLOTS_ALIVE     /* the pack in trial, which runs, works */
+    /* STAGED to SHADOW, of a pack that can run in the shadow of the one that runs; STAGED of
+     * another pack and SHADOW to TRIAL; from the next boot on */
+    TFIN_SLOTS_ACTIVATE,
+    TFIN_SLOTS_CONFIRM, /* the pack in trial, which runs, stays */
+    TFIN_SLOTS_REVERT,  /* TRIAL: the pack before it, from the next boot on */
+    TFIN_SLOTS_ABORT,   /* ERASING, LOADING, STAGED, SHADOW: forget that pack */
+    TFIN_SLOTS_ALIVE,   /* the pack in trial, which runs, works */
+    TFIN_SLOTS_FAIL     /* SHADOW, TRIAL: it left its bounds; the pack before it, as of REVERT */
 };
 int tfin_slots_command(tfin_slots *slots, enum tfin_slots_command command);
+
+/* Once at boot, when the state is back: begins the probation of the pack in SHADOW, which is
+ * verified again, or of the one in TRIAL that runs. `work`, aligned to 8, has TFIN_SLOTS_WORK_BYTES
+ * and is free afterwards. A pack in shadow that does not verify any more is given up. */
+void tfin_slots_watch(tfin_slots *slots, tfin_probation *probation, void *work);
+
+/* Whether `probation` is still that of a pack in its phase. Where it is not, and before the other
+ * slot is written to again, it must not be counted any more. */
+int tfin_slots_watches(const tfin_slots *slots, const tfin_probation *probation);
+
+/* Does what the result of the probation asks for, if it asks for anything and the slots are at
+ * rest. */
+void tfin_slots_follow(tfin_slots *slots, const tfin_probation *probation);
 
 /* Writes slots->journal.now, which the caller has changed. */
 int tfin_slots_record(tfin_slots *slots);

@@ -29,6 +29,31 @@ int tfin_transfer_open(tfin_transfer *t, tfin_engine *engine, void *memory, uint
                            TINYFIN_PACK_BYTES, cause);
 }
 
+void tfin_transfer_watch(tfin_transfer *t, void *work)
+{
+    if (tfin_transfer_works(t)) {
+        tfin_slots_watch(&t->slots, &t->probation, work);
+    }
+}
+
+int tfin_transfer_scored(tfin_transfer *t, const tfin_verdict *verdict)
+{
+    if (t->scored < TFIN_ALIVE_EVENTS) {
+        t->scored++;
+    }
+    return tfin_transfer_works(t) && tfin_slots_watches(&t->slots, &t->probation) &&
+           tfin_probation_count(&t->probation, verdict) > 0;
+}
+
+void tfin_transfer_probation(const tfin_transfer *t, tfin_writer *w)
+{
+    uint8_t image[TFIN_PROBATION_IMAGE_BYTES];
+    if (tfin_slots_watches(&t->slots, &t->probation) &&
+        tfin_probation_export(&t->probation, image) == TFIN_OK) {
+        tfin_put_bytes(w, image, sizeof image);
+    }
+}
+
 static void put_status(const tfin_transfer *t, int result, tfin_writer *w)
 {
     tfin_put(w, (uint64_t)result, 1);
@@ -223,6 +248,7 @@ enum tfin_transfer_work tfin_transfer_step(tfin_transfer *t)
             t->scored++; /* once in a boot */
             (void)tfin_slots_command(s, TFIN_SLOTS_ALIVE);
         }
+        tfin_slots_follow(s, &t->probation);
         if (!tfin_slots_busy(s)) {
             return TFIN_TRANSFER_RESTS;
         }

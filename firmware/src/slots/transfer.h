@@ -28,9 +28,10 @@ enum {
 typedef struct tfin_transfer {
     tfin_slots slots;
     tfin_commands commands;
-    uint16_t sequence; /* of the request that is worked on; its answer has it too */
-    uint8_t answering; /* that answer is still to come */
-    uint8_t scored;    /* events since boot, up to TFIN_ALIVE_EVENTS; one more: it was said */
+    tfin_probation probation; /* of a pack in shadow or trial */
+    uint16_t sequence;        /* of the request that is worked on; its answer has it too */
+    uint8_t answering;        /* that answer is still to come */
+    uint8_t scored; /* events since boot, up to TFIN_ALIVE_EVENTS; one more: it was said */
 #ifdef TFIN_SEALED
     tfin_seal seal;  /* of the pack that is loaded */
     uint8_t begins;  /* PACK_BEGIN is worked on */
@@ -46,6 +47,10 @@ enum { TFIN_ALIVE_EVENTS = 8 };
 int tfin_transfer_open(tfin_transfer *transfer, tfin_engine *engine, void *memory,
                        uint32_t memory_bytes, tfin_trust *trust, const tfin_effects *effects,
                        uint32_t boot_nonce);
+
+/* Once, when tfin_transfer_open has returned TFIN_OK and before anything is restored: as
+ * tfin_slots_watch. */
+void tfin_transfer_watch(tfin_transfer *transfer, void *work);
 
 /* Takes a request; `sequence` and the payload as they came. The payload of PACK_BEGIN and PACK_END
  * is aligned to TFIN_ALIGN. Returns 1 when `answer` was filled and is to be sent, 0 when the answer
@@ -76,16 +81,14 @@ static inline int tfin_transfer_reads(const tfin_transfer *transfer)
     return tfin_slots_reads(&transfer->slots) || tfin_commands_busy(&transfer->commands);
 }
 
-/* An event was scored. */
-static inline void tfin_transfer_scored(tfin_transfer *transfer)
-{
-    if (transfer->scored < TFIN_ALIVE_EVENTS) {
-        transfer->scored++;
-    }
-}
+/* An event was scored, as tfin_probation_count wants it. 1: the probation has its result. */
+int tfin_transfer_scored(tfin_transfer *transfer, const tfin_verdict *verdict);
 
 /* The payloads of SLOT_INFO and CHALLENGE. */
 void tfin_transfer_info(const tfin_transfer *transfer, tfin_writer *answer);
 void tfin_transfer_challenge(const tfin_transfer *transfer, tfin_writer *answer);
+
+/* The payload of PROBATION: its image; nothing without a probation. */
+void tfin_transfer_probation(const tfin_transfer *transfer, tfin_writer *answer);
 
 #endif
