@@ -126,6 +126,30 @@ static uint32_t looks;         /* how often it was looked at */
 
 #ifdef TFIN_STATE_LOG
 static tfin_state_log state_log;
+static uint8_t since_notes; /* events */
+
+static uint32_t probation_size(void)
+{
+    return tfin_slots_watches(&transfer.slots, &transfer.probation) ? TFIN_PROBATION_IMAGE_BYTES
+                                                                    : 0;
+}
+
+static void put_probation(uint8_t *out)
+{
+    (void)tfin_probation_export(&transfer.probation, out);
+}
+
+static void take_probation(const uint8_t *data, uint32_t size)
+{
+    if (size == TFIN_PROBATION_IMAGE_BYTES) {
+        (void)tfin_probation_import(&transfer.probation, data); /* it may be another pack's */
+    }
+}
+
+static const tfin_state_note notes[] = {
+    {TFIN_PROBATION_IMAGE_BYTES, probation_size, put_probation, take_probation},
+};
+enum { NOTES = sizeof notes / sizeof notes[0] };
 
 static int score(const tfin_event *event, tfin_verdict *verdict)
 {
@@ -200,12 +224,21 @@ static void audit_verdict(const tfin_verdict *verdict)
     tfin_audit_verdict(&audit, clock_s(), verdict, token);
 }
 
-/* What the verdict does not wait for. */
+/* What the verdict does not wait for. A plug that is pulled loses at most NOTES_EVERY events of
+ * what is counted. */
 static void after_verdict(const tfin_verdict *verdict)
 {
-    if (tfin_transfer_scored(&transfer, verdict)) {
+    int ended = tfin_transfer_scored(&transfer, verdict);
+    if (ended) {
         tfin_audit_probation(&audit, clock_s(), &transfer.probation);
     }
+#ifdef TFIN_STATE_LOG
+    enum { NOTES_EVERY = 32 };
+    if (ended || ++since_notes == NOTES_EVERY) {
+        tfin_state_log_keep_notes(&state_log);
+        since_notes = 0;
+    }
+#endif
     audit_verdict(verdict);
 }
 
@@ -1113,7 +1146,7 @@ void tfin_wire_start(void)
 #endif
 #ifdef TFIN_STATE_LOG
         tfin_state_log_open(&state_log, tfin_port_flash_map(), &engine, tx_frame, sizeof tx_frame,
-                            &trust);
+                            &trust, notes, NOTES);
 #endif
     }
 #ifdef TFIN_PORT_FLASH

@@ -11,8 +11,9 @@
  *
  * Checked: after every boot the state is that of before the cut, or, when it came during a call,
  * that of before the call, also when one of an image's two headers has rotted; flash is programmed
- * once between two erasures; after an erasure of a card no byte of its token is in flash. Ends with
- * 0, or 1 and what was violated.
+ * once between two erasures; after an erasure of a card no byte of its token is in flash; what the
+ * application counts comes back as it was when it was kept last, or later. Ends with 0, or 1 and
+ * what was violated.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,10 +28,10 @@
 
 enum { CARDS = 24, WAITING = 6, WORK = 4096 };
 
-static uint64_t erasures, events, images, came_back;
+static uint64_t erasures, events, images, came_back, notes_kept, second_sum;
 static uint32_t cut_in_job; /* a cut comes in this job of the log; 0: none */
-/* of the log: erase, image, first and second header, erase the half before */
-enum { JOBS = 5, HEADERS = 3 };
+/* of the log: erase, image, notes, first and second header, erase the half before */
+enum { JOBS = 6, HEADERS = 4 };
 
 static tfin_engine engine, fresh_engine;
 static uint8_t memory[TINYFIN_MEMORY_BYTES] __attribute__((aligned(TFIN_ALIGN)));
@@ -209,12 +210,77 @@ static void forget(void)
     }
 }
 
+/* Notes: a count in many copies, of events; and one that is there now and then. */
+enum { NOTE_BYTES = 60, NOTES = 2 };
+/* kept: what is certain to come back, or more; a cut may have left more to chance */
+static uint32_t counted, kept, most_counted;
+static int tampered; /* with the flash */
+
+static uint32_t size_of_first(void)
+{
+    return NOTE_BYTES;
+}
+
+static uint32_t size_of_second(void)
+{
+    return counted % 3u * 7u;
+}
+
+static void put_first(uint8_t *out)
+{
+    for (uint32_t i = 0; i < NOTE_BYTES; i += sizeof counted) {
+        memcpy(out + i, &counted, sizeof counted);
+    }
+}
+
+static void put_second(uint8_t *out)
+{
+    memset(out, (int)(counted % 3u), size_of_second());
+}
+
+static void take_first(const uint8_t *data, uint32_t size)
+{
+    if (size != NOTE_BYTES) {
+        return;
+    }
+    memcpy(&counted, data, sizeof counted);
+    if (!tampered && memcmp(data, data + sizeof counted, NOTE_BYTES - sizeof counted) != 0) {
+        violated("a note comes back whole");
+    }
+}
+
+static void take_second(const uint8_t *data, uint32_t size)
+{
+    uint32_t sum = 0;
+    while (size-- != 0) {
+        sum += *data++;
+    }
+    second_sum += sum;
+}
+
+static const tfin_state_note notes[NOTES] = {
+    {NOTE_BYTES, size_of_first, put_first, take_first},
+    {14, size_of_second, put_second, take_second},
+};
+
+static void keep_notes(void)
+{
+    tfin_state_log_keep_notes(&state_log);
+    if (state_log.grows) {
+        kept = counted;
+        notes_kept++;
+    }
+}
+
 static void act(void)
 {
     uint32_t what = choose(100);
     uint32_t sequence = state_log.sequence;
     if (what < 35) {
-        events += score() == TFIN_OK;
+        int scored = score() == TFIN_OK;
+        events += (uint32_t)scored;
+        counted += (uint32_t)scored;
+        most_counted = counted > most_counted ? counted : most_counted;
     } else if (what < 60) {
         events += outcome() == TFIN_OK;
     } else if (what < 66) {
@@ -224,6 +290,8 @@ static void act(void)
     } else if (what == 67) {
         while (tfin_state_log_step(&state_log)) {
         }
+    } else if (what == 68) {
+        keep_notes();
     } else {
         (void)tfin_state_log_step(&state_log);
     }
@@ -234,7 +302,7 @@ static void boot(void)
 {
     engine = fresh_engine;
     memcpy(memory, fresh_memory, sizeof memory);
-    tfin_state_log_open(&state_log, &map, &engine, work, sizeof work, NULL);
+    tfin_state_log_open(&state_log, &map, &engine, work, sizeof work, NULL, notes, NOTES);
 }
 
 /* What may come back: the state of before the cut and, when it came during a call, that of behind
@@ -266,6 +334,7 @@ static void come_back(uint32_t before, uint32_t now)
 {
     volatile int boots = 0;
     volatile uint32_t erased_card = now;
+    volatile int erasure_shows = before != now;
     allow(before);
     allow(now);
     if (setjmp(power) != 0) {
@@ -273,17 +342,21 @@ static void come_back(uint32_t before, uint32_t now)
     }
     cut_in_job = 0;
     cut_in = boots < 3 && choose(3) == 0 ? 1u + choose(12) : 0;
+    counted = 0;
     boot();
     cut_in = 0;
     uint32_t found = learned();
     if (!is_possible(found)) {
         violated("the state of before the cut comes back");
     }
+    if (counted < kept || counted > most_counted) {
+        violated("a count comes back as it was kept, or later");
+    }
     came_back += state_log.restored;
     if (choose(8) == 0) {
         while (tfin_state_log_step(&state_log)) {
         }
-        if (forgotten != 0 && found == erased_card && in_flash(forgotten)) {
+        if (forgotten != 0 && erasure_shows && found == erased_card && in_flash(forgotten)) {
             violated("a card that is erased is not in flash");
         }
     }
@@ -312,6 +385,7 @@ static void new_terminal(void)
     clock_s = 1000;
     forgotten = 0;
     possible_count = 0;
+    counted = kept = most_counted = 0;
     boot();
 }
 
@@ -373,7 +447,7 @@ static void noisy(uint64_t times)
         }
         for (uint32_t i = records; i + 12u < records + 2000u;) { /* makes good what is a record */
             uint32_t size = 4u + (flash[0][i + 2] | (uint32_t)flash[0][i + 3] << 8);
-            if (flash[0][i] < 0xA1 || flash[0][i] > 0xA3 || size > 400u) {
+            if (flash[0][i] < 0xA1 || flash[0][i] > 0xA9 || size > 400u) {
                 i += map.program_bytes;
                 continue;
             }
@@ -393,7 +467,7 @@ int main(int argc, char **argv)
 {
     tfin_trust trust = {.record = tinyfin_record, .allow_development_key = 1};
     int rc = tfin_open(&engine, tinyfin_pack, TINYFIN_PACK_BYTES, memory, sizeof memory, &trust);
-    if (argc < 2 || rc != TFIN_OK || tfin_state_log_work_bytes(&engine) > sizeof work) {
+    if (argc < 2 || rc != TFIN_OK || tfin_state_log_work_bytes(&engine, NOTE_BYTES) > sizeof work) {
         fprintf(stderr, "usage: statecut STEPS [SEED] | noise TIMES (open: %d)\n", rc);
         return 2;
     }
@@ -401,6 +475,7 @@ int main(int argc, char **argv)
     memcpy(fresh_memory, memory, sizeof memory);
     if (argc > 2 && strcmp(argv[1], "noise") == 0) {
         random_state = 1;
+        tampered = 1;
         noisy(strtoull(argv[2], NULL, 10));
         return 0;
     }
@@ -409,9 +484,10 @@ int main(int argc, char **argv)
         (void)random_number();
     }
     walk(strtoull(argv[1], NULL, 10));
-    printf("%llu operations, %llu cuts, %llu erasures, %llu events, %llu images, %llu came back: "
-           "nothing violated\n",
+    printf("%llu operations, %llu cuts, %llu erasures, %llu events, %llu images, %llu came back, "
+           "%llu times notes: nothing violated\n",
            (unsigned long long)operations, (unsigned long long)cuts, (unsigned long long)erasures,
-           (unsigned long long)events, (unsigned long long)images, (unsigned long long)came_back);
+           (unsigned long long)events, (unsigned long long)images, (unsigned long long)came_back,
+           (unsigned long long)notes_kept);
     return 0;
 }

@@ -55,9 +55,9 @@ def test_the_state_comes_back_from_any_cut(folder: Path, tmp_path: Path) -> None
         done = call(program, str(STEPS // 2), seed, deadline_s=3000)
         assert "nothing violated" in done.stdout
         numbers = [int(number) for number in re.findall(r"\d+", done.stdout)]
-        operations, cuts, _, events, images, came_back = numbers
+        operations, cuts, _, events, images, came_back, noted = numbers
         assert operations > STEPS
-        assert min(cuts, images) > STEPS / 1000
+        assert min(cuts, images, noted) > STEPS / 1000
         assert events > STEPS / 4
         assert came_back > STEPS / 100
         print(f"seed {seed}: {done.stdout.strip()}")
@@ -76,7 +76,15 @@ class Rule:
 BACK = "the state of before the cut comes back"
 ERASED = "what is programmed was erased before, and surely"
 FORGOTTEN = "a card that is erased is not in flash"
+NOTED = "a count comes back as it was kept, or later"
 RULES = [
+    Rule("an image without notes", "log->job = IMAGE_NOTES;", "log->job = COPY_1;", NOTED),
+    Rule(
+        "notes are written behind a cut",
+        "for (uint32_t i = 0; i < log->note_count && log->grows; i++) {",
+        "for (uint32_t i = 0; i < log->note_count; i++) {",
+        ERASED,
+    ),
     Rule(
         "an image goes over what a cut has left",
         "        log->job = ERASE;\n        log->at = 0;\n    }\n    return",

@@ -27,11 +27,11 @@ enum {
 _Static_assert(HEADER_BYTES == 32, "a header is one program unit of the widest flash");
 
 /* A record: kind, 0, bytes of its payload (2), payload, CRC-32 (4) over all before. */
-enum { OUTCOME = 0xA1, PUSHED_OUT, NOTICE };
+enum { OUTCOME = 0xA1, PUSHED_OUT, NOTICE, NOTES = 0xA8, LAST_NOTE = 0xAF };
 enum { HEAD_BYTES = 4, CRC_BYTES = 4, OUTCOME_BYTES = 8, NOTICE_BYTES = 25 };
 enum { CLOCK_AT = 64, PIECE = 32 };
 
-enum { REST, ERASE, IMAGE, COPY_1, COPY_2, ERASE_OLD };
+enum { REST, ERASE, IMAGE, IMAGE_NOTES, COPY_1, COPY_2, ERASE_OLD };
 
 static uint32_t in_units(const tfin_state_log *log, uint32_t bytes)
 {
@@ -57,9 +57,29 @@ static uint32_t record_bytes(const tfin_engine *e)
     return HEAD_BYTES + CRC_BYTES + (outcome > NOTICE_BYTES ? outcome : NOTICE_BYTES);
 }
 
-uint32_t tfin_state_log_work_bytes(const tfin_engine *e)
+uint32_t tfin_state_log_work_bytes(const tfin_engine *e, uint32_t note_bytes)
 {
-    return tfin_waiting_size(e) + record_bytes(e);
+    uint32_t note = HEAD_BYTES + note_bytes + CRC_BYTES;
+    return tfin_waiting_size(e) + (note > record_bytes(e) ? note : record_bytes(e));
+}
+
+/* Space behind an image for all notes, and the largest of them. */
+static uint32_t space_of_notes(const tfin_state_log *log, uint32_t *largest)
+{
+    uint32_t sum = 0;
+    *largest = 0;
+    for (uint32_t i = 0; i < log->note_count; i++) {
+        uint32_t most = log->notes[i].most;
+        *largest = most > *largest ? most : *largest;
+        sum += in_units(log, HEAD_BYTES + most + CRC_BYTES);
+    }
+    return sum;
+}
+
+/* Bytes of the buffer of a record. */
+static uint32_t most_of_record(const tfin_state_log *log)
+{
+    return log->work_bytes - tfin_waiting_size(log->engine);
 }
 
 static uint8_t *record_of(const tfin_state_log *log)
@@ -114,8 +134,34 @@ static void renew(tfin_state_log *log, uint32_t alone)
 static tfin_writer begin_payload(const tfin_state_log *log)
 {
     uint8_t *record = record_of(log);
-    tfin_writer w = {record + HEAD_BYTES, record + record_bytes(log->engine), 0};
+    tfin_writer w = {record + HEAD_BYTES, record + most_of_record(log), 0};
     return w;
+}
+
+/* Completes the record whose payload ends at `w`; its size. */
+static uint32_t end_record(const tfin_state_log *log, uint32_t kind, tfin_writer *w)
+{
+    uint8_t *record = record_of(log);
+    tfin_writer head = {record, record + HEAD_BYTES, 0};
+    uint32_t size = (uint32_t)(w->at - record);
+    tfin_put(&head, kind, 2);
+    tfin_put(&head, size - HEAD_BYTES, 2);
+    tfin_put(w, tfin_crc32(0, record, size), CRC_BYTES);
+    return size + CRC_BYTES;
+}
+
+/* Makes the record of a note; its size, or 0 when there is nothing to keep, or it is too large. */
+static uint32_t make_note(const tfin_state_log *log, uint32_t index)
+{
+    const tfin_state_note *note = &log->notes[index];
+    uint32_t size = note->size();
+    if (size == 0 || size + HEAD_BYTES + CRC_BYTES > most_of_record(log)) {
+        return 0;
+    }
+    tfin_writer w = begin_payload(log);
+    note->put(w.at);
+    w.at += size;
+    return end_record(log, NOTES + index, &w);
 }
 
 /* The engine's clock: that of an event may have gone back. */
@@ -130,15 +176,9 @@ static void put_clock(const tfin_state_log *log, tfin_writer *w)
  * written. */
 static void keep(tfin_state_log *log, uint32_t kind, tfin_writer *w)
 {
-    uint8_t *record = record_of(log);
-    tfin_writer head = {record, record + HEAD_BYTES, 0};
-    uint32_t size = (uint32_t)(w->at - record);
-    tfin_put(&head, kind, 2);
-    tfin_put(&head, size - HEAD_BYTES, 2);
-    tfin_put(w, tfin_crc32(0, record, size), CRC_BYTES);
-    size += CRC_BYTES;
+    uint32_t size = end_record(log, kind, w);
     log->grows = (uint8_t)(log->grows && space(log) >= in_units(log, size) &&
-                           write(log, log->half, log->end, record, size));
+                           write(log, log->half, log->end, record_of(log), size));
     if (!log->grows) {
         renew(log, 0);
         return;
@@ -257,13 +297,35 @@ int tfin_state_log_erase_card(tfin_state_log *log, uint64_t token)
 {
     if (tfin_state_log_works(log)) {
         settle(log);
-        memset(log->work, 0, tfin_state_log_work_bytes(log->engine));
+        memset(log->work, 0, log->work_bytes);
     }
     int rc = tfin_erase_card(log->engine, token);
     if (rc == TFIN_OK && log->map != NULL && !tfin_state_log_save(log)) {
         rc = TFIN_STATE_LOG_FLASH;
     }
     return rc;
+}
+
+void tfin_state_log_keep_notes(tfin_state_log *log)
+{
+    if (!tfin_state_log_works(log)) {
+        return;
+    }
+    settle(log);
+    for (uint32_t i = 0; i < log->note_count && log->grows; i++) {
+        uint32_t size = make_note(log, i);
+        if (size == 0) {
+            continue;
+        }
+        /* without space, or on flash that does not take it, the next image has it */
+        log->grows = (uint8_t)(space(log) >= in_units(log, size) &&
+                               write(log, log->half, log->end, record_of(log), size));
+        log->wanted |= (uint8_t)!log->grows;
+        log->end += log->grows ? in_units(log, size) : 0;
+    }
+    if (space(log) < 2u * record_bytes(log->engine)) {
+        log->wanted = 1;
+    }
 }
 
 int tfin_state_log_save(tfin_state_log *log)
@@ -312,8 +374,25 @@ static void write_image(tfin_state_log *log)
     }
     log->at += size;
     if (log->at == total) {
-        log->job = COPY_1;
+        log->at = records_at(log);
+        log->note = 0;
+        log->job = IMAGE_NOTES;
     }
+}
+
+static void write_note(tfin_state_log *log)
+{
+    if (log->note == log->note_count) {
+        log->job = COPY_1;
+        return;
+    }
+    uint32_t size = make_note(log, log->note);
+    if (size != 0 && !write(log, 1u - log->half, log->at, record_of(log), size)) {
+        fail(log);
+        return;
+    }
+    log->at += in_units(log, size);
+    log->note++;
 }
 
 static void write_header(tfin_state_log *log)
@@ -334,7 +413,7 @@ static void write_header(tfin_state_log *log)
     }
     log->half = (uint8_t)(1u - log->half);
     log->sequence++;
-    log->end = records_at(log);
+    log->end = log->at;
     log->events = 0;
     log->failures = 0;
     log->grows = 1;
@@ -359,6 +438,7 @@ int tfin_state_log_step(tfin_state_log *log)
     case ERASE:
     case ERASE_OLD: erase_unit(log); break;
     case IMAGE: write_image(log); break;
+    case IMAGE_NOTES: write_note(log); break;
     case COPY_1:
     case COPY_2: write_header(log); break;
     default:
@@ -438,6 +518,13 @@ static int restore(tfin_state_log *log, const uint8_t *record, uint32_t size)
     tfin_engine *e = log->engine;
     tfin_reader r = {record + HEAD_BYTES, record + size, 0};
     tfin_outcome outcome = {0};
+    if (record[0] >= NOTES && record[0] <= LAST_NOTE) {
+        uint32_t index = record[0] - (uint32_t)NOTES;
+        if (index < log->note_count) {
+            log->notes[index].take(r.at, size - HEAD_BYTES);
+        }
+        return 1;
+    }
     if (record[0] == NOTICE) {
         tfin_notice n;
         n.id = tfin_get(&r, 8);
@@ -473,7 +560,7 @@ static void restore_events(tfin_state_log *log)
             return;
         }
         uint32_t size = HEAD_BYTES + payload_of(record);
-        if (size + CRC_BYTES > record_bytes(log->engine) || size + CRC_BYTES > end - at ||
+        if (size + CRC_BYTES > most_of_record(log) || size + CRC_BYTES > end - at ||
             !read(log, log->half, at, record, size + CRC_BYTES) ||
             size != HEAD_BYTES + payload_of(record)) {
             return;
@@ -483,8 +570,9 @@ static void restore_events(tfin_state_log *log)
             !restore(log, record, size)) {
             return;
         }
-        log->events++;
-        log->restored++;
+        int is_event = record[0] < NOTES;
+        log->events = (uint16_t)(log->events + is_event);
+        log->restored = (uint16_t)(log->restored + is_event);
         feed(log);
         at += in_units(log, size + CRC_BYTES);
     }
@@ -504,16 +592,25 @@ static int other_is_blank(const tfin_state_log *log)
 }
 
 void tfin_state_log_open(tfin_state_log *log, const tfin_flash_map *map, tfin_engine *engine,
-                         void *work, uint32_t work_bytes, const tfin_trust *trust)
+                         void *work, uint32_t work_bytes, const tfin_trust *trust,
+                         const tfin_state_note *notes, uint32_t note_count)
 {
     memset(log, 0, sizeof *log);
     log->engine = engine;
     log->trust = trust;
     log->work = work;
+    log->work_bytes = (uint16_t)work_bytes;
+    log->notes = notes;
+    log->note_count = (uint8_t)note_count;
     log->map = map;
-    if (map == NULL || tfin_state_size(engine) == 0 ||
-        work_bytes < tfin_state_log_work_bytes(engine) ||
-        map->state[0].size < records_at(log) + 4u * record_bytes(engine)) {
+    if (map == NULL || tfin_state_size(engine) == 0) {
+        log->map = NULL;
+        return;
+    }
+    uint32_t largest;
+    uint32_t notes_bytes = space_of_notes(log, &largest);
+    if (work_bytes < tfin_state_log_work_bytes(engine, largest) ||
+        map->state[0].size < records_at(log) + notes_bytes + 4u * record_bytes(engine)) {
         log->map = NULL;
         return;
     }
