@@ -899,6 +899,7 @@ enum action {
     CONFIRM,
     REVERT,
     ABORT,
+    TRY,
     FOLLOW,
     FORGED,
     INSTALL,
@@ -921,6 +922,12 @@ static void act(enum action action)
     case CONFIRM: confirms += obeyed(TFIN_SLOTS_CONFIRM); break;
     case REVERT: reverts += obeyed(TFIN_SLOTS_REVERT); break;
     case ABORT: (void)obeyed(TFIN_SLOTS_ABORT); break;
+    case TRY:
+        if (obeyed(TFIN_SLOTS_TRY)) {
+            sure.alive = 1;
+            trials++;
+        }
+        break;
     case FOLLOW:
         bounds_broken = choose(2) != 0;
         tfin_slots_follow(&slots, &watched);
@@ -1140,7 +1147,8 @@ static void check_answer(const sent *s, int rc)
         violated("a command is done once");
     }
     memcpy(&value, s->bytes + 52, 8);
-    if (s->kind == TFIN_COMMAND && s->bytes[4] == TFIN_OP_ACTIVATE) {
+    if (s->kind == TFIN_COMMAND &&
+        (s->bytes[4] == TFIN_OP_ACTIVATE || s->bytes[4] == TFIN_OP_TRY)) {
         sure.alive = 1;
     } else if (s->kind == TFIN_COMMAND && s->bytes[4] == TFIN_OP_ERASE_CARD) {
         require(erasures_of[value % CARDS] == 1, "a command that was answered was done");

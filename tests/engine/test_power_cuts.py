@@ -49,7 +49,9 @@ def test_random_walks_violate_nothing(program: Path) -> None:
     assert said.rstrip().endswith("nothing violated")
     steps, _, operations, cut, staged, trials, followed, confirmed, reverted, sheets = counts
     assert steps == STEPS
-    assert min(operations, cut, staged, trials, followed, confirmed, reverted, sheets) > STEPS // 500
+    assert (
+        min(operations, cut, staged, trials, followed, confirmed, reverted, sheets) > STEPS // 500
+    )
 
 
 def test_the_first_states_of_a_small_flash_violate_nothing(program: Path) -> None:

@@ -34,6 +34,7 @@ READY = {
     Opcode.CONFIRM: oracle.TRIAL,
     Opcode.REVERT: oracle.TRIAL,
     Opcode.ABORT: oracle.LOADING,
+    Opcode.TRY: oracle.SHADOW,
 }
 OPCODES = pytest.mark.parametrize("opcode", list(Opcode), ids=lambda x: x.words)
 

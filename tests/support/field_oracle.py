@@ -21,11 +21,12 @@ MALFORMED = -1
 ACTIVATE, CONFIRM, REVERT, ABORT, RAISE_FLOOR, ERASE_CARD, SET_TIME, STAGE, REBOOT, ERASE_STATE = (
     range(1, 11)
 )
-OF_PACK = (ACTIVATE, CONFIRM, REVERT, ABORT, STAGE)
+TRY = 11
+OF_PACK = (ACTIVATE, CONFIRM, REVERT, ABORT, STAGE, TRY)
 OF_VALUE = (RAISE_FLOOR, ERASE_CARD, SET_TIME)
-TO_ALL = (ACTIVATE, ABORT, RAISE_FLOOR)
+TO_ALL = (ACTIVATE, TRY, ABORT, RAISE_FLOOR)
 
-PHASE_NONE, ERASING, LOADING, STAGED, TRIAL = 0, 1, 2, 3, 5
+PHASE_NONE, ERASING, LOADING, STAGED, SHADOW, TRIAL = 0, 1, 2, 3, 4, 5
 DAY_S = 86400
 TAG_BYTES = 4
 
@@ -167,7 +168,7 @@ class Terminal:
             return NONCE
         if not signed_by(self.command_keys()[index], data):
             return SIGNATURE
-        if not ACTIVATE <= opcode <= ERASE_STATE or (to_all and opcode not in TO_ALL):
+        if not ACTIVATE <= opcode <= TRY or (to_all and opcode not in TO_ALL):
             return VALUE
         refused = self.why_not(opcode, pack, value)
         if refused:
@@ -182,9 +183,10 @@ class Terminal:
         """What the state of the terminal says against a command that is signed."""
         phases = {
             ACTIVATE: (STAGED,),
+            TRY: (STAGED, SHADOW),
             CONFIRM: (TRIAL,),
             REVERT: (TRIAL,),
-            ABORT: (ERASING, LOADING, STAGED),
+            ABORT: (ERASING, LOADING, STAGED, SHADOW),
             STAGE: (PHASE_NONE,),
         }
         if opcode in phases:
@@ -202,7 +204,7 @@ class Terminal:
 
     def obey(self, opcode: int, value: int) -> None:
         """The effect, as far as the model has what it changes."""
-        if opcode == ACTIVATE:
+        if opcode in (ACTIVATE, TRY):
             self.phase, self.alive = TRIAL, False
         elif opcode in (CONFIRM, REVERT, ABORT):
             self.phase = PHASE_NONE

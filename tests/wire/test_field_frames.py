@@ -47,6 +47,7 @@ READY = {
     Opcode.CONFIRM: {"phase": oracle.TRIAL, "alive": True},
     Opcode.REVERT: {"phase": oracle.TRIAL},
     Opcode.ABORT: {"phase": oracle.STAGED},
+    Opcode.TRY: {"phase": oracle.SHADOW},
     Opcode.RAISE_FLOOR: {"running_counter": 3},
 }
 VALUES = {Opcode.RAISE_FLOOR: 3, Opcode.ERASE_CARD: 9, Opcode.SET_TIME: 86400}

@@ -205,5 +205,13 @@ def _words(record: Record) -> str:
             return f"key manifest, version {low}"
         case Kind.NOTICES:
             return f"page {record.value >> 16}, {record.value & 0xFF} notices"
+        case Kind.PROBATION:
+            from tinyfin.field.probation import PHASES, RESULTS
+
+            phase, result = record.detail & 3, record.detail >> 2
+            if phase >= len(PHASES) or result >= len(RESULTS):
+                return f"phase {phase}, result {result}"
+            counts = f"{low} events, {record.value >> 16} alerts"
+            return f"{PHASES[phase]}: {RESULTS[result]}, {counts}, {packs}"
         case _:
             return ""

@@ -66,7 +66,7 @@ class _Options:
                 pack=self._of_terminal(pack, session.client, opcode),
                 value=value,
             )
-        if opcode in (Opcode.ACTIVATE, Opcode.REVERT):
+        if opcode in (Opcode.ACTIVATE, Opcode.TRY, Opcode.REVERT):
             note("it takes effect at the next start: `tinyfin command reboot`")
         emit(as_dict(slots), self.as_json, text(slots))
 
@@ -165,8 +165,9 @@ def command() -> None:
     """Tell a terminal in service what to do; it obeys what a command key has signed.
 
     PACK is a run folder, a .tfpack, or the 32 digits of a pack id. A command to one terminal is
-    made for its next journal entry, and done once. `activate`, `abort` and `raise-floor` can be
-    written for all terminals, too (--broadcast); then PACK means the file itself, in its layout.
+    made for its next journal entry, and done once. `activate`, `try`, `abort` and `raise-floor`
+    can be written for all terminals, too (--broadcast); then PACK means the file itself, in its
+    layout.
     """
 
 
@@ -176,8 +177,22 @@ def command() -> None:
 @_to_all
 @_with_options
 def activate(options: _Options, pack: str) -> None:
-    """Start the trial of PACK, which is staged, at the next start."""
+    """Use PACK, which is staged, from the next start on.
+
+    A pack that was released to replace the one that runs scores in its shadow first; any other
+    goes on trial.
+    """
     options.run("activate", pack)
+
+
+@command.command("try")
+@_pack_argument
+@public_key_option
+@_to_all
+@_with_options
+def try_(options: _Options, pack: str) -> None:
+    """Start the trial of PACK at the next start, without a shadow or with no more of it."""
+    options.run("try", pack)
 
 
 @command.command("confirm")
@@ -204,7 +219,7 @@ def revert(options: _Options, pack: str | None) -> None:
 @_to_all
 @_with_options
 def abort(options: _Options, pack: str) -> None:
-    """Forget PACK, which is being loaded or staged."""
+    """Forget PACK, which is being loaded, staged or in shadow."""
     options.run("abort", pack)
 
 

@@ -77,6 +77,8 @@ def show(file: Path, fleet_path: Path | None, as_json: bool) -> None:
         "unknown_sections": [tag for tag, _ in report.sections if tag not in list(Tag)],
         "checked": fleet_path is not None,
     }
+    if (probation := report.probation) is not None:
+        facts["probation"] = probation.words
     if slots is not None:
         facts["slots"] = {
             name: value.hex() if isinstance(value, bytes) else value

@@ -58,7 +58,14 @@ def reached(
 
 @click.command()
 @terminal_options
-@click.option("--activate", "act", flag_value="activate", help="STAGED: start its trial.")
+@click.option(
+    "--activate",
+    "act",
+    flag_value="activate",
+    help="STAGED: into the shadow of the pack that runs, if it was released for that; else on "
+    "trial.",
+)
+@click.option("--try", "act", flag_value="try", help="STAGED, SHADOW: start its trial.")
 @click.option("--confirm", "act", flag_value="confirm", help="TRIAL: the pack stays.")
 @click.option("--revert", "act", flag_value="revert", help="TRIAL: back to the pack before it.")
 @click.option("--abort", "act", flag_value="abort", help="Not yet in trial: forget that pack.")
@@ -69,8 +76,8 @@ def command(
 ) -> None:
     """Show the slots of a terminal: active pack, the other one and its phase, floor, tries.
 
-    After --activate and --revert the terminal restarts. A build with --release takes none of the
-    four from here: `tinyfin command` signs them, or its application calls them.
+    After --activate, --try and --revert the terminal restarts. A build with --release takes none
+    of them from here: `tinyfin command` signs them, or its application calls them.
     """
     from tinyfin.wire import slot_frames
 
@@ -78,11 +85,17 @@ def command(
         session.client.connect()
         if act is not None:
             slot_frames.command(session.client, slot_frames.Command[act.upper()])
-            if act in ("activate", "revert"):
+            if act in ("activate", "try", "revert"):
                 session.client.reboot()
                 session.client.connect()
         slots = slot_frames.info(session.client)
-    emit(as_dict(slots), as_json, text(slots))
+        in_probation = slots.phase in (slot_frames.Phase.SHADOW, slot_frames.Phase.TRIAL)
+        counts = slot_frames.probation(session.client) if in_probation else None
+    facts, said = as_dict(slots), text(slots)
+    if counts is not None:
+        facts["probation"] = {**asdict(counts), "pack": counts.pack.hex()}
+        said += f"\nprobation: {counts.words}"
+    emit(facts, as_json, said)
 
 
 def as_dict(slots: SlotInfo) -> dict[str, object]:

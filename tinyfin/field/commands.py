@@ -49,6 +49,7 @@ class Opcode(IntEnum):
     STAGE = 8
     REBOOT = 9
     ERASE_STATE = 10
+    TRY = 11
 
     @property
     def words(self) -> str:
@@ -56,10 +57,10 @@ class Opcode(IntEnum):
         return self.name.lower().replace("_", "-")
 
 
-BROADCAST = frozenset({Opcode.ACTIVATE, Opcode.ABORT, Opcode.RAISE_FLOOR})
+BROADCAST = frozenset({Opcode.ACTIVATE, Opcode.TRY, Opcode.ABORT, Opcode.RAISE_FLOOR})
 """What may be said to all terminals: done twice, or late, it does no harm."""
 PACK_OPCODES = frozenset(
-    {Opcode.ACTIVATE, Opcode.CONFIRM, Opcode.REVERT, Opcode.ABORT, Opcode.STAGE}
+    {Opcode.ACTIVATE, Opcode.CONFIRM, Opcode.REVERT, Opcode.ABORT, Opcode.STAGE, Opcode.TRY}
 )
 """What names a pack."""
 VALUE_OPCODES = {

@@ -13,6 +13,7 @@ from typing import Any
 from tinyfin.errors import InputError
 from tinyfin.field.audit import Head
 from tinyfin.field.keys import ID_BYTES, mac
+from tinyfin.field.probation import ProbationState, parse_body
 from tinyfin.formats import ENGINE_COUNTERS, LINE_COUNTERS
 
 __all__ = [
@@ -47,6 +48,7 @@ class Tag(IntEnum):
     RESETS = 2
     SLOTS = 3
     AUDIT = 4
+    PROBATION = 6
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,12 @@ class Report:
         """None when the terminal writes no audit log. Raises InputError."""
         data = self.section(Tag.AUDIT)
         return None if data is None else Head(*_unpack(_AUDIT.format, data)[:2])
+
+    @property
+    def probation(self) -> ProbationState | None:
+        """Of the pack in shadow or on trial. Raises InputError."""
+        data = self.section(Tag.PROBATION)
+        return None if data is None else parse_body(data)
 
     @property
     def audit_lost(self) -> int | None:

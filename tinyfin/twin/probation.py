@@ -6,12 +6,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tinyfin.errors import InputError, PackError
+from tinyfin.field.probation import RESULTS
 from tinyfin.twin import Twin, Verdict, error_name
 
-__all__ = ["RESULTS", "Probation"]
-
-RESULTS = ("none", "goes on", "passed", "far", "differs", "stability", "alerts", "saturated")
-"""``enum tfin_probation_result``, by number."""
+__all__ = ["Probation"]
 
 
 class Probation:
@@ -46,7 +44,7 @@ class Probation:
 
     @property
     def result(self) -> str:
-        """One of :data:`RESULTS`."""
+        """One of :data:`tinyfin.field.probation.RESULTS`."""
         return RESULTS[self._engine.probation_result(self._terminal)]
 
     @property

@@ -369,7 +369,7 @@ class Channel:
             return Doubt()
         if report.code == WireError.NO_PACK:
             return refused_pack(self.link.name, report.engine_error)
-        if report.code == WireError.NOT_OFFERED:
+        if report.code in (WireError.NOT_OFFERED, WireError.UNKNOWN_TYPE):
             return NotOffered(
                 f"{self.link.name}: the terminal does not offer this: {report}; a release "
                 "answers HELLO and STATS and takes what is signed, with --release-replay also "

@@ -68,7 +68,10 @@ def challenge(client: Client) -> Challenge:
 
 
 _DONE: dict[Opcode, Callable[[SlotInfo, Command], bool]] = {
-    Opcode.ACTIVATE: lambda now, c: now.phase == Phase.TRIAL and _is(now.other_tag, c),
+    Opcode.ACTIVATE: lambda now, c: (
+        now.phase in (Phase.SHADOW, Phase.TRIAL) and _is(now.other_tag, c)
+    ),
+    Opcode.TRY: lambda now, c: now.phase == Phase.TRIAL and _is(now.other_tag, c),
     Opcode.CONFIRM: lambda now, c: now.reason == Reason.CONFIRMED and _is(now.active_tag, c),
     Opcode.REVERT: lambda now, c: now.reason == Reason.REVERTED and _is(now.other_tag, c),
     Opcode.ABORT: lambda now, c: now.reason == Reason.ABORTED and _is(now.other_tag, c),

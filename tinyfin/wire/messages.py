@@ -72,6 +72,7 @@ class Request(IntEnum):
     NOTICES = 0x29
     AUDIT_READ = 0x2A
     REPORT_READ = 0x2B
+    PROBATION_READ = 0x2D
 
 
 class Answer(IntEnum):
@@ -94,6 +95,7 @@ class Answer(IntEnum):
     CHALLENGE = 0xA2
     AUDIT = 0xA4
     REPORT = 0xA5
+    PROBATION = 0xA7
 
 
 class WireError(IntEnum):

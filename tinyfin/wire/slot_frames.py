@@ -14,6 +14,7 @@ from enum import IntEnum
 from typing import TypeVar
 
 from tinyfin.errors import LinkError, ProtocolError, TargetError
+from tinyfin.field.probation import ProbationState, parse_image
 from tinyfin.field.sealing import Sealed
 from tinyfin.formats import PACK_HEADER, SIGNED_BYTES
 from tinyfin.pack.signing import hash32
@@ -39,6 +40,7 @@ __all__ = [
     "info",
     "install",
     "known",
+    "probation",
     "require",
 ]
 
@@ -54,6 +56,7 @@ class Phase(IntEnum):
     ERASING = 1
     LOADING = 2
     STAGED = 3
+    SHADOW = 4
     TRIAL = 5
 
 
@@ -89,6 +92,7 @@ class Command(IntEnum):
     CONFIRM = 1
     REVERT = 2
     ABORT = 3
+    TRY = 4
 
 
 class Result(IntEnum):
@@ -131,6 +135,8 @@ class Reason(IntEnum):
     TRIES_USED_UP = 4
     DAMAGED = 5
     CONFIRMED = 6
+    SHADOW = 7
+    TRIAL = 8
 
 
 Number = TypeVar("Number", bound=IntEnum)
@@ -149,8 +155,8 @@ def known(what: type[Number], value: int) -> Number:
 
 _WHY = {
     Result.BUSY: "it is still at work; try again in a minute",
-    Result.REFUSED: "this pack was aborted or reverted here before, or its trial failed; "
-    "install another one",
+    Result.REFUSED: "this pack was aborted or reverted here before, or it left its bounds, or its "
+    "trial failed; install another one, or let it come again: `tinyfin command stage`",
     Result.TOO_OFTEN: "four installs have begun today; try again tomorrow",
     Result.TOO_LARGE: "the pack is larger than a slot",
     Result.KERNELS: "the pack's network needs kernels that its firmware does not have; build the "
@@ -344,11 +350,21 @@ def install(
 
 
 _DONE: dict[Command, Callable[[SlotInfo], bool]] = {
-    Command.ACTIVATE: lambda now: now.phase == Phase.TRIAL,
+    Command.ACTIVATE: lambda now: now.phase in (Phase.SHADOW, Phase.TRIAL),
+    Command.TRY: lambda now: now.phase == Phase.TRIAL,
     Command.CONFIRM: lambda now: now.reason == Reason.CONFIRMED,
     Command.REVERT: lambda now: now.reason == Reason.REVERTED,
     Command.ABORT: lambda now: now.reason == Reason.ABORTED,
 }
+
+
+def probation(client: Client) -> ProbationState | None:
+    """What the terminal has counted of the pack in shadow or on trial; None without one, and of
+    firmware that knows no probation."""
+    try:
+        return parse_image(client.request(Request.PROBATION_READ, Answer.PROBATION))
+    except NotOffered:
+        return None
 
 
 def command(client: Client, which: Command) -> SlotInfo:

@@ -37,7 +37,8 @@ __attribute__((noinline)) int tfin_commands_nonce(const tfin_commands *c,
 
 static int names_pack(uint32_t opcode)
 {
-    return (opcode >= TFIN_OP_ACTIVATE && opcode <= TFIN_OP_ABORT) || opcode == TFIN_OP_STAGE;
+    return (opcode >= TFIN_OP_ACTIVATE && opcode <= TFIN_OP_ABORT) || opcode == TFIN_OP_STAGE ||
+           opcode == TFIN_OP_TRY;
 }
 
 static int has_value(uint32_t opcode)
@@ -155,7 +156,8 @@ static int command_slots(tfin_commands *c, const tfin_command *m)
     if (m->broadcast) {
         now->commands = m->counter;
     }
-    int which = m->opcode - TFIN_OP_ACTIVATE + TFIN_SLOTS_ACTIVATE;
+    int which = m->opcode == TFIN_OP_TRY ? TFIN_SLOTS_TRY
+                                         : m->opcode - TFIN_OP_ACTIVATE + TFIN_SLOTS_ACTIVATE;
     int rc = m->opcode == TFIN_OP_STAGE
                  ? tfin_slots_allow(c->slots)
                  : tfin_slots_command(c->slots, (enum tfin_slots_command)which);
@@ -169,7 +171,7 @@ static int may_be_done(const tfin_commands *c, const tfin_command *m)
 {
     const tfin_slots *s = c->slots;
     if (m->broadcast && m->opcode != TFIN_OP_ACTIVATE && m->opcode != TFIN_OP_ABORT &&
-        m->opcode != TFIN_OP_RAISE_FLOOR) {
+        m->opcode != TFIN_OP_TRY && m->opcode != TFIN_OP_RAISE_FLOOR) {
         return 0;
     }
     switch (m->opcode) {
@@ -179,7 +181,7 @@ static int may_be_done(const tfin_commands *c, const tfin_command *m)
         return m->value[1] == 0 && m->value[0] != UINT32_MAX &&
                m->value[0] / DAY_S >= s->journal.now.day;
     case TFIN_OP_REBOOT: return c->effects->can_reboot();
-    default: return m->opcode != 0 && m->opcode <= TFIN_OP_ERASE_STATE;
+    default: return m->opcode != 0 && m->opcode <= TFIN_OP_TRY;
     }
 }
 

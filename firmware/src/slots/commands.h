@@ -37,7 +37,8 @@ enum tfin_opcode {
                           * engine's clock the state begins cold */
     TFIN_OP_STAGE,       /* names a pack that was given up: it may be installed again */
     TFIN_OP_REBOOT,
-    TFIN_OP_ERASE_STATE
+    TFIN_OP_ERASE_STATE,
+    TFIN_OP_TRY /* names a pack: on trial, without a shadow or with no more of it */
 };
 
 /* What an opcode does not use is zero. */

@@ -360,10 +360,12 @@ int tfin_slots_command(tfin_slots *s, enum tfin_slots_command command)
     }
     switch (command) {
     case TFIN_SLOTS_ACTIVATE:
-        if (phase != TFIN_PHASE_STAGED && phase != TFIN_PHASE_SHADOW) {
+    case TFIN_SLOTS_TRY:
+        if (phase != TFIN_PHASE_STAGED &&
+            (phase != TFIN_PHASE_SHADOW || command != TFIN_SLOTS_TRY)) {
             break;
         }
-        if (phase == TFIN_PHASE_STAGED && s->running == active &&
+        if (command == TFIN_SLOTS_ACTIVATE && s->running == active &&
             tfin_probation_possible(s->engine, tfin_port_flash_at(slot_of(s)->address))) {
             set_places(s, active, other, TFIN_PHASE_SHADOW);
             return mark(s, MARK);
@@ -457,7 +459,7 @@ void tfin_slots_follow(tfin_slots *s, const tfin_probation *probation)
     if (result != TFIN_PROBATION_PASSED) {
         (void)tfin_slots_command(s, TFIN_SLOTS_FAIL);
     } else if (tfin_probation_advances(probation)) {
-        (void)tfin_slots_command(s, shadows ? TFIN_SLOTS_ACTIVATE : TFIN_SLOTS_CONFIRM);
+        (void)tfin_slots_command(s, shadows ? TFIN_SLOTS_TRY : TFIN_SLOTS_CONFIRM);
     }
 }
 

@@ -10,7 +10,8 @@
  *     tfin_slots_command(ACTIVATE)   SHADOW: from the next boot on it scores what the pack scores
  *                                    that runs, and nobody sees it; for packs that were released
  *                                    with bounds for that (tinyfin_probation.h)
- *     tfin_slots_command(ACTIVATE)   TRIAL: runs from the next boot on
+ *     tfin_slots_command(TRY)        TRIAL: runs from the next boot on; of a pack that cannot run
+ *                                    in the shadow, ACTIVATE does the same
  *     tfin_slots_command(ALIVE)      it has worked for a while
  *     tfin_slots_command(CONFIRM)    it stays, and the floor rises to its security counter
  *
@@ -125,12 +126,13 @@ int tfin_slots_end(tfin_slots *slots, void *header);
 
 /* What becomes of the other pack. */
 enum tfin_slots_command {
-    /* STAGED to SHADOW, of a pack that can run in the shadow of the one that runs; STAGED of
-     * another pack and SHADOW to TRIAL; from the next boot on */
+    /* STAGED to SHADOW, of a pack that can run in the shadow of the one that runs, else to TRIAL,
+     * from the next boot on */
     TFIN_SLOTS_ACTIVATE,
     TFIN_SLOTS_CONFIRM, /* the pack in trial, which runs, stays */
     TFIN_SLOTS_REVERT,  /* TRIAL: the pack before it, from the next boot on */
     TFIN_SLOTS_ABORT,   /* ERASING, LOADING, STAGED, SHADOW: forget that pack */
+    TFIN_SLOTS_TRY,     /* STAGED, SHADOW: to TRIAL, from the next boot on */
     TFIN_SLOTS_ALIVE,   /* the pack in trial, which runs, works */
     TFIN_SLOTS_FAIL     /* SHADOW, TRIAL: it left its bounds; the pack before it, as of REVERT */
 };

@@ -209,7 +209,7 @@ int tfin_transfer_take(tfin_transfer *t, uint8_t type, uint16_t sequence, tfin_r
         result = take_data(t, in, offset);
     } else if (type == TFIN_SLOT_COMMAND) {
         uint64_t which = tfin_get(in, 1);
-        if (in->bad || which > TFIN_SLOTS_ABORT) {
+        if (in->bad || which > TFIN_SLOTS_TRY) {
             return -1;
         }
         result = tfin_slots_command(&t->slots, (enum tfin_slots_command)which);
