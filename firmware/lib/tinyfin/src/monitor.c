@@ -264,9 +264,11 @@ static int control(const tfin_monitor *m, int alert)
         return 0;
     }
 #endif
+#ifndef TFIN_SABOTAGE_SPAN
     if (w[LEVEL] == (up ? s[LEVELS] - 1 : 0)) {
         return 0;
     }
+#endif
     w[LEVEL] = (uint8_t)(up ? w[LEVEL] + 1 : w[LEVEL] - 1);
     tfin_put32(w + STEP_S, clock);
     tfin_put32(w + BALANCE, 0);
