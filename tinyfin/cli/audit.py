@@ -205,5 +205,7 @@ def _words(record: Record) -> str:
             return f"key manifest, version {low}"
         case Kind.NOTICES:
             return f"page {record.value >> 16}, {record.value & 0xFF} notices"
+        case Kind.LEVEL:
+            return f"alert level {record.detail} after {record.value} events, {packs}"
         case _:
             return ""

@@ -271,12 +271,7 @@ def count(
         network = max([network, *(found.instructions(n[1]) for n in found.numbers("hashed"))])
         export = max([export, *(found.instructions(n[0]) for n in found.numbers("exported"))])
     return Counted(
-        np.array(total, np.int64),
-        np.array(explained, np.bool_),
-        network,
-        outcome,
-        monitor,
-        export,
+        np.array(total, np.int64), np.array(explained, np.bool_), network, outcome, monitor, export
     )
 
 

@@ -81,6 +81,15 @@ class DriftSection:
         """The score's, then the features', as a terminal counts them."""
         return (self.score, *self.features)
 
+    def count(
+        self, features: NDArray[np.int16], scores: NDArray[np.uint32]
+    ) -> list[NDArray[np.int64]]:
+        """int64[bins] per histogram of the rows ``features`` [n, features] and ``scores`` [n]."""
+        columns = [features[:, h.feature] for h in self.features]
+        return [
+            h.count(column) for h, column in zip(self.histograms, [scores, *columns], strict=True)
+        ]
+
     @property
     def device_bytes(self) -> int:
         """Memory of a terminal's monitor (TINYFIN_MONITOR_BYTES)."""
