@@ -79,19 +79,24 @@ def last_window(
     readings: Sequence[MonitorCounts], events: int
 ) -> tuple[tuple[Counts, ...], tuple[Counts, ...]]:
     """Counts of one terminal before its newest window, and in it: the newest readings that hold at
-    least ``events`` together, or all but the first one. A single reading has nothing before it."""
+    least ``events`` together. What a terminal counted first, until it had as many, is left out:
+    its features were still settling."""
     windows = [window(a, b) for a, b in zip([None, *readings[:-1]], readings, strict=True)]
-    if len(windows) == 1:
-        return (), windows[0]
     known = min((len(w) for w in windows), default=0)
-    held, first = 0, len(windows)
-    while first > 1 and held < events:
+    sizes = [int(w[0].sum()) if known else 0 for w in windows]
+    warm, held = 0, 0
+    while warm < len(windows) and held < events:
+        held += sizes[warm]
+        warm += 1
+    first, held = len(windows), 0
+    while first > warm and held < events:
         first -= 1
-        held += int(windows[first][0].sum()) if known else 0
-    parts = []
-    for part in (windows[:first], windows[first:]):
-        parts.append(tuple(np.sum([w[i] for w in part], axis=0) for i in range(known) if part))
-    return parts[0], parts[1]
+        held += sizes[first]
+    past, now = (
+        tuple(np.sum([w[i] for w in part], axis=0) for i in range(known)) if part else ()
+        for part in (windows[warm:first], windows[first:])
+    )
+    return past, now
 
 
 def against_past(
