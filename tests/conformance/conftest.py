@@ -15,7 +15,9 @@ from tinyfin import paths
 from tinyfin.features.compiler import compile_program
 from tinyfin.features.compromise import COMPROMISE_FEATURES
 from tinyfin.measure import instrument
+from tinyfin.pack.container import parse_pack
 from tinyfin.pack.layouts import choose, repack_pack
+from tinyfin.pack.monitor_image import read_monitor
 from tinyfin.schema import PAYMENT
 from tinyfin.targets import catalogue
 from tinyfin.twin import Twin
@@ -59,6 +61,19 @@ def labelled_tapes(layout: str, room: int) -> list[tuple[instrument.Tape, int]]:
     found = Twin(pack, terminals=2).run(tx, stream).features
     assert all(len(np.unique(column)) > 20 for column in found.T[2:]), "labels move the odds"
     return instrument.event_tapes(repack_pack(pack, layout), tx, stream, room)
+
+
+@cache
+def monitored_tapes(layout: str, room: int) -> list[tuple[instrument.Tape, int]]:
+    """Tapes of a pack that counts score and features, and whose level of thresholds moves."""
+    pack = sample.monitored(stock_pack().read_bytes())
+    tx = sample.make_transactions(terminals=2, days=25)
+    stream = sample.make_stream(tx)
+    twin = Twin(pack, terminals=2, monitor=True)
+    twin.run(tx, stream)
+    counts = [read_monitor(twin.monitor(i), parse_pack(pack).drift) for i in range(2)]
+    assert {c.level for c in counts} - {1}, "a level moves"
+    return instrument.event_tapes(repack_pack(pack, layout), tx, stream, room, limit=600)
 
 
 @cache

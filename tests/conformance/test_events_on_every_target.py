@@ -6,7 +6,14 @@ from __future__ import annotations
 import pytest
 
 from benchmarks import targets as benchmarks
-from tests.conformance.conftest import EVENTS, labelled_tapes, on_target, stock_pack, tapes
+from tests.conformance.conftest import (
+    EVENTS,
+    labelled_tapes,
+    monitored_tapes,
+    on_target,
+    stock_pack,
+    tapes,
+)
 from tests.support import sample
 from tinyfin.hil.links.session import emulated
 from tinyfin.measure import instrument
@@ -42,6 +49,30 @@ def test_labels_weigh_the_same(name: str) -> None:
         assert found.scored == scores
         scored += scores
     assert scored > 1000
+
+
+@pytest.mark.parametrize("name", on_target())
+def test_monitors_count_the_same(name: str) -> None:
+    """Images of the monitor, byte for byte, with levels that move."""
+    image = instrument.build(name)
+    for tape, scores in monitored_tapes(image.target.layout, min(instrument.room(image), LARGE)):
+        found = instrument.run(image, tape)
+        assert not found.differing, f"{name}: {found.first}"
+        assert found.scored == scores
+
+
+@pytest.mark.parametrize("name", on_target("cortex-m3"))
+def test_a_monitor_that_counts_one_more_is_named(name: str) -> None:
+    """Negative control: one byte of the image that is expected."""
+    image = instrument.build(name)
+    tape, _ = monitored_tapes(image.target.layout, min(instrument.room(image), LARGE))[0]
+    data = tape.bytes()
+    at = data.index(b"TFMN") + 24 + 18
+    wrong = instrument.Tape()
+    wrong.extend(tape)
+    wrong.flip(at - 16)
+    found = instrument.run(image, wrong)
+    assert found.first.startswith("monitor at event")
 
 
 @pytest.mark.parametrize("name", on_target())

@@ -21,14 +21,17 @@ from tinyfin.features.compiler import Program
 from tinyfin.hil.replay import replay
 from tinyfin.hil.replay.result import ReplayResult
 from tinyfin.pack.calibration import Calibration
-from tinyfin.pack.container import build_pack, model_id
+from tinyfin.pack.container import build_pack, model_id, parse_pack, sign_again
 from tinyfin.pack.decision import Decision
+from tinyfin.pack.drift_making import SMALL_BYTES, drift_section
+from tinyfin.pack.levels import LevelsSection
 from tinyfin.pack.maps import InputMap
 from tinyfin.pack.plan import compile_plan
 from tinyfin.pack.readout import Readout
 from tinyfin.pack.signing import DEVELOPMENT_KEY, Key
 from tinyfin.schema import PAYMENT, Schema
 from tinyfin.tflite.model import load
+from tinyfin.twin import Twin
 from tinyfin.wire.client import Client
 from tinyfin.wire.links import ProcessLink
 
@@ -141,3 +144,25 @@ def line_of(link: socket.socket) -> bytes:
         assert piece, said
         said += piece
     return said
+
+
+def monitored(pack: bytes, most_bytes: int = SMALL_BYTES) -> bytes:
+    """The pack with DRFT of :func:`make_transactions`, and LEVL with levels that move soon."""
+    tx = make_transactions()
+    found = Twin(pack, terminals=len(tx.terminals)).run(tx, make_stream(tx))
+    drift = drift_section(
+        found.features, found.score_q32, tx.terminal, tx.t_mono_s, most_bytes=most_bytes
+    )
+    parsed = parse_pack(pack)
+    assert parsed.decision is not None
+    online, decline = parsed.decision.go_online_q32, parsed.decision.decline_q32
+    levels = LevelsSection(
+        ((online // 4, decline), (online, decline), (decline, decline)),
+        usual=1,
+        target_q24=(1 << 24) // 20,
+        events=30,
+        seconds=3600,
+        limit=2,
+    )
+    more = {"DRFT": drift.encode(), "LEVL": levels.encode()}
+    return sign_again(parsed, None, sections={**parsed.sections, **more})

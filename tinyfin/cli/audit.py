@@ -213,5 +213,7 @@ def _words(record: Record) -> str:
                 return f"phase {phase}, result {result}"
             counts = f"{low} events, {record.value >> 16} alerts"
             return f"{PHASES[phase]}: {RESULTS[result]}, {counts}, {packs}"
+        case Kind.LEVEL:
+            return f"alert level {record.detail} after {record.value} events, {packs}"
         case _:
             return ""

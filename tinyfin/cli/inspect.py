@@ -167,8 +167,24 @@ def _pack_text(file: str, r: dict[str, Any]) -> str:
         ]
     else:
         lines.append("  network     none: this pack computes features only")
+    if monitor := r["monitor"]:
+        lines.append(f"  monitor     {monitor['memory_bytes']} bytes" + _monitor(monitor))
     sections = ", ".join(f"{tag} {size}" for tag, size in r["sections"].items())
     return "\n".join([*lines, f"  bytes       {sections}"])
+
+
+def _monitor(m: dict[str, Any]) -> str:
+    parts = []
+    if "features" in m:
+        counted = [f"score in {m['score_bins']} bins"]
+        counted += [f"{name} in {bins}" for name, bins in m["features"].items()]
+        parts.append(f": {', '.join(counted)}")
+    if "levels" in m:
+        parts.append(
+            f"; {len(m['levels'])} levels for {m['alerts_per_event']:.3%} alerts, a step at most "
+            f"every {m['step']['events']} events and {m['step']['seconds']} s"
+        )
+    return "".join(parts)
 
 
 def _threshold(value: float | None) -> str:

@@ -8,15 +8,17 @@ from pathlib import Path
 import click
 
 from tinyfin.cli.boards import boards_option
-from tinyfin.cli.output import aligned, claim, emit, json_option, out_option
+from tinyfin.cli.output import aligned, claim, emit, json_option, note, out_option
 from tinyfin.cli.slots import reached, terminal_options
+from tinyfin.cli.trust import public_key_option
 
 __all__ = ["command"]
 
 
 @click.group()
 def command() -> None:
-    """A report of a terminal: its counters, its slots, the head of its audit log."""
+    """A report of a terminal: its counters, its slots, the head of its audit log, what its monitor
+    counted."""
 
 
 @command.command("read")
@@ -79,6 +81,9 @@ def show(file: Path, fleet_path: Path | None, as_json: bool) -> None:
     }
     if (probation := report.probation) is not None:
         facts["probation"] = probation.words
+    if (monitor := report.monitor) is not None:
+        facts["alert_level"] = monitor.level
+        facts["monitored_events"] = monitor.events
     if slots is not None:
         facts["slots"] = {
             name: value.hex() if isinstance(value, bytes) else value
@@ -87,3 +92,66 @@ def show(file: Path, fleet_path: Path | None, as_json: bool) -> None:
     rows = [(name, str(value)) for name, value in facts.items() if not isinstance(value, dict)]
     rows += [(name, str(value)) for name, value in (report.counters or {}).items() if value]
     emit(facts, as_json, "\n".join(aligned([("fact", "value"), *rows])))
+
+
+@command.command("drift")
+@click.argument(
+    "files",
+    metavar="REPORT...",
+    nargs=-1,
+    required=True,
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+)
+@click.option(
+    "--pack",
+    "pack_path",
+    required=True,
+    type=click.Path(path_type=Path, exists=True),
+    help="The pack that the terminals run, or its run folder.",
+)
+@click.option(
+    "--fleet-key",
+    "fleet_path",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Check the reports with the fleet key that their terminals were provisioned with.",
+)
+@click.option(
+    "--window",
+    "events",
+    type=click.IntRange(min=1),
+    default=500,
+    show_default=True,
+    help="Events of a terminal's newest window, at least; it ends with its newest report.",
+)
+@public_key_option
+@json_option
+def drift(
+    files: tuple[Path, ...],
+    pack_path: Path,
+    fleet_path: Path | None,
+    events: int,
+    public_keys: tuple[Path, ...],
+    as_json: bool,
+) -> None:
+    """Whether terminals have drifted, from the reports of each, two or more.
+
+    Compares a terminal's newest window of events with its own past, and, with the reports of nine
+    terminals or more, with the others' windows. Reports of another pack are left out: their bins
+    are others. Exit code 4 when a terminal has drifted.
+    """
+    from tinyfin.errors import MismatchError
+    from tinyfin.field.drift import read_reports, terminal_drifts
+    from tinyfin.pack.trust import require_trusted, trusted_keys
+    from tinyfin.targets.flash import run_pack
+
+    data = run_pack(pack_path).read_bytes()
+    pack = require_trusted(data, trusted_keys(pack_path, public_keys), pack_path)
+    readings, others = read_reports(files, pack, fleet_path)
+    found = terminal_drifts(readings, pack, events)
+    if others:
+        note(f"{others} reports are of another pack, or have no counts: left out")
+    facts = {"pack_id": pack.pack_id.hex(), "left_out": others, "terminals": found.as_json()}
+    emit(facts, as_json, "\n".join(aligned(found.rows())))
+    if found.drifted:
+        note(f"error: drifted: {', '.join(found.drifted)}")
+        raise SystemExit(MismatchError.exit_code)

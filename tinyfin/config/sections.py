@@ -61,6 +61,18 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class Season(Section):
+    """A time from which the simulated town behaves in another way."""
+
+    start: Moment
+    """First moment, local time; to the end of the data, or to ``end``."""
+    end: Moment | None = None
+    amounts: Annotated[float, Field(gt=0, le=100)] = 1.0
+    """Factor on the amounts of sales."""
+    sales: Annotated[float, Field(ge=0, le=100)] = 1.0
+    """Factor on the number of sales."""
+
+
 class Simulate(Section):
     """[simulate]: size, seed and contents of simulated data."""
 
@@ -73,6 +85,10 @@ class Simulate(Section):
     """Weight per merchant profile; all alike if empty."""
     attacks: dict[str, Annotated[float, Field(ge=0)]] = {}
     """Factor on the rate of a scenario, 0 to leave it out; 1 for those not named."""
+    attacks_start: dict[str, Moment] = {}
+    """Local time from which a scenario happens; from the first day if it is not named."""
+    seasons: list[Season] = []
+    """Times of other amounts and numbers of sales; where several hold, factors multiply."""
 
 
 class Risk(Section):

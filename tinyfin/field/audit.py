@@ -53,6 +53,7 @@ class Kind(IntEnum):
     KEYS = 8
     IDENTITY = 9
     NOTICES = 10
+    LEVEL = 11
     PROBATION = 12
 
 

@@ -19,12 +19,14 @@ from tinyfin.formats import ENGINE_COUNTERS, LINE_COUNTERS
 __all__ = [
     "COUNTERS",
     "MOST_BYTES",
+    "Monitor",
     "Report",
     "Slots",
     "Tag",
     "encode",
     "encode_audit",
     "encode_counters",
+    "encode_monitor",
     "parse_report",
     "require_genuine",
 ]
@@ -48,6 +50,7 @@ class Tag(IntEnum):
     RESETS = 2
     SLOTS = 3
     AUDIT = 4
+    MONITOR = 5
     PROBATION = 6
 
 
@@ -72,6 +75,17 @@ class Slots:
     def phase(self) -> int:
         """Of the pack that is not active."""
         return self.places >> 4
+
+
+@dataclass(frozen=True)
+class Monitor:
+    """What a terminal's monitor has counted since it began; docs/formats/probation.md."""
+
+    halvings: int
+    level: int
+    events: int
+    counts: tuple[int, ...]
+    """Of the score's histogram, then of the features' in their order, as many as found space."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +147,16 @@ class Report:
         data = self.section(Tag.AUDIT)
         return None if data is None else int(_unpack(_AUDIT.format, data)[2])
 
+    @property
+    def monitor(self) -> Monitor | None:
+        """None when nothing is counted. Raises InputError."""
+        data = self.section(Tag.MONITOR)
+        if data is None:
+            return None
+        halvings, level = _unpack("BB", data)
+        events, *counts = _varints(data[2:]) or [0]
+        return Monitor(halvings, level, events, tuple(counts))
+
 
 def _unpack(form: str, data: bytes) -> tuple[Any, ...]:
     layout = struct.Struct(form)
@@ -152,7 +176,7 @@ def _varints(data: bytes) -> list[int]:
             values.append(value)
             value = shift = 0
     if shift:
-        raise InputError("report: its counters end in the middle of one; update tinyfin")
+        raise InputError("report: its numbers end in the middle of one; update tinyfin")
     return values
 
 
@@ -216,6 +240,12 @@ def encode_counters(values: list[int]) -> bytes:
             rest >>= 7
         data.append(rest)
     return bytes(data)
+
+
+def encode_monitor(monitor: Monitor) -> bytes:
+    """The section of a monitor."""
+    head = bytes([monitor.halvings, monitor.level])
+    return head + encode_counters([monitor.events, *monitor.counts])
 
 
 def encode_audit(head: Head, lost: int = 0) -> bytes:

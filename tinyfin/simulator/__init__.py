@@ -47,12 +47,17 @@ def simulate(settings: Simulate) -> pa.Table:
     scenarios.
     """
     world = World(
-        settings.terminals, settings.days, settings.seed, settings.start, settings.merchants
+        settings.terminals,
+        settings.days,
+        settings.seed,
+        settings.start,
+        settings.merchants,
+        settings.seasons,
     )
     terminals = shown("simulating", world.terminals, "terminals")
     parts = [ordinary(world, terminal) for terminal in terminals]
     with stage("simulating attacks"):
-        parts += incidents(world, settings.attacks)
+        parts += incidents(world, settings.attacks, settings.attacks_start)
     with stage("putting the transactions in order"):
         rows = stack(parts)
         rows = take(rows, (rows["time_s"] >= world.start_s) & (rows["time_s"] < world.end_s))

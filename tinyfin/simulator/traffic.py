@@ -40,6 +40,7 @@ def ordinary(world: World, terminal: Terminal) -> Rows:
     cards = _cards(world, terminal, n, rng)
     entry = rng.choice(len(ENTRY), n, p=np.array(profile.entry) / sum(profile.entry))
     wanted = amounts(terminal, n, rng) * _spender(world.seed, cards)
+    wanted = wanted * world.seasonal("amounts", times)
     amount = _priced(wanted, profile.step_minor)
     kind = np.full(n, TYPE["purchase"], np.int64)
     kind = np.where(rng.random(n) < profile.preauth, TYPE["preauth"], kind)
@@ -85,6 +86,7 @@ def arrivals(world: World, terminal: Terminal, rng: np.random.Generator) -> Ints
     payday = 1.0 + 0.18 * np.exp(-0.5 * ((month_day - 27) / 1.5) ** 2)
     level = profile.per_day * terminal.scale * week[weekday] * payday
     level = level * rng.lognormal(-0.01, 0.14, world.days)
+    level = level * world.seasonal("sales", world.start_s + DAY * day)
     counts = rng.poisson(level[:, None] * terminal.hours[None, :]).ravel()
     hour = np.repeat(np.arange(world.days * 24), counts)
     times = np.sort(world.start_s + hour * 3600 + rng.integers(0, 3600, len(hour)))

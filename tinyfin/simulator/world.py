@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from tinyfin.config.sections import Season
 from tinyfin.errors import ConfigError
 from tinyfin.simulator.merchants import PROFILES, Profile
 from tinyfin.simulator.rows import Ints
@@ -68,9 +70,16 @@ class World:
     """Terminals, cards and seeded random streams; the same arguments make the same world."""
 
     def __init__(
-        self, terminals: int, days: int, seed: int, start_s: int, merchants: Mapping[str, float]
+        self,
+        terminals: int,
+        days: int,
+        seed: int,
+        start_s: int,
+        merchants: Mapping[str, float],
+        seasons: Sequence[Season] = (),
     ) -> None:
         self.days = days
+        self.seasons = tuple(seasons)
         self.seed = seed
         self.start_s = start_s
         self.end_s = start_s + days * DAY
@@ -83,6 +92,15 @@ class World:
         """The random stream called ``name``; streams do not disturb one another."""
         words = [zlib.crc32(str(part).encode()) for part in name]
         return np.random.default_rng(np.random.SeedSequence([self.seed, *words]))
+
+    def seasonal(self, what: Literal["amounts", "sales"], time_s: Ints) -> npt.NDArray[np.float64]:
+        """The seasons' factor at each time; 1 outside of all of them."""
+        factor = np.ones(len(time_s))
+        for season in self.seasons:
+            end = self.end_s if season.end is None else season.end
+            inside = (time_s >= season.start) & (time_s < end)
+            factor[inside] *= season.amounts if what == "amounts" else season.sales
+        return factor
 
     def _terminals(self, count: int, merchants: Mapping[str, float]) -> list[Terminal]:
         for name in merchants:

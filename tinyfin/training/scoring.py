@@ -32,6 +32,7 @@ from tinyfin.training.notices import STATUSES, Feed, KnownLabels
 from tinyfin.training.reference import reference_of
 from tinyfin.training.run_folder import RunFolder, open_run
 from tinyfin.training.score_table import ScoreTable, carried, table_writer
+from tinyfin.training.terminal_drift import baseline_line
 from tinyfin.twin import ACTIONS, FLAGS, Replay, Twin
 
 if TYPE_CHECKING:
@@ -150,12 +151,19 @@ def _score(
     shape = ScoreTable(extras, fields, as_csv, scoring.identity, own_texts(scoring.pack.meta))
 
     seen: list[CapacityRows] = []
+    section = scoring.pack.drift
+    counted = [np.zeros(h.bins, np.int64) for h in section.histograms] if section else []
 
     def tables() -> Iterator[pa.Table]:
         for part in scoring.parts():
             seen.append(CapacityRows.of(part.tx, scoring.given))
             if drift is not None:
                 drift.add(part.tx, part.replay, part.own, part.lacking)
+            if section is not None:
+                answers, own = part.replay, part.own
+                found = section.count(answers.features[own], answers.score_q32[own])
+                for total, more in zip(counted, found, strict=True):
+                    total += more
             yield shape.of(part.tx, part.replay, part.own, scoring.first, part.status)
 
     rows = 0
@@ -173,6 +181,8 @@ def _score(
     ):
         if warning is not None:
             note(warning)
+    if section is not None:
+        note(baseline_line(section, scoring.pack.meta.get("features", ()), counted))
     full = capacities(scoring.pack.program, scoring.twin.counters(), CapacityRows.joined(seen))
     for line in capacity_lines(full):
         note(line)

@@ -257,6 +257,10 @@ class Client(Pipelined):
         """The engine's and the wire's counters."""
         return m.parse_stats(self.request(Request.STATS_REQUEST, Answer.STATS))
 
+    def monitor(self) -> bytes:
+        """The monitor image (docs/formats/probation.md) of a terminal that announces MONITOR."""
+        return self.request(Request.MONITOR_READ, Answer.MONITOR)
+
     def stack(self) -> tuple[int, int]:
         """Bytes of the painted stack, and how many of them were never used; 0, 0 when unknown."""
         painted, free = m.Reader(self.request(Request.STACK_REQUEST, Answer.STACK), "STACK").unpack(

@@ -60,6 +60,7 @@ class Request(IntEnum):
     REBOOT = 0x0B
     EXIT = 0x0C
     SPEED_REQUEST = 0x0E
+    MONITOR_READ = 0x0F
     SLOT_INFO_REQUEST = 0x20
     PACK_BEGIN = 0x21
     PACK_DATA = 0x22
@@ -88,6 +89,7 @@ class Answer(IntEnum):
     STATS = 0x88
     STACK = 0x89
     SPEED = 0x8A
+    MONITOR = 0x8B
     LOG = 0x8E
     ERROR = 0x8F
     SLOT_INFO = 0xA0
@@ -130,6 +132,7 @@ class Capability(IntFlag):
     AUDIT = 1024
     REPORT = 2048
     SEAL = 4096
+    MONITOR = 8192
 
 
 STATS = (*ENGINE_COUNTERS, "frames_good", *LINE_COUNTERS)

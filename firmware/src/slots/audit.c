@@ -187,6 +187,11 @@ void tfin_audit_probation(tfin_audit *a, uint32_t t_s, const tfin_probation *pro
     }
 }
 
+void tfin_audit_level(tfin_audit *a, uint32_t t_s, uint32_t level, uint32_t counted)
+{
+    note(a, t_s, TFIN_AUDIT_LEVEL, level, counted);
+}
+
 /* --------------------------------------------------------------------------------------- units */
 
 static void fail(tfin_audit *a)

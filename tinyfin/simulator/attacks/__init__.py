@@ -146,33 +146,49 @@ def attacks() -> Mapping[str, Attack]:
     return found
 
 
-def incidents(world: World, factors: Mapping[str, float]) -> list[Rows]:
+def incidents(
+    world: World, factors: Mapping[str, float], start: Mapping[str, int] | None = None
+) -> list[Rows]:
     """The rows of all incidents. ``factors`` multiply the rates; 0 leaves a scenario out.
+    ``start``: when a scenario begins, local time in s; its day counts.
 
-    The incidents of a scenario are spread over the whole time, so that every part of a split by
-    time holds some; there is at least one.
+    The incidents of a scenario are spread over the whole time from then on, so that every part of a
+    split by time holds some; there is at least one. Raises ConfigError for unknown scenarios, and
+    for one that would begin before or after the data.
     """
     known = attacks()
-    for name in factors:
-        if name not in known:
+    start = start or {}
+    for key, names in (("attacks", factors), ("attacks_start", start)):
+        for name in names:
+            if name not in known:
+                raise ConfigError(
+                    f"simulate.{key}: unknown scenario {name!r}; known are {', '.join(known)}"
+                )
+    for name, moment in start.items():
+        if not world.start_s <= moment < world.end_s:
             raise ConfigError(
-                f"simulate.attacks: unknown scenario {name!r}; known are {', '.join(known)}"
+                f"simulate.attacks_start: {name} begins outside of the {world.days} days that are "
+                "simulated; choose a moment within them, or leave it out with attacks"
             )
     out = []
     for code, attack in enumerate(known.values(), start=1):
         factor = factors.get(attack.name, 0.0 if attack.on_demand else 1.0)
         if factor > 0:
-            mean = attack.per_terminal_day * factor * len(world.terminals) * world.days
+            first = (start.get(attack.name, world.start_s) - world.start_s) // DAY
+            days = world.days - first
+            mean = attack.per_terminal_day * factor * len(world.terminals) * days
             count = max(1, round(mean))
-            out += [_happen(world, attack, code, i, count) for i in range(count)]
+            out += [_happen(world, attack, code, i, count, first) for i in range(count)]
     return out
 
 
-def _happen(world: World, attack: Attack, code: int, i: int, count: int) -> Rows:
+def _happen(world: World, attack: Attack, code: int, i: int, count: int, first: int) -> Rows:
+    """Incident ``i`` of ``count`` from day ``first`` on."""
     rng = world.rng("attack", attack.name, i)
     places = [t for t in world.terminals if not attack.merchants or t.kind in attack.merchants]
     terminal = places[int(rng.integers(len(places)))] if places else world.terminals[0]
-    day = min(int((i + rng.random()) / count * world.days), world.days - 1)
+    day = first + int((i + rng.random()) / count * (world.days - first))
+    day = min(day, world.days - 1)
     busy = terminal.hours if not attack.hours else None
     hour = int(rng.choice(attack.hours or 24, p=busy))
     start = world.start_s + day * DAY + hour * 3600 + int(rng.integers(0, 3600))
