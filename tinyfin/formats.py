@@ -36,6 +36,8 @@ __all__ = [
     "PLAN_FORMAT",
     "PLAN_HEADER",
     "PLAN_MAGIC",
+    "PROBATION_PHASES",
+    "PROBATION_RESULTS",
     "PROGRAM_HEADER",
     "SCHEMA_HEAD",
     "SECTION_HEAD",
@@ -109,6 +111,20 @@ LINE_COUNTERS = (
     "receive_overruns",
 )
 """What goes wrong on the line, as STATS and reports have it."""
+
+
+PROBATION_PHASES = ("none", "shadow", "trial")
+PROBATION_RESULTS = (
+    "none",
+    "goes on",
+    "passed",
+    "far",
+    "differs",
+    "stability",
+    "alerts",
+    "saturated",
+)
+"""``enum tfin_probation_result``, by number."""
 
 
 class PackHeader(NamedTuple):

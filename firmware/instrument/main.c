@@ -17,6 +17,7 @@
 #include "tinyfin_monitor.h"
 #include "tinyfin_network.h"
 #include "tinyfin_port.h"
+#include "tinyfin_probation.h"
 
 enum tag {
     TAG_END = 0,
@@ -45,7 +46,11 @@ enum tag {
      * as tfin_bind runs it */
     TAG_INFER = 11,
     /* payload: the monitor image that the guest must have now; it begins a new one */
-    TAG_MONITOR = 12
+    TAG_MONITOR = 12,
+    /* payload: a pack, which is verified and scores in the shadow of the open one from here on */
+    TAG_SHADOW = 13,
+    /* payload: the image of the probation that the guest must have now */
+    TAG_PROBATION = 14
 };
 
 /* before the first record: u32 magic, u32 bytes, u32 CRC-32 of the records, u32 0 */
@@ -67,6 +72,7 @@ static uint32_t scored;
 static uint32_t digest;
 static uint32_t differing;
 static tfin_monitor monitor;
+static tfin_probation probation;
 static uint32_t counts[TFIN_MONITOR_BYTES / 4];
 static uint32_t hash_ticks, hash_bytes, verify_ticks;
 static const uint8_t *plan;
@@ -236,12 +242,37 @@ static void open_pack(const uint8_t *pack, uint32_t size, uint32_t report)
         return;
     }
     tfin_fields_open(&fields, &engine, record, values_before);
+    memset(&probation, 0, sizeof probation);
     scored = digest = 0;
     open_monitor();
     if (report) {
         line("verified", verifying, hash_ticks, verify_ticks);
         line("bound", binding, 0, 0);
         line("hashed", hash_bytes, measure_inference(), 0);
+    }
+}
+
+static void begin_shadow(const uint8_t *pack, uint32_t size)
+{
+    static const uint32_t record_of_pack = 0;
+    tfin_trust trust;
+    memset(&trust, 0, sizeof trust);
+    trust.record = &record_of_pack;
+    trust.allow_development_key = 1;
+    tfin_verified verified;
+    int rc = tfin_verify(&verified, pack, size, &trust);
+    rc = rc == TFIN_OK ? tfin_probation_shadow(&probation, &engine, &verified) : rc;
+    line("shadow", rc, (int64_t)sizeof probation, 0);
+    differing += rc != TFIN_OK;
+}
+
+static void compare_probation(const uint8_t *wanted, uint32_t size)
+{
+    uint8_t image[TFIN_PROBATION_IMAGE_BYTES];
+    if (tfin_probation_export(&probation, image) != TFIN_OK || size != sizeof image ||
+        memcmp(image, wanted, size) != 0) {
+        differs("probation", scored, tfin_crc32(0, wanted, size),
+                tfin_crc32(0, image, sizeof image));
     }
 }
 
@@ -296,6 +327,11 @@ static void score(const uint8_t *wanted)
     memcpy(&expected, wanted, 4);
     if (digest != expected) {
         differs("verdict", scored, expected, digest);
+    }
+    before = tfin_port_ticks();
+    (void)tfin_probation_count(&probation, &verdict);
+    if (measure && tfin_probation_result(&probation) != TFIN_PROBATION_NONE) {
+        line("counted", since(before), 0, 0);
     }
     before = tfin_port_ticks();
     (void)tfin_monitor_count(&monitor, &verdict);
@@ -444,6 +480,8 @@ static void work(const uint8_t *at, const uint8_t *end)
         case TAG_RESTART: restart(payload, head[1]); break;
         case TAG_ERASE: erase(payload); break;
         case TAG_MONITOR: compare_monitor(payload, head[1]); break;
+        case TAG_SHADOW: begin_shadow(payload, head[1]); break;
+        case TAG_PROBATION: compare_probation(payload, head[1]); break;
         case TAG_MEASURE: measure = head[2]; break;
         case TAG_INFER: infer_all((const int8_t *)payload, head[1] / head[2], head[2]); break;
         case TAG_KEYS:

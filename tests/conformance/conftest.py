@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 
 from tests.support import sample
+from tests.support.probation_packs import with_bounds
 from tests.support.process import need
 from tinyfin import paths
 from tinyfin.features.compiler import compile_program
 from tinyfin.features.compromise import COMPROMISE_FEATURES
 from tinyfin.measure import instrument
+from tinyfin.oracle.probation import Bounds, Counts
 from tinyfin.pack.container import parse_pack
 from tinyfin.pack.layouts import choose, repack_pack
 from tinyfin.pack.monitor_image import read_monitor
@@ -74,6 +76,34 @@ def monitored_tapes(layout: str, room: int) -> list[tuple[instrument.Tape, int]]
     counts = [read_monitor(twin.monitor(i), parse_pack(pack).drift) for i in range(2)]
     assert {c.level for c in counts} - {1}, "a level moves"
     return instrument.event_tapes(repack_pack(pack, layout), tx, stream, room, limit=600)
+
+
+@cache
+def shadow_tape(layout: str, room: int) -> tuple[instrument.Tape, int, int]:
+    """A tape of one pack in the shadow of another, ended by the image of its probation, and the
+    number of its scores; last where the records have the digest in that image."""
+    tx = sample.make_transactions(terminals=1)
+    stream = sample.make_stream(tx)
+    running, other = (repack_pack(sample.make_pack(seed), layout) for seed in (1, 2))
+    first, second = (Twin(pack).run(tx, stream) for pack in (running, other))
+    ranked = [np.unique(one.score_q32) for one in (first, second)]
+    cuts = [one[[len(one) * k // 4 for k in (1, 2, 3)]].tolist() for one in ranked]
+    bounds = Bounds(running[88:104], *map(tuple, cuts), ((0xFFFF, *[0xFFFF] * 3),))
+    candidate = with_bounds(other, bounds)
+    [(tape, scores)] = instrument.event_tapes(
+        running, tx, stream, room, limit=400, shadow=candidate
+    )
+    counts = Counts(bounds, parse_pack(candidate).pack_id, 1)
+    for row in range(scores):
+        counts.shadow(
+            int(first.score_q32[row]),
+            bool(first.action[row]),
+            int(second.raw[row]),
+            int(second.score_q32[row]),
+            int(second.action[row]),
+        )
+    tape.add(instrument.PROBATION, counts.image())
+    return tape, scores, len(tape) - 32 - 80 + 56
 
 
 @cache

@@ -11,6 +11,7 @@ from tests.conformance.conftest import (
     labelled_tapes,
     monitored_tapes,
     on_target,
+    shadow_tape,
     stock_pack,
     tapes,
 )
@@ -73,6 +74,29 @@ def test_a_monitor_that_counts_one_more_is_named(name: str) -> None:
     wrong.flip(at - 16)
     found = instrument.run(image, wrong)
     assert found.first.startswith("monitor at event")
+
+
+@pytest.mark.parametrize("name", on_target())
+def test_a_shadow_scores_the_same_and_nobody_sees_it(name: str) -> None:
+    """The answers on the tape are those of the running pack alone; the image has the oracle's
+    counts and the digest of the shadow's own raw scores, probabilities and actions."""
+    image = instrument.build(name)
+    tape, scores, _ = shadow_tape(image.target.layout, min(instrument.room(image), LARGE))
+    found = instrument.run(image, tape)
+    assert found.numbers("shadow")[0][0] == 0
+    assert not found.differing, f"{name}: {found.first}"
+    assert found.scored == scores
+
+
+@pytest.mark.parametrize("name", on_target("cortex-m3"))
+def test_another_answer_of_the_shadow_is_named(name: str) -> None:
+    """Negative control: one bit of the digest that is expected of it."""
+    image = instrument.build(name)
+    tape, _, at = shadow_tape(image.target.layout, min(instrument.room(image), LARGE))
+    wrong = instrument.Tape()
+    wrong.extend(tape)
+    wrong.flip(at)
+    assert instrument.run(image, wrong).first.startswith("probation at event")
 
 
 @pytest.mark.parametrize("name", on_target())

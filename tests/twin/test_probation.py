@@ -21,7 +21,8 @@ from tests.support.probation_packs import (
     with_bounds,
 )
 from tinyfin.errors import InputError, PackError
-from tinyfin.field.probation import RESULTS, parse_image
+from tinyfin.field.probation import parse_image
+from tinyfin.formats import PROBATION_RESULTS
 from tinyfin.oracle.probation import Bounds, Counts
 from tinyfin.pack.container import parse_pack
 from tinyfin.twin import Twin
@@ -90,7 +91,7 @@ def test_the_counts_are_the_oracles(of: Bounds, number: int) -> None:
     _, probation = in_shadow(candidate, number)
     expected = oracle(of, candidate, number)
     assert probation.image() == expected.image()
-    assert probation.result == RESULTS[expected.result]
+    assert probation.result == PROBATION_RESULTS[expected.result]
     assert probation.advances == (probation.result == "passed" and bool(of.flags & 1))
 
 

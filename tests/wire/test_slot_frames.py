@@ -122,7 +122,7 @@ def test_a_state_log_is_told_from_none() -> None:
     assert "not kept" in text(slot_frames.info(scripted(SLOT_INFO_REQUEST=[worn])))
 
 
-@pytest.mark.parametrize("answer", [slot_info(phase=4), slot_info(found=9), slot_info(reason=9)])
+@pytest.mark.parametrize("answer", [slot_info(phase=6), slot_info(found=9), slot_info(reason=9)])
 def test_an_unknown_number_in_slot_info_is_an_error_of_the_terminal(answer: bytes) -> None:
     with pytest.raises(ProtocolError, match="does not know"):
         slot_frames.info(scripted(SLOT_INFO_REQUEST=[answer]))

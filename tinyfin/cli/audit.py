@@ -206,13 +206,13 @@ def _words(record: Record) -> str:
         case Kind.NOTICES:
             return f"page {record.value >> 16}, {record.value & 0xFF} notices"
         case Kind.PROBATION:
-            from tinyfin.field.probation import PHASES, RESULTS
+            from tinyfin.formats import PROBATION_PHASES, PROBATION_RESULTS
 
             phase, result = record.detail & 3, record.detail >> 2
-            if phase >= len(PHASES) or result >= len(RESULTS):
+            if phase >= len(PROBATION_PHASES) or result >= len(PROBATION_RESULTS):
                 return f"phase {phase}, result {result}"
             counts = f"{low} events, {record.value >> 16} alerts"
-            return f"{PHASES[phase]}: {RESULTS[result]}, {counts}, {packs}"
+            return f"{PROBATION_PHASES[phase]}: {PROBATION_RESULTS[result]}, {counts}, {packs}"
         case Kind.LEVEL:
             return f"alert level {record.detail} after {record.value} events, {packs}"
         case _:

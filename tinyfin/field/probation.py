@@ -8,16 +8,14 @@ import zlib
 from dataclasses import dataclass
 
 from tinyfin.errors import InputError
+from tinyfin.formats import PROBATION_PHASES, PROBATION_RESULTS
 
-__all__ = ["BODY_BYTES", "PHASES", "RESULTS", "ProbationState", "parse_body", "parse_image"]
+__all__ = ["BODY_BYTES", "ProbationState", "parse_body", "parse_image"]
 
 _HEADER = struct.Struct("<4sHHII")
 _BODY = struct.Struct("<8s16HIHHHHBBH")
 BODY_BYTES = _BODY.size
 _MAGIC, _VERSION = b"TFPB", 1
-RESULTS = ("none", "goes on", "passed", "far", "differs", "stability", "alerts", "saturated")
-"""What it has come to, by number."""
-PHASES = ("none", "shadow", "trial")
 
 
 @dataclass(frozen=True)
@@ -35,9 +33,9 @@ class ProbationState:
     alerts: int
     saturated: int
     phase: str
-    """One of :data:`PHASES`."""
+    """One of :data:`tinyfin.formats.PROBATION_PHASES`."""
     result: str
-    """One of :data:`RESULTS`."""
+    """One of :data:`tinyfin.formats.PROBATION_RESULTS`."""
     looks: int
     """That were passed."""
 
@@ -60,7 +58,7 @@ def parse_body(body: bytes) -> ProbationState:
     pack, *numbers = _BODY.unpack_from(body)
     table = tuple(tuple(numbers[4 * row : 4 * row + 4]) for row in range(4))
     digest, events, parents, alerts, saturated, phase, result, looks = numbers[16:]
-    if phase >= len(PHASES) or result >= len(RESULTS):
+    if phase >= len(PROBATION_PHASES) or result >= len(PROBATION_RESULTS):
         raise InputError(
             f"probation: phase {phase} or result {result} is not known; update tinyfin"
         )
@@ -72,8 +70,8 @@ def parse_body(body: bytes) -> ProbationState:
         parents,
         alerts,
         saturated,
-        PHASES[phase],
-        RESULTS[result],
+        PROBATION_PHASES[phase],
+        PROBATION_RESULTS[result],
         looks,
     )
 

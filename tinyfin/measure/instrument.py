@@ -53,7 +53,7 @@ __all__ = [
 
 MAGIC = 0x50415454
 PACK, EVENTS, STATE, PLAN, ROWS, SABOTAGE = range(1, 7)
-MEASURE, KEYS, RESTART, ERASE, INFER, MONITOR = range(7, 13)
+MEASURE, KEYS, RESTART, ERASE, INFER, MONITOR, SHADOW, PROBATION = range(7, 15)
 DEADLINE_S = 300.0
 ALIGN = 1024
 _HEAD_BYTES = 16
@@ -269,14 +269,16 @@ def event_tapes(
     sabotage: int | None = None,
     piece_events: int = 1000,
     keys: Sequence[bytes] = (),
+    shadow: bytes | None = None,
 ) -> list[tuple[Tape, int]]:
     """Tapes with the twin's answers, each at most ``room_bytes``, and how many scores each has.
 
     Terminals come one after another, each from a cold state; a terminal is cut (and begins again)
     after ``piece_events`` events, so that any part holds at least one piece. keys: public keys that
-    twin and guest trust in addition to the development key.
+    twin and guest trust in addition to the development key. shadow: a pack that scores in the
+    shadow of ``pack`` from the beginning of each tape on.
     """
-    maker = _Maker(pack, measure, sabotage, keys)
+    maker = _Maker(pack, measure, sabotage, keys, shadow)
     made: list[tuple[Tape, int]] = []
     tape, scores = maker.new(), 0
     for chunk in by_terminal(tx, stream, limit):
@@ -295,9 +297,15 @@ def event_tapes(
 
 class _Maker:
     def __init__(
-        self, pack: bytes, measure: bool, sabotage: int | None, keys: Sequence[bytes]
+        self,
+        pack: bytes,
+        measure: bool,
+        sabotage: int | None,
+        keys: Sequence[bytes],
+        shadow: bytes | None,
     ) -> None:
         self.pack = pack
+        self.shadow = shadow
         self.measure = measure
         self.sabotage = sabotage
         self.keys = tuple(keys)
@@ -310,6 +318,8 @@ class _Maker:
     def new(self) -> Tape:
         tape = Tape().add(KEYS, b"".join(self.keys), len(self.keys))
         tape.add(PACK, self.pack, int(self.measure)).add(MEASURE, b"", int(self.measure))
+        if self.shadow is not None:
+            tape.add(SHADOW, self.shadow)
         return tape if self.sabotage is None else tape.add(SABOTAGE, b"", self.sabotage)
 
     def add(self, tape: Tape, chunk: Chunk) -> int:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tinyfin.errors import InputError, PackError
-from tinyfin.field.probation import RESULTS
+from tinyfin.formats import PROBATION_RESULTS
 from tinyfin.twin import Twin, Verdict, error_name
 
 __all__ = ["Probation"]
@@ -44,8 +44,8 @@ class Probation:
 
     @property
     def result(self) -> str:
-        """One of :data:`tinyfin.field.probation.RESULTS`."""
-        return RESULTS[self._engine.probation_result(self._terminal)]
+        """One of :data:`tinyfin.formats.PROBATION_RESULTS`."""
+        return PROBATION_RESULTS[self._engine.probation_result(self._terminal)]
 
     @property
     def advances(self) -> bool:
