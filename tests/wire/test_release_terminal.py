@@ -91,6 +91,7 @@ def test_every_request_is_tried() -> None:
     # test_operators_day, test_commands
     always |= {"CHALLENGE", "COMMAND", "KEYS", "PROVISION", "NOTICES"}
     always |= {"AUDIT_READ", "REPORT_READ"}  # test_audit
+    always |= {"MONITOR_READ"}  # test_monitor
     named = {name.removesuffix("_REQUEST") for name in (*STATE, *REPLAY)}
     assert named | always == {request.name.removesuffix("_REQUEST") for request in Request}
 
