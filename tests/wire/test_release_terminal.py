@@ -92,6 +92,7 @@ def test_every_request_is_tried() -> None:
     always |= {"CHALLENGE", "COMMAND", "KEYS", "PROVISION", "NOTICES"}
     always |= {"AUDIT_READ", "REPORT_READ"}  # test_audit
     always |= {"PROBATION_READ"}  # test_probation
+    always |= {"MONITOR_READ"}  # test_monitor
     named = {name.removesuffix("_REQUEST") for name in (*STATE, *REPLAY)}
     assert named | always == {request.name.removesuffix("_REQUEST") for request in Request}
 

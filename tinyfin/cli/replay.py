@@ -203,6 +203,8 @@ def text(facts: dict[str, Any]) -> str:
         lines.append(f"restarts that were not asked for: {facts['unexplained_reboots']}")
     if facts.get("flash_bytes"):
         lines.append(f"flash {facts['flash_bytes']} B, RAM {facts['ram_bytes']} B")
+    if facts.get("drift"):
+        lines.append(facts["drift"])
     counted = facts.get("instructions")
     if counted:
         lines.append(

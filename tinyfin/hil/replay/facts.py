@@ -126,6 +126,8 @@ class ReplayFacts(Reported):
     ram_bytes: Count = None
     device_stats: Mapping[str, Count] = Field(default_factory=dict)
     tables: Mapping[str, Count] = Field(default_factory=dict)
+    drift: str | None = None
+    """Of what was replayed from what the pack's DRFT says of its release, in words."""
     instructions: Instructions | None = None
     rounds: Count = None
     """Of a suite of the rig: how many replays these are the sums of."""

@@ -33,9 +33,11 @@ from tinyfin.hil.replay.localize import Mismatch, localize
 from tinyfin.hil.replay.result import Repaired, ReplayResult
 from tinyfin.hil.replay.sender import Sender, Sent
 from tinyfin.pack.container import Pack
+from tinyfin.pack.monitor_image import read_monitor, window
 from tinyfin.pack.trust import require_trusted
 from tinyfin.progress import Stage, stage
-from tinyfin.twin import Twin
+from tinyfin.training.terminal_drift import baseline_line
+from tinyfin.twin import Twin, pack_monitor
 from tinyfin.wire.client import Client, TargetRebooted
 from tinyfin.wire.event_frames import field_types
 from tinyfin.wire.links import Link
@@ -130,12 +132,17 @@ class _Run:
         self._stopped = False
         self._differs: ChunkReplay | None = None
         self.pack: Pack = require_trusted(pack, keys, target or client.link.name)
-        self.twin = Twin(pack, keys=keys)
         self.client = client
         self.progress = progress
         self.shown: Stage
         self.checkpoint_events = checkpoint_events
         self.hello = client.connect()
+        self.monitored = (
+            bool(self.hello.capabilities & Capability.MONITOR)
+            and pack_monitor(pack) > 0
+            and self.hello.pack_id == self.pack.pack_id.hex()
+        )
+        self.twin = Twin(pack, keys=keys, monitor=self.monitored)
         self.types = field_types(pack)
         self.token = self.pack.token_field
         self.to_instructions = instructions if self.hello.capabilities & Capability.TICKS else None
@@ -150,6 +157,7 @@ class _Run:
         refuse_other_pack(self.result.target, self.pack, self.twin, self.types, self.hello)
         self.takes_state = bool(self.hello.capabilities & Capability.STATE)
         self._refuse_release(on_reboot)
+        self.new_monitor = self.twin.monitor(0) if self.monitored else b""
         self.rows: list[int] = []
         self.got: list[WireVerdict] = []
 
@@ -163,6 +171,12 @@ class _Run:
             raise ConfigError(
                 f"{self.result.target}: the terminal is a release and takes no state, so that a "
                 "replay cannot resume; leave --on-reboot and --chaos reboots out"
+            )
+        if self.monitored and self.pack.levels is not None and on_reboot == "resume":
+            raise ConfigError(
+                f"{self.result.target}: the pack has alert levels, and a restart brings the usual "
+                "one back, so that a replay cannot resume; leave --on-reboot and --chaos reboots "
+                "out"
             )
 
     def all(
@@ -189,6 +203,7 @@ class _Run:
                 "start warm; leave --warmup and --warm-until out"
             )
         warm = self._warm_states(tx, warmup)
+        before_all = self._same_monitor()
         self._source = self._chunk_replays(tx, stream, limit, warm)
         chunk_replay = next(self._source, None)
         sending = time.monotonic()
@@ -201,9 +216,29 @@ class _Run:
             result.first_mismatch = self._again(self._localize)
         result.seconds = time.monotonic() - start
         result.sending_s = time.monotonic() - sending
+        self._compare_monitor(before_all)
         self._end(before)
         self._collect()
         return result
+
+    def _same_monitor(self) -> bytes:
+        """Gives the twin the monitor that the terminal has before the first event."""
+        if not self.monitored:
+            return b""
+        image = self.client.monitor() if self.takes_state else self.new_monitor
+        self.twin.import_monitor(0, image)
+        return image
+
+    def _compare_monitor(self, before: bytes) -> None:
+        """After a replay without a difference and without a restart that lost counts."""
+        if not self.monitored or self._differs is not None or self.result.repaired.reboots:
+            return
+        image = self._again(self.client.monitor)
+        self.result.monitor_equal = image == self.twin.monitor(0)
+        if (drift := self.pack.drift) is not None:
+            first = read_monitor(before, drift) if self.takes_state else None
+            counts = window(first, read_monitor(image, drift))
+            self.result.drift = baseline_line(drift, self.names, counts)
 
     def _end(self, before: tuple[int, ...]) -> None:
         result, counters = self.result, self.client.counters
@@ -254,6 +289,8 @@ class _Run:
             self.twin.reset(0)
             if image is not None:
                 self.twin.import_state(0, image)
+            if self.monitored and not self.takes_state:
+                self.twin.import_monitor(0, self.new_monitor)  # the terminal will be restarted
             first, left = True, len(chunk.stream)
             for part in chunks(chunk, self.checkpoint_events):
                 before = self.twin.stats(0)

@@ -95,6 +95,10 @@ class ReplayResult:
     """The terminal's own counters, since it started last."""
     tables: dict[str, int] = field(default_factory=lambda: dict.fromkeys(TABLES, 0))
     """What ran over in all terminals together: pending entries, labels, cards (``tfin_stats``)."""
+    monitor_equal: bool | None = None
+    """Whether the terminal's monitor image is the twin's; None where it was not compared."""
+    drift: str | None = None
+    """Of what was replayed from what the pack's DRFT says of its release, in words."""
     row: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     """Row of the transactions."""
     score_q32: npt.NDArray[np.uint32] = field(default_factory=lambda: np.zeros(0, np.uint32))
@@ -129,8 +133,9 @@ class ReplayResult:
             return ()
         network = ("network_output",) if self.network else ()
         state = ("state",) if self.checkpoints else ()
+        monitor = () if self.monitor_equal is None else ("monitor",)
         answer = ("score_q32", "raw", "action", "reasons", "flags")
-        return ("features", *network, *answer, *state)
+        return ("features", *network, *answer, *state, *monitor)
 
     @property
     def ok(self) -> bool:
@@ -141,6 +146,7 @@ class ReplayResult:
             and not self.mismatches
             and not self.lost
             and not self.doubled
+            and self.monitor_equal is not False
             and self.device_pack == self.pack
         )
 
@@ -186,6 +192,7 @@ class ReplayResult:
             ram_bytes=self.ram_bytes,
             device_stats=self.device_stats,
             tables=self.tables,
+            drift=self.drift,
         )
         if self.instructions is not None and len(self.instructions):
             facts.instructions = Instructions.of(self.instructions)
@@ -208,6 +215,11 @@ class ReplayResult:
             raise MismatchError(
                 f"{self.target}: {self.lost} verdicts lost, {self.doubled} events scored twice, "
                 f"{self.mismatches} differ; run again"
+            )
+        if self.monitor_equal is False:
+            raise MismatchError(
+                f"{self.target}: its monitor counted other numbers than the twin's, though all "
+                "verdicts were equal; was anything else scored meanwhile?"
             )
         if not self.verdicts:
             raise MismatchError(
