@@ -19,6 +19,7 @@ from tinyfin.features.check_program import check_program, reads_host
 from tinyfin.features.compiler import Program
 from tinyfin.formats import (
     ALIGN,
+    CRITICAL_TAGS,
     DEVELOPMENT,
     MAX_PACK_BYTES,
     NO_FIELD,
@@ -33,6 +34,7 @@ from tinyfin.pack.calibration import Calibration
 from tinyfin.pack.decision import Decision
 from tinyfin.pack.golden import Golden
 from tinyfin.pack.maps import InputMap, decode_maps, encode_maps
+from tinyfin.pack.probation import Probation
 from tinyfin.pack.readout import Readout
 from tinyfin.pack.sections import (
     decode_json,
@@ -55,6 +57,7 @@ __all__ = [
     "parse_pack",
     "sign_again",
     "sign_with",
+    "with_sections",
 ]
 
 MINIMUM_ENGINE = 0 << 16 | 1 << 8 | 0
@@ -177,12 +180,39 @@ def sign_with(pack: Pack, key: Key, *, security_counter: int | None = None) -> b
 
     Raises PackError for a pack whose own signature was not checked.
     """
+    _require_verified(pack)
+    return _signed(pack, key, None, None, security_counter)
+
+
+def with_sections(
+    pack: Pack,
+    sections: Mapping[str, bytes],
+    key: Key | None = None,
+    *,
+    security_counter: int | None = None,
+) -> bytes:
+    """``pack`` with ``sections`` (payload by tag) added, or in the place of those it has, signed.
+
+    Model and decision stay: PackError for a section that an engine must know, and for one that
+    breaks its own rules. key: any key; the development key if None, for a pack that it signed.
+    """
+    _require_verified(pack)
+    if critical := [tag for tag in sections if tag in CRITICAL_TAGS]:
+        raise PackError(f"section {critical[0]} is the model's or the decision's; build a pack anew")
+    if key is None and not pack.development:
+        raise PackError(
+            f"the pack is signed by key {pack.key_id:08x}: sign the new one, too, with --key FILE"
+        )
+    held = {**pack.sections, **sections}
+    return _signed(pack, key or DEVELOPMENT_KEY, held, None, security_counter)
+
+
+def _require_verified(pack: Pack) -> None:
     if not pack.verified:
         raise PackError(
             f"the pack is signed by key {pack.key_id:08x}, which is not trusted here; give its "
             "public key with --public-key FILE, then it can be signed by another one"
         )
-    return _signed(pack, key, None, None, security_counter)
 
 
 def _signed(
@@ -337,6 +367,11 @@ class Pack:
         return Decision.decode(self.sections["DECI"]) if "DECI" in self.sections else None
 
     @cached_property
+    def probation(self) -> Probation | None:
+        """PROB."""
+        return Probation.decode(self.sections["PROB"]) if "PROB" in self.sections else None
+
+    @cached_property
     def golden(self) -> Golden | None:
         """GOLD."""
         return Golden.decode(self.sections["GOLD"]) if "GOLD" in self.sections else None
@@ -459,7 +494,7 @@ def _check_parts(pack: Pack) -> None:
         if missing:
             raise PackError(f"section {missing[0]} is missing; a pack with PLAN needs it")
         _check_network(pack, features)
-    _ = pack.meta, pack.lineage
+    _ = pack.meta, pack.lineage, pack.probation
 
 
 def _check_network(pack: Pack, features: int) -> None:
