@@ -383,7 +383,7 @@ def budgets(targets: list[Found], events: int) -> list[str]:
                 b["ram"]["frame buffers"],
                 b["ram"]["engine handle"],
                 b["ram"]["slots and journal"],
-                b["ram"]["application"],
+                b["ram"]["application"] + b["ram"].get("monitor", 0),
                 b["ram"]["startup"],
                 ", ".join(f"{o['operator']} {o['instructions']:,}" for o in i["largest"][:3]),
             ]

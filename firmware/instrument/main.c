@@ -14,6 +14,7 @@
 #include "boot.h"
 #include "events.h"
 #include "port.h"
+#include "tinyfin_monitor.h"
 #include "tinyfin_network.h"
 #include "tinyfin_port.h"
 
@@ -42,7 +43,9 @@ enum tag {
     TAG_ERASE = 10,
     /* payload: a inputs of the open pack's network; prints the ticks of all runs together, each
      * as tfin_bind runs it */
-    TAG_INFER = 11
+    TAG_INFER = 11,
+    /* payload: the monitor image that the guest must have now; it begins a new one */
+    TAG_MONITOR = 12
 };
 
 /* before the first record: u32 magic, u32 bytes, u32 CRC-32 of the records, u32 0 */
@@ -63,6 +66,8 @@ static uint8_t key_count;
 static uint32_t scored;
 static uint32_t digest;
 static uint32_t differing;
+static tfin_monitor monitor;
+static uint32_t counts[TFIN_MONITOR_BYTES / 4];
 static uint32_t hash_ticks, hash_bytes, verify_ticks;
 static const uint8_t *plan;
 
@@ -187,6 +192,25 @@ static uint32_t measure_inference(void)
     return slowest;
 }
 
+/* A pack without the sections has none. */
+static void open_monitor(void)
+{
+    if (tfin_monitor_bytes(&engine) != 0 &&
+        tfin_monitor_open(&monitor, &engine, counts, sizeof counts) != TFIN_OK) {
+        differs("monitor's memory", scored, (uint32_t)tfin_monitor_bytes(&engine), sizeof counts);
+    }
+}
+
+static void compare_monitor(const uint8_t *wanted, uint32_t size)
+{
+    static uint8_t image[TFIN_MONITOR_HEADER + sizeof counts];
+    if (tfin_monitor_export(&monitor, image, sizeof image) != TFIN_OK ||
+        tfin_monitor_size(&monitor) != size || memcmp(image, wanted, size) != 0) {
+        differs("monitor", scored, tfin_crc32(0, wanted, size), tfin_crc32(0, image, size));
+    }
+    open_monitor();
+}
+
 static void open_pack(const uint8_t *pack, uint32_t size, uint32_t report)
 {
     static const uint32_t record_of_pack = 0;
@@ -213,6 +237,7 @@ static void open_pack(const uint8_t *pack, uint32_t size, uint32_t report)
     }
     tfin_fields_open(&fields, &engine, record, values_before);
     scored = digest = 0;
+    open_monitor();
     if (report) {
         line("verified", verifying, hash_ticks, verify_ticks);
         line("bound", binding, 0, 0);
@@ -254,7 +279,7 @@ static void score(const uint8_t *wanted)
 #ifdef TFIN_INSTRUMENT_PROBE
     last_ticks = before;
 #endif
-    int rc = tfin_score(&engine, &events.event, &verdict);
+    int rc = tfin_score(&engine, &events.is.event, &verdict);
     uint32_t ticks = since(before);
 #ifdef TFIN_INSTRUMENT_PROBE
     uint32_t rest = since(last_ticks);
@@ -272,8 +297,11 @@ static void score(const uint8_t *wanted)
     if (digest != expected) {
         differs("verdict", scored, expected, digest);
     }
+    before = tfin_port_ticks();
+    (void)tfin_monitor_count(&monitor, &verdict);
+    uint32_t counting = since(before);
     if (measure) {
-        line("score", ticks, verdict.reason_count, 0);
+        line("score", ticks, verdict.reason_count, counting);
     }
     scored++;
 }
@@ -297,12 +325,12 @@ static void take_events(const uint8_t *payload, uint32_t size, uint32_t scores)
                 line("outcome", since(before), 0, 0);
             }
         } else if (events.kind == TFIN_KIND_NOTICE) {
-            (void)tfin_apply_notice(&engine, &events.notice);
+            (void)tfin_apply_notice(&engine, &events.is.notice);
             if (measure) {
                 line("notice", since(before), 0, 0);
             }
         } else if (events.kind == TFIN_KIND_CLOCK) {
-            (void)tfin_rebase_time(&engine, events.clock_s);
+            (void)tfin_rebase_time(&engine, events.is.clock_s);
         }
     }
     if (rc < 0 || done != scores) {
@@ -415,6 +443,7 @@ static void work(const uint8_t *at, const uint8_t *end)
         case TAG_ROWS: run_rows(payload, head[2], head[3]); break;
         case TAG_RESTART: restart(payload, head[1]); break;
         case TAG_ERASE: erase(payload); break;
+        case TAG_MONITOR: compare_monitor(payload, head[1]); break;
         case TAG_MEASURE: measure = head[2]; break;
         case TAG_INFER: infer_all((const int8_t *)payload, head[1] / head[2], head[2]); break;
         case TAG_KEYS:

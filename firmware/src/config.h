@@ -43,6 +43,16 @@
 #endif
 #endif
 
+/* Memory of the monitor of score and features: a pack whose sections ask for more is scored without
+ * one. 0: no monitor in the image. */
+#ifndef TFIN_MONITOR_BYTES
+#ifndef TFIN_WIRE_SMALL
+#define TFIN_MONITOR_BYTES 640
+#else
+#define TFIN_MONITOR_BYTES 100
+#endif
+#endif
+
 /* One kept answer: its head with a checkpoint, one verdict of at most 27 bytes per scored event,
  * one error of at most 3 bytes per event. */
 #define TFIN_WIRE_ANSWER_BYTES (28 + 27 * TFIN_WIRE_SCORES + 3 * TFIN_WIRE_EVENTS)

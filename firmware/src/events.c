@@ -115,12 +115,12 @@ static void read_field(tfin_events *e, uint32_t i)
 
 static void read_score(tfin_events *e, uint8_t head)
 {
-    e->event.id = read_id(e, head, &e->last_id);
-    e->event.t_mono_s = read_time(e);
+    e->is.event.id = read_id(e, head, &e->last_id);
+    e->is.event.t_mono_s = read_time(e);
     if ((head & HEAD_SAME_OFFSET) == 0) {
         e->last_offset_s += (uint32_t)tfin_get_signed(&e->in);
     }
-    e->event.t_local_s = e->event.t_mono_s + e->last_offset_s;
+    e->is.event.t_local_s = e->is.event.t_mono_s + e->last_offset_s;
     uint64_t present = e->last_present;
     if ((head & HEAD_SAME_PRESENT) == 0) {
         present ^= tfin_get_varint(&e->in);
@@ -144,8 +144,8 @@ static void read_score(tfin_events *e, uint8_t head)
     e->last_present = (uint32_t)present;
     e->last_sent = (uint32_t)sent;
     memcpy(e->fields->record, &e->last_present, sizeof e->last_present);
-    e->event.record = e->fields->record;
-    e->event.record_size = e->fields->record_size;
+    e->is.event.record = e->fields->record;
+    e->is.event.record_size = e->fields->record_size;
 }
 
 /* bits of the code: 0 to 2 result, 3 to 4 action taken, 5 to 6 response (none, 0, or it follows) */
@@ -173,14 +173,14 @@ static void read_outcome(tfin_events *e, uint64_t id, int with_score)
 
 static void read_notice(tfin_events *e, uint8_t head)
 {
-    e->notice.id = read_id(e, head, &e->last_notice_id);
-    e->notice.t_mono_s = read_time(e);
-    e->notice.fraud = (head & HEAD_FRAUD) != 0;
-    e->notice.token = (head & HEAD_TOKEN) != 0 ? tfin_get(&e->in, 8) : 0;
+    e->is.notice.id = read_id(e, head, &e->last_notice_id);
+    e->is.notice.t_mono_s = read_time(e);
+    e->is.notice.fraud = (head & HEAD_FRAUD) != 0;
+    e->is.notice.token = (head & HEAD_TOKEN) != 0 ? tfin_get(&e->in, 8) : 0;
     if ((head & HEAD_SAME_AGE) == 0) {
         e->last_age_s += (uint32_t)tfin_get_signed(&e->in);
     }
-    e->notice.t_tx_mono_s = e->notice.t_mono_s - e->last_age_s;
+    e->is.notice.t_tx_mono_s = e->is.notice.t_mono_s - e->last_age_s;
 }
 
 int tfin_events_next(tfin_events *e)
@@ -193,7 +193,7 @@ int tfin_events_next(tfin_events *e)
     e->kind = head & HEAD_KIND;
     if (head == HEAD_CLOCK) {
         e->kind = TFIN_KIND_CLOCK;
-        e->clock_s = read_time(e);
+        e->is.clock_s = read_time(e);
         return e->in.bad ? -1 : 1;
     }
     if ((head & (uint8_t)~head_allowed[e->kind]) != 0) {
@@ -206,7 +206,7 @@ int tfin_events_next(tfin_events *e)
     } else {
         read_score(e, head);
         if (e->kind == TFIN_KIND_SCORE_OUTCOME) {
-            read_outcome(e, e->event.id, 1);
+            read_outcome(e, e->is.event.id, 1);
         }
     }
     return e->in.bad ? -1 : 1;

@@ -48,12 +48,14 @@ typedef struct tfin_events {
     uint8_t flags;
     uint8_t count; /* events in the frame */
     uint8_t taken; /* events read so far */
-    /* the event that was read */
+    /* what was read */
     uint8_t kind;
-    tfin_event event;
     tfin_outcome outcome;
-    tfin_notice notice;
-    uint32_t clock_s; /* what the clock is to be set to */
+    union { /* by kind; a score may come with its outcome */
+        tfin_event event;
+        tfin_notice notice;
+        uint32_t clock_s; /* what the clock is to be set to */
+    } is;
 } tfin_events;
 
 /* flags of a frame: answer with ticks per score; a mask of plain fields follows t0 */

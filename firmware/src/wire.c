@@ -10,6 +10,7 @@
 #include "frame.h"
 #include "port.h"
 #include "tinyfin.h"
+#include "tinyfin_monitor.h"
 #include "tinyfin_network.h"
 #include "tinyfin_pack.h"
 #include "slots/audit.h" /* names, where nothing is kept */
@@ -39,6 +40,17 @@
 #endif
 #if TFIN_WIRE_EVENTS > 255 || TFIN_WIRE_SCORES > TFIN_WIRE_EVENTS
 #error "TFIN_WIRE_EVENTS is at most 255, TFIN_WIRE_SCORES at most TFIN_WIRE_EVENTS"
+#endif
+
+/* Any pack may come into a slot; without slots there is one, and its sizes are known. */
+#if TFIN_MONITOR_BYTES > 0 &&   \
+    (defined TFIN_PORT_FLASH || \
+     (TINYFIN_MONITOR_BYTES > 0 && TINYFIN_MONITOR_BYTES <= TFIN_MONITOR_BYTES))
+#define MONITORED
+#endif
+#if TFIN_MONITOR_BYTES % 4 != 0 || \
+    TFIN_MONITOR_BYTES + TFIN_MONITOR_HEADER + 7 > TFIN_WIRE_FRAME_BYTES
+#error "TFIN_MONITOR_BYTES: a multiple of 4, and MONITOR must fit into a frame with 31 bytes more"
 #endif
 
 #define INPUT_BYTES (TINYFIN_INPUT_COUNT > 0 ? TINYFIN_INPUT_COUNT : 1)
@@ -205,6 +217,11 @@ static void audit_state(enum tfin_audit_state what)
     tfin_audit_state(&audit, clock_s(), what);
 }
 
+static void audit_level(uint32_t level, uint32_t counted)
+{
+    tfin_audit_level(&audit, clock_s(), level, counted);
+}
+
 static enum tfin_slots_cause cause(void)
 {
     return tfin_port_power_was_lost() ? TFIN_CAUSE_POWER : TFIN_CAUSE_OTHER;
@@ -233,6 +250,55 @@ static void audit_verdict(const tfin_verdict *verdict)
 static void audit_state(enum tfin_audit_state what)
 {
     (void)what;
+}
+
+static inline void audit_level(uint32_t level, uint32_t counted)
+{
+    (void)level;
+    (void)counted;
+}
+#endif
+
+/* ------------------------------------------------------------------------ what is kept of drift */
+
+#ifdef MONITORED
+static tfin_monitor monitor;
+#ifdef TFIN_PORT_FLASH
+static uint32_t monitor_counts[TFIN_MONITOR_BYTES / 4];
+#else
+static uint32_t monitor_counts[(TINYFIN_MONITOR_BYTES + 3) / 4];
+#endif
+
+static void open_monitor(void)
+{
+    /* a pack without the sections, or whose sections are too large or break a rule: none */
+    (void)tfin_monitor_open(&monitor, &engine, monitor_counts, sizeof monitor_counts);
+}
+
+static void count(const tfin_verdict *verdict)
+{
+    if (tfin_monitor_count(&monitor, verdict) == 1) {
+        audit_level(tfin_monitor_level(&monitor), tfin_monitor_events(&monitor));
+    }
+}
+
+static uint32_t monitor_size(void)
+{
+    return tfin_monitor_size(&monitor);
+}
+#else
+static void open_monitor(void)
+{
+}
+
+static void count(const tfin_verdict *verdict)
+{
+    (void)verdict;
+}
+
+static uint32_t monitor_size(void)
+{
+    return 0;
 }
 #endif
 
@@ -335,6 +401,9 @@ static void send_hello(uint16_t sequence)
     }
     if (can_change_speed()) {
         capabilities |= TFIN_CAN_SPEED;
+    }
+    if (monitor_size() != 0) {
+        capabilities |= TFIN_CAN_MONITOR;
     }
 #ifdef TFIN_PORT_FLASH
     if (tfin_transfer_works(&transfer)) {
@@ -473,7 +542,7 @@ static void on_events(const uint8_t *payload, uint32_t size)
         if (e->kind <= TFIN_KIND_SCORE_OUTCOME) {
             tfin_verdict verdict;
             uint32_t start = tfin_port_ticks();
-            rc = score(&e->event, &verdict);
+            rc = score(&e->is.event, &verdict);
             uint32_t ticks = (tfin_port_ticks() - start) & tfin_port_tick_mask;
             if (rc != TFIN_OK) {
                 tfin_put(&w, VERDICT_FAILED, 1);
@@ -486,6 +555,7 @@ static void on_events(const uint8_t *payload, uint32_t size)
             tfin_transfer_scored(&transfer);
 #endif
             audit_verdict(&verdict);
+            count(&verdict);
             put_verdict(&w, &verdict, &last_flags);
             if (ticks_wanted) {
                 tfin_put_varint(&w, ticks);
@@ -499,10 +569,10 @@ static void on_events(const uint8_t *payload, uint32_t size)
         } else if (e->kind == TFIN_KIND_OUTCOME) {
             rc = apply_outcome(&e->outcome);
         } else if (e->kind == TFIN_KIND_CLOCK) {
-            rc = save(tfin_rebase_time(&engine, e->clock_s));
+            rc = save(tfin_rebase_time(&engine, e->is.clock_s));
             audit_state(TFIN_AUDIT_CLOCK);
         } else {
-            rc = apply_notice(&e->notice);
+            rc = apply_notice(&e->is.notice);
         }
         if (rc != TFIN_OK) {
             failed_at[failures] = (uint8_t)(e->taken - 1);
@@ -764,6 +834,25 @@ static void on_stats(uint16_t sequence)
     send_reply(&w);
 }
 
+#ifdef MONITORED
+static void on_monitor(uint16_t sequence)
+{
+    uint32_t size = monitor_size();
+    tfin_writer w = begin_reply(TFIN_MONITOR, sequence);
+    if (tfin_monitor_export(&monitor, w.at, size) != TFIN_OK) {
+        send_error(sequence, TFIN_WIRE_NOT_OFFERED, 0);
+        return;
+    }
+    w.at += size;
+    send_reply(&w);
+}
+#else
+static void on_monitor(uint16_t sequence)
+{
+    send_error(sequence, TFIN_WIRE_NOT_OFFERED, 0);
+}
+#endif
+
 static void on_stack(uint16_t sequence)
 {
     tfin_writer w = begin_reply(TFIN_STACK, sequence);
@@ -855,7 +944,8 @@ static void on_ordered(uint8_t type, uint16_t sequence, tfin_reader *in)
 static int offered(uint8_t type)
 {
     switch (type) {
-    case TFIN_STATS_REQUEST: return 1;
+    case TFIN_STATS_REQUEST:
+    case TFIN_MONITOR_READ: return 1;
     case TFIN_EVENTS:
     case TFIN_CHECKPOINT_REQUEST: return REPLAY;
     case TFIN_STATE_READ: return PLAIN || SEALED;
@@ -924,6 +1014,9 @@ static int put_report(uint32_t offset, tfin_writer *w)
         .t_s = clock_s(),
         .pack_id = open_error == TFIN_OK ? tfin_pack_id(&engine) : nothing,
         .cause = (uint8_t)cause(),
+#ifdef MONITORED
+        .monitor = &monitor,
+#endif
     };
     return tfin_report_piece(&report, offset, w) >= offset;
 }
@@ -996,7 +1089,8 @@ static void on_frame(uint8_t type, uint16_t sequence, tfin_reader *in)
         return;
     }
 #endif
-    int known = type >= TFIN_HELLO_REQUEST && (type <= TFIN_EXIT || type == TFIN_SPEED_REQUEST);
+    int known = type >= TFIN_HELLO_REQUEST &&
+                (type <= TFIN_EXIT || type == TFIN_SPEED_REQUEST || type == TFIN_MONITOR_READ);
     if (!known) {
         send_error(sequence, TFIN_WIRE_UNKNOWN, 0);
         return;
@@ -1065,6 +1159,7 @@ static void on_frame(uint8_t type, uint16_t sequence, tfin_reader *in)
             on_infer(sequence, in);
         }
         break;
+    case TFIN_MONITOR_READ: on_monitor(sequence); break;
     default: on_stats(sequence); break;
     }
 }
@@ -1097,6 +1192,7 @@ void tfin_wire_start(void)
 #endif
     if (open_error == TFIN_OK) {
         tfin_fields_open(&fields, &engine, record, before);
+        open_monitor();
 #ifdef TFIN_STATE_LOG
         tfin_state_log_open(&state_log, tfin_port_flash_map(), &engine, tx_frame, sizeof tx_frame,
                             &trust);

@@ -32,6 +32,7 @@ enum tfin_request {
     TFIN_REBOOT = 0x0B,
     TFIN_EXIT = 0x0C,
     TFIN_SPEED_REQUEST = 0x0E,
+    TFIN_MONITOR_READ = 0x0F,
     TFIN_SLOT_INFO_REQUEST = 0x20,
     TFIN_PACK_BEGIN = 0x21,
     TFIN_PACK_DATA = 0x22,
@@ -58,6 +59,7 @@ enum tfin_answer {
     TFIN_STATS = 0x88,
     TFIN_STACK = 0x89,
     TFIN_SPEED = 0x8A,
+    TFIN_MONITOR = 0x8B,
     TFIN_LOG = 0x8E,
     TFIN_ERROR = 0x8F,
     TFIN_SLOT_INFO = 0xA0,
@@ -104,7 +106,9 @@ enum tfin_capability {
     /* REPORT_READ; also of a release */
     TFIN_CAN_REPORT = 2048,
     /* PACK_BEGIN takes sealed packs, STATE_READ gives sealed images; also of a release */
-    TFIN_CAN_SEAL = 4096
+    TFIN_CAN_SEAL = 4096,
+    /* MONITOR_READ: a monitor counts what is scored; also of a release */
+    TFIN_CAN_MONITOR = 8192
 };
 
 /* Opens the pack, starts cold and says HELLO. Called once. */

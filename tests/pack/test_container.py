@@ -219,7 +219,7 @@ def test_the_development_flag_cannot_be_dropped(pack: bytes) -> None:
         ({"plan": None}, "leave MAPS out"),
         ({"decision": Decision((1,), (0,))}, "DECI: 1 reasons for 2 features"),
         ({"plan": b"nonsense"}, "not a plan"),
-        ({"drift": b"\x00" * (1 << 26)}, "at most"),
+        ({"lineage": {"data": "0" * (1 << 26)}}, "at most"),
     ],
 )
 def test_incomplete_packs_are_not_built(

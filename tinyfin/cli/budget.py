@@ -328,6 +328,12 @@ def _table(found: list[Budget], misfits: dict[str, str], sets: dict[str, dict[st
         if row.instructions:
             names = ", ".join(f"{name} {n}" for name, n in row.instructions.largest)
             lines.append(f"largest in the bound: {names}")
+    lines += [
+        f"{row.target}: the monitor takes {row.image.ram['monitor']} B of RAM, and at most "
+        f"{row.instructions.monitor_max} instructions an event"
+        for row in found
+        if row.instructions and row.instructions.monitor_max
+    ]
     lines += [f"{row.target}: {text}" for row in found for text in row.not_measured]
     lines += [
         f"set {name}: {row['features']} features, program {row['program_bytes']} B, "

@@ -169,6 +169,8 @@ def _pack_text(file: str, r: dict[str, Any]) -> str:
         lines.append("  network     none: this pack computes features only")
     if r["probation"]:
         lines += _probation_text(r["probation"])
+    if monitor := r["monitor"]:
+        lines.append(f"  monitor     {monitor['memory_bytes']} bytes" + _monitor(monitor))
     sections = ", ".join(f"{tag} {size}" for tag, size in r["sections"].items())
     return "\n".join([*lines, f"  bytes       {sections}"])
 
@@ -194,6 +196,20 @@ def _probation_text(r: dict[str, Any]) -> list[str]:
         f"              alerts at most {factor:.3g} times the parent's and {more} more; trial: "
         f"{trial}",
     ]
+
+
+def _monitor(m: dict[str, Any]) -> str:
+    parts = []
+    if "features" in m:
+        counted = [f"score in {m['score_bins']} bins"]
+        counted += [f"{name} in {bins}" for name, bins in m["features"].items()]
+        parts.append(f": {', '.join(counted)}")
+    if "levels" in m:
+        parts.append(
+            f"; {len(m['levels'])} levels for {m['alerts_per_event']:.3%} alerts, a step at most "
+            f"every {m['step']['events']} events and {m['step']['seconds']} s"
+        )
+    return "".join(parts)
 
 
 def _threshold(value: float | None) -> str:

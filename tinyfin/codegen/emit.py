@@ -219,6 +219,8 @@ def _sizes(pack: PackLayout) -> list[str]:
         *_stacks(),
         "/* a state image, as tfin_export_state gives it */",
         f"#define TINYFIN_STATE_BYTES {pack.state_bytes}",
+        "/* what tfin_monitor_open needs (tinyfin_monitor.h); 0: the pack has nothing to monitor */",
+        f"#define TINYFIN_MONITOR_BYTES {pack.monitor_bytes}",
         f"#define TINYFIN_FEATURE_COUNT {pack.features}",
         f"#define TINYFIN_INPUT_COUNT {pack.inputs}",
         f"#define TINYFIN_OUTPUT_COUNT {pack.outputs}",

@@ -56,6 +56,9 @@ class FieldLayout:
     doc: str
 
 
+_MONITOR_HEAD = 16  # of a monitor's memory, before its counts
+
+
 @dataclass(frozen=True)
 class PackLayout:
     """Sizes in bytes, counts, names. Names are made up where the pack has no META."""
@@ -70,6 +73,8 @@ class PackLayout:
     """Of the memory, what holds nothing between two calls."""
     arena_bytes: int
     """Of the scratch, what the network needs."""
+    monitor_bytes: int
+    """Memory of a monitor; 0: the pack has neither DRFT nor LEVL."""
     pending: int
     """Transactions that may wait for their outcome."""
     cards: int
@@ -122,6 +127,7 @@ def read_layout(pack: bytes) -> PackLayout:
         state_bytes=IMAGE_HEAD_BYTES + program.state_bytes,
         scratch_bytes=program.scratch_bytes(arena),
         arena_bytes=arena,
+        monitor_bytes=_monitor_bytes(sections),
         pending=program.pending,
         cards=program.card_sets * program.card_ways,
         record_bytes=record,
@@ -141,6 +147,20 @@ def read_layout(pack: bytes) -> PackLayout:
             for i in range(len(fields))
         ),
     )
+
+
+def _monitor_bytes(sections: Mapping[str, bytes]) -> int:
+    """Of DRFT the counts: a score's entry, then one per feature (formats/probation.md)."""
+    drift = sections.get("DRFT")
+    if drift is None:
+        return _MONITOR_HEAD if "LEVL" in sections else 0
+    size, at, edge = _MONITOR_HEAD, 0, 4
+    for _ in range(drift[0] + 1):
+        bins = drift[at + 1]
+        size += 2 * bins
+        at += 4 + edge * (bins - 1) + 2 * bins
+        edge = 2
+    return size
 
 
 def _reasons(decision: bytes | None, own: Mapping[int, str]) -> tuple[tuple[int, str], ...]:

@@ -36,7 +36,7 @@ from tinyfin.targets import build as building
 from tinyfin.targets.build import BuildResult
 from tinyfin.targets.catalogue import EmulatorSpec, Target
 from tinyfin.targets.emulate import Emulator
-from tinyfin.twin import Replay, Twin
+from tinyfin.twin import Replay, Twin, pack_monitor
 from tinyfin.wire.event_frames import field_types
 
 __all__ = [
@@ -52,7 +52,8 @@ __all__ = [
 ]
 
 MAGIC = 0x50415454
-PACK, EVENTS, STATE, PLAN, ROWS, SABOTAGE, MEASURE, KEYS, RESTART, ERASE, INFER = range(1, 12)
+PACK, EVENTS, STATE, PLAN, ROWS, SABOTAGE = range(1, 7)
+MEASURE, KEYS, RESTART, ERASE, INFER, MONITOR = range(7, 13)
 DEADLINE_S = 300.0
 ALIGN = 1024
 _HEAD_BYTES = 16
@@ -300,7 +301,9 @@ class _Maker:
         self.measure = measure
         self.sabotage = sabotage
         self.keys = tuple(keys)
-        self.twin = Twin(pack, keys=keys)
+        self.monitored = pack_monitor(pack) > 0
+        self.twin = Twin(pack, keys=keys, monitor=self.monitored)
+        self.new_monitor = self.twin.monitor(0) if self.monitored else b""
         self.types = field_types(pack)
         self.token = parse_pack(pack).token_field
 
@@ -323,6 +326,9 @@ class _Maker:
             count += len(wanted)
             tape.events(payload, wanted)
         tape.state(self.twin)
+        if self.monitored:
+            tape.add(MONITOR, self.twin.monitor(0))
+            self.twin.import_monitor(0, self.new_monitor)
         return count
 
 

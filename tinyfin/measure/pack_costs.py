@@ -33,6 +33,7 @@ from tinyfin.targets import build as building
 from tinyfin.targets import catalogue, flash
 from tinyfin.targets import image_size as sizes
 from tinyfin.targets.catalogue import Target
+from tinyfin.twin import pack_monitor
 
 __all__ = [
     "Budget",
@@ -68,6 +69,8 @@ class Instructions:
     reasons_max: int
     """What explaining a verdict adds; 0 when no event of the file was explained."""
     outcome_max: int
+    monitor_max: int
+    """Counting score and features, and the level; 0 of a pack without DRFT and LEVL."""
     export: int
     """Reading the whole state image, in pieces of 64 bytes."""
     bound: int
@@ -221,12 +224,14 @@ def _painted_stack(
 
 @dataclass(frozen=True)
 class Counted:
-    """Guest instructions of each score, whether it was explained, of one inference, of outcomes."""
+    """Guest instructions of each score, whether it was explained, of one inference, of outcomes, of
+    counting a score."""
 
     scores: npt.NDArray[np.int64]
     explained: npt.NDArray[np.bool_]
     network: int
     outcome_max: int
+    monitor_max: int
     export: int
 
 
@@ -254,18 +259,24 @@ def count(
     )
     total: list[int] = []
     explained: list[bool] = []
-    outcome = network = export = 0
+    outcome = network = export = monitor = 0
     for tape, _ in tapes:
         found = instrument.run(plain, tape, icount=True)
         _refuse_differences(found)
-        for ticks, reasons, _ in found.numbers("score"):
+        for ticks, reasons, counting in found.numbers("score"):
+            monitor = max(monitor, found.instructions(counting))
             total.append(found.instructions(ticks))
             explained.append(reasons > 0)
         outcome = max([outcome, *(found.instructions(n[0]) for n in found.numbers("outcome"))])
         network = max([network, *(found.instructions(n[1]) for n in found.numbers("hashed"))])
         export = max([export, *(found.instructions(n[0]) for n in found.numbers("exported"))])
     return Counted(
-        np.array(total, np.int64), np.array(explained, np.bool_), network, outcome, export
+        np.array(total, np.int64),
+        np.array(explained, np.bool_),
+        network,
+        outcome,
+        monitor,
+        export,
     )
 
 
@@ -345,6 +356,7 @@ def _summary(pack: bytes, counted: Counted, operators: dict[int, int], rest: int
         if explained.any()
         else 0,
         outcome_max=counted.outcome_max,
+        monitor_max=counted.monitor_max if pack_monitor(pack) else 0,
         export=counted.export,
         bound=max(bound, int(counts.max())),
         largest=tuple((name, n) for name, n in largest),

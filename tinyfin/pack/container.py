@@ -32,7 +32,9 @@ from tinyfin.formats import (
 )
 from tinyfin.pack.calibration import Calibration
 from tinyfin.pack.decision import Decision
+from tinyfin.pack.drift import DriftSection
 from tinyfin.pack.golden import Golden
+from tinyfin.pack.levels import LevelsSection
 from tinyfin.pack.maps import InputMap, decode_maps, encode_maps
 from tinyfin.pack.probation import Probation
 from tinyfin.pack.readout import Readout
@@ -84,7 +86,8 @@ def build_pack(
     golden: Golden | None = None,
     meta: Mapping[str, Any] | None = None,
     lineage: Mapping[str, Any] | None = None,
-    drift: bytes | None = None,
+    drift: DriftSection | None = None,
+    levels: LevelsSection | None = None,
     model: bytes = bytes(16),
     security_counter: int = 0,
     key: Key = DEVELOPMENT_KEY,
@@ -116,7 +119,8 @@ def build_pack(
         ("GOLD", golden.encode() if golden else None),
         ("META", encode_json({**_names(schema, program), **(meta or {})})),
         ("LINE", encode_json(lineage) if lineage is not None else None),
-        ("DRFT", drift),
+        ("DRFT", drift.encode() if drift else None),
+        ("LEVL", levels.encode() if levels else None),
     ]
     sections = [(tag, payload) for tag, payload in payloads if payload is not None]
     body = join_sections(sections)
@@ -372,6 +376,16 @@ class Pack:
         return Probation.decode(self.sections["PROB"]) if "PROB" in self.sections else None
 
     @cached_property
+    def drift(self) -> DriftSection | None:
+        """DRFT."""
+        return DriftSection.decode(self.sections["DRFT"]) if "DRFT" in self.sections else None
+
+    @cached_property
+    def levels(self) -> LevelsSection | None:
+        """LEVL."""
+        return LevelsSection.decode(self.sections["LEVL"]) if "LEVL" in self.sections else None
+
+    @cached_property
     def golden(self) -> Golden | None:
         """GOLD."""
         return Golden.decode(self.sections["GOLD"]) if "GOLD" in self.sections else None
@@ -483,7 +497,8 @@ def _check_signature(data: bytes, header: PackHeader, keys: Iterable[bytes]) -> 
 def _check_parts(pack: Pack) -> None:
     fields = pack.fields
     features = check_program(pack.program, fields)
-    present = [tag for tag in (*_NETWORK_TAGS, "GOLD") if tag in pack.sections]
+    needs_plan = (*_NETWORK_TAGS, "GOLD", "DRFT", "LEVL", "PROB")
+    present = [tag for tag in needs_plan if tag in pack.sections]
     if pack.plan is None:
         if present:
             raise PackError(f"section {present[0]} is there without PLAN")
@@ -531,3 +546,9 @@ def _check_network(pack: Pack, features: int) -> None:
     if golden is not None and golden.inputs.shape[1] != inputs:
         raise PackError(f"GOLD: vectors of {golden.inputs.shape[1]} for {inputs} inputs")
     assert pack.calibration is not None
+    if pack.drift is not None and pack.drift.features:
+        last = pack.drift.features[-1].feature
+        if last >= features:
+            raise PackError(f"DRFT: feature {last} of {features}")
+    if pack.levels is not None:
+        pack.levels.check(decision)

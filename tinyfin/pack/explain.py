@@ -12,6 +12,7 @@ from tinyfin.features.operators import BY_CODE
 from tinyfin.formats import OPERATOR, PACK_HEADER, ProgramHeader
 from tinyfin.pack.container import Pack
 from tinyfin.pack.decision import NEVER_Q32
+from tinyfin.pack.drift import MONITOR_HEAD
 from tinyfin.pack.layouts import name_of
 
 __all__ = ["explain_pack", "program_features", "program_operators"]
@@ -68,10 +69,32 @@ def explain_pack(pack: Pack) -> dict[str, Any]:
         "decision": _decision(pack),
         "probation": _probation(pack),
         "golden_vectors": len(pack.golden.raw) if pack.golden else 0,
+        "monitor": _monitor(pack),
         "sections": {"header": PACK_HEADER.size, **{k: len(v) for k, v in pack.sections.items()}},
         "meta": {k: v for k, v in pack.meta.items() if k not in ("features", "fields", "schema")},
         "lineage": pack.lineage,
     }
+
+
+def _monitor(pack: Pack) -> dict[str, Any] | None:
+    """Of DRFT and LEVL; None without either."""
+    drift, levels = pack.drift, pack.levels
+    if drift is None and levels is None:
+        return None
+    found: dict[str, Any] = {"memory_bytes": drift.device_bytes if drift else MONITOR_HEAD}
+    if drift:
+        names = _feature_names(pack)
+        found["score_bins"] = drift.score.bins
+        found["features"] = {names[h.feature]: h.bins for h in drift.features}
+    if levels:
+        found["levels"] = [
+            {"go_online": online / 2**32, "decline": decline / 2**32}
+            for online, decline in levels.thresholds
+        ]
+        found["usual_level"] = levels.usual
+        found["alerts_per_event"] = levels.target_q24 / 2**24
+        found["step"] = {"events": levels.events, "seconds": levels.seconds}
+    return found
 
 
 def _feature_names(pack: Pack) -> list[str]:

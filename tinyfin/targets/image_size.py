@@ -34,6 +34,7 @@ RAM_PARTS = (
     "scratch",
     "frame buffers",
     "engine handle",
+    "monitor",
     "slots and journal",
     "application",
     "startup",
@@ -74,6 +75,7 @@ _SLOTS = (
     "tinyfin_root_key",
     "verify_trusted",
 )
+_MONITOR_RAM = ("monitor", "monitor_counts")
 _SLOTS_RAM = ("audit", "reports", "transfer", "trust")
 _LARGEST = 8
 _IMAGE_HEAD_BYTES = 64  # of a state image, which memory does not hold
@@ -210,6 +212,8 @@ def _ram_part(name: str, part: str) -> str:
         return "frame buffers"
     if name == "engine":
         return "engine handle"
+    if name in _MONITOR_RAM:
+        return "monitor"
     if name in _SLOTS_RAM or part == "slots and journal":
         return "slots and journal"
     return "startup" if part == "startup" else "application"

@@ -29,6 +29,7 @@ from tinyfin.twin._native import (  # noqa: E402  # another engine is refused fi
     NativeNetwork,
     error_name,
     pack_memory,
+    pack_monitor,
 )
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ __all__ = [
     "Twin",
     "Verdict",
     "error_name",
+    "pack_monitor",
     "require_good",
 ]
 
@@ -70,6 +72,8 @@ def require_good(pack: bytes) -> None:
     size = pack_memory(pack)
     if size < 0:
         raise PackError(f"the engine refuses the pack: {error_name(size)}")
+    if pack_monitor(pack) < 0:
+        raise PackError("the engine refuses the pack's DRFT or LEVL: the section breaks a rule")
 
 
 @dataclass(frozen=True)
@@ -245,8 +249,10 @@ class Twin(FeatureTwin):
     ``keys`` are public keys (32 bytes each) that are trusted like the development key. With
     ``restarts`` (files do not say when terminals were restarted) a restart is assumed in
     every pause that is longer than the clock may step ahead within one boot; without it, only
-    where a state was imported or :meth:`rebase_time` called. Raises PackError with the engine's
-    own words when the pack is refused.
+    where a state was imported or :meth:`rebase_time` called. With ``monitor`` each terminal counts
+    what it scores by the pack's sections DRFT and LEVL, and the level of its thresholds moves.
+    Raises PackError with the engine's own words when the pack is refused, and for ``monitor``
+    with a pack that has neither section.
     """
 
     def __init__(
@@ -257,10 +263,11 @@ class Twin(FeatureTwin):
         allow_development_key: bool = True,
         keys: Sequence[bytes] = (),
         restarts: bool = True,
+        monitor: bool = False,
     ) -> None:
         try:
             self._engine = NativeEngine(
-                bytes(pack), terminals, allow_development_key, b"".join(keys), restarts
+                bytes(pack), terminals, allow_development_key, b"".join(keys), restarts, monitor
             )
         except RuntimeError as error:
             raise PackError(f"the engine refuses this pack: {error}") from error
@@ -332,6 +339,25 @@ class Twin(FeatureTwin):
         rc = self._engine.import_state(terminal, 0, bytes(image))
         if rc != 0:
             raise InputError(f"state image refused: {error_name(rc)}")
+
+    def monitor(self, terminal: int) -> bytes:
+        """The terminal's monitor image (docs/formats/probation.md).
+
+        Raises InputError when the twin was made without ``monitor``."""
+        try:
+            return bytes(self._engine.export_monitor(terminal))
+        except RuntimeError as error:
+            raise InputError(f"no monitor here: {error}; make the twin with monitor=True") from None
+
+    def import_monitor(self, terminal: int, image: bytes) -> None:
+        """Import a monitor image; its level holds at once. Raises InputError when it is refused:
+        nothing has changed then."""
+        try:
+            rc = self._engine.import_monitor(terminal, bytes(image))
+        except RuntimeError as error:
+            raise InputError(f"no monitor here: {error}; make the twin with monitor=True") from None
+        if rc != 0:
+            raise InputError(f"monitor image refused: {error_name(rc)}")
 
     def rebase_time(self, terminal: int, t_mono_s: int) -> int:
         """Set the terminal's clock, whatever the limits of its steps are; a step back begins with

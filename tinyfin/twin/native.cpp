@@ -16,6 +16,7 @@ extern "C" {
 #include "internal.h"
 #include "lanes.h"
 #include "sections.h"
+#include "tinyfin_monitor.h"
 #include "tinyfin_network.h"
 #include "tinyfin_port.h"
 }
@@ -170,7 +171,7 @@ public:
     // the pack's limit for a step of the clock after a boot counts; transactions from a file do not
     // say when terminals were restarted.
     NativeEngine(nb::bytes pack, size_t terminals, bool allow_development_key, nb::bytes keys,
-                 bool restarts)
+                 bool restarts, bool monitored)
         : pack_(aligned_copy(pack)), engines_(terminals), memory_(terminals)
     {
         int32_t size = tfin_memory_size(pack_.get(), pack.size());
@@ -190,6 +191,15 @@ public:
                            &trust);
         if (rc != TFIN_OK) {
             refuse(rc);
+        }
+        if (monitored) {
+            int32_t bytes = tfin_monitor_bytes(&prototype_);
+            if (bytes <= 0) {
+                refuse(bytes == 0 ? TFIN_E_SECTION : bytes);
+            }
+            monitor_size_ = static_cast<size_t>(bytes);
+            monitors_.resize(terminals);
+            counts_.resize(terminals);
         }
         prepare(restarts);
     }
@@ -300,6 +310,7 @@ public:
         tfin_verdict v;
         score_one(engine(terminal), buffer_.data(), id, t_mono, t_local, values.data(),
                   values.shape(0), present, &v);
+        count(terminal, v);
         nb::list reasons;
         for (uint32_t i = 0; i < v.reason_count; i++) {
             reasons.append(v.reasons[i]);
@@ -379,6 +390,29 @@ public:
     {
         return tfin_import_state(engine(terminal), offset, image.c_str(),
                                  static_cast<uint32_t>(image.size()));
+    }
+
+    // Counts the event of the terminal that was scored last. 1: its level has changed.
+    int count(size_t terminal, const tfin_verdict &verdict)
+    {
+        return monitors_.empty() ? 0 : tfin_monitor_count(&monitors_[terminal], &verdict);
+    }
+
+    nb::bytes export_monitor(size_t terminal)
+    {
+        tfin_monitor *m = monitor(terminal);
+        std::vector<uint8_t> out(tfin_monitor_size(m));
+        int rc = tfin_monitor_export(m, out.data(), static_cast<uint32_t>(out.size()));
+        if (rc != TFIN_OK) {
+            refuse(rc);
+        }
+        return nb::bytes(reinterpret_cast<const char *>(out.data()), out.size());
+    }
+
+    int import_monitor(size_t terminal, nb::bytes image)
+    {
+        return tfin_monitor_import(monitor(terminal), image.c_str(),
+                                   static_cast<uint32_t>(image.size()));
     }
 
     int rebase_time(size_t terminal, uint32_t t_mono)
@@ -531,6 +565,7 @@ private:
             }
             for (uint32_t i = 0; i < n; i++) {
                 keep(out, engines[i], verdicts[i], rows[i]);
+                count(static_cast<size_t>(engines[i] - engines_.data()), verdicts[i]);
                 note_restart(engines[i], clock[i], rows[i], 0);
             }
             n = 0;
@@ -648,8 +683,22 @@ private:
             engines_[terminal] = prototype_;
             engines_[terminal].state = memory_[terminal].get();
             tfin_reset(&engines_[terminal]);
+            if (!monitors_.empty()) {
+                counts_[terminal] = aligned(monitor_size_);
+                tfin_monitor_open(&monitors_[terminal], &engines_[terminal],
+                                  counts_[terminal].get(), monitor_size_);
+            }
         }
         return &engines_[terminal];
+    }
+
+    tfin_monitor *monitor(size_t terminal)
+    {
+        engine(terminal);
+        if (monitors_.empty()) {
+            refuse(TFIN_E_CLOSED);
+        }
+        return &monitors_[terminal];
     }
 
     void score_one(tfin_engine *e, uint64_t *record, uint64_t id, uint32_t t_mono, uint32_t t_local,
@@ -675,6 +724,9 @@ private:
     std::vector<uint64_t> buffer_;
     std::vector<tfin_engine> engines_;
     std::vector<Memory> memory_;
+    size_t monitor_size_ = 0;
+    std::vector<tfin_monitor> monitors_; // empty: nothing is counted
+    std::vector<Memory> counts_;
 };
 
 // A plan and its read-out, without a pack.
@@ -712,10 +764,17 @@ int32_t pack_memory(nb::bytes pack)
     return tfin_memory_size(aligned_copy(pack).get(), pack.size());
 }
 
+// Bytes of memory that the pack's monitor needs, 0 when it has none, or an error.
+int32_t pack_monitor(nb::bytes pack)
+{
+    return tfin_monitor_bytes_of(aligned_copy(pack).get(), pack.size());
+}
+
 } // namespace
 
 NB_MODULE(_native, m)
 {
+    m.def("pack_monitor", &pack_monitor);
     m.def("pack_memory", &pack_memory);
     m.attr("ENGINE_VERSION") = TFIN_VERSION;
     m.attr("PACK_FORMAT") = TFIN_PACK_FORMAT;
@@ -728,7 +787,7 @@ NB_MODULE(_native, m)
         .def_prop_ro("output_count", &NativeNetwork::output_count)
         .def("infer", &NativeNetwork::infer);
     nb::class_<NativeEngine>(m, "NativeEngine")
-        .def(nb::init<nb::bytes, size_t, bool, nb::bytes, bool>())
+        .def(nb::init<nb::bytes, size_t, bool, nb::bytes, bool, bool>())
         .def(nb::init<nb::bytes, nb::bytes, size_t>())
         .def_prop_ro("feature_count", &NativeEngine::feature_count)
         .def_prop_ro("input_count", &NativeEngine::input_count)
@@ -750,6 +809,8 @@ NB_MODULE(_native, m)
         .def("infer", &NativeEngine::infer)
         .def("export_state", &NativeEngine::export_state)
         .def("import_state", &NativeEngine::import_state)
+        .def("export_monitor", &NativeEngine::export_monitor)
+        .def("import_monitor", &NativeEngine::import_monitor)
         .def("rebase_time", &NativeEngine::rebase_time)
         .def_prop_ro("security_counter", &NativeEngine::security_counter)
         .def("reset", &NativeEngine::reset)

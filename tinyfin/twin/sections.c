@@ -4,6 +4,7 @@
 
 #include "model.c"
 #include "pack.c"
+#include "tinyfin_monitor.h"
 
 int32_t tfin_open_program(tfin_engine *e, const uint8_t *schema, uint32_t schema_size,
                           const uint8_t *program, uint32_t program_size)
@@ -28,6 +29,18 @@ int32_t tfin_open_program(tfin_engine *e, const uint8_t *schema, uint32_t schema
 int tfin_start_program(tfin_engine *e, void *memory, size_t memory_size)
 {
     return give_memory(e, NULL, memory, memory_size);
+}
+
+int32_t tfin_monitor_bytes_of(const void *pack, size_t pack_size)
+{
+    static const uint32_t any_record;
+    section s[S_COUNT];
+    tfin_engine e = {.pack = pack};
+    int rc = frame_ok(pack, pack_size);
+    rc = rc == TFIN_OK ? walk_sections(pack, s) : rc;
+    rc = rc == TFIN_OK ? find_parts(&e, s, &any_record) : rc;
+    e.open = TFIN_OPEN;
+    return rc == TFIN_OK ? tfin_monitor_bytes(&e) : rc;
 }
 
 int tfin_open_network(tfin_engine *e, const uint8_t *plan, uint32_t plan_size,

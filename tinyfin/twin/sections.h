@@ -20,4 +20,8 @@ int tfin_start_program(tfin_engine *e, void *memory, size_t memory_size);
 int tfin_open_network(tfin_engine *e, const uint8_t *plan, uint32_t plan_size,
                       const uint8_t *readout, uint32_t readout_size);
 
+/* What tfin_monitor_bytes says of a pack that is not open: header, digest and signature are not
+ * looked at. */
+int32_t tfin_monitor_bytes_of(const void *pack, size_t pack_size);
+
 #endif

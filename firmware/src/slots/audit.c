@@ -173,6 +173,11 @@ void tfin_audit_state(tfin_audit *a, uint32_t t_s, enum tfin_audit_state what)
     note(a, t_s, TFIN_AUDIT_STATE, (uint32_t)what, 0);
 }
 
+void tfin_audit_level(tfin_audit *a, uint32_t t_s, uint32_t level, uint32_t counted)
+{
+    note(a, t_s, TFIN_AUDIT_LEVEL, level, counted);
+}
+
 /* --------------------------------------------------------------------------------------- units */
 
 static void fail(tfin_audit *a)

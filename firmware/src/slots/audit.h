@@ -8,6 +8,7 @@
  *     tfin_audit_verdict()    a verdict that is not ACCEPT, or of a control event
  *     tfin_audit_obeyed()     a command, keys, an identity or a page of notices was done
  *     tfin_audit_state()      the state was erased, or the clock was set, by the application
+ *     tfin_audit_level()      the monitor has changed the level of the thresholds
  *     tfin_audit_step()       when there is nothing else to do and the slots are at rest
  *
  * A record is in flash when its call returns. A change of the journal becomes a record in the next
@@ -42,7 +43,8 @@ enum tfin_audit_kind {
     TFIN_AUDIT_RESTART,
     TFIN_AUDIT_SLOTS, /* the journal has changed */
     TFIN_AUDIT_STATE,
-    TFIN_AUDIT_OBEYED /* and enum tfin_command_kind */
+    TFIN_AUDIT_OBEYED, /* and enum tfin_command_kind */
+    TFIN_AUDIT_LEVEL = 11
 };
 
 typedef struct tfin_audit {
@@ -66,6 +68,7 @@ void tfin_audit_verdict(tfin_audit *audit, uint32_t t_s, const tfin_verdict *ver
 void tfin_audit_obeyed(tfin_audit *audit, uint32_t t_s, enum tfin_command_kind kind,
                        const uint8_t *payload);
 void tfin_audit_state(tfin_audit *audit, uint32_t t_s, enum tfin_audit_state what);
+void tfin_audit_level(tfin_audit *audit, uint32_t t_s, uint32_t level, uint32_t counted);
 
 /* One operation on flash, or it begins a change of the journal, which tfin_slots_step does. 1 while
  * there is more to do. */

@@ -5,8 +5,9 @@
 #include <stddef.h>
 
 enum { MAGIC = 0x50524654, VERSION = 1, ID_BYTES = 8, PACK_BYTES = 8, MAC_BYTES = 16 };
-enum { COUNTERS = 1, RESETS, SLOTS, AUDIT }; /* tags of sections */
-enum { PIECE = 124 };                        /* holds 24 varints of 32 bits */
+enum { COUNTERS = 1, RESETS, SLOTS, AUDIT, MONITOR }; /* tags of sections */
+enum { MOST_SECTION = 255 };
+enum { PIECE = 124 }; /* holds 24 varints of 32 bits */
 
 typedef struct output {
     tfin_port_hash hash;
@@ -66,6 +67,43 @@ static void put_slots(const tfin_report *r, output *o)
     tfin_put(&o->w, keys != NULL ? keys->version : 0u, 2);
 }
 
+static void put_counts(tfin_writer *w, const uint16_t *counts, uint32_t bins)
+{
+    for (; bins != 0; bins--) {
+        tfin_put_varint(w, *counts++);
+    }
+}
+
+/* In one piece per histogram, so the length is added up first; the first that does not fit ends the
+ * section. */
+static void emit_monitor(output *o, const tfin_monitor *m)
+{
+    const uint16_t *counts = NULL;
+    uint32_t bins, whole = 0;
+    begin_section(o, MONITOR);
+    tfin_put(&o->w, tfin_monitor_halvings(m), 1);
+    tfin_put(&o->w, tfin_monitor_level(m), 1);
+    tfin_put_varint(&o->w, tfin_monitor_events(m));
+    uint32_t length = (uint32_t)(o->w.at - o->piece) - 2u;
+    for (; (bins = tfin_monitor_histogram(m, whole, &counts)) != 0; whole++) {
+        uint8_t trial[3 * 16];
+        tfin_writer w = {trial, trial + sizeof trial, 0};
+        put_counts(&w, counts, bins);
+        if (length + (uint32_t)(w.at - trial) > MOST_SECTION) {
+            break;
+        }
+        length += (uint32_t)(w.at - trial);
+    }
+    o->piece[1] = (uint8_t)length;
+    end_piece(o);
+    for (uint32_t i = 0; i < whole; i++) {
+        bins = tfin_monitor_histogram(m, i, &counts);
+        begin_piece(o);
+        put_counts(&o->w, counts, bins);
+        end_piece(o);
+    }
+}
+
 uint32_t tfin_report_piece(const tfin_report *r, uint32_t offset, tfin_writer *answer)
 {
     static const uint8_t prefix[] = {'r', 'e', 'p', 'o', 'r', 't'};
@@ -109,6 +147,9 @@ uint32_t tfin_report_piece(const tfin_report *r, uint32_t offset, tfin_writer *a
         tfin_put_bytes(&o.w, head.mac, sizeof head.mac);
         tfin_put(&o.w, r->audit->lost, 1);
         end_section(&o);
+    }
+    if (r->monitor != NULL && tfin_monitor_size(r->monitor) != 0) {
+        emit_monitor(&o, r->monitor);
     }
     tfin_port_hash_end(&o.hash, digest);
     emit(&o, digest, MAC_BYTES);
