@@ -202,7 +202,9 @@ def with_sections(
     """
     _require_verified(pack)
     if critical := [tag for tag in sections if tag in CRITICAL_TAGS]:
-        raise PackError(f"section {critical[0]} is the model's or the decision's; build a pack anew")
+        raise PackError(
+            f"section {critical[0]} is the model's or the decision's; build a pack anew"
+        )
     if key is None and not pack.development:
         raise PackError(
             f"the pack is signed by key {pack.key_id:08x}: sign the new one, too, with --key FILE"

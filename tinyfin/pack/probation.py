@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""PROB: the bounds within which a pack replaces its parent; docs/formats/probation.md is the norm."""
+"""PROB: the bounds within which a pack replaces its parent (formats/probation.md)."""
 
 from __future__ import annotations
 
@@ -131,5 +131,7 @@ class Probation:
 def _cuts(name: str, cuts: Sequence[int]) -> Cuts:
     found = tuple(int(cut) for cut in cuts)
     if len(found) != 3 or not 0 <= found[0] < found[1] < found[2] <= _U32:
-        raise PackError(f"PROB: {name} {found} must be three numbers of 32 bits, ascending strictly")
+        raise PackError(
+            f"PROB: {name} {found} must be three numbers of 32 bits, ascending strictly"
+        )
     return found
