@@ -16,6 +16,7 @@ from tinyfin.results.metrics import Metrics
 from tinyfin.results.monitor import Monitoring
 from tinyfin.results.parity import Parity
 from tinyfin.results.reference import Reference
+from tinyfin.results.release import Release
 from tinyfin.results.run import MapsFile, RunFacts
 from tinyfin.results.trials import Trials
 
@@ -28,6 +29,7 @@ KINDS: tuple[type[ResultFile | Document], ...] = (
     Evaluation,
     Reference,
     Monitoring,
+    Release,
     Trials,
     ReplayReport,
     RigResult,

@@ -36,6 +36,8 @@ __all__ = [
     "PLAN_FORMAT",
     "PLAN_HEADER",
     "PLAN_MAGIC",
+    "PROBATION_HEAD",
+    "PROBATION_LOOK",
     "PROBATION_PHASES",
     "PROBATION_RESULTS",
     "PROGRAM_HEADER",
@@ -349,3 +351,11 @@ warm, features, 0."""
 DECISION_ENTRY = struct.Struct("<HbB")
 """Of each feature: reason above the reference, reference, reason below it."""
 REASON_AS_ABOVE, NO_REASON_BELOW = 0, 255
+
+# ---- probation (PROB)
+
+PROBATION_HEAD = struct.Struct("<16s3I3IBBHHHHHI")
+"""Model id of the parent, cuts of the parent and its own, looks, flags, alerts more, events of the
+trial, its alerts and saturated verdicts at most, factor of alerts (Q8), 0."""
+PROBATION_LOOK = struct.Struct("<HHHH")
+"""Of each look: events, far, differ, stability index (Q10)."""

@@ -41,6 +41,7 @@ VERBS: tuple[tuple[str, str, str], ...] = (
     ("compare", "tinyfin.cli.compare", "Compare two runs on the same transactions."),
     ("score", "tinyfin.cli.score", "Score transactions on the workstation."),
     ("monitor", "tinyfin.cli.monitor", "Look at the pack of a run on later transactions."),
+    ("release", "tinyfin.cli.release", "Judge a pack against the one that it is to replace."),
     ("keygen", "tinyfin.cli.keygen", "Make a key: to sign, to seal, for terminals."),
     ("keys", "tinyfin.cli.keys", "Say which keys terminals trust: make, show, install."),
     ("repack", "tinyfin.cli.repack", "Give the pack of a run another decision."),

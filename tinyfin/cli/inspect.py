@@ -167,10 +167,35 @@ def _pack_text(file: str, r: dict[str, Any]) -> str:
         ]
     else:
         lines.append("  network     none: this pack computes features only")
+    if r["probation"]:
+        lines += _probation_text(r["probation"])
     if monitor := r["monitor"]:
         lines.append(f"  monitor     {monitor['memory_bytes']} bytes" + _monitor(monitor))
     sections = ", ".join(f"{tag} {size}" for tag, size in r["sections"].items())
     return "\n".join([*lines, f"  bytes       {sections}"])
+
+
+def _probation_text(r: dict[str, Any]) -> list[str]:
+    factor, more = r["alerts_factor_q8"] / 256, r["alerts_more"]
+    trial = (
+        f"{r['trial_events']} events, at most {r['trial_alerts']} alerts and "
+        f"{r['trial_saturated']} saturated"
+        if r["trial_events"]
+        else "without bounds, ended by command"
+    )
+    by_itself = {True: "by itself", False: "by command"}
+    return [
+        f"  probation   follows model {r['parent']}; goes on trial {by_itself[r['auto_trial']]}, "
+        f"confirms {by_itself[r['auto_confirm']]}",
+        *(
+            f"              after {look['events']} events in shadow at most {look['far']} far "
+            f"apart, {look['differ']} in other bins, stability index "
+            f"{look['psi_q10'] / 1024:.3g}"
+            for look in r["looks"]
+        ),
+        f"              alerts at most {factor:.3g} times the parent's and {more} more; trial: "
+        f"{trial}",
+    ]
 
 
 def _monitor(m: dict[str, Any]) -> str:

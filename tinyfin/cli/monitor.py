@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tinyfin.data.events import Notices
     from tinyfin.results.monitor import Monitoring
 
-__all__ = ["command"]
+__all__ = ["command", "moment"]
 
 
 @click.command()
@@ -82,7 +82,7 @@ def command(
         skip_bad_rows=skip_bad_rows,
         keys=keys,
         limits={name: value for name, value in limits.items() if value is not None},
-        as_of_s=_moment(as_of),
+        as_of_s=moment(as_of),
         note=note,
     )
     place.mkdir(parents=True, exist_ok=True)
@@ -98,7 +98,8 @@ def command(
         raise SystemExit(MismatchError.exit_code)
 
 
-def _moment(text: str | None) -> int | None:
+def moment(text: str | None) -> int | None:
+    """``--as-of`` in seconds. Raises InputError."""
     from tinyfin.config import parse_moment
 
     try:

@@ -20,7 +20,8 @@ from tinyfin.data.transactions import Transactions, format_time
 from tinyfin.errors import InputError
 from tinyfin.evaluation.folds import warm_s
 from tinyfin.pack.container import parse_pack
-from tinyfin.results.facts import Facts, Figure, Interval
+from tinyfin.results.comparison import Change, Pair
+from tinyfin.results.facts import Facts
 from tinyfin.results.run import MissingFields, NoticeStatus
 from tinyfin.training.alert_metrics import alert_figures
 from tinyfin.training.bootstrap import draw_groups, interval, replicated_ap
@@ -32,29 +33,9 @@ from tinyfin.training.run_folder import RunFolder
 from tinyfin.training.savings import amounts_of
 from tinyfin.twin import ACTIONS, Replay, Twin
 
-__all__ = ["Compared", "compare_runs", "write_changes"]
+__all__ = ["Compared", "Judged", "changes_of", "compare_runs", "figures", "write_changes"]
 
 Note = Callable[[str], None]
-
-
-class Pair(Facts):
-    """A figure of both packs."""
-
-    a: Figure
-    b: Figure
-    difference: Figure
-    interval: Interval | None = None
-    """95 %, of the average precision's difference."""
-
-
-class Change(Facts):
-    """Transactions whose action changes from that of ``a`` to that of ``b``."""
-
-    a: str
-    b: str
-    genuine: int
-    fraud: int
-    unknown: int
 
 
 class Comparison(Facts):
@@ -71,6 +52,21 @@ class Comparison(Facts):
     figures: dict[str, Pair]
     changed: int
     changes: list[Change]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Labelled rows that two packs are judged by."""
+
+    label: npt.NDArray[np.int8]
+    amount: npt.NDArray[np.float64]
+    """In minor units."""
+    t_s: npt.NDArray[np.integer]
+    terminal: npt.NDArray[np.integer]
+    group: npt.NDArray[np.generic]
+    """What intervals resample: cards, as a rule."""
+    alert_minor: float
+    seed: int = 1
 
 
 @dataclass(frozen=True)
@@ -135,9 +131,21 @@ def compare_runs(
             name: require_fields(own[2], Seen.of(own[0], run.config()), run, str(run.path), note)
             for name, run, own in zip(("a", "b"), (a, b), seen, strict=True)
         },
-        figures=_figures(tx, known, replays, seed, alert_minor),
+        figures=figures(
+            Judged(
+                tx.label[known],
+                amounts_of(tx, known),
+                tx.t_mono_s[known],
+                tx.terminal[known],
+                cards_of(tx, known),
+                alert_minor,
+                seed,
+            ),
+            [replay.raw[known] for replay in replays],
+            [replay.action[known] for replay in replays],
+        ),
         changed=int(np.count_nonzero(actions[0] != actions[1])),
-        changes=_changes(tx.label[rows], actions),
+        changes=changes_of(tx.label[rows], actions),
     )
     return Compared(facts, tx, rows, (actions[0], actions[1]))
 
@@ -174,33 +182,27 @@ def _first_row(warmup: Sequence[str | Path], tx: Transactions, run: RunFolder) -
     return len(read(list(warmup), run.config())) if warmup else int(tx.row.min())
 
 
-def _figures(
-    tx: Transactions,
-    rows: npt.NDArray[np.int64],
-    replays: tuple[Replay, Replay],
-    seed: int,
-    alert_minor: float,
+def figures(
+    both: Judged, raws: Sequence[npt.NDArray[np.int32]], actions: Sequence[npt.NDArray[np.uint8]]
 ) -> dict[str, Pair]:
-    label = tx.label[rows]
-    fraud = label == 1
-    amount = amounts_of(tx, rows)
-    seconds = max(int(tx.t_mono_s[rows].max()) - int(tx.t_mono_s[rows].min()), 86_400)
-    both = []
-    for replay in replays:
-        score = replay.raw[rows]
+    """Figures of two packs by name, from their raw scores and actions of the rows of ``both``."""
+    fraud = both.label == 1
+    seconds = max(int(both.t_s.max()) - int(both.t_s.min()), 86_400)
+    each = []
+    for raw, action in zip(raws, actions, strict=True):
         alerts = alert_figures(
-            replay.action[rows] > 0,
+            action > 0,
             fraud,
-            amount,
+            both.amount,
             seconds=seconds,
-            alert_minor=alert_minor,
-            terminals=len(np.unique(tx.terminal[rows])),
+            alert_minor=both.alert_minor,
+            terminals=len(np.unique(both.terminal)),
         )
-        both.append(
+        each.append(
             {
-                "average_precision": average_precision(score, label),
-                "roc_auc": roc_auc(score, label),
-                "recall_at_0.1%": at_false_positive_rate(score, label, 0.001)[0],
+                "average_precision": average_precision(raw, both.label),
+                "roc_auc": roc_auc(raw, both.label),
+                "recall_at_0.1%": at_false_positive_rate(raw, both.label, 0.001)[0],
                 "recall": alerts.recall,
                 "precision": alerts.precision,
                 "false_alerts_per_1000": alerts.false_alerts_per_1000,
@@ -209,19 +211,20 @@ def _figures(
             }
         )
     out = {
-        name: Pair(a=both[0][name], b=both[1][name], difference=both[1][name] - both[0][name])
-        for name in both[0]
+        name: Pair(a=each[0][name], b=each[1][name], difference=each[1][name] - each[0][name])
+        for name in each[0]
     }
-    groups, group = np.unique(cards_of(tx, rows), return_inverse=True)
-    drawn = draw_groups(len(groups), seed)
-    a, b = (replicated_ap(replay.raw[rows], fraud, group, drawn) for replay in replays)
+    groups, group = np.unique(both.group, return_inverse=True)
+    drawn = draw_groups(len(groups), both.seed)
+    a, b = (replicated_ap(raw, fraud, group, drawn) for raw in raws)
     out["average_precision"].interval = interval(b - a)
     return out
 
 
-def _changes(
-    label: npt.NDArray[np.int8], actions: tuple[npt.NDArray[np.uint8], ...]
+def changes_of(
+    label: npt.NDArray[np.int8], actions: Sequence[npt.NDArray[np.uint8]]
 ) -> list[Change]:
+    """Of rows and the actions of two packs: how many change from which to which."""
     out = []
     for i, a in enumerate(ACTIONS):
         for j, b in enumerate(ACTIONS):

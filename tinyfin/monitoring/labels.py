@@ -22,7 +22,7 @@ from tinyfin.training.label_delays import slower_of
 from tinyfin.training.monotone_curve import fit_curve
 from tinyfin.training.scoring import ScoredPart
 
-__all__ = ["CalibrationRows", "LabelledRows"]
+__all__ = ["CalibrationRows", "LabelledRows", "Mature", "promised"]
 
 DAY_S = 86_400
 _MOST_GROUPS = 20_000
@@ -40,6 +40,25 @@ class CalibrationRows:
     terminal: npt.NDArray[np.int32]
 
 
+@dataclass(frozen=True)
+class Mature:
+    """Rows whose label was known in time, and that were old enough for the slower kind of label."""
+
+    rows: Arrays
+    """By column: those of :class:`LabelledRows`, and what was added."""
+    horizon_s: int
+    """Younger rows are left out."""
+    immature: int
+    group: npt.NDArray[np.int64]
+    """What intervals resample, whose name is ``drawn``."""
+    drawn: str
+
+    @property
+    def fraud(self) -> npt.NDArray[np.bool_]:
+        """Of each row."""
+        return np.asarray(self.rows["label"] == 1)
+
+
 class LabelledRows:
     """The reported rows that have a label, gathered chunk by chunk."""
 
@@ -48,8 +67,8 @@ class LabelledRows:
         self.unlabelled = 0
         self._terminals = 0
 
-    def add(self, part: ScoredPart) -> None:
-        """The rows of a chunk."""
+    def add(self, part: ScoredPart, **more: npt.NDArray[Any]) -> None:
+        """The rows of a chunk; ``more``: further columns of all of them."""
         tx, replay = part.tx, part.replay
         rows = np.flatnonzero(part.own & (tx.label >= 0))
         self.unlabelled += int(np.count_nonzero(part.own)) - len(rows)
@@ -66,6 +85,7 @@ class LabelledRows:
                 "q32": replay.score_q32[rows],
                 "raw": replay.raw[rows],
                 "action": replay.action[rows],
+                **{name: column[rows] for name, column in more.items()},
             }
         )
 
@@ -85,25 +105,19 @@ class LabelledRows:
         ``horizon_s``: age that training took for old enough; here at least that. ``learned``: the
         calibration rows, if they were kept: few frauds there make a promise less certain.
         """
-        if not any(len(part["t"]) for part in self._parts):
+        found = self.mature(as_of_s, horizon_s)
+        if found is None:
             return None
-        rows = {name: np.concatenate([p[name] for p in self._parts]) for name in self._parts[0]}
-        known = (rows["known"] <= as_of_s) & (rows["t"] <= as_of_s)
-        told = {name: column[known] for name, column in rows.items()}
-        young = max(horizon_s, slower_of(told["t"], told["known"], told["label"], as_of_s))
-        old = told["t"] <= as_of_s - young
-        mature = {name: column[old] for name, column in told.items()}
-        fraud = mature["label"] == 1
-        group, drawn = self._groups(mature)
+        mature, fraud, group = found.rows, found.fraud, found.group
         decision = metrics.decision
         return LabelFigures(
             as_of=format_time(as_of_s),
-            horizon_days=young / DAY_S,
+            horizon_days=found.horizon_s / DAY_S,
             rows=len(fraud),
             frauds=int(fraud.sum()),
-            immature=len(rows["t"]) - len(fraud),
+            immature=found.immature,
             unlabelled=self.unlabelled,
-            drawn=drawn,
+            drawn=found.drawn,
             average_precision=_average_precision(mature["q32"], fraud, group, metrics),
             recall=_by_action(
                 decision,
@@ -122,11 +136,24 @@ class LabelledRows:
                 ),
             ),
             **(
-                {"frauds_promised": _promised(mature, fraud, learned)}
+                {"frauds_promised": promised(mature, fraud, learned)}
                 if calibrated and len(fraud)
                 else {}
             ),
         )
+
+    def mature(self, as_of_s: int, horizon_s: int) -> Mature | None:
+        """The rows that figures are made of, as :meth:`figures` says; None without labels."""
+        if not any(len(part["t"]) for part in self._parts):
+            return None
+        rows = {name: np.concatenate([p[name] for p in self._parts]) for name in self._parts[0]}
+        known = (rows["known"] <= as_of_s) & (rows["t"] <= as_of_s)
+        told = {name: column[known] for name, column in rows.items()}
+        young = max(horizon_s, slower_of(told["t"], told["known"], told["label"], as_of_s))
+        old = told["t"] <= as_of_s - young
+        kept = {name: column[old] for name, column in told.items()}
+        group, drawn = self._groups(kept)
+        return Mature(kept, young, len(rows["t"]) - int(old.sum()), group, drawn)
 
     def _groups(self, rows: Arrays) -> tuple[npt.NDArray[np.int64], str]:
         """What intervals resample, as :func:`tinyfin.training.populations.cards_of` has it."""
@@ -190,10 +217,12 @@ def _average_precision(
     return Bounded(value=value, interval=between, expected=expected)
 
 
-def _promised(
+def promised(
     rows: Arrays, fraud: npt.NDArray[np.bool_], learned: CalibrationRows | None
 ) -> Promised:
-    """Rows of one terminal, and of one card, go the same way; a row without a card shares one with
+    """Frauds that the probabilities of ``rows`` (columns of :class:`Mature`) promise.
+
+    Rows of one terminal, and of one card, go the same way; a row without a card shares one with
     no other, and so do calibration rows."""
     n, m = len(fraud), 0 if learned is None else len(learned.raw)
     tested = Terms(np.arange(n), np.ones(n), fraud, rows["q32"] / 2.0**32)

@@ -31,7 +31,7 @@ from tinyfin.training.reference import kept_reference, reference_of, reference_o
 from tinyfin.training.run_folder import RunFolder, file_facts, open_run
 from tinyfin.training.scoring import ScoredPart, Scoring
 
-__all__ = ["monitor"]
+__all__ = ["calibration_rows", "monitor"]
 
 Note = Callable[[str], None]
 DAY_S = 86_400
@@ -93,7 +93,7 @@ def monitor(
             metrics,
             budgets=budgets,
             calibrated=scoring.calibrated,
-            learned=_calibration_rows(run, scoring),
+            learned=calibration_rows(run, scoring),
         )
     counts = scoring.counts
     found = Monitoring(
@@ -163,7 +163,9 @@ def _reference(run: RunFolder, scoring: Scoring, note: Note) -> Reference:
     return found
 
 
-def _calibration_rows(run: RunFolder, scoring: Scoring) -> CalibrationRows | None:
+def calibration_rows(run: RunFolder, scoring: Scoring) -> CalibrationRows | None:
+    """The rows that the run's probabilities were fitted to; None where it keeps none, or its scores
+    are no probabilities."""
     if not scoring.calibrated or not (run.path / "slices.npz").is_file():
         return None
     names = ("calibration", "calibration_label", "calibration_terminal")

@@ -19,6 +19,7 @@ from tinyfin.features.check_program import check_program, reads_host
 from tinyfin.features.compiler import Program
 from tinyfin.formats import (
     ALIGN,
+    CRITICAL_TAGS,
     DEVELOPMENT,
     MAX_PACK_BYTES,
     NO_FIELD,
@@ -35,6 +36,7 @@ from tinyfin.pack.drift import DriftSection
 from tinyfin.pack.golden import Golden
 from tinyfin.pack.levels import LevelsSection
 from tinyfin.pack.maps import InputMap, decode_maps, encode_maps
+from tinyfin.pack.probation import Probation
 from tinyfin.pack.readout import Readout
 from tinyfin.pack.sections import (
     decode_json,
@@ -57,6 +59,7 @@ __all__ = [
     "parse_pack",
     "sign_again",
     "sign_with",
+    "with_sections",
 ]
 
 MINIMUM_ENGINE = 0 << 16 | 1 << 8 | 0
@@ -181,12 +184,41 @@ def sign_with(pack: Pack, key: Key, *, security_counter: int | None = None) -> b
 
     Raises PackError for a pack whose own signature was not checked.
     """
+    _require_verified(pack)
+    return _signed(pack, key, None, None, security_counter)
+
+
+def with_sections(
+    pack: Pack,
+    sections: Mapping[str, bytes],
+    key: Key | None = None,
+    *,
+    security_counter: int | None = None,
+) -> bytes:
+    """``pack`` with ``sections`` (payload by tag) added, or in the place of those it has, signed.
+
+    Model and decision stay: PackError for a section that an engine must know, and for one that
+    breaks its own rules. key: any key; the development key if None, for a pack that it signed.
+    """
+    _require_verified(pack)
+    if critical := [tag for tag in sections if tag in CRITICAL_TAGS]:
+        raise PackError(
+            f"section {critical[0]} is the model's or the decision's; build a pack anew"
+        )
+    if key is None and not pack.development:
+        raise PackError(
+            f"the pack is signed by key {pack.key_id:08x}: sign the new one, too, with --key FILE"
+        )
+    held = {**pack.sections, **sections}
+    return _signed(pack, key or DEVELOPMENT_KEY, held, None, security_counter)
+
+
+def _require_verified(pack: Pack) -> None:
     if not pack.verified:
         raise PackError(
             f"the pack is signed by key {pack.key_id:08x}, which is not trusted here; give its "
             "public key with --public-key FILE, then it can be signed by another one"
         )
-    return _signed(pack, key, None, None, security_counter)
 
 
 def _signed(
@@ -341,6 +373,11 @@ class Pack:
         return Decision.decode(self.sections["DECI"]) if "DECI" in self.sections else None
 
     @cached_property
+    def probation(self) -> Probation | None:
+        """PROB."""
+        return Probation.decode(self.sections["PROB"]) if "PROB" in self.sections else None
+
+    @cached_property
     def drift(self) -> DriftSection | None:
         """DRFT."""
         return DriftSection.decode(self.sections["DRFT"]) if "DRFT" in self.sections else None
@@ -462,7 +499,7 @@ def _check_signature(data: bytes, header: PackHeader, keys: Iterable[bytes]) -> 
 def _check_parts(pack: Pack) -> None:
     fields = pack.fields
     features = check_program(pack.program, fields)
-    needs_plan = (*_NETWORK_TAGS, "GOLD", "DRFT", "LEVL")
+    needs_plan = (*_NETWORK_TAGS, "GOLD", "DRFT", "LEVL", "PROB")
     present = [tag for tag in needs_plan if tag in pack.sections]
     if pack.plan is None:
         if present:
@@ -474,7 +511,7 @@ def _check_parts(pack: Pack) -> None:
         if missing:
             raise PackError(f"section {missing[0]} is missing; a pack with PLAN needs it")
         _check_network(pack, features)
-    _ = pack.meta, pack.lineage
+    _ = pack.meta, pack.lineage, pack.probation
 
 
 def _check_network(pack: Pack, features: int) -> None:

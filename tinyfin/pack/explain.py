@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from tinyfin.features.catalogue import FEATURES, reason_code, reason_text
@@ -66,6 +67,7 @@ def explain_pack(pack: Pack) -> dict[str, Any]:
         "readout": _plain(pack.readout),
         "calibration": _calibration(pack),
         "decision": _decision(pack),
+        "probation": _probation(pack),
         "golden_vectors": len(pack.golden.raw) if pack.golden else 0,
         "monitor": _monitor(pack),
         "sections": {"header": PACK_HEADER.size, **{k: len(v) for k, v in pack.sections.items()}},
@@ -146,6 +148,18 @@ def _calibration(pack: Pack) -> dict[str, Any] | None:
         "knots": len(table.raw),
         "raw": [table.raw[0], table.raw[-1]],
         "probability": [table.p_q32[0] / 2**32, table.p_q32[-1] / 2**32],
+    }
+
+
+def _probation(pack: Pack) -> dict[str, Any] | None:
+    bounds = pack.probation
+    if bounds is None:
+        return None
+    return {
+        **asdict(bounds),
+        "parent": bounds.parent.hex(),
+        "parent_cuts": [cut / 2**32 for cut in bounds.parent_cuts],
+        "own_cuts": [cut / 2**32 for cut in bounds.own_cuts],
     }
 
 

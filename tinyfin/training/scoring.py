@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import tee
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
@@ -307,9 +308,20 @@ class Scoring:
 
     def parts(self) -> Iterator[ScoredPart]:
         """All rows, chunk by chunk; ``counts`` follows. Only once: the twin keeps its state."""
+        return self._parts(self._chunks())
+
+    def parts_with(self, other: Twin) -> Iterator[tuple[ScoredPart, Replay]]:
+        """:meth:`parts`, each with what another pack of the same schema answers, whose twin was
+        made for as many terminals."""
+        own, its = tee(self._chunks())
+        replays = (replay for _, replay in replay_chunks(its, other, self.given))
+        for part in self._parts(own):
+            yield part, next(replays)
+
+    def _parts(self, chunks: Iterator[Transactions]) -> Iterator[ScoredPart]:
         known = KnownLabels(len(self.terminals), self.given)
         with stage("scoring", self._rows, "rows") as scoring:
-            for tx, replay in replay_chunks(self._chunks(), self.twin, self.given):
+            for tx, replay in replay_chunks(chunks, self.twin, self.given):
                 status = self.feed.status(self.given, *known.ages(tx))
                 part = ScoredPart(tx, replay, tx.row >= self.first, status)
                 self.counts.add(part)

@@ -28,6 +28,7 @@ from tinyfin.twin._native import (  # noqa: E402  # another engine is refused fi
     NativeEngine,
     NativeNetwork,
     error_name,
+    log2_q8,
     pack_memory,
     pack_monitor,
 )
@@ -50,6 +51,7 @@ __all__ = [
     "Twin",
     "Verdict",
     "error_name",
+    "log2_q8",
     "pack_monitor",
     "require_good",
 ]
