@@ -47,7 +47,8 @@ enum tag {
     TAG_INFER = 11,
     /* payload: the monitor image that the guest must have now; it begins a new one */
     TAG_MONITOR = 12,
-    /* payload: a pack, which is verified and scores in the shadow of the open one from here on */
+    /* payload: a pack, which is verified and scores in the shadow of the open one from here on;
+     * without payload the open pack itself */
     TAG_SHADOW = 13,
     /* payload: the image of the probation that the guest must have now */
     TAG_PROBATION = 14
@@ -56,7 +57,7 @@ enum tag {
 /* before the first record: u32 magic, u32 bytes, u32 CRC-32 of the records, u32 0 */
 #define TAPE_MAGIC 0x50415454u
 #define STACK_BYTES 2304u
-#define MAX_INPUTS 256u
+#define MAX_INPUTS 128u /* of a pack: one per feature */
 
 static tfin_engine engine;
 static tfin_fields fields;
@@ -73,6 +74,8 @@ static uint32_t digest;
 static uint32_t differing;
 static tfin_monitor monitor;
 static tfin_probation probation;
+static const uint8_t *opened;
+static uint32_t opened_size;
 static uint32_t counts[TFIN_MONITOR_BYTES / 4];
 static uint32_t hash_ticks, hash_bytes, verify_ticks;
 static const uint8_t *plan;
@@ -209,7 +212,7 @@ static void open_monitor(void)
 
 static void compare_monitor(const uint8_t *wanted, uint32_t size)
 {
-    static uint8_t image[TFIN_MONITOR_HEADER + sizeof counts];
+    uint8_t image[TFIN_MONITOR_HEADER + sizeof counts];
     if (tfin_monitor_export(&monitor, image, sizeof image) != TFIN_OK ||
         tfin_monitor_size(&monitor) != size || memcmp(image, wanted, size) != 0) {
         differs("monitor", scored, tfin_crc32(0, wanted, size), tfin_crc32(0, image, size));
@@ -241,6 +244,8 @@ static void open_pack(const uint8_t *pack, uint32_t size, uint32_t report)
         differing++;
         return;
     }
+    opened = pack;
+    opened_size = size;
     tfin_fields_open(&fields, &engine, record, values_before);
     memset(&probation, 0, sizeof probation);
     scored = digest = 0;
@@ -259,8 +264,11 @@ static void begin_shadow(const uint8_t *pack, uint32_t size)
     memset(&trust, 0, sizeof trust);
     trust.record = &record_of_pack;
     trust.allow_development_key = 1;
+    trust.keys = keys;
+    trust.key_count = key_count;
     tfin_verified verified;
-    int rc = tfin_verify(&verified, pack, size, &trust);
+    int rc = size != 0 ? tfin_verify(&verified, pack, size, &trust)
+                       : tfin_verify(&verified, opened, opened_size, &trust);
     rc = rc == TFIN_OK ? tfin_probation_shadow(&probation, &engine, &verified) : rc;
     line("shadow", rc, (int64_t)sizeof probation, 0);
     differing += rc != TFIN_OK;

@@ -133,7 +133,7 @@ def test_an_overrun_is_named_with_exit_code_7() -> None:
     assert flash in result.stderr
 
 
-COUNTED = Instructions(100, 8000, 16_000, 20_000, 1, 1, 1, 1, 1, 1, 1, 40_000, ())
+COUNTED = Instructions(100, 8000, 16_000, 20_000, 1, 1, 1, 1, 1, 1, 1, 1, 40_000, ())
 
 
 def test_an_estimate_is_arithmetic_and_says_that_it_is_one() -> None:

@@ -334,6 +334,12 @@ def _table(found: list[Budget], misfits: dict[str, str], sets: dict[str, dict[st
         for row in found
         if row.instructions and row.instructions.monitor_max
     ]
+    lines += [
+        f"{row.target}: a pack in shadow takes at most {row.instructions.shadow_max} instructions an "
+        "event more"
+        for row in found
+        if row.instructions and row.instructions.shadow_max
+    ]
     lines += [f"{row.target}: {text}" for row in found for text in row.not_measured]
     lines += [
         f"set {name}: {row['features']} features, program {row['program_bytes']} B, "

@@ -276,7 +276,7 @@ def event_tapes(
     Terminals come one after another, each from a cold state; a terminal is cut (and begins again)
     after ``piece_events`` events, so that any part holds at least one piece. keys: public keys that
     twin and guest trust in addition to the development key. shadow: a pack that scores in the
-    shadow of ``pack`` from the beginning of each tape on.
+    shadow of ``pack`` from the beginning of each tape on; empty for ``pack`` itself.
     """
     maker = _Maker(pack, measure, sabotage, keys, shadow)
     made: list[tuple[Tape, int]] = []

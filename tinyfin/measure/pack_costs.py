@@ -27,7 +27,9 @@ from tinyfin.formats import OPERATOR, ProgramHeader
 from tinyfin.hil.links.session import emulated
 from tinyfin.hil.replay import replay
 from tinyfin.measure import instrument
-from tinyfin.pack.container import parse_pack
+from tinyfin.pack.container import parse_pack, with_sections
+from tinyfin.pack.probation import Look, Probation
+from tinyfin.pack.signing import DEVELOPMENT_KEY
 from tinyfin.pack.trust import keys_beside, require_trusted
 from tinyfin.targets import build as building
 from tinyfin.targets import catalogue, flash
@@ -71,6 +73,8 @@ class Instructions:
     outcome_max: int
     monitor_max: int
     """Counting score and features, and the level; 0 of a pack without DRFT and LEVL."""
+    shadow_max: int
+    """Another pack with a network like this one in its shadow; 0 without a network."""
     export: int
     """Reading the whole state image, in pieces of 64 bytes."""
     bound: int
@@ -232,7 +236,16 @@ class Counted:
     network: int
     outcome_max: int
     monitor_max: int
+    shadow_max: int
     export: int
+
+
+def _replaces_itself(pack: bytes, keys: Sequence[bytes]) -> bytes:
+    """The pack with bounds under which it may replace itself, signed by the development key."""
+    parsed = parse_pack(pack, keys=keys)
+    cuts = (1 << 30, 2 << 30, 3 << 30)
+    bounds = Probation(parsed.model_id, cuts, cuts, (Look(65535, 0, 0, 0),))
+    return with_sections(parsed, {"PROB": bounds.encode()}, DEVELOPMENT_KEY)
 
 
 def count(
@@ -247,8 +260,9 @@ def count(
     """Replay ``events`` transactions on the instrument and count each; MismatchError when an
     answer differs from the twin's. code_of: the target whose code runs, as in a build."""
     plain = instrument.build(target, code_of=code_of)
+    has_network = parse_pack(pack, keys=keys).network is not None
     tapes = instrument.event_tapes(
-        pack,
+        _replaces_itself(pack, keys) if has_network else pack,
         tx,
         stream,
         instrument.room(plain),
@@ -256,10 +270,11 @@ def count(
         measure=True,
         piece_events=600,
         keys=keys,
+        shadow=b"" if has_network else None,
     )
     total: list[int] = []
     explained: list[bool] = []
-    outcome = network = export = monitor = 0
+    outcome = network = export = monitor = shadow = 0
     for tape, _ in tapes:
         found = instrument.run(plain, tape, icount=True)
         _refuse_differences(found)
@@ -269,9 +284,16 @@ def count(
             explained.append(reasons > 0)
         outcome = max([outcome, *(found.instructions(n[0]) for n in found.numbers("outcome"))])
         network = max([network, *(found.instructions(n[1]) for n in found.numbers("hashed"))])
+        shadow = max([shadow, *(found.instructions(n[0]) for n in found.numbers("counted"))])
         export = max([export, *(found.instructions(n[0]) for n in found.numbers("exported"))])
     return Counted(
-        np.array(total, np.int64), np.array(explained, np.bool_), network, outcome, monitor, export
+        np.array(total, np.int64),
+        np.array(explained, np.bool_),
+        network,
+        outcome,
+        monitor,
+        shadow,
+        export,
     )
 
 
@@ -352,6 +374,7 @@ def _summary(pack: bytes, counted: Counted, operators: dict[int, int], rest: int
         else 0,
         outcome_max=counted.outcome_max,
         monitor_max=counted.monitor_max if pack_monitor(pack) else 0,
+        shadow_max=counted.shadow_max,
         export=counted.export,
         bound=max(bound, int(counts.max())),
         largest=tuple((name, n) for name, n in largest),

@@ -51,11 +51,7 @@ enum { TFIN_PROBATION_BODY_BYTES = 56, TFIN_PROBATION_IMAGE_BYTES = 72 };
 typedef struct tfin_probation {
     tfin_engine *engine;
     const uint8_t *bounds;
-    const uint8_t *maps; /* of the pack in shadow, as are the next four */
-    const uint8_t *plan;
-    const uint8_t *readout;
-    const uint8_t *calibration;
-    const uint8_t *decision;
+    const uint8_t *pack; /* in shadow */
     uint32_t body[TFIN_PROBATION_BODY_BYTES / 4];
 } tfin_probation;
 

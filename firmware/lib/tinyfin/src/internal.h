@@ -103,9 +103,9 @@ enum {
 #define SECTION_TAG(a, b, c, d) \
     ((uint32_t)(a) | (uint32_t)(b) << 8 | (uint32_t)(c) << 16 | (uint32_t)(d) << 24)
 
-/* pack.c: the payload of a section that the engine itself does not need, of a pack that was
- * verified, and its size; null and 0 without it. */
-const uint8_t *tfin_optional_section(const uint8_t *pack, uint32_t tag, uint32_t *size);
+/* pack.c: the payload of a section of a pack that was verified, and its size; null and 0 without
+ * it. */
+const uint8_t *tfin_section(const uint8_t *pack, uint32_t tag, uint32_t *size);
 
 /* offsets in the DECI payload; of each feature u16 reason, i8 reference, u8 reason
  * below the reference */

@@ -137,8 +137,8 @@ static int32_t find(const tfin_engine *e, const uint8_t **drift, const uint8_t *
 {
     uint32_t drift_size, levels_size;
     int32_t counts = 0;
-    *drift = tfin_optional_section(e->pack, SECTION_TAG('D', 'R', 'F', 'T'), &drift_size);
-    *levels = tfin_optional_section(e->pack, SECTION_TAG('L', 'E', 'V', 'L'), &levels_size);
+    *drift = tfin_section(e->pack, SECTION_TAG('D', 'R', 'F', 'T'), &drift_size);
+    *levels = tfin_section(e->pack, SECTION_TAG('L', 'E', 'V', 'L'), &levels_size);
     if (*drift == NULL && *levels == NULL) {
         return 0;
     }

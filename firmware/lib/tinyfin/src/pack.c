@@ -125,7 +125,7 @@ static int walk_sections(const uint8_t *p, section s[S_COUNT])
     return at == total ? TFIN_OK : TFIN_E_SECTION;
 }
 
-const uint8_t *tfin_optional_section(const uint8_t *p, uint32_t tag, uint32_t *size)
+const uint8_t *tfin_section(const uint8_t *p, uint32_t tag, uint32_t *size)
 {
     const uint8_t *h = p + HEADER_SIZE;
     for (uint32_t count = tfin_u16(p + AT_SECTIONS); count != 0; count--) {

@@ -77,7 +77,7 @@ static int looks_ok(const uint8_t *look, uint32_t count)
 static const uint8_t *bounds_of(const uint8_t *pack)
 {
     uint32_t size;
-    const uint8_t *b = tfin_optional_section(pack, SECTION_TAG('P', 'R', 'O', 'B'), &size);
+    const uint8_t *b = tfin_section(pack, SECTION_TAG('P', 'R', 'O', 'B'), &size);
     if (b == NULL || size < PROB_HEAD) {
         return NULL;
     }
@@ -111,16 +111,18 @@ int tfin_probation_possible(const tfin_engine *running, const void *candidate)
 /* ---- beginning */
 
 /* The engine with the pack in shadow in place of the one that runs: features, memory and progress
- * are shared. */
+ * are shared. Its sections are looked for again at every event, which takes two hundred
+ * instructions, so that no memory holds where they are. */
 static void look_as_shadow(const tfin_probation *p, tfin_engine *view)
 {
+    uint32_t size;
     *view = *p->engine;
-    view->maps = p->maps;
-    view->plan = p->plan;
-    view->readout = p->readout;
-    view->calibration = p->calibration;
-    view->decision = p->decision;
-    view->thresholds = p->decision;
+    view->maps = tfin_section(p->pack, SECTION_TAG('M', 'A', 'P', 'S'), &size);
+    view->plan = tfin_section(p->pack, SECTION_TAG('P', 'L', 'A', 'N'), &size);
+    view->readout = tfin_section(p->pack, SECTION_TAG('R', 'E', 'A', 'D'), &size);
+    view->calibration = tfin_section(p->pack, SECTION_TAG('C', 'A', 'L', 'I'), &size);
+    view->decision = tfin_section(p->pack, SECTION_TAG('D', 'E', 'C', 'I'), &size);
+    view->thresholds = view->decision;
 }
 
 static void begin_body(tfin_probation *p, const uint8_t *pack_id, uint32_t phase)
@@ -161,11 +163,7 @@ int tfin_probation_shadow(tfin_probation *p, tfin_engine *running, const tfin_ve
         return TFIN_E_MEMORY;
     }
     p->engine = running;
-    p->maps = other->maps;
-    p->plan = other->plan;
-    p->readout = other->readout;
-    p->calibration = other->calibration;
-    p->decision = other->decision;
+    p->pack = other->pack;
     tfin_engine view;
     look_as_shadow(p, &view);
     rc = tfin_run_golden(&view, candidate->golden);
