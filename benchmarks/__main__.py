@@ -111,6 +111,7 @@ def measure(target: str, cases: list[targets.Case]) -> Found:
         "opening": targets.opening(chosen, pack),
         "opening_network": targets.opening(chosen, targets.network_only(pack)),
         "budget": targets.budget_row(target, PACK),
+        "watched": targets.watched_row(target, PACK),
         "network_code": None,
     }
     if cases:

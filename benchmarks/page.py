@@ -434,6 +434,45 @@ def budgets(targets: list[Found], events: int) -> list[str]:
     return [*lines, ""]
 
 
+def watched(targets: list[Found]) -> list[str]:
+    """Monitor, alert budget and shadow."""
+    head = [
+        "target",
+        "monitor: features",
+        "monitor, levels: RAM B",
+        "shadow: RAM B",
+        "monitor: predicted",
+        "most on other data",
+        "shadow: predicted",
+        "most on other data",
+    ]
+    rows = [
+        [
+            found["target"],
+            row["features"],
+            row["monitor_bytes"],
+            row["probation_bytes"],
+            row["monitor_predicted"],
+            row["monitor_measured"],
+            row["shadow_predicted"],
+            row["shadow_measured"],
+        ]
+        for found in targets
+        if (row := found.get("watched")) is not None
+    ]
+    return [
+        "",
+        "## Drift, alert budget and shadow",
+        "",
+        "The reference pack with DRFT and LEVL ([probation.md](formats/probation.md)), and itself "
+        "in its own shadow. Instructions per scored event, in addition to the score; predicted: "
+        "the most of the events that `tinyfin budget` takes. RAM: handle and counts. On parts with "
+        "8 kB fewer features are counted.",
+        "",
+        *table(head, alike(rows)),
+    ]
+
+
 def features(rows: list[Found]) -> list[str]:
     """The feature engine on the workstation."""
     lines = ["## Feature engine on the workstation", ""]
@@ -475,6 +514,7 @@ def page(result: Found, reference: Found, events: int, core_of: Any) -> str:
         *code(targets, reference["rows"], core_of),
         *opening(targets),
         *budgets(targets, events),
+        *watched(targets),
         *runtimes(result["sizes"]),
         *features(result["features"]),
         "",

@@ -18,16 +18,28 @@ from tinyfin.errors import BudgetError
 from tinyfin.measure import instrument
 from tinyfin.measure import pack_costs as budgets
 from tinyfin.measure.network_costs import bench
-from tinyfin.pack.container import build_pack, parse_pack
+from tinyfin.pack.container import build_pack, parse_pack, with_sections
+from tinyfin.pack.drift_making import LARGE_BYTES, SMALL_BYTES, drift_section
+from tinyfin.pack.levels import levels_section
 from tinyfin.pack.maps import InputMap
 from tinyfin.pack.plan import compile_plan, describe, repack
+from tinyfin.pack.signing import DEVELOPMENT_KEY
 from tinyfin.schema import Field, Schema
 from tinyfin.targets import catalogue, flash
 from tinyfin.targets.build import BuildResult
 from tinyfin.targets.catalogue import Target
 from tinyfin.tflite.model import load
+from tinyfin.twin import Twin, pack_monitor
 
-__all__ = ["Case", "budget_row", "network_code", "network_only", "networks", "opening"]
+__all__ = [
+    "Case",
+    "budget_row",
+    "network_code",
+    "network_only",
+    "networks",
+    "opening",
+    "watched_row",
+]
 
 _ARENA_AT = 16
 _MODEL_ROWS = 64
@@ -35,6 +47,8 @@ _STAND_IN = "cortex-m4"
 """Where the code of a smaller Cortex-M runs when the model does not fit that core's own board."""
 OTHER_DATA = {"terminals": 2, "days": 12, "seed": 11}
 OTHER_EVENTS = 2000
+MONITOR_HANDLE_BYTES = 16
+"""Four pointers."""
 
 
 @dataclass(frozen=True)
@@ -186,6 +200,44 @@ def network_only(pack: bytes) -> bytes:
         golden=given.golden,
         model=given.model_id,
     )
+
+
+def watched_row(target_name: str, pack: Path) -> dict[str, Any]:
+    """What it costs to count drift, to keep an alert budget, and to score a second pack in the
+    shadow: as `tinyfin budget` predicts it, and on other data."""
+    target = catalogue.get(target_name)
+    small = target.ram_bytes <= 16 << 10  # TFIN_WIRE_SMALL
+    train = budgets.default_data()
+    stream = event_stream(train, "both")
+    parsed = parse_pack(flash.target_pack(pack, target).read_bytes())
+    scored = Twin(parsed.data, terminals=len(train.terminals)).run(train, stream)
+    assert parsed.decision is not None
+    drift = drift_section(
+        scored.features,
+        scored.score_q32,
+        train.terminal,
+        train.t_mono_s,
+        most_bytes=SMALL_BYTES if small else LARGE_BYTES,
+    )
+    levels = levels_section(scored.score_q32, parsed.decision, span=1)
+    watched = with_sections(
+        parsed, {"DRFT": drift.encode(), "LEVL": levels.encode()}, DEVELOPMENT_KEY
+    )
+    other = budgets.default_data(**OTHER_DATA)
+    predicted, measured = (
+        budgets.count(target, watched, data, event_stream(data, "both"), events, piece_events=300)
+        for data, events in ((train, budgets.EVENTS), (other, OTHER_EVENTS))
+    )
+    return {
+        "score_bins": len(drift.score.weights),
+        "features": len(drift.features),
+        "monitor_bytes": pack_monitor(watched) + MONITOR_HANDLE_BYTES,
+        "probation_bytes": predicted.probation_bytes,
+        "monitor_predicted": predicted.monitor_max,
+        "monitor_measured": measured.monitor_max,
+        "shadow_predicted": predicted.shadow_max,
+        "shadow_measured": measured.shadow_max,
+    }
 
 
 def budget_row(target_name: str, pack: Path) -> dict[str, Any]:

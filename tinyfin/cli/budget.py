@@ -335,8 +335,8 @@ def _table(found: list[Budget], misfits: dict[str, str], sets: dict[str, dict[st
         if row.instructions and row.instructions.monitor_max
     ]
     lines += [
-        f"{row.target}: a pack in shadow takes at most {row.instructions.shadow_max} instructions an "
-        "event more"
+        f"{row.target}: a pack in shadow takes at most {row.instructions.shadow_max} instructions "
+        "more an event"
         for row in found
         if row.instructions and row.instructions.shadow_max
     ]

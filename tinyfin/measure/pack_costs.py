@@ -237,6 +237,8 @@ class Counted:
     outcome_max: int
     monitor_max: int
     shadow_max: int
+    probation_bytes: int
+    """RAM of a probation."""
     export: int
 
 
@@ -256,6 +258,7 @@ def count(
     events: int,
     keys: Sequence[bytes] = (),
     code_of: str | None = None,
+    piece_events: int = 600,
 ) -> Counted:
     """Replay ``events`` transactions on the instrument and count each; MismatchError when an
     answer differs from the twin's. code_of: the target whose code runs, as in a build."""
@@ -268,13 +271,13 @@ def count(
         instrument.room(plain),
         limit=events,
         measure=True,
-        piece_events=600,
+        piece_events=piece_events,
         keys=keys,
         shadow=b"" if has_network else None,
     )
     total: list[int] = []
     explained: list[bool] = []
-    outcome = network = export = monitor = shadow = 0
+    outcome = network = export = monitor = shadow = probation = 0
     for tape, _ in tapes:
         found = instrument.run(plain, tape, icount=True)
         _refuse_differences(found)
@@ -284,6 +287,7 @@ def count(
             explained.append(reasons > 0)
         outcome = max([outcome, *(found.instructions(n[0]) for n in found.numbers("outcome"))])
         network = max([network, *(found.instructions(n[1]) for n in found.numbers("hashed"))])
+        probation = max([probation, *(n[1] for n in found.numbers("shadow"))])
         shadow = max([shadow, *(found.instructions(n[0]) for n in found.numbers("counted"))])
         export = max([export, *(found.instructions(n[0]) for n in found.numbers("exported"))])
     return Counted(
@@ -293,6 +297,7 @@ def count(
         outcome,
         monitor,
         shadow,
+        probation,
         export,
     )
 
