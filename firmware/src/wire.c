@@ -263,6 +263,7 @@ static inline void audit_level(uint32_t level, uint32_t counted)
 
 #ifdef MONITORED
 static tfin_monitor monitor;
+#define MONITOR_KEPT (&monitor)
 #ifdef TFIN_PORT_FLASH
 static uint32_t monitor_counts[TFIN_MONITOR_BYTES / 4];
 #else
@@ -279,6 +280,9 @@ static void count(const tfin_verdict *verdict)
 {
     if (tfin_monitor_count(&monitor, verdict) == 1) {
         audit_level(tfin_monitor_level(&monitor), tfin_monitor_events(&monitor));
+#ifdef TFIN_STATE_LOG
+        tfin_state_log_level(&state_log);
+#endif
     }
 }
 
@@ -287,6 +291,7 @@ static uint32_t monitor_size(void)
     return tfin_monitor_size(&monitor);
 }
 #else
+#define MONITOR_KEPT NULL
 static void open_monitor(void)
 {
 }
@@ -1195,7 +1200,7 @@ void tfin_wire_start(void)
         open_monitor();
 #ifdef TFIN_STATE_LOG
         tfin_state_log_open(&state_log, tfin_port_flash_map(), &engine, tx_frame, sizeof tx_frame,
-                            &trust);
+                            &trust, MONITOR_KEPT);
 #endif
     }
 #ifdef TFIN_PORT_FLASH

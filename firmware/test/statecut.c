@@ -234,7 +234,7 @@ static void boot(void)
 {
     engine = fresh_engine;
     memcpy(memory, fresh_memory, sizeof memory);
-    tfin_state_log_open(&state_log, &map, &engine, work, sizeof work, NULL);
+    tfin_state_log_open(&state_log, &map, &engine, work, sizeof work, NULL, NULL);
 }
 
 /* What may come back: the state of before the cut and, when it came during a call, that of behind

@@ -27,7 +27,7 @@ enum {
 _Static_assert(HEADER_BYTES == 32, "a header is one program unit of the widest flash");
 
 /* A record: kind, 0, bytes of its payload (2), payload, CRC-32 (4) over all before. */
-enum { OUTCOME = 0xA1, PUSHED_OUT, NOTICE };
+enum { OUTCOME = 0xA1, PUSHED_OUT, NOTICE, MONITOR };
 enum { HEAD_BYTES = 4, CRC_BYTES = 4, OUTCOME_BYTES = 8, NOTICE_BYTES = 25 };
 enum { CLOCK_AT = 64, PIECE = 32 };
 
@@ -126,9 +126,8 @@ static void put_clock(const tfin_state_log *log, tfin_writer *w)
     tfin_put_bytes(w, t, sizeof t);
 }
 
-/* An event happened: the record with this payload is appended, or an image that has the event is
- * written. */
-static void keep(tfin_state_log *log, uint32_t kind, tfin_writer *w)
+/* Puts head and checksum around a payload that is there, up to w, and appends the record. */
+static int append(tfin_state_log *log, uint32_t kind, tfin_writer *w)
 {
     uint8_t *record = record_of(log);
     tfin_writer head = {record, record + HEAD_BYTES, 0};
@@ -139,11 +138,18 @@ static void keep(tfin_state_log *log, uint32_t kind, tfin_writer *w)
     size += CRC_BYTES;
     log->grows = (uint8_t)(log->grows && space(log) >= in_units(log, size) &&
                            write(log, log->half, log->end, record, size));
-    if (!log->grows) {
+    log->end += log->grows ? in_units(log, size) : 0;
+    return log->grows;
+}
+
+/* An event happened: the record with this payload is appended, or an image that has the event is
+ * written. */
+static void keep(tfin_state_log *log, uint32_t kind, tfin_writer *w)
+{
+    if (!append(log, kind, w)) {
         renew(log, 0);
         return;
     }
-    log->end += in_units(log, size);
     log->events++;
     if (space(log) < 2u * record_bytes(log->engine)) {
         log->wanted = 1;
@@ -184,12 +190,38 @@ static int writes_image(const tfin_state_log *log)
     return log->job >= IMAGE && log->job <= COPY_2;
 }
 
+/* The monitor as it is now, where there is space for events behind it, too. */
+static void keep_monitor(tfin_state_log *log)
+{
+    uint8_t *image = record_of(log) + HEAD_BYTES;
+    uint32_t size = log->monitor != NULL ? tfin_monitor_size(log->monitor) : 0;
+    uint32_t bytes = HEAD_BYTES + size + CRC_BYTES;
+    if (size != 0 && log->grows && bytes <= log->room &&
+        space(log) >= in_units(log, bytes) + 4u * record_bytes(log->engine) &&
+        tfin_monitor_export(log->monitor, image, size) == TFIN_OK) {
+        tfin_writer w = {image + size, image + size + CRC_BYTES, 0};
+        (void)append(log, MONITOR, &w);
+    }
+    log->has_monitor = 1;
+}
+
 /* What is written of an image is of the state of now: the next change comes behind it. */
 static void settle(tfin_state_log *log)
 {
     while (writes_image(log)) {
         (void)tfin_state_log_step(log);
         feed(log);
+    }
+    if (log->grows && !log->has_monitor) {
+        keep_monitor(log);
+    }
+}
+
+void tfin_state_log_level(tfin_state_log *log)
+{
+    if (tfin_state_log_works(log)) {
+        settle(log);
+        keep_monitor(log);
     }
 }
 
@@ -338,6 +370,7 @@ static void write_header(tfin_state_log *log)
     log->events = 0;
     log->failures = 0;
     log->grows = 1;
+    log->has_monitor = 0;
     log->wanted = 0;
     log->at = 0;
     log->job = log->alone ? ERASE_OLD : REST;
@@ -438,6 +471,12 @@ static int restore(tfin_state_log *log, const uint8_t *record, uint32_t size)
     tfin_engine *e = log->engine;
     tfin_reader r = {record + HEAD_BYTES, record + size, 0};
     tfin_outcome outcome = {0};
+    if (record[0] == MONITOR) { /* of another pack: it begins anew */
+        if (log->monitor != NULL) {
+            (void)tfin_monitor_import(log->monitor, r.at, size - HEAD_BYTES);
+        }
+        return 1;
+    }
     if (record[0] == NOTICE) {
         tfin_notice n;
         n.id = tfin_get(&r, 8);
@@ -473,7 +512,7 @@ static void restore_events(tfin_state_log *log)
             return;
         }
         uint32_t size = HEAD_BYTES + payload_of(record);
-        if (size + CRC_BYTES > record_bytes(log->engine) || size + CRC_BYTES > end - at ||
+        if (size + CRC_BYTES > log->room || size + CRC_BYTES > end - at ||
             !read(log, log->half, at, record, size + CRC_BYTES) ||
             size != HEAD_BYTES + payload_of(record)) {
             return;
@@ -483,8 +522,7 @@ static void restore_events(tfin_state_log *log)
             !restore(log, record, size)) {
             return;
         }
-        log->events++;
-        log->restored++;
+        log->events = (uint16_t)(log->events + (record[0] != MONITOR));
         feed(log);
         at += in_units(log, size + CRC_BYTES);
     }
@@ -504,10 +542,13 @@ static int other_is_blank(const tfin_state_log *log)
 }
 
 void tfin_state_log_open(tfin_state_log *log, const tfin_flash_map *map, tfin_engine *engine,
-                         void *work, uint32_t work_bytes, const tfin_trust *trust)
+                         void *work, uint32_t work_bytes, const tfin_trust *trust,
+                         tfin_monitor *monitor)
 {
     memset(log, 0, sizeof *log);
     log->engine = engine;
+    log->monitor = monitor;
+    log->room = work_bytes - tfin_waiting_size(engine);
     log->trust = trust;
     log->work = work;
     log->map = map;
@@ -532,6 +573,7 @@ void tfin_state_log_open(tfin_state_log *log, const tfin_flash_map *map, tfin_en
             log->found = TFIN_STATE_FOUND;
             log->half = (uint8_t)half;
             restore_events(log);
+            log->restored = log->events;
             if (h[half].alone && !other_is_blank(log)) {
                 log->job = ERASE_OLD;
             }

@@ -29,6 +29,7 @@
 
 #include "flash.h"
 #include "tinyfin.h"
+#include "tinyfin_monitor.h"
 
 /* Neither half was ever written; something is there, and none of it is an image of this feature
  * program that can be read; the state came back. */
@@ -38,7 +39,9 @@ typedef struct tfin_state_log {
     const tfin_flash_map *map; /* null: the state is not kept */
     tfin_engine *engine;
     const tfin_trust *trust; /* its progress function */
+    tfin_monitor *monitor;   /* null: none is kept */
     uint8_t *work;
+    uint32_t room;     /* for a record, in `work` */
     uint32_t sequence; /* of the newest image; it goes up with every image */
     uint32_t end;      /* where the next event goes, in the half that counts */
     uint32_t at;       /* what is erased or written next, in the other half */
@@ -50,7 +53,8 @@ typedef struct tfin_state_log {
     uint8_t wanted;   /* a new image is to be written; */
     uint8_t alone;    /* and then the half before it is to be erased */
     uint8_t failures; /* in a row, of images; at TFIN_STATE_LOG_GIVES_UP nothing is kept any more */
-    uint8_t found;    /* enum tfin_state_log_found, at boot */
+    uint8_t has_monitor; /* a record of it stands behind the image; */
+    uint8_t found;       /* enum tfin_state_log_found, at boot */
 } tfin_state_log;
 
 enum { TFIN_STATE_LOG_GIVES_UP = 4 };
@@ -58,12 +62,17 @@ enum { TFIN_STATE_LOG_GIVES_UP = 4 };
 /* Bytes of `work` for an engine. */
 uint32_t tfin_state_log_work_bytes(const tfin_engine *engine);
 
-/* Brings the state back. `engine` is open and cold. `work`, aligned to 8, is used in every call and
- * is free between two of them. The progress function of `trust` is called in long calls. Where map
- * is null, or has no space for the state, or the work memory is too small, nothing is kept and the
- * other functions are those of the engine. */
+/* Brings the state back, and what the monitor had counted at some time since the image before;
+ * `monitor` may be null, or closed. `engine` is open and cold. `work`, aligned to 8, is used in
+ * every call and is free between two of them. The progress function of `trust` is called in long
+ * calls. Where map is null, or has no space for the state, or the work memory is too small, nothing
+ * is kept and the other functions are those of the engine. */
 void tfin_state_log_open(tfin_state_log *log, const tfin_flash_map *map, tfin_engine *engine,
-                         void *work, uint32_t work_bytes, const tfin_trust *trust);
+                         void *work, uint32_t work_bytes, const tfin_trust *trust,
+                         tfin_monitor *monitor);
+
+/* The level of the monitor has changed: keeps it. Else it is kept once behind each image. */
+void tfin_state_log_level(tfin_state_log *log);
 
 /* These return what the engine's functions do. A call that the engine refuses writes nothing. */
 int tfin_state_log_score(tfin_state_log *log, const tfin_event *event, tfin_verdict *verdict);
