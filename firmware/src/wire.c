@@ -289,22 +289,24 @@ static void audit_state(enum tfin_audit_state what)
 }
 
 /* What the verdict does not wait for. The monitor comes last: it may change the thresholds, from
- * the next event on. A plug that is pulled loses at most NOTES_EVERY events of what is counted. */
+ * the next event on. A plug that is pulled loses at most NOTES_EVERY events of what is counted, and
+ * no change. */
 static void after_verdict(const tfin_verdict *verdict)
 {
-    int ended_now = tfin_transfer_scored(&transfer, verdict);
-    if (ended_now) {
+    int changed = tfin_transfer_scored(&transfer, verdict);
+    if (changed) {
         tfin_audit_probation(&audit, clock_s(), &transfer.probation);
     }
 #ifdef MONITORED
     if (tfin_monitor_count(&monitor, verdict) == 1) {
+        changed = 1;
         tfin_audit_level(&audit, clock_s(), tfin_monitor_level(&monitor),
                          tfin_monitor_events(&monitor));
     }
 #endif
 #ifdef TFIN_STATE_LOG
     enum { NOTES_EVERY = 32 };
-    if (ended_now || ++since_notes == NOTES_EVERY) {
+    if (changed || ++since_notes == NOTES_EVERY) {
         tfin_state_log_keep_notes(&state_log);
         since_notes = 0;
     }

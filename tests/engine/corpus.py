@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 
-from tests.support import packs
+from tests.support import monitors, packs
 from tests.support.native import TEST, Engine
 
 CORPUS = TEST / "corpus"
@@ -22,6 +22,13 @@ def golden_mirror() -> bytes:
     return packs.build({**parts, "GOLD": packs.golden(3, answers)})
 
 
+def monitored() -> bytes:
+    """The small pack with DRFT and LEVL."""
+    decision = packs.decision(3, online=monitors.USUAL[0])
+    more = {"DECI": decision, "DRFT": monitors.DRIFT, "LEVL": monitors.LEVELS}
+    return packs.build({**packs.small(), **more})
+
+
 def main() -> None:
     for folder in ("pack", "state", "events"):
         (CORPUS / folder).mkdir(parents=True, exist_ok=True)
@@ -29,6 +36,7 @@ def main() -> None:
         ("small", packs.build(packs.small())),
         ("rich", packs.build(packs.rich())),
         ("mirror", golden_mirror()),
+        ("monitored", monitored()),
     ):
         (CORPUS / "pack" / name).write_bytes(pack)
     features = {tag: packs.rich()[tag] for tag in ("SCHM", "PROG")}

@@ -14,12 +14,14 @@ from tinyfin.errors import InputError
 from tinyfin.field.audit import Head
 from tinyfin.field.report import (
     COUNTERS,
+    Monitor,
     Report,
     Slots,
     Tag,
     encode,
     encode_audit,
     encode_counters,
+    encode_monitor,
     parse_report,
     require_genuine,
 )
@@ -58,6 +60,18 @@ def test_the_bytes_are_those_of_the_format() -> None:
     assert report.data.startswith(head + bytes([1, 16, 0xAC, 2, 1, 2, 3]))
     message = KEY + bytes(96) + b"report" + report.data[:-16]
     assert report.data[-16:] == hashlib.blake2b(message, digest_size=32).digest()[:16]
+
+
+def test_a_monitors_section() -> None:
+    """u8 halvings, u8 level, then varints: events, counts."""
+    monitor = Monitor(1, 2, 300, (0, 127, 128, 65535))
+    data = encode_monitor(monitor)
+    assert data == bytes([1, 2, 0xAC, 0x02, 0, 0x7F, 0x80, 0x01, 0xFF, 0xFF, 0x03])
+    assert made((Tag.MONITOR, data)).monitor == monitor
+    assert made().monitor is None
+    assert made((Tag.MONITOR, bytes([0, 0]))).monitor == Monitor(0, 0, 0, ())
+    with pytest.raises(InputError, match="in the middle of one"):
+        _ = made((Tag.MONITOR, data[:-1])).monitor
 
 
 def test_unknown_sections_are_kept_and_skipped() -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from datetime import date, datetime
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from tinyfin.schema import PAYMENT
 from tinyfin.simulator.attacks import attacks
 from tinyfin.simulator.merchants import PROFILES
 
+BASE = {"terminals": 8, "days": 4, "seed": 3}
 SMALL = Simulate(terminals=8, days=4, seed=3)
 WANTED = {
     "card_testing",
@@ -46,6 +48,52 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
     assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
     other = simulator.simulate(SMALL.model_copy(update={"seed": 4}))
     assert not other.equals(simulator.simulate(SMALL))
+
+
+def test_a_scenario_begins_at_its_date() -> None:
+    day = {"attacks": {"card_testing": 20.0}, "attacks_start": {"card_testing": "2025-01-08"}}
+    town = simulator.simulate(Simulate.model_validate({**BASE, **day}))
+    times = rows_of(town, "card_testing")["time"].to_pylist()
+    assert min(times).date() == date(2025, 1, 8)
+    columns = ["time", "terminal", "amount_minor", "token"]
+    ordinary = rows_of(town, "genuine").select(columns)
+    assert ordinary.equals(rows_of(simulator.simulate(SMALL), "genuine").select(columns))
+
+
+def test_a_season_changes_amounts_and_numbers_from_its_date() -> None:
+    quiet = Simulate.model_validate({**BASE, "attacks": dict.fromkeys(attacks(), 0)})
+    season = {"start": "2025-01-08", "amounts": 3.0, "sales": 2.0}
+    changed = quiet.model_copy(update={"seasons": Simulate(seasons=[season]).seasons})
+    then = pa.scalar(datetime(2025, 1, 8), pa.timestamp("s"))
+    before, after = (
+        [
+            town.filter(what(town["time"], then))
+            for town in map(simulator.simulate, (quiet, changed))
+        ]
+        for what in (pc.less, pc.greater_equal)
+    )
+    assert len(before[0]) == pytest.approx(len(before[1]), rel=0.05)
+    assert len(after[1]) == pytest.approx(2 * len(after[0]), rel=0.15)
+    median = [float(pc.approximate_median(town["amount_minor"]).as_py()) for town in after]
+    assert median[1] == pytest.approx(3 * median[0], rel=0.2)
+    ended = {**season, "end": "2025-01-07", "start": "2025-01-06", "sales": 1.0}
+    short = quiet.model_copy(update={"seasons": Simulate(seasons=[ended]).seasons})
+    last = simulator.simulate(short)
+    last = last.filter(pc.greater_equal(last["time"], then))
+    over = float(pc.approximate_median(last["amount_minor"]).as_py())
+    assert over == pytest.approx(median[0], rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({"attacks_start": {"nonsense": "2025-01-08"}}, "attacks_start: unknown scenario"),
+        ({"attacks_start": {"fallback": "2026-01-08"}}, "fallback begins outside of the 4 days"),
+    ],
+)
+def test_dates_that_cannot_be(keys: dict[str, object], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        simulator.simulate(Simulate.model_validate({**BASE, **keys}))
 
 
 def test_scenarios_do_not_disturb_one_another() -> None:

@@ -115,8 +115,9 @@ def test_reports_and_log_of_an_emulated_terminal(tmp_path: Path, town: Transacti
     path.write_bytes(sign_again(few, None, sections={**few.sections, "DRFT": many}))
     parsed = parse_pack(path.read_bytes())
     rows = np.flatnonzero(town.terminal == 0)[:1500]
-    image = build.build("cortex-m4", pack=path).elf
-    with Terminal(image, tmp_path / "flash.bin").on() as (client, _):
+    image = build.build("cortex-m4", pack=path, defines=("TFIN_STATE_LOG",)).elf
+    terminal = Terminal(image, tmp_path / "flash.bin")
+    with terminal.on() as (client, _):
         assert client.hello.capabilities & Capability.MONITOR
         field_frames.provision(client, ID, KEYS)
         assert report_of(client).monitor is not None
@@ -124,7 +125,11 @@ def test_reports_and_log_of_an_emulated_terminal(tmp_path: Path, town: Transacti
         report = report_of(client)
         image_bytes = client.monitor()
         log = verified(client, report)
+    with terminal.on() as (client, _):  # the plug was pulled
+        kept = read_monitor(client.monitor(), parsed.drift)
     counted, said = read_monitor(image_bytes, parsed.drift), report.monitor
+    assert kept.level == counted.level
+    assert 0 < kept.events <= counted.events
     assert said is not None
     assert (said.halvings, said.events, said.level) == (0, len(rows), counted.level)
     reported = split_counts(said.counts, parsed.drift)

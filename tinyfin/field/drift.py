@@ -127,10 +127,11 @@ def read_reports(
         )
     found = {}
     for name, reports in held.items():
-        monitors = [m for _, r in sorted(reports.items()) if (m := r.monitor) is not None]
+        monitors = [(r.boot_nonce, r.monitor) for _, r in sorted(reports.items())]
         found[name] = [
-            MonitorCounts(m.events, m.halvings, m.level, split_counts(m.counts, drift))
-            for m in monitors
+            MonitorCounts(m.events, m.halvings, m.level, split_counts(m.counts, drift), boot)
+            for boot, m in monitors
+            if m is not None
         ]
     return found, others
 

@@ -85,10 +85,9 @@ class DriftSection:
         self, features: NDArray[np.int16], scores: NDArray[np.uint32]
     ) -> list[NDArray[np.int64]]:
         """int64[bins] per histogram of the rows ``features`` [n, features] and ``scores`` [n]."""
-        columns = [features[:, h.feature] for h in self.features]
-        return [
-            h.count(column) for h, column in zip(self.histograms, [scores, *columns], strict=True)
-        ]
+        columns: list[NDArray[np.integer]] = [scores]
+        columns += [features[:, h.feature] for h in self.features]
+        return [h.count(column) for h, column in zip(self.histograms, columns, strict=True)]
 
     @property
     def device_bytes(self) -> int:

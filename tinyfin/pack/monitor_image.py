@@ -20,6 +20,7 @@ __all__ = ["MonitorCounts", "read_monitor", "split_counts", "window"]
 _HEAD = struct.Struct("<IHHII8s")
 _BODY = struct.Struct("<IIiHBB")
 _MAGIC, _VERSION = 0x4E4D4654, 1
+_LOST = 0.1
 
 Counts = NDArray[np.int64]
 
@@ -33,6 +34,8 @@ class MonitorCounts:
     halvings: int
     level: int
     histograms: tuple[Counts, ...]
+    boot: int = 0
+    """Boot nonce of the terminal, where it is known; else the same for all."""
 
 
 def read_monitor(image: bytes, drift: DriftSection | None) -> MonitorCounts:
@@ -68,11 +71,18 @@ def window(before: MonitorCounts | None, now: MonitorCounts) -> tuple[Counts, ..
     """What was counted between two readings of one terminal, histogram by histogram.
 
     Halvings in between halve what was there before, too; what a halving rounds, and half of what
-    came since the reading before it, is lost. A monitor that has begun anew in between (fewer
-    events, or halvings) has counted everything since.
+    came since the reading before it, is lost. After a restart the monitor goes on from what flash
+    kept, which may be a little less than the reading before, or begins anew: when more than a tenth
+    of what was there is missing, everything was counted since.
     """
-    if before is None or now.events < before.events or now.halvings < before.halvings:
+    if before is None or now.halvings < before.halvings or not before.histograms:
         return now.histograms
     halved = now.halvings - before.halvings
-    pairs = zip(before.histograms, now.histograms, strict=False)
-    return tuple(np.maximum(b - (a >> halved), 0) for a, b in pairs)
+    pairs = zip([h >> halved for h in before.histograms], now.histograms, strict=False)
+    differences = [b - a for a, b in pairs]
+    missing = -int(np.minimum(differences[0], 0).sum()) if differences else 0
+    if now.boot != before.boot and missing > _LOST * before.events / 2**halved:
+        return now.histograms
+    if now.boot == before.boot and now.events < before.events:
+        return now.histograms
+    return tuple(np.maximum(d, 0) for d in differences)

@@ -81,7 +81,7 @@ def last_window(
     """Counts of one terminal before its newest window, and in it: the newest readings that hold at
     least ``events`` together. What a terminal counted first, until it had as many, is left out:
     its features were still settling."""
-    windows = [window(a, b) for a, b in zip([None, *readings[:-1]], readings, strict=True)]
+    windows = [window(a, b) for a, b in zip([None, *readings], readings, strict=False)]
     known = min((len(w) for w in windows), default=0)
     sizes = [int(w[0].sum()) if known else 0 for w in windows]
     warm, held = 0, 0
