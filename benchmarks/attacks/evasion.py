@@ -32,8 +32,8 @@ LIMIT = 0.1
 FEW_ATTEMPTS, REPEATS = 12, 20
 TRIES = ("card_testing", "expiry_guessing")
 """Scenarios whose gain is the number of tries, not money."""
-AMOUNTS = ("as it is", "half", "a quarter", "a tenth", "usual", "in 3 parts")
-TIMES = ("as it is", "in opening hours", "15 min apart", "2 h apart", "a day apart")
+AMOUNTS = ("unchanged", "half", "a quarter", "a tenth", "usual", "in 3 parts")
+TIMES = ("unchanged", "in opening hours", "15 min apart", "2 h apart", "a day apart")
 _FACTORS = {"half": 0.5, "a quarter": 0.25, "a tenth": 0.1}
 _GAPS_S = {"15 min apart": 900, "2 h apart": 7200}
 _PARTS, _PART_GAP_S, _LEAST_MINOR = 3, 20, 50
@@ -96,7 +96,7 @@ def shaped(town: Town, crime: Crime, shape: Shape, rng: np.random.Generator) -> 
         )
         rows = take(rows, np.argsort(rows["time_s"], kind="stable"))
     times = rows["time_s"]
-    if shape.time != "as it is":
+    if shape.time != "unchanged":
         count = np.arange(len(times))
         offsets = {
             "in opening hours": times - times[0],

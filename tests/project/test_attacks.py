@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 
 from benchmarks.attacks import evasion, extraction, inversion, membership, poisoning
-from benchmarks.attacks.__main__ import main
+from benchmarks.attacks.__main__ import PACK, main
 from benchmarks.attacks.evasion import Shape, Tried
 from benchmarks.attacks.figures import best_threshold, leak
 from benchmarks.attacks.town import Answers, Town, labelled, learned
 from tinyfin import simulator
+from tinyfin.twin import Twin
 
 HOLE_MINOR = 20_000
 """The toy model knows one thing: amounts from here on are fraud."""
@@ -48,8 +49,8 @@ def shop(toy: bytes) -> Town:
 
 SHAPES = [
     Shape(amount, time)
-    for amount in ("as it is", "a tenth", "usual")
-    for time in ("as it is", "2 h apart")
+    for amount in ("unchanged", "a tenth", "usual")
+    for time in ("unchanged", "2 h apart")
 ]
 
 
@@ -61,7 +62,7 @@ def test_a_thief_finds_the_hole(shop: Town) -> None:
     assert found.passes
     assert found.with_pack.detected <= evasion.LIMIT
     # small amounts pass at any time, so he does not wait, and takes what lies below the hole
-    assert "times as it is" in found.best
+    assert "times unchanged" in found.best
     assert found.with_pack.passed >= 0.05
 
 
@@ -81,7 +82,7 @@ def tried(name: str, alerts: int, face: float) -> Tried:
     odds = (alerts - 5.0) * one
     made = np.full(4, 10)
     return Tried(
-        Shape(name, "as it is"), made, made * alerts // 10, face * one, passed, one, odds, one
+        Shape(name, "unchanged"), made, made * alerts // 10, face * one, passed, one, odds, one
     )
 
 
@@ -99,10 +100,10 @@ def test_each_thief_chooses_the_dearest_shape_that_passes() -> None:
 def test_shapes_keep_their_promises(shop: Town) -> None:
     crime = shop.crimes("takeover")[0]
     rng = np.random.default_rng(0)
-    parts = evasion.shaped(shop, crime, Shape("in 3 parts", "as it is"), rng)
+    parts = evasion.shaped(shop, crime, Shape("in 3 parts", "unchanged"), rng)
     rows = crime.rows["amount_minor"]
     assert parts["amount_minor"].sum() == pytest.approx(rows.sum(), abs=3 * len(rows))
-    slow = evasion.shaped(shop, crime, Shape("as it is", "2 h apart"), rng)
+    slow = evasion.shaped(shop, crime, Shape("unchanged", "2 h apart"), rng)
     hours = shop.world.terminals[crime.terminal].hours
     assert np.all(hours[slow["time_s"] // 3600 % 24] > 0)
     assert all(later - earlier >= 7200 for earlier, later in pairwise(slow["time_s"].tolist()))
@@ -121,6 +122,26 @@ def test_genuine_sales_come_before_the_fraud(shop: Town, kind: str) -> None:
     assert set(rows["terminal"]) == {crime.terminal}
     assert not rows["label"].any()
     assert (set(rows["card"]) <= set(crime.rows["card"])) == (kind == "same card")
+
+
+def test_asking_without_an_outcome_teaches_the_terminal_nothing(shop: Town) -> None:
+    tx = shop.transactions([one.rows for one in shop.crimes("takeover")])
+    probes = np.flatnonzero(tx.label == 1)[:7]  # one more may be waiting for its outcome
+
+    def last_features(probed: bool, ended: bool) -> bytes:
+        twin = Twin(PACK.read_bytes())
+        when = int(tx.t_mono_s[probes[-1]])
+        for row in probes if probed else []:
+            event = int(tx.id[row]), when, when, tx.values[row], int(tx.present[row])
+            twin.score(0, *event)
+            if ended:
+                twin.outcome(0, int(tx.id[row]), when, 0, 0, 0)
+        row = probes[0]
+        twin.score(0, 10**6, when + 1, when + 1, tx.values[row], int(tx.present[row]))
+        return twin.features(0).tobytes()
+
+    assert last_features(True, False) == last_features(False, False)
+    assert last_features(True, True) != last_features(False, False)
 
 
 def test_false_notices_hide_a_compromise_and_make_one_up(tmp_path: Path) -> None:
