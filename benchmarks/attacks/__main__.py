@@ -61,7 +61,7 @@ def infer(pack: bytes, seed: int) -> Found:
 
 
 def invert(pack: bytes, seed: int) -> Found:
-    found = inversion.measure(*inversion.town(pack, seed, terminals=16, days=30), seed)
+    found = inversion.measure(*inversion.town(pack, seed, terminals=40, days=40), seed)
     facts = {name: {key: asdict(one) for key, one in of.items()} for name, of in found.items()}
     return facts, inversion.page(found)
 

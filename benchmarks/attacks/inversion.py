@@ -105,9 +105,24 @@ def town(pack: bytes, seed: int, *, terminals: int, days: int) -> tuple[Answers,
 
 def page(found: Mapping[str, Mapping[str, Told]]) -> str:
     return table(
-        ["question", "verdicts", "yes", "guessed rightly", "advantage", "area under the ROC curve"],
         [
-            [question, kind, f"{one.share:.1%}", f"{one.right:.1%}", *one.leak.cells()]
+            "question",
+            "verdicts",
+            "rows",
+            "yes",
+            "guessed rightly",
+            "advantage",
+            "area under the ROC curve",
+        ],
+        [
+            [
+                question,
+                kind,
+                f"{one.leak.rows:,}",
+                f"{one.share:.1%}",
+                f"{one.right:.1%}",
+                *one.leak.cells(),
+            ]
             for question, kinds in found.items()
             for kind, one in kinds.items()
         ],
