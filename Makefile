@@ -9,8 +9,9 @@
 #                options of `tinyfin hil run`)
 #   make test-loaded  the tests with deadlines, TIMES times (10) while every core is busy
 #   make nightly what takes too long for every change: the shipped models learned anew and held to
-#                their gates, soak, fuzz, test-loaded (STAGES: some of them)
+#                their gates, attacks, soak, fuzz, test-loaded (STAGES: some of them)
 #   make bench   sizes and instructions on the targets, and the features against Polars and pandas
+#   make attacks what an attacker can do to the reference model (ATTACKS: some of them)
 #   make notebooks  execute the notebooks anew and write their outputs into them
 #   make powercut  STEPS of random power cuts over the slots (10,000,000), and STATES of a small flash
 #   make statecut  the same over the state log
@@ -33,7 +34,7 @@ native := $(wildcard firmware/lib/tinyfin/src/*.[ch] firmware/lib/tinyfin/src/*/
 export PLATFORMIO_SETTING_ENABLE_TELEMETRY := no
 export PLATFORMIO_DISABLE_UPGRADE_CHECK := true
 
-.PHONY: demo test test-loaded nightly lint rig soak bench notebooks fuzz powercut statecut auditcut killtest clean install system-demo system-test system-loaded system-bench system-fuzz
+.PHONY: demo test test-loaded nightly lint rig soak bench attacks notebooks fuzz powercut statecut auditcut killtest clean install system-demo system-test system-loaded system-bench system-fuzz
 .DELETE_ON_ERROR:
 
 demo: system-demo install
@@ -66,6 +67,9 @@ lint: system-test install
 
 bench: system-bench install $(VENV)/.bench
 	$(BIN)/python -m benchmarks $(TARGETS)
+
+attacks: install
+	$(BIN)/python -m benchmarks.attacks $(ATTACKS)
 
 notebooks: system-demo install $(VENV)/.notebooks
 	$(BIN)/python .ci/notebooks.py

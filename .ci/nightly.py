@@ -5,6 +5,7 @@
 
     gates    the shipped models trained again from their configurations, held to their gates
     worlds   the default recipe against XGBoost, in five simulated worlds
+    attacks  what an attacker can do to the reference model, in simulated towns
     soak     a million events over two emulated terminals, with faults and restarts
     fuzz     every fuzz target for five minutes
     loaded   the tests with deadlines, ten times on a busy machine
@@ -31,6 +32,7 @@ def main() -> int:
     stages: dict[str, Callable[[], Iterator[list[str]]]] = {
         "gates": gates,
         "worlds": worlds,
+        "attacks": lambda: make("attacks"),
         "soak": lambda: make("soak"),
         "fuzz": lambda: make("fuzz", f"FUZZ_SECONDS={FUZZ_S}"),
         "loaded": lambda: make("test-loaded"),

@@ -8,7 +8,7 @@ The data is invented: use it to try the workflow and compare scenarios, not to c
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,11 +25,11 @@ from tinyfin.progress import shown, stage
 from tinyfin.schema import PAYMENT
 from tinyfin.simulator.attacks import attacks, incidents
 from tinyfin.simulator.finish import NONE, finish
-from tinyfin.simulator.rows import Columns, stack, take
+from tinyfin.simulator.rows import Columns, Rows, stack, take
 from tinyfin.simulator.traffic import ordinary
 from tinyfin.simulator.world import World
 
-__all__ = ["GENUINE", "check_name", "counts", "simulate", "write"]
+__all__ = ["GENUINE", "as_table", "check_name", "counts", "simulate", "write"]
 
 GENUINE = "genuine"
 """Scenario of ordinary business."""
@@ -59,10 +59,16 @@ def simulate(settings: Simulate) -> pa.Table:
     with stage("simulating attacks"):
         parts += incidents(world, settings.attacks, settings.attacks_start)
     with stage("putting the transactions in order"):
-        rows = stack(parts)
-        rows = take(rows, (rows["time_s"] >= world.start_s) & (rows["time_s"] < world.end_s))
-        rows = take(rows, np.lexsort((rows["terminal"], rows["time_s"])))
-        return _table(world, finish(world, rows))
+        return as_table(world, parts)
+
+
+def as_table(world: World, parts: Sequence[Rows]) -> pa.Table:
+    """The rows of all parts that lie in the time of ``world``, completed, as :func:`simulate` gives
+    them. Rows of one second and terminal keep their order."""
+    rows = stack(parts)
+    rows = take(rows, (rows["time_s"] >= world.start_s) & (rows["time_s"] < world.end_s))
+    rows = take(rows, np.lexsort((rows["terminal"], rows["time_s"])))
+    return _table(world, finish(world, rows))
 
 
 def counts(table: pa.Table) -> dict[str, dict[str, int]]:
