@@ -66,9 +66,9 @@ def region(values: Floats, terminal: npt.NDArray[np.int64], *, wanted: float = W
     n = len(names)
     if n < LEAST_TERMINALS:
         raise DataError(
-            f"{n} terminals have that many events in a row, and bounds take at least "
-            f"{LEAST_TERMINALS}; give data of more terminals, or fewer events with --look and "
-            "--trial-events"
+            f"{n} terminal{'s have' if n != 1 else ' has'} a whole window, and bounds take at "
+            f"least {LEAST_TERMINALS}; give data of more terminals, or fewer events with --look "
+            "and --trial-events"
         )
     largest = np.full((n, values.shape[1]), -np.inf)
     np.maximum.at(largest, code, values)
