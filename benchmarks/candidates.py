@@ -165,10 +165,10 @@ def damaged(name: str, pack: Candidate, features: npt.NDArray[np.int16]) -> Ints
         assert pack.pack.decision is not None
         inputs[:, 0] = pack.pack.decision.references[0]
     if name == "inputs in reverse order":
-        inputs = np.ascontiguousarray(inputs[:, ::-1])
+        inputs = inputs[:, ::-1].copy()
     if name == "inputs of 3 bits":
-        inputs = (inputs >> 5 << 5).astype(np.int8)
-    raw = np.asarray(pack.raw(inputs), np.int64)
+        inputs &= np.int8(-32)
+    raw = pack.raw(inputs).astype(np.int64)
     if name == "constant":
         return np.full_like(raw, raw.min())
     if name == "scores of other events":

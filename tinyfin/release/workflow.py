@@ -212,8 +212,9 @@ def _require_other_files(run: RunFolder, parent: Path | None, paths: Sequence[Pa
     """InputError when the candidate was trained on one of the files, or the parent was, as far as
     its folder says."""
     runs = [run]
-    if parent is not None and (parent.parent / "run.json").is_file():
-        runs.append(RunFolder(parent.parent))
+    if parent is not None:
+        around = (parent.parent, parent.parent.parent)
+        runs += [RunFolder(place) for place in around if (place / "run.json").is_file()]
     given = file_facts(paths)
     for one in runs:
         known = {file.sha256 for file in one.facts().data.files}
