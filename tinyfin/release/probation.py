@@ -55,7 +55,7 @@ def probation_of(rows: Rows, asked: Asked) -> tuple[Probation, ProbationFacts]:
     that the format does not hold."""
     looks = tuple(asked.looks) or default_looks(rows)
     windows = rows.windows(looks[-1])
-    parent_cuts, own_cuts = rows.cuts()
+    parent_cuts, own_cuts = rows.cuts
     factor_q8 = _factor_q8(windows)
     values, more = measured(windows, looks, factor_q8)
     found = region(scaled(values, more), windows.terminal)
