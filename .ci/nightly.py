@@ -3,12 +3,13 @@
 
     python .ci/nightly.py [STAGE ...]        every stage if none is named
 
-    gates    the shipped models trained again from their configurations, held to their gates
-    worlds   the default recipe against XGBoost, in five simulated worlds
-    attacks  what an attacker can do to the reference model, in simulated towns
-    soak     a million events over two emulated terminals, with faults and restarts
-    fuzz     every fuzz target for five minutes
-    loaded   the tests with deadlines, ten times on a busy machine
+    gates      the shipped models trained again from their configurations, held to their gates
+    worlds     the default recipe against XGBoost, in five simulated worlds
+    attacks    what an attacker can do to the reference model, in simulated towns
+    candidates packs trained again against their parent, under the bounds of a release
+    soak       a million events over two emulated terminals, with faults and restarts
+    fuzz       every fuzz target for five minutes
+    loaded     the tests with deadlines, ten times on a busy machine
 
 Every stage is run, whatever became of those before it. Ends with 1 when any failed.
 """
@@ -33,6 +34,7 @@ def main() -> int:
         "gates": gates,
         "worlds": worlds,
         "attacks": lambda: make("attacks"),
+        "candidates": candidates,
         "soak": lambda: make("soak"),
         "fuzz": lambda: make("fuzz", f"FUZZ_SECONDS={FUZZ_S}"),
         "loaded": lambda: make("test-loaded"),
@@ -43,7 +45,7 @@ def main() -> int:
         return 2
     with tempfile.TemporaryDirectory(prefix="tinyfin-") as folder:
         (Path(folder) / "models").symlink_to(ROOT / "models")
-        results = [f"{name:<8} {run(stages[name](), folder)}" for name in names]
+        results = [f"{name:<10} {run(stages[name](), folder)}" for name in names]
     print("\n".join(["", *results]))
     return int(any("failed" in result for result in results))
 
@@ -94,6 +96,11 @@ def gates() -> Iterator[list[str]]:
 def worlds() -> Iterator[list[str]]:
     """A table to look at; no figure fails it."""
     yield [sys.executable, str(ROOT / "benchmarks" / "worlds.py"), "--out", "worlds"]
+
+
+def candidates() -> Iterator[list[str]]:
+    """Tables to look at; no figure fails them."""
+    yield [sys.executable, str(ROOT / "benchmarks" / "candidates.py"), "--out", "candidates"]
 
 
 if __name__ == "__main__":

@@ -3,15 +3,15 @@
 
 A terminal is refused when any of its measures passes its bound at any look, so the bounds are one
 region with one risk. Each measure is brought to one scale by its own tail over the terminals: its
-distance from a high quantile, over the mean excess above that. The largest over all measures and
-windows of a terminal is its extremity, one number. The region is all that is not more extreme than
-a level, the same for all measures.
+distance from a high quantile, over the mean excess above that. The maximum over all measures and
+windows of a terminal is one number, as in a max-T test (P. H. Westfall and S. S. Young, 1993). The
+region is all whose maximum does not pass a level, the same for all measures.
 
-The level is the larger of two. First, the largest extremity seen: terminals are exchangeable, so
+The level is the larger of two. First, the largest maximum seen: terminals are exchangeable, so
 another one passes the largest of n with probability 1 / (n + 1), and with confidence c a share of
 at most 1 - (1 - c)^(1 / n) does (S. S. Wilks, Determination of sample sizes for setting tolerance
 limits, 1941); 0.1 % takes 2,995 terminals. Second, because few terminals show little of the tail,
-an exponential tail of the extremities above that quantile (peaks over threshold: J. Pickands,
+an exponential tail of the maxima above that quantile (peaks over threshold: J. Pickands,
 Statistical inference using extreme order statistics, 1975, with shape 0), carried on to the share
 wanted, its mean excess at the upper end of its 95 % interval. docs/release.md has what becomes of
 both on terminals that were used for nothing else.
@@ -66,17 +66,17 @@ def region(values: Floats, terminal: npt.NDArray[np.int64], *, wanted: float = W
     n = len(names)
     if n < LEAST_TERMINALS:
         raise DataError(
-            f"{n} terminals have that many events in a row, and bounds take at least "
-            f"{LEAST_TERMINALS}; give data of more terminals, or fewer events with --look and "
-            "--trial-events"
+            f"{n} terminal{'s have' if n != 1 else ' has'} a whole window, and bounds take at "
+            f"least {LEAST_TERMINALS}; give data of more terminals, or fewer events with --look "
+            "and --trial-events"
         )
     largest = np.full((n, values.shape[1]), -np.inf)
     np.maximum.at(largest, code, values)
     tail = min(0.5, max(_TAIL, _LEAST_IN_TAIL / n))
     base = np.quantile(largest, 1 - tail, axis=0)
     scale = np.array([max(1.0, _mean_excess(*pair)) for pair in zip(largest.T, base, strict=True)])
-    extremity = ((largest - base) / scale).max(axis=1)
-    level = max(float(extremity.max()), _carried_on(extremity, tail, wanted))
+    maximum = ((largest - base) / scale).max(axis=1)
+    level = max(float(maximum.max()), _carried_on(maximum, tail, wanted))
     shown = wilks(n)
     return Region(base + level * scale, n, min(shown, wanted), shown > wanted)
 
@@ -86,13 +86,13 @@ def _mean_excess(column: Floats, above: float) -> float:
     return float(over.mean()) if len(over) else 0.0
 
 
-def _carried_on(extremity: Floats, tail: float, wanted: float) -> float:
+def _carried_on(maximum: Floats, tail: float, wanted: float) -> float:
     from scipy.stats import chi2
 
-    start = float(np.quantile(extremity, 1 - tail))
-    over = extremity[extremity > start] - start
+    start = float(np.quantile(maximum, 1 - tail))
+    over = maximum[maximum > start] - start
     if not len(over):
         return start
     # twice the sum of k exponential excesses over their true mean is chi-square, 2 k degrees
     mean = 2 * float(over.sum()) / float(chi2.ppf(1 - CONFIDENCE, 2 * len(over)))
-    return start + mean * max(0.0, float(np.log(len(over) / len(extremity) / wanted)))
+    return start + mean * max(0.0, float(np.log(len(over) / len(maximum) / wanted)))

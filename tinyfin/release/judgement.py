@@ -92,9 +92,15 @@ def _by_bounds(probation: ProbationFacts | None) -> Iterator[tuple[Rule, str]]:
         if seen.share[-1] < LEAST_SEEN:
             yield (
                 "too-different",
-                f"differs too much from the parent to be judged in shadow: bounds that it keeps "
+                f"it differs too much from the parent to be judged in shadow: bounds that it keeps "
                 f"refuse a pack that gives {seen.what} on {percent(seen.share[-1])} of the "
-                f"terminals alone, and {percent(LEAST_SEEN)} are wanted",
+                f"terminals alone, and {percent(LEAST_SEEN)} are wanted"
+                + (
+                    f"; of {probation.terminals} terminals the bounds are wide, more make them "
+                    "closer"
+                    if probation.extrapolated
+                    else ""
+                ),
             )
             return
 

@@ -228,7 +228,6 @@ def _decisions(found: Release) -> list[Block]:
             figure(
                 charts.horizontal_bars("groups", said, bars),
                 f"{said}: share of their decisions that change.",
-                numbers=table(said, head, rows),
             )
         )
         out.append(table(said, head, rows))
@@ -306,7 +305,6 @@ def _probation(found: ProbationFacts) -> list[Block]:
                 charts.horizontal_bars("sees", said, bars, highest=1.0),
                 f"{said}: share of the windows of these terminals on which a pack is refused that "
                 "gives such scores in the place of the candidate's.",
-                numbers=table("Refused within so many events", head, rows),
             )
         )
         out.append(table("Refused within so many events", head, rows))

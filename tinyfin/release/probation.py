@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from tinyfin.pack.probation import Look, Probation
-from tinyfin.release.bounds import LEAST_TERMINALS, Region, region
+from tinyfin.release.bounds import Region, region
 from tinyfin.release.paired import Ints, Windows, failed_at, measures, tables_of
 from tinyfin.release.scored import Rows
 from tinyfin.results.release import LookBounds, ProbationFacts, Seen, TrialBounds
 
-__all__ = ["LEAST_SEEN", "LOOKS", "Asked", "default_looks", "probation_of"]
+__all__ = ["LEAST_SEEN", "LOOKS", "Asked", "default_looks", "measured", "probation_of", "scaled"]
 
 LOOKS: tuple[tuple[int, ...], ...] = ((200, 500, 1000), (200, 500), (200,), (50, 100))
 """Looks: the first that half of the terminals have enough events for; else the last."""
@@ -55,21 +55,12 @@ def probation_of(rows: Rows, asked: Asked) -> tuple[Probation, ProbationFacts]:
     that the format does not hold."""
     looks = tuple(asked.looks) or default_looks(rows)
     windows = rows.windows(looks[-1])
-    if len(np.unique(windows.terminal)) < LEAST_TERMINALS:
-        region(np.zeros((len(windows.terminal), 1)), windows.terminal)  # says how many there are
-    parent_cuts, own_cuts = rows.cuts()
+    parent_cuts, own_cuts = rows.cuts
     factor_q8 = _factor_q8(windows)
-    values = []
-    more = np.full(len(windows.terminal), -_MOST, np.int64)
-    for events in looks:
-        tables, parent, own = windows.until(events)
-        values.append(np.stack(measures(tables), axis=1))
-        more = np.maximum(more, own - (factor_q8 * parent >> 8))
-    found = region(
-        np.column_stack([*map(_scaled, values), more]).astype(np.float64), windows.terminal
-    )
+    values, more = measured(windows, looks, factor_q8)
+    found = region(scaled(values, more), windows.terminal)
     *by_look, last = np.split(found.bounds, range(3, 3 * len(looks) + 1, 3))
-    limits = [_counts(part) for part in by_look]
+    limits = [_counts(part, events) for part, events in zip(by_look, looks, strict=True)]
     made = Probation(
         asked.parent,
         parent_cuts,
@@ -132,14 +123,29 @@ def _with_trial(
     )
 
 
-def _scaled(values: Ints) -> npt.NDArray[np.float64]:
-    """far, differ and the root of psi_q10: the index is a squared distance, and its root has a tail
-    like a count's."""
-    return np.column_stack([values[:, :2], np.sqrt(values[:, 2])])
+def measured(windows: Windows, looks: Sequence[int], factor_q8: int) -> tuple[list[Ints], Ints]:
+    """Of each look far, differ and psi_q10, int64[windows, 3]; and the most alerts of any look
+    above ``factor_q8`` times the parent's."""
+    values = []
+    more = np.full(len(windows.terminal), -_MOST, np.int64)
+    for events in looks:
+        tables, parent, own = windows.until(events)
+        values.append(np.stack(measures(tables), axis=1))
+        more = np.maximum(more, own - (factor_q8 * parent >> 8))
+    return values, more
 
 
-def _counts(part: npt.NDArray[np.float64]) -> tuple[int, int, int]:
-    return _whole(part[0]), _whole(part[1]), _whole(max(part[2], 0.0) ** 2)
+def scaled(values: Sequence[Ints], more: Ints) -> npt.NDArray[np.float64]:
+    """What bounds are made for, float64[windows, 3 looks + 1]: far, differ and the root of psi_q10
+    of each look, and the alerts. The index is a squared distance; its root has a tail like a
+    count's."""
+    parts = [np.column_stack([part[:, :2], np.sqrt(part[:, 2])]) for part in values]
+    return np.column_stack([*parts, more]).astype(np.float64)
+
+
+def _counts(part: npt.NDArray[np.float64], events: int) -> tuple[int, int, int]:
+    far, differ = (min(_whole(bound), events) for bound in part[:2])
+    return far, differ, _whole(max(part[2], 0.0) ** 2)
 
 
 def _whole(bound: float) -> int:

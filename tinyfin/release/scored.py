@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -43,6 +44,7 @@ class Rows:
     features: npt.NDArray[np.int16]
     """[n, features] of the candidate."""
 
+    @cached_property
     def cuts(self) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
         """Of the parent, and own. Raises DataError."""
         return cuts_of(self.parent, "the parent"), cuts_of(self.own, "the candidate")
@@ -50,7 +52,7 @@ class Rows:
     def windows(self, length: int, own: Scores | None = None) -> Windows:
         """Windows of ``length`` events from where a terminal's state is not COLD any more. ``own``:
         scores in the place of the candidate's, by its cuts."""
-        parent_cuts, own_cuts = self.cuts()
+        parent_cuts, own_cuts = self.cuts
         warm = np.flatnonzero(~self.cold)
         rows = warm[stretches(self.terminal[warm], length)]
         return Windows(

@@ -17,7 +17,7 @@ from tinyfin.data.events import Notices
 from tinyfin.data.memory_tables import Sources, as_files
 from tinyfin.data.readers import read_chunks, survey
 from tinyfin.data.transactions import format_time
-from tinyfin.errors import InputError, ModelError
+from tinyfin.errors import InputError, ModelError, TinyfinError
 from tinyfin.evaluation.compare import changes_of
 from tinyfin.monitoring.labels import LabelledRows
 from tinyfin.monitoring.workflow import calibration_rows
@@ -102,6 +102,11 @@ def release(
     old = None if parent is None else _parent(parent, parent_keys, own, run)
     with as_files(warmup) as before, as_files(data) as paths:
         _require_other_files(run, parent, paths)
+        if old is not None and old.lineage.get("data") != own.lineage.get("data"):
+            note(
+                f"{parent}: was trained on other data than {run.path}; DATA must be new to it, too: "
+                f"its training ended {old.lineage.get('until', 'at an unknown time')}"
+            )
         scoring = Scoring.open(
             run,
             paths,
@@ -212,8 +217,9 @@ def _require_other_files(run: RunFolder, parent: Path | None, paths: Sequence[Pa
     """InputError when the candidate was trained on one of the files, or the parent was, as far as
     its folder says."""
     runs = [run]
-    if parent is not None and (parent.parent / "run.json").is_file():
-        runs.append(RunFolder(parent.parent))
+    if parent is not None:
+        around = (parent.parent, parent.parent.parent)
+        runs += [RunFolder(place) for place in around if (place / "run.json").is_file()]
     given = file_facts(paths)
     for one in runs:
         known = {file.sha256 for file in one.facts().data.files}
@@ -246,7 +252,11 @@ def _require_unseen(run: RunFolder, scoring: Scoring, rows: Rows, note: Note) ->
     keys = _keys(names[rows.terminal[early]], rows.t_s[early])
     config = run.config()
     with stage("looking for rows of the training"):
-        found = survey(paths, config, labels=False)
+        try:
+            found = survey(paths, config, labels=False)
+        except TinyfinError as error:
+            note(f"{begins}, and whether rows are of the training is not known: {error}")
+            return
         trained = np.array([crc32(name.encode()) for name in found.terminals], np.uint64)
         shared = np.zeros(len(keys), bool)
         for tx in read_chunks(paths, config, found):
