@@ -76,7 +76,7 @@ static tfin_monitor monitor;
 static tfin_probation probation;
 static const uint8_t *opened;
 static uint32_t opened_size;
-static uint32_t counts[TFIN_MONITOR_BYTES / 4];
+static uint32_t monitor_at; /* in memory */
 static uint32_t hash_ticks, hash_bytes, verify_ticks;
 static const uint8_t *plan;
 
@@ -201,19 +201,25 @@ static uint32_t measure_inference(void)
     return slowest;
 }
 
-/* A pack without the sections has none. */
+/* Behind the engine's memory; an image goes behind the counts. A pack without the sections has
+ * none. */
 static void open_monitor(void)
 {
-    if (tfin_monitor_bytes(&engine) != 0 &&
-        tfin_monitor_open(&monitor, &engine, counts, sizeof counts) != TFIN_OK) {
-        differs("monitor's memory", scored, (uint32_t)tfin_monitor_bytes(&engine), sizeof counts);
+    int32_t bytes = tfin_monitor_bytes(&engine);
+    if (bytes == 0) {
+        return;
+    }
+    uint32_t needed = monitor_at + 2u * (uint32_t)bytes + TFIN_MONITOR_HEADER;
+    if (bytes < 0 || needed > memory_size ||
+        tfin_monitor_open(&monitor, &engine, memory + monitor_at, (size_t)bytes) != TFIN_OK) {
+        differs("monitor's memory", scored, needed, memory_size);
     }
 }
 
 static void compare_monitor(const uint8_t *wanted, uint32_t size)
 {
-    uint8_t image[TFIN_MONITOR_HEADER + sizeof counts];
-    if (tfin_monitor_export(&monitor, image, sizeof image) != TFIN_OK ||
+    uint8_t *image = memory + monitor_at + (uint32_t)tfin_monitor_bytes(&engine);
+    if (tfin_monitor_export(&monitor, image, size) != TFIN_OK ||
         tfin_monitor_size(&monitor) != size || memcmp(image, wanted, size) != 0) {
         differs("monitor", scored, tfin_crc32(0, wanted, size), tfin_crc32(0, image, size));
     }
@@ -249,6 +255,8 @@ static void open_pack(const uint8_t *pack, uint32_t size, uint32_t report)
     tfin_fields_open(&fields, &engine, record, values_before);
     memset(&probation, 0, sizeof probation);
     scored = digest = 0;
+    memset(&monitor, 0, sizeof monitor);
+    monitor_at = ((uint32_t)tfin_memory_size(pack, size) + 15u) & ~15u;
     open_monitor();
     if (report) {
         line("verified", verifying, hash_ticks, verify_ticks);

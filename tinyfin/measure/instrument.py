@@ -267,7 +267,7 @@ def event_tapes(
     limit: int | None = None,
     measure: bool = False,
     sabotage: int | None = None,
-    piece_events: int = 1000,
+    piece_events: int = 900,
     keys: Sequence[bytes] = (),
     shadow: bytes | None = None,
 ) -> list[tuple[Tape, int]]:
