@@ -22,10 +22,10 @@ from tinyfin.schema import PAYMENT
 PAYMENT_PACK = Path(__file__).resolve().parents[2] / "models" / "payment" / "model.tfpack"
 
 
-def example() -> str:
+def example(header: Path = HEADER) -> str:
     """The C between [example] and [/example], out of its comment."""
-    found = re.search(r"\[example\]\n(.*?)\n \*\s+\[/example\]", HEADER.read_text(), re.DOTALL)
-    assert found, "tinyfin.h has lost its example"
+    found = re.search(r"\[example\]\n(.*?)\n \*\s+\[/example\]", header.read_text(), re.DOTALL)
+    assert found, f"{header.name} has lost its example"
     lines = [re.sub(r"^ \* {0,3}", "", line) for line in found[1].splitlines()]
     return "\n".join(lines) + "\n"
 
@@ -52,6 +52,31 @@ def test_on_this_host(generated: Path, tmp_path: Path) -> None:
     binary = tmp_path / "example"
     call(compiler(), *flags, *sources, "-o", binary, *defines, folder / "monocypher.c")
     call(binary)
+
+
+AROUND = {
+    "tinyfin_monitor.h": """
+        #define TINYFIN_MONITOR_BYTES 96
+        int start(tfin_engine *, const uint8_t *, uint32_t);
+        int check_event(tfin_engine *, const tfin_event *, tfin_verdict *);
+        void log_level(uint32_t level);
+    """,
+    "tinyfin_probation.h": """
+        int begin(tfin_engine *, const void *, size_t, const tfin_trust *);
+        int check(tfin_engine *, const tfin_event *, tfin_verdict *);
+        void act_on(const tfin_verdict *verdict);
+        void report(enum tfin_probation_result result);
+    """,
+}
+"""What an application has around the examples of the other headers."""
+
+
+@pytest.mark.parametrize("name", AROUND)
+def test_the_other_manuals_compile(name: str, tmp_path: Path) -> None:
+    source = f'#include "{name}"\n{AROUND[name]}\n{example(LIBRARY / "include" / name)}'
+    (tmp_path / "example.c").write_text(source)
+    flags = ["-std=c99", *WARNINGS, f"-I{LIBRARY / 'include'}", "-fsyntax-only"]
+    call(compiler(), *flags, tmp_path / "example.c")
 
 
 def test_on_the_emulated_terminal(generated: Path, tmp_path: Path) -> None:

@@ -4,19 +4,16 @@
 from __future__ import annotations
 
 import ctypes
-import re
 import struct
 import zlib
 from itertools import product
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.monitors import DAY_S, DRIFT, LEVELS, ONE, USUAL, Monitored, Seen, drift, levels
-from tests.support.native import LIBRARY, Refused, Verdict, library
-from tests.support.process import call
+from tests.support.native import Refused, Verdict, library
 
 I16 = st.integers(-(2**15), 2**15 - 1)
 EDGES = [0, 999, 1000, 1001, (1 << 20) - 1, 1 << 20, (1 << 31) - 1, 1 << 31, 2**32 - 1]
@@ -189,22 +186,6 @@ def test_features_do_not_leave_memory() -> None:
     """A pack of one more feature than the program has is refused, so no index leads outside."""
     with pytest.raises(Refused, match="TFIN_E_SECTION"):
         Monitored(drift([7], (3, [0])), None)
-
-
-def test_the_manuals_example_compiles(tmp_path: Path) -> None:
-    from tests.support.native import WARNINGS, compiler
-
-    text = (LIBRARY / "include" / "tinyfin_monitor.h").read_text(encoding="utf-8")
-    found = re.search(r"\[example\]\n(.*?)\n \*\s+\[/example\]", text, re.DOTALL)
-    assert found, "tinyfin_monitor.h has lost its example"
-    lines = [re.sub(r"^ \* {0,3}", "", line) for line in found[1].splitlines()]
-    source = '#include "tinyfin_monitor.h"\n#define TINYFIN_MONITOR_BYTES 96\n'
-    source += "int start(tfin_engine *, const uint8_t *, uint32_t);\n"
-    source += "int check_event(tfin_engine *, const tfin_event *, tfin_verdict *);\n"
-    source += "static void log_level(uint32_t level)\n{\n    (void)level;\n}\n"
-    (tmp_path / "example.c").write_text(source + "\n".join(lines) + "\n", encoding="utf-8")
-    flags = ["-std=c99", *WARNINGS, f"-I{LIBRARY / 'include'}", "-fsyntax-only"]
-    call(compiler(), *flags, tmp_path / "example.c")
 
 
 def test_a_pack_without_features_to_count_is_small() -> None:

@@ -9,15 +9,23 @@
  *   [example]
  *   static tfin_probation probation;
  *
- *   int rc = tfin_verify(&verified, new_pack, new_pack_bytes, &trust);
- *   if (rc == TFIN_OK) {
- *       rc = tfin_probation_shadow(&probation, &engine, &verified);
+ *   int begin(tfin_engine *engine, const void *pack, size_t pack_size, const tfin_trust *trust)
+ *   {
+ *       tfin_verified candidate;
+ *       int rc = tfin_verify(&candidate, pack, pack_size, trust);
+ *       return rc == TFIN_OK ? tfin_probation_shadow(&probation, engine, &candidate) : rc;
  *   }
- *   ...
- *   rc = tfin_score(&engine, &event, &verdict);
- *   // act on the verdict first: what follows changes nothing of it
- *   if (rc == TFIN_OK && tfin_probation_count(&probation, &verdict) > 0) {
- *       passed = tfin_probation_result(&probation) == TFIN_PROBATION_PASSED;
+ *
+ *   int check(tfin_engine *engine, const tfin_event *event, tfin_verdict *verdict)
+ *   {
+ *       int rc = tfin_score(engine, event, verdict);
+ *       if (rc == TFIN_OK) {
+ *           act_on(verdict);  // what follows changes nothing of it
+ *           if (tfin_probation_count(&probation, verdict) == 1) {
+ *               report(tfin_probation_result(&probation));
+ *           }
+ *       }
+ *       return rc;
  *   }
  *   [/example]
  *
