@@ -1,17 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """What each part of the recipe of ``models/handbook`` is worth, part by part.
 
-    python -m benchmarks.ablation handbook.parquet [ROW ...] [--weeks 2018-08-08] [--seeds 1]
+    python -m benchmarks.ablation handbook.parquet [--rows odds] [--weeks 2018-08-08] [--out DIR]
 
 Each row of the table is a configuration: ``models/handbook/tinyfin.toml`` with other names,
-capacities or family, and without learned baselines. It is written to ``DIR/ROW.toml``, and trained
-and evaluated by the commands that are printed. The first five rows add one part each; the last one
-is ``models/handbook`` itself.
+capacities or family, and without learned baselines. For each week it is written to
+``ROW-WEEK.toml``, trained on what was known when the week began, and quantized, by the commands
+that are printed; the week is the test. The first five rows add one part each; the last one is
+``models/handbook`` itself.
 """
 
 from __future__ import annotations
 
 import argparse
+import datetime as dt
 import re
 import shutil
 import sys
@@ -19,12 +21,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from benchmarks.worlds import ROOT, both, tinyfin
-from tinyfin.results.evaluation import Evaluation
+from tinyfin.results.metrics import Metrics
 from tinyfin.training.run_folder import RunFolder
 
 BASE = ROOT / "models" / "handbook" / "tinyfin.toml"
-WEEKS = "2018-07-25,2018-08-08"
+WEEKS = (dt.date(2018, 7, 25), dt.date(2018, 8, 8))
 
 
 class Row(NamedTuple):
@@ -49,10 +53,12 @@ ODDS = '"event_odds", "compromised_odds", "compromised_ever_odds", "fraud_odds"'
 SUMS = '"expected_frauds_1h", "expected_frauds_1d", "card_expected_frauds_7d"'
 
 
-def configuration(row: Row, base: str) -> str:
-    """The text of a row's tinyfin.toml."""
+def configuration(row: Row, week: dt.date, base: str) -> str:
+    """The text of a row's tinyfin.toml, with a test of one week."""
     names = ", ".join(['"stream"', *[ODDS] * row.odds, *[SUMS] * row.sums])
     text = re.sub(r"^names = .*$", f"names = [{names}]", base, count=1, flags=re.M)
+    until = f'until = "{week}"\ntest_until = "{week + dt.timedelta(7)}"'
+    text = re.sub(r"^until = .*$", until, text, count=1, flags=re.M)
     if not row.capacities:
         text = re.sub(r"^(terminal_labels|card_\w+) = .*\n", "", text, flags=re.M)
     if not row.student:
@@ -63,28 +69,28 @@ def configuration(row: Row, base: str) -> str:
 HEAD = ("| | state, bytes | int8, known cards removed / all cards |", "|---|---|---|")
 
 
-def judged(name: str, data: Path, folder: Path, weeks: str, seeds: int) -> str:
-    """Train and evaluate in ``folder``; a row of the table."""
-    (folder / f"{name}.toml").write_text(configuration(ROWS[name], BASE.read_text()))
-    shutil.rmtree(folder / "runs" / name, ignore_errors=True)
-    tinyfin(
-        folder,
-        ["train", str(data), "--config", f"{name}.toml", "--name", name],
-        ["evaluate", f"runs/{name}", "--weeks", weeks, "--seeds", str(seeds)],
-    )
-    run = RunFolder(folder / "runs" / name)
-    means = run.read(Evaluation).means
-    found = both(lambda population: means[population]["model_int8"].average_precision)
-    return f"| {ROWS[name].what} | {run.facts().features.state_bytes:,} | {found} |"
+def judged(name: str, data: Path, folder: Path, weeks: Sequence[dt.date]) -> str:
+    """Train and quantize in ``folder``, week by week; a row of the table."""
+    runs = []
+    for week in weeks:
+        run = f"{name}-{week}"
+        (folder / f"{run}.toml").write_text(configuration(ROWS[name], week, BASE.read_text()))
+        shutil.rmtree(folder / "runs" / run, ignore_errors=True)
+        train = ["train", str(data), "--config", f"{run}.toml", "--name", run]
+        tinyfin(folder, train, ["quantize", f"runs/{run}"])
+        runs.append(RunFolder(folder / "runs" / run))
+    found = [run.read(Metrics).populations for run in runs]
+    mean = both(lambda p: float(np.mean([of[p]["model_int8"].average_precision for of in found])))
+    state_bytes = max(run.facts().features.state_bytes for run in runs)
+    return f"| {ROWS[name].what} | {state_bytes:,} | {mean} |"
 
 
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.ablation")
     parser.add_argument("data", type=Path, help="the Handbook's transactions, one Parquet file")
-    parser.add_argument("--weeks", default=WEEKS)
-    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--rows", nargs="+", metavar="ROW", default=list(ROWS))
+    parser.add_argument("--weeks", nargs="+", type=dt.date.fromisoformat, default=WEEKS)
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "ablation")
-    parser.add_argument("rows", nargs="*", metavar="ROW", help=", ".join(ROWS))
     asked = parser.parse_args(arguments)
     if unknown := set(asked.rows) - set(ROWS):
         parser.error(f"no row {', '.join(sorted(unknown))}; there are {', '.join(ROWS)}")
@@ -92,7 +98,7 @@ def main(arguments: Sequence[str]) -> int:
         parser.error(f"{asked.data}: there is no such file; give the Handbook's transactions")
     asked.out.mkdir(parents=True, exist_ok=True)
     data = asked.data.resolve()
-    rows = [judged(n, data, asked.out, asked.weeks, asked.seeds) for n in asked.rows or ROWS]
+    rows = [judged(name, data, asked.out, asked.weeks) for name in asked.rows]
     print("\n".join(["", *HEAD, *rows]))
     return 0
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.ablation import BASE, ROWS, configuration, main
+from benchmarks.ablation import BASE, ROWS, WEEKS, configuration, main
 from tinyfin.config import Config, load
 
 
@@ -16,7 +16,7 @@ def rows(folder: Path) -> dict[str, Config]:
     out = {}
     for name, row in ROWS.items():
         path = folder / f"{name}.toml"
-        path.write_text(configuration(row, BASE.read_text()))
+        path.write_text(configuration(row, WEEKS[0], BASE.read_text()))
         out[name] = load(path)
     return out
 
@@ -41,13 +41,14 @@ def test_the_last_row_is_the_models_own_configuration(tmp_path: Path) -> None:
     own, last = load(BASE), rows(tmp_path)["handbook"]
     assert last.features == own.features
     assert last.model == own.model
-    assert last.evaluate.weeks == own.evaluate.weeks
     assert last.evaluate.baselines == []
+    assert last.train.since == own.train.since
+    assert last.train.test_until - last.train.until == 7 * 86_400
 
 
 def test_what_cannot_be_run_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for arguments, said in (
-        ([__file__, "fountain"], "no row fountain; there are stream"),
+        ([__file__, "--rows", "fountain"], "no row fountain; there are stream"),
         ([str(tmp_path / "none.parquet")], "none.parquet: there is no such file"),
     ):
         with pytest.raises(SystemExit):
