@@ -181,20 +181,24 @@ def judged(name: str, folder: Path, weeks: int, seeds: int) -> str:
     draw(name, folder / f"{name}.parquet")
     (folder / f"{name}.toml").write_text(CONFIG)
     shutil.rmtree(folder / "runs" / name, ignore_errors=True)
-    tinyfin = [sys.executable, "-m", "tinyfin"]
     train = ["train", f"{name}.parquet", "--config", f"{name}.toml", "--name", name]
     judge = ["evaluate", f"runs/{name}", "--weeks", str(weeks), "--seeds", str(seeds)]
-    for command in (train, [*judge, "--families", "boosted"]):
+    tinyfin(folder, train, [*judge, "--families", "boosted"])
+    return row(name, folder / "runs" / name)
+
+
+def tinyfin(folder: Path, *commands: Sequence[str]) -> None:
+    """Run commands of `tinyfin` in ``folder``, one after the other."""
+    for command in commands:
         print("+ tinyfin", *command, flush=True)
         subprocess.run(
-            [*tinyfin, *command],
+            [sys.executable, "-m", "tinyfin", *command],
             cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             timeout=DEADLINE_S,
             check=True,
         )
-    return row(name, folder / "runs" / name)
 
 
 HEAD = (
@@ -206,11 +210,7 @@ HEAD = (
 def row(name: str, run: Path) -> str:
     """Mean average precision, known cards removed / all cards; the lead with those removed."""
     found = RunFolder(run).read(Evaluation)
-    populations: tuple[Population, ...] = ("known_cards_removed", "all")
     boosted = next(one for one in found.families if one.family == "boosted")
-
-    def both(of: Callable[[Population], float]) -> str:
-        return " / ".join(f"{of(p):.3f}".replace("0.", ".", 1) for p in populations)
 
     low, high = found.intervals["known_cards_removed"]["xgboost"].int8_leads_by
     table = pq.read_table(run.parents[1] / f"{name}.parquet", columns=["fraud"])
@@ -222,6 +222,12 @@ def row(name: str, run: Path) -> str:
         f"| {low:+.3f} to {high:+.3f} "
         f"| {both(lambda p: boosted.populations[p].model_int8.average_precision)} |"
     )
+
+
+def both(of: Callable[[Population], float]) -> str:
+    """A share with known cards removed / of all cards."""
+    populations: tuple[Population, ...] = ("known_cards_removed", "all")
+    return " / ".join(f"{of(p):.3f}".replace("0.", ".", 1) for p in populations)
 
 
 def main(arguments: Sequence[str]) -> int:

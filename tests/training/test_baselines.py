@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tinyfin.training import baselines
-from tinyfin.training.baselines import Shape, learned_scores
+from tinyfin.training.baselines import Sample, Shape, learned_scores
 
 ROWS = {"fit": 6000, "validation": 1500, "calibration": 1500, "test": 3000}
 
@@ -37,15 +37,9 @@ def grown(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, Shape]]:
     asked: list[tuple[int, Shape]] = []
     honest = baselines._grown
 
-    def seen(
-        x: NDArray[np.int16],
-        y: NDArray[np.bool_],
-        weight: NDArray[np.float64],
-        seed: int,
-        shape: Shape,
-    ) -> baselines.Trees:
-        asked.append((len(x), shape))
-        return honest(x, y, weight, seed, shape)
+    def seen(rows: Sample, shape: Shape) -> baselines.Trees:
+        asked.append((len(rows.x), shape))
+        return honest(rows, shape)
 
     monkeypatch.setattr(baselines, "_grown", seen)
     return asked

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from bisect import insort
 from collections import Counter, OrderedDict
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,11 @@ from tinyfin.training.capacities import (
     LEVEL,
     MOST,
     CapacityRows,
+    Labels,
     LookBack,
     capacities,
     capacity_lines,
+    labels_needed,
 )
 from tinyfin.twin import FeatureTwin
 
@@ -281,3 +284,40 @@ def test_train_score_and_evaluate_say_what_to_change(tmp_path: Path) -> None:
     result = tinyfin("train", *args, "--json")
     assert "card table" not in result.output
     assert not json.loads(result.stdout)["capacities"]["cards"].get("too_small", False)
+
+
+def needed_one_by_one(
+    owner: list[int], known_s: list[int], t_s: list[int], fraud: list[int], look: Labels, most: int
+) -> int:
+    """The same, by rings that take one label after the other."""
+    rings: dict[int, list[tuple[int, int]]] = {}
+    needed = look.fewest
+    for whose, now, t, bad in zip(owner, known_s, t_s, fraud, strict=True):
+        ring = rings.setdefault(whose, [])
+        insort(ring, (t, bad))
+        inside = sum(at > now - look.span_s for at, _ in ring)
+        run = list(takewhile(lambda label: label[1], reversed(ring)))
+        needed = max(needed, min(inside + look.one_more, len(ring)), look.runs * len(run))
+    return min(needed, most + 1)
+
+
+@pytest.mark.parametrize("one_more", [False, True])
+@pytest.mark.parametrize("runs", [False, True])
+def test_labels_that_are_needed_are_those_of_rings_filled_one_by_one(
+    one_more: bool, runs: bool
+) -> None:
+    found = set()
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        n = int(rng.integers(0, 40))
+        t = rng.integers(0, 60, n)
+        known = t + rng.integers(0, rng.choice([1, 5, 40]), n)
+        at = np.argsort(known, kind="stable")
+        owner, fraud = rng.integers(0, 3, n), (rng.random(n) < rng.choice([0.2, 0.9])).astype(int)
+        columns = [x[at].astype(np.int64) for x in (owner, known, t, fraud)]
+        look = Labels(int(rng.integers(0, 3)), int(rng.choice([0, 3, 20])), one_more, runs)
+        most = int(rng.choice([3, 100]))
+        needed = labels_needed(*columns, look, most)
+        assert needed == needed_one_by_one(*(x.tolist() for x in columns), look, most), seed
+        found.add(needed)
+    assert len(found) >= 8, "the draws are too alike to tell"

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from functools import partial
 from itertools import pairwise
 from typing import Annotated, Any, Literal
 
@@ -299,6 +300,14 @@ class Costs(Section):
     """Share of the amount that a missed fraud costs."""
 
 
+def _usual_budget(action: str, per_1000: float, given: dict[str, Any]) -> float | None:
+    """The budget of an action in [decision] that gives none: ``per_1000``, or None where another
+    key sets the threshold."""
+    costs = getattr(given.get("costs"), f"{action}_minor", None)
+    others = (costs, given.get(action), given.get(f"{action}_per_terminal_week"))
+    return per_1000 if others == (None, None, None) else None
+
+
 class DecisionSection(Section):
     """[decision]: from score to action.
 
@@ -308,9 +317,6 @@ class DecisionSection(Section):
     or None where something else sets the threshold.
     """
 
-    go_online_per_1000: Annotated[float, Field(ge=0, le=1000)] | None = 1.0
-    decline_per_1000: Annotated[float, Field(ge=0, le=1000)] | None = 0.0
-    """0: the model never declines by itself."""
     go_online_per_terminal_week: Annotated[float, Field(ge=0)] | None = None
     decline_per_terminal_week: Annotated[float, Field(ge=0)] | None = None
     confidence: Annotated[float, Field(ge=0.5, lt=1)] | None = None
@@ -322,6 +328,13 @@ class DecisionSection(Section):
     on the sides of the usual value on which the catalogue gives one."""
     go_online: Share | None = None
     decline: Share | None = None
+    go_online_per_1000: Annotated[float, Field(ge=0, le=1000)] | None = Field(
+        default_factory=partial(_usual_budget, "go_online", 1.0)
+    )
+    decline_per_1000: Annotated[float, Field(ge=0, le=1000)] | None = Field(
+        default_factory=partial(_usual_budget, "decline", 0.0)
+    )
+    """0: the model never declines by itself."""
     control_share: Annotated[float, Field(ge=0, le=0.5)] = 0.0
     """Share of events on which the advice is to ignore the model (never the kernel)."""
     cold_events: Annotated[int, Field(ge=0)] = 32
@@ -330,14 +343,6 @@ class DecisionSection(Section):
 
     @model_validator(mode="after")
     def _ordered(self) -> DecisionSection:
-        for action in ("go_online", "decline"):
-            name = f"{action}_per_1000"
-            others = (action, f"{action}_per_terminal_week")
-            if name not in self.model_fields_set and (
-                getattr(self.costs, f"{action}_minor") is not None
-                or any(getattr(self, other) is not None for other in others)
-            ):
-                self.__dict__[name] = None  # the section is frozen, and the key stays unset
         if (self.decline_per_1000 or 0) > (
             1000 if self.go_online_per_1000 is None else self.go_online_per_1000
         ):

@@ -105,7 +105,7 @@ def score_fold(
     run = RunFolder(folder)
     if _kept(folder / _DONE) == key:
         note(f"{fold.name}: kept from before")
-        return _load(run, dataset.tx, fold)
+        return _load(run, fold)
     if _kept(folder / _LEARNED) == learned:
         note(f"{fold.name}: the network is kept from before")
     else:
@@ -119,7 +119,7 @@ def score_fold(
         arrays = _verdicts(changed, dataset.tx, fold, cold_start)
         changed.write_arrays("verdicts.npz", arrays)
         changed.write_json(_DONE, {"key": key, "part": fold.name})
-    return _load(run, dataset.tx, fold)
+    return _load(run, fold)
 
 
 def _hash(*words: str) -> str:
@@ -131,7 +131,7 @@ def _kept(path: Path) -> str | None:
     return json.loads(path.read_text(encoding="utf-8")).get("key") if path.is_file() else None
 
 
-def _load(run: RunFolder, tx: Transactions, fold: Fold) -> FoldScores:
+def _load(run: RunFolder, fold: Fold) -> FoldScores:
     slices = run.slices()
     with np.load(run.file("verdicts.npz")) as file:
         verdicts = {name: file[name] for name in file.files}

@@ -10,6 +10,7 @@ inputs, whose maps have straightened them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import NamedTuple
 
@@ -29,7 +30,32 @@ Rows = Mapping[str, npt.NDArray[np.int64]]
 Inputs = npt.NDArray[np.integer]
 Weights = npt.NDArray[np.float64]
 Scorer = Callable[[Inputs], npt.NDArray[np.floating]]
-Fit = Callable[[Inputs, npt.NDArray[np.bool_], Weights, int, npt.NDArray[np.int8]], Scorer]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Rows to fit on."""
+
+    x: Inputs
+    y: npt.NDArray[np.bool_]
+    weight: Weights
+    part: npt.NDArray[np.int8]
+    """Index into _PARTS."""
+    seed: int
+
+    def take(self, rows: npt.NDArray[np.int64]) -> Sample:
+        """Some of the rows."""
+        return replace(
+            self, x=self.x[rows], y=self.y[rows], weight=self.weight[rows], part=self.part[rows]
+        )
+
+    @property
+    def jobs(self) -> int:
+        """Threads: few rows are not worth a second one, which would only wait for the first."""
+        return 2 if len(self.x) >= _MANY else 1
+
+
+Fit = Callable[[Sample], Scorer]
 
 
 class Shape(NamedTuple):
@@ -82,9 +108,9 @@ def learned_scores(
         if which == _INPUTS:
             x, test = _among([inputs[part] for part in _PARTS], taken), inputs["test"]
         else:
-            x, test = features[learned[taken]], features[rows["test"]]
+            x, test = _rows(features, learned[taken]), _rows(features, rows["test"])
         with stage(f"baseline {name}, {len(taken):,} rows"):
-            score = fit(x, y[taken], weight, seed, part_of[taken])
+            score = fit(Sample(x, y[taken], weight, part_of[taken], seed))
             chunks = [score(test[at : at + _MANY]) for at in range(0, len(test), _MANY)]
         out[name] = np.asarray(np.concatenate(chunks), np.float32)
     return out
@@ -97,6 +123,13 @@ def require_known(names: Iterable[str]) -> None:
             raise ConfigError(
                 f"evaluate.baselines: unknown {name!r}; known are {', '.join(LEARNED)}"
             )
+
+
+def _rows(features: npt.NDArray[np.int16], rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int16]:
+    """``features[rows]``; not copied where the rows follow each other."""
+    if len(rows) and np.all(np.diff(rows) == 1):
+        return features[rows[0] : rows[-1] + 1]
+    return features[rows]
 
 
 def _among(
@@ -122,76 +155,63 @@ def _thinned(
     return taken, np.where(y[taken], 1.0, max(1.0, others / genuine))
 
 
-def _jobs(x: Inputs) -> int:
-    """Threads: few rows are not worth a second one, which would only wait for the first."""
-    return 2 if len(x) >= _MANY else 1
-
-
-def _logistic(
-    x: Inputs, y: npt.NDArray[np.bool_], weight: Weights, seed: int, part: npt.NDArray[np.int8]
-) -> Scorer:
+def _logistic(rows: Sample) -> Scorer:
     from sklearn.linear_model import LogisticRegression
 
-    model = LogisticRegression(max_iter=300, random_state=seed)
-    model.fit(x.astype(np.float32) / 64, y, sample_weight=weight)
-    return lambda rows: model.decision_function(rows.astype(np.float32) / 64)
+    model = LogisticRegression(max_iter=300, random_state=rows.seed)
+    model.fit(rows.x.astype(np.float32) / 64, rows.y, sample_weight=rows.weight)
+    return lambda x: model.decision_function(x.astype(np.float32) / 64)
 
 
-def _forest(
-    x: Inputs, y: npt.NDArray[np.bool_], weight: Weights, seed: int, part: npt.NDArray[np.int8]
-) -> Scorer:
+def _forest(rows: Sample) -> Scorer:
     from sklearn.ensemble import RandomForestClassifier
 
     model = RandomForestClassifier(
-        n_estimators=100, min_samples_leaf=3, random_state=seed, n_jobs=_jobs(x)
+        n_estimators=100, min_samples_leaf=3, random_state=rows.seed, n_jobs=rows.jobs
     )
-    model.fit(x, y, sample_weight=weight)
-    return lambda rows: model.predict_proba(rows)[:, 1]
+    model.fit(rows.x, rows.y, sample_weight=rows.weight)
+    return lambda x: model.predict_proba(x)[:, 1]
 
 
-def _xgboost(
-    x: Inputs, y: npt.NDArray[np.bool_], weight: Weights, seed: int, part: npt.NDArray[np.int8]
-) -> Scorer:
+def _xgboost(rows: Sample) -> Scorer:
     """Fitted on all rows, with the shape that ranks the validation rows best when the trees are
     fitted on the rows before those."""
     shape = _USUAL
-    fit, later = np.flatnonzero(part == 0), part == 1
-    if np.any(y[fit]) and np.count_nonzero(y[later]) >= _ENOUGH_FRAUDS:
-        fit = fit[_thinned(y[fit], _TRIAL_ROWS, seed)[0]]
+    fit, later = np.flatnonzero(rows.part == 0), rows.part == 1
+    if np.any(rows.y[fit]) and np.count_nonzero(rows.y[later]) >= _ENOUGH_FRAUDS:
+        trial = rows.take(fit[_thinned(rows.y[fit], _TRIAL_ROWS, rows.seed)[0]])
+        label = rows.y[later].astype(np.int8)
         tried = {}
         for narrow, depth in product((True, False), _DEPTHS):
             most = Shape(narrow, depth, max(_TREES))
-            model = _grown(x[fit], y[fit], weight[fit], seed, most)
+            model = _grown(trial, most)
             for trees in _TREES:
-                score = model.log_odds(x[later], trees)
-                value = average_precision(score, y[later].astype(np.int8))
-                tried[most._replace(trees=trees)] = value
+                score = model.log_odds(rows.x[later], trees)
+                tried[most._replace(trees=trees)] = average_precision(score, label)
         shape = max(tried, key=lambda one: (tried[one], one == _USUAL))
-    return _grown(x, y, weight, seed, shape).log_odds
+    return _grown(rows, shape).log_odds
 
 
-def _grown(x: Inputs, y: npt.NDArray[np.bool_], weight: Weights, seed: int, shape: Shape) -> Trees:
+def _grown(rows: Sample, shape: Shape) -> Trees:
     return grow(
-        x,
-        y,
-        weight,
+        rows.x,
+        rows.y,
+        rows.weight,
         trees=shape.trees,
         depth=shape.depth,
         rate=0.1,
-        seed=seed,
+        seed=rows.seed,
         narrow=shape.narrow,
-        threads=_jobs(x),
+        threads=rows.jobs,
     )
 
 
-def _isolation(
-    x: Inputs, y: npt.NDArray[np.bool_], weight: Weights, seed: int, part: npt.NDArray[np.int8]
-) -> Scorer:
+def _isolation(rows: Sample) -> Scorer:
     from sklearn.ensemble import IsolationForest
 
-    model = IsolationForest(n_estimators=100, random_state=seed, n_jobs=_jobs(x))
-    model.fit(x)
-    return lambda rows: -model.score_samples(rows)
+    model = IsolationForest(n_estimators=100, random_state=rows.seed, n_jobs=rows.jobs)
+    model.fit(rows.x)
+    return lambda x: -model.score_samples(x)
 
 
 _INPUTS, _FEATURES = 0, 1

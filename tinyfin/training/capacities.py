@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right, insort
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
@@ -29,6 +28,9 @@ MOST = {
     "pending": 256,
 }
 """What [features] takes."""
+
+_TIME_BITS = 34
+"""A moment and a span after it fit."""
 
 Ints = npt.NDArray[np.int64]
 
@@ -184,22 +186,30 @@ def labels_needed(
     ring. A label in the span now was in it whenever another pushed it out, so the most labels that
     ever were in the span together are enough.
     """
-    rings: dict[int, list[tuple[int, int]]] = {}
-    needed = look.fewest
-    for ring_of, now, t, bad in zip(
-        owner.tolist(), known_s.tolist(), t_s.tolist(), fraud.tolist(), strict=True
-    ):
-        ring = rings.setdefault(ring_of, [])
-        insort(ring, (t, bad))
-        del ring[: -most - 1]
-        within = len(ring) - bisect_right(ring, (now - look.span_s, 2)) + look.one_more
-        if look.runs and ring[-1][1] and len(ring) > needed:
-            run = next((i for i, label in enumerate(reversed(ring)) if not label[1]), len(ring))
-            needed = max(needed, run)
-        needed = max(needed, min(within, len(ring)))
-        if needed > most:
-            break
-    return needed
+    if not len(owner):
+        return look.fewest
+    ring = np.unique(owner, return_inverse=True)[1].astype(np.int64)
+    order = np.argsort(ring, kind="stable")
+    base = ring[order] << _TIME_BITS
+    known, t, bad = known_s[order], t_s[order], fraud[order] == 1
+    rank = np.arange(len(order)) - np.searchsorted(base, base)
+    out_of_span = np.searchsorted(base + known, base + t + look.span_s)
+    within = np.minimum(_held(out_of_span) + look.one_more, rank + 1)
+    needed = max(look.fewest, int(within.max()))
+    if look.runs:
+        genuine_s = np.maximum.accumulate(base + np.where(bad, 0, t + 1))
+        ended = np.searchsorted(genuine_s, base + t + 1, side="right")
+        needed = max(needed, int(_held(np.where(bad, ended, 0)).max()))
+    return min(needed, most + 1)
+
+
+def _held(end: Ints) -> Ints:
+    """How many of n entries are held at each place: each from its own place up to ``end``, not at
+    all if that is not later."""
+    place = np.arange(len(end))
+    there = end > place
+    ends = np.bincount(end[there], minlength=len(end) + 1)[:-1]
+    return np.asarray(np.cumsum(there - ends), np.int64)
 
 
 def ways_needed(
