@@ -248,14 +248,7 @@ def count(
     answer differs from the twin's. code_of: the target whose code runs, as in a build."""
     plain = instrument.build(target, code_of=code_of)
     tapes = instrument.event_tapes(
-        pack,
-        tx,
-        stream,
-        instrument.room(plain),
-        limit=events,
-        measure=True,
-        piece_events=600,
-        keys=keys,
+        pack, tx, stream, instrument.room(plain), limit=events, measure=True, keys=keys
     )
     total: list[int] = []
     explained: list[bool] = []
@@ -303,7 +296,7 @@ def _operators(
     worst: dict[int, int] = {}
     rest = 0
     for tape, _ in instrument.event_tapes(
-        pack, tx, stream, instrument.room(probing), limit=events, piece_events=600, keys=keys
+        pack, tx, stream, instrument.room(probing), limit=events, keys=keys
     ):
         found = instrument.run(probing, tape, icount=True)
         _refuse_differences(found)
