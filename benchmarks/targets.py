@@ -225,7 +225,7 @@ def watched_row(target_name: str, pack: Path) -> dict[str, Any]:
     )
     other = budgets.default_data(**OTHER_DATA)
     predicted, measured = (
-        budgets.count(target, watched, data, event_stream(data, "both"), events, piece_events=300)
+        budgets.count(target, watched, data, event_stream(data, "both"), events)
         for data, events in ((train, budgets.EVENTS), (other, OTHER_EVENTS))
     )
     return {

@@ -267,7 +267,7 @@ def event_tapes(
     limit: int | None = None,
     measure: bool = False,
     sabotage: int | None = None,
-    piece_events: int = 900,
+    piece_events: int = 600,
     keys: Sequence[bytes] = (),
     shadow: bytes | None = None,
 ) -> list[tuple[Tape, int]]:
@@ -280,16 +280,16 @@ def event_tapes(
     """
     maker = _Maker(pack, measure, sabotage, keys, shadow)
     made: list[tuple[Tape, int]] = []
-    tape, scores = maker.new(), 0
+    tape, scores, parts = maker.new(), 0, 0
     for chunk in by_terminal(tx, stream, limit):
         for piece in chunks(chunk, piece_events):
             part = Tape()
             count = maker.add(part, piece)
-            if len(tape) + len(part) > room_bytes and scores:
+            if len(tape) + len(part) > room_bytes and parts:
                 made.append((tape, scores))
-                tape, scores = maker.new(), 0
+                tape, scores, parts = maker.new(), 0, 0
             tape.extend(part)
-            scores += count
+            scores, parts = scores + count, parts + 1
             if len(tape) > room_bytes:
                 raise ToolError(f"{piece_events} events do not fit in {room_bytes} B; take fewer")
     return [*made, (tape, scores)]

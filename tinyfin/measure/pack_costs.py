@@ -258,7 +258,6 @@ def count(
     events: int,
     keys: Sequence[bytes] = (),
     code_of: str | None = None,
-    piece_events: int = 600,
 ) -> Counted:
     """Replay ``events`` transactions on the instrument and count each; MismatchError when an
     answer differs from the twin's. code_of: the target whose code runs, as in a build."""
@@ -271,7 +270,6 @@ def count(
         instrument.room(plain),
         limit=events,
         measure=True,
-        piece_events=piece_events,
         keys=keys,
         shadow=b"" if has_network else None,
     )
@@ -330,7 +328,7 @@ def _operators(
     worst: dict[int, int] = {}
     rest = 0
     for tape, _ in instrument.event_tapes(
-        pack, tx, stream, instrument.room(probing), limit=events, piece_events=600, keys=keys
+        pack, tx, stream, instrument.room(probing), limit=events, keys=keys
     ):
         found = instrument.run(probing, tape, icount=True)
         _refuse_differences(found)
