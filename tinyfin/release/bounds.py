@@ -13,8 +13,10 @@ at most 1 - (1 - c)^(1 / n) does (S. S. Wilks, Determination of sample sizes for
 limits, 1941); 0.1 % takes 2,995 terminals. Second, because few terminals show little of the tail,
 an exponential tail of the maxima above that quantile (peaks over threshold: J. Pickands,
 Statistical inference using extreme order statistics, 1975, with shape 0), carried on to the share
-wanted, its mean excess at the upper end of its 95 % interval. docs/release.md has what becomes of
-both on terminals that were used for nothing else.
+wanted, its mean excess at the upper end of its 95 % interval. It is carried on to half of the share
+wanted: terminals to come are like those of the data, but not the same population.
+
+docs/release.md has what becomes of this on terminals that were used for nothing else.
 """
 
 from __future__ import annotations
@@ -35,6 +37,8 @@ WANTED = 0.001
 CONFIDENCE = 0.95
 LEAST_TERMINALS = 20
 """That bounds are made from."""
+_MARGIN = 0.5
+"""Of the share wanted, what the tail is carried on to."""
 _TAIL, _LEAST_IN_TAIL = 0.1, 20
 """Share of the terminals that is the tail, but at least so many of them; half of them at most."""
 
@@ -76,7 +80,7 @@ def region(values: Floats, terminal: npt.NDArray[np.int64], *, wanted: float = W
     base = np.quantile(largest, 1 - tail, axis=0)
     scale = np.array([max(1.0, _mean_excess(*pair)) for pair in zip(largest.T, base, strict=True)])
     maximum = ((largest - base) / scale).max(axis=1)
-    level = max(float(maximum.max()), _carried_on(maximum, tail, wanted))
+    level = max(float(maximum.max()), _carried_on(maximum, tail, _MARGIN * wanted))
     shown = wilks(n)
     return Region(base + level * scale, n, min(shown, wanted), shown > wanted)
 
