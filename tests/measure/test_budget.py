@@ -83,8 +83,8 @@ def test_the_reference_pack_fits_eight_kilobytes(sizes: Budget) -> None:
     assert sizes.ram_bytes <= 8 << 10
     own = sizes.image.flash_bytes - sizes.image.flash["pack"] - sizes.image.flash["plan"]
     slots = sizes.image.flash["slots and journal"]
-    assert own - sizes.image.flash["signature check"] - slots <= 29 << 10
-    assert slots <= 10 << 10
+    assert own - sizes.image.flash["signature check"] - slots <= 31 << 10
+    assert slots <= 11 << 10
     assert not overruns([sizes], 64 << 10, 8 << 10)
     library, ram = sizes.image.library_flash_bytes, sizes.image.library_ram_bytes
     assert sizes.image.flash["engine"] < library < sizes.image.flash_bytes
