@@ -104,8 +104,8 @@ def release(
         _require_other_files(run, parent, paths)
         if old is not None and old.lineage.get("data") != own.lineage.get("data"):
             note(
-                f"{parent}: was trained on other data than {run.path}; DATA must be new to it, too: "
-                f"its training ended {old.lineage.get('until', 'at an unknown time')}"
+                f"{parent}: was trained on other data than {run.path}; DATA must be new to it, "
+                f"too: its training ended {old.lineage.get('until', 'at an unknown time')}"
             )
         scoring = Scoring.open(
             run,
