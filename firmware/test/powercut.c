@@ -513,9 +513,11 @@ const uint8_t *tfin_pack_id(const tfin_engine *engine)
 }
 
 /* The last pack was released with bounds. */
-int tfin_probation_possible(const tfin_engine *running, const void *candidate)
+int tfin_probation_possible(const tfin_engine *running, const void *candidate,
+                            size_t candidate_bytes)
 {
     (void)running;
+    (void)candidate_bytes;
     return genuine(candidate) == PACKS - 1;
 }
 
@@ -568,6 +570,7 @@ typedef struct certain {
 static certain sure;
 static tfin_probation watched; /* in this boot */
 static uint32_t watched_slot;
+static tfin_journal_record watched_record; /* when it began */
 
 static int same(const tfin_journal_record *a, const tfin_journal_record *b)
 {
@@ -811,6 +814,7 @@ static void watch(void)
     tfin_slots_watch(&slots, &watched, work);
     opened = before;
     watched_slot = tfin_slots_other(&slots);
+    watched_record = slots.journal.now;
     require(watched.engine == NULL || tfin_slots_watches(&slots, &watched),
             "a probation is of a pack in its phase");
 }
@@ -930,6 +934,12 @@ static void act(enum action action)
         break;
     case FOLLOW:
         bounds_broken = choose(2) != 0;
+        require(tfin_slots_phase(&slots) < TFIN_PHASE_STAGED ||
+                    !tfin_slots_watches(&slots, &watched) ||
+                    (slots.journal.now.places == watched_record.places &&
+                     memcmp(slots.journal.now.other, watched_record.other,
+                            sizeof watched_record.other) == 0),
+                "a probation ends with its phase");
         tfin_slots_follow(&slots, &watched);
         finish();
         follows += operations != before;

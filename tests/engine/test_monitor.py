@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support import packs
 from tests.support.monitors import DAY_S, DRIFT, LEVELS, ONE, USUAL, Monitored, Seen, drift, levels
-from tests.support.native import Refused, Verdict, library
+from tests.support.native import Engine, Refused, Verdict, library
 
 I16 = st.integers(-(2**15), 2**15 - 1)
 EDGES = [0, 999, 1000, 1001, (1 << 20) - 1, 1 << 20, (1 << 31) - 1, 1 << 31, 2**32 - 1]
@@ -191,3 +192,17 @@ def test_features_do_not_leave_memory() -> None:
 def test_a_pack_without_features_to_count_is_small() -> None:
     assert Monitored(None, LEVELS).bytes == 16
     assert Monitored(DRIFT, None).bytes == 16 + 2 * (4 + 4 + 2)
+
+
+def test_a_monitor_ends_when_another_pack_is_opened() -> None:
+    """Its sections name features that the other pack may not have, and its thresholds."""
+    m = Monitored()
+    other = Engine(packs.build({**packs.small(), "DECI": packs.decision(3, online=USUAL[0] + 1)}))
+    other.score(1, 1, packs.RECORD)
+    held = ctypes.string_at(m.engine._engine.address, 512)
+    ctypes.memmove(m.engine._engine.address, other._engine.address, 512)
+    with pytest.raises(Refused, match="TFIN_E_CLOSED"):
+        m.count(Seen(0, (0, 0, 0), 1, m.clock))
+    assert m.lib.tfin_monitor_size(m.monitor) == 0
+    ctypes.memmove(m.engine._engine.address, held, 512)
+    m.count(Seen(0, (0, 0, 0), 1, m.clock))

@@ -103,9 +103,19 @@ RULES = [
     Rule(
         "a probation goes on when its pack has left the slot",
         "slots.c",
-        "((phase == TFIN_PHASE_SHADOW && s->running == tfin_slots_active(s)) ||",
-        "(phase != TFIN_PHASE_TRIAL ||",
+        "    s->watched = 0;\n",
+        "    s->watched = s->watched && phase < TFIN_PHASE_STAGED;\n",
         "the pack in shadow is not touched",
+    ),
+    Rule(
+        "the next pack in shadow ends with the probation of the one before it",
+        "slots.c",
+        "    return s->watched && probation->engine != NULL;",
+        "    enum tfin_slots_phase phase = tfin_slots_phase(s);\n"
+        "    return probation->engine != NULL &&\n"
+        "           ((phase == TFIN_PHASE_SHADOW && s->running == tfin_slots_active(s)) ||\n"
+        "            (phase == TFIN_PHASE_TRIAL && s->running == tfin_slots_other(s)));",
+        "a probation ends with its phase",
     ),
     Rule(
         "read at boot, not appended again",
@@ -238,8 +248,8 @@ RULES = [
     Rule(
         "the slot that runs is as good as another",
         "slots.c",
-        "tfin_slots_phase(s) == TFIN_PHASE_TRIAL || free_slot(s) == s->running",
-        "tfin_slots_phase(s) == TFIN_PHASE_TRIAL",
+        "tfin_slots_phase(s) >= TFIN_PHASE_SHADOW || free_slot(s) == s->running",
+        "tfin_slots_phase(s) >= TFIN_PHASE_SHADOW",
         "the pack that runs is not touched",
     ),
     Rule(

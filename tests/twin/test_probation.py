@@ -188,6 +188,7 @@ def _forged(image: bytes, at: int, form: str, value: int) -> bytes:
         (66, "H", 99),
         (68, "B", 2),
         (69, "B", 0),
+        (69, "B", 2),
         (69, "B", 8),
         (70, "H", 2),
         (70, "H", 1),
@@ -202,6 +203,17 @@ def test_an_image_that_cannot_be_is_refused(at: int, form: str, value: int) -> N
     with pytest.raises(InputError, match="another feature program"):
         probation.take(_forged(image, at, form, value))
     assert probation.image() == image
+
+
+@pytest.mark.parametrize(("number", "at", "value"), [(40, 70, 0), (200, 70, 1)])
+def test_an_image_is_not_past_a_look_that_it_did_not_take(number: int, at: int, value: int) -> None:
+    """It would come to no look any more, and the shadow would never end."""
+    candidate = with_bounds(OTHER, bounds(((40, *WIDE), (200, *WIDE))))
+    _, probation = in_shadow(candidate, number)
+    image = probation.image()
+    probation.take(image)
+    with pytest.raises(InputError, match="another feature program"):
+        probation.take(_forged(image, at, "H", value))
 
 
 def refused(running: bytes, candidate: bytes | None) -> str:

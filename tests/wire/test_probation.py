@@ -165,3 +165,21 @@ def test_an_install_waits_until_the_shadow_is_aborted(client: Client) -> None:
     assert slot_frames.install(client, BAD).phase == Phase.STAGED
     assert slot_frames.probation(client) is None
     replayed(client, RUNNING, 20)
+
+
+def test_what_one_pack_came_to_decides_nothing_of_the_next_one(client: Client) -> None:
+    """Nor are its bounds read, which are written over: the next one's probation begins at the next
+    start."""
+    staged(client, BAD)
+    restart(client)
+    assert replayed(client, RUNNING, LOOK).reason == Reason.SHADOW
+    assert staged(client, GOOD).phase == Phase.SHADOW
+    assert replayed(client, RUNNING, 3).phase == Phase.SHADOW, "it did not fail with BAD"
+    assert slot_frames.probation(client) is None
+    restart(client)
+    replayed(client, RUNNING, LOOK)
+    assert restart(client).running == Place.SLOT_0
+    assert replayed(client, GOOD, TRIAL).reason == Reason.CONFIRMED
+    back = replace(BOUNDS, parent=model_of(OTHER), parent_cuts=cuts(OTHER), cuts=cuts(RUNNING))
+    assert staged(client, with_bounds(RUNNING, back, counter=2)).phase == Phase.SHADOW
+    assert replayed(client, GOOD, 3).phase == Phase.SHADOW, "it has not passed with GOOD"

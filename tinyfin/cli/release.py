@@ -112,8 +112,8 @@ def command(
     DATA are labelled transactions of terminals, or weeks, that neither pack was trained on. The
     pack is refused (exit code 4) when it is not better, not calibrated, alerts more than its
     budget, or differs too much to be judged in shadow, unless --allow names the rule. The bounds of
-    its probation refuse at most one in 1,000 healthy terminals. Writes model.tfpack, release.json,
-    release.html and release.md.
+    its probation aim at refusing one in 1,000 healthy terminals at most. Writes model.tfpack,
+    release.json, release.html and release.md.
     """
     from tinyfin.cli.monitor import moment
     from tinyfin.pack.signing import load_key

@@ -14,9 +14,10 @@ limits, 1941); 0.1 % takes 2,995 terminals. Second, because few terminals show l
 an exponential tail of the maxima above that quantile (peaks over threshold: J. Pickands,
 Statistical inference using extreme order statistics, 1975, with shape 0), carried on to the share
 wanted, its mean excess at the upper end of its 95 % interval. It is carried on to half of the share
-wanted: terminals to come are like those of the data, but not the same population.
-
-docs/release.md has what becomes of this on terminals that were used for nothing else.
+wanted: terminals to come are like those of the data, but not the same population. That is an aim:
+where terminals differ by more than such a tail has (a few merchants of another kind), more are
+refused, but no more than the first of the two says. docs/release.md has what becomes of both on
+terminals that were used for nothing else.
 """
 
 from __future__ import annotations
@@ -50,9 +51,10 @@ class Region:
     bounds: Floats
     terminals: int
     refused_at_most: float
-    """Of terminals to come, with CONFIDENCE."""
+    """Share of terminals to come, with CONFIDENCE, whatever their tail is."""
     extrapolated: bool
-    """Whether that rests on the tail that was carried on."""
+    """Whether that is more than what was wanted, which then rests on the tail carried on: an aim,
+    without a confidence."""
 
 
 def wilks(terminals: int, confidence: float = CONFIDENCE) -> float:
@@ -82,7 +84,7 @@ def region(values: Floats, terminal: npt.NDArray[np.int64], *, wanted: float = W
     maximum = ((largest - base) / scale).max(axis=1)
     level = max(float(maximum.max()), _carried_on(maximum, tail, _MARGIN * wanted))
     shown = wilks(n)
-    return Region(base + level * scale, n, min(shown, wanted), shown > wanted)
+    return Region(base + level * scale, n, shown, shown > wanted)
 
 
 def _mean_excess(column: Floats, above: float) -> float:

@@ -7,6 +7,7 @@ from tinyfin.pages import charts
 from tinyfin.pages.blocks import Block, count, figure, fixed, number, percent, spread, table, text
 from tinyfin.pages.markdown import as_markdown, readable
 from tinyfin.pages.render import Headline, PageSection, page
+from tinyfin.release.bounds import WANTED
 from tinyfin.results.comparison import Pair
 from tinyfin.results.release import ProbationFacts, Release, TrialBounds
 
@@ -71,7 +72,7 @@ def promise_text(found: ProbationFacts) -> str:
     """A sentence on how many healthy terminals the bounds refuse."""
     return (
         f"At most {_share(found)} of healthy terminals are refused in shadow, all looks together "
-        f"(95 % confidence, {_basis(found)})."
+        f"({_basis(found)})."
     )
 
 
@@ -92,8 +93,9 @@ def _share(found: ProbationFacts | TrialBounds) -> str:
 
 
 def _basis(found: ProbationFacts | TrialBounds) -> str:
-    n = f"{found.terminals:,} terminals"
-    return f"by the tail of {n}, carried on" if found.extrapolated else f"by the largest of {n}"
+    shown = f"95 % confidence, by the largest of {found.terminals:,} terminals with so many events"
+    aim = f"; the aim is {100 * WANTED:.2g} %, by their tail carried on, which they cannot show"
+    return shown + (aim if found.extrapolated else "")
 
 
 def _per_1000(found: Release) -> float:

@@ -120,10 +120,10 @@ class ProbationFacts(Facts):
     terminals: int
     windows: int
     refused_at_most: Figure
-    """Share of healthy terminals that all looks together refuse, at most, with 95 % confidence."""
+    """Share of healthy terminals that all looks together refuse, at most, with 95 % confidence:
+    what so many terminals can show."""
     extrapolated: bool
-    """Whether that share is below what so many terminals can show, and the tail was extrapolated
-    for it."""
+    """Whether that is more than 0.1 %: then the bounds aim at that, by an extrapolated tail."""
     table: list[list[int]]
     """All windows: bin of the parent (row) and of the candidate."""
     sees: list[Seen]

@@ -86,6 +86,7 @@ static void tag_of(const uint8_t *header, uint8_t tag[TAG_BYTES])
 static void set_places(tfin_slots *s, uint32_t active, uint32_t other, uint32_t phase)
 {
     s->journal.now.places = (uint8_t)(active | other << 2 | phase << 4);
+    s->watched = 0;
 }
 
 static void set_reason(tfin_slots *s, enum tfin_slots_reason reason)
@@ -366,7 +367,8 @@ int tfin_slots_command(tfin_slots *s, enum tfin_slots_command command)
             break;
         }
         if (command == TFIN_SLOTS_ACTIVATE && s->running == active &&
-            tfin_probation_possible(s->engine, tfin_port_flash_at(slot_of(s)->address))) {
+            tfin_probation_possible(s->engine, tfin_port_flash_at(slot_of(s)->address),
+                                    slot_of(s)->size)) {
             set_places(s, active, other, TFIN_PHASE_SHADOW);
             return mark(s, MARK);
         }
@@ -418,7 +420,7 @@ void tfin_slots_watch(tfin_slots *s, tfin_probation *probation, void *work)
 {
     memset(probation, 0, sizeof *probation);
     if (tfin_slots_phase(s) == TFIN_PHASE_TRIAL && s->running == tfin_slots_other(s)) {
-        (void)tfin_probation_trial(probation, s->engine);
+        s->watched = tfin_probation_trial(probation, s->engine) == TFIN_OK;
     }
     if (tfin_slots_phase(s) != TFIN_PHASE_SHADOW || s->running != tfin_slots_active(s)) {
         return;
@@ -438,14 +440,12 @@ void tfin_slots_watch(tfin_slots *s, tfin_probation *probation, void *work)
         give_up_damaged(s, rc);
         tfin_slots_settle(s);
     }
+    s->watched = rc == TFIN_OK;
 }
 
 int tfin_slots_watches(const tfin_slots *s, const tfin_probation *probation)
 {
-    enum tfin_slots_phase phase = tfin_slots_phase(s);
-    return probation->engine != NULL &&
-           ((phase == TFIN_PHASE_SHADOW && s->running == tfin_slots_active(s)) ||
-            (phase == TFIN_PHASE_TRIAL && s->running == tfin_slots_other(s)));
+    return s->watched && probation->engine != NULL;
 }
 
 void tfin_slots_follow(tfin_slots *s, const tfin_probation *probation)

@@ -89,6 +89,7 @@ typedef struct tfin_slots {
     uint8_t job;
     uint8_t running;     /* enum tfin_slots_place: what this boot runs */
     uint8_t known;       /* `next` and `total` are known */
+    uint8_t watched;     /* the probation that began at boot is still that of this phase */
     uint8_t result;      /* of the last operation, when it is not busy */
     int8_t engine_error; /* of TFIN_SLOTS_ENGINE */
 } tfin_slots;
@@ -143,8 +144,9 @@ int tfin_slots_command(tfin_slots *slots, enum tfin_slots_command command);
  * and is free afterwards. A pack in shadow that does not verify any more is given up. */
 void tfin_slots_watch(tfin_slots *slots, tfin_probation *probation, void *work);
 
-/* Whether `probation` is still that of a pack in its phase. Where it is not, and before the other
- * slot is written to again, it must not be counted any more. */
+/* Whether `probation`, which tfin_slots_watch began, is still that of a pack in its phase. Once it is
+ * not, it never is again in this boot, and must not be counted any more: its pack may be written
+ * over. */
 int tfin_slots_watches(const tfin_slots *slots, const tfin_probation *probation);
 
 /* Does what the result of the probation asks for, if it asks for anything and the slots are at

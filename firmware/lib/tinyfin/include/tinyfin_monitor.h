@@ -47,6 +47,7 @@ typedef struct tfin_monitor {
     const uint8_t *drift;  /* section DRFT, or null */
     const uint8_t *levels; /* section LEVL, or null */
     uint8_t *memory;
+    uint8_t pack[8]; /* how the id of its pack begins */
 } tfin_monitor;
 
 /* The header of an image; behind it the image is as long as the memory. */

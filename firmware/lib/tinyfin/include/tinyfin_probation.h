@@ -60,21 +60,24 @@ typedef struct tfin_probation {
     tfin_engine *engine;
     const uint8_t *bounds;
     const uint8_t *pack; /* in shadow */
+    uint8_t running[8];  /* how the id of the pack that is open begins */
     uint32_t body[TFIN_PROBATION_BODY_BYTES / 4];
 } tfin_probation;
 
 /* Whether `candidate`, a pack that was verified, can run in the shadow of the pack that is open: it
- * has bounds, computes the same features, and was released to replace a pack with this model. 1 or
- * 0. */
-int tfin_probation_possible(const tfin_engine *running, const void *candidate);
+ * has bounds, computes the same features, needs no more memory, and was released to replace a pack
+ * with this model. 1 or 0; 0 too when it was damaged since so that its sections cannot be found. It
+ * lies in `candidate_bytes` bytes, aligned to TFIN_ALIGN. */
+int tfin_probation_possible(const tfin_engine *running, const void *candidate,
+                            size_t candidate_bytes);
 
 /* Begins: `candidate` is a receipt of tfin_verify, and need not be kept; its pack must stay where
- * it is. `running` is open, and the probation ends when another pack is opened with it. The golden
- * vectors are run. TFIN_E_ARGUMENT, TFIN_E_CLOSED, TFIN_E_UNVERIFIED, TFIN_E_DIGEST as tfin_bind;
- * TFIN_E_SECTION: it has no bounds, or they break a rule; TFIN_E_STATE_LAYOUT: another feature
- * program; TFIN_E_MODEL: it was not released to replace the pack that runs; TFIN_E_NO_MODEL;
- * TFIN_E_MEMORY: its network needs more than the engine has; TFIN_E_GOLDEN. On an error there is no
- * probation. */
+ * it is. `running` is open; when another pack is opened with it, nothing is counted any more. The
+ * golden vectors are run. TFIN_E_ARGUMENT, TFIN_E_CLOSED, TFIN_E_UNVERIFIED, TFIN_E_DIGEST as
+ * tfin_bind; TFIN_E_SECTION: it has no bounds, or they break a rule; TFIN_E_STATE_LAYOUT: another
+ * feature program; TFIN_E_MODEL: it was not released to replace the pack that runs;
+ * TFIN_E_NO_MODEL; TFIN_E_MEMORY: its network needs more than that of the pack that runs;
+ * TFIN_E_GOLDEN. On an error there is no probation. */
 int tfin_probation_shadow(tfin_probation *probation, tfin_engine *running,
                           const tfin_verified *candidate);
 

@@ -192,6 +192,7 @@ int tfin_monitor_open(tfin_monitor *m, tfin_engine *e, void *memory, size_t memo
     m->drift = drift;
     m->levels = levels;
     m->memory = memory;
+    memcpy(m->pack, e->pack_id, sizeof m->pack);
     memset(memory, 0, (size_t)bytes);
     m->memory[LEVEL] = levels != NULL ? levels[USUAL] : 0;
     use_level(m);
@@ -279,7 +280,12 @@ static int control(const tfin_monitor *m, int alert)
 
 static int usable(const tfin_monitor *m)
 {
-    return m == NULL ? TFIN_E_ARGUMENT : m->memory == NULL ? TFIN_E_CLOSED : tfin_usable(m->engine);
+    int rc = m == NULL           ? TFIN_E_ARGUMENT
+             : m->memory == NULL ? TFIN_E_CLOSED
+                                 : tfin_usable(m->engine);
+    /* another pack's sections say nothing of this one's features and thresholds */
+    return rc == TFIN_OK && memcmp(m->pack, m->engine->pack_id, sizeof m->pack) != 0 ? TFIN_E_CLOSED
+                                                                                     : rc;
 }
 
 int tfin_monitor_count(tfin_monitor *m, const tfin_verdict *v)
@@ -347,7 +353,7 @@ int tfin_monitor_export(const tfin_monitor *m, void *out, uint32_t size)
                         tfin_crc32(0, m->memory, total - HEADER), 0};
     uint8_t *to = out;
     memcpy(to, head, sizeof head);
-    memcpy(to + AT_PACK, m->engine->pack_id, PACK_BYTES);
+    memcpy(to + AT_PACK, m->pack, PACK_BYTES);
     memcpy(to + HEADER, m->memory, total - HEADER);
     return TFIN_OK;
 }
@@ -409,7 +415,7 @@ int tfin_monitor_import(tfin_monitor *m, const void *image, uint32_t size)
     if ((head[1] & 0xFFFFu) != IMAGE_VERSION || head[3] != 0) {
         return TFIN_E_STATE_FORMAT;
     }
-    if (head[1] >> 16 != total || memcmp(from + AT_PACK, m->engine->pack_id, PACK_BYTES) != 0) {
+    if (head[1] >> 16 != total || memcmp(from + AT_PACK, m->pack, PACK_BYTES) != 0) {
         return TFIN_E_STATE_LAYOUT;
     }
     if (size != total || tfin_crc32(0, from + HEADER, total - HEADER) != head[2] ||

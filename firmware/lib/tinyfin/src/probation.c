@@ -99,13 +99,18 @@ static int replaces(const tfin_engine *running, const uint8_t *bounds)
     return memcmp(tfin_model_id(running->pack), bounds + PROB_PARENT, 16) == 0;
 }
 
-int tfin_probation_possible(const tfin_engine *running, const void *candidate)
+int tfin_probation_possible(const tfin_engine *running, const void *candidate,
+                            size_t candidate_bytes)
 {
-    if (tfin_usable(running) != TFIN_OK || running->plan == NULL || candidate == NULL) {
+    int32_t memory = tfin_memory_size(candidate, candidate_bytes); /* walks what may be damaged */
+    if (tfin_usable(running) != TFIN_OK || running->plan == NULL || memory < 0 ||
+        (uint32_t)memory > running->memory_bytes) {
         return 0;
     }
+    uint32_t size;
     const uint8_t *bounds = bounds_of(candidate);
-    return bounds != NULL && same_program(running, candidate) && replaces(running, bounds);
+    return bounds != NULL && same_program(running, candidate) && replaces(running, bounds) &&
+           tfin_section(candidate, SECTION_TAG('P', 'L', 'A', 'N'), &size) != NULL;
 }
 
 /* ---- beginning */
@@ -128,6 +133,7 @@ static void look_as_shadow(const tfin_probation *p, tfin_engine *view)
 static void begin_body(tfin_probation *p, const uint8_t *pack_id, uint32_t phase)
 {
     uint8_t *body = body_of(p);
+    memcpy(p->running, p->engine->pack_id, sizeof p->running);
     memset(body, 0, sizeof p->body);
     memcpy(body + BODY_PACK, pack_id, PACK_BYTES);
     body[BODY_PHASE] = (uint8_t)phase;
@@ -275,11 +281,12 @@ static enum tfin_probation_result count_shadow(tfin_probation *p, const tfin_ver
     look_as_shadow(p, &view);
     tfin_judge(&view, &own);
     uint8_t action = tfin_advise(&view, own.score_q32);
+    view.decision = view.thresholds = p->engine->decision; /* the bounds know of no other level */
     uint32_t row = bin_of(p->bounds + PROB_CUTS, parents->score_q32);
     uint32_t column = bin_of(p->bounds + PROB_CUTS + 4u * CUTS, own.score_q32);
     (void)count_one(body + BODY_TABLE + 2u * (BINS * row + column), 1);
     (void)count_one(body + BODY_PARENT_ALERTS,
-                    tfin_advise(p->engine, parents->score_q32) != TFIN_ACTION_ACCEPT);
+                    tfin_advise(&view, parents->score_q32) != TFIN_ACTION_ACCEPT);
     (void)count_one(body + BODY_ALERTS, action != TFIN_ACTION_ACCEPT);
     uint32_t crc = tfin_u32(body + BODY_DIGEST);
     crc = tfin_crc32(crc, &own.raw, sizeof own.raw);
@@ -321,7 +328,8 @@ int tfin_probation_count(tfin_probation *p, const tfin_verdict *verdict)
         return TFIN_E_ARGUMENT;
     }
     uint8_t *body = body_of(p);
-    if (body[BODY_RESULT] != TFIN_PROBATION_GOES_ON || tfin_usable(p->engine) != TFIN_OK) {
+    if (body[BODY_RESULT] != TFIN_PROBATION_GOES_ON || tfin_usable(p->engine) != TFIN_OK ||
+        memcmp(p->engine->pack_id, p->running, sizeof p->running) != 0) {
         return 0;
     }
     enum tfin_probation_result result =
@@ -364,26 +372,30 @@ int tfin_probation_export(const tfin_probation *p, void *out)
 }
 
 /* Counts that events of this pack in this phase can have made: none is beyond the bounds' ends, so
- * that what follows reads no look that there is not. */
+ * that what follows reads no look that there is not, and comes to the next one; and nothing has
+ * passed before its last event. */
 static int body_ok(const tfin_probation *p, const uint8_t *body)
 {
     const uint8_t *bounds = p->bounds;
     uint32_t looks = tfin_u16(body + BODY_LOOKS);
     uint32_t events = tfin_u16(body + BODY_EVENTS);
     uint32_t end = tfin_u16(bounds + PROB_TRIAL_EVENTS);
+    uint32_t goes_on = body[BODY_RESULT] == TFIN_PROBATION_GOES_ON;
+    int passed = body[BODY_RESULT] == TFIN_PROBATION_PASSED;
     if (body[BODY_PHASE] == SHADOWS) {
         end = tfin_u16(bounds + PROB_HEAD + PROB_LOOK * (bounds[PROB_LOOKS] - 1u));
         uint32_t sum = apart_by(body + BODY_TABLE, 0);
         if (sum != events || looks > bounds[PROB_LOOKS] ||
             (looks != 0 && events < tfin_u16(bounds + PROB_HEAD + PROB_LOOK * (looks - 1u))) ||
             (looks < bounds[PROB_LOOKS] &&
-             events > tfin_u16(bounds + PROB_HEAD + PROB_LOOK * looks))) {
+             events + goes_on > tfin_u16(bounds + PROB_HEAD + PROB_LOOK * looks)) ||
+            (passed && looks != bounds[PROB_LOOKS])) {
             return 0;
         }
     }
-    return events <= end && body[BODY_RESULT] >= TFIN_PROBATION_GOES_ON &&
-           body[BODY_RESULT] <= TFIN_PROBATION_SATURATED &&
-           (body[BODY_RESULT] != TFIN_PROBATION_GOES_ON || events < end) &&
+    return events <= end && (!passed || events == end) &&
+           body[BODY_RESULT] >= TFIN_PROBATION_GOES_ON &&
+           body[BODY_RESULT] <= TFIN_PROBATION_SATURATED && events + goes_on <= end &&
            tfin_u16(body + BODY_ALERTS) <= events &&
            tfin_u16(body + BODY_PARENT_ALERTS) <= events &&
            tfin_u16(body + BODY_SATURATED) <= events;
