@@ -309,7 +309,11 @@ def _monitor_sections(pack: Pack, rows: Rows, options: Options, note: Note) -> d
     assert pack.decision is not None
     with stage("what terminals count"):
         try:
-            made = drift_section(rows.features, rows.own, rows.terminal, rows.t_s)
+            # healthy and settled: a burst of fraud, or features that are still filling, is drift
+            steady = (rows.label != 1) & ~rows.cold
+            made = drift_section(
+                rows.features[steady], rows.own[steady], rows.terminal[steady], rows.t_s[steady]
+            )
             found["DRFT"] = made.encode()
             if options.levels:
                 found["LEVL"] = levels_section(rows.own, pack.decision).encode()
