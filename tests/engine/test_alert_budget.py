@@ -151,6 +151,25 @@ def test_after_a_flood_the_level_comes_back(flood: int) -> None:
     assert bound() == 1202
 
 
+def test_a_clock_that_was_led_ahead_does_not_hold_the_level() -> None:
+    """Every event has the flag CLOCK then, until the world has caught up."""
+    clock = 4
+    m = Monitored()
+    run(m, [(True, 600)] * 300)
+    assert m.level == TOP
+    for _ in range(bound()):
+        m.count(Seen(0, NOTHING, 0, m.clock))
+    assert m.level == TOP, "without the flag time is waited for"
+    for _ in range(bound()):
+        m.count(Seen(0, NOTHING, 0, m.clock, clock))
+        assert m.agrees
+    assert m.level == USUAL
+    for alert in (True, False):  # and it gets no further without time
+        for _ in range(2000):
+            m.count(Seen(0, NOTHING, int(alert), m.clock, clock))
+        assert m.level == USUAL
+
+
 # ------------------------------------------------------------------------- negative controls
 
 

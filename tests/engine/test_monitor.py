@@ -29,7 +29,7 @@ def streams(draw: st.DrawFn) -> list[Seen]:
         t = max(1, t + draw(st.sampled_from([*STEPS_S, -7, -2 * DAY_S])))
         features = draw(st.tuples(*[st.one_of(st.sampled_from([-5, 0, 7, 90]), I16)] * 3))
         score = draw(st.one_of(st.sampled_from(EDGES), st.integers(0, 2**32 - 1)))
-        flags = draw(st.sampled_from([0, 0, 0, 2, 16, 32]))
+        flags = draw(st.sampled_from([0, 0, 0, 2, 4, 4, 16, 32]))
         out.append(Seen(score, features, draw(st.sampled_from([0, 0, 1, 2])), t, flags))
     return out
 

@@ -286,7 +286,10 @@ def test_what_cannot_be_judged_is_an_error(place: Path, tmp_path: Path) -> None:
     own = place / "good" / "model.tfpack"
     assert "decides as the pack of" in said("--parent", own)
     assert "No such file" in said("--parent", tmp_path / "none.tfpack")
-    assert "are not a tinyfin pack" in said("--parent", bare)
+    assert f"{bare}: offset 0: these bytes are not a tinyfin pack" in said("--parent", bare)
+    assert "--margin nan must be 0 to 1" in said("--parent", parent, "--margin", "nan")
+    unbounded = ("--auto-confirm", "--trial-events", 0)
+    assert "a trial of 0 events has no bounds" in said("--parent", parent, *unbounded)
     assert "was trained on this file" in said("--parent", parent, data=place / "good.parquet")
     assert "was trained on this file" in said("--parent", parent, data=place / "town.parquet")
     assert "of the same terminal and second" in said("--parent", parent, data=early)

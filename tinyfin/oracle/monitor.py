@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 __all__ = ["OracleLevels", "OracleMonitor", "read_drift", "read_levels"]
 
 _ONE = 1 << 24
+_CLOCK = 4
 _SHADOW = 16
 
 
@@ -93,9 +94,11 @@ class OracleMonitor:
                 self.halvings = min(self.halvings + 1, 255)
             for c, b in zip(self.counts, bins, strict=True):
                 c[b] += 1
-        return self.control is not None and not flags & _SHADOW and self._step(action, clock_s)
+        return (
+            self.control is not None and not flags & _SHADOW and self._step(action, flags, clock_s)
+        )
 
-    def _step(self, action: int, clock_s: int) -> bool:
+    def _step(self, action: int, flags: int, clock_s: int) -> bool:
         assert self.control
         limit = self.control.limit * _ONE
         balance = self.balance_q24 + (_ONE if action else 0) - self.control.target_q24
@@ -103,8 +106,11 @@ class OracleMonitor:
         self.since = min(self.since + 1, 65535)
         if self.events == 1 or clock_s < self.step_s:
             self.step_s = clock_s
-        ready = self.since >= self.control.events and clock_s - self.step_s >= self.control.seconds
         to = self.level + (self.balance_q24 == limit) - (self.balance_q24 == -limit)
+        usual = self.control.usual
+        stands = flags & _CLOCK and abs(to - usual) < abs(self.level - usual)
+        waited = clock_s - self.step_s >= self.control.seconds or stands
+        ready = self.since >= self.control.events and waited
         if not ready or to == self.level or not 0 <= to < len(self.control.thresholds):
             return False
         self.level, self.balance_q24, self.since, self.step_s = to, 0, 0, clock_s

@@ -17,7 +17,7 @@ from tinyfin.data.events import Notices
 from tinyfin.data.memory_tables import Sources, as_files
 from tinyfin.data.readers import read_chunks, survey
 from tinyfin.data.transactions import format_time
-from tinyfin.errors import InputError, ModelError, TinyfinError
+from tinyfin.errors import InputError, ModelError, PackError, TinyfinError
 from tinyfin.evaluation.compare import changes_of
 from tinyfin.monitoring.labels import LabelledRows
 from tinyfin.monitoring.workflow import calibration_rows
@@ -94,6 +94,7 @@ def release(
     :func:`tinyfin.training.scoring.score` raises, InputError for a parent that cannot be compared
     and for transactions of the training.
     """
+    _require_sense(options)
     run = open_run(run)
     metrics = run.read(Metrics)
     if metrics.decision is None:
@@ -194,6 +195,16 @@ def release(
     return result
 
 
+def _require_sense(options: Options) -> None:
+    if not 0 <= options.margin <= 1:  # NaN is no margin either: nothing would be below it
+        raise InputError(f"--margin {options.margin} must be 0 to 1")
+    if options.auto_confirm and options.trial_events == 0:
+        raise InputError(
+            "--auto-confirm: a trial of 0 events has no bounds, and ends by command; leave it out, "
+            "or give --trial-events"
+        )
+
+
 def _parent(path: Path, keys: Sequence[bytes], own: Pack, run: RunFolder) -> Pack:
     try:
         data = path.read_bytes()
@@ -201,7 +212,11 @@ def _parent(path: Path, keys: Sequence[bytes], own: Pack, run: RunFolder) -> Pac
         raise InputError(
             f"{path}: {error.strerror}; give the pack that terminals run, a .tfpack file"
         ) from error
-    found = require_trusted(data, keys, path)
+    try:
+        found = require_trusted(data, keys, path)
+    except PackError as error:
+        said = str(error)
+        raise PackError(said if said.startswith(str(path)) else f"{path}: {said}") from error
     if found.plan is None:
         raise InputError(f"{path}: the pack holds no network, so there is nothing to compare")
     same = ("SCHM", "PROG", "MAPS", "PLAN", "READ", "CALI", "DECI")

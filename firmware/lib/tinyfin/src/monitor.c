@@ -238,8 +238,9 @@ static void halve(const tfin_monitor *m)
     m->memory[HALVINGS] = (uint8_t)(m->memory[HALVINGS] + (m->memory[HALVINGS] < UINT8_MAX));
 }
 
-/* 1 when the level has changed. */
-static int control(const tfin_monitor *m, int alert)
+/* 1 when the level has changed. On the way back to the usual level no time is waited for that does
+ * not pass: the clock of a terminal may have been led far ahead. */
+static int control(const tfin_monitor *m, int alert, int clock_stays)
 {
     const uint8_t *s = m->levels;
     uint8_t *w = m->memory;
@@ -260,11 +261,14 @@ static int control(const tfin_monitor *m, int alert)
     if ((!up && balance > -limit) || since < tfin_u16(s + STEP_EVENTS)) {
         return 0;
     }
-#ifndef TFIN_SABOTAGE_DAY
-    if (clock - tfin_u32(w + STEP_S) < tfin_u32(s + STEP_SECONDS)) {
+    int returns = up ? w[LEVEL] < s[USUAL] : w[LEVEL] > s[USUAL];
+    uint32_t wait_s = clock_stays && returns ? 0 : tfin_u32(s + STEP_SECONDS);
+#ifdef TFIN_SABOTAGE_DAY
+    wait_s = 0;
+#endif
+    if (clock - tfin_u32(w + STEP_S) < wait_s) {
         return 0;
     }
-#endif
 #ifndef TFIN_SABOTAGE_SPAN
     if (w[LEVEL] == (up ? s[LEVELS] - 1 : 0)) {
         return 0;
@@ -303,7 +307,7 @@ int tfin_monitor_count(tfin_monitor *m, const tfin_verdict *v)
         (void)tally(m, v->score_q32, features, 1);
     }
     return m->levels != NULL && (v->flags & TFIN_FLAG_SHADOW) == 0 &&
-           control(m, v->action != TFIN_ACTION_ACCEPT);
+           control(m, v->action != TFIN_ACTION_ACCEPT, (v->flags & TFIN_FLAG_CLOCK) != 0);
 }
 
 uint32_t tfin_monitor_events(const tfin_monitor *m)
