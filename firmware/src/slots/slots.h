@@ -144,8 +144,8 @@ int tfin_slots_command(tfin_slots *slots, enum tfin_slots_command command);
  * and is free afterwards. A pack in shadow that does not verify any more is given up. */
 void tfin_slots_watch(tfin_slots *slots, tfin_probation *probation, void *work);
 
-/* Whether `probation`, which tfin_slots_watch began, is still that of a pack in its phase. Once it is
- * not, it never is again in this boot, and must not be counted any more: its pack may be written
+/* Whether `probation`, which tfin_slots_watch began, is still that of a pack in its phase. Once it
+ * is not, it never is again in this boot, and must not be counted any more: its pack may be written
  * over. */
 int tfin_slots_watches(const tfin_slots *slots, const tfin_probation *probation);
 

@@ -60,9 +60,10 @@ int32_t tfin_monitor_bytes(const tfin_engine *engine);
 
 /* Begins to count, at the usual level. Engine and `memory` (aligned to 4) stay where they are for
  * as long as the monitor is used; it is opened again after every tfin_open or tfin_bind of the
- * engine, which by themselves bring back the usual thresholds. TFIN_E_SECTION without either
- * section, or when one breaks a rule; TFIN_E_ALIGN, TFIN_E_MEMORY. On an error the monitor is
- * closed, the engine as it was, and the calls below answer TFIN_E_CLOSED. */
+ * engine, which by themselves bring back the usual thresholds, and close it for another pack.
+ * TFIN_E_SECTION without either section, or when one breaks a rule; TFIN_E_ALIGN, TFIN_E_MEMORY. On
+ * an error the monitor is closed, the engine as it was, and the calls below answer TFIN_E_CLOSED.
+ */
 int tfin_monitor_open(tfin_monitor *monitor, tfin_engine *engine, void *memory, size_t memory_size);
 
 /* Counts the event scored last: to be called once after every tfin_score that gave TFIN_OK, with
