@@ -181,6 +181,76 @@ uint32_t tfin_security_counter(const tfin_engine *engine)
     return 1;
 }
 
+/* Nothing is in probation, and nothing is counted. */
+int tfin_probation_possible(const tfin_engine *running, const void *candidate,
+                            uint32_t memory_bytes)
+{
+    (void)running, (void)candidate, (void)memory_bytes;
+    return 0;
+}
+
+int tfin_probation_shadow(tfin_probation *probation, tfin_engine *running,
+                          const tfin_verified *candidate)
+{
+    (void)probation, (void)running, (void)candidate;
+    return TFIN_E_SECTION;
+}
+
+int tfin_probation_trial(tfin_probation *probation, tfin_engine *running)
+{
+    (void)probation, (void)running;
+    return TFIN_E_SECTION;
+}
+
+enum tfin_probation_result tfin_probation_result(const tfin_probation *probation)
+{
+    (void)probation;
+    return TFIN_PROBATION_NONE;
+}
+
+int tfin_probation_advances(const tfin_probation *probation)
+{
+    (void)probation;
+    return 0;
+}
+
+int tfin_probation_export(const tfin_probation *probation, void *image)
+{
+    (void)probation, (void)image;
+    return TFIN_E_ARGUMENT;
+}
+
+uint32_t tfin_monitor_size(const tfin_monitor *monitor)
+{
+    (void)monitor;
+    return 0;
+}
+
+uint32_t tfin_monitor_halvings(const tfin_monitor *monitor)
+{
+    (void)monitor;
+    return 0;
+}
+
+uint32_t tfin_monitor_level(const tfin_monitor *monitor)
+{
+    (void)monitor;
+    return 0;
+}
+
+uint32_t tfin_monitor_events(const tfin_monitor *monitor)
+{
+    (void)monitor;
+    return 0;
+}
+
+uint32_t tfin_monitor_histogram(const tfin_monitor *monitor, uint32_t index,
+                                const uint16_t **counts)
+{
+    (void)monitor, (void)index, (void)counts;
+    return 0;
+}
+
 /* ------------------------------------------------------------------------------------ terminal */
 
 static uint32_t now_s;
