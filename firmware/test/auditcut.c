@@ -183,9 +183,9 @@ uint32_t tfin_security_counter(const tfin_engine *engine)
 
 /* Nothing is in probation, and nothing is counted. */
 int tfin_probation_possible(const tfin_engine *running, const void *candidate,
-                            uint32_t memory_bytes)
+                            size_t candidate_bytes)
 {
-    (void)running, (void)candidate, (void)memory_bytes;
+    (void)running, (void)candidate, (void)candidate_bytes;
     return 0;
 }
 

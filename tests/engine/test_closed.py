@@ -61,6 +61,8 @@ def arguments() -> dict[str, list[object]]:
         "tfin_state_digest": [],
         "tfin_event_schema": [],
         "tfin_network_plan": [],
+        "tfin_monitor_bytes": [],
+        "tfin_probation_possible": [space, ctypes.c_size_t(4096)],
     }
     found["keep"] = list(keep)
     return found
@@ -79,6 +81,7 @@ QUIET = {
     "tfin_pushed_out",
     "tfin_event_schema",
     "tfin_network_plan",
+    "tfin_probation_possible",
 }
 NAMES = [name for name in arguments() if name != "keep"]
 
