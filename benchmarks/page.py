@@ -470,6 +470,7 @@ def watched(targets: list[Found]) -> list[str]:
         "8 kB fewer features are counted.",
         "",
         *table(head, alike(rows)),
+        "",
     ]
 
 

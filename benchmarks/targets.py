@@ -47,8 +47,8 @@ _STAND_IN = "cortex-m4"
 """Where the code of a smaller Cortex-M runs when the model does not fit that core's own board."""
 OTHER_DATA = {"terminals": 2, "days": 12, "seed": 11}
 OTHER_EVENTS = 2000
-MONITOR_HANDLE_BYTES = 16
-"""Four pointers."""
+MONITOR_HANDLE_BYTES = 24
+"""Four pointers, and how the id of a pack begins."""
 
 
 @dataclass(frozen=True)
