@@ -83,7 +83,7 @@ def shadow_tape(layout: str, room: int) -> tuple[instrument.Tape, int, int]:
     bounds = Bounds(running[88:104], *map(tuple, cuts), ((0xFFFF, *[0xFFFF] * 3),))
     candidate = with_bounds(other, bounds)
     [(tape, scores)] = instrument.event_tapes(
-        running, tx, stream, room, limit=400, shadow=candidate
+        running, tx, stream, room, limit=400, shadow=candidate, piece_events=2000
     )
     counts = Counts(bounds, parse_pack(candidate).pack_id, 1)
     for row in range(scores):
