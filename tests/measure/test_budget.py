@@ -15,11 +15,13 @@ from tests.support.process import needs_cortex_m
 from tinyfin import paths
 from tinyfin.cli.budget import command
 from tinyfin.errors import BudgetError, PackError
+from tinyfin.features.compiler import compile_program
 from tinyfin.measure import instrument
 from tinyfin.measure.estimates import Estimate, parse_clock
 from tinyfin.measure.pack_costs import Budget, Instructions, budget, overruns
 from tinyfin.pack.signing import generate_key
 from tinyfin.pack.trust import save_public_key
+from tinyfin.schema import PAYMENT
 from tinyfin.targets import build as building
 from tinyfin.targets.image_size import _SLOTS as SLOTS
 from tinyfin.targets.image_size import FLASH_PARTS, RAM_PARTS, image_budget
@@ -277,7 +279,8 @@ def test_counts_hold() -> None:
 def test_a_release_pack_is_budgeted_with_its_key(tmp_path: Path) -> None:
     """By the key that the run remembers; image, twin and instrument trust it, and no other."""
     key = generate_key()
-    pack = sample.make_pack(key=key)
+    program = compile_program("default", PAYMENT)  # more does not fit into 8 kB
+    pack = sample.pack_of(PAYMENT, program, sample.network(len(program.feature_names)), key=key)
     (tmp_path / "model.tfpack").write_bytes(pack)
     with pytest.raises(PackError, match="--public-key"):
         budget(tmp_path, NAME, measure=False)
