@@ -48,10 +48,10 @@
 #ifndef TFIN_MONITOR_BYTES
 #ifndef TFIN_WIRE_SMALL
 #define TFIN_MONITOR_BYTES 640
-#elif !defined TFIN_STATE_LOG
+#elif !defined TFIN_STATE_LOG && !defined TFIN_SEALED
 #define TFIN_MONITOR_BYTES 100
 #else
-#define TFIN_MONITOR_BYTES 48 /* the score alone: the log takes as much of 8 kB */
+#define TFIN_MONITOR_BYTES 48 /* the score alone: these take as much of 8 kB */
 #endif
 #endif
 

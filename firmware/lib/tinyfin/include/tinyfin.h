@@ -174,7 +174,8 @@
  *     TFIN_WIRE_EVENTS              96        events in a frame (small: 8)
  *     TFIN_WIRE_SCORES              48        of these, events that are scored (small: 4)
  *     TFIN_MONITOR_BYTES            640       memory of the monitor of score and features, 0 for
- *                                             none (small: 100), beside a state log (small: 48)
+ *                                             none (small: 100), with TFIN_STATE_LOG or TFIN_SEALED
+ *                                             (small: 48)
  *     TFIN_PORT_BAUD                115200u   bits per second of the line
  *     TFIN_PORT_RECEIVE_BYTES       4096      bytes of the receive ring, a power of two
  *                                             (small: 128)
