@@ -156,6 +156,7 @@ class Suite(_Section):
             "audit",
             "report",
             "seal",
+            "monitor",
         ]
     ] = []
     """Capabilities; a target without them is skipped, and the result says so."""
