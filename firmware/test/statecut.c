@@ -334,6 +334,7 @@ static void come_back(uint32_t before, uint32_t now)
 {
     volatile int boots = 0;
     volatile uint32_t erased_card = now;
+    /* An erasure that changes no byte of the state cannot be told from the state before it. */
     volatile int erasure_shows = before != now;
     allow(before);
     allow(now);

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from tests.support import sample
-from tests.support.probation_packs import with_bounds
+from tests.support.probation_packs import shadowed, with_bounds
 from tests.support.process import need
 from tinyfin import paths
 from tinyfin.features.compiler import compile_program
 from tinyfin.features.compromise import COMPROMISE_FEATURES
 from tinyfin.measure import instrument
-from tinyfin.oracle.probation import Bounds, Counts
+from tinyfin.oracle.probation import Bounds
 from tinyfin.pack.container import parse_pack
 from tinyfin.pack.layouts import choose, repack_pack
 from tinyfin.pack.monitor_image import read_monitor
@@ -85,15 +85,7 @@ def shadow_tape(layout: str, room: int) -> tuple[instrument.Tape, int, int]:
     [(tape, scores)] = instrument.event_tapes(
         running, tx, stream, room, limit=400, shadow=candidate, piece_events=2000
     )
-    counts = Counts(bounds, parse_pack(candidate).pack_id, 1)
-    for row in range(scores):
-        counts.shadow(
-            int(first.score_q32[row]),
-            bool(first.action[row]),
-            int(second.raw[row]),
-            int(second.score_q32[row]),
-            int(second.action[row]),
-        )
+    counts = shadowed(candidate, bounds, first, second, scores)
     tape.add(instrument.PROBATION, counts.image())
     return tape, scores, len(tape) - 32 - 80 + 56
 

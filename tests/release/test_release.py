@@ -235,9 +235,19 @@ def test_another_feature_program_goes_on_trial_cold(released: Callable[..., Rele
 
 def test_the_first_release_has_no_probation(place: Path, tmp_path: Path) -> None:
     found = tinyfin_json(
-        "release", place / "parent", place / "data.parquet", "--out", tmp_path, "--as-of", AS_OF,
-        "--allow", "over-budget", "--allow", "not-calibrated", "--no-levels",
-    )  # fmt: skip
+        "release",
+        place / "parent",
+        place / "data.parquet",
+        "--out",
+        tmp_path,
+        "--as-of",
+        AS_OF,
+        "--allow",
+        "over-budget",
+        "--allow",
+        "not-calibrated",
+        "--no-levels",
+    )
     assert "probation" not in found
     assert "parent" not in found
     pack = open_pack(tmp_path / "model.tfpack")
@@ -309,7 +319,7 @@ def test_a_parent_of_another_schema_is_refused(
 def tiny_pack(tmp_path: Path) -> Path:
     from tests.pack.conftest import tiny
 
-    arguments: dict[str, Any] = tiny.__wrapped__()  # type: ignore[attr-defined]
+    arguments: dict[str, Any] = tiny.__wrapped__()  # type: ignore[attr-defined]  # a fixture
     from tinyfin.pack.container import build_pack
 
     path = tmp_path / "tiny.tfpack"

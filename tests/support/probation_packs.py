@@ -8,9 +8,10 @@ import struct
 from functools import cache
 
 from tests.support import sample
-from tinyfin.oracle.probation import Bounds
+from tinyfin.oracle.probation import Bounds, Counts
+from tinyfin.pack.container import parse_pack
 from tinyfin.pack.signing import DEVELOPMENT_KEY, sign
-from tinyfin.twin import Twin, Verdict
+from tinyfin.twin import Replay, Twin, Verdict
 
 Event = tuple[int, int, int, tuple[int, ...], int]
 HEADER_BYTES, SIGNED_BYTES = 224, 160
@@ -27,6 +28,21 @@ def with_bounds(pack: bytes, bounds: Bounds | bytes, counter: int = 0) -> bytes:
     struct.pack_into("<H", head, 26, struct.unpack_from("<H", head, 26)[0] + 1)
     head[128:160] = hashlib.blake2b(body, digest_size=32).digest()
     return bytes(head) + sign(bytes(head), DEVELOPMENT_KEY) + body
+
+
+def shadowed(candidate: bytes, bounds: Bounds, running: Replay, other: Replay, n: int) -> Counts:
+    """What the oracle counts of the first n events while the candidate, in place 1, scores in the
+    shadow; the replays are those of the two packs, each by itself."""
+    counts = Counts(bounds, parse_pack(candidate).pack_id, 1)
+    for row in range(n):
+        counts.shadow(
+            int(running.score_q32[row]),
+            bool(running.action[row]),
+            int(other.raw[row]),
+            int(other.score_q32[row]),
+            int(other.action[row]),
+        )
+    return counts
 
 
 def model_of(pack: bytes) -> bytes:
@@ -73,5 +89,5 @@ def settle(twin: Twin, event: Event) -> None:
 def cuts_of(pack: bytes) -> tuple[int, int, int]:
     """At 50, 80 and 95 % of its scores of :func:`events`, made to ascend."""
     ranked = sorted({verdict.score_q32 for verdict in verdicts(pack)})
-    places = (50, 80, 95)
-    return tuple(ranked[len(ranked) * place // 100] for place in places)  # type: ignore[return-value]
+    low, middle, high = (ranked[len(ranked) * place // 100] for place in (50, 80, 95))
+    return low, middle, high

@@ -13,12 +13,11 @@ import pytest
 
 from tests.support import sample
 from tests.support.kept_terminal import Terminal
-from tests.support.probation_packs import model_of, with_bounds
+from tests.support.probation_packs import model_of, shadowed, with_bounds
 from tests.support.process import needs_cortex_m
 from tinyfin.errors import TargetError
 from tinyfin.field.probation import parse_image
-from tinyfin.oracle.probation import Bounds, Counts
-from tinyfin.pack.container import parse_pack
+from tinyfin.oracle.probation import Bounds
 from tinyfin.targets import build, catalogue
 from tinyfin.twin import Replay, Twin
 from tinyfin.wire import slot_frames
@@ -53,17 +52,7 @@ BY_COMMAND = with_bounds(OTHER, replace(BOUNDS, flags=0), counter=1)
 
 
 def expected(number: int, candidate: bytes = GOOD, of: Bounds = BOUNDS) -> bytes:
-    counts = Counts(of, parse_pack(candidate).pack_id, 1)
-    first, second = alone(RUNNING), alone(OTHER)
-    for row in range(number):
-        counts.shadow(
-            int(first.score_q32[row]),
-            bool(first.action[row]),
-            int(second.raw[row]),
-            int(second.score_q32[row]),
-            int(second.action[row]),
-        )
-    return counts.image()
+    return shadowed(candidate, of, alone(RUNNING), alone(OTHER), number).image()
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@
 /*
  * Would the new pack have been better? Before a pack replaces another one, it scores every event
  * in the shadow of it: the same features, its own network and calibration, after the verdict is
- * out. Two tables of 16 counts say whether its scores are those that it was released with. Then it
+ * out. A table of 16 counts says whether its scores are those that it was released with. Then it
  * is on trial: it runs, and its alerts are counted. The bounds are in the pack itself, under its
  * signature (section PROB; `tinyfin release` writes it). Format: docs/formats/probation.md.
  *
