@@ -1123,8 +1123,7 @@ static void on_frame(uint8_t type, uint16_t sequence, tfin_reader *in)
         return;
     }
 #ifdef TFIN_PORT_FLASH
-    if (type >= TFIN_SLOT_INFO_REQUEST && type <= TFIN_PROBATION_READ &&
-        type != TFIN_REPORT_READ + 1) {
+    if (type >= TFIN_SLOT_INFO_REQUEST && type <= TFIN_PROBATION_READ) {
         if (session == 0) {
             send_error(sequence, TFIN_WIRE_NO_SESSION, 0);
         } else if (!tfin_transfer_works(&transfer) || (!RIG && type == TFIN_SLOT_COMMAND) ||

@@ -45,7 +45,7 @@ enum tfin_request {
     TFIN_NOTICES_REQUEST = 0x29,
     TFIN_AUDIT_READ = 0x2A,
     TFIN_REPORT_READ = 0x2B,
-    TFIN_PROBATION_READ = 0x2D
+    TFIN_PROBATION_READ = 0x2C
 };
 
 /* Device to host. */
@@ -68,7 +68,7 @@ enum tfin_answer {
     TFIN_CHALLENGE = 0xA2,
     TFIN_AUDIT = 0xA4,
     TFIN_REPORT = 0xA5,
-    TFIN_PROBATION = 0xA7
+    TFIN_PROBATION = 0xA6
 };
 
 enum tfin_wire_error {

@@ -20,7 +20,7 @@ from tinyfin.errors import ConfigError, DataError, ModelError
 from tinyfin.monitoring.checks import checks_of, worst
 from tinyfin.monitoring.labels import CalibrationRows, LabelledRows
 from tinyfin.progress import stage
-from tinyfin.results.metrics import Action, Metrics
+from tinyfin.results.metrics import DecisionFacts
 from tinyfin.results.monitor import Bounded, DayFigures, MonitoredData, Monitoring, WeekFigures
 from tinyfin.results.reference import Reference
 from tinyfin.training.bootstrap import wilson
@@ -58,9 +58,7 @@ def monitor(
     raises, ModelError for a run that has kept no reference, DataError without a transaction.
     """
     run = open_run(run)
-    metrics = run.read(Metrics)
-    if metrics.decision is None:
-        raise ModelError(f"{run.path}: metrics.json knows no pack; run `tinyfin quantize` first")
+    metrics, decision = run.quantized()
     with as_files(warmup) as before, as_files(data) as paths:
         scoring = Scoring.open(
             run,
@@ -83,9 +81,7 @@ def monitor(
         files = file_facts(paths)
     if not volume.rows.sum():
         raise DataError("there are no transactions; nothing can be said of them")
-    budgets: dict[Action, float] = {
-        action: promise.budget_per_1000 for action, promise in metrics.decision.promise.items()
-    }
+    budgets = decision.budgets_per_1000()
     with stage("figures of the labels"):
         labels = labelled.figures(
             volume.last_s if as_of_s is None else as_of_s,
@@ -111,7 +107,7 @@ def monitor(
             to=format_time(volume.last_s),
         ),
         limits=bounds.model_dump(),
-        alerts_per_1000=volume.alerts_per_1000(_usual_alerts(run, metrics)),
+        alerts_per_1000=volume.alerts_per_1000(_usual_alerts(run, decision)),
         budget_per_1000=budgets,
         notices={kind: counts.notices[kind] for kind in STATUSES},
         cold_rows=counts.cold,
@@ -173,12 +169,10 @@ def calibration_rows(run: RunFolder, scoring: Scoring) -> CalibrationRows | None
     return CalibrationRows(scoring.twin.infer(codes)[1], label == 1, terminal)
 
 
-def _usual_alerts(run: RunFolder, metrics: Metrics) -> float:
+def _usual_alerts(run: RunFolder, decision: DecisionFacts) -> float:
     """Alerts per 1,000 of the calibration rows."""
     rows = run.facts().split.calibration.rows
-    if metrics.decision is None or not rows:
-        return float("nan")
-    return 1000.0 * float(metrics.decision.calibration.alerts) / rows
+    return 1000.0 * decision.calibration.alerts / rows if rows else float("nan")
 
 
 class _Volume:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from zlib import crc32
@@ -17,7 +17,7 @@ from tinyfin.data.events import Notices
 from tinyfin.data.memory_tables import Sources, as_files
 from tinyfin.data.readers import read_chunks, survey
 from tinyfin.data.transactions import format_time
-from tinyfin.errors import InputError, ModelError, PackError, TinyfinError
+from tinyfin.errors import InputError, PackError, TinyfinError
 from tinyfin.evaluation.compare import changes_of
 from tinyfin.monitoring.labels import LabelledRows
 from tinyfin.monitoring.workflow import calibration_rows
@@ -34,7 +34,7 @@ from tinyfin.release.page import markdown, render
 from tinyfin.release.probation import Asked, probation_of
 from tinyfin.release.scored import Rows, score_both
 from tinyfin.results.comparison import Pair
-from tinyfin.results.metrics import Action, Metrics
+from tinyfin.results.metrics import DecisionFacts, Metrics
 from tinyfin.results.monitor import LabelFigures, MonitoredData
 from tinyfin.results.release import PackFacts, Release, Rule, TargetCost
 from tinyfin.training.run_folder import RunFolder, file_facts, open_run
@@ -96,9 +96,7 @@ def release(
     """
     _require_sense(options)
     run = open_run(run)
-    metrics = run.read(Metrics)
-    if metrics.decision is None:
-        raise ModelError(f"{run.path}: metrics.json knows no pack; run `tinyfin quantize` first")
+    metrics, decision = run.quantized()
     own = require_trusted(run.pack_bytes(), keys, run.pack)
     old = None if parent is None else _parent(parent, parent_keys, own, run)
     with as_files(warmup) as before, as_files(data) as paths:
@@ -122,7 +120,9 @@ def release(
         _require_unseen(run, scoring, rows, note)
         found_files = file_facts(paths)
     with stage("figures of the labels"):
-        labels, pairs = _judged(run, scoring, rows, labelled, metrics, options, old is not None)
+        labels, pairs = _judged(
+            run, scoring, rows, labelled, metrics, decision, options, old is not None
+        )
     sections: dict[str, bytes] = {}
     probation = None
     if old is not None:
@@ -294,20 +294,17 @@ def _judged(
     rows: Rows,
     labelled: LabelledRows,
     metrics: Metrics,
+    decision: DecisionFacts,
     options: Options,
     paired: bool,
 ) -> tuple[LabelFigures | None, dict[str, Pair]]:
     as_of = int(rows.t_s[-1]) if options.as_of_s is None else options.as_of_s
     horizon = round(run.facts().split.label_horizon_days * _DAY_S)
-    budgets: Mapping[Action, float] = {
-        action: promise.budget_per_1000
-        for action, promise in (metrics.decision.promise if metrics.decision else {}).items()
-    }
     labels = labelled.figures(
         as_of,
         horizon,
         metrics,
-        budgets=budgets,
+        budgets=decision.budgets_per_1000(),
         calibrated=scoring.calibrated,
         learned=calibration_rows(run, scoring),
     )

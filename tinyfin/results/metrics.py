@@ -214,6 +214,10 @@ class DecisionFacts(Facts):
         """Of an action, as a probability; None: never."""
         return self.go_online if action == "go_online" else self.decline
 
+    def budgets_per_1000(self) -> dict[Action, float]:
+        """What was promised of each action: at most so many false alerts per 1,000."""
+        return {action: promise.budget_per_1000 for action, promise in self.promise.items()}
+
 
 class Metrics(ResultFile):
     """The file."""

@@ -36,6 +36,7 @@ from tinyfin.errors import BudgetError, InputError, ModelError, TinyfinError
 from tinyfin.output_claims import claimed
 from tinyfin.pack.maps import InputMap
 from tinyfin.results.facts import ResultFile
+from tinyfin.results.metrics import DecisionFacts, Metrics
 from tinyfin.results.run import InputFile, MapRow, MapsFile, RunFacts
 
 if TYPE_CHECKING:
@@ -127,6 +128,15 @@ class RunFolder:
     def facts(self) -> RunFacts:
         """``run.json``."""
         return self.read(RunFacts)
+
+    def quantized(self) -> tuple[Metrics, DecisionFacts]:
+        """``metrics.json``, and what it says of the pack. Raises ModelError if there is no pack."""
+        metrics = self.read(Metrics)
+        if metrics.decision is None:
+            raise ModelError(
+                f"{self.path}: metrics.json knows no pack; run `tinyfin quantize` first"
+            )
+        return metrics, metrics.decision
 
     def write(self, content: ResultFile) -> None:
         """Write one of the folder's results."""

@@ -31,13 +31,25 @@ class NativeEngine:
     def __init__(self, schema: bytes, program: bytes, terminals: int) -> None: ...
     @overload
     def __init__(
-        self, pack: bytes, terminals: int, allow_development_key: bool, keys: bytes,
-        restarts: bool, monitored: bool,
-    ) -> None: ...  # fmt: skip
+        self,
+        pack: bytes,
+        terminals: int,
+        allow_development_key: bool,
+        keys: bytes,
+        restarts: bool,
+        monitored: bool,
+    ) -> None: ...
     def order(
-        self, kind: Any, index: Any, t_mono: Any, terminal: Any, start: int, stop: int,
-        events: Any, bounds: Any,
-    ) -> None: ...  # fmt: skip
+        self,
+        kind: Any,
+        index: Any,
+        t_mono: Any,
+        terminal: Any,
+        start: int,
+        stop: int,
+        events: Any,
+        bounds: Any,
+    ) -> None: ...
     def run(self, events: Any, bounds: Any, first: int, last: int, *columns: Any) -> None: ...
     def take_restarts(self) -> list[tuple[int, int]]: ...
     def score(self, *event: Any) -> tuple[int, int, int, int, tuple[int, ...], int]: ...

@@ -73,7 +73,7 @@ class Request(IntEnum):
     NOTICES = 0x29
     AUDIT_READ = 0x2A
     REPORT_READ = 0x2B
-    PROBATION_READ = 0x2D
+    PROBATION_READ = 0x2C
 
 
 class Answer(IntEnum):
@@ -97,7 +97,7 @@ class Answer(IntEnum):
     CHALLENGE = 0xA2
     AUDIT = 0xA4
     REPORT = 0xA5
-    PROBATION = 0xA7
+    PROBATION = 0xA6
 
 
 class WireError(IntEnum):
