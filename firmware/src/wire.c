@@ -9,25 +9,9 @@
 #include "events.h"
 #include "frame.h"
 #include "port.h"
-#include "tinyfin.h"
-#include "tinyfin_monitor.h"
+#include "terminal.h"
 #include "tinyfin_network.h"
-#include "tinyfin_pack.h"
-#include "slots/audit.h" /* names, where nothing is kept */
-#ifdef TFIN_PORT_FLASH
-#include "slots/report.h"
-#include "slots/transfer.h"
-#endif
-#ifdef TFIN_STATE_LOG
-#ifndef TFIN_PORT_FLASH
-#error "TFIN_STATE_LOG: the state is kept in flash, and this board has no TFIN_PORT_FLASH"
-#endif
-#include "slots/state_log.h"
-#endif
 
-#if defined TFIN_SEALED && !defined TFIN_PORT_FLASH
-#error "TFIN_SEALED: sealed packs go into slots, and this board has no TFIN_PORT_FLASH"
-#endif
 #if defined TFIN_SEALED_ONLY && !defined TFIN_SEALED
 #error "TFIN_SEALED_ONLY adds to TFIN_SEALED: define both"
 #endif
@@ -42,15 +26,8 @@
 #error "TFIN_WIRE_EVENTS is at most 255, TFIN_WIRE_SCORES at most TFIN_WIRE_EVENTS"
 #endif
 
-/* Any pack may come into a slot; without slots there is one, and its sizes are known. */
-#if TFIN_MONITOR_BYTES > 0 &&   \
-    (defined TFIN_PORT_FLASH || \
-     (TINYFIN_MONITOR_BYTES > 0 && TINYFIN_MONITOR_BYTES <= TFIN_MONITOR_BYTES))
-#define MONITORED
-#endif
-#if TFIN_MONITOR_BYTES % 4 != 0 || \
-    TFIN_MONITOR_BYTES + TFIN_MONITOR_HEADER + 7 > TFIN_WIRE_FRAME_BYTES
-#error "TFIN_MONITOR_BYTES: a multiple of 4, and MONITOR must fit into a frame with 31 bytes more"
+#if TFIN_MONITOR_BYTES + TFIN_MONITOR_HEADER + 7 > TFIN_WIRE_FRAME_BYTES
+#error "TFIN_MONITOR_BYTES: MONITOR must fit into a frame with 31 bytes more"
 #endif
 
 #define INPUT_BYTES (TINYFIN_INPUT_COUNT > 0 ? TINYFIN_INPUT_COUNT : 1)
@@ -89,9 +66,7 @@ typedef struct answer {
     uint8_t frame[TFIN_WIRE_ANSWER_BYTES];
 } answer;
 
-static uint8_t memory[TINYFIN_MEMORY_BYTES] __attribute__((aligned(TFIN_ALIGN)));
-static tfin_engine engine;
-static int open_error;
+static tfin_terminal *const own = &tfin_the_terminal;
 static tfin_fields fields;
 static uint64_t record[TINYFIN_RECORD_BYTES / 8];
 /* a field takes 4 bytes or 8 of the record */
@@ -105,26 +80,18 @@ enum { READ_BEHIND = 32 }; /* of data that is programmed, tfin_slots_data may re
 static uint8_t rx_memory[TFIN_ALIGN + TFIN_WIRE_FRAME_BYTES + READ_BEHIND]
     __attribute__((aligned(TFIN_ALIGN)));
 static uint8_t *const rx_frame = rx_memory + TFIN_ALIGN - TFIN_FRAME_HEAD;
-static tfin_transfer transfer;
-static tfin_trust trust;
-static tfin_audit audit;
-static uint32_t reports; /* begun in this boot */
 #else
 static uint8_t rx_frame[TFIN_WIRE_FRAME_BYTES];
 #endif
-static uint8_t tx_frame[TFIN_WIRE_FRAME_BYTES] __attribute__((aligned(8)));
+static uint8_t *const tx_frame = tfin_scratch;
 static tfin_deframer rx;
 static answer answers[TFIN_WIRE_WINDOW]; /* by sequence, modulo the window */
 
-static uint32_t boot_nonce;
 static uint32_t session;   /* 0: none */
 static uint32_t ended;     /* the session before it */
 static uint16_t expected;  /* sequence number of the next ordered frame */
 static uint16_t kept;      /* ordered frames answered in this session, at most the window */
 static uint8_t complained; /* BAD_FRAME was said, and no good frame has come since */
-/* over features and network output of every scored event since reset or import */
-static uint32_t digest;
-static uint32_t scored; /* the number of these events */
 static uint32_t repeated;
 static uint32_t out_of_order;
 
@@ -133,221 +100,6 @@ static uint8_t doubted;        /* bytes came at another speed than that, and no 
 static uint32_t looked_at;     /* in ticks, when the doubt was looked at last */
 static uint32_t doubted_ticks; /* how long it lasts */
 static uint32_t looks;         /* how often it was looked at */
-
-/* ------------------------------------------------------------------------ what is kept of drift */
-
-#ifdef MONITORED
-static tfin_monitor monitor;
-#ifdef TFIN_PORT_FLASH
-static uint32_t monitor_counts[TFIN_MONITOR_BYTES / 4];
-#else
-static uint32_t monitor_counts[(TINYFIN_MONITOR_BYTES + 3) / 4];
-#endif
-
-static void open_monitor(void)
-{
-    /* a pack without the sections, or whose sections are too large or break a rule: none */
-    (void)tfin_monitor_open(&monitor, &engine, monitor_counts, sizeof monitor_counts);
-}
-
-static uint32_t monitor_size(void)
-{
-    return tfin_monitor_size(&monitor);
-}
-#else
-static void open_monitor(void)
-{
-}
-
-static uint32_t monitor_size(void)
-{
-    return 0;
-}
-#endif
-
-/* -------------------------------------------------------------------- what is kept of the state */
-
-#ifdef TFIN_STATE_LOG
-static tfin_state_log state_log;
-static uint8_t since_notes; /* events */
-
-static uint32_t probation_size(void)
-{
-    return tfin_slots_watches(&transfer.slots, &transfer.probation) ? TFIN_PROBATION_IMAGE_BYTES
-                                                                    : 0;
-}
-
-static void put_probation(uint8_t *out)
-{
-    (void)tfin_probation_export(&transfer.probation, out);
-}
-
-static void take_probation(const uint8_t *data, uint32_t size)
-{
-    if (size == TFIN_PROBATION_IMAGE_BYTES) {
-        (void)tfin_probation_import(&transfer.probation, data);
-    }
-}
-
-#ifdef MONITORED
-static void put_monitor(uint8_t *out)
-{
-    (void)tfin_monitor_export(&monitor, out, tfin_monitor_size(&monitor));
-}
-
-static void take_monitor(const uint8_t *data, uint32_t size)
-{
-    (void)tfin_monitor_import(&monitor, data, size);
-}
-#endif
-
-/* images that another pack has left are refused */
-static const tfin_state_note notes[] = {
-    {TFIN_PROBATION_IMAGE_BYTES, probation_size, put_probation, take_probation},
-#ifdef MONITORED
-    {TFIN_MONITOR_HEADER + sizeof monitor_counts, monitor_size, put_monitor, take_monitor},
-#endif
-};
-enum { NOTES = sizeof notes / sizeof notes[0] };
-
-static int score(const tfin_event *event, tfin_verdict *verdict)
-{
-    return tfin_state_log_score(&state_log, event, verdict);
-}
-
-static int apply_outcome(const tfin_outcome *outcome)
-{
-    return tfin_state_log_outcome(&state_log, outcome);
-}
-
-static int apply_notice(const tfin_notice *notice)
-{
-    return tfin_state_log_notice(&state_log, notice);
-}
-
-static int save(int rc)
-{
-    int failed = rc == TFIN_OK && state_log.map != NULL && !tfin_state_log_save(&state_log);
-    return failed ? TFIN_STATE_LOG_FLASH : rc;
-}
-#else
-static int score(const tfin_event *event, tfin_verdict *verdict)
-{
-    return tfin_score(&engine, event, verdict);
-}
-
-static int apply_outcome(const tfin_outcome *outcome)
-{
-    return tfin_apply_outcome(&engine, outcome);
-}
-
-static int apply_notice(const tfin_notice *notice)
-{
-    return tfin_apply_notice(&engine, notice);
-}
-
-static int save(int rc)
-{
-    return rc;
-}
-#endif
-
-/* --------------------------------------------------------------------- what is kept for an auditor
- */
-
-#ifdef TFIN_PORT_FLASH
-/* The engine's clock, whoever scores: it does not leap, and a frame that was refused or a release
- * without EVENTS has no other. 0 while it has not begun. */
-static uint32_t clock_s(void)
-{
-    enum { AT_CLOCK = 64 }; /* behind the header of a state image: docs/formats/program.md */
-    uint8_t t[4];
-    if (open_error != TFIN_OK || tfin_export_state(&engine, AT_CLOCK, t, sizeof t) != TFIN_OK) {
-        return 0;
-    }
-    tfin_reader clock = {t, t + sizeof t, 0};
-    return (uint32_t)tfin_get(&clock, sizeof t);
-}
-
-/* The token is that of the event that waits for its outcome. */
-static void audit_verdict(const tfin_verdict *verdict)
-{
-    enum { AT_TOKEN = 16 }; /* of a pending entry: docs/formats/program.md */
-    uint32_t size = tfin_waiting_size(&engine);
-    uint64_t token = 0;
-    if (size <= sizeof tx_frame &&
-        tfin_export_waiting(&engine, verdict->id, tx_frame, size) == TFIN_OK) {
-        tfin_reader waiting = {tx_frame + AT_TOKEN, tx_frame + AT_TOKEN + 8, 0};
-        token = tfin_get(&waiting, 8);
-    }
-    tfin_audit_verdict(&audit, clock_s(), verdict, token);
-}
-
-static void audit_state(enum tfin_audit_state what)
-{
-    tfin_audit_state(&audit, clock_s(), what);
-}
-
-/* What the verdict does not wait for. The monitor comes last: it may change the thresholds, from
- * the next event on. A plug that is pulled loses at most NOTES_EVERY events of what is counted, and
- * no change. */
-static void after_verdict(const tfin_verdict *verdict)
-{
-    int changed = tfin_transfer_scored(&transfer, verdict);
-    if (changed) {
-        tfin_audit_probation(&audit, clock_s(), &transfer.probation);
-    }
-#ifdef MONITORED
-    if (tfin_monitor_count(&monitor, verdict) == 1) {
-        changed = 1;
-        tfin_audit_level(&audit, clock_s(), tfin_monitor_level(&monitor),
-                         tfin_monitor_events(&monitor));
-    }
-#endif
-#ifdef TFIN_STATE_LOG
-    enum { NOTES_EVERY = 32 };
-    if (changed || ++since_notes == NOTES_EVERY) {
-        tfin_state_log_keep_notes(&state_log);
-        since_notes = 0;
-    }
-#endif
-    audit_verdict(verdict);
-}
-
-static enum tfin_slots_cause cause(void)
-{
-    return tfin_port_power_was_lost() ? TFIN_CAUSE_POWER : TFIN_CAUSE_OTHER;
-}
-
-static void open_audit(void)
-{
-    if (tfin_transfer_works(&transfer)) {
-        tfin_audit_open(&audit, &transfer.slots, cause(), boot_nonce, clock_s());
-    }
-}
-
-static void obeyed(enum tfin_command_kind kind, const uint8_t *payload)
-{
-    if (kind == TFIN_NEW_IDENTITY) {
-        open_audit();
-    }
-    tfin_audit_obeyed(&audit, clock_s(), kind, payload);
-}
-#else
-static void after_verdict(const tfin_verdict *verdict)
-{
-#ifdef MONITORED
-    (void)tfin_monitor_count(&monitor, verdict);
-#else
-    (void)verdict;
-#endif
-}
-
-static void audit_state(enum tfin_audit_state what)
-{
-    (void)what;
-}
-#endif
 
 /* -------------------------------------------------------------------------------------- answers */
 
@@ -361,7 +113,7 @@ static tfin_writer begin(uint8_t *frame, uint32_t capacity, uint8_t type, uint16
 
 static tfin_writer begin_reply(uint8_t type, uint16_t sequence)
 {
-    return begin(tx_frame, sizeof tx_frame, type, sequence);
+    return begin(tx_frame, sizeof tfin_scratch, type, sequence);
 }
 
 static void send_reply(const tfin_writer *w)
@@ -375,7 +127,7 @@ static void send_error(uint16_t sequence, enum tfin_wire_error code, int engine_
     tfin_put(&w, (uint64_t)code, 1);
     tfin_put_signed(&w, engine_error);
     tfin_put(&w, expected, 2);
-    tfin_put(&w, boot_nonce, 4);
+    tfin_put(&w, own->boot_nonce, 4);
     tfin_put_text(&w, engine_error != 0 ? tfin_error_name(engine_error) : "");
     send_reply(&w);
 }
@@ -437,7 +189,7 @@ static void send_hello(uint16_t sequence)
     if (tfin_port_tick_hz != 0) {
         capabilities |= TFIN_CAN_TICKS;
     }
-    if (RIG && open_error == TFIN_OK && TINYFIN_INPUT_COUNT > 0) {
+    if (RIG && own->open_error == TFIN_OK && TINYFIN_INPUT_COUNT > 0) {
         capabilities |= TFIN_CAN_INFER;
     }
     if (REPLAY) {
@@ -449,11 +201,11 @@ static void send_hello(uint16_t sequence)
     if (can_change_speed()) {
         capabilities |= TFIN_CAN_SPEED;
     }
-    if (monitor_size() != 0) {
+    if (tfin_terminal_monitor_size() != 0) {
         capabilities |= TFIN_CAN_MONITOR;
     }
 #ifdef TFIN_PORT_FLASH
-    if (tfin_transfer_works(&transfer)) {
+    if (tfin_transfer_works(&own->transfer)) {
         capabilities |= TFIN_CAN_INSTALL | (COMMANDS ? (uint32_t)TFIN_CAN_COMMAND : 0u);
         capabilities |=
             TFIN_CAN_REPORT | (tfin_port_flash_map()->audit.size ? (uint32_t)TFIN_CAN_AUDIT : 0u);
@@ -461,27 +213,27 @@ static void send_hello(uint16_t sequence)
     }
 #endif
     static const uint8_t nothing[16];
-    int opened = open_error == TFIN_OK;
+    int opened = own->open_error == TFIN_OK;
 #ifdef TFIN_PORT_FLASH
-    const uint8_t *pack = opened && tfin_transfer_works(&transfer)
-                              ? tfin_slots_running(&transfer.slots, tinyfin_pack)
+    const uint8_t *pack = opened && tfin_transfer_works(&own->transfer)
+                              ? tfin_slots_running(&own->transfer.slots, tinyfin_pack)
                               : tinyfin_pack;
 #else
     const uint8_t *pack = tinyfin_pack;
 #endif
     tfin_reader total = {pack + AT_PACK_TOTAL, pack + AT_PACK_TOTAL + 4, 0};
-    const uint8_t *plan = opened ? tfin_network_plan(&engine) : 0;
+    const uint8_t *plan = opened ? tfin_network_plan(&own->engine) : 0;
     uint32_t inputs = plan != 0 ? tfin_net_input_length(plan) : 0;
     tfin_hello hello = {
         .capabilities = capabilities,
         .session = session,
-        .boot_nonce = boot_nonce,
+        .boot_nonce = own->boot_nonce,
         .expected = expected,
-        .open_error = open_error,
-        .pack_id = opened ? tfin_pack_id(&engine) : nothing,
+        .open_error = own->open_error,
+        .pack_id = opened ? tfin_pack_id(&own->engine) : nothing,
         .model_id = tfin_model_id(pack),
-        .state_bytes = opened ? tfin_state_size(&engine) : 0,
-        .memory_bytes = sizeof memory,
+        .state_bytes = opened ? tfin_state_size(&own->engine) : 0,
+        .memory_bytes = TINYFIN_MEMORY_BYTES,
         .pack_bytes = (uint32_t)tfin_get(&total, 4),
         .frame_bytes = TFIN_WIRE_FRAME_BYTES,
         .receive_bytes = tfin_port_receive_bytes,
@@ -589,33 +341,32 @@ static void on_events(const uint8_t *payload, uint32_t size)
         if (e->kind <= TFIN_KIND_SCORE_OUTCOME) {
             tfin_verdict verdict;
             uint32_t start = tfin_port_ticks();
-            rc = score(&e->is.event, &verdict);
+            rc = tfin_terminal_score(&e->is.event, &verdict);
             uint32_t ticks = (tfin_port_ticks() - start) & tfin_port_tick_mask;
             if (rc != TFIN_OK) {
                 tfin_put(&w, VERDICT_FAILED, 1);
                 tfin_put_signed(&w, rc);
                 continue;
             }
-            digest = tfin_digest_scored(digest, &engine);
-            scored++;
+            own->digest = tfin_digest_scored(own->digest, &own->engine);
+            own->scored++;
             put_verdict(&w, &verdict, &last_flags);
             if (ticks_wanted) {
                 tfin_put_varint(&w, ticks);
             }
-            after_verdict(&verdict);
+            tfin_terminal_scored(&verdict);
             if (e->kind == TFIN_KIND_SCORE_OUTCOME) {
                 if (e->outcome.action_taken == TFIN_ACTION_AS_ADVISED) {
                     e->outcome.action_taken = verdict.action;
                 }
-                rc = apply_outcome(&e->outcome);
+                rc = tfin_terminal_outcome(&e->outcome);
             }
         } else if (e->kind == TFIN_KIND_OUTCOME) {
-            rc = apply_outcome(&e->outcome);
+            rc = tfin_terminal_outcome(&e->outcome);
         } else if (e->kind == TFIN_KIND_CLOCK) {
-            rc = save(tfin_rebase_time(&engine, e->is.clock_s));
-            audit_state(TFIN_AUDIT_CLOCK);
+            rc = tfin_terminal_set_clock(e->is.clock_s);
         } else {
-            rc = apply_notice(&e->is.notice);
+            rc = tfin_terminal_notice(&e->is.notice);
         }
         if (rc != TFIN_OK) {
             failed_at[failures] = (uint8_t)(e->taken - 1);
@@ -632,21 +383,15 @@ static void on_events(const uint8_t *payload, uint32_t size)
                  (checkpoint ? ANSWER_CHECKPOINT : 0u),
              1);
     tfin_put(&h, e->count, 1);
-    tfin_put(&h, digest, 4);
+    tfin_put(&h, own->digest, 4);
     if (checkpoint) {
-        tfin_put(&h, tfin_state_digest(&engine), 4);
-        tfin_put(&h, scored, 4);
+        tfin_put(&h, tfin_state_digest(&own->engine), 4);
+        tfin_put(&h, own->scored, 4);
     }
     send_kept(&w);
 }
 
 /* ---------------------------------------------------------------------------------------- state */
-
-static void forget_digest(void)
-{
-    digest = 0;
-    scored = 0;
-}
 
 /* The image comes as runs: varint k, then for even k: k/2 bytes that follow,
  * for odd k: k/2 zeros. */
@@ -655,7 +400,8 @@ static int write_image(tfin_reader *in, int apply)
     uint8_t piece[IMAGE_PIECE];
     uint32_t filled = 0;
     uint64_t at = tfin_get_varint(in);
-    uint32_t total = tfin_state_size(&engine);
+    uint32_t first = (uint32_t)at;
+    uint32_t total = tfin_state_size(&own->engine);
     int rc = TFIN_OK;
     while (rc == TFIN_OK && tfin_left(in) > 0) {
         uint64_t run = tfin_get_varint(in);
@@ -678,17 +424,17 @@ static int write_image(tfin_reader *in, int apply)
             filled += size;
             run -= size;
             if (filled == IMAGE_PIECE) {
-                rc = apply ? tfin_import_state(&engine, (uint32_t)at, piece, filled) : TFIN_OK;
+                rc = apply ? tfin_import_state(&own->engine, (uint32_t)at, piece, filled) : TFIN_OK;
                 at += filled;
                 filled = 0;
             }
         }
     }
     if (rc == TFIN_OK && filled > 0 && apply) {
-        rc = tfin_import_state(&engine, (uint32_t)at, piece, filled);
+        rc = tfin_import_state(&own->engine, (uint32_t)at, piece, filled);
         at += filled;
     }
-    return apply && at == total ? save(rc) : rc;
+    return apply ? tfin_terminal_imported(first, (uint32_t)at, rc) : rc;
 }
 
 static void on_state_write(uint16_t sequence, const tfin_reader *in)
@@ -699,20 +445,15 @@ static void on_state_write(uint16_t sequence, const tfin_reader *in)
         send_error(sequence, TFIN_WIRE_MALFORMED, 0);
         return;
     }
-    tfin_reader real = *in, first = *in;
-    int rc = write_image(&real, 1);
-    if (tfin_get_varint(&first) == 0) {
-        audit_state(TFIN_AUDIT_IMPORTED);
-    }
-    forget_digest();
-    acknowledge(rc);
+    tfin_reader real = *in;
+    acknowledge(write_image(&real, 1));
 }
 
 static void on_state_read(uint16_t sequence, tfin_reader *in)
 {
     uint32_t offset = (uint32_t)tfin_get(in, 4);
     uint32_t size = (uint32_t)tfin_get(in, 2);
-    uint32_t total = tfin_state_size(&engine);
+    uint32_t total = tfin_state_size(&own->engine);
     if (in->bad || offset > total || size > total - offset ||
         size > TFIN_WIRE_FRAME_BYTES - TFIN_FRAME_HEAD - TFIN_FRAME_CRC - 4) {
         send_error(sequence, TFIN_WIRE_RANGE, 0);
@@ -720,7 +461,7 @@ static void on_state_read(uint16_t sequence, tfin_reader *in)
     }
     tfin_writer w = begin_reply(TFIN_STATE_DATA, sequence);
     tfin_put(&w, offset, 4);
-    int rc = tfin_export_state(&engine, offset, w.at, size);
+    int rc = tfin_export_state(&own->engine, offset, w.at, size);
     if (rc != TFIN_OK) {
         send_error(sequence, TFIN_WIRE_RANGE, rc);
         return;
@@ -736,8 +477,8 @@ static void on_sealed_state_read(uint16_t sequence, tfin_reader *in)
     tfin_seal seal;
     uint32_t offset = (uint32_t)tfin_get(in, 4);
     uint32_t size = (uint32_t)tfin_get(in, 2);
-    uint32_t total = tfin_state_size(&engine);
-    if (!tfin_transfer_works(&transfer)) { /* there is no journal, which keys are looked for in */
+    uint32_t total = tfin_state_size(&own->engine);
+    if (!tfin_transfer_works(&own->transfer)) { /* no journal, which keys are looked for in */
         send_error(sequence, TFIN_WIRE_NOT_OFFERED, 0);
         return;
     }
@@ -746,14 +487,14 @@ static void on_sealed_state_read(uint16_t sequence, tfin_reader *in)
         send_error(sequence, TFIN_WIRE_RANGE, 0);
         return;
     }
-    if (!tfin_seal_state(&seal, &transfer.slots.journal, in->at, &engine, nonce)) {
+    if (!tfin_seal_state(&seal, &own->transfer.slots.journal, in->at, &own->engine, nonce)) {
         send_error(sequence, TFIN_WIRE_SEALING_KEY, 0);
         return;
     }
     tfin_writer w = begin_reply(TFIN_STATE_DATA, sequence);
     tfin_put(&w, offset, 4);
     tfin_put_bytes(&w, nonce, sizeof nonce);
-    (void)tfin_export_state(&engine, offset, w.at, size);
+    (void)tfin_export_state(&own->engine, offset, w.at, size);
     tfin_seal_apply(&seal, offset, w.at, size);
     w.at += size;
     send_reply(&w);
@@ -764,9 +505,9 @@ static void on_checkpoint(uint16_t sequence)
 {
     tfin_writer w = begin_reply(TFIN_CHECKPOINT, sequence);
     tfin_put(&w, expected, 2);
-    tfin_put(&w, tfin_state_digest(&engine), 4);
-    tfin_put(&w, digest, 4);
-    tfin_put(&w, scored, 4);
+    tfin_put(&w, tfin_state_digest(&own->engine), 4);
+    tfin_put(&w, own->digest, 4);
+    tfin_put(&w, own->scored, 4);
     send_reply(&w);
 }
 
@@ -778,11 +519,11 @@ static const void *detail(uint32_t what, uint32_t *size)
     const void *data = 0;
     switch (what) {
     case 0:
-        data = tfin_features(&engine, &count);
+        data = tfin_features(&own->engine, &count);
         count *= 2u;
         break;
-    case 1: data = tfin_network_input(&engine, &count); break;
-    case 2: data = tfin_network_output(&engine, &count); break;
+    case 1: data = tfin_network_input(&own->engine, &count); break;
+    case 2: data = tfin_network_output(&own->engine, &count); break;
     default: break;
     }
     *size = count;
@@ -826,11 +567,11 @@ static void on_infer(uint16_t sequence, tfin_reader *in)
     uint32_t ticks = 0;
     uint32_t stack = 0;
     uint32_t outputs;
-    int rc = tfin_infer(&engine, infer_input, TINYFIN_INPUT_COUNT, &raw);
-    const int8_t *output = tfin_network_output(&engine, &outputs);
+    int rc = tfin_infer(&own->engine, infer_input, TINYFIN_INPUT_COUNT, &raw);
+    const int8_t *output = tfin_network_output(&own->engine, &outputs);
     if (rc == TFIN_OK && (flags & TFIN_INFER_MEASURE) != 0) {
-        ticks =
-            tfin_measure_network(tfin_network_plan(&engine), tfin_network_arena(&engine), &stack);
+        ticks = tfin_measure_network(tfin_network_plan(&own->engine),
+                                     tfin_network_arena(&own->engine), &stack);
     }
     tfin_put_inferred(&w, rc, raw, ticks, stack, output, outputs);
     send_reply(&w);
@@ -845,7 +586,7 @@ static void read_counters(uint32_t all[COUNTERS])
 {
     tfin_stats stats;
     memset(&stats, 0, sizeof stats);
-    (void)tfin_get_stats(&engine, &stats);
+    (void)tfin_get_stats(&own->engine, &stats);
     const uint32_t values[COUNTERS] = {stats.scored,
                                        stats.committed,
                                        stats.clock_clamps,
@@ -877,12 +618,12 @@ static void on_stats(uint16_t sequence)
     send_reply(&w);
 }
 
-#ifdef MONITORED
+#ifdef TFIN_MONITORED
 static void on_monitor(uint16_t sequence)
 {
-    uint32_t size = monitor_size();
+    uint32_t size = tfin_terminal_monitor_size();
     tfin_writer w = begin_reply(TFIN_MONITOR, sequence);
-    if (tfin_monitor_export(&monitor, w.at, size) != TFIN_OK) {
+    if (tfin_monitor_export(&own->monitor, w.at, size) != TFIN_OK) {
         send_error(sequence, TFIN_WIRE_NOT_OFFERED, 0);
         return;
     }
@@ -976,9 +717,7 @@ static void on_ordered(uint8_t type, uint16_t sequence, tfin_reader *in)
         }
         on_events(in->at, tfin_left(in));
     } else if (RIG && type == TFIN_STATE_RESET) {
-        forget_digest();
-        acknowledge(save(tfin_reset(&engine)));
-        audit_state(TFIN_AUDIT_ERASED);
+        acknowledge(tfin_terminal_reset());
     } else if (RIG) {
         on_state_write(sequence, in);
     }
@@ -1000,41 +739,6 @@ static int offered(uint8_t type)
 }
 
 #ifdef TFIN_PORT_FLASH
-static int erase_card(uint64_t token)
-{
-#ifdef TFIN_STATE_LOG
-    return tfin_state_log_erase_card(&state_log, token);
-#else
-    return tfin_erase_card(&engine, token);
-#endif
-}
-
-static int set_time(uint32_t t_mono_s)
-{
-    return save(tfin_rebase_time(&engine, t_mono_s));
-}
-
-static int erase_state(void)
-{
-    forget_digest();
-    return save(tfin_reset(&engine));
-}
-
-static int apply_late_notice(tfin_notice *notice)
-{
-    notice->t_mono_s = clock_s();
-    /* a clock that has not begun would date every notice to its beginning */
-    return notice->t_mono_s != 0 || open_error != TFIN_OK ? apply_notice(notice) : TFIN_E_TIME;
-}
-
-static int port_can_reboot(void)
-{
-    return (tfin_port_abilities & TFIN_PORT_REBOOT) != 0;
-}
-
-static const tfin_effects effects = {erase_card,        set_time,        erase_state,
-                                     apply_late_notice, port_can_reboot, obeyed};
-
 static int put_report(uint32_t offset, tfin_writer *w)
 {
     uint32_t counters[COUNTERS];
@@ -1045,24 +749,7 @@ static int put_report(uint32_t offset, tfin_writer *w)
             counters[count++] = counters[i];
         }
     }
-    reports += offset == 0;
-    static const uint8_t nothing[16];
-    const tfin_report report = {
-        .slots = &transfer.slots,
-        .audit = &audit,
-        .probation = &transfer.probation,
-        .counters = counters,
-        .counter_count = count,
-        .boot_nonce = boot_nonce,
-        .number = reports,
-        .t_s = clock_s(),
-        .pack_id = open_error == TFIN_OK ? tfin_pack_id(&engine) : nothing,
-        .cause = (uint8_t)cause(),
-#ifdef MONITORED
-        .monitor = &monitor,
-#endif
-    };
-    return tfin_report_piece(&report, offset, w) >= offset;
+    return tfin_terminal_report(counters, count, offset, w);
 }
 
 static void on_slots(uint8_t type, uint16_t sequence, tfin_reader *in)
@@ -1070,31 +757,34 @@ static void on_slots(uint8_t type, uint16_t sequence, tfin_reader *in)
     tfin_writer w = begin_reply(TFIN_PACK_STATUS, sequence);
     if (type == TFIN_SLOT_INFO_REQUEST) {
         w = begin_reply(TFIN_SLOT_INFO, sequence);
-        tfin_transfer_info(&transfer, &w);
+        tfin_transfer_info(&own->transfer, &w);
 #ifdef TFIN_STATE_LOG
-        tfin_put(&w, (uint64_t)state_log.found | (tfin_state_log_works(&state_log) ? 0x80u : 0u),
+        tfin_put(&w,
+                 (uint64_t)own->state_log.found |
+                     (tfin_state_log_works(&own->state_log) ? 0x80u : 0u),
                  1);
-        tfin_put(&w, state_log.sequence, 4);
-        tfin_put(&w, state_log.events, 2);
-        tfin_put(&w, state_log.restored, 2);
+        tfin_put(&w, own->state_log.sequence, 4);
+        tfin_put(&w, own->state_log.events, 2);
+        tfin_put(&w, own->state_log.restored, 2);
 #endif
     } else if (type == TFIN_CHALLENGE_REQUEST) {
         w = begin_reply(TFIN_CHALLENGE, sequence);
-        tfin_transfer_challenge(&transfer, &w);
+        tfin_transfer_challenge(&own->transfer, &w);
     } else if (type == TFIN_PROBATION_READ) {
         w = begin_reply(TFIN_PROBATION, sequence);
-        tfin_transfer_probation(&transfer, &w);
+        tfin_transfer_probation(&own->transfer, &w);
     } else if (type >= TFIN_AUDIT_READ) {
         uint32_t first = (uint32_t)tfin_get(in, 2);
         int is_audit = type == TFIN_AUDIT_READ;
         w = begin_reply(is_audit ? TFIN_AUDIT : TFIN_REPORT, sequence);
-        if (in->bad || !(is_audit ? tfin_audit_read(&audit, tfin_port_flash_map(), first, &w)
+        if (in->bad || !(is_audit ? tfin_audit_read(&own->audit, tfin_port_flash_map(), first, &w)
                                   : put_report(first, &w))) {
             send_error(sequence, in->bad ? TFIN_WIRE_MALFORMED : TFIN_WIRE_RANGE, 0);
             return;
         }
     } else {
-        int rc = tfin_transfer_take(&transfer, type, sequence, in, clock_s(), &w);
+        int rc =
+            tfin_transfer_take(&own->transfer, type, sequence, in, tfin_terminal_clock_s(), &w);
         if (rc < 0) {
             send_error(sequence, TFIN_WIRE_MALFORMED, 0);
         }
@@ -1126,7 +816,7 @@ static void on_frame(uint8_t type, uint16_t sequence, tfin_reader *in)
     if (type >= TFIN_SLOT_INFO_REQUEST && type <= TFIN_PROBATION_READ) {
         if (session == 0) {
             send_error(sequence, TFIN_WIRE_NO_SESSION, 0);
-        } else if (!tfin_transfer_works(&transfer) || (!RIG && type == TFIN_SLOT_COMMAND) ||
+        } else if (!tfin_transfer_works(&own->transfer) || (!RIG && type == TFIN_SLOT_COMMAND) ||
                    (!COMMANDS && type >= TFIN_CHALLENGE_REQUEST && type < TFIN_AUDIT_READ) ||
                    (type == TFIN_AUDIT_READ && tfin_port_flash_map()->audit.size == 0)) {
             send_error(sequence, TFIN_WIRE_NOT_OFFERED, 0);
@@ -1169,8 +859,8 @@ static void on_frame(uint8_t type, uint16_t sequence, tfin_reader *in)
         on_speed(sequence, in);
         return;
     }
-    if (open_error != TFIN_OK) {
-        send_error(sequence, TFIN_WIRE_NO_PACK, open_error);
+    if (own->open_error != TFIN_OK) {
+        send_error(sequence, TFIN_WIRE_NO_PACK, own->open_error);
         return;
     }
     if (REPLAY && ordered) {
@@ -1213,44 +903,10 @@ static void on_frame(uint8_t type, uint16_t sequence, tfin_reader *in)
 
 void tfin_wire_start(void)
 {
-#ifndef TFIN_PORT_FLASH
-    tfin_trust trust;
-#endif
-    memset(&trust, 0, sizeof trust);
-#if TINYFIN_TRUSTED_KEYS > 0
-    trust.keys = tinyfin_trusted_keys;
-    trust.key_count = TINYFIN_TRUSTED_KEYS;
-#endif
-    static const uint32_t record_of_pack = 0; /* events.c takes the pack's fields */
-    trust.record = &record_of_pack;
-    /* a build with TFIN_RELEASE refuses that key whatever this says */
-    trust.allow_development_key = 1;
     tfin_deframer_open(&rx, rx_frame, TFIN_WIRE_FRAME_BYTES);
-    boot_nonce = tfin_port_entropy();
-#ifdef TFIN_PORT_FLASH
-    open_error =
-        tfin_transfer_open(&transfer, &engine, memory, sizeof memory, &trust, &effects, boot_nonce);
-    if (open_error == TFIN_OK && tfin_event_schema(&engine)->record_bytes > sizeof record) {
-        open_error = TFIN_E_OTHER_RECORD; /* of an image with other events than the one before it */
+    if (tfin_terminal_open(sizeof record) == TFIN_OK) {
+        tfin_fields_open(&fields, &own->engine, record, before);
     }
-#else
-    open_error =
-        tfin_open(&engine, tinyfin_pack, TINYFIN_PACK_BYTES, memory, sizeof memory, &trust);
-#endif
-    if (open_error == TFIN_OK) {
-        tfin_fields_open(&fields, &engine, record, before);
-#ifdef TFIN_PORT_FLASH
-        tfin_transfer_watch(&transfer, tx_frame);
-#endif
-        open_monitor();
-#ifdef TFIN_STATE_LOG
-        tfin_state_log_open(&state_log, tfin_port_flash_map(), &engine, tx_frame, sizeof tx_frame,
-                            &trust, notes, NOTES);
-#endif
-    }
-#ifdef TFIN_PORT_FLASH
-    open_audit();
-#endif
     static const uint8_t delimiter = 0; /* ends whatever a boot loader has said on this line */
     tfin_port_write(&delimiter, 1);
     send_hello(0);
@@ -1265,30 +921,22 @@ int tfin_wire_idle(void)
 enum tfin_wire_work tfin_wire_step(void)
 {
 #ifdef TFIN_PORT_FLASH
-    switch (tfin_transfer_step(&transfer)) {
+    switch (tfin_transfer_step(&own->transfer)) {
     case TFIN_TRANSFER_WORKS:
-        return tfin_transfer_reads(&transfer) ? TFIN_WIRE_HOLDS : TFIN_WIRE_WORKS;
+        return tfin_transfer_reads(&own->transfer) ? TFIN_WIRE_HOLDS : TFIN_WIRE_WORKS;
     case TFIN_TRANSFER_ANSWERS: {
-        tfin_writer w = begin_reply(TFIN_PACK_STATUS, transfer.sequence);
-        tfin_transfer_answer(&transfer, &w);
+        tfin_writer w = begin_reply(TFIN_PACK_STATUS, own->transfer.sequence);
+        tfin_transfer_answer(&own->transfer, &w);
         send_reply(&w);
-        if (transfer.commands.reboot) {
+        if (own->transfer.commands.reboot) {
             restart();
         }
         break;
     }
     default: break;
     }
-    if (tfin_audit_step(&audit, clock_s())) {
-        return TFIN_WIRE_WORKS;
-    }
 #endif
-#ifdef TFIN_STATE_LOG
-    if (tfin_state_log_step(&state_log)) {
-        return TFIN_WIRE_WORKS;
-    }
-#endif
-    return TFIN_WIRE_RESTS;
+    return tfin_terminal_step() ? TFIN_WIRE_WORKS : TFIN_WIRE_RESTS;
 }
 
 void tfin_wire_byte(uint8_t byte)
@@ -1313,7 +961,7 @@ void tfin_wire_byte(uint8_t byte)
 
 tfin_engine *tfin_wire_engine(void)
 {
-    return &engine;
+    return &own->engine;
 }
 
 void tfin_wire_log(uint8_t level, const char *text)

@@ -43,7 +43,7 @@ for target in "$@"; do
 from tinyfin.codegen.emit import emit; emit(open(sys.argv[2], "rb").read(), sys.argv[3])' \
             "$firmware/.." "$here/corpus/pack/rich" "$build/generated"
         more="-I$build/generated -I$firmware/src -I$firmware/ports -DFUZZ_PACK_BYTES=$(wc -c <"$here/corpus/pack/rich")"
-        more="$more $firmware/src/wire.c $firmware/src/events.c $firmware/src/frame.c $firmware/src/bytes.c $firmware/ports/host/no_stack.c"
+        more="$more $firmware/src/wire.c $firmware/src/terminal.c $firmware/src/events.c $firmware/src/frame.c $firmware/src/bytes.c $firmware/ports/host/no_stack.c"
     fi
     if [ "$target" = slots ]; then
         more="$more -DTFIN_PORT_FLASH -DTFIN_SEALED $firmware/src/slots/*.c $here/flash_in_ram.c"

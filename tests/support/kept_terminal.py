@@ -24,10 +24,11 @@ class Terminal:
 
     image: Path
     kept: Path
+    target: str = "cortex-m4"
 
     @contextlib.contextmanager
     def on(self) -> Iterator[tuple[Client, Emulator]]:
-        target = catalogue.get("cortex-m4")
+        target = catalogue.get(self.target)
         with Emulator(target, self.image, icount=False, kept=self.kept) as emulator:
             link = TcpLink(*emulator.address, restart=emulator.restart)
             with at_link(link, target.name) as session:

@@ -52,7 +52,7 @@ _KEYS = [
     "note",
     "renode",
 ]
-_EMULATOR_KEYS = ["command", "flash_file_bytes", "icount_shift", "kept", "tick_hz"]
+_EMULATOR_KEYS = ["command", "flash_file_bytes", "icount_shift", "kept", "kept_bytes", "tick_hz"]
 _RENODE_KEYS = ["mips", "platform", "uart"]
 
 # architecture: compiler prefix, Debian/Ubuntu package
@@ -76,7 +76,9 @@ class EmulatorSpec:
         file that the machine boots from, as Espressif's QEMU wants it
     icount_shift: S of ``-icount shift=S``: every instruction takes 2**S ns of guest time
     tick_hz: frequency of ``tfin_port_ticks`` under this emulator
-    kept: options that keep the machine's flash in a file, ``{file}``; none without such a flash
+    kept: options that keep the machine's flash in a file, ``{file}``, and perhaps load the
+        ``{image}``, too; none without such a flash
+    kept_bytes: size of that file, zeros at first, where QEMU does not make it
     """
 
     command: tuple[str, ...]
@@ -84,11 +86,17 @@ class EmulatorSpec:
     tick_hz: int
     flash_file_bytes: int | None = None
     kept: tuple[str, ...] = ()
+    kept_bytes: int | None = None
 
     @property
     def loads_elf(self) -> bool:
         """Whether QEMU can place bytes in the guest's memory before it starts."""
         return self.flash_file_bytes is None
+
+    @property
+    def kept_loads_image(self) -> bool:
+        """Whether the options of ``kept`` take the place of ``-kernel``."""
+        return any("{image}" in word for word in self.kept)
 
     @property
     def machine(self) -> str:
@@ -395,6 +403,7 @@ def _target(path: Path, board: Any) -> Target:
                 if emulator.get("flash_file_bytes") is None
                 else int(emulator["flash_file_bytes"]),
                 _words(emulator["kept"]) if "kept" in emulator else (),
+                int(emulator["kept_bytes"]) if "kept_bytes" in emulator else None,
             ),
             flash_commands=tuple(_flash_words(command) for command in extra.get("flash", [])),
             port=str(build["port"]),

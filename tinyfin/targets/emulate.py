@@ -52,7 +52,7 @@ class Emulator:
     that boots from a flash file gets one of its own, kept over :meth:`restart`; it takes no seed,
     because its chip has a random number generator. ``kept`` is the file that
     holds the machine's flash where the machine has one beside its image, made when it is not there:
-    it outlives the emulator. Without one, that flash is erased at every start.
+    it outlives the emulator. Without one, that flash is empty at every start.
 
     Raises ToolError when QEMU is missing, TargetError when it does not start.
     """
@@ -86,7 +86,8 @@ class Emulator:
             file = self._flash.name.replace(",", ",,")
             words += ["-nic", "none", "-drive", f"file={file},if=mtd,format=raw"]
         else:
-            words += ["-kernel", str(self.elf)]
+            if self.kept is None or not spec.kept_loads_image:
+                words += ["-kernel", str(self.elf)]
             # a word that differs from boot to boot, where startup takes material for the nonce
             words += [
                 "-device",
@@ -95,7 +96,11 @@ class Emulator:
         if self.icount:
             words += ["-icount", f"shift={spec.icount_shift}"]
         if self.kept is not None:
-            words += [word.replace("{file}", str(self.kept)) for word in spec.kept]
+            files = {"{file}": self.kept, "{image}": self.elf}
+            for word in spec.kept:
+                for mark, path in files.items():
+                    word = word.replace(mark, str(path).replace(",", ",,"))
+                words.append(word)
         words += ["-chardev", f"socket,id=uart,fd={listener_fd},server=on,wait=on"]
         return [*words, "-serial", "chardev:uart", *self._extra]
 
@@ -113,6 +118,9 @@ class Emulator:
             raise ToolError(f"{self.target.name}: {why}; `tinyfin doctor` says how to install it")
         if self._flash is None and (size := self._spec().flash_file_bytes) is not None:
             self._flash = _flash_file(self.elf.with_suffix(".bin"), size)
+        if self.kept is not None and (size := self._spec().kept_bytes) is not None:
+            with self.kept.open("ab") as file:
+                file.truncate(size)
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
             listener.bind(("127.0.0.1", 0))
             listener.listen(1)
