@@ -26,6 +26,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 FUZZ_SECONDS ?= 60
 TIMES ?= 10
+DAY_S := 86400
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 need = $(BIN)/python .ci/requirements.py $(1) >$@.txt && $(PIP) -r $@.txt
 
@@ -75,16 +76,16 @@ notebooks: system-demo install $(VENV)/.notebooks
 	$(BIN)/python .ci/notebooks.py
 
 powercut: system-test install
-	POWERCUT_STEPS=$(or $(STEPS),10000000) POWERCUT_STATES=$(or $(STATES),20000) $(BIN)/python -m pytest -q -s tests/engine/test_power_cuts.py -k violate_nothing
+	POWERCUT_STEPS=$(or $(STEPS),10000000) POWERCUT_STATES=$(or $(STATES),20000) $(BIN)/python -m pytest -q -s --timeout=$(DAY_S) tests/engine/test_power_cuts.py -k violate_nothing
 
 statecut: system-test install
-	STATECUT_STEPS=$(or $(STEPS),10000000) $(BIN)/python -m pytest -q -s tests/engine/test_state_cuts.py -k comes_back
+	STATECUT_STEPS=$(or $(STEPS),10000000) $(BIN)/python -m pytest -q -s --timeout=$(DAY_S) tests/engine/test_state_cuts.py -k comes_back
 
 auditcut: system-test install
-	AUDITCUT_STEPS=$(or $(STEPS),10000000) $(BIN)/python -m pytest -q -s tests/engine/test_audit_cuts.py -k any_cut
+	AUDITCUT_STEPS=$(or $(STEPS),10000000) $(BIN)/python -m pytest -q -s --timeout=$(DAY_S) tests/engine/test_audit_cuts.py -k any_cut
 
 killtest: system-test install
-	KILLS=$(or $(KILLS),2000) STATE_KILLS=$(or $(KILLS),2000) $(BIN)/python -m pytest -q -s tests/wire/test_install.py tests/wire/test_state_log.py -k kill
+	KILLS=$(or $(KILLS),2000) STATE_KILLS=$(or $(KILLS),2000) $(BIN)/python -m pytest -q -s --timeout=$(DAY_S) tests/wire/test_install.py tests/wire/test_state_log.py -k kill
 
 fuzz: system-fuzz
 	firmware/test/fuzz.sh $(FUZZ_SECONDS)

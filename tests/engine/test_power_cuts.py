@@ -43,7 +43,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_random_walks_violate_nothing(program: Path) -> None:
-    said = call(program, "walk", STEPS, deadline_s=1200).stdout
+    said = call(program, "walk", STEPS, deadline_s=1200 + STEPS / 500).stdout
     print(said)
     counts = [int(n) for n in re.findall(r"\d+", said)]
     assert said.rstrip().endswith("nothing violated")
@@ -55,7 +55,7 @@ def test_random_walks_violate_nothing(program: Path) -> None:
 
 
 def test_the_first_states_of_a_small_flash_violate_nothing(program: Path) -> None:
-    said = call(program, "all", STATES, deadline_s=1200).stdout
+    said = call(program, "all", STATES, deadline_s=1200 + STATES).stdout
     print(said)
     assert said.rstrip().endswith("nothing violated")
 
@@ -70,7 +70,7 @@ def test_worn_flash_and_damaged_packs(program: Path) -> None:
 
 
 def test_commands_are_done_once(program: Path) -> None:
-    said = call(program, "commands", STEPS, deadline_s=1200).stdout
+    said = call(program, "commands", STEPS, deadline_s=1200 + STEPS / 500).stdout
     print(said)
     steps, _, operations, cut, cards, pages, manifests = map(int, re.findall(r"\d+", said))
     assert said.rstrip().endswith("nothing violated")
