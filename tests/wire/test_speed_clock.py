@@ -60,7 +60,8 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("speed")
     emit(sample.make_pack(), folder / "generated")
     firmware = ROOT / "firmware"
-    sources = [firmware / "src" / f"{name}.c" for name in ("bytes", "events", "frame", "wire")]
+    names = ("bytes", "events", "frame", "terminal", "wire")
+    sources = [firmware / "src" / f"{name}.c" for name in names]
     sources += [
         *SOURCES,
         TEST / "port_accept.c",
