@@ -44,13 +44,14 @@ TAGS = [parse_pack(pack).pack_id.hex()[:8] for pack in PACKS]
 every_machine = pytest.mark.parametrize(
     "machine",
     [name for name, target in catalogue.emulated().items() if target.emulator.kept],
+    indirect=True,
     scope="module",
 )
 
 
 @pytest.fixture(scope="module")
-def machine() -> str:
-    return "cortex-m4"
+def machine(request: pytest.FixtureRequest) -> str:
+    return str(getattr(request, "param", "cortex-m4"))
 
 
 @pytest.fixture(scope="module")
