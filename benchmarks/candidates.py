@@ -175,10 +175,10 @@ class Candidate:
         assert self.pack.calibration is not None
         return self.pack.calibration.evaluate(raw)
 
-    def actions(self, score: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint8]:
+    def advice(self, score: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint8]:
         """By its thresholds."""
         assert self.pack.decision is not None
-        return self.pack.decision.evaluate(score)
+        return self.pack.decision.advice(score)
 
 
 def damaged(name: str, pack: Candidate, features: npt.NDArray[np.int16]) -> Ints:
@@ -246,11 +246,11 @@ class Terminals:
             t_s=at,
             label=label.ravel(),
             own=own,
-            own_action=pack.actions(own),
+            own_advice=pack.advice(own),
             cold=np.zeros(len(own), bool),
             saturated=np.concatenate(self.saturated).ravel(),
             parent=old,
-            parent_action=parent.actions(old),
+            parent_advice=parent.advice(old),
             group=np.full(len(own), -1),
             features=np.zeros((0, 0), np.int16),
         )
@@ -263,8 +263,8 @@ def windows_under(bounds: Probation, rows: Rows, own_cuts: tuple[int, int, int])
         rows.terminal.reshape(shape)[:, 0],
         bins_of(rows.parent.reshape(shape), bounds.parent_cuts),
         bins_of(rows.own.reshape(shape), own_cuts),
-        rows.parent_action.reshape(shape) > 0,
-        rows.own_action.reshape(shape) > 0,
+        rows.parent_advice.reshape(shape) > 0,
+        rows.own_advice.reshape(shape) > 0,
     )
 
 

@@ -28,6 +28,7 @@ __all__ = [
     "KERNEL_NAMES",
     "LAYOUTS",
     "LINE_COUNTERS",
+    "MORE_THRESHOLD",
     "OPCODES",
     "OPERATOR",
     "PACK_FORMAT",
@@ -347,10 +348,12 @@ def kernel_names(mask: int) -> list[str]:
 
 DECISION_HEAD = struct.Struct("<IIHHIIHH")
 """Thresholds go_online and decline (Q32), flags, control share (Q16), events and seconds until
-warm, features, 0."""
+warm, features, thresholds behind their entries."""
 DECISION_ENTRY = struct.Struct("<HbB")
 """Of each feature: reason above the reference, reference, reason below it."""
 REASON_AS_ABOVE, NO_REASON_BELOW = 0, 255
+MORE_THRESHOLD = struct.Struct("<I")
+"""Of each threshold behind the entries: that of VERIFY (Q32) is the first."""
 
 # ---- probation (PROB)
 

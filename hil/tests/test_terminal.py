@@ -9,7 +9,7 @@ import pytest
 def test_a_first_transaction_is_judged_and_flagged_cold(terminal):
     verdict = terminal.score(amount_minor=500, token=77)
     assert 0.0 <= verdict.score <= 1.0
-    assert verdict.action in ("accept", "go_online", "decline")
+    assert verdict.action in ("accept", "go_online", "verify", "decline")
     assert "COLD" in verdict.flags
 
 

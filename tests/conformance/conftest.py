@@ -56,14 +56,16 @@ def stock_pack() -> Path:
 @cache
 def labelled_tapes(layout: str, room: int) -> list[tuple[instrument.Tape, int]]:
     """Tapes of transactions with labels, for a pack that weighs them day by day, counts score and
-    features, and moves the level of its thresholds."""
+    features, moves the level of its thresholds, and advises all that can be advised."""
     program = compile_program(("amt_log", *COMPROMISE_FEATURES), PAYMENT)
     pack = sample.pack_of(PAYMENT, program, sample.network(len(program.feature_names)))
-    pack = sample.monitored(pack)
+    pack = sample.monitored(sample.advising(pack))
     tx = sample.make_transactions(terminals=2, days=45)
     stream = sample.make_stream(tx)
     twin = Twin(pack, terminals=2, monitor=True)
-    found = twin.run(tx, stream).features
+    answers = twin.run(tx, stream)
+    found = answers.features
+    assert min(np.bincount(answers.advice, minlength=4)) > 20, "each advice, often"
     assert all(len(np.unique(column)) > 20 for column in found.T[2:]), "labels move the odds"
     counted = [read_monitor(twin.monitor(i), parse_pack(pack).drift) for i in range(2)]
     assert any(c.level != 1 for c in counted), "a level moves"

@@ -86,6 +86,16 @@ def test_actions(csv: Write, cells: list[str], how: dict[str, object]) -> None:
     assert tx.action.dtype == np.uint8
 
 
+def test_a_terminal_that_verified_went_online(csv: Write) -> None:
+    """Features were trained on three actions, and an engine refuses a fourth one."""
+    how = {"values": {"pin asked": "verify", "*": "accept"}}
+    config = from_table({"data": {"time": "time", "action": {"column": "done", **how}}})
+    rows = ("1514808000,pin asked", "1514808001,ok")
+    assert read(csv("time,done", *rows), config).action.tolist() == [1, 0]
+    plain = read(csv("time,action", "1514808000,verify", "1514808001,go_online"), load())
+    assert plain.action.tolist() == [1, 1]
+
+
 def test_numbers_of_actions_in_parquet(parquet: Write) -> None:
     column = pa.array([2.0, None, 1.0])
     tx = read(parquet({"time": [1514808000] * 3, "action": column}), load())

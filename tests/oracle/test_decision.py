@@ -90,6 +90,34 @@ def test_action(score: int, flags: int, action: int) -> None:
     assert read_decision(payload).action(score) == action
 
 
+@pytest.mark.parametrize(
+    ("score", "flags", "verify", "advised"),
+    [
+        (99, 0, 100, (0, False)),
+        (100, 0, 100, (1, True)),  # every GO_ONLINE is a VERIFY
+        (149, 0, 150, (1, False)),
+        (150, 0, 150, (1, True)),
+        (199, 0, 200, (1, False)),  # none is
+        (200, 0, 150, (2, False)),
+        (200, 1, 150, (1, True)),  # never declines
+        (150, 2, 150, (0, False)),  # never goes online
+        (150, 4, 150, (0, False)),  # only watches
+        (150, 0, None, (1, False)),
+    ],
+)
+def test_verify(score: int, flags: int, verify: int | None, advised: tuple[int, bool]) -> None:
+    more = b"" if verify is None else struct.pack("<I", verify)
+    head = struct.pack("<IIHHIIHH", 100, 200, flags, 0, 0, 0, 1, verify is not None)
+    payload = head + struct.pack("<HbB", 3, 0, 0) + more
+    maps = encode_maps([InputMap((-128, 127), (-128, 127))])
+    table = Calibration((0, 300), (0, 300)).encode()
+    raw = Readout.accumulator().encode()
+    answer = Model(maps, raw, table, payload, lambda _: ([], [score])).answer([1])
+    assert answer.score_q32 == score
+    assert (answer.action, answer.verify) == advised
+    assert Decision.decode(payload).encode() == payload
+
+
 def test_mix_is_a_bijection_with_even_top_bits() -> None:
     ids = range(40_000)
     mixed = {mix(i) for i in ids}
@@ -192,6 +220,8 @@ def random_decision(rng: np.random.Generator, n: int) -> Decision:
     online, decline = sorted(int(v) for v in rng.integers(0, 2**32, 2))
     if rng.random() < 0.2:
         decline = NEVER_Q32
+    low = online if rng.random() < 0.7 else 0
+    verify = int(rng.integers(low, decline, endpoint=True)) if rng.random() < 0.6 else None
     reasons = tuple(int(v) for v in rng.choice([0, 3, 40, 41, 42, 65535], n))
     others = rng.choice([0, 3, 40, 254], n)
     same = rng.random(n) < 0.4
@@ -199,7 +229,8 @@ def random_decision(rng: np.random.Generator, n: int) -> Decision:
         reasons=reasons,
         below=tuple(int(v) for v in np.where(same, reasons, others)),
         references=tuple(int(v) for v in rng.integers(-128, 128, n)),
-        go_online_q32=online if rng.random() < 0.7 else 0,
+        go_online_q32=low,
+        verify_q32=verify,
         decline_q32=decline,
         never_decline=bool(rng.random() < 0.3),
         never_online=bool(rng.random() < 0.2),

@@ -194,11 +194,11 @@ def rows_of(terminals: int, events: int, noise: float, seed: int = 1) -> Rows:
         t_s=60 * at,
         label=np.zeros(n, np.int8),
         own=own,
-        own_action=(own > np.quantile(own, 0.99)).astype(np.uint8),
+        own_advice=(own > np.quantile(own, 0.99)).astype(np.uint8),
         cold=at < 20,
         saturated=rng.random(n) < 0.001,
         parent=parent,
-        parent_action=(parent > np.quantile(parent, 0.99)).astype(np.uint8),
+        parent_advice=(parent > np.quantile(parent, 0.99)).astype(np.uint8),
         group=np.full(n, -1),
         features=np.zeros((n, 1), np.int16),
     )
@@ -244,9 +244,9 @@ def test_a_trial_that_begins_cold_has_a_terminals_first_events() -> None:
     rows = rows_of(30, 300, 0.1)
     terminal, alerts, _ = rows.trials(100, cold=True)
     assert terminal.tolist() == list(range(30))
-    first = rows.own_action.reshape(30, 300)[:, :100] > 0
+    first = rows.own_advice.reshape(30, 300)[:, :100] > 0
     assert alerts.tolist() == first.sum(axis=1).tolist()
     terminal, alerts, _ = rows.trials(100, cold=False)
-    later = rows.own_action.reshape(30, 300)[:, 20:220].reshape(60, 100) > 0
+    later = rows.own_advice.reshape(30, 300)[:, 20:220].reshape(60, 100) > 0
     assert terminal.tolist() == np.repeat(np.arange(30), 2).tolist()
     assert alerts.tolist() == later.sum(axis=1).tolist()

@@ -6,6 +6,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,20 @@ def make_pack(seed: int = 1, tweak: int = 0, key: Key = DEVELOPMENT_KEY) -> byte
     """The default features of payments and two that learn from actions, a random network."""
     program = program_with_actions()
     return pack_of(PAYMENT, program, network(len(program.feature_names), seed, tweak), key=key)
+
+
+def advising(pack: bytes) -> bytes:
+    """The pack with thresholds among the scores of :func:`make_transactions`, so that all that can
+    be advised is."""
+    tx = make_transactions()
+    score = Twin(pack, terminals=len(tx.terminals)).run(tx, make_stream(tx)).score_q32
+    online, verify, decline = (int(np.quantile(score, share)) for share in (0.8, 0.9, 0.97))
+    parsed = parse_pack(pack)
+    assert parsed.decision is not None
+    decision = replace(
+        parsed.decision, go_online_q32=online, verify_q32=verify, decline_q32=decline
+    )
+    return sign_again(parsed, None, sections={**parsed.sections, "DECI": decision.encode()})
 
 
 def answering_pack(schema: Schema, program: Program, low: int, high: int) -> bytes:

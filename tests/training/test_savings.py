@@ -83,7 +83,7 @@ def test_the_threshold_saves_most_of_all_that_keep_the_budget(
     section = Section.model_validate(
         {"go_online_per_1000": per_1000, "costs": {"go_online_minor": cost}}
     )
-    online, decline = levels(section, TABLE, these)
+    online, _, decline = levels(section, TABLE, these)
     assert decline is None
     alert = np.zeros(len(rows), bool) if online is None else TABLE.evaluate(these.raw) >= online
     assert np.array_equal(alert, these.raw >= cut)
@@ -99,13 +99,13 @@ def test_by_hand_the_budget_bounds_and_then_the_costs_do() -> None:
     rows += [(0, False, 50)] * 8
     these = held(rows)  # ten are genuine: 100 per 1,000 is one of them
     one = {"go_online_per_1000": 100, "costs": {"go_online_minor": 100}}
-    online, _ = levels(Section.model_validate(one), TABLE, these)
+    online = levels(Section.model_validate(one), TABLE, these).go_online
     # 5 would save 700 more and cost 200; but two genuine rows would alert
     assert online == TABLE.evaluate(np.array([7]))[0]
-    budget_alone, _ = levels(Section(go_online_per_1000=100), TABLE, these)
+    budget_alone, *_ = levels(Section(go_online_per_1000=100), TABLE, these)
     assert budget_alone == TABLE.evaluate(np.array([7]))[0]
     dear = {"go_online_per_1000": 100, "costs": {"go_online_minor": 450}}
-    online, _ = levels(Section.model_validate(dear), TABLE, these)
+    online = levels(Section.model_validate(dear), TABLE, these).go_online
     assert online == TABLE.evaluate(np.array([9]))[0]  # 800 more for 900
     half = {"go_online_per_1000": 100, "costs": {"go_online_minor": 225, "missed": 0.5}}
     assert levels(Section.model_validate(half), TABLE, these)[0] == online
@@ -126,7 +126,7 @@ def test_a_default_budget_steps_back_and_one_that_is_given_does_not() -> None:
     assert declining.decline_per_1000 is None
     rows = held([(1, True, 900), (0, False, 10)])
     never = Section.model_validate({**costs, "go_online_per_1000": 0.0})
-    assert levels(never, TABLE, rows) == (None, None)
+    assert levels(never, TABLE, rows) == (None, None, None)
     assert promises(never, rows) == {}
     assert levels(alone, TABLE, rows)[0] is not None
     with pytest.raises(ValidationError, match="give a budget beside costs"):

@@ -80,14 +80,19 @@ def test_intervals_hold_the_true_share_when_cards_come_together() -> None:
 
 
 def test_a_stronger_action_is_an_alert_of_the_weaker_too() -> None:
-    action = np.array([0, 1, 2, 2, 0], np.uint8)
+    advice = np.array([0, 1, 3, 3, 0], np.uint8)
     fraud = np.array([0, 0, 1, 1, 1], bool)
     masks = {"all": np.ones(5, bool), "some": np.arange(5) < 4}
-    found = at_thresholds({"go_online": True, "decline": True}, action, fraud, np.arange(5), masks)
+    found = at_thresholds({"go_online": True, "decline": True}, advice, fraud, np.arange(5), masks)
     assert found["go_online"]["all"].false_positives == 1
     assert found["decline"]["all"].false_positives == 0
     assert found["decline"]["some"].false_negatives == 0
-    assert at_thresholds({"go_online": False}, action, fraud, np.arange(5), masks) == {}
+    assert at_thresholds({"go_online": False}, advice, fraud, np.arange(5), masks) == {}
+    every = {"go_online": True, "verify": True, "decline": True}
+    all_four = at_thresholds(
+        every, np.array([0, 1, 2, 3], np.uint8), *[np.ones(4, bool)] * 2, {"all": np.ones(4, bool)}
+    )
+    assert [all_four[name]["all"].true_positives for name in every] == [3, 2, 1]
 
 
 # ------------------------------------------------------------------------------ in metrics.json
@@ -127,14 +132,17 @@ def test_metrics_have_every_threshold_in_force(run_copy: Path, small: dict[str, 
     assert pack.calibration is not None
     p = pack.calibration.evaluate(Twin(pack.data).infer(run.slices()["test"])[1]) / 2**32
     low, high = np.quantile(p, [0.9, 0.99]).tolist()
-    section = other_decision(run.config().decision, threshold=low, decline_threshold=high)
+    middle = float(np.quantile(p, 0.95))
+    thresholds = {"threshold": low, "verify_threshold": middle, "decline_threshold": high}
+    section = other_decision(run.config().decision, **thresholds)
     repack(run, section)
     judged_again(run, small["data"])
     found = run.read_json("metrics.json")["decision"]["thresholds"]
-    assert set(found) == {"go_online", "decline"}
-    first, second = (found[name]["all"] for name in ("go_online", "decline"))
-    assert first["true_positives"] > second["true_positives"] > 0
-    assert first["false_positives"] > second["false_positives"] > 0
+    assert set(found) == {"go_online", "verify", "decline"}
+    counts = [found[name]["all"] for name in ("go_online", "verify", "decline")]
+    for kind in ("true_positives", "false_positives"):
+        first, second, third = (m[kind] for m in counts)
+        assert first > second > third > 0
     repack(run, other_decision(section, per_1000=0.0))
     assert set(run.read_json("metrics.json")["decision"]["thresholds"]) == {"decline"}
 

@@ -7,6 +7,7 @@ import dataclasses
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.support import sample
@@ -17,6 +18,7 @@ from tinyfin.errors import MismatchError
 from tinyfin.hil.links.host_process import build_host_terminal
 from tinyfin.hil.replay import replay
 from tinyfin.hil.replay.sender import Sender
+from tinyfin.oracle.engine import VERIFY
 from tinyfin.twin import Twin
 from tinyfin.wire.client import Client
 from tinyfin.wire.event_frames import Outcome
@@ -94,6 +96,22 @@ def test_a_feature_that_changes_no_score_is_found_and_named() -> None:
     own = tx.id[tx.terminal == 0]
     assert found.id == min(int(i) for i in own if i % 97 == 41)
     assert found.expected ^ found.got == 1
+
+
+def test_a_build_that_asks_for_no_verification_is_found_and_named() -> None:
+    """As an engine from before VERIFY runs the pack: the same actions, without the flag."""
+    pack, tx = sample.advising(sample.make_pack()), sample.make_transactions()
+    program = build_host_terminal(pack, cflags=("-O1", "-DTFIN_SABOTAGE_VERIFY"))
+    with sample.terminal(program) as client:
+        result = sample.replayed(client, pack, limit=600)
+    found = result.first_mismatch
+    assert found is not None
+    assert (found.field, found.expected ^ found.got) == ("flags", VERIFY)
+    twin = Twin(pack, terminals=len(tx.terminals)).run(tx, sample.make_stream(tx))
+    advice, got = twin.advice[result.row], result.action
+    assert np.array_equal(got, twin.action[result.row]), "VERIFY is GO_ONLINE where it is not known"
+    assert {*np.unique(advice).tolist()} == {0, 1, 2, 3}
+    assert np.array_equal((result.flags ^ twin.flags[result.row]) == VERIFY, advice == 2)
 
 
 def test_a_source_that_was_changed_is_compiled_again(tmp_path: Path) -> None:

@@ -174,7 +174,7 @@ def _words(record: Record) -> str:
     low = record.value & 0xFFFF
     match record.kind:
         case Kind.VERDICT:
-            action = ("accept", "go online", "decline", "3")[record.detail & 3]
+            action = ("accept", "go online", "decline", "verify")[record.detail & 3]
             reasons = [str(r) for r in (low, record.value >> 16) if r]
             why = f", reasons {', '.join(reasons)}" if reasons else ""
             card = f", card {record.alias.hex()}" if any(record.alias) else ""

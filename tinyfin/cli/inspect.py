@@ -160,7 +160,8 @@ def _pack_text(file: str, r: dict[str, Any]) -> str:
             f"  read-out    {r['readout']['kind']}",
             f"  calibration {table['knots']} knots, raw {table['raw'][0]}..{table['raw'][1]}, "
             f"probability {table['probability'][0]:.2g}..{table['probability'][1]:.2g}",
-            f"  decision    go online {_threshold(decision['go_online'])}, decline "
+            f"  decision    go online {_threshold(decision['go_online'])}, verify "
+            f"{_threshold(decision['verify'])}, decline "
             f"{_threshold(decision['decline'])}, control share {decision['control_share']:.2%}"
             + (", shadow" if decision["shadow"] else ""),
             f"  golden      {r['golden_vectors']} vectors",

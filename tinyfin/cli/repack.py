@@ -23,6 +23,11 @@ __all__ = ["command"]
     "--threshold", type=click.FloatRange(0, 1), help="Go online from this probability on."
 )
 @click.option(
+    "--verify-threshold",
+    type=click.FloatRange(0, 1),
+    help="Verify the person from this probability on.",
+)
+@click.option(
     "--decline-threshold", type=click.FloatRange(0, 1), help="Decline from this probability on."
 )
 @click.option(
@@ -60,6 +65,7 @@ __all__ = ["command"]
 def command(
     run: Path,
     threshold: float | None,
+    verify_threshold: float | None,
     decline_threshold: float | None,
     per_1000: float | None,
     per_terminal_week: float | None,
@@ -83,6 +89,7 @@ def command(
     """
     asked = {
         "threshold": threshold,
+        "verify_threshold": verify_threshold,
         "decline_threshold": decline_threshold,
         "per_1000": per_1000,
         "per_terminal_week": per_terminal_week,
@@ -122,10 +129,10 @@ def _text(result: Repacked) -> str:
             continue
         test = stands.test
         lines.append(
-            f"{name}: go online from {_from(stands.go_online)}, decline from "
-            f"{_from(stands.decline)}; in the test period {_n(test.false_alerts_per_1000)} "
-            f"false alerts per 1,000 genuine, recall {_n(test.recall)}, precision "
-            f"{_n(test.precision)}, savings {_n(test.savings)}"
+            f"{name}: go online from {_from(stands.go_online)}, verify from "
+            f"{_from(stands.verify)}, decline from {_from(stands.decline)}; in the test "
+            f"period {_n(test.false_alerts_per_1000)} false alerts per 1,000 genuine, recall "
+            f"{_n(test.recall)}, precision {_n(test.precision)}, savings {_n(test.savings)}"
         )
     lines += decision_lines(result["decision"])
     lines += [

@@ -28,7 +28,7 @@ SPECIAL_NAMES: Mapping[str, str] = {
     "id": "id of the transaction, unique per terminal; without it the row number",
     "result": "approved, declined, cancelled, timed_out or reversed",
     "response": "response code (DE39), 0..99",
-    "action": "what the terminal did: accept, go_online or decline; without it accept",
+    "action": "what the terminal did: accept, go_online, verify or decline; without it accept",
     "outcome_time": "when the outcome became known; without it the transaction's time",
     "label": "1 fraud, 0 genuine, empty unknown",
     "label_time": "when the label became known; without it time + label_delay",

@@ -294,6 +294,8 @@ class Costs(Section):
 
     go_online_minor: Annotated[float, Field(gt=0)] | None = None
     """Minor units: a transaction sent online, fraud or genuine."""
+    verify_minor: Annotated[float, Field(gt=0)] | None = None
+    """Minor units: a transaction before which the person is verified, fraud or genuine."""
     decline_minor: Annotated[float, Field(gt=0)] | None = None
     """Minor units: a transaction declined, fraud or genuine."""
     missed: Annotated[float, Field(gt=0)] = 1.0
@@ -314,10 +316,13 @@ class DecisionSection(Section):
     Budgets of false alerts (per 1000 genuine transactions, per terminal and week; both hold when
     both are given), costs weighted by amount, or both, from which the thresholds are set; or the
     thresholds themselves as probabilities. A budget per 1000 that is not given is the default one,
-    or None where something else sets the threshold.
+    or None where something else sets the threshold. ``verify`` is between the two others and has no
+    default: without a key of its own the model never asks for it. A stronger action counts in the
+    budgets of the weaker ones.
     """
 
     go_online_per_terminal_week: Annotated[float, Field(ge=0)] | None = None
+    verify_per_terminal_week: Annotated[float, Field(ge=0)] | None = None
     decline_per_terminal_week: Annotated[float, Field(ge=0)] | None = None
     confidence: Annotated[float, Field(ge=0.5, lt=1)] | None = None
     """With which the budgets are to be kept on future transactions; if not given, they are kept on
@@ -327,10 +332,12 @@ class DecisionSection(Section):
     """Reason by feature, where it is not the catalogue's; 0: this feature is never one. It is given
     on the sides of the usual value on which the catalogue gives one."""
     go_online: Share | None = None
+    verify: Share | None = None
     decline: Share | None = None
     go_online_per_1000: Annotated[float, Field(ge=0, le=1000)] | None = Field(
         default_factory=partial(_usual_budget, "go_online", 1.0)
     )
+    verify_per_1000: Annotated[float, Field(ge=0, le=1000)] | None = None
     decline_per_1000: Annotated[float, Field(ge=0, le=1000)] | None = Field(
         default_factory=partial(_usual_budget, "decline", 0.0)
     )
@@ -343,10 +350,13 @@ class DecisionSection(Section):
 
     @model_validator(mode="after")
     def _ordered(self) -> DecisionSection:
-        if (self.decline_per_1000 or 0) > (
-            1000 if self.go_online_per_1000 is None else self.go_online_per_1000
-        ):
-            raise ValueError("decline_per_1000 must not exceed go_online_per_1000")
+        actions = ("go_online", "verify", "decline")
+        budgets = [
+            f"{name}_per_1000" for name in actions if getattr(self, f"{name}_per_1000") is not None
+        ]
+        for weak, strong in pairwise(budgets):
+            if getattr(self, strong) > getattr(self, weak):
+                raise ValueError(f"{strong} must not exceed {weak}")
         if self.confidence is not None and (
             self.go_online is not None
             or (self.go_online_per_1000, self.go_online_per_terminal_week) == (None, None)
@@ -354,9 +364,10 @@ class DecisionSection(Section):
             raise ValueError(
                 "confidence keeps a budget: leave out go_online, and give a budget beside costs"
             )
-        low, high = self.go_online, self.decline
-        if low is not None and high is not None and low > high:
-            raise ValueError("go_online must not exceed decline")
+        shares = [name for name in actions if getattr(self, name) is not None]
+        for weak, strong in pairwise(shares):
+            if getattr(self, weak) > getattr(self, strong):
+                raise ValueError(f"{weak} must not exceed {strong}")
         return self
 
 

@@ -289,16 +289,18 @@ def wholes(array: pa.Array, what: str, style: Style = ANY) -> Parsed:
 
 def codes(
     array: pa.Array,
-    names: Sequence[str],
+    names: Sequence[str] | Mapping[str, int],
     values: Mapping[str, str | int] | None,
     *,
     by_number: bool = False,
 ) -> Parsed:
-    """Index into ``names``, after translation by ``values``; ``by_number`` takes the index too."""
-    index = {name: i for i, name in enumerate(names)}
+    """Index into ``names``, or the code that they give, after translation by ``values``;
+    ``by_number`` takes the code too."""
+    index = dict(names) if isinstance(names, Mapping) else {n: i for i, n in enumerate(names)}
+    last = max(index.values())
     if by_number:
-        index |= {str(i): i for i in range(len(names))}
-    numbers = f" or 0..{len(names) - 1}" if by_number else ""
+        index |= {str(i): i for i in range(last + 1)}
+    numbers = f" or 0..{last}" if by_number else ""
     rule = (
         f"must be one of {', '.join(names)}{numbers}; "
         "translate other spellings with values = {...}"

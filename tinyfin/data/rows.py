@@ -31,7 +31,7 @@ from tinyfin.data.parse import Parsed, amounts, codes, integers, labels, one_hot
 from tinyfin.data.problems import BadRows
 from tinyfin.data.times import Times, parse_times
 from tinyfin.data.tokens import load_token_key, parse_hashes, parse_ids, parse_tokens
-from tinyfin.data.transactions import ACTIONS, NO_RESULT, RESULTS
+from tinyfin.data.transactions import NO_RESULT, RESULTS, TAKEN
 from tinyfin.errors import DataError
 from tinyfin.schema import Field, Schema
 
@@ -306,7 +306,7 @@ def _parse_outcome(part: FileChunk, columns: Mapping[str, Column]) -> None:
     out["response"], out["result"] = response, result
     out["action"] = np.zeros(len(part), np.uint8)
     if (source := source_of(part, columns, "action")) is not None:
-        parsed = codes(source, ACTIONS, columns["action"].values, by_number=True)
+        parsed = codes(source, TAKEN, columns["action"].values, by_number=True)
         _note(part, columns, "action", source, parsed)
         out["action"] = np.where(parsed.present, parsed.values, 0).astype(np.uint8)
 

@@ -21,10 +21,27 @@ if TYPE_CHECKING:
     from tinyfin.config import Config
     from tinyfin.data.memory_tables import Table
 
-__all__ = ["ACTIONS", "EPOCH_UNIX_S", "NO_RESULT", "RESULTS", "Transactions", "format_time"]
+__all__ = [
+    "ACTIONS",
+    "ADVICE",
+    "EPOCH_UNIX_S",
+    "NO_RESULT",
+    "RESULTS",
+    "TAKEN",
+    "Transactions",
+    "advice",
+    "format_time",
+]
 
 ACTIONS = ("accept", "go_online", "decline")
 """What a terminal can do with a transaction, by index: ``enum tfin_action``."""
+
+ADVICE = ("accept", "go_online", "verify", "decline")
+"""What a verdict advises, by caution: its action, and GO_ONLINE with the flag VERIFY."""
+
+TAKEN = {"accept": 0, "go_online": 1, "verify": 1, "decline": 2}
+"""What a terminal did, as the index into ACTIONS that its outcome says: to verify is to go online
+with more care."""
 
 RESULTS = ("approved", "declined", "cancelled", "timed_out", "reversed")
 """What became of a transaction, by index."""
@@ -36,6 +53,12 @@ _HASHED_ROWS = 1 << 18
 
 EPOCH_UNIX_S = 946_684_800
 """2000-01-01T00:00:00 in unix seconds: the zero of every time in the engine."""
+
+
+def advice(action: npt.NDArray[np.uint8], verify: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
+    """Indices into ADVICE of actions, and of which of them have the flag VERIFY."""
+    declined = action == ACTIONS.index("decline")
+    return np.asarray(action + declined + verify, np.uint8)
 
 
 def format_time(t_s: int) -> str:

@@ -67,7 +67,7 @@ def without_notices(
     from tinyfin.twin import Twin
 
     features = Feed.of(scored.run).features
-    raw, action = scored.scores[MAIN], scored.action
+    raw, action = scored.scores[MAIN], scored.advice
     if features:
         split = scored.fold.split
         twin = Twin(scored.run.pack_bytes(), terminals=max(1, len(tx.terminals)))
@@ -76,11 +76,11 @@ def without_notices(
                 tx,
                 twin,
                 "none",
-                ("raw", "action"),
+                ("raw", "advice"),
                 until_s=split.test_until_s,
                 since_s=split.until_s if cold else 0,
             )
-        raw, action = (found[name][scored.rows] for name in ("raw", "action"))
+        raw, action = (found[name][scored.rows] for name in ("raw", "advice"))
     population, mask = next(iter(scored.populations().items()))
     label = tx.label[scored.rows]
     fraud = label[mask] == 1
@@ -97,7 +97,7 @@ def without_notices(
     shares = [
         float(np.mean(taken[label == kind] > 0)) if np.any(label == kind) else float("nan")
         for kind in (1, 0)
-        for taken in (action, scored.action)
+        for taken in (action, scored.advice)
     ]
     return WithoutNotices(
         part=scored.fold.name,

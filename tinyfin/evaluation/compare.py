@@ -31,7 +31,7 @@ from tinyfin.training.notices import Feed
 from tinyfin.training.populations import cards_of
 from tinyfin.training.run_folder import RunFolder
 from tinyfin.training.savings import amounts_of
-from tinyfin.twin import ACTIONS, Replay, Twin
+from tinyfin.twin import ADVICE, Replay, Twin
 
 __all__ = ["Compared", "Judged", "changes_of", "compare_runs", "figures", "write_changes"]
 
@@ -118,7 +118,7 @@ def compare_runs(
     alert_minor = first_config.evaluate.alert_minor(first_config.decision)
     known = rows[tx.label[rows] >= 0]
     history = since - int(tx.t_mono_s.min())
-    actions = tuple(replay.action[rows] for replay in replays)
+    actions = tuple(replay.advice[rows] for replay in replays)
     facts = Comparison(
         a=str(a.path),
         b=str(b.path),
@@ -142,7 +142,7 @@ def compare_runs(
                 seed,
             ),
             [replay.raw[known] for replay in replays],
-            [replay.action[known] for replay in replays],
+            [replay.advice[known] for replay in replays],
         ),
         changed=int(np.count_nonzero(actions[0] != actions[1])),
         changes=changes_of(tx.label[rows], actions),
@@ -226,8 +226,8 @@ def changes_of(
 ) -> list[Change]:
     """Of rows and the actions of two packs: how many change from which to which."""
     out = []
-    for i, a in enumerate(ACTIONS):
-        for j, b in enumerate(ACTIONS):
+    for i, a in enumerate(ADVICE):
+        for j, b in enumerate(ADVICE):
             mask = (actions[0] == i) & (actions[1] == j)
             if i != j and np.any(mask):
                 out.append(
@@ -261,7 +261,7 @@ def write_changes(path: Path, found: Compared) -> int:
                     int(found.tx.id[row]),
                     format_time(int(found.tx.t_mono_s[row])),
                     "" if label < 0 else label,
-                    *(ACTIONS[action[i]] for action in found.actions),
+                    *(ADVICE[action[i]] for action in found.actions),
                 ]
             )
     return len(at)

@@ -48,7 +48,7 @@ def fold_figures(
     scores, so that all of them make the same work.
     """
     fold, split, rows = scored.fold, scored.fold.split, scored.rows
-    alert = scored.action > 0
+    alert = scored.advice > 0
     populations: dict[Population, dict[str, FoldFigures]] = {}
     for name, mask in scored.populations().items():
         populations[name] = {

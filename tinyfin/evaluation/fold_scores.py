@@ -43,8 +43,8 @@ __all__ = ["FoldScores", "Scores", "score_fold"]
 Note = Callable[[str], None]
 
 _LEARNED, _DONE = "learned.json", "part.json"
-_ANSWERS = ("raw", "score_q32", "action", "reasons", "reason_count", "flags")
-_VERDICTS = "2"
+_ANSWERS = ("raw", "score_q32", "advice", "reasons", "reason_count", "flags")
+_VERDICTS = "3"
 """Changes with what verdicts.npz holds."""
 _Q32 = float(1 << 32)
 
@@ -62,7 +62,8 @@ class FoldScores:
     probability: Mapping[str, npt.NDArray[np.float64]]
     """By model: calibrated, or a rank where no fraud was known to calibrate on."""
     calibrated: bool
-    action: npt.NDArray[np.uint8]
+    advice: npt.NDArray[np.uint8]
+    """Index into ADVICE."""
     reasons: npt.NDArray[np.uint16]
     """[n, 3], 0 where there is none."""
     flags: npt.NDArray[np.uint16]
@@ -149,7 +150,7 @@ def _load(run: RunFolder, fold: Fold) -> FoldScores:
             "model_float": float_probability(slices),
         },
         calibrated=has_frauds(slices["calibration_label"]),
-        action=verdicts["action"],
+        advice=verdicts["advice"],
         reasons=verdicts["reasons"],
         flags=verdicts["flags"],
         stay=slices.get("test_without_known_cards"),

@@ -107,7 +107,7 @@ def group_figures(
     rows = np.concatenate([s.rows for s in scored])
     once = np.zeros(len(rows), bool)
     once[np.unique(rows, return_index=True)[1]] = True
-    alert = np.concatenate([s.action for s in scored]) > 0
+    alert = np.concatenate([s.advice for s in scored]) > 0
     fraud = tx.label[rows] == 1
     ends = np.cumsum([len(s.rows) for s in scored])[:-1]
     calibrated = all(s.calibrated for s in scored)

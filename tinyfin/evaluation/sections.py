@@ -36,6 +36,7 @@ from tinyfin.pages.threshold_table import interval_words, threshold_table
 from tinyfin.results.evaluation import Evaluation, FoldFigures, MeanFigures, Spans
 from tinyfin.results.metrics import Action, Budget, BudgetPromise, Savings
 from tinyfin.results.run import SliceSize
+from tinyfin.training.confusion import ACTION_LEVELS
 
 __all__ = ["sections_of", "spoken"]
 
@@ -275,7 +276,9 @@ def _pictures(facts: Evaluation, drawn: Pictures) -> list[Block]:
             detection.scores(
                 drawn["scores"],
                 "Scores of all parts, int8. The lines are the thresholds of the last part.",
-                detection.thresholds(decision.go_online, decision.decline) if decision else (),
+                detection.thresholds(decision.go_online, decision.verify, decision.decline)
+                if decision
+                else (),
             )
         )
     return out
@@ -387,6 +390,7 @@ def _decisions(facts: Evaluation) -> list[Block]:
                 fold.name + (" (COLD)" if fold.cold else ""),
                 _budget(d.budget),
                 number(d.go_online, 3),
+                number(d.verify, 3),
                 number(d.decline, 3),
                 number(d.calibration.false_alerts_per_1000, 3),
                 _promised(d.promise),
@@ -412,6 +416,7 @@ def _decisions(facts: Evaluation) -> list[Block]:
                 "part",
                 "budget",
                 "go online from",
+                "verify from",
                 "decline from",
                 "false alerts per 1,000 where set",
                 "promised at most",
@@ -435,7 +440,7 @@ def _promised(promise: Mapping[Action, BudgetPromise]) -> str:
 
 
 def _budget(budget: Budget) -> str:
-    return "; ".join([*budget.text("go_online"), *budget.text("decline")]) or "never"
+    return "; ".join(words for action in ACTION_LEVELS for words in budget.text(action)) or "never"
 
 
 def _slices(facts: Evaluation) -> list[Block]:

@@ -75,7 +75,7 @@ def _part(
         draw_groups(max(len(cards), 1), seed),
         row_weights(fraud[mask], prevalence),
     )
-    low, high = share_interval(s.action > 0, ~fraud, cards_of(tx, s.rows), seed)
+    low, high = share_interval(s.advice > 0, ~fraud, cards_of(tx, s.rows), seed)
     budget = facts.decision.budget if facts.decision is not None else None
     return PartStability(
         name=facts.name,
@@ -138,7 +138,7 @@ def limits(
     promise are the last part's. The limits of drift are those of [monitor]."""
     prevalence, drift = config.evaluate.prevalence, config.monitor
     rows = np.concatenate([s.rows for s in scored])
-    alert = np.concatenate([s.action for s in scored]) > 0
+    alert = np.concatenate([s.advice for s in scored]) > 0
     cards = np.concatenate([cards_of(tx, s.rows) for s in scored])
     everything = np.ones(len(rows), bool)
     low, high = share_interval(alert, everything, cards)

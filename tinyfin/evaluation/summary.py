@@ -124,7 +124,7 @@ def savings_of_folds(
             rows = s.rows[mask]
             periods.append(
                 Period(
-                    s.action[mask] > 0,
+                    s.advice[mask] > 0,
                     {name: score[mask] for name, score in s.scores.items()},
                     tx.label[rows] == 1,
                     amounts_of(tx, rows),
@@ -170,7 +170,7 @@ def pooled(
     """What needs all folds at once: slices, scenarios, reasons, frauds expected and observed.
     ``own_reasons``: texts of reasons of the user's own."""
     rows = np.concatenate([s.rows for s in scored])
-    action = np.concatenate([s.action for s in scored])
+    action = np.concatenate([s.advice for s in scored])
     reasons = np.concatenate([s.reasons for s in scored])
     p = np.concatenate([s.probability[MAIN] for s in scored])
     alert = action > 0
@@ -188,7 +188,7 @@ def pooled(
         mask = np.concatenate(masks)
         expected[population] = TrustFigures(
             above_threshold=promised(
-                tx, scored, [m & (s.action > 0) for m, s in zip(masks, scored, strict=True)]
+                tx, scored, [m & (s.advice > 0) for m, s in zip(masks, scored, strict=True)]
             ),
             overall=promised(tx, scored, masks),
             calibration_error=calibration_error(p[mask], tx.label[rows[mask]]),

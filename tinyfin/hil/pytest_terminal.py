@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tinyfin.data.transactions import RESULTS, Transactions
+from tinyfin.data.transactions import ACTIONS, RESULTS, TAKEN, Transactions
 from tinyfin.errors import InputError, TinyfinError
 from tinyfin.hil.links.transcript import Kind, Transcript, describe, entries
 from tinyfin.hil.replay.result import ReplayResult
@@ -15,7 +15,7 @@ from tinyfin.hil.rigs.rigfile import Rig, run_of, select
 from tinyfin.hil.runs.results import Case
 from tinyfin.hil.runs.target import Job, TargetRun, capabilities
 from tinyfin.pack.container import parse_pack
-from tinyfin.twin import ACTIONS, FLAGS
+from tinyfin.twin import FLAGS
 from tinyfin.wire.client import Client
 from tinyfin.wire.event_frames import EventsFrame, Outcome, field_types
 from tinyfin.wire.frames import OVERHEAD_BYTES
@@ -87,7 +87,7 @@ class Terminal:
             number,
             verdict.score_q32 / 2**32,
             verdict.raw,
-            ACTIONS[verdict.action],
+            "verify" if "VERIFY" in flags else ACTIONS[verdict.action],
             tuple(verdict.reasons),
             flags,
             self.t_mono_s,
@@ -106,17 +106,17 @@ class Terminal:
         """Report what became of an event; the engine's error code, 0 when it took it.
 
         result: approved, declined, cancelled, timed_out or reversed. action: what the terminal
-        did, whatever was advised: accept, go_online or decline.
+        did, whatever was advised: accept, go_online, verify or decline.
         """
         if result not in RESULTS:
             raise InputError(f"result {result!r} is none of {', '.join(RESULTS)}")
-        if action not in ACTIONS:
-            raise InputError(f"action {action!r} is none of {', '.join(ACTIONS)}")
+        if action not in TAKEN:
+            raise InputError(f"action {action!r} is none of {', '.join(TAKEN)}")
         self.t_mono_s += after_s
         frame = self._frame()
         number = event if isinstance(event, int) else event.id
         code = -1 if response is None else response
-        said = Outcome(self.t_mono_s, RESULTS.index(result), ACTIONS.index(action), code)
+        said = Outcome(self.t_mono_s, RESULTS.index(result), TAKEN[action], code)
         frame.outcome(number, said)
         return self._error(frame)
 

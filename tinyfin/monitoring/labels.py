@@ -84,7 +84,7 @@ class LabelledRows:
                 "has_card": tx.has("token")[rows] if cards else np.zeros(len(rows), bool),
                 "q32": replay.score_q32[rows],
                 "raw": replay.raw[rows],
-                "action": replay.action[rows],
+                "advice": replay.advice[rows],
                 **{name: column[rows] for name, column in more.items()},
             }
         )
@@ -122,13 +122,13 @@ class LabelledRows:
             recall=_by_action(
                 decision,
                 lambda action, level: _share(
-                    (mature["action"] >= level) & fraud, fraud, group, _recall(decision, action)
+                    (mature["advice"] >= level) & fraud, fraud, group, _recall(decision, action)
                 ),
             ),
             false_alerts_per_1000=_by_action(
                 decision,
                 lambda action, level: _share(
-                    (mature["action"] >= level) & ~fraud,
+                    (mature["advice"] >= level) & ~fraud,
                     ~fraud,
                     group,
                     budgets.get(action, NAN),

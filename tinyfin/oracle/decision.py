@@ -38,6 +38,8 @@ class Answer:
     raw: int
     score_q32: int
     action: int
+    verify: bool
+    """With action GO_ONLINE."""
     reasons: tuple[int, ...]
 
 
@@ -51,6 +53,8 @@ class OracleDecision:
     control_share: int
     cold_events: int
     cold_s: int
+    verify_q32: int | None
+    """From where on GO_ONLINE is VERIFY; None: nowhere."""
     reasons: tuple[tuple[int, int, int], ...]
     """Per feature: reason id above the reference code, that code, reason id below it."""
 
@@ -79,14 +83,17 @@ class OracleDecision:
 
 def read_decision(payload: bytes) -> OracleDecision:
     """The decision in a payload of DECI."""
-    go_online, decline, flags, share, cold_events, cold_s, n = struct.unpack_from(
-        "<IIHHIIH", payload
+    go_online, decline, flags, share, cold_events, cold_s, n, more = struct.unpack_from(
+        "<IIHHIIHH", payload
     )
+    verify = struct.unpack_from("<I", payload, 24 + 4 * n)[0] if more else None
     reasons = []
     for i in range(n):
         above, code, low = struct.unpack_from("<HbB", payload, 24 + 4 * i)
         reasons.append((above, code, above if low == 0 else 0 if low == 255 else low))
-    return OracleDecision(go_online, decline, flags, share, cold_events, cold_s, tuple(reasons))
+    return OracleDecision(
+        go_online, decline, flags, share, cold_events, cold_s, verify, tuple(reasons)
+    )
 
 
 def mix(x: int) -> int:
@@ -174,7 +181,9 @@ class Model:
         reasons = self.reasons(inputs, raw) if action != ACCEPT else ()
         if self.decision.shadow:
             action = ACCEPT
-        return Answer(tuple(inputs), tuple(outputs), raw, score_q32, action, reasons)
+        least = self.decision.verify_q32
+        verify = action == GO_ONLINE and least is not None and score_q32 >= least
+        return Answer(tuple(inputs), tuple(outputs), raw, score_q32, action, verify, reasons)
 
     def contributions(self, inputs: Sequence[int], raw: int) -> list[int]:
         """Per feature: raw minus raw with that input at its reference code."""

@@ -35,6 +35,7 @@ CLOCK = 4
 NO_HOST = 8
 SHADOW = 16
 CONTROL = 32
+VERIFY = 64
 
 _STATE_MAGIC = 0x54534654
 _STATS = st.COUNTERS[2:12]
@@ -286,6 +287,8 @@ class OracleEngine:
         if decision.is_control(id):
             flags |= CONTROL
         answer = self.model.answer(features)
+        if answer.verify:
+            flags |= VERIFY
         return OracleVerdict(id, answer.score_q32, answer.raw, answer.action, answer.reasons, flags)
 
     # ----------------------------------------------------------------------- pending and commits

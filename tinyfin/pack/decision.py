@@ -8,8 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tinyfin.data.transactions import advice
 from tinyfin.errors import PackError
-from tinyfin.formats import DECISION_ENTRY, DECISION_HEAD, NO_REASON_BELOW, REASON_AS_ABOVE
+from tinyfin.formats import (
+    DECISION_ENTRY,
+    DECISION_HEAD,
+    MORE_THRESHOLD,
+    NO_REASON_BELOW,
+    REASON_AS_ABOVE,
+)
 
 __all__ = ["MAX_BELOW", "NEVER_Q32", "Decision", "mix"]
 
@@ -26,6 +33,7 @@ class Decision:
     ``reasons``: reason id per feature for an input above its reference, 0 for none; ``below``: for
     one below it, the same ids if not given. ``references``: the int8 input at the feature's usual
     value, per feature. ``control_share_q16``: share of control events times 65536.
+    ``verify_q32``: from where GO_ONLINE is VERIFY, between the other two; None: nowhere.
     """
 
     reasons: tuple[int, ...]
@@ -40,6 +48,7 @@ class Decision:
     cold_events: int = 32
     cold_s: int = 86400
     below: tuple[int, ...] = ()
+    verify_q32: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "reasons", tuple(int(v) for v in self.reasons))
@@ -51,6 +60,13 @@ class Decision:
             raise PackError(
                 f"DECI: go_online_q32 {self.go_online_q32} must not exceed decline_q32 "
                 f"{self.decline_q32}, both 0 to 2^32 - 1"
+            )
+        if self.verify_q32 is not None and not (
+            self.go_online_q32 <= self.verify_q32 <= self.decline_q32
+        ):
+            raise PackError(
+                f"DECI: verify_q32 {self.verify_q32} must lie between go_online_q32 "
+                f"{self.go_online_q32} and decline_q32 {self.decline_q32}"
             )
         if not 0 <= self.control_share_q16 <= 65535:
             raise PackError(f"DECI: control share {self.control_share_q16} must be 0 to 65535")
@@ -85,14 +101,19 @@ class Decision:
             self.cold_events,
             self.cold_s,
             len(self.reasons),
-            0,
+            self.verify_q32 is not None,
         )
+        tail = b"" if self.verify_q32 is None else MORE_THRESHOLD.pack(self.verify_q32)
         rows = zip(self.reasons, self.references, self.below, strict=True)
-        return head + b"".join(
-            DECISION_ENTRY.pack(
-                above, code, REASON_AS_ABOVE if below == above else below or NO_REASON_BELOW
+        return (
+            head
+            + b"".join(
+                DECISION_ENTRY.pack(
+                    above, code, REASON_AS_ABOVE if below == above else below or NO_REASON_BELOW
+                )
+                for above, code, below in rows
             )
-            for above, code, below in rows
+            + tail
         )
 
     @classmethod
@@ -100,14 +121,20 @@ class Decision:
         """Raises PackError naming offset and rule."""
         if len(payload) < DECISION_HEAD.size:
             raise PackError(f"DECI: {len(payload)} bytes; its head alone has {DECISION_HEAD.size}")
-        online, decline, flags, control, events, cold_s, n, zero = DECISION_HEAD.unpack_from(
+        online, decline, flags, control, events, cold_s, n, more = DECISION_HEAD.unpack_from(
             payload
         )
-        if len(payload) != DECISION_HEAD.size + DECISION_ENTRY.size * n:
-            raise PackError(f"DECI: offset 20: {n} reasons do not make {len(payload)} bytes")
-        if flags > 15 or zero:
-            raise PackError("DECI: offset 8: unknown flags or reserved bytes are set")
-        rows = list(DECISION_ENTRY.iter_unpack(payload[DECISION_HEAD.size :]))
+        if more > 1:
+            raise PackError(f"DECI: offset 22: {more} more thresholds; this version knows one")
+        end = DECISION_HEAD.size + DECISION_ENTRY.size * n
+        if len(payload) != end + MORE_THRESHOLD.size * more:
+            raise PackError(
+                f"DECI: offset 20: {n} reasons and {more} more thresholds do not make "
+                f"{len(payload)} bytes"
+            )
+        if flags > 15:
+            raise PackError("DECI: offset 8: unknown flags are set")
+        rows = list(DECISION_ENTRY.iter_unpack(payload[DECISION_HEAD.size : end]))
         below = tuple(
             {REASON_AS_ABOVE: above, NO_REASON_BELOW: 0}.get(low, low) for above, _, low in rows
         )
@@ -124,6 +151,7 @@ class Decision:
             events,
             cold_s,
             below,
+            MORE_THRESHOLD.unpack_from(payload, end)[0] if more else None,
         )
 
     def evaluate(self, score_q32: NDArray[np.integer]) -> NDArray[np.uint8]:
@@ -132,6 +160,14 @@ class Decision:
         online = (score >= self.go_online_q32) & (not self.never_online)
         decline = (score >= self.decline_q32) & (not self.never_decline)
         return np.where(decline, 2, online.astype(np.uint8)).astype(np.uint8)
+
+    def advice(self, score_q32: NDArray[np.integer]) -> NDArray[np.uint8]:
+        """Index into ADVICE by score: the action, and VERIFY as one of its own."""
+        action = self.evaluate(score_q32)
+        verify = np.zeros(len(action), bool)
+        if self.verify_q32 is not None:
+            verify = np.asarray(score_q32, np.int64) >= self.verify_q32
+        return advice(action, verify)
 
     def control(self, ids: NDArray[np.uint64]) -> NDArray[np.bool_]:
         """Which events are control events."""

@@ -172,6 +172,7 @@ def _decision(pack: Pack) -> dict[str, Any] | None:
     online = decision.go_online_q32
     return {
         "go_online": None if decision.never_online else online / 2**32,
+        "verify": None if decision.verify_q32 is None else decision.verify_q32 / 2**32,
         "decline": None if never_decline else decision.decline_q32 / 2**32,
         "only_at_the_top": online == NEVER_Q32,
         "shadow": decision.shadow,

@@ -17,9 +17,9 @@ _FEWEST = 50
 """A bin of fewer transactions says too little to be drawn."""
 
 
-def thresholds(go_online: object, decline: object) -> list[tuple[str, float]]:
+def thresholds(go_online: object, verify: object, decline: object) -> list[tuple[str, float]]:
     """The thresholds in force, probabilities above 0, as names and log10 for :func:`scores`."""
-    given = (("go online", go_online), ("decline", decline))
+    given = (("go online", go_online), ("verify", verify), ("decline", decline))
     return [(name, math.log10(p)) for name, p in given if isinstance(p, float) and p > 0]
 
 

@@ -65,6 +65,7 @@ def other_decision(
     section: DecisionSection,
     *,
     threshold: float | None = None,
+    verify_threshold: float | None = None,
     decline_threshold: float | None = None,
     per_1000: float | None = None,
     per_terminal_week: float | None = None,
@@ -90,6 +91,7 @@ def other_decision(
         table["costs"] = {**table.get("costs", {}), "go_online_minor": false_alert_cost}
     given = {
         "go_online": threshold,
+        "verify": verify_threshold,
         "decline": decline_threshold,
         "go_online_per_1000": per_1000,
         "go_online_per_terminal_week": per_terminal_week,

@@ -28,7 +28,7 @@ def figures_of(mature: Mature, alert_minor: float) -> dict[str, Pair]:
     both = Judged(
         rows["label"], rows["amount"], rows["t"], rows["terminal"], mature.group, alert_minor
     )
-    return figures(both, (rows["parent_raw"], rows["raw"]), (rows["parent_action"], rows["action"]))
+    return figures(both, (rows["parent_raw"], rows["raw"]), (rows["parent_advice"], rows["advice"]))
 
 
 def objections(
@@ -109,7 +109,7 @@ def changed_groups(rows: Rows) -> list[Changed]:
     """Merchant categories with the most changed decisions, the most first."""
     there = rows.group >= 0
     values, code = np.unique(rows.group[there], return_inverse=True)
-    change = (rows.own_action != rows.parent_action)[there]
+    change = (rows.own_advice != rows.parent_advice)[there]
     total, changed = np.bincount(code), np.bincount(code[change], minlength=len(values))
     return [
         Changed(

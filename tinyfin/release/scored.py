@@ -33,12 +33,12 @@ class Rows:
     t_s: Ints
     label: npt.NDArray[np.int8]
     own: Scores
-    own_action: npt.NDArray[np.uint8]
+    own_advice: npt.NDArray[np.uint8]
     """By score: the flag SHADOW of a decision changes nothing here."""
     cold: Mask
     saturated: Mask
     parent: Scores
-    parent_action: npt.NDArray[np.uint8]
+    parent_advice: npt.NDArray[np.uint8]
     group: Ints
     """Merchant category, -1 where there is none."""
     features: npt.NDArray[np.int16]
@@ -59,8 +59,8 @@ class Rows:
             self.terminal[rows[:, 0]],
             bins_of(self.parent[rows], parent_cuts),
             bins_of((self.own if own is None else own)[rows], own_cuts),
-            self.parent_action[rows] > 0,
-            self.own_action[rows] > 0,
+            self.parent_advice[rows] > 0,
+            self.own_advice[rows] > 0,
         )
 
     def trials(self, length: int, *, cold: bool) -> tuple[Ints, Ints, Ints]:
@@ -70,7 +70,7 @@ class Rows:
         rows = used[stretches(self.terminal[used], length, first=cold)]
         return (
             self.terminal[rows[:, 0]],
-            (self.own_action[rows] > 0).sum(axis=1, dtype=np.int64),
+            (self.own_advice[rows] > 0).sum(axis=1, dtype=np.int64),
             self.saturated[rows].sum(axis=1, dtype=np.int64),
         )
 
@@ -79,7 +79,7 @@ def score_both(
     scoring: Scoring, parent: Pack | None, keys: Sequence[bytes]
 ) -> tuple[Rows, LabelledRows]:
     """Everything that ``scoring`` is about to score, and the labelled part of it; of labelled rows
-    the columns ``amount``, ``parent_raw``, ``parent_q32`` and ``parent_action``, too. Without a
+    the columns ``amount``, ``parent_raw``, ``parent_q32`` and ``parent_advice``, too. Without a
     parent its columns are the candidate's.
 
     Raises DataError without a row, InputError when the parent reads other fields.
@@ -95,11 +95,11 @@ def score_both(
             "t_s": tx.t_mono_s.astype(np.int64),
             "label": tx.label,
             "own": part.replay.score_q32,
-            "own_action": own(part.replay.score_q32),
+            "own_advice": own(part.replay.score_q32),
             "cold": part.replay.flags & _BIT["COLD"] > 0,
             "saturated": part.replay.flags & _BIT["SATURATED"] > 0,
             "parent": replay.score_q32,
-            "parent_action": its(replay.score_q32),
+            "parent_advice": its(replay.score_q32),
             "group": _groups(part),
             "features": part.replay.features,
         }
@@ -108,7 +108,7 @@ def score_both(
             amount=amounts_of(tx, np.arange(len(tx))),
             parent_raw=replay.raw,
             parent_q32=replay.score_q32,
-            parent_action=columns["parent_action"],
+            parent_advice=columns["parent_advice"],
         )
         gathered.append({name: column[part.own] for name, column in columns.items()})
     if not sum(len(one["own"]) for one in gathered):
@@ -139,7 +139,7 @@ def _both(
 def _decision(pack: Pack) -> Callable[[Scores], npt.NDArray[np.uint8]]:
     decision = pack.decision
     assert isinstance(decision, Decision)  # scoring has refused a pack without a network
-    return decision.evaluate
+    return decision.advice
 
 
 def _groups(part: ScoredPart) -> Ints:

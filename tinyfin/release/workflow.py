@@ -178,8 +178,8 @@ def release(
     if old is not None:
         result.parent = _pack_facts(old)
         result.figures = pairs
-        result.changes = changes_of(rows.label, (rows.parent_action, rows.own_action))
-        result.changed = int(np.count_nonzero(rows.parent_action != rows.own_action))
+        result.changes = changes_of(rows.label, (rows.parent_advice, rows.own_advice))
+        result.changed = int(np.count_nonzero(rows.parent_advice != rows.own_advice))
         result.groups = changed_groups(rows)
     if probation is not None:
         result.probation = probation

@@ -27,7 +27,7 @@ __all__ = [
     "Thresholds",
 ]
 
-Action = Literal["go_online", "decline"]
+Action = Literal["go_online", "verify", "decline"]
 """What a threshold leads to."""
 
 Bound = Literal["budget", "costs"]
@@ -158,10 +158,13 @@ class Budget(Facts):
     """What thresholds were set by."""
 
     go_online: float | None = None
+    verify: float | None = None
     decline: float | None = None
     go_online_per_1000: float | None = None
+    verify_per_1000: float | None = None
     decline_per_1000: float | None = None
     go_online_per_terminal_week: float | None = None
+    verify_per_terminal_week: float | None = None
     decline_per_terminal_week: float | None = None
     confidence: float | None = None
     costs: Costs = Costs()
@@ -169,12 +172,10 @@ class Budget(Facts):
     def text(self, action: Action) -> list[str]:
         """What set the threshold of ``action``, in words; empty for one that is never taken."""
         name = action.replace("_", " ")
-        if action == "go_online":
-            share, minor = self.go_online, self.costs.go_online_minor
-            per_1000, per_week = self.go_online_per_1000, self.go_online_per_terminal_week
-        else:
-            share, minor = self.decline, self.costs.decline_minor
-            per_1000, per_week = self.decline_per_1000, self.decline_per_terminal_week
+        share: float | None = getattr(self, action)
+        minor: float | None = getattr(self.costs, f"{action}_minor")
+        per_1000: float | None = getattr(self, f"{action}_per_1000")
+        per_week: float | None = getattr(self, f"{action}_per_terminal_week")
         if share is not None:
             return [f"{name} from {share:g}"]
         told = [] if minor is None else [f"{name}: {minor:g} minor per alert"]
@@ -202,6 +203,7 @@ class DecisionFacts(Facts):
     budget: Budget | None = None
     go_online: float | None = None
     """The probability; None: never."""
+    verify: float | None = None
     decline: float | None = None
     promise: dict[Action, BudgetPromise] = {}
     drawn: str = "terminals"
@@ -212,7 +214,7 @@ class DecisionFacts(Facts):
 
     def threshold(self, action: Action) -> float | None:
         """Of an action, as a probability; None: never."""
-        return self.go_online if action == "go_online" else self.decline
+        return {"go_online": self.go_online, "verify": self.verify, "decline": self.decline}[action]
 
     def budgets_per_1000(self) -> dict[Action, float]:
         """What was promised of each action: at most so many false alerts per 1,000."""

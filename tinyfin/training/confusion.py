@@ -18,8 +18,9 @@ from tinyfin.training.bootstrap import draws, interval, wilson
 
 __all__ = ["ACTION_LEVELS", "SHARES", "at_thresholds", "confusion", "share"]
 
-ACTION_LEVELS: Mapping[Action, int] = {"go_online": 1, "decline": 2}
-"""Actions that a threshold leads to, in order: an alert of the first is one of the second too."""
+ACTION_LEVELS: Mapping[Action, int] = {"go_online": 1, "verify": 2, "decline": 3}
+"""Actions that a threshold leads to, in order, by the index into ADVICE: what is advised from a
+higher threshold counts as an alert of the lower ones too."""
 SHARES = ("precision", "recall", "f1", "accuracy")
 
 Mask = npt.NDArray[np.bool_]
@@ -27,18 +28,18 @@ Mask = npt.NDArray[np.bool_]
 
 def at_thresholds(
     in_force: Mapping[Action, bool],
-    action: npt.NDArray[np.uint8],
+    advice: npt.NDArray[np.uint8],
     fraud: Mask,
     group: npt.NDArray[np.generic],
     populations: Mapping[Population, Mask],
 ) -> Thresholds:
     """By action whose threshold is ``in_force`` and by population: :func:`confusion`.
 
-    ``action``: by score, one per row; an alert is that action or a stronger one.
+    ``advice``: by score, an index into ADVICE per row; an alert is that action or a stronger one.
     """
     return {
         name: {
-            population: confusion((action >= level)[mask], fraud[mask], group[mask])
+            population: confusion((advice >= level)[mask], fraud[mask], group[mask])
             for population, mask in populations.items()
         }
         for name, level in ACTION_LEVELS.items()

@@ -16,7 +16,7 @@ from tinyfin.data.transactions import EPOCH_UNIX_S, Transactions
 from tinyfin.errors import InputError
 from tinyfin.schema import Field, Schema
 from tinyfin.training.notices import STATUSES
-from tinyfin.twin import ACTIONS, FLAGS, Replay
+from tinyfin.twin import ADVICE, FLAGS, Replay
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -181,7 +181,7 @@ class ScoreTable:
             "score_q32": pa.array(q32),
             "raw": pa.array(replay.raw[own]),
             "action": pa.DictionaryArray.from_arrays(
-                pa.array(replay.action[own].astype(np.int8)), pa.array(ACTIONS)
+                pa.array(replay.advice[own].astype(np.int8)), pa.array(ADVICE)
             ),
             "reasons": pa.ListArray.from_arrays(
                 offsets, pa.array([texts[int(i)] for i in flat], pa.string())

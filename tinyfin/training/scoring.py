@@ -34,7 +34,7 @@ from tinyfin.training.reference import reference_of
 from tinyfin.training.run_folder import RunFolder, open_run
 from tinyfin.training.score_table import ScoreTable, carried, table_writer
 from tinyfin.training.terminal_drift import baseline_line
-from tinyfin.twin import ACTIONS, FLAGS, Replay, Twin
+from tinyfin.twin import ADVICE, FLAGS, Replay, Twin
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -343,8 +343,8 @@ class Counts:
         """The reported rows of a chunk."""
         tx, replay, own, status = part
         self.warmup += int(np.count_nonzero(~own))
-        for i, action in enumerate(ACTIONS):
-            self.actions[action] += int(np.count_nonzero(replay.action[own] == i))
+        for i, action in enumerate(ADVICE):
+            self.actions[action] += int(np.count_nonzero(replay.advice[own] == i))
         for i, kind in enumerate(STATUSES):
             self.notices[kind] += int(np.count_nonzero(status[own] == i))
         self.cold += int(np.count_nonzero(replay.flags[own] & _COLD))

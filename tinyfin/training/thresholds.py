@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +34,7 @@ from tinyfin.training.run_folder import Slices
 
 __all__ = [
     "Held",
+    "Levels",
     "decide",
     "false_alerts_allowed",
     "levels",
@@ -212,7 +214,7 @@ def decide(
 
     ``references`` are int8 codes of the features' usual values. Raises ConfigError.
     """
-    online, decline = levels(section, table, held)
+    online, verify, decline = levels(section, table, held)
     low = NEVER_Q32 if online is None else online
     high = NEVER_Q32 if decline is None else decline
     reasons = _reasons(section.reasons, features)
@@ -222,6 +224,7 @@ def decide(
         references=tuple(references),
         go_online_q32=min(low, high),
         decline_q32=high,
+        verify_q32=verify,
         never_online=online is None,
         never_decline=decline is None,
         control_share_q16=min(round(section.control_share * 65536), 65535),
@@ -230,13 +233,20 @@ def decide(
     )
 
 
-def levels(
-    section: DecisionSection, table: Calibration, held: Held
-) -> tuple[int | None, int | None]:
-    """Thresholds of going online and of declining, probabilities times 2^32; None: never.
+class Levels(NamedTuple):
+    """Thresholds of the actions, probabilities times 2^32; None: never."""
+
+    go_online: int | None
+    verify: int | None
+    decline: int | None
+
+
+def levels(section: DecisionSection, table: Calibration, held: Held) -> Levels:
+    """Thresholds, none below that of a weaker action.
 
     For each action a probability that is given goes before all else; costs choose within the
-    budgets that are given beside them. The second is never below the first.
+    budgets that are given beside them. To verify is to go online, so where a threshold of VERIFY
+    alone is given, it is that of going online too. No declining is put off for it.
     """
 
     def q32(raw: int | None) -> int | None:
@@ -255,10 +265,13 @@ def levels(
             return q32(threshold_cost(held, asked.cost, allowed))
         return None if allowed is None else q32(threshold_raw(held.raw, held.label, allowed))
 
-    online, decline = find("go_online"), find("decline")
+    online, verify, decline = find("go_online"), find("verify"), find("decline")
     if online is not None and decline is not None:
         decline = max(online, decline)
-    return online, decline
+    if verify is not None:
+        verify = min(max(online or 0, verify), NEVER_Q32 if decline is None else decline)
+        online = verify if online is None else online
+    return Levels(online, verify, decline)
 
 
 def realised(
@@ -275,14 +288,14 @@ def realised(
     first promise of the budgets, and the confusion counts of the second. ``drawn``: what the
     intervals resample, the slice ``test_group``; ``alert_minor``: what an alert costs."""
     asked = section.model_dump(include={*Budget.model_fields})
-    actions = {part: decision.evaluate(table.evaluate(raw)) for part, raw in raws.items()}
+    advice = {part: decision.advice(table.evaluate(raw)) for part, raw in raws.items()}
     held = Held.of(raws["calibration"], slices)
-    alert = {name: actions["calibration"] >= level for name, level in ACTION_LEVELS.items()}
+    alert = {name: advice["calibration"] >= level for name, level in ACTION_LEVELS.items()}
 
     def alerts(part: str) -> AlertFigures:
         t = slices[f"{part}_t_s"].astype(np.int64)
         return alert_figures(
-            actions[part] > 0,
+            advice[part] > 0,
             slices[f"{part}_label"] == 1,
             slices[f"{part}_amount"].astype(np.float64),
             terminals=len(np.unique(slices[f"{part}_terminal"])),
@@ -293,12 +306,17 @@ def realised(
     return DecisionFacts(
         budget=Budget.model_validate(asked),
         go_online=None if decision.never_online else decision.go_online_q32 / _Q32,
+        verify=None if decision.verify_q32 is None else decision.verify_q32 / _Q32,
         decline=None if decision.never_decline else decision.decline_q32 / _Q32,
         promise=promises(section, held, alert),
         drawn=drawn,
         thresholds=at_thresholds(
-            {"go_online": not decision.never_online, "decline": not decision.never_decline},
-            actions["test"],
+            {
+                "go_online": not decision.never_online,
+                "verify": decision.verify_q32 is not None,
+                "decline": not decision.never_decline,
+            },
+            advice["test"],
             slices["test_label"] == 1,
             slices.get("test_group", slices["test_terminal"]),
             populations_of(slices),

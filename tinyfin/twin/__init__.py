@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from tinyfin.data.transactions import ACTIONS
+from tinyfin.data.transactions import ACTIONS, ADVICE, advice
 from tinyfin.errors import InputError, PackError
 from tinyfin.progress import Stage, stage
 from tinyfin.twin.sources import require_unchanged
@@ -43,6 +43,7 @@ Inputs = npt.NDArray[np.int8]
 
 __all__ = [
     "ACTIONS",
+    "ADVICE",
     "ENGINE_VERSION",
     "FLAGS",
     "FeatureTwin",
@@ -56,8 +57,17 @@ __all__ = [
     "require_good",
 ]
 
-FLAGS = {1: "COLD", 2: "SATURATED", 4: "CLOCK", 8: "NO_HOST", 16: "SHADOW", 32: "CONTROL"}
+FLAGS = {
+    1: "COLD",
+    2: "SATURATED",
+    4: "CLOCK",
+    8: "NO_HOST",
+    16: "SHADOW",
+    32: "CONTROL",
+    64: "VERIFY",
+}
 """``enum tfin_flag``, by bit."""
+_VERIFY = 64
 
 _BATCH = 16384
 _BATCH_PER_TERMINAL = 64
@@ -109,6 +119,11 @@ class Replay:
     """Bits of FLAGS."""
     restarts: frozenset[tuple[int, int]] = frozenset()
     """Row and kind (of the stream) of the events before which a restart is assumed."""
+
+    @property
+    def advice(self) -> npt.NDArray[np.uint8]:
+        """Index into ADVICE: the action, and VERIFY as one of its own."""
+        return advice(self.action, self.flags & _VERIFY != 0)
 
     def without(self, first: int) -> Replay:
         """The same without the first rows."""

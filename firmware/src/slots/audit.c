@@ -20,6 +20,7 @@ typedef struct record {
 
 enum { RECORD_BYTES = sizeof(record), MAC_BYTES = 8, DAY_S = 86400, GIVES_UP = 4 };
 enum { RENEWAL = 2 }; /* what an opening adds to the journal's sequence number */
+enum { VERIFY = 2 };  /* added to the action GO_ONLINE */
 /* no more goes into this unit; the next one was erased in this boot; the key is being replaced */
 enum { CLOSED = 1, CLEAN = 2, RENEWING = 4 };
 _Static_assert(RECORD_BYTES == 32, "a record is one program unit of the widest flash");
@@ -143,7 +144,8 @@ void tfin_audit_verdict(tfin_audit *a, uint32_t t_s, const tfin_verdict *v, uint
         return;
     }
     record r = {.t_s = t_s, .kind = TFIN_AUDIT_VERDICT};
-    r.detail = (uint8_t)(v->action | (uint32_t)v->flags << 2);
+    uint32_t verify = (v->flags & TFIN_FLAG_VERIFY) != 0 ? VERIFY : 0;
+    r.detail = (uint8_t)(v->action | verify | (uint32_t)v->flags << 2);
     r.note = (uint16_t)(v->score_q32 >> 16);
     for (uint32_t i = 0; i < 2u && i < v->reason_count; i++) {
         r.value |= (uint32_t)v->reasons[i] << 16u * i;

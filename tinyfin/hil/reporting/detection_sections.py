@@ -89,7 +89,9 @@ def _recalls(found: dict[str, ScorerFigures]) -> list[Block]:
 
 def _thresholds(report: ReplayReport) -> list[tuple[str, float]]:
     decision = report.pack.decision if report.pack else None
-    return figures.thresholds(decision.go_online, decision.decline) if decision else []
+    if decision is None:
+        return []
+    return figures.thresholds(decision.go_online, decision.verify, decision.decline)
 
 
 def _curves(period: TestPeriod, marks: list[tuple[str, float]]) -> list[Block]:

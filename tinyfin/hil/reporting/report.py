@@ -83,6 +83,7 @@ class PackThresholds(Partial):
     """Thresholds of a pack, as probabilities."""
 
     go_online: Quantity = None
+    verify: Quantity = None
     decline: Quantity = None
 
 

@@ -316,7 +316,8 @@ enum tfin_result {
     TFIN_RESULT_REVERSED = 4
 };
 
-/* What the engine advises, and what the terminal did. A higher number is more caution. */
+/* What the engine advises, and what the terminal did. A higher number is more caution. A
+ * transaction that was verified (see TFIN_FLAG_VERIFY) is one that went online. */
 enum tfin_action { TFIN_ACTION_ACCEPT = 0, TFIN_ACTION_GO_ONLINE = 1, TFIN_ACTION_DECLINE = 2 };
 
 /* An event to score. The record is the struct that the pack's schema declares (codegen emits it): a
@@ -408,7 +409,9 @@ enum tfin_flag {
     /* the pack only watches: action is always ACCEPT */
     TFIN_FLAG_SHADOW = 16,
     /* control event: ignore the model (never the kernel), so that retraining sees unbiased data */
-    TFIN_FLAG_CONTROL = 32
+    TFIN_FLAG_CONTROL = 32,
+    /* only with GO_ONLINE: and make sure of the person first, see tfin_advice */
+    TFIN_FLAG_VERIFY = 64
 };
 
 #define TFIN_MAX_REASONS 3
@@ -429,6 +432,25 @@ typedef struct tfin_verdict {
     uint16_t reasons[TFIN_MAX_REASONS];
     uint16_t reserved;
 } tfin_verdict;
+
+/* The advice with VERIFY as an action of its own, by caution. VERIFY is GO_ONLINE, and before it
+ * what the terminal can do to make sure of the person: a PIN or another cardholder verification
+ * where the card's list has one, identity papers, a call for authorisation. Nothing that the EMV
+ * kernel has asked for is left out for it. A terminal that can do none of it goes online, as an
+ * application does that knows three actions. */
+enum tfin_advice {
+    TFIN_ADVICE_ACCEPT = 0,
+    TFIN_ADVICE_GO_ONLINE = 1,
+    TFIN_ADVICE_VERIFY = 2,
+    TFIN_ADVICE_DECLINE = 3
+};
+static inline enum tfin_advice tfin_advice(const tfin_verdict *verdict)
+{
+    return verdict->action == TFIN_ACTION_DECLINE     ? TFIN_ADVICE_DECLINE
+           : (verdict->flags & TFIN_FLAG_VERIFY) != 0 ? TFIN_ADVICE_VERIFY
+           : verdict->action == TFIN_ACTION_GO_ONLINE ? TFIN_ADVICE_GO_ONLINE
+                                                      : TFIN_ADVICE_ACCEPT;
+}
 
 /* Counters since the state began. They saturate, and travel with the state. */
 typedef struct tfin_stats {

@@ -108,7 +108,7 @@ enum {
 const uint8_t *tfin_section(const uint8_t *pack, uint32_t tag, uint32_t *size);
 
 /* offsets in the DECI payload; of each feature u16 reason, i8 reference, u8 reason
- * below the reference */
+ * below the reference; then thresholds, u32 each, of which an engine reads those that it knows */
 enum {
     DECISION_ONLINE = 0,
     DECISION_DECLINE = 4,
@@ -117,6 +117,7 @@ enum {
     DECISION_COLD_EVENTS = 12,
     DECISION_COLD_S = 16,
     DECISION_COUNT = 20,
+    DECISION_MORE = 22, /* how many thresholds follow the entries: that of VERIFY */
     DECISION_HEAD = 24,
     DECISION_ENTRY = 4
 };

@@ -106,12 +106,25 @@ static int calibration_ok(const tfin_engine *e, uint32_t size)
     return 1;
 }
 
+/* The threshold of VERIFY; null in a pack that never asks for it. */
+static const uint8_t *verify_of(const tfin_engine *e)
+{
+    const uint8_t *d = e->decision;
+    return tfin_u16(d + DECISION_MORE) != 0 ? d + DECISION_HEAD + DECISION_ENTRY * features_of(e)
+                                            : NULL;
+}
+
 static int decision_ok(const tfin_engine *e, uint32_t size)
 {
     uint32_t n = features_of(e);
     const uint8_t *d = e->decision;
-    return size >= DECISION_HEAD + DECISION_ENTRY * n && tfin_u16(d + DECISION_COUNT) == n &&
-           tfin_u32(d + DECISION_DECLINE) >= tfin_u32(d + DECISION_ONLINE) &&
+    if (size < DECISION_HEAD + DECISION_ENTRY * n ||
+        size < DECISION_HEAD + DECISION_ENTRY * n + 4u * tfin_u16(d + DECISION_MORE)) {
+        return 0;
+    }
+    uint32_t online = tfin_u32(d + DECISION_ONLINE), decline = tfin_u32(d + DECISION_DECLINE);
+    uint32_t verify = verify_of(e) != NULL ? tfin_u32(verify_of(e)) : online;
+    return tfin_u16(d + DECISION_COUNT) == n && online <= verify && verify <= decline &&
            tfin_u16(d + DECISION_FLAGS) < 2u * WANTS_HOST;
 }
 
@@ -352,4 +365,10 @@ void tfin_decide(tfin_engine *e, tfin_verdict *v)
         v->flags |= TFIN_FLAG_SHADOW;
         v->action = TFIN_ACTION_ACCEPT;
     }
+#ifndef TFIN_SABOTAGE_VERIFY
+    const uint8_t *verify = verify_of(e);
+    if (v->action == TFIN_ACTION_GO_ONLINE && verify != NULL && v->score_q32 >= tfin_u32(verify)) {
+        v->flags |= TFIN_FLAG_VERIFY;
+    }
+#endif
 }
