@@ -3,7 +3,7 @@
 
 Either the C that `tinyfin codegen` wrote (option custom_tinyfin_generated, or TINYFIN_GENERATED),
 or C generated here from a pack (option custom_tinyfin_pack, or TINYFIN_PACK; "none" builds without
-one). The kernels that the pack's network needs, and no others, are linked
+one). The kernels that the networks of its packs need, and no others, are linked
 (option custom_tinyfin_kernels, or TINYFIN_KERNELS: "pack"; "fc" for FULLY_CONNECTED and tables;
 "all"). Option custom_tinyfin_public_keys, or TINYFIN_PUBLIC_KEYS: the public keys that the image
 trusts, as files of 64 hex digits or as the digits themselves, separated by blanks. Option
@@ -110,8 +110,8 @@ PROFILES = {"fc": ("FULLY_CONNECTED", "TABLE")}
 def _kernels(env, folder):
     """Compile net.c for the kernels of the profile; refuse a pack that needs others."""
     profile = _setting(env, "kernels") or "pack"
-    found = re.search(
-        r"network kernels: ([^;]*);.*?#define TINYFIN_KERNELS (\d+)u",
+    found = re.findall(
+        r"network kernels: ([^;]*);.*?#define \w+_KERNELS (\d+)u",
         "".join(path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.h"))),
         re.DOTALL,
     )
@@ -121,12 +121,14 @@ def _kernels(env, folder):
         return
     if profile == "pack" and not found:
         return
+    mask = 0
     if profile == "pack":
-        mask = int(found[2])
+        for _, of_one in found:
+            mask |= int(of_one)
     else:
         mask = (1 << len(PROFILES[profile])) - 1
-        needed = [] if not found or found[1] == "none" else found[1].split(", ")
-        missing = [name for name in needed if name not in PROFILES[profile]]
+        needed = [name for names, _ in found if names != "none" for name in names.split(", ")]
+        missing = [name for name in dict.fromkeys(needed) if name not in PROFILES[profile]]
         if missing:
             _refuse(
                 env,

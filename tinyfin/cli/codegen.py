@@ -30,6 +30,12 @@ __all__ = ["command"]
     "core runs, if not given.",
 )
 @click.option(
+    "--prefix",
+    default="tinyfin",
+    show_default=True,
+    help="What all names begin with, of files too: one for each pack of a firmware with several.",
+)
+@click.option(
     "--with-monocypher",
     is_flag=True,
     help="Write OUT/monocypher/monocypher.c and .h too: the hash and the signature that the engine "
@@ -49,6 +55,7 @@ def command(
     run: Path,
     out_dir: Path,
     target_name: str | None,
+    prefix: str,
     with_monocypher: bool,
     tflm: bool,
     public_keys: tuple[Path, ...],
@@ -62,10 +69,13 @@ def command(
     From a run folder with a model.tflite come model_tflite.h and .c
     too, for those who run the network alone in another interpreter; --tflm is for the whole engine
     with TensorFlow Lite Micro in it (docs/firmware.md).
+
+    With --prefix health the files are health_pack.h and .c, the array health_pack, the constants
+    HEALTH_...: several packs go into one folder and one firmware.
     """
     from tinyfin import files
     from tinyfin.codegen import tflm as interpreter
-    from tinyfin.codegen.emit import FILES
+    from tinyfin.codegen.emit import PREFIX, file_names
     from tinyfin.codegen.emit import emit as write
     from tinyfin.codegen.monocypher import FOLDER as MONOCYPHER
     from tinyfin.codegen.monocypher import put_beside
@@ -75,6 +85,9 @@ def command(
     from tinyfin.targets import catalogue
     from tinyfin.targets.flash import run_pack, target_pack
 
+    ours = file_names(prefix)
+    if tflm and prefix != PREFIX:
+        raise InputError("--tflm is for one pack, whose network the interpreter holds: no --prefix")
     claim(out_dir, make_folder=True)
     path = run_pack(run)
     keys = trusted_keys(run, public_keys)
@@ -90,8 +103,8 @@ def command(
             f"{run}: --tflm needs the folder of a run with model.tflite next to model.tfpack; "
             "models that are no network of layers (density, forest) have none"
         )
-    with files.folder(out_dir, ours=(*FILES, MONOCYPHER, *interpreter.FILES)) as made:
-        written = write(pack, made, tflite=model, keys=keys, root_key=root)
+    with files.folder(out_dir, ours=(*ours, MONOCYPHER, *interpreter.FILES)) as made:
+        written = write(pack, made, tflite=model, keys=keys, root_key=root, prefix=prefix)
         if tflm and model is not None:
             written += interpreter.emit_tflm(pack, model, made)
         if with_monocypher:

@@ -7,20 +7,22 @@ The same pack gives the same bytes.
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from tinyfin import files
 from tinyfin.codegen.pack_layout import FieldLayout, PackLayout, read_layout
 from tinyfin.codegen.stacks import STACK_BYTES
-from tinyfin.errors import PackError
+from tinyfin.errors import InputError, PackError
 from tinyfin.formats import DEVELOPMENT_KEY_HEX, kernel_names
 
-__all__ = ["FILES", "c_array", "emit", "kernel_lines", "write_text"]
+__all__ = ["PREFIX", "c_array", "emit", "file_names", "kernel_lines", "write_text"]
 
-FILES = ("tinyfin_pack.h", "tinyfin_pack.c", "model_tflite.h", "model_tflite.c")
-"""What :func:`emit` writes."""
+PREFIX = "tinyfin"
+"""With which all names begin that another is not given for."""
 
 _C_TYPES = {"i32": "int32_t", "i64": "int64_t", "u64": "uint64_t", "enum": "int32_t"}
 _SIZES = {"i32": 4, "i64": 8, "u64": 8, "enum": 4}
@@ -28,7 +30,6 @@ _RECORD_HEAD = 8
 _ALL = "ALL_FIELDS"
 _KEY_BYTES = 32
 _MAX_KEYS = 255
-_KEYS_DECLARED = ("extern const uint8_t tinyfin_trusted_keys[32 * TINYFIN_TRUSTED_KEYS];",)
 _DEVELOPMENT_ALONE = (
     "#if defined(TFIN_RELEASE)",
     '#error "no release opens a pack of the development key: tinyfin sign PACK --key FILE"',
@@ -42,7 +43,41 @@ _CHECKED_INCLUDES = """\
 #include "tinyfin.h"
 #endif
 #endif
-#include "tinyfin_pack.h\""""
+"""
+_IDENTIFIER = re.compile("[A-Za-z][A-Za-z0-9_]*")
+_ENGINE_PREFIX = "tfin"
+
+
+@dataclass(frozen=True)
+class _Names:
+    """What the names of one pack's C begin with."""
+
+    of_code: str
+    """Of objects, types and files."""
+
+    @property
+    def of_macros(self) -> str:
+        return self.of_code.upper()
+
+    @property
+    def model(self) -> str:
+        """Of the .tflite, which has no prefix of its own."""
+        return "model_tflite" if self.of_code == PREFIX else f"{self.of_code}_model_tflite"
+
+
+def file_names(prefix: str = PREFIX) -> tuple[str, ...]:
+    """What :func:`emit` writes. Raises InputError for a prefix that no C name can begin with."""
+    if not _IDENTIFIER.fullmatch(prefix):
+        raise InputError(
+            f"prefix {prefix!r}: a C name cannot begin with it; give letters, digits and _, a "
+            "letter first"
+        )
+    if prefix.lower() == _ENGINE_PREFIX:
+        raise InputError(
+            f"prefix {prefix!r}: names that begin with it are the engine's; give another"
+        )
+    model = _Names(prefix).model
+    return (f"{prefix}_pack.h", f"{prefix}_pack.c", f"{model}.h", f"{model}.c")
 
 
 def emit(
@@ -52,50 +87,56 @@ def emit(
     tflite: bytes | None = None,
     keys: Sequence[bytes] = (),
     root_key: bytes | None = None,
+    prefix: str = PREFIX,
 ) -> list[Path]:
     """Write ``tinyfin_pack.h`` and ``.c``, and with ``tflite`` also ``model_tflite.h`` and ``.c``.
 
     ``pack`` is a pack or the path of one; ``keys`` are public keys of 32 bytes that the terminal
     trusts (``tinyfin_trusted_keys``, for ``tfin_trust``); ``root_key`` is that of the root key,
-    whose key manifests and commands it takes (``tinyfin_root_key``). Files that would not change
-    are left as they are. Returns the paths. Raises PackError when the bytes are no pack that this
-    version knows.
+    whose key manifests and commands it takes (``tinyfin_root_key``). With another ``prefix`` all
+    names, of files too, begin with it, so that one firmware can hold several packs. Files that
+    would not change are left as they are. Returns the paths. Raises PackError when the bytes are no
+    pack that this version knows, InputError as :func:`file_names`.
     """
+    header, source, model_header, model_source = file_names(prefix)
+    names = _Names(prefix)
+    code, macros = names.of_code, names.of_macros
     data = Path(pack).read_bytes() if isinstance(pack, (str, Path)) else bytes(pack)
     layout = read_layout(data)
     folder = Path(out_dir)
     folder.mkdir(parents=True, exist_ok=True)
     files = {
-        "tinyfin_pack.h": _header(layout, len(keys), root_key is not None),
-        "tinyfin_pack.c": c_array(
-            _CHECKED_INCLUDES,
-            "const uint8_t tinyfin_pack[TINYFIN_PACK_BYTES] __attribute__((aligned(16)))",
+        header: _header(layout, names, len(keys), root_key is not None),
+        source: c_array(
+            f'{_CHECKED_INCLUDES}#include "{header}"',
+            f"const uint8_t {code}_pack[{macros}_PACK_BYTES] __attribute__((aligned(16)))",
             data,
         )
-        + _record(layout)
-        + _keys("trusted_keys", "32 * TINYFIN_TRUSTED_KEYS", keys)
+        + _record(layout, names)
+        + _keys(f"{code}_trusted_keys", f"32 * {macros}_TRUSTED_KEYS", keys)
         + (
-            _key_array("root_key", "32", (bytes.fromhex(DEVELOPMENT_KEY_HEX),))
+            _key_array(f"{code}_root_key", "32", (bytes.fromhex(DEVELOPMENT_KEY_HEX),))
             if root_key is None
-            else _keys("root_key", "32", (root_key,))
+            else _keys(f"{code}_root_key", "32", (root_key,))
         ),
     }
     if tflite is not None:
-        files["model_tflite.h"] = _tflite_header(len(tflite))
-        files["model_tflite.c"] = c_array(
-            f'#include "model_tflite.h"\n\nconst unsigned int model_tflite_len = {len(tflite)}u;',
-            "const unsigned char model_tflite[] __attribute__((aligned(16)))",
+        model = names.model
+        files[model_header] = _tflite_header(len(tflite), model)
+        files[model_source] = c_array(
+            f'#include "{model}.h"\n\nconst unsigned int {model}_len = {len(tflite)}u;',
+            f"const unsigned char {model}[] __attribute__((aligned(16)))",
             tflite,
         )
     return [write_text(folder / name, text) for name, text in files.items()]
 
 
-def kernel_lines(mask: int) -> list[str]:
+def kernel_lines(mask: int, macros: str = PREFIX.upper()) -> list[str]:
     """Lines of a header that say which network kernels are needed; the build script reads them."""
     return [
         f"/* network kernels: {', '.join(kernel_names(mask)) or 'none'};",
         f" * net.c compiled with -DTFIN_KERNELS={mask}u links no others */",
-        f"#define TINYFIN_KERNELS {mask}u",
+        f"#define {macros}_KERNELS {mask}u",
     ]
 
 
@@ -115,11 +156,12 @@ def c_array(head: str, declaration: str, data: bytes) -> str:
     return f"{_LICENSE}{_NOTICE}{head}\n\n{declaration} = {{\n" + "\n".join(lines) + "\n};\n"
 
 
-def _record(pack: PackLayout) -> str:
+def _record(pack: PackLayout, names: _Names) -> str:
     words = ", ".join(f"0x{word:08x}u" for word in pack.record)
     lines = textwrap.wrap(f"{len(pack.record)}u, {words},", 96)
     body = "\n    ".join(lines)
-    return f"\nconst uint32_t tinyfin_record[TINYFIN_FIELDS + 1] = {{\n    {body}\n}};\n"
+    array = f"{names.of_code}_record[{names.of_macros}_FIELDS + 1]"
+    return f"\nconst uint32_t {array} = {{\n    {body}\n}};\n"
 
 
 def _keys(name: str, size: str, keys: Sequence[bytes]) -> str:
@@ -141,20 +183,20 @@ def _key_array(name: str, size: str, keys: Sequence[bytes]) -> str:
         for key in keys
         for at in (0, 16)
     ]
-    return f"\nconst uint8_t tinyfin_{name}[{size}] = {{\n" + "\n".join(rows) + "\n};\n"
+    return f"\nconst uint8_t {name}[{size}] = {{\n" + "\n".join(rows) + "\n};\n"
 
 
-def _tflite_header(size: int) -> str:
-    return f"""{_LICENSE}{_NOTICE}#ifndef MODEL_TFLITE_H
-#define MODEL_TFLITE_H
+def _tflite_header(size: int, model: str) -> str:
+    return f"""{_LICENSE}{_NOTICE}#ifndef {model.upper()}_H
+#define {model.upper()}_H
 
 /* The int8 network of the pack, for an interpreter such as TensorFlow Lite Micro: {size} bytes. */
 
 #ifdef __cplusplus
 extern "C" {{
 #endif
-extern const unsigned char model_tflite[]; /* aligned to 16 */
-extern const unsigned int model_tflite_len;
+extern const unsigned char {model}[]; /* aligned to 16 */
+extern const unsigned int {model}_len;
 #ifdef __cplusplus
 }}
 #endif
@@ -162,13 +204,18 @@ extern const unsigned int model_tflite_len;
 """
 
 
-def _header(pack: PackLayout, keys: int, root: bool) -> str:
-    name = pack.schema_name
-    prefix = f"TINYFIN_{name.upper()}"
+def _header(pack: PackLayout, names: _Names, keys: int, root: bool) -> str:
+    code, macros = names.of_code, names.of_macros
+    prefix = f"{macros}_{pack.schema_name.upper()}"
     _refuse_clashes(pack, prefix)
+    trusted = (
+        f"extern const uint8_t {code}_trusted_keys[32 * {macros}_TRUSTED_KEYS];"
+        if keys
+        else f"#define {code}_trusted_keys ((const uint8_t *)0)"
+    )
     parts = [
-        f"{_LICENSE}{_NOTICE}#ifndef TINYFIN_PACK_H",
-        "#define TINYFIN_PACK_H",
+        f"{_LICENSE}{_NOTICE}#ifndef {macros}_PACK_H",
+        f"#define {macros}_PACK_H",
         "",
         "#include <stddef.h>",
         "#include <stdint.h>",
@@ -177,26 +224,26 @@ def _header(pack: PackLayout, keys: int, root: bool) -> str:
         'extern "C" {',
         "#endif",
         "",
-        *_sizes(pack),
+        *_sizes(pack, macros),
         "",
-        f"extern const uint8_t tinyfin_pack[TINYFIN_PACK_BYTES]; /* aligned to {16} */",
+        f"extern const uint8_t {code}_pack[{macros}_PACK_BYTES]; /* aligned to {16} */",
         "",
         "/* what the record below holds, for tfin_trust.record */",
-        "extern const uint32_t tinyfin_record[TINYFIN_FIELDS + 1];",
+        f"extern const uint32_t {code}_record[{macros}_FIELDS + 1];",
         "",
         "/* public keys of 32 bytes, one after another, for tfin_trust.keys and key_count */",
-        f"#define TINYFIN_TRUSTED_KEYS {keys}",
-        *(_KEYS_DECLARED if keys else ("#define tinyfin_trusted_keys ((const uint8_t *)0)",)),
+        f"#define {macros}_TRUSTED_KEYS {keys}",
+        trusted,
         "",
         "/* the public key that signs key manifests; 0: it is the development key */",
-        f"#define TINYFIN_ROOT_KEY {int(root)}",
-        "extern const uint8_t tinyfin_root_key[32];",
+        f"#define {macros}_ROOT_KEY {int(root)}",
+        f"extern const uint8_t {code}_root_key[32];",
         "",
-        *_enums(pack, prefix),
-        *_struct(pack, prefix),
+        *_enums(pack, code, prefix),
+        *_struct(pack, code, prefix),
         "",
-        *_asserts(pack),
-        *_catalogue(pack),
+        *_asserts(pack, names),
+        *_catalogue(pack, macros),
         "",
         "#ifdef __cplusplus",
         "}",
@@ -207,52 +254,60 @@ def _header(pack: PackLayout, keys: int, root: bool) -> str:
     return "\n".join(parts)
 
 
-def _sizes(pack: PackLayout) -> list[str]:
+def _sizes(pack: PackLayout, macros: str) -> list[str]:
     return [
-        f'#define TINYFIN_PACK_ID "{pack.pack_id}"',
-        f"#define TINYFIN_PACK_BYTES {pack.pack_bytes}",
+        f'#define {macros}_PACK_ID "{pack.pack_id}"',
+        f"#define {macros}_PACK_BYTES {pack.pack_bytes}",
         "/* what tfin_open needs: state and scratch */",
-        f"#define TINYFIN_MEMORY_BYTES {pack.memory_bytes}",
+        f"#define {macros}_MEMORY_BYTES {pack.memory_bytes}",
         "/* of these, scratch: it holds nothing between two calls; in it the network's arena */",
-        f"#define TINYFIN_SCRATCH_BYTES {pack.scratch_bytes}",
-        f"#define TINYFIN_ARENA_BYTES {pack.arena_bytes}",
-        *_stacks(),
+        f"#define {macros}_SCRATCH_BYTES {pack.scratch_bytes}",
+        f"#define {macros}_ARENA_BYTES {pack.arena_bytes}",
+        *_stacks(macros),
         "/* a state image, as tfin_export_state gives it */",
-        f"#define TINYFIN_STATE_BYTES {pack.state_bytes}",
+        f"#define {macros}_STATE_BYTES {pack.state_bytes}",
         "/* what tfin_monitor_open needs (tinyfin_monitor.h); 0: nothing to monitor */",
-        f"#define TINYFIN_MONITOR_BYTES {pack.monitor_bytes}",
-        f"#define TINYFIN_FEATURE_COUNT {pack.features}",
-        f"#define TINYFIN_INPUT_COUNT {pack.inputs}",
-        f"#define TINYFIN_OUTPUT_COUNT {pack.outputs}",
-        f"#define TINYFIN_RECORD_BYTES {pack.record_bytes}",
-        f"#define TINYFIN_FIELDS {len(pack.fields)}",
+        f"#define {macros}_MONITOR_BYTES {pack.monitor_bytes}",
+        *_verify(pack, macros),
+        f"#define {macros}_FEATURE_COUNT {pack.features}",
+        f"#define {macros}_INPUT_COUNT {pack.inputs}",
+        f"#define {macros}_OUTPUT_COUNT {pack.outputs}",
+        f"#define {macros}_RECORD_BYTES {pack.record_bytes}",
+        f"#define {macros}_FIELDS {len(pack.fields)}",
         "/* transactions that may wait for their outcome; one more pushes the oldest out */",
-        f"#define TINYFIN_PENDING_CAPACITY {pack.pending}",
+        f"#define {macros}_PENDING_CAPACITY {pack.pending}",
         "/* cards that are remembered at most; 0: the pack keeps no card table */",
-        f"#define TINYFIN_CARD_CAPACITY {pack.cards}",
+        f"#define {macros}_CARD_CAPACITY {pack.cards}",
         "/* a terminal that has seen a higher one refuses the pack */",
-        f"#define TINYFIN_SECURITY_COUNTER {pack.security_counter}u",
+        f"#define {macros}_SECURITY_COUNTER {pack.security_counter}u",
         "/* order of the network's weights: 0 canonical, which every core runs */",
-        f"#define TINYFIN_LAYOUT {pack.layout}",
-        *kernel_lines(pack.kernels),
+        f"#define {macros}_LAYOUT {pack.layout}",
+        *kernel_lines(pack.kernels, macros),
     ]
 
 
-def _stacks() -> list[str]:
+def _verify(pack: PackLayout, macros: str) -> list[str]:
+    """Nothing for a pack that never asks for it, whose C is that of versions before VERIFY."""
+    if not pack.verifies:
+        return []
+    return ["/* the pack advises VERIFY, too: tfin_advice() */", f"#define {macros}_VERIFY 1"]
+
+
+def _stacks(macros: str) -> list[str]:
     return [
         "/* stack bytes of the deepest call, tfin_open with Monocypher's signature check, by core:",
         " * the bound of GCC's call graph at -Os. What calls it, your progress function and",
         " * interrupts come on top; `tinyfin budget` shows an image's own */",
-        *(f"#define TINYFIN_STACK_{core}_BYTES {size}" for core, size in STACK_BYTES.items()),
+        *(f"#define {macros}_STACK_{core}_BYTES {size}" for core, size in STACK_BYTES.items()),
     ]
 
 
-def _enums(pack: PackLayout, prefix: str) -> list[str]:
+def _enums(pack: PackLayout, code: str, prefix: str) -> list[str]:
     lines = []
     for field in pack.fields:
         if field.type != "enum" or not field.values:
             continue
-        lines.append(f"enum tinyfin_{pack.schema_name}_{field.name} {{")
+        lines.append(f"enum {code}_{pack.schema_name}_{field.name} {{")
         lines += [
             f"    {prefix}_{field.name.upper()}_{value.upper()} = {i},"
             for i, value in enumerate(field.values)
@@ -262,7 +317,7 @@ def _enums(pack: PackLayout, prefix: str) -> list[str]:
     return lines
 
 
-def _struct(pack: PackLayout, prefix: str) -> list[str]:
+def _struct(pack: PackLayout, code: str, prefix: str) -> list[str]:
     lines = ["/* bits of `present` */"]
     lines += [
         f"#define {prefix}_{field.name.upper()} (UINT32_C(1) << {i})"
@@ -274,8 +329,8 @@ def _struct(pack: PackLayout, prefix: str) -> list[str]:
         f"#define {prefix}_{_ALL} UINT32_C(0x{every:x})",
         "",
         "/* the event's record: tfin_event.record points to one, record_size is",
-        f" * sizeof (tinyfin_{pack.schema_name}_t) */",
-        f"typedef struct tinyfin_{pack.schema_name} {{",
+        f" * sizeof ({code}_{pack.schema_name}_t) */",
+        f"typedef struct {code}_{pack.schema_name} {{",
         "    uint32_t present;",
         "    uint32_t padding;",
     ]
@@ -285,12 +340,12 @@ def _struct(pack: PackLayout, prefix: str) -> list[str]:
         if field.offset > end:
             lines.append(f"    uint32_t padding_{gaps};")
             gaps += 1
-        lines += _about(field, f"enum tinyfin_{pack.schema_name}_{field.name}")
+        lines += _about(field, f"enum {code}_{pack.schema_name}_{field.name}")
         lines.append(f"    {_C_TYPES[field.type]} {field.name};")
         end = field.offset + _SIZES[field.type]
     if pack.record_bytes > end:
         lines.append(f"    uint32_t padding_{gaps};")
-    return [*lines, f"}} tinyfin_{pack.schema_name}_t;"]
+    return [*lines, f"}} {code}_{pack.schema_name}_t;"]
 
 
 def _about(field: FieldLayout, enum: str) -> list[str]:
@@ -306,8 +361,13 @@ def _about(field: FieldLayout, enum: str) -> list[str]:
     return [*lines[:-1], f"{lines[-1]} */"] if lines else []
 
 
-def _asserts(pack: PackLayout) -> list[str]:
-    record = f"tinyfin_{pack.schema_name}_t"
+def _asserts(pack: PackLayout, names: _Names) -> list[str]:
+    code, macros = names.of_code, names.of_macros
+    record = f"{code}_{pack.schema_name}_t"
+    whose, more = "", ""
+    if code != PREFIX:
+        whose = f" of {code}_pack.h"
+        more = f": or {macros}_KERNELS to it"
     checks = [("present", f"offsetof({record}, present) == 0")]
     checks += [
         (
@@ -317,11 +377,11 @@ def _asserts(pack: PackLayout) -> list[str]:
         )
         for field in pack.fields
     ]
-    checks.append(("sizeof", f"sizeof({record}) == TINYFIN_RECORD_BYTES"))
+    checks.append(("sizeof", f"sizeof({record}) == {macros}_RECORD_BYTES"))
     major, minor, patch = (pack.engine_minimum >> shift & 0xFF for shift in (16, 8, 0))
     lines = ["/* compile-time checks: the compiler lays the record out as the pack says */"]
     lines += [
-        f"typedef char tinyfin_check_{name}\n    [({condition}) ? 1 : -1];"
+        f"typedef char {code}_check_{name}\n    [({condition}) ? 1 : -1];"
         for name, condition in checks
     ]
     return [
@@ -333,22 +393,22 @@ def _asserts(pack: PackLayout) -> list[str]:
         f"#if defined(TFIN_PACK_FORMAT) && TFIN_PACK_FORMAT < {pack.format}",
         f'#error "this pack is of format {pack.format}; the engine is older"',
         "#endif",
-        "#if defined(TFIN_LAYOUTS) && (TFIN_LAYOUTS >> TINYFIN_LAYOUT & 1) == 0",
+        f"#if defined(TFIN_LAYOUTS) && (TFIN_LAYOUTS >> {macros}_LAYOUT & 1) == 0",
         '#error "no kernel of this build reads the layout of this pack: give the compiler the \\',
         "target's own -mcpu and -mfloat-abi, or take the canonical pack\"",
         "#endif",
-        "#if defined(TFIN_KERNELS) && (TINYFIN_KERNELS & ~(TFIN_KERNELS + 0u)) != 0",
-        '#error "TFIN_KERNELS leaves out a kernel that this pack needs"',
+        f"#if defined(TFIN_KERNELS) && ({macros}_KERNELS & ~(TFIN_KERNELS + 0u)) != 0",
+        f'#error "TFIN_KERNELS leaves out a kernel that this pack{whose} needs{more}"',
         "#endif",
         *(_DEVELOPMENT_ALONE if pack.development else ()),
         "#if defined(TFIN_MINIMUM_SECURITY_COUNTER) && \\",
-        "    TINYFIN_SECURITY_COUNTER < TFIN_MINIMUM_SECURITY_COUNTER",
+        f"    {macros}_SECURITY_COUNTER < TFIN_MINIMUM_SECURITY_COUNTER",
         '#error "this pack is older than the firmware allows (TFIN_MINIMUM_SECURITY_COUNTER)"',
         "#endif",
     ]
 
 
-def _catalogue(pack: PackLayout) -> list[str]:
+def _catalogue(pack: PackLayout, macros: str) -> list[str]:
     lines = []
     if pack.feature_names:
         lines += ["", "/* features, in the order of tfin_features():"]
@@ -360,8 +420,8 @@ def _catalogue(pack: PackLayout) -> list[str]:
             "/* X(number, text) for every reason that this pack can give, by the numbers of",
             " * tfin_verdict.reasons. A switch of texts:",
             " *   #define X(number, text) case number: return text;",
-            ' *   switch (reason) { TINYFIN_REASONS(X) default: return ""; } */',
-            "#define TINYFIN_REASONS(X)"
+            f' *   switch (reason) {{ {macros}_REASONS(X) default: return ""; }} */',
+            f"#define {macros}_REASONS(X)"
             + "".join(f" \\\n    X({number}, {_c_string(text)})" for number, text in pack.reasons),
         ]
     return lines

@@ -73,6 +73,8 @@ class PackLayout:
     """Of the memory, what holds nothing between two calls."""
     arena_bytes: int
     """Of the scratch, what the network needs."""
+    verifies: bool
+    """The pack has a threshold of VERIFY."""
     monitor_bytes: int
     """Memory of a monitor; 0: the pack has neither DRFT nor LEVL."""
     pending: int
@@ -127,6 +129,7 @@ def read_layout(pack: bytes) -> PackLayout:
         state_bytes=IMAGE_HEAD_BYTES + program.state_bytes,
         scratch_bytes=program.scratch_bytes(arena),
         arena_bytes=arena,
+        verifies="DECI" in sections and DECISION_HEAD.unpack_from(sections["DECI"])[-1] > 0,
         monitor_bytes=_monitor_bytes(sections),
         pending=program.pending,
         cards=program.card_sets * program.card_ways,

@@ -5,7 +5,7 @@
 #   include ../tinyfin/firmware/lib/tinyfin/tinyfin.mk
 #
 # gives TINYFIN_SOURCES to compile, and TINYFIN_CFLAGS for them and for what includes tinyfin.h; the
-# kernels that the pack needs are linked alone. TINYFIN_CORE: a core of the list below, where your own
+# kernels that the folder's packs need are linked alone. TINYFIN_CORE: a core of the list below, where your own
 # flags do not name it. Macros of the list in tinyfin.h: add -D... to your own flags.
 TINYFIN_DIR := $(patsubst %/,%,$(dir $(lastword $(MAKEFILE_LIST))))
 TINYFIN_SOURCES := $(sort $(wildcard $(TINYFIN_DIR)/src/*.c $(TINYFIN_DIR)/src/*/*.c))
@@ -14,7 +14,9 @@ TINYFIN_CFLAGS := -I$(TINYFIN_DIR)/include -ffunction-sections -fdata-sections
 ifneq ($(TINYFIN_GENERATED),)
 TINYFIN_SOURCES += $(sort $(wildcard $(TINYFIN_GENERATED)/*.c $(TINYFIN_GENERATED)/monocypher/*.c))
 TINYFIN_CFLAGS += -I$(TINYFIN_GENERATED) -I$(TINYFIN_GENERATED)/monocypher -DBLAKE2_NO_UNROLLING
-TINYFIN_CFLAGS += -DTFIN_KERNELS=$(shell sed -n 's/^.define TINYFIN_KERNELS //p' $(TINYFIN_GENERATED)/tinyfin_pack.h)
+TINYFIN_CFLAGS += -DTFIN_KERNELS=$(shell all=0; \
+  for one in $$(sed -n 's/^.define [A-Za-z0-9_]*_KERNELS \([0-9]*\)u$$/\1/p' $(TINYFIN_GENERATED)/*_pack.h); \
+  do all=$$((all | one)); done; echo $${all}u)
 endif
 
 TINYFIN_FLAGS_cortex-m0 := -mthumb -mcpu=cortex-m0 -mfloat-abi=soft

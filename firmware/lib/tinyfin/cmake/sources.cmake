@@ -18,9 +18,9 @@ if(CONFIG_TINYFIN_MINIMUM_SECURITY_COUNTER)
 endif()
 
 if(TINYFIN_GENERATED)
-  set(header "${TINYFIN_GENERATED}/tinyfin_pack.h")
-  if(NOT EXISTS "${header}")
-    message(FATAL_ERROR "tinyfin: there is no ${header}; write it with "
+  file(GLOB headers CONFIGURE_DEPENDS "${TINYFIN_GENERATED}/*_pack.h")
+  if(NOT headers)
+    message(FATAL_ERROR "tinyfin: there is no ${TINYFIN_GENERATED}/tinyfin_pack.h; write it with "
       "`tinyfin codegen RUN --out ${TINYFIN_GENERATED} --with-monocypher`, or set TINYFIN_GENERATED "
       "to the folder that has it")
   endif()
@@ -30,8 +30,13 @@ if(TINYFIN_GENERATED)
   if(IS_DIRECTORY "${TINYFIN_GENERATED}/monocypher")
     set(tinyfin_private_include "${TINYFIN_GENERATED}/monocypher")
   endif()
-  file(STRINGS "${header}" kernels REGEX "define TINYFIN_KERNELS ")
-  string(REGEX REPLACE ".* " "TFIN_KERNELS=" kernels "${kernels}")
-  set_property(SOURCE "${tinyfin_dir}/src/network/net.c" APPEND PROPERTY COMPILE_DEFINITIONS "${kernels}")
-  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS "${header}")
+  set(kernels 0) # those of every pack in the folder
+  foreach(header IN LISTS headers)
+    file(STRINGS "${header}" of_one REGEX "^#define [A-Za-z0-9_]+_KERNELS [0-9]+u$")
+    string(REGEX REPLACE ".* ([0-9]+)u" "\\1" of_one "${of_one}")
+    math(EXPR kernels "${kernels} | ${of_one}")
+  endforeach()
+  set_property(SOURCE "${tinyfin_dir}/src/network/net.c"
+    APPEND PROPERTY COMPILE_DEFINITIONS "TFIN_KERNELS=${kernels}u")
+  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${headers})
 endif()
