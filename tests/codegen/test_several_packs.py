@@ -26,6 +26,7 @@ from tinyfin.twin import Twin
 
 MODELS = paths.project_dir() / "models"
 LIBRARY = paths.firmware_dir() / "lib" / "tinyfin"
+PAGE = paths.project_dir() / "docs" / "firmware.md"
 EXAMPLE = paths.firmware_dir() / "examples" / "several_packs"
 PACKS = {"payment": "payment", "unusual": "label_free", "health": "terminal_health"}
 HOURS, SAGS_FROM, PAYMENTS = 400, 300, 3
@@ -101,11 +102,14 @@ class Watch:
 def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the page's commands write, one after another into one folder."""
     folder = tmp_path_factory.mktemp("several")
-    for prefix in PACKS:
+    section = PAGE.read_text(encoding="utf-8").partition("## Several packs")[2]
+    commands = re.findall(r"^    tinyfin (codegen .*)$", section, re.MULTILINE)
+    assert len(commands) == len(PACKS)
+    for (prefix, model), command in zip(PACKS.items(), commands, strict=True):
         pack = folder / f"{prefix}.tfpack"
         pack.write_bytes(pack_of(prefix))
-        more = "--with-monocypher" if prefix == "payment" else ""
-        tinyfin(f"codegen {pack} --prefix {prefix} --out {folder}/generated {more}")
+        words = command.replace(f"models/{model}/model.tfpack", str(pack))
+        tinyfin(words.replace("--out generated", f"--out {folder}/generated"))
     return folder / "generated"
 
 

@@ -68,6 +68,18 @@ def test_own_schema() -> None:
         ({"model": {"epochs": 0}}, ["model.epochs = 0"]),
         ({"simulate": {"days": -2}}, ["simulate.days = -2"]),
         ({"decision": {"go_online": 0.9, "decline": 0.5}}, ["decision", "must not exceed"]),
+        (
+            {"decision": {"verify": 0.9, "decline": 0.5}},
+            ["decision", "verify must not exceed decline"],
+        ),
+        (
+            {"decision": {"verify_per_1000": 2.0}},
+            ["decision", "verify_per_1000 must not exceed go_online_per_1000"],
+        ),
+        (
+            {"decision": {"decline_per_1000": 0.6, "verify_per_1000": 0.5}},
+            ["decision", "decline_per_1000 must not exceed verify_per_1000"],
+        ),
         ({"decision": {"control_share": 2}}, ["decision.control_share = 2"]),
         ({"train": {"train": 0.9}}, ["train", "must be 1"]),
         ({"train": {"since": "2020-01-02", "until": "2020-01-01"}}, ["since must be before"]),

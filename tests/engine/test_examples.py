@@ -247,6 +247,42 @@ def test_a_terminal_sleeps_and_its_watchdog_is_fed(tmp_path: Path) -> None:
     assert done.returncode == 1
 
 
+ADVISED = """
+#include <stdio.h>
+#include "tinyfin.h"
+static char did[4];
+static void force_online(void) { did[0] = 'o'; }
+static void require_cvm(void) { did[1] = 'c'; }
+static void decline(void) { did[2] = 'd'; }
+int main(void)
+{
+    for (int i = 0; i < 6; i++) {
+        tfin_verdict verdict = {.action = (uint8_t)(i % 3)};
+        verdict.flags = i < 3 ? TFIN_FLAG_CONTROL : TFIN_FLAG_VERIFY;
+        enum tfin_advice done = tfin_advice(&verdict);
+        tfin_outcome outcome = {0};
+        did[0] = did[1] = did[2] = '-';
+        SNIPPET
+        printf("%s%d%d ", did, (int)done, outcome.action_taken);
+    }
+    return 0;
+}
+"""
+
+
+def test_the_page_acts_on_four_actions(tmp_path: Path) -> None:
+    """The switch of docs/firmware.md; ACCEPT with the flag is no verdict."""
+    page = (EXAMPLES.parents[1] / "docs" / "firmware.md").read_text(encoding="utf-8")
+    snippet = page.partition("## Verify")[2].partition("```c\n")[2].partition("```")[0]
+    main = tmp_path / "main.c"
+    main.write_text(ADVISED.replace("SNIPPET", snippet))
+    command = compiler(), "-std=c11", *WARNINGS, f"-I{LIBRARY / 'include'}", main
+    call(*command, "-o", tmp_path / "program")
+    said = call(tmp_path / "program").stdout.split()
+    assert said[:3] == ["---00", "o--11", "--d32"]
+    assert said[4:] == ["oc-21", "--d32"]
+
+
 PAYER = """
 #include <stdio.h>
 #include "payment.h"
@@ -258,12 +294,12 @@ int main(int count, char **files)
     payment tx = {.id = 7, .t_mono_s = 1000, .t_local_s = 815000000};
     tx.record.present = TINYFIN_PAYMENT_AMOUNT_MINOR;
     tx.record.amount_minor = 1999;
-    if (payment_advice(&engine, &tx) != TFIN_ACTION_ACCEPT) { return 1; } /* not open: no advice */
+    if (payment_advice(&engine, &tx) != TFIN_ADVICE_ACCEPT) { return 1; } /* not open: no advice */
     tfin_trust trust = {.record = tinyfin_record, .allow_development_key = 1};
     FILE *file = count == 2 ? fopen(files[1], "rb") : NULL;
     if (file == NULL || fread(pack, 1, sizeof pack, file) == 0) { return 2; }
     if (tfin_open(&engine, pack, sizeof pack, memory, sizeof memory, &trust)) { return 3; }
-    enum tfin_action advice = payment_advice(&engine, &tx);
+    enum tfin_advice advice = payment_advice(&engine, &tx);
     if (payment_ended(&engine, &tx, 1003, TFIN_RESULT_APPROVED, advice, 0) != TFIN_OK) { return 4; }
     if (payment_ended(&engine, &tx, 1003, TFIN_RESULT_APPROVED, advice, 0) != TFIN_E_UNKNOWN_ID) {
         return 5;
@@ -283,7 +319,8 @@ def test_the_payment_application_of_a_new_project(tmp_path: Path) -> None:
     wanted: list[tuple[dict[str, int], int]] = [
         ({}, 0),
         ({"go_online_q32": 0}, 1),
-        (all_declined, 2),
+        ({"go_online_q32": 0, "verify_q32": 0}, 2),
+        (all_declined, 3),
         ({**all_declined, "control_share_q16": 65535}, 0),
     ]
     for thresholds, advice in wanted:

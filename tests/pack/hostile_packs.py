@@ -31,6 +31,12 @@ def with_(tag: str, payload: bytes, **how: Any) -> bytes:
     return build({**small(), tag: payload}, **how)
 
 
+def verifying(more: int, *thresholds: int) -> bytes:
+    """The small pack's DECI with thresholds behind its entries, from 1 << 30 to 3 << 30."""
+    head = patched(small()["DECI"], 22, "H", more)
+    return head + struct.pack(f"<{len(thresholds)}I", *thresholds)
+
+
 def section(tag: bytes, size: int, flag: int = 0) -> bytes:
     """The header of a section."""
     return struct.pack("<4sIHHI", tag, size, flag, 1, 0)
@@ -168,6 +174,15 @@ STRUCTURE: list[tuple[str, str, Callable[[], bytes]]] = [
             ("decision of another number", "DECI", 20, "H", 2),
             ("decline below go online", "DECI", 4, "I", 1),
             ("decision flags", "DECI", 8, "H", 16),
+        )
+    ],
+    *[
+        ("TFIN_E_MODEL", name, lambda n=n, tail=tail: with_("DECI", verifying(n, *tail)))
+        for name, n, tail in (
+            ("a threshold that is not there", 1, ()),
+            ("65,535 thresholds", 65535, (2 << 30,)),
+            ("verify below go online", 1, ((1 << 30) - 1,)),
+            ("decline below verify", 1, ((3 << 30) + 1,)),
         )
     ],
     ("TFIN_E_MODEL", "reconstruction of another length", lambda: build(changed("READ", 0, "B", 3))),

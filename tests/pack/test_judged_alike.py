@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.engine.corpus import golden_mirror
-from tests.pack.hostile_packs import STRUCTURE
+from tests.pack.hostile_packs import STRUCTURE, verifying, with_
 from tests.support import packs
 from tests.support.native import opening
 from tests.support.packs import build
@@ -80,6 +80,19 @@ def test_what_a_terminal_refuses_by_name_the_workstation_refuses(make: Callable[
 def test_both_take_the_good_ones(name: str) -> None:
     pack = build(getattr(packs, name)())
     assert (terminal(pack), workstation(pack)) == ("", "")
+
+
+@pytest.mark.parametrize("verify", [1 << 30, 2 << 30, 3 << 30])
+def test_both_take_a_threshold_of_verify(verify: int) -> None:
+    pack = with_("DECI", verifying(1, verify))
+    assert (terminal(pack), workstation(pack)) == ("", "")
+
+
+def test_thresholds_of_a_later_version_are_the_terminals_alone() -> None:
+    """It reads the one that it knows; the workstation would lose the other in a new pack."""
+    pack = with_("DECI", verifying(2, 2 << 30, 5))
+    assert terminal(pack) == ""
+    assert "2 more thresholds; this version knows one" in workstation(pack)
 
 
 def test_both_take_golden_vectors() -> None:

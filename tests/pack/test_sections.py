@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -144,6 +145,15 @@ def test_decisions() -> None:
     scores = np.array([0, 99, 100, 199, 200, 2**32 - 1], np.uint32)
     assert decision.evaluate(scores).tolist() == [0, 0, 1, 1, 2, 2]
     assert Decision.decode(decision.encode()) == decision
+    verifying = replace(decision, verify_q32=150)
+    assert verifying.advice(scores).tolist() == [0, 0, 1, 2, 3, 3]
+    assert decision.advice(scores).tolist() == [0, 0, 1, 1, 3, 3]
+    assert Decision.decode(verifying.encode()) == verifying
+    assert verifying.encode()[:22] == decision.encode()[:22]
+    assert verifying.encode()[24:] == decision.encode()[24:] + (150).to_bytes(4, "little")
+    for outside in (99, 201):
+        with pytest.raises(PackError, match=f"verify_q32 {outside} must lie between"):
+            replace(decision, verify_q32=outside)
     never = Decision((), (), 0, never_decline=True)
     assert never.evaluate(scores).tolist() == [1] * 6
     assert Decision((), (), 0, 0, never_online=True).evaluate(scores).tolist() == [2] * 6

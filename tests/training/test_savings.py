@@ -26,12 +26,19 @@ from tinyfin.evaluation.page import render
 from tinyfin.pack.calibration import Calibration
 from tinyfin.quantization.repack import other_decision
 from tinyfin.results.evaluation import Evaluation
-from tinyfin.results.metrics import Metrics
+from tinyfin.results.metrics import Budget, Metrics
 from tinyfin.training.alert_guarantee import highest_rate, promise_lines
 from tinyfin.training.run_folder import open_run
 from tinyfin.training.run_metrics import float_alerts
 from tinyfin.training.savings import Period, compare_savings
-from tinyfin.training.thresholds import Held, levels, promises, threshold_cost, threshold_raw
+from tinyfin.training.thresholds import (
+    Held,
+    decide,
+    levels,
+    promises,
+    threshold_cost,
+    threshold_raw,
+)
 
 ROWS = st.lists(
     st.tuples(st.integers(-9, 9), st.booleans(), st.integers(1, 900)), min_size=1, max_size=40
@@ -111,6 +118,40 @@ def test_by_hand_the_budget_bounds_and_then_the_costs_do() -> None:
     assert levels(Section.model_validate(half), TABLE, these)[0] == online
     dearest = {"go_online_per_1000": 100, "costs": {"go_online_minor": 900}}
     assert levels(Section.model_validate(dearest), TABLE, these)[0] is None
+
+
+def test_by_hand_verify_lies_between_the_others() -> None:
+    rows = [(9, True, 900), (8, False, 50), (7, True, 800), (6, False, 50), (5, True, 700)]
+    rows += [(0, False, 50)] * 8
+    these = held(rows)  # ten are genuine
+    at = {raw: int(TABLE.evaluate(np.array([raw]))[0]) for raw in (1, 7, 9)}
+
+    def found(**table: object) -> tuple[int | None, ...]:
+        section = Section.model_validate(table)
+        chosen = levels(section, TABLE, these)
+        made = decide(section, TABLE, these, features=(), references=())
+        assert made.verify_q32 == chosen.verify
+        return tuple(chosen)
+
+    # two may go online for nothing, one may be verified for nothing
+    assert found(go_online_per_1000=200, verify_per_1000=100) == (at[1], at[7], None)
+    # a probability; one below going online is that of going online
+    assert found(go_online_per_1000=200, verify=0.4) == (at[1], round(0.4 * 2**32), None)
+    assert found(go_online_per_1000=200, verify=0.0) == (at[1], at[1], None)
+    # its own cost: 7 would save 800 more for 950
+    costs = {"go_online_minor": 100, "verify_minor": 475}
+    assert found(costs=costs)[1] == at[9]
+    # alone, it is the threshold of going online too; and it gives way to declining
+    assert found(go_online_per_1000=0, verify=0.4)[:2] == (round(0.4 * 2**32),) * 2
+    assert found(go_online_per_1000=0, costs={"verify_minor": 475}, decline=0.1) == (
+        (round(0.1 * 2**32),) * 3
+    )
+    assert found(go_online_per_1000=200)[1] is None
+    both = Section(go_online_per_1000=200, verify_per_1000=100)
+    promise = promises(both, these)
+    assert {name: p.alerts for name, p in promise.items()} == {"go_online": 2, "verify": 1}
+    budget = Budget.model_validate(both.model_dump(include={*Budget.model_fields}))
+    assert budget.text("verify") == ["verify 100 per 1,000"]
 
 
 def test_a_default_budget_steps_back_and_one_that_is_given_does_not() -> None:

@@ -12,6 +12,7 @@ from tinyfin import paths
 from tinyfin.data.events import SCORE, Stream
 from tinyfin.data.transactions import Transactions
 from tinyfin.errors import InputError, PackError
+from tinyfin.oracle.engine import VERIFY
 from tinyfin.oracle.monitor import OracleMonitor
 from tinyfin.pack.container import parse_pack
 from tinyfin.twin import Twin
@@ -19,7 +20,7 @@ from tinyfin.twin import Twin
 
 @pytest.fixture(scope="module")
 def pack() -> bytes:
-    return sample.monitored(sample.make_pack())
+    return sample.monitored(sample.advising(sample.make_pack()))
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +42,8 @@ def test_in_bulk_as_the_oracle_one_by_one(
         OracleMonitor(parsed.sections["DRFT"], parsed.sections["LEVL"], parsed.pack_id)
         for _ in tx.terminals
     ]
+    assert parsed.decision is not None
+    fixed, verified = parsed.decision.verify_q32, set()
     clock = [0] * len(oracles)
     steps = 0
     for kind, row, t in zip(stream.kind, stream.index, stream.t_mono_s, strict=True):
@@ -50,7 +53,11 @@ def test_in_bulk_as_the_oracle_one_by_one(
             continue
         online, decline = oracles[at].thresholds
         score = int(found.score_q32[row])
-        assert int(found.action[row]) == (2 if score >= decline else int(score >= online))
+        action = 2 if score >= decline else int(score >= online)
+        assert int(found.action[row]) == action
+        verify = action == 1 and score >= fixed
+        assert bool(found.flags[row] & VERIFY) == verify
+        verified.add((oracles[at].level, verify))
         steps += oracles[at].count(
             score,
             found.features[row].tolist(),
@@ -59,6 +66,7 @@ def test_in_bulk_as_the_oracle_one_by_one(
             clock[at],
         )
     assert steps > 3
+    assert {(0, True), (1, True)} <= verified, "the threshold of VERIFY stays where it is"
     for at, oracle in enumerate(oracles):
         assert twin.monitor(at) == oracle.image()
 

@@ -9,6 +9,7 @@ import signal
 import struct
 import threading
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ import pytest
 from tests.support.kept_terminal import Terminal, until_ended
 from tests.support.process import needs_cortex_m
 from tests.wire.test_state_log import PACK, score, town
+from tinyfin.data.events import event_stream
 from tinyfin.data.transactions import Transactions
 from tinyfin.errors import TargetError
 from tinyfin.field.audit import Kind, Record, Verdict, Verification, alias_of, verify
@@ -24,9 +26,11 @@ from tinyfin.field.commands import Opcode
 from tinyfin.field.keys import terminal_keys
 from tinyfin.field.notices import Notice, make_pages, sign_page
 from tinyfin.field.report import COUNTERS, Report, encode, parse_report, require_genuine
-from tinyfin.pack.container import parse_pack
+from tinyfin.oracle.engine import VERIFY
+from tinyfin.pack.container import parse_pack, sign_again
 from tinyfin.pack.signing import DEVELOPMENT_KEY, hash32
 from tinyfin.targets import build
+from tinyfin.twin import Twin
 from tinyfin.wire import audit_frames, field_frames, slot_frames
 from tinyfin.wire.client import Client
 from tinyfin.wire.event_frames import EventsFrame, field_types
@@ -40,8 +44,22 @@ KEYS = terminal_keys(hash32(b"fleet"), ID)
 
 
 @pytest.fixture(scope="module")
-def image() -> Path:
-    return build.build("cortex-m4", pack=PACK).elf
+def pack(tmp_path_factory: pytest.TempPathFactory, town: Transactions) -> Path:
+    """The reference pack, with VERIFY for the upper half of the alerts of a terminal."""
+    score = Twin(PACK.read_bytes(), terminals=len(town.terminals)).run(town, event_stream(town))
+    parsed = parse_pack(PACK.read_bytes())
+    assert parsed.decision is not None
+    alerts = score.score_q32[(town.terminal == 0) & (score.action == 1)][:6]
+    decision = replace(parsed.decision, verify_q32=int(np.median(alerts)))
+    path = tmp_path_factory.mktemp("verify") / "model.tfpack"
+    sections = {**parsed.sections, "DECI": decision.encode()}
+    path.write_bytes(sign_again(parsed, None, sections=sections))
+    return path
+
+
+@pytest.fixture(scope="module")
+def image(pack: Path) -> Path:
+    return build.build("cortex-m4", pack=pack).elf
 
 
 @pytest.fixture
@@ -72,7 +90,7 @@ def kinds(records: tuple[Record, ...]) -> list[Kind]:
 
 
 def test_verdicts_commands_and_restarts_are_in_the_log(
-    terminal: Terminal, town: Transactions
+    terminal: Terminal, town: Transactions, pack: Path
 ) -> None:
     rows = np.flatnonzero(town.terminal == 0)[:600]
     with terminal.on() as (client, _):
@@ -102,11 +120,12 @@ def test_verdicts_commands_and_restarts_are_in_the_log(
     assert kinds(records[-3:]) == [Kind.NOTICES, Kind.COMMAND, Kind.RESTART]
     assert records[-2].value & 0xFF == Opcode.ERASE_STATE
     assert records[-3].value == struct.unpack("<I", bytes([1, 0, 1, 0]))[0]
-    pack = parse_pack(PACK.read_bytes())
     seen = [record for record in records if record.kind == Kind.VERDICT]
-    assert [record.detail & 3 for record in seen] == [verdicts[i].action for i in alerts]
+    told = [verdicts[i].action | (verdicts[i].flags & VERIFY) >> 5 for i in alerts]
+    assert [record.detail & 3 for record in seen] == told
+    assert {1, 3} <= {*told}
     assert [record.note for record in seen] == [verdicts[i].score_q32 >> 16 for i in alerts]
-    assert {record.pack for record in seen} == {pack.pack_id[:4]}
+    assert {record.pack for record in seen} == {parse_pack(pack.read_bytes()).pack_id[:4]}
     for record, i in zip(seen, alerts, strict=True):
         first_two = (*verdicts[i].reasons, 0, 0)[:2]
         assert (record.value & 0xFFFF, record.value >> 16) == first_two
@@ -117,7 +136,9 @@ def test_verdicts_commands_and_restarts_are_in_the_log(
     assert records[-1].value == second.boot_nonce != first.boot_nonce
 
 
-def test_a_report_counts_what_stats_count(terminal: Terminal, town: Transactions) -> None:
+def test_a_report_counts_what_stats_count(
+    terminal: Terminal, town: Transactions, pack: Path
+) -> None:
     rows = np.flatnonzero(town.terminal == 0)[:40]
     with terminal.on() as (client, _):
         field_frames.provision(client, ID, KEYS)
@@ -137,7 +158,7 @@ def test_a_report_counts_what_stats_count(terminal: Terminal, town: Transactions
     assert report.counters["scored"] == len(rows)
     assert report.slots is not None
     assert (report.slots.running, report.slots.floor) == (info.running, info.floor)
-    assert report.pack == parse_pack(PACK.read_bytes()).pack_id[:8]
+    assert report.pack == parse_pack(pack.read_bytes()).pack_id[:8]
 
 
 def test_a_ring_that_has_come_round_is_whole(terminal: Terminal) -> None:

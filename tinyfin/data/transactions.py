@@ -56,9 +56,9 @@ EPOCH_UNIX_S = 946_684_800
 
 
 def advice(action: npt.NDArray[np.uint8], verify: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
-    """Indices into ADVICE of actions, and of which of them have the flag VERIFY."""
-    declined = action == ACTIONS.index("decline")
-    return np.asarray(action + declined + verify, np.uint8)
+    """Indices into ADVICE of actions, and of where a GO_ONLINE is VERIFY."""
+    online, declined = (action == ACTIONS.index(name) for name in ("go_online", "decline"))
+    return np.asarray(action + declined + (online & verify), np.uint8)
 
 
 def format_time(t_s: int) -> str:

@@ -3,8 +3,9 @@
  * Three packs in one terminal, each written by `tinyfin codegen` with a prefix of its own: two
  * judge payments (trained with labels, and without), one the terminal's own health. An engine for
  * each, the engine's code once. Prints of each pack how often it advised to accept, go online,
- * verify and decline, and a CRC-32 over its features and verdicts: "health 380 20 0 0
- * 2882343476\n".
+ * verify and decline, and a CRC-32 over its features and verdicts:
+ *
+ *   health 375 25 0 0 1725858265
  */
 #include "health_pack.h"
 #include "payment_pack.h"

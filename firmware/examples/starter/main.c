@@ -12,10 +12,10 @@ static int card_presented(payment *tx)
 }
 
 /* Yours: EMV kernel and host, who take the advice into account. */
-static enum tfin_result authorise(const payment *tx, enum tfin_action advice)
+static enum tfin_result authorise(const payment *tx, enum tfin_advice advice)
 {
     (void)tx;
-    return advice == TFIN_ACTION_DECLINE ? TFIN_RESULT_DECLINED : TFIN_RESULT_APPROVED;
+    return advice == TFIN_ADVICE_DECLINE ? TFIN_RESULT_DECLINED : TFIN_RESULT_APPROVED;
 }
 
 /* Yours: a watchdog that resets the chip when this loop stops. */
@@ -25,7 +25,7 @@ static void feed_watchdog(void)
 
 static void pay(tfin_engine *engine, const payment *tx)
 {
-    enum tfin_action advice = payment_advice(engine, tx);
+    enum tfin_advice advice = payment_advice(engine, tx);
     enum tfin_result result = authorise(tx, advice);
     (void)payment_ended(engine, tx, tx->t_mono_s, result, advice, -1);
 }

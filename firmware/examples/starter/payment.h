@@ -18,11 +18,11 @@ typedef struct payment {
 
 /* What the model advises. Advice only raises caution: a decline of the EMV kernel stays a decline.
  * An engine that cannot score advises nothing, so that payments go on without it. */
-enum tfin_action payment_advice(tfin_engine *engine, const payment *tx);
+enum tfin_advice payment_advice(tfin_engine *engine, const payment *tx);
 
 /* How it ended, and what the terminal did; only now it counts for later ones. `response` is ISO
  * 8583 DE39, -1 without one. Returns TFIN_OK or the engine's error. */
 int payment_ended(tfin_engine *engine, const payment *tx, uint32_t t_mono_s,
-                  enum tfin_result result, enum tfin_action taken, int16_t response);
+                  enum tfin_result result, enum tfin_advice taken, int16_t response);
 
 #endif

@@ -14,5 +14,6 @@ else()
     SRCS ${tinyfin_sources}
     INCLUDE_DIRS ${tinyfin_include}
     PRIV_INCLUDE_DIRS ${tinyfin_private_include})
-  target_compile_definitions(${COMPONENT_LIB} PUBLIC ${tinyfin_defines} PRIVATE BLAKE2_NO_UNROLLING)
+  target_compile_definitions(${COMPONENT_LIB} PUBLIC ${tinyfin_defines} PRIVATE BLAKE2_NO_UNROLLING
+    INTERFACE ${tinyfin_kernels})
 endif()

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 # What plain CMake, ESP-IDF and Zephyr compile. Reads TINYFIN_GENERATED, the absolute path of a folder
 # of `tinyfin codegen --with-monocypher` (empty: the engine alone), and the CONFIG_TINYFIN_... of
-# Kconfig; sets tinyfin_sources, tinyfin_include, tinyfin_private_include and tinyfin_defines.
+# Kconfig; sets tinyfin_sources, tinyfin_include, tinyfin_private_include, tinyfin_defines, and
+# tinyfin_kernels for what includes generated headers: a pack that needs others does not compile.
 get_filename_component(tinyfin_dir "${CMAKE_CURRENT_LIST_DIR}" DIRECTORY)
 file(GLOB_RECURSE tinyfin_sources CONFIGURE_DEPENDS "${tinyfin_dir}/src/*.c")
 set(tinyfin_include "${tinyfin_dir}/include")
 set(tinyfin_private_include "")
+set(tinyfin_kernels "")
 
 set(tinyfin_defines "")
 foreach(name RELEASE NO_ERROR_TEXT OWN_CRYPTO)
@@ -36,7 +38,8 @@ if(TINYFIN_GENERATED)
     string(REGEX REPLACE ".* ([0-9]+)u" "\\1" of_one "${of_one}")
     math(EXPR kernels "${kernels} | ${of_one}")
   endforeach()
+  set(tinyfin_kernels "TFIN_KERNELS=${kernels}u")
   set_property(SOURCE "${tinyfin_dir}/src/network/net.c"
-    APPEND PROPERTY COMPILE_DEFINITIONS "TFIN_KERNELS=${kernels}u")
+    APPEND PROPERTY COMPILE_DEFINITIONS "${tinyfin_kernels}")
   set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${headers})
 endif()

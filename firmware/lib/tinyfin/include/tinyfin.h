@@ -62,8 +62,8 @@
  *       if (rc != TFIN_OK) {
  *           return rc;
  *       }
- *       // verdict.action is advice: it may raise caution, it never turns the kernel's decline
- *       // into an approval.
+ *       // tfin_advice(&verdict), or verdict.action alone, is advice: it may raise caution, it
+ *       // never turns the kernel's decline into an approval.
  *       tfin_outcome outcome = {.id = 1001, .t_mono_s = 86403, .result = TFIN_RESULT_APPROVED};
  *       outcome.response = 0;
  *       outcome.action_taken = verdict.action;
@@ -450,6 +450,14 @@ static inline enum tfin_advice tfin_advice(const tfin_verdict *verdict)
            : (verdict->flags & TFIN_FLAG_VERIFY) != 0 ? TFIN_ADVICE_VERIFY
            : verdict->action == TFIN_ACTION_GO_ONLINE ? TFIN_ADVICE_GO_ONLINE
                                                       : TFIN_ADVICE_ACCEPT;
+}
+
+/* What an outcome says (action_taken) of a terminal that did this. */
+static inline uint8_t tfin_action_taken(enum tfin_advice done)
+{
+    return done == TFIN_ADVICE_DECLINE  ? TFIN_ACTION_DECLINE
+           : done != TFIN_ADVICE_ACCEPT ? TFIN_ACTION_GO_ONLINE
+                                        : TFIN_ACTION_ACCEPT;
 }
 
 /* Counters since the state began. They saturate, and travel with the state. */
