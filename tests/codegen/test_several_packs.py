@@ -149,6 +149,8 @@ def test_all_names_have_the_prefix(generated: Path, tmp_path: Path) -> None:
         names = set(re.findall(r"\b(?:tinyfin|TINYFIN|tfin|TFIN)_\w+", path.read_text()))
         assert all(engines.fullmatch(name) for name in names), path.name
         assert f"{prefix.upper()}_PACK_BYTES" in path.read_text()
+        verifies = f"#define {prefix.upper()}_VERIFY 1\n" in path.read_text()
+        assert verifies is (path.name == "payment_pack.h")
     use = tmp_path / "all.c"
     headers = "".join(f'#include "{prefix}_pack.h"\n' for prefix in PACKS)
     use.write_text(f'#include "tinyfin.h"\n{headers}payment_payment_t a; unusual_payment_t b;\n')
@@ -227,4 +229,4 @@ def test_a_kernel_that_is_left_out_does_not_compile(generated: Path) -> None:
 
     assert said("payment", 1) == said("unusual", BOTH) == said("health", BOTH) == ""
     told = said("unusual", 1)
-    assert "this pack of unusual_pack.h needs: or UNUSUAL_KERNELS to it" in told
+    assert "this pack (unusual_pack.h) needs; add the bits of UNUSUAL_KERNELS" in told

@@ -4,8 +4,10 @@ scikit-learn's, their intervals hold what they should, and file, page and card h
 
 from __future__ import annotations
 
+import csv
 import json
 import math
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +18,14 @@ from scipy.stats import binomtest
 from sklearn import metrics
 
 from tinyfin.data.readers import read
+from tinyfin.data.transactions import ADVICE
 from tinyfin.pack.container import parse_pack
 from tinyfin.quantization.repack import other_decision, repack
 from tinyfin.training.bootstrap import wilson
 from tinyfin.training.confusion import SHARES, at_thresholds, confusion
 from tinyfin.training.populations import LOOK_BACK_DAYS, cards_of, known_cards_removed
 from tinyfin.training.run_folder import RunFolder, open_run
+from tinyfin.training.scoring import score
 from tinyfin.twin import Twin
 
 COUNTS = ("true_negatives", "false_positives", "false_negatives", "true_positives")
@@ -143,6 +147,12 @@ def test_metrics_have_every_threshold_in_force(run_copy: Path, small: dict[str, 
     for kind in ("true_positives", "false_positives"):
         first, second, third = (m[kind] for m in counts)
         assert first > second > third > 0
+    out = run_copy.parent / "scores.csv"
+    told = score(run, [small["data"]], out)["actions"]
+    named = Counter(row["action"] for row in csv.DictReader(out.open()))
+    assert list(told) == list(ADVICE)
+    assert {**named} == {name: n for name, n in told.items() if n}
+    assert min(told.values()) > 0
     repack(run, other_decision(section, per_1000=0.0))
     assert set(run.read_json("metrics.json")["decision"]["thresholds"]) == {"decline"}
 

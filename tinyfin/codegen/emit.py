@@ -366,8 +366,8 @@ def _asserts(pack: PackLayout, names: _Names) -> list[str]:
     record = f"{code}_{pack.schema_name}_t"
     whose, more = "", ""
     if code != PREFIX:
-        whose = f" of {code}_pack.h"
-        more = f": or {macros}_KERNELS to it"
+        whose = f" ({code}_pack.h)"
+        more = f"; add the bits of {macros}_KERNELS"
     checks = [("present", f"offsetof({record}, present) == 0")]
     checks += [
         (
