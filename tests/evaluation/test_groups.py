@@ -240,7 +240,7 @@ def test_a_region_s_figures_are_those_of_its_rows(
     alert = np.zeros(0, bool)
     for part in sorted((world["run"] / "evaluation" / "prequential").iterdir()):
         with np.load(part / "verdicts.npz") as file:
-            alert = np.concatenate([alert, file["action"] > 0])
+            alert = np.concatenate([alert, file["advice"] > 0])
     rows = pq.read_table(world["data"]).to_pylist()
     begin, end = (
         np.datetime64(part[key]).astype("datetime64[s]").astype(int)
