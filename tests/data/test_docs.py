@@ -21,7 +21,7 @@ PAGE = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
 
 def test_examples_load() -> None:
     blocks = re.findall(r"```toml\n(.*?)```", PAGE, re.S)
-    assert len(blocks) == 8
+    assert len(blocks) == 11
     for block in blocks:
         from_table(tomllib.loads(block))
 

@@ -3,6 +3,7 @@
 
     [schema]    fields of the events, if they are not payments (tinyfin.schema)
     [data]      which column is what, label_delay, notices
+    [labels]    files of chargebacks and clearances
     [simulate]  size, seed and contents of simulated data
     [features]  names of features, and definitions of your own
     [model]     family and fitting
@@ -35,6 +36,7 @@ from tinyfin.config.columns import (
     split_columns,
 )
 from tinyfin.config.durations import format_duration, parse_duration, parse_moment
+from tinyfin.config.labels import LabelFile, Labels, check_labels, split_labels
 from tinyfin.config.sections import (
     Card,
     DecisionSection,
@@ -60,6 +62,8 @@ __all__ = [
     "DecisionSection",
     "Evaluate",
     "Features",
+    "LabelFile",
+    "Labels",
     "Model",
     "Monitor",
     "Rules",
@@ -84,6 +88,7 @@ class Config:
 
     schema: Schema
     data: Data
+    labels: Labels
     simulate: Simulate
     features: Features
     model: Model
@@ -123,13 +128,17 @@ def from_table(table: Mapping[str, object], path: Path | None = None) -> Config:
     try:
         if isinstance(data := rest.get("data"), Mapping):
             rest["data"] = split_columns(data, schema)
+        if isinstance(labels := rest.get("labels"), Mapping):
+            rest["labels"] = split_labels(labels, schema)
         sections = Sections.model_validate(rest)
         check_columns(sections.data, schema)
+        check_labels(sections.labels, sections.data, schema)
     except ValidationError as error:
         raise ConfigError(_explain(error, where)) from error
     except ValueError as error:
         key, message = error.args
-        raise ConfigError(f"{where}: data.{key}: {message}") from error
+        section = "" if key.startswith("labels") else "data."
+        raise ConfigError(f"{where}: {section}{key}: {message}") from error
     if sections.features.names == "fields":
         sections = sections.model_copy(update={"features": _of_fields(sections.features, schema)})
     parts = {name: getattr(sections, name) for name in Sections.model_fields}
@@ -148,7 +157,9 @@ def _of_fields(features: Features, schema: Schema) -> Features:
 def _explain(error: ValidationError, where: str) -> str:
     lines = []
     for item in error.errors():
-        loc = [_SHORT.get(str(part), part) for part in item["loc"] if part != "columns"]
+        loc = [
+            _SHORT.get(str(part), part) for part in item["loc"] if part not in ("columns", "files")
+        ]
         key = ".".join(str(part) for part in loc)
         if item["type"] == "extra_forbidden":
             lines.append(f"{where}: {key}: unknown key {loc[-1]!r}; {_nearest(item['loc'])}")

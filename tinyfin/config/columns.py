@@ -16,10 +16,23 @@ from tinyfin.config.patterns import parse_pattern
 from tinyfin.schema import Field as SchemaField
 from tinyfin.schema import Schema
 
-__all__ = ["ALIASES", "EMPTY", "SPECIAL_NAMES", "Column", "Data", "Duration", "Moment"]
+__all__ = [
+    "ALIASES",
+    "EMPTY",
+    "SPECIAL_NAMES",
+    "Column",
+    "Data",
+    "Delimiter",
+    "Duration",
+    "Encoding",
+    "Moment",
+    "misfit",
+]
 
 Duration = Annotated[int, BeforeValidator(parse_duration)]
 Moment = Annotated[int, BeforeValidator(parse_moment)]
+Delimiter = Annotated[str, BeforeValidator(lambda v: _delimiter(v))]
+Encoding = Annotated[str, BeforeValidator(lambda v: _encoding(v))]
 
 SPECIAL_NAMES: Mapping[str, str] = {
     "time": "when the transaction was scored (required)",
@@ -188,10 +201,10 @@ class Data(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     columns: dict[str, Column] = {}
-    delimiter: Annotated[str, BeforeValidator(lambda v: _delimiter(v))] | None = None
+    delimiter: Delimiter | None = None
     """What separates the columns of a CSV file; found by itself if it is a comma, semicolon, tab or
     bar."""
-    encoding: Annotated[str, BeforeValidator(lambda v: _encoding(v))] | None = None
+    encoding: Encoding | None = None
     """Of CSV files that are neither UTF-8 nor marked as UTF-16, by a name that Python knows."""
     token_key_file: str | None = None
     """File with the secret key of the tokens that are made of a card column's ids."""
@@ -268,14 +281,15 @@ def check_columns(data: Data, schema: Schema) -> None:
             f'a fraud: label = {{column = "{how.column or "NAME"}", values = {{"" = 0, "*" = 1}}}}',
         )
     for name, column in data.columns.items():
-        problem = _misfit(name, column, fields.get(name))
+        problem = misfit(name, column, fields.get(name))
         if column.negative == "refund" and "transaction_type" not in fields:
             problem = 'negative = "refund" needs the field transaction_type; take "absolute"'
         if problem is not None:
             raise ValueError(name, problem)
 
 
-def _misfit(name: str, column: Column, field: SchemaField | None) -> str | None:
+def misfit(name: str, column: Column, field: SchemaField | None) -> str | None:
+    """What is wrong with the options of an entry for ``name``; None if nothing is."""
     is_amount = field is not None and field.unit == "minor"
     is_token = field is not None and field.unit == "token"
     if column.unit in ("minor", "major") and not is_amount:

@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from tinyfin.config.columns import Data, Duration, Moment
+from tinyfin.config.labels import Labels
 from tinyfin.config.sizes import parse_size
 
 __all__ = [
@@ -495,6 +496,7 @@ class Sections(Section):
     """The whole file, except [schema]."""
 
     data: Data = Data()
+    labels: Labels = Labels()
     simulate: Simulate = Simulate()
     features: Features = Features()
     model: Model = Model()

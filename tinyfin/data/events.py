@@ -11,7 +11,7 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from tinyfin.data.transactions import NO_RESULT, Transactions
+from tinyfin.data.transactions import NO_RESULT, Told, Transactions
 from tinyfin.errors import ConfigError
 
 __all__ = [
@@ -22,12 +22,16 @@ __all__ = [
     "Stream",
     "event_stream",
     "has_notice",
+    "noticed_labels",
+    "notices_of",
     "stream_in_windows",
 ]
 
 SCORE = 0
 OUTCOME = 1
 NOTICE = 2
+"""Of the label of the row. ``NOTICE + i`` is of the label before it that i others have replaced;
+labels of a row alternate, so that odd kinds say the opposite of what the row says."""
 
 Notices = Literal["both", "fraud_only", "none"]
 
@@ -43,7 +47,7 @@ class Stream:
     """m events in the order in which they happen."""
 
     kind: npt.NDArray[np.uint8]
-    """0 score, 1 outcome, 2 notice."""
+    """0 score, 1 outcome, 2 and above notice."""
     index: npt.NDArray[np.int64]
     """Row of the Transactions the event belongs to."""
     t_mono_s: npt.NDArray[np.uint32]
@@ -57,14 +61,35 @@ class Stream:
         return Stream(self.kind[events], self.index[events], self.t_mono_s[events])
 
 
-def has_notice(tx: Transactions, notices: Notices) -> npt.NDArray[np.bool_]:
-    """Which transactions get a notice. Raises ConfigError if ``notices`` is none of the three."""
+def notices_of(tx: Transactions, notices: Notices) -> Told:
+    """What notices say of transactions. Raises ConfigError if ``notices`` is none of the three."""
     if notices not in get_args(Notices):
         raise ConfigError(f"notices = {notices!r}; use one of {', '.join(get_args(Notices))}")
-    if notices == "none":
-        return np.zeros(len(tx), bool)
-    noticed: npt.NDArray[np.bool_] = tx.label >= 0 if notices == "both" else tx.label == 1
+    told = tx.told()
+    if notices == "both":
+        return told
+    return told.part((told.label == 1) & (notices == "fraud_only"))
+
+
+def has_notice(tx: Transactions, notices: Notices) -> npt.NDArray[np.bool_]:
+    """Which transactions get a notice. Raises ConfigError if ``notices`` is none of the three."""
+    noticed = np.zeros(len(tx), bool)
+    noticed[notices_of(tx, notices).index] = True
     return noticed
+
+
+def noticed_labels(
+    tx: Transactions, notices: Notices
+) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.uint32]]:
+    """The label that notices ever say of each row, -1 where there is none and 1 where one says
+    fraud; and when the first comes. Raises ConfigError if ``notices`` is none of the three."""
+    told = notices_of(tx, notices)
+    label = np.full(len(tx), -1, np.int8)
+    np.maximum.at(label, told.index, told.label)
+    known_s = tx.label_known_s.copy()
+    known_s[told.index] = told.known_s
+    np.minimum.at(known_s, told.index, told.known_s)
+    return label, known_s
 
 
 def event_stream(tx: Transactions, notices: Notices = "both") -> Stream:
@@ -75,12 +100,12 @@ def event_stream(tx: Transactions, notices: Notices = "both") -> Stream:
     because nothing can become known of a transaction before it happens. A transaction with
     ``NO_RESULT`` has no outcome event. Notices are the only way a label travels: ``"both"`` says
     fraud and cleared, ``"fraud_only"`` says fraud, ``"none"`` says nothing; an unknown label makes
-    no notice.
+    no notice. A label that a later one replaced makes one, too, when it became known.
 
     Raises ConfigError if ``notices`` is none of the three.
     """
-    scored, ended, noticed = (np.flatnonzero(mask) for mask in _masks(tx, notices))
-    return _ordered(tx, scored, ended, noticed)
+    told, ended = _checked(tx, notices)
+    return _ordered(tx, np.arange(len(tx)), np.flatnonzero(ended), told)
 
 
 def stream_in_windows(
@@ -94,24 +119,24 @@ def stream_in_windows(
     """:func:`event_stream` in windows of about so many events: rows of ``tx``, ascending, and the
     events of the window, whose index counts those rows.
 
-    Only transactions since ``since_s`` and events before ``until_s``. Memory grows by 24 bytes a
+    Only transactions since ``since_s`` and events before ``until_s``. Memory grows by 40 bytes a
     row, not with what a whole stream and what comes of it take.
     """
+    told, ended = _checked(tx, notices)
+    inside = tx.t_mono_s >= since_s
     kinds = [
-        _ByTime.of(rows[tx.t_mono_s[rows] >= since_s], time)
-        for rows, time in zip(
-            map(np.flatnonzero, _masks(tx, notices)),
-            (tx.t_mono_s, tx.outcome_t_mono_s, tx.label_known_s),
-            strict=True,
-        )
+        _ByTime.of(np.flatnonzero(inside), tx.t_mono_s),
+        _ByTime.of(np.flatnonzero(inside & ended), tx.outcome_t_mono_s),
+        _ByTime.of(np.flatnonzero(inside[told.index]), told.known_s),
     ]
     steps = kinds[0].time_s[:: max(1, events // len(kinds))]
     edges = [0, *np.unique(steps[1:]).astype(np.int64).tolist(), _END]
     for low_s, high_s in pairwise(edges):
-        scored, ended, noticed = (kind.within(low_s, min(high_s, until_s)) for kind in kinds)
-        rows = np.unique(np.concatenate([scored, ended, noticed]))
+        scored, done, said = (kind.within(low_s, min(high_s, until_s)) for kind in kinds)
+        noticed = told.part(said)
+        rows = np.unique(np.concatenate([scored, done, noticed.index]))
         if len(rows):
-            whole = _ordered(tx, scored, ended, noticed)
+            whole = _ordered(tx, scored, done, noticed)
             yield rows, Stream(whole.kind, np.searchsorted(rows, whole.index), whole.t_mono_s)
 
 
@@ -136,35 +161,30 @@ class _ByTime:
         return self.rows[first:last].astype(np.int64)
 
 
-def _masks(
-    tx: Transactions, notices: Notices
-) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    """Which transactions are scored, have an outcome, have a notice."""
-    noticed = has_notice(tx, notices)
-    ended = tx.result != NO_RESULT
+def _checked(tx: Transactions, notices: Notices) -> tuple[Told, npt.NDArray[np.bool_]]:
+    """What notices say, and which transactions have an outcome."""
+    told, ended = notices_of(tx, notices), tx.result != NO_RESULT
     if np.any(ended & (tx.outcome_t_mono_s < tx.t_mono_s)) or np.any(
-        noticed & (tx.label_known_s < tx.t_mono_s)
+        told.known_s < tx.t_mono_s[told.index]
     ):
         raise ConfigError("an outcome or a label is earlier than its transaction; check the times")
-    return np.ones(len(tx), bool), ended, noticed
+    return told, ended
 
 
 def _ordered(
-    tx: Transactions,
-    scored: npt.NDArray[np.int64],
-    ended: npt.NDArray[np.int64],
-    noticed: npt.NDArray[np.int64],
+    tx: Transactions, scored: npt.NDArray[np.int64], ended: npt.NDArray[np.int64], told: Told
 ) -> Stream:
-    index = np.concatenate([noticed, ended, scored])
-    kind = np.repeat(
-        np.array([NOTICE, OUTCOME, SCORE], np.uint8), [len(noticed), len(ended), len(scored)]
+    index = np.concatenate([told.index, ended, scored])
+    kind = np.concatenate(
+        [
+            NOTICE + told.later,
+            np.repeat(np.array([OUTCOME, SCORE], np.uint8), [len(ended), len(scored)]),
+        ]
     )
-    time = np.concatenate(
-        [tx.label_known_s[noticed], tx.outcome_t_mono_s[ended], tx.t_mono_s[scored]]
-    )
+    time = np.concatenate([told.known_s, tx.outcome_t_mono_s[ended], tx.t_mono_s[scored]])
     # Phase within the second: what concerns earlier transactions first (notice 0, outcome 1),
     # then each score (2) followed by what became known of it at once.
     own = time == tx.t_mono_s[index]
-    phase = np.where(own, _SCORE_PHASE, np.where(kind == NOTICE, 0, 1)).astype(np.uint8)
+    phase = np.where(own, _SCORE_PHASE, np.where(kind >= NOTICE, 0, 1)).astype(np.uint8)
     order = np.lexsort((kind, index, phase, time))
     return Stream(kind[order], index[order], time[order].astype(np.uint32))

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ import numpy.typing as npt
 from tinyfin.config import Column, Config
 from tinyfin.data.cards import CardGuard
 from tinyfin.data.containers import require_csv_name
+from tinyfin.data.label_join import Joined, LabelJoin
 from tinyfin.data.memory_tables import Sources, as_files
 from tinyfin.data.problems import report, set_aside
 from tinyfin.data.rows import FileChunk, label_of, parse, source_of, wanted_columns
@@ -54,8 +55,9 @@ def read(
         if not files:
             raise DataError("no transactions file was given")
         gathered = _Gathered(config.schema)
-        _surveyed(files, config, labels, skip_bad_rows, CHUNK_ROWS, progress, gathered)
-        return gathered.transactions(compact)
+        found = _surveyed(files, config, labels, skip_bad_rows, CHUNK_ROWS, progress, gathered)
+        tx = gathered.transactions(compact)
+        return tx if found.joined is None else found.joined.apply(tx)
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,8 @@ class Survey:
     """What the good rows hold."""
     labels: bool = True
     """Whether a file without the column of the labels was refused."""
+    joined: Joined | None = None
+    """What the files of [labels] say of the good rows."""
 
 
 CHUNK_ROWS = 1 << 16
@@ -110,13 +114,15 @@ def _surveyed(
     if skip_bad_rows is not None:
         require_csv_name(skip_bad_rows)
     wanted = wanted_columns(config)
-    found, keys = _Found(config, labels, gathered), _Keys()
+    go_on = skip_bad_rows is not None
+    join = LabelJoin.open(config, required=labels, go_on=go_on, tell=tell)
+    found, keys = _Found(config, labels, gathered, join), _Keys()
     for path in paths:
         rows = found.look(path, config, chunk_rows, keys)
         tell(_told(path, rows, wanted, wanted if labels else _known_early(path, wanted, config)))
     twice = keys.twice(paths, found.file_rows)
     if len(twice.rows):
-        found = _Found(config, labels, gathered)
+        found = _Found(config, labels, gathered, join)
         for path in paths:
             found.look(path, config, chunk_rows, None, twice)
     total = sum(found.file_rows)
@@ -130,6 +136,11 @@ def _surveyed(
         raise DataError(f"{paths[0]}: holds no rows")
     for remark in found.seen.remarks():
         tell(remark)
+    joined = None
+    if join is not None:
+        joined, lines = join.joined()
+        for line in lines:
+            tell(line)
     return Survey(
         found.good,
         tuple(found.terminals),
@@ -138,6 +149,7 @@ def _surveyed(
         twice,
         found.seen,
         labels,
+        joined,
     )
 
 
@@ -197,8 +209,13 @@ class _Keys:
 class _Found:
     """One pass over the files; ``gathered`` takes the good rows."""
 
-    def __init__(self, config: Config, labels: bool, gathered: _Gathered | None) -> None:
+    def __init__(
+        self, config: Config, labels: bool, gathered: _Gathered | None, join: LabelJoin | None
+    ) -> None:
         self.labels, self.gathered, self.seen = labels, gathered, Seen(config)
+        self._join = join
+        if join is not None:
+            join.restart()
         if gathered is not None:
             gathered.clear()
         self.terminals: dict[str, int] = {}
@@ -243,6 +260,8 @@ class _Found:
             self._mark = max(self._mark, int(times.max()))
         self.good += len(times)
         self.seen.add_rows(part.arrays, fine)
+        if self._join is not None:
+            self._join.add(part.arrays, part.names["terminal"], fine)
         if self.gathered is not None:
             self.gathered.add(part, fine, self.terminals)
 
@@ -267,6 +286,7 @@ def read_chunks(
     index = {name: i for i, name in enumerate(found.terminals)}
     first_row = 0
     gathered = _Gathered(config.schema)
+    labelled = (lambda tx: tx) if found.joined is None else found.joined.apply
     for path in paths:
         before = first_row
         for part in _chunks(path, config, before, chunk_rows, found.twice, found.labels):
@@ -275,10 +295,10 @@ def read_chunks(
             fine = ~part.bad.bad
             gathered.add(part, fine, index)
             if found.in_order and fine.any():
-                yield gathered.transactions(compact=False)
+                yield labelled(gathered.transactions(compact=False))
                 gathered.clear()
     if not found.in_order:
-        yield gathered.transactions(compact=False)
+        yield labelled(gathered.transactions(compact=False))
 
 
 def _chunks(
@@ -377,7 +397,7 @@ class _Gathered:
 
     def transactions(self, compact: bool) -> Transactions:
         """All rows, in order; nothing is left here."""
-        columns = {}
+        columns: dict[str, Any] = {}
         for name in list(self._columns):
             chunks = self._columns.pop(name)
             whole = chunks[0] if len(chunks) == 1 else np.concatenate(chunks)

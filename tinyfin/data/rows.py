@@ -35,7 +35,20 @@ from tinyfin.data.transactions import NO_RESULT, RESULTS, TAKEN
 from tinyfin.errors import DataError
 from tinyfin.schema import Field, Schema
 
-__all__ = ["APPROVED_RESPONSES", "FileChunk", "label_of", "parse", "source_of", "wanted_columns"]
+__all__ = [
+    "APPROVED_RESPONSES",
+    "FileChunk",
+    "check_cards",
+    "field_of",
+    "label_of",
+    "note_broken",
+    "parse",
+    "source_of",
+    "style_of",
+    "times_of",
+    "wanted_columns",
+    "wanted_of",
+]
 
 APPROVED_RESPONSES = (0, 8, 10, 11, 85)
 """Response codes (DE39) that approve, used when a file has responses but no results."""
@@ -68,7 +81,11 @@ class FileChunk:
 
 def wanted_columns(config: Config) -> dict[str, str]:
     """Source columns by the name in [data] that wants them."""
-    columns = config.data.resolved(config.schema)
+    return wanted_of(config.data.resolved(config.schema))
+
+
+def wanted_of(columns: Mapping[str, Column]) -> dict[str, str]:
+    """Source columns of a mapping, by the name that wants them."""
     found = {key: col.column for key, col in columns.items() if col.column is not None}
     for key, col in columns.items():
         found |= {f"{key}.one_hot.{i}": name for i, name in enumerate(col.one_hot or ())}
@@ -91,7 +108,7 @@ def parse(part: FileChunk, columns: Mapping[str, Column], config: Config) -> Non
     out["terminal"] = np.zeros(n, np.int64)
     part.names["terminal"] = ["0"]
     if (source := source_of(part, columns, "terminal")) is not None:
-        _identifies(part, columns, "terminal", source)
+        check_cards(part, columns, "terminal", source)
         for mask, rule in inexact_ids(source):
             part.bad.add(mask, label_of(columns, "terminal"), source, rule)
         encoded = texts(source).dictionary_encode()
@@ -103,9 +120,9 @@ def parse(part: FileChunk, columns: Mapping[str, Column], config: Config) -> Non
     out["row"] = part.first_row + part.bad.rows - 1
     out["id"] = (out["row"] + 1).astype(np.int64)
     if (source := source_of(part, columns, "id")) is not None:
-        _identifies(part, columns, "id", source)
+        check_cards(part, columns, "id", source)
         parsed = parse_ids(source)
-        _note(part, columns, "id", source, parsed)
+        note_broken(part, columns, "id", source, parsed)
         part.bad.add(~parsed.present, label_of(columns, "id"), source, "a transaction id is needed")
         out["id"] = parsed.values
 
@@ -113,11 +130,11 @@ def parse(part: FileChunk, columns: Mapping[str, Column], config: Config) -> Non
     if (source := source_of(part, columns, "label")) is not None:
         how = columns["label"]
         parsed = labels(mapped(source, how.values), style_of(how))
-        _note(part, columns, "label", source, parsed)
+        note_broken(part, columns, "label", source, parsed)
         out["label"] = np.where(parsed.present, parsed.values, -1).astype(np.int8)
 
     if (source := source_of(part, columns, "scenario")) is not None:
-        _identifies(part, columns, "scenario", source)
+        check_cards(part, columns, "scenario", source)
         words = mapped(texts(source), columns["scenario"].values)
         encoded = words.fill_null("").dictionary_encode()
         part.names["scenario"] = encoded.dictionary.to_pylist()
@@ -139,25 +156,26 @@ def _parse_times(part: FileChunk, columns: Mapping[str, Column], label_delay_s: 
             f"{part.bad.file}: no column for the time; name it in tinyfin.toml: "
             '[data] time = {column = "NAME"}, or plain = true for a table without history'
         )
-    mono, local, present = _times(part, columns, "time", source)
+    mono, local, present = times_of(part, columns, "time", source)
     part.bad.add(~present, label_of(columns, "time"), source, "a time is needed")
     out["t_mono_s"], out["t_local_s"] = mono, local
     if (source := source_of(part, columns, "local_time")) is not None:
-        _, clock, there = _times(part, columns, "local_time", source)
+        _, clock, there = times_of(part, columns, "local_time", source)
         out["t_local_s"] = np.where(there, clock, local)
     defaults = {"outcome_time": mono, "label_time": np.minimum(mono + label_delay_s, 2**32 - 1)}
     for name, default in defaults.items():
         out[name] = default
         if (source := source_of(part, columns, name)) is not None:
-            later, _, there = _times(part, columns, name, source)
+            later, _, there = times_of(part, columns, name, source)
             early = there & (later < mono) & ~part.bad.bad
             part.bad.add(early, label_of(columns, name), source, "is before the transaction's time")
             out[name] = np.where(there, later, default)
 
 
-def _times(
+def times_of(
     part: FileChunk, columns: Mapping[str, Column], name: str, source: pa.Array
 ) -> tuple[Ints, Ints, Mask]:
+    """Times and local times of the entry ``name``, and which of them are there."""
     try:
         times: Times = parse_times(source, columns[name])
     except UnreadableType as error:
@@ -182,8 +200,8 @@ def _parse_fields(part: FileChunk, columns: Mapping[str, Column], config: Config
         if source is None:
             values[:, i] = missing
             continue
-        parsed = hot[1] if hot is not None else _field(part, columns, spec, source, config)
-        _note(part, columns, spec.name, source, parsed)
+        parsed = hot[1] if hot is not None else field_of(part, columns, spec, source, config)
+        note_broken(part, columns, spec.name, source, parsed)
         if columns[spec.name].negative is not None:
             back |= (parsed.values < 0) & (columns[spec.name].negative == "refund")
             parsed = parsed._replace(values=np.abs(parsed.values))
@@ -220,12 +238,13 @@ def _one_hot(
     return sources[0], one_hot(sources)
 
 
-def _field(
+def field_of(
     part: FileChunk, columns: Mapping[str, Column], spec: Field, array: pa.Array, config: Config
 ) -> Parsed:
+    """Values of the field ``spec`` of the schema in the column ``array``."""
     column = columns[spec.name]
     if spec.type == "u64" or column.hash:
-        _identifies(part, columns, spec.name, array)
+        check_cards(part, columns, spec.name, array)
     if spec.unit == "token":
         ready = column.unit == "token" or column.constant is not None
         key = b"" if ready else load_token_key(config.data.token_key_file)
@@ -293,12 +312,12 @@ def _parse_outcome(part: FileChunk, columns: Mapping[str, Column]) -> None:
         parsed = integers(
             array, 0, 99, "a two-digit response code (DE39)", style_of(how), for_text=_TRANSLATED
         )
-        _note(part, columns, "response", source, parsed)
+        note_broken(part, columns, "response", source, parsed)
         response = np.where(parsed.present, parsed.values, -1)
     result = np.zeros(len(part), np.uint8)
     if (source := source_of(part, columns, "result")) is not None:
         parsed = codes(source, RESULTS, columns["result"].values)
-        _note(part, columns, "result", source, parsed)
+        note_broken(part, columns, "result", source, parsed)
         result = np.where(parsed.present, parsed.values, NO_RESULT).astype(np.uint8)
     elif (response >= 0).any():
         refused = (response >= 0) & ~np.isin(response, APPROVED_RESPONSES)
@@ -307,7 +326,7 @@ def _parse_outcome(part: FileChunk, columns: Mapping[str, Column]) -> None:
     out["action"] = np.zeros(len(part), np.uint8)
     if (source := source_of(part, columns, "action")) is not None:
         parsed = codes(source, TAKEN, columns["action"].values, by_number=True)
-        _note(part, columns, "action", source, parsed)
+        note_broken(part, columns, "action", source, parsed)
         out["action"] = np.where(parsed.present, parsed.values, 0).astype(np.uint8)
 
 
@@ -341,7 +360,7 @@ def style_of(how: Column) -> Style:
     return Style.of(how.strip, how.decimal)
 
 
-def _identifies(
+def check_cards(
     part: FileChunk, columns: Mapping[str, Column], name: str, source: pa.Array
 ) -> None:
     """Check what identifies cards, terminals or transactions, and what is copied out by name."""
@@ -355,8 +374,9 @@ def label_of(columns: Mapping[str, Column], name: str) -> str:
     return how.column or (several[0] + ", ..." if several else f"{name} (constant)")
 
 
-def _note(
+def note_broken(
     part: FileChunk, columns: Mapping[str, Column], name: str, source: pa.Array, parsed: Parsed
 ) -> None:
+    """The rules that values of the entry ``name`` break make bad rows."""
     for mask, rule in parsed.broken:
         part.bad.add(mask, label_of(columns, name), source, rule)

@@ -327,6 +327,7 @@ def _present(
             listed = hide_pans(", ".join(names))
             advice = f"did you mean {near[0]!r}?" if near else f"it has {listed[:500]}"
             raise DataError(
-                f"{path}: has no column {column!r}, wanted for data.{key}; {hint or advice}"
+                f"{path}: has no column {column!r}, wanted for "
+                f"{key if key.startswith('labels.') else f'data.{key}'}; {hint or advice}"
             )
     return [column for column in dict.fromkeys(wanted.values()) if column in names]

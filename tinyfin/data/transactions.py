@@ -25,9 +25,12 @@ __all__ = [
     "ACTIONS",
     "ADVICE",
     "EPOCH_UNIX_S",
+    "NEVER_S",
     "NO_RESULT",
     "RESULTS",
     "TAKEN",
+    "Revised",
+    "Told",
     "Transactions",
     "advice",
     "format_time",
@@ -49,7 +52,11 @@ RESULTS = ("approved", "declined", "cancelled", "timed_out", "reversed")
 NO_RESULT = 255
 """``result`` of a transaction whose outcome never arrives."""
 
+NEVER_S = 2**32
+"""A moment after every time of the engine."""
+
 _HASHED_ROWS = 1 << 18
+_SHARED = ("schema", "terminals", "scenario", "revised")
 
 EPOCH_UNIX_S = 946_684_800
 """2000-01-01T00:00:00 in unix seconds: the zero of every time in the engine."""
@@ -65,6 +72,33 @@ def format_time(t_s: int) -> str:
     """A time in seconds since 2000-01-01 as ISO 8601."""
     start = dt.datetime(2000, 1, 1)
     return (start + dt.timedelta(seconds=int(t_s))).isoformat()
+
+
+@dataclass(frozen=True)
+class Revised:
+    """Labels that were known until a later one took their place, k of them in order of ``row`` and
+    ``known_s``. The labels of a row alternate, the one that it has in the end included."""
+
+    row: npt.NDArray[np.int64]
+    """Input row, as ``Transactions.row`` has it."""
+    label: npt.NDArray[np.int8]
+    known_s: npt.NDArray[np.uint32]
+
+
+@dataclass(frozen=True)
+class Told:
+    """Everything that is ever said of the labels of transactions, k sayings."""
+
+    index: npt.NDArray[np.int64]
+    """Row of the Transactions."""
+    label: npt.NDArray[np.int8]
+    known_s: npt.NDArray[np.uint32]
+    later: npt.NDArray[np.uint8]
+    """How many sayings on the same transaction come after this one."""
+
+    def part(self, chosen: npt.NDArray[np.generic]) -> Told:
+        """The sayings of a mask or of indices."""
+        return Told(*(getattr(self, field.name)[chosen] for field in fields(self)))
 
 
 @dataclass(frozen=True)
@@ -107,6 +141,8 @@ class Transactions:
     """Names of the scenarios, for reports; None if the data has none."""
     scenario_code: npt.NDArray[np.int16]
     """Index into ``scenario``; zeros if there is none."""
+    revised: Revised | None = None
+    """What was said of labels before; it may name rows that are not here."""
 
     @classmethod
     def from_table(
@@ -157,9 +193,58 @@ class Transactions:
     def take(self, rows: npt.NDArray[np.generic] | slice) -> Transactions:
         """The rows of indices, a boolean mask or a slice, keeping ``terminals`` and codes."""
         picked: dict[str, Any] = {name: array[rows] for name, array in self._arrays().items()}
-        return Transactions(
-            schema=self.schema, terminals=self.terminals, scenario=self.scenario, **picked
+        return Transactions(**self._shared(), **picked)
+
+    def told(self) -> Told:
+        """Everything that is ever said of labels: those of the rows, then the earlier ones."""
+        final = np.flatnonzero(self.label >= 0)
+        said = Told(
+            final, self.label[final], self.label_known_s[final], np.zeros(len(final), np.uint8)
         )
+        if self.revised is None:
+            return said
+        order = np.argsort(self.row, kind="stable")
+        row = self.revised.row
+        at = np.minimum(np.searchsorted(self.row[order], row), max(len(order) - 1, 0))
+        here = np.flatnonzero(self.row[order][at] == row) if len(order) else np.zeros(0, np.int64)
+        own = row[here]
+        before = Told(
+            order[at[here]],
+            self.revised.label[here],
+            self.revised.known_s[here],
+            (np.searchsorted(own, own, "right") - np.arange(len(own))).astype(np.uint8),
+        )
+        both = {f.name: [getattr(x, f.name) for x in (said, before)] for f in fields(Told)}
+        return Told(**{name: np.concatenate(parts) for name, parts in both.items()})
+
+    def labels_at(
+        self, moment_s: int
+    ) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.uint32], Revised | None]:
+        """Labels as they were known at a moment, -1 where none was; since when, 0 where none was;
+        and those that were replaced by then."""
+        late = self.label_known_s.astype(np.int64) > moment_s
+        label = np.where(late, -1, self.label).astype(np.int8)
+        known_s = np.where(late, 0, self.label_known_s).astype(np.uint32)
+        if self.revised is None:
+            return label, known_s, None
+        told = self.told()
+        told = told.part(told.known_s.astype(np.int64) <= moment_s)
+        told = told.part(np.lexsort((-told.later.astype(np.int64), told.index)))
+        last = np.append(told.index[1:] != told.index[:-1], True)[: len(told.index)]
+        newest, earlier = told.part(last), told.part(~last)
+        label[newest.index], known_s[newest.index] = newest.label, newest.known_s
+        row = self.row[earlier.index]
+        by_row = np.lexsort((earlier.known_s, row))
+        replaced = Revised(row[by_row], earlier.label[by_row], earlier.known_s[by_row])
+        return label, known_s, replaced if len(row) else None
+
+    def first_known_s(self) -> npt.NDArray[np.uint32]:
+        """When a label of each row first became known, n rows; ``label_known_s`` where none did."""
+        first = self.label_known_s.copy()
+        if self.revised is not None:
+            told = self.told()
+            np.minimum.at(first, told.index, told.known_s)
+        return first
 
     def before(self, t_s: int) -> Transactions:
         """The rows before a moment, in their order; they share memory with these where the rows
@@ -171,19 +256,14 @@ class Transactions:
 
     def followed_by(self, other: Transactions) -> Transactions:
         """These rows, then those of ``other``, which has the same schema, terminals, scenarios."""
-        if (self.schema, self.terminals, self.scenario) != (
-            other.schema,
-            other.terminals,
-            other.scenario,
-        ):
+        mine, theirs_too = self._shared(), other._shared()
+        if mine.pop("revised") is not theirs_too.pop("revised") or mine != theirs_too:
             raise DataError("only transactions of the same schema and terminals can be joined")
         theirs = other._arrays()
         joined: dict[str, Any] = {
             name: np.concatenate([array, theirs[name]]) for name, array in self._arrays().items()
         }
-        return Transactions(
-            schema=self.schema, terminals=self.terminals, scenario=self.scenario, **joined
-        )
+        return Transactions(**self._shared(), **joined)
 
     def scenarios(self) -> npt.NDArray[np.object_]:
         """Scenario names, one per row ('' if the data has none)."""
@@ -211,11 +291,20 @@ class Transactions:
             digest.update(f"{name} {kind} {array.shape}\n".encode())
             for start in range(0, len(array), _HASHED_ROWS):
                 digest.update(np.ascontiguousarray(array[start : start + _HASHED_ROWS]).data)
+        told = self.told() if self.revised is not None else None
+        if told is not None and told.later.any():
+            before = told.part(told.later > 0)
+            for column in (self.row[before.index], before.label, before.known_s):
+                digest.update(column.tobytes())
         return digest.hexdigest()
 
     def _arrays(self) -> dict[str, npt.NDArray[np.generic]]:
         return {
             field.name: getattr(self, field.name)
             for field in fields(self)
-            if field.name not in ("schema", "terminals", "scenario")
+            if field.name not in _SHARED
         }
+
+    def _shared(self) -> dict[str, Any]:
+        """What all rows have together."""
+        return {name: getattr(self, name) for name in _SHARED}

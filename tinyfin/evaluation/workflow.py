@@ -271,7 +271,8 @@ class _Chain:
 def _delay(chain: _Chain, dataset: Dataset, folds: Sequence[Fold], delay_s: int) -> DelayFigures:
     """The same weeks with labels that take ``delay_s`` instead."""
     tx, config = dataset.tx, chain.config
-    late = replace(tx, label_known_s=(tx.t_mono_s.astype(np.int64) + delay_s).astype(np.uint32))
+    known_s = (tx.t_mono_s.astype(np.int64) + delay_s).astype(np.uint32)
+    late = replace(tx, label_known_s=known_s, revised=None)
     other = Dataset(late, dataset.files)
     starts = [fold.split.until_s for fold in folds]
     again = folds_of(late, config, protocol="prequential", weeks=starts)

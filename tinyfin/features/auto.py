@@ -49,7 +49,8 @@ def resolve_names(config: Config, columns: Collection[str], *, labels: bool = Tr
     if section.names != AUTO_NAME:
         return section
     fed = fed_names(config.data.resolved(config.schema), columns)
-    notices = labels and config.data.notices != "none" and "label" in fed
+    labelled = "label" in fed or bool(config.labels.files)
+    notices = labels and config.data.notices != "none" and labelled
     named: list[str] = []
     rest = config.schema.fields
     payment = _is_payment(config.schema)

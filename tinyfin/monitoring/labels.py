@@ -70,15 +70,19 @@ class LabelledRows:
     def add(self, part: ScoredPart, **more: npt.NDArray[Any]) -> None:
         """The rows of a chunk; ``more``: further columns of all of them."""
         tx, replay = part.tx, part.replay
-        rows = np.flatnonzero(part.own & (tx.label >= 0))
-        self.unlabelled += int(np.count_nonzero(part.own)) - len(rows)
+        told = tx.told()
+        told = told.part(part.own[told.index])
+        rows = told.index
+        self.unlabelled += int(np.count_nonzero(part.own & (tx.label < 0)))
         self._terminals = len(tx.terminals)
         cards = "token" in tx.schema.names
         self._parts.append(
             {
                 "t": tx.t_mono_s[rows].astype(np.int64),
-                "known": tx.label_known_s[rows].astype(np.int64),
-                "label": tx.label[rows],
+                "row": tx.row[rows],
+                "known": told.known_s.astype(np.int64),
+                "label": told.label,
+                "later": told.later,
                 "terminal": tx.terminal[rows],
                 "card": tx.column("token")[rows] if cards else np.zeros(len(rows), np.uint64),
                 "has_card": tx.has("token")[rows] if cards else np.zeros(len(rows), bool),
@@ -147,13 +151,14 @@ class LabelledRows:
         if not any(len(part["t"]) for part in self._parts):
             return None
         rows = {name: np.concatenate([p[name] for p in self._parts]) for name in self._parts[0]}
+        total = int(np.count_nonzero(rows["later"] == 0))
         known = (rows["known"] <= as_of_s) & (rows["t"] <= as_of_s)
-        told = {name: column[known] for name, column in rows.items()}
+        told = _newest({name: column[known] for name, column in rows.items()})
         young = max(horizon_s, slower_of(told["t"], told["known"], told["label"], as_of_s))
         old = told["t"] <= as_of_s - young
         kept = {name: column[old] for name, column in told.items()}
         group, drawn = self._groups(kept)
-        return Mature(kept, young, len(rows["t"]) - int(old.sum()), group, drawn)
+        return Mature(kept, young, total - int(old.sum()), group, drawn)
 
     def _groups(self, rows: Arrays) -> tuple[npt.NDArray[np.int64], str]:
         """What intervals resample, as :func:`tinyfin.training.populations.cards_of` has it."""
@@ -165,6 +170,16 @@ class LabelledRows:
             group, drawn = np.arange(len(rows["t"])), "transactions"
         code = np.unique(group, return_inverse=True)[1].astype(np.int64)
         return code % _MOST_GROUPS, drawn
+
+
+def _newest(told: Arrays) -> Arrays:
+    """Of each transaction the last of the labels that were known."""
+    if not told["later"].any():
+        return told
+    order = np.lexsort((told["later"], told["row"]))
+    own = told["row"][order]
+    kept = np.sort(order[np.r_[True, own[1:] != own[:-1]]])
+    return {name: column[kept] for name, column in told.items()}
 
 
 def _by_action(

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tinyfin.data.events import Notices, has_notice
+from tinyfin.data.events import Notices, noticed_labels
 from tinyfin.data.transactions import NO_RESULT, Transactions
 from tinyfin.features.operators import BY_CODE, CARD, TERMINAL
 from tinyfin.formats import OPERATOR, ProgramHeader
@@ -92,7 +92,7 @@ class CapacityRows:
     ended: npt.NDArray[np.bool_]
     """Whether the outcome ever comes."""
     label: npt.NDArray[np.int8]
-    """-1 where no notice comes."""
+    """-1 where no notice comes, 1 where one says fraud."""
     known_s: npt.NDArray[np.uint32]
     _found: dict[object, dict[str, int]] = field(default_factory=dict)
 
@@ -108,8 +108,7 @@ class CapacityRows:
             tx.t_mono_s,
             tx.outcome_t_mono_s,
             tx.result != NO_RESULT,
-            np.where(has_notice(tx, notices), tx.label, -1).astype(np.int8),
-            tx.label_known_s,
+            *noticed_labels(tx, notices),
         )
 
     @classmethod

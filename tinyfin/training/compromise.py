@@ -260,7 +260,7 @@ def _waiting(
     """How many transactions of a terminal come before the label of one is known. Nine of ten of the
     rows ``fit`` have no more."""
     t = tx.t_mono_s.astype(np.int64)
-    delay = np.quantile(tx.label_known_s[labelled].astype(np.int64) - t[labelled], 0.9) + DAY_S
+    delay = np.quantile(tx.first_known_s()[labelled].astype(np.int64) - t[labelled], 0.9) + DAY_S
     _, place, number = np.unique(tx.terminal[fit], return_inverse=True, return_counts=True)
     span = max(float(np.ptp(t[fit])), float(delay))
     return float(np.quantile(number[place] * delay / span, 0.9))

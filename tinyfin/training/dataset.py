@@ -170,11 +170,12 @@ def as_known(tx: Transactions, until_s: int) -> Transactions:
     Its fingerprint names what a model that goes live at ``until_s`` can have been made from.
     """
     part = tx.before(until_s)
-    late = part.label_known_s.astype(np.int64) > until_s
+    label, known_s, revised = part.labels_at(until_s)
     return replace(
         part,
-        label=np.where(late, -1, part.label).astype(np.int8),
-        label_known_s=np.where(late, 0, part.label_known_s).astype(np.uint32),
+        label=label,
+        label_known_s=known_s,
+        revised=revised,
         scenario=None,
         scenario_code=np.zeros(len(part), np.int16),
     )

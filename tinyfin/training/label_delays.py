@@ -23,7 +23,8 @@ _CHANCE = 0.01
 def slower_s(tx: Transactions, known: npt.NDArray[np.bool_], until_s: int) -> int:
     """Seconds until nine of ten labels of the slower kind are known, as the labels of the rows
     ``known`` show it; all of them were known by ``until_s``."""
-    return slower_of(tx.t_mono_s[known], tx.label_known_s[known], tx.label[known], until_s)
+    label, known_s, _ = tx.labels_at(until_s)
+    return slower_of(tx.t_mono_s[known], known_s[known], label[known], until_s)
 
 
 def slower_of(

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinyfin.config.sections import Features
-from tinyfin.data.events import Notices, has_notice
+from tinyfin.data.events import Notices, notices_of
 from tinyfin.data.transactions import Transactions
 from tinyfin.features.graph import walk
 from tinyfin.features.operators import LABELLED
@@ -125,9 +125,9 @@ class KnownLabels:
     ) -> tuple[Ages, Ages]:
         """Seconds from the transaction of the newest label that a notice had given by then to each
         of ``rows`` of the chunk: of all terminals, of the own one. FAR_S where there is none."""
-        noticed = has_notice(tx, self._notices)
-        columns = (tx.terminal, tx.t_mono_s, tx.label_known_s)
-        new = np.stack([column[noticed].astype(np.int64) for column in columns])
+        told = notices_of(tx, self._notices)
+        columns = (tx.terminal[told.index], tx.t_mono_s[told.index], told.known_s)
+        new = np.stack([column.astype(np.int64) for column in columns])
         waiting = np.concatenate([self._waiting, new], axis=1)
         terminal, t = tx.terminal[rows].astype(np.int64), tx.t_mono_s[rows].astype(np.int64)
         everywhere = np.zeros_like(terminal)

@@ -77,7 +77,8 @@ def require_space(place: Path, paths: Sequence[str | Path]) -> None:
 
 
 def fed(config: Config, paths: Sequence[str | Path]) -> set[str]:
-    """The names of [data] that all files fill."""
+    """The names of [data] that all files fill, with the labels of [labels]."""
     mapping = config.data.resolved(config.schema)
     found = [fed_names(mapping, column_names(path, config.data)) for path in paths]
-    return set.intersection(*found) if found else set()
+    labelled = {"label"} if config.labels.files else set()
+    return labelled | (set.intersection(*found) if found else set())

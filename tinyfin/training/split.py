@@ -170,7 +170,8 @@ def split_by_time(
         end = reported_s
     before = (t >= start) & (t < until_s)
     labelled = tx.label >= 0
-    known, clean = known_and_clean(tx, start, until_s)
+    label = known_labels(tx, until_s)
+    known, clean = before & (label >= 0), before & (label != 1)
     horizon_s = slower_s(tx, known, until_s)
     young_s = until_s - horizon_s + 1
     too_recent = int(np.count_nonzero(known & (t >= young_s)))
@@ -178,19 +179,19 @@ def split_by_time(
     immature = int(np.count_nonzero(before & labelled & ~known))
     usable = _by_time(np.flatnonzero(known), t)
     if supervised:
-        _require(tx, usable, "to train on", start, until_s, immature, horizon_s)
-    stop, cut = _moments(t[usable], shares, tx.label[usable] == 1)
+        _require(label, usable, "to train on", start, until_s, immature, horizon_s)
+    stop, cut = _moments(t[usable], shares, label[usable] == 1)
     calibration = usable[t[usable] >= cut]
     if not supervised:
         usable = _by_time(np.flatnonzero(clean), t)
-        if np.count_nonzero(tx.label[calibration] == 1) < MIN_FRAUDS:
+        if np.count_nonzero(label[calibration] == 1) < MIN_FRAUDS:
             stop, cut = _moments(t[usable], shares)
             calibration = usable[t[usable] >= cut]
     at = t[usable]
     fit = usable[at < stop]
     if supervised:
-        _require(tx, fit, "to fit on", start, stop, immature, horizon_s)
-        _require(tx, calibration, "to calibrate on", cut, until_s, immature, horizon_s)
+        _require(label, fit, "to fit on", start, stop, immature, horizon_s)
+        _require(label, calibration, "to calibrate on", cut, until_s, immature, horizon_s)
     elif not len(fit) or not len(calibration):
         raise DataError(
             f"{len(usable)} clean transactions since {format_time(start)} cannot be split into "
@@ -254,8 +255,8 @@ def known_and_clean(
 def known_labels(tx: Transactions, until_s: int) -> npt.NDArray[np.int8]:
     """Labels int8[n] as they were known at ``until_s``: of rows before it, those that became known
     later are -1. Later rows keep theirs."""
-    later = (tx.t_mono_s.astype(np.int64) < until_s) & (tx.label_known_s.astype(np.int64) > until_s)
-    return np.where(later, -1, tx.label).astype(np.int8)
+    before = tx.t_mono_s.astype(np.int64) < until_s
+    return np.where(before, tx.labels_at(until_s)[0], tx.label).astype(np.int8)
 
 
 def _by_time(rows: npt.NDArray[np.int64], t: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -263,7 +264,7 @@ def _by_time(rows: npt.NDArray[np.int64], t: npt.NDArray[np.int64]) -> npt.NDArr
 
 
 def _require(
-    tx: Transactions,
+    label: npt.NDArray[np.int8],
     rows: npt.NDArray[np.int64],
     what: str,
     start: int,
@@ -271,7 +272,7 @@ def _require(
     immature: int,
     horizon_s: int,
 ) -> None:
-    frauds = int(np.count_nonzero(tx.label[rows] == 1))
+    frauds = int(np.count_nonzero(label[rows] == 1))
     if frauds >= MIN_FRAUDS and frauds < len(rows):
         return
     raise DataError(

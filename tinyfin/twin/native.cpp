@@ -521,7 +521,7 @@ private:
     struct Event {
         size_t row;
         uint32_t t;
-        uint8_t kind; // 0 score, 1 outcome, 2 notice
+        uint8_t kind; // 0 score, 1 outcome, 2 and above notice; of odd ones the label is another
     };
     static_assert(sizeof(Event) == 16, "two words of a row");
 
@@ -692,7 +692,7 @@ private:
     {
         const bool cards = tfin_u16(prototype_.program + PROG_CARD_LABELS) != 0;
         const size_t token_field = cards ? prototype_.program[PROG_TOKEN_FIELD] : size_t{NO_FIELD};
-        for (; q.next != q.end && q.next->kind == 2; q.next++) {
+        for (; q.next != q.end && q.next->kind >= 2; q.next++) {
             size_t row = q.next->row;
             tfin_notice notice{};
             notice.id = table.id[row];
@@ -702,10 +702,10 @@ private:
             }
             notice.t_mono_s = q.next->t;
             notice.t_tx_mono_s = table.t_mono[row];
-            notice.fraud = table.label[row] == 1;
+            notice.fraud = (table.label[row] == 1) != (q.next->kind % 2 == 1);
             uint32_t last = clock_of(q.engine);
             tfin_apply_notice(q.engine, &notice);
-            note_restart(q.engine, last, row, 2);
+            note_restart(q.engine, last, row, q.next->kind);
         }
     }
 

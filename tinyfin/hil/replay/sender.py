@@ -142,9 +142,8 @@ class Sender:
         token = 0
         if self._token is not None and self._present[row] >> self._token & 1:
             token = self._values[row][self._token]
-        return int(
-            frame.notice(self._id[row], token, self._t[at], self._t_mono[row], self._fraud[row])
-        )
+        fraud = self._fraud[row] != bool(kind % 2)  # the label, or one that it has replaced
+        return int(frame.notice(self._id[row], token, self._t[at], self._t_mono[row], fraud))
 
     def _outcome(self, at: int) -> Outcome:
         row = self._index[at]
