@@ -118,10 +118,12 @@ def command(
     Without DATA it takes the files that the run was trained on. The run's weights are not used. For
     each week a model is trained, quantized and calibrated on labels known when the week begins, and
     so are its thresholds. Weeks are kept in RUN/evaluation and used again. Writes evaluation.json,
-    evaluation.html, MODEL_CARD.md and DATA_CARD.md.
+    evaluation.html, MODEL_CARD.md, DATA_CARD.md, and doubted_labels.csv: the 100 labels that models
+    doubt most which have not seen them.
     """
     from tinyfin.config import load
     from tinyfin.evaluation.data_card import data_card as data_card_of
+    from tinyfin.evaluation.doubts import DOUBTED_LABELS, write_doubts
     from tinyfin.evaluation.gates import (
         check,
         load_gate,
@@ -168,6 +170,8 @@ def command(
         changed.write(facts)
         with stage("drawing the page"):
             write_page(changed.path / "evaluation.html", found)
+        if facts.doubts is not None:
+            write_doubts(changed.path / DOUBTED_LABELS, facts.doubts)
         files.write(changed.path / "MODEL_CARD.md", text)
         files.write(changed.path / "DATA_CARD.md", data_card_of(facts))
     page = folder.path / "evaluation.html"

@@ -5,12 +5,15 @@ from __future__ import annotations
 
 from tinyfin.evaluation.attacks import ATTACK_GAP_S
 from tinyfin.evaluation.data_quality import DRIFT, SUSPECT_AUC
+from tinyfin.evaluation.doubts import DOUBTED_LABELS
 from tinyfin.features.catalogue import REASONS, reason_code
-from tinyfin.pages.blocks import Block, count, fixed, percent, table
+from tinyfin.pages.blocks import Block, count, fixed, percent, table, text
 from tinyfin.pages.scenarios import scenario_blocks
 from tinyfin.results.evaluation import Evaluation, ScenarioReasons
 
-__all__ = ["data_quality", "scenarios"]
+__all__ = ["data_quality", "doubted_labels", "scenarios"]
+
+_SHOWN = 20
 
 
 def scenarios(facts: Evaluation) -> list[Block]:
@@ -41,6 +44,35 @@ def _reasons(row: ScenarioReasons | None) -> str:
         f"({100 * r.share:.0f} %)"
         for r in (row.reasons[:3] if row is not None else ())
     )
+
+
+def doubted_labels(facts: Evaluation) -> list[Block]:
+    """The labels that models doubt most which have not seen them."""
+    found = facts.doubts
+    if found is None:
+        return []
+    out: list[Block] = [
+        text(
+            f"Each of {found.rows:,} labelled transactions, {found.frauds:,} of them frauds, is "
+            f"scored by one of {found.parts} models that share no {found.held_out} with it. A "
+            "doubted label need not be wrong: look at these first. The whole list is "
+            f"{DOUBTED_LABELS}, next to this page."
+        )
+    ]
+    for kind, title in (
+        ("fraud", "Frauds that look genuine"),
+        ("genuine", "Genuine transactions that look like fraud"),
+    ):
+        rows = [
+            [str(d.rank), str(d.id), d.terminal, d.time, f"{d.score:.2g}"]
+            for d in found.labels
+            if d.label == kind
+        ]
+        if rows:
+            head = ["rank", "id", "terminal", "time", "score"]
+            shown = f"; the first {_SHOWN} of {len(rows)}" if len(rows) > _SHOWN else ""
+            out.append(table(f"{title}{shown}", head, rows[:_SHOWN]))
+    return out
 
 
 def data_quality(facts: Evaluation) -> list[Block]:

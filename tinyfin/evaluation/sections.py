@@ -11,7 +11,7 @@ from tinyfin.evaluation.card_sections import given, responsible, risk_sections
 from tinyfin.evaluation.data_card import data_sections
 from tinyfin.evaluation.data_remarks import drawn as drawn_anew
 from tinyfin.evaluation.data_remarks import limits
-from tinyfin.evaluation.data_sections import scenarios
+from tinyfin.evaluation.data_sections import doubted_labels, scenarios
 from tinyfin.evaluation.family_comparison import family_sections
 from tinyfin.evaluation.fold_metrics import MAIN
 from tinyfin.evaluation.group_sections import group_blocks
@@ -67,6 +67,7 @@ def sections_of(
         ("Label delay", _delays(facts)),
         *risk_sections(facts),
         *data_sections(facts),
+        ("Labels that models doubt", doubted_labels(facts)),
     ]
     return [
         PageSection(title.lower().replace(" ", "-"), title, blocks)

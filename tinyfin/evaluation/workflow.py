@@ -18,6 +18,7 @@ from tinyfin.errors import InputError
 from tinyfin.evaluation.challengers import challengers, without_notices
 from tinyfin.evaluation.data_contents import contents
 from tinyfin.evaluation.data_quality import quality
+from tinyfin.evaluation.doubts import doubts
 from tinyfin.evaluation.family_comparison import family_facts, family_names, with_family
 from tinyfin.evaluation.feature_effects import effects
 from tinyfin.evaluation.fold_metrics import MAIN, fold_figures
@@ -194,6 +195,7 @@ def _evaluate(
         effects=None if cold else effects(tx, scored, last.run.config(), asked.prevalence, seed),
         challengers=challengers(judged, spans),
         without_notices=without_notices(tx, last, asked.prevalence, cold, seed),
+        doubts=doubts(tx, made.features, made.config.features, seed),
         monitoring=limits(tx, scored, told, judged, spans, found, config),
         seconds=time.monotonic() - begun,
     )

@@ -33,6 +33,8 @@ from tinyfin.results.run import InputFile, MissingFields, ModelFacts, NoticeStat
 __all__ = [
     "DelayFigures",
     "DelayQuantile",
+    "DoubtedLabel",
+    "Doubts",
     "Drift",
     "EvaluatedData",
     "Evaluation",
@@ -397,6 +399,35 @@ class GateRow(Facts):
     ok: bool
 
 
+class DoubtedLabel(Facts):
+    """A label that models doubt which have not seen it."""
+
+    rank: int
+    """Among those of the same label, from 1."""
+    label: Literal["fraud", "genuine"]
+    """What the data says."""
+    score: float
+    """Probability of fraud that the models give, with frauds as common as in the data."""
+    input_row: int
+    """0-based, of all files; as in the file of scores."""
+    id: int
+    terminal: str
+    time: str
+
+
+class Doubts(Facts):
+    """Labels to look at first: frauds that look genuine, then genuine ones that look like fraud."""
+
+    rows: int
+    """With a label, and old enough for fraud reports."""
+    frauds: int
+    parts: int
+    """Models, each of the rows of all other parts."""
+    held_out: Literal["terminals", "transactions"]
+    """What no two parts share."""
+    labels: list[DoubtedLabel]
+
+
 class Evaluation(ResultFile):
     """The file."""
 
@@ -445,6 +476,8 @@ class Evaluation(ResultFile):
     challengers: list[Challenger] = []
     """The best rule and the best learned baseline."""
     without_notices: WithoutNotices | None = None
+    doubts: Doubts | None = None
+    """None where frauds are too few."""
     monitoring: dict[Measure, Limit] = {}
     gate: list[GateRow] = []
     """Left out where none was given."""
