@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -79,6 +80,8 @@ class Survey:
     """Whether a file without the column of the labels was refused."""
     joined: Joined | None = None
     """What the files of [labels] say of the good rows."""
+    bad: Mapping[str, int] = field(default_factory=dict)
+    """How many rows break each rule."""
 
 
 CHUNK_ROWS = 1 << 16
@@ -92,13 +95,15 @@ def survey(
     *,
     labels: bool = True,
     skip_bad_rows: str | Path | None = None,
+    go_on: bool = False,
     chunk_rows: int = CHUNK_ROWS,
     progress: Callable[[str], None] | None = None,
 ) -> Survey:
     """Check every row as :func:`read` does, with the same errors, a chunk in memory at a time, and
     of what came before it the terminal and id of each row, where there is an id (20 bytes).
+    ``go_on``: bad rows are counted, and an error only where all rows are.
     """
-    return _surveyed(paths, config, labels, skip_bad_rows, chunk_rows, progress, None)
+    return _surveyed(paths, config, labels, skip_bad_rows, chunk_rows, progress, None, go_on)
 
 
 def _surveyed(
@@ -109,12 +114,13 @@ def _surveyed(
     chunk_rows: int,
     progress: Callable[[str], None] | None,
     gathered: _Gathered | None,
+    go_on: bool = False,
 ) -> Survey:
     tell = progress or (lambda _: None)
     if skip_bad_rows is not None:
         require_csv_name(skip_bad_rows)
     wanted = wanted_columns(config)
-    go_on = skip_bad_rows is not None
+    go_on |= skip_bad_rows is not None
     join = LabelJoin.open(config, required=labels, go_on=go_on, tell=tell)
     found, keys = _Found(config, labels, gathered, join), _Keys()
     for path in paths:
@@ -126,7 +132,7 @@ def _surveyed(
         for path in paths:
             found.look(path, config, chunk_rows, None, twice)
     total = sum(found.file_rows)
-    if found.broken and (skip_bad_rows is None or not found.good):
+    if found.broken and (not go_on or not found.good):
         raise report([part.bad for part in found.broken], total)
     if skip_bad_rows is not None:
         sources = list(dict.fromkeys(wanted.values()))
@@ -150,6 +156,7 @@ def _surveyed(
         found.seen,
         labels,
         joined,
+        sum((part.bad.rules() for part in found.broken), Counter()),
     )
 
 

@@ -22,6 +22,7 @@ import numpy as np
 from tinyfin.config.toml import read_toml
 from tinyfin.errors import InputError
 from tinyfin.results.evaluation import Evaluation, GateRow
+from tinyfin.results.facts import ResultFile
 
 __all__ = [
     "Gate",
@@ -66,9 +67,10 @@ def require_fed(path: str | Path, gate: Gate, fed: Collection[str]) -> None:
                 )
 
 
-def require_known(path: str | Path, gate: Gate) -> None:
-    """InputError when a bound is about what no evaluation holds, with the nearest name there is."""
-    schema = Evaluation.model_json_schema(by_alias=True)
+def require_known(path: str | Path, gate: Gate, kind: type[ResultFile] = Evaluation) -> None:
+    """InputError when a bound is about what no file of a kind holds, with the nearest name there
+    is."""
+    schema = {**kind.model_json_schema(by_alias=True), "title": kind.NAME}
     for key in gate:
         try:
             _walk(schema, schema, key.split("."))
@@ -119,7 +121,7 @@ def _walk(schema: Schema, node: Schema, path: Sequence[str]) -> None:
         raise wrong[0]
     near = [x for head in (heads[-1], path[0]) for x in difflib.get_close_matches(head, inner)]
     hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(inner) or 'none'}"
-    raise _Unknown(f"{heads[-1]!r} is no figure of an evaluation; {hint}")
+    raise _Unknown(f"{heads[-1]!r} is no figure of {schema['title']}; {hint}")
 
 
 def check(facts: Mapping[str, object], gate: Gate) -> list[GateRow]:

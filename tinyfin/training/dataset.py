@@ -17,6 +17,7 @@ import numpy.typing as npt
 from tinyfin.config import Config
 from tinyfin.config.sections import Compromise, Risk
 from tinyfin.data.events import Notices
+from tinyfin.data.health import Health
 from tinyfin.data.transactions import Transactions
 from tinyfin.features.compiler import Program, compile_program
 from tinyfin.features.expressions import outcome
@@ -106,7 +107,13 @@ def prepare(
     from tinyfin.data.tables import column_names
 
     tx = read(list(paths), config, compact=True, skip_bad_rows=skip_bad_rows, progress=note)
-    _warn_of_missing_labels(tx, note)
+    _warn_of_missing_labels(tx, config, note)
+    health = Health(config)
+    with stage("checking the data"):
+        health.add(tx)
+        remarks = health.remarks()
+    for remark in remarks:
+        note(remark)
     columns = frozenset(name for path in paths for name in column_names(path, config.data))
     with stage("hashing the files"):
         return Dataset(tx, tuple(file_facts(paths)), columns)
@@ -130,10 +137,12 @@ def _through_engine(
     return computed_features(tx, config, program, "features")
 
 
-def _warn_of_missing_labels(tx: Transactions, note: Note) -> None:
+def _warn_of_missing_labels(tx: Transactions, config: Config, note: Note) -> None:
     """Labels on frauds alone, or on less than half of the rows."""
     unlabelled, genuine, frauds = (int(np.count_nonzero(tx.label == x)) for x in (-1, 0, 1))
     hint = 'if an empty label means genuine, say so in [data] label: values = {"" = 0}'
+    if config.labels.files:
+        hint = 'if no label means genuine, say so in [labels]: unlisted = "genuine"'
     if frauds and not genuine:
         note(
             f"WARNING: {unlabelled} of {len(tx)} rows have no label, and all others are frauds: no "

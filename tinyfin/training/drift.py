@@ -117,11 +117,13 @@ class DriftCount:
     def add(
         self,
         tx: Transactions,
-        replay: Replay,
+        replay: Replay | None,
         own: npt.NDArray[np.bool_],
         lacking: npt.NDArray[np.bool_],
     ) -> None:
-        """The rows ``own`` of a chunk. Inputs that notices move are not compared where more than
+        """The rows ``own`` of a chunk; ``replay`` may be None where the reference has fields alone.
+
+        Inputs that notices move are not compared where more than
         :data:`~tinyfin.training.notices.FEW` of the rows lacked some: they do not move there."""
         if not own.any():
             return
@@ -142,13 +144,15 @@ class DriftCount:
         column: ColumnBins,
         binning: Binning,
         tx: Transactions,
-        replay: Replay,
+        replay: Replay | None,
         own: npt.NDArray[np.bool_],
     ) -> npt.NDArray[np.int64]:
-        if column.kind == "score":
-            return binning.of(replay.score_q32[own])
         if column.kind == "field":
             return binning.of(tx.column(column.name)[own], tx.has(column.name)[own])
+        if replay is None:
+            raise ValueError("inputs and scores need what the engine answered")
+        if column.kind == "score":
+            return binning.of(replay.score_q32[own])
         codes = self._maps[column.name].evaluate(replay.features[own, self._at[column.name]])
         return binning.of(self._codes)[codes.astype(np.int64) + 128]
 

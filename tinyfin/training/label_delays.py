@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from tinyfin.data.transactions import Transactions
 
-__all__ = ["horizon_s", "reports_end_s", "slower_of", "slower_s"]
+__all__ = ["horizon_s", "reports_end_of", "reports_end_s", "slower_of", "slower_s"]
 
 _MATURE = 0.9
 _LEAST_AT_RISK = 10
@@ -74,12 +74,19 @@ def reports_end_s(tx: Transactions) -> int | None:
     reports take (:func:`horizon_s`) are named if they hold fewer frauds than chance gives (Poisson,
     one in a hundred) at the share of fraud among the rows before them.
     """
+    return reports_end_of(tx.t_mono_s, tx.label_known_s, tx.label)
+
+
+def reports_end_of(
+    t_s: npt.NDArray[np.integer], known_s: npt.NDArray[np.integer], label: npt.NDArray[np.int8]
+) -> int | None:
+    """The same of rows by their time, the time at which their label became known, and the label."""
     from scipy.stats import poisson
 
-    t = tx.t_mono_s.astype(np.int64)
-    delay = tx.label_known_s.astype(np.int64) - t
-    fraud = np.flatnonzero(tx.label == 1)
-    labelled = tx.label >= 0
+    t = t_s.astype(np.int64)
+    delay = known_s.astype(np.int64) - t
+    fraud = np.flatnonzero(label == 1)
+    labelled = label >= 0
     # labels that all take as long have no dates of their own, so nothing says when they ended
     if not len(fraud) or not np.ptp(delay[labelled]):
         return None
@@ -89,7 +96,7 @@ def reports_end_s(tx: Transactions) -> int | None:
     old = labelled & (t < young_s)
     if not np.any(young) or not np.any(old):
         return None
-    expected = np.count_nonzero(young) * np.mean(tx.label[old] == 1)
-    if poisson.cdf(np.count_nonzero(tx.label[young] == 1), expected) >= _CHANCE:
+    expected = np.count_nonzero(young) * np.mean(label[old] == 1)
+    if poisson.cdf(np.count_nonzero(label[young] == 1), expected) >= _CHANCE:
         return None
     return young_s
