@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from tinyfin.checking.workflow import check
     from tinyfin.config import load as load_config
     from tinyfin.data.transactions import Transactions
     from tinyfin.evaluation.workflow import evaluate
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Transactions",
     "Twin",
+    "check",
     "evaluate",
     "load_config",
     "monitor",
@@ -42,6 +44,7 @@ __version__ = "0.2.0"
 _HOMES = {
     "Transactions": "tinyfin.data.transactions:Transactions",
     "Twin": "tinyfin.twin:Twin",
+    "check": "tinyfin.checking.workflow:check",
     "evaluate": "tinyfin.evaluation.workflow:evaluate",
     "load_config": "tinyfin.config:load",
     "monitor": "tinyfin.monitoring.workflow:monitor",
