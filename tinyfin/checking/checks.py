@@ -80,12 +80,14 @@ def _rows(found: DataCheck) -> Iterator[CheckResult]:
 def _time(found: DataCheck) -> Iterator[CheckResult]:
     gaps, silent = found.gaps, found.silent
     longest = max(gaps, key=lambda gap: gap.hours, default=None)
-    text = f"{len(gaps)} pauses of all terminals are much longer than on other days"
+    many = "pause of all terminals is" if len(gaps) == 1 else "pauses of all terminals are"
+    text = f"{len(gaps)} {many} much longer than on other days"
     if longest is not None:
         text += f"; the longest, from {longest.begin}, takes {longest.hours:.3g} hours"
     yield _check("gaps in time", "warning", bool(gaps), text, "no unusual pause of all terminals")
     named = ", ".join(f"{one.terminal} since {one.last}" for one in silent[:_NAMED])
-    text = f"{len(silent)} of {found.data.terminals} terminals fall silent: {named}"
+    fall = "falls" if len(silent) == 1 else "fall"
+    text = f"{len(silent)} of {found.data.terminals} terminals {fall} silent: {named}"
     yield _check("silent terminals", "warning", bool(silent), text, "no terminal falls silent")
 
 

@@ -33,7 +33,7 @@ NoticeStatus = Literal["as_trained", "missing", "other", "unused"]
 
 
 class InputFile(Facts):
-    """A file of transactions."""
+    """A file of transactions or labels."""
 
     name: str
     path: str
@@ -68,6 +68,8 @@ class DataFacts(Facts):
     fields: list[str] | None = None
     """Of the schema, those that some row has."""
     newest_label_s: LabelAges | None = None
+    label_files: list[InputFile] = []
+    """Those of [labels]."""
 
 
 class MissingFields(Facts):

@@ -29,7 +29,7 @@ from tinyfin.training.populations import cards_of, drawn_anew, known_cards_remov
 from tinyfin.training.reference import reference_of_rows
 from tinyfin.training.representative_sample import REPRESENTATIVE_ROWS, representative_rows
 from tinyfin.training.rules import rule_scores
-from tinyfin.training.run_folder import Arrays, RunFolder
+from tinyfin.training.run_folder import Arrays, RunFolder, file_facts
 from tinyfin.training.run_metrics import BASELINE
 from tinyfin.training.split import SLICES, Split, known_labels
 
@@ -211,6 +211,7 @@ def _facts(
     from tinyfin.training.reproducible import versions
 
     tx, config, program = dataset.tx, made.config, made.program
+    labels = [spec.file for spec in config.labels.files.values()]
     text = of_the_model((run.path / "config.toml").read_bytes().decode())
     return RunFacts(
         name=run.name,
@@ -227,6 +228,7 @@ def _facts(
             drawn=drawn_anew(tx, split.test),
             fields=sorted(Seen.of(tx, config).names),
             newest_label_s=newest_label_ages(tx, config.data.notices, split.calibration),
+            **({"label_files": file_facts(labels)} if labels else {}),
         ),
         config_sha256=hashlib.sha256(text.encode()).hexdigest(),
         split=split.summary(known_labels(tx, split.until_s)),
