@@ -26,6 +26,8 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "build": ("platformio", "SCons"),
     "espressif": ("esptool",),
     "hsm": ("pkcs11",),
+    "onnx": ("onnx",),
+    "skops": ("skops",),
 }
 """Modules that come with each extra of the package."""
 

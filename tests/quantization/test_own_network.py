@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A Keras network of the user's own goes into a pack as a trained one does."""
+"""A Keras network of the user's own goes into a pack as a trained one does; files of other tools are
+in own_models."""
 
 from __future__ import annotations
 
@@ -176,7 +177,9 @@ def test_what_does_not_fit_is_refused_with_the_reason(run_copy: Path) -> None:
     junk = folder / "junk.keras"
     junk.write_bytes(b"not a network")
     refused(junk, ModelError, "Keras cannot load it")
-    refused(folder / "mine.onnx", ModelError, "give a Keras network")
+    refused(folder / "mine.model", ModelError, r"give a model in one of \.keras \(Keras\)")
+    keras = saved(folder, width)
+    refused(keras, ModelError, "takes the codes over 64", inputs="codes")
     refused(saved(folder, width), InputError, "run name", name="../out")
     assert not list(folder.glob("run-*")), "nothing is left of what was refused"
 
@@ -225,11 +228,10 @@ def test_the_parts_to_train_on_are_the_runs(small: dict[str, Path], tmp_path: Pa
     assert "--with-part" in alone.output
 
 
-@pytest.mark.parametrize("page", ["python", "models"])
-def test_the_python_of_the_pages_runs(
-    small: dict[str, Path], page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_python_of_the_page_runs(
+    small: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    text = (Path(__file__).resolve().parents[2] / "docs" / f"{page}.md").read_text()
+    text = (Path(__file__).resolve().parents[2] / "docs" / "python.md").read_text()
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "town").symlink_to(small["run"])
     (tmp_path / "town.parquet").symlink_to(small["data"])
@@ -238,16 +240,13 @@ def test_the_python_of_the_pages_runs(
     names: dict[str, Any] = {}
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     assert blocks
-    # the first of python.md is run by tests/project/test_python_interface.py
-    for block in blocks[page == "python" :]:
+    # the first is run by tests/project/test_python_interface.py
+    for block in blocks[1:]:
         exec(block, names)
     for module, name in re.findall(r"`(tinyfin(?:\.[a-z_]+)+)\.(\w+)\(", text):
         assert callable(getattr(__import__(module, fromlist=[name]), name))
-    if page == "models":
-        assert names["network"].input_shape == (None, width_of(small["run"]))
-    else:
-        assert names["twin"].stats(0)["committed"] == 1
-        assert 0 < names["verdict"].score_q32 < 2**32
+    assert names["twin"].stats(0)["committed"] == 1
+    assert 0 < names["verdict"].score_q32 < 2**32
 
 
 def test_the_python_of_the_readme_runs(

@@ -12,6 +12,7 @@ import click
 from tinyfin.cli.output import claim, emit, json_option, note
 
 if TYPE_CHECKING:
+    from tinyfin.quantization.own_models.meaning import Meaning
     from tinyfin.results.parity import Parity
     from tinyfin.training.families import Readout
 
@@ -57,14 +58,21 @@ def _text(result: Mapping[str, object]) -> str:
 @click.option(
     "--model",
     type=click.Path(exists=True, dir_okay=False),
-    help="A Keras network of your own (.keras) in the place of the RUN's; makes a new "
-    "run next to it.",
+    help="A model of your own in the place of the RUN's: .keras, .onnx, .skops, .json, .ubj, .txt "
+    "or .tflite (docs/models.md); makes a new run next to it.",
 )
 @click.option("--name", help="With --model: name of the new run; RUN-FILE if not given.")
 @click.option(
     "--readout",
     type=click.Choice(["accumulator", "sum_of_squares", "reconstruction"]),
     help="With --model: how the score is taken; accumulator (one output, the logit) if not given.",
+)
+@click.option(
+    "--inputs",
+    type=click.Choice(["scaled", "codes", "features"]),
+    help="With --model: what it was trained on. scaled, if not given: the int8 codes over 64; "
+    "codes: the codes, as `network-inputs` writes them; features: as `features` writes them, "
+    "trees only.",
 )
 @click.option(
     "--key",
@@ -90,6 +98,7 @@ def command(
     model: str | None,
     name: str | None,
     readout: Readout | None,
+    inputs: Meaning | None,
     key_path: str | None,
     security_counter: int | None,
     interpreter: Path | None,
@@ -97,11 +106,13 @@ def command(
 ) -> None:
     """Make model.tflite and model.tfpack of a RUN, compared with TFLM byte for byte.
 
-    Tables and trees (families density and forest) need no .tflite; the oracle is their reference.
+    Tables and trees need no .tflite; the oracle is their reference.
 
-    With --model a network of your own takes the place of the trained one. It takes the codes of the
-    RUN's input maps over 64 as float32; `tinyfin network-inputs` writes the codes to train it
-    on. Rows, features and calibration stay the RUN's.
+    With --model a model of your own takes the place of the trained one: a network of Keras,
+    PyTorch or scikit-learn, or trees of scikit-learn, XGBoost or LightGBM. It takes the codes of
+    the RUN's input maps over 64 as float32, if --inputs does not say otherwise;
+    `tinyfin network-inputs` writes the codes to train it on. Rows, features and calibration stay
+    the RUN's.
 
     A RUN signed with --key keeps the public half in public.key, which the other commands trust, and
     the pack in the other layouts of the targets next to model.tfpack, signed too.
@@ -110,8 +121,8 @@ def command(
     from tinyfin.quantization.workflow import quantize
     from tinyfin.training.run_folder import open_run
 
-    if model is None and (name or readout):
-        raise click.UsageError("--name and --readout go with --model")
+    if model is None and (name or readout or inputs):
+        raise click.UsageError("--name, --readout and --inputs go with --model")
     key = None if key_path is None else load_key(key_path)
     found = open_run(run)
     if model is None:
@@ -124,7 +135,12 @@ def command(
 
         claim(found.path.parent / (name or default_name(found, Path(model))))
         with adopting(
-            found, Path(model), name=name, readout=readout or "accumulator", note=note
+            found,
+            Path(model),
+            name=name,
+            readout=readout or "accumulator",
+            inputs=inputs or "scaled",
+            note=note,
         ) as made:
             result = quantize(
                 made, key=key, security_counter=security_counter, interpreter=interpreter, note=note

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A Keras network of your own in the place of the one that a run trained.
+"""A model of your own in the place of the one that a run trained: a network or trees, made by
+Keras, PyTorch, scikit-learn, XGBoost or LightGBM.
 
 Features, input maps and the rows to calibrate and test on are the run's; so its figures can be
 compared with the run's own, on the same rows.
@@ -8,39 +9,53 @@ compared with the run's own, on the same rows.
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
-import numpy.typing as npt
 
 from tinyfin.errors import ModelError
+from tinyfin.quantization.own_models import keras_file
+from tinyfin.quantization.own_models.ensemble import Ensemble, fitted
+from tinyfin.quantization.own_models.layers import Layers
+from tinyfin.quantization.own_models.lightgbm_file import read_lightgbm_json, read_lightgbm_text
+from tinyfin.quantization.own_models.meaning import Meaning, RunInputs
+from tinyfin.quantization.own_models.onnx_file import read_onnx
+from tinyfin.quantization.own_models.sklearn_file import read_skops
+from tinyfin.quantization.own_models.tflite_file import read_tflite
+from tinyfin.quantization.own_models.xgboost_file import read_xgboost
 from tinyfin.results.reference import Reference
 from tinyfin.results.run import FitFacts, ModelFacts, ModelFile, Replaced
-from tinyfin.tflite.refused_layers import on_vectors
-from tinyfin.training.families import (
-    INPUT_STEPS,
-    Fitted,
-    Readout,
-    codes_to_float,
-    score_rows,
-    weights_sha256,
-)
-from tinyfin.training.keras_types import Layer, Network
+from tinyfin.training.families import Fitted, Learned, Readout, score_rows, weights_sha256
 from tinyfin.training.run_folder import RunFolder, making_run, open_run
 
-__all__ = ["FAMILY", "adopt", "adopting", "default_name"]
+__all__ = ["FAMILY", "adopt", "adopting", "default_name", "read_file"]
 
 FAMILY = "own"
-"""What ``run.json`` calls a network that was not trained here."""
+"""What ``run.json`` calls a model that was not trained here."""
 
-_STILL_ROWS = 2000
-_STILL, _FAR = 1e-12, 1e12
-"""Below it a variance is none; the one that makes a Normalization give 0."""
 _COPIED = ("config.toml", "program.bin", "maps.json")
+_MAX_BYTES = 1 << 28
+_KERAS = (".keras", ".h5")
+_KNOWN = (
+    ".keras (Keras), .onnx (PyTorch and others), .skops (scikit-learn), .json or .ubj (XGBoost), "
+    ".txt or .json (LightGBM), .tflite (int8, on the run's codes)"
+)
+_SAVE_AS = {
+    **dict.fromkeys(
+        (".joblib", ".pickle", ".pkl", ".sav"),
+        "a pickle runs whatever code is in it, so none is read; write the estimator with "
+        '`skops.io.dump(estimator, "FILE.skops")`, a booster with its save_model',
+    ),
+    **dict.fromkeys(
+        (".pt", ".pth"),
+        "weights alone are no network; write it with "
+        '`torch.onnx.export(network.eval(), (x,), "FILE.onnx", external_data=False)`',
+    ),
+}
 
 
 def default_name(run: RunFolder, path: Path) -> str:
@@ -55,10 +70,13 @@ def adopt(
     *,
     name: str | None = None,
     readout: Readout = "accumulator",
+    inputs: Meaning = "scaled",
     note: Callable[[str], None] = lambda _: None,
 ) -> RunFolder:
     """Make the run ``name`` next to ``run``, as :func:`adopting` does."""
-    with adopting(open_run(run), path, name=name, readout=readout, note=note) as made:
+    with adopting(
+        open_run(run), path, name=name, readout=readout, inputs=inputs, note=note
+    ) as made:
         pass
     return open_run(made.shown)
 
@@ -70,52 +88,51 @@ def adopting(
     *,
     name: str | None = None,
     readout: Readout = "accumulator",
+    inputs: Meaning = "scaled",
     note: Callable[[str], None] = lambda _: None,
 ) -> Iterator[RunFolder]:
-    """Make the run ``name`` next to ``run``: the same but for the network, which is that of the
-    Keras file ``path``. It is there when the ``with`` block ends, and not after an exception.
+    """Make the run ``name`` next to ``run``: the same but for the model, which is that of the file
+    ``path`` (``.keras``, ``.onnx``, ``.skops``, ``.json``, ``.ubj``, ``.txt``, ``.tflite``). It is
+    there when the ``with`` block ends, and not after an exception.
 
-    The network takes float32[n, F]: the int8 codes of the run's input maps over ``INPUT_STEPS``
-    (``tinyfin network-inputs`` writes the codes). ``readout`` says how its score is
-    taken: ``accumulator`` of one output, the logit (a sigmoid at the end is taken off);
+    The model takes [n, F]; ``inputs`` says what (:data:`tinyfin.quantization.own_models.meaning`):
+    the int8 codes of the run's input maps over ``INPUT_STEPS`` as float32, or the codes, or, of
+    trees, the features before the maps. ``readout`` says how a network's score is taken:
+    ``accumulator`` of one output, the logit (a sigmoid at the end is taken off);
     ``sum_of_squares`` of the outputs; ``reconstruction`` of inputs less outputs. Raises ModelError
-    for a file that is no Keras network or one of another shape, InputError when a run of that name
-    is there.
+    for a file that holds no such model or one of another shape, InputError when a run of that name
+    is there, ToolError when the package that reads the file is missing.
     """
     from tinyfin.training.reproducible import tensorflow
 
     facts = run.facts()
-    width = len(facts.features.names)
-    tf = tensorflow(facts.model.seed)
-    network = _loaded(tf, path)
-    _check_layers(tf, network, path)
-    _check_shape(network, path, width, readout)
-    _hold_what_never_varied(tf, network, facts.features.names, note)
-    if readout == "accumulator":
-        network = _without_sigmoid(tf, network, note)
-        _check_end(tf, network, path)
-    fitted = Fitted(network, readout, FitFacts())
     slices = run.slices()
+    meant = RunInputs(tuple(facts.features.names), run.maps(), inputs)
+    learned = _learned(path, meant, readout, facts.model.seed, note)
     for part in ("calibration", "test"):
         if len(slices[part]):
-            slices[f"{part}_float"] = score_rows(fitted, slices[part])
+            slices[f"{part}_float"] = score_rows(learned, slices[part])
     scores = np.concatenate([slices[f"{part}_float"] for part in ("calibration", "test")])
     if not np.isfinite(scores).all():
         raise ModelError(f"{path}: gives NaN or infinity on the run's rows; train it again")
     if np.ptp(scores) == 0:
+        why = "train it again, on the run's inputs"
+        if isinstance(learned, Fitted):
+            tf = tensorflow(facts.model.seed)
+            why = keras_file.why_still(tf, learned.keras_model, slices["calibration"])
         raise ModelError(
-            f"{path}: gives one and the same score for every row ({scores[0]:.4g}); "
-            f"{_why_still(tf, network, slices['calibration'])}"
+            f"{path}: gives one and the same score for every row ({scores[0]:.4g}); {why}"
         )
     facts.model = ModelFacts(
+        **learned.history.model_dump(exclude_unset=True),
         family=FAMILY,
-        file=ModelFile(name=path.name, sha256=hashlib.sha256(path.read_bytes()).hexdigest()),
+        file=ModelFile(
+            name=path.name, sha256=hashlib.sha256(path.read_bytes()).hexdigest(), inputs=inputs
+        ),
         in_place_of=Replaced(run=run.name, weights_sha256=facts.model.weights_sha256),
         seed=facts.model.seed,
         readout=readout,
-        hidden=[],
-        parameters=int(network.count_params()),
-        weights_sha256=weights_sha256(fitted),
+        weights_sha256=weights_sha256(learned),
     )
     name = name or default_name(run, path)
     with making_run(run.path.parent, name, run.config()) as made:
@@ -123,142 +140,88 @@ def adopting(
             shutil.copyfile(run.file(file), made.path / file)
         if (run.path / Reference.NAME).is_file():
             shutil.copyfile(run.path / Reference.NAME, made.path / Reference.NAME)
-        fitted.save(made.path)
+        learned.save(made.path)
         made.write_arrays("slices.npz", slices)
         facts.name = made.name
         made.write(facts)
         yield made
 
 
-def _loaded(tf: ModuleType, path: Path) -> Network:
-    if path.suffix not in (".keras", ".h5"):
-        raise ModelError(f"{path}: give a Keras network, saved as .keras or .h5")
-    try:
-        network: Network = tf.keras.models.load_model(path, compile=False)
-    except Exception as error:  # Keras raises many kinds, with the layer in the text
-        text = str(error).strip().splitlines() or [type(error).__name__]
-        raise ModelError(
-            f"{path}: Keras cannot load it: {text[0]}; save it with model.save, without layers of "
-            "your own"
-        ) from error
-    return network
+def _learned(
+    path: Path, inputs: RunInputs, readout: Readout, seed: int, note: Callable[[str], None]
+) -> Learned:
+    """The model of a file, ready to score the run's codes."""
+    from tinyfin.training.reproducible import tensorflow
 
-
-def _without_sigmoid(tf: ModuleType, network: Network, note: Callable[[str], None]) -> Network:
-    """The logit: a sigmoid at the end is taken off, for its 1/256 steps would ruin calibration."""
-    last = _last(tf, network)
-    if getattr(last, "activation", None) is not tf.keras.activations.sigmoid:
-        return network
-    note("the sigmoid at the end is taken off: the score is read from the logit before it")
-    if isinstance(last, tf.keras.layers.Activation):
-        if last is not network.layers[-1]:
-            return network
-        before: Network = tf.keras.Model(network.inputs, last.input)
-        return before
-    last.activation = tf.keras.activations.linear
-    # built again, so that nothing that was traced with the sigmoid is left
-    again: Network = tf.keras.models.clone_model(network, clone_function=lambda layer: layer)
-    return again
-
-
-def _hold_what_never_varied(
-    tf: ModuleType, network: Network, names: list[str], note: Callable[[str], None]
-) -> None:
-    """Leave out of an adapted Normalization at the front the inputs that were constant there.
-
-    Keras divides them by 1e-7, and no int8 tensor holds that together with the others.
-    """
-    first = next((x for x in network.layers if not isinstance(x, tf.keras.layers.InputLayer)), None)
-    if not isinstance(first, tf.keras.layers.Normalization) or first.input_mean is not None:
-        return
-    variance = np.array(first.variance, np.float32)
-    still = variance.ravel() < _STILL
-    if variance.size != len(names) or not still.any():
-        return
-    first.adapt_variance.assign(
-        np.where(still, _FAR, variance.ravel()).reshape(first.adapt_variance.shape)
-    )
-    first.finalize_state()
-    told = ", ".join(name for name, s in zip(names, still, strict=True) if s)
-    note(f"{first.name}: never varied where it was adapted, taken as constant: {told}")
-
-
-def _check_shape(network: Network, path: Path, width: int, readout: Readout) -> None:
-    takes, gives = tuple(network.input_shape), tuple(network.output_shape)
-    if takes != (None, width):
-        raise ModelError(
-            f"{path}: takes {takes}; the run has {width} inputs, so (None, {width}) is needed, "
-            f"each the int8 code over {INPUT_STEPS}"
-        )
-    wanted = {"accumulator": (None, 1), "reconstruction": (None, width)}.get(readout)
-    if len(gives) != 2 or (wanted is not None and gives != wanted):
-        raise ModelError(
-            f"{path}: gives {gives}; read-out {readout} needs {wanted or '(None, outputs)'}"
-        )
-
-
-def _check_end(tf: ModuleType, network: Network, path: Path) -> None:
-    """Raises ModelError unless the last layer is a linear Dense(1)."""
-    last = _last(tf, network)
-    if getattr(last, "units", None) != 1:
-        raise ModelError(
-            f"{path}: ends in {type(last).__name__}; the score is the accumulator of a last "
-            "Dense(1) layer"
-        )
-    activation = getattr(last, "activation", None)
-    if activation not in (None, tf.keras.activations.linear):
-        raise ModelError(
-            f"{path}: ends in a Dense layer with {getattr(activation, '__name__', activation)}; "
-            "the score is read before it, so train it with a linear one and a loss that takes "
-            "logits"
-        )
-
-
-def _last(tf: ModuleType, network: Network) -> Layer:
-    """The layer that gives the output, also where it is in a network within the network."""
-    last = network.layers[-1]
-    while isinstance(last, tf.keras.Model) and last.layers:
-        last = last.layers[-1]
-    return last
-
-
-def _why_still(tf: ModuleType, network: Network, codes: npt.NDArray[np.int8]) -> str:
-    """Which layer is the first whose output is the same for all rows, and what to do."""
-    x = codes_to_float(codes[:_STILL_ROWS])
-    for layer in _layers(tf, network):
-        if isinstance(layer, tf.keras.layers.InputLayer):
-            continue
-        try:
-            out = tf.keras.Model(network.inputs, layer.output).predict(x, verbose=0)
-        except (ValueError, AttributeError, KeyError):  # all of them Keras'
-            continue  # a layer of a network within, or one that is used twice
-        if np.all(out == out[:1]):
-            why = "all weights are 0 or its ReLU is dead" if not out.any() else "it is constant"
-            return (
-                f"layer {layer.name!r} is the first whose output never varies: {why}; train it "
-                "again, with a smaller learning rate or another start"
-            )
-    return "train it again, with a smaller learning rate or another start"
-
-
-def _layers(tf: ModuleType, network: Network) -> Iterator[Layer]:
-    """The layers, also those of networks within the network."""
-    for layer in network.layers:
-        if isinstance(layer, tf.keras.Model):
-            yield from _layers(tf, layer)
-        else:
-            yield layer
-
-
-def _check_layers(tf: ModuleType, network: Network, path: Path) -> None:
-    """Raises ModelError for a recurrent layer, of which the converter dies, and for a Dense layer
-    on more than one vector."""
-    for layer in _layers(tf, network):
-        shape = getattr(getattr(layer, "input", None), "shape", ())
-        if type(layer).__name__ in ("Dense", "EinsumDense") and len(shape) > 2:
-            raise ModelError(f"{path}: {on_vectors(layer.name, f'shape {tuple(shape)}')}")
-        if ".layers.rnn." in type(layer).__module__:
+    where, names = str(path), inputs.names
+    if path.suffix in (*_KERAS, ".tflite") and inputs.meaning != "scaled":
+        raise ModelError(f"{where}: takes the codes over 64; leave --inputs {inputs.meaning} out")
+    if path.suffix == ".tflite":
+        return read_tflite(_bytes(path), where, len(names), readout)
+    if path.suffix in _KERAS:
+        tf = tensorflow(seed)
+        network = keras_file.loaded(tf, path)
+    else:
+        found = read_file(path, factor=inputs.factor, note=note)
+        if isinstance(found, Ensemble):
+            if readout != "accumulator":
+                raise ModelError(f"{where}: trees are summed; leave --readout {readout} out")
+            return fitted(found, inputs, where, note)
+        if inputs.meaning == "features":
             raise ModelError(
-                f"{path}: layer {layer.name!r} is a {type(layer).__name__}, which no plan holds; "
-                "use Dense layers over features that carry the history"
+                f"{where}: a network takes the codes, for the input maps bend the features; train "
+                "it on them, and leave --inputs features out"
             )
+        if found.names is not None and found.names != names:
+            raise ModelError(
+                f"{where}: was trained on {', '.join(found.names)}; the run's inputs are "
+                f"{', '.join(names)}, in this order"
+            )
+        logit = found.logit(found.output) if readout == "accumulator" else None
+        if logit is not None:
+            note("the sigmoid at the end is taken off: the score is read from the logit before it")
+            found.output = logit
+        tf = tensorflow(seed)
+        network = found.network(tf)
+    network = keras_file.checked(tf, network, list(names), readout, where, note)
+    return Fitted(network, readout, FitFacts(parameters=int(network.count_params())))
+
+
+def read_file(
+    path: Path, *, factor: float = 1.0, note: Callable[[str], None] = lambda _: None
+) -> Layers | Ensemble:
+    """The network, its inputs multiplied by ``factor`` first, or the trees of a file that is
+    neither Keras' nor TFLite's. Raises ModelError."""
+    where = str(path)
+    if path.suffix in _SAVE_AS:
+        raise ModelError(f"{where}: {_SAVE_AS[path.suffix]}")
+    if path.suffix not in (".onnx", ".skops", ".json", ".ubj", ".txt"):
+        raise ModelError(f"{where}: give a model in one of {_KNOWN}")
+    data = _bytes(path)
+    if path.suffix == ".onnx":
+        return read_onnx(data, where, factor=factor)
+    if path.suffix == ".skops":
+        return read_skops(data, where, factor=factor, note=note)
+    if path.suffix == ".txt":
+        return read_lightgbm_text(data, where)
+    if path.suffix == ".json" and b'"tree_info"' in data and not _has_learner(data):
+        return read_lightgbm_json(data, where)
+    return read_xgboost(data, where, note=note)
+
+
+def _has_learner(data: bytes) -> bool:
+    """XGBoost's files have this key at the top, and a list ``tree_info`` further down."""
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(found, dict) and "learner" in found
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise ModelError(f"{path}: is larger than {_MAX_BYTES} bytes; no terminal holds it")
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path}: {error.strerror}; check the path") from error

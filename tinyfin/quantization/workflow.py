@@ -136,7 +136,7 @@ def _quantize(
         compared.model_dump(exclude_unset=True)
         | {"float_and_int8": _differences(metrics), "sizes": _sizes(made)}
     )
-    _warn(metrics, note)
+    _warn(metrics, made.network.is_tflite, note)
     run.write(report)
     run.write(metrics)
     if report.plan.differing_bytes:
@@ -169,25 +169,31 @@ def _counter(run: RunFolder) -> int:
         return 0
 
 
-def _warn(metrics: Metrics, note: Note) -> None:
+def _warn(metrics: Metrics, layers: bool, note: Note) -> None:
     """Say when int8 ranks much worse than float: the figures alone are easily overlooked."""
     scorers = metrics.populations["all"]
     if "model_float" not in scorers:
         return  # no labelled row to rank
     loss = scorers["model_float"].average_precision - scorers["model_int8"].average_precision
     if loss > MUCH:
-        note(
-            f"WARNING: int8 loses {loss:.3f} average precision against float; some layer's values "
-            "spread too far for 256 steps: Normalization of an input that hardly varies, or layers "
-            "without BatchNormalization or regularization"
+        why = (
+            "some layer's values spread too far for 256 steps: Normalization of an input that "
+            "hardly varies, or layers without BatchNormalization or regularization"
+            if layers
+            else "a few leaves are so large that 256 steps are too few for the others: regularize "
+            "the leaves, or let them hold more rows"
         )
+        note(f"WARNING: int8 loses {loss:.3f} average precision against float; {why}")
 
 
 def _model_file(run: RunFolder, facts: RunFacts, slices: Slices, note: Note) -> bytes:
-    """``model.json`` if the family made one, else ``model.tflite``, made now."""
+    """``model.json`` if the family made one, else ``model.tflite``, made now; of a run that was
+    given an int8 network, that one as it is."""
     integers = run.path / "model.json"
     if integers.is_file():
         return integers.read_bytes()
+    if facts.model.file is not None and not (run.path / "model.keras").is_file():
+        return run.file("model.tflite").read_bytes()
     from tinyfin.training.reproducible import tensorflow
 
     tf = tensorflow(facts.model.seed)

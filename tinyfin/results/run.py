@@ -146,10 +146,12 @@ class FitFacts(Facts):
 
 
 class ModelFile(Facts):
-    """A network that was not trained here."""
+    """A model that was not trained here."""
 
     name: str
     sha256: str
+    inputs: str = "scaled"
+    """What it takes: ``scaled`` codes, ``codes`` or ``features``."""
 
 
 class Replaced(Facts):

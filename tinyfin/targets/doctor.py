@@ -22,7 +22,8 @@ from tinyfin.wire.devices import how_to_be_let_in
 
 __all__ = ["Finding", "examine"]
 
-EXTRAS = ("", "train", "build", "espressif", "dev")
+EXTRAS = ("", "train", "build", "espressif", "onnx", "skops", "dev")
+_NEEDED = ("", "train", "build")
 _ESPRESSIFS_QEMU = "https://github.com/espressif/qemu/releases; put it before other QEMUs on PATH"
 
 
@@ -87,12 +88,14 @@ def _packages() -> list[Finding]:
                 f"package of [{extra}]" if extra else "package",
                 bool(version),
                 version,
-                extra not in ("espressif", "dev"),
+                extra in _NEEDED,
                 {
                     "": "core",
                     "train": "training and quantizing",
                     "build": "building firmware",
                     "espressif": "images of ESP32 and ESP32-S3, flashing chips of Espressif",
+                    "onnx": "models of your own as .onnx",
+                    "skops": "estimators of scikit-learn as .skops",
                     "dev": "changing tinyfin",
                 }[extra],
                 "" if version else install_command(extra),
