@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A Keras network of the user's own goes into a pack as a trained one does; files of other tools are
-in own_models."""
+"""A Keras network of the user's own goes into a pack as a trained one does. Files of other tools
+are in own_models."""
 
 from __future__ import annotations
 

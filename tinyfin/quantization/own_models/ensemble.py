@@ -113,9 +113,11 @@ class _Splits:
         if zero is not None:
             at = (low <= 0) & (high >= 0)
             if np.any(last[at] != zero):
+                names = self.ensemble.names or ()
+                name = names[feature] if feature < len(names) else f"input {feature}"
                 raise ModelError(
-                    f"tree {tree} takes a value of 0 as missing and sends it against the "
-                    f"threshold of input {feature}; train with zero_as_missing=false"
+                    f"tree {tree}: takes a value of 0 as missing and sends it against the "
+                    f"threshold of {name}; train with zero_as_missing=false"
                 )
         return int(np.count_nonzero(last))
 

@@ -77,8 +77,9 @@ def _loaded(data: bytes, where: str, note: Callable[[str], None]) -> Estimator:
         strange = sorted(set(skops_io.get_untrusted_types(data=data)) - {*_TRUSTED})
         if strange:
             raise ModelError(
-                f"{where}: holds {', '.join(map(str, strange[:5]))}, which is not made of a file; "
-                "save an estimator of scikit-learn's own, alone or in a Pipeline with a scaler"
+                f"{where}: holds {', '.join(map(str, strange[:5]))}, which may run any code; save "
+                "an estimator of scikit-learn's own, without categorical features, alone or in a "
+                "Pipeline with a scaler"
             )
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")
@@ -266,8 +267,6 @@ def _depths(tree: Tree) -> npt.NDArray[np.int64]:
 
 def _histogram_boosting(estimator: Estimator, scalers: list[Estimator], factor: float) -> Ensemble:
     """Leaves add up to the log-odds, with the baseline."""
-    if getattr(estimator, "_preprocessor", None) is not None:
-        raise ModelError("has categorical features; train it with categorical_features=None")
     trees = []
     for iteration in estimator._predictors:
         (predictor,) = iteration

@@ -49,7 +49,8 @@ class _Tree(BaseModel):
 
 
 class _Model(BaseModel):
-    trees: list[_Tree]
+    trees: list[_Tree] | None = None
+    """None of gblinear."""
 
 
 class _Booster(BaseModel):
@@ -108,7 +109,7 @@ def _ensemble(learner: _Learner, where: str, note: Callable[[str], None]) -> Ens
     booster, param = learner.gradient_booster, learner.learner_model_param
     weights = booster.weight_drop if booster.name == "dart" else []
     model = booster.gbtree.model if booster.name == "dart" and booster.gbtree else booster.model
-    if booster.name not in ("gbtree", "dart") or model is None:
+    if booster.name not in ("gbtree", "dart") or model is None or model.trees is None:
         raise ModelError(
             f"{where}: booster {booster.name}; a terminal runs the trees of gbtree and dart"
         )
