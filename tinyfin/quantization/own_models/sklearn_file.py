@@ -215,8 +215,6 @@ def _grown(
 
 def _nodes(tree: Estimator, value: Callable[[Estimator], npt.NDArray[np.float64]]) -> Tree:
     """A tree of scikit-learn's C code."""
-    if not 1 <= tree.node_count <= tree.capacity:  # what it gives is memory of that many nodes
-        raise ModelError(f"a tree of {tree.node_count} nodes in {tree.capacity}; save it again")
     return Tree(
         np.asarray(tree.feature, np.int64),
         np.asarray(tree.threshold, np.float64),
