@@ -19,6 +19,7 @@
 #   make killtest  the emulated terminal killed KILLS times (2000) while packs are replaced, and while
 #                it keeps what it learns
 #   make fuzz    fuzz targets under sanitizers, FUZZ_SECONDS each
+#   make modelfuzz  RUNS damaged files of models (15,000) of each kind that quantize --model reads
 #   make clean   removes everything that the others made, but for your runs in runs/
 
 PYTHON ?= python3
@@ -35,7 +36,7 @@ native := $(wildcard firmware/lib/tinyfin/src/*.[ch] firmware/lib/tinyfin/src/*/
 export PLATFORMIO_SETTING_ENABLE_TELEMETRY := no
 export PLATFORMIO_DISABLE_UPGRADE_CHECK := true
 
-.PHONY: demo test test-loaded nightly lint rig soak bench attacks notebooks fuzz powercut statecut auditcut killtest clean install system-demo system-test system-loaded system-bench system-fuzz
+.PHONY: demo test test-loaded nightly lint rig soak bench attacks notebooks fuzz modelfuzz powercut statecut auditcut killtest clean install system-demo system-test system-loaded system-bench system-fuzz
 .DELETE_ON_ERROR:
 
 demo: system-demo install
@@ -89,6 +90,9 @@ killtest: system-test install
 
 fuzz: system-fuzz
 	firmware/test/fuzz.sh $(FUZZ_SECONDS)
+
+modelfuzz: install
+	OWN_MODEL_RUNS=$(or $(RUNS),15000) $(BIN)/python -m pytest -q -s tests/quantization/own_models/test_hostile_files.py -k no_bytes
 
 install: $(VENV)/.installed $(VENV)/.native
 	@$(BIN)/python .ci/editable.py

@@ -9,7 +9,6 @@ compared with the run's own, on the same rows.
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from tinyfin.errors import ModelError
+from tinyfin.progress import stage
 from tinyfin.quantization.own_models import keras_file
 from tinyfin.quantization.own_models.ensemble import Ensemble, fitted
 from tinyfin.quantization.own_models.layers import Layers
@@ -109,9 +109,10 @@ def adopting(
     slices = run.slices()
     meant = RunInputs(tuple(facts.features.names), run.maps(), inputs)
     learned = _learned(path, meant, readout, facts.model.seed, note)
-    for part in ("calibration", "test"):
-        if len(slices[part]):
-            slices[f"{part}_float"] = score_rows(learned, slices[part])
+    with stage("scoring the run's rows"):
+        for part in ("calibration", "test"):
+            if len(slices[part]):
+                slices[f"{part}_float"] = score_rows(learned, slices[part])
     scores = np.concatenate([slices[f"{part}_float"] for part in ("calibration", "test")])
     if not np.isfinite(scores).all():
         raise ModelError(f"{path}: gives NaN or infinity on the run's rows; train it again")
@@ -204,18 +205,9 @@ def read_file(
         return read_skops(data, where, factor=factor, note=note)
     if path.suffix == ".txt":
         return read_lightgbm_text(data, where)
-    if path.suffix == ".json" and b'"tree_info"' in data and not _has_learner(data):
+    if path.suffix == ".json" and b'"tree_structure"' in data:
         return read_lightgbm_json(data, where)
     return read_xgboost(data, where, note=note)
-
-
-def _has_learner(data: bytes) -> bool:
-    """XGBoost's files have this key at the top, and a list ``tree_info`` further down."""
-    try:
-        found = json.loads(data)
-    except (ValueError, RecursionError):
-        return False
-    return isinstance(found, dict) and "learner" in found
 
 
 def _bytes(path: Path) -> bytes:

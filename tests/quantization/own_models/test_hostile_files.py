@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whatever the bytes of a model's file are, it is read or refused with a ModelError.
 
-``OWN_MODEL_RUNS=100000 pytest -s`` reads that many damaged files of each kind; a finding is printed
-with its seed.
+``make modelfuzz`` reads many more of them; a finding is printed with its number and seed.
 """
 
 from __future__ import annotations

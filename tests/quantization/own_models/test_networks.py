@@ -4,11 +4,13 @@ terminal runs is refused by its node."""
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+import pandas
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -25,12 +27,15 @@ from skops.io import dump
 from tests.quantization.own_models import graphs
 from tests.quantization.own_models.graphs import EXPORTS, SCORE, Graph
 from tests.quantization.own_models.rows import data, every_code
+from tests.support.cli import tinyfin
 from tinyfin.errors import ModelError
+from tinyfin.optional_packages import install_command
 from tinyfin.quantization.own_models.layers import Layers
 from tinyfin.quantization.own_models.onnx_file import read_onnx
-from tinyfin.quantization.own_network import read_file
+from tinyfin.quantization.own_network import adopt, read_file
 from tinyfin.training.families import codes_to_float
 from tinyfin.training.reproducible import tensorflow
+from tinyfin.training.run_folder import open_run
 
 WIDTH = 5
 
@@ -264,3 +269,33 @@ def test_other_signatures_are_refused() -> None:
     constant.graph.initializer.append(numpy_helper.from_array(np.zeros(3, "f4"), "alone"))
     constant.graph.output[0].name = "alone"
     refused(constant, "no node makes the output 'alone' of the input")
+
+
+def test_a_network_on_features_in_another_order_is_refused(run_copy: Path) -> None:
+    run = open_run(run_copy)
+    names = run.facts().features.names
+    x = np.random.default_rng(1).normal(size=(60, len(names)))
+    path = run_copy.parent / "own.skops"
+    for order in ([*names[::-1]], ["other", *names[1:]]):
+        table = pandas.DataFrame(x, columns=order)
+        dump(LogisticRegression().fit(table, x[:, 0] > 0), path)
+        with pytest.raises(ModelError, match=f"was trained on {order[0]}, .* in this order"):
+            adopt(run, path)
+    dump(LogisticRegression().fit(x, x[:, 0] > 0), path)
+    with pytest.raises(ModelError, match="a network takes the codes"):
+        adopt(run, path, inputs="features")
+
+
+@pytest.mark.parametrize("extra", ["onnx", "skops"])
+def test_a_missing_package_is_named_with_its_extra(
+    extra: str, run_copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == extra else find(name)
+    )
+    path = run_copy.parent / f"own.{extra}"
+    path.write_bytes(b"")
+    answer = tinyfin(f"quantize {run_copy} --model {path}", code=6)
+    assert install_command(extra) in " ".join(answer.output.split())
+    assert not list(run_copy.parent.glob("run-*"))

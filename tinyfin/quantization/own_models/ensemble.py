@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from tinyfin.errors import ModelError
 from tinyfin.pack.integer_model import MAX_DEPTH, MAX_TERMS, Forest
+from tinyfin.progress import shown
 from tinyfin.quantization.own_models.meaning import RunInputs
 from tinyfin.results.run import FitFacts
 from tinyfin.training.families import FittedIntegers
@@ -69,7 +70,8 @@ def fitted(
     low, high = inputs.values(columns, ensemble.scaler, where)
     moved: set[int] = set()
     splits = _Splits(ensemble, low, high, moved)
-    found = [_on_codes(splits, i, tree, where) for i, tree in enumerate(ensemble.trees)]
+    trees = shown("reading the trees", ensemble.trees, "trees")
+    found = [_on_codes(splits, i, tree, where) for i, tree in enumerate(trees)]
     depth = max(1, max(one.depth for one in found))
     whole = [_complete(one, depth, columns) for one in found]
     feature, threshold, value = (np.stack(part) for part in zip(*whole, strict=True))
