@@ -28,6 +28,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "hsm": ("pkcs11",),
     "onnx": ("onnx",),
     "skops": ("skops",),
+    "captures": ("iso8583",),
 }
 """Modules that come with each extra of the package."""
 

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # Builds the libFuzzer targets (clang, ASan, UBSan) and runs each for a time.
 #
-#   firmware/test/fuzz.sh [SECONDS [TARGET...]]      60 seconds each of: pack state events wire slots; and control
+#   firmware/test/fuzz.sh [SECONDS [TARGET...]]      60 seconds each of: pack state events wire slots
+#                                                   tlv iso8583; and control
 #
 # control is the target wire with a terminal that does repeated frames again: if that is not found, the fuzzing of the wire
 # proves nothing.
@@ -14,7 +15,7 @@ set -eu
 cd "$(dirname "$0")"
 seconds=${1:-60}
 [ $# -gt 0 ] && shift
-[ $# -gt 0 ] || set -- pack state events wire slots control
+[ $# -gt 0 ] || set -- pack state events wire slots tlv iso8583 control
 build=${FUZZ_BUILD:-../../build/fuzz}
 clang=${CLANG:-clang}
 python=${PYTHON:-python3}

@@ -33,6 +33,7 @@ VERBS: tuple[tuple[str, str, str], ...] = (
     ("simulate", "tinyfin.cli.simulate", "Make transactions with labelled attacks."),
     ("check", "tinyfin.cli.check", "Look at transactions: missing, double, silent, drifted."),
     ("features", "tinyfin.cli.features", "List the catalogue of features; compute features."),
+    ("convert", "tinyfin.cli.convert", "Make transactions of ISO 8583 or EMV captures."),
     ("host-fields", "tinyfin.cli.host_fields", "Add to transactions what a host would have sent."),
     ("train", "tinyfin.cli.train", "Train a model on transactions."),
     ("quantize", "tinyfin.cli.quantize", "Make the int8 .tflite and the pack of a run."),

@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Captures to a Parquet file of transactions, a batch in memory at a time."""
+
+from __future__ import annotations
+
+import csv
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO, Any, TypedDict
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tinyfin import files
+from tinyfin.captures.elements import Calendar, Elements
+from tinyfin.captures.iso8583 import Dialect, elements_of
+from tinyfin.captures.join import Joiner
+from tinyfin.captures.messages import Message, Unreadable, messages
+from tinyfin.captures.tlv import add_tags
+from tinyfin.data.containers import writes_csv
+from tinyfin.errors import DataError, InputError
+from tinyfin.progress import stage
+from tinyfin.schema import PAYMENT
+
+__all__ = ["Converted", "convert"]
+
+_BATCH_ROWS = 1 << 14
+_SHOWN = 5
+_TYPES = {"i32": pa.int32(), "i64": pa.int64(), "u64": pa.uint64(), "enum": pa.string()}
+_FIELDS = (
+    "amount_minor",
+    "token",
+    "entry_mode",
+    "transaction_type",
+    "mcc",
+    "currency",
+    "cvm",
+    "tvr",
+    "atc",
+    "stan",
+    "floor_limit_minor",
+    "approval_hash",
+)
+_COLUMNS = pa.schema(
+    [
+        ("time", pa.timestamp("ms")),
+        ("local_time", pa.timestamp("ms")),
+        ("terminal", pa.string()),
+        *((name, _TYPES[PAYMENT.field(name).type]) for name in _FIELDS),
+        ("result", pa.string()),
+        ("response", pa.int32()),
+        ("outcome_time", pa.timestamp("ms")),
+        ("rrn", pa.string()),
+    ]
+)
+_ALWAYS = ("time", "local_time", "terminal", "result")
+
+
+class Converted(TypedDict):
+    """What :func:`convert` wrote, and what it read."""
+
+    out: str
+    messages: int
+    transactions: int
+    bad: int
+    """Messages that cannot be read."""
+    results: dict[str, int]
+    """Transactions by result; "none" where no answer came."""
+    passed_over: dict[str, int]
+    """Messages that are no transaction and belong to none, by what they are."""
+    columns: list[str]
+
+
+def convert(
+    paths: Sequence[str | Path],
+    out: str | Path,
+    *,
+    token_key: bytes,
+    dialect: Dialect | None = None,
+    year: int | None = None,
+    terminal: str | None = None,
+    skip_bad_rows: str | Path | None = None,
+) -> Converted:
+    """Write the transactions of capture files as one Parquet file with the schema's names.
+
+    ``dialect``: how ISO 8583 messages are written; None: the files hold TLV data, a transaction
+    each. ``token_key``: of the keyed hash that takes the place of card numbers
+    (:func:`tinyfin.data.tokens.load_token_key`). ``year``: of the first message, for times without
+    one. ``terminal``: of messages that name none. A message that cannot be read raises DataError
+    at the end, which names file, place and rule, five of them, and counts all; with
+    ``skip_bad_rows`` they go to that CSV file, without their contents.
+    """
+    if writes_csv(out):
+        raise InputError(f"{out}: the table is written as Parquet; end the name in .parquet")
+    joiner = Joiner(token_key, Calendar(year), terminal)
+    with ExitStack() as held:
+        unfinished = held.enter_context(files.whole(out, make_folder=True))
+        all_columns = held.enter_context(tempfile.TemporaryFile(dir=unfinished.parent))
+        aside = None
+        if skip_bad_rows is not None:
+            place = held.enter_context(files.whole(skip_bad_rows))
+            aside = held.enter_context(place.open("w", newline="", encoding="utf-8"))
+        bad = _Bad(aside)
+        read = _Reading(paths, dialect, joiner, bad)
+        with pq.ParquetWriter(all_columns, _COLUMNS, compression="zstd") as writer:
+            for rows in read.batches():
+                writer.write_table(pa.Table.from_pylist(rows, schema=_COLUMNS))
+        if bad.count and skip_bad_rows is None:
+            raise bad.error(read.count)
+        if not sum(read.results.values()):
+            raise DataError(
+                f"{paths[0]}: holds no transaction; {read.count} messages, "
+                f"{bad.count} of them cannot be read"
+            )
+        columns = [name for name in _COLUMNS.names if name in read.filled or name in _ALWAYS]
+        _copy(all_columns, unfinished, columns)
+    return {
+        "out": str(out),
+        "messages": read.count,
+        "transactions": sum(read.results.values()),
+        "bad": bad.count,
+        "results": dict(read.results.most_common()),
+        "passed_over": dict(joiner.passed_over.most_common()),
+        "columns": columns,
+    }
+
+
+def _copy(source: IO[bytes], to: Path, columns: list[str]) -> None:
+    """The columns that hold something: a model must not expect one that is always empty."""
+    source.seek(0)
+    table = pq.ParquetFile(source)
+    schema = pa.schema([_COLUMNS.field(name) for name in columns])
+    with pq.ParquetWriter(to, schema, compression="zstd") as writer:
+        for batch in table.iter_batches(_BATCH_ROWS, columns=columns):
+            writer.write_batch(batch)
+
+
+class _Bad:
+    """Messages that cannot be read: counted, the first ones kept, all of them set aside."""
+
+    def __init__(self, aside: IO[str] | None) -> None:
+        self.count = 0
+        self._first: list[str] = []
+        self._rules: Counter[str] = Counter()
+        self._writer = None if aside is None else csv.writer(aside)
+        if self._writer is not None:
+            self._writer.writerow(["file", "where", "bytes", "reason"])
+
+    def add(self, path: str | Path, message: Message, rule: str) -> None:
+        """One of ``path``; nothing of its contents is kept, which hold card numbers."""
+        self.count += 1
+        self._rules[rule.partition(": ")[2] or rule] += 1
+        if len(self._first) < _SHOWN:
+            self._first.append(f"  {path}, {message.where}: {rule}")
+        if self._writer is not None:
+            self._writer.writerow([str(path), message.where, len(message.data), rule])
+
+    def error(self, total: int) -> DataError:
+        """The first ones, and how many there are of each kind."""
+        lines = [f"{self.count} of {total} messages cannot be read:", *self._first]
+        if self.count > len(self._first):
+            lines.append("by rule:")
+            lines += [f"  {number} x {rule}" for rule, number in self._rules.most_common(10)]
+        lines.append(
+            "Is it the right --dialect (or --tlv)? --skip-bad-rows FILE sets such messages aside"
+        )
+        return DataError("\n".join(lines))
+
+
+class _Reading:
+    """The rows of all files, in batches."""
+
+    def __init__(
+        self, paths: Sequence[str | Path], dialect: Dialect | None, joiner: Joiner, bad: _Bad
+    ) -> None:
+        self.count = 0
+        self.results: Counter[str] = Counter()
+        self.filled: set[str] = set()
+        self._paths, self._dialect, self._joiner, self._bad = paths, dialect, joiner, bad
+
+    def batches(self) -> Iterator[list[dict[str, Any]]]:
+        """Lists of rows, in the order of their requests."""
+        rows: list[dict[str, Any]] = []
+        for row in self._rows():
+            self.results[row["result"] or "none"] += 1
+            self.filled |= {name for name, value in row.items() if value is not None}
+            rows.append(row)
+            if len(rows) == _BATCH_ROWS:
+                yield rows
+                rows = []
+        if rows:
+            yield rows
+
+    def _rows(self) -> Iterator[dict[str, Any]]:
+        for path in self._paths:
+            with stage(f"reading {path}", Path(path).stat().st_size, "bytes") as reading:
+                for message in messages(path):
+                    self.count += 1
+                    reading.step(message.end - reading.done)
+                    yield from self._rows_of(path, message)
+        yield from self._joiner.rest()
+
+    def _rows_of(self, path: str | Path, message: Message) -> Iterator[dict[str, Any]]:
+        try:
+            if message.problem:
+                raise Unreadable(message.problem)
+            mti, elements = self._elements(message.data)
+            yield from self._joiner.add(mti, elements)
+        except Unreadable as error:
+            self._bad.add(path, message, str(error))
+
+    def _elements(self, data: bytes) -> tuple[str, Elements]:
+        if self._dialect is not None:
+            return elements_of(data, self._dialect)
+        elements: Elements = {}
+        add_tags(elements, data)
+        return "", elements

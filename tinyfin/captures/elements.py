@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a message says of a transaction, and the row of the payment schema that it gives.
+
+The same rules as in ``tinyfin_emv.h``, which the tests compare, but for the hashes of BIN and
+expiry date: no file holds these next to the token.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from typing import Any, NamedTuple
+
+from tinyfin.captures.messages import Unreadable
+from tinyfin.data.rows import APPROVED_RESPONSES
+from tinyfin.data.tokens import hash_of, token_of
+
+__all__ = ["Calendar", "Elements", "NoPayment", "Value", "answer_of", "row_of"]
+
+
+class Value(NamedTuple):
+    """Digits, characters, or the hexadecimal digits of bytes; ``what``: "DE4" or "tag 9F02"."""
+
+    text: str
+    what: str
+
+
+Elements = dict[str, Value]
+"""By name; tags and data elements that mean the same have one name."""
+
+
+class NoPayment(Exception):
+    """A message that is no transaction of the schema; its text says of which kind it is."""
+
+
+_ENTRY_MODES = {
+    "07": "contactless_chip",
+    "05": "chip",
+    "95": "chip",
+    "91": "contactless_stripe",
+    "02": "stripe",
+    "90": "stripe",
+    "80": "fallback",
+    "01": "keyed",
+    "79": "keyed",
+    "10": "credential_on_file",
+}
+_TYPES = {
+    "00": "purchase",
+    "01": "cash",
+    "17": "cash",
+    "09": "cashback",
+    "20": "refund",
+    "02": "void",
+    "22": "void",
+}
+_CVMS = {
+    0x00: "failed",
+    0x01: "offline_pin",
+    0x03: "offline_pin",
+    0x04: "offline_pin",
+    0x05: "offline_pin",
+    0x02: "online_pin",
+    0x1E: "signature",
+    0x1F: "none",
+    0x3F: "none",
+}
+_TC, _AAC = 0x40, 0x00
+
+
+def row_of(elements: Elements, mti: str, key: bytes) -> dict[str, Any]:
+    """Fields of the payment schema by name; those that are not there are left out.
+
+    ``mti``: "0200", or "" of TLV data; ``key``: of the token (:func:`tinyfin.data.tokens.token_of`
+    of the digits of the card number). Raises Unreadable, NoPayment.
+    """
+    row: dict[str, Any] = {}
+    for name, element, most in (
+        ("amount_minor", "amount", 10**12 - 1),
+        ("mcc", "mcc", 9999),
+        ("currency", "currency", 999),
+        ("stan", "stan", 999_999),
+    ):
+        if element in elements:
+            row[name] = _number(elements[element], most)
+    for name, element in (("tvr", "tvr"), ("atc", "atc"), ("floor_limit_minor", "floor_limit")):
+        if element in elements:
+            row[name] = int(elements[element].text, 16)
+    entry = _leading(elements.get("entry"))
+    if entry in _ENTRY_MODES:
+        row["entry_mode"] = _ENTRY_MODES[entry]
+    kind = _type(elements, mti)
+    if kind is not None:
+        row["transaction_type"] = kind
+    cvm = _cvm(elements, row.get("entry_mode", ""))
+    if cvm is not None:
+        row["cvm"] = cvm
+    card = _card(elements)
+    if card:
+        row["token"] = token_of(card, key)
+    if "approval" in elements:
+        row["approval_hash"] = hash_of(elements["approval"].text)
+    return row
+
+
+def _number(value: Value, most: int) -> int:
+    if not re.fullmatch(r"[0-9]+", value.text):
+        raise Unreadable(f"{value.what} is no number")
+    number = int(value.text)
+    if number > most:
+        raise Unreadable(f"{value.what} is larger than {most}")
+    return number
+
+
+def _leading(value: Value | None) -> str:
+    """The first two digits, or ""."""
+    if value is None:
+        return ""
+    if not re.match(r"[0-9]{2}", value.text):
+        raise Unreadable(f"{value.what} does not begin with two digits")
+    return value.text[:2]
+
+
+def _type(elements: Elements, mti: str) -> str | None:
+    code = _leading(elements.get("type"))
+    if not code:
+        return None
+    if code not in _TYPES:
+        raise NoPayment(f"transaction type {code}")
+    kind = _TYPES[code]
+    if kind == "purchase" and "condition" in elements and _number(elements["condition"], 99) == 6:
+        return "preauth"
+    advised = mti[1:3] in ("12", "22") and "approval" in elements
+    answer = elements.get("response", Value("", "")).text
+    if kind == "purchase" and advised and answer[:1] != "Y" and _cryptogram(elements) != _TC:
+        return "forced_post"
+    return kind
+
+
+def _cryptogram(elements: Elements) -> int | None:
+    cid = elements.get("cid")
+    return None if cid is None else int(cid.text, 16) & 0xC0
+
+
+def _cvm(elements: Elements, entry_mode: str) -> str | None:
+    if "qualifiers" in elements and int(elements["qualifiers"].text, 16) & 0x80:
+        return "cdcvm"
+    if "cvm" not in elements:
+        return None
+    results = bytes.fromhex(elements["cvm"].text)
+    if results[2] == 1:
+        return "failed"
+    if entry_mode.startswith("contactless") and results == b"\x01\x00\x02":
+        return "cdcvm"
+    return _CVMS.get(results[0] & 0x3F)
+
+
+def _card(elements: Elements) -> str:
+    """The digits of the card number, or "" where there is none."""
+    if "pan" in elements:
+        value = elements["pan"]
+        found = re.fullmatch(r"([0-9]{8,19})F*", value.text)
+    elif "track_2" in elements:
+        value = elements["track_2"]
+        found = re.match(r"([0-9]{8,19})[D=]", value.text)
+    else:
+        return ""
+    if found is None:
+        raise Unreadable(f"{value.what} holds no card number of 8 to 19 digits")
+    return found[1]
+
+
+def answer_of(elements: Elements) -> tuple[str | None, int | None]:
+    """Result and response of DE39, tag 8A or, without these, of the cryptogram (9F27)."""
+    value = elements.get("response")
+    if value is None:
+        kind = _cryptogram(elements)
+        return ("approved" if kind == _TC else "declined" if kind == _AAC else None), None
+    if re.fullmatch(r"[0-9]{2}", value.text):
+        code = int(value.text)
+        return ("approved" if code in APPROVED_RESPONSES else "declined"), code
+    if len(value.text) != 2:
+        raise Unreadable(f"{value.what} has {len(value.text)} characters, not 2")
+    return ("approved" if value.text in ("Y1", "Y3") else "declined"), None
+
+
+class Calendar:
+    """Times of messages, which have no year: what is nearest to the message before.
+
+    ``year``: of the first message; None where all of them say it.
+    """
+
+    def __init__(self, year: int | None) -> None:
+        self._near = None if year is None else dt.datetime(year, 7, 1)
+
+    def local(self, elements: Elements) -> dt.datetime | None:
+        """Time at the terminal (DE12 and DE13, tags 9A and 9F21)."""
+        if "time" not in elements:
+            return None
+        time = elements["time"]
+        if len(time.text) == 12:  # ISO 8583:1993 writes the date before it
+            return self._moment(time.text, time)
+        if "date" not in elements:
+            return None
+        return self._moment(elements["date"].text + time.text, time)
+
+    def sent(self, elements: Elements) -> dt.datetime | None:
+        """Time in UTC (DE7)."""
+        value = elements.get("sent")
+        return None if value is None else self._moment(value.text, value)
+
+    def _moment(self, text: str, value: Value) -> dt.datetime:
+        if not re.fullmatch(r"(?:[0-9]{2})?[0-9]{10}", text):
+            raise Unreadable(f"{value.what}: no date and time of 10 or 12 digits")
+        if len(text) == 12:
+            moments = [_date(2000 + int(text[:2]), text[2:])]
+        elif self._near is None:
+            raise Unreadable(f"{value.what} has no year; --year says that of the first message")
+        else:
+            moments = [_date(self._near.year + y, text) for y in (-1, 0, 1)]
+        known = [moment for moment in moments if moment is not None]
+        if not known:
+            raise Unreadable(f"{value.what}: there is no such date or time")
+        near = self._near or known[0]
+        self._near = min(known, key=lambda moment: abs(moment - near))
+        return self._near
+
+
+def _date(year: int, digits: str) -> dt.datetime | None:
+    parts = [int(digits[i : i + 2]) for i in range(0, 10, 2)]
+    try:
+        return dt.datetime(year, *parts)  # type: ignore[arg-type]
+    except ValueError:
+        return None

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Messages of ISO 8583:1987, read by pyiso8583 in the dialect that their network writes."""
+
+from __future__ import annotations
+
+import copy
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tinyfin import optional_packages
+from tinyfin.captures.elements import Elements, Value
+from tinyfin.captures.messages import Unreadable
+from tinyfin.captures.tlv import add_tags
+from tinyfin.errors import ConfigError
+
+__all__ = ["DIALECTS", "Dialect", "elements_of", "load_dialect"]
+
+DIALECTS = ("ascii", "ascii-hex", "bcd")
+"""Numbers as characters, bitmap and DE55 as bytes; everything as characters, bitmap and DE55 as
+hexadecimal digits; numbers and lengths two digits in a byte."""
+
+_NUMERIC = (*range(2, 28), 32, 33, 35, 36, 49, 50, 51, 53, *range(66, 91), 99, 100)
+_NAMES = {
+    2: "pan",
+    3: "type",
+    4: "amount",
+    7: "sent",
+    11: "stan",
+    12: "time",
+    13: "date",
+    18: "mcc",
+    22: "entry",
+    25: "condition",
+    35: "track_2",
+    37: "rrn",
+    38: "approval",
+    39: "response",
+    41: "terminal",
+    49: "currency",
+    90: "original",
+    95: "replacement",
+}
+_KEYS: Mapping[str, type] = {
+    "data_enc": str,
+    "len_enc": str,
+    "len_type": int,
+    "max_len": int,
+    "len_count": str,
+    "left_pad": str,
+    "right_pad": str,
+    "desc": str,
+}
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How a network writes messages: a specification of pyiso8583, and bytes before the MTI."""
+
+    spec: Mapping[str, Mapping[str, Any]]
+    header_bytes: int = 0
+
+
+def load_dialect(name: str) -> Dialect:
+    """The dialect of one of :data:`DIALECTS` or of a TOML file: ``base`` is one of these,
+    ``header_bytes`` what comes before the MTI, ``[fields.N]`` keys of pyiso8583 that data element
+    N has otherwise (also ``h``, ``t``, ``p``). Raises ConfigError, ToolError without pyiso8583.
+    """
+    optional_packages.require(["iso8583"], "to read ISO 8583 messages")
+    if name in DIALECTS:
+        return Dialect(_built_in(name))
+    try:
+        table = tomllib.loads(Path(name).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(
+            f"--dialect {name}: neither {', '.join(DIALECTS)} nor a file; docs/emv.md says what "
+            "such a file holds"
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{name}: is no TOML: {error}") from error
+    base, header = table.pop("base", None), table.pop("header_bytes", 0)
+    fields = table.pop("fields", {})
+    if table:
+        raise ConfigError(
+            f"{name}: unknown key {next(iter(table))!r}; known are base, header_bytes, fields"
+        )
+    if base not in DIALECTS:
+        raise ConfigError(f"{name}: base = {base!r} is not one of {', '.join(DIALECTS)}")
+    if not isinstance(header, int) or not 0 <= header <= 255 or not isinstance(fields, dict):
+        raise ConfigError(f"{name}: header_bytes is 0..255, fields a table of tables")
+    spec = _built_in(base)
+    for number, keys in fields.items():
+        _change(spec, number, keys, f"{name}: fields.{number}")
+    return Dialect(spec, header)
+
+
+def _change(spec: dict[str, dict[str, Any]], number: str, keys: Any, where: str) -> None:
+    if number not in spec:
+        raise ConfigError(f"{where}: no data element; 2..128, or h, t, p")
+    if not isinstance(keys, dict):
+        raise ConfigError(f"{where}: is no table")
+    for key, value in keys.items():
+        if key not in _KEYS or not isinstance(value, _KEYS[key]) or isinstance(value, bool):
+            known = ", ".join(f"{name} ({kind.__name__})" for name, kind in _KEYS.items())
+            raise ConfigError(f"{where}: {key} = {value!r}; known are {known}")
+        spec[number][key] = value
+    if not 0 <= spec[number]["len_type"] <= 4:
+        raise ConfigError(f"{where}: len_type = {spec[number]['len_type']}; it is 0..4")
+    for key in ("data_enc", "len_enc"):
+        coding = spec[number][key]
+        try:
+            "0".encode("ascii" if coding in ("b", "bcd") else coding)
+        except LookupError:
+            raise ConfigError(f"{where}: {key} = {coding!r} is no encoding") from None
+
+
+def _built_in(name: str) -> dict[str, dict[str, Any]]:
+    from iso8583 import specs
+
+    found = copy.deepcopy(specs.default_ascii if name == "ascii-hex" else specs.default)
+    spec: dict[str, dict[str, Any]] = {key: dict(value) for key, value in found.items()}
+    spec["55"]["max_len"] = 999
+    if name == "bcd":
+        spec["t"]["data_enc"] = "b"
+        for number in _NUMERIC:
+            spec[str(number)] |= {"data_enc": "b", "len_count": "nibbles", "left_pad": "0"}
+        for number in range(2, 129):
+            one = spec[str(number)]
+            one |= {"len_enc": "bcd", "len_type": (one["len_type"] + 1) // 2}
+    return spec
+
+
+def elements_of(data: bytes, dialect: Dialect) -> tuple[str, Elements]:
+    """MTI and what is in a message; DE55 gives what the data elements do not. Raises Unreadable."""
+    import iso8583
+
+    header = dialect.header_bytes
+    try:
+        decoded, _ = iso8583.decode(data[header:], dialect.spec)
+    except iso8583.DecodeError as error:
+        where = {"h": "header", "t": "MTI", "p": "bitmap", "1": "bitmap"}
+        what = where.get(error.field, f"DE{error.field}")
+        rule = f"{what}, byte {header + error.pos}: {error.msg}"
+        raise Unreadable(rule) from None
+    mti = decoded["t"]
+    if not (mti.isascii() and mti.isdigit()):
+        raise Unreadable("the MTI is no number of four digits")
+    if mti[0] != "0":
+        raise Unreadable(f"MTI {mti} is not of ISO 8583:1987 (0xxx), whose data elements are read")
+    found: Elements = {}
+    for number, name in _NAMES.items():
+        text = decoded.get(str(number), "")
+        if text:
+            found[name] = Value(text, f"DE{number}")
+    icc = decoded.get("55", "")
+    if icc and mti[2] in "02":
+        try:
+            add_tags(found, bytes.fromhex(icc))
+        except Unreadable as error:
+            raise Unreadable(f"DE55, {error}") from None
+        except ValueError:
+            raise Unreadable("DE55 is no hexadecimal text") from None
+    return mti, found
