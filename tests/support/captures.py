@@ -18,6 +18,8 @@ from tinyfin.data.tokens import hash_of, token_of
 from tinyfin.simulator import simulate
 
 KEY = bytes(range(32))
+PUBLIC_PAN = "4532015112830366"
+"""Of nobody; it passes the Luhn check."""
 
 ENTRY = {
     "contactless_chip": "07",

@@ -191,7 +191,8 @@ class Calendar:
     """
 
     def __init__(self, year: int | None) -> None:
-        self._near = None if year is None else dt.datetime(year, 7, 1)
+        self._year = year
+        self._near: dt.datetime | None = None
 
     def local(self, elements: Elements) -> dt.datetime | None:
         """Time at the terminal (DE12 and DE13, tags 9A and 9F21)."""
@@ -214,10 +215,12 @@ class Calendar:
             raise Unreadable(f"{value.what}: no date and time of 10 or 12 digits")
         if len(text) == 12:
             moments = [_date(2000 + int(text[:2]), text[2:])]
-        elif self._near is None:
-            raise Unreadable(f"{value.what} has no year; --year says that of the first message")
-        else:
+        elif self._near is not None:
             moments = [_date(self._near.year + y, text) for y in (-1, 0, 1)]
+        elif self._year is not None:
+            moments = [_date(self._year, text)]
+        else:
+            raise Unreadable(f"{value.what} has no year; --year says that of the first message")
         known = [moment for moment in moments if moment is not None]
         if not known:
             raise Unreadable(f"{value.what}: there is no such date or time")

@@ -4,7 +4,6 @@ before them."""
 
 from __future__ import annotations
 
-import string
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -13,7 +12,7 @@ __all__ = ["Message", "Unreadable", "messages"]
 
 _SAMPLE_BYTES = 4096
 _LONGEST = 65_535
-_HEX_LINE = frozenset((string.hexdigits + string.whitespace).encode())
+_TEXT = frozenset(range(0x20, 0x7F)) | frozenset(b"\t\r\n")
 
 
 class Unreadable(ValueError):
@@ -33,12 +32,12 @@ class Message(NamedTuple):
 def messages(path: str | Path) -> Iterator[Message]:
     """The messages of a file, one in memory at a time.
 
-    A file whose first 4096 bytes are hexadecimal digits and white space holds a message per line.
-    Any other is binary: before each message its length in two bytes, the more significant one
-    first; a length of 0, as lines are kept open with, is left out.
+    A file whose first 4096 bytes are printable holds a message per line. Any other is binary:
+    before each message its length in two bytes, the more significant one first; a length of 0, as
+    lines are kept open with, is left out.
     """
     with Path(path).open("rb") as file:
-        text = _HEX_LINE.issuperset(file.read(_SAMPLE_BYTES))
+        text = _TEXT.issuperset(file.read(_SAMPLE_BYTES))
         file.seek(0)
         yield from _lines(file) if text else _frames(file)
 
