@@ -91,6 +91,7 @@ VERBS = {
     "simulate --out o.parquet": "o.parquet",
     "features tx.parquet --out o.parquet": "o.parquet",
     "host-fields tx.parquet --out o.parquet": "o.parquet",
+    "convert tx.parquet --out o.parquet --public-hash": "o.parquet",
     "features tx.parquet --out o.parquet --skip-bad-rows bad.csv": "bad.csv",
     "train tx.parquet --config tinyfin.toml --name r2": "runs/r2",
     "train tx.parquet --config tinyfin.toml --name r2 --search": "runs/r2",

@@ -29,6 +29,8 @@ __all__ = ["Converted", "convert"]
 
 _BATCH_ROWS = 1 << 14
 _SHOWN = 5
+_WRITTEN = 0.3
+"""Bytes that are written, twice for a while, of a byte that is read."""
 _TYPES = {"i32": pa.int32(), "i64": pa.int64(), "u64": pa.uint64(), "enum": pa.string()}
 _FIELDS = (
     "amount_minor",
@@ -95,6 +97,8 @@ def convert(
     """
     if writes_csv(out):
         raise InputError(f"{out}: the table is written as Parquet; end the name in .parquet")
+    read_bytes = sum(Path(path).stat().st_size for path in paths)
+    files.require_space(out, int(read_bytes * _WRITTEN), "the transactions")
     joiner = Joiner(token_key, Calendar(year), terminal)
     with ExitStack() as held:
         unfinished = held.enter_context(files.whole(out, make_folder=True))
