@@ -351,8 +351,19 @@ def leaks(desk: Desk) -> bool:
 def test_no_card_number_is_left_anywhere(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not leaks(desk)
     assert pq.read_table(desk.out)["token"].to_pylist() == [token_of(PAN, captures.KEY)]
-    monkeypatch.setattr("tinyfin.captures.join._text", lambda elements, name: PAN)
-    assert leaks(desk)  # a terminal's id that is a card number
+    monkeypatch.setattr("tinyfin.captures.elements.token_of", lambda card, key: int(card))
+    assert leaks(desk)
+
+
+def test_a_terminal_that_is_a_card_number_is_refused(desk: Desk) -> None:
+    own = desk.folder / "own.toml"
+    own.write_text('base = "ascii"\n[fields.41]\nmax_len = 16\n')
+    dialect = load_dialect(str(own))
+    data = bytes(iso8583.encode({"t": "0200", **BASE, "41": PAN}, dialect.spec)[0])
+    with pytest.raises(DataError, match="column terminal: holds card numbers") as caught:
+        desk.convert(data, dialect=dialect)
+    assert PAN not in str(caught.value)
+    assert not desk.out.exists()
 
 
 def test_tokens_need_a_key_or_a_word_that_they_need_none(desk: Desk) -> None:

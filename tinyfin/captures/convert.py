@@ -20,6 +20,7 @@ from tinyfin.captures.iso8583 import Dialect, elements_of
 from tinyfin.captures.join import Joiner
 from tinyfin.captures.messages import Message, Unreadable, messages
 from tinyfin.captures.tlv import add_tags
+from tinyfin.data.cards import CardGuard
 from tinyfin.data.containers import writes_csv
 from tinyfin.errors import DataError, InputError
 from tinyfin.progress import stage
@@ -58,6 +59,8 @@ _COLUMNS = pa.schema(
         ("rrn", pa.string()),
     ]
 )
+_FREE_TEXT = ("terminal", "rrn")
+"""Columns in which a wrong dialect may put anything, card numbers too."""
 _ALWAYS = ("time", "local_time", "terminal", "result")
 
 
@@ -99,6 +102,7 @@ def convert(
         raise InputError(f"{out}: the table is written as Parquet; end the name in .parquet")
     read_bytes = sum(Path(path).stat().st_size for path in paths)
     files.require_space(out, int(read_bytes * _WRITTEN), "the transactions")
+    guard = CardGuard(str(paths[0]))
     joiner = Joiner(token_key, Calendar(year), terminal)
     with ExitStack() as held:
         unfinished = held.enter_context(files.whole(out, make_folder=True))
@@ -111,7 +115,10 @@ def convert(
         read = _Reading(paths, dialect, joiner, bad)
         with pq.ParquetWriter(all_columns, _COLUMNS, compression="zstd") as writer:
             for rows in read.batches():
-                writer.write_table(pa.Table.from_pylist(rows, schema=_COLUMNS))
+                table = pa.Table.from_pylist(rows, schema=_COLUMNS)
+                for name in _FREE_TEXT:
+                    guard.check(table.column(name).combine_chunks(), name)
+                writer.write_table(table)
         if bad.count and skip_bad_rows is None:
             raise bad.error(read.count)
         if not sum(read.results.values()):

@@ -214,7 +214,7 @@ enum tfin_iso8583_flag {
     TFIN_ISO8583_PAD_RIGHT = 16      /* an odd number of variable length fills its last half byte */
 };
 
-/* ISO 8583:1987; DE55 in bytes. */
+/* ISO 8583:1987; DE55 and other binary fields in bytes, not as hexadecimal text. */
 extern const uint16_t tfin_iso8583_1987[129];
 
 typedef struct tfin_iso8583_dialect {
