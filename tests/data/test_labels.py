@@ -59,17 +59,17 @@ def test_the_example_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     config = page_example(tmp_path)
     tx = read("tx.csv", config, progress=said.append)
     assert tx.label.tolist() == [0, 0, 1, -1, -1]
-    told = tx.told()
+    notes = tx.label_notes()
     assert {
         (int(tx.id[i]), int(label), format_time(known))
-        for i, label, known in zip(told.index, told.label, told.known_s, strict=True)
+        for i, label, known in zip(notes.index, notes.label, notes.known_s, strict=True)
     } == {
         (1001, 0, "2024-05-09T09:15:00"),
         (1002, 1, "2024-05-20T10:00:00"),
         (1002, 0, "2024-07-01T00:00:00"),
         (1003, 1, "2024-05-22T00:00:00"),
     }
-    june = int(told.known_s.max()) - DAY_S
+    june = int(notes.known_s.max()) - DAY_S
     assert known_labels(tx, june).tolist() == [0, 1, 1, -1, -1]
     assert "issuer.csv: 1 of 2 labels taken" in "\n".join(said)
     with open("labels_not_taken.csv", newline="", encoding="utf-8") as file:
@@ -245,7 +245,7 @@ def sayings(tx: Transactions) -> list[tuple[int, int, int]]:
 
 
 def test_a_label_that_changes_is_two_notices_of_the_engine() -> None:
-    """Each known at its own time, in the twin as in the oracle, which is told them one by one."""
+    """Each known at its own time, in the twin as in the oracle, which is notes them one by one."""
     tx = revised_town()
     stream = event_stream(tx)
     twin = FeatureTwin(encode_schema(PAYMENT), PROGRAM.payload, terminals=2)
@@ -308,8 +308,10 @@ def test_rules_and_taking_rows_follow_a_label_that_changes() -> None:
         assert run[i] == [*newest, 0].index(0), i
     rows = np.random.default_rng(1).permutation(len(tx))[:200]
     mine = {(when, row, label) for when, row, label in sayings(tx) if row in set(rows.tolist())}
-    told = tx.take(rows).told()
-    found = zip(told.known_s.tolist(), rows[told.index].tolist(), told.label.tolist(), strict=True)
+    notes = tx.take(rows).label_notes()
+    found = zip(
+        notes.known_s.tolist(), rows[notes.index].tolist(), notes.label.tolist(), strict=True
+    )
     assert set(found) == mine
     label, first = noticed_labels(tx, "fraud_only")
     frauds = {row: when for when, row, kind in reversed(sayings(tx)) if kind == 1}
@@ -410,7 +412,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("labels", "told"),
+    ("labels", "notes"),
     [
         ({"x": {"file": "a"}}, "what do its rows say"),
         ({"x": {"file": "a", "label": {"constant": 1}}}, "find their transaction by id"),
@@ -423,8 +425,8 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
         ({"not_taken": "x", "unlistd": "genuine"}, "did you mean 'unlisted'"),
     ],
 )
-def test_mistakes_in_the_section_are_named(labels: dict[str, Any], told: str) -> None:
-    with pytest.raises(ConfigError, match=re.escape(told)):
+def test_mistakes_in_the_section_are_named(labels: dict[str, Any], notes: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(notes)):
         from_table({"labels": labels})
 
 

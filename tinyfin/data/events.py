@@ -11,7 +11,7 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from tinyfin.data.transactions import NO_RESULT, Told, Transactions
+from tinyfin.data.transactions import NO_RESULT, LabelNotes, Transactions
 from tinyfin.errors import ConfigError
 
 __all__ = [
@@ -61,14 +61,14 @@ class Stream:
         return Stream(self.kind[events], self.index[events], self.t_mono_s[events])
 
 
-def notices_of(tx: Transactions, notices: Notices) -> Told:
+def notices_of(tx: Transactions, notices: Notices) -> LabelNotes:
     """What notices say of transactions. Raises ConfigError if ``notices`` is none of the three."""
     if notices not in get_args(Notices):
         raise ConfigError(f"notices = {notices!r}; use one of {', '.join(get_args(Notices))}")
-    told = tx.told()
+    notes = tx.label_notes()
     if notices == "both":
-        return told
-    return told.part((told.label == 1) & (notices == "fraud_only"))
+        return notes
+    return notes.part((notes.label == 1) & (notices == "fraud_only"))
 
 
 def has_notice(tx: Transactions, notices: Notices) -> npt.NDArray[np.bool_]:
@@ -83,12 +83,12 @@ def noticed_labels(
 ) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.uint32]]:
     """The label that notices ever say of each row, -1 where there is none and 1 where one says
     fraud; and when the first comes. Raises ConfigError if ``notices`` is none of the three."""
-    told = notices_of(tx, notices)
+    notes = notices_of(tx, notices)
     label = np.full(len(tx), -1, np.int8)
-    np.maximum.at(label, told.index, told.label)
+    np.maximum.at(label, notes.index, notes.label)
     known_s = tx.label_known_s.copy()
-    known_s[told.index] = told.known_s
-    np.minimum.at(known_s, told.index, told.known_s)
+    known_s[notes.index] = notes.known_s
+    np.minimum.at(known_s, notes.index, notes.known_s)
     return label, known_s
 
 
@@ -104,8 +104,8 @@ def event_stream(tx: Transactions, notices: Notices = "both") -> Stream:
 
     Raises ConfigError if ``notices`` is none of the three.
     """
-    told, ended = _checked(tx, notices)
-    return _ordered(tx, np.arange(len(tx)), np.flatnonzero(ended), told)
+    notes, ended = _checked(tx, notices)
+    return _ordered(tx, np.arange(len(tx)), np.flatnonzero(ended), notes)
 
 
 def stream_in_windows(
@@ -122,18 +122,18 @@ def stream_in_windows(
     Only transactions since ``since_s`` and events before ``until_s``. Memory grows by 40 bytes a
     row, not with what a whole stream and what comes of it take.
     """
-    told, ended = _checked(tx, notices)
+    notes, ended = _checked(tx, notices)
     inside = tx.t_mono_s >= since_s
     kinds = [
         _ByTime.of(np.flatnonzero(inside), tx.t_mono_s),
         _ByTime.of(np.flatnonzero(inside & ended), tx.outcome_t_mono_s),
-        _ByTime.of(np.flatnonzero(inside[told.index]), told.known_s),
+        _ByTime.of(np.flatnonzero(inside[notes.index]), notes.known_s),
     ]
     steps = kinds[0].time_s[:: max(1, events // len(kinds))]
     edges = [0, *np.unique(steps[1:]).astype(np.int64).tolist(), _END]
     for low_s, high_s in pairwise(edges):
         scored, done, said = (kind.within(low_s, min(high_s, until_s)) for kind in kinds)
-        noticed = told.part(said)
+        noticed = notes.part(said)
         rows = np.unique(np.concatenate([scored, done, noticed.index]))
         if len(rows):
             whole = _ordered(tx, scored, done, noticed)
@@ -161,27 +161,27 @@ class _ByTime:
         return self.rows[first:last].astype(np.int64)
 
 
-def _checked(tx: Transactions, notices: Notices) -> tuple[Told, npt.NDArray[np.bool_]]:
+def _checked(tx: Transactions, notices: Notices) -> tuple[LabelNotes, npt.NDArray[np.bool_]]:
     """What notices say, and which transactions have an outcome."""
-    told, ended = notices_of(tx, notices), tx.result != NO_RESULT
+    notes, ended = notices_of(tx, notices), tx.result != NO_RESULT
     if np.any(ended & (tx.outcome_t_mono_s < tx.t_mono_s)) or np.any(
-        told.known_s < tx.t_mono_s[told.index]
+        notes.known_s < tx.t_mono_s[notes.index]
     ):
         raise ConfigError("an outcome or a label is earlier than its transaction; check the times")
-    return told, ended
+    return notes, ended
 
 
 def _ordered(
-    tx: Transactions, scored: npt.NDArray[np.int64], ended: npt.NDArray[np.int64], told: Told
+    tx: Transactions, scored: npt.NDArray[np.int64], ended: npt.NDArray[np.int64], notes: LabelNotes
 ) -> Stream:
-    index = np.concatenate([told.index, ended, scored])
+    index = np.concatenate([notes.index, ended, scored])
     kind = np.concatenate(
         [
-            NOTICE + told.later,
+            NOTICE + notes.later,
             np.repeat(np.array([OUTCOME, SCORE], np.uint8), [len(ended), len(scored)]),
         ]
     )
-    time = np.concatenate([told.known_s, tx.outcome_t_mono_s[ended], tx.t_mono_s[scored]])
+    time = np.concatenate([notes.known_s, tx.outcome_t_mono_s[ended], tx.t_mono_s[scored]])
     # Phase within the second: what concerns earlier transactions first (notice 0, outcome 1),
     # then each score (2) followed by what became known of it at once.
     own = time == tx.t_mono_s[index]

@@ -184,8 +184,8 @@ class LabelJoin:
     def joined(self) -> tuple[Joined, list[str]]:
         """What the files say of the transactions, and a line on each file. Writes the file of the
         rows that were not taken."""
-        sayings = [self._settled(i, m) for i, m in enumerate(self._matches)]
-        rows = np.concatenate([s[0] for s in sayings] or [np.zeros((5, 0), np.int64)], axis=1)
+        settled = [self._settled(i, m) for i, m in enumerate(self._matches)]
+        rows = np.concatenate([s[0] for s in settled] or [np.zeros((5, 0), np.int64)], axis=1)
         rows = np.concatenate([rows, self._own(rows)], axis=1)
         rows = rows[:, np.lexsort((rows[3], rows[1], rows[0]))]
         row, known, label, file, place = rows
@@ -212,9 +212,9 @@ class LabelJoin:
         revised = Revised(row[~last], label[~last].astype(np.int8), clock[~last])
         final = np.r_[row[last], gone]
         order = np.argsort(final)
-        doubtful = [np.zeros(0, np.int64), gone, *(s[1] for s in sayings)]
+        doubtful = [np.zeros(0, np.int64), gone, *(s[1] for s in settled)]
         facts = tuple(
-            self._facts(i, len(contradictory[i]), repeated[i], sayings[i][2])
+            self._facts(i, len(contradictory[i]), repeated[i], settled[i][2])
             for i in range(len(self._files))
         )
         self._write()

@@ -29,8 +29,8 @@ __all__ = [
     "NO_RESULT",
     "RESULTS",
     "TAKEN",
+    "LabelNotes",
     "Revised",
-    "Told",
     "Transactions",
     "advice",
     "format_time",
@@ -86,19 +86,19 @@ class Revised:
 
 
 @dataclass(frozen=True)
-class Told:
-    """Everything that is ever said of the labels of transactions, k sayings."""
+class LabelNotes:
+    """All labels of transactions, each when it became known: k notes."""
 
     index: npt.NDArray[np.int64]
     """Row of the Transactions."""
     label: npt.NDArray[np.int8]
     known_s: npt.NDArray[np.uint32]
     later: npt.NDArray[np.uint8]
-    """How many sayings on the same transaction come after this one."""
+    """How many notes on the same transaction come after this one."""
 
-    def part(self, chosen: npt.NDArray[np.generic]) -> Told:
-        """The sayings of a mask or of indices."""
-        return Told(*(getattr(self, field.name)[chosen] for field in fields(self)))
+    def part(self, chosen: npt.NDArray[np.generic]) -> LabelNotes:
+        """The notes of a mask or of indices."""
+        return LabelNotes(*(getattr(self, field.name)[chosen] for field in fields(self)))
 
 
 @dataclass(frozen=True)
@@ -195,27 +195,29 @@ class Transactions:
         picked: dict[str, Any] = {name: array[rows] for name, array in self._arrays().items()}
         return Transactions(**self._shared(), **picked)
 
-    def told(self) -> Told:
-        """Everything that is ever said of labels: those of the rows, then the earlier ones."""
+    def label_notes(self) -> LabelNotes:
+        """The labels of the rows, then those that they replaced."""
         final = np.flatnonzero(self.label >= 0)
-        said = Told(
+        final_notes = LabelNotes(
             final, self.label[final], self.label_known_s[final], np.zeros(len(final), np.uint8)
         )
         if self.revised is None:
-            return said
+            return final_notes
         order = np.argsort(self.row, kind="stable")
         row = self.revised.row
         at = np.minimum(np.searchsorted(self.row[order], row), max(len(order) - 1, 0))
         here = np.flatnonzero(self.row[order][at] == row) if len(order) else np.zeros(0, np.int64)
         own = row[here]
-        before = Told(
+        before = LabelNotes(
             order[at[here]],
             self.revised.label[here],
             self.revised.known_s[here],
             (np.searchsorted(own, own, "right") - np.arange(len(own))).astype(np.uint8),
         )
-        both = {f.name: [getattr(x, f.name) for x in (said, before)] for f in fields(Told)}
-        return Told(**{name: np.concatenate(parts) for name, parts in both.items()})
+        both = {
+            f.name: [getattr(x, f.name) for x in (final_notes, before)] for f in fields(LabelNotes)
+        }
+        return LabelNotes(**{name: np.concatenate(parts) for name, parts in both.items()})
 
     def labels_at(
         self, moment_s: int
@@ -227,11 +229,11 @@ class Transactions:
         known_s = np.where(late, 0, self.label_known_s).astype(np.uint32)
         if self.revised is None:
             return label, known_s, None
-        told = self.told()
-        told = told.part(told.known_s.astype(np.int64) <= moment_s)
-        told = told.part(np.lexsort((-told.later.astype(np.int64), told.index)))
-        last = np.append(told.index[1:] != told.index[:-1], True)[: len(told.index)]
-        newest, earlier = told.part(last), told.part(~last)
+        notes = self.label_notes()
+        notes = notes.part(notes.known_s.astype(np.int64) <= moment_s)
+        notes = notes.part(np.lexsort((-notes.later.astype(np.int64), notes.index)))
+        last = np.append(notes.index[1:] != notes.index[:-1], True)[: len(notes.index)]
+        newest, earlier = notes.part(last), notes.part(~last)
         label[newest.index], known_s[newest.index] = newest.label, newest.known_s
         row = self.row[earlier.index]
         by_row = np.lexsort((earlier.known_s, row))
@@ -242,8 +244,8 @@ class Transactions:
         """When a label of each row first became known, n rows; ``label_known_s`` where none did."""
         first = self.label_known_s.copy()
         if self.revised is not None:
-            told = self.told()
-            np.minimum.at(first, told.index, told.known_s)
+            notes = self.label_notes()
+            np.minimum.at(first, notes.index, notes.known_s)
         return first
 
     def before(self, t_s: int) -> Transactions:
@@ -291,9 +293,9 @@ class Transactions:
             digest.update(f"{name} {kind} {array.shape}\n".encode())
             for start in range(0, len(array), _HASHED_ROWS):
                 digest.update(np.ascontiguousarray(array[start : start + _HASHED_ROWS]).data)
-        told = self.told() if self.revised is not None else None
-        if told is not None and told.later.any():
-            before = told.part(told.later > 0)
+        notes = self.label_notes() if self.revised is not None else None
+        if notes is not None and notes.later.any():
+            before = notes.part(notes.later > 0)
             for column in (self.row[before.index], before.label, before.known_s):
                 digest.update(column.tobytes())
         return digest.hexdigest()

@@ -70,9 +70,9 @@ class LabelledRows:
     def add(self, part: ScoredPart, **more: npt.NDArray[Any]) -> None:
         """The rows of a chunk; ``more``: further columns of all of them."""
         tx, replay = part.tx, part.replay
-        told = tx.told()
-        told = told.part(part.own[told.index])
-        rows = told.index
+        notes = tx.label_notes()
+        notes = notes.part(part.own[notes.index])
+        rows = notes.index
         self.unlabelled += int(np.count_nonzero(part.own & (tx.label < 0)))
         self._terminals = len(tx.terminals)
         cards = "token" in tx.schema.names
@@ -80,9 +80,9 @@ class LabelledRows:
             {
                 "t": tx.t_mono_s[rows].astype(np.int64),
                 "row": tx.row[rows],
-                "known": told.known_s.astype(np.int64),
-                "label": told.label,
-                "later": told.later,
+                "known": notes.known_s.astype(np.int64),
+                "label": notes.label,
+                "later": notes.later,
                 "terminal": tx.terminal[rows],
                 "card": tx.column("token")[rows] if cards else np.zeros(len(rows), np.uint64),
                 "has_card": tx.has("token")[rows] if cards else np.zeros(len(rows), bool),
@@ -153,10 +153,10 @@ class LabelledRows:
         rows = {name: np.concatenate([p[name] for p in self._parts]) for name in self._parts[0]}
         total = int(np.count_nonzero(rows["later"] == 0))
         known = (rows["known"] <= as_of_s) & (rows["t"] <= as_of_s)
-        told = _newest({name: column[known] for name, column in rows.items()})
-        young = max(horizon_s, slower_of(told["t"], told["known"], told["label"], as_of_s))
-        old = told["t"] <= as_of_s - young
-        kept = {name: column[old] for name, column in told.items()}
+        notes = _newest({name: column[known] for name, column in rows.items()})
+        young = max(horizon_s, slower_of(notes["t"], notes["known"], notes["label"], as_of_s))
+        old = notes["t"] <= as_of_s - young
+        kept = {name: column[old] for name, column in notes.items()}
         group, drawn = self._groups(kept)
         return Mature(kept, young, total - int(old.sum()), group, drawn)
 
@@ -172,14 +172,14 @@ class LabelledRows:
         return code % _MOST_GROUPS, drawn
 
 
-def _newest(told: Arrays) -> Arrays:
+def _newest(notes: Arrays) -> Arrays:
     """Of each transaction the last of the labels that were known."""
-    if not told["later"].any():
-        return told
-    order = np.lexsort((told["later"], told["row"]))
-    own = told["row"][order]
+    if not notes["later"].any():
+        return notes
+    order = np.lexsort((notes["later"], notes["row"]))
+    own = notes["row"][order]
     kept = np.sort(order[np.r_[True, own[1:] != own[:-1]]])
-    return {name: column[kept] for name, column in told.items()}
+    return {name: column[kept] for name, column in notes.items()}
 
 
 def _by_action(

@@ -31,11 +31,11 @@ def known_cards_removed(
     token = tx.column("token")
     t = tx.t_mono_s.astype(np.int64)
     recent = t >= until_s - LOOK_BACK_DAYS * DAY_S
-    told = tx.told()
-    told = told.part((told.label == 1) & (recent & tx.has("token"))[told.index])
-    cards, code = np.unique(token[told.index], return_inverse=True)
+    notes = tx.label_notes()
+    notes = notes.part((notes.label == 1) & (recent & tx.has("token"))[notes.index])
+    cards, code = np.unique(token[notes.index], return_inverse=True)
     first_known = np.full(len(cards), np.iinfo(np.int64).max)
-    np.minimum.at(first_known, code, told.known_s.astype(np.int64))
+    np.minimum.at(first_known, code, notes.known_s.astype(np.int64))
     if not len(cards):
         return np.ones(len(rows), bool)
     at = np.minimum(np.searchsorted(cards, token[rows]), len(cards) - 1)

@@ -114,9 +114,9 @@ def known_fraud_run(tx: Transactions) -> tuple[npt.NDArray[np.int64], npt.NDArra
     Labels count where their transaction was, once they are known. Returns the run's length and the
     age of its oldest member in seconds (0 where there is no run).
     """
-    told = tx.told()
-    told = told.part(np.lexsort((told.index, told.known_s, tx.terminal[told.index])))
-    labelled = told.index
+    notes = tx.label_notes()
+    notes = notes.part(np.lexsort((notes.index, notes.known_s, tx.terminal[notes.index])))
+    labelled = notes.index
     place, t = tx.terminal[labelled], tx.t_mono_s[labelled].astype(np.int64)
     run = np.zeros(len(tx), np.int64)
     age = np.zeros(len(tx), np.int64)
@@ -125,9 +125,9 @@ def known_fraud_run(tx: Transactions) -> tuple[npt.NDArray[np.int64], npt.NDArra
     # of each label: how many frauds end there, and when the first of them was
     first = np.r_[True, place[1:] != place[:-1]]
     count = np.arange(len(labelled))
-    reset = np.maximum.accumulate(np.where(told.label == 1, np.where(first, count - 1, -1), count))
+    reset = np.maximum.accumulate(np.where(notes.label == 1, np.where(first, count - 1, -1), count))
     oldest = t[np.minimum(reset + 1, len(labelled) - 1)]
-    known = place.astype(np.int64) << 32 | told.known_s
+    known = place.astype(np.int64) << 32 | notes.known_s
     for start in range(0, len(tx), _ROWS):
         rows = slice(start, start + _ROWS)
         now = tx.t_mono_s[rows].astype(np.int64)
@@ -136,7 +136,7 @@ def known_fraud_run(tx: Transactions) -> tuple[npt.NDArray[np.int64], npt.NDArra
         run[rows], age[rows] = length, np.where(length > 0, now - oldest[at], 0)
     # where labels come in another order than their transactions, they are put in order one by one
     late = (t[1:] < t[:-1]) | ((t[1:] == t[:-1]) & (labelled[1:] < labelled[:-1]))
-    mixed = np.unique(np.r_[place[1:][late & ~first[1:]], place[told.later > 0]])
+    mixed = np.unique(np.r_[place[1:][late & ~first[1:]], place[notes.later > 0]])
     for start in range(0, len(mixed), _PLACES):
         own = np.flatnonzero(np.isin(tx.terminal, mixed[start : start + _PLACES]))
         run[own], age[own] = _run_one_by_one(tx.take(own))
@@ -147,13 +147,13 @@ def _run_one_by_one(tx: Transactions) -> tuple[npt.NDArray[np.int64], npt.NDArra
     n = len(tx)
     run = np.zeros(n, np.int64)
     age = np.zeros(n, np.int64)
-    told = tx.told()
+    notes = tx.label_notes()
     t = tx.t_mono_s.astype(np.int64)
     # events of one terminal in order of time; what becomes known comes before the scores
-    when = np.concatenate([told.known_s.astype(np.int64), t])
-    row = np.concatenate([told.index, np.arange(n)])
-    is_score = np.concatenate([np.zeros(len(told.index), bool), np.ones(n, bool)])
-    is_fraud = np.concatenate([told.label == 1, np.zeros(n, bool)])
+    when = np.concatenate([notes.known_s.astype(np.int64), t])
+    row = np.concatenate([notes.index, np.arange(n)])
+    is_score = np.concatenate([np.zeros(len(notes.index), bool), np.ones(n, bool)])
+    is_fraud = np.concatenate([notes.label == 1, np.zeros(n, bool)])
     order = np.lexsort((row, is_score, when, tx.terminal[row]))
     labels: list[tuple[int, int, bool]] = []
     current = -1
