@@ -335,15 +335,15 @@ ACTIONS = [*range(256), 2**32 - 1]
 
 def broken_promises(decide: Callable[[int, int], int]) -> list[tuple[int, int]]:
     """Pairs of proposal and action for which a decision is more permissive than the kernel's, or
-    than that for a more cautious proposal or for a lower action; or changes an ACCEPT."""
+    than that for a less cautious proposal or for a lower action; or changes an ACCEPT."""
     found = []
     for proposed, action in itertools.product(PROPOSALS, ACTIONS):
         now = ORDER.get(decide(proposed, action), 9)
         fine = now <= ORDER.get(proposed, 0)
         fine &= action != 0 or now == ORDER.get(proposed, 0)
         fine &= action != 1 or now <= ORDER[emv.ARQC]
-        fine &= action != 2 or now == ORDER[emv.AAC]
-        fine &= action == 0 or now <= ORDER[decide(proposed, 0)]
+        fine &= action < 2 or now == ORDER[emv.AAC]
+        fine &= action == 0 or now <= ORDER[decide(proposed, action - 1)]
         found += [] if fine else [(proposed, action)]
     for action in ACTIONS:
         ordered = [ORDER.get(decide(p, action), 9) for p in sorted(ORDER, key=ORDER.__getitem__)]

@@ -291,8 +291,8 @@ enum tfin_emv_cryptogram {
     TFIN_EMV_TC = 0x40    /* approved offline */
 };
 
-/* What to ask the card for. `proposed` is the kernel's, `action` of enum tfin_action. A proposal
- * that is none of the three is an AAC; an action that is unknown here counts as GO_ONLINE. */
+/* What to ask the card for. `proposed` is the kernel's, `action` the verdict's. A proposal
+ * that is none of the three is an AAC; an action above DECLINE counts as DECLINE. */
 enum tfin_emv_cryptogram tfin_emv_decide(enum tfin_emv_cryptogram proposed, uint32_t action);
 
 /* Sets "Merchant forced transaction online" in a TVR (tag 95) unless the action is ACCEPT; 1 if it
