@@ -67,7 +67,7 @@ def test_links_are_found() -> None:
     assert {
         "docs/detection.md#on-public-data",
         "#the-reasons",
-        "docs/formats/",
+        "formats/",
         "payment/gate.toml",
         "../hil/README.md#4-whose-fault-is-it",
     } <= found
