@@ -149,11 +149,15 @@ def test_metrics_have_every_threshold_in_force(run_copy: Path, small: dict[str, 
         assert first > second > third > 0
     out = run_copy.parent / "scores.csv"
     told = score(run, [small["data"]], out)["actions"]
-    named = Counter(row["action"] for row in csv.DictReader(out.open()))
+    named = Counter(row["action"] for row in csv.DictReader(out.read_text().splitlines()))
     assert list(told) == list(ADVICE)
     assert {**named} == {name: n for name, n in told.items() if n}
     assert min(told.values()) > 0
     repack(run, other_decision(section, per_1000=0.0))
+    alone = run.read_json("metrics.json")["decision"]
+    assert alone["go_online"] == alone["verify"], "to verify is to go online"
+    without = section.model_copy(update={"verify": None})
+    repack(run, other_decision(without, per_1000=0.0))
     assert set(run.read_json("metrics.json")["decision"]["thresholds"]) == {"decline"}
 
 
