@@ -100,10 +100,10 @@
  *   terminal that cannot go online ends an ARQC by TAC/IAC-Default, as after any failed attempt.
  *   VERIFY is GO_ONLINE with TFIN_FLAG_VERIFY (tfin_advice): for the kernel it is GO_ONLINE, and a
  *   cardholder verification that succeeds afterwards takes nothing back. The issuer's answer
- * (second GENERATE AC) stands: no advice turns a declined transaction into an approved one.
+ *   (second GENERATE AC) stands: no advice turns a declined transaction into an approved one.
  *   Contactless kernels whose card decides before its data are known (kernel 3) get GO_ONLINE as
  *   "Online cryptogram required" in the TTQ (9F66 byte 2 bit 8), from a score without the card;
- * what a score with the card adds afterwards can only decline.
+ *   what a score with the card adds afterwards can only decline.
  */
 #ifndef TINYFIN_EMV_H
 #define TINYFIN_EMV_H
