@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tinyfin.monitoring.workflow import monitor
     from tinyfin.pack.container import open_pack
     from tinyfin.quantization.workflow import quantize
+    from tinyfin.serving.host_context import HostContext
     from tinyfin.simulator import simulate
     from tinyfin.training.run_folder import open_run
     from tinyfin.training.scoring import score
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from tinyfin.twin import Twin
 
 __all__ = [
+    "HostContext",
     "Transactions",
     "Twin",
     "check",
@@ -42,6 +44,7 @@ __all__ = [
 __version__ = "0.2.0"
 
 _HOMES = {
+    "HostContext": "tinyfin.serving.host_context:HostContext",
     "Transactions": "tinyfin.data.transactions:Transactions",
     "Twin": "tinyfin.twin:Twin",
     "check": "tinyfin.checking.workflow:check",

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
@@ -17,7 +18,7 @@ from tests.support import sample
 from tests.support.cli import tinyfin
 from tinyfin.config import from_table, load
 from tinyfin.data.readers import read
-from tinyfin.data.transactions import Transactions
+from tinyfin.data.transactions import EPOCH_UNIX_S, Transactions
 from tinyfin.errors import ConfigError, PackError
 from tinyfin.features.compiler import compile_program
 from tinyfin.features.definition import Feature
@@ -113,6 +114,39 @@ def test_the_command_keeps_what_was_there(tmp_path: Path) -> None:
     assert pq.read_schema(out).names[:5] == ["time", "terminal", "token", "amount_minor", "label"]
     twice = tinyfin(f"host-fields {out} --out {tmp_path}/x.parquet", code=3)
     assert "already" in twice.output
+
+
+def test_a_feature_store_can_hold_the_table(tmp_path: Path) -> None:
+    """Event time and creation time, as Feast's offline stores take them: the newest row of a card
+    at a moment is one, and has the fields that were true then."""
+    data, out = tmp_path / "cards.csv", tmp_path / "host.parquet"
+    lines = data_of_one_second(cards_of(data), data)
+    tinyfin(f"host-fields {data} --out {out}")
+    table = pd.read_parquet(out)
+    assert table.columns[-2:].tolist() == ["event_timestamp", "created"]
+    assert {str(table[name].dtype) for name in ("event_timestamp", "created")} == {
+        "datetime64[us, UTC]"
+    }
+    assert (table["event_timestamp"].astype("int64") // 10**6).tolist() == table["time"].tolist()
+    later = (table["created"] - table["event_timestamp"]).dt.microseconds
+    assert later.tolist()[-3:] == [0, 1, 2]
+    cards = table[table["token"] != ""]
+    assert not cards.duplicated(["token", "created"]).any()
+    assert lines == len(table)
+    moments = cards[["token", "event_timestamp"]].drop_duplicates()
+    for token, at in moments.tail(40).itertuples(index=False):
+        mine = cards[(cards["token"] == token) & (cards["event_timestamp"] <= at)]
+        newest = mine.sort_values(["event_timestamp", "created"]).iloc[-1]
+        assert newest["host_card_count_1d"] == mine.iloc[-1]["host_card_count_1d"]
+        assert newest.name == mine.index[-1]
+
+
+def data_of_one_second(tx: Transactions, path: Path) -> int:
+    """The rows, and three more of one card in one second at their end; returns how many."""
+    last = int(tx.t_mono_s[-1]) + EPOCH_UNIX_S + 5
+    text = path.read_text() + "".join(f"{last},1,3,{amount},0\n" for amount in (1, 2, 3))
+    path.write_text(text)
+    return len(text.splitlines()) - 1
 
 
 def test_a_host_needs_cards(tmp_path: Path) -> None:

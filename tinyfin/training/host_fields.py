@@ -19,7 +19,7 @@ import numpy.typing as npt
 from tinyfin import files
 from tinyfin.config import Config
 from tinyfin.data.events import Notices, event_stream
-from tinyfin.data.transactions import Transactions
+from tinyfin.data.transactions import EPOCH_UNIX_S, Transactions
 from tinyfin.errors import ConfigError, DataError, InputError
 from tinyfin.features.compiler import compile_program
 from tinyfin.features.definition import Feature
@@ -34,9 +34,16 @@ from tinyfin.features.expressions import (
     smaller,
     window,
 )
-from tinyfin.schema import HOST_FIELDS
+from tinyfin.schema import HOST_FIELDS, Schema
 
-__all__ = ["host_columns", "write_host_fields"]
+__all__ = [
+    "CREATED",
+    "EVENT_TIME",
+    "card_program",
+    "host_columns",
+    "host_values",
+    "write_host_fields",
+]
 
 Columns = dict[str, npt.NDArray[np.int64]]
 
@@ -46,21 +53,18 @@ KNOWN_S = 180 * DAY_S
 CAPACITIES = {"pending": 4, "terminal_labels": 16}
 """Per card: transactions that wait for their outcome, labels that are remembered."""
 
+EVENT_TIME, CREATED = "event_timestamp", "created"
+"""Columns of a written table that say for when its fields hold, as feature stores call them."""
+
 
 def host_columns(tx: Transactions, notices: Notices = "both") -> Columns:
     """The fields of ``HOST_FIELDS`` per transaction, int64[n]; -1 where the host knows nothing.
 
     Raises ConfigError when the schema has no card or no amount.
     """
-    from tinyfin.pack.sections import encode_schema
     from tinyfin.twin import FeatureTwin
 
-    token = next((f.name for f in tx.schema.fields if f.unit == "token"), None)
-    if token is None or "amount_minor" not in tx.schema.names:
-        raise ConfigError(
-            f"schema {tx.schema.name!r} has no card or no amount_minor; a host follows cards of "
-            "payments only"
-        )
+    token = _token_field(tx.schema)
     names = [f.name for f in HOST_FIELDS]
     out = {name: np.full(len(tx), -1, np.int64) for name in names}
     rows = np.flatnonzero(tx.has(token) & (tx.column(token) != 0))
@@ -74,20 +78,33 @@ def host_columns(tx: Transactions, notices: Notices = "both") -> Columns:
         terminals=tuple(map(str, cards.tolist())),
         id=np.arange(1, len(rows) + 1, dtype=np.uint64),
     )
-    program = compile_program(_FEATURES, tx.schema, **CAPACITIES)
-    twin = FeatureTwin(encode_schema(tx.schema), program.payload, terminals=len(cards))
-    found = twin.run(mine, event_stream(mine, notices)).features.astype(np.int64).T
-    part = dict(zip((feature.name for feature in _FEATURES), found, strict=True))
-    for name, values in (
-        ("host_card_count_1d", part["count_1d"]),
-        ("host_card_count_7d", part["count_7d"]),
-        ("host_card_count_30d", part["count_30d"]),
-        ("host_card_mean_minor", part["mean_high"] * _PART + part["mean_low"]),
-        ("host_card_mean_7d_minor", part["mean_7d_high"] * _PART + part["mean_7d_low"]),
-        ("host_card_known_frauds", part["frauds"]),
-    ):
+    schema, program = card_program(tx.schema)
+    twin = FeatureTwin(schema, program, terminals=len(cards))
+    found = host_values(twin.run(mine, event_stream(mine, notices)).features)
+    for name, values in zip(names, found.T, strict=True):
         out[name][rows] = values
     return out
+
+
+def card_program(schema: Schema) -> tuple[bytes, bytes]:
+    """The payloads of SCHM and PROG with which an engine follows one card."""
+    from tinyfin.pack.sections import encode_schema
+
+    return encode_schema(schema), compile_program(_FEATURES, schema, **CAPACITIES).payload
+
+
+def host_values(features: npt.NDArray[np.int16]) -> npt.NDArray[np.int64]:
+    """What those features say: int16[n, 8] to int64[n, 6] in the order of ``HOST_FIELDS``."""
+    part = dict(zip((f.name for f in _FEATURES), features.astype(np.int64).T, strict=True))
+    named = {
+        "host_card_count_1d": part["count_1d"],
+        "host_card_count_7d": part["count_7d"],
+        "host_card_count_30d": part["count_30d"],
+        "host_card_mean_minor": part["mean_high"] * _PART + part["mean_low"],
+        "host_card_mean_7d_minor": part["mean_7d_high"] * _PART + part["mean_7d_low"],
+        "host_card_known_frauds": part["frauds"],
+    }
+    return np.stack([named[spec.name] for spec in HOST_FIELDS], axis=1)
 
 
 class Written(TypedDict):
@@ -108,7 +125,9 @@ def write_host_fields(
 ) -> Written:
     """Write the files' rows and columns, and the host's fields after them, as one Parquet file.
 
-    Raises DataError (bad rows among them: fix them first), ConfigError.
+    ``event_timestamp`` and ``created`` come last: when the fields hold, UTC, and the same with a
+    microsecond more for each earlier row of that card in that second, so that one of them is the
+    newest. Raises DataError (bad rows among them: fix them first), ConfigError.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -125,7 +144,7 @@ def write_host_fields(
     tables = []
     for path in paths:
         names = column_names(path, config.data)
-        taken = sorted(set(names) & set(columns))
+        taken = sorted(set(names) & {*columns, EVENT_TIME, CREATED})
         if taken:
             raise DataError(f"{path}: has a column {taken[0]!r} already; take it out first")
         table, _ = read_table(path, {name: name for name in names}, False, config.data)
@@ -141,6 +160,10 @@ def write_host_fields(
         values = columns[spec.name]
         kind = pa.int32() if spec.type == "i32" else pa.int64()
         table = table.append_column(spec.name, pa.array(values, mask=values < 0).cast(kind))
+    seconds = tx.t_mono_s.astype(np.int64) + EPOCH_UNIX_S
+    for name, more in ((EVENT_TIME, 0), (CREATED, _earlier(tx))):
+        times = pa.array(seconds * 10**6 + more, pa.timestamp("us", "UTC"))
+        table = table.append_column(name, times)
     with files.whole(out, make_folder=True) as unfinished, unfinished.open("wb") as file:
         pq.write_table(table, file, compression="zstd")
     has_card = columns[HOST_FIELDS[0].name] >= 0
@@ -148,8 +171,29 @@ def write_host_fields(
         "out": str(out),
         "transactions": len(tx),
         "with_card": int(np.count_nonzero(has_card)),
-        "columns": list(columns),
+        "columns": [*columns, EVENT_TIME, CREATED],
     }
+
+
+def _token_field(schema: Schema) -> str:
+    token = next((f.name for f in schema.fields if f.unit == "token"), None)
+    if token is None or "amount_minor" not in schema.names:
+        raise ConfigError(
+            f"schema {schema.name!r} has no card or no amount_minor; a host follows cards of "
+            "payments only"
+        )
+    return token
+
+
+def _earlier(tx: Transactions) -> npt.NDArray[np.int64]:
+    """How many earlier rows have the card and the second of each row, int64[n]."""
+    keys = tx.column(_token_field(tx.schema)), tx.t_mono_s
+    order, place = np.lexsort(keys), np.arange(len(tx))
+    begins = np.ones(len(tx), bool)
+    begins[1:] = np.any([key[order][1:] != key[order][:-1] for key in keys], axis=0)
+    out = np.empty(len(tx), np.int64)
+    out[order] = place - np.maximum.accumulate(np.where(begins, place, 0))
+    return out
 
 
 def _approved_mean(seconds: int, buckets: int) -> Expression:

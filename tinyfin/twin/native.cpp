@@ -1,20 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // The engine of firmware/lib/tinyfin, called from Python. One NativeEngine holds one pack, or a
 // schema and a program without one, and the memory of many terminals.
-#include <nanobind/nanobind.h>
-#include <nanobind/ndarray.h>
+#include "native_common.h"
+
 #include <nanobind/stl/string.h>
 
-#include <cstdlib>
-#include <cstring>
 #include <map>
 #include <mutex>
-#include <memory>
-#include <stdexcept>
 #include <vector>
 
 extern "C" {
-#include "internal.h"
 #include "lanes.h"
 #include "sections.h"
 #include "tinyfin_monitor.h"
@@ -22,8 +17,6 @@ extern "C" {
 #include "tinyfin_port.h"
 #include "tinyfin_probation.h"
 }
-
-namespace nb = nanobind;
 
 // The engine's port: BLAKE2b is in Python's standard library, the signature in pymonocypher. Both
 // are called from tfin_open only, which runs with the GIL held.
@@ -65,42 +58,6 @@ extern "C" uint32_t tfin_port_verify(const uint8_t signature[64], const uint8_t 
 }
 
 namespace {
-
-template <typename T>
-using Column = nb::ndarray<const T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
-template <typename T>
-using Matrix = nb::ndarray<const T, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
-template <typename T> using OutColumn = nb::ndarray<T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
-template <typename T> using OutMatrix = nb::ndarray<T, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
-
-struct Free {
-    void operator()(uint8_t *p) const { std::free(p); }
-};
-using Memory = std::unique_ptr<uint8_t, Free>;
-
-Memory aligned(size_t size)
-{
-    size_t rounded = (size + TFIN_ALIGN - 1) / TFIN_ALIGN * TFIN_ALIGN;
-    uint8_t *p =
-        static_cast<uint8_t *>(std::aligned_alloc(TFIN_ALIGN, rounded == 0 ? TFIN_ALIGN : rounded));
-    if (p == nullptr) {
-        throw std::bad_alloc();
-    }
-    std::memset(p, 0, rounded);
-    return Memory(p);
-}
-
-Memory aligned_copy(nb::bytes data)
-{
-    Memory copy = aligned(data.size());
-    std::memcpy(copy.get(), data.c_str(), data.size());
-    return copy;
-}
-
-[[noreturn]] void refuse(int rc)
-{
-    throw std::runtime_error(tfin_error_name(rc));
-}
 
 void infer_rows(tfin_engine *e, Matrix<int8_t> inputs, OutMatrix<int8_t> outputs,
                 OutColumn<int32_t> raw)
@@ -841,6 +798,7 @@ int32_t pack_monitor(nb::bytes pack)
 
 NB_MODULE(_native, m)
 {
+    bind_cards(m);
     m.def("pack_monitor", &pack_monitor);
     m.def("pack_memory", &pack_memory);
     m.attr("ENGINE_VERSION") = TFIN_VERSION;
